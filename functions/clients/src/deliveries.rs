@@ -1,0 +1,66 @@
+//! The loop over what a queue delivers: each message on its own, acknowledged only after its effect.
+
+use std::fmt::Display;
+
+use aws_lambda_events::{
+    event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent},
+    sqs::SqsMessage,
+};
+use jiff::SignedDuration;
+use tracing::{Instrument, error, info_span};
+
+use crate::queue::Queue;
+
+/// What is to become of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// All it asked for is durable: SQS may delete it.
+    Done,
+    /// There is more to do: it comes back after this time.
+    Later(SignedDuration),
+}
+
+/// Gives each message of `event` to `process` and answers with those that must come back.
+///
+/// A failure is logged here, once, and its message comes back after the visibility time-out of `queue`; a message that
+/// waits comes back when its visibility says. Nothing of a message's body is logged.
+pub async fn deliver<E: Display>(
+    queue: &Queue,
+    event: SqsEvent,
+    process: impl AsyncFn(&str) -> Result<Disposition, E>,
+) -> SqsBatchResponse {
+    let mut response = SqsBatchResponse::default();
+    for message in event.records {
+        let id = message.message_id.clone().unwrap_or_default();
+        let span = info_span!("message", sqs.message_id = id);
+        if !deliver_one(queue, message, &process).instrument(span).await {
+            let mut failure = BatchItemFailure::default();
+            failure.item_identifier = id;
+            response.batch_item_failures.push(failure);
+        }
+    }
+    response
+}
+
+/// Whether the message may be deleted.
+async fn deliver_one<E: Display>(
+    queue: &Queue,
+    message: SqsMessage,
+    process: &impl AsyncFn(&str) -> Result<Disposition, E>,
+) -> bool {
+    // Boxed: the futures of a whole function are deep.
+    match Box::pin(process(message.body.as_deref().unwrap_or_default())).await {
+        Ok(Disposition::Done) => true,
+        Ok(Disposition::Later(wait)) => {
+            let receipt_handle = message.receipt_handle.unwrap_or_default();
+            if let Err(problem) = queue.return_after(&receipt_handle, wait).await {
+                error!("{problem}");
+            }
+            false
+        }
+        Err(problem) => {
+            error!("{problem}");
+            false
+        }
+    }
+}

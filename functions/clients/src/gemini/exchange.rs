@@ -1,0 +1,166 @@
+//! One call: a request that can be built again, and its answer or what went wrong with it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use reqwest::Url;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::timeout;
+
+use super::{Gemini, error::ApiError, refusal};
+use crate::{
+    secret::ApiKey,
+    transport::{Body, full},
+};
+
+/// The most that is read of an answer that is held in memory. A page of 100 batches has some 100 KB.
+const ANSWER_BYTES: usize = 16 << 20;
+
+/// A request, kept so that it can be sent a second time.
+pub(super) struct Call {
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    body: Bytes,
+    keyed: bool,
+}
+
+impl Call {
+    /// A request without a body that carries the API key.
+    pub(super) fn new(method: Method, url: Url) -> Self {
+        Self { method, url, headers: HeaderMap::new(), body: Bytes::new(), keyed: true }
+    }
+
+    /// The same request without the API key.
+    pub(super) fn without_key(self) -> Self {
+        Self { keyed: false, ..self }
+    }
+
+    pub(super) fn header(mut self, name: &'static str, value: &str) -> Result<Self, ApiError> {
+        let value =
+            HeaderValue::from_str(value).map_err(|_| ApiError::invalid(format!("{name} can't hold this text")))?;
+        self.headers.insert(HeaderName::from_static(name), value);
+        Ok(self)
+    }
+
+    pub(super) fn body(self, body: Bytes) -> Self {
+        Self { body, ..self }
+    }
+
+    pub(super) fn json(mut self, body: &impl Serialize) -> Result<Self, ApiError> {
+        let body = serde_json::to_vec(body).map_err(|_| ApiError::invalid("the request can't be written as JSON"))?;
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(self.body(body.into()))
+    }
+
+    fn request(&self, key: Option<&ApiKey>) -> Result<Request<Body>, ApiError> {
+        let mut request = Request::builder()
+            .method(self.method.clone())
+            .uri(self.url.as_str())
+            .body(full(self.body.clone()))
+            .map_err(|_| ApiError::invalid("the address is not a URL"))?;
+        let headers = request.headers_mut();
+        headers.clone_from(&self.headers);
+        if self.method == Method::POST {
+            // Google's front end refuses a POST that does not say its length, even if that is 0.
+            headers.insert(CONTENT_LENGTH, self.body.len().into());
+        }
+        if let Some(key) = key {
+            headers.insert("x-goog-api-key", key.header());
+        }
+        Ok(request)
+    }
+}
+
+/// A 2xx answer, all of it.
+pub(super) struct Answer {
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Answer {
+    /// What the body holds.
+    ///
+    /// # Errors
+    /// [`ApiError::Malformed`], which says where the body is wrong, and nothing of what it holds.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        // To serde a list is a struct too, its members in order: `[]` would be an answer that leaves all of them out.
+        if self.body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(ApiError::malformed("not a JSON object"));
+        }
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let (class, line, column) = (error.classify(), error.line(), error.column());
+            ApiError::malformed(format!("not the JSON that was expected ({class:?} at line {line} column {column})"))
+        })
+    }
+}
+
+impl Gemini {
+    /// Sends the request once and reads the answer, within a time.
+    pub(super) async fn once(&self, call: &Call, within: Duration) -> Result<Answer, ApiError> {
+        let exchange = async {
+            let response = self.respond(call).await?;
+            if !response.status().is_success() {
+                return Err(self.refused(call, response).await);
+            }
+            let (head, body) = response.into_parts();
+            Ok(Answer { headers: head.headers, body: whole(body).await? })
+        };
+        in_time(within, exchange).await
+    }
+
+    /// Sends a request that changes nothing when repeated: once more, at once, if the first time was interrupted.
+    pub(super) async fn again(&self, call: &Call, within: Duration) -> Result<Answer, ApiError> {
+        match self.once(call, within).await {
+            Err(ApiError::Transient { .. }) => self.once(call, within).await,
+            outcome => outcome,
+        }
+    }
+
+    /// The head of the answer, whatever its status.
+    pub(super) async fn respond(&self, call: &Call) -> Result<Response<Body>, ApiError> {
+        let request = call.request(self.key_for(call).await.as_ref())?;
+        Ok(self.transport.send(request).await?)
+    }
+
+    /// What an answer other than 2xx means. If its body can't be read, the status speaks alone.
+    pub(super) async fn refused(&self, call: &Call, response: Response<Body>) -> ApiError {
+        let (head, body) = response.into_parts();
+        let body = whole(body).await.unwrap_or_default();
+        let key = self.key_for(call).await;
+        refusal::refused(head.status, &head.headers, &body, key.as_ref())
+    }
+
+    async fn key_for(&self, call: &Call) -> Option<ApiKey> {
+        if call.keyed { Some(self.key.key().await) } else { None }
+    }
+}
+
+/// The outcome, or [`ApiError::Transient`] when it takes longer than it may.
+pub(super) async fn in_time<T, E: From<ApiError>>(
+    within: Duration,
+    outcome: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    match timeout(within, outcome).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            let message = format!("no answer within {} s", within.as_secs());
+            Err(ApiError::transient(message).into())
+        }
+    }
+}
+
+async fn whole(body: Body) -> Result<Bytes, ApiError> {
+    match Limited::new(body, ANSWER_BYTES).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(ApiError::malformed(format!("more than {ANSWER_BYTES} bytes")))
+        }
+        Err(error) => Err(ApiError::broken_off(error)),
+    }
+}

@@ -1,0 +1,15 @@
+//! The outside world, as Darkroom's functions see it: S3, SQS, the Gemini API, and time.
+
+pub mod aws;
+pub mod bucket;
+pub mod chance;
+pub mod clock;
+pub mod deliveries;
+pub mod gemini;
+pub mod lambda;
+pub mod lines;
+pub mod queue;
+pub mod secret;
+pub mod states;
+pub mod transport;
+pub mod variables;

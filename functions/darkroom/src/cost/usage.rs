@@ -1,0 +1,161 @@
+//! The tokens that a reply says it used.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+/// The tokens of one reply, by what they cost.
+///
+/// Read from Gemini's `usageMetadata`, and from what this type itself writes:
+/// `{"prompt_tokens":1156,"output_image_tokens":1120,"output_text_tokens":368,"thought_tokens":483}`.
+/// A count that is missing or unreadable is 0: a strange count must not cost a paid image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Counts")]
+pub struct Usage {
+    /// What went in, tool results included.
+    pub prompt_tokens: u64,
+    /// Images that came out.
+    pub output_image_tokens: u64,
+    /// Text that came out.
+    pub output_text_tokens: u64,
+    /// Thoughts, paid like text.
+    pub thought_tokens: u64,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Counts {
+    #[serde(alias = "prompt_tokens")]
+    prompt_token_count: Count,
+    tool_use_prompt_token_count: Count,
+    candidates_token_count: Count,
+    /// Newer models' word for `candidatesTokenCount`.
+    response_token_count: Count,
+    candidates_tokens_details: Option<Vec<Detail>>,
+    #[serde(alias = "thought_tokens")]
+    thoughts_token_count: Count,
+    #[serde(rename = "output_image_tokens")]
+    image: Count,
+    #[serde(rename = "output_text_tokens")]
+    text: Count,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Detail {
+    modality: Option<String>,
+    token_count: Count,
+}
+
+impl From<Counts> for Usage {
+    /// The details may list images only: text is what remains. Without details all of it counts as image, the dearer.
+    fn from(counts: Counts) -> Self {
+        let output = counts.candidates_token_count.0.max(counts.response_token_count.0);
+        let images = counts.candidates_tokens_details.map_or(output, |details| {
+            details
+                .iter()
+                .filter(|detail| detail.modality.as_deref() == Some("IMAGE"))
+                .fold(0, |sum, detail| detail.token_count.0.saturating_add(sum))
+        });
+        Self {
+            prompt_tokens: counts.prompt_token_count.0.saturating_add(counts.tool_use_prompt_token_count.0),
+            output_image_tokens: images.max(counts.image.0),
+            output_text_tokens: output.saturating_sub(images).max(counts.text.0),
+            thought_tokens: counts.thoughts_token_count.0,
+        }
+    }
+}
+
+/// A count as JSON writes it: a number, or the text of one (the way of 64-bit numbers in Google's JSON).
+#[derive(Clone, Copy, Default)]
+struct Count(u64);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CountVisitor)
+    }
+}
+
+struct CountVisitor;
+
+impl<'de> de::Visitor<'de> for CountVisitor {
+    type Value = Count;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a count of tokens")
+    }
+
+    fn visit_u64<E>(self, count: u64) -> Result<Count, E> {
+        Ok(Count(count))
+    }
+
+    fn visit_i64<E>(self, count: i64) -> Result<Count, E> {
+        Ok(Count(count.try_into().unwrap_or(0)))
+    }
+
+    fn visit_f64<E>(self, count: f64) -> Result<Count, E> {
+        // `as` saturates, and takes what is no number for 0.
+        Ok(Count(count as u64))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Count, E> {
+        Ok(Count(0))
+    }
+
+    fn visit_str<E>(self, count: &str) -> Result<Count, E> {
+        Ok(Count(count.parse().unwrap_or(0)))
+    }
+
+    fn visit_unit<E>(self) -> Result<Count, E> {
+        Ok(Count(0))
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<Count, A::Error> {
+        while items.next_element::<de::IgnoredAny>()?.is_some() {}
+        Ok(Count(0))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut members: A) -> Result<Count, A::Error> {
+        while members.next_entry::<de::IgnoredAny, de::IgnoredAny>()?.is_some() {}
+        Ok(Count(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(json: &str) -> Usage {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn text_is_what_the_details_leave() {
+        let read = usage(
+            r#"{"promptTokenCount":1156,"candidatesTokenCount":1488,"thoughtsTokenCount":483,"totalTokenCount":3127,
+                "candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":1120}],"serviceTier":"standard"}"#,
+        );
+        let expected =
+            Usage { prompt_tokens: 1156, output_image_tokens: 1120, output_text_tokens: 368, thought_tokens: 483 };
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn counts_may_be_texts_and_may_be_missing() {
+        assert_eq!(usage("{}"), Usage::default());
+        let read = usage(r#"{"promptTokenCount":"10","candidatesTokenCount":"1290","thoughtsTokenCount":null}"#);
+        assert_eq!((read.prompt_tokens, read.output_image_tokens, read.output_text_tokens), (10, 1290, 0));
+    }
+
+    #[test]
+    fn a_strange_count_is_nothing() {
+        let read = usage(r#"{"promptTokenCount":-5,"candidatesTokenCount":{"a":[1]},"thoughtsTokenCount":"many"}"#);
+        assert_eq!(read, Usage::default());
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let written = Usage { prompt_tokens: 1, output_image_tokens: 2, output_text_tokens: 3, thought_tokens: 4 };
+        assert_eq!(usage(&serde_json::to_string(&written).unwrap()), written);
+    }
+}

@@ -1,0 +1,122 @@
+//! A job's identity and settings.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{keys::hex, names::JobId};
+
+/// The longest stem that a job id keeps of its manifest's name.
+const STEM_CHARACTERS: usize = 60;
+
+/// What a deployment decides about every job, and so part of a job's identity: with another setting the same
+/// manifest is another job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The model of items that name none.
+    pub default_model: String,
+    /// Whether models past their shutdown date may be asked for.
+    pub allow_retired_models: bool,
+    /// How often a key that failed for a retryable reason is paid for, at the most: 1 means no second try.
+    pub max_rounds: u8,
+    /// The bounds of one shard.
+    pub shard: ShardLimits,
+}
+
+/// What one Gemini batch may hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShardLimits {
+    /// Requests. Google documents no limit; a thousand keeps a lost batch bearable.
+    pub requests: u32,
+    /// Bytes of the request file. Google: 2 GB a file (<https://ai.google.dev/gemini-api/docs/files>, read 2026-11).
+    pub input_bytes: u64,
+    /// Bytes of the responses file, as far as they can be foretold: one download must fit one invocation.
+    pub response_bytes: u64,
+    /// Input tokens: a batch above the project's enqueued-token limit would never be accepted
+    /// (<https://ai.google.dev/gemini-api/docs/rate-limits>, read 2026-11; 1 M is the lowest paid tier's).
+    pub tokens: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            default_model: "nano-banana-2".to_owned(),
+            allow_retired_models: false,
+            max_rounds: 3,
+            shard: ShardLimits::default(),
+        }
+    }
+}
+
+impl Default for ShardLimits {
+    fn default() -> Self {
+        Self { requests: 1_000, input_bytes: 1_900_000_000, response_bytes: 4_000_000_000, tokens: 1_000_000 }
+    }
+}
+
+/// The id of the job that dropping these bytes under this key means: the same drop is the same job for ever.
+///
+/// `manifest_sha256` is the hash of the manifest's bytes as they were dropped.
+pub fn job_id(bucket: &str, key: &str, manifest_sha256: &[u8; 32], settings: &Settings) -> JobId {
+    let settings = serde_json::to_string(settings).unwrap_or_else(|error| unreachable!("settings are JSON: {error}"));
+    let mut hash = Sha256::new();
+    hash.update(b"darkroom job v1\0");
+    for part in [bucket.as_bytes(), key.as_bytes(), manifest_sha256, settings.as_bytes()] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    JobId::new(format!("{}-{}", stem(key), hex(&hash.finalize()[..8])))
+}
+
+/// The manifest's file name without extensions, of letters, digits, `-` and `_` only.
+fn stem(key: &str) -> String {
+    let name = key.rsplit('/').next().unwrap_or(key);
+    let name = name.strip_suffix(".gz").unwrap_or(name);
+    let name = name.rsplit_once('.').map_or(name, |(before, _)| before);
+    let mut stem = String::new();
+    for letter in name.chars() {
+        let letter = if letter.is_ascii_alphanumeric() || letter == '_' { letter } else { '-' };
+        if !(letter == '-' && stem.ends_with('-')) && stem.len() < STEM_CHARACTERS {
+            stem.push(letter);
+        }
+    }
+    let trimmed = stem.trim_matches('-');
+    if trimmed.is_empty() { "job".to_owned() } else { trimmed.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(bucket: &str, key: &str, content: &[u8], settings: &Settings) -> String {
+        job_id(bucket, key, &Sha256::digest(content).into(), settings).to_string()
+    }
+
+    #[test]
+    fn the_same_drop_is_the_same_job_and_any_change_is_another() {
+        let settings = Settings::default();
+        let one = id("studio", "inbox/acme/skus.csv", b"key\n1", &settings);
+        assert_eq!(one, id("studio", "inbox/acme/skus.csv", b"key\n1", &settings));
+        let others = [
+            id("studi", "oinbox/acme/skus.csv", b"key\n1", &settings),
+            id("studio", "inbox/acme/skus2.csv", b"key\n1", &settings),
+            id("studio", "inbox/acme/skus.csv", b"key\n2", &settings),
+            id("studio", "inbox/acme/skus.csv", b"key\n1", &Settings { max_rounds: 1, ..settings.clone() }),
+        ];
+        assert!(others.iter().all(|other| *other != one), "{others:?}");
+    }
+
+    #[test]
+    fn a_job_is_called_after_its_manifest() {
+        for (key, expected) in [
+            ("inbox/skus.csv", "skus"),
+            ("inbox/a/b/Fall 26 (final).jsonl.gz", "Fall-26-final"),
+            ("inbox/日本.csv", "job"),
+            ("inbox/.csv", "job"),
+            ("inbox/x", "x"),
+        ] {
+            assert_eq!(stem(key), expected, "{key}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Where a job's documents lie in the bucket.
+
+use crate::names::{JobId, ShardId};
+
+/// What a job leaves behind when it ends, written last: its presence means that all the rest is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marker {
+    /// Every image is there.
+    Success,
+    /// Some images are there.
+    Partial,
+    /// No image is there.
+    Failed,
+    /// The manifest was refused; nothing was bought.
+    Rejected,
+}
+
+impl Marker {
+    /// All markers.
+    pub const ALL: [Self; 4] = [Self::Success, Self::Partial, Self::Failed, Self::Rejected];
+
+    /// The object's name below `jobs/<job>/`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Success => "_SUCCESS",
+            Self::Partial => "_PARTIAL",
+            Self::Failed => "_FAILED",
+            Self::Rejected => "_REJECTED",
+        }
+    }
+}
+
+/// A document of the whole job: `jobs/<job>/<name>`.
+pub fn document(job: &JobId, name: &str) -> String {
+    format!("jobs/{job}/{name}")
+}
+
+/// What the plan was made from; the first write wins.
+pub fn plan_lock(job: &JobId) -> String {
+    document(job, "plan.lock")
+}
+
+/// One line per expected image.
+pub fn plan(job: &JobId) -> String {
+    document(job, "plan.jsonl")
+}
+
+/// What people watch.
+pub fn status(job: &JobId) -> String {
+    document(job, "job.json")
+}
+
+/// The request file of a shard. A round has none: `submit` filters its parent's.
+pub fn requests(job: &JobId, number: u32) -> String {
+    format!("jobs/{job}/shards/{}/request.jsonl", ShardId::first(number))
+}
+
+/// The state of a shard.
+pub fn state(job: &JobId, shard: ShardId) -> String {
+    format!("jobs/{job}/shards/{shard}/state.json")
+}
+
+/// The result lines that `collect` wrote up to byte `offset` of the result file.
+///
+/// Twenty digits, so that a listing is in order.
+pub fn part(job: &JobId, shard: ShardId, offset: u64) -> String {
+    format!("jobs/{job}/shards/{shard}/results/{offset:020}.jsonl")
+}
+
+/// An image: `path` as [`crate::keys::ImagePaths`] gave it, `extension` without a dot.
+pub fn image(job: &JobId, path: &str, extension: &str) -> String {
+    format!("jobs/{job}/images/{path}.{extension}")
+}
+
+/// An image that belongs to no request key: `offset` is where its line begins in the responses file.
+pub fn aside(job: &JobId, shard: ShardId, offset: u64, extension: &str) -> String {
+    format!("jobs/{job}/aside/{shard}/{offset:020}.{extension}")
+}
+
+/// The record of a reference picture that was uploaded to Gemini for this job, by the hash of its content.
+pub fn reference(job: &JobId, sha256: &str) -> String {
+    format!("jobs/{job}/refs/{sha256}.json")
+}

@@ -1,0 +1,20 @@
+//! What a Darkroom job *is*: manifests, plans, prices, states, results and reports, as plain data and pure functions.
+//!
+//! No AWS client, no HTTP, no environment and no clock: whatever is here gives the same answer everywhere.
+
+pub mod cost;
+mod csv_cell;
+pub mod job;
+pub mod keys;
+pub mod layout;
+pub mod manifest;
+pub mod messages;
+pub mod models;
+pub mod names;
+pub mod parts;
+pub mod plan;
+pub mod report;
+pub mod requests;
+pub mod results;
+pub mod state;
+pub mod status;

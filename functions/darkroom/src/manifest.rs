@@ -1,0 +1,156 @@
+//! Manifests: from the file that a person drops to the images that are expected, or to every problem it has.
+//!
+//! CSV, JSON Lines, a JSON array and a JSON envelope are told apart by their content, gzip or not. Lines of Google's
+//! own batch files (`{"key":…,"request":…}`) may stand among friendly ones. Nothing is silently ignored: what isn't
+//! known, or not acted upon, is a problem with a line number.
+//!
+//! A manifest is read twice, because an envelope may give its defaults after its items: [`Header::read`] first, then
+//! [`read`]. Neither holds more than one item at a time; [`read`] also remembers a hash of each key.
+
+mod check;
+mod document;
+mod expected;
+mod field;
+mod header;
+mod input;
+mod intake;
+mod item;
+mod lines;
+mod native;
+mod order;
+mod path;
+mod problem;
+mod reference;
+mod request;
+mod strict;
+mod table;
+mod validation;
+
+use std::{collections::BTreeMap, io};
+
+use jiff::civil::Date;
+
+pub use self::{
+    expected::Expected,
+    header::{Header, Job},
+    problem::{Problem, Severity},
+    validation::write_validation,
+};
+use self::{header::Format, input::Input, intake::Intake};
+use crate::{cost::Estimate, models::Catalogue};
+
+/// What a manifest is read with.
+#[derive(Clone, Debug)]
+pub struct Context<'a> {
+    /// The bucket of references that name none.
+    pub bucket: &'a str,
+    /// The models there are.
+    pub catalogue: &'a Catalogue,
+    /// The model of items that name none: a family's name or a full id.
+    pub default_model: &'a str,
+    /// The day that decides which models are live.
+    pub on: Date,
+    /// Whether models past their last day may be asked for.
+    pub allow_retired_models: bool,
+    /// The bounds of a manifest.
+    pub limits: Limits,
+}
+
+/// The bounds of a manifest, so that no file can exhaust a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of the whole, decompressed.
+    pub manifest_bytes: u64,
+    /// Bytes of one line or item.
+    pub item_bytes: u64,
+    /// Images of one item.
+    pub variants: u32,
+    /// Characters of one prompt.
+    pub prompt_characters: usize,
+    /// Errors, and as many warnings, that are listed.
+    pub problems: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            manifest_bytes: 2 << 30,
+            item_bytes: 32 << 20,
+            variants: 16,
+            prompt_characters: 100_000,
+            problems: 10_000,
+        }
+    }
+}
+
+/// What reading a manifest found, beside the images.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// The problems, as they were met. Beyond the limit they are counted, and one more problem says so.
+    pub problems: Vec<Problem>,
+    /// All errors, listed or not. With one or more the manifest must be rejected.
+    pub errors: u64,
+    /// All warnings, listed or not.
+    pub warnings: u64,
+    /// Items, good or bad.
+    pub items: u64,
+    /// Images that were handed over.
+    pub images: u64,
+    /// What they will cost.
+    pub estimate: Estimate,
+    /// The families' names that were used, each with the full id it led to.
+    pub aliases: BTreeMap<String, String>,
+}
+
+/// Why a manifest couldn't be read at all. What is wrong *in* it is a [`Problem`].
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The source failed: reading again may work.
+    #[error("the manifest can't be read")]
+    Source(#[source] io::Error),
+    /// The sink refused an image.
+    #[error("an expected image can't be handed over")]
+    Sink(#[source] io::Error),
+}
+
+/// Reads a manifest and hands each expected image to `sink`, in order.
+///
+/// Good images are handed over whatever else is wrong: they count only when [`Reading::errors`] is 0.
+///
+/// # Errors
+/// [`ReadError`] when the source or the sink fails. No content of a manifest is an error.
+pub fn read(
+    source: impl io::Read,
+    header: &Header,
+    context: &Context<'_>,
+    mut sink: impl FnMut(Expected) -> io::Result<()>,
+) -> Result<Reading, ReadError> {
+    let mut intake = Intake::new(header, context, &mut sink);
+    let opened = Input::open(source, &context.limits);
+    match opened.and_then(|input| read_items(input, header.format, &mut intake)) {
+        Ok(()) => {}
+        Err(Stop::Source(error)) => return Err(ReadError::Source(error)),
+        Err(Stop::Sink(error)) => return Err(ReadError::Sink(error)),
+        Err(Stop::Problem(problem)) => intake.problems.push(problem),
+    }
+    Ok(intake.finish())
+}
+
+fn read_items(input: Input<'_>, format: Format, intake: &mut Intake<'_>) -> Result<(), Stop> {
+    match format {
+        Format::Table => table::read(input, intake),
+        Format::Lines => lines::read(input, intake),
+        Format::Array | Format::Envelope => document::read(input, format, intake),
+    }
+}
+
+/// Why reading ends before the end.
+enum Stop {
+    Source(io::Error),
+    Sink(io::Error),
+    /// What follows can't be understood.
+    Problem(Problem),
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+//! The bytes of a manifest: decompressed, bounded, and counted in lines.
+
+use std::{
+    cell::Cell,
+    io::{self, BufRead, BufReader, Read},
+    rc::Rc,
+};
+
+use flate2::bufread::MultiGzDecoder;
+
+use super::{Limits, Stop, problem::Problem};
+
+const BUFFER_BYTES: usize = 64 << 10;
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A manifest's text, from its first byte after the byte order mark.
+pub(super) struct Input<'a> {
+    text: BufReader<Box<dyn Read + 'a>>,
+    place: Rc<Place>,
+}
+
+/// How far an [`Input`] has been read, for those who have given it away.
+#[derive(Debug)]
+pub(super) struct Place {
+    line: Cell<u64>,
+    bytes: Cell<u64>,
+    item_start: Cell<u64>,
+    limits: Limits,
+}
+
+impl Place {
+    /// The line of the next byte, from 1.
+    pub(super) fn line(&self) -> u64 {
+        self.line.get()
+    }
+
+    /// From here on counts the length of an item.
+    pub(super) fn begin_item(&self) {
+        self.item_start.set(self.bytes.get());
+    }
+
+    fn check(&self) -> io::Result<()> {
+        let bytes = self.bytes.get();
+        if bytes > self.limits.manifest_bytes {
+            return Err(io::Error::other(Refused::Manifest));
+        }
+        if bytes - self.item_start.get() > self.limits.item_bytes {
+            return Err(io::Error::other(Refused::Item));
+        }
+        Ok(())
+    }
+
+    /// What a failed read means: a failed source, or a problem of the manifest.
+    pub(super) fn stop(&self, error: io::Error) -> Stop {
+        let error = match error.downcast::<SourceFailed>() {
+            Ok(SourceFailed(error)) => return Stop::Source(error),
+            Err(error) => error,
+        };
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Refused>());
+        let (code, message) = match inner {
+            Some(Refused::Manifest) => (
+                "manifest_too_large",
+                format!("the manifest is larger than {} bytes: split it", self.limits.manifest_bytes),
+            ),
+            Some(Refused::Item) => (
+                "item_too_large",
+                format!(
+                    "an item that begins here or earlier is larger than {} bytes: is a quote or a bracket missing?",
+                    self.limits.item_bytes
+                ),
+            ),
+            None => ("bad_gzip", format!("the compressed manifest can't be read on ({error}): compress it again")),
+        };
+        Stop::Problem(Problem::error(self.line(), code, message))
+    }
+}
+
+impl<'a> Input<'a> {
+    pub(super) fn open(source: impl Read + 'a, limits: &Limits) -> Result<Self, Stop> {
+        let place = Rc::new(Place {
+            line: Cell::new(1),
+            bytes: Cell::new(0),
+            item_start: Cell::new(0),
+            limits: *limits,
+        });
+        let text = plain_text(Tagged(source)).map_err(|error| place.stop(error))?;
+        Ok(Self { text: BufReader::with_capacity(BUFFER_BYTES, text), place })
+    }
+
+    pub(super) fn place(&self) -> Rc<Place> {
+        Rc::clone(&self.place)
+    }
+
+    /// The first byte that isn't blank, without consuming it. Blank lines before it are counted.
+    pub(super) fn first_byte(&mut self) -> io::Result<Option<u8>> {
+        loop {
+            let found = self.fill_buf()?;
+            let blank = found.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            let first = found.get(blank).copied();
+            let end = found.is_empty();
+            self.consume(blank);
+            self.place.begin_item();
+            if first.is_some() || end {
+                return Ok(first);
+            }
+        }
+    }
+}
+
+impl BufRead for Input<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.place.check()?;
+        self.text.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        let consumed = &self.text.buffer()[..count];
+        let lines = match consumed {
+            [byte] => u64::from(*byte == b'\n'),
+            bytes => memchr::memchr_iter(b'\n', bytes).count() as u64,
+        };
+        self.place.line.set(self.place.line.get() + lines);
+        self.place.bytes.set(self.place.bytes.get() + count as u64);
+        self.text.consume(count);
+    }
+}
+
+impl Read for Input<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let found = self.fill_buf()?;
+        let count = found.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&found[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+/// Decompressed where it was compressed, and without byte order mark.
+fn plain_text<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let (start, source) = look_ahead(source, GZIP_MAGIC.len())?;
+    let text: Box<dyn Read + 'a> = if start == GZIP_MAGIC {
+        Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, source)))
+    } else {
+        Box::new(source)
+    };
+    let (start, text) = look_ahead(text, BYTE_ORDER_MARK.len())?;
+    if start != BYTE_ORDER_MARK {
+        return Ok(Box::new(text));
+    }
+    let (_, rest) = text.into_inner();
+    Ok(rest)
+}
+
+/// The first bytes, and the source as if they had not been read.
+fn look_ahead<R: Read>(mut source: R, count: usize) -> io::Result<(Vec<u8>, io::Chain<io::Cursor<Vec<u8>>, R>)> {
+    let mut start = Vec::with_capacity(count);
+    source.by_ref().take(count as u64).read_to_end(&mut start)?;
+    let whole = io::Cursor::new(start.clone()).chain(source);
+    Ok((start, whole))
+}
+
+/// Marks the source's own failures, so that they can be told from bad gzip.
+struct Tagged<R>(R);
+
+impl<R: Read> Read for Tagged<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => error,
+            _ => io::Error::other(SourceFailed(error)),
+        })
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the source failed: {0}")]
+struct SourceFailed(io::Error);
+
+/// A bound was passed.
+#[derive(Debug, thiserror::Error)]
+#[error("too large")]
+enum Refused {
+    Manifest,
+    Item,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::{Compression, write::GzEncoder};
+
+    use super::*;
+
+    fn gzip(text: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn all(source: impl Read, limits: &Limits) -> Result<String, Stop> {
+        let mut input = Input::open(source, limits)?;
+        let mut text = String::new();
+        input.read_to_string(&mut text).map(|_| text).map_err(|error| input.place.stop(error))
+    }
+
+    fn code(stop: Stop) -> String {
+        match stop {
+            Stop::Problem(problem) => problem.code,
+            Stop::Source(error) | Stop::Sink(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn gzip_and_byte_order_marks_are_seen_by_content() {
+        let limits = Limits::default();
+        let marked = [BYTE_ORDER_MARK, b"a,b\n"].concat();
+        let members = [gzip(b"a,"), gzip(b"b\n")].concat();
+        for source in [b"a,b\n".to_vec(), marked.clone(), gzip(b"a,b\n"), gzip(&marked), members] {
+            assert_eq!(all(&*source, &limits).ok().as_deref(), Some("a,b\n"));
+        }
+        for short in ["", "\u{1f}", "x"] {
+            assert_eq!(all(short.as_bytes(), &limits).ok().as_deref(), Some(short));
+        }
+    }
+
+    #[test]
+    fn a_bomb_stops_at_the_limit() {
+        let bomb = gzip(&vec![b' '; 1 << 20]);
+        assert!(bomb.len() < 4 << 10);
+        let limits = Limits { manifest_bytes: 100_000, ..Limits::default() };
+        assert_eq!(all(&*bomb, &limits).err().map(code).as_deref(), Some("manifest_too_large"));
+    }
+
+    #[test]
+    fn an_endless_item_stops_at_the_limit() {
+        let limits = Limits { item_bytes: 1_000, ..Limits::default() };
+        let stop = all(io::repeat(b'x'), &limits).err();
+        assert_eq!(stop.map(code).as_deref(), Some("item_too_large"));
+    }
+
+    #[test]
+    fn broken_gzip_is_the_manifests_fault_and_a_broken_source_is_not() {
+        let limits = Limits::default();
+        let whole = gzip(&[b'x'; 5_000]);
+        assert_eq!(all(&whole[..whole.len() - 9], &limits).err().map(code).as_deref(), Some("bad_gzip"));
+
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
+        }
+        let stop = all(whole[..20].chain(Broken), &limits).err();
+        assert!(matches!(stop, Some(Stop::Source(error)) if error.kind() == io::ErrorKind::ConnectionReset));
+    }
+
+    #[test]
+    fn lines_are_counted_as_they_are_consumed() {
+        let mut input = Input::open(&b"\n\r\n  x\ny"[..], &Limits::default()).ok().unwrap();
+        assert_eq!(input.first_byte().unwrap(), Some(b'x'));
+        assert_eq!(input.place().line(), 3);
+        let mut byte = [0; 2];
+        input.read_exact(&mut byte).unwrap();
+        assert_eq!(input.place().line(), 4);
+    }
+}

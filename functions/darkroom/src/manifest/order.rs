@@ -1,0 +1,85 @@
+//! What an item orders, in whichever form it was written.
+
+use serde_json::value::RawValue;
+
+use super::{Limits, item::Item, problem::Findings, reference};
+use crate::names::ObjectUri;
+
+/// The highest temperature
+/// (<https://ai.google.dev/api/generate-content#v1beta.GenerationConfig>, read 2026-11).
+const MAX_TEMPERATURE: f64 = 2.0;
+
+/// An item, read and checked by itself, but not yet against its model.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) key: Option<String>,
+    pub(super) model: Option<String>,
+    pub(super) aspect_ratio: Option<String>,
+    pub(super) image_size: Option<String>,
+    pub(super) count: u32,
+    pub(super) path: Option<String>,
+    pub(super) refs: Vec<ObjectUri>,
+    /// Pictures in the request, those that are no object in S3 included.
+    pub(super) pictures: usize,
+    /// Characters of all its texts.
+    pub(super) characters: usize,
+    pub(super) prompt: Option<String>,
+    pub(super) form: Form,
+}
+
+/// What the request is made from.
+#[derive(Debug)]
+pub(super) enum Form {
+    /// Made by us. Each reference has its type.
+    Friendly { system: Option<String>, seed: Option<i32>, temperature: Option<f64>, types: Vec<&'static str> },
+    /// Google's form, passed through.
+    Native(Box<RawValue>),
+}
+
+impl Order {
+    /// Checks what a friendly item says, defaults included.
+    pub(super) fn from_item(item: Item, bucket: &str, limits: &Limits, findings: &mut Findings) -> Self {
+        let count = item.count.unwrap_or(1);
+        if !(1..=limits.variants).contains(&count) {
+            findings.error("bad_value", format!("n must be from 1 to {}, not {count}", limits.variants));
+        }
+        let prompt = item.prompt.unwrap_or_default();
+        let characters = prompt.chars().count();
+        if prompt.trim().is_empty() {
+            findings.error("missing_prompt", "there is no prompt: say what the image should show");
+        } else if characters > limits.prompt_characters {
+            let most = limits.prompt_characters;
+            findings.error("prompt_too_long", format!("the prompt has {characters} characters, {most} are allowed: shorten it"));
+        }
+        if let Some(temperature) = item.temperature
+            && !(0.0..=MAX_TEMPERATURE).contains(&temperature)
+        {
+            findings.error("bad_value", format!("temperature must be from 0 to 2, not {temperature}"));
+        }
+        let (mut refs, mut types) = (Vec::new(), Vec::new());
+        for text in item.refs.iter().flatten() {
+            let found = reference::object(text, bucket).and_then(|uri| Ok((reference::mime_type(&uri)?, uri)));
+            match found {
+                Ok((mime_type, uri)) => {
+                    types.push(mime_type);
+                    refs.push(uri);
+                }
+                Err((code, message)) => findings.error(code, message),
+            }
+        }
+        let system = item.system.filter(|system| !system.is_empty());
+        Self {
+            key: item.key,
+            model: item.model,
+            aspect_ratio: item.aspect_ratio,
+            image_size: item.image_size,
+            count,
+            path: item.path,
+            pictures: refs.len(),
+            refs,
+            characters: characters + system.as_ref().map_or(0, |system| system.chars().count()),
+            prompt: Some(prompt),
+            form: Form::Friendly { system, seed: item.seed, temperature: item.temperature, types },
+        }
+    }
+}

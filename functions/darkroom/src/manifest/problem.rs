@@ -1,0 +1,152 @@
+//! What is wrong with a manifest, for the person who wrote it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest text of a manifest that a message repeats, in characters.
+const QUOTED: usize = 60;
+
+/// One problem of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// The line of the file, from 1, on which the item begins.
+    pub line: u64,
+    /// The item's key, if it has one.
+    pub key: Option<String>,
+    /// Whether the manifest can't be accepted.
+    pub severity: Severity,
+    /// A name for programs: `unknown_field`.
+    pub code: String,
+    /// What to do, for people.
+    pub message: String,
+}
+
+impl Problem {
+    pub(super) fn error(line: u64, code: &'static str, message: impl Into<String>) -> Self {
+        Self { line, key: None, severity: Severity::Error, code: code.to_owned(), message: message.into() }
+    }
+
+    pub(super) fn warning(line: u64, code: &'static str, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(line, code, message) }
+    }
+}
+
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Nothing is bought until it is mended.
+    Error,
+    /// It will be done; read this first.
+    Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
+}
+
+/// The problems so far: all counted, and of each severity no more than the limit listed.
+#[derive(Debug)]
+pub(super) struct Problems {
+    pub(super) listed: Vec<Problem>,
+    pub(super) errors: u64,
+    pub(super) warnings: u64,
+    limit: u64,
+}
+
+impl Problems {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { listed: Vec::new(), errors: 0, warnings: 0, limit: limit as u64 }
+    }
+
+    pub(super) fn push(&mut self, problem: Problem) {
+        let count = match problem.severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        *count += 1;
+        if *count <= self.limit {
+            self.listed.push(problem);
+        }
+    }
+
+    /// Says how many are not listed.
+    pub(super) fn close(&mut self, line: u64) {
+        let more = |count: u64, what| {
+            (count > self.limit).then(|| format!("{} more {what} are not listed: mend these first", count - self.limit))
+        };
+        let errors = more(self.errors, "errors").map(|message| Problem::error(line, "more_errors", message));
+        let warnings = more(self.warnings, "warnings").map(|message| Problem::warning(line, "more_warnings", message));
+        self.listed.extend(errors.into_iter().chain(warnings));
+    }
+}
+
+/// What was found in one item, before its line and key are put to it.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    found: Vec<(Severity, &'static str, String)>,
+}
+
+impl Findings {
+    pub(super) fn error(&mut self, code: &'static str, message: impl Into<String>) {
+        self.found.push((Severity::Error, code, message.into()));
+    }
+
+    pub(super) fn warning(&mut self, code: &'static str, message: impl Into<String>) {
+        self.found.push((Severity::Warning, code, message.into()));
+    }
+
+    pub(super) fn failed(&self) -> bool {
+        self.found.iter().any(|(severity, ..)| *severity == Severity::Error)
+    }
+
+    pub(super) fn into_problems(self, line: u64, key: Option<&str>) -> impl Iterator<Item = Problem> {
+        let key: Option<String> = key.map(|key| key.chars().take(256).collect());
+        self.found.into_iter().map(move |(severity, code, message)| Problem {
+            line,
+            key: key.clone(),
+            severity,
+            code: code.to_owned(),
+            message,
+        })
+    }
+}
+
+/// A text of the manifest as a message repeats it: in quotes, on one line, and not too long.
+pub(super) fn quote(text: &str) -> String {
+    match text.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_the_limit_problems_are_counted_and_errors_are_not_crowded_out() {
+        let mut problems = Problems::new(2);
+        for line in 1..=5 {
+            problems.push(Problem::warning(line, "w", "w"));
+        }
+        problems.push(Problem::error(9, "e", "e"));
+        problems.close(9);
+        assert_eq!((problems.errors, problems.warnings), (1, 5));
+        let codes: Vec<&str> = problems.listed.iter().map(|problem| problem.code.as_str()).collect();
+        assert_eq!(codes, ["w", "w", "e", "more_warnings"]);
+        assert!(problems.listed[3].message.starts_with("3 more warnings"));
+    }
+
+    #[test]
+    fn a_long_or_odd_text_is_quoted_briefly() {
+        assert_eq!(quote("a\nb"), r#""a\nb""#);
+        assert_eq!(quote(&"x".repeat(1000)).chars().count(), QUOTED + 3);
+    }
+}

@@ -1,0 +1,181 @@
+//! JSON that says one thing only: well formed, not too deep, and no object with a member twice.
+
+use std::{borrow::Cow, collections::HashSet, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, DeserializeSeed},
+};
+use serde_json::value::RawValue;
+
+use super::problem::quote;
+
+/// Objects and arrays within each other. Gemini's requests need eight.
+const DEPTH: u32 = 64;
+
+/// Why a text isn't JSON that can be trusted: a code, and a message for people.
+pub(super) type Refusal = (&'static str, String);
+
+/// Checks a whole text.
+pub(super) fn check(text: &str) -> Result<(), Refusal> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    Value { depth: DEPTH }
+        .deserialize(&mut deserializer)
+        .and_then(|()| deserializer.end())
+        .map_err(|error| refusal(&error, 0))
+}
+
+/// What a failed parse means; `first_line` is the line before the text's first.
+pub(super) fn refusal(error: &serde_json::Error, first_line: u64) -> Refusal {
+    let whole = error.to_string();
+    let what = whole.rsplit_once(" at line ").map_or(whole.as_str(), |(what, _)| what);
+    if error.is_data() {
+        let code = if what.contains(TWICE) { "duplicate_member" } else { "invalid_json" };
+        return (code, what.to_owned());
+    }
+    let line = first_line + error.line() as u64;
+    let place = if line > 1 { format!("line {line}, column {}", error.column()) } else { format!("column {}", error.column()) };
+    ("invalid_json", format!("this is not valid JSON: {what} ({place})"))
+}
+
+/// The message for a member that an object has twice.
+pub(super) fn twice(name: &str) -> String {
+    format!("member {} {TWICE}: keep one", quote(name))
+}
+
+const TWICE: &str = "stands twice in one object";
+
+/// An object's members in order, each value as it is written. `None` if the text is no object.
+pub(super) fn members(text: &str) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
+    struct Members;
+    impl<'de> de::Visitor<'de> for Members {
+        type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut members = Vec::new();
+            while let Some(Name(name)) = map.next_key()? {
+                members.push((name, map.next_value()?));
+            }
+            Ok(members)
+        }
+    }
+    serde_json::Deserializer::from_str(text).deserialize_map(Members).ok()
+}
+
+/// A member's name, borrowed where it holds no escape.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Visits a value for its faults only.
+#[derive(Clone, Copy)]
+struct Value {
+    depth: u32,
+}
+
+impl Value {
+    fn deeper<E: de::Error>(self) -> Result<Self, E> {
+        let depth = self.depth.checked_sub(1);
+        depth.map(|depth| Self { depth }).ok_or_else(|| E::custom(format!("it is more than {DEPTH} levels deep")))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Value {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> de::Visitor<'de> for Value {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        while items.next_element_seed(inner)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        let mut names: HashSet<Cow<'de, str>> = HashSet::new();
+        while let Some(Name(name)) = members.next_key()? {
+            if names.contains(&name) {
+                return Err(de::Error::custom(twice(&name)));
+            }
+            names.insert(name);
+            members.next_value_seed(inner)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_twice_is_refused_at_any_depth() {
+        for text in [r#"{"a":1,"a":2}"#, r#"{"b":[{"a":1,"\u0061":2}]}"#] {
+            let (code, message) = check(text).unwrap_err();
+            assert_eq!((code, message.as_str()), ("duplicate_member", r#"member "a" stands twice in one object: keep one"#));
+        }
+        check(r#"{"a":{"a":1},"b":{"a":1.5e3}}"#).unwrap();
+    }
+
+    #[test]
+    fn bad_json_names_the_column() {
+        let (code, message) = check(r#"{"a": x}"#).unwrap_err();
+        assert_eq!(code, "invalid_json");
+        insta::assert_snapshot!(message, @"this is not valid JSON: expected value (column 7)");
+        assert_eq!(check(r#"{"a":1} {"#).unwrap_err().0, "invalid_json");
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let deep = |levels| "[".repeat(levels) + &"]".repeat(levels);
+        check(&deep(64)).unwrap();
+        assert!(check(&deep(65)).unwrap_err().1.contains("64 levels"));
+        check(&"[".repeat(1 << 20)).unwrap_err();
+    }
+
+    #[test]
+    fn members_keep_their_values_as_written() {
+        let found = members(r#" { "a" : 1.50 , "b\n" : { "c" : [ ] } } "#).unwrap();
+        let found: Vec<(&str, &str)> = found.iter().map(|(name, value)| (name.as_ref(), value.get())).collect();
+        assert_eq!(found, [("a", "1.50"), ("b\n", r#"{ "c" : [ ] }"#)]);
+        assert!(members("[1]").is_none());
+    }
+}

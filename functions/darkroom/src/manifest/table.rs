@@ -1,0 +1,195 @@
+//! CSV with a header line, by RFC 4180: quotes, and line breaks within them. Tabs and semicolons separate as well.
+
+use std::{
+    io::{self, BufRead, Read},
+    rc::Rc,
+};
+
+use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
+
+use super::{
+    Stop,
+    field::{Field, column},
+    input::{Input, Place},
+    intake::{Intake, Spot},
+    item::Item,
+    lines::not_utf8,
+    problem::{Findings, Problem, quote},
+};
+
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// Reads a table, a row at a time.
+pub(super) fn read(mut input: Input<'_>, intake: &mut Intake<'_>) -> Result<(), Stop> {
+    let place = input.place();
+    input.first_byte().map_err(|error| place.stop(error))?;
+    let mut rows = Rows::new(input, place)?;
+    let mut record = ByteRecord::new();
+    let Some(line) = rows.next(&mut record)? else { return Ok(()) };
+    let columns = columns(line, &record)?;
+    while let Some(line) = rows.next(&mut record)? {
+        if record.iter().all(|cell| cell.trim_ascii().is_empty()) {
+            continue;
+        }
+        match texts(&record) {
+            None => intake.problems.push(not_utf8(line)),
+            Some(cells) => {
+                let mut findings = Findings::default();
+                let item = item(&columns, &cells, &mut findings);
+                intake.take_item(Spot { line, nameless: ("line", line) }, item, findings)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The columns: their names and fields. A column without a name must stay empty.
+fn columns(line: u64, header: &ByteRecord) -> Result<Vec<(String, Option<Field>)>, Stop> {
+    let Some(names) = texts(header) else { return Err(Stop::Problem(not_utf8(line))) };
+    let mut findings = Findings::default();
+    let mut columns: Vec<(String, Option<Field>)> = Vec::new();
+    for name in names {
+        let field = if name.is_empty() { Ok(None) } else { column(name).map(Some) };
+        let field = field.unwrap_or_else(|(code, message)| {
+            findings.error(code, format!("column {}: {message}", columns.len() + 1));
+            None
+        });
+        if let Some((other, _)) = columns.iter().find(|(_, other)| field.is_some() && *other == field) {
+            findings.error("duplicate_column", format!("columns {} and {} are the same field: keep one", quote(other), quote(name)));
+        }
+        columns.push((name.to_owned(), field));
+    }
+    // Without the columns the rows mean nothing: one problem that is mended beats one for each row.
+    match findings.into_problems(line, None).reduce(join) {
+        Some(problem) => Err(Stop::Problem(problem)),
+        None => Ok(columns),
+    }
+}
+
+fn join(first: Problem, next: Problem) -> Problem {
+    Problem { message: format!("{}; {}", first.message, next.message), ..first }
+}
+
+fn item(columns: &[(String, Option<Field>)], cells: &[&str], findings: &mut Findings) -> Item {
+    let mut item = Item::default();
+    let surplus = cells.iter().skip(columns.len()).any(|cell| !cell.is_empty());
+    if surplus || cells.len() < columns.len() {
+        findings.error(
+            "wrong_cells",
+            format!(
+                "the row has {} cells and the header {}: put texts that hold a comma, a quote or a line break in quotes",
+                cells.len(),
+                columns.len()
+            ),
+        );
+        return item;
+    }
+    for ((name, field), cell) in columns.iter().zip(cells) {
+        match field {
+            Some(field) => item.set_cell(*field, name, cell, findings),
+            None if cell.is_empty() => {}
+            None => findings.error("unknown_field", format!("the cell {} stands in a column without a name: name it", quote(cell))),
+        }
+    }
+    item
+}
+
+/// The cells without blanks around them, if all are UTF-8.
+fn texts(record: &ByteRecord) -> Option<Vec<&str>> {
+    record.iter().map(|cell| std::str::from_utf8(cell).ok().map(str::trim)).collect()
+}
+
+/// Rows with the physical line on which each begins.
+struct Rows<'a> {
+    reader: Reader<PlainNewlines<'a>>,
+    place: Rc<Place>,
+    /// The line on which the parser's counting began, less one.
+    lines_before: u64,
+    /// The line after the last row.
+    next_line: u64,
+}
+
+impl<'a> Rows<'a> {
+    fn new(mut input: Input<'a>, place: Rc<Place>) -> Result<Self, Stop> {
+        let start = input.fill_buf().map_err(|error| place.stop(error))?;
+        let delimiter = delimiter(start);
+        let line = place.line();
+        let reader = ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .delimiter(delimiter)
+            .terminator(Terminator::Any(b'\n'))
+            .buffer_capacity(BUFFER_BYTES)
+            .from_reader(PlainNewlines { input, after_return: false, last: b'\n' });
+        Ok(Self { reader, place, lines_before: line - 1, next_line: line })
+    }
+
+    /// Reads the next row and gives its line.
+    fn next(&mut self, record: &mut ByteRecord) -> Result<Option<u64>, Stop> {
+        self.place.begin_item();
+        if !self.reader.read_byte_record(record).map_err(|error| self.place.stop(io_error(error)))? {
+            return Ok(None);
+        }
+        // The parser counts from the row's end: blank lines before a row would count as the row's.
+        let within: usize = record.iter().map(|cell| memchr::memchr_iter(b'\n', cell).count()).sum();
+        let after = self.lines_before + self.reader.position().line();
+        let line = after.saturating_sub(1 + within as u64);
+        // A row can't begin before the last one ended, unless its own end is missing.
+        if line < self.next_line {
+            let message = "a quote that opens in this row is never closed: close it, or double it if it is meant";
+            return Err(Stop::Problem(Problem::error(self.next_line, "open_quote", message)));
+        }
+        self.next_line = after;
+        Ok(Some(line))
+    }
+}
+
+/// The reader's own error: `csv` would wrap it once more.
+fn io_error(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    }
+}
+
+/// What the header separates its names with; a tab or a semicolon only where there is no comma.
+fn delimiter(start: &[u8]) -> u8 {
+    let header = start.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
+    [b',', b'\t', b';'].into_iter().find(|delimiter| header.contains(delimiter)).unwrap_or(b',')
+}
+
+/// Every line ends in one `\n`, the last one too, whatever system wrote the file.
+struct PlainNewlines<'a> {
+    input: Input<'a>,
+    after_return: bool,
+    last: u8,
+}
+
+impl Read for PlainNewlines<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut written = 0;
+        while written == 0 && !buffer.is_empty() {
+            let found = self.input.fill_buf()?;
+            if found.is_empty() {
+                if self.last == b'\n' {
+                    return Ok(0);
+                }
+                self.last = b'\n';
+                buffer[0] = b'\n';
+                return Ok(1);
+            }
+            let count = found.len().min(buffer.len());
+            for byte in &found[..count] {
+                let second_half = self.after_return && *byte == b'\n';
+                self.after_return = *byte == b'\r';
+                if !second_half {
+                    self.last = if self.after_return { b'\n' } else { *byte };
+                    buffer[written] = self.last;
+                    written += 1;
+                }
+            }
+            self.input.consume(count);
+        }
+        Ok(written)
+    }
+}

@@ -1,0 +1,194 @@
+//! Whatever is written in any form reads back as it was meant.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+/// An item as a person means it.
+#[derive(Clone, Debug)]
+struct Meant {
+    key: String,
+    prompt: String,
+    count: u32,
+    aspect_ratio: Option<&'static str>,
+    image_size: Option<&'static str>,
+    refs: Vec<String>,
+    system: Option<String>,
+    seed: Option<i32>,
+    temperature: Option<f64>,
+    path: Option<String>,
+}
+
+impl Meant {
+    fn json(&self) -> Value {
+        let mut item = json!({"key": self.key, "prompt": self.prompt, "n": self.count, "refs": self.refs});
+        item["aspect_ratio"] = json!(self.aspect_ratio);
+        item["imageSize"] = json!(self.image_size);
+        item["system"] = json!(self.system);
+        item["seed"] = json!(self.seed);
+        item["temperature"] = json!(self.temperature);
+        if let Some(path) = &self.path {
+            item["output"] = json!({"path": path});
+        }
+        item
+    }
+
+    fn native(&self) -> Value {
+        let mut parts = vec![json!({"text": self.prompt})];
+        parts.extend(self.refs.iter().map(|uri| json!({"file_data": {"file_uri": uri}})));
+        let mut image = json!({});
+        if let Some(ratio) = self.aspect_ratio {
+            image["aspectRatio"] = json!(ratio);
+        }
+        if let Some(size) = self.image_size {
+            image["image_size"] = json!(size);
+        }
+        json!({"key": self.key, "request": {"contents": [{"parts": parts}], "generationConfig": {"imageConfig": image}}})
+    }
+}
+
+fn csv(items: &[Meant], end: csv::Terminator) -> Vec<u8> {
+    let mut table = csv::WriterBuilder::new().terminator(end).from_writer(Vec::new());
+    let header = ["key", "prompt", "n", "aspectRatio", "image_size", "refs", "system", "seed", "temperature", "output.path"];
+    table.write_record(header).unwrap();
+    for item in items {
+        let text = |value: Option<String>| value.unwrap_or_default();
+        let cells = [
+            item.key.clone(),
+            item.prompt.clone(),
+            item.count.to_string(),
+            text(item.aspect_ratio.map(str::to_owned)),
+            text(item.image_size.map(str::to_owned)),
+            item.refs.join("|"),
+            text(item.system.clone()),
+            text(item.seed.map(|seed| seed.to_string())),
+            text(item.temperature.map(|temperature| temperature.to_string())),
+            text(item.path.clone()),
+        ];
+        table.write_record(cells).unwrap();
+    }
+    table.into_inner().unwrap()
+}
+
+fn json_lines(items: impl Iterator<Item = Value>) -> Vec<u8> {
+    items.flat_map(|item| format!("{item}\n").into_bytes()).collect()
+}
+
+/// Texts that every form must carry, without blanks at the ends, which CSV cells lose.
+fn text() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec!["a", "B", "é", "東", " ", ",", "\"", "\n", ";", "|", "{", "\\", "'", "\u{1f98a}", "="]);
+    prop::collection::vec(piece, 1..12).prop_map(|pieces| format!("x{}x", pieces.concat()))
+}
+
+fn meant() -> impl Strategy<Value = Vec<Meant>> {
+    let path = prop::option::of(prop::sample::select(vec!["x/{key}.{ext}", "{variant}-{model}/{key}", "{{{key}}}", "{key}"]));
+    let item = (
+        text(),
+        1_u32..4,
+        prop::option::of(prop::sample::select(vec!["1:1", "4:5", "16:9"])),
+        prop::option::of(prop::sample::select(vec!["1K", "2K"])),
+        prop::collection::vec("(s3://acme/)?[a-z]{1,5}/[a-z ]{1,5}[a-z]\\.(png|jpg)", 0..3),
+        prop::option::of(text()),
+        prop::option::of(any::<i32>()),
+        prop::option::of((0..=20_u32).prop_map(|tenths| f64::from(tenths) / 10.0)),
+        path,
+    );
+    prop::collection::vec((text(), item), 1..6).prop_map(|items| {
+        let meant = items.into_iter().enumerate().map(|(number, (key, item))| {
+            let (prompt, count, aspect_ratio, image_size, refs, system, seed, temperature, path) = item;
+            let key = format!("{number}{}", key.replace('\n', ""));
+            let path = path.map(str::to_owned);
+            Meant { key, prompt, count, aspect_ratio, image_size, refs, system, seed, temperature, path }
+        });
+        meant.collect()
+    })
+}
+
+fn read_clean(manifest: &[u8]) -> Vec<Expected> {
+    let (images, reading) = read_all(manifest, &context());
+    assert_eq!((reading.errors, reading.warnings), (0, 0), "{:#?}", reading.problems);
+    images
+}
+
+/// All that two readings of the same image have in common, whatever the form.
+fn essence(image: &Expected) -> Value {
+    json!({
+        "key": image.key, "item": image.item, "variant": image.variant, "model": image.model, "path": image.path,
+        "aspect_ratio": image.aspect_ratio, "image_size": image.image_size, "refs": image.refs, "prompt": image.prompt,
+        "request": image.request, "estimate": image.estimate, "retry": image.retry,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn every_friendly_form_reads_back_as_it_was_meant(items in meant()) {
+        let array = serde_json::to_vec_pretty(&items.iter().map(Meant::json).collect::<Vec<_>>()).unwrap();
+        let envelope = format!("{{\"items\":{},\"version\":1}}", String::from_utf8(array.clone()).unwrap());
+        let lines = json_lines(items.iter().map(Meant::json));
+        let images = read_clean(&lines);
+        prop_assert_eq!(images.len(), items.iter().map(|item| item.count as usize).sum::<usize>());
+        for image in &images {
+            let item = items.iter().find(|item| item.key == image.item).unwrap();
+            prop_assert_eq!(image.prompt.as_ref(), Some(&item.prompt));
+            prop_assert_eq!(image.aspect_ratio.as_deref(), item.aspect_ratio);
+            prop_assert_eq!(image.image_size.as_deref(), item.image_size);
+            let refs: Vec<String> = item.refs.iter().map(|text| match text.strip_prefix("s3://") {
+                Some(_) => text.clone(),
+                None => format!("s3://studio/{text}"),
+            }).collect();
+            prop_assert_eq!(image.refs.iter().map(ToString::to_string).collect::<Vec<_>>(), refs);
+            let request: Value = serde_json::from_str(image.request.get()).unwrap();
+            prop_assert_eq!(request["generationConfig"]["seed"].as_i64(), item.seed.map(i64::from));
+            prop_assert_eq!(request["generationConfig"]["temperature"].as_f64(), item.temperature);
+            prop_assert_eq!(request["systemInstruction"]["parts"][0]["text"].as_str(), item.system.as_deref());
+        }
+        let meant: Vec<Value> = images.iter().map(essence).collect();
+        for form in [
+            array,
+            envelope.into_bytes(),
+            csv(&items, csv::Terminator::CRLF),
+            csv(&items, csv::Terminator::Any(b'\n')),
+        ] {
+            let found: Vec<Value> = read_clean(&form).iter().map(essence).collect();
+            prop_assert_eq!(&found, &meant);
+        }
+    }
+
+    #[test]
+    fn native_lines_read_back_byte_for_byte(items in meant()) {
+        let lines: Vec<Value> = items.iter().map(Meant::native).collect();
+        let images = read_clean(&json_lines(lines.iter().cloned()));
+        for ((image, line), item) in images.iter().zip(&lines).zip(&items) {
+            prop_assert_eq!(image.request.get(), line["request"].to_string());
+            prop_assert_eq!(image.key.as_str(), &item.key);
+            prop_assert_eq!(image.refs.len(), item.refs.len());
+            prop_assert_eq!(image.image_size.as_deref(), item.image_size);
+        }
+    }
+
+    #[test]
+    fn a_retry_line_asks_for_the_same_image_again(items in meant()) {
+        let native = items.iter().map(|item| {
+            let mut line = item.native();
+            line["key"] = json!(format!("native {}", item.key));
+            if let Some(path) = &item.path {
+                line["output"] = json!({"path": path});
+            }
+            line
+        });
+        let first = read_clean(&json_lines(items.iter().map(Meant::json).chain(native)));
+        let again = read_clean(&json_lines(first.iter().map(|image| image.retry.clone())));
+        prop_assert_eq!(first.len(), again.len());
+        for (first, again) in first.iter().zip(&again) {
+            prop_assert_eq!(&first.key, &again.key);
+            prop_assert_eq!(&first.path, &again.path);
+            prop_assert_eq!(&first.model, &again.model);
+            prop_assert_eq!(&first.refs, &again.refs);
+            prop_assert_eq!(first.request.get(), again.request.get());
+            prop_assert_eq!(&first.retry, &again.retry);
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What is refused, and what is said about it.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn every_problem_is_listed_with_its_line_and_what_to_do() {
+    let table = "key,prompt,model,aspect_ratio,image_size,n,refs,seed,temperature\n\
+                 a,,,,,,,,\n\
+                 b,x,nano-bananna-2,,,,,,\n\
+                 c,x,,16:10,1k,,,,\n\
+                 d,x,,,,0,/a.jpg|https://example.com/b.jpg,,\n\
+                 e,x,,,,two,,4294967296,3\n\
+                 f,x,gemini-3.1-flash-image,,,,,,\n\
+                 g,x\n";
+    insta::assert_snapshot!(problems(table).join("\n"), @"");
+}
+
+#[test]
+fn duplicate_key_names_both_lines() {
+    let table = "key,prompt,n\na,one,\nb,two,2\na,three,\nb.v02,four,\n";
+    insta::assert_snapshot!(problems(table).join("\n"), @"");
+}
+
+#[test]
+fn keys_that_look_the_same_are_the_same() {
+    let table = "key,prompt\ncafe\u{301},one\ncaf\u{e9},two\n";
+    assert_eq!(codes(table), [(3, "duplicate_key".to_owned())]);
+}
+
+#[test]
+fn a_duplicate_is_found_even_where_the_first_is_bad() {
+    assert_eq!(codes("key,prompt\na,\na,two\n"), [(2, "missing_prompt".to_owned()), (3, "duplicate_key".to_owned())]);
+}
+
+#[test]
+fn keys_are_bounded() {
+    let long = "k".repeat(257);
+    let lines = format!(
+        "{{\"key\":\"\",\"prompt\":\"x\"}}\n{{\"key\":\"{long}\",\"prompt\":\"x\"}}\n{{\"key\":\"a\\u0000\",\"prompt\":\"x\"}}\n\
+         {{\"key\":\"{}\",\"prompt\":\"x\",\"n\":2}}\n{{\"key\":\"{}\",\"prompt\":\"x\"}}\n",
+        &long[..253],
+        &long[..256],
+    );
+    let lines: Vec<u64> = codes(&lines).into_iter().filter(|(_, code)| code == "bad_key").map(|(line, _)| line).collect();
+    assert_eq!(lines, [1, 2, 3, 4]);
+}
+
+#[test]
+fn nothing_is_silently_ignored() {
+    for (item, code) in [
+        (r#"{"key":"a","promt":"x"}"#, "unknown_field"),
+        (r#"{"key":"a","prompt":"x","depends_on":["b"]}"#, "unsupported_field"),
+        (r#"{"key":"a","prompt":"x","lane":"interactive"}"#, "unsupported_field"),
+        (r#"{"key":"a","prompt":"x","output":{"format":"png"}}"#, "unknown_field"),
+        (r#"{"key":"a","prompt":"x","output":{"path":"{scene}"}}"#, "bad_path"),
+        (r#"{"key":"a","id":"a","prompt":"x"}"#, "duplicate_member"),
+        (r#"{"key":"a","prompt":"x","prompt":"y"}"#, "duplicate_member"),
+        (r#"{"key":"a","prompt":"x","refs":[{"uri":"refs/a.png"}]}"#, "bad_value"),
+        (r#"{"key":"a","prompt":"x","refs":["refs/a.tiff"]}"#, "bad_reference"),
+        (r#"{"key":7,"prompt":"x"}"#, "bad_value"),
+        (r#"{"key":"a","prompt":"x","image_size":512}"#, "bad_value"),
+        (r#"{"key":"a","prompt":"x","n":17}"#, "bad_value"),
+        (r#"{"custom_id":"a","method":"POST","url":"/v1","body":{}}"#, "unsupported_field"),
+        (r#"["a"]"#, "not_an_item"),
+        (r#"{"key":"a","prompt":"x"} {}"#, "invalid_json"),
+        (r#"{"key":"a","request":{"contents":[]}}"#, "bad_request"),
+        (r#"{"key":"a","request":{"contents":[{"parts":[{"text":"x"}]}],"serviceTier":"flex"}}"#, "bad_request"),
+        (r#"{"key":"a","n":2,"request":{"contents":[{"parts":[{"text":"x"}]}]}}"#, "unknown_field"),
+        (r#"{"key":"a","request":{"config":{},"contents":[{"parts":[{"text":"x"}]}]}}"#, "unknown_request_field"),
+        (
+            r#"{"key":"a","request":{"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"imageConfig":{"imageSize":"1k"}}}}"#,
+            "bad_image_size",
+        ),
+        (
+            r#"{"key":"a","request":{"contents":[{"parts":[{"text":"x","fileData":{"fileUri":"../x.png"}}]}]}}"#,
+            "bad_reference",
+        ),
+        (
+            r#"{"key":"a","request":{"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{},"generation_config":{}}}"#,
+            "duplicate_member",
+        ),
+    ] {
+        // On the second line, so that no item is taken for the start of a document.
+        let lines = format!("{{\"key\":\"first\",\"prompt\":\"x\"}}\n{item}\n");
+        let found = codes(&lines);
+        assert!(found.contains(&(2, code.to_owned())), "{item}: {found:?}");
+    }
+}
+
+#[test]
+fn columns_are_checked_once() {
+    let found = problems("key,prompt,colour,Aspect Ratio,id\na,x,red,1:1,b\nc,y,blue,1:1,d\n");
+    assert_eq!(found.len(), 1, "{found:?}");
+    insta::assert_snapshot!(found[0], @"");
+}
+
+#[test]
+fn a_column_without_a_name_must_be_empty() {
+    assert_eq!(keys(&images("key,prompt,\na,x,\n")), ["a"]);
+    assert_eq!(codes("key,prompt,\na,x,y\n"), [(2, "unknown_field".to_owned())]);
+    assert_eq!(codes("key,prompt\na,x,y\n"), [(2, "wrong_cells".to_owned())]);
+}
+
+#[test]
+fn an_open_quote_is_found_where_it_opens() {
+    let table = "key,prompt\na,one\nb,\"two\nc,three\nd,four\n";
+    assert_eq!(codes(table), [(3, "open_quote".to_owned())]);
+    assert_eq!(codes("key,prompt\na,\"one"), [(2, "open_quote".to_owned())]);
+}
+
+#[test]
+fn text_that_is_not_utf_8_is_a_problem_of_its_line() {
+    let (images, reading) = read_all(b"key,prompt\na,one\nb,caf\xe9\nc,three\n", &context());
+    assert_eq!((keys(&images), reading.problems[0].line, reading.problems[0].code.as_str()), (vec!["a", "c"], 3, "not_utf8"));
+    let (images, reading) = read_all(b"{\"key\":\"a\",\"prompt\":\"\xff\"}\n{\"key\":\"b\",\"prompt\":\"x\"}\n", &context());
+    assert_eq!((keys(&images), reading.problems[0].code.as_str()), (vec!["b"], "not_utf8"));
+    let (_, reading) = read_all(b"\xff\xfek\0e\0y\0", &context());
+    assert_eq!(reading.problems[0].code, "not_utf8");
+}
+
+#[test]
+fn an_empty_manifest_is_refused() {
+    for manifest in ["", "\n \r\n", "key,prompt\n", "[]", "{\"items\":[]}", "\u{feff}"] {
+        let found = codes(manifest);
+        assert_eq!(found.len(), 1, "{manifest:?} {found:?}");
+        assert_eq!(found[0].1, "empty", "{manifest:?}");
+    }
+    assert_eq!(codes("{\"version\":1}")[0].1, "no_items");
+}
+
+#[test]
+fn an_envelope_says_what_it_does_not_know() {
+    for (envelope, code) in [
+        (r#"{"version":2,"items":[{"key":"a","prompt":"x"}]}"#, "unsupported_version"),
+        (r#"{"matrix":{},"items":[{"key":"a","prompt":"x"}]}"#, "unsupported_field"),
+        (r#"{"model":"nano-banana-2","items":[{"key":"a","prompt":"x"}]}"#, "unknown_field"),
+        (r#"{"job":{"deadline":"2026-11-22"},"items":[{"key":"a","prompt":"x"}]}"#, "unsupported_field"),
+        (r#"{"job":{"run":{}},"items":[{"key":"a","prompt":"x"}]}"#, "bad_value"),
+        (r#"{"defaults":{"key":"b"},"items":[{"key":"a","prompt":"x"}]}"#, "bad_value"),
+        (r#"{"defaults":{"n":2,"n":3},"items":[{"key":"a","prompt":"x"}]}"#, "duplicate_member"),
+        (r#"{"items":[{"key":"a","prompt":"x"}],"items":[]}"#, "duplicate_member"),
+        (r#"{"items":{"key":"a","prompt":"x"}}"#, "invalid_json"),
+        (r#"{"items":[{"key":"a","prompt":"x"}]"#, "invalid_json"),
+        (r#"{"items":[{"key":"a","prompt":"x"}]} x"#, "invalid_json"),
+        (r#"{"items":[{"key":"a","prompt":"x","prompt":"y"}]}"#, "duplicate_member"),
+        (r#"{"job":{"budget_usd":0.01},"items":[{"key":"a","prompt":"x"}]}"#, "over_budget"),
+    ] {
+        let found = codes(envelope);
+        assert!(found.iter().any(|(_, found)| found == code), "{envelope}: {found:?}");
+    }
+}
+
+#[test]
+fn defaults_that_a_native_line_cannot_take_are_warned_about_once() {
+    let envelope = r#"{"defaults":{"aspect_ratio":"4:5"},"items":[
+        {"key":"a","request":{"contents":[{"parts":[{"text":"x"}]}]}},
+        {"key":"b","request":{"contents":[{"parts":[{"text":"x"}]}]}}]}"#;
+    assert_eq!(codes(envelope), [(2, "defaults_unused".to_owned())]);
+}
+
+#[test]
+fn references_are_bounded_by_the_model() {
+    let refs = |count| (0..count).map(|number| format!("refs/{number}.png")).collect::<Vec<_>>().join("|");
+    assert!(codes(&format!("key,prompt,refs\na,x,{}\n", refs(14))).is_empty());
+    assert_eq!(codes(&format!("key,prompt,refs\na,x,{}\n", refs(15))), [(2, "too_many_references".to_owned())]);
+}
+
+#[test]
+fn a_size_in_small_letters_gets_the_right_one() {
+    let found = problems("key,prompt,image_size\na,x,1k\n");
+    insta::assert_snapshot!(found[0], @"");
+}
+
+#[test]
+fn a_line_that_is_too_long_does_not_stop_the_others() {
+    let context = Context { limits: Limits { item_bytes: 100, ..Limits::default() }, ..context() };
+    let lines = format!("{{\"key\":\"a\",\"prompt\":\"{}\"}}\n{{\"key\":\"b\",\"prompt\":\"x\"}}\n", "x".repeat(200));
+    let (images, reading) = read_all(lines.as_bytes(), &context);
+    assert_eq!((keys(&images), reading.problems[0].code.as_str()), (vec!["b"], "item_too_large"));
+    for document in [format!("[{}]", lines.replace("}\n{", "},{")), format!("{{\"items\":[{}]}}", lines.trim().replace("}\n{", "},{"))] {
+        let (_, reading) = read_all(document.as_bytes(), &context);
+        assert_eq!((reading.errors, reading.problems[0].code.as_str()), (1, "item_too_large"), "{document}");
+    }
+}
+
+#[test]
+fn a_retired_model_is_accepted_where_the_setting_says_so_and_warned_about_once() {
+    let context = Context { allow_retired_models: true, default_model: "gemini-3.1-flash-image", ..context() };
+    let (images, reading) = read_all(b"key,prompt\na,x\nb,y\n", &context);
+    assert_eq!((images.len(), reading.errors, reading.warnings), (2, 0, 1));
+}
+
+#[test]
+fn a_failing_source_or_sink_is_no_problem_of_the_manifest() {
+    let manifest = b"key,prompt\na,x\n";
+    let header = Header::read(&manifest[..], &context()).unwrap();
+    let sink = read(&manifest[..], &header, &context(), |_| Err(io::ErrorKind::StorageFull.into()));
+    assert!(matches!(sink, Err(ReadError::Sink(error)) if error.kind() == io::ErrorKind::StorageFull));
+
+    struct Broken;
+    impl io::Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::TimedOut.into())
+        }
+    }
+    let (table, array) = (&b"key,prompt\na,x\n"[..], &b"[{\"key\":\"a\",\"prompt\":\"x\"},"[..]);
+    for (start, format) in [(table, Format::Table), (table, Format::Lines), (array, Format::Array)] {
+        let source = io::Read::chain(start, Broken);
+        let header = Header { format, ..header.clone() };
+        let source = read(source, &header, &context(), |_| Ok(()));
+        assert!(matches!(source, Err(ReadError::Source(error)) if error.kind() == io::ErrorKind::TimedOut), "{format:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_are_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let (images, reading) = read_all(&bytes, &context());
+        prop_assert!(reading.errors > 0 || !images.is_empty());
+    }
+
+    #[test]
+    fn no_pieces_of_manifests_are_a_panic(pieces in prop::collection::vec(prop::sample::select(vec![
+        "{", "}", "[", "]", "\"", ",", ":", "\n", "\r", "\"key\"", "\"a\"", "\"prompt\"", "\"items\"", "\"request\"",
+        "\"contents\"", "\"manifest\"", "\"defaults\"", "null", "1", "\\", "key,prompt", "a,b", "|", "\u{feff}", "\u{0}",
+    ]), 0..40)) {
+        let text = pieces.concat();
+        let (images, reading) = read_all(text.as_bytes(), &context());
+        prop_assert!(reading.errors > 0 || !images.is_empty(), "{}", text);
+    }
+}

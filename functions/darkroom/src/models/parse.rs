@@ -1,0 +1,147 @@
+//! From `models.toml` to a catalogue that can be trusted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use super::{Catalogue, Model, Rates, Withdrawn};
+use crate::cost::Usd;
+
+/// Why a text is no catalogue.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogueError {
+    /// It isn't TOML of the right shape: mend the place that the message names.
+    #[error("the model catalogue can't be read: {0}")]
+    Syntax(#[from] toml::de::Error),
+    /// It reads well and can't be right: mend the model that is named.
+    #[error("the model catalogue is wrong at {id}: {what}")]
+    Wrong {
+        /// The model.
+        id: String,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    model: Vec<Model>,
+    #[serde(default)]
+    withdrawn: Vec<Withdrawn>,
+    /// By table, size and ratio: width and height.
+    pixels: BTreeMap<String, BTreeMap<String, BTreeMap<String, [u32; 2]>>>,
+}
+
+impl Catalogue {
+    /// Reads and checks a catalogue.
+    ///
+    /// # Errors
+    /// [`CatalogueError::Syntax`] for text of another shape, [`CatalogueError::Wrong`] for ids that repeat or lead
+    /// nowhere, prices that can't be, and pixels that are missing.
+    pub fn parse(text: &str) -> Result<Self, CatalogueError> {
+        let File { model: mut models, withdrawn, pixels } = toml::from_str(text)?;
+        for model in &mut models {
+            let table = pixels.get(&model.pixel_table);
+            for size in &mut model.sizes {
+                size.pixels = table.and_then(|table| table.get(&size.name)).cloned().unwrap_or_default();
+            }
+        }
+        check(&models, &withdrawn)?;
+        Ok(Self { models, withdrawn })
+    }
+}
+
+fn check(models: &[Model], withdrawn: &[Withdrawn]) -> Result<(), CatalogueError> {
+    let live: BTreeSet<&str> = models.iter().map(|model| model.id.as_str()).collect();
+    let mut seen: BTreeSet<&str> = models.iter().map(|model| model.family.as_str()).collect();
+    let name = |id: &str, new: bool, successor: Option<&str>| {
+        if id.is_empty() || !new {
+            return Err(wrong(id, "the id is empty, repeated, or a family's name"));
+        }
+        match successor {
+            Some(successor) if successor == id || !live.contains(successor) => {
+                Err(wrong(id, format!("its successor {successor:?} is not a model of the catalogue")))
+            }
+            _ => Ok(()),
+        }
+    };
+    for model in models {
+        name(&model.id, seen.insert(&model.id), model.successor.as_deref())?;
+        check_model(model).map_err(|what| wrong(&model.id, what))?;
+    }
+    for gone in withdrawn {
+        name(&gone.id, seen.insert(&gone.id), Some(&gone.successor))?;
+    }
+    if models.is_empty() { Err(wrong("the start", "it names no model")) } else { Ok(()) }
+}
+
+fn check_model(model: &Model) -> Result<(), String> {
+    if model.sizes.is_empty() || model.size(None).is_none() {
+        return Err(format!("the default size {:?} is not among its sizes", model.default_size));
+    }
+    if model.ratios.is_empty() {
+        return Err("it names no aspect ratio".to_owned());
+    }
+    if model.sizes.iter().any(|size| size.pixels.is_empty()) {
+        return Err(format!("a size of it has no pixels in the table {:?}", model.pixel_table));
+    }
+    if let (Some(deprecated), Some(shutdown)) = (model.deprecated, model.shutdown)
+        && shutdown < deprecated
+    {
+        return Err("it is shut down before it is deprecated".to_owned());
+    }
+    if model.shutdown.is_some() != model.shutdown_source.is_some() {
+        return Err("shutdown and shutdown_source go together".to_owned());
+    }
+    let Rates { input, text, image } = &model.standard;
+    let pairs = [(input, &model.batch.input), (text, &model.batch.text), (image, &model.batch.image)];
+    let images = model.sizes.iter().map(|size| (&size.standard, &size.batch));
+    if pairs.into_iter().chain(images).any(|(standard, batch)| *batch <= Usd::ZERO || standard < batch) {
+        return Err("a price is zero, or dearer in a batch".to_owned());
+    }
+    Ok(())
+}
+
+fn wrong(id: &str, what: impl Into<String>) -> CatalogueError {
+    CatalogueError::Wrong { id: id.to_owned(), what: what.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_catalogue_that_cannot_be_right_is_refused() {
+        for (from, to, said) in [
+            ("successor = \"gemini-3-pro-image\"", "successor = \"gemini-4\"", "gemini-4"),
+            ("id = \"gemini-3-pro-image\"", "id = \"gemini-3.1-flash-image\"", "repeated"),
+            ("id = \"gemini-3-pro-image\"", "id = \"nano-banana-2\"", "family"),
+            ("default_size = \"1K\"", "default_size = \"8K\"", "8K"),
+            ("batch = 0.0168", "batch = 0.0468", "dearer"),
+            ("batch = 0.0168", "batch = 0.0", "zero"),
+            ("shutdown = \"2026-10-29\"", "shutdown = \"2026-09-29\"", "before"),
+            ("pixels = \"gemini-2.5\"", "pixels = \"gemini-2\"", "no pixels"),
+            ("max_references = 3", "max_reference = 3", "max_reference"),
+            ("available = \"2026-10-06\"", "available = \"soon\"", "soon"),
+        ] {
+            let text = Catalogue::BUILT_IN.replacen(from, to, 1);
+            assert_ne!(text, Catalogue::BUILT_IN, "{from}");
+            let error = Catalogue::parse(&text).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn batch_rates_are_half_the_standard_ones() {
+        for model in Catalogue::built_in().models() {
+            for (standard, batch) in [
+                (model.standard.input, model.batch.input),
+                (model.standard.text, model.batch.text),
+                (model.standard.image, model.batch.image),
+            ] {
+                assert_eq!(standard, batch * 2, "{}", model.id);
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What `collect` writes into `results/<offset>.jsonl`: a result for each key, and what can be given to no key.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    names::RequestKey,
+    results::{ResultLine, StoredImage},
+};
+
+/// The name of a shard's last part, which has the keys that the responses file does not mention.
+pub const LAST_PART: u64 = u64::MAX;
+
+/// One line of a part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PartLine {
+    /// What was set aside. It comes first: it is told by a member that no result has.
+    Aside(Aside),
+    /// What became of a request key.
+    Result(Box<ResultLine>),
+}
+
+/// A result that belongs to no request key, or to one that has its image. Its image was paid for, and is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Aside {
+    /// Why it was set aside.
+    pub aside: AsideReason,
+    /// Where its line begins in the responses file.
+    pub offset: u64,
+    /// The key it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<RequestKey>,
+    /// Its image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<StoredImage>,
+}
+
+/// Why a result was set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AsideReason {
+    /// Its key was not asked for in this shard.
+    UnknownKey,
+    /// Its key has its image already.
+    RepeatedKey,
+    /// It has no key, or can't be read at all.
+    NoKey,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::Status;
+
+    #[test]
+    fn a_part_line_is_read_as_what_it_was_written_as() {
+        let aside = Aside { aside: AsideReason::UnknownKey, offset: 7, key: Some(RequestKey::new("k")), image: None };
+        for line in [
+            PartLine::Aside(aside),
+            PartLine::Result(Box::new(ResultLine::new(RequestKey::new("k"), Status::Succeeded))),
+        ] {
+            let text = serde_json::to_string(&line).unwrap();
+            assert_eq!(serde_json::from_str::<PartLine>(&text).unwrap(), line, "{text}");
+        }
+    }
+}

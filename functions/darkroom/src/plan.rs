@@ -1,0 +1,113 @@
+//! The plan of a job: what it was made from, one line per expected image, and how images are dealt into shards.
+
+mod shards;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    cost::Estimate,
+    job::Settings,
+    names::{JobId, ObjectUri, RequestKey, ShardId},
+};
+
+pub use shards::{Placement, RequestSize, Sharder};
+
+/// `plan.lock`: what the plan was made from. The first write wins, and planning again reads it, so that the same drop
+/// gives the same plan on another day.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanLock {
+    /// The form's version, 1.
+    pub v: u32,
+    /// The job.
+    pub job: JobId,
+    /// The manifest.
+    pub manifest: ManifestVersion,
+    /// The settings in force.
+    pub settings: Settings,
+    /// SHA-256 of the model catalogue, in hexadecimal.
+    pub catalogue_sha256: String,
+    /// When the plan was made: names of model families mean the newest live model of that day.
+    pub planned_at: Timestamp,
+}
+
+/// One version of a manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ManifestVersion {
+    /// Where it was dropped.
+    pub uri: ObjectUri,
+    /// Its ETag, with quotes.
+    pub etag: String,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+    /// Its length in bytes.
+    pub size_bytes: u64,
+}
+
+/// One line of `plan.jsonl`: one expected image, in manifest order.
+///
+/// ```json
+/// {"key":"SKU-1.v01","item":"SKU-1","variant":1,"line":2,"shard":"0000","model":"gemini-nano-banana-2.1","path":"SKU-1.v01",…}
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanLine {
+    /// The request key, unique in the job.
+    pub key: RequestKey,
+    /// The manifest item's own key.
+    pub item: String,
+    /// Which of the item's images, from 1.
+    pub variant: u32,
+    /// The manifest's line.
+    pub line: u64,
+    /// The shard that holds the request.
+    pub shard: ShardId,
+    /// The model, a full id.
+    pub model: String,
+    /// The aspect ratio asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aspect_ratio: Option<String>,
+    /// The image size asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<String>,
+    /// The image's path below `images/`, without extension.
+    pub path: String,
+    /// The prompt, where the item has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// The reference pictures, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refs: Vec<ObjectUri>,
+    /// What it is expected to cost.
+    pub estimate: Estimate,
+    /// The manifest item that asks for this image alone. None where it is too large to be repeated here: the request
+    /// file has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Value>,
+}
+
+/// What `plan` found out about the whole job, kept in `job.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlanSummary {
+    /// Images expected.
+    pub images: u64,
+    /// Shards of the first round.
+    pub shards: u32,
+    /// What it is expected to cost.
+    pub estimate: Estimate,
+    /// Images by model, in order of the models' names.
+    pub models: Vec<ModelShare>,
+    /// Warnings in `validation.csv`.
+    pub warnings: u64,
+    /// When the plan was made.
+    pub planned_at: Timestamp,
+}
+
+/// The images of one model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelShare {
+    /// The model, a full id.
+    pub model: String,
+    /// Images asked of it.
+    pub images: u64,
+}

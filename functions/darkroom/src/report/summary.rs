@@ -1,0 +1,197 @@
+//! `summary.json`: a finished job in numbers.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cost::Usd,
+    layout,
+    names::{BatchName, JobId, RequestKey, ShardId},
+    plan::ManifestVersion,
+    results::Status,
+    status::JobPhase,
+};
+
+/// `summary.json`.
+///
+/// ```json
+/// {"job_id":"catalog-…","status":"partial","counts":{"expected":28,"succeeded":27,…},"integrity":{…},
+///  "cost":{"estimated_usd":0.62,"actual_usd":0.61,"interactive_usd":1.22,"saved_usd":0.61,…},…}
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The job.
+    pub job_id: JobId,
+    /// The manifest it was made from.
+    pub manifest: ManifestVersion,
+    /// How it ended.
+    pub status: JobPhase,
+    /// The images, by what became of them.
+    pub counts: Counts,
+    /// Results that don't fit what was asked.
+    pub integrity: Integrity,
+    /// When things happened.
+    pub time: Times,
+    /// The money.
+    pub cost: Cost,
+    /// The shards and their rounds.
+    pub shards: Vec<ShardSummary>,
+    /// The most frequent reasons for missing images.
+    pub errors_top: Vec<CodeCount>,
+    /// Where everything is.
+    pub links: Links,
+}
+
+/// Images by what became of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Images of the plan.
+    pub expected: u64,
+    /// Images that are there.
+    pub succeeded: u64,
+    /// Failed for a technical reason.
+    pub failed: u64,
+    /// Withheld by a filter.
+    pub blocked: u64,
+    /// Answered without an image.
+    pub no_image: u64,
+    /// Not served before the batch expired.
+    pub expired: u64,
+    /// Not served before the batch was cancelled.
+    pub cancelled: u64,
+    /// Never asked for.
+    pub skipped: u64,
+    /// Refused by the plan.
+    pub invalid: u64,
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, status: Status) {
+        self.expected += 1;
+        *match status {
+            Status::Succeeded => &mut self.succeeded,
+            Status::Failed => &mut self.failed,
+            Status::Blocked => &mut self.blocked,
+            Status::NoImage => &mut self.no_image,
+            Status::Expired => &mut self.expired,
+            Status::Cancelled => &mut self.cancelled,
+            Status::Skipped => &mut self.skipped,
+            Status::Invalid => &mut self.invalid,
+        } += 1;
+    }
+}
+
+/// Results that don't fit what was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Integrity {
+    /// Results whose key was not asked for; their images are in `aside/`.
+    pub unknown_keys: u64,
+    /// Results whose key had its image already; theirs are in `aside/`.
+    pub repeated_keys: u64,
+    /// Lines without a key, or that can't be read.
+    pub unreadable_lines: u64,
+    /// Keys that Gemini never answered.
+    pub missing: u64,
+    /// Images of another ratio than was asked for.
+    pub wrong_ratio: u64,
+}
+
+/// When things happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Times {
+    /// When it was planned.
+    pub planned: Timestamp,
+    /// When the last shard ended.
+    pub finished: Timestamp,
+}
+
+/// What a job cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// What was foretold.
+    pub estimated_usd: Usd,
+    /// What Gemini's usage figures come to at batch prices.
+    pub actual_usd: Usd,
+    /// What the same usage costs interactively.
+    pub interactive_usd: Usd,
+    /// The difference.
+    pub saved_usd: Usd,
+    /// By model, in order of their names.
+    pub by_model: Vec<ModelCost>,
+}
+
+/// What one model cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelCost {
+    /// The model.
+    pub model: String,
+    /// Images it made.
+    pub images: u64,
+    /// What they cost.
+    pub actual_usd: Usd,
+}
+
+impl ModelCost {
+    pub(super) fn new(model: &str) -> Self {
+        Self { model: model.to_owned(), images: 0, actual_usd: Usd::ZERO }
+    }
+}
+
+/// How often a reason was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodeCount {
+    /// The reason's code.
+    pub code: String,
+    /// How many images miss for it.
+    pub count: u64,
+    /// The first of them.
+    pub example_key: RequestKey,
+}
+
+impl CodeCount {
+    pub(super) fn new(code: &str, key: &RequestKey) -> Self {
+        Self { code: code.to_owned(), count: 0, example_key: key.clone() }
+    }
+}
+
+/// One shard, in short.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShardSummary {
+    /// The shard.
+    pub shard: ShardId,
+    /// Its batch, if it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_name: Option<BatchName>,
+    /// Its requests.
+    pub requests: u32,
+    /// How its batch ended, in Gemini's word, or `FAILED`.
+    pub state: String,
+    /// Seconds from its submission to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_s: Option<i64>,
+}
+
+/// Where everything is, as keys of the bucket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Links {
+    /// One line per image.
+    pub results: String,
+    /// The same as a table.
+    pub table: String,
+    /// A manifest of what is missing.
+    pub retry: String,
+    /// The images.
+    pub images: String,
+}
+
+impl Links {
+    /// Those of `job`.
+    pub fn of(job: &JobId) -> Self {
+        Self {
+            results: layout::document(job, "results.jsonl"),
+            table: layout::document(job, "results.csv"),
+            retry: layout::document(job, "retry.jsonl"),
+            images: layout::document(job, "images/"),
+        }
+    }
+}

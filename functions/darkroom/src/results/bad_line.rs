@@ -1,0 +1,54 @@
+//! Lines that can't be read.
+
+use super::{answer::Reason, skeleton::key_of_damaged};
+use crate::names::RequestKey;
+
+/// A line from which no answer can be read. Its images, if it had any, are gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadLine {
+    /// What is wrong with it.
+    pub reason: BadLineReason,
+    /// The request's key, where it could still be read.
+    pub key: Option<RequestKey>,
+}
+
+impl BadLine {
+    pub(super) fn new(reason: BadLineReason, skeleton: &[u8]) -> Self {
+        Self { reason, key: key_of_damaged(skeleton).map(RequestKey::new) }
+    }
+}
+
+/// What can be wrong with a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadLineReason {
+    /// It has more than [`Limits::skeleton_bytes`](super::Limits) beside its images.
+    #[error("the line is longer than accepted")]
+    LineTooLong,
+    /// It is no JSON, or ends within it.
+    #[error("the line is no valid JSON")]
+    NotJson,
+    /// It is JSON but neither a response nor an error, or a member has the wrong type or stands there twice.
+    #[error("the line is neither a response nor an error")]
+    NotAReply,
+    /// It is the last, and the file ends within it: the download, or the file, may be cut.
+    #[error("the file ends within the line")]
+    Truncated,
+}
+
+impl BadLineReason {
+    /// The code of a result that failed for it.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::LineTooLong => "LINE_TOO_LONG",
+            Self::NotJson => "NOT_JSON",
+            Self::NotAReply => "NOT_A_REPLY",
+            Self::Truncated => "TRUNCATED_LINE",
+        }
+    }
+}
+
+impl From<BadLineReason> for Reason {
+    fn from(reason: BadLineReason) -> Self {
+        Self { code: reason.code().into(), message: reason.to_string(), retryable: true }
+    }
+}

@@ -1,0 +1,260 @@
+//! The base64 text of one image, decoded as it passes.
+//!
+//! Standard base64 takes the SIMD path. Because an image that was paid for should not be lost over its spelling, a slow
+//! path also accepts the URL-safe alphabet, white space, missing padding, and any of it written as JSON escapes.
+
+use base64_simd::STANDARD_NO_PAD;
+
+use super::{image::ImageFlaw, pool::PooledBuffer};
+
+/// A character that stands for no six bits.
+const INVALID: u8 = 0xff;
+
+/// What each character stands for, in the standard alphabet and the URL-safe one (RFC 4648 §4, §5).
+const SEXTETS: [u8; 256] = {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut table = [INVALID; 256];
+    let mut value = 0;
+    while value < 64 {
+        table[alphabet[value as usize] as usize] = value;
+        value += 1;
+    }
+    table[b'-' as usize] = 62;
+    table[b'_' as usize] = 63;
+    table
+};
+
+/// An image on its way in.
+#[derive(Debug)]
+pub(super) struct Blob {
+    bytes: PooledBuffer,
+    limit: usize,
+    /// The characters of an unfinished group of four, six bits each, and how many they are.
+    group: u32,
+    grouped: u8,
+    padded: bool,
+    escape: Escape,
+    flaw: Option<ImageFlaw>,
+}
+
+/// Where in a JSON escape the text stands.
+#[derive(Clone, Copy, Debug)]
+enum Escape {
+    No,
+    Begun,
+    Unicode { digits: u8, value: u32 },
+}
+
+impl Blob {
+    /// An image of at most `limit` bytes, decoded into `bytes`, which is empty.
+    pub(super) fn new(bytes: PooledBuffer, limit: usize) -> Self {
+        Self { bytes, limit, group: 0, grouped: 0, padded: false, escape: Escape::No, flaw: None }
+    }
+
+    /// An image that isn't wanted: its text passes, nothing is kept.
+    pub(super) fn unwanted(bytes: PooledBuffer, flaw: ImageFlaw) -> Self {
+        Self { flaw: Some(flaw), ..Self::new(bytes, 0) }
+    }
+
+    /// Takes the next part of the text, which holds no quote, backslash or newline.
+    pub(super) fn push(&mut self, mut text: &[u8]) {
+        if self.flaw.is_some() {
+            return;
+        }
+        while self.grouped > 0
+            && let Some((&first, rest)) = text.split_first()
+        {
+            self.push_char(first);
+            text = rest;
+        }
+        self.push_whole_groups(&mut text);
+        for &char in text {
+            self.push_char(char);
+        }
+    }
+
+    /// Takes a backslash.
+    pub(super) fn begin_escape(&mut self) {
+        self.escape = Escape::Begun;
+    }
+
+    /// Takes one byte if it belongs to the escape that was begun, and says whether it did.
+    pub(super) fn push_escaped(&mut self, byte: u8) -> bool {
+        match self.escape {
+            Escape::No => return false,
+            Escape::Begun if byte == b'u' => self.escape = Escape::Unicode { digits: 0, value: 0 },
+            Escape::Begun => {
+                self.escape = Escape::No;
+                self.push_char(match byte {
+                    b'n' | b'r' | b't' | b'b' | b'f' => b' ',
+                    other => other,
+                });
+            }
+            Escape::Unicode { digits, value } => {
+                let Some(digit) = char::from(byte).to_digit(16) else {
+                    self.escape = Escape::No;
+                    self.fail(ImageFlaw::InvalidBase64);
+                    return false;
+                };
+                let value = value << 4 | digit;
+                if digits < 3 {
+                    self.escape = Escape::Unicode { digits: digits + 1, value };
+                } else {
+                    self.escape = Escape::No;
+                    self.push_char(u8::try_from(value).unwrap_or(INVALID));
+                }
+            }
+        }
+        true
+    }
+
+    /// The image, at the closing quote.
+    ///
+    /// # Errors
+    /// The first thing that was wrong with the text.
+    pub(super) fn finish(mut self) -> Result<PooledBuffer, ImageFlaw> {
+        match self.grouped {
+            0 => {}
+            2 => self.append(&[(self.group >> 4) as u8]),
+            3 => self.append(&[(self.group >> 10) as u8, (self.group >> 2) as u8]),
+            _ => self.fail(ImageFlaw::InvalidBase64),
+        }
+        match self.flaw {
+            None => Ok(self.bytes),
+            Some(flaw) => Err(flaw),
+        }
+    }
+
+    /// The fast path: decodes as many groups of four from the start of `text` as there are, or none of them.
+    fn push_whole_groups(&mut self, text: &mut &[u8]) {
+        let unpadded = text.len() - text.iter().rev().take_while(|char| **char == b'=').count();
+        let (groups, rest) = text.split_at(unpadded & !3);
+        let size = groups.len() / 4 * 3;
+        if self.padded || size > self.limit - self.bytes.as_ref().len() {
+            return;
+        }
+        self.bytes.make_room(size, self.limit);
+        if STANDARD_NO_PAD.decode_append(groups, self.bytes.bytes_mut()).is_ok() {
+            *text = rest;
+        }
+    }
+
+    /// The slow path, and the odd characters at the edges of the fast one.
+    fn push_char(&mut self, char: u8) {
+        match char {
+            b' ' | b'\t' | b'\r' | b'\n' => {}
+            b'=' => self.padded = true,
+            _ => match SEXTETS[usize::from(char)] {
+                INVALID => self.fail(ImageFlaw::InvalidBase64),
+                _ if self.padded => self.fail(ImageFlaw::InvalidBase64),
+                sextet => self.push_sextet(sextet),
+            },
+        }
+    }
+
+    fn push_sextet(&mut self, sextet: u8) {
+        self.group = self.group << 6 | u32::from(sextet);
+        self.grouped += 1;
+        if self.grouped == 4 {
+            let [_, decoded @ ..] = self.group.to_be_bytes();
+            self.append(&decoded);
+            (self.group, self.grouped) = (0, 0);
+        }
+    }
+
+    fn append(&mut self, decoded: &[u8]) {
+        if self.flaw.is_some() {
+            return;
+        }
+        if decoded.len() > self.limit - self.bytes.as_ref().len() {
+            return self.fail(ImageFlaw::TooLarge);
+        }
+        self.bytes.make_room(decoded.len(), self.limit);
+        self.bytes.bytes_mut().extend_from_slice(decoded);
+    }
+
+    fn fail(&mut self, flaw: ImageFlaw) {
+        self.flaw.get_or_insert(flaw);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::pool::Pool, *};
+
+    /// Decodes a text, handed over in runs of at most `run` bytes.
+    fn decode_in_runs(text: &str, limit: usize, run: usize) -> Result<Vec<u8>, ImageFlaw> {
+        let mut blob = Blob::new(Pool::new(0).take(), limit);
+        let mut rest = text.as_bytes();
+        while let Some((&first, tail)) = rest.split_first() {
+            if blob.push_escaped(first) {
+                rest = tail;
+            } else if first == b'\\' {
+                blob.begin_escape();
+                rest = tail;
+            } else {
+                let plain = rest.iter().take(run).take_while(|byte| **byte != b'\\').count();
+                blob.push(&rest[..plain]);
+                rest = &rest[plain..];
+            }
+        }
+        blob.finish().map(|bytes| bytes.as_ref().to_vec())
+    }
+
+    fn decode(text: &str, limit: usize) -> Result<Vec<u8>, ImageFlaw> {
+        let decoded = decode_in_runs(text, limit, usize::MAX);
+        for run in 1..text.len() {
+            assert_eq!(decode_in_runs(text, limit, run), decoded, "{text} in runs of {run}");
+        }
+        decoded
+    }
+
+    #[test]
+    fn every_spelling_of_the_same_bytes_is_accepted() {
+        let bytes = [0xfb, 0xef, 0xff, 0x01];
+        for text in [
+            "++//AQ==",
+            "--__AQ==",
+            "++//AQ",
+            "++//AQ=",
+            "+-/_AQ",
+            " ++//\tAQ = =",
+            r"++\/\/AQ==",
+            r"++//\r\nAQ==\n",
+            r"\u002b+\u002F/AQ\u003d\u003D",
+        ] {
+            assert_eq!(decode(text, 100), Ok(bytes.to_vec()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_base64_is_a_flaw() {
+        for text in [
+            "A",
+            "AAAAA",
+            "AA==AA==",
+            "AAAA=AAAA",
+            "AA*A",
+            "AAAA,AAAA",
+            r"AA\u0100A",
+            r"AA\uzzzzAA",
+            r"AA\\AA",
+            "AA\u{e9}A",
+        ] {
+            assert_eq!(decode(text, 100), Err(ImageFlaw::InvalidBase64), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_image_may_be_as_large_as_the_limit_and_no_larger() {
+        for (text, size) in [("AAAAAAAA", 6), ("AAAAAAA=", 5), ("AAAAAA==", 4), ("AA AA AA AA", 6)] {
+            assert_eq!(decode(text, size), Ok(vec![0; size]), "{text}");
+            assert_eq!(decode(text, size - 1), Err(ImageFlaw::TooLarge), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_empty_text_is_an_empty_image() {
+        assert_eq!(decode("", 0), Ok(vec![]));
+    }
+}

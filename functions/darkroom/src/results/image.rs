@@ -1,0 +1,175 @@
+//! What an image is, from the first bytes of it. Nothing is decoded, and no one's word is taken for it.
+
+mod header;
+
+use serde::{Deserialize, Serialize};
+
+pub use header::read_header;
+
+/// The most pixels an image may have: 100 million. Gemini's largest has 34 million; a file of a few kilobytes can claim
+/// billions, and whoever opens it pays.
+pub const PIXEL_LIMIT: u64 = 100_000_000;
+
+/// How far an image's shape may be from what was asked for: 3.5 %. Gemini answers 16:9 with 1408 × 768, 3.1 % off; the
+/// nearest two ratios it offers differ by 6.7 %.
+const RATIO_TOLERANCE: f64 = 0.035;
+
+/// The formats that Gemini makes and browsers show. Others are refused: SVG and HTML run scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum MediaType {
+    /// JPEG.
+    #[serde(rename = "image/jpeg")]
+    Jpeg,
+    /// PNG.
+    #[serde(rename = "image/png")]
+    Png,
+    /// WebP.
+    #[serde(rename = "image/webp")]
+    WebP,
+}
+
+impl MediaType {
+    /// The format that the first bytes of an image tell, twelve of them at the most.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+            Some(Self::Png)
+        } else if bytes.starts_with(b"\xff\xd8\xff") {
+            Some(Self::Jpeg)
+        } else if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
+            Some(Self::WebP)
+        } else {
+            None
+        }
+    }
+
+    /// The type for `Content-Type`: `image/jpeg`.
+    pub fn mime(self) -> &'static str {
+        match self {
+            Self::Jpeg => "image/jpeg",
+            Self::Png => "image/png",
+            Self::WebP => "image/webp",
+        }
+    }
+
+    /// The extension of a file name, without the dot: `jpg`.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Jpeg => "jpg",
+            Self::Png => "png",
+            Self::WebP => "webp",
+        }
+    }
+}
+
+/// What an image's header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The format.
+    pub media_type: MediaType,
+    /// Pixels from left to right, at least 1.
+    pub width: u32,
+    /// Pixels from top to bottom, at least 1.
+    pub height: u32,
+}
+
+/// Why an image part can't be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ImageFlaw {
+    /// Its text is no base64.
+    #[error("the image isn't valid base64")]
+    InvalidBase64,
+    /// It is larger than [`Limits`](super::Limits) allow, alone or together with those before it in its line.
+    #[error("the image has more bytes than are accepted")]
+    TooLarge,
+    /// Its line holds more images than [`Limits`](super::Limits) allow.
+    #[error("the reply holds more images than are accepted")]
+    TooMany,
+    /// Its bytes are no PNG, JPEG or WebP with a readable header.
+    #[error("the bytes are neither PNG, JPEG nor WebP")]
+    NotAnImage,
+    /// It claims more than [`PIXEL_LIMIT`] pixels.
+    #[error("the image has more pixels than are accepted")]
+    TooManyPixels,
+}
+
+impl ImageFlaw {
+    /// The code of a result that failed for it.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::InvalidBase64 => "INVALID_BASE64",
+            Self::TooLarge => "IMAGE_TOO_LARGE",
+            Self::TooMany => "TOO_MANY_IMAGES",
+            Self::NotAnImage => "NOT_AN_IMAGE",
+            Self::TooManyPixels => "TOO_MANY_PIXELS",
+        }
+    }
+
+    /// Whether asking again may help: damage is chance, size is not.
+    pub fn retryable(self) -> bool {
+        match self {
+            Self::InvalidBase64 | Self::NotAnImage => true,
+            Self::TooLarge | Self::TooMany | Self::TooManyPixels => false,
+        }
+    }
+}
+
+/// Whether an image of `width` × `height` has the shape that was asked for, `16:9` say, give or take 3.5 %.
+///
+/// Sizes differ from the documented ones by a few pixels, so exact ones would refuse good images. A text that is no
+/// ratio matches nothing.
+pub fn ratio_matches(width: u32, height: u32, ratio: &str) -> bool {
+    let positive = |text: &str| text.parse().ok().filter(|side: &u16| *side > 0).map(f64::from);
+    let Some((wide, high)) = ratio.split_once(':').and_then(|(wide, high)| Some((positive(wide)?, positive(high)?)))
+    else {
+        return false;
+    };
+    let (is, asked) = (f64::from(width) / f64::from(height), wide / high);
+    (is / asked - 1.0).abs() <= RATIO_TOLERANCE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sizes_that_gemini_makes_match_their_ratios() {
+        for (width, height, ratio) in [
+            (1024, 1024, "1:1"),
+            (1376, 768, "16:9"),
+            (1408, 768, "16:9"),
+            (5632, 3072, "16:9"),
+            (768, 1344, "9:16"),
+            (1264, 848, "3:2"),
+            (864, 1184, "3:4"),
+            (928, 1152, "4:5"),
+            (1536, 672, "21:9"),
+            (384, 3072, "1:8"),
+        ] {
+            assert!(ratio_matches(width, height, ratio), "{width} x {height} is {ratio}");
+            assert_eq!(ratio_matches(height, width, ratio), width == height, "{height} x {width} isn't {ratio}");
+        }
+    }
+
+    #[test]
+    fn a_neighbouring_ratio_does_not_match() {
+        for (width, height, ratio) in [(928, 1152, "3:4"), (1200, 896, "5:4"), (1024, 1024, "4:5"), (1376, 768, "3:2")]
+        {
+            assert!(!ratio_matches(width, height, ratio), "{width} x {height} isn't {ratio}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_ratio_matches_nothing() {
+        for ratio in ["", "1", "0:0", "1:0", "a:b", "auto", "-1:-1", "NaN:1"] {
+            assert!(!ratio_matches(1024, 1024, ratio), "{ratio}");
+        }
+        assert!(!ratio_matches(0, 0, "1:1"));
+    }
+
+    #[test]
+    fn a_media_type_is_written_as_its_mime_type() {
+        for media_type in [MediaType::Jpeg, MediaType::Png, MediaType::WebP] {
+            assert_eq!(serde_json::to_value(media_type).unwrap(), media_type.mime());
+        }
+    }
+}

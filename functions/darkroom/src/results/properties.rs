@@ -1,0 +1,256 @@
+//! What holds for every result file, however it is written and however it arrives.
+
+use std::sync::Arc;
+
+use base64_simd::{STANDARD_NO_PAD, URL_SAFE};
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::{Index, select, subsequence},
+};
+use serde_json::{Map, Value, json};
+
+use super::{
+    Limits, Pool, Scanner,
+    image::read_header,
+    testing::{Summary, base64, jpeg, png, scan, scan_in_chunks},
+};
+
+proptest! {
+    #[test]
+    fn the_scan_finds_what_a_plain_parser_finds(file in result_file()) {
+        let found: Vec<Summary> = scan(&file).iter().map(Summary::from).collect();
+        let expected = plain_parse(&file);
+        prop_assert_eq!(found.len(), expected.len());
+        for (found, (start, end, expected)) in found.into_iter().zip(expected) {
+            prop_assert_eq!((found.start, found.end), (start, end));
+            let found = found.content.ok().map(|content| (content.key, content.images, content.thought_images));
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn chunks_change_nothing(file in result_file(), cuts in vec(any::<Index>(), 0..12), size in 1_usize..200) {
+        let whole: Vec<Summary> = scan(&file).iter().map(Summary::from).collect();
+        let pool = Pool::new(1 << 20);
+        let even: Vec<Summary> = scan_in_chunks(&file, size, Limits::default(), &pool).iter().map(Summary::from).collect();
+        prop_assert_eq!(&even, &whole);
+
+        let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(file.len() + 1)).collect();
+        cuts.sort_unstable();
+        let mut uneven = Vec::new();
+        let mut scanner = Scanner::new(Limits::default(), pool, 0);
+        let mut from = 0;
+        for to in cuts.into_iter().chain([file.len()]) {
+            scanner.feed(&file[from..to], |line| uneven.push(Summary::from(&line)));
+            from = to;
+        }
+        scanner.finish(|line| uneven.push(Summary::from(&line)));
+        prop_assert_eq!(uneven, whole);
+    }
+
+    #[test]
+    fn a_scan_resumed_at_a_lines_end_gives_the_lines_after_it(file in result_file()) {
+        let whole: Vec<Summary> = scan(&file).iter().map(Summary::from).collect();
+        for (count, line) in whole.iter().enumerate() {
+            let mut rest = Vec::new();
+            let mut scanner = Scanner::new(Limits::default(), Pool::new(0), line.end);
+            scanner.feed(&file[line.end as usize..], |line| rest.push(Summary::from(&line)));
+            scanner.finish(|line| rest.push(Summary::from(&line)));
+            prop_assert_eq!(&rest[..], &whole[count + 1..]);
+        }
+    }
+
+    #[test]
+    fn garbage_neither_panics_nor_takes_more_than_the_limits(pieces in vec(garbage(), 0..60), size in 1_usize..100) {
+        let limits = Limits { skeleton_bytes: 200, text_bytes: 40, image_bytes: 64, images: 3, line_bytes: 100 };
+        let file = pieces.concat();
+        let pool = Pool::new(0);
+        let mut summaries = Vec::new();
+        let mut scanner = Scanner::new(limits, Arc::clone(&pool), 0);
+        for chunk in file.chunks(size) {
+            scanner.feed(chunk, |line| summaries.push(Summary::from(&line)));
+        }
+        scanner.finish(|line| summaries.push(Summary::from(&line)));
+        let whole = scan_in_chunks(&file, usize::MAX, limits, &Pool::new(0));
+        prop_assert_eq!(&summaries, &whole.iter().map(Summary::from).collect::<Vec<_>>());
+        prop_assert!(summaries.iter().all(|line| line.start < line.end && line.end <= file.len() as u64));
+        prop_assert!(pool.peak_bytes() <= 3 * limits.image_bytes, "{}", pool.peak_bytes());
+    }
+}
+
+/// A file of lines: answers in any spelling, and some that are none. The last newline may be missing.
+fn result_file() -> impl Strategy<Value = Vec<u8>> {
+    let broken = select(vec![
+        "",
+        "  ",
+        "\r",
+        "null",
+        "17",
+        "{}",
+        "{\"key\":\"x\"}",
+        "{\"key\":",
+        "[]",
+        "\"data\":\"",
+        "}{",
+        "\\",
+    ]);
+    let line = prop_oneof![6 => answer_line(), 1 => broken.prop_map(str::to_owned)];
+    (vec(line, 0..6), any::<bool>()).prop_map(|(lines, ended)| {
+        let file = lines.join("\n");
+        if ended { file + "\n" } else { file }.into_bytes()
+    })
+}
+
+fn answer_line() -> impl Strategy<Value = String> {
+    let members = (
+        select(vec!["k", "SKU-1/\u{fc}", "a\"b\\c", "{\"inlineData\":{\"data\":\"", "\u{1f600}\n"]),
+        vec(part(), 0..5),
+        select(vec!["STOP", "IMAGE_SAFETY", "NO_IMAGE"]),
+    );
+    let noise = subsequence(
+        vec![
+            ("metadata", json!({"data": "no base64", "inlineData": {"x": "data"}})),
+            ("data", json!("AAAA")),
+            ("modelStatus", json!({"a": [1, 2.5e3, null, true, {"inlineData": [{"data": "?"}]}]})),
+        ],
+        0..3,
+    );
+    (members, noise, any::<u64>(), any::<bool>(), any::<bool>()).prop_map(
+        |((key, parts, finish), noise, order, spaced, slashes)| {
+            let mut line = Map::new();
+            line.insert("key".into(), json!(key));
+            line.insert(
+                "response".into(),
+                json!({
+                    "candidates": [{"content": {"parts": parts, "role": "model"}, "finishReason": finish}],
+                    "usageMetadata": {"promptTokenCount": 3},
+                    "responseId": "r",
+                }),
+            );
+            line.extend(noise.into_iter().map(|(name, value)| (name.to_owned(), value)));
+            let line = shuffled(Value::Object(line), &mut order.clone());
+            let text =
+                if spaced { serde_json::to_string_pretty(&line).unwrap().replace('\n', " ") } else { line.to_string() };
+            if slashes { text.replace('/', "\\/") } else { text }
+        },
+    )
+}
+
+fn part() -> impl Strategy<Value = Value> {
+    let bytes = vec(any::<u8>(), 0..300);
+    let image =
+        (bytes, any::<bool>()).prop_map(|(rest, is_png)| if is_png { png(3, 4, &rest) } else { jpeg(3, 4, &rest) });
+    let spelled = prop_oneof![
+        3 => Just(base64 as fn(&[u8]) -> String),
+        1 => Just((|bytes| URL_SAFE.encode_to_string(bytes)) as fn(&[u8]) -> String),
+        1 => Just((|bytes| STANDARD_NO_PAD.encode_to_string(bytes)) as fn(&[u8]) -> String),
+        1 => Just((|bytes| base64(bytes).replace('A', " A\r\n")) as fn(&[u8]) -> String),
+    ];
+    let inline = (image, spelled, any::<bool>(), any::<bool>()).prop_map(|(image, spell, camel, thought)| {
+        let name = if camel { "inlineData" } else { "inline_data" };
+        json!({name: {"mimeType": "image/png", "data": spell(&image)}, "thought": thought})
+    });
+    let damaged = select(vec![
+        json!({"inlineData": {"data": "A"}}),
+        json!({"inlineData": {"data": "PHN2Zz4="}}),
+        json!({"inlineData": {}}),
+    ]);
+    let text = select(vec![
+        json!({"text": "Here: \"}]\\"}),
+        json!({"thoughtSignature": "c2ln"}),
+        json!({"text": "\u{1f600}", "thought": true}),
+    ]);
+    prop_oneof![4 => inline, 1 => damaged, 2 => text]
+}
+
+/// The same value with the members of its objects in an order that `seed` says.
+fn shuffled(value: Value, seed: &mut u64) -> Value {
+    match value {
+        Value::Object(members) => {
+            let mut members: Vec<(u64, String, Value)> = members
+                .into_iter()
+                .map(|(name, value)| {
+                    *seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    (*seed >> 33, name, shuffled(value, seed))
+                })
+                .collect();
+            members.sort_by_key(|(rank, ..)| *rank);
+            members.into_iter().map(|(_, name, value)| (name, value)).collect::<Map<_, _>>().into()
+        }
+        Value::Array(items) => items.into_iter().map(|item| shuffled(item, seed)).collect(),
+        other => other,
+    }
+}
+
+/// Bits of JSON and of everything else.
+fn garbage() -> impl Strategy<Value = Vec<u8>> {
+    let bits = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "\"",
+        "\\",
+        "\\\"",
+        "\\u00",
+        "\n",
+        " ",
+        "\"key\":\"k\",",
+        "\"inlineData\":{",
+        "\"data\":\"",
+        "AAAA",
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB",
+        "=",
+        "-_",
+        "\"}",
+        "{\"response\":{\"candidates\":[{\"content\":{\"parts\":[",
+        "]}}]}}\n",
+        "{\"inlineData\":{\"data\":\"iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB\"}},",
+        "{\"key\":\"k\",\"error\":{\"code\":13}}\n",
+    ];
+    prop_oneof![4 => select(bits.to_vec()).prop_map(|bit| bit.as_bytes().to_vec()), 1 => vec(any::<u8>(), 0..80)]
+}
+
+type Plain = Option<(Option<String>, Vec<Vec<u8>>, usize)>;
+
+/// The same rules over whole lines and parsed values: start, end and, of answers, key, images and thoughts.
+fn plain_parse(file: &[u8]) -> Vec<(u64, u64, Plain)> {
+    let mut start = 0;
+    let mut lines = Vec::new();
+    for line in file.split_inclusive(|byte| *byte == b'\n') {
+        let end = start + line.len() as u64;
+        if !line.trim_ascii().is_empty() {
+            lines.push((start, end, plain_line(line)));
+        }
+        start = end;
+    }
+    lines
+}
+
+fn plain_line(line: &[u8]) -> Plain {
+    let line: Value = serde_json::from_slice(line).ok()?;
+    let response = line.get("response")?;
+    let key = line["key"].as_str().map(str::to_owned);
+    let parts = response["candidates"][0]["content"]["parts"].as_array()?;
+    let inline = |part: &Value| part.get("inlineData").or(part.get("inline_data")).cloned();
+    let (thoughts, parts): (Vec<_>, Vec<_>) = parts.iter().partition(|part| part["thought"] == json!(true));
+    let images = parts.into_iter().filter_map(|part| plain_base64(inline(part)?["data"].as_str()?));
+    let images = images.filter(|bytes| read_header(bytes).is_ok()).collect();
+    Some((key, images, thoughts.into_iter().filter_map(inline).count()))
+}
+
+fn plain_base64(text: &str) -> Option<Vec<u8>> {
+    let standard: String = text
+        .chars()
+        .filter(|char| !char.is_whitespace())
+        .map(|char| match char {
+            '-' => '+',
+            '_' => '/',
+            other => other,
+        })
+        .collect();
+    STANDARD_NO_PAD.decode_to_vec(standard.trim_end_matches('=')).ok()
+}

@@ -1,0 +1,234 @@
+use super::super::{
+    BadLineReason, Limits, Outcome, Pool, Reason, Status,
+    image::MediaType,
+    read_response,
+    testing::{base64, image_line, image_part, images, jpeg, parts_line, png, read, read_bad},
+};
+
+fn reason(line: &str) -> (Status, Reason) {
+    let answer = read(line);
+    (answer.outcome.status(), answer.outcome.reason().unwrap().clone())
+}
+
+fn expect(line: &str, status: Status, code: &str, retryable: bool) {
+    let (is, reason) = reason(line);
+    assert_eq!((is, reason.code.as_str(), reason.retryable), (status, code, retryable), "{line}");
+    assert!(!reason.message.is_empty(), "{line}");
+}
+
+fn finished(finish_reason: &str) -> String {
+    format!(
+        r#"{{"key":"k","response":{{"candidates":[{{"content":{{}},"finishReason":"{finish_reason}","index":0}}]}}}}"#
+    )
+}
+
+#[test]
+fn an_image_is_a_success_with_all_that_the_contract_says_about_it() {
+    let bytes = jpeg(928, 1152, b"pixels");
+    let line = format!(
+        r#"{{"key":"k0","response":{{"candidates":[{{"content":{{"role":"model","parts":[
+            {{"text":"thinking","thought":true}},
+            {{"inlineData":{{"mimeType":"image/jpeg","data":"{thought}"}},"thought":true}},
+            {{"inlineData":{{"mimeType":"image/png","data":"{data}"}},"thoughtSignature":"c2ln"}}]}},
+            "finishReason":"STOP","index":0}}],
+            "usageMetadata":{{"promptTokenCount":10,"candidatesTokenCount":1180,"totalTokenCount":1292,
+              "candidatesTokensDetails":[{{"modality":"IMAGE","tokenCount":1120}}],"thoughtsTokenCount":102}},
+            "modelVersion":"gemini-3-pro-image","responseId":"r-1","modelStatus":{{"retirementTime":"…"}}}}}}"#,
+        thought = base64(&png(8, 8, b"draft")),
+        data = base64(&bytes),
+    );
+    let answer = read(line.replace('\n', " "));
+    assert_eq!(answer.key.unwrap().as_str(), "k0");
+    assert_eq!(answer.finish_reason.as_deref(), Some("STOP"));
+    assert_eq!(answer.model_version.as_deref(), Some("gemini-3-pro-image"));
+    assert_eq!(answer.response_id.as_deref(), Some("r-1"));
+    assert_eq!(answer.usage.unwrap().prompt_tokens, 10);
+    assert_eq!(answer.thought_images, 1);
+    assert!(answer.warnings.is_empty());
+    let Outcome::Succeeded { image, extras } = answer.outcome else { panic!("{:?}", answer.outcome) };
+    assert!(extras.is_empty());
+    assert_eq!((image.media_type, image.width, image.height), (MediaType::Jpeg, 928, 1152));
+    assert_eq!(image.bytes.as_ref(), bytes);
+}
+
+#[test]
+fn the_last_image_is_the_final_one_and_the_others_are_extras() {
+    let [a, b, c] = [png(1, 1, b"a"), png(2, 2, b"b"), jpeg(3, 3, b"c")];
+    let line = parts_line("k", &[&image_part(&a), r#"{"text":"or"}"#, &image_part(&b), &image_part(&c)]);
+    assert_eq!(images(&read(line).outcome), [a, b, c]);
+}
+
+#[test]
+fn both_spellings_of_inline_data_are_images() {
+    let bytes = png(1, 1, b"x");
+    let line = image_line("k", &bytes).replace("inlineData", "inline_data");
+    assert_eq!(images(&read(line).outcome), [bytes]);
+}
+
+#[test]
+fn an_image_that_is_only_a_thought_is_no_success() {
+    let thought = image_part(&png(1, 1, b"x")).replace("}}", r#"},"thought":true}"#);
+    let answer = read(parts_line("k", &[&thought]));
+    assert_eq!((answer.outcome.status(), answer.thought_images), (Status::NoImage, 1));
+}
+
+#[test]
+fn a_damaged_image_beside_a_good_one_is_a_warning() {
+    let good = png(1, 1, b"x");
+    for damaged in [r#"{"inlineData":{"data":"A*"}}"#, r#"{"inlineData":{"data":"PHN2Zz4="}}"#, r#"{"inlineData":{}}"#]
+    {
+        let answer = read(parts_line("k", &[&image_part(&good), damaged, damaged]));
+        assert_eq!(images(&answer.outcome), std::slice::from_ref(&good), "{damaged}");
+        assert_eq!(answer.warnings.len(), 1, "{damaged}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_image_fail_and_may_be_asked_for_again() {
+    for bytes in [b"<svg/>".as_slice(), b"<!doctype html>", b"", b"\x89PNG\r\n\x1a\n"] {
+        expect(&image_line("k", bytes), Status::Failed, "NOT_AN_IMAGE", true);
+    }
+    expect(&parts_line("k", &[r#"{"inlineData":{"mimeType":"image/png"}}"#]), Status::Failed, "NOT_AN_IMAGE", true);
+    expect(&parts_line("k", &[r#"{"inlineData":{"data":"%%%%"}}"#]), Status::Failed, "INVALID_BASE64", true);
+    expect(&image_line("k", &png(20_000, 20_000, b"")), Status::Failed, "TOO_MANY_PIXELS", false);
+}
+
+#[test]
+fn an_error_line_fails_with_the_name_of_its_grpc_code() {
+    for (code, name, retryable) in [
+        (2, "UNKNOWN", true),
+        (3, "INVALID_ARGUMENT", false),
+        (4, "DEADLINE_EXCEEDED", true),
+        (7, "PERMISSION_DENIED", false),
+        (8, "RESOURCE_EXHAUSTED", true),
+        (13, "INTERNAL", true),
+        (14, "UNAVAILABLE", true),
+        (429, "UNKNOWN", true),
+    ] {
+        let line = format!(r#"{{"key":"k1","error":{{"code":{code},"message":"An error.","details":[{{"x":1}}]}}}}"#);
+        expect(&line, Status::Failed, name, retryable);
+        assert_eq!(reason(&line).1.message, "An error.");
+    }
+    expect(r#"{"key":"k","error":{}}"#, Status::Failed, "UNKNOWN", true);
+}
+
+#[test]
+fn a_row_that_was_cancelled_is_cancelled() {
+    expect(r#"{"metadata":{"key":"k"},"error":{"code":1}}"#, Status::Cancelled, "CANCELLED", true);
+}
+
+#[test]
+fn a_blocked_prompt_is_blocked_for_the_reason_given() {
+    let line = r#"{"key":"k","response":{"promptFeedback":{"blockReason":"PROHIBITED_CONTENT"},"modelVersion":"m"}}"#;
+    expect(line, Status::Blocked, "PROHIBITED_CONTENT", false);
+}
+
+#[test]
+fn a_withheld_image_is_blocked_with_googles_message() {
+    for code in ["SAFETY", "PROHIBITED_CONTENT", "BLOCKLIST", "IMAGE_SAFETY", "IMAGE_RECITATION", "RECITATION", "SPII"]
+    {
+        expect(&finished(code), Status::Blocked, code, false);
+    }
+    let line = finished("IMAGE_SAFETY").replace(r#""index""#, r#""finishMessage":"Try rephrasing.","index""#);
+    assert_eq!(reason(&line).1.message, "Try rephrasing.");
+    let beside_damage = parts_line("k", &[r#"{"inlineData":{"data":""}}"#]).replace("STOP", "IMAGE_SAFETY");
+    expect(&beside_damage, Status::Blocked, "IMAGE_SAFETY", false);
+}
+
+#[test]
+fn a_reply_without_image_is_no_image() {
+    for code in ["NO_IMAGE", "MAX_TOKENS", "IMAGE_OTHER", "MALFORMED_RESPONSE", "SOMETHING_NEW"] {
+        expect(&finished(code), Status::NoImage, code, false);
+    }
+    for line in [
+        r#"{"key":"k","response":{}}"#,
+        r#"{"key":"k","response":{"candidates":null}}"#,
+        r#"{"key":"k","response":{"candidates":[]}}"#,
+        r#"{"key":"k","response":{"candidates":[{"content":null}]}}"#,
+        &finished("STOP"),
+        &parts_line("k", &[r#"{"thoughtSignature":"c2ln"}"#]),
+    ] {
+        expect(line, Status::NoImage, "NO_IMAGE", false);
+    }
+}
+
+#[test]
+fn what_the_model_says_instead_of_an_image_is_the_message() {
+    let parts =
+        [r#"{"text":"I can't draw that."}"#, r#"{"text":"hm","thought":true}"#, r#"{"thoughtSignature":"c2ln"}"#];
+    assert_eq!(reason(&parts_line("k", &parts)).1.message, "I can't draw that.");
+}
+
+#[test]
+fn texts_from_google_are_cut_and_freed_of_control_characters() {
+    let line = format!(r#"{{"key":"k","error":{{"code":13,"message":"a\u001b[31m\nb\u0000{}"}}}}"#, "é".repeat(2000));
+    let message = reason(&line).1.message;
+    assert!(message.starts_with("a[31m bé"), "{message}");
+    assert_eq!(message.len(), 1023, "no character is cut in two");
+}
+
+#[test]
+fn the_lines_own_key_wins_over_that_of_the_metadata() {
+    let key = |line: &str| read(line).key.map(|key| key.to_string());
+    assert_eq!(key(r#"{"metadata":{"key":"m"},"key":"k","response":{}}"#).as_deref(), Some("k"));
+    assert_eq!(key(r#"{"metadata":{"key":"m"},"response":{}}"#).as_deref(), Some("m"));
+    assert_eq!(key(r#"{"metadata":{"key":17},"response":{}}"#), None);
+    assert_eq!(key(r#"{"metadata":"?","key":"","response":{}}"#), None);
+    assert_eq!(key(r#"{"key":"\u0061\/b","response":{}}"#).as_deref(), Some("a/b"));
+}
+
+#[test]
+fn an_image_beside_an_error_counts_and_the_error_otherwise() {
+    let error = r#""error":{"code":13},"response""#;
+    let bytes = png(1, 1, b"x");
+    assert_eq!(images(&read(image_line("k", &bytes).replace(r#""response""#, error)).outcome), [bytes]);
+    expect(&finished("STOP").replace(r#""response""#, error), Status::Failed, "INTERNAL", true);
+}
+
+#[test]
+fn json_that_is_no_answer_is_a_bad_line_with_its_key() {
+    let bad = |line: &str| read_bad(line);
+    for line in [
+        r#"{"key":"k"}"#,
+        r#"{"key":"k","response":17}"#,
+        r#"{"response":{"candidates":{}},"key":"k"}"#,
+        r#"{"key":"k","response":null,"error":null}"#,
+        r#"{"key":"k","response":{},"response":{}}"#,
+    ] {
+        assert_eq!(bad(line), (BadLineReason::NotAReply, Some("k".into())), "{line}");
+    }
+    assert_eq!(bad("17"), (BadLineReason::NotAReply, None));
+}
+
+#[test]
+fn half_an_emoji_does_not_lose_an_image() {
+    let bytes = png(1, 1, b"x");
+    let answer = read(parts_line("k", &[r#"{"text":"\ud83d"}"#, &image_part(&bytes)]));
+    assert_eq!(images(&answer.outcome), [bytes]);
+}
+
+#[test]
+fn unreadable_token_counts_are_a_warning() {
+    let bytes = png(1, 1, b"x");
+    let line = image_line("k", &bytes).replace(r#"{"candidates""#, r#"{"usageMetadata":[[]],"candidates""#);
+    let answer = read(line);
+    assert_eq!((images(&answer.outcome), answer.usage, answer.warnings.len()), (vec![bytes], None, 1));
+}
+
+#[test]
+fn a_synchronous_response_is_read_by_the_same_rules() {
+    let bytes = png(1, 1, b"x");
+    let body = format!("{{\n  \"candidates\": [{{\"content\": {{\n\"parts\": [\n{}\n]}}}}]\n}}\n", image_part(&bytes));
+    let read = |body: &str| read_response(body.as_bytes(), Limits::default(), Pool::new(0));
+    let answer = read(&body).unwrap();
+    assert_eq!((images(&answer.outcome), answer.key), (vec![bytes], None));
+    for (body, reason) in [
+        ("", BadLineReason::NotJson),
+        ("{\"candidates\":[", BadLineReason::NotJson),
+        ("{\"candidates\":[{\"finishReason\":\"ST", BadLineReason::Truncated),
+        ("<html>", BadLineReason::NotJson),
+        ("[1,2]", BadLineReason::NotAReply),
+    ] {
+        assert_eq!(read(body).unwrap_err().reason, reason, "{body}");
+    }
+}

@@ -1,0 +1,266 @@
+use std::sync::Arc;
+
+use super::super::{
+    BadLine, BadLineReason, Limits, Outcome, Pool, Status,
+    testing::{
+        Content, Summary, base64, image_line, image_part, images, parts_line, png, read, read_bad, scan, scan_in_chunks,
+    },
+};
+
+const SMALL: Limits = Limits { skeleton_bytes: 300, text_bytes: 100, image_bytes: 60, images: 3, line_bytes: 100 };
+
+/// Scans with small limits, in chunks of every size, which must all give the same; and one line, with what came of it.
+fn scan_small(line: &str) -> Result<Content, BadLine> {
+    let file = format!("{line}\n{}\n", image_line("next", &png(1, 1, b"")));
+    let whole = scan_in_chunks(file.as_bytes(), file.len(), SMALL, &Pool::new(0));
+    let summaries: Vec<Summary> = whole.iter().map(Summary::from).collect();
+    for size in 1..40 {
+        let lines = scan_in_chunks(file.as_bytes(), size, SMALL, &Pool::new(0));
+        assert_eq!(lines.iter().map(Summary::from).collect::<Vec<_>>(), summaries, "chunks of {size}");
+    }
+    let [line, next] = summaries.try_into().unwrap();
+    assert_eq!(next.content.unwrap().status, Status::Succeeded, "the scan goes on with the next line");
+    line.content
+}
+
+fn code(content: Result<Content, BadLine>) -> String {
+    content.unwrap().code.unwrap()
+}
+
+fn bad(reason: BadLineReason, key: Option<&str>) -> Result<Content, BadLine> {
+    Err(BadLine { reason, key: key.map(crate::names::RequestKey::new) })
+}
+
+#[test]
+fn lines_know_where_they_begin_and_end() {
+    let (one, two) = (image_line("one", &png(1, 1, b"1")), image_line("two", &png(1, 1, b"2")));
+    let file = format!("{one}\n\r\n  \n{two}");
+    let lines = scan(&file);
+    let ends: Vec<(u64, u64)> = lines.iter().map(|line| (line.start, line.end)).collect();
+    let first = one.len() as u64 + 1;
+    assert_eq!(ends, [(0, first), (first + 5, file.len() as u64)]);
+    assert_eq!(lines[1].key().unwrap().as_str(), "two");
+}
+
+#[test]
+fn a_file_without_lines_has_none() {
+    for file in ["", "\n", "\n\n\r\n \t\n", "   "] {
+        assert!(scan(file).is_empty(), "{file:?}");
+    }
+}
+
+#[test]
+fn the_last_line_needs_no_newline_if_its_json_is_whole() {
+    let line = image_line("k", &png(1, 1, b""));
+    assert_eq!(read(&line).outcome.status(), Status::Succeeded);
+    for cut in 1..line.len() {
+        let (reason, key) = read_bad(&line[..cut]);
+        assert_eq!(reason, BadLineReason::Truncated, "cut at {cut}");
+        assert_eq!(key.is_some(), cut > r#"{"key":"k""#.len() - 1, "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_newline_ends_a_line_wherever_it_stands() {
+    let next = image_line("k", &png(1, 1, b""));
+    for broken in [
+        r#"{"key":"k1","text":"a"#,
+        r#"{"key":"k1","inlineData":{"data":"AAA"#,
+        r#"{"key":"k1","inlineData":{"data":"AA\"#,
+        r#"{"key":"k1","a":"\"#,
+        r#"{"key":"k1","#,
+    ] {
+        let lines = scan(format!("{broken}\n{next}\n"));
+        assert_eq!(lines.len(), 2, "{broken}");
+        let line = lines[0].content.as_ref().unwrap_err();
+        assert_eq!((line.reason, line.key.as_ref().unwrap().as_str()), (BadLineReason::NotJson, "k1"), "{broken}");
+        assert!(lines[1].content.is_ok(), "{broken}");
+    }
+}
+
+#[test]
+fn pretty_printed_json_is_bad_lines() {
+    let lines = scan("{\n  \"key\": \"k\"\n}\n");
+    assert!(lines.iter().all(|line| line.content.is_err()));
+    assert_eq!(lines.len(), 3);
+}
+
+#[test]
+fn spaces_and_escapes_change_nothing() {
+    let bytes = png(1, 1, &[0xfb; 31]);
+    let line = image_line("k", &bytes);
+    for written in [
+        line.replace(':', "\t: \r").replace(',', "\t,\r").replace('{', "{ "),
+        line.replace('/', r"\/"),
+        line.replace("=", r"\u003d"),
+        line.replace("\"data\"", r#""d\u0061t\u0061""#).replace("inlineData", r"inline\u0044ata"),
+        line.replace('+', "-").replace('/', "_").replace('=', ""),
+    ] {
+        assert_ne!(written, line);
+        assert_eq!(images(&read(&written).outcome), std::slice::from_ref(&bytes), "{written}");
+    }
+}
+
+#[test]
+fn data_elsewhere_is_a_text_like_any_other() {
+    let bytes = png(1, 1, b"");
+    let line = image_line("k", &bytes);
+    // If any of these were taken for an image, there would be no room for the image.
+    let limits = Limits { images: 1, ..Limits::default() };
+    for beside in [
+        r#""metadata":{"data":"hello, world"},"#,
+        r#""data":"not base64!","#,
+        r#""inlineData":"data","#,
+        r#""inlineData":{"data":{"data":"not base64!"},"x":{"data":"?"}},"#,
+        r#""inlineData":[{"data":"not base64!"}],"#,
+        r#""x":["inlineData",{"data":"?"}],"#,
+        r#""x":{"inlineData":{}},"y":{"z":{"data":"not base64!"}},"#,
+        r#""inlineData":{"data":["not base64!"]},"#,
+        r#""x":"\"inlineData\":{\"data\":\"","#,
+        r#""x":"}}}]]]","#,
+    ] {
+        let written = format!("{{{beside}{}", &line[1..]);
+        let lines = scan_in_chunks(written.as_bytes(), usize::MAX, limits, &Pool::new(0));
+        let answer = lines[0].content.as_ref().unwrap();
+        assert_eq!(images(&answer.outcome), std::slice::from_ref(&bytes), "{written}");
+    }
+}
+
+#[test]
+fn an_image_that_is_no_part_of_the_reply_is_dropped() {
+    let bytes = png(1, 1, b"");
+    let line = image_line("k", &bytes);
+    for data in ["AAAA", "not base64!", &base64(&png(2, 2, b""))] {
+        let written = format!(r#"{{"x":{{"inlineData":{{"data":"{data}"}}}},{}"#, &line[1..]);
+        assert_eq!(images(&read(&written).outcome), std::slice::from_ref(&bytes), "{written}");
+    }
+}
+
+#[test]
+fn an_image_of_another_line_is_never_taken() {
+    let line = parts_line("k", &[r#"{"inlineData":{"x":{"inlineData":{}},"data":"0"}}"#]);
+    let file = format!("{}\n{line}\n", image_line("first", &png(1, 1, b"")));
+    let lines = scan(file);
+    assert!(!matches!(lines[1].content.as_ref().unwrap().outcome, Outcome::Succeeded { .. }));
+}
+
+#[test]
+fn a_line_over_the_skeleton_limit_is_recorded_with_its_key() {
+    for filler in [r#"{"text":"0123456789"},"#.repeat(20), " ".repeat(400), "[".repeat(400)] {
+        let line = |first: &str, last: &str| format!("{{{first}\"response\":{{\"candidates\":[{filler}]}}{last}}}");
+        assert_eq!(scan_small(&line(r#""key":"k","#, "")), bad(BadLineReason::LineTooLong, Some("k")));
+        assert_eq!(scan_small(&line("", r#","key":"k""#)), bad(BadLineReason::LineTooLong, None));
+    }
+}
+
+#[test]
+fn a_long_text_is_left_out_however_long() {
+    let bytes = png(1, 1, b"");
+    for size in [100, 101, 1000, 10_000] {
+        for text in ["x".repeat(size), r#"\""#.repeat(size / 2)] {
+            let part = format!(r#"{{"thoughtSignature":"{text}"}}"#);
+            let line = parts_line("k", &[&part, &image_part(&bytes)]);
+            assert_eq!(scan_small(&line).unwrap().images, std::slice::from_ref(&bytes), "{size}");
+        }
+    }
+}
+
+#[test]
+fn a_text_may_be_as_long_as_the_limit_and_no_longer() {
+    for (size, kept) in [(100, true), (101, false)] {
+        let line = format!(r#"{{"key":"k","error":{{"message":"{}"}}}}"#, "x".repeat(size));
+        let lines = scan_in_chunks(line.as_bytes(), 7, SMALL, &Pool::new(0));
+        let message = &lines[0].content.as_ref().unwrap().outcome.reason().unwrap().message;
+        assert_eq!(message.len() == size, kept, "{message}");
+    }
+}
+
+#[test]
+fn an_image_over_a_limit_is_a_flaw_of_that_image_alone() {
+    let image = |size: usize| image_part(&png(1, 1, &vec![7; size - 24]));
+    assert_eq!(scan_small(&parts_line("k", &[&image(60)])).unwrap().status, Status::Succeeded);
+    assert_eq!(code(scan_small(&parts_line("k", &[&image(61)]))), "IMAGE_TOO_LARGE");
+    assert_eq!(code(scan_small(&parts_line("k", &[&image(5000)]))), "IMAGE_TOO_LARGE");
+    assert_eq!(scan_small(&parts_line("k", &[&image(50), &image(50)])).unwrap().images.len(), 2);
+    assert_eq!(scan_small(&parts_line("k", &[&image(50), &image(51)])).unwrap().images.len(), 1);
+    assert_eq!(scan_small(&parts_line("k", &[image(24).as_str(); 3])).unwrap().images.len(), 3);
+    assert_eq!(scan_small(&parts_line("k", &[image(24).as_str(); 4])).unwrap().images.len(), 3);
+}
+
+#[test]
+fn a_flood_of_images_holds_no_more_than_the_limits() {
+    let pool = Pool::new(0);
+    let limits = Limits { image_bytes: 1 << 20, line_bytes: 2 << 20, ..Limits::default() };
+    let part = image_part(&png(1, 1, &vec![0; 700_000]));
+    let line = parts_line("k", &[part.as_str(); 20]);
+    let lines = scan_in_chunks(line.as_bytes(), 65_536, limits, &pool);
+    assert_eq!(images(&lines[0].content.as_ref().unwrap().outcome).len(), 2);
+    assert!(pool.peak_bytes() <= 3 << 20, "{}", pool.peak_bytes());
+    drop(lines);
+    assert_eq!(pool.held_bytes(), 0);
+}
+
+#[test]
+fn images_given_back_serve_the_next_ones() {
+    let pool = Pool::new(1 << 20);
+    let file = format!("{}\n", image_line("k", &png(1, 1, &[0; 100_000]))).repeat(50);
+    let mut count = 0;
+    let mut scanner = super::Scanner::new(Limits::default(), Arc::clone(&pool), 0);
+    scanner.feed(file.as_bytes(), |line| count += usize::from(line.content.is_ok()));
+    assert_eq!(count, 50);
+    assert!(pool.peak_bytes() <= 1 << 18, "{}", pool.peak_bytes());
+}
+
+#[test]
+fn what_is_no_json_is_a_bad_line() {
+    for (line, key) in [
+        ("not json", None),
+        ("\0\0\0\0", None),
+        ("\u{feff}{}", None),
+        ("}", None),
+        (":::", None),
+        ("\"data\":\"x", None),
+        (r#"{"key":"k","response":{}}}"#, Some("k")),
+        (r#"{"key":"k","response":{}} {}"#, Some("k")),
+        (r#"{"key":"\ud800","response":{}}"#, None),
+    ] {
+        let lines = scan(format!("{line}\n"));
+        let found = lines[0].content.as_ref().unwrap_err();
+        assert_eq!(
+            (found.reason, found.key.as_ref().map(|key| key.as_str())),
+            (BadLineReason::NotJson, key),
+            "{line:?}"
+        );
+    }
+    let invalid_key = b"{\"key\":\"\xff\",\"response\":{}}\n";
+    assert_eq!(read_bad(invalid_key), (BadLineReason::NotJson, None));
+}
+
+#[test]
+fn deep_nesting_is_skipped_or_refused_but_never_a_crash() {
+    let bytes = png(1, 1, b"");
+    let (open, close) = ("[".repeat(100_000), "]".repeat(100_000));
+    let skipped = format!(r#"{{"x":{open}{close},{}"#, &image_line("k", &bytes)[1..]);
+    assert_eq!(images(&read(skipped).outcome), [bytes]);
+    let refused = format!(r#"{{"key":"k","response":{{"candidates":{open}{close}}}}}"#);
+    assert_eq!(read_bad(refused), (BadLineReason::NotAReply, Some("k".into())));
+    let objects = format!("{}1{}", r#"{"response":"#.repeat(50_000), "}".repeat(50_000));
+    assert_eq!(read(objects).outcome.status(), Status::NoImage);
+}
+
+#[test]
+fn an_image_in_a_line_without_key_is_still_an_image() {
+    let line = image_line("k", &png(1, 1, b"")).replace(r#""key":"k","#, "");
+    let answer = read(line);
+    assert_eq!((answer.key, answer.outcome.status()), (None, Status::Succeeded));
+}
+
+#[test]
+fn base64_of_any_length_survives_any_chunk() {
+    for size in 0..8 {
+        let bytes = png(1, 1, &b"abcdefgh"[..size]);
+        let line = image_line("k", &bytes);
+        assert!(line.contains(&base64(&bytes)));
+        assert_eq!(scan_small(&line).unwrap().images, [bytes]);
+    }
+}

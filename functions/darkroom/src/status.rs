@@ -1,0 +1,90 @@
+//! `job.json`: what people watch.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cost::Usd,
+    names::{BatchName, JobId, ObjectUri, ShardId},
+    plan::PlanSummary,
+};
+
+/// `jobs/<job>/job.json`. Derived from the shard states: `plan` creates it, `report` alone rewrites it.
+///
+/// ```json
+/// {"job":"catalog-…","phase":"waiting","manifest":"s3://…","images":{"expected":28,"finished":0},"shards":[…]}
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobStatus {
+    /// The job.
+    pub job: JobId,
+    /// The manifest it was made from.
+    pub manifest: ObjectUri,
+    /// Where it stands.
+    pub phase: JobPhase,
+    /// What was planned; nothing if it was rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanSummary>,
+    /// Problems found in the manifest, when it was rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errors: Option<u64>,
+    /// Images that Gemini has finished or that were collected, so far.
+    pub finished: u64,
+    /// What the job cost, when it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<Usd>,
+    /// The shards and their rounds.
+    #[serde(default)]
+    pub shards: Vec<ShardStatus>,
+    /// When this was written.
+    pub updated_at: Timestamp,
+}
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobPhase {
+    /// The manifest was refused: see `validation.csv`. Nothing was bought.
+    Rejected,
+    /// Planned; shards are being submitted.
+    Submitting,
+    /// All batches that are needed now are submitted and waited for.
+    Waiting,
+    /// Images are being collected.
+    Collecting,
+    /// Every image is there.
+    Succeeded,
+    /// Some images are there: see `retry.jsonl` for the others.
+    Partial,
+    /// No image is there.
+    Failed,
+}
+
+impl JobPhase {
+    /// Whether nothing more happens.
+    pub fn is_over(self) -> bool {
+        match self {
+            Self::Rejected | Self::Succeeded | Self::Partial | Self::Failed => true,
+            Self::Submitting | Self::Waiting | Self::Collecting => false,
+        }
+    }
+}
+
+/// One shard, for people.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShardStatus {
+    /// The shard.
+    pub shard: ShardId,
+    /// Its phase, such as `submitted`.
+    pub phase: String,
+    /// Its requests.
+    pub requests: u32,
+    /// Requests that Gemini has finished.
+    pub finished: u32,
+    /// Its batch, once there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchName>,
+    /// Why it waits, or what went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
