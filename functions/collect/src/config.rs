@@ -1,0 +1,78 @@
+//! What `collect` is told by its environment.
+
+use clients::{
+    aws::Aws,
+    bucket::Bucket,
+    chance::Chance,
+    clock::Clock,
+    gemini::{self, Gemini},
+    queue::Queue,
+    states::States,
+    variables::{VariableError, Variables},
+};
+use darkroom::results::Limits;
+
+use crate::handler::{Deps, Pace};
+
+/// The environment of `collect`.
+pub struct Config {
+    /// `BUCKET`: where jobs are.
+    pub bucket: String,
+    /// `RESULTS_QUEUE_URL`: the queue that triggers it.
+    pub results_queue: String,
+    /// `SHARDS_QUEUE_URL`: where rounds go.
+    pub shards_queue: String,
+    /// `REPORTS_QUEUE_URL`: where changes are told.
+    pub reports_queue: String,
+    /// `GEMINI_API_KEY`, `GEMINI_BASE_URL` and `GEMINI_API_VERSION`.
+    pub gemini: gemini::Settings,
+}
+
+impl Config {
+    /// Reads the variables.
+    ///
+    /// # Errors
+    /// [`VariableError`] names the first that is missing or malformed.
+    pub fn read(variables: &Variables) -> Result<Self, VariableError> {
+        Ok(Self {
+            bucket: variables.required("BUCKET")?,
+            results_queue: variables.required("RESULTS_QUEUE_URL")?,
+            shards_queue: variables.required("SHARDS_QUEUE_URL")?,
+            reports_queue: variables.required("REPORTS_QUEUE_URL")?,
+            gemini: gemini::Settings::from_variables(variables)?,
+        })
+    }
+
+    /// The clients of a deployed function.
+    ///
+    /// # Errors
+    /// When the Gemini settings can't be used.
+    pub async fn deps(self) -> anyhow::Result<Deps> {
+        let aws = Aws::from_env().await;
+        let (clock, chance) = (Clock::system(), Chance::system());
+        let bucket = Bucket::new(aws.s3, self.bucket);
+        Ok(Deps {
+            states: States::new(bucket.clone(), clock.clone(), chance),
+            bucket,
+            gemini: Gemini::over_https(self.gemini)?,
+            results: Queue::new(aws.sqs.clone(), self.results_queue),
+            shards: Queue::new(aws.sqs.clone(), self.shards_queue),
+            reports: Queue::new(aws.sqs, self.reports_queue),
+            clock,
+            limits: Limits::default(),
+            pace: Pace::default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_variable_is_named() {
+        let variables: Variables = [("BUCKET", "studio")].into_iter().collect();
+        let Err(problem) = Config::read(&variables) else { panic!("read without its queues") };
+        assert!(problem.to_string().contains("RESULTS_QUEUE_URL"), "{problem}");
+    }
+}

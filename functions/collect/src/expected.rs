@@ -1,0 +1,117 @@
+//! What a shard's output should hold, and what of it was seen.
+
+use std::collections::{HashMap, HashSet};
+
+use clients::lines::Lines;
+use darkroom::{
+    layout,
+    names::{RequestKey, ShardId},
+    parts::PartLine,
+    plan::PlanLine,
+    results::{ResultLine, Status},
+    state::{Phase, Shard},
+};
+
+use crate::handler::{CollectError, Deps, malformed};
+
+/// The longest line of a plan or of a part.
+const LINE_BYTES: usize = 64 << 20;
+
+/// The request keys of a shard, at most a few thousand.
+#[derive(Debug, Default)]
+pub(crate) struct Expected(HashMap<RequestKey, Wanted>);
+
+/// What is known of one request key.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    /// The path of its image below `images/`, without extension.
+    pub(crate) path: String,
+    /// The ratio that was asked for.
+    pub(crate) aspect_ratio: Option<String>,
+    /// What was found so far.
+    pub(crate) seen: Seen,
+}
+
+/// What was found of a request key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// Nothing.
+    No,
+    /// A reason why there is no image, and whether asking again may help.
+    Reason {
+        /// Whether it may.
+        retryable: bool,
+    },
+    /// Its image.
+    Image,
+}
+
+impl Expected {
+    /// Reads the shard's lines of the plan, and the parts written so far.
+    pub(crate) async fn load(deps: &Deps, shard: &Shard) -> Result<Self, CollectError> {
+        let key = layout::plan(&shard.job);
+        let only: Option<HashSet<&RequestKey>> = shard.keys.as_ref().map(|keys| keys.iter().collect());
+        let first_round = ShardId::first(shard.shard.number);
+        let mut expected = Self::default();
+        let mut lines = Lines::new(deps.bucket.open_range(&key, shard.plan_bytes).await?, LINE_BYTES);
+        while let Some(line) = lines.next().await? {
+            let line: PlanLine = serde_json::from_slice(&line).map_err(malformed(&key))?;
+            if line.shard == first_round && only.as_ref().is_none_or(|only| only.contains(&line.key)) {
+                let wanted = Wanted { path: line.path, aspect_ratio: line.aspect_ratio, seen: Seen::No };
+                expected.0.insert(line.key, wanted);
+            }
+        }
+        if let Phase::Collecting { parts, .. } = &shard.phase {
+            for part in parts {
+                expected.see_part(deps, &layout::part(&shard.job, shard.shard, *part)).await?;
+            }
+        }
+        Ok(expected)
+    }
+
+    async fn see_part(&mut self, deps: &Deps, key: &str) -> Result<(), CollectError> {
+        let Some((stream, _)) = deps.bucket.open(key, None).await? else {
+            return Err(CollectError::Missing(key.to_owned()));
+        };
+        let mut lines = Lines::new(stream, LINE_BYTES);
+        while let Some(line) = lines.next().await? {
+            match serde_json::from_slice(&line).map_err(malformed(key))? {
+                PartLine::Result(result) => self.see(&result),
+                PartLine::Aside(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of a key; nothing if it was not asked for in this shard.
+    pub(crate) fn wanted(&self, key: &RequestKey) -> Option<&Wanted> {
+        self.0.get(key)
+    }
+
+    /// Notes a result.
+    pub(crate) fn see(&mut self, result: &ResultLine) {
+        if let Some(wanted) = self.0.get_mut(&result.key) {
+            wanted.seen = match result.status {
+                Status::Succeeded => Seen::Image,
+                _ => Seen::Reason { retryable: result.error.as_ref().is_some_and(|reason| reason.retryable) },
+            };
+        }
+    }
+
+    /// The keys of which nothing was found, in order.
+    pub(crate) fn missing(&self) -> Vec<RequestKey> {
+        self.keys(|seen| seen == Seen::No)
+    }
+
+    /// The keys that are worth asking again, in order.
+    pub(crate) fn retryable(&self) -> Vec<RequestKey> {
+        self.keys(|seen| seen == Seen::Reason { retryable: true })
+    }
+
+    fn keys(&self, which: impl Fn(Seen) -> bool) -> Vec<RequestKey> {
+        let mut keys: Vec<RequestKey> =
+            self.0.iter().filter(|(_, wanted)| which(wanted.seen)).map(|(key, _)| key.clone()).collect();
+        keys.sort_unstable();
+        keys
+    }
+}

@@ -1,0 +1,207 @@
+//! One message of (results): read the output on from the last checkpoint, to its end or until time runs out.
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use clients::{
+    bucket::{Bucket, BucketError},
+    clock::Clock,
+    deliveries::{Disposition, deliver},
+    gemini::{ApiError, Gemini},
+    lines::LineError,
+    queue::{Queue, QueueError},
+    states::{StateError, States, StoredShard, Swap},
+};
+use darkroom::{
+    messages::{JobMessage, ShardMessage},
+    names::{JobId, ShardId},
+    results::Limits,
+    state::{CollectStep, HELD_DEADLINE, Phase, Shard, collect_step},
+};
+use jiff::{SignedDuration, Timestamp};
+use tracing::warn;
+
+use crate::{
+    expected::Expected,
+    finish::finish,
+    read::{Reached, read},
+};
+
+/// How long to leave a shard alone that somebody else has just changed, or that met an error.
+const CONTENDED: SignedDuration = SignedDuration::from_secs(30);
+
+/// How often reading on from one checkpoint may be begun before a person is asked.
+const TRIES: u32 = 5;
+
+/// What `collect` works with.
+#[derive(Clone, Debug)]
+pub struct Deps {
+    /// Plans, parts and images.
+    pub bucket: Bucket,
+    /// Shard states.
+    pub states: States,
+    /// The Gemini API.
+    pub gemini: Gemini,
+    /// The queue that triggers it.
+    pub results: Queue,
+    /// Where rounds go.
+    pub shards: Queue,
+    /// Where changes are told.
+    pub reports: Queue,
+    /// The time.
+    pub clock: Clock,
+    /// What one line may hold.
+    pub limits: Limits,
+    /// How fast, and how often progress is written down.
+    pub pace: Pace,
+}
+
+/// How fast to read, and how often to write progress down.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Images on their way to S3 at once.
+    pub puts: usize,
+    /// Bytes of images on their way to S3 at once; one larger image goes alone.
+    pub put_bytes: usize,
+    /// Bytes of the responses file between two checkpoints: what a killed invocation reads again.
+    pub checkpoint_bytes: u64,
+    /// Results between two checkpoints.
+    pub checkpoint_results: usize,
+    /// Time kept at the end of an invocation to write progress down.
+    pub reserve: SignedDuration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            puts: 8,
+            put_bytes: 48 << 20,
+            checkpoint_bytes: 64 << 20,
+            checkpoint_results: 200,
+            reserve: SignedDuration::from_secs(30),
+        }
+    }
+}
+
+/// Why a shard could not be collected further now; its message comes back.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// The body, or a stored document, is not what it should be.
+    #[error("{what} can't be read: {source}")]
+    Malformed {
+        /// The message or the document.
+        what: String,
+        /// What serde found.
+        source: serde_json::Error,
+    },
+    /// A document is missing.
+    #[error("{0} is missing; restore it from an earlier version")]
+    Missing(String),
+    /// The shard's state was removed by hand.
+    #[error("job {0} has no state for shard {1}")]
+    NoState(JobId, ShardId),
+    /// The state can't be read or written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// An object can't be read or written.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// An object broke off.
+    #[error(transparent)]
+    Lines(#[from] LineError),
+    /// The output can't be downloaded.
+    #[error(transparent)]
+    Gemini(#[from] ApiError),
+    /// The next queue can't be reached.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// Somebody else is collecting the same shard.
+    #[error("another invocation is collecting this shard")]
+    Contended,
+}
+
+/// Handles one event of (results). `deadline` is when Lambda ends the invocation.
+pub async fn handle(deps: &Deps, event: SqsEvent, deadline: Timestamp) -> SqsBatchResponse {
+    deliver(&deps.results, event, async |body| process(deps, body, deadline).await).await
+}
+
+async fn process(deps: &Deps, body: &str, deadline: Timestamp) -> Result<Disposition, CollectError> {
+    let message: ShardMessage = serde_json::from_str(body).map_err(malformed("the message"))?;
+    let Some(stored) = deps.states.read(&message.job, message.shard).await? else {
+        return Err(CollectError::NoState(message.job, message.shard));
+    };
+    let now = deps.clock.now();
+    match collect_step(&stored.shard, now) {
+        CollectStep::Read { tries, .. } if tries >= TRIES => {
+            let why = stored.shard.waiting.as_deref().unwrap_or("the function was ended each time");
+            let reason = format!("reading the output failed {TRIES} times at the same place: {why}");
+            hold(deps, &message, &stored, &reason).await
+        }
+        CollectStep::Read { ended, offset, parts, tries } => {
+            let collecting = Phase::Collecting { ended, offset, parts, tries: tries + 1 };
+            let next = Shard { waiting: stored.shard.waiting.clone(), ..stored.shard.enter(collecting, stored.shard.deadline) };
+            match deps.states.swap(&stored, next).await? {
+                Swap::Mine(stored) => collect(deps, &message, stored, deadline).await,
+                Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+            }
+        }
+        CollectStep::Wait(until) => Ok(Disposition::Later(until.duration_since(now))),
+        CollectStep::GiveUp => match deps.states.swap(&stored, stored.shard.given_up()).await? {
+            Swap::Mine(_) => tell_report(deps, &message).await,
+            Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+        },
+        CollectStep::Finished { .. } | CollectStep::Report => tell_report(deps, &message).await,
+    }
+}
+
+async fn collect(
+    deps: &Deps,
+    message: &ShardMessage,
+    mut stored: StoredShard,
+    deadline: Timestamp,
+) -> Result<Disposition, CollectError> {
+    deps.reports.send(&JobMessage::new(&message.job)).await?;
+    let mut expected = Expected::load(deps, &stored.shard).await?;
+    match read(deps, &mut stored, &mut expected, deadline).await {
+        Ok(Reached::End(unwritten)) => {
+            finish(deps, &stored, expected, unwritten).await?;
+            tell_report(deps, message).await
+        }
+        Ok(Reached::Deadline) => {
+            deps.reports.send(&JobMessage::new(&message.job)).await?;
+            Ok(Disposition::Later(SignedDuration::ZERO))
+        }
+        Err(CollectError::Contended) => Ok(Disposition::Later(CONTENDED)),
+        Err(problem) => {
+            warn!(job.id = %message.job, shard.number = %message.shard, "not collected to the end: {problem}");
+            // Only a note for people: the next try is counted whether it is written or not.
+            let noted = deps.states.swap(&stored, stored.shard.waiting(problem.to_string())).await;
+            noted.map(|_| Disposition::Later(CONTENDED)).map_err(CollectError::from)
+        }
+    }
+}
+
+async fn hold(
+    deps: &Deps,
+    message: &ShardMessage,
+    stored: &StoredShard,
+    reason: &str,
+) -> Result<Disposition, CollectError> {
+    warn!(job.id = %message.job, shard.number = %message.shard, "held: {reason}");
+    match deps.states.swap(stored, stored.shard.held(reason, deps.clock.now())).await? {
+        Swap::Mine(_) => {
+            deps.reports.send(&JobMessage::new(&message.job)).await?;
+            Ok(Disposition::Later(HELD_DEADLINE))
+        }
+        Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+    }
+}
+
+async fn tell_report(deps: &Deps, message: &ShardMessage) -> Result<Disposition, CollectError> {
+    deps.reports.send(&JobMessage::new(&message.job)).await?;
+    Ok(Disposition::Done)
+}
+
+/// Names what could not be read.
+pub(crate) fn malformed(what: &str) -> impl FnOnce(serde_json::Error) -> CollectError {
+    let what = what.to_owned();
+    move |source| CollectError::Malformed { what, source }
+}

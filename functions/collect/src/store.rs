@@ -1,0 +1,153 @@
+//! Where each image goes, and the result line that says so.
+
+use bytes::Bytes;
+use clients::bucket::BucketError;
+use darkroom::{
+    keys, layout,
+    names::{BatchName, ObjectUri, RequestKey},
+    parts::{Aside, AsideReason, PartLine},
+    results::{Answer, Image, Lane, Line, Outcome, ResultLine, StoredImage, image::ratio_matches},
+    state::{Phase, Shard},
+};
+
+use crate::{
+    expected::{Expected, Seen, Wanted},
+    handler::{CollectError, Deps, malformed},
+};
+
+/// What one line of the output asks to be stored.
+#[derive(Debug)]
+pub(crate) struct Put {
+    /// Bytes of its images.
+    pub(crate) bytes: usize,
+    end: u64,
+    images: Vec<(String, Image)>,
+    line: PartLine,
+}
+
+/// What was stored of one line.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    /// Where the next line of the output begins.
+    pub(crate) end: u64,
+    /// Bytes of its images.
+    pub(crate) bytes: usize,
+    /// Its lines for the part.
+    pub(crate) lines: Vec<PartLine>,
+}
+
+/// Decides, by key alone, whose result a line is. Notes it in `expected`.
+pub(crate) fn place(shard: &Shard, expected: &mut Expected, line: Line) -> Put {
+    let (key, start, end) = (line.key().cloned(), line.start, line.end);
+    let owner = key.as_ref().and_then(|key| Some((key.clone(), expected.wanted(key)?.clone())));
+    let (images, line) = match owner {
+        Some((key, wanted)) if wanted.seen != Seen::Image => {
+            let (images, result) = match line.content {
+                Ok(answer) => answered(shard, key, &wanted, answer),
+                Err(bad) => (Vec::new(), ResultLine::of_bad_line(key, &bad)),
+            };
+            let result = of_shard(result, shard);
+            expected.see(&result);
+            (images, PartLine::Result(Box::new(result)))
+        }
+        owner => {
+            let aside = match (&owner, &key) {
+                (Some(_), _) => AsideReason::RepeatedKey,
+                (None, Some(_)) => AsideReason::UnknownKey,
+                (None, None) => AsideReason::NoKey,
+            };
+            let images = match line.content {
+                Ok(Answer { outcome: Outcome::Succeeded { image, .. }, .. }) => {
+                    vec![(layout::aside(&shard.job, shard.shard, start, image.media_type.extension()), image)]
+                }
+                Ok(_) | Err(_) => Vec::new(),
+            };
+            (images, PartLine::Aside(Aside { aside, offset: start, key, image: None }))
+        }
+    };
+    Put { bytes: images.iter().map(|(_, image)| image.bytes.as_ref().len()).sum(), end, images, line }
+}
+
+/// The result of a key that was asked for, and where its images go: the final one first.
+fn answered(shard: &Shard, key: RequestKey, wanted: &Wanted, answer: Answer) -> (Vec<(String, Image)>, ResultLine) {
+    let mut result = ResultLine::of_answer(key, &answer);
+    let Outcome::Succeeded { image, extras } = answer.outcome else { return (Vec::new(), result) };
+    if let Some(ratio) = &wanted.aspect_ratio
+        && !ratio_matches(image.width, image.height, ratio)
+    {
+        result.warnings.push(format!("asked for {ratio}, but the image is {} x {}", image.width, image.height));
+    }
+    let path = |path: &str, image: &Image| layout::image(&shard.job, path, image.media_type.extension());
+    let mut images = vec![(path(&wanted.path, &image), image)];
+    for (number, extra) in extras.into_iter().enumerate() {
+        images.push((path(&keys::extra_path(&wanted.path, number + 1), &extra), extra));
+    }
+    (images, result)
+}
+
+/// Adds what the collector knows of where a result comes from.
+pub(crate) fn of_shard(result: ResultLine, shard: &Shard) -> ResultLine {
+    ResultLine {
+        model: Some(shard.model.clone()),
+        lane: Some(Lane::Batch),
+        batch_name: batch_of(shard),
+        shard: Some(shard.shard),
+        attempts: Some(u32::from(shard.shard.round)),
+        ..result
+    }
+}
+
+fn batch_of(shard: &Shard) -> Option<BatchName> {
+    match &shard.phase {
+        Phase::Collecting { ended, .. } => Some(ended.batch.clone()),
+        _ => None,
+    }
+}
+
+impl Put {
+    /// Writes the images, bytes exactly as Gemini made them, and completes the line.
+    pub(crate) async fn run(self, deps: &Deps) -> Result<Stored, BucketError> {
+        let Self { bytes, end, images, mut line } = self;
+        let mut stored = Vec::with_capacity(images.len());
+        for (key, image) in images {
+            stored.push(store(deps, key, image).await?);
+        }
+        let mut stored = stored.into_iter();
+        match &mut line {
+            PartLine::Result(result) => {
+                result.image = stored.next();
+                result.extras = stored.collect();
+            }
+            PartLine::Aside(aside) => aside.image = stored.next(),
+        }
+        Ok(Stored { end, bytes, lines: vec![line] })
+    }
+}
+
+async fn store(deps: &Deps, key: String, image: Image) -> Result<StoredImage, BucketError> {
+    let Image { media_type, width, height, bytes } = image;
+    let length = bytes.as_ref().len() as u64;
+    let etag = deps.bucket.put(&key, media_type.mime(), Bytes::from_owner(bytes)).await?;
+    Ok(StoredImage {
+        uri: ObjectUri { bucket: deps.bucket.name().to_owned(), key },
+        sha256: None,
+        crc64nvme: None,
+        etag,
+        version_id: None,
+        mime_type: media_type,
+        width,
+        height,
+        bytes: length,
+    })
+}
+
+/// Writes a part: the same lines give the same bytes.
+pub(crate) async fn write_part(deps: &Deps, key: &str, lines: &[PartLine]) -> Result<(), CollectError> {
+    let mut bytes = Vec::new();
+    for line in lines {
+        serde_json::to_writer(&mut bytes, line).map_err(malformed(key))?;
+        bytes.push(b'\n');
+    }
+    deps.bucket.put(key, "application/jsonl", bytes).await?;
+    Ok(())
+}

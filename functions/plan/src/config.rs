@@ -1,0 +1,99 @@
+//! What `plan` is told by its environment.
+
+use clients::{
+    aws::Aws,
+    bucket::Bucket,
+    chance::Chance,
+    clock::Clock,
+    queue::Queue,
+    states::States,
+    variables::{VariableError, Variables},
+};
+use darkroom::{
+    job::{Settings, ShardLimits},
+    manifest::Limits,
+    models::Catalogue,
+};
+
+use crate::handler::Deps;
+
+/// The environment of `plan`.
+#[derive(Debug)]
+pub struct Config {
+    /// `BUCKET`: where manifests and jobs are.
+    pub bucket: String,
+    /// `MANIFESTS_QUEUE_URL`: the queue that triggers it.
+    pub manifests_queue: String,
+    /// `SHARDS_QUEUE_URL`: where planned shards go.
+    pub shards_queue: String,
+    /// `DEFAULT_MODEL`, `ALLOW_RETIRED_MODELS`, `MAX_ROUNDS`, `SHARD_REQUESTS`, `SHARD_INPUT_BYTES`,
+    /// `SHARD_RESPONSE_BYTES`, `SHARD_TOKENS`: what holds for every job.
+    pub settings: Settings,
+}
+
+impl Config {
+    /// Reads the variables.
+    ///
+    /// # Errors
+    /// [`VariableError`] names the first that is missing or malformed.
+    pub fn read(variables: &Variables) -> Result<Self, VariableError> {
+        let settings = Settings::default();
+        Ok(Self {
+            bucket: variables.required("BUCKET")?,
+            manifests_queue: variables.required("MANIFESTS_QUEUE_URL")?,
+            shards_queue: variables.required("SHARDS_QUEUE_URL")?,
+            settings: Settings {
+                default_model: variables.parsed("DEFAULT_MODEL", settings.default_model)?,
+                allow_retired_models: variables.parsed("ALLOW_RETIRED_MODELS", settings.allow_retired_models)?,
+                max_rounds: variables.parsed("MAX_ROUNDS", settings.max_rounds)?,
+                shard: ShardLimits {
+                    requests: variables.parsed("SHARD_REQUESTS", settings.shard.requests)?,
+                    input_bytes: variables.parsed("SHARD_INPUT_BYTES", settings.shard.input_bytes)?,
+                    response_bytes: variables.parsed("SHARD_RESPONSE_BYTES", settings.shard.response_bytes)?,
+                    tokens: variables.parsed("SHARD_TOKENS", settings.shard.tokens)?,
+                },
+            },
+        })
+    }
+
+    /// The clients of a deployed function.
+    ///
+    /// # Errors
+    /// None now; the form is that of every function.
+    pub async fn deps(self) -> anyhow::Result<Deps> {
+        let aws = Aws::from_env().await;
+        let bucket = Bucket::new(aws.s3, self.bucket);
+        let clock = Clock::system();
+        Ok(Deps {
+            states: States::new(bucket.clone(), clock.clone(), Chance::system()),
+            bucket,
+            manifests: Queue::new(aws.sqs.clone(), self.manifests_queue),
+            shards: Queue::new(aws.sqs, self.shards_queue),
+            clock,
+            catalogue: Catalogue::built_in().into(),
+            settings: self.settings,
+            limits: Limits::default(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEEDED: [(&str, &str); 3] = [("BUCKET", "b"), ("MANIFESTS_QUEUE_URL", "m"), ("SHARDS_QUEUE_URL", "s")];
+
+    #[test]
+    fn settings_have_defaults_and_are_read() {
+        let variables: Variables = NEEDED.into_iter().chain([("MAX_ROUNDS", "1")]).collect();
+        let config = Config::read(&variables).unwrap();
+        assert_eq!(config.settings, Settings { max_rounds: 1, ..Settings::default() });
+    }
+
+    #[test]
+    fn a_malformed_setting_is_named() {
+        let variables: Variables = NEEDED.into_iter().chain([("SHARD_REQUESTS", "many")]).collect();
+        let problem = Config::read(&variables).unwrap_err().to_string();
+        assert!(problem.contains("SHARD_REQUESTS"), "{problem}");
+    }
+}

@@ -1,0 +1,64 @@
+//! A manifest as it was dropped: one version of it, whose bytes name the job.
+
+use std::io::Read;
+
+use clients::bucket::BucketError;
+use darkroom::{
+    job::job_id,
+    keys::hex,
+    models::Catalogue,
+    names::{JobId, ObjectUri},
+    plan::{ManifestVersion, PlanLock},
+};
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use tokio_util::io::SyncIoBridge;
+
+use crate::handler::{Deps, PlanError};
+
+/// One version of a manifest, and the job that it means.
+#[derive(Clone, Debug)]
+pub(crate) struct Dropped {
+    /// The job.
+    pub(crate) job: JobId,
+    /// The version.
+    pub(crate) version: ManifestVersion,
+}
+
+impl Dropped {
+    /// Reads the manifest once, for its hash. None if it isn't there any more.
+    pub(crate) async fn read(deps: &Deps, key: &str) -> Result<Option<Self>, PlanError> {
+        let Some((mut stream, etag)) = deps.bucket.open(key, None).await? else { return Ok(None) };
+        let mut hash = Sha256::new();
+        let mut size_bytes = 0;
+        while let Some(bytes) = stream.try_next().await.map_err(std::io::Error::other)? {
+            hash.update(&bytes);
+            size_bytes += bytes.len() as u64;
+        }
+        let sha256: [u8; 32] = hash.finalize().into();
+        let job = job_id(deps.bucket.name(), key, &sha256, &deps.settings);
+        let uri = ObjectUri { bucket: deps.bucket.name().to_owned(), key: key.to_owned() };
+        Ok(Some(Self { job, version: ManifestVersion { uri, etag, sha256: hex(&sha256), size_bytes } }))
+    }
+
+    /// The same version again, for a thread that may block.
+    pub(crate) async fn reader(&self, deps: &Deps) -> Result<impl Read + Send + use<>, PlanError> {
+        let key = &self.version.uri.key;
+        match deps.bucket.open(key, Some(&self.version.etag)).await? {
+            Some((stream, _)) => Ok(SyncIoBridge::new(stream.into_async_read())),
+            None => Err(BucketError::Changed { key: key.clone() }.into()),
+        }
+    }
+
+    /// What is written down of it before anything else.
+    pub(crate) fn lock(&self, deps: &Deps, planned_at: Timestamp) -> PlanLock {
+        PlanLock {
+            v: 1,
+            job: self.job.clone(),
+            manifest: self.version.clone(),
+            settings: deps.settings.clone(),
+            catalogue_sha256: hex(&Sha256::digest(Catalogue::BUILT_IN)),
+            planned_at,
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! One message of (manifests): what S3 says was uploaded, and a plan for it.
+
+use std::{io, sync::Arc};
+
+use aws_lambda_events::event::{
+    s3::{S3Event, S3EventRecord},
+    sqs::{SqsBatchResponse, SqsEvent},
+};
+use clients::{
+    bucket::{Bucket, BucketError, Conditional},
+    clock::Clock,
+    deliveries::{Disposition, deliver},
+    queue::{Queue, QueueError},
+    states::{StateError, States},
+};
+use darkroom::{
+    job::Settings,
+    layout::{self, Marker},
+    manifest::{Limits, ReadError},
+    messages::ShardMessage,
+    models::Catalogue,
+    names::{JobId, ShardId},
+    plan::PlanLock,
+    state::Phase,
+    status::JobStatus,
+};
+use jiff::{SignedDuration, Timestamp};
+use percent_encoding::percent_decode_str;
+use tracing::info;
+
+use crate::{check::check, drop::Dropped, reject::reject, write::write};
+
+/// What `plan` works with.
+#[derive(Clone, Debug)]
+pub struct Deps {
+    /// Manifests, references and jobs.
+    pub bucket: Bucket,
+    /// Shard states.
+    pub states: States,
+    /// The queue that triggers it.
+    pub manifests: Queue,
+    /// Where planned shards go.
+    pub shards: Queue,
+    /// The time.
+    pub clock: Clock,
+    /// Models and prices.
+    pub catalogue: Arc<Catalogue>,
+    /// What holds for every job.
+    pub settings: Settings,
+    /// The bounds of a manifest.
+    pub limits: Limits,
+}
+
+/// Why a manifest could not be planned now; its message comes back. What is wrong *in* a manifest is no error here.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The body is no S3 event.
+    #[error("not an S3 event: {0}")]
+    Event(#[source] serde_json::Error),
+    /// The event is of another bucket than this deployment's.
+    #[error("the event is of bucket {0}, which this function does not serve")]
+    ForeignBucket(String),
+    /// A stored document is not what it should be.
+    #[error("{what} can't be read: {source}")]
+    Malformed {
+        /// The document.
+        what: String,
+        /// What serde found.
+        source: serde_json::Error,
+    },
+    /// A state can't be read or written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// An object can't be read or written.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// The manifest can't be read to its end.
+    #[error("{error}: {cause}", cause = cause(.error))]
+    Manifest {
+        /// Where reading stopped.
+        #[from]
+        error: ReadError,
+    },
+    /// The manifest broke off while its hash was taken.
+    #[error("the manifest broke off: {0}")]
+    Broken(#[from] io::Error),
+    /// The next queue can't be reached.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The reading thread was ended.
+    #[error("reading the manifest was ended: {0}")]
+    Ended(#[from] tokio::task::JoinError),
+}
+
+fn cause(error: &ReadError) -> String {
+    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+}
+
+/// Handles one event of (manifests).
+pub async fn handle(deps: &Deps, event: SqsEvent, _deadline: Timestamp) -> SqsBatchResponse {
+    deliver(&deps.manifests, event, async |body| process(deps, body).await).await
+}
+
+async fn process(deps: &Deps, body: &str) -> Result<Disposition, PlanError> {
+    // S3 says once, when notifications are switched on: {"Service":"Amazon S3","Event":"s3:TestEvent",…}
+    #[derive(serde::Deserialize)]
+    struct Test {
+        #[serde(rename = "Event")]
+        event: Option<String>,
+    }
+    let test: Test = serde_json::from_str(body).map_err(PlanError::Event)?;
+    if test.event.as_deref() == Some("s3:TestEvent") {
+        return Ok(Disposition::Done);
+    }
+    let event: S3Event = serde_json::from_str(body).map_err(PlanError::Event)?;
+    for record in &event.records {
+        if let Disposition::Later(wait) = uploaded(deps, record).await? {
+            return Ok(Disposition::Later(wait));
+        }
+    }
+    Ok(Disposition::Done)
+}
+
+async fn uploaded(deps: &Deps, record: &S3EventRecord) -> Result<Disposition, PlanError> {
+    let bucket = record.s3.bucket.name.clone().unwrap_or_default();
+    let key = decoded(record.s3.object.key.as_deref().unwrap_or_default());
+    let created = record.event_name.as_deref().is_some_and(|name| name.trim_start_matches("s3:").starts_with("ObjectCreated:"));
+    if !created || key.ends_with('/') || key.ends_with(".job.json") {
+        return Ok(Disposition::Done);
+    }
+    if bucket != deps.bucket.name() {
+        return Err(PlanError::ForeignBucket(bucket));
+    }
+    match Dropped::read(deps, &key).await {
+        Ok(Some(dropped)) => plan(deps, &dropped).await,
+        Ok(None) => {
+            info!("the manifest is gone again");
+            Ok(Disposition::Done)
+        }
+        // The newer version has an event of its own, but reading again is as good.
+        Err(PlanError::Bucket(BucketError::Changed { .. })) => Ok(Disposition::Later(SignedDuration::ZERO)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Keys in S3's events are form-encoded: a space is `+`
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>, read 2026-11).
+fn decoded(key: &str) -> String {
+    let spaces = key.replace('+', " ");
+    percent_decode_str(&spaces).decode_utf8_lossy().into_owned()
+}
+
+/// Plans a job that was not planned before; for one that was, only makes sure that it goes on.
+async fn plan(deps: &Deps, dropped: &Dropped) -> Result<Disposition, PlanError> {
+    let job = &dropped.job;
+    for marker in [Marker::Success, Marker::Partial, Marker::Failed] {
+        if deps.bucket.head(&layout::document(job, marker.name())).await?.is_some() {
+            return Ok(Disposition::Done);
+        }
+    }
+    if let Some(status) = read_json::<JobStatus>(deps, &layout::status(job)).await?
+        && let Some(plan) = status.plan
+    {
+        wake(deps, job, plan.shards).await?;
+        return Ok(Disposition::Done);
+    }
+    let lock = read_json::<PlanLock>(deps, &layout::plan_lock(job)).await?;
+    let planned_at = lock.as_ref().map_or_else(|| deps.clock.now(), |lock| lock.planned_at);
+
+    let checked = check(deps, dropped, planned_at).await?;
+    if checked.reading.errors > 0 {
+        return reject(deps, dropped, &checked.reading).await;
+    }
+    if lock.is_none() {
+        let key = layout::plan_lock(job);
+        let lock = dropped.lock(deps, planned_at);
+        let bytes = serde_json::to_vec_pretty(&lock).map_err(malformed(&key))?;
+        if let Conditional::Refused = deps.bucket.create(&key, "application/json", bytes).await? {
+            // Somebody else is planning the same drop, perhaps on the other side of midnight: plan what they plan.
+            return Ok(Disposition::Later(SignedDuration::ZERO));
+        }
+    }
+    let summary = write(deps, dropped, checked, planned_at).await?;
+    deps.bucket.delete(&layout::document(job, Marker::Rejected.name())).await?;
+    info!(job.id = %job, images = summary.images, shards = summary.shards, "planned");
+    wake(deps, job, summary.shards).await?;
+    Ok(Disposition::Done)
+}
+
+/// Sends the message of each shard that nobody has begun.
+async fn wake(deps: &Deps, job: &JobId, shards: u32) -> Result<(), PlanError> {
+    for shard in (0..shards).map(ShardId::first) {
+        let stored = deps.states.read(job, shard).await?;
+        if stored.is_some_and(|stored| matches!(stored.shard.phase, Phase::Planned { .. })) {
+            deps.shards.send(&ShardMessage::new(job, shard)).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn read_json<T: serde::de::DeserializeOwned>(deps: &Deps, key: &str) -> Result<Option<T>, PlanError> {
+    let Some(object) = deps.bucket.read(key).await? else { return Ok(None) };
+    serde_json::from_slice(&object.bytes).map(Some).map_err(malformed(key))
+}
+
+/// Names the document that could not be read.
+pub(crate) fn malformed(what: &str) -> impl FnOnce(serde_json::Error) -> PlanError {
+    let what = what.to_owned();
+    move |source| PlanError::Malformed { what, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_keys_are_form_encoded() {
+        assert_eq!(decoded("inbox/Fall+26%2Bx/%E6%9D%B1.csv"), "inbox/Fall 26+x/東.csv");
+    }
+}

@@ -1,0 +1,46 @@
+//! A manifest with errors: all of them for the person who wrote it, and nothing bought.
+
+use clients::deliveries::Disposition;
+use darkroom::{
+    layout::{self, Marker},
+    manifest::{Problem, Reading, write_validation},
+    names::JobId,
+    status::{JobPhase, JobStatus},
+};
+use tracing::info;
+
+use crate::{
+    drop::Dropped,
+    handler::{Deps, PlanError, malformed},
+};
+
+/// Writes the problems, the status, and the marker.
+pub(crate) async fn reject(deps: &Deps, dropped: &Dropped, reading: &Reading) -> Result<Disposition, PlanError> {
+    let job = &dropped.job;
+    write_problems(deps, job, &reading.problems).await?;
+    let status = JobStatus {
+        job: job.clone(),
+        manifest: dropped.version.uri.clone(),
+        phase: JobPhase::Rejected,
+        plan: None,
+        errors: Some(reading.errors),
+        finished: 0,
+        cost_usd: None,
+        shards: Vec::new(),
+        updated_at: deps.clock.now(),
+    };
+    let key = layout::status(job);
+    let bytes = serde_json::to_vec_pretty(&status).map_err(malformed(&key))?;
+    deps.bucket.put(&key, "application/json", bytes).await?;
+    deps.bucket.put(&layout::document(job, Marker::Rejected.name()), "text/plain", "").await?;
+    info!(job.id = %job, errors = reading.errors, "rejected");
+    Ok(Disposition::Done)
+}
+
+/// `validation.csv`: for an accepted manifest, its warnings.
+pub(crate) async fn write_problems(deps: &Deps, job: &JobId, problems: &[Problem]) -> Result<(), PlanError> {
+    let mut table = Vec::new();
+    write_validation(problems, &mut table)?;
+    deps.bucket.put(&layout::document(job, "validation.csv"), "text/csv; charset=utf-8", table).await?;
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! What `poll` is told by its environment.
+
+use clients::{
+    aws::Aws,
+    bucket::Bucket,
+    chance::Chance,
+    clock::Clock,
+    gemini::{self, Gemini},
+    queue::Queue,
+    states::States,
+    variables::{VariableError, Variables},
+};
+
+use crate::handler::Deps;
+
+/// The environment of `poll`.
+pub struct Config {
+    /// `BUCKET`: where jobs are.
+    pub bucket: String,
+    /// `POLLS_QUEUE_URL`: the queue that triggers it.
+    pub polls_queue: String,
+    /// `RESULTS_QUEUE_URL`: where ended batches go.
+    pub results_queue: String,
+    /// `REPORTS_QUEUE_URL`: where changes are told.
+    pub reports_queue: String,
+    /// `GEMINI_API_KEY`, `GEMINI_BASE_URL` and `GEMINI_API_VERSION`.
+    pub gemini: gemini::Settings,
+}
+
+impl Config {
+    /// Reads the variables.
+    ///
+    /// # Errors
+    /// [`VariableError`] names the first that is missing or malformed.
+    pub fn read(variables: &Variables) -> Result<Self, VariableError> {
+        Ok(Self {
+            bucket: variables.required("BUCKET")?,
+            polls_queue: variables.required("POLLS_QUEUE_URL")?,
+            results_queue: variables.required("RESULTS_QUEUE_URL")?,
+            reports_queue: variables.required("REPORTS_QUEUE_URL")?,
+            gemini: gemini::Settings::from_variables(variables)?,
+        })
+    }
+
+    /// The clients of a deployed function.
+    ///
+    /// # Errors
+    /// When the Gemini settings can't be used.
+    pub async fn deps(self) -> anyhow::Result<Deps> {
+        let aws = Aws::from_env().await;
+        let (clock, chance) = (Clock::system(), Chance::system());
+        Ok(Deps {
+            states: States::new(Bucket::new(aws.s3, self.bucket), clock.clone(), chance.clone()),
+            gemini: Gemini::over_https(self.gemini)?,
+            polls: Queue::new(aws.sqs.clone(), self.polls_queue),
+            results: Queue::new(aws.sqs.clone(), self.results_queue),
+            reports: Queue::new(aws.sqs, self.reports_queue),
+            clock,
+            chance,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_variable_is_named() {
+        let variables: Variables = [("BUCKET", "studio")].into_iter().collect();
+        let Err(problem) = Config::read(&variables) else { panic!("read without its queues") };
+        assert!(problem.to_string().contains("POLLS_QUEUE_URL"), "{problem}");
+    }
+}

@@ -1,0 +1,7 @@
+//! `poll`: waits for a batch to end.
+//!
+//! Triggered by (polls). One message per shard, never sent again: while the batch runs, the same message comes back
+//! later, by visibility. When the batch is terminal, the shard is handed on to (results).
+
+pub mod config;
+pub mod handler;

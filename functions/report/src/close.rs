@@ -1,0 +1,251 @@
+//! Closing a job: results in manifest order, what to retry, the summary, the status, and last the marker.
+
+use std::collections::HashMap;
+
+use clients::{bucket::ObjectWriter, lines::Lines};
+use darkroom::{
+    layout::{self, Marker},
+    names::{JobId, ShardId},
+    parts::PartLine,
+    plan::{PlanLine, PlanLock},
+    report::{self, Finished, Links, ShardResults, ShardSummary, Summary, Tally, Times},
+    requests,
+    results::Status,
+    state::{Phase, Shard},
+    status::{JobPhase, JobStatus},
+};
+use serde_json::value::RawValue;
+
+use crate::{
+    handler::{Deps, ReportError, malformed},
+    shards::Chain,
+    status,
+};
+
+/// The longest line of a plan, a part or a request file.
+const LINE_BYTES: usize = 64 << 20;
+
+/// Writes everything that a finished job leaves behind. All of it follows from what is stored: twice is as once.
+pub(crate) async fn close(
+    deps: &Deps,
+    job: &JobId,
+    status: JobStatus,
+    chains: Vec<Chain>,
+) -> Result<(), ReportError> {
+    let tally = write_results(deps, job, &chains).await?;
+    let marker = tally.marker();
+    let phase = match marker {
+        Marker::Success => JobPhase::Succeeded,
+        Marker::Partial => JobPhase::Partial,
+        Marker::Failed | Marker::Rejected => JobPhase::Failed,
+    };
+    let key = layout::plan_lock(job);
+    let Some(lock) = deps.bucket.read(&key).await? else { return Err(ReportError::Missing(key)) };
+    let lock: PlanLock = serde_json::from_slice(&lock.bytes).map_err(malformed(&key))?;
+    let Some(plan) = &status.plan else { return Err(ReportError::Missing(layout::status(job))) };
+    let shards = || chains.iter().flat_map(|chain| &chain.0);
+    let finished = shards().map(|shard| shard.changed_at).max().unwrap_or(plan.planned_at);
+    let summary = Summary {
+        job_id: job.clone(),
+        manifest: lock.manifest,
+        status: phase,
+        counts: tally.counts().clone(),
+        integrity: tally.integrity().clone(),
+        time: Times { planned: plan.planned_at, finished },
+        cost: tally.cost(plan),
+        shards: shards().map(summary_of).collect(),
+        errors_top: tally.top_errors(),
+        links: Links::of(job),
+    };
+    write_json(deps, &layout::document(job, "summary.json"), &summary).await?;
+    let status = JobStatus {
+        phase,
+        finished: summary.counts.succeeded,
+        cost_usd: Some(summary.cost.actual_usd),
+        shards: shards().map(status::for_people).collect(),
+        updated_at: finished,
+        ..status
+    };
+    write_json(deps, &layout::status(job), &status).await?;
+    deps.bucket.put(&layout::document(job, marker.name()), "text/plain", "").await?;
+    tracing::info!(job.id = %job, images = summary.counts.succeeded, expected = summary.counts.expected, "job closed");
+    Ok(())
+}
+
+/// Goes through the plan once. At any time it holds the results of one shard a model.
+async fn write_results(deps: &Deps, job: &JobId, chains: &[Chain]) -> Result<Tally, ReportError> {
+    let mut out = Output::new(deps, job).await?;
+    let mut tally = Tally::default();
+    let mut open: HashMap<ShardId, OpenShard> = HashMap::new();
+    let key = layout::plan(job);
+    let Some((stream, _)) = deps.bucket.open(&key, None).await? else { return Err(ReportError::Missing(key)) };
+    let mut lines = Lines::new(stream, LINE_BYTES);
+    while let Some(line) = lines.next().await? {
+        let plan: PlanLine = serde_json::from_slice(&line).map_err(malformed(&key))?;
+        let mut shard = match open.remove(&plan.shard) {
+            Some(shard) => shard,
+            None => OpenShard::load(deps, job, chains, plan.shard).await?,
+        };
+        let finished = report::finish(&plan, &mut shard.results, &deps.catalogue);
+        tally.add(&plan, &finished);
+        out.write(deps, job, &plan, &finished).await?;
+        shard.left = shard.left.saturating_sub(1);
+        if shard.left == 0 {
+            tally.add_asides(&shard.results);
+        } else {
+            open.insert(plan.shard, shard);
+        }
+    }
+    out.finish().await?;
+    Ok(tally)
+}
+
+/// A shard some of whose images are still to come in the plan.
+struct OpenShard {
+    results: ShardResults,
+    left: u32,
+}
+
+impl OpenShard {
+    async fn load(deps: &Deps, job: &JobId, chains: &[Chain], id: ShardId) -> Result<Self, ReportError> {
+        let no_state = || ReportError::NoState(job.clone(), id);
+        let chain = usize::try_from(id.number).ok().and_then(|number| chains.get(number)).ok_or_else(no_state)?;
+        let mut results = ShardResults::default();
+        for shard in &chain.0 {
+            if let Phase::Done { parts, .. } = &shard.phase {
+                for part in parts {
+                    add_part(deps, &mut results, &layout::part(job, shard.shard, *part)).await?;
+                }
+            }
+            results.ended(shard);
+        }
+        Ok(Self { results, left: chain.0.first().map_or(0, |shard| shard.requests) })
+    }
+}
+
+async fn add_part(deps: &Deps, results: &mut ShardResults, key: &str) -> Result<(), ReportError> {
+    let Some((stream, _)) = deps.bucket.open(key, None).await? else { return Err(ReportError::Missing(key.to_owned())) };
+    let mut lines = Lines::new(stream, LINE_BYTES);
+    while let Some(line) = lines.next().await? {
+        results.add(serde_json::from_slice::<PartLine>(&line).map_err(malformed(key))?);
+    }
+    Ok(())
+}
+
+/// The three files that have a line per image.
+struct Output {
+    results: ObjectWriter,
+    table: ObjectWriter,
+    retry: ObjectWriter,
+    requests: Option<RequestLines>,
+}
+
+impl Output {
+    async fn new(deps: &Deps, job: &JobId) -> Result<Self, ReportError> {
+        let links = Links::of(job);
+        let mut table = deps.bucket.writer(&links.table, "text/csv; charset=utf-8");
+        let mut header = Vec::new();
+        report::write_header(&mut header).map_err(|error| malformed("the table")(serde_json::Error::io(error)))?;
+        table.write(&header).await?;
+        Ok(Self {
+            results: deps.bucket.writer(&links.results, "application/jsonl"),
+            table,
+            retry: deps.bucket.writer(&links.retry, "application/jsonl"),
+            requests: None,
+        })
+    }
+
+    async fn write(
+        &mut self,
+        deps: &Deps,
+        job: &JobId,
+        plan: &PlanLine,
+        finished: &Finished,
+    ) -> Result<(), ReportError> {
+        let mut line = serde_json::to_vec(&finished.line).map_err(malformed("a result"))?;
+        line.push(b'\n');
+        self.results.write(&line).await?;
+        let mut row = Vec::new();
+        report::row(&mut row, finished).map_err(|error| malformed("the table")(serde_json::Error::io(error)))?;
+        self.table.write(&row).await?;
+        if finished.line.status != Status::Succeeded {
+            let mut item = match &plan.retry {
+                Some(item) => serde_json::to_vec(item).map_err(malformed("the plan"))?,
+                None => self.retry_of_request(deps, job, plan).await?,
+            };
+            item.push(b'\n');
+            self.retry.write(&item).await?;
+        }
+        Ok(())
+    }
+
+    /// The manifest line of a request too large for the plan, made of its line in the request file.
+    async fn retry_of_request(&mut self, deps: &Deps, job: &JobId, plan: &PlanLine) -> Result<Vec<u8>, ReportError> {
+        let requests = match self.requests.take() {
+            Some(requests) if requests.shard == plan.shard => requests,
+            _ => RequestLines::open(deps, job, plan.shard).await?,
+        };
+        let requests = self.requests.insert(requests);
+        while let Some(line) = requests.lines.next().await? {
+            if requests::key_of(&line).is_ok_and(|key| key == plan.key) {
+                return native_item(&line, plan);
+            }
+        }
+        Err(ReportError::Missing(format!("the request of {} in {}", plan.key, layout::requests(job, plan.shard.number))))
+    }
+
+    async fn finish(self) -> Result<(), ReportError> {
+        self.results.finish().await?;
+        self.table.finish().await?;
+        self.retry.finish().await?;
+        Ok(())
+    }
+}
+
+/// A shard's request file, read as far as it was needed.
+struct RequestLines {
+    shard: ShardId,
+    lines: Lines,
+}
+
+impl RequestLines {
+    async fn open(deps: &Deps, job: &JobId, shard: ShardId) -> Result<Self, ReportError> {
+        let key = layout::requests(job, shard.number);
+        let Some((stream, _)) = deps.bucket.open(&key, None).await? else { return Err(ReportError::Missing(key)) };
+        Ok(Self { shard, lines: Lines::new(stream, LINE_BYTES) })
+    }
+}
+
+fn native_item(line: &[u8], plan: &PlanLine) -> Result<Vec<u8>, ReportError> {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Item<'a> {
+        key: std::borrow::Cow<'a, str>,
+        #[serde(default)]
+        model: String,
+        #[serde(borrow)]
+        request: &'a RawValue,
+    }
+    let item: Item<'_> = serde_json::from_slice(line).map_err(malformed("the request file"))?;
+    serde_json::to_vec(&Item { model: plan.model.clone(), ..item }).map_err(malformed("the request file"))
+}
+
+fn summary_of(shard: &Shard) -> ShardSummary {
+    let (batch_name, state, run_s) = match &shard.phase {
+        Phase::Done { ended, .. } | Phase::Ready { ended } | Phase::Collecting { ended, .. } => (
+            Some(ended.batch.clone()),
+            ended.state.clone(),
+            Some(ended.ended_at.duration_since(ended.submitted_at).as_secs()),
+        ),
+        Phase::Held { batch, .. } => (batch.clone(), "HELD".to_owned(), None),
+        Phase::Submitted { batch, .. } => (Some(batch.clone()), "RUNNING".to_owned(), None),
+        Phase::Failed { code, .. } => (None, code.clone(), None),
+        Phase::Planned { .. } | Phase::Uploading { .. } | Phase::Creating { .. } => (None, "PENDING".to_owned(), None),
+    };
+    ShardSummary { shard: shard.shard, batch_name, requests: shard.requests, state, run_s }
+}
+
+async fn write_json(deps: &Deps, key: &str, value: &impl serde::Serialize) -> Result<(), ReportError> {
+    let bytes = serde_json::to_vec_pretty(value).map_err(malformed(key))?;
+    deps.bucket.put(key, "application/json", bytes).await?;
+    Ok(())
+}

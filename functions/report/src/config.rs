@@ -1,0 +1,61 @@
+//! What `report` is told by its environment.
+
+use clients::{
+    aws::Aws,
+    bucket::Bucket,
+    chance::Chance,
+    clock::Clock,
+    queue::Queue,
+    states::States,
+    variables::{VariableError, Variables},
+};
+use darkroom::models::Catalogue;
+
+use crate::handler::Deps;
+
+/// The environment of `report`.
+pub struct Config {
+    /// `BUCKET`: where jobs are.
+    pub bucket: String,
+    /// `REPORTS_QUEUE_URL`: the queue that triggers it.
+    pub reports_queue: String,
+}
+
+impl Config {
+    /// Reads the variables.
+    ///
+    /// # Errors
+    /// [`VariableError`] names the first that is missing or malformed.
+    pub fn read(variables: &Variables) -> Result<Self, VariableError> {
+        Ok(Self { bucket: variables.required("BUCKET")?, reports_queue: variables.required("REPORTS_QUEUE_URL")? })
+    }
+
+    /// The clients of a deployed function.
+    ///
+    /// # Errors
+    /// None now; the form is that of every function.
+    pub async fn deps(self) -> anyhow::Result<Deps> {
+        let aws = Aws::from_env().await;
+        let bucket = Bucket::new(aws.s3, self.bucket);
+        let clock = Clock::system();
+        Ok(Deps {
+            states: States::new(bucket.clone(), clock.clone(), Chance::system()),
+            bucket,
+            reports: Queue::new(aws.sqs, self.reports_queue),
+            clock,
+            catalogue: Catalogue::built_in().into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_variable_is_named() {
+        let variables: Variables = [("BUCKET", "studio")].into_iter().collect();
+        let Err(problem) = Config::read(&variables) else { panic!("read without its queue") };
+        assert!(problem.to_string().contains("REPORTS_QUEUE_URL"), "{problem}");
+    }
+}

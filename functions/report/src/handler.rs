@@ -1,0 +1,98 @@
+//! One message of (reports): look at all shards of the job, and refresh its status or close it.
+
+use std::sync::Arc;
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use clients::{
+    bucket::{Bucket, BucketError},
+    clock::Clock,
+    deliveries::{Disposition, deliver},
+    lines::LineError,
+    queue::Queue,
+    states::{StateError, States},
+};
+use darkroom::{
+    layout::{self, Marker},
+    messages::JobMessage,
+    models::Catalogue,
+    names::{JobId, ShardId},
+    status::JobStatus,
+};
+use jiff::Timestamp;
+
+use crate::{close::close, shards, status};
+
+/// What `report` works with.
+#[derive(Clone, Debug)]
+pub struct Deps {
+    /// Plans, parts and reports.
+    pub bucket: Bucket,
+    /// Shard states.
+    pub states: States,
+    /// The queue that triggers it.
+    pub reports: Queue,
+    /// The time.
+    pub clock: Clock,
+    /// Models and prices.
+    pub catalogue: Arc<Catalogue>,
+}
+
+/// Why a job could not be looked at, or closed, now; its message comes back.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The body, or a stored document, is not what it should be.
+    #[error("{what} can't be read: {source}")]
+    Malformed {
+        /// The message or the document.
+        what: String,
+        /// What serde found.
+        source: serde_json::Error,
+    },
+    /// A document is missing.
+    #[error("{0} is missing; restore it from an earlier version, or drop the manifest again")]
+    Missing(String),
+    /// A shard's state was removed by hand.
+    #[error("job {0} has no state for shard {1}; restore it from an earlier version")]
+    NoState(JobId, ShardId),
+    /// A state can't be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// An object can't be read or written.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// An object broke off.
+    #[error(transparent)]
+    Lines(#[from] LineError),
+}
+
+/// Handles one event of (reports).
+pub async fn handle(deps: &Deps, event: SqsEvent, _deadline: Timestamp) -> SqsBatchResponse {
+    deliver(&deps.reports, event, async |body| process(deps, body).await).await
+}
+
+async fn process(deps: &Deps, body: &str) -> Result<Disposition, ReportError> {
+    let JobMessage { job, .. } = serde_json::from_str(body).map_err(malformed("the message"))?;
+    for marker in [Marker::Success, Marker::Partial, Marker::Failed] {
+        if deps.bucket.head(&layout::document(&job, marker.name())).await?.is_some() {
+            return Ok(Disposition::Done);
+        }
+    }
+    let key = layout::status(&job);
+    let Some(object) = deps.bucket.read(&key).await? else { return Err(ReportError::Missing(key)) };
+    let status: JobStatus = serde_json::from_slice(&object.bytes).map_err(malformed(&key))?;
+    let Some(plan) = &status.plan else { return Ok(Disposition::Done) };
+
+    let chains = shards::read_all(deps, &job, plan.shards).await?;
+    if chains.iter().all(|chain| chain.is_over()) {
+        close(deps, &job, status, chains).await?;
+    } else {
+        status::refresh(deps, status, &object.etag, &chains).await?;
+    }
+    Ok(Disposition::Done)
+}
+
+/// Names what could not be read.
+pub(crate) fn malformed(what: &str) -> impl FnOnce(serde_json::Error) -> ReportError {
+    let what = what.to_owned();
+    move |source| ReportError::Malformed { what, source }
+}

@@ -1,0 +1,155 @@
+//! The input file of a shard: its request lines, with references replaced by uploaded files, streamed from S3 to Gemini.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use bytes::{Bytes, BytesMut};
+use clients::{
+    bucket::BucketError,
+    gemini::{ApiError, UploadError, UploadRequest},
+    lines::{LineError, Lines},
+};
+use darkroom::{
+    layout,
+    names::{FileName, ObjectUri, RequestKey},
+    requests::{self, RequestLineError, UploadedReference},
+    state::Shard,
+};
+use futures_util::{Stream, TryStreamExt, stream};
+
+use crate::{handler::Deps, references};
+
+/// The longest request line: one with inline pictures.
+const LINE_BYTES: usize = 64 << 20;
+
+/// Lines are gathered to pieces of about this size, so that the upload isn't fed byte by byte.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// Why there is no input file.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InputError {
+    /// Gemini refused or failed.
+    #[error(transparent)]
+    Gemini(ApiError),
+    /// The shard's objects can't be used: no later try helps.
+    #[error("{0}")]
+    Unusable(String),
+    /// It may work later.
+    #[error("{0}")]
+    Transient(String),
+}
+
+impl From<BucketError> for InputError {
+    fn from(error: BucketError) -> Self {
+        Self::Transient(error.to_string())
+    }
+}
+
+impl From<ApiError> for InputError {
+    fn from(error: ApiError) -> Self {
+        Self::Gemini(error)
+    }
+}
+
+impl From<LineError> for InputError {
+    fn from(error: LineError) -> Self {
+        match error {
+            LineError::Stream(_) => Self::Transient(error.to_string()),
+            LineError::TooLong { .. } => Self::Unusable(error.to_string()),
+        }
+    }
+}
+
+impl From<RequestLineError> for InputError {
+    fn from(error: RequestLineError) -> Self {
+        Self::Unusable(error.to_string())
+    }
+}
+
+impl From<UploadError> for InputError {
+    fn from(error: UploadError) -> Self {
+        match error {
+            UploadError::Api(error) => Self::Gemini(error),
+            UploadError::Body(_) | UploadError::Length { .. } => Self::Transient(error.to_string()),
+        }
+    }
+}
+
+/// Uploads the references and the input file of `shard`, in flat memory.
+///
+/// The request file is read twice or three times: once for the references in it, once for the length of what will be
+/// sent (which Gemini wants to know first), and once to send it.
+pub(crate) async fn upload(deps: &Deps, shard: &Shard, display_name: &str) -> Result<FileName, InputError> {
+    let source = Source {
+        deps,
+        key: layout::requests(&shard.job, shard.shard.number),
+        only: shard.keys.as_ref().map(|keys| keys.iter().collect()),
+    };
+    let found = source.references().await?;
+    let uploaded = references::upload(deps, &shard.job, found).await?;
+
+    let size_bytes = source.lines(&uploaded).await?.try_fold(0, async |sum, piece| Ok(sum + piece.len() as u64)).await?;
+    let request = UploadRequest {
+        display_name: display_name.to_owned(),
+        mime_type: deps.gemini.input_mime_type().to_owned(),
+        size_bytes,
+        name: None,
+    };
+    let body = Box::pin(source.lines(&uploaded).await?);
+    Ok(deps.gemini.upload(request, body).await?.name)
+}
+
+struct Source<'a> {
+    deps: &'a Deps,
+    key: String,
+    only: Option<HashSet<&'a RequestKey>>,
+}
+
+impl Source<'_> {
+    async fn open(&self) -> Result<Lines, InputError> {
+        match self.deps.bucket.open(&self.key, None).await? {
+            Some((stream, _)) => Ok(Lines::new(stream, LINE_BYTES)),
+            None => Err(InputError::Unusable(format!("the request file {} is missing", self.key))),
+        }
+    }
+
+    fn wants(&self, line: &[u8]) -> Result<bool, RequestLineError> {
+        match &self.only {
+            Some(keys) => Ok(keys.contains(&requests::key_of(line)?)),
+            None => Ok(true),
+        }
+    }
+
+    /// The distinct objects that the requests refer to.
+    async fn references(&self) -> Result<BTreeSet<ObjectUri>, InputError> {
+        let mut lines = self.open().await?;
+        let mut found = BTreeSet::new();
+        while let Some(line) = lines.next().await? {
+            if self.wants(&line)? {
+                found.extend(requests::references(&line, self.deps.bucket.name())?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What is sent: the wanted lines, with their references replaced, in pieces of many lines.
+    async fn lines<'a>(
+        &'a self,
+        uploaded: &'a HashMap<ObjectUri, UploadedReference>,
+    ) -> Result<impl Stream<Item = Result<Bytes, InputError>> + Send + 'a, InputError> {
+        let lines = self.open().await?;
+        Ok(stream::try_unfold(Some(lines), move |lines| async move {
+            let Some(mut lines) = lines else { return Ok(None) };
+            let mut piece = BytesMut::with_capacity(PIECE_BYTES);
+            while piece.len() < PIECE_BYTES {
+                let Some(line) = lines.next().await? else {
+                    return Ok((!piece.is_empty()).then(|| (piece.freeze(), None)));
+                };
+                if self.wants(&line)? {
+                    piece.extend_from_slice(&requests::with_uploaded(&line, self.deps.bucket.name(), uploaded)?);
+                    piece.extend_from_slice(b"\n");
+                }
+            }
+            Ok(Some((piece.freeze(), Some(lines))))
+        }))
+    }
+}
