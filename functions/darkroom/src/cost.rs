@@ -93,7 +93,8 @@ mod tests {
     fn each_kind_of_token_has_its_price() {
         let catalogue = Catalogue::built_in();
         let model = catalogue.model("gemini-nano-banana-2.1").unwrap();
-        let usage = Usage { prompt_tokens: 1156, output_image_tokens: 1120, output_text_tokens: 368, thought_tokens: 483 };
+        let usage =
+            Usage { prompt_tokens: 1156, output_image_tokens: 1120, output_text_tokens: 368, thought_tokens: 483 };
         // 1156 x 0.75 + 1120 x 15 + (368 + 483) x 3.75, by the million.
         assert_eq!(actual(&usage, &model.batch), usd("0.02085825"));
         assert_eq!(actual(&usage, &model.standard), usd("0.0417165"));
@@ -104,7 +105,8 @@ mod tests {
     fn absurd_usage_is_a_price_and_no_panic() {
         let catalogue = Catalogue::built_in();
         let most = u64::MAX;
-        let usage = Usage { prompt_tokens: most, output_image_tokens: most, output_text_tokens: most, thought_tokens: most };
+        let usage =
+            Usage { prompt_tokens: most, output_image_tokens: most, output_text_tokens: most, thought_tokens: most };
         assert!(actual(&usage, &catalogue.models()[0].batch) > usd("1000000"));
     }
 }

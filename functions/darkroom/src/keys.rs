@@ -179,7 +179,7 @@ mod tests {
             ("-rf", "rf"),
             ("../up", "up"),
             ("/etc//passwd", "etc/passwd"),
-            ("=cmd|' /C calc'!A0", "cmd-C-calc-A0"),
+            ("=cmd|' /C calc'!A0", "cmd/C-calc-A0"),
             ("photo.PNG", "photo"),
             ("x.jpg/y", "x_jpg/y"),
             ("x.png.jpg/y", "x_png_jpg/y"),

@@ -22,6 +22,7 @@ mod path;
 mod problem;
 mod reference;
 mod request;
+mod request_keys;
 mod strict;
 mod table;
 mod validation;

@@ -35,8 +35,8 @@ pub fn finish(plan: &PlanLine, results: &mut ShardResults, catalogue: &Catalogue
     let mut interactive = Usd::ZERO;
     for usage in tries.iter().filter_map(|result| result.usage.as_ref()) {
         if let Some(model) = catalogue.model(&plan.model) {
-            cost = cost + cost::actual(usage, &model.batch);
-            interactive = interactive + cost::actual(usage, &model.standard);
+            cost += cost::actual(usage, &model.batch);
+            interactive += cost::actual(usage, &model.standard);
         }
     }
     let attempts = tries.iter().filter_map(|result| result.attempts).max();
@@ -54,7 +54,7 @@ pub fn finish(plan: &PlanLine, results: &mut ShardResults, catalogue: &Catalogue
         // Gemini didn't say: the image was paid for all the same.
         line.warnings.push("the reply says nothing of its cost: the estimate is counted".to_owned());
         line.cost_usd = Some(cost + plan.estimate.batch_usd);
-        interactive = interactive + plan.estimate.interactive_usd;
+        interactive += plan.estimate.interactive_usd;
     }
     Finished { line, interactive }
 }

@@ -107,7 +107,7 @@ async fn hand_on(
     let ended = EndedBatch {
         batch: batch.clone(),
         attempt: *attempt,
-        state: answer.state.to_string(),
+        state: answer.state.to_string().trim_start_matches("BATCH_STATE_").to_owned(),
         output: answer.output_file,
         error: answer.error.map(|error| BatchFailure { code: error.code, message: error.message }),
         submitted_at: *submitted_at,

@@ -123,7 +123,7 @@ impl From<ApiError> for CreateError {
     }
 }
 
-/// Why an upload gave no file. An upload that ends half-way leaves nothing behind: start it again.
+/// Why an upload gave no file. What it leaves behind costs nothing and expires: start it again.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     /// The bytes to upload can't be read.

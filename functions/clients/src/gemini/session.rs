@@ -27,8 +27,9 @@ use crate::transport::BoxError;
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often a chunk is sent, as in Google's SDKs.
 const CHUNK_TRIES: u32 = 3;
-/// The wait before a chunk's second try, and twice that before its third, as in Google's SDKs.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The wait before a second try; before the third it is twice as long. Enough for a connection that blinked.
+/// What takes longer is for the caller's queue to wait for.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// The header that says what a request of an upload is.
 pub(super) const COMMAND: &str = "x-goog-upload-command";

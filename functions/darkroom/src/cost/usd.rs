@@ -28,7 +28,7 @@ impl Usd {
 
     /// The price of so many tokens, where this is the price of a million.
     pub fn per_million(self, tokens: u64) -> Self {
-        Self((self * tokens).0 / Decimal::from(1_000_000))
+        Self(self.0.saturating_mul(Decimal::from(tokens)).saturating_mul(Decimal::new(1, 6)))
     }
 }
 

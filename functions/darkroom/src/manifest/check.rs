@@ -26,7 +26,10 @@ pub(super) fn check(order: &Order, model: &Model, findings: &mut Findings) {
     if order.pictures > model.max_references {
         findings.error(
             "too_many_references",
-            format!("{} takes {} reference images, not {}: leave some out", model.id, model.max_references, order.pictures),
+            format!(
+                "{} takes {} reference images, not {}: leave some out",
+                model.id, model.max_references, order.pictures
+            ),
         );
     }
 }
@@ -37,7 +40,11 @@ fn check_value(name: &'static str, value: &str, known: &[&str], model: &Model, f
     }
     let code = if name == "image_size" { "bad_image_size" } else { "bad_aspect_ratio" };
     let meant = known.iter().find(|known| known.eq_ignore_ascii_case(value.trim()));
-    let meant = meant.or(if matches!(value, "0.5K" | "512P" | "512PX") { known.iter().find(|known| **known == "512") } else { None });
+    let meant = meant.or(if matches!(value, "0.5K" | "512P" | "512PX") {
+        known.iter().find(|known| **known == "512")
+    } else {
+        None
+    });
     let hint = match meant.copied().or_else(|| nearest(value, known.iter().copied()).first().copied()) {
         Some(near) => format!("did you mean {near}? It takes {}", known.join(", ")),
         None => format!("use {}", known.join(", ")),

@@ -84,17 +84,19 @@ pub(super) type BadName = (&'static str, String);
 
 /// The field of a JSON item.
 pub(super) fn field(name: &str) -> Result<Field, BadName> {
-    let found = FIELDS.iter().find(|(known, _)| *known == snake_case(name));
+    let snake = snake_case(name);
+    let found = FIELDS.iter().find(|(known, _)| *known == snake);
     found.map(|(_, field)| *field).ok_or_else(|| bad_name(name, FIELDS.iter().map(|(known, _)| *known)))
 }
 
 /// The field of a CSV column.
 pub(super) fn column(name: &str) -> Result<Field, BadName> {
-    if PATH_COLUMNS.contains(&snake_case(name).as_str()) {
+    let snake = snake_case(name);
+    if PATH_COLUMNS.contains(&snake.as_str()) {
         return Ok(Field::Output);
     }
     let names = || FIELDS.iter().filter(|(_, field)| *field != Field::Output);
-    let found = names().find(|(known, _)| *known == snake_case(name));
+    let found = names().find(|(known, _)| *known == snake);
     found
         .map(|(_, field)| *field)
         .ok_or_else(|| bad_name(name, names().map(|(known, _)| *known).chain(["output.path"])))
@@ -109,7 +111,11 @@ pub(super) fn bad_name<'a>(name: &str, known: impl Iterator<Item = &'a str> + Cl
     let message = match nearest(name, known.clone()).first() {
         Some(near) => format!("there is no field {}: did you mean {near}?", quote(name)),
         None => {
-            format!("there is no field {}: take it out, or use one of {}", quote(name), known.collect::<Vec<_>>().join(", "))
+            format!(
+                "there is no field {}: take it out, or use one of {}",
+                quote(name),
+                known.collect::<Vec<_>>().join(", ")
+            )
         }
     };
     ("unknown_field", message)
@@ -152,7 +158,10 @@ mod tests {
     #[test]
     fn a_mistaken_name_gets_the_nearest_one() {
         assert_eq!(field("promt").unwrap_err().1, r#"there is no field "promt": did you mean prompt?"#);
-        assert_eq!(column("Aspect Ratio").unwrap_err().1, r#"there is no field "Aspect Ratio": did you mean aspect_ratio?"#);
+        assert_eq!(
+            column("Aspect Ratio").unwrap_err().1,
+            r#"there is no field "Aspect Ratio": did you mean aspect_ratio?"#
+        );
         assert!(field("colour").unwrap_err().1.contains("use one of key, id, prompt"));
     }
 

@@ -143,7 +143,9 @@ impl Job {
                 "run" => {
                     let _: Option<Run> = item::read("job.run", value, "a text or a whole number", findings);
                 }
-                "budget_usd" | "budgetUsd" => job.budget_usd = item::read("job.budget_usd", value, "a number of dollars", findings),
+                "budget_usd" | "budgetUsd" => {
+                    job.budget_usd = item::read("job.budget_usd", value, "a number of dollars", findings)
+                }
                 "lane" => {
                     let lane: Option<String> = item::read("job.lane", value, "a text in quotes", findings);
                     item::check_lane(lane.as_deref(), findings);

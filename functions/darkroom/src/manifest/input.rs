@@ -78,12 +78,8 @@ impl Place {
 
 impl<'a> Input<'a> {
     pub(super) fn open(source: impl Read + 'a, limits: &Limits) -> Result<Self, Stop> {
-        let place = Rc::new(Place {
-            line: Cell::new(1),
-            bytes: Cell::new(0),
-            item_start: Cell::new(0),
-            limits: *limits,
-        });
+        let place =
+            Rc::new(Place { line: Cell::new(1), bytes: Cell::new(0), item_start: Cell::new(0), limits: *limits });
         let text = plain_text(Tagged(source)).map_err(|error| place.stop(error))?;
         Ok(Self { text: BufReader::with_capacity(BUFFER_BYTES, text), place })
     }
@@ -138,26 +134,24 @@ impl Read for Input<'_> {
 
 /// Decompressed where it was compressed, and without byte order mark.
 fn plain_text<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
-    let (start, source) = look_ahead(source, GZIP_MAGIC.len())?;
-    let text: Box<dyn Read + 'a> = if start == GZIP_MAGIC {
+    let (compressed, source) = look_ahead(source, &GZIP_MAGIC)?;
+    let text: Box<dyn Read + 'a> = if compressed {
         Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, source)))
     } else {
         Box::new(source)
     };
-    let (start, text) = look_ahead(text, BYTE_ORDER_MARK.len())?;
-    if start != BYTE_ORDER_MARK {
-        return Ok(Box::new(text));
-    }
-    let (_, rest) = text.into_inner();
-    Ok(rest)
+    let (marked, text) = look_ahead(text, BYTE_ORDER_MARK)?;
+    Ok(if marked { text.into_inner().1 } else { Box::new(text) })
 }
 
-/// The first bytes, and the source as if they had not been read.
-fn look_ahead<R: Read>(mut source: R, count: usize) -> io::Result<(Vec<u8>, io::Chain<io::Cursor<Vec<u8>>, R>)> {
-    let mut start = Vec::with_capacity(count);
-    source.by_ref().take(count as u64).read_to_end(&mut start)?;
-    let whole = io::Cursor::new(start.clone()).chain(source);
-    Ok((start, whole))
+/// A source whose first bytes have been looked at.
+type LookedAt<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
+
+/// Whether a source begins with these bytes, and the source as if they had not been read.
+fn look_ahead<R: Read>(mut source: R, bytes: &[u8]) -> io::Result<(bool, LookedAt<R>)> {
+    let mut start = Vec::with_capacity(bytes.len());
+    source.by_ref().take(bytes.len() as u64).read_to_end(&mut start)?;
+    Ok((start == bytes, io::Cursor::new(start).chain(source)))
 }
 
 /// Marks the source's own failures, so that they can be told from bad gzip.

@@ -1,12 +1,9 @@
 //! Where items of every form arrive, are checked, and leave as expected images.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     io,
 };
-
-use sha2::{Digest, Sha256};
-use unicode_normalization::UnicodeNormalization;
 
 use super::{
     Context, Expected, Header, Reading, Stop,
@@ -16,16 +13,15 @@ use super::{
     order::Order,
     path,
     problem::{Findings, Problem, Problems, quote},
-    request, strict,
+    request,
+    request_keys::RequestKeys,
+    strict,
 };
 use crate::{
     cost::{self, Estimate},
     models::{Model, ModelError, Resolution},
     names::RequestKey,
 };
-
-/// The longest key, in characters. Gemini documents no limit.
-const KEY_CHARACTERS: usize = 256;
 
 /// Where an item stands.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +37,7 @@ pub(super) struct Intake<'a> {
     pub(super) problems: Problems,
     header: &'a Header,
     sink: &'a mut dyn FnMut(Expected) -> io::Result<()>,
-    /// The line of each request key, by hash: 16 bytes a key, whatever its length.
-    seen: HashMap<[u8; 16], u64>,
+    keys: RequestKeys,
     /// Models that have been warned about.
     warned: BTreeSet<String>,
     defaults_unused: bool,
@@ -66,7 +61,7 @@ impl<'a> Intake<'a> {
             problems,
             header,
             sink,
-            seen: HashMap::new(),
+            keys: RequestKeys::default(),
             warned: BTreeSet::new(),
             defaults_unused: false,
             last_line: 1,
@@ -133,7 +128,8 @@ impl<'a> Intake<'a> {
             && self.estimate.batch_usd > budget
         {
             let cost = self.estimate.batch_usd;
-            let message = format!("the images will cost about {cost}, more than budget_usd {budget}: order fewer, or raise it");
+            let message =
+                format!("the images will cost about {cost}, more than budget_usd {budget}: order fewer, or raise it");
             self.problems.push(Problem::error(1, "over_budget", message));
         }
         self.problems.close(self.last_line);
@@ -174,7 +170,8 @@ impl<'a> Intake<'a> {
                 format!("the item has no key and is called {item}: give it one, so that its image keeps its name when lines move"),
             );
         }
-        let keys = self.keys(spot.line, &item, order.count, &mut findings);
+        let count = order.count.min(self.context.limits.variants);
+        let keys = self.keys.of_item(&item, count, spot.line, &mut findings);
         if let Some(Err(message)) = order.path.as_deref().map(path::check) {
             findings.error("bad_path", message);
         }
@@ -215,44 +212,6 @@ impl<'a> Intake<'a> {
                 };
                 findings.error(code, error.to_string());
                 None
-            }
-        }
-    }
-
-    /// The request keys of an item, each remembered; the first that can't be is a finding.
-    fn keys(&mut self, line: u64, item: &str, count: u32, findings: &mut Findings) -> Vec<String> {
-        let keys: Vec<String> = match count {
-            1 => vec![item.to_owned()],
-            // More are a finding already, and must not be made.
-            _ => (1..=count.min(self.context.limits.variants)).map(|n| item.to_owned() + &path::variant_suffix(n)).collect(),
-        };
-        let bad: Vec<_> = keys.iter().filter_map(|key| self.remember(key, line).err()).collect();
-        if let Some((code, message)) = bad.into_iter().next() {
-            findings.error(code, message);
-        }
-        keys
-    }
-
-    /// Keys that look the same are the same (Unicode NFC).
-    fn remember(&mut self, key: &str, line: u64) -> Result<(), (&'static str, String)> {
-        if !(1..=KEY_CHARACTERS).contains(&key.chars().count()) {
-            return Err(("bad_key", format!("key {} must have 1 to {KEY_CHARACTERS} characters", quote(key))));
-        }
-        if key.chars().any(char::is_control) {
-            return Err(("bad_key", format!("key {} holds a control character: take it out", quote(key))));
-        }
-        let digest = Sha256::digest(key.nfc().collect::<String>());
-        let mut short = [0; 16];
-        short.copy_from_slice(&digest[..16]);
-        match self.seen.entry(short) {
-            Entry::Occupied(first) => {
-                let (key, first) = (quote(key), first.get());
-                let message = format!("key {key} on line {line} is used on line {first} already: give each image its own");
-                Err(("duplicate_key", message))
-            }
-            Entry::Vacant(free) => {
-                free.insert(line);
-                Ok(())
             }
         }
     }

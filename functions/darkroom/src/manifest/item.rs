@@ -116,12 +116,7 @@ const A_SEED: &str = "a whole number from -2147483648 to 2147483647";
 const A_TEMPERATURE: &str = "a number from 0 to 2";
 
 /// A member's value, `None` for null and, with a finding, for a value of another type.
-pub(super) fn read<T: DeserializeOwned>(
-    name: &str,
-    value: &str,
-    expected: &str,
-    findings: &mut Findings,
-) -> Option<T> {
+pub(super) fn read<T: DeserializeOwned>(name: &str, value: &str, expected: &str, findings: &mut Findings) -> Option<T> {
     serde_json::from_str::<Option<T>>(value).unwrap_or_else(|_| {
         findings.error("bad_value", format!("{name} must be {expected}, not {}", quote(value)));
         None
@@ -142,7 +137,10 @@ pub(super) fn path(name: &str, value: &str, findings: &mut Findings) -> Option<S
         return None;
     }
     let Some(members) = strict::members(value) else {
-        findings.error("bad_value", format!("{name} must be an object such as {{\"path\": \"sku/1\"}}, not {}", quote(value)));
+        findings.error(
+            "bad_value",
+            format!("{name} must be an object such as {{\"path\": \"sku/1\"}}, not {}", quote(value)),
+        );
         return None;
     };
     let mut path = None;

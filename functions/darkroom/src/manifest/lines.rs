@@ -19,7 +19,8 @@ pub(super) fn read(mut input: Input<'_>, intake: &mut Intake<'_>) -> Result<(), 
         match next(&mut input, &mut buffer, limit).map_err(|error| place.stop(error))? {
             Line::End => return Ok(()),
             Line::TooLong => {
-                let message = format!("the line is longer than {limit} bytes: put pictures into refs, not into the line");
+                let message =
+                    format!("the line is longer than {limit} bytes: put pictures into refs, not into the line");
                 intake.problems.push(Problem::error(line, "item_too_large", message));
             }
             Line::Whole => match std::str::from_utf8(&buffer).map(str::trim) {

@@ -37,7 +37,9 @@ pub(super) fn order(members: &Members<'_>, bucket: &str, findings: &mut Findings
     for (name, value) in members {
         let value = value.get();
         match name.as_ref() {
-            "key" | "id" if line.key.is_some() => findings.error("duplicate_member", "key and id are the same field: keep one"),
+            "key" | "id" if line.key.is_some() => {
+                findings.error("duplicate_member", "key and id are the same field: keep one")
+            }
             "key" | "id" => line.key = item::read(name, value, "a text in quotes", findings),
             "model" => line.model = item::read(name, value, "a text in quotes", findings),
             "output" | "out" => line.path = item::path(name, value, findings),
@@ -117,7 +119,8 @@ impl Texts {
     }
 
     fn read_content(&mut self, content: &str, prompt: bool, bucket: &str, findings: &mut Findings) {
-        let Some(parts) = strict::members(content).and_then(|content| member(&content, "parts", findings).and_then(list))
+        let Some(parts) =
+            strict::members(content).and_then(|content| member(&content, "parts", findings).and_then(list))
         else {
             findings.error("bad_request", "a content of the request must be an object with a list of parts");
             return;
@@ -150,7 +153,8 @@ impl Texts {
     /// Whatever has a scheme other than S3's is Gemini's business.
     fn read_file(&mut self, file: &Members<'_>, bucket: &str, findings: &mut Findings) {
         let uri = member(file, "fileUri", findings);
-        let Some(uri) = uri.and_then(|uri| item::read::<String>("fileUri", uri.get(), "a text in quotes", findings)) else {
+        let Some(uri) = uri.and_then(|uri| item::read::<String>("fileUri", uri.get(), "a text in quotes", findings))
+        else {
             findings.error("bad_request", "a fileData of the request has no fileUri");
             return;
         };
@@ -172,7 +176,11 @@ fn check_names(request: &Members<'_>, findings: &mut Findings) {
         } else if name != "model" && !REQUEST.iter().any(|known| snake_case(known) == snake) {
             findings.warning(
                 "unknown_request_field",
-                format!("Gemini may refuse the whole batch for {} in a request: it knows {}", quote(name), REQUEST.join(", ")),
+                format!(
+                    "Gemini may refuse the whole batch for {} in a request: it knows {}",
+                    quote(name),
+                    REQUEST.join(", ")
+                ),
             );
         }
     }

@@ -49,7 +49,10 @@ impl Order {
             findings.error("missing_prompt", "there is no prompt: say what the image should show");
         } else if characters > limits.prompt_characters {
             let most = limits.prompt_characters;
-            findings.error("prompt_too_long", format!("the prompt has {characters} characters, {most} are allowed: shorten it"));
+            findings.error(
+                "prompt_too_long",
+                format!("the prompt has {characters} characters, {most} are allowed: shorten it"),
+            );
         }
         if let Some(temperature) = item.temperature
             && !(0.0..=MAX_TEMPERATURE).contains(&temperature)

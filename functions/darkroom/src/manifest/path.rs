@@ -48,7 +48,12 @@ pub(super) fn fill(template: &str, values: &Values<'_>) -> Result<String, String
         }
         let (name, after) = match rest.split_once('}') {
             Some(found) if brace == "{" => found,
-            _ => return Err(format!("a brace in {} has no partner: write {brace}{brace} for the brace itself", quote(template))),
+            _ => {
+                return Err(format!(
+                    "a brace in {} has no partner: write {brace}{brace} for the brace itself",
+                    quote(template)
+                ));
+            }
         };
         rest = after;
         match name {

@@ -1,42 +1,93 @@
 //! What is sent to Gemini for an image, and the manifest line that asks for the image again.
 
-use serde_json::{Map, Value, json, value::RawValue};
+use serde::Serialize;
+use serde_json::{
+    Map, Value, json,
+    value::{RawValue, to_raw_value},
+};
 
 use super::{
     Expected,
     order::{Form, Order},
     path,
 };
+use crate::names::ObjectUri;
 
 /// The `GenerateContentRequest` of an order: made from a friendly item, or passed through.
-#[expect(clippy::expect_used, reason = "the text of a JSON value is JSON")]
+#[expect(clippy::expect_used, reason = "texts and finite numbers are always JSON")]
 pub(super) fn request(order: &Order) -> Box<RawValue> {
     match &order.form {
         Form::Native(request) => request.clone(),
         Form::Friendly { system, seed, temperature, types } => {
-            let mut parts = vec![json!({"text": order.prompt})];
-            parts.extend(order.refs.iter().zip(types).map(|(uri, mime_type)| {
-                json!({"fileData": {"mimeType": mime_type, "fileUri": uri}})
-            }));
-            let mut request = Map::new();
-            request.insert("contents".to_owned(), json!([{"role": "user", "parts": parts}]));
-            if let Some(system) = system {
-                request.insert("systemInstruction".to_owned(), json!({"parts": [{"text": system}]}));
-            }
-            let image = object([
-                ("aspectRatio", order.aspect_ratio.as_ref().map(|ratio| json!(ratio))),
-                ("imageSize", order.image_size.as_ref().map(|size| json!(size))),
-            ]);
-            let configuration = object([
-                ("responseModalities", Some(json!(["IMAGE"]))),
-                ("imageConfig", (!image.is_empty()).then(|| image.into())),
-                ("seed", seed.map(|seed| json!(seed))),
-                ("temperature", temperature.map(|temperature| json!(temperature))),
-            ]);
-            request.insert("generationConfig".to_owned(), configuration.into());
-            RawValue::from_string(Value::from(request).to_string()).expect("a value's text is JSON")
+            let pictures = order.refs.iter().zip(types);
+            let pictures = pictures.map(|(file_uri, mime_type)| Part::FileData { mime_type, file_uri });
+            let prompt = order.prompt.as_deref().unwrap_or_default();
+            let aspect_ratio = order.aspect_ratio.as_deref();
+            let image_size = order.image_size.as_deref();
+            let request = Request {
+                contents: [Content {
+                    role: Some("user"),
+                    parts: [Part::Text(prompt)].into_iter().chain(pictures).collect(),
+                }],
+                system_instruction: system
+                    .as_deref()
+                    .map(|system| Content { role: None, parts: vec![Part::Text(system)] }),
+                generation_config: GenerationConfig {
+                    response_modalities: ["IMAGE"],
+                    image_config: (aspect_ratio.is_some() || image_size.is_some())
+                        .then_some(ImageConfig { aspect_ratio, image_size }),
+                    seed: *seed,
+                    temperature: *temperature,
+                },
+            };
+            to_raw_value(&request).expect("a request is JSON")
         }
     }
+}
+
+/// As much of Google's `GenerateContentRequest` as a friendly item can ask for.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a> {
+    contents: [Content<'a>; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_instruction: Option<Content<'a>>,
+    generation_config: GenerationConfig<'a>,
+}
+
+#[derive(Serialize)]
+struct Content<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'a str>,
+    parts: Vec<Part<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+enum Part<'a> {
+    Text(&'a str),
+    FileData { mime_type: &'a str, file_uri: &'a ObjectUri },
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GenerationConfig<'a> {
+    response_modalities: [&'a str; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_config: Option<ImageConfig<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ImageConfig<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aspect_ratio: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_size: Option<&'a str>,
 }
 
 /// The manifest line for one image of an order, with all values spelled out.

@@ -19,10 +19,17 @@ pub(super) type Refusal = (&'static str, String);
 /// Checks a whole text.
 pub(super) fn check(text: &str) -> Result<(), Refusal> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    Value { depth: DEPTH }
-        .deserialize(&mut deserializer)
-        .and_then(|()| deserializer.end())
-        .map_err(|error| refusal(&error, 0))
+    let checked = Value { depth: DEPTH }.deserialize(&mut deserializer).and_then(|()| deserializer.end());
+    checked.map_err(|error| {
+        let (code, message) = refusal(&error, 0);
+        // The commonest cause: JSON that was laid out over several lines.
+        let hint = if error.is_eof() {
+            ": a line must hold a whole item; put items of several lines into [ … ]"
+        } else {
+            ""
+        };
+        (code, message + hint)
+    })
 }
 
 /// What a failed parse means; `first_line` is the line before the text's first.
@@ -34,7 +41,8 @@ pub(super) fn refusal(error: &serde_json::Error, first_line: u64) -> Refusal {
         return (code, what.to_owned());
     }
     let line = first_line + error.line() as u64;
-    let place = if line > 1 { format!("line {line}, column {}", error.column()) } else { format!("column {}", error.column()) };
+    let place =
+        if line > 1 { format!("line {line}, column {}", error.column()) } else { format!("column {}", error.column()) };
     ("invalid_json", format!("this is not valid JSON: {what} ({place})"))
 }
 
@@ -150,7 +158,10 @@ mod tests {
     fn a_member_twice_is_refused_at_any_depth() {
         for text in [r#"{"a":1,"a":2}"#, r#"{"b":[{"a":1,"\u0061":2}]}"#] {
             let (code, message) = check(text).unwrap_err();
-            assert_eq!((code, message.as_str()), ("duplicate_member", r#"member "a" stands twice in one object: keep one"#));
+            assert_eq!(
+                (code, message.as_str()),
+                ("duplicate_member", r#"member "a" stands twice in one object: keep one"#)
+            );
         }
         check(r#"{"a":{"a":1},"b":{"a":1.5e3}}"#).unwrap();
     }
@@ -161,6 +172,7 @@ mod tests {
         assert_eq!(code, "invalid_json");
         insta::assert_snapshot!(message, @"this is not valid JSON: expected value (column 7)");
         assert_eq!(check(r#"{"a":1} {"#).unwrap_err().0, "invalid_json");
+        assert!(check(r#"{"a":1,"#).unwrap_err().1.ends_with("put items of several lines into [ … ]"));
     }
 
     #[test]

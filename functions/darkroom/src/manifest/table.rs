@@ -35,8 +35,10 @@ pub(super) fn read(mut input: Input<'_>, intake: &mut Intake<'_>) -> Result<(), 
             None => intake.problems.push(not_utf8(line)),
             Some(cells) => {
                 let mut findings = Findings::default();
-                let item = item(&columns, &cells, &mut findings);
-                intake.take_item(Spot { line, nameless: ("line", line) }, item, findings)?;
+                match item(&columns, &cells, &mut findings) {
+                    Ok(item) => intake.take_item(Spot { line, nameless: ("line", line) }, item, findings)?,
+                    Err(message) => intake.problems.push(Problem::error(line, "wrong_cells", message)),
+                }
             }
         }
     }
@@ -55,7 +57,10 @@ fn columns(line: u64, header: &ByteRecord) -> Result<Vec<(String, Option<Field>)
             None
         });
         if let Some((other, _)) = columns.iter().find(|(_, other)| field.is_some() && *other == field) {
-            findings.error("duplicate_column", format!("columns {} and {} are the same field: keep one", quote(other), quote(name)));
+            findings.error(
+                "duplicate_column",
+                format!("columns {} and {} are the same field: keep one", quote(other), quote(name)),
+            );
         }
         columns.push((name.to_owned(), field));
     }
@@ -70,28 +75,28 @@ fn join(first: Problem, next: Problem) -> Problem {
     Problem { message: format!("{}; {}", first.message, next.message), ..first }
 }
 
-fn item(columns: &[(String, Option<Field>)], cells: &[&str], findings: &mut Findings) -> Item {
-    let mut item = Item::default();
+fn item(columns: &[(String, Option<Field>)], cells: &[&str], findings: &mut Findings) -> Result<Item, String> {
     let surplus = cells.iter().skip(columns.len()).any(|cell| !cell.is_empty());
     if surplus || cells.len() < columns.len() {
-        findings.error(
-            "wrong_cells",
-            format!(
-                "the row has {} cells and the header {}: put texts that hold a comma, a quote or a line break in quotes",
-                cells.len(),
-                columns.len()
-            ),
-        );
-        return item;
+        let (cells, columns) = (cells.len(), columns.len());
+        return Err(format!(
+            "the row has {cells} cells and the header {columns}: put texts that hold a comma, a quote or a line break in quotes"
+        ));
     }
+    let mut item = Item::default();
     for ((name, field), cell) in columns.iter().zip(cells) {
         match field {
             Some(field) => item.set_cell(*field, name, cell, findings),
             None if cell.is_empty() => {}
-            None => findings.error("unknown_field", format!("the cell {} stands in a column without a name: name it", quote(cell))),
+            None => {
+                findings.error(
+                    "unknown_field",
+                    format!("the cell {} stands in a column without a name: name it", quote(cell)),
+                );
+            }
         }
     }
-    item
+    Ok(item)
 }
 
 /// The cells without blanks around them, if all are UTF-8.
@@ -101,7 +106,7 @@ fn texts(record: &ByteRecord) -> Option<Vec<&str>> {
 
 /// Rows with the physical line on which each begins.
 struct Rows<'a> {
-    reader: Reader<PlainNewlines<'a>>,
+    reader: Reader<PlainNewlines<io::Chain<io::Cursor<Vec<u8>>, Input<'a>>>>,
     place: Rc<Place>,
     /// The line on which the parser's counting began, less one.
     lines_before: u64,
@@ -111,9 +116,10 @@ struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     fn new(mut input: Input<'a>, place: Rc<Place>) -> Result<Self, Stop> {
-        let start = input.fill_buf().map_err(|error| place.stop(error))?;
-        let delimiter = delimiter(start);
         let line = place.line();
+        let header = header(&mut input).map_err(|error| place.stop(error))?;
+        let delimiter = delimiter(&header);
+        let input = io::Cursor::new(header).chain(input);
         let reader = ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
@@ -152,20 +158,35 @@ fn io_error(error: csv::Error) -> io::Error {
     }
 }
 
+/// The header line without its end, which stays in the input.
+fn header(input: &mut Input<'_>) -> io::Result<Vec<u8>> {
+    let mut header = Vec::new();
+    loop {
+        let found = input.fill_buf()?;
+        let end = memchr::memchr2(b'\n', b'\r', found);
+        let count = end.unwrap_or(found.len());
+        header.extend_from_slice(&found[..count]);
+        let last = end.is_some() || found.is_empty();
+        input.consume(count);
+        if last {
+            return Ok(header);
+        }
+    }
+}
+
 /// What the header separates its names with; a tab or a semicolon only where there is no comma.
-fn delimiter(start: &[u8]) -> u8 {
-    let header = start.split(|byte| matches!(byte, b'\n' | b'\r')).next().unwrap_or_default();
+fn delimiter(header: &[u8]) -> u8 {
     [b',', b'\t', b';'].into_iter().find(|delimiter| header.contains(delimiter)).unwrap_or(b',')
 }
 
 /// Every line ends in one `\n`, the last one too, whatever system wrote the file.
-struct PlainNewlines<'a> {
-    input: Input<'a>,
+struct PlainNewlines<R> {
+    input: R,
     after_return: bool,
     last: u8,
 }
 
-impl Read for PlainNewlines<'_> {
+impl<R: BufRead> Read for PlainNewlines<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut written = 0;
         while written == 0 && !buffer.is_empty() {

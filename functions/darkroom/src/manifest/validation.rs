@@ -28,7 +28,8 @@ mod tests {
 
     #[test]
     fn cells_are_quoted_and_formulas_are_disarmed() {
-        let problem = |key: &str, message| Problem { key: Some(key.to_owned()), ..Problem::error(3, "bad_key", message) };
+        let problem =
+            |key: &str, message| Problem { key: Some(key.to_owned()), ..Problem::error(3, "bad_key", message) };
         let problems = [
             problem("=HYPERLINK(\"x\")", "say \"hi\", twice\nor not"),
             problem("a", "-1"),

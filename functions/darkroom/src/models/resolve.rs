@@ -109,12 +109,9 @@ fn admit<'a>(
 ) -> Result<Resolution<'a>, ModelError> {
     let reported = model.shutdown_source == Some(ShutdownSource::Reported);
     match model.shutdown {
-        Some(shutdown) if model.retired(on) && !allow_retired => Err(ModelError::Retired {
-            id: model.id.clone(),
-            shutdown,
-            reported,
-            successor: model.successor.clone(),
-        }),
+        Some(shutdown) if model.retired(on) && !allow_retired => {
+            Err(ModelError::Retired { id: model.id.clone(), shutdown, reported, successor: model.successor.clone() })
+        }
         _ => Ok(Resolution { model, alias: alias.map(str::to_owned), warnings: warnings(model, on) }),
     }
 }
@@ -201,8 +198,7 @@ mod tests {
         assert_eq!(said("gemini-3.1-flash-image", date(2026, 8, 29)), [""; 0]);
         insta::assert_snapshot!(said("gemini-3.1-flash-image", date(2026, 8, 30))[0], @"model gemini-3.1-flash-image will be shut down on 2026-10-29: use gemini-nano-banana-2.1");
 
-        let no_date = Catalogue::BUILT_IN
-            .replacen("shutdown = \"2026-10-29\"\nshutdown_source = \"reported\"", "", 1);
+        let no_date = Catalogue::BUILT_IN.replacen("shutdown = \"2026-10-29\"\nshutdown_source = \"reported\"", "", 1);
         let catalogue = Catalogue::parse(&no_date).unwrap();
         let found = catalogue.resolve("gemini-3.1-flash-image", today(), false).unwrap();
         insta::assert_snapshot!(found.warnings[0], @"model gemini-3.1-flash-image is deprecated since 2026-10-06: use gemini-nano-banana-2.1");

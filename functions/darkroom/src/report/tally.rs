@@ -35,11 +35,11 @@ impl Tally {
         let line = &finished.line;
         let cost = line.cost_usd.unwrap_or(Usd::ZERO);
         self.counts.add(line.status);
-        self.actual = self.actual + cost;
-        self.interactive = self.interactive + finished.interactive;
+        self.actual += cost;
+        self.interactive += finished.interactive;
         let model = self.models.entry(plan.model.clone()).or_insert_with(|| ModelCost::new(&plan.model));
         model.images += u64::from(line.status == Status::Succeeded);
-        model.actual_usd = model.actual_usd + cost;
+        model.actual_usd += cost;
         if let Some(reason) = &line.error {
             let count = self.errors.entry(reason.code.clone()).or_insert_with(|| CodeCount::new(&reason.code, &line.key));
             count.count += 1;

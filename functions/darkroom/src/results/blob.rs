@@ -1,9 +1,10 @@
 //! The base64 text of one image, decoded as it passes.
 //!
-//! Standard base64 takes the SIMD path. Because an image that was paid for should not be lost over its spelling, a slow
-//! path also accepts the URL-safe alphabet, white space, missing padding, and any of it written as JSON escapes.
+//! Base64 of one alphabet, the standard one or the URL-safe one, takes the SIMD path. Because an image that was paid for
+//! should not be lost over its spelling, a slow path also accepts both at once, white space and JSON escapes; padding may
+//! be missing.
 
-use base64_simd::STANDARD_NO_PAD;
+use base64_simd::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use super::{image::ImageFlaw, pool::PooledBuffer};
 
@@ -134,7 +135,9 @@ impl Blob {
             return;
         }
         self.bytes.make_room(size, self.limit);
-        if STANDARD_NO_PAD.decode_append(groups, self.bytes.bytes_mut()).is_ok() {
+        let bytes = self.bytes.bytes_mut();
+        let decoded = STANDARD_NO_PAD.decode_append(groups, bytes);
+        if decoded.or_else(|_| URL_SAFE_NO_PAD.decode_append(groups, bytes)).is_ok() {
             *text = rest;
         }
     }

@@ -4,7 +4,8 @@ use std::io::Write;
 
 use super::*;
 
-const CSV: &str = "key,prompt,refs,aspect_ratio\nSKU-1,\"a shoe, \"\"canvas\"\"\",refs/a.jpg|s3://acme/b.png,4:5\nSKU-2,a bag,,\n";
+const CSV: &str =
+    "key,prompt,refs,aspect_ratio\nSKU-1,\"a shoe, \"\"canvas\"\"\",refs/a.jpg|s3://acme/b.png,4:5\nSKU-2,a bag,,\n";
 
 #[test]
 fn csv_cells_become_fields() {
@@ -57,7 +58,8 @@ fn csv_lines_are_physical_lines() {
 
 #[test]
 fn json_lines_array_and_envelope_say_the_same() {
-    let lines = "{\"key\":\"a\",\"prompt\":\"one\"}\r\n\n{\"id\":\"b\",\"prompt\":\"two\",\"aspectRatio\":\"1:1\"}\n \n";
+    let lines =
+        "{\"key\":\"a\",\"prompt\":\"one\"}\r\n\n{\"id\":\"b\",\"prompt\":\"two\",\"aspectRatio\":\"1:1\"}\n \n";
     let array = "\u{feff}\n [\n{\"key\":\"a\",\"prompt\":\"one\"},\n{\"id\":\"b\",\n\"prompt\":\"two\",\"aspectRatio\":\"1:1\"}]\n";
     let envelope = format!("{{\"version\":1,\n\"items\":{}}}", array.trim_start_matches('\u{feff}').trim());
     for manifest in [lines, array, &envelope] {

@@ -50,7 +50,8 @@ impl Meant {
 
 fn csv(items: &[Meant], end: csv::Terminator) -> Vec<u8> {
     let mut table = csv::WriterBuilder::new().terminator(end).from_writer(Vec::new());
-    let header = ["key", "prompt", "n", "aspectRatio", "image_size", "refs", "system", "seed", "temperature", "output.path"];
+    let header =
+        ["key", "prompt", "n", "aspectRatio", "image_size", "refs", "system", "seed", "temperature", "output.path"];
     table.write_record(header).unwrap();
     for item in items {
         let text = |value: Option<String>| value.unwrap_or_default();
@@ -77,12 +78,29 @@ fn json_lines(items: impl Iterator<Item = Value>) -> Vec<u8> {
 
 /// Texts that every form must carry, without blanks at the ends, which CSV cells lose.
 fn text() -> impl Strategy<Value = String> {
-    let piece = prop::sample::select(vec!["a", "B", "é", "東", " ", ",", "\"", "\n", ";", "|", "{", "\\", "'", "\u{1f98a}", "="]);
+    let piece = prop::sample::select(vec![
+        "a",
+        "B",
+        "é",
+        "東",
+        " ",
+        ",",
+        "\"",
+        "\n",
+        ";",
+        "|",
+        "{",
+        "\\",
+        "'",
+        "\u{1f98a}",
+        "=",
+    ]);
     prop::collection::vec(piece, 1..12).prop_map(|pieces| format!("x{}x", pieces.concat()))
 }
 
 fn meant() -> impl Strategy<Value = Vec<Meant>> {
-    let path = prop::option::of(prop::sample::select(vec!["x/{key}.{ext}", "{variant}-{model}/{key}", "{{{key}}}", "{key}"]));
+    let path =
+        prop::option::of(prop::sample::select(vec!["x/{key}.{ext}", "{variant}-{model}/{key}", "{{{key}}}", "{key}"]));
     let item = (
         text(),
         1_u32..4,

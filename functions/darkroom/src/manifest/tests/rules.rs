@@ -14,13 +14,29 @@ fn every_problem_is_listed_with_its_line_and_what_to_do() {
                  e,x,,,,two,,4294967296,3\n\
                  f,x,gemini-3.1-flash-image,,,,,,\n\
                  g,x\n";
-    insta::assert_snapshot!(problems(table).join("\n"), @"");
+    insta::assert_snapshot!(problems(table).join("\n"), @r#"
+    2 missing_prompt there is no prompt: say what the image should show
+    3 unknown_model there is no image model "nano-bananna-2": did you mean nano-banana-2, nano-banana, nano-banana-pro
+    4 bad_aspect_ratio gemini-nano-banana-2.1 doesn't take aspect_ratio "16:10": use 1:1, 1:4, 4:1, 1:8, 8:1, 2:3, 3:2, 3:4, 4:3, 4:5, 5:4, 9:16, 16:9, 21:9
+    4 bad_image_size gemini-nano-banana-2.1 doesn't take image_size "1k": did you mean 1K? It takes 1K, 2K, 4K
+    5 bad_value n must be from 1 to 16, not 0
+    5 bad_reference reference "/a.jpg" is a path of a file system: write the key as S3 shows it, such as refs/a.jpg
+    5 unsupported_reference reference "https://example.com/b.jpg" is a web address, and fetching those is not switched on: put the picture into the bucket and write its key
+    6 bad_value n must be a whole number such as 2, not "two"
+    6 bad_value seed must be a whole number from -2147483648 to 2147483647, not "4294967296"
+    6 bad_value temperature must be from 0 to 2, not 3
+    7 retired_model model gemini-3.1-flash-image was shut down on 2026-10-29 (as reported by others than Google): use gemini-nano-banana-2.1, or set allow_retired_models to ask for it all the same
+    8 wrong_cells the row has 2 cells and the header 9: put texts that hold a comma, a quote or a line break in quotes
+    "#);
 }
 
 #[test]
 fn duplicate_key_names_both_lines() {
     let table = "key,prompt,n\na,one,\nb,two,2\na,three,\nb.v02,four,\n";
-    insta::assert_snapshot!(problems(table).join("\n"), @"");
+    insta::assert_snapshot!(problems(table).join("\n"), @r#"
+    4 duplicate_key key "a" on line 4 is used on line 2 already: give each image its own
+    5 duplicate_key key "b.v02" on line 5 is used on line 3 already: give each image its own
+    "#);
 }
 
 #[test]
@@ -43,7 +59,8 @@ fn keys_are_bounded() {
         &long[..253],
         &long[..256],
     );
-    let lines: Vec<u64> = codes(&lines).into_iter().filter(|(_, code)| code == "bad_key").map(|(line, _)| line).collect();
+    let lines: Vec<u64> =
+        codes(&lines).into_iter().filter(|(_, code)| code == "bad_key").map(|(line, _)| line).collect();
     assert_eq!(lines, [1, 2, 3, 4]);
 }
 
@@ -93,7 +110,7 @@ fn nothing_is_silently_ignored() {
 fn columns_are_checked_once() {
     let found = problems("key,prompt,colour,Aspect Ratio,id\na,x,red,1:1,b\nc,y,blue,1:1,d\n");
     assert_eq!(found.len(), 1, "{found:?}");
-    insta::assert_snapshot!(found[0], @"");
+    insta::assert_snapshot!(found[0], @r#"1 unknown_field column 3: there is no field "colour": take it out, or use one of key, id, prompt, n, count, model, aspect_ratio, image_size, refs, references, images, system, seed, temperature, lane, output.path; column 4: there is no field "Aspect Ratio": did you mean aspect_ratio?; columns "key" and "id" are the same field: keep one"#);
 }
 
 #[test]
@@ -113,8 +130,12 @@ fn an_open_quote_is_found_where_it_opens() {
 #[test]
 fn text_that_is_not_utf_8_is_a_problem_of_its_line() {
     let (images, reading) = read_all(b"key,prompt\na,one\nb,caf\xe9\nc,three\n", &context());
-    assert_eq!((keys(&images), reading.problems[0].line, reading.problems[0].code.as_str()), (vec!["a", "c"], 3, "not_utf8"));
-    let (images, reading) = read_all(b"{\"key\":\"a\",\"prompt\":\"\xff\"}\n{\"key\":\"b\",\"prompt\":\"x\"}\n", &context());
+    assert_eq!(
+        (keys(&images), reading.problems[0].line, reading.problems[0].code.as_str()),
+        (vec!["a", "c"], 3, "not_utf8")
+    );
+    let (images, reading) =
+        read_all(b"{\"key\":\"a\",\"prompt\":\"\xff\"}\n{\"key\":\"b\",\"prompt\":\"x\"}\n", &context());
     assert_eq!((keys(&images), reading.problems[0].code.as_str()), (vec!["b"], "not_utf8"));
     let (_, reading) = read_all(b"\xff\xfek\0e\0y\0", &context());
     assert_eq!(reading.problems[0].code, "not_utf8");
@@ -170,7 +191,7 @@ fn references_are_bounded_by_the_model() {
 #[test]
 fn a_size_in_small_letters_gets_the_right_one() {
     let found = problems("key,prompt,image_size\na,x,1k\n");
-    insta::assert_snapshot!(found[0], @"");
+    insta::assert_snapshot!(found[0], @r#"2 bad_image_size gemini-nano-banana-2.1 doesn't take image_size "1k": did you mean 1K? It takes 1K, 2K, 4K"#);
 }
 
 #[test]
@@ -179,7 +200,10 @@ fn a_line_that_is_too_long_does_not_stop_the_others() {
     let lines = format!("{{\"key\":\"a\",\"prompt\":\"{}\"}}\n{{\"key\":\"b\",\"prompt\":\"x\"}}\n", "x".repeat(200));
     let (images, reading) = read_all(lines.as_bytes(), &context);
     assert_eq!((keys(&images), reading.problems[0].code.as_str()), (vec!["b"], "item_too_large"));
-    for document in [format!("[{}]", lines.replace("}\n{", "},{")), format!("{{\"items\":[{}]}}", lines.trim().replace("}\n{", "},{"))] {
+    for document in [
+        format!("[{}]", lines.replace("}\n{", "},{")),
+        format!("{{\"items\":[{}]}}", lines.trim().replace("}\n{", "},{")),
+    ] {
         let (_, reading) = read_all(document.as_bytes(), &context);
         assert_eq!((reading.errors, reading.problems[0].code.as_str()), (1, "item_too_large"), "{document}");
     }
@@ -210,7 +234,10 @@ fn a_failing_source_or_sink_is_no_problem_of_the_manifest() {
         let source = io::Read::chain(start, Broken);
         let header = Header { format, ..header.clone() };
         let source = read(source, &header, &context(), |_| Ok(()));
-        assert!(matches!(source, Err(ReadError::Source(error)) if error.kind() == io::ErrorKind::TimedOut), "{format:?}");
+        assert!(
+            matches!(source, Err(ReadError::Source(error)) if error.kind() == io::ErrorKind::TimedOut),
+            "{format:?}"
+        );
     }
 }
 

@@ -35,7 +35,8 @@ fn every_picture_that_a_sample_refers_to_lies_beside_it() {
     for (name, manifest) in SAMPLES {
         for reference in images(manifest).iter().flat_map(|image| &image.refs) {
             assert_eq!(reference.bucket, "studio", "{name}");
-            let size = folder.join(&reference.key).metadata().unwrap_or_else(|error| panic!("{name} {reference}: {error}"));
+            let size =
+                folder.join(&reference.key).metadata().unwrap_or_else(|error| panic!("{name} {reference}: {error}"));
             assert!((1..60 << 10).contains(&size.len()), "{reference}");
         }
     }

@@ -210,7 +210,7 @@ fn half_an_emoji_does_not_lose_an_image() {
 #[test]
 fn unreadable_token_counts_are_a_warning() {
     let bytes = png(1, 1, b"x");
-    let line = image_line("k", &bytes).replace(r#"{"candidates""#, r#"{"usageMetadata":[[]],"candidates""#);
+    let line = image_line("k", &bytes).replace(r#"{"candidates""#, r#"{"usageMetadata":"none","candidates""#);
     let answer = read(line);
     assert_eq!((images(&answer.outcome), answer.usage, answer.warnings.len()), (vec![bytes], None, 1));
 }

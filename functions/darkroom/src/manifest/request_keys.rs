@@ -1,0 +1,60 @@
+//! The request keys of a manifest, each used once.
+
+use std::collections::{HashMap, hash_map::Entry};
+
+use sha2::{Digest, Sha256};
+use unicode_normalization::UnicodeNormalization;
+
+use super::{
+    path::variant_suffix,
+    problem::{Findings, quote},
+};
+
+/// The longest key, in characters. Gemini documents no limit.
+const KEY_CHARACTERS: usize = 256;
+
+/// The keys so far, each with its line: 16 bytes a key, whatever its length.
+#[derive(Debug, Default)]
+pub(super) struct RequestKeys {
+    lines: HashMap<[u8; 16], u64>,
+}
+
+impl RequestKeys {
+    /// The keys of an item's images, each remembered; the first that can't be is a finding.
+    pub(super) fn of_item(&mut self, item: &str, count: u32, line: u64, findings: &mut Findings) -> Vec<String> {
+        let keys: Vec<String> = match count {
+            1 => vec![item.to_owned()],
+            _ => (1..=count).map(|variant| item.to_owned() + &variant_suffix(variant)).collect(),
+        };
+        let bad: Vec<_> = keys.iter().filter_map(|key| self.remember(key, line).err()).collect();
+        if let Some((code, message)) = bad.into_iter().next() {
+            findings.error(code, message);
+        }
+        keys
+    }
+
+    /// Keys that look the same are the same (Unicode NFC).
+    fn remember(&mut self, key: &str, line: u64) -> Result<(), (&'static str, String)> {
+        if !(1..=KEY_CHARACTERS).contains(&key.chars().count()) {
+            return Err(("bad_key", format!("key {} must have 1 to {KEY_CHARACTERS} characters", quote(key))));
+        }
+        if key.chars().any(char::is_control) {
+            return Err(("bad_key", format!("key {} holds a control character: take it out", quote(key))));
+        }
+        let digest = Sha256::digest(key.nfc().collect::<String>());
+        let mut short = [0; 16];
+        short.copy_from_slice(&digest[..16]);
+        match self.lines.entry(short) {
+            Entry::Occupied(first) => {
+                let (key, first) = (quote(key), first.get());
+                let message =
+                    format!("key {key} on line {line} is used on line {first} already: give each image its own");
+                Err(("duplicate_key", message))
+            }
+            Entry::Vacant(free) => {
+                free.insert(line);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! A body on its way to the disk: into a temporary file, hashed as it passes.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use s3s::{
+    S3Error, S3ErrorCode, S3Result,
+    checksum::ChecksumHasher,
+    crypto::{Checksum as _, Md5},
+    dto::StreamingBlob,
+};
+
+use super::{
+    attributes::BUFFER,
+    blocking,
+    checksum::{Checksums, computed},
+    disk_error,
+};
+
+/// A temporary file, removed unless it got another name.
+#[derive(Debug)]
+pub(super) struct Temporary(PathBuf);
+
+/// A body that has arrived, not yet an object.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub(super) temporary: Temporary,
+    pub(super) file: File,
+    pub(super) size: u64,
+    pub(super) md5: [u8; 16],
+    pub(super) checksums: Checksums,
+}
+
+/// A body that is arriving.
+struct Incoming {
+    temporary: Temporary,
+    file: File,
+    size: u64,
+    md5: Md5,
+    hasher: ChecksumHasher,
+}
+
+/// Receives a body into a new file at `path`. Takes no more memory than one buffer, whatever the body's size.
+///
+/// # Errors
+/// `IncompleteBody` when the body breaks off or its signature is wrong; `InternalError` when the disk refuses.
+pub(super) async fn receive(path: PathBuf, hasher: ChecksumHasher, mut body: StreamingBlob) -> S3Result<Content> {
+    let (mut pieces, mut ended) = next_pieces(&mut body).await?;
+    let mut incoming = blocking(move || {
+        let mut incoming = Incoming::create(path, hasher).map_err(disk_error)?;
+        incoming.write(&pieces).map_err(disk_error)?;
+        Ok(incoming)
+    })
+    .await?;
+    while !ended {
+        (pieces, ended) = next_pieces(&mut body).await?;
+        incoming = blocking(move || incoming.write(&pieces).map(|()| incoming).map_err(disk_error)).await?;
+    }
+    Ok(incoming.finish())
+}
+
+/// So many pieces that a trip to the disk is worth it, and whether they were the last.
+async fn next_pieces(body: &mut StreamingBlob) -> S3Result<(Vec<Bytes>, bool)> {
+    let (mut pieces, mut size) = (Vec::new(), 0);
+    while size < BUFFER {
+        let Some(piece) = body.next().await else { return Ok((pieces, true)) };
+        let piece = piece.map_err(|error| S3Error::with_source(S3ErrorCode::IncompleteBody, error))?;
+        size += piece.len();
+        pieces.push(piece);
+    }
+    Ok((pieces, false))
+}
+
+impl Incoming {
+    fn create(path: PathBuf, hasher: ChecksumHasher) -> io::Result<Self> {
+        let (temporary, file) = Temporary::create(path)?;
+        Ok(Self { temporary, file, size: 0, md5: Md5::new(), hasher })
+    }
+
+    fn write(&mut self, pieces: &[Bytes]) -> io::Result<()> {
+        for piece in pieces {
+            self.md5.update(piece);
+            self.hasher.update(piece);
+            self.size += piece.len() as u64;
+            self.file.write_all(piece)?;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Content {
+        let Self { temporary, file, size, md5, hasher } = self;
+        Content { temporary, file, size, md5: md5.finalize(), checksums: computed(hasher) }
+    }
+}
+
+impl Temporary {
+    /// A new, empty file.
+    pub(super) fn create(path: PathBuf) -> io::Result<(Self, File)> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        Ok((Self(path), file))
+    }
+
+    /// Gives the file its name, in place of what has it. The folder is made when it is missing.
+    pub(super) fn rename(&self, to: &Path) -> io::Result<()> {
+        match fs::rename(&self.0, to) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(to.parent().unwrap_or(to))?;
+                fs::rename(&self.0, to)
+            }
+            renamed => renamed,
+        }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Once it has another name there is nothing here, and what stays behind is removed at the next start.
+        let _ = fs::remove_file(&self.0);
+    }
+}

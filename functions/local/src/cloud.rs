@@ -1,0 +1,204 @@
+//! Everything the chain needs, on one machine: the stand-ins for AWS, and each function's clients to them.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use clients::{
+    aws,
+    bucket::Bucket,
+    chance::Chance,
+    gemini::Gemini,
+    queue::Queue,
+    states::States,
+    transport::Transport,
+};
+use collect::handler::Pace;
+use darkroom::{job::Settings, manifest, models::Catalogue, results};
+
+use crate::{
+    bucket::{Buckets, NotificationRule, to_queues},
+    chain::{CHAIN, MANIFESTS, POLLS, REPORTS, RESULTS, SHARDS, dead_letter_attributes},
+    queue::{QueueApi, Queues},
+    time::Time,
+    wire::{ACCOUNT, InProcess, REGION, Router},
+};
+
+/// The local bucket.
+pub const BUCKET: &str = "darkroom";
+
+/// The folder below the root that people need not look into.
+pub const INTERNAL: &str = ".darkroom";
+
+/// The name that begins the display names of batches made here.
+const STACK: &str = "local";
+
+/// The stand-ins in one folder, and the functions' clients.
+#[derive(Debug)]
+pub struct Cloud {
+    root: PathBuf,
+    /// The time of everything here.
+    pub time: Time,
+    /// The queues, as AWS sees them.
+    pub queues: Arc<Queues>,
+    /// The bucket, as its users see it.
+    pub bucket: Bucket,
+    /// What the functions work with.
+    pub deps: Deps,
+    /// Held while this process uses the folder.
+    _lock: File,
+}
+
+/// What each function works with.
+#[derive(Clone, Debug)]
+pub struct Deps {
+    /// Of `plan`.
+    pub plan: plan::handler::Deps,
+    /// Of `submit`.
+    pub submit: submit::handler::Deps,
+    /// Of `poll`.
+    pub poll: poll::handler::Deps,
+    /// Of `collect`.
+    pub collect: collect::handler::Deps,
+    /// Of `report`.
+    pub report: report::handler::Deps,
+}
+
+/// What a local cloud is made with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The settings of every job.
+    pub settings: Settings,
+    /// How fast images are collected, and how often progress is written down.
+    pub pace: Pace,
+    /// Write ids and jitter.
+    pub chance: Chance,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { settings: Settings::default(), pace: Pace::default(), chance: Chance::system() }
+    }
+}
+
+impl Cloud {
+    /// Opens the stand-ins below `root`, which is made when it is missing, with `gemini` behind them.
+    ///
+    /// # Errors
+    /// When the folder can't be used, or another process uses it.
+    pub fn open(root: &Path, time: Time, gemini: Gemini, setup: Setup) -> anyhow::Result<Self> {
+        let wrap = |transport| transport;
+        Self::open_with(root, time, gemini, setup, wrap)
+    }
+
+    /// As [`Cloud::open`], with `wrap` around what answers for S3 and SQS: to watch, or to interfere.
+    ///
+    /// # Errors
+    /// As [`Cloud::open`].
+    pub fn open_with(
+        root: &Path,
+        time: Time,
+        gemini: Gemini,
+        setup: Setup,
+        wrap: impl FnOnce(Arc<dyn Transport>) -> Arc<dyn Transport>,
+    ) -> anyhow::Result<Self> {
+        let internal = root.join(INTERNAL);
+        fs::create_dir_all(&internal).with_context(|| format!("can't make the folder {}", internal.display()))?;
+        let lock = lock(&internal)?;
+        let clock = time.clock();
+        let queues = Arc::new(Queues::open(internal.join("sqs"), clock.clone())?);
+        for source in CHAIN {
+            queues.create(&source.dead_letters(), dead_letter_attributes())?;
+            queues.create(source.queue, source.attributes())?;
+        }
+        let rule = NotificationRule {
+            bucket: BUCKET.to_owned(),
+            events: "s3:ObjectCreated:*".to_owned(),
+            prefix: "inbox/".to_owned(),
+            suffix: String::new(),
+            queue: MANIFESTS.to_owned(),
+        };
+        let buckets = Buckets::open(root, clock.clone(), vec![rule], to_queues(Arc::clone(&queues)))?;
+        buckets.create(BUCKET)?;
+        let api = Arc::new(QueueApi::new(Arc::clone(&queues)));
+        let wire = InProcess::new(wrap(Arc::new(Router::new(Arc::new(buckets), api))));
+        let s3 = aws_sdk_s3::Client::from_conf(aws::s3_settings(wire.s3_config()).build());
+        let sqs = aws_sdk_sqs::Client::from_conf(wire.sqs_config().build());
+        let bucket = Bucket::new(s3, BUCKET);
+        let deps = Deps::new(&bucket, sqs, gemini, &time, setup);
+        Ok(Self { root: root.to_owned(), time, queues, bucket, deps, _lock: lock })
+    }
+
+    /// Where an object lies as a file, for people to open.
+    pub fn path_of(&self, key: &str) -> PathBuf {
+        self.root.join(BUCKET).join(key)
+    }
+}
+
+impl Deps {
+    fn new(bucket: &Bucket, sqs: aws_sdk_sqs::Client, gemini: Gemini, time: &Time, setup: Setup) -> Self {
+        let clock = time.clock();
+        let states = States::new(bucket.clone(), clock.clone(), setup.chance.clone());
+        let queue = |name| Queue::new(sqs.clone(), format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}"));
+        let catalogue = Arc::new(Catalogue::built_in());
+        Self {
+            plan: plan::handler::Deps {
+                bucket: bucket.clone(),
+                states: states.clone(),
+                manifests: queue(MANIFESTS),
+                shards: queue(SHARDS),
+                clock: clock.clone(),
+                catalogue: Arc::clone(&catalogue),
+                settings: setup.settings,
+                limits: manifest::Limits::default(),
+            },
+            submit: submit::handler::Deps {
+                bucket: bucket.clone(),
+                states: states.clone(),
+                gemini: gemini.clone(),
+                shards: queue(SHARDS),
+                polls: queue(POLLS),
+                reports: queue(REPORTS),
+                clock: clock.clone(),
+                stack: STACK.to_owned(),
+            },
+            poll: poll::handler::Deps {
+                states: states.clone(),
+                gemini: gemini.clone(),
+                polls: queue(POLLS),
+                results: queue(RESULTS),
+                reports: queue(REPORTS),
+                clock: clock.clone(),
+                chance: setup.chance,
+            },
+            collect: collect::handler::Deps {
+                bucket: bucket.clone(),
+                states: states.clone(),
+                gemini,
+                results: queue(RESULTS),
+                shards: queue(SHARDS),
+                reports: queue(REPORTS),
+                clock: clock.clone(),
+                limits: results::Limits::default(),
+                pace: setup.pace,
+            },
+            report: report::handler::Deps { bucket: bucket.clone(), states, reports: queue(REPORTS), clock, catalogue },
+        }
+    }
+}
+
+/// One process at a time: two would not see each other's messages.
+fn lock(folder: &Path) -> anyhow::Result<File> {
+    let file = File::create(folder.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => {
+            anyhow::bail!("another process is using {}: wait for it, or choose another --out", folder.display())
+        }
+        Err(fs::TryLockError::Error(error)) => Err(io::Error::from(error).into()),
+    }
+}

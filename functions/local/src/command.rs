@@ -1,0 +1,142 @@
+//! The `darkroom` command: run a manifest on this machine, or check what it would do and cost.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to people on the terminal")]
+
+mod check;
+mod dropped;
+mod live;
+mod outcome;
+mod progress;
+mod run;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use darkroom::job::Settings;
+
+/// How the command ends, for scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Exit {
+    /// Every image is there; or the manifest is good.
+    Complete = 0,
+    /// Some images are missing: `retry.jsonl` asks for them again.
+    Missing = 1,
+    /// The manifest was rejected: `validation.csv` says why. Nothing was bought.
+    Rejected = 2,
+    /// Something beside the manifest went wrong; the same command goes on from there.
+    Broken = 3,
+    /// The question whether to spend was not answered with yes.
+    Declined = 4,
+    /// The command line is wrong.
+    Usage = 64,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Drop a manifest, come back to finished images, at Gemini Batch price.
+#[derive(Debug, Parser)]
+#[command(name = "darkroom", version, after_help = EXITS)]
+struct Command {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXITS: &str = "Exit codes: 0 all images are there, 1 some are missing, 2 the manifest was rejected, \
+                     3 something else went wrong (run the same command again to go on), 4 you declined to spend, \
+                     64 wrong command line";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make the images of a manifest on this machine, with a simulated Gemini or the real one.
+    Run(RunArgs),
+    /// Say what a manifest would do and cost. Spends nothing, and asks Gemini nothing.
+    Check(CheckArgs),
+}
+
+/// Which Gemini answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Which {
+    /// A simulated one: free, offline, and hours pass in a moment.
+    Sim,
+    /// Google's, with the key in `GEMINI_API_KEY`; it costs money and takes hours.
+    Live,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The manifest: CSV, JSON Lines or JSON, also gzipped.
+    manifest: PathBuf,
+    /// The folder that holds the local bucket and all state.
+    #[arg(long, value_name = "DIR", default_value = "darkroom-out")]
+    out: PathBuf,
+    /// Which Gemini answers. Default: sim, unless GEMINI_API_KEY is set and you say yes to the real one.
+    #[arg(long, value_enum)]
+    gemini: Option<Which>,
+    /// Don't ask before spending.
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// The manifest: CSV, JSON Lines or JSON, also gzipped.
+    manifest: PathBuf,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+/// What a deployment sets for all its jobs.
+#[derive(Debug, Args)]
+struct SettingsArgs {
+    /// The model of items that name none.
+    #[arg(long, value_name = "MODEL")]
+    default_model: Option<String>,
+    /// How often an image is asked for in all, when it fails for a reason that may pass.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
+    max_rounds: Option<u8>,
+    /// Allow models past their shutdown date.
+    #[arg(long)]
+    allow_retired_models: bool,
+}
+
+impl SettingsArgs {
+    fn settings(&self) -> Settings {
+        let defaults = Settings::default();
+        Settings {
+            default_model: self.default_model.clone().unwrap_or(defaults.default_model),
+            max_rounds: self.max_rounds.unwrap_or(defaults.max_rounds),
+            allow_retired_models: self.allow_retired_models,
+            shard: defaults.shard,
+        }
+    }
+}
+
+/// Runs the command with this process's arguments.
+pub fn main() -> ExitCode {
+    let command = match Command::try_parse() {
+        Ok(command) => command,
+        Err(error) => {
+            // Asking for help is no mistake.
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let _ = error.print();
+            return if asked { ExitCode::SUCCESS } else { Exit::Usage.into() };
+        }
+    };
+    let done = match &command.verb {
+        Verb::Run(args) => run::run(args),
+        Verb::Check(args) => check::check(args),
+    };
+    match done {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("darkroom: {error:#}");
+            Exit::Broken.into()
+        }
+    }
+}

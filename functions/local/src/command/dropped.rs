@@ -1,0 +1,128 @@
+//! A manifest on this machine: its bytes, what it asks for, and the pictures beside it.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use darkroom::{
+    job::{Settings, job_id},
+    manifest::{self, Context, Header, Limits, Problem, Reading, Severity},
+    models::Catalogue,
+    names::{JobId, ObjectUri},
+};
+use jiff::{Timestamp, tz::TimeZone};
+use sha2::{Digest, Sha256};
+
+use crate::cloud::BUCKET;
+
+/// A manifest as a file.
+#[derive(Debug)]
+pub(super) struct Dropped {
+    path: PathBuf,
+    /// Where it goes in the bucket.
+    pub(super) key: String,
+    /// The job that dropping it means.
+    pub(super) job: JobId,
+}
+
+/// What a manifest asks for.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// Problems, counts and costs.
+    pub(super) reading: Reading,
+    /// The pictures of the local bucket that it refers to.
+    pub(super) references: BTreeSet<String>,
+    /// Images by model and size.
+    pub(super) kinds: Vec<Kind>,
+}
+
+/// Images that cost the same, but for their input.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Kind {
+    /// The model.
+    pub(super) model: String,
+    /// The size, as asked.
+    pub(super) size: Option<String>,
+    /// How many.
+    pub(super) images: u64,
+}
+
+impl Dropped {
+    /// Finds the manifest at `path`, and the job that it means with these settings.
+    pub(super) fn open(path: &Path, settings: &Settings) -> anyhow::Result<Self> {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.with_context(|| format!("{} has no usable file name", path.display()))?;
+        let key = format!("inbox/{name}");
+        let mut hash = Sha256::new();
+        let mut file = open(path)?;
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match file.read(&mut buffer).with_context(|| format!("can't read {}", path.display()))? {
+                0 => break,
+                read => hash.update(&buffer[..read]),
+            }
+        }
+        let job = job_id(BUCKET, &key, &hash.finalize().into(), settings);
+        Ok(Self { path: path.to_owned(), key, job })
+    }
+
+    /// The manifest's bytes.
+    pub(super) fn bytes(&self) -> anyhow::Result<Vec<u8>> {
+        fs::read(&self.path).with_context(|| format!("can't read {}", self.path.display()))
+    }
+
+    /// Where a picture of the bucket lies beside the manifest.
+    pub(super) fn beside(&self, key: &str) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(key)
+    }
+
+    /// Reads the manifest as `plan` will.
+    pub(super) fn read(&self, catalogue: &Catalogue, settings: &Settings, now: Timestamp) -> anyhow::Result<Order> {
+        let context = Context {
+            bucket: BUCKET,
+            catalogue,
+            default_model: &settings.default_model,
+            on: now.to_zoned(TimeZone::UTC).date(),
+            allow_retired_models: settings.allow_retired_models,
+            limits: Limits::default(),
+        };
+        let header = Header::read(open(&self.path)?, &context)?;
+        let mut references = BTreeSet::new();
+        let mut missing = BTreeSet::new();
+        let mut problems = Vec::new();
+        let mut kinds: Vec<Kind> = Vec::new();
+        let mut reading = manifest::read(open(&self.path)?, &header, &context, |expected| {
+            for ObjectUri { bucket, key } in &expected.refs {
+                if bucket == BUCKET && references.insert(key.clone()) && !self.beside(key).is_file() {
+                    missing.insert(key.clone());
+                    problems.push(Problem {
+                        line: expected.line,
+                        key: Some(expected.item.clone()),
+                        severity: Severity::Error,
+                        code: "missing_reference".to_owned(),
+                        message: format!("there is no file {} beside the manifest", self.beside(key).display()),
+                    });
+                }
+            }
+            match kinds.iter_mut().find(|kind| kind.model == expected.model && kind.size == expected.image_size) {
+                Some(kind) => kind.images += 1,
+                None => kinds.push(Kind { model: expected.model, size: expected.image_size, images: 1 }),
+            }
+            Ok(())
+        })?;
+        reading.errors += problems.len() as u64;
+        reading.problems.extend(problems);
+        reading.problems.sort_by_key(|problem| problem.line);
+        references.retain(|key| !missing.contains(key));
+        kinds.sort();
+        Ok(Order { reading, references, kinds })
+    }
+}
+
+fn open(path: &Path) -> anyhow::Result<fs::File> {
+    fs::File::open(path).with_context(|| format!("can't open {}", path.display()))
+}

@@ -1,0 +1,102 @@
+//! Which Gemini answers, and whether money may be spent.
+
+use std::{
+    fs,
+    io::{self, IsTerminal, Write},
+    path::Path,
+};
+
+use clients::variables::Variables;
+use darkroom::cost::Estimate;
+
+use super::{Exit, RunArgs, Which};
+
+/// The file that says which Gemini answered in a folder: simulated and real images are not to be mixed.
+const KEPT: &str = "gemini-is";
+
+/// The Gemini that will answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// This one.
+    Use(Which),
+    /// None: the command ends.
+    End(Exit),
+}
+
+/// Decides by the folder, the arguments, the key, and what the person at the terminal answers. A `finished` job needs
+/// no money.
+pub(super) fn choose(
+    args: &RunArgs,
+    internal: &Path,
+    finished: bool,
+    variables: &Variables,
+    estimate: &Estimate,
+) -> anyhow::Result<Choice> {
+    let file = internal.join(KEPT);
+    let kept = match fs::read_to_string(&file) {
+        Ok(text) if text == "live" => Some(Which::Live),
+        Ok(_) => Some(Which::Sim),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error.into()),
+    };
+    let wanted = match (kept, args.gemini) {
+        (Some(Which::Sim), Some(Which::Live)) => {
+            anyhow::bail!("{} holds simulated images: choose another folder with --out", args.out.display())
+        }
+        (Some(Which::Live), Some(Which::Sim)) => {
+            anyhow::bail!("{} holds real images: choose another folder with --out", args.out.display())
+        }
+        (Some(which), _) => Some(which),
+        (None, wanted) => wanted,
+    };
+    let choice = match wanted {
+        Some(Which::Live) if finished => Choice::Use(Which::Live),
+        wanted => choose_new(wanted, args.yes, variables, estimate)?,
+    };
+    if let (None, Choice::Use(which)) = (kept, choice) {
+        fs::write(&file, if which == Which::Live { "live" } else { "sim" })?;
+    }
+    Ok(choice)
+}
+
+fn choose_new(
+    wanted: Option<Which>,
+    agreed: bool,
+    variables: &Variables,
+    estimate: &Estimate,
+) -> anyhow::Result<Choice> {
+    let has_key = variables.optional("GEMINI_API_KEY").is_some();
+    let at_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let price = estimate.batch_usd;
+    match wanted {
+        Some(Which::Sim) => Ok(Choice::Use(Which::Sim)),
+        Some(Which::Live) if !has_key => anyhow::bail!("--gemini live needs your API key in GEMINI_API_KEY"),
+        Some(Which::Live) if agreed => Ok(Choice::Use(Which::Live)),
+        Some(Which::Live) if at_terminal => {
+            let yes = ask(&format!("Spend about {price} with the real Gemini API? [y/N] "))?;
+            Ok(if yes { Choice::Use(Which::Live) } else { Choice::End(Exit::Declined) })
+        }
+        Some(Which::Live) => {
+            eprintln!("About {price} would be spent with the real Gemini API: say --yes to agree.");
+            Ok(Choice::End(Exit::Declined))
+        }
+        None if has_key && at_terminal && !agreed => {
+            let question = format!("GEMINI_API_KEY is set. Spend about {price} with the real Gemini API? [y/N: simulate] ");
+            Ok(Choice::Use(if ask(&question)? { Which::Live } else { Which::Sim }))
+        }
+        None => {
+            if has_key {
+                println!("GEMINI_API_KEY is set: --gemini live would make real images for about {price}.");
+            }
+            Ok(Choice::Use(Which::Sim))
+        }
+    }
+}
+
+fn ask(question: &str) -> io::Result<bool> {
+    print!("{question}");
+    io::stdout().flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}

@@ -1,0 +1,147 @@
+//! `darkroom run`: the whole chain on this machine, for one manifest.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use anyhow::Context;
+use clients::{
+    gemini::{self, Gemini},
+    secret::{ApiKey, KeySource},
+    variables::Variables,
+};
+use darkroom::{
+    layout::{self, Marker},
+    models::Catalogue,
+};
+
+use super::{
+    Exit, RunArgs, Which,
+    check::{show_plan, show_problems},
+    dropped::{Dropped, Order},
+    live::{self, Choice},
+    outcome,
+    progress::Progress,
+};
+use crate::{
+    chain::CHAIN,
+    cloud::{BUCKET, Cloud, INTERNAL, Setup},
+    gemini::{Behaviour, Gemini as SimulatedGemini},
+    host::{self, Stopped, Waiting},
+    time::Time,
+};
+
+pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run_manifest(args))
+}
+
+async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
+    let settings = args.settings.settings();
+    let dropped = Dropped::open(&args.manifest, &settings)?;
+    let internal = args.out.join(INTERNAL);
+    fs::create_dir_all(&internal).with_context(|| format!("can't make the folder {}", internal.display()))?;
+    let simulated = Time::simulated(&internal)?;
+    let read = dropped.read(&Catalogue::built_in(), &settings, simulated.now())?;
+
+    let variables = Variables::from_env();
+    let finished = is_finished(&args.out, &dropped);
+    let which = match live::choose(args, &internal, finished, &variables, &read.reading.estimate)? {
+        Choice::Use(which) => which,
+        Choice::End(exit) => return Ok(exit),
+    };
+    log_to(&internal.join("log.jsonl"))?;
+
+    let (gemini, time, waiting) = match which {
+        Which::Sim => {
+            println!("Simulated Gemini: no key, no cost, hours pass in a moment.");
+            let service = SimulatedGemini::open(&internal.join("gemini"), simulated.clock(), Behaviour::default())?;
+            let key = Arc::new(KeySource::fixed(ApiKey::new("simulated")?));
+            (Gemini::new(gemini::Settings::new(key), Arc::new(service))?, simulated, Waiting::Jump)
+        }
+        Which::Live => {
+            println!("The real Gemini API: this takes hours. Stop it when you like; the same command goes on.");
+            (Gemini::over_https(gemini::Settings::from_variables(&variables)?)?, Time::system(), Waiting::Sleep)
+        }
+    };
+    let setup = Setup { settings, ..Setup::default() };
+    let cloud = Arc::new(Cloud::open(&args.out, time, gemini, setup)?);
+    if finished {
+        println!("Done already: {}.", dropped.job);
+        return outcome::show(&cloud, &dropped.job).await;
+    }
+    if read.reading.errors == 0 {
+        show_problems(&read.reading.problems);
+        show_plan(&read, &Catalogue::built_in());
+    }
+    put(&cloud, &dropped, &read).await?;
+
+    let progress = Progress::start(&args.out, &dropped.job, cloud.time.clone());
+    let stopped = host::run(&cloud, waiting, async || Ok(is_over(&args.out, &dropped))).await;
+    progress.end();
+    match stopped? {
+        Stopped::Reached => outcome::show(&cloud, &dropped.job).await,
+        Stopped::Idle => anyhow::bail!("the job stopped half-way: {}", dead_letters(&cloud, &args.out)?),
+    }
+}
+
+/// Whether the job was carried through, with or without all its images.
+fn is_finished(out: &Path, dropped: &Dropped) -> bool {
+    [Marker::Success, Marker::Partial, Marker::Failed].into_iter().any(|marker| has(out, dropped, marker))
+}
+
+/// Whether there is nothing to wait for: it was carried through, or rejected.
+fn is_over(out: &Path, dropped: &Dropped) -> bool {
+    is_finished(out, dropped) || has(out, dropped, Marker::Rejected)
+}
+
+fn has(out: &Path, dropped: &Dropped, marker: Marker) -> bool {
+    out.join(BUCKET).join(layout::document(&dropped.job, marker.name())).exists()
+}
+
+/// Puts the pictures beside the manifest into the bucket, then the manifest into its inbox.
+async fn put(cloud: &Cloud, dropped: &Dropped, read: &Order) -> anyhow::Result<()> {
+    for key in &read.references {
+        let path = dropped.beside(key);
+        let bytes = fs::read(&path).with_context(|| format!("can't read {}", path.display()))?;
+        let there = cloud.bucket.read(key).await?;
+        if there.is_none_or(|object| object.bytes != bytes) {
+            cloud.bucket.put(key, "application/octet-stream", bytes).await?;
+        }
+    }
+    cloud.bucket.put(&dropped.key, "application/octet-stream", dropped.bytes()?).await?;
+    Ok(())
+}
+
+/// What the functions say goes into a file: the terminal is for people.
+fn log_to(path: &Path) -> anyhow::Result<()> {
+    let file = File::options().create(true).append(true).open(path);
+    let file = file.with_context(|| format!("can't write {}", path.display()))?;
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_max_level(tracing::Level::INFO)
+        .with_writer(Mutex::new(file))
+        .finish();
+    // Set already where two runs share a process, as in tests.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    Ok(())
+}
+
+/// Where the messages are that no function could handle.
+fn dead_letters(cloud: &Cloud, out: &Path) -> anyhow::Result<String> {
+    let mut found = Vec::new();
+    for source in &CHAIN {
+        let depth = cloud.queues.depth(&source.dead_letters())?;
+        if depth.visible > 0 {
+            found.push(format!("{} in {}", depth.visible, source.dead_letters()));
+        }
+    }
+    let log = out.join(INTERNAL).join("log.jsonl");
+    Ok(if found.is_empty() {
+        format!("a message was lost; run the same command again (log: {})", log.display())
+    } else {
+        format!("messages that failed again and again: {} (log: {})", found.join(", "), log.display())
+    })
+}

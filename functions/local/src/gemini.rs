@@ -1,0 +1,299 @@
+//! A simulated Gemini API: files, batches, results, models and single requests, spoken over the wire.
+//!
+//! It is written from the published contract alone and shares no type with the client, so that each checks the other.
+//! Images are real JPEG files with the request's key and prompt written on them, drawn while they are downloaded. Time
+//! is the clock's, chance is a hash of the seed, and what it is asked to keep survives a restart.
+
+mod answer;
+mod ask;
+mod batch;
+mod batches;
+mod behaviour;
+mod body;
+mod canvas;
+mod counters;
+mod creation;
+mod dimensions;
+mod draw;
+mod files;
+mod frame;
+mod input;
+mod letters;
+mod messages;
+mod models;
+mod paging;
+mod picture;
+mod proto;
+mod reply;
+mod results;
+mod route;
+mod uploads;
+mod usage;
+
+use std::{io, path::Path, sync::Arc};
+
+use clients::{
+    clock::Clock,
+    transport::{Body, BoxFuture, Transport, TransportError},
+};
+use http::{Request, Response, Uri};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use self::{
+    answer::{Answer, Question},
+    ask::Ask,
+    batch::Batch,
+    batches::Batches,
+    body::read_json,
+    counters::Counters,
+    creation::{Creation, Wish},
+    draw::Draw,
+    files::Files,
+    input::Input,
+    messages::{CREATE_BATCH, CREATE_FILE, GENERATE_CONTENT},
+    models::{MODELS, Model},
+    paging::Page,
+    reply::{Refused, Unserved, json_response, typed_response},
+    results::Results,
+    route::{Route, has_key, origin, parameter},
+    uploads::{Caller, Uploads},
+};
+pub use self::{behaviour::Behaviour, counters::Requests, route::Call};
+use crate::documents::DocumentError;
+
+/// The most bytes of a create call. Source: ai.google.dev/gemini-api/docs/batch-api, read 2026-11-21.
+const LARGEST_CREATE_BYTES: usize = 20 * 1024 * 1024;
+
+/// The most bytes of a single request: much more than its documentation says was seen to work.
+const LARGEST_REQUEST_BYTES: usize = 200 * 1024 * 1024;
+
+/// The most bytes of any other body.
+const LARGEST_BODY_BYTES: usize = 64 * 1024;
+
+/// The most batches, files or models on a page.
+const LARGEST_PAGE: usize = 1_000;
+
+/// The simulated service. Mount it as the Gemini client's [`Transport`].
+#[derive(Debug)]
+pub struct Gemini {
+    clock: Clock,
+    behaviour: Behaviour,
+    counters: Counters,
+    files: Arc<Files>,
+    uploads: Uploads,
+    batches: Arc<Batches>,
+}
+
+impl Gemini {
+    /// Opens the service whose state is below `folder`, which is made when it is missing. One process at a time.
+    ///
+    /// Batches keep the fate that was decided when they were created, whatever `behaviour` says now.
+    ///
+    /// # Errors
+    /// [`DocumentError`] when the folder can't be read or written, or holds something else.
+    pub fn open(folder: &Path, clock: Clock, behaviour: Behaviour) -> Result<Self, DocumentError> {
+        let files = Files::open(folder)?;
+        Ok(Self {
+            clock,
+            behaviour,
+            counters: Counters::open(folder)?,
+            uploads: Uploads::open(folder, &files)?,
+            files: Arc::new(files),
+            batches: Arc::new(Batches::open(folder)?),
+        })
+    }
+
+    /// How often each kind of call came since the state folder is new.
+    pub fn requests(&self) -> Requests {
+        self.counters.read().requests
+    }
+
+    /// The number of batches ever created, deleted ones included.
+    pub fn batches_created(&self) -> usize {
+        self.batches.created()
+    }
+
+    /// What all this would have cost until now, in billionths of a dollar: requests of batches as they are done, at
+    /// half price, and single requests.
+    ///
+    /// # Errors
+    /// When the state folder can't be read.
+    pub fn billed(&self) -> io::Result<u64> {
+        let batches = self.batches.billed_nanodollars(self.clock.now())?;
+        Ok(batches + self.counters.read().interactive_nanodollars)
+    }
+
+    /// The next moment at which a batch changes its state, if any batch is pending or running.
+    pub fn next_event(&self) -> Option<Timestamp> {
+        self.batches.next_event(self.clock.now())
+    }
+
+    async fn serve(&self, request: Request<Body>) -> Result<Response<Body>, Unserved> {
+        let (request, body) = request.into_parts();
+        let route = Route::of(&request);
+        let number = self.counters.count(route.call).map_err(Refused::from)?;
+        if route.call != Call::ContinueUpload && !has_key(&request) {
+            return Err(Refused::no_key().into());
+        }
+        let Route { call, id, version } = route;
+        let caller = Caller { origin: origin(&request), version, number, now: self.clock.now() };
+        let (now, uri) = (caller.now, &request.uri);
+        let answer = match call {
+            Call::StartUpload => {
+                let body = read_json(body, &CREATE_FILE, LARGEST_BODY_BYTES).await?;
+                let new_id = self.draw("file", number).id(12);
+                return Ok(self.uploads.start(&self.files, &caller, &request.headers, &body, &new_id)?);
+            }
+            Call::ContinueUpload => {
+                let upload_id = parameter(uri, "upload_id").unwrap_or_default();
+                return self.uploads.proceed(&self.files, &caller, upload_id, &request.headers, body).await;
+            }
+            Call::Download => return Ok(self.download(uri, &id, now)?),
+            Call::ListFiles => self.files.list(&Page::asked_or(uri, 10, 100)?, &caller.origin, now),
+            Call::GetFile => self.files.find(&id, now)?.resource(&caller.origin),
+            Call::DeleteFile => self.files.delete(&id, now).map(|()| json!({}))?,
+            Call::CreateBatch => self.create_batch(find_model(&id, version, call)?, number, body, now).await?,
+            Call::GetBatch => self.batch(&id, now).await?,
+            // Without a page size the service was seen to answer that there is nothing.
+            Call::ListBatches => {
+                Page::asked(uri, LARGEST_PAGE)?.map_or(json!({}), |page| self.batches.list(&page, now))
+            }
+            Call::CancelBatch => self.batches.cancel(&id, now).map(|()| json!({}))?,
+            Call::DeleteBatch => self.batches.delete(&id, now).map(|()| json!({}))?,
+            Call::GenerateContent => self.generate(find_model(&id, version, call)?, number, body, now).await?,
+            Call::ListModels => {
+                let numbers = (1..=MODELS.len() as u64).rev();
+                Page::asked_or(uri, 50, LARGEST_PAGE)?.of("models", numbers.zip(&MODELS), Model::resource)
+            }
+            Call::GetModel => find_model(&id, version, call)?.resource(),
+            Call::Unknown => return Err(Refused::not_found().into()),
+        };
+        Ok(json_response(&answer))
+    }
+
+    async fn create_batch(
+        &self,
+        model: &'static Model,
+        number: u64,
+        body: Body,
+        now: Timestamp,
+    ) -> Result<Value, Unserved> {
+        let body = read_json(body, &CREATE_BATCH, LARGEST_CREATE_BYTES).await?;
+        let wish = Wish::read(body, model)?;
+        let creation = Creation {
+            files: Arc::clone(&self.files),
+            batches: Arc::clone(&self.batches),
+            behaviour: self.behaviour.clone(),
+            id: self.draw("batch", number).id(36),
+            number,
+            now,
+        };
+        Ok(on_blocking_thread(move || creation.make(wish)).await?)
+    }
+
+    async fn batch(&self, id: &str, now: Timestamp) -> Result<Value, Refused> {
+        let batch = self.batches.find(id)?;
+        if batch.input != Input::Inline || !batch.progress(now).has_output() {
+            return Ok(batch.operation(now, None));
+        }
+        let results = self.results(batch)?;
+        let rows = self.batches.done_rows(&results.batch, now)?;
+        on_blocking_thread(move || {
+            let inlined = results.inlined(&rows).map_err(|_| Refused::internal())?;
+            Ok(results.batch.operation(now, Some(inlined)))
+        })
+        .await
+    }
+
+    /// Answers with a batch's output file. Only that can be downloaded, and only as a whole.
+    fn download(&self, uri: &Uri, id: &str, now: Timestamp) -> Result<Response<Body>, Refused> {
+        if parameter(uri, "alt") != Some("media") {
+            return Err(Refused::invalid("Download needs alt=media"));
+        }
+        let Some(batch) = id.strip_prefix("batch-") else {
+            self.files.find(id, now)?;
+            return Err(Refused::invalid("Only generated files can be downloaded."));
+        };
+        let batch = self.batches.find(batch).map_err(|_| Refused::no_file(id))?;
+        if batch.input == Input::Inline || !batch.progress(now).has_output() {
+            return Err(Refused::no_file(id));
+        }
+        let rows = self.batches.done_rows(&batch, now)?;
+        Ok(typed_response("application/jsonl", self.results(batch)?.output_file(rows)))
+    }
+
+    fn results(&self, batch: Batch) -> Result<Results, Refused> {
+        let model = Model::find(&batch.model).ok_or_else(Refused::internal)?;
+        Ok(Results { model, input: self.batches.input(&batch.id), batch })
+    }
+
+    /// Answers a single request at once, at full price.
+    async fn generate(
+        &self,
+        model: &'static Model,
+        number: u64,
+        body: Body,
+        now: Timestamp,
+    ) -> Result<Value, Unserved> {
+        let body = read_json(body, &GENERATE_CONTENT, LARGEST_REQUEST_BYTES).await?;
+        let ask = Ask::read(body, model).map_err(Refused::invalid)?;
+        let references = self.files.references(ask.uploaded(), now);
+        let (seed, batch) = (self.behaviour.seed, format!("interactive {number}"));
+        let outcome = self.behaviour.fate(&batch, "").outcome;
+        let (response, nanodollars) = on_blocking_thread(move || {
+            let label = ask.title();
+            let question = Question { ask: &ask, model, uploaded: &references, label: &label, batch: &batch, seed };
+            if let Some(id) = question.absent_file() {
+                return Err(Refused::no_file(id));
+            }
+            match question.answer(outcome).map_err(|_| Refused::internal())? {
+                Answer::Response(response) => Ok((response, question.usage(outcome).nanodollars(model))),
+                Answer::Error(_) => Err(Refused::internal()),
+            }
+        })
+        .await?;
+        self.counters.change(|counts| counts.interactive_nanodollars += nanodollars).map_err(Refused::from)?;
+        Ok(response)
+    }
+
+    fn draw(&self, what: &str, number: u64) -> Draw {
+        Draw::about(self.behaviour.seed, &[what, &number.to_string()])
+    }
+}
+
+impl Transport for Gemini {
+    fn send(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
+        Box::pin(async move {
+            match self.serve(request).await {
+                Ok(response) => Ok(response),
+                Err(Unserved::Refused(refused)) => Ok(refused.response()),
+                Err(Unserved::BrokeOff(error)) => Err(TransportError::Interrupted(error)),
+            }
+        })
+    }
+}
+
+fn find_model(id: &str, version: &str, call: Call) -> Result<&'static Model, Refused> {
+    if let Some(model) = Model::find(id) {
+        return Ok(model);
+    }
+    if let Some(replacement) = Model::replacement(id) {
+        return Err(Refused::no_model(format!(
+            "This model models/{id} is no longer available to new users. Please update your code to use \
+             models/{replacement}."
+        )));
+    }
+    let method = if call == Call::CreateBatch { "batchGenerateContent" } else { "generateContent" };
+    Err(Refused::no_model(format!(
+        "models/{id} is not found for API version {version}, or is not supported for {method}. Call ListModels to see \
+         the list of available models and their supported methods."
+    )))
+}
+
+/// Runs what takes the processor or the disk a while.
+async fn on_blocking_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
+) -> Result<T, Refused> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Refused::internal())?
+}

@@ -1,0 +1,129 @@
+//! What the model says to one request: a `GenerateContentResponse`, or a `google.rpc.Status`.
+
+use jpeg_encoder::EncodingError;
+use serde_json::{Value, json};
+
+use super::{
+    ask::{Ask, Reference, References},
+    behaviour::{Outcome, Refusal},
+    draw::Draw,
+    models::Model,
+    picture::Picture,
+    reply::{INTERNAL_MESSAGE, no_file_message},
+    usage::{REMARK, Usage},
+};
+
+const IMAGE_SAFETY_MESSAGE: &str = "Unable to show the generated image. The image was filtered out because it violated \
+                                    Google's Generative AI Prohibited Use policy. You will not be charged for blocked \
+                                    images. Try rephrasing the prompt.";
+
+/// A request with all that its answer depends on: asked twice, the answer is the same to the byte.
+pub(super) struct Question<'a> {
+    pub(super) ask: &'a Ask,
+    pub(super) model: &'static Model,
+    pub(super) uploaded: &'a References,
+    /// The request's key, or what stands for it: the picture's title.
+    pub(super) label: &'a str,
+    /// The batch it is in, or what stands for it.
+    pub(super) batch: &'a str,
+    pub(super) seed: u64,
+}
+
+/// An answer, as an output line or a response body holds it.
+pub(super) enum Answer {
+    /// A `GenerateContentResponse`.
+    Response(Value),
+    /// A `google.rpc.Status`.
+    Error(Value),
+}
+
+impl Question<'_> {
+    /// The answer when the request ends as `outcome`.
+    ///
+    /// # Errors
+    /// When the picture can't be encoded.
+    pub(super) fn answer(&self, outcome: Outcome) -> Result<Answer, EncodingError> {
+        let said = match outcome {
+            Outcome::Image | Outcome::Missing => self.images(false)?,
+            Outcome::ImageAfterThought => self.images(true)?,
+            Outcome::Refused(Refusal::Prompt) => json!({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}),
+            Outcome::Refused(Refusal::NoImage) => {
+                json!({"candidates": [{"content": {}, "finishReason": "NO_IMAGE", "index": 0}]})
+            }
+            Outcome::Refused(Refusal::ImageSafety) => json!({"candidates": [{
+                "content": {},
+                "finishReason": "IMAGE_SAFETY",
+                "finishMessage": IMAGE_SAFETY_MESSAGE,
+                "index": 0,
+            }]}),
+            Outcome::InternalError => return Ok(Answer::Error(json!({"code": 13, "message": INTERNAL_MESSAGE}))),
+            Outcome::NoReference => {
+                let message = no_file_message(self.absent_file().unwrap_or_default());
+                return Ok(Answer::Error(json!({"code": 7, "message": message})));
+            }
+        };
+        let mut response = said;
+        response["usageMetadata"] = self.usage(outcome).metadata();
+        response["modelVersion"] = Value::from(self.model.id);
+        response["responseId"] = Value::from(self.draw("response").id(22));
+        Ok(Answer::Response(response))
+    }
+
+    /// The tokens of this request and its answer.
+    pub(super) fn usage(&self, outcome: Outcome) -> Usage {
+        Usage::of(self.ask, self.model, outcome, &self.draw("thinking"))
+    }
+
+    /// The first uploaded file it refers to that was not there.
+    pub(super) fn absent_file(&self) -> Option<&str> {
+        self.ask.uploaded().find(|id| !self.uploaded.contains_key(*id))
+    }
+
+    /// Whether the members of its output line come in the other order.
+    pub(super) fn key_comes_last(&self) -> bool {
+        self.draw("member order").below(2) == 1
+    }
+
+    fn images(&self, with_thought: bool) -> Result<Value, EncodingError> {
+        let mut parts = Vec::new();
+        if with_thought {
+            parts.push(json!({"text": "Planning the composition.", "thought": true}));
+            parts.push(json!({"inlineData": self.picture("a first idea")?, "thought": true}));
+        }
+        if self.ask.text_wanted {
+            parts.push(json!({"text": REMARK}));
+        }
+        let signature = self.draw("signature").base64();
+        parts.push(json!({"inlineData": self.picture(self.label)?, "thoughtSignature": signature}));
+        Ok(json!({"candidates": [{
+            "content": {"parts": parts, "role": "model"},
+            "finishReason": "STOP",
+            "index": 0,
+        }]}))
+    }
+
+    fn picture(&self, title: &str) -> Result<Value, EncodingError> {
+        let ratio = self.ask.ratio(self.uploaded);
+        let labels: Vec<&str> = self.ask.references.iter().map(|reference| self.tile(reference)).collect();
+        let picture = Picture {
+            pixels: ratio.pixels(self.ask.size),
+            title,
+            text: &self.ask.prompt,
+            caption: &format!("{}  {}  {}", self.model.id, ratio.name, self.ask.size.name()),
+            tiles: &labels,
+        };
+        let data = base64_simd::STANDARD.encode_to_string(picture.jpeg()?);
+        Ok(json!({"mimeType": "image/jpeg", "data": data}))
+    }
+
+    fn tile<'a>(&'a self, reference: &'a Reference) -> &'a str {
+        match reference {
+            Reference::Uploaded(id) => self.uploaded.get(id).map_or(id, |uploaded| &uploaded.label),
+            Reference::Inline(_) => "inline",
+        }
+    }
+
+    fn draw(&self, what: &str) -> Draw {
+        Draw::about(self.seed, &[what, self.batch, self.label])
+    }
+}

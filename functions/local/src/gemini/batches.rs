@@ -1,0 +1,177 @@
+//! The batches' store: a document each, with its input and its rows beside it.
+
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{
+    batch::{Batch, Deleted},
+    files::keep_only,
+    input::Row,
+    paging::Page,
+    reply::Refused,
+};
+use crate::documents::{DocumentError, Documents};
+
+/// The most batches that may be pending or running. Source: ai.google.dev/gemini-api/docs/rate-limits, read 2026-11-21.
+const MOST_LIVE: usize = 100;
+
+/// All batches, deleted ones included: those still count and cost.
+#[derive(Debug)]
+pub(super) struct Batches {
+    documents: Documents<Batch>,
+    inputs: PathBuf,
+    rows: PathBuf,
+    batches: Mutex<BTreeMap<String, Batch>>,
+}
+
+impl Batches {
+    /// Opens the store below `folder`. Inputs whose batch was never written are removed.
+    ///
+    /// # Errors
+    /// [`DocumentError`].
+    pub(super) fn open(folder: &Path) -> Result<Self, DocumentError> {
+        let documents: Documents<Batch> = Documents::open(folder.join("batches"))?;
+        let batches: BTreeMap<_, _> = documents.load_all()?.into_iter().collect();
+        let (inputs, rows) = (folder.join("inputs"), folder.join("rows"));
+        let stored = |id: &str| batches.get(id).is_some_and(|batch| batch.deleted.is_none());
+        keep_only(&inputs, stored)?;
+        keep_only(&rows, stored)?;
+        Ok(Self { documents, inputs, rows, batches: Mutex::new(batches) })
+    }
+
+    /// Where a batch's input lines are.
+    pub(super) fn input(&self, id: &str) -> PathBuf {
+        self.inputs.join(id)
+    }
+
+    /// Keeps a batch's rows; before the batch itself is added.
+    ///
+    /// # Errors
+    /// When they can't be written.
+    pub(super) fn write_rows(&self, id: &str, rows: &[Row]) -> io::Result<()> {
+        fs::write(self.rows.join(id), serde_json::to_vec(rows)?)
+    }
+
+    /// The rows of a batch that are done at `now`, in their order.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub(super) fn done_rows(&self, batch: &Batch, now: Timestamp) -> io::Result<Vec<Row>> {
+        let mut rows: Vec<Row> = serde_json::from_slice(&fs::read(self.rows.join(&batch.id))?)?;
+        rows.truncate(batch.progress(now).done);
+        Ok(rows)
+    }
+
+    /// Adds a batch whose input and rows are there.
+    ///
+    /// # Errors
+    /// 429 when too many are live; 500 when the state can't be written.
+    pub(super) fn add(&self, batch: Batch, now: Timestamp) -> Result<(), Refused> {
+        let mut batches = self.lock();
+        let live = |batch: &&Batch| batch.deleted.is_none() && !batch.progress(now).state.is_terminal();
+        if batches.values().filter(live).count() >= MOST_LIVE {
+            return Err(Refused::exhausted());
+        }
+        self.documents.put(&batch.id, &batch)?;
+        batches.insert(batch.id.clone(), batch);
+        Ok(())
+    }
+
+    /// Removes what a batch that was not added left behind.
+    pub(super) fn discard(&self, id: &str) {
+        // What stays is removed at the next opening.
+        let _ = fs::remove_file(self.inputs.join(id));
+        let _ = fs::remove_file(self.rows.join(id));
+    }
+
+    /// The batch of this id.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub(super) fn find(&self, id: &str) -> Result<Batch, Refused> {
+        let batches = self.lock();
+        let batch = batches.get(id).filter(|batch| batch.deleted.is_none());
+        batch.cloned().ok_or_else(Refused::not_found)
+    }
+
+    /// A page of the batches, newest first, without inline results.
+    pub(super) fn list(&self, page: &Page, now: Timestamp) -> Value {
+        let batches = self.lock();
+        let mut newest: Vec<&Batch> = batches.values().filter(|batch| batch.deleted.is_none()).collect();
+        newest.sort_by_key(|batch| Reverse(batch.number));
+        page.of("operations", newest.into_iter().map(|batch| (batch.number, batch)), |batch| batch.operation(now, None))
+    }
+
+    /// Cancels a batch; one that has ended stays as it is.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub(super) fn cancel(&self, id: &str, now: Timestamp) -> Result<(), Refused> {
+        self.change(id, |batch| {
+            if batch.cancelled.is_none() && !batch.progress(now).state.is_terminal() {
+                batch.cancelled = Some(now);
+            }
+            Ok(())
+        })
+    }
+
+    /// Deletes a batch and its results. What it has cost stays counted.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub(super) fn delete(&self, id: &str, now: Timestamp) -> Result<(), Refused> {
+        self.change(id, |batch| {
+            batch.deleted = Some(Deleted { billed_nanodollars: self.cost(batch, now)? });
+            Ok(())
+        })?;
+        self.discard(id);
+        Ok(())
+    }
+
+    /// The number of batches ever created.
+    pub(super) fn created(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// What all batches have cost until `now`, in billionths of a dollar.
+    ///
+    /// # Errors
+    /// When rows can't be read.
+    pub(super) fn billed_nanodollars(&self, now: Timestamp) -> io::Result<u64> {
+        self.lock().values().map(|batch| self.cost(batch, now)).sum()
+    }
+
+    /// The next moment after `now` at which a batch changes its state.
+    pub(super) fn next_event(&self, now: Timestamp) -> Option<Timestamp> {
+        self.lock().values().flat_map(Batch::events).filter(|moment| *moment > now).min()
+    }
+
+    fn cost(&self, batch: &Batch, now: Timestamp) -> io::Result<u64> {
+        match batch.deleted {
+            Some(Deleted { billed_nanodollars }) => Ok(billed_nanodollars),
+            None => Ok(self.done_rows(batch, now)?.iter().map(|row| row.nanodollars).sum()),
+        }
+    }
+
+    fn change(&self, id: &str, change: impl FnOnce(&mut Batch) -> Result<(), Refused>) -> Result<(), Refused> {
+        let mut batches = self.lock();
+        let stored = batches.get_mut(id).filter(|batch| batch.deleted.is_none()).ok_or_else(Refused::not_found)?;
+        let mut changed = stored.clone();
+        change(&mut changed)?;
+        self.documents.put(id, &changed)?;
+        *stored = changed;
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Batch>> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

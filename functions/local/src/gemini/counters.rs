@@ -1,0 +1,86 @@
+//! What the simulated service was asked, and what that would have cost.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::route::Call;
+use crate::documents::{DocumentError, Documents};
+
+const DOCUMENT: &str = "counters";
+
+/// How often each kind of call came, whatever the answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Requests(BTreeMap<Call, u64>);
+
+impl Requests {
+    /// All calls.
+    pub fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// The calls of one kind.
+    pub fn of(&self, call: Call) -> u64 {
+        self.0.get(&call).copied().unwrap_or(0)
+    }
+}
+
+/// The counters, kept in a document.
+#[derive(Debug)]
+pub(super) struct Counters {
+    documents: Documents<Counts>,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Counts {
+    pub(super) requests: Requests,
+    /// Billed for single requests, in billionths of a dollar.
+    pub(super) interactive_nanodollars: u64,
+}
+
+impl Counters {
+    /// Opens the counters below `folder`.
+    ///
+    /// # Errors
+    /// [`DocumentError`].
+    pub(super) fn open(folder: &Path) -> Result<Self, DocumentError> {
+        let documents: Documents<Counts> = Documents::open(folder.join("counters"))?;
+        let counts = documents.load_all()?.into_iter().find(|(id, _)| id == DOCUMENT);
+        let counts = counts.map(|(_, counts)| counts).unwrap_or_default();
+        Ok(Self { documents, counts: Mutex::new(counts) })
+    }
+
+    /// Counts a call and answers with its number, which no other call has, not even after a restart.
+    ///
+    /// # Errors
+    /// [`DocumentError`].
+    pub(super) fn count(&self, call: Call) -> Result<u64, DocumentError> {
+        let mut number = 0;
+        self.change(|counts| {
+            *counts.requests.0.entry(call).or_default() += 1;
+            number = counts.requests.total();
+        })?;
+        Ok(number)
+    }
+
+    /// Changes the counts and keeps them.
+    ///
+    /// # Errors
+    /// [`DocumentError`].
+    pub(super) fn change(&self, change: impl FnOnce(&mut Counts)) -> Result<(), DocumentError> {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut counts);
+        self.documents.put(DOCUMENT, &counts)
+    }
+
+    /// The counts as they are.
+    pub(super) fn read(&self) -> Counts {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,180 @@
+//! What the service answers: JSON, or its error envelope.
+
+use clients::transport::{Body, BoxError, full};
+use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use serde_json::{Value, json};
+
+use super::proto::Fault;
+use crate::documents::DocumentError;
+
+/// An answer that says no: `{"error":{"code":…,"message":…,"status":…}}`.
+#[derive(Debug, thiserror::Error)]
+#[error("{status:?}: {message}")]
+pub(super) struct Refused {
+    status: Status,
+    message: String,
+    details: Vec<Value>,
+}
+
+/// Why a request was not served.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unserved {
+    /// It was answered with an error.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// Its body broke off: there is nobody to answer.
+    #[error("the request broke off: {0}")]
+    BrokeOff(#[source] BoxError),
+}
+
+/// The kinds of error, as `google.rpc.Code` names them.
+#[derive(Clone, Copy, Debug)]
+enum Status {
+    InvalidArgument,
+    PermissionDenied,
+    NotFound,
+    AlreadyExists,
+    ResourceExhausted,
+    Internal,
+}
+
+impl Refused {
+    /// 400: the request is wrong.
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Status::InvalidArgument, message)
+    }
+
+    /// 400: the body has members that no message has, or wrong values.
+    pub(super) fn faults(faults: &[Fault]) -> Self {
+        let told: Vec<String> = faults.iter().map(|fault| format!("Invalid JSON payload received. {fault}")).collect();
+        let violations: Vec<Value> = told.iter().map(|description| json!({"description": description})).collect();
+        Self {
+            details: vec![json!({
+                "@type": "type.googleapis.com/google.rpc.BadRequest",
+                "fieldViolations": violations,
+            })],
+            ..Self::invalid(told.join("\n"))
+        }
+    }
+
+    /// 403: no API key.
+    pub(super) fn no_key() -> Self {
+        Self::new(
+            Status::PermissionDenied,
+            "Method doesn't allow unregistered callers (callers without established identity). Please use API Key or \
+             other form of API consumer identity to call this API.",
+        )
+    }
+
+    /// 403: a file that is not there, has expired, or is somebody else's.
+    pub(super) fn no_file(id: &str) -> Self {
+        Self::new(Status::PermissionDenied, no_file_message(id))
+    }
+
+    /// 404: a batch, upload or path that is not there.
+    pub(super) fn not_found() -> Self {
+        Self::new(Status::NotFound, "Requested entity was not found.")
+    }
+
+    /// 404: a model that is not there, with the reason.
+    pub(super) fn no_model(message: impl Into<String>) -> Self {
+        Self::new(Status::NotFound, message)
+    }
+
+    /// 409: a file of that name is there.
+    pub(super) fn already_exists() -> Self {
+        Self::new(Status::AlreadyExists, "Requested entity already exists.")
+    }
+
+    /// 429: the project's quota is used up. Like the real one on batch creation, it says neither which nor until when.
+    pub(super) fn exhausted() -> Self {
+        let link = "https://ai.google.dev/gemini-api/docs/rate-limits";
+        Self {
+            details: vec![json!({
+                "@type": "type.googleapis.com/google.rpc.Help",
+                "links": [{"description": "Learn more about Gemini API quotas", "url": link}],
+            })],
+            ..Self::new(
+                Status::ResourceExhausted,
+                format!(
+                    "You exceeded your current quota, please check your plan and billing details. For more \
+                     information on this error, head to: {link}. To monitor your current usage, head to: \
+                     https://ai.dev/rate-limit. "
+                ),
+            )
+        }
+    }
+
+    /// 500: a simulated failure, or one of the folder the state is in.
+    pub(super) fn internal() -> Self {
+        Self::new(Status::Internal, INTERNAL_MESSAGE)
+    }
+
+    /// The answer itself.
+    pub(super) fn response(&self) -> Response<Body> {
+        let (code, name) = self.status.code_and_name();
+        let mut error = json!({"code": code.as_u16(), "message": self.message, "status": name});
+        if !self.details.is_empty() {
+            error["details"] = Value::from(self.details.clone());
+        }
+        let mut response = json_response(&json!({"error": error}));
+        *response.status_mut() = code;
+        response
+    }
+
+    fn new(status: Status, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), details: Vec::new() }
+    }
+}
+
+impl From<std::io::Error> for Refused {
+    fn from(_: std::io::Error) -> Self {
+        Self::internal()
+    }
+}
+
+impl From<DocumentError> for Refused {
+    fn from(_: DocumentError) -> Self {
+        Self::internal()
+    }
+}
+
+impl From<std::io::Error> for Unserved {
+    fn from(error: std::io::Error) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+impl Status {
+    fn code_and_name(self) -> (StatusCode, &'static str) {
+        match self {
+            Self::InvalidArgument => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT"),
+            Self::PermissionDenied => (StatusCode::FORBIDDEN, "PERMISSION_DENIED"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND"),
+            Self::AlreadyExists => (StatusCode::CONFLICT, "ALREADY_EXISTS"),
+            Self::ResourceExhausted => (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
+        }
+    }
+}
+
+/// What an internal error says, in an envelope and in an output line.
+pub(super) const INTERNAL_MESSAGE: &str = "An internal error has occurred. Please retry or report in \
+                                           https://developers.generativeai.google/guide/troubleshooting";
+
+/// What is said of a file that is not there, in an envelope and in an output line.
+pub(super) fn no_file_message(id: &str) -> String {
+    format!("You do not have permission to access the File {id} or it may not exist.")
+}
+
+/// A 200 with a JSON body.
+pub(super) fn json_response(body: &Value) -> Response<Body> {
+    typed_response("application/json; charset=UTF-8", full(body.to_string()))
+}
+
+/// A 200 with a body of this type.
+pub(super) fn typed_response(content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

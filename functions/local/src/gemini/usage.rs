@@ -1,0 +1,122 @@
+//! Tokens: what a request counts, and what that costs.
+
+use serde_json::{Value, json};
+
+use super::{
+    ask::Ask,
+    behaviour::{Outcome, Refusal},
+    draw::Draw,
+    models::Model,
+};
+
+/// The words beside an image, where text is wanted.
+pub(super) const REMARK: &str = "Here is your image.";
+
+/// The tokens of one request and its answer.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    prompt_text: u64,
+    prompt_images: u64,
+    thoughts: u64,
+    text: u64,
+    image: u64,
+}
+
+impl Usage {
+    /// The tokens of `ask` when it ends as `outcome`. `draw` decides how long a thinking model thinks.
+    pub(super) fn of(ask: &Ask, model: &Model, outcome: Outcome, draw: &Draw) -> Self {
+        let prompt = Self {
+            prompt_text: tokens(&ask.prompt),
+            prompt_images: ask.references.len() as u64 * model.reference_tokens,
+            ..Self::default()
+        };
+        let thoughts = if model.thinks { draw.between(80, 600) } else { 0 };
+        match outcome {
+            Outcome::Image | Outcome::ImageAfterThought | Outcome::Missing => Self {
+                thoughts,
+                text: if ask.text_wanted { tokens(REMARK) } else { 0 },
+                image: model.image_tokens(ask.size).unwrap_or(0),
+                ..prompt
+            },
+            Outcome::Refused(Refusal::NoImage | Refusal::ImageSafety) => Self { thoughts, ..prompt },
+            Outcome::Refused(Refusal::Prompt) => prompt,
+            Outcome::InternalError | Outcome::NoReference => Self::default(),
+        }
+    }
+
+    /// The price at the model's standard rates, in billionths of a dollar. A batch costs half.
+    pub(super) fn nanodollars(&self, model: &Model) -> u64 {
+        let price = &model.price;
+        (self.prompt_text + self.prompt_images) * price.input
+            + (self.thoughts + self.text) * price.text
+            + self.image * price.image
+    }
+
+    /// The `usageMetadata` of a response.
+    pub(super) fn metadata(&self) -> Value {
+        let prompt = self.prompt_text + self.prompt_images;
+        let candidates = self.text + self.image;
+        let mut metadata = json!({
+            "promptTokenCount": prompt,
+            "candidatesTokenCount": candidates,
+            "totalTokenCount": prompt + candidates + self.thoughts,
+            "promptTokensDetails": details(&[("TEXT", self.prompt_text), ("IMAGE", self.prompt_images)]),
+            "candidatesTokensDetails": details(&[("IMAGE", self.image)]),
+            "thoughtsTokenCount": self.thoughts,
+            "serviceTier": "standard",
+        });
+        if let Value::Object(members) = &mut metadata {
+            members.retain(|_, value| *value != 0 && value.as_array().is_none_or(|list| !list.is_empty()));
+        }
+        metadata
+    }
+}
+
+fn details(counts: &[(&str, u64)]) -> Value {
+    let counted = counts.iter().filter(|(_, count)| *count > 0);
+    counted.map(|(modality, count)| json!({"modality": modality, "tokenCount": count})).collect()
+}
+
+/// About four letters to a token.
+fn tokens(text: &str) -> u64 {
+    (text.chars().count() as u64).div_ceil(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(outcome: Outcome) -> (Usage, &'static Model) {
+        let model = Model::find("gemini-3.1-flash-image").expect("live");
+        let request = json!({
+            "contents": [{"parts": [{"text": "a red fox in snow"}, {"fileData": {"fileUri": "files/a"}}]}],
+            "generationConfig": {"responseModalities": ["IMAGE"]},
+        });
+        let ask = Ask::read(request, model).expect("valid");
+        (Usage::of(&ask, model, outcome, &Draw::about(0, &[])), model)
+    }
+
+    #[test]
+    fn an_image_costs_its_prompt_and_its_tokens() {
+        let (usage, model) = usage(Outcome::Image);
+        assert_eq!(usage.nanodollars(model), (5 + 258) * 500 + 1120 * 60_000);
+        assert_eq!(
+            usage.metadata(),
+            json!({
+                "promptTokenCount": 263, "candidatesTokenCount": 1120, "totalTokenCount": 1383,
+                "promptTokensDetails": [
+                    {"modality": "TEXT", "tokenCount": 5}, {"modality": "IMAGE", "tokenCount": 258},
+                ],
+                "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1120}],
+                "serviceTier": "standard",
+            })
+        );
+    }
+
+    #[test]
+    fn a_refusal_costs_its_prompt_and_an_error_nothing() {
+        let (refused, model) = usage(Outcome::Refused(Refusal::Prompt));
+        assert_eq!(refused.nanodollars(model), (5 + 258) * 500);
+        assert_eq!(usage(Outcome::InternalError).0.nanodollars(model), 0);
+    }
+}

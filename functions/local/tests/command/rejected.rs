@@ -1,0 +1,59 @@
+//! Manifests that are refused, and other ways to end without images.
+
+use std::fs;
+
+use super::Place;
+
+/// A good line among six kinds of bad ones, with the lines and codes that the report must have.
+const BAD: &str = r#"{"key":"good","prompt":"a stone"}
+{"key":"good","prompt":"the same key again"}
+{"key":"ratio","prompt":"a stone","aspect_ratio":"5:7"}
+{"key":"model","prompt":"a stone","model":"dall-e-3"}
+{"key":"field","prompt":"a stone","colour":"red"}
+{"key":"broken","prompt":
+{"key":"reference","prompt":"a stone","refs":["refs/nowhere.png"]}
+"#;
+
+#[test]
+fn six_kinds_of_bad_lines_are_all_listed_and_nothing_is_bought() {
+    let place = Place::new();
+    place.run(&place.manifest("bad.jsonl", BAD), &[]).exits(2);
+    let job = place.job();
+    assert!(job.join("_REJECTED").exists());
+    let table = fs::read_to_string(job.join("validation.csv")).unwrap();
+    let lines: Vec<&str> = table.lines().skip(1).filter_map(|line| line.split(',').next()).collect();
+    assert_eq!(lines, ["2", "3", "4", "5", "6", "7"], "{table}");
+    assert!(table.lines().skip(1).all(|line| line.contains(",error,")), "{table}");
+    assert!(place.batches().is_empty());
+    assert!(!job.join("shards").exists());
+}
+
+#[test]
+fn a_rejected_manifest_runs_once_what_it_lacked_is_there() {
+    let place = Place::new();
+    let manifest = place.manifest("late.jsonl", r#"{"key":"a","prompt":"a stone","refs":["refs/late.png"]}"#);
+    place.run(&manifest, &[]).exits(2);
+    fs::create_dir(place.0.path().join("refs")).unwrap();
+    fs::copy(super::samples().join("refs/fox.png"), place.0.path().join("refs/late.png")).unwrap();
+    place.run(&manifest, &[]).exits(0);
+    assert!(place.job().join("_SUCCESS").exists() && !place.job().join("_REJECTED").exists());
+}
+
+#[test]
+fn a_wrong_command_line_is_told_apart_from_a_rejection() {
+    let place = Place::new();
+    let manifest = place.manifest("one.jsonl", r#"{"key":"a","prompt":"a stone"}"#);
+    place.run(&manifest, &["--nonsense"]).exits(64);
+    place.run(&place.0.path().join("nowhere.csv"), &[]).exits(3);
+}
+
+#[test]
+fn the_real_api_needs_a_key_and_a_yes() {
+    let place = Place::new();
+    let manifest = place.manifest("one.jsonl", r#"{"key":"a","prompt":"a stone"}"#);
+    let said = place.run(&manifest, &["--gemini", "live"]).exits(3);
+    assert!(said.contains("GEMINI_API_KEY"), "{said}");
+    let mut command = place.command(&manifest, &["--gemini", "live"]);
+    let said = super::Run(command.env("GEMINI_API_KEY", "canary-1234").output().unwrap()).exits(4);
+    assert!(said.contains("--yes") && !said.contains("canary"), "{said}");
+}

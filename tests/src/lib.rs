@@ -1,0 +1,170 @@
+//! A world for tests: the chain's functions in process, with time that stands until it is jumped, and a wire to Gemini
+//! that can be watched and cut.
+
+pub mod wire;
+
+use std::{path::Path, sync::Arc};
+
+use anyhow::Context;
+use clients::{
+    chance::Chance,
+    gemini::{self, Gemini},
+    secret::{ApiKey, KeySource},
+};
+use collect::handler::Pace;
+use darkroom::job::Settings;
+use jiff::Timestamp;
+use local::{
+    cloud::{Cloud, INTERNAL, Setup},
+    gemini::{Behaviour, Gemini as SimulatedGemini},
+    host::{self, Stopped, Waiting},
+    time::Time,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::wire::Wire;
+
+/// When every world begins.
+const START: &str = "2026-11-21T09:00:00Z";
+
+/// One machine's cloud in a folder of its own.
+pub struct World {
+    folder: TempDir,
+    /// The stand-ins and the functions' clients.
+    pub cloud: Arc<Cloud>,
+    /// The simulated service.
+    pub gemini: Arc<SimulatedGemini>,
+    /// What goes between the two.
+    pub wire: Arc<Wire>,
+}
+
+/// What a world is made with.
+#[derive(Clone, Debug, Default)]
+pub struct Making {
+    /// How the simulated Gemini behaves.
+    pub behaviour: Behaviour,
+    /// The settings of every job.
+    pub settings: Settings,
+    /// How fast images are collected.
+    pub pace: Pace,
+}
+
+impl World {
+    /// A world in which everything goes well.
+    ///
+    /// # Errors
+    /// When its folder can't be made.
+    pub fn new() -> anyhow::Result<Self> {
+        Self::made_with(Making::default())
+    }
+
+    /// A world made to order.
+    ///
+    /// # Errors
+    /// When its folder can't be made.
+    pub fn made_with(making: Making) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let time = Time::frozen(START.parse::<Timestamp>()?);
+        let state = folder.path().join(INTERNAL).join("gemini");
+        let gemini = Arc::new(SimulatedGemini::open(&state, time.clock(), making.behaviour)?);
+        let wire = Arc::new(Wire::new(Arc::clone(&gemini)));
+        let key = Arc::new(KeySource::fixed(ApiKey::new("canary-1234")?));
+        let client = Gemini::new(gemini::Settings::new(key), Arc::clone(&wire) as _)?;
+        let setup = Setup { settings: making.settings, pace: making.pace, chance: Chance::seeded(1) };
+        let cloud = Arc::new(Cloud::open(folder.path(), time, client, setup)?);
+        Ok(Self { folder, cloud, gemini, wire })
+    }
+
+    /// Uploads an object, as a person would.
+    ///
+    /// # Errors
+    /// Those of the bucket.
+    pub async fn put(&self, key: &str, content: impl Into<Vec<u8>>) -> anyhow::Result<()> {
+        self.cloud.bucket.put(key, "application/octet-stream", content.into()).await?;
+        Ok(())
+    }
+
+    /// Uploads a sample manifest and the pictures beside it.
+    ///
+    /// # Errors
+    /// When the sample can't be read, and those of the bucket.
+    pub async fn put_sample(&self, name: &str) -> anyhow::Result<()> {
+        let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events/manifests");
+        for entry in std::fs::read_dir(samples.join("refs"))? {
+            let path = entry?.path();
+            let file = path.file_name().and_then(|name| name.to_str()).context("a file name")?;
+            self.put(&format!("refs/{file}"), std::fs::read(&path)?).await?;
+        }
+        self.put(&format!("inbox/{name}"), std::fs::read(samples.join(name))?).await
+    }
+
+    /// Runs the chain, jumping over waits, until no queue has a message.
+    ///
+    /// # Errors
+    /// Those of the host.
+    pub async fn run(&self) -> anyhow::Result<Stopped> {
+        host::run(&self.cloud, Waiting::Jump, async || Ok(false)).await
+    }
+
+    /// The folders of all jobs, as keys ending in `/`, in order.
+    ///
+    /// # Errors
+    /// When the folder can't be read.
+    pub fn jobs(&self) -> anyhow::Result<Vec<String>> {
+        let mut jobs = Vec::new();
+        for entry in std::fs::read_dir(self.cloud.path_of("jobs"))? {
+            jobs.push(format!("jobs/{}/", entry?.file_name().to_string_lossy()));
+        }
+        jobs.sort();
+        Ok(jobs)
+    }
+
+    /// An object's content; none if there is no such object.
+    ///
+    /// # Errors
+    /// Those of the bucket.
+    pub async fn read(&self, key: &str) -> anyhow::Result<Option<String>> {
+        let object = self.cloud.bucket.read(key).await?;
+        Ok(object.map(|object| String::from_utf8_lossy(&object.bytes).into_owned()))
+    }
+
+    /// The lines of a JSON Lines object.
+    ///
+    /// # Errors
+    /// When there is no such object, or it isn't JSON Lines.
+    pub async fn lines(&self, key: &str) -> anyhow::Result<Vec<Value>> {
+        let text = self.read(key).await?.with_context(|| format!("there is no {key}"))?;
+        Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+    }
+
+    /// A JSON object of the bucket.
+    ///
+    /// # Errors
+    /// When there is none, or it isn't JSON.
+    pub async fn json(&self, key: &str) -> anyhow::Result<Value> {
+        let text = self.read(key).await?.with_context(|| format!("there is no {key}"))?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// All files of the bucket with their contents, to see whether anything changes.
+    ///
+    /// # Errors
+    /// When they can't be read.
+    pub fn objects(&self) -> anyhow::Result<std::collections::BTreeMap<String, Vec<u8>>> {
+        let mut found = std::collections::BTreeMap::new();
+        let mut folders = vec![self.cloud.path_of("")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let key = path.strip_prefix(self.folder.path())?.to_string_lossy().into_owned();
+                    found.insert(key, std::fs::read(&path)?);
+                }
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,98 @@
+//! The wire to Gemini: every request passes here, is noted, and may be answered by a test instead.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use clients::transport::{Body, BoxFuture, Transport, TransportError, full};
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use local::gemini::Gemini;
+
+/// A request as it was sent.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The method.
+    pub method: String,
+    /// The path, without query.
+    pub path: String,
+    /// The headers, names in lower case.
+    pub headers: http::HeaderMap,
+    /// The body, whole.
+    pub body: Bytes,
+}
+
+/// What a test does with a request before or instead of Gemini.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// Gemini gets it, but its answer is lost.
+    AnswerLost,
+    /// Gemini never gets it.
+    NeverSent,
+    /// It is answered with this status and body, and Gemini never gets it.
+    Answered(StatusCode, String),
+}
+
+type Decide = Box<dyn FnMut(&Sent) -> Option<Fault> + Send>;
+
+/// A [`Transport`] before the simulated Gemini.
+pub struct Wire {
+    gemini: Arc<Gemini>,
+    sent: Mutex<Vec<Sent>>,
+    decide: Mutex<Option<Decide>>,
+}
+
+impl Wire {
+    /// A wire to `gemini`, without faults.
+    pub fn new(gemini: Arc<Gemini>) -> Self {
+        Self { gemini, sent: Mutex::default(), decide: Mutex::default() }
+    }
+
+    /// Lets `decide` choose what happens to each request from now on.
+    pub fn decide(&self, decide: impl FnMut(&Sent) -> Option<Fault> + Send + 'static) {
+        *lock(&self.decide) = Some(Box::new(decide));
+    }
+
+    /// All requests so far.
+    pub fn sent(&self) -> Vec<Sent> {
+        lock(&self.sent).clone()
+    }
+
+    /// How many requests were sent whose path ends so.
+    pub fn count(&self, path_end: &str) -> usize {
+        lock(&self.sent).iter().filter(|sent| sent.path.ends_with(path_end)).count()
+    }
+}
+
+impl Transport for Wire {
+    fn send(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
+        Box::pin(async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.map_err(TransportError::Interrupted)?.to_bytes();
+            let sent = Sent {
+                method: head.method.to_string(),
+                path: head.uri.path().to_owned(),
+                headers: head.headers.clone(),
+                body: body.clone(),
+            };
+            let fault = lock(&self.decide).as_mut().and_then(|decide| decide(&sent));
+            lock(&self.sent).push(sent);
+            match fault {
+                None => self.gemini.send(Request::from_parts(head, full(body))).await,
+                Some(Fault::AnswerLost) => {
+                    self.gemini.send(Request::from_parts(head, full(body))).await?;
+                    Err(TransportError::Interrupted("the answer was lost".into()))
+                }
+                Some(Fault::NeverSent) => Err(TransportError::NeverSent("no connection".into())),
+                Some(Fault::Answered(status, text)) => {
+                    let mut response = Response::new(full(text));
+                    *response.status_mut() = status;
+                    Ok(response)
+                }
+            }
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

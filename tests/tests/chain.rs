@@ -1,0 +1,68 @@
+//! The functions and the chain, in process.
+
+#[path = "chain/answers.rs"]
+mod answers;
+#[path = "chain/closing.rs"]
+mod closing;
+#[path = "chain/collecting.rs"]
+mod collecting;
+#[path = "chain/events.rs"]
+mod events;
+#[path = "chain/submitting.rs"]
+mod submitting;
+#[path = "chain/wire.rs"]
+mod wire;
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use jiff::SignedDuration;
+use local::chain::FUNCTION_TIMEOUT;
+use serde_json::{Value, json};
+use tests::World;
+
+/// A manifest of so many friendly items.
+fn stones(count: usize) -> String {
+    (0..count).map(|number| json!({ "key": format!("stone-{number:03}"), "prompt": "a stone" }).to_string() + "\n").collect()
+}
+
+/// An event with one message that the queue has delivered, and so can be waited with.
+fn delivered(world: &World, queue: &str) -> SqsEvent {
+    let deliveries = world.cloud.queues.receive(queue, 1, None).unwrap();
+    assert_eq!(deliveries.len(), 1, "{queue} has no message");
+    let records: Vec<Value> = deliveries
+        .iter()
+        .map(|delivery| json!({ "messageId": delivery.message_id, "receiptHandle": delivery.receipt_handle, "body": delivery.body }))
+        .collect();
+    serde_json::from_value(json!({ "Records": records })).unwrap()
+}
+
+/// Lets a function handle the next message of its queue, without deleting it.
+macro_rules! step {
+    ($world:expr, $function:ident, $queue:expr) => {{
+        let event = $crate::delivered($world, $queue);
+        let deadline = $world.cloud.time.now() + $crate::FUNCTION_TIMEOUT;
+        $function::handler::handle(&$world.cloud.deps.$function, event, deadline).await
+    }};
+}
+pub(crate) use step;
+
+/// Whether all messages may be deleted.
+fn acknowledged(response: &SqsBatchResponse) -> bool {
+    response.batch_item_failures.is_empty()
+}
+
+/// Messages of a queue, whether they can be received or not.
+fn messages(world: &World, queue: &str) -> usize {
+    let depth = world.cloud.queues.depth(queue).unwrap();
+    depth.visible + depth.in_flight + depth.delayed
+}
+
+/// How long until the queue's next message can be received.
+fn next_in(world: &World, queue: &str) -> SignedDuration {
+    world.cloud.queues.next_due(queue).unwrap().unwrap().duration_since(world.cloud.time.now())
+}
+
+/// The state of the job's first shard.
+async fn state(world: &World) -> Value {
+    let job = &world.jobs().unwrap()[0];
+    world.json(&format!("{job}shards/0000/state.json")).await.unwrap()
+}

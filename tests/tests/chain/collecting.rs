@@ -1,0 +1,106 @@
+//! Collecting in pieces gives what collecting at once gives.
+
+use collect::handler::Pace;
+use jiff::SignedDuration;
+use local::{
+    chain::{MANIFESTS, POLLS, RESULTS, SHARDS},
+    gemini::Behaviour,
+};
+use serde_json::Value;
+use tests::{Making, World};
+
+use super::{acknowledged, next_in, state, step, stones};
+
+fn noisy() -> Behaviour {
+    Behaviour {
+        seed: 3,
+        refuse_percent: 10,
+        internal_error_percent: 10,
+        missing_percent: 10,
+        repeated_percent: 10,
+        shuffle: true,
+        ..Behaviour::default()
+    }
+}
+
+/// A world whose one batch has ended, and waits to be collected.
+async fn ended(pace: Pace) -> World {
+    let world = World::made_with(Making { behaviour: noisy(), pace, ..Making::default() }).unwrap();
+    world.put("inbox/stones.jsonl", stones(30)).await.unwrap();
+    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
+    assert!(acknowledged(&step!(&world, submit, SHARDS)));
+    loop {
+        let response = step!(&world, poll, POLLS);
+        if acknowledged(&response) {
+            return world;
+        }
+        world.cloud.time.jump_to(world.cloud.time.now() + next_in(&world, POLLS)).unwrap();
+    }
+}
+
+/// All result lines of the first round, without what depends on how often was written.
+async fn parts(world: &World) -> Vec<Value> {
+    let job = world.jobs().unwrap()[0].clone();
+    let mut lines = Vec::new();
+    for name in state(world).await["phase"]["parts"].as_array().unwrap() {
+        let name = name.as_u64().unwrap();
+        lines.extend(world.lines(&format!("{job}shards/0000/results/{name:020}.jsonl")).await.unwrap());
+    }
+    lines
+}
+
+fn images(world: &World) -> Vec<(String, Vec<u8>)> {
+    world.objects().unwrap().into_iter().filter(|(key, _)| key.contains("/images/") || key.contains("/aside/")).collect()
+}
+
+#[tokio::test]
+async fn stopped_after_every_line_it_resumes_to_the_same_images_and_results() {
+    let whole = ended(Pace::default()).await;
+    assert!(acknowledged(&step!(&whole, collect, RESULTS)));
+    assert_eq!(state(&whole).await["phase"]["name"], "done");
+
+    // With all of its time in reserve, an invocation stops after its first line.
+    let pace = Pace { reserve: SignedDuration::from_hours(1), puts: 1, ..Pace::default() };
+    let pieces = ended(pace).await;
+    let mut invocations = 1;
+    while !acknowledged(&step!(&pieces, collect, RESULTS)) {
+        assert_eq!(next_in(&pieces, RESULTS), SignedDuration::ZERO);
+        invocations += 1;
+    }
+    assert!(invocations > 20, "{invocations} invocations");
+    assert_eq!(parts(&pieces).await, parts(&whole).await);
+    assert_eq!(images(&pieces), images(&whole));
+}
+
+#[tokio::test]
+async fn checkpoints_change_nothing_of_the_result() {
+    let whole = ended(Pace::default()).await;
+    assert!(acknowledged(&step!(&whole, collect, RESULTS)));
+    for checkpoint_results in [1, 7] {
+        let often = ended(Pace { checkpoint_results, ..Pace::default() }).await;
+        assert!(acknowledged(&step!(&often, collect, RESULTS)));
+        assert!(state(&often).await["phase"]["parts"].as_array().unwrap().len() > 2);
+        assert_eq!(parts(&often).await, parts(&whole).await);
+        assert_eq!(images(&often), images(&whole));
+    }
+}
+
+#[tokio::test]
+async fn a_round_is_planned_before_its_parent_is_done() {
+    let world = ended(Pace::default()).await;
+    assert!(acknowledged(&step!(&world, collect, RESULTS)));
+    let parent = state(&world).await;
+    assert_eq!(parent["phase"]["next"], "0000.r2");
+    let job = &world.jobs().unwrap()[0];
+    let round = world.json(&format!("{job}shards/0000.r2/state.json")).await.unwrap();
+    assert_eq!(round["phase"]["name"], "planned");
+    let asked_again: Vec<&str> = round["keys"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let retryable: Vec<String> = parts(&world)
+        .await
+        .iter()
+        .filter(|line| line["error"]["retryable"] == true)
+        .map(|line| line["key"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(asked_again.len(), retryable.len());
+    assert!(asked_again.iter().all(|key| retryable.contains(&(*key).to_owned())));
+}
