@@ -251,6 +251,8 @@ impl Store {
 mod tests {
     use std::{io::Write, path::Path};
 
+    use s3s::dto::ETag;
+
     use super::*;
 
     const BUCKET: &str = "bucket";
@@ -336,6 +338,34 @@ mod tests {
                 });
             }
         });
+    }
+
+    #[test]
+    fn one_of_many_commits_under_the_same_condition_succeeds() {
+        let root = tempfile::tempdir().unwrap();
+        let store = store(root.path());
+        for round in 0..50 {
+            let key = format!("state-{round}.json");
+            for condition in [WriteCondition::Absent, WriteCondition::Matches(ETag::Strong("parts-2".to_owned()))] {
+                let start = std::sync::Barrier::new(8);
+                let winners = AtomicU64::new(0);
+                std::thread::scope(|scope| {
+                    for _ in 0..8 {
+                        scope.spawn(|| {
+                            let mut new = new_object(&store, b"state");
+                            // The creators' ETag is the one that the successors expect; theirs is another.
+                            if condition.needs_etag() {
+                                new.etag = "next-2".to_owned();
+                            }
+                            start.wait();
+                            let won = store.commit(new, BUCKET, &key, &condition).is_ok();
+                            winners.fetch_add(u64::from(won), Ordering::Relaxed);
+                        });
+                    }
+                });
+                assert_eq!(winners.into_inner(), 1, "{condition:?}");
+            }
+        }
     }
 
     #[test]
