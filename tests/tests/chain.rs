@@ -1,4 +1,5 @@
 //! The functions and the chain, in process.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 #[path = "chain/answers.rs"]
 mod answers;
@@ -21,7 +22,9 @@ use tests::World;
 
 /// A manifest of so many friendly items.
 fn stones(count: usize) -> String {
-    (0..count).map(|number| json!({ "key": format!("stone-{number:03}"), "prompt": "a stone" }).to_string() + "\n").collect()
+    (0..count)
+        .map(|number| json!({ "key": format!("stone-{number:03}"), "prompt": "a stone" }).to_string() + "\n")
+        .collect()
 }
 
 /// An event with one message that the queue has delivered, and so can be waited with.

@@ -148,7 +148,12 @@ impl Bucket {
     ///
     /// # Errors
     /// [`BucketError`]; an existing object is not one.
-    pub async fn create(&self, key: &str, content_type: &str, bytes: impl Into<Bytes>) -> Result<Conditional, BucketError> {
+    pub async fn create(
+        &self,
+        key: &str,
+        content_type: &str,
+        bytes: impl Into<Bytes>,
+    ) -> Result<Conditional, BucketError> {
         self.put_if(key, content_type, bytes.into(), None).await
     }
 

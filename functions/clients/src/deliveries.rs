@@ -11,6 +11,10 @@ use tracing::{Instrument, error, info_span};
 
 use crate::queue::Queue;
 
+/// How long a message stays away after its first failure, and after many.
+const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(30);
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(15);
+
 /// What is to become of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
@@ -22,8 +26,8 @@ pub enum Disposition {
 
 /// Gives each message of `event` to `process` and answers with those that must come back.
 ///
-/// A failure is logged here, once, and its message comes back after the visibility time-out of `queue`; a message that
-/// waits comes back when its visibility says. Nothing of a message's body is logged.
+/// A failure is logged here, once, and its message comes back after a wait that grows with its receives; a message that
+/// waits comes back when it says. Nothing of a message's body is logged.
 pub async fn deliver<E: Display>(
     queue: &Queue,
     event: SqsEvent,
@@ -49,18 +53,24 @@ async fn deliver_one<E: Display>(
     process: &impl AsyncFn(&str) -> Result<Disposition, E>,
 ) -> bool {
     // Boxed: the futures of a whole function are deep.
-    match Box::pin(process(message.body.as_deref().unwrap_or_default())).await {
-        Ok(Disposition::Done) => true,
-        Ok(Disposition::Later(wait)) => {
-            let receipt_handle = message.receipt_handle.unwrap_or_default();
-            if let Err(problem) = queue.return_after(&receipt_handle, wait).await {
-                error!("{problem}");
-            }
-            false
-        }
+    let wait = match Box::pin(process(message.body.as_deref().unwrap_or_default())).await {
+        Ok(Disposition::Done) => return true,
+        Ok(Disposition::Later(wait)) => wait,
         Err(problem) => {
             error!("{problem}");
-            false
+            wait_after_failure(&message)
         }
+    };
+    if let Err(problem) = queue.return_after(&message.receipt_handle.unwrap_or_default(), wait).await {
+        // It comes back after the queue's visibility time-out instead.
+        error!("{problem}");
     }
+    false
+}
+
+/// Doubled with every receive, from half a minute to a quarter of an hour.
+fn wait_after_failure(message: &SqsMessage) -> SignedDuration {
+    let receives: u32 =
+        message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
+    (FIRST_WAIT * (1 << receives.saturating_sub(1).min(5))).min(LONGEST_WAIT)
 }

@@ -36,6 +36,7 @@ mod window;
 mod wire;
 
 pub use batch::{Batch, BatchState, BatchStats};
+pub use batches::CREATE_TIMEOUT;
 pub use download::Download;
 pub use error::{ApiError, CreateError, UploadError};
 pub use file::{File, FileState};

@@ -7,9 +7,9 @@ use aws_sdk_sqs::{
 use jiff::SignedDuration;
 use serde::Serialize;
 
-/// The longest wait by visibility, 12 hours
+/// The longest wait by visibility. SQS allows 12 hours from the receive on, some of which have passed by now
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>, read 2026-11).
-const LONGEST_WAIT: SignedDuration = SignedDuration::from_hours(12);
+const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(11 * 60 + 30);
 
 /// A queue.
 #[derive(Clone, Debug)]
@@ -48,13 +48,19 @@ impl Queue {
     /// # Errors
     /// [`QueueError`]; the message then comes back after the visibility time-out.
     pub async fn return_after(&self, receipt_handle: &str, wait: SignedDuration) -> Result<(), QueueError> {
-        let seconds = wait.clamp(SignedDuration::ZERO, LONGEST_WAIT).as_secs();
+        // Rounded up: a message that comes back too early spends its receives on coming back.
+        let wait = wait.clamp(SignedDuration::ZERO, LONGEST_WAIT);
+        let seconds = wait.as_secs() + i64::from(wait.subsec_nanos() > 0);
         let request = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt_handle);
         let changed = request.visibility_timeout(i32::try_from(seconds).unwrap_or(i32::MAX)).send().await;
         changed.map(drop).map_err(|error| self.failed("change visibility", error))
     }
 
-    fn failed<E: std::error::Error + 'static, R: std::fmt::Debug>(&self, call: &'static str, error: SdkError<E, R>) -> QueueError {
+    fn failed<E: std::error::Error + 'static, R: std::fmt::Debug>(
+        &self,
+        call: &'static str,
+        error: SdkError<E, R>,
+    ) -> QueueError {
         self.error(call, DisplayErrorContext(error).to_string())
     }
 

@@ -36,6 +36,7 @@ pub struct StoredShard {
 
 /// What became of a write.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, beside a network call")]
 pub enum Swap {
     /// Ours: the state is as we wrote it.
     Mine(StoredShard),

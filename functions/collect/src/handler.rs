@@ -25,11 +25,11 @@ use crate::{
     read::{Reached, read},
 };
 
-/// How long to leave a shard alone that somebody else has just changed, or that met an error.
+/// How long to leave a shard alone that somebody else has just changed.
 const CONTENDED: SignedDuration = SignedDuration::from_secs(30);
 
-/// How often reading on from one checkpoint may be begun before a person is asked.
-const TRIES: u32 = 5;
+/// The wait after the first failure at one place, and the longest.
+const WAITS: (SignedDuration, SignedDuration) = (SignedDuration::from_mins(1), SignedDuration::from_hours(1));
 
 /// What `collect` works with.
 #[derive(Clone, Debug)]
@@ -130,25 +130,28 @@ async fn process(deps: &Deps, body: &str, deadline: Timestamp) -> Result<Disposi
     };
     let now = deps.clock.now();
     match collect_step(&stored.shard, now) {
-        CollectStep::Read { tries, .. } if tries >= TRIES => {
-            let why = stored.shard.waiting.as_deref().unwrap_or("the function was ended each time");
-            let reason = format!("reading the output failed {TRIES} times at the same place: {why}");
-            hold(deps, &message, &stored, &reason).await
-        }
         CollectStep::Read { ended, offset, parts, tries } => {
-            let collecting = Phase::Collecting { ended, offset, parts, tries: tries + 1 };
-            let next = Shard { waiting: stored.shard.waiting.clone(), ..stored.shard.enter(collecting, stored.shard.deadline) };
+            let collecting = Phase::Collecting { ended, offset, parts, tries: tries + 1, lease_until: deadline };
+            let next = Shard {
+                waiting: stored.shard.waiting.clone(),
+                ..stored.shard.enter(collecting, stored.shard.deadline)
+            };
             match deps.states.swap(&stored, next).await? {
                 Swap::Mine(stored) => collect(deps, &message, stored, deadline).await,
                 Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
             }
+        }
+        CollectStep::Hold => {
+            let why = stored.shard.waiting.as_deref().unwrap_or("the function was ended each time");
+            let reason = format!("the output could not be read on, again and again: {why}");
+            hold(deps, &message, &stored, &reason).await
         }
         CollectStep::Wait(until) => Ok(Disposition::Later(until.duration_since(now))),
         CollectStep::GiveUp => match deps.states.swap(&stored, stored.shard.given_up()).await? {
             Swap::Mine(_) => tell_report(deps, &message).await,
             Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
         },
-        CollectStep::Finished { .. } | CollectStep::Report => tell_report(deps, &message).await,
+        CollectStep::Report => tell_report(deps, &message).await,
     }
 }
 
@@ -160,23 +163,45 @@ async fn collect(
 ) -> Result<Disposition, CollectError> {
     deps.reports.send(&JobMessage::new(&message.job)).await?;
     let mut expected = Expected::load(deps, &stored.shard).await?;
-    match read(deps, &mut stored, &mut expected, deadline).await {
-        Ok(Reached::End(unwritten)) => {
-            finish(deps, &stored, expected, unwritten).await?;
-            tell_report(deps, message).await
-        }
-        Ok(Reached::Deadline) => {
-            deps.reports.send(&JobMessage::new(&message.job)).await?;
-            Ok(Disposition::Later(SignedDuration::ZERO))
-        }
-        Err(CollectError::Contended) => Ok(Disposition::Later(CONTENDED)),
+    let ended = match read(deps, &mut stored, &mut expected, deadline).await {
+        Ok(Reached::End(unwritten)) => finish(deps, &stored, expected, unwritten).await.map(|()| true),
+        Ok(Reached::Deadline) => Ok(false),
+        Err(problem) => Err(problem),
+    };
+    let (note, wait) = match ended {
+        Ok(true) => return tell_report(deps, message).await,
+        Ok(false) => (None, SignedDuration::ZERO),
+        Err(CollectError::Contended) => return Ok(Disposition::Later(CONTENDED)),
         Err(problem) => {
             warn!(job.id = %message.job, shard.number = %message.shard, "not collected to the end: {problem}");
-            // Only a note for people: the next try is counted whether it is written or not.
-            let noted = deps.states.swap(&stored, stored.shard.waiting(problem.to_string())).await;
-            noted.map(|_| Disposition::Later(CONTENDED)).map_err(CollectError::from)
+            (Some(problem.to_string()), wait_after(&problem, &stored.shard.phase))
         }
+    };
+    release(deps, &stored, note).await?;
+    deps.reports.send(&JobMessage::new(&message.job)).await?;
+    Ok(Disposition::Later(wait))
+}
+
+/// Lets the next invocation read on at once.
+async fn release(deps: &Deps, stored: &StoredShard, note: Option<String>) -> Result<(), CollectError> {
+    let mut next = Shard { waiting: note, ..stored.shard.clone() };
+    if let Phase::Collecting { lease_until, .. } = &mut next.phase {
+        *lease_until = deps.clock.now();
     }
+    match deps.states.swap(stored, next).await? {
+        Swap::Mine(_) => Ok(()),
+        Swap::Theirs => Err(CollectError::Contended),
+    }
+}
+
+/// Four times as long after each failure at the same place, and no shorter than Gemini asks for.
+fn wait_after(problem: &CollectError, phase: &Phase) -> SignedDuration {
+    let tries = if let Phase::Collecting { tries, .. } = phase { *tries } else { 1 };
+    let asked = match problem {
+        CollectError::Gemini(ApiError::RateLimited { retry_after, .. }) => retry_after.unwrap_or(WAITS.0),
+        _ => SignedDuration::ZERO,
+    };
+    (WAITS.0 * 4_i32.saturating_pow(tries.saturating_sub(1).min(4))).min(WAITS.1).max(asked)
 }
 
 async fn hold(

@@ -2,8 +2,8 @@
 
 use aws_lambda_events::event::sqs::SqsEvent;
 use clients::{lambda, variables::Variables};
-use lambda_runtime::{LambdaEvent, service_fn};
 use collect::{config::Config, handler};
+use lambda_runtime::{LambdaEvent, service_fn};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {

@@ -32,7 +32,7 @@ use std::{collections::BTreeMap, io};
 use jiff::civil::Date;
 
 pub use self::{
-    expected::Expected,
+    expected::{Expected, REPEATED_BYTES},
     header::{Header, Job},
     problem::{Problem, Severity},
     validation::write_validation,

@@ -162,7 +162,9 @@ mod tests {
 
     #[test]
     fn shard_id_is_its_text_and_no_other_text_is() {
-        for (id, text) in [(ShardId::first(7), "0007"), (ShardId::first(7).next_round(), "0007.r2"), (ShardId::first(12345), "12345")] {
+        for (id, text) in
+            [(ShardId::first(7), "0007"), (ShardId::first(7).next_round(), "0007.r2"), (ShardId::first(12345), "12345")]
+        {
             assert_eq!(id.to_string(), text);
             assert_eq!(text.parse::<ShardId>().unwrap(), id);
         }

@@ -67,7 +67,8 @@ pub fn with_uploaded<'a>(
     for_each_file(&mut value, &mut |file| {
         if let Some(upload) = reference(file, bucket).and_then(|uri| uploaded.get(&uri)) {
             changed = true;
-            let (uri, mime_type) = if file.contains_key("file_uri") { ("file_uri", "mime_type") } else { ("fileUri", "mimeType") };
+            let (uri, mime_type) =
+                if file.contains_key("file_uri") { ("file_uri", "mime_type") } else { ("fileUri", "mimeType") };
             file.insert(uri.to_owned(), Value::from(upload.uri.as_str()));
             file.insert(mime_type.to_owned(), Value::from(upload.mime_type.as_str()));
         }
@@ -80,13 +81,16 @@ fn may_refer(line: &[u8]) -> bool {
     [&b"fileUri"[..], b"file_uri"].iter().any(|name| memchr::memmem::find(line, name).is_some())
 }
 
-/// Calls `visit` with each `fileData` of the request's contents.
+/// Calls `visit` with each `fileData` of the request's contents and system instruction.
 fn for_each_file(line: &mut Value, visit: &mut impl FnMut(&mut serde_json::Map<String, Value>)) {
-    let contents = line.get_mut("request").and_then(|request| request.get_mut("contents"));
+    let members = line.get_mut("request").and_then(Value::as_object_mut).into_iter().flatten();
+    let contents =
+        members.filter(|(name, _)| matches!(name.as_str(), "contents" | "systemInstruction" | "system_instruction"));
     let parts = contents
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
+        .flat_map(|(_, content)| match content {
+            Value::Array(contents) => contents.iter_mut().collect::<Vec<_>>(),
+            content => vec![content],
+        })
         .filter_map(|content| content.get_mut("parts").and_then(Value::as_array_mut))
         .flatten();
     for part in parts {
@@ -125,12 +129,23 @@ mod tests {
     }
 
     #[test]
+    fn a_system_instruction_may_refer_to_files_too() {
+        let line =
+            br#"{"key":"a","request":{"systemInstruction":{"parts":[{"fileData":{"fileUri":"s3://b/x.png"}}]}}}"#;
+        assert_eq!(references(line, "own").unwrap(), [object("b", "x.png")]);
+    }
+
+    #[test]
     fn uploaded_references_are_replaced_and_nothing_else() {
-        let upload = |name: &str| UploadedReference { uri: format!("https://g/files/{name}"), mime_type: "image/webp".into() };
+        let upload =
+            |name: &str| UploadedReference { uri: format!("https://g/files/{name}"), mime_type: "image/webp".into() };
         let uploaded = HashMap::from([(object("b", "x.png"), upload("x")), (object("own", "refs/y.jpg"), upload("y"))]);
         let line = with_uploaded(LINE.as_bytes(), "own", &uploaded).unwrap();
         let expected = LINE
-            .replace(r#""mimeType":"image/png","fileUri":"s3://b/x.png""#, r#""mimeType":"image/webp","fileUri":"https://g/files/x""#)
+            .replace(
+                r#""mimeType":"image/png","fileUri":"s3://b/x.png""#,
+                r#""mimeType":"image/webp","fileUri":"https://g/files/x""#,
+            )
             .replace(r#""file_uri":"refs/y.jpg""#, r#""file_uri":"https://g/files/y","mime_type":"image/webp""#);
         assert_eq!(String::from_utf8(line.into_owned()).unwrap(), expected);
     }
@@ -138,7 +153,8 @@ mod tests {
     #[test]
     fn a_line_without_references_is_the_same_bytes() {
         let line = br#"{ "key" : "a", "request": {"contents":[{"parts":[{"text":"fileUri"}]}], "x": 1.0e3} }"#;
-        let uploaded = HashMap::from([(object("b", "x"), UploadedReference { uri: "u".into(), mime_type: "m".into() })]);
+        let uploaded =
+            HashMap::from([(object("b", "x"), UploadedReference { uri: "u".into(), mime_type: "m".into() })]);
         assert_eq!(&*with_uploaded(line, "b", &uploaded).unwrap(), line);
     }
 

@@ -25,6 +25,9 @@ pub const SUBMIT_DEADLINE: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How long a held shard waits for a person before it is reported as failed.
 pub const HELD_DEADLINE: SignedDuration = SignedDuration::from_hours(24);
 
+/// How often reading on from one place of a batch's output may be begun before the shard is held.
+pub const READS_BEFORE_HELD: u32 = 5;
+
 /// How many errors in a row one step may meet before the shard is held.
 pub const ERRORS_BEFORE_HELD: u32 = 5;
 
@@ -124,6 +127,8 @@ pub enum Phase {
         parts: Vec<u64>,
         /// How often reading on from `offset` was begun without reaching the next checkpoint.
         tries: u32,
+        /// Until when the reader is surely alive; afterwards another may read on.
+        lease_until: Timestamp,
     },
     /// Every request key has its result line.
     Done {
@@ -135,15 +140,12 @@ pub enum Phase {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         next: Option<ShardId>,
     },
-    /// It waits for a person: going on could cost money twice.
+    /// It waits for a person: going on could cost money twice, or has failed too often.
     Held {
         /// Why, for people.
         reason: String,
-        /// Which attempt, from 1.
-        attempt: u32,
-        /// The batch it may have.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        batch: Option<BatchName>,
+        /// The phase that it was in.
+        before: Box<Phase>,
     },
     /// It ended without a batch that could be read.
     Failed {
@@ -151,6 +153,9 @@ pub enum Phase {
         code: String,
         /// What was wrong, for people.
         message: String,
+        /// The parts that were written before that.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        parts: Vec<u64>,
     },
 }
 
@@ -209,6 +214,14 @@ impl Phase {
         }
     }
 
+    /// The phase itself, or that which a held shard was in.
+    pub fn before_held(&self) -> &Self {
+        match self {
+            Self::Held { before, .. } => before,
+            phase => phase,
+        }
+    }
+
     fn owner(&self) -> Owner {
         match self {
             Self::Planned { .. } | Self::Uploading { .. } | Self::Creating { .. } => Owner::Submit,
@@ -249,7 +262,10 @@ impl Shard {
     /// The round after this shard, for `keys` only.
     pub fn next_round(&self, keys: Vec<RequestKey>, now: Timestamp) -> Self {
         let requests = u32::try_from(keys.len()).unwrap_or(u32::MAX);
-        Self { keys: Some(keys), ..Self::planned(&self.job, self.shard.next_round(), &self.model, requests, self.plan_bytes, now) }
+        Self {
+            keys: Some(keys),
+            ..Self::planned(&self.job, self.shard.next_round(), &self.model, requests, self.plan_bytes, now)
+        }
     }
 
     /// This shard in another phase. Errors in a row are counted over all phases of one function.
@@ -265,22 +281,20 @@ impl Shard {
 
     /// This shard, held for a person.
     pub fn held(&self, reason: impl Into<String>, now: Timestamp) -> Self {
-        let (attempt, batch) = match &self.phase {
-            Phase::Planned { attempts } => (*attempts, None),
-            Phase::Uploading { attempt, .. } | Phase::Creating { attempt, .. } => (*attempt, None),
-            Phase::Submitted { attempt, batch, .. } => (*attempt, Some(batch.clone())),
-            Phase::Ready { ended } | Phase::Collecting { ended, .. } | Phase::Done { ended, .. } => {
-                (ended.attempt, Some(ended.batch.clone()))
-            }
-            Phase::Held { attempt, batch, .. } => (*attempt, batch.clone()),
-            Phase::Failed { .. } => (0, None),
+        let before = match &self.phase {
+            Phase::Held { before, .. } => before.clone(),
+            phase => Box::new(phase.clone()),
         };
-        self.enter(Phase::Held { reason: reason.into(), attempt, batch }, now + HELD_DEADLINE)
+        self.enter(Phase::Held { reason: reason.into(), before }, now + HELD_DEADLINE)
     }
 
-    /// This shard, ended without a batch that could be read.
+    /// This shard, ended without a batch that could be read to its end.
     pub fn failed(&self, code: impl Into<String>, message: impl Into<String>) -> Self {
-        self.enter(Phase::Failed { code: code.into(), message: message.into() }, self.deadline)
+        let parts = match self.phase.before_held() {
+            Phase::Collecting { parts, .. } => parts.clone(),
+            _ => Vec::new(),
+        };
+        self.enter(Phase::Failed { code: code.into(), message: message.into(), parts }, self.deadline)
     }
 
     /// This shard, ended because its deadline has passed.
@@ -348,7 +362,9 @@ pub fn submit_step(shard: &Shard, now: Timestamp) -> SubmitStep {
         Phase::Submitted { .. } => SubmitStep::Poll,
         Phase::Held { .. } if now < shard.deadline => SubmitStep::Wait(shard.deadline),
         Phase::Held { .. } => SubmitStep::GiveUp,
-        Phase::Ready { .. } | Phase::Collecting { .. } | Phase::Done { .. } | Phase::Failed { .. } => SubmitStep::Report,
+        Phase::Ready { .. } | Phase::Collecting { .. } | Phase::Done { .. } | Phase::Failed { .. } => {
+            SubmitStep::Report
+        }
     }
 }
 
@@ -383,8 +399,12 @@ pub fn poll_step(shard: &Shard, now: Timestamp) -> PollStep {
             overdue: cancelled_at.is_some() && now >= shard.deadline,
         },
         Phase::Ready { .. } => PollStep::Collect,
-        Phase::Held { .. } if now < shard.deadline => PollStep::Wait(shard.deadline),
-        Phase::Held { .. } => PollStep::GiveUp,
+        Phase::Held { .. } if now >= shard.deadline => PollStep::GiveUp,
+        Phase::Held { before, .. } => match &**before {
+            // Whatever it is held for, the batch may yet end well.
+            Phase::Submitted { batch, .. } => PollStep::Ask { batch: batch.clone(), cancel: false, overdue: false },
+            _ => PollStep::Wait(shard.deadline),
+        },
         Phase::Planned { .. }
         | Phase::Uploading { .. }
         | Phase::Creating { .. }
@@ -408,15 +428,12 @@ pub enum CollectStep {
         /// How often reading on from here was begun before.
         tries: u32,
     },
-    /// A person is waited for: look again at this time.
+    /// Another reader may be alive, or a person is waited for: look again at this time.
     Wait(Timestamp),
+    /// Reading failed too often at the same place, or for too long: hold the shard.
+    Hold,
     /// Waiting is over: end it as failed.
     GiveUp,
-    /// Every key has its line: send the round's message again, if there is a round, and tell `report`.
-    Finished {
-        /// The round that was planned.
-        next: Option<ShardId>,
-    },
     /// Nothing to read: only tell `report`.
     Report,
 }
@@ -424,17 +441,20 @@ pub enum CollectStep {
 /// What a message on (results) means for a shard.
 pub fn collect_step(shard: &Shard, now: Timestamp) -> CollectStep {
     match &shard.phase {
+        Phase::Ready { .. } if now >= shard.deadline => CollectStep::Hold,
         Phase::Ready { ended } => CollectStep::Read { ended: ended.clone(), offset: 0, parts: Vec::new(), tries: 0 },
-        Phase::Collecting { ended, offset, parts, tries } => {
+        Phase::Collecting { lease_until, .. } if now < *lease_until => CollectStep::Wait(*lease_until),
+        Phase::Collecting { tries, .. } if now >= shard.deadline || *tries >= READS_BEFORE_HELD => CollectStep::Hold,
+        Phase::Collecting { ended, offset, parts, tries, .. } => {
             CollectStep::Read { ended: ended.clone(), offset: *offset, parts: parts.clone(), tries: *tries }
         }
-        Phase::Done { next, .. } => CollectStep::Finished { next: *next },
         Phase::Held { .. } if now < shard.deadline => CollectStep::Wait(shard.deadline),
         Phase::Held { .. } => CollectStep::GiveUp,
         Phase::Planned { .. }
         | Phase::Uploading { .. }
         | Phase::Creating { .. }
         | Phase::Submitted { .. }
+        | Phase::Done { .. }
         | Phase::Failed { .. } => CollectStep::Report,
     }
 }
@@ -486,10 +506,11 @@ mod tests {
             finished: 0,
             cancelled_at,
         };
-        let held = || Phase::Held { reason: "why".to_owned(), attempt: 1, batch: None };
-        let collecting = Phase::Collecting { ended: ended(), offset: 7, parts: vec![7], tries: 1 };
+        let held = |before| Phase::Held { reason: "why".to_owned(), before: Box::new(before) };
+        let collecting =
+            |tries, lease_until| Phase::Collecting { ended: ended(), offset: 7, parts: vec![7], tries, lease_until };
         let done = Phase::Done { ended: ended(), parts: vec![7], next: None };
-        let failed = Phase::Failed { code: "HELD".to_owned(), message: "why".to_owned() };
+        let failed = Phase::Failed { code: "HELD".to_owned(), message: "why".to_owned(), parts: Vec::new() };
         // Phase, deadline, and what a message on (shards), (polls) and (results) means.
         for (phase, deadline, submit, poll, collect) in [
             (Phase::Planned { attempts: 0 }, LATER, "Submit", "Report", "Report"),
@@ -501,10 +522,15 @@ mod tests {
             (submitted(None), LATER, "Poll", "Ask", "Report"),
             (submitted(Some(NOW)), EARLIER, "Poll", "Ask", "Report"),
             (Phase::Ready { ended: ended() }, LATER, "Report", "Collect", "Read"),
-            (collecting, LATER, "Report", "Report", "Read"),
-            (done, LATER, "Report", "Report", "Finished"),
-            (held(), LATER, "Wait", "Wait", "Wait"),
-            (held(), EARLIER, "GiveUp", "GiveUp", "GiveUp"),
+            (Phase::Ready { ended: ended() }, EARLIER, "Report", "Collect", "Hold"),
+            (collecting(1, EARLIER), LATER, "Report", "Report", "Read"),
+            (collecting(1, LATER), LATER, "Report", "Report", "Wait"),
+            (collecting(READS_BEFORE_HELD, EARLIER), LATER, "Report", "Report", "Hold"),
+            (collecting(1, EARLIER), EARLIER, "Report", "Report", "Hold"),
+            (done, LATER, "Report", "Report", "Report"),
+            (held(creating(EARLIER)), LATER, "Wait", "Wait", "Wait"),
+            (held(submitted(None)), LATER, "Wait", "Ask", "Wait"),
+            (held(submitted(None)), EARLIER, "GiveUp", "GiveUp", "GiveUp"),
             (failed, LATER, "Report", "Report", "Report"),
         ] {
             let shard = shard(phase, deadline);
@@ -548,10 +574,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_collected_before_a_shard_was_held_is_not_forgotten() {
+        let phase = Phase::Collecting { ended: ended(), offset: 7, parts: vec![3, 7], tries: 5, lease_until: EARLIER };
+        let failed = shard(phase, LATER).held("why", NOW).held("why again", NOW).given_up();
+        assert!(matches!(&failed.phase, Phase::Failed { parts, .. } if *parts == [3, 7]), "{failed:?}");
+    }
+
+    #[test]
     fn errors_are_forgotten_when_another_function_takes_over() {
         let planned = shard(Phase::Planned { attempts: 0 }, LATER).after_error("no connection", NOW);
         let submitted = planned.enter(
-            Phase::Submitted { attempt: 1, batch: BatchName::new("b"), submitted_at: NOW, finished: 0, cancelled_at: None },
+            Phase::Submitted {
+                attempt: 1,
+                batch: BatchName::new("b"),
+                submitted_at: NOW,
+                finished: 0,
+                cancelled_at: None,
+            },
             LATER,
         );
         assert_eq!((planned.errors, submitted.errors), (1, 0));
@@ -567,7 +606,8 @@ mod tests {
 
     #[test]
     fn a_state_is_read_as_it_was_written() {
-        let shard = shard(Phase::Collecting { ended: ended(), offset: 7, parts: vec![7], tries: 1 }, LATER);
+        let shard =
+            shard(Phase::Collecting { ended: ended(), offset: 7, parts: vec![7], tries: 1, lease_until: LATER }, LATER);
         let text = serde_json::to_string(&shard).unwrap();
         assert_eq!(serde_json::from_str::<Shard>(&text).unwrap(), shard);
         assert!(text.contains(r#""phase":{"name":"collecting""#), "{text}");

@@ -77,7 +77,7 @@ impl Source {
     }
 }
 
-/// The settings of every dead-letter queue: messages are kept as long as SQS keeps any, 14 days.
+/// The settings of every dead-letter queue: messages are kept as long as SQS keeps any, 14 days, as in all queues.
 pub fn dead_letter_attributes() -> QueueAttributes {
     QueueAttributes { retention: SignedDuration::from_hours(14 * 24), ..QueueAttributes::default() }
 }

@@ -2,20 +2,13 @@
 
 use std::{
     fs::{self, File},
-    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use anyhow::Context;
 use clients::{
-    aws,
-    bucket::Bucket,
-    chance::Chance,
-    gemini::Gemini,
-    queue::Queue,
-    states::States,
-    transport::Transport,
+    aws, bucket::Bucket, chance::Chance, gemini::Gemini, queue::Queue, states::States, transport::Transport,
 };
 use collect::handler::Pace;
 use darkroom::{job::Settings, manifest, models::Catalogue, results};
@@ -199,6 +192,6 @@ fn lock(folder: &Path) -> anyhow::Result<File> {
         Err(fs::TryLockError::WouldBlock) => {
             anyhow::bail!("another process is using {}: wait for it, or choose another --out", folder.display())
         }
-        Err(fs::TryLockError::Error(error)) => Err(io::Error::from(error).into()),
+        Err(fs::TryLockError::Error(error)) => Err(error.into()),
     }
 }

@@ -1,4 +1,5 @@
 //! The `darkroom` command, as a person runs it: another process, a folder, an exit code.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 #[path = "command/again.rs"]
 mod again;
@@ -59,7 +60,8 @@ impl Place {
 
     /// The one job that the folder holds.
     fn job(&self) -> PathBuf {
-        let jobs: Vec<PathBuf> = fs::read_dir(self.out().join("darkroom/jobs")).unwrap().map(|job| job.unwrap().path()).collect();
+        let jobs: Vec<PathBuf> =
+            fs::read_dir(self.out().join("darkroom/jobs")).unwrap().map(|job| job.unwrap().path()).collect();
         assert_eq!(jobs.len(), 1, "{jobs:?}");
         jobs[0].clone()
     }
@@ -73,7 +75,8 @@ impl Place {
     fn batches(&self) -> Vec<String> {
         let folder = self.out().join(".darkroom/gemini/batches");
         let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-        let files = entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "json"));
+        let files =
+            entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "json"));
         files.map(|file| text_at(&file, "display_name")).collect()
     }
 

@@ -124,7 +124,8 @@ async fn process(deps: &Deps, body: &str) -> Result<Disposition, PlanError> {
 async fn uploaded(deps: &Deps, record: &S3EventRecord) -> Result<Disposition, PlanError> {
     let bucket = record.s3.bucket.name.clone().unwrap_or_default();
     let key = decoded(record.s3.object.key.as_deref().unwrap_or_default());
-    let created = record.event_name.as_deref().is_some_and(|name| name.trim_start_matches("s3:").starts_with("ObjectCreated:"));
+    let created =
+        record.event_name.as_deref().is_some_and(|name| name.trim_start_matches("s3:").starts_with("ObjectCreated:"));
     if !created || key.ends_with('/') || key.ends_with(".job.json") {
         return Ok(Disposition::Done);
     }

@@ -60,7 +60,9 @@ async fn look_at(deps: &Deps, object: &ObjectUri) -> Result<Option<(&'static str
             return Ok(Some(("missing_reference", message)));
         }
         Err(BucketError::Permanent { .. }) => {
-            let message = format!("{object} can't be read: put the picture into this bucket, or give the deployment access to its bucket");
+            let message = format!(
+                "{object} can't be read: put the picture into this bucket, or give the deployment access to its bucket"
+            );
             return Ok(Some(("forbidden_reference", message)));
         }
         Err(error) => return Err(error.into()),
@@ -68,7 +70,8 @@ async fn look_at(deps: &Deps, object: &ObjectUri) -> Result<Option<(&'static str
     Ok(if MediaType::of(&start).is_none() {
         Some(("bad_reference", format!("{object} is no PNG, JPEG or WebP picture by its content")))
     } else if head.size > LARGEST_BYTES {
-        let message = format!("{object} has {} MiB: {} at the most, make it smaller", head.size >> 20, LARGEST_BYTES >> 20);
+        let message =
+            format!("{object} has {} MiB: {} at the most, make it smaller", head.size >> 20, LARGEST_BYTES >> 20);
         Some(("large_reference", message))
     } else {
         None

@@ -6,7 +6,7 @@ use std::{
 };
 
 use clients::{
-    bucket::{Bucket, Conditional, ObjectWriter},
+    bucket::{Bucket, ObjectWriter},
     states::Swap,
 };
 use darkroom::{
@@ -27,11 +27,12 @@ use crate::{
     check::{Checked, Setting},
     drop::Dropped,
     handler::{Deps, PlanError, malformed},
-    reject::write_problems,
+    reject::{write_first_status, write_problems},
 };
 
-/// Images between the thread that reads the manifest and the task that writes the plan.
-const AHEAD: usize = 64;
+/// Images between the thread that reads the manifest and the task that writes the plan. Few: one with inline pictures
+/// may have megabytes.
+const AHEAD: usize = 2;
 
 /// States written at once.
 const AT_ONCE: usize = 16;
@@ -41,9 +42,6 @@ const RESPONSE_BYTES_PER_PIXEL: u64 = 2;
 
 /// Bytes of a response beside its image.
 const RESPONSE_BYTES: u64 = 4096;
-
-/// Requests up to this size are repeated in the plan as items to retry; larger ones stay in the request file alone.
-const RETRY_BYTES: usize = 64 << 10;
 
 /// Writes all that `submit` needs. The status comes last: without it the job isn't planned, and is planned again.
 pub(crate) async fn write(
@@ -95,16 +93,8 @@ async fn write_status(deps: &Deps, dropped: &Dropped, summary: &PlanSummary) -> 
         shards: Vec::new(),
         updated_at: deps.clock.now(),
     };
-    let key = layout::status(&dropped.job);
-    let bytes = serde_json::to_vec_pretty(&status).map_err(malformed(&key))?;
-    // There is one already if the manifest was rejected before, or if two plan it at once.
-    let written = match deps.bucket.read(&key).await? {
-        None => deps.bucket.create(&key, "application/json", bytes).await?,
-        Some(earlier) => deps.bucket.replace(&key, &earlier.etag, "application/json", bytes).await?,
-    };
-    match written {
-        Conditional::Written(_) | Conditional::Refused => Ok(()),
-    }
+    write_first_status(deps, &status).await?;
+    Ok(())
 }
 
 struct Images {
@@ -207,7 +197,6 @@ impl<'a> Writer<'a> {
 
     fn plan_line(&mut self, expected: Expected, shard: ShardId) -> PlanLine {
         let path = self.paths.assign(&expected.path, &expected.key);
-        let small = expected.request.get().len() <= RETRY_BYTES;
         PlanLine {
             key: expected.key,
             item: expected.item,
@@ -221,7 +210,7 @@ impl<'a> Writer<'a> {
             prompt: expected.prompt,
             refs: expected.refs,
             estimate: expected.estimate,
-            retry: small.then_some(expected.retry),
+            retry: expected.retry,
         }
     }
 

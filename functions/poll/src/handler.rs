@@ -13,7 +13,7 @@ use darkroom::{
     messages::{JobMessage, ShardMessage},
     names::{BatchName, JobId, ShardId},
     state::{
-        BatchFailure, CANCEL_GRACE, COLLECT_DEADLINE, EndedBatch, HELD_DEADLINE, Phase, PollStep, Shard, poll_step,
+        BATCH_DEADLINE, BatchFailure, CANCEL_GRACE, COLLECT_DEADLINE, EndedBatch, Phase, PollStep, Shard, poll_step,
     },
 };
 use jiff::{SignedDuration, Timestamp};
@@ -74,7 +74,13 @@ async fn process(deps: &Deps, body: &str) -> Result<Disposition, PollError> {
     let now = deps.clock.now();
     match poll_step(&stored.shard, now) {
         PollStep::Ask { batch, cancel, overdue } => match deps.gemini.batch(&batch).await {
-            Ok(answer) if answer.is_terminal() => hand_on(deps, &message, &stored, answer).await,
+            Ok(answer) if answer.is_terminal() && !has_lost_output(&answer) => {
+                hand_on(deps, &message, &stored, answer).await
+            }
+            Ok(answer) if answer.is_terminal() => {
+                let reason = format!("Gemini made {} images and doesn't say where they are", answer.stats.successful);
+                hold(deps, &message, &stored, &reason).await
+            }
             Ok(_) if overdue => hold(deps, &message, &stored, "the batch did not end after its cancellation").await,
             Ok(_) if cancel => cancel_batch(deps, &message, &stored, &batch).await,
             Ok(answer) => wait(deps, &message, stored, answer).await,
@@ -93,6 +99,11 @@ async fn process(deps: &Deps, body: &str) -> Result<Disposition, PollError> {
     }
 }
 
+/// Asking again for what was made would be paid again.
+fn has_lost_output(answer: &Batch) -> bool {
+    answer.output_file.is_none() && answer.stats.successful > 0
+}
+
 /// The batch ended: write down how, then let `collect` look for output, whatever the state is called.
 async fn hand_on(
     deps: &Deps,
@@ -100,7 +111,7 @@ async fn hand_on(
     stored: &StoredShard,
     answer: Batch,
 ) -> Result<Disposition, PollError> {
-    let Phase::Submitted { attempt, batch, submitted_at, .. } = &stored.shard.phase else {
+    let Phase::Submitted { attempt, batch, submitted_at, .. } = stored.shard.phase.before_held() else {
         return Ok(Disposition::Later(CONTENDED));
     };
     let now = deps.clock.now();
@@ -130,16 +141,20 @@ async fn wait(
     stored: StoredShard,
     answer: Batch,
 ) -> Result<Disposition, PollError> {
-    let Phase::Submitted { submitted_at, finished, .. } = &stored.shard.phase else {
+    let Phase::Submitted { submitted_at, finished, cancelled_at, .. } = stored.shard.phase.before_held() else {
         return Ok(Disposition::Later(CONTENDED));
     };
+    let is_held = matches!(stored.shard.phase, Phase::Held { .. });
     let waited = deps.clock.now().duration_since(*submitted_at);
     let pause = Disposition::Later(pause_after(waited, deps.chance.fraction()));
     let now_finished = u32::try_from(answer.stats.successful + answer.stats.failed).unwrap_or(u32::MAX);
-    if now_finished == *finished && stored.shard.errors == 0 {
+    let says_nothing = now_finished == *finished && stored.shard.errors == 0 && !is_held;
+    // Held because it doesn't end: that hasn't changed.
+    if says_nothing || (is_held && cancelled_at.is_some()) {
         return Ok(pause);
     }
-    let mut next = stored.shard.clone();
+    let deadline = if is_held { *submitted_at + BATCH_DEADLINE } else { stored.shard.deadline };
+    let mut next = stored.shard.enter(stored.shard.phase.before_held().clone(), deadline);
     (next.errors, next.waiting) = (0, None);
     if let Phase::Submitted { finished, .. } = &mut next.phase {
         *finished = now_finished;
@@ -180,7 +195,9 @@ async fn not_answered(
     error: ApiError,
 ) -> Result<Disposition, PollError> {
     match error {
-        ApiError::RateLimited { retry_after, .. } => Ok(Disposition::Later(retry_after.unwrap_or(WAITS.1).max(WAITS.0))),
+        ApiError::RateLimited { retry_after, .. } => {
+            Ok(Disposition::Later(retry_after.unwrap_or(WAITS.1).max(WAITS.0)))
+        }
         ApiError::NotFound { .. } => {
             let reason = format!("Gemini doesn't know the batch (was the key moved to another project?): {error}");
             hold(deps, message, stored, &reason).await
@@ -192,9 +209,11 @@ async fn not_answered(
         | ApiError::Transient { .. }
         | ApiError::Malformed { .. } => {
             warn!(job.id = %message.job, shard.number = %message.shard, "no answer about the batch: {error}");
+            if let Phase::Held { .. } = stored.shard.phase {
+                return Ok(Disposition::Later(WAITS.1));
+            }
             let next = stored.shard.after_error(&error.to_string(), deps.clock.now());
-            let wait = if matches!(next.phase, Phase::Held { .. }) { HELD_DEADLINE } else { WAITS.1 };
-            write_and_wait(deps, message, stored, next, wait).await
+            write_and_wait(deps, message, stored, next, WAITS.1).await
         }
     }
 }
@@ -205,8 +224,11 @@ async fn hold(
     stored: &StoredShard,
     reason: &str,
 ) -> Result<Disposition, PollError> {
+    if let Phase::Held { .. } = stored.shard.phase {
+        return Ok(Disposition::Later(WAITS.1));
+    }
     warn!(job.id = %message.job, shard.number = %message.shard, "held: {reason}");
-    write_and_wait(deps, message, stored, stored.shard.held(reason, deps.clock.now()), HELD_DEADLINE).await
+    write_and_wait(deps, message, stored, stored.shard.held(reason, deps.clock.now()), WAITS.1).await
 }
 
 async fn write_and_wait(

@@ -26,12 +26,7 @@ use crate::{
 const LINE_BYTES: usize = 64 << 20;
 
 /// Writes everything that a finished job leaves behind. All of it follows from what is stored: twice is as once.
-pub(crate) async fn close(
-    deps: &Deps,
-    job: &JobId,
-    status: JobStatus,
-    chains: Vec<Chain>,
-) -> Result<(), ReportError> {
+pub(crate) async fn close(deps: &Deps, job: &JobId, status: JobStatus, chains: Vec<Chain>) -> Result<(), ReportError> {
     let tally = write_results(deps, job, &chains).await?;
     let marker = tally.marker();
     let phase = match marker {
@@ -74,7 +69,7 @@ pub(crate) async fn close(
 
 /// Goes through the plan once. At any time it holds the results of one shard a model.
 async fn write_results(deps: &Deps, job: &JobId, chains: &[Chain]) -> Result<Tally, ReportError> {
-    let mut out = Output::new(deps, job).await?;
+    let mut out = Files::new(deps, job).await?;
     let mut tally = Tally::default();
     let mut open: HashMap<ShardId, OpenShard> = HashMap::new();
     let key = layout::plan(job);
@@ -112,7 +107,7 @@ impl OpenShard {
         let chain = usize::try_from(id.number).ok().and_then(|number| chains.get(number)).ok_or_else(no_state)?;
         let mut results = ShardResults::default();
         for shard in &chain.0 {
-            if let Phase::Done { parts, .. } = &shard.phase {
+            if let Phase::Done { parts, .. } | Phase::Failed { parts, .. } = &shard.phase {
                 for part in parts {
                     add_part(deps, &mut results, &layout::part(job, shard.shard, *part)).await?;
                 }
@@ -124,7 +119,9 @@ impl OpenShard {
 }
 
 async fn add_part(deps: &Deps, results: &mut ShardResults, key: &str) -> Result<(), ReportError> {
-    let Some((stream, _)) = deps.bucket.open(key, None).await? else { return Err(ReportError::Missing(key.to_owned())) };
+    let Some((stream, _)) = deps.bucket.open(key, None).await? else {
+        return Err(ReportError::Missing(key.to_owned()));
+    };
     let mut lines = Lines::new(stream, LINE_BYTES);
     while let Some(line) = lines.next().await? {
         results.add(serde_json::from_slice::<PartLine>(&line).map_err(malformed(key))?);
@@ -133,14 +130,14 @@ async fn add_part(deps: &Deps, results: &mut ShardResults, key: &str) -> Result<
 }
 
 /// The three files that have a line per image.
-struct Output {
+struct Files {
     results: ObjectWriter,
     table: ObjectWriter,
     retry: ObjectWriter,
     requests: Option<RequestLines>,
 }
 
-impl Output {
+impl Files {
     async fn new(deps: &Deps, job: &JobId) -> Result<Self, ReportError> {
         let links = Links::of(job);
         let mut table = deps.bucket.writer(&links.table, "text/csv; charset=utf-8");
@@ -191,7 +188,11 @@ impl Output {
                 return native_item(&line, plan);
             }
         }
-        Err(ReportError::Missing(format!("the request of {} in {}", plan.key, layout::requests(job, plan.shard.number))))
+        Err(ReportError::Missing(format!(
+            "the request of {} in {}",
+            plan.key,
+            layout::requests(job, plan.shard.number)
+        )))
     }
 
     async fn finish(self) -> Result<(), ReportError> {
@@ -222,11 +223,18 @@ fn native_item(line: &[u8], plan: &PlanLine) -> Result<Vec<u8>, ReportError> {
         key: std::borrow::Cow<'a, str>,
         #[serde(default)]
         model: String,
+        #[serde(default)]
+        output: Output,
         #[serde(borrow)]
         request: &'a RawValue,
     }
+    #[derive(Default, serde::Serialize, serde::Deserialize)]
+    struct Output {
+        path: String,
+    }
     let item: Item<'_> = serde_json::from_slice(line).map_err(malformed("the request file"))?;
-    serde_json::to_vec(&Item { model: plan.model.clone(), ..item }).map_err(malformed("the request file"))
+    let (model, output) = (plan.model.clone(), Output { path: plan.path.clone() });
+    serde_json::to_vec(&Item { model, output, ..item }).map_err(malformed("the request file"))
 }
 
 fn summary_of(shard: &Shard) -> ShardSummary {
@@ -236,7 +244,7 @@ fn summary_of(shard: &Shard) -> ShardSummary {
             ended.state.clone(),
             Some(ended.ended_at.duration_since(ended.submitted_at).as_secs()),
         ),
-        Phase::Held { batch, .. } => (batch.clone(), "HELD".to_owned(), None),
+        Phase::Held { .. } => (None, "HELD".to_owned(), None),
         Phase::Submitted { batch, .. } => (Some(batch.clone()), "RUNNING".to_owned(), None),
         Phase::Failed { code, .. } => (None, code.clone(), None),
         Phase::Planned { .. } | Phase::Uploading { .. } | Phase::Creating { .. } => (None, "PENDING".to_owned(), None),

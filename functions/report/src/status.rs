@@ -78,8 +78,11 @@ pub(crate) fn for_people(shard: &Shard) -> ShardStatus {
         Phase::Ready { ended } | Phase::Collecting { ended, .. } | Phase::Done { ended, .. } => {
             (Some(&ended.batch), ended.error.as_ref().map(|error| error.message.clone()))
         }
-        Phase::Held { reason, batch, .. } => (batch.as_ref(), Some(reason.clone())),
-        Phase::Failed { code, message } => (None, Some(format!("{code}: {message}"))),
+        Phase::Held { reason, before } => match &**before {
+            Phase::Submitted { batch, .. } => (Some(batch), Some(reason.clone())),
+            _ => (None, Some(reason.clone())),
+        },
+        Phase::Failed { code, message, .. } => (None, Some(format!("{code}: {message}"))),
     };
     ShardStatus {
         shard: shard.shard,

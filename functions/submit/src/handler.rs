@@ -5,7 +5,7 @@ use clients::{
     bucket::Bucket,
     clock::Clock,
     deliveries::{Disposition, deliver},
-    gemini::{ApiError, CreateError, Gemini},
+    gemini::{ApiError, CREATE_TIMEOUT, CreateError, Gemini},
     queue::{Queue, QueueError},
     states::{StateError, States, StoredShard, Swap},
 };
@@ -25,8 +25,15 @@ const CONTENDED: SignedDuration = SignedDuration::from_secs(10);
 /// The first wait after an error; each further one in a row doubles it.
 const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(30);
 
-/// The wait after a refusal for quota that doesn't say how long: batch quotas free up as batches end.
-const QUOTA_WAIT: SignedDuration = SignedDuration::from_mins(10);
+/// The shortest wait where nothing was wrong but quota, credit or key: batch quotas free up as batches end. Any shorter,
+/// and the message's receives would be used up before the shard's deadline.
+const QUOTA_WAIT: SignedDuration = SignedDuration::from_mins(15);
+
+/// What must be left of an invocation to ask for a batch: the call's own time limit, and time to write the answer down.
+const ROOM_TO_CREATE: SignedDuration = SignedDuration::from_secs(CREATE_TIMEOUT.as_secs() as i64 + 30);
+
+/// How often the name of a created batch is written down before giving up.
+const WRITES: u32 = 3;
 
 /// What `submit` works with.
 #[derive(Clone, Debug)]
@@ -113,13 +120,17 @@ async fn submit(
     let display_name = format!("{}/{}/{}/{attempt}", deps.stack, message.job, message.shard);
     let file = match input::upload(deps, &stored.shard, &display_name).await {
         Ok(file) => file,
-        Err(InputError::Gemini(error)) => return not_created(deps, message, stored, attempt, error).await,
+        Err(InputError::Gemini(error)) => return not_uploaded(deps, message, stored, attempt, error).await,
         Err(InputError::Unusable(problem)) => {
             return end(deps, message, &stored, stored.shard.failed("INPUT", problem)).await;
         }
         Err(InputError::Transient(problem)) => return retry(deps, message, stored, attempt, &problem).await,
     };
 
+    if deps.clock.now() + ROOM_TO_CREATE > deadline {
+        discard(deps, &file).await;
+        return retry(deps, message, stored, attempt, "the upload left no time to create the batch").await;
+    }
     let creating =
         Phase::Creating { attempt, file: file.clone(), display_name: display_name.clone(), lease_until: deadline };
     let next = stored.shard.enter(creating, stored.shard.deadline);
@@ -133,7 +144,7 @@ async fn submit(
             let submitted =
                 Phase::Submitted { attempt, batch: batch.name, submitted_at: now, finished: 0, cancelled_at: None };
             let next = stored.shard.enter(submitted, now + BATCH_DEADLINE);
-            if let Swap::Theirs = deps.states.swap(&stored, next).await? {
+            if let Swap::Theirs = write_down(deps, &stored, next).await? {
                 return Ok(Disposition::Later(CONTENDED));
             }
             deps.polls.send(message).await?;
@@ -144,14 +155,29 @@ async fn submit(
             not_created(deps, message, stored, attempt, error).await
         }
         Err(CreateError::Unknown(error)) => {
-            let reason = format!("Gemini's answer to creating the batch is unknown, and asking again could cost twice: {error}");
+            let reason =
+                format!("Gemini's answer to creating the batch is unknown, and asking again could cost twice: {error}");
             hold(deps, message, &stored, &reason).await
         }
     }
 }
 
-/// No batch exists after this attempt: wait, hold, or give up, by what Gemini said.
-async fn not_created(
+/// Writes the state of a created batch: were it lost, nobody would know of the batch.
+async fn write_down(deps: &Deps, stored: &StoredShard, next: Shard) -> Result<Swap, SubmitError> {
+    let mut tries = 1;
+    loop {
+        match deps.states.swap(stored, next.clone()).await {
+            Err(problem) if tries < WRITES => {
+                warn!("the batch's name was not written down: {problem}");
+                tries += 1;
+            }
+            written => return Ok(written?),
+        }
+    }
+}
+
+/// Nothing was asked for yet: what is wrong with an upload may always pass.
+async fn not_uploaded(
     deps: &Deps,
     message: &ShardMessage,
     stored: StoredShard,
@@ -159,23 +185,56 @@ async fn not_created(
     error: ApiError,
 ) -> Result<Disposition, SubmitError> {
     match error {
-        ApiError::RateLimited { retry_after, .. } => {
-            let wait = retry_after.unwrap_or(QUOTA_WAIT).max(FIRST_WAIT);
-            let planned = stored.shard.enter(Phase::Planned { attempts: attempt }, stored.shard.deadline);
-            let next = planned.waiting(error.to_string());
-            wait_in(deps, message, &stored, next, wait).await
+        ApiError::RateLimited { .. } | ApiError::PrepaymentDepleted { .. } | ApiError::Unauthorized { .. } => {
+            not_created(deps, message, stored, attempt, error).await
         }
+        ApiError::Invalid { .. }
+        | ApiError::NotFound { .. }
+        | ApiError::Conflict { .. }
+        | ApiError::Transient { .. }
+        | ApiError::Malformed { .. } => retry(deps, message, stored, attempt, &error.to_string()).await,
+    }
+}
+
+/// No batch exists after this attempt: wait, try again, or give up, by what Gemini said.
+async fn not_created(
+    deps: &Deps,
+    message: &ShardMessage,
+    stored: StoredShard,
+    attempt: u32,
+    error: ApiError,
+) -> Result<Disposition, SubmitError> {
+    match &error {
+        ApiError::RateLimited { retry_after, .. } => {
+            wait_for_leave(deps, message, stored, attempt, &error, retry_after.unwrap_or(QUOTA_WAIT)).await
+        }
+        // A person pays, or puts another key: then it goes on by itself.
         ApiError::PrepaymentDepleted { .. } | ApiError::Unauthorized { .. } => {
-            hold(deps, message, &stored, &error.to_string()).await
+            wait_for_leave(deps, message, stored, attempt, &error, QUOTA_WAIT).await
         }
         ApiError::Invalid { message: words } => {
             end(deps, message, &stored, stored.shard.failed("INVALID_ARGUMENT", words)).await
         }
-        ApiError::NotFound { message: words } => end(deps, message, &stored, stored.shard.failed("NOT_FOUND", words)).await,
+        ApiError::NotFound { message: words } => {
+            end(deps, message, &stored, stored.shard.failed("NOT_FOUND", words)).await
+        }
         ApiError::Conflict { .. } | ApiError::Transient { .. } | ApiError::Malformed { .. } => {
             retry(deps, message, stored, attempt, &error.to_string()).await
         }
     }
+}
+
+/// Back to `Planned`, saying why; no error of anybody's.
+async fn wait_for_leave(
+    deps: &Deps,
+    message: &ShardMessage,
+    stored: StoredShard,
+    attempt: u32,
+    why: &ApiError,
+    wait: SignedDuration,
+) -> Result<Disposition, SubmitError> {
+    let planned = stored.shard.enter(Phase::Planned { attempts: attempt }, stored.shard.deadline);
+    wait_in(deps, message, &stored, planned.waiting(why.to_string()), wait.max(QUOTA_WAIT)).await
 }
 
 /// Back to `Planned` after an error, to be tried again after a growing wait; held after too many.
@@ -191,7 +250,7 @@ async fn retry(
     let next = planned.after_error(problem, deps.clock.now());
     let wait = match next.phase {
         Phase::Held { .. } => HELD_DEADLINE,
-        _ => FIRST_WAIT * (1 << next.errors.min(8)),
+        _ => FIRST_WAIT * (1 << next.errors.saturating_sub(1).min(8)),
     };
     wait_in(deps, message, &stored, next, wait).await
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use bytes::{Bytes, BytesMut};
 use clients::{
     bucket::BucketError,
-    gemini::{ApiError, UploadError, UploadRequest},
+    gemini::{ApiError, FileState, UploadError, UploadRequest},
     lines::{LineError, Lines},
 };
 use darkroom::{
@@ -87,7 +87,8 @@ pub(crate) async fn upload(deps: &Deps, shard: &Shard, display_name: &str) -> Re
     let found = source.references().await?;
     let uploaded = references::upload(deps, &shard.job, found).await?;
 
-    let size_bytes = source.lines(&uploaded).await?.try_fold(0, async |sum, piece| Ok(sum + piece.len() as u64)).await?;
+    let size_bytes =
+        source.lines(&uploaded).await?.try_fold(0, async |sum, piece| Ok(sum + piece.len() as u64)).await?;
     let request = UploadRequest {
         display_name: display_name.to_owned(),
         mime_type: deps.gemini.input_mime_type().to_owned(),
@@ -95,7 +96,11 @@ pub(crate) async fn upload(deps: &Deps, shard: &Shard, display_name: &str) -> Re
         name: None,
     };
     let body = Box::pin(source.lines(&uploaded).await?);
-    Ok(deps.gemini.upload(request, body).await?.name)
+    let file = deps.gemini.upload(request, body).await?;
+    match file.state {
+        FileState::Active => Ok(file.name),
+        state => Err(InputError::Transient(format!("Gemini's Files API left the input file in state {state:?}"))),
+    }
 }
 
 struct Source<'a> {

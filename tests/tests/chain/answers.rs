@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use darkroom::job::Settings;
+use http::StatusCode;
 use local::gemini::Behaviour;
 use serde_json::Value;
-use tests::{Making, World};
+use tests::{Making, World, wire::Fault};
 
 use super::stones;
 
@@ -89,34 +90,111 @@ async fn a_refused_prompt_is_a_result_and_is_not_asked_again() {
     assert_eq!(world.lines(&format!("{job}retry.jsonl")).await.unwrap().len(), 12);
 }
 
-#[tokio::test]
-async fn an_expired_batch_is_asked_again_in_a_round() {
-    // Longer than Gemini waits, and than the deadline that is set before that.
-    let hours = 60 * 60;
-    let behaviour = Behaviour {
-        shortest_batch_seconds: 90 * hours,
-        longest_batch_seconds: 91 * hours,
-        ..Behaviour::default()
-    };
-    let world = World::made_with(Making { behaviour, ..Making::default() }).unwrap();
-    world.put("inbox/stones.jsonl", stones(4)).await.unwrap();
-    world.run().await.unwrap();
-    let job = &world.jobs().unwrap()[0];
-    assert_eq!(world.wire.count(":cancel"), 3);
-    assert_eq!(world.gemini.batches_created(), 3);
-    let results = world.lines(&format!("{job}results.jsonl")).await.unwrap();
-    assert_eq!(results.len(), 4);
-    assert!(results.iter().all(|line| line["attempts"] == 3), "{results:?}");
+/// A batch that takes so many hours.
+fn slow(hours: u32) -> Behaviour {
+    let seconds = hours * 60 * 60;
+    Behaviour { shortest_batch_seconds: seconds, longest_batch_seconds: seconds, ..Behaviour::default() }
 }
 
 #[tokio::test]
-async fn cost_is_what_gemini_billed() {
-    let world = World::made_with(Making { behaviour: unreliable(), ..Making::default() }).unwrap();
+async fn a_batch_past_its_deadline_is_cancelled_and_salvaged_and_the_rest_is_asked_again() {
+    let world = World::made_with(Making { behaviour: slow(60), ..Making::default() }).unwrap();
+    world.put("inbox/stones.jsonl", stones(8)).await.unwrap();
+    world.run().await.unwrap();
+    let job = &world.jobs().unwrap()[0];
+    assert!(world.wire.count(":cancel") >= 1);
+    let first = world.json(&format!("{job}shards/0000/state.json")).await.unwrap();
+    assert_eq!(first["phase"]["ended"]["state"], "CANCELLED");
+    let results = world.lines(&format!("{job}results.jsonl")).await.unwrap();
+    assert_eq!(results.len(), 8);
+    assert_eq!(of_status(&results, "succeeded").len(), 8, "{results:?}");
+    let later = results.iter().filter(|line| line["attempts"].as_u64() > Some(1)).count();
+    assert!(later > 0 && later < 8, "{later} of 8 were asked again");
+}
+
+#[tokio::test]
+async fn a_batch_that_gemini_lets_expire_is_asked_again_in_a_round() {
+    let world = World::made_with(Making { behaviour: slow(200), ..Making::default() }).unwrap();
+    world.put("inbox/stones.jsonl", stones(4)).await.unwrap();
+    // Its cancellation goes unheard, until Gemini gives it up by itself.
+    world.wire.decide(|sent| {
+        let answer = || Fault::Answered(StatusCode::OK, "{}".to_owned());
+        sent.path.ends_with(":cancel").then(answer)
+    });
+    world.run().await.unwrap();
+    let job = &world.jobs().unwrap()[0];
+    assert_eq!(world.gemini.batches_created(), 3);
+    let results = world.lines(&format!("{job}results.jsonl")).await.unwrap();
+    assert!(results.len() == 4 && results.iter().all(|line| line["status"] == "expired"), "{results:?}");
+    assert!(results.iter().all(|line| line["attempts"] == 3), "{results:?}");
+}
+
+/// Answers about the batch as if Gemini had failed it, or had lost its output.
+fn ended_badly(world: &World, metadata: &'static str) {
+    world.wire.decide(move |sent| {
+        let asked = sent.method == "GET" && sent.path.contains("/batches/");
+        let body = format!(r#"{{"name":"{}","done":true,{metadata}}}"#, sent.path.trim_start_matches("/v1beta/"));
+        asked.then_some(Fault::Answered(StatusCode::OK, body))
+    });
+}
+
+#[tokio::test]
+async fn a_failed_batch_gives_every_key_geminis_reason() {
+    let world = World::new().unwrap();
+    world.put("inbox/stones.jsonl", stones(2)).await.unwrap();
+    ended_badly(&world, r#""metadata":{"state":"BATCH_STATE_FAILED"},"error":{"code":3,"message":"no such model"}"#);
+    world.run().await.unwrap();
+    let job = &world.jobs().unwrap()[0];
+    assert_eq!(world.gemini.batches_created(), 1);
+    let results = world.lines(&format!("{job}results.jsonl")).await.unwrap();
+    for line in results {
+        assert_eq!((&line["status"], &line["error"]["code"]), (&"failed".into(), &"INVALID_ARGUMENT".into()));
+        assert!(line["error"]["message"].as_str().unwrap().contains("no such model"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn images_that_were_made_but_cannot_be_found_are_not_bought_again() {
+    let world = World::new().unwrap();
+    world.put("inbox/stones.jsonl", stones(2)).await.unwrap();
+    ended_badly(
+        &world,
+        r#""metadata":{"state":"BATCH_STATE_SUCCEEDED","batchStats":{"requestCount":"2","successfulRequestCount":"2"}}"#,
+    );
+    world.run().await.unwrap();
+    let job = &world.jobs().unwrap()[0];
+    assert_eq!(world.gemini.batches_created(), 1);
+    let results = world.lines(&format!("{job}results.jsonl")).await.unwrap();
+    assert!(results.iter().all(|line| line["error"]["code"] == "HELD"), "{results:?}");
+}
+
+#[tokio::test]
+async fn a_held_shard_goes_on_when_gemini_answers_again() {
+    let world = World::new().unwrap();
+    world.put("inbox/stones.jsonl", stones(2)).await.unwrap();
+    let mut refusals = 12;
+    world.wire.decide(move |sent| {
+        let refused = sent.method == "GET" && sent.path.contains("/batches/") && refusals > 0;
+        refusals -= i32::from(refused);
+        refused.then(|| Fault::Answered(StatusCode::SERVICE_UNAVAILABLE, "{}".to_owned()))
+    });
+    world.run().await.unwrap();
+    let job = &world.jobs().unwrap()[0];
+    assert!(world.read(&format!("{job}_SUCCESS")).await.unwrap().is_some());
+    assert_eq!(world.gemini.batches_created(), 1);
+}
+
+#[tokio::test]
+async fn cost_is_what_gemini_billed_with_refusals_and_rounds() {
+    // A line that is missing from the output is billed, but nobody can know how much.
+    let behaviour = Behaviour { missing_percent: 0, ..unreliable() };
+    let world = World::made_with(Making { behaviour, ..Making::default() }).unwrap();
     world.put_sample("catalog.csv").await.unwrap();
     world.run().await.unwrap();
     let job = &world.jobs().unwrap()[0];
-    let summary = world.json(&format!("{job}summary.json")).await.unwrap();
-    let (actual, interactive) = (&summary["cost"]["actual_usd"], &summary["cost"]["interactive_usd"]);
-    assert_eq!(interactive.as_f64().unwrap(), actual.as_f64().unwrap() * 2.0);
-    assert!(actual.as_f64().unwrap() > 0.0);
+    let cost = world.json(&format!("{job}summary.json")).await.unwrap()["cost"].clone();
+    let (actual, interactive) = (cost["actual_usd"].as_f64().unwrap(), cost["interactive_usd"].as_f64().unwrap());
+    let billed = world.gemini.billed().unwrap();
+    assert!((actual * 1e9 - billed as f64).abs() <= 1_000.0, "{actual} is not {billed} billionths");
+    assert!((interactive - 2.0 * actual).abs() < 1e-5, "{cost}");
 }

@@ -50,7 +50,12 @@ async fn parts(world: &World) -> Vec<Value> {
 }
 
 fn images(world: &World) -> Vec<(String, Vec<u8>)> {
-    world.objects().unwrap().into_iter().filter(|(key, _)| key.contains("/images/") || key.contains("/aside/")).collect()
+    world
+        .objects()
+        .unwrap()
+        .into_iter()
+        .filter(|(key, _)| key.contains("/images/") || key.contains("/aside/"))
+        .collect()
 }
 
 #[tokio::test]

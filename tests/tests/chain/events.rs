@@ -63,14 +63,16 @@ async fn one_bad_message_does_not_fail_its_neighbours() {
     both.records.insert(0, bad);
     let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
     let response = plan::handler::handle(&world.cloud.deps.plan, both, deadline).await;
-    let failed: Vec<&str> = response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
+    let failed: Vec<&str> =
+        response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
     assert_eq!(failed, ["bad"]);
 }
 
 #[test]
 fn every_event_file_is_an_sqs_event() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../events");
-    let names: Vec<String> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     let files: Vec<&String> = names.iter().filter(|name| name.ends_with(".json")).collect();
     assert!(files.len() >= 7);
     assert!(files.into_iter().all(|name| event(name).records.len() == 1));

@@ -76,7 +76,9 @@ async fn a_submitter_that_died_while_creating_is_not_repeated() {
     let event = super::delivered(&world, SHARDS);
     let (deps, deadline) = (world.cloud.deps.submit.clone(), world.cloud.time.now() + super::FUNCTION_TIMEOUT);
     let local = tokio::task::LocalSet::new();
-    let died = local.run_until(async { tokio::task::spawn_local(async move { submit::handler::handle(&deps, event, deadline).await }).await });
+    let died = local.run_until(async {
+        tokio::task::spawn_local(async move { submit::handler::handle(&deps, event, deadline).await }).await
+    });
     assert!(died.await.unwrap_err().is_panic());
     assert_eq!(state(&world).await["phase"]["name"], "creating");
 
@@ -93,14 +95,15 @@ async fn a_full_quota_is_waited_for_and_is_no_error() {
     world.wire.decide(move |sent| {
         let refused = sent.path.ends_with(CREATE) && refusals > 0;
         refusals -= i32::from(refused);
-        let body = r#"{"error":{"code":429,"message":"You exceeded your current quota.","status":"RESOURCE_EXHAUSTED"}}"#;
+        let body =
+            r#"{"error":{"code":429,"message":"You exceeded your current quota.","status":"RESOURCE_EXHAUSTED"}}"#;
         refused.then(|| Fault::Answered(StatusCode::TOO_MANY_REQUESTS, body.to_owned()))
     });
     assert!(!acknowledged(&step!(&world, submit, SHARDS)));
     let waiting = state(&world).await;
     assert_eq!((&waiting["phase"]["name"], &waiting["errors"]), (&"planned".into(), &0.into()));
     assert!(waiting["waiting"].as_str().unwrap().contains("quota"), "{waiting}");
-    assert_eq!(next_in(&world, SHARDS), SignedDuration::from_mins(10));
+    assert_eq!(next_in(&world, SHARDS), SignedDuration::from_mins(15));
 
     world.run().await.unwrap();
     let job = &world.jobs().unwrap()[0];
@@ -119,7 +122,10 @@ async fn a_refused_request_ends_the_shard_with_geminis_words() {
     assert_eq!(world.wire.count(CREATE), 1);
     let job = &world.jobs().unwrap()[0];
     let results = world.lines(&format!("{job}results.jsonl")).await.unwrap();
-    assert!(results.iter().all(|line| line["error"]["message"].as_str().unwrap().contains("no such field")), "{results:?}");
+    assert!(
+        results.iter().all(|line| line["error"]["message"].as_str().unwrap().contains("no such field")),
+        "{results:?}"
+    );
 }
 
 #[tokio::test]

@@ -48,7 +48,8 @@ async fn every_body_of_every_sample_is_valid() {
                 .map(|sent| serde_json::from_slice(&sent.body).unwrap())
                 .collect()
         };
-        let (creates, starts, lines) = (bodies(":batchGenerateContent"), bodies("/upload/v1beta/files"), input_lines(&sent));
+        let (creates, starts, lines) =
+            (bodies(":batchGenerateContent"), bodies("/upload/v1beta/files"), input_lines(&sent));
         assert!(!creates.is_empty() && !starts.is_empty(), "{sample}");
         let job = &world.jobs().unwrap()[0];
         assert_eq!(lines.len(), world.lines(&format!("{job}plan.jsonl")).await.unwrap().len(), "{sample}");

@@ -21,7 +21,7 @@ use super::{
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Google reads the whole input file before it answers. Giving up early is dear: it leaves the outcome unknown, and
 /// finding out takes half an hour.
-const CREATE_TIMEOUT: Duration = Duration::from_secs(180);
+pub const CREATE_TIMEOUT: Duration = Duration::from_secs(180);
 /// Some hundred pages, which is more than a project gathers in the six weeks that batches are kept.
 const LIST_TIMEOUT: Duration = Duration::from_secs(300);
 /// As many as a page can hold. Without a page size, the list has been seen empty when there were batches.

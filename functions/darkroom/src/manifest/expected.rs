@@ -39,6 +39,10 @@ pub struct Expected {
     pub input_tokens: u64,
     /// What the image will cost.
     pub estimate: Estimate,
-    /// A manifest line that asks for this image alone, under the same key, with all values spelled out.
-    pub retry: Value,
+    /// A manifest line that asks for this image alone, under the same key, with all values spelled out. None for a
+    /// request of more than [`REPEATED_BYTES`], which would be held twice.
+    pub retry: Option<Value>,
 }
+
+/// The largest request, in bytes, that is repeated as a line to retry.
+pub const REPEATED_BYTES: usize = 64 << 10;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Context, Expected, Header, Reading, Stop,
+    Context, Expected, Header, REPEATED_BYTES, Reading, Stop,
     check::check,
     item::Item,
     native,
@@ -237,9 +237,11 @@ fn expected(line: u64, item: &str, key: String, variant: u32, order: &Order, mod
         request: request::request(order),
         input_tokens,
         estimate: cost::estimate(model, order.image_size.as_deref(), input_tokens),
-        retry: serde_json::Value::Null,
+        retry: None,
     };
-    expected.retry = request::retry(order, &expected);
+    if expected.request.get().len() <= REPEATED_BYTES {
+        expected.retry = Some(request::retry(order, &expected));
+    }
     expected
 }
 

@@ -29,7 +29,7 @@ impl ShardResults {
 
     /// Notes how a round ended that has no results.
     pub fn ended(&mut self, shard: &Shard) {
-        if let Phase::Failed { code, message } = &shard.phase {
+        if let Phase::Failed { code, message, .. } = &shard.phase {
             self.failure = Some(Reason { code: code.clone(), message: message.clone(), retryable: false });
         }
     }

@@ -7,8 +7,19 @@ use crate::csv_cell::guarded;
 
 /// The columns.
 const COLUMNS: [&str; 13] = [
-    "key", "variant", "status", "image_uri", "width", "height", "model", "lane", "attempts", "finish_reason",
-    "error_code", "error_message", "cost_usd",
+    "key",
+    "variant",
+    "status",
+    "image_uri",
+    "width",
+    "height",
+    "model",
+    "lane",
+    "attempts",
+    "finish_reason",
+    "error_code",
+    "error_message",
+    "cost_usd",
 ];
 
 /// Writes the header line.
@@ -30,21 +41,24 @@ pub fn row(to: impl Write, finished: &Finished) -> io::Result<()> {
     let word = |value: Option<serde_json::Value>| {
         value.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
     };
-    write(to, [
-        line.key.to_string(),
-        text(line.variant.map(|variant| variant.to_string())),
-        word(serde_json::to_value(line.status).ok()),
-        text(image.map(|image| image.uri.to_string())),
-        text(image.map(|image| image.width.to_string())),
-        text(image.map(|image| image.height.to_string())),
-        text(line.model.clone()),
-        word(serde_json::to_value(line.lane).ok()),
-        text(line.attempts.map(|attempts| attempts.to_string())),
-        text(line.finish_reason.clone()),
-        text(line.error.as_ref().map(|reason| reason.code.clone())),
-        text(line.error.as_ref().map(|reason| reason.message.clone())),
-        text(line.cost_usd.map(|cost| cost.dollars().round_dp(6).normalize().to_string())),
-    ])
+    write(
+        to,
+        [
+            line.key.to_string(),
+            text(line.variant.map(|variant| variant.to_string())),
+            word(serde_json::to_value(line.status).ok()),
+            text(image.map(|image| image.uri.to_string())),
+            text(image.map(|image| image.width.to_string())),
+            text(image.map(|image| image.height.to_string())),
+            text(line.model.clone()),
+            word(serde_json::to_value(line.lane).ok()),
+            text(line.attempts.map(|attempts| attempts.to_string())),
+            text(line.finish_reason.clone()),
+            text(line.error.as_ref().map(|reason| reason.code.clone())),
+            text(line.error.as_ref().map(|reason| reason.message.clone())),
+            text(line.cost_usd.map(|cost| cost.dollars().round_dp(6).normalize().to_string())),
+        ],
+    )
 }
 
 fn write(to: impl Write, cells: [String; COLUMNS.len()]) -> io::Result<()> {

@@ -10,9 +10,9 @@ use crate::{
     cost::Usd,
     layout::Marker,
     parts::AsideReason,
+    plan::PlanLine,
     plan::PlanSummary,
     results::{Status, image::ratio_matches},
-    plan::PlanLine,
 };
 
 /// How many kinds of errors a summary names.
@@ -41,7 +41,8 @@ impl Tally {
         model.images += u64::from(line.status == Status::Succeeded);
         model.actual_usd += cost;
         if let Some(reason) = &line.error {
-            let count = self.errors.entry(reason.code.clone()).or_insert_with(|| CodeCount::new(&reason.code, &line.key));
+            let count =
+                self.errors.entry(reason.code.clone()).or_insert_with(|| CodeCount::new(&reason.code, &line.key));
             count.count += 1;
             self.integrity.missing += u64::from(reason.code == "MISSING");
         }

@@ -81,7 +81,8 @@ fn choose_new(
             Ok(Choice::End(Exit::Declined))
         }
         None if has_key && at_terminal && !agreed => {
-            let question = format!("GEMINI_API_KEY is set. Spend about {price} with the real Gemini API? [y/N: simulate] ");
+            let question =
+                format!("GEMINI_API_KEY is set. Spend about {price} with the real Gemini API? [y/N: simulate] ");
             Ok(Choice::Use(if ask(&question)? { Which::Live } else { Which::Sim }))
         }
         None => {

@@ -12,7 +12,11 @@ use std::{
     time::Duration,
 };
 
-use darkroom::{layout, names::JobId, status::{JobPhase, JobStatus}};
+use darkroom::{
+    layout,
+    names::JobId,
+    status::{JobPhase, JobStatus},
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
 

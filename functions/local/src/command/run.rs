@@ -119,11 +119,8 @@ async fn put(cloud: &Cloud, dropped: &Dropped, read: &Order) -> anyhow::Result<(
 fn log_to(path: &Path) -> anyhow::Result<()> {
     let file = File::options().create(true).append(true).open(path);
     let file = file.with_context(|| format!("can't write {}", path.display()))?;
-    let subscriber = tracing_subscriber::fmt()
-        .json()
-        .with_max_level(tracing::Level::INFO)
-        .with_writer(Mutex::new(file))
-        .finish();
+    let subscriber =
+        tracing_subscriber::fmt().json().with_max_level(tracing::Level::INFO).with_writer(Mutex::new(file)).finish();
     // Set already where two runs share a process, as in tests.
     let _ = tracing::subscriber::set_global_default(subscriber);
     Ok(())

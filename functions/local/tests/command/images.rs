@@ -28,7 +28,10 @@ fn complete(place: &Place) -> Vec<Value> {
         let expected = format!("images/{}.jpg", plan["path"].as_str().unwrap());
         assert!(file.ends_with(&expected), "{} is not {expected}", file.display());
         let (width, height) = decoded(&file);
-        assert_eq!((result["image"]["width"].as_u64(), result["image"]["height"].as_u64()), (Some(width as u64), Some(height as u64)));
+        assert_eq!(
+            (result["image"]["width"].as_u64(), result["image"]["height"].as_u64()),
+            (Some(width as u64), Some(height as u64))
+        );
         if let Some(ratio) = plan["aspect_ratio"].as_str() {
             let (width, height) = (u32::try_from(width).unwrap(), u32::try_from(height).unwrap());
             assert!(ratio_matches(width, height, ratio), "{width} x {height} is not {ratio}");
@@ -79,7 +82,18 @@ fn keys_that_hurt_land_in_distinct_safe_places() {
     let place = Place::new();
     let long = "k".repeat(256);
     let keys = [
-        "日本/東京", "a b+c%20d&e=f", "x", "x/y", "UPPER", "upper", "-rf", "../up", "=cmd|' /C calc'!A0", &long, "x.jpg", "x.jpg/y",
+        "日本/東京",
+        "a b+c%20d&e=f",
+        "x",
+        "x/y",
+        "UPPER",
+        "upper",
+        "-rf",
+        "../up",
+        "=cmd|' /C calc'!A0",
+        &long,
+        "x.jpg",
+        "x.jpg/y",
     ];
     let lines: Vec<String> =
         keys.iter().map(|key| serde_json::json!({ "key": key, "prompt": "a stone" }).to_string()).collect();

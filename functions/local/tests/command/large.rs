@@ -7,8 +7,9 @@ use super::{Place, keys};
 /// The most memory a run of `items` items had, in MiB.
 fn peak_of(items: usize) -> u64 {
     let place = Place::new();
-    let lines: Vec<String> =
-        (0..items).map(|number| format!(r#"{{"key":"item-{number:05}","prompt":"stone number {number}","image_size":"512"}}"#)).collect();
+    let lines: Vec<String> = (0..items)
+        .map(|number| format!(r#"{{"key":"item-{number:05}","prompt":"stone number {number}","image_size":"512"}}"#))
+        .collect();
     let manifest = place.manifest("stones.jsonl", &lines.join("\n"));
     // The smallest images there are: what counts here is how many.
     let more = ["--default-model", "gemini-3.1-flash-image", "--allow-retired-models"];
