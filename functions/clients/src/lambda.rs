@@ -1,8 +1,26 @@
-//! What Lambda tells a function about an invocation.
+//! A function on Lambda: its events, and how long it has for each.
 
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use jiff::Timestamp;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
 
-/// When Lambda ends the invocation. `milliseconds` is the context's deadline, counted from the Unix epoch.
-pub fn deadline(milliseconds: u64) -> Timestamp {
+/// Gives every event that Lambda has for this function to `handle`, with the moment at which Lambda ends the invocation.
+///
+/// # Errors
+/// When Lambda's runtime API can't be reached.
+pub async fn serve<D: Clone>(
+    deps: D,
+    handle: impl AsyncFn(&D, SqsEvent, Timestamp) -> SqsBatchResponse + Copy,
+) -> Result<(), Error> {
+    let answer = |event: LambdaEvent<SqsEvent>| {
+        let (deps, deadline) = (deps.clone(), deadline(event.context.deadline));
+        // Boxed: the futures of a whole function are deep.
+        async move { Ok::<_, Error>(Box::pin(handle(&deps, event.payload, deadline)).await) }
+    };
+    lambda_runtime::run(service_fn(answer)).await
+}
+
+/// `milliseconds` is the context's deadline, counted from the Unix epoch.
+fn deadline(milliseconds: u64) -> Timestamp {
     i64::try_from(milliseconds).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX)
 }

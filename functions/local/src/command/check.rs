@@ -13,7 +13,7 @@ use super::{
 };
 
 /// How many problems are shown on the terminal.
-const SHOWN: usize = 25;
+pub(super) const SHOWN: usize = 25;
 
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     let settings = args.settings.settings();

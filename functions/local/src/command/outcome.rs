@@ -10,14 +10,17 @@ use darkroom::{
     status::{JobPhase, JobStatus},
 };
 
-use super::{Exit, check::count};
+use super::{
+    Exit,
+    check::{SHOWN, count},
+};
 use crate::cloud::Cloud;
 
-/// Shows where everything is, and what it cost.
-pub(super) async fn show(cloud: &Cloud, job: &JobId) -> anyhow::Result<Exit> {
+/// Shows where everything is, and what it cost; of a rejected manifest its problems, unless they are `listed` already.
+pub(super) async fn show(cloud: &Cloud, job: &JobId, listed: bool) -> anyhow::Result<Exit> {
     let status: JobStatus = read(cloud, &layout::status(job)).await?.context("the job left no job.json")?;
     match status.phase {
-        JobPhase::Rejected => show_rejection(cloud, job, &status),
+        JobPhase::Rejected => show_rejection(cloud, job, &status, listed),
         JobPhase::Succeeded | JobPhase::Partial | JobPhase::Failed => show_summary(cloud, job).await,
         JobPhase::Submitting | JobPhase::Waiting | JobPhase::Collecting => {
             anyhow::bail!("the job is not over; run the same command again to go on")
@@ -25,11 +28,11 @@ pub(super) async fn show(cloud: &Cloud, job: &JobId) -> anyhow::Result<Exit> {
     }
 }
 
-fn show_rejection(cloud: &Cloud, job: &JobId, status: &JobStatus) -> anyhow::Result<Exit> {
+fn show_rejection(cloud: &Cloud, job: &JobId, status: &JobStatus, listed: bool) -> anyhow::Result<Exit> {
     let table = cloud.path_of(&layout::document(job, "validation.csv"));
-    let text = fs::read_to_string(&table).with_context(|| format!("can't read {}", table.display()))?;
-    for line in text.lines().skip(1).take(20) {
-        println!("  {line}");
+    if !listed {
+        let text = fs::read_to_string(&table).with_context(|| format!("can't read {}", table.display()))?;
+        text.lines().skip(1).take(SHOWN).for_each(|line| println!("  {line}"));
     }
     println!("Rejected: {}. Nothing was bought.", count(status.errors.unwrap_or(0), "error"));
     println!("All of them: {}", table.display());

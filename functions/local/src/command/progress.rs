@@ -65,7 +65,7 @@ struct Watch {
 impl Watch {
     fn show(&self, ended: &AtomicBool) {
         let on_terminal = io::stderr().is_terminal();
-        let bar = ProgressBar::new(0);
+        let bar = ProgressBar::no_length();
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg:<34} [{bar:30}] {pos}/{len}{prefix}") {
             bar.set_style(style.progress_chars("=> "));
         }
@@ -112,10 +112,10 @@ fn words(status: &JobStatus, landed: u64) -> (String, u64) {
     let planned = status.plan.as_ref().map_or(0, |plan| plan.shards);
     let note = status.shards.iter().find_map(|shard| shard.note.clone());
     match status.phase {
-        JobPhase::Submitting => (format!("planned {planned} batches, submitting"), 0),
+        JobPhase::Submitting => (format!("planned; batches to submit: {planned}"), 0),
         JobPhase::Waiting => match note {
             Some(note) => (format!("waiting: {note}"), status.finished),
-            None => (format!("waiting for {batches} batches"), status.finished),
+            None => (format!("submitted; waiting for batches: {batches}"), status.finished),
         },
         JobPhase::Collecting => (format!("{landed} images landed"), landed),
         JobPhase::Rejected | JobPhase::Succeeded | JobPhase::Partial | JobPhase::Failed => ("done".to_owned(), landed),

@@ -70,10 +70,10 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
     let cloud = Arc::new(Cloud::open(&args.out, time, gemini, setup)?);
     if finished {
         println!("Done already: {}.", dropped.job);
-        return outcome::show(&cloud, &dropped.job).await;
+        return outcome::show(&cloud, &dropped.job, false).await;
     }
+    show_problems(&read.reading.problems);
     if read.reading.errors == 0 {
-        show_problems(&read.reading.problems);
         show_plan(&read, &Catalogue::built_in());
     }
     put(&cloud, &dropped, &read).await?;
@@ -82,7 +82,7 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
     let stopped = host::run(&cloud, waiting, async || Ok(is_over(&args.out, &dropped))).await;
     progress.end();
     match stopped? {
-        Stopped::Reached => outcome::show(&cloud, &dropped.job).await,
+        Stopped::Reached => outcome::show(&cloud, &dropped.job, read.reading.errors > 0).await,
         Stopped::Idle => anyhow::bail!("the job stopped half-way: {}", dead_letters(&cloud, &args.out)?),
     }
 }
