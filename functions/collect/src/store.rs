@@ -41,7 +41,7 @@ pub(crate) fn place(shard: &Shard, expected: &mut Expected, line: Line) -> Put {
     let (key, start, end) = (line.key().cloned(), line.start, line.end);
     let owner = key.as_ref().and_then(|key| Some((key.clone(), expected.wanted(key)?.clone())));
     let (images, line) = match owner {
-        Some((key, wanted)) if wanted.seen != Seen::Image => {
+        Some((key, wanted)) if says_more(wanted.seen, &line) => {
             let (images, result) = match line.content {
                 Ok(answer) => answered(shard, key, &wanted, answer),
                 Err(bad) => (Vec::new(), ResultLine::of_bad_line(key, &bad)),
@@ -66,6 +66,16 @@ pub(crate) fn place(shard: &Shard, expected: &mut Expected, line: Line) -> Put {
         }
     };
     Put { bytes: images.iter().map(|(_, image)| image.bytes.as_ref().len()).sum(), end, images, line }
+}
+
+/// Whether a line is the result of its key: the first, or the first with an image. Another reason for no image would be
+/// counted, and its tokens paid for, twice.
+fn says_more(seen: Seen, line: &Line) -> bool {
+    match seen {
+        Seen::No => true,
+        Seen::Reason { .. } => matches!(&line.content, Ok(Answer { outcome: Outcome::Succeeded { .. }, .. })),
+        Seen::Image => false,
+    }
 }
 
 /// The result of a key that was asked for, and where its images go: the final one first.

@@ -41,7 +41,7 @@ pub struct Aside {
 pub enum AsideReason {
     /// Its key was not asked for in this shard.
     UnknownKey,
-    /// Its key has its image already.
+    /// Its key has its image already, or has its reason and this is no image.
     RepeatedKey,
     /// It has no key, or can't be read at all.
     NoKey,

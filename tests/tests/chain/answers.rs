@@ -188,6 +188,22 @@ async fn a_held_shard_goes_on_when_gemini_answers_again() {
 }
 
 #[tokio::test]
+async fn a_repeated_refusal_is_counted_once() {
+    let behaviour = Behaviour { refuse_percent: 100, repeated_percent: 100, ..Behaviour::default() };
+    let world = World::made_with(Making { behaviour, ..Making::default() }).unwrap();
+    world.put("inbox/stones.jsonl", stones(9)).await.unwrap();
+    world.run().await.unwrap();
+    let job = &world.jobs().unwrap()[0];
+    let summary = world.json(&format!("{job}summary.json")).await.unwrap();
+    assert_eq!(summary["integrity"]["repeated_keys"], 9);
+    let billed = world.gemini.billed().unwrap();
+    assert!(
+        (summary["cost"]["actual_usd"].as_f64().unwrap() * 1e9 - billed as f64).abs() <= 1_000.0,
+        "{summary} {billed}"
+    );
+}
+
+#[tokio::test]
 async fn cost_is_what_gemini_billed_with_refusals_and_rounds() {
     // A line that is missing from the output is billed, but nobody can know how much.
     let behaviour = Behaviour { missing_percent: 0, ..unreliable() };
