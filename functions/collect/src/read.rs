@@ -62,9 +62,9 @@ pub(crate) async fn read(
         tokio::select! {
             biased;
             Some(put) = in_flight.next(), if !in_flight.is_empty() => match put {
-                Ok(Stored { end, bytes, lines }) => {
+                Ok(Stored { end, bytes, line }) => {
                     in_flight_bytes -= bytes;
-                    results.add(end, lines);
+                    results.add(end, line);
                     if results.due(deps, stored, deadline) {
                         results.checkpoint(deps, stored).await?;
                         if time_is_up(deps, deadline) {
@@ -113,8 +113,8 @@ struct Results {
 }
 
 impl Results {
-    fn add(&mut self, end: u64, lines: Vec<PartLine>) {
-        self.lines.extend(lines);
+    fn add(&mut self, end: u64, line: PartLine) {
+        self.lines.push(line);
         self.end = Some(end);
     }
 

@@ -32,8 +32,8 @@ pub(crate) struct Stored {
     pub(crate) end: u64,
     /// Bytes of its images.
     pub(crate) bytes: usize,
-    /// Its lines for the part.
-    pub(crate) lines: Vec<PartLine>,
+    /// Its line for the part.
+    pub(crate) line: PartLine,
 }
 
 /// Decides, by key alone, whose result a line is. Notes it in `expected`.
@@ -130,7 +130,7 @@ impl Put {
             }
             PartLine::Aside(aside) => aside.image = stored.next(),
         }
-        Ok(Stored { end, bytes, lines: vec![line] })
+        Ok(Stored { end, bytes, line })
     }
 }
 

@@ -3,7 +3,7 @@
 use clients::clock::Clock;
 use darkroom::{
     cost,
-    manifest::{Problem, Reading, Severity},
+    manifest::{Problem, Reading},
     models::Catalogue,
 };
 
@@ -61,9 +61,6 @@ pub(super) fn show_plan(read: &Order, catalogue: &Catalogue) {
     println!("The same interactively: {}, so batches save {saved}.", estimate.interactive_usd);
     if *warnings > 0 {
         println!("{}; see above.", count(*warnings, "warning"));
-    }
-    if read.reading.problems.iter().any(|problem| problem.severity == Severity::Error) {
-        println!("The manifest has errors.");
     }
 }
 
