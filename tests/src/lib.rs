@@ -71,7 +71,8 @@ impl World {
         let wire = Arc::new(Wire::new(Arc::clone(&gemini)));
         let key = Arc::new(KeySource::fixed(ApiKey::new("canary-1234")?));
         let client = Gemini::new(gemini::Settings::new(key), Arc::clone(&wire) as _)?;
-        let setup = Setup { settings: making.settings, pace: making.pace, chance: Chance::seeded(1) };
+        let setup =
+            Setup { settings: making.settings, pace: making.pace, chance: Chance::seeded(1), ..Setup::default() };
         let cloud = Arc::new(Cloud::open(folder.path(), time, client, setup)?);
         Ok(Self { folder, cloud, gemini, wire })
     }

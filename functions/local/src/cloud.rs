@@ -12,6 +12,7 @@ use clients::{
 };
 use collect::handler::Pace;
 use darkroom::{job::Settings, manifest, models::Catalogue, results};
+use poll::handler::Waits;
 
 use crate::{
     bucket::{Buckets, NotificationRule, to_queues},
@@ -42,6 +43,8 @@ pub struct Cloud {
     pub bucket: Bucket,
     /// What the functions work with.
     pub deps: Deps,
+    /// S3 and SQS, for whoever else wants to call them.
+    pub wire: InProcess,
     /// Held while this process uses the folder.
     _lock: File,
 }
@@ -68,13 +71,15 @@ pub struct Setup {
     pub settings: Settings,
     /// How fast images are collected, and how often progress is written down.
     pub pace: Pace,
+    /// How often batches are asked about.
+    pub waits: Waits,
     /// Write ids and jitter.
     pub chance: Chance,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { settings: Settings::default(), pace: Pace::default(), chance: Chance::system() }
+        Self { settings: Settings::default(), pace: Pace::default(), waits: Waits::default(), chance: Chance::system() }
     }
 }
 
@@ -123,7 +128,7 @@ impl Cloud {
         let sqs = aws_sdk_sqs::Client::from_conf(wire.sqs_config().build());
         let bucket = Bucket::new(s3, BUCKET);
         let deps = Deps::new(&bucket, sqs, gemini, &time, setup);
-        Ok(Self { root: root.to_owned(), time, queues, bucket, deps, _lock: lock })
+        Ok(Self { root: root.to_owned(), time, queues, bucket, deps, wire, _lock: lock })
     }
 
     /// Where an object lies as a file, for people to open.
@@ -167,6 +172,7 @@ impl Deps {
                 reports: queue(REPORTS),
                 clock: clock.clone(),
                 chance: setup.chance,
+                waits: setup.waits,
             },
             collect: collect::handler::Deps {
                 bucket: bucket.clone(),

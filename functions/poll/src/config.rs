@@ -10,8 +10,9 @@ use clients::{
     states::States,
     variables::{VariableError, Variables},
 };
+use jiff::SignedDuration;
 
-use crate::handler::Deps;
+use crate::handler::{Deps, Waits};
 
 /// The environment of `poll`.
 pub struct Config {
@@ -23,6 +24,8 @@ pub struct Config {
     pub results_queue: String,
     /// `REPORTS_QUEUE_URL`: where changes are told.
     pub reports_queue: String,
+    /// `POLL_SHORTEST_SECONDS` and `POLL_LONGEST_SECONDS`: how long a batch is left alone between two questions.
+    pub waits: Waits,
     /// `GEMINI_API_KEY`, `GEMINI_BASE_URL` and `GEMINI_API_VERSION`.
     pub gemini: gemini::Settings,
 }
@@ -33,11 +36,20 @@ impl Config {
     /// # Errors
     /// [`VariableError`] names the first that is missing or malformed.
     pub fn read(variables: &Variables) -> Result<Self, VariableError> {
+        let waits = Waits::default();
+        let seconds = |name, default: SignedDuration| {
+            let seconds = variables.parsed(name, default.as_secs().unsigned_abs())?;
+            Ok(SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX)))
+        };
         Ok(Self {
             bucket: variables.required("BUCKET")?,
             polls_queue: variables.required("POLLS_QUEUE_URL")?,
             results_queue: variables.required("RESULTS_QUEUE_URL")?,
             reports_queue: variables.required("REPORTS_QUEUE_URL")?,
+            waits: Waits {
+                shortest: seconds("POLL_SHORTEST_SECONDS", waits.shortest)?,
+                longest: seconds("POLL_LONGEST_SECONDS", waits.longest)?,
+            },
             gemini: gemini::Settings::from_variables(variables)?,
         })
     }
@@ -57,6 +69,7 @@ impl Config {
             reports: Queue::new(aws.sqs, self.reports_queue),
             clock,
             chance,
+            waits: self.waits,
         })
     }
 }
@@ -64,6 +77,22 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NEEDED: [(&str, &str); 5] = [
+        ("BUCKET", "studio"),
+        ("POLLS_QUEUE_URL", "https://queues/polls"),
+        ("RESULTS_QUEUE_URL", "https://queues/results"),
+        ("REPORTS_QUEUE_URL", "https://queues/reports"),
+        ("GEMINI_API_KEY", "k"),
+    ];
+
+    #[test]
+    fn waits_are_a_minute_to_a_quarter_of_an_hour_unless_told() {
+        let config = Config::read(&NEEDED.into_iter().collect()).unwrap();
+        assert_eq!(config.waits, Waits::default());
+        let told = NEEDED.into_iter().chain([("POLL_SHORTEST_SECONDS", "2")]).collect();
+        assert_eq!(Config::read(&told).unwrap().waits.shortest, SignedDuration::from_secs(2));
+    }
 
     #[test]
     fn a_missing_variable_is_named() {

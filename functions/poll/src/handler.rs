@@ -22,8 +22,20 @@ use tracing::{info, warn};
 /// How long to leave a shard alone that somebody else has just changed.
 const CONTENDED: SignedDuration = SignedDuration::from_secs(10);
 
-/// The shortest and the longest wait between two questions.
-const WAITS: (SignedDuration, SignedDuration) = (SignedDuration::from_mins(1), SignedDuration::from_mins(15));
+/// How long a batch is left alone between two questions about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// At first.
+    pub shortest: SignedDuration,
+    /// Once it has taken hours, and after errors.
+    pub longest: SignedDuration,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self { shortest: SignedDuration::from_mins(1), longest: SignedDuration::from_mins(15) }
+    }
+}
 
 /// What `poll` works with.
 #[derive(Clone, Debug)]
@@ -42,6 +54,8 @@ pub struct Deps {
     pub clock: Clock,
     /// Jitter.
     pub chance: Chance,
+    /// How often to ask.
+    pub waits: Waits,
 }
 
 /// Why a batch could not be asked about now; its message comes back.
@@ -146,7 +160,7 @@ async fn wait(
     };
     let is_held = matches!(stored.shard.phase, Phase::Held { .. });
     let waited = deps.clock.now().duration_since(*submitted_at);
-    let pause = Disposition::Later(pause_after(waited, deps.chance.fraction()));
+    let pause = Disposition::Later(deps.waits.after(waited, deps.chance.fraction()));
     let now_finished = u32::try_from(answer.stats.successful + answer.stats.failed).unwrap_or(u32::MAX);
     let says_nothing = now_finished == *finished && stored.shard.errors == 0 && !is_held;
     // Held because it doesn't end: that hasn't changed.
@@ -182,7 +196,7 @@ async fn cancel_batch(
         *cancelled_at = Some(now);
     }
     match deps.states.swap(stored, next).await? {
-        Swap::Mine(_) => tell_report(deps, message, Disposition::Later(WAITS.0)).await,
+        Swap::Mine(_) => tell_report(deps, message, Disposition::Later(deps.waits.shortest)).await,
         Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
     }
 }
@@ -196,7 +210,7 @@ async fn not_answered(
 ) -> Result<Disposition, PollError> {
     match error {
         ApiError::RateLimited { retry_after, .. } => {
-            Ok(Disposition::Later(retry_after.unwrap_or(WAITS.1).max(WAITS.0)))
+            Ok(Disposition::Later(retry_after.unwrap_or(deps.waits.longest).max(deps.waits.shortest)))
         }
         ApiError::NotFound { .. } => {
             let reason = format!("Gemini doesn't know the batch (was the key moved to another project?): {error}");
@@ -210,10 +224,10 @@ async fn not_answered(
         | ApiError::Malformed { .. } => {
             warn!(job.id = %message.job, shard.number = %message.shard, "no answer about the batch: {error}");
             if let Phase::Held { .. } = stored.shard.phase {
-                return Ok(Disposition::Later(WAITS.1));
+                return Ok(Disposition::Later(deps.waits.longest));
             }
             let next = stored.shard.after_error(&error.to_string(), deps.clock.now());
-            write_and_wait(deps, message, stored, next, WAITS.1).await
+            write_and_wait(deps, message, stored, next, deps.waits.longest).await
         }
     }
 }
@@ -225,10 +239,10 @@ async fn hold(
     reason: &str,
 ) -> Result<Disposition, PollError> {
     if let Phase::Held { .. } = stored.shard.phase {
-        return Ok(Disposition::Later(WAITS.1));
+        return Ok(Disposition::Later(deps.waits.longest));
     }
     warn!(job.id = %message.job, shard.number = %message.shard, "held: {reason}");
-    write_and_wait(deps, message, stored, stored.shard.held(reason, deps.clock.now()), WAITS.1).await
+    write_and_wait(deps, message, stored, stored.shard.held(reason, deps.clock.now()), deps.waits.longest).await
 }
 
 async fn write_and_wait(
@@ -249,11 +263,13 @@ async fn tell_report(deps: &Deps, message: &ShardMessage, then: Disposition) -> 
     Ok(then)
 }
 
-/// A tenth of the time already waited, from one minute to fifteen, give or take a tenth, so that shards submitted
-/// together don't ask together.
-fn pause_after(waited: SignedDuration, chance: f64) -> SignedDuration {
-    let pause = (waited / 10).clamp(WAITS.0, WAITS.1);
-    pause.mul_f64(0.9 + 0.2 * chance)
+impl Waits {
+    /// A tenth of the time already waited, within the bounds, give or take a tenth, so that shards submitted together
+    /// don't ask together.
+    fn after(self, waited: SignedDuration, chance: f64) -> SignedDuration {
+        let pause = (waited / 10).clamp(self.shortest, self.longest.max(self.shortest));
+        pause.mul_f64(0.9 + 0.2 * chance)
+    }
 }
 
 #[cfg(test)]
@@ -262,7 +278,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_from_a_minute_to_a_quarter_of_an_hour() {
-        let pause = |minutes, chance| pause_after(SignedDuration::from_mins(minutes), chance).as_secs();
+        let pause = |minutes, chance| Waits::default().after(SignedDuration::from_mins(minutes), chance).as_secs();
         assert_eq!(pause(0, 0.5), 60);
         assert_eq!(pause(60, 0.5), 360);
         assert_eq!(pause(60 * 24, 0.5), 900);
