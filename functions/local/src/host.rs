@@ -5,10 +5,10 @@
 
 mod invoke;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, pin::pin, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::task::{JoinSet, LocalSet, spawn_local};
+use tokio::task::{JoinError, JoinSet, LocalSet, spawn_local};
 
 use crate::{
     chain::{CHAIN, FUNCTION_TIMEOUT, Source},
@@ -46,47 +46,130 @@ pub enum Stopped {
 pub async fn run(
     cloud: &Arc<Cloud>,
     waiting: Waiting,
-    reached: impl AsyncFnMut() -> anyhow::Result<bool>,
-) -> anyhow::Result<Stopped> {
-    // Like a Lambda instance, the functions share one thread; what blocks goes to others.
-    LocalSet::new().run_until(empty_queues(cloud, waiting, reached)).await
-}
-
-async fn empty_queues(
-    cloud: &Arc<Cloud>,
-    waiting: Waiting,
     mut reached: impl AsyncFnMut() -> anyhow::Result<bool>,
 ) -> anyhow::Result<Stopped> {
-    let mut changes = cloud.queues.changes();
-    let mut running: JoinSet<&'static str> = JoinSet::new();
-    let mut active: HashMap<&'static str, usize> = HashMap::new();
-    loop {
-        changes.mark_unchanged();
+    // Like a Lambda instance, the functions share one thread; what blocks goes to others.
+    let all = async {
+        let mut running = Running::new(cloud);
+        let mut changes = cloud.queues.changes();
+        loop {
+            changes.mark_unchanged();
+            running.start()?;
+            if running.is_busy() {
+                tokio::select! {
+                    done = running.one_ended() => done?,
+                    _ = changes.changed() => {}
+                }
+            } else if reached().await? {
+                return Ok(Stopped::Reached);
+            } else if let Some(due) = running.next_due()? {
+                match waiting {
+                    Waiting::Jump => {
+                        cloud.time.jump_to(due)?;
+                        cloud.queues.wake();
+                    }
+                    Waiting::Sleep => tokio::select! {
+                        () = sleep_until(cloud, Some(due)) => {}
+                        _ = changes.changed() => {}
+                    },
+                }
+            } else {
+                return Ok(Stopped::Idle);
+            }
+        }
+    };
+    if waiting == Waiting::Sleep {
+        take_back(cloud)?;
+    }
+    LocalSet::new().run_until(all).await
+}
+
+/// Runs the chain in real time until `stop` comes about; what is running then is let end.
+///
+/// # Errors
+/// When the queues can't be read or written.
+pub async fn serve(cloud: &Arc<Cloud>, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let all = async {
+        let mut stop = pin!(stop);
+        let mut running = Running::new(cloud);
+        let mut changes = cloud.queues.changes();
+        loop {
+            changes.mark_unchanged();
+            running.start()?;
+            let due = running.next_due()?;
+            tokio::select! {
+                () = &mut stop => break,
+                done = running.one_ended(), if running.is_busy() => done?,
+                _ = changes.changed() => {}
+                () = sleep_until(cloud, due) => {}
+            }
+        }
+        while running.is_busy() {
+            running.one_ended().await?;
+        }
+        Ok(())
+    };
+    take_back(cloud)?;
+    LocalSet::new().run_until(all).await
+}
+
+/// What an earlier host had in hand when it was killed would be invisible for the rest of a visibility time-out, which
+/// is long in real time.
+fn take_back(cloud: &Cloud) -> Result<(), QueueError> {
+    CHAIN.iter().try_for_each(|source| cloud.queues.take_back(source.queue))
+}
+
+/// The invocations under way.
+struct Running<'a> {
+    cloud: &'a Arc<Cloud>,
+    invocations: JoinSet<&'static str>,
+    /// How many of each queue.
+    active: HashMap<&'static str, usize>,
+}
+
+impl<'a> Running<'a> {
+    fn new(cloud: &'a Arc<Cloud>) -> Self {
+        Self { cloud, invocations: JoinSet::new(), active: HashMap::new() }
+    }
+
+    /// Starts all that can be delivered now. Afterwards a queue has a visible message only where no more may run.
+    fn start(&mut self) -> Result<(), QueueError> {
         for source in &CHAIN {
-            let active = active.entry(source.queue).or_default();
+            let active = self.active.entry(source.queue).or_default();
             while *active < source.concurrency {
-                let deliveries = cloud.queues.receive(source.queue, source.batch_size, None)?;
+                let deliveries = self.cloud.queues.receive(source.queue, source.batch_size, None)?;
                 if deliveries.is_empty() {
                     break;
                 }
                 *active += 1;
-                running.spawn_local(handle(Arc::clone(cloud), source, deliveries));
+                self.invocations.spawn_local(handle(Arc::clone(self.cloud), source, deliveries));
             }
         }
-        if !running.is_empty() {
-            tokio::select! {
-                Some(done) = running.join_next() => {
-                    let queue = done?;
-                    active.entry(queue).and_modify(|count| *count -= 1);
-                }
-                _ = changes.changed() => {}
+        Ok(())
+    }
+
+    fn is_busy(&self) -> bool {
+        !self.invocations.is_empty()
+    }
+
+    /// Waits until an invocation has ended; for ever where none is under way.
+    async fn one_ended(&mut self) -> Result<(), JoinError> {
+        let Some(done) = self.invocations.join_next().await else { return std::future::pending().await };
+        let queue = done?;
+        self.active.entry(queue).and_modify(|count| *count -= 1);
+        Ok(())
+    }
+
+    /// When the next message can be delivered, of the queues whose function may run once more.
+    fn next_due(&self) -> Result<Option<Timestamp>, QueueError> {
+        let mut next = None;
+        for source in &CHAIN {
+            let is_full = self.active.get(source.queue).is_some_and(|active| *active >= source.concurrency);
+            if !is_full && let Some(due) = self.cloud.queues.next_due(source.queue)? {
+                next = Some(next.map_or(due, |next: Timestamp| next.min(due)));
             }
-        } else if reached().await? {
-            return Ok(Stopped::Reached);
-        } else {
-            let Some(due) = next_due(cloud)? else { return Ok(Stopped::Idle) };
-            wait(cloud, waiting, due).await?;
         }
+        Ok(next)
     }
 }
 
@@ -109,30 +192,8 @@ async fn handle(cloud: Arc<Cloud>, source: &'static Source, deliveries: Vec<Deli
     source.queue
 }
 
-fn next_due(cloud: &Cloud) -> Result<Option<Timestamp>, QueueError> {
-    let mut next = None;
-    for source in &CHAIN {
-        if let Some(due) = cloud.queues.next_due(source.queue)? {
-            next = Some(next.map_or(due, |next: Timestamp| next.min(due)));
-        }
-    }
-    Ok(next)
-}
-
-async fn wait(cloud: &Cloud, waiting: Waiting, due: Timestamp) -> anyhow::Result<()> {
-    match waiting {
-        Waiting::Jump => {
-            cloud.time.jump_to(due)?;
-            cloud.queues.wake();
-        }
-        Waiting::Sleep => {
-            let pause = due.duration_since(cloud.time.now()).clamp(SignedDuration::ZERO, LONGEST_SLEEP);
-            let mut changes = cloud.queues.changes();
-            tokio::select! {
-                () = tokio::time::sleep(pause.unsigned_abs()) => {}
-                _ = changes.changed() => {}
-            }
-        }
-    }
-    Ok(())
+/// Waits for real until a moment of the cloud's time, for a while at the most.
+async fn sleep_until(cloud: &Cloud, due: Option<Timestamp>) {
+    let pause = due.map_or(LONGEST_SLEEP, |due| due.duration_since(cloud.time.now()));
+    tokio::time::sleep(pause.clamp(SignedDuration::ZERO, LONGEST_SLEEP).unsigned_abs()).await;
 }

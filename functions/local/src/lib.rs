@@ -9,6 +9,7 @@ pub mod command;
 pub mod documents;
 pub mod gemini;
 pub mod host;
+pub mod listen;
 pub mod queue;
 pub mod time;
 pub mod wire;

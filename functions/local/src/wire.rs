@@ -44,6 +44,11 @@ impl InProcess {
         Self(service)
     }
 
+    /// What answers.
+    pub fn service(&self) -> Arc<dyn Transport> {
+        Arc::clone(&self.0)
+    }
+
     /// The settings of an S3 client that calls the service: path style, fixed test credentials.
     pub fn s3_config(&self) -> aws_sdk_s3::config::Builder {
         use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, StalledStreamProtectionConfig};

@@ -84,6 +84,27 @@ impl Queues {
         Ok(())
     }
 
+    /// Makes all messages that were received and not deleted visible now: for a host that starts, and knows that nobody
+    /// works on them.
+    ///
+    /// # Errors
+    /// [`QueueError::QueueDoesNotExist`].
+    pub fn take_back(&self, name: &str) -> Result<(), QueueError> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let queue = state.queue(name)?;
+        for id in queue.mailbox.ids() {
+            let Some(message) = queue.mailbox.message(&id) else { continue };
+            if message.receive_count > 0 && message.visible_at > now {
+                let message = Message { visible_at: now, ..message.clone() };
+                self.messages.put(&id, &message)?;
+                queue.mailbox.put(&id, message);
+            }
+        }
+        self.changed();
+        Ok(())
+    }
+
     /// Gives one visible message out, and notes that on disk.
     fn deliver(
         &self,

@@ -1,0 +1,168 @@
+//! A stand-in on a loopback port, for clients that need a socket: HTTP/1.1, without TLS.
+
+use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
+
+use clients::transport::{BoxError, Transport};
+use http_body_util::BodyExt;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+};
+
+/// How long exchanges under way may take when the service is ended.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// How long to leave it when no connection can be accepted, as when there are too many.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// A loopback port. Connections wait from the moment it is there; [`Listener::serve`] answers them.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    port: u16,
+}
+
+impl Listener {
+    /// Takes a port of 127.0.0.1; any free one for port 0.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub async fn bind(port: u16) -> io::Result<Self> {
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let port = socket.local_addr()?.port();
+        Ok(Self { socket, port })
+    }
+
+    /// The base URL, e.g. `http://127.0.0.1:9000`.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Has `service` answer, until `stopped` is true or gone; exchanges that are under way then may end.
+    ///
+    /// Where the service gives no answer, the connection is closed without one.
+    pub async fn serve(self, service: Arc<dyn Transport>, stopped: watch::Receiver<bool>) {
+        let mut connections = JoinSet::new();
+        let mut told = stopped.clone();
+        loop {
+            tokio::select! {
+                accepted = self.socket.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        connections.spawn(exchange(stream, Arc::clone(&service), stopped.clone()));
+                    }
+                    Err(_) => tokio::time::sleep(EXHAUSTED).await,
+                },
+                Some(_) = connections.join_next() => {}
+                () = is_stopped(&mut told) => break,
+            }
+        }
+        let all = async { while connections.join_next().await.is_some() {} };
+        // What takes longer is cut off as the set is dropped.
+        let _ = tokio::time::timeout(GRACE, all).await;
+    }
+}
+
+/// All exchanges of one connection.
+async fn exchange(stream: TcpStream, service: Arc<dyn Transport>, mut stopped: watch::Receiver<bool>) {
+    // Answers are short, and somebody waits for them.
+    let _ = stream.set_nodelay(true);
+    let answer = service_fn(|request: hyper::Request<Incoming>| {
+        let request = request.map(|body| body.map_err(BoxError::from).boxed());
+        async { service.send(request).await }
+    });
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
+    let mut connection = std::pin::pin!(connection);
+    // A connection that breaks off, or is not answered, is the caller's to notice.
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = is_stopped(&mut stopped) => None,
+    };
+    if ended.is_none() {
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
+}
+
+async fn is_stopped(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use clients::transport::{Body, BoxFuture, TransportError, full};
+    use http::{Request, Response};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        sync::Notify,
+    };
+
+    use super::*;
+
+    /// Answers with the request's path once it is let go, and not at all to `/lost`.
+    struct Paths(Arc<Notify>);
+
+    impl Transport for Paths {
+        fn send(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
+            Box::pin(async move {
+                self.0.notified().await;
+                match request.uri().path() {
+                    "/lost" => Err(TransportError::Interrupted("lost".into())),
+                    path => Ok(Response::new(full(path.to_owned()))),
+                }
+            })
+        }
+    }
+
+    struct Served {
+        let_go: Arc<Notify>,
+        stop: watch::Sender<bool>,
+        stream: TcpStream,
+        serving: tokio::task::JoinHandle<()>,
+    }
+
+    async fn served() -> Served {
+        let listener = Listener::bind(0).await.unwrap();
+        let stream = TcpStream::connect(("127.0.0.1", listener.port)).await.unwrap();
+        let (let_go, stop) = (Arc::new(Notify::new()), watch::Sender::new(false));
+        let serving = tokio::spawn(listener.serve(Arc::new(Paths(Arc::clone(&let_go))), stop.subscribe()));
+        Served { let_go, stop, stream, serving }
+    }
+
+    async fn ask(stream: &mut TcpStream, path: &str) {
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn answer_that_is_lost_closes_the_connection_without_one() {
+        let mut served = served().await;
+        ask(&mut served.stream, "/lost").await;
+        served.let_go.notify_one();
+        let mut answer = Vec::new();
+        served.stream.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+    }
+
+    #[tokio::test]
+    async fn exchange_under_way_ends_before_the_service_does() {
+        let mut served = served().await;
+        ask(&mut served.stream, "/slow").await;
+        let mut answer = vec![0; 4096];
+        tokio::task::yield_now().await;
+        served.stop.send_replace(true);
+        served.let_go.notify_one();
+        let read = served.stream.read(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..read]);
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("/slow"), "{answer}");
+        served.serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn port_in_use_is_refused() {
+        let first = Listener::bind(0).await.unwrap();
+        assert_eq!(Listener::bind(first.port).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(first.url(), format!("http://127.0.0.1:{}", first.port));
+    }
+}
