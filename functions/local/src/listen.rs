@@ -1,14 +1,26 @@
 //! A stand-in on a loopback port, for clients that need a socket: HTTP/1.1, without TLS.
 
-use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::Ipv4Addr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use bytes::Bytes;
 use clients::transport::{BoxError, Transport};
 use http_body_util::BodyExt;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body, Frame, Incoming, SizeHint},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{oneshot, watch},
     task::JoinSet,
 };
 
@@ -17,6 +29,9 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// How long to leave it when no connection can be accepted, as when there are too many.
 const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// How much of a body that nobody wants is read.
+const DISCARDED_BYTES: usize = 1 << 20;
 
 /// A loopback port. Connections wait from the moment it is there; [`Listener::serve`] answers them.
 #[derive(Debug)]
@@ -69,9 +84,14 @@ impl Listener {
 async fn exchange(stream: TcpStream, service: Arc<dyn Transport>, mut stopped: watch::Receiver<bool>) {
     // Answers are short, and somebody waits for them.
     let _ = stream.set_nodelay(true);
-    let answer = service_fn(|request: hyper::Request<Incoming>| {
-        let request = request.map(|body| body.map_err(BoxError::from).boxed());
-        async { service.send(request).await }
+    let answer = service_fn(|request: hyper::Request<Incoming>| async {
+        let (left, unread) = oneshot::channel();
+        let request = request.map(|body| Lent { body: Some(body), left: Some(left) }.map_err(BoxError::from).boxed());
+        let answer = service.send(request).await;
+        if let Ok(body) = unread.await {
+            discard(body).await;
+        }
+        answer
     });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
     let mut connection = std::pin::pin!(connection);
@@ -86,6 +106,51 @@ async fn exchange(stream: TcpStream, service: Arc<dyn Transport>, mut stopped: w
     }
 }
 
+/// A request's body that comes back when the service has done with it.
+struct Lent {
+    body: Option<Incoming>,
+    left: Option<oneshot::Sender<Incoming>>,
+}
+
+impl Body for Lent {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.body.as_mut().map_or(Poll::Ready(None), |body| Pin::new(body).poll_frame(context))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let (Some(body), Some(left)) = (self.body.take(), self.left.take()) {
+            // Nobody waits for it once the connection is gone.
+            let _ = left.send(body);
+        }
+    }
+}
+
+/// Reads what a service left of a body that it refused: else the connection would be closed, perhaps before its client
+/// knows, who would then lose the next request on it. A large rest is not worth it.
+async fn discard(mut body: Incoming) {
+    let mut left = DISCARDED_BYTES;
+    while let Some(Ok(frame)) = body.frame().await {
+        let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { break };
+        left = rest;
+    }
+}
+
 async fn is_stopped(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
@@ -93,6 +158,7 @@ async fn is_stopped(stopped: &mut watch::Receiver<bool>) {
 #[cfg(test)]
 mod tests {
     use clients::transport::{Body, BoxFuture, TransportError, full};
+    use futures_util::FutureExt;
     use http::{Request, Response};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
@@ -157,6 +223,25 @@ mod tests {
         let answer = String::from_utf8_lossy(&answer[..read]);
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("/slow"), "{answer}");
         served.serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn body_that_nobody_read_does_not_cost_the_connection() {
+        let mut served = served().await;
+        served.stream.write_all(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n").await.unwrap();
+        served.let_go.notify_one();
+        // The answer is decided before the body comes.
+        while served.let_go.notified().now_or_never().is_some() {
+            served.let_go.notify_one();
+            tokio::task::yield_now().await;
+        }
+        served.stream.write_all(b"xyz").await.unwrap();
+        let mut answer = vec![0; 4096];
+        assert!(served.stream.read(&mut answer).await.unwrap() > 0);
+        ask(&mut served.stream, "/b").await;
+        served.let_go.notify_one();
+        let read = served.stream.read(&mut answer).await.unwrap();
+        assert!(String::from_utf8_lossy(&answer[..read]).ends_with("/b"));
     }
 
     #[tokio::test]
