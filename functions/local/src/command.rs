@@ -1,6 +1,7 @@
 //! The `darkroom` command: run a manifest on this machine, or check what it would do and cost.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to people on the terminal")]
 
+pub mod behaviour;
 mod check;
 mod dropped;
 mod live;

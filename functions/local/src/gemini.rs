@@ -15,20 +15,27 @@ mod counters;
 mod creation;
 mod dimensions;
 mod draw;
+mod fate;
+mod faults;
 mod files;
 mod frame;
 mod input;
 mod letters;
 mod messages;
 mod models;
+mod outcome;
+mod output;
 mod paging;
 mod picture;
+mod progress;
 mod proto;
+mod refusal;
 mod reply;
 mod results;
 mod route;
 mod uploads;
 mod usage;
+mod which;
 
 use std::{io, path::Path, sync::Arc};
 
@@ -36,8 +43,8 @@ use clients::{
     clock::Clock,
     transport::{Body, BoxFuture, Transport, TransportError},
 };
-use http::{Request, Response, Uri};
-use jiff::Timestamp;
+use http::{Request, Response, request::Parts};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use self::{
@@ -46,20 +53,29 @@ use self::{
     batch::Batch,
     batches::Batches,
     body::read_json,
-    counters::Counters,
+    counters::{Counted, Counters},
     creation::{Creation, Wish},
     draw::Draw,
+    faults::inflict,
     files::Files,
     input::Input,
-    messages::{CREATE_BATCH, CREATE_FILE, GENERATE_CONTENT},
+    messages::{BATCH, CREATE_BATCH, CREATE_FILE, GENERATE_CONTENT},
     models::{MODELS, Model},
+    output::OutputFile,
     paging::Page,
-    reply::{Refused, Unserved, json_response, typed_response},
+    reply::{Refused, Unserved, json_response},
     results::Results,
     route::{Route, has_key, origin, parameter},
     uploads::{Caller, Uploads},
 };
-pub use self::{behaviour::Behaviour, counters::Requests, route::Call};
+pub use self::{
+    behaviour::Behaviour,
+    counters::Requests,
+    fate::{BatchFate, FateRule},
+    faults::{Fault, FaultRule, FaultRuleError},
+    route::Call,
+    which::{Which, WhichError},
+};
 use crate::documents::DocumentError;
 
 /// The most bytes of a create call. Source: ai.google.dev/gemini-api/docs/batch-api, read 2026-11-21.
@@ -73,6 +89,9 @@ const LARGEST_BODY_BYTES: usize = 64 * 1024;
 
 /// The most batches, files or models on a page.
 const LARGEST_PAGE: usize = 1_000;
+
+/// How long results are kept. Source: ai.google.dev/gemini-api/docs/batch-api, read 2026-11-21: six weeks.
+const RESULTS_LIFETIME: SignedDuration = SignedDuration::from_hours(6 * 7 * 24);
 
 /// The simulated service. Mount it as the Gemini client's [`Transport`].
 #[derive(Debug)]
@@ -129,10 +148,7 @@ impl Gemini {
         self.batches.next_event(self.clock.now())
     }
 
-    async fn serve(&self, request: Request<Body>) -> Result<Response<Body>, Unserved> {
-        let (request, body) = request.into_parts();
-        let route = Route::of(&request);
-        let number = self.counters.count(route.call).map_err(Refused::from)?;
+    async fn serve(&self, request: Parts, body: Body, route: Route, number: u64) -> Result<Response<Body>, Unserved> {
         if route.call != Call::ContinueUpload && !has_key(&request) {
             return Err(Refused::no_key().into());
         }
@@ -149,7 +165,7 @@ impl Gemini {
                 let upload_id = parameter(uri, "upload_id").unwrap_or_default();
                 return self.uploads.proceed(&self.files, &caller, upload_id, &request.headers, body).await;
             }
-            Call::Download => return Ok(self.download(uri, &id, now)?),
+            Call::Download => return Ok(self.download(&request, &id, now).await?),
             Call::ListFiles => self.files.list(&Page::asked_or(uri, 10, 100)?, &caller.origin, now),
             Call::GetFile => self.files.find(&id, now)?.resource(&caller.origin),
             Call::DeleteFile => self.files.delete(&id, now).map(|()| json!({}))?,
@@ -161,6 +177,11 @@ impl Gemini {
             }
             Call::CancelBatch => self.batches.cancel(&id, now).map(|()| json!({}))?,
             Call::DeleteBatch => self.batches.delete(&id, now).map(|()| json!({}))?,
+            Call::UpdateBatch => {
+                let wanted = read_json(body, &BATCH, LARGEST_BODY_BYTES).await?;
+                let mask = parameter(uri, "updateMask").or_else(|| parameter(uri, "update_mask"));
+                self.batches.update(&id, mask.unwrap_or_default(), &wanted, now)?
+            }
             Call::GenerateContent => self.generate(find_model(&id, version, call)?, number, body, now).await?,
             Call::ListModels => {
                 let numbers = (1..=MODELS.len() as u64).rev();
@@ -198,7 +219,7 @@ impl Gemini {
             return Ok(batch.operation(now, None));
         }
         let results = self.results(batch)?;
-        let rows = self.batches.done_rows(&results.batch, now)?;
+        let rows = self.batches.rows(&results.batch, now)?;
         on_blocking_thread(move || {
             let inlined = results.inlined(&rows).map_err(|_| Refused::internal())?;
             Ok(results.batch.operation(now, Some(inlined)))
@@ -206,9 +227,9 @@ impl Gemini {
         .await
     }
 
-    /// Answers with a batch's output file. Only that can be downloaded, and only as a whole.
-    fn download(&self, uri: &Uri, id: &str, now: Timestamp) -> Result<Response<Body>, Refused> {
-        if parameter(uri, "alt") != Some("media") {
+    /// Answers with a batch's output file. Only that can be downloaded.
+    async fn download(&self, request: &Parts, id: &str, now: Timestamp) -> Result<Response<Body>, Refused> {
+        if parameter(&request.uri, "alt") != Some("media") {
             return Err(Refused::invalid("Download needs alt=media"));
         }
         let Some(batch) = id.strip_prefix("batch-") else {
@@ -216,11 +237,18 @@ impl Gemini {
             return Err(Refused::invalid("Only generated files can be downloaded."));
         };
         let batch = self.batches.find(batch).map_err(|_| Refused::no_file(id))?;
-        if batch.input == Input::Inline || !batch.progress(now).has_output() {
+        let progress = batch.progress(now);
+        let gone = now.duration_since(progress.updated) >= RESULTS_LIFETIME;
+        if batch.input == Input::Inline || !progress.has_output() || gone {
             return Err(Refused::no_file(id));
         }
-        let rows = self.batches.done_rows(&batch, now)?;
-        Ok(typed_response("application/jsonl", self.results(batch)?.output_file(rows)))
+        let rows = self.batches.rows(&batch, now)?;
+        let file = OutputFile::new(self.results(batch)?, &rows);
+        if self.behaviour.ranges {
+            file.part(&request.headers).await.map_err(|_| Refused::internal())
+        } else {
+            Ok(file.whole())
+        }
     }
 
     fn results(&self, batch: Batch) -> Result<Results, Refused> {
@@ -240,7 +268,7 @@ impl Gemini {
         let ask = Ask::read(body, model).map_err(Refused::invalid)?;
         let references = self.files.references(ask.uploaded(), now);
         let (seed, batch) = (self.behaviour.seed, format!("interactive {number}"));
-        let outcome = self.behaviour.fate(&batch, "").outcome;
+        let outcome = self.behaviour.line_fate(&batch, "").outcome;
         let (response, nanodollars) = on_blocking_thread(move || {
             let label = ask.title();
             let question = Question { ask: &ask, model, uploaded: &references, label: &label, batch: &batch, seed };
@@ -265,11 +293,20 @@ impl Gemini {
 impl Transport for Gemini {
     fn send(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
         Box::pin(async move {
-            match self.serve(request).await {
-                Ok(response) => Ok(response),
-                Err(Unserved::Refused(refused)) => Ok(refused.response()),
-                Err(Unserved::BrokeOff(error)) => Err(TransportError::Interrupted(error)),
-            }
+            let (request, body) = request.into_parts();
+            let route = Route::of(&request);
+            let Ok(Counted { number, ordinal }) = self.counters.count(route.call) else {
+                return Ok(Refused::internal().response());
+            };
+            let fault = self.behaviour.fault(route.call, number, ordinal);
+            let answer = async {
+                match self.serve(request, body, route, number).await {
+                    Ok(response) => Ok(response),
+                    Err(Unserved::Refused(refused)) => Ok(refused.response()),
+                    Err(Unserved::BrokeOff(error)) => Err(TransportError::Interrupted(error)),
+                }
+            };
+            inflict(fault, answer).await
         })
     }
 }

@@ -6,8 +6,14 @@
 mod batches;
 #[path = "gemini/client.rs"]
 mod client;
+#[path = "gemini/fates.rs"]
+mod fates;
+#[path = "gemini/faults.rs"]
+mod faults;
 #[path = "gemini/files.rs"]
 mod files;
+#[path = "gemini/lies.rs"]
+mod lies;
 #[path = "gemini/results.rs"]
 mod results;
 #[path = "gemini/service.rs"]
@@ -98,6 +104,11 @@ async fn wrong_settings_of_a_single_request_are_told() {
         (json!({"thinkingLevel": "HIGH"}), "Unknown name \"thinkingLevel\" at 'generation_config'"),
         (json!({"imageConfig": {"outputMimeType": "image/png"}}), "Unknown name \"outputMimeType\""),
         (json!({"imageConfig": {"aspectRatio": "1:4"}}), "Aspect ratio 1:4 is not supported for this model"),
+        (
+            json!({"responseFormat": {"image": {"aspectRatio": "16:9"}}}),
+            "'generation_config.response_format.image.aspect_ratio'",
+        ),
+        (json!({"responseFormat": {"image": {"delivery": "URI"}}}), "delivery"),
         (json!({"candidateCount": 2}), "Multiple candidates is not enabled for this model"),
         (json!({"responseModalities": ["PICTURE"]}), "response_modalities"),
     ] {

@@ -1,21 +1,18 @@
 //! What the model says to one request: a `GenerateContentResponse`, or a `google.rpc.Status`.
 
-use jpeg_encoder::EncodingError;
+use clients::transport::BoxError;
 use serde_json::{Value, json};
 
 use super::{
     ask::{Ask, Reference, References},
-    behaviour::{Outcome, Refusal},
     draw::Draw,
+    frame::Ratio,
     models::Model,
+    outcome::{Outcome, Rendering},
     picture::Picture,
     reply::{INTERNAL_MESSAGE, no_file_message},
     usage::{REMARK, Usage},
 };
-
-const IMAGE_SAFETY_MESSAGE: &str = "Unable to show the generated image. The image was filtered out because it violated \
-                                    Google's Generative AI Prohibited Use policy. You will not be charged for blocked \
-                                    images. Try rephrasing the prompt.";
 
 /// A request with all that its answer depends on: asked twice, the answer is the same to the byte.
 pub(super) struct Question<'a> {
@@ -42,20 +39,13 @@ impl Question<'_> {
     ///
     /// # Errors
     /// When the picture can't be encoded.
-    pub(super) fn answer(&self, outcome: Outcome) -> Result<Answer, EncodingError> {
+    pub(super) fn answer(&self, outcome: Outcome) -> Result<Answer, BoxError> {
         let said = match outcome {
-            Outcome::Image | Outcome::Missing => self.images(false)?,
-            Outcome::ImageAfterThought => self.images(true)?,
-            Outcome::Refused(Refusal::Prompt) => json!({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}),
-            Outcome::Refused(Refusal::NoImage) => {
-                json!({"candidates": [{"content": {}, "finishReason": "NO_IMAGE", "index": 0}]})
-            }
-            Outcome::Refused(Refusal::ImageSafety) => json!({"candidates": [{
-                "content": {},
-                "finishReason": "IMAGE_SAFETY",
-                "finishMessage": IMAGE_SAFETY_MESSAGE,
-                "index": 0,
-            }]}),
+            Outcome::Image(rendering) => self.images(rendering)?,
+            Outcome::Missing => self.images(Rendering::default())?,
+            Outcome::Refused(refusal) => refusal.response(&self.draw("signature").base64()),
+            // Seen without a message.
+            Outcome::Unserved => return Ok(Answer::Error(json!({"code": 1}))),
             Outcome::InternalError => return Ok(Answer::Error(json!({"code": 13, "message": INTERNAL_MESSAGE}))),
             Outcome::NoReference => {
                 let message = no_file_message(self.absent_file().unwrap_or_default());
@@ -84,17 +74,17 @@ impl Question<'_> {
         self.draw("member order").below(2) == 1
     }
 
-    fn images(&self, with_thought: bool) -> Result<Value, EncodingError> {
+    fn images(&self, rendering: Rendering) -> Result<Value, BoxError> {
         let mut parts = Vec::new();
-        if with_thought {
+        if rendering.after_thought {
             parts.push(json!({"text": "Planning the composition.", "thought": true}));
-            parts.push(json!({"inlineData": self.picture("a first idea")?, "thought": true}));
+            parts.push(json!({"inlineData": self.picture("a first idea", rendering)?, "thought": true}));
         }
         if self.ask.text_wanted {
             parts.push(json!({"text": REMARK}));
         }
         let signature = self.draw("signature").base64();
-        parts.push(json!({"inlineData": self.picture(self.label)?, "thoughtSignature": signature}));
+        parts.push(json!({"inlineData": self.picture(self.label, rendering)?, "thoughtSignature": signature}));
         Ok(json!({"candidates": [{
             "content": {"parts": parts, "role": "model"},
             "finishReason": "STOP",
@@ -102,8 +92,8 @@ impl Question<'_> {
         }]}))
     }
 
-    fn picture(&self, title: &str) -> Result<Value, EncodingError> {
-        let ratio = self.ask.ratio(self.uploaded);
+    fn picture(&self, title: &str, rendering: Rendering) -> Result<Value, BoxError> {
+        let ratio = self.ratio(rendering);
         let labels: Vec<&str> = self.ask.references.iter().map(|reference| self.tile(reference)).collect();
         let picture = Picture {
             pixels: ratio.pixels(self.ask.size),
@@ -112,8 +102,18 @@ impl Question<'_> {
             caption: &format!("{}  {}  {}", self.model.id, ratio.name, self.ask.size.name()),
             tiles: &labels,
         };
-        let data = base64_simd::STANDARD.encode_to_string(picture.jpeg()?);
-        Ok(json!({"mimeType": "image/jpeg", "data": data}))
+        let bytes = if rendering.mislabelled { picture.png()? } else { picture.jpeg()? };
+        Ok(json!({"mimeType": "image/jpeg", "data": base64_simd::STANDARD.encode_to_string(bytes)}))
+    }
+
+    fn ratio(&self, rendering: Rendering) -> &'static Ratio {
+        let asked = self.ask.ratio(self.uploaded);
+        if !rendering.wrong_ratio {
+            return asked;
+        }
+        let others: Vec<_> = asked.clearly_others().filter(|ratio| self.model.draws(ratio)).collect();
+        let drawn = self.draw("wrong ratio").below(others.len() as u64);
+        usize::try_from(drawn).ok().and_then(|drawn| others.get(drawn)).copied().unwrap_or(asked)
     }
 
     fn tile<'a>(&'a self, reference: &'a Reference) -> &'a str {

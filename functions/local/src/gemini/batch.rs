@@ -1,23 +1,22 @@
-//! One batch: what is stored of it, how far it is at a moment, and what the service says of it.
+//! One batch: what is stored of it, and what the service says of it.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{
     ask::References,
-    behaviour::Outcome,
+    fate::BatchFate,
     input::{Input, Row},
+    outcome::Outcome,
+    progress::{Progress, State},
+    reply::INTERNAL_MESSAGE,
 };
-
-/// A batch that has not ended by then expires without results. Source: ai.google.dev/gemini-api/docs/batch-api, read
-/// 2026-11-21.
-const EXPIRES_AFTER: SignedDuration = SignedDuration::from_hours(48);
 
 const BATCH_TYPE: &str = "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatch";
 const OUTPUT_TYPE: &str = "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatchOutput";
 
-/// A batch. Its whole life is decided when it is created; only a cancel or a delete changes it.
+/// A batch. Its whole life is decided when it is created; only a cancel, an update or a delete changes it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Batch {
     /// 36 letters and digits.
@@ -33,6 +32,12 @@ pub(super) struct Batch {
     pub(super) created: Timestamp,
     pub(super) starts: Timestamp,
     pub(super) ends: Timestamp,
+    /// From when on lists have it.
+    pub(super) listed: Timestamp,
+    /// What goes wrong with it as a whole.
+    pub(super) fate: Option<BatchFate>,
+    /// Whether a cancel after the start ends it in success, the unserved rows as errors.
+    pub(super) succeeds_when_cancelled: bool,
     pub(super) cancelled: Option<Timestamp>,
     pub(super) deleted: Option<Deleted>,
     pub(super) request_count: usize,
@@ -47,55 +52,11 @@ pub(super) struct Deleted {
     pub(super) billed_nanodollars: u64,
 }
 
-/// A batch's state. `FAILED` does not come of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    Pending,
-    Running,
-    Succeeded,
-    Cancelled,
-    Expired,
-}
-
-/// How far a batch is.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Progress {
-    pub(super) state: State,
-    /// The rows that are done, the first ones of their order.
-    pub(super) done: usize,
-    updated: Timestamp,
-}
-
 impl Batch {
     /// The places of the rows that end in an error line.
     pub(super) fn failed_places(rows: &[Row]) -> Vec<usize> {
         let fails = |row: &Row| matches!(row.outcome, Outcome::InternalError | Outcome::NoReference);
         rows.iter().enumerate().filter(|(_, row)| fails(row)).map(|(place, _)| place).collect()
-    }
-
-    /// How far it is at `now`.
-    pub(super) fn progress(&self, now: Timestamp) -> Progress {
-        let reached = self.cancelled.unwrap_or(now).min(now);
-        if reached >= self.expires() && self.ends > self.expires() {
-            return Progress { state: State::Expired, done: 0, updated: self.expires() };
-        }
-        if reached >= self.ends {
-            return Progress { state: State::Succeeded, done: self.request_count, updated: self.ends };
-        }
-        let started = reached >= self.starts;
-        let state = match (self.cancelled, started) {
-            (Some(_), _) => State::Cancelled,
-            (None, false) => State::Pending,
-            (None, true) => State::Running,
-        };
-        let updated = if started || state == State::Cancelled { reached } else { self.created };
-        Progress { state, done: if started { self.done_while_running(reached) } else { 0 }, updated }
-    }
-
-    /// The moments at which its state changes.
-    pub(super) fn events(&self) -> impl Iterator<Item = Timestamp> {
-        let over = self.cancelled.is_some() || self.deleted.is_some();
-        [self.starts, self.ends.min(self.expires())].into_iter().filter(move |_| !over)
     }
 
     /// The `Operation` at `now`. `inlined` are the results of a batch with inline requests.
@@ -110,12 +71,23 @@ impl Batch {
         let mut operation = json!({"name": self.name(), "metadata": self.metadata(&progress, output.as_ref())});
         if progress.state.is_terminal() {
             operation["done"] = Value::from(true);
-            match (output, progress.state.error()) {
-                (None, Some(error)) => operation["error"] = error,
-                (output, _) => operation["response"] = typed(OUTPUT_TYPE, output.unwrap_or(json!({}))),
+            if progress.has_output() {
+                operation["response"] = typed(OUTPUT_TYPE, output.unwrap_or(json!({})));
+            } else if let Some(error) = self.error(progress.state) {
+                operation["error"] = error;
             }
         }
         operation
+    }
+
+    /// The `GenerateContentBatch` at `now`, without inline results.
+    pub(super) fn resource(&self, now: Timestamp) -> Value {
+        let mut operation = self.operation(now, None);
+        let mut resource = operation["metadata"].take();
+        if let Value::Object(members) = &mut resource {
+            members.shift_remove("@type");
+        }
+        resource
     }
 
     /// `batches/<id>`.
@@ -140,7 +112,7 @@ impl Batch {
             metadata["endTime"] = Value::from(progress.updated.to_string());
         }
         metadata["updateTime"] = Value::from(progress.updated.to_string());
-        metadata["batchStats"] = self.stats(progress.done);
+        metadata["batchStats"] = self.stats(progress);
         metadata["state"] = Value::from(progress.state.name());
         if self.priority != 0 {
             metadata["priority"] = Value::from(self.priority.to_string());
@@ -149,70 +121,33 @@ impl Batch {
         metadata
     }
 
-    fn stats(&self, done: usize) -> Value {
+    fn stats(&self, progress: &Progress) -> Value {
+        let Progress { done, unserved, .. } = *progress;
         let failed = self.failed.partition_point(|place| *place < done);
         let counts = [
             ("requestCount", self.request_count),
             ("successfulRequestCount", done - failed),
-            ("failedRequestCount", failed),
-            ("pendingRequestCount", self.request_count - done),
+            ("failedRequestCount", failed + unserved),
+            ("pendingRequestCount", self.request_count - done - unserved),
         ];
         let counted = counts.into_iter().filter(|(_, count)| *count > 0);
         counted.map(|(name, count)| (name.to_owned(), Value::from(count.to_string()))).collect::<Map<_, _>>().into()
     }
 
+    /// The top-level error of an operation that ended without results.
+    fn error(&self, state: State) -> Option<Value> {
+        match state {
+            State::Failed if self.fate == Some(BatchFate::FailedSilently) => None,
+            State::Failed => Some(json!({"code": 13, "message": INTERNAL_MESSAGE})),
+            State::Cancelled => Some(json!({"code": 13, "message": "Batch was cancelled before it was processed."})),
+            State::Expired => Some(json!({"code": 4, "message": "Batch expired before it was processed."})),
+            State::Pending | State::Running | State::Succeeded => None,
+        }
+    }
+
     /// The id of its output file: 42 letters, more than a file id may have, as with the real service.
     fn output_file(&self) -> String {
         format!("batch-{}", self.id)
-    }
-
-    fn expires(&self) -> Timestamp {
-        self.created.saturating_add(EXPIRES_AFTER).unwrap_or(Timestamp::MAX)
-    }
-
-    fn done_while_running(&self, reached: Timestamp) -> usize {
-        let whole = self.ends.duration_since(self.starts).as_millis().max(1);
-        let part = reached.duration_since(self.starts).as_millis();
-        usize::try_from(self.request_count as i128 * part / whole).unwrap_or(0).min(self.request_count)
-    }
-}
-
-impl Progress {
-    /// Whether there are results: of a success, or of what was done before a cancel.
-    pub(super) fn has_output(&self) -> bool {
-        match self.state {
-            State::Succeeded => true,
-            State::Cancelled => self.done > 0,
-            State::Pending | State::Running | State::Expired => false,
-        }
-    }
-}
-
-impl State {
-    pub(super) fn is_terminal(self) -> bool {
-        match self {
-            Self::Pending | Self::Running => false,
-            Self::Succeeded | Self::Cancelled | Self::Expired => true,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "BATCH_STATE_PENDING",
-            Self::Running => "BATCH_STATE_RUNNING",
-            Self::Succeeded => "BATCH_STATE_SUCCEEDED",
-            Self::Cancelled => "BATCH_STATE_CANCELLED",
-            Self::Expired => "BATCH_STATE_EXPIRED",
-        }
-    }
-
-    /// The top-level error of an operation that ended without results.
-    fn error(self) -> Option<Value> {
-        match self {
-            Self::Pending | Self::Running | Self::Succeeded => None,
-            Self::Cancelled => Some(json!({"code": 13, "message": "Batch was cancelled before it was processed."})),
-            Self::Expired => Some(json!({"code": 4, "message": "Batch expired before it was processed."})),
-        }
     }
 }
 
@@ -225,14 +160,15 @@ fn typed(name: &str, value: Value) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn at(second: i64) -> Timestamp {
+    pub(in super::super) fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("in range")
     }
 
-    fn batch(cancelled: Option<i64>) -> Batch {
+    /// Ten requests, the second and the fifth an error, from second 100 to second 1100.
+    pub(in super::super) fn batch() -> Batch {
         Batch {
             id: "b".repeat(36),
             number: 1,
@@ -244,7 +180,10 @@ mod tests {
             created: at(0),
             starts: at(100),
             ends: at(1100),
-            cancelled: cancelled.map(at),
+            listed: at(0),
+            fate: None,
+            succeeds_when_cancelled: false,
+            cancelled: None,
             deleted: None,
             request_count: 10,
             failed: vec![1, 4],
@@ -252,48 +191,34 @@ mod tests {
         }
     }
 
-    #[test]
-    fn requests_are_done_one_after_the_other() {
-        let batch = batch(None);
-        let done = |second| (batch.progress(at(second)).state, batch.progress(at(second)).done);
-        assert_eq!(done(99), (State::Pending, 0));
-        assert_eq!(done(100), (State::Running, 0));
-        assert_eq!(done(600), (State::Running, 5));
-        assert_eq!(done(1099), (State::Running, 9));
-        assert_eq!(done(1100), (State::Succeeded, 10));
+    fn stats(batch: &Batch, second: i64) -> Value {
+        batch.operation(at(second), None)["metadata"]["batchStats"].take()
     }
 
     #[test]
     fn stats_leave_out_zeros() {
-        let stats = |second| batch(None).operation(at(second), None)["metadata"]["batchStats"].clone();
-        assert_eq!(stats(0), json!({"requestCount": "10", "pendingRequestCount": "10"}));
+        assert_eq!(stats(&batch(), 0), json!({"requestCount": "10", "pendingRequestCount": "10"}));
         let half = json!({"requestCount": "10", "successfulRequestCount": "3", "failedRequestCount": "2",
                           "pendingRequestCount": "5"});
-        assert_eq!(stats(600), half);
+        assert_eq!(stats(&batch(), 600), half);
         let whole = json!({"requestCount": "10", "successfulRequestCount": "8", "failedRequestCount": "2"});
-        assert_eq!(stats(1100), whole);
+        assert_eq!(stats(&batch(), 1100), whole);
     }
 
     #[test]
-    fn a_cancel_stops_the_work_where_it_is() {
-        let progress = batch(Some(600)).progress(at(5000));
-        assert_eq!((progress.state, progress.done), (State::Cancelled, 5));
-        assert!(progress.has_output());
-        assert!(!batch(Some(50)).progress(at(5000)).has_output());
+    fn unserved_requests_count_as_failed() {
+        let batch = Batch { cancelled: Some(at(600)), succeeds_when_cancelled: true, ..batch() };
+        let told = json!({"requestCount": "10", "successfulRequestCount": "3", "failedRequestCount": "7"});
+        assert_eq!(stats(&batch, 600), told);
     }
 
     #[test]
-    fn a_cancel_after_the_end_changes_nothing() {
-        assert_eq!(batch(Some(1200)).progress(at(5000)).state, State::Succeeded);
-    }
-
-    #[test]
-    fn a_batch_too_long_expires_without_results() {
-        let batch = Batch { ends: at(49 * 3600), ..batch(None) };
-        assert_eq!(batch.progress(at(48 * 3600 - 1)).state, State::Running);
-        let operation = batch.operation(at(50 * 3600), None);
-        assert_eq!(operation["metadata"]["state"], "BATCH_STATE_EXPIRED");
-        assert_eq!(operation["done"], true);
-        assert_eq!(operation["metadata"].get("output"), None);
+    fn failed_batch_says_why_or_nothing() {
+        let failed = |fate| Batch { fate: Some(fate), ..batch() }.operation(at(1100), None);
+        let told = failed(BatchFate::Failed);
+        assert_eq!((&told["done"], &told["error"]["code"]), (&json!(true), &json!(13)));
+        let silent = failed(BatchFate::FailedSilently);
+        assert_eq!(silent["metadata"]["state"], "BATCH_STATE_FAILED");
+        assert_eq!((&silent["done"], silent.get("error"), silent.get("response")), (&json!(true), None, None));
     }
 }

@@ -60,29 +60,34 @@ impl Batches {
         fs::write(self.rows.join(id), serde_json::to_vec(rows)?)
     }
 
-    /// The rows of a batch that are done at `now`, in their order.
+    /// The rows of a batch that have results at `now`, in their order: first those that are done, then those that a
+    /// cancel left unserved, where these are told.
     ///
     /// # Errors
     /// When they can't be read.
-    pub(super) fn done_rows(&self, batch: &Batch, now: Timestamp) -> io::Result<Vec<Row>> {
+    pub(super) fn rows(&self, batch: &Batch, now: Timestamp) -> io::Result<Vec<Row>> {
         let mut rows: Vec<Row> = serde_json::from_slice(&fs::read(self.rows.join(&batch.id))?)?;
-        rows.truncate(batch.progress(now).done);
+        let progress = batch.progress(now);
+        rows.truncate(progress.done + progress.unserved);
+        rows.iter_mut().skip(progress.done).for_each(Row::leave_unserved);
         Ok(rows)
     }
 
-    /// Adds a batch whose input and rows are there.
+    /// Adds the batch that `make` gives, whose input and rows are there, and answers with it. `make` is told that it
+    /// is the so many-th ever created.
     ///
     /// # Errors
     /// 429 when too many are live; 500 when the state can't be written.
-    pub(super) fn add(&self, batch: Batch, now: Timestamp) -> Result<(), Refused> {
+    pub(super) fn add(&self, now: Timestamp, make: impl FnOnce(u64) -> Batch) -> Result<Batch, Refused> {
         let mut batches = self.lock();
         let live = |batch: &&Batch| batch.deleted.is_none() && !batch.progress(now).state.is_terminal();
         if batches.values().filter(live).count() >= MOST_LIVE {
             return Err(Refused::exhausted());
         }
+        let batch = make(batches.len() as u64 + 1);
         self.documents.put(&batch.id, &batch)?;
-        batches.insert(batch.id.clone(), batch);
-        Ok(())
+        batches.insert(batch.id.clone(), batch.clone());
+        Ok(batch)
     }
 
     /// Removes what a batch that was not added left behind.
@@ -102,10 +107,11 @@ impl Batches {
         batch.cloned().ok_or_else(Refused::not_found)
     }
 
-    /// A page of the batches, newest first, without inline results.
+    /// A page of the batches that lists have by now, newest first, without inline results.
     pub(super) fn list(&self, page: &Page, now: Timestamp) -> Value {
         let batches = self.lock();
-        let mut newest: Vec<&Batch> = batches.values().filter(|batch| batch.deleted.is_none()).collect();
+        let listed = |batch: &&Batch| batch.deleted.is_none() && batch.listed <= now;
+        let mut newest: Vec<&Batch> = batches.values().filter(listed).collect();
         newest.sort_by_key(|batch| Reverse(batch.number));
         page.of("operations", newest.into_iter().map(|batch| (batch.number, batch)), |batch| batch.operation(now, None))
     }
@@ -121,6 +127,26 @@ impl Batches {
             }
             Ok(())
         })
+    }
+
+    /// Changes a batch's display name or priority, and answers with it.
+    ///
+    /// # Errors
+    /// 404 when there is none, 400 for a member that can't be changed.
+    pub(super) fn update(&self, id: &str, mask: &str, wanted: &Value, now: Timestamp) -> Result<Value, Refused> {
+        let mut resource = Value::Null;
+        self.change(id, |batch| {
+            for member in mask.split(',') {
+                match (member, wanted["displayName"].as_str()) {
+                    ("displayName" | "display_name", Some(name)) => batch.display_name = name.to_owned(),
+                    ("priority", _) => batch.priority = wanted["priority"].as_i64().unwrap_or(0),
+                    _ => return Err(Refused::invalid(format!("Invalid update_mask: {member} can't be updated"))),
+                }
+            }
+            resource = batch.resource(now);
+            Ok(())
+        })?;
+        Ok(resource)
     }
 
     /// Deletes a batch and its results. What it has cost stays counted.
@@ -157,7 +183,7 @@ impl Batches {
     fn cost(&self, batch: &Batch, now: Timestamp) -> io::Result<u64> {
         match batch.deleted {
             Some(Deleted { billed_nanodollars }) => Ok(billed_nanodollars),
-            None => Ok(self.done_rows(batch, now)?.iter().map(|row| row.nanodollars).sum()),
+            None => Ok(self.rows(batch, now)?.iter().map(|row| row.nanodollars).sum()),
         }
     }
 

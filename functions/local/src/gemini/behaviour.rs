@@ -6,7 +6,14 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::draw::Draw;
+use super::{
+    draw::Draw,
+    fate::{BatchFate, FateRule},
+    faults::{Fault, FaultRule},
+    outcome::{LineFate, Outcome, Rendering},
+    refusal::Refusal,
+    route::Call,
+};
 
 /// What to simulate. Percentages are of request lines; `refuse`, `internal_error` and `missing` exclude each other and
 /// together want to stay within 100.
@@ -19,7 +26,7 @@ pub struct Behaviour {
     pub shortest_batch_seconds: u32,
     /// The most time from a batch's creation to its end, in simulated seconds.
     pub longest_batch_seconds: u32,
-    /// Requests answered without an image: a blocked prompt, `NO_IMAGE` or `IMAGE_SAFETY`.
+    /// Requests answered without an image, in any of the ways the service has.
     pub refuse_percent: u8,
     /// Requests that end in an error line with code 13.
     pub internal_error_percent: u8,
@@ -27,10 +34,25 @@ pub struct Behaviour {
     pub missing_percent: u8,
     /// Requests whose line is in the output file twice.
     pub repeated_percent: u8,
+    /// Requests beside whose line the output file has an image under a key that nobody asked for. It costs nothing.
+    pub unknown_percent: u8,
     /// Images that come after an interim image marked as a thought.
     pub thoughts_percent: u8,
+    /// Images of another ratio than was asked for.
+    pub wrong_ratio_percent: u8,
+    /// Images that are PNG and said to be JPEG.
+    pub mislabelled_percent: u8,
     /// Whether output lines come in another order than the requests.
     pub shuffle: bool,
+    /// What goes wrong with whole batches. The first rule that means a batch decides.
+    pub batch_fates: Vec<FateRule>,
+    /// The most seconds from a batch's creation until lists have it. By its name it is there at once.
+    pub list_lag_seconds: u32,
+    /// Whether a download may begin elsewhere than at the start: `Range` is honoured. Whether the real service does is
+    /// not known.
+    pub ranges: bool,
+    /// What goes wrong with single calls. The first rule that means a call decides.
+    pub faults: Vec<FaultRule>,
 }
 
 impl Default for Behaviour {
@@ -44,47 +66,17 @@ impl Default for Behaviour {
             internal_error_percent: 0,
             missing_percent: 0,
             repeated_percent: 0,
+            unknown_percent: 0,
             thoughts_percent: 0,
+            wrong_ratio_percent: 0,
+            mislabelled_percent: 0,
             shuffle: false,
+            batch_fates: Vec::new(),
+            list_lag_seconds: 0,
+            ranges: false,
+            faults: Vec::new(),
         }
     }
-}
-
-/// How one request ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Outcome {
-    /// An image.
-    Image,
-    /// An interim image marked as a thought, then the image.
-    ImageAfterThought,
-    /// A response without an image.
-    Refused(Refusal),
-    /// An error line, code 13.
-    InternalError,
-    /// An error line, code 7: the request points to a file that is not there.
-    NoReference,
-    /// Served and billed, but not in the output file.
-    Missing,
-}
-
-/// The shapes of a refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Refusal {
-    /// The prompt was blocked: no candidate.
-    Prompt,
-    /// A candidate with finish reason `NO_IMAGE`.
-    NoImage,
-    /// A candidate with finish reason `IMAGE_SAFETY`.
-    ImageSafety,
-}
-
-/// What becomes of one request line.
-pub(super) struct Fate {
-    pub(super) outcome: Outcome,
-    /// Whether the output file has the line twice.
-    pub(super) repeated: bool,
 }
 
 /// When a batch runs.
@@ -95,8 +87,9 @@ pub(super) struct Schedule {
 
 impl Behaviour {
     /// What becomes of the request `key` in `batch`.
-    pub(super) fn fate(&self, batch: &str, key: &str) -> Fate {
+    pub(super) fn line_fate(&self, batch: &str, key: &str) -> LineFate {
         let percent = |what: &str| Draw::about(self.seed, &[what, batch, key]).below(100);
+        let drawn = |what: &str, share: u8| percent(what) < u64::from(share);
         let refuse = u64::from(self.refuse_percent);
         let internal_error = refuse + u64::from(self.internal_error_percent);
         let missing = internal_error + u64::from(self.missing_percent);
@@ -104,10 +97,47 @@ impl Behaviour {
             drawn if drawn < refuse => Outcome::Refused(self.refusal(batch, key)),
             drawn if drawn < internal_error => Outcome::InternalError,
             drawn if drawn < missing => Outcome::Missing,
-            _ if percent("thought") < u64::from(self.thoughts_percent) => Outcome::ImageAfterThought,
-            _ => Outcome::Image,
+            _ => Outcome::Image(Rendering {
+                after_thought: drawn("thought", self.thoughts_percent),
+                wrong_ratio: drawn("wrong ratio", self.wrong_ratio_percent),
+                mislabelled: drawn("mislabelled", self.mislabelled_percent),
+            }),
         };
-        Fate { outcome, repeated: percent("repeated") < u64::from(self.repeated_percent) }
+        LineFate {
+            outcome,
+            repeated: drawn("repeated", self.repeated_percent),
+            stray: drawn("stray", self.unknown_percent),
+        }
+    }
+
+    /// What goes wrong with the batch that is created as the `ordinal`th, counted from 1.
+    pub(super) fn batch_fate(&self, batch: &str, ordinal: u64) -> Option<BatchFate> {
+        let meant = |rule: &&FateRule| {
+            rule.which.means(ordinal, || Draw::about(self.seed, &["batch fate", rule.fate.name(), batch]))
+        };
+        self.batch_fates.iter().find(meant).map(|rule| rule.fate)
+    }
+
+    /// Whether a cancel after the start ends in success, the unserved requests as errors. Both ends have been seen.
+    pub(super) fn succeeds_when_cancelled(&self, batch: &str) -> bool {
+        Draw::about(self.seed, &["cancel", batch]).below(2) == 1
+    }
+
+    /// What goes wrong with a call: the `number`th of all, and the `ordinal`th of its kind, counted from 1.
+    pub(super) fn fault(&self, call: Call, number: u64, ordinal: u64) -> Option<Fault> {
+        let meant = |rule: &&FaultRule| {
+            let ordinal = if rule.call.is_some() { ordinal } else { number };
+            rule.call.is_none_or(|of| of == call)
+                && rule
+                    .which
+                    .means(ordinal, || Draw::about(self.seed, &["fault", &rule.to_string(), &number.to_string()]))
+        };
+        self.faults.iter().find(meant).map(|rule| rule.fault)
+    }
+
+    /// From when on lists have a batch created at `created`.
+    pub(super) fn listed(&self, batch: &str, created: Timestamp) -> Timestamp {
+        after(created, Draw::about(self.seed, &["list lag", batch]).between(0, u64::from(self.list_lag_seconds)))
     }
 
     /// When a batch created at `created` starts and ends. It waits for a tenth of its time.
@@ -115,11 +145,7 @@ impl Behaviour {
         let shortest = u64::from(self.shortest_batch_seconds);
         let longest = u64::from(self.longest_batch_seconds);
         let seconds = Draw::about(self.seed, &["duration", batch]).between(shortest, longest);
-        let after = |seconds: u64| {
-            let duration = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
-            created.saturating_add(duration).unwrap_or(Timestamp::MAX)
-        };
-        Schedule { starts: after(seconds / 10), ends: after(seconds) }
+        Schedule { starts: after(created, seconds / 10), ends: after(created, seconds) }
     }
 
     /// Where the line at `position` of the input comes in the order of the output.
@@ -132,12 +158,14 @@ impl Behaviour {
     }
 
     fn refusal(&self, batch: &str, key: &str) -> Refusal {
-        match Draw::about(self.seed, &["refusal", batch, key]).below(3) {
-            0 => Refusal::Prompt,
-            1 => Refusal::NoImage,
-            _ => Refusal::ImageSafety,
-        }
+        let drawn = Draw::about(self.seed, &["refusal", batch, key]).below(Refusal::ALL.len() as u64);
+        Refusal::ALL[usize::try_from(drawn).unwrap_or(0)]
     }
+}
+
+fn after(moment: Timestamp, seconds: u64) -> Timestamp {
+    let duration = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+    moment.saturating_add(duration).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -145,12 +173,17 @@ mod tests {
     use super::*;
 
     fn outcomes(behaviour: &Behaviour, batch: &str) -> Vec<Outcome> {
-        (0..300).map(|n| behaviour.fate(batch, &n.to_string()).outcome).collect()
+        (0..300).map(|n| behaviour.line_fate(batch, &n.to_string()).outcome).collect()
     }
 
     #[test]
     fn nothing_goes_wrong_by_default() {
-        assert!(outcomes(&Behaviour::default(), "b").iter().all(|outcome| *outcome == Outcome::Image));
+        let behaviour = Behaviour::default();
+        let well = LineFate { outcome: Outcome::Image(Rendering::default()), repeated: false, stray: false };
+        assert!((0..300).all(|n| behaviour.line_fate("b", &n.to_string()) == well));
+        assert_eq!(behaviour.batch_fate("b", 1), None);
+        assert_eq!(behaviour.fault(Call::CreateBatch, 1, 1), None);
+        assert_eq!(behaviour.listed("b", Timestamp::UNIX_EPOCH), Timestamp::UNIX_EPOCH);
     }
 
     #[test]
@@ -169,12 +202,50 @@ mod tests {
     }
 
     #[test]
-    fn refusals_take_all_three_shapes() {
+    fn refusals_take_every_shape() {
         let behaviour = Behaviour { refuse_percent: 100, ..Behaviour::default() };
         let outcomes = outcomes(&behaviour, "b");
-        for refusal in [Refusal::Prompt, Refusal::NoImage, Refusal::ImageSafety] {
-            assert!(outcomes.contains(&Outcome::Refused(refusal)));
+        for refusal in Refusal::ALL {
+            assert!(outcomes.contains(&Outcome::Refused(refusal)), "{refusal:?}");
         }
+    }
+
+    #[test]
+    fn first_rule_that_means_a_batch_decides() {
+        let rule = |which: &str, fate| FateRule { which: which.parse().expect("valid"), fate };
+        let batch_fates = vec![rule("2", BatchFate::Failed), rule("first-3", BatchFate::Expired)];
+        let behaviour = Behaviour { batch_fates, ..Behaviour::default() };
+        let fates: Vec<_> = (1..=4).map(|ordinal| behaviour.batch_fate("b", ordinal)).collect();
+        assert_eq!(fates, [Some(BatchFate::Expired), Some(BatchFate::Failed), Some(BatchFate::Expired), None]);
+    }
+
+    #[test]
+    fn fault_of_a_kind_counts_calls_of_that_kind_alone() {
+        let faults = vec!["download:cut:first-1".parse().expect("valid"), "any:503:5".parse().expect("valid")];
+        let behaviour = Behaviour { faults, ..Behaviour::default() };
+        assert_eq!(behaviour.fault(Call::Download, 9, 1), Some(Fault::Cut));
+        assert_eq!(behaviour.fault(Call::Download, 10, 2), None);
+        assert_eq!(behaviour.fault(Call::GetFile, 1, 1), None);
+        assert_eq!(behaviour.fault(Call::GetFile, 5, 2), Some(Fault::Unavailable));
+    }
+
+    #[test]
+    fn list_lag_is_within_its_bound() {
+        let behaviour = Behaviour { list_lag_seconds: 600, ..Behaviour::default() };
+        let lags = (0..200).map(|n| behaviour.listed(&n.to_string(), Timestamp::UNIX_EPOCH).as_second());
+        let (least, most) = lags.fold((i64::MAX, 0), |(least, most), lag| (least.min(lag), most.max(lag)));
+        assert!((0..60).contains(&least) && (540..=600).contains(&most), "{least} to {most}");
+    }
+
+    #[test]
+    fn behaviour_is_kept_as_json() {
+        let rule = FateRule { which: "5%".parse().expect("valid"), fate: BatchFate::StuckRunning };
+        let faults = vec!["create-batch:lost-reply:20%".parse().expect("valid")];
+        let behaviour = Behaviour { batch_fates: vec![rule], faults, ranges: true, ..Behaviour::default() };
+        let json = serde_json::to_value(&behaviour).expect("JSON");
+        assert_eq!(json["batch_fates"], serde_json::json!([{"which": "5%", "fate": "stuck_running"}]));
+        assert_eq!(json["faults"], serde_json::json!(["create-batch:lost-reply:20%"]));
+        assert_eq!(serde_json::from_value::<Behaviour>(json).expect("the same"), behaviour);
     }
 
     #[test]

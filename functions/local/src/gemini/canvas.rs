@@ -1,21 +1,22 @@
-//! A picture made of horizontal runs of colour, encoded as JPEG.
+//! A picture made of horizontal runs of colour, encoded as JPEG or PNG.
 //!
 //! Runs instead of pixels: a large picture takes little memory, and the rows the encoder asks for are filled at the
 //! speed of memory.
+
+use std::io::Write;
 
 use jpeg_encoder::{Encoder, EncodingError, ImageBuffer, JpegColorType, SamplingFactor, rgb_to_ycbcr};
 
 const QUALITY: u8 = 80;
 
-/// A colour as JPEG has it.
+/// A colour: its parts of red, green and blue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Colour([u8; 3]);
 
 impl Colour {
     /// The colour of these parts of red, green and blue.
     pub(super) fn rgb(red: u8, green: u8, blue: u8) -> Self {
-        let (y, cb, cr) = rgb_to_ycbcr(red, green, blue);
-        Self([y, cb, cr])
+        Self([red, green, blue])
     }
 
     /// A colour from hue (degrees), saturation and brightness (of 255).
@@ -46,6 +47,12 @@ impl Colour {
         };
         let ([a, b, c], [x, y, z]) = (self.0, other.0);
         Self([mix(a, x), mix(b, y), mix(c, z)])
+    }
+
+    /// As JPEG has it.
+    fn ycbcr(self) -> [u8; 3] {
+        let [red, green, blue] = self.0;
+        rgb_to_ycbcr(red, green, blue).into()
     }
 }
 
@@ -108,7 +115,7 @@ impl Canvas {
         }
     }
 
-    /// Encodes the picture.
+    /// Encodes the picture as JPEG.
     ///
     /// # Errors
     /// When a side is 0 pixels long.
@@ -117,6 +124,30 @@ impl Canvas {
         let mut encoder = Encoder::new(&mut bytes, QUALITY);
         encoder.set_sampling_factor(SamplingFactor::F_2_2);
         encoder.encode_image(self)?;
+        Ok(bytes)
+    }
+
+    /// Encodes the picture as PNG.
+    ///
+    /// # Errors
+    /// When a side is 0 pixels long.
+    pub(super) fn png(&self) -> Result<Vec<u8>, png::EncodingError> {
+        let mut bytes = Vec::with_capacity(64 * 1024);
+        let mut encoder = png::Encoder::new(&mut bytes, self.width.into(), ImageBuffer::height(self).into());
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_compression(png::Compression::Fast);
+        let mut writer = encoder.write_header()?;
+        let mut pixels = writer.stream_writer()?;
+        for row in &self.rows {
+            let mut line = row.background.0.repeat(self.width.into());
+            for run in &row.runs {
+                let run_bytes = 3 * usize::from(run.from)..3 * usize::from(run.to);
+                line[run_bytes].chunks_exact_mut(3).for_each(|pixel| pixel.copy_from_slice(&run.colour.0));
+            }
+            pixels.write_all(&line)?;
+        }
+        pixels.finish()?;
+        writer.finish()?;
         Ok(bytes)
     }
 }
@@ -136,12 +167,15 @@ impl ImageBuffer for Canvas {
 
     fn fill_buffers(&self, y: u16, buffers: &mut [Vec<u8>; 4]) {
         let row = &self.rows[usize::from(y)];
-        for (channel, buffer) in buffers.iter_mut().take(3).enumerate() {
-            let start = buffer.len();
-            buffer.resize(start + usize::from(self.width), row.background.0[channel]);
-            for run in &row.runs {
-                let run_pixels = start + usize::from(run.from)..start + usize::from(run.to);
-                buffer[run_pixels].fill(run.colour.0[channel]);
+        let background = row.background.ycbcr();
+        let start = buffers[0].len();
+        for (buffer, part) in buffers.iter_mut().zip(background) {
+            buffer.resize(start + usize::from(self.width), part);
+        }
+        for run in &row.runs {
+            let run_pixels = start + usize::from(run.from)..start + usize::from(run.to);
+            for (buffer, part) in buffers.iter_mut().zip(run.colour.ycbcr()) {
+                buffer[run_pixels.clone()].fill(part);
             }
         }
     }
@@ -151,8 +185,8 @@ impl ImageBuffer for Canvas {
 mod tests {
     use super::*;
 
-    const WHITE: Colour = Colour([255, 128, 128]);
-    const BLACK: Colour = Colour([0, 128, 128]);
+    const WHITE: Colour = Colour([255, 255, 255]);
+    const BLACK: Colour = Colour([0, 0, 0]);
 
     fn luma(canvas: &Canvas, y: u16) -> Vec<u8> {
         let mut buffers = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
@@ -192,5 +226,16 @@ mod tests {
     fn a_jpeg_starts_and_ends_as_one() {
         let jpeg = Canvas::new(17, 9, |_| BLACK).jpeg().expect("encodes");
         assert!(jpeg.starts_with(b"\xff\xd8\xff") && jpeg.ends_with(b"\xff\xd9"));
+    }
+
+    #[test]
+    fn a_png_holds_the_runs() {
+        let mut canvas = Canvas::new(3, 2, |_| BLACK);
+        canvas.fill(1, 0, 1, 1, WHITE);
+        let bytes = canvas.png().expect("encodes");
+        let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().expect("a header");
+        let mut pixels = vec![0; reader.output_buffer_size().expect("small")];
+        reader.next_frame(&mut pixels).expect("pixels");
+        assert_eq!(pixels, [[0, 0, 0, 255, 255, 255, 0, 0, 0], [0; 9]].concat());
     }
 }

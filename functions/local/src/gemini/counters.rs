@@ -37,6 +37,15 @@ pub(super) struct Counters {
     counts: Mutex<Counts>,
 }
 
+/// A call's place among all, from 1 on. No other call has it, not even after a restart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted {
+    /// Among all calls.
+    pub(super) number: u64,
+    /// Among the calls of its kind.
+    pub(super) ordinal: u64,
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Counts {
     pub(super) requests: Requests,
@@ -56,17 +65,17 @@ impl Counters {
         Ok(Self { documents, counts: Mutex::new(counts) })
     }
 
-    /// Counts a call and answers with its number, which no other call has, not even after a restart.
+    /// Counts a call.
     ///
     /// # Errors
     /// [`DocumentError`].
-    pub(super) fn count(&self, call: Call) -> Result<u64, DocumentError> {
-        let mut number = 0;
+    pub(super) fn count(&self, call: Call) -> Result<Counted, DocumentError> {
+        let mut counted = Counted { number: 0, ordinal: 0 };
         self.change(|counts| {
             *counts.requests.0.entry(call).or_default() += 1;
-            number = counts.requests.total();
+            counted = Counted { number: counts.requests.total(), ordinal: counts.requests.of(call) };
         })?;
-        Ok(number)
+        Ok(counted)
     }
 
     /// Changes the counts and keeps them.

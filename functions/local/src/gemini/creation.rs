@@ -85,7 +85,7 @@ impl Creation {
             reader.examine(&path, &self.id, &self.behaviour, |ask| find(&ask.uploaded().collect::<Vec<_>>()))?;
         self.batches.write_rows(&self.id, &rows)?;
         let schedule = self.behaviour.schedule(&self.id, self.now);
-        let batch = Batch {
+        let batch = self.batches.add(self.now, |ordinal| Batch {
             id: self.id.clone(),
             number: self.number,
             model: wish.model.id.to_owned(),
@@ -96,15 +96,16 @@ impl Creation {
             created: self.now,
             starts: schedule.starts,
             ends: schedule.ends,
+            listed: self.behaviour.listed(&self.id, self.now),
+            fate: self.behaviour.batch_fate(&self.id, ordinal),
+            succeeds_when_cancelled: self.behaviour.succeeds_when_cancelled(&self.id),
             cancelled: None,
             deleted: None,
             request_count: rows.len(),
             failed: Batch::failed_places(&rows),
             references,
-        };
-        let operation = batch.operation(self.now, None);
-        self.batches.add(batch, self.now)?;
-        Ok(operation)
+        })?;
+        Ok(batch.operation(self.now, None))
     }
 }
 

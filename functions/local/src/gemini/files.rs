@@ -51,7 +51,35 @@ pub(super) struct StoredFile {
 pub(super) struct Files {
     documents: Documents<StoredFile>,
     contents: PathBuf,
-    files: Mutex<BTreeMap<String, StoredFile>>,
+    shelf: Mutex<Shelf>,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    files: BTreeMap<String, StoredFile>,
+    /// What uploads under way will need, by upload id, and until when that is theirs.
+    reserved: BTreeMap<String, Reservation>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reservation {
+    size_bytes: u64,
+    until: Timestamp,
+}
+
+impl Shelf {
+    /// An upload that is never ended does not hold its room longer than a file would.
+    fn reserve(&mut self, upload_id: &str, size_bytes: u64, started: Timestamp) {
+        self.reserved.retain(|_, reservation| reservation.until > started);
+        self.reserved.insert(upload_id.to_owned(), Reservation { size_bytes, until: after_lifetime(started) });
+    }
+
+    /// The bytes of all files, and of all uploads but this one.
+    fn used_bytes(&self, but: &str, now: Timestamp) -> u64 {
+        let kept = self.files.values().filter(|file| file.expires() > now).map(|file| file.size_bytes);
+        let others = self.reserved.iter().filter(|(id, reservation)| *id != but && reservation.until > now);
+        kept.chain(others.map(|(_, reservation)| reservation.size_bytes)).sum()
+    }
 }
 
 impl Files {
@@ -64,7 +92,7 @@ impl Files {
         let files: BTreeMap<_, _> = documents.load_all()?.into_iter().collect();
         let contents = folder.join("contents");
         keep_only(&contents, |id| files.contains_key(id))?;
-        Ok(Self { documents, contents, files: Mutex::new(files) })
+        Ok(Self { documents, contents, shelf: Mutex::new(Shelf { files, ..Shelf::default() }) })
     }
 
     /// The file of this id, if it has not expired.
@@ -75,8 +103,8 @@ impl Files {
         if id.len() > LONGEST_ID {
             return Err(Refused::invalid(format!("File ID {id} cannot be more than {LONGEST_ID} characters")));
         }
-        let files = self.lock();
-        let file = files.get(id).filter(|file| file.expires() > now);
+        let shelf = self.lock();
+        let file = shelf.files.get(id).filter(|file| file.expires() > now);
         file.cloned().ok_or_else(|| Refused::no_file(id))
     }
 
@@ -95,11 +123,17 @@ impl Files {
         known.collect()
     }
 
-    /// Checks that a file of this id and size may be added.
+    /// Checks that an upload of this id and size may become a file, and keeps the room for it.
     ///
     /// # Errors
     /// 400 for a wrong id or too many bytes, 409 for an id in use, 429 when the project's storage is full.
-    pub(super) fn admit(&self, id: Option<&str>, size_bytes: u64, now: Timestamp) -> Result<(), Refused> {
+    pub(super) fn admit(
+        &self,
+        upload_id: &str,
+        id: Option<&str>,
+        size_bytes: u64,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
         if id.is_some_and(|id| !is_file_id(id)) {
             return Err(Refused::invalid(
                 "* CreateFileRequest.file.name: an ID holds up to 40 lowercase letters, digits and dashes, and neither \
@@ -109,27 +143,36 @@ impl Files {
         if size_bytes > LARGEST_FILE_BYTES {
             return Err(Refused::invalid(format!("File size exceeds the limit of {LARGEST_FILE_BYTES} bytes")));
         }
-        let files = self.lock();
-        if id.and_then(|id| files.get(id)).is_some_and(|file| file.expires() > now) {
+        let mut shelf = self.lock();
+        if id.and_then(|id| shelf.files.get(id)).is_some_and(|file| file.expires() > now) {
             return Err(Refused::already_exists());
         }
-        let kept: u64 = files.values().filter(|file| file.expires() > now).map(|file| file.size_bytes).sum();
-        if kept + size_bytes > PROJECT_BYTES { Err(Refused::exhausted()) } else { Ok(()) }
+        if shelf.used_bytes(upload_id, now) + size_bytes > PROJECT_BYTES {
+            return Err(Refused::exhausted());
+        }
+        shelf.reserve(upload_id, size_bytes, now);
+        Ok(())
     }
 
-    /// Adds a file whose bytes are at `upload`, and drops what has expired.
+    /// Keeps the room for an upload that was admitted before.
+    pub(super) fn keep_room(&self, upload_id: &str, size_bytes: u64, started: Timestamp) {
+        self.lock().reserve(upload_id, size_bytes, started);
+    }
+
+    /// Adds the file of an upload, whose bytes are at `path`, and drops what has expired.
     ///
     /// # Errors
     /// 500 when the state can't be written.
-    pub(super) fn add(&self, file: StoredFile, upload: &Path) -> Result<(), Refused> {
-        let mut files = self.lock();
-        let expired = files.values().filter(|other| other.expires() <= file.created);
+    pub(super) fn add(&self, file: StoredFile, upload_id: &str, path: &Path) -> Result<(), Refused> {
+        let mut shelf = self.lock();
+        let expired = shelf.files.values().filter(|other| other.expires() <= file.created);
         for id in expired.map(|other| other.id.clone()).collect::<Vec<_>>() {
-            self.forget(&mut files, &id)?;
+            self.forget(&mut shelf.files, &id)?;
         }
-        fs::rename(upload, self.content(&file.id))?;
+        fs::rename(path, self.content(&file.id))?;
         self.documents.put(&file.id, &file)?;
-        files.insert(file.id.clone(), file);
+        shelf.reserved.remove(upload_id);
+        shelf.files.insert(file.id.clone(), file);
         Ok(())
     }
 
@@ -139,13 +182,13 @@ impl Files {
     /// As [`Files::find`].
     pub(super) fn delete(&self, id: &str, now: Timestamp) -> Result<(), Refused> {
         self.find(id, now)?;
-        self.forget(&mut self.lock(), id)
+        self.forget(&mut self.lock().files, id)
     }
 
     /// A page of the files that have not expired, newest first.
     pub(super) fn list(&self, page: &Page, origin: &str, now: Timestamp) -> Value {
-        let files = self.lock();
-        let mut newest: Vec<&StoredFile> = files.values().filter(|file| file.expires() > now).collect();
+        let shelf = self.lock();
+        let mut newest: Vec<&StoredFile> = shelf.files.values().filter(|file| file.expires() > now).collect();
         newest.sort_by_key(|file| std::cmp::Reverse(file.number));
         page.of("files", newest.into_iter().map(|file| (file.number, file)), |file| file.resource(origin))
     }
@@ -159,15 +202,15 @@ impl Files {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, StoredFile>> {
-        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl StoredFile {
     /// When it goes.
     pub(super) fn expires(&self) -> Timestamp {
-        self.created.saturating_add(LIFETIME).unwrap_or(Timestamp::MAX)
+        after_lifetime(self.created)
     }
 
     /// The `File` resource.
@@ -193,6 +236,10 @@ impl StoredFile {
         }
         resource
     }
+}
+
+fn after_lifetime(moment: Timestamp) -> Timestamp {
+    moment.saturating_add(LIFETIME).unwrap_or(Timestamp::MAX)
 }
 
 /// Makes the folder if need be and removes the files in it that `wanted` doesn't know.

@@ -54,6 +54,11 @@ impl Ratio {
         plain.min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap_or(Self::square())
     }
 
+    /// The ratios that nobody takes for this one: at least a fifth wider or narrower.
+    pub(super) fn clearly_others(&self) -> impl Iterator<Item = &'static Self> {
+        RATIOS.iter().filter(|other| (other.quotient() / self.quotient()).ln().abs() > 0.2)
+    }
+
     /// Width and height in pixels.
     pub(super) fn pixels(&self, size: Size) -> (u16, u16) {
         let scaled = |length: u16| match size {
@@ -135,6 +140,14 @@ mod tests {
     fn four_ratios_are_extreme() {
         let extreme: Vec<_> = RATIOS.iter().filter(|ratio| ratio.extreme).map(|ratio| ratio.name).collect();
         assert_eq!(extreme, ["1:4", "4:1", "1:8", "8:1"]);
+    }
+
+    #[test]
+    fn every_ratio_has_plain_ones_that_are_clearly_others() {
+        for ratio in &RATIOS {
+            assert!(ratio.clearly_others().any(|other| !other.extreme));
+            assert!(ratio.clearly_others().all(|other| other != ratio));
+        }
     }
 
     #[test]

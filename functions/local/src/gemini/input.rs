@@ -12,9 +12,10 @@ use serde_json::Value;
 use super::{
     answer::Question,
     ask::{Ask, References},
-    behaviour::{Behaviour, Outcome},
+    behaviour::Behaviour,
     messages::{INLINE_REQUEST, INPUT_LINE},
     models::Model,
+    outcome::Outcome,
     proto::{Fault, read},
     reply::Refused,
 };
@@ -30,7 +31,7 @@ pub(super) enum Input {
 }
 
 /// One request of a batch: where its line is, and what becomes of it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Row {
     /// The line's place in the input, from 0.
     pub(super) position: usize,
@@ -39,6 +40,8 @@ pub(super) struct Row {
     pub(super) outcome: Outcome,
     /// Whether the output file has its line twice.
     pub(super) repeated: bool,
+    /// Whether the output file has an image more, under a key that nobody asked for.
+    pub(super) stray: bool,
     /// What it costs once it is done, in billionths of a dollar.
     pub(super) nanodollars: u64,
 }
@@ -54,6 +57,13 @@ pub(super) struct Line {
 pub(super) struct Reader<'a> {
     pub(super) input: &'a Input,
     pub(super) model: &'static Model,
+}
+
+impl Row {
+    /// What a cancel makes of a row whose turn did not come.
+    pub(super) fn leave_unserved(&mut self) {
+        *self = Self { outcome: Outcome::Unserved, repeated: false, stray: false, nanodollars: 0, ..*self };
+    }
 }
 
 impl Line {
@@ -109,10 +119,11 @@ impl Reader<'_> {
                 batch,
                 seed: behaviour.seed,
             };
-            let fate = behaviour.fate(batch, &label);
+            let fate = behaviour.line_fate(batch, &label);
             let outcome = if question.absent_file().is_some() { Outcome::NoReference } else { fate.outcome };
             let nanodollars = question.usage(outcome).nanodollars(self.model) / 2;
-            rows.push(Row { position, offset: start, length, outcome, repeated: fate.repeated, nanodollars });
+            let (repeated, stray) = (fate.repeated, fate.stray);
+            rows.push(Row { position, offset: start, length, outcome, repeated, stray, nanodollars });
         }
         if !errors.is_empty() {
             return Err(Refused::invalid(errors.join("\n")));

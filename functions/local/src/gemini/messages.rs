@@ -47,7 +47,8 @@ pub(super) static INLINE_REQUEST: Message = Message(&[("request", message(&BATCH
 /// `BatchGenerateContentRequest`, the body of `:batchGenerateContent`.
 pub(super) static CREATE_BATCH: Message = Message(&[("batch", message(&BATCH))]);
 
-static BATCH: Message = Message(&[
+/// `GenerateContentBatch`, as far as it is not the service that fills it in; the body of an update.
+pub(super) static BATCH: Message = Message(&[
     ("model", Text),
     ("displayName", Text),
     ("inputConfig", message(&INPUT_CONFIG)),
@@ -117,10 +118,48 @@ static GENERATION_CONFIG: Message = Message(&[
     ("responseMimeType", Text),
     ("responseSchema", Any),
     ("responseJsonSchema", Any),
-    ("responseFormat", Any),
+    ("responseFormat", message(&RESPONSE_FORMAT)),
     ("speechConfig", Any),
     ("enableEnhancedCivicAnswers", Truth),
     ("enableAffectiveDialog", Truth),
+]);
+
+static RESPONSE_FORMAT: Message = Message(&[("image", message(&IMAGE_RESPONSE_FORMAT)), ("text", Any), ("audio", Any)]);
+
+/// Known and ignored; only the names of enums are taken, and only delivery inline.
+static IMAGE_RESPONSE_FORMAT: Message = Message(&[
+    ("delivery", Enum(&["DELIVERY_UNSPECIFIED", "INLINE"])),
+    (
+        "aspectRatio",
+        Enum(&[
+            "ASPECT_RATIO_UNSPECIFIED",
+            "ASPECT_RATIO_ONE_BY_ONE",
+            "ASPECT_RATIO_TWO_BY_THREE",
+            "ASPECT_RATIO_THREE_BY_TWO",
+            "ASPECT_RATIO_THREE_BY_FOUR",
+            "ASPECT_RATIO_FOUR_BY_THREE",
+            "ASPECT_RATIO_FOUR_BY_FIVE",
+            "ASPECT_RATIO_FIVE_BY_FOUR",
+            "ASPECT_RATIO_NINE_BY_SIXTEEN",
+            "ASPECT_RATIO_SIXTEEN_BY_NINE",
+            "ASPECT_RATIO_TWENTY_ONE_BY_NINE",
+            "ASPECT_RATIO_ONE_BY_EIGHT",
+            "ASPECT_RATIO_EIGHT_BY_ONE",
+            "ASPECT_RATIO_ONE_BY_FOUR",
+            "ASPECT_RATIO_FOUR_BY_ONE",
+        ]),
+    ),
+    ("mimeType", Enum(&["MIME_TYPE_UNSPECIFIED", "IMAGE_JPEG"])),
+    (
+        "imageSize",
+        Enum(&[
+            "IMAGE_SIZE_UNSPECIFIED",
+            "IMAGE_SIZE_FIVE_TWELVE",
+            "IMAGE_SIZE_ONE_K",
+            "IMAGE_SIZE_TWO_K",
+            "IMAGE_SIZE_FOUR_K",
+        ]),
+    ),
 ]);
 
 static IMAGE_CONFIG: Message = Message(&[("aspectRatio", Text), ("imageSize", Text)]);

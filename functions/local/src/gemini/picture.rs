@@ -1,7 +1,5 @@
 //! The simulated image: a coloured sky with the request's key and prompt written on it.
 
-use jpeg_encoder::EncodingError;
-
 use super::{
     canvas::{Canvas, Colour},
     draw::Draw,
@@ -30,7 +28,19 @@ impl Picture<'_> {
     ///
     /// # Errors
     /// When a side is 0 pixels long.
-    pub(super) fn jpeg(&self) -> Result<Vec<u8>, EncodingError> {
+    pub(super) fn jpeg(&self) -> Result<Vec<u8>, jpeg_encoder::EncodingError> {
+        self.drawn().jpeg()
+    }
+
+    /// Draws the picture and encodes it as PNG.
+    ///
+    /// # Errors
+    /// When a side is 0 pixels long.
+    pub(super) fn png(&self) -> Result<Vec<u8>, png::EncodingError> {
+        self.drawn().png()
+    }
+
+    fn drawn(&self) -> Canvas {
         let mut canvas = self.sky();
         let short = canvas.width().min(canvas.height());
         let margin = short / 16;
@@ -60,7 +70,7 @@ impl Picture<'_> {
             write(&mut canvas, margin, y, text_scale, pale, &line);
             y += line_height;
         }
-        canvas.jpeg()
+        canvas
     }
 
     fn sky(&self) -> Canvas {

@@ -36,6 +36,7 @@ enum Status {
     AlreadyExists,
     ResourceExhausted,
     Internal,
+    Unavailable,
 }
 
 impl Refused {
@@ -88,21 +89,34 @@ impl Refused {
 
     /// 429: the project's quota is used up. Like the real one on batch creation, it says neither which nor until when.
     pub(super) fn exhausted() -> Self {
-        let link = "https://ai.google.dev/gemini-api/docs/rate-limits";
+        Self { details: vec![help()], ..Self::new(Status::ResourceExhausted, QUOTA_MESSAGE) }
+    }
+
+    /// 429: too many requests in a minute, with the quota and the time to wait, as single requests answer.
+    pub(super) fn rate_limited() -> Self {
+        let wait = json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34s"});
         Self {
-            details: vec![json!({
-                "@type": "type.googleapis.com/google.rpc.Help",
-                "links": [{"description": "Learn more about Gemini API quotas", "url": link}],
-            })],
-            ..Self::new(
-                Status::ResourceExhausted,
-                format!(
-                    "You exceeded your current quota, please check your plan and billing details. For more \
-                     information on this error, head to: {link}. To monitor your current usage, head to: \
-                     https://ai.dev/rate-limit. "
-                ),
-            )
+            details: vec![help(), quota("GenerateRequestsPerMinutePerProjectPerModel"), wait],
+            ..Self::new(Status::ResourceExhausted, format!("{QUOTA_MESSAGE}Please retry in 34.28s."))
         }
+    }
+
+    /// 429: too many requests in a day, which ends at midnight Pacific time.
+    pub(super) fn day_exhausted() -> Self {
+        let quota = quota("GenerateRequestsPerDayPerProjectPerModel");
+        Self { details: vec![help(), quota], ..Self::new(Status::ResourceExhausted, QUOTA_MESSAGE) }
+    }
+
+    /// 429: the prepaid credit is spent.
+    pub(super) fn prepayment_depleted() -> Self {
+        let told = "Your prepayment credits are depleted. Please go to AI Studio at https://ai.studio/projects to \
+                    manage your project and billing.";
+        Self::new(Status::ResourceExhausted, told)
+    }
+
+    /// 503: too busy.
+    pub(super) fn unavailable() -> Self {
+        Self::new(Status::Unavailable, "The model is overloaded. Please try again later.")
     }
 
     /// 500: a simulated failure, or one of the folder the state is in.
@@ -154,6 +168,7 @@ impl Status {
             Self::AlreadyExists => (StatusCode::CONFLICT, "ALREADY_EXISTS"),
             Self::ResourceExhausted => (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
         }
     }
 }
@@ -165,6 +180,27 @@ pub(super) const INTERNAL_MESSAGE: &str = "An internal error has occurred. Pleas
 /// What is said of a file that is not there, in an envelope and in an output line.
 pub(super) fn no_file_message(id: &str) -> String {
     format!("You do not have permission to access the File {id} or it may not exist.")
+}
+
+const RATE_LIMITS: &str = "https://ai.google.dev/gemini-api/docs/rate-limits";
+
+/// What every quota's answer says; it does end in a space.
+const QUOTA_MESSAGE: &str = "You exceeded your current quota, please check your plan and billing details. For more \
+                             information on this error, head to: https://ai.google.dev/gemini-api/docs/rate-limits. To \
+                             monitor your current usage, head to: https://ai.dev/rate-limit. ";
+
+fn help() -> Value {
+    let link = json!({"description": "Learn more about Gemini API quotas", "url": RATE_LIMITS});
+    json!({"@type": "type.googleapis.com/google.rpc.Help", "links": [link]})
+}
+
+fn quota(id: &str) -> Value {
+    let violation = json!({
+        "quotaMetric": "generativelanguage.googleapis.com/generate_content_requests",
+        "quotaId": id,
+        "quotaDimensions": {"location": "global"},
+    });
+    json!({"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]})
 }
 
 /// A 200 with a JSON body.

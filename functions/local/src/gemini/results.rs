@@ -1,24 +1,18 @@
-//! A batch's results, drawn when they are asked for: the lines of its output file, or its inline responses.
+//! A batch's results, drawn when they are asked for.
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
-use bytes::Bytes;
-use clients::transport::{Body, BoxError};
-use futures_util::{StreamExt, stream};
-use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
-use serde_json::{Map, Value};
+use clients::transport::BoxError;
+use serde_json::{Map, Value, json};
 
 use super::{
     answer::{Answer, Question},
     batch::Batch,
-    behaviour::Outcome,
+    draw::Draw,
     input::{Line, Reader, Row},
     models::Model,
+    outcome::{Outcome, Rendering},
 };
-
-/// How many lines are drawn at the same time, ahead of who downloads them.
-const LINES_AHEAD: usize = 3;
 
 /// The results of a batch.
 pub(super) struct Results {
@@ -30,23 +24,16 @@ pub(super) struct Results {
     pub(super) input: PathBuf,
 }
 
-impl Results {
-    /// The output file: a line for each row but the missing, then the repeated ones once more.
-    pub(super) fn output_file(self, rows: Vec<Row>) -> Body {
-        let results = Arc::new(self);
-        let mut lines: Vec<Row> = rows.into_iter().filter(|row| row.outcome != Outcome::Missing).collect();
-        let repeated: Vec<Row> = lines.iter().filter(|row| row.repeated).cloned().collect();
-        lines.extend(repeated);
-        let drawn = stream::iter(lines).map(move |row| {
-            let results = Arc::clone(&results);
-            async move {
-                let line = tokio::task::spawn_blocking(move || results.output_line(&row)).await??;
-                Ok::<_, BoxError>(Frame::data(Bytes::from(line)))
-            }
-        });
-        BodyExt::boxed(StreamBody::new(drawn.buffered(LINES_AHEAD)))
-    }
+/// A line of the output file.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Written {
+    /// What a request asked for.
+    AsAsked(Row),
+    /// An image under a key that nobody asked for, beside this row's.
+    Stray(Row),
+}
 
+impl Results {
     /// The inline responses.
     ///
     /// # Errors
@@ -54,7 +41,9 @@ impl Results {
     pub(super) fn inlined(&self, rows: &[Row]) -> Result<Vec<Value>, BoxError> {
         let there = rows.iter().filter(|row| row.outcome != Outcome::Missing);
         let inlined = there.map(|row| {
-            let (line, (member, answer), _) = self.answer(row)?;
+            let line = self.line(row)?;
+            let label = line.label(row.position);
+            let (member, answer) = answer(&self.question(&line, &label), row.outcome)?;
             let mut response = Map::new();
             response.insert(member.to_owned(), answer);
             if let Some(metadata) = line.metadata {
@@ -65,33 +54,56 @@ impl Results {
         inlined.collect()
     }
 
-    fn output_line(&self, row: &Row) -> Result<String, BoxError> {
-        let (line, (member, answer), key_comes_last) = self.answer(row)?;
+    /// A line of the output file, with its end.
+    ///
+    /// # Errors
+    /// As [`Self::inlined`].
+    pub(super) fn output_line(&self, written: &Written) -> Result<String, BoxError> {
+        let (Written::AsAsked(row) | Written::Stray(row)) = written;
+        let mut line = self.line(row)?;
+        let mut label = line.label(row.position);
+        let outcome = match written {
+            Written::AsAsked(row) => row.outcome,
+            Written::Stray(_) => {
+                let stray = Draw::about(self.batch.seed, &["stray key", &self.batch.id, &label]).id(12);
+                label = format!("stray-{stray}");
+                line.key = Some(label.clone());
+                Outcome::Image(Rendering::default())
+            }
+        };
+        let question = self.question(&line, &label);
+        let (member, answer) = answer(&question, outcome)?;
+        let key_comes_last = question.key_comes_last();
         let mut members = Map::new();
         members.insert(member.to_owned(), answer);
-        if let Some(key) = line.key {
+        if let Some(key) = &line.key {
             let place = if key_comes_last { 1 } else { 0 };
-            members.shift_insert(place, "key".to_owned(), Value::from(key));
+            members.shift_insert(place, "key".to_owned(), json!(key));
         }
         Ok(format!("{}\n", Value::from(members)))
     }
 
-    fn answer(&self, row: &Row) -> Result<(Line, (&'static str, Value), bool), BoxError> {
+    fn line(&self, row: &Row) -> Result<Line, BoxError> {
         let reader = Reader { input: &self.batch.input, model: self.model };
-        let line = reader.reread(&self.input, row)?;
-        let question = Question {
+        Ok(reader.reread(&self.input, row)?)
+    }
+
+    fn question<'a>(&'a self, line: &'a Line, label: &'a str) -> Question<'a> {
+        Question {
             ask: &line.ask,
             model: self.model,
             uploaded: &self.batch.references,
-            label: &line.label(row.position),
+            label,
             batch: &self.batch.id,
             seed: self.batch.seed,
-        };
-        let answer = match question.answer(row.outcome)? {
-            Answer::Response(response) => ("response", response),
-            Answer::Error(status) => ("error", status),
-        };
-        let key_comes_last = question.key_comes_last();
-        Ok((line, answer, key_comes_last))
+        }
     }
+}
+
+/// The member that holds the answer, and the answer.
+fn answer(question: &Question<'_>, outcome: Outcome) -> Result<(&'static str, Value), BoxError> {
+    Ok(match question.answer(outcome)? {
+        Answer::Response(response) => ("response", response),
+        Answer::Error(status) => ("error", status),
+    })
 }

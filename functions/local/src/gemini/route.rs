@@ -29,6 +29,8 @@ pub enum Call {
     CancelBatch,
     /// `batches.delete`.
     DeleteBatch,
+    /// `batches.updateGenerateContentBatch`.
+    UpdateBatch,
     /// `:generateContent`.
     GenerateContent,
     /// `models.list`.
@@ -37,6 +39,60 @@ pub enum Call {
     GetModel,
     /// Anything the simulated service does not know.
     Unknown,
+}
+
+impl Call {
+    /// All kinds.
+    pub(super) const ALL: [Self; 16] = [
+        Self::StartUpload,
+        Self::ContinueUpload,
+        Self::ListFiles,
+        Self::GetFile,
+        Self::DeleteFile,
+        Self::Download,
+        Self::CreateBatch,
+        Self::ListBatches,
+        Self::GetBatch,
+        Self::CancelBatch,
+        Self::DeleteBatch,
+        Self::UpdateBatch,
+        Self::GenerateContent,
+        Self::ListModels,
+        Self::GetModel,
+        Self::Unknown,
+    ];
+
+    /// Its name on a command line, e.g. `create-batch`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::StartUpload => "start-upload",
+            Self::ContinueUpload => "continue-upload",
+            Self::ListFiles => "list-files",
+            Self::GetFile => "get-file",
+            Self::DeleteFile => "delete-file",
+            Self::Download => "download",
+            Self::CreateBatch => "create-batch",
+            Self::ListBatches => "list-batches",
+            Self::GetBatch => "get-batch",
+            Self::CancelBatch => "cancel-batch",
+            Self::DeleteBatch => "delete-batch",
+            Self::UpdateBatch => "update-batch",
+            Self::GenerateContent => "generate-content",
+            Self::ListModels => "list-models",
+            Self::GetModel => "get-model",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The kind of this name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|call| call.name() == name)
+    }
+
+    /// All names.
+    pub(super) fn names() -> impl Iterator<Item = &'static str> {
+        Self::ALL.into_iter().map(Self::name)
+    }
 }
 
 /// A request's call and the id in its path, without `files/`, `batches/` or `models/`; empty where there is none.
@@ -93,6 +149,7 @@ impl Route {
             ("", "GET", "batches", "", false) => Call::GetBatch,
             ("", "POST", "batches", "cancel", false) => Call::CancelBatch,
             ("", "DELETE", "batches", "", false) => Call::DeleteBatch,
+            ("", "PATCH", "batches", "updateGenerateContentBatch", false) => Call::UpdateBatch,
             _ => return None,
         };
         Some(Self { call, id: id.to_owned(), version })

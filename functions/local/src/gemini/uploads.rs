@@ -38,6 +38,7 @@ const LONGEST_DISPLAY_NAME: usize = 512;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Upload {
     number: u64,
+    started: Timestamp,
     file_id: String,
     display_name: String,
     mime_type: String,
@@ -84,6 +85,9 @@ impl Uploads {
                 fs::metadata(parts.join(&id)).map_or(0, |metadata| metadata.len()) >= upload.received_bytes
             };
             if complete {
+                if !upload.finished {
+                    files.keep_room(&id, upload.size_bytes.unwrap_or(0), upload.started);
+                }
                 uploads.insert(id, Arc::new(AsyncMutex::new(upload)));
             } else {
                 documents.remove(&id)?;
@@ -118,9 +122,11 @@ impl Uploads {
         let wanted_id = name.map(file_id).transpose().map_err(Refused::invalid)?;
         let mime_type = text(headers, "x-goog-upload-header-content-type").or(file["mimeType"].as_str());
         let size_bytes = number_in(headers, "x-goog-upload-header-content-length")?;
-        files.admit(wanted_id, size_bytes.unwrap_or(0), caller.now)?;
+        let upload_id = format!("upload-{new_id}");
+        files.admit(&upload_id, wanted_id, size_bytes.unwrap_or(0), caller.now)?;
         let upload = Upload {
             number: caller.number,
+            started: caller.now,
             file_id: wanted_id.unwrap_or(new_id).to_owned(),
             display_name,
             mime_type: mime_type.unwrap_or("application/octet-stream").to_owned(),
@@ -128,7 +134,6 @@ impl Uploads {
             received_bytes: 0,
             finished: false,
         };
-        let upload_id = format!("upload-{new_id}");
         self.documents.put(&upload_id, &upload)?;
         let url = format!(
             "{}/upload/{}/files?upload_id={upload_id}&upload_protocol=resumable",
@@ -216,7 +221,7 @@ impl Uploads {
         upload_id: &str,
         caller: &Caller,
     ) -> Result<StoredFile, Unserved> {
-        files.admit(Some(&upload.file_id), upload.received_bytes, caller.now)?;
+        files.admit(upload_id, Some(&upload.file_id), upload.received_bytes, caller.now)?;
         let path = self.parts.join(upload_id);
         let (content, length) = (path.clone(), upload.received_bytes);
         let (sha256, pixels) =
@@ -231,7 +236,7 @@ impl Uploads {
             sha256,
             pixels,
         };
-        files.add(file.clone(), &path)?;
+        files.add(file.clone(), upload_id, &path)?;
         upload.finished = true;
         self.documents.put(upload_id, upload).map_err(Refused::from)?;
         Ok(file)

@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 
 use super::{
     ask::Ask,
-    behaviour::{Outcome, Refusal},
     draw::Draw,
     models::Model,
+    outcome::Outcome,
+    refusal::{REFUSAL_TEXT, Refusal},
 };
 
 /// The words beside an image, where text is wanted.
@@ -32,15 +33,17 @@ impl Usage {
         };
         let thoughts = if model.thinks { draw.between(80, 600) } else { 0 };
         match outcome {
-            Outcome::Image | Outcome::ImageAfterThought | Outcome::Missing => Self {
+            Outcome::Image(_) | Outcome::Missing => Self {
                 thoughts,
                 text: if ask.text_wanted { tokens(REMARK) } else { 0 },
                 image: model.image_tokens(ask.size).unwrap_or(0),
                 ..prompt
             },
-            Outcome::Refused(Refusal::NoImage | Refusal::ImageSafety) => Self { thoughts, ..prompt },
-            Outcome::Refused(Refusal::Prompt) => prompt,
-            Outcome::InternalError | Outcome::NoReference => Self::default(),
+            // A blocked image is not charged, but the way to it is.
+            Outcome::Refused(Refusal::Finished(_) | Refusal::SignatureOnly) => Self { thoughts, ..prompt },
+            Outcome::Refused(Refusal::TextOnly) => Self { thoughts, text: tokens(REFUSAL_TEXT), ..prompt },
+            Outcome::Refused(Refusal::Blocked(_) | Refusal::NoCandidates) => prompt,
+            Outcome::InternalError | Outcome::NoReference | Outcome::Unserved => Self::default(),
         }
     }
 
@@ -84,7 +87,10 @@ fn tokens(text: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::{outcome::Rendering, refusal::BlockReason},
+        *,
+    };
 
     fn usage(outcome: Outcome) -> (Usage, &'static Model) {
         let model = Model::find("gemini-3.1-flash-image").expect("live");
@@ -98,7 +104,7 @@ mod tests {
 
     #[test]
     fn an_image_costs_its_prompt_and_its_tokens() {
-        let (usage, model) = usage(Outcome::Image);
+        let (usage, model) = usage(Outcome::Image(Rendering::default()));
         assert_eq!(usage.nanodollars(model), (5 + 258) * 500 + 1120 * 60_000);
         assert_eq!(
             usage.metadata(),
@@ -115,8 +121,18 @@ mod tests {
 
     #[test]
     fn a_refusal_costs_its_prompt_and_an_error_nothing() {
-        let (refused, model) = usage(Outcome::Refused(Refusal::Prompt));
+        let (refused, model) = usage(Outcome::Refused(Refusal::Blocked(BlockReason::Other)));
         assert_eq!(refused.nanodollars(model), (5 + 258) * 500);
         assert_eq!(usage(Outcome::InternalError).0.nanodollars(model), 0);
+        assert_eq!(usage(Outcome::Unserved).0.nanodollars(model), 0);
+    }
+
+    #[test]
+    fn no_refusal_costs_an_image_and_words_cost_as_text() {
+        for refusal in Refusal::ALL {
+            let (usage, model) = usage(Outcome::Refused(refusal));
+            let words = if refusal == Refusal::TextOnly { tokens(REFUSAL_TEXT) * 3_000 } else { 0 };
+            assert_eq!(usage.nanodollars(model), (5 + 258) * 500 + words, "{refusal:?}");
+        }
     }
 }

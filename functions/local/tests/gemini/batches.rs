@@ -1,9 +1,10 @@
 //! Batches: creation, life, lists, cancel, delete.
 
+use clients::transport::full;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::service::{Service, assert_schema, line, lines_of, name, plain_lines, steady};
+use super::service::{Service, assert_schema, line, lines_of, name, plain_lines, request, steady};
 
 const MODEL: &str = "gemini-3.1-flash-image";
 
@@ -132,36 +133,19 @@ async fn a_list_without_page_size_is_always_empty() {
 }
 
 #[tokio::test]
-async fn cancel_before_the_start_leaves_all_pending() {
+async fn an_update_changes_name_and_priority() {
     let service = Service::steady();
-    let batch = service.batch(MODEL, &plain_lines(4)).await;
-    service.pass_minutes(5);
-    assert_eq!(service.call("POST", &format!("/v1beta/{}:cancel", name(&batch))).await.json(), json!({}));
-    service.pass_minutes(500);
-    let cancelled = service.get(&batch).await;
-    assert_schema("Operation", &cancelled);
-    assert_eq!(cancelled["done"], true);
-    assert_eq!(cancelled["metadata"]["state"], "BATCH_STATE_CANCELLED");
-    assert_eq!(cancelled["metadata"]["batchStats"], json!({"requestCount": "4", "pendingRequestCount": "4"}));
-    assert_eq!(cancelled["error"]["code"], 13);
-    assert_eq!(cancelled["metadata"].get("output"), None);
-    assert_eq!(service.gemini.billed().unwrap(), 0);
-}
-
-#[tokio::test]
-async fn cancel_after_the_start_keeps_what_is_done() {
-    let service = Service::steady();
-    let batch = service.batch(MODEL, &plain_lines(4)).await;
-    service.pass_minutes(55);
-    let path = format!("/v1beta/{}:cancel", name(&batch));
-    assert_eq!(service.post(&path, &json!({})).await.json(), json!({}));
-    service.pass_minutes(500);
-    let cancelled = service.get(&batch).await;
-    assert_eq!(cancelled["metadata"]["state"], "BATCH_STATE_CANCELLED");
-    let half = json!({"requestCount": "4", "successfulRequestCount": "2", "pendingRequestCount": "2"});
-    assert_eq!(cancelled["metadata"]["batchStats"], half);
-    let keys: Vec<Value> = service.results(&batch).await.iter().map(|line| line["key"].clone()).collect();
-    assert_eq!(keys, ["k0", "k1"]);
+    let batch = service.batch(MODEL, &plain_lines(1)).await;
+    let patch = |mask: &str| {
+        let path = format!("/v1beta/{}:updateGenerateContentBatch?updateMask={mask}", name(&batch));
+        let body = json!({"display_name": "renamed", "priority": "-2"});
+        request("PATCH", &path).body(full(body.to_string())).unwrap()
+    };
+    let updated = service.send(patch("displayName,priority")).await.json();
+    assert_schema("GenerateContentBatch", &updated);
+    assert_eq!((&updated["displayName"], &updated["priority"]), (&json!("renamed"), &json!("-2")));
+    assert_eq!(service.get(&batch).await["metadata"]["displayName"], "renamed");
+    assert_eq!(service.send(patch("state")).await.error().0, 400);
 }
 
 #[tokio::test]

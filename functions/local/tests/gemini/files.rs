@@ -111,6 +111,35 @@ async fn too_much_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test]
+async fn project_holds_twenty_gigabytes_uploads_under_way_included() {
+    let two_gigabytes = 2 * 1024 * 1024 * 1024;
+    let service = Service::steady();
+    for _ in 0..9 {
+        assert_eq!(service.start_upload(two_gigabytes, "text/plain", json!({})).await.status, 200);
+    }
+    let small = service.start_upload(5, "text/plain", json!({})).await.header("x-goog-upload-url");
+    let service = service.reopened(steady());
+    let (code, status, _) = service.start_upload(two_gigabytes, "text/plain", json!({})).await.error();
+    assert_eq!((code, status.as_str()), (429, "RESOURCE_EXHAUSTED"));
+    assert_eq!(service.start_upload(two_gigabytes - 5, "text/plain", json!({})).await.status, 200);
+    // Full to the byte: the end of an upload needs no room again.
+    let last = service.send(chunk(&small, "upload, finalize", 0, full("hello"))).await;
+    assert_eq!(last.json()["file"]["sizeBytes"], "5");
+    assert_eq!(service.start_upload(1, "text/plain", json!({})).await.status, 429);
+    service.pass_minutes(48 * 60);
+    assert_eq!(service.start_upload(two_gigabytes, "text/plain", json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn any_mime_type_is_kept_as_it_was_said() {
+    let service = Service::steady();
+    for mime_type in ["jsonl", "application/jsonl", "text/plain"] {
+        let file = service.upload("{}", mime_type, json!({"mime_type": "image/png", "size_bytes": "2"})).await;
+        assert_eq!(file["mimeType"], mime_type);
+    }
+}
+
+#[tokio::test]
 async fn files_are_listed_newest_first_in_pages() {
     let service = Service::steady();
     assert_eq!(service.call("GET", "/v1beta/files").await.json(), json!({}));

@@ -1,17 +1,17 @@
 //! Results: output files, inline responses, refusals, errors.
 
-use std::collections::BTreeMap;
-
 use http_body_util::BodyExt;
 use local::gemini::Behaviour;
 use serde_json::{Value, json};
 
-use super::service::{Service, assert_schema, image, jpeg_pixels, line, name, plain_lines, steady};
+use super::service::{
+    Service, assert_schema, download_path, image, jpeg_pixels, line, output_file, plain_lines, steady,
+};
 
 const MODEL: &str = "gemini-3.1-flash-image";
 
 /// A service whose batch of this many plain lines is done.
-async fn done(behaviour: Behaviour, count: usize) -> (Service, Vec<Value>) {
+pub(super) async fn done(behaviour: Behaviour, count: usize) -> (Service, Vec<Value>) {
     let service = Service::new(behaviour);
     let batch = service.batch(MODEL, &plain_lines(count)).await;
     service.pass_minutes(100);
@@ -75,30 +75,6 @@ async fn images_have_the_pixels_of_ratio_and_size() {
 }
 
 #[tokio::test]
-async fn refusals_are_responses_without_an_image() {
-    let (service, lines) = done(Behaviour { refuse_percent: 100, ..steady() }, 30).await;
-    let mut shapes = BTreeMap::new();
-    for line in &lines {
-        assert_schema("BatchOutputLine", line);
-        let response = &line["response"];
-        assert!(response["usageMetadata"]["promptTokenCount"].as_u64().unwrap() > 0);
-        let shape = match &response["promptFeedback"]["blockReason"] {
-            Value::String(reason) => {
-                assert_eq!(response.get("candidates"), None);
-                reason.clone()
-            }
-            _ => {
-                assert_eq!(response["candidates"][0]["content"], json!({}));
-                response["candidates"][0]["finishReason"].as_str().unwrap().to_owned()
-            }
-        };
-        *shapes.entry(shape).or_insert(0) += 1;
-    }
-    assert_eq!(shapes.keys().collect::<Vec<_>>(), ["IMAGE_SAFETY", "NO_IMAGE", "PROHIBITED_CONTENT"]);
-    assert!(service.gemini.billed().unwrap() < 747 * 30_000, "no image is billed");
-}
-
-#[tokio::test]
 async fn internal_errors_are_error_lines_and_counted_as_failed() {
     let service = Service::new(Behaviour { internal_error_percent: 50, ..steady() });
     let batch = service.batch(MODEL, &plain_lines(20)).await;
@@ -110,28 +86,6 @@ async fn internal_errors_are_error_lines_and_counted_as_failed() {
     let stats = service.get(&batch).await["metadata"]["batchStats"].clone();
     assert_eq!(stats["failedRequestCount"], errors.len().to_string());
     assert_eq!(stats["successfulRequestCount"], (20 - errors.len()).to_string());
-}
-
-#[tokio::test]
-async fn missing_lines_are_missing_and_repeated_ones_come_twice() {
-    let (_, lines) = done(Behaviour { missing_percent: 40, repeated_percent: 40, ..steady() }, 30).await;
-    let mut counts = BTreeMap::new();
-    for line in &lines {
-        *counts.entry(line["key"].as_str().unwrap()).or_insert(0) += 1;
-    }
-    assert!(counts.len() < 30, "some keys should be missing");
-    assert!(counts.values().any(|count| *count == 2) && counts.values().all(|count| *count <= 2));
-}
-
-#[tokio::test]
-async fn a_thought_image_comes_before_the_image_and_is_marked() {
-    let (_, lines) = done(Behaviour { thoughts_percent: 100, ..steady() }, 1).await;
-    let parts = lines[0]["response"]["candidates"][0]["content"]["parts"].as_array().unwrap();
-    let images: Vec<&Value> = parts.iter().filter(|part| part.get("inlineData").is_some()).collect();
-    assert_eq!(images.len(), 2);
-    assert_eq!(images[0]["thought"], true);
-    assert_eq!(images[1].get("thought"), None);
-    assert_ne!(images[0]["inlineData"], images[1]["inlineData"]);
 }
 
 #[tokio::test]
@@ -148,7 +102,7 @@ async fn shuffled_lines_keep_their_keys() {
 async fn the_output_file_can_only_be_downloaded() {
     let service = Service::steady();
     let batch = service.batch(MODEL, &plain_lines(1)).await;
-    let id = name(&batch).replace("batches/", "batch-");
+    let id = output_file(&batch);
     assert_eq!(id.len(), 42);
     let early = service.call("GET", &format!("/v1beta/files/{id}:download?alt=media")).await;
     assert_eq!(early.error().0, 403);
@@ -159,6 +113,11 @@ async fn the_output_file_can_only_be_downloaded() {
         assert_eq!(code, 400);
         assert!(message.contains("cannot be more than 40 characters"), "{message}");
     }
+    let weeks_later = 6 * 7 * 24 * 60;
+    service.pass_minutes(weeks_later - 1);
+    assert_eq!(service.call("GET", &format!("/v1beta/files/{id}:download?alt=media")).await.status, 200);
+    service.pass_minutes(1);
+    assert_eq!(service.call("GET", &format!("/v1beta/files/{id}:download?alt=media")).await.error().0, 403);
     let file = service.upload("a", "text/plain", json!({"name": "files/mine"})).await;
     assert_eq!(file["name"], "files/mine");
     assert_eq!(service.call("GET", "/v1beta/files/mine:download?alt=media").await.error().0, 400);
@@ -237,8 +196,7 @@ async fn a_download_comes_line_by_line() {
     let service = Service::steady();
     let batch = service.batch(MODEL, &plain_lines(500)).await;
     service.pass_minutes(100);
-    let id = name(&batch).replace("batches/", "batch-");
-    let mut body = service.begin("GET", &format!("/v1beta/files/{id}:download?alt=media")).await.into_body();
+    let mut body = service.begin("GET", &download_path(&batch)).await.into_body();
     let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
     assert!(first.ends_with(b"\n"));
     let line: Value = serde_json::from_slice(&first).unwrap();

@@ -10,7 +10,7 @@ use clients::{
     clock::Clock,
     gemini::Settings,
     secret::{ApiKey, KeySource},
-    transport::{Body, Transport, empty, full},
+    transport::{Body, Transport, TransportError, empty, full},
 };
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -66,6 +66,12 @@ impl Service {
     /// Lets time pass.
     pub(super) fn pass_minutes(&self, minutes: i64) {
         self.seconds.fetch_add(minutes * 60, Ordering::Relaxed);
+    }
+
+    /// Sends a request with a key that gets no answer.
+    pub(super) async fn lose(&self, method: &str, path: &str, body: &Value) {
+        let outcome = self.gemini.send(request(method, path).body(full(body.to_string())).unwrap()).await;
+        assert!(matches!(outcome, Err(TransportError::Interrupted(_))), "{outcome:?}");
     }
 
     /// Sends a request as it is.
@@ -130,12 +136,17 @@ impl Service {
 
     /// The output lines of a batch that has some.
     pub(super) async fn results(&self, batch: &Value) -> Vec<Value> {
+        let text = self.output(batch).await;
+        std::str::from_utf8(&text).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The output file of a batch that has some.
+    pub(super) async fn output(&self, batch: &Value) -> Bytes {
         let operation = self.get(batch).await;
-        let file = operation["metadata"]["output"]["responsesFile"].as_str().expect("an output file").to_owned();
-        let output = self.call("GET", &format!("/v1beta/{file}:download?alt=media")).await;
+        assert_eq!(operation["metadata"]["output"]["responsesFile"], format!("files/{}", output_file(batch)));
+        let output = self.call("GET", &download_path(batch)).await;
         assert_eq!(output.status, StatusCode::OK);
-        let text = std::str::from_utf8(&output.bytes).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        output.bytes
     }
 }
 
@@ -193,12 +204,22 @@ pub(super) fn name(batch: &Value) -> &str {
     batch["name"].as_str().unwrap()
 }
 
+/// The id of a batch's output file.
+pub(super) fn output_file(batch: &Value) -> String {
+    name(batch).replace("batches/", "batch-")
+}
+
+/// Where a batch's output file is downloaded.
+pub(super) fn download_path(batch: &Value) -> String {
+    format!("/v1beta/files/{}:download?alt=media", output_file(batch))
+}
+
 /// Batches that run for exactly 100 minutes and start after ten.
 pub(super) fn steady() -> Behaviour {
     Behaviour { shortest_batch_seconds: 6_000, longest_batch_seconds: 6_000, ..Behaviour::default() }
 }
 
-/// The JPEG in a response's last part.
+/// The image in a response's last part, which is said to be JPEG.
 pub(super) fn image(line: &Value) -> Vec<u8> {
     let parts = line["response"]["candidates"][0]["content"]["parts"].as_array().unwrap();
     let data = &parts.last().unwrap()["inlineData"];

@@ -1,0 +1,44 @@
+//! What becomes of one request.
+
+use serde::{Deserialize, Serialize};
+
+use super::refusal::Refusal;
+
+/// How one request ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Outcome {
+    /// An image.
+    Image(Rendering),
+    /// A response without an image.
+    Refused(Refusal),
+    /// An error line, code 13.
+    InternalError,
+    /// An error line, code 7: the request points to a file that is not there.
+    NoReference,
+    /// An error line, code 1: the batch was cancelled before the request's turn.
+    Unserved,
+    /// Served and billed, but not in the output file.
+    Missing,
+}
+
+/// How an image is given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Rendering {
+    /// After an interim image marked as a thought.
+    pub(super) after_thought: bool,
+    /// In another ratio than was asked for.
+    pub(super) wrong_ratio: bool,
+    /// As PNG that is said to be JPEG.
+    pub(super) mislabelled: bool,
+}
+
+/// What becomes of one request line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct LineFate {
+    pub(super) outcome: Outcome,
+    /// Whether the output file has the line twice.
+    pub(super) repeated: bool,
+    /// Whether the output file has an image more, under a key that nobody asked for.
+    pub(super) stray: bool,
+}
