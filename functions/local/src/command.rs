@@ -1,18 +1,25 @@
 //! The `darkroom` command: run a manifest on this machine, or check what it would do and cost.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command talks to people on the terminal")]
 
-pub mod behaviour;
+mod announce;
+mod behaviour;
 mod check;
 mod dropped;
+mod gemini;
 mod live;
 mod outcome;
 mod progress;
 mod run;
+mod serve;
+mod setting;
+mod signal;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use darkroom::job::Settings;
+
+use self::behaviour::BehaviourArgs;
 
 /// How the command ends, for scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +63,10 @@ enum Verb {
     Run(RunArgs),
     /// Say what a manifest would do and cost. Spends nothing, and asks Gemini nothing.
     Check(CheckArgs),
+    /// Keep the chain running on loopback: drop manifests with any S3 client, as in the cloud.
+    Serve(ServeArgs),
+    /// Keep the simulated Gemini running alone on loopback, for any client.
+    Gemini(GeminiArgs),
 }
 
 /// Which Gemini answers.
@@ -82,6 +93,8 @@ struct RunArgs {
     yes: bool,
     #[command(flatten)]
     settings: SettingsArgs,
+    #[command(flatten)]
+    behaviour: BehaviourArgs,
 }
 
 #[derive(Debug, Args)]
@@ -90,6 +103,41 @@ struct CheckArgs {
     manifest: PathBuf,
     #[command(flatten)]
     settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// The folder that holds the local bucket and all state.
+    #[arg(long, value_name = "DIR", default_value = "darkroom-out")]
+    out: PathBuf,
+    /// The port of S3 and SQS on 127.0.0.1; 0 takes a free one.
+    #[arg(long, value_name = "PORT", default_value_t = 4580)]
+    port: u16,
+    /// The port of the simulated Gemini on 127.0.0.1; 0 takes a free one.
+    #[arg(long, value_name = "PORT", default_value_t = 4581)]
+    gemini_port: u16,
+    /// Which Gemini answers. Default: sim.
+    #[arg(long, value_enum)]
+    gemini: Option<Which>,
+    /// With the real one: don't ask before spending.
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    settings: SettingsArgs,
+    #[command(flatten)]
+    behaviour: BehaviourArgs,
+}
+
+#[derive(Debug, Args)]
+struct GeminiArgs {
+    /// The folder that holds files and batches.
+    #[arg(long, value_name = "DIR", default_value = "darkroom-gemini")]
+    state: PathBuf,
+    /// The port on 127.0.0.1; 0 takes a free one.
+    #[arg(long, value_name = "PORT", default_value_t = 4581)]
+    port: u16,
+    #[command(flatten)]
+    behaviour: BehaviourArgs,
 }
 
 /// What a deployment sets for all its jobs.
@@ -132,6 +180,8 @@ pub fn main() -> ExitCode {
     let done = match &command.verb {
         Verb::Run(args) => run::run(args),
         Verb::Check(args) => check::check(args),
+        Verb::Serve(args) => serve::serve(args),
+        Verb::Gemini(args) => gemini::gemini(args),
     };
     match done {
         Ok(exit) => exit.into(),

@@ -9,10 +9,10 @@ use crate::gemini::{BatchFate, Behaviour, FateRule, FaultRule, Which};
 /// The lies the simulated Gemini tells. Without any, everything goes well.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "The simulated Gemini")]
-pub struct BehaviourArgs {
+pub(super) struct BehaviourArgs {
     /// What all chance starts from: the same seed, the same lies.
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
     /// How long batches take, in seconds. One number for all, or a range, as 1200..5400.
     #[arg(long, value_name = "MIN..MAX", value_parser = seconds)]
     batch_seconds: Option<RangeInclusive<u32>>,
@@ -79,13 +79,11 @@ pub struct BehaviourArgs {
 }
 
 impl BehaviourArgs {
-    /// What the flags ask for.
-    pub fn behaviour(&self) -> Behaviour {
-        let defaults = Behaviour::default();
-        let usual = defaults.shortest_batch_seconds..=defaults.longest_batch_seconds;
+    /// What the flags ask for, with batches that take `usual` seconds unless they say otherwise.
+    pub(super) fn behaviour(&self, usual: RangeInclusive<u32>) -> Behaviour {
         let batch_seconds = self.batch_seconds.clone().unwrap_or(usual);
         Behaviour {
-            seed: self.seed.unwrap_or(defaults.seed),
+            seed: self.seed,
             shortest_batch_seconds: *batch_seconds.start(),
             longest_batch_seconds: *batch_seconds.end(),
             refuse_percent: self.refuse,
@@ -142,15 +140,17 @@ mod tests {
         behaviour: BehaviourArgs,
     }
 
+    const HOUR: RangeInclusive<u32> = 1200..=5400;
+
     fn read(flags: &str) -> Result<Behaviour, clap::Error> {
         let words = std::iter::once("gemini").chain(flags.split_whitespace());
-        Alone::try_parse_from(words).map(|alone| alone.behaviour.behaviour())
+        Alone::try_parse_from(words).map(|alone| alone.behaviour.behaviour(HOUR))
     }
 
     #[test]
     fn without_flags_everything_goes_well() {
         assert_eq!(read("").unwrap(), Behaviour::default());
-        assert_eq!(BehaviourArgs::default().behaviour(), Behaviour::default());
+        assert_eq!(BehaviourArgs::default().behaviour(HOUR), Behaviour::default());
         Alone::command().debug_assert();
     }
 

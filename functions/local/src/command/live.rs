@@ -9,7 +9,7 @@ use std::{
 use clients::variables::Variables;
 use darkroom::cost::Estimate;
 
-use super::{Exit, RunArgs, Which};
+use super::{Exit, RunArgs, ServeArgs, Which};
 
 /// The file that says which Gemini answered in a folder: simulated and real images are not to be mixed.
 const KEPT: &str = "gemini-is";
@@ -32,6 +32,27 @@ pub(super) fn choose(
     variables: &Variables,
     estimate: &Estimate,
 ) -> anyhow::Result<Choice> {
+    let about = format!("about {}", estimate.batch_usd);
+    keep(&args.out, internal, args.gemini, |wanted| match wanted {
+        Some(Which::Live) if finished => Ok(Choice::Use(Which::Live)),
+        wanted => choose_new(wanted, args.yes, variables, &about),
+    })
+}
+
+/// Decides for a host that takes whatever is dropped: the simulated one, unless told otherwise.
+pub(super) fn choose_for_all(args: &ServeArgs, internal: &Path, variables: &Variables) -> anyhow::Result<Choice> {
+    keep(&args.out, internal, args.gemini, |wanted| {
+        choose_new(wanted.or(Some(Which::Sim)), args.yes, variables, "what each manifest costs")
+    })
+}
+
+/// Has `choose` decide for a new folder; a folder stays with the Gemini it began with.
+fn keep(
+    out: &Path,
+    internal: &Path,
+    wanted: Option<Which>,
+    choose: impl FnOnce(Option<Which>) -> anyhow::Result<Choice>,
+) -> anyhow::Result<Choice> {
     let file = internal.join(KEPT);
     let kept = match fs::read_to_string(&file) {
         Ok(text) if text == "live" => Some(Which::Live),
@@ -39,55 +60,44 @@ pub(super) fn choose(
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error.into()),
     };
-    let wanted = match (kept, args.gemini) {
+    match (kept, wanted) {
         (Some(Which::Sim), Some(Which::Live)) => {
-            anyhow::bail!("{} holds simulated images: choose another folder with --out", args.out.display())
+            anyhow::bail!("{} holds simulated images: choose another folder with --out", out.display())
         }
         (Some(Which::Live), Some(Which::Sim)) => {
-            anyhow::bail!("{} holds real images: choose another folder with --out", args.out.display())
+            anyhow::bail!("{} holds real images: choose another folder with --out", out.display())
         }
-        (Some(which), _) => Some(which),
-        (None, wanted) => wanted,
-    };
-    let choice = match wanted {
-        Some(Which::Live) if finished => Choice::Use(Which::Live),
-        wanted => choose_new(wanted, args.yes, variables, estimate)?,
-    };
+        (Some(_), _) | (None, _) => {}
+    }
+    let choice = choose(kept.or(wanted))?;
     if let (None, Choice::Use(which)) = (kept, choice) {
         fs::write(&file, if which == Which::Live { "live" } else { "sim" })?;
     }
     Ok(choice)
 }
 
-fn choose_new(
-    wanted: Option<Which>,
-    agreed: bool,
-    variables: &Variables,
-    estimate: &Estimate,
-) -> anyhow::Result<Choice> {
+fn choose_new(wanted: Option<Which>, agreed: bool, variables: &Variables, price: &str) -> anyhow::Result<Choice> {
     let has_key = variables.optional("GEMINI_API_KEY").is_some();
     let at_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
-    let price = estimate.batch_usd;
     match wanted {
         Some(Which::Sim) => Ok(Choice::Use(Which::Sim)),
         Some(Which::Live) if !has_key => anyhow::bail!("--gemini live needs your API key in GEMINI_API_KEY"),
         Some(Which::Live) if agreed => Ok(Choice::Use(Which::Live)),
         Some(Which::Live) if at_terminal => {
-            let yes = ask(&format!("Spend about {price} with the real Gemini API? [y/N] "))?;
+            let yes = ask(&format!("Spend {price} with the real Gemini API? [y/N] "))?;
             Ok(if yes { Choice::Use(Which::Live) } else { Choice::End(Exit::Declined) })
         }
         Some(Which::Live) => {
-            eprintln!("About {price} would be spent with the real Gemini API: say --yes to agree.");
+            eprintln!("The real Gemini API would be paid {price}: say --yes to agree.");
             Ok(Choice::End(Exit::Declined))
         }
         None if has_key && at_terminal && !agreed => {
-            let question =
-                format!("GEMINI_API_KEY is set. Spend about {price} with the real Gemini API? [y/N: simulate] ");
+            let question = format!("GEMINI_API_KEY is set. Spend {price} with the real Gemini API? [y/N: simulate] ");
             Ok(Choice::Use(if ask(&question)? { Which::Live } else { Which::Sim }))
         }
         None => {
             if has_key {
-                println!("GEMINI_API_KEY is set: --gemini live would make real images for about {price}.");
+                println!("GEMINI_API_KEY is set: --gemini live would make real images for {price}.");
             }
             Ok(Choice::Use(Which::Sim))
         }

@@ -1,17 +1,9 @@
 //! `darkroom run`: the whole chain on this machine, for one manifest.
 
-use std::{
-    fs::{self, File},
-    path::Path,
-    sync::{Arc, Mutex},
-};
+use std::{fs, path::Path, sync::Arc};
 
 use anyhow::Context;
-use clients::{
-    gemini::{self, Gemini},
-    secret::{ApiKey, KeySource},
-    variables::Variables,
-};
+use clients::variables::Variables;
 use darkroom::{
     layout::{self, Marker},
     models::Catalogue,
@@ -24,11 +16,12 @@ use super::{
     live::{self, Choice},
     outcome,
     progress::Progress,
+    setting,
 };
 use crate::{
     chain::CHAIN,
     cloud::{BUCKET, Cloud, INTERNAL, Setup},
-    gemini::{Behaviour, Gemini as SimulatedGemini},
+    gemini::Gemini as SimulatedGemini,
     host::{self, Stopped, Waiting},
     time::Time,
 };
@@ -41,8 +34,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
 async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
     let settings = args.settings.settings();
     let dropped = Dropped::open(&args.manifest, &settings)?;
-    let internal = args.out.join(INTERNAL);
-    fs::create_dir_all(&internal).with_context(|| format!("can't make the folder {}", internal.display()))?;
+    let internal = setting::folder(&args.out)?;
     let simulated = Time::simulated(&internal)?;
     let read = dropped.read(&Catalogue::built_in(), &settings, simulated.now())?;
 
@@ -52,18 +44,18 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
         Choice::Use(which) => which,
         Choice::End(exit) => return Ok(exit),
     };
-    log_to(&internal.join("log.jsonl"))?;
+    setting::log_to(&internal)?;
 
     let (gemini, time, waiting) = match which {
         Which::Sim => {
             println!("Simulated Gemini: no key, no cost, hours pass in a moment.");
-            let service = SimulatedGemini::open(&internal.join("gemini"), simulated.clock(), Behaviour::default())?;
-            let key = Arc::new(KeySource::fixed(ApiKey::new("simulated")?));
-            (Gemini::new(gemini::Settings::new(key), Arc::new(service))?, simulated, Waiting::Jump)
+            let behaviour = args.behaviour.behaviour(setting::HOURS);
+            let service = SimulatedGemini::open(&internal.join("gemini"), simulated.clock(), behaviour)?;
+            (setting::simulated(Arc::new(service))?, simulated, Waiting::Jump)
         }
         Which::Live => {
             println!("The real Gemini API: this takes hours. Stop it when you like; the same command goes on.");
-            (Gemini::over_https(gemini::Settings::from_variables(&variables)?)?, Time::system(), Waiting::Sleep)
+            (setting::live(&variables)?, Time::system(), Waiting::Sleep)
         }
     };
     let setup = Setup { settings, ..Setup::default() };
@@ -115,17 +107,6 @@ async fn put(cloud: &Cloud, dropped: &Dropped, read: &Order) -> anyhow::Result<(
     Ok(())
 }
 
-/// What the functions say goes into a file: the terminal is for people.
-fn log_to(path: &Path) -> anyhow::Result<()> {
-    let file = File::options().create(true).append(true).open(path);
-    let file = file.with_context(|| format!("can't write {}", path.display()))?;
-    let subscriber =
-        tracing_subscriber::fmt().json().with_max_level(tracing::Level::INFO).with_writer(Mutex::new(file)).finish();
-    // Set already where two runs share a process, as in tests.
-    let _ = tracing::subscriber::set_global_default(subscriber);
-    Ok(())
-}
-
 /// Where the messages are that no function could handle.
 fn dead_letters(cloud: &Cloud, out: &Path) -> anyhow::Result<String> {
     let mut found = Vec::new();
@@ -135,7 +116,7 @@ fn dead_letters(cloud: &Cloud, out: &Path) -> anyhow::Result<String> {
             found.push(format!("{} in {}", depth.visible, source.dead_letters()));
         }
     }
-    let log = out.join(INTERNAL).join("log.jsonl");
+    let log = setting::log(&out.join(INTERNAL));
     Ok(if found.is_empty() {
         format!("a message was lost; run the same command again (log: {})", log.display())
     } else {

@@ -1,0 +1,28 @@
+//! `darkroom gemini`: the simulated Gemini API alone, on loopback, for any client.
+
+use std::sync::Arc;
+
+use clients::clock::Clock;
+
+use super::{Exit, GeminiArgs, setting, signal};
+use crate::gemini::Gemini;
+
+pub(super) fn gemini(args: &GeminiArgs) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(answer(args))
+}
+
+async fn answer(args: &GeminiArgs) -> anyhow::Result<Exit> {
+    let stopped = signal::stopped()?;
+    let service = Gemini::open(&args.state, Clock::system(), args.behaviour.behaviour(setting::SECONDS))?;
+    let listener = setting::bind(args.port, "--port").await?;
+    println!(
+        "The simulated Gemini is listening. End it with Ctrl-C; the same command goes on from there.\n\n  {url}\n\n\
+         In another terminal:\n\n  export GOOGLE_GEMINI_BASE_URL={url} GEMINI_API_KEY=any   # Google's SDKs\n  \
+         export GEMINI_BASE_URL={url} GEMINI_API_KEY=any          # Darkroom's functions",
+        url = listener.url()
+    );
+    listener.serve(Arc::new(service), stopped).await;
+    println!("Ended; nothing is lost.");
+    Ok(Exit::Complete)
+}
