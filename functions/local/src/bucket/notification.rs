@@ -245,13 +245,7 @@ mod tests {
     /// What every reader of events does.
     fn decode(encoded: &str) -> String {
         let spaced = encoded.replace('+', " ");
-        let mut parts = spaced.split('%');
-        let mut bytes = parts.next().unwrap().as_bytes().to_vec();
-        for part in parts {
-            bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
-            bytes.extend(&part.as_bytes()[2..]);
-        }
-        String::from_utf8(bytes).unwrap()
+        percent_encoding::percent_decode_str(&spaced).decode_utf8().unwrap().into_owned()
     }
 
     proptest! {

@@ -80,6 +80,26 @@ async fn visibility_ends_at_its_second() {
     assert_eq!(receive_count(&world.receive_one(&url).await), "2");
 }
 
+/// The service leaves this open.
+#[tokio::test]
+async fn handle_of_an_earlier_receive_changes_nothing() {
+    let world = World::new();
+    let url = world.queue("polls").await;
+    world.send(&url, "x").await;
+    let first = world.receive_one(&url).await;
+    world.pass(30);
+    let second = world.receive_one(&url).await;
+    let change = world.sqs.change_message_visibility().queue_url(&url).receipt_handle(handle(&first));
+    let change = change.visibility_timeout(60).send().await;
+    assert!(change.unwrap_err().into_service_error().is_message_not_inflight(), "somebody else's");
+    let delete = |handle: &str| world.sqs.delete_message().queue_url(&url).receipt_handle(handle).send();
+    delete(handle(&first)).await.unwrap();
+    assert_eq!(world.queues.depth("polls").unwrap().in_flight, 1);
+    delete(handle(&second)).await.unwrap();
+    delete(handle(&second)).await.unwrap();
+    assert_eq!(world.queues.depth("polls").unwrap(), Depth::default());
+}
+
 #[tokio::test]
 async fn dead_letter_is_one_after_a_restart() {
     let world = World::new();
