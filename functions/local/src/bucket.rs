@@ -14,6 +14,7 @@
 mod attributes;
 mod checksum;
 mod condition;
+mod configuration;
 mod files;
 mod incoming;
 mod list;
@@ -42,7 +43,10 @@ use s3s::{
     service::{S3Service, S3ServiceBuilder},
 };
 
-pub use self::notification::{NotificationRule, NotificationSink, to_queues};
+pub use self::{
+    configuration::NotificationRule,
+    notification::{NotificationSink, to_queues},
+};
 use self::{notification::Notifications, service::Service, store::Store};
 use crate::wire::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
 
@@ -53,7 +57,8 @@ pub struct Buckets {
 }
 
 impl Buckets {
-    /// The buckets in `root`: every folder in it is one. New objects that a rule names are told to `sink`.
+    /// The buckets in `root`: every folder in it is one. New objects that a rule names are told to `sink`; `rules` hold
+    /// for those buckets that nobody has given another notification configuration.
     ///
     /// # Errors
     /// What the file system says.
@@ -65,7 +70,8 @@ impl Buckets {
     ) -> io::Result<Self> {
         let root = root.into();
         let store = Store::open(root.clone(), clock)?;
-        let mut builder = S3ServiceBuilder::new(Service::new(store, Notifications::new(rules, sink)));
+        let notifications = Notifications::open(store.places.notifications(), rules, sink).map_err(io::Error::other)?;
+        let mut builder = S3ServiceBuilder::new(Service::new(store, notifications));
         builder.set_auth(SimpleAuth::from_single(ACCESS_KEY_ID, SECRET_ACCESS_KEY));
         let mut config = S3Config::default();
         // Simulated time is far from the time of signing.

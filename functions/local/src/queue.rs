@@ -37,6 +37,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
+pub(crate) use self::attributes::queue_arn;
 pub use self::{
     api::QueueApi,
     attributes::{QueueAttributes, RedrivePolicy},
@@ -49,6 +50,10 @@ use crate::documents::Documents;
 
 /// The most messages of one receive or one batch.
 const BATCH: usize = 10;
+
+/// How long one purge keeps another away
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_PurgeQueue.html>, read 2026-11).
+const PURGE_PAUSE: SignedDuration = SignedDuration::from_secs(60);
 
 /// All queues of one folder.
 pub struct Queues {
@@ -78,6 +83,8 @@ struct State {
 struct Queue {
     settings: Settings,
     mailbox: Mailbox,
+    /// Not kept: a restart forgets it.
+    purged_at: Option<Timestamp>,
 }
 
 impl Queues {
@@ -90,7 +97,7 @@ impl Queues {
         let messages = Documents::<Message>::open(folder.as_ref().join("messages"))?;
         let mut state = State::default();
         for (name, settings) in settings.load_all()? {
-            state.queues.insert(name, Queue { settings, mailbox: Mailbox::default() });
+            state.queues.insert(name, Queue::new(settings));
         }
         for (id, message) in messages.load_all()? {
             state.next = state.next.max(message.number + 1);
@@ -116,7 +123,7 @@ impl Queues {
         let now = self.clock.now();
         let settings = Settings { attributes, created_at: now, changed_at: now };
         self.settings.put(name, &settings)?;
-        state.queues.insert(name.to_owned(), Queue { settings, mailbox: Mailbox::default() });
+        state.queues.insert(name.to_owned(), Queue::new(settings));
         Ok(())
     }
 
@@ -183,10 +190,15 @@ impl Queues {
     /// Deletes all messages of a queue.
     ///
     /// # Errors
-    /// [`QueueError::QueueDoesNotExist`].
+    /// [`QueueError::QueueDoesNotExist`]; [`QueueError::PurgeQueueInProgress`] within a minute of the last purge.
     pub fn purge(&self, name: &str) -> Result<(), QueueError> {
+        let now = self.clock.now();
         let mut state = self.lock();
         let queue = state.queue(name)?;
+        if queue.purged_at.is_some_and(|last| now.duration_since(last) < PURGE_PAUSE) {
+            return Err(QueueError::PurgeQueueInProgress(name.to_owned()));
+        }
+        queue.purged_at = Some(now);
         for id in queue.mailbox.ids() {
             self.messages.remove(&id)?;
             queue.mailbox.remove(&id);
@@ -253,6 +265,12 @@ impl Queues {
 impl fmt::Debug for Queues {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Queues").field("names", &self.names("")).finish_non_exhaustive()
+    }
+}
+
+impl Queue {
+    fn new(settings: Settings) -> Self {
+        Self { settings, mailbox: Mailbox::default(), purged_at: None }
     }
 }
 

@@ -1,17 +1,14 @@
-//! What callers of S3 and SQS rely on, asked of the stand-ins through the real SDK clients.
+//! What is promised of the stand-ins beyond the services' contract (`contract.rs`): their files, what a restart finds,
+//! and time that is passed in. Asked through the real SDK clients.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
-#[path = "stand_ins/batch.rs"]
-mod batch;
 #[path = "stand_ins/bucket.rs"]
 mod bucket;
 #[path = "stand_ins/listing.rs"]
 mod listing;
 #[path = "stand_ins/queue.rs"]
 mod queue;
-#[path = "stand_ins/upload.rs"]
-mod upload;
 
 use std::sync::{
     Arc,
@@ -52,8 +49,12 @@ impl World {
 
     /// The same folder and time, as a new process finds them.
     fn reopen(self) -> Self {
+        self.reopen_with(Vec::new())
+    }
+
+    fn reopen_with(self, rules: Vec<NotificationRule>) -> Self {
         let Self { folder, now, .. } = self;
-        Self::open(folder, now, Vec::new())
+        Self::open(folder, now, rules)
     }
 
     fn open(folder: TempDir, now: Arc<AtomicI64>, rules: Vec<NotificationRule>) -> Self {

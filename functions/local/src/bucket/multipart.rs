@@ -143,10 +143,10 @@ pub(super) fn forget(folder: &Path) -> io::Result<()> {
 /// Makes one object of the parts.
 ///
 /// # Errors
-/// `InvalidPart`, `InvalidPartOrder`, `EntityTooSmall`.
+/// `MalformedXML` for no parts; `InvalidPart`, `InvalidPartOrder`, `EntityTooSmall`.
 pub(super) fn assemble(store: &Store, upload: &Upload, folder: &Path, named: &[NamedPart]) -> S3Result<NewObject> {
     if named.is_empty() {
-        return Err(s3_error!(InvalidPart, "There must be at least one part."));
+        return Err(s3_error!(MalformedXML, "You must specify at least one part"));
     }
     if !named.is_sorted_by(|one, other| one.number < other.number) {
         return Err(s3_error!(InvalidPartOrder));

@@ -1,38 +1,28 @@
-//! S3 event notifications: which queue is told of which new object, and in what words.
+//! S3 event notifications: who is told of a new object, and in what words.
 
 use std::{
+    collections::BTreeMap,
     fmt,
+    path::PathBuf,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use jiff::Timestamp;
+use s3s::{S3Error, S3Result, s3_error};
 use serde_json::json;
 
+use super::configuration::{NotificationRule, QueueRule};
 use crate::{
-    queue::{Outgoing, Queues},
+    documents::{DocumentError, Documents},
+    queue::{Outgoing, QueueError, Queues, queue_arn},
     wire::{ACCOUNT, REGION},
 };
 
 /// Where notifications go: called with a queue's name and a message's body.
-pub type NotificationSink = Arc<dyn Fn(&str, String) + Send + Sync>;
-
-/// A rule of a bucket's notification configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotificationRule {
-    /// The bucket.
-    pub bucket: String,
-    /// Which events, `s3:ObjectCreated:Put`, or many: `s3:ObjectCreated:*`.
-    pub events: String,
-    /// What the keys begin with; empty for all.
-    pub prefix: String,
-    /// What the keys end with; empty for all.
-    pub suffix: String,
-    /// The name of the queue that is told.
-    pub queue: String,
-}
+pub type NotificationSink = Arc<dyn Fn(&str, String) -> Result<(), QueueError> + Send + Sync>;
 
 /// How an object came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,32 +45,74 @@ pub(super) struct Event<'a> {
 
 /// The rules of all buckets, and where their notifications go.
 pub(super) struct Notifications {
-    rules: Vec<NotificationRule>,
+    rules: RwLock<BTreeMap<String, Vec<QueueRule>>>,
+    /// The rules of those buckets that were given others than they had from the beginning.
+    kept: Documents<Vec<QueueRule>>,
     sink: NotificationSink,
     /// The sequencer of the last event.
     last: AtomicU64,
 }
 
-/// Sends notifications to `queues`. One that can't be sent is lost, as if the process had been killed before: the
-/// object is there, and dropping it again tells of it again.
+/// Sends notifications to `queues`.
 pub fn to_queues(queues: Arc<Queues>) -> NotificationSink {
-    Arc::new(move |queue, body| {
-        if let Err(error) = queues.send(queue, Outgoing::new(body)) {
-            tracing::error!(queue, %error, "a notification was lost");
-        }
-    })
+    Arc::new(move |queue, body| queues.send(queue, Outgoing::new(body)).map(drop))
 }
 
 impl Notifications {
-    pub(super) fn new(rules: Vec<NotificationRule>, sink: NotificationSink) -> Self {
-        Self { rules, sink, last: AtomicU64::new(0) }
+    /// The configurations kept in `folder`, and `rules` for buckets that have none there.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(super) fn open(
+        folder: PathBuf,
+        rules: Vec<NotificationRule>,
+        sink: NotificationSink,
+    ) -> Result<Self, DocumentError> {
+        let kept = Documents::<Vec<QueueRule>>::open(folder)?;
+        let mut all = BTreeMap::<String, Vec<QueueRule>>::new();
+        for rule in rules {
+            all.entry(rule.bucket.clone()).or_default().push(rule.into());
+        }
+        all.extend(kept.load_all()?);
+        Ok(Self { rules: RwLock::new(all), kept, sink, last: AtomicU64::new(0) })
     }
 
-    /// Tells all whom a rule names.
+    /// A bucket's rules.
+    pub(super) fn rules(&self, bucket: &str) -> Vec<QueueRule> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).get(bucket).cloned().unwrap_or_default()
+    }
+
+    /// Gives a bucket other rules, in place of all it had. `tested` sends each of their queues a test message first.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a queue that is not there: nothing has changed then.
+    pub(super) fn replace(&self, bucket: &str, rules: Vec<QueueRule>, at: Timestamp, tested: bool) -> S3Result {
+        for rule in rules.iter().filter(|_| tested) {
+            match (self.sink)(&rule.queue, test_message(bucket, at, self.sequencer(at))) {
+                Err(QueueError::QueueDoesNotExist) => {
+                    return Err(s3_error!(
+                        InvalidArgument,
+                        "Unable to validate the following destination configurations: {}",
+                        queue_arn(&rule.queue)
+                    ));
+                }
+                sent => sent.map_err(S3Error::internal_error)?,
+            }
+        }
+        let mut all = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        self.kept.put(bucket, &rules).map_err(S3Error::internal_error)?;
+        all.insert(bucket.to_owned(), rules);
+        Ok(())
+    }
+
+    /// Tells all whom a rule names. A notification that can't be sent is lost, as if the process had been killed before:
+    /// the object is there, and dropping it again tells of it again.
     pub(super) fn tell(&self, event: &Event<'_>) {
         let sequencer = self.sequencer(event.at);
-        for rule in self.rules.iter().filter(|rule| rule.matches(event)) {
-            (self.sink)(&rule.queue, event.message(sequencer));
+        for rule in self.rules(event.bucket).iter().filter(|rule| rule.matches(event.created, event.key)) {
+            if let Err(error) = (self.sink)(&rule.queue, event.message(&rule.id, sequencer)) {
+                tracing::error!(queue = rule.queue, %error, "a notification was lost");
+            }
         }
     }
 
@@ -99,20 +131,11 @@ impl fmt::Debug for Notifications {
     }
 }
 
-impl NotificationRule {
-    fn matches(&self, event: &Event<'_>) -> bool {
-        let name = format!("s3:{}", event.created.name());
-        let named = match self.events.strip_suffix('*') {
-            Some(start) => name.starts_with(start),
-            None => name == self.events,
-        };
-        let (prefix, suffix) = (self.prefix.as_str(), self.suffix.as_str());
-        named && self.bucket == event.bucket && event.key.starts_with(prefix) && event.key.ends_with(suffix)
-    }
-}
-
 impl Created {
-    fn name(self) -> &'static str {
+    pub(super) const ALL: [Self; 3] = [Self::Put, Self::Copy, Self::CompleteMultipartUpload];
+
+    /// The event's name in a message.
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Put => "ObjectCreated:Put",
             Self::Copy => "ObjectCreated:Copy",
@@ -124,7 +147,7 @@ impl Created {
 impl Event<'_> {
     /// The message, of the structure that all 2.x versions share
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>, read 2026-11).
-    fn message(&self, sequencer: u64) -> String {
+    fn message(&self, rule: &str, sequencer: u64) -> String {
         let sequencer = format!("{sequencer:018X}");
         json!({ "Records": [{
             "eventVersion": "2.6",
@@ -137,7 +160,7 @@ impl Event<'_> {
             "responseElements": { "x-amz-request-id": sequencer, "x-amz-id-2": sequencer },
             "s3": {
                 "s3SchemaVersion": "1.0",
-                "configurationId": "darkroom",
+                "configurationId": rule,
                 "bucket": {
                     "name": self.bucket,
                     "ownerIdentity": { "principalId": ACCOUNT },
@@ -153,6 +176,21 @@ impl Event<'_> {
         }] })
         .to_string()
     }
+}
+
+/// What a queue is sent when it becomes a bucket's target
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>, read 2026-11).
+fn test_message(bucket: &str, at: Timestamp, number: u64) -> String {
+    let number = format!("{number:018X}");
+    json!({
+        "Service": "Amazon S3",
+        "Event": "s3:TestEvent",
+        "Time": format!("{at:.3}"),
+        "Bucket": bucket,
+        "RequestId": number,
+        "HostId": number,
+    })
+    .to_string()
 }
 
 /// A key as S3 encodes it in events and listings: like a form, but with its slashes.
@@ -176,30 +214,13 @@ mod tests {
 
     use super::*;
 
-    fn rule(events: &str, prefix: &str, suffix: &str) -> NotificationRule {
-        let [events, prefix, suffix] = [events, prefix, suffix].map(str::to_owned);
-        NotificationRule { bucket: "bucket".to_owned(), events, prefix, suffix, queue: "queue".to_owned() }
-    }
-
     fn event<'a>(created: Created, key: &'a str) -> Event<'a> {
         Event { created, bucket: "bucket", key, size: 3, etag: "abc", at: Timestamp::UNIX_EPOCH }
     }
 
     #[test]
-    fn rule_matches_by_event_prefix_and_suffix() {
-        let put = event(Created::Put, "inbox/a b.json");
-        assert!(rule("s3:ObjectCreated:*", "inbox/", ".json").matches(&put));
-        assert!(rule("s3:ObjectCreated:Put", "", "").matches(&put));
-        assert!(!rule("s3:ObjectCreated:Copy", "", "").matches(&put));
-        assert!(!rule("s3:ObjectRemoved:*", "", "").matches(&put));
-        assert!(!rule("s3:ObjectCreated:*", "outbox/", "").matches(&put));
-        assert!(!rule("s3:ObjectCreated:*", "", ".csv").matches(&put));
-        assert!(!rule("s3:ObjectCreated:*", "", "").matches(&Event { bucket: "other", ..put }));
-    }
-
-    #[test]
     fn message_is_what_lambda_reads() {
-        let message = event(Created::CompleteMultipartUpload, "inbox/a b+é.json").message(0xab);
+        let message = event(Created::CompleteMultipartUpload, "inbox/a b+é.json").message("rule", 0xab);
         let read: aws_lambda_events::s3::S3Event = serde_json::from_str(&message).unwrap();
         let record = &read.records[0];
         assert_eq!(record.event_name.as_deref(), Some("ObjectCreated:CompleteMultipartUpload"));
@@ -212,7 +233,9 @@ mod tests {
 
     #[test]
     fn sequencer_rises_though_the_clock_stands_still_or_goes_back() {
-        let notifications = Notifications::new(Vec::new(), Arc::new(|_, _| {}));
+        let folder = tempfile::tempdir().unwrap();
+        let sink: NotificationSink = Arc::new(|_, _| Ok(()));
+        let notifications = Notifications::open(folder.path().to_owned(), Vec::new(), sink).unwrap();
         let at = |second| Timestamp::from_second(second).unwrap();
         let sequencers = [at(5), at(5), at(3), at(9)].map(|at| notifications.sequencer(at));
         assert!(sequencers.is_sorted_by(|one, other| one < other), "{sequencers:?}");
@@ -222,13 +245,7 @@ mod tests {
     /// What every reader of events does.
     fn decode(encoded: &str) -> String {
         let spaced = encoded.replace('+', " ");
-        let mut parts = spaced.split('%');
-        let mut bytes = parts.next().unwrap().as_bytes().to_vec();
-        for part in parts {
-            bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
-            bytes.extend(&part.as_bytes()[2..]);
-        }
-        String::from_utf8(bytes).unwrap()
+        percent_encoding::percent_decode_str(&spaced).decode_utf8().unwrap().into_owned()
     }
 
     proptest! {

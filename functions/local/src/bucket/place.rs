@@ -6,6 +6,7 @@
 //! <root>/.darkroom/buckets/<bucket>/attributes/<hash>.<inode>
 //! <root>/.darkroom/buckets/<bucket>/uploads/<id>/           multipart uploads under way
 //! <root>/.darkroom/incoming/                                bodies being received
+//! <root>/.darkroom/notifications/<bucket>.json              who is told of its new objects
 //! ```
 
 use std::{
@@ -56,6 +57,11 @@ impl Places {
     /// Where bodies are received: on the same file system as the buckets, so that a rename is all it takes to commit.
     pub(super) fn incoming(&self) -> PathBuf {
         self.root.join(ASIDE).join("incoming")
+    }
+
+    /// The folder of the notification configurations.
+    pub(super) fn notifications(&self) -> PathBuf {
+        self.root.join(ASIDE).join("notifications")
     }
 
     /// The plain file of an object; none if the key can't be a path.

@@ -9,18 +9,20 @@ use s3s::{
         CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CopyObjectInput, CopyObjectOutput,
         CreateBucketInput, CreateBucketOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput,
         DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, Error,
-        GetBucketLocationInput, GetBucketLocationOutput, GetObjectInput, GetObjectOutput, HeadBucketInput,
-        HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListObjectsInput,
-        ListObjectsOutput, ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput, PutObjectInput,
+        GetBucketLocationInput, GetBucketLocationOutput, GetBucketNotificationConfigurationInput,
+        GetBucketNotificationConfigurationOutput, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput,
+        HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListObjectsInput, ListObjectsOutput,
+        ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput,
+        PutBucketNotificationConfigurationInput, PutBucketNotificationConfigurationOutput, PutObjectInput,
         PutObjectOutput, UploadPartInput, UploadPartOutput,
     },
-    s3_error,
 };
 
 use super::{
     attributes::Attributes,
     blocking,
     condition::WriteCondition,
+    configuration::QueueRule,
     disk_error,
     notification::{Created, Event, Notifications},
     store::{NewObject, Store},
@@ -63,9 +65,10 @@ impl S3 for Service {
     async fn create_bucket(&self, request: S3Request<CreateBucketInput>) -> S3Result<S3Response<CreateBucketOutput>> {
         let bucket = request.input.bucket;
         match fs::create_dir(self.store.places.bucket(&bucket)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(s3_error!(BucketAlreadyOwnedByYou)),
-            Err(error) => Err(disk_error(error)),
-            Ok(()) => Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{bucket}")) })),
+            // In us-east-1, and nowhere else, one's own bucket can be made again
+            // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html>, read 2026-11).
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(disk_error(error)),
+            Ok(()) | Err(_) => Ok(S3Response::new(CreateBucketOutput { location: Some(format!("/{bucket}")) })),
         }
     }
 
@@ -81,6 +84,37 @@ impl S3 for Service {
         self.store.check_bucket(&request.input.bucket)?;
         // The answer for us-east-1 is no name at all.
         Ok(S3Response::new(GetBucketLocationOutput { location_constraint: None::<BucketLocationConstraint> }))
+    }
+
+    async fn get_bucket_notification_configuration(
+        &self,
+        request: S3Request<GetBucketNotificationConfigurationInput>,
+    ) -> S3Result<S3Response<GetBucketNotificationConfigurationOutput>> {
+        let bucket = request.input.bucket;
+        self.store.check_bucket(&bucket)?;
+        let rules = self.notifications.rules(&bucket).iter().map(QueueRule::to_dto).collect();
+        Ok(S3Response::new(GetBucketNotificationConfigurationOutput {
+            queue_configurations: Some(rules),
+            ..GetBucketNotificationConfigurationOutput::default()
+        }))
+    }
+
+    async fn put_bucket_notification_configuration(
+        &self,
+        request: S3Request<PutBucketNotificationConfigurationInput>,
+    ) -> S3Result<S3Response<PutBucketNotificationConfigurationOutput>> {
+        let PutBucketNotificationConfigurationInput {
+            bucket,
+            notification_configuration,
+            skip_destination_validation,
+            ..
+        } = request.input;
+        self.store.check_bucket(&bucket)?;
+        let rules = QueueRule::parse_all(notification_configuration)?;
+        let tested = !skip_destination_validation.unwrap_or_default();
+        let (notifications, at) = (Arc::clone(&self.notifications), self.store.clock.now());
+        blocking(move || notifications.replace(&bucket, rules, at, tested)).await?;
+        Ok(S3Response::new(PutBucketNotificationConfigurationOutput::default()))
     }
 
     async fn list_buckets(&self, _: S3Request<ListBucketsInput>) -> S3Result<S3Response<ListBucketsOutput>> {

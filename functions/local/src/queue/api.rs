@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{
     Queues, attributes, batch,
     error::QueueError,
-    message::{MessageAttribute, Outgoing, md5_of_attributes, md5_of_body},
+    message::{LARGEST, MessageAttribute, Outgoing, md5_of_attributes, md5_of_body},
     receive_message,
 };
 use crate::wire::ACCOUNT;
@@ -167,6 +167,7 @@ fn attributes_of(queues: &Queues, request: &GetAttributes) -> Result<Value, Queu
     let name = name(&request.queue_url);
     let (settings, depth) = (queues.settings(name)?, queues.depth(name)?);
     let mut pairs = settings.attributes.to_pairs();
+    pairs.insert("MaximumMessageSize", LARGEST.to_string());
     pairs.insert("QueueArn", attributes::queue_arn(name));
     pairs.insert("CreatedTimestamp", settings.created_at.as_second().to_string());
     pairs.insert("LastModifiedTimestamp", settings.changed_at.as_second().to_string());

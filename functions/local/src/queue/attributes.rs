@@ -124,7 +124,7 @@ impl RedrivePolicy {
 }
 
 /// A queue's ARN.
-pub(super) fn queue_arn(name: &str) -> String {
+pub(crate) fn queue_arn(name: &str) -> String {
     format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{name}")
 }
 

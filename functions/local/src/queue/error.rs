@@ -35,6 +35,9 @@ pub enum QueueError {
     /// The receive that the handle stands for is over: the message is visible again, or somebody else received it.
     #[error("The specified message isn't in flight.")]
     MessageNotInflight,
+    /// The queue was purged less than a minute ago.
+    #[error("Only one PurgeQueue operation on {0} is allowed every 60 seconds.")]
+    PurgeQueueInProgress(String),
     /// A batch without entries.
     #[error("There should be at least one entry in the request.")]
     EmptyBatchRequest,
@@ -76,6 +79,7 @@ impl QueueError {
             Self::InvalidMessageContents => "InvalidMessageContents",
             Self::ReceiptHandleIsInvalid => "ReceiptHandleIsInvalid",
             Self::MessageNotInflight => "MessageNotInflight",
+            Self::PurgeQueueInProgress(_) => "PurgeQueueInProgress",
             Self::EmptyBatchRequest => "EmptyBatchRequest",
             Self::TooManyEntriesInBatchRequest(_) => "TooManyEntriesInBatchRequest",
             Self::BatchEntryIdsNotDistinct(_) => "BatchEntryIdsNotDistinct",
@@ -93,6 +97,7 @@ impl QueueError {
             Self::QueueDoesNotExist => "AWS.SimpleQueueService.NonExistentQueue".to_owned(),
             Self::QueueNameExists(_) => "QueueAlreadyExists".to_owned(),
             Self::MessageNotInflight
+            | Self::PurgeQueueInProgress(_)
             | Self::EmptyBatchRequest
             | Self::TooManyEntriesInBatchRequest(_)
             | Self::BatchEntryIdsNotDistinct(_)

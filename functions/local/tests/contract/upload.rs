@@ -1,0 +1,160 @@
+//! Multipart uploads.
+
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
+
+use super::{
+    World,
+    differences::{COPY_OF_PARTS, NO_PARTS, PART_ORDER, SMALL_PART, WHOLE_CHECKSUM},
+    said,
+};
+
+/// The least size of a part that is not the last.
+const PART: usize = 5 * 1024 * 1024;
+
+/// The MD5 of the MD5s of [`content`]'s two parts.
+const ETAG: &str = "\"b7cd6aa33250a2357c98cb90dfe6a9c3-2\"";
+
+fn content() -> (Vec<u8>, Vec<u8>) {
+    (vec![b'a'; PART], b"the rest".to_vec())
+}
+
+impl World {
+    async fn begin(&self) -> String {
+        let begun = self.s3.create_multipart_upload().bucket(&self.bucket).key("big").send().await.unwrap();
+        begun.upload_id.unwrap()
+    }
+
+    async fn part(&self, upload: &str, number: i32, body: Vec<u8>) -> CompletedPart {
+        let part = self.s3.upload_part().bucket(&self.bucket).key("big").upload_id(upload).part_number(number);
+        let part = part.body(body.into()).send().await.unwrap();
+        CompletedPart::builder()
+            .part_number(number)
+            .e_tag(part.e_tag().unwrap())
+            .set_checksum_crc32(part.checksum_crc32)
+            .build()
+    }
+
+    fn complete(
+        &self,
+        upload: &str,
+        parts: &[CompletedPart],
+    ) -> aws_sdk_s3::operation::complete_multipart_upload::builders::CompleteMultipartUploadFluentBuilder {
+        let all = CompletedMultipartUpload::builder().set_parts(Some(parts.to_vec())).build();
+        self.s3.complete_multipart_upload().bucket(&self.bucket).key("big").upload_id(upload).multipart_upload(all)
+    }
+}
+
+#[tokio::test]
+async fn parts_become_one_object() {
+    let world = World::new().await;
+    let begin = world.s3.create_multipart_upload().bucket(&world.bucket).key("big");
+    let begin = begin.content_type("text/plain").metadata("k", "v");
+    let upload = begin.send().await.unwrap().upload_id().unwrap().to_owned();
+    let (first, last) = content();
+    // Out of order, and the first one twice: the later one counts.
+    let two = world.part(&upload, 2, last.clone()).await;
+    world.part(&upload, 1, b"another".to_vec()).await;
+    let one = world.part(&upload, 1, first.clone()).await;
+    let parts = || world.s3.list_parts().bucket(&world.bucket).key("big").upload_id(&upload).send();
+    let sizes: Vec<_> = parts().await.unwrap().parts().iter().map(|part| (part.part_number(), part.size())).collect();
+    assert_eq!(sizes, [(Some(1), Some(PART as i64)), (Some(2), Some(8))]);
+    assert!(world.keys().await.is_empty(), "an upload is no object");
+
+    let completed = world.complete(&upload, &[one, two]).send().await.unwrap();
+    assert_eq!(completed.e_tag(), Some(ETAG));
+    let got = world.s3.get_object().bucket(&world.bucket).key("big").send().await.unwrap();
+    assert_eq!((got.e_tag(), got.content_type()), (Some(ETAG), Some("text/plain")));
+    assert_eq!(got.metadata().unwrap()["k"], "v");
+    assert!(got.body.collect().await.unwrap().to_vec() == [first, last].concat());
+    assert_eq!(said(parts().await), "404 NoSuchUpload");
+
+    let copy = world.s3.copy_object().copy_source(format!("{}/big", world.bucket)).bucket(&world.bucket).key("copy");
+    let etag = copy.send().await.unwrap().copy_object_result.unwrap().e_tag.unwrap();
+    world.judge(COPY_OF_PARTS, if etag.contains('-') { "of parts" } else { "of one piece" });
+}
+
+#[tokio::test]
+async fn completion_is_conditional_and_keeps_its_parts_when_refused() {
+    let world = World::new().await;
+    let upload = world.begin().await;
+    let parts = [world.part(&upload, 1, b"all of it".to_vec()).await];
+    let complete = || world.complete(&upload, &parts);
+    let other = "\"0123456789abcdef0123456789abcdef\"";
+    assert_eq!(said(complete().if_match(other).send().await), "404 NoSuchKey");
+    let etag = world.put("big", b"first").await;
+    assert_eq!(said(complete().if_match(other).send().await), "412 PreconditionFailed");
+    assert_eq!(said(complete().if_none_match("*").send().await), "412 PreconditionFailed");
+    assert_eq!(said(complete().mpu_object_size(5).send().await), "400 InvalidRequest");
+    complete().if_match(etag).send().await.unwrap();
+    assert_eq!(world.read("big").await, b"all of it");
+}
+
+#[tokio::test]
+async fn parts_that_make_no_object_are_refused() {
+    let world = World::new().await;
+    let upload = world.begin().await;
+    let part = world.part(&upload, 1, b"x".to_vec()).await;
+    let named = |number, etag: &str| [CompletedPart::builder().part_number(number).e_tag(etag).build()];
+    let unknown = named(1, "\"0123456789abcdef0123456789abcdef\"");
+    assert_eq!(said(world.complete(&upload, &unknown).send().await), "400 InvalidPart");
+    let missing = named(3, part.e_tag().unwrap());
+    assert_eq!(said(world.complete(&upload, &missing).send().await), "400 InvalidPart");
+    let elsewhere = world.complete(&upload, &[part]).key("other").send().await;
+    assert_eq!(said(elsewhere), "404 NoSuchUpload");
+    let beyond = world.s3.upload_part().bucket(&world.bucket).key("big").upload_id(&upload).part_number(10_001);
+    assert_eq!(said(beyond.body(b"x".to_vec().into()).send().await), "400 InvalidArgument");
+    assert!(world.keys().await.is_empty());
+
+    // Each in an upload of its own: one that is taken ends it.
+    let upload = world.begin().await;
+    let small = [world.part(&upload, 1, b"small".to_vec()).await, world.part(&upload, 2, b"x".to_vec()).await];
+    world.judge(SMALL_PART, &said(world.complete(&upload, &small).send().await));
+    let upload = world.begin().await;
+    let (first, last) = content();
+    let turned = [world.part(&upload, 2, last).await, world.part(&upload, 1, first).await];
+    world.judge(PART_ORDER, &said(world.complete(&upload, &turned).send().await));
+    let upload = world.begin().await;
+    world.judge(NO_PARTS, &said(world.complete(&upload, &[]).send().await));
+}
+
+#[tokio::test]
+async fn aborted_upload_is_gone() {
+    let world = World::new().await;
+    let upload = world.begin().await;
+    let part = world.part(&upload, 1, b"x".to_vec()).await;
+    let abort = || world.s3.abort_multipart_upload().bucket(&world.bucket).key("big").upload_id(&upload).send();
+    abort().await.unwrap();
+    assert_eq!(said(abort().await), "404 NoSuchUpload");
+    assert_eq!(said(world.complete(&upload, &[part]).send().await), "404 NoSuchUpload");
+    let late = world.s3.upload_part().bucket(&world.bucket).key("big").upload_id(&upload).part_number(1);
+    assert_eq!(said(late.body(b"x".to_vec().into()).send().await), "404 NoSuchUpload");
+    assert!(world.keys().await.is_empty());
+}
+
+#[tokio::test]
+async fn checksum_of_the_object_is_over_all_or_over_the_parts() {
+    let world = World::new().await;
+    let (whole, composite) = ("Q0/6rQ==", "lDNpmQ==-2");
+    for kind in [ChecksumType::FullObject, ChecksumType::Composite] {
+        let begin = world.s3.create_multipart_upload().bucket(&world.bucket).key("big");
+        let begin = begin.checksum_algorithm(ChecksumAlgorithm::Crc32).checksum_type(kind.clone());
+        let upload = begin.send().await.unwrap().upload_id.unwrap();
+        let (first, last) = content();
+        let parts = [world.part(&upload, 1, first).await, world.part(&upload, 2, last).await];
+        let wrong = world.complete(&upload, &parts).checksum_crc32("AAAAAA==").send().await;
+        assert_eq!(said(wrong), "400 BadDigest");
+        let completed = world.complete(&upload, &parts).send().await.unwrap();
+        let kept = world.checksums("big").await.0;
+        assert_eq!(completed.checksum_crc32, kept);
+        if kind == ChecksumType::Composite {
+            assert_eq!(kept.as_deref(), Some(composite));
+        } else {
+            let over = match kept.as_deref() {
+                Some(sum) if sum == whole => "over the whole object",
+                Some(sum) if sum == composite => "over the parts' checksums",
+                Some(_) | None => "none that is right",
+            };
+            world.judge(WHOLE_CHECKSUM, over);
+        }
+    }
+}
