@@ -64,8 +64,22 @@ impl World {
     /// # Errors
     /// When its folder can't be made.
     pub fn made_with(making: Making) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let time = Time::frozen(START.parse::<Timestamp>()?);
+        let start = Time::frozen(START.parse::<Timestamp>()?);
+        Self::open(tempfile::tempdir()?, start, making)
+    }
+
+    /// The same world with another Gemini's behaviour from now on, and the settings of [`Making::default`].
+    ///
+    /// # Errors
+    /// When its folder can't be opened.
+    pub fn with_behaviour(self, behaviour: Behaviour) -> anyhow::Result<Self> {
+        let Self { folder, cloud, .. } = self;
+        let time = cloud.time.clone();
+        drop(cloud);
+        Self::open(folder, time, Making { behaviour, ..Making::default() })
+    }
+
+    fn open(folder: TempDir, time: Time, making: Making) -> anyhow::Result<Self> {
         let state = folder.path().join(INTERNAL).join("gemini");
         let gemini = Arc::new(SimulatedGemini::open(&state, time.clock(), making.behaviour)?);
         let wire = Arc::new(Wire::new(Arc::clone(&gemini)));

@@ -3,6 +3,8 @@
 
 #[path = "chain/answers.rs"]
 mod answers;
+#[path = "chain/bad_day.rs"]
+mod bad_day;
 #[path = "chain/closing.rs"]
 mod closing;
 #[path = "chain/collecting.rs"]

@@ -11,6 +11,8 @@ mod killed;
 mod large;
 #[path = "command/rejected.rs"]
 mod rejected;
+#[path = "command/served.rs"]
+mod served;
 
 use std::{
     collections::BTreeMap,
