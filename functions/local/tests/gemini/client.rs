@@ -4,9 +4,13 @@ use bytes::Bytes;
 use clients::gemini::{ApiError, BatchState, CreateError, File, FileState, Gemini, UploadRequest};
 use darkroom::names::FileName;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use local::gemini::{BatchFate, Behaviour, Call, FateRule, Which};
 use serde_json::{Value, json};
 
-use super::service::{Service, lines_of, plain_lines};
+use super::{
+    faults::faults,
+    service::{Service, lines_of, plain_lines, steady},
+};
 
 const MODEL: &str = "gemini-3.1-flash-image";
 
@@ -68,6 +72,99 @@ async fn a_download_from_an_offset_starts_at_the_beginning() {
     assert_eq!(download.starts_at, 0);
     let pieces: Vec<Bytes> = download.body.try_collect().await.unwrap();
     assert!(pieces.concat().starts_with(b"{"));
+}
+
+#[tokio::test]
+async fn a_download_begins_at_the_offset_where_ranges_are_honoured() {
+    let service = Service::new(Behaviour { ranges: true, ..steady() });
+    let client = service.client();
+    let created = client.create_batch(MODEL, "a", &input(&client, 2).await).await.unwrap();
+    service.pass_minutes(100);
+    let file = client.batch(&created.name).await.unwrap().output_file.unwrap();
+    let bytes = async |offset: u64| {
+        let download = client.download(&file, offset).await.unwrap();
+        assert_eq!(download.starts_at, offset);
+        download.body.try_collect::<Vec<Bytes>>().await.unwrap().concat()
+    };
+    let whole = bytes(0).await;
+    assert!(bytes(1000).await == whole[1000..]);
+    assert!(bytes(whole.len() as u64).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_download_that_breaks_off_ends_with_an_error_and_is_whole_the_next_time() {
+    let service = Service::new(faults(&["download:cut:1"]));
+    let client = service.client();
+    let created = client.create_batch(MODEL, "a", &input(&client, 3).await).await.unwrap();
+    service.pass_minutes(100);
+    let file = client.batch(&created.name).await.unwrap().output_file.unwrap();
+    let broken: Result<Vec<Bytes>, ApiError> = client.download(&file, 0).await.unwrap().body.try_collect().await;
+    assert!(matches!(broken, Err(ApiError::Transient { .. })), "{broken:?}");
+    let whole: Vec<Bytes> = client.download(&file, 0).await.unwrap().body.try_collect().await.unwrap();
+    assert!(whole.concat().ends_with(b"\n"));
+}
+
+#[tokio::test]
+async fn a_creation_without_an_answer_is_unknown_whether_it_happened_or_not() {
+    for (fault, created) in [("lost-request", 0), ("lost-reply", 1), ("cut", 1), ("500", 0), ("503", 0)] {
+        let service = Service::new(faults(&[&format!("create-batch:{fault}:1")]));
+        let client = service.client();
+        let batch = client.create_batch(MODEL, "a", &input(&client, 1).await).await;
+        assert!(matches!(batch, Err(CreateError::Unknown(_))), "{fault}: {batch:?}");
+        assert_eq!(service.gemini.batches_created(), created, "{fault}");
+        assert_eq!(service.gemini.requests().of(Call::CreateBatch), 1, "{fault}: sent once");
+    }
+}
+
+#[tokio::test]
+async fn each_quota_is_told_apart() {
+    let rules = ["429", "429-minute", "429-day", "429-prepaid"];
+    let rules: Vec<String> = rules.iter().zip(1..).map(|(fault, n)| format!("create-batch:{fault}:{n}")).collect();
+    let service = Service::new(faults(&rules.iter().map(String::as_str).collect::<Vec<_>>()));
+    let client = service.client();
+    let input = input(&client, 1).await;
+    let refused = async || match client.create_batch(MODEL, "a", &input).await {
+        Err(CreateError::NotCreated(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    let ApiError::RateLimited { retry_after: None, quota: None, .. } = refused().await else { panic!("429") };
+    let ApiError::RateLimited { retry_after: Some(wait), quota: Some(_), .. } = refused().await else {
+        panic!("minute")
+    };
+    assert_eq!(wait.as_secs(), 34);
+    let ApiError::RateLimited { quota: Some(quota), .. } = refused().await else { panic!("day") };
+    assert!(quota.contains("PerDay"));
+    let ApiError::PrepaymentDepleted { .. } = refused().await else { panic!("prepaid") };
+}
+
+#[tokio::test]
+async fn an_upload_comes_through_lost_answers_and_lost_chunks() {
+    for rule in ["continue-upload:lost-reply:1", "continue-upload:lost-request:1", "continue-upload:503:first-2"] {
+        let service = Service::new(faults(&[rule]));
+        let file = upload(&service.client(), vec![b'x'; 9 * 1024 * 1024]).await;
+        assert_eq!(file.size_bytes, 9 * 1024 * 1024, "{rule}");
+    }
+}
+
+#[tokio::test]
+async fn every_end_of_a_batch_is_terminal_and_says_what_it_has() {
+    for (fate, state, code, has_output) in [
+        (BatchFate::Failed, BatchState::Failed, Some(13), false),
+        (BatchFate::FailedSilently, BatchState::Failed, None, false),
+        (BatchFate::Expired, BatchState::Expired, Some(4), false),
+        (BatchFate::Cancelled, BatchState::Cancelled, None, true),
+        (BatchFate::Truncated, BatchState::Succeeded, None, true),
+    ] {
+        let batch_fates = vec![FateRule { which: Which::Nth(1), fate }];
+        let service = Service::new(Behaviour { batch_fates, ..steady() });
+        let client = service.client();
+        let created = client.create_batch(MODEL, "a", &input(&client, 4).await).await.unwrap();
+        service.pass_minutes(48 * 60);
+        let ended = client.batch(&created.name).await.unwrap();
+        assert!(ended.is_terminal());
+        let found = (ended.state, ended.error.map(|error| error.code), ended.output_file.is_some());
+        assert_eq!(found, (state, code, has_output), "{fate:?}");
+    }
 }
 
 #[tokio::test]

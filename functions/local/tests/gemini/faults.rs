@@ -1,6 +1,6 @@
 //! Faults of single calls: errors, answers and requests that are lost, bodies that come slowly or break off.
 
-use clients::transport::empty;
+use clients::transport::{Transport, empty, full};
 use http_body_util::BodyExt;
 use local::gemini::{Behaviour, Call};
 use serde_json::{Value, json};
@@ -14,7 +14,8 @@ fn faulty(rules: &[&str]) -> Service {
     Service::new(faults(rules))
 }
 
-fn faults(rules: &[&str]) -> Behaviour {
+/// A steady service's behaviour with these faults.
+pub(super) fn faults(rules: &[&str]) -> Behaviour {
     Behaviour { faults: rules.iter().map(|rule| rule.parse().unwrap()).collect(), ..steady() }
 }
 
@@ -82,11 +83,9 @@ async fn lost_reply_of_an_upload_leaves_the_file() {
     let service = faulty(&["continue-upload:lost-reply:1"]);
     let started = service.start_upload(5, "text/plain", json!({"name": "files/mine"})).await;
     let url = started.header("x-goog-upload-url");
-    let path = url.strip_prefix("http://gemini.test").unwrap();
-    let whole = chunk(&url, "upload, finalize", 0, clients::transport::full("hello"));
+    let whole = chunk(&url, "upload, finalize", 0, full("hello"));
     assert_eq!(service.call("GET", "/v1beta/files/mine").await.status, 403);
-    use clients::transport::Transport;
-    assert!(service.gemini.send(whole).await.is_err(), "{path}");
+    assert!(service.gemini.send(whole).await.is_err());
     assert_eq!(service.call("GET", "/v1beta/files/mine").await.json()["sizeBytes"], "5");
     assert_eq!(service.send(chunk(&url, "query", 0, empty())).await.header("x-goog-upload-status"), "final");
 }
