@@ -137,7 +137,8 @@ impl Behaviour {
 
     /// From when on lists have a batch created at `created`.
     pub(super) fn listed(&self, batch: &str, created: Timestamp) -> Timestamp {
-        after(created, Draw::about(self.seed, &["list lag", batch]).between(0, u64::from(self.list_lag_seconds)))
+        let seconds = Draw::about(self.seed, &["list lag", batch]).between(0, u64::from(self.list_lag_seconds));
+        after(created, SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX)))
     }
 
     /// When a batch created at `created` starts and ends. It waits for a tenth of its time.
@@ -145,7 +146,8 @@ impl Behaviour {
         let shortest = u64::from(self.shortest_batch_seconds);
         let longest = u64::from(self.longest_batch_seconds);
         let seconds = Draw::about(self.seed, &["duration", batch]).between(shortest, longest);
-        Schedule { starts: after(created, seconds / 10), ends: after(created, seconds) }
+        let lasts = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+        Schedule { starts: after(created, lasts / 10), ends: after(created, lasts) }
     }
 
     /// Where the line at `position` of the input comes in the order of the output.
@@ -163,8 +165,7 @@ impl Behaviour {
     }
 }
 
-fn after(moment: Timestamp, seconds: u64) -> Timestamp {
-    let duration = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+fn after(moment: Timestamp, duration: SignedDuration) -> Timestamp {
     moment.saturating_add(duration).unwrap_or(Timestamp::MAX)
 }
 
@@ -256,6 +257,12 @@ mod tests {
             assert!((1200..=5400).contains(&schedule.ends.as_second()));
             assert!(schedule.starts < schedule.ends);
         }
+    }
+
+    #[test]
+    fn batch_of_a_second_waits_too() {
+        let behaviour = Behaviour { shortest_batch_seconds: 1, longest_batch_seconds: 1, ..Behaviour::default() };
+        assert!(behaviour.schedule("b", Timestamp::UNIX_EPOCH).starts > Timestamp::UNIX_EPOCH);
     }
 
     #[test]
