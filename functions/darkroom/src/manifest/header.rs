@@ -16,6 +16,9 @@ use super::{
 };
 use crate::cost::Usd;
 
+/// The longest name of a job, in characters.
+const NAME_CHARACTERS: usize = 256;
+
 /// What holds for a whole manifest, read ahead of its items.
 #[derive(Clone, Debug)]
 pub struct Header {
@@ -138,7 +141,14 @@ impl Job {
         for (name, value) in object("job", value, findings) {
             let value = value.get();
             match name.as_ref() {
-                "name" => job.name = item::read("job.name", value, "a text in quotes", findings),
+                "name" => {
+                    let name: Option<String> = item::read("job.name", value, "a text in quotes", findings);
+                    if name.as_ref().is_some_and(|name| name.chars().count() > NAME_CHARACTERS) {
+                        findings.error("bad_value", format!("job.name must have at most {NAME_CHARACTERS} characters"));
+                    } else {
+                        job.name = name;
+                    }
+                }
                 // Another run makes other bytes, and so another job. Nothing else is done with it.
                 "run" => {
                     let _: Option<Run> = item::read("job.run", value, "a text or a whole number", findings);

@@ -87,6 +87,9 @@ impl Problems {
     }
 }
 
+/// The most that is found in one item: who has mended so much may drop it again.
+const FINDINGS: usize = 50;
+
 /// What was found in one item, before its line and key are put to it.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
@@ -95,11 +98,24 @@ pub(super) struct Findings {
 
 impl Findings {
     pub(super) fn error(&mut self, code: &'static str, message: impl Into<String>) {
-        self.found.push((Severity::Error, code, message.into()));
+        self.push(Severity::Error, code, message);
     }
 
     pub(super) fn warning(&mut self, code: &'static str, message: impl Into<String>) {
-        self.found.push((Severity::Warning, code, message.into()));
+        self.push(Severity::Warning, code, message);
+    }
+
+    fn push(&mut self, severity: Severity, code: &'static str, message: impl Into<String>) {
+        if self.found.len() < FINDINGS {
+            return self.found.push((severity, code, message.into()));
+        }
+        let code = match severity {
+            Severity::Error => "more_errors",
+            Severity::Warning => "more_warnings",
+        };
+        if !self.found.iter().any(|(_, found, _)| *found == code) {
+            self.found.push((severity, code, format!("there is more than these {FINDINGS}: mend them first")));
+        }
     }
 
     pub(super) fn failed(&self) -> bool {

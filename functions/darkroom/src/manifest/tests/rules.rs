@@ -195,6 +195,64 @@ fn a_size_in_small_letters_gets_the_right_one() {
 }
 
 #[test]
+fn an_item_of_many_faults_lists_some_and_says_so() {
+    let members: Vec<String> = (0..1_000).map(|number| format!("\"a{number}\":0")).collect();
+    let found = codes(&format!("{{\"key\":\"a\",\"prompt\":\"x\",{}}}", members.join(",")));
+    assert_eq!(found.len(), 51);
+    assert_eq!(found[50].1, "more_errors");
+}
+
+#[test]
+fn an_item_of_countless_values_is_refused() {
+    let item = |count| format!("[{{\"key\":\"a\",\"prompt\":\"x\",\"refs\":[{}]}}]", vec!["0"; count].join(","));
+    assert_eq!(codes(&item(100_000)), [(1, "invalid_json".to_owned())]);
+    assert_eq!(codes(&item(1_000)), [(1, "bad_value".to_owned())]);
+}
+
+#[test]
+fn a_member_that_would_be_parsed_once_more_is_refused() {
+    let mark = r#"{"$serde_json::private::RawValue":"no JSON"}"#;
+    let native = format!(r#"{{"key":"a","request":{{"contents":[{{"parts":[{{"text":"x"}}]}}],"x":{mark}}}}}"#);
+    assert_eq!(codes(&native), [(1, "invalid_json".to_owned())]);
+}
+
+#[test]
+fn a_section_that_stands_twice_is_refused_wherever_it_stands() {
+    for envelope in [
+        r#"{"version":1,"version":2,"items":[{"key":"a","prompt":"x"}]}"#,
+        r#"{"defaults":{},"items":[{"key":"a","prompt":"x"}],"defaults":{"model":"nano-banana-pro"}}"#,
+        "{\"manifest\":{},\"manifest\":{}}\n{\"key\":\"a\",\"prompt\":\"x\"}",
+    ] {
+        assert_eq!(codes(envelope), [(1, "duplicate_member".to_owned())], "{envelope}");
+    }
+}
+
+#[test]
+fn names_and_paths_are_bounded() {
+    let job = format!(r#"{{"job":{{"name":"{}"}},"items":[{{"key":"a","prompt":"x"}}]}}"#, "n".repeat(257));
+    assert_eq!(codes(&job), [(1, "bad_value".to_owned())]);
+    let path = format!("key,prompt,output.path\na,x,{}\n", "{key}".repeat(205));
+    assert_eq!(codes(&path), [(2, "bad_path".to_owned())]);
+    let key = format!("key,prompt,n\n{},x,16\n", "k".repeat(1 << 20));
+    assert_eq!(codes(&key), [(2, "bad_key".to_owned())]);
+}
+
+#[test]
+fn a_parsers_message_repeats_no_long_text() {
+    let found = problems(&format!("{{\"items\":\"{}\"}}", "x".repeat(1 << 20)));
+    assert!(found[0].len() < 300, "{}", found[0].len());
+}
+
+#[test]
+fn a_table_has_no_more_columns_than_excel_and_no_longer_rows_than_a_prompt_needs() {
+    let empty = format!("key,prompt{}\na,x{}\n", ",".repeat(16_382), ",".repeat(16_382));
+    assert_eq!(keys(&images(&empty)), ["a"]);
+    assert_eq!(codes(&",".repeat(16_384)), [(1, "too_many_columns".to_owned())]);
+    assert_eq!(codes(&format!("key,prompt\na,{}\n", "x".repeat(5 << 20))), [(2, "item_too_large".to_owned())]);
+    assert_eq!(codes("k\0e\0y\0,\0p\0\n\0"), [(1, "not_utf8".to_owned())], "UTF-16");
+}
+
+#[test]
 fn a_line_that_is_too_long_does_not_stop_the_others() {
     let context = Context { limits: Limits { item_bytes: 100, ..Limits::default() }, ..context() };
     let lines = format!("{{\"key\":\"a\",\"prompt\":\"{}\"}}\n{{\"key\":\"b\",\"prompt\":\"x\"}}\n", "x".repeat(200));
