@@ -61,7 +61,11 @@ fn check_problems(manifest: &[u8], reading: &Reading) {
     let lines = manifest.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count() as u64 + 1;
     for Problem { line, key, code, message, .. } in problems {
         assert!((1..=lines).contains(line) || compressed && *line > 0, "line {line} of {lines}: {code} {message}");
-        assert!(!code.is_empty() && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'), "{code}");
+        assert!(
+            !code.is_empty()
+                && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'),
+            "{code}"
+        );
         assert!((1..=MESSAGE_BYTES).contains(&message.len()), "{} bytes: {message}", message.len());
         assert!(!message.contains(char::is_control), "{message:?}");
         assert!(key.as_ref().is_none_or(|key| key.chars().count() <= 256));

@@ -104,26 +104,34 @@ fn text(file: &[u8], start: usize, end: usize) -> &[u8] {
 }
 
 fn is_blank(bytes: &[u8]) -> bool {
-    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii().is_empty()
+    bytes.split(|byte| *byte == b'\n').all(|line| text(line, 0, line.len()).trim_ascii().is_empty())
 }
 
 fn slow_key(line: &Value) -> Option<&str> {
-    let key = line["key"].as_str().or(line["metadata"]["key"].as_str());
+    let key = member(line, "key", 0).as_str().or(line["metadata"]["key"].as_str());
     key.filter(|key| !key.is_empty())
 }
 
 fn slow_images(line: &Value) -> Vec<Vec<u8>> {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let candidates = list(&line["response"]["candidates"]);
-    let parts = candidates.iter().flat_map(|candidate| list(&candidate["content"]["parts"]));
+    let candidates = list(member(member(line, "response", 2), "candidates", 0));
+    let parts = candidates.iter().flat_map(|candidate| list(member(member(candidate, "content", 0), "parts", 0)));
     parts
-        .filter(|part| part["thought"] != true)
+        .filter(|part| *member(part, "thought", 2) != true)
         .filter_map(|part| {
             let inline = part.get("inlineData").filter(|inline| !inline.is_null()).or(part.get("inline_data"))?;
             slow_base64(inline["data"].as_str()?)
         })
         .filter(|bytes| read_header(bytes).is_ok())
         .collect()
+}
+
+/// A member; serde also takes a list of all members' values for an object.
+fn member<'a>(value: &'a Value, name: &str, at: usize) -> &'a Value {
+    value.get(name).or(value.get(at)).unwrap_or(&Value::Null)
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
 }
 
 /// Base64 of either alphabet, character by character: blanks anywhere, `=` at the end alone.

@@ -132,7 +132,8 @@ impl<'de> de::Visitor<'de> for Envelope<'_, '_, '_> {
             if name == "items" {
                 members.next_value_seed(&mut *items)?;
             } else {
-                members.next_value::<IgnoredAny>()?;
+                // Not ignored: what can't be read is missing from the header, and here alone can be said so.
+                members.next_value::<Box<RawValue>>()?;
             }
             items.place.begin_item();
         }

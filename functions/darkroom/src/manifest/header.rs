@@ -11,7 +11,7 @@ use super::{
     field::bad_name,
     input::Input,
     item::{self, Item},
-    problem::{Findings, Problem, quote},
+    problem::{Findings, Problem, quote_json},
     strict,
 };
 use crate::cost::Usd;
@@ -122,7 +122,7 @@ impl Header {
     fn take(&mut self, name: &str, value: &str, findings: &mut Findings) {
         match name {
             "version" if value == "1" => {}
-            "version" => findings.error("unsupported_version", format!("version must be 1, not {}", quote(value))),
+            "version" => findings.error("unsupported_version", format!("version must be 1, not {}", quote_json(value))),
             "job" => self.job = Job::read(value, findings),
             _ => {
                 let members = object("defaults", value, findings);
@@ -180,7 +180,7 @@ enum Run {
 
 fn object<'a>(name: &str, value: &'a str, findings: &mut Findings) -> Vec<(Cow<'a, str>, &'a RawValue)> {
     strict::members(value).unwrap_or_else(|| {
-        findings.error("bad_value", format!("{name} must be an object, not {}", quote(value)));
+        findings.error("bad_value", format!("{name} must be an object, not {}", quote_json(value)));
         Vec::new()
     })
 }

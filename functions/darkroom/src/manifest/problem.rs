@@ -123,7 +123,8 @@ impl Findings {
     }
 
     pub(super) fn into_problems(self, line: u64, key: Option<&str>) -> impl Iterator<Item = Problem> {
-        let key: Option<String> = key.map(|key| key.chars().take(256).collect());
+        let key: Option<String> =
+            key.map(|key| key.chars().take(256).collect::<String>().replace(char::is_control, "\u{fffd}"));
         self.found.into_iter().map(move |(severity, code, message)| Problem {
             line,
             key: key.clone(),
@@ -140,6 +141,13 @@ pub(super) fn quote(text: &str) -> String {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),
     }
+}
+
+/// A JSON value of the manifest as a message repeats it: as it is written, on one line, and not too long.
+pub(super) fn quote_json(value: &str) -> String {
+    let mut short: String = value.trim().chars().take(QUOTED).collect();
+    short = short.replace(char::is_control, " ");
+    if short.len() < value.trim().len() { short + "…" } else { short }
 }
 
 #[cfg(test)]
@@ -163,6 +171,8 @@ mod tests {
     #[test]
     fn a_long_or_odd_text_is_quoted_briefly() {
         assert_eq!(quote("a\nb"), r#""a\nb""#);
+        assert_eq!(quote_json(" {\n\"a\": 1}\n"), r#"{ "a": 1}"#);
+        assert_eq!(quote_json(&"1".repeat(1000)).chars().count(), QUOTED + 1);
         assert_eq!(quote(&"x".repeat(1000)).chars().count(), QUOTED + 3);
     }
 }

@@ -48,11 +48,18 @@ pub(super) fn refusal(error: &serde_json::Error, first_line: u64) -> Refusal {
         let code = if what.contains(TWICE) { "duplicate_member" } else { "invalid_json" };
         return (code, shortened(what));
     }
+    if what == "invalid unicode code point" {
+        return ("not_utf8", NOT_UTF_8.to_owned());
+    }
     let line = first_line + error.line() as u64;
     let place =
         if line > 1 { format!("line {line}, column {}", error.column()) } else { format!("column {}", error.column()) };
     ("invalid_json", format!("this is not valid JSON: {} ({place})", shortened(what)))
 }
+
+/// What to say about text that isn't UTF-8.
+pub(super) const NOT_UTF_8: &str =
+    "this is not UTF-8 text, or it is damaged: save the file as UTF-8 (in Excel: CSV UTF-8)";
 
 /// A parser's message, which may repeat a text of any length.
 fn shortened(what: &str) -> String {

@@ -22,6 +22,9 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// Bytes of one row: 4 MiB, ten times the longest prompt. Every empty cell of a row costs many times its comma in memory.
 const ROW_BYTES: u64 = 4 << 20;
 
+/// Columns about which the problem of a header speaks.
+const COLUMN_PROBLEMS: usize = 5;
+
 /// Columns of a table, as many as Excel has
 /// (<https://support.microsoft.com/office/excel-specifications-and-limits>, read 2026-11).
 const COLUMNS: usize = 16_384;
@@ -60,9 +63,7 @@ fn columns(line: u64, header: &ByteRecord) -> Result<Vec<(String, Option<Field>)
         let message = format!("the header has {} columns, {COLUMNS} are allowed: is this a table?", header.len());
         return Err(Stop::Problem(Problem::error(line, "too_many_columns", message)));
     }
-    let Some(names) = texts(header, COLUMNS).filter(|names| !names.iter().any(|name| name.contains('\0'))) else {
-        return Err(Stop::Problem(not_utf8(line)));
-    };
+    let Some(names) = texts(header, COLUMNS) else { return Err(Stop::Problem(not_utf8(line))) };
     let mut findings = Findings::default();
     let mut columns: Vec<(String, Option<Field>)> = Vec::new();
     for name in names {
@@ -82,14 +83,18 @@ fn columns(line: u64, header: &ByteRecord) -> Result<Vec<(String, Option<Field>)
         columns.push((name.to_owned(), field));
     }
     // Without the columns the rows mean nothing: one problem that is mended beats one for each row.
-    match findings.into_problems(line, None).reduce(join) {
-        Some(problem) => Err(Stop::Problem(problem)),
-        None => Ok(columns),
+    let mut problems = findings.into_problems(line, None);
+    let Some(mut problem) = problems.next() else { return Ok(columns) };
+    for next in problems.by_ref().take(COLUMN_PROBLEMS - 1) {
+        problem.message = format!("{}; {}", problem.message, next.message);
     }
-}
-
-fn join(first: Problem, next: Problem) -> Problem {
-    Problem { message: format!("{}; {}", first.message, next.message), ..first }
+    if problems.next().is_some() {
+        problem.message += "; and so on";
+    }
+    if columns.iter().all(|(_, field)| field.is_none()) {
+        problem.message = format!("the first line must name the columns, such as key,prompt: {}", problem.message);
+    }
+    Err(Stop::Problem(problem))
 }
 
 /// A row has as many cells as the header, or more that are empty.
@@ -121,9 +126,13 @@ fn item(columns: &[(String, Option<Field>)], cells: &[&str], findings: &mut Find
     item
 }
 
-/// The first `count` cells without blanks around them, if all are UTF-8.
+/// The first `count` cells without blanks around them, if all are UTF-8. Text with NUL is UTF-16, or damaged.
 fn texts(record: &ByteRecord, count: usize) -> Option<Vec<&str>> {
-    record.iter().take(count).map(|cell| std::str::from_utf8(cell).ok().map(str::trim)).collect()
+    record
+        .iter()
+        .take(count)
+        .map(|cell| std::str::from_utf8(cell).ok().filter(|cell| !cell.contains('\0')).map(str::trim))
+        .collect()
 }
 
 /// Rows with the physical line on which each begins.

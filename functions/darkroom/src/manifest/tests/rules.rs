@@ -142,6 +142,22 @@ fn text_that_is_not_utf_8_is_a_problem_of_its_line() {
 }
 
 #[test]
+fn a_header_that_cannot_be_read_is_never_silently_dropped() {
+    for (from, to) in [
+        (&b"\"system\":\"x\""[..], &b"\"system\":\"\xdd\""[..]),
+        (b"spring", b"spr\xddng"),
+        (b"\"n\":1", b"\"n\":\"\\ud800\""),
+    ] {
+        let envelope =
+            br#"{"job":{"name":"spring"},"items":[{"key":"a","prompt":"x"}],"defaults":{"system":"x","n":1}}"#;
+        let at = envelope.windows(from.len()).position(|window| window == from).unwrap();
+        let broken = [&envelope[..at], to, &envelope[at + from.len()..]].concat();
+        let (_, reading) = read_all(&broken, &context());
+        assert!(reading.errors > 0, "{}", String::from_utf8_lossy(&broken));
+    }
+}
+
+#[test]
 fn an_empty_manifest_is_refused() {
     for manifest in ["", "\n \r\n", "key,prompt\n", "[]", "{\"items\":[]}", "\u{feff}"] {
         let found = codes(manifest);
