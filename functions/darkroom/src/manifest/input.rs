@@ -26,6 +26,7 @@ pub(super) struct Place {
     line: Cell<u64>,
     bytes: Cell<u64>,
     item_start: Cell<u64>,
+    item_line: Cell<u64>,
     item_limit: Cell<u64>,
     limits: Limits,
 }
@@ -39,6 +40,7 @@ impl Place {
     /// From here on counts the length of an item.
     pub(super) fn begin_item(&self) {
         self.item_start.set(self.bytes.get());
+        self.item_line.set(self.line.get());
     }
 
     /// Items may be no longer than `bytes`, or the limit of all items where that is less.
@@ -64,24 +66,25 @@ impl Place {
             Err(error) => error,
         };
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Refused>());
+        let mut line = self.line();
         let (code, message) = match inner {
             Some(Refused::Manifest) => (
                 "manifest_too_large",
                 format!("the manifest is larger than {} bytes: split it", self.limits.manifest_bytes),
             ),
-            Some(Refused::Item) => (
-                "item_too_large",
-                format!(
-                    "an item that begins here or earlier is larger than {} bytes: is a quote or a bracket missing?",
-                    self.item_limit.get()
-                ),
-            ),
+            Some(Refused::Item) => {
+                line = self.item_line.get();
+                let most = self.item_limit.get();
+                let message =
+                    format!("the item that begins here is larger than {most} bytes: is a quote or a bracket missing?");
+                ("item_too_large", message)
+            }
             Some(Refused::Nested) => {
                 ("bad_gzip", "the manifest is compressed twice: compress it once, or not at all".to_owned())
             }
             None => ("bad_gzip", format!("the compressed manifest can't be read on ({error}): compress it again")),
         };
-        Stop::Problem(Problem::error(self.line(), code, message))
+        Stop::Problem(Problem::error(line, code, message))
     }
 }
 
@@ -91,6 +94,7 @@ impl<'a> Input<'a> {
             line: Cell::new(1),
             bytes: Cell::new(0),
             item_start: Cell::new(0),
+            item_line: Cell::new(1),
             item_limit: Cell::new(limits.item_bytes),
             limits: *limits,
         });

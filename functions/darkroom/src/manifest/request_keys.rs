@@ -27,11 +27,12 @@ impl RequestKeys {
             findings.error("bad_key", too_long(item));
             return Vec::new();
         }
-        let keys: Vec<String> = match count {
-            1 => vec![item.to_owned()],
-            _ => (1..=count).map(|variant| item.to_owned() + &variant_suffix(variant)).collect(),
-        };
-        let bad: Vec<_> = keys.iter().filter_map(|key| self.remember(key, line).err()).collect();
+        let variants = || (1..=count).map(|variant| item.to_owned() + &variant_suffix(variant));
+        let keys: Vec<String> = if count == 1 { vec![item.to_owned()] } else { variants().collect() };
+        // An item's own key is used up even where none of its images has it.
+        let own = (count != 1).then_some(item);
+        let all = own.into_iter().chain(keys.iter().map(String::as_str));
+        let bad: Vec<_> = all.filter_map(|key| self.remember(key, line).err()).collect();
         if let Some((code, message)) = bad.into_iter().next() {
             findings.error(code, message);
         }

@@ -165,7 +165,7 @@ impl<'a> Rows<'a> {
     /// Reads the next row and gives its line.
     fn next(&mut self, record: &mut ByteRecord) -> Result<Option<u64>, Stop> {
         self.place.begin_item();
-        if !self.reader.read_byte_record(record).map_err(|error| self.place.stop(io_error(error)))? {
+        if !self.reader.read_byte_record(record).map_err(|error| self.stop(error))? {
             return Ok(None);
         }
         // The parser counts from the row's end: blank lines before a row would count as the row's.
@@ -179,6 +179,16 @@ impl<'a> Rows<'a> {
         }
         self.next_line = after;
         Ok(Some(line))
+    }
+
+    /// The parser reads ahead: where a row is too long, the place is far behind its first line.
+    fn stop(&self, error: csv::Error) -> Stop {
+        match self.place.stop(io_error(error)) {
+            Stop::Problem(problem) if problem.code == "item_too_large" => {
+                Stop::Problem(Problem { line: self.next_line, ..problem })
+            }
+            stop => stop,
+        }
     }
 }
 

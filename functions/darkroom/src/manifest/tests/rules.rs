@@ -40,6 +40,13 @@ fn duplicate_key_names_both_lines() {
 }
 
 #[test]
+fn an_items_key_is_used_up_by_its_images() {
+    for table in ["key,prompt,n\na,one,2\na,two,\n", "key,prompt,n\na,one,\na,two,2\n"] {
+        assert_eq!(codes(table), [(3, "duplicate_key".to_owned())]);
+    }
+}
+
+#[test]
 fn keys_that_look_the_same_are_the_same() {
     let table = "key,prompt\ncafe\u{301},one\ncaf\u{e9},two\n";
     assert_eq!(codes(table), [(3, "duplicate_key".to_owned())]);
