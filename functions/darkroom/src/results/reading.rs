@@ -32,7 +32,7 @@ pub(super) fn read_line(skeleton: &[u8], blobs: &mut Blobs, ends_file: bool) -> 
             Category::Eof | Category::Syntax | Category::Io => BadLineReason::NotJson,
         })
     })?;
-    let key = wire.take_key().filter(|key| is_own_text(key, &text)).map(RequestKey::new);
+    let key = wire.take_key().filter(|key| is_own_text(key, skeleton)).map(RequestKey::new);
     let answer = match (wire.response, wire.error) {
         (Some(response), error) => read_response(&response, error, blobs),
         (None, Some(error)) => error_answer(&error),

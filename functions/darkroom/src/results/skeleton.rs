@@ -156,16 +156,13 @@ pub(super) fn key_of_damaged(skeleton: &[u8]) -> Option<String> {
     // The error is known already; what counts is what was seen before it.
     let _ =
         KeySearch { keys: &mut found, in_metadata: false }.deserialize(&mut serde_json::Deserializer::from_str(&text));
-    found.own.or(found.in_metadata).filter(|key| !key.is_empty() && is_own_text(key, &text))
+    found.own.or(found.in_metadata).filter(|key| !key.is_empty() && is_own_text(key, skeleton))
 }
 
-/// Whether a key stood like this in the line, of which `text` is the lossy reading: a replacement character that is ours
-/// is no part of any request's key.
-pub(super) fn is_own_text(key: &str, text: &Cow<'_, str>) -> bool {
-    match text {
-        Cow::Borrowed(_) => true,
-        Cow::Owned(_) => !key.contains(char::REPLACEMENT_CHARACTER),
-    }
+/// Whether a key that was read from a skeleton with replacement characters stood there without ours: those are no part
+/// of any request's key.
+pub(super) fn is_own_text(key: &str, skeleton: &[u8]) -> bool {
+    !key.contains(char::REPLACEMENT_CHARACTER) || std::str::from_utf8(skeleton).is_ok()
 }
 
 #[derive(Default)]
