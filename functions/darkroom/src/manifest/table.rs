@@ -25,8 +25,7 @@ const ROW_BYTES: u64 = 4 << 20;
 /// Columns about which the problem of a header speaks.
 const COLUMN_PROBLEMS: usize = 5;
 
-/// Columns of a table, as many as Excel has
-/// (<https://support.microsoft.com/office/excel-specifications-and-limits>, read 2026-11).
+/// Columns of a table: as many as a sheet of Excel has, which exports empty ones too.
 const COLUMNS: usize = 16_384;
 
 /// Reads a table, a row at a time.
