@@ -62,7 +62,7 @@ pub struct Context<'a> {
 pub struct Limits {
     /// Bytes of the whole, decompressed.
     pub manifest_bytes: u64,
-    /// Bytes of one line or item.
+    /// Bytes of one line or item. A row of a table is bounded more tightly, as every cell costs memory: 4 MiB.
     pub item_bytes: u64,
     /// Images of one item.
     pub variants: u32,

@@ -34,6 +34,10 @@ pub(super) struct Sections {
 }
 
 impl Sections {
+    fn has(&self, name: &str) -> bool {
+        self.found.iter().any(|(_, found, _)| found == name)
+    }
+
     /// Reads the first object. Where it can't be understood, reading the items will say so.
     pub(super) fn read(&mut self, mut input: Input<'_>) -> Result<(), Stop> {
         let place = input.place();
@@ -63,7 +67,8 @@ impl<'de> de::Visitor<'de> for SectionsVisitor<'_> {
             self.sections.envelope |= ENVELOPE.contains(&name_str) || ENVELOPE_ONLY.contains(&name_str);
             match name_str {
                 "items" => members.next_value_seed(&mut Items::new(self.place, None))?,
-                "version" | "job" | "defaults" | "manifest" => {
+                // One that stands twice is a problem that reading the items will meet: the first is all that is kept.
+                "version" | "job" | "defaults" | "manifest" if !self.sections.has(&name) => {
                     self.sections.found.push((line, name, members.next_value()?));
                 }
                 _ => {
@@ -127,7 +132,8 @@ impl<'de> de::Visitor<'de> for Envelope<'_, '_, '_> {
             if name == "items" {
                 members.next_value_seed(&mut *items)?;
             } else {
-                members.next_value::<IgnoredAny>()?;
+                // Not ignored: what can't be read is missing from the header, and here alone can be said so.
+                members.next_value::<Box<RawValue>>()?;
             }
             items.place.begin_item();
         }

@@ -11,10 +11,13 @@ use super::{
     field::bad_name,
     input::Input,
     item::{self, Item},
-    problem::{Findings, Problem, quote},
+    problem::{Findings, Problem, quote_json},
     strict,
 };
 use crate::cost::Usd;
+
+/// The longest name of a job, in characters.
+const NAME_CHARACTERS: usize = 256;
 
 /// What holds for a whole manifest, read ahead of its items.
 #[derive(Clone, Debug)]
@@ -119,7 +122,7 @@ impl Header {
     fn take(&mut self, name: &str, value: &str, findings: &mut Findings) {
         match name {
             "version" if value == "1" => {}
-            "version" => findings.error("unsupported_version", format!("version must be 1, not {}", quote(value))),
+            "version" => findings.error("unsupported_version", format!("version must be 1, not {}", quote_json(value))),
             "job" => self.job = Job::read(value, findings),
             _ => {
                 let members = object("defaults", value, findings);
@@ -138,7 +141,14 @@ impl Job {
         for (name, value) in object("job", value, findings) {
             let value = value.get();
             match name.as_ref() {
-                "name" => job.name = item::read("job.name", value, "a text in quotes", findings),
+                "name" => {
+                    let name: Option<String> = item::read("job.name", value, "a text in quotes", findings);
+                    if name.as_ref().is_some_and(|name| name.chars().count() > NAME_CHARACTERS) {
+                        findings.error("bad_value", format!("job.name must have at most {NAME_CHARACTERS} characters"));
+                    } else {
+                        job.name = name;
+                    }
+                }
                 // Another run makes other bytes, and so another job. Nothing else is done with it.
                 "run" => {
                     let _: Option<Run> = item::read("job.run", value, "a text or a whole number", findings);
@@ -170,7 +180,7 @@ enum Run {
 
 fn object<'a>(name: &str, value: &'a str, findings: &mut Findings) -> Vec<(Cow<'a, str>, &'a RawValue)> {
     strict::members(value).unwrap_or_else(|| {
-        findings.error("bad_value", format!("{name} must be an object, not {}", quote(value)));
+        findings.error("bad_value", format!("{name} must be an object, not {}", quote_json(value)));
         Vec::new()
     })
 }

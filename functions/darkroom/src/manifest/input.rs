@@ -26,6 +26,8 @@ pub(super) struct Place {
     line: Cell<u64>,
     bytes: Cell<u64>,
     item_start: Cell<u64>,
+    item_line: Cell<u64>,
+    item_limit: Cell<u64>,
     limits: Limits,
 }
 
@@ -38,6 +40,12 @@ impl Place {
     /// From here on counts the length of an item.
     pub(super) fn begin_item(&self) {
         self.item_start.set(self.bytes.get());
+        self.item_line.set(self.line.get());
+    }
+
+    /// Items may be no longer than `bytes`, or the limit of all items where that is less.
+    pub(super) fn limit_items(&self, bytes: u64) {
+        self.item_limit.set(bytes.min(self.limits.item_bytes));
     }
 
     fn check(&self) -> io::Result<()> {
@@ -45,7 +53,7 @@ impl Place {
         if bytes > self.limits.manifest_bytes {
             return Err(io::Error::other(Refused::Manifest));
         }
-        if bytes - self.item_start.get() > self.limits.item_bytes {
+        if bytes - self.item_start.get() > self.item_limit.get() {
             return Err(io::Error::other(Refused::Item));
         }
         Ok(())
@@ -58,28 +66,38 @@ impl Place {
             Err(error) => error,
         };
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Refused>());
+        let mut line = self.line();
         let (code, message) = match inner {
             Some(Refused::Manifest) => (
                 "manifest_too_large",
                 format!("the manifest is larger than {} bytes: split it", self.limits.manifest_bytes),
             ),
-            Some(Refused::Item) => (
-                "item_too_large",
-                format!(
-                    "an item that begins here or earlier is larger than {} bytes: is a quote or a bracket missing?",
-                    self.limits.item_bytes
-                ),
-            ),
+            Some(Refused::Item) => {
+                line = self.item_line.get();
+                let most = self.item_limit.get();
+                let message =
+                    format!("the item that begins here is larger than {most} bytes: is a quote or a bracket missing?");
+                ("item_too_large", message)
+            }
+            Some(Refused::Nested) => {
+                ("bad_gzip", "the manifest is compressed twice: compress it once, or not at all".to_owned())
+            }
             None => ("bad_gzip", format!("the compressed manifest can't be read on ({error}): compress it again")),
         };
-        Stop::Problem(Problem::error(self.line(), code, message))
+        Stop::Problem(Problem::error(line, code, message))
     }
 }
 
 impl<'a> Input<'a> {
     pub(super) fn open(source: impl Read + 'a, limits: &Limits) -> Result<Self, Stop> {
-        let place =
-            Rc::new(Place { line: Cell::new(1), bytes: Cell::new(0), item_start: Cell::new(0), limits: *limits });
+        let place = Rc::new(Place {
+            line: Cell::new(1),
+            bytes: Cell::new(0),
+            item_start: Cell::new(0),
+            item_line: Cell::new(1),
+            item_limit: Cell::new(limits.item_bytes),
+            limits: *limits,
+        });
         let text = plain_text(Tagged(source)).map_err(|error| place.stop(error))?;
         Ok(Self { text: BufReader::with_capacity(BUFFER_BYTES, text), place })
     }
@@ -136,7 +154,12 @@ impl Read for Input<'_> {
 fn plain_text<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let (compressed, source) = look_ahead(source, &GZIP_MAGIC)?;
     let text: Box<dyn Read + 'a> = if compressed {
-        Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, source)))
+        let decoder = MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, source));
+        let (again, text) = look_ahead(decoder, &GZIP_MAGIC)?;
+        if again {
+            return Err(io::Error::other(Refused::Nested));
+        }
+        Box::new(text)
     } else {
         Box::new(source)
     };
@@ -176,6 +199,8 @@ struct SourceFailed(io::Error);
 enum Refused {
     Manifest,
     Item,
+    /// What was decompressed is compressed.
+    Nested,
 }
 
 #[cfg(test)]
@@ -216,6 +241,12 @@ mod tests {
         for short in ["", "\u{1f}", "x"] {
             assert_eq!(all(short.as_bytes(), &limits).ok().as_deref(), Some(short));
         }
+    }
+
+    #[test]
+    fn what_is_compressed_twice_is_refused() {
+        let twice = gzip(&gzip(b"a,b\n"));
+        assert_eq!(all(&*twice, &Limits::default()).err().map(code).as_deref(), Some("bad_gzip"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::{
     native,
     order::Order,
     path,
-    problem::{Findings, Problem, Problems, quote},
+    problem::{Findings, Problem, Problems, quote_json},
     request,
     request_keys::RequestKeys,
     strict,
@@ -82,7 +82,8 @@ impl<'a> Intake<'a> {
         }
         let Some(members) = strict::members(text) else {
             self.items += 1;
-            let message = format!("an item is an object such as {{\"key\": …, \"prompt\": …}}, not {}", quote(text));
+            let message =
+                format!("an item is an object such as {{\"key\": …, \"prompt\": …}}, not {}", quote_json(text));
             self.problems.push(refused("not_an_item", message));
             return Ok(());
         };
@@ -91,6 +92,13 @@ impl<'a> Intake<'a> {
                 let message = "the first line's manifest must stand alone: put the rest on a line of its own";
                 self.problems.push(refused("not_an_item", message.to_owned()));
             }
+            return Ok(());
+        }
+        if let [(name, _)] = &members[..]
+            && name == "manifest"
+        {
+            let message = "what holds for all items stands on the first line, once: move it there";
+            self.problems.push(refused("misplaced_header", message.to_owned()));
             return Ok(());
         }
         let mut findings = Findings::default();

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{
     field::{Field, bad_name, field},
-    problem::{Findings, quote},
+    problem::{Findings, quote, quote_json},
     strict,
 };
 
@@ -118,7 +118,7 @@ const A_TEMPERATURE: &str = "a number from 0 to 2";
 /// A member's value, `None` for null and, with a finding, for a value of another type.
 pub(super) fn read<T: DeserializeOwned>(name: &str, value: &str, expected: &str, findings: &mut Findings) -> Option<T> {
     serde_json::from_str::<Option<T>>(value).unwrap_or_else(|_| {
-        findings.error("bad_value", format!("{name} must be {expected}, not {}", quote(value)));
+        findings.error("bad_value", format!("{name} must be {expected}, not {}", quote_json(value)));
         None
     })
 }
@@ -139,7 +139,7 @@ pub(super) fn path(name: &str, value: &str, findings: &mut Findings) -> Option<S
     let Some(members) = strict::members(value) else {
         findings.error(
             "bad_value",
-            format!("{name} must be an object such as {{\"path\": \"sku/1\"}}, not {}", quote(value)),
+            format!("{name} must be an object such as {{\"path\": \"sku/1\"}}, not {}", quote_json(value)),
         );
         return None;
     };

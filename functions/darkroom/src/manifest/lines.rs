@@ -7,6 +7,7 @@ use super::{
     input::Input,
     intake::{Intake, Spot},
     problem::Problem,
+    strict::NOT_UTF_8,
 };
 
 /// Reads a file of JSON lines. Blank lines are skipped; a line that is too long or not UTF-8 is a problem of its own.
@@ -34,7 +35,7 @@ pub(super) fn read(mut input: Input<'_>, intake: &mut Intake<'_>) -> Result<(), 
 
 /// What to say about text that isn't UTF-8.
 pub(super) fn not_utf8(line: u64) -> Problem {
-    Problem::error(line, "not_utf8", "this is not UTF-8 text: save the file as UTF-8 (in Excel: CSV UTF-8)")
+    Problem::error(line, "not_utf8", NOT_UTF_8)
 }
 
 enum Line {

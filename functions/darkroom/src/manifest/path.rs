@@ -24,8 +24,15 @@ pub(super) fn variant_suffix(variant: u32) -> String {
     format!(".v{variant:02}")
 }
 
+/// The longest template, in bytes: as long as S3's longest key
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>, read 2026-11). Placeholders make it longer.
+const TEMPLATE_BYTES: usize = 1024;
+
 /// Says what is wrong with a template.
 pub(super) fn check(template: &str) -> Result<(), String> {
+    if template.len() > TEMPLATE_BYTES {
+        return Err(format!("the path {} has more than {TEMPLATE_BYTES} bytes: shorten it", quote(template)));
+    }
     let (key, model, aspect_ratio, image_size, extension) = Default::default();
     fill(template, &Values { key, variant: 1, variants: 1, model, aspect_ratio, image_size, extension }).map(|_| ())
 }

@@ -87,6 +87,9 @@ impl Problems {
     }
 }
 
+/// The most that is found in one item: who has mended so much may drop it again.
+const FINDINGS: usize = 50;
+
 /// What was found in one item, before its line and key are put to it.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
@@ -95,11 +98,24 @@ pub(super) struct Findings {
 
 impl Findings {
     pub(super) fn error(&mut self, code: &'static str, message: impl Into<String>) {
-        self.found.push((Severity::Error, code, message.into()));
+        self.push(Severity::Error, code, message);
     }
 
     pub(super) fn warning(&mut self, code: &'static str, message: impl Into<String>) {
-        self.found.push((Severity::Warning, code, message.into()));
+        self.push(Severity::Warning, code, message);
+    }
+
+    fn push(&mut self, severity: Severity, code: &'static str, message: impl Into<String>) {
+        if self.found.len() < FINDINGS {
+            return self.found.push((severity, code, message.into()));
+        }
+        let code = match severity {
+            Severity::Error => "more_errors",
+            Severity::Warning => "more_warnings",
+        };
+        if !self.found.iter().any(|(_, found, _)| *found == code) {
+            self.found.push((severity, code, format!("there is more than these {FINDINGS}: mend them first")));
+        }
     }
 
     pub(super) fn failed(&self) -> bool {
@@ -107,7 +123,8 @@ impl Findings {
     }
 
     pub(super) fn into_problems(self, line: u64, key: Option<&str>) -> impl Iterator<Item = Problem> {
-        let key: Option<String> = key.map(|key| key.chars().take(256).collect());
+        let key: Option<String> =
+            key.map(|key| key.chars().take(256).collect::<String>().replace(char::is_control, "\u{fffd}"));
         self.found.into_iter().map(move |(severity, code, message)| Problem {
             line,
             key: key.clone(),
@@ -124,6 +141,13 @@ pub(super) fn quote(text: &str) -> String {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),
     }
+}
+
+/// A JSON value of the manifest as a message repeats it: as it is written, on one line, and not too long.
+pub(super) fn quote_json(value: &str) -> String {
+    let mut short: String = value.trim().chars().take(QUOTED).collect();
+    short = short.replace(char::is_control, " ");
+    if short.len() < value.trim().len() { short + "…" } else { short }
 }
 
 #[cfg(test)]
@@ -147,6 +171,8 @@ mod tests {
     #[test]
     fn a_long_or_odd_text_is_quoted_briefly() {
         assert_eq!(quote("a\nb"), r#""a\nb""#);
+        assert_eq!(quote_json(" {\n\"a\": 1}\n"), r#"{ "a": 1}"#);
+        assert_eq!(quote_json(&"1".repeat(1000)).chars().count(), QUOTED + 1);
         assert_eq!(quote(&"x".repeat(1000)).chars().count(), QUOTED + 3);
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn object(text: &str, bucket: &str) -> Result<ObjectUri, (&'static st
             );
         }
         Some(_) => return bad("is of an unknown kind: write s3://bucket/key, or a key in the bucket"),
+        None if text.starts_with("s3:") => return bad("names no object: write s3://bucket/key"),
         None if text.starts_with('@') => {
             return unsupported("is a name, and names are not supported yet: write the picture's key in the bucket");
         }
@@ -87,6 +88,7 @@ mod tests {
             ("refs\\..\\x.png", "bad_reference"),
             ("s3://studio/../x.png", "bad_reference"),
             ("s3://studio", "bad_reference"),
+            ("s3:/studio/x.png", "bad_reference"),
             ("gs://bucket/x.png", "bad_reference"),
             ("file:///x.png", "bad_reference"),
             ("data:image/png;base64,AAAA", "bad_reference"),

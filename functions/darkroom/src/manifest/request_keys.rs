@@ -22,11 +22,17 @@ pub(super) struct RequestKeys {
 impl RequestKeys {
     /// The keys of an item's images, each remembered; the first that can't be is a finding.
     pub(super) fn of_item(&mut self, item: &str, count: u32, line: u64, findings: &mut Findings) -> Vec<String> {
-        let keys: Vec<String> = match count {
-            1 => vec![item.to_owned()],
-            _ => (1..=count).map(|variant| item.to_owned() + &variant_suffix(variant)).collect(),
-        };
-        let bad: Vec<_> = keys.iter().filter_map(|key| self.remember(key, line).err()).collect();
+        // Before it is repeated for each image.
+        if item.len() > 4 * KEY_CHARACTERS {
+            findings.error("bad_key", too_long(item));
+            return Vec::new();
+        }
+        let variants = || (1..=count).map(|variant| item.to_owned() + &variant_suffix(variant));
+        let keys: Vec<String> = if count == 1 { vec![item.to_owned()] } else { variants().collect() };
+        // An item's own key is used up even where none of its images has it.
+        let own = (count != 1).then_some(item);
+        let all = own.into_iter().chain(keys.iter().map(String::as_str));
+        let bad: Vec<_> = all.filter_map(|key| self.remember(key, line).err()).collect();
         if let Some((code, message)) = bad.into_iter().next() {
             findings.error(code, message);
         }
@@ -36,7 +42,7 @@ impl RequestKeys {
     /// Keys that look the same are the same (Unicode NFC).
     fn remember(&mut self, key: &str, line: u64) -> Result<(), (&'static str, String)> {
         if !(1..=KEY_CHARACTERS).contains(&key.chars().count()) {
-            return Err(("bad_key", format!("key {} must have 1 to {KEY_CHARACTERS} characters", quote(key))));
+            return Err(("bad_key", too_long(key)));
         }
         if key.chars().any(char::is_control) {
             return Err(("bad_key", format!("key {} holds a control character: take it out", quote(key))));
@@ -57,4 +63,9 @@ impl RequestKeys {
             }
         }
     }
+}
+
+fn too_long(key: &str) -> String {
+    let most = KEY_CHARACTERS;
+    format!("key {} must have 1 to {most} characters, not {}", quote(key), key.chars().count())
 }

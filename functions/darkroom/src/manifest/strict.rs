@@ -1,6 +1,6 @@
 //! JSON that says one thing only: well formed, not too deep, and no object with a member twice.
 
-use std::{borrow::Cow, collections::HashSet, fmt};
+use std::{borrow::Cow, cell::Cell, collections::HashSet, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -13,13 +13,21 @@ use super::problem::quote;
 /// Objects and arrays within each other. Gemini's requests need eight.
 const DEPTH: u32 = 64;
 
+/// Values of one item. Each costs many times its bytes in memory; no request needs a hundredth of them.
+const VALUES: u32 = 100_000;
+
+/// A name by which `serde_json` marks text to be parsed once more: as a member it could break what reads the item later.
+const MARK: &str = "$serde_json::private::";
+
 /// Why a text isn't JSON that can be trusted: a code, and a message for people.
 pub(super) type Refusal = (&'static str, String);
 
 /// Checks a whole text.
 pub(super) fn check(text: &str) -> Result<(), Refusal> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let checked = Value { depth: DEPTH }.deserialize(&mut deserializer).and_then(|()| deserializer.end());
+    let values = Cell::new(VALUES);
+    let checked =
+        Value { depth: DEPTH, values: &values }.deserialize(&mut deserializer).and_then(|()| deserializer.end());
     checked.map_err(|error| {
         let (code, message) = refusal(&error, 0);
         // The commonest cause: JSON that was laid out over several lines.
@@ -38,13 +46,31 @@ pub(super) fn refusal(error: &serde_json::Error, first_line: u64) -> Refusal {
     let what = whole.rsplit_once(" at line ").map_or(whole.as_str(), |(what, _)| what);
     if error.is_data() {
         let code = if what.contains(TWICE) { "duplicate_member" } else { "invalid_json" };
-        return (code, what.to_owned());
+        return (code, shortened(what));
+    }
+    if what == "invalid unicode code point" {
+        return ("not_utf8", NOT_UTF_8.to_owned());
     }
     let line = first_line + error.line() as u64;
     let place =
         if line > 1 { format!("line {line}, column {}", error.column()) } else { format!("column {}", error.column()) };
-    ("invalid_json", format!("this is not valid JSON: {what} ({place})"))
+    ("invalid_json", format!("this is not valid JSON: {} ({place})", shortened(what)))
 }
+
+/// What to say about text that isn't UTF-8.
+pub(super) const NOT_UTF_8: &str =
+    "this is not UTF-8 text, or it is damaged: save the file as UTF-8 (in Excel: CSV UTF-8)";
+
+/// A parser's message, which may repeat a text of any length.
+fn shortened(what: &str) -> String {
+    match what.char_indices().nth(MESSAGE) {
+        Some((end, _)) => format!("{}…", &what[..end]),
+        None => what.to_owned(),
+    }
+}
+
+/// The longest message of a parser that is repeated, in characters.
+const MESSAGE: usize = 200;
 
 /// The message for a member that an object has twice.
 pub(super) fn twice(name: &str) -> String {
@@ -80,26 +106,34 @@ struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Visits a value for its faults only.
 #[derive(Clone, Copy)]
-struct Value {
+struct Value<'a> {
     depth: u32,
+    /// How many more there may be.
+    values: &'a Cell<u32>,
 }
 
-impl Value {
+impl Value<'_> {
     fn deeper<E: de::Error>(self) -> Result<Self, E> {
         let depth = self.depth.checked_sub(1);
-        depth.map(|depth| Self { depth }).ok_or_else(|| E::custom(format!("it is more than {DEPTH} levels deep")))
+        let depth = depth
+            .ok_or_else(|| E::custom(format!("the item's JSON is more than {DEPTH} levels deep: write it flatter")))?;
+        Ok(Self { depth, ..self })
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Value {
+impl<'de> DeserializeSeed<'de> for Value<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let left = self.values.get().checked_sub(1).ok_or_else(|| {
+            de::Error::custom(format!("the item holds more than {VALUES} values: make several items of it"))
+        })?;
+        self.values.set(left);
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> de::Visitor<'de> for Value {
+impl<'de> de::Visitor<'de> for Value<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -142,6 +176,9 @@ impl<'de> de::Visitor<'de> for Value {
         while let Some(Name(name)) = members.next_key()? {
             if names.contains(&name) {
                 return Err(de::Error::custom(twice(&name)));
+            }
+            if name.starts_with(MARK) {
+                return Err(de::Error::custom(format!("member {} can't be used: take it out", quote(&name))));
             }
             names.insert(name);
             members.next_value_seed(inner)?;

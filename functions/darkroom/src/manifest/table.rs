@@ -19,6 +19,15 @@ use super::{
 
 const BUFFER_BYTES: usize = 64 << 10;
 
+/// Bytes of one row: 4 MiB, ten times the longest prompt. Every empty cell of a row costs many times its comma in memory.
+const ROW_BYTES: u64 = 4 << 20;
+
+/// Columns about which the problem of a header speaks.
+const COLUMN_PROBLEMS: usize = 5;
+
+/// Columns of a table: as many as a sheet of Excel has, which exports empty ones too.
+const COLUMNS: usize = 16_384;
+
 /// Reads a table, a row at a time.
 pub(super) fn read(mut input: Input<'_>, intake: &mut Intake<'_>) -> Result<(), Stop> {
     let place = input.place();
@@ -31,14 +40,16 @@ pub(super) fn read(mut input: Input<'_>, intake: &mut Intake<'_>) -> Result<(), 
         if record.iter().all(|cell| cell.trim_ascii().is_empty()) {
             continue;
         }
-        match texts(&record) {
+        if let Err(message) = check_count(&columns, &record) {
+            intake.problems.push(Problem::error(line, "wrong_cells", message));
+            continue;
+        }
+        match texts(&record, columns.len()) {
             None => intake.problems.push(not_utf8(line)),
             Some(cells) => {
                 let mut findings = Findings::default();
-                match item(&columns, &cells, &mut findings) {
-                    Ok(item) => intake.take_item(Spot { line, nameless: ("line", line) }, item, findings)?,
-                    Err(message) => intake.problems.push(Problem::error(line, "wrong_cells", message)),
-                }
+                let item = item(&columns, &cells, &mut findings);
+                intake.take_item(Spot { line, nameless: ("line", line) }, item, findings)?;
             }
         }
     }
@@ -47,7 +58,11 @@ pub(super) fn read(mut input: Input<'_>, intake: &mut Intake<'_>) -> Result<(), 
 
 /// The columns: their names and fields. A column without a name must stay empty.
 fn columns(line: u64, header: &ByteRecord) -> Result<Vec<(String, Option<Field>)>, Stop> {
-    let Some(names) = texts(header) else { return Err(Stop::Problem(not_utf8(line))) };
+    if header.len() > COLUMNS {
+        let message = format!("the header has {} columns, {COLUMNS} are allowed: is this a table?", header.len());
+        return Err(Stop::Problem(Problem::error(line, "too_many_columns", message)));
+    }
+    let Some(names) = texts(header, COLUMNS) else { return Err(Stop::Problem(not_utf8(line))) };
     let mut findings = Findings::default();
     let mut columns: Vec<(String, Option<Field>)> = Vec::new();
     for name in names {
@@ -56,7 +71,9 @@ fn columns(line: u64, header: &ByteRecord) -> Result<Vec<(String, Option<Field>)
             findings.error(code, format!("column {}: {message}", columns.len() + 1));
             None
         });
-        if let Some((other, _)) = columns.iter().find(|(_, other)| field.is_some() && *other == field) {
+        if field.is_some()
+            && let Some((other, _)) = columns.iter().find(|(_, other)| *other == field)
+        {
             findings.error(
                 "duplicate_column",
                 format!("columns {} and {} are the same field: keep one", quote(other), quote(name)),
@@ -65,24 +82,33 @@ fn columns(line: u64, header: &ByteRecord) -> Result<Vec<(String, Option<Field>)
         columns.push((name.to_owned(), field));
     }
     // Without the columns the rows mean nothing: one problem that is mended beats one for each row.
-    match findings.into_problems(line, None).reduce(join) {
-        Some(problem) => Err(Stop::Problem(problem)),
-        None => Ok(columns),
+    let mut problems = findings.into_problems(line, None);
+    let Some(mut problem) = problems.next() else { return Ok(columns) };
+    for next in problems.by_ref().take(COLUMN_PROBLEMS - 1) {
+        problem.message = format!("{}; {}", problem.message, next.message);
     }
+    if problems.next().is_some() {
+        problem.message += "; and so on";
+    }
+    if columns.iter().all(|(_, field)| field.is_none()) {
+        problem.message = format!("the first line must name the columns, such as key,prompt: {}", problem.message);
+    }
+    Err(Stop::Problem(problem))
 }
 
-fn join(first: Problem, next: Problem) -> Problem {
-    Problem { message: format!("{}; {}", first.message, next.message), ..first }
-}
-
-fn item(columns: &[(String, Option<Field>)], cells: &[&str], findings: &mut Findings) -> Result<Item, String> {
-    let surplus = cells.iter().skip(columns.len()).any(|cell| !cell.is_empty());
-    if surplus || cells.len() < columns.len() {
-        let (cells, columns) = (cells.len(), columns.len());
+/// A row has as many cells as the header, or more that are empty.
+fn check_count(columns: &[(String, Option<Field>)], record: &ByteRecord) -> Result<(), String> {
+    let (cells, columns) = (record.len(), columns.len());
+    let surplus = record.iter().skip(columns).any(|cell| !cell.trim_ascii().is_empty());
+    if surplus || cells < columns {
         return Err(format!(
             "the row has {cells} cells and the header {columns}: put texts that hold a comma, a quote or a line break in quotes"
         ));
     }
+    Ok(())
+}
+
+fn item(columns: &[(String, Option<Field>)], cells: &[&str], findings: &mut Findings) -> Item {
     let mut item = Item::default();
     for ((name, field), cell) in columns.iter().zip(cells) {
         match field {
@@ -96,12 +122,16 @@ fn item(columns: &[(String, Option<Field>)], cells: &[&str], findings: &mut Find
             }
         }
     }
-    Ok(item)
+    item
 }
 
-/// The cells without blanks around them, if all are UTF-8.
-fn texts(record: &ByteRecord) -> Option<Vec<&str>> {
-    record.iter().map(|cell| std::str::from_utf8(cell).ok().map(str::trim)).collect()
+/// The first `count` cells without blanks around them, if all are UTF-8. Text with NUL is UTF-16, or damaged.
+fn texts(record: &ByteRecord, count: usize) -> Option<Vec<&str>> {
+    record
+        .iter()
+        .take(count)
+        .map(|cell| std::str::from_utf8(cell).ok().filter(|cell| !cell.contains('\0')).map(str::trim))
+        .collect()
 }
 
 /// Rows with the physical line on which each begins.
@@ -117,6 +147,7 @@ struct Rows<'a> {
 impl<'a> Rows<'a> {
     fn new(mut input: Input<'a>, place: Rc<Place>) -> Result<Self, Stop> {
         let line = place.line();
+        place.limit_items(ROW_BYTES);
         let header = header(&mut input).map_err(|error| place.stop(error))?;
         let delimiter = delimiter(&header);
         let input = io::Cursor::new(header).chain(input);
@@ -133,7 +164,7 @@ impl<'a> Rows<'a> {
     /// Reads the next row and gives its line.
     fn next(&mut self, record: &mut ByteRecord) -> Result<Option<u64>, Stop> {
         self.place.begin_item();
-        if !self.reader.read_byte_record(record).map_err(|error| self.place.stop(io_error(error)))? {
+        if !self.reader.read_byte_record(record).map_err(|error| self.stop(error))? {
             return Ok(None);
         }
         // The parser counts from the row's end: blank lines before a row would count as the row's.
@@ -147,6 +178,16 @@ impl<'a> Rows<'a> {
         }
         self.next_line = after;
         Ok(Some(line))
+    }
+
+    /// The parser reads ahead: where a row is too long, the place is far behind its first line.
+    fn stop(&self, error: csv::Error) -> Stop {
+        match self.place.stop(io_error(error)) {
+            Stop::Problem(problem) if problem.code == "item_too_large" => {
+                Stop::Problem(Problem { line: self.next_line, ..problem })
+            }
+            stop => stop,
+        }
     }
 }
 

@@ -22,16 +22,18 @@ impl BadLine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadLineReason {
     /// It has more than [`Limits::skeleton_bytes`](super::Limits) beside its images.
-    #[error("the line is longer than accepted")]
+    #[error("the line is longer than accepted: ask for the image again, or for fewer texts beside it")]
     LineTooLong,
     /// It is no JSON, or ends within it.
-    #[error("the line is no valid JSON")]
+    #[error("the line of the result file is no valid JSON: ask for the image again")]
     NotJson,
     /// It is JSON but neither a response nor an error, or a member has the wrong type or stands there twice.
-    #[error("the line is neither a response nor an error")]
+    #[error(
+        "the line of the result file is neither a response nor an error as Gemini documents them: ask for the image again"
+    )]
     NotAReply,
     /// It is the last, and the file ends within it: the download, or the file, may be cut.
-    #[error("the file ends within the line")]
+    #[error("the result file ends within the line: ask for the image again")]
     Truncated,
 }
 

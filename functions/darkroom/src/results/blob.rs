@@ -145,7 +145,8 @@ impl Blob {
     /// The slow path, and the odd characters at the edges of the fast one.
     fn push_char(&mut self, char: u8) {
         match char {
-            b' ' | b'\t' | b'\r' | b'\n' => {}
+            // The blank, and all that JSON has an escape of its own for.
+            b' ' | 0x08..=0x0d => {}
             b'=' => self.padded = true,
             _ => match SEXTETS[usize::from(char)] {
                 INVALID => self.fail(ImageFlaw::InvalidBase64),

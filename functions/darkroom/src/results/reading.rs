@@ -8,7 +8,7 @@ use super::{
     codes::{grpc_status, is_refusal, no_image_code},
     image::ImageFlaw,
     pool::PooledBuffer,
-    skeleton::{Text, WireError, WireLine, WireResponse},
+    skeleton::{Text, WireError, WireLine, WireResponse, is_own_text},
 };
 use crate::names::RequestKey;
 
@@ -24,14 +24,15 @@ pub(super) type Blobs = Vec<Option<Result<PooledBuffer, ImageFlaw>>>;
 /// [`BadLine`] if the skeleton isn't JSON of the right form.
 pub(super) fn read_line(skeleton: &[u8], blobs: &mut Blobs, ends_file: bool) -> Result<Answer, BadLine> {
     let bad = |reason| BadLine::new(reason, skeleton);
-    let mut wire: WireLine<'_> = serde_json::from_slice(skeleton).map_err(|error| {
+    let text = String::from_utf8_lossy(skeleton);
+    let mut wire: WireLine<'_> = serde_json::from_str(&text).map_err(|error| {
         bad(match error.classify() {
             Category::Data => BadLineReason::NotAReply,
             Category::Eof if ends_file => BadLineReason::Truncated,
             Category::Eof | Category::Syntax | Category::Io => BadLineReason::NotJson,
         })
     })?;
-    let key = wire.take_key().map(RequestKey::new);
+    let key = wire.take_key().filter(|key| is_own_text(key, skeleton)).map(RequestKey::new);
     let answer = match (wire.response, wire.error) {
         (Some(response), error) => read_response(&response, error, blobs),
         (None, Some(error)) => error_answer(&error),

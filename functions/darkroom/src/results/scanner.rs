@@ -21,6 +21,9 @@ use super::{
 use crate::names::RequestKey;
 use members::Members;
 
+/// What some programs put before a text. The first line behind it was paid for like any other.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// One line of a result file.
 #[derive(Debug)]
 pub struct Line {
@@ -46,7 +49,8 @@ impl Line {
 ///
 /// How the file is cut into pieces changes nothing. What is held is one line's decoded images, within [`Limits`], and
 /// its skeleton. Blank lines are skipped. A newline ends a line wherever it stands, so one broken line can't swallow the
-/// next. The last line needs no newline if its JSON is whole.
+/// next. The last line needs no newline if its JSON is whole; and where a newline was lost between two objects, the
+/// second is a line of its own. A byte order mark before a line is no part of it.
 #[derive(Debug)]
 pub struct Scanner {
     limits: Limits,
@@ -104,10 +108,16 @@ impl Scanner {
             };
             self.offset += taken as u64;
             rest = &rest[taken..];
-            if let Some((b'\n', next)) = rest.split_first() {
-                self.offset += 1;
-                rest = next;
-                self.end_line(false).into_iter().for_each(&mut sink);
+            match rest.split_first() {
+                Some((b'\n', next)) => {
+                    self.offset += 1;
+                    rest = next;
+                    self.end_line(false).into_iter().for_each(&mut sink);
+                }
+                Some((b'{', _)) if self.members.object_ended() => {
+                    self.end_line(false).into_iter().for_each(&mut sink);
+                }
+                Some(_) | None => {}
             }
         }
     }
@@ -117,10 +127,14 @@ impl Scanner {
         self.end_line(true).into_iter().for_each(&mut sink);
     }
 
-    /// Takes what lies between texts, up to the next text or the line's end. Returns how much that was.
+    /// Takes what lies between texts, up to the next text, the line's end or another object. Returns how much that was.
     fn take_structure(&mut self, rest: &[u8]) -> usize {
         for (at, byte) in rest.iter().enumerate() {
             match byte {
+                b'{' if self.members.object_ended() => {
+                    self.keep_structure(&rest[..at]);
+                    return at;
+                }
                 b'\n' => {
                     self.keep_structure(&rest[..at]);
                     return at;
@@ -253,17 +267,21 @@ impl Scanner {
     /// Gives up the line: what was kept of it serves to find its key.
     fn exceed(&mut self) {
         self.blobs.clear();
+        self.members = Members::default();
         self.place = Place::Excess;
     }
 
     /// The line that ends here, unless it is blank; the next one begins.
     fn end_line(&mut self, ends_file: bool) -> Option<Line> {
+        let skeleton = self.skeleton.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.skeleton);
         let content = match mem::replace(&mut self.place, Place::Structure) {
-            Place::Structure if self.skeleton.trim_ascii().is_empty() => None,
-            Place::Structure => Some(read_line(&self.skeleton, &mut self.blobs, ends_file)),
-            Place::Text { .. } | Place::Image(_) if ends_file => Some(self.bad(BadLineReason::Truncated)),
-            Place::Text { .. } | Place::Image(_) => Some(self.bad(BadLineReason::NotJson)),
-            Place::Excess => Some(self.bad(BadLineReason::LineTooLong)),
+            Place::Structure if skeleton.trim_ascii().is_empty() => None,
+            Place::Structure => Some(read_line(skeleton, &mut self.blobs, ends_file)),
+            Place::Text { .. } | Place::Image(_) if ends_file => {
+                Some(Err(BadLine::new(BadLineReason::Truncated, skeleton)))
+            }
+            Place::Text { .. } | Place::Image(_) => Some(Err(BadLine::new(BadLineReason::NotJson, skeleton))),
+            Place::Excess => Some(Err(BadLine::new(BadLineReason::LineTooLong, skeleton))),
         };
         let line = content.map(|content| Line { start: self.start, end: self.offset, content });
         self.start = self.offset;
@@ -272,10 +290,6 @@ impl Scanner {
         self.decoded_bytes = 0;
         self.members = Members::default();
         line
-    }
-
-    fn bad(&self, reason: BadLineReason) -> Result<Answer, BadLine> {
-        Err(BadLine::new(reason, &self.skeleton))
     }
 }
 

@@ -1,7 +1,8 @@
 //! A line without its images, as JSON: borrowed, and as forgiving as an answer that was paid for deserves.
 //!
-//! Only what is read is checked. Texts may be broken Unicode (a model can stop in the middle of an emoji); members that
-//! aren't named here may be anything.
+//! What holds an image must be as the contract says, so that no image can vanish unseen: else the line is bad, and its
+//! request is made again. What only describes it may be anything, and is then as good as missing. Texts may be broken
+//! Unicode (a model can stop in the middle of an emoji); members that aren't named here may be anything too.
 
 use std::{borrow::Cow, fmt};
 
@@ -14,20 +15,23 @@ use serde_json::value::RawValue;
 /// One line of a result file. By its contract it has either a response or an error.
 #[derive(Deserialize)]
 pub(super) struct WireLine<'a> {
+    #[serde(default, deserialize_with = "readable")]
     key: Option<String>,
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) response: Option<WireResponse<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "readable")]
     pub(super) error: Option<WireError<'a>>,
 }
 
 impl WireLine<'_> {
-    /// The request key: the line's own, or that of the metadata, which is where inline requests carry it.
+    /// The request key: the line's own, or that of the metadata, which is where inline requests carry it. A key that is
+    /// no text, or broken Unicode, is none: no request has such a key.
     pub(super) fn take_key(&mut self) -> Option<String> {
         #[derive(Deserialize)]
         struct Metadata {
+            #[serde(default, deserialize_with = "readable")]
             key: Option<String>,
         }
         let in_metadata = || serde_json::from_str::<Metadata>(self.metadata?.get()).ok()?.key;
@@ -38,6 +42,7 @@ impl WireLine<'_> {
 /// A `google.rpc.Status`.
 #[derive(Deserialize)]
 pub(super) struct WireError<'a> {
+    #[serde(default, deserialize_with = "readable")]
     pub(super) code: Option<i64>,
     #[serde(borrow)]
     pub(super) message: Option<Text<'a>>,
@@ -49,7 +54,7 @@ pub(super) struct WireError<'a> {
 pub(super) struct WireResponse<'a> {
     #[serde(borrow)]
     pub(super) candidates: Option<Vec<WireCandidate<'a>>>,
-    #[serde(borrow)]
+    #[serde(borrow, default, deserialize_with = "readable")]
     pub(super) prompt_feedback: Option<WirePromptFeedback<'a>>,
     #[serde(borrow)]
     pub(super) usage_metadata: Option<&'a RawValue>,
@@ -90,6 +95,7 @@ pub(super) struct WirePart<'a> {
     pub(super) text: Option<Text<'a>>,
     #[serde(borrow, alias = "inline_data")]
     pub(super) inline_data: Option<WireInlineData<'a>>,
+    #[serde(default, deserialize_with = "readable")]
     pub(super) thought: Option<bool>,
 }
 
@@ -100,7 +106,12 @@ pub(super) struct WireInlineData<'a> {
     pub(super) data: Option<Text<'a>>,
 }
 
-/// A text that may be no valid Unicode.
+/// A value if it can be read as what it should be, else none.
+fn readable<'de: 'a, 'a, T: Deserialize<'a>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Ok(serde_json::from_str(<&RawValue>::deserialize(deserializer)?.get()).ok())
+}
+
+/// A text that may be no valid Unicode; empty if it is no text at all.
 #[derive(Clone)]
 pub(super) struct Text<'a>(Cow<'a, [u8]>);
 
@@ -132,17 +143,26 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
         }
 
         // As bytes, serde_json resolves escapes but asks for no valid Unicode.
-        deserializer.deserialize_bytes(TextVisitor)
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let text = raw.starts_with('"').then(|| serde_json::Deserializer::from_str(raw).deserialize_bytes(TextVisitor));
+        Ok(text.and_then(Result::ok).unwrap_or(Text(Cow::Borrowed(b""))))
     }
 }
 
 /// The request key of a line that can't be read, if it stands before whatever is wrong with it.
 pub(super) fn key_of_damaged(skeleton: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(skeleton);
     let mut found = Keys::default();
     // The error is known already; what counts is what was seen before it.
-    let _ = KeySearch { keys: &mut found, in_metadata: false }
-        .deserialize(&mut serde_json::Deserializer::from_slice(skeleton));
-    found.own.or(found.in_metadata).filter(|key| !key.is_empty())
+    let _ =
+        KeySearch { keys: &mut found, in_metadata: false }.deserialize(&mut serde_json::Deserializer::from_str(&text));
+    found.own.or(found.in_metadata).filter(|key| !key.is_empty() && is_own_text(key, skeleton))
+}
+
+/// Whether a key that was read from a skeleton with replacement characters stood there without ours: those are no part
+/// of any request's key.
+pub(super) fn is_own_text(key: &str, skeleton: &[u8]) -> bool {
+    !key.contains(char::REPLACEMENT_CHARACTER) || std::str::from_utf8(skeleton).is_ok()
 }
 
 #[derive(Default)]
@@ -203,6 +223,7 @@ mod tests {
             (r#"{"key":17}"#, None),
             (r#"{"key":""}"#, None),
             (r#"["key","k1"]"#, None),
+            ("{\"\u{fffd}\":1,\"key\":\"\u{fffd}\"}}", Some("\u{fffd}")),
             ("", None),
         ] {
             assert_eq!(key_of_damaged(skeleton.as_bytes()).as_deref(), key, "{skeleton}");
@@ -210,9 +231,17 @@ mod tests {
     }
 
     #[test]
+    fn a_key_of_broken_unicode_is_no_key() {
+        assert_eq!(key_of_damaged(b"{\"\xff\":1,\"key\":\"k1\",,"), Some("k1".to_owned()));
+        assert_eq!(key_of_damaged(b"{\"key\":\"k\xff\",,"), None);
+        assert_eq!(key_of_damaged(br#"{"key":"\ud800",,"#), None);
+    }
+
+    #[test]
     fn broken_unicode_in_a_text_is_no_reason_to_lose_the_line() {
         let line = b"{\"key\":\"k\",\"error\":{\"message\":\"a\\ud83d \xff\\u0000b\"}}";
-        let wire: WireLine<'_> = serde_json::from_slice(line).unwrap();
+        let line = String::from_utf8_lossy(line);
+        let wire: WireLine<'_> = serde_json::from_str(&line).unwrap();
         let message = wire.error.unwrap().message.unwrap().lossy().into_owned();
         assert!(message.starts_with('a') && message.ends_with("\u{fffd}\0b"), "{message:?}");
     }

@@ -92,7 +92,7 @@ fn json_lines_may_begin_with_what_holds_for_all() {
     let images = images(lines);
     assert_eq!((keys(&images), images[0].model.as_str()), (vec!["a"], "gemini-3-pro-image"));
     let late = "{\"key\":\"a\",\"prompt\":\"one\"}\n{\"manifest\":{}}\n";
-    assert_eq!(codes(late)[0], (2, "unknown_field".to_owned()));
+    assert_eq!(codes(late)[0], (2, "misplaced_header".to_owned()));
     let more = "{\"manifest\":{},\"key\":\"a\",\"prompt\":\"lost\"}\n{\"key\":\"b\",\"prompt\":\"one\"}\n";
     assert_eq!(codes(more), [(1, "not_an_item".to_owned())]);
 }

@@ -40,6 +40,13 @@ fn duplicate_key_names_both_lines() {
 }
 
 #[test]
+fn an_items_key_is_used_up_by_its_images() {
+    for table in ["key,prompt,n\na,one,2\na,two,\n", "key,prompt,n\na,one,\na,two,2\n"] {
+        assert_eq!(codes(table), [(3, "duplicate_key".to_owned())]);
+    }
+}
+
+#[test]
 fn keys_that_look_the_same_are_the_same() {
     let table = "key,prompt\ncafe\u{301},one\ncaf\u{e9},two\n";
     assert_eq!(codes(table), [(3, "duplicate_key".to_owned())]);
@@ -142,6 +149,22 @@ fn text_that_is_not_utf_8_is_a_problem_of_its_line() {
 }
 
 #[test]
+fn a_header_that_cannot_be_read_is_never_silently_dropped() {
+    for (from, to) in [
+        (&b"\"system\":\"x\""[..], &b"\"system\":\"\xdd\""[..]),
+        (b"spring", b"spr\xddng"),
+        (b"\"n\":1", b"\"n\":\"\\ud800\""),
+    ] {
+        let envelope =
+            br#"{"job":{"name":"spring"},"items":[{"key":"a","prompt":"x"}],"defaults":{"system":"x","n":1}}"#;
+        let at = envelope.windows(from.len()).position(|window| window == from).unwrap();
+        let broken = [&envelope[..at], to, &envelope[at + from.len()..]].concat();
+        let (_, reading) = read_all(&broken, &context());
+        assert!(reading.errors > 0, "{}", String::from_utf8_lossy(&broken));
+    }
+}
+
+#[test]
 fn an_empty_manifest_is_refused() {
     for manifest in ["", "\n \r\n", "key,prompt\n", "[]", "{\"items\":[]}", "\u{feff}"] {
         let found = codes(manifest);
@@ -192,6 +215,64 @@ fn references_are_bounded_by_the_model() {
 fn a_size_in_small_letters_gets_the_right_one() {
     let found = problems("key,prompt,image_size\na,x,1k\n");
     insta::assert_snapshot!(found[0], @r#"2 bad_image_size gemini-nano-banana-2.1 doesn't take image_size "1k": did you mean 1K? It takes 1K, 2K, 4K"#);
+}
+
+#[test]
+fn an_item_of_many_faults_lists_some_and_says_so() {
+    let members: Vec<String> = (0..1_000).map(|number| format!("\"a{number}\":0")).collect();
+    let found = codes(&format!("{{\"key\":\"a\",\"prompt\":\"x\",{}}}", members.join(",")));
+    assert_eq!(found.len(), 51);
+    assert_eq!(found[50].1, "more_errors");
+}
+
+#[test]
+fn an_item_of_countless_values_is_refused() {
+    let item = |count| format!("[{{\"key\":\"a\",\"prompt\":\"x\",\"refs\":[{}]}}]", vec!["0"; count].join(","));
+    assert_eq!(codes(&item(100_000)), [(1, "invalid_json".to_owned())]);
+    assert_eq!(codes(&item(1_000)), [(1, "bad_value".to_owned())]);
+}
+
+#[test]
+fn a_member_that_would_be_parsed_once_more_is_refused() {
+    let mark = r#"{"$serde_json::private::RawValue":"no JSON"}"#;
+    let native = format!(r#"{{"key":"a","request":{{"contents":[{{"parts":[{{"text":"x"}}]}}],"x":{mark}}}}}"#);
+    assert_eq!(codes(&native), [(1, "invalid_json".to_owned())]);
+}
+
+#[test]
+fn a_section_that_stands_twice_is_refused_wherever_it_stands() {
+    for envelope in [
+        r#"{"version":1,"version":2,"items":[{"key":"a","prompt":"x"}]}"#,
+        r#"{"defaults":{},"items":[{"key":"a","prompt":"x"}],"defaults":{"model":"nano-banana-pro"}}"#,
+        "{\"manifest\":{},\"manifest\":{}}\n{\"key\":\"a\",\"prompt\":\"x\"}",
+    ] {
+        assert_eq!(codes(envelope), [(1, "duplicate_member".to_owned())], "{envelope}");
+    }
+}
+
+#[test]
+fn names_and_paths_are_bounded() {
+    let job = format!(r#"{{"job":{{"name":"{}"}},"items":[{{"key":"a","prompt":"x"}}]}}"#, "n".repeat(257));
+    assert_eq!(codes(&job), [(1, "bad_value".to_owned())]);
+    let path = format!("key,prompt,output.path\na,x,{}\n", "{key}".repeat(205));
+    assert_eq!(codes(&path), [(2, "bad_path".to_owned())]);
+    let key = format!("key,prompt,n\n{},x,16\n", "k".repeat(1 << 20));
+    assert_eq!(codes(&key), [(2, "bad_key".to_owned())]);
+}
+
+#[test]
+fn a_parsers_message_repeats_no_long_text() {
+    let found = problems(&format!("{{\"items\":\"{}\"}}", "x".repeat(1 << 20)));
+    assert!(found[0].len() < 300, "{}", found[0].len());
+}
+
+#[test]
+fn a_table_has_no_more_columns_than_excel_and_no_longer_rows_than_a_prompt_needs() {
+    let empty = format!("key,prompt{}\na,x{}\n", ",".repeat(16_382), ",".repeat(16_382));
+    assert_eq!(keys(&images(&empty)), ["a"]);
+    assert_eq!(codes(&",".repeat(16_384)), [(1, "too_many_columns".to_owned())]);
+    assert_eq!(codes(&format!("key,prompt\na,{}\n", "x".repeat(5 << 20))), [(2, "item_too_large".to_owned())]);
+    assert_eq!(codes("k\0e\0y\0,\0p\0\n\0"), [(1, "not_utf8".to_owned())], "UTF-16");
 }
 
 #[test]

@@ -201,6 +201,47 @@ fn json_that_is_no_answer_is_a_bad_line_with_its_key() {
 }
 
 #[test]
+fn what_only_describes_an_image_may_be_anything() {
+    let bytes = png(1, 1, b"x");
+    let line = image_line("k", &bytes);
+    for (from, to) in [
+        (r#""STOP""#, "1"),
+        (r#""STOP""#, r#"{"a":[]}"#),
+        (r#"{"candidates""#, r#"{"modelVersion":3,"responseId":[],"promptFeedback":"none","candidates""#),
+        (r#"{"inlineData""#, r#"{"thought":"no","text":7,"inlineData""#),
+        (r#""response""#, r#""error":"none","response""#),
+        (r#""response""#, r#""error":{"code":1,"code":2},"response""#),
+    ] {
+        let written = line.replace(from, to);
+        assert_ne!(written, line);
+        let answer = read(&written);
+        assert_eq!(images(&answer.outcome), std::slice::from_ref(&bytes), "{written}");
+        assert_eq!(answer.key.unwrap().as_str(), "k");
+    }
+}
+
+#[test]
+fn an_image_whose_key_cannot_be_read_is_still_an_image() {
+    let bytes = png(1, 1, b"x");
+    for key in [&b"17"[..], b"[]", b"\"\\ud800\"", b"\"k\xff\"", b"null"] {
+        let line = image_line("k", &bytes).into_bytes();
+        let line = [b"{\"key\":", key, &line[r#"{"key":"k""#.len()..]].concat();
+        let answer = read(&line);
+        assert_eq!((images(&answer.outcome), answer.key), (vec![bytes.clone()], None));
+    }
+}
+
+#[test]
+fn the_code_of_an_error_may_be_anything() {
+    for code in ["1e999", "13.5", r#""many""#, "null", "{}", "99999999999999999999"] {
+        expect(&format!(r#"{{"key":"k","error":{{"code":{code}}}}}"#), Status::Failed, "UNKNOWN", true);
+    }
+    for error in ["17", r#""oh""#, "[]"] {
+        assert_eq!(read_bad(format!(r#"{{"key":"k","error":{error}}}"#)), (BadLineReason::NotAReply, Some("k".into())));
+    }
+}
+
+#[test]
 fn half_an_emoji_does_not_lose_an_image() {
     let bytes = png(1, 1, b"x");
     let answer = read(parts_line("k", &[r#"{"text":"\ud83d"}"#, &image_part(&bytes)]));

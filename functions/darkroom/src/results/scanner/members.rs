@@ -1,6 +1,6 @@
 //! Which member of which object a text is: just enough to know images from everything else.
 
-use std::ops::Range;
+use std::{mem, ops::Range};
 
 /// Follows names, colons and braces through one line.
 #[derive(Debug, Default)]
@@ -10,8 +10,10 @@ pub(super) struct Members {
     /// What the name before the next value says that it is.
     value: Value,
     depth: usize,
-    /// The depth inside the `inlineData` that is open.
-    inline_data: Option<usize>,
+    /// The depths inside the `inlineData` that are open, the innermost last.
+    inline_data: Vec<usize>,
+    /// Whether nothing but blanks came after the end of an object that lies in no other.
+    object_ended: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,33 +27,42 @@ enum Value {
 impl Members {
     /// Passes a byte that lies between texts. `skeleton` holds the last text, with its quotes.
     pub(super) fn pass(&mut self, byte: u8, skeleton: &[u8]) {
+        if matches!(byte, b' ' | b'\t' | b'\r') {
+            return;
+        }
+        let value = mem::take(&mut self.value);
+        self.object_ended = false;
         match byte {
-            b' ' | b'\t' | b'\r' => return,
             b':' => {
                 self.value = self.named(skeleton);
-                return;
+                // Further colons must not read a long name again.
+                self.text.end = self.text.start;
             }
             b'{' => {
                 self.depth += 1;
-                if self.value == Value::InlineData {
-                    self.inline_data = Some(self.depth);
+                if value == Value::InlineData {
+                    self.inline_data.push(self.depth);
                 }
             }
             b'}' => {
-                if self.inline_data == Some(self.depth) {
-                    self.inline_data = None;
-                }
+                self.inline_data.pop_if(|depth| *depth == self.depth);
+                self.object_ended = self.depth == 1;
                 self.depth = self.depth.saturating_sub(1);
             }
             _ => {}
         }
-        self.value = Value::Other;
     }
 
     /// Passes an opening quote, after which the skeleton has `at` bytes. Returns whether an image begins there.
     pub(super) fn begin_text(&mut self, at: usize) -> bool {
         self.text = at..at;
-        self.value == Value::Data && self.inline_data == Some(self.depth)
+        self.object_ended = false;
+        self.value == Value::Data && self.inline_data.last() == Some(&self.depth)
+    }
+
+    /// Whether an object has ended that is all of the line so far.
+    pub(super) fn object_ended(&self) -> bool {
+        self.object_ended
     }
 
     /// Passes a closing quote, before which the skeleton has `at` bytes.

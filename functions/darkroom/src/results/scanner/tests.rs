@@ -216,13 +216,11 @@ fn what_is_no_json_is_a_bad_line() {
     for (line, key) in [
         ("not json", None),
         ("\0\0\0\0", None),
-        ("\u{feff}{}", None),
         ("}", None),
         (":::", None),
         ("\"data\":\"x", None),
         (r#"{"key":"k","response":{}}}"#, Some("k")),
-        (r#"{"key":"k","response":{}} {}"#, Some("k")),
-        (r#"{"key":"\ud800","response":{}}"#, None),
+        (r#"{"key":"k","response":{}}, {}"#, Some("k")),
     ] {
         let lines = scan(format!("{line}\n"));
         let found = lines[0].content.as_ref().unwrap_err();
@@ -232,8 +230,47 @@ fn what_is_no_json_is_a_bad_line() {
             "{line:?}"
         );
     }
-    let invalid_key = b"{\"key\":\"\xff\",\"response\":{}}\n";
-    assert_eq!(read_bad(invalid_key), (BadLineReason::NotJson, None));
+}
+
+#[test]
+fn a_byte_order_mark_costs_no_line() {
+    let bytes = png(1, 1, b"");
+    let file = format!("\u{feff}{}\n\u{feff}\n\u{feff} {}", image_line("a", &bytes), image_line("b", &bytes));
+    for size in [1, 2, 3, usize::MAX] {
+        let lines = scan_in_chunks(file.as_bytes(), size, Limits::default(), &Pool::new(0));
+        let keys: Vec<&str> = lines.iter().filter_map(|line| Some(line.key()?.as_str())).collect();
+        assert_eq!(keys, ["a", "b"]);
+        assert!(lines.iter().all(|line| images(&line.content.as_ref().unwrap().outcome) == [bytes.clone()]));
+        assert_eq!(lines[0].start, 0);
+    }
+}
+
+#[test]
+fn an_object_after_an_object_is_a_line_of_its_own() {
+    let bytes = png(1, 1, b"");
+    let (one, two) = (image_line("one", &bytes), image_line("two", &bytes));
+    for between in ["", " ", "\r", " \t\r "] {
+        let file = format!("{one}{between}{two}\n");
+        let second = (one.len() + between.len()) as u64;
+        for size in [1, 7, usize::MAX] {
+            let lines = scan_in_chunks(file.as_bytes(), size, Limits::default(), &Pool::new(0));
+            let keys: Vec<&str> = lines.iter().filter_map(|line| Some(line.key()?.as_str())).collect();
+            assert_eq!((keys, lines[0].end, lines[1].start), (vec!["one", "two"], second, second), "{between:?}");
+            assert!(lines.iter().all(|line| line.content.is_ok()));
+        }
+    }
+    for bad in ["[{}{}", "{}:{}", "{},{}", "}{}", "{\"a\":{}{}}"] {
+        assert!(scan(bad).iter().all(|line| line.content.is_err()), "{bad}");
+    }
+    assert_eq!(scan_small(&format!("{}{one}", " ".repeat(400) + "{}")), bad(BadLineReason::LineTooLong, None));
+}
+
+#[test]
+fn an_image_within_the_data_of_another_is_none_of_the_lines() {
+    let bytes = png(1, 1, b"");
+    let inner = image_part(&png(2, 2, b""));
+    let part = format!(r#"{{"inlineData":{{"x":{inner},"data":"{}"}}}}"#, base64(&bytes));
+    assert_eq!(images(&read(parts_line("k", &[&part])).outcome), [bytes]);
 }
 
 #[test]

@@ -1,0 +1,61 @@
+//! Manifests: the kept cases, and the `validation.csv` of any.
+
+use darkroom::{
+    manifest::{Context, Header, Limits, read, write_validation},
+    models::Catalogue,
+};
+use jiff::civil::date;
+
+use super::{
+    bytes::{Make, Slow, text},
+    memory::{alone, peak},
+    shelf,
+};
+
+/// The sizes of the pieces that every case is read in.
+const CHUNKS: [usize; 4] = [usize::MAX, 64 << 10, 7, 1];
+
+/// The most memory that reading may take, whatever the manifest: four times its longest item, while that is read,
+/// parsed and written as a request, and 64 MiB for the problems that are listed, the keys and one item's values.
+pub(crate) fn bound() -> usize {
+    4 * usize::try_from(Limits::default().item_bytes).unwrap() + (64 << 20)
+}
+
+#[test]
+fn every_kept_manifest_has_the_validation_written_beside_it() {
+    let catalogue = Catalogue::built_in();
+    let mut wrong = Vec::new();
+    for case in shelf::cases("manifests") {
+        let bytes = case.bytes.clone();
+        let make: Make = Box::new(move || text(&*bytes));
+        alone(|| {
+            for size in CHUNKS {
+                let (found, peak) = peak(|| validation(&make, size, &catalogue));
+                assert!(peak <= bound(), "{}: {peak} bytes", case.name);
+                if let Err(problem) = case.check(&found) {
+                    wrong.push(format!("in pieces of {size}, {problem}"));
+                    break;
+                }
+            }
+        });
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// The `validation.csv` that a person gets, as text.
+pub(crate) fn validation(make: &Make, size: usize, catalogue: &Catalogue) -> String {
+    let context = Context {
+        bucket: "studio",
+        catalogue,
+        default_model: "nano-banana-2",
+        on: date(2026, 11, 21),
+        allow_retired_models: false,
+        limits: Limits::default(),
+    };
+    let header = Header::read(Slow::new(make(), size), &context).unwrap();
+    let reading = read(Slow::new(make(), size), &header, &context, |_| Ok(())).unwrap();
+    let mut table = Vec::new();
+    write_validation(&reading.problems, &mut table).unwrap();
+    // Kept files end their lines as the system of who looks at them does.
+    String::from_utf8(table).unwrap().replace("\r\n", "\n")
+}

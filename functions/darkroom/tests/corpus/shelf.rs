@@ -1,0 +1,58 @@
+//! The folders of kept cases.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The least number of kept cases in a folder: so that losing the folder is noticed.
+const CASES: usize = 30;
+
+/// A kept case.
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) bytes: Vec<u8>,
+    expected: PathBuf,
+}
+
+impl Case {
+    /// Compares what came of the case with what is expected.
+    ///
+    /// What came of it is left in cargo's folder for tests: where it is right and the expectation wrong, copy it.
+    pub(crate) fn check(&self, found: &str) -> Result<(), String> {
+        let expected = fs::read_to_string(&self.expected).unwrap_or_default();
+        if found == expected {
+            return Ok(());
+        }
+        let mut names = self.expected.iter().rev();
+        let (file, folder) = (names.next().unwrap(), names.next().unwrap());
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder).join(file);
+        fs::create_dir_all(kept.parent().unwrap()).unwrap();
+        fs::write(&kept, found).unwrap();
+        Err(format!("{}: expected\n{expected}\nbut found, as in {},\n{found}", self.name, kept.display()))
+    }
+}
+
+/// All cases of a folder below `tests/corpus`, in order. Each file has an expectation and each expectation a file.
+pub(crate) fn cases(folder: &str) -> Vec<Case> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/corpus").join(folder);
+    let names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let (expected, files): (BTreeSet<String>, BTreeSet<String>) = names.partition(|name| name.ends_with(".expected"));
+    let wanted: BTreeSet<String> = files.iter().map(|name| format!("{}.expected", stem(name))).collect();
+    assert_eq!(wanted.len(), files.len(), "two cases share an expectation");
+    assert_eq!(expected, wanted, "an expectation without a case, or a case without");
+    assert!(files.len() >= CASES, "only {} cases", files.len());
+    files
+        .into_iter()
+        .map(|name| Case {
+            bytes: fs::read(folder.join(&name)).unwrap(),
+            expected: folder.join(format!("{}.expected", stem(&name))),
+            name,
+        })
+        .collect()
+}
+
+fn stem(name: &str) -> &str {
+    name.split_once('.').map_or(name, |(stem, _)| stem)
+}
