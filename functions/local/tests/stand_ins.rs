@@ -8,6 +8,8 @@ mod batch;
 mod bucket;
 #[path = "stand_ins/listing.rs"]
 mod listing;
+#[path = "stand_ins/payload.rs"]
+mod payload;
 #[path = "stand_ins/queue.rs"]
 mod queue;
 #[path = "stand_ins/upload.rs"]
