@@ -31,7 +31,7 @@ pub(crate) struct Downloads {
 impl Transport for Downloads {
     fn send(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
         let reply = self.reply(request.uri().path());
-        Box::pin(async { reply.map_err(|error| TransportError::Interrupted(error.into())) })
+        Box::pin(async { reply.map_err(TransportError::Interrupted) })
     }
 }
 
