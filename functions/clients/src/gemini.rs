@@ -9,7 +9,7 @@
 
 use std::{fmt, sync::Arc};
 
-use reqwest::Url;
+use url::Url;
 
 use crate::{
     secret::{ApiKey, KeySource},
@@ -40,7 +40,7 @@ pub use batches::CREATE_TIMEOUT;
 pub use download::Download;
 pub use error::{ApiError, CreateError, UploadError};
 pub use file::{File, FileState};
-pub use https::{ReqwestTransport, TransportSetupError};
+pub use https::{HttpsTransport, TransportSetupError};
 pub use upload::UploadRequest;
 pub use wire::Status;
 
@@ -160,7 +160,7 @@ impl Gemini {
     /// # Errors
     /// [`SetupError`] when the settings or this machine's TLS can't be used.
     pub fn over_https(settings: Settings) -> Result<Self, SetupError> {
-        Ok(Self::new(settings, Arc::new(ReqwestTransport::new()?))?)
+        Ok(Self::new(settings, Arc::new(HttpsTransport::new()?))?)
     }
 
     /// The MIME type to upload a batch's input file with.

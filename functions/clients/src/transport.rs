@@ -1,6 +1,6 @@
 //! One HTTP exchange as a service: request in, response out.
 //!
-//! The Gemini client talks through a [`Transport`]: `reqwest` in production, a stand-in mounted in process in tests
+//! The Gemini client talks through a [`Transport`]: `hyper` in production, a stand-in mounted in process in tests
 //! and in the local host. The stand-ins for S3 and SQS have the same shape, so one fault injector can sit before any.
 
 use std::{future::Future, pin::Pin};

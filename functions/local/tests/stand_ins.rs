@@ -7,6 +7,8 @@
 mod bucket;
 #[path = "stand_ins/listing.rs"]
 mod listing;
+#[path = "stand_ins/payload.rs"]
+mod payload;
 #[path = "stand_ins/queue.rs"]
 mod queue;
 

@@ -6,7 +6,7 @@ use aws_sdk_s3::{
 };
 use bytes::{Bytes, BytesMut};
 
-use super::{Bucket, BucketError};
+use super::{Bucket, BucketError, payload::UnsignedOverTls};
 
 /// Bytes of one part: S3 wants 5 MiB at least, and allows 10,000 parts
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>, read 2026-11), so an object may have 78 GiB.
@@ -102,7 +102,7 @@ impl ObjectWriter {
         };
         let number = i32::try_from(upload.parts.len() + 1).unwrap_or(i32::MAX);
         let request = client.upload_part().bucket(bucket).key(&self.key).upload_id(&upload.id).part_number(number);
-        let reply = request.body(ByteStream::from(part)).send().await;
+        let reply = request.body(ByteStream::from(part)).customize().interceptor(UnsignedOverTls).send().await;
         let reply = reply.map_err(|error| BucketError::of(&self.key, error))?;
         upload.parts.push(
             CompletedPart::builder()

@@ -13,8 +13,8 @@ use http::{
     header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE},
 };
 use http_body_util::BodyDataStream;
-use reqwest::Url;
 use tokio::time::{Instant, timeout_at};
+use url::Url;
 
 use super::{
     Gemini,

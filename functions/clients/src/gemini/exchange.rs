@@ -8,9 +8,9 @@ use http::{
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use reqwest::Url;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
+use url::Url;
 
 use super::{Gemini, error::ApiError, refusal};
 use crate::{

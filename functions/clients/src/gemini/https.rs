@@ -1,73 +1,82 @@
-//! The production transport: `reqwest` over rustls.
+//! The production transport: `hyper` over rustls.
 
-use std::time::Duration;
+mod buffered;
 
-use bytes::Bytes;
-use http::{Request, Response};
+use std::{io, time::Duration};
+
+use http::{HeaderValue, Request, Response, Uri, header::USER_AGENT};
 use http_body_util::BodyExt;
-use reqwest::{Client, redirect, retry};
+use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::{
+    client::legacy::{Client, Error, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use tower::{ServiceExt, timeout::Timeout, util::BoxCloneSyncService};
 
+use self::buffered::Buffered;
 use crate::transport::{Body, BoxError, BoxFuture, Transport, TransportError};
 
 /// Connecting takes two round trips; what takes longer than this is down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest silence, also before the head of an answer: as long as the slowest call may take. Each call has a
-/// shorter or an equal time limit of its own; this one catches what is outside of all calls.
-const READ_IDLE_TIMEOUT: Duration = Duration::from_secs(180);
 /// A connection unused for this long is not used again. A frozen function wakes up with dead connections, and a request
 /// written to one of those may or may not have been received.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// What we call ourselves.
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("darkroom/", env!("CARGO_PKG_VERSION")));
 
-/// A [`Transport`] over the network. It follows no redirect, repeats no request, reads no proxy from the environment,
-/// decompresses nothing, and never shows a URL in an error.
+/// From an address to an open connection.
+type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<Buffered>, BoxError>;
+
+/// A [`Transport`] over the network. It follows no redirect, repeats no request, uses no proxy, decompresses nothing,
+/// and never shows a URL in an error. Each call has a time limit of its own; this one has none but for connecting.
 #[derive(Clone, Debug)]
-pub struct ReqwestTransport(Client);
+pub struct HttpsTransport(Client<Connector, Body>);
 
 /// The machine's TLS set-up can't be used, for example because it has no root certificates.
 #[derive(Debug, thiserror::Error)]
 #[error("no HTTPS client can be made on this machine: {0}")]
 pub struct TransportSetupError(#[source] BoxError);
 
-impl ReqwestTransport {
+impl HttpsTransport {
     /// A transport with a connection pool of its own.
     ///
     /// # Errors
     /// [`TransportSetupError`] when TLS can't be set up.
     pub fn new() -> Result<Self, TransportSetupError> {
-        Client::builder()
-            .redirect(redirect::Policy::none())
-            .retry(retry::never())
-            .no_proxy()
-            .referer(false)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_IDLE_TIMEOUT)
+        let connector = connector().map_err(|error| TransportSetupError(error.into()))?;
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .user_agent(concat!("darkroom/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map(Self)
-            .map_err(|error| TransportSetupError(error.without_url().into()))
+            .build(connector);
+        Ok(Self(client))
     }
 }
 
-impl Transport for ReqwestTransport {
-    fn send(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
+/// TLS with the machine's root certificates, or those that `SSL_CERT_FILE` names; HTTP/1.1 alone.
+fn connector() -> io::Result<Connector> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    let tls = HttpsConnectorBuilder::new()
+        .with_provider_and_native_roots(rustls::crypto::aws_lc_rs::default_provider())?
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp.map_response(Buffered::new));
+    Ok(Connector::new(Timeout::new(tls, CONNECT_TIMEOUT)))
+}
+
+impl Transport for HttpsTransport {
+    fn send(&self, mut request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
+        request.headers_mut().insert(USER_AGENT, AGENT);
         Box::pin(async move {
-            let request = request.map(reqwest::Body::wrap);
-            let request = reqwest::Request::try_from(request).map_err(failed)?;
-            let response = self.0.execute(request).await.map_err(failed)?;
-            Ok(Response::from(response).map(streamed))
+            let response = self.0.request(request).await.map_err(failed)?;
+            Ok(response.map(|body| body.map_err(BoxError::from).boxed()))
         })
     }
 }
 
-fn failed(error: reqwest::Error) -> TransportError {
-    let before_sending = error.is_builder() || error.is_connect();
-    let error = error.without_url().into();
-    if before_sending { TransportError::NeverSent(error) } else { TransportError::Interrupted(error) }
-}
-
-fn streamed(body: reqwest::Body) -> Body {
-    body.map_frame(|frame| frame.map_data(Bytes::from)).map_err(|error| BoxError::from(error.without_url())).boxed()
+fn failed(error: Error) -> TransportError {
+    if error.is_connect() { TransportError::NeverSent(error.into()) } else { TransportError::Interrupted(error.into()) }
 }
 
 #[cfg(test)]
@@ -109,7 +118,7 @@ mod tests {
     async fn redirect_is_an_answer_and_is_not_followed() {
         let (url, served) =
             host(b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 2\r\n\r\nno").await;
-        let response = ReqwestTransport::new().unwrap().send(post(&url)).await.unwrap();
+        let response = HttpsTransport::new().unwrap().send(post(&url)).await.unwrap();
         assert_eq!(response.status(), 302);
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "no");
         let request = String::from_utf8(served.await.unwrap()).unwrap();
@@ -120,7 +129,7 @@ mod tests {
     #[tokio::test]
     async fn lost_answer_is_interrupted_and_shows_no_url() {
         let (url, served) = host(b"").await;
-        let error = ReqwestTransport::new().unwrap().send(post(&url)).await.unwrap_err();
+        let error = HttpsTransport::new().unwrap().send(post(&url)).await.unwrap_err();
         served.await.unwrap();
         assert!(matches!(error, TransportError::Interrupted(_)), "{}", shown(&error));
         assert!(!shown(&error).contains("canary"), "{}", shown(&error));
@@ -129,7 +138,7 @@ mod tests {
     #[tokio::test]
     async fn body_cut_short_is_an_error_and_shows_no_url() {
         let (url, served) = host(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await;
-        let response = ReqwestTransport::new().unwrap().send(post(&url)).await.unwrap();
+        let response = HttpsTransport::new().unwrap().send(post(&url)).await.unwrap();
         served.await.unwrap();
         let error = TransportError::Interrupted(response.into_body().collect().await.unwrap_err());
         assert!(!shown(&error).contains("canary"), "{}", shown(&error));
@@ -140,7 +149,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/?upload_id=canary", listener.local_addr().unwrap());
         drop(listener);
-        let error = ReqwestTransport::new().unwrap().send(post(&url)).await.unwrap_err();
+        let error = HttpsTransport::new().unwrap().send(post(&url)).await.unwrap_err();
         assert!(matches!(error, TransportError::NeverSent(_)), "{}", shown(&error));
         assert!(!shown(&error).contains("canary"), "{}", shown(&error));
     }

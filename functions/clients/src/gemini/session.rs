@@ -8,9 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use http::{HeaderMap, Method};
-use reqwest::Url;
 use serde::Deserialize;
 use tokio::time::sleep;
+use url::Url;
 
 use super::{
     Gemini,

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use darkroom::names::FileName;
 use futures_util::Stream;
 use http::{HeaderMap, Method};
-use reqwest::Url;
 use serde::Serialize;
+use url::Url;
 
 use super::{
     Gemini,

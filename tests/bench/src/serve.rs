@@ -1,0 +1,121 @@
+//! All services of one benchmark in one process, which `tests/bench/run` talks to by lines.
+//!
+//! It first writes where everything is, as one JSON object. Then `begin <dataset>` makes it forget what was stored, and
+//! get a shard ready for `collect`; `end` says what was stored since. Each is answered by one line.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use clients::{
+    clock::Clock,
+    gemini::{self, Gemini},
+    secret::{ApiKey, KeySource},
+};
+use darkroom::names::JobId;
+use local::{
+    cloud::{BUCKET, Cloud, Setup},
+    time::Time,
+};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use crate::{
+    dataset::Dataset,
+    downloads::Downloads,
+    identity::{self, HOST},
+    listen::listen,
+    runtime_api::RuntimeApi,
+    shard,
+    sink::Sink,
+};
+
+/// Serves until its input ends.
+#[tokio::main(flavor = "current_thread")]
+pub(crate) async fn serve(folder: &Path) -> anyhow::Result<()> {
+    let (services, addresses) = Services::start(folder).await?;
+    say(&addresses)?;
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut job = None;
+    while let Some(line) = lines.next_line().await? {
+        match (line.split_once(' '), &job) {
+            (Some(("begin", dataset)), _) => {
+                job = Some(services.begin(dataset).await?);
+                say(&json!({}))?;
+            }
+            (None, Some(job)) if line == "end" => say(&services.outcome(job).await?)?,
+            _ => anyhow::bail!("expected `begin <dataset>`, then `end`; got {line}"),
+        }
+    }
+    Ok(())
+}
+
+fn say(answer: &Value) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{answer}")?;
+    out.flush()
+}
+
+struct Services {
+    folder: PathBuf,
+    cloud: Cloud,
+    sink: Arc<Sink>,
+    runtime_api: Arc<RuntimeApi>,
+    clock: Clock,
+}
+
+impl Services {
+    /// Starts all of them, and says where they are.
+    async fn start(folder: &Path) -> anyhow::Result<(Self, Value)> {
+        let root = folder.join("cloud");
+        if root.exists() {
+            fs::remove_dir_all(&root)?;
+        }
+        let authority = folder.join("authority.pem");
+        let tls = identity::acceptor(&authority)?;
+        let (cloud, sink) = cloud(&root)?;
+        let time = Time::system();
+        let runtime_api = Arc::new(RuntimeApi::new(time.clock()));
+        let downloads = Arc::new(Downloads { folder: folder.to_owned() });
+        let addresses = json!({
+            "gemini": format!("https://{HOST}:{}", listen(Some(tls.clone()), downloads).await?),
+            "aws": format!("https://{HOST}:{}", listen(Some(tls), Arc::clone(&sink) as _).await?),
+            "runtime_api": format!("{HOST}:{}", listen(None, Arc::clone(&runtime_api) as _).await?),
+            "authority": authority,
+            "bucket": BUCKET,
+        });
+        Ok((Self { folder: folder.to_owned(), cloud, sink, runtime_api, clock: time.clock() }, addresses))
+    }
+
+    /// Expects a candidate's images of `dataset`. The job that `collect` works on comes back.
+    async fn begin(&self, dataset: &str) -> anyhow::Result<JobId> {
+        let dataset = Dataset::new(&self.folder, dataset);
+        let images = dataset.images()?;
+        let job = JobId::new(format!("bench-{}", self.clock.now().as_nanosecond()));
+        self.runtime_api.offer(shard::prepare(&self.cloud, &job, &dataset, &images).await?);
+        self.sink.expect(images);
+        Ok(job)
+    }
+
+    /// What the candidate stored, and where `collect` left its shard.
+    async fn outcome(&self, job: &JobId) -> anyhow::Result<Value> {
+        Ok(json!({ "tally": self.sink.tally(), "phase": shard::phase(&self.cloud, job).await? }))
+    }
+}
+
+/// The stand-ins for S3 and SQS, for plans, states, parts and messages, behind the sink for images.
+fn cloud(root: &Path) -> anyhow::Result<(Cloud, Arc<Sink>)> {
+    // Nothing here asks Gemini; only `collect` does, and with a client of its own.
+    let key = Arc::new(KeySource::fixed(ApiKey::new("unused")?));
+    let gemini = Gemini::over_https(gemini::Settings::new(key))?;
+    let mut stand_ins = None;
+    let cloud = Cloud::open_with(root, Time::system(), gemini, Setup::default(), |services| {
+        stand_ins = Some(Arc::clone(&services));
+        services
+    })?;
+    Ok((cloud, Arc::new(Sink::new(stand_ins.context("a cloud without stand-ins")?))))
+}

@@ -1,0 +1,97 @@
+//! The shard that `collect` is asked to read: planned, submitted, its batch ended, nothing of its output read.
+
+use anyhow::Context;
+use clients::{bucket::Bucket, states::Swap};
+use darkroom::{
+    cost::{Estimate, Usd},
+    layout,
+    messages::ShardMessage,
+    names::{BatchName, FileName, JobId, ShardId},
+    plan::PlanLine,
+    state::{COLLECT_DEADLINE, EndedBatch, Phase, Shard},
+};
+use local::{chain::RESULTS, cloud::Cloud};
+use serde_json::json;
+
+use crate::dataset::{Dataset, Expected};
+
+/// The model of all requests.
+const MODEL: &str = "gemini-2.5-flash-image";
+
+/// The only shard of a job.
+fn shard_id() -> ShardId {
+    ShardId::first(0)
+}
+
+/// Writes the plan and the state of a new job, and answers with the event that has its output read.
+pub(crate) async fn prepare(
+    cloud: &Cloud,
+    job: &JobId,
+    dataset: &Dataset,
+    images: &[Expected],
+) -> anyhow::Result<String> {
+    let plan_bytes = write_plan(&cloud.bucket, job, images).await?;
+    let now = cloud.time.now();
+    let ended = EndedBatch {
+        batch: BatchName::new("batches/bench"),
+        attempt: 1,
+        state: "SUCCEEDED".to_owned(),
+        output: Some(FileName::new(format!("files/{}", dataset.name()))),
+        error: None,
+        submitted_at: now,
+        ended_at: now,
+    };
+    let planned = Shard::planned(job, shard_id(), MODEL, u32::try_from(images.len())?, (0, plan_bytes), now);
+    let ready = planned.enter(Phase::Ready { ended }, now + COLLECT_DEADLINE);
+    match cloud.deps.collect.states.create(ready).await? {
+        Swap::Mine(_) => event(job),
+        Swap::Theirs => anyhow::bail!("there is a job {job} already"),
+    }
+}
+
+/// The phase that the shard is in now.
+pub(crate) async fn phase(cloud: &Cloud, job: &JobId) -> anyhow::Result<&'static str> {
+    let stored = cloud.deps.collect.states.read(job, shard_id()).await?;
+    Ok(stored.with_context(|| format!("there is no job {job}"))?.shard.phase.name())
+}
+
+async fn write_plan(bucket: &Bucket, job: &JobId, images: &[Expected]) -> anyhow::Result<u64> {
+    let mut plan = Vec::new();
+    for (line, image) in (1..).zip(images) {
+        let line = PlanLine {
+            key: darkroom::names::RequestKey::new(&image.key),
+            item: image.key.clone(),
+            variant: 1,
+            line,
+            shard: shard_id(),
+            model: MODEL.to_owned(),
+            aspect_ratio: Some("1:1".to_owned()),
+            image_size: None,
+            path: image.key.clone(),
+            prompt: Some("the shoe on white".to_owned()),
+            refs: Vec::new(),
+            estimate: Estimate { batch_usd: Usd::default(), interactive_usd: Usd::default() },
+            retry: None,
+        };
+        serde_json::to_writer(&mut plan, &line)?;
+        plan.push(b'\n');
+    }
+    let length = plan.len() as u64;
+    bucket.put(&layout::plan(job), "application/jsonl", plan).await?;
+    Ok(length)
+}
+
+/// An event of (results), as Lambda hands it to `collect`.
+fn event(job: &JobId) -> anyhow::Result<String> {
+    let event = json!({ "Records": [{
+        "messageId": "059f36b4-87a3-44ab-83d2-661970000001",
+        "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a",
+        "body": serde_json::to_string(&ShardMessage::new(job, shard_id()))?,
+        "attributes": { "ApproximateReceiveCount": "1" },
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+        "eventSourceARN": format!("arn:aws:sqs:us-east-1:000000000000:{RESULTS}"),
+        "awsRegion": "us-east-1",
+    }]});
+    Ok(event.to_string())
+}
