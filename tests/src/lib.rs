@@ -37,6 +37,7 @@ pub struct World {
     pub gemini: Arc<SimulatedGemini>,
     /// What goes between the two.
     pub wire: Arc<Wire>,
+    making: Making,
 }
 
 /// What a world is made with.
@@ -68,27 +69,27 @@ impl World {
         Self::open(tempfile::tempdir()?, start, making)
     }
 
-    /// The same world with another Gemini's behaviour from now on, and the settings of [`Making::default`].
+    /// The same world, in which Gemini behaves otherwise from now on.
     ///
     /// # Errors
     /// When its folder can't be opened.
     pub fn with_behaviour(self, behaviour: Behaviour) -> anyhow::Result<Self> {
-        let Self { folder, cloud, .. } = self;
+        let Self { folder, cloud, making, .. } = self;
         let time = cloud.time.clone();
         drop(cloud);
-        Self::open(folder, time, Making { behaviour, ..Making::default() })
+        Self::open(folder, time, Making { behaviour, ..making })
     }
 
     fn open(folder: TempDir, time: Time, making: Making) -> anyhow::Result<Self> {
         let state = folder.path().join(INTERNAL).join("gemini");
-        let gemini = Arc::new(SimulatedGemini::open(&state, time.clock(), making.behaviour)?);
+        let gemini = Arc::new(SimulatedGemini::open(&state, time.clock(), making.behaviour.clone())?);
         let wire = Arc::new(Wire::new(Arc::clone(&gemini)));
         let key = Arc::new(KeySource::fixed(ApiKey::new("canary-1234")?));
         let client = Gemini::new(gemini::Settings::new(key), Arc::clone(&wire) as _)?;
-        let setup =
-            Setup { settings: making.settings, pace: making.pace, chance: Chance::seeded(1), ..Setup::default() };
+        let (settings, pace) = (making.settings.clone(), making.pace);
+        let setup = Setup { settings, pace, chance: Chance::seeded(1), ..Setup::default() };
         let cloud = Arc::new(Cloud::open(folder.path(), time, client, setup)?);
-        Ok(Self { folder, cloud, gemini, wire })
+        Ok(Self { folder, cloud, gemini, wire, making })
     }
 
     /// Uploads an object, as a person would.

@@ -176,9 +176,8 @@ async fn on_a_bad_day_without_rounds_the_counts_are_exact_and_the_retry_manifest
             }
         }
         let silent = told.requests - first.len() as u64;
-        missing += silent;
         match told.state.as_str() {
-            "BATCH_STATE_SUCCEEDED" => failed += silent,
+            "BATCH_STATE_SUCCEEDED" => missing += silent,
             "BATCH_STATE_CANCELLED" => cancelled += silent,
             "BATCH_STATE_EXPIRED" => expired += silent,
             state => panic!("{state}"),
@@ -189,12 +188,13 @@ async fn on_a_bad_day_without_rounds_the_counts_are_exact_and_the_retry_manifest
     let withheld = counts["blocked"].as_u64().unwrap() + counts["no_image"].as_u64().unwrap();
     assert_eq!(counts["succeeded"], images, "{summary}");
     assert_eq!(withheld, refused, "{summary}");
-    assert_eq!(counts["failed"], failed, "{summary}");
+    assert_eq!(counts["failed"], failed + missing, "{summary}");
     assert_eq!(counts["cancelled"], cancelled, "{summary}");
     assert_eq!(counts["expired"], expired, "{summary}");
     assert_eq!(integrity["repeated_keys"], repeated, "{summary}");
     assert_eq!(integrity["missing"], missing, "{summary}");
-    assert_eq!((cancelled, expired), (1_000, 1_000), "the stuck batch and the expired one");
+    assert_eq!(expired, 1_000, "the expired batch");
+    assert!((500..1_000).contains(&cancelled), "the stuck batch, half of it salvaged: {cancelled}");
     let there = check_images(&world, &job, &told).await;
     assert_eq!(there.len(), images);
 
@@ -204,7 +204,8 @@ async fn on_a_bad_day_without_rounds_the_counts_are_exact_and_the_retry_manifest
     world.put("inbox/retry.jsonl", retry).await.unwrap();
     world.run().await.unwrap();
     let second = world.jobs().unwrap().into_iter().find(|job| job.starts_with("jobs/retry-")).unwrap();
-    assert!(world.read(&format!("{second}_SUCCESS")).await.unwrap().is_some());
+    let summary = world.json(&format!("{second}summary.json")).await.unwrap();
+    assert!(world.read(&format!("{second}_SUCCESS")).await.unwrap().is_some(), "{summary}");
     let rest = check_images(&world, &second, &told_by(&world.gemini).await).await;
     assert!(rest.is_disjoint(&there), "paid for again");
     assert_eq!(rest.len() + there.len(), IMAGES);

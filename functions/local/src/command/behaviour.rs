@@ -50,7 +50,7 @@ pub(super) struct BehaviourArgs {
     /// Never start these batches, until they are cancelled.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     stuck_pending: Vec<Which>,
-    /// Let these batches expire after 48 hours, without results.
+    /// Let these batches expire after 48 hours, without results, whoever cancels them.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     expired: Vec<Which>,
     /// Let these batches fail, and say why.

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::{
     batch::{Batch, Deleted},
+    fate::BatchFate,
     files::keep_only,
     input::Row,
     paging::Page,
@@ -116,13 +117,14 @@ impl Batches {
         page.of("operations", newest.into_iter().map(|batch| (batch.number, batch)), |batch| batch.operation(now, None))
     }
 
-    /// Cancels a batch; one that has ended stays as it is.
+    /// Cancels a batch; one that has ended, or is to expire, stays as it is.
     ///
     /// # Errors
     /// 404 when there is none.
     pub(super) fn cancel(&self, id: &str, now: Timestamp) -> Result<(), Refused> {
         self.change(id, |batch| {
-            if batch.cancelled.is_none() && !batch.progress(now).state.is_terminal() {
+            let heard = batch.fate != Some(BatchFate::Expired);
+            if heard && batch.cancelled.is_none() && !batch.progress(now).state.is_terminal() {
                 batch.cancelled = Some(now);
             }
             Ok(())

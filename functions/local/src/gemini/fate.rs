@@ -12,7 +12,7 @@ pub enum BatchFate {
     StuckPending,
     /// It stays `RUNNING`, half of its requests done, until it is cancelled, even beyond 48 hours.
     StuckRunning,
-    /// It starts, serves nothing, and is `EXPIRED` after 48 hours.
+    /// It starts, serves nothing, is deaf to a cancel, and is `EXPIRED` after 48 hours.
     Expired,
     /// It ends `FAILED`, with the reason in the operation's `error`.
     Failed,
