@@ -12,7 +12,7 @@ use std::{fmt, sync::Arc};
 use url::Url;
 
 use crate::{
-    secret::{ApiKey, KeySource},
+    secret::KeySource,
     transport::Transport,
     variables::{VariableError, Variables},
 };
@@ -77,16 +77,13 @@ impl Settings {
 }
 
 impl Settings {
-    /// From `GEMINI_API_KEY` and, where they are set, `GEMINI_BASE_URL`, `GEMINI_API_VERSION` and
-    /// `GEMINI_INPUT_MIME_TYPE`.
+    /// From `GEMINI_API_KEY` or `GEMINI_API_KEY_PARAMETER` and, where they are set, `GEMINI_BASE_URL`,
+    /// `GEMINI_API_VERSION` and `GEMINI_INPUT_MIME_TYPE`.
     ///
     /// # Errors
     /// [`VariableError`] when the key is missing or can't be one.
     pub fn from_variables(variables: &Variables) -> Result<Self, VariableError> {
-        let name = "GEMINI_API_KEY";
-        let key = ApiKey::new(&variables.required(name)?)
-            .map_err(|problem| VariableError::Malformed { name, problem: problem.to_string() })?;
-        let defaults = Self::new(Arc::new(KeySource::fixed(key)));
+        let defaults = Self::new(Arc::new(KeySource::from_variables(variables)?));
         Ok(Self {
             base_url: variables.parsed("GEMINI_BASE_URL", defaults.base_url)?,
             api_version: variables.parsed("GEMINI_API_VERSION", defaults.api_version)?,

@@ -42,6 +42,11 @@ impl Variables {
         self.0.get(name).filter(|value| !value.is_empty()).cloned()
     }
 
+    /// `STACK`, the deployment's name; default `darkroom`.
+    pub fn stack(&self) -> String {
+        self.optional("STACK").unwrap_or_else(|| "darkroom".to_owned())
+    }
+
     /// A variable of another type than text, or `default` if it is missing.
     ///
     /// # Errors
