@@ -47,7 +47,7 @@ where
         .with_target("location")
         .with_flattened_event()
         .with_top_level_flattened_span_list();
-    lines.add_static_field("service", json!(variables.stack()));
+    lines.add_static_field("service", json!(variables.service()));
     for (field, variable) in
         [("function_name", "AWS_LAMBDA_FUNCTION_NAME"), ("function_memory_size", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE")]
     {
@@ -86,7 +86,7 @@ mod tests {
         let written = Written::default();
         let out = written.clone();
         let variables = [
-            ("STACK", "studio"),
+            ("POWERTOOLS_SERVICE_NAME", "studio"),
             ("AWS_LAMBDA_FUNCTION_NAME", "studio-poll"),
             ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
         ]

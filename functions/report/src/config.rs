@@ -18,8 +18,8 @@ use crate::handler::Deps;
 pub struct Config {
     /// `BUCKET`: where jobs are.
     pub bucket: String,
-    /// `STACK`: the deployment's name, by which its metrics go. Default `darkroom`.
-    pub stack: String,
+    /// `POWERTOOLS_SERVICE_NAME`: by which its metrics go. Default `darkroom`.
+    pub service: String,
     /// `REPORTS_QUEUE_URL`: the queue that triggers it.
     pub reports_queue: String,
 }
@@ -32,7 +32,7 @@ impl Config {
     pub fn read(variables: &Variables) -> Result<Self, VariableError> {
         Ok(Self {
             bucket: variables.required("BUCKET")?,
-            stack: variables.stack(),
+            service: variables.service(),
             reports_queue: variables.required("REPORTS_QUEUE_URL")?,
         })
     }
@@ -45,7 +45,7 @@ impl Config {
         let aws = Aws::from_env().await;
         let bucket = Bucket::new(aws.s3, self.bucket);
         let clock = Clock::system();
-        let metrics = Metrics::to_cloudwatch(self.stack, clock.clone());
+        let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
         Ok(Deps {
             states: States::new(bucket.clone(), clock.clone(), Chance::system(), metrics.clone()),
             bucket,

@@ -18,9 +18,10 @@ use crate::handler::Deps;
 pub struct Config {
     /// `BUCKET`: where manifests and jobs are.
     pub bucket: String,
-    /// `STACK`: the deployment's name, by which its metrics go and its batches' display names begin. Default
-    /// `darkroom`.
+    /// `STACK`: begins the display names of this deployment's batches. Default `darkroom`.
     pub stack: String,
+    /// `POWERTOOLS_SERVICE_NAME`: by which its metrics go. Default `darkroom`.
+    pub service: String,
     /// `SHARDS_QUEUE_URL`: the queue that triggers it.
     pub shards_queue: String,
     /// `POLLS_QUEUE_URL`: where submitted shards go.
@@ -39,7 +40,8 @@ impl Config {
     pub fn read(variables: &Variables) -> Result<Self, VariableError> {
         Ok(Self {
             bucket: variables.required("BUCKET")?,
-            stack: variables.stack(),
+            stack: variables.parsed("STACK", "darkroom".to_owned())?,
+            service: variables.service(),
             shards_queue: variables.required("SHARDS_QUEUE_URL")?,
             polls_queue: variables.required("POLLS_QUEUE_URL")?,
             reports_queue: variables.required("REPORTS_QUEUE_URL")?,
@@ -55,7 +57,7 @@ impl Config {
         let aws = Aws::from_env().await;
         let (clock, chance) = (Clock::system(), Chance::system());
         let bucket = Bucket::new(aws.s3, self.bucket);
-        let metrics = Metrics::to_cloudwatch(self.stack.clone(), clock.clone());
+        let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
         Ok(Deps {
             states: States::new(bucket.clone(), clock.clone(), chance.clone(), metrics.clone()),
             bucket,
