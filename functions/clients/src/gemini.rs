@@ -40,7 +40,7 @@ pub use batches::CREATE_TIMEOUT;
 pub use download::Download;
 pub use error::{ApiError, CreateError, UploadError};
 pub use file::{File, FileState};
-pub use https::{HttpsTransport, TransportSetupError};
+pub use https::HttpsTransport;
 pub use upload::UploadRequest;
 pub use wire::Status;
 
@@ -104,17 +104,6 @@ pub enum SettingsError {
     ApiVersion,
 }
 
-/// A client that can't be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// By these settings.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// On this machine.
-    #[error(transparent)]
-    Transport(#[from] TransportSetupError),
-}
-
 /// A client of the Gemini API. Cheap to clone: clones share the transport and the key.
 #[derive(Clone)]
 pub struct Gemini {
@@ -155,9 +144,9 @@ impl Gemini {
     /// A client that talks over the network.
     ///
     /// # Errors
-    /// [`SetupError`] when the settings or this machine's TLS can't be used.
-    pub fn over_https(settings: Settings) -> Result<Self, SetupError> {
-        Ok(Self::new(settings, Arc::new(HttpsTransport::new()?))?)
+    /// [`SettingsError`] when the base URL or the version can't be used.
+    pub fn over_https(settings: Settings) -> Result<Self, SettingsError> {
+        Self::new(settings, Arc::new(HttpsTransport::default()))
     }
 
     /// The MIME type to upload a batch's input file with.
