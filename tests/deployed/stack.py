@@ -12,7 +12,9 @@ As a command, it deploys a packaged template twice, prints the stack's outputs a
 import contextlib
 import json
 import os
+import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -38,18 +40,31 @@ class Account:
     # What an AWS client needs to reach it as root, by its environment: boto3, `aws`, `sam`.
     environment: dict[str, str]
     log: Path
+    _clients: contextlib.ExitStack
 
     def client(self, service):
-        """A boto3 client with root's key."""
+        """A boto3 client with root's key. It is closed with the account: MiniStack waits for open connections."""
         keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": REGION}
-        return boto3.client(service, endpoint_url=self.endpoint, verify=self.environment["AWS_CA_BUNDLE"], **keys)
+        trusted = self.environment["AWS_CA_BUNDLE"]
+        client = boto3.client(service, endpoint_url=self.endpoint, verify=trusted, **keys)
+        self._clients.callback(client.close)
+        return client
 
     def deploy(self, template, stack="darkroom", **parameters):
         """Deploys a packaged template by `sam deploy`; what it says comes back, and is the error if it fails."""
         given = [f"{name}={value}" for name, value in (EMULATED | parameters).items()]
-        return self._sam("deploy", "--template-file", template, "--stack-name", stack, "--resolve-s3",
-                         "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND", "--no-fail-on-empty-changeset",
-                         "--no-progressbar", "--parameter-overrides", *given)
+        said = self._sam("deploy", "--template-file", template, "--stack-name", stack, "--resolve-s3",
+                         "--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset", "--no-progressbar",
+                         "--parameter-overrides", *given)
+        self._make_numbers()
+        return said
+
+    def _make_numbers(self):
+        """CloudFormation makes numbers of numeric parameters. MiniStack leaves them text, at which its pollers stop."""
+        functions = self.client("lambda")
+        for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
+            most = int(mapping["ScalingConfig"]["MaximumConcurrency"])
+            functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": most})
 
     def delete(self, stack="darkroom"):
         """Deletes a stack, by `sam delete`. Its bucket stays."""
@@ -83,9 +98,10 @@ def account():
         port = free_port()
         endpoint = f"https://127.0.0.1:{port}"
         # Nothing of a person's own account: no profile, no credentials, no settings.
-        inherited = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", "CARGO_TARGET_DIR") if name in os.environ}
-        client = inherited | {
+        kept = ("PATH", "LANG", "CARGO_TARGET_DIR")
+        client = {name: os.environ[name] for name in kept if name in os.environ} | {
             "HOME": str(work),
+            "TMPDIR": str(work),
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_CA_BUNDLE": str(work / "ca.pem"),
             "AWS_ACCESS_KEY_ID": "test",
@@ -106,26 +122,27 @@ def account():
             # The functions inherit it, and trust MiniStack by it.
             "SSL_CERT_FILE": str(work / "ca.pem"),
         }
-        here = Account(endpoint, client, work / "ministack.log")
-        log = started.enter_context(here.log.open("w"))
-        ministack = subprocess.Popen([Path(sys.executable).parent / "ministack"], env=server, stdout=log, stderr=log)
+        log = started.enter_context((work / "ministack.log").open("w"))
+        command = [Path(sys.executable).parent / "ministack"]
+        # A session of its own: MiniStack and the functions that it starts are ended together.
+        ministack = subprocess.Popen(command, env=server, stdout=log, stderr=log, start_new_session=True)
         started.callback(end, ministack)
+        here = Account(endpoint, client, work / "ministack.log", started.enter_context(contextlib.ExitStack()))
         wait_until_it_answers(here, ministack)
         yield here
 
 
-def end(process):
-    process.terminate()
-    try:
-        process.wait(timeout=30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def end(ministack):
+    """Ends MiniStack and its functions."""
+    for signal_, seconds in [(signal.SIGTERM, 10), (signal.SIGKILL, 10)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(ministack.pid, signal_)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            ministack.wait(timeout=seconds)
+            return
 
 
 def wait_until_it_answers(here, ministack):
-    import ssl
-
     trusted = ssl.create_default_context(cafile=here.environment["AWS_CA_BUNDLE"])
     for _ in range(120):
         if ministack.poll() is not None:
