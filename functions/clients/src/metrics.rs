@@ -73,7 +73,10 @@ impl Metric {
 
 /// Where metrics go.
 #[derive(Clone)]
-pub struct Metrics(Arc<dyn Fn(&[(Metric, f64)]) + Send + Sync>);
+pub struct Metrics(Arc<Take>);
+
+/// Takes what happened together.
+type Take = dyn Fn(&[(Metric, f64)]) + Send + Sync;
 
 impl Metrics {
     /// To CloudWatch, by way of the log, for the deployment called `service`.

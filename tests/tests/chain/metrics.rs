@@ -45,7 +45,7 @@ async fn a_job_is_counted_once_whatever_its_rounds() {
     assert!(seen[&Metric::ImagesRefused] > 0.0);
     assert!((seen[&Metric::CostUsd] - summary["cost"]["actual_usd"].as_f64().unwrap()).abs() < 1e-6);
     assert!((seen[&Metric::SavedUsd] - summary["cost"]["saved_usd"].as_f64().unwrap()).abs() < 1e-6);
-    let shards = f64::from(world.gemini.batches_created());
+    let shards = world.gemini.batches_created() as f64;
     assert!(shards > 1.0, "no round was needed");
     for phase in [Metric::ShardsPlanned, Metric::ShardsSubmitted, Metric::ShardsReady, Metric::ShardsDone] {
         assert_eq!(seen[&phase], shards, "{phase:?}");
