@@ -2,11 +2,11 @@
 
 Permissions count there (`AUTH=true`): each function runs with the keys of its role, and the policies of bucket and
 queues hold. They want TLS, so MiniStack answers with a certificate made for it, which functions and clients trust by
-SSL_CERT_FILE and AWS_CA_BUNDLE. `test` is the key of the account's root, who may do all but what a policy denies.
+SSL_CERT_FILE and AWS_CA_BUNDLE. `test` is the key of the account's root, whom no policy binds.
 
 As a command, it deploys a packaged template twice, prints the stack's outputs as JSON, deletes the stack and ends:
 
-    tests/deployed/stack.py target/lambda/x86_64/template.yaml [Parameter=Value …]
+    "$(tests/python)/bin/python" tests/deployed/stack.py target/lambda/x86_64/template.yaml [Parameter=Value …]
 """
 
 import contextlib
