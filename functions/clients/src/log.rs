@@ -23,12 +23,13 @@ use tracing_subscriber::{
 
 use crate::variables::{VariableError, Variables};
 
-/// Says from now on what this process has to say, as `LOG_LEVEL` wants it.
+/// Says from now on what this process has to say, as `AWS_LAMBDA_LOG_LEVEL` wants it, which Lambda
+/// sets from the function's configuration.
 ///
 /// # Errors
-/// [`VariableError`] when `LOG_LEVEL` is no level.
+/// [`VariableError`] when `AWS_LAMBDA_LOG_LEVEL` is no level.
 pub fn init(variables: &Variables) -> Result<(), VariableError> {
-    let level = variables.parsed("LOG_LEVEL", LevelFilter::INFO)?;
+    let level = variables.parsed("AWS_LAMBDA_LOG_LEVEL", LevelFilter::INFO)?;
     // Set already where several functions share a process, as in tests.
     let _ = tracing_subscriber::registry().with(lines(variables, std::io::stdout).with_filter(level)).try_init();
     Ok(())
@@ -115,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_level_that_there_is_not_is_refused() {
-        let variables = [("LOG_LEVEL", "loud")].into_iter().collect();
-        assert!(init(&variables).unwrap_err().to_string().contains("LOG_LEVEL"));
+        let variables = [("AWS_LAMBDA_LOG_LEVEL", "loud")].into_iter().collect();
+        assert!(init(&variables).unwrap_err().to_string().contains("AWS_LAMBDA_LOG_LEVEL"));
     }
 }
