@@ -237,7 +237,8 @@ def simulated_gemini(darkroom, folder):
     with log.open("w") as output:
         process = subprocess.Popen(
             [darkroom, "gemini", "--port", "0", "--state", folder / "gemini", "--batch-seconds", "8..10", "--require-key"],
-            env={"GEMINI_API_KEY": CANARY, "PATH": os.environ["PATH"]}, stdout=output, stderr=subprocess.STDOUT)
+            env={"GEMINI_API_KEY": CANARY, "PATH": os.environ["PATH"]}, stdout=output, stderr=subprocess.STDOUT,
+            start_new_session=True)
     try:
         for _ in range(100):
             if found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text()):

@@ -132,13 +132,13 @@ def account():
         yield here
 
 
-def end(ministack):
-    """Ends MiniStack and its functions."""
+def end(process):
+    """Ends the leader of a session, and all that it started."""
     for signal_, seconds in [(signal.SIGTERM, 10), (signal.SIGKILL, 10)]:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(ministack.pid, signal_)
+            os.killpg(process.pid, signal_)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            ministack.wait(timeout=seconds)
+            process.wait(timeout=seconds)
             return
 
 
