@@ -162,12 +162,18 @@ def a_dead_letter_completes_once_its_cause_is_mended(at):
     at.s3.put_object(Bucket=at.bucket, Key=job + "plan.lock", Body=lock)
     change["Attributes"]["RedrivePolicy"] = attributes["RedrivePolicy"]
     at.sqs.set_queue_attributes(**change)
-    dead = at.sqs.get_queue_attributes(QueueUrl=at.dead["reports"], AttributeNames=["QueueArn"])
-    at.run_aws("sqs", "start-message-move-task", "--endpoint-url", at.here.endpoint, "--source-arn",
-               dead["Attributes"]["QueueArn"])
+    redrive(at, "reports")
     _, marker = at.finished("first")
     expect(marker == "_SUCCESS", marker)
     expect(count(at, at.dead["reports"]) == 0, "the dead letter is still there")
+
+
+def redrive(at, queue):
+    """What `aws sqs start-message-move-task` does, which MiniStack doesn't know."""
+    while messages := at.sqs.receive_message(QueueUrl=at.dead[queue]).get("Messages"):
+        for message in messages:
+            at.sqs.send_message(QueueUrl=at.queues[queue], MessageBody=message["Body"])
+            at.sqs.delete_message(QueueUrl=at.dead[queue], ReceiptHandle=message["ReceiptHandle"])
 
 
 def count(at, url):
