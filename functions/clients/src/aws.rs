@@ -1,8 +1,12 @@
 //! The AWS clients of a deployed function.
 
-use aws_config::SdkConfig;
-use aws_sdk_s3::config::{RequestChecksumCalculation, StalledStreamProtectionConfig, timeout::TimeoutConfig};
 use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_s3::{
+    config::{RequestChecksumCalculation, StalledStreamProtectionConfig, timeout::TimeoutConfig},
+    error::{ProvideErrorMetadata, SdkError},
+};
 
 /// Clients for S3 and SQS with the function's role, region and, where one is set, endpoint.
 #[derive(Clone, Debug)]
@@ -31,6 +35,21 @@ pub(crate) async fn ssm_from_env() -> aws_sdk_ssm::Client {
 
 async fn config() -> SdkConfig {
     aws_config::from_env().timeout_config(timeouts()).load().await
+}
+
+/// What AWS said, or what happened to the connection, in a few words.
+pub(crate) fn said<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
+    match error {
+        SdkError::ServiceError(service) => {
+            let reply = service.err();
+            format!("{} {}", reply.code().unwrap_or("error"), reply.message().unwrap_or_default())
+        }
+        SdkError::TimeoutError(_) => "time-out".to_owned(),
+        SdkError::DispatchFailure(_) => "connection failed".to_owned(),
+        SdkError::ResponseError(_) => "the answer can't be read".to_owned(),
+        SdkError::ConstructionFailure(_) => "the request can't be built".to_owned(),
+        _ => "failed".to_owned(),
+    }
 }
 
 /// What every S3 client here is set to: a CRC32 of every object, and no stalled-stream protection, which would count

@@ -5,7 +5,7 @@
 //! ```json
 //! {"timestamp":"2026-11-21T09:00:00.000000Z","level":"INFO","message":"batch ended","location":"poll::handler",
 //!  "service":"darkroom","function_name":"darkroom-poll","function_memory_size":"256","cold_start":false,
-//!  "function_request_id":"8c9f…","correlation_id":"catalog-9cf485441ecdeefd","shard":"0000","batch":"batches/3u9z…"}
+//!  "function_request_id":"8c9f…","correlation_id":"catalog-9cf485441ecdeefd","shard":"0000","batch":"batches/3u9z…","name":"message"}
 //! ```
 //!
 //! Names and counts only: no prompt, no key, no body of a message is ever handed to it.
@@ -35,7 +35,7 @@ pub fn init(variables: &Variables) -> Result<(), VariableError> {
     Ok(())
 }
 
-/// The lines, into `out`. Fields of spans are in each line, those of inner spans first.
+/// The lines, into `out`. Fields of spans are in each line, inner spans' before outer ones'; `name` is the innermost's.
 fn lines<S, W>(variables: &Variables, out: W) -> JsonLayer<S, W>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
@@ -109,6 +109,7 @@ mod tests {
             "level": "INFO", "message": "batch ended", "location": "clients::log::tests", "service": "studio",
             "function_name": "studio-poll", "function_memory_size": "256", "cold_start": true,
             "function_request_id": "8c9f", "correlation_id": "stones-1", "shard": "0000", "batch": "batches/3",
+            "name": "message",
         });
         assert_eq!(first, wanted);
         assert_eq!((&said[1]["level"], &said[1]["message"]), (&json!("WARN"), &json!("held: \"why\"\n")));

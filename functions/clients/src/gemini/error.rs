@@ -53,7 +53,7 @@ pub enum ApiError {
     },
     /// No answer, no key to ask with, or a failure on Google's side (5xx, 408, 499): the same call may succeed later. Unless `source` is
     /// [`TransportError::NeverSent`], it may also have had its effect.
-    #[error("Gemini can't answer now: {message}")]
+    #[error("no answer from Gemini: {message}")]
     Transient {
         /// The status and Google's words, or what happened to the connection.
         message: String,

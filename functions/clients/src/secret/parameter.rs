@@ -1,9 +1,6 @@
 //! The key in SSM's Parameter Store, kept in memory for a while.
 
-use aws_sdk_ssm::{
-    error::{DisplayErrorContext, ProvideErrorMetadata},
-    operation::get_parameter::GetParameterError,
-};
+use aws_sdk_ssm::{error::ProvideErrorMetadata, operation::get_parameter::GetParameterError};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Mutex, OnceCell};
 use tracing::warn;
@@ -88,8 +85,7 @@ impl Parameter {
             match (error.as_service_error(), code.as_deref()) {
                 (Some(GetParameterError::ParameterNotFound(_)), _) => KeyError::NotFound(name()),
                 (_, Some("AccessDeniedException" | "AccessDenied")) => KeyError::Denied(name()),
-                (_, Some(code)) => KeyError::Unavailable { name: name(), problem: code.to_owned() },
-                (_, None) => KeyError::Unavailable { name: name(), problem: DisplayErrorContext(&error).to_string() },
+                _ => KeyError::Unavailable { name: name(), problem: aws::said(&error) },
             }
         })?;
         let text = answer.parameter().and_then(|parameter| parameter.value()).unwrap_or_default();
