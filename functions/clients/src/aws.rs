@@ -1,12 +1,17 @@
 //! The AWS clients of a deployed function.
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 use aws_config::SdkConfig;
 use aws_sdk_s3::{
     config::{RequestChecksumCalculation, StalledStreamProtectionConfig, timeout::TimeoutConfig},
     error::{ProvideErrorMetadata, SdkError},
 };
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+use aws_smithy_runtime_api::client::http::{HttpClient, SharedHttpClient, http_client_fn};
 
 /// Clients for S3 and SQS with the function's role, region and, where one is set, endpoint.
 #[derive(Clone, Debug)]
@@ -34,7 +39,17 @@ pub(crate) async fn ssm_from_env() -> aws_sdk_ssm::Client {
 }
 
 async fn config() -> SdkConfig {
-    aws_config::from_env().timeout_config(timeouts()).load().await
+    aws_config::from_env().timeout_config(timeouts()).http_client(https()).load().await
+}
+
+/// The SDK's own HTTPS client, made when a connection is first needed. The SDK would make it when it is configured, and
+/// reading the root certificates takes longer than all else at a function's start.
+fn https() -> SharedHttpClient {
+    let made = OnceLock::new();
+    http_client_fn(move |settings, components| {
+        let make = || Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
+        made.get_or_init(make).http_connector(settings, components)
+    })
 }
 
 /// What AWS said, or what happened to the connection, in a few words.
