@@ -9,6 +9,7 @@ use anyhow::Context;
 use clients::{
     chance::Chance,
     gemini::{self, Gemini},
+    metrics::Metrics,
     secret::{ApiKey, KeySource},
 };
 use collect::handler::Pace;
@@ -49,6 +50,8 @@ pub struct Making {
     pub settings: Settings,
     /// How fast images are collected.
     pub pace: Pace,
+    /// What an operator watches.
+    pub metrics: Metrics,
 }
 
 impl World {
@@ -87,7 +90,8 @@ impl World {
         let key = Arc::new(KeySource::fixed(ApiKey::new("canary-1234")?));
         let client = Gemini::new(gemini::Settings::new(key), Arc::clone(&wire) as _)?;
         let (settings, pace) = (making.settings.clone(), making.pace);
-        let setup = Setup { settings, pace, chance: Chance::seeded(1), ..Setup::default() };
+        let metrics = making.metrics.clone();
+        let setup = Setup { settings, pace, chance: Chance::seeded(1), metrics, ..Setup::default() };
         let cloud = Arc::new(Cloud::open(folder.path(), time, client, setup)?);
         Ok(Self { folder, cloud, gemini, wire, making })
     }

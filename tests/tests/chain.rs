@@ -11,6 +11,8 @@ mod closing;
 mod collecting;
 #[path = "chain/events.rs"]
 mod events;
+#[path = "chain/metrics.rs"]
+mod metrics;
 #[path = "chain/submitting.rs"]
 mod submitting;
 #[path = "chain/wire.rs"]

@@ -1,7 +1,17 @@
 //! The AWS clients of a deployed function.
 
-use aws_sdk_s3::config::{RequestChecksumCalculation, StalledStreamProtectionConfig, timeout::TimeoutConfig};
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
+
+use aws_config::SdkConfig;
+use aws_sdk_s3::{
+    config::{RequestChecksumCalculation, StalledStreamProtectionConfig, timeout::TimeoutConfig},
+    error::{ProvideErrorMetadata, SdkError},
+};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+use aws_smithy_runtime_api::client::http::{HttpClient, SharedHttpClient, http_client_fn};
 
 /// Clients for S3 and SQS with the function's role, region and, where one is set, endpoint.
 #[derive(Clone, Debug)]
@@ -15,11 +25,45 @@ pub struct Aws {
 impl Aws {
     /// From the environment that Lambda gives a function.
     pub async fn from_env() -> Self {
-        let config = aws_config::from_env().timeout_config(timeouts()).load().await;
+        let config = config().await;
         let s3 = s3_settings(aws_sdk_s3::config::Builder::from(&config));
         // Emulators have no host name for every bucket.
         let s3 = s3.force_path_style(config.endpoint_url().is_some());
         Self { s3: aws_sdk_s3::Client::from_conf(s3.build()), sqs: aws_sdk_sqs::Client::new(&config) }
+    }
+}
+
+/// A client for SSM, with the same role, region and endpoint.
+pub(crate) async fn ssm_from_env() -> aws_sdk_ssm::Client {
+    aws_sdk_ssm::Client::new(&config().await)
+}
+
+async fn config() -> SdkConfig {
+    aws_config::from_env().timeout_config(timeouts()).http_client(https()).load().await
+}
+
+/// The SDK's own HTTPS client, made when a connection is first needed. The SDK would make it when it is configured, and
+/// reading the root certificates takes longer than all else at a function's start.
+fn https() -> SharedHttpClient {
+    let made = OnceLock::new();
+    http_client_fn(move |settings, components| {
+        let make = || Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build_https();
+        made.get_or_init(make).http_connector(settings, components)
+    })
+}
+
+/// What AWS said, or what happened to the connection, in a few words.
+pub(crate) fn said<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
+    match error {
+        SdkError::ServiceError(service) => {
+            let reply = service.err();
+            format!("{} {}", reply.code().unwrap_or("error"), reply.message().unwrap_or_default())
+        }
+        SdkError::TimeoutError(_) => "time-out".to_owned(),
+        SdkError::DispatchFailure(_) => "connection failed".to_owned(),
+        SdkError::ResponseError(_) => "the answer can't be read".to_owned(),
+        SdkError::ConstructionFailure(_) => "the request can't be built".to_owned(),
+        _ => "failed".to_owned(),
     }
 }
 

@@ -7,6 +7,7 @@ use aws_lambda_events::{
     sqs::SqsMessage,
 };
 use jiff::SignedDuration;
+use serde::Deserialize;
 use tracing::{Instrument, error, info_span};
 
 use crate::queue::Queue;
@@ -36,7 +37,9 @@ pub async fn deliver<E: Display>(
     let mut response = SqsBatchResponse::default();
     for message in event.records {
         let id = message.message_id.clone().unwrap_or_default();
-        let span = info_span!("message", sqs.message_id = id);
+        let about = message.body.as_deref().and_then(|body| serde_json::from_str::<About>(body).ok());
+        let About { job, shard } = about.unwrap_or_default();
+        let span = info_span!("message", message_id = id, correlation_id = job, shard);
         if !deliver_one(queue, message, &process).instrument(span).await {
             let mut failure = BatchItemFailure::default();
             failure.item_identifier = id;
@@ -44,6 +47,14 @@ pub async fn deliver<E: Display>(
         }
     }
     response
+}
+
+/// What a message of the chain is about, for the log. S3's own messages name neither.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct About {
+    job: Option<String>,
+    shard: Option<String>,
 }
 
 /// Whether the message may be deleted.

@@ -12,7 +12,7 @@ use std::{fmt, sync::Arc};
 use url::Url;
 
 use crate::{
-    secret::{ApiKey, KeySource},
+    secret::KeySource,
     transport::Transport,
     variables::{VariableError, Variables},
 };
@@ -40,7 +40,7 @@ pub use batches::CREATE_TIMEOUT;
 pub use download::Download;
 pub use error::{ApiError, CreateError, UploadError};
 pub use file::{File, FileState};
-pub use https::{HttpsTransport, TransportSetupError};
+pub use https::HttpsTransport;
 pub use upload::UploadRequest;
 pub use wire::Status;
 
@@ -77,16 +77,13 @@ impl Settings {
 }
 
 impl Settings {
-    /// From `GEMINI_API_KEY` and, where they are set, `GEMINI_BASE_URL`, `GEMINI_API_VERSION` and
-    /// `GEMINI_INPUT_MIME_TYPE`.
+    /// From `GEMINI_API_KEY` or `GEMINI_API_KEY_PARAMETER` and, where they are set, `GEMINI_BASE_URL`,
+    /// `GEMINI_API_VERSION` and `GEMINI_INPUT_MIME_TYPE`.
     ///
     /// # Errors
     /// [`VariableError`] when the key is missing or can't be one.
     pub fn from_variables(variables: &Variables) -> Result<Self, VariableError> {
-        let name = "GEMINI_API_KEY";
-        let key = ApiKey::new(&variables.required(name)?)
-            .map_err(|problem| VariableError::Malformed { name, problem: problem.to_string() })?;
-        let defaults = Self::new(Arc::new(KeySource::fixed(key)));
+        let defaults = Self::new(Arc::new(KeySource::from_variables(variables)?));
         Ok(Self {
             base_url: variables.parsed("GEMINI_BASE_URL", defaults.base_url)?,
             api_version: variables.parsed("GEMINI_API_VERSION", defaults.api_version)?,
@@ -105,17 +102,6 @@ pub enum SettingsError {
     /// The version is not a word of ASCII letters and digits.
     #[error("Gemini's API version must be a word such as v1beta")]
     ApiVersion,
-}
-
-/// A client that can't be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// By these settings.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// On this machine.
-    #[error(transparent)]
-    Transport(#[from] TransportSetupError),
 }
 
 /// A client of the Gemini API. Cheap to clone: clones share the transport and the key.
@@ -158,9 +144,9 @@ impl Gemini {
     /// A client that talks over the network.
     ///
     /// # Errors
-    /// [`SetupError`] when the settings or this machine's TLS can't be used.
-    pub fn over_https(settings: Settings) -> Result<Self, SetupError> {
-        Ok(Self::new(settings, Arc::new(HttpsTransport::new()?))?)
+    /// [`SettingsError`] when the base URL or the version can't be used.
+    pub fn over_https(settings: Settings) -> Result<Self, SettingsError> {
+        Self::new(settings, Arc::new(HttpsTransport::default()))
     }
 
     /// The MIME type to upload a batch's input file with.

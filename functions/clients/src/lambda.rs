@@ -1,8 +1,11 @@
 //! A function on Lambda: its events, and how long it has for each.
 
+use std::mem;
+
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use jiff::Timestamp;
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use lambda_runtime::{Error, LambdaEvent, Runtime, service_fn};
+use tracing::{Instrument, info_span};
 
 /// Gives every event that Lambda has for this function to `handle`, with the moment at which Lambda ends the invocation.
 ///
@@ -12,12 +15,21 @@ pub async fn serve<D: Clone>(
     deps: D,
     handle: impl AsyncFn(&D, SqsEvent, Timestamp) -> SqsBatchResponse + Copy,
 ) -> Result<(), Error> {
+    let mut cold_start = true;
     let answer = |event: LambdaEvent<SqsEvent>| {
+        let span = info_span!(
+            "invocation",
+            cold_start = mem::replace(&mut cold_start, false),
+            function_arn = event.context.invoked_function_arn,
+            function_request_id = event.context.request_id,
+            xray_trace_id = event.context.xray_trace_id,
+        );
         let (deps, deadline) = (deps.clone(), deadline(event.context.deadline));
         // Boxed: the futures of a whole function are deep.
-        async move { Ok::<_, Error>(Box::pin(handle(&deps, event.payload, deadline)).await) }
+        async move { Ok::<_, Error>(Box::pin(handle(&deps, event.payload, deadline)).await) }.instrument(span)
     };
-    lambda_runtime::run(service_fn(answer)).await
+    // Without the runtime's own span, which names the same things otherwise.
+    Runtime::new(service_fn(answer)).run().await
 }
 
 /// `milliseconds` is the context's deadline, counted from the Unix epoch.

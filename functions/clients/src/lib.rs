@@ -8,6 +8,8 @@ pub mod deliveries;
 pub mod gemini;
 pub mod lambda;
 pub mod lines;
+pub mod log;
+pub mod metrics;
 pub mod queue;
 pub mod secret;
 pub mod states;

@@ -2,10 +2,12 @@
 
 use aws_sdk_sqs::{
     Client,
-    error::{DisplayErrorContext, SdkError},
+    error::{ProvideErrorMetadata, SdkError},
 };
 use jiff::SignedDuration;
 use serde::Serialize;
+
+use crate::aws::said;
 
 /// The longest wait by visibility. SQS allows 12 hours from the receive on, some of which have passed by now
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>, read 2026-11).
@@ -56,12 +58,8 @@ impl Queue {
         changed.map(drop).map_err(|error| self.failed("change visibility", error))
     }
 
-    fn failed<E: std::error::Error + 'static, R: std::fmt::Debug>(
-        &self,
-        call: &'static str,
-        error: SdkError<E, R>,
-    ) -> QueueError {
-        self.error(call, DisplayErrorContext(error).to_string())
+    fn failed<E: ProvideErrorMetadata, R>(&self, call: &'static str, error: SdkError<E, R>) -> QueueError {
+        self.error(call, said(&error))
     }
 
     fn error(&self, call: &'static str, what: String) -> QueueError {

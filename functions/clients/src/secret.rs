@@ -1,8 +1,16 @@
 //! The Gemini API key: where it comes from, and how it stays unseen.
 
+mod parameter;
+
 use std::fmt;
 
 use http::HeaderValue;
+
+use self::parameter::Parameter;
+use crate::{
+    clock::Clock,
+    variables::{VariableError, Variables},
+};
 
 /// What stands in a text where the key stood.
 const HIDDEN: &str = "[api key]";
@@ -10,7 +18,7 @@ const HIDDEN: &str = "[api key]";
 /// An API key. It leaves this type in one form only: a header value marked as sensitive.
 ///
 /// There is no `Display` and no `Serialize`, and `Debug` shows nothing of it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(HeaderValue);
 
 /// A text that can't be an API key: empty, or with characters that no header value may hold.
@@ -34,7 +42,7 @@ impl ApiKey {
     }
 
     /// The value of the header `x-goog-api-key`.
-    pub(crate) fn header(&self) -> HeaderValue {
+    pub fn header(&self) -> HeaderValue {
         self.0.clone()
     }
 
@@ -54,21 +62,95 @@ impl fmt::Debug for ApiKey {
     }
 }
 
+/// No key could be read, so nothing was sent. It names the parameter and never shows its value.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// SSM has no such parameter.
+    #[error("the API key can't be read: there is no SSM parameter {0}: put the key there")]
+    NotFound(String),
+    /// This function may not read it.
+    #[error("the API key can't be read: this function's role may not read the SSM parameter {0}, or not decrypt it")]
+    Denied(String),
+    /// What it holds can't be a key.
+    #[error("the API key can't be used: of the SSM parameter {name}, {problem}")]
+    Malformed {
+        /// The parameter.
+        name: String,
+        /// What is wrong.
+        problem: ApiKeyError,
+    },
+    /// SSM doesn't answer, and never has since this function was started.
+    #[error("the API key can't be read: SSM doesn't answer about the parameter {name} ({problem})")]
+    Unavailable {
+        /// The parameter.
+        name: String,
+        /// SSM's error code, or what happened to the connection.
+        problem: String,
+    },
+}
+
 /// Where the key is read from, each time it is needed.
 #[derive(Debug)]
-pub struct KeySource {
-    fixed: ApiKey,
+pub struct KeySource(Source);
+
+#[derive(Debug)]
+enum Source {
+    Fixed(ApiKey),
+    Parameter(Parameter),
 }
 
 impl KeySource {
     /// Always the same key, read by the function's configuration: for use on one machine.
     pub fn fixed(key: ApiKey) -> Self {
-        Self { fixed: key }
+        Self(Source::Fixed(key))
+    }
+
+    /// The SSM parameter of this name or ARN, decrypted. It is first read when a key is first needed, and again after
+    /// five minutes.
+    pub fn parameter(name: String) -> Self {
+        Self(Source::Parameter(Parameter::new(None, name, Clock::system())))
+    }
+
+    /// The same through `ssm`, by `clock`.
+    pub fn parameter_through(ssm: aws_sdk_ssm::Client, name: String, clock: Clock) -> Self {
+        Self(Source::Parameter(Parameter::new(Some(ssm), name, clock)))
+    }
+
+    /// What `GEMINI_API_KEY` is, or where `GEMINI_API_KEY_PARAMETER` says it is.
+    ///
+    /// # Errors
+    /// [`VariableError`] when neither is set, or both are, or the key can't be one.
+    pub fn from_variables(variables: &Variables) -> Result<Self, VariableError> {
+        let (given, stored) = ("GEMINI_API_KEY", "GEMINI_API_KEY_PARAMETER");
+        match (variables.optional(given), variables.optional(stored)) {
+            (None, Some(name)) => Ok(Self::parameter(name)),
+            (None, None) => Err(VariableError::Missing(given)),
+            (Some(_), Some(_)) => {
+                Err(VariableError::Malformed { name: stored, problem: format!("{given} is set too: set one of them") })
+            }
+            (Some(key), None) => ApiKey::new(&key)
+                .map(Self::fixed)
+                .map_err(|problem| VariableError::Malformed { name: given, problem: problem.to_string() }),
+        }
     }
 
     /// The key to use now.
-    pub async fn key(&self) -> ApiKey {
-        self.fixed.clone()
+    ///
+    /// # Errors
+    /// [`KeyError`] when there is none to be had.
+    pub async fn key(&self) -> Result<ApiKey, KeyError> {
+        match &self.0 {
+            Source::Fixed(key) => Ok(key.clone()),
+            Source::Parameter(parameter) => parameter.key().await,
+        }
+    }
+
+    /// Another key than the one that Gemini has refused, if there is one by now.
+    pub(crate) async fn other_than(&self, refused: &ApiKey) -> Option<ApiKey> {
+        match &self.0 {
+            Source::Fixed(_) => None,
+            Source::Parameter(parameter) => parameter.other_than(refused).await,
+        }
     }
 }
 
@@ -78,9 +160,22 @@ mod tests {
 
     #[test]
     fn debug_shows_nothing_of_the_key() {
-        let source = KeySource::fixed(ApiKey::new("canary-1234").unwrap());
-        assert!(!format!("{source:?}").contains("canary"));
-        assert!(!format!("{:?}", source.fixed.header()).contains("canary"));
+        let key = ApiKey::new("canary-1234").unwrap();
+        assert!(!format!("{:?}", key.header()).contains("canary"));
+        assert!(!format!("{:?}", KeySource::fixed(key)).contains("canary"));
+    }
+
+    #[test]
+    fn key_is_given_or_stored_but_not_both() {
+        let source = |given, stored| {
+            let variables = [("GEMINI_API_KEY", given), ("GEMINI_API_KEY_PARAMETER", stored)].into_iter().collect();
+            KeySource::from_variables(&variables).map(|source| source.0).map_err(|problem| problem.to_string())
+        };
+        assert!(matches!(source("canary-1234", ""), Ok(Source::Fixed(_))));
+        assert!(matches!(source("", "/darkroom/key"), Ok(Source::Parameter(_))));
+        assert!(source("", "").unwrap_err().contains("GEMINI_API_KEY is not set"));
+        assert!(source("canary-1234", "/darkroom/key").unwrap_err().contains("set one of them"));
+        assert!(!source("canary 1234", "").unwrap_err().contains("canary"));
     }
 
     #[test]

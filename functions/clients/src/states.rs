@@ -7,13 +7,14 @@
 use darkroom::{
     layout,
     names::{JobId, ShardId},
-    state::Shard,
+    state::{Phase, Shard},
 };
 
 use crate::{
     bucket::{Bucket, BucketError, Conditional},
     chance::Chance,
     clock::Clock,
+    metrics::{Metric, Metrics},
 };
 
 const JSON: &str = "application/json";
@@ -24,6 +25,7 @@ pub struct States {
     bucket: Bucket,
     clock: Clock,
     chance: Chance,
+    metrics: Metrics,
 }
 
 /// A state as it is stored, with the version that the next write must replace.
@@ -61,9 +63,9 @@ pub enum StateError {
 }
 
 impl States {
-    /// The states in `bucket`.
-    pub fn new(bucket: Bucket, clock: Clock, chance: Chance) -> Self {
-        Self { bucket, clock, chance }
+    /// The states in `bucket`. A shard that comes into another phase is counted.
+    pub fn new(bucket: Bucket, clock: Clock, chance: Chance, metrics: Metrics) -> Self {
+        Self { bucket, clock, chance, metrics }
     }
 
     /// A shard's state; none if it was never planned.
@@ -82,7 +84,9 @@ impl States {
     /// # Errors
     /// [`StateError`]; it may have been written then.
     pub async fn create(&self, shard: Shard) -> Result<Swap, StateError> {
-        self.write(shard, None).await
+        let swap = self.write(shard, None).await?;
+        self.count(None, &swap);
+        Ok(swap)
     }
 
     /// Writes the state that follows `stored`.
@@ -90,7 +94,18 @@ impl States {
     /// # Errors
     /// [`StateError`]; it may have been written then.
     pub async fn swap(&self, stored: &StoredShard, next: Shard) -> Result<Swap, StateError> {
-        self.write(Shard { rev: stored.shard.rev + 1, ..next }, Some(&stored.etag)).await
+        let swap = self.write(Shard { rev: stored.shard.rev + 1, ..next }, Some(&stored.etag)).await?;
+        self.count(Some(&stored.shard.phase), &swap);
+        Ok(swap)
+    }
+
+    fn count(&self, before: Option<&Phase>, swap: &Swap) {
+        let Swap::Mine(StoredShard { shard, .. }) = swap else { return };
+        if before.is_none_or(|before| before.name() != shard.phase.name())
+            && let Some(metric) = metric(&shard.phase)
+        {
+            self.metrics.count(metric);
+        }
     }
 
     async fn write(&self, shard: Shard, etag: Option<&str>) -> Result<Swap, StateError> {
@@ -118,5 +133,18 @@ impl States {
             }
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// What a shard that comes into this phase counts as. Those of a moment are not counted.
+fn metric(phase: &Phase) -> Option<Metric> {
+    match phase {
+        Phase::Planned { .. } => Some(Metric::ShardsPlanned),
+        Phase::Submitted { .. } => Some(Metric::ShardsSubmitted),
+        Phase::Ready { .. } => Some(Metric::ShardsReady),
+        Phase::Done { .. } => Some(Metric::ShardsDone),
+        Phase::Held { .. } => Some(Metric::ShardsHeld),
+        Phase::Failed { .. } => Some(Metric::ShardsFailed),
+        Phase::Uploading { .. } | Phase::Creating { .. } | Phase::Collecting { .. } => None,
     }
 }

@@ -42,6 +42,11 @@ impl Variables {
         self.0.get(name).filter(|value| !value.is_empty()).cloned()
     }
 
+    /// `POWERTOOLS_SERVICE_NAME`, by which the deployment's log lines and metrics go; default `darkroom`.
+    pub fn service(&self) -> String {
+        self.optional("POWERTOOLS_SERVICE_NAME").unwrap_or_else(|| "darkroom".to_owned())
+    }
+
     /// A variable of another type than text, or `default` if it is missing.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use clients::{
     chance::Chance,
     clock::Clock,
     gemini::{self, Gemini},
+    metrics::Metrics,
     queue::Queue,
     states::States,
     variables::{VariableError, Variables},
@@ -18,6 +19,8 @@ use crate::handler::{Deps, Pace};
 pub struct Config {
     /// `BUCKET`: where jobs are.
     pub bucket: String,
+    /// `POWERTOOLS_SERVICE_NAME`: by which its metrics go. Default `darkroom`.
+    pub service: String,
     /// `RESULTS_QUEUE_URL`: the queue that triggers it.
     pub results_queue: String,
     /// `SHARDS_QUEUE_URL`: where rounds go.
@@ -36,6 +39,7 @@ impl Config {
     pub fn read(variables: &Variables) -> Result<Self, VariableError> {
         Ok(Self {
             bucket: variables.required("BUCKET")?,
+            service: variables.service(),
             results_queue: variables.required("RESULTS_QUEUE_URL")?,
             shards_queue: variables.required("SHARDS_QUEUE_URL")?,
             reports_queue: variables.required("REPORTS_QUEUE_URL")?,
@@ -51,8 +55,9 @@ impl Config {
         let aws = Aws::from_env().await;
         let (clock, chance) = (Clock::system(), Chance::system());
         let bucket = Bucket::new(aws.s3, self.bucket);
+        let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
         Ok(Deps {
-            states: States::new(bucket.clone(), clock.clone(), chance),
+            states: States::new(bucket.clone(), clock.clone(), chance, metrics),
             bucket,
             gemini: Gemini::over_https(self.gemini)?,
             results: Queue::new(aws.sqs.clone(), self.results_queue),

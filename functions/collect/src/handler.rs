@@ -173,7 +173,7 @@ async fn collect(
         Ok(false) => (None, SignedDuration::ZERO),
         Err(CollectError::Contended) => return Ok(Disposition::Later(CONTENDED)),
         Err(problem) => {
-            warn!(job.id = %message.job, shard.number = %message.shard, "not collected to the end: {problem}");
+            warn!("not collected to the end: {problem}");
             (Some(problem.to_string()), wait_after(&problem, &stored.shard.phase))
         }
     };
@@ -210,7 +210,7 @@ async fn hold(
     stored: &StoredShard,
     reason: &str,
 ) -> Result<Disposition, CollectError> {
-    warn!(job.id = %message.job, shard.number = %message.shard, "held: {reason}");
+    warn!("held: {reason}");
     match deps.states.swap(stored, stored.shard.held(reason, deps.clock.now())).await? {
         Swap::Mine(_) => {
             deps.reports.send(&JobMessage::new(&message.job)).await?;

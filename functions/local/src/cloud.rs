@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::Context;
 use clients::{
-    aws, bucket::Bucket, chance::Chance, gemini::Gemini, queue::Queue, states::States, transport::Transport,
+    aws, bucket::Bucket, chance::Chance, gemini::Gemini, metrics::Metrics, queue::Queue, states::States,
+    transport::Transport,
 };
 use collect::handler::Pace;
 use darkroom::{job::Settings, manifest, models::Catalogue, results};
@@ -75,11 +76,19 @@ pub struct Setup {
     pub waits: Waits,
     /// Write ids and jitter.
     pub chance: Chance,
+    /// What an operator watches.
+    pub metrics: Metrics,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { settings: Settings::default(), pace: Pace::default(), waits: Waits::default(), chance: Chance::system() }
+        Self {
+            settings: Settings::default(),
+            pace: Pace::default(),
+            waits: Waits::default(),
+            chance: Chance::system(),
+            metrics: Metrics::none(),
+        }
     }
 }
 
@@ -140,7 +149,7 @@ impl Cloud {
 impl Deps {
     fn new(bucket: &Bucket, sqs: aws_sdk_sqs::Client, gemini: Gemini, time: &Time, setup: Setup) -> Self {
         let clock = time.clock();
-        let states = States::new(bucket.clone(), clock.clone(), setup.chance.clone());
+        let states = States::new(bucket.clone(), clock.clone(), setup.chance.clone(), setup.metrics.clone());
         let queue = |name| Queue::new(sqs.clone(), format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}"));
         let catalogue = Arc::new(Catalogue::built_in());
         Self {
@@ -163,6 +172,7 @@ impl Deps {
                 reports: queue(REPORTS),
                 clock: clock.clone(),
                 stack: STACK.to_owned(),
+                metrics: setup.metrics.clone(),
             },
             poll: poll::handler::Deps {
                 states: states.clone(),
@@ -173,6 +183,7 @@ impl Deps {
                 clock: clock.clone(),
                 chance: setup.chance,
                 waits: setup.waits,
+                metrics: setup.metrics.clone(),
             },
             collect: collect::handler::Deps {
                 bucket: bucket.clone(),
@@ -185,7 +196,14 @@ impl Deps {
                 limits: results::Limits::default(),
                 pace: setup.pace,
             },
-            report: report::handler::Deps { bucket: bucket.clone(), states, reports: queue(REPORTS), clock, catalogue },
+            report: report::handler::Deps {
+                bucket: bucket.clone(),
+                states,
+                reports: queue(REPORTS),
+                clock,
+                catalogue,
+                metrics: setup.metrics,
+            },
         }
     }
 }

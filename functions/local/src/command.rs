@@ -136,6 +136,9 @@ struct GeminiArgs {
     /// The port on 127.0.0.1; 0 takes a free one.
     #[arg(long, value_name = "PORT", default_value_t = 4581)]
     port: u16,
+    /// Accept no API key but that in GEMINI_API_KEY. Without it, any will do.
+    #[arg(long)]
+    require_key: bool,
     #[command(flatten)]
     behaviour: BehaviourArgs,
 }

@@ -41,9 +41,10 @@ use std::{io, path::Path, sync::Arc};
 
 use clients::{
     clock::Clock,
+    secret::ApiKey,
     transport::{Body, BoxFuture, Transport, TransportError},
 };
-use http::{Request, Response, request::Parts};
+use http::{HeaderValue, Request, Response, request::Parts};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -65,7 +66,7 @@ use self::{
     paging::Page,
     reply::{Refused, Unserved, json_response},
     results::Results,
-    route::{Route, has_key, origin, parameter},
+    route::{Route, key, origin, parameter},
     uploads::{Caller, Uploads},
 };
 pub use self::{
@@ -102,6 +103,7 @@ pub struct Gemini {
     files: Arc<Files>,
     uploads: Uploads,
     batches: Arc<Batches>,
+    accepts: Option<HeaderValue>,
 }
 
 impl Gemini {
@@ -120,7 +122,14 @@ impl Gemini {
             uploads: Uploads::open(folder, &files)?,
             files: Arc::new(files),
             batches: Arc::new(Batches::open(folder)?),
+            accepts: None,
         })
+    }
+
+    /// The same service, which accepts no API key but this one.
+    #[must_use]
+    pub fn accepting(self, key: &ApiKey) -> Self {
+        Self { accepts: Some(key.header()), ..self }
     }
 
     /// How often each kind of call came since the state folder is new.
@@ -149,8 +158,8 @@ impl Gemini {
     }
 
     async fn serve(&self, request: Parts, body: Body, route: Route, number: u64) -> Result<Response<Body>, Unserved> {
-        if route.call != Call::ContinueUpload && !has_key(&request) {
-            return Err(Refused::no_key().into());
+        if route.call != Call::ContinueUpload {
+            self.check_key(&request)?;
         }
         let Route { call, id, version } = route;
         let caller = Caller { origin: origin(&request), version, number, now: self.clock.now() };
@@ -191,6 +200,14 @@ impl Gemini {
             Call::Unknown => return Err(Refused::not_found().into()),
         };
         Ok(json_response(&answer))
+    }
+
+    fn check_key(&self, request: &Parts) -> Result<(), Refused> {
+        match (key(request), &self.accepts) {
+            (None, _) => Err(Refused::no_key()),
+            (Some(key), Some(accepted)) if key != accepted.as_bytes() => Err(Refused::wrong_key()),
+            (Some(_), _) => Ok(()),
+        }
     }
 
     async fn create_batch(

@@ -5,6 +5,8 @@
 
 #[path = "stand_ins/bucket.rs"]
 mod bucket;
+#[path = "stand_ins/key.rs"]
+mod key;
 #[path = "stand_ins/listing.rs"]
 mod listing;
 #[path = "stand_ins/payload.rs"]

@@ -5,6 +5,7 @@ use clients::{
     bucket::Bucket,
     chance::Chance,
     clock::Clock,
+    metrics::Metrics,
     queue::Queue,
     states::States,
     variables::{VariableError, Variables},
@@ -22,6 +23,8 @@ use crate::handler::Deps;
 pub struct Config {
     /// `BUCKET`: where manifests and jobs are.
     pub bucket: String,
+    /// `POWERTOOLS_SERVICE_NAME`: by which its metrics go. Default `darkroom`.
+    pub service: String,
     /// `MANIFESTS_QUEUE_URL`: the queue that triggers it.
     pub manifests_queue: String,
     /// `SHARDS_QUEUE_URL`: where planned shards go.
@@ -40,6 +43,7 @@ impl Config {
         let settings = Settings::default();
         Ok(Self {
             bucket: variables.required("BUCKET")?,
+            service: variables.service(),
             manifests_queue: variables.required("MANIFESTS_QUEUE_URL")?,
             shards_queue: variables.required("SHARDS_QUEUE_URL")?,
             settings: Settings {
@@ -64,8 +68,9 @@ impl Config {
         let aws = Aws::from_env().await;
         let bucket = Bucket::new(aws.s3, self.bucket);
         let clock = Clock::system();
+        let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
         Ok(Deps {
-            states: States::new(bucket.clone(), clock.clone(), Chance::system()),
+            states: States::new(bucket.clone(), clock.clone(), Chance::system(), metrics),
             bucket,
             manifests: Queue::new(aws.sqs.clone(), self.manifests_queue),
             shards: Queue::new(aws.sqs, self.shards_queue),

@@ -183,7 +183,7 @@ async fn plan(deps: &Deps, dropped: &Dropped) -> Result<Disposition, PlanError> 
     }
     let summary = write(deps, dropped, checked, planned_at).await?;
     deps.bucket.delete(&layout::document(job, Marker::Rejected.name())).await?;
-    info!(job.id = %job, images = summary.images, shards = summary.shards, "planned");
+    info!(correlation_id = %job, images = summary.images, shards = summary.shards, "planned");
     wake(deps, job, summary.shards).await?;
     Ok(Disposition::Done)
 }

@@ -30,11 +30,11 @@ pub(crate) async fn reject(deps: &Deps, dropped: &Dropped, reading: &Reading) ->
         updated_at: deps.clock.now(),
     };
     if !write_first_status(deps, &status).await? {
-        info!(job.id = %job, "planned meanwhile by another");
+        info!(correlation_id = %job, "planned meanwhile by another");
         return Ok(Disposition::Done);
     }
     deps.bucket.put(&layout::document(job, Marker::Rejected.name()), "text/plain", "").await?;
-    info!(job.id = %job, errors = reading.errors, "rejected");
+    info!(correlation_id = %job, errors = reading.errors, "rejected");
     Ok(Disposition::Done)
 }
 

@@ -6,6 +6,7 @@ use clients::{
     chance::Chance,
     clock::Clock,
     gemini::{self, Gemini},
+    metrics::Metrics,
     queue::Queue,
     states::States,
     variables::{VariableError, Variables},
@@ -18,6 +19,8 @@ use crate::handler::{Deps, Waits};
 pub struct Config {
     /// `BUCKET`: where jobs are.
     pub bucket: String,
+    /// `POWERTOOLS_SERVICE_NAME`: by which its metrics go. Default `darkroom`.
+    pub service: String,
     /// `POLLS_QUEUE_URL`: the queue that triggers it.
     pub polls_queue: String,
     /// `RESULTS_QUEUE_URL`: where ended batches go.
@@ -43,6 +46,7 @@ impl Config {
         };
         Ok(Self {
             bucket: variables.required("BUCKET")?,
+            service: variables.service(),
             polls_queue: variables.required("POLLS_QUEUE_URL")?,
             results_queue: variables.required("RESULTS_QUEUE_URL")?,
             reports_queue: variables.required("REPORTS_QUEUE_URL")?,
@@ -61,8 +65,9 @@ impl Config {
     pub async fn deps(self) -> anyhow::Result<Deps> {
         let aws = Aws::from_env().await;
         let (clock, chance) = (Clock::system(), Chance::system());
+        let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
         Ok(Deps {
-            states: States::new(Bucket::new(aws.s3, self.bucket), clock.clone(), chance.clone()),
+            states: States::new(Bucket::new(aws.s3, self.bucket), clock.clone(), chance.clone(), metrics.clone()),
             gemini: Gemini::over_https(self.gemini)?,
             polls: Queue::new(aws.sqs.clone(), self.polls_queue),
             results: Queue::new(aws.sqs.clone(), self.results_queue),
@@ -70,6 +75,7 @@ impl Config {
             clock,
             chance,
             waits: self.waits,
+            metrics,
         })
     }
 }

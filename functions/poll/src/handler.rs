@@ -6,6 +6,7 @@ use clients::{
     clock::Clock,
     deliveries::{Disposition, deliver},
     gemini::{ApiError, Batch, Gemini},
+    metrics::{Metric, Metrics},
     queue::{Queue, QueueError},
     states::{StateError, States, StoredShard, Swap},
 };
@@ -56,6 +57,8 @@ pub struct Deps {
     pub chance: Chance,
     /// How often to ask.
     pub waits: Waits,
+    /// What an operator watches.
+    pub metrics: Metrics,
 }
 
 /// Why a batch could not be asked about now; its message comes back.
@@ -138,7 +141,7 @@ async fn hand_on(
         submitted_at: *submitted_at,
         ended_at: now,
     };
-    info!(job.id = %message.job, shard.number = %message.shard, batch.name = %batch, batch.state = ended.state, "batch ended");
+    info!(batch = %batch, state = ended.state, "batch ended");
     match deps.states.swap(stored, stored.shard.enter(Phase::Ready { ended }, now + COLLECT_DEADLINE)).await? {
         Swap::Mine(_) => {
             deps.results.send(message).await?;
@@ -160,6 +163,7 @@ async fn wait(
     };
     let is_held = matches!(stored.shard.phase, Phase::Held { .. });
     let waited = deps.clock.now().duration_since(*submitted_at);
+    deps.metrics.put(&[(Metric::BatchAge, waited.as_secs_f64())]);
     let pause = Disposition::Later(deps.waits.after(waited, deps.chance.fraction()));
     let now_finished = u32::try_from(answer.stats.successful + answer.stats.failed).unwrap_or(u32::MAX);
     let says_nothing = now_finished == *finished && stored.shard.errors == 0 && !is_held;
@@ -185,7 +189,7 @@ async fn cancel_batch(
     stored: &StoredShard,
     batch: &BatchName,
 ) -> Result<Disposition, PollError> {
-    warn!(job.id = %message.job, shard.number = %message.shard, batch.name = %batch, "the batch is past its deadline: cancelled");
+    warn!(batch = %batch, "the batch is past its deadline: cancelled");
     if let Err(error) = deps.gemini.cancel(batch).await {
         return not_answered(deps, message, stored, error).await;
     }
@@ -222,7 +226,7 @@ async fn not_answered(
         | ApiError::Invalid { .. }
         | ApiError::Transient { .. }
         | ApiError::Malformed { .. } => {
-            warn!(job.id = %message.job, shard.number = %message.shard, "no answer about the batch: {error}");
+            warn!("no answer about the batch: {error}");
             if let Phase::Held { .. } = stored.shard.phase {
                 return Ok(Disposition::Later(deps.waits.longest));
             }
@@ -241,7 +245,7 @@ async fn hold(
     if let Phase::Held { .. } = stored.shard.phase {
         return Ok(Disposition::Later(deps.waits.longest));
     }
-    warn!(job.id = %message.job, shard.number = %message.shard, "held: {reason}");
+    warn!("held: {reason}");
     write_and_wait(deps, message, stored, stored.shard.held(reason, deps.clock.now()), deps.waits.longest).await
 }
 

@@ -1,11 +1,12 @@
 //! The `poll` Lambda function.
 
-use clients::{lambda, variables::Variables};
+use clients::{lambda, log, variables::Variables};
 use poll::{config::Config, handler};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    lambda_runtime::tracing::init_default_subscriber();
-    let deps = Config::read(&Variables::from_env())?.deps().await?;
+    let variables = Variables::from_env();
+    log::init(&variables)?;
+    let deps = Config::read(&variables)?.deps().await?;
     lambda::serve(deps, handler::handle).await
 }

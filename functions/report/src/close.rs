@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use clients::{bucket::ObjectWriter, lines::Lines};
+use clients::{bucket::ObjectWriter, lines::Lines, metrics::Metric};
 use darkroom::{
     layout::{self, Marker},
     names::{JobId, ShardId},
     parts::PartLine,
     plan::{PlanLine, PlanLock},
-    report::{self, Finished, Links, ShardResults, ShardSummary, Summary, Tally, Times},
+    report::{self, Counts, Finished, Links, ShardResults, ShardSummary, Summary, Tally, Times},
     requests,
     results::Status,
     state::{Phase, Shard},
@@ -63,8 +63,21 @@ pub(crate) async fn close(deps: &Deps, job: &JobId, status: JobStatus, chains: V
     };
     write_json(deps, &layout::status(job), &status).await?;
     deps.bucket.put(&layout::document(job, marker.name()), "text/plain", "").await?;
-    tracing::info!(job.id = %job, images = summary.counts.succeeded, expected = summary.counts.expected, "job closed");
+    deps.metrics.put(&metrics_of(&summary));
+    tracing::info!(images = summary.counts.succeeded, expected = summary.counts.expected, "job closed");
     Ok(())
+}
+
+fn metrics_of(summary: &Summary) -> [(Metric, f64); 6] {
+    let Counts { expected, succeeded, blocked, no_image, .. } = summary.counts;
+    [
+        (Metric::JobsClosed, 1.0),
+        (Metric::ImagesSucceeded, succeeded as f64),
+        (Metric::ImagesRefused, (blocked + no_image) as f64),
+        (Metric::ImagesFailed, (expected - succeeded - blocked - no_image) as f64),
+        (Metric::CostUsd, summary.cost.actual_usd.as_f64()),
+        (Metric::SavedUsd, summary.cost.saved_usd.as_f64()),
+    ]
 }
 
 /// Goes through the plan once. At any time it holds the results of one shard a model.

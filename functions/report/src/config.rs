@@ -5,6 +5,7 @@ use clients::{
     bucket::Bucket,
     chance::Chance,
     clock::Clock,
+    metrics::Metrics,
     queue::Queue,
     states::States,
     variables::{VariableError, Variables},
@@ -17,6 +18,8 @@ use crate::handler::Deps;
 pub struct Config {
     /// `BUCKET`: where jobs are.
     pub bucket: String,
+    /// `POWERTOOLS_SERVICE_NAME`: by which its metrics go. Default `darkroom`.
+    pub service: String,
     /// `REPORTS_QUEUE_URL`: the queue that triggers it.
     pub reports_queue: String,
 }
@@ -27,7 +30,11 @@ impl Config {
     /// # Errors
     /// [`VariableError`] names the first that is missing or malformed.
     pub fn read(variables: &Variables) -> Result<Self, VariableError> {
-        Ok(Self { bucket: variables.required("BUCKET")?, reports_queue: variables.required("REPORTS_QUEUE_URL")? })
+        Ok(Self {
+            bucket: variables.required("BUCKET")?,
+            service: variables.service(),
+            reports_queue: variables.required("REPORTS_QUEUE_URL")?,
+        })
     }
 
     /// The clients of a deployed function.
@@ -38,12 +45,14 @@ impl Config {
         let aws = Aws::from_env().await;
         let bucket = Bucket::new(aws.s3, self.bucket);
         let clock = Clock::system();
+        let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
         Ok(Deps {
-            states: States::new(bucket.clone(), clock.clone(), Chance::system()),
+            states: States::new(bucket.clone(), clock.clone(), Chance::system(), metrics.clone()),
             bucket,
             reports: Queue::new(aws.sqs, self.reports_queue),
             clock,
             catalogue: Catalogue::built_in().into(),
+            metrics,
         })
     }
 }

@@ -8,6 +8,7 @@ use clients::{
     clock::Clock,
     deliveries::{Disposition, deliver},
     lines::LineError,
+    metrics::Metrics,
     queue::Queue,
     states::{StateError, States},
 };
@@ -35,6 +36,8 @@ pub struct Deps {
     pub clock: Clock,
     /// Models and prices.
     pub catalogue: Arc<Catalogue>,
+    /// What an operator watches.
+    pub metrics: Metrics,
 }
 
 /// Why a job could not be looked at, or closed, now; its message comes back.

@@ -6,6 +6,7 @@ use clients::{
     chance::Chance,
     clock::Clock,
     gemini::{self, Gemini},
+    metrics::Metrics,
     queue::Queue,
     states::States,
     variables::{VariableError, Variables},
@@ -19,6 +20,8 @@ pub struct Config {
     pub bucket: String,
     /// `STACK`: begins the display names of this deployment's batches. Default `darkroom`.
     pub stack: String,
+    /// `POWERTOOLS_SERVICE_NAME`: by which its metrics go. Default `darkroom`.
+    pub service: String,
     /// `SHARDS_QUEUE_URL`: the queue that triggers it.
     pub shards_queue: String,
     /// `POLLS_QUEUE_URL`: where submitted shards go.
@@ -38,6 +41,7 @@ impl Config {
         Ok(Self {
             bucket: variables.required("BUCKET")?,
             stack: variables.parsed("STACK", "darkroom".to_owned())?,
+            service: variables.service(),
             shards_queue: variables.required("SHARDS_QUEUE_URL")?,
             polls_queue: variables.required("POLLS_QUEUE_URL")?,
             reports_queue: variables.required("REPORTS_QUEUE_URL")?,
@@ -53,8 +57,9 @@ impl Config {
         let aws = Aws::from_env().await;
         let (clock, chance) = (Clock::system(), Chance::system());
         let bucket = Bucket::new(aws.s3, self.bucket);
+        let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
         Ok(Deps {
-            states: States::new(bucket.clone(), clock.clone(), chance.clone()),
+            states: States::new(bucket.clone(), clock.clone(), chance.clone(), metrics.clone()),
             bucket,
             gemini: Gemini::over_https(self.gemini)?,
             shards: Queue::new(aws.sqs.clone(), self.shards_queue),
@@ -62,6 +67,7 @@ impl Config {
             reports: Queue::new(aws.sqs, self.reports_queue),
             clock,
             stack: self.stack,
+            metrics,
         })
     }
 }

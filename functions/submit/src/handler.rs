@@ -6,6 +6,7 @@ use clients::{
     clock::Clock,
     deliveries::{Disposition, deliver},
     gemini::{ApiError, CREATE_TIMEOUT, CreateError, Gemini},
+    metrics::{Metric, Metrics},
     queue::{Queue, QueueError},
     states::{StateError, States, StoredShard, Swap},
 };
@@ -54,6 +55,8 @@ pub struct Deps {
     pub clock: Clock,
     /// Begins every display name.
     pub stack: String,
+    /// What an operator watches.
+    pub metrics: Metrics,
 }
 
 /// Why a shard could not be taken further now; its message comes back.
@@ -139,7 +142,7 @@ async fn submit(
     };
     match deps.gemini.create_batch(&stored.shard.model, &display_name, &file).await {
         Ok(batch) => {
-            info!(job.id = %message.job, shard.number = %message.shard, batch.name = %batch.name, "batch created");
+            info!(batch = %batch.name, "batch created");
             let now = deps.clock.now();
             let submitted =
                 Phase::Submitted { attempt, batch: batch.name, submitted_at: now, finished: 0, cancelled_at: None };
@@ -155,6 +158,7 @@ async fn submit(
             not_created(deps, message, stored, attempt, error).await
         }
         Err(CreateError::Unknown(error)) => {
+            deps.metrics.count(Metric::AmbiguousCreates);
             let reason =
                 format!("Gemini's answer to creating the batch is unknown, and asking again could cost twice: {error}");
             hold(deps, message, &stored, &reason).await
@@ -245,7 +249,7 @@ async fn retry(
     attempt: u32,
     problem: &str,
 ) -> Result<Disposition, SubmitError> {
-    warn!(job.id = %message.job, shard.number = %message.shard, attempt, "not submitted: {problem}");
+    warn!(attempt, "not submitted: {problem}");
     let planned = stored.shard.enter(Phase::Planned { attempts: attempt }, stored.shard.deadline);
     let next = planned.after_error(problem, deps.clock.now());
     let wait = match next.phase {
@@ -261,7 +265,7 @@ async fn hold(
     stored: &StoredShard,
     reason: &str,
 ) -> Result<Disposition, SubmitError> {
-    warn!(job.id = %message.job, shard.number = %message.shard, "held: {reason}");
+    warn!("held: {reason}");
     let next = stored.shard.held(reason, deps.clock.now());
     wait_in(deps, message, stored, next, HELD_DEADLINE).await
 }

@@ -6,6 +6,8 @@ use aws_sdk_s3::{
     primitives::ByteStreamError,
 };
 
+use crate::aws::said;
+
 /// An S3 call that failed. It names the object's key, never its content.
 #[derive(Debug, thiserror::Error)]
 pub enum BucketError {
@@ -38,17 +40,7 @@ impl BucketError {
     pub(super) fn of<E: ProvideErrorMetadata + std::error::Error>(key: &str, error: SdkError<E, HttpResponse>) -> Self {
         let key = key.to_owned();
         let status = status(&error);
-        let what = match &error {
-            SdkError::ServiceError(service) => {
-                let reply = service.err();
-                format!("{} {}", reply.code().unwrap_or("error"), reply.message().unwrap_or_default())
-            }
-            SdkError::TimeoutError(_) => "time-out".to_owned(),
-            SdkError::DispatchFailure(_) => "connection failed".to_owned(),
-            SdkError::ResponseError(_) => "the answer can't be read".to_owned(),
-            SdkError::ConstructionFailure(_) => "the request can't be built".to_owned(),
-            _ => "failed".to_owned(),
-        };
+        let what = said(&error);
         match status {
             Some(412) => Self::Changed { key },
             Some(400 | 401 | 403 | 404 | 405) => Self::Permanent { key, what },

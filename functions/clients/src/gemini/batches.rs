@@ -72,8 +72,8 @@ impl Page {
 }
 
 impl Gemini {
-    /// Creates a batch of the requests in `input_file`, with one request that is never sent again: the API has no
-    /// idempotency key, and a second create is a second bill.
+    /// Creates a batch of the requests in `input_file`, with one request that is never sent again, unless its key
+    /// was refused: the API has no idempotency key, and a second create is a second bill.
     ///
     /// # Errors
     /// [`CreateError::NotCreated`] when there is no batch, [`CreateError::Unknown`] when there may be one.

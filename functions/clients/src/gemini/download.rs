@@ -19,7 +19,7 @@ use url::Url;
 use super::{
     Gemini,
     error::ApiError,
-    exchange::{Call, in_time},
+    exchange::{Call, in_time, refused},
     files::file_path,
 };
 use crate::transport::Body;
@@ -73,8 +73,8 @@ impl Gemini {
     }
 
     async fn open(&self, call: &Call, offset: u64) -> Result<Download, ApiError> {
-        in_time(HEAD_TIMEOUT, async {
-            let response = self.respond(call).await?;
+        let exchange = self.with_key(call, async |key| {
+            let response = self.respond(call, key).await?;
             if let Some(encoding) = response.headers().get(CONTENT_ENCODING)
                 && encoding != "identity"
             {
@@ -93,10 +93,10 @@ impl Gemini {
                 (StatusCode::RANGE_NOT_SATISFIABLE, Some(ContentRange::Length(length))) if length == offset => {
                     Ok(Download { starts_at: offset, body: stream::empty().boxed() })
                 }
-                _ => Err(self.refused(call, response).await),
+                _ => Err(refused(response, key).await),
             }
-        })
-        .await
+        });
+        in_time(HEAD_TIMEOUT, exchange).await
     }
 }
 

@@ -2,7 +2,10 @@
 
 use jiff::SignedDuration;
 
-use crate::transport::{BoxError, TransportError};
+use crate::{
+    secret::KeyError,
+    transport::{BoxError, TransportError},
+};
 
 /// Why a call has no answer. Messages are Google's words where it gave any: at most 1 KiB, without control characters,
 /// without the API key and without the query of any URL.
@@ -48,9 +51,9 @@ pub enum ApiError {
         /// Google's words, or ours where the request was not sent.
         message: String,
     },
-    /// No answer, or a failure on Google's side (5xx, 408, 499): the same call may succeed later. Unless `source` is
+    /// No answer, no key to ask with, or a failure on Google's side (5xx, 408, 499): the same call may succeed later. Unless `source` is
     /// [`TransportError::NeverSent`], it may also have had its effect.
-    #[error("Gemini can't answer now: {message}")]
+    #[error("no answer from Gemini: {message}")]
     Transient {
         /// The status and Google's words, or what happened to the connection.
         message: String,
@@ -81,6 +84,12 @@ impl ApiError {
     /// A body that broke off.
     pub(super) fn broken_off(source: BoxError) -> Self {
         TransportError::Interrupted(source).into()
+    }
+}
+
+impl From<KeyError> for ApiError {
+    fn from(error: KeyError) -> Self {
+        Self::Transient { message: error.to_string(), source: Some(TransportError::NeverSent(error.into())) }
     }
 }
 

@@ -103,14 +103,14 @@ impl Answer {
 impl Gemini {
     /// Sends the request once and reads the answer, within a time.
     pub(super) async fn once(&self, call: &Call, within: Duration) -> Result<Answer, ApiError> {
-        let exchange = async {
-            let response = self.respond(call).await?;
+        let exchange = self.with_key(call, async |key| {
+            let response = self.respond(call, key).await?;
             if !response.status().is_success() {
-                return Err(self.refused(call, response).await);
+                return Err(refused(response, key).await);
             }
             let (head, body) = response.into_parts();
             Ok(Answer { headers: head.headers, body: whole(body).await? })
-        };
+        });
         in_time(within, exchange).await
     }
 
@@ -122,23 +122,37 @@ impl Gemini {
         }
     }
 
+    /// Makes an exchange with the key to use now, and once more if that key is refused and there is another by now: a
+    /// call that was refused has had no effect.
+    pub(super) async fn with_key<T>(
+        &self,
+        call: &Call,
+        exchange: impl AsyncFn(Option<&ApiKey>) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        if !call.keyed {
+            return exchange(None).await;
+        }
+        let key = self.key.key().await?;
+        match exchange(Some(&key)).await {
+            Err(refusal @ ApiError::Unauthorized { .. }) => match self.key.other_than(&key).await {
+                Some(other) => exchange(Some(&other)).await,
+                None => Err(refusal),
+            },
+            outcome => outcome,
+        }
+    }
+
     /// The head of the answer, whatever its status.
-    pub(super) async fn respond(&self, call: &Call) -> Result<Response<Body>, ApiError> {
-        let request = call.request(self.key_for(call).await.as_ref())?;
-        Ok(self.transport.send(request).await?)
+    pub(super) async fn respond(&self, call: &Call, key: Option<&ApiKey>) -> Result<Response<Body>, ApiError> {
+        Ok(self.transport.send(call.request(key)?).await?)
     }
+}
 
-    /// What an answer other than 2xx means. If its body can't be read, the status speaks alone.
-    pub(super) async fn refused(&self, call: &Call, response: Response<Body>) -> ApiError {
-        let (head, body) = response.into_parts();
-        let body = whole(body).await.unwrap_or_default();
-        let key = self.key_for(call).await;
-        refusal::refused(head.status, &head.headers, &body, key.as_ref())
-    }
-
-    async fn key_for(&self, call: &Call) -> Option<ApiKey> {
-        if call.keyed { Some(self.key.key().await) } else { None }
-    }
+/// What an answer other than 2xx means. If its body can't be read, the status speaks alone.
+pub(super) async fn refused(response: Response<Body>, key: Option<&ApiKey>) -> ApiError {
+    let (head, body) = response.into_parts();
+    let body = whole(body).await.unwrap_or_default();
+    refusal::refused(head.status, &head.headers, &body, key)
 }
 
 /// The outcome, or [`ApiError::Transient`] when it takes longer than it may.

@@ -2,7 +2,7 @@
 
 mod buffered;
 
-use std::{io, time::Duration};
+use std::{io, sync::OnceLock, time::Duration};
 
 use http::{HeaderValue, Request, Response, Uri, header::USER_AGENT};
 use http_body_util::BodyExt;
@@ -29,26 +29,26 @@ type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<Buffered>, BoxError>;
 
 /// A [`Transport`] over the network. It follows no redirect, repeats no request, uses no proxy, decompresses nothing,
 /// and never shows a URL in an error. Each call has a time limit of its own; this one has none but for connecting.
-#[derive(Clone, Debug)]
-pub struct HttpsTransport(Client<Connector, Body>);
+///
+/// Reading the root certificates takes longer than all else at a function's start, so it is left until they are needed.
+#[derive(Clone, Debug, Default)]
+pub struct HttpsTransport(OnceLock<Client<Connector, Body>>);
 
 /// The machine's TLS set-up can't be used, for example because it has no root certificates.
 #[derive(Debug, thiserror::Error)]
 #[error("no HTTPS client can be made on this machine: {0}")]
-pub struct TransportSetupError(#[source] BoxError);
+struct SetupError(#[source] io::Error);
 
 impl HttpsTransport {
-    /// A transport with a connection pool of its own.
-    ///
-    /// # Errors
-    /// [`TransportSetupError`] when TLS can't be set up.
-    pub fn new() -> Result<Self, TransportSetupError> {
-        let connector = connector().map_err(|error| TransportSetupError(error.into()))?;
+    fn client(&self) -> Result<&Client<Connector, Body>, SetupError> {
+        if let Some(client) = self.0.get() {
+            return Ok(client);
+        }
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .build(connector);
-        Ok(Self(client))
+            .build(connector().map_err(SetupError)?);
+        Ok(self.0.get_or_init(|| client))
     }
 }
 
@@ -69,7 +69,8 @@ impl Transport for HttpsTransport {
     fn send(&self, mut request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
         request.headers_mut().insert(USER_AGENT, AGENT);
         Box::pin(async move {
-            let response = self.0.request(request).await.map_err(failed)?;
+            let client = self.client().map_err(|error| TransportError::NeverSent(error.into()))?;
+            let response = client.request(request).await.map_err(failed)?;
             Ok(response.map(|body| body.map_err(BoxError::from).boxed()))
         })
     }
@@ -118,7 +119,7 @@ mod tests {
     async fn redirect_is_an_answer_and_is_not_followed() {
         let (url, served) =
             host(b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 2\r\n\r\nno").await;
-        let response = HttpsTransport::new().unwrap().send(post(&url)).await.unwrap();
+        let response = HttpsTransport::default().send(post(&url)).await.unwrap();
         assert_eq!(response.status(), 302);
         assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "no");
         let request = String::from_utf8(served.await.unwrap()).unwrap();
@@ -129,7 +130,7 @@ mod tests {
     #[tokio::test]
     async fn lost_answer_is_interrupted_and_shows_no_url() {
         let (url, served) = host(b"").await;
-        let error = HttpsTransport::new().unwrap().send(post(&url)).await.unwrap_err();
+        let error = HttpsTransport::default().send(post(&url)).await.unwrap_err();
         served.await.unwrap();
         assert!(matches!(error, TransportError::Interrupted(_)), "{}", shown(&error));
         assert!(!shown(&error).contains("canary"), "{}", shown(&error));
@@ -138,7 +139,7 @@ mod tests {
     #[tokio::test]
     async fn body_cut_short_is_an_error_and_shows_no_url() {
         let (url, served) = host(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await;
-        let response = HttpsTransport::new().unwrap().send(post(&url)).await.unwrap();
+        let response = HttpsTransport::default().send(post(&url)).await.unwrap();
         served.await.unwrap();
         let error = TransportError::Interrupted(response.into_body().collect().await.unwrap_err());
         assert!(!shown(&error).contains("canary"), "{}", shown(&error));
@@ -149,7 +150,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/?upload_id=canary", listener.local_addr().unwrap());
         drop(listener);
-        let error = HttpsTransport::new().unwrap().send(post(&url)).await.unwrap_err();
+        let error = HttpsTransport::default().send(post(&url)).await.unwrap_err();
         assert!(matches!(error, TransportError::NeverSent(_)), "{}", shown(&error));
         assert!(!shown(&error).contains("canary"), "{}", shown(&error));
     }

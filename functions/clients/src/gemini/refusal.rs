@@ -216,7 +216,7 @@ mod tests {
     fn body_that_is_no_envelope_is_never_shown() {
         let body = b"<html>secret page</html>";
         let error = refused(StatusCode::BAD_GATEWAY, &HeaderMap::new(), body, None);
-        assert_eq!(error.to_string(), "Gemini can't answer now: 502 Bad Gateway");
+        assert_eq!(error.to_string(), "no answer from Gemini: 502 Bad Gateway");
     }
 
     #[test]

@@ -26,6 +26,11 @@ impl Usd {
         self.0
     }
 
+    /// The dollars, as near as a float gets.
+    pub fn as_f64(self) -> f64 {
+        self.0.to_f64().unwrap_or_default()
+    }
+
     /// The price of so many tokens, where this is the price of a million.
     pub fn per_million(self, tokens: u64) -> Self {
         Self(self.0.saturating_mul(Decimal::from(tokens)).saturating_mul(Decimal::new(1, 6)))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use clients::clock::Clock;
+use clients::{clock::Clock, secret::ApiKey, variables::Variables};
 
 use super::{Exit, GeminiArgs, setting, signal};
 use crate::gemini::Gemini;
@@ -14,7 +14,10 @@ pub(super) fn gemini(args: &GeminiArgs) -> anyhow::Result<Exit> {
 
 async fn answer(args: &GeminiArgs) -> anyhow::Result<Exit> {
     let stopped = signal::stopped()?;
-    let service = Gemini::open(&args.state, Clock::system(), args.behaviour.behaviour(setting::SECONDS))?;
+    let mut service = Gemini::open(&args.state, Clock::system(), args.behaviour.behaviour(setting::SECONDS))?;
+    if args.require_key {
+        service = service.accepting(&ApiKey::new(&Variables::from_env().required("GEMINI_API_KEY")?)?);
+    }
     let listener = setting::bind(args.port, "--port").await?;
     println!(
         "The simulated Gemini is listening. End it with Ctrl-C; the same command goes on from there.\n\n  {url}\n\n\

@@ -67,6 +67,17 @@ impl Refused {
         )
     }
 
+    /// 400: an API key that nobody has.
+    pub(super) fn wrong_key() -> Self {
+        let told = "API key not valid. Please pass a valid API key.";
+        let reason = json!({
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": "API_KEY_INVALID",
+            "domain": "googleapis.com",
+        });
+        Self { details: vec![reason], ..Self::invalid(told) }
+    }
+
     /// 403: a file that is not there, has expired, or is somebody else's.
     pub(super) fn no_file(id: &str) -> Self {
         Self::new(Status::PermissionDenied, no_file_message(id))

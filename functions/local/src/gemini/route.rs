@@ -1,6 +1,6 @@
 //! Which call a request is: method and path, in any version and below `/upload` and `/download`.
 
-use http::{HeaderMap, Method, Uri, header::HOST, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Uri, header::HOST, request::Parts};
 use serde::{Deserialize, Serialize};
 
 /// A kind of call, as the simulated service counts them.
@@ -162,10 +162,11 @@ pub(super) fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
-/// Whether the request carries an API key, of whatever value.
-pub(super) fn has_key(request: &Parts) -> bool {
-    let header = request.headers.get("x-goog-api-key").is_some_and(|key| !key.is_empty());
-    header || parameter(&request.uri, "key").is_some_and(|key| !key.is_empty())
+/// The API key that the request carries.
+pub(super) fn key(request: &Parts) -> Option<&[u8]> {
+    let header = request.headers.get("x-goog-api-key").map(HeaderValue::as_bytes);
+    let key = header.or_else(|| parameter(&request.uri, "key").map(str::as_bytes));
+    key.filter(|key| !key.is_empty())
 }
 
 /// Scheme and host the caller used, e.g. `http://127.0.0.1:9000`: what URLs in answers start with.

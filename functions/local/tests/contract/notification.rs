@@ -7,7 +7,7 @@ use aws_sdk_s3::types::{
     CompletedMultipartUpload, CompletedPart, Event, FilterRule, FilterRuleName, NotificationConfiguration,
     NotificationConfigurationFilter, QueueConfiguration, S3KeyFilter,
 };
-use clients::{bucket::Bucket, chance::Chance, clock::Clock, queue::Queue, states::States};
+use clients::{bucket::Bucket, chance::Chance, clock::Clock, metrics::Metrics, queue::Queue, states::States};
 use darkroom::{job::Settings, manifest::Limits, models::Catalogue};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -185,7 +185,7 @@ async fn our_reader_finds_the_object_that_an_event_names() {
     let message = world.receive_one(&url).await;
     let (bucket, clock) = (Bucket::new(world.s3.clone(), &world.bucket), Clock::system());
     let plan = plan::handler::Deps {
-        states: States::new(bucket.clone(), clock.clone(), Chance::system()),
+        states: States::new(bucket.clone(), clock.clone(), Chance::system(), Metrics::none()),
         bucket,
         manifests: Queue::new(world.sqs.clone(), &url),
         shards: Queue::new(world.sqs.clone(), world.queue(&[]).await),

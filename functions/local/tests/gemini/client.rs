@@ -1,10 +1,16 @@
 //! The product's client and the simulated service, each written from the contract alone, understand each other.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use clients::gemini::{ApiError, BatchState, CreateError, File, FileState, Gemini, UploadRequest};
+use clients::{
+    clock::Clock,
+    gemini::{ApiError, BatchState, CreateError, File, FileState, Gemini, Settings, UploadRequest},
+    secret::{ApiKey, KeySource},
+};
 use darkroom::names::FileName;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use local::gemini::{BatchFate, Behaviour, Call, FateRule, Which};
+use local::gemini::{self, BatchFate, Behaviour, Call, FateRule, Which};
 use serde_json::{Value, json};
 
 use super::{
@@ -39,6 +45,24 @@ async fn a_large_file_arrives_whole_and_can_be_deleted() {
     assert_eq!(client.file(&file.name).await.unwrap(), file);
     client.delete_file(&file.name).await.unwrap();
     assert!(client.file(&file.name).await.is_err());
+}
+
+#[tokio::test]
+async fn a_key_that_nobody_has_is_refused_as_google_refuses_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = |text| ApiKey::new(text).unwrap();
+    let service = gemini::Gemini::open(folder.path(), Clock::system(), Behaviour::default()).unwrap();
+    let service = Arc::new(service.accepting(&key("right")));
+    let list = async |text| {
+        let settings = Settings::new(Arc::new(KeySource::fixed(key(text))));
+        Gemini::new(settings, Arc::clone(&service) as _).unwrap().batches().await
+    };
+    list("right").await.unwrap();
+    let refusal = list("wrong").await.unwrap_err();
+    assert!(
+        matches!(&refusal, ApiError::Unauthorized { message } if message.contains("API key not valid")),
+        "{refusal}"
+    );
 }
 
 #[tokio::test]

@@ -1,0 +1,306 @@
+"""The deployed stack at work: the packaged programs, by the real template, with permissions enforced.
+
+    deployed.py TEMPLATE DARKROOM [--without FUNCTION:ACTION]
+
+TEMPLATE is what infra/package wrote, DARKROOM the command, whose simulated Gemini serves the other side. --without takes
+a permission away from a function's role after the deployment: a test that still passes then proves nothing."""
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+from stack import ROOT, account, end
+
+# Whoever finds this text anywhere but in SSM has found a leak.
+CANARY = "canary-5up3r-53cr37-4p1-k3y"
+KEY_NAME = "/darkroom/gemini-api-key"
+STACK = "darkroom"
+FUNCTIONS = ["plan", "submit", "poll", "collect", "report"]
+SAMPLES = ROOT / "events/manifests"
+
+
+class Failed(Exception):
+    """Something is not as it should be."""
+
+
+class Deployment:
+    """A stack with its Gemini, and what a person does with it."""
+
+    def __init__(self, here, gemini, aws):
+        self.here, self.gemini, self.aws = here, gemini, aws
+        self.s3, self.sqs, self.logs = here.client("s3"), here.client("sqs"), here.client("logs")
+        outputs = here.outputs(STACK)
+        self.bucket = outputs["BucketName"]
+        self.queues = {url.rsplit("-", 1)[1]: url for url in outputs["QueueUrls"].split()}
+        self.dead = {url.rsplit("-", 2)[1]: url for url in outputs["DeadLetterQueueUrls"].split()}
+
+    def run_aws(self, *arguments):
+        """The aws command, as a person types it."""
+        ran = subprocess.run([self.aws, *map(str, arguments)], env=self.here.environment, text=True, capture_output=True)
+        if ran.returncode != 0:
+            raise Failed(f"aws {' '.join(map(str, arguments))}: {ran.stderr}")
+        return ran.stdout
+
+    def keys(self, prefix):
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+    def read(self, key):
+        return self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+    def job_of(self, name):
+        """The folder of the job that a manifest of this name became, once it is there."""
+        found = {key.split("/")[1] for key in self.keys(f"jobs/{name}-")}
+        return f"jobs/{found.pop()}/" if found else None
+
+    def finished(self, name, seconds=180):
+        """Waits until a job has its marker, and gives its folder and the marker's name."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if job := self.job_of(name):
+                for marker in ["_SUCCESS", "_PARTIAL", "_FAILED", "_REJECTED"]:
+                    if self.keys(job + marker):
+                        return job, marker
+            time.sleep(0.5)
+        job = self.job_of(name)
+        status = self.read(job + "job.json").decode() if job and self.keys(job + "job.json") else "no job.json"
+        raise Failed(f"{name} is not finished after {seconds} s:\n{status}\n{self.complaints()}")
+
+    def log_lines(self, function):
+        """All that a function has said, as objects."""
+        group, lines = f"/aws/lambda/{STACK}-{function}", []
+        for page in self.logs.get_paginator("filter_log_events").paginate(logGroupName=group):
+            for event in page["events"]:
+                with contextlib.suppress(ValueError):
+                    line = json.loads(event["message"])
+                    if isinstance(line, dict):
+                        lines.append(line)
+        return lines
+
+    def complaints(self):
+        """The last warnings and errors of all functions."""
+        said = []
+        for function in FUNCTIONS:
+            with contextlib.suppress(Exception):
+                lines = [line for line in self.log_lines(function) if line.get("level") in ("WARN", "ERROR")]
+                said += [f"{function}: {line['message']}" for line in lines[-3:]]
+        return "\n".join(said) or "no function complains"
+
+    def batches(self):
+        """How many batches Gemini was asked for, ever."""
+        request = urllib.request.Request(f"{self.gemini}/v1beta/batches?pageSize=1000",
+                                         headers={"x-goog-api-key": CANARY})
+        with urllib.request.urlopen(request) as answer:
+            return len(json.load(answer).get("operations", []))
+
+
+def expect(holds, what):
+    if not holds:
+        raise Failed(what)
+
+
+# The first of all: the poller stands on it.
+def a_message_comes_back_when_its_visibility_says(at):
+    at.run_aws("s3", "cp", SAMPLES / "first.csv", f"s3://{at.bucket}/inbox/")
+    _, marker = at.finished("first")
+    expect(marker == "_SUCCESS", marker)
+    # Each question about the batch is a delivery of the one message; the ages tell when they were.
+    ages = [line["BatchAge"] for line in at.log_lines("poll") if "BatchAge" in line]
+    waits = [later - sooner for sooner, later in zip(ages, ages[1:])]
+    expect(len(ages) >= 3, f"asked at {ages} s: the batch should have been waited for")
+    # Two seconds less a tenth, and what a delivery takes; the queue's own visibility is 90 minutes.
+    expect(all(1.7 < wait < 30 for wait in waits), f"asked at {ages} s")
+
+
+def images_appear(at):
+    at.run_aws("s3", "sync", SAMPLES / "refs", f"s3://{at.bucket}/refs/")
+    at.run_aws("s3", "cp", SAMPLES / "catalog.csv", f"s3://{at.bucket}/inbox/acme/")
+    job, marker = at.finished("catalog")
+    expect(marker == "_SUCCESS", marker)
+    images = at.keys(job + "images/")
+    expect(len(images) == 27, f"{len(images)} images")
+    expect(all(at.read(key).startswith(b"\xff\xd8") for key in images), "not all of them are JPEG files")
+
+
+def a_second_drop_buys_nothing(at):
+    bought, before = at.batches(), at.keys("jobs/")
+    at.run_aws("s3", "cp", SAMPLES / "catalog.csv", f"s3://{at.bucket}/inbox/acme/")
+    # A bad manifest, dropped afterwards, is done when the other is.
+    at.s3.put_object(Bucket=at.bucket, Key="inbox/bad.csv", Body=b"key,prompt,colour\na,a stone,red\n")
+    job, marker = at.finished("bad")
+    expect(marker == "_REJECTED", marker)
+    expect(b"colour" in at.read(job + "validation.csv"), "the wrong column is not named")
+    expect(at.batches() == bought, "batches were bought")
+    expect([key for key in at.keys("jobs/") if not key.startswith(job)] == before, "objects were added")
+
+
+def a_dead_letter_completes_once_its_cause_is_mended(at):
+    job, _ = at.finished("first")
+    lock = at.read(job + "plan.lock")
+    for key in ["plan.lock", "_SUCCESS"]:
+        at.s3.delete_object(Bucket=at.bucket, Key=job + key)
+    attributes = at.sqs.get_queue_attributes(QueueUrl=at.queues["reports"], AttributeNames=["All"])["Attributes"]
+    # Ten receives, with the waits between them, take hours: here, once is enough.
+    once = json.loads(attributes["RedrivePolicy"]) | {"maxReceiveCount": 1}
+    change = {"QueueUrl": at.queues["reports"], "Attributes": {"RedrivePolicy": json.dumps(once)}}
+    at.sqs.set_queue_attributes(**change)
+    body = json.dumps({"v": 1, "job": job.split("/")[1]})
+    at.sqs.send_message(QueueUrl=at.queues["reports"], MessageBody=body)
+    deadline = time.monotonic() + 120
+    while count(at, at.dead["reports"]) == 0:
+        expect(time.monotonic() < deadline, f"no dead letter\n{at.complaints()}")
+        time.sleep(1)
+    expect("plan.lock is missing" in at.complaints(), at.complaints())
+
+    at.s3.put_object(Bucket=at.bucket, Key=job + "plan.lock", Body=lock)
+    change["Attributes"]["RedrivePolicy"] = attributes["RedrivePolicy"]
+    at.sqs.set_queue_attributes(**change)
+    redrive(at, "reports")
+    _, marker = at.finished("first")
+    expect(marker == "_SUCCESS", marker)
+    expect(count(at, at.dead["reports"]) == 0, "the dead letter is still there")
+
+
+def redrive(at, queue):
+    """What `aws sqs start-message-move-task` does, which MiniStack doesn't know."""
+    while messages := at.sqs.receive_message(QueueUrl=at.dead[queue]).get("Messages"):
+        for message in messages:
+            at.sqs.send_message(QueueUrl=at.queues[queue], MessageBody=message["Body"])
+            at.sqs.delete_message(QueueUrl=at.dead[queue], ReceiptHandle=message["ReceiptHandle"])
+
+
+def count(at, url):
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    return sum(int(n) for n in at.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"].values())
+
+
+def a_job_of_2000_items(at):
+    items = [json.dumps({"key": f"stone/{number:04}", "prompt": "a stone"}) for number in range(2000)]
+    at.s3.put_object(Bucket=at.bucket, Key="inbox/stones.jsonl", Body="\n".join(items).encode())
+    job, marker = at.finished("stones", 600)
+    expect(marker == "_SUCCESS", marker)
+    expect(len(at.keys(job + "images/")) == 2000, "not all images are there")
+    summary = json.loads(at.read(job + "summary.json"))
+    expect(len(summary["shards"]) == 2, f"{len(summary['shards'])} shards")
+
+
+def nobody_was_denied_anything(at):
+    text = "\n".join(json.dumps(line) for function in FUNCTIONS for line in at.log_lines(function))
+    expect("AccessDenied" not in text, f"a function was denied something:\n{at.complaints()}")
+    said = {field for function in FUNCTIONS for line in at.log_lines(function) for field in line}
+    wanted = {"timestamp", "level", "message", "service", "cold_start", "function_name", "function_request_id",
+              "correlation_id", "shard", "ImagesSucceeded", "ShardsDone", "CostUsd"}
+    expect(wanted <= said, f"no log line has {wanted - said}")
+
+
+def the_key_is_nowhere(at):
+    """Objects, queues, logs, environments, template, and what MiniStack itself said."""
+    places = {f"s3://{at.bucket}/{key}": at.read(key) for key in at.keys("") if not key.endswith(".jpg")}
+    places["images"] = b"".join(at.read(key) for key in at.keys("jobs/") if "/first/" in key)
+    for name, url in (at.queues | {f"{name}-dead": url for name, url in at.dead.items()}).items():
+        received = at.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0,
+                                          MessageAttributeNames=["All"])
+        places[f"queue {name}"] = json.dumps(received, default=str).encode()
+    functions, formation = at.here.client("lambda"), at.here.client("cloudformation")
+    for function in FUNCTIONS:
+        configuration = functions.get_function_configuration(FunctionName=f"{STACK}-{function}")
+        places[f"configuration of {function}"] = json.dumps(configuration, default=str).encode()
+        group = f"/aws/lambda/{STACK}-{function}"
+        pages = at.logs.get_paginator("filter_log_events").paginate(logGroupName=group)
+        said = "\n".join(event["message"] for page in pages for event in page["events"])
+        expect(said, f"{function} has said nothing")
+        places[f"log of {function}"] = said.encode()
+    places["template"] = json.dumps(formation.get_template(StackName=STACK), default=str).encode()
+    places["events of the stack"] = json.dumps(formation.describe_stack_events(StackName=STACK), default=str).encode()
+    places["log of the account"] = at.here.log.read_bytes()
+    found = [place for place, content in places.items() if CANARY.encode() in content]
+    expect(not found, f"the key is in {', '.join(found)}")
+    print(f"   {len(places)} places searched")
+
+
+CHECKS = [
+    a_message_comes_back_when_its_visibility_says,
+    images_appear,
+    a_second_drop_buys_nothing,
+    a_dead_letter_completes_once_its_cause_is_mended,
+    a_job_of_2000_items,
+    nobody_was_denied_anything,
+    the_key_is_nowhere,
+]
+
+
+@contextlib.contextmanager
+def simulated_gemini(darkroom, folder):
+    """Gemini's side, on loopback, which accepts the canary and no other key."""
+    log = folder / "gemini.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [darkroom, "gemini", "--port", "0", "--state", folder / "gemini", "--batch-seconds", "8..10", "--require-key"],
+            env={"GEMINI_API_KEY": CANARY, "PATH": os.environ["PATH"]}, stdout=output, stderr=subprocess.STDOUT,
+            start_new_session=True)
+    try:
+        for _ in range(100):
+            if found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text()):
+                break
+            time.sleep(0.1)
+        else:
+            raise Failed(f"the simulated Gemini does not start: {log.read_text()}")
+        yield found.group()
+    finally:
+        end(process)
+
+
+def take_away(here, function, action):
+    """Takes an action out of every statement of a function's role."""
+    iam = here.client("iam")
+    configuration = here.client("lambda").get_function_configuration(FunctionName=f"{STACK}-{function}")
+    role = configuration["Role"].rsplit("/", 1)[1]
+    taken = 0
+    for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+        document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        for statement in document["Statement"]:
+            actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+            taken += actions.count(action)
+            # A statement needs an action; this one allows nothing.
+            statement["Action"] = [kept for kept in actions if kept != action] or ["sts:GetCallerIdentity"]
+        iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
+    expect(taken, f"{function} has no {action} to take away")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("template", type=Path)
+    parser.add_argument("darkroom", type=Path)
+    parser.add_argument("--without", metavar="FUNCTION:ACTION", help="such as collect:s3:PutObject")
+    chosen = parser.parse_args()
+    aws = Path(sys.executable).parent / "aws"
+    with account() as here, simulated_gemini(chosen.darkroom, here.log.parent) as gemini:
+        print("-- deploy", flush=True)
+        here.deploy(chosen.template, STACK, GeminiBaseUrl=gemini, PollShortestSeconds=2, PollLongestSeconds=2)
+        if chosen.without:
+            function, action = chosen.without.split(":", 1)
+            take_away(here, function, action)
+        at = Deployment(here, gemini, aws)
+        key = here.log.parent / "gemini-api-key.txt"
+        key.write_text(CANARY + "\n")
+        at.run_aws("ssm", "put-parameter", "--name", KEY_NAME, "--type", "SecureString", "--value", f"file://{key}")
+        key.unlink()
+        try:
+            for check in CHECKS:
+                print(f"-- {check.__name__.replace('_', ' ')}", flush=True)
+                check(at)
+        except Failed as failure:
+            sys.exit(f"failed: {failure}")
+        here.delete(STACK)
+        expect(at.keys("jobs/"), "the bucket went with the stack")
+    print("the deployed stack: all checks hold")
+
+
+main()

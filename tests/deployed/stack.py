@@ -1,0 +1,174 @@
+"""MiniStack as an AWS account on loopback, and the template deployed to it by SAM as to any account.
+
+Permissions count there (`AUTH=true`): each function runs with the keys of its role, and the policies of bucket and
+queues hold. They want TLS, so MiniStack answers with a certificate made for it, which functions and clients trust by
+SSL_CERT_FILE and AWS_CA_BUNDLE. `test` is the key of the account's root, whom no policy binds.
+
+As a command, it deploys a packaged template twice, prints the stack's outputs as JSON, deletes the stack and ends:
+
+    "$(tests/python)/bin/python" tests/deployed/stack.py target/lambda/x86_64/template.yaml [Parameter=Value …]
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import trustme
+
+ROOT = Path(__file__).resolve().parents[2]
+REGION = "us-east-1"
+# MiniStack knows neither s3:if-match nor s3:if-none-match: a policy that asks for them would refuse every write.
+EMULATED = {"EnforceConditionalWrites": "false"}
+
+
+@dataclass
+class Account:
+    """An AWS account that is there as long as the process that answers for it."""
+
+    endpoint: str
+    # What an AWS client needs to reach it as root, by its environment: boto3, `aws`, `sam`.
+    environment: dict[str, str]
+    log: Path
+    _clients: contextlib.ExitStack
+
+    def client(self, service):
+        """A boto3 client with root's key. It is closed with the account: MiniStack waits for open connections."""
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": REGION}
+        trusted = self.environment["AWS_CA_BUNDLE"]
+        client = boto3.client(service, endpoint_url=self.endpoint, verify=trusted, **keys)
+        self._clients.callback(client.close)
+        return client
+
+    def deploy(self, template, stack="darkroom", **parameters):
+        """Deploys a packaged template by `sam deploy`; what it says comes back, and is the error if it fails."""
+        given = [f"{name}={value}" for name, value in (EMULATED | parameters).items()]
+        said = self._sam("deploy", "--template-file", template, "--stack-name", stack, "--resolve-s3",
+                         "--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset", "--no-progressbar",
+                         "--parameter-overrides", *given)
+        self._make_numbers()
+        return said
+
+    def _make_numbers(self):
+        """CloudFormation makes numbers of numeric parameters. MiniStack leaves them text, at which its pollers stop."""
+        functions = self.client("lambda")
+        for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
+            most = int(mapping["ScalingConfig"]["MaximumConcurrency"])
+            functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": most})
+
+    def delete(self, stack="darkroom"):
+        """Deletes a stack, by `sam delete`. Its bucket stays."""
+        return self._sam("delete", "--stack-name", stack, "--no-prompts")
+
+    def outputs(self, stack="darkroom"):
+        """What a stack's outputs say."""
+        [described] = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+        return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+
+    def _sam(self, *arguments):
+        tools = subprocess.check_output([ROOT / "tests/python", "infra/requirements.txt"], text=True).strip()
+        command = [f"{tools}/bin/sam", *map(str, arguments), "--region", REGION]
+        ran = subprocess.run(command, env=self.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if ran.returncode != 0:
+            raise RuntimeError(f"{' '.join(command[:2])} has failed:\n{ran.stdout}")
+        return ran.stdout
+
+
+@contextlib.contextmanager
+def account():
+    """Starts MiniStack on a free port of loopback, and ends it, with all that it was told to keep."""
+    with tempfile.TemporaryDirectory(prefix="darkroom-") as work, contextlib.ExitStack() as started:
+        work = Path(work)
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(work / "ca.pem")
+        certificate = authority.issue_cert("127.0.0.1")
+        certificate.private_key_pem.write_to_path(work / "key.pem")
+        certificate.cert_chain_pems[0].write_to_path(work / "certificate.pem")
+
+        port = free_port()
+        endpoint = f"https://127.0.0.1:{port}"
+        # Nothing of a person's own account: no profile, no credentials, no settings.
+        kept = ("PATH", "LANG", "CARGO_TARGET_DIR")
+        client = {name: os.environ[name] for name in kept if name in os.environ} | {
+            "HOME": str(work),
+            "TMPDIR": str(work),
+            "AWS_ENDPOINT_URL": endpoint,
+            "AWS_CA_BUNDLE": str(work / "ca.pem"),
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "SAM_CLI_TELEMETRY": "0",
+        }
+        server = client | {
+            "AUTH": "true",
+            "BIND_HOST": "127.0.0.1",
+            "MINISTACK_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(port),
+            "IOT_MTLS_ENABLED": "0",
+            "USE_SSL": "1",
+            "MINISTACK_SSL_CERT": str(work / "certificate.pem"),
+            "MINISTACK_SSL_KEY": str(work / "key.pem"),
+            # The functions inherit it, and trust MiniStack by it.
+            "SSL_CERT_FILE": str(work / "ca.pem"),
+        }
+        log = started.enter_context((work / "ministack.log").open("w"))
+        command = [Path(sys.executable).parent / "ministack"]
+        # A session of its own: MiniStack and the functions that it starts are ended together.
+        ministack = subprocess.Popen(command, env=server, stdout=log, stderr=log, start_new_session=True)
+        started.callback(end, ministack)
+        here = Account(endpoint, client, work / "ministack.log", started.enter_context(contextlib.ExitStack()))
+        wait_until_it_answers(here, ministack)
+        yield here
+
+
+def end(process):
+    """Ends the leader of a session, and all that it started."""
+    for signal_, seconds in [(signal.SIGTERM, 10), (signal.SIGKILL, 10)]:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal_)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=seconds)
+            return
+
+
+def wait_until_it_answers(here, ministack):
+    trusted = ssl.create_default_context(cafile=here.environment["AWS_CA_BUNDLE"])
+    for _ in range(120):
+        if ministack.poll() is not None:
+            raise RuntimeError(f"MiniStack has ended:\n{here.log.read_text()[-4000:]}")
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"{here.endpoint}/_ministack/health", timeout=5, context=trusted).close()
+            return
+        time.sleep(0.5)
+    raise RuntimeError(f"MiniStack does not answer:\n{here.log.read_text()[-4000:]}")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def main():
+    template, *parameters = sys.argv[1:]
+    parameters = dict(parameter.split("=", 1) for parameter in parameters)
+    with account() as here:
+        print(here.deploy(template, **parameters), file=sys.stderr)
+        print(json.dumps(here.outputs(), indent=2))
+        print(here.deploy(template, **parameters).strip().splitlines()[-1], file=sys.stderr)
+        print(here.delete(), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
