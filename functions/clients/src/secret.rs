@@ -66,13 +66,13 @@ impl fmt::Debug for ApiKey {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// SSM has no such parameter.
-    #[error("the API key can't be read: there is no SSM parameter {0}: put the key there")]
+    #[error("there is no SSM parameter {0}: put the key there")]
     NotFound(String),
     /// This function may not read it.
-    #[error("the API key can't be read: this function's role may not read the SSM parameter {0}, or not decrypt it")]
+    #[error("this function's role may not read the SSM parameter {0}, or not decrypt it")]
     Denied(String),
     /// What it holds can't be a key.
-    #[error("the API key can't be used: of the SSM parameter {name}, {problem}")]
+    #[error("of what the SSM parameter {name} holds: {problem}")]
     Malformed {
         /// The parameter.
         name: String,
@@ -80,7 +80,7 @@ pub enum KeyError {
         problem: ApiKeyError,
     },
     /// SSM doesn't answer, and never has since this function was started.
-    #[error("the API key can't be read: SSM doesn't answer about the parameter {name} ({problem})")]
+    #[error("SSM doesn't answer about the parameter {name} ({problem})")]
     Unavailable {
         /// The parameter.
         name: String,

@@ -27,10 +27,11 @@ pub enum ApiError {
         /// Google's words.
         message: String,
     },
-    /// The key is not accepted (401, 403, `API_KEY_INVALID`): read it again from its source, then ask a person.
-    #[error("Gemini does not accept the API key: {message}")]
+    /// The key is not accepted (401, 403, `API_KEY_INVALID`), not by another that is there by now either, or there is no
+    /// key to ask with: ask a person.
+    #[error("no API key that Gemini accepts: {message}")]
     Unauthorized {
-        /// Google's words.
+        /// Google's words, or what is wrong with the key's place.
         message: String,
     },
     /// There is no such thing (404), or a file of that name is not ours (403, which Google answers for both).
@@ -51,7 +52,7 @@ pub enum ApiError {
         /// Google's words, or ours where the request was not sent.
         message: String,
     },
-    /// No answer, no key to ask with, or a failure on Google's side (5xx, 408, 499): the same call may succeed later. Unless `source` is
+    /// No answer, or a failure on Google's side (5xx, 408, 499): the same call may succeed later. Unless `source` is
     /// [`TransportError::NeverSent`], it may also have had its effect.
     #[error("no answer from Gemini: {message}")]
     Transient {
@@ -89,7 +90,14 @@ impl ApiError {
 
 impl From<KeyError> for ApiError {
     fn from(error: KeyError) -> Self {
-        Self::Transient { message: error.to_string(), source: Some(TransportError::NeverSent(error.into())) }
+        let message = error.to_string();
+        match error {
+            KeyError::Unavailable { .. } => {
+                Self::Transient { message, source: Some(TransportError::NeverSent(error.into())) }
+            }
+            // A person mends it, as a key that is not accepted.
+            KeyError::NotFound(_) | KeyError::Denied(_) | KeyError::Malformed { .. } => Self::Unauthorized { message },
+        }
     }
 }
 
