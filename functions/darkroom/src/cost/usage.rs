@@ -47,11 +47,20 @@ struct Detail {
     token_count: Count,
 }
 
-impl From<Counts> for Usage {
-    /// The details may list images only: text is what remains. Without details all of it counts as image, the dearer.
-    fn from(counts: Counts) -> Self {
+impl Usage {
+    /// Reads the `usageMetadata` of a reply, which holds an image or not.
+    ///
+    /// # Errors
+    /// When it is no object.
+    pub(crate) fn of_reply(json: &str, holds_image: bool) -> Result<Self, serde_json::Error> {
+        Ok(Self::of(serde_json::from_str(json)?, holds_image))
+    }
+
+    /// The details may list images only: text is what remains. Without details all that a reply with an image put out
+    /// counts as image, the dearer, and all of another as text.
+    fn of(counts: Counts, holds_image: bool) -> Self {
         let output = counts.candidates_token_count.0.max(counts.response_token_count.0);
-        let images = counts.candidates_tokens_details.map_or(output, |details| {
+        let images = counts.candidates_tokens_details.map_or(if holds_image { output } else { 0 }, |details| {
             details
                 .iter()
                 .filter(|detail| detail.modality.as_deref() == Some("IMAGE"))
@@ -63,6 +72,12 @@ impl From<Counts> for Usage {
             output_text_tokens: output.saturating_sub(images).max(counts.text.0),
             thought_tokens: counts.thoughts_token_count.0,
         }
+    }
+}
+
+impl From<Counts> for Usage {
+    fn from(counts: Counts) -> Self {
+        Self::of(counts, true)
     }
 }
 
@@ -145,6 +160,14 @@ mod tests {
         assert_eq!(usage("{}"), Usage::default());
         let read = usage(r#"{"promptTokenCount":"10","candidatesTokenCount":"1290","thoughtsTokenCount":null}"#);
         assert_eq!((read.prompt_tokens, read.output_image_tokens, read.output_text_tokens), (10, 1290, 0));
+    }
+
+    #[test]
+    fn a_reply_without_image_put_out_text() {
+        let read = Usage::of_reply(r#"{"promptTokenCount":10,"candidatesTokenCount":15}"#, false).unwrap();
+        assert_eq!((read.output_image_tokens, read.output_text_tokens), (0, 15));
+        let told = r#"{"candidatesTokenCount":15,"candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":15}]}"#;
+        assert_eq!(Usage::of_reply(told, false).unwrap().output_image_tokens, 15);
     }
 
     #[test]

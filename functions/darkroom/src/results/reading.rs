@@ -10,7 +10,7 @@ use super::{
     pool::PooledBuffer,
     skeleton::{Text, WireError, WireLine, WireResponse, is_own_text},
 };
-use crate::names::RequestKey;
+use crate::{cost::Usage, names::RequestKey};
 
 /// The most bytes that a text from Google keeps: 1 KiB, enough to understand it.
 const TEXT_BYTES: usize = 1024;
@@ -67,6 +67,7 @@ fn read_response(response: &WireResponse<'_>, error: Option<WireError<'_>>, blob
     let candidates = response.candidates.as_deref().unwrap_or_default();
     let finish_reason = candidates.iter().find_map(|candidate| clean(&candidate.finish_reason));
     let mut warnings = Vec::new();
+    let holds_image = !found.images.is_empty() || found.last_flaw.is_some() || found.thought_images > 0;
     let outcome = match (found.images.pop(), error) {
         (Some(image), _) => {
             if let Some(flaw) = found.last_flaw {
@@ -78,7 +79,7 @@ fn read_response(response: &WireResponse<'_>, error: Option<WireError<'_>>, blob
         (None, None) => no_image(response, finish_reason.as_deref(), found.text, found.last_flaw),
     };
     let usage = response.usage_metadata.and_then(|usage| {
-        let read = serde_json::from_str(usage.get());
+        let read = Usage::of_reply(usage.get(), holds_image);
         read.map_err(|_| warnings.push("the answer's token counts can't be read".into())).ok()
     });
     Answer {
