@@ -151,7 +151,8 @@ async fn discard(mut body: Incoming) {
     }
 }
 
-async fn is_stopped(stopped: &mut watch::Receiver<bool>) {
+/// Waits until `stopped` is true or gone.
+pub async fn is_stopped(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 

@@ -17,6 +17,7 @@ use crate::{
     cloud::{BUCKET, Cloud, Setup},
     gemini::Gemini as SimulatedGemini,
     host,
+    listen::is_stopped,
     time::Time,
     wire::{ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY},
 };
@@ -75,7 +76,7 @@ async fn serve_all(args: &ServeArgs) -> anyhow::Result<Exit> {
     println!("  aws s3 cp manifest.csv s3://{BUCKET}/inbox/\n  aws s3 ls s3://{BUCKET}/jobs/\n");
 
     let telling = tokio::spawn(announced.tell());
-    let served = host::serve(&cloud, signal::is_stopped(stopped.clone())).await;
+    let served = host::serve(&cloud, is_stopped(&mut stopped.clone())).await;
     services.join_all().await;
     // Ends as the last one who could announce anything goes.
     drop(cloud);

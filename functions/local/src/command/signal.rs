@@ -31,9 +31,3 @@ pub(super) fn stopped() -> io::Result<watch::Receiver<bool>> {
     });
     Ok(stopped)
 }
-
-/// Waits for that.
-pub(super) async fn is_stopped(mut stopped: watch::Receiver<bool>) {
-    // The sender never goes while the command runs.
-    let _ = stopped.wait_for(|stopped| *stopped).await;
-}
