@@ -25,6 +25,18 @@ pub enum Disposition {
     Later(SignedDuration),
 }
 
+/// A message, as it was received.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Its id, the same at every receive.
+    pub id: String,
+    /// What it carries.
+    pub body: String,
+    /// How often it was received, this time included.
+    pub receives: u32,
+    receipt_handle: String,
+}
+
 /// Gives each message of `event` to `process` and answers with those that must come back.
 ///
 /// A failure is logged here, once, and its message comes back after a wait that grows with its receives; a message that
@@ -32,17 +44,16 @@ pub enum Disposition {
 pub async fn deliver<E: Display>(
     queue: &Queue,
     event: SqsEvent,
-    process: impl AsyncFn(&str) -> Result<Disposition, E>,
+    process: impl AsyncFn(&Message) -> Result<Disposition, E>,
 ) -> SqsBatchResponse {
     let mut response = SqsBatchResponse::default();
     for message in event.records {
-        let id = message.message_id.clone().unwrap_or_default();
-        let about = message.body.as_deref().and_then(|body| serde_json::from_str::<About>(body).ok());
-        let About { job, shard } = about.unwrap_or_default();
-        let span = info_span!("message", message_id = id, correlation_id = job, shard);
-        if !deliver_one(queue, message, &process).instrument(span).await {
+        let message = Message::from(message);
+        let About { job, shard } = serde_json::from_str(&message.body).unwrap_or_default();
+        let span = info_span!("message", message_id = message.id, correlation_id = job, shard);
+        if !deliver_one(queue, &message, &process).instrument(span).await {
             let mut failure = BatchItemFailure::default();
-            failure.item_identifier = id;
+            failure.item_identifier = message.id;
             response.batch_item_failures.push(failure);
         }
     }
@@ -60,28 +71,40 @@ struct About {
 /// Whether the message may be deleted.
 async fn deliver_one<E: Display>(
     queue: &Queue,
-    message: SqsMessage,
-    process: &impl AsyncFn(&str) -> Result<Disposition, E>,
+    message: &Message,
+    process: &impl AsyncFn(&Message) -> Result<Disposition, E>,
 ) -> bool {
     // Boxed: the futures of a whole function are deep.
-    let wait = match Box::pin(process(message.body.as_deref().unwrap_or_default())).await {
+    let wait = match Box::pin(process(message)).await {
         Ok(Disposition::Done) => return true,
         Ok(Disposition::Later(wait)) => wait,
         Err(problem) => {
             error!("{problem}");
-            wait_after_failure(&message)
+            message.wait_after_failure()
         }
     };
-    if let Err(problem) = queue.return_after(&message.receipt_handle.unwrap_or_default(), wait).await {
+    if let Err(problem) = queue.return_after(&message.receipt_handle, wait).await {
         // It comes back after the queue's visibility time-out instead.
         error!("{problem}");
     }
     false
 }
 
-/// Doubled with every receive, from half a minute to a quarter of an hour.
-fn wait_after_failure(message: &SqsMessage) -> SignedDuration {
-    let receives: u32 =
-        message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
-    (FIRST_WAIT * (1 << receives.saturating_sub(1).min(5))).min(LONGEST_WAIT)
+impl Message {
+    /// Doubled with every receive, from half a minute to a quarter of an hour.
+    fn wait_after_failure(&self) -> SignedDuration {
+        (FIRST_WAIT * (1 << self.receives.saturating_sub(1).min(5))).min(LONGEST_WAIT)
+    }
+}
+
+impl From<SqsMessage> for Message {
+    fn from(message: SqsMessage) -> Self {
+        let receives = message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok());
+        Self {
+            id: message.message_id.unwrap_or_default(),
+            body: message.body.unwrap_or_default(),
+            receives: receives.unwrap_or(1),
+            receipt_handle: message.receipt_handle.unwrap_or_default(),
+        }
+    }
 }

@@ -42,15 +42,35 @@ pub enum Metric {
     ShardsFailed,
     /// The time since a batch that has not ended was created. Its maximum is the age of the oldest.
     BatchAge,
-    /// Creations of batches of which nobody knows whether they happened.
+    /// Creations of batches of which nobody knew whether they happened.
     AmbiguousCreates,
+    /// Of these, those whose batch was found.
+    Adoptions,
+    /// Second batches of one shard, found and cancelled.
+    ExtraBatches,
+    /// Batches that carry our name, but belong to no shard that is known.
+    OrphanBatches,
+    /// Shards whose message was lost, and that were sent another.
+    StaleShards,
+    /// Hourly sweeps that came to their end.
+    Sweeps,
+    /// Batches that take up the project's limits.
+    LiveBatches,
+    /// Money reserved today, in dollars.
+    ReservedUsd,
+    /// Shards that were cancelled before they had a batch.
+    ShardsCancelled,
+    /// Refusals because the project's prepaid credit is used up.
+    PrepaymentDepleted,
+    /// Lines of output that were skipped because each reader died at them.
+    PoisonLines,
 }
 
 impl Metric {
     /// CloudWatch's unit.
     fn unit(self) -> &'static str {
         match self {
-            Self::CostUsd | Self::SavedUsd => "None",
+            Self::CostUsd | Self::SavedUsd | Self::ReservedUsd => "None",
             Self::BatchAge => "Seconds",
             Self::ImagesSucceeded
             | Self::ImagesRefused
@@ -62,7 +82,16 @@ impl Metric {
             | Self::ShardsDone
             | Self::ShardsHeld
             | Self::ShardsFailed
-            | Self::AmbiguousCreates => "Count",
+            | Self::AmbiguousCreates
+            | Self::Adoptions
+            | Self::ExtraBatches
+            | Self::OrphanBatches
+            | Self::StaleShards
+            | Self::Sweeps
+            | Self::LiveBatches
+            | Self::ShardsCancelled
+            | Self::PrepaymentDepleted
+            | Self::PoisonLines => "Count",
         }
     }
 

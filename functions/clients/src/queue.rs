@@ -4,14 +4,11 @@ use aws_sdk_sqs::{
     Client,
     error::{ProvideErrorMetadata, SdkError},
 };
+use darkroom::state::LONGEST_WAIT;
 use jiff::SignedDuration;
 use serde::Serialize;
 
 use crate::aws::said;
-
-/// The longest wait by visibility. SQS allows 12 hours from the receive on, some of which have passed by now
-/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>, read 2026-11).
-const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(11 * 60 + 30);
 
 /// A queue.
 #[derive(Clone, Debug)]

@@ -1,23 +1,22 @@
 //! Shard states in the bucket, written by compare-and-swap alone.
-//!
-//! A conditional write can succeed and still be answered with a refusal or not at all: the SDK sends it again after a
-//! time-out, and the second finds the first's object. So every write carries an id of its own, and whoever is refused
-//! reads back and compares.
 
 use darkroom::{
     layout,
     names::{JobId, ShardId},
     state::{Phase, Shard},
 };
+use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::{
-    bucket::{Bucket, BucketError, Conditional},
+    bucket::Bucket,
     chance::Chance,
     clock::Clock,
     metrics::{Metric, Metrics},
+    swap::{self, Stamped, SwapError},
 };
 
-const JSON: &str = "application/json";
+/// How many states are read at once.
+const AT_ONCE: usize = 16;
 
 /// The states of all shards.
 #[derive(Clone, Debug)]
@@ -49,17 +48,34 @@ pub enum Swap {
 /// A state that can't be read or written now.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// The bucket failed. After a write, whether it happened is unknown.
+    /// It can't be read or written. After a write, whether it happened is unknown.
     #[error(transparent)]
-    Bucket(#[from] BucketError),
-    /// The stored document isn't a state.
-    #[error("{key} is not a shard state: {source}; restore it from an earlier version")]
-    Malformed {
-        /// The object's key.
-        key: String,
-        /// What serde found.
-        source: serde_json::Error,
-    },
+    Swap(#[from] SwapError),
+    /// There is none, though there should be: it was removed by hand.
+    #[error("job {0} has no state for shard {1}; restore it from an earlier version")]
+    Missing(JobId, ShardId),
+}
+
+impl Stamped for Shard {
+    fn write_id(&self) -> &str {
+        &self.write_id
+    }
+}
+
+/// A shard and its rounds, in order.
+#[derive(Clone, Debug)]
+pub struct Rounds(pub Vec<StoredShard>);
+
+impl Rounds {
+    /// Whether nothing more happens to the shard: its last round is terminal, and names no other.
+    pub fn are_over(&self) -> bool {
+        self.0.last().is_some_and(|last| last.shard.is_terminal())
+    }
+
+    /// The shard and its rounds, without their versions.
+    pub fn shards(&self) -> impl DoubleEndedIterator<Item = &Shard> {
+        self.0.iter().map(|stored| &stored.shard)
+    }
 }
 
 impl States {
@@ -73,10 +89,35 @@ impl States {
     /// # Errors
     /// [`StateError`]. An error is never "none".
     pub async fn read(&self, job: &JobId, shard: ShardId) -> Result<Option<StoredShard>, StateError> {
-        let key = layout::state(job, shard);
-        let Some(object) = self.bucket.read(&key).await? else { return Ok(None) };
-        let shard = serde_json::from_slice(&object.bytes).map_err(|source| StateError::Malformed { key, source })?;
-        Ok(Some(StoredShard { shard, etag: object.etag }))
+        let stored = swap::read(&self.bucket, &layout::state(job, shard)).await?;
+        Ok(stored.map(|(shard, etag)| StoredShard { shard, etag }))
+    }
+
+    /// The states of all shards of a job, each with its rounds, in order of their numbers.
+    ///
+    /// # Errors
+    /// [`StateError`]; that of the first that can't be read.
+    pub async fn read_all(&self, job: &JobId, shards: u32) -> Result<Vec<Rounds>, StateError> {
+        stream::iter(0..shards).map(|number| self.read_rounds(job, number)).buffered(AT_ONCE).try_collect().await
+    }
+
+    async fn read_rounds(&self, job: &JobId, number: u32) -> Result<Rounds, StateError> {
+        let mut rounds = Vec::new();
+        let mut next = Some(ShardId::first(number));
+        while let Some(id) = next {
+            let Some(stored) = self.read(job, id).await? else { return Err(StateError::Missing(job.clone(), id)) };
+            next = if let Phase::Done { next, .. } = &stored.shard.phase { *next } else { None };
+            rounds.push(stored);
+        }
+        Ok(Rounds(rounds))
+    }
+
+    /// Whether a person has cancelled the job.
+    ///
+    /// # Errors
+    /// [`StateError`]. An error is never "no".
+    pub async fn is_stopped(&self, job: &JobId) -> Result<bool, StateError> {
+        Ok(self.bucket.head(&layout::cancel(job)).await.map_err(SwapError::from)?.is_some())
     }
 
     /// Writes a shard's first state; [`Swap::Theirs`] if it has one already.
@@ -111,28 +152,10 @@ impl States {
     async fn write(&self, shard: Shard, etag: Option<&str>) -> Result<Swap, StateError> {
         let shard = Shard { write_id: self.chance.id(), changed_at: self.clock.now(), ..shard };
         let key = layout::state(&shard.job, shard.shard);
-        let bytes = match serde_json::to_vec(&shard) {
-            Ok(bytes) => bytes,
-            Err(source) => return Err(StateError::Malformed { key, source }),
-        };
-        let written = match etag {
-            Some(etag) => self.bucket.replace(&key, etag, JSON, bytes).await,
-            None => self.bucket.create(&key, JSON, bytes).await,
-        };
-        match written {
-            Ok(Conditional::Written(etag)) => Ok(Swap::Mine(StoredShard { shard, etag })),
-            // Refused, or unanswered: whose write is stored now?
-            Ok(Conditional::Refused) | Err(BucketError::Transient { .. }) => {
-                match self.read(&shard.job, shard.shard).await? {
-                    Some(stored) if stored.shard.write_id == shard.write_id => Ok(Swap::Mine(stored)),
-                    _ => match written {
-                        Err(unknown) => Err(unknown.into()),
-                        Ok(_) => Ok(Swap::Theirs),
-                    },
-                }
-            }
-            Err(error) => Err(error.into()),
-        }
+        Ok(match swap::write(&self.bucket, &key, &shard, etag).await? {
+            Some(etag) => Swap::Mine(StoredShard { shard, etag }),
+            None => Swap::Theirs,
+        })
     }
 }
 
@@ -145,6 +168,8 @@ fn metric(phase: &Phase) -> Option<Metric> {
         Phase::Done { .. } => Some(Metric::ShardsDone),
         Phase::Held { .. } => Some(Metric::ShardsHeld),
         Phase::Failed { .. } => Some(Metric::ShardsFailed),
+        Phase::Cancelled => Some(Metric::ShardsCancelled),
+        Phase::Recovering { .. } => Some(Metric::AmbiguousCreates),
         Phase::Uploading { .. } | Phase::Creating { .. } | Phase::Collecting { .. } => None,
     }
 }

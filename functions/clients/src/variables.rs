@@ -52,8 +52,17 @@ impl Variables {
     /// # Errors
     /// [`VariableError::Malformed`].
     pub fn parsed<T: FromStr<Err: Display>>(&self, name: &'static str, default: T) -> Result<T, VariableError> {
-        let Some(value) = self.optional(name) else { return Ok(default) };
-        value.parse().map_err(|problem: T::Err| VariableError::Malformed { name, problem: problem.to_string() })
+        Ok(self.optional_parsed(name)?.unwrap_or(default))
+    }
+
+    /// A variable of another type than text, which may be missing.
+    ///
+    /// # Errors
+    /// [`VariableError::Malformed`].
+    pub fn optional_parsed<T: FromStr<Err: Display>>(&self, name: &'static str) -> Result<Option<T>, VariableError> {
+        let Some(value) = self.optional(name) else { return Ok(None) };
+        let parsed = value.parse();
+        parsed.map(Some).map_err(|problem: T::Err| VariableError::Malformed { name, problem: problem.to_string() })
     }
 }
 

@@ -4,7 +4,7 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use clients::{
     bucket::{Bucket, BucketError},
     clock::Clock,
-    deliveries::{Disposition, deliver},
+    deliveries::{Disposition, Message, deliver},
     gemini::{ApiError, Gemini},
     lines::LineError,
     queue::{Queue, QueueError},
@@ -14,7 +14,7 @@ use darkroom::{
     messages::{JobMessage, ShardMessage},
     names::{JobId, ShardId},
     results::Limits,
-    state::{CollectStep, HELD_DEADLINE, Phase, Shard, collect_step},
+    state::{Arrival, CollectStep, HELD_DEADLINE, Phase, Shard, collect_step},
 };
 use jiff::{SignedDuration, Timestamp};
 use tracing::warn;
@@ -120,21 +120,23 @@ pub enum CollectError {
 
 /// Handles one event of (results). `deadline` is when Lambda ends the invocation.
 pub async fn handle(deps: &Deps, event: SqsEvent, deadline: Timestamp) -> SqsBatchResponse {
-    deliver(&deps.results, event, async |body| process(deps, body, deadline).await).await
+    deliver(&deps.results, event, async |message| process(deps, message, deadline).await).await
 }
 
-async fn process(deps: &Deps, body: &str, deadline: Timestamp) -> Result<Disposition, CollectError> {
-    let message: ShardMessage = serde_json::from_str(body).map_err(malformed("the message"))?;
+async fn process(deps: &Deps, received: &Message, deadline: Timestamp) -> Result<Disposition, CollectError> {
+    let message: ShardMessage = serde_json::from_str(&received.body).map_err(malformed("the message"))?;
     let Some(stored) = deps.states.read(&message.job, message.shard).await? else {
         return Err(CollectError::NoState(message.job, message.shard));
     };
     let now = deps.clock.now();
-    match collect_step(&stored.shard, now) {
-        CollectStep::Read { ended, offset, parts, tries } => {
-            let collecting = Phase::Collecting { ended, offset, parts, tries: tries + 1, lease_until: deadline };
+    let stopped = !stored.shard.is_terminal() && deps.states.is_stopped(&message.job).await?;
+    match collect_step(&stored.shard, &Arrival { message: &received.id, at: now, stopped }) {
+        CollectStep::Read { ended, offset, parts, tries, strikes } => {
+            let (tries, lease_until) = (tries + 1, Some(deadline));
+            let collecting = Phase::Collecting { ended, offset, parts, tries, strikes, lease_until };
             let next = Shard {
                 waiting: stored.shard.waiting.clone(),
-                ..stored.shard.enter(collecting, stored.shard.deadline)
+                ..stored.shard.enter(collecting, stored.shard.deadline).driven_by(&received.id, deadline)
             };
             match deps.states.swap(&stored, next).await? {
                 Swap::Mine(stored) => collect(deps, &message, stored, deadline).await,
@@ -146,6 +148,11 @@ async fn process(deps: &Deps, body: &str, deadline: Timestamp) -> Result<Disposi
             let reason = format!("the output could not be read on, again and again: {why}");
             hold(deps, &message, &stored, &reason).await
         }
+        CollectStep::Wake(round) => {
+            deps.shards.send(&ShardMessage::new(&message.job, round)).await?;
+            tell_report(deps, &message).await
+        }
+        CollectStep::StandBack => Ok(Disposition::Done),
         CollectStep::Wait(until) => Ok(Disposition::Later(until.duration_since(now))),
         CollectStep::GiveUp => match deps.states.swap(&stored, stored.shard.given_up()).await? {
             Swap::Mine(_) => tell_report(deps, &message).await,
@@ -186,7 +193,7 @@ async fn collect(
 async fn release(deps: &Deps, stored: &StoredShard, note: Option<String>) -> Result<(), CollectError> {
     let mut next = Shard { waiting: note, ..stored.shard.clone() };
     if let Phase::Collecting { lease_until, .. } = &mut next.phase {
-        *lease_until = deps.clock.now();
+        *lease_until = None;
     }
     match deps.states.swap(stored, next).await? {
         Swap::Mine(_) => Ok(()),

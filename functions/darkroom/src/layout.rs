@@ -11,13 +11,18 @@ pub enum Marker {
     Partial,
     /// No image is there.
     Failed,
+    /// A person cancelled the job before every image was there.
+    Cancelled,
     /// The manifest was refused; nothing was bought.
     Rejected,
 }
 
 impl Marker {
     /// All markers.
-    pub const ALL: [Self; 4] = [Self::Success, Self::Partial, Self::Failed, Self::Rejected];
+    pub const ALL: [Self; 5] = [Self::Success, Self::Partial, Self::Failed, Self::Cancelled, Self::Rejected];
+
+    /// Those after which nothing more happens. A rejected job is planned when it is dropped again.
+    pub const LAST: [Self; 4] = [Self::Success, Self::Partial, Self::Failed, Self::Cancelled];
 
     /// The object's name below `jobs/<job>/`.
     pub fn name(self) -> &'static str {
@@ -25,6 +30,7 @@ impl Marker {
             Self::Success => "_SUCCESS",
             Self::Partial => "_PARTIAL",
             Self::Failed => "_FAILED",
+            Self::Cancelled => "_CANCELLED",
             Self::Rejected => "_REJECTED",
         }
     }
@@ -48,6 +54,22 @@ pub fn plan(job: &JobId) -> String {
 /// What people watch.
 pub fn status(job: &JobId) -> String {
     document(job, "job.json")
+}
+
+/// What `control` writes when a person cancels the job.
+pub fn cancel(job: &JobId) -> String {
+    document(job, "cancel.json")
+}
+
+/// The ledger of the whole deployment.
+pub const LEDGER: &str = "stack/ledger.json";
+
+/// Where the jobs are listed that are not closed.
+pub const OPEN_JOBS: &str = "stack/open/";
+
+/// The empty object that is there while a job isn't closed.
+pub fn open_job(job: &JobId) -> String {
+    format!("{OPEN_JOBS}{job}")
 }
 
 /// The request file of a shard. A round has none: `submit` filters its parent's.

@@ -4,9 +4,11 @@
 
 pub mod cost;
 mod csv_cell;
+pub mod display_name;
 pub mod job;
 pub mod keys;
 pub mod layout;
+pub mod ledger;
 pub mod manifest;
 pub mod messages;
 pub mod models;

@@ -7,7 +7,7 @@ mod nearest;
 mod parse;
 mod resolve;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, str::FromStr};
 
 use jiff::civil::Date;
 use serde::Deserialize;
@@ -41,9 +41,55 @@ impl Catalogue {
         &self.models
     }
 
+    /// Input tokens that pending and running batches may hold together in this tier, by model.
+    pub fn enqueued_tokens(&self, tier: Tier) -> BTreeMap<String, u64> {
+        self.models.iter().map(|model| (model.id.clone(), model.enqueued_tokens[tier.index()])).collect()
+    }
+
     /// The model with this full id, whatever its dates say.
     pub fn model(&self, id: &str) -> Option<&Model> {
         self.models.iter().find(|model| model.id == id)
+    }
+}
+
+/// What a Gemini project has paid so far, which decides its limits
+/// (<https://ai.google.dev/gemini-api/docs/rate-limits>, read 2026-11).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tier {
+    /// The first paid one.
+    #[default]
+    One,
+    /// The second.
+    Two,
+    /// The third.
+    Three,
+}
+
+impl Tier {
+    fn index(self) -> usize {
+        match self {
+            Self::One => 0,
+            Self::Two => 1,
+            Self::Three => 2,
+        }
+    }
+}
+
+/// A text that is no tier.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no tier: 1, 2 or 3 are")]
+pub struct TierError(String);
+
+impl FromStr for Tier {
+    type Err = TierError;
+
+    fn from_str(text: &str) -> Result<Self, TierError> {
+        match text {
+            "1" => Ok(Self::One),
+            "2" => Ok(Self::Two),
+            "3" => Ok(Self::Three),
+            other => Err(TierError(other.to_owned())),
+        }
     }
 }
 
@@ -80,6 +126,8 @@ pub struct Model {
     pub max_references: usize,
     /// Input tokens that a reference image counts for.
     pub tokens_per_reference: u64,
+    /// Input tokens that its pending and running batches may hold together, by the project's tier: 1, 2, 3.
+    pub enqueued_tokens: [u64; 3],
     /// The type of the images it makes. A promise only: an image's bytes decide.
     pub mime_type: String,
     /// Prices of synchronous requests.

@@ -4,6 +4,7 @@
 //! every change here is one step of one protocol, and [`submit_step`], [`poll_step`] and [`collect_step`] say for every
 //! phase what a message on that queue means.
 
+mod phase;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -11,8 +12,14 @@ mod tests;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-pub use self::steps::{CollectStep, PollStep, SubmitStep, collect_step, poll_step, submit_step};
-use crate::names::{BatchName, FileName, JobId, RequestKey, ShardId};
+pub use self::{
+    phase::{BatchFailure, EndedBatch, Owner, Phase},
+    steps::{Arrival, CollectStep, PollStep, SubmitStep, collect_step, poll_step, submit_step},
+};
+use crate::{
+    cost::Usd,
+    names::{JobId, RequestKey, ShardId},
+};
 
 /// How long a batch may take before it is given up: below the 48 hours after which Gemini expires it
 /// (<https://ai.google.dev/gemini-api/docs/batch-api>, read 2026-11).
@@ -27,19 +34,44 @@ pub const COLLECT_DEADLINE: SignedDuration = SignedDuration::from_hours(48);
 /// How long a planned shard may wait to be submitted: well below the 14 days that SQS keeps its message.
 pub const SUBMIT_DEADLINE: SignedDuration = SignedDuration::from_hours(7 * 24);
 
+/// How long finding out about a create call may take before a person is asked.
+pub const RECOVER_DEADLINE: SignedDuration = SignedDuration::from_hours(24);
+
 /// How long a held shard waits for a person before it is reported as failed.
 pub const HELD_DEADLINE: SignedDuration = SignedDuration::from_hours(24);
+
+/// How long nobody looks for a batch whose create call went unanswered, unless a deployment says otherwise. It covers
+/// the 15 minutes that a function lives, three that its call may last, and a list that is ten minutes behind.
+pub const QUIET_PERIOD: SignedDuration = SignedDuration::from_mins(30);
+
+/// How far apart the two lists are read that must both be without the batch.
+pub const BETWEEN_LISTS: SignedDuration = SignedDuration::from_mins(1);
+
+/// How many creates of a shard may go unanswered, each followed by a search in vain, before it is held.
+pub const UNKNOWN_CREATES_BEFORE_HELD: u32 = 3;
 
 /// How often reading on from one place of a batch's output may be begun before the shard is held.
 pub const READS_BEFORE_HELD: u32 = 5;
 
+/// How many readers may die at one line of a batch's output before it is skipped.
+pub const STRIKES_BEFORE_SKIPPED: u32 = 3;
+
 /// How many errors in a row one step may meet before the shard is held.
 pub const ERRORS_BEFORE_HELD: u32 = 5;
+
+/// The longest wait by visibility. SQS allows 12 hours from the receive on, some of which have passed by now
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>, read 2026-11).
+pub const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(11 * 60 + 30);
+
+/// How long after it should have come back a message counts as lost. One whose function was killed comes back after 90
+/// minutes, the visibility time-out of its queue.
+pub const OVERDUE: SignedDuration = SignedDuration::from_hours(2);
 
 /// The stored state of one shard, `shards/<nnnn[.rK]>/state.json`, below 64 KB.
 ///
 /// ```json
-/// {"rev":3,"write_id":"…","job":"catalog-…","shard":"0000","model":"gemini-nano-banana-2.1","requests":24,
+/// {"rev":3,"write_id":"…","job":"catalog-…","shard":"0000","model":"gemini-nano-banana-2.1",
+///  "demand":{"requests":24,"tokens":931,"usd":0.4932},
 ///  "phase":{"name":"submitted","attempt":1,"batch":"batches/…"},"deadline":"2026-11-23T05:00:00Z"}
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,8 +86,8 @@ pub struct Shard {
     pub shard: ShardId,
     /// The model of all its requests, a full id.
     pub model: String,
-    /// How many requests it has.
-    pub requests: u32,
+    /// What it asks of the project's limits.
+    pub demand: Demand,
     /// The bytes of `plan.jsonl`, from and up to, between which all lines of its images are; those of other shards may
     /// be among them.
     pub plan_bytes: (u64, u64),
@@ -71,169 +103,54 @@ pub struct Shard {
     /// Errors in a row in this phase.
     #[serde(default)]
     pub errors: u32,
+    /// Creates that went unanswered so far.
+    #[serde(default)]
+    pub unknown_creates: u32,
+    /// The message that moves it on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<Driver>,
+    /// Whether a person's cancel changed its course.
+    #[serde(default)]
+    pub stopped: bool,
     /// Why it waits, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
 }
 
-/// Where a shard stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "snake_case")]
-pub enum Phase {
-    /// Nothing was sent to Gemini in this attempt.
-    Planned {
-        /// Attempts that ended without a batch.
-        attempts: u32,
-    },
-    /// A submitter is uploading the request file.
-    Uploading {
-        /// Which attempt, from 1.
-        attempt: u32,
-        /// Until when the uploader is surely alive; afterwards another may start the next attempt.
-        lease_until: Timestamp,
-    },
-    /// The one create call of this attempt may be under way, or may have had its effect.
-    Creating {
-        /// Which attempt, from 1.
-        attempt: u32,
-        /// The uploaded request file.
-        file: FileName,
-        /// The batch's display name, `<stack>/<job>/<shard>/<attempt>`.
-        display_name: String,
-        /// Until when the caller is surely alive.
-        lease_until: Timestamp,
-    },
-    /// A batch is waited for.
-    Submitted {
-        /// Which attempt, from 1.
-        attempt: u32,
-        /// The batch.
-        batch: BatchName,
-        /// When it was created.
-        submitted_at: Timestamp,
-        /// Requests that Gemini has finished.
-        finished: u32,
-        /// When its cancellation was asked for.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        cancelled_at: Option<Timestamp>,
-    },
-    /// The batch is terminal; nothing of its output was read.
-    Ready {
-        /// How it ended.
-        ended: EndedBatch,
-    },
-    /// Its output is being read.
-    Collecting {
-        /// How the batch ended.
-        ended: EndedBatch,
-        /// Bytes of the responses file whose images and result lines are stored.
-        offset: u64,
-        /// The parts written so far, in order: each is named by the offset up to which it goes.
-        parts: Vec<u64>,
-        /// How often reading on from `offset` was begun without reaching the next checkpoint.
-        tries: u32,
-        /// Until when the reader is surely alive; afterwards another may read on.
-        lease_until: Timestamp,
-    },
-    /// Every request key has its result line.
-    Done {
-        /// How the batch ended.
-        ended: EndedBatch,
-        /// The parts with its result lines.
-        parts: Vec<u64>,
-        /// The round that asks again for what failed.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        next: Option<ShardId>,
-    },
-    /// It waits for a person: going on could cost money twice, or has failed too often.
-    Held {
-        /// Why, for people.
-        reason: String,
-        /// The phase that it was in.
-        before: Box<Phase>,
-    },
-    /// It ended without a batch that could be read.
-    Failed {
-        /// A short code, such as `INVALID_ARGUMENT`.
-        code: String,
-        /// What was wrong, for people.
-        message: String,
-        /// The parts that were written before that.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        parts: Vec<u64>,
-    },
+/// What a batch asks of the project's limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Demand {
+    /// Its requests.
+    pub requests: u32,
+    /// Its input tokens, about.
+    pub tokens: u64,
+    /// What it may cost at the most, thoughts included.
+    pub usd: Usd,
 }
 
-/// A batch that came to its end.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EndedBatch {
-    /// The batch.
-    pub batch: BatchName,
-    /// Which attempt, from 1.
-    pub attempt: u32,
-    /// Gemini's state without prefix, such as `SUCCEEDED`.
-    pub state: String,
-    /// Where its output is, if it has any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub output: Option<FileName>,
-    /// Gemini's reason when it failed: a gRPC code and a text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<BatchFailure>,
-    /// When it was created.
-    pub submitted_at: Timestamp,
-    /// When its end was seen.
-    pub ended_at: Timestamp,
-}
-
-/// Why a batch failed, in Gemini's words.
+/// The one message that moves a shard on. Others about it are acknowledged without effect, so that however often a
+/// message is doubled, one is left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BatchFailure {
-    /// The gRPC code.
-    pub code: i64,
-    /// The text.
+pub struct Driver {
+    /// Its SQS message id.
     pub message: String,
+    /// When it comes back at the latest, unless its function is killed.
+    pub back_at: Timestamp,
 }
 
-/// Which function moves a shard on from its phase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
-    Submit,
-    Poll,
-    Collect,
-    Nobody,
+impl Driver {
+    /// Whether it should have come back long ago: another message may take its place.
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        now >= self.back_at + OVERDUE
+    }
 }
 
-impl Phase {
-    /// The phase's name, as stored.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Planned { .. } => "planned",
-            Self::Uploading { .. } => "uploading",
-            Self::Creating { .. } => "creating",
-            Self::Submitted { .. } => "submitted",
-            Self::Ready { .. } => "ready",
-            Self::Collecting { .. } => "collecting",
-            Self::Done { .. } => "done",
-            Self::Held { .. } => "held",
-            Self::Failed { .. } => "failed",
-        }
-    }
-
-    /// The phase itself, or that which a held shard was in.
-    pub fn before_held(&self) -> &Self {
-        match self {
-            Self::Held { before, .. } => before,
-            phase => phase,
-        }
-    }
-
-    fn owner(&self) -> Owner {
-        match self {
-            Self::Planned { .. } | Self::Uploading { .. } | Self::Creating { .. } => Owner::Submit,
-            Self::Submitted { .. } => Owner::Poll,
-            Self::Ready { .. } | Self::Collecting { .. } => Owner::Collect,
-            Self::Done { .. } | Self::Held { .. } | Self::Failed { .. } => Owner::Nobody,
-        }
+impl Demand {
+    /// That of so many of its requests, rounded up.
+    fn of(self, requests: u32) -> Self {
+        let all = u64::from(self.requests.max(1));
+        let share = u64::from(requests);
+        Self { requests, tokens: (self.tokens * share).div_ceil(all), usd: self.usd.share(share, all) }
     }
 }
 
@@ -243,7 +160,7 @@ impl Shard {
         job: &JobId,
         shard: ShardId,
         model: &str,
-        requests: u32,
+        demand: Demand,
         plan_bytes: (u64, u64),
         now: Timestamp,
     ) -> Self {
@@ -253,35 +170,60 @@ impl Shard {
             job: job.clone(),
             shard,
             model: model.to_owned(),
-            requests,
+            demand,
             plan_bytes,
             keys: None,
             phase: Phase::Planned { attempts: 0 },
             deadline: now + SUBMIT_DEADLINE,
             changed_at: now,
             errors: 0,
+            unknown_creates: 0,
+            driver: None,
+            stopped: false,
             waiting: None,
         }
     }
 
     /// The round after this shard, for `keys` only.
     pub fn next_round(&self, keys: Vec<RequestKey>, now: Timestamp) -> Self {
-        let requests = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+        let demand = self.demand.of(u32::try_from(keys.len()).unwrap_or(u32::MAX));
         Self {
             keys: Some(keys),
-            ..Self::planned(&self.job, self.shard.next_round(), &self.model, requests, self.plan_bytes, now)
+            ..Self::planned(&self.job, self.shard.next_round(), &self.model, demand, self.plan_bytes, now)
         }
     }
 
-    /// This shard in another phase. Errors in a row are counted over all phases of one function.
+    /// This shard in another phase. Errors in a row are counted, and the message that drives it is kept, over all phases
+    /// of one function.
     pub fn enter(&self, phase: Phase, deadline: Timestamp) -> Self {
-        let errors = if phase.owner() == self.phase.owner() { self.errors } else { 0 };
-        Self { phase, deadline, errors, waiting: None, ..self.clone() }
+        let stays = phase.owner() == self.phase.owner();
+        let errors = if stays { self.errors } else { 0 };
+        let driver = self.driver.clone().filter(|_| stays);
+        Self { phase, deadline, errors, driver, waiting: None, ..self.clone() }
     }
 
     /// This shard, waiting in its phase for a reason that is no error.
     pub fn waiting(&self, why: impl Into<String>) -> Self {
         Self { waiting: Some(why.into()), ..self.clone() }
+    }
+
+    /// This shard, moved on by `message`, which comes back at `back_at`.
+    pub fn driven_by(&self, message: &str, back_at: Timestamp) -> Self {
+        Self { driver: Some(Driver { message: message.to_owned(), back_at }), ..self.clone() }
+    }
+
+    /// Whether another message than `message` moves it on.
+    pub fn is_driven_by_another(&self, message: &str, now: Timestamp) -> bool {
+        self.driver.as_ref().is_some_and(|driver| driver.message != message && !driver.is_overdue(now))
+    }
+
+    /// Whether the message that should move it on must have been lost.
+    pub fn has_lost_its_driver(&self, now: Timestamp) -> bool {
+        match &self.driver {
+            _ if self.is_terminal() => false,
+            Some(driver) => driver.is_overdue(now),
+            None => now >= self.changed_at + OVERDUE,
+        }
     }
 
     /// This shard, held for a person.
@@ -291,6 +233,27 @@ impl Shard {
             phase => Box::new(phase.clone()),
         };
         self.enter(Phase::Held { reason: reason.into(), before }, now + HELD_DEADLINE)
+    }
+
+    /// This shard, no longer held, as a person has approved: it goes on where it was, with all its tries and time anew.
+    /// None if it isn't held.
+    pub fn approved(&self, now: Timestamp) -> Option<Self> {
+        let Phase::Held { before, .. } = &self.phase else { return None };
+        let (phase, deadline) = match (**before).clone() {
+            Phase::Creating { attempt, file, .. } => (recovering(attempt, file, now), now + RECOVER_DEADLINE),
+            Phase::Recovering { attempt, file, .. } => (recovering(attempt, file, now), now + RECOVER_DEADLINE),
+            Phase::Submitted { attempt, batch, submitted_at, finished, .. } => {
+                let phase = Phase::Submitted { attempt, batch, submitted_at, finished, cancelled_at: None };
+                (phase, now.max(submitted_at + BATCH_DEADLINE))
+            }
+            Phase::Collecting { ended, offset, parts, .. } => {
+                let phase = Phase::Collecting { ended, offset, parts, tries: 0, strikes: 0, lease_until: None };
+                (phase, now + COLLECT_DEADLINE)
+            }
+            phase @ Phase::Ready { .. } => (phase, now + COLLECT_DEADLINE),
+            phase => (phase, now + SUBMIT_DEADLINE),
+        };
+        Some(Self { errors: 0, unknown_creates: 0, driver: None, ..self.enter(phase, deadline) })
     }
 
     /// This shard, ended without a batch that could be read to its end.
@@ -310,6 +273,11 @@ impl Shard {
         }
     }
 
+    /// This shard, ended because a person cancelled the job before it had a batch.
+    pub fn cancelled(&self) -> Self {
+        Self { stopped: true, ..self.enter(Phase::Cancelled, self.deadline) }
+    }
+
     /// This shard after one more error in its phase: held at the fifth in a row.
     pub fn after_error(&self, what: &str, now: Timestamp) -> Self {
         let errors = self.errors + 1;
@@ -322,15 +290,11 @@ impl Shard {
 
     /// Whether nothing more happens to it.
     pub fn is_terminal(&self) -> bool {
-        match self.phase {
-            Phase::Done { .. } | Phase::Failed { .. } => true,
-            Phase::Planned { .. }
-            | Phase::Uploading { .. }
-            | Phase::Creating { .. }
-            | Phase::Submitted { .. }
-            | Phase::Ready { .. }
-            | Phase::Collecting { .. }
-            | Phase::Held { .. } => false,
-        }
+        self.phase.owner() == Owner::Nobody
     }
+}
+
+/// To be looked for at once: whatever was sent has long arrived.
+fn recovering(attempt: u32, file: crate::names::FileName, now: Timestamp) -> Phase {
+    Phase::Recovering { attempt, file, quiet_until: now, missed_at: None }
 }

@@ -58,13 +58,15 @@ pub enum JobPhase {
     Partial,
     /// No image is there.
     Failed,
+    /// A person cancelled it before every image was there.
+    Cancelled,
 }
 
 impl JobPhase {
     /// Whether nothing more happens.
     pub fn is_over(self) -> bool {
         match self {
-            Self::Rejected | Self::Succeeded | Self::Partial | Self::Failed => true,
+            Self::Rejected | Self::Succeeded | Self::Partial | Self::Failed | Self::Cancelled => true,
             Self::Submitting | Self::Waiting | Self::Collecting => false,
         }
     }

@@ -8,11 +8,19 @@ use std::{
 
 use anyhow::Context;
 use clients::{
-    aws, bucket::Bucket, chance::Chance, gemini::Gemini, metrics::Metrics, queue::Queue, states::States,
+    aws, bucket::Bucket, chance::Chance, gemini::Gemini, ledger::Books, metrics::Metrics, queue::Queue, states::States,
     transport::Transport,
 };
 use collect::handler::Pace;
-use darkroom::{job::Settings, manifest, models::Catalogue, results};
+use darkroom::{
+    job::Settings,
+    ledger::ProjectLimits,
+    manifest,
+    models::{Catalogue, Tier},
+    results,
+    state::QUIET_PERIOD,
+};
+use jiff::SignedDuration;
 use poll::handler::Waits;
 
 use crate::{
@@ -74,6 +82,10 @@ pub struct Setup {
     pub pace: Pace,
     /// How often batches are asked about.
     pub waits: Waits,
+    /// What the Gemini project allows.
+    pub limits: ProjectLimits,
+    /// How long nobody looks for a batch whose create call went unanswered.
+    pub quiet: SignedDuration,
     /// Write ids and jitter.
     pub chance: Chance,
     /// What an operator watches.
@@ -86,6 +98,12 @@ impl Default for Setup {
             settings: Settings::default(),
             pace: Pace::default(),
             waits: Waits::default(),
+            limits: ProjectLimits {
+                live_batches: 100,
+                enqueued_tokens: Catalogue::built_in().enqueued_tokens(Tier::default()),
+                daily_usd: None,
+            },
+            quiet: QUIET_PERIOD,
             chance: Chance::system(),
             metrics: Metrics::none(),
         }
@@ -151,6 +169,7 @@ impl Deps {
         let clock = time.clock();
         let states = States::new(bucket.clone(), clock.clone(), setup.chance.clone(), setup.metrics.clone());
         let queue = |name| Queue::new(sqs.clone(), format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}"));
+        let books = Books::new(bucket.clone(), setup.chance.clone());
         let catalogue = Arc::new(Catalogue::built_in());
         Self {
             plan: plan::handler::Deps {
@@ -166,6 +185,9 @@ impl Deps {
             submit: submit::handler::Deps {
                 bucket: bucket.clone(),
                 states: states.clone(),
+                books: books.clone(),
+                limits: setup.limits,
+                quiet: setup.quiet,
                 gemini: gemini.clone(),
                 shards: queue(SHARDS),
                 polls: queue(POLLS),
@@ -176,6 +198,7 @@ impl Deps {
             },
             poll: poll::handler::Deps {
                 states: states.clone(),
+                books,
                 gemini: gemini.clone(),
                 polls: queue(POLLS),
                 results: queue(RESULTS),

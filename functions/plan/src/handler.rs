@@ -9,7 +9,7 @@ use aws_lambda_events::event::{
 use clients::{
     bucket::{Bucket, BucketError, Conditional},
     clock::Clock,
-    deliveries::{Disposition, deliver},
+    deliveries::{Disposition, Message, deliver},
     queue::{Queue, QueueError},
     states::{StateError, States},
 };
@@ -98,10 +98,11 @@ fn cause(error: &ReadError) -> String {
 
 /// Handles one event of (manifests).
 pub async fn handle(deps: &Deps, event: SqsEvent, _deadline: Timestamp) -> SqsBatchResponse {
-    deliver(&deps.manifests, event, async |body| process(deps, body).await).await
+    deliver(&deps.manifests, event, async |message| process(deps, message).await).await
 }
 
-async fn process(deps: &Deps, body: &str) -> Result<Disposition, PlanError> {
+async fn process(deps: &Deps, message: &Message) -> Result<Disposition, PlanError> {
+    let body = &message.body;
     // S3 says once, when notifications are switched on: {"Service":"Amazon S3","Event":"s3:TestEvent",…}
     #[derive(serde::Deserialize)]
     struct Test {
@@ -154,7 +155,7 @@ fn decoded(key: &str) -> String {
 /// Plans a job that was not planned before; for one that was, only makes sure that it goes on.
 async fn plan(deps: &Deps, dropped: &Dropped) -> Result<Disposition, PlanError> {
     let job = &dropped.job;
-    for marker in [Marker::Success, Marker::Partial, Marker::Failed] {
+    for marker in Marker::LAST {
         if deps.bucket.head(&layout::document(job, marker.name())).await?.is_some() {
             return Ok(Disposition::Done);
         }
@@ -181,6 +182,7 @@ async fn plan(deps: &Deps, dropped: &Dropped) -> Result<Disposition, PlanError> 
             return Ok(Disposition::Later(SignedDuration::ZERO));
         }
     }
+    deps.bucket.put(&layout::open_job(job), "text/plain", "").await?;
     let summary = write(deps, dropped, checked, planned_at).await?;
     deps.bucket.delete(&layout::document(job, Marker::Rejected.name())).await?;
     info!(correlation_id = %job, images = summary.images, shards = summary.shards, "planned");

@@ -10,13 +10,14 @@ use clients::{
     states::Swap,
 };
 use darkroom::{
+    cost::Usd,
     keys::ImagePaths,
     layout,
     manifest::{self, Expected, Header},
     models::Catalogue,
     names::{JobId, ShardId},
     plan::{ModelShare, PlanLine, PlanSummary, RequestSize, Sharder},
-    state::Shard,
+    state::{Demand, Shard},
     status::{JobPhase, JobStatus},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -39,6 +40,9 @@ const AT_ONCE: usize = 16;
 
 /// Bytes of a response per pixel: JPEG of a detailed picture, as base64, with room.
 const RESPONSE_BYTES_PER_PIXEL: u64 = 2;
+
+/// Thoughts to be paid for beside an image, at the most: some 500 were measured.
+const THOUGHT_TOKENS: u64 = 1_000;
 
 /// Bytes of a response beside its image.
 const RESPONSE_BYTES: u64 = 4096;
@@ -135,7 +139,7 @@ struct Writer<'a> {
 
 struct Planned {
     model: String,
-    requests: u32,
+    demand: Demand,
     plan_bytes: (u64, u64),
 }
 
@@ -175,14 +179,21 @@ impl<'a> Writer<'a> {
 
         let start = self.plan.len();
         let model = expected.model.clone();
+        let usd = self.ceiling(&expected);
         let line = self.plan_line(expected, shard);
         let mut line = serde_json::to_vec(&line).map_err(malformed("the plan"))?;
         line.push(b'\n');
         self.plan.write(&line).await?;
 
         *self.models.entry(model.clone()).or_default() += 1;
-        let planned = self.shards.entry(shard).or_insert(Planned { model, requests: 0, plan_bytes: (start, start) });
-        planned.requests += 1;
+        let planned = self.shards.entry(shard).or_insert(Planned {
+            model,
+            demand: Demand::default(),
+            plan_bytes: (start, start),
+        });
+        planned.demand.requests += 1;
+        planned.demand.tokens += size.tokens;
+        planned.demand.usd += usd;
         planned.plan_bytes.1 = self.plan.len();
         Ok(())
     }
@@ -193,6 +204,12 @@ impl<'a> Writer<'a> {
         let model = self.catalogue.model(&expected.model);
         let pixels = model.and_then(|model| model.pixels(ratio, size)).unwrap_or((1024, 1024));
         RESPONSE_BYTES + u64::from(pixels.0) * u64::from(pixels.1) * RESPONSE_BYTES_PER_PIXEL
+    }
+
+    /// What the image may cost at the most: what is estimated, and the thoughts that can't be foreseen.
+    fn ceiling(&self, expected: &Expected) -> Usd {
+        let thoughts = self.catalogue.model(&expected.model).map(|model| model.batch.text.per_million(THOUGHT_TOKENS));
+        expected.estimate.batch_usd + thoughts.unwrap_or_default()
     }
 
     fn plan_line(&mut self, expected: Expected, shard: ShardId) -> PlanLine {
@@ -220,9 +237,8 @@ impl<'a> Writer<'a> {
         }
         self.plan.finish().await?;
         let shards = self.shards.into_iter();
-        let shards = shards.map(|(id, planned)| {
-            Shard::planned(self.job, id, &planned.model, planned.requests, planned.plan_bytes, now)
-        });
+        let shards = shards
+            .map(|(id, planned)| Shard::planned(self.job, id, &planned.model, planned.demand, planned.plan_bytes, now));
         Ok((shards.collect(), self.models))
     }
 }

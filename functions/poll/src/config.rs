@@ -6,6 +6,7 @@ use clients::{
     chance::Chance,
     clock::Clock,
     gemini::{self, Gemini},
+    ledger::Books,
     metrics::Metrics,
     queue::Queue,
     states::States,
@@ -65,9 +66,11 @@ impl Config {
     pub async fn deps(self) -> anyhow::Result<Deps> {
         let aws = Aws::from_env().await;
         let (clock, chance) = (Clock::system(), Chance::system());
+        let bucket = Bucket::new(aws.s3, self.bucket);
         let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
         Ok(Deps {
-            states: States::new(Bucket::new(aws.s3, self.bucket), clock.clone(), chance.clone(), metrics.clone()),
+            books: Books::new(bucket.clone(), chance.clone()),
+            states: States::new(bucket, clock.clone(), chance.clone(), metrics.clone()),
             gemini: Gemini::over_https(self.gemini)?,
             polls: Queue::new(aws.sqs.clone(), self.polls_queue),
             results: Queue::new(aws.sqs.clone(), self.results_queue),

@@ -3,5 +3,7 @@
 //! Triggered by (polls). One message per shard, never sent again: while the batch runs, the same message comes back
 //! later, by visibility. When the batch is terminal, the shard is handed on to (results).
 
+mod answer;
 pub mod config;
 pub mod handler;
+mod work;

@@ -2,7 +2,12 @@
 
 use std::collections::HashMap;
 
-use clients::{bucket::ObjectWriter, lines::Lines, metrics::Metric};
+use clients::{
+    bucket::ObjectWriter,
+    lines::Lines,
+    metrics::Metric,
+    states::{Rounds, StateError},
+};
 use darkroom::{
     layout::{self, Marker},
     names::{JobId, ShardId},
@@ -18,7 +23,6 @@ use serde_json::value::RawValue;
 
 use crate::{
     handler::{Deps, ReportError, malformed},
-    shards::Chain,
     status,
 };
 
@@ -26,19 +30,20 @@ use crate::{
 const LINE_BYTES: usize = 64 << 20;
 
 /// Writes everything that a finished job leaves behind. All of it follows from what is stored: twice is as once.
-pub(crate) async fn close(deps: &Deps, job: &JobId, status: JobStatus, chains: Vec<Chain>) -> Result<(), ReportError> {
-    let tally = write_results(deps, job, &chains).await?;
+pub(crate) async fn close(deps: &Deps, job: &JobId, status: JobStatus, chains: &[Rounds]) -> Result<(), ReportError> {
+    let tally = write_results(deps, job, chains).await?;
     let marker = tally.marker();
     let phase = match marker {
         Marker::Success => JobPhase::Succeeded,
         Marker::Partial => JobPhase::Partial,
+        Marker::Cancelled => JobPhase::Cancelled,
         Marker::Failed | Marker::Rejected => JobPhase::Failed,
     };
     let key = layout::plan_lock(job);
     let Some(lock) = deps.bucket.read(&key).await? else { return Err(ReportError::Missing(key)) };
     let lock: PlanLock = serde_json::from_slice(&lock.bytes).map_err(malformed(&key))?;
     let Some(plan) = &status.plan else { return Err(ReportError::Missing(layout::status(job))) };
-    let shards = || chains.iter().flat_map(|chain| &chain.0);
+    let shards = || chains.iter().flat_map(Rounds::shards);
     let finished = shards().map(|shard| shard.changed_at).max().unwrap_or(plan.planned_at);
     let summary = Summary {
         job_id: job.clone(),
@@ -81,7 +86,7 @@ fn metrics_of(summary: &Summary) -> [(Metric, f64); 6] {
 }
 
 /// Goes through the plan once. At any time it holds the results of one shard a model.
-async fn write_results(deps: &Deps, job: &JobId, chains: &[Chain]) -> Result<Tally, ReportError> {
+async fn write_results(deps: &Deps, job: &JobId, chains: &[Rounds]) -> Result<Tally, ReportError> {
     let mut out = Files::new(deps, job).await?;
     let mut tally = Tally::default();
     let mut open: HashMap<ShardId, OpenShard> = HashMap::new();
@@ -99,7 +104,7 @@ async fn write_results(deps: &Deps, job: &JobId, chains: &[Chain]) -> Result<Tal
         out.write(deps, job, &plan, &finished).await?;
         shard.left = shard.left.saturating_sub(1);
         if shard.left == 0 {
-            tally.add_asides(&shard.results);
+            tally.add_shard(&shard.results);
         } else {
             open.insert(plan.shard, shard);
         }
@@ -115,11 +120,11 @@ struct OpenShard {
 }
 
 impl OpenShard {
-    async fn load(deps: &Deps, job: &JobId, chains: &[Chain], id: ShardId) -> Result<Self, ReportError> {
-        let no_state = || ReportError::NoState(job.clone(), id);
+    async fn load(deps: &Deps, job: &JobId, chains: &[Rounds], id: ShardId) -> Result<Self, ReportError> {
+        let no_state = || StateError::Missing(job.clone(), id);
         let chain = usize::try_from(id.number).ok().and_then(|number| chains.get(number)).ok_or_else(no_state)?;
         let mut results = ShardResults::default();
-        for shard in &chain.0 {
+        for shard in chain.shards() {
             if let Phase::Done { parts, .. } | Phase::Failed { parts, .. } = &shard.phase {
                 for part in parts {
                     add_part(deps, &mut results, &layout::part(job, shard.shard, *part)).await?;
@@ -127,7 +132,7 @@ impl OpenShard {
             }
             results.ended(shard);
         }
-        Ok(Self { results, left: chain.0.first().map_or(0, |shard| shard.requests) })
+        Ok(Self { results, left: chain.shards().next().map_or(0, |shard| shard.demand.requests) })
     }
 }
 
@@ -251,18 +256,21 @@ fn native_item(line: &[u8], plan: &PlanLine) -> Result<Vec<u8>, ReportError> {
 }
 
 fn summary_of(shard: &Shard) -> ShardSummary {
-    let (batch_name, state, run_s) = match &shard.phase {
-        Phase::Done { ended, .. } | Phase::Ready { ended } | Phase::Collecting { ended, .. } => (
-            Some(ended.batch.clone()),
-            ended.state.clone(),
-            Some(ended.ended_at.duration_since(ended.submitted_at).as_secs()),
-        ),
-        Phase::Held { .. } => (None, "HELD".to_owned(), None),
-        Phase::Submitted { batch, .. } => (Some(batch.clone()), "RUNNING".to_owned(), None),
-        Phase::Failed { code, .. } => (None, code.clone(), None),
-        Phase::Planned { .. } | Phase::Uploading { .. } | Phase::Creating { .. } => (None, "PENDING".to_owned(), None),
+    let (state, run_s) = match &shard.phase {
+        Phase::Done { ended, .. } | Phase::Ready { ended } | Phase::Collecting { ended, .. } => {
+            (ended.state.clone(), Some(ended.ended_at.duration_since(ended.submitted_at).as_secs()))
+        }
+        Phase::Failed { code, .. } => (code.clone(), None),
+        Phase::Planned { .. }
+        | Phase::Uploading { .. }
+        | Phase::Creating { .. }
+        | Phase::Recovering { .. }
+        | Phase::Submitted { .. }
+        | Phase::Held { .. }
+        | Phase::Cancelled => (shard.phase.name().to_uppercase(), None),
     };
-    ShardSummary { shard: shard.shard, batch_name, requests: shard.requests, state, run_s }
+    let batch_name = shard.phase.batch().cloned();
+    ShardSummary { shard: shard.shard, batch_name, requests: shard.demand.requests, state, run_s }
 }
 
 async fn write_json(deps: &Deps, key: &str, value: &impl serde::Serialize) -> Result<(), ReportError> {

@@ -6,22 +6,21 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use clients::{
     bucket::{Bucket, BucketError},
     clock::Clock,
-    deliveries::{Disposition, deliver},
+    deliveries::{Disposition, Message, deliver},
     lines::LineError,
     metrics::Metrics,
     queue::Queue,
-    states::{StateError, States},
+    states::{Rounds, StateError, States},
 };
 use darkroom::{
     layout::{self, Marker},
     messages::JobMessage,
     models::Catalogue,
-    names::{JobId, ShardId},
     status::JobStatus,
 };
 use jiff::Timestamp;
 
-use crate::{close::close, shards, status};
+use crate::{close::close, status};
 
 /// What `report` works with.
 #[derive(Clone, Debug)]
@@ -54,9 +53,6 @@ pub enum ReportError {
     /// A document is missing.
     #[error("{0} is missing; restore it from an earlier version, or drop the manifest again")]
     Missing(String),
-    /// A shard's state was removed by hand.
-    #[error("job {0} has no state for shard {1}; restore it from an earlier version")]
-    NoState(JobId, ShardId),
     /// A state can't be read.
     #[error(transparent)]
     State(#[from] StateError),
@@ -70,13 +66,14 @@ pub enum ReportError {
 
 /// Handles one event of (reports).
 pub async fn handle(deps: &Deps, event: SqsEvent, _deadline: Timestamp) -> SqsBatchResponse {
-    deliver(&deps.reports, event, async |body| process(deps, body).await).await
+    deliver(&deps.reports, event, async |message| process(deps, message).await).await
 }
 
-async fn process(deps: &Deps, body: &str) -> Result<Disposition, ReportError> {
-    let JobMessage { job, .. } = serde_json::from_str(body).map_err(malformed("the message"))?;
-    for marker in [Marker::Success, Marker::Partial, Marker::Failed] {
+async fn process(deps: &Deps, message: &Message) -> Result<Disposition, ReportError> {
+    let JobMessage { job, .. } = serde_json::from_str(&message.body).map_err(malformed("the message"))?;
+    for marker in Marker::LAST {
         if deps.bucket.head(&layout::document(&job, marker.name())).await?.is_some() {
+            deps.bucket.delete(&layout::open_job(&job)).await?;
             return Ok(Disposition::Done);
         }
     }
@@ -85,12 +82,13 @@ async fn process(deps: &Deps, body: &str) -> Result<Disposition, ReportError> {
     let status: JobStatus = serde_json::from_slice(&object.bytes).map_err(malformed(&key))?;
     let Some(plan) = &status.plan else { return Ok(Disposition::Done) };
 
-    let chains = shards::read_all(deps, &job, plan.shards).await?;
-    if chains.iter().all(|chain| chain.is_over()) {
-        close(deps, &job, status, chains).await?;
-    } else {
-        status::refresh(deps, status, &object.etag, &chains).await?;
+    let shards = deps.states.read_all(&job, plan.shards).await?;
+    if !shards.iter().all(Rounds::are_over) {
+        // One that has come back has waited long enough.
+        return status::refresh(deps, status, &object.etag, &shards, message.receives > 1).await;
     }
+    close(deps, &job, status, &shards).await?;
+    deps.bucket.delete(&layout::open_job(&job)).await?;
     Ok(Disposition::Done)
 }
 

@@ -7,5 +7,4 @@
 mod close;
 pub mod config;
 pub mod handler;
-mod shards;
 mod status;

@@ -6,11 +6,20 @@ use clients::{
     chance::Chance,
     clock::Clock,
     gemini::{self, Gemini},
+    ledger::Books,
     metrics::Metrics,
     queue::Queue,
     states::States,
     variables::{VariableError, Variables},
 };
+
+use darkroom::{
+    cost::Usd,
+    ledger::ProjectLimits,
+    models::{Catalogue, Tier},
+    state::QUIET_PERIOD,
+};
+use jiff::SignedDuration;
 
 use crate::handler::Deps;
 
@@ -20,6 +29,14 @@ pub struct Config {
     pub bucket: String,
     /// `STACK`: begins the display names of this deployment's batches. Default `darkroom`.
     pub stack: String,
+    /// `MAX_LIVE_BATCHES`: batches that may be pending or running at once. Default 100, Google's own limit.
+    pub live_batches: u32,
+    /// `GEMINI_TIER`: 1, 2 or 3, by which Google limits the enqueued input tokens of each model. Default 1.
+    pub tier: Tier,
+    /// `DAILY_CAP_USD`: dollars that may be reserved on one day (UTC). Default none.
+    pub daily_usd: Option<Usd>,
+    /// `QUIET_PERIOD_MINUTES`: how long nobody looks for a batch whose create call went unanswered. Default 30.
+    pub quiet: SignedDuration,
     /// `POWERTOOLS_SERVICE_NAME`: by which its metrics go. Default `darkroom`.
     pub service: String,
     /// `SHARDS_QUEUE_URL`: the queue that triggers it.
@@ -41,6 +58,12 @@ impl Config {
         Ok(Self {
             bucket: variables.required("BUCKET")?,
             stack: variables.parsed("STACK", "darkroom".to_owned())?,
+            live_batches: variables.parsed("MAX_LIVE_BATCHES", 100)?,
+            tier: variables.parsed("GEMINI_TIER", Tier::default())?,
+            daily_usd: variables.optional_parsed("DAILY_CAP_USD")?,
+            quiet: variables
+                .optional_parsed("QUIET_PERIOD_MINUTES")?
+                .map_or(QUIET_PERIOD, |minutes: u32| SignedDuration::from_mins(minutes.into())),
             service: variables.service(),
             shards_queue: variables.required("SHARDS_QUEUE_URL")?,
             polls_queue: variables.required("POLLS_QUEUE_URL")?,
@@ -60,6 +83,13 @@ impl Config {
         let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
         Ok(Deps {
             states: States::new(bucket.clone(), clock.clone(), chance.clone(), metrics.clone()),
+            books: Books::new(bucket.clone(), chance),
+            limits: ProjectLimits {
+                live_batches: self.live_batches,
+                enqueued_tokens: Catalogue::built_in().enqueued_tokens(self.tier),
+                daily_usd: self.daily_usd,
+            },
+            quiet: self.quiet,
             bucket,
             gemini: Gemini::over_https(self.gemini)?,
             shards: Queue::new(aws.sqs.clone(), self.shards_queue),

@@ -8,7 +8,7 @@ use darkroom::{
     messages::ShardMessage,
     names::{BatchName, FileName, JobId, ShardId},
     plan::PlanLine,
-    state::{COLLECT_DEADLINE, EndedBatch, Phase, Shard},
+    state::{COLLECT_DEADLINE, Demand, EndedBatch, Phase, Shard},
 };
 use local::{chain::RESULTS, cloud::Cloud};
 use serde_json::json;
@@ -41,7 +41,8 @@ pub(crate) async fn prepare(
         submitted_at: now,
         ended_at: now,
     };
-    let planned = Shard::planned(job, shard_id(), MODEL, u32::try_from(images.len())?, (0, plan_bytes), now);
+    let demand = Demand { requests: u32::try_from(images.len())?, ..Demand::default() };
+    let planned = Shard::planned(job, shard_id(), MODEL, demand, (0, plan_bytes), now);
     let ready = planned.enter(Phase::Ready { ended }, now + COLLECT_DEADLINE);
     match cloud.deps.collect.states.create(ready).await? {
         Swap::Mine(_) => event(job),

@@ -2,7 +2,7 @@
 
 use std::{fmt, iter::Sum, ops, str::FromStr};
 
-use rust_decimal::{Decimal, prelude::ToPrimitive};
+use rust_decimal::{Decimal, RoundingStrategy, prelude::ToPrimitive};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Decimals of a dollar that a document keeps: a ten-thousandth of a cent.
@@ -34,6 +34,12 @@ impl Usd {
     /// The price of so many tokens, where this is the price of a million.
     pub fn per_million(self, tokens: u64) -> Self {
         Self(self.0.saturating_mul(Decimal::from(tokens)).saturating_mul(Decimal::new(1, 6)))
+    }
+
+    /// `part` of `whole` equal parts, rounded up to what a document keeps. Of no parts, nothing.
+    pub fn share(self, part: u64, whole: u64) -> Self {
+        let share = self.0.saturating_mul(Decimal::from(part)).checked_div(Decimal::from(whole));
+        Self(share.unwrap_or_default().round_dp_with_strategy(DECIMALS, RoundingStrategy::AwayFromZero))
     }
 }
 

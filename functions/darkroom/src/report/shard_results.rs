@@ -15,7 +15,8 @@ use crate::{
 pub struct ShardResults {
     tries: HashMap<RequestKey, Vec<ResultLine>>,
     asides: BTreeMap<AsideReason, u64>,
-    failure: Option<Reason>,
+    without_batch: Option<(Status, Reason)>,
+    stopped: bool,
 }
 
 impl ShardResults {
@@ -29,9 +30,35 @@ impl ShardResults {
 
     /// Notes how a round ended that has no results.
     pub fn ended(&mut self, shard: &Shard) {
-        if let Phase::Failed { code, message, .. } = &shard.phase {
-            self.failure = Some(Reason { code: code.clone(), message: message.clone(), retryable: false });
+        self.stopped |= shard.stopped;
+        let reason = |code: &str, message: &str, retryable| Reason {
+            code: code.to_owned(),
+            message: message.to_owned(),
+            retryable,
+        };
+        match &shard.phase {
+            Phase::Failed { code, message, .. } => {
+                self.without_batch = Some((Status::Failed, reason(code, message, false)));
+            }
+            Phase::Cancelled => {
+                let message = "the job was cancelled before this was asked for";
+                self.without_batch = Some((Status::Skipped, reason("CANCELLED", message, true)));
+            }
+            Phase::Planned { .. }
+            | Phase::Uploading { .. }
+            | Phase::Creating { .. }
+            | Phase::Recovering { .. }
+            | Phase::Submitted { .. }
+            | Phase::Ready { .. }
+            | Phase::Collecting { .. }
+            | Phase::Done { .. }
+            | Phase::Held { .. } => {}
         }
+    }
+
+    /// Whether a person's cancel changed its course.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped
     }
 
     /// How many results were set aside, by why.
@@ -46,11 +73,10 @@ impl ShardResults {
 
     /// The line of a key that has no result: its shard ended without a batch.
     pub(super) fn without_result(&self, plan: &PlanLine) -> ResultLine {
-        let reason = self.failure.clone().unwrap_or_else(|| Reason {
-            code: "MISSING".to_owned(),
-            message: "no result was collected for this request".to_owned(),
-            retryable: true,
+        let (status, reason) = self.without_batch.clone().unwrap_or_else(|| {
+            let message = "no result was collected for this request".to_owned();
+            (Status::Failed, Reason { code: "MISSING".to_owned(), message, retryable: true })
         });
-        ResultLine { error: Some(reason), shard: Some(plan.shard), ..ResultLine::new(plan.key.clone(), Status::Failed) }
+        ResultLine { error: Some(reason), shard: Some(plan.shard), ..ResultLine::new(plan.key.clone(), status) }
     }
 }

@@ -27,6 +27,7 @@ pub struct Tally {
     interactive: Usd,
     models: BTreeMap<String, ModelCost>,
     errors: BTreeMap<String, CodeCount>,
+    stopped: bool,
 }
 
 impl Tally {
@@ -53,8 +54,9 @@ impl Tally {
         }
     }
 
-    /// Counts what a shard set aside.
-    pub fn add_asides(&mut self, results: &ShardResults) {
+    /// Counts what a shard set aside, once all its images are counted.
+    pub fn add_shard(&mut self, results: &ShardResults) {
+        self.stopped |= results.is_stopped();
         for (reason, count) in results.asides() {
             *match reason {
                 AsideReason::UnknownKey => &mut self.integrity.unknown_keys,
@@ -68,6 +70,8 @@ impl Tally {
     pub fn marker(&self) -> Marker {
         if self.counts.succeeded == self.counts.expected {
             Marker::Success
+        } else if self.stopped {
+            Marker::Cancelled
         } else if self.counts.succeeded > 0 {
             Marker::Partial
         } else {

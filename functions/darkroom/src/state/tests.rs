@@ -1,13 +1,16 @@
 use std::fmt::Debug;
 
 use super::*;
+use crate::names::{BatchName, FileName};
 
 const NOW: Timestamp = Timestamp::constant(1_000_000, 0);
 const LATER: Timestamp = Timestamp::constant(2_000_000, 0);
 const EARLIER: Timestamp = Timestamp::constant(500_000, 0);
 
+const DEMAND: Demand = Demand { requests: 3, tokens: 10, usd: Usd::ZERO };
+
 fn shard(phase: Phase, deadline: Timestamp) -> Shard {
-    Shard { phase, deadline, ..Shard::planned(&JobId::new("job"), ShardId::first(0), "model", 3, (0, 9), NOW) }
+    Shard { phase, deadline, ..Shard::planned(&JobId::new("job"), ShardId::first(0), "model", DEMAND, (0, 9), NOW) }
 }
 
 fn ended() -> EndedBatch {
@@ -27,74 +30,221 @@ fn name(step: impl Debug) -> String {
     format!("{step:?}").split(|letter: char| !letter.is_alphanumeric()).next().unwrap_or_default().to_owned()
 }
 
+/// Which message arrives.
+const DRIVER: &str = "m-1";
+
+fn arrival(message: &str, stopped: bool) -> Arrival<'_> {
+    Arrival { message, at: NOW, stopped }
+}
+
+/// What a message on (shards), (polls) and (results) means.
+fn steps(shard: &Shard, arrival: &Arrival<'_>) -> [String; 3] {
+    [name(submit_step(shard, arrival)), name(poll_step(shard, arrival)), name(collect_step(shard, arrival))]
+}
+
+fn creating(lease_until: Timestamp) -> Phase {
+    Phase::Creating { attempt: 1, file: FileName::new("files/f"), lease_until }
+}
+
+fn recovering(quiet_until: Timestamp, missed_at: Option<Timestamp>) -> Phase {
+    Phase::Recovering { attempt: 1, file: FileName::new("files/f"), quiet_until, missed_at }
+}
+
+fn submitted(cancelled_at: Option<Timestamp>) -> Phase {
+    let batch = BatchName::new("batches/b");
+    Phase::Submitted { attempt: 1, batch, submitted_at: EARLIER, finished: 0, cancelled_at }
+}
+
+fn collecting(tries: u32, lease_until: Option<Timestamp>) -> Phase {
+    Phase::Collecting { ended: ended(), offset: 7, parts: vec![7], tries, strikes: 0, lease_until }
+}
+
+fn held(before: Phase) -> Phase {
+    Phase::Held { reason: "why".to_owned(), before: Box::new(before) }
+}
+
+fn done(next: Option<ShardId>) -> Phase {
+    Phase::Done { ended: ended(), parts: vec![7], next }
+}
+
+fn failed() -> Phase {
+    Phase::Failed { code: "HELD".to_owned(), message: "why".to_owned(), parts: Vec::new() }
+}
+
+/// Every phase, where its deadline lies, and what a message on (shards), (polls) and (results) means: first when nothing
+/// is special, then after a person has cancelled the job.
+fn table() -> Vec<(Phase, Timestamp, [&'static str; 3], [&'static str; 3])> {
+    let planned = Phase::Planned { attempts: 0 };
+    let uploading = |lease_until| Phase::Uploading { attempt: 1, lease_until };
+    let ready = Phase::Ready { ended: ended() };
+    let round = ShardId::first(0).next_round();
+    let told = ["Report", "Report", "Report"];
+    let (wait, stop, look) = (["Wait", "Report", "Report"], ["Stop", "Report", "Report"], ["Look", "Report", "Report"]);
+    let (ask, read) = (["Poll", "Ask", "Report"], ["Report", "Collect", "Read"]);
+    vec![
+        (planned.clone(), LATER, ["Submit", "Report", "Report"], stop),
+        (planned, EARLIER, ["GiveUp", "Report", "Report"], stop),
+        (uploading(LATER), LATER, wait, wait),
+        (uploading(EARLIER), LATER, ["Submit", "Report", "Report"], stop),
+        (creating(LATER), LATER, wait, wait),
+        (creating(EARLIER), LATER, ["Recover", "Report", "Report"], ["Recover", "Report", "Report"]),
+        (recovering(LATER, None), LATER, ["Fence", "Report", "Report"], ["Fence", "Report", "Report"]),
+        (recovering(EARLIER, None), LATER, look, look),
+        (recovering(EARLIER, Some(NOW)), LATER, wait, wait),
+        (recovering(EARLIER, Some(EARLIER)), LATER, look, look),
+        (recovering(EARLIER, None), EARLIER, ["Hold", "Report", "Report"], ["Hold", "Report", "Report"]),
+        (submitted(None), LATER, ask, ask),
+        (submitted(Some(NOW)), EARLIER, ask, ask),
+        (ready.clone(), LATER, read, read),
+        (ready, EARLIER, ["Report", "Collect", "Hold"], ["Report", "Collect", "Hold"]),
+        (collecting(1, None), LATER, ["Report", "Report", "Read"], ["Report", "Report", "Read"]),
+        (collecting(1, Some(EARLIER)), LATER, ["Report", "Report", "Read"], ["Report", "Report", "Read"]),
+        (collecting(1, Some(LATER)), LATER, ["Report", "Report", "Wait"], ["Report", "Report", "Wait"]),
+        (collecting(READS_BEFORE_HELD, None), LATER, ["Report", "Report", "Hold"], ["Report", "Report", "Hold"]),
+        (collecting(1, None), EARLIER, ["Report", "Report", "Hold"], ["Report", "Report", "Hold"]),
+        (done(None), LATER, told, told),
+        (done(Some(round)), LATER, ["Report", "Report", "Wake"], ["Report", "Report", "Wake"]),
+        (held(recovering(EARLIER, None)), LATER, wait, stop),
+        (held(recovering(EARLIER, None)), EARLIER, ["GiveUp", "Report", "Report"], stop),
+        (held(submitted(None)), LATER, ["Report", "Ask", "Report"], ["Report", "Ask", "Report"]),
+        (held(submitted(None)), EARLIER, ["Report", "GiveUp", "Report"], ["Report", "GiveUp", "Report"]),
+        (held(collecting(5, None)), LATER, ["Report", "Report", "Wait"], ["Report", "Report", "GiveUp"]),
+        (held(collecting(5, None)), EARLIER, ["Report", "Report", "GiveUp"], ["Report", "Report", "GiveUp"]),
+        (failed(), LATER, told, told),
+        (Phase::Cancelled, LATER, told, told),
+    ]
+}
+
 #[test]
 fn every_message_means_something_in_every_phase() {
-    let (file, display_name) = (FileName::new("files/f"), "s/j/0000/1".to_owned());
-    let creating = |lease_until| Phase::Creating {
-        attempt: 1,
-        file: file.clone(),
-        display_name: display_name.clone(),
-        lease_until,
-    };
-    let submitted = |cancelled_at| Phase::Submitted {
-        attempt: 1,
-        batch: BatchName::new("batches/b"),
-        submitted_at: EARLIER,
-        finished: 0,
-        cancelled_at,
-    };
-    let held = |before| Phase::Held { reason: "why".to_owned(), before: Box::new(before) };
-    let collecting =
-        |tries, lease_until| Phase::Collecting { ended: ended(), offset: 7, parts: vec![7], tries, lease_until };
-    let done = Phase::Done { ended: ended(), parts: vec![7], next: None };
-    let failed = Phase::Failed { code: "HELD".to_owned(), message: "why".to_owned(), parts: Vec::new() };
-    // Phase, deadline, and what a message on (shards), (polls) and (results) means.
-    for (phase, deadline, submit, poll, collect) in [
-        (Phase::Planned { attempts: 0 }, LATER, "Submit", "Report", "Report"),
-        (Phase::Planned { attempts: 0 }, EARLIER, "GiveUp", "Report", "Report"),
-        (Phase::Uploading { attempt: 1, lease_until: LATER }, LATER, "Wait", "Report", "Report"),
-        (Phase::Uploading { attempt: 1, lease_until: EARLIER }, LATER, "Submit", "Report", "Report"),
-        (creating(LATER), LATER, "Wait", "Report", "Report"),
-        (creating(EARLIER), LATER, "Hold", "Report", "Report"),
-        (submitted(None), LATER, "Poll", "Ask", "Report"),
-        (submitted(Some(NOW)), EARLIER, "Poll", "Ask", "Report"),
-        (Phase::Ready { ended: ended() }, LATER, "Report", "Collect", "Read"),
-        (Phase::Ready { ended: ended() }, EARLIER, "Report", "Collect", "Hold"),
-        (collecting(1, EARLIER), LATER, "Report", "Report", "Read"),
-        (collecting(1, LATER), LATER, "Report", "Report", "Wait"),
-        (collecting(READS_BEFORE_HELD, EARLIER), LATER, "Report", "Report", "Hold"),
-        (collecting(1, EARLIER), EARLIER, "Report", "Report", "Hold"),
-        (done, LATER, "Report", "Report", "Report"),
-        (held(creating(EARLIER)), LATER, "Wait", "Wait", "Wait"),
-        (held(submitted(None)), LATER, "Wait", "Ask", "Wait"),
-        (held(submitted(None)), EARLIER, "GiveUp", "GiveUp", "GiveUp"),
-        (failed, LATER, "Report", "Report", "Report"),
-    ] {
+    for (phase, deadline, usual, stopped) in table() {
         let shard = shard(phase, deadline);
-        let steps = [name(submit_step(&shard, NOW)), name(poll_step(&shard, NOW)), name(collect_step(&shard, NOW))];
-        assert_eq!(steps, [submit, poll, collect], "{} until {deadline}", shard.phase.name());
+        let about = format!("{:?} until {deadline}", shard.phase);
+        assert_eq!(steps(&shard, &arrival(DRIVER, false)), usual, "{about}");
+        assert_eq!(steps(&shard, &arrival(DRIVER, true)), stopped, "{about}, cancelled");
+    }
+}
+
+#[test]
+fn the_table_leaves_out_no_phase() {
+    let names: std::collections::BTreeSet<&str> = table().iter().map(|(phase, ..)| phase.name()).collect();
+    let all = [
+        "planned",
+        "uploading",
+        "creating",
+        "recovering",
+        "submitted",
+        "ready",
+        "collecting",
+        "done",
+        "held",
+        "failed",
+        "cancelled",
+    ];
+    assert_eq!(names, all.into_iter().collect());
+}
+
+#[test]
+fn a_message_that_does_not_move_the_shard_on_is_left_without_effect() {
+    for (phase, deadline, usual, stopped) in table() {
+        let owner = phase.owner();
+        let shard = shard(phase, deadline).driven_by("m-2", LATER);
+        let about = format!("{:?} until {deadline}", shard.phase);
+        for (cancelled, otherwise) in [(false, usual), (true, stopped)] {
+            let now = steps(&shard, &arrival(DRIVER, cancelled));
+            let own = match owner {
+                Owner::Submit => 0,
+                Owner::Poll => 1,
+                Owner::Collect => 2,
+                Owner::Nobody => {
+                    assert_eq!(now, otherwise, "{about}");
+                    continue;
+                }
+            };
+            // A cancel need not wait for the message that moves the shard on.
+            let brings_cancel = cancelled
+                && match shard.phase.before_held() {
+                    Phase::Submitted { cancelled_at, .. } => cancelled_at.is_none(),
+                    Phase::Planned { .. } => true,
+                    _ => matches!(shard.phase, Phase::Held { .. }),
+                };
+            let expected = if brings_cancel { otherwise[own] } else { "StandBack" };
+            assert_eq!(now[own], expected, "{about}, cancelled: {cancelled}");
+            // Nor is it handed on again while its new owner has it.
+            assert!(now.iter().enumerate().all(|(queue, step)| queue == own || step == "Report"), "{about}: {now:?}");
+        }
+        // Its own message, and any other once that one is lost, mean what they mean.
+        assert_eq!(steps(&shard, &arrival("m-2", false))[own_of(owner)], usual[own_of(owner)], "{about}");
+        let lost = shard.driven_by("m-2", NOW - OVERDUE);
+        assert!(lost.is_terminal() || lost.has_lost_its_driver(NOW), "{about}");
+        assert_eq!(steps(&lost, &arrival(DRIVER, false))[own_of(owner)], usual[own_of(owner)], "{about}");
+    }
+}
+
+fn own_of(owner: Owner) -> usize {
+    match owner {
+        Owner::Submit | Owner::Nobody => 0,
+        Owner::Poll => 1,
+        Owner::Collect => 2,
     }
 }
 
 #[test]
 fn a_batch_past_its_deadline_is_cancelled_once_and_then_overdue() {
-    let ask = |cancelled_at, deadline| {
-        let phase = Phase::Submitted {
-            attempt: 1,
-            batch: BatchName::new("batches/b"),
-            submitted_at: EARLIER,
-            finished: 0,
-            cancelled_at,
-        };
-        match poll_step(&shard(phase, deadline), NOW) {
-            PollStep::Ask { cancel, overdue, .. } => (cancel, overdue),
+    let ask = |cancelled_at, deadline, stopped| match poll_step(
+        &shard(submitted(cancelled_at), deadline),
+        &arrival(DRIVER, stopped),
+    ) {
+        PollStep::Ask { cancel, overdue, .. } => (cancel, overdue),
+        step => panic!("{step:?}"),
+    };
+    assert_eq!(ask(None, LATER, false), (false, false));
+    assert_eq!(ask(None, LATER, true), (true, false));
+    assert_eq!(ask(None, EARLIER, false), (true, false));
+    assert_eq!(ask(Some(EARLIER), LATER, true), (false, false));
+    assert_eq!(ask(Some(EARLIER), EARLIER, false), (false, true));
+}
+
+#[test]
+fn a_create_that_went_unanswered_is_looked_for_twice_and_at_last_held() {
+    let look = |missed_at, unknown_creates| {
+        let shard = Shard { unknown_creates, ..shard(recovering(EARLIER, missed_at), LATER) };
+        match submit_step(&shard, &arrival(DRIVER, false)) {
+            SubmitStep::Look { last, hold, .. } => (last, hold),
             step => panic!("{step:?}"),
         }
     };
-    assert_eq!(ask(None, LATER), (false, false));
-    assert_eq!(ask(None, EARLIER), (true, false));
-    assert_eq!(ask(Some(EARLIER), LATER), (false, false));
-    assert_eq!(ask(Some(EARLIER), EARLIER), (false, true));
+    assert_eq!(look(None, 1), (false, false));
+    assert_eq!(look(Some(EARLIER), 1), (true, false));
+    assert_eq!(look(Some(NOW - BETWEEN_LISTS), UNKNOWN_CREATES_BEFORE_HELD), (true, true));
+}
+
+#[test]
+fn readers_that_die_are_strikes_and_no_tries() {
+    let read =
+        |tries, lease_until| match collect_step(&shard(collecting(tries, lease_until), LATER), &arrival(DRIVER, false))
+        {
+            CollectStep::Read { tries, strikes, .. } => Some((tries, strikes)),
+            CollectStep::Hold => None,
+            step => panic!("{step:?}"),
+        };
+    assert_eq!(read(1, None), Some((1, 0)));
+    assert_eq!(read(1, Some(EARLIER)), Some((1, 1)));
+    assert_eq!(read(READS_BEFORE_HELD, Some(EARLIER)), Some((READS_BEFORE_HELD, 1)));
+    assert_eq!(read(READS_BEFORE_HELD, None), None);
+}
+
+#[test]
+fn what_a_person_approves_goes_on_where_it_was() {
+    let batch = shard(submitted(Some(EARLIER)), LATER).held("why", NOW).approved(NOW).unwrap();
+    assert_eq!((batch.phase.name(), batch.driver, batch.errors), ("submitted", None, 0));
+    assert!(matches!(batch.phase, Phase::Submitted { cancelled_at: None, .. }) && batch.deadline > EARLIER);
+    let lost = Shard { unknown_creates: 3, ..shard(recovering(EARLIER, Some(EARLIER)), LATER) };
+    let lost = lost.held("why", NOW).approved(NOW).unwrap();
+    assert_eq!((lost.phase, lost.unknown_creates), (recovering(NOW, None), 0));
+    let read = shard(collecting(5, None), EARLIER).held("why", NOW).approved(NOW).unwrap();
+    assert_eq!((read.phase, read.deadline), (collecting(0, None), NOW + COLLECT_DEADLINE));
+    assert_eq!(shard(submitted(None), LATER).approved(NOW), None);
 }
 
 #[test]
@@ -112,7 +262,8 @@ fn the_fifth_error_in_a_row_holds_the_shard() {
 
 #[test]
 fn what_was_collected_before_a_shard_was_held_is_not_forgotten() {
-    let phase = Phase::Collecting { ended: ended(), offset: 7, parts: vec![3, 7], tries: 5, lease_until: EARLIER };
+    let phase =
+        Phase::Collecting { ended: ended(), offset: 7, parts: vec![3, 7], tries: 5, strikes: 0, lease_until: None };
     let failed = shard(phase, LATER).held("why", NOW).held("why again", NOW).given_up();
     assert!(matches!(&failed.phase, Phase::Failed { parts, .. } if *parts == [3, 7]), "{failed:?}");
 }
@@ -131,14 +282,14 @@ fn errors_are_forgotten_when_another_function_takes_over() {
 fn a_round_is_a_new_shard_with_the_given_keys() {
     let parent = shard(Phase::Ready { ended: ended() }, LATER);
     let round = parent.next_round(vec![RequestKey::new("a"), RequestKey::new("b")], NOW);
-    assert_eq!((round.shard.to_string().as_str(), round.requests, round.phase.name()), ("0000.r2", 2, "planned"));
+    assert_eq!((round.shard.to_string().as_str(), round.phase.name()), ("0000.r2", "planned"));
+    assert_eq!((round.demand.requests, round.demand.tokens), (2, 7));
     assert_eq!((round.plan_bytes, round.model), (parent.plan_bytes, parent.model));
 }
 
 #[test]
 fn a_state_is_read_as_it_was_written() {
-    let shard =
-        shard(Phase::Collecting { ended: ended(), offset: 7, parts: vec![7], tries: 1, lease_until: LATER }, LATER);
+    let shard = shard(collecting(1, Some(LATER)), LATER).driven_by(DRIVER, LATER);
     let text = serde_json::to_string(&shard).unwrap();
     assert_eq!(serde_json::from_str::<Shard>(&text).unwrap(), shard);
     assert!(text.contains(r#""phase":{"name":"collecting""#), "{text}");

@@ -104,6 +104,7 @@ fn words(status: &JobStatus) -> String {
         JobPhase::Succeeded => format!("done: all of {}{cost}", count(images, "image")),
         JobPhase::Partial => format!("done: {} of {images} images{cost}; see retry.jsonl", status.finished),
         JobPhase::Failed => format!("failed: no image{cost}; see results.csv"),
+        JobPhase::Cancelled => format!("cancelled: {} of {images} images{cost}; see retry.jsonl", status.finished),
     }
 }
 

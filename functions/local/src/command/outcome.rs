@@ -21,7 +21,9 @@ pub(super) async fn show(cloud: &Cloud, job: &JobId, listed: bool) -> anyhow::Re
     let status: JobStatus = read(cloud, &layout::status(job)).await?.context("the job left no job.json")?;
     match status.phase {
         JobPhase::Rejected => show_rejection(cloud, job, &status, listed),
-        JobPhase::Succeeded | JobPhase::Partial | JobPhase::Failed => show_summary(cloud, job).await,
+        JobPhase::Succeeded | JobPhase::Partial | JobPhase::Failed | JobPhase::Cancelled => {
+            show_summary(cloud, job).await
+        }
         JobPhase::Submitting | JobPhase::Waiting | JobPhase::Collecting => {
             anyhow::bail!("the job is not over; run the same command again to go on")
         }

@@ -81,7 +81,7 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
 
 /// Whether the job was carried through, with or without all its images.
 fn is_finished(out: &Path, dropped: &Dropped) -> bool {
-    [Marker::Success, Marker::Partial, Marker::Failed].into_iter().any(|marker| has(out, dropped, marker))
+    Marker::LAST.into_iter().any(|marker| has(out, dropped, marker))
 }
 
 /// Whether there is nothing to wait for: it was carried through, or rejected.

@@ -1,0 +1,101 @@
+//! How the handling of one message can end: every end is first written down, then told.
+
+use clients::{
+    deliveries::Disposition,
+    states::{StoredShard, Swap},
+};
+use darkroom::{
+    messages::{JobMessage, ShardMessage},
+    state::{Phase, Shard},
+};
+use jiff::SignedDuration;
+use tracing::warn;
+
+use crate::handler::{Deps, PollError};
+
+/// How long to leave a shard alone that somebody else has just changed.
+pub(crate) const CONTENDED: SignedDuration = SignedDuration::from_secs(10);
+
+/// How often it is written down that a message still moves its shard on, though nothing has changed.
+const SIGN_OF_LIFE: SignedDuration = SignedDuration::from_hours(1);
+
+/// One message in hand.
+pub(crate) struct Work<'a> {
+    pub(crate) deps: &'a Deps,
+    /// What the message says.
+    pub(crate) about: ShardMessage,
+    /// The message's id.
+    pub(crate) message: &'a str,
+    /// Whether a person has cancelled the job.
+    pub(crate) stopped: bool,
+}
+
+impl Work<'_> {
+    /// Writes `next`, in which this message comes back after `wait`.
+    pub(crate) async fn wait(
+        &self,
+        stored: &StoredShard,
+        next: Shard,
+        wait: SignedDuration,
+    ) -> Result<Disposition, PollError> {
+        let back_at = self.deps.clock.now() + wait;
+        match self.deps.states.swap(stored, next.driven_by(self.message, back_at)).await? {
+            Swap::Mine(_) => self.tell_report(Disposition::Later(wait)).await,
+            Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+        }
+    }
+
+    /// Has this message come back after `wait`. That is written down only where it is news.
+    pub(crate) async fn wait_on(&self, stored: &StoredShard, wait: SignedDuration) -> Result<Disposition, PollError> {
+        let (deps, shard) = (self.deps, &stored.shard);
+        let back_at = deps.clock.now() + wait;
+        let is_known = shard
+            .driver
+            .as_ref()
+            .is_some_and(|driver| driver.message == self.message && back_at < driver.back_at + SIGN_OF_LIFE);
+        if is_known {
+            return Ok(Disposition::Later(wait));
+        }
+        match deps.states.swap(stored, shard.driven_by(self.message, back_at)).await? {
+            Swap::Mine(_) => Ok(Disposition::Later(wait)),
+            Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+        }
+    }
+
+    /// Waits for a person, who is told why; the batch is asked about all the same.
+    pub(crate) async fn hold(&self, stored: &StoredShard, reason: &str) -> Result<Disposition, PollError> {
+        let pause = self.deps.waits.longest;
+        if let Phase::Held { .. } = stored.shard.phase {
+            return self.wait_on(stored, pause).await;
+        }
+        warn!("held: {reason}");
+        self.wait(stored, stored.shard.held(reason, self.deps.clock.now()), pause).await
+    }
+
+    /// The batch has ended: its place is free, and `collect` looks for its output.
+    pub(crate) async fn hand_on(&self) -> Result<Disposition, PollError> {
+        self.free().await?;
+        self.deps.results.send(&self.about).await?;
+        self.tell_report(Disposition::Done).await
+    }
+
+    pub(crate) async fn end(&self, stored: &StoredShard, next: Shard) -> Result<Disposition, PollError> {
+        match self.deps.states.swap(stored, next).await? {
+            Swap::Mine(_) => {
+                self.free().await?;
+                self.tell_report(Disposition::Done).await
+            }
+            Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+        }
+    }
+
+    pub(crate) async fn tell_report(&self, then: Disposition) -> Result<Disposition, PollError> {
+        self.deps.reports.send(&JobMessage::new(&self.about.job)).await?;
+        Ok(then)
+    }
+
+    async fn free(&self) -> Result<(), PollError> {
+        self.deps.books.change(|ledger| ledger.release(&self.about.job, self.about.shard)).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! How the handling of one message can end: every end is first written down, then told.
+
+use clients::{
+    deliveries::Disposition,
+    states::{StoredShard, Swap},
+};
+use darkroom::{
+    messages::{JobMessage, ShardMessage},
+    state::{HELD_DEADLINE, LONGEST_WAIT, Phase, Shard},
+};
+use jiff::{SignedDuration, Timestamp};
+use tracing::{info, warn};
+
+use crate::handler::{Deps, SubmitError};
+
+/// How long to leave a shard alone that somebody else has just changed.
+pub(crate) const CONTENDED: SignedDuration = SignedDuration::from_secs(10);
+
+/// The first wait after an error; each further one in a row doubles it.
+const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(30);
+
+/// One message in hand.
+pub(crate) struct Work<'a> {
+    pub(crate) deps: &'a Deps,
+    /// What the message says.
+    pub(crate) about: ShardMessage,
+    /// The message's id.
+    pub(crate) message: &'a str,
+    /// When Lambda ends the invocation.
+    pub(crate) deadline: Timestamp,
+}
+
+impl Work<'_> {
+    /// Writes `next`, in which this message comes back after `wait`.
+    pub(crate) async fn wait(
+        &self,
+        stored: &StoredShard,
+        next: Shard,
+        wait: SignedDuration,
+    ) -> Result<Disposition, SubmitError> {
+        if let Some(why) = &next.waiting {
+            info!(phase = next.phase.name(), seconds = wait.as_secs(), "waits: {why}");
+        }
+        let back_at = self.deps.clock.now() + wait.min(LONGEST_WAIT);
+        match self.deps.states.swap(stored, next.driven_by(self.message, back_at)).await? {
+            Swap::Mine(_) => {
+                self.deps.reports.send(&JobMessage::new(&self.about.job)).await?;
+                Ok(Disposition::Later(wait))
+            }
+            Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+        }
+    }
+
+    /// Has this message come back at `until`; if it isn't the one that moves the shard on, it is from now on.
+    pub(crate) async fn wait_on(&self, stored: &StoredShard, until: Timestamp) -> Result<Disposition, SubmitError> {
+        let wait = until.duration_since(self.deps.clock.now());
+        if stored.shard.driver.as_ref().is_some_and(|driver| driver.message == self.message) {
+            return Ok(Disposition::Later(wait));
+        }
+        self.wait(stored, stored.shard.clone(), wait).await
+    }
+
+    /// The shard after an error: it is tried again after a growing wait, and held after too many.
+    pub(crate) async fn retry(
+        &self,
+        stored: &StoredShard,
+        tried: Shard,
+        problem: &str,
+    ) -> Result<Disposition, SubmitError> {
+        warn!("not submitted: {problem}");
+        let next = tried.after_error(problem, self.deps.clock.now());
+        if let Phase::Held { .. } = next.phase {
+            self.free(&next).await?;
+            return self.wait(stored, next, HELD_DEADLINE).await;
+        }
+        let wait = FIRST_WAIT * (1 << next.errors.saturating_sub(1).min(8));
+        self.wait(stored, next, wait).await
+    }
+
+    pub(crate) async fn hold(&self, stored: &StoredShard, reason: &str) -> Result<Disposition, SubmitError> {
+        warn!("held: {reason}");
+        let next = stored.shard.held(reason, self.deps.clock.now());
+        self.free(&next).await?;
+        self.wait(stored, next, HELD_DEADLINE).await
+    }
+
+    pub(crate) async fn end(&self, stored: &StoredShard, next: Shard) -> Result<Disposition, SubmitError> {
+        match self.deps.states.swap(stored, next).await? {
+            Swap::Mine(_) => {
+                self.free(&stored.shard).await?;
+                self.tell_report().await
+            }
+            Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+        }
+    }
+
+    pub(crate) async fn tell_report(&self) -> Result<Disposition, SubmitError> {
+        self.deps.reports.send(&JobMessage::new(&self.about.job)).await?;
+        Ok(Disposition::Done)
+    }
+
+    /// Gives back what a shard without a batch takes up in the ledger. One that may have a batch keeps it.
+    pub(crate) async fn free(&self, shard: &Shard) -> Result<(), SubmitError> {
+        if !shard.phase.may_have_live_batch() {
+            self.deps.books.change(|ledger| ledger.refund(&shard.job, shard.shard)).await?;
+        }
+        Ok(())
+    }
+}
