@@ -1,6 +1,7 @@
 //! The bucket: objects read and written through the real S3 client, with errors by what the caller may do.
 
 mod error;
+mod list;
 mod payload;
 mod writer;
 

@@ -16,4 +16,6 @@ pub mod secret;
 pub mod states;
 pub mod swap;
 pub mod transport;
+pub mod uploads;
 pub mod variables;
+pub mod wake;

@@ -2,16 +2,14 @@
 
 use std::{io, sync::Arc};
 
-use aws_lambda_events::event::{
-    s3::{S3Event, S3EventRecord},
-    sqs::{SqsBatchResponse, SqsEvent},
-};
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use clients::{
     bucket::{Bucket, BucketError, Conditional},
     clock::Clock,
     deliveries::{Disposition, Message, deliver},
     queue::{Queue, QueueError},
     states::{StateError, States},
+    uploads::{Upload, uploads},
 };
 use darkroom::{
     job::Settings,
@@ -25,7 +23,6 @@ use darkroom::{
     status::JobStatus,
 };
 use jiff::{SignedDuration, Timestamp};
-use percent_encoding::percent_decode_str;
 use tracing::info;
 
 use crate::{check::check, drop::Dropped, reject::reject, write::write};
@@ -102,38 +99,22 @@ pub async fn handle(deps: &Deps, event: SqsEvent, _deadline: Timestamp) -> SqsBa
 }
 
 async fn process(deps: &Deps, message: &Message) -> Result<Disposition, PlanError> {
-    let body = &message.body;
-    // S3 says once, when notifications are switched on: {"Service":"Amazon S3","Event":"s3:TestEvent",…}
-    #[derive(serde::Deserialize)]
-    struct Test {
-        #[serde(rename = "Event")]
-        event: Option<String>,
-    }
-    let test: Test = serde_json::from_str(body).map_err(PlanError::Event)?;
-    if test.event.as_deref() == Some("s3:TestEvent") {
-        return Ok(Disposition::Done);
-    }
-    let event: S3Event = serde_json::from_str(body).map_err(PlanError::Event)?;
-    for record in &event.records {
-        if let Disposition::Later(wait) = uploaded(deps, record).await? {
+    for upload in uploads(&message.body).map_err(PlanError::Event)? {
+        if let Disposition::Later(wait) = uploaded(deps, &upload).await? {
             return Ok(Disposition::Later(wait));
         }
     }
     Ok(Disposition::Done)
 }
 
-async fn uploaded(deps: &Deps, record: &S3EventRecord) -> Result<Disposition, PlanError> {
-    let bucket = record.s3.bucket.name.clone().unwrap_or_default();
-    let key = decoded(record.s3.object.key.as_deref().unwrap_or_default());
-    let created =
-        record.event_name.as_deref().is_some_and(|name| name.trim_start_matches("s3:").starts_with("ObjectCreated:"));
-    if !created || key.ends_with('/') || key.ends_with(".job.json") {
+async fn uploaded(deps: &Deps, upload: &Upload) -> Result<Disposition, PlanError> {
+    if upload.key.ends_with(".job.json") {
         return Ok(Disposition::Done);
     }
-    if bucket != deps.bucket.name() {
-        return Err(PlanError::ForeignBucket(bucket));
+    if upload.bucket != deps.bucket.name() {
+        return Err(PlanError::ForeignBucket(upload.bucket.clone()));
     }
-    match Dropped::read(deps, &key).await {
+    match Dropped::read(deps, &upload.key).await {
         Ok(Some(dropped)) => plan(deps, &dropped).await,
         Ok(None) => {
             info!("the manifest is gone again");
@@ -143,13 +124,6 @@ async fn uploaded(deps: &Deps, record: &S3EventRecord) -> Result<Disposition, Pl
         Err(PlanError::Bucket(BucketError::Changed { .. })) => Ok(Disposition::Later(SignedDuration::ZERO)),
         Err(error) => Err(error),
     }
-}
-
-/// Keys in S3's events are form-encoded: a space is `+`
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>, read 2026-11).
-fn decoded(key: &str) -> String {
-    let spaces = key.replace('+', " ");
-    percent_decode_str(&spaces).decode_utf8_lossy().into_owned()
 }
 
 /// Plans a job that was not planned before; for one that was, only makes sure that it goes on.
@@ -210,14 +184,4 @@ async fn read_json<T: serde::de::DeserializeOwned>(deps: &Deps, key: &str) -> Re
 pub(crate) fn malformed(what: &str) -> impl FnOnce(serde_json::Error) -> PlanError {
     let what = what.to_owned();
     move |source| PlanError::Malformed { what, source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn event_keys_are_form_encoded() {
-        assert_eq!(decoded("inbox/Fall+26%2Bx/%E6%9D%B1.csv"), "inbox/Fall 26+x/東.csv");
-    }
 }
