@@ -25,6 +25,7 @@ mod exchange;
 mod file;
 mod files;
 mod https;
+mod listing;
 mod refusal;
 #[cfg(test)]
 mod script;

@@ -72,7 +72,7 @@ use self::{
 pub use self::{
     behaviour::Behaviour,
     counters::Requests,
-    fate::{BatchFate, FateRule},
+    fate::{BatchFate, DeletingInput, FateRule},
     faults::{Fault, FaultRule, FaultRuleError},
     route::Call,
     which::{Which, WhichError},
@@ -177,7 +177,7 @@ impl Gemini {
             Call::Download => return Ok(self.download(&request, &id, now).await?),
             Call::ListFiles => self.files.list(&Page::asked_or(uri, 10, 100)?, &caller.origin, now),
             Call::GetFile => self.files.find(&id, now)?.resource(&caller.origin),
-            Call::DeleteFile => self.files.delete(&id, now).map(|()| json!({}))?,
+            Call::DeleteFile => self.delete_file(&id, now).map(|()| json!({}))?,
             Call::CreateBatch => self.create_batch(find_model(&id, version, call)?, number, body, now).await?,
             Call::GetBatch => self.batch(&id, now).await?,
             // Without a page size the service was seen to answer that there is nothing.
@@ -207,6 +207,14 @@ impl Gemini {
             (None, _) => Err(Refused::no_key()),
             (Some(key), Some(accepted)) if key != accepted.as_bytes() => Err(Refused::wrong_key()),
             (Some(_), _) => Ok(()),
+        }
+    }
+
+    fn delete_file(&self, id: &str, now: Timestamp) -> Result<(), Refused> {
+        self.files.delete(id, now)?;
+        match self.behaviour.deleting_input {
+            DeletingInput::Harmless => Ok(()),
+            DeletingInput::Fails => self.batches.take_input(id, now),
         }
     }
 

@@ -6,6 +6,8 @@
 mod batches;
 #[path = "gemini/client.rs"]
 mod client;
+#[path = "gemini/deleted_input.rs"]
+mod deleted_input;
 #[path = "gemini/fates.rs"]
 mod fates;
 #[path = "gemini/faults.rs"]
@@ -14,6 +16,8 @@ mod faults;
 mod files;
 #[path = "gemini/lies.rs"]
 mod lies;
+#[path = "gemini/limits.rs"]
+mod limits;
 #[path = "gemini/results.rs"]
 mod results;
 #[path = "gemini/service.rs"]

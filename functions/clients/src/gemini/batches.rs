@@ -1,20 +1,17 @@
 //! The Batch API: create, look at, list, cancel.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::time::Duration;
 
 use darkroom::names::{BatchName, FileName};
 use http::Method;
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::Serialize;
 
 use super::{
     Gemini,
     batch::{Batch, Operation},
     error::{ApiError, CreateError},
-    exchange::{Call, in_time},
-    wire::or_default,
+    exchange::Call,
+    listing::Listed,
 };
 
 /// Small questions get small answers; twice this, for the second try, is still a minute.
@@ -22,10 +19,6 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Google reads the whole input file before it answers. Giving up early is dear: it leaves the outcome unknown, and
 /// finding out takes half an hour.
 pub const CREATE_TIMEOUT: Duration = Duration::from_secs(180);
-/// Some hundred pages, which is more than a project gathers in the six weeks that batches are kept.
-const LIST_TIMEOUT: Duration = Duration::from_secs(300);
-/// As many as a page can hold. Without a page size, the list has been seen empty when there were batches.
-const PAGE_SIZE: &str = "100";
 
 #[derive(Serialize)]
 struct CreateBody<'a> {
@@ -45,29 +38,14 @@ struct InputConfig<'a> {
     file_name: &'a FileName,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Page {
-    #[serde(deserialize_with = "or_default")]
-    operations: Vec<Operation>,
-    #[serde(deserialize_with = "or_default")]
-    next_page_token: String,
-    #[serde(deserialize_with = "or_default")]
-    unreachable: Vec<String>,
-    #[serde(flatten)]
-    other: HashMap<String, IgnoredAny>,
-}
+impl Listed for Batch {
+    type Wire = Operation;
 
-impl Page {
-    /// An empty list is `{}`. What holds something else instead, such as an error, must not pass for one.
-    fn check(&self) -> Result<(), ApiError> {
-        if !self.unreachable.is_empty() {
-            return Err(ApiError::transient("a part of the list is unreachable"));
-        }
-        if self.operations.is_empty() && !self.other.is_empty() {
-            return Err(ApiError::malformed("not a list of batches"));
-        }
-        Ok(())
+    const PATH: &'static str = "batches";
+    const MEMBER: &'static str = "operations";
+
+    fn name(&self) -> &str {
+        self.name.as_str()
     }
 }
 
@@ -111,38 +89,7 @@ impl Gemini {
     /// # Errors
     /// That of the first page that fails; [`ApiError::Malformed`] when the pages go in a circle.
     pub async fn batches(&self) -> Result<Vec<Batch>, ApiError> {
-        in_time(LIST_TIMEOUT, self.all_pages()).await
-    }
-
-    async fn all_pages(&self) -> Result<Vec<Batch>, ApiError> {
-        let mut batches = Vec::new();
-        // The list moves on while it is read, so a batch can be on two pages.
-        let mut names = HashSet::new();
-        let mut tokens = HashSet::new();
-        let mut token = String::new();
-        loop {
-            let mut url = self.url("batches");
-            url.query_pairs_mut().append_pair("pageSize", PAGE_SIZE);
-            if !token.is_empty() {
-                url.query_pairs_mut().append_pair("pageToken", &token);
-            }
-            let call = Call::new(Method::GET, url);
-            let page: Page = self.again(&call, CALL_TIMEOUT).await?.json()?;
-            page.check()?;
-            for operation in page.operations {
-                let batch = Batch::try_from(operation)?;
-                if names.insert(batch.name.clone()) {
-                    batches.push(batch);
-                }
-            }
-            token = page.next_page_token;
-            if token.is_empty() {
-                return Ok(batches);
-            }
-            if !tokens.insert(token.clone()) {
-                return Err(ApiError::malformed("the pages of the list go in a circle"));
-            }
-        }
+        self.list().await
     }
 
     /// Asks for the batch's end. It may take a while, and the batch may still succeed.

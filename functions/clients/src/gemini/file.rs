@@ -2,7 +2,7 @@
 //!
 //! ```json
 //! {"name":"files/t5sn","displayName":"in","mimeType":"application/jsonl","sizeBytes":"609","state":"ACTIVE",
-//!  "expirationTime":"2026-08-03T10:00:00Z","sha256Hash":"<base64>","uri":"https://…/v1beta/files/t5sn"}
+//!  "createTime":"2026-08-01T10:00:00Z","expirationTime":"2026-08-03T10:00:00Z","sha256Hash":"<base64>","uri":"https://…/v1beta/files/t5sn"}
 //! ```
 
 use darkroom::names::FileName;
@@ -20,10 +20,14 @@ use super::{
 pub struct File {
     /// Google's name for it, or the one it was uploaded with.
     pub name: FileName,
+    /// The name that people see, which it was uploaded with. Empty if the answer has none.
+    pub display_name: String,
     /// How a request refers to it.
     pub uri: String,
     /// Whether it can be used.
     pub state: FileState,
+    /// When it was uploaded.
+    pub create_time: Option<Timestamp>,
     /// When Google deletes it.
     pub expires_at: Option<Timestamp>,
     /// Its size.
@@ -62,8 +66,11 @@ impl FileState {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct WireFile {
     name: String,
+    display_name: String,
     uri: String,
     state: String,
+    #[serde(deserialize_with = "time")]
+    create_time: Option<Timestamp>,
     #[serde(deserialize_with = "time")]
     expiration_time: Option<Timestamp>,
     #[serde(deserialize_with = "count")]
@@ -81,8 +88,10 @@ impl TryFrom<WireFile> for File {
         }
         Ok(Self {
             name: FileName::new(file.name),
+            display_name: file.display_name,
             uri: file.uri,
             state: FileState::from_wire(&file.state),
+            create_time: file.create_time,
             expires_at: file.expiration_time,
             size_bytes: file.size_bytes,
             sha256: file.sha256_hash.as_deref().and_then(hex_digest),
@@ -128,8 +137,10 @@ mod tests {
         assert_valid("File", &wire);
         let expected = File {
             name: FileName::new("files/t5snrshrqff1"),
+            display_name: "in".to_owned(),
             uri: "https://generativelanguage.googleapis.com/v1beta/files/t5snrshrqff1".to_owned(),
             state: FileState::Active,
+            create_time: Some("2026-08-01T10:00:00.123456Z".parse().unwrap()),
             expires_at: Some("2026-08-03T10:00:00.1Z".parse().unwrap()),
             size_bytes: 609,
             sha256: Some(digest),

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use clap::{Args, value_parser};
 
-use crate::gemini::{BatchFate, Behaviour, FateRule, FaultRule, Which};
+use crate::gemini::{BatchFate, Behaviour, DeletingInput, FateRule, FaultRule, Which};
 
 /// The lies the simulated Gemini tells. Without any, everything goes well.
 #[derive(Clone, Debug, Default, Args)]
@@ -65,6 +65,15 @@ pub(super) struct BehaviourArgs {
     /// End the result files of these batches in the middle of a line.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     truncated: Vec<Which>,
+    /// What becomes of batches under way whose input file is deleted. What Google does is not known.
+    #[arg(long, value_name = "OUTCOME", value_enum, default_value_t)]
+    deleting_input: DeletingInput,
+    /// Refuse a batch when so many are under way. Default: 100, as Google does.
+    #[arg(long, value_name = "N")]
+    live_batches: Option<usize>,
+    /// Refuse a batch with which those of its model that are under way would have more input tokens than that.
+    #[arg(long, value_name = "N")]
+    enqueued_tokens: Option<u64>,
     /// Let lists miss new batches for up to so many seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = value_parser!(u32).range(0..=600))]
     list_lag: u32,
@@ -96,6 +105,9 @@ impl BehaviourArgs {
             mislabelled_percent: self.mislabelled,
             shuffle: self.shuffle,
             batch_fates: self.batch_fates(),
+            deleting_input: self.deleting_input,
+            live_batches: self.live_batches.unwrap_or(Behaviour::default().live_batches),
+            enqueued_tokens: self.enqueued_tokens,
             list_lag_seconds: self.list_lag,
             ranges: self.ranges,
             faults: self.fault.clone(),
@@ -158,7 +170,7 @@ mod tests {
     fn every_flag_has_its_effect() {
         let flags = "--seed 7 --batch-seconds 60..120 --refuse 1 --internal-error 2 --missing 3 --repeated 4 \
                      --unknown 5 --thoughts 6 --wrong-ratio 8 --mislabelled 9 --shuffle --list-lag 600 --ranges \
-                     --fault create-batch:429:20% --fault download:cut:first-2";
+                     --deleting-input fails --live-batches 10 --enqueued-tokens 5000 --fault create-batch:429:20% --fault download:cut:first-2";
         let expected = Behaviour {
             seed: 7,
             shortest_batch_seconds: 60,
@@ -173,6 +185,9 @@ mod tests {
             mislabelled_percent: 9,
             shuffle: true,
             batch_fates: Vec::new(),
+            deleting_input: DeletingInput::Fails,
+            live_batches: 10,
+            enqueued_tokens: Some(5000),
             list_lag_seconds: 600,
             ranges: true,
             faults: vec!["create-batch:429:20%".parse().unwrap(), "download:cut:first-2".parse().unwrap()],

@@ -16,7 +16,8 @@ use super::{
 const BATCH_TYPE: &str = "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatch";
 const OUTPUT_TYPE: &str = "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatchOutput";
 
-/// A batch. Its whole life is decided when it is created; only a cancel, an update or a delete changes it.
+/// A batch. Its whole life is decided when it is created; only a cancel, an update or a delete, of it
+/// or of its input file, changes it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Batch {
     /// 36 letters and digits.
@@ -39,8 +40,13 @@ pub(super) struct Batch {
     /// Whether a cancel after the start ends it in success, the unserved rows as errors.
     pub(super) succeeds_when_cancelled: bool,
     pub(super) cancelled: Option<Timestamp>,
+    /// When its input file was deleted, where that fails it.
+    pub(super) input_deleted: Option<Timestamp>,
     pub(super) deleted: Option<Deleted>,
     pub(super) request_count: usize,
+    /// Counts against the model's limit as long as the batch is live.
+    #[serde(default)]
+    pub(super) input_tokens: u64,
     /// Which rows end in an error line, by their place in the order of doing.
     pub(super) failed: Vec<usize>,
     pub(super) references: References,
@@ -184,8 +190,10 @@ pub(super) mod tests {
             fate: None,
             succeeds_when_cancelled: false,
             cancelled: None,
+            input_deleted: None,
             deleted: None,
             request_count: 10,
+            input_tokens: 0,
             failed: vec![1, 4],
             references: References::new(),
         }

@@ -13,16 +13,14 @@ use serde_json::Value;
 
 use super::{
     batch::{Batch, Deleted},
+    behaviour::Behaviour,
     fate::BatchFate,
     files::keep_only,
-    input::Row,
+    input::{Input, Row},
     paging::Page,
     reply::Refused,
 };
 use crate::documents::{DocumentError, Documents};
-
-/// The most batches that may be pending or running. Source: ai.google.dev/gemini-api/docs/rate-limits, read 2026-11-21.
-const MOST_LIVE: usize = 100;
 
 /// All batches, deleted ones included: those still count and cost.
 #[derive(Debug)]
@@ -74,18 +72,25 @@ impl Batches {
         Ok(rows)
     }
 
-    /// Adds the batch that `make` gives, whose input and rows are there, and answers with it. `make` is told that it
-    /// is the so many-th ever created.
+    /// Adds the batch that `make` gives, whose input and rows are there, and answers with it, unless that would be more
+    /// than `limits` allow. `make` is told that it is the so many-th ever created.
     ///
     /// # Errors
-    /// 429 when too many are live; 500 when the state can't be written.
-    pub(super) fn add(&self, now: Timestamp, make: impl FnOnce(u64) -> Batch) -> Result<Batch, Refused> {
+    /// Those of `make`; 429 when too much is live; 500 when the state can't be written.
+    pub(super) fn add(
+        &self,
+        now: Timestamp,
+        limits: &Behaviour,
+        make: impl FnOnce(u64) -> Result<Batch, Refused>,
+    ) -> Result<Batch, Refused> {
         let mut batches = self.lock();
-        let live = |batch: &&Batch| batch.deleted.is_none() && !batch.progress(now).state.is_terminal();
-        if batches.values().filter(live).count() >= MOST_LIVE {
+        let batch = make(batches.len() as u64 + 1)?;
+        let live = || batches.values().filter(|other| other.is_live(now));
+        let of_the_model = live().filter(|other| other.model == batch.model);
+        let enqueued = of_the_model.map(|other| other.input_tokens).sum::<u64>() + batch.input_tokens;
+        if live().count() >= limits.live_batches || limits.enqueued_tokens.is_some_and(|most| enqueued > most) {
             return Err(Refused::exhausted());
         }
-        let batch = make(batches.len() as u64 + 1);
         self.documents.put(&batch.id, &batch)?;
         batches.insert(batch.id.clone(), batch.clone());
         Ok(batch)
@@ -129,6 +134,20 @@ impl Batches {
             }
             Ok(())
         })
+    }
+
+    /// Fails the live batches whose input this file was.
+    ///
+    /// # Errors
+    /// 500 when the state can't be written.
+    pub(super) fn take_input(&self, file: &str, now: Timestamp) -> Result<(), Refused> {
+        let is_input = |batch: &Batch| matches!(&batch.input, Input::File(id) if id == file);
+        for batch in self.lock().values_mut().filter(|batch| is_input(batch) && batch.is_live(now)) {
+            let failed = Batch { input_deleted: Some(now), ..batch.clone() };
+            self.documents.put(&failed.id, &failed)?;
+            *batch = failed;
+        }
+        Ok(())
     }
 
     /// Changes a batch's display name or priority, and answers with it.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     draw::Draw,
-    fate::{BatchFate, FateRule},
+    fate::{BatchFate, DeletingInput, FateRule},
     faults::{Fault, FaultRule},
     outcome::{LineFate, Outcome, Rendering},
     refusal::Refusal,
@@ -46,6 +46,13 @@ pub struct Behaviour {
     pub shuffle: bool,
     /// What goes wrong with whole batches. The first rule that means a batch decides.
     pub batch_fates: Vec<FateRule>,
+    /// What becomes of live batches whose input file is deleted.
+    pub deleting_input: DeletingInput,
+    /// The most batches that may be pending or running. One more is refused with 429.
+    pub live_batches: usize,
+    /// The most input tokens of all batches of one model that are pending or running, if there is a limit. What would
+    /// exceed it is refused with 429. The real one depends on model and tier, and was seen to count ended batches too.
+    pub enqueued_tokens: Option<u64>,
     /// The most seconds from a batch's creation until lists have it. By its name it is there at once.
     pub list_lag_seconds: u32,
     /// Whether a download may begin elsewhere than at the start: `Range` is honoured. Whether the real service does is
@@ -56,7 +63,8 @@ pub struct Behaviour {
 }
 
 impl Default for Behaviour {
-    /// Everything goes well, in 20 to 90 minutes.
+    /// Everything goes well, in 20 to 90 minutes. 100 batches may be live
+    /// (<https://ai.google.dev/gemini-api/docs/rate-limits>, read 2026-11-21).
     fn default() -> Self {
         Self {
             seed: 0,
@@ -72,6 +80,9 @@ impl Default for Behaviour {
             mislabelled_percent: 0,
             shuffle: false,
             batch_fates: Vec::new(),
+            deleting_input: DeletingInput::default(),
+            live_batches: 100,
+            enqueued_tokens: None,
             list_lag_seconds: 0,
             ranges: false,
             faults: Vec::new(),
@@ -242,9 +253,12 @@ mod tests {
     fn behaviour_is_kept_as_json() {
         let rule = FateRule { which: "5%".parse().expect("valid"), fate: BatchFate::StuckRunning };
         let faults = vec!["create-batch:lost-reply:20%".parse().expect("valid")];
-        let behaviour = Behaviour { batch_fates: vec![rule], faults, ranges: true, ..Behaviour::default() };
+        let deleting_input = DeletingInput::Fails;
+        let behaviour =
+            Behaviour { batch_fates: vec![rule], deleting_input, faults, ranges: true, ..Behaviour::default() };
         let json = serde_json::to_value(&behaviour).expect("JSON");
         assert_eq!(json["batch_fates"], serde_json::json!([{"which": "5%", "fate": "stuck_running"}]));
+        assert_eq!(json["deleting_input"], "fails");
         assert_eq!(json["faults"], serde_json::json!(["create-batch:lost-reply:20%"]));
         assert_eq!(serde_json::from_value::<Behaviour>(json).expect("the same"), behaviour);
     }

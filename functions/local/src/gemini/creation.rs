@@ -64,7 +64,7 @@ impl Creation {
     /// Makes the batch and answers with its first `Operation`.
     ///
     /// # Errors
-    /// 400 for bad lines, 403 for an input file that is not there, 429 when too many batches are live.
+    /// 400 for bad lines, 403 for an input file that is not there, 429 when too much is live.
     pub(super) fn make(&self, wish: Wish) -> Result<Value, Refused> {
         let made = self.try_make(wish);
         if made.is_err() {
@@ -81,29 +81,37 @@ impl Creation {
         }
         let reader = Reader { input: &wish.input, model: wish.model };
         let find = |ids: &[&str]| self.files.references(ids.iter().copied(), self.now);
-        let (rows, references) =
+        let examined =
             reader.examine(&path, &self.id, &self.behaviour, |ask| find(&ask.uploaded().collect::<Vec<_>>()))?;
-        self.batches.write_rows(&self.id, &rows)?;
+        self.batches.write_rows(&self.id, &examined.rows)?;
         let schedule = self.behaviour.schedule(&self.id, self.now);
-        let batch = self.batches.add(self.now, |ordinal| Batch {
-            id: self.id.clone(),
-            number: self.number,
-            model: wish.model.id.to_owned(),
-            display_name: wish.display_name,
-            priority: wish.priority,
-            input: wish.input,
-            seed: self.behaviour.seed,
-            created: self.now,
-            starts: schedule.starts,
-            ends: schedule.ends,
-            listed: self.behaviour.listed(&self.id, self.now),
-            fate: self.behaviour.batch_fate(&self.id, ordinal),
-            succeeds_when_cancelled: self.behaviour.succeeds_when_cancelled(&self.id),
-            cancelled: None,
-            deleted: None,
-            request_count: rows.len(),
-            failed: Batch::failed_places(&rows),
-            references,
+        let batch = self.batches.add(self.now, &self.behaviour, |ordinal| {
+            // It may have been deleted while it was read.
+            if let Input::File(file) = &wish.input {
+                self.files.find(file, self.now)?;
+            }
+            Ok(Batch {
+                id: self.id.clone(),
+                number: self.number,
+                model: wish.model.id.to_owned(),
+                display_name: wish.display_name,
+                priority: wish.priority,
+                input: wish.input,
+                seed: self.behaviour.seed,
+                created: self.now,
+                starts: schedule.starts,
+                ends: schedule.ends,
+                listed: self.behaviour.listed(&self.id, self.now),
+                fate: self.behaviour.batch_fate(&self.id, ordinal),
+                succeeds_when_cancelled: self.behaviour.succeeds_when_cancelled(&self.id),
+                cancelled: None,
+                input_deleted: None,
+                deleted: None,
+                request_count: examined.rows.len(),
+                input_tokens: examined.input_tokens,
+                failed: Batch::failed_places(&examined.rows),
+                references: examined.references,
+            })
         })?;
         Ok(batch.operation(self.now, None))
     }

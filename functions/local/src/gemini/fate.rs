@@ -1,5 +1,6 @@
 //! What may go wrong with a batch as a whole.
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::which::Which;
@@ -37,6 +38,18 @@ impl BatchFate {
             Self::Truncated => "truncated",
         }
     }
+}
+
+/// What becomes of a live batch, pending or running, whose input file is deleted. The service's pages don't say, and nobody
+/// has published a capture: whoever deletes input files must bear both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum DeletingInput {
+    /// Nothing: the batch has read it.
+    #[default]
+    Harmless,
+    /// The batch is `FAILED` from that moment on: no output, no cost.
+    Fails,
 }
 
 /// Which batches have this fate, by the ordinal of their creation or as a share.

@@ -18,6 +18,7 @@ use super::{
     outcome::Outcome,
     proto::{Fault, read},
     reply::Refused,
+    usage::Usage,
 };
 
 /// Where a batch's requests came from. Inline ones are kept as lines too.
@@ -53,6 +54,17 @@ pub(super) struct Line {
     pub(super) ask: Ask,
 }
 
+/// What a batch's input holds.
+#[derive(Default)]
+pub(super) struct Examined {
+    /// Its requests, in the order in which they will be done.
+    pub(super) rows: Vec<Row>,
+    /// The uploaded files that they refer to.
+    pub(super) references: References,
+    /// The tokens of all requests, however they will end.
+    pub(super) input_tokens: u64,
+}
+
 /// What there is to know to read a batch's input.
 pub(super) struct Reader<'a> {
     pub(super) input: &'a Input,
@@ -75,8 +87,7 @@ impl Line {
 }
 
 impl Reader<'_> {
-    /// Reads all lines, decides what becomes of each, and answers with them in the order in which they will be done.
-    /// `find` tells what is known of uploaded files.
+    /// Reads all lines and decides what becomes of each. `find` tells what is known of uploaded files.
     ///
     /// # Errors
     /// 400 with a message per bad line; 400 for an input without requests.
@@ -86,9 +97,9 @@ impl Reader<'_> {
         batch: &str,
         behaviour: &Behaviour,
         find: impl Fn(&Ask) -> References,
-    ) -> Result<(Vec<Row>, References), Refused> {
+    ) -> Result<Examined, Refused> {
         let mut lines = BufReader::new(File::open(path)?);
-        let (mut rows, mut known, mut errors) = (Vec::new(), References::new(), Vec::new());
+        let (mut examined, mut errors) = (Examined::default(), Vec::new());
         let (mut offset, mut bytes) = (0, Vec::new());
         for number in 1.. {
             bytes.clear();
@@ -108,13 +119,14 @@ impl Reader<'_> {
                     continue;
                 }
             };
-            let position = rows.len();
+            let position = examined.rows.len();
             let label = line.label(position);
-            known.append(&mut find(&line.ask));
+            examined.references.append(&mut find(&line.ask));
+            examined.input_tokens += Usage::of_prompt(&line.ask, self.model).input_tokens();
             let question = Question {
                 ask: &line.ask,
                 model: self.model,
-                uploaded: &known,
+                uploaded: &examined.references,
                 label: &label,
                 batch,
                 seed: behaviour.seed,
@@ -123,16 +135,16 @@ impl Reader<'_> {
             let outcome = if question.absent_file().is_some() { Outcome::NoReference } else { fate.outcome };
             let nanodollars = question.usage(outcome).nanodollars(self.model) / 2;
             let (repeated, stray) = (fate.repeated, fate.stray);
-            rows.push(Row { position, offset: start, length, outcome, repeated, stray, nanodollars });
+            examined.rows.push(Row { position, offset: start, length, outcome, repeated, stray, nanodollars });
         }
         if !errors.is_empty() {
             return Err(Refused::invalid(errors.join("\n")));
         }
-        if rows.is_empty() {
+        if examined.rows.is_empty() {
             return Err(Refused::invalid("Batch input holds no request."));
         }
-        rows.sort_by_cached_key(|row| behaviour.rank(batch, row.position));
-        Ok((rows, known))
+        examined.rows.sort_by_cached_key(|row| behaviour.rank(batch, row.position));
+        Ok(examined)
     }
 
     /// Reads one row's line again.

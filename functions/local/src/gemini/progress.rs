@@ -34,6 +34,9 @@ pub(super) struct Progress {
 impl Batch {
     /// How far it is at `now`.
     pub(super) fn progress(&self, now: Timestamp) -> Progress {
+        if let Some(updated) = self.input_deleted.filter(|at| *at <= now) {
+            return Progress { state: State::Failed, done: 0, unserved: 0, updated };
+        }
         let end = self.end();
         let by_then = |moment: Timestamp| end.as_ref().is_some_and(|end| end.updated <= moment);
         match (self.cancelled.filter(|at| *at <= now && !by_then(*at)), end) {
@@ -46,9 +49,14 @@ impl Batch {
         }
     }
 
+    /// Whether it is pending or running.
+    pub(super) fn is_live(&self, now: Timestamp) -> bool {
+        self.deleted.is_none() && !self.progress(now).state.is_terminal()
+    }
+
     /// The moments at which its state changes.
     pub(super) fn events(&self) -> impl Iterator<Item = Timestamp> {
-        let over = self.cancelled.is_some() || self.deleted.is_some();
+        let over = self.cancelled.is_some() || self.input_deleted.is_some() || self.deleted.is_some();
         let starts = self.starts_at_all().then_some(self.starts);
         let ends = self.end().map(|end| end.updated);
         [starts, ends].into_iter().flatten().filter(move |_| !over)
@@ -191,6 +199,18 @@ mod tests {
     #[test]
     fn a_cancel_after_the_end_changes_nothing() {
         assert_eq!(look(&Batch { cancelled: Some(at(1200)), ..batch() }, 5000), (State::Succeeded, 10, 0));
+    }
+
+    #[test]
+    fn a_batch_whose_input_is_taken_away_fails_at_that_moment() {
+        for (deleted, before) in [(50, State::Pending), (600, State::Running)] {
+            let batch = Batch { input_deleted: Some(at(deleted)), ..batch() };
+            assert_eq!(look(&batch, deleted - 1).0, before);
+            assert!(batch.is_live(at(deleted - 1)) && !batch.is_live(at(deleted)));
+            assert_eq!(look(&batch, 5000), (State::Failed, 0, 0));
+            assert_eq!(batch.progress(at(5000)).updated, at(deleted));
+            assert_eq!(batch.events().count(), 0);
+        }
     }
 
     #[test]

@@ -26,11 +26,7 @@ pub(super) struct Usage {
 impl Usage {
     /// The tokens of `ask` when it ends as `outcome`. `draw` decides how long a thinking model thinks.
     pub(super) fn of(ask: &Ask, model: &Model, outcome: Outcome, draw: &Draw) -> Self {
-        let prompt = Self {
-            prompt_text: tokens(&ask.prompt),
-            prompt_images: ask.references.len() as u64 * model.reference_tokens,
-            ..Self::default()
-        };
+        let prompt = Self::of_prompt(ask, model);
         let thoughts = if model.thinks { draw.between(80, 600) } else { 0 };
         match outcome {
             Outcome::Image(_) | Outcome::Missing => Self {
@@ -47,17 +43,29 @@ impl Usage {
         }
     }
 
+    /// The tokens of `ask` itself, before anything is made of it.
+    pub(super) fn of_prompt(ask: &Ask, model: &Model) -> Self {
+        Self {
+            prompt_text: tokens(&ask.prompt),
+            prompt_images: ask.references.len() as u64 * model.reference_tokens,
+            ..Self::default()
+        }
+    }
+
+    /// The tokens that go in: of text and of images.
+    pub(super) fn input_tokens(&self) -> u64 {
+        self.prompt_text + self.prompt_images
+    }
+
     /// The price at the model's standard rates, in billionths of a dollar. A batch costs half.
     pub(super) fn nanodollars(&self, model: &Model) -> u64 {
         let price = &model.price;
-        (self.prompt_text + self.prompt_images) * price.input
-            + (self.thoughts + self.text) * price.text
-            + self.image * price.image
+        self.input_tokens() * price.input + (self.thoughts + self.text) * price.text + self.image * price.image
     }
 
     /// The `usageMetadata` of a response.
     pub(super) fn metadata(&self) -> Value {
-        let prompt = self.prompt_text + self.prompt_images;
+        let prompt = self.input_tokens();
         let candidates = self.text + self.image;
         let mut metadata = json!({
             "promptTokenCount": prompt,

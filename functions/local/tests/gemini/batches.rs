@@ -165,20 +165,6 @@ async fn a_deleted_batch_is_not_found_but_stays_billed() {
     assert_eq!(service.gemini.batches_created(), 1);
 }
 
-#[tokio::test]
-async fn the_hundred_and_first_live_batch_is_over_quota() {
-    let service = Service::steady();
-    for _ in 0..100 {
-        service.batch(MODEL, &plain_lines(1)).await;
-    }
-    let refused = service.try_batch(MODEL, &lines_of(&plain_lines(1))).await;
-    let (code, status, _) = refused.error();
-    assert_eq!((code, status.as_str()), (429, "RESOURCE_EXHAUSTED"));
-    assert_eq!(refused.json()["error"]["details"].as_array().unwrap().len(), 1);
-    service.pass_minutes(100);
-    service.batch(MODEL, &plain_lines(1)).await;
-}
-
 fn without_type(metadata: &Value) -> Value {
     let mut metadata = metadata.clone();
     metadata.as_object_mut().unwrap().remove("@type");

@@ -48,6 +48,23 @@ async fn a_large_file_arrives_whole_and_can_be_deleted() {
 }
 
 #[tokio::test]
+async fn all_files_are_listed_with_their_names_and_no_deleted_one() {
+    let service = Service::steady();
+    let client = service.client();
+    assert_eq!(client.files().await.unwrap(), []);
+    let mut uploaded = Vec::new();
+    // More than a page holds.
+    for _ in 0..101 {
+        uploaded.insert(0, upload(&client, b"x".to_vec()).await);
+    }
+    assert_eq!(client.files().await.unwrap(), uploaded, "newest first");
+    assert_eq!(service.gemini.requests().of(Call::ListFiles), 3);
+    client.delete_file(&uploaded.remove(50).name).await.unwrap();
+    assert_eq!(client.files().await.unwrap(), uploaded);
+    assert!(uploaded.iter().all(|file| file.display_name == "in" && file.create_time.is_some()));
+}
+
+#[tokio::test]
 async fn a_key_that_nobody_has_is_refused_as_google_refuses_it() {
     let folder = tempfile::tempdir().unwrap();
     let key = |text| ApiKey::new(text).unwrap();
