@@ -7,10 +7,14 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-CHAIN = re.compile(
+CHAIN = (ROOT / "functions/local/src/chain.rs").read_text()
+SOURCE = re.compile(
     r"Source \{ queue: (\w+), function: Function::(\w+), "
     r"batch_size: (\d+), concurrency: (\d+), max_receive_count: ([\d_]+) \}"
 )
+SWEEP_EVERY = re.compile(r"SWEEP_EVERY: SignedDuration = SignedDuration::from_(hour|min)s\((\d+)\);")
+RATE = re.compile(r"rate\((\d+) (hour|min)(?:ute)?s?\)")
+SECONDS = {"hour": 3600, "min": 60}
 
 
 class Tags(yaml.SafeLoader):
@@ -27,6 +31,10 @@ def tagged(loader, name, node):
 Tags.add_multi_constructor("!", tagged)
 TEMPLATE = yaml.load((ROOT / "infra/template.yaml").read_text(), Tags)
 RESOURCES = {name: resource["Properties"] for name, resource in TEMPLATE["Resources"].items()}
+GLOBALS = TEMPLATE["Globals"]["Function"]
+# "Plan", "Submit", and so on.
+FUNCTIONS = [name.removesuffix("Function") for name, resource in TEMPLATE["Resources"].items()
+             if resource["Type"] == "AWS::Serverless::Function"]
 
 
 def value(setting):
@@ -40,21 +48,46 @@ def statements(policy):
         yield statement["If"][1] if "If" in statement else statement
 
 
+def variables(function):
+    """What a function finds in its environment."""
+    return RESOURCES[f"{function}Function"]["Environment"]["Variables"] | GLOBALS["Environment"]["Variables"]
+
+
+def code(*crates):
+    """All that these crates are made of."""
+    files = [path for crate in crates for path in (ROOT / f"functions/{crate}/src").rglob("*.rs")]
+    return "".join(path.read_text() for path in files)
+
+
 class Template(unittest.TestCase):
     def test_the_chain_is_that_of_the_local_host(self):
-        sources = CHAIN.findall((ROOT / "functions/local/src/chain.rs").read_text())
-        self.assertEqual(len(sources), 5)
+        sources = SOURCE.findall(CHAIN)
+        self.assertEqual([function for _, function, *_ in sources] + ["Sweep"], FUNCTIONS)
         for queue, function, batch_size, concurrency, receives in sources:
             queue = queue.title()
-            settings, code = RESOURCES[f"{queue}Queue"], RESOURCES[f"{function}Function"]
-            source = code["Events"][queue]["Properties"]
+            settings = RESOURCES[f"{queue}Queue"]
+            [(name, source)] = RESOURCES[f"{function}Function"]["Events"].items()
+            source = source["Properties"]
             with self.subTest(queue):
+                self.assertEqual(name, queue)
                 self.assertEqual(source["Queue"], {"GetAtt": f"{queue}Queue.Arn"})
                 self.assertEqual(source["BatchSize"], int(batch_size))
                 self.assertEqual(value(source["ScalingConfig"]["MaximumConcurrency"]), int(concurrency))
                 self.assertEqual(source["FunctionResponseTypes"], ["ReportBatchItemFailures"])
                 self.assertEqual(settings["RedrivePolicy"]["maxReceiveCount"], int(receives.replace("_", "")))
-                self.assertEqual(settings["VisibilityTimeout"], 6 * TEMPLATE["Globals"]["Function"]["Timeout"])
+                self.assertEqual(settings["VisibilityTimeout"], 6 * GLOBALS["Timeout"])
+
+    def test_a_sweep_is_over_when_the_next_comes_which_is_as_often_as_on_the_local_host(self):
+        [(unit, number)] = SWEEP_EVERY.findall(CHAIN)
+        sweep = RESOURCES["SweepFunction"]
+        [event] = sweep["Events"].values()
+        schedule = event["Properties"]
+        every = int(number) * SECONDS[unit]
+        number, unit = RATE.fullmatch(schedule["ScheduleExpression"]).groups()
+        self.assertEqual(int(number) * SECONDS[unit], every)
+        waits = [schedule["RetryPolicy"], sweep["EventInvokeConfig"]]
+        self.assertLessEqual(sum(wait["MaximumEventAgeInSeconds"] for wait in waits) + GLOBALS["Timeout"], every)
+        self.assertEqual(sweep["EventInvokeConfig"]["MaximumRetryAttempts"], 0)
 
     def test_every_queue_has_dead_letters_and_wants_tls(self):
         queues = {name for name, resource in TEMPLATE["Resources"].items() if resource["Type"] == "AWS::SQS::Queue"}
@@ -74,7 +107,7 @@ class Template(unittest.TestCase):
 
     def test_no_role_has_a_wildcard_for_an_action_or_for_all_resources(self):
         roles = {name: resource for name, resource in RESOURCES.items() if name.endswith("Role")}
-        self.assertEqual(len(roles), 5)
+        self.assertEqual(set(roles), {f"{name}Role" for name in FUNCTIONS} | {"SweepScheduleRole"})
         for name, role in roles.items():
             self.assertNotIn("ManagedPolicyArns", role)
             for policy in role["Policies"]:
@@ -83,19 +116,41 @@ class Template(unittest.TestCase):
                     self.assertNotEqual(statement["Resource"], "*", name)
 
     def test_no_function_sends_to_the_queue_that_triggers_it(self):
-        for name in ["Plan", "Submit", "Poll", "Collect", "Report"]:
+        for name in FUNCTIONS:
             [policy] = RESOURCES[f"{name}Role"]["Policies"]
-            by_action = {str(s["Action"]): str(s["Resource"]) for s in statements(policy["PolicyDocument"])}
-            sends = by_action.get("sqs:SendMessage", "")
+            sends = [s["Resource"] for s in statements(policy["PolicyDocument"]) if s["Action"] == "sqs:SendMessage"]
             [event] = RESOURCES[f"{name}Function"]["Events"].values()
-            self.assertNotIn(str(event["Properties"]["Queue"]), sends, name)
+            if event["Type"] == "SQS":
+                self.assertNotIn(str(event["Properties"]["Queue"]), str(sends), name)
+            else:
+                self.assertEqual(event["Type"], "ScheduleV2")
+
+    def test_what_the_bucket_denies_it_denies_to_every_function(self):
+        denied = {s["Sid"]: s for s in statements(RESOURCES["BucketPolicy"]["PolicyDocument"]) if s["Principal"] != "*"}
+        self.assertEqual(set(denied), {"NoFunctionWritesWhatPeopleWrite", "NoFunctionDeletes", "LocksByConditionOnly"})
+        for sid, statement in denied.items():
+            with self.subTest(sid):
+                self.assertEqual(statement["Effect"], "Deny")
+                self.assertEqual(statement["Principal"]["AWS"], [{"GetAtt": f"{name}Role.Arn"} for name in FUNCTIONS])
+
+    def test_every_variable_is_one_that_the_code_reads(self):
+        for name in FUNCTIONS:
+            read = set(re.findall(r'"([A-Z][A-Z0-9_]+)"', code(name.lower(), "clients")))
+            self.assertEqual(set(variables(name)) - read, set(), name)
+
+    def test_every_alarm_is_about_a_metric_that_the_code_writes(self):
+        metrics = (ROOT / "functions/clients/src/metrics.rs").read_text()
+        written = set(re.findall(r"^    (\w+),$", metrics, re.MULTILINE))
+        alarms = {name: resource for name, resource in RESOURCES.items() if resource.get("Namespace") == "Darkroom"}
+        self.assertEqual({f"{alarm['MetricName']}Alarm" for alarm in alarms.values()}, set(alarms))
+        self.assertEqual({alarm["MetricName"] for alarm in alarms.values()} - written, set())
 
     def test_the_key_is_named_and_never_held(self):
         self.assertNotRegex((ROOT / "infra/template.yaml").read_text(), r"GEMINI_API_KEY(?!_PARAMETER)")
-        for name in ["Submit", "Poll", "Collect"]:
-            self.assertIn("GEMINI_API_KEY_PARAMETER", RESOURCES[f"{name}Function"]["Environment"]["Variables"])
-        for name in ["Plan", "Report"]:
-            self.assertNotIn("ssm:", str(RESOURCES[f"{name}Role"]), name)
+        for name in FUNCTIONS:
+            asks = name in ["Submit", "Poll", "Collect", "Sweep"]
+            self.assertEqual("GEMINI_API_KEY_PARAMETER" in variables(name), asks, name)
+            self.assertEqual("ssm:" in str(RESOURCES[f"{name}Role"]), asks, name)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from stack import ROOT, account, end
 CANARY = "canary-5up3r-53cr37-4p1-k3y"
 KEY_NAME = "/darkroom/gemini-api-key"
 STACK = "darkroom"
-FUNCTIONS = ["plan", "submit", "poll", "collect", "report"]
+FUNCTIONS = ["plan", "submit", "poll", "collect", "report", "control", "sweep"]
 SAMPLES = ROOT / "events/manifests"
 
 
@@ -65,13 +65,23 @@ class Deployment:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if job := self.job_of(name):
-                for marker in ["_SUCCESS", "_PARTIAL", "_FAILED", "_REJECTED"]:
+                for marker in ["_SUCCESS", "_PARTIAL", "_FAILED", "_REJECTED", "_CANCELLED"]:
                     if self.keys(job + marker):
                         return job, marker
             time.sleep(0.5)
         job = self.job_of(name)
         status = self.read(job + "job.json").decode() if job and self.keys(job + "job.json") else "no job.json"
         raise Failed(f"{name} is not finished after {seconds} s:\n{status}\n{self.complaints()}")
+
+    def submitted(self, name, seconds=60):
+        """Waits until the first shard of a job has its batch, and gives the job's folder."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for state in self.keys(f"{self.job_of(name) or 'jobs/none/'}shards/0000/state.json"):
+                if json.loads(self.read(state))["phase"]["name"] == "submitted":
+                    return self.job_of(name)
+            time.sleep(0.5)
+        raise Failed(f"{name} has no batch after {seconds} s\n{self.complaints()}")
 
     def log_lines(self, function):
         """All that a function has said, as objects."""
@@ -119,6 +129,30 @@ def a_message_comes_back_when_its_visibility_says(at):
     expect(all(1.7 < wait < 30 for wait in waits), f"asked at {ages} s")
 
 
+def a_sweep_counts_the_batch_that_is_live(at):
+    at.s3.put_object(Bucket=at.bucket, Key="inbox/regretted.csv", Body=(SAMPLES / "first.csv").read_bytes())
+    at.submitted("regretted")
+    # The schedule comes in an hour. A person may sweep at any time.
+    answer = at.here.log.parent / "sweep.json"
+    said = json.loads(at.run_aws("lambda", "invoke", "--function-name", f"{STACK}-sweep", answer))
+    expect("FunctionError" not in said, f"{said}: {answer.read_text()}\n{at.complaints()}")
+    counted = {name: value for line in at.log_lines("sweep") for name, value in line.items()}
+    wanted = {"Sweeps": 1, "LiveBatches": 1, "StaleShards": 0, "ExtraBatches": 0, "OrphanBatches": 0}
+    found = {name: counted.get(name, 0) for name in wanted}
+    expect(found == wanted, f"{found}\n{at.complaints()}")
+    expect(at.keys("stack/ledger.json"), "there is no ledger")
+
+
+def a_cancelled_job_ends_with_what_it_has(at):
+    job = at.submitted("regretted")
+    at.run_aws("s3api", "put-object", "--bucket", at.bucket, "--key", f"control/{job.split('/')[1]}/cancel")
+    _, marker = at.finished("regretted")
+    expect(marker == "_CANCELLED", marker)
+    statuses = [json.loads(line)["status"] for line in at.read(job + "results.jsonl").splitlines()]
+    expect(statuses == ["cancelled"] * 5, statuses)
+    expect(not at.keys(job + "images/"), "there are images of a batch that never began")
+
+
 def images_appear(at):
     at.run_aws("s3", "sync", SAMPLES / "refs", f"s3://{at.bucket}/refs/")
     at.run_aws("s3", "cp", SAMPLES / "catalog.csv", f"s3://{at.bucket}/inbox/acme/")
@@ -147,7 +181,7 @@ def a_dead_letter_completes_once_its_cause_is_mended(at):
     for key in ["plan.lock", "_SUCCESS"]:
         at.s3.delete_object(Bucket=at.bucket, Key=job + key)
     attributes = at.sqs.get_queue_attributes(QueueUrl=at.queues["reports"], AttributeNames=["All"])["Attributes"]
-    # Ten receives, with the waits between them, take hours: here, once is enough.
+    # A hundred receives, with the waits between them, take a day: here, once is enough.
     once = json.loads(attributes["RedrivePolicy"]) | {"maxReceiveCount": 1}
     change = {"QueueUrl": at.queues["reports"], "Attributes": {"RedrivePolicy": json.dumps(once)}}
     at.sqs.set_queue_attributes(**change)
@@ -227,6 +261,8 @@ def the_key_is_nowhere(at):
 
 CHECKS = [
     a_message_comes_back_when_its_visibility_says,
+    a_sweep_counts_the_batch_that_is_live,
+    a_cancelled_job_ends_with_what_it_has,
     images_appear,
     a_second_drop_buys_nothing,
     a_dead_letter_completes_once_its_cause_is_mended,
@@ -238,11 +274,13 @@ CHECKS = [
 
 @contextlib.contextmanager
 def simulated_gemini(darkroom, folder):
-    """Gemini's side, on loopback, which accepts the canary and no other key."""
+    """Gemini's side, on loopback, which accepts the canary and no other key. The second batch never begins: it is the
+    one that is cancelled."""
     log = folder / "gemini.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [darkroom, "gemini", "--port", "0", "--state", folder / "gemini", "--batch-seconds", "8..10", "--require-key"],
+            [darkroom, "gemini", "--port", "0", "--state", folder / "gemini", "--require-key",
+             "--batch-seconds", "8..10", "--stuck-pending", "2"],
             env={"GEMINI_API_KEY": CANARY, "PATH": os.environ["PATH"]}, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=True)
     try:
