@@ -41,6 +41,14 @@ impl Books {
         Self { bucket, chance }
     }
 
+    /// The ledger as it is; an empty one if nobody has written it yet.
+    ///
+    /// # Errors
+    /// [`LedgerError::Swap`].
+    pub async fn read(&self) -> Result<Ledger, LedgerError> {
+        Ok(swap::read(&self.bucket, layout::LEDGER).await?.map(|(ledger, _)| ledger).unwrap_or_default())
+    }
+
     /// Changes the ledger, and answers with what `change` answered. It may be called several times, each time with what
     /// is stored then. What changes nothing writes nothing.
     ///

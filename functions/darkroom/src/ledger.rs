@@ -25,7 +25,7 @@ const WAITS: (SignedDuration, SignedDuration) = (SignedDuration::from_mins(1), S
 /// `stack/ledger.json`, written by compare-and-swap alone.
 ///
 /// ```json
-/// {"rev":7,"write_id":"…","live":{"catalog-…/0000":{"model":"…","tokens":931,"usd":0.49,"at":"2026-11-21T09:00:00Z"}},
+/// {"rev":7,"write_id":"…","live":{"catalog-…/0000":{"model":"…","tokens":931,"usd":0.49,"at":"2026-11-21T09:00:00Z",…}},
 ///  "waiting":{},"spent":{"2026-11-21":0.49}}
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -54,6 +54,8 @@ pub struct Reservation {
     pub usd: Usd,
     /// When it was admitted.
     pub at: Timestamp,
+    /// When it last asked whether it is.
+    pub asked_at: Timestamp,
 }
 
 /// What a job waits for.
@@ -111,7 +113,8 @@ impl Ledger {
     /// Admits a shard, or notes that its job waits.
     pub fn admit(&mut self, shard: &Shard, limits: &ProjectLimits, now: Timestamp) -> Admission {
         let name = name(&shard.job, shard.shard);
-        if self.live.contains_key(&name) {
+        if let Some(reservation) = self.live.get_mut(&name) {
+            reservation.asked_at = now;
             return Admission::Granted;
         }
         if let Some(why) = impossible(shard, limits) {
@@ -126,7 +129,7 @@ impl Ledger {
         match self.lacking(shard, limits, since, today) {
             None => {
                 let model = shard.model.clone();
-                self.live.insert(name, Reservation { model, tokens, usd, at: now });
+                self.live.insert(name, Reservation { model, tokens, usd, at: now, asked_at: now });
                 *self.spent.entry(today).or_default() += usd;
                 self.waiting.remove(&shard.job);
                 Admission::Granted

@@ -21,6 +21,8 @@ pub enum Function {
     Collect,
     /// A finished job becomes a report.
     Report,
+    /// A person's request is carried out.
+    Control,
 }
 
 /// A queue and the event source mapping that empties it.
@@ -50,13 +52,20 @@ pub const RESULTS: &str = "results";
 /// Jobs of which a shard has changed.
 pub const REPORTS: &str = "reports";
 
+/// S3's notifications of what people ask.
+pub const CONTROLS: &str = "controls";
+
+/// How often `sweep` runs, which no queue triggers.
+pub const SWEEP_EVERY: SignedDuration = SignedDuration::from_hours(1);
+
 /// The whole chain, in its order.
-pub const CHAIN: [Source; 5] = [
+pub const CHAIN: [Source; 6] = [
     Source { queue: MANIFESTS, function: Function::Plan, batch_size: 1, concurrency: 2, max_receive_count: 10 },
     Source { queue: SHARDS, function: Function::Submit, batch_size: 1, concurrency: 4, max_receive_count: 1_000 },
     Source { queue: POLLS, function: Function::Poll, batch_size: 10, concurrency: 2, max_receive_count: 1_000 },
     Source { queue: RESULTS, function: Function::Collect, batch_size: 1, concurrency: 2, max_receive_count: 1_000 },
-    Source { queue: REPORTS, function: Function::Report, batch_size: 1, concurrency: 2, max_receive_count: 10 },
+    Source { queue: REPORTS, function: Function::Report, batch_size: 1, concurrency: 2, max_receive_count: 100 },
+    Source { queue: CONTROLS, function: Function::Control, batch_size: 1, concurrency: 2, max_receive_count: 10 },
 ];
 
 impl Source {

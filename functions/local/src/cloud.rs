@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 use clients::{
     aws, bucket::Bucket, chance::Chance, gemini::Gemini, ledger::Books, metrics::Metrics, queue::Queue, states::States,
-    transport::Transport,
+    transport::Transport, wake::Wake,
 };
 use collect::handler::Pace;
 use darkroom::{
@@ -25,7 +25,7 @@ use poll::handler::Waits;
 
 use crate::{
     bucket::{Buckets, NotificationRule, to_queues},
-    chain::{CHAIN, MANIFESTS, POLLS, REPORTS, RESULTS, SHARDS, dead_letter_attributes},
+    chain::{CHAIN, CONTROLS, MANIFESTS, POLLS, REPORTS, RESULTS, SHARDS, dead_letter_attributes},
     queue::{QueueApi, Queues},
     time::Time,
     wire::{ACCOUNT, InProcess, REGION, Router},
@@ -71,6 +71,10 @@ pub struct Deps {
     pub collect: collect::handler::Deps,
     /// Of `report`.
     pub report: report::handler::Deps,
+    /// Of `control`.
+    pub control: control::handler::Deps,
+    /// Of `sweep`.
+    pub sweep: sweep::handler::Deps,
 }
 
 /// What a local cloud is made with.
@@ -140,14 +144,15 @@ impl Cloud {
             queues.create(&source.dead_letters(), dead_letter_attributes())?;
             queues.create(source.queue, source.attributes())?;
         }
-        let rule = NotificationRule {
+        let rule = |prefix: &str, queue: &str| NotificationRule {
             bucket: BUCKET.to_owned(),
             events: "s3:ObjectCreated:*".to_owned(),
-            prefix: "inbox/".to_owned(),
+            prefix: prefix.to_owned(),
             suffix: String::new(),
-            queue: MANIFESTS.to_owned(),
+            queue: queue.to_owned(),
         };
-        let buckets = Buckets::open(root, clock.clone(), vec![rule], to_queues(Arc::clone(&queues)))?;
+        let rules = vec![rule("inbox/", MANIFESTS), rule("control/", CONTROLS)];
+        let buckets = Buckets::open(root, clock.clone(), rules, to_queues(Arc::clone(&queues)))?;
         buckets.create(BUCKET)?;
         let api = Arc::new(QueueApi::new(Arc::clone(&queues)));
         let wire = InProcess::new(wrap(Arc::new(Router::new(Arc::new(buckets), api))));
@@ -169,6 +174,8 @@ impl Deps {
         let clock = time.clock();
         let states = States::new(bucket.clone(), clock.clone(), setup.chance.clone(), setup.metrics.clone());
         let queue = |name| Queue::new(sqs.clone(), format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}"));
+        let wake =
+            Wake { shards: queue(SHARDS), polls: queue(POLLS), results: queue(RESULTS), reports: queue(REPORTS) };
         let books = Books::new(bucket.clone(), setup.chance.clone());
         let catalogue = Arc::new(Catalogue::built_in());
         Self {
@@ -198,7 +205,7 @@ impl Deps {
             },
             poll: poll::handler::Deps {
                 states: states.clone(),
-                books,
+                books: books.clone(),
                 gemini: gemini.clone(),
                 polls: queue(POLLS),
                 results: queue(RESULTS),
@@ -211,7 +218,7 @@ impl Deps {
             collect: collect::handler::Deps {
                 bucket: bucket.clone(),
                 states: states.clone(),
-                gemini,
+                gemini: gemini.clone(),
                 results: queue(RESULTS),
                 shards: queue(SHARDS),
                 reports: queue(REPORTS),
@@ -221,10 +228,27 @@ impl Deps {
             },
             report: report::handler::Deps {
                 bucket: bucket.clone(),
-                states,
+                states: states.clone(),
                 reports: queue(REPORTS),
-                clock,
+                clock: clock.clone(),
                 catalogue,
+                metrics: setup.metrics.clone(),
+            },
+            control: control::handler::Deps {
+                bucket: bucket.clone(),
+                states: states.clone(),
+                controls: queue(CONTROLS),
+                wake: wake.clone(),
+                clock: clock.clone(),
+            },
+            sweep: sweep::handler::Deps {
+                bucket: bucket.clone(),
+                states,
+                books,
+                gemini,
+                wake,
+                clock,
+                stack: STACK.to_owned(),
                 metrics: setup.metrics,
             },
         }

@@ -1,0 +1,135 @@
+//! One sweep: each part on its own, so that the failure of one leaves the others.
+
+use std::fmt::Display;
+
+use clients::{
+    bucket::{Bucket, BucketError},
+    clock::Clock,
+    gemini::{ApiError, Gemini},
+    ledger::{Books, LedgerError},
+    metrics::{Metric, Metrics},
+    queue::QueueError,
+    states::{StateError, States},
+    wake::Wake,
+};
+use jiff::Timestamp;
+use tracing::{error, info};
+
+use crate::{batches, files, jobs, known::Known, ledger};
+
+/// What `sweep` works with.
+#[derive(Clone, Debug)]
+pub struct Deps {
+    /// Which jobs are open.
+    pub bucket: Bucket,
+    /// Shard states.
+    pub states: States,
+    /// What the project's limits are taken up by.
+    pub books: Books,
+    /// The Gemini API.
+    pub gemini: Gemini,
+    /// Whoever moves shards on.
+    pub wake: Wake,
+    /// The time.
+    pub clock: Clock,
+    /// Begins every display name.
+    pub stack: String,
+    /// What an operator watches.
+    pub metrics: Metrics,
+}
+
+/// What one sweep found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Shards and jobs whose message was lost, and that were sent another.
+    pub stale: u32,
+    /// Batches with a name of ours, and no state.
+    pub orphans: u32,
+    /// Second batches of a shard.
+    pub extras: u32,
+    /// Input files that were deleted.
+    pub files: u32,
+    /// Batches that take up the project's limits.
+    pub live: u32,
+}
+
+/// Why a part of a sweep could not be done; the next one is an hour away.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// A stored document is not what it should be.
+    #[error("{what} can't be read: {source}")]
+    Malformed {
+        /// The document.
+        what: String,
+        /// What serde found.
+        source: serde_json::Error,
+    },
+    /// A state can't be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The ledger can't be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// An object can't be read or listed.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// Gemini gave no answer.
+    #[error(transparent)]
+    Gemini(#[from] ApiError),
+    /// A queue can't be reached.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+/// Parts of a sweep failed; each was logged.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} of the sweep's parts failed: see the lines before")]
+pub struct Incomplete(u32);
+
+/// Sweeps once.
+///
+/// # Errors
+/// [`Incomplete`] when a part failed; the others are done.
+pub async fn handle(deps: &Deps, _deadline: Timestamp) -> Result<Swept, Incomplete> {
+    let mut known = Known::new(deps);
+    let mut failures = Failures::default();
+    let mut swept =
+        Swept { stale: failures.note("jobs", jobs::wake(deps).await).unwrap_or_default(), ..Swept::default() };
+    match deps.gemini.batches().await {
+        Ok(all) => {
+            let found = failures.note("batches", batches::compare(deps, &all).await).unwrap_or_default();
+            (swept.orphans, swept.extras) = (found.orphans, found.extras);
+            swept.files = failures.note("files", files::delete_spent(deps, &mut known).await).unwrap_or_default();
+        }
+        // A deployment whose key isn't stored yet has no batches.
+        Err(problem @ ApiError::Unauthorized { .. }) => info!("batches and files are left alone: {problem}"),
+        Err(problem) => failures.add("batches", &problem),
+    }
+    let ledger = failures.note("ledger", ledger::reconcile(deps, &mut known).await).unwrap_or_default();
+    swept.live = u32::try_from(ledger.live.len()).unwrap_or(u32::MAX);
+    deps.metrics.put(&[
+        (Metric::Sweeps, 1.0),
+        (Metric::StaleShards, swept.stale.into()),
+        (Metric::OrphanBatches, swept.orphans.into()),
+        (Metric::ExtraBatches, swept.extras.into()),
+        (Metric::LiveBatches, swept.live.into()),
+        (Metric::ReservedUsd, ledger.spent_today(deps.clock.now()).as_f64()),
+    ]);
+    info!(stale = swept.stale, orphans = swept.orphans, extras = swept.extras, files = swept.files, "swept");
+    if failures.0 == 0 { Ok(swept) } else { Err(Incomplete(failures.0)) }
+}
+
+/// Counts the parts that failed.
+#[derive(Default)]
+struct Failures(u32);
+
+impl Failures {
+    fn note<T>(&mut self, part: &str, done: Result<T, SweepError>) -> Option<T> {
+        done.map_err(|problem| self.add(part, &problem)).ok()
+    }
+
+    fn add(&mut self, part: &str, problem: &impl Display) {
+        error!(part, "{problem}");
+        self.0 += 1;
+    }
+}

@@ -1,0 +1,53 @@
+//! Jobs that are not closed: is there still a message for each shard?
+
+use clients::states::Rounds;
+use darkroom::{layout, names::JobId, state::OVERDUE, status::JobStatus};
+use tracing::{error, warn};
+
+use crate::handler::{Deps, SweepError};
+
+/// Sends a message to every shard whose own must have been lost, and to every job that should long be closed. Answers
+/// with how many there were.
+pub(crate) async fn wake(deps: &Deps) -> Result<u32, SweepError> {
+    let mut stale = 0;
+    let mut last_problem = None;
+    for key in deps.bucket.keys(layout::OPEN_JOBS).await? {
+        let job = JobId::new(key.trim_start_matches(layout::OPEN_JOBS));
+        match wake_job(deps, &job).await {
+            Ok(found) => stale += found,
+            // One job that can't be read is no reason to leave the others.
+            Err(problem) => {
+                error!(correlation_id = %job, "{problem}");
+                last_problem = Some(problem);
+            }
+        }
+    }
+    last_problem.map_or(Ok(stale), Err)
+}
+
+async fn wake_job(deps: &Deps, job: &JobId) -> Result<u32, SweepError> {
+    let key = layout::status(job);
+    // While it is being planned, its manifest's message sees to it.
+    let Some(object) = deps.bucket.read(&key).await? else { return Ok(0) };
+    let status: JobStatus =
+        serde_json::from_slice(&object.bytes).map_err(|source| SweepError::Malformed { what: key, source })?;
+    let Some(plan) = status.plan else { return Ok(0) };
+
+    let now = deps.clock.now();
+    let shards = deps.states.read_all(job, plan.shards).await?;
+    let mut stale = 0;
+    for last in shards.iter().filter_map(|rounds| rounds.shards().next_back()) {
+        if last.has_lost_its_driver(now) {
+            warn!(correlation_id = %job, shard = %last.shard, phase = last.phase.name(), "its message was lost");
+            deps.wake.shard(last).await?;
+            stale += 1;
+        }
+    }
+    let last_change = shards.iter().flat_map(Rounds::shards).map(|shard| shard.changed_at).max();
+    if shards.iter().all(Rounds::are_over) && last_change.is_none_or(|changed| now >= changed + OVERDUE) {
+        warn!(correlation_id = %job, "the message that should close it was lost");
+        deps.wake.report(job).await?;
+        stale += 1;
+    }
+    Ok(stale)
+}
