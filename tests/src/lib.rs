@@ -6,14 +6,16 @@ pub mod wire;
 use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
+use bytes::Bytes;
 use clients::{
     chance::Chance,
-    gemini::{self, Gemini},
+    gemini::{self, Gemini, UploadRequest},
     metrics::Metrics,
     secret::{ApiKey, KeySource},
 };
 use collect::handler::Pace;
-use darkroom::job::Settings;
+use darkroom::{job::Settings, ledger::ProjectLimits, names::FileName};
+use futures_util::stream;
 use jiff::Timestamp;
 use local::{
     cloud::{Cloud, INTERNAL, Setup},
@@ -28,6 +30,21 @@ use crate::wire::Wire;
 
 /// When every world begins.
 const START: &str = "2026-11-21T09:00:00Z";
+
+/// Uploads a small file to Gemini.
+///
+/// # Errors
+/// Those of the upload.
+pub async fn upload(gemini: &Gemini, display_name: &str, content: &'static [u8]) -> anyhow::Result<FileName> {
+    let request = UploadRequest {
+        display_name: display_name.to_owned(),
+        mime_type: gemini.input_mime_type().to_owned(),
+        size_bytes: content.len() as u64,
+        name: None,
+    };
+    let body = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(content))]);
+    Ok(gemini.upload(request, body).await?.name)
+}
 
 /// One machine's cloud in a folder of its own.
 pub struct World {
@@ -52,6 +69,8 @@ pub struct Making {
     pub pace: Pace,
     /// What an operator watches.
     pub metrics: Metrics,
+    /// What the Gemini project allows, if it isn't what a new one does.
+    pub limits: Option<ProjectLimits>,
 }
 
 impl World {
@@ -92,6 +111,8 @@ impl World {
         let (settings, pace) = (making.settings.clone(), making.pace);
         let metrics = making.metrics.clone();
         let setup = Setup { settings, pace, chance: Chance::seeded(1), metrics, ..Setup::default() };
+        let limits = making.limits.clone().unwrap_or_else(|| setup.limits.clone());
+        let setup = Setup { limits, ..setup };
         let cloud = Arc::new(Cloud::open(folder.path(), time, client, setup)?);
         Ok(Self { folder, cloud, gemini, wire, making })
     }

@@ -1,6 +1,8 @@
 //! The functions and the chain, in process.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+#[path = "chain/admitting.rs"]
+mod admitting;
 #[path = "chain/answers.rs"]
 mod answers;
 #[path = "chain/bad_day.rs"]
@@ -9,18 +11,24 @@ mod bad_day;
 mod closing;
 #[path = "chain/collecting.rs"]
 mod collecting;
+#[path = "chain/controlling.rs"]
+mod controlling;
 #[path = "chain/events.rs"]
 mod events;
 #[path = "chain/metrics.rs"]
 mod metrics;
+#[path = "chain/recovering.rs"]
+mod recovering;
 #[path = "chain/submitting.rs"]
 mod submitting;
+#[path = "chain/sweeping.rs"]
+mod sweeping;
 #[path = "chain/wire.rs"]
 mod wire;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use jiff::SignedDuration;
-use local::chain::FUNCTION_TIMEOUT;
+use local::chain::{FUNCTION_TIMEOUT, MANIFESTS};
 use serde_json::{Value, json};
 use tests::World;
 
@@ -51,6 +59,14 @@ macro_rules! step {
     }};
 }
 pub(crate) use step;
+
+/// A world with one job of three images that is planned.
+async fn planned() -> World {
+    let world = World::new().unwrap();
+    world.put("inbox/stones.jsonl", stones(3)).await.unwrap();
+    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
+    world
+}
 
 /// Whether all messages may be deleted.
 fn acknowledged(response: &SqsBatchResponse) -> bool {

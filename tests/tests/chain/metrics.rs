@@ -55,12 +55,13 @@ async fn a_job_is_counted_once_whatever_its_rounds() {
 }
 
 #[tokio::test]
-async fn a_creation_without_an_answer_is_counted_and_its_shard_is_held() {
+async fn a_creation_without_an_answer_is_counted_and_so_is_finding_its_batch() {
     let (metrics, seen) = watching();
     let behaviour = Behaviour { faults: vec!["create-batch:lost-reply:1".parse().unwrap()], ..Behaviour::default() };
     let world = World::made_with(Making { behaviour, metrics, ..Making::default() }).unwrap();
     world.put("inbox/stones.jsonl", stones(4)).await.unwrap();
     world.run().await.unwrap();
     let seen = seen.lock().unwrap().clone();
-    assert_eq!((seen[&Metric::AmbiguousCreates], seen[&Metric::ShardsHeld]), (1.0, 1.0));
+    assert_eq!((seen[&Metric::AmbiguousCreates], seen[&Metric::Adoptions]), (1.0, 1.0));
+    assert!(!seen.contains_key(&Metric::ShardsHeld) && !seen.contains_key(&Metric::ExtraBatches));
 }

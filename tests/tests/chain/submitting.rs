@@ -3,21 +3,14 @@
 use http::StatusCode;
 use jiff::SignedDuration;
 use local::{
-    chain::{MANIFESTS, POLLS, SHARDS},
+    chain::{POLLS, SHARDS},
     queue::Outgoing,
 };
 use tests::{World, wire::Fault};
 
-use super::{acknowledged, messages, next_in, state, step, stones};
+use super::{acknowledged, messages, next_in, planned, state, step, stones};
 
 const CREATE: &str = ":batchGenerateContent";
-
-async fn planned() -> World {
-    let world = World::new().unwrap();
-    world.put("inbox/stones.jsonl", stones(3)).await.unwrap();
-    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
-    world
-}
 
 #[tokio::test]
 async fn a_shard_becomes_one_batch() {
@@ -51,41 +44,6 @@ async fn dropping_the_same_manifest_again_buys_nothing() {
         assert_eq!(world.gemini.batches_created(), 1);
     }
     assert_eq!(world.jobs().unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn a_create_whose_answer_is_lost_is_held_and_never_sent_again() {
-    let world = planned().await;
-    world.wire.decide(|sent| sent.path.ends_with(CREATE).then_some(Fault::AnswerLost));
-    assert!(!acknowledged(&step!(&world, submit, SHARDS)));
-    assert_eq!(state(&world).await["phase"]["name"], "held");
-    // Nobody comes: it ends in a report, and its keys can be retried.
-    world.run().await.unwrap();
-    assert_eq!(world.wire.count(CREATE), 1);
-    let job = &world.jobs().unwrap()[0];
-    assert!(world.read(&format!("{job}_FAILED")).await.unwrap().is_some());
-    let results = world.lines(&format!("{job}results.jsonl")).await.unwrap();
-    assert!(results.len() == 3 && results.iter().all(|line| line["error"]["code"] == "HELD"), "{results:?}");
-}
-
-#[tokio::test]
-async fn a_submitter_that_died_while_creating_is_not_repeated() {
-    let world = planned().await;
-    // Its invocation ends, unanswered, when the batch is asked for.
-    world.wire.decide(|sent| sent.path.ends_with(CREATE).then(|| panic!("killed")));
-    let event = super::delivered(&world, SHARDS);
-    let (deps, deadline) = (world.cloud.deps.submit.clone(), world.cloud.time.now() + super::FUNCTION_TIMEOUT);
-    let local = tokio::task::LocalSet::new();
-    let died = local.run_until(async {
-        tokio::task::spawn_local(async move { submit::handler::handle(&deps, event, deadline).await }).await
-    });
-    assert!(died.await.unwrap_err().is_panic());
-    assert_eq!(state(&world).await["phase"]["name"], "creating");
-
-    world.wire.decide(|_| None);
-    world.run().await.unwrap();
-    assert_eq!(world.gemini.batches_created(), 0);
-    assert_eq!(state(&world).await["phase"]["code"], "HELD");
 }
 
 #[tokio::test]

@@ -1,0 +1,119 @@
+//! Many jobs, and few places: all get their turn, and no limit is passed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
+
+use darkroom::{
+    cost::{self, Usd},
+    ledger::ProjectLimits,
+    models::{Catalogue, Tier},
+    parts::PartLine,
+};
+use local::{
+    cloud::Setup,
+    gemini::Behaviour,
+    host::{self, Waiting},
+};
+use tests::{Making, World};
+
+use super::stones;
+
+const JOBS: usize = 10;
+
+fn limits(live_batches: u32, daily_usd: &str) -> ProjectLimits {
+    ProjectLimits {
+        live_batches,
+        enqueued_tokens: Catalogue::built_in().enqueued_tokens(Tier::default()),
+        daily_usd: Some(daily_usd.parse().unwrap()),
+    }
+}
+
+/// Ten jobs of three batches each, dropped in one moment.
+async fn ten_jobs(limits: ProjectLimits, behaviour: Behaviour) -> World {
+    let mut settings = Setup::default().settings;
+    settings.shard.requests = 4;
+    let world = World::made_with(Making { behaviour, settings, limits: Some(limits), ..Making::default() }).unwrap();
+    for number in 0..JOBS {
+        world.put(&format!("inbox/job-{number}.jsonl"), stones(12)).await.unwrap();
+    }
+    world
+}
+
+/// What each batch has cost, by the usage that Gemini told: the batch's name, and dollars.
+fn costs(world: &World) -> BTreeMap<String, Usd> {
+    let catalogue = Catalogue::built_in();
+    let mut costs: BTreeMap<String, Usd> = BTreeMap::new();
+    for (_, lines) in world.objects().unwrap().into_iter().filter(|(key, _)| key.contains("/results/")) {
+        for line in String::from_utf8(lines).unwrap().lines() {
+            let PartLine::Result(result) = serde_json::from_str(line).unwrap() else { continue };
+            let rates = &catalogue.model(&result.model.unwrap()).unwrap().batch;
+            let cost = result.usage.map(|usage| cost::actual(&usage, rates)).unwrap_or_default();
+            *costs.entry(result.batch_name.unwrap().to_string()).or_default() += cost;
+        }
+    }
+    costs
+}
+
+#[tokio::test]
+async fn ten_jobs_share_three_batches_and_a_daily_cap_and_none_starves() {
+    // At some $0.021 an image with its thoughts, 50 images a day; 120 are wanted.
+    let cap = "1.05";
+    let behaviour = Behaviour { seed: 2, live_batches: 3, internal_error_percent: 5, ..Behaviour::default() };
+    let world = ten_jobs(limits(3, cap), behaviour).await;
+    world.run().await.unwrap();
+    for job in world.jobs().unwrap() {
+        assert!(world.read(&format!("{job}_SUCCESS")).await.unwrap().is_some(), "{job}");
+    }
+    // Refused by Gemini were none: the ledger let no fourth batch go.
+    let created = world.gemini.batches_created();
+    assert_eq!(world.wire.count(":batchGenerateContent"), created);
+    assert!(created >= 3 * JOBS, "{created} batches");
+    let ledger = world.cloud.deps.submit.books.read().await.unwrap();
+    assert!(ledger.live.is_empty() && ledger.waiting.is_empty(), "{ledger:?}");
+
+    let costs = costs(&world);
+    let mut days: BTreeMap<String, (Usd, BTreeSet<String>)> = BTreeMap::new();
+    for batch in world.cloud.deps.submit.gemini.batches().await.unwrap() {
+        let (spent, jobs) = days.entry(batch.create_time.unwrap().to_string()[..10].to_owned()).or_default();
+        *spent += costs[batch.name.as_str()];
+        jobs.insert(batch.display_name.split('/').nth(1).unwrap().to_owned());
+    }
+    assert!(days.values().all(|(spent, _)| *spent <= cap.parse().unwrap()), "{days:?}");
+    assert!((3..=5).contains(&days.len()), "{days:?}");
+    // Each has its turn before any has all.
+    assert_eq!(days.values().next().unwrap().1.len(), JOBS, "{days:?}");
+}
+
+#[tokio::test]
+async fn a_shard_that_waits_says_for_what() {
+    let world = ten_jobs(limits(1, "100"), Behaviour::default()).await;
+    let waits: Arc<Mutex<Vec<String>>> = Arc::default();
+    let seen = Arc::clone(&waits);
+    host::run(&world.cloud, Waiting::Jump, async || {
+        for job in world.jobs()? {
+            if let Some(status) = world.read(&format!("{job}job.json")).await? {
+                seen.lock().unwrap().extend(status.lines().filter(|line| line.contains("\"note\"")).map(str::to_owned));
+            }
+        }
+        Ok(seen.lock().unwrap().len() > 20)
+    })
+    .await
+    .unwrap();
+    let waits = waits.lock().unwrap();
+    assert!(waits.iter().any(|note| note.contains("1 batches are live, of 1 that may be")), "{waits:?}");
+    assert!(waits.iter().any(|note| note.contains("come first") || note.contains("comes first")), "{waits:?}");
+}
+
+#[tokio::test]
+async fn a_batch_that_no_day_can_pay_for_waits_for_a_person() {
+    let world = ten_jobs(limits(3, "0.01"), Behaviour::default()).await;
+    let held = host::run(&world.cloud, Waiting::Jump, async || {
+        let job = world.jobs()?[0].clone();
+        let state = world.read(&format!("{job}shards/0000/state.json")).await?.unwrap_or_default();
+        Ok(state.contains(r#""name":"held""#) && state.contains("daily cap"))
+    });
+    assert_eq!(held.await.unwrap(), host::Stopped::Reached);
+    assert_eq!(world.gemini.batches_created(), 0);
+}
