@@ -4,16 +4,19 @@
 //! to the moment at which the next message is due; with real time it waits for that moment instead.
 
 mod invoke;
+mod lineage;
 
 use std::{collections::HashMap, pin::pin, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::{JoinError, JoinSet, LocalSet, spawn_local};
+use tracing::error;
 
 use crate::{
     chain::{CHAIN, FUNCTION_TIMEOUT, Source},
     cloud::Cloud,
     queue::{Delivery, QueueError},
+    wire::traced,
 };
 
 /// How long real time is waited for at a time, so that a change of the system's clock is noticed.
@@ -174,11 +177,20 @@ impl<'a> Running<'a> {
 }
 
 /// One event: invoked, then acknowledged but for its failures.
-async fn handle(cloud: Arc<Cloud>, source: &'static Source, deliveries: Vec<Delivery>) -> &'static str {
+async fn handle(cloud: Arc<Cloud>, source: &'static Source, mut deliveries: Vec<Delivery>) -> &'static str {
+    for looping in deliveries.extract_if(.., |delivery| lineage::is_loop(source.function, delivery)) {
+        error!(function = ?source.function, message_id = looping.message_id, "not invoked: it triggers itself");
+        // One that can't be moved comes back, and is refused again.
+        let _ = cloud.queues.bury(source.queue, &looping.receipt_handle);
+    }
+    if deliveries.is_empty() {
+        return source.queue;
+    }
     let deadline = cloud.time.now() + FUNCTION_TIMEOUT;
     let invoked = {
         let (deps, event) = (cloud.deps.clone(), invoke::event(source.queue, &deliveries));
-        spawn_local(async move { invoke::invoke(&deps, source.function, event, deadline).await })
+        let trace = lineage::header(source.function, &deliveries);
+        spawn_local(async move { traced(trace, invoke::invoke(&deps, source.function, event, deadline)).await })
     };
     // A function that panics has failed all its messages: they come back after the visibility time-out.
     if let Ok(Ok(response)) = invoked.await {
