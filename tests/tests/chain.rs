@@ -15,6 +15,8 @@ mod events;
 mod metrics;
 #[path = "chain/submitting.rs"]
 mod submitting;
+#[path = "chain/waiting.rs"]
+mod waiting;
 #[path = "chain/wire.rs"]
 mod wire;
 
