@@ -112,7 +112,8 @@ impl World {
         let metrics = making.metrics.clone();
         let setup = Setup { settings, pace, chance: Chance::seeded(1), metrics, ..Setup::default() };
         let limits = making.limits.clone().unwrap_or_else(|| setup.limits.clone());
-        let setup = Setup { limits, ..setup };
+        // Tests that want a sweep ask for it: others count every call.
+        let setup = Setup { limits, sweep_every: None, ..setup };
         let cloud = Arc::new(Cloud::open(folder.path(), time, client, setup)?);
         Ok(Self { folder, cloud, gemini, wire, making })
     }

@@ -23,6 +23,8 @@ mod recovering;
 mod submitting;
 #[path = "chain/sweeping.rs"]
 mod sweeping;
+#[path = "chain/waiting.rs"]
+mod waiting;
 #[path = "chain/wire.rs"]
 mod wire;
 

@@ -14,6 +14,7 @@ use clients::{
 use collect::handler::Pace;
 use darkroom::{
     job::Settings,
+    layout,
     ledger::ProjectLimits,
     manifest,
     models::{Catalogue, Tier},
@@ -25,7 +26,7 @@ use poll::handler::Waits;
 
 use crate::{
     bucket::{Buckets, NotificationRule, to_queues},
-    chain::{CHAIN, CONTROLS, MANIFESTS, POLLS, REPORTS, RESULTS, SHARDS, dead_letter_attributes},
+    chain::{CHAIN, CONTROLS, MANIFESTS, POLLS, REPORTS, RESULTS, SHARDS, SWEEP_EVERY, dead_letter_attributes},
     queue::{QueueApi, Queues},
     time::Time,
     wire::{ACCOUNT, InProcess, REGION, Router},
@@ -52,6 +53,8 @@ pub struct Cloud {
     pub bucket: Bucket,
     /// What the functions work with.
     pub deps: Deps,
+    /// How often the host sweeps, if ever.
+    pub sweep_every: Option<SignedDuration>,
     /// S3 and SQS, for whoever else wants to call them.
     pub wire: InProcess,
     /// Held while this process uses the folder.
@@ -90,6 +93,8 @@ pub struct Setup {
     pub limits: ProjectLimits,
     /// How long nobody looks for a batch whose create call went unanswered.
     pub quiet: SignedDuration,
+    /// How often the host sweeps, if ever.
+    pub sweep_every: Option<SignedDuration>,
     /// Write ids and jitter.
     pub chance: Chance,
     /// What an operator watches.
@@ -108,6 +113,7 @@ impl Default for Setup {
                 daily_usd: None,
             },
             quiet: QUIET_PERIOD,
+            sweep_every: Some(SWEEP_EVERY),
             chance: Chance::system(),
             metrics: Metrics::none(),
         }
@@ -159,8 +165,14 @@ impl Cloud {
         let s3 = aws_sdk_s3::Client::from_conf(aws::s3_settings(wire.s3_config()).build());
         let sqs = aws_sdk_sqs::Client::from_conf(wire.sqs_config().build());
         let bucket = Bucket::new(s3, BUCKET);
+        let sweep_every = setup.sweep_every;
         let deps = Deps::new(&bucket, sqs, gemini, &time, setup);
-        Ok(Self { root: root.to_owned(), time, queues, bucket, deps, wire, _lock: lock })
+        Ok(Self { root: root.to_owned(), time, queues, bucket, deps, sweep_every, wire, _lock: lock })
+    }
+
+    /// Whether a job is not closed.
+    pub fn has_open_jobs(&self) -> bool {
+        fs::read_dir(self.path_of(layout::OPEN_JOBS)).is_ok_and(|mut entries| entries.next().is_some())
     }
 
     /// Where an object lies as a file, for people to open.

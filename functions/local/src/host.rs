@@ -4,16 +4,21 @@
 //! to the moment at which the next message is due; with real time it waits for that moment instead.
 
 mod invoke;
+mod lineage;
+mod sweeps;
 
 use std::{collections::HashMap, pin::pin, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::{JoinError, JoinSet, LocalSet, spawn_local};
+use tracing::error;
 
+use self::sweeps::Sweeps;
 use crate::{
     chain::{CHAIN, FUNCTION_TIMEOUT, Source},
     cloud::Cloud,
     queue::{Delivery, QueueError},
+    wire::traced,
 };
 
 /// How long real time is waited for at a time, so that a change of the system's clock is noticed.
@@ -51,6 +56,7 @@ pub async fn run(
     // Like a Lambda instance, the functions share one thread; what blocks goes to others.
     let all = async {
         let mut running = Running::new(cloud);
+        let mut sweeps = Sweeps::new(cloud);
         let mut changes = cloud.queues.changes();
         loop {
             changes.mark_unchanged();
@@ -62,7 +68,9 @@ pub async fn run(
                 }
             } else if reached().await? {
                 return Ok(Stopped::Reached);
-            } else if let Some(due) = running.next_due()? {
+            } else {
+                let message = running.next_due()?;
+                let Some(due) = sweeps.sooner_than(cloud, message) else { return Ok(Stopped::Idle) };
                 match waiting {
                     Waiting::Jump => {
                         cloud.time.jump_to(due)?;
@@ -73,8 +81,7 @@ pub async fn run(
                         _ = changes.changed() => {}
                     },
                 }
-            } else {
-                return Ok(Stopped::Idle);
+                sweeps.run_if_due(cloud).await;
             }
         }
     };
@@ -92,6 +99,7 @@ pub async fn serve(cloud: &Arc<Cloud>, stop: impl Future<Output = ()>) -> anyhow
     let all = async {
         let mut stop = pin!(stop);
         let mut running = Running::new(cloud);
+        let mut sweeps = Sweeps::new(cloud);
         let mut changes = cloud.queues.changes();
         loop {
             changes.mark_unchanged();
@@ -103,6 +111,7 @@ pub async fn serve(cloud: &Arc<Cloud>, stop: impl Future<Output = ()>) -> anyhow
                 _ = changes.changed() => {}
                 () = sleep_until(cloud, due) => {}
             }
+            sweeps.run_if_due(cloud).await;
         }
         while running.is_busy() {
             running.one_ended().await?;
@@ -174,11 +183,20 @@ impl<'a> Running<'a> {
 }
 
 /// One event: invoked, then acknowledged but for its failures.
-async fn handle(cloud: Arc<Cloud>, source: &'static Source, deliveries: Vec<Delivery>) -> &'static str {
+async fn handle(cloud: Arc<Cloud>, source: &'static Source, mut deliveries: Vec<Delivery>) -> &'static str {
+    for looping in deliveries.extract_if(.., |delivery| lineage::is_loop(source.function, delivery)) {
+        error!(function = ?source.function, message_id = looping.message_id, "not invoked: it triggers itself");
+        // One that can't be moved comes back, and is refused again.
+        let _ = cloud.queues.bury(source.queue, &looping.receipt_handle);
+    }
+    if deliveries.is_empty() {
+        return source.queue;
+    }
     let deadline = cloud.time.now() + FUNCTION_TIMEOUT;
     let invoked = {
         let (deps, event) = (cloud.deps.clone(), invoke::event(source.queue, &deliveries));
-        spawn_local(async move { invoke::invoke(&deps, source.function, event, deadline).await })
+        let trace = lineage::header(source.function, &deliveries);
+        spawn_local(async move { traced(trace, invoke::invoke(&deps, source.function, event, deadline)).await })
     };
     // A function that panics has failed all its messages: they come back after the visibility time-out.
     if let Ok(Ok(response)) = invoked.await {

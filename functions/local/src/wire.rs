@@ -31,8 +31,23 @@ pub const ACCESS_KEY_ID: &str = "test";
 /// The secret of [`ACCESS_KEY_ID`].
 pub const SECRET_ACCESS_KEY: &str = "test";
 
+/// Carries the caller's trace. The SDK adds it to every call of a deployed function, and SQS hands it on with messages
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html>, read 2026-11).
+pub(crate) const TRACE_HEADER: &str = "x-amzn-trace-id";
+
 /// Where the in-process clients believe to be calling.
 const ENDPOINT: &str = "https://aws.darkroom.internal";
+
+tokio::task_local! {
+    /// The trace of the invocation that a task is part of. The SDK looks for it in the environment, which is the
+    /// process's: here many invocations share one.
+    static TRACE: String;
+}
+
+/// Runs `work` with this trace header on all calls that it makes of AWS; tasks that it spawns make theirs without.
+pub(crate) async fn traced<T>(trace: String, work: impl Future<Output = T>) -> T {
+    TRACE.scope(trace, work).await
+}
 
 /// An HTTP client for the AWS SDK that hands every request to a [`Transport`].
 #[derive(Clone)]
@@ -89,8 +104,12 @@ impl HttpClient for InProcess {
 }
 
 impl HttpConnector for InProcess {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+    fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
         let service = Arc::clone(&self.0);
+        // The SDK calls this within the task of its caller.
+        if let Ok(trace) = TRACE.try_with(String::clone) {
+            request.headers_mut().insert(TRACE_HEADER, trace);
+        }
         HttpConnectorFuture::new(async move {
             let response = service.send(http_request(request)?).await.map_err(connector_error)?;
             let response = response.map(SdkBody::from_body_1_x);

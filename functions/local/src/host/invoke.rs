@@ -17,7 +17,7 @@ pub(super) fn event(queue: &str, deliveries: &[Delivery]) -> Value {
     let records: Vec<Value> = deliveries
         .iter()
         .map(|delivery| {
-            json!({
+            let mut record = json!({
                 "messageId": delivery.message_id,
                 "receiptHandle": delivery.receipt_handle,
                 "body": delivery.body,
@@ -31,7 +31,11 @@ pub(super) fn event(queue: &str, deliveries: &[Delivery]) -> Value {
                 "eventSource": "aws:sqs",
                 "eventSourceARN": format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{queue}"),
                 "awsRegion": REGION,
-            })
+            });
+            if let Some(trace) = &delivery.trace_header {
+                record["attributes"]["AWSTraceHeader"] = Value::from(trace.as_str());
+            }
+            record
         })
         .collect();
     json!({ "Records": records })

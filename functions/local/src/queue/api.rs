@@ -17,7 +17,7 @@ use super::{
     message::{LARGEST, MessageAttribute, Outgoing, md5_of_attributes, md5_of_body},
     receive_message,
 };
-use crate::wire::ACCOUNT;
+use crate::wire::{ACCOUNT, TRACE_HEADER};
 
 /// What an operation's name in the header begins with.
 const TARGET: &str = "AmazonSQS.";
@@ -42,8 +42,8 @@ impl QueueApi {
             "ListQueues" => Ok(list(queues, &parse(body)?, headers)),
             "GetQueueAttributes" => attributes_of(queues, &parse(body)?),
             "SetQueueAttributes" => set_attributes(queues, &parse(body)?),
-            "SendMessage" => send(queues, parse(body)?),
-            "SendMessageBatch" => batch::send(queues, parse(body)?),
+            "SendMessage" => send(queues, parse(body)?, headers),
+            "SendMessageBatch" => batch::send(queues, parse(body)?, headers),
             "ReceiveMessage" => receive_message::receive(queues, &parse(body)?).await,
             "DeleteMessage" => delete(queues, &parse(body)?),
             "DeleteMessageBatch" => batch::delete(queues, &parse(body)?),
@@ -185,8 +185,8 @@ fn set_attributes(queues: &Queues, request: &SetAttributes) -> Result<Value, Que
     Ok(json!({}))
 }
 
-fn send(queues: &Queues, request: SendMessage) -> Result<Value, QueueError> {
-    sent(queues, name(&request.queue_url), request.message.into_outgoing()?)
+fn send(queues: &Queues, request: SendMessage, headers: &HeaderMap) -> Result<Value, QueueError> {
+    sent(queues, name(&request.queue_url), request.message.into_outgoing(headers)?)
 }
 
 /// Sends and says what a sender is told.
@@ -209,14 +209,17 @@ fn change_visibility(queues: &Queues, request: &ChangeVisibility) -> Result<Valu
 }
 
 impl SentMessage {
-    pub(super) fn into_outgoing(self) -> Result<Outgoing, QueueError> {
+    /// The message; its trace is the one it names, or else the call's.
+    pub(super) fn into_outgoing(self, headers: &HeaderMap) -> Result<Outgoing, QueueError> {
         let delay = self.delay_seconds.map(|given| attributes::parameter("DelaySeconds", given, &attributes::DELAY));
         let mut system = self.message_system_attributes;
+        let own = system.remove("AWSTraceHeader").and_then(|attribute| attribute.string_value);
+        let of_call = || headers.get(TRACE_HEADER)?.to_str().ok().map(str::to_owned);
         Ok(Outgoing {
             body: self.message_body,
             delay: delay.transpose()?,
             attributes: self.message_attributes,
-            trace_header: system.remove("AWSTraceHeader").and_then(|attribute| attribute.string_value),
+            trace_header: own.or_else(of_call),
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -43,9 +44,9 @@ pub(super) struct NewVisibility {
 }
 
 /// `SendMessageBatch`.
-pub(super) fn send(queues: &Queues, batch: Batch<SentMessage>) -> Result<Value, QueueError> {
+pub(super) fn send(queues: &Queues, batch: Batch<SentMessage>, headers: &HeaderMap) -> Result<Value, QueueError> {
     let queue = batch.check(queues)?;
-    let outgoing = batch.entries.into_iter().map(|entry| (entry.id, entry.content.into_outgoing()));
+    let outgoing = batch.entries.into_iter().map(|entry| (entry.id, entry.content.into_outgoing(headers)));
     let outgoing: Vec<_> = outgoing.collect();
     let size = outgoing.iter().filter_map(|(_, message)| message.as_ref().ok()).map(|message| message.size()).sum();
     if size > LARGEST {

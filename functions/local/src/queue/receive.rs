@@ -36,7 +36,7 @@ impl Queues {
                 return ids.iter().map(|id| self.deliver(queue, id, visibility, now)).collect();
             };
             for id in spent {
-                self.bury(&mut state, name, &dead_letter_queue, &id, now)?;
+                self.redrive(&mut state, name, &dead_letter_queue, &id, now)?;
             }
         }
     }
@@ -82,6 +82,24 @@ impl Queues {
         queue.mailbox.put(&receipt.message, message);
         self.changed();
         Ok(())
+    }
+
+    /// Moves a received message to the dead-letter queue, however often it might yet be received. Where the queue has
+    /// none, or the handle is an earlier receive's, nothing happens.
+    ///
+    /// # Errors
+    /// [`QueueError::QueueDoesNotExist`], [`QueueError::ReceiptHandleIsInvalid`].
+    pub fn bury(&self, name: &str, receipt_handle: &str) -> Result<(), QueueError> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let queue = state.queue(name)?;
+        let Receipt { message, receive } = Receipt::parse(receipt_handle)?;
+        let policy = queue.settings.attributes.redrive.clone();
+        let is_latest = queue.mailbox.message(&message).is_some_and(|message| message.receive_count == receive);
+        match policy {
+            Some(policy) if is_latest => self.redrive(&mut state, name, &policy.dead_letter_queue, &message, now),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Makes all messages that were received and not deleted visible now: for a host that starts, and knows that nobody
@@ -134,7 +152,7 @@ impl Queues {
     }
 
     /// Moves a message to the dead-letter queue.
-    fn bury(&self, state: &mut State, from: &str, to: &str, id: &str, now: Timestamp) -> Result<(), QueueError> {
+    fn redrive(&self, state: &mut State, from: &str, to: &str, id: &str, now: Timestamp) -> Result<(), QueueError> {
         state.queue(to)?;
         let message = state.queue(from)?.mailbox.message(id).cloned().ok_or_else(|| no_message(id))?;
         let dead_letter_source = Some(from.to_owned());

@@ -1,10 +1,12 @@
 //! Queues.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName as System, QueueAttributeName as Attribute};
+use clients::transport::Transport;
 use jiff::{SignedDuration, Timestamp};
-use local::queue::{Depth, Outgoing, QueueAttributes, QueueError};
+use local::queue::{Depth, Outgoing, QueueApi, QueueAttributes, QueueError, RedrivePolicy};
+use serde_json::{Value, json};
 
 use super::World;
 
@@ -187,6 +189,53 @@ async fn long_poll_ends_with_a_message_or_with_its_time() {
         polled.unwrap().messages().iter().filter_map(|message| message.body().map(str::to_owned)).collect();
     assert_eq!(bodies.len(), 1);
     assert_eq!(start.elapsed(), Duration::from_secs(20), "neither waited");
+}
+
+#[tokio::test]
+async fn trace_of_the_call_is_the_message_s_unless_it_names_its_own() {
+    let world = World::new();
+    let url = world.queue("polls").await;
+    let call = |target: &str, body: Value| {
+        let body = clients::transport::full(body.to_string());
+        let request = http::Request::post("/").header("x-amz-target", format!("AmazonSQS.{target}"));
+        request.header("x-amzn-trace-id", "Root=1-a-b;Lineage=poll:2").body(body).unwrap()
+    };
+    let api = QueueApi::new(Arc::clone(&world.queues));
+    let own = json!({ "AWSTraceHeader": { "DataType": "String", "StringValue": "Root=1-c-d" } });
+    let single = json!({ "QueueUrl": url, "MessageBody": "1" });
+    let named = json!({ "Id": "2", "MessageBody": "2", "MessageSystemAttributes": own });
+    let batch = json!({ "QueueUrl": url, "Entries": [named, { "Id": "3", "MessageBody": "3" }] });
+    for request in [call("SendMessage", single), call("SendMessageBatch", batch)] {
+        assert_eq!(api.send(request).await.unwrap().status(), 200);
+    }
+    world.send(&url, "4").await;
+    let deliveries = world.queues.receive("polls", 10, None).unwrap();
+    let traces: Vec<_> =
+        deliveries.iter().map(|delivery| (delivery.body.as_str(), delivery.trace_header.as_deref())).collect();
+    let of_call = Some("Root=1-a-b;Lineage=poll:2");
+    assert_eq!(traces, [("1", of_call), ("2", Some("Root=1-c-d")), ("3", of_call), ("4", None)]);
+}
+
+#[test]
+fn buried_message_is_a_dead_letter_at_once_and_by_its_latest_handle_alone() {
+    let world = World::new();
+    let queues = &world.queues;
+    queues.create("polls-dead", QueueAttributes::default()).unwrap();
+    let redrive = Some(RedrivePolicy { dead_letter_queue: "polls-dead".to_owned(), max_receive_count: 1_000 });
+    queues.create("polls", QueueAttributes { redrive, ..QueueAttributes::default() }).unwrap();
+    queues.send("polls", Outgoing { trace_header: Some("Root=1-a-b".to_owned()), ..Outgoing::new("x") }).unwrap();
+    let receive = || queues.receive("polls", 1, Some(SignedDuration::ZERO)).unwrap().remove(0);
+    let (first, second) = (receive(), receive());
+    queues.bury("polls", &first.receipt_handle).unwrap();
+    assert_eq!(queues.depth("polls-dead").unwrap(), Depth::default());
+    queues.bury("polls", &second.receipt_handle).unwrap();
+    assert_eq!(queues.depth("polls").unwrap(), Depth::default());
+    let dead = queues.receive("polls-dead", 1, None).unwrap().remove(0);
+    assert_eq!((dead.body.as_str(), dead.trace_header.as_deref()), ("x", Some("Root=1-a-b")));
+    assert_eq!(dead.dead_letter_source.as_deref(), Some("polls"));
+
+    queues.bury("polls-dead", &dead.receipt_handle).unwrap();
+    assert_eq!(queues.depth("polls-dead").unwrap().in_flight, 1, "it has no dead-letter queue");
 }
 
 #[test]
