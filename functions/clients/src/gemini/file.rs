@@ -2,7 +2,8 @@
 //!
 //! ```json
 //! {"name":"files/t5sn","displayName":"in","mimeType":"application/jsonl","sizeBytes":"609","state":"ACTIVE",
-//!  "createTime":"2026-08-01T10:00:00Z","expirationTime":"2026-08-03T10:00:00Z","sha256Hash":"<base64>","uri":"https://…/v1beta/files/t5sn"}
+//!  "createTime":"2026-08-01T10:00:00Z","expirationTime":"2026-08-03T10:00:00Z","sha256Hash":"<base64>",
+//!  "uri":"https://…/v1beta/files/t5sn"}
 //! ```
 
 use darkroom::names::FileName;

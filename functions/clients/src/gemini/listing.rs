@@ -75,7 +75,7 @@ impl Gemini {
     }
 }
 
-/// `{"batches":[…],"nextPageToken":"…"}`, and `{}` where there is nothing.
+/// `{"files":[…],"nextPageToken":"…"}`, and `{}` where there is nothing.
 struct Page<W> {
     entries: Vec<W>,
     next_page_token: String,

@@ -170,7 +170,8 @@ mod tests {
     fn every_flag_has_its_effect() {
         let flags = "--seed 7 --batch-seconds 60..120 --refuse 1 --internal-error 2 --missing 3 --repeated 4 \
                      --unknown 5 --thoughts 6 --wrong-ratio 8 --mislabelled 9 --shuffle --list-lag 600 --ranges \
-                     --deleting-input fails --live-batches 10 --enqueued-tokens 5000 --fault create-batch:429:20% --fault download:cut:first-2";
+                     --deleting-input fails --live-batches 10 --enqueued-tokens 5000 \
+                     --fault create-batch:429:20% --fault download:cut:first-2";
         let expected = Behaviour {
             seed: 7,
             shortest_batch_seconds: 60,

@@ -40,8 +40,8 @@ impl BatchFate {
     }
 }
 
-/// What becomes of a live batch, pending or running, whose input file is deleted. The service's pages don't say, and nobody
-/// has published a capture: whoever deletes input files must bear both.
+/// What becomes of a live batch, pending or running, whose input file is deleted. Which it is on the real service is not
+/// known: its pages don't say, and no capture shows it. Whoever deletes input files must bear both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum DeletingInput {
