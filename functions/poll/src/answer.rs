@@ -31,9 +31,12 @@ pub(crate) async fn ask(
             let reason = format!("Gemini made {} images and doesn't say where they are", answer.stats.successful);
             work.hold(&stored, &reason).await
         }
-        Ok(_) if overdue => work.hold(&stored, "the batch did not end after its cancellation").await,
         Ok(_) if cancel => cancel_batch(work, &stored, batch).await,
+        Ok(_) if overdue => work.hold(&stored, "the batch did not end after its cancellation").await,
         Ok(answer) => running(work, &stored, &answer).await,
+        Err(error) if overdue => {
+            work.hold(&stored, &format!("for hours Gemini has not said what became of the batch: {error}")).await
+        }
         Err(error) => not_answered(work, &stored, error).await,
     }
 }

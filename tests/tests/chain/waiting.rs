@@ -11,6 +11,10 @@ use clients::{
     secret::{ApiKey, KeySource},
     transport::{Body, BoxFuture, Transport, TransportError, full},
 };
+use darkroom::{
+    names::{JobId, ShardId},
+    state::Shard,
+};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use jiff::SignedDuration;
@@ -87,6 +91,7 @@ struct Days {
     cloud: Arc<Cloud>,
     wire: Arc<Wire>,
     on_polls: Arc<Mutex<Vec<String>>>,
+    resends: bool,
 }
 
 impl Days {
@@ -102,18 +107,37 @@ impl Days {
         let five_minutes = SignedDuration::from_mins(5);
         let waits = Waits { shortest: five_minutes, longest: five_minutes };
         let setup = Setup { waits, chance: Chance::seeded(1), ..Setup::default() };
+        // A chain that was stopped stays stopped.
+        let setup = Setup { sweep_every: setup.sweep_every.filter(|_| !resends), ..setup };
         let on_polls = Arc::default();
         let watch = |behind| {
             let on_polls = Arc::clone(&on_polls);
             Arc::new(Watch { behind, on_polls, resends, body: Mutex::default() }) as Arc<dyn Transport>
         };
         let cloud = Arc::new(Cloud::open_with(folder.path(), time, client, setup, watch).unwrap());
-        Self { _folder: folder, cloud, wire, on_polls }
+        Self { _folder: folder, cloud, wire, on_polls, resends }
     }
 
     async fn run(&self) {
         self.cloud.bucket.put("inbox/stones.jsonl", "application/jsonl", stones(12).into_bytes()).await.unwrap();
-        assert_eq!(host::run(&self.cloud, Waiting::Jump, async || Ok(false)).await.unwrap(), Stopped::Idle);
+        let stopped = host::run(&self.cloud, Waiting::Jump, async || {
+            if self.resends {
+                self.forget_driver().await;
+            }
+            Ok(false)
+        });
+        assert_eq!(stopped.await.unwrap(), Stopped::Idle);
+    }
+
+    /// The poller that we don't have takes any message for its shard's own.
+    async fn forget_driver(&self) {
+        let states = &self.cloud.deps.poll.states;
+        let folder = std::fs::read_dir(self.cloud.path_of("jobs")).unwrap().next().unwrap().unwrap();
+        let job = JobId::new(folder.file_name().into_string().unwrap());
+        if let Some(stored) = states.read(&job, ShardId::first(0)).await.unwrap() {
+            let next = Shard { driver: None, ..stored.shard.clone() };
+            states.swap(&stored, next).await.unwrap();
+        }
     }
 
     /// How often each batch was asked about.

@@ -1,8 +1,10 @@
 //! What a message on each queue means, for every phase of its shard.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::{BETWEEN_LISTS, EndedBatch, Owner, Phase, READS_BEFORE_HELD, Shard, UNKNOWN_CREATES_BEFORE_HELD};
+use super::{
+    BETWEEN_LISTS, CANCEL_GRACE, EndedBatch, Owner, Phase, READS_BEFORE_HELD, Shard, UNKNOWN_CREATES_BEFORE_HELD,
+};
 use crate::names::{BatchName, FileName, ShardId};
 
 /// A message about a shard, as it reaches a function.
@@ -119,7 +121,7 @@ pub enum PollStep {
         batch: BatchName,
         /// Whether its time is over, or the job was cancelled: cancel it.
         cancel: bool,
-        /// Whether it should long have ended after its cancellation: hold the shard.
+        /// Whether it should long have ended, or been cancelled: hold the shard.
         overdue: bool,
     },
     /// The batch is terminal; the message to `collect` may have been lost: send it again.
@@ -144,7 +146,7 @@ pub fn poll_step(shard: &Shard, arrival: &Arrival<'_>) -> PollStep {
         Phase::Submitted { batch, cancelled_at, .. } => PollStep::Ask {
             batch: batch.clone(),
             cancel: brings_cancel || (cancelled_at.is_none() && now >= shard.deadline),
-            overdue: cancelled_at.is_some() && now >= shard.deadline,
+            overdue: now >= shard.deadline + if cancelled_at.is_some() { SignedDuration::ZERO } else { CANCEL_GRACE },
         },
         Phase::Ready { .. } if shard.driver.is_none() => PollStep::Collect,
         Phase::Held { .. } if is_ours && now >= shard.deadline => PollStep::GiveUp,
