@@ -17,8 +17,12 @@ mod controlling;
 mod events;
 #[path = "chain/metrics.rs"]
 mod metrics;
+#[path = "chain/poison.rs"]
+mod poison;
 #[path = "chain/recovering.rs"]
 mod recovering;
+#[path = "chain/rounds.rs"]
+mod rounds;
 #[path = "chain/submitting.rs"]
 mod submitting;
 #[path = "chain/sweeping.rs"]

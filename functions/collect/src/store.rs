@@ -13,6 +13,7 @@ use darkroom::{
 use crate::{
     expected::{Expected, Seen, Wanted},
     handler::{CollectError, Deps, malformed},
+    work::Work,
 };
 
 /// What one line of the output asks to be stored.
@@ -151,13 +152,17 @@ async fn store(deps: &Deps, key: String, image: Image) -> Result<StoredImage, Bu
     })
 }
 
-/// Writes a part: the same lines give the same bytes.
-pub(crate) async fn write_part(deps: &Deps, key: &str, lines: &[PartLine]) -> Result<(), CollectError> {
+/// Writes a part: the same lines give the same bytes. Whoever is past the lease writes none: another may have written
+/// one of the same name that holds less.
+pub(crate) async fn write_part(work: &Work<'_>, key: &str, lines: &[PartLine]) -> Result<(), CollectError> {
+    if work.deps.clock.now() >= work.deadline {
+        return Err(CollectError::Contended);
+    }
     let mut bytes = Vec::new();
     for line in lines {
         serde_json::to_writer(&mut bytes, line).map_err(malformed(key))?;
         bytes.push(b'\n');
     }
-    deps.bucket.put(key, "application/jsonl", bytes).await?;
+    work.deps.bucket.put(key, "application/jsonl", bytes).await?;
     Ok(())
 }

@@ -62,6 +62,7 @@ impl Tally {
                 AsideReason::UnknownKey => &mut self.integrity.unknown_keys,
                 AsideReason::RepeatedKey => &mut self.integrity.repeated_keys,
                 AsideReason::NoKey => &mut self.integrity.unreadable_lines,
+                AsideReason::SkippedLine => &mut self.integrity.skipped_lines,
             } += count;
         }
     }
