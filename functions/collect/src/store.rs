@@ -6,7 +6,10 @@ use darkroom::{
     keys, layout,
     names::{BatchName, ObjectUri, RequestKey},
     parts::{Aside, AsideReason, PartLine},
-    results::{Answer, Image, Lane, Line, Outcome, ResultLine, StoredImage, image::ratio_matches},
+    results::{
+        Answer, Image, Lane, Line, Outcome, ResultLine, StoredImage,
+        image::{ratio_matches, size_matches},
+    },
     state::{Phase, Shard},
 };
 
@@ -83,10 +86,11 @@ fn says_more(seen: Seen, line: &Line) -> bool {
 fn answered(shard: &Shard, key: RequestKey, wanted: &Wanted, answer: Answer) -> (Vec<(String, Image)>, ResultLine) {
     let mut result = ResultLine::of_answer(key, &answer);
     let Outcome::Succeeded { image, extras } = answer.outcome else { return (Vec::new(), result) };
-    if let Some(ratio) = &wanted.aspect_ratio
-        && !ratio_matches(image.width, image.height, ratio)
-    {
-        result.warnings.push(format!("asked for {ratio}, but the image is {} x {}", image.width, image.height));
+    let (width, height) = (image.width, image.height);
+    let ratio = wanted.aspect_ratio.iter().filter(|ratio| !ratio_matches(width, height, ratio));
+    let size = wanted.image_size.iter().filter(|size| !size_matches(width, height, size));
+    for asked in ratio.chain(size) {
+        result.warnings.push(format!("asked for {asked}, but the image is {width} x {height}"));
     }
     let path = |path: &str, image: &Image| layout::image(&shard.job, path, image.media_type.extension());
     let mut images = vec![(path(&wanted.path, &image), image)];

@@ -96,6 +96,8 @@ pub struct Integrity {
     pub missing: u64,
     /// Images of another ratio than was asked for.
     pub wrong_ratio: u64,
+    /// Images of another size than was asked for, such as 1K instead of 2K.
+    pub wrong_size: u64,
 }
 
 /// When things happened.

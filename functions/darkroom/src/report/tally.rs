@@ -12,7 +12,10 @@ use crate::{
     parts::AsideReason,
     plan::PlanLine,
     plan::PlanSummary,
-    results::{Status, image::ratio_matches},
+    results::{
+        Status,
+        image::{ratio_matches, size_matches},
+    },
 };
 
 /// How many kinds of errors a summary names.
@@ -51,6 +54,11 @@ impl Tally {
             && !ratio_matches(image.width, image.height, ratio)
         {
             self.integrity.wrong_ratio += 1;
+        }
+        if let (Some(image), Some(size)) = (&line.image, &plan.image_size)
+            && !size_matches(image.width, image.height, size)
+        {
+            self.integrity.wrong_size += 1;
         }
     }
 
