@@ -15,6 +15,8 @@ mod collecting;
 mod controlling;
 #[path = "chain/events.rs"]
 mod events;
+#[path = "chain/killed.rs"]
+mod killed;
 #[path = "chain/metrics.rs"]
 mod metrics;
 #[path = "chain/poison.rs"]
