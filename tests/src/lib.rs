@@ -26,7 +26,7 @@ use local::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::wire::Wire;
+use crate::wire::{Tripwire, Wire};
 
 /// When every world begins.
 const START: &str = "2026-11-21T09:00:00Z";
@@ -55,6 +55,8 @@ pub struct World {
     pub gemini: Arc<SimulatedGemini>,
     /// What goes between the two.
     pub wire: Arc<Wire>,
+    /// What goes between the functions and S3 and SQS; what a test does itself goes there too.
+    pub aws: Arc<Tripwire>,
     making: Making,
 }
 
@@ -114,8 +116,14 @@ impl World {
         let limits = making.limits.clone().unwrap_or_else(|| setup.limits.clone());
         // Tests that want a sweep ask for it: others count every call.
         let setup = Setup { limits, sweep_every: None, ..setup };
-        let cloud = Arc::new(Cloud::open(folder.path(), time, client, setup)?);
-        Ok(Self { folder, cloud, gemini, wire, making })
+        let mut aws = None;
+        let cloud = Cloud::open_with(folder.path(), time, client, setup, |service| {
+            let tripwire = Arc::new(Tripwire::new(service));
+            aws = Some(Arc::clone(&tripwire));
+            tripwire
+        })?;
+        let aws = aws.context("the cloud has no wire")?;
+        Ok(Self { folder, cloud: Arc::new(cloud), gemini, wire, aws, making })
     }
 
     /// Uploads an object, as a person would.

@@ -1,10 +1,11 @@
-//! The wire to Gemini: every request passes here, is noted, and may be answered by a test instead.
+//! The wires: to Gemini, where every request is noted and may be answered by a test instead; and to S3 and SQS, where an
+//! invocation may be made to die.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use clients::transport::{Body, BoxFuture, Transport, TransportError, full};
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header::ETAG, request::Parts};
 use http_body_util::BodyExt;
 use local::gemini::Gemini;
 
@@ -86,6 +87,62 @@ impl Transport for Wire {
                 Some(Fault::Answered(status, text)) => {
                     let mut response = Response::new(full(text));
                     *response.status_mut() = status;
+                    Ok(response)
+                }
+            }
+        })
+    }
+}
+
+/// What becomes of a request to S3 or SQS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trip {
+    /// It goes its way.
+    Pass,
+    /// The invocation dies before it is sent.
+    Die,
+    /// The invocation dies after it has taken effect.
+    DieAfter,
+    /// It has no effect, and is answered as if it had.
+    Lost,
+}
+
+type Tread = dyn Fn(&Parts) -> Trip + Send + Sync;
+
+/// A [`Transport`] before the stand-ins of S3 and SQS.
+pub struct Tripwire {
+    aws: Arc<dyn Transport>,
+    tread: Mutex<Arc<Tread>>,
+}
+
+impl Tripwire {
+    /// A wire to `aws` that nobody trips over.
+    pub fn new(aws: Arc<dyn Transport>) -> Self {
+        Self { aws, tread: Mutex::new(Arc::new(|_| Trip::Pass)) }
+    }
+
+    /// Lets `tread` choose what happens to each request from now on.
+    pub fn decide(&self, tread: impl Fn(&Parts) -> Trip + Send + Sync + 'static) {
+        *lock(&self.tread) = Arc::new(tread);
+    }
+}
+
+impl Transport for Tripwire {
+    fn send(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
+        Box::pin(async move {
+            let tread = Arc::clone(&lock(&self.tread));
+            let (head, body) = request.into_parts();
+            match tread(&head) {
+                Trip::Pass => self.aws.send(Request::from_parts(head, body)).await,
+                Trip::Die => panic!("the invocation dies, as a test asks for"),
+                Trip::DieAfter => {
+                    let answer = self.aws.send(Request::from_parts(head, body)).await;
+                    panic!("the invocation dies, as a test asks for, after {answer:?}")
+                }
+                Trip::Lost => {
+                    body.collect().await.map_err(TransportError::Interrupted)?;
+                    let mut response = Response::new(full(""));
+                    response.headers_mut().insert(ETAG, HeaderValue::from_static("\"lost\""));
                     Ok(response)
                 }
             }

@@ -15,10 +15,16 @@ mod collecting;
 mod controlling;
 #[path = "chain/events.rs"]
 mod events;
+#[path = "chain/killed.rs"]
+mod killed;
 #[path = "chain/metrics.rs"]
 mod metrics;
+#[path = "chain/poison.rs"]
+mod poison;
 #[path = "chain/recovering.rs"]
 mod recovering;
+#[path = "chain/rounds.rs"]
+mod rounds;
 #[path = "chain/submitting.rs"]
 mod submitting;
 #[path = "chain/sweeping.rs"]

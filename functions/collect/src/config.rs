@@ -57,7 +57,7 @@ impl Config {
         let bucket = Bucket::new(aws.s3, self.bucket);
         let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
         Ok(Deps {
-            states: States::new(bucket.clone(), clock.clone(), chance, metrics),
+            states: States::new(bucket.clone(), clock.clone(), chance, metrics.clone()),
             bucket,
             gemini: Gemini::over_https(self.gemini)?,
             results: Queue::new(aws.sqs.clone(), self.results_queue),
@@ -66,6 +66,7 @@ impl Config {
             clock,
             limits: Limits::default(),
             pace: Pace::default(),
+            metrics,
         })
     }
 }

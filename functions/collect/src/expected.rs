@@ -28,6 +28,8 @@ pub(crate) struct Wanted {
     pub(crate) path: String,
     /// The ratio that was asked for.
     pub(crate) aspect_ratio: Option<String>,
+    /// The size that was asked for.
+    pub(crate) image_size: Option<String>,
     /// What was found so far.
     pub(crate) seen: Seen,
 }
@@ -57,8 +59,8 @@ impl Expected {
         while let Some(line) = lines.next().await? {
             let line: PlanLine = serde_json::from_slice(&line).map_err(malformed(&key))?;
             if line.shard == first_round && only.as_ref().is_none_or(|only| only.contains(&line.key)) {
-                let wanted = Wanted { path: line.path, aspect_ratio: line.aspect_ratio, seen: Seen::No };
-                expected.0.insert(line.key, wanted);
+                let PlanLine { key, path, aspect_ratio, image_size, .. } = line;
+                expected.0.insert(key, Wanted { path, aspect_ratio, image_size, seen: Seen::No });
             }
         }
         if let Phase::Collecting { parts, .. } = &shard.phase {

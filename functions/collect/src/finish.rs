@@ -4,27 +4,35 @@ use clients::states::{StoredShard, Swap};
 use darkroom::{
     job::Settings,
     layout,
-    messages::ShardMessage,
-    names::ShardId,
+    names::{RequestKey, ShardId},
     parts::{LAST_PART, PartLine},
     plan::PlanLock,
     results::{Reason, ResultLine, Status, grpc_status},
-    state::{EndedBatch, Phase},
+    state::{EndedBatch, Phase, Shard},
 };
 
 use crate::{
     expected::Expected,
     handler::{CollectError, Deps, malformed},
     store,
+    work::Work,
 };
 
-/// Writes the last part, plans the round, and ends the shard: in this order, so that a job can't close early.
+/// A shard that is done.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// The round that asks again for what failed, not yet woken.
+    pub(crate) round: Option<ShardId>,
+}
+
+/// Writes the last part, then the round's state, and ends the shard: in this order, so that a job can't close early, and
+/// no round is woken that its parent doesn't name.
 pub(crate) async fn finish(
-    deps: &Deps,
+    work: &Work<'_>,
     stored: &StoredShard,
     mut expected: Expected,
     mut lines: Vec<PartLine>,
-) -> Result<(), CollectError> {
+) -> Result<Ended, CollectError> {
     let shard = &stored.shard;
     let Phase::Collecting { ended, parts, .. } = &shard.phase else { return Err(CollectError::Contended) };
     let (status, reason) = unanswered(ended);
@@ -34,34 +42,52 @@ pub(crate) async fn finish(
         expected.see(&result);
         lines.push(PartLine::Result(Box::new(result)));
     }
-    store::write_part(deps, &layout::part(&shard.job, shard.shard, LAST_PART), &lines).await?;
+    store::write_part(work, &layout::part(&shard.job, shard.shard, LAST_PART), &lines).await?;
 
-    let next = plan_round(deps, stored, &expected).await?;
+    let again = worth_another_try(work.deps, shard, &expected).await?;
+    // A person may have cancelled the job while its images were collected.
+    let stopped = !again.is_empty() && (work.stopped || work.deps.states.is_stopped(&shard.job).await?);
+    let round = if again.is_empty() || stopped { None } else { Some(plan_round(work.deps, shard, again).await?) };
     let parts = parts.iter().copied().chain([LAST_PART]).collect();
-    let done = shard.enter(Phase::Done { ended: ended.clone(), parts, next }, shard.deadline);
-    match deps.states.swap(stored, done).await? {
-        Swap::Mine(_) => Ok(()),
+    let done = shard.enter(Phase::Done { ended: ended.clone(), parts, next: round }, shard.deadline);
+    match work.deps.states.swap(stored, Shard { stopped: done.stopped || stopped, ..done }).await? {
+        Swap::Mine(_) => Ok(Ended { round }),
         Swap::Theirs => Err(CollectError::Contended),
     }
 }
 
-/// The round's state is written, and its message sent, before its parent is done.
-async fn plan_round(deps: &Deps, stored: &StoredShard, expected: &Expected) -> Result<Option<ShardId>, CollectError> {
-    let shard = &stored.shard;
+/// The keys that a round would ask for again, if there may be one more.
+async fn worth_another_try(deps: &Deps, shard: &Shard, expected: &Expected) -> Result<Vec<RequestKey>, CollectError> {
     let keys = expected.retryable();
-    if keys.is_empty() || shard.shard.round >= settings(deps, stored).await?.max_rounds {
-        return Ok(None);
-    }
-    let round = shard.next_round(keys, deps.clock.now());
-    let message = ShardMessage::new(&round.job, round.shard);
-    // If it is there already, an earlier invocation wrote it and was ended before this shard was done.
-    let (Swap::Mine(_) | Swap::Theirs) = deps.states.create(round).await?;
-    deps.shards.send(&message).await?;
-    Ok(Some(message.shard))
+    let is_last = !keys.is_empty() && shard.shard.round >= settings(deps, shard).await?.max_rounds;
+    Ok(if is_last { Vec::new() } else { keys })
 }
 
-async fn settings(deps: &Deps, stored: &StoredShard) -> Result<Settings, CollectError> {
-    let key = layout::plan_lock(&stored.shard.job);
+/// Writes the round's state.
+async fn plan_round(deps: &Deps, shard: &Shard, keys: Vec<RequestKey>) -> Result<ShardId, CollectError> {
+    let round = shard.next_round(keys, deps.clock.now());
+    let id = round.shard;
+    if let Swap::Mine(_) = deps.states.create(round.clone()).await? {
+        return Ok(id);
+    }
+    // An earlier invocation wrote it and was ended before this shard was done, so nobody was told of it.
+    let Some(earlier) = deps.states.read(&shard.job, id).await? else {
+        return Err(CollectError::NoState(shard.job.clone(), id));
+    };
+    if earlier.shard.keys == round.keys {
+        return Ok(id);
+    }
+    if !matches!(earlier.shard.phase, Phase::Planned { .. }) || earlier.shard.driver.is_some() {
+        return Err(CollectError::RoundBegun(id));
+    }
+    match deps.states.swap(&earlier, round).await? {
+        Swap::Mine(_) => Ok(id),
+        Swap::Theirs => Err(CollectError::Contended),
+    }
+}
+
+async fn settings(deps: &Deps, shard: &Shard) -> Result<Settings, CollectError> {
+    let key = layout::plan_lock(&shard.job);
     let Some(lock) = deps.bucket.read(&key).await? else { return Err(CollectError::Missing(key)) };
     Ok(serde_json::from_slice::<PlanLock>(&lock.bytes).map_err(malformed(&key))?.settings)
 }

@@ -7,6 +7,7 @@ use clients::{
     deliveries::{Disposition, Message, deliver},
     gemini::{ApiError, Gemini},
     lines::LineError,
+    metrics::Metrics,
     queue::{Queue, QueueError},
     states::{StateError, States, StoredShard, Swap},
 };
@@ -14,19 +15,17 @@ use darkroom::{
     messages::{JobMessage, ShardMessage},
     names::{JobId, ShardId},
     results::Limits,
-    state::{Arrival, CollectStep, HELD_DEADLINE, Phase, Shard, collect_step},
+    state::{Arrival, CollectStep, Phase, Shard, collect_step},
 };
 use jiff::{SignedDuration, Timestamp};
 use tracing::warn;
 
 use crate::{
     expected::Expected,
-    finish::finish,
+    finish::{Ended, finish},
     read::{Reached, read},
+    work::{CONTENDED, Work},
 };
-
-/// How long to leave a shard alone that somebody else has just changed.
-const CONTENDED: SignedDuration = SignedDuration::from_secs(30);
 
 /// The wait after the first failure at one place, and the longest.
 const WAITS: (SignedDuration, SignedDuration) = (SignedDuration::from_mins(1), SignedDuration::from_hours(1));
@@ -52,6 +51,8 @@ pub struct Deps {
     pub limits: Limits,
     /// How fast, and how often progress is written down.
     pub pace: Pace,
+    /// What an operator watches.
+    pub metrics: Metrics,
 }
 
 /// How fast to read, and how often to write progress down.
@@ -113,6 +114,15 @@ pub enum CollectError {
     /// The next queue can't be reached.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// The output ends before the place up to which it was read.
+    #[error("the output has become shorter than what was already read of it")]
+    Shrunk,
+    /// Time ran out while something was waited for.
+    #[error("nothing came of the output, or went to the bucket, until time ran out")]
+    OutOfTime,
+    /// The round has other keys than it should, and has begun.
+    #[error("round {0} has begun already, with other keys than are worth another try")]
+    RoundBegun(ShardId),
     /// Somebody else is collecting the same shard.
     #[error("another invocation is collecting this shard")]
     Contended,
@@ -124,13 +134,14 @@ pub async fn handle(deps: &Deps, event: SqsEvent, deadline: Timestamp) -> SqsBat
 }
 
 async fn process(deps: &Deps, received: &Message, deadline: Timestamp) -> Result<Disposition, CollectError> {
-    let message: ShardMessage = serde_json::from_str(&received.body).map_err(malformed("the message"))?;
-    let Some(stored) = deps.states.read(&message.job, message.shard).await? else {
-        return Err(CollectError::NoState(message.job, message.shard));
+    let about: ShardMessage = serde_json::from_str(&received.body).map_err(malformed("the message"))?;
+    let Some(stored) = deps.states.read(&about.job, about.shard).await? else {
+        return Err(CollectError::NoState(about.job, about.shard));
     };
-    let now = deps.clock.now();
-    let stopped = !stored.shard.is_terminal() && deps.states.is_stopped(&message.job).await?;
-    match collect_step(&stored.shard, &Arrival { message: &received.id, at: now, stopped }) {
+    let stopped = !stored.shard.is_terminal() && deps.states.is_stopped(&about.job).await?;
+    let step = collect_step(&stored.shard, &Arrival { message: &received.id, at: deps.clock.now(), stopped });
+    let work = Work { deps, about, message: &received.id, stopped, deadline };
+    match step {
         CollectStep::Read { ended, offset, parts, tries, strikes } => {
             let (tries, lease_until) = (tries + 1, Some(deadline));
             let collecting = Phase::Collecting { ended, offset, parts, tries, strikes, lease_until };
@@ -139,65 +150,44 @@ async fn process(deps: &Deps, received: &Message, deadline: Timestamp) -> Result
                 ..stored.shard.enter(collecting, stored.shard.deadline).driven_by(&received.id, deadline)
             };
             match deps.states.swap(&stored, next).await? {
-                Swap::Mine(stored) => collect(deps, &message, stored, deadline).await,
+                Swap::Mine(stored) => collect(&work, stored).await,
                 Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
             }
         }
         CollectStep::Hold => {
             let why = stored.shard.waiting.as_deref().unwrap_or("the function was ended each time");
-            let reason = format!("the output could not be read on, again and again: {why}");
-            hold(deps, &message, &stored, &reason).await
+            work.hold(&stored, &format!("the output could not be read on, again and again: {why}")).await
         }
-        CollectStep::Wake(round) => {
-            deps.shards.send(&ShardMessage::new(&message.job, round)).await?;
-            tell_report(deps, &message).await
-        }
+        CollectStep::Wake(round) => work.wake(Some(round)).await,
         CollectStep::StandBack => Ok(Disposition::Done),
-        CollectStep::Wait(until) => Ok(Disposition::Later(until.duration_since(now))),
-        CollectStep::GiveUp => match deps.states.swap(&stored, stored.shard.given_up()).await? {
-            Swap::Mine(_) => tell_report(deps, &message).await,
-            Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
-        },
-        CollectStep::Report => tell_report(deps, &message).await,
+        CollectStep::Wait(until) => work.wait_on(&stored, until).await,
+        CollectStep::GiveUp => work.give_up(&stored).await,
+        CollectStep::Report => work.tell_report(Disposition::Done).await,
     }
 }
 
-async fn collect(
-    deps: &Deps,
-    message: &ShardMessage,
-    mut stored: StoredShard,
-    deadline: Timestamp,
-) -> Result<Disposition, CollectError> {
-    deps.reports.send(&JobMessage::new(&message.job)).await?;
-    let mut expected = Expected::load(deps, &stored.shard).await?;
-    let ended = match read(deps, &mut stored, &mut expected, deadline).await {
-        Ok(Reached::End(unwritten)) => finish(deps, &stored, expected, unwritten).await.map(|()| true),
-        Ok(Reached::Deadline) => Ok(false),
-        Err(problem) => Err(problem),
-    };
-    let (note, wait) = match ended {
-        Ok(true) => return tell_report(deps, message).await,
-        Ok(false) => (None, SignedDuration::ZERO),
-        Err(CollectError::Contended) => return Ok(Disposition::Later(CONTENDED)),
+/// Reads on under the lease that `stored` has, and gives it back whatever happens. Only a reader that dies keeps it, and
+/// that is how the next one knows.
+async fn collect(work: &Work<'_>, mut stored: StoredShard) -> Result<Disposition, CollectError> {
+    match read_on(work, &mut stored).await {
+        Ok(Some(Ended { round })) => work.wake(round).await,
+        Ok(None) => work.release(&stored, None, SignedDuration::ZERO).await,
+        Err(CollectError::Contended) => Ok(Disposition::Later(CONTENDED)),
         Err(problem) => {
             warn!("not collected to the end: {problem}");
-            (Some(problem.to_string()), wait_after(&problem, &stored.shard.phase))
+            let wait = wait_after(&problem, &stored.shard.phase);
+            work.release(&stored, Some(problem.to_string()), wait).await
         }
-    };
-    release(deps, &stored, note).await?;
-    deps.reports.send(&JobMessage::new(&message.job)).await?;
-    Ok(Disposition::Later(wait))
+    }
 }
 
-/// Lets the next invocation read on at once.
-async fn release(deps: &Deps, stored: &StoredShard, note: Option<String>) -> Result<(), CollectError> {
-    let mut next = Shard { waiting: note, ..stored.shard.clone() };
-    if let Phase::Collecting { lease_until, .. } = &mut next.phase {
-        *lease_until = None;
-    }
-    match deps.states.swap(stored, next).await? {
-        Swap::Mine(_) => Ok(()),
-        Swap::Theirs => Err(CollectError::Contended),
+/// Reads to the end and ends the shard, or until time runs out. `stored` follows what is written.
+async fn read_on(work: &Work<'_>, stored: &mut StoredShard) -> Result<Option<Ended>, CollectError> {
+    work.deps.reports.send(&JobMessage::new(&work.about.job)).await?;
+    let mut expected = Expected::load(work.deps, &stored.shard).await?;
+    match read(work, stored, &mut expected).await? {
+        Reached::End(unwritten) => finish(work, stored, expected, unwritten).await.map(Some),
+        Reached::Deadline => Ok(None),
     }
 }
 
@@ -209,27 +199,6 @@ fn wait_after(problem: &CollectError, phase: &Phase) -> SignedDuration {
         _ => SignedDuration::ZERO,
     };
     (WAITS.0 * 4_i32.saturating_pow(tries.saturating_sub(1).min(4))).min(WAITS.1).max(asked)
-}
-
-async fn hold(
-    deps: &Deps,
-    message: &ShardMessage,
-    stored: &StoredShard,
-    reason: &str,
-) -> Result<Disposition, CollectError> {
-    warn!("held: {reason}");
-    match deps.states.swap(stored, stored.shard.held(reason, deps.clock.now())).await? {
-        Swap::Mine(_) => {
-            deps.reports.send(&JobMessage::new(&message.job)).await?;
-            Ok(Disposition::Later(HELD_DEADLINE))
-        }
-        Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
-    }
-}
-
-async fn tell_report(deps: &Deps, message: &ShardMessage) -> Result<Disposition, CollectError> {
-    deps.reports.send(&JobMessage::new(&message.job)).await?;
-    Ok(Disposition::Done)
 }
 
 /// Names what could not be read.

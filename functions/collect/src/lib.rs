@@ -7,5 +7,7 @@ pub mod config;
 mod expected;
 mod finish;
 pub mod handler;
+mod pieces;
 mod read;
 mod store;
+mod work;

@@ -1,21 +1,26 @@
 //! The hot path: the responses file as a stream, images on their way to S3 while it is read on, and checkpoints.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, pin::pin};
 
-use clients::states::{StoredShard, Swap};
+use clients::{
+    metrics::Metric,
+    states::{StoredShard, Swap},
+};
 use darkroom::{
     layout,
-    parts::PartLine,
+    parts::{Aside, AsideReason, PartLine},
     results::{Line, Pool, Scanner},
-    state::Phase,
+    state::{Phase, STRIKES_BEFORE_SKIPPED},
 };
 use futures_util::{StreamExt, stream::FuturesOrdered};
-use jiff::Timestamp;
+use tracing::warn;
 
 use crate::{
     expected::Expected,
-    handler::{CollectError, Deps},
+    handler::CollectError,
+    pieces::Pieces,
     store::{self, Stored},
+    work::Work,
 };
 
 /// How far reading came.
@@ -27,63 +32,78 @@ pub(crate) enum Reached {
     Deadline,
 }
 
-/// Reads the output on from where `stored` says, until its end or until `deadline` is near.
+/// Reads the output on from where `stored` says, until its end or until the deadline is near.
 ///
-/// `stored` follows the checkpoints. After an error all that was finished before it is written down.
+/// `stored` follows the checkpoints. After an error all that was finished before it is written down. Where a reader has
+/// died, the lines that it may have died at are read one by one, and the first is passed over if that doesn't help.
 pub(crate) async fn read(
-    deps: &Deps,
+    work: &Work<'_>,
     stored: &mut StoredShard,
     expected: &mut Expected,
-    deadline: Timestamp,
 ) -> Result<Reached, CollectError> {
-    let Phase::Collecting { ended, offset, .. } = &stored.shard.phase else { return Err(CollectError::Contended) };
-    let (offset, ended) = (*offset, ended.clone());
+    let deps = work.deps;
+    let Phase::Collecting { ended, offset, strikes, .. } = &stored.shard.phase else {
+        return Err(CollectError::Contended);
+    };
     let Some(output) = &ended.output else { return Ok(Reached::End(Vec::new())) };
+    let (mut offset, strikes) = (*offset, *strikes);
 
-    let download = deps.gemini.download(output, offset).await?;
-    let mut skip = offset.saturating_sub(download.starts_at);
-    let mut body = download.body;
-    let pool = Pool::new(deps.pace.put_bytes);
-    let mut scanner = Some(Scanner::new(deps.limits, pool, offset));
+    let mut pieces = Pieces::new(deps.gemini.download(output, offset).await?, offset);
+    if strikes >= STRIKES_BEFORE_SKIPPED
+        && let Some(passed) = pieces.pass_line().await?
+    {
+        skip_line(work, stored, offset, offset + passed).await?;
+        offset += passed;
+    }
+    let mut scanner = Some(Scanner::new(deps.limits, Pool::new(deps.pace.put_bytes), offset));
     let mut waiting: VecDeque<Line> = VecDeque::new();
     let mut in_flight = FuturesOrdered::new();
     let mut in_flight_bytes = 0;
     let mut results = Results::default();
     let mut broken = None;
+    // Lines to be read one by one: as many as lie between two checkpoints. The one that killed is among them, or is so
+    // few lines behind them that the next death is nearer to it.
+    let mut careful = if strikes > 0 { deps.pace.checkpoint_results } else { 0 };
+    // What hangs must not keep us from giving the lease back: that would look like a death.
+    let rest = work.deadline.duration_since(deps.clock.now()) - deps.pace.reserve / 2;
+    let mut time_out = pin!(tokio::time::sleep(rest.try_into().unwrap_or_default()));
 
     loop {
-        while in_flight.len() < deps.pace.puts && (in_flight.is_empty() || in_flight_bytes < deps.pace.put_bytes) {
+        let puts = if careful > 0 { 1 } else { deps.pace.puts };
+        while in_flight.len() < puts && (in_flight.is_empty() || in_flight_bytes < deps.pace.put_bytes) {
             let Some(line) = waiting.pop_front() else { break };
             let put = store::place(&stored.shard, expected, line);
             in_flight_bytes += put.bytes;
             in_flight.push_back(put.run(deps));
         }
-        let hungry = scanner.is_some() && waiting.is_empty();
+        let hungry = scanner.is_some() && waiting.is_empty() && (careful == 0 || in_flight.is_empty());
+        if in_flight.is_empty() && !hungry {
+            break;
+        }
         tokio::select! {
             biased;
             Some(put) = in_flight.next(), if !in_flight.is_empty() => match put {
                 Ok(Stored { end, bytes, line }) => {
                     in_flight_bytes -= bytes;
                     results.add(end, line);
-                    if results.due(deps, stored, deadline) {
-                        results.checkpoint(deps, stored).await?;
-                        if time_is_up(deps, deadline) {
+                    if careful > 0 || results.due(work, stored) {
+                        results.checkpoint(work, stored).await?;
+                        if is_time_up(work) {
                             return Ok(Reached::Deadline);
                         }
                     }
+                    careful = careful.saturating_sub(1);
                 }
                 Err(problem) => {
                     // What is behind it stays unfinished: a checkpoint has no holes.
-                    results.checkpoint(deps, stored).await?;
+                    results.checkpoint(work, stored).await?;
                     return Err(problem.into());
                 }
             },
-            chunk = body.next(), if hungry => match chunk {
-                Some(Ok(chunk)) => {
-                    let seen = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
-                    skip -= seen as u64;
+            piece = pieces.next(careful > 0), if hungry => match piece {
+                Some(Ok(piece)) => {
                     if let Some(scanner) = &mut scanner {
-                        scanner.feed(&chunk[seen..], |line| waiting.push_back(line));
+                        scanner.feed(&piece, |line| waiting.push_back(line));
                     }
                 }
                 Some(Err(problem)) => (scanner, broken) = (None, Some(problem)),
@@ -93,16 +113,30 @@ pub(crate) async fn read(
                     }
                 }
             },
-            else => break,
+            () = &mut time_out => {
+                results.checkpoint(work, stored).await?;
+                return Err(CollectError::OutOfTime);
+            }
         }
     }
     match broken {
         Some(problem) => {
-            results.checkpoint(deps, stored).await?;
-            Err(problem.into())
+            results.checkpoint(work, stored).await?;
+            Err(problem)
         }
         None => Ok(Reached::End(results.lines)),
     }
+}
+
+/// Writes down that the line from `start` up to `end` was not looked at: each reader has died at it.
+async fn skip_line(work: &Work<'_>, stored: &mut StoredShard, start: u64, end: u64) -> Result<(), CollectError> {
+    warn!(offset = start, size_bytes = end - start, "a line of the output is skipped: each reader has died at it");
+    let mut results = Results::default();
+    let aside = Aside { aside: AsideReason::SkippedLine, offset: start, key: None, image: None };
+    results.add(end, PartLine::Aside(aside));
+    results.checkpoint(work, stored).await?;
+    work.deps.metrics.count(Metric::PoisonLines);
+    Ok(())
 }
 
 /// Results whose images are stored, not yet written down.
@@ -118,26 +152,26 @@ impl Results {
         self.end = Some(end);
     }
 
-    fn due(&self, deps: &Deps, stored: &StoredShard, deadline: Timestamp) -> bool {
+    fn due(&self, work: &Work<'_>, stored: &StoredShard) -> bool {
         let Phase::Collecting { offset, .. } = stored.shard.phase else { return false };
-        self.end.is_some_and(|end| end - offset >= deps.pace.checkpoint_bytes)
-            || self.lines.len() >= deps.pace.checkpoint_results
-            || time_is_up(deps, deadline)
+        self.end.is_some_and(|end| end - offset >= work.deps.pace.checkpoint_bytes)
+            || self.lines.len() >= work.deps.pace.checkpoint_results
+            || is_time_up(work)
     }
 
-    /// First the part, then the state that names it.
-    async fn checkpoint(&mut self, deps: &Deps, stored: &mut StoredShard) -> Result<(), CollectError> {
+    /// First the part, then the state that names it. From there on, nobody has died yet.
+    async fn checkpoint(&mut self, work: &Work<'_>, stored: &mut StoredShard) -> Result<(), CollectError> {
         let Some(end) = self.end.take() else { return Ok(()) };
         let shard = &stored.shard;
-        store::write_part(deps, &layout::part(&shard.job, shard.shard, end), &self.lines).await?;
+        store::write_part(work, &layout::part(&shard.job, shard.shard, end), &self.lines).await?;
         self.lines.clear();
         let mut next = shard.clone();
         next.waiting = None;
-        if let Phase::Collecting { offset, parts, tries, .. } = &mut next.phase {
-            (*offset, *tries) = (end, 1);
+        if let Phase::Collecting { offset, parts, tries, strikes, .. } = &mut next.phase {
+            (*offset, *tries, *strikes) = (end, 1, 0);
             parts.push(end);
         }
-        match deps.states.swap(stored, next).await? {
+        match work.deps.states.swap(stored, next).await? {
             Swap::Mine(written) => {
                 *stored = written;
                 Ok(())
@@ -147,6 +181,6 @@ impl Results {
     }
 }
 
-fn time_is_up(deps: &Deps, deadline: Timestamp) -> bool {
-    deps.clock.now() + deps.pace.reserve >= deadline
+fn is_time_up(work: &Work<'_>) -> bool {
+    work.deps.clock.now() + work.deps.pace.reserve >= work.deadline
 }

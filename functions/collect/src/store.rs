@@ -6,13 +6,17 @@ use darkroom::{
     keys, layout,
     names::{BatchName, ObjectUri, RequestKey},
     parts::{Aside, AsideReason, PartLine},
-    results::{Answer, Image, Lane, Line, Outcome, ResultLine, StoredImage, image::ratio_matches},
+    results::{
+        Answer, Image, Lane, Line, Outcome, ResultLine, StoredImage,
+        image::{ratio_matches, size_matches},
+    },
     state::{Phase, Shard},
 };
 
 use crate::{
     expected::{Expected, Seen, Wanted},
     handler::{CollectError, Deps, malformed},
+    work::Work,
 };
 
 /// What one line of the output asks to be stored.
@@ -82,10 +86,11 @@ fn says_more(seen: Seen, line: &Line) -> bool {
 fn answered(shard: &Shard, key: RequestKey, wanted: &Wanted, answer: Answer) -> (Vec<(String, Image)>, ResultLine) {
     let mut result = ResultLine::of_answer(key, &answer);
     let Outcome::Succeeded { image, extras } = answer.outcome else { return (Vec::new(), result) };
-    if let Some(ratio) = &wanted.aspect_ratio
-        && !ratio_matches(image.width, image.height, ratio)
-    {
-        result.warnings.push(format!("asked for {ratio}, but the image is {} x {}", image.width, image.height));
+    let (width, height) = (image.width, image.height);
+    let ratio = wanted.aspect_ratio.iter().filter(|ratio| !ratio_matches(width, height, ratio));
+    let size = wanted.image_size.iter().filter(|size| !size_matches(width, height, size));
+    for asked in ratio.chain(size) {
+        result.warnings.push(format!("asked for {asked}, but the image is {width} x {height}"));
     }
     let path = |path: &str, image: &Image| layout::image(&shard.job, path, image.media_type.extension());
     let mut images = vec![(path(&wanted.path, &image), image)];
@@ -151,13 +156,17 @@ async fn store(deps: &Deps, key: String, image: Image) -> Result<StoredImage, Bu
     })
 }
 
-/// Writes a part: the same lines give the same bytes.
-pub(crate) async fn write_part(deps: &Deps, key: &str, lines: &[PartLine]) -> Result<(), CollectError> {
+/// Writes a part: the same lines give the same bytes. Whoever is past the lease writes none: another may have written
+/// one of the same name that holds less.
+pub(crate) async fn write_part(work: &Work<'_>, key: &str, lines: &[PartLine]) -> Result<(), CollectError> {
+    if work.deps.clock.now() >= work.deadline {
+        return Err(CollectError::Contended);
+    }
     let mut bytes = Vec::new();
     for line in lines {
         serde_json::to_writer(&mut bytes, line).map_err(malformed(key))?;
         bytes.push(b'\n');
     }
-    deps.bucket.put(key, "application/jsonl", bytes).await?;
+    work.deps.bucket.put(key, "application/jsonl", bytes).await?;
     Ok(())
 }

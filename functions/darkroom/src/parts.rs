@@ -20,7 +20,8 @@ pub enum PartLine {
     Result(Box<ResultLine>),
 }
 
-/// A result that belongs to no request key, or to one that has its image. Its image was paid for, and is kept.
+/// A result that belongs to no request key, or to one that has its image. Its image was paid for, and is kept, unless the
+/// line was skipped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Aside {
     /// Why it was set aside.
@@ -45,6 +46,8 @@ pub enum AsideReason {
     RepeatedKey,
     /// It has no key, or can't be read at all.
     NoKey,
+    /// Nobody looked at it: each reader has died at it.
+    SkippedLine,
 }
 
 #[cfg(test)]

@@ -237,6 +237,7 @@ impl Deps {
                 clock: clock.clone(),
                 limits: results::Limits::default(),
                 pace: setup.pace,
+                metrics: setup.metrics.clone(),
             },
             report: report::handler::Deps {
                 bucket: bucket.clone(),

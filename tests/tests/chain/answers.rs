@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use base64_simd::STANDARD;
 use darkroom::job::Settings;
 use http::StatusCode;
 use local::gemini::Behaviour;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::{Making, World, wire::Fault};
 
 use super::stones;
@@ -222,4 +223,78 @@ async fn cost_is_what_gemini_billed_with_refusals_and_rounds() {
     let billed = world.gemini.billed().unwrap();
     assert!((actual * 1e9 - billed as f64).abs() <= 1_000.0, "{actual} is not {billed} billionths");
     assert!((interactive - 2.0 * actual).abs() < 1e-5, "{cost}");
+}
+
+/// A line of a responses file whose image is a PNG, by its header, of this size.
+fn image_line(key: &str, width: u32, height: u32) -> String {
+    let header = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR";
+    let png = [header.as_slice(), &width.to_be_bytes(), &height.to_be_bytes(), b"\x08\x02\0\0\0"].concat();
+    let part = json!({ "inlineData": { "mimeType": "image/png", "data": STANDARD.encode_to_string(png) } });
+    json!({ "key": key, "response": { "candidates": [{ "content": { "parts": [part] } }] } }).to_string()
+}
+
+#[tokio::test]
+async fn whatever_does_not_fit_what_was_asked_is_counted_and_told() {
+    let settings = Settings { max_rounds: 1, ..Settings::default() };
+    let world = World::made_with(Making { settings, ..Making::default() }).unwrap();
+    let items = [
+        json!({ "key": "fits", "prompt": "p", "aspect_ratio": "16:9", "image_size": "2K" }),
+        json!({ "key": "small", "prompt": "p", "image_size": "2K" }),
+        json!({ "key": "large", "prompt": "p", "image_size": "1K" }),
+        json!({ "key": "square", "prompt": "p", "aspect_ratio": "16:9" }),
+        json!({ "key": "small-square", "prompt": "p", "aspect_ratio": "16:9", "image_size": "4K" }),
+        json!({ "key": "twice", "prompt": "p" }),
+        json!({ "key": "gone", "prompt": "p" }),
+    ];
+    let lines = [
+        image_line("fits", 2816, 1536),
+        image_line("small", 1024, 1024),
+        image_line("large", 2048, 2048),
+        image_line("square", 1024, 1024),
+        image_line("small-square", 1024, 1024),
+        image_line("twice", 1024, 1024),
+        image_line("twice", 1024, 1024),
+        image_line("nobody's", 1024, 1024),
+        "this is no JSON".to_owned(),
+        "{}".to_owned(),
+    ];
+    let output = lines.join("\n");
+    world
+        .wire
+        .decide(move |sent| sent.path.ends_with(":download").then(|| Fault::Answered(StatusCode::OK, output.clone())));
+    let manifest: String = items.iter().map(|item| format!("{item}\n")).collect();
+    world.put("inbox/stones.jsonl", manifest).await.unwrap();
+    world.run().await.unwrap();
+
+    let job = &world.jobs().unwrap()[0];
+    let summary = world.json(&format!("{job}summary.json")).await.unwrap();
+    let wanted = json!({
+        "unknown_keys": 1, "repeated_keys": 1, "unreadable_lines": 2, "skipped_lines": 0, "missing": 1,
+        "wrong_ratio": 2, "wrong_size": 3,
+    });
+    assert_eq!(summary["integrity"], wanted);
+    let warnings: Vec<(String, Vec<String>)> = world
+        .lines(&format!("{job}results.jsonl"))
+        .await
+        .unwrap()
+        .iter()
+        .map(|line| {
+            let warnings = line["warnings"].as_array().into_iter().flatten();
+            let asked = warnings.map(|text| text.as_str().unwrap()).filter(|text| text.starts_with("asked"));
+            (line["key"].as_str().unwrap().to_owned(), asked.map(str::to_owned).collect::<Vec<_>>())
+        })
+        .filter(|(_, warnings)| !warnings.is_empty())
+        .collect();
+    let told =
+        |key: &str, warnings: &[&str]| (key.to_owned(), warnings.iter().map(|text| (*text).to_owned()).collect());
+    let wanted = [
+        told("small", &["asked for 2K, but the image is 1024 x 1024"]),
+        told("large", &["asked for 1K, but the image is 2048 x 2048"]),
+        told("square", &["asked for 16:9, but the image is 1024 x 1024"]),
+        told(
+            "small-square",
+            &["asked for 16:9, but the image is 1024 x 1024", "asked for 4K, but the image is 1024 x 1024"],
+        ),
+    ];
+    assert_eq!(warnings, wanted);
 }

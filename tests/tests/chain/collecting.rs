@@ -3,7 +3,7 @@
 use collect::handler::Pace;
 use jiff::SignedDuration;
 use local::{
-    chain::{MANIFESTS, POLLS, RESULTS, SHARDS},
+    chain::{FUNCTION_TIMEOUT, MANIFESTS, POLLS, RESULTS, SHARDS},
     gemini::Behaviour,
 };
 use serde_json::Value;
@@ -25,8 +25,13 @@ fn noisy() -> Behaviour {
 
 /// A world whose one batch has ended, and waits to be collected.
 async fn ended(pace: Pace) -> World {
-    let world = World::made_with(Making { behaviour: noisy(), pace, ..Making::default() }).unwrap();
-    world.put("inbox/stones.jsonl", stones(30)).await.unwrap();
+    ended_in(Making { behaviour: noisy(), pace, ..Making::default() }, 30).await
+}
+
+/// A world made to order, whose one batch of so many stones has ended, and waits to be collected.
+pub(crate) async fn ended_in(making: Making, count: usize) -> World {
+    let world = World::made_with(making).unwrap();
+    world.put("inbox/stones.jsonl", stones(count)).await.unwrap();
     assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
     assert!(acknowledged(&step!(&world, submit, SHARDS)));
     loop {
@@ -39,7 +44,7 @@ async fn ended(pace: Pace) -> World {
 }
 
 /// All result lines of the first round, without what depends on how often was written.
-async fn parts(world: &World) -> Vec<Value> {
+pub(crate) async fn parts(world: &World) -> Vec<Value> {
     let job = world.jobs().unwrap()[0].clone();
     let mut lines = Vec::new();
     for name in state(world).await["phase"]["parts"].as_array().unwrap() {
@@ -49,7 +54,7 @@ async fn parts(world: &World) -> Vec<Value> {
     lines
 }
 
-fn images(world: &World) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn images(world: &World) -> Vec<(String, Vec<u8>)> {
     world
         .objects()
         .unwrap()
@@ -65,7 +70,7 @@ async fn stopped_after_every_line_it_resumes_to_the_same_images_and_results() {
     assert_eq!(state(&whole).await["phase"]["name"], "done");
 
     // With all of its time in reserve, an invocation stops after its first line.
-    let pace = Pace { reserve: SignedDuration::from_hours(1), puts: 1, ..Pace::default() };
+    let pace = Pace { reserve: FUNCTION_TIMEOUT, puts: 1, ..Pace::default() };
     let pieces = ended(pace).await;
     let mut invocations = 1;
     while !acknowledged(&step!(&pieces, collect, RESULTS)) {
@@ -91,21 +96,28 @@ async fn checkpoints_change_nothing_of_the_result() {
 }
 
 #[tokio::test]
-async fn a_round_is_planned_before_its_parent_is_done() {
-    let world = ended(Pace::default()).await;
-    assert!(acknowledged(&step!(&world, collect, RESULTS)));
-    let parent = state(&world).await;
-    assert_eq!(parent["phase"]["next"], "0000.r2");
-    let job = &world.jobs().unwrap()[0];
-    let round = world.json(&format!("{job}shards/0000.r2/state.json")).await.unwrap();
-    assert_eq!(round["phase"]["name"], "planned");
-    let asked_again: Vec<&str> = round["keys"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    let retryable: Vec<String> = parts(&world)
-        .await
-        .iter()
-        .filter(|line| line["error"]["retryable"] == true)
-        .map(|line| line["key"].as_str().unwrap().to_owned())
-        .collect();
-    assert_eq!(asked_again.len(), retryable.len());
-    assert!(asked_again.iter().all(|key| retryable.contains(&(*key).to_owned())));
+async fn with_and_without_range_the_same_is_collected_and_what_follows_the_checkpoint_is_asked_for() {
+    let whole = ended(Pace::default()).await;
+    assert!(acknowledged(&step!(&whole, collect, RESULTS)));
+    for ranges in [false, true] {
+        let pace = Pace { reserve: FUNCTION_TIMEOUT, puts: 1, ..Pace::default() };
+        let behaviour = Behaviour { ranges, ..noisy() };
+        let pieces = ended_in(Making { behaviour, pace, ..Making::default() }, 30).await;
+        while !acknowledged(&step!(&pieces, collect, RESULTS)) {}
+        assert_eq!(parts(&pieces).await, parts(&whole).await, "ranges: {ranges}");
+        assert_eq!(images(&pieces), images(&whole), "ranges: {ranges}");
+        let asked: Vec<Option<String>> = pieces
+            .wire
+            .sent()
+            .iter()
+            .filter(|sent| sent.path.ends_with(":download"))
+            .map(|sent| Some(sent.headers.get("range")?.to_str().unwrap().to_owned()))
+            .collect();
+        // Each invocation asks for what follows its checkpoint, and nothing before it.
+        let parts = state(&pieces).await["phase"]["parts"].as_array().unwrap().clone();
+        let follows: Vec<Option<String>> =
+            parts.iter().rev().skip(1).rev().map(|end| Some(format!("bytes={end}-"))).collect();
+        assert_eq!(asked.first(), Some(&None));
+        assert_eq!(asked[1..], follows[..asked.len() - 1], "ranges: {ranges}");
+    }
 }

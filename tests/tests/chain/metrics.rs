@@ -12,9 +12,9 @@ use tests::{Making, World};
 use super::stones;
 
 /// Sums of what was put; of an age, the largest.
-type Seen = Arc<Mutex<BTreeMap<Metric, f64>>>;
+pub(crate) type Seen = Arc<Mutex<BTreeMap<Metric, f64>>>;
 
-fn watching() -> (Metrics, Seen) {
+pub(crate) fn watching() -> (Metrics, Seen) {
     let seen = Seen::default();
     let sums = Arc::clone(&seen);
     let metrics = Metrics::from_fn(move |values| {

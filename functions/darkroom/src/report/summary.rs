@@ -90,10 +90,14 @@ pub struct Integrity {
     pub repeated_keys: u64,
     /// Lines without a key, or that can't be read.
     pub unreadable_lines: u64,
+    /// Lines that nobody looked at, because each reader has died at them.
+    pub skipped_lines: u64,
     /// Keys that Gemini never answered.
     pub missing: u64,
     /// Images of another ratio than was asked for.
     pub wrong_ratio: u64,
+    /// Images of another size than was asked for, such as 1K instead of 2K.
+    pub wrong_size: u64,
 }
 
 /// When things happened.

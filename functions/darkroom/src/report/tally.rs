@@ -12,7 +12,10 @@ use crate::{
     parts::AsideReason,
     plan::PlanLine,
     plan::PlanSummary,
-    results::{Status, image::ratio_matches},
+    results::{
+        Status,
+        image::{ratio_matches, size_matches},
+    },
 };
 
 /// How many kinds of errors a summary names.
@@ -52,6 +55,11 @@ impl Tally {
         {
             self.integrity.wrong_ratio += 1;
         }
+        if let (Some(image), Some(size)) = (&line.image, &plan.image_size)
+            && !size_matches(image.width, image.height, size)
+        {
+            self.integrity.wrong_size += 1;
+        }
     }
 
     /// Counts what a shard set aside, once all its images are counted.
@@ -62,6 +70,7 @@ impl Tally {
                 AsideReason::UnknownKey => &mut self.integrity.unknown_keys,
                 AsideReason::RepeatedKey => &mut self.integrity.repeated_keys,
                 AsideReason::NoKey => &mut self.integrity.unreadable_lines,
+                AsideReason::SkippedLine => &mut self.integrity.skipped_lines,
             } += count;
         }
     }

@@ -14,6 +14,10 @@ pub const PIXEL_LIMIT: u64 = 100_000_000;
 /// nearest two ratios it offers differ by 6.7 %.
 const RATIO_TOLERANCE: f64 = 0.035;
 
+/// How many times as many pixels an image may have as the square of its size, or as few: twice. One size has four times
+/// the pixels of the next. Of all shapes that Gemini answers with, 3072 × 384 is the farthest from its square, 12.5 % off.
+const SIZE_FACTOR: f64 = 2.0;
+
 /// The formats that Gemini makes and browsers show. Others are refused: SVG and HTML run scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MediaType {
@@ -127,9 +131,60 @@ pub fn ratio_matches(width: u32, height: u32, ratio: &str) -> bool {
     (is / asked - 1.0).abs() <= RATIO_TOLERANCE
 }
 
+/// Whether an image of `width` × `height` has the size that was asked for, `512`, `1K`, `2K` or `4K`, whatever its shape.
+///
+/// It is told by the number of pixels: a size has about as many in every ratio, though each side differs. A text that is
+/// no size is not compared.
+pub fn size_matches(width: u32, height: u32, size: &str) -> bool {
+    let side = match size.strip_suffix('K') {
+        Some(kilo) => kilo.parse().ok().map(|kilo: u16| 1024.0 * f64::from(kilo)),
+        None => size.parse().ok().map(|side: u16| f64::from(side)),
+    };
+    let Some(side) = side.filter(|side| *side > 0.0) else { return true };
+    let times = f64::from(width) * f64::from(height) / (side * side);
+    (SIZE_FACTOR.recip()..SIZE_FACTOR).contains(&times)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::Catalogue;
+
+    #[test]
+    fn every_shape_of_the_catalogue_is_of_its_size_and_of_no_other() {
+        let catalogue = Catalogue::built_in();
+        let mut compared = 0;
+        for model in catalogue.models() {
+            for (ratio, size) in model.ratios.iter().flat_map(|ratio| model.sizes.iter().map(move |size| (ratio, size)))
+            {
+                let Some((width, height)) = model.pixels(ratio, Some(&size.name)) else { continue };
+                // Give or take three per cent of each side, or of one.
+                for (wider, higher) in [(100, 100), (103, 103), (97, 97), (103, 97), (103, 100), (97, 100)] {
+                    let (width, height) = (width * wider / 100, height * higher / 100);
+                    for asked in ["512", "1K", "2K", "4K"] {
+                        let found = size_matches(width, height, asked);
+                        assert_eq!(found, asked == size.name, "{} {width} x {height} is {}", model.id, size.name);
+                        compared += 1;
+                    }
+                }
+            }
+        }
+        assert!(compared > 2_000, "{compared}");
+    }
+
+    #[test]
+    fn measured_shapes_are_of_their_size() {
+        for (width, height, size) in [(1408, 768, "1K"), (2816, 1536, "2K"), (5632, 3072, "4K"), (1024, 1024, "1K")] {
+            assert!(size_matches(width, height, size), "{width} x {height} is {size}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_not_compared() {
+        for size in ["", "K", "0K", "0", "large", "-1K", "1k"] {
+            assert!(size_matches(1, 1, size), "{size}");
+        }
+    }
 
     #[test]
     fn the_sizes_that_gemini_makes_match_their_ratios() {

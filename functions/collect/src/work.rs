@@ -1,0 +1,108 @@
+//! How the handling of one message can end: every end is first written down, then told.
+
+use clients::{
+    deliveries::Disposition,
+    states::{StoredShard, Swap},
+};
+use darkroom::{
+    messages::{JobMessage, ShardMessage},
+    names::ShardId,
+    state::{HELD_DEADLINE, LONGEST_WAIT, Phase, Shard},
+};
+use jiff::{SignedDuration, Timestamp};
+use tracing::warn;
+
+use crate::handler::{CollectError, Deps};
+
+/// How long to leave a shard alone that somebody else has just changed.
+pub(crate) const CONTENDED: SignedDuration = SignedDuration::from_secs(30);
+
+/// How often it is written down that a message still moves its shard on, though nothing has changed.
+const SIGN_OF_LIFE: SignedDuration = SignedDuration::from_hours(1);
+
+/// One message in hand.
+pub(crate) struct Work<'a> {
+    pub(crate) deps: &'a Deps,
+    /// What the message says.
+    pub(crate) about: ShardMessage,
+    /// The message's id.
+    pub(crate) message: &'a str,
+    /// Whether a person has cancelled the job.
+    pub(crate) stopped: bool,
+    /// When Lambda ends the invocation.
+    pub(crate) deadline: Timestamp,
+}
+
+impl Work<'_> {
+    /// Writes `next`, in which this message comes back after `wait`.
+    pub(crate) async fn wait(
+        &self,
+        stored: &StoredShard,
+        next: Shard,
+        wait: SignedDuration,
+    ) -> Result<Disposition, CollectError> {
+        let back_at = self.deps.clock.now() + wait.min(LONGEST_WAIT);
+        match self.deps.states.swap(stored, next.driven_by(self.message, back_at)).await? {
+            Swap::Mine(_) => self.tell_report(Disposition::Later(wait)).await,
+            Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+        }
+    }
+
+    /// Has this message come back at `until`. That is written down only where it is news.
+    pub(crate) async fn wait_on(&self, stored: &StoredShard, until: Timestamp) -> Result<Disposition, CollectError> {
+        let (now, shard) = (self.deps.clock.now(), &stored.shard);
+        let wait = until.duration_since(now);
+        let back_at = now + wait.min(LONGEST_WAIT);
+        let is_known = shard
+            .driver
+            .as_ref()
+            .is_some_and(|driver| driver.message == self.message && back_at < driver.back_at + SIGN_OF_LIFE);
+        if is_known {
+            return Ok(Disposition::Later(wait));
+        }
+        self.wait(stored, shard.clone(), wait).await
+    }
+
+    /// Gives the lease back, so that the next invocation reads on at once. This message comes back after `wait`.
+    pub(crate) async fn release(
+        &self,
+        stored: &StoredShard,
+        note: Option<String>,
+        wait: SignedDuration,
+    ) -> Result<Disposition, CollectError> {
+        let mut next = Shard { waiting: note, ..stored.shard.clone() };
+        if let Phase::Collecting { lease_until, .. } = &mut next.phase {
+            *lease_until = None;
+        }
+        self.wait(stored, next, wait).await
+    }
+
+    /// Waits for a person, who is told why.
+    pub(crate) async fn hold(&self, stored: &StoredShard, reason: &str) -> Result<Disposition, CollectError> {
+        warn!("held: {reason}");
+        self.wait(stored, stored.shard.held(reason, self.deps.clock.now()), HELD_DEADLINE).await
+    }
+
+    /// Ends the shard without what it waits for.
+    pub(crate) async fn give_up(&self, stored: &StoredShard) -> Result<Disposition, CollectError> {
+        let given_up = stored.shard.given_up();
+        let next = Shard { stopped: given_up.stopped || self.stopped, ..given_up };
+        match self.deps.states.swap(stored, next).await? {
+            Swap::Mine(_) => self.tell_report(Disposition::Done).await,
+            Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+        }
+    }
+
+    /// The shard is done: its round, if it has one, is sent on its way. Sent twice, it is submitted once.
+    pub(crate) async fn wake(&self, round: Option<ShardId>) -> Result<Disposition, CollectError> {
+        if let Some(round) = round {
+            self.deps.shards.send(&ShardMessage::new(&self.about.job, round)).await?;
+        }
+        self.tell_report(Disposition::Done).await
+    }
+
+    pub(crate) async fn tell_report(&self, then: Disposition) -> Result<Disposition, CollectError> {
+        self.deps.reports.send(&JobMessage::new(&self.about.job)).await?;
+        Ok(then)
+    }
+}
