@@ -1,4 +1,9 @@
 //! Which schedules are played: every single fault, pairs of faults, and drawn ones.
+//!
+//! Single faults are exhaustive: each kind that can be told apart, at each request of the small world, whose other
+//! choices are fixed. Pairs are not: a second fault is tried once for all worlds with the same coarse fingerprint, kinds
+//! that leave the same behind as another are left out, a world is left when it has become one that ended well before,
+//! and of what remains as many are played as are asked for. Drawn worlds are a sample of everything.
 
 use std::{
     collections::{BTreeMap, HashSet},
