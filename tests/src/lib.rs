@@ -1,6 +1,7 @@
 //! A world for tests: the chain's functions in process, with time that stands until it is jumped, and a wire to Gemini
 //! that can be watched and cut.
 
+pub mod faults;
 pub mod wire;
 
 use std::{path::Path, sync::Arc};

@@ -29,6 +29,7 @@ mod paging;
 mod picture;
 mod progress;
 mod proto;
+mod record;
 mod refusal;
 mod reply;
 mod results;
@@ -74,6 +75,7 @@ pub use self::{
     counters::Requests,
     fate::{BatchFate, DeletingInput, FateRule},
     faults::{Fault, FaultRule, FaultRuleError},
+    record::Record,
     route::Call,
     which::{Which, WhichError},
 };
@@ -150,6 +152,14 @@ impl Gemini {
     pub fn billed(&self) -> io::Result<u64> {
         let batches = self.batches.billed_nanodollars(self.clock.now())?;
         Ok(batches + self.counters.read().interactive_nanodollars)
+    }
+
+    /// Every batch that was not deleted, in the order of their creation.
+    ///
+    /// # Errors
+    /// When an input can't be read.
+    pub fn records(&self) -> io::Result<Vec<Record>> {
+        self.batches.records(self.clock.now())
     }
 
     /// The next moment at which a batch changes its state, if any batch is pending or running.

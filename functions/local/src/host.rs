@@ -3,7 +3,7 @@
 //! It is a discrete-event simulation of the real functions. When nothing can be delivered and nothing runs, time jumps
 //! to the moment at which the next message is due; with real time it waits for that moment instead.
 
-mod invoke;
+pub mod invoke;
 mod lineage;
 mod sweeps;
 

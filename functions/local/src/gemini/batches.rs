@@ -18,6 +18,7 @@ use super::{
     files::keep_only,
     input::{Input, Row},
     paging::Page,
+    record::Record,
     reply::Refused,
 };
 use crate::documents::{DocumentError, Documents};
@@ -194,6 +195,16 @@ impl Batches {
     /// When rows can't be read.
     pub(super) fn billed_nanodollars(&self, now: Timestamp) -> io::Result<u64> {
         self.lock().values().map(|batch| self.cost(batch, now)).sum()
+    }
+
+    /// Every batch that is not deleted, in the order of their creation.
+    ///
+    /// # Errors
+    /// When an input can't be read.
+    pub(super) fn records(&self, now: Timestamp) -> io::Result<Vec<Record>> {
+        let mut batches: Vec<Batch> = self.lock().values().filter(|batch| batch.deleted.is_none()).cloned().collect();
+        batches.sort_by_key(|batch| batch.number);
+        batches.iter().map(|batch| Record::of(batch, &self.input(&batch.id), now)).collect()
     }
 
     /// The next moment after `now` at which a batch changes its state.

@@ -13,7 +13,7 @@ use crate::{
 
 /// The event of an SQS event source mapping
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>, read 2026-11).
-pub(super) fn event(queue: &str, deliveries: &[Delivery]) -> Value {
+pub fn event(queue: &str, deliveries: &[Delivery]) -> Value {
     let records: Vec<Value> = deliveries
         .iter()
         .map(|delivery| {
@@ -45,7 +45,7 @@ pub(super) fn event(queue: &str, deliveries: &[Delivery]) -> Value {
 ///
 /// # Errors
 /// When the event isn't one of SQS.
-pub(super) async fn invoke(
+pub async fn invoke(
     deps: &Deps,
     function: Function,
     event: Value,

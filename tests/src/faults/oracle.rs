@@ -1,0 +1,215 @@
+//! The judge: what became of a world, from what Gemini itself knows that it made and what lies in the bucket.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs,
+    path::Path,
+};
+
+use anyhow::Context;
+use base64_simd::STANDARD;
+use bytes::Bytes;
+use local::gemini::Record;
+use serde_json::Value;
+
+use super::world::World;
+
+/// Begins the display names of our batches.
+const OURS: &str = "local/";
+
+/// What must never be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wrong {
+    /// A request key was in two batches that lived at the same time, or was asked for again although a batch that had
+    /// ended has its image.
+    DoubleBuy,
+    /// A key of a closed job has not exactly one result, or an image was made for it and isn't its result.
+    LostKey,
+    /// An image isn't, byte for byte, what Gemini made for its key in the batch that its result names.
+    Misfiled,
+    /// A manifest whose job has no marker after twenty days, or when nothing is left that could give it one.
+    Stuck,
+    /// A batch that lives, or has output, and that no shard's state names.
+    Orphan,
+}
+
+/// One thing that went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// What.
+    pub wrong: Wrong,
+    /// In plain words, with names.
+    pub words: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wrong = match self.wrong {
+            Wrong::DoubleBuy => "double buy",
+            Wrong::LostKey => "lost key",
+            Wrong::Misfiled => "misfiled",
+            Wrong::Stuck => "stuck",
+            Wrong::Orphan => "orphan",
+        };
+        write!(f, "{wrong}: {}", self.words)
+    }
+}
+
+/// One of our batches, and the images in its output by key.
+struct Made {
+    record: Record,
+    images: BTreeMap<String, Bytes>,
+}
+
+impl Made {
+    /// `local/<job>/<shard>/<attempt>`: the job.
+    fn job(&self) -> &str {
+        self.record.display_name.split('/').nth(1).unwrap_or_default()
+    }
+
+    fn told(&self) -> String {
+        let Record { name, display_name, created, ended, .. } = &self.record;
+        let ended = ended.map_or("still lives".to_owned(), |ended| format!("ended {ended}"));
+        format!("{name} ({display_name}, created {created}, {ended})")
+    }
+}
+
+/// Judges a world that has come to its end.
+///
+/// # Errors
+/// When something in it can't be read at all.
+pub(crate) async fn judge(world: &World) -> anyhow::Result<Vec<Violation>> {
+    let made = made(world).await?;
+    let mut found = Vec::new();
+    let mut tell = |wrong, words| found.push(Violation { wrong, words });
+    double_buys(&made, &mut tell);
+    let jobs = world.jobs()?;
+    if jobs.len() < world.dropped {
+        tell(Wrong::Stuck, format!("{} manifests were dropped, and there are {} jobs", world.dropped, jobs.len()));
+    }
+    for job in &jobs {
+        match world.marker(job) {
+            Some("_REJECTED") => tell(Wrong::Stuck, format!("{job} was rejected, and its manifest is good")),
+            Some(_) => results(world, job, &made, &mut tell)?,
+            None => tell(Wrong::Stuck, format!("{job} has no marker at {}", world.now())),
+        }
+    }
+    orphans(world, &jobs, &made, &mut tell)?;
+    Ok(found)
+}
+
+async fn made(world: &World) -> anyhow::Result<Vec<Made>> {
+    let mut made = Vec::new();
+    for record in world.gemini.records()?.into_iter().filter(|record| record.display_name.starts_with(OURS)) {
+        let mut images = BTreeMap::new();
+        if let Some(output) = &record.output {
+            let path = format!("/v1beta/{output}:download?alt=media");
+            for line in world.ask("GET", &path, String::new()).await?.split(|byte| *byte == b'\n') {
+                // What is cut off is nobody's image.
+                let Ok(line) = serde_json::from_slice::<Value>(line) else { continue };
+                if let (Some(key), Some(image)) = (line["key"].as_str(), image(&line)) {
+                    images.entry(key.to_owned()).or_insert(image);
+                }
+            }
+        }
+        made.push(Made { record, images });
+    }
+    Ok(made)
+}
+
+/// The image of an output line: the first part that is one, and no thought.
+fn image(line: &Value) -> Option<Bytes> {
+    let parts = line["response"]["candidates"][0]["content"]["parts"].as_array()?;
+    let data = parts.iter().filter(|part| part["thought"] != true).find_map(|part| part["inlineData"]["data"].as_str());
+    STANDARD.decode_to_vec(data?).ok().map(Bytes::from)
+}
+
+fn double_buys(made: &[Made], tell: &mut impl FnMut(Wrong, String)) {
+    for (place, second) in made.iter().enumerate() {
+        for first in made[..place].iter().filter(|first| first.job() == second.job()) {
+            let both: BTreeSet<&String> = first.record.keys.iter().collect();
+            for key in second.record.keys.iter().filter(|key| both.contains(key)) {
+                let (one, other) = (first.told(), second.told());
+                if first.record.ended.is_none_or(|ended| second.record.created < ended) {
+                    tell(Wrong::DoubleBuy, format!("key {key} was in two live batches: {one} and {other}"));
+                } else if first.images.contains_key(key) {
+                    tell(Wrong::DoubleBuy, format!("key {key} was asked for in {other} although {one} has its image"));
+                }
+            }
+        }
+    }
+}
+
+/// Holds a closed job's results against its plan and against what was made.
+fn results(world: &World, job: &str, made: &[Made], tell: &mut impl FnMut(Wrong, String)) -> anyhow::Result<()> {
+    let made: Vec<&Made> = made.iter().filter(|made| job == format!("jobs/{}/", made.job())).collect();
+    let mut results: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for line in lines(&world.cloud.path_of(&format!("{job}results.jsonl")))? {
+        results.entry(line["key"].as_str().unwrap_or_default().to_owned()).or_default().push(line);
+    }
+    let mut planned = BTreeSet::new();
+    for line in lines(&world.cloud.path_of(&format!("{job}plan.jsonl")))? {
+        let key = line["key"].as_str().unwrap_or_default().to_owned();
+        let of_key = results.get(&key).map_or(&[][..], Vec::as_slice);
+        let [result] = of_key else {
+            tell(Wrong::LostKey, format!("key {key} of {job} has {} results", of_key.len()));
+            continue;
+        };
+        let maker = made.iter().find(|made| made.images.contains_key(&key));
+        if result["status"] == "succeeded" {
+            if let Some(problem) = not_its_image(world, &made, &key, result)? {
+                tell(Wrong::Misfiled, format!("key {key} of {job}: {problem}"));
+            }
+        } else if let Some(maker) = maker {
+            let (status, error) = (&result["status"], &result["error"]);
+            tell(
+                Wrong::LostKey,
+                format!("key {key} of {job} has an image in {}, and its result is {status} {error}", maker.told()),
+            );
+        }
+        planned.insert(key);
+    }
+    for key in results.keys().filter(|key| !planned.contains(*key)) {
+        tell(Wrong::LostKey, format!("{job} has a result for {key}, which nobody planned"));
+    }
+    Ok(())
+}
+
+/// What is wrong with the image that a result names, if anything is.
+fn not_its_image(world: &World, made: &[&Made], key: &str, result: &Value) -> anyhow::Result<Option<String>> {
+    let batch = result["batch_name"].as_str().unwrap_or_default();
+    let Some(image) = made.iter().find(|made| made.record.name == batch).and_then(|made| made.images.get(key)) else {
+        return Ok(Some(format!("{batch} made no image for it")));
+    };
+    let uri = result["image"]["uri"].as_str().unwrap_or_default();
+    let Some((_, path)) = uri.strip_prefix("s3://").and_then(|rest| rest.split_once('/')) else {
+        return Ok(Some(format!("its result names no image: {uri:?}")));
+    };
+    let stored = fs::read(world.cloud.path_of(path)).ok();
+    let is_its_own = stored.as_deref() == Some(image.as_ref());
+    Ok((!is_its_own).then(|| format!("what lies at {path} isn't what {batch} made for it")))
+}
+
+fn orphans(world: &World, jobs: &[String], made: &[Made], tell: &mut impl FnMut(Wrong, String)) -> anyhow::Result<()> {
+    let mut states = String::new();
+    for job in jobs {
+        let shards = world.cloud.path_of(&format!("{job}shards"));
+        if shards.is_dir() {
+            for shard in fs::read_dir(shards)? {
+                states += &fs::read_to_string(shard?.path().join("state.json")).unwrap_or_default();
+            }
+        }
+    }
+    for made in made {
+        let counts = made.record.ended.is_none() || made.record.output.is_some();
+        if counts && !states.contains(&format!("\"{}\"", made.record.name)) {
+            tell(Wrong::Orphan, format!("no shard names {}", made.told()));
+        }
+    }
+    Ok(())
+}
+
+fn lines(path: &Path) -> anyhow::Result<Vec<Value>> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+}

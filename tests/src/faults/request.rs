@@ -1,0 +1,171 @@
+//! A wire request that waits at the gate, whole.
+
+use bytes::Bytes;
+use clients::transport::{Body, TransportError, full};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http_body_util::BodyExt;
+use serde_json::Value;
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Service {
+    /// Objects.
+    S3,
+    /// Messages.
+    Sqs,
+    /// Files and batches.
+    Gemini,
+}
+
+/// A request with its whole body, which can be sent more than once.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) service: Service,
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// An answer with its whole body.
+#[derive(Clone, Debug)]
+pub(crate) struct Whole {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Sent {
+    /// Takes a request in.
+    ///
+    /// # Errors
+    /// When its body breaks off: nothing arrives then.
+    pub(crate) async fn read(request: Request<Body>, gemini: bool) -> Result<Self, TransportError> {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.map_err(TransportError::Interrupted)?.to_bytes();
+        let service = match (gemini, head.headers.contains_key("x-amz-target")) {
+            (true, _) => Service::Gemini,
+            (false, true) => Service::Sqs,
+            (false, false) => Service::S3,
+        };
+        Ok(Self { service, method: head.method, uri: head.uri, headers: head.headers, body })
+    }
+
+    /// The request again.
+    pub(crate) fn request(&self) -> Request<Body> {
+        let mut request = Request::new(full(self.body.clone()));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.uri.clone();
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+
+    /// What it asks for, the same for the same step in any world: no upload id, and no name that Gemini drew.
+    pub(crate) fn what(&self) -> String {
+        match self.service {
+            Service::S3 => format!("S3 {} {}{}", self.method, self.key().unwrap_or_default(), self.condition()),
+            Service::Sqs => {
+                let target = self.header("x-amz-target").unwrap_or_default();
+                let call = target.rsplit('.').next().unwrap_or_default();
+                let url = self.json()["QueueUrl"].as_str().unwrap_or_default().to_owned();
+                format!("SQS {call} {}", url.rsplit('/').next().unwrap_or_default())
+            }
+            Service::Gemini => {
+                let drawn = |segment: &str| segment.len() >= 12 && !segment.contains("gemini");
+                let segments = self.uri.path().split('/').skip(1).map(|segment| {
+                    let (id, verb) = segment.split_once(':').map_or((segment, ""), |(id, verb)| (id, verb));
+                    let colon = if verb.is_empty() { "" } else { ":" };
+                    if drawn(id) { format!("*{colon}{verb}") } else { segment.to_owned() }
+                });
+                let path: Vec<String> = segments.collect();
+                let goes_on = self.uri.query().is_some_and(|query| query.contains("upload_id"));
+                format!("Gemini {} {}{}", self.method, path.join("/"), if goes_on { " (its bytes)" } else { "" })
+            }
+        }
+    }
+
+    /// Whether it changes anything where it arrives.
+    pub(crate) fn has_effect(&self) -> bool {
+        self.method != Method::GET && self.method != Method::HEAD
+    }
+
+    /// Whether S3 is to write only under a condition.
+    pub(crate) fn is_conditional_put(&self) -> bool {
+        self.service == Service::S3
+            && self.method == Method::PUT
+            && (self.headers.contains_key("if-match") || self.headers.contains_key("if-none-match"))
+    }
+
+    /// Whether it asks for a page of the project's batches.
+    pub(crate) fn is_list(&self) -> bool {
+        self.service == Service::Gemini && self.method == Method::GET && self.uri.path().ends_with("/batches")
+    }
+
+    /// Whether it asks for a batch.
+    pub(crate) fn creates_a_batch(&self) -> bool {
+        self.service == Service::Gemini && self.uri.path().ends_with(":batchGenerateContent")
+    }
+
+    /// Whether it asks for a batch's output: which, by the file's name.
+    pub(crate) fn downloads(&self) -> Option<&str> {
+        let path = self.uri.path().strip_suffix(":download")?;
+        (self.service == Service::Gemini).then(|| path.rsplit('/').next()).flatten()
+    }
+
+    /// The key of the object that S3 is asked for.
+    pub(crate) fn key(&self) -> Option<&str> {
+        if self.service != Service::S3 {
+            return None;
+        }
+        self.uri.path().trim_start_matches('/').split_once('/').map(|(_, key)| key)
+    }
+
+    /// The state that it writes, if it writes one.
+    pub(crate) fn state(&self) -> Option<Value> {
+        let is_state = self.method == Method::PUT && self.key().is_some_and(|key| key.ends_with("/state.json"));
+        is_state.then(|| self.json())
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    fn condition(&self) -> String {
+        match (self.header("if-match"), self.header("if-none-match"), self.state()) {
+            (Some(_), _, Some(state)) => format!(" ({} if unchanged)", state["phase"]["name"].as_str().unwrap_or("?")),
+            (_, Some(_), Some(state)) => format!(" ({} if new)", state["phase"]["name"].as_str().unwrap_or("?")),
+            (Some(_), ..) => " (if unchanged)".to_owned(),
+            (_, Some(_), _) => " (if new)".to_owned(),
+            (None, None, _) => String::new(),
+        }
+    }
+}
+
+impl Whole {
+    /// Takes an answer in.
+    ///
+    /// # Errors
+    /// When its body breaks off.
+    pub(crate) async fn read(response: Response<Body>) -> Result<Self, TransportError> {
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.map_err(TransportError::Interrupted)?.to_bytes();
+        Ok(Self { status: head.status, headers: head.headers, body })
+    }
+
+    /// The answer, its body perhaps cut off half-way.
+    pub(crate) fn response(self, body: impl FnOnce(Bytes) -> Body) -> Response<Body> {
+        let mut response = Response::new(body(self.body));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        response
+    }
+
+    /// An answer that carries nothing but a status.
+    pub(crate) fn bare(status: StatusCode) -> Self {
+        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+}

@@ -1,0 +1,196 @@
+//! A request is carried out, and what goes wrong with it.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+use clients::transport::{Body, BoxError, Transport, TransportError, full};
+use http::StatusCode;
+use http_body_util::{BodyExt, StreamBody};
+use jiff::SignedDuration;
+
+use super::{Late, Schedule, Scheduler, invocation::Until};
+use crate::faults::{
+    fault::Fault,
+    gate::Arrival,
+    request::{Sent, Whole},
+    tamper::perform,
+};
+
+/// The most that a request is under way.
+const LATEST: SignedDuration = SignedDuration::from_mins(10);
+
+/// Just short of Lambda's limit, and beyond it.
+const PAUSED: SignedDuration = SignedDuration::from_mins(14);
+const JUMPED: SignedDuration = SignedDuration::from_mins(20);
+
+/// The size of a list's page, whatever was asked for: each of our batches is soon off the first one.
+const PAGE: &str = "pageSize=2";
+
+impl Scheduler {
+    /// Lets the request at a place through, or not.
+    pub(super) async fn inflict(&mut self, place: usize, request: usize, fault: Option<Fault>) -> anyhow::Result<()> {
+        let (number, sent) = self.world.desk.look(place);
+        let name = self.invocations.iter().find(|one| one.number == number).map_or(String::new(), |one| one.name());
+        let about = format!("{request:>4} {name} {}", sent.what());
+        if let Some(fault) = fault {
+            self.note(&format!("{about} [{fault}]"));
+        }
+        match fault {
+            // The request goes on waiting.
+            Some(Fault::Twice) => return self.twice(number),
+            Some(Fault::Paused) => return self.pause(number, PAUSED),
+            Some(Fault::Jump) => return self.pause(number, JUMPED),
+            Some(Fault::AckLost) => {
+                if let Some(one) = self.invocations.iter_mut().find(|one| one.number == number) {
+                    one.ack_lost = true;
+                }
+            }
+            Some(_) | None => {}
+        }
+        let Arrival { sent, answer, service, .. } = self.world.desk.take(place);
+        let reply = match fault {
+            None | Some(Fault::AckLost | Fault::Twice | Fault::Paused | Fault::Jump) => {
+                let told = self.effect(&service, sent).await;
+                if fault.is_none() {
+                    let status =
+                        told.as_ref().map_or_else(ToString::to_string, |told| told.status.as_u16().to_string());
+                    self.note(&format!("{about} -> {status}"));
+                }
+                told.map(|told| told.response(full))
+            }
+            Some(Fault::Killed) => {
+                self.kill(number);
+                return Ok(());
+            }
+            Some(Fault::KilledAfter) => {
+                self.have_effect(&service, sent).await;
+                self.kill(number);
+                return Ok(());
+            }
+            Some(Fault::KilledLate) => {
+                self.delay(service, sent);
+                self.kill(number);
+                return Ok(());
+            }
+            Some(Fault::Late) => {
+                self.delay(service, sent);
+                Err(reset())
+            }
+            Some(Fault::ReplyLost) => {
+                self.have_effect(&service, sent).await;
+                Err(reset())
+            }
+            Some(Fault::NeverSent) => Err(TransportError::NeverSent("no connection".into())),
+            Some(Fault::Unavailable) => Ok(Whole::bare(StatusCode::SERVICE_UNAVAILABLE).response(full)),
+            Some(Fault::FailedAfter) => {
+                self.have_effect(&service, sent).await;
+                Ok(Whole::bare(StatusCode::INTERNAL_SERVER_ERROR).response(full))
+            }
+            Some(Fault::Conflict) => Ok(Whole::bare(StatusCode::CONFLICT).response(full)),
+            Some(Fault::NoReply) => {
+                self.have_effect(&service, sent).await;
+                if let Some(one) = self.invocations.iter_mut().find(|one| one.number == number) {
+                    one.unanswered.push(answer);
+                }
+                return Ok(());
+            }
+            Some(Fault::HalfBody) => self.effect(&service, sent).await.map(|told| told.response(half)),
+        };
+        // Who sent it may be gone.
+        let _ = answer.send(reply);
+        Ok(())
+    }
+
+    /// Carries a request out where it was to go.
+    pub(super) async fn effect(
+        &mut self,
+        service: &Arc<dyn Transport>,
+        mut sent: Sent,
+    ) -> Result<Whole, TransportError> {
+        if sent.is_list() {
+            let uri = sent.uri.to_string().replace("pageSize=100", PAGE);
+            sent.uri = uri.parse().map_err(|error: http::uri::InvalidUri| TransportError::NeverSent(error.into()))?;
+        }
+        let answer = perform(&self.world, self.broken, service.as_ref(), &sent).await;
+        if sent.creates_a_batch() {
+            for _ in 0..2 {
+                let made = self.world.somebody_else_creates_a_batch().await;
+                made.map_err(|error| TransportError::NeverSent(error.into()))?;
+            }
+        }
+        answer
+    }
+
+    /// Carries a request out whose answer nobody hears.
+    async fn have_effect(&mut self, service: &Arc<dyn Transport>, sent: Sent) {
+        let told = self.effect(service, sent).await;
+        let told = told.map_or_else(|error| error.to_string(), |told| told.status.as_u16().to_string());
+        self.note(&format!("     unheard: {told}"));
+    }
+
+    /// Has a request arrive later.
+    fn delay(&mut self, service: Arc<dyn Transport>, sent: Sent) {
+        let after = match &mut self.schedule {
+            Schedule::Listed(_) => LATEST,
+            Schedule::Drawn { rng, .. } => SignedDuration::from_secs(rng.i64(1..=LATEST.as_secs())),
+        };
+        self.late.push(Late { due: self.world.now() + after, sent, service });
+    }
+
+    /// Delivers the message that an invocation works on to another.
+    fn twice(&mut self, number: usize) -> anyhow::Result<()> {
+        let Some(one) = self.invocations.iter().find(|one| one.number == number) else { return Ok(()) };
+        let Some((source, delivery)) = one.source.zip(one.deliveries.first().cloned()) else {
+            let second = self.sweep();
+            if let Schedule::Listed(_) = self.schedule {
+                self.stand(number, Until::End(second));
+            }
+            return Ok(());
+        };
+        let queues = &self.world.cloud.queues;
+        let queue = source.queue;
+        if queues.change_visibility(queue, &delivery.receipt_handle, SignedDuration::ZERO).is_err() {
+            // It is visible again already, or gone.
+            return Ok(());
+        }
+        let (again, others): (Vec<_>, Vec<_>) =
+            queues.receive(queue, 10, None)?.into_iter().partition(|other| other.message_id == delivery.message_id);
+        for other in others {
+            queues.change_visibility(queue, &other.receipt_handle, SignedDuration::ZERO)?;
+        }
+        if !again.is_empty() {
+            let second = self.invoke(source, again)?;
+            if let Schedule::Listed(_) = self.schedule {
+                self.stand(number, Until::End(second));
+            }
+        }
+        Ok(())
+    }
+
+    /// Has an invocation stand still; where all is mixed up, has all stand still.
+    fn pause(&mut self, number: usize, pause: SignedDuration) -> anyhow::Result<()> {
+        let moment = self.world.now() + pause;
+        match self.schedule {
+            Schedule::Listed(_) => self.stand(number, Until::Moment(moment)),
+            Schedule::Drawn { .. } => self.world.cloud.time.jump_to(moment)?,
+        }
+        Ok(())
+    }
+
+    fn stand(&mut self, number: usize, until: Until) {
+        if let Some(one) = self.invocations.iter_mut().find(|one| one.number == number) {
+            one.until = Some(until);
+        }
+    }
+}
+
+fn reset() -> TransportError {
+    TransportError::Interrupted(io::Error::from(io::ErrorKind::ConnectionReset).into())
+}
+
+/// The first half, then nothing more.
+fn half(body: Bytes) -> Body {
+    let first = http_body::Frame::data(body.slice(..body.len() / 2));
+    let broken: BoxError = io::Error::from(io::ErrorKind::ConnectionReset).into();
+    BodyExt::boxed(StreamBody::new(futures_util::stream::iter([Ok(first), Err(broken)])))
+}

@@ -1,0 +1,221 @@
+//! Invocations: how they begin, how they end, and how they are ended.
+
+use aws_lambda_events::event::sqs::SqsBatchResponse;
+use jiff::{SignedDuration, Timestamp};
+use local::{
+    chain::{FUNCTION_TIMEOUT, SWEEP_EVERY, Source},
+    host::invoke,
+    queue::Delivery,
+};
+use tokio::{
+    sync::oneshot,
+    task::{JoinHandle, spawn_local},
+};
+
+use super::{Schedule, Scheduler};
+use crate::faults::{
+    gate::{INVOCATION, Reply},
+    oracle::{Violation, Wrong},
+    tamper::Break,
+};
+
+/// The most that a clock is wrong.
+const SKEW_SECONDS: i64 = 180;
+
+/// A function at work.
+pub(super) struct Invocation {
+    pub(super) number: usize,
+    /// The queue that triggered it; none if the hour did.
+    pub(super) source: Option<&'static Source>,
+    pub(super) deliveries: Vec<Delivery>,
+    /// When Lambda ends it.
+    pub(super) deadline: Timestamp,
+    pub(super) handle: JoinHandle<Option<SqsBatchResponse>>,
+    /// How many of its requests were decided upon.
+    pub(super) decided: usize,
+    /// Until when it stands still, if it does.
+    pub(super) until: Option<Until>,
+    /// Whether its messages come back although it has done them.
+    pub(super) ack_lost: bool,
+    /// Those of its requests that are never answered.
+    pub(super) unanswered: Vec<oneshot::Sender<Reply>>,
+    /// Whether it waits for something that never comes.
+    pub(super) hangs: bool,
+}
+
+/// What an invocation stands still for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// The end of another.
+    End(usize),
+    /// A moment.
+    Moment(Timestamp),
+}
+
+impl Invocation {
+    fn new(
+        number: usize,
+        source: Option<&'static Source>,
+        deliveries: Vec<Delivery>,
+        deadline: Timestamp,
+        handle: JoinHandle<Option<SqsBatchResponse>>,
+    ) -> Self {
+        Self {
+            number,
+            source,
+            deliveries,
+            deadline,
+            handle,
+            decided: 0,
+            until: None,
+            ack_lost: false,
+            unanswered: Vec::new(),
+            hangs: false,
+        }
+    }
+
+    /// Whether it goes on if it is let.
+    pub(super) fn is_awake(&self) -> bool {
+        self.until.is_none() && !self.hangs
+    }
+
+    /// As the log calls it.
+    pub(super) fn name(&self) -> String {
+        let function = self.source.map_or("sweep".to_owned(), |source| format!("{:?}", source.function).to_lowercase());
+        format!("{function}#{}", self.number)
+    }
+}
+
+impl Scheduler {
+    /// Whether a function may run once more.
+    pub(super) fn may_run(&self, source: &Source) -> bool {
+        self.invocations.iter().filter(|one| one.source.is_some_and(|of| of.queue == source.queue)).count()
+            < source.concurrency
+    }
+
+    /// Delivers what a queue has now: all that one event may hold, or some of it.
+    pub(super) fn deliver(&mut self, source: &'static Source) -> anyhow::Result<()> {
+        let most = match &mut self.schedule {
+            Schedule::Listed(_) => source.batch_size,
+            Schedule::Drawn { rng, .. } => rng.usize(1..=source.batch_size),
+        };
+        let deliveries = self.world.cloud.queues.receive(source.queue, most, None)?;
+        if !deliveries.is_empty() {
+            self.invoke(source, deliveries)?;
+        }
+        Ok(())
+    }
+
+    /// Begins an invocation, and answers with its number.
+    pub(super) fn invoke(&mut self, source: &'static Source, deliveries: Vec<Delivery>) -> anyhow::Result<usize> {
+        let number = self.started;
+        self.started += 1;
+        if self.broken == Some(Break::AckEarly) {
+            for delivery in &deliveries {
+                self.world.cloud.queues.delete(source.queue, &delivery.receipt_handle)?;
+            }
+        }
+        let skew = match &mut self.schedule {
+            // One in five.
+            Schedule::Drawn { rng, .. } => i64::from(rng.u8(..5) == 0) * rng.i64(-SKEW_SECONDS..=SKEW_SECONDS),
+            Schedule::Listed(_) => 0,
+        };
+        let deps = self.world.deps(SignedDuration::from_secs(skew), self.broken);
+        let event = invoke::event(source.queue, &deliveries);
+        let deadline = self.world.now() + FUNCTION_TIMEOUT;
+        let invoked = async move { invoke::invoke(&deps, source.function, event, deadline).await.ok() };
+        let handle = spawn_local(INVOCATION.scope(number, invoked));
+        let bodies: Vec<&str> = deliveries.iter().map(|delivery| delivery.body.as_str()).collect();
+        let bodies = bodies.join(" ");
+        let skewed = if skew == 0 { String::new() } else { format!(", its clock wrong by {skew} s") };
+        // S3's own events are long, and say nothing new.
+        let bodies = if bodies.len() > 200 { "" } else { &bodies };
+        let one = Invocation::new(number, Some(source), deliveries, deadline, handle);
+        self.note(&format!("{} begins with {} message(s){skewed} {bodies}", one.name(), one.deliveries.len()));
+        self.invocations.push(one);
+        Ok(number)
+    }
+
+    /// Begins a sweep, and answers with its number.
+    pub(super) fn sweep(&mut self) -> usize {
+        let number = self.started;
+        self.started += 1;
+        self.next_sweep = self.world.now() + SWEEP_EVERY;
+        let deps = self.world.deps(SignedDuration::ZERO, self.broken).sweep;
+        let deadline = self.world.now() + FUNCTION_TIMEOUT;
+        // What fails is tried again by the next.
+        let swept =
+            async move { sweep::handler::handle(&deps, deadline).await.ok().map(|_| SqsBatchResponse::default()) };
+        let one =
+            Invocation::new(number, None, Vec::new(), deadline, spawn_local(INVOCATION.scope(number, Box::pin(swept))));
+        self.note(&format!("{} begins", one.name()));
+        self.invocations.push(one);
+        number
+    }
+
+    /// Ends what is over: acknowledges what is done, kills who is past the deadline, wakes who has waited for it.
+    pub(super) async fn reap(&mut self) -> anyhow::Result<()> {
+        let now = self.world.now();
+        let mut place = 0;
+        while let Some(one) = self.invocations.get(place) {
+            if one.handle.is_finished() {
+                let one = self.invocations.remove(place);
+                self.end(one).await?;
+            } else if one.deadline <= now {
+                self.note(&format!("{} is past its deadline", one.name()));
+                self.kill(self.invocations[place].number);
+            } else {
+                place += 1;
+            }
+        }
+        let alive: Vec<usize> = self.invocations.iter().map(|one| one.number).collect();
+        for one in &mut self.invocations {
+            one.until = one.until.filter(|until| match until {
+                Until::End(other) => alive.contains(other),
+                Until::Moment(moment) => *moment > now,
+            });
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self, one: Invocation) -> anyhow::Result<()> {
+        let name = one.name();
+        let response = match one.handle.await {
+            Ok(response) => response.unwrap_or_default(),
+            Err(error) => {
+                let words = format!("{name} panicked: {error}");
+                self.outcome.violations.push(Violation { wrong: Wrong::Stuck, words });
+                return Ok(());
+            }
+        };
+        let failed: Vec<&str> =
+            response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
+        let (mut done, mut again) = (0, 0);
+        for delivery in &one.deliveries {
+            if failed.contains(&delivery.message_id.as_str()) {
+                again += 1;
+                continue;
+            }
+            done += 1;
+            let (queues, queue) = (&self.world.cloud.queues, one.source.map_or("", |source| source.queue));
+            // It may be in other hands, or gone, by now.
+            let _ = if one.ack_lost {
+                queues.change_visibility(queue, &delivery.receipt_handle, SignedDuration::ZERO)
+            } else {
+                queues.delete(queue, &delivery.receipt_handle)
+            };
+        }
+        let lost = if one.ack_lost { ", the acknowledgement lost" } else { "" };
+        self.note(&format!("{name} ends: {done} done{lost}, {again} to come back"));
+        Ok(())
+    }
+
+    /// Ends an invocation where it stands. Its messages come back when their visibility time-out is over.
+    pub(super) fn kill(&mut self, number: usize) {
+        if let Some(place) = self.invocations.iter().position(|one| one.number == number) {
+            let one = self.invocations.remove(place);
+            self.note(&format!("{} is killed", one.name()));
+            one.handle.abort();
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Null controls: a rule of the protocol is broken on the wire, so that the functions themselves need no switch for it.
+//! A harness that doesn't notice proves nothing.
+
+use bytes::Bytes;
+use clients::{
+    bucket::Conditional,
+    transport::{Transport, TransportError},
+};
+use http::{HeaderValue, StatusCode, header::ETAG};
+use serde_json::{Value, json};
+
+use super::{
+    request::{Sent, Whole},
+    world::World,
+};
+
+/// A rule that is broken on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Break {
+    /// S3 ignores `If-Match` and `If-None-Match`.
+    Conditions,
+    /// Nobody waits before looking for the batch of a create call that went unanswered.
+    QuietPeriod,
+    /// After an ambiguous create the batch is asked for again at once.
+    Recovery,
+    /// Only the first page of the list of batches is seen.
+    List,
+    /// A message is deleted before its handler runs.
+    AckEarly,
+    /// Results are joined to requests by position.
+    Position,
+    /// A shard is done without naming the round that follows it.
+    FanIn,
+}
+
+/// Sends a request on, broken as `broken` says, and takes the answer in.
+///
+/// # Errors
+/// Those of the service.
+pub(crate) async fn perform(
+    world: &World,
+    broken: Option<Break>,
+    service: &dyn Transport,
+    sent: &Sent,
+) -> Result<Whole, TransportError> {
+    match broken {
+        Some(Break::Conditions) if sent.is_conditional_put() => {
+            return put(world, sent, sent.body.clone(), false).await;
+        }
+        Some(Break::Recovery) => {
+            if let Some(state) = sent.state().and_then(planned_again) {
+                return put(world, sent, state.to_string().into(), true).await;
+            }
+        }
+        Some(Break::FanIn) => {
+            if let Some(state) = sent.state().and_then(without_round) {
+                return put(world, sent, state.to_string().into(), true).await;
+            }
+        }
+        Some(Break::Conditions | Break::QuietPeriod | Break::List | Break::AckEarly | Break::Position) | None => {}
+    }
+    let mut answer = Whole::read(service.send(sent.request()).await?).await?;
+    if broken == Some(Break::List) && sent.is_list() {
+        answer.body = first_page(&answer.body);
+    }
+    if broken == Some(Break::Position)
+        && let Some(file) = sent.downloads()
+    {
+        answer.body = by_position(world, file, &answer.body);
+    }
+    Ok(answer)
+}
+
+/// A shard that would find out what became of its batch is planned instead.
+fn planned_again(mut state: Value) -> Option<Value> {
+    let phase = &state["phase"];
+    let attempt = match phase["name"].as_str()? {
+        "recovering" => phase["attempt"].clone(),
+        "held" if phase["before"]["name"] == "creating" => phase["before"]["attempt"].clone(),
+        _ => return None,
+    };
+    state["phase"] = json!({"name": "planned", "attempts": attempt});
+    Some(state)
+}
+
+fn without_round(mut state: Value) -> Option<Value> {
+    let phase = state["phase"].as_object_mut()?;
+    (phase.get("name")? == "done").then_some(())?;
+    phase.remove("next")?;
+    Some(state)
+}
+
+fn first_page(body: &Bytes) -> Bytes {
+    let Ok(mut page) = serde_json::from_slice::<Value>(body) else { return body.clone() };
+    if let Some(members) = page.as_object_mut() {
+        members.remove("nextPageToken");
+    }
+    page.to_string().into()
+}
+
+/// The output as a collector sees it that believes the nth line to answer the nth request.
+fn by_position(world: &World, file: &str, body: &Bytes) -> Bytes {
+    let records = world.gemini.records().unwrap_or_default();
+    let named = |output: &Option<String>| output.as_deref().is_some_and(|name| name.ends_with(file));
+    let Some(record) = records.iter().find(|record| named(&record.output)) else { return body.clone() };
+    let mut keys = record.keys.iter();
+    let mut lines = Vec::new();
+    for line in body.split_inclusive(|byte| *byte == b'\n') {
+        match (serde_json::from_slice::<Value>(line), keys.next()) {
+            (Ok(mut value), Some(key)) => {
+                value["key"] = Value::from(key.as_str());
+                lines.extend(format!("{value}\n").into_bytes());
+            }
+            (Ok(_) | Err(_), _) => lines.extend_from_slice(line),
+        }
+    }
+    lines.into()
+}
+
+/// Writes an object that is not the one that was signed: with the harness's own client, answered as S3 would.
+async fn put(world: &World, sent: &Sent, body: Bytes, conditions: bool) -> Result<Whole, TransportError> {
+    let key = sent.key().unwrap_or_default();
+    let kind = sent.header("content-type").unwrap_or("application/json");
+    let bucket = &world.cloud.bucket;
+    let written = match (conditions, sent.header("if-match")) {
+        (false, _) => bucket.put(key, kind, body).await.map(Conditional::Written),
+        (true, Some(etag)) => bucket.replace(key, etag, kind, body).await,
+        (true, None) => bucket.create(key, kind, body).await,
+    };
+    match written {
+        Ok(Conditional::Written(etag)) => {
+            let mut answer = Whole::bare(StatusCode::OK);
+            if let Ok(etag) = HeaderValue::try_from(etag) {
+                answer.headers.insert(ETAG, etag);
+            }
+            Ok(answer)
+        }
+        Ok(Conditional::Refused) => Ok(Whole::bare(StatusCode::PRECONDITION_FAILED)),
+        Err(error) => Err(TransportError::Interrupted(error.to_string().into())),
+    }
+}

@@ -1,0 +1,263 @@
+//! A world to break: the functions' own clients before the stand-ins, with the gate between them.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use bytes::Bytes;
+use clients::{
+    chance::Chance,
+    clock::Clock,
+    gemini::{self, Gemini},
+    secret::{ApiKey, KeySource},
+    transport::{Transport, full},
+};
+use collect::handler::Pace;
+use darkroom::job::{Settings, ShardLimits};
+use http::Request;
+use http_body_util::BodyExt;
+use jiff::{SignedDuration, Timestamp};
+use local::{
+    cloud::{Cloud, Deps, INTERNAL, Setup},
+    gemini::{BatchFate, Behaviour, DeletingInput, FateRule, Gemini as SimulatedGemini},
+    time::Time,
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{
+    gate::{Desk, Gate},
+    tamper::Break,
+};
+
+/// When every world begins.
+const START: &str = "2026-11-21T09:00:00Z";
+
+/// Memory that looks like a disk, where there is any: a world is some hundred small files.
+const MEMORY: &str = "/dev/shm";
+
+/// The model of all images: it has the smallest.
+const MODEL: &str = "gemini-3.1-flash-image";
+
+/// What a world is made with.
+#[derive(Clone, Debug)]
+pub(crate) struct Scene {
+    /// How Gemini behaves.
+    pub(crate) behaviour: Behaviour,
+    /// Images per shard, at the most.
+    pub(crate) shard_requests: u32,
+    /// Results between two checkpoints of `collect`.
+    pub(crate) checkpoint_results: usize,
+    /// How many images each manifest asks for.
+    pub(crate) manifests: Vec<usize>,
+    /// What chance starts from.
+    pub(crate) seed: u64,
+}
+
+/// Everything behind the gate, and the gate.
+pub(crate) struct World {
+    pub(crate) cloud: Cloud,
+    pub(crate) gemini: Arc<SimulatedGemini>,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) folder: TempDir,
+    /// How many manifests were dropped.
+    pub(crate) dropped: usize,
+}
+
+impl Scene {
+    /// The world of the exhaustive part: one job of three images in one shard. The output of its first batch is cut off
+    /// after the first image, so that a round follows. Lists are up to ten minutes behind.
+    pub(crate) fn small() -> Self {
+        let truncated = [(2, BatchFate::Truncated)];
+        let behaviour = Behaviour {
+            seed: 1,
+            shuffle: true,
+            list_lag_seconds: 600,
+            batch_fates: fates(&truncated),
+            ..lasting(100, 100)
+        };
+        Self { behaviour, shard_requests: 10, checkpoint_results: 2, manifests: vec![3], seed: 1 }
+    }
+
+    /// A world drawn from `seed`: one to three jobs of several shards, answers of all kinds, batches of all fates.
+    pub(crate) fn drawn(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let all = [
+            BatchFate::StuckPending,
+            BatchFate::StuckRunning,
+            BatchFate::Expired,
+            BatchFate::Failed,
+            BatchFate::FailedSilently,
+            BatchFate::Cancelled,
+            BatchFate::Truncated,
+        ];
+        // The first batch is somebody else's, and so are two after each of ours.
+        let drawn: Vec<(u64, BatchFate)> =
+            (0..rng.usize(0..3)).map(|_| (rng.u64(2..18), all[rng.usize(..all.len())])).collect();
+        let shortest = rng.u32(60..1_800);
+        let behaviour = Behaviour {
+            seed,
+            refuse_percent: rng.choice([0, 10]).unwrap_or(0),
+            internal_error_percent: rng.choice([0, 10, 30]).unwrap_or(0),
+            missing_percent: rng.choice([0, 10]).unwrap_or(0),
+            repeated_percent: rng.choice([0, 10]).unwrap_or(0),
+            unknown_percent: rng.choice([0, 10]).unwrap_or(0),
+            shuffle: true,
+            list_lag_seconds: rng.choice([0, 60, 600]).unwrap_or(0),
+            ranges: rng.bool(),
+            deleting_input: rng.choice([DeletingInput::Harmless, DeletingInput::Fails]).unwrap_or_default(),
+            batch_fates: fates(&drawn),
+            ..lasting(shortest, shortest + rng.u32(0..3_600))
+        };
+        // No more than three images beyond a full shard: so many does the thread that reads the manifest keep ready while
+        // `plan` waits at the gate with a full shard's requests. With more it would wait in turn, and tokio's time stands
+        // as long as such a thread is at work.
+        let shard_requests = rng.u32(1..=4);
+        let most = shard_requests as usize + 3;
+        Self {
+            behaviour,
+            shard_requests,
+            checkpoint_results: rng.usize(1..4),
+            manifests: (0..rng.usize(1..=3)).map(|_| rng.usize(1..=most)).collect(),
+            seed,
+        }
+    }
+}
+
+fn lasting(shortest: u32, longest: u32) -> Behaviour {
+    Behaviour { shortest_batch_seconds: shortest, longest_batch_seconds: longest, ..Behaviour::default() }
+}
+
+fn fates(of: &[(u64, BatchFate)]) -> Vec<FateRule> {
+    let rule =
+        |(ordinal, fate): &(u64, BatchFate)| Some(FateRule { which: ordinal.to_string().parse().ok()?, fate: *fate });
+    of.iter().filter_map(rule).collect()
+}
+
+impl World {
+    /// Makes the world and drops its manifests.
+    ///
+    /// # Errors
+    /// When its folder can't be made.
+    pub(crate) async fn open(scene: &Scene) -> anyhow::Result<Self> {
+        let memory = Path::new(MEMORY);
+        let folder = if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? };
+        let time = Time::frozen(START.parse::<Timestamp>()?);
+        let desk = Arc::new(Desk::default());
+        let state = folder.path().join(INTERNAL).join("gemini");
+        let gemini = Arc::new(SimulatedGemini::open(&state, time.clock(), scene.behaviour.clone())?);
+        let key = Arc::new(KeySource::fixed(ApiKey::new("canary-1234")?));
+        let client = Gemini::new(gemini::Settings::new(key), Gate::gemini(&desk, Arc::clone(&gemini) as _))?;
+        let settings = Settings {
+            default_model: MODEL.to_owned(),
+            allow_retired_models: true,
+            shard: ShardLimits { requests: scene.shard_requests, ..ShardLimits::default() },
+            ..Settings::default()
+        };
+        let pace = Pace { checkpoint_results: scene.checkpoint_results, ..Pace::default() };
+        let setup = Setup { settings, pace, chance: Chance::seeded(scene.seed), ..Setup::default() };
+        let cloud = Cloud::open_with(folder.path(), time, client, setup, |service| Gate::aws(&desk, service))?;
+        let world = Self { cloud, gemini, desk, folder, dropped: scene.manifests.len() };
+        world.somebody_else_creates_a_batch().await?;
+        for (job, images) in scene.manifests.iter().enumerate() {
+            let item = |number| json!({"key": format!("stone-{number}"), "prompt": "a stone", "image_size": "512"});
+            let manifest: String = (0..*images).map(|number| item(number).to_string() + "\n").collect();
+            world.cloud.bucket.put(&format!("inbox/stones-{job}.jsonl"), "application/jsonl", manifest).await?;
+        }
+        Ok(world)
+    }
+
+    /// The present moment.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.cloud.time.now()
+    }
+
+    /// What an invocation works with whose clock is wrong by `skew`.
+    pub(crate) fn deps(&self, skew: SignedDuration, broken: Option<Break>) -> Deps {
+        let mut deps = self.cloud.deps.clone();
+        if broken == Some(Break::QuietPeriod) {
+            deps.submit.quiet = SignedDuration::ZERO;
+        }
+        let time = self.cloud.time.clone();
+        let clock = Clock::from_fn(move || time.now() + skew);
+        let clocks = [
+            &mut deps.plan.clock,
+            &mut deps.submit.clock,
+            &mut deps.poll.clock,
+            &mut deps.collect.clock,
+            &mut deps.report.clock,
+            &mut deps.control.clock,
+            &mut deps.sweep.clock,
+        ];
+        clocks.into_iter().for_each(|of| of.clone_from(&clock));
+        deps
+    }
+
+    /// Other batches of the same project: they push ours off the first page of a list.
+    ///
+    /// # Errors
+    /// When Gemini refuses.
+    pub(crate) async fn somebody_else_creates_a_batch(&self) -> anyhow::Result<()> {
+        let request = json!({"contents": [{"parts": [{"text": "a tree"}]}]});
+        let batch = json!({"batch": {
+            "displayName": "somebody else's",
+            "inputConfig": {"requests": {"requests": [{"request": request}]}},
+        }});
+        let path = format!("/v1beta/models/{MODEL}:batchGenerateContent");
+        let answer = self.ask("POST", &path, batch.to_string()).await?;
+        anyhow::ensure!(!answer.is_empty(), "no batch");
+        Ok(())
+    }
+
+    /// Asks Gemini past the gate.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: String) -> anyhow::Result<Bytes> {
+        let uri = format!("https://gemini.internal{path}");
+        let request = Request::builder().method(method).uri(uri).header("x-goog-api-key", "canary-1234");
+        let answer = self.gemini.send(request.body(full(body))?).await?;
+        let status = answer.status();
+        let body = answer.into_body().collect().await.map_err(anyhow::Error::from_boxed)?.to_bytes();
+        anyhow::ensure!(status.is_success(), "{path}: {status} {}", String::from_utf8_lossy(&body));
+        Ok(body)
+    }
+
+    /// Where the stand-ins keep something.
+    pub(crate) fn internal(&self, path: &str) -> PathBuf {
+        self.folder.path().join(INTERNAL).join(path)
+    }
+
+    /// The folders of all jobs, as keys ending in `/`, in order.
+    ///
+    /// # Errors
+    /// When the folder can't be read.
+    pub(crate) fn jobs(&self) -> anyhow::Result<Vec<String>> {
+        let folder = self.cloud.path_of("jobs");
+        if !folder.is_dir() {
+            return Ok(Vec::new());
+        }
+        let names =
+            std::fs::read_dir(folder)?.map(|entry| Ok(format!("jobs/{}/", entry?.file_name().to_string_lossy())));
+        let mut jobs = names.collect::<anyhow::Result<Vec<String>>>().context("the jobs")?;
+        jobs.sort();
+        Ok(jobs)
+    }
+
+    /// A job's closing marker, if it has one.
+    pub(crate) fn marker(&self, job: &str) -> Option<&'static str> {
+        let there = |marker: &&str| self.cloud.path_of(&format!("{job}{marker}")).is_file();
+        ["_SUCCESS", "_PARTIAL", "_FAILED", "_CANCELLED", "_REJECTED"].into_iter().find(|marker| there(marker))
+    }
+
+    /// Whether every dropped manifest has become a job that is closed.
+    ///
+    /// # Errors
+    /// When the folder can't be read.
+    pub(crate) fn is_over(&self) -> anyhow::Result<bool> {
+        let jobs = self.jobs()?;
+        Ok(jobs.len() == self.dropped && jobs.iter().all(|job| self.marker(job).is_some()))
+    }
+}
