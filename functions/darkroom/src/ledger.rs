@@ -168,7 +168,8 @@ impl Ledger {
     }
 
     fn lacking(&self, shard: &Shard, limits: &ProjectLimits, since: Timestamp, today: Date) -> Option<Lack> {
-        let before: Vec<&Waiting> = self.before(&shard.job, since).collect();
+        let left = self.left(limits, today);
+        let before: Vec<&Waiting> = self.before(&shard.job, since, left).collect();
         if self.live.len() + before.len() >= usize::try_from(limits.live_batches).unwrap_or(usize::MAX) {
             return Some(Lack::Batches);
         }
@@ -179,10 +180,8 @@ impl Ledger {
                 return Some(Lack::Tokens);
             }
         }
-        if let Some(cap) = limits.daily_usd {
-            let left = cap - self.spent.get(&today).copied().unwrap_or_default();
-            // What doesn't fit today any more isn't in anybody's way today.
-            let wanted: Usd = before.iter().map(|waiting| waiting.usd).filter(|usd| *usd <= left).sum();
+        if let Some(left) = left {
+            let wanted: Usd = before.iter().map(|waiting| waiting.usd).sum();
             if shard.demand.usd > left {
                 return Some(Lack::DollarsToday);
             }
@@ -193,14 +192,21 @@ impl Ledger {
         None
     }
 
-    /// What the jobs wait for whose turn is before that of `job`, which has waited since `since`.
-    fn before(&self, job: &JobId, since: Timestamp) -> impl Iterator<Item = &Waiting> {
+    /// What may still be reserved today, if that has a limit.
+    fn left(&self, limits: &ProjectLimits, today: Date) -> Option<Usd> {
+        limits.daily_usd.map(|cap| cap - self.spent.get(&today).copied().unwrap_or_default())
+    }
+
+    /// What the jobs wait for whose turn is before that of `job`, which has waited since `since`. What is dearer than
+    /// what is left of the day has its turn tomorrow, and is in nobody's way.
+    fn before(&self, job: &JobId, since: Timestamp, left: Option<Usd>) -> impl Iterator<Item = &Waiting> {
         let turn = |job: &JobId, since: Timestamp| (self.live_of(job), since, job.clone());
         let own = turn(job, since);
         self.waiting
             .iter()
             .filter(move |(other, waiting)| *other != job && turn(other, waiting.since) < own)
             .map(|(_, waiting)| waiting)
+            .filter(move |waiting| left.is_none_or(|left| waiting.usd <= left))
     }
 
     fn live_of(&self, job: &JobId) -> usize {
@@ -213,7 +219,7 @@ impl Ledger {
     }
 
     fn explain(&self, lack: &Lack, shard: &Shard, limits: &ProjectLimits, since: Timestamp, today: Date) -> String {
-        let others = match self.before(&shard.job, since).count() {
+        let others = match self.before(&shard.job, since, self.left(limits, today)).count() {
             0 => String::new(),
             1 => ", and 1 other job comes first".to_owned(),
             more => format!(", and {more} other jobs come first"),
@@ -277,3 +283,6 @@ fn midnight_after(day: Date) -> Timestamp {
     let tomorrow = day.tomorrow().unwrap_or(day).to_zoned(TimeZone::UTC);
     tomorrow.map_or(Timestamp::MAX, |midnight| midnight.timestamp())
 }
+
+#[cfg(test)]
+mod tests;
