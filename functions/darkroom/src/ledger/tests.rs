@@ -215,24 +215,15 @@ struct Wish {
 }
 
 fn wishes() -> impl Strategy<Value = Vec<Wish>> {
-    let wish = (
-        0..6_u32,
-        any::<bool>(),
-        1..=100_u64,
-        1..=100_i64,
-        0..300_i64,
-        0..20_i64,
-        1..30_i64,
-        prop::bool::weighted(0.2),
-    );
-    prop::collection::vec(wish, 1..40).prop_map(|wishes| {
-        let wish = |(number, wish): (u32, (u32, bool, u64, i64, i64, i64, i64, bool))| {
-            let (job, is_limited, tokens, dollars, first, late, hours, is_refunded) = wish;
-            let model = if is_limited { LIMITED } else { UNLIMITED };
-            let shard = shard(&format!("job-{job}"), number, model, tokens, cents(dollars));
-            Wish { shard, first, late, hours, is_refunded }
-        };
-        (0..).zip(wishes).map(wish).collect()
+    let demand = (0..6_u32, prop::sample::select(vec![LIMITED, UNLIMITED]), 1..=100_u64, 1..=100_i64);
+    let demand =
+        demand.prop_map(|(job, model, tokens, usd)| shard(&format!("job-{job}"), 0, model, tokens, cents(usd)));
+    let wish = (demand, 0..300_i64, 0..20_i64, 1..30_i64, prop::bool::weighted(0.2));
+    let wish =
+        wish.prop_map(|(shard, first, late, hours, is_refunded)| Wish { shard, first, late, hours, is_refunded });
+    prop::collection::vec(wish, 1..40).prop_map(|mut wishes| {
+        (0..).zip(&mut wishes).for_each(|(number, wish)| wish.shard.shard = ShardId::first(number));
+        wishes
     })
 }
 
