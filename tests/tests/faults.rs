@@ -13,7 +13,15 @@ fn quietly(plan: &Plan) -> Found {
 
 /// Single faults at some requests, with a rule broken, until one does harm.
 fn harm(broken: Break, at: &str) -> Vec<String> {
-    let plan = Plan { seeds: 0, singles: true, at: Some(at.to_owned()), pairs: 0, threads: 2, broken: Some(broken) };
+    let plan = Plan {
+        seeds: 0,
+        singles: true,
+        at: Some(at.to_owned()),
+        pairs: false,
+        sample: 0,
+        threads: 2,
+        broken: Some(broken),
+    };
     let found = quietly(&plan);
     assert!(!found.failures.is_empty(), "nobody noticed in {} worlds", found.schedules);
     found.failures.iter().flat_map(|failure| &failure.violations).map(ToString::to_string).collect()
@@ -25,7 +33,7 @@ fn says(harm: &[String], words: &str) -> bool {
 
 #[test]
 fn drawn_worlds_end_well() {
-    let plan = Plan { seeds: 12, singles: false, at: None, pairs: 0, threads: 2, broken: None };
+    let plan = Plan { seeds: 12, singles: false, at: None, pairs: false, sample: 0, threads: 2, broken: None };
     let found = quietly(&plan);
     assert_eq!((found.schedules, found.count(Wrong::DoubleBuy)), (12, 0));
     assert!(found.failures.is_empty(), "{:?}", found.failures);
@@ -34,7 +42,7 @@ fn drawn_worlds_end_well() {
 #[test]
 fn whatever_happens_to_a_create_ends_well() {
     let at = Some(CREATE.to_owned());
-    let found = quietly(&Plan { seeds: 0, singles: true, at, pairs: 0, threads: 2, broken: None });
+    let found = quietly(&Plan { seeds: 0, singles: true, at, pairs: false, sample: 0, threads: 2, broken: None });
     assert!(found.singles >= 20, "a dozen faults at each of two creates, not {}", found.singles);
     assert!(found.failures.is_empty(), "{:?}", found.failures);
 }

@@ -3,7 +3,8 @@
 //!
 //! A shard is admitted before its request file is uploaded, and leaves when its batch has ended. Admission is by shard
 //! and can be repeated, so that a crash in between costs nothing. It is fair between jobs: the job with the fewest live
-//! batches comes first, of these the one that has waited longest, and what those before it wait for is left to them.
+//! batches comes first, of these the one whose last turn, or whose coming, is longest ago, and what those before it wait
+//! for is left to them.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,9 @@ use crate::{
 /// How long after it should have asked again a waiting job keeps its place.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(30);
 
+/// How long ago a turn may be to count against the next one.
+const FORGOTTEN: SignedDuration = SignedDuration::from_hours(7 * 24);
+
 /// The shortest and the longest wait of a shard for its turn.
 const WAITS: (SignedDuration, SignedDuration) = (SignedDuration::from_mins(1), SignedDuration::from_mins(15));
 
@@ -26,7 +30,7 @@ const WAITS: (SignedDuration, SignedDuration) = (SignedDuration::from_mins(1), S
 ///
 /// ```json
 /// {"rev":7,"write_id":"…","live":{"catalog-…/0000":{"model":"…","tokens":931,"usd":0.49,"at":"2026-11-21T09:00:00Z",…}},
-///  "waiting":{},"spent":{"2026-11-21":0.49}}
+///  "waiting":{},"served":{"catalog-…":"2026-11-21T09:00:00Z"},"spent":{"2026-11-21":0.49}}
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -39,6 +43,8 @@ pub struct Ledger {
     pub live: BTreeMap<String, Reservation>,
     /// The jobs that were refused and will ask again.
     pub waiting: BTreeMap<JobId, Waiting>,
+    /// When each job had its last turn.
+    pub served: BTreeMap<JobId, Timestamp>,
     /// Dollars reserved, by the day (UTC) of the admission. What was asked for stays; what never was is taken back.
     pub spent: BTreeMap<Date, Usd>,
 }
@@ -122,6 +128,7 @@ impl Ledger {
         }
         let today = day(now);
         self.waiting.retain(|_, waiting| now < waiting.back_at + PATIENCE);
+        self.served.retain(|_, served| now < *served + FORGOTTEN);
         self.spent.retain(|day, _| *day >= today.yesterday().unwrap_or(today));
 
         let Demand { tokens, usd, .. } = shard.demand;
@@ -132,6 +139,7 @@ impl Ledger {
                 self.live.insert(name, Reservation { model, tokens, usd, at: now, asked_at: now });
                 *self.spent.entry(today).or_default() += usd;
                 self.waiting.remove(&shard.job);
+                self.served.insert(shard.job.clone(), now);
                 Admission::Granted
             }
             Some(lack) => {
@@ -200,7 +208,10 @@ impl Ledger {
     /// What the jobs wait for whose turn is before that of `job`, which has waited since `since`. What is dearer than
     /// what is left of the day has its turn tomorrow, and is in nobody's way.
     fn before(&self, job: &JobId, since: Timestamp, left: Option<Usd>) -> impl Iterator<Item = &Waiting> {
-        let turn = |job: &JobId, since: Timestamp| (self.live_of(job), since, job.clone());
+        let turn = |job: &JobId, since: Timestamp| {
+            let served = self.served.get(job);
+            (self.live_of(job), served.map_or(since, |served| since.max(*served)), served.is_some(), job.clone())
+        };
         let own = turn(job, since);
         self.waiting
             .iter()

@@ -16,6 +16,7 @@ use darkroom::{
     layout::{self, Marker},
     messages::JobMessage,
     models::Catalogue,
+    names::JobId,
     status::JobStatus,
 };
 use jiff::Timestamp;
@@ -71,16 +72,14 @@ pub async fn handle(deps: &Deps, event: SqsEvent, _deadline: Timestamp) -> SqsBa
 
 async fn process(deps: &Deps, message: &Message) -> Result<Disposition, ReportError> {
     let JobMessage { job, .. } = serde_json::from_str(&message.body).map_err(malformed("the message"))?;
-    for marker in Marker::LAST {
-        if deps.bucket.head(&layout::document(&job, marker.name())).await?.is_some() {
-            deps.bucket.delete(&layout::open_job(&job)).await?;
-            return Ok(Disposition::Done);
-        }
-    }
     let key = layout::status(&job);
     let Some(object) = deps.bucket.read(&key).await? else { return Err(ReportError::Missing(key)) };
     let status: JobStatus = serde_json::from_slice(&object.bytes).map_err(malformed(&key))?;
     let Some(plan) = &status.plan else { return Ok(Disposition::Done) };
+    if status.phase.is_over() && is_closed(deps, &job).await? {
+        deps.bucket.delete(&layout::open_job(&job)).await?;
+        return Ok(Disposition::Done);
+    }
 
     let shards = deps.states.read_all(&job, plan.shards).await?;
     if !shards.iter().all(Rounds::are_over) {
@@ -90,6 +89,16 @@ async fn process(deps: &Deps, message: &Message) -> Result<Disposition, ReportEr
     close(deps, &job, status, &shards).await?;
     deps.bucket.delete(&layout::open_job(&job)).await?;
     Ok(Disposition::Done)
+}
+
+/// Whether the job's marker is there. Before it is, the status says already how the job ends.
+async fn is_closed(deps: &Deps, job: &JobId) -> Result<bool, ReportError> {
+    for marker in Marker::LAST {
+        if deps.bucket.head(&layout::document(job, marker.name())).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Names what could not be read.

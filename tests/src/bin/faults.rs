@@ -29,9 +29,10 @@ struct Arguments {
     /// Single faults only at requests whose line in the log has this in it, such as batchGenerateContent.
     #[arg(long)]
     at: Option<String>,
-    /// How many pairs of faults to play at the most, spread evenly over all that differ.
-    #[arg(long, default_value_t = 4_000)]
-    pairs: usize,
+    /// How many pairs of faults that are not both crashes to play at the most, spread evenly over all that differ. Pairs of
+    /// crashes are all played.
+    #[arg(long, default_value_t = 1000)]
+    sample: usize,
     /// Leave single faults, and so pairs, out.
     #[arg(long)]
     no_singles: bool,
@@ -71,7 +72,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         seeds: arguments.seeds,
         singles: !arguments.no_singles,
         at: arguments.at.clone(),
-        pairs: arguments.pairs,
+        pairs: true,
+        sample: arguments.sample,
         threads: arguments.threads,
         broken: arguments.broken,
     };

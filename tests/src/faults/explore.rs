@@ -1,9 +1,10 @@
 //! Which schedules are played: every single fault, pairs of faults, and drawn ones.
 //!
 //! Single faults are exhaustive: each kind that can be told apart, at each request of the small world, whose other
-//! choices are fixed. Pairs are not: a second fault is tried once for all worlds with the same coarse fingerprint, kinds
-//! that leave the same behind as another are left out, a world is left when it has become one that ended well before,
-//! and of what remains as many are played as are asked for. Drawn worlds are a sample of everything.
+//! choices are fixed. So are pairs of crashes, up to what fingerprints tell apart: a second fault is tried once for all
+//! worlds with the same coarse fingerprint, and a world is left when it has become one that ended well before. Of pairs
+//! of other kinds, without those that leave the same behind as another, as many are played as are asked for. Drawn worlds
+//! are a sample of everything.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -17,7 +18,7 @@ use std::{
 use fastrand::Rng;
 
 use super::{
-    fault::At,
+    fault::{At, Fault},
     oracle::{Violation, Wrong},
     scheduler::{Outcome, Schedule, Watch, play},
     tamper::Break,
@@ -58,8 +59,10 @@ pub struct Plan {
     pub singles: bool,
     /// Single faults at requests alone whose line in the log has this in it.
     pub at: Option<String>,
-    /// How many pairs are played at the most, spread evenly over all that differ; none without singles.
-    pub pairs: usize,
+    /// Whether pairs are played; none are without singles.
+    pub pairs: bool,
+    /// How many pairs of faults that are not both crashes are played at the most, spread evenly over all that differ.
+    pub sample: usize,
     /// How many worlds are played at the same time.
     pub threads: usize,
     /// The rule that is broken, if one is. Then the first failure is enough.
@@ -80,6 +83,13 @@ pub struct Found {
 }
 
 impl Case {
+    fn is_of_crashes(&self) -> bool {
+        match self {
+            Self::Faults(faults) => faults.iter().all(|at| at.fault.is_crash()),
+            Self::Seed(_) => false,
+        }
+    }
+
     /// How to play it again.
     pub fn argument(&self) -> String {
         match self {
@@ -148,14 +158,20 @@ pub fn explore(plan: &Plan, tell: impl Fn(&str)) -> anyhow::Result<Found> {
                 .map(|at| Case::Faults(vec![at]))
                 .collect();
             tell(&format!("{} single faults at {} requests", singles.len(), good.decisions.len()));
-            let outcomes = play_all(plan, &singles, &if plan.pairs > 0 { Watch::Note } else { Watch::No })?;
+            let outcomes = play_all(plan, &singles, &if plan.pairs { Watch::Note } else { Watch::No })?;
             found.singles = outcomes.len();
             outcomes.values().for_each(|(case, outcome)| found.add(case, outcome));
-            if plan.pairs > 0 && goes_on(&found) {
-                let (pairs, known) = pairs_after(&good, &outcomes);
-                let (all, count) = (pairs.len(), pairs.len().min(plan.pairs));
-                let pairs: Vec<Case> = (0..count).map(|place| pairs[place * all / count].clone()).collect();
-                tell(&format!("{count} of {all} pairs, from {} worlds that differ", known.len()));
+            if plan.pairs && goes_on(&found) {
+                let (mut pairs, known) = pairs_after(&good, &outcomes, Fault::is_crash);
+                let (others, _) = pairs_after(&good, &outcomes, |_| true);
+                let others: Vec<&Case> = others.iter().filter(|case| !case.is_of_crashes()).collect();
+                let (all, count) = (others.len(), others.len().min(plan.sample));
+                tell(&format!(
+                    "all {} pairs of crashes, from {} worlds that differ; {count} of {all} other pairs",
+                    pairs.len(),
+                    known.len()
+                ));
+                pairs.extend((0..count).map(|place| others[place * all / count].clone()));
                 let outcomes = play_all(plan, &pairs, &Watch::Until(Arc::new(known)))?;
                 found.pairs = outcomes.len();
                 outcomes.values().for_each(|(case, outcome)| found.add(case, outcome));
@@ -170,8 +186,13 @@ pub fn explore(plan: &Plan, tell: impl Fn(&str)) -> anyhow::Result<Found> {
     Ok(found)
 }
 
-/// Second faults, at each world that no other first fault, nor none, has led to before; and all those worlds.
-fn pairs_after(good: &Outcome, singles: &BTreeMap<usize, (Case, Outcome)>) -> (Vec<Case>, HashSet<u64>) {
+/// Second faults, at each world that no other first fault, nor none, has led to before; and all those worlds. Faults are
+/// of the kinds that are `meant`.
+fn pairs_after(
+    good: &Outcome,
+    singles: &BTreeMap<usize, (Case, Outcome)>,
+    meant: impl Fn(Fault) -> bool,
+) -> (Vec<Case>, HashSet<u64>) {
     let (mut known, mut tried) = (HashSet::new(), HashSet::new());
     for state in good.decisions.iter().filter_map(|decision| decision.state) {
         known.insert(state.fine);
@@ -184,9 +205,10 @@ fn pairs_after(good: &Outcome, singles: &BTreeMap<usize, (Case, Outcome)>) -> (V
         for decision in &outcome.decisions {
             let Some(state) = decision.state else { continue };
             known.insert(state.fine);
-            if tried.insert(state.coarse) {
+            if meant(first.fault) && tried.insert(state.coarse) {
                 let second = |fault| At { request: decision.request, fault };
-                pairs.extend(decision.could_then.iter().map(|fault| Case::Faults(vec![*first, second(*fault)])));
+                let faults = decision.could_then.iter().filter(|fault| meant(**fault));
+                pairs.extend(faults.map(|fault| Case::Faults(vec![*first, second(*fault)])));
             }
         }
     }

@@ -100,6 +100,13 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// Whether it is a crash and nothing else: before the request, after it, or with the request still on its way.
+    pub(crate) fn is_crash(self) -> bool {
+        matches!(self, Self::Killed | Self::KilledAfter | Self::KilledLate)
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(NAMES.iter().find(|(fault, _)| fault == self).map_or("", |(_, name)| name))

@@ -30,10 +30,10 @@ fn limits(live_batches: u32, daily_usd: &str) -> ProjectLimits {
     }
 }
 
-/// Ten jobs of three batches each, dropped in one moment.
+/// Ten jobs of two batches each, dropped in one moment.
 async fn ten_jobs(limits: ProjectLimits, behaviour: Behaviour) -> World {
     let mut settings = Setup::default().settings;
-    settings.shard.requests = 4;
+    settings.shard.requests = 6;
     let world = World::made_with(Making { behaviour, settings, limits: Some(limits), ..Making::default() }).unwrap();
     for number in 0..JOBS {
         world.put(&format!("inbox/job-{number}.jsonl"), stones(12)).await.unwrap();
@@ -58,8 +58,8 @@ fn costs(world: &World) -> BTreeMap<String, Usd> {
 
 #[tokio::test]
 async fn ten_jobs_share_three_batches_and_a_daily_cap_and_none_starves() {
-    // At some $0.021 an image with its thoughts, 50 images a day; 120 are wanted.
-    let cap = "1.05";
+    // At some $0.021 an image with its thoughts, 66 images a day; 120 are wanted.
+    let cap = "1.40";
     let behaviour = Behaviour { seed: 2, live_batches: 3, internal_error_percent: 5, ..Behaviour::default() };
     let world = ten_jobs(limits(3, cap), behaviour).await;
     world.run().await.unwrap();
@@ -69,7 +69,7 @@ async fn ten_jobs_share_three_batches_and_a_daily_cap_and_none_starves() {
     // Refused by Gemini were none: the ledger let no fourth batch go.
     let created = world.gemini.batches_created();
     assert_eq!(world.wire.count(":batchGenerateContent"), created);
-    assert!(created >= 3 * JOBS, "{created} batches");
+    assert!(created >= 2 * JOBS, "{created} batches");
     let ledger = world.cloud.deps.submit.books.read().await.unwrap();
     assert!(ledger.live.is_empty() && ledger.waiting.is_empty(), "{ledger:?}");
 
@@ -81,7 +81,7 @@ async fn ten_jobs_share_three_batches_and_a_daily_cap_and_none_starves() {
         jobs.insert(batch.display_name.split('/').nth(1).unwrap().to_owned());
     }
     assert!(days.values().all(|(spent, _)| *spent <= cap.parse().unwrap()), "{days:?}");
-    assert!((3..=5).contains(&days.len()), "{days:?}");
+    assert!((2..=4).contains(&days.len()), "{days:?}");
     // Each has its turn before any has all.
     assert_eq!(days.values().next().unwrap().1.len(), JOBS, "{days:?}");
 }
