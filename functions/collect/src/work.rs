@@ -17,9 +17,6 @@ use crate::handler::{CollectError, Deps};
 /// How long to leave a shard alone that somebody else has just changed.
 pub(crate) const CONTENDED: SignedDuration = SignedDuration::from_secs(30);
 
-/// How often it is written down that a message still moves its shard on, though nothing has changed.
-const SIGN_OF_LIFE: SignedDuration = SignedDuration::from_hours(1);
-
 /// One message in hand.
 pub(crate) struct Work<'a> {
     pub(crate) deps: &'a Deps,
@@ -53,11 +50,7 @@ impl Work<'_> {
         let (now, shard) = (self.deps.clock.now(), &stored.shard);
         let wait = until.duration_since(now);
         let back_at = now + wait.min(LONGEST_WAIT);
-        let is_known = shard
-            .driver
-            .as_ref()
-            .is_some_and(|driver| driver.message == self.message && back_at < driver.back_at + SIGN_OF_LIFE);
-        if is_known {
+        if shard.knows_of(self.message, back_at) {
             return Ok(Disposition::Later(wait));
         }
         self.wait(stored, shard.clone(), wait).await

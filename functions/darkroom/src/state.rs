@@ -63,6 +63,9 @@ pub const ERRORS_BEFORE_HELD: u32 = 5;
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>, read 2026-11).
 pub const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(11 * 60 + 30);
 
+/// How often it is written down that a message still moves its shard on, though nothing has changed.
+const SIGN_OF_LIFE: SignedDuration = SignedDuration::from_hours(1);
+
 /// How long after it should have come back a message counts as lost. One whose function was killed comes back after 90
 /// minutes, the visibility time-out of its queue.
 pub const OVERDUE: SignedDuration = SignedDuration::from_hours(2);
@@ -210,6 +213,12 @@ impl Shard {
     /// This shard, moved on by `message`, which comes back at `back_at`.
     pub fn driven_by(&self, message: &str, back_at: Timestamp) -> Self {
         Self { driver: Some(Driver { message: message.to_owned(), back_at }), ..self.clone() }
+    }
+
+    /// Whether it needs not be written down that `message` moves it on and comes back at `back_at`: it is known, or nearly.
+    pub fn knows_of(&self, message: &str, back_at: Timestamp) -> bool {
+        let near = |driver: &Driver| driver.message == message && back_at < driver.back_at + SIGN_OF_LIFE;
+        self.driver.as_ref().is_some_and(near)
     }
 
     /// Whether another message than `message` moves it on.

@@ -16,9 +16,6 @@ use crate::handler::{Deps, PollError};
 /// How long to leave a shard alone that somebody else has just changed.
 pub(crate) const CONTENDED: SignedDuration = SignedDuration::from_secs(10);
 
-/// How often it is written down that a message still moves its shard on, though nothing has changed.
-const SIGN_OF_LIFE: SignedDuration = SignedDuration::from_hours(1);
-
 /// One message in hand.
 pub(crate) struct Work<'a> {
     pub(crate) deps: &'a Deps,
@@ -49,11 +46,7 @@ impl Work<'_> {
     pub(crate) async fn wait_on(&self, stored: &StoredShard, wait: SignedDuration) -> Result<Disposition, PollError> {
         let (deps, shard) = (self.deps, &stored.shard);
         let back_at = deps.clock.now() + wait;
-        let is_known = shard
-            .driver
-            .as_ref()
-            .is_some_and(|driver| driver.message == self.message && back_at < driver.back_at + SIGN_OF_LIFE);
-        if is_known {
+        if shard.knows_of(self.message, back_at) {
             return Ok(Disposition::Later(wait));
         }
         match deps.states.swap(stored, shard.driven_by(self.message, back_at)).await? {

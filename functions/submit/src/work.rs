@@ -51,10 +51,11 @@ impl Work<'_> {
         }
     }
 
-    /// Has this message come back at `until`; if it isn't the one that moves the shard on, it is from now on.
+    /// Has this message come back at `until`. That is written down only where it is news.
     pub(crate) async fn wait_on(&self, stored: &StoredShard, until: Timestamp) -> Result<Disposition, SubmitError> {
-        let wait = until.duration_since(self.deps.clock.now());
-        if stored.shard.driver.as_ref().is_some_and(|driver| driver.message == self.message) {
+        let now = self.deps.clock.now();
+        let wait = until.duration_since(now);
+        if stored.shard.knows_of(self.message, now + wait.min(LONGEST_WAIT)) {
             return Ok(Disposition::Later(wait));
         }
         self.wait(stored, stored.shard.clone(), wait).await

@@ -237,6 +237,14 @@ fn readers_that_die_are_strikes_and_no_tries() {
 }
 
 #[test]
+fn a_message_that_comes_back_gives_a_sign_of_life_each_hour() {
+    let shard = shard(submitted(None), LATER).driven_by(DRIVER, NOW);
+    let minutes = |minutes| NOW + SignedDuration::from_mins(minutes);
+    assert!(shard.knows_of(DRIVER, minutes(15)) && shard.knows_of(DRIVER, minutes(59)));
+    assert!(!shard.knows_of(DRIVER, minutes(60)) && !shard.knows_of("m-2", minutes(15)));
+}
+
+#[test]
 fn what_a_person_approves_goes_on_where_it_was() {
     let batch = shard(submitted(Some(EARLIER)), LATER).held("why", NOW).approved(NOW).unwrap();
     assert_eq!((batch.phase.name(), batch.driver, batch.errors), ("submitted", None, 0));
