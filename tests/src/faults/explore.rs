@@ -4,7 +4,7 @@
 //! choices are fixed. So are pairs of crashes, up to what fingerprints tell apart: a second fault is tried once for all
 //! worlds with the same coarse fingerprint, and a world is left when it has become one that ended well before. Of pairs
 //! of other kinds, without those that leave the same behind as another, as many are played as are asked for. Drawn worlds
-//! are a sample of everything.
+//! are a sample of everything, a person's cancel or approval included.
 
 use std::{
     collections::{BTreeMap, HashSet},

@@ -119,6 +119,8 @@ pub(crate) struct Scheduler {
     next_sweep: Timestamp,
     began: Timestamp,
     over: Option<Timestamp>,
+    /// What a person will ask, and after how many requests.
+    control: Option<(usize, &'static str)>,
     outcome: Outcome,
 }
 
@@ -143,6 +145,7 @@ pub(crate) fn play(scene: &Scene, schedule: Schedule, broken: Option<Break>, wat
             next_sweep: world.now() + SWEEP_EVERY,
             world,
             over: None,
+            control: scene.control,
             outcome: Outcome::default(),
         };
         scheduler.run().await
@@ -169,6 +172,12 @@ impl Scheduler {
             self.settle().await?;
             self.reap().await?;
             self.land().await?;
+            if let Some((after, word)) = self.control
+                && self.outcome.decisions.len() >= after
+                && self.world.control(word).await?
+            {
+                self.control = None;
+            }
             if self.outcome.decisions.len() > MOST_REQUESTS {
                 let words = format!("{MOST_REQUESTS} requests, and no end");
                 self.outcome.violations.push(Violation { wrong: Wrong::Stuck, words });

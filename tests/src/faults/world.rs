@@ -52,6 +52,8 @@ pub(crate) struct Scene {
     pub(crate) checkpoint_results: usize,
     /// How many images each manifest asks for.
     pub(crate) manifests: Vec<usize>,
+    /// After how many requests a person drops a word below `control/`, and which.
+    pub(crate) control: Option<(usize, &'static str)>,
     /// What chance starts from.
     pub(crate) seed: u64,
 }
@@ -78,7 +80,7 @@ impl Scene {
             batch_fates: fates(&truncated),
             ..lasting(100, 100)
         };
-        Self { behaviour, shard_requests: 10, checkpoint_results: 2, manifests: vec![3], seed: 1 }
+        Self { behaviour, shard_requests: 10, checkpoint_results: 2, manifests: vec![3], control: None, seed: 1 }
     }
 
     /// A world drawn from `seed`: one to three jobs of several shards, answers of all kinds, batches of all fates.
@@ -121,6 +123,10 @@ impl Scene {
             shard_requests,
             checkpoint_results: rng.usize(1..4),
             manifests: (0..rng.usize(1..=3)).map(|_| rng.usize(1..=most)).collect(),
+            control: rng.choice([None, None, Some("cancel"), Some("approve")]).flatten().map(|word| {
+                let after = rng.usize(10..400);
+                (after, word)
+            }),
             seed,
         }
     }
@@ -193,6 +199,17 @@ impl World {
         ];
         clocks.into_iter().for_each(|of| of.clone_from(&clock));
         deps
+    }
+
+    /// A person asks something of the first job there is. Whether there is one yet.
+    ///
+    /// # Errors
+    /// When it can't be asked.
+    pub(crate) async fn control(&self, word: &str) -> anyhow::Result<bool> {
+        let Some(job) = self.jobs()?.into_iter().next() else { return Ok(false) };
+        let key = format!("control/{}{word}", job.trim_start_matches("jobs/"));
+        self.cloud.bucket.put(&key, "text/plain", "").await?;
+        Ok(true)
     }
 
     /// Other batches of the same project: they push ours off the first page of a list.

@@ -245,6 +245,81 @@ fn a_message_that_comes_back_gives_a_sign_of_life_each_hour() {
 }
 
 #[test]
+fn a_driver_is_kept_within_one_function_and_a_note_within_one_phase() {
+    let planned = shard(Phase::Planned { attempts: 0 }, LATER).driven_by(DRIVER, NOW).waiting("its turn");
+    assert_eq!(planned.waiting.as_deref(), Some("its turn"));
+    let driver = Some(Driver { message: DRIVER.to_owned(), back_at: NOW });
+    assert_eq!(planned.driver, driver);
+    let creating = planned.enter(creating(LATER), LATER);
+    assert_eq!((creating.driver.clone(), creating.waiting.clone()), (driver, None));
+    let submitted = creating.enter(submitted(None), LATER);
+    assert_eq!((submitted.driver, submitted.waiting), (None, None));
+}
+
+#[test]
+fn a_message_is_lost_two_hours_after_it_should_have_come_back() {
+    let back_at = |back_at| shard(submitted(None), LATER).driven_by(DRIVER, back_at);
+    let nearly = SignedDuration::from_mins(119);
+    assert!(!back_at(NOW - nearly).has_lost_its_driver(NOW) && back_at(NOW - OVERDUE).has_lost_its_driver(NOW));
+    assert!(back_at(NOW - nearly).is_driven_by_another("m-2", NOW));
+    assert!(!back_at(NOW - OVERDUE).is_driven_by_another("m-2", NOW));
+    assert!(!back_at(NOW).is_driven_by_another(DRIVER, NOW));
+    // Where no message has come yet, it counts from the last change.
+    let without = shard(submitted(None), LATER);
+    assert!(!without.has_lost_its_driver(NOW + nearly) && without.has_lost_its_driver(NOW + OVERDUE));
+    assert!(!without.is_driven_by_another(DRIVER, NOW));
+    assert!(!shard(failed(), LATER).driven_by(DRIVER, EARLIER).has_lost_its_driver(LATER));
+}
+
+#[test]
+fn a_round_asks_for_its_share_rounded_up() {
+    let demand = Demand { requests: 3, tokens: 10, usd: "1".parse().unwrap() };
+    let parent = Shard { demand, ..shard(Phase::Ready { ended: ended() }, LATER) };
+    let round = |keys: usize| parent.next_round(vec![RequestKey::new("a"); keys], NOW).demand;
+    assert_eq!(round(1), Demand { requests: 1, tokens: 4, usd: "0.333334".parse().unwrap() });
+    assert_eq!(round(3), demand);
+}
+
+#[test]
+fn what_is_cancelled_held_or_given_up_says_so() {
+    let planned = shard(Phase::Planned { attempts: 0 }, LATER);
+    let cancelled = planned.cancelled();
+    assert!(cancelled.stopped && cancelled.is_terminal() && cancelled.phase == Phase::Cancelled);
+    let ends = |shard: &Shard| match shard.given_up().phase {
+        Phase::Failed { code, message, .. } => (code, message),
+        phase => panic!("{phase:?}"),
+    };
+    assert_eq!(ends(&planned.held("no credit", NOW)), ("HELD".to_owned(), "no credit".to_owned()));
+    assert_eq!(ends(&planned.waiting("its turn")), ("DEADLINE".to_owned(), "its turn".to_owned()));
+    assert_eq!(ends(&planned), ("DEADLINE".to_owned(), "it waited for too long".to_owned()));
+}
+
+#[test]
+fn every_phase_knows_its_owner_its_batch_and_whether_it_may_be_live() {
+    let batch = BatchName::new("batches/b");
+    for (phase, ..) in table() {
+        let (known, live) = match phase.before_held().name() {
+            "submitted" => (Some(&batch), true),
+            "ready" | "collecting" | "done" => (Some(&batch), false),
+            "creating" | "recovering" => (None, true),
+            _ => (None, false),
+        };
+        assert_eq!((phase.batch(), phase.may_have_live_batch()), (known, live), "{phase:?}");
+        assert_eq!(shard(phase.clone(), LATER).is_terminal(), phase.owner() == Owner::Nobody);
+    }
+}
+
+#[test]
+fn waits_and_deadlines_are_those_that_are_written_down() {
+    let hours =
+        [BATCH_DEADLINE, CANCEL_GRACE, COLLECT_DEADLINE, SUBMIT_DEADLINE, RECOVER_DEADLINE, HELD_DEADLINE, OVERDUE];
+    assert_eq!(hours.map(|wait| wait.as_hours()), [46, 2, 48, 168, 24, 24, 2]);
+    assert_eq!([QUIET_PERIOD, BETWEEN_LISTS, LONGEST_WAIT].map(|wait| wait.as_mins()), [30, 1, 690]);
+    assert_eq!((UNKNOWN_CREATES_BEFORE_HELD, READS_BEFORE_HELD), (3, 5));
+    assert_eq!((STRIKES_BEFORE_SKIPPED, ERRORS_BEFORE_HELD), (3, 5));
+}
+
+#[test]
 fn what_a_person_approves_goes_on_where_it_was() {
     let batch = shard(submitted(Some(EARLIER)), LATER).held("why", NOW).approved(NOW).unwrap();
     assert_eq!((batch.phase.name(), batch.driver, batch.errors), ("submitted", None, 0));
