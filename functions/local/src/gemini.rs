@@ -222,6 +222,7 @@ impl Gemini {
 
     fn delete_file(&self, id: &str, now: Timestamp) -> Result<(), Refused> {
         self.files.delete(id, now)?;
+        self.uploads.forget(id);
         match self.behaviour.deleting_input {
             DeletingInput::Harmless => Ok(()),
             DeletingInput::Fails => self.batches.take_input(id, now),

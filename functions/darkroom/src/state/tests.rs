@@ -369,6 +369,8 @@ fn a_round_is_a_new_shard_with_the_given_keys() {
     let round = parent.next_round(vec![RequestKey::new("a"), RequestKey::new("b")], NOW);
     assert_eq!((round.shard.to_string().as_str(), round.phase.name()), ("0000.r2", "planned"));
     assert_eq!((round.demand.requests, round.demand.tokens), (2, 7));
+    assert_eq!(round.keys, Some(vec![RequestKey::new("a"), RequestKey::new("b")]));
+    assert_eq!(round.deadline, NOW + SUBMIT_DEADLINE);
     assert_eq!((round.plan_bytes, round.model), (parent.plan_bytes, parent.model));
 }
 

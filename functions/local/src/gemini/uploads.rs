@@ -97,6 +97,16 @@ impl Uploads {
         Ok(Self { documents, parts, uploads: Mutex::new(uploads) })
     }
 
+    /// Forgets the finished uploads of a file that is deleted.
+    pub(super) fn forget(&self, file_id: &str) {
+        let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        uploads.retain(|id, upload| {
+            let is_of_file = upload.try_lock().is_ok_and(|upload| upload.finished && upload.file_id == file_id);
+            // What stays is forgotten at the next opening.
+            !(is_of_file && self.documents.remove(id).is_ok())
+        });
+    }
+
     /// Starts an upload. `new_id` is what the file is called when the caller gives it no name.
     ///
     /// # Errors
