@@ -49,6 +49,8 @@ fn decoded(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -66,14 +68,18 @@ mod tests {
     #[test]
     fn folders_and_deletions_are_no_uploads() {
         let record = |name: &str, key: &str| {
-            format!(r#"{{"eventName":"{name}","s3":{{"bucket":{{"name":"studio"}},"object":{{"key":"{key}"}}}}}}"#)
+            json!({
+                "eventVersion": "2.6", "eventSource": "aws:s3", "eventTime": "2026-11-21T09:00:00.000Z", "eventName": name,
+                "userIdentity": {}, "requestParameters": {}, "responseElements": {},
+                "s3": { "bucket": { "name": "studio" }, "object": { "key": key } },
+            })
         };
         let records = [
             record("ObjectCreated:Put", "inbox/a.csv"),
             record("ObjectCreated:Put", "inbox/folder/"),
             record("ObjectRemoved:Delete", "inbox/b.csv"),
         ];
-        let found = uploads(&format!(r#"{{"Records":[{}]}}"#, records.join(","))).unwrap();
+        let found = uploads(&json!({ "Records": records }).to_string()).unwrap();
         assert_eq!(found, [Upload { bucket: "studio".to_owned(), key: "inbox/a.csv".to_owned() }]);
     }
 }
