@@ -327,6 +327,13 @@ fn what_a_person_approves_goes_on_where_it_was() {
     let lost = Shard { unknown_creates: 3, ..shard(recovering(EARLIER, Some(EARLIER)), LATER) };
     let lost = lost.held("why", NOW).approved(NOW).unwrap();
     assert_eq!((lost.phase, lost.unknown_creates), (recovering(NOW, None), 0));
+    assert_eq!(lost.deadline, NOW + RECOVER_DEADLINE);
+    let asked = shard(creating(EARLIER), LATER).held("why", NOW).approved(NOW).unwrap();
+    assert_eq!((asked.phase, asked.deadline), (recovering(NOW, None), NOW + RECOVER_DEADLINE));
+    let planned = shard(Phase::Planned { attempts: 2 }, LATER).held("why", NOW).approved(NOW).unwrap();
+    assert_eq!((planned.phase, planned.deadline), (Phase::Planned { attempts: 2 }, NOW + SUBMIT_DEADLINE));
+    let overdue = shard(submitted(Some(EARLIER)), LATER).held("why", LATER).approved(LATER).unwrap();
+    assert_eq!(overdue.deadline, LATER.max(EARLIER + BATCH_DEADLINE));
     let read = shard(collecting(5, None), EARLIER).held("why", NOW).approved(NOW).unwrap();
     assert_eq!((read.phase, read.deadline), (collecting(0, None), NOW + COLLECT_DEADLINE));
     assert_eq!(shard(submitted(None), LATER).approved(NOW), None);
