@@ -332,8 +332,15 @@ fn what_a_person_approves_goes_on_where_it_was() {
     assert_eq!((asked.phase, asked.deadline), (recovering(NOW, None), NOW + RECOVER_DEADLINE));
     let planned = shard(Phase::Planned { attempts: 2 }, LATER).held("why", NOW).approved(NOW).unwrap();
     assert_eq!((planned.phase, planned.deadline), (Phase::Planned { attempts: 2 }, NOW + SUBMIT_DEADLINE));
-    let overdue = shard(submitted(Some(EARLIER)), LATER).held("why", LATER).approved(LATER).unwrap();
-    assert_eq!(overdue.deadline, LATER.max(EARLIER + BATCH_DEADLINE));
+    let ready = shard(Phase::Ready { ended: ended() }, LATER).held("why", NOW).approved(NOW).unwrap();
+    assert_eq!((ready.phase.name(), ready.deadline), ("ready", NOW + COLLECT_DEADLINE));
+    let soon = shard(submitted(None), LATER).held("why", EARLIER).approved(EARLIER).unwrap();
+    assert_eq!(soon.deadline, EARLIER + BATCH_DEADLINE);
+    // After errors, which are forgotten, and whichever message comes first moves it on.
+    let weary =
+        Shard { errors: 4, ..shard(submitted(None), LATER).driven_by(DRIVER, NOW) }.after_error("no answer", NOW);
+    let fresh = weary.approved(NOW).unwrap();
+    assert_eq!((weary.errors, weary.driver.is_some(), fresh.errors, fresh.driver), (4, true, 0, None));
     let read = shard(collecting(5, None), EARLIER).held("why", NOW).approved(NOW).unwrap();
     assert_eq!((read.phase, read.deadline), (collecting(0, None), NOW + COLLECT_DEADLINE));
     assert_eq!(shard(submitted(None), LATER).approved(NOW), None);
@@ -347,6 +354,7 @@ fn the_fifth_error_in_a_row_holds_the_shard() {
         shard = uploading.enter(Phase::Planned { attempts: attempt }, LATER).after_error("no connection", NOW);
         assert_eq!((shard.errors, shard.phase.name()), (attempt, "planned"));
     }
+    assert_eq!(shard.waiting.as_deref(), Some("no connection"));
     let shard = shard.after_error("no connection", NOW);
     assert!(matches!(&shard.phase, Phase::Held { reason, .. } if reason.contains("no connection")), "{shard:?}");
     assert_eq!(shard.deadline, NOW + HELD_DEADLINE);
