@@ -25,6 +25,10 @@ use crate::{
 /// (<https://ai.google.dev/gemini-api/docs/batch-api>, read 2026-11).
 pub const BATCH_DEADLINE: SignedDuration = SignedDuration::from_hours(46);
 
+/// How long after its creation a batch has surely ended by itself: Gemini expires it after 48 hours, deaf to a cancel or
+/// not.
+pub const BATCH_ENDED: SignedDuration = SignedDuration::from_hours(50);
+
 /// How long after its cancellation a batch may take to end.
 pub const CANCEL_GRACE: SignedDuration = SignedDuration::from_hours(2);
 
@@ -241,7 +245,12 @@ impl Shard {
             Phase::Held { before, .. } => before.clone(),
             phase => Box::new(phase.clone()),
         };
-        self.enter(Phase::Held { reason: reason.into(), before }, now + HELD_DEADLINE)
+        let deadline = match *before {
+            // As long as the batch may live, it may yet make images that are paid for.
+            Phase::Submitted { submitted_at, .. } => (now + HELD_DEADLINE).max(submitted_at + BATCH_ENDED),
+            _ => now + HELD_DEADLINE,
+        };
+        self.enter(Phase::Held { reason: reason.into(), before }, deadline)
     }
 
     /// This shard, no longer held, as a person has approved: it goes on where it was, with all its tries and time anew.

@@ -152,15 +152,11 @@ fn a_message_that_does_not_move_the_shard_on_is_left_without_effect() {
         let about = format!("{:?} until {deadline}", shard.phase);
         for (cancelled, otherwise) in [(false, usual), (true, stopped)] {
             let now = steps(&shard, &arrival(DRIVER, cancelled));
-            let own = match owner {
-                Owner::Submit => 0,
-                Owner::Poll => 1,
-                Owner::Collect => 2,
-                Owner::Nobody => {
-                    assert_eq!(now, otherwise, "{about}");
-                    continue;
-                }
-            };
+            if owner == Owner::Nobody {
+                assert_eq!(now, otherwise, "{about}");
+                continue;
+            }
+            let own = own_of(owner);
             // A cancel need not wait for the message that moves the shard on.
             let brings_cancel = cancelled
                 && match shard.phase.before_held() {
@@ -320,6 +316,12 @@ fn waits_and_deadlines_are_those_that_are_written_down() {
 }
 
 #[test]
+fn a_held_shard_is_not_given_up_while_its_batch_may_live() {
+    let held = |at| shard(submitted(Some(EARLIER)), LATER).held("why", at).deadline;
+    assert_eq!((held(EARLIER), held(NOW)), (EARLIER + BATCH_ENDED, NOW + HELD_DEADLINE));
+}
+
+#[test]
 fn what_a_person_approves_goes_on_where_it_was() {
     let batch = shard(submitted(Some(EARLIER)), LATER).held("why", NOW).approved(NOW).unwrap();
     assert_eq!((batch.phase.name(), batch.driver, batch.errors), ("submitted", None, 0));
@@ -330,10 +332,11 @@ fn what_a_person_approves_goes_on_where_it_was() {
     assert_eq!(lost.deadline, NOW + RECOVER_DEADLINE);
     let asked = shard(creating(EARLIER), LATER).held("why", NOW).approved(NOW).unwrap();
     assert_eq!((asked.phase, asked.deadline), (recovering(NOW, None), NOW + RECOVER_DEADLINE));
-    let planned = shard(Phase::Planned { attempts: 2 }, LATER).held("why", NOW).approved(NOW).unwrap();
-    assert_eq!((planned.phase, planned.deadline), (Phase::Planned { attempts: 2 }, NOW + SUBMIT_DEADLINE));
-    let ready = shard(Phase::Ready { ended: ended() }, LATER).held("why", NOW).approved(NOW).unwrap();
-    assert_eq!((ready.phase.name(), ready.deadline), ("ready", NOW + COLLECT_DEADLINE));
+    for (phase, wait) in
+        [(Phase::Planned { attempts: 2 }, SUBMIT_DEADLINE), (Phase::Ready { ended: ended() }, COLLECT_DEADLINE)]
+    {
+        assert_eq!(shard(phase, LATER).held("why", NOW).approved(NOW).unwrap().deadline, NOW + wait);
+    }
     let soon = shard(submitted(None), LATER).held("why", EARLIER).approved(EARLIER).unwrap();
     assert_eq!(soon.deadline, EARLIER + BATCH_DEADLINE);
     // After errors, which are forgotten, and whichever message comes first moves it on.
