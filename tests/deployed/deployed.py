@@ -62,26 +62,32 @@ class Deployment:
 
     def finished(self, name, seconds=180):
         """Waits until a job has its marker, and gives its folder and the marker's name."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        def ended():
             if job := self.job_of(name):
                 for marker in ["_SUCCESS", "_PARTIAL", "_FAILED", "_REJECTED", "_CANCELLED"]:
                     if self.keys(job + marker):
                         return job, marker
-            time.sleep(0.5)
-        job = self.job_of(name)
-        status = self.read(job + "job.json").decode() if job and self.keys(job + "job.json") else "no job.json"
-        raise Failed(f"{name} is not finished after {seconds} s:\n{status}\n{self.complaints()}")
+
+        return self.wait_until(ended, seconds, f"{name} is not finished")
 
     def submitted(self, name, seconds=60):
         """Waits until the first shard of a job has its batch, and gives the job's folder."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        def is_submitted():
             for state in self.keys(f"{self.job_of(name) or 'jobs/none/'}shards/0000/state.json"):
                 if json.loads(self.read(state))["phase"]["name"] == "submitted":
                     return self.job_of(name)
+
+        return self.wait_until(is_submitted, seconds, f"{name} has no batch")
+
+    def wait_until(self, looks, seconds, otherwise):
+        """Looks until there is something to see, and gives that; fails with what the jobs and the functions say."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if seen := looks():
+                return seen
             time.sleep(0.5)
-        raise Failed(f"{name} has no batch after {seconds} s\n{self.complaints()}")
+        jobs = "\n".join(self.read(key).decode() for key in self.keys("jobs/") if key.endswith("/job.json"))
+        raise Failed(f"{otherwise} after {seconds} s:\n{jobs}\n{self.complaints()}")
 
     def log_lines(self, function):
         """All that a function has said, as objects."""
@@ -187,11 +193,9 @@ def a_dead_letter_completes_once_its_cause_is_mended(at):
     at.sqs.set_queue_attributes(**change)
     body = json.dumps({"v": 1, "job": job.split("/")[1]})
     at.sqs.send_message(QueueUrl=at.queues["reports"], MessageBody=body)
-    deadline = time.monotonic() + 120
-    while count(at, at.dead["reports"]) == 0:
-        expect(time.monotonic() < deadline, f"no dead letter\n{at.complaints()}")
-        time.sleep(1)
-    expect("plan.lock is missing" in at.complaints(), at.complaints())
+    at.wait_until(lambda: count(at, at.dead["reports"]), 120, "no dead letter")
+    # The log may be later than the queue.
+    at.wait_until(lambda: "plan.lock is missing" in at.complaints(), 60, "report doesn't say that plan.lock is missing")
 
     at.s3.put_object(Bucket=at.bucket, Key=job + "plan.lock", Body=lock)
     change["Attributes"]["RedrivePolicy"] = attributes["RedrivePolicy"]

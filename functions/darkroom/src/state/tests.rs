@@ -1,4 +1,10 @@
+//! What a shard does in each phase, and what it keeps. The table of phases and messages is in `table`.
+
+mod table;
+
 use std::fmt::Debug;
+
+use table::cells;
 
 use super::*;
 use crate::names::{BatchName, FileName};
@@ -69,120 +75,6 @@ fn done(next: Option<ShardId>) -> Phase {
 
 fn failed() -> Phase {
     Phase::Failed { code: "HELD".to_owned(), message: "why".to_owned(), parts: Vec::new() }
-}
-
-/// Every phase, where its deadline lies, and what a message on (shards), (polls) and (results) means: first when nothing
-/// is special, then after a person has cancelled the job.
-fn table() -> Vec<(Phase, Timestamp, [&'static str; 3], [&'static str; 3])> {
-    let planned = Phase::Planned { attempts: 0 };
-    let uploading = |lease_until| Phase::Uploading { attempt: 1, lease_until };
-    let ready = Phase::Ready { ended: ended() };
-    let round = ShardId::first(0).next_round();
-    let told = ["Report", "Report", "Report"];
-    let (wait, stop, look) = (["Wait", "Report", "Report"], ["Stop", "Report", "Report"], ["Look", "Report", "Report"]);
-    let (ask, read) = (["Poll", "Ask", "Report"], ["Report", "Collect", "Read"]);
-    vec![
-        (planned.clone(), LATER, ["Submit", "Report", "Report"], stop),
-        (planned, EARLIER, ["GiveUp", "Report", "Report"], stop),
-        (uploading(LATER), LATER, wait, wait),
-        (uploading(EARLIER), LATER, ["Submit", "Report", "Report"], stop),
-        (creating(LATER), LATER, wait, wait),
-        (creating(EARLIER), LATER, ["Recover", "Report", "Report"], ["Recover", "Report", "Report"]),
-        (recovering(LATER, None), LATER, ["Fence", "Report", "Report"], ["Fence", "Report", "Report"]),
-        (recovering(EARLIER, None), LATER, look, look),
-        (recovering(EARLIER, Some(NOW)), LATER, wait, wait),
-        (recovering(EARLIER, Some(EARLIER)), LATER, look, look),
-        (recovering(EARLIER, None), EARLIER, ["Hold", "Report", "Report"], ["Hold", "Report", "Report"]),
-        (submitted(None), LATER, ask, ask),
-        (submitted(Some(NOW)), EARLIER, ask, ask),
-        (ready.clone(), LATER, read, read),
-        (ready, EARLIER, ["Report", "Collect", "Hold"], ["Report", "Collect", "Hold"]),
-        (collecting(1, None), LATER, ["Report", "Report", "Read"], ["Report", "Report", "Read"]),
-        (collecting(1, Some(EARLIER)), LATER, ["Report", "Report", "Read"], ["Report", "Report", "Read"]),
-        (collecting(1, Some(LATER)), LATER, ["Report", "Report", "Wait"], ["Report", "Report", "Wait"]),
-        (collecting(READS_BEFORE_HELD, None), LATER, ["Report", "Report", "Hold"], ["Report", "Report", "Hold"]),
-        (collecting(1, None), EARLIER, ["Report", "Report", "Hold"], ["Report", "Report", "Hold"]),
-        (done(None), LATER, told, told),
-        (done(Some(round)), LATER, ["Report", "Report", "Wake"], ["Report", "Report", "Wake"]),
-        (held(recovering(EARLIER, None)), LATER, wait, stop),
-        (held(recovering(EARLIER, None)), EARLIER, ["GiveUp", "Report", "Report"], stop),
-        (held(submitted(None)), LATER, ["Report", "Ask", "Report"], ["Report", "Ask", "Report"]),
-        (held(submitted(None)), EARLIER, ["Report", "GiveUp", "Report"], ["Report", "GiveUp", "Report"]),
-        (held(collecting(5, None)), LATER, ["Report", "Report", "Wait"], ["Report", "Report", "GiveUp"]),
-        (held(collecting(5, None)), EARLIER, ["Report", "Report", "GiveUp"], ["Report", "Report", "GiveUp"]),
-        (failed(), LATER, told, told),
-        (Phase::Cancelled, LATER, told, told),
-    ]
-}
-
-#[test]
-fn every_message_means_something_in_every_phase() {
-    for (phase, deadline, usual, stopped) in table() {
-        let shard = shard(phase, deadline);
-        let about = format!("{:?} until {deadline}", shard.phase);
-        assert_eq!(steps(&shard, &arrival(DRIVER, false)), usual, "{about}");
-        assert_eq!(steps(&shard, &arrival(DRIVER, true)), stopped, "{about}, cancelled");
-    }
-}
-
-#[test]
-fn the_table_leaves_out_no_phase() {
-    let names: std::collections::BTreeSet<&str> = table().iter().map(|(phase, ..)| phase.name()).collect();
-    let all = [
-        "planned",
-        "uploading",
-        "creating",
-        "recovering",
-        "submitted",
-        "ready",
-        "collecting",
-        "done",
-        "held",
-        "failed",
-        "cancelled",
-    ];
-    assert_eq!(names, all.into_iter().collect());
-}
-
-#[test]
-fn a_message_that_does_not_move_the_shard_on_is_left_without_effect() {
-    for (phase, deadline, usual, stopped) in table() {
-        let owner = phase.owner();
-        let shard = shard(phase, deadline).driven_by("m-2", LATER);
-        let about = format!("{:?} until {deadline}", shard.phase);
-        for (cancelled, otherwise) in [(false, usual), (true, stopped)] {
-            let now = steps(&shard, &arrival(DRIVER, cancelled));
-            if owner == Owner::Nobody {
-                assert_eq!(now, otherwise, "{about}");
-                continue;
-            }
-            let own = own_of(owner);
-            // A cancel need not wait for the message that moves the shard on.
-            let brings_cancel = cancelled
-                && match shard.phase.before_held() {
-                    Phase::Submitted { cancelled_at, .. } => cancelled_at.is_none(),
-                    Phase::Planned { .. } => true,
-                    _ => matches!(shard.phase, Phase::Held { .. }),
-                };
-            let expected = if brings_cancel { otherwise[own] } else { "StandBack" };
-            assert_eq!(now[own], expected, "{about}, cancelled: {cancelled}");
-            // Nor is it handed on again while its new owner has it.
-            assert!(now.iter().enumerate().all(|(queue, step)| queue == own || step == "Report"), "{about}: {now:?}");
-        }
-        // Its own message, and any other once that one is lost, mean what they mean.
-        assert_eq!(steps(&shard, &arrival("m-2", false))[own_of(owner)], usual[own_of(owner)], "{about}");
-        let lost = shard.driven_by("m-2", NOW - OVERDUE);
-        assert!(lost.is_terminal() || lost.has_lost_its_driver(NOW), "{about}");
-        assert_eq!(steps(&lost, &arrival(DRIVER, false))[own_of(owner)], usual[own_of(owner)], "{about}");
-    }
-}
-
-fn own_of(owner: Owner) -> usize {
-    match owner {
-        Owner::Submit | Owner::Nobody => 0,
-        Owner::Poll => 1,
-        Owner::Collect => 2,
-    }
 }
 
 #[test]
@@ -293,7 +185,7 @@ fn what_is_cancelled_held_or_given_up_says_so() {
 #[test]
 fn every_phase_knows_its_owner_its_batch_and_whether_it_may_be_live() {
     let batch = BatchName::new("batches/b");
-    for (phase, ..) in table() {
+    for (phase, ..) in cells() {
         let (known, live) = match phase.before_held().name() {
             "submitted" => (Some(&batch), true),
             "ready" | "collecting" | "done" => (Some(&batch), false),
