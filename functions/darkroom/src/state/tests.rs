@@ -96,6 +96,16 @@ fn a_batch_past_its_deadline_is_cancelled_once_and_then_overdue() {
 }
 
 #[test]
+fn attempts_count_up_and_a_time_has_come_when_it_is_there() {
+    let step = |phase| submit_step(&shard(phase, LATER), &arrival(DRIVER, false));
+    assert_eq!(step(Phase::Planned { attempts: 2 }), SubmitStep::Submit { attempt: 3 });
+    let uploading = Phase::Uploading { attempt: 2, lease_until: NOW };
+    assert_eq!(step(uploading), SubmitStep::Submit { attempt: 3 });
+    assert!(matches!(step(creating(NOW)), SubmitStep::Recover { .. }));
+    assert!(matches!(step(recovering(NOW, None)), SubmitStep::Look { last: false, .. }));
+}
+
+#[test]
 fn a_create_that_went_unanswered_is_looked_for_twice_and_at_last_held() {
     let look = |missed_at, unknown_creates| {
         let shard = Shard { unknown_creates, ..shard(recovering(EARLIER, missed_at), LATER) };
