@@ -173,6 +173,15 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_whole_unless_some_of_it_is_cut() {
+        let (long, name) = ("d".repeat(300), "n".repeat(40));
+        assert!(!safe_path(&format!("{long}/image")).1, "a directory's end is gone");
+        let fits = format!("{name}/{name}");
+        assert_eq!(safe_path(&fits), (fits.clone(), true));
+        assert!(!safe_path(&vec![name; 30].join("/")).1, "some directories are gone");
+    }
+
+    #[test]
     fn hostile_keys_become_readable_safe_paths() {
         for (key, path) in [
             ("a b+c%20d&e=f", "a-b-c-20d-e-f"),

@@ -103,6 +103,24 @@ fn attempts_count_up_and_a_time_has_come_when_it_is_there() {
     assert_eq!(step(uploading), SubmitStep::Submit { attempt: 3 });
     assert!(matches!(step(creating(NOW)), SubmitStep::Recover { .. }));
     assert!(matches!(step(recovering(NOW, None)), SubmitStep::Look { last: false, .. }));
+    assert_eq!(step(recovering(NOW, Some(NOW))), SubmitStep::Wait(NOW + BETWEEN_LISTS));
+    let listed = Some(NOW - BETWEEN_LISTS);
+    assert!(matches!(step(recovering(NOW, listed)), SubmitStep::Look { last: true, .. }));
+    let held = shard(held(Phase::Planned { attempts: 3 }), NOW);
+    assert_eq!(submit_step(&held, &arrival(DRIVER, false)), SubmitStep::GiveUp);
+}
+
+#[test]
+fn a_reader_whose_lease_has_ended_is_a_strike_and_counts_for_no_try() {
+    let read = |strikes, lease_until| {
+        let ended = ended();
+        let phase =
+            Phase::Collecting { ended, offset: 0, parts: Vec::new(), tries: READS_BEFORE_HELD, strikes, lease_until };
+        collect_step(&shard(phase, LATER), &arrival(DRIVER, false))
+    };
+    assert!(matches!(read(0, Some(NOW)), CollectStep::Read { strikes: 1, .. }), "it ends when it says");
+    assert!(matches!(read(1, None), CollectStep::Read { strikes: 1, .. }));
+    assert_eq!(read(0, None), CollectStep::Hold);
 }
 
 #[test]
