@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{keys::hex, names::JobId};
+use crate::{keys::hex, manifest::Beside, names::JobId};
 
 /// The longest stem that a job id keeps of its manifest's name.
 const STEM_CHARACTERS: usize = 60;
@@ -57,14 +57,17 @@ impl Default for ShardLimits {
 
 /// The id of the job that dropping these bytes under this key means: the same drop is the same job for ever.
 ///
-/// `manifest_sha256` is the hash of the manifest's bytes as they were dropped.
-pub fn job_id(bucket: &str, key: &str, manifest_sha256: &[u8; 32], settings: &Settings) -> JobId {
+/// `manifest_sha256` is the hash of the manifest's bytes as they were dropped, `beside` what stands beside them.
+pub fn job_id(bucket: &str, key: &str, manifest_sha256: &[u8; 32], settings: &Settings, beside: &Beside) -> JobId {
     let settings = serde_json::to_string(settings).unwrap_or_else(|error| unreachable!("settings are JSON: {error}"));
     let mut hash = Sha256::new();
     hash.update(b"darkroom job v1\0");
     for part in [bucket.as_bytes(), key.as_bytes(), manifest_sha256, settings.as_bytes()] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
+    }
+    if let Some(digest) = beside.digest() {
+        hash.update(digest);
     }
     JobId::new(format!("{}-{}", stem(key), hex(&hash.finalize()[..8])))
 }
@@ -90,7 +93,7 @@ mod tests {
     use super::*;
 
     fn id(bucket: &str, key: &str, content: &[u8], settings: &Settings) -> String {
-        job_id(bucket, key, &Sha256::digest(content).into(), settings).to_string()
+        job_id(bucket, key, &Sha256::digest(content).into(), settings, &Beside::default()).to_string()
     }
 
     #[test]

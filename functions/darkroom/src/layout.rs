@@ -15,14 +15,17 @@ pub enum Marker {
     Cancelled,
     /// The manifest was refused; nothing was bought.
     Rejected,
+    /// The manifest asked for an estimate, and has it; nothing was bought.
+    DryRun,
 }
 
 impl Marker {
     /// All markers.
-    pub const ALL: [Self; 5] = [Self::Success, Self::Partial, Self::Failed, Self::Cancelled, Self::Rejected];
+    pub const ALL: [Self; 6] =
+        [Self::Success, Self::Partial, Self::Failed, Self::Cancelled, Self::Rejected, Self::DryRun];
 
     /// Those after which nothing more happens. A rejected job is planned when it is dropped again.
-    pub const LAST: [Self; 4] = [Self::Success, Self::Partial, Self::Failed, Self::Cancelled];
+    pub const LAST: [Self; 5] = [Self::Success, Self::Partial, Self::Failed, Self::Cancelled, Self::DryRun];
 
     /// The object's name below `jobs/<job>/`.
     pub fn name(self) -> &'static str {
@@ -32,6 +35,7 @@ impl Marker {
             Self::Failed => "_FAILED",
             Self::Cancelled => "_CANCELLED",
             Self::Rejected => "_REJECTED",
+            Self::DryRun => "_DRY_RUN",
         }
     }
 }

@@ -1,39 +1,52 @@
 //! Manifests: from the file that a person drops to the images that are expected, or to every problem it has.
 //!
-//! CSV, JSON Lines, a JSON array and a JSON envelope are told apart by their content, gzip or not. Lines of Google's
-//! own batch files (`{"key":…,"request":…}`) may stand among friendly ones. Nothing is silently ignored: what isn't
-//! known, or not acted upon, is a problem with a line number.
+//! CSV, JSON Lines, a JSON array and a JSON envelope are told apart by their content, gzip or not; so are friendly items
+//! and lines of the batch files of Gemini, Vertex, OpenAI and Bedrock, which may be mixed. Nothing is silently ignored:
+//! what isn't known, or not acted upon, is a problem with a line number.
 //!
 //! A manifest is read twice, because an envelope may give its defaults after its items: [`Header::read`] first, then
 //! [`read`]. Neither holds more than one item at a time; [`read`] also remembers a hash of each key.
 
+mod bedrock;
+mod beside;
 mod check;
+mod complete;
 mod document;
 mod expected;
 mod field;
+mod fit;
 mod header;
 mod input;
 mod intake;
 mod item;
 mod lines;
+mod matrix;
 mod native;
+mod openai;
 mod order;
 mod path;
 mod problem;
 mod reference;
 mod request;
 mod request_keys;
+mod shared;
 mod strict;
 mod table;
+mod template;
 mod validation;
+mod variables;
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use jiff::civil::Date;
 
 pub use self::{
+    beside::{Beside, StoredTemplate, TEMPLATES},
     expected::{Expected, REPEATED_BYTES},
-    header::{Header, Job},
+    header::{Header, Job, Mode},
     problem::{Problem, Severity},
     validation::write_validation,
 };
@@ -53,6 +66,8 @@ pub struct Context<'a> {
     pub on: Date,
     /// Whether models past their last day may be asked for.
     pub allow_retired_models: bool,
+    /// What stands beside the manifest.
+    pub beside: &'a Beside,
     /// The bounds of a manifest.
     pub limits: Limits,
 }
@@ -101,6 +116,8 @@ pub struct Reading {
     pub estimate: Estimate,
     /// The families' names that were used, each with the full id it led to.
     pub aliases: BTreeMap<String, String>,
+    /// The stored templates that were used, by the names they have in the manifest.
+    pub templates: BTreeSet<String>,
 }
 
 /// Why a manifest couldn't be read at all. What is wrong *in* it is a [`Problem`].

@@ -2,6 +2,8 @@
 
 mod shards;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -26,6 +28,9 @@ pub struct PlanLock {
     pub manifest: ManifestVersion,
     /// The settings in force.
     pub settings: Settings,
+    /// The keys of the stored templates that count, by the names the manifest uses.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub templates: BTreeMap<String, String>,
     /// SHA-256 of the model catalogue, in hexadecimal.
     pub catalogue_sha256: String,
     /// When the plan was made: names of model families mean the newest live model of that day.
@@ -56,6 +61,12 @@ pub struct PlanLine {
     pub key: RequestKey,
     /// The manifest item's own key.
     pub item: String,
+    /// What the caller calls that key, where it isn't `key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_name: Option<String>,
+    /// The item's variables, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vars: BTreeMap<String, String>,
     /// Which of the item's images, from 1.
     pub variant: u32,
     /// The manifest's line.

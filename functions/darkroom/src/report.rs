@@ -47,6 +47,7 @@ pub fn finish(plan: &PlanLine, results: &mut ShardResults, catalogue: &Catalogue
         model: Some(plan.model.clone()),
         attempts,
         prompt: plan.prompt.clone(),
+        vars: plan.vars.clone(),
         cost_usd: Some(cost),
         ..last
     };

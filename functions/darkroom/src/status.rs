@@ -46,6 +46,8 @@ pub struct JobStatus {
 pub enum JobPhase {
     /// The manifest was refused: see `validation.csv`. Nothing was bought.
     Rejected,
+    /// The manifest asked for an estimate only, which is here. Nothing was bought.
+    Estimated,
     /// Planned; shards are being submitted.
     Submitting,
     /// All batches that are needed now are submitted and waited for.
@@ -66,7 +68,7 @@ impl JobPhase {
     /// Whether nothing more happens.
     pub fn is_over(self) -> bool {
         match self {
-            Self::Rejected | Self::Succeeded | Self::Partial | Self::Failed | Self::Cancelled => true,
+            Self::Rejected | Self::Estimated | Self::Succeeded | Self::Partial | Self::Failed | Self::Cancelled => true,
             Self::Submitting | Self::Waiting | Self::Collecting => false,
         }
     }

@@ -62,6 +62,8 @@ async fn write_plan(bucket: &Bucket, job: &JobId, images: &[Expected]) -> anyhow
         let line = PlanLine {
             key: darkroom::names::RequestKey::new(&image.key),
             item: image.key.clone(),
+            key_name: None,
+            vars: std::collections::BTreeMap::new(),
             variant: 1,
             line,
             shard: shard_id(),

@@ -6,7 +6,7 @@ use std::{collections::HashSet, sync::LazyLock};
 
 use darkroom::{
     keys::ImagePaths,
-    manifest::{Context, Expected, Header, Limits, Problem, Reading, Severity, read, write_validation},
+    manifest::{Beside, Context, Expected, Header, Limits, Problem, Reading, Severity, read, write_validation},
     models::Catalogue,
 };
 use jiff::civil::date;
@@ -35,12 +35,14 @@ fuzz_target!(|manifest: &[u8]| {
 
 /// Reads a manifest as `plan` does.
 fn read_all(manifest: &[u8]) -> (Vec<Expected>, Reading) {
+    let beside = Beside::default();
     let context = Context {
         bucket: "studio",
         catalogue: &CATALOGUE,
         default_model: "nano-banana-2",
         on: date(2026, 11, 21),
         allow_retired_models: false,
+        beside: &beside,
         limits: LIMITS,
     };
     let header = Header::read(manifest, &context).unwrap();

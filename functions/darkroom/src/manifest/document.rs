@@ -1,4 +1,5 @@
-//! JSON documents, one item at a time: an array of items, or an envelope `{version, job, defaults, items}`.
+//! JSON documents, one item at a time: an array of items, or an envelope
+//! `{version, job, defaults, templates, references, matrix, items}`.
 
 use std::fmt;
 
@@ -19,17 +20,14 @@ use super::{
 };
 
 /// An envelope's members.
-const ENVELOPE: [&str; 4] = ["version", "job", "defaults", "items"];
-
-/// Members that only envelopes have, and that aren't acted on.
-const ENVELOPE_ONLY: [&str; 2] = ["matrix", "templates"];
+const ENVELOPE: [&str; 7] = ["version", "job", "defaults", "templates", "references", "matrix", "items"];
 
 /// What the first object of a manifest says about the whole.
 #[derive(Debug, Default)]
 pub(super) struct Sections {
     /// Whether the object is an envelope. Else it is a JSON line.
     pub(super) envelope: bool,
-    /// `version`, `job`, `defaults` and `manifest`, each with its line.
+    /// `manifest`, and all that an envelope has but its items, each with its line.
     pub(super) found: Vec<(u64, String, Box<RawValue>)>,
 }
 
@@ -64,11 +62,14 @@ impl<'de> de::Visitor<'de> for SectionsVisitor<'_> {
     fn visit_map<A: de::MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         while let Some(name) = members.next_key::<String>()? {
             let (line, name_str) = (self.place.line(), name.as_str());
-            self.sections.envelope |= ENVELOPE.contains(&name_str) || ENVELOPE_ONLY.contains(&name_str);
+            // An item has references as well.
+            self.sections.envelope |= name_str != "references" && ENVELOPE.contains(&name_str);
             match name_str {
                 "items" => members.next_value_seed(&mut Items::new(self.place, None))?,
                 // One that stands twice is a problem that reading the items will meet: the first is all that is kept.
-                "version" | "job" | "defaults" | "manifest" if !self.sections.has(&name) => {
+                "version" | "job" | "defaults" | "templates" | "references" | "matrix" | "manifest"
+                    if !self.sections.has(&name) =>
+                {
                     self.sections.found.push((line, name, members.next_value()?));
                 }
                 _ => {
@@ -95,7 +96,7 @@ pub(super) fn read(mut input: Input<'_>, format: Format, intake: &mut Intake<'_>
     let read = read.and_then(|()| deserializer.end());
     match (items.stop, read) {
         (Some(stop), _) => Err(stop),
-        (None, Ok(())) => Ok(()),
+        (None, Ok(())) => intake.take_matrix(),
         (None, Err(error)) if error.is_io() => Err(place.stop(error.into())),
         (None, Err(error)) => {
             let (code, message) = strict::refusal(&error, lines_before);
@@ -137,7 +138,7 @@ impl<'de> de::Visitor<'de> for Envelope<'_, '_, '_> {
             }
             items.place.begin_item();
         }
-        if !seen.contains(&"items") {
+        if !seen.contains(&"items") && !seen.contains(&"matrix") {
             items.problem(Problem::error(items.place.line(), "no_items", "there are no items: add \"items\": [ … ]"));
         }
         Ok(())

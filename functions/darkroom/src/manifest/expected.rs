@@ -1,5 +1,7 @@
 //! One image that a manifest asks for.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, value::RawValue};
 
 use crate::{
@@ -16,6 +18,10 @@ pub struct Expected {
     pub key: RequestKey,
     /// The item's own key.
     pub item: String,
+    /// What the caller calls the item's key, where that isn't `key`: `custom_id`, say.
+    pub key_name: Option<&'static str>,
+    /// The item's variables, by name.
+    pub vars: BTreeMap<String, String>,
     /// Which of the item's images, from 1.
     pub variant: u32,
     /// The model that will be asked, a full id.

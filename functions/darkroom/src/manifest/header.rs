@@ -1,18 +1,20 @@
 //! What holds for a whole manifest: its format, its job and its defaults.
 
-use std::{borrow::Cow, io};
+use std::io;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::{
     Context, ReadError, Stop,
+    beside::{Beside, document},
     document::Sections,
     field::bad_name,
     input::Input,
     item::{self, Item},
+    matrix::Matrix,
     problem::{Findings, Problem, quote_json},
-    strict,
+    shared::Shared,
+    strict, template,
 };
 use crate::cost::Usd;
 
@@ -22,13 +24,21 @@ const NAME_CHARACTERS: usize = 256;
 /// What holds for a whole manifest, read ahead of its items.
 #[derive(Clone, Debug)]
 pub struct Header {
-    /// What the manifest says about the job.
-    pub job: Job,
+    pub(super) said: Said,
     pub(super) format: Format,
-    pub(super) defaults: Item,
+    pub(super) matrix: Option<Matrix>,
     pub(super) problems: Vec<Problem>,
     /// The line of the first JSON line, if that is `{"manifest":{…}}`.
     pub(super) header_line: Option<u64>,
+}
+
+/// What is said once and counts for all items.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said {
+    pub(super) job: Job,
+    pub(super) defaults: Item,
+    /// Templates and references by name.
+    pub(super) shared: Shared,
 }
 
 /// What a manifest says about its job.
@@ -38,6 +48,30 @@ pub struct Job {
     pub name: Option<String>,
     /// The most that the images may cost, in a batch. [`super::read`] holds the estimate against it.
     pub budget_usd: Option<Usd>,
+    /// Whether anything is bought.
+    pub mode: Option<Mode>,
+}
+
+impl Job {
+    /// What this says, and of `other` what it leaves out.
+    fn or(self, other: Self) -> Self {
+        Self {
+            name: self.name.or(other.name),
+            budget_usd: self.budget_usd.or(other.budget_usd),
+            mode: self.mode.or(other.mode),
+        }
+    }
+}
+
+/// How far a job goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// To the images.
+    Run,
+    /// To the estimate: nothing is bought.
+    #[serde(alias = "estimate")]
+    DryRun,
 }
 
 /// How a manifest is written.
@@ -54,23 +88,56 @@ pub(super) enum Format {
 }
 
 impl Header {
+    /// What is said about the job.
+    pub fn job(&self) -> &Job {
+        &self.said.job
+    }
+
     /// Reads as much of a manifest as is needed; of an envelope that is all of it.
     ///
     /// # Errors
     /// [`ReadError::Source`] when the source fails. What is wrong in the manifest is left to [`super::read`].
     pub fn read(source: impl io::Read, context: &Context<'_>) -> Result<Self, ReadError> {
         let mut header = Self {
-            job: Job::default(),
+            said: Said::default(),
             format: Format::Lines,
-            defaults: Item::default(),
+            matrix: None,
             problems: Vec::new(),
             header_line: None,
         };
         match Input::open(source, &context.limits).and_then(|input| header.fill(input)) {
-            Ok(()) | Err(Stop::Problem(_)) => Ok(header),
-            Err(Stop::Source(error)) => Err(ReadError::Source(error)),
-            Err(Stop::Sink(error)) => Err(ReadError::Sink(error)),
+            Ok(()) | Err(Stop::Problem(_)) => {}
+            Err(Stop::Source(error)) => return Err(ReadError::Source(error)),
+            Err(Stop::Sink(error)) => return Err(ReadError::Sink(error)),
         }
+        header.take_beside(context.beside);
+        Ok(header)
+    }
+
+    /// What stands beside a manifest counts before what stands in it, and the metadata, which is written last, before all.
+    fn take_beside(&mut self, beside: &Beside) {
+        let mut findings = Findings::default();
+        if let Some(text) = &beside.job {
+            match strict::check(text) {
+                Ok(()) => self.overrule("the job document beside the manifest", text, &mut findings),
+                Err((code, message)) => {
+                    findings.error(code, format!("the job document beside the manifest: {message}"))
+                }
+            }
+        }
+        if let Some(text) = beside.said_by_metadata(&mut findings) {
+            self.overrule("the metadata", &text, &mut findings);
+        }
+        self.problems.extend(findings.into_problems(1, None));
+    }
+
+    fn overrule(&mut self, name: &str, text: &str, findings: &mut Findings) {
+        let (mut over, mut found) = (Said::default(), Findings::default());
+        for (member, value) in document(name, text, &mut found) {
+            over.take(&member, value.get(), &mut found);
+        }
+        findings.adopt(found, name);
+        self.said = over.or(std::mem::take(&mut self.said));
     }
 
     fn fill(&mut self, mut input: Input<'_>) -> Result<(), Stop> {
@@ -95,27 +162,33 @@ impl Header {
             let mut findings = Findings::default();
             if let Err((code, message)) = strict::check(value.get()) {
                 findings.error(code, format!("in {name}: {message}"));
+            } else if name == "matrix" {
+                self.matrix = Matrix::read(*line, value.get(), &mut findings);
             } else if name != "manifest" {
-                self.take(name, value.get(), &mut findings);
+                // An item has references too.
+                if sections.envelope {
+                    self.said.take(name, value.get(), &mut findings);
+                }
             } else if !sections.envelope {
                 self.header_line = Some(*line);
-                self.take_manifest(value.get(), &mut findings);
+                for (name, value) in document("manifest", value.get(), &mut findings) {
+                    self.said.take(&name, value.get(), &mut findings);
+                }
             }
             self.problems.extend(findings.into_problems(*line, None));
         }
         read
     }
+}
 
-    /// `{"manifest":{"version":1,"job":…,"defaults":…}}`
-    fn take_manifest(&mut self, value: &str, findings: &mut Findings) {
-        for (name, value) in object("manifest", value, findings) {
-            match name.as_ref() {
-                "version" | "job" | "defaults" => self.take(&name, value.get(), findings),
-                _ => {
-                    let (code, message) = bad_name(&name, ["version", "job", "defaults"].into_iter());
-                    findings.error(code, format!("in manifest: {message}"));
-                }
-            }
+impl Said {
+    /// What this says, and of `others` what it leaves out.
+    fn or(self, others: Self) -> Self {
+        let key = self.defaults.key.clone().or_else(|| others.defaults.key.clone());
+        Self {
+            job: self.job.or(others.job),
+            defaults: Item { key, ..self.defaults.or(&others.defaults) },
+            shared: self.shared.or(others.shared),
         }
     }
 
@@ -124,11 +197,17 @@ impl Header {
             "version" if value == "1" => {}
             "version" => findings.error("unsupported_version", format!("version must be 1, not {}", quote_json(value))),
             "job" => self.job = Job::read(value, findings),
+            "templates" => self.shared.read_templates(value, findings),
+            "references" => self.shared.read_references(value, findings),
             _ => {
-                let members = object("defaults", value, findings);
+                let members = strict::members_of("defaults", value, findings);
                 self.defaults = Item::from_json(&members, findings);
-                if self.defaults.key.is_some() {
-                    findings.error("bad_value", "a key can't be a default: give each item its own");
+                let key = self.defaults.key.as_deref();
+                if key.is_some_and(|key| template::variables(key).next().is_none()) {
+                    findings.error(
+                        "bad_value",
+                        "a key can be a default only with a variable, such as {sku}: else all items have the same one",
+                    );
                 }
             }
         }
@@ -138,7 +217,7 @@ impl Header {
 impl Job {
     fn read(value: &str, findings: &mut Findings) -> Self {
         let mut job = Self::default();
-        for (name, value) in object("job", value, findings) {
+        for (name, value) in strict::members_of("job", value, findings) {
             let value = value.get();
             match name.as_ref() {
                 "name" => {
@@ -156,12 +235,13 @@ impl Job {
                 "budget_usd" | "budgetUsd" => {
                     job.budget_usd = item::read("job.budget_usd", value, "a number of dollars", findings)
                 }
+                "mode" => job.mode = item::read("job.mode", value, "\"run\" or \"dry_run\"", findings),
                 "lane" => {
                     let lane: Option<String> = item::read("job.lane", value, "a text in quotes", findings);
                     item::check_lane(lane.as_deref(), findings);
                 }
                 _ => {
-                    let (code, message) = bad_name(&name, ["name", "run", "budget_usd", "lane"].into_iter());
+                    let (code, message) = bad_name(&name, ["name", "run", "budget_usd", "mode", "lane"].into_iter());
                     findings.error(code, format!("in job: {message}"));
                 }
             }
@@ -176,11 +256,4 @@ impl Job {
 enum Run {
     Text(String),
     Number(u64),
-}
-
-fn object<'a>(name: &str, value: &'a str, findings: &mut Findings) -> Vec<(Cow<'a, str>, &'a RawValue)> {
-    strict::members(value).unwrap_or_else(|| {
-        findings.error("bad_value", format!("{name} must be an object, not {}", quote_json(value)));
-        Vec::new()
-    })
 }

@@ -1,18 +1,23 @@
 //! Where items of every form arrive, are checked, and leave as expected images.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     io,
 };
 
+use serde_json::value::RawValue;
+
 use super::{
-    Context, Expected, Header, REPEATED_BYTES, Reading, Stop,
+    Context, Expected, Header, REPEATED_BYTES, Reading, Stop, bedrock,
     check::check,
+    fit,
     item::Item,
-    native,
+    native::Line,
+    openai,
     order::Order,
     path,
-    problem::{Findings, Problem, Problems, quote_json},
+    problem::{Findings, Problem, Problems, quote, quote_json},
     request,
     request_keys::RequestKeys,
     strict,
@@ -22,6 +27,8 @@ use crate::{
     models::{Model, ModelError, Resolution},
     names::RequestKey,
 };
+
+type Members<'a> = [(Cow<'a, str>, &'a RawValue)];
 
 /// Where an item stands.
 #[derive(Clone, Copy, Debug)]
@@ -35,12 +42,13 @@ pub(super) struct Spot {
 pub(super) struct Intake<'a> {
     pub(super) context: &'a Context<'a>,
     pub(super) problems: Problems,
-    header: &'a Header,
+    pub(super) header: &'a Header,
+    /// The variables that items have, and whether a template or a path uses them.
+    pub(super) variables: BTreeMap<String, bool>,
+    /// Stored templates that were used.
+    pub(super) templates: BTreeSet<String>,
     sink: &'a mut dyn FnMut(Expected) -> io::Result<()>,
     keys: RequestKeys,
-    /// Models that have been warned about.
-    warned: BTreeSet<String>,
-    defaults_unused: bool,
     last_line: u64,
     items: u64,
     images: u64,
@@ -60,10 +68,10 @@ impl<'a> Intake<'a> {
             context,
             problems,
             header,
+            variables: BTreeMap::new(),
+            templates: BTreeSet::new(),
             sink,
             keys: RequestKeys::default(),
-            warned: BTreeSet::new(),
-            defaults_unused: false,
             last_line: 1,
             items: 0,
             images: 0,
@@ -72,7 +80,7 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// Takes an item as JSON: friendly, or of Google's form.
+    /// Takes an item as JSON, in whichever form its members show.
     pub(super) fn take_json(&mut self, spot: Spot, text: &str) -> Result<(), Stop> {
         let refused = |code, message: String| Problem::error(spot.line, code, message);
         if let Err((code, message)) = strict::check(text) {
@@ -102,27 +110,106 @@ impl<'a> Intake<'a> {
             return Ok(());
         }
         let mut findings = Findings::default();
-        if !members.iter().any(|(name, _)| name == "request") {
-            let item = Item::from_json(&members, &mut findings);
-            return self.take_item(spot, item, findings);
+        if Line::is_line(&members) {
+            let line = Line::read(&members, &mut findings);
+            return self.take_request(spot, line, findings);
         }
-        let order = native::order(&members, self.context.bucket, &mut findings);
-        match order {
-            Some(mut order) => {
-                self.apply_defaults(&mut order, &mut findings);
-                self.take_order(spot, order, findings)
+        if bedrock::is_line(&members) {
+            return self.take_record(spot, &members, findings);
+        }
+        let item = if openai::is_line(&members) {
+            let item = openai::item(&members, &mut findings);
+            self.stand_in(item, &mut findings)
+        } else {
+            Item::from_json(&members, &mut findings)
+        };
+        self.take_item(spot, item, findings)
+    }
+
+    /// Takes every combination of the matrix, if there is one.
+    pub(super) fn take_matrix(&mut self) -> Result<(), Stop> {
+        let header = self.header;
+        let Some(matrix) = &header.matrix else { return Ok(()) };
+        for (number, item) in (1..).zip(matrix.items()) {
+            // A key of the defaults says better what is meant.
+            let key = item.key.filter(|_| header.said.defaults.key.is_none());
+            let spot = Spot { line: matrix.line, nameless: ("item", number) };
+            self.take_item(spot, Item { key, ..item }, Findings::default())?;
+        }
+        let unused: Vec<&str> = matrix.variables().filter(|name| !self.uses(name)).collect();
+        if !unused.is_empty() {
+            let message = format!(
+                "no template or path uses the axis {}: the same images would be paid for again and again; use it, or take it out",
+                quote(&unused.join(", ")).trim_matches('"')
+            );
+            self.problems.push(Problem::error(matrix.line, "unused_axis", message));
+            matrix.variables().for_each(|name| self.mark_used(name));
+        }
+        Ok(())
+    }
+
+    /// Takes a record of Bedrock's form.
+    fn take_record(&mut self, spot: Spot, members: &Members<'_>, mut findings: Findings) -> Result<(), Stop> {
+        let (key, input) = bedrock::read(members, &mut findings);
+        let key_name = Some("recordId");
+        match input {
+            Some(bedrock::Input::Item(item)) => self.take_item(spot, Item { key, key_name, ..*item }, findings),
+            Some(bedrock::Input::Request(request)) => {
+                let line = Line { key, key_name, request: Some(request.get()), ..Line::default() };
+                self.take_request(spot, line, findings)
             }
             None => {
-                self.items += 1;
-                findings.into_problems(spot.line, None).for_each(|problem| self.problems.push(problem));
+                self.refuse(spot, key.as_deref(), findings);
                 Ok(())
             }
         }
     }
 
+    /// Takes a request in Google's form.
+    fn take_request(&mut self, spot: Spot, line: Line<'_>, mut findings: Findings) -> Result<(), Stop> {
+        match line.order(self.context.bucket, &mut findings) {
+            Some(mut order) => {
+                self.apply_defaults(&mut order, &mut findings);
+                self.take_order(spot, order, findings)
+            }
+            None => {
+                self.refuse(spot, None, findings);
+                Ok(())
+            }
+        }
+    }
+
+    /// Counts an item that there is nothing more to say about.
+    fn refuse(&mut self, spot: Spot, key: Option<&str>, findings: Findings) {
+        self.items += 1;
+        findings.into_problems(spot.line, key).for_each(|problem| self.problems.push(problem));
+    }
+
+    /// For a model of OpenAI's the model of the defaults stands in, if there is one.
+    fn stand_in(&self, item: Item, findings: &mut Findings) -> Item {
+        let Some(asked) = &item.model else { return item };
+        let Context { catalogue, on, allow_retired_models, .. } = *self.context;
+        if !matches!(catalogue.resolve(asked, on, allow_retired_models), Err(ModelError::Unknown { .. })) {
+            return item;
+        }
+        match &self.header.said.defaults.model {
+            Some(model) => {
+                findings.warning("foreign_model", format!("{model} stands in for the model {}", quote(asked)));
+            }
+            None => findings.error(
+                "foreign_model",
+                format!(
+                    "model {} is not Google's: say which stands in, by the metadata model=nano-banana-2 or in the defaults",
+                    quote(asked)
+                ),
+            ),
+        }
+        Item { model: None, ..item }
+    }
+
     /// Takes a friendly item, without the defaults yet.
     pub(super) fn take_item(&mut self, spot: Spot, item: Item, mut findings: Findings) -> Result<(), Stop> {
-        let item = item.or(&self.header.defaults);
+        let item = self.complete(item, &mut findings);
         let order = Order::from_item(item, self.context.bucket, &self.context.limits, &mut findings);
         self.take_order(spot, order, findings)
     }
@@ -132,7 +219,8 @@ impl<'a> Intake<'a> {
         if self.items == 0 && self.problems.errors == 0 {
             self.problems.push(Problem::error(1, "empty", "the manifest holds no items: add some and drop it again"));
         }
-        if let Some(budget) = self.header.job.budget_usd
+        self.warn_of_unused();
+        if let Some(budget) = self.header.job().budget_usd
             && self.estimate.batch_usd > budget
         {
             let cost = self.estimate.batch_usd;
@@ -149,15 +237,15 @@ impl<'a> Intake<'a> {
             images: self.images,
             estimate: self.estimate,
             aliases: self.aliases,
+            templates: self.templates,
         }
     }
 
     /// A request of Google's form is not touched: only the model and the path can come from the defaults.
-    fn apply_defaults(&mut self, order: &mut Order, findings: &mut Findings) {
-        let defaults = &self.header.defaults;
+    fn apply_defaults(&self, order: &mut Order, findings: &mut Findings) {
+        let defaults = &self.header.said.defaults;
         let used = Item { model: defaults.model.clone(), path: defaults.path.clone(), ..Item::default() };
-        if *defaults != used && !self.defaults_unused {
-            self.defaults_unused = true;
+        if *defaults != used {
             findings.warning(
                 "defaults_unused",
                 "requests of Google's form are sent as they are: of the defaults only model and output count for them",
@@ -180,11 +268,15 @@ impl<'a> Intake<'a> {
         }
         let count = order.count.min(self.context.limits.variants);
         let keys = self.keys.of_item(&item, count, spot.line, &mut findings);
-        if let Some(Err(message)) = order.path.as_deref().map(path::check) {
-            findings.error("bad_path", message);
+        if let Some(template) = order.path.as_deref() {
+            match path::check(template, &order.vars) {
+                Ok(()) => self.used(template),
+                Err(message) => findings.error("bad_path", message),
+            }
         }
         let model = self.model(&order, &mut findings);
         if let Some(model) = model {
+            fit_pixels(&mut order, model, &mut findings);
             check(&order, model, &mut findings);
         }
         let good = model.filter(|_| !findings.failed());
@@ -207,9 +299,7 @@ impl<'a> Intake<'a> {
                 if let Some(alias) = alias {
                     self.aliases.insert(alias, model.id.clone());
                 }
-                if !warnings.is_empty() && self.warned.insert(model.id.clone()) {
-                    warnings.into_iter().for_each(|warning| findings.warning("model", warning));
-                }
+                warnings.into_iter().for_each(|warning| findings.warning("model", warning));
                 Some(model)
             }
             Err(error) => {
@@ -235,6 +325,8 @@ fn expected(line: u64, item: &str, key: String, variant: u32, order: &Order, mod
         path: path.unwrap_or_else(|| key.clone()),
         key: RequestKey::new(key),
         item: item.to_owned(),
+        key_name: order.key_name,
+        vars: order.vars.clone().into_map(),
         variant,
         model: model.id.clone(),
         model_asked: order.model.clone(),
@@ -253,6 +345,20 @@ fn expected(line: u64, item: &str, key: String, variant: u32, order: &Order, mod
     expected
 }
 
+/// Pixels that were asked for become a ratio and a size.
+fn fit_pixels(order: &mut Order, model: &Model, findings: &mut Findings) {
+    let Some((width, height)) = order.pixels else { return };
+    let Some(fit) = fit::nearest(model, (width, height)) else { return };
+    if fit.pixels != (width, height) {
+        let message = format!(
+            "{width}x{height} becomes {} at {}, {}x{} pixels: the nearest that {} makes",
+            fit.aspect_ratio, fit.image_size, fit.pixels.0, fit.pixels.1, model.id
+        );
+        findings.warning("inexact_size", message);
+    }
+    (order.aspect_ratio, order.image_size) = (Some(fit.aspect_ratio), Some(fit.image_size));
+}
+
 fn values<'a>(key: &'a str, variant: u32, order: &'a Order, model: &'a Model) -> path::Values<'a> {
     path::Values {
         key,
@@ -266,5 +372,6 @@ fn values<'a>(key: &'a str, variant: u32, order: &'a Order, model: &'a Model) ->
             "image/webp" => "webp",
             _ => "jpg",
         },
+        vars: &order.vars,
     }
 }

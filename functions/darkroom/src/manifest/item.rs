@@ -1,25 +1,34 @@
-//! A friendly item: `key`, `prompt` and how the image should be.
+//! A friendly item: `key`, `prompt` or `template`, and how the image should be.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, value::RawValue};
 
 use super::{
     field::{Field, bad_name, field},
     problem::{Findings, quote, quote_json},
     strict,
+    variables::Variables,
 };
 
 /// What an item says; what it leaves out may come from the defaults.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Item {
     pub(super) key: Option<String>,
+    /// What the caller calls the key, where that isn't `key`.
+    pub(super) key_name: Option<&'static str>,
+    /// Sent as it is written.
     pub(super) prompt: Option<String>,
+    /// The name of a template, or the text of one.
+    pub(super) template: Option<String>,
+    pub(super) vars: Variables,
     pub(super) count: Option<u32>,
     pub(super) model: Option<String>,
     pub(super) aspect_ratio: Option<String>,
     pub(super) image_size: Option<String>,
+    /// Width and height that stand for a ratio and a size.
+    pub(super) pixels: Option<(u32, u32)>,
     pub(super) refs: Option<Vec<String>>,
     pub(super) system: Option<String>,
     pub(super) seed: Option<i32>,
@@ -42,6 +51,9 @@ impl Item {
                     None => {
                         seen.push((field, name));
                         item.set_json(field, name, value.get(), findings);
+                        if field == Field::Key {
+                            item.key_name = callers_name(name);
+                        }
                     }
                 },
             }
@@ -49,15 +61,18 @@ impl Item {
         item
     }
 
-    fn set_json(&mut self, field: Field, name: &str, value: &str, findings: &mut Findings) {
+    /// Sets a field to a JSON value.
+    pub(super) fn set_json(&mut self, field: Field, name: &str, value: &str, findings: &mut Findings) {
         match field {
             Field::Key => self.key = read(name, value, A_TEXT, findings),
             Field::Prompt => self.prompt = read(name, value, A_TEXT, findings),
+            Field::Template => self.template = read(name, value, A_TEXT, findings),
+            Field::Vars => self.vars = Variables::from_json(name, value, findings).unwrap_or_default(),
             Field::Count => self.count = read(name, value, A_COUNT, findings),
             Field::Model => self.model = read(name, value, A_TEXT, findings),
             Field::AspectRatio => self.aspect_ratio = read(name, value, "a text such as \"4:5\"", findings),
             Field::ImageSize => self.image_size = read(name, value, "a text such as \"1K\"", findings),
-            Field::Refs => self.refs = read(name, value, "a list of texts such as [\"refs/a.jpg\"]", findings),
+            Field::Refs => self.refs = references(name, value, findings),
             Field::System => self.system = read(name, value, A_TEXT, findings),
             Field::Seed => self.seed = read(name, value, A_SEED, findings),
             Field::Temperature => self.temperature = read(name, value, A_TEMPERATURE, findings),
@@ -76,6 +91,9 @@ impl Item {
             _ if cell.is_empty() => {}
             Field::Key => self.key = text(),
             Field::Prompt => self.prompt = text(),
+            Field::Template => self.template = text(),
+            // A table has a column for each variable.
+            Field::Vars => {}
             Field::Count => self.count = parse(name, cell, A_COUNT, findings),
             Field::Model => self.model = text(),
             Field::AspectRatio => self.aspect_ratio = text(),
@@ -92,11 +110,18 @@ impl Item {
         }
     }
 
-    /// The item with what it leaves out taken from the defaults.
+    /// The item with what it leaves out taken from the defaults. A prompt and a template stand for each other.
     pub(super) fn or(self, defaults: &Self) -> Self {
+        let speaks = self.prompt.is_some() || self.template.is_some();
+        let (prompt, template) =
+            if speaks { (self.prompt, self.template) } else { (defaults.prompt.clone(), defaults.template.clone()) };
         Self {
             key: self.key,
-            prompt: self.prompt.or_else(|| defaults.prompt.clone()),
+            key_name: self.key_name,
+            prompt,
+            template,
+            vars: self.vars.or(&defaults.vars),
+            pixels: self.pixels,
             count: self.count.or(defaults.count),
             model: self.model.or_else(|| defaults.model.clone()),
             aspect_ratio: self.aspect_ratio.or_else(|| defaults.aspect_ratio.clone()),
@@ -129,6 +154,55 @@ fn parse<T: std::str::FromStr>(name: &str, cell: &str, expected: &str, findings:
         findings.error("bad_value", format!("{name} must be {expected}, not {}", quote(cell)));
     }
     parsed
+}
+
+/// Reference pictures: `"refs/a.jpg"`, or a list of such texts or of `{"uri": "refs/a.jpg"}`.
+pub(super) fn references(name: &str, value: &str, findings: &mut Findings) -> Option<Vec<String>> {
+    if value == "null" {
+        return None;
+    }
+    let list = match serde_json::from_str(value) {
+        Ok(Reference::Text(one)) => return Some(vec![one]),
+        Ok(Reference::Object(_)) | Err(_) => serde_json::from_str::<Vec<Reference<'_>>>(value),
+    };
+    let Ok(list) = list else {
+        let message = format!("{name} must be a list such as [\"refs/a.jpg\"], not {}", quote_json(value));
+        findings.error("bad_value", message);
+        return None;
+    };
+    let uri = |reference| match reference {
+        Reference::Text(uri) => Some(uri),
+        Reference::Object(members) => uri_of(name, members, findings),
+    };
+    Some(list.into_iter().filter_map(uri).collect())
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Reference<'a> {
+    Text(String),
+    #[serde(borrow)]
+    Object(BTreeMap<Cow<'a, str>, Value>),
+}
+
+fn uri_of(name: &str, mut members: BTreeMap<Cow<'_, str>, Value>, findings: &mut Findings) -> Option<String> {
+    let uri = match members.remove("uri") {
+        Some(Value::String(uri)) => Some(uri),
+        Some(_) | None => {
+            findings.error("bad_reference", format!("a reference in {name} has no uri: write its address"));
+            None
+        }
+    };
+    for member in members.keys() {
+        let (code, message) = bad_name(member, ["uri"].into_iter());
+        findings.error(code, format!("in {name}: {message}"));
+    }
+    uri
+}
+
+/// A name for the key by which the results call it too.
+pub(super) fn callers_name(name: &str) -> Option<&'static str> {
+    ["id", "custom_id", "customId", "recordId", "record_id"].into_iter().find(|known| *known == name)
 }
 
 /// The path of `output: {"path": …}`.

@@ -7,11 +7,12 @@ use std::borrow::Cow;
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    field::{bad_name, snake_case},
+    field::{Field, bad_name, field, snake_case},
     item,
     order::{Form, Order},
     problem::{Findings, quote},
     reference, strict,
+    variables::Variables,
 };
 use crate::names::ObjectUri;
 
@@ -31,64 +32,85 @@ const REQUEST: [&str; 8] = [
     "store",
 ];
 
-/// Reads a line that has a `request` member. `None` where there is nothing to go on with.
-pub(super) fn order(members: &Members<'_>, bucket: &str, findings: &mut Findings) -> Option<Order> {
-    let mut line = Line::default();
-    for (name, value) in members {
-        let value = value.get();
-        match name.as_ref() {
-            "key" | "id" if line.key.is_some() => {
-                findings.error("duplicate_member", "key and id are the same field: keep one")
-            }
-            "key" | "id" => line.key = item::read(name, value, "a text in quotes", findings),
-            "model" => line.model = item::read(name, value, "a text in quotes", findings),
-            "output" | "out" => line.path = item::path(name, value, findings),
-            "request" => line.request = Some(value),
-            _ => {
-                let (code, message) = bad_name(name, LINE.into_iter());
-                findings.error(code, format!("beside a request: {message}"));
-            }
-        }
-    }
-    let request = line.request?;
-    let Some(members) = strict::members(request) else {
-        findings.error("bad_request", "request must be an object with contents");
-        return None;
-    };
-    check_names(&members, findings);
-    let texts = Texts::of(&members, bucket, findings);
-    let image = inner(&members, "generationConfig", findings)
-        .and_then(|configuration| inner(&configuration, "imageConfig", findings));
-    let mut asked = |name| {
-        let value = member(image.as_ref()?, name, findings)?;
-        item::read(name, value.get(), "a text in quotes", findings)
-    };
-    let (aspect_ratio, image_size) = (asked("aspectRatio"), asked("imageSize"));
-    let (request, model) = without_model(request, &members, findings);
-    if line.model.is_some() && model.is_some() && line.model != model {
-        findings.error("bad_request", "the line and its request name different models: keep the line's");
-    }
-    Some(Order {
-        key: line.key,
-        model: line.model.or(model),
-        aspect_ratio,
-        image_size,
-        count: 1,
-        path: line.path,
-        refs: texts.refs,
-        pictures: texts.pictures,
-        characters: texts.characters,
-        prompt: (!texts.prompt.is_empty()).then_some(texts.prompt),
-        form: Form::Native(request),
-    })
+/// A line, its request as it is written.
+#[derive(Default)]
+pub(super) struct Line<'a> {
+    pub(super) key: Option<String>,
+    /// What the caller calls the key, where that isn't `key`.
+    pub(super) key_name: Option<&'static str>,
+    pub(super) model: Option<String>,
+    pub(super) path: Option<String>,
+    pub(super) request: Option<&'a str>,
 }
 
-#[derive(Default)]
-struct Line<'a> {
-    key: Option<String>,
-    model: Option<String>,
-    path: Option<String>,
-    request: Option<&'a str>,
+impl<'a> Line<'a> {
+    /// Whether these members make a line of Google's form.
+    pub(super) fn is_line(members: &Members<'_>) -> bool {
+        members.iter().any(|(name, _)| name == "request")
+    }
+
+    /// Reads a line that has a `request` member.
+    pub(super) fn read(members: &Members<'a>, findings: &mut Findings) -> Self {
+        let mut line = Self::default();
+        for (name, value) in members {
+            let value = value.get();
+            match name.as_ref() {
+                name if field(name) == Ok(Field::Key) => {
+                    if line.key.is_some() {
+                        findings.error("duplicate_member", format!("{name} is one key too many: keep one"));
+                    }
+                    line.key = item::read(name, value, "a text in quotes", findings);
+                    line.key_name = item::callers_name(name);
+                }
+                "model" => line.model = item::read(name, value, "a text in quotes", findings),
+                "output" | "out" => line.path = item::path(name, value, findings),
+                "request" => line.request = Some(value),
+                _ => {
+                    let (code, message) = bad_name(name, LINE.into_iter());
+                    findings.error(code, format!("beside a request: {message}"));
+                }
+            }
+        }
+        line
+    }
+
+    /// What the line orders. `None` where there is nothing to go on with.
+    pub(super) fn order(self, bucket: &str, findings: &mut Findings) -> Option<Order> {
+        let request = self.request?;
+        let Some(members) = strict::members(request) else {
+            findings.error("bad_request", "request must be an object with contents");
+            return None;
+        };
+        check_names(&members, findings);
+        let texts = Texts::of(&members, bucket, findings);
+        let image = inner(&members, "generationConfig", findings)
+            .and_then(|configuration| inner(&configuration, "imageConfig", findings));
+        let mut asked = |name| {
+            let value = member(image.as_ref()?, name, findings)?;
+            item::read(name, value.get(), "a text in quotes", findings)
+        };
+        let (aspect_ratio, image_size) = (asked("aspectRatio"), asked("imageSize"));
+        let (request, model) = without_model(request, &members, findings);
+        if self.model.is_some() && model.is_some() && self.model != model {
+            findings.error("bad_request", "the line and its request name different models: keep the line's");
+        }
+        Some(Order {
+            key: self.key,
+            key_name: self.key_name,
+            vars: Variables::default(),
+            model: self.model.or(model),
+            aspect_ratio,
+            image_size,
+            pixels: None,
+            count: 1,
+            path: self.path,
+            refs: texts.refs,
+            pictures: texts.pictures,
+            characters: texts.characters,
+            prompt: (!texts.prompt.is_empty()).then_some(texts.prompt),
+            form: Form::Native(request),
+        })
+    }
 }
 
 /// What a request's contents hold.

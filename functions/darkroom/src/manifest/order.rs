@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use super::{Limits, item::Item, problem::Findings, reference};
+use super::{Limits, item::Item, problem::Findings, reference, variables::Variables};
 use crate::names::ObjectUri;
 
 /// The highest temperature
@@ -13,9 +13,14 @@ const MAX_TEMPERATURE: f64 = 2.0;
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) key: Option<String>,
+    /// What the caller calls the key, where that isn't `key`.
+    pub(super) key_name: Option<&'static str>,
+    pub(super) vars: Variables,
     pub(super) model: Option<String>,
     pub(super) aspect_ratio: Option<String>,
     pub(super) image_size: Option<String>,
+    /// Width and height that stand for a ratio and a size.
+    pub(super) pixels: Option<(u32, u32)>,
     pub(super) count: u32,
     pub(super) path: Option<String>,
     pub(super) refs: Vec<ObjectUri>,
@@ -73,9 +78,12 @@ impl Order {
         let system = item.system.filter(|system| !system.is_empty());
         Self {
             key: item.key,
+            key_name: item.key_name,
+            vars: item.vars,
             model: item.model,
             aspect_ratio: item.aspect_ratio,
             image_size: item.image_size,
+            pixels: item.pixels,
             count,
             path: item.path,
             pictures: refs.len(),

@@ -1,6 +1,12 @@
 //! `output.path`: where an image should lie, with placeholders.
 
-use super::problem::quote;
+use std::borrow::Cow;
+
+use super::{
+    problem::quote,
+    template::{self, Unfilled},
+    variables::{BUILT_IN, Variables},
+};
 
 /// What placeholders stand for.
 pub(super) struct Values<'a> {
@@ -12,9 +18,8 @@ pub(super) struct Values<'a> {
     pub(super) aspect_ratio: &'a str,
     pub(super) image_size: &'a str,
     pub(super) extension: &'a str,
+    pub(super) vars: &'a Variables,
 }
-
-const PLACEHOLDERS: [&str; 6] = ["key", "variant", "model", "aspect_ratio", "image_size", "ext"];
 
 /// Endings before which the number of a variant goes.
 const EXTENSIONS: [&str; 4] = [".jpg", ".jpeg", ".png", ".webp"];
@@ -28,56 +33,43 @@ pub(super) fn variant_suffix(variant: u32) -> String {
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>, read 2026-11). Placeholders make it longer.
 const TEMPLATE_BYTES: usize = 1024;
 
-/// Says what is wrong with a template.
-pub(super) fn check(template: &str) -> Result<(), String> {
+/// Says what is wrong with a template, for an item with these variables.
+pub(super) fn check(template: &str, vars: &Variables) -> Result<(), String> {
     if template.len() > TEMPLATE_BYTES {
         return Err(format!("the path {} has more than {TEMPLATE_BYTES} bytes: shorten it", quote(template)));
     }
     let (key, model, aspect_ratio, image_size, extension) = Default::default();
-    fill(template, &Values { key, variant: 1, variants: 1, model, aspect_ratio, image_size, extension }).map(|_| ())
+    fill(template, &Values { key, variant: 1, variants: 1, model, aspect_ratio, image_size, extension, vars })
+        .map(|_| ())
 }
 
-/// Fills a template in, or says what is wrong with it. `{{` and `}}` stand for braces.
+/// Fills a template in, or says what is wrong with it.
 ///
 /// Where an item has several images and the template doesn't tell them apart, `.v01` is added before the extension.
 pub(super) fn fill(template: &str, values: &Values<'_>) -> Result<String, String> {
-    let mut path = String::with_capacity(template.len() + 16);
     let mut distinct = values.variants == 1;
-    let mut rest = template;
-    while let Some(at) = rest.find(['{', '}']) {
-        path.push_str(&rest[..at]);
-        let brace = &rest[at..=at];
-        rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix(brace) {
-            path.push_str(brace);
-            rest = after;
-            continue;
-        }
-        let (name, after) = match rest.split_once('}') {
-            Some(found) if brace == "{" => found,
-            _ => {
-                return Err(format!(
-                    "a brace in {} has no partner: write {brace}{brace} for the brace itself",
-                    quote(template)
-                ));
-            }
-        };
-        rest = after;
-        match name {
-            "key" => path.push_str(values.key),
-            "variant" => path.push_str(&format!("{:02}", values.variant)),
-            "model" => path.push_str(values.model),
-            "aspect_ratio" => path.push_str(values.aspect_ratio),
-            "image_size" => path.push_str(values.image_size),
-            "ext" => path.push_str(values.extension),
-            _ => {
-                let known = PLACEHOLDERS.map(|name| format!("{{{name}}}")).join(", ");
-                return Err(format!("there is no placeholder {{{}}}: use {known}", quote(name).trim_matches('"')));
-            }
-        }
+    let filled = template::fill(template, |name| {
         distinct |= matches!(name, "key" | "variant");
-    }
-    path.push_str(rest);
+        match name {
+            "key" => Some(values.key.into()),
+            "variant" => Some(format!("{:02}", values.variant).into()),
+            "model" => Some(values.model.into()),
+            "aspect_ratio" => Some(values.aspect_ratio.into()),
+            "image_size" => Some(values.image_size.into()),
+            "ext" => Some(values.extension.into()),
+            _ => values.vars.get(name).map(Cow::Borrowed),
+        }
+    });
+    let mut path = filled.map_err(|unfilled| match unfilled {
+        Unfilled::Malformed(message) => message,
+        Unfilled::Missing(names) => {
+            let known: Vec<String> =
+                BUILT_IN.into_iter().chain(values.vars.names()).map(|name| format!("{{{name}}}")).collect();
+            let names: Vec<String> =
+                names.iter().map(|name| format!("{{{}}}", quote(name).trim_matches('"'))).collect();
+            format!("the path needs {}, which this item doesn't have: use {}", names.join(", "), known.join(", "))
+        }
+    })?;
     if !distinct {
         let lower = path.to_ascii_lowercase();
         let extension = EXTENSIONS.into_iter().find(|extension| lower.ends_with(extension)).map_or(0, str::len);
@@ -86,16 +78,15 @@ pub(super) fn fill(template: &str, values: &Values<'_>) -> Result<String, String
     Ok(path)
 }
 
-/// The template that fills in to exactly this path.
-pub(super) fn literal(path: &str) -> String {
-    path.replace('{', "{{").replace('}', "}}")
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use std::sync::LazyLock;
 
     use super::*;
+    use crate::manifest::problem::Findings;
+
+    static VARS: LazyLock<Variables> =
+        LazyLock::new(|| Variables::from_json("vars", r#"{"scene":"cafe"}"#, &mut Findings::default()).unwrap());
 
     fn values() -> Values<'static> {
         Values {
@@ -106,6 +97,7 @@ mod tests {
             aspect_ratio: "4:5",
             image_size: "1K",
             extension: "jpg",
+            vars: &VARS,
         }
     }
 
@@ -114,6 +106,7 @@ mod tests {
         let path = fill("{model}/{key}-{aspect_ratio}_{image_size}.{ext}", &values()).unwrap();
         assert_eq!(path, "gemini-3-pro-image/SKU-1-4:5_1K.jpg");
         assert_eq!(fill("{{{variant}}}", &values()).unwrap(), "{02}");
+        assert_eq!(fill("{scene}/{take|one}", &values()).unwrap(), "cafe/one");
     }
 
     #[test]
@@ -132,16 +125,10 @@ mod tests {
 
     #[test]
     fn an_unknown_placeholder_or_a_lone_brace_is_refused() {
-        assert!(fill("{scene}/x", &values()).unwrap_err().contains("use {key}, {variant}"));
+        let problem = fill("{sceen}/x", &values()).unwrap_err();
+        assert!(problem.contains("needs {sceen}") && problem.contains("{ext}, {scene}"), "{problem}");
         for template in ["{key", "key}", "{", "}", "{}"] {
             assert!(fill(template, &values()).is_err(), "{template}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn a_literal_fills_in_to_itself(path in "[a-z{}/.é]{0,20}") {
-            prop_assert_eq!(fill(&literal(&path), &values()), Ok(path));
         }
     }
 }

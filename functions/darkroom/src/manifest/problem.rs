@@ -1,6 +1,6 @@
 //! What is wrong with a manifest, for the person who wrote it.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -51,9 +51,12 @@ impl fmt::Display for Severity {
     }
 }
 
-/// The problems so far: all counted, and of each severity no more than the limit listed.
+/// The problems so far: all counted, and of each severity no more than the limit listed. A warning that would only repeat
+/// another's words says nothing.
 #[derive(Debug)]
 pub(super) struct Problems {
+    /// The warnings listed, by code and message.
+    said: HashSet<(String, String)>,
     pub(super) listed: Vec<Problem>,
     pub(super) errors: u64,
     pub(super) warnings: u64,
@@ -62,10 +65,19 @@ pub(super) struct Problems {
 
 impl Problems {
     pub(super) fn new(limit: usize) -> Self {
-        Self { listed: Vec::new(), errors: 0, warnings: 0, limit: limit as u64 }
+        Self { said: HashSet::new(), listed: Vec::new(), errors: 0, warnings: 0, limit: limit as u64 }
     }
 
     pub(super) fn push(&mut self, problem: Problem) {
+        if problem.severity == Severity::Warning {
+            let words = (problem.code.clone(), problem.message.clone());
+            if self.said.contains(&words) {
+                return;
+            }
+            if self.warnings < self.limit {
+                self.said.insert(words);
+            }
+        }
         let count = match problem.severity {
             Severity::Error => &mut self.errors,
             Severity::Warning => &mut self.warnings,
@@ -118,6 +130,14 @@ impl Findings {
         }
     }
 
+    /// Takes over what was found in the document `name`.
+    pub(super) fn adopt(&mut self, others: Self, name: &str) {
+        for (severity, code, message) in others.found {
+            let message = if message.contains(name) { message } else { format!("in {name}: {message}") };
+            self.push(severity, code, message);
+        }
+    }
+
     pub(super) fn failed(&self) -> bool {
         self.found.iter().any(|(severity, ..)| *severity == Severity::Error)
     }
@@ -158,7 +178,8 @@ mod tests {
     fn beyond_the_limit_problems_are_counted_and_errors_are_not_crowded_out() {
         let mut problems = Problems::new(2);
         for line in 1..=5 {
-            problems.push(Problem::warning(line, "w", "w"));
+            problems.push(Problem::warning(line, "w", format!("w {line}")));
+            problems.push(Problem::warning(line, "w", "w 1"));
         }
         problems.push(Problem::error(9, "e", "e"));
         problems.close(9);

@@ -9,7 +9,7 @@ use serde_json::{
 use super::{
     Expected,
     order::{Form, Order},
-    path,
+    template,
 };
 use crate::names::ObjectUri;
 
@@ -94,16 +94,16 @@ struct ImageConfig<'a> {
 #[expect(clippy::expect_used, reason = "the request was checked when it was read")]
 pub(super) fn retry(order: &Order, expected: &Expected) -> Value {
     let text = |text: &Option<String>| text.as_ref().map(|text| json!(text));
-    let path = (expected.path != expected.key.as_str()).then(|| json!({"path": path::literal(&expected.path)}));
+    let path = (expected.path != expected.key.as_str()).then(|| json!({"path": template::literal(&expected.path)}));
     let line = match &order.form {
         Form::Native(request) => object([
-            ("key", Some(json!(expected.key))),
+            (order.key_name.unwrap_or("key"), Some(json!(expected.key))),
             ("model", Some(json!(expected.model))),
             ("request", Some(serde_json::from_str(request.get()).expect("a request is JSON"))),
             ("output", path),
         ]),
         Form::Friendly { system, seed, temperature, .. } => object([
-            ("key", Some(json!(expected.key))),
+            (order.key_name.unwrap_or("key"), Some(json!(expected.key))),
             ("prompt", text(&order.prompt)),
             ("model", Some(json!(expected.model))),
             ("aspect_ratio", text(&order.aspect_ratio)),

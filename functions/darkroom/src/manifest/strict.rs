@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::problem::quote;
+use super::problem::{Findings, quote, quote_json};
 
 /// Objects and arrays within each other. Gemini's requests need eight.
 const DEPTH: u32 = 64;
@@ -98,6 +98,14 @@ pub(super) fn members(text: &str) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
         }
     }
     serde_json::Deserializer::from_str(text).deserialize_map(Members).ok()
+}
+
+/// The members of a text that must be an object; where it is none, a finding, and no members.
+pub(super) fn members_of<'a>(name: &str, text: &'a str, findings: &mut Findings) -> Vec<(Cow<'a, str>, &'a RawValue)> {
+    members(text).unwrap_or_else(|| {
+        findings.error("bad_value", format!("{name} must be an object, not {}", quote_json(text)));
+        Vec::new()
+    })
 }
 
 /// A member's name, borrowed where it holds no escape.

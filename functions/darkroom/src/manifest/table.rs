@@ -9,10 +9,10 @@ use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 
 use super::{
     Stop,
-    field::{Field, column},
+    field::{Column, Field, column},
     input::{Input, Place},
     intake::{Intake, Spot},
-    item::Item,
+    item::{self, Item},
     lines::not_utf8,
     problem::{Findings, Problem, quote},
 };
@@ -35,7 +35,7 @@ pub(super) fn read(mut input: Input<'_>, intake: &mut Intake<'_>) -> Result<(), 
     let mut rows = Rows::new(input, place)?;
     let mut record = ByteRecord::new();
     let Some(line) = rows.next(&mut record)? else { return Ok(()) };
-    let columns = columns(line, &record)?;
+    let columns = columns(line, &record, intake)?;
     while let Some(line) = rows.next(&mut record)? {
         if record.iter().all(|cell| cell.trim_ascii().is_empty()) {
             continue;
@@ -56,31 +56,33 @@ pub(super) fn read(mut input: Input<'_>, intake: &mut Intake<'_>) -> Result<(), 
     Ok(())
 }
 
-/// The columns: their names and fields. A column without a name must stay empty.
-fn columns(line: u64, header: &ByteRecord) -> Result<Vec<(String, Option<Field>)>, Stop> {
+/// The columns: their names, and what they hold. A column without a name must stay empty.
+fn columns(line: u64, header: &ByteRecord, intake: &mut Intake<'_>) -> Result<Vec<(String, Option<Column>)>, Stop> {
     if header.len() > COLUMNS {
         let message = format!("the header has {} columns, {COLUMNS} are allowed: is this a table?", header.len());
         return Err(Stop::Problem(Problem::error(line, "too_many_columns", message)));
     }
     let Some(names) = texts(header, COLUMNS) else { return Err(Stop::Problem(not_utf8(line))) };
     let mut findings = Findings::default();
-    let mut columns: Vec<(String, Option<Field>)> = Vec::new();
+    let mut columns: Vec<(String, Option<Column>)> = Vec::new();
     for name in names {
-        let field = if name.is_empty() { Ok(None) } else { column(name).map(Some) };
-        let field = field.unwrap_or_else(|(code, message)| {
+        let holds = if name.is_empty() { Ok(None) } else { column(name).map(Some) };
+        let holds = holds.unwrap_or_else(|(code, message)| {
             findings.error(code, format!("column {}: {message}", columns.len() + 1));
             None
         });
-        if field.is_some()
-            && let Some((other, _)) = columns.iter().find(|(_, other)| *other == field)
+        if let Some(holds) = &holds
+            && let Some((other, _)) =
+                columns.iter().find(|(other, of)| of.as_ref().is_some_and(|of| of.is_same(other, holds, name)))
         {
             findings.error(
                 "duplicate_column",
-                format!("columns {} and {} are the same field: keep one", quote(other), quote(name)),
+                format!("columns {} and {} are the same: keep one", quote(other), quote(name)),
             );
         }
-        columns.push((name.to_owned(), field));
+        columns.push((name.to_owned(), holds));
     }
+    check_variables(&columns, intake, &mut findings);
     // Without the columns the rows mean nothing: one problem that is mended beats one for each row.
     let mut problems = findings.into_problems(line, None);
     let Some(mut problem) = problems.next() else { return Ok(columns) };
@@ -90,14 +92,38 @@ fn columns(line: u64, header: &ByteRecord) -> Result<Vec<(String, Option<Field>)
     if problems.next().is_some() {
         problem.message += "; and so on";
     }
-    if columns.iter().all(|(_, field)| field.is_none()) {
+    if !columns.iter().any(|(_, holds)| matches!(holds, Some(Column::Field(_)))) {
         problem.message = format!("the first line must name the columns, such as key,prompt: {}", problem.message);
     }
     Err(Stop::Problem(problem))
 }
 
+/// A table must have something to draw, and a column that looks like a mistaken field must be used as a variable.
+fn check_variables(columns: &[(String, Option<Column>)], intake: &mut Intake<'_>, findings: &mut Findings) {
+    let has = |wanted: Field| columns.iter().any(|(_, holds)| *holds == Some(Column::Field(wanted)));
+    let defaults = &intake.header.said.defaults;
+    let speaks = has(Field::Prompt) || has(Field::Template) || defaults.prompt.is_some() || defaults.template.is_some();
+    for (number, (name, holds)) in (1..).zip(columns) {
+        let Some(Column::Variable(near)) = holds else { continue };
+        // Which templates the rows will name isn't known yet.
+        if let Some(near) = near
+            && !has(Field::Template)
+            && !has(Field::Output)
+            && !intake.is_used(name)
+        {
+            let message = format!("column {number}: there is no field {}: did you mean {near}?", quote(name));
+            findings.error("unknown_field", message);
+        }
+    }
+    if !speaks && !findings.failed() {
+        let message =
+            "there is no column prompt, and no template: add one, or drop the table with the metadata template=…";
+        findings.error("missing_prompt", message);
+    }
+}
+
 /// A row has as many cells as the header, or more that are empty.
-fn check_count(columns: &[(String, Option<Field>)], record: &ByteRecord) -> Result<(), String> {
+fn check_count(columns: &[(String, Option<Column>)], record: &ByteRecord) -> Result<(), String> {
     let (cells, columns) = (record.len(), columns.len());
     let surplus = record.iter().skip(columns).any(|cell| !cell.trim_ascii().is_empty());
     if surplus || cells < columns {
@@ -108,11 +134,18 @@ fn check_count(columns: &[(String, Option<Field>)], record: &ByteRecord) -> Resu
     Ok(())
 }
 
-fn item(columns: &[(String, Option<Field>)], cells: &[&str], findings: &mut Findings) -> Item {
+fn item(columns: &[(String, Option<Column>)], cells: &[&str], findings: &mut Findings) -> Item {
     let mut item = Item::default();
-    for ((name, field), cell) in columns.iter().zip(cells) {
-        match field {
-            Some(field) => item.set_cell(*field, name, cell, findings),
+    for ((name, holds), cell) in columns.iter().zip(cells) {
+        match holds {
+            Some(Column::Field(field)) => {
+                item.set_cell(*field, name, cell, findings);
+                if *field == Field::Key {
+                    item.key_name = item::callers_name(name);
+                }
+            }
+            Some(Column::Variable(_)) if cell.is_empty() => {}
+            Some(Column::Variable(_)) => item.vars.set(name, (*cell).to_owned(), findings),
             None if cell.is_empty() => {}
             None => {
                 findings.error(

@@ -14,6 +14,7 @@ use jiff::civil::date;
 use super::*;
 
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::built_in);
+static NOTHING: LazyLock<Beside> = LazyLock::new(Beside::default);
 
 fn context() -> Context<'static> {
     Context {
@@ -22,6 +23,7 @@ fn context() -> Context<'static> {
         default_model: "nano-banana-2",
         on: date(2026, 11, 21),
         allow_retired_models: false,
+        beside: &NOTHING,
         limits: Limits::default(),
     }
 }

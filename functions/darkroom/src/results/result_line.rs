@@ -1,5 +1,7 @@
 //! One line of a result: what became of one request key.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -64,6 +66,9 @@ pub struct ResultLine {
     /// The prompt. From the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
+    /// The item's variables, by name. From the plan.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vars: BTreeMap<String, String>,
     /// The tokens used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
@@ -97,6 +102,7 @@ impl ResultLine {
             shard: None,
             attempts: None,
             prompt: None,
+            vars: BTreeMap::new(),
             usage: None,
             cost_usd: None,
             error: None,

@@ -1,7 +1,7 @@
 //! Manifests: the kept cases, and the `validation.csv` of any.
 
 use darkroom::{
-    manifest::{Context, Header, Limits, read, write_validation},
+    manifest::{Beside, Context, Header, Limits, read, write_validation},
     models::Catalogue,
 };
 use jiff::civil::date;
@@ -25,7 +25,7 @@ pub(crate) fn bound() -> usize {
 fn every_kept_manifest_has_the_validation_written_beside_it() {
     let catalogue = Catalogue::built_in();
     let mut wrong = Vec::new();
-    for case in shelf::cases("manifests") {
+    for case in shelf::cases("events/manifests/bad") {
         let bytes = case.bytes.clone();
         let make: Make = Box::new(move || text(&*bytes));
         alone(|| {
@@ -44,12 +44,14 @@ fn every_kept_manifest_has_the_validation_written_beside_it() {
 
 /// The `validation.csv` that a person gets, as text.
 pub(crate) fn validation(make: &Make, size: usize, catalogue: &Catalogue) -> String {
+    let beside = Beside::default();
     let context = Context {
         bucket: "studio",
         catalogue,
         default_model: "nano-banana-2",
         on: date(2026, 11, 21),
         allow_retired_models: false,
+        beside: &beside,
         limits: Limits::default(),
     };
     let header = Header::read(Slow::new(make(), size), &context).unwrap();

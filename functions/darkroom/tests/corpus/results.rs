@@ -30,7 +30,7 @@ pub(crate) fn bound() -> usize {
 #[test]
 fn every_kept_result_file_has_the_outcome_written_beside_it() {
     let mut wrong = Vec::new();
-    for case in shelf::cases("results") {
+    for case in shelf::cases("tests/corpus/results") {
         alone(|| {
             for size in CHUNKS {
                 let (found, peak) = peak(|| report(text(&*case.bytes), size));

@@ -34,9 +34,9 @@ impl Case {
     }
 }
 
-/// All cases of a folder below `tests/corpus`, in order. Each file has an expectation and each expectation a file.
+/// All cases of a folder of the repository, in order. Each file has an expectation and each expectation a file.
 pub(crate) fn cases(folder: &str) -> Vec<Case> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/corpus").join(folder);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(folder);
     let names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let (expected, files): (BTreeSet<String>, BTreeSet<String>) = names.partition(|name| name.ends_with(".expected"));
     let wanted: BTreeSet<String> = files.iter().map(|name| format!("{}.expected", stem(name))).collect();

@@ -83,7 +83,10 @@ fn an_envelope_may_give_its_defaults_after_its_items() {
     assert_eq!((images[0].refs.len(), images[1].refs.len()), (1, 0), "an empty list is a list");
     assert_eq!(images[0].path, "x/a");
     let header = Header::read(envelope.as_bytes(), &context()).unwrap();
-    assert_eq!(header.job, Job { name: Some("spring".to_owned()), budget_usd: Some("10".parse().unwrap()) });
+    assert_eq!(
+        *header.job(),
+        Job { name: Some("spring".to_owned()), budget_usd: Some("10".parse().unwrap()), mode: None }
+    );
 }
 
 #[test]

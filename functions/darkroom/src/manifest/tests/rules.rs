@@ -81,12 +81,12 @@ fn nothing_is_silently_ignored() {
         (r#"{"key":"a","prompt":"x","output":{"path":"{scene}"}}"#, "bad_path"),
         (r#"{"key":"a","id":"a","prompt":"x"}"#, "duplicate_member"),
         (r#"{"key":"a","prompt":"x","prompt":"y"}"#, "duplicate_member"),
-        (r#"{"key":"a","prompt":"x","refs":[{"uri":"refs/a.png"}]}"#, "bad_value"),
+        (r#"{"key":"a","prompt":"x","refs":[{"uri":"refs/a.png","role":"style"}]}"#, "unsupported_field"),
         (r#"{"key":"a","prompt":"x","refs":["refs/a.tiff"]}"#, "bad_reference"),
         (r#"{"key":7,"prompt":"x"}"#, "bad_value"),
         (r#"{"key":"a","prompt":"x","image_size":512}"#, "bad_value"),
         (r#"{"key":"a","prompt":"x","n":17}"#, "bad_value"),
-        (r#"{"custom_id":"a","method":"POST","url":"/v1","body":{}}"#, "unsupported_field"),
+        (r#"{"custom_id":"a","method":"POST","url":"/v1","body":{}}"#, "unsupported_url"),
         (r#"["a"]"#, "not_an_item"),
         (r#"{"key":"a","prompt":"x"} {}"#, "invalid_json"),
         (r#"{"key":"a","request":{"contents":[]}}"#, "bad_request"),
@@ -115,9 +115,9 @@ fn nothing_is_silently_ignored() {
 
 #[test]
 fn columns_are_checked_once() {
-    let found = problems("key,prompt,colour,Aspect Ratio,id\na,x,red,1:1,b\nc,y,blue,1:1,d\n");
+    let found = problems("key,prompt,gate,Aspect Ratio,id\na,x,red,1:1,b\nc,y,blue,1:1,d\n");
     assert_eq!(found.len(), 1, "{found:?}");
-    insta::assert_snapshot!(found[0], @r#"1 unknown_field column 3: there is no field "colour": take it out, or use one of key, id, prompt, n, count, model, aspect_ratio, image_size, refs, references, images, system, seed, temperature, lane, output.path; column 4: there is no field "Aspect Ratio": did you mean aspect_ratio?; columns "key" and "id" are the same field: keep one"#);
+    insta::assert_snapshot!(found[0], @r#"1 unsupported_field column 3: "gate" is not supported yet: look at the images and drop a second manifest; columns "key" and "id" are the same: keep one; column 4: there is no field "Aspect Ratio": did you mean aspect_ratio?"#);
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn an_empty_manifest_is_refused() {
 fn an_envelope_says_what_it_does_not_know() {
     for (envelope, code) in [
         (r#"{"version":2,"items":[{"key":"a","prompt":"x"}]}"#, "unsupported_version"),
-        (r#"{"matrix":{},"items":[{"key":"a","prompt":"x"}]}"#, "unsupported_field"),
+        (r#"{"matrix":{},"items":[{"key":"a","prompt":"x"}]}"#, "empty_matrix"),
         (r#"{"model":"nano-banana-2","items":[{"key":"a","prompt":"x"}]}"#, "unknown_field"),
         (r#"{"job":{"deadline":"2026-11-22"},"items":[{"key":"a","prompt":"x"}]}"#, "unsupported_field"),
         (r#"{"job":{"run":{}},"items":[{"key":"a","prompt":"x"}]}"#, "bad_value"),

@@ -1,0 +1,223 @@
+//! What stands beside a manifest and counts for all of its items: the object's own metadata, a `<stem>.job.json`, and the
+//! templates of the bucket.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::{
+    field::bad_name,
+    problem::{Findings, quote},
+    strict,
+};
+use crate::models::nearest;
+
+/// The folder of stored templates.
+pub const TEMPLATES: &str = "templates/";
+
+/// Metadata that a manifest may have, as S3 writes its names (`x-amz-meta-budget-usd`), and where it counts.
+const METADATA: [(&str, Meaning); 13] = [
+    ("name", Meaning::Job("name")),
+    ("run", Meaning::Job("run")),
+    ("budget-usd", Meaning::Job("budget_usd")),
+    ("mode", Meaning::Job("mode")),
+    ("lane", Meaning::Job("lane")),
+    ("template", Meaning::Default("template")),
+    ("prompt", Meaning::Default("prompt")),
+    ("model", Meaning::Default("model")),
+    ("aspect-ratio", Meaning::Default("aspect_ratio")),
+    ("image-size", Meaning::Default("image_size")),
+    ("key", Meaning::Default("key")),
+    ("system", Meaning::Default("system")),
+    ("output-path", Meaning::Path),
+];
+
+#[derive(Clone, Copy)]
+enum Meaning {
+    Job(&'static str),
+    Default(&'static str),
+    Path,
+}
+
+/// What stands beside a manifest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// The object's metadata, by names without `x-amz-meta-`.
+    pub metadata: BTreeMap<String, String>,
+    /// The text of `<stem>.job.json`, if there is one: what JSON Lines write in `{"manifest": …}`.
+    pub job: Option<String>,
+    /// The texts of stored templates by the names that the manifest may use; of `.json` ones the JSON.
+    pub templates: BTreeMap<String, StoredTemplate>,
+}
+
+/// A template of the bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoredTemplate {
+    /// Its key, below [`TEMPLATES`].
+    pub key: String,
+    /// Its content.
+    pub text: String,
+}
+
+impl Beside {
+    /// The key of the job document beside the manifest `key`: `inbox/acme/skus.job.json` of `inbox/acme/skus.csv.gz`.
+    pub fn job_key(key: &str) -> String {
+        let plain = key.strip_suffix(".gz").unwrap_or(key);
+        let name = plain.rfind('/').map_or(0, |slash| slash + 1);
+        let stem = plain[name..].rfind('.').map_or(plain.len(), |dot| name + dot);
+        format!("{}.job.json", &plain[..stem])
+    }
+
+    /// The stored templates that the manifest `key` may use, each with the name it has there. `keys` are the objects below
+    /// [`TEMPLATES`]; a template nearer to the manifest's own folder hides another of its name.
+    ///
+    /// `white-bg` in `inbox/acme/fall/skus.csv` is `templates/acme/fall/white-bg.json`, else
+    /// `templates/acme/white-bg.json`, else `templates/white-bg.json`; `.txt` is as good.
+    pub fn template_names(key: &str, keys: &[String]) -> BTreeMap<String, String> {
+        let folder = key.strip_prefix("inbox/").unwrap_or(key);
+        let folder = folder.rfind('/').map_or("", |slash| &folder[..=slash]);
+        let ends = folder.match_indices('/').map(|(slash, _)| slash + 1);
+        let mut names = BTreeMap::new();
+        for end in std::iter::once(0).chain(ends) {
+            let above = format!("{TEMPLATES}{}", &folder[..end]);
+            for key in keys {
+                let name =
+                    key.strip_prefix(&above).and_then(|name| name.strip_suffix(".json").or(name.strip_suffix(".txt")));
+                if let Some(name) = name.filter(|name| !name.is_empty()) {
+                    names.insert(name.to_owned(), key.clone());
+                }
+            }
+        }
+        names
+    }
+
+    /// The hash of all that counts, and so of what makes another job of the same manifest. `None` when nothing does.
+    pub fn digest(&self) -> Option<[u8; 32]> {
+        let known = self.metadata.iter().filter(|(name, _)| METADATA.iter().any(|(known, _)| known == name));
+        let metadata: BTreeMap<&String, &String> = known.collect();
+        let templates: BTreeMap<&String, &String> =
+            self.templates.iter().map(|(name, template)| (name, &template.text)).collect();
+        if metadata.is_empty() && self.job.is_none() && templates.is_empty() {
+            return None;
+        }
+        let all = json!({"metadata": metadata, "job": self.job, "templates": templates});
+        Some(Sha256::digest(all.to_string()).into())
+    }
+
+    /// What the metadata says, in the form of a job document: `{"job": …, "defaults": …}`.
+    pub(super) fn said_by_metadata(&self, findings: &mut Findings) -> Option<String> {
+        let (mut job, mut defaults) = (serde_json::Map::new(), serde_json::Map::new());
+        for (name, value) in &self.metadata {
+            match METADATA.iter().find(|(known, _)| known == name) {
+                // S3 writes so what isn't ASCII (RFC 2047).
+                Some(_) if value.starts_with("=?") => {
+                    let message =
+                        format!("metadata {name} is not plain ASCII: write it in the job document beside the manifest");
+                    findings.error("bad_metadata", message);
+                }
+                Some((_, Meaning::Job("budget_usd"))) => {
+                    // An amount is a number: what is none is refused as the text it is.
+                    let amount = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
+                    job.insert("budget_usd".to_owned(), amount);
+                }
+                Some((_, Meaning::Job(field))) => {
+                    job.insert((*field).to_owned(), json!(value));
+                }
+                Some((_, Meaning::Default(field))) => {
+                    defaults.insert((*field).to_owned(), json!(value));
+                }
+                Some((_, Meaning::Path)) => {
+                    defaults.insert("output".to_owned(), json!({"path": value}));
+                }
+                None => unknown(name, findings),
+            }
+        }
+        let said = !job.is_empty() || !defaults.is_empty();
+        said.then(|| json!({"job": job, "defaults": defaults}).to_string())
+    }
+
+    /// The stored template of a name: a text, or the JSON of one.
+    pub(super) fn template(&self, name: &str) -> Option<&StoredTemplate> {
+        self.templates.get(name)
+    }
+}
+
+/// Tools write metadata of their own, such as `mtime`: only what looks like a mistake is refused.
+fn unknown(name: &str, findings: &mut Findings) {
+    let known = METADATA.map(|(known, _)| known);
+    match nearest(name, known).first() {
+        Some(near) => {
+            let message = format!("there is no metadata {}: did you mean x-amz-meta-{near}?", quote(name));
+            findings.error("unknown_field", message);
+        }
+        None => {
+            let message = format!("metadata {} means nothing here and is left aside", quote(name));
+            findings.warning("unknown_metadata", message);
+        }
+    }
+}
+
+/// The members of a job document, and of `{"manifest": …}`.
+pub(super) const JOB_DOCUMENT: [&str; 5] = ["version", "job", "defaults", "templates", "references"];
+
+/// Reads a job document's members; those that it can't have are findings.
+pub(super) fn document<'a>(
+    name: &str,
+    text: &'a str,
+    findings: &mut Findings,
+) -> Vec<(std::borrow::Cow<'a, str>, &'a serde_json::value::RawValue)> {
+    let mut members = strict::members_of(name, text, findings);
+    members.retain(|(member, _)| {
+        let known = JOB_DOCUMENT.contains(&member.as_ref());
+        if !known {
+            let (code, message) = bad_name(member, JOB_DOCUMENT.into_iter());
+            findings.error(code, format!("in {name}: {message}"));
+        }
+        known
+    });
+    members
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_job_document_lies_beside_the_manifest() {
+        for (manifest, document) in [
+            ("inbox/acme/skus.csv", "inbox/acme/skus.job.json"),
+            ("inbox/skus.jsonl.gz", "inbox/skus.job.json"),
+            ("inbox/v1.2/skus", "inbox/v1.2/skus.job.json"),
+        ] {
+            assert_eq!(Beside::job_key(manifest), document);
+        }
+    }
+
+    #[test]
+    fn the_nearest_template_of_a_name_counts() {
+        let keys =
+            ["templates/white.txt", "templates/acme/white.json", "templates/acme/fall/dark.json", "templates/x.md"];
+        let keys = keys.map(str::to_owned);
+        let names = |key: &str| Beside::template_names(key, &keys);
+        let of = |key: &str, name: &str| names(key).get(name).cloned().unwrap_or_default();
+        assert_eq!(of("inbox/skus.csv", "white"), "templates/white.txt");
+        assert_eq!(of("inbox/acme/skus.csv", "white"), "templates/acme/white.json");
+        assert_eq!(of("inbox/acme/fall/skus.csv", "white"), "templates/acme/white.json");
+        assert_eq!(of("inbox/acme/fall/skus.csv", "dark"), "templates/acme/fall/dark.json");
+        assert_eq!(of("inbox/skus.csv", "acme/fall/dark"), "templates/acme/fall/dark.json", "or by its whole name");
+        assert!(!names("inbox/skus.csv").contains_key("x"));
+    }
+
+    #[test]
+    fn what_tools_write_changes_no_job_and_what_people_write_does() {
+        let with = |name: &str, value: &str| Beside {
+            metadata: BTreeMap::from([(name.to_owned(), value.to_owned())]),
+            ..Beside::default()
+        };
+        assert_eq!(with("mtime", "1").digest(), None);
+        assert_ne!(with("budget-usd", "1").digest(), with("budget-usd", "2").digest());
+        let job = Beside { job: Some("{}".to_owned()), ..Beside::default() };
+        assert!(job.digest().is_some());
+    }
+}

@@ -1,0 +1,174 @@
+//! From what an item says to what it means: with the defaults, its template filled in, and named references looked up.
+
+use std::borrow::Cow;
+
+use super::{
+    intake::Intake,
+    item::Item,
+    problem::{Findings, quote},
+    shared::{Template, unknown},
+    strict,
+    template::{self, Unfilled},
+    variables::spelling,
+};
+use crate::models::nearest;
+
+impl Intake<'_> {
+    /// The item with all that it leaves out, and its prompt as it will be sent.
+    pub(super) fn complete(&mut self, item: Item, findings: &mut Findings) -> Item {
+        let header = self.header;
+        let defaults = &header.said.defaults;
+        if item.prompt.is_some() && item.template.is_some() {
+            findings.error("bad_value", "the item has a prompt and a template: keep one");
+        }
+        let named = item.prompt.is_none().then(|| item.template.as_ref().or(defaults.template.as_ref())).flatten();
+        let named = named.filter(|_| item.template.is_some() || defaults.prompt.is_none());
+        let template = named.and_then(|name| self.template(name, findings));
+        let mut item = match &template {
+            Some(template) => item.or(&template.fields).or(defaults),
+            None => item.or(defaults),
+        };
+        for name in item.vars.names() {
+            if !self.variables.contains_key(name) {
+                self.variables.insert(name.to_owned(), false);
+            }
+        }
+        if item.key.is_none()
+            && let Some(key) = &defaults.key
+        {
+            item.key = self.fill("key", key, &item, findings);
+        }
+        if item.template.take().is_some() {
+            let filled = template.and_then(|template| self.fill("template", &template.text, &item, findings));
+            // What is wrong with the template has been said: that there is no prompt would say it twice.
+            item.prompt = Some(filled.unwrap_or_else(|| "?".to_owned()));
+        } else if let Some(prompt) = &item.prompt {
+            check_literal(prompt, &item, findings);
+        }
+        item.refs = item.refs.map(|refs| header.said.shared.resolve(refs, findings));
+        item
+    }
+
+    /// Remembers the variables that a filled text uses.
+    pub(super) fn used(&mut self, text: &str) {
+        template::variables(text).for_each(|name| self.mark_used(name));
+    }
+
+    /// Remembers that a variable is used, or that its being unused has been said.
+    pub(super) fn mark_used(&mut self, name: &str) {
+        if let Some(used) = self.variables.get_mut(&spelling(name)) {
+            *used = true;
+        }
+    }
+
+    /// Whether what counts for all items uses a variable.
+    pub(super) fn is_used(&self, name: &str) -> bool {
+        let said = &self.header.said;
+        let defaults = [&said.defaults.template, &said.defaults.key, &said.defaults.path];
+        let own = said.shared.templates.values().map(|template| &template.text);
+        let stored = self.context.beside.templates.values().map(|template| &template.text);
+        let mut texts = defaults.into_iter().flatten().chain(own).chain(stored);
+        texts.any(|text| template::variables(text).any(|used| spelling(used) == spelling(name)))
+    }
+
+    /// Whether any item's template or path has used a variable.
+    pub(super) fn uses(&self, name: &str) -> bool {
+        self.variables.get(&spelling(name)).copied().unwrap_or(false)
+    }
+
+    /// Warns, once, of variables that no template and no path uses.
+    pub(super) fn warn_of_unused(&mut self) {
+        let unused: Vec<&str> =
+            self.variables.iter().filter(|(_, used)| !**used).map(|(name, _)| name.as_str()).collect();
+        // What is wrong may well be the name by which it should be used.
+        if unused.is_empty() || self.problems.errors > 0 {
+            return;
+        }
+        let message = format!(
+            "no template or path uses {}: it only comes back in the results",
+            quote(&unused.join(", ")).trim_matches('"')
+        );
+        self.problems.push(super::Problem::warning(1, "unused_variable", message));
+    }
+
+    /// The template of a name: one of the manifest's, or a stored one; or the text itself, which has a placeholder.
+    fn template(&mut self, name: &str, findings: &mut Findings) -> Option<Template> {
+        if name.contains('{') {
+            return Some(Template { text: name.to_owned(), fields: Item::default() });
+        }
+        let (shared, beside) = (&self.header.said.shared, self.context.beside);
+        if let Some(template) = shared.templates.get(name) {
+            return Some(template.clone());
+        }
+        if let Some(stored) = beside.template(name) {
+            self.templates.insert(name.to_owned());
+            return self.stored(name, &stored.key, &stored.text, findings);
+        }
+        let known = shared.templates.keys().chain(beside.templates.keys());
+        findings.error("unknown_template", unknown("template", name, known));
+        None
+    }
+
+    fn stored(&self, name: &str, key: &str, text: &str, findings: &mut Findings) -> Option<Template> {
+        if !key.ends_with(".json") {
+            return Some(Template { text: text.trim().to_owned(), fields: Item::default() });
+        }
+        let mut found = Findings::default();
+        let template = match strict::check(text) {
+            Ok(()) => Template::from_json(name, text, &mut found),
+            Err((code, message)) => {
+                found.error(code, message);
+                None
+            }
+        };
+        let failed = found.failed();
+        findings.adopt(found, key);
+        template.filter(|_| !failed)
+    }
+
+    /// Fills a text in with what the item says; a finding where something is missing.
+    fn fill(&mut self, what: &str, text: &str, item: &Item, findings: &mut Findings) -> Option<String> {
+        let value = |name: &str| -> Option<Cow<'_, str>> {
+            let field = match name {
+                "key" => item.key.as_deref(),
+                "aspect_ratio" => item.aspect_ratio.as_deref(),
+                "image_size" => item.image_size.as_deref(),
+                _ => item.vars.get(name),
+            };
+            field.or_else(|| item.key.as_deref().filter(|_| item.key_name == Some(name))).map(Cow::Borrowed)
+        };
+        let filled = template::fill(text, value);
+        self.used(text);
+        let (code, message) = match filled {
+            Ok(filled) => return Some(filled),
+            Err(Unfilled::Malformed(message)) => ("bad_template", format!("in the {what}: {message}")),
+            Err(Unfilled::Missing(names)) => ("missing_variable", missing(what, &names, item)),
+        };
+        findings.error(code, message);
+        None
+    }
+}
+
+fn missing(what: &str, names: &[String], item: &Item) -> String {
+    let braced: Vec<String> = names.iter().map(|name| format!("{{{}}}", quote(name).trim_matches('"'))).collect();
+    let near = names.iter().find_map(|name| nearest(&spelling(name), item.vars.names()).first().copied());
+    let hint = match near {
+        Some(near) => format!("did you mean {{{near}}}? Else"),
+        None => "give it a value, or".to_owned(),
+    };
+    format!(
+        "the {what} needs {}, which this item doesn't have: {hint} write {{name|what stands for it}}",
+        braced.join(", ")
+    )
+}
+
+/// A prompt is sent as it is written: who writes a variable into it means a template, and would pay for braces.
+fn check_literal(prompt: &str, item: &Item, findings: &mut Findings) {
+    if let Some(name) = template::variables(prompt).find(|name| item.vars.get(name).is_some()) {
+        let message = format!(
+            "the prompt holds {{{}}}, and prompts are sent as they are written: call it template to have it filled in",
+            quote(name).trim_matches('"')
+        );
+        findings.error("unfilled_prompt", message);
+    }
+}

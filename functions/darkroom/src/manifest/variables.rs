@@ -1,0 +1,139 @@
+//! Variables: what a person's own columns, `vars` and axes are called and say.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use super::{
+    problem::{Findings, quote, quote_json},
+    strict,
+};
+
+/// What every path template can say without a variable.
+pub(super) const BUILT_IN: [&str; 6] = ["key", "variant", "model", "aspect_ratio", "image_size", "ext"];
+
+/// The variables of one item, by their names in one spelling.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Variables(BTreeMap<String, String>);
+
+impl Variables {
+    /// Reads `{"color": "off white", "year": 2026}`.
+    pub(super) fn from_json(name: &str, value: &str, findings: &mut Findings) -> Option<Self> {
+        if value == "null" {
+            return None;
+        }
+        let Some(members) = strict::members(value) else {
+            let message = format!("{name} must be an object such as {{\"color\": \"red\"}}, not {}", quote_json(value));
+            findings.error("bad_value", message);
+            return None;
+        };
+        let mut variables = Self::default();
+        for (name, value) in members {
+            match scalar(value.get()) {
+                Some(text) => variables.set(&name, text, findings),
+                None if value.get() == "null" => {}
+                None => {
+                    let message = format!(
+                        "variable {} must be a text or a number, not {}",
+                        quote(&name),
+                        quote_json(value.get())
+                    );
+                    findings.error("bad_value", message);
+                }
+            }
+        }
+        Some(variables)
+    }
+
+    /// Gives a variable its value.
+    pub(super) fn set(&mut self, written: &str, value: String, findings: &mut Findings) {
+        let name = spelling(written);
+        if name.is_empty() || BUILT_IN.contains(&name.as_str()) {
+            let message = format!("{} can't be a variable's name: choose another", quote(written));
+            return findings.error("bad_variable", message);
+        }
+        match self.0.entry(name) {
+            Entry::Vacant(free) => {
+                free.insert(value);
+            }
+            Entry::Occupied(_) => {
+                findings.error("duplicate_member", format!("variable {} stands twice: keep one", quote(written)));
+            }
+        }
+    }
+
+    /// The value of a variable, however its name is written.
+    pub(super) fn get(&self, written: &str) -> Option<&str> {
+        self.0.get(&spelling(written)).map(String::as_str)
+    }
+
+    /// The names, in one spelling.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// These, and of `others` those that are not among them.
+    pub(super) fn or(mut self, others: &Self) -> Self {
+        for (name, value) in &others.0 {
+            self.0.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        self
+    }
+
+    /// Names and values.
+    pub(super) fn into_map(self) -> BTreeMap<String, String> {
+        self.0
+    }
+}
+
+/// `Product Title`, `product-title` and `product_title` are one name.
+pub(super) fn spelling(name: &str) -> String {
+    let mut spelt = String::with_capacity(name.len());
+    for letter in name.trim().chars() {
+        if letter.is_alphanumeric() {
+            spelt.extend(letter.to_lowercase());
+        } else if !spelt.ends_with('_') {
+            spelt.push('_');
+        }
+    }
+    spelt
+}
+
+/// A text, a number or a truth value as text.
+pub(super) fn scalar(json: &str) -> Option<String> {
+    match json.as_bytes().first()? {
+        b'"' => serde_json::from_str(json).ok(),
+        b'{' | b'[' | b'n' => None,
+        _ => Some(json.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> (Variables, usize) {
+        let mut findings = Findings::default();
+        let variables = Variables::from_json("vars", json, &mut findings).unwrap_or_default();
+        (variables, findings.into_problems(1, None).count())
+    }
+
+    #[test]
+    fn a_name_may_be_written_as_a_sheet_writes_it() {
+        let (variables, problems) = read(r#"{"Product Title":"shoe","year":2026,"new":true,"none":null}"#);
+        assert_eq!(problems, 0);
+        assert_eq!(variables.get("product_title"), Some("shoe"));
+        assert_eq!(variables.get("PRODUCT-title"), Some("shoe"));
+        assert_eq!(
+            (variables.get("year"), variables.get("new"), variables.get("none")),
+            (Some("2026"), Some("true"), None)
+        );
+    }
+
+    #[test]
+    fn what_has_no_text_or_takes_a_name_that_means_something_is_refused() {
+        for json in
+            [r#"{"a":[1]}"#, r#"{"a":{}}"#, r#"{"key":"x"}"#, r#"{"Aspect Ratio":"x"}"#, r#"{"a":1,"A":2}"#, "[1]"]
+        {
+            assert_eq!(read(json).1, 1, "{json}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Good manifests: every one that people are shown is accepted, with what stands beside it.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use darkroom::{
+    keys::ImagePaths,
+    manifest::{Beside, Context, Header, Limits, Reading, Severity, StoredTemplate, read},
+    models::Catalogue,
+};
+use jiff::civil::date;
+
+/// Every sample with the images that it orders and the warnings that it gets.
+const SAMPLES: [(&str, u64, &[&str]); 27] = [
+    ("array.json", 2, &[]),
+    ("bedrock.jsonl", 2, &[]),
+    ("bom-crlf.csv", 3, &[]),
+    ("catalog.csv", 27, &[]),
+    ("characters.jsonl", 11, &[]),
+    ("compressed.csv.gz", 2, &[]),
+    ("compressed.jsonl.gz", 2, &[]),
+    ("estimate.json", 4, &[]),
+    ("first.csv", 5, &[]),
+    ("header-line.jsonl", 2, &[]),
+    ("keys-of-other-case.csv", 3, &[]),
+    ("library.json", 3, &[]),
+    ("line-breaks.csv", 2, &[]),
+    ("matrix.json", 56, &[]),
+    ("mixed.jsonl", 4, &[]),
+    ("native.jsonl", 4, &[]),
+    ("old-mac.csv", 2, &[]),
+    ("openai.jsonl", 4, &["foreign_model", "inexact_size", "left_aside"]),
+    ("quote-within.csv", 2, &[]),
+    ("semicolons.csv", 3, &[]),
+    ("shop.csv", 3, &["unused_variable"]),
+    ("skus.csv", 4, &[]),
+    ("sweep.json", 10, &[]),
+    ("tabs.tsv", 2, &[]),
+    ("unicode.csv", 2, &[]),
+    ("variants.csv", 6, &[]),
+    ("vertex.jsonl", 2, &["missing_key"]),
+];
+
+/// Their folder.
+pub(crate) fn folder() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events/manifests")
+}
+
+/// What stands beside a sample in its folder.
+fn beside(name: &str) -> Beside {
+    let text = |path: &Path| fs::read_to_string(path).ok();
+    let key = format!("inbox/{name}");
+    let job = text(&folder().join(Beside::job_key(name)));
+    let templates = fs::read_dir(folder().join("templates")).unwrap();
+    let keys: Vec<String> =
+        templates.map(|entry| format!("templates/{}", entry.unwrap().file_name().into_string().unwrap())).collect();
+    let stored = |(name, key): (String, String)| {
+        let text = text(&folder().join(&key)).unwrap();
+        (name, StoredTemplate { key, text })
+    };
+    let templates = Beside::template_names(&key, &keys).into_iter().map(stored).collect();
+    Beside { metadata: BTreeMap::new(), job, templates }
+}
+
+/// Reads a sample as `plan` does, and gives the paths that its images get.
+fn read_sample(name: &str) -> (Reading, Vec<String>) {
+    let (catalogue, beside) = (Catalogue::built_in(), beside(name));
+    let context = Context {
+        bucket: "studio",
+        catalogue: &catalogue,
+        default_model: "nano-banana-2",
+        on: date(2026, 11, 21),
+        allow_retired_models: false,
+        beside: &beside,
+        limits: Limits::default(),
+    };
+    let bytes = fs::read(folder().join(name)).unwrap();
+    let header = Header::read(&*bytes, &context).unwrap();
+    let (mut assigned, mut paths) = (ImagePaths::default(), Vec::new());
+    let reading = read(&*bytes, &header, &context, |image| {
+        paths.push(assigned.assign(&image.path, &image.key));
+        Ok(())
+    });
+    (reading.unwrap(), paths)
+}
+
+#[test]
+fn every_sample_is_accepted_with_the_warnings_that_are_written_here() {
+    for (name, images, warnings) in SAMPLES {
+        let (reading, _) = read_sample(name);
+        assert_eq!(reading.errors, 0, "{name}: {:?}", reading.problems);
+        assert_eq!(reading.images, images, "{name}");
+        let mut found: Vec<&str> = reading.problems.iter().map(|problem| problem.code.as_str()).collect();
+        assert!(reading.problems.iter().all(|problem| problem.severity == Severity::Warning));
+        found.sort_unstable();
+        found.dedup();
+        assert_eq!(found, warnings, "{name}: {:?}", reading.problems);
+    }
+}
+
+#[test]
+fn every_file_of_the_folder_is_a_sample() {
+    let files = fs::read_dir(folder()).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file());
+    let names = files.map(|entry| entry.file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| !name.ends_with(".job.json")).collect();
+    names.sort();
+    assert_eq!(names, SAMPLES.map(|(name, ..)| name));
+}
+
+#[test]
+fn a_sweep_and_a_catalogue_by_template_name_their_images_for_people() {
+    let (_, sweep) = read_sample("matrix.json");
+    assert!(sweep.iter().any(|path| path.starts_with("kitchen/Grind")), "{sweep:?}");
+    let (_, shop) = read_sample("shop.csv");
+    assert_eq!(shop, ["sneaker-low/1", "loafer-black/1", "bag-tan/1"]);
+    let (reading, skus) = read_sample("skus.csv");
+    assert_eq!(skus[0], "SKU-1001/1");
+    assert_eq!(reading.templates.into_iter().collect::<Vec<_>>(), ["lifestyle", "white-bg"]);
+}
