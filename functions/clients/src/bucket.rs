@@ -5,6 +5,8 @@ mod list;
 mod payload;
 mod writer;
 
+use std::collections::BTreeMap;
+
 use aws_sdk_s3::{Client, primitives::ByteStream};
 use bytes::Bytes;
 
@@ -37,6 +39,8 @@ pub struct ObjectHead {
     pub size: u64,
     /// The ETag, with its quotes.
     pub etag: String,
+    /// What whoever wrote it put beside it, by names without `x-amz-meta-`.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// What became of a conditional write.
@@ -115,7 +119,8 @@ impl Bucket {
         match self.client.head_object().bucket(&self.name).key(key).send().await {
             Ok(reply) => {
                 let size = reply.content_length.and_then(|length| u64::try_from(length).ok()).unwrap_or_default();
-                Ok(Some(ObjectHead { size, etag: reply.e_tag.unwrap_or_default() }))
+                let metadata = reply.metadata.unwrap_or_default().into_iter().collect();
+                Ok(Some(ObjectHead { size, etag: reply.e_tag.unwrap_or_default(), metadata }))
             }
             Err(error) => BucketError::unless_missing(key, error),
         }
@@ -139,7 +144,23 @@ impl Bucket {
     /// # Errors
     /// [`BucketError`].
     pub async fn put(&self, key: &str, content_type: &str, bytes: impl Into<Bytes>) -> Result<String, BucketError> {
+        self.put_described(key, content_type, bytes, BTreeMap::new()).await
+    }
+
+    /// Writes an object whatever was there, with metadata by names without `x-amz-meta-`. Its ETag comes back.
+    ///
+    /// # Errors
+    /// [`BucketError`].
+    pub async fn put_described(
+        &self,
+        key: &str,
+        content_type: &str,
+        bytes: impl Into<Bytes>,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<String, BucketError> {
+        let metadata = (!metadata.is_empty()).then(|| metadata.into_iter().collect());
         let request = self.client.put_object().bucket(&self.name).key(key).content_type(content_type);
+        let request = request.set_metadata(metadata);
         match request.body(ByteStream::from(bytes.into())).customize().interceptor(UnsignedOverTls).send().await {
             Ok(reply) => Ok(reply.e_tag.unwrap_or_default()),
             Err(error) => Err(BucketError::of(key, error)),

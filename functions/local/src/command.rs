@@ -3,6 +3,7 @@
 
 mod announce;
 mod behaviour;
+mod beside;
 mod check;
 mod dropped;
 mod gemini;
@@ -78,10 +79,25 @@ enum Which {
     Live,
 }
 
+/// A manifest, as a person would upload it.
 #[derive(Debug, Args)]
-struct RunArgs {
+struct ManifestArgs {
     /// The manifest: CSV, JSON Lines or JSON, also gzipped.
     manifest: PathBuf,
+    /// What counts for all of its items, as `aws s3 cp --metadata` takes it: template=white-bg,budget-usd=150.
+    #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',', value_parser = metadata)]
+    metadata: Vec<(String, String)>,
+}
+
+fn metadata(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write name=value")?;
+    Ok((name.trim().to_lowercase(), value.to_owned()))
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    #[command(flatten)]
+    manifest: ManifestArgs,
     /// The folder that holds the local bucket and all state.
     #[arg(long, value_name = "DIR", default_value = "darkroom-out")]
     out: PathBuf,
@@ -99,8 +115,8 @@ struct RunArgs {
 
 #[derive(Debug, Args)]
 struct CheckArgs {
-    /// The manifest: CSV, JSON Lines or JSON, also gzipped.
-    manifest: PathBuf,
+    #[command(flatten)]
+    manifest: ManifestArgs,
     #[command(flatten)]
     settings: SettingsArgs,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use darkroom::{
-    manifest::{self, Context, Header, Limits, Reading},
+    manifest::{self, Beside, Context, Header, Limits, Reading},
     models::Catalogue,
     names::ObjectUri,
 };
@@ -32,18 +32,20 @@ pub(crate) struct Setting {
     default_model: String,
     on: Date,
     allow_retired_models: bool,
+    beside: Beside,
     limits: Limits,
 }
 
 impl Setting {
-    /// What manifests are read with on the day of `planned_at`.
-    pub(crate) fn new(deps: &Deps, planned_at: Timestamp) -> Self {
+    /// What manifests are read with on the day of `planned_at`, with what stands beside this one.
+    pub(crate) fn new(deps: &Deps, planned_at: Timestamp, beside: &Beside) -> Self {
         Self {
             bucket: deps.bucket.name().to_owned(),
             catalogue: deps.catalogue.clone(),
             default_model: deps.settings.default_model.clone(),
             on: planned_at.to_zoned(TimeZone::UTC).date(),
             allow_retired_models: deps.settings.allow_retired_models,
+            beside: beside.clone(),
             limits: deps.limits,
         }
     }
@@ -56,6 +58,7 @@ impl Setting {
             default_model: &self.default_model,
             on: self.on,
             allow_retired_models: self.allow_retired_models,
+            beside: &self.beside,
             limits: self.limits,
         }
     }
@@ -63,7 +66,7 @@ impl Setting {
 
 /// Reads the manifest, and looks at every reference picture it names.
 pub(crate) async fn check(deps: &Deps, dropped: &Dropped, planned_at: Timestamp) -> Result<Checked, PlanError> {
-    let setting = Setting::new(deps, planned_at);
+    let setting = Setting::new(deps, planned_at, &dropped.beside);
     let for_header = dropped.reader(deps).await?;
     let for_items = dropped.reader(deps).await?;
     let (mut checked, used) = tokio::task::spawn_blocking(move || {

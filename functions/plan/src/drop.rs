@@ -6,6 +6,7 @@ use clients::bucket::BucketError;
 use darkroom::{
     job::job_id,
     keys::hex,
+    manifest::Beside,
     models::Catalogue,
     names::{JobId, ObjectUri},
     plan::{ManifestVersion, PlanLock},
@@ -14,7 +15,10 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio_util::io::SyncIoBridge;
 
-use crate::handler::{Deps, PlanError};
+use crate::{
+    beside,
+    handler::{Deps, PlanError},
+};
 
 /// One version of a manifest, and the job that it means.
 #[derive(Clone, Debug)]
@@ -23,12 +27,15 @@ pub(crate) struct Dropped {
     pub(crate) job: JobId,
     /// The version.
     pub(crate) version: ManifestVersion,
+    /// What stands beside it.
+    pub(crate) beside: Beside,
 }
 
 impl Dropped {
-    /// Reads the manifest once, for its hash. None if it isn't there any more.
+    /// Reads the manifest once, for its hash, and what stands beside it. None if it isn't there any more.
     pub(crate) async fn read(deps: &Deps, key: &str) -> Result<Option<Self>, PlanError> {
-        let Some((mut stream, etag)) = deps.bucket.open(key, None).await? else { return Ok(None) };
+        let Some(head) = deps.bucket.head(key).await? else { return Ok(None) };
+        let Some((mut stream, etag)) = deps.bucket.open(key, Some(&head.etag)).await? else { return Ok(None) };
         let mut hash = Sha256::new();
         let mut size_bytes = 0;
         while let Some(bytes) = stream.try_next().await.map_err(std::io::Error::other)? {
@@ -36,18 +43,16 @@ impl Dropped {
             size_bytes += bytes.len() as u64;
         }
         let sha256: [u8; 32] = hash.finalize().into();
-        let job = job_id(deps.bucket.name(), key, &sha256, &deps.settings);
         let uri = ObjectUri { bucket: deps.bucket.name().to_owned(), key: key.to_owned() };
-        Ok(Some(Self { job, version: ManifestVersion { uri, etag, sha256: hex(&sha256), size_bytes } }))
+        let version = ManifestVersion { uri, etag, sha256: hex(&sha256), size_bytes };
+        let beside = beside::read(deps, &version, head.metadata).await?;
+        let job = job_id(deps.bucket.name(), key, &sha256, &deps.settings, &beside);
+        Ok(Some(Self { job, version, beside }))
     }
 
     /// The same version again, for a thread that may block.
     pub(crate) async fn reader(&self, deps: &Deps) -> Result<impl Read + Send + use<>, PlanError> {
-        let key = &self.version.uri.key;
-        match deps.bucket.open(key, Some(&self.version.etag)).await? {
-            Some((stream, _)) => Ok(SyncIoBridge::new(stream.into_async_read())),
-            None => Err(BucketError::Changed { key: key.clone() }.into()),
-        }
+        reader(deps, &self.version).await
     }
 
     /// What is written down of it before anything else.
@@ -57,8 +62,18 @@ impl Dropped {
             job: self.job.clone(),
             manifest: self.version.clone(),
             settings: deps.settings.clone(),
+            templates: self.beside.templates.iter().map(|(name, stored)| (name.clone(), stored.key.clone())).collect(),
             catalogue_sha256: hex(&Sha256::digest(Catalogue::BUILT_IN)),
             planned_at,
         }
+    }
+}
+
+/// One version of a manifest, for a thread that may block.
+pub(crate) async fn reader(deps: &Deps, version: &ManifestVersion) -> Result<impl Read + Send + use<>, PlanError> {
+    let key = &version.uri.key;
+    match deps.bucket.open(key, Some(&version.etag)).await? {
+        Some((stream, _)) => Ok(SyncIoBridge::new(stream.into_async_read())),
+        None => Err(BucketError::Changed { key: key.clone() }.into()),
     }
 }

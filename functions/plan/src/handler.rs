@@ -14,7 +14,7 @@ use clients::{
 use darkroom::{
     job::Settings,
     layout::{self, Marker},
-    manifest::{Limits, ReadError},
+    manifest::{Limits, Mode, ReadError},
     messages::ShardMessage,
     models::Catalogue,
     names::{JobId, ShardId},
@@ -25,7 +25,7 @@ use darkroom::{
 use jiff::{SignedDuration, Timestamp};
 use tracing::info;
 
-use crate::{check::check, drop::Dropped, reject::reject, write::write};
+use crate::{check::check, drop::Dropped, estimate::estimate, reject::reject, write::write};
 
 /// What `plan` works with.
 #[derive(Clone, Debug)]
@@ -146,6 +146,9 @@ async fn plan(deps: &Deps, dropped: &Dropped) -> Result<Disposition, PlanError> 
     let checked = check(deps, dropped, planned_at).await?;
     if checked.reading.errors > 0 {
         return reject(deps, dropped, &checked.reading).await;
+    }
+    if checked.header.job().mode == Some(Mode::DryRun) {
+        return estimate(deps, dropped, &checked, planned_at).await;
     }
     if lock.is_none() {
         let key = layout::plan_lock(job);

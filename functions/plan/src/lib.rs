@@ -3,9 +3,11 @@
 //! Triggered by (manifests), which S3 tells of uploads to `inbox/`. It writes the plan, a request file and a state for
 //! each shard, and sends one message per shard to (shards). It has no key to Gemini and never writes to `inbox/`.
 
+mod beside;
 mod check;
 pub mod config;
 mod drop;
+mod estimate;
 pub mod handler;
 mod references;
 mod reject;

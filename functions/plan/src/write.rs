@@ -112,7 +112,7 @@ async fn read_again(
     header: Header,
     planned_at: Timestamp,
 ) -> Result<Images, PlanError> {
-    let setting = Setting::new(deps, planned_at);
+    let setting = Setting::new(deps, planned_at, &dropped.beside);
     let source = dropped.reader(deps).await?;
     let (sender, receiver) = mpsc::channel(AHEAD);
     let reading = tokio::task::spawn_blocking(move || {
@@ -217,6 +217,8 @@ impl<'a> Writer<'a> {
         PlanLine {
             key: expected.key,
             item: expected.item,
+            key_name: expected.key_name.map(str::to_owned),
+            vars: expected.vars,
             variant: expected.variant,
             line: expected.line,
             shard,

@@ -15,7 +15,7 @@ use darkroom::{
     plan::{PlanLine, PlanLock},
     report::{self, Counts, Finished, Links, ShardResults, ShardSummary, Summary, Tally, Times},
     requests,
-    results::Status,
+    results::{ResultLine, Status},
     state::{Phase, Shard},
     status::{JobPhase, JobStatus},
 };
@@ -37,7 +37,7 @@ pub(crate) async fn close(deps: &Deps, job: &JobId, status: JobStatus, chains: &
         Marker::Success => JobPhase::Succeeded,
         Marker::Partial => JobPhase::Partial,
         Marker::Cancelled => JobPhase::Cancelled,
-        Marker::Failed | Marker::Rejected => JobPhase::Failed,
+        Marker::Failed | Marker::Rejected | Marker::DryRun => JobPhase::Failed,
     };
     let key = layout::plan_lock(job);
     let Some(lock) = deps.bucket.read(&key).await? else { return Err(ReportError::Missing(key)) };
@@ -180,7 +180,9 @@ impl Files {
         plan: &PlanLine,
         finished: &Finished,
     ) -> Result<(), ReportError> {
-        let mut line = serde_json::to_vec(&finished.line).map_err(malformed("a result"))?;
+        let result =
+            WithOwnId { line: &finished.line, id: plan.key_name.iter().map(|name| (name, &plan.item)).collect() };
+        let mut line = serde_json::to_vec(&result).map_err(malformed("a result"))?;
         line.push(b'\n');
         self.results.write(&line).await?;
         let mut row = Vec::new();
@@ -222,6 +224,15 @@ impl Files {
         self.retry.finish().await?;
         Ok(())
     }
+}
+
+/// A result line with the caller's own id beside the key, by the caller's name for it: `"custom_id": "a-1"`.
+#[derive(serde::Serialize)]
+struct WithOwnId<'a> {
+    #[serde(flatten)]
+    line: &'a ResultLine,
+    #[serde(flatten)]
+    id: HashMap<&'a String, &'a String>,
 }
 
 /// A shard's request file, read as far as it was needed.

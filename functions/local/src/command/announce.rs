@@ -98,6 +98,7 @@ fn words(status: &JobStatus) -> String {
         JobPhase::Rejected => {
             format!("rejected: {}; see validation.csv. Nothing was bought", count(status.errors.unwrap_or(0), "error"))
         }
+        JobPhase::Estimated => format!("estimated: {}; nothing was bought", count(images, "image")),
         JobPhase::Submitting => format!("planned: {}", count(images, "image")),
         JobPhase::Waiting => "waiting for Gemini".to_owned(),
         JobPhase::Collecting => "collecting images".to_owned(),

@@ -18,7 +18,7 @@ pub(super) const SHOWN: usize = 25;
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     let settings = args.settings.settings();
     let catalogue = Catalogue::built_in();
-    let dropped = Dropped::open(&args.manifest, &settings)?;
+    let dropped = Dropped::open(&args.manifest.manifest, &args.manifest.metadata, &settings)?;
     let read = dropped.read(&catalogue, &settings, Clock::system().now())?;
     show_problems(&read.reading.problems);
     if read.reading.errors > 0 {

@@ -10,13 +10,14 @@ use std::{
 use anyhow::Context as _;
 use darkroom::{
     job::{Settings, job_id},
-    manifest::{self, Context, Header, Limits, Problem, Reading, Severity},
+    manifest::{self, Beside, Context, Header, Limits, Problem, Reading, Severity},
     models::Catalogue,
     names::{JobId, ObjectUri},
 };
 use jiff::{Timestamp, tz::TimeZone};
 use sha2::{Digest, Sha256};
 
+use super::beside;
 use crate::cloud::BUCKET;
 
 /// A manifest as a file.
@@ -27,6 +28,8 @@ pub(super) struct Dropped {
     pub(super) key: String,
     /// The job that dropping it means.
     pub(super) job: JobId,
+    /// What stands beside it: metadata, the job document, and the templates that it uses.
+    pub(super) stands_beside: Beside,
 }
 
 /// What a manifest asks for.
@@ -52,8 +55,8 @@ pub(super) struct Kind {
 }
 
 impl Dropped {
-    /// Finds the manifest at `path`, and the job that it means with these settings.
-    pub(super) fn open(path: &Path, settings: &Settings) -> anyhow::Result<Self> {
+    /// Finds the manifest at `path`, and the job that it means with this metadata and these settings.
+    pub(super) fn open(path: &Path, metadata: &[(String, String)], settings: &Settings) -> anyhow::Result<Self> {
         let name = path.file_name().and_then(|name| name.to_str());
         let name = name.with_context(|| format!("{} has no usable file name", path.display()))?;
         let key = format!("inbox/{name}");
@@ -66,8 +69,11 @@ impl Dropped {
                 read => hash.update(&buffer[..read]),
             }
         }
-        let job = job_id(BUCKET, &key, &hash.finalize().into(), settings);
-        Ok(Self { path: path.to_owned(), key, job })
+        let mut beside = beside::read(path, &key, metadata)?;
+        let used = used_templates(path, &beside)?;
+        beside.templates.retain(|name, _| used.contains(name));
+        let job = job_id(BUCKET, &key, &hash.finalize().into(), settings, &beside);
+        Ok(Self { path: path.to_owned(), key, job, stands_beside: beside })
     }
 
     /// The manifest's bytes.
@@ -88,6 +94,7 @@ impl Dropped {
             default_model: &settings.default_model,
             on: now.to_zoned(TimeZone::UTC).date(),
             allow_retired_models: settings.allow_retired_models,
+            beside: &self.stands_beside,
             limits: Limits::default(),
         };
         let header = Header::read(open(&self.path)?, &context)?;
@@ -121,6 +128,26 @@ impl Dropped {
         kinds.sort();
         Ok(Order { reading, references, kinds })
     }
+}
+
+/// The stored templates that a manifest names.
+fn used_templates(path: &Path, beside: &Beside) -> anyhow::Result<BTreeSet<String>> {
+    if beside.templates.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    let (catalogue, settings) = (Catalogue::built_in(), Settings::default());
+    let context = Context {
+        bucket: BUCKET,
+        catalogue: &catalogue,
+        default_model: &settings.default_model,
+        // Which models are live changes no name of a template.
+        on: jiff::civil::Date::MIN,
+        allow_retired_models: true,
+        beside,
+        limits: Limits::default(),
+    };
+    let header = Header::read(open(path)?, &context)?;
+    Ok(manifest::read(open(path)?, &header, &context, |_| Ok(()))?.templates)
 }
 
 fn open(path: &Path) -> anyhow::Result<fs::File> {

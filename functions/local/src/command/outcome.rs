@@ -21,6 +21,10 @@ pub(super) async fn show(cloud: &Cloud, job: &JobId, listed: bool) -> anyhow::Re
     let status: JobStatus = read(cloud, &layout::status(job)).await?.context("the job left no job.json")?;
     match status.phase {
         JobPhase::Rejected => show_rejection(cloud, job, &status, listed),
+        JobPhase::Estimated => {
+            println!("Estimated, as the manifest asks. Nothing was bought: drop it without mode to have the images.");
+            Ok(Exit::Complete)
+        }
         JobPhase::Succeeded | JobPhase::Partial | JobPhase::Failed | JobPhase::Cancelled => {
             show_summary(cloud, job).await
         }

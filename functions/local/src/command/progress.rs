@@ -118,9 +118,12 @@ fn words(status: &JobStatus, landed: u64) -> (String, u64) {
             None => (format!("submitted; waiting for batches: {batches}"), status.finished),
         },
         JobPhase::Collecting => (format!("{landed} images landed"), landed),
-        JobPhase::Rejected | JobPhase::Succeeded | JobPhase::Partial | JobPhase::Failed | JobPhase::Cancelled => {
-            ("done".to_owned(), landed)
-        }
+        JobPhase::Rejected
+        | JobPhase::Estimated
+        | JobPhase::Succeeded
+        | JobPhase::Partial
+        | JobPhase::Failed
+        | JobPhase::Cancelled => ("done".to_owned(), landed),
     }
 }
 

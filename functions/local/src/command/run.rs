@@ -6,6 +6,7 @@ use anyhow::Context;
 use clients::variables::Variables;
 use darkroom::{
     layout::{self, Marker},
+    manifest::Beside,
     models::Catalogue,
 };
 
@@ -33,7 +34,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
 
 async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
     let settings = args.settings.settings();
-    let dropped = Dropped::open(&args.manifest, &settings)?;
+    let dropped = Dropped::open(&args.manifest.manifest, &args.manifest.metadata, &settings)?;
     let internal = setting::folder(&args.out)?;
     let simulated = Time::simulated(&internal)?;
     let read = dropped.read(&Catalogue::built_in(), &settings, simulated.now())?;
@@ -103,7 +104,15 @@ async fn put(cloud: &Cloud, dropped: &Dropped, read: &Order) -> anyhow::Result<(
             cloud.bucket.put(key, "application/octet-stream", bytes).await?;
         }
     }
-    cloud.bucket.put(&dropped.key, "application/octet-stream", dropped.bytes()?).await?;
+    let beside = &dropped.stands_beside;
+    for template in beside.templates.values() {
+        cloud.bucket.put(&template.key, "application/octet-stream", template.text.clone()).await?;
+    }
+    if let Some(job) = &beside.job {
+        cloud.bucket.put(&Beside::job_key(&dropped.key), "application/json", job.clone()).await?;
+    }
+    let (bytes, metadata) = (dropped.bytes()?, beside.metadata.clone());
+    cloud.bucket.put_described(&dropped.key, "application/octet-stream", bytes, metadata).await?;
     Ok(())
 }
 
