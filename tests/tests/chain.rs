@@ -19,6 +19,8 @@ mod events;
 mod killed;
 #[path = "chain/metrics.rs"]
 mod metrics;
+#[path = "chain/planning.rs"]
+mod planning;
 #[path = "chain/poison.rs"]
 mod poison;
 #[path = "chain/recovering.rs"]

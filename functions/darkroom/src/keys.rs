@@ -182,6 +182,18 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_has_its_bytes_to_the_last() {
+        for (name, whole) in [
+            ("n".repeat(SEGMENT_BYTES), true),
+            ("n".repeat(SEGMENT_BYTES + 1), false),
+            ("é".repeat(SEGMENT_BYTES / 2), true),
+            ("n".repeat(SEGMENT_BYTES - 1) + "é", false),
+        ] {
+            assert_eq!(safe_path(&name).1, whole, "{name}");
+        }
+    }
+
+    #[test]
     fn hostile_keys_become_readable_safe_paths() {
         for (key, path) in [
             ("a b+c%20d&e=f", "a-b-c-20d-e-f"),
@@ -190,6 +202,7 @@ mod tests {
             ("/etc//passwd", "etc/passwd"),
             ("=cmd|' /C calc'!A0", "cmd/C-calc-A0"),
             ("photo.PNG", "photo"),
+            (".jpg", "jpg"),
             ("x.jpg/y", "x_jpg/y"),
             ("x.png.jpg/y", "x.png_jpg/y"),
             ("nul.txt", "_nul.txt"),

@@ -29,6 +29,7 @@ mod problem;
 mod reference;
 mod request;
 mod request_keys;
+mod schema;
 mod shared;
 mod strict;
 mod table;
@@ -48,6 +49,7 @@ pub use self::{
     expected::{Expected, REPEATED_BYTES},
     header::{Header, Job, Mode},
     problem::{Problem, Severity},
+    schema::json_schema,
     validation::write_validation,
 };
 use self::{header::Format, input::Input, intake::Intake};

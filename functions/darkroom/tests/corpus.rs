@@ -7,11 +7,12 @@
 
 mod corpus {
     pub(crate) mod bytes;
-    mod good;
+    pub(crate) mod good;
     mod manifests;
     mod manifests_made;
     pub(crate) mod memory;
     mod results;
     mod results_made;
+    mod schema;
     pub(crate) mod shelf;
 }

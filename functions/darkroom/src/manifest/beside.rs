@@ -159,7 +159,7 @@ fn unknown(name: &str, findings: &mut Findings) {
 }
 
 /// The members of a job document, and of `{"manifest": …}`.
-pub(super) const JOB_DOCUMENT: [&str; 5] = ["version", "job", "defaults", "templates", "references"];
+pub(super) const JOB_DOCUMENT: [&str; 6] = ["version", "job", "defaults", "templates", "references", "$schema"];
 
 /// Reads a job document's members; those that it can't have are findings.
 pub(super) fn document<'a>(

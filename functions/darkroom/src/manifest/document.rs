@@ -20,7 +20,8 @@ use super::{
 };
 
 /// An envelope's members.
-const ENVELOPE: [&str; 7] = ["version", "job", "defaults", "templates", "references", "matrix", "items"];
+pub(super) const ENVELOPE: [&str; 8] =
+    ["version", "job", "defaults", "templates", "references", "matrix", "items", "$schema"];
 
 /// What the first object of a manifest says about the whole.
 #[derive(Debug, Default)]

@@ -24,7 +24,8 @@ pub(super) enum Field {
     Output,
 }
 
-const FIELDS: [(&str, Field); 21] = [
+/// The fields of a friendly item, by all their names in snake case.
+pub(super) const FIELDS: [(&str, Field); 21] = [
     ("key", Field::Key),
     ("id", Field::Key),
     ("custom_id", Field::Key),

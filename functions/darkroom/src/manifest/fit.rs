@@ -36,6 +36,18 @@ mod tests {
     use crate::models::Catalogue;
 
     #[test]
+    fn what_a_model_makes_leads_back_to_what_was_asked() {
+        for model in Catalogue::built_in().models() {
+            for ratio in &model.ratios {
+                for size in &model.sizes {
+                    let Some(pixels) = model.pixels(ratio, Some(&size.name)) else { continue };
+                    assert_eq!(nearest(model, pixels).unwrap().pixels, pixels, "{} {ratio} {}", model.id, size.name);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn pixels_lead_to_the_nearest_ratio_and_size() {
         let catalogue = Catalogue::built_in();
         let model = catalogue.model("gemini-3-pro-image").unwrap();

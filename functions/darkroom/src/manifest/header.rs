@@ -196,6 +196,8 @@ impl Said {
         match name {
             "version" if value == "1" => {}
             "version" => findings.error("unsupported_version", format!("version must be 1, not {}", quote_json(value))),
+            // For editors.
+            "$schema" => {}
             "job" => self.job = Job::read(value, findings),
             "templates" => self.shared.read_templates(value, findings),
             "references" => self.shared.read_references(value, findings),

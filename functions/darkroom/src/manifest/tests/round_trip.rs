@@ -34,6 +34,21 @@ impl Meant {
         item
     }
 
+    fn without_key(&self) -> Value {
+        let mut item = self.json();
+        item["key"] = Value::Null;
+        item
+    }
+
+    /// The size is given by the pixels that the model makes of it.
+    fn openai(&self) -> Value {
+        let model = CATALOGUE.model("gemini-3-pro-image").unwrap();
+        let (width, height) = model.pixels(self.aspect_ratio.unwrap_or("1:1"), self.image_size).unwrap();
+        let size = format!("{width}x{height}");
+        let body = json!({"model": model.id, "prompt": self.prompt, "n": self.count, "size": size});
+        json!({"custom_id": self.key, "method": "POST", "url": "/v1/images/generations", "body": body})
+    }
+
     fn native(&self) -> Value {
         let mut parts = vec![json!({"text": self.prompt})];
         parts.extend(self.refs.iter().map(|uri| json!({"file_data": {"file_uri": uri}})));
@@ -48,8 +63,8 @@ impl Meant {
     }
 }
 
-fn csv(items: &[Meant], end: csv::Terminator) -> Vec<u8> {
-    let mut table = csv::WriterBuilder::new().terminator(end).from_writer(Vec::new());
+fn csv(items: &[Meant], end: csv::Terminator, delimiter: u8) -> Vec<u8> {
+    let mut table = csv::WriterBuilder::new().terminator(end).delimiter(delimiter).from_writer(Vec::new());
     let header =
         ["key", "prompt", "n", "aspectRatio", "image_size", "refs", "system", "seed", "temperature", "output.path"];
     table.write_record(header).unwrap();
@@ -70,6 +85,20 @@ fn csv(items: &[Meant], end: csv::Terminator) -> Vec<u8> {
         table.write_record(cells).unwrap();
     }
     table.into_inner().unwrap()
+}
+
+/// The same prompts, each as a template that a column fills in. Keys are a default's.
+fn by_template(items: &[Meant]) -> Vec<u8> {
+    let lines = items.iter().map(|item| {
+        let mut line = item.without_key();
+        let (start, end) = item.prompt.split_at(1);
+        line["prompt"] = Value::Null;
+        line["template"] = json!(format!("{}{{The Rest|missing}}", template::literal(start)));
+        line["vars"] = json!({"the-rest": end, "sku": item.key});
+        line
+    });
+    let header = json!({"manifest": {"version": 1, "defaults": {"key": "{sku}"}}});
+    json_lines(std::iter::once(header).chain(lines))
 }
 
 fn json_lines(items: impl Iterator<Item = Value>) -> Vec<u8> {
@@ -167,11 +196,56 @@ proptest! {
         for form in [
             array,
             envelope.into_bytes(),
-            csv(&items, csv::Terminator::CRLF),
-            csv(&items, csv::Terminator::Any(b'\n')),
+            csv(&items, csv::Terminator::CRLF, b','),
+            csv(&items, csv::Terminator::Any(b'\n'), b','),
+            csv(&items, csv::Terminator::Any(b'\n'), b'\t'),
+            csv(&items, csv::Terminator::CRLF, b';'),
+            by_template(&items),
         ] {
             let found: Vec<Value> = read_clean(&form).iter().map(essence).collect();
             prop_assert_eq!(&found, &meant);
+        }
+    }
+
+    #[test]
+    fn lines_of_other_services_read_back_as_they_were_meant(items in meant()) {
+        let openai = read_clean(&json_lines(items.iter().map(Meant::openai)));
+        let expected: Vec<(&str, &str, u32)> =
+            items.iter().flat_map(|item| (1..=item.count).map(|variant| (&*item.key, &*item.prompt, variant))).collect();
+        let found: Vec<(&str, &str, u32)> =
+            openai.iter().map(|image| (&*image.item, image.prompt.as_deref().unwrap(), image.variant)).collect();
+        prop_assert_eq!(found, expected);
+        let shapes = items.iter().flat_map(|item| vec![(item.aspect_ratio, item.image_size); item.count as usize]);
+        for (image, (ratio, size)) in openai.iter().zip(shapes) {
+            let shape = (image.aspect_ratio.as_deref(), image.image_size.as_deref());
+            prop_assert_eq!(shape, (Some(ratio.unwrap_or("1:1")), Some(size.unwrap_or("1K"))));
+            prop_assert_eq!(image.key_name, Some("custom_id"));
+        }
+        let friendly = read_clean(&json_lines(items.iter().map(Meant::json)));
+        let records = json_lines(items.iter().map(|item| json!({"recordId": item.key, "modelInput": item.without_key()})));
+        for (image, record) in friendly.iter().zip(&read_clean(&records)) {
+            prop_assert_eq!((&image.key, image.request.get()), (&record.key, record.request.get()));
+        }
+        // One without a key is called by its line, with a warning.
+        let (vertex, _) =
+            read_all(&json_lines(items.iter().map(|item| json!({"request": item.native()["request"]}))), &context());
+        let bedrock =
+            json_lines(items.iter().map(|item| json!({"recordId": item.key, "modelInput": item.native()["request"]})));
+        for ((image, record), item) in vertex.iter().zip(&read_clean(&bedrock)).zip(&items) {
+            let request = item.native()["request"].to_string();
+            prop_assert_eq!((image.request.get(), record.request.get()), (&*request, &*request));
+            prop_assert_eq!(record.key.as_str(), &item.key);
+        }
+    }
+
+    #[test]
+    fn no_two_images_share_a_path_even_where_case_is_ignored(items in meant()) {
+        let images = read_clean(&json_lines(items.iter().map(Meant::json)));
+        let mut paths = crate::keys::ImagePaths::default();
+        let mut seen = std::collections::HashSet::new();
+        for image in &images {
+            let path = paths.assign(&image.path, &image.key);
+            prop_assert!(seen.insert(path.to_lowercase()), "{path}");
         }
     }
 

@@ -1,0 +1,242 @@
+//! The JSON Schema of manifests, made from the same names that reading knows, for editors and for CI.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    Limits,
+    beside::JOB_DOCUMENT,
+    document::ENVELOPE,
+    field::{FIELDS, Field},
+};
+
+/// The JSON Schema (2020-12) of a manifest in JSON, of one line of JSON Lines, and of a job document.
+///
+/// It knows shapes and names. What depends on models, on the day or on other items, only reading can tell.
+pub fn json_schema() -> Value {
+    let line = json!({"anyOf": [
+        {"$ref": "#/$defs/item"},
+        {"$ref": "#/$defs/gemini_line"},
+        {"$ref": "#/$defs/openai_line"},
+        {"$ref": "#/$defs/bedrock_line"},
+        {"$ref": "#/$defs/header_line"},
+    ]});
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Darkroom manifest",
+        "description": "The images that a job is to make: a whole manifest, one line of JSON Lines, or the job document beside a table.",
+        "anyOf": [
+            {"$ref": "#/$defs/envelope"},
+            {"type": "array", "items": {"$ref": "#/$defs/line"}},
+            {"$ref": "#/$defs/line"},
+            {"$ref": "#/$defs/job_document"},
+        ],
+        "$defs": {
+            "envelope": envelope(),
+            "job_document": closed(JOB_DOCUMENT.into_iter(), &[]),
+            "line": line,
+            "header_line": {
+                "type": "object",
+                "properties": {"manifest": {"$ref": "#/$defs/job_document"}},
+                "required": ["manifest"],
+                "additionalProperties": false,
+            },
+            "item": item(),
+            "gemini_line": gemini_line(),
+            "openai_line": openai_line(),
+            "bedrock_line": bedrock_line(),
+            "job": job(),
+            "template": {
+                "description": "A prompt with placeholders, or an item's fields with it.",
+                "anyOf": [{"type": "string"}, {"$ref": "#/$defs/item"}],
+            },
+            "refs": refs(),
+            "scalar": {"type": ["string", "number", "boolean"]},
+        },
+    })
+}
+
+fn envelope() -> Value {
+    let mut envelope = closed(ENVELOPE.into_iter(), &[]);
+    envelope["anyOf"] = json!([{"required": ["items"]}, {"required": ["matrix"]}]);
+    envelope
+}
+
+/// An object of these members and no others.
+fn closed<'a>(names: impl Iterator<Item = &'a str>, required: &[&str]) -> Value {
+    let properties: Map<String, Value> = names.map(|name| (name.to_owned(), section(name))).collect();
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}
+
+/// What stands once and counts for all items.
+fn section(name: &str) -> Value {
+    match name {
+        "$schema" => json!({"description": "For editors: where this schema lies.", "type": "string"}),
+        "version" => json!({"description": "The form's version.", "const": 1}),
+        "job" => json!({"$ref": "#/$defs/job"}),
+        "defaults" => json!({"description": "What items leave out.", "$ref": "#/$defs/item"}),
+        "templates" => json!({
+            "description": "Prompts to fill in, by name.",
+            "type": "object",
+            "additionalProperties": {"$ref": "#/$defs/template"},
+        }),
+        "references" => json!({
+            "description": "Reference pictures by name; refs write @name.",
+            "type": "object",
+            "additionalProperties": {"$ref": "#/$defs/refs"},
+        }),
+        "matrix" => json!({
+            "description": "Every combination of these values is an image.",
+            "type": "object",
+            "properties": {"exclude": {
+                "description": "Combinations to leave out.",
+                "type": "array",
+                "items": {"type": "object", "minProperties": 1},
+            }},
+            "additionalProperties": {
+                "type": "array",
+                "minItems": 1,
+                "items": {"anyOf": [{"$ref": "#/$defs/scalar"}, {"$ref": "#/$defs/refs"}]},
+            },
+        }),
+        _ => json!({"type": "array", "items": {"$ref": "#/$defs/line"}}),
+    }
+}
+
+fn item() -> Value {
+    let mut properties = Map::new();
+    for (name, of) in FIELDS {
+        properties.insert(name.to_owned(), field(of));
+        properties.insert(camel_case(name), field(of));
+    }
+    json!({"type": "object", "properties": properties, "additionalProperties": false})
+}
+
+fn field(field: Field) -> Value {
+    let (description, mut schema) = match field {
+        Field::Key => (
+            "The caller's own id, unique in the manifest; it comes back with the result. In the defaults, a template such as {sku}.",
+            json!({"type": ["string", "null"], "minLength": 1, "maxLength": 256}),
+        ),
+        Field::Prompt => ("What the image should show, sent as it is written.", json!({"type": ["string", "null"]})),
+        Field::Template => (
+            "The name of a template, or the text of one: {name}, {name|default}; {{ for a brace.",
+            json!({"type": ["string", "null"]}),
+        ),
+        Field::Vars => (
+            "What a template's placeholders stand for.",
+            json!({"type": ["object", "null"], "additionalProperties": {"anyOf": [{"$ref": "#/$defs/scalar"}, {"type": "null"}]}}),
+        ),
+        Field::Count => (
+            "How many images.",
+            json!({"type": ["integer", "null"], "minimum": 1, "maximum": Limits::default().variants}),
+        ),
+        Field::Model => ("A family such as nano-banana-2, or a full id.", json!({"type": ["string", "null"]})),
+        Field::AspectRatio => {
+            ("Width to height, such as 4:5.", json!({"type": ["string", "null"], "pattern": "^[0-9]+:[0-9]+$"}))
+        }
+        Field::ImageSize => ("The size: 512, 1K, 2K or 4K.", json!({"type": ["string", "null"]})),
+        Field::Refs => {
+            ("Reference pictures, in order.", json!({"anyOf": [{"$ref": "#/$defs/refs"}, {"type": "null"}]}))
+        }
+        Field::System => ("Instructions for all of the image's making.", json!({"type": ["string", "null"]})),
+        Field::Seed => {
+            ("Chance's number.", json!({"type": ["integer", "null"], "minimum": i32::MIN, "maximum": i32::MAX}))
+        }
+        Field::Temperature => {
+            ("How free the model is.", json!({"type": ["number", "null"], "minimum": 0, "maximum": 2}))
+        }
+        Field::Lane => ("How it is asked for.", json!({"enum": ["batch", null]})),
+        Field::Output => (
+            "Where the image lies below images/: placeholders as in a template, and {key}, {variant}, {model}, {aspect_ratio}, {image_size}, {ext}.",
+            json!({
+                "type": ["object", "null"],
+                "properties": {"path": {"type": "string", "maxLength": 1024}},
+                "additionalProperties": false,
+            }),
+        ),
+    };
+    schema["description"] = description.into();
+    schema
+}
+
+fn refs() -> Value {
+    let one = json!({"description": "A key in the bucket, s3://bucket/key, or @name.", "type": "string"});
+    let object = json!({
+        "type": "object", "properties": {"uri": {"type": "string"}}, "required": ["uri"], "additionalProperties": false,
+    });
+    json!({"anyOf": [one.clone(), {"type": "array", "items": {"anyOf": [one, object]}}]})
+}
+
+fn job() -> Value {
+    let budget = json!({"description": "The most that the images may cost.", "type": ["number", "string"]});
+    json!({
+        "type": "object",
+        "properties": {
+            "name": {"description": "What people call it.", "type": "string", "maxLength": 256},
+            "run": {"description": "Another run makes another job.", "type": ["string", "integer"]},
+            "budget_usd": budget,
+            "budgetUsd": budget,
+            "mode": {"description": "dry_run buys nothing.", "enum": ["run", "dry_run", "estimate"]},
+            "lane": {"enum": ["batch"]},
+        },
+        "additionalProperties": false,
+    })
+}
+
+/// `{"key":…,"request":…}`, and the same without a key, as Vertex has it.
+fn gemini_line() -> Value {
+    let key = || field(Field::Key);
+    json!({
+        "description": "A line of Google's batch files. The request is passed through.",
+        "type": "object",
+        "properties": {
+            "key": key(), "id": key(), "custom_id": key(), "customId": key(), "record_id": key(), "recordId": key(),
+            "model": field(Field::Model),
+            "request": {"type": "object", "required": ["contents"]},
+            "output": field(Field::Output),
+            "out": field(Field::Output),
+        },
+        "required": ["request"],
+        "additionalProperties": false,
+    })
+}
+
+fn openai_line() -> Value {
+    json!({
+        "description": "A line of OpenAI's batch files.",
+        "type": "object",
+        "properties": {
+            "custom_id": field(Field::Key),
+            "method": {"const": "POST"},
+            "url": {"const": "/v1/images/generations"},
+            "body": {"type": "object", "required": ["prompt"]},
+        },
+        "required": ["custom_id", "body"],
+        "additionalProperties": false,
+    })
+}
+
+fn bedrock_line() -> Value {
+    json!({
+        "description": "A line of Bedrock's batch files.",
+        "type": "object",
+        "properties": {
+            "recordId": field(Field::Key),
+            "modelInput": {"anyOf": [{"type": "object", "required": ["contents"]}, {"$ref": "#/$defs/item"}]},
+        },
+        "required": ["modelInput"],
+        "additionalProperties": false,
+    })
+}
+
+/// `aspectRatio` for `aspect_ratio`.
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let mut camel = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let mut letters = word.chars();
+        camel.extend(letters.next().map(|letter| letter.to_ascii_uppercase()));
+        camel.push_str(letters.as_str());
+    }
+    camel
+}

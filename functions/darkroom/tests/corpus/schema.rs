@@ -1,0 +1,72 @@
+//! The published schema: made from the code, true of every sample, and false of what has a mistake in its shape.
+
+use std::{fs, path::Path};
+
+use darkroom::manifest::json_schema;
+use jsonschema::Validator;
+use serde_json::Value;
+
+use super::good;
+
+/// Mistakes of shape: what a schema can see. Others are of words, models, days and other items.
+const BAD: [&str; 9] = [
+    "array-of-texts.json",
+    "bad-variables.json",
+    "envelope-of-another-version.json",
+    "items-as-object.json",
+    "matrix-exclude-mistakes.json",
+    "matrix-mistakes.json",
+    "mode.json",
+    "unknown-fields.jsonl",
+    "wrong-types.jsonl",
+];
+
+fn validator() -> Validator {
+    jsonschema::validator_for(&json_schema()).unwrap()
+}
+
+/// The documents of a file: one, or one a line.
+fn documents(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    if path.extension().is_some_and(|extension| extension == "jsonl") {
+        return text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    }
+    vec![serde_json::from_str(&text).unwrap()]
+}
+
+#[test]
+fn the_published_schema_is_what_the_code_says() {
+    let made = serde_json::to_string_pretty(&json_schema()).unwrap() + "\n";
+    let kept = good::folder().join("../manifest.schema.json");
+    if fs::read_to_string(&kept).unwrap_or_default() != made {
+        let here = Path::new(env!("CARGO_TARGET_TMPDIR")).join("manifest.schema.json");
+        fs::write(&here, made).unwrap();
+        panic!("{} is not what the code says: copy {}", kept.display(), here.display());
+    }
+}
+
+#[test]
+fn every_json_sample_is_valid() {
+    let validator = validator();
+    let mut seen = 0;
+    for entry in fs::read_dir(good::folder()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "json" || extension == "jsonl") {
+            for document in documents(&path) {
+                seen += 1;
+                let faults: Vec<String> = validator.iter_errors(&document).map(|error| error.to_string()).collect();
+                assert!(faults.is_empty(), "{}: {faults:?}", path.display());
+            }
+        }
+    }
+    assert!(seen > 30, "{seen}");
+}
+
+#[test]
+fn a_mistake_of_shape_is_seen() {
+    let validator = validator();
+    for name in BAD {
+        let documents = documents(&good::folder().join("bad").join(name));
+        assert!(documents.iter().any(|document| !validator.is_valid(document)), "{name}");
+    }
+}

@@ -1,0 +1,140 @@
+//! What stands beside a manifest, what its own words come back as, and manifests that buy nothing.
+
+use std::collections::BTreeMap;
+
+use local::chain::MANIFESTS;
+use serde_json::{Value, json};
+use tests::World;
+
+use super::{acknowledged, step};
+
+const SKUS: &str = "sku,product,color\nA-1,canvas sneaker,off white\nA-2,leather loafer,black\n";
+
+async fn drop_described(world: &World, key: &str, manifest: &str, metadata: &[(&str, &str)]) {
+    let metadata: BTreeMap<String, String> =
+        metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    world.cloud.bucket.put_described(key, "text/csv", manifest.to_owned(), metadata).await.unwrap();
+}
+
+async fn results(world: &World, job: &str) -> Vec<Value> {
+    world.lines(&format!("{job}results.jsonl")).await.unwrap()
+}
+
+fn only_job(world: &World) -> String {
+    let [job] = &world.jobs().unwrap()[..] else { panic!("{:?}", world.jobs()) };
+    job.clone()
+}
+
+fn has(world: &World, key: &str) -> bool {
+    world.cloud.path_of(key).exists()
+}
+
+#[tokio::test]
+async fn a_table_and_a_stored_template_make_images_for_somebody_who_writes_no_json() {
+    let world = World::new().unwrap();
+    world.put("templates/acme/white-bg.json", r#"{"template":"{product} in {color} on white"}"#).await.unwrap();
+    world.put("templates/other.txt", "never used").await.unwrap();
+    let metadata = [("template", "white-bg"), ("key", "{sku}"), ("budget-usd", "1"), ("mtime", "1700000000")];
+    drop_described(&world, "inbox/acme/fall/skus.csv", SKUS, &metadata).await;
+    world.run().await.unwrap();
+
+    let job = only_job(&world);
+    let results = results(&world, &job).await;
+    let said: Vec<(&str, &str)> =
+        results.iter().map(|line| (line["key"].as_str().unwrap(), line["prompt"].as_str().unwrap())).collect();
+    assert_eq!(said, [("A-1", "canvas sneaker in off white on white"), ("A-2", "leather loafer in black on white")]);
+    assert_eq!(results[0]["vars"], json!({"sku": "A-1", "product": "canvas sneaker", "color": "off white"}));
+    let lock = world.json(&format!("{job}plan.lock")).await.unwrap();
+    assert_eq!(lock["templates"], json!({"white-bg": "templates/acme/white-bg.json"}));
+
+    // Another template may change without making it another job. That one, or the metadata, can't.
+    let drop = async |template: &str, other: &str, budget: &str| {
+        world.put("templates/acme/white-bg.json", template.to_owned()).await.unwrap();
+        world.put("templates/other.txt", other.to_owned()).await.unwrap();
+        let metadata = [("template", "white-bg"), ("key", "{sku}"), ("budget-usd", budget)];
+        drop_described(&world, "inbox/acme/fall/skus.csv", SKUS, &metadata).await;
+        world.run().await.unwrap();
+        world.jobs().unwrap().len()
+    };
+    assert_eq!(drop(r#"{"template":"{product} in {color} on white"}"#, "changed", "1").await, 1);
+    assert_eq!(drop(r#"{"template":"{product} in {color} on grey"}"#, "changed", "1").await, 2);
+    assert_eq!(drop(r#"{"template":"{product} in {color} on grey"}"#, "changed", "2").await, 3);
+}
+
+#[tokio::test]
+async fn a_job_document_beside_the_manifest_counts_and_the_metadata_counts_before_it() {
+    let world = World::new().unwrap();
+    let document =
+        json!({"job": {"name": "shop"}, "defaults": {"key": "{sku}", "prompt": "a shoe", "aspect_ratio": "4:5"}});
+    world.put("inbox/skus.job.json", document.to_string()).await.unwrap();
+    drop_described(&world, "inbox/skus.csv", SKUS, &[("aspect-ratio", "1:1")]).await;
+    world.run().await.unwrap();
+    let plan = world.lines(&format!("{}plan.jsonl", only_job(&world))).await.unwrap();
+    assert_eq!((&plan[0]["aspect_ratio"], &plan[1]["key"]), (&json!("1:1"), &json!("A-2")));
+}
+
+#[tokio::test]
+async fn lines_of_other_services_come_back_under_their_own_ids() {
+    let world = World::new().unwrap();
+    let lines = [
+        json!({"custom_id": "o-1", "method": "POST", "url": "/v1/images/generations",
+               "body": {"model": "nano-banana-2", "prompt": "a door", "n": 2}}),
+        json!({"recordId": "b-1", "modelInput": {"prompt": "a boat"}}),
+        json!({"id": "f-1", "prompt": "a cup"}),
+    ];
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    world.put("inbox/lines.jsonl", lines).await.unwrap();
+    world.run().await.unwrap();
+    let results = results(&world, &only_job(&world)).await;
+    let ids: Vec<Value> = results
+        .iter()
+        .map(|line| json!([line["key"], line["custom_id"], line["recordId"], line["id"], line["status"]]))
+        .collect();
+    assert_eq!(
+        json!(ids),
+        json!([
+            ["o-1.v01", "o-1", null, null, "succeeded"],
+            ["o-1.v02", "o-1", null, null, "succeeded"],
+            ["b-1", null, "b-1", null, "succeeded"],
+            ["f-1", null, null, "f-1", "succeeded"],
+        ])
+    );
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_it_would_cost_and_buys_nothing() {
+    let world = World::new().unwrap();
+    let manifest = json!({"job": {"mode": "dry_run"}, "items": [{"key": "a", "prompt": "a door", "n": 4}]});
+    world.put("inbox/door.json", manifest.to_string()).await.unwrap();
+    world.run().await.unwrap();
+    let job = only_job(&world);
+    let status = world.json(&format!("{job}job.json")).await.unwrap();
+    assert_eq!((&status["phase"], &status["plan"]["images"]), (&json!("estimated"), &json!(4)));
+    assert!(status["plan"]["estimate"]["batch_usd"].as_f64().unwrap() > 0.1, "{status}");
+    assert!(has(&world, &format!("{job}_DRY_RUN")) && !has(&world, &format!("{job}plan.jsonl")));
+    assert!(world.wire.sent().is_empty());
+}
+
+#[tokio::test]
+async fn a_job_over_its_budget_is_rejected_before_gemini_is_asked_anything() {
+    let world = World::new().unwrap();
+    let items: Vec<Value> =
+        (0..20).map(|number| json!({"key": format!("pro-{number}"), "prompt": "a stone"})).collect();
+    let over = |budget: f64| {
+        let defaults = json!({"model": "nano-banana-pro", "image_size": "1K"});
+        json!({"job": {"budget_usd": budget}, "defaults": defaults, "items": items}).to_string()
+    };
+    world.put("inbox/pro.json", over(1.00)).await.unwrap();
+    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
+    world.run().await.unwrap();
+    let job = only_job(&world);
+    assert!(has(&world, &format!("{job}_REJECTED")));
+    let report = std::fs::read_to_string(world.cloud.path_of(&format!("{job}validation.csv"))).unwrap();
+    assert!(report.contains("over_budget") && report.contains("$1.34") && report.contains("$1.00"), "{report}");
+    assert!(world.wire.sent().is_empty());
+
+    // With enough, the same images are made.
+    world.put("inbox/pro.json", over(1.50)).await.unwrap();
+    world.run().await.unwrap();
+    assert_eq!(world.gemini.batches_created(), 1);
+}
