@@ -23,6 +23,8 @@ mod metrics;
 mod poison;
 #[path = "chain/recovering.rs"]
 mod recovering;
+#[path = "chain/references.rs"]
+mod references;
 #[path = "chain/rounds.rs"]
 mod rounds;
 #[path = "chain/submitting.rs"]
@@ -31,6 +33,8 @@ mod submitting;
 mod sweeping;
 #[path = "chain/waiting.rs"]
 mod waiting;
+#[path = "chain/web.rs"]
+mod web;
 #[path = "chain/wire.rs"]
 mod wire;
 

@@ -99,6 +99,16 @@ pub fn aside(job: &JobId, shard: ShardId, offset: u64, extension: &str) -> Strin
     format!("jobs/{job}/aside/{shard}/{offset:020}.{extension}")
 }
 
+/// The copy of a reference picture from the web, by the hash of its content; `extension` without a dot.
+pub fn reference_copy(job: &JobId, sha256: &str, extension: &str) -> String {
+    format!("jobs/{job}/refs/{sha256}.{extension}")
+}
+
+/// The record of where a picture from the web was copied to, by the hash of its address.
+pub fn web_reference(job: &JobId, url_sha256: &str) -> String {
+    format!("jobs/{job}/web/{url_sha256}.json")
+}
+
 /// The record of a reference picture that was uploaded to Gemini for this job, by the hash of its content.
 pub fn reference(job: &JobId, sha256: &str) -> String {
     format!("jobs/{job}/refs/{sha256}.json")

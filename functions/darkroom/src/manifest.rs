@@ -30,6 +30,7 @@ mod validation;
 use std::{collections::BTreeMap, io};
 
 use jiff::civil::Date;
+use url::Url;
 
 pub use self::{
     expected::{Expected, REPEATED_BYTES},
@@ -38,7 +39,7 @@ pub use self::{
     validation::write_validation,
 };
 use self::{header::Format, input::Input, intake::Intake};
-use crate::{cost::Estimate, models::Catalogue};
+use crate::{cost::Estimate, models::Catalogue, names::ObjectUri};
 
 /// What a manifest is read with.
 #[derive(Clone, Debug)]
@@ -53,9 +54,14 @@ pub struct Context<'a> {
     pub on: Date,
     /// Whether models past their last day may be asked for.
     pub allow_retired_models: bool,
+    /// Where references by web address were copied to; none if those are not allowed.
+    pub copies: Option<&'a Copies>,
     /// The bounds of a manifest.
     pub limits: Limits,
 }
+
+/// Where references by web address were copied to, each without its fragment.
+pub type Copies = BTreeMap<Url, ObjectUri>;
 
 /// The bounds of a manifest, so that no file can exhaust a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

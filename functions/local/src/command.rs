@@ -17,7 +17,7 @@ mod signal;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
-use darkroom::job::Settings;
+use darkroom::job::{HttpsReferences, Settings};
 
 use self::behaviour::BehaviourArgs;
 
@@ -155,6 +155,9 @@ struct SettingsArgs {
     /// Allow models past their shutdown date.
     #[arg(long)]
     allow_retired_models: bool,
+    /// Fetch references that are https addresses, from public hosts.
+    #[arg(long)]
+    allow_https_references: bool,
 }
 
 impl SettingsArgs {
@@ -164,6 +167,11 @@ impl SettingsArgs {
             default_model: self.default_model.clone().unwrap_or(defaults.default_model),
             max_rounds: self.max_rounds.unwrap_or(defaults.max_rounds),
             allow_retired_models: self.allow_retired_models,
+            https_references: if self.allow_https_references {
+                HttpsReferences::Allow
+            } else {
+                defaults.https_references
+            },
             shard: defaults.shard,
         }
     }

@@ -10,6 +10,7 @@ use clients::{
     queue::{Queue, QueueError},
     states::{StateError, States},
     uploads::{Upload, uploads},
+    web::Web,
 };
 use darkroom::{
     job::Settings,
@@ -46,6 +47,8 @@ pub struct Deps {
     pub settings: Settings,
     /// The bounds of a manifest.
     pub limits: Limits,
+    /// Where references by web address are fetched from.
+    pub web: Web,
 }
 
 /// Why a manifest could not be planned now; its message comes back. What is wrong *in* a manifest is no error here.
@@ -81,6 +84,9 @@ pub enum PlanError {
     /// The manifest broke off while its hash was taken.
     #[error("the manifest broke off: {0}")]
     Broken(#[from] io::Error),
+    /// A picture from the web has no copy, though it was checked: a defect.
+    #[error("a reference by web address was not copied")]
+    NotCopied,
     /// The next queue can't be reached.
     #[error(transparent)]
     Queue(#[from] QueueError),

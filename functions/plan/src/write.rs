@@ -13,7 +13,7 @@ use darkroom::{
     cost::Usd,
     keys::ImagePaths,
     layout,
-    manifest::{self, Expected, Header},
+    manifest::{self, Copies, Expected, Header},
     models::Catalogue,
     names::{JobId, ShardId},
     plan::{ModelShare, PlanLine, PlanSummary, RequestSize, Sharder},
@@ -56,7 +56,7 @@ pub(crate) async fn write(
 ) -> Result<PlanSummary, PlanError> {
     let job = &dropped.job;
     write_problems(deps, job, &checked.reading.problems).await?;
-    let mut images = read_again(deps, dropped, checked.header, planned_at).await?;
+    let mut images = read_again(deps, dropped, checked.header, checked.copies, planned_at).await?;
     let mut writer = Writer::new(deps, job);
     while let Some(expected) = images.receiver.recv().await {
         writer.add(expected).await?;
@@ -110,9 +110,10 @@ async fn read_again(
     deps: &Deps,
     dropped: &Dropped,
     header: Header,
+    copies: Copies,
     planned_at: Timestamp,
 ) -> Result<Images, PlanError> {
-    let setting = Setting::new(deps, planned_at);
+    let setting = Setting::new(deps, planned_at, copies);
     let source = dropped.reader(deps).await?;
     let (sender, receiver) = mpsc::channel(AHEAD);
     let reading = tokio::task::spawn_blocking(move || {
@@ -159,6 +160,9 @@ impl<'a> Writer<'a> {
     }
 
     async fn add(&mut self, expected: Expected) -> Result<(), PlanError> {
+        if !expected.web.is_empty() {
+            return Err(PlanError::NotCopied);
+        }
         let request = request_line(&expected)?;
         let size = RequestSize {
             input_bytes: request.len() as u64,

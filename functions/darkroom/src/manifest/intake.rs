@@ -123,7 +123,7 @@ impl<'a> Intake<'a> {
     /// Takes a friendly item, without the defaults yet.
     pub(super) fn take_item(&mut self, spot: Spot, item: Item, mut findings: Findings) -> Result<(), Stop> {
         let item = item.or(&self.header.defaults);
-        let order = Order::from_item(item, self.context.bucket, &self.context.limits, &mut findings);
+        let order = Order::from_item(item, self.context, &mut findings);
         self.take_order(spot, order, findings)
     }
 
@@ -241,6 +241,7 @@ fn expected(line: u64, item: &str, key: String, variant: u32, order: &Order, mod
         aspect_ratio: order.aspect_ratio.clone(),
         image_size: order.image_size.clone(),
         refs: order.refs.clone(),
+        web: order.web.clone(),
         prompt: order.prompt.clone(),
         request: request::request(order),
         input_tokens,

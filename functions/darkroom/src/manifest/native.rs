@@ -76,6 +76,7 @@ pub(super) fn order(members: &Members<'_>, bucket: &str, findings: &mut Findings
         count: 1,
         path: line.path,
         refs: texts.refs,
+        web: Vec::new(),
         pictures: texts.pictures,
         characters: texts.characters,
         prompt: (!texts.prompt.is_empty()).then_some(texts.prompt),

@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use darkroom::{
     job::{Settings, job_id},
-    manifest::{self, Context, Header, Limits, Problem, Reading, Severity},
+    manifest::{self, Context, Copies, Header, Limits, Problem, Reading, Severity},
     models::Catalogue,
     names::{JobId, ObjectUri},
 };
@@ -82,12 +82,15 @@ impl Dropped {
 
     /// Reads the manifest as `plan` will.
     pub(super) fn read(&self, catalogue: &Catalogue, settings: &Settings, now: Timestamp) -> anyhow::Result<Order> {
+        // Nothing is fetched here: `plan` does that.
+        let copies = Copies::new();
         let context = Context {
             bucket: BUCKET,
             catalogue,
             default_model: &settings.default_model,
             on: now.to_zoned(TimeZone::UTC).date(),
             allow_retired_models: settings.allow_retired_models,
+            copies: settings.https_references.are_allowed().then_some(&copies),
             limits: Limits::default(),
         };
         let header = Header::read(open(&self.path)?, &context)?;

@@ -7,7 +7,7 @@ use aws_sdk_s3::types::{
     CompletedMultipartUpload, CompletedPart, Event, FilterRule, FilterRuleName, NotificationConfiguration,
     NotificationConfigurationFilter, QueueConfiguration, S3KeyFilter,
 };
-use clients::{bucket::Bucket, chance::Chance, clock::Clock, metrics::Metrics, queue::Queue, states::States};
+use clients::{bucket::Bucket, chance::Chance, clock::Clock, metrics::Metrics, queue::Queue, states::States, web::Web};
 use darkroom::{job::Settings, manifest::Limits, models::Catalogue};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -191,6 +191,7 @@ async fn our_reader_finds_the_object_that_an_event_names() {
         shards: Queue::new(world.sqs.clone(), world.queue(&[]).await),
         clock: clock.clone(),
         catalogue: Arc::new(Catalogue::built_in()),
+        web: Web::over_https(),
         settings: Settings::default(),
         limits: Limits::default(),
     };
