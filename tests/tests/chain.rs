@@ -7,6 +7,8 @@ mod admitting;
 mod answers;
 #[path = "chain/bad_day.rs"]
 mod bad_day;
+#[path = "chain/catalogue.rs"]
+mod catalogue;
 #[path = "chain/closing.rs"]
 mod closing;
 #[path = "chain/collecting.rs"]

@@ -2,6 +2,7 @@
 
 pub mod aws;
 pub mod bucket;
+pub mod catalogue;
 pub mod chance;
 pub mod clock;
 pub mod deliveries;

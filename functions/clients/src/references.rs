@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use crate::{
     bucket::Bucket,
     chance::Chance,
-    clock::Clock,
     swap::{self, Stamped, SwapError},
 };
 
@@ -29,7 +28,6 @@ const TRIES: u32 = 3;
 #[derive(Clone, Debug)]
 pub struct References {
     bucket: Bucket,
-    clock: Clock,
     chance: Chance,
 }
 
@@ -93,26 +91,25 @@ pub struct Claimed {
 
 impl References {
     /// The records in `bucket`.
-    pub fn new(bucket: Bucket, clock: Clock, chance: Chance) -> Self {
-        Self { bucket, clock, chance }
+    pub fn new(bucket: Bucket, chance: Chance) -> Self {
+        Self { bucket, chance }
     }
 
-    /// The same by another clock.
-    #[must_use]
-    pub fn with_clock(self, clock: Clock) -> Self {
-        Self { clock, ..self }
-    }
-
-    /// Claims the upload of a picture, unless it was made and lasts until `needed_until`.
+    /// Claims the upload of a picture, unless it was made and outlives `needed_for` from `now` on.
     ///
     /// # Errors
     /// [`SwapError`]. It may be claimed then, by somebody who doesn't know: that passes with the lease.
-    pub async fn claim(&self, job: &JobId, sha256: &str, needed_until: Timestamp) -> Result<Claim, SwapError> {
+    pub async fn claim(
+        &self,
+        job: &JobId,
+        sha256: &str,
+        now: Timestamp,
+        needed_for: SignedDuration,
+    ) -> Result<Claim, SwapError> {
         let key = layout::reference(job, sha256);
         for _ in 0..TRIES {
-            let now = self.clock.now();
             let etag = match swap::read::<Record>(&self.bucket, &key).await? {
-                Some((Record { upload: Upload::Done(file), .. }, _)) if file.expires_at > needed_until => {
+                Some((Record { upload: Upload::Done(file), .. }, _)) if file.expires_at > now + needed_for => {
                     return Ok(Claim::Uploaded(UploadedReference { uri: file.uri, mime_type: file.mime_type }));
                 }
                 Some((Record { upload: Upload::Claimed { claimed_until }, .. }, _)) if claimed_until > now => {
@@ -125,7 +122,7 @@ impl References {
                 return Ok(Claim::Ours(Claimed { key, etag }));
             }
         }
-        Ok(Claim::Taken { until: self.clock.now() })
+        Ok(Claim::Taken { until: now })
     }
 
     /// Writes down what became of a claim. Whoever was slower than the lease may find another's upload there, which then
@@ -142,7 +139,7 @@ impl References {
     /// # Errors
     /// [`SwapError`].
     pub async fn release(&self, claimed: Claimed) -> Result<(), SwapError> {
-        self.replace(&claimed, Upload::Claimed { claimed_until: self.clock.now() }).await
+        self.replace(&claimed, Upload::Claimed { claimed_until: Timestamp::UNIX_EPOCH }).await
     }
 
     async fn replace(&self, claimed: &Claimed, upload: Upload) -> Result<(), SwapError> {

@@ -19,6 +19,9 @@ pub struct Settings {
     pub default_model: String,
     /// Whether models past their shutdown date may be asked for.
     pub allow_retired_models: bool,
+    /// Whether models that the catalogue doesn't know may be asked for. Left out where not, as the next.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_unknown_models: bool,
     /// Whether references may be web addresses. Left out where they may not, as before there was the choice: the jobs of
     /// then keep their ids.
     #[serde(skip_serializing_if = "HttpsReferences::is_default")]
@@ -91,6 +94,7 @@ impl Default for Settings {
         Self {
             default_model: "nano-banana-2".to_owned(),
             allow_retired_models: false,
+            allow_unknown_models: false,
             https_references: HttpsReferences::default(),
             max_rounds: 3,
             shard: ShardLimits::default(),
@@ -158,6 +162,12 @@ mod tests {
                 b"key\n1",
                 &Settings { https_references: HttpsReferences::Allow, ..settings.clone() },
             ),
+            id(
+                "studio",
+                "inbox/acme/skus.csv",
+                b"key\n1",
+                &Settings { allow_unknown_models: true, ..settings.clone() },
+            ),
         ];
         assert!(others.iter().all(|other| *other != one), "{others:?}");
     }
@@ -165,7 +175,7 @@ mod tests {
     #[test]
     fn a_setting_that_is_as_it_always_was_leaves_the_ids_as_they_were() {
         let settings = serde_json::to_string(&Settings::default()).unwrap();
-        assert!(!settings.contains("https"), "{settings}");
+        assert!(!settings.contains("https") && !settings.contains("unknown"), "{settings}");
     }
 
     #[test]

@@ -64,6 +64,14 @@ pub fn cancel(job: &JobId) -> String {
 /// The ledger of the whole deployment.
 pub const LEDGER: &str = "stack/ledger.json";
 
+/// The models and prices that a person gave the deployment, in place of the built-in ones.
+pub const MODELS: &str = "stack/models.toml";
+
+/// The models and prices that the job was planned with.
+pub fn job_models(job: &JobId) -> String {
+    document(job, "models.toml")
+}
+
 /// Where the jobs are listed that are not closed.
 pub const OPEN_JOBS: &str = "stack/open/";
 

@@ -54,6 +54,8 @@ pub struct Context<'a> {
     pub on: Date,
     /// Whether models past their last day may be asked for.
     pub allow_retired_models: bool,
+    /// Whether full ids that the catalogue doesn't know may be asked for, at the price of the dearest.
+    pub allow_unknown_models: bool,
     /// Where references by web address were copied to; none if those are not allowed.
     pub copies: Option<&'a Copies>,
     /// The bounds of a manifest.

@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::Context;
 use clients::{
-    aws, bucket::Bucket, chance::Chance, gemini::Gemini, ledger::Books, metrics::Metrics, queue::Queue,
-    references::References, states::States, transport::Transport, wake::Wake, web::Web,
+    aws, bucket::Bucket, catalogue::Catalogues, chance::Chance, gemini::Gemini, ledger::Books, metrics::Metrics,
+    queue::Queue, references::References, states::States, transport::Transport, wake::Wake, web::Web,
 };
 use collect::handler::Pace;
 use darkroom::{
@@ -193,6 +193,7 @@ impl Deps {
             Wake { shards: queue(SHARDS), polls: queue(POLLS), results: queue(RESULTS), reports: queue(REPORTS) };
         let books = Books::new(bucket.clone(), setup.chance.clone());
         let catalogue = Arc::new(Catalogue::built_in());
+        let catalogues = Catalogues::new(bucket.clone(), Arc::clone(&catalogue));
         Self {
             plan: plan::handler::Deps {
                 bucket: bucket.clone(),
@@ -201,6 +202,7 @@ impl Deps {
                 shards: queue(SHARDS),
                 clock: clock.clone(),
                 catalogue: Arc::clone(&catalogue),
+                catalogues: catalogues.clone(),
                 settings: setup.settings,
                 web: setup.web,
                 limits: manifest::Limits::default(),
@@ -209,7 +211,7 @@ impl Deps {
                 bucket: bucket.clone(),
                 states: states.clone(),
                 books: books.clone(),
-                references: References::new(bucket.clone(), clock.clone(), setup.chance.clone()),
+                references: References::new(bucket.clone(), setup.chance.clone()),
                 limits: setup.limits,
                 quiet: setup.quiet,
                 gemini: gemini.clone(),
@@ -250,6 +252,7 @@ impl Deps {
                 reports: queue(REPORTS),
                 clock: clock.clone(),
                 catalogue,
+                catalogues,
                 metrics: setup.metrics.clone(),
             },
             control: control::handler::Deps {

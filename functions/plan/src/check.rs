@@ -31,6 +31,7 @@ pub(crate) struct Setting {
     default_model: String,
     on: Date,
     allow_retired_models: bool,
+    allow_unknown_models: bool,
     copies: Option<Copies>,
     limits: Limits,
 }
@@ -44,6 +45,7 @@ impl Setting {
             default_model: deps.settings.default_model.clone(),
             on: planned_at.to_zoned(TimeZone::UTC).date(),
             allow_retired_models: deps.settings.allow_retired_models,
+            allow_unknown_models: deps.settings.allow_unknown_models,
             copies: deps.settings.https_references.are_allowed().then_some(copies),
             limits: deps.limits,
         }
@@ -57,6 +59,7 @@ impl Setting {
             default_model: &self.default_model,
             on: self.on,
             allow_retired_models: self.allow_retired_models,
+            allow_unknown_models: self.allow_unknown_models,
             copies: self.copies.as_ref(),
             limits: self.limits,
         }

@@ -1,8 +1,11 @@
 //! What `plan` is told by its environment.
 
+use std::sync::Arc;
+
 use clients::{
     aws::Aws,
     bucket::Bucket,
+    catalogue::Catalogues,
     chance::Chance,
     clock::Clock,
     metrics::Metrics,
@@ -30,8 +33,8 @@ pub struct Config {
     pub manifests_queue: String,
     /// `SHARDS_QUEUE_URL`: where planned shards go.
     pub shards_queue: String,
-    /// `DEFAULT_MODEL`, `ALLOW_RETIRED_MODELS`, `HTTPS_REFERENCES` (`allow` or `refuse`), `MAX_ROUNDS`,
-    /// `SHARD_REQUESTS`, `SHARD_INPUT_BYTES`, `SHARD_RESPONSE_BYTES`, `SHARD_TOKENS`: what holds for every job.
+    /// `DEFAULT_MODEL`, `ALLOW_RETIRED_MODELS`, `ALLOW_UNKNOWN_MODELS`, `HTTPS_REFERENCES` (`allow` or `refuse`),
+    /// `MAX_ROUNDS`, `SHARD_REQUESTS`, `SHARD_INPUT_BYTES`, `SHARD_RESPONSE_BYTES`, `SHARD_TOKENS`: what holds for every job.
     pub settings: Settings,
 }
 
@@ -50,6 +53,7 @@ impl Config {
             settings: Settings {
                 default_model: variables.parsed("DEFAULT_MODEL", settings.default_model)?,
                 allow_retired_models: variables.parsed("ALLOW_RETIRED_MODELS", settings.allow_retired_models)?,
+                allow_unknown_models: variables.parsed("ALLOW_UNKNOWN_MODELS", settings.allow_unknown_models)?,
                 https_references: variables.parsed("HTTPS_REFERENCES", settings.https_references)?,
                 max_rounds: variables.parsed("MAX_ROUNDS", settings.max_rounds)?,
                 shard: ShardLimits {
@@ -71,13 +75,15 @@ impl Config {
         let bucket = Bucket::new(aws.s3, self.bucket);
         let clock = Clock::system();
         let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
+        let catalogue = Arc::new(Catalogue::built_in());
         Ok(Deps {
+            catalogues: Catalogues::new(bucket.clone(), Arc::clone(&catalogue)),
             states: States::new(bucket.clone(), clock.clone(), Chance::system(), metrics),
             bucket,
             manifests: Queue::new(aws.sqs.clone(), self.manifests_queue),
             shards: Queue::new(aws.sqs, self.shards_queue),
             clock,
-            catalogue: Catalogue::built_in().into(),
+            catalogue,
             settings: self.settings,
             limits: Limits::default(),
             web: Web::over_https(),

@@ -6,7 +6,6 @@ use clients::bucket::BucketError;
 use darkroom::{
     job::job_id,
     keys::hex,
-    models::Catalogue,
     names::{JobId, ObjectUri},
     plan::{ManifestVersion, PlanLock},
 };
@@ -57,7 +56,7 @@ impl Dropped {
             job: self.job.clone(),
             manifest: self.version.clone(),
             settings: deps.settings.clone(),
-            catalogue_sha256: hex(&Sha256::digest(Catalogue::BUILT_IN)),
+            catalogue_sha256: hex(&Sha256::digest(deps.catalogue.text())),
             planned_at,
         }
     }

@@ -205,14 +205,14 @@ impl<'a> Writer<'a> {
     fn response_bytes(&self, expected: &Expected) -> u64 {
         let ratio = expected.aspect_ratio.as_deref().unwrap_or("1:1");
         let size = expected.image_size.as_deref();
-        let model = self.catalogue.model(&expected.model);
+        let model = self.catalogue.priced(&expected.model);
         let pixels = model.and_then(|model| model.pixels(ratio, size)).unwrap_or((1024, 1024));
         RESPONSE_BYTES + u64::from(pixels.0) * u64::from(pixels.1) * RESPONSE_BYTES_PER_PIXEL
     }
 
     /// What the image may cost at the most: what is estimated, and the thoughts that can't be foreseen.
     fn ceiling(&self, expected: &Expected) -> Usd {
-        let thoughts = self.catalogue.model(&expected.model).map(|model| model.batch.text.per_million(THOUGHT_TOKENS));
+        let thoughts = self.catalogue.priced(&expected.model).map(|model| model.batch.text.per_million(THOUGHT_TOKENS));
         expected.estimate.batch_usd + thoughts.unwrap_or_default()
     }
 

@@ -85,7 +85,7 @@ impl Config {
         Ok(Deps {
             states: States::new(bucket.clone(), clock.clone(), chance.clone(), metrics.clone()),
             books: Books::new(bucket.clone(), chance.clone()),
-            references: References::new(bucket.clone(), clock.clone(), chance),
+            references: References::new(bucket.clone(), chance),
             limits: ProjectLimits {
                 live_batches: self.live_batches,
                 enqueued_tokens: Catalogue::built_in().enqueued_tokens(self.tier),

@@ -117,7 +117,7 @@ async fn place_one(
         }
     }
     let sha256 = hex(&Sha256::digest(&content.bytes));
-    let claimed = match deps.references.claim(job, &sha256, deps.clock.now() + BATCH_DEADLINE).await? {
+    let claimed = match deps.references.claim(job, &sha256, deps.clock.now(), BATCH_DEADLINE).await? {
         Claim::Uploaded(uploaded) => return Ok(Placing::Placed(PlacedReference::Uploaded(uploaded))),
         Claim::Taken { until } => return Ok(Placing::Taken(until)),
         Claim::Ours(claimed) => claimed,

@@ -41,6 +41,7 @@ fn read_all(manifest: &[u8]) -> (Vec<Expected>, Reading) {
         default_model: "nano-banana-2",
         on: date(2026, 11, 21),
         allow_retired_models: false,
+        allow_unknown_models: false,
         copies: None,
         limits: LIMITS,
     };

@@ -152,9 +152,14 @@ mod tests {
     proptest! {
         /// However an IPv4 address is written as an IPv6 one, it leads to no other place than the address itself.
         #[test]
-        fn a_refused_ipv4_address_is_refused_in_each_of_its_ipv6_forms(bits: u32, low: u64) {
+        fn a_refused_ipv4_address_is_refused_in_each_of_its_ipv6_forms(
+            network in prop::sample::select(&NOT_PUBLIC_V4[..]),
+            host: u32,
+            low: u64,
+        ) {
+            let bits = network.0.to_bits() | host & (u32::MAX >> network.1);
             let address = Ipv4Addr::from_bits(bits);
-            prop_assume!(!is_public(address.into()));
+            prop_assert!(!is_public(address.into()), "{}", address);
             let (v4, low) = (u128::from(bits), u128::from(low));
             let forms = [
                 address.to_ipv6_compatible(),

@@ -1,6 +1,7 @@
 //! Where items of every form arrive, are checked, and leave as expected images.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     io,
 };
@@ -184,14 +185,14 @@ impl<'a> Intake<'a> {
             findings.error("bad_path", message);
         }
         let model = self.model(&order, &mut findings);
-        if let Some(model) = model {
+        if let Some(model) = &model {
             check(&order, model, &mut findings);
         }
         let good = model.filter(|_| !findings.failed());
         findings.into_problems(spot.line, written.as_deref()).for_each(|problem| self.problems.push(problem));
         let Some(model) = good else { return Ok(()) };
         for (variant, key) in (1..).zip(keys) {
-            let image = expected(spot.line, &item, key, variant, &order, model);
+            let image = expected(spot.line, &item, key, variant, &order, &model);
             self.images += 1;
             self.estimate = self.estimate + image.estimate;
             (self.sink)(image).map_err(Stop::Sink)?;
@@ -199,8 +200,8 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    fn model(&mut self, order: &Order, findings: &mut Findings) -> Option<&'a Model> {
-        let Context { catalogue, default_model, on, allow_retired_models, .. } = *self.context;
+    fn model(&mut self, order: &Order, findings: &mut Findings) -> Option<Cow<'a, Model>> {
+        let Context { catalogue, default_model, on, allow_retired_models, allow_unknown_models, .. } = *self.context;
         let asked = order.model.as_deref().unwrap_or(default_model);
         match catalogue.resolve(asked, on, allow_retired_models) {
             Ok(Resolution { model, alias, warnings }) => {
@@ -210,9 +211,17 @@ impl<'a> Intake<'a> {
                 if !warnings.is_empty() && self.warned.insert(model.id.clone()) {
                     warnings.into_iter().for_each(|warning| findings.warning("model", warning));
                 }
-                Some(model)
+                Some(Cow::Borrowed(model))
             }
             Err(error) => {
+                if let ModelError::Unknown { .. } = error
+                    && let Some((model, warning)) = catalogue.stand_in(asked).filter(|_| allow_unknown_models)
+                {
+                    if self.warned.insert(model.id.clone()) {
+                        findings.warning("unknown_model", warning);
+                    }
+                    return Some(Cow::Owned(model));
+                }
                 let code = match error {
                     ModelError::Retired { .. } => "retired_model",
                     ModelError::Withdrawn { .. } => "withdrawn_model",

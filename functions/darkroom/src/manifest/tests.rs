@@ -22,6 +22,7 @@ fn context() -> Context<'static> {
         default_model: "nano-banana-2",
         on: date(2026, 11, 21),
         allow_retired_models: false,
+        allow_unknown_models: false,
         copies: None,
         limits: Limits::default(),
     }

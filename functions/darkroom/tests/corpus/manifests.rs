@@ -50,6 +50,7 @@ pub(crate) fn validation(make: &Make, size: usize, catalogue: &Catalogue) -> Str
         default_model: "nano-banana-2",
         on: date(2026, 11, 21),
         allow_retired_models: false,
+        allow_unknown_models: false,
         copies: None,
         limits: Limits::default(),
     };

@@ -90,6 +90,7 @@ impl Dropped {
             default_model: &settings.default_model,
             on: now.to_zoned(TimeZone::UTC).date(),
             allow_retired_models: settings.allow_retired_models,
+            allow_unknown_models: settings.allow_unknown_models,
             copies: settings.https_references.are_allowed().then_some(&copies),
             limits: Limits::default(),
         };
