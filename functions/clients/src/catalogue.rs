@@ -19,8 +19,8 @@ use crate::bucket::{Bucket, BucketError, Conditional};
 pub struct Catalogues {
     bucket: Bucket,
     built_in: Arc<Catalogue>,
-    /// What was read last, with its ETag, so that the same text isn't read twice.
-    latest: Arc<Mutex<Option<(String, Arc<Catalogue>)>>>,
+    /// What was read last, so that the same text isn't parsed twice.
+    latest: Arc<Mutex<Option<Arc<Catalogue>>>>,
 }
 
 /// No catalogue can be had now.
@@ -82,8 +82,7 @@ impl Catalogues {
     async fn read(&self, key: &str) -> Result<Option<Arc<Catalogue>>, CatalogueFault> {
         let Some(object) = self.bucket.read(key).await? else { return Ok(None) };
         let latest = || self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((etag, catalogue)) = &*latest()
-            && *etag == object.etag
+        if let Some(catalogue) = &*latest()
             && catalogue.text().as_bytes() == object.bytes
         {
             return Ok(Some(Arc::clone(catalogue)));
@@ -91,7 +90,7 @@ impl Catalogues {
         let broken = |what: String| CatalogueFault::Broken { key: key.to_owned(), what };
         let text = std::str::from_utf8(&object.bytes).map_err(|error| broken(format!("it is no text: {error}")))?;
         let catalogue = Arc::new(Catalogue::parse(text).map_err(|error: CatalogueError| broken(error.to_string()))?);
-        *latest() = Some((object.etag, Arc::clone(&catalogue)));
+        *latest() = Some(Arc::clone(&catalogue));
         Ok(Some(catalogue))
     }
 }
