@@ -13,6 +13,7 @@ use clients::{
     gemini::{self, Gemini, UploadRequest},
     metrics::Metrics,
     secret::{ApiKey, KeySource},
+    web::Web,
 };
 use collect::handler::Pace;
 use darkroom::{job::Settings, ledger::ProjectLimits, names::FileName};
@@ -74,6 +75,8 @@ pub struct Making {
     pub metrics: Metrics,
     /// What the Gemini project allows, if it isn't what a new one does.
     pub limits: Option<ProjectLimits>,
+    /// What answers for the web, if anything does.
+    pub web: Option<Web>,
 }
 
 impl World {
@@ -114,9 +117,10 @@ impl World {
         let (settings, pace) = (making.settings.clone(), making.pace);
         let metrics = making.metrics.clone();
         let setup = Setup { settings, pace, chance: Chance::seeded(1), metrics, ..Setup::default() };
+        let web = making.web.clone().unwrap_or_else(|| setup.web.clone());
         let limits = making.limits.clone().unwrap_or_else(|| setup.limits.clone());
         // Tests that want a sweep ask for it: others count every call.
-        let setup = Setup { limits, sweep_every: None, ..setup };
+        let setup = Setup { limits, web, sweep_every: None, ..setup };
         let mut aws = None;
         let cloud = Cloud::open_with(folder.path(), time, client, setup, |service| {
             let tripwire = Arc::new(Tripwire::new(service));

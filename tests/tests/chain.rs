@@ -7,6 +7,8 @@ mod admitting;
 mod answers;
 #[path = "chain/bad_day.rs"]
 mod bad_day;
+#[path = "chain/catalogue.rs"]
+mod catalogue;
 #[path = "chain/closing.rs"]
 mod closing;
 #[path = "chain/collecting.rs"]
@@ -25,6 +27,8 @@ mod planning;
 mod poison;
 #[path = "chain/recovering.rs"]
 mod recovering;
+#[path = "chain/references.rs"]
+mod references;
 #[path = "chain/rounds.rs"]
 mod rounds;
 #[path = "chain/submitting.rs"]
@@ -33,6 +37,8 @@ mod submitting;
 mod sweeping;
 #[path = "chain/waiting.rs"]
 mod waiting;
+#[path = "chain/web.rs"]
+mod web;
 #[path = "chain/wire.rs"]
 mod wire;
 

@@ -61,7 +61,9 @@ fn planned(name: &str, manifest: String) -> Value {
 fn a_table_of_a_hundred_thousand_rows_is_planned_in_flat_memory() {
     let mut table = "key,prompt,aspect_ratio\n".to_owned();
     for number in 0..IMAGES {
-        table += &format!("SKU-{number:06},\"a canvas sneaker in off white, three-quarter view, pure white background\",4:5\n");
+        table += &format!(
+            "SKU-{number:06},\"a canvas sneaker in off white, three-quarter view, pure white background\",4:5\n"
+        );
     }
     let status = planned("skus.csv", table);
     assert_eq!((&status["plan"]["images"], &status["plan"]["shards"]), (&json!(IMAGES), &json!(100)));

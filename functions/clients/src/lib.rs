@@ -2,6 +2,7 @@
 
 pub mod aws;
 pub mod bucket;
+pub mod catalogue;
 pub mod chance;
 pub mod clock;
 pub mod deliveries;
@@ -12,6 +13,7 @@ pub mod lines;
 pub mod log;
 pub mod metrics;
 pub mod queue;
+pub mod references;
 pub mod secret;
 pub mod states;
 pub mod swap;
@@ -19,3 +21,4 @@ pub mod transport;
 pub mod uploads;
 pub mod variables;
 pub mod wake;
+pub mod web;

@@ -1,5 +1,7 @@
 //! A job's identity and settings.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -17,10 +19,59 @@ pub struct Settings {
     pub default_model: String,
     /// Whether models past their shutdown date may be asked for.
     pub allow_retired_models: bool,
+    /// Whether models that the catalogue doesn't know may be asked for. Left out where not, as the next.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_unknown_models: bool,
+    /// Whether references may be web addresses. Left out where they may not, as before there was the choice: the jobs of
+    /// then keep their ids.
+    #[serde(skip_serializing_if = "HttpsReferences::is_default")]
+    pub https_references: HttpsReferences,
     /// How often a key that failed for a retryable reason is paid for, at the most: 1 means no second try.
     pub max_rounds: u8,
     /// The bounds of one shard.
     pub shard: ShardLimits,
+}
+
+/// Whether references may be web addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HttpsReferences {
+    /// They may not: whoever drops a manifest would say what this deployment fetches.
+    #[default]
+    Refuse,
+    /// They are fetched, from public addresses, and copied to the job's folder.
+    Allow,
+}
+
+impl HttpsReferences {
+    /// Whether they are fetched.
+    pub fn are_allowed(self) -> bool {
+        match self {
+            Self::Refuse => false,
+            Self::Allow => true,
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A text that says neither.
+#[derive(Debug, thiserror::Error)]
+#[error("it is neither allow nor refuse")]
+pub struct HttpsReferencesError;
+
+impl FromStr for HttpsReferences {
+    type Err = HttpsReferencesError;
+
+    fn from_str(text: &str) -> Result<Self, HttpsReferencesError> {
+        match text {
+            "refuse" => Ok(Self::Refuse),
+            "allow" => Ok(Self::Allow),
+            _ => Err(HttpsReferencesError),
+        }
+    }
 }
 
 /// What one Gemini batch may hold.
@@ -43,6 +94,8 @@ impl Default for Settings {
         Self {
             default_model: "nano-banana-2".to_owned(),
             allow_retired_models: false,
+            allow_unknown_models: false,
+            https_references: HttpsReferences::default(),
             max_rounds: 3,
             shard: ShardLimits::default(),
         }
@@ -106,8 +159,26 @@ mod tests {
             id("studio", "inbox/acme/skus2.csv", b"key\n1", &settings),
             id("studio", "inbox/acme/skus.csv", b"key\n2", &settings),
             id("studio", "inbox/acme/skus.csv", b"key\n1", &Settings { max_rounds: 1, ..settings.clone() }),
+            id(
+                "studio",
+                "inbox/acme/skus.csv",
+                b"key\n1",
+                &Settings { https_references: HttpsReferences::Allow, ..settings.clone() },
+            ),
+            id(
+                "studio",
+                "inbox/acme/skus.csv",
+                b"key\n1",
+                &Settings { allow_unknown_models: true, ..settings.clone() },
+            ),
         ];
         assert!(others.iter().all(|other| *other != one), "{others:?}");
+    }
+
+    #[test]
+    fn a_setting_that_is_as_it_always_was_leaves_the_ids_as_they_were() {
+        let settings = serde_json::to_string(&Settings::default()).unwrap();
+        assert!(!settings.contains("https") && !settings.contains("unknown"), "{settings}");
     }
 
     #[test]

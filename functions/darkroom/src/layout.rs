@@ -68,6 +68,14 @@ pub fn cancel(job: &JobId) -> String {
 /// The ledger of the whole deployment.
 pub const LEDGER: &str = "stack/ledger.json";
 
+/// The models and prices that a person gave the deployment, in place of the built-in ones.
+pub const MODELS: &str = "stack/models.toml";
+
+/// The models and prices that the job was planned with.
+pub fn job_models(job: &JobId) -> String {
+    document(job, "models.toml")
+}
+
 /// Where the jobs are listed that are not closed.
 pub const OPEN_JOBS: &str = "stack/open/";
 
@@ -101,6 +109,16 @@ pub fn image(job: &JobId, path: &str, extension: &str) -> String {
 /// An image that belongs to no request key: `offset` is where its line begins in the responses file.
 pub fn aside(job: &JobId, shard: ShardId, offset: u64, extension: &str) -> String {
     format!("jobs/{job}/aside/{shard}/{offset:020}.{extension}")
+}
+
+/// The copy of a reference picture from the web, by the hash of its content; `extension` without a dot.
+pub fn reference_copy(job: &JobId, sha256: &str, extension: &str) -> String {
+    format!("jobs/{job}/refs/{sha256}.{extension}")
+}
+
+/// The record of where a picture from the web was copied to, by the hash of its address.
+pub fn web_reference(job: &JobId, url_sha256: &str) -> String {
+    format!("jobs/{job}/web/{url_sha256}.json")
 }
 
 /// The record of a reference picture that was uploaded to Gemini for this job, by the hash of its content.

@@ -43,6 +43,7 @@ use std::{
 };
 
 use jiff::civil::Date;
+use url::Url;
 
 pub use self::{
     beside::{Beside, StoredTemplate, TEMPLATES},
@@ -53,7 +54,7 @@ pub use self::{
     validation::write_validation,
 };
 use self::{header::Format, input::Input, intake::Intake};
-use crate::{cost::Estimate, models::Catalogue};
+use crate::{cost::Estimate, models::Catalogue, names::ObjectUri};
 
 /// What a manifest is read with.
 #[derive(Clone, Debug)]
@@ -70,9 +71,16 @@ pub struct Context<'a> {
     pub allow_retired_models: bool,
     /// What stands beside the manifest.
     pub beside: &'a Beside,
+    /// Whether full ids that the catalogue doesn't know may be asked for, at the price of the dearest.
+    pub allow_unknown_models: bool,
+    /// Where references by web address were copied to; none if those are not allowed.
+    pub copies: Option<&'a Copies>,
     /// The bounds of a manifest.
     pub limits: Limits,
 }
+
+/// Where references by web address were copied to, each without its fragment.
+pub type Copies = BTreeMap<Url, ObjectUri>;
 
 /// The bounds of a manifest, so that no file can exhaust a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,6 +24,7 @@ use crate::cost::Usd;
 pub struct Catalogue {
     models: Vec<Model>,
     withdrawn: Vec<Withdrawn>,
+    text: String,
 }
 
 impl Catalogue {
@@ -34,6 +35,11 @@ impl Catalogue {
     #[expect(clippy::expect_used, reason = "the text is part of the program, and a test parses it")]
     pub fn built_in() -> Self {
         Self::parse(Self::BUILT_IN).expect("models.toml is valid")
+    }
+
+    /// The text that it was read from.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// Every model, in the order of the catalogue.

@@ -34,7 +34,7 @@ pub fn finish(plan: &PlanLine, results: &mut ShardResults, catalogue: &Catalogue
     let mut cost = Usd::ZERO;
     let mut interactive = Usd::ZERO;
     for usage in tries.iter().filter_map(|result| result.usage.as_ref()) {
-        if let Some(model) = catalogue.model(&plan.model) {
+        if let Some(model) = catalogue.priced(&plan.model) {
             cost += cost::actual(usage, &model.batch);
             interactive += cost::actual(usage, &model.standard);
         }

@@ -4,7 +4,7 @@
 use std::{borrow::Cow, collections::HashMap};
 
 use serde::{Deserialize, de::IgnoredAny};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::names::{ObjectUri, RequestKey};
 
@@ -20,6 +20,35 @@ pub struct UploadedReference {
     pub uri: String,
     /// Its MIME type, by its bytes.
     pub mime_type: String,
+}
+
+/// Where Gemini finds a reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlacedReference {
+    /// In the Files API.
+    Uploaded(UploadedReference),
+    /// In the request line itself.
+    Inline {
+        /// The MIME type, by the bytes.
+        mime_type: &'static str,
+        /// The bytes as base64.
+        data: String,
+    },
+}
+
+impl PlacedReference {
+    /// These bytes within the line.
+    pub fn inline(mime_type: &'static str, bytes: &[u8]) -> Self {
+        Self::Inline { mime_type, data: base64_simd::STANDARD.encode_to_string(bytes) }
+    }
+
+    /// How many bytes of a picture a line gets with it.
+    pub fn inline_bytes(&self) -> u64 {
+        match self {
+            Self::Uploaded(_) => 0,
+            Self::Inline { data, .. } => data.len() as u64,
+        }
+    }
 }
 
 /// The request key of a line.
@@ -45,44 +74,62 @@ pub fn references(line: &[u8], bucket: &str) -> Result<Vec<ObjectUri>, RequestLi
     let mut found = Vec::new();
     if may_refer(line) {
         let mut line: Value = serde_json::from_slice(line)?;
-        for_each_file(&mut line, &mut |file| found.extend(reference(file, bucket)));
+        for_each_part(&mut line, &mut |part| {
+            let files = FILE_DATA.iter().filter_map(|(name, _)| part.get(*name)?.as_object());
+            found.extend(files.filter_map(|file| reference(file, bucket)));
+        });
     }
     Ok(found)
 }
 
-/// The line with its references replaced by uploaded files. A line without any is passed through untouched.
+/// The line with its references replaced by uploaded files or by their bytes. A line without any is passed through
+/// untouched.
 ///
 /// # Errors
 /// [`RequestLineError`] when it is no JSON.
-pub fn with_uploaded<'a>(
+pub fn with_placed<'a>(
     line: &'a [u8],
     bucket: &str,
-    uploaded: &HashMap<ObjectUri, UploadedReference>,
+    placed: &HashMap<ObjectUri, PlacedReference>,
 ) -> Result<Cow<'a, [u8]>, RequestLineError> {
-    if uploaded.is_empty() || !may_refer(line) {
+    if placed.is_empty() || !may_refer(line) {
         return Ok(Cow::Borrowed(line));
     }
     let mut value: Value = serde_json::from_slice(line)?;
     let mut changed = false;
-    for_each_file(&mut value, &mut |file| {
-        if let Some(upload) = reference(file, bucket).and_then(|uri| uploaded.get(&uri)) {
+    for_each_part(&mut value, &mut |part| {
+        for (name, inline) in FILE_DATA {
+            let Some(file) = part.get_mut(name).and_then(Value::as_object_mut) else { continue };
+            let Some(place) = reference(file, bucket).and_then(|uri| placed.get(&uri)) else { continue };
             changed = true;
-            let (uri, mime_type) =
-                if file.contains_key("file_uri") { ("file_uri", "mime_type") } else { ("fileUri", "mimeType") };
-            file.insert(uri.to_owned(), Value::from(upload.uri.as_str()));
-            file.insert(mime_type.to_owned(), Value::from(upload.mime_type.as_str()));
+            match place {
+                PlacedReference::Uploaded(upload) => {
+                    let (uri, mime_type) =
+                        if file.contains_key("file_uri") { ("file_uri", "mime_type") } else { ("fileUri", "mimeType") };
+                    file.insert(uri.to_owned(), Value::from(upload.uri.as_str()));
+                    file.insert(mime_type.to_owned(), Value::from(upload.mime_type.as_str()));
+                }
+                PlacedReference::Inline { mime_type, data } => {
+                    let mime_type_name = if name == "file_data" { "mime_type" } else { "mimeType" };
+                    part.shift_remove(name);
+                    part.insert(inline.to_owned(), json!({mime_type_name: mime_type, "data": data}));
+                }
+            }
         }
     });
     Ok(if changed { Cow::Owned(serde_json::to_vec(&value)?) } else { Cow::Borrowed(line) })
 }
+
+/// The members of a part that name a file, each with the one that holds bytes in its place.
+const FILE_DATA: [(&str, &str); 2] = [("fileData", "inlineData"), ("file_data", "inline_data")];
 
 /// Spares most lines the parsing: without these letters there is no file in them.
 fn may_refer(line: &[u8]) -> bool {
     [&b"fileUri"[..], b"file_uri"].iter().any(|name| memchr::memmem::find(line, name).is_some())
 }
 
-/// Calls `visit` with each `fileData` of the request's contents and system instruction.
-fn for_each_file(line: &mut Value, visit: &mut impl FnMut(&mut serde_json::Map<String, Value>)) {
+/// Calls `visit` with each part of the request's contents and system instruction.
+fn for_each_part(line: &mut Value, visit: &mut impl FnMut(&mut serde_json::Map<String, Value>)) {
     let members = line.get_mut("request").and_then(Value::as_object_mut).into_iter().flatten();
     let contents =
         members.filter(|(name, _)| matches!(name.as_str(), "contents" | "systemInstruction" | "system_instruction"));
@@ -93,13 +140,7 @@ fn for_each_file(line: &mut Value, visit: &mut impl FnMut(&mut serde_json::Map<S
         })
         .filter_map(|content| content.get_mut("parts").and_then(Value::as_array_mut))
         .flatten();
-    for part in parts {
-        for name in ["fileData", "file_data"] {
-            if let Some(file) = part.get_mut(name).and_then(Value::as_object_mut) {
-                visit(file);
-            }
-        }
-    }
+    parts.filter_map(Value::as_object_mut).for_each(visit);
 }
 
 fn reference(file: &serde_json::Map<String, Value>, bucket: &str) -> Option<ObjectUri> {
@@ -137,10 +178,12 @@ mod tests {
 
     #[test]
     fn uploaded_references_are_replaced_and_nothing_else() {
-        let upload =
-            |name: &str| UploadedReference { uri: format!("https://g/files/{name}"), mime_type: "image/webp".into() };
+        let upload = |name: &str| {
+            let uri = format!("https://g/files/{name}");
+            PlacedReference::Uploaded(UploadedReference { uri, mime_type: "image/webp".into() })
+        };
         let uploaded = HashMap::from([(object("b", "x.png"), upload("x")), (object("own", "refs/y.jpg"), upload("y"))]);
-        let line = with_uploaded(LINE.as_bytes(), "own", &uploaded).unwrap();
+        let line = with_placed(LINE.as_bytes(), "own", &uploaded).unwrap();
         let expected = LINE
             .replace(
                 r#""mimeType":"image/png","fileUri":"s3://b/x.png""#,
@@ -151,11 +194,28 @@ mod tests {
     }
 
     #[test]
+    fn a_tiny_reference_takes_the_place_of_its_name() {
+        let inline = PlacedReference::inline("image/webp", b"RIFF");
+        assert_eq!(inline.inline_bytes(), 8);
+        let placed = HashMap::from([(object("b", "x.png"), inline.clone()), (object("own", "refs/y.jpg"), inline)]);
+        let line = with_placed(LINE.as_bytes(), "own", &placed).unwrap();
+        let expected = LINE
+            .replace(
+                r#""fileData":{"mimeType":"image/png","fileUri":"s3://b/x.png"}"#,
+                r#""inlineData":{"mimeType":"image/webp","data":"UklGRg=="}"#,
+            )
+            .replace(
+                r#""file_data":{"file_uri":"refs/y.jpg"}"#,
+                r#""inline_data":{"mime_type":"image/webp","data":"UklGRg=="}"#,
+            );
+        assert_eq!(String::from_utf8(line.into_owned()).unwrap(), expected);
+    }
+
+    #[test]
     fn a_line_without_references_is_the_same_bytes() {
         let line = br#"{ "key" : "a", "request": {"contents":[{"parts":[{"text":"fileUri"}]}], "x": 1.0e3} }"#;
-        let uploaded =
-            HashMap::from([(object("b", "x"), UploadedReference { uri: "u".into(), mime_type: "m".into() })]);
-        assert_eq!(&*with_uploaded(line, "b", &uploaded).unwrap(), line);
+        let placed = HashMap::from([(object("b", "x"), PlacedReference::inline("image/png", b"x"))]);
+        assert_eq!(&*with_placed(line, "b", &placed).unwrap(), line);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::Context;
 use clients::{
-    aws, bucket::Bucket, chance::Chance, gemini::Gemini, ledger::Books, metrics::Metrics, queue::Queue, states::States,
-    transport::Transport, wake::Wake,
+    aws, bucket::Bucket, catalogue::Catalogues, chance::Chance, gemini::Gemini, ledger::Books, metrics::Metrics,
+    queue::Queue, references::References, states::States, transport::Transport, wake::Wake, web::Web,
 };
 use collect::handler::Pace;
 use darkroom::{
@@ -95,6 +95,8 @@ pub struct Setup {
     pub quiet: SignedDuration,
     /// How often the host sweeps, if ever.
     pub sweep_every: Option<SignedDuration>,
+    /// Where references by web address are fetched from.
+    pub web: Web,
     /// Write ids and jitter.
     pub chance: Chance,
     /// What an operator watches.
@@ -114,6 +116,7 @@ impl Default for Setup {
             },
             quiet: QUIET_PERIOD,
             sweep_every: Some(SWEEP_EVERY),
+            web: Web::over_https(),
             chance: Chance::system(),
             metrics: Metrics::none(),
         }
@@ -190,6 +193,7 @@ impl Deps {
             Wake { shards: queue(SHARDS), polls: queue(POLLS), results: queue(RESULTS), reports: queue(REPORTS) };
         let books = Books::new(bucket.clone(), setup.chance.clone());
         let catalogue = Arc::new(Catalogue::built_in());
+        let catalogues = Catalogues::new(bucket.clone(), Arc::clone(&catalogue));
         Self {
             plan: plan::handler::Deps {
                 bucket: bucket.clone(),
@@ -198,13 +202,16 @@ impl Deps {
                 shards: queue(SHARDS),
                 clock: clock.clone(),
                 catalogue: Arc::clone(&catalogue),
+                catalogues: catalogues.clone(),
                 settings: setup.settings,
+                web: setup.web,
                 limits: manifest::Limits::default(),
             },
             submit: submit::handler::Deps {
                 bucket: bucket.clone(),
                 states: states.clone(),
                 books: books.clone(),
+                references: References::new(bucket.clone(), setup.chance.clone()),
                 limits: setup.limits,
                 quiet: setup.quiet,
                 gemini: gemini.clone(),
@@ -245,6 +252,7 @@ impl Deps {
                 reports: queue(REPORTS),
                 clock: clock.clone(),
                 catalogue,
+                catalogues,
                 metrics: setup.metrics.clone(),
             },
             control: control::handler::Deps {

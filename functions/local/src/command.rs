@@ -18,7 +18,7 @@ mod signal;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
-use darkroom::job::Settings;
+use darkroom::job::{HttpsReferences, Settings};
 
 use self::behaviour::BehaviourArgs;
 
@@ -171,6 +171,12 @@ struct SettingsArgs {
     /// Allow models past their shutdown date.
     #[arg(long)]
     allow_retired_models: bool,
+    /// Allow full ids of models that the catalogue doesn't know, at the dearest one's price.
+    #[arg(long)]
+    allow_unknown_models: bool,
+    /// Fetch references that are https addresses, from public hosts.
+    #[arg(long)]
+    allow_https_references: bool,
 }
 
 impl SettingsArgs {
@@ -180,6 +186,12 @@ impl SettingsArgs {
             default_model: self.default_model.clone().unwrap_or(defaults.default_model),
             max_rounds: self.max_rounds.unwrap_or(defaults.max_rounds),
             allow_retired_models: self.allow_retired_models,
+            allow_unknown_models: self.allow_unknown_models,
+            https_references: if self.allow_https_references {
+                HttpsReferences::Allow
+            } else {
+                defaults.https_references
+            },
             shard: defaults.shard,
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use darkroom::{
-    manifest::{self, Beside, Header, StoredTemplate, TEMPLATES},
+    manifest::{self, Beside, Copies, Header, StoredTemplate, TEMPLATES},
     plan::ManifestVersion,
 };
 
@@ -30,13 +30,12 @@ pub(crate) async fn read(
         return Ok(beside);
     }
     // Only those that are used are part of the job: another one may change without making it another job.
-    let unread =
-        |(name, key): (&String, &String)| (name.clone(), StoredTemplate { key: key.clone(), text: String::new() });
+    let unread = |(name, key): (&String, &String)| (name.clone(), StoredTemplate { key: key.clone(), text: None });
     beside.templates = stored.iter().map(unread).collect();
     let used = used_templates(deps, version, &beside).await?;
     beside.templates.retain(|name, _| used.contains(name));
     for template in beside.templates.values_mut() {
-        template.text = text(deps, &template.key).await?.unwrap_or_default();
+        template.text = Some(text(deps, &template.key).await?.unwrap_or_default());
     }
     Ok(beside)
 }
@@ -47,7 +46,7 @@ async fn used_templates(
     version: &ManifestVersion,
     beside: &Beside,
 ) -> Result<BTreeSet<String>, PlanError> {
-    let setting = Setting::new(deps, deps.clock.now(), beside);
+    let setting = Setting::new(deps, deps.clock.now(), beside, Copies::new());
     let for_header = reader(deps, version).await?;
     let for_items = reader(deps, version).await?;
     tokio::task::spawn_blocking(move || {

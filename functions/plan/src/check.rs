@@ -1,18 +1,15 @@
 //! The first reading of a manifest: all its problems, before anything is written.
 
-use std::collections::BTreeMap;
-
 use darkroom::{
-    manifest::{self, Beside, Context, Header, Limits, Reading},
+    manifest::{self, Beside, Context, Copies, Header, Limits, Reading},
     models::Catalogue,
-    names::ObjectUri,
 };
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use crate::{
     drop::Dropped,
     handler::{Deps, PlanError},
-    references::{self, FirstUse},
+    references::{self, Used},
 };
 
 /// What the first reading found.
@@ -22,6 +19,8 @@ pub(crate) struct Checked {
     pub(crate) header: Header,
     /// Problems, counts and costs.
     pub(crate) reading: Reading,
+    /// Where references by web address were copied to.
+    pub(crate) copies: Copies,
 }
 
 /// Owned, so that a blocking thread can have it.
@@ -33,12 +32,15 @@ pub(crate) struct Setting {
     on: Date,
     allow_retired_models: bool,
     beside: Beside,
+    allow_unknown_models: bool,
+    copies: Option<Copies>,
     limits: Limits,
 }
 
 impl Setting {
-    /// What manifests are read with on the day of `planned_at`, with what stands beside this one.
-    pub(crate) fn new(deps: &Deps, planned_at: Timestamp, beside: &Beside) -> Self {
+    /// What manifests are read with on the day of `planned_at`, with what stands beside this one, once its references were
+    /// copied.
+    pub(crate) fn new(deps: &Deps, planned_at: Timestamp, beside: &Beside, copies: Copies) -> Self {
         Self {
             bucket: deps.bucket.name().to_owned(),
             catalogue: deps.catalogue.clone(),
@@ -46,6 +48,8 @@ impl Setting {
             on: planned_at.to_zoned(TimeZone::UTC).date(),
             allow_retired_models: deps.settings.allow_retired_models,
             beside: beside.clone(),
+            allow_unknown_models: deps.settings.allow_unknown_models,
+            copies: deps.settings.https_references.are_allowed().then_some(copies),
             limits: deps.limits,
         }
     }
@@ -59,6 +63,8 @@ impl Setting {
             on: self.on,
             allow_retired_models: self.allow_retired_models,
             beside: &self.beside,
+            allow_unknown_models: self.allow_unknown_models,
+            copies: self.copies.as_ref(),
             limits: self.limits,
         }
     }
@@ -66,25 +72,22 @@ impl Setting {
 
 /// Reads the manifest, and looks at every reference picture it names.
 pub(crate) async fn check(deps: &Deps, dropped: &Dropped, planned_at: Timestamp) -> Result<Checked, PlanError> {
-    let setting = Setting::new(deps, planned_at, &dropped.beside);
+    let setting = Setting::new(deps, planned_at, &dropped.beside, Copies::new());
     let for_header = dropped.reader(deps).await?;
     let for_items = dropped.reader(deps).await?;
     let (mut checked, used) = tokio::task::spawn_blocking(move || {
         let context = setting.context();
         let header = Header::read(for_header, &context)?;
-        let mut used: BTreeMap<ObjectUri, FirstUse> = BTreeMap::new();
+        let mut used = Used::default();
         let reading = manifest::read(for_items, &header, &context, |expected| {
-            for object in &expected.refs {
-                if !used.contains_key(object) {
-                    used.insert(object.clone(), FirstUse { line: expected.line, key: expected.item.clone() });
-                }
-            }
+            used.note(&expected);
             Ok(())
         })?;
-        Ok::<_, PlanError>((Checked { header, reading }, used))
+        Ok::<_, PlanError>((Checked { header, reading, copies: Copies::new() }, used))
     })
     .await??;
-    let problems = references::check(deps, used).await?;
+    let (problems, copies) = references::check(deps, &dropped.job, used).await?;
+    checked.copies = copies;
     checked.reading.errors += problems.len() as u64;
     checked.reading.problems.extend(problems);
     checked.reading.problems.sort_by_key(|problem| problem.line);

@@ -1,14 +1,18 @@
 //! What `plan` is told by its environment.
 
+use std::sync::Arc;
+
 use clients::{
     aws::Aws,
     bucket::Bucket,
+    catalogue::Catalogues,
     chance::Chance,
     clock::Clock,
     metrics::Metrics,
     queue::Queue,
     states::States,
     variables::{VariableError, Variables},
+    web::Web,
 };
 use darkroom::{
     job::{Settings, ShardLimits},
@@ -29,8 +33,8 @@ pub struct Config {
     pub manifests_queue: String,
     /// `SHARDS_QUEUE_URL`: where planned shards go.
     pub shards_queue: String,
-    /// `DEFAULT_MODEL`, `ALLOW_RETIRED_MODELS`, `MAX_ROUNDS`, `SHARD_REQUESTS`, `SHARD_INPUT_BYTES`,
-    /// `SHARD_RESPONSE_BYTES`, `SHARD_TOKENS`: what holds for every job.
+    /// `DEFAULT_MODEL`, `ALLOW_RETIRED_MODELS`, `ALLOW_UNKNOWN_MODELS`, `HTTPS_REFERENCES` (`allow` or `refuse`),
+    /// `MAX_ROUNDS`, `SHARD_REQUESTS`, `SHARD_INPUT_BYTES`, `SHARD_RESPONSE_BYTES`, `SHARD_TOKENS`: what holds for every job.
     pub settings: Settings,
 }
 
@@ -49,6 +53,8 @@ impl Config {
             settings: Settings {
                 default_model: variables.parsed("DEFAULT_MODEL", settings.default_model)?,
                 allow_retired_models: variables.parsed("ALLOW_RETIRED_MODELS", settings.allow_retired_models)?,
+                allow_unknown_models: variables.parsed("ALLOW_UNKNOWN_MODELS", settings.allow_unknown_models)?,
+                https_references: variables.parsed("HTTPS_REFERENCES", settings.https_references)?,
                 max_rounds: variables.parsed("MAX_ROUNDS", settings.max_rounds)?,
                 shard: ShardLimits {
                     requests: variables.parsed("SHARD_REQUESTS", settings.shard.requests)?,
@@ -69,21 +75,26 @@ impl Config {
         let bucket = Bucket::new(aws.s3, self.bucket);
         let clock = Clock::system();
         let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
+        let catalogue = Arc::new(Catalogue::built_in());
         Ok(Deps {
+            catalogues: Catalogues::new(bucket.clone(), Arc::clone(&catalogue)),
             states: States::new(bucket.clone(), clock.clone(), Chance::system(), metrics),
             bucket,
             manifests: Queue::new(aws.sqs.clone(), self.manifests_queue),
             shards: Queue::new(aws.sqs, self.shards_queue),
             clock,
-            catalogue: Catalogue::built_in().into(),
+            catalogue,
             settings: self.settings,
             limits: Limits::default(),
+            web: Web::over_https(),
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use darkroom::job::HttpsReferences;
+
     use super::*;
 
     const NEEDED: [(&str, &str); 3] = [("BUCKET", "b"), ("MANIFESTS_QUEUE_URL", "m"), ("SHARDS_QUEUE_URL", "s")];
@@ -93,6 +104,18 @@ mod tests {
         let variables: Variables = NEEDED.into_iter().chain([("MAX_ROUNDS", "1")]).collect();
         let config = Config::read(&variables).unwrap();
         assert_eq!(config.settings, Settings { max_rounds: 1, ..Settings::default() });
+    }
+
+    #[test]
+    fn web_addresses_are_fetched_only_where_that_is_switched_on() {
+        let https = |value| {
+            let variables: Variables = NEEDED.into_iter().chain([("HTTPS_REFERENCES", value)]).collect();
+            Config::read(&variables).map(|config| config.settings.https_references)
+        };
+        assert_eq!(https("").unwrap(), HttpsReferences::Refuse);
+        assert_eq!(https("refuse").unwrap(), HttpsReferences::Refuse);
+        assert_eq!(https("allow").unwrap(), HttpsReferences::Allow);
+        assert!(https("yes").unwrap_err().to_string().contains("HTTPS_REFERENCES"));
     }
 
     #[test]

@@ -7,7 +7,6 @@ use darkroom::{
     job::job_id,
     keys::hex,
     manifest::Beside,
-    models::Catalogue,
     names::{JobId, ObjectUri},
     plan::{ManifestVersion, PlanLock},
 };
@@ -63,7 +62,7 @@ impl Dropped {
             manifest: self.version.clone(),
             settings: deps.settings.clone(),
             templates: self.beside.templates.iter().map(|(name, stored)| (name.clone(), stored.key.clone())).collect(),
-            catalogue_sha256: hex(&Sha256::digest(Catalogue::BUILT_IN)),
+            catalogue_sha256: hex(&Sha256::digest(deps.catalogue.text())),
             planned_at,
         }
     }

@@ -5,11 +5,13 @@ use std::{io, sync::Arc};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use clients::{
     bucket::{Bucket, BucketError, Conditional},
+    catalogue::{CatalogueFault, Catalogues},
     clock::Clock,
     deliveries::{Disposition, Message, deliver},
     queue::{Queue, QueueError},
     states::{StateError, States},
     uploads::{Upload, uploads},
+    web::Web,
 };
 use darkroom::{
     job::Settings,
@@ -40,12 +42,16 @@ pub struct Deps {
     pub shards: Queue,
     /// The time.
     pub clock: Clock,
-    /// Models and prices.
+    /// Models and prices: the built-in ones, and once it is known which job is planned, those of the job.
     pub catalogue: Arc<Catalogue>,
+    /// Models and prices, of deployment and jobs.
+    pub catalogues: Catalogues,
     /// What holds for every job.
     pub settings: Settings,
     /// The bounds of a manifest.
     pub limits: Limits,
+    /// Where references by web address are fetched from.
+    pub web: Web,
 }
 
 /// Why a manifest could not be planned now; its message comes back. What is wrong *in* a manifest is no error here.
@@ -81,6 +87,12 @@ pub enum PlanError {
     /// The manifest broke off while its hash was taken.
     #[error("the manifest broke off: {0}")]
     Broken(#[from] io::Error),
+    /// A picture from the web has no copy, though it was checked: a defect.
+    #[error("a reference by web address was not copied")]
+    NotCopied,
+    /// There is no catalogue to plan with: nobody's manifest is wrong, so none is rejected.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueFault),
     /// The next queue can't be reached.
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -140,6 +152,7 @@ async fn plan(deps: &Deps, dropped: &Dropped) -> Result<Disposition, PlanError> 
         wake(deps, job, plan.shards).await?;
         return Ok(Disposition::Done);
     }
+    let deps = &Deps { catalogue: deps.catalogues.to_plan(job).await?, ..deps.clone() };
     let lock = read_json::<PlanLock>(deps, &layout::plan_lock(job)).await?;
     let planned_at = lock.as_ref().map_or_else(|| deps.clock.now(), |lock| lock.planned_at);
 
@@ -151,6 +164,10 @@ async fn plan(deps: &Deps, dropped: &Dropped) -> Result<Disposition, PlanError> 
         return estimate(deps, dropped, &checked, planned_at).await;
     }
     if lock.is_none() {
+        if !deps.catalogues.keep(job, &deps.catalogue).await? {
+            // Somebody else is planning the same drop with other prices: plan with those.
+            return Ok(Disposition::Later(SignedDuration::ZERO));
+        }
         let key = layout::plan_lock(job);
         let lock = dropped.lock(deps, planned_at);
         let bytes = serde_json::to_vec_pretty(&lock).map_err(malformed(&key))?;

@@ -13,7 +13,7 @@ use darkroom::{
     cost::Usd,
     keys::ImagePaths,
     layout,
-    manifest::{self, Expected, Header},
+    manifest::{self, Copies, Expected, Header},
     models::Catalogue,
     names::{JobId, ShardId},
     plan::{ModelShare, PlanLine, PlanSummary, RequestSize, Sharder},
@@ -56,7 +56,7 @@ pub(crate) async fn write(
 ) -> Result<PlanSummary, PlanError> {
     let job = &dropped.job;
     write_problems(deps, job, &checked.reading.problems).await?;
-    let mut images = read_again(deps, dropped, checked.header, planned_at).await?;
+    let mut images = read_again(deps, dropped, checked.header, checked.copies, planned_at).await?;
     let mut writer = Writer::new(deps, job);
     while let Some(expected) = images.receiver.recv().await {
         writer.add(expected).await?;
@@ -110,9 +110,10 @@ async fn read_again(
     deps: &Deps,
     dropped: &Dropped,
     header: Header,
+    copies: Copies,
     planned_at: Timestamp,
 ) -> Result<Images, PlanError> {
-    let setting = Setting::new(deps, planned_at, &dropped.beside);
+    let setting = Setting::new(deps, planned_at, &dropped.beside, copies);
     let source = dropped.reader(deps).await?;
     let (sender, receiver) = mpsc::channel(AHEAD);
     let reading = tokio::task::spawn_blocking(move || {
@@ -159,6 +160,9 @@ impl<'a> Writer<'a> {
     }
 
     async fn add(&mut self, expected: Expected) -> Result<(), PlanError> {
+        if !expected.web.is_empty() {
+            return Err(PlanError::NotCopied);
+        }
         let request = request_line(&expected)?;
         let size = RequestSize {
             input_bytes: request.len() as u64,
@@ -201,14 +205,14 @@ impl<'a> Writer<'a> {
     fn response_bytes(&self, expected: &Expected) -> u64 {
         let ratio = expected.aspect_ratio.as_deref().unwrap_or("1:1");
         let size = expected.image_size.as_deref();
-        let model = self.catalogue.model(&expected.model);
+        let model = self.catalogue.priced(&expected.model);
         let pixels = model.and_then(|model| model.pixels(ratio, size)).unwrap_or((1024, 1024));
         RESPONSE_BYTES + u64::from(pixels.0) * u64::from(pixels.1) * RESPONSE_BYTES_PER_PIXEL
     }
 
     /// What the image may cost at the most: what is estimated, and the thoughts that can't be foreseen.
     fn ceiling(&self, expected: &Expected) -> Usd {
-        let thoughts = self.catalogue.model(&expected.model).map(|model| model.batch.text.per_million(THOUGHT_TOKENS));
+        let thoughts = self.catalogue.priced(&expected.model).map(|model| model.batch.text.per_million(THOUGHT_TOKENS));
         expected.estimate.batch_usd + thoughts.unwrap_or_default()
     }
 

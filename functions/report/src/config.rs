@@ -1,8 +1,11 @@
 //! What `report` is told by its environment.
 
+use std::sync::Arc;
+
 use clients::{
     aws::Aws,
     bucket::Bucket,
+    catalogue::Catalogues,
     chance::Chance,
     clock::Clock,
     metrics::Metrics,
@@ -46,12 +49,14 @@ impl Config {
         let bucket = Bucket::new(aws.s3, self.bucket);
         let clock = Clock::system();
         let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
+        let catalogue = Arc::new(Catalogue::built_in());
         Ok(Deps {
+            catalogues: Catalogues::new(bucket.clone(), Arc::clone(&catalogue)),
             states: States::new(bucket.clone(), clock.clone(), Chance::system(), metrics.clone()),
             bucket,
             reports: Queue::new(aws.sqs, self.reports_queue),
             clock,
-            catalogue: Catalogue::built_in().into(),
+            catalogue,
             metrics,
         })
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use clients::{
     bucket::{Bucket, BucketError},
+    catalogue::{CatalogueFault, Catalogues},
     clock::Clock,
     deliveries::{Disposition, Message, deliver},
     lines::LineError,
@@ -34,8 +35,10 @@ pub struct Deps {
     pub reports: Queue,
     /// The time.
     pub clock: Clock,
-    /// Models and prices.
+    /// Models and prices: the built-in ones, and once a job is closed, those it was planned with.
     pub catalogue: Arc<Catalogue>,
+    /// Models and prices of jobs.
+    pub catalogues: Catalogues,
     /// What an operator watches.
     pub metrics: Metrics,
 }
@@ -60,6 +63,9 @@ pub enum ReportError {
     /// An object can't be read or written.
     #[error(transparent)]
     Bucket(#[from] BucketError),
+    /// The job's catalogue can't be read.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueFault),
     /// An object broke off.
     #[error(transparent)]
     Lines(#[from] LineError),
@@ -86,6 +92,7 @@ async fn process(deps: &Deps, message: &Message) -> Result<Disposition, ReportEr
         // One that has come back has waited long enough.
         return status::refresh(deps, status, &object.etag, &shards, message.receives > 1).await;
     }
+    let deps = &Deps { catalogue: deps.catalogues.of_job(&job).await?, ..deps.clone() };
     close(deps, &job, status, &shards).await?;
     deps.bucket.delete(&layout::open_job(&job)).await?;
     Ok(Disposition::Done)

@@ -12,7 +12,7 @@ use darkroom::{
     names::FileName,
     state::{BATCH_DEADLINE, Phase, Shard},
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
 
 use crate::{
@@ -28,6 +28,11 @@ const QUOTA_WAIT: SignedDuration = SignedDuration::from_mins(15);
 
 /// What must be left of an invocation to ask for a batch: the call's own time limit, and time to write the answer down.
 const ROOM_TO_CREATE: SignedDuration = SignedDuration::from_secs(CREATE_TIMEOUT.as_secs() as i64 + 30);
+
+/// How long another shard's upload of the same reference is left alone between two looks.
+const TAKEN_SHORTEST: SignedDuration = SignedDuration::from_secs(1);
+/// The longest of that: most uploads are over long before their lease.
+const TAKEN_LONGEST: SignedDuration = SignedDuration::from_secs(10);
 
 /// How often the name of a created batch is written down before giving up.
 const WRITES: u32 = 3;
@@ -59,6 +64,7 @@ pub(crate) async fn submit(work: &Work<'_>, stored: StoredShard, attempt: u32) -
             return work.end(&stored, stored.shard.failed("INPUT", problem)).await;
         }
         Err(InputError::Transient(problem)) => return retry(work, &stored, attempt, &problem).await,
+        Err(why @ InputError::Taken { until }) => return wait_for_upload(work, &stored, attempt, &why, until).await,
     };
 
     if deps.clock.now() + ROOM_TO_CREATE > work.deadline {
@@ -161,6 +167,18 @@ async fn not_created(
             retry(work, stored, attempt, &error.to_string()).await
         }
     }
+}
+
+/// Back to `Planned` for a moment; no error of anybody's. The place in the ledger is kept for so short a time.
+async fn wait_for_upload(
+    work: &Work<'_>,
+    stored: &StoredShard,
+    attempt: u32,
+    why: &InputError,
+    until: Timestamp,
+) -> Result<Disposition, SubmitError> {
+    let wait = until.duration_since(work.deps.clock.now()).clamp(TAKEN_SHORTEST, TAKEN_LONGEST);
+    work.wait(stored, planned(&stored.shard, attempt).waiting(why.to_string()), wait).await
 }
 
 /// Back to `Planned`, saying why; no error of anybody's. Others may have the place meanwhile.

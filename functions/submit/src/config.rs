@@ -9,6 +9,7 @@ use clients::{
     ledger::Books,
     metrics::Metrics,
     queue::Queue,
+    references::References,
     states::States,
     variables::{VariableError, Variables},
 };
@@ -83,7 +84,8 @@ impl Config {
         let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
         Ok(Deps {
             states: States::new(bucket.clone(), clock.clone(), chance.clone(), metrics.clone()),
-            books: Books::new(bucket.clone(), chance),
+            books: Books::new(bucket.clone(), chance.clone()),
+            references: References::new(bucket.clone(), chance),
             limits: ProjectLimits {
                 live_batches: self.live_batches,
                 enqueued_tokens: Catalogue::built_in().enqueued_tokens(self.tier),

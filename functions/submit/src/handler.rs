@@ -9,6 +9,7 @@ use clients::{
     ledger::{Books, LedgerError},
     metrics::Metrics,
     queue::{Queue, QueueError},
+    references::References,
     states::{StateError, States},
 };
 use darkroom::{
@@ -30,6 +31,8 @@ pub struct Deps {
     pub states: States,
     /// What the project's limits are taken up by.
     pub books: Books,
+    /// The records of uploaded references.
+    pub references: References,
     /// The project's limits.
     pub limits: ProjectLimits,
     /// The Gemini API.

@@ -1,20 +1,23 @@
-//! The input file of a shard: its request lines, with references replaced by uploaded files, streamed from S3 to Gemini.
+//! The input file of a shard: its request lines, with references replaced by uploaded files or, tiny ones, by their bytes,
+//! streamed from S3 to Gemini.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::{Bytes, BytesMut};
 use clients::{
     bucket::BucketError,
     gemini::{ApiError, FileState, UploadError, UploadRequest},
     lines::{LineError, Lines},
+    swap::SwapError,
 };
 use darkroom::{
     layout,
     names::{FileName, ObjectUri, RequestKey},
-    requests::{self, RequestLineError, UploadedReference},
+    requests::{self, PlacedReference, RequestLineError},
     state::Shard,
 };
 use futures_util::{Stream, TryStreamExt, stream};
+use jiff::Timestamp;
 
 use crate::{handler::Deps, references};
 
@@ -36,10 +39,22 @@ pub(crate) enum InputError {
     /// It may work later.
     #[error("{0}")]
     Transient(String),
+    /// Another shard of the job is uploading the same pictures.
+    #[error("another shard of the job is uploading the same reference pictures")]
+    Taken {
+        /// When they are there, or not coming.
+        until: Timestamp,
+    },
 }
 
 impl From<BucketError> for InputError {
     fn from(error: BucketError) -> Self {
+        Self::Transient(error.to_string())
+    }
+}
+
+impl From<SwapError> for InputError {
+    fn from(error: SwapError) -> Self {
         Self::Transient(error.to_string())
     }
 }
@@ -74,7 +89,7 @@ impl From<UploadError> for InputError {
     }
 }
 
-/// Uploads the references and the input file of `shard`, in flat memory.
+/// Places the references and uploads the input file of `shard`, in flat memory.
 ///
 /// The request file is read twice or three times: once for the references in it, once for the length of what will be
 /// sent (which Gemini wants to know first), and once to send it.
@@ -85,17 +100,16 @@ pub(crate) async fn upload(deps: &Deps, shard: &Shard, display_name: &str) -> Re
         only: shard.keys.as_ref().map(|keys| keys.iter().collect()),
     };
     let found = source.references().await?;
-    let uploaded = references::upload(deps, &shard.job, found).await?;
+    let placed = references::place(deps, &shard.job, found).await?;
 
-    let size_bytes =
-        source.lines(&uploaded).await?.try_fold(0, async |sum, piece| Ok(sum + piece.len() as u64)).await?;
+    let size_bytes = source.lines(&placed).await?.try_fold(0, async |sum, piece| Ok(sum + piece.len() as u64)).await?;
     let request = UploadRequest {
         display_name: display_name.to_owned(),
         mime_type: deps.gemini.input_mime_type().to_owned(),
         size_bytes,
         name: None,
     };
-    let body = Box::pin(source.lines(&uploaded).await?);
+    let body = Box::pin(source.lines(&placed).await?);
     let file = deps.gemini.upload(request, body).await?;
     match file.state {
         FileState::Active => Ok(file.name),
@@ -124,13 +138,15 @@ impl Source<'_> {
         }
     }
 
-    /// The distinct objects that the requests refer to.
-    async fn references(&self) -> Result<BTreeSet<ObjectUri>, InputError> {
+    /// The distinct objects that the requests refer to, and how often they do.
+    async fn references(&self) -> Result<BTreeMap<ObjectUri, u64>, InputError> {
         let mut lines = self.open().await?;
-        let mut found = BTreeSet::new();
+        let mut found = BTreeMap::new();
         while let Some(line) = lines.next().await? {
             if self.wants(&line)? {
-                found.extend(requests::references(&line, self.deps.bucket.name())?);
+                for object in requests::references(&line, self.deps.bucket.name())? {
+                    *found.entry(object).or_default() += 1;
+                }
             }
         }
         Ok(found)
@@ -139,7 +155,7 @@ impl Source<'_> {
     /// What is sent: the wanted lines, with their references replaced, in pieces of many lines.
     async fn lines<'a>(
         &'a self,
-        uploaded: &'a HashMap<ObjectUri, UploadedReference>,
+        placed: &'a HashMap<ObjectUri, PlacedReference>,
     ) -> Result<impl Stream<Item = Result<Bytes, InputError>> + Send + 'a, InputError> {
         let lines = self.open().await?;
         Ok(stream::try_unfold(Some(lines), move |lines| async move {
@@ -150,7 +166,7 @@ impl Source<'_> {
                     return Ok((!piece.is_empty()).then(|| (piece.freeze(), None)));
                 };
                 if self.wants(&line)? {
-                    piece.extend_from_slice(&requests::with_uploaded(&line, self.deps.bucket.name(), uploaded)?);
+                    piece.extend_from_slice(&requests::with_placed(&line, self.deps.bucket.name(), placed)?);
                     piece.extend_from_slice(b"\n");
                 }
             }

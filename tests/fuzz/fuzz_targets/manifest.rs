@@ -43,6 +43,8 @@ fn read_all(manifest: &[u8]) -> (Vec<Expected>, Reading) {
         on: date(2026, 11, 21),
         allow_retired_models: false,
         beside: &beside,
+        allow_unknown_models: false,
+        copies: None,
         limits: LIMITS,
     };
     let header = Header::read(manifest, &context).unwrap();

@@ -41,6 +41,16 @@ const MEMORY: &str = "/dev/shm";
 /// The model of all images: it has the smallest.
 const MODEL: &str = "gemini-3.1-flash-image";
 
+/// A picture that manifests may refer to.
+const REFERENCE: &str = "refs/large.png";
+
+/// It begins as one, which is all that anybody looks at, and has more bytes than are sent within a line.
+fn picture() -> Vec<u8> {
+    let mut picture = b"\x89PNG\r\n\x1a\n".to_vec();
+    picture.resize(17 << 10, 0);
+    picture
+}
+
 /// What a world is made with.
 #[derive(Clone, Debug)]
 pub(crate) struct Scene {
@@ -54,6 +64,8 @@ pub(crate) struct Scene {
     pub(crate) manifests: Vec<usize>,
     /// After how many requests a person drops a word below `control/`, and which.
     pub(crate) control: Option<(usize, &'static str)>,
+    /// Whether all images refer to one picture, too large to be sent within a line.
+    pub(crate) reference: bool,
     /// What chance starts from.
     pub(crate) seed: u64,
 }
@@ -80,7 +92,15 @@ impl Scene {
             batch_fates: fates(&truncated),
             ..lasting(100, 100)
         };
-        Self { behaviour, shard_requests: 10, checkpoint_results: 2, manifests: vec![3], control: None, seed: 1 }
+        Self {
+            behaviour,
+            shard_requests: 10,
+            checkpoint_results: 2,
+            manifests: vec![3],
+            control: None,
+            reference: false,
+            seed: 1,
+        }
     }
 
     /// A world drawn from `seed`: one to three jobs of several shards, answers of all kinds, batches of all fates.
@@ -127,6 +147,7 @@ impl Scene {
                 let after = rng.usize(10..400);
                 (after, word)
             }),
+            reference: rng.bool(),
             seed,
         }
     }
@@ -167,8 +188,10 @@ impl World {
         let cloud = Cloud::open_with(folder.path(), time, client, setup, |service| Gate::aws(&desk, service))?;
         let world = Self { cloud, gemini, desk, folder, dropped: scene.manifests.len() };
         world.somebody_else_creates_a_batch().await?;
+        world.cloud.bucket.put(REFERENCE, "image/png", picture()).await?;
+        let refs = if scene.reference { vec![REFERENCE] } else { Vec::new() };
         for (job, images) in scene.manifests.iter().enumerate() {
-            let item = |number| json!({"key": format!("stone-{number}"), "prompt": "a stone", "image_size": "512"});
+            let item = |number| json!({"key": format!("stone-{number}"), "prompt": "a stone", "image_size": "512", "refs": refs});
             let manifest: String = (0..*images).map(|number| item(number).to_string() + "\n").collect();
             world.cloud.bucket.put(&format!("inbox/stones-{job}.jsonl"), "application/jsonl", manifest).await?;
         }

@@ -56,8 +56,8 @@ pub struct Beside {
 pub struct StoredTemplate {
     /// Its key, below [`TEMPLATES`].
     pub key: String,
-    /// Its content.
-    pub text: String,
+    /// Its content; none as long as only its use is looked for.
+    pub text: Option<String>,
 }
 
 impl Beside {

@@ -63,10 +63,13 @@ impl Intake<'_> {
 
     /// Whether what counts for all items uses a variable.
     pub(super) fn is_used(&self, name: &str) -> bool {
-        let said = &self.header.said;
+        let (said, stored) = (&self.header.said, &self.context.beside.templates);
+        if stored.values().any(|template| template.text.is_none()) {
+            return true;
+        }
         let defaults = [&said.defaults.template, &said.defaults.key, &said.defaults.path];
         let own = said.shared.templates.values().map(|template| &template.text);
-        let stored = self.context.beside.templates.values().map(|template| &template.text);
+        let stored = stored.values().filter_map(|template| template.text.as_ref());
         let mut texts = defaults.into_iter().flatten().chain(own).chain(stored);
         texts.any(|text| template::variables(text).any(|used| spelling(used) == spelling(name)))
     }
@@ -102,7 +105,7 @@ impl Intake<'_> {
         }
         if let Some(stored) = beside.template(name) {
             self.templates.insert(name.to_owned());
-            return self.stored(name, &stored.key, &stored.text, findings);
+            return self.stored(name, &stored.key, stored.text.as_deref()?, findings);
         }
         let known = shared.templates.keys().chain(beside.templates.keys());
         findings.error("unknown_template", unknown("template", name, known));

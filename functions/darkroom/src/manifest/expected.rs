@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, value::RawValue};
+use url::Url;
 
 use crate::{
     cost::Estimate,
@@ -36,6 +37,9 @@ pub struct Expected {
     pub path: String,
     /// The reference pictures, in order.
     pub refs: Vec<ObjectUri>,
+    /// Reference pictures by web address that weren't copied to the bucket yet: neither `refs` nor `request` have them.
+    /// None in a reading that is given the copies of all ([`super::Context::copies`]).
+    pub web: Vec<Url>,
     /// The prompt, or the texts of a request in Google's form.
     pub prompt: Option<String>,
     /// The whole `GenerateContentRequest`. References are `s3://bucket/key` texts, or as a request in Google's form

@@ -210,7 +210,7 @@ impl<'a> Intake<'a> {
     /// Takes a friendly item, without the defaults yet.
     pub(super) fn take_item(&mut self, spot: Spot, item: Item, mut findings: Findings) -> Result<(), Stop> {
         let item = self.complete(item, &mut findings);
-        let order = Order::from_item(item, self.context.bucket, &self.context.limits, &mut findings);
+        let order = Order::from_item(item, self.context, &mut findings);
         self.take_order(spot, order, findings)
     }
 
@@ -275,7 +275,7 @@ impl<'a> Intake<'a> {
             }
         }
         let model = self.model(&order, &mut findings);
-        if let Some(model) = model {
+        if let Some(model) = &model {
             fit_pixels(&mut order, model, &mut findings);
             check(&order, model, &mut findings);
         }
@@ -283,7 +283,7 @@ impl<'a> Intake<'a> {
         findings.into_problems(spot.line, written.as_deref()).for_each(|problem| self.problems.push(problem));
         let Some(model) = good else { return Ok(()) };
         for (variant, key) in (1..).zip(keys) {
-            let image = expected(spot.line, &item, key, variant, &order, model);
+            let image = expected(spot.line, &item, key, variant, &order, &model);
             self.images += 1;
             self.estimate = self.estimate + image.estimate;
             (self.sink)(image).map_err(Stop::Sink)?;
@@ -291,8 +291,8 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    fn model(&mut self, order: &Order, findings: &mut Findings) -> Option<&'a Model> {
-        let Context { catalogue, default_model, on, allow_retired_models, .. } = *self.context;
+    fn model(&mut self, order: &Order, findings: &mut Findings) -> Option<Cow<'a, Model>> {
+        let Context { catalogue, default_model, on, allow_retired_models, allow_unknown_models, .. } = *self.context;
         let asked = order.model.as_deref().unwrap_or(default_model);
         match catalogue.resolve(asked, on, allow_retired_models) {
             Ok(Resolution { model, alias, warnings }) => {
@@ -300,9 +300,15 @@ impl<'a> Intake<'a> {
                     self.aliases.insert(alias, model.id.clone());
                 }
                 warnings.into_iter().for_each(|warning| findings.warning("model", warning));
-                Some(model)
+                Some(Cow::Borrowed(model))
             }
             Err(error) => {
+                if let ModelError::Unknown { .. } = error
+                    && let Some((model, warning)) = catalogue.stand_in(asked).filter(|_| allow_unknown_models)
+                {
+                    findings.warning("unknown_model", warning);
+                    return Some(Cow::Owned(model));
+                }
                 let code = match error {
                     ModelError::Retired { .. } => "retired_model",
                     ModelError::Withdrawn { .. } => "withdrawn_model",
@@ -333,6 +339,7 @@ fn expected(line: u64, item: &str, key: String, variant: u32, order: &Order, mod
         aspect_ratio: order.aspect_ratio.clone(),
         image_size: order.image_size.clone(),
         refs: order.refs.clone(),
+        web: order.web.clone(),
         prompt: order.prompt.clone(),
         request: request::request(order),
         input_tokens,

@@ -105,6 +105,7 @@ impl<'a> Line<'a> {
             count: 1,
             path: self.path,
             refs: texts.refs,
+            web: Vec::new(),
             pictures: texts.pictures,
             characters: texts.characters,
             prompt: (!texts.prompt.is_empty()).then_some(texts.prompt),

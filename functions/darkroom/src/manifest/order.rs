@@ -2,7 +2,9 @@
 
 use serde_json::value::RawValue;
 
-use super::{Limits, item::Item, problem::Findings, reference, variables::Variables};
+use url::Url;
+
+use super::{Context, item::Item, problem::Findings, reference, reference::Named, variables::Variables};
 use crate::names::ObjectUri;
 
 /// The highest temperature
@@ -24,6 +26,8 @@ pub(super) struct Order {
     pub(super) count: u32,
     pub(super) path: Option<String>,
     pub(super) refs: Vec<ObjectUri>,
+    /// References by web address that weren't copied yet.
+    pub(super) web: Vec<Url>,
     /// Pictures in the request, those that are no object in S3 included.
     pub(super) pictures: usize,
     /// Characters of all its texts.
@@ -43,7 +47,8 @@ pub(super) enum Form {
 
 impl Order {
     /// Checks what a friendly item says, defaults included.
-    pub(super) fn from_item(item: Item, bucket: &str, limits: &Limits, findings: &mut Findings) -> Self {
+    pub(super) fn from_item(item: Item, context: &Context<'_>, findings: &mut Findings) -> Self {
+        let limits = &context.limits;
         let count = item.count.unwrap_or(1);
         if !(1..=limits.variants).contains(&count) {
             findings.error("bad_value", format!("n must be from 1 to {}, not {count}", limits.variants));
@@ -64,14 +69,17 @@ impl Order {
         {
             findings.error("bad_value", format!("temperature must be from 0 to 2, not {temperature}"));
         }
-        let (mut refs, mut types) = (Vec::new(), Vec::new());
+        let (mut refs, mut types, mut web) = (Vec::new(), Vec::new(), Vec::new());
         for text in item.refs.iter().flatten() {
-            let found = reference::object(text, bucket).and_then(|uri| Ok((reference::mime_type(&uri)?, uri)));
-            match found {
-                Ok((mime_type, uri)) => {
-                    types.push(mime_type);
-                    refs.push(uri);
-                }
+            match reference::named(text, context.bucket, context.copies) {
+                Ok(Named::Object(uri)) => match reference::mime_type(&uri) {
+                    Ok(mime_type) => {
+                        types.push(mime_type);
+                        refs.push(uri);
+                    }
+                    Err((code, message)) => findings.error(code, message),
+                },
+                Ok(Named::Web(url)) => web.push(url),
                 Err((code, message)) => findings.error(code, message),
             }
         }
@@ -86,8 +94,9 @@ impl Order {
             pixels: item.pixels,
             count,
             path: item.path,
-            pictures: refs.len(),
+            pictures: refs.len() + web.len(),
             refs,
+            web,
             characters: characters + system.as_ref().map_or(0, |system| system.chars().count()),
             prompt: Some(prompt),
             form: Form::Friendly { system, seed: item.seed, temperature: item.temperature, types },

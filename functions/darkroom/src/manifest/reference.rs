@@ -1,8 +1,14 @@
-//! Reference pictures: objects in S3, named in full or by their key in the bucket.
+//! Reference pictures: objects in S3, named in full or by their key in the bucket; and addresses on the web, where those
+//! are allowed.
+
+use url::Url;
 
 use crate::names::ObjectUri;
 
-use super::problem::quote;
+use super::{Copies, problem::quote};
+
+/// The longest address that is fetched, in bytes: what browsers and servers agree upon.
+const ADDRESS_BYTES: usize = 2_048;
 
 /// The longest key that S3 takes, in bytes
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>, read 2026-11).
@@ -18,6 +24,39 @@ const TYPES: [(&str, &str); 6] = [
     (".heic", "image/heic"),
     (".heif", "image/heif"),
 ];
+
+/// What a text names.
+pub(super) enum Named {
+    /// An object, or an address that was copied to one.
+    Object(ObjectUri),
+    /// An address that wasn't copied yet.
+    Web(Url),
+}
+
+/// What a text names, or a code and what to do. Without `copies` only objects are allowed.
+pub(super) fn named(text: &str, bucket: &str, copies: Option<&Copies>) -> Result<Named, (&'static str, String)> {
+    let Some(copies) = copies.filter(|_| text.starts_with("https://") || text.starts_with("http://")) else {
+        return object(text, bucket).map(Named::Object);
+    };
+    let bad = |what: &str| Err(("bad_reference", format!("reference {} {what}", quote(text))));
+    let Ok(mut url) = text.parse::<Url>() else { return bad("is no web address: write https://host/path") };
+    if !url.username().is_empty() || url.password().is_some() {
+        // Not quoted: it would show the password.
+        let message = "a reference holds a user's name or password: nothing is fetched with credentials";
+        return Err(("bad_reference", message.to_owned()));
+    }
+    if url.scheme() != "https" {
+        return bad("goes over http: only https is fetched");
+    }
+    if url.port().is_some() {
+        return bad("names a port: only https's own, 443, is fetched");
+    }
+    if text.len() > ADDRESS_BYTES {
+        return bad("is too long: 2048 bytes at the most");
+    }
+    url.set_fragment(None);
+    Ok(copies.get(&url).cloned().map_or(Named::Web(url), Named::Object))
+}
 
 /// The object that a text names, or a code and what to do.
 pub(super) fn object(text: &str, bucket: &str) -> Result<ObjectUri, (&'static str, String)> {
@@ -106,5 +145,42 @@ mod tests {
         assert_eq!(of("a.JPG"), Ok("image/jpeg"));
         assert_eq!(of("a.webp"), Ok("image/webp"));
         assert!(of("a.tiff").is_err() && of("png").is_err());
+    }
+
+    #[test]
+    fn a_web_address_is_refused_unless_those_are_allowed() {
+        let Err((code, message)) = named("https://example.com/x.png", "studio", None) else { panic!("allowed") };
+        assert_eq!(code, "unsupported_reference");
+        assert!(message.contains("not switched on"), "{message}");
+        let allowed = named("https://example.com/x.png", "studio", Some(&Copies::new()));
+        assert!(matches!(allowed, Ok(Named::Web(url)) if url.as_str() == "https://example.com/x.png"));
+    }
+
+    #[test]
+    fn a_copied_address_is_its_object_wherever_in_the_page_it_points() {
+        let copy = ObjectUri { bucket: "studio".to_owned(), key: "jobs/j/refs/0.png".to_owned() };
+        let copies = Copies::from([("https://example.com/x.png".parse().unwrap(), copy.clone())]);
+        for text in ["https://example.com/x.png", "https://EXAMPLE.com:443/x.png#middle"] {
+            let named = named(text, "studio", Some(&copies));
+            assert!(matches!(named, Ok(Named::Object(object)) if object == copy), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_plain_https_addresses_are_fetched() {
+        for text in [
+            "http://example.com/x.png",
+            "http://user:pw@example.com/x.png",
+            "https://example.com:8443/x.png",
+            "https://user:pw@example.com/x.png",
+            "https://user@example.com/x.png",
+            "https://",
+            "https://exa mple.com/x.png",
+            &format!("https://example.com/{}", "x".repeat(2_048)),
+        ] {
+            let Err((code, message)) = named(text, "studio", Some(&Copies::new())) else { panic!("{text}") };
+            assert_eq!(code, "bad_reference", "{text}");
+            assert!(!message.contains("pw"), "{message}");
+        }
     }
 }

@@ -24,6 +24,8 @@ fn context() -> Context<'static> {
         on: date(2026, 11, 21),
         allow_retired_models: false,
         beside: &NOTHING,
+        allow_unknown_models: false,
+        copies: None,
         limits: Limits::default(),
     }
 }

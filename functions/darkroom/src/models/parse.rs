@@ -48,7 +48,7 @@ impl Catalogue {
             }
         }
         check(&models, &withdrawn)?;
-        Ok(Self { models, withdrawn })
+        Ok(Self { models, withdrawn, text: text.to_owned() })
     }
 }
 

@@ -87,6 +87,36 @@ impl Catalogue {
         Err(self.unknown(asked))
     }
 
+    /// What a full id that nothing is known of is taken for, where that is allowed: the dearest model under that id, so
+    /// that no bill is higher than the estimate for want of a price. With a warning for the person. None for what can't be
+    /// the id of a Gemini model.
+    pub fn stand_in(&self, name: &str) -> Option<(Model, String)> {
+        let asked = name.strip_prefix("models/").unwrap_or(name);
+        let is_id = asked.starts_with("gemini-")
+            && asked.len() <= 100
+            && asked
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'));
+        let dearest = self.dearest().filter(|_| is_id)?;
+        let warning = format!(
+            "model {asked} is not in the catalogue: it is taken to be like {}, the dearest there is, in sizes, ratios and prices",
+            dearest.id
+        );
+        let (id, name) = (asked.to_owned(), asked.to_owned());
+        let unset = (None, None, None, None);
+        let (deprecated, shutdown, shutdown_source, successor) = unset;
+        Some((Model { id, name, deprecated, shutdown, shutdown_source, successor, ..dearest.clone() }, warning))
+    }
+
+    /// What a model of a plan costs: one that was allowed although nothing is known of it, as the dearest.
+    pub fn priced(&self, id: &str) -> Option<&Model> {
+        self.model(id).or_else(|| self.dearest())
+    }
+
+    fn dearest(&self) -> Option<&Model> {
+        self.models.iter().max_by_key(|model| model.size(None).map(|size| size.standard))
+    }
+
     fn unknown(&self, asked: &str) -> ModelError {
         let mut families: Vec<&str> = self.models.iter().map(|model| model.family.as_str()).collect();
         families.dedup();
@@ -209,6 +239,59 @@ mod tests {
         let catalogue = Catalogue::built_in();
         let error = catalogue.resolve("models/gemini-3-pro-image-preview", today(), true).unwrap_err();
         insta::assert_snapshot!(error, @"model gemini-3-pro-image-preview is no longer served (since 2026-06-25): use gemini-3-pro-image");
+    }
+
+    /// What the guides of 2026 write, on the days that matter to each.
+    #[test]
+    fn every_id_of_the_guides_gets_the_right_answer_for_the_day() {
+        let catalogue = Catalogue::built_in();
+        let answer = |id, on| match catalogue.resolve(id, on, false) {
+            Ok(found) if found.warnings.is_empty() => "live".to_owned(),
+            Ok(found) => {
+                let [warning] = &found.warnings[..] else { panic!("{:?}", found.warnings) };
+                assert!(warning.contains("use gemini-nano-banana-2.1"), "{warning}");
+                if warning.contains("will be shut down") { "soon gone" } else { "deprecated" }.to_owned()
+            }
+            Err(ModelError::Retired { successor, .. }) => format!("retired: {}", successor.unwrap()),
+            Err(ModelError::Withdrawn { successor, .. }) => format!("withdrawn: {successor}"),
+            Err(error) => panic!("{error}"),
+        };
+        let (flash, pro) = ("gemini-nano-banana-2.1", "gemini-3-pro-image");
+        for (id, on, expected) in [
+            ("gemini-3-pro-image-preview", date(2026, 6, 25), format!("withdrawn: {pro}")),
+            ("gemini-3-pro-image-preview", today(), format!("withdrawn: {pro}")),
+            ("gemini-3.1-flash-image-preview", date(2026, 6, 25), format!("withdrawn: {flash}")),
+            ("gemini-3.1-flash-image-preview", today(), format!("withdrawn: {flash}")),
+            ("gemini-2.5-flash-image-preview", date(2026, 1, 15), format!("withdrawn: {flash}")),
+            ("gemini-2.5-flash-image-preview", today(), format!("withdrawn: {flash}")),
+            ("gemini-2.5-flash-image", date(2026, 8, 2), "live".to_owned()),
+            ("gemini-2.5-flash-image", date(2026, 8, 3), "soon gone".to_owned()),
+            ("gemini-2.5-flash-image", date(2026, 10, 1), "soon gone".to_owned()),
+            ("gemini-2.5-flash-image", date(2026, 10, 2), format!("retired: {flash}")),
+            ("gemini-2.5-flash-image", today(), format!("retired: {flash}")),
+            ("gemini-3.1-flash-image", date(2026, 8, 29), "live".to_owned()),
+            ("gemini-3.1-flash-image", date(2026, 10, 28), "soon gone".to_owned()),
+            ("gemini-3.1-flash-image", date(2026, 10, 29), format!("retired: {flash}")),
+            ("gemini-3-pro-image", today(), "live".to_owned()),
+            ("gemini-nano-banana-2.1", today(), "live".to_owned()),
+            ("gemini-3.1-flash-lite-image", today(), "live".to_owned()),
+        ] {
+            assert_eq!(answer(id, on), expected, "{id} on {on}");
+        }
+    }
+
+    #[test]
+    fn an_id_that_nothing_is_known_of_is_taken_for_the_dearest_model() {
+        let catalogue = Catalogue::built_in();
+        let (model, warning) = catalogue.stand_in("models/gemini-4-image").unwrap();
+        let pro = catalogue.model("gemini-3-pro-image").unwrap();
+        assert_eq!((model.id.as_str(), &model.batch, &model.sizes), ("gemini-4-image", &pro.batch, &pro.sizes));
+        insta::assert_snapshot!(warning, @"model gemini-4-image is not in the catalogue: it is taken to be like gemini-3-pro-image, the dearest there is, in sizes, ratios and prices");
+        assert_eq!(catalogue.priced("gemini-4-image"), Some(pro));
+        assert_eq!(catalogue.priced("gemini-nano-banana-2.1").unwrap().id, "gemini-nano-banana-2.1");
+        for name in ["dall-e-3", "nano-bananna", "gemini-4/../x", "gemini-4:generate", "gemini-4 image", "gemini-É"] {
+            assert_eq!(catalogue.stand_in(name), None, "{name}");
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ fn beside(name: &str) -> Beside {
     let keys: Vec<String> =
         templates.map(|entry| format!("templates/{}", entry.unwrap().file_name().into_string().unwrap())).collect();
     let stored = |(name, key): (String, String)| {
-        let text = text(&folder().join(&key)).unwrap();
+        let text = text(&folder().join(&key));
         (name, StoredTemplate { key, text })
     };
     let templates = Beside::template_names(&key, &keys).into_iter().map(stored).collect();
@@ -71,6 +71,8 @@ fn read_sample(name: &str) -> (Reading, Vec<String>) {
         on: date(2026, 11, 21),
         allow_retired_models: false,
         beside: &beside,
+        allow_unknown_models: false,
+        copies: None,
         limits: Limits::default(),
     };
     let bytes = fs::read(folder().join(name)).unwrap();

@@ -52,6 +52,8 @@ pub(crate) fn validation(make: &Make, size: usize, catalogue: &Catalogue) -> Str
         on: date(2026, 11, 21),
         allow_retired_models: false,
         beside: &beside,
+        allow_unknown_models: false,
+        copies: None,
         limits: Limits::default(),
     };
     let header = Header::read(Slow::new(make(), size), &context).unwrap();

@@ -20,9 +20,8 @@ pub(super) fn read(path: &Path, key: &str, metadata: &[(String, String)]) -> any
     list(&folder.join(TEMPLATES), TEMPLATES, &mut keys)?;
     let mut templates = BTreeMap::new();
     for (name, key) in Beside::template_names(key, &keys) {
-        if let Some(text) = text(&folder.join(&key))? {
-            templates.insert(name, StoredTemplate { key, text });
-        }
+        let text = text(&folder.join(&key))?;
+        templates.insert(name, StoredTemplate { key, text });
     }
     Ok(Beside { metadata: metadata.iter().cloned().collect(), job, templates })
 }

@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use darkroom::{
     job::{Settings, job_id},
-    manifest::{self, Beside, Context, Header, Limits, Problem, Reading, Severity},
+    manifest::{self, Beside, Context, Copies, Header, Limits, Problem, Reading, Severity},
     models::Catalogue,
     names::{JobId, ObjectUri},
 };
@@ -88,6 +88,8 @@ impl Dropped {
 
     /// Reads the manifest as `plan` will.
     pub(super) fn read(&self, catalogue: &Catalogue, settings: &Settings, now: Timestamp) -> anyhow::Result<Order> {
+        // Nothing is fetched here: `plan` does that.
+        let copies = Copies::new();
         let context = Context {
             bucket: BUCKET,
             catalogue,
@@ -95,6 +97,8 @@ impl Dropped {
             on: now.to_zoned(TimeZone::UTC).date(),
             allow_retired_models: settings.allow_retired_models,
             beside: &self.stands_beside,
+            allow_unknown_models: settings.allow_unknown_models,
+            copies: settings.https_references.are_allowed().then_some(&copies),
             limits: Limits::default(),
         };
         let header = Header::read(open(&self.path)?, &context)?;
@@ -143,7 +147,9 @@ fn used_templates(path: &Path, beside: &Beside) -> anyhow::Result<BTreeSet<Strin
         // Which models are live changes no name of a template.
         on: jiff::civil::Date::MIN,
         allow_retired_models: true,
+        allow_unknown_models: true,
         beside,
+        copies: None,
         limits: Limits::default(),
     };
     let header = Header::read(open(path)?, &context)?;

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clients::variables::Variables;
 use darkroom::{
     layout::{self, Marker},
-    manifest::Beside,
+    manifest::{Beside, StoredTemplate},
     models::Catalogue,
 };
 
@@ -105,8 +105,8 @@ async fn put(cloud: &Cloud, dropped: &Dropped, read: &Order) -> anyhow::Result<(
         }
     }
     let beside = &dropped.stands_beside;
-    for template in beside.templates.values() {
-        cloud.bucket.put(&template.key, "application/octet-stream", template.text.clone()).await?;
+    for StoredTemplate { key, text } in beside.templates.values() {
+        cloud.bucket.put(key, "application/octet-stream", text.clone().unwrap_or_default()).await?;
     }
     if let Some(job) = &beside.job {
         cloud.bucket.put(&Beside::job_key(&dropped.key), "application/json", job.clone()).await?;

@@ -7,7 +7,10 @@ use aws_sdk_s3::types::{
     CompletedMultipartUpload, CompletedPart, Event, FilterRule, FilterRuleName, NotificationConfiguration,
     NotificationConfigurationFilter, QueueConfiguration, S3KeyFilter,
 };
-use clients::{bucket::Bucket, chance::Chance, clock::Clock, metrics::Metrics, queue::Queue, states::States};
+use clients::{
+    bucket::Bucket, catalogue::Catalogues, chance::Chance, clock::Clock, metrics::Metrics, queue::Queue,
+    states::States, web::Web,
+};
 use darkroom::{job::Settings, manifest::Limits, models::Catalogue};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -186,11 +189,13 @@ async fn our_reader_finds_the_object_that_an_event_names() {
     let (bucket, clock) = (Bucket::new(world.s3.clone(), &world.bucket), Clock::system());
     let plan = plan::handler::Deps {
         states: States::new(bucket.clone(), clock.clone(), Chance::system(), Metrics::none()),
+        catalogues: Catalogues::new(bucket.clone(), Arc::new(Catalogue::built_in())),
         bucket,
         manifests: Queue::new(world.sqs.clone(), &url),
         shards: Queue::new(world.sqs.clone(), world.queue(&[]).await),
         clock: clock.clone(),
         catalogue: Arc::new(Catalogue::built_in()),
+        web: Web::over_https(),
         settings: Settings::default(),
         limits: Limits::default(),
     };

@@ -298,6 +298,22 @@ fn a_retired_model_is_accepted_where_the_setting_says_so_and_warned_about_once()
 }
 
 #[test]
+fn an_unknown_full_id_is_taken_for_the_dearest_model_where_the_setting_says_so() {
+    let manifest = b"key,prompt,model\na,x,gemini-4-image\nb,y,gemini-4-image\nc,z,gemini-3-pro-image\n";
+    assert_eq!(read_all(manifest, &context()).1.errors, 2);
+    let (images, reading) = read_all(manifest, &Context { allow_unknown_models: true, ..context() });
+    let models: Vec<&str> = images.iter().map(|image| image.model.as_str()).collect();
+    assert_eq!(models, ["gemini-4-image", "gemini-4-image", "gemini-3-pro-image"]);
+    assert_eq!(images[0].estimate, images[2].estimate);
+    assert_eq!((reading.errors, reading.warnings, reading.problems[0].code.as_str()), (0, 1, "unknown_model"));
+    for (id, code) in [("dall-e-3", "unknown_model"), ("gemini-3-pro-image-preview", "withdrawn_model")] {
+        let manifest = format!("key,prompt,model\na,x,{id}\n");
+        let (_, reading) = read_all(manifest.as_bytes(), &Context { allow_unknown_models: true, ..context() });
+        assert_eq!((reading.errors, reading.problems[0].code.as_str()), (1, code));
+    }
+}
+
+#[test]
 fn a_failing_source_or_sink_is_no_problem_of_the_manifest() {
     let manifest = b"key,prompt\na,x\n";
     let header = Header::read(&manifest[..], &context()).unwrap();
