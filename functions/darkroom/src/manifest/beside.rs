@@ -96,7 +96,7 @@ impl Beside {
     pub fn digest(&self) -> Option<[u8; 32]> {
         let known = self.metadata.iter().filter(|(name, _)| METADATA.iter().any(|(known, _)| known == name));
         let metadata: BTreeMap<&String, &String> = known.collect();
-        let templates: BTreeMap<&String, &String> =
+        let templates: BTreeMap<&String, &Option<String>> =
             self.templates.iter().map(|(name, template)| (name, &template.text)).collect();
         if metadata.is_empty() && self.job.is_none() && templates.is_empty() {
             return None;
