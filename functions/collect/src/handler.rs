@@ -1,11 +1,14 @@
 //! One message of (results): read the output on from the last checkpoint, to its end or until time runs out.
 
+use std::sync::Arc;
+
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use clients::{
     bucket::{Bucket, BucketError},
     clock::Clock,
     deliveries::{Disposition, Message, deliver},
     gemini::{ApiError, Gemini},
+    ledger::{Books, LedgerError},
     lines::LineError,
     metrics::Metrics,
     queue::{Queue, QueueError},
@@ -13,6 +16,7 @@ use clients::{
 };
 use darkroom::{
     messages::{JobMessage, ShardMessage},
+    models::Catalogue,
     names::{JobId, ShardId},
     results::Limits,
     state::{Arrival, CollectStep, Phase, Shard, collect_step},
@@ -37,6 +41,8 @@ pub struct Deps {
     pub bucket: Bucket,
     /// Shard states.
     pub states: States,
+    /// What may be spent today, where each shard's cost is put down.
+    pub books: Books,
     /// The Gemini API.
     pub gemini: Gemini,
     /// The queue that triggers it.
@@ -47,6 +53,8 @@ pub struct Deps {
     pub reports: Queue,
     /// The time.
     pub clock: Clock,
+    /// Models and prices.
+    pub catalogue: Arc<Catalogue>,
     /// What one line may hold.
     pub limits: Limits,
     /// How fast, and how often progress is written down.
@@ -111,6 +119,9 @@ pub enum CollectError {
     /// The output can't be downloaded.
     #[error(transparent)]
     Gemini(#[from] ApiError),
+    /// The ledger can't be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// The next queue can't be reached.
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -158,11 +169,17 @@ async fn process(deps: &Deps, received: &Message, deadline: Timestamp) -> Result
             let why = stored.shard.waiting.as_deref().unwrap_or("the function was ended each time");
             work.hold(&stored, &format!("the output could not be read on, again and again: {why}")).await
         }
-        CollectStep::Wake(round) => work.wake(Some(round)).await,
+        CollectStep::Wake(round) => {
+            work.settle(&stored.shard).await?;
+            work.wake(Some(round)).await
+        }
         CollectStep::StandBack => Ok(Disposition::Done),
         CollectStep::Wait(until) => work.wait_on(&stored, until).await,
         CollectStep::GiveUp => work.give_up(&stored).await,
-        CollectStep::Report => work.tell_report(Disposition::Done).await,
+        CollectStep::Report => {
+            work.settle(&stored.shard).await?;
+            work.tell_report(Disposition::Done).await
+        }
     }
 }
 
@@ -170,7 +187,10 @@ async fn process(deps: &Deps, received: &Message, deadline: Timestamp) -> Result
 /// that is how the next one knows.
 async fn collect(work: &Work<'_>, mut stored: StoredShard) -> Result<Disposition, CollectError> {
     match read_on(work, &mut stored).await {
-        Ok(Some(Ended { round })) => work.wake(round).await,
+        Ok(Some(Ended { round, shard })) => {
+            work.settle(&shard).await?;
+            work.wake(round).await
+        }
         Ok(None) => work.release(&stored, None, SignedDuration::ZERO).await,
         Err(CollectError::Contended) => Ok(Disposition::Later(CONTENDED)),
         Err(problem) => {
