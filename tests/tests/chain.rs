@@ -7,6 +7,8 @@ mod admitting;
 mod answers;
 #[path = "chain/bad_day.rs"]
 mod bad_day;
+#[path = "chain/billing.rs"]
+mod billing;
 #[path = "chain/closing.rs"]
 mod closing;
 #[path = "chain/collecting.rs"]

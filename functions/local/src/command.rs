@@ -7,6 +7,7 @@ mod check;
 mod dropped;
 mod gemini;
 mod live;
+mod offer;
 mod outcome;
 mod progress;
 mod run;
@@ -101,6 +102,9 @@ struct RunArgs {
 struct CheckArgs {
     /// The manifest: CSV, JSON Lines or JSON, also gzipped.
     manifest: PathBuf,
+    /// Print one JSON document, for programs.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     settings: SettingsArgs,
 }
