@@ -27,6 +27,8 @@ mod poison;
 mod recovering;
 #[path = "chain/rounds.rs"]
 mod rounds;
+#[path = "chain/settling.rs"]
+mod settling;
 #[path = "chain/submitting.rs"]
 mod submitting;
 #[path = "chain/sweeping.rs"]

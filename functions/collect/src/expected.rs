@@ -114,9 +114,10 @@ impl Expected {
         };
     }
 
-    /// What the batch has cost at the most, by what was seen of it; nothing for a model without prices.
+    /// What the batch has cost at the most, by what was seen of it, as a document holds it; nothing for a model without
+    /// prices.
     pub(crate) fn cost(&self) -> Option<Usd> {
-        self.rates.is_some().then_some(self.cost)
+        self.rates.is_some().then(|| self.cost.rounded_up())
     }
 
     /// Notes what became of a key, and answers with what its image was estimated at.

@@ -1,4 +1,5 @@
-//! The ledger, made to agree with the shard states: a function that is ended in the middle can leave a place taken.
+//! The ledger, made to agree with the shard states: a function that is ended in the middle can leave a place taken, or a
+//! cost not put down.
 
 use darkroom::{
     cost::Usd,

@@ -11,18 +11,17 @@ use darkroom::{
     names::JobId,
     state::{Phase, Shard},
 };
-use jiff::SignedDuration;
 use local::{
-    chain::{CONTROLS, FUNCTION_TIMEOUT, REPORTS, RESULTS},
+    chain::{CONTROLS, REPORTS},
     gemini::{BatchFate, Behaviour, Bill, FateRule},
     host::{self, Waiting},
     queue::Outgoing,
 };
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
-use tests::{Making, World, wire::Trip};
+use tests::{Making, World};
 
-use super::{acknowledged, collecting::ended_in, messages, step};
+use super::{acknowledged, step};
 
 /// The models of a mixed job. Two of them think, which costs and can't be foreseen.
 const MODELS: [&str; 3] = ["nano-banana-2", "nano-banana-pro", "nano-banana-2-lite"];
@@ -59,16 +58,16 @@ async fn drop_mixed(world: &World, count: usize, models: &[&str]) {
     world.put("inbox/stones.jsonl", manifest).await.unwrap();
 }
 
-fn job(world: &World) -> String {
+pub(crate) fn job(world: &World) -> String {
     world.jobs().unwrap()[0].clone()
 }
 
-async fn summary(world: &World) -> Value {
+pub(crate) async fn summary(world: &World) -> Value {
     world.json(&format!("{}summary.json", job(world))).await.unwrap()
 }
 
 /// All that Gemini charged for, of that what was delivered, in dollars.
-fn bill(world: &World) -> (Usd, Usd) {
+pub(crate) fn bill(world: &World) -> (Usd, Usd) {
     let bills: Vec<Bill> = world.gemini.records().unwrap().into_iter().map(|record| record.bill).collect();
     let all: u64 = bills.iter().map(|bill| bill.nanodollars).sum();
     let lost: u64 = bills.iter().map(|bill| bill.undelivered_nanodollars).sum();
@@ -81,28 +80,28 @@ fn dollars(nanodollars: u64) -> Usd {
 }
 
 /// An amount as a document holds it: rounded to a micro-dollar.
-fn written(amount: Usd) -> Value {
+pub(crate) fn written(amount: Usd) -> Value {
     serde_json::to_value(amount).unwrap()
 }
 
-fn amount(value: &Value) -> Decimal {
+pub(crate) fn amount(value: &Value) -> Decimal {
     serde_json::from_value::<Usd>(value.clone()).unwrap().dollars()
 }
 
 /// What an amount summed up from so many rounded ones may be off by.
-fn off(one: Decimal, other: Decimal, rounded: usize) -> bool {
+pub(crate) fn off(one: Decimal, other: Decimal, rounded: usize) -> bool {
     (one - other).abs() > Decimal::new(i64::try_from(rounded).unwrap(), 6)
 }
 
 /// The states of all shards and rounds.
-async fn shards(world: &World) -> Vec<Shard> {
+pub(crate) async fn shards(world: &World) -> Vec<Shard> {
     let objects = world.objects().unwrap();
     let states = objects.iter().filter(|(key, _)| key.ends_with("state.json") && key.contains("/shards/"));
     states.map(|(_, text)| serde_json::from_slice(text).unwrap()).collect()
 }
 
 /// The ledger has no open place, and counts what the shards cost.
-async fn assert_settled(world: &World) {
+pub(crate) async fn assert_settled(world: &World) {
     let ledger = world.cloud.deps.submit.books.read().await.unwrap();
     assert!(ledger.live.is_empty() && ledger.unsettled.is_empty(), "{ledger:?}");
     let cost = |shard: &Shard| match &shard.phase {
@@ -153,7 +152,8 @@ async fn the_summary_is_the_bill_whatever_was_refused_failed_or_told_twice() {
         // All of it was there.
         let (counts, integrity) = (&summary["counts"], &summary["integrity"]);
         let some = |value: &Value| assert!(value.as_u64().unwrap() > 0, "{summary}");
-        [&integrity["repeated_keys"], &integrity["unknown_keys"]].map(some);
+        some(&integrity["repeated_keys"]);
+        some(&integrity["unknown_keys"]);
         assert!(counts["blocked"].as_u64().unwrap() + counts["no_image"].as_u64().unwrap() > 0);
         assert!(amount(&cost["aside_usd"]) > Decimal::ZERO);
         assert_eq!(cost["by_model"].as_array().unwrap().len(), MODELS.len());
@@ -294,70 +294,4 @@ async fn one_answer_that_is_left_out_is_one_answer_too_little() {
         assert!(now != last && cost["actual_usd"] != written(all), "{kind}: {cost}");
         last = now;
     }
-}
-
-/// Lets `collect` die when it puts the shard's cost into the ledger.
-async fn dies_before_it_settles() -> World {
-    let world =
-        ended_in(Making { behaviour: Behaviour { seed: 3, ..Behaviour::default() }, ..Making::default() }, 6).await;
-    world.aws.decide(|head| {
-        if head.method == "PUT" && head.uri.path().ends_with("stack/ledger.json") { Trip::Die } else { Trip::Pass }
-    });
-    let (event, deps) = (super::delivered(&world, RESULTS), world.cloud.deps.collect.clone());
-    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
-    let local = tokio::task::LocalSet::new();
-    let died = local.run_until(async {
-        tokio::task::spawn_local(async move { collect::handler::handle(&deps, event, deadline).await }).await
-    });
-    assert!(died.await.unwrap_err().is_panic());
-    world.aws.decide(|_| Trip::Pass);
-    let ledger = world.cloud.deps.submit.books.read().await.unwrap();
-    assert_eq!((ledger.live.len(), ledger.unsettled.len()), (0, 1), "{ledger:?}");
-    world
-}
-
-#[tokio::test]
-async fn a_cost_that_was_not_put_down_is_put_down_when_the_message_comes_again() {
-    let world = dies_before_it_settles().await;
-    world.cloud.time.jump_to(world.cloud.time.now() + SignedDuration::from_hours(3)).unwrap();
-    assert!(acknowledged(&step!(&world, collect, RESULTS)));
-    assert_settled(&world).await;
-    let settled = world.cloud.deps.submit.books.read().await.unwrap();
-    // Again, it changes nothing.
-    let message =
-        json!({ "v": 1, "job": job(&world).trim_start_matches("jobs/").trim_end_matches('/'), "shard": "0000" });
-    world.cloud.queues.send(RESULTS, Outgoing::new(message.to_string())).unwrap();
-    world.run().await.unwrap();
-    assert_eq!(world.cloud.deps.submit.books.read().await.unwrap(), settled);
-    assert_eq!(summary(&world).await["cost"]["actual_usd"], written(bill(&world).0));
-}
-
-#[tokio::test]
-async fn a_cost_that_nobody_put_down_is_put_down_by_the_sweep() {
-    let world = dies_before_it_settles().await;
-    world.cloud.queues.purge(RESULTS).unwrap();
-    assert_eq!(messages(&world, RESULTS), 0);
-    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
-    for _ in 0..2 {
-        sweep::handler::handle(&world.cloud.deps.sweep, deadline).await.unwrap();
-        assert_settled(&world).await;
-    }
-}
-
-#[tokio::test]
-async fn a_batch_that_was_refused_costs_nothing_of_the_day() {
-    let world = World::new().unwrap();
-    world.put("inbox/stones.jsonl", super::stones(3)).await.unwrap();
-    world.wire.decide(|sent| {
-        let refused = || r#"{"error":{"code":400,"message":"no","status":"INVALID_ARGUMENT"}}"#.to_owned();
-        let is_create = sent.path.ends_with(":batchGenerateContent");
-        is_create.then(|| tests::wire::Fault::Answered(http::StatusCode::BAD_REQUEST, refused()))
-    });
-    world.run().await.unwrap();
-    assert!(world.read(&format!("{}_FAILED", job(&world))).await.unwrap().is_some());
-    let ledger = world.cloud.deps.submit.books.read().await.unwrap();
-    assert!(ledger.live.is_empty() && ledger.unsettled.is_empty(), "{ledger:?}");
-    assert_eq!(ledger.spent.values().copied().sum::<Usd>(), Usd::ZERO);
-    let cost = &summary(&world).await["cost"];
-    assert_eq!((&cost["actual_usd"], &cost["unaccounted"]["requests"]), (&json!(0), &json!(0)));
 }

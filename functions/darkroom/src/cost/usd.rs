@@ -44,7 +44,12 @@ impl Usd {
     /// `part` of `whole` equal parts, rounded up to what a document keeps. Of no parts, nothing.
     pub fn share(self, part: u64, whole: u64) -> Self {
         let share = self.0.saturating_mul(Decimal::from(part)).checked_div(Decimal::from(whole));
-        Self(share.unwrap_or_default().round_dp_with_strategy(DECIMALS, RoundingStrategy::AwayFromZero))
+        Self(share.unwrap_or_default()).rounded_up()
+    }
+
+    /// The amount as a document keeps it, and no less.
+    pub fn rounded_up(self) -> Self {
+        Self(self.0.round_dp_with_strategy(DECIMALS, RoundingStrategy::AwayFromZero))
     }
 }
 
