@@ -7,6 +7,8 @@ mod admitting;
 mod answers;
 #[path = "chain/bad_day.rs"]
 mod bad_day;
+#[path = "chain/billing.rs"]
+mod billing;
 #[path = "chain/catalogue.rs"]
 mod catalogue;
 #[path = "chain/closing.rs"]
@@ -31,6 +33,8 @@ mod recovering;
 mod references;
 #[path = "chain/rounds.rs"]
 mod rounds;
+#[path = "chain/settling.rs"]
+mod settling;
 #[path = "chain/submitting.rs"]
 mod submitting;
 #[path = "chain/sweeping.rs"]

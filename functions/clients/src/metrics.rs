@@ -56,7 +56,7 @@ pub enum Metric {
     Sweeps,
     /// Batches that take up the project's limits.
     LiveBatches,
-    /// Money reserved today, in dollars.
+    /// Money spent or reserved today, in dollars.
     ReservedUsd,
     /// Shards that were cancelled before they had a batch.
     ShardsCancelled,

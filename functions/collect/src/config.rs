@@ -3,15 +3,17 @@
 use clients::{
     aws::Aws,
     bucket::Bucket,
+    catalogue::Catalogues,
     chance::Chance,
     clock::Clock,
     gemini::{self, Gemini},
+    ledger::Books,
     metrics::Metrics,
     queue::Queue,
     states::States,
     variables::{VariableError, Variables},
 };
-use darkroom::results::Limits;
+use darkroom::{models::Catalogue, results::Limits};
 
 use crate::handler::{Deps, Pace};
 
@@ -56,14 +58,17 @@ impl Config {
         let (clock, chance) = (Clock::system(), Chance::system());
         let bucket = Bucket::new(aws.s3, self.bucket);
         let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
+        let catalogues = Catalogues::new(bucket.clone(), Catalogue::built_in().into());
         Ok(Deps {
-            states: States::new(bucket.clone(), clock.clone(), chance, metrics.clone()),
+            states: States::new(bucket.clone(), clock.clone(), chance.clone(), metrics.clone()),
+            books: Books::new(bucket.clone(), chance),
             bucket,
             gemini: Gemini::over_https(self.gemini)?,
             results: Queue::new(aws.sqs.clone(), self.results_queue),
             shards: Queue::new(aws.sqs.clone(), self.shards_queue),
             reports: Queue::new(aws.sqs, self.reports_queue),
             clock,
+            catalogues,
             limits: Limits::default(),
             pace: Pace::default(),
             metrics,

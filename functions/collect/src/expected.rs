@@ -4,7 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use clients::lines::Lines;
 use darkroom::{
+    billing::{Charged, Meter},
+    cost::{self, Usd},
     layout,
+    models::Rates,
     names::{RequestKey, ShardId},
     parts::PartLine,
     plan::PlanLine,
@@ -17,9 +20,15 @@ use crate::handler::{CollectError, Deps, malformed};
 /// The longest line of a plan or of a part.
 const LINE_BYTES: usize = 64 << 20;
 
-/// The request keys of a shard, at most a few thousand.
+/// The request keys of a shard, at most a few thousand, and what its answers cost so far.
 #[derive(Debug, Default)]
-pub(crate) struct Expected(HashMap<RequestKey, Wanted>);
+pub(crate) struct Expected {
+    keys: HashMap<RequestKey, Wanted>,
+    meter: Meter,
+    /// The prices of the shard's model, if the catalogue has it.
+    rates: Option<Rates>,
+    cost: Usd,
+}
 
 /// What is known of one request key.
 #[derive(Clone, Debug)]
@@ -30,6 +39,8 @@ pub(crate) struct Wanted {
     pub(crate) aspect_ratio: Option<String>,
     /// The size that was asked for.
     pub(crate) image_size: Option<String>,
+    /// What one image was estimated at.
+    pub(crate) estimate: Usd,
     /// What was found so far.
     pub(crate) seen: Seen,
 }
@@ -54,13 +65,16 @@ impl Expected {
         let key = layout::plan(&shard.job);
         let only: Option<HashSet<&RequestKey>> = shard.keys.as_ref().map(|keys| keys.iter().collect());
         let first_round = ShardId::first(shard.shard.number);
-        let mut expected = Self::default();
+        let catalogue = deps.catalogues.of_job(&shard.job).await?;
+        let rates = catalogue.priced(&shard.model).map(|model| model.batch.clone());
+        let mut expected = Self { rates, ..Self::default() };
         let mut lines = Lines::new(deps.bucket.open_range(&key, shard.plan_bytes).await?, LINE_BYTES);
         while let Some(line) = lines.next().await? {
             let line: PlanLine = serde_json::from_slice(&line).map_err(malformed(&key))?;
             if line.shard == first_round && only.as_ref().is_none_or(|only| only.contains(&line.key)) {
-                let PlanLine { key, path, aspect_ratio, image_size, .. } = line;
-                expected.0.insert(key, Wanted { path, aspect_ratio, image_size, seen: Seen::No });
+                let PlanLine { key, path, aspect_ratio, image_size, estimate, .. } = line;
+                let estimate = estimate.batch_usd;
+                expected.keys.insert(key, Wanted { path, aspect_ratio, image_size, estimate, seen: Seen::No });
             }
         }
         if let Phase::Collecting { parts, .. } = &shard.phase {
@@ -77,27 +91,44 @@ impl Expected {
         };
         let mut lines = Lines::new(stream, LINE_BYTES);
         while let Some(line) = lines.next().await? {
-            match serde_json::from_slice(&line).map_err(malformed(key))? {
-                PartLine::Result(result) => self.see(&result),
-                PartLine::Aside(_) => {}
-            }
+            self.see(&serde_json::from_slice(&line).map_err(malformed(key))?);
         }
         Ok(())
     }
 
     /// What is known of a key; nothing if it was not asked for in this shard.
     pub(crate) fn wanted(&self, key: &RequestKey) -> Option<&Wanted> {
-        self.0.get(key)
+        self.keys.get(key)
     }
 
-    /// Notes a result.
-    pub(crate) fn see(&mut self, result: &ResultLine) {
-        if let Some(wanted) = self.0.get_mut(&result.key) {
-            wanted.seen = match result.status {
-                Status::Succeeded => Seen::Image,
-                _ => Seen::Reason { retryable: result.error.as_ref().is_some_and(|reason| reason.retryable) },
-            };
-        }
+    /// Notes a line of a part: what became of its key, and what it cost.
+    pub(crate) fn see(&mut self, line: &PartLine) {
+        let charged = self.meter.charged(line);
+        let estimate = match line {
+            PartLine::Result(result) => self.see_result(result),
+            PartLine::Aside(_) => Usd::ZERO,
+        };
+        self.cost += match (charged, &self.rates) {
+            (Charged::Told(usage), Some(rates)) => cost::actual(&usage, rates),
+            (Charged::Estimated | Charged::Unknown, _) => estimate,
+            (Charged::Told(_), None) | (Charged::Nothing, _) => Usd::ZERO,
+        };
+    }
+
+    /// What the batch has cost at the most, by what was seen of it, as a document holds it; nothing for a model without
+    /// prices.
+    pub(crate) fn cost(&self) -> Option<Usd> {
+        self.rates.is_some().then(|| self.cost.rounded_up())
+    }
+
+    /// Notes what became of a key, and answers with what its image was estimated at.
+    fn see_result(&mut self, result: &ResultLine) -> Usd {
+        let Some(wanted) = self.keys.get_mut(&result.key) else { return Usd::ZERO };
+        wanted.seen = match result.status {
+            Status::Succeeded => Seen::Image,
+            _ => Seen::Reason { retryable: result.error.as_ref().is_some_and(|reason| reason.retryable) },
+        };
+        wanted.estimate
     }
 
     /// The keys of which nothing was found, in order.
@@ -112,7 +143,7 @@ impl Expected {
 
     fn keys(&self, which: impl Fn(Seen) -> bool) -> Vec<RequestKey> {
         let mut keys: Vec<RequestKey> =
-            self.0.iter().filter(|(_, wanted)| which(wanted.seen)).map(|(key, _)| key.clone()).collect();
+            self.keys.iter().filter(|(_, wanted)| which(wanted.seen)).map(|(key, _)| key.clone()).collect();
         keys.sort_unstable();
         keys
     }

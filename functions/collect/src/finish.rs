@@ -7,7 +7,7 @@ use darkroom::{
     names::{RequestKey, ShardId},
     parts::{LAST_PART, PartLine},
     plan::PlanLock,
-    results::{Reason, ResultLine, Status, grpc_status},
+    results::{BATCH_FAILED, Reason, ResultLine, Status, grpc_status},
     state::{EndedBatch, Phase, Shard},
 };
 
@@ -23,6 +23,8 @@ use crate::{
 pub(crate) struct Ended {
     /// The round that asks again for what failed, not yet woken.
     pub(crate) round: Option<ShardId>,
+    /// The shard, whose place in the ledger is not yet settled.
+    pub(crate) shard: Shard,
 }
 
 /// Writes the last part, then the round's state, and ends the shard: in this order, so that a job can't close early, and
@@ -38,9 +40,9 @@ pub(crate) async fn finish(
     let (status, reason) = unanswered(ended);
     for key in expected.missing() {
         let result = ResultLine { error: Some(reason.clone()), ..ResultLine::new(key, status) };
-        let result = store::of_shard(result, shard);
-        expected.see(&result);
-        lines.push(PartLine::Result(Box::new(result)));
+        let line = PartLine::Result(Box::new(store::of_shard(result, shard)));
+        expected.see(&line);
+        lines.push(line);
     }
     store::write_part(work, &layout::part(&shard.job, shard.shard, LAST_PART), &lines).await?;
 
@@ -49,9 +51,10 @@ pub(crate) async fn finish(
     let stopped = !again.is_empty() && (work.stopped || work.deps.states.is_stopped(&shard.job).await?);
     let round = if again.is_empty() || stopped { None } else { Some(plan_round(work.deps, shard, again).await?) };
     let parts = parts.iter().copied().chain([LAST_PART]).collect();
-    let done = shard.enter(Phase::Done { ended: ended.clone(), parts, next: round }, shard.deadline);
+    let cost_usd = expected.cost();
+    let done = shard.enter(Phase::Done { ended: ended.clone(), parts, next: round, cost_usd }, shard.deadline);
     match work.deps.states.swap(stored, Shard { stopped: done.stopped || stopped, ..done }).await? {
-        Swap::Mine(_) => Ok(Ended { round }),
+        Swap::Mine(stored) => Ok(Ended { round, shard: stored.shard }),
         Swap::Theirs => Err(CollectError::Contended),
     }
 }
@@ -106,7 +109,7 @@ fn unanswered(ended: &EndedBatch) -> (Status, Reason) {
             let (code, retryable) = grpc_status(failure.code);
             (Status::Failed, reason(code, format!("the batch failed: {}", failure.message), retryable))
         }
-        ("FAILED", None) => (Status::Failed, reason("BATCH_FAILED", "the batch failed without a reason".into(), true)),
+        ("FAILED", None) => (Status::Failed, reason(BATCH_FAILED, "the batch failed without a reason".into(), true)),
         _ => (Status::Failed, reason("MISSING", "the batch's output has no line for this request".into(), true)),
     }
 }

@@ -3,9 +3,11 @@
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use clients::{
     bucket::{Bucket, BucketError},
+    catalogue::{CatalogueFault, Catalogues},
     clock::Clock,
     deliveries::{Disposition, Message, deliver},
     gemini::{ApiError, Gemini},
+    ledger::{Books, LedgerError},
     lines::LineError,
     metrics::Metrics,
     queue::{Queue, QueueError},
@@ -37,6 +39,8 @@ pub struct Deps {
     pub bucket: Bucket,
     /// Shard states.
     pub states: States,
+    /// What may be spent today, where each shard's cost is put down.
+    pub books: Books,
     /// The Gemini API.
     pub gemini: Gemini,
     /// The queue that triggers it.
@@ -47,6 +51,8 @@ pub struct Deps {
     pub reports: Queue,
     /// The time.
     pub clock: Clock,
+    /// The models and prices that each job was planned with.
+    pub catalogues: Catalogues,
     /// What one line may hold.
     pub limits: Limits,
     /// How fast, and how often progress is written down.
@@ -99,6 +105,9 @@ pub enum CollectError {
     /// The shard's state was removed by hand.
     #[error("job {0} has no state for shard {1}")]
     NoState(JobId, ShardId),
+    /// The job's catalogue can't be read.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueFault),
     /// The state can't be read or written.
     #[error(transparent)]
     State(#[from] StateError),
@@ -111,6 +120,9 @@ pub enum CollectError {
     /// The output can't be downloaded.
     #[error(transparent)]
     Gemini(#[from] ApiError),
+    /// The ledger can't be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// The next queue can't be reached.
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -158,11 +170,17 @@ async fn process(deps: &Deps, received: &Message, deadline: Timestamp) -> Result
             let why = stored.shard.waiting.as_deref().unwrap_or("the function was ended each time");
             work.hold(&stored, &format!("the output could not be read on, again and again: {why}")).await
         }
-        CollectStep::Wake(round) => work.wake(Some(round)).await,
+        CollectStep::Wake(round) => {
+            work.settle(&stored.shard).await?;
+            work.wake(Some(round)).await
+        }
         CollectStep::StandBack => Ok(Disposition::Done),
         CollectStep::Wait(until) => work.wait_on(&stored, until).await,
         CollectStep::GiveUp => work.give_up(&stored).await,
-        CollectStep::Report => work.tell_report(Disposition::Done).await,
+        CollectStep::Report => {
+            work.settle(&stored.shard).await?;
+            work.tell_report(Disposition::Done).await
+        }
     }
 }
 
@@ -170,7 +188,10 @@ async fn process(deps: &Deps, received: &Message, deadline: Timestamp) -> Result
 /// that is how the next one knows.
 async fn collect(work: &Work<'_>, mut stored: StoredShard) -> Result<Disposition, CollectError> {
     match read_on(work, &mut stored).await {
-        Ok(Some(Ended { round })) => work.wake(round).await,
+        Ok(Some(Ended { round, shard })) => {
+            work.settle(&shard).await?;
+            work.wake(round).await
+        }
         Ok(None) => work.release(&stored, None, SignedDuration::ZERO).await,
         Err(CollectError::Contended) => Ok(Disposition::Later(CONTENDED)),
         Err(problem) => {

@@ -50,9 +50,7 @@ pub(crate) fn place(shard: &Shard, expected: &mut Expected, line: Line) -> Put {
                 Ok(answer) => answered(shard, key, &wanted, answer),
                 Err(bad) => (Vec::new(), ResultLine::of_bad_line(key, &bad)),
             };
-            let result = of_shard(result, shard);
-            expected.see(&result);
-            (images, PartLine::Result(Box::new(result)))
+            (images, PartLine::Result(Box::new(of_shard(result, shard))))
         }
         owner => {
             let aside = match (&owner, &key) {
@@ -60,15 +58,15 @@ pub(crate) fn place(shard: &Shard, expected: &mut Expected, line: Line) -> Put {
                 (None, Some(_)) => AsideReason::UnknownKey,
                 (None, None) => AsideReason::NoKey,
             };
-            let images = match line.content {
-                Ok(Answer { outcome: Outcome::Succeeded { image, .. }, .. }) => {
-                    vec![(layout::aside(&shard.job, shard.shard, start, image.media_type.extension()), image)]
-                }
-                Ok(_) | Err(_) => Vec::new(),
+            let aside = Aside { key, ..Aside::new(aside, start) };
+            let (images, aside) = match line.content {
+                Ok(answer) => set_aside(shard, aside, answer),
+                Err(_) => (Vec::new(), aside),
             };
-            (images, PartLine::Aside(Aside { aside, offset: start, key, image: None }))
+            (images, PartLine::Aside(aside))
         }
     };
+    expected.see(&line);
     Put { bytes: images.iter().map(|(_, image)| image.bytes.as_ref().len()).sum(), end, images, line }
 }
 
@@ -98,6 +96,18 @@ fn answered(shard: &Shard, key: RequestKey, wanted: &Wanted, answer: Answer) -> 
         images.push((path(&keys::extra_path(&wanted.path, number + 1), &extra), extra));
     }
     (images, result)
+}
+
+/// What is kept of an answer that is no key's result: its image, and what it cost.
+fn set_aside(shard: &Shard, aside: Aside, answer: Answer) -> (Vec<(String, Image)>, Aside) {
+    let Answer { outcome, usage, response_id, .. } = answer;
+    let images = match outcome {
+        Outcome::Succeeded { image, .. } => {
+            vec![(layout::aside(&shard.job, shard.shard, aside.offset, image.media_type.extension()), image)]
+        }
+        Outcome::Blocked(_) | Outcome::NoImage(_) | Outcome::Failed(_) | Outcome::Cancelled(_) => Vec::new(),
+    };
+    (images, Aside { usage, response_id, ..aside })
 }
 
 /// Adds what the collector knows of where a result comes from.

@@ -81,9 +81,21 @@ impl Work<'_> {
         let given_up = stored.shard.given_up();
         let next = Shard { stopped: given_up.stopped || self.stopped, ..given_up };
         match self.deps.states.swap(stored, next).await? {
-            Swap::Mine(_) => self.tell_report(Disposition::Done).await,
+            Swap::Mine(stored) => {
+                self.settle(&stored.shard).await?;
+                self.tell_report(Disposition::Done).await
+            }
             Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
         }
+    }
+
+    /// Puts what the shard cost in place of what the ledger has reserved for it, once it is over. Again, it changes
+    /// nothing.
+    pub(crate) async fn settle(&self, shard: &Shard) -> Result<(), CollectError> {
+        if let Some(cost) = shard.phase.settlement() {
+            self.deps.books.change(|ledger| ledger.settle(&shard.job, shard.shard, cost)).await?;
+        }
+        Ok(())
     }
 
     /// The shard is done: its round, if it has one, is sent on its way. Sent twice, it is submitted once.

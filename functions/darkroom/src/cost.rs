@@ -1,5 +1,6 @@
 //! What images cost: before, from the catalogue; after, from what Gemini says it used.
 
+mod estimate;
 mod usage;
 mod usd;
 
@@ -7,7 +8,11 @@ use std::ops::Add;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{usage::Usage, usd::Usd};
+pub use self::{
+    estimate::{Breakdown, Share},
+    usage::Usage,
+    usd::Usd,
+};
 use crate::models::{Model, Rates};
 
 /// Characters of text that count for one input token

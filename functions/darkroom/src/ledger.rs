@@ -1,8 +1,9 @@
 //! The ledger of the whole deployment, `stack/ledger.json`: which batches take up the project's limits, what may still be
 //! spent today, and who waits for it.
 //!
-//! A shard is admitted before its request file is uploaded, and leaves when its batch has ended. Admission is by shard
-//! and can be repeated, so that a crash in between costs nothing. It is fair between jobs: the job with the fewest live
+//! A shard is admitted before its request file is uploaded, and leaves when its batch has ended. What it may cost at the
+//! most is reserved until its output is read; then what it did cost takes that place, on the day of the reservation.
+//! All of this is by shard and can be repeated, so that a crash in between costs nothing. Admission is fair between jobs: the job with the fewest live
 //! batches comes first, of these the one whose last turn, or whose coming, is longest ago, and what those before it wait
 //! for is left to them.
 
@@ -30,7 +31,8 @@ const WAITS: (SignedDuration, SignedDuration) = (SignedDuration::from_mins(1), S
 ///
 /// ```json
 /// {"rev":7,"write_id":"…","live":{"catalog-…/0000":{"model":"…","tokens":931,"usd":0.49,"at":"2026-11-21T09:00:00Z",…}},
-///  "waiting":{},"served":{"catalog-…":"2026-11-21T09:00:00Z"},"spent":{"2026-11-21":0.49}}
+///  "unsettled":{"shoes-…/0000":{"usd":0.12,"at":"2026-11-21T08:00:00Z"}},
+///  "waiting":{},"served":{"catalog-…":"2026-11-21T09:00:00Z"},"spent":{"2026-11-21":0.61}}
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -41,12 +43,24 @@ pub struct Ledger {
     pub write_id: String,
     /// The shards that were admitted and have not ended, by job and shard.
     pub live: BTreeMap<String, Reservation>,
+    /// The shards whose batch has ended and whose cost isn't known yet, by job and shard.
+    pub unsettled: BTreeMap<String, Unsettled>,
     /// The jobs that were refused and will ask again.
     pub waiting: BTreeMap<JobId, Waiting>,
     /// When each job had its last turn.
     pub served: BTreeMap<JobId, Timestamp>,
-    /// Dollars reserved, by the day (UTC) of the admission. What was asked for stays; what never was is taken back.
+    /// Dollars, by the day (UTC) of the admission: what batches cost, where that is known, else what is reserved for
+    /// them. What was never asked for is taken back.
     pub spent: BTreeMap<Date, Usd>,
+}
+
+/// What is reserved for a batch that has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unsettled {
+    /// What it may have cost at the most.
+    pub usd: Usd,
+    /// When it was admitted.
+    pub at: Timestamp,
 }
 
 /// What one shard takes up.
@@ -87,7 +101,7 @@ pub struct ProjectLimits {
     pub live_batches: u32,
     /// Input tokens of pending and running batches, by model; a model that isn't named has no limit.
     pub enqueued_tokens: BTreeMap<String, u64>,
-    /// What may be reserved on one day (UTC).
+    /// What may be spent or reserved on one day (UTC), by the day of the admission.
     pub daily_usd: Option<Usd>,
 }
 
@@ -129,7 +143,9 @@ impl Ledger {
         let today = day(now);
         self.waiting.retain(|_, waiting| now < waiting.back_at + PATIENCE);
         self.served.retain(|_, served| now < *served + FORGOTTEN);
-        self.spent.retain(|day, _| *day >= today.yesterday().unwrap_or(today));
+        let oldest = today.yesterday().unwrap_or(today);
+        self.spent.retain(|day, _| *day >= oldest);
+        self.unsettled.retain(|_, reserved| day(reserved.at) >= oldest);
 
         let Demand { tokens, usd, .. } = shard.demand;
         let since = self.waiting.get(&shard.job).map_or(now, |waiting| waiting.since);
@@ -143,11 +159,11 @@ impl Ledger {
                 Admission::Granted
             }
             Some(lack) => {
+                let soon = now + (now.duration_since(since) / 10).clamp(WAITS.0, WAITS.1);
                 let at = match &lack {
-                    Lack::DollarsToday => midnight_after(today),
-                    Lack::Batches | Lack::Tokens | Lack::DollarsForAll => {
-                        now + (now.duration_since(since) / 10).clamp(WAITS.0, WAITS.1)
-                    }
+                    Lack::DollarsToday { may_be_freed: false } => midnight_after(today),
+                    Lack::DollarsToday { may_be_freed: true } => soon.min(midnight_after(today)),
+                    Lack::Batches | Lack::Tokens | Lack::DollarsForAll => soon,
                 };
                 let model = shard.model.clone();
                 self.waiting.insert(shard.job.clone(), Waiting { since, back_at: at, model, tokens, usd });
@@ -156,9 +172,24 @@ impl Ledger {
         }
     }
 
-    /// Frees what an ended batch took up. What it may have cost stays reserved.
+    /// Frees what an ended batch took up. What it may have cost stays reserved until it is settled.
     pub fn release(&mut self, job: &JobId, shard: ShardId) {
-        self.live.remove(&name(job, shard));
+        let name = name(job, shard);
+        if let Some(Reservation { usd, at, .. }) = self.live.remove(&name) {
+            self.unsettled.insert(name, Unsettled { usd, at });
+        }
+    }
+
+    /// Puts what an ended batch did cost in place of what was reserved for it, on the day of the reservation. Where no
+    /// one knows, what was reserved stays. Settled again, nothing changes: there is no reservation any more.
+    pub fn settle(&mut self, job: &JobId, shard: ShardId, cost: Option<Usd>) {
+        self.release(job, shard);
+        if let Some(Unsettled { usd, at }) = self.unsettled.remove(&name(job, shard))
+            && let Some(cost) = cost
+            && let Some(spent) = self.spent.get_mut(&day(at))
+        {
+            *spent = (*spent - usd + cost).max(Usd::ZERO);
+        }
     }
 
     /// Frees what a shard took up that has no batch, and the money.
@@ -170,7 +201,7 @@ impl Ledger {
         }
     }
 
-    /// The money reserved on the day of `now`.
+    /// The money spent or reserved on the day of `now`.
     pub fn spent_today(&self, now: Timestamp) -> Usd {
         self.spent.get(&day(now)).copied().unwrap_or_default()
     }
@@ -191,7 +222,8 @@ impl Ledger {
         if let Some(left) = left {
             let wanted: Usd = before.iter().map(|waiting| waiting.usd).sum();
             if shard.demand.usd > left {
-                return Some(Lack::DollarsToday);
+                let may_be_freed = shard.demand.usd <= left + self.reserved(today);
+                return Some(Lack::DollarsToday { may_be_freed });
             }
             if shard.demand.usd > left - wanted {
                 return Some(Lack::DollarsForAll);
@@ -203,6 +235,13 @@ impl Ledger {
     /// What may still be reserved today, if that has a limit.
     fn left(&self, limits: &ProjectLimits, today: Date) -> Option<Usd> {
         limits.daily_usd.map(|cap| cap - self.spent.get(&today).copied().unwrap_or_default())
+    }
+
+    /// What of the day's money is reserved and not settled: some of it may come back.
+    fn reserved(&self, today: Date) -> Usd {
+        let live = self.live.values().map(|live| (live.usd, live.at));
+        let ended = self.unsettled.values().map(|ended| (ended.usd, ended.at));
+        live.chain(ended).filter(|(_, at)| day(*at) == today).map(|(usd, _)| usd).sum()
     }
 
     /// What the jobs wait for whose turn is before that of `job`, which has waited since `since`. What is dearer than
@@ -246,12 +285,23 @@ impl Ledger {
                 limits.enqueued_tokens.get(&shard.model).copied().unwrap_or_default(),
                 shard.demand.tokens,
             ),
-            Lack::DollarsToday | Lack::DollarsForAll => format!(
-                "{} of the {} that may be spent a day are reserved, and this may cost {}{others}",
-                self.spent.get(&today).copied().unwrap_or_default(),
-                limits.daily_usd.unwrap_or_default(),
-                shard.demand.usd,
-            ),
+            Lack::DollarsToday { .. } | Lack::DollarsForAll => {
+                let midnight = midnight_after(today);
+                let until = match lack {
+                    Lack::DollarsToday { may_be_freed: false } => "",
+                    Lack::DollarsToday { may_be_freed: true } => {
+                        ", or sooner if batches cost less than is reserved for them"
+                    }
+                    Lack::DollarsForAll | Lack::Batches | Lack::Tokens => ", or today if they leave enough",
+                };
+                format!(
+                    "{} of the {} that may be spent a day are spent or reserved, and this may cost {}{others}: it goes at \
+                     {midnight}, when the next day begins{until}",
+                    self.spent.get(&today).copied().unwrap_or_default(),
+                    limits.daily_usd.unwrap_or_default(),
+                    shard.demand.usd,
+                )
+            }
         }
     }
 }
@@ -260,8 +310,10 @@ impl Ledger {
 enum Lack {
     Batches,
     Tokens,
-    /// Not enough is left of this day.
-    DollarsToday,
+    /// Not enough is left of this day. `may_be_freed` says that it could be, if what is reserved is not all spent.
+    DollarsToday {
+        may_be_freed: bool,
+    },
     /// Enough is left, but others come first.
     DollarsForAll,
 }

@@ -2,6 +2,7 @@
 //!
 //! No AWS client, no HTTP, no environment and no clock: whatever is here gives the same answer everywhere.
 
+pub mod billing;
 pub mod cost;
 mod csv_cell;
 pub mod display_name;

@@ -54,7 +54,11 @@ pub use self::{
     validation::write_validation,
 };
 use self::{header::Format, input::Input, intake::Intake};
-use crate::{cost::Estimate, models::Catalogue, names::ObjectUri};
+use crate::{
+    cost::{Breakdown, Estimate},
+    models::Catalogue,
+    names::ObjectUri,
+};
 
 /// What a manifest is read with.
 #[derive(Clone, Debug)]
@@ -124,6 +128,8 @@ pub struct Reading {
     pub images: u64,
     /// What they will cost.
     pub estimate: Estimate,
+    /// The same by model and size.
+    pub breakdown: Breakdown,
     /// The families' names that were used, each with the full id it led to.
     pub aliases: BTreeMap<String, String>,
     /// The stored templates that were used, by the names they have in the manifest.

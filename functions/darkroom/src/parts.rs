@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    cost::Usage,
     names::RequestKey,
     results::{ResultLine, StoredImage},
 };
@@ -34,6 +35,19 @@ pub struct Aside {
     /// Its image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<StoredImage>,
+    /// The tokens it used: whosever it is, they are charged for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// Google's id of the answer, by which one that is told twice is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_id: Option<String>,
+}
+
+impl Aside {
+    /// A line, which begins at `offset`, of which nothing is known yet but why it is set aside.
+    pub fn new(aside: AsideReason, offset: u64) -> Self {
+        Self { aside, offset, key: None, image: None, usage: None, response_id: None }
+    }
 }
 
 /// Why a result was set aside.
@@ -57,7 +71,8 @@ mod tests {
 
     #[test]
     fn a_part_line_is_read_as_what_it_was_written_as() {
-        let aside = Aside { aside: AsideReason::UnknownKey, offset: 7, key: Some(RequestKey::new("k")), image: None };
+        let usage = Some(Usage { prompt_tokens: 7, ..Usage::default() });
+        let aside = Aside { key: Some(RequestKey::new("k")), usage, ..Aside::new(AsideReason::UnknownKey, 7) };
         for line in [
             PartLine::Aside(aside),
             PartLine::Result(Box::new(ResultLine::new(RequestKey::new("k"), Status::Succeeded))),

@@ -121,4 +121,7 @@ pub struct ModelShare {
     pub model: String,
     /// Images asked of it.
     pub images: u64,
+    /// What they are expected to cost.
+    #[serde(default)]
+    pub estimate: Estimate,
 }

@@ -2,45 +2,52 @@
 //!
 //! All of it follows from the plan, the shard states and the parts, so making it again gives the same bytes.
 
+mod money;
 mod shard_results;
 mod summary;
 mod table;
 mod tally;
 
 use crate::{
-    cost::{self, Usd},
+    billing::{Charge, Charged},
     models::Catalogue,
     plan::PlanLine,
     results::{ResultLine, Status},
 };
 
+pub use money::{Cost, ModelCost, RoundCost, Unaccounted};
 pub use shard_results::ShardResults;
-pub use summary::{CodeCount, Cost, Counts, Integrity, Links, ModelCost, ShardSummary, Summary, Times};
+pub use summary::{CodeCount, Counts, Integrity, Links, ShardSummary, Summary, Times};
 pub use table::{row, write_header};
 pub use tally::Tally;
 
-/// A finished result line with what it would have cost otherwise.
+/// A finished result line, and what all that was said of its key has cost.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finished {
     /// The line of `results.jsonl`.
     pub line: ResultLine,
-    /// What the same usage costs interactively.
-    pub interactive: Usd,
+    /// What was charged, and in which round.
+    pub charges: Vec<(u8, Charge)>,
+    /// How many of its requests may have been charged for without a word. Each at its estimate.
+    pub unknown: u64,
 }
 
 /// Completes what `results` has for a line of the plan: the plan's part, the attempts and the cost of all of them.
 pub fn finish(plan: &PlanLine, results: &mut ShardResults, catalogue: &Catalogue) -> Finished {
-    let tries = results.take(&plan.key);
-    let mut cost = Usd::ZERO;
-    let mut interactive = Usd::ZERO;
-    for usage in tries.iter().filter_map(|result| result.usage.as_ref()) {
-        if let Some(model) = catalogue.priced(&plan.model) {
-            cost += cost::actual(usage, &model.batch);
-            interactive += cost::actual(usage, &model.standard);
+    let answers = results.take(&plan.key);
+    let model = catalogue.priced(&plan.model);
+    let (mut charges, mut unknown) = (Vec::new(), 0);
+    for (round, charged) in &answers.charged {
+        match charged {
+            Charged::Told(usage) => charges.extend(model.map(|model| (*round, Charge::of(usage, model)))),
+            Charged::Estimated => charges.push((*round, plan.estimate.into())),
+            Charged::Unknown => unknown += 1,
+            Charged::Nothing => {}
         }
     }
-    let attempts = tries.iter().filter_map(|result| result.attempts).max();
-    let last = best(tries).unwrap_or_else(|| results.without_result(plan));
+    let cost: Charge = charges.iter().map(|(_, charge)| *charge).sum();
+    let attempts = answers.results.iter().filter_map(|result| result.attempts).max();
+    let last = best(answers.results).unwrap_or_else(|| results.without_result(plan));
     let mut line = ResultLine {
         variant: Some(plan.variant),
         line: Some(plan.line),
@@ -48,16 +55,14 @@ pub fn finish(plan: &PlanLine, results: &mut ShardResults, catalogue: &Catalogue
         attempts,
         prompt: plan.prompt.clone(),
         vars: plan.vars.clone(),
-        cost_usd: Some(cost),
+        cost_usd: Some(cost.batch),
         ..last
     };
     if line.status == Status::Succeeded && line.usage.is_none() {
         // Gemini didn't say: the image was paid for all the same.
         line.warnings.push("the reply says nothing of its cost: the estimate is counted".to_owned());
-        line.cost_usd = Some(cost + plan.estimate.batch_usd);
-        interactive += plan.estimate.interactive_usd;
     }
-    Finished { line, interactive }
+    Finished { line, charges, unknown }
 }
 
 /// The image, if there is one; else what was said last.

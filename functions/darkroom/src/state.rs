@@ -280,7 +280,9 @@ impl Shard {
             Phase::Collecting { parts, .. } => parts.clone(),
             _ => Vec::new(),
         };
-        self.enter(Phase::Failed { code: code.into(), message: message.into(), parts }, self.deadline)
+        let before = self.phase.before_held();
+        let may_be_billed = before.may_have_live_batch() || before.owner() == Owner::Collect;
+        self.enter(Phase::Failed { code: code.into(), message: message.into(), parts, may_be_billed }, self.deadline)
     }
 
     /// This shard, ended because its deadline has passed.

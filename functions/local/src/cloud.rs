@@ -237,11 +237,13 @@ impl Deps {
             collect: collect::handler::Deps {
                 bucket: bucket.clone(),
                 states: states.clone(),
+                books: books.clone(),
                 gemini: gemini.clone(),
                 results: queue(RESULTS),
                 shards: queue(SHARDS),
                 reports: queue(REPORTS),
                 clock: clock.clone(),
+                catalogues: catalogues.clone(),
                 limits: results::Limits::default(),
                 pace: setup.pace,
                 metrics: setup.metrics.clone(),

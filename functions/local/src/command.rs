@@ -8,6 +8,7 @@ mod check;
 mod dropped;
 mod gemini;
 mod live;
+mod offer;
 mod outcome;
 mod progress;
 mod run;
@@ -117,6 +118,9 @@ struct RunArgs {
 struct CheckArgs {
     #[command(flatten)]
     manifest: ManifestArgs,
+    /// Print one JSON document, for programs.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     settings: SettingsArgs,
 }

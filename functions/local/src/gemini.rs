@@ -50,7 +50,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use self::{
-    answer::{Answer, Question},
+    answer::{Answer, Question, Serving},
     ask::Ask,
     batch::Batch,
     batches::Batches,
@@ -75,7 +75,7 @@ pub use self::{
     counters::Requests,
     fate::{BatchFate, DeletingInput, FateRule},
     faults::{Fault, FaultRule, FaultRuleError},
-    record::Record,
+    record::{Bill, Record},
     route::Call,
     which::{Which, WhichError},
 };
@@ -307,7 +307,15 @@ impl Gemini {
         let outcome = self.behaviour.line_fate(&batch, "").outcome;
         let (response, nanodollars) = on_blocking_thread(move || {
             let label = ask.title();
-            let question = Question { ask: &ask, model, uploaded: &references, label: &label, batch: &batch, seed };
+            let question = Question {
+                ask: &ask,
+                model,
+                uploaded: &references,
+                label: &label,
+                batch: &batch,
+                seed,
+                serving: Serving::First,
+            };
             if let Some(id) = question.absent_file() {
                 return Err(Refused::no_file(id));
             }

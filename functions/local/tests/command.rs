@@ -3,6 +3,8 @@
 
 #[path = "command/again.rs"]
 mod again;
+#[path = "command/checked.rs"]
+mod checked;
 #[path = "command/images.rs"]
 mod images;
 #[path = "command/killed.rs"]

@@ -68,7 +68,10 @@ pub(crate) async fn write(
         images: checked.reading.images,
         shards: u32::try_from(shards.len()).unwrap_or(u32::MAX),
         estimate: checked.reading.estimate,
-        models: models.into_iter().map(|(model, images)| ModelShare { model, images }).collect(),
+        models: models
+            .into_iter()
+            .map(|(model, images)| ModelShare { estimate: checked.reading.breakdown.of_model(&model), model, images })
+            .collect(),
         warnings: checked.reading.warnings,
         planned_at,
     };

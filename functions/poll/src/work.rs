@@ -75,7 +75,8 @@ impl Work<'_> {
     pub(crate) async fn end(&self, stored: &StoredShard, next: Shard) -> Result<Disposition, PollError> {
         match self.deps.states.swap(stored, next).await? {
             Swap::Mine(_) => {
-                self.free().await?;
+                // What it cost nobody knows: what was reserved for it stays.
+                self.deps.books.change(|ledger| ledger.settle(&self.about.job, self.about.shard, None)).await?;
                 self.tell_report(Disposition::Done).await
             }
             Swap::Theirs => Ok(Disposition::Later(CONTENDED)),

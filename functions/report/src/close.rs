@@ -107,7 +107,7 @@ async fn write_results(deps: &Deps, job: &JobId, chains: &[Rounds]) -> Result<Ta
         out.write(deps, job, &plan, &finished).await?;
         shard.left = shard.left.saturating_sub(1);
         if shard.left == 0 {
-            tally.add_shard(&shard.results);
+            tally.add_shard(&plan.model, &shard.results, &deps.catalogue);
         } else {
             open.insert(plan.shard, shard);
         }
@@ -128,12 +128,12 @@ impl OpenShard {
         let chain = usize::try_from(id.number).ok().and_then(|number| chains.get(number)).ok_or_else(no_state)?;
         let mut results = ShardResults::default();
         for shard in chain.shards() {
+            results.begin(shard);
             if let Phase::Done { parts, .. } | Phase::Failed { parts, .. } = &shard.phase {
                 for part in parts {
                     add_part(deps, &mut results, &layout::part(job, shard.shard, *part)).await?;
                 }
             }
-            results.ended(shard);
         }
         Ok(Self { results, left: chain.shards().next().map_or(0, |shard| shard.demand.requests) })
     }

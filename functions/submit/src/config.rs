@@ -34,7 +34,7 @@ pub struct Config {
     pub live_batches: u32,
     /// `GEMINI_TIER`: 1, 2 or 3, by which Google limits the enqueued input tokens of each model. Default 1.
     pub tier: Tier,
-    /// `DAILY_CAP_USD`: dollars that may be reserved on one day (UTC). Default none.
+    /// `DAILY_CAP_USD`: dollars that may be spent or reserved on one day (UTC). Default none.
     pub daily_usd: Option<Usd>,
     /// `QUIET_PERIOD_MINUTES`: how long nobody looks for a batch whose create call went unanswered. Default 30.
     pub quiet: SignedDuration,

@@ -109,12 +109,12 @@ fn tell(found: &Found, broken: Option<Break>) -> io::Result<()> {
         writeln!(out, "and {} schedules more", found.failures.len() - TOLD)?;
     }
     let Found { schedules, singles, pairs, .. } = found;
-    let [double_buys, lost_keys, misfiled, stuck, orphans] =
-        [Wrong::DoubleBuy, Wrong::LostKey, Wrong::Misfiled, Wrong::Stuck, Wrong::Orphan]
+    let [double_buys, lost_keys, misfiled, stuck, orphans, miscounts] =
+        [Wrong::DoubleBuy, Wrong::LostKey, Wrong::Misfiled, Wrong::Stuck, Wrong::Orphan, Wrong::Miscount]
             .map(|wrong| found.count(wrong));
     writeln!(
         out,
         "faults: schedules={schedules} singles={singles} pairs={pairs} double_buys={double_buys} \
-         lost_keys={lost_keys} misfiled={misfiled} stuck={stuck} orphans={orphans}"
+         lost_keys={lost_keys} misfiled={misfiled} stuck={stuck} orphans={orphans} miscounts={miscounts}"
     )
 }

@@ -9,7 +9,12 @@ use std::{
 use anyhow::Context;
 use base64_simd::STANDARD;
 use bytes::Bytes;
+use darkroom::{
+    cost::Usd,
+    report::{ShardSummary, Summary},
+};
 use local::gemini::Record;
+use rust_decimal::Decimal;
 use serde_json::Value;
 
 use super::world::World;
@@ -31,6 +36,8 @@ pub enum Wrong {
     Stuck,
     /// A batch that lives, or has output, and that no shard's state names.
     Orphan,
+    /// A closed job says that it cost something else than what Gemini charged for all that it delivered.
+    Miscount,
 }
 
 /// One thing that went wrong.
@@ -50,6 +57,7 @@ impl fmt::Display for Violation {
             Wrong::Misfiled => "misfiled",
             Wrong::Stuck => "stuck",
             Wrong::Orphan => "orphan",
+            Wrong::Miscount => "miscount",
         };
         write!(f, "{wrong}: {}", self.words)
     }
@@ -90,7 +98,10 @@ pub(crate) async fn judge(world: &World) -> anyhow::Result<Vec<Violation>> {
     for job in &jobs {
         match world.marker(job) {
             Some("_REJECTED") => tell(Wrong::Stuck, format!("{job} was rejected, and its manifest is good")),
-            Some(_) => results(world, job, &made, &mut tell)?,
+            Some(_) => {
+                results(world, job, &made, &mut tell)?;
+                miscount(world, job, &made, &mut tell)?;
+            }
             None => tell(Wrong::Stuck, format!("{job} has no marker at {}", world.now())),
         }
     }
@@ -188,6 +199,31 @@ fn not_its_image(world: &World, made: &[&Made], key: &str, result: &Value) -> an
     let stored = fs::read(world.cloud.path_of(path)).ok();
     let is_its_own = stored.as_deref() == Some(image.as_ref());
     Ok((!is_its_own).then(|| format!("what lies at {path} isn't what {batch} made for it")))
+}
+
+/// Holds what a closed job says that it cost against the bill of the batches that its shards name, where each shard's
+/// output was read to its end.
+fn miscount(world: &World, job: &str, made: &[Made], tell: &mut impl FnMut(Wrong, String)) -> anyhow::Result<()> {
+    let path = world.cloud.path_of(&format!("{job}summary.json"));
+    let summary: Summary = serde_json::from_slice(&fs::read(&path).with_context(|| path.display().to_string())?)?;
+    let read = |shard: &ShardSummary| shard.batch_name.is_some() && shard.state != "HELD";
+    if summary.integrity.skipped_lines > 0 || !summary.shards.iter().all(read) {
+        return Ok(());
+    }
+    let own = |made: &&Made| summary.shards.iter().any(|shard| names(shard, &made.record));
+    let bill = |made: &Made| made.record.bill.nanodollars - made.record.bill.undelivered_nanodollars;
+    let charged: u64 = made.iter().filter(own).map(bill).sum();
+    let charged = Usd::new(Decimal::from(charged) * Decimal::new(1, 9));
+    // As a document holds it.
+    let (charged, told) = (serde_json::to_value(charged)?, serde_json::to_value(summary.cost.actual_usd)?);
+    if charged != told {
+        tell(Wrong::Miscount, format!("{job} says that it cost {told}, and Gemini charged {charged}"));
+    }
+    Ok(())
+}
+
+fn names(shard: &ShardSummary, record: &Record) -> bool {
+    shard.batch_name.as_ref().is_some_and(|name| name.as_str() == record.name)
 }
 
 fn orphans(world: &World, jobs: &[String], made: &[Made], tell: &mut impl FnMut(Wrong, String)) -> anyhow::Result<()> {

@@ -117,3 +117,64 @@ async fn a_batch_that_no_day_can_pay_for_waits_for_a_person() {
     assert_eq!(held.await.unwrap(), host::Stopped::Reached);
     assert_eq!(world.gemini.batches_created(), 0);
 }
+
+/// The notes of a job's shards that wait.
+async fn notes(world: &World, job: &str) -> anyhow::Result<Vec<String>> {
+    let Some(status) = world.read(&format!("{job}job.json")).await? else { return Ok(Vec::new()) };
+    let status: serde_json::Value = serde_json::from_str(&status)?;
+    let notes = status["shards"].as_array().into_iter().flatten().filter_map(|shard| shard["note"].as_str());
+    Ok(notes.map(str::to_owned).collect())
+}
+
+#[tokio::test]
+async fn of_two_jobs_under_one_daily_cap_one_waits_and_says_when_it_will_go() {
+    // Six images each, at some $0.021 with thoughts, and two days: not both fit into the first.
+    let making = Making { limits: Some(limits(100, "0.20")), ..Making::default() };
+    let world = World::made_with(making).unwrap();
+    for name in ["one", "two"] {
+        world.put(&format!("inbox/{name}.jsonl"), stones(6)).await.unwrap();
+    }
+    let said: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+    let seen = Arc::clone(&said);
+    host::run(&world.cloud, Waiting::Jump, async || {
+        for job in world.jobs()? {
+            seen.lock().unwrap().extend(notes(&world, &job).await?);
+        }
+        Ok(false)
+    })
+    .await
+    .unwrap();
+    let said = said.lock().unwrap().clone();
+    let why = |note: &&String| note.contains("of the $0.20 that may be spent a day are spent or reserved");
+    let when = "it goes at 2026-11-22T00:00:00Z, when the next day begins";
+    let told: Vec<&String> = said.iter().filter(why).collect();
+    assert!(!told.is_empty() && told.iter().all(|note| note.contains(when)), "{said:?}");
+
+    // It went when it said it would, or sooner, and the cap was kept by what was spent.
+    let days: BTreeSet<String> =
+        world.gemini.records().unwrap().iter().map(|record| record.created.to_string()[..10].to_owned()).collect();
+    assert!(days.iter().all(|day| day == "2026-11-21" || day == "2026-11-22"), "{days:?}");
+    let ledger = world.cloud.deps.submit.books.read().await.unwrap();
+    assert!(ledger.spent.values().all(|spent| *spent <= "0.20".parse().unwrap()), "{ledger:?}");
+    for job in world.jobs().unwrap() {
+        assert!(world.read(&format!("{job}_SUCCESS")).await.unwrap().is_some(), "{job}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_goes_on_the_same_day_once_batches_cost_less_than_was_reserved() {
+    // What may be reserved for two, and less than for three; thoughts cost less than what is kept for them.
+    let making = Making { limits: Some(limits(100, "0.24")), ..Making::default() };
+    let world = World::made_with(making).unwrap();
+    for name in ["one", "two"] {
+        world.put(&format!("inbox/{name}.jsonl"), stones(6)).await.unwrap();
+    }
+    world.run().await.unwrap();
+    let records = world.gemini.records().unwrap();
+    let reserved: Usd = "0.24".parse().unwrap();
+    let spent: u64 = records.iter().map(|record| record.bill.nanodollars).sum();
+    assert!(Usd::new(rust_decimal::Decimal::new(i64::try_from(spent).unwrap(), 9)) <= reserved);
+    let days: BTreeSet<String> = records.iter().map(|record| record.created.to_string()[..10].to_owned()).collect();
+    assert_eq!((records.len(), days), (2, BTreeSet::from(["2026-11-21".to_owned()])));
+    assert!(records[1].created >= records[0].ended.unwrap(), "it had to wait for what the first one cost");
+}

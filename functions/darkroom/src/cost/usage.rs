@@ -1,6 +1,6 @@
 //! The tokens that a reply says it used.
 
-use std::fmt;
+use std::{fmt, ops::Add};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -71,6 +71,19 @@ impl Usage {
             output_image_tokens: images.max(counts.image.0),
             output_text_tokens: output.saturating_sub(images).max(counts.text.0),
             thought_tokens: counts.thoughts_token_count.0,
+        }
+    }
+}
+
+impl Add for Usage {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            prompt_tokens: self.prompt_tokens.saturating_add(other.prompt_tokens),
+            output_image_tokens: self.output_image_tokens.saturating_add(other.output_image_tokens),
+            output_text_tokens: self.output_text_tokens.saturating_add(other.output_text_tokens),
+            thought_tokens: self.thought_tokens.saturating_add(other.thought_tokens),
         }
     }
 }

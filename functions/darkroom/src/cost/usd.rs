@@ -36,10 +36,20 @@ impl Usd {
         Self(self.0.saturating_mul(Decimal::from(tokens)).saturating_mul(Decimal::new(1, 6)))
     }
 
+    /// How far this is above `base`, in per cent of `base`; below it, it is negative. Of nothing, no share is known.
+    pub fn percent_above(self, base: Self) -> Option<Decimal> {
+        (self - base).0.checked_div(base.0)?.checked_mul(Decimal::ONE_HUNDRED)
+    }
+
     /// `part` of `whole` equal parts, rounded up to what a document keeps. Of no parts, nothing.
     pub fn share(self, part: u64, whole: u64) -> Self {
         let share = self.0.saturating_mul(Decimal::from(part)).checked_div(Decimal::from(whole));
-        Self(share.unwrap_or_default().round_dp_with_strategy(DECIMALS, RoundingStrategy::AwayFromZero))
+        Self(share.unwrap_or_default()).rounded_up()
+    }
+
+    /// The amount as a document keeps it, and no less.
+    pub fn rounded_up(self) -> Self {
+        Self(self.0.round_dp_with_strategy(DECIMALS, RoundingStrategy::AwayFromZero))
     }
 }
 

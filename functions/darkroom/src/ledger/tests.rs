@@ -13,6 +13,11 @@ fn noon() -> Timestamp {
     "2026-11-21T12:00:00Z".parse().unwrap()
 }
 
+/// The end of that day.
+fn midnight() -> Timestamp {
+    "2026-11-22T00:00:00Z".parse().unwrap()
+}
+
 fn cents(cents: i64) -> Usd {
     Usd::new(Decimal::new(cents, 2))
 }
@@ -54,8 +59,12 @@ fn each_limit_is_kept_and_named() {
     let at =
         assert_later(ledger.admit(&shard("b", 0, LIMITED, 60, cents(20)), &limits, now), "60 input tokens of the 100");
     assert_eq!(at, now + minutes(1));
-    let at = assert_later(ledger.admit(&shard("c", 0, UNLIMITED, 60, cents(40)), &limits, now), "$0.20 of the $0.50");
-    assert_eq!(at, "2026-11-22T00:00:00Z".parse::<Timestamp>().unwrap());
+    let dear = shard("c", 0, UNLIMITED, 60, cents(40));
+    let at = assert_later(ledger.admit(&dear, &limits, now), "$0.20 of the $0.50 that may be spent a day");
+    assert_eq!(at, now + minutes(1), "what is reserved may come back");
+    ledger.settle(&JobId::new("a"), ShardId::first(0), Some(cents(11)));
+    let said = "it goes at 2026-11-22T00:00:00Z, when the next day begins";
+    assert_eq!(assert_later(ledger.admit(&dear, &limits, now), said), midnight());
     let mut ledger = Ledger::default();
     assert_eq!(ledger.admit(&small("a", 0), &few, now), Admission::Granted);
     assert_eq!(ledger.admit(&small("a", 1), &few, now), Admission::Granted);
@@ -110,6 +119,54 @@ fn a_refund_gives_the_money_back_and_a_release_does_not() {
 }
 
 #[test]
+fn what_a_batch_cost_takes_the_place_of_what_was_reserved() {
+    let (mut ledger, limits, now) = (Ledger::default(), limits(9, 100, Some(50)), noon());
+    let [less, more, unknown] = [0, 1, 2].map(|number| shard("a", number, UNLIMITED, 1, cents(10)));
+    for shard in [&less, &more, &unknown] {
+        assert_eq!(ledger.admit(shard, &limits, now), Admission::Granted);
+    }
+    // Released or not, and however often.
+    release(&mut ledger, &less);
+    assert_eq!((ledger.spent_today(now), ledger.live.len(), ledger.unsettled.len()), (cents(30), 2, 1));
+    let tomorrow = now + SignedDuration::from_hours(24);
+    for _ in 0..2 {
+        ledger.settle(&less.job, less.shard, Some(cents(7)));
+        ledger.settle(&more.job, more.shard, Some(cents(12)));
+        ledger.settle(&unknown.job, unknown.shard, None);
+        assert_eq!((ledger.spent_today(now), ledger.spent_today(tomorrow)), (cents(29), Usd::ZERO));
+        assert!(ledger.live.is_empty() && ledger.unsettled.is_empty());
+    }
+    // What comes late finds nothing.
+    release(&mut ledger, &less);
+    ledger.refund(&more.job, more.shard);
+    assert_eq!(ledger.spent_today(now), cents(29));
+}
+
+#[test]
+fn money_that_comes_back_is_spent_on_the_same_day() {
+    let (mut ledger, limits) = (Ledger::default(), limits(9, 100, Some(50)));
+    let (first, next) = (shard("a", 0, UNLIMITED, 1, cents(50)), shard("b", 0, UNLIMITED, 1, cents(30)));
+    assert_eq!(ledger.admit(&first, &limits, noon()), Admission::Granted);
+    let again = assert_later(ledger.admit(&next, &limits, noon()), "or sooner if batches cost less than is reserved");
+    ledger.settle(&first.job, first.shard, Some(cents(20)));
+    assert_eq!(ledger.admit(&next, &limits, again), Admission::Granted);
+    assert_eq!(ledger.spent_today(again), cents(50));
+}
+
+#[test]
+fn what_is_settled_after_its_day_is_forgotten_changes_no_other_day() {
+    let (mut ledger, limits) = (Ledger::default(), limits(9, 100, Some(50)));
+    let (old, new) = (shard("a", 0, UNLIMITED, 1, cents(30)), shard("a", 1, UNLIMITED, 1, cents(40)));
+    assert_eq!(ledger.admit(&old, &limits, noon()), Admission::Granted);
+    release(&mut ledger, &old);
+    let later = noon() + SignedDuration::from_hours(48);
+    assert_eq!(ledger.admit(&new, &limits, later), Admission::Granted);
+    assert!(ledger.unsettled.is_empty());
+    ledger.settle(&old.job, old.shard, Some(cents(1)));
+    assert_eq!((ledger.spent_today(later), ledger.spent.len()), (cents(40), 1));
+}
+
+#[test]
 fn a_refund_goes_to_the_day_of_the_admission() {
     let (mut ledger, limits) = (Ledger::default(), limits(9, 100, Some(50)));
     let tomorrow = noon() + SignedDuration::from_hours(24);
@@ -125,8 +182,9 @@ fn a_day_later_the_cap_is_new() {
     let (mut ledger, limits) = (Ledger::default(), limits(9, 100, Some(50)));
     assert_eq!(ledger.admit(&shard("a", 0, UNLIMITED, 1, cents(50)), &limits, noon()), Admission::Granted);
     let next = shard("a", 1, UNLIMITED, 1, cents(50));
-    let midnight = assert_later(ledger.admit(&next, &limits, noon()), "a day");
-    assert_later(ledger.admit(&next, &limits, midnight - SignedDuration::from_nanos(1)), "a day");
+    let midnight = midnight();
+    assert_later(ledger.admit(&next, &limits, noon()), "or sooner");
+    assert_eq!(assert_later(ledger.admit(&next, &limits, midnight - SignedDuration::from_nanos(1)), "a day"), midnight);
     assert_eq!(ledger.admit(&next, &limits, midnight), Admission::Granted);
     assert_eq!((ledger.spent_today(noon()), ledger.spent_today(midnight)), (cents(50), cents(50)));
 }
@@ -182,8 +240,9 @@ fn many_small_batches_do_not_keep_a_large_one_from_its_tokens() {
 
 #[test]
 fn who_waits_for_tomorrows_money_is_in_nobodys_way_today() {
-    let (mut ledger, limits, now) = (Ledger::default(), limits(2, 100, Some(50)), noon());
+    let (mut ledger, limits, now) = (Ledger::default(), limits(1, 100, Some(50)), noon());
     assert_eq!(ledger.admit(&shard("x", 0, UNLIMITED, 1, cents(20)), &limits, now), Admission::Granted);
+    ledger.settle(&JobId::new("x"), ShardId::first(0), Some(cents(20)));
     // It can't be admitted before midnight, so neither the free place nor the tokens are kept for it.
     assert_later(ledger.admit(&shard("dear", 0, LIMITED, 100, cents(40)), &limits, now), "a day");
     assert_eq!(
@@ -191,7 +250,7 @@ fn who_waits_for_tomorrows_money_is_in_nobodys_way_today() {
         Admission::Granted
     );
     // At midnight it is its turn.
-    let midnight = noon() + SignedDuration::from_hours(12);
+    let midnight = midnight();
     release(&mut ledger, &small("cheap", 0));
     assert_later(
         ledger.admit(&shard("late", 0, UNLIMITED, 1, cents(20)), &limits, midnight),
@@ -212,6 +271,8 @@ struct Wish {
     hours: i64,
     /// Whether its batch is never created: its money is given back.
     is_refunded: bool,
+    /// What it costs in the end, in per cent of what was reserved; where nobody knows, all of it.
+    costs: Option<i64>,
 }
 
 fn wishes() -> impl Strategy<Value = Vec<Wish>> {
@@ -219,8 +280,9 @@ fn wishes() -> impl Strategy<Value = Vec<Wish>> {
     let demand =
         demand.prop_map(|(job, model, tokens, usd)| shard(&format!("job-{job}"), 0, model, tokens, cents(usd)));
     let wish = (demand, 0..300_i64, 0..20_i64, 1..30_i64, prop::bool::weighted(0.2));
-    let wish =
-        wish.prop_map(|(shard, first, late, hours, is_refunded)| Wish { shard, first, late, hours, is_refunded });
+    let wish = (wish, prop::option::of(0..=100_i64)).prop_map(|((shard, first, late, hours, is_refunded), costs)| {
+        Wish { shard, first, late, hours, is_refunded, costs }
+    });
     prop::collection::vec(wish, 1..40).prop_map(|mut wishes| {
         (0..).zip(&mut wishes).for_each(|(number, wish)| wish.shard.shard = ShardId::first(number));
         wishes
@@ -269,7 +331,14 @@ proptest! {
                     Admission::Never { why } => prop_assert!(false, "{}", why),
                 },
                 Event::End if wish.is_refunded => ledger.refund(&wish.shard.job, wish.shard.shard),
-                Event::End => release(&mut ledger, &wish.shard),
+                Event::End => {
+                    release(&mut ledger, &wish.shard);
+                    let (job, shard, usd) = (&wish.shard.job, wish.shard.shard, wish.shard.demand.usd);
+                    let reserved_on = day(now - SignedDuration::from_hours(wish.hours));
+                    let cost = wish.costs.map(|percent| usd.share(percent.unsigned_abs(), 100));
+                    *paid.entry(reserved_on).or_default() += cost.unwrap_or(usd) - usd;
+                    ledger.settle(job, shard, cost);
+                }
             }
             if event == Event::End {
                 running.remove(&at);
@@ -282,6 +351,9 @@ proptest! {
                 prop_assert!(cap.is_none_or(|cap| *paid <= cents(cap)));
             }
         }
-        prop_assert!(ledger.live.is_empty());
+        prop_assert!(ledger.live.is_empty() && ledger.unsettled.is_empty());
+        for (day, spent) in &ledger.spent {
+            prop_assert_eq!(paid.get(day).copied().unwrap_or_default(), *spent);
+        }
     }
 }

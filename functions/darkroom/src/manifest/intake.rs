@@ -23,7 +23,7 @@ use super::{
     strict,
 };
 use crate::{
-    cost::{self, Estimate},
+    cost::{self, Breakdown, Estimate},
     models::{Model, ModelError, Resolution},
     names::RequestKey,
 };
@@ -53,6 +53,7 @@ pub(super) struct Intake<'a> {
     items: u64,
     images: u64,
     estimate: Estimate,
+    breakdown: Breakdown,
     aliases: BTreeMap<String, String>,
 }
 
@@ -76,6 +77,7 @@ impl<'a> Intake<'a> {
             items: 0,
             images: 0,
             estimate: Estimate::default(),
+            breakdown: Breakdown::default(),
             aliases: BTreeMap::new(),
         }
     }
@@ -236,6 +238,7 @@ impl<'a> Intake<'a> {
             items: self.items,
             images: self.images,
             estimate: self.estimate,
+            breakdown: self.breakdown,
             aliases: self.aliases,
             templates: self.templates,
         }
@@ -280,12 +283,15 @@ impl<'a> Intake<'a> {
             check(&order, model, &mut findings);
         }
         let good = model.filter(|_| !findings.failed());
+        let warned = self.problems.warnings;
         findings.into_problems(spot.line, written.as_deref()).for_each(|problem| self.problems.push(problem));
         let Some(model) = good else { return Ok(()) };
+        self.breakdown.warn(&model, order.image_size.as_deref(), self.problems.warnings - warned);
         for (variant, key) in (1..).zip(keys) {
             let image = expected(spot.line, &item, key, variant, &order, &model);
             self.images += 1;
             self.estimate = self.estimate + image.estimate;
+            self.breakdown.add(&model, image.image_size.as_deref(), image.estimate);
             (self.sink)(image).map_err(Stop::Sink)?;
         }
         Ok(())

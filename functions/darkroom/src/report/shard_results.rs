@@ -1,8 +1,10 @@
 //! All that was collected for the requests of one shard, over all its rounds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::{
+    billing::{Charged, Meter},
+    cost::Usage,
     names::RequestKey,
     parts::{AsideReason, PartLine},
     plan::PlanLine,
@@ -13,36 +15,52 @@ use crate::{
 /// The results of one shard and its rounds, by request key.
 #[derive(Debug, Default)]
 pub struct ShardResults {
-    tries: HashMap<RequestKey, Vec<ResultLine>>,
+    answers: HashMap<RequestKey, Answers>,
     asides: BTreeMap<AsideReason, u64>,
+    /// Tokens of answers that belong to no key of the shard, by round.
+    strays: BTreeMap<u8, Usage>,
+    meter: Meter,
+    rounds: Vec<Round>,
     without_batch: Option<(Status, Reason)>,
     stopped: bool,
 }
 
-impl ShardResults {
-    /// Adds a line of a part; those of earlier rounds must come first.
-    pub fn add(&mut self, line: PartLine) {
-        match line {
-            PartLine::Result(result) => self.tries.entry(result.key.clone()).or_default().push(*result),
-            PartLine::Aside(aside) => *self.asides.entry(aside.aside).or_default() += 1,
-        }
-    }
+/// All that was said of one key.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    /// Its results, in order of the rounds.
+    pub(super) results: Vec<ResultLine>,
+    /// What each of its lines says about money, and in which round.
+    pub(super) charged: Vec<(u8, Charged)>,
+}
 
-    /// Notes how a round ended that has no results.
-    pub fn ended(&mut self, shard: &Shard) {
+/// A round of the shard whose batch may have been charged for.
+#[derive(Debug)]
+struct Round {
+    number: u8,
+    requests: u32,
+    /// If it ended without its output being read to the end: the keys it asked for, where these aren't all.
+    unread: Option<Option<HashSet<RequestKey>>>,
+}
+
+impl ShardResults {
+    /// Goes on to the next round of the shard: what is added from now on is its.
+    pub fn begin(&mut self, shard: &Shard) {
         self.stopped |= shard.stopped;
         let reason = |code: &str, message: &str, retryable| Reason {
             code: code.to_owned(),
             message: message.to_owned(),
             retryable,
         };
-        match &shard.phase {
-            Phase::Failed { code, message, .. } => {
+        let unread = match &shard.phase {
+            Phase::Failed { code, message, may_be_billed, .. } => {
                 self.without_batch = Some((Status::Failed, reason(code, message, false)));
+                may_be_billed.then(|| shard.keys.as_ref().map(|keys| keys.iter().cloned().collect()))
             }
             Phase::Cancelled => {
                 let message = "the job was cancelled before this was asked for";
                 self.without_batch = Some((Status::Skipped, reason("CANCELLED", message, true)));
+                None
             }
             Phase::Planned { .. }
             | Phase::Uploading { .. }
@@ -52,7 +70,36 @@ impl ShardResults {
             | Phase::Ready { .. }
             | Phase::Collecting { .. }
             | Phase::Done { .. }
-            | Phase::Held { .. } => {}
+            | Phase::Held { .. } => None,
+        };
+        let asked = shard.phase.batch().is_some() || unread.is_some();
+        let requests = if asked { shard.demand.requests } else { 0 };
+        self.rounds.push(Round { number: shard.shard.round, requests, unread });
+    }
+
+    /// Adds a line of a part of this round.
+    pub fn add(&mut self, line: PartLine) {
+        let round = self.rounds.last().map_or(1, |round| round.number);
+        let charged = self.meter.charged(&line);
+        match line {
+            PartLine::Result(result) => {
+                let answers = self.answers.entry(result.key.clone()).or_default();
+                answers.results.push(*result);
+                answers.charged.push((round, charged));
+            }
+            PartLine::Aside(aside) => {
+                *self.asides.entry(aside.aside).or_default() += 1;
+                match (aside.aside, aside.key, charged) {
+                    (AsideReason::RepeatedKey, Some(key), _) => {
+                        self.answers.entry(key).or_default().charged.push((round, charged));
+                    }
+                    (_, _, Charged::Told(usage)) => {
+                        let sum = self.strays.entry(round).or_default();
+                        *sum = *sum + usage;
+                    }
+                    (_, _, Charged::Estimated | Charged::Unknown | Charged::Nothing) => {}
+                }
+            }
         }
     }
 
@@ -66,9 +113,26 @@ impl ShardResults {
         &self.asides
     }
 
-    /// Every result of a key, in order of the rounds.
-    pub(super) fn take(&mut self, key: &RequestKey) -> Vec<ResultLine> {
-        self.tries.remove(key).unwrap_or_default()
+    /// Tokens of answers that belong to no key of the shard, by round.
+    pub(super) fn strays(&self) -> &BTreeMap<u8, Usage> {
+        &self.strays
+    }
+
+    /// The requests of each round that has had a batch.
+    pub(super) fn requests(&self) -> impl Iterator<Item = (u8, u32)> {
+        self.rounds.iter().map(|round| (round.number, round.requests))
+    }
+
+    /// All that was said of a key, with what nobody could read of it.
+    pub(super) fn take(&mut self, key: &RequestKey) -> Answers {
+        let mut answers = self.answers.remove(key).unwrap_or_default();
+        for Round { number, unread, .. } in &self.rounds {
+            let asked = unread.as_ref().is_some_and(|keys| keys.as_ref().is_none_or(|keys| keys.contains(key)));
+            if asked && answers.charged.iter().all(|(round, _)| round != number) {
+                answers.charged.push((*number, Charged::Unknown));
+            }
+        }
+        answers
     }
 
     /// The line of a key that has no result: its shard ended without a batch.

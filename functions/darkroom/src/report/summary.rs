@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Cost;
 use crate::{
-    cost::Usd,
     layout,
     names::{BatchName, JobId, RequestKey, ShardId},
     plan::ManifestVersion,
@@ -107,38 +107,6 @@ pub struct Times {
     pub planned: Timestamp,
     /// When the last shard ended.
     pub finished: Timestamp,
-}
-
-/// What a job cost.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Cost {
-    /// What was foretold.
-    pub estimated_usd: Usd,
-    /// What Gemini's usage figures come to at batch prices.
-    pub actual_usd: Usd,
-    /// What the same usage costs interactively.
-    pub interactive_usd: Usd,
-    /// The difference.
-    pub saved_usd: Usd,
-    /// By model, in order of their names.
-    pub by_model: Vec<ModelCost>,
-}
-
-/// What one model cost.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ModelCost {
-    /// The model.
-    pub model: String,
-    /// Images it made.
-    pub images: u64,
-    /// What they cost.
-    pub actual_usd: Usd,
-}
-
-impl ModelCost {
-    pub(super) fn new(model: &str) -> Self {
-        Self { model: model.to_owned(), images: 0, actual_usd: Usd::ZERO }
-    }
 }
 
 /// How often a reason was given.

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Finished, ShardResults,
-    summary::{CodeCount, Cost, Counts, Integrity, ModelCost},
+    Cost, Finished, ShardResults,
+    money::Sums,
+    summary::{CodeCount, Counts, Integrity},
 };
 use crate::{
-    cost::Usd,
+    billing::Charge,
     layout::Marker,
+    models::Catalogue,
     parts::AsideReason,
     plan::PlanLine,
     plan::PlanSummary,
@@ -26,9 +28,7 @@ const TOP_ERRORS: usize = 10;
 pub struct Tally {
     counts: Counts,
     integrity: Integrity,
-    actual: Usd,
-    interactive: Usd,
-    models: BTreeMap<String, ModelCost>,
+    money: Sums,
     errors: BTreeMap<String, CodeCount>,
     stopped: bool,
 }
@@ -37,13 +37,16 @@ impl Tally {
     /// Counts one image.
     pub fn add(&mut self, plan: &PlanLine, finished: &Finished) {
         let line = &finished.line;
-        let cost = line.cost_usd.unwrap_or(Usd::ZERO);
         self.counts.add(line.status);
-        self.actual += cost;
-        self.interactive += finished.interactive;
-        let model = self.models.entry(plan.model.clone()).or_insert_with(|| ModelCost::new(&plan.model));
-        model.images += u64::from(line.status == Status::Succeeded);
-        model.actual_usd += cost;
+        for (round, charge) in &finished.charges {
+            self.money.of(&plan.model, *round).charge += *charge;
+        }
+        if line.status == Status::Succeeded {
+            let round = line.shard.map_or(1, |shard| shard.round);
+            self.money.of(&plan.model, round).images += 1;
+        }
+        self.money.unaccounted.requests += finished.unknown;
+        self.money.unaccounted.estimated_usd += plan.estimate.batch_usd * finished.unknown;
         if let Some(reason) = &line.error {
             let count =
                 self.errors.entry(reason.code.clone()).or_insert_with(|| CodeCount::new(&reason.code, &line.key));
@@ -62,9 +65,17 @@ impl Tally {
         }
     }
 
-    /// Counts what a shard set aside, once all its images are counted.
-    pub fn add_shard(&mut self, results: &ShardResults) {
+    /// Counts a shard, whose model is `model`, and what it set aside, once all its images are counted.
+    pub fn add_shard(&mut self, model: &str, results: &ShardResults, catalogue: &Catalogue) {
         self.stopped |= results.is_stopped();
+        for (round, requests) in results.requests().filter(|(_, requests)| *requests > 0) {
+            self.money.of(model, round).requests += u64::from(requests);
+        }
+        for (round, usage) in results.strays() {
+            let charge = catalogue.priced(model).map(|model| Charge::of(usage, model)).unwrap_or_default();
+            self.money.of(model, *round).charge += charge;
+            self.money.aside += charge.batch;
+        }
         for (reason, count) in results.asides() {
             *match reason {
                 AsideReason::UnknownKey => &mut self.integrity.unknown_keys,
@@ -100,13 +111,7 @@ impl Tally {
 
     /// The money.
     pub fn cost(&self, plan: &PlanSummary) -> Cost {
-        Cost {
-            estimated_usd: plan.estimate.batch_usd,
-            actual_usd: self.actual,
-            interactive_usd: self.interactive,
-            saved_usd: self.interactive - self.actual,
-            by_model: self.models.values().cloned().collect(),
-        }
+        self.money.cost(plan)
     }
 
     /// The most frequent reasons for missing images, most frequent first.

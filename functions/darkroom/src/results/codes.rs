@@ -25,6 +25,14 @@ pub fn grpc_status(code: i64) -> (&'static str, bool) {
     }
 }
 
+/// The code of a request in a batch that failed without a reason.
+pub const BATCH_FAILED: &str = "BATCH_FAILED";
+
+/// Whether a result's code says that Gemini ended the request, or all of its batch, with an error and nothing else.
+pub fn is_error_entry(code: &str) -> bool {
+    code == BATCH_FAILED || (0..=16).any(|number| grpc_status(number).0 == code)
+}
+
 /// Whether a candidate that ended for this reason was withheld by a filter. With any other reason it has no image
 /// because the model made none (<https://ai.google.dev/api/generate-content#FinishReason>, read 2026-11).
 pub(super) fn is_refusal(finish_reason: &str) -> bool {

@@ -1,6 +1,6 @@
 //! From a skeleton and its images to an answer, by the rules of the contract.
 
-use serde_json::error::Category;
+use serde_json::{error::Category, value::RawValue};
 
 use super::{
     answer::{Answer, Image, Outcome, Reason},
@@ -35,20 +35,20 @@ pub(super) fn read_line(skeleton: &[u8], blobs: &mut Blobs, ends_file: bool) -> 
     let key = wire.take_key().filter(|key| is_own_text(key, skeleton)).map(RequestKey::new);
     let answer = match (wire.response, wire.error) {
         (Some(response), error) => read_response(&response, error, blobs),
-        (None, Some(error)) => error_answer(&error),
+        (None, Some(error)) => error_answer(&error, wire.usage_metadata),
         (None, None) => return Err(bad(BadLineReason::NotAReply)),
     };
     Ok(Answer { key, ..answer })
 }
 
-fn error_answer(error: &WireError<'_>) -> Answer {
+fn error_answer(error: &WireError<'_>, usage: Option<&RawValue>) -> Answer {
     Answer {
         key: None,
         outcome: failure(error),
         finish_reason: None,
         model_version: None,
         response_id: None,
-        usage: None,
+        usage: usage.and_then(|usage| Usage::of_reply(usage.get(), false).ok()),
         thought_images: 0,
         warnings: Vec::new(),
     }

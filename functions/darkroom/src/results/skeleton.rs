@@ -23,6 +23,9 @@ pub(super) struct WireLine<'a> {
     pub(super) response: Option<WireResponse<'a>>,
     #[serde(borrow, default, deserialize_with = "readable")]
     pub(super) error: Option<WireError<'a>>,
+    /// Not by the contract, but what says that tokens were used is believed: they are charged for.
+    #[serde(borrow, default, rename = "usageMetadata")]
+    pub(super) usage_metadata: Option<&'a RawValue>,
 }
 
 impl WireLine<'_> {

@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::names::{BatchName, FileName, ShardId};
+use crate::{
+    cost::Usd,
+    names::{BatchName, FileName, ShardId},
+};
 
 /// Where a shard stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,6 +90,10 @@ pub enum Phase {
         /// The round that asks again for what failed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         next: Option<ShardId>,
+        /// What the batch cost at the most: the tokens that Gemini told, and the estimate of what it didn't tell. It
+        /// settles the ledger.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cost_usd: Option<Usd>,
     },
     /// It waits for a person: going on could cost money twice, or has failed too often.
     Held {
@@ -104,6 +111,9 @@ pub enum Phase {
         /// The parts that were written before that.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         parts: Vec<u64>,
+        /// Whether there is or may have been a batch: what isn't in the parts may have been charged for.
+        #[serde(default)]
+        may_be_billed: bool,
     },
     /// A person cancelled the job before this shard had a batch.
     Cancelled,
@@ -203,6 +213,23 @@ impl Phase {
             | Self::Held { .. }
             | Self::Failed { .. }
             | Self::Cancelled => false,
+        }
+    }
+
+    /// What settles the shard's reservation in the ledger, once it is over: what it cost, or nothing where only what was
+    /// reserved is known.
+    pub fn settlement(&self) -> Option<Option<Usd>> {
+        match self {
+            Self::Done { cost_usd, .. } => Some(*cost_usd),
+            Self::Failed { .. } | Self::Cancelled => Some(None),
+            Self::Planned { .. }
+            | Self::Uploading { .. }
+            | Self::Creating { .. }
+            | Self::Recovering { .. }
+            | Self::Submitted { .. }
+            | Self::Ready { .. }
+            | Self::Collecting { .. }
+            | Self::Held { .. } => None,
         }
     }
 

@@ -70,11 +70,11 @@ fn held(before: Phase) -> Phase {
 }
 
 fn done(next: Option<ShardId>) -> Phase {
-    Phase::Done { ended: ended(), parts: vec![7], next }
+    Phase::Done { ended: ended(), parts: vec![7], next, cost_usd: None }
 }
 
 fn failed() -> Phase {
-    Phase::Failed { code: "HELD".to_owned(), message: "why".to_owned(), parts: Vec::new() }
+    Phase::Failed { code: "HELD".to_owned(), message: "why".to_owned(), parts: Vec::new(), may_be_billed: false }
 }
 
 #[test]

@@ -25,10 +25,13 @@ pub(super) struct BehaviourArgs {
     /// Leave so many percent of the lines out of the results, though they are billed.
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = value_parser!(u8).range(0..=100))]
     missing: u8,
+    /// Serve so many percent of the requests twice: two answers under one key, both billed.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = value_parser!(u8).range(0..=100))]
+    served_twice: u8,
     /// Write so many percent of the lines twice.
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = value_parser!(u8).range(0..=100))]
     repeated: u8,
-    /// Add, to so many percent of the lines, an image under a key that nobody asked for.
+    /// Add, to so many percent of the lines, an image under a key that nobody asked for. It is billed.
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = value_parser!(u8).range(0..=100))]
     unknown: u8,
     /// Put an interim image, marked as a thought, before so many percent of the images.
@@ -99,6 +102,7 @@ impl BehaviourArgs {
             internal_error_percent: self.internal_error,
             missing_percent: self.missing,
             repeated_percent: self.repeated,
+            served_twice_percent: self.served_twice,
             unknown_percent: self.unknown,
             thoughts_percent: self.thoughts,
             wrong_ratio_percent: self.wrong_ratio,
@@ -169,7 +173,7 @@ mod tests {
     #[test]
     fn every_flag_has_its_effect() {
         let flags = "--seed 7 --batch-seconds 60..120 --refuse 1 --internal-error 2 --missing 3 --repeated 4 \
-                     --unknown 5 --thoughts 6 --wrong-ratio 8 --mislabelled 9 --shuffle --list-lag 600 --ranges \
+                     --served-twice 10 --unknown 5 --thoughts 6 --wrong-ratio 8 --mislabelled 9 --shuffle --list-lag 600 --ranges \
                      --deleting-input fails --live-batches 10 --enqueued-tokens 5000 \
                      --fault create-batch:429:20% --fault download:cut:first-2";
         let expected = Behaviour {
@@ -180,6 +184,7 @@ mod tests {
             internal_error_percent: 2,
             missing_percent: 3,
             repeated_percent: 4,
+            served_twice_percent: 10,
             unknown_percent: 5,
             thoughts_percent: 6,
             wrong_ratio_percent: 8,

@@ -35,23 +35,10 @@ pub(super) struct Dropped {
 /// What a manifest asks for.
 #[derive(Debug)]
 pub(super) struct Order {
-    /// Problems, counts and costs.
+    /// Problems, counts and costs, by model and size too.
     pub(super) reading: Reading,
     /// The pictures of the local bucket that it refers to.
     pub(super) references: BTreeSet<String>,
-    /// Images by model and size.
-    pub(super) kinds: Vec<Kind>,
-}
-
-/// Images that cost the same, but for their input.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Kind {
-    /// The model.
-    pub(super) model: String,
-    /// The size, as asked.
-    pub(super) size: Option<String>,
-    /// How many.
-    pub(super) images: u64,
 }
 
 impl Dropped {
@@ -105,7 +92,6 @@ impl Dropped {
         let mut references = BTreeSet::new();
         let mut missing = BTreeSet::new();
         let mut problems = Vec::new();
-        let mut kinds: Vec<Kind> = Vec::new();
         let mut reading = manifest::read(open(&self.path)?, &header, &context, |expected| {
             for ObjectUri { bucket, key } in &expected.refs {
                 if bucket == BUCKET && references.insert(key.clone()) && !self.beside(key).is_file() {
@@ -119,18 +105,13 @@ impl Dropped {
                     });
                 }
             }
-            match kinds.iter_mut().find(|kind| kind.model == expected.model && kind.size == expected.image_size) {
-                Some(kind) => kind.images += 1,
-                None => kinds.push(Kind { model: expected.model, size: expected.image_size, images: 1 }),
-            }
             Ok(())
         })?;
         reading.errors += problems.len() as u64;
         reading.problems.extend(problems);
         reading.problems.sort_by_key(|problem| problem.line);
         references.retain(|key| !missing.contains(key));
-        kinds.sort();
-        Ok(Order { reading, references, kinds })
+        Ok(Order { reading, references })
     }
 }
 

@@ -12,9 +12,10 @@ use darkroom::{
 
 use super::{
     Exit, RunArgs, Which,
-    check::{show_plan, show_problems},
+    check::show_offer,
     dropped::{Dropped, Order},
     live::{self, Choice},
+    offer::Offer,
     outcome,
     progress::Progress,
     setting,
@@ -65,10 +66,7 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
         println!("Done already: {}.", dropped.job);
         return outcome::show(&cloud, &dropped.job, false).await;
     }
-    show_problems(&read.reading.problems);
-    if read.reading.errors == 0 {
-        show_plan(&read, &Catalogue::built_in());
-    }
+    show_offer(&Offer::new(&dropped.job, &read.reading, &Catalogue::built_in()), &read.reading);
     put(&cloud, &dropped, &read).await?;
 
     let progress = Progress::start(&args.out, &dropped.job, cloud.time.clone());

@@ -24,6 +24,16 @@ pub(super) struct Question<'a> {
     /// The batch it is in, or what stands for it.
     pub(super) batch: &'a str,
     pub(super) seed: u64,
+    pub(super) serving: Serving,
+}
+
+/// Which answer to a request it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Serving {
+    /// The one that was asked for.
+    First,
+    /// Another, as the request was served twice.
+    Second,
 }
 
 /// An answer, as an output line or a response body holds it.
@@ -124,6 +134,9 @@ impl Question<'_> {
     }
 
     fn draw(&self, what: &str) -> Draw {
-        Draw::about(self.seed, &[what, self.batch, self.label])
+        match self.serving {
+            Serving::First => Draw::about(self.seed, &[what, self.batch, self.label]),
+            Serving::Second => Draw::about(self.seed, &[what, self.batch, self.label, "once more"]),
+        }
     }
 }

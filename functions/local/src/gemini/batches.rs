@@ -204,7 +204,8 @@ impl Batches {
     pub(super) fn records(&self, now: Timestamp) -> io::Result<Vec<Record>> {
         let mut batches: Vec<Batch> = self.lock().values().filter(|batch| batch.deleted.is_none()).cloned().collect();
         batches.sort_by_key(|batch| batch.number);
-        batches.iter().map(|batch| Record::of(batch, &self.input(&batch.id), now)).collect()
+        let record = |batch: &Batch| Record::of(batch, &self.rows(batch, now)?, &self.input(&batch.id), now);
+        batches.iter().map(record).collect()
     }
 
     /// The next moment after `now` at which a batch changes its state.
@@ -215,7 +216,7 @@ impl Batches {
     fn cost(&self, batch: &Batch, now: Timestamp) -> io::Result<u64> {
         match batch.deleted {
             Some(Deleted { billed_nanodollars }) => Ok(billed_nanodollars),
-            None => Ok(self.rows(batch, now)?.iter().map(|row| row.nanodollars).sum()),
+            None => Ok(self.rows(batch, now)?.iter().map(Row::billed).sum()),
         }
     }
 

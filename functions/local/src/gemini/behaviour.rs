@@ -32,9 +32,12 @@ pub struct Behaviour {
     pub internal_error_percent: u8,
     /// Requests that are served, counted and billed, but whose line is not in the output file.
     pub missing_percent: u8,
-    /// Requests whose line is in the output file twice.
+    /// Requests whose line is in the output file twice: one answer, told twice, and billed once.
     pub repeated_percent: u8,
-    /// Requests beside whose line the output file has an image under a key that nobody asked for. It costs nothing.
+    /// Requests that are served twice: beside its line the output file has another answer under the same key, an image.
+    /// Both are billed.
+    pub served_twice_percent: u8,
+    /// Requests beside whose line the output file has an image under a key that nobody asked for. It is billed.
     pub unknown_percent: u8,
     /// Images that come after an interim image marked as a thought.
     pub thoughts_percent: u8,
@@ -74,6 +77,7 @@ impl Default for Behaviour {
             internal_error_percent: 0,
             missing_percent: 0,
             repeated_percent: 0,
+            served_twice_percent: 0,
             unknown_percent: 0,
             thoughts_percent: 0,
             wrong_ratio_percent: 0,
@@ -117,6 +121,7 @@ impl Behaviour {
         LineFate {
             outcome,
             repeated: drawn("repeated", self.repeated_percent),
+            served_twice: drawn("served twice", self.served_twice_percent),
             stray: drawn("stray", self.unknown_percent),
         }
     }
@@ -191,7 +196,12 @@ mod tests {
     #[test]
     fn nothing_goes_wrong_by_default() {
         let behaviour = Behaviour::default();
-        let well = LineFate { outcome: Outcome::Image(Rendering::default()), repeated: false, stray: false };
+        let well = LineFate {
+            outcome: Outcome::Image(Rendering::default()),
+            repeated: false,
+            served_twice: false,
+            stray: false,
+        };
         assert!((0..300).all(|n| behaviour.line_fate("b", &n.to_string()) == well));
         assert_eq!(behaviour.batch_fate("b", 1), None);
         assert_eq!(behaviour.fault(Call::CreateBatch, 1, 1), None);

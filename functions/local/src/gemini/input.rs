@@ -10,14 +10,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    answer::Question,
+    answer::{Question, Serving},
     ask::{Ask, References},
     behaviour::Behaviour,
     messages::{INLINE_REQUEST, INPUT_LINE},
     models::Model,
-    outcome::Outcome,
+    outcome::{Outcome, Rendering},
     proto::{Fault, read},
     reply::Refused,
+    results::stray_key,
     usage::Usage,
 };
 
@@ -41,10 +42,12 @@ pub(super) struct Row {
     pub(super) outcome: Outcome,
     /// Whether the output file has its line twice.
     pub(super) repeated: bool,
-    /// Whether the output file has an image more, under a key that nobody asked for.
-    pub(super) stray: bool,
-    /// What it costs once it is done, in billionths of a dollar.
+    /// What its answer costs once it is done, in billionths of a dollar.
     pub(super) nanodollars: u64,
+    /// If it is served twice: what the other answer costs.
+    pub(super) again: Option<u64>,
+    /// If the output file has an image more, under a key that nobody asked for: what that costs.
+    pub(super) stray: Option<u64>,
 }
 
 /// A request line, read.
@@ -74,7 +77,12 @@ pub(super) struct Reader<'a> {
 impl Row {
     /// What a cancel makes of a row whose turn did not come.
     pub(super) fn leave_unserved(&mut self) {
-        *self = Self { outcome: Outcome::Unserved, repeated: false, stray: false, nanodollars: 0, ..*self };
+        *self = Self { outcome: Outcome::Unserved, repeated: false, again: None, stray: None, nanodollars: 0, ..*self };
+    }
+
+    /// What all that was made for it costs once it is done, in billionths of a dollar.
+    pub(super) fn billed(&self) -> u64 {
+        self.nanodollars + self.again.unwrap_or(0) + self.stray.unwrap_or(0)
     }
 }
 
@@ -123,19 +131,33 @@ impl Reader<'_> {
             let label = line.label(position);
             examined.references.append(&mut find(&line.ask));
             examined.input_tokens += Usage::of_prompt(&line.ask, self.model).input_tokens();
-            let question = Question {
+            let question = |label, serving| Question {
                 ask: &line.ask,
                 model: self.model,
                 uploaded: &examined.references,
-                label: &label,
+                label,
                 batch,
                 seed: behaviour.seed,
+                serving,
             };
+            let asked = question(&label, Serving::First);
             let fate = behaviour.line_fate(batch, &label);
-            let outcome = if question.absent_file().is_some() { Outcome::NoReference } else { fate.outcome };
-            let nanodollars = question.usage(outcome).nanodollars(self.model) / 2;
-            let (repeated, stray) = (fate.repeated, fate.stray);
-            examined.rows.push(Row { position, offset: start, length, outcome, repeated, stray, nanodollars });
+            let outcome = if asked.absent_file().is_some() { Outcome::NoReference } else { fate.outcome };
+            let price = |question: &Question<'_>, outcome| question.usage(outcome).nanodollars(self.model) / 2;
+            let image = Outcome::Image(Rendering::default());
+            let served_twice = fate.served_twice && outcome.is_answer();
+            let stray = stray_key(behaviour.seed, batch, &label);
+            let row = Row {
+                position,
+                offset: start,
+                length,
+                outcome,
+                repeated: fate.repeated,
+                nanodollars: price(&asked, outcome),
+                again: served_twice.then(|| price(&question(&label, Serving::Second), image)),
+                stray: fate.stray.then(|| price(&question(&stray, Serving::First), image)),
+            };
+            examined.rows.push(row);
         }
         if !errors.is_empty() {
             return Err(Refused::invalid(errors.join("\n")));

@@ -22,6 +22,16 @@ pub(super) enum Outcome {
     Missing,
 }
 
+impl Outcome {
+    /// Whether the output file has a response of the model for it.
+    pub(super) fn is_answer(self) -> bool {
+        match self {
+            Self::Image(_) | Self::Refused(_) => true,
+            Self::InternalError | Self::NoReference | Self::Unserved | Self::Missing => false,
+        }
+    }
+}
+
 /// How an image is given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Rendering {
@@ -39,6 +49,8 @@ pub(super) struct LineFate {
     pub(super) outcome: Outcome,
     /// Whether the output file has the line twice.
     pub(super) repeated: bool,
+    /// Whether the output file has another answer under its key.
+    pub(super) served_twice: bool,
     /// Whether the output file has an image more, under a key that nobody asked for.
     pub(super) stray: bool,
 }

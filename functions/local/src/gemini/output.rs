@@ -34,20 +34,10 @@ pub(super) struct OutputFile {
 }
 
 impl OutputFile {
-    /// The file with a line for each row but the missing, then the repeated ones once more, then those that nobody
-    /// asked for.
+    /// The file of a batch whose rows these are.
     pub(super) fn new(results: Results, rows: &[Row]) -> Self {
-        let of = |wanted: fn(&Row) -> bool, write: fn(Row) -> Written| {
-            rows.iter().copied().filter(wanted).map(write).collect::<Vec<_>>()
-        };
-        let mut lines = of(|row| row.outcome != Outcome::Missing, Written::AsAsked);
-        lines.extend(of(|row| row.outcome != Outcome::Missing && row.repeated, Written::AsAsked));
-        lines.extend(of(|row| row.stray, Written::Stray));
-        let truncated = results.batch.fate == Some(BatchFate::Truncated);
-        if truncated {
-            lines.truncate(lines.len().div_ceil(2));
-        }
-        Self { results, lines, truncated }
+        let fate = results.batch.fate;
+        Self { results, lines: lines(rows, fate), truncated: fate == Some(BatchFate::Truncated) }
     }
 
     /// All of it: 200.
@@ -94,6 +84,31 @@ impl OutputFile {
         }
         Ok(line.into())
     }
+}
+
+/// A line for each row but the missing, then the repeated ones once more, then other answers to those that were served
+/// twice, then those that nobody asked for. Of a truncated file, the first half; the last of them is cut.
+fn lines(rows: &[Row], fate: Option<BatchFate>) -> Vec<Written> {
+    let of = |wanted: fn(&Row) -> bool, write: fn(Row) -> Written| {
+        rows.iter().copied().filter(wanted).map(write).collect::<Vec<_>>()
+    };
+    let mut lines = of(|row| row.outcome != Outcome::Missing, Written::AsAsked);
+    lines.extend(of(|row| row.outcome != Outcome::Missing && row.repeated, Written::Repeated));
+    lines.extend(of(|row| row.again.is_some(), Written::Again));
+    lines.extend(of(|row| row.stray.is_some(), Written::Stray));
+    if fate == Some(BatchFate::Truncated) {
+        lines.truncate(lines.len().div_ceil(2));
+    }
+    lines
+}
+
+/// What was billed for the answers that the output file of a batch has whole, in billionths of a dollar.
+pub(super) fn billed_and_delivered(rows: &[Row], fate: Option<BatchFate>) -> u64 {
+    let mut lines = lines(rows, fate);
+    if fate == Some(BatchFate::Truncated) {
+        lines.pop();
+    }
+    lines.iter().map(Written::billed).sum()
 }
 
 /// `bytes=5-` or `bytes=5-9`. Other forms are not served, which is allowed: they get all of it.

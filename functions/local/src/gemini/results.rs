@@ -6,7 +6,7 @@ use clients::transport::BoxError;
 use serde_json::{Map, Value, json};
 
 use super::{
-    answer::{Answer, Question},
+    answer::{Answer, Question, Serving},
     batch::Batch,
     draw::Draw,
     input::{Line, Reader, Row},
@@ -29,6 +29,10 @@ pub(super) struct Results {
 pub(super) enum Written {
     /// What a request asked for.
     AsAsked(Row),
+    /// The same once more.
+    Repeated(Row),
+    /// Another answer to it.
+    Again(Row),
     /// An image under a key that nobody asked for, beside this row's.
     Stray(Row),
 }
@@ -59,19 +63,20 @@ impl Results {
     /// # Errors
     /// As [`Self::inlined`].
     pub(super) fn output_line(&self, written: &Written) -> Result<String, BoxError> {
-        let (Written::AsAsked(row) | Written::Stray(row)) = written;
+        let (Written::AsAsked(row) | Written::Repeated(row) | Written::Again(row) | Written::Stray(row)) = written;
         let mut line = self.line(row)?;
         let mut label = line.label(row.position);
-        let outcome = match written {
-            Written::AsAsked(row) => row.outcome,
+        let image = Outcome::Image(Rendering::default());
+        let (outcome, serving) = match written {
+            Written::AsAsked(row) | Written::Repeated(row) => (row.outcome, Serving::First),
+            Written::Again(_) => (image, Serving::Second),
             Written::Stray(_) => {
-                let stray = Draw::about(self.batch.seed, &["stray key", &self.batch.id, &label]).id(12);
-                label = format!("stray-{stray}");
+                label = stray_key(self.batch.seed, &self.batch.id, &label);
                 line.key = Some(label.clone());
-                Outcome::Image(Rendering::default())
+                (image, Serving::First)
             }
         };
-        let question = self.question(&line, &label);
+        let question = Question { serving, ..self.question(&line, &label) };
         let (member, answer) = answer(&question, outcome)?;
         let key_comes_last = question.key_comes_last();
         let mut members = Map::new();
@@ -96,8 +101,26 @@ impl Results {
             label,
             batch: &self.batch.id,
             seed: self.batch.seed,
+            serving: Serving::First,
         }
     }
+}
+
+impl Written {
+    /// What the line's answer was billed for, in billionths of a dollar. One that is told once more isn't billed again.
+    pub(super) fn billed(&self) -> u64 {
+        match self {
+            Self::AsAsked(row) => row.nanodollars,
+            Self::Repeated(_) => 0,
+            Self::Again(row) => row.again.unwrap_or(0),
+            Self::Stray(row) => row.stray.unwrap_or(0),
+        }
+    }
+}
+
+/// The key that nobody asked for, of an image beside the line of `label`.
+pub(super) fn stray_key(seed: u64, batch: &str, label: &str) -> String {
+    format!("stray-{}", Draw::about(seed, &["stray key", batch, label]).id(12))
 }
 
 /// The member that holds the answer, and the answer.

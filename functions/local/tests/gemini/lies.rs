@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use local::gemini::Behaviour;
+use local::gemini::{BatchFate, Behaviour, FateRule};
 use serde_json::{Value, json};
 
 use super::{
@@ -110,20 +110,65 @@ async fn a_thought_image_comes_before_the_image_and_is_marked() {
 }
 
 #[tokio::test]
-async fn unknown_keys_come_beside_the_asked_ones_and_are_free() {
+async fn unknown_keys_come_beside_the_asked_ones_and_are_billed() {
     let (service, lines) = done(Behaviour { unknown_percent: 50, ..steady() }, 10).await;
     let (asked, honest) = done(steady(), 10).await;
     let (known, strays): (Vec<_>, Vec<_>) =
         lines.iter().partition(|line| line["key"].as_str().unwrap().starts_with('k'));
     let keys = |lines: &[&Value]| lines.iter().map(|line| line["key"].clone()).collect::<Vec<_>>();
     assert_eq!(keys(&known), keys(&honest.iter().collect::<Vec<_>>()));
-    assert!((1..10).contains(&strays.len()), "{} strays", strays.len());
+    let count = strays.len() as u64;
+    assert!((1..10).contains(&count), "{count} strays");
     assert_eq!(keys(&strays).iter().map(Value::to_string).collect::<BTreeSet<_>>().len(), strays.len());
     for stray in strays {
         assert_schema("BatchOutputLine", stray);
         assert_eq!(jpeg_pixels(&image(stray)), (512, 512));
     }
-    assert_eq!(service.gemini.billed().unwrap(), asked.gemini.billed().unwrap());
+    // All ask for the same.
+    let one = asked.gemini.billed().unwrap() / 10;
+    assert_eq!(service.gemini.billed().unwrap(), asked.gemini.billed().unwrap() + count * one);
+}
+
+#[tokio::test]
+async fn a_request_that_is_served_twice_has_two_answers_and_both_are_billed() {
+    let (service, lines) = done(Behaviour { served_twice_percent: 50, ..steady() }, 10).await;
+    let (once, _) = done(steady(), 10).await;
+    let answers = |line: &Value| (line["key"].to_string(), line["response"]["responseId"].to_string());
+    let all: BTreeSet<_> = lines.iter().map(answers).collect();
+    let keys: BTreeSet<_> = all.iter().map(|(key, _)| key).collect();
+    assert_eq!((all.len(), keys.len()), (lines.len(), 10), "no answer is told twice, and no key is new");
+    assert!((11..20).contains(&lines.len()), "{} lines", lines.len());
+    let one = once.gemini.billed().unwrap() / 10;
+    assert_eq!(service.gemini.billed().unwrap(), one * lines.len() as u64);
+}
+
+#[tokio::test]
+async fn a_bill_tells_what_was_delivered_from_what_was_lost() {
+    let lies = Behaviour { missing_percent: 30, repeated_percent: 30, served_twice_percent: 30, ..steady() };
+    for fate in [None, Some(BatchFate::Truncated)] {
+        let rule = fate.map(|fate| FateRule { which: "100%".parse().unwrap(), fate });
+        let service = Service::new(Behaviour { batch_fates: rule.into_iter().collect(), ..lies.clone() });
+        let asked: Vec<_> = (0..30).map(|n| line(&format!("k{n}"), json!({}))).collect();
+        let batch = service.batch("gemini-nano-banana-2.1", &asked).await;
+        service.pass_minutes(100);
+        // What a reader can add up: each answer that is whole, once.
+        let output = service.output(&batch).await;
+        let output = std::str::from_utf8(&output).unwrap();
+        let whole = output.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let answers: BTreeMap<_, _> = whole
+            .map(|line| (line["response"]["responseId"].to_string(), line["response"]["usageMetadata"].clone()))
+            .collect();
+        let count = |usage: &Value, name: &str| usage[name].as_u64().unwrap_or(0);
+        let price = |usage: &Value| {
+            let (text, image) = (count(usage, "thoughtsTokenCount"), count(usage, "candidatesTokenCount"));
+            (count(usage, "promptTokenCount") * 1_500 + text * 7_500 + image * 30_000) / 2
+        };
+        let record = &service.gemini.records().unwrap()[0];
+        let delivered = record.bill.nanodollars - record.bill.undelivered_nanodollars;
+        assert_eq!(answers.values().map(price).sum::<u64>(), delivered, "{fate:?}");
+        assert!(record.bill.undelivered_nanodollars > 0);
+        assert_eq!(record.bill.nanodollars, service.gemini.billed().unwrap());
+    }
 }
 
 #[tokio::test]

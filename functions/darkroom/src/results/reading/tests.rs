@@ -273,3 +273,17 @@ fn a_synchronous_response_is_read_by_the_same_rules() {
         assert_eq!(read(body).unwrap_err().reason, reason, "{body}");
     }
 }
+
+#[test]
+fn tokens_beside_an_error_are_read() {
+    for line in [
+        r#"{"key":"k","error":{"code":13,"message":"m"},"usageMetadata":{"promptTokenCount":9,"thoughtsTokenCount":4}}"#,
+        r#"{"key":"k","error":{"code":13},"response":{"usageMetadata":{"promptTokenCount":9,"thoughtsTokenCount":4}}}"#,
+    ] {
+        let answer = read(line);
+        let usage = answer.usage.unwrap();
+        assert_eq!((answer.outcome.status(), usage.prompt_tokens, usage.thought_tokens), (Status::Failed, 9, 4));
+    }
+    let nothing = read(r#"{"key":"k","error":{"code":13},"usageMetadata":"many"}"#);
+    assert_eq!((nothing.outcome.status(), nothing.usage), (Status::Failed, None));
+}

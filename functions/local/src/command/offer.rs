@@ -1,0 +1,158 @@
+//! What a manifest asks for and what it would cost, by model and size: for people as a table, for programs as JSON.
+
+use std::collections::BTreeMap;
+
+use darkroom::{
+    cost::{self, Usd},
+    manifest::{Problem, Reading},
+    models::Catalogue,
+    names::JobId,
+    results::Lane,
+};
+use serde::Serialize;
+
+/// What a manifest would do, as `darkroom check --json` prints it. The names of its members stay as they are.
+///
+/// ```json
+/// {"job":"catalog-…","accepted":true,"items":23,"images":27,"aliases":{"nano-banana-2":"gemini-…"},
+///  "rows":[{"model":"gemini-…","size":"1K","lane":"batch","images":24,"each_usd":0.0168,"total_usd":0.4264,…}],
+///  "total":{"images":27,"total_usd":0.6274,…},"errors":0,"warnings":0,"problems":[]}
+/// ```
+#[derive(Debug, Serialize)]
+pub(super) struct Offer {
+    /// The job that dropping it means.
+    job: JobId,
+    /// Whether it can be dropped. Of a manifest that can't, nothing is counted but its items and problems.
+    accepted: bool,
+    /// Items of the manifest.
+    items: u64,
+    /// Images they ask for.
+    images: u64,
+    /// The families' names that were used, each with the model it leads to today.
+    aliases: BTreeMap<String, String>,
+    /// By model and size.
+    rows: Vec<Row>,
+    /// All of them.
+    total: Total,
+    /// All errors, also those that aren't listed.
+    errors: u64,
+    /// All warnings, also those that aren't listed.
+    warnings: u64,
+    /// What is wrong, or odd, line by line.
+    problems: Vec<Problem>,
+}
+
+/// Images of one model and size.
+#[derive(Debug, Serialize)]
+struct Row {
+    model: String,
+    size: String,
+    lane: Lane,
+    /// The published price of one image, without its input.
+    each_usd: Usd,
+    /// Warnings about the items that ask for them.
+    warnings: u64,
+    #[serde(flatten)]
+    total: Total,
+}
+
+/// What images come to, input tokens included.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Total {
+    images: u64,
+    total_usd: Usd,
+    interactive_total_usd: Usd,
+    saved_usd: Usd,
+}
+
+impl Offer {
+    /// What was read of the manifest of `job`.
+    pub(super) fn new(job: &JobId, reading: &Reading, catalogue: &Catalogue) -> Self {
+        let accepted = reading.errors == 0;
+        let (images, estimate) = if accepted { (reading.images, reading.estimate) } else { Default::default() };
+        Self {
+            job: job.clone(),
+            accepted,
+            items: reading.items,
+            images,
+            aliases: reading.aliases.clone(),
+            rows: if accepted { rows(reading, catalogue) } else { Vec::new() },
+            total: Total::new(images, estimate),
+            errors: reading.errors,
+            warnings: reading.warnings,
+            problems: reading.problems.clone(),
+        }
+    }
+
+    /// The table, a line each; with a total, unless there is but one.
+    pub(super) fn table(&self) -> Vec<String> {
+        let heads = ["images", "model", "size", "lane", "each", "total", "interactive", "saved", "warnings"];
+        let mut cells = vec![heads.map(str::to_owned)];
+        cells.extend(self.rows.iter().map(Row::cells));
+        if self.rows.len() > 1 {
+            let [images, total, interactive, saved] = self.total.cells();
+            let none = String::new;
+            let warnings = self.rows.iter().map(|row| row.warnings).sum::<u64>().to_string();
+            cells.push([images, "total".to_owned(), none(), none(), none(), total, interactive, saved, warnings]);
+        }
+        aligned(&cells)
+    }
+
+    /// How many images of how many items.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.images, self.items)
+    }
+}
+
+fn rows(reading: &Reading, catalogue: &Catalogue) -> Vec<Row> {
+    let row = |(id, size, share): (&str, &str, &cost::Share)| {
+        let model = catalogue.model(id)?;
+        Some(Row {
+            model: id.to_owned(),
+            size: size.to_owned(),
+            lane: Lane::Batch,
+            each_usd: cost::estimate(model, Some(size), 0).batch_usd,
+            warnings: share.warnings,
+            total: Total::new(share.images, share.estimate),
+        })
+    };
+    reading.breakdown.shares().filter_map(row).collect()
+}
+
+impl Row {
+    fn cells(&self) -> [String; 9] {
+        let lane = match self.lane {
+            Lane::Batch => "batch",
+            Lane::Interactive => "interactive",
+        };
+        let [images, total, interactive, saved] = self.total.cells();
+        let (model, size, each) = (self.model.clone(), self.size.clone(), self.each_usd.to_string());
+        [images, model, size, lane.to_owned(), each, total, interactive, saved, self.warnings.to_string()]
+    }
+}
+
+impl Total {
+    fn new(images: u64, estimate: cost::Estimate) -> Self {
+        let (total_usd, interactive_total_usd) = (estimate.batch_usd, estimate.interactive_usd);
+        Self { images, total_usd, interactive_total_usd, saved_usd: interactive_total_usd - total_usd }
+    }
+
+    fn cells(self) -> [String; 4] {
+        let Self { images, total_usd, interactive_total_usd, saved_usd } = self;
+        [images.to_string(), total_usd.to_string(), interactive_total_usd.to_string(), saved_usd.to_string()]
+    }
+}
+
+/// Lines whose cells stand below each other: words to the left, numbers to the right.
+fn aligned(cells: &[[String; 9]]) -> Vec<String> {
+    let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..9).map(width).collect();
+    let line = |row: &[String; 9]| {
+        let of = |(column, cell): (usize, &String)| match (widths[column], column) {
+            (width, 1..=3) => format!("  {cell:<width$}"),
+            (width, _) => format!("  {cell:>width$}"),
+        };
+        row.iter().enumerate().map(of).collect::<String>()
+    };
+    cells.iter().map(line).collect()
+}

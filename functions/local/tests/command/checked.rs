@@ -1,0 +1,93 @@
+//! `darkroom check`: what a manifest would do and cost, for people and for programs.
+
+use std::{path::Path, process::Command};
+
+use serde_json::{Value, json};
+
+use super::{Place, Run, samples};
+
+fn check(manifest: &Path, more: &[&str]) -> Run {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_darkroom"));
+    Run(command.arg("check").arg(manifest).args(more).output().unwrap())
+}
+
+#[test]
+fn each_model_and_size_is_a_row_and_all_of_them_a_total() {
+    let said = check(&samples().join("catalog.csv"), &[]).exits(0);
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let lines: Vec<Vec<String>> = said.lines().map(words).collect();
+    let head = lines.iter().position(|line| line.first().is_some_and(|word| word == "images")).unwrap();
+    let table: Vec<String> = lines[head..head + 5].iter().map(|line| line.join(" ")).collect();
+    assert_eq!(
+        table,
+        [
+            "images model size lane each total interactive saved warnings",
+            "2 gemini-3-pro-image 1K batch $0.067 $0.1341 $0.2681 $0.1341 0",
+            "1 gemini-3-pro-image 2K batch $0.067 $0.067 $0.1341 $0.067 0",
+            "24 gemini-nano-banana-2.1 1K batch $0.0168 $0.4263 $0.8526 $0.4263 0",
+            "27 total $0.6274 $1.25 $0.6274 0",
+        ],
+        "{said}"
+    );
+    // Numbers end below each other.
+    let ends = |name: &str| said.lines().find(|line| line.contains(name)).unwrap().find(" $0.").is_some();
+    assert!(ends("gemini-3-pro-image") && said.contains("Nothing was spent."), "{said}");
+}
+
+#[test]
+fn one_row_needs_no_total() {
+    let place = Place::new();
+    let said = check(&place.manifest("one.jsonl", r#"{"key":"a","prompt":"a stone"}"#), &[]).exits(0);
+    assert!(said.contains("$0.0168") && !said.lines().any(|line| line.trim_start().starts_with("1  total")), "{said}");
+}
+
+#[test]
+fn problems_follow_the_table_and_count_in_its_rows() {
+    let place = Place::new();
+    let manifest = place.manifest("odd.jsonl", "{\"prompt\":\"a stone\"}\n{\"key\":\"b\",\"prompt\":\"a stone\"}\n");
+    let said = check(&manifest, &[]).exits(0);
+    let (row, problem) = (said.find("$0.0168").unwrap(), said.find("warning: line 1").unwrap());
+    assert!(row < problem, "{said}");
+    let offer = json(&manifest, 0);
+    assert_eq!((&offer["warnings"], &offer["rows"][0]["warnings"]), (&json!(1), &json!(1)), "{offer}");
+}
+
+/// The JSON document of a manifest.
+fn json(manifest: &Path, code: i32) -> Value {
+    serde_json::from_str(&check(manifest, &["--json"]).exits(code)).unwrap()
+}
+
+#[test]
+fn programs_get_one_document_with_the_names_that_are_published() {
+    let offer = json(&samples().join("catalog.csv"), 0);
+    let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
+    assert_eq!(names(&offer), "job accepted items images aliases rows total errors warnings problems");
+    let row = &offer["rows"][2];
+    assert_eq!(names(row), "model size lane each_usd warnings images total_usd interactive_total_usd saved_usd");
+    assert_eq!(
+        (&row["model"], &row["lane"], &row["images"]),
+        (&json!("gemini-nano-banana-2.1"), &json!("batch"), &json!(24))
+    );
+    assert_eq!(row["each_usd"], json!(0.0168));
+    let sum = |name: &str| offer["rows"].as_array().unwrap().iter().map(|row| row[name].as_f64().unwrap()).sum::<f64>();
+    for name in ["images", "total_usd", "interactive_total_usd", "saved_usd"] {
+        assert!((sum(name) - offer["total"][name].as_f64().unwrap()).abs() < 5e-6, "{name}: {offer}");
+    }
+    assert_eq!((&offer["accepted"], &offer["problems"]), (&json!(true), &json!([])));
+}
+
+#[test]
+fn a_manifest_with_errors_has_problems_and_no_price() {
+    let place = Place::new();
+    let manifest =
+        place.manifest("bad.jsonl", "{\"key\":\"a\",\"prompt\":\"a stone\"}\n{\"key\":\"a\",\"prompt\":\"it\"}\n");
+    let said = check(&manifest, &[]).exits(2);
+    assert!(
+        said.contains("error: line 2") && said.contains("nothing would be bought") && !said.contains('$'),
+        "{said}"
+    );
+    let offer = json(&manifest, 2);
+    assert_eq!((&offer["accepted"], &offer["errors"], &offer["rows"]), (&json!(false), &json!(1), &json!([])));
+    assert_eq!((&offer["problems"][0]["line"], &offer["problems"][0]["severity"]), (&json!(2), &json!("error")));
+    assert_eq!((&offer["images"], &offer["total"]["total_usd"]), (&json!(0), &json!(0)));
+}
