@@ -1,5 +1,6 @@
 //! Planning a hundred thousand images: in flat memory, whichever form asks for them. How fast is printed, not judged.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+#![expect(clippy::print_stdout, reason = "how fast it was is for whoever asks with --nocapture")]
 
 use std::{sync::Mutex, time::Instant};
 

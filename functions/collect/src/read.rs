@@ -132,7 +132,7 @@ pub(crate) async fn read(
 async fn skip_line(work: &Work<'_>, stored: &mut StoredShard, start: u64, end: u64) -> Result<(), CollectError> {
     warn!(offset = start, size_bytes = end - start, "a line of the output is skipped: each reader has died at it");
     let mut results = Results::default();
-    results.add(end, PartLine::Aside(Aside::new(AsideReason::SkippedLine, start)));
+    results.add(end, PartLine::Aside(Box::new(Aside::new(AsideReason::SkippedLine, start))));
     results.checkpoint(work, stored).await?;
     work.deps.metrics.count(Metric::PoisonLines);
     Ok(())

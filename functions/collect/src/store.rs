@@ -63,7 +63,7 @@ pub(crate) fn place(shard: &Shard, expected: &mut Expected, line: Line) -> Put {
                 Ok(answer) => set_aside(shard, aside, answer),
                 Err(_) => (Vec::new(), aside),
             };
-            (images, PartLine::Aside(aside))
+            (images, PartLine::Aside(Box::new(aside)))
         }
     };
     expected.see(&line);

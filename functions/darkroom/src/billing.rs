@@ -124,7 +124,11 @@ mod tests {
     }
 
     fn aside(usage: Option<Usage>, answer: Option<&str>) -> PartLine {
-        PartLine::Aside(Aside { usage, response_id: answer.map(Into::into), ..Aside::new(AsideReason::UnknownKey, 0) })
+        PartLine::Aside(Box::new(Aside {
+            usage,
+            response_id: answer.map(Into::into),
+            ..Aside::new(AsideReason::UnknownKey, 0)
+        }))
     }
 
     #[test]

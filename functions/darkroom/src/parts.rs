@@ -16,7 +16,7 @@ pub const LAST_PART: u64 = u64::MAX;
 #[serde(untagged)]
 pub enum PartLine {
     /// What was set aside. It comes first: it is told by a member that no result has.
-    Aside(Aside),
+    Aside(Box<Aside>),
     /// What became of a request key.
     Result(Box<ResultLine>),
 }
@@ -74,7 +74,7 @@ mod tests {
         let usage = Some(Usage { prompt_tokens: 7, ..Usage::default() });
         let aside = Aside { key: Some(RequestKey::new("k")), usage, ..Aside::new(AsideReason::UnknownKey, 7) };
         for line in [
-            PartLine::Aside(aside),
+            PartLine::Aside(Box::new(aside)),
             PartLine::Result(Box::new(ResultLine::new(RequestKey::new("k"), Status::Succeeded))),
         ] {
             let text = serde_json::to_string(&line).unwrap();

@@ -138,7 +138,8 @@ async fn of_two_jobs_under_one_daily_cap_one_waits_and_says_when_it_will_go() {
     let seen = Arc::clone(&said);
     host::run(&world.cloud, Waiting::Jump, async || {
         for job in world.jobs()? {
-            seen.lock().unwrap().extend(notes(&world, &job).await?);
+            let notes = notes(&world, &job).await?;
+            seen.lock().unwrap().extend(notes);
         }
         Ok(false)
     })

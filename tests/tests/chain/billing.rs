@@ -273,7 +273,8 @@ async fn forget_one(world: &World, meant: fn(&Value) -> bool) -> Option<()> {
 
 #[tokio::test]
 async fn one_answer_that_is_left_out_is_one_answer_too_little() {
-    let kinds: [(&str, fn(&Value) -> bool); 4] = [
+    type Meant = fn(&Value) -> bool;
+    let kinds: [(&str, Meant); 4] = [
         ("refused", |line| line["status"] == "blocked" || line["status"] == "no_image"),
         ("of nobody", |line| line["aside"] == "unknown_key"),
         ("served twice", |line| line["aside"] == "repeated_key"),
