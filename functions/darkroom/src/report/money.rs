@@ -17,7 +17,7 @@ const PERCENT_DECIMALS: u32 = 2;
 /// What a job cost.
 ///
 /// ```json
-/// {"estimated_usd":0.6274,"actual_usd":0.6594,"variance_percent":5.1,"interactive_usd":1.3188,"saved_usd":0.6594,
+/// {"estimated_usd":0.627404,"actual_usd":0.65935,"variance_percent":5.09,"interactive_usd":1.3187,"saved_usd":0.65935,
 ///  "aside_usd":0,"unaccounted":{"requests":0,"estimated_usd":0},"by_model":[…],"by_round":[…]}
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

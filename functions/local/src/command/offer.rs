@@ -15,8 +15,8 @@ use serde::Serialize;
 ///
 /// ```json
 /// {"job":"catalog-…","accepted":true,"items":23,"images":27,"aliases":{"nano-banana-2":"gemini-…"},
-///  "rows":[{"model":"gemini-…","size":"1K","lane":"batch","images":24,"each_usd":0.0168,"total_usd":0.4264,…}],
-///  "total":{"images":27,"total_usd":0.6274,…},"errors":0,"warnings":0,"problems":[]}
+///  "rows":[{"model":"gemini-…","size":"1K","lane":"batch","images":24,"each_usd":0.0168,"total_usd":0.419614,…}],
+///  "total":{"images":27,"total_usd":0.627404,…},"errors":0,"warnings":0,"problems":[]}
 /// ```
 #[derive(Debug, Serialize)]
 pub(super) struct Offer {
