@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::{
     cost::Estimate,
     job::Settings,
+    manifest::Reading,
     names::{JobId, ObjectUri, RequestKey, ShardId},
 };
 
@@ -112,6 +113,32 @@ pub struct PlanSummary {
     pub warnings: u64,
     /// When the plan was made.
     pub planned_at: Timestamp,
+}
+
+impl PlanSummary {
+    /// What reading a manifest found, planned into so many shards.
+    pub fn of(reading: &Reading, shards: u32, planned_at: Timestamp) -> Self {
+        let mut models: Vec<ModelShare> = Vec::new();
+        for (model, _, share) in reading.breakdown.shares() {
+            match models.last_mut().filter(|last| last.model == model) {
+                Some(last) => {
+                    last.images += share.images;
+                    last.estimate = last.estimate + share.estimate;
+                }
+                None => {
+                    models.push(ModelShare { model: model.to_owned(), images: share.images, estimate: share.estimate })
+                }
+            }
+        }
+        Self {
+            images: reading.images,
+            shards,
+            estimate: reading.estimate,
+            models,
+            warnings: reading.warnings,
+            planned_at,
+        }
+    }
 }
 
 /// The images of one model.

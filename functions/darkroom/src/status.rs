@@ -40,6 +40,23 @@ pub struct JobStatus {
     pub updated_at: Timestamp,
 }
 
+impl JobStatus {
+    /// That of a job of which nothing but its phase is known.
+    pub fn new(job: &JobId, manifest: &ObjectUri, phase: JobPhase, updated_at: Timestamp) -> Self {
+        Self {
+            job: job.clone(),
+            manifest: manifest.clone(),
+            phase,
+            plan: None,
+            errors: None,
+            finished: 0,
+            cost_usd: None,
+            shards: Vec::new(),
+            updated_at,
+        }
+    }
+}
+
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

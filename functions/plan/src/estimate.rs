@@ -25,24 +25,10 @@ pub(crate) async fn estimate(
 ) -> Result<Disposition, PlanError> {
     let (job, reading) = (&dropped.job, &checked.reading);
     write_problems(deps, job, &reading.problems).await?;
-    let plan = PlanSummary {
-        images: reading.images,
-        shards: 0,
-        estimate: reading.estimate,
-        models: Vec::new(),
-        warnings: reading.warnings,
-        planned_at,
-    };
+    let plan = PlanSummary::of(reading, 0, planned_at);
     let status = JobStatus {
-        job: job.clone(),
-        manifest: dropped.version.uri.clone(),
-        phase: JobPhase::Estimated,
         plan: Some(plan),
-        errors: None,
-        finished: 0,
-        cost_usd: None,
-        shards: Vec::new(),
-        updated_at: deps.clock.now(),
+        ..JobStatus::new(job, &dropped.version.uri, JobPhase::Estimated, deps.clock.now())
     };
     write_first_status(deps, &status).await?;
     deps.bucket.put(&layout::document(job, Marker::DryRun.name()), "text/plain", "").await?;

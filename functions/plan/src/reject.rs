@@ -19,15 +19,8 @@ pub(crate) async fn reject(deps: &Deps, dropped: &Dropped, reading: &Reading) ->
     let job = &dropped.job;
     write_problems(deps, job, &reading.problems).await?;
     let status = JobStatus {
-        job: job.clone(),
-        manifest: dropped.version.uri.clone(),
-        phase: JobPhase::Rejected,
-        plan: None,
         errors: Some(reading.errors),
-        finished: 0,
-        cost_usd: None,
-        shards: Vec::new(),
-        updated_at: deps.clock.now(),
+        ..JobStatus::new(job, &dropped.version.uri, JobPhase::Rejected, deps.clock.now())
     };
     if !write_first_status(deps, &status).await? {
         info!(correlation_id = %job, "planned meanwhile by another");

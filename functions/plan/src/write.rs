@@ -16,7 +16,7 @@ use darkroom::{
     manifest::{self, Copies, Expected, Header},
     models::Catalogue,
     names::{JobId, ShardId},
-    plan::{ModelShare, PlanLine, PlanSummary, RequestSize, Sharder},
+    plan::{PlanLine, PlanSummary, RequestSize, Sharder},
     state::{Demand, Shard},
     status::{JobPhase, JobStatus},
 };
@@ -62,19 +62,10 @@ pub(crate) async fn write(
         writer.add(expected).await?;
     }
     images.reading.await??;
-    let (shards, models) = writer.finish(deps.clock.now()).await?;
+    let shards = writer.finish(deps.clock.now()).await?;
 
-    let summary = PlanSummary {
-        images: checked.reading.images,
-        shards: u32::try_from(shards.len()).unwrap_or(u32::MAX),
-        estimate: checked.reading.estimate,
-        models: models
-            .into_iter()
-            .map(|(model, images)| ModelShare { estimate: checked.reading.breakdown.of_model(&model), model, images })
-            .collect(),
-        warnings: checked.reading.warnings,
-        planned_at,
-    };
+    let count = u32::try_from(shards.len()).unwrap_or(u32::MAX);
+    let summary = PlanSummary::of(&checked.reading, count, planned_at);
     stream::iter(shards)
         .map(|shard| async move {
             // Theirs is the state of an earlier planning of the same drop, or already further on.
@@ -90,15 +81,8 @@ pub(crate) async fn write(
 
 async fn write_status(deps: &Deps, dropped: &Dropped, summary: &PlanSummary) -> Result<(), PlanError> {
     let status = JobStatus {
-        job: dropped.job.clone(),
-        manifest: dropped.version.uri.clone(),
-        phase: JobPhase::Submitting,
         plan: Some(summary.clone()),
-        errors: None,
-        finished: 0,
-        cost_usd: None,
-        shards: Vec::new(),
-        updated_at: deps.clock.now(),
+        ..JobStatus::new(&dropped.job, &dropped.version.uri, JobPhase::Submitting, deps.clock.now())
     };
     write_first_status(deps, &status).await?;
     Ok(())
@@ -138,7 +122,6 @@ struct Writer<'a> {
     plan: ObjectWriter,
     requests: HashMap<ShardId, ObjectWriter>,
     shards: BTreeMap<ShardId, Planned>,
-    models: BTreeMap<String, u64>,
 }
 
 struct Planned {
@@ -158,7 +141,6 @@ impl<'a> Writer<'a> {
             plan: deps.bucket.writer(&layout::plan(job), "application/jsonl"),
             requests: HashMap::new(),
             shards: BTreeMap::new(),
-            models: BTreeMap::new(),
         }
     }
 
@@ -192,7 +174,6 @@ impl<'a> Writer<'a> {
         line.push(b'\n');
         self.plan.write(&line).await?;
 
-        *self.models.entry(model.clone()).or_default() += 1;
         let planned = self.shards.entry(shard).or_insert(Planned {
             model,
             demand: Demand::default(),
@@ -240,7 +221,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    async fn finish(self, now: Timestamp) -> Result<(Vec<Shard>, BTreeMap<String, u64>), PlanError> {
+    async fn finish(self, now: Timestamp) -> Result<Vec<Shard>, PlanError> {
         for (_, requests) in self.requests {
             requests.finish().await?;
         }
@@ -248,7 +229,7 @@ impl<'a> Writer<'a> {
         let shards = self.shards.into_iter();
         let shards = shards
             .map(|(id, planned)| Shard::planned(self.job, id, &planned.model, planned.demand, planned.plan_bytes, now));
-        Ok((shards.collect(), self.models))
+        Ok(shards.collect())
     }
 }
 

@@ -232,6 +232,13 @@ mod tests {
     }
 
     #[test]
+    fn an_image_that_is_not_wanted_is_left_out_for_the_reason_given() {
+        let mut blob = Blob::unwanted(Pool::new(0).take(), ImageFlaw::TooMany);
+        blob.push(b"AAAA");
+        assert_eq!(blob.finish().map(|_| ()), Err(ImageFlaw::TooMany));
+    }
+
+    #[test]
     fn what_is_no_base64_is_a_flaw() {
         for text in [
             "A",
