@@ -106,7 +106,7 @@ impl Offer {
 
 fn rows(reading: &Reading, catalogue: &Catalogue) -> Vec<Row> {
     let row = |(id, size, share): (&str, &str, &cost::Share)| {
-        let model = catalogue.model(id)?;
+        let model = catalogue.priced(id)?;
         Some(Row {
             model: id.to_owned(),
             size: size.to_owned(),
