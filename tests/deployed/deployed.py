@@ -64,7 +64,7 @@ class Deployment:
         """Waits until a job has its marker, and gives its folder and the marker's name."""
         def ended():
             if job := self.job_of(name):
-                for marker in ["_SUCCESS", "_PARTIAL", "_FAILED", "_REJECTED", "_CANCELLED"]:
+                for marker in ["_SUCCESS", "_PARTIAL", "_FAILED", "_REJECTED", "_CANCELLED", "_DRY_RUN"]:
                     if self.keys(job + marker):
                         return job, marker
 
@@ -181,6 +181,15 @@ def a_second_drop_buys_nothing(at):
     expect([key for key in at.keys("jobs/") if not key.startswith(job)] == before, "objects were added")
 
 
+def a_dry_run_ends_with_its_estimate(at):
+    bought = at.batches()
+    at.run_aws("s3", "cp", SAMPLES / "first.csv", f"s3://{at.bucket}/inbox/estimate.csv", "--metadata", "mode=dry_run")
+    job, marker = at.finished("estimate")
+    expect(marker == "_DRY_RUN", marker)
+    estimate = json.loads(at.read(job + "job.json"))["plan"]["estimate"]
+    expect(estimate["batch_usd"] > 0 and at.batches() == bought, estimate)
+
+
 def a_dead_letter_completes_once_its_cause_is_mended(at):
     job, _ = at.finished("first")
     lock = at.read(job + "plan.lock")
@@ -269,6 +278,7 @@ CHECKS = [
     a_cancelled_job_ends_with_what_it_has,
     images_appear,
     a_second_drop_buys_nothing,
+    a_dry_run_ends_with_its_estimate,
     a_dead_letter_completes_once_its_cause_is_mended,
     a_job_of_2000_items,
     nobody_was_denied_anything,
