@@ -1,6 +1,10 @@
 //! Where a job's documents lie in the bucket.
 
-use crate::names::{JobId, ShardId};
+use crate::{
+    key_list::KeyList,
+    names::{JobId, ShardId},
+    parts::Part,
+};
 
 /// What a job leaves behind when it ends, written last: its presence means that all the rest is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,11 +98,14 @@ pub fn state(job: &JobId, shard: ShardId) -> String {
     format!("jobs/{job}/shards/{shard}/state.json")
 }
 
-/// The result lines that `collect` wrote up to byte `offset` of the result file.
-///
-/// Twenty digits, so that a listing is in order.
-pub fn part(job: &JobId, shard: ShardId, offset: u64) -> String {
-    format!("jobs/{job}/shards/{shard}/results/{offset:020}.jsonl")
+/// Some of a shard's result lines.
+pub fn part(job: &JobId, shard: ShardId, part: &Part) -> String {
+    format!("jobs/{job}/shards/{shard}/results/{}.jsonl", part.name)
+}
+
+/// Request keys that a shard's state refers to.
+pub fn keys(job: &JobId, shard: ShardId, keys: &KeyList) -> String {
+    format!("jobs/{job}/shards/{shard}/keys/{}.jsonl", keys.sha256)
 }
 
 /// An image: `path` as [`crate::keys::ImagePaths`] gave it, `extension` without a dot.
@@ -109,6 +116,11 @@ pub fn image(job: &JobId, path: &str, extension: &str) -> String {
 /// An image that belongs to no request key: `offset` is where its line begins in the responses file.
 pub fn aside(job: &JobId, shard: ShardId, offset: u64, extension: &str) -> String {
     format!("jobs/{job}/aside/{shard}/{offset:020}.{extension}")
+}
+
+/// Where the images of a shard lie that belong to no request key.
+pub fn unmatched(job: &JobId, shard: ShardId) -> String {
+    format!("jobs/{job}/aside/{shard}/")
 }
 
 /// The copy of a reference picture from the web, by the hash of its content; `extension` without a dot.

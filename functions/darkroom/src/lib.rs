@@ -7,6 +7,7 @@ pub mod cost;
 mod csv_cell;
 pub mod display_name;
 pub mod job;
+pub mod key_list;
 pub mod keys;
 pub mod layout;
 pub mod ledger;

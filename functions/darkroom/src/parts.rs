@@ -8,8 +8,32 @@ use crate::{
     results::{ResultLine, StoredImage},
 };
 
-/// The name of a shard's last part, which has the keys that the responses file does not mention.
-pub const LAST_PART: u64 = u64::MAX;
+/// One part of a shard's results: `shards/<id>/results/<name>.jsonl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// The object's name, without its folder and its extension.
+    pub name: String,
+    /// How many lines it has. An object with another number of lines was damaged.
+    pub lines: u64,
+}
+
+impl Part {
+    /// What was read between two checkpoints, up to byte `offset` of the responses file: twenty digits, so that a listing
+    /// is in order.
+    pub fn up_to(offset: u64, lines: usize) -> Self {
+        Self { name: format!("{offset:020}"), lines: lines as u64 }
+    }
+
+    /// What was read after the last checkpoint, and the keys that the responses file does not mention.
+    pub fn rest(lines: usize) -> Self {
+        Self { name: "rest".to_owned(), lines: lines as u64 }
+    }
+
+    /// The requests that Gemini refused to take when it was asked for the batch of this attempt.
+    pub fn refused(attempt: u32, lines: usize) -> Self {
+        Self { name: format!("refused-{attempt}"), lines: lines as u64 }
+    }
+}
 
 /// One line of a part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

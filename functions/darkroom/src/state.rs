@@ -13,68 +13,110 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    phase::{BatchFailure, EndedBatch, Owner, Phase},
-    steps::{Arrival, CollectStep, PollStep, SubmitStep, collect_step, poll_step, submit_step},
+    phase::{
+        BatchFailure, BatchOutput, Collecting, EndedBatch, Failed, Owner, Phase, Recovering, Submitted, Unmatched,
+    },
+    steps::{Arrival, CollectStep, Look, PollStep, SubmitStep, collect_step, poll_step, submit_step},
 };
 use crate::{
     cost::Usd,
-    names::{JobId, RequestKey, ShardId},
+    key_list::KeyList,
+    names::{FileName, JobId, ShardId},
+    parts::Part,
 };
 
-/// How long a batch may take before it is given up: below the 48 hours after which Gemini expires it
+/// How long a batch may take before it is cancelled: below the 48 hours after which Gemini expires it
 /// (<https://ai.google.dev/gemini-api/docs/batch-api>, read 2026-11).
 pub const BATCH_DEADLINE: SignedDuration = SignedDuration::from_hours(46);
 
-/// How long after its creation a batch has surely ended by itself: Gemini expires it after 48 hours, deaf to a cancel or
-/// not.
+/// How long after its creation a batch has surely ended by itself: Gemini expires it after 48 hours, whether or not it
+/// heeds a cancel.
 pub const BATCH_ENDED: SignedDuration = SignedDuration::from_hours(50);
 
 /// How long after its cancellation a batch may take to end.
 pub const CANCEL_GRACE: SignedDuration = SignedDuration::from_hours(2);
 
-/// How long reading a batch's output may take before a person is asked. Gemini keeps results for six weeks.
-pub const COLLECT_DEADLINE: SignedDuration = SignedDuration::from_hours(48);
+/// How long Gemini keeps the output of a batch: six weeks after its end
+/// (<https://ai.google.dev/gemini-api/docs/batch-api>, read 2026-11). As long as that, it is read.
+pub const OUTPUT_KEPT: SignedDuration = SignedDuration::from_hours(42 * 24);
+
+/// How long a batch may have succeeded without saying where its output is, before a person is told.
+pub const OUTPUT_LATE: SignedDuration = SignedDuration::from_hours(1);
+
+/// How long an output is waited for that may not exist: that of a batch that was cancelled, and says nothing of what it
+/// has done.
+pub const OUTPUT_DOUBTFUL: SignedDuration = SignedDuration::from_hours(24);
+
+/// How long reading a batch's output may take before a person is told. It is read on.
+pub const COLLECT_PATIENCE: SignedDuration = SignedDuration::from_hours(48);
 
 /// How long a planned shard may wait to be submitted: well below the 14 days that SQS keeps its message.
 pub const SUBMIT_DEADLINE: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// How long finding out about a create call may take before a person is asked.
+/// How long finding out about a create call may take before a person is told.
 pub const RECOVER_DEADLINE: SignedDuration = SignedDuration::from_hours(24);
 
-/// How long a held shard waits for a person before it is reported as failed.
-pub const HELD_DEADLINE: SignedDuration = SignedDuration::from_hours(24);
+/// How long a held shard waits for a person's decision where nothing can be lost by ending it.
+pub const HELD_DEADLINE: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// How long nobody looks for a batch whose create call went unanswered, unless a deployment says otherwise. It covers
-/// the 15 minutes that a function lives, three that its call may last, and a list that is ten minutes behind.
+/// How long after a create call went unanswered its batch is not looked for, unless a deployment says otherwise. It
+/// covers the 15 minutes that a function lives, three that its call may last, and a list that is ten minutes behind.
 pub const QUIET_PERIOD: SignedDuration = SignedDuration::from_mins(30);
 
 /// How far apart the two lists are read that must both be without the batch.
 pub const BETWEEN_LISTS: SignedDuration = SignedDuration::from_mins(1);
 
-/// How many creates of a shard may go unanswered, each followed by a search in vain, before it is held.
+/// How many creates of a shard may go unanswered, each followed by lists without the batch, before it is held.
 pub const UNKNOWN_CREATES_BEFORE_HELD: u32 = 3;
 
-/// How often reading on from one place of a batch's output may be begun before the shard is held.
+/// How many creates of a shard Gemini may refuse without naming a request that is wrong, before it is held.
+pub const REFUSED_CREATES_BEFORE_HELD: u32 = 5;
+
+/// How often reading on from one place of a batch's output may fail before a person is told. It is read on.
 pub const READS_BEFORE_HELD: u32 = 5;
 
 /// How many readers may die at one line of a batch's output before it is skipped.
 pub const STRIKES_BEFORE_SKIPPED: u32 = 3;
 
-/// How many errors in a row one step may meet before the shard is held.
-pub const ERRORS_BEFORE_HELD: u32 = 5;
-
 /// The longest wait by visibility. SQS allows 12 hours from the receive on, some of which have passed by now
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>, read 2026-11).
 pub const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(11 * 60 + 30);
 
-/// How often it is written down that a message still moves its shard on, though nothing has changed.
+/// How often a shard's state notes that a message still moves it on, though nothing has changed.
 const SIGN_OF_LIFE: SignedDuration = SignedDuration::from_hours(1);
 
 /// How long after it should have come back a message counts as lost. One whose function was killed comes back after 90
 /// minutes, the visibility time-out of its queue.
 pub const OVERDUE: SignedDuration = SignedDuration::from_hours(2);
 
-/// The stored state of one shard, `shards/<nnnn[.rK]>/state.json`, below 64 KB.
+/// The wait after the so many-th error in a row of something that costs nothing to try again, in minutes. The last one
+/// repeats: it keeps a message below the 1,000 receives of its queue for as long as SQS keeps the message.
+const RETRY_WAITS: [i64; 6] = [1, 2, 4, 8, 15, 60];
+
+/// How many errors in a row have the wait of a quarter of an hour before it becomes an hour: those of about a day.
+const QUARTERS: u32 = 96;
+
+/// The waits after failed readings from one place of an output, in minutes. The last one repeats.
+const READ_WAITS: [i64; 7] = [1, 4, 16, 60, 120, 240, 360];
+
+/// The wait after `errors` errors in a row of something that costs nothing to try again: from a minute to a quarter of an
+/// hour, and after about a day an hour.
+pub fn retry_wait(errors: u32) -> SignedDuration {
+    let place = match errors {
+        0..=5 => errors.saturating_sub(1),
+        _ if errors <= 5 + QUARTERS => 4,
+        _ => 5,
+    };
+    SignedDuration::from_mins(RETRY_WAITS[place as usize])
+}
+
+/// The wait after the so many-th failed reading from one place of an output: from a minute to six hours.
+pub fn read_wait(tries: u32) -> SignedDuration {
+    let place = usize::try_from(tries.saturating_sub(1)).unwrap_or(usize::MAX).min(READ_WAITS.len() - 1);
+    SignedDuration::from_mins(READ_WAITS[place])
+}
+
+/// The stored state of one shard, `shards/<nnnn[.rK]>/state.json`, of a few kilobytes.
 ///
 /// ```json
 /// {"rev":3,"write_id":"…","job":"catalog-…","shard":"0000","model":"gemini-nano-banana-2.1",
@@ -85,7 +127,7 @@ pub const OVERDUE: SignedDuration = SignedDuration::from_hours(2);
 pub struct Shard {
     /// Counts the writes: no two states of a shard are alike, so no two have the same ETag.
     pub rev: u64,
-    /// Unique to one write, so that a writer who heard no answer can tell its own write from another's.
+    /// Unique to one write, so that a writer that got no answer can tell its own write from another's.
     pub write_id: String,
     /// The job.
     pub job: JobId,
@@ -100,19 +142,25 @@ pub struct Shard {
     pub plan_bytes: (u64, u64),
     /// In a round: the keys of the parent's request file that are asked for again. In a first round: none, meaning all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub keys: Option<Vec<RequestKey>>,
+    pub keys: Option<KeyList>,
+    /// The result lines of requests that Gemini refused to take when the batch was created. They are in no batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Part>,
     /// Where it stands.
     pub phase: Phase,
     /// When it stops waiting in this phase.
     pub deadline: Timestamp,
     /// When it was last written.
     pub changed_at: Timestamp,
-    /// Errors in a row in this phase.
+    /// Errors in a row in this phase. The waits between tries grow with them.
     #[serde(default)]
     pub errors: u32,
     /// Creates that went unanswered so far.
     #[serde(default)]
     pub unknown_creates: u32,
+    /// Creates that Gemini refused so far without naming a request that is wrong.
+    #[serde(default)]
+    pub refused_creates: u32,
     /// The message that moves it on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<Driver>,
@@ -122,6 +170,9 @@ pub struct Shard {
     /// Why it waits, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
+    /// Whether it waits because Gemini refuses the API key or its project: only a person can change that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused_key: bool,
 }
 
 /// What a batch asks of the project's limits.
@@ -131,7 +182,7 @@ pub struct Demand {
     pub requests: u32,
     /// Its input tokens, about.
     pub tokens: u64,
-    /// What it may cost at the most, thoughts included.
+    /// The most that it may cost, thoughts included.
     pub usd: Usd,
 }
 
@@ -148,7 +199,7 @@ pub struct Driver {
 impl Driver {
     /// Whether it should have come back long ago: another message may take its place.
     pub fn is_overdue(&self, now: Timestamp) -> bool {
-        now >= self.back_at + OVERDUE
+        now >= self.back_at.saturating_add(OVERDUE).unwrap_or(Timestamp::MAX)
     }
 }
 
@@ -161,8 +212,25 @@ impl Demand {
     }
 }
 
+impl Collecting {
+    /// An output of which nothing was read yet.
+    pub fn of(ended: EndedBatch) -> Self {
+        Self { ended, offset: 0, parts: Vec::new(), tries: 0, strikes: 0, lease_until: None, unmatched: None }
+    }
+
+    /// The same, as the next reader finds it. A reader that still has its lease when that ends has died.
+    fn resumed(&self) -> Self {
+        Self { strikes: self.strikes + u32::from(self.lease_until.is_some()), lease_until: None, ..self.clone() }
+    }
+
+    /// The same, to be read again from its start: nothing of it could be used.
+    pub fn from_the_start(&self) -> Self {
+        Self { offset: 0, parts: Vec::new(), ..self.clone() }
+    }
+}
+
 impl Shard {
-    /// A new shard, not yet written: `rev` and `write_id` are set by whoever stores it.
+    /// A new shard, not yet written: `rev` and `write_id` are set by the store.
     pub fn planned(
         job: &JobId,
         shard: ShardId,
@@ -180,20 +248,23 @@ impl Shard {
             demand,
             plan_bytes,
             keys: None,
+            refused: None,
             phase: Phase::Planned { attempts: 0 },
             deadline: now + SUBMIT_DEADLINE,
             changed_at: now,
             errors: 0,
             unknown_creates: 0,
+            refused_creates: 0,
             driver: None,
             stopped: false,
             waiting: None,
+            refused_key: false,
         }
     }
 
     /// The round after this shard, for `keys` only.
-    pub fn next_round(&self, keys: Vec<RequestKey>, now: Timestamp) -> Self {
-        let demand = self.demand.of(u32::try_from(keys.len()).unwrap_or(u32::MAX));
+    pub fn next_round(&self, keys: KeyList, now: Timestamp) -> Self {
+        let demand = self.demand.of(keys.count);
         Self {
             keys: Some(keys),
             ..Self::planned(&self.job, self.shard.next_round(), &self.model, demand, self.plan_bytes, now)
@@ -206,7 +277,16 @@ impl Shard {
         let stays = phase.owner() == self.phase.owner();
         let errors = if stays { self.errors } else { 0 };
         let driver = self.driver.clone().filter(|_| stays);
-        Self { phase, deadline, errors, driver, waiting: None, ..self.clone() }
+        Self { phase, deadline, errors, driver, waiting: None, refused_key: false, ..self.clone() }
+    }
+
+    /// This shard, with `phase` changed in a detail. A held shard stays held, with its reason.
+    pub fn with_detail(&self, phase: Phase) -> Self {
+        let phase = match &self.phase {
+            Phase::Held { reason, .. } => Phase::Held { reason: reason.clone(), before: Box::new(phase) },
+            _ => phase,
+        };
+        Self { phase, ..self.clone() }
     }
 
     /// This shard, waiting in its phase for a reason that is no error.
@@ -219,7 +299,7 @@ impl Shard {
         Self { driver: Some(Driver { message: message.to_owned(), back_at }), ..self.clone() }
     }
 
-    /// Whether it needs not be written down that `message` moves it on and comes back at `back_at`: it is known, or nearly.
+    /// Whether the state need not note that `message` moves it on and comes back at `back_at`: it is known, or nearly.
     pub fn knows_of(&self, message: &str, back_at: Timestamp) -> bool {
         let near = |driver: &Driver| driver.message == message && back_at < driver.back_at + SIGN_OF_LIFE;
         self.driver.as_ref().is_some_and(near)
@@ -241,55 +321,89 @@ impl Shard {
 
     /// This shard, held for a person.
     pub fn held(&self, reason: impl Into<String>, now: Timestamp) -> Self {
-        let before = match &self.phase {
-            Phase::Held { before, .. } => before.clone(),
-            phase => Box::new(phase.clone()),
-        };
-        let deadline = match *before {
-            // As long as the batch may live, it may yet make images that are paid for.
-            Phase::Submitted { submitted_at, .. } => (now + HELD_DEADLINE).max(submitted_at + BATCH_ENDED),
-            _ => now + HELD_DEADLINE,
+        let before = Box::new(self.phase.before_held().clone());
+        let kept_from = |end: Timestamp| end.saturating_add(OUTPUT_KEPT).unwrap_or(Timestamp::MAX);
+        let deadline = match &*before {
+            // A batch may exist, and its output would be kept for so long.
+            Phase::Creating { .. } | Phase::Recovering(Recovering { missed_at: None, .. }) => kept_from(now),
+            Phase::Submitted(Submitted { submitted_at, .. }) => kept_from(*submitted_at + BATCH_ENDED),
+            // What has come of it is stored: no more is waited for than a person's word.
+            Phase::Collecting(Collecting { unmatched: Some(unmatched), .. }) if unmatched.images > 0 => {
+                now + HELD_DEADLINE
+            }
+            Phase::Ready { ended } | Phase::Collecting(Collecting { ended, .. }) => ended.kept_until(),
+            Phase::Recovering(Recovering { missed_at: Some(_), .. })
+            | Phase::Planned { .. }
+            | Phase::Uploading { .. }
+            | Phase::Done { .. }
+            | Phase::Held { .. }
+            | Phase::Failed(_)
+            | Phase::Cancelled => now + HELD_DEADLINE,
         };
         self.enter(Phase::Held { reason: reason.into(), before }, deadline)
     }
 
-    /// This shard, no longer held, as a person has approved: it goes on where it was, with all its tries and time anew.
+    /// This shard, no longer held, as a person has approved: it continues where it was, with all its tries and time anew.
     /// None if it isn't held.
     pub fn approved(&self, now: Timestamp) -> Option<Self> {
         let Phase::Held { before, .. } = &self.phase else { return None };
         let (phase, deadline) = match (**before).clone() {
-            Phase::Creating { attempt, file, .. } => (recovering(attempt, file, now), now + RECOVER_DEADLINE),
-            Phase::Recovering { attempt, file, .. } => (recovering(attempt, file, now), now + RECOVER_DEADLINE),
-            Phase::Submitted { attempt, batch, submitted_at, finished, .. } => {
-                let phase = Phase::Submitted { attempt, batch, submitted_at, finished, cancelled_at: None };
-                (phase, now.max(submitted_at + BATCH_DEADLINE))
+            Phase::Creating { attempt, file, .. } | Phase::Recovering(Recovering { attempt, file, .. }) => {
+                (recovering(attempt, file, now), now + RECOVER_DEADLINE)
             }
-            Phase::Collecting { ended, offset, parts, .. } => {
-                let phase = Phase::Collecting { ended, offset, parts, tries: 0, strikes: 0, lease_until: None };
-                (phase, now + COLLECT_DEADLINE)
+            // The person accepts that its images are bought again.
+            Phase::Submitted(submitted @ Submitted { output_missing_since: Some(_), .. }) => {
+                let ended = without_output(submitted);
+                let deadline = ended.kept_until();
+                (Phase::Ready { ended }, deadline)
             }
-            phase @ Phase::Ready { .. } => (phase, now + COLLECT_DEADLINE),
+            Phase::Submitted(submitted) => {
+                let deadline = now.max(submitted.submitted_at + BATCH_DEADLINE);
+                (Phase::Submitted(Submitted { cancelled_at: None, ..submitted }), deadline)
+            }
+            Phase::Collecting(collecting) => {
+                let unmatched = collecting.unmatched.map(|unmatched| Unmatched { buy_again: true, ..unmatched });
+                let deadline = collecting.ended.kept_until();
+                let phase =
+                    Phase::Collecting(Collecting { tries: 0, strikes: 0, lease_until: None, unmatched, ..collecting });
+                (phase, deadline)
+            }
+            Phase::Ready { ended } => {
+                let deadline = ended.kept_until();
+                (Phase::Ready { ended }, deadline)
+            }
             phase => (phase, now + SUBMIT_DEADLINE),
         };
-        Some(Self { errors: 0, unknown_creates: 0, driver: None, ..self.enter(phase, deadline) })
+        let next = self.enter(phase, deadline);
+        Some(Self { errors: 0, unknown_creates: 0, refused_creates: 0, driver: None, ..next })
     }
 
-    /// This shard, ended without a batch that could be read to its end.
+    /// This shard, ended without an output that was read to its end.
     pub fn failed(&self, code: impl Into<String>, message: impl Into<String>) -> Self {
-        let parts = match self.phase.before_held() {
-            Phase::Collecting { parts, .. } => parts.clone(),
+        let before = self.phase.before_held();
+        let parts = match before {
+            Phase::Collecting(collecting) => collecting.parts.clone(),
             _ => Vec::new(),
         };
-        let before = self.phase.before_held();
-        let may_be_billed = before.may_have_live_batch() || before.owner() == Owner::Collect;
-        self.enter(Phase::Failed { code: code.into(), message: message.into(), parts, may_be_billed }, self.deadline)
+        let ended = before.ended();
+        let failed = Failed {
+            code: code.into(),
+            message: message.into(),
+            parts,
+            may_be_billed: before.may_have_live_batch() || before.owner() == Owner::Collect,
+            batch: before.batch().cloned(),
+            output: ended.and_then(|ended| ended.output.clone()),
+            kept_until: ended.map(EndedBatch::kept_until),
+        };
+        self.enter(Phase::Failed(failed), self.deadline)
     }
 
     /// This shard, ended because its deadline has passed.
     pub fn given_up(&self) -> Self {
+        let waited = self.waiting.as_deref().unwrap_or("it waited for too long");
         match &self.phase {
             Phase::Held { reason, .. } => self.failed("HELD", reason),
-            _ => self.failed("DEADLINE", self.waiting.as_deref().unwrap_or("it waited for too long")),
+            _ => self.failed("DEADLINE", waited),
         }
     }
 
@@ -298,14 +412,33 @@ impl Shard {
         Self { stopped: true, ..self.enter(Phase::Cancelled, self.deadline) }
     }
 
-    /// This shard after one more error in its phase: held at the fifth in a row.
-    pub fn after_error(&self, what: &str, now: Timestamp) -> Self {
-        let errors = self.errors + 1;
-        if errors >= ERRORS_BEFORE_HELD {
-            self.held(format!("{errors} errors in a row, the last: {what}"), now)
-        } else {
-            Self { errors, waiting: Some(what.to_owned()), ..self.clone() }
-        }
+    /// This shard after one more error in its phase.
+    pub fn after_error(&self, what: impl Into<String>) -> Self {
+        Self { errors: self.errors.saturating_add(1), waiting: Some(what.into()), ..self.clone() }
+    }
+
+    /// This shard after the invocation that worked on it has ended, where that is certain: its lease ends now. None if no
+    /// invocation had one. An invocation that `failed` counts against the line that it was reading; one that ended with
+    /// its process does not.
+    pub fn without_lease(&self, failed: bool, now: Timestamp) -> Option<Self> {
+        let phase = match self.phase.clone() {
+            Phase::Uploading { attempt, lease_until } if lease_until > now => {
+                Phase::Uploading { attempt, lease_until: now }
+            }
+            Phase::Creating { attempt, file, lease_until } if lease_until > now => {
+                Phase::Creating { attempt, file, lease_until: now }
+            }
+            Phase::Collecting(collecting) if failed && collecting.lease_until.is_some_and(|until| until > now) => {
+                Phase::Collecting(Collecting { lease_until: Some(now), ..collecting })
+            }
+            Phase::Collecting(collecting) if !failed && collecting.lease_until.is_some() => {
+                let tries = collecting.tries.saturating_sub(1);
+                Phase::Collecting(Collecting { lease_until: None, tries, ..collecting })
+            }
+            _ => return None,
+        };
+        let ended = |driver: &Driver| Driver { back_at: driver.back_at.min(now), ..driver.clone() };
+        Some(Self { phase, driver: self.driver.as_ref().map(ended), ..self.clone() })
     }
 
     /// Whether nothing more happens to it.
@@ -314,7 +447,21 @@ impl Shard {
     }
 }
 
-/// To be looked for at once: whatever was sent has long arrived.
-fn recovering(attempt: u32, file: crate::names::FileName, now: Timestamp) -> Phase {
-    Phase::Recovering { attempt, file, quiet_until: now, missed_at: None }
+/// To be looked for at once: what was sent has long arrived.
+fn recovering(attempt: u32, file: FileName, now: Timestamp) -> Phase {
+    Phase::Recovering(Recovering { attempt, file, quiet_until: now, missed_at: None })
+}
+
+/// The end of a batch whose output never came.
+fn without_output(submitted: Submitted) -> EndedBatch {
+    let Submitted { attempt, batch, submitted_at, output_missing_since, .. } = submitted;
+    EndedBatch {
+        batch,
+        attempt,
+        state: "SUCCEEDED".to_owned(),
+        output: None,
+        error: None,
+        submitted_at,
+        ended_at: output_missing_since.unwrap_or(submitted_at),
+    }
 }

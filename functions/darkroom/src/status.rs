@@ -108,4 +108,7 @@ pub struct ShardStatus {
     /// Why it waits, or what went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// Whether it waits because Gemini refuses the API key or its project.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused_key: bool,
 }

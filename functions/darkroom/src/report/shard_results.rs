@@ -44,8 +44,9 @@ struct Round {
 }
 
 impl ShardResults {
-    /// Goes on to the next round of the shard: what is added from now on is its.
-    pub fn begin(&mut self, shard: &Shard) {
+    /// Begins the next round of the shard: what is added from now on belongs to it. `keys` are those that the round asked
+    /// for, where these are not all of the shard's.
+    pub fn begin(&mut self, shard: &Shard, keys: Option<HashSet<RequestKey>>) {
         self.stopped |= shard.stopped;
         let reason = |code: &str, message: &str, retryable| Reason {
             code: code.to_owned(),
@@ -53,9 +54,9 @@ impl ShardResults {
             retryable,
         };
         let unread = match &shard.phase {
-            Phase::Failed { code, message, may_be_billed, .. } => {
-                self.without_batch = Some((Status::Failed, reason(code, message, false)));
-                may_be_billed.then(|| shard.keys.as_ref().map(|keys| keys.iter().cloned().collect()))
+            Phase::Failed(failed) => {
+                self.without_batch = Some((Status::Failed, reason(&failed.code, &failed.message, false)));
+                failed.may_be_billed.then_some(keys)
             }
             Phase::Cancelled => {
                 let message = "the job was cancelled before this was asked for";
@@ -65,15 +66,16 @@ impl ShardResults {
             Phase::Planned { .. }
             | Phase::Uploading { .. }
             | Phase::Creating { .. }
-            | Phase::Recovering { .. }
-            | Phase::Submitted { .. }
+            | Phase::Recovering(_)
+            | Phase::Submitted(_)
             | Phase::Ready { .. }
-            | Phase::Collecting { .. }
+            | Phase::Collecting(_)
             | Phase::Done { .. }
             | Phase::Held { .. } => None,
         };
         let asked = shard.phase.batch().is_some() || unread.is_some();
-        let requests = if asked { shard.demand.requests } else { 0 };
+        let refused = shard.refused.as_ref().map_or(0, |refused| u32::try_from(refused.lines).unwrap_or(u32::MAX));
+        let requests = if asked { shard.demand.requests.saturating_sub(refused) } else { 0 };
         self.rounds.push(Round { number: shard.shard.round, requests, unread });
     }
 

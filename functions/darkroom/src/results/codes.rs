@@ -28,6 +28,14 @@ pub fn grpc_status(code: i64) -> (&'static str, bool) {
 /// The code of a request in a batch that failed without a reason.
 pub const BATCH_FAILED: &str = "BATCH_FAILED";
 
+/// The code of a request without a result line, in a batch that has images which belong to no request: one of those may be
+/// its image.
+pub const UNMATCHED: &str = "UNMATCHED";
+
+/// The code of a request without a result line, in a batch some of whose lines could not be read: one of those may be its
+/// line.
+pub const UNREAD_LINE: &str = "UNREAD_LINE";
+
 /// Whether a result's code says that Gemini ended the request, or all of its batch, with an error and nothing else.
 pub fn is_error_entry(code: &str) -> bool {
     code == BATCH_FAILED || (0..=16).any(|number| grpc_status(number).0 == code)

@@ -3,7 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    BETWEEN_LISTS, CANCEL_GRACE, EndedBatch, Owner, Phase, READS_BEFORE_HELD, Shard, UNKNOWN_CREATES_BEFORE_HELD,
+    BETWEEN_LISTS, CANCEL_GRACE, Collecting, Owner, Phase, Recovering, Shard, Submitted, UNKNOWN_CREATES_BEFORE_HELD,
+    Unmatched,
 };
 use crate::names::{BatchName, FileName, ShardId};
 
@@ -18,6 +19,14 @@ pub struct Arrival<'a> {
     pub stopped: bool,
 }
 
+impl Arrival<'_> {
+    /// Whether this message may be the first since a person cancelled the job. It comes with an id of its own, and need
+    /// not wait for the message that drives the shard.
+    fn brings_cancel(&self, shard: &Shard) -> bool {
+        self.stopped && !shard.stopped
+    }
+}
+
 /// What `submit` does about a shard.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SubmitStep {
@@ -25,10 +34,12 @@ pub enum SubmitStep {
     Submit {
         /// Which attempt, from 1.
         attempt: u32,
+        /// Whether the submitter before this one ended while it uploaded.
+        died: bool,
     },
     /// Another submitter may be alive, or a person is waited for: look again at this time.
     Wait(Timestamp),
-    /// The create call of a dead submitter may have had its effect: find out, quietly at first.
+    /// The create call of a submitter that has ended may have had its effect: find out, quietly at first.
     Recover {
         /// The attempt that it was.
         attempt: u32,
@@ -42,19 +53,8 @@ pub enum SubmitStep {
         /// When.
         until: Timestamp,
     },
-    /// Finding out has taken too long: hold the shard.
-    Hold,
-    /// List all batches, and adopt the shard's own. `last` says that without it there is none.
-    Look {
-        /// The attempt whose batch is looked for.
-        attempt: u32,
-        /// The request file, deleted before.
-        file: FileName,
-        /// Whether an earlier list was without it too.
-        last: bool,
-        /// Whether, if there is none, it has been tried often enough.
-        hold: bool,
-    },
+    /// List all batches, and adopt the shard's own.
+    Look(Look),
     /// The batch exists; its message to `poll` may have been lost: send it again.
     Poll,
     /// A person cancelled the job, and there is no batch: end it.
@@ -63,53 +63,91 @@ pub enum SubmitStep {
     GiveUp,
     /// Another message moves it on: acknowledge this one.
     StandBack,
-    /// Later functions have it, or it is over: only tell `report`.
+    /// Later functions have it, or it is over: only notify `report`.
     Report,
+}
+
+/// A look for the batch of a create call that was not answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
+    /// The attempt whose batch is looked for, and how far the search is.
+    pub recovering: Recovering,
+    /// Whether an earlier list did not have it either: then there is none.
+    pub last: bool,
+    /// Whether, if there is none, a person decides instead of another attempt.
+    pub ask_person: bool,
+    /// Whether, if there is none, the shard ends, because the job was cancelled.
+    pub stop: bool,
+    /// Whether the search has taken so long that a person is told, if this look fails too.
+    pub overdue: bool,
 }
 
 /// What a message on (shards) means for a shard.
 pub fn submit_step(shard: &Shard, arrival: &Arrival<'_>) -> SubmitStep {
     let now = arrival.at;
     let is_ours = shard.phase.owner() == Owner::Submit;
+    let is_past_deadline = now >= shard.deadline;
     match &shard.phase {
-        // A person's cancel comes with a message of its own, which need not wait for the other.
         Phase::Planned { .. } if arrival.stopped => SubmitStep::Stop,
-        // Whatever it is held for, no batch of it is known.
-        Phase::Held { .. } if is_ours && arrival.stopped => SubmitStep::Stop,
-        _ if is_ours && shard.is_driven_by_another(arrival.message, now) => SubmitStep::StandBack,
-        Phase::Planned { .. } if now >= shard.deadline => SubmitStep::GiveUp,
-        Phase::Planned { attempts } => SubmitStep::Submit { attempt: attempts + 1 },
+        Phase::Held { before, .. } if arrival.stopped && !before.may_have_live_batch() && is_ours => SubmitStep::Stop,
+        _ if is_ours && !arrival.brings_cancel(shard) && shard.is_driven_by_another(arrival.message, now) => {
+            SubmitStep::StandBack
+        }
         Phase::Uploading { lease_until, .. } | Phase::Creating { lease_until, .. } if now < *lease_until => {
             SubmitStep::Wait(*lease_until)
         }
         Phase::Uploading { .. } if arrival.stopped => SubmitStep::Stop,
-        Phase::Uploading { attempt, .. } => SubmitStep::Submit { attempt: attempt + 1 },
+        // Nothing was bought, so nothing is lost.
+        Phase::Planned { .. } | Phase::Uploading { .. } if is_past_deadline => SubmitStep::GiveUp,
+        Phase::Planned { attempts } => SubmitStep::Submit { attempt: attempts + 1, died: false },
+        Phase::Uploading { attempt, .. } => SubmitStep::Submit { attempt: attempt + 1, died: true },
         Phase::Creating { attempt, file, .. } => SubmitStep::Recover { attempt: *attempt, file: file.clone() },
-        Phase::Recovering { file, quiet_until, .. } if now < *quiet_until => {
-            SubmitStep::Fence { file: file.clone(), until: *quiet_until }
-        }
-        Phase::Recovering { .. } if now >= shard.deadline => SubmitStep::Hold,
-        Phase::Recovering { missed_at: Some(missed), .. } if now < *missed + BETWEEN_LISTS => {
-            SubmitStep::Wait(*missed + BETWEEN_LISTS)
-        }
-        Phase::Recovering { attempt, file, missed_at, .. } => SubmitStep::Look {
-            attempt: *attempt,
-            file: file.clone(),
-            last: missed_at.is_some(),
-            hold: shard.unknown_creates >= UNKNOWN_CREATES_BEFORE_HELD,
-        },
+        Phase::Recovering(recovering) => look(shard, recovering, arrival),
         // Once `poll` has it, it needs no other message.
-        Phase::Submitted { .. } if shard.driver.is_none() => SubmitStep::Poll,
-        Phase::Held { .. } if is_ours && now < shard.deadline => SubmitStep::Wait(shard.deadline),
-        Phase::Held { .. } if is_ours => SubmitStep::GiveUp,
-        Phase::Submitted { .. }
+        Phase::Submitted(_) if shard.driver.is_none() => SubmitStep::Poll,
+        Phase::Held { .. } if is_ours && is_past_deadline => SubmitStep::GiveUp,
+        Phase::Held { before, .. } if is_ours => match &**before {
+            // Looking costs nothing: the batch may show up, or lists may work again.
+            Phase::Recovering(recovering) => look(shard, recovering, arrival),
+            Phase::Creating { attempt, file, .. } => SubmitStep::Recover { attempt: *attempt, file: file.clone() },
+            Phase::Planned { .. }
+            | Phase::Uploading { .. }
+            | Phase::Submitted(_)
+            | Phase::Ready { .. }
+            | Phase::Collecting(_)
+            | Phase::Done { .. }
+            | Phase::Held { .. }
+            | Phase::Failed(_)
+            | Phase::Cancelled => SubmitStep::Wait(shard.deadline),
+        },
+        Phase::Submitted(_)
         | Phase::Ready { .. }
-        | Phase::Collecting { .. }
+        | Phase::Collecting(_)
         | Phase::Done { .. }
         | Phase::Held { .. }
-        | Phase::Failed { .. }
+        | Phase::Failed(_)
         | Phase::Cancelled => SubmitStep::Report,
     }
+}
+
+fn look(shard: &Shard, recovering: &Recovering, arrival: &Arrival<'_>) -> SubmitStep {
+    let (now, recovering) = (arrival.at, recovering.clone());
+    let Recovering { quiet_until, missed_at, .. } = recovering;
+    if now < quiet_until {
+        return SubmitStep::Fence { file: recovering.file, until: quiet_until };
+    }
+    if let Some(missed) = missed_at
+        && now < missed + BETWEEN_LISTS
+    {
+        return SubmitStep::Wait(missed + BETWEEN_LISTS);
+    }
+    SubmitStep::Look(Look {
+        recovering,
+        last: missed_at.is_some(),
+        ask_person: shard.unknown_creates >= UNKNOWN_CREATES_BEFORE_HELD,
+        stop: arrival.stopped,
+        overdue: now >= shard.deadline,
+    })
 }
 
 /// What `poll` does about a shard.
@@ -124,13 +162,13 @@ pub enum PollStep {
         /// Whether it should long have ended, or been cancelled: hold the shard.
         overdue: bool,
     },
-    /// The batch is terminal; the message to `collect` may have been lost: send it again.
+    /// The batch has ended; the message to `collect` may have been lost: send it again.
     Collect,
     /// Waiting is over: end it as failed.
     GiveUp,
     /// Another message moves it on: acknowledge this one.
     StandBack,
-    /// Nothing to wait for here: only tell `report`.
+    /// Nothing to wait for here: only notify `report`.
     Report,
 }
 
@@ -138,42 +176,42 @@ pub enum PollStep {
 pub fn poll_step(shard: &Shard, arrival: &Arrival<'_>) -> PollStep {
     let now = arrival.at;
     let is_ours = shard.phase.owner() == Owner::Poll;
-    let is_cancelled = matches!(shard.phase.before_held(), Phase::Submitted { cancelled_at: Some(_), .. });
-    // A person's cancel comes with a message of its own, which need not wait for the other.
-    let brings_cancel = arrival.stopped && !is_cancelled;
     match &shard.phase {
-        _ if is_ours && !brings_cancel && shard.is_driven_by_another(arrival.message, now) => PollStep::StandBack,
-        Phase::Submitted { batch, cancelled_at, .. } => PollStep::Ask {
+        _ if is_ours && !arrival.brings_cancel(shard) && shard.is_driven_by_another(arrival.message, now) => {
+            PollStep::StandBack
+        }
+        Phase::Submitted(Submitted { batch, cancelled_at, .. }) => PollStep::Ask {
             batch: batch.clone(),
-            cancel: brings_cancel || (cancelled_at.is_none() && now >= shard.deadline),
+            cancel: cancelled_at.is_none() && (arrival.stopped || now >= shard.deadline),
             overdue: now >= shard.deadline + if cancelled_at.is_some() { SignedDuration::ZERO } else { CANCEL_GRACE },
         },
         Phase::Ready { .. } if shard.driver.is_none() => PollStep::Collect,
         Phase::Held { .. } if is_ours && now >= shard.deadline => PollStep::GiveUp,
         Phase::Held { before, .. } => match &**before {
-            // Whatever it is held for, the batch may yet end well.
-            Phase::Submitted { batch, .. } => {
-                PollStep::Ask { batch: batch.clone(), cancel: brings_cancel, overdue: false }
+            // Asking costs nothing, and the batch may yet end well.
+            Phase::Submitted(Submitted { batch, cancelled_at, .. }) => {
+                let cancel = arrival.stopped && cancelled_at.is_none();
+                PollStep::Ask { batch: batch.clone(), cancel, overdue: false }
             }
             Phase::Planned { .. }
             | Phase::Uploading { .. }
             | Phase::Creating { .. }
-            | Phase::Recovering { .. }
+            | Phase::Recovering(_)
             | Phase::Ready { .. }
-            | Phase::Collecting { .. }
+            | Phase::Collecting(_)
             | Phase::Done { .. }
             | Phase::Held { .. }
-            | Phase::Failed { .. }
+            | Phase::Failed(_)
             | Phase::Cancelled => PollStep::Report,
         },
         Phase::Planned { .. }
         | Phase::Uploading { .. }
         | Phase::Creating { .. }
-        | Phase::Recovering { .. }
+        | Phase::Recovering(_)
         | Phase::Ready { .. }
-        | Phase::Collecting { .. }
+        | Phase::Collecting(_)
         | Phase::Done { .. }
-        | Phase::Failed { .. }
+        | Phase::Failed(_)
         | Phase::Cancelled => PollStep::Report,
     }
 }
@@ -181,30 +219,20 @@ pub fn poll_step(shard: &Shard, arrival: &Arrival<'_>) -> PollStep {
 /// What `collect` does about a shard.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CollectStep {
-    /// Read the output on from this byte.
-    Read {
-        /// How the batch ended.
-        ended: EndedBatch,
-        /// Bytes already collected.
-        offset: u64,
-        /// The parts already written.
-        parts: Vec<u64>,
-        /// How often reading on from here was begun before.
-        tries: u32,
-        /// How many readers have died here.
-        strikes: u32,
-    },
+    /// Read the output on from where this says.
+    Read(Collecting),
     /// Another reader may be alive, or a person is waited for: look again at this time.
     Wait(Timestamp),
-    /// Reading failed too often at the same place, or for too long: hold the shard.
-    Hold,
+    /// The output was read, and none of its lines belongs to a request: end the shard with that, and plan a round for its
+    /// keys only if a person has approved it.
+    Finish(Collecting),
     /// The shard is done; the message of its next round may have been lost: send it again.
     Wake(ShardId),
-    /// Waiting is over: end it as failed.
+    /// Gemini has deleted the output by now: end it as failed.
     GiveUp,
     /// Another message moves it on: acknowledge this one.
     StandBack,
-    /// Nothing to read: only tell `report`.
+    /// Nothing to read: only notify `report`.
     Report,
 }
 
@@ -212,38 +240,44 @@ pub enum CollectStep {
 pub fn collect_step(shard: &Shard, arrival: &Arrival<'_>) -> CollectStep {
     let now = arrival.at;
     let is_ours = shard.phase.owner() == Owner::Collect;
+    let is_past_deadline = now >= shard.deadline;
+    let brings_cancel = arrival.brings_cancel(shard) && shard.phase.is_held();
     match &shard.phase {
-        Phase::Held { .. } if is_ours && arrival.stopped => CollectStep::GiveUp,
-        _ if is_ours && shard.is_driven_by_another(arrival.message, now) => CollectStep::StandBack,
-        Phase::Ready { .. } if now >= shard.deadline => CollectStep::Hold,
-        Phase::Ready { ended } => {
-            CollectStep::Read { ended: ended.clone(), offset: 0, parts: Vec::new(), tries: 0, strikes: 0 }
-        }
-        Phase::Collecting { lease_until: Some(lease), .. } if now < *lease => CollectStep::Wait(*lease),
-        Phase::Collecting { tries, strikes, lease_until, .. }
-            if now >= shard.deadline || *tries >= READS_BEFORE_HELD + strikes + u32::from(lease_until.is_some()) =>
-        {
-            CollectStep::Hold
-        }
-        Phase::Collecting { ended, offset, parts, tries, strikes, lease_until } => CollectStep::Read {
-            ended: ended.clone(),
-            offset: *offset,
-            parts: parts.clone(),
-            tries: *tries,
-            // Whoever stops of itself gives its lease back.
-            strikes: strikes + u32::from(lease_until.is_some()),
-        },
-        Phase::Held { .. } if is_ours && now >= shard.deadline => CollectStep::GiveUp,
-        Phase::Held { .. } if is_ours => CollectStep::Wait(shard.deadline),
+        _ if is_ours && !brings_cancel && shard.is_driven_by_another(arrival.message, now) => CollectStep::StandBack,
+        Phase::Collecting(Collecting { lease_until: Some(lease), .. }) if now < *lease => CollectStep::Wait(*lease),
         Phase::Done { next: Some(next), .. } => CollectStep::Wake(*next),
+        phase if is_ours => match phase.before_held() {
+            Phase::Collecting(collecting) => match collecting.unmatched {
+                Some(unmatched) if unmatched.buy_again || is_past_deadline => CollectStep::Finish(collecting.clone()),
+                // An output of which nothing could be used may yet become whole.
+                Some(Unmatched { images: 0, .. }) => CollectStep::Read(collecting.resumed()),
+                Some(_) if arrival.stopped => CollectStep::Finish(collecting.clone()),
+                Some(_) => CollectStep::Wait(shard.deadline),
+                None if is_past_deadline => CollectStep::GiveUp,
+                None => CollectStep::Read(collecting.resumed()),
+            },
+            Phase::Ready { .. } if is_past_deadline => CollectStep::GiveUp,
+            Phase::Ready { ended } => CollectStep::Read(Collecting::of(ended.clone())),
+            Phase::Planned { .. }
+            | Phase::Uploading { .. }
+            | Phase::Creating { .. }
+            | Phase::Recovering(_)
+            | Phase::Submitted(_)
+            | Phase::Done { .. }
+            | Phase::Held { .. }
+            | Phase::Failed(_)
+            | Phase::Cancelled => CollectStep::Report,
+        },
         Phase::Planned { .. }
         | Phase::Uploading { .. }
         | Phase::Creating { .. }
-        | Phase::Recovering { .. }
-        | Phase::Submitted { .. }
+        | Phase::Recovering(_)
+        | Phase::Submitted(_)
+        | Phase::Ready { .. }
+        | Phase::Collecting(_)
         | Phase::Done { .. }
         | Phase::Held { .. }
-        | Phase::Failed { .. }
+        | Phase::Failed(_)
         | Phase::Cancelled => CollectStep::Report,
     }
 }

@@ -23,24 +23,29 @@ pub(super) fn cells() -> Vec<(Phase, Timestamp, [&'static str; 3], [&'static str
         (recovering(EARLIER, None), LATER, look, look),
         (recovering(EARLIER, Some(NOW)), LATER, wait, wait),
         (recovering(EARLIER, Some(EARLIER)), LATER, look, look),
-        (recovering(EARLIER, None), EARLIER, ["Hold", "Report", "Report"], ["Hold", "Report", "Report"]),
+        (recovering(EARLIER, None), EARLIER, look, look),
         (submitted(None), LATER, ask, ask),
         (submitted(Some(NOW)), EARLIER, ask, ask),
         (ready.clone(), LATER, read, read),
-        (ready, EARLIER, ["Report", "Collect", "Hold"], ["Report", "Collect", "Hold"]),
+        (ready, EARLIER, ["Report", "Collect", "GiveUp"], ["Report", "Collect", "GiveUp"]),
         (collecting(1, None), LATER, ["Report", "Report", "Read"], ["Report", "Report", "Read"]),
         (collecting(1, Some(EARLIER)), LATER, ["Report", "Report", "Read"], ["Report", "Report", "Read"]),
         (collecting(1, Some(LATER)), LATER, ["Report", "Report", "Wait"], ["Report", "Report", "Wait"]),
-        (collecting(READS_BEFORE_HELD, None), LATER, ["Report", "Report", "Hold"], ["Report", "Report", "Hold"]),
-        (collecting(1, None), EARLIER, ["Report", "Report", "Hold"], ["Report", "Report", "Hold"]),
+        (collecting(READS_BEFORE_HELD, None), LATER, ["Report", "Report", "Read"], ["Report", "Report", "Read"]),
+        (collecting(1, None), EARLIER, ["Report", "Report", "GiveUp"], ["Report", "Report", "GiveUp"]),
+        (unmatched(true), LATER, ["Report", "Report", "Finish"], ["Report", "Report", "Finish"]),
         (done(None), LATER, told, told),
         (done(Some(round)), LATER, ["Report", "Report", "Wake"], ["Report", "Report", "Wake"]),
-        (held(recovering(EARLIER, None)), LATER, wait, stop),
-        (held(recovering(EARLIER, None)), EARLIER, ["GiveUp", "Report", "Report"], stop),
+        (held(Phase::Planned { attempts: 1 }), LATER, wait, stop),
+        (held(Phase::Planned { attempts: 1 }), EARLIER, ["GiveUp", "Report", "Report"], stop),
+        (held(recovering(EARLIER, None)), LATER, look, look),
+        (held(recovering(EARLIER, None)), EARLIER, ["GiveUp", "Report", "Report"], ["GiveUp", "Report", "Report"]),
         (held(submitted(None)), LATER, ["Report", "Ask", "Report"], ["Report", "Ask", "Report"]),
         (held(submitted(None)), EARLIER, ["Report", "GiveUp", "Report"], ["Report", "GiveUp", "Report"]),
-        (held(collecting(5, None)), LATER, ["Report", "Report", "Wait"], ["Report", "Report", "GiveUp"]),
+        (held(collecting(5, None)), LATER, ["Report", "Report", "Read"], ["Report", "Report", "Read"]),
         (held(collecting(5, None)), EARLIER, ["Report", "Report", "GiveUp"], ["Report", "Report", "GiveUp"]),
+        (held(unmatched(false)), LATER, ["Report", "Report", "Wait"], ["Report", "Report", "Finish"]),
+        (held(unmatched(false)), EARLIER, ["Report", "Report", "Finish"], ["Report", "Report", "Finish"]),
         (failed(), LATER, told, told),
         (Phase::Cancelled, LATER, told, told),
     ]
@@ -89,12 +94,7 @@ fn a_message_that_does_not_move_the_shard_on_is_left_without_effect() {
             }
             let own = own_of(owner);
             // A cancel need not wait for the message that moves the shard on.
-            let brings_cancel = cancelled
-                && match shard.phase.before_held() {
-                    Phase::Submitted { cancelled_at, .. } => cancelled_at.is_none(),
-                    Phase::Planned { .. } => true,
-                    _ => matches!(shard.phase, Phase::Held { .. }),
-                };
+            let brings_cancel = cancelled && (owner != Owner::Collect || shard.phase.is_held());
             let expected = if brings_cancel { otherwise[own] } else { "StandBack" };
             assert_eq!(now[own], expected, "{about}, cancelled: {cancelled}");
             // Nor is it handed on again while its new owner has it.

@@ -1,0 +1,83 @@
+//! Request keys that a shard's state refers to. They are stored in an object of their own, so that the state stays small:
+//! a state is read and written at every step, its keys only when the shard is submitted and collected.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{keys::hex, names::RequestKey};
+
+/// The name of a list of request keys, by its content: `shards/<id>/keys/<sha256>.jsonl`, one JSON string a line.
+///
+/// The same keys always have the same name, so writing a list again changes nothing, and a list that was damaged or
+/// replaced is noticed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyList {
+    /// How many keys.
+    pub count: u32,
+    /// SHA-256 of the object's bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+/// An object that is not the list that a state names.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyListError {
+    /// The bytes are others.
+    #[error("the list of request keys was changed after it was written")]
+    Changed,
+    /// The bytes are those that were written, and no list: a defect.
+    #[error("a line of the list of request keys is no JSON string: {0}")]
+    Malformed(#[from] serde_json::Error),
+}
+
+impl KeyList {
+    /// The list of these keys, and the bytes of its object.
+    ///
+    /// # Errors
+    /// When a key cannot be written as JSON.
+    pub fn of(keys: &[RequestKey]) -> Result<(Self, Vec<u8>), serde_json::Error> {
+        let mut bytes = Vec::new();
+        for key in keys {
+            serde_json::to_writer(&mut bytes, key)?;
+            bytes.push(b'\n');
+        }
+        let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
+        Ok((Self { count, sha256: hex(&Sha256::digest(&bytes)) }, bytes))
+    }
+
+    /// The keys in `bytes`, in their order.
+    ///
+    /// # Errors
+    /// [`KeyListError`] when these are not the bytes that were written.
+    pub fn read(&self, bytes: &[u8]) -> Result<Vec<RequestKey>, KeyListError> {
+        if hex(&Sha256::digest(bytes)) != self.sha256 {
+            return Err(KeyListError::Changed);
+        }
+        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        Ok(lines.map(serde_json::from_slice).collect::<Result<_, _>>()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_list_is_read_as_it_was_written(keys in proptest::collection::vec("\\PC{1,20}|[\n\"\\\\]{1,3}", 0..20)) {
+            let keys: Vec<RequestKey> = keys.into_iter().map(RequestKey::new).collect();
+            let (list, bytes) = KeyList::of(&keys).unwrap();
+            prop_assert_eq!(list.count as usize, keys.len());
+            prop_assert_eq!(list.read(&bytes).unwrap(), keys);
+        }
+    }
+
+    #[test]
+    fn a_list_that_was_changed_is_not_read() {
+        let (list, bytes) = KeyList::of(&[RequestKey::new("a"), RequestKey::new("b")]).unwrap();
+        for changed in [&bytes[..bytes.len() - 1], b"", b"\"a\"\n"] {
+            assert!(matches!(list.read(changed), Err(KeyListError::Changed)), "{changed:?}");
+        }
+    }
+}
