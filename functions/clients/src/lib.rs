@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod lines;
 pub mod log;
 pub mod metrics;
+pub mod parts;
 pub mod queue;
 pub mod references;
 pub mod secret;

@@ -1,8 +1,9 @@
 //! Shard states in the bucket, written by compare-and-swap alone.
 
 use darkroom::{
+    key_list::{KeyList, KeyListError},
     layout,
-    names::{JobId, ShardId},
+    names::{JobId, RequestKey, ShardId},
     state::{Phase, Shard},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -54,6 +55,14 @@ pub enum StateError {
     /// There is none, though there should be: it was removed by hand.
     #[error("job {0} has no state for shard {1}; restore it from an earlier version")]
     Missing(JobId, ShardId),
+    /// The list of keys that a state names isn't there, or isn't what was written.
+    #[error("{key} can't be used: {what}; restore it from an earlier version")]
+    Keys {
+        /// The object's key.
+        key: String,
+        /// What is wrong with it.
+        what: String,
+    },
 }
 
 impl Stamped for Shard {
@@ -112,6 +121,31 @@ impl States {
         Ok(Rounds(rounds))
     }
 
+    /// The request keys of a round; none in a first round, which asks for all of its request file.
+    ///
+    /// # Errors
+    /// [`StateError::Keys`] when the list is gone or was changed.
+    pub async fn keys(&self, shard: &Shard) -> Result<Option<Vec<RequestKey>>, StateError> {
+        let Some(list) = &shard.keys else { return Ok(None) };
+        let key = layout::keys(&shard.job, shard.shard, list);
+        let wrong = |what: String| StateError::Keys { key: key.clone(), what };
+        let object = self.bucket.read(&key).await.map_err(SwapError::from)?;
+        let object = object.ok_or_else(|| wrong("it is missing".to_owned()))?;
+        Ok(Some(list.read(&object.bytes).map_err(|error: KeyListError| wrong(error.to_string()))?))
+    }
+
+    /// Stores the request keys of a round, before its first state. The same keys are the same object.
+    ///
+    /// # Errors
+    /// [`StateError`]; it may have been written then.
+    pub async fn keep_keys(&self, job: &JobId, shard: ShardId, keys: &[RequestKey]) -> Result<KeyList, StateError> {
+        let malformed = |error: serde_json::Error| StateError::Keys { key: job.to_string(), what: error.to_string() };
+        let (list, bytes) = KeyList::of(keys).map_err(malformed)?;
+        let key = layout::keys(job, shard, &list);
+        self.bucket.put(&key, "application/jsonl", bytes).await.map_err(SwapError::from)?;
+        Ok(list)
+    }
+
     /// Whether a person has cancelled the job.
     ///
     /// # Errors
@@ -163,13 +197,13 @@ impl States {
 fn metric(phase: &Phase) -> Option<Metric> {
     match phase {
         Phase::Planned { .. } => Some(Metric::ShardsPlanned),
-        Phase::Submitted { .. } => Some(Metric::ShardsSubmitted),
+        Phase::Submitted(_) => Some(Metric::ShardsSubmitted),
         Phase::Ready { .. } => Some(Metric::ShardsReady),
         Phase::Done { .. } => Some(Metric::ShardsDone),
         Phase::Held { .. } => Some(Metric::ShardsHeld),
-        Phase::Failed { .. } => Some(Metric::ShardsFailed),
+        Phase::Failed(_) => Some(Metric::ShardsFailed),
         Phase::Cancelled => Some(Metric::ShardsCancelled),
-        Phase::Recovering { .. } => Some(Metric::AmbiguousCreates),
-        Phase::Uploading { .. } | Phase::Creating { .. } | Phase::Collecting { .. } => None,
+        Phase::Recovering(_) => Some(Metric::AmbiguousCreates),
+        Phase::Uploading { .. } | Phase::Creating { .. } | Phase::Collecting(_) => None,
     }
 }

@@ -2,32 +2,49 @@
 
 use std::collections::{HashMap, HashSet};
 
-use clients::lines::Lines;
+use clients::{lines::Lines, parts::read_part};
 use darkroom::{
     billing::{Charged, Meter},
     cost::{self, Usd},
     layout,
     models::Rates,
     names::{RequestKey, ShardId},
-    parts::PartLine,
+    parts::{AsideReason, PartLine},
     plan::PlanLine,
     results::{ResultLine, Status},
-    state::{Phase, Shard},
+    state::{Collecting, Phase, Shard},
 };
 
 use crate::handler::{CollectError, Deps, malformed};
 
-/// The longest line of a plan or of a part.
+/// The longest line of a plan.
 const LINE_BYTES: usize = 64 << 20;
 
 /// The request keys of a shard, at most a few thousand, and what its answers cost so far.
 #[derive(Debug, Default)]
 pub(crate) struct Expected {
     keys: HashMap<RequestKey, Wanted>,
+    /// What was found in the output.
+    pub(crate) found: Found,
     meter: Meter,
     /// The prices of the shard's model, if the catalogue has it.
     rates: Option<Rates>,
     cost: Usd,
+}
+
+/// What was found in the output so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Found {
+    /// Lines, blank ones apart.
+    pub(crate) lines: u64,
+    /// Of these, those with the key of a request of this shard.
+    pub(crate) matched: u64,
+    /// Images of lines that belong to no request of this shard. They are stored as unmatched.
+    pub(crate) unmatched_images: u64,
+    /// Of these, those whose line has no key at all: each must belong to some request.
+    pub(crate) keyless_images: u64,
+    /// Lines that were passed over, because each reader ended at them.
+    pub(crate) skipped_lines: u64,
 }
 
 /// What is known of one request key.
@@ -63,7 +80,7 @@ impl Expected {
     /// Reads the shard's lines of the plan, and the parts written so far.
     pub(crate) async fn load(deps: &Deps, shard: &Shard) -> Result<Self, CollectError> {
         let key = layout::plan(&shard.job);
-        let only: Option<HashSet<&RequestKey>> = shard.keys.as_ref().map(|keys| keys.iter().collect());
+        let only: Option<HashSet<RequestKey>> = deps.states.keys(shard).await?.map(|keys| keys.into_iter().collect());
         let first_round = ShardId::first(shard.shard.number);
         let catalogue = deps.catalogues.of_job(&shard.job).await?;
         let rates = catalogue.priced(&shard.model).map(|model| model.batch.clone());
@@ -77,28 +94,47 @@ impl Expected {
                 expected.keys.insert(key, Wanted { path, aspect_ratio, image_size, estimate, seen: Seen::No });
             }
         }
-        if let Phase::Collecting { parts, .. } = &shard.phase {
+        if let Some(part) = &shard.refused {
+            read_part(&deps.bucket, &shard.job, shard.shard, part, |line| expected.see(&line)).await?;
+        }
+        // What Gemini refused to take is not in the output.
+        expected.found = Found::default();
+        if let Phase::Collecting(Collecting { parts, .. }) = &shard.phase {
             for part in parts {
-                expected.see_part(deps, &layout::part(&shard.job, shard.shard, *part)).await?;
+                read_part(&deps.bucket, &shard.job, shard.shard, part, |line| {
+                    let has_image = matches!(&line, PartLine::Aside(aside) if aside.image.is_some());
+                    expected.see_output(&line, has_image);
+                })
+                .await?;
             }
         }
         Ok(expected)
     }
 
-    async fn see_part(&mut self, deps: &Deps, key: &str) -> Result<(), CollectError> {
-        let Some((stream, _)) = deps.bucket.open(key, None).await? else {
-            return Err(CollectError::Missing(key.to_owned()));
-        };
-        let mut lines = Lines::new(stream, LINE_BYTES);
-        while let Some(line) = lines.next().await? {
-            self.see(&serde_json::from_slice(&line).map_err(malformed(key))?);
-        }
-        Ok(())
-    }
-
     /// What is known of a key; nothing if it was not asked for in this shard.
     pub(crate) fn wanted(&self, key: &RequestKey) -> Option<&Wanted> {
         self.keys.get(key)
+    }
+
+    /// Notes a line that came of the output: what became of its key, what it cost, and whether it belongs to a request.
+    /// `has_image` says whether it has an image, if it belongs to none.
+    pub(crate) fn see_output(&mut self, line: &PartLine, has_image: bool) {
+        let image = u64::from(has_image);
+        self.found.lines += 1;
+        match line {
+            PartLine::Result(_) => self.found.matched += 1,
+            PartLine::Aside(aside) => match aside.aside {
+                // Its key is one of this shard's.
+                AsideReason::RepeatedKey => self.found.matched += 1,
+                AsideReason::SkippedLine => self.found.skipped_lines += 1,
+                AsideReason::UnknownKey => self.found.unmatched_images += image,
+                AsideReason::NoKey => {
+                    self.found.unmatched_images += image;
+                    self.found.keyless_images += image;
+                }
+            },
+        }
+        self.see(line);
     }
 
     /// Notes a line of a part: what became of its key, and what it cost.

@@ -5,14 +5,14 @@ use darkroom::{
     job::Settings,
     layout,
     names::{RequestKey, ShardId},
-    parts::{LAST_PART, PartLine},
+    parts::{Part, PartLine},
     plan::PlanLock,
-    results::{BATCH_FAILED, Reason, ResultLine, Status, grpc_status},
-    state::{EndedBatch, Phase, Shard},
+    results::{BATCH_FAILED, Reason, ResultLine, Status, UNMATCHED, UNREAD_LINE, grpc_status},
+    state::{Collecting, Phase, Shard},
 };
 
 use crate::{
-    expected::Expected,
+    expected::{Expected, Found},
     handler::{CollectError, Deps, malformed},
     store,
     work::Work,
@@ -36,23 +36,24 @@ pub(crate) async fn finish(
     mut lines: Vec<PartLine>,
 ) -> Result<Ended, CollectError> {
     let shard = &stored.shard;
-    let Phase::Collecting { ended, parts, .. } = &shard.phase else { return Err(CollectError::Contended) };
-    let (status, reason) = unanswered(ended);
+    let Phase::Collecting(collecting) = &shard.phase else { return Err(CollectError::Contended) };
+    let (status, reason) = unanswered(collecting, &expected.found);
     for key in expected.missing() {
         let result = ResultLine { error: Some(reason.clone()), ..ResultLine::new(key, status) };
         let line = PartLine::Result(Box::new(store::of_shard(result, shard)));
         expected.see(&line);
         lines.push(line);
     }
-    store::write_part(work, &layout::part(&shard.job, shard.shard, LAST_PART), &lines).await?;
+    let rest = Part::rest(lines.len());
+    store::write_part(work, &rest, &lines).await?;
 
     let again = worth_another_try(work.deps, shard, &expected).await?;
     // A person may have cancelled the job while its images were collected.
     let stopped = !again.is_empty() && (work.stopped || work.deps.states.is_stopped(&shard.job).await?);
     let round = if again.is_empty() || stopped { None } else { Some(plan_round(work.deps, shard, again).await?) };
-    let parts = parts.iter().copied().chain([LAST_PART]).collect();
-    let cost_usd = expected.cost();
-    let done = shard.enter(Phase::Done { ended: ended.clone(), parts, next: round, cost_usd }, shard.deadline);
+    let parts = collecting.parts.iter().cloned().chain([rest]).collect();
+    let (ended, cost_usd) = (collecting.ended.clone(), expected.cost());
+    let done = shard.enter(Phase::Done { ended, parts, next: round, cost_usd }, shard.deadline);
     match work.deps.states.swap(stored, Shard { stopped: done.stopped || stopped, ..done }).await? {
         Swap::Mine(stored) => Ok(Ended { round, shard: stored.shard }),
         Swap::Theirs => Err(CollectError::Contended),
@@ -66,14 +67,15 @@ async fn worth_another_try(deps: &Deps, shard: &Shard, expected: &Expected) -> R
     Ok(if is_last { Vec::new() } else { keys })
 }
 
-/// Writes the round's state.
+/// Writes the round's keys, then its state.
 async fn plan_round(deps: &Deps, shard: &Shard, keys: Vec<RequestKey>) -> Result<ShardId, CollectError> {
+    let id = shard.shard.next_round();
+    let keys = deps.states.keep_keys(&shard.job, id, &keys).await?;
     let round = shard.next_round(keys, deps.clock.now());
-    let id = round.shard;
     if let Swap::Mine(_) = deps.states.create(round.clone()).await? {
         return Ok(id);
     }
-    // An earlier invocation wrote it and was ended before this shard was done, so nobody was told of it.
+    // An earlier invocation wrote it and ended before this shard was done, so it was not sent on its way.
     let Some(earlier) = deps.states.read(&shard.job, id).await? else {
         return Err(CollectError::NoState(shard.job.clone(), id));
     };
@@ -96,8 +98,12 @@ async fn settings(deps: &Deps, shard: &Shard) -> Result<Settings, CollectError> 
 }
 
 /// What to say of a key that the output does not mention.
-fn unanswered(ended: &EndedBatch) -> (Status, Reason) {
+fn unanswered(collecting: &Collecting, found: &Found) -> (Status, Reason) {
+    let ended = &collecting.ended;
     let reason = |code: &str, message: String, retryable| Reason { code: code.to_owned(), message, retryable };
+    if let Some(reason) = perhaps_made(collecting, found) {
+        return (Status::Failed, reason);
+    }
     match (ended.state.as_str(), &ended.error) {
         ("EXPIRED", _) => {
             (Status::Expired, reason("EXPIRED", "the batch expired before this request's turn".into(), true))
@@ -110,30 +116,84 @@ fn unanswered(ended: &EndedBatch) -> (Status, Reason) {
             (Status::Failed, reason(code, format!("the batch failed: {}", failure.message), retryable))
         }
         ("FAILED", None) => (Status::Failed, reason(BATCH_FAILED, "the batch failed without a reason".into(), true)),
-        _ => (Status::Failed, reason("MISSING", "the batch's output has no line for this request".into(), true)),
+        _ => {
+            let may_ask_again = collecting.unmatched.is_none_or(|unmatched| unmatched.buy_again);
+            (Status::Failed, reason("MISSING", "the batch's output has no line for this request".into(), may_ask_again))
+        }
     }
+}
+
+/// The reason of a key without a line, where an image that may be its own was made: it is not bought again unless a person
+/// says so.
+fn perhaps_made(collecting: &Collecting, found: &Found) -> Option<Reason> {
+    let retryable = collecting.unmatched.is_some_and(|unmatched| unmatched.buy_again);
+    let where_it_is = collecting.ended.whereabouts();
+    let (code, message) = if found.skipped_lines > 0 {
+        let message = format!(
+            "its line may be one of {} lines of the output at which reading ended each time; {where_it_is}",
+            found.skipped_lines
+        );
+        (UNREAD_LINE, message)
+    } else if found.keyless_images > 0 || (found.matched == 0 && found.unmatched_images > 0) {
+        let message = format!(
+            "its image may be one of {} images of the batch that belong to no request; {where_it_is}",
+            found.unmatched_images
+        );
+        (UNMATCHED, message)
+    } else {
+        return None;
+    };
+    Some(Reason { code: code.to_owned(), message, retryable })
 }
 
 #[cfg(test)]
 mod tests {
-    use darkroom::{names::BatchName, state::BatchFailure};
+    use darkroom::{
+        names::BatchName,
+        state::{BatchFailure, EndedBatch, Unmatched},
+    };
     use jiff::Timestamp;
 
     use super::*;
 
     #[test]
+    fn a_key_whose_image_may_have_been_made_is_not_bought_again_unless_a_person_says_so() {
+        let said = |found: Found, unmatched: Option<Unmatched>| {
+            let collecting = Collecting { unmatched, ..Collecting::of(ended("SUCCEEDED", None)) };
+            let (_, reason) = unanswered(&collecting, &found);
+            (reason.code, reason.retryable)
+        };
+        let keyless = Found { matched: 3, keyless_images: 1, unmatched_images: 1, ..Found::default() };
+        assert_eq!(said(keyless, None), (UNMATCHED.into(), false));
+        let skipped = Found { matched: 3, skipped_lines: 1, ..Found::default() };
+        assert_eq!(said(skipped, None), (UNREAD_LINE.into(), false));
+        // Images under a key that was not asked for are extra where requests have their lines, and suspect where none has.
+        let unknown = |matched| Found { matched, unmatched_images: 2, ..Found::default() };
+        assert_eq!(said(unknown(3), None), ("MISSING".into(), true));
+        assert_eq!(said(unknown(0), None), (UNMATCHED.into(), false));
+        let by_person = Some(Unmatched { images: 2, buy_again: true });
+        assert_eq!(said(unknown(0), by_person), (UNMATCHED.into(), true));
+        let nothing = |buy_again| Some(Unmatched { images: 0, buy_again });
+        assert_eq!(said(Found::default(), nothing(false)), ("MISSING".into(), false));
+        assert_eq!(said(Found::default(), nothing(true)), ("MISSING".into(), true));
+    }
+
+    fn ended(state: &str, code: Option<i64>) -> EndedBatch {
+        EndedBatch {
+            batch: BatchName::new("batches/b"),
+            attempt: 1,
+            state: state.to_owned(),
+            output: None,
+            error: code.map(|code| BatchFailure { code, message: "said so".to_owned() }),
+            submitted_at: Timestamp::UNIX_EPOCH,
+            ended_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
     fn a_key_without_a_line_is_asked_again_unless_the_request_was_wrong() {
         let said = |state: &str, code: Option<i64>| {
-            let ended = EndedBatch {
-                batch: BatchName::new("batches/b"),
-                attempt: 1,
-                state: state.to_owned(),
-                output: None,
-                error: code.map(|code| BatchFailure { code, message: "said so".to_owned() }),
-                submitted_at: Timestamp::UNIX_EPOCH,
-                ended_at: Timestamp::UNIX_EPOCH,
-            };
-            let (status, reason) = unanswered(&ended);
+            let (status, reason) = unanswered(&Collecting::of(ended(state, code)), &Found::default());
             (status, reason.code, reason.retryable)
         };
         assert_eq!(said("EXPIRED", Some(4)), (Status::Expired, "EXPIRED".into(), true));

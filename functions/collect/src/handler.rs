@@ -10,6 +10,7 @@ use clients::{
     ledger::{Books, LedgerError},
     lines::LineError,
     metrics::Metrics,
+    parts::PartError,
     queue::{Queue, QueueError},
     states::{StateError, States, StoredShard, Swap},
 };
@@ -17,20 +18,18 @@ use darkroom::{
     messages::{JobMessage, ShardMessage},
     names::{JobId, ShardId},
     results::Limits,
-    state::{Arrival, CollectStep, Phase, Shard, collect_step},
+    state::{Arrival, CollectStep, Collecting, Phase, Shard, Unmatched, collect_step},
 };
 use jiff::{SignedDuration, Timestamp};
-use tracing::warn;
 
 use crate::{
     expected::Expected,
     finish::{Ended, finish},
     read::{Reached, read},
+    setback,
+    unmatched::{self, Verdict},
     work::{CONTENDED, Work},
 };
-
-/// The wait after the first failure at one place, and the longest.
-const WAITS: (SignedDuration, SignedDuration) = (SignedDuration::from_mins(1), SignedDuration::from_hours(1));
 
 /// What `collect` works with.
 #[derive(Clone, Debug)]
@@ -126,6 +125,15 @@ pub enum CollectError {
     /// The next queue can't be reached.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// A part of the results can't be read.
+    #[error(transparent)]
+    Part(#[from] PartError),
+    /// The output was read to its end, and none of its lines belongs to a request, nor has an image.
+    #[error("the output has no line for any request of its batch, in {lines} lines")]
+    NothingUsable {
+        /// Its lines.
+        lines: u64,
+    },
     /// The output ends before the place up to which it was read.
     #[error("the output has become shorter than what was already read of it")]
     Shrunk,
@@ -154,22 +162,14 @@ async fn process(deps: &Deps, received: &Message, deadline: Timestamp) -> Result
     let step = collect_step(&stored.shard, &Arrival { message: &received.id, at: deps.clock.now(), stopped });
     let work = Work { deps, about, message: &received.id, stopped, deadline };
     match step {
-        CollectStep::Read { ended, offset, parts, tries, strikes } => {
-            let (tries, lease_until) = (tries + 1, Some(deadline));
-            let collecting = Phase::Collecting { ended, offset, parts, tries, strikes, lease_until };
-            let next = Shard {
-                waiting: stored.shard.waiting.clone(),
-                ..stored.shard.enter(collecting, stored.shard.deadline).driven_by(&received.id, deadline)
-            };
-            match deps.states.swap(&stored, next).await? {
-                Swap::Mine(stored) => collect(&work, stored).await,
-                Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
-            }
-        }
-        CollectStep::Hold => {
-            let why = stored.shard.waiting.as_deref().unwrap_or("the function was ended each time");
-            work.hold(&stored, &format!("the output could not be read on, again and again: {why}")).await
-        }
+        CollectStep::Read(collecting) => match begin(&work, &stored, collecting).await? {
+            Swap::Mine(stored) => collect(&work, stored, read_on).await,
+            Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+        },
+        CollectStep::Finish(collecting) => match begin(&work, &stored, collecting).await? {
+            Swap::Mine(stored) => collect(&work, stored, finish_as_it_is).await,
+            Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+        },
         CollectStep::Wake(round) => {
             work.settle(&stored.shard).await?;
             work.wake(Some(round)).await
@@ -184,42 +184,72 @@ async fn process(deps: &Deps, received: &Message, deadline: Timestamp) -> Result
     }
 }
 
-/// Reads on under the lease that `stored` has, and gives it back whatever happens. Only a reader that dies keeps it, and
-/// that is how the next one knows.
-async fn collect(work: &Work<'_>, mut stored: StoredShard) -> Result<Disposition, CollectError> {
-    match read_on(work, &mut stored).await {
-        Ok(Some(Ended { round, shard })) => {
+/// Takes the lease.
+async fn begin(work: &Work<'_>, stored: &StoredShard, collecting: Collecting) -> Result<Swap, CollectError> {
+    let deadline = collecting.ended.kept_until();
+    let collecting = Collecting { tries: collecting.tries + 1, lease_until: Some(work.deadline), ..collecting };
+    let next = Shard {
+        waiting: stored.shard.waiting.clone(),
+        stopped: stored.shard.stopped || (work.stopped && stored.shard.phase.is_held()),
+        ..stored.shard.enter(Phase::Collecting(collecting), deadline).driven_by(work.message, work.deadline)
+    };
+    Ok(work.deps.states.swap(stored, next).await?)
+}
+
+/// Works under the lease that `stored` has, and gives it back whatever happens. Only a reader that dies keeps it, and that is
+/// how the next one knows.
+async fn collect(
+    work: &Work<'_>,
+    mut stored: StoredShard,
+    read: impl AsyncFnOnce(&Work<'_>, &mut StoredShard) -> Result<Read, CollectError>,
+) -> Result<Disposition, CollectError> {
+    match read(work, &mut stored).await {
+        Ok(Read::Ended(Ended { round, shard })) => {
             work.settle(&shard).await?;
             work.wake(round).await
         }
-        Ok(None) => work.release(&stored, None, SignedDuration::ZERO).await,
+        Ok(Read::Partly) => work.release(&stored, None, SignedDuration::ZERO).await,
+        Ok(Read::Unmatched(unmatched)) => unmatched::hold(work, &stored, unmatched).await,
         Err(CollectError::Contended) => Ok(Disposition::Later(CONTENDED)),
-        Err(problem) => {
-            warn!("not collected to the end: {problem}");
-            let wait = wait_after(&problem, &stored.shard.phase);
-            work.release(&stored, Some(problem.to_string()), wait).await
+        Err(problem) => setback::after(work, &stored, problem).await,
+    }
+}
+
+/// What came of reading.
+enum Read {
+    /// The shard has ended.
+    Ended(Ended),
+    /// The invocation's time is over; the next one reads on.
+    Partly,
+    /// Nothing in the output belongs to a request. All of it is written down.
+    Unmatched(Unmatched),
+}
+
+/// Reads to the end and ends the shard, or until time runs out. `stored` follows what is written.
+async fn read_on(work: &Work<'_>, stored: &mut StoredShard) -> Result<Read, CollectError> {
+    work.deps.reports.send(&JobMessage::new(&work.about.job)).await?;
+    let mut expected = Expected::load(work.deps, &stored.shard).await?;
+    let mut results = match read(work, stored, &mut expected).await? {
+        Reached::End(results) => results,
+        Reached::Deadline => return Ok(Read::Partly),
+    };
+    match unmatched::verdict(&stored.shard, &expected.found) {
+        // A cancelled job ends with what there is.
+        Verdict::Nothing if !work.stopped => Err(CollectError::NothingUsable { lines: expected.found.lines }),
+        Verdict::Unmatched(unmatched) if !work.stopped => {
+            results.checkpoint(work, stored).await?;
+            Ok(Read::Unmatched(unmatched))
+        }
+        Verdict::Usable | Verdict::Nothing | Verdict::Unmatched(_) => {
+            Ok(Read::Ended(finish(work, stored, expected, results.lines).await?))
         }
     }
 }
 
-/// Reads to the end and ends the shard, or until time runs out. `stored` follows what is written.
-async fn read_on(work: &Work<'_>, stored: &mut StoredShard) -> Result<Option<Ended>, CollectError> {
-    work.deps.reports.send(&JobMessage::new(&work.about.job)).await?;
-    let mut expected = Expected::load(work.deps, &stored.shard).await?;
-    match read(work, stored, &mut expected).await? {
-        Reached::End(unwritten) => finish(work, stored, expected, unwritten).await.map(Some),
-        Reached::Deadline => Ok(None),
-    }
-}
-
-/// Four times as long after each failure at the same place, and no shorter than Gemini asks for.
-fn wait_after(problem: &CollectError, phase: &Phase) -> SignedDuration {
-    let tries = if let Phase::Collecting { tries, .. } = phase { *tries } else { 1 };
-    let asked = match problem {
-        CollectError::Gemini(ApiError::RateLimited { retry_after, .. }) => retry_after.unwrap_or(WAITS.0),
-        _ => SignedDuration::ZERO,
-    };
-    (WAITS.0 * 4_i32.saturating_pow(tries.saturating_sub(1).min(4))).min(WAITS.1).max(asked)
+/// Ends a shard whose output was read to its end before, without reading it again.
+async fn finish_as_it_is(work: &Work<'_>, stored: &mut StoredShard) -> Result<Read, CollectError> {
+    let expected = Expected::load(work.deps, &stored.shard).await?;
+    Ok(Read::Ended(finish(work, stored, expected, Vec::new()).await?))
 }
 
 /// Names what could not be read.

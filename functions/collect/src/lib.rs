@@ -9,5 +9,7 @@ mod finish;
 pub mod handler;
 mod pieces;
 mod read;
+mod setback;
 mod store;
+mod unmatched;
 mod work;

@@ -7,10 +7,9 @@ use clients::{
     states::{StoredShard, Swap},
 };
 use darkroom::{
-    layout,
-    parts::{Aside, AsideReason, PartLine},
+    parts::{Aside, AsideReason, Part, PartLine},
     results::{Line, Pool, Scanner},
-    state::{Phase, STRIKES_BEFORE_SKIPPED},
+    state::{BatchOutput, Collecting, Phase, STRIKES_BEFORE_SKIPPED, Shard},
 };
 use futures_util::{StreamExt, stream::FuturesOrdered};
 use tracing::warn;
@@ -27,7 +26,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Reached {
     /// The end. The results since the last checkpoint are not written yet.
-    End(Vec<PartLine>),
+    End(Results),
     /// The end of the invocation's time; all is written down.
     Deadline,
 }
@@ -42,13 +41,17 @@ pub(crate) async fn read(
     expected: &mut Expected,
 ) -> Result<Reached, CollectError> {
     let deps = work.deps;
-    let Phase::Collecting { ended, offset, strikes, .. } = &stored.shard.phase else {
+    let Phase::Collecting(Collecting { ended, offset, strikes, .. }) = &stored.shard.phase else {
         return Err(CollectError::Contended);
     };
-    let Some(output) = &ended.output else { return Ok(Reached::End(Vec::new())) };
     let (mut offset, strikes) = (*offset, *strikes);
+    let download = match &ended.output {
+        Some(BatchOutput::File(file)) => deps.gemini.download(file, offset).await?,
+        Some(BatchOutput::Inline) => deps.gemini.inline_results(&ended.batch).await?,
+        None => return Ok(Reached::End(Results::default())),
+    };
 
-    let mut pieces = Pieces::new(deps.gemini.download(output, offset).await?, offset);
+    let mut pieces = Pieces::new(download, offset);
     if strikes >= STRIKES_BEFORE_SKIPPED
         && let Some(passed) = pieces.pass_line().await?
     {
@@ -124,13 +127,13 @@ pub(crate) async fn read(
             results.checkpoint(work, stored).await?;
             Err(problem)
         }
-        None => Ok(Reached::End(results.lines)),
+        None => Ok(Reached::End(results)),
     }
 }
 
-/// Writes down that the line from `start` up to `end` was not looked at: each reader has died at it.
+/// Writes down that the line from `start` up to `end` was passed over: each reader has ended at it.
 async fn skip_line(work: &Work<'_>, stored: &mut StoredShard, start: u64, end: u64) -> Result<(), CollectError> {
-    warn!(offset = start, size_bytes = end - start, "a line of the output is skipped: each reader has died at it");
+    warn!(offset = start, size_bytes = end - start, "a line of the output is skipped: each reader has ended at it");
     let mut results = Results::default();
     results.add(end, PartLine::Aside(Box::new(Aside::new(AsideReason::SkippedLine, start))));
     results.checkpoint(work, stored).await?;
@@ -140,36 +143,48 @@ async fn skip_line(work: &Work<'_>, stored: &mut StoredShard, start: u64, end: u
 
 /// Results whose images are stored, not yet written down.
 #[derive(Debug, Default)]
-struct Results {
-    lines: Vec<PartLine>,
+pub(crate) struct Results {
+    /// The lines of the next part.
+    pub(crate) lines: Vec<PartLine>,
+    /// Up to where in the output they go.
     end: Option<u64>,
+    /// Whether any of them belongs to a request of the shard.
+    matched: bool,
 }
 
 impl Results {
     fn add(&mut self, end: u64, line: PartLine) {
+        self.matched |= match &line {
+            PartLine::Result(_) => true,
+            PartLine::Aside(aside) => matches!(aside.aside, AsideReason::RepeatedKey | AsideReason::SkippedLine),
+        };
         self.lines.push(line);
         self.end = Some(end);
     }
 
     fn due(&self, work: &Work<'_>, stored: &StoredShard) -> bool {
-        let Phase::Collecting { offset, .. } = stored.shard.phase else { return false };
-        self.end.is_some_and(|end| end - offset >= work.deps.pace.checkpoint_bytes)
+        let Phase::Collecting(Collecting { offset, .. }) = stored.shard.phase else { return false };
+        self.end.is_some_and(|end| end.saturating_sub(offset) >= work.deps.pace.checkpoint_bytes)
             || self.lines.len() >= work.deps.pace.checkpoint_results
             || is_time_up(work)
     }
 
-    /// First the part, then the state that names it. From there on, nobody has died yet.
-    async fn checkpoint(&mut self, work: &Work<'_>, stored: &mut StoredShard) -> Result<(), CollectError> {
+    /// Writes first the part, then the state that names it. From then on, no reader has failed or ended here yet, unless what
+    /// was read is of no use.
+    pub(crate) async fn checkpoint(&mut self, work: &Work<'_>, stored: &mut StoredShard) -> Result<(), CollectError> {
         let Some(end) = self.end.take() else { return Ok(()) };
-        let shard = &stored.shard;
-        store::write_part(work, &layout::part(&shard.job, shard.shard, end), &self.lines).await?;
+        let Phase::Collecting(collecting) = &stored.shard.phase else { return Err(CollectError::Contended) };
+        let part = Part::up_to(end, self.lines.len());
+        store::write_part(work, &part, &self.lines).await?;
         self.lines.clear();
-        let mut next = shard.clone();
-        next.waiting = None;
-        if let Phase::Collecting { offset, parts, tries, strikes, .. } = &mut next.phase {
-            (*offset, *tries, *strikes) = (end, 1, 0);
-            parts.push(end);
+        let mut collecting = Collecting { offset: end, strikes: 0, ..collecting.clone() };
+        collecting.parts.push(part);
+        let mut errors = stored.shard.errors;
+        if std::mem::take(&mut self.matched) {
+            (collecting.tries, errors) = (1, 0);
         }
+        let phase = Phase::Collecting(collecting);
+        let next = Shard { phase, errors, waiting: None, ..stored.shard.clone() };
         match work.deps.states.swap(stored, next).await? {
             Swap::Mine(written) => {
                 *stored = written;

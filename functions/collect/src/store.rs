@@ -4,13 +4,13 @@ use bytes::Bytes;
 use clients::bucket::BucketError;
 use darkroom::{
     keys, layout,
-    names::{BatchName, ObjectUri, RequestKey},
-    parts::{Aside, AsideReason, PartLine},
+    names::{ObjectUri, RequestKey},
+    parts::{Aside, AsideReason, Part, PartLine},
     results::{
         Answer, Image, Lane, Line, Outcome, ResultLine, StoredImage,
         image::{ratio_matches, size_matches},
     },
-    state::{Phase, Shard},
+    state::Shard,
 };
 
 use crate::{
@@ -66,7 +66,7 @@ pub(crate) fn place(shard: &Shard, expected: &mut Expected, line: Line) -> Put {
             (images, PartLine::Aside(Box::new(aside)))
         }
     };
-    expected.see(&line);
+    expected.see_output(&line, !images.is_empty());
     Put { bytes: images.iter().map(|(_, image)| image.bytes.as_ref().len()).sum(), end, images, line }
 }
 
@@ -115,17 +115,10 @@ pub(crate) fn of_shard(result: ResultLine, shard: &Shard) -> ResultLine {
     ResultLine {
         model: Some(shard.model.clone()),
         lane: Some(Lane::Batch),
-        batch_name: batch_of(shard),
+        batch_name: shard.phase.batch().cloned(),
         shard: Some(shard.shard),
         attempts: Some(u32::from(shard.shard.round)),
         ..result
-    }
-}
-
-fn batch_of(shard: &Shard) -> Option<BatchName> {
-    match &shard.phase {
-        Phase::Collecting { ended, .. } => Some(ended.batch.clone()),
-        _ => None,
     }
 }
 
@@ -166,17 +159,18 @@ async fn store(deps: &Deps, key: String, image: Image) -> Result<StoredImage, Bu
     })
 }
 
-/// Writes a part: the same lines give the same bytes. Whoever is past the lease writes none: another may have written
+/// Writes a part: the same lines give the same bytes. A reader that is past its lease writes none: another may have written
 /// one of the same name that holds less.
-pub(crate) async fn write_part(work: &Work<'_>, key: &str, lines: &[PartLine]) -> Result<(), CollectError> {
+pub(crate) async fn write_part(work: &Work<'_>, part: &Part, lines: &[PartLine]) -> Result<(), CollectError> {
     if work.deps.clock.now() >= work.deadline {
         return Err(CollectError::Contended);
     }
+    let key = layout::part(&work.about.job, work.about.shard, part);
     let mut bytes = Vec::new();
     for line in lines {
-        serde_json::to_writer(&mut bytes, line).map_err(malformed(key))?;
+        serde_json::to_writer(&mut bytes, line).map_err(malformed(&key))?;
         bytes.push(b'\n');
     }
-    work.deps.bucket.put(key, "application/jsonl", bytes).await?;
+    work.deps.bucket.put(&key, "application/jsonl", bytes).await?;
     Ok(())
 }

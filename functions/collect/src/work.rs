@@ -7,10 +7,9 @@ use clients::{
 use darkroom::{
     messages::{JobMessage, ShardMessage},
     names::ShardId,
-    state::{HELD_DEADLINE, LONGEST_WAIT, Phase, Shard},
+    state::{LONGEST_WAIT, Phase, Shard},
 };
 use jiff::{SignedDuration, Timestamp};
-use tracing::warn;
 
 use crate::handler::{CollectError, Deps};
 
@@ -39,6 +38,9 @@ impl Work<'_> {
         wait: SignedDuration,
     ) -> Result<Disposition, CollectError> {
         let back_at = self.deps.clock.now() + wait.min(LONGEST_WAIT);
+        // A person's cancel has an effect on a held shard: it need not wait for its message any more.
+        let stopped = next.stopped || (self.stopped && next.phase.is_held());
+        let next = Shard { stopped, ..next };
         match self.deps.states.swap(stored, next.driven_by(self.message, back_at)).await? {
             Swap::Mine(_) => self.tell_report(Disposition::Later(wait)).await,
             Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
@@ -56,7 +58,7 @@ impl Work<'_> {
         self.wait(stored, shard.clone(), wait).await
     }
 
-    /// Gives the lease back, so that the next invocation reads on at once. This message comes back after `wait`.
+    /// Gives the lease back, so that the next invocation reads on. This message comes back after `wait`.
     pub(crate) async fn release(
         &self,
         stored: &StoredShard,
@@ -64,16 +66,10 @@ impl Work<'_> {
         wait: SignedDuration,
     ) -> Result<Disposition, CollectError> {
         let mut next = Shard { waiting: note, ..stored.shard.clone() };
-        if let Phase::Collecting { lease_until, .. } = &mut next.phase {
-            *lease_until = None;
+        if let Phase::Collecting(collecting) = &mut next.phase {
+            collecting.lease_until = None;
         }
         self.wait(stored, next, wait).await
-    }
-
-    /// Waits for a person, who is told why.
-    pub(crate) async fn hold(&self, stored: &StoredShard, reason: &str) -> Result<Disposition, CollectError> {
-        warn!("held: {reason}");
-        self.wait(stored, stored.shard.held(reason, self.deps.clock.now()), HELD_DEADLINE).await
     }
 
     /// Ends the shard without what it waits for.

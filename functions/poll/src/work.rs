@@ -6,7 +6,7 @@ use clients::{
 };
 use darkroom::{
     messages::{JobMessage, ShardMessage},
-    state::{Phase, Shard},
+    state::{Shard, retry_wait},
 };
 use jiff::SignedDuration;
 use tracing::warn;
@@ -36,6 +36,7 @@ impl Work<'_> {
         wait: SignedDuration,
     ) -> Result<Disposition, PollError> {
         let back_at = self.deps.clock.now() + wait;
+        let next = Shard { stopped: next.stopped || self.stopped, ..next };
         match self.deps.states.swap(stored, next.driven_by(self.message, back_at)).await? {
             Swap::Mine(_) => self.tell_report(Disposition::Later(wait)).await,
             Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
@@ -55,14 +56,16 @@ impl Work<'_> {
         }
     }
 
-    /// Waits for a person, who is told why; the batch is asked about all the same.
+    /// Tells a person why the shard waits. The batch is asked about all the same, after growing waits.
     pub(crate) async fn hold(&self, stored: &StoredShard, reason: &str) -> Result<Disposition, PollError> {
-        let pause = self.deps.waits.longest;
-        if let Phase::Held { .. } = stored.shard.phase {
-            return self.wait_on(stored, pause).await;
+        let errors = stored.shard.errors.saturating_add(1);
+        let wait = retry_wait(errors);
+        if stored.shard.phase.is_held() {
+            return self.wait(stored, Shard { errors, ..stored.shard.clone() }, wait).await;
         }
         warn!("held: {reason}");
-        self.wait(stored, stored.shard.held(reason, self.deps.clock.now()), pause).await
+        let held = stored.shard.held(reason, self.deps.clock.now());
+        self.wait(stored, Shard { errors, ..held }, wait).await
     }
 
     /// The batch has ended: its place is free, and `collect` looks for its output.

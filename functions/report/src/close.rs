@@ -6,17 +6,17 @@ use clients::{
     bucket::{Conditional, ObjectWriter},
     lines::Lines,
     metrics::Metric,
+    parts::read_part,
     states::{Rounds, StateError},
 };
 use darkroom::{
     layout::{self, Marker},
     names::{JobId, ShardId},
-    parts::PartLine,
     plan::{PlanLine, PlanLock},
     report::{self, Counts, Finished, Links, ShardResults, ShardSummary, Summary, Tally, Times},
     requests,
     results::{ResultLine, Status},
-    state::{Phase, Shard},
+    state::{Collecting, Failed, Phase, Shard},
     status::{JobPhase, JobStatus},
 };
 use serde_json::value::RawValue;
@@ -128,26 +128,21 @@ impl OpenShard {
         let chain = usize::try_from(id.number).ok().and_then(|number| chains.get(number)).ok_or_else(no_state)?;
         let mut results = ShardResults::default();
         for shard in chain.shards() {
-            results.begin(shard);
-            if let Phase::Done { parts, .. } | Phase::Failed { parts, .. } = &shard.phase {
-                for part in parts {
-                    add_part(deps, &mut results, &layout::part(job, shard.shard, *part)).await?;
-                }
+            let keys = match &shard.phase {
+                Phase::Failed(failed) if failed.may_be_billed => deps.states.keys(shard).await?,
+                _ => None,
+            };
+            results.begin(shard, keys.map(|keys| keys.into_iter().collect()));
+            let parts = match &shard.phase {
+                Phase::Done { parts, .. } | Phase::Failed(Failed { parts, .. }) => parts.as_slice(),
+                _ => &[],
+            };
+            for part in shard.refused.iter().chain(parts) {
+                read_part(&deps.bucket, job, shard.shard, part, |line| results.add(line)).await?;
             }
         }
         Ok(Self { results, left: chain.shards().next().map_or(0, |shard| shard.demand.requests) })
     }
-}
-
-async fn add_part(deps: &Deps, results: &mut ShardResults, key: &str) -> Result<(), ReportError> {
-    let Some((stream, _)) = deps.bucket.open(key, None).await? else {
-        return Err(ReportError::Missing(key.to_owned()));
-    };
-    let mut lines = Lines::new(stream, LINE_BYTES);
-    while let Some(line) = lines.next().await? {
-        results.add(serde_json::from_slice::<PartLine>(&line).map_err(malformed(key))?);
-    }
-    Ok(())
 }
 
 /// The three files that have a line per image.
@@ -271,15 +266,15 @@ fn native_item(line: &[u8], plan: &PlanLine) -> Result<Vec<u8>, ReportError> {
 
 fn summary_of(shard: &Shard) -> ShardSummary {
     let (state, run_s) = match &shard.phase {
-        Phase::Done { ended, .. } | Phase::Ready { ended } | Phase::Collecting { ended, .. } => {
+        Phase::Done { ended, .. } | Phase::Ready { ended } | Phase::Collecting(Collecting { ended, .. }) => {
             (ended.state.clone(), Some(ended.ended_at.duration_since(ended.submitted_at).as_secs()))
         }
-        Phase::Failed { code, .. } => (code.clone(), None),
+        Phase::Failed(failed) => (failed.code.clone(), None),
         Phase::Planned { .. }
         | Phase::Uploading { .. }
         | Phase::Creating { .. }
-        | Phase::Recovering { .. }
-        | Phase::Submitted { .. }
+        | Phase::Recovering(_)
+        | Phase::Submitted(_)
         | Phase::Held { .. }
         | Phase::Cancelled => (shard.phase.name().to_uppercase(), None),
     };

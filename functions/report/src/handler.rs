@@ -10,6 +10,7 @@ use clients::{
     deliveries::{Disposition, Message, deliver},
     lines::LineError,
     metrics::Metrics,
+    parts::PartError,
     queue::Queue,
     states::{Rounds, StateError, States},
 };
@@ -69,6 +70,9 @@ pub enum ReportError {
     /// An object broke off.
     #[error(transparent)]
     Lines(#[from] LineError),
+    /// A part of the results can't be read.
+    #[error(transparent)]
+    Part(#[from] PartError),
 }
 
 /// Handles one event of (reports).

@@ -3,7 +3,7 @@
 use clients::{bucket::Conditional, deliveries::Disposition, states::Rounds};
 use darkroom::{
     layout,
-    state::{Owner, Phase, Shard},
+    state::{Collecting, Owner, Phase, Shard},
     status::{JobPhase, JobStatus, ShardStatus},
 };
 use jiff::SignedDuration;
@@ -54,7 +54,7 @@ fn phase(shards: &[&Shard]) -> JobPhase {
     let any = |which: fn(&Phase) -> bool| shards.iter().any(|shard| which(&shard.phase));
     if any(|phase| phase.owner() == Owner::Submit && !matches!(phase, Phase::Held { .. })) {
         JobPhase::Submitting
-    } else if any(|phase| matches!(phase, Phase::Submitted { .. } | Phase::Held { .. })) {
+    } else if any(|phase| matches!(phase, Phase::Submitted(_) | Phase::Held { .. })) {
         JobPhase::Waiting
     } else {
         JobPhase::Collecting
@@ -74,14 +74,12 @@ fn finished_in_round(shard: &Shard) -> u32 {
         Phase::Planned { .. }
         | Phase::Uploading { .. }
         | Phase::Creating { .. }
-        | Phase::Recovering { .. }
+        | Phase::Recovering(_)
         | Phase::Held { .. } => 0,
-        Phase::Submitted { finished, .. } => (*finished).min(shard.demand.requests),
-        Phase::Ready { .. }
-        | Phase::Collecting { .. }
-        | Phase::Done { .. }
-        | Phase::Failed { .. }
-        | Phase::Cancelled => shard.demand.requests,
+        Phase::Submitted(submitted) => submitted.finished.min(shard.demand.requests),
+        Phase::Ready { .. } | Phase::Collecting(_) | Phase::Done { .. } | Phase::Failed(_) | Phase::Cancelled => {
+            shard.demand.requests
+        }
     }
 }
 
@@ -91,13 +89,13 @@ pub(crate) fn for_people(shard: &Shard) -> ShardStatus {
         Phase::Planned { .. }
         | Phase::Uploading { .. }
         | Phase::Creating { .. }
-        | Phase::Recovering { .. }
-        | Phase::Submitted { .. } => None,
-        Phase::Ready { ended } | Phase::Collecting { ended, .. } | Phase::Done { ended, .. } => {
+        | Phase::Recovering(_)
+        | Phase::Submitted(_) => None,
+        Phase::Ready { ended } | Phase::Collecting(Collecting { ended, .. }) | Phase::Done { ended, .. } => {
             ended.error.as_ref().map(|error| error.message.clone())
         }
         Phase::Held { reason, .. } => Some(reason.clone()),
-        Phase::Failed { code, message, .. } => Some(format!("{code}: {message}")),
+        Phase::Failed(failed) => Some(format!("{}: {}", failed.code, failed.message)),
         Phase::Cancelled => Some("the job was cancelled before this was asked for".to_owned()),
     };
     ShardStatus {
@@ -106,6 +104,8 @@ pub(crate) fn for_people(shard: &Shard) -> ShardStatus {
         requests: shard.demand.requests,
         finished: finished_in_round(shard),
         batch: shard.phase.batch().cloned(),
-        note: shard.waiting.clone().or(note),
+        // A held shard keeps the reason that a person is to act upon, whatever was tried since.
+        note: if shard.phase.is_held() { note } else { shard.waiting.clone().or(note) },
+        refused_key: shard.refused_key,
     }
 }

@@ -2,7 +2,7 @@
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use clients::{
-    bucket::Bucket,
+    bucket::{Bucket, BucketError},
     clock::Clock,
     deliveries::{Disposition, Message, deliver},
     gemini::Gemini,
@@ -68,6 +68,9 @@ pub enum SubmitError {
     /// The ledger can't be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// An object can't be written.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     /// The next queue can't be reached.
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -88,20 +91,14 @@ async fn process(deps: &Deps, message: &Message, deadline: Timestamp) -> Result<
     let step = submit_step(&stored.shard, &arrival);
     let work = Work { deps, about, message: &message.id, deadline };
     match step {
-        SubmitStep::Submit { attempt } => submit(&work, stored, attempt).await,
+        SubmitStep::Submit { attempt, died } => submit(&work, stored, attempt, died).await,
         SubmitStep::Wait(until) => work.wait_on(&stored, until).await,
         SubmitStep::Recover { attempt, file } => {
             let why = "a submitter ended between asking Gemini for the batch and writing down its answer";
             recovery::begin(&work, &stored, attempt, file, why).await
         }
         SubmitStep::Fence { file, until } => recovery::fence(&work, &stored, &file, until).await,
-        SubmitStep::Look { attempt, file, last, hold } => {
-            recovery::look(&work, &stored, attempt, &file, last, hold).await
-        }
-        SubmitStep::Hold => {
-            let reason = "it could not be found out whether Gemini made the batch, and asking again could cost twice";
-            work.hold(&stored, reason).await
-        }
+        SubmitStep::Look(look) => recovery::look(&work, &stored, look).await,
         SubmitStep::Poll => {
             deps.polls.send(&work.about).await?;
             Ok(Disposition::Done)

@@ -8,11 +8,14 @@ use clients::{
     bucket::BucketError,
     gemini::{ApiError, FileState, UploadError, UploadRequest},
     lines::{LineError, Lines},
+    parts::{PartError, read_part},
+    states::StateError,
     swap::SwapError,
 };
 use darkroom::{
     layout,
     names::{FileName, ObjectUri, RequestKey},
+    parts::PartLine,
     requests::{self, PlacedReference, RequestLineError},
     state::Shard,
 };
@@ -59,6 +62,18 @@ impl From<SwapError> for InputError {
     }
 }
 
+impl From<StateError> for InputError {
+    fn from(error: StateError) -> Self {
+        Self::Transient(error.to_string())
+    }
+}
+
+impl From<PartError> for InputError {
+    fn from(error: PartError) -> Self {
+        Self::Transient(error.to_string())
+    }
+}
+
 impl From<ApiError> for InputError {
     fn from(error: ApiError) -> Self {
         Self::Gemini(error)
@@ -94,11 +109,7 @@ impl From<UploadError> for InputError {
 /// The request file is read twice or three times: once for the references in it, once for the length of what will be
 /// sent (which Gemini wants to know first), and once to send it.
 pub(crate) async fn upload(deps: &Deps, shard: &Shard, display_name: &str) -> Result<FileName, InputError> {
-    let source = Source {
-        deps,
-        key: layout::requests(&shard.job, shard.shard.number),
-        only: shard.keys.as_ref().map(|keys| keys.iter().collect()),
-    };
+    let source = Source::of(deps, shard).await?;
     let found = source.references().await?;
     let placed = references::place(deps, &shard.job, found).await?;
 
@@ -117,13 +128,52 @@ pub(crate) async fn upload(deps: &Deps, shard: &Shard, display_name: &str) -> Re
     }
 }
 
+/// The keys of the requests in the input file, in the order of its lines.
+pub(crate) async fn keys(deps: &Deps, shard: &Shard) -> Result<Vec<RequestKey>, InputError> {
+    let source = Source::of(deps, shard).await?;
+    let mut lines = source.open().await?;
+    let mut keys = Vec::new();
+    while let Some(line) = lines.next().await? {
+        if source.wants(&line)? {
+            keys.push(requests::key_of(&line)?);
+        }
+    }
+    Ok(keys)
+}
+
+/// The result lines of the requests that Gemini refused to take in earlier attempts.
+pub(crate) async fn refused(deps: &Deps, shard: &Shard) -> Result<Vec<PartLine>, InputError> {
+    let mut lines = Vec::new();
+    if let Some(part) = &shard.refused {
+        read_part(&deps.bucket, &shard.job, shard.shard, part, |line| lines.push(line)).await?;
+    }
+    Ok(lines)
+}
+
+/// Where the lines of the input file come from: the request file of the shard's first round.
 struct Source<'a> {
     deps: &'a Deps,
     key: String,
-    only: Option<HashSet<&'a RequestKey>>,
+    /// In a round, the keys that it asks for again.
+    only: Option<HashSet<RequestKey>>,
+    /// The keys that Gemini refused to take.
+    refused: HashSet<RequestKey>,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    async fn of(deps: &'a Deps, shard: &Shard) -> Result<Self, InputError> {
+        let key_of = |line| match line {
+            PartLine::Result(result) => Some(result.key),
+            PartLine::Aside(_) => None,
+        };
+        Ok(Self {
+            deps,
+            key: layout::requests(&shard.job, shard.shard.number),
+            only: deps.states.keys(shard).await?.map(|keys| keys.into_iter().collect()),
+            refused: refused(deps, shard).await?.into_iter().filter_map(key_of).collect(),
+        })
+    }
+
     async fn open(&self) -> Result<Lines, InputError> {
         match self.deps.bucket.open(&self.key, None).await? {
             Some((stream, _)) => Ok(Lines::new(stream, LINE_BYTES)),
@@ -132,10 +182,11 @@ impl Source<'_> {
     }
 
     fn wants(&self, line: &[u8]) -> Result<bool, RequestLineError> {
-        match &self.only {
-            Some(keys) => Ok(keys.contains(&requests::key_of(line)?)),
-            None => Ok(true),
+        if self.only.is_none() && self.refused.is_empty() {
+            return Ok(true);
         }
+        let key = requests::key_of(line)?;
+        Ok(self.only.as_ref().is_none_or(|only| only.contains(&key)) && !self.refused.contains(&key))
     }
 
     /// The distinct objects that the requests refer to, and how often they do.
@@ -153,10 +204,10 @@ impl Source<'_> {
     }
 
     /// What is sent: the wanted lines, with their references replaced, in pieces of many lines.
-    async fn lines<'a>(
-        &'a self,
-        placed: &'a HashMap<ObjectUri, PlacedReference>,
-    ) -> Result<impl Stream<Item = Result<Bytes, InputError>> + Send + 'a, InputError> {
+    async fn lines<'s>(
+        &'s self,
+        placed: &'s HashMap<ObjectUri, PlacedReference>,
+    ) -> Result<impl Stream<Item = Result<Bytes, InputError>> + Send + 's, InputError> {
         let lines = self.open().await?;
         Ok(stream::try_unfold(Some(lines), move |lines| async move {
             let Some(mut lines) = lines else { return Ok(None) };

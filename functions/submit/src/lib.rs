@@ -9,4 +9,5 @@ pub mod handler;
 mod input;
 mod recovery;
 mod references;
+mod refused;
 mod work;

@@ -6,7 +6,7 @@ use clients::{
 };
 use darkroom::{
     messages::{JobMessage, ShardMessage},
-    state::{HELD_DEADLINE, LONGEST_WAIT, Phase, Shard},
+    state::{HELD_DEADLINE, LONGEST_WAIT, Phase, Shard, retry_wait},
 };
 use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
@@ -15,9 +15,6 @@ use crate::handler::{Deps, SubmitError};
 
 /// How long to leave a shard alone that somebody else has just changed.
 pub(crate) const CONTENDED: SignedDuration = SignedDuration::from_secs(10);
-
-/// The first wait after an error; each further one in a row doubles it.
-const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(30);
 
 /// One message in hand.
 pub(crate) struct Work<'a> {
@@ -61,26 +58,28 @@ impl Work<'_> {
         self.wait(stored, stored.shard.clone(), wait).await
     }
 
-    /// The shard after an error: it is tried again after a growing wait, and held after too many.
+    /// The shard after an error that costs nothing to try again: it is tried again after a growing wait, until its deadline.
     pub(crate) async fn retry(
         &self,
         stored: &StoredShard,
         tried: Shard,
         problem: &str,
     ) -> Result<Disposition, SubmitError> {
-        warn!("not submitted: {problem}");
-        let next = tried.after_error(problem, self.deps.clock.now());
-        if let Phase::Held { .. } = next.phase {
-            self.free(&next).await?;
-            return self.wait(stored, next, HELD_DEADLINE).await;
-        }
-        let wait = FIRST_WAIT * (1 << next.errors.saturating_sub(1).min(8));
+        warn!("tried again later: {problem}");
+        let next = tried.after_error(problem);
+        let wait = retry_wait(next.errors);
         self.wait(stored, next, wait).await
     }
 
-    pub(crate) async fn hold(&self, stored: &StoredShard, reason: &str) -> Result<Disposition, SubmitError> {
+    /// Has a person decide about `shard`, and says why.
+    pub(crate) async fn hold(
+        &self,
+        stored: &StoredShard,
+        shard: &Shard,
+        reason: &str,
+    ) -> Result<Disposition, SubmitError> {
         warn!("held: {reason}");
-        let next = stored.shard.held(reason, self.deps.clock.now());
+        let next = shard.held(reason, self.deps.clock.now());
         self.free(&next).await?;
         self.wait(stored, next, HELD_DEADLINE).await
     }
@@ -88,7 +87,7 @@ impl Work<'_> {
     pub(crate) async fn end(&self, stored: &StoredShard, next: Shard) -> Result<Disposition, SubmitError> {
         match self.deps.states.swap(stored, next).await? {
             Swap::Mine(ended) => {
-                self.close(&stored.shard, &ended.shard).await?;
+                self.close(&ended.shard).await?;
                 self.tell_report().await
             }
             Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
@@ -100,14 +99,10 @@ impl Work<'_> {
         Ok(Disposition::Done)
     }
 
-    /// Closes the books on a shard that ended here: without a batch it has cost nothing; where there may have been one,
-    /// nobody knows, and what was reserved stays.
-    async fn close(&self, before: &Shard, ended: &Shard) -> Result<(), SubmitError> {
-        let may_be_billed = if let Phase::Failed { may_be_billed, .. } = ended.phase {
-            may_be_billed
-        } else {
-            before.phase.may_have_live_batch()
-        };
+    /// Settles the shard's reservation. Without a batch it has cost nothing; where there may have been one, its cost is
+    /// unknown, and what was reserved stays.
+    async fn close(&self, ended: &Shard) -> Result<(), SubmitError> {
+        let may_be_billed = matches!(&ended.phase, Phase::Failed(failed) if failed.may_be_billed);
         let (job, shard) = (&ended.job, ended.shard);
         let close = self
             .deps

@@ -3,7 +3,7 @@
 use clients::gemini::{ApiError, Batch};
 use darkroom::{
     display_name::DisplayName,
-    state::{Phase, Shard},
+    state::{Collecting, EndedBatch, Phase, Shard, Submitted},
 };
 use jiff::{SignedDuration, Timestamp};
 use tracing::{error, warn};
@@ -48,7 +48,7 @@ pub(crate) async fn compare(deps: &Deps, batches: &[Batch]) -> Result<Found, Swe
         }
         // Read after the list, so that a batch created since then is known by now.
         let stored = deps.states.read(&name.job, name.shard).await?;
-        match standing(stored.as_ref().map(|stored| &stored.shard), batch) {
+        match standing(stored.as_ref().map(|stored| &stored.shard), &name, batch) {
             Standing::Known => {}
             Standing::Orphan => {
                 error!(correlation_id = %name.job, batch = %batch.name, shard = %name.shard, "a batch without a state");
@@ -74,21 +74,33 @@ fn is_recent(batch: &Batch, now: Timestamp) -> bool {
     batch.create_time.is_none_or(|created| now < created + RECENT)
 }
 
-fn standing(shard: Option<&Shard>, batch: &Batch) -> Standing {
+fn standing(shard: Option<&Shard>, name: &DisplayName, batch: &Batch) -> Standing {
     let Some(shard) = shard else { return Standing::Orphan };
     if shard.phase.batch() == Some(&batch.name) {
         return Standing::Known;
     }
     match shard.phase.before_held() {
-        Phase::Creating { .. } | Phase::Recovering { .. } => Standing::Known,
+        Phase::Creating { .. } | Phase::Recovering(_) => Standing::Known,
+        // A batch of an attempt that this state has not made was made by a copy of it: it is not ours to cancel.
+        Phase::Planned { attempts: made } | Phase::Uploading { attempt: made, .. } if name.attempt > *made => {
+            Standing::Orphan
+        }
+        Phase::Submitted(Submitted { attempt: made, .. })
+        | Phase::Ready { ended: EndedBatch { attempt: made, .. } }
+        | Phase::Collecting(Collecting { ended: EndedBatch { attempt: made, .. }, .. })
+        | Phase::Done { ended: EndedBatch { attempt: made, .. }, .. }
+            if name.attempt > *made =>
+        {
+            Standing::Orphan
+        }
         Phase::Planned { .. }
         | Phase::Uploading { .. }
-        | Phase::Submitted { .. }
+        | Phase::Submitted(_)
         | Phase::Ready { .. }
-        | Phase::Collecting { .. }
+        | Phase::Collecting(_)
         | Phase::Done { .. }
         | Phase::Held { .. }
-        | Phase::Failed { .. }
+        | Phase::Failed(_)
         | Phase::Cancelled => Standing::Extra,
     }
 }

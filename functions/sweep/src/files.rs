@@ -4,7 +4,7 @@
 use clients::gemini::ApiError;
 use darkroom::{
     display_name::DisplayName,
-    state::{Phase, Shard},
+    state::{Phase, Recovering, Shard, Submitted},
 };
 
 use crate::{
@@ -39,9 +39,9 @@ fn is_spent(shard: &Shard, attempt: u32) -> bool {
         Phase::Planned { .. } => false,
         Phase::Uploading { attempt: current, .. }
         | Phase::Creating { attempt: current, .. }
-        | Phase::Recovering { attempt: current, .. }
-        | Phase::Submitted { attempt: current, .. } => attempt < *current,
-        Phase::Ready { .. } | Phase::Collecting { .. } | Phase::Done { .. } | Phase::Cancelled => true,
-        Phase::Held { .. } | Phase::Failed { .. } => false,
+        | Phase::Recovering(Recovering { attempt: current, .. })
+        | Phase::Submitted(Submitted { attempt: current, .. }) => attempt < *current,
+        Phase::Ready { .. } | Phase::Collecting(_) | Phase::Done { .. } | Phase::Cancelled => true,
+        Phase::Held { .. } | Phase::Failed(_) => false,
     }
 }

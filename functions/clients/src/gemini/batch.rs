@@ -35,6 +35,8 @@ pub struct Batch {
     pub done: bool,
     /// Where the results are. A batch that failed, expired or was cancelled may have some too.
     pub output_file: Option<FileName>,
+    /// Whether the results are within the batch's own description.
+    pub inline_output: bool,
     /// Why it has not succeeded, where Google says so.
     pub error: Option<Status>,
     /// How far it is.
@@ -162,6 +164,7 @@ struct Metadata {
 #[serde(rename_all = "camelCase", default)]
 struct Output {
     responses_file: Option<String>,
+    inlined_responses: Option<serde::de::IgnoredAny>,
 }
 
 /// Google at times leaves `metadata` out, state and all; then the end of the operation has to say how it ended.
@@ -188,7 +191,9 @@ impl TryFrom<Operation> for Batch {
         if !name.starts_with("batches/") {
             return Err(ApiError::malformed("an operation that is no batch"));
         }
+        let inline_output = [&metadata.output, &response].iter().any(|output| output.inlined_responses.is_some());
         Ok(Self {
+            inline_output,
             name: BatchName::new(name),
             display_name: metadata.display_name,
             model: metadata.model,
@@ -242,6 +247,7 @@ mod tests {
                 state: BatchState::Pending,
                 done: false,
                 output_file: None,
+                inline_output: false,
                 error: None,
                 stats: BatchStats { request: 3, pending: 3, ..BatchStats::default() },
                 create_time: Some("2025-12-10T18:27:01.407650525Z".parse().unwrap()),

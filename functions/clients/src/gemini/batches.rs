@@ -92,6 +92,16 @@ impl Gemini {
         self.list().await
     }
 
+    /// Asks whether the key may use the Batch API. Changes nothing, and costs nothing.
+    ///
+    /// # Errors
+    /// [`ApiError::Unauthorized`] when the key or its project is refused; others say nothing about the key.
+    pub async fn check_access(&self) -> Result<(), ApiError> {
+        let mut url = self.url(Batch::PATH);
+        url.query_pairs_mut().append_pair("pageSize", "1");
+        self.again(&Call::new(Method::GET, url), CALL_TIMEOUT).await.map(drop)
+    }
+
     /// Asks for the batch's end. It may take a while, and the batch may still succeed.
     ///
     /// # Errors

@@ -60,6 +60,14 @@ impl Gemini {
         }
     }
 
+    /// PLACEHOLDER until the merge of inline output.
+    ///
+    /// # Errors
+    /// Always.
+    pub async fn inline_results(&self, _batch: &darkroom::names::BatchName) -> Result<Download, ApiError> {
+        Err(ApiError::malformed("inline output"))
+    }
+
     async fn download_from(&self, mut url: Url, offset: u64) -> Result<Download, ApiError> {
         url.query_pairs_mut().append_pair("alt", "media");
         let mut call = Call::new(Method::GET, url).header("accept-encoding", "identity")?;

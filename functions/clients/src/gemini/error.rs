@@ -1,5 +1,7 @@
 //! What can go wrong with a call, named by what the caller may do about it.
 
+use std::collections::BTreeMap;
+
 use jiff::SignedDuration;
 
 use crate::{
@@ -27,9 +29,9 @@ pub enum ApiError {
         /// Google's words.
         message: String,
     },
-    /// The key is not accepted (401, 403, `API_KEY_INVALID`), not by another that is there by now either, or there is no
-    /// key to ask with: ask a person.
-    #[error("no API key that Gemini accepts: {message}")]
+    /// The key or its project is refused (401, 403, `API_KEY_INVALID`, a country that is not served, a project without
+    /// billing), or there is no key to ask with: ask a person.
+    #[error("Gemini refused the API key or its project: {message}")]
     Unauthorized {
         /// Google's words, or what is wrong with the key's place.
         message: String,
@@ -46,11 +48,13 @@ pub enum ApiError {
         /// Google's words.
         message: String,
     },
-    /// The request is wrong (400 and other 4xx): sent again, it fails again.
+    /// The request is wrong (400 and other 4xx): sent again, it usually fails again.
     #[error("the request is not valid: {message}")]
     Invalid {
         /// Google's words, or ours where the request was not sent.
         message: String,
+        /// The lines of the batch's input file that Google names as wrong, counted from 1, each with its reason.
+        lines: BTreeMap<u64, String>,
     },
     /// No answer, or a failure on Google's side (5xx, 408, 499): the same call may succeed later. Unless `source` is
     /// [`TransportError::NeverSent`], it may also have had its effect.
@@ -71,7 +75,7 @@ pub enum ApiError {
 
 impl ApiError {
     pub(super) fn invalid(message: impl Into<String>) -> Self {
-        Self::Invalid { message: message.into() }
+        Self::Invalid { message: message.into(), lines: BTreeMap::new() }
     }
 
     pub(super) fn malformed(message: impl Into<String>) -> Self {

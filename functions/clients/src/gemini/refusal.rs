@@ -1,5 +1,7 @@
 //! A refusal read: from the status, the headers and the error envelope to an [`ApiError`].
 
+use std::collections::BTreeMap;
+
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 use jiff::SignedDuration;
 use serde::Deserialize;
@@ -22,6 +24,7 @@ struct Envelope {
 struct Refusal {
     code: u16,
     message: String,
+    status: String,
     details: Vec<Value>,
 }
 
@@ -75,6 +78,8 @@ fn classify(status: StatusCode, headers: &HeaderMap, refusal: &Refusal, key: Opt
     };
     match status.as_u16() {
         429 if refusal.says("prepayment credits are depleted") => ApiError::PrepaymentDepleted { message },
+        // A project without billing has no batches at all: waiting does not help.
+        429 if refusal.quota().is_some_and(|quota| quota.contains("FreeTier")) => ApiError::Unauthorized { message },
         429 => ApiError::RateLimited {
             retry_after: refusal.retry_delay().max(retry_after(headers)),
             quota: refusal.quota(),
@@ -87,15 +92,35 @@ fn classify(status: StatusCode, headers: &HeaderMap, refusal: &Refusal, key: Opt
         400 if refusal.reason_is("API_KEY_INVALID") || refusal.says("api key not valid") => {
             ApiError::Unauthorized { message }
         }
+        // The country, or the project's billing: the request is right, and the project may not make it.
+        400 if refusal.status == "FAILED_PRECONDITION" => ApiError::Unauthorized { message },
         404 => ApiError::NotFound { message },
         409 => ApiError::Conflict { message },
         // Timed out or cancelled on Google's side, whoever was slow: not the request's fault, and perhaps carried out.
         408 | 499 | 500..=599 if refusal.message.is_empty() => ApiError::transient(message),
         408 | 499 | 500..=599 => ApiError::transient(format!("{}: {message}", status.as_u16())),
-        400..=499 => ApiError::Invalid { message },
+        400..=499 => ApiError::Invalid { message, lines: wrong_lines(&refusal.message) },
         300..=399 => ApiError::malformed(format!("{status}: redirects are not followed")),
         _ => ApiError::malformed(format!("{status} is not expected")),
     }
+}
+
+/// The lines of an input file that a refusal names, each with its reason: `Error on line 3: invalid JSON, …`, one a line of
+/// text. `line 1 column 5` is a place in the request itself, and names none.
+fn wrong_lines(message: &str) -> BTreeMap<u64, String> {
+    let named = message.lines().filter_map(|text| Some((line_number(text)?, plain(text))));
+    named.collect()
+}
+
+/// The number behind the first word `line` of a text.
+fn line_number(text: &str) -> Option<u64> {
+    let lower = text.to_ascii_lowercase();
+    let mut words =
+        lower.split(|c: char| c.is_whitespace() || ":,.;()[]\"'".contains(c)).filter(|word| !word.is_empty());
+    words.find(|word| *word == "line")?;
+    let number = words.next()?.trim_start_matches('#').parse().ok()?;
+    let is_place_in_request = words.next().is_some_and(|word| word == "column");
+    (!is_place_in_request).then_some(number)
 }
 
 /// The header's number of seconds. Its other form, a date, Google does not use.
@@ -179,6 +204,15 @@ mod tests {
             { "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID" },
         ] } });
         assert!(matches!(class(400, reason), Unauthorized { .. }));
+        let country = json!({ "error": { "code": 400, "status": "FAILED_PRECONDITION",
+            "message": "User location is not supported for the API use." } });
+        assert!(matches!(class(400, country), Unauthorized { .. }));
+        let free = json!({ "error": { "code": 429, "message": "You exceeded your current quota", "details": [
+            { "@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [
+                { "quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier" },
+            ] },
+        ] } });
+        assert!(matches!(class(429, free), Unauthorized { .. }));
     }
 
     #[test]
@@ -210,6 +244,25 @@ mod tests {
             let error = refused(StatusCode::TOO_MANY_REQUESTS, &headers, body.to_string().as_bytes(), None);
             assert!(matches!(error, ApiError::RateLimited { retry_after: Some(wait), .. } if wait.as_secs() == 60));
         }
+    }
+
+    #[test]
+    fn lines_that_google_names_are_read() {
+        let lines = |message: &str| match class(400, says(message)) {
+            ApiError::Invalid { lines, .. } => lines.into_iter().map(|(line, _)| line).collect::<Vec<_>>(),
+            error => panic!("{error:?}"),
+        };
+        let two = "Error on line 3: invalid JSON, near column 1032: no such field: 'x'\nError on line 12: bad";
+        assert_eq!(lines(two), [3, 12]);
+        assert_eq!(lines("Invalid request on line #7."), [7]);
+        assert_eq!(lines("Line 9: unsupported aspect ratio"), [9]);
+        for other in ["Unsupported MIME type: jsonl", "Invalid JSON at line 1 column 5", "online 3", "line x", ""] {
+            assert_eq!(lines(other), [0; 0], "{other}");
+        }
+        // All are read, although no more than a kilobyte of the message is kept.
+        let many: Vec<String> =
+            (1..=500).map(|line| format!("Error on line {line}: no such field: 'thinking'")).collect();
+        assert_eq!(lines(&many.join("\n")).len(), 500);
     }
 
     #[test]

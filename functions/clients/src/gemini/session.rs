@@ -246,7 +246,7 @@ mod tests {
         for reply in [answer(400, &refusal), answer(200, &refusal), with_status] {
             let script = Script::replies([reply]);
             let error = send(&script, &bytes(10), 10, 10).unwrap_err();
-            let UploadError::Api(ApiError::Invalid { message }) = error else { panic!("{error:?}") };
+            let UploadError::Api(ApiError::Invalid { message, .. }) = error else { panic!("{error:?}") };
             assert_eq!(message, "Unsupported MIME type: jsonl");
         }
     }
