@@ -4,7 +4,7 @@
 pub mod faults;
 pub mod wire;
 
-use std::{path::Path, sync::Arc};
+use std::{future::pending, path::Path, sync::Arc};
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -159,7 +159,7 @@ impl World {
     /// # Errors
     /// Those of the host.
     pub async fn run(&self) -> anyhow::Result<Stopped> {
-        host::run(&self.cloud, Waiting::Jump, async || Ok(false)).await
+        host::run(&self.cloud, Waiting::Jump, pending(), async || Ok(false)).await
     }
 
     /// The folders of all jobs, as keys ending in `/`, in order.

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -30,6 +31,7 @@ use crate::{
     queue::{QueueApi, Queues},
     time::Time,
     wire::{ACCOUNT, InProcess, REGION, Router},
+    words,
 };
 
 /// The local bucket.
@@ -38,8 +40,8 @@ pub const BUCKET: &str = "darkroom";
 /// The folder below the root that people need not look into.
 pub const INTERNAL: &str = ".darkroom";
 
-/// The name that begins the display names of batches made here.
-const STACK: &str = "local";
+/// The file that has the folder's own name, in the internal folder.
+const IDENTITY: &str = "identity";
 
 /// The stand-ins in one folder, and the functions' clients.
 #[derive(Debug)]
@@ -147,6 +149,7 @@ impl Cloud {
         let internal = root.join(INTERNAL);
         fs::create_dir_all(&internal).with_context(|| format!("can't make the folder {}", internal.display()))?;
         let lock = lock(&internal)?;
+        let stack = identity(&internal, &setup.chance)?;
         let clock = time.clock();
         let queues = Arc::new(Queues::open(internal.join("sqs"), clock.clone())?);
         for source in CHAIN {
@@ -169,13 +172,21 @@ impl Cloud {
         let sqs = aws_sdk_sqs::Client::from_conf(wire.sqs_config().build());
         let bucket = Bucket::new(s3, BUCKET);
         let sweep_every = setup.sweep_every;
-        let deps = Deps::new(&bucket, sqs, gemini, &time, setup);
+        let deps = Deps::new(&bucket, sqs, gemini, &time, &stack, setup);
         Ok(Self { root: root.to_owned(), time, queues, bucket, deps, sweep_every, wire, _lock: lock })
     }
 
     /// Whether a job is not closed.
     pub fn has_open_jobs(&self) -> bool {
         fs::read_dir(self.path_of(layout::OPEN_JOBS)).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
+    /// Drops in the bucket what people have said about jobs at the terminal.
+    ///
+    /// # Errors
+    /// When it can't be read or dropped; it is dropped the next time.
+    pub(crate) async fn drop_words(&self) -> anyhow::Result<()> {
+        words::drop_all(&self.root.join(INTERNAL), &self.bucket).await
     }
 
     /// Where an object lies as a file, for people to open.
@@ -185,7 +196,7 @@ impl Cloud {
 }
 
 impl Deps {
-    fn new(bucket: &Bucket, sqs: aws_sdk_sqs::Client, gemini: Gemini, time: &Time, setup: Setup) -> Self {
+    fn new(bucket: &Bucket, sqs: aws_sdk_sqs::Client, gemini: Gemini, time: &Time, stack: &str, setup: Setup) -> Self {
         let clock = time.clock();
         let states = States::new(bucket.clone(), clock.clone(), setup.chance.clone(), setup.metrics.clone());
         let queue = |name| Queue::new(sqs.clone(), format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}"));
@@ -219,7 +230,7 @@ impl Deps {
                 polls: queue(POLLS),
                 reports: queue(REPORTS),
                 clock: clock.clone(),
-                stack: STACK.to_owned(),
+                stack: stack.to_owned(),
                 metrics: setup.metrics.clone(),
             },
             poll: poll::handler::Deps {
@@ -271,10 +282,29 @@ impl Deps {
                 gemini,
                 wake,
                 clock,
-                stack: STACK.to_owned(),
+                stack: stack.to_owned(),
                 metrics: setup.metrics,
             },
         }
+    }
+}
+
+/// The name that begins the display names of batches made from this folder: `local-<16 hex digits>`, drawn once. Two folders
+/// may run the same manifest with the same API key, and must not take each other's batches for their own.
+fn identity(folder: &Path, chance: &Chance) -> anyhow::Result<String> {
+    let path = folder.join(IDENTITY);
+    match fs::read_to_string(&path) {
+        Ok(name) => Ok(name.trim().to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let name = format!("local-{}", &chance.id()[..16]);
+            let new = path.with_extension("new");
+            fs::write(&new, &name)?;
+            File::open(&new)?.sync_all()?;
+            fs::rename(&new, &path)?;
+            File::open(folder)?.sync_all()?;
+            Ok(name)
+        }
+        Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
     }
 }
 

@@ -15,6 +15,7 @@ mod run;
 mod serve;
 mod setting;
 mod signal;
+mod word;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -22,6 +23,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
 use darkroom::job::{HttpsReferences, Settings};
 
 use self::behaviour::BehaviourArgs;
+use crate::words::Word;
 
 /// How the command ends, for scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,8 @@ enum Exit {
     Declined = 4,
     /// The command line is wrong.
     Usage = 64,
+    /// It was stopped by Ctrl-C; the same command resumes it.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {
@@ -56,8 +60,8 @@ struct Command {
 }
 
 const EXITS: &str = "Exit codes: 0 all images are there, 1 some are missing, 2 the manifest was rejected, \
-                     3 something else went wrong (run the same command again to go on), 4 you declined to spend, \
-                     64 wrong command line";
+                     3 something else went wrong (run the same command again to resume), 4 you declined to spend, \
+                     64 wrong command line, 130 stopped by Ctrl-C";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -67,6 +71,10 @@ enum Verb {
     Check(CheckArgs),
     /// Keep the chain running on loopback: drop manifests with any S3 client, as in the cloud.
     Serve(ServeArgs),
+    /// Let the held batches of a job continue.
+    Approve(WordArgs),
+    /// End a job with what it has. What its batches have made is still collected.
+    Cancel(WordArgs),
     /// Keep the simulated Gemini running alone on loopback, for any client.
     Gemini(GeminiArgs),
 }
@@ -123,6 +131,15 @@ struct CheckArgs {
     json: bool,
     #[command(flatten)]
     settings: SettingsArgs,
+}
+
+#[derive(Debug, Args)]
+struct WordArgs {
+    /// The job, as `run` and `serve` name it. Any unambiguous beginning will do.
+    job: String,
+    /// The folder that holds the local bucket and all state.
+    #[arg(long, value_name = "DIR", default_value = "darkroom-out")]
+    out: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -216,6 +233,8 @@ pub fn main() -> ExitCode {
         Verb::Run(args) => run::run(args),
         Verb::Check(args) => check::check(args),
         Verb::Serve(args) => serve::serve(args),
+        Verb::Approve(args) => word::say(args, Word::Approve),
+        Verb::Cancel(args) => word::say(args, Word::Cancel),
         Verb::Gemini(args) => gemini::gemini(args),
     };
     match done {

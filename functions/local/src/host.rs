@@ -4,13 +4,14 @@
 //! to the moment at which the next message is due; with real time it waits for that moment instead.
 
 pub mod invoke;
+mod leases;
 mod lineage;
 mod sweeps;
 
-use std::{collections::HashMap, pin::pin, sync::Arc};
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::task::{JoinError, JoinSet, LocalSet, spawn_local};
+use tokio::task::{JoinError, JoinHandle, JoinSet, LocalSet, spawn_local};
 use tracing::error;
 
 use self::sweeps::Sweeps;
@@ -21,8 +22,21 @@ use crate::{
     wire::traced,
 };
 
-/// How long real time is waited for at a time, so that a change of the system's clock is noticed.
-const LONGEST_SLEEP: SignedDuration = SignedDuration::from_secs(30);
+/// How long real time is waited for at a time, so that a change of the system's clock, and what a person says at the
+/// terminal, is noticed.
+const LONGEST_SLEEP: SignedDuration = SignedDuration::from_secs(5);
+
+/// How long a function may run here: for ever, in effect. A lease ends with its process, not by itself.
+const NO_DEADLINE: SignedDuration = SignedDuration::from_hours(24 * 365);
+
+/// How long a message is invisible whose function runs: the visibility time-out of its queue.
+const INVISIBLE: SignedDuration = SignedDuration::from_mins(FUNCTION_TIMEOUT.as_mins() * 6);
+
+/// How often a running function's messages are kept invisible for as long again.
+const STILL_RUNNING: Duration = Duration::from_secs(INVISIBLE.as_secs().unsigned_abs() / 2);
+
+/// How long what is under way may take to end when the host is asked to stop.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// What the host does when nothing can be delivered now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,29 +54,36 @@ pub enum Stopped {
     Reached,
     /// No queue has a message: nothing will ever happen.
     Idle,
+    /// It was asked to stop.
+    Asked,
 }
 
-/// Runs the chain until `reached` says so and all is quiet, or until nothing is left to do.
+/// Runs the chain until `reached` says so and all is quiet, until nothing is left to do, or until `stop` comes about.
 ///
-/// `reached` is asked whenever nothing runs and nothing can be delivered now.
+/// `reached` is asked whenever nothing runs and nothing can be delivered now. What is under way when `stop` comes about is
+/// given a moment to end, and then ended.
 ///
 /// # Errors
-/// When the queues or the kept time can't be read or written.
+/// When the queues, the states or the kept time can't be read or written.
 pub async fn run(
     cloud: &Arc<Cloud>,
     waiting: Waiting,
+    stop: impl Future<Output = ()>,
     mut reached: impl AsyncFnMut() -> anyhow::Result<bool>,
 ) -> anyhow::Result<Stopped> {
     // Like a Lambda instance, the functions share one thread; what blocks goes to others.
     let all = async {
+        let mut stop = pin!(stop);
         let mut running = Running::new(cloud);
         let mut sweeps = Sweeps::new(cloud);
         let mut changes = cloud.queues.changes();
         loop {
             changes.mark_unchanged();
+            cloud.drop_words().await?;
             running.start()?;
             if running.is_busy() {
                 tokio::select! {
+                    () = &mut stop => return running.end(cloud).await,
                     done = running.one_ended() => done?,
                     _ = changes.changed() => {}
                 }
@@ -77,6 +98,7 @@ pub async fn run(
                         cloud.queues.wake();
                     }
                     Waiting::Sleep => tokio::select! {
+                        () = &mut stop => return Ok(Stopped::Asked),
                         () = sleep_until(cloud, Some(due)) => {}
                         _ = changes.changed() => {}
                     },
@@ -85,17 +107,19 @@ pub async fn run(
             }
         }
     };
+    leases::end_all(cloud).await?;
     if waiting == Waiting::Sleep {
         take_back(cloud)?;
     }
     LocalSet::new().run_until(all).await
 }
 
-/// Runs the chain in real time until `stop` comes about; what is running then is let end.
+/// Runs the chain in real time until `stop` comes about; what is running then may end.
 ///
 /// # Errors
-/// When the queues can't be read or written.
+/// When the queues or the states can't be read or written.
 pub async fn serve(cloud: &Arc<Cloud>, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    leases::end_all(cloud).await?;
     let all = async {
         let mut stop = pin!(stop);
         let mut running = Running::new(cloud);
@@ -103,6 +127,7 @@ pub async fn serve(cloud: &Arc<Cloud>, stop: impl Future<Output = ()>) -> anyhow
         let mut changes = cloud.queues.changes();
         loop {
             changes.mark_unchanged();
+            cloud.drop_words().await?;
             running.start()?;
             let due = running.next_due()?;
             tokio::select! {
@@ -157,6 +182,22 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
+    /// Gives what is under way a moment to end, then ends it, and gives back the leases that it had.
+    async fn end(mut self, cloud: &Cloud) -> anyhow::Result<Stopped> {
+        let all = async {
+            while self.is_busy() {
+                self.one_ended().await?;
+            }
+            anyhow::Ok(())
+        };
+        if let Ok(ended) = tokio::time::timeout(GRACE, all).await {
+            ended?;
+        }
+        self.invocations.shutdown().await;
+        leases::end_all(cloud).await?;
+        Ok(Stopped::Asked)
+    }
+
     fn is_busy(&self) -> bool {
         !self.invocations.is_empty()
     }
@@ -192,22 +233,56 @@ async fn handle(cloud: Arc<Cloud>, source: &'static Source, mut deliveries: Vec<
     if deliveries.is_empty() {
         return source.queue;
     }
-    let deadline = cloud.time.now() + FUNCTION_TIMEOUT;
-    let invoked = {
+    // Lambda would end the function after 15 minutes; here a slow line may take hours for a large file.
+    let deadline = cloud.time.now() + NO_DEADLINE;
+    let mut invoked = {
         let (deps, event) = (cloud.deps.clone(), invoke::event(source.queue, &deliveries));
         let trace = lineage::header(source.function, &deliveries);
-        spawn_local(async move { traced(trace, invoke::invoke(&deps, source.function, event, deadline)).await })
+        AbortOnDrop(spawn_local(
+            async move { traced(trace, invoke::invoke(&deps, source.function, event, deadline)).await },
+        ))
     };
-    // A function that panics has failed all its messages: they come back after the visibility time-out.
-    if let Ok(Ok(response)) = invoked.await {
-        let failed: Vec<String> =
-            response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
-        for delivery in deliveries.iter().filter(|delivery| !failed.contains(&delivery.message_id)) {
-            // A message that can't be deleted comes back; every function is made for that.
-            let _ = cloud.queues.delete(source.queue, &delivery.receipt_handle);
+    let ended = loop {
+        tokio::select! {
+            ended = &mut invoked.0 => break ended,
+            () = tokio::time::sleep(STILL_RUNNING) => {
+                for delivery in &deliveries {
+                    // A message that was deleted or made visible by its function needs nothing more.
+                    let _ = cloud.queues.change_visibility(source.queue, &delivery.receipt_handle, INVISIBLE);
+                }
+            }
+        }
+    };
+    match ended {
+        Ok(Ok(response)) => {
+            let failed: Vec<String> =
+                response.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect();
+            for delivery in deliveries.iter().filter(|delivery| !failed.contains(&delivery.message_id)) {
+                // A message that can't be deleted comes back; every function is made for that.
+                let _ = cloud.queues.delete(source.queue, &delivery.receipt_handle);
+            }
+        }
+        // A function that panics has failed all its messages: they come back after the visibility time-out, and the next
+        // invocation must not wait for a lease that has no holder.
+        Ok(Err(_)) | Err(_) => {
+            for delivery in &deliveries {
+                let _ = cloud.queues.change_visibility(source.queue, &delivery.receipt_handle, INVISIBLE);
+            }
+            if let Err(problem) = leases::end_those_of(&cloud, &deliveries).await {
+                error!("{problem}");
+            }
         }
     }
     source.queue
+}
+
+/// An invocation that ends with its host.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Waits for real until a moment of the cloud's time, for a while at the most.

@@ -13,3 +13,4 @@ pub mod listen;
 pub mod queue;
 pub mod time;
 pub mod wire;
+pub mod words;

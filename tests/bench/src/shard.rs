@@ -8,7 +8,7 @@ use darkroom::{
     messages::ShardMessage,
     names::{BatchName, FileName, JobId, ShardId},
     plan::PlanLine,
-    state::{COLLECT_DEADLINE, Demand, EndedBatch, Phase, Shard},
+    state::{BatchOutput, Demand, EndedBatch, Phase, Shard},
 };
 use local::{chain::RESULTS, cloud::Cloud};
 use serde_json::json;
@@ -36,14 +36,15 @@ pub(crate) async fn prepare(
         batch: BatchName::new("batches/bench"),
         attempt: 1,
         state: "SUCCEEDED".to_owned(),
-        output: Some(FileName::new(format!("files/{}", dataset.name()))),
+        output: Some(BatchOutput::File(FileName::new(format!("files/{}", dataset.name())))),
         error: None,
         submitted_at: now,
         ended_at: now,
     };
     let demand = Demand { requests: u32::try_from(images.len())?, ..Demand::default() };
     let planned = Shard::planned(job, shard_id(), MODEL, demand, (0, plan_bytes), now);
-    let ready = planned.enter(Phase::Ready { ended }, now + COLLECT_DEADLINE);
+    let deadline = ended.kept_until();
+    let ready = planned.enter(Phase::Ready { ended }, deadline);
     match cloud.deps.collect.states.create(ready).await? {
         Swap::Mine(_) => event(job),
         Swap::Theirs => anyhow::bail!("there is a job {job} already"),

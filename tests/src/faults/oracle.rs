@@ -19,8 +19,8 @@ use serde_json::Value;
 
 use super::world::World;
 
-/// Begins the display names of our batches.
-const OURS: &str = "local/";
+/// Begins the display names of batches that a folder made.
+const OURS: &str = "local-";
 
 /// What must never be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

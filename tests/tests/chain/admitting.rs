@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::pending,
     sync::{Arc, Mutex},
 };
 
@@ -91,7 +92,7 @@ async fn a_shard_that_waits_says_for_what() {
     let world = ten_jobs(limits(1, "100"), Behaviour::default()).await;
     let waits: Arc<Mutex<Vec<String>>> = Arc::default();
     let seen = Arc::clone(&waits);
-    host::run(&world.cloud, Waiting::Jump, async || {
+    host::run(&world.cloud, Waiting::Jump, pending(), async || {
         for job in world.jobs()? {
             if let Some(status) = world.read(&format!("{job}job.json")).await? {
                 seen.lock().unwrap().extend(status.lines().filter(|line| line.contains("\"note\"")).map(str::to_owned));
@@ -107,12 +108,12 @@ async fn a_shard_that_waits_says_for_what() {
 }
 
 #[tokio::test]
-async fn a_batch_that_no_day_can_pay_for_waits_for_a_person() {
+async fn a_batch_that_no_day_can_pay_for_waits_for_another_cap() {
     let world = ten_jobs(limits(3, "0.01"), Behaviour::default()).await;
-    let held = host::run(&world.cloud, Waiting::Jump, async || {
+    let held = host::run(&world.cloud, Waiting::Jump, pending(), async || {
         let job = world.jobs()?[0].clone();
         let state = world.read(&format!("{job}shards/0000/state.json")).await?.unwrap_or_default();
-        Ok(state.contains(r#""name":"held""#) && state.contains("daily cap"))
+        Ok(state.contains(r#""name":"planned""#) && state.contains("daily cap"))
     });
     assert_eq!(held.await.unwrap(), host::Stopped::Reached);
     assert_eq!(world.gemini.batches_created(), 0);
@@ -136,7 +137,7 @@ async fn of_two_jobs_under_one_daily_cap_one_waits_and_says_when_it_will_go() {
     }
     let said: Arc<Mutex<BTreeSet<String>>> = Arc::default();
     let seen = Arc::clone(&said);
-    host::run(&world.cloud, Waiting::Jump, async || {
+    host::run(&world.cloud, Waiting::Jump, pending(), async || {
         for job in world.jobs()? {
             let notes = notes(&world, &job).await?;
             seen.lock().unwrap().extend(notes);

@@ -1,11 +1,15 @@
 //! Whatever Gemini answers, every key ends as exactly one result.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, future::pending};
 
 use base64_simd::STANDARD;
 use darkroom::job::Settings;
 use http::StatusCode;
-use local::gemini::Behaviour;
+use jiff::SignedDuration;
+use local::{
+    gemini::Behaviour,
+    host::{self, Waiting},
+};
 use serde_json::{Value, json};
 use tests::{Making, World, wire::Fault};
 
@@ -163,19 +167,97 @@ async fn a_failed_batch_gives_every_key_geminis_reason() {
     }
 }
 
+/// Runs until a shard of the only job is held. Its reason.
+async fn held(world: &World) -> String {
+    let reason = async || {
+        let status = world.json(&format!("{}job.json", world.jobs().ok()?.first()?)).await.ok()?;
+        let shard = status["shards"].as_array()?.iter().find(|shard| shard["phase"] == "held")?;
+        Some(shard["note"].as_str()?.to_owned())
+    };
+    let stopped = host::run(&world.cloud, Waiting::Jump, pending(), async || Ok(reason().await.is_some()));
+    assert_eq!(stopped.await.unwrap(), host::Stopped::Reached);
+    reason().await.unwrap()
+}
+
+async fn say(world: &World, word: &str) {
+    let job = world.jobs().unwrap()[0].trim_start_matches("jobs/").to_owned();
+    world.put(&format!("control/{job}{word}"), "").await.unwrap();
+}
+
+/// What an ended batch can say that does not say where its output is.
+const WITHOUT_OUTPUT: [&str; 5] = [
+    r#""done":true,"metadata":{"state":"BATCH_STATE_SUCCEEDED","batchStats":{"requestCount":"2","successfulRequestCount":"2"}}"#,
+    r#""metadata":{"state":"BATCH_STATE_SUCCEEDED"}"#,
+    r#""metadata":{"state":"JOB_STATE_SUCCEEDED","batchStats":{"requestCount":"2","failedRequestCount":"2"}}"#,
+    r#""done":true,"response":{}"#,
+    r#""done":true,"metadata":{"state":"BATCH_STATE_CANCELLED","batchStats":{"requestCount":"2","successfulRequestCount":"1"}}"#,
+];
+
 #[tokio::test]
-async fn images_that_were_made_but_cannot_be_found_are_not_bought_again() {
+async fn a_batch_that_does_not_say_where_its_output_is_is_asked_again_and_its_images_come() {
+    for answer in WITHOUT_OUTPUT {
+        for minutes in [1, 59, 60 * 30] {
+            let world = World::new().unwrap();
+            world.put("inbox/stones.jsonl", stones(2)).await.unwrap();
+            let (clock, mut since) = (world.cloud.time.clone(), None);
+            world.wire.decide(move |sent| {
+                let asked = sent.method == "GET" && sent.path.contains("/batches/");
+                let late = clock.now().duration_since(*since.get_or_insert(clock.now()));
+                // As long as the batch runs, what Gemini says itself is true.
+                let is_late = asked && late >= SignedDuration::from_hours(3);
+                let is_late = is_late && late < SignedDuration::from_hours(3) + SignedDuration::from_mins(minutes);
+                let name = sent.path.trim_start_matches("/v1beta/");
+                let early = asked && late < SignedDuration::from_hours(3);
+                let running = r#""metadata":{"state":"BATCH_STATE_RUNNING"}"#;
+                let body = |members| Fault::Answered(StatusCode::OK, format!(r#"{{"name":"{name}",{members}}}"#));
+                if early { Some(body(running)) } else { is_late.then(|| body(answer)) }
+            });
+            world.run().await.unwrap();
+            let job = &world.jobs().unwrap()[0];
+            assert!(world.read(&format!("{job}_SUCCESS")).await.unwrap().is_some(), "{answer}, {minutes}");
+            assert_eq!(world.gemini.batches_created(), 1, "{answer}, {minutes}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_batch_whose_output_does_not_come_waits_for_a_person_who_may_end_it() {
     let world = World::new().unwrap();
     world.put("inbox/stones.jsonl", stones(2)).await.unwrap();
-    ended_badly(
-        &world,
-        r#""metadata":{"state":"BATCH_STATE_SUCCEEDED","batchStats":{"requestCount":"2","successfulRequestCount":"2"}}"#,
-    );
+    without_output(&world);
+    let reason = held(&world).await;
+    assert!(reason.contains("batches/") && reason.contains("six weeks"), "{reason}");
+    say(&world, "cancel").await;
     world.run().await.unwrap();
     let job = &world.jobs().unwrap()[0];
     assert_eq!(world.gemini.batches_created(), 1);
-    let results = world.lines(&format!("{job}results.jsonl")).await.unwrap();
-    assert!(results.iter().all(|line| line["error"]["code"] == "HELD"), "{results:?}");
+    assert!(world.read(&format!("{job}_CANCELLED")).await.unwrap().is_some());
+    let summary = world.json(&format!("{job}summary.json")).await.unwrap();
+    assert_eq!(summary["cost"]["unaccounted"]["requests"], 2, "{summary}");
+    assert!(summary["shards"][0]["batch_name"].as_str().unwrap().starts_with("batches/"), "{summary}");
+}
+
+#[tokio::test]
+async fn a_person_may_have_images_bought_again_whose_output_does_not_come() {
+    let world = World::new().unwrap();
+    world.put("inbox/stones.jsonl", stones(2)).await.unwrap();
+    without_output(&world);
+    held(&world).await;
+    world.wire.decide(|_| None);
+    // It is there by now, and nevertheless the person has the last word.
+    say(&world, "approve").await;
+    world.run().await.unwrap();
+    let job = &world.jobs().unwrap()[0];
+    assert!(world.read(&format!("{job}_SUCCESS")).await.unwrap().is_some());
+    assert_eq!(world.gemini.batches_created(), 2);
+}
+
+fn without_output(world: &World) {
+    world.wire.decide(|sent| {
+        let asked = sent.method == "GET" && sent.path.contains("/batches/");
+        let body = format!(r#"{{"name":"{}",{}}}"#, sent.path.trim_start_matches("/v1beta/"), WITHOUT_OUTPUT[0]);
+        asked.then_some(Fault::Answered(StatusCode::OK, body))
+    });
 }
 
 #[tokio::test]

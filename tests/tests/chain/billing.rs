@@ -3,13 +3,13 @@
 //! The simulated Gemini keeps a bill by its own price table, which shares nothing with the product's. What it charged
 //! for and never delivered nobody can know: that is counted apart.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, future::pending};
 
 use darkroom::{
     cost::Usd,
     messages::JobMessage,
     names::JobId,
-    state::{Phase, Shard},
+    state::{Phase, Shard, Submitted},
 };
 use local::{
     chain::{CONTROLS, REPORTS},
@@ -170,8 +170,11 @@ async fn the_summary_is_the_bill_whatever_was_refused_failed_or_told_twice() {
 async fn a_job_that_a_person_cancels_pays_for_what_was_made() {
     let world = world(lying(5));
     drop_mixed(&world, 27, &MODELS).await;
-    host::run(&world.cloud, Waiting::Jump, async || {
-        Ok(shards(&world).await.iter().any(|shard| matches!(shard.phase, Phase::Submitted { finished: 2.., .. })))
+    host::run(&world.cloud, Waiting::Jump, pending(), async || {
+        Ok(shards(&world)
+            .await
+            .iter()
+            .any(|shard| matches!(shard.phase, Phase::Submitted(Submitted { finished: 2.., .. }))))
     })
     .await
     .unwrap();

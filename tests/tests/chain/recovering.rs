@@ -131,7 +131,8 @@ async fn of_two_batches_the_older_is_adopted_and_the_other_cancelled() {
     lose_answers(&world, 1);
     assert!(!acknowledged(&step!(&world, submit, SHARDS)));
     let recovering = state(&world).await;
-    let name = format!("local/{}/0000/1", recovering["job"].as_str().unwrap());
+    let stack = &world.cloud.deps.submit.stack;
+    let name = format!("{stack}/{}/0000/1", recovering["job"].as_str().unwrap());
     let file = tests::upload(&first, &name, br#"{"key":"x","request":{"contents":[{"parts":[{"text":"x"}]}]}}"#).await;
     world.cloud.time.jump_to(world.cloud.time.now() + SignedDuration::from_mins(5)).unwrap();
     let model = recovering["model"].as_str().unwrap();

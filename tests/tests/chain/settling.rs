@@ -1,5 +1,7 @@
 //! What a shard cost takes the place of what the ledger has reserved for it, however it ends and whoever dies.
 
+use std::future::pending;
+
 use darkroom::{cost::Usd, state::Phase};
 use http::StatusCode;
 use jiff::SignedDuration;
@@ -102,13 +104,17 @@ async fn a_batch_that_nobody_could_read_is_counted_apart_and_stays_reserved() {
         let asked = sent.method == "GET" && sent.path.contains("/batches/");
         asked.then(|| Fault::Answered(StatusCode::OK, answer.to_string()))
     });
-    host::run(&world.cloud, Waiting::Jump, async || {
+    host::run(&world.cloud, Waiting::Jump, pending(), async || {
         Ok(shards(&world).await.iter().any(|shard| matches!(shard.phase, Phase::Held { .. })))
     })
     .await
     .unwrap();
     let books = &world.cloud.deps.submit.books;
     let reserved: Usd = books.read().await.unwrap().spent.values().copied().sum();
+    world
+        .put(&format!("control/{}/cancel", job(&world).trim_start_matches("jobs/").trim_end_matches('/')), "")
+        .await
+        .unwrap();
     world.run().await.unwrap();
     let cost = &summary(&world).await["cost"];
     assert_eq!((&cost["actual_usd"], &cost["unaccounted"]["requests"]), (&json!(0), &json!(2)), "{cost}");

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    future::pending,
     sync::{Arc, Mutex},
 };
 
@@ -120,7 +121,7 @@ impl Days {
 
     async fn run(&self) {
         self.cloud.bucket.put("inbox/stones.jsonl", "application/jsonl", stones(12).into_bytes()).await.unwrap();
-        let stopped = host::run(&self.cloud, Waiting::Jump, async || {
+        let stopped = host::run(&self.cloud, Waiting::Jump, pending(), async || {
             if self.resends {
                 self.forget_driver().await;
             }

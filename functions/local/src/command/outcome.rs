@@ -29,7 +29,7 @@ pub(super) async fn show(cloud: &Cloud, job: &JobId, listed: bool) -> anyhow::Re
             show_summary(cloud, job).await
         }
         JobPhase::Submitting | JobPhase::Waiting | JobPhase::Collecting => {
-            anyhow::bail!("the job is not over; run the same command again to go on")
+            anyhow::bail!("the job is not over; run the same command again to resume")
         }
     }
 }

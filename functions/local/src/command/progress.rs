@@ -1,6 +1,7 @@
 //! What the terminal shows while a job runs.
 
 use std::{
+    collections::HashSet,
     fs,
     io::{self, IsTerminal},
     path::{Path, PathBuf},
@@ -70,6 +71,7 @@ impl Watch {
             bar.set_style(style.progress_chars("=> "));
         }
         let mut said = None;
+        let mut reasons = Reasons::default();
         loop {
             let last = ended.load(Ordering::Acquire);
             if let Some(status) = self.read() {
@@ -79,6 +81,12 @@ impl Watch {
                     eprintln!("{what}{}", self.passed());
                 }
                 said = Some(status.phase);
+                if !status.phase.is_over() {
+                    for reason in reasons.new_in(&status) {
+                        let line = format!("{reason}{}", self.passed());
+                        if on_terminal { bar.println(line) } else { eprintln!("{line}") }
+                    }
+                }
                 bar.set_length(status.plan.as_ref().map_or(0, |plan| plan.images));
                 bar.set_position(position);
                 bar.set_message(what);
@@ -110,13 +118,9 @@ impl Watch {
 fn words(status: &JobStatus, landed: u64) -> (String, u64) {
     let batches = status.shards.iter().filter(|shard| shard.batch.is_some()).count();
     let planned = status.plan.as_ref().map_or(0, |plan| plan.shards);
-    let note = status.shards.iter().find_map(|shard| shard.note.clone());
     match status.phase {
         JobPhase::Submitting => (format!("planned; batches to submit: {planned}"), 0),
-        JobPhase::Waiting => match note {
-            Some(note) => (format!("waiting: {note}"), status.finished),
-            None => (format!("submitted; waiting for batches: {batches}"), status.finished),
-        },
+        JobPhase::Waiting => (format!("submitted; waiting for batches: {batches}"), status.finished),
         JobPhase::Collecting => (format!("{landed} images landed"), landed),
         JobPhase::Rejected
         | JobPhase::Estimated
@@ -124,6 +128,34 @@ fn words(status: &JobStatus, landed: u64) -> (String, u64) {
         | JobPhase::Partial
         | JobPhase::Failed
         | JobPhase::Cancelled => ("done".to_owned(), landed),
+    }
+}
+
+/// The reasons for waiting that were shown. One that differs from another in numbers alone is not shown again.
+#[derive(Default)]
+struct Reasons(HashSet<(String, String)>);
+
+impl Reasons {
+    /// The reasons of shards that were not shown before, a line each.
+    fn new_in(&mut self, status: &JobStatus) -> Vec<String> {
+        let mut lines = Vec::new();
+        for shard in
+            status.shards.iter().filter(|shard| !matches!(shard.phase.as_str(), "done" | "failed" | "cancelled"))
+        {
+            let Some(note) = &shard.note else { continue };
+            let kind: String = note.chars().filter(|char| !char.is_ascii_digit()).collect();
+            if self.0.insert((shard.phase.clone(), kind)) {
+                let shard_id = shard.shard;
+                lines.push(match shard.phase.as_str() {
+                    "held" => format!(
+                        "batch {shard_id} waits for you: {note}\n  darkroom approve {job}\n  darkroom cancel {job}",
+                        job = status.job
+                    ),
+                    _ => format!("batch {shard_id} waits: {note}"),
+                });
+            }
+        }
+        lines
     }
 }
 

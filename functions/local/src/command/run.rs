@@ -3,11 +3,15 @@
 use std::{fs, path::Path, sync::Arc};
 
 use anyhow::Context;
-use clients::variables::Variables;
+use clients::{
+    gemini::{ApiError, Gemini},
+    variables::Variables,
+};
 use darkroom::{
     layout::{self, Marker},
     manifest::{Beside, StoredTemplate},
     models::Catalogue,
+    status::JobStatus,
 };
 
 use super::{
@@ -18,13 +22,14 @@ use super::{
     offer::Offer,
     outcome,
     progress::Progress,
-    setting,
+    setting, signal,
 };
 use crate::{
     chain::CHAIN,
     cloud::{BUCKET, Cloud, INTERNAL, Setup},
     gemini::Gemini as SimulatedGemini,
     host::{self, Stopped, Waiting},
+    listen::is_stopped,
     time::Time,
 };
 
@@ -48,6 +53,7 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
     };
     setting::log_to(&internal)?;
 
+    let stop = signal::stopped()?;
     let (gemini, time, waiting) = match which {
         Which::Sim => {
             println!("Simulated Gemini: no key, no cost, hours pass in a moment.");
@@ -56,26 +62,67 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
             (setting::simulated(Arc::new(service))?, simulated, Waiting::Jump)
         }
         Which::Live => {
-            println!("The real Gemini API: this takes hours. Stop it when you like; the same command goes on.");
-            (setting::live(&variables)?, Time::system(), Waiting::Sleep)
+            println!("The real Gemini API: this takes hours. Stop it whenever you like; the same command resumes it.");
+            let gemini = setting::live(&variables)?;
+            if !finished {
+                check_access(&gemini).await?;
+            }
+            (gemini, Time::system(), Waiting::Sleep)
         }
     };
     let setup = Setup { settings, ..Setup::default() };
     let cloud = Arc::new(Cloud::open(&args.out, time, gemini, setup)?);
     if finished {
-        println!("Done already: {}.", dropped.job);
+        println!("Job {} is already complete.", dropped.job);
         return outcome::show(&cloud, &dropped.job, false).await;
     }
     show_offer(&Offer::new(&dropped.job, &read.reading, &Catalogue::built_in()), &read.reading);
     put(&cloud, &dropped, &read).await?;
 
     let progress = Progress::start(&args.out, &dropped.job, cloud.time.clone());
-    let stopped = host::run(&cloud, waiting, async || Ok(is_over(&args.out, &dropped))).await;
+    let mut refusal = None;
+    let stopped = host::run(&cloud, waiting, is_stopped(&mut stop.clone()), async || {
+        refusal = refused_key(&args.out, &dropped);
+        Ok(refusal.is_some() || is_over(&args.out, &dropped))
+    })
+    .await;
     progress.end();
-    match stopped? {
-        Stopped::Reached => outcome::show(&cloud, &dropped.job, read.reading.errors > 0).await,
-        Stopped::Idle => anyhow::bail!("the job stopped half-way: {}", dead_letters(&cloud, &args.out)?),
+    match (stopped?, refusal) {
+        (Stopped::Reached, Some(refusal)) => {
+            anyhow::bail!("{refusal}. Nothing was bought. Run the same command again with another key to resume")
+        }
+        (Stopped::Reached, None) => outcome::show(&cloud, &dropped.job, read.reading.errors > 0).await,
+        (Stopped::Idle, _) => anyhow::bail!("the job stopped half-way: {}", dead_letters(&cloud, &args.out)?),
+        (Stopped::Asked, _) => {
+            println!("Stopped. Run the same command to resume.");
+            Ok(Exit::Interrupted)
+        }
     }
+}
+
+/// Asks whether the API key may make batches, before anything is uploaded with it.
+async fn check_access(gemini: &Gemini) -> anyhow::Result<()> {
+    match gemini.check_access().await {
+        Ok(()) => Ok(()),
+        Err(refusal @ (ApiError::Unauthorized { .. } | ApiError::Invalid { .. } | ApiError::NotFound { .. })) => {
+            anyhow::bail!("{refusal}. Nothing was bought")
+        }
+        // It may answer later, and the job waits for that.
+        Err(problem) => {
+            println!("Gemini does not answer now: {problem}. The job begins all the same, and waits for it.");
+            Ok(())
+        }
+    }
+}
+
+/// Why Gemini refuses the API key or its project, if it does and has made no batch of this job yet.
+fn refused_key(out: &Path, dropped: &Dropped) -> Option<String> {
+    let path = out.join(BUCKET).join(layout::status(&dropped.job));
+    let status: JobStatus = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    if status.shards.iter().any(|shard| shard.batch.is_some()) {
+        return None;
+    }
+    status.shards.into_iter().find(|shard| shard.refused_key)?.note
 }
 
 /// Whether the job was carried through, with or without all its images.

@@ -5,9 +5,9 @@ use tracing::error;
 
 use crate::{chain::FUNCTION_TIMEOUT, cloud::Cloud};
 
-/// How often an open job without a message is swept before nothing more is expected: as often as it takes to find what
-/// was lost.
-const IN_VAIN: u32 = 5;
+/// How often an open job without a message is swept before nothing more is expected. A message counts as lost two hours
+/// after it should have come back, which may be half a day away.
+const IN_VAIN: u32 = 24;
 
 /// When the next sweep is due.
 pub(super) struct Sweeps {
