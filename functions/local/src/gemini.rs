@@ -15,14 +15,17 @@ mod counters;
 mod creation;
 mod dimensions;
 mod draw;
+mod duration;
 mod fate;
 mod faults;
 mod files;
 mod frame;
+mod inflict;
 mod input;
 mod letters;
 mod messages;
 mod models;
+mod outage;
 mod outcome;
 mod output;
 mod paging;
@@ -48,6 +51,7 @@ use clients::{
 use http::{HeaderValue, Request, Response, request::Parts};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use self::{
     answer::{Answer, Question, Serving},
@@ -58,8 +62,8 @@ use self::{
     counters::{Counted, Counters},
     creation::{Creation, Wish},
     draw::Draw,
-    faults::inflict,
     files::Files,
+    inflict::inflict,
     input::Input,
     messages::{BATCH, CREATE_BATCH, CREATE_FILE, GENERATE_CONTENT},
     models::{MODELS, Model},
@@ -73,8 +77,10 @@ use self::{
 pub use self::{
     behaviour::Behaviour,
     counters::Requests,
+    duration::DurationError,
     fate::{BatchFate, DeletingInput, FateRule},
     faults::{Fault, FaultRule, FaultRuleError},
+    outage::{Calls, Outage, OutageError},
     record::{Bill, Record},
     route::Call,
     which::{Which, WhichError},
@@ -106,6 +112,8 @@ pub struct Gemini {
     uploads: Uploads,
     batches: Arc<Batches>,
     accepts: Option<HeaderValue>,
+    /// Whether calls that get no answer are let go.
+    hung_up: watch::Sender<bool>,
 }
 
 impl Gemini {
@@ -118,13 +126,14 @@ impl Gemini {
     pub fn open(folder: &Path, clock: Clock, behaviour: Behaviour) -> Result<Self, DocumentError> {
         let files = Files::open(folder)?;
         Ok(Self {
-            clock,
             behaviour,
-            counters: Counters::open(folder)?,
+            counters: Counters::open(folder, clock.now())?,
             uploads: Uploads::open(folder, &files)?,
             files: Arc::new(files),
             batches: Arc::new(Batches::open(folder)?),
+            clock,
             accepts: None,
+            hung_up: watch::Sender::new(false),
         })
     }
 
@@ -132,6 +141,12 @@ impl Gemini {
     #[must_use]
     pub fn accepting(self, key: &ApiKey) -> Self {
         Self { accepts: Some(key.header()), ..self }
+    }
+
+    /// Lets go of every call that gets no answer, now and from now on, so that a service that is to end does not wait for
+    /// callers that have not given up yet.
+    pub fn hang_up(&self) {
+        self.hung_up.send_replace(true);
     }
 
     /// How often each kind of call came since the state folder is new.
@@ -342,15 +357,17 @@ impl Transport for Gemini {
             let Ok(Counted { number, ordinal }) = self.counters.count(route.call) else {
                 return Ok(Refused::internal().response());
             };
-            let fault = self.behaviour.fault(route.call, number, ordinal);
-            let answer = async {
+            let age = self.clock.now().duration_since(self.counters.since());
+            let outage = self.behaviour.outage(route.call, age.try_into().unwrap_or_default());
+            let fault = outage.or_else(|| self.behaviour.fault(route.call, number, ordinal));
+            let serve = |body| async move {
                 match self.serve(request, body, route, number).await {
                     Ok(response) => Ok(response),
                     Err(Unserved::Refused(refused)) => Ok(refused.response()),
                     Err(Unserved::BrokeOff(error)) => Err(TransportError::Interrupted(error)),
                 }
             };
-            inflict(fault, answer).await
+            inflict(fault, body, &self.hung_up, serve).await
         })
     }
 }

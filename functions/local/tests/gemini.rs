@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its harness too")]
 
+#[path = "gemini/answers.rs"]
+mod answers;
 #[path = "gemini/batches.rs"]
 mod batches;
 #[path = "gemini/client.rs"]
@@ -18,6 +20,8 @@ mod files;
 mod lies;
 #[path = "gemini/limits.rs"]
 mod limits;
+#[path = "gemini/outages.rs"]
+mod outages;
 #[path = "gemini/results.rs"]
 mod results;
 #[path = "gemini/service.rs"]

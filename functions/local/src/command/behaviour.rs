@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use clap::{Args, value_parser};
 
-use crate::gemini::{BatchFate, Behaviour, DeletingInput, FateRule, FaultRule, Which};
+use crate::gemini::{BatchFate, Behaviour, DeletingInput, FateRule, FaultRule, Outage, Which};
 
 /// The lies the simulated Gemini tells. Without any, everything goes well.
 #[derive(Clone, Debug, Default, Args)]
@@ -84,10 +84,16 @@ pub(super) struct BehaviourArgs {
     #[arg(long)]
     ranges: bool,
     /// Let calls go wrong. CALL is any, create-batch, get-batch, list-batches, download, start-upload, ...; FAULT is
-    /// 429, 429-minute, 429-day, 429-prepaid, 500, 503, lost-request, lost-reply, slow or cut; WHICH is 20% for a
-    /// fifth of the calls, first-2 for the first two, 3 for the third. As in create-batch:429:20%; may be repeated.
+    /// 400, 401, 403, 404, 408, 429, 429-minute, 429-day, 429-prepaid, 429-forever, 500, 503, 504, key-invalid,
+    /// api-disabled, country, lost-request, lost-reply, timeout, html, empty, slow or cut; WHICH is 20% for a fifth of
+    /// the calls, first-2 for the first two, 3 for the third. As in create-batch:429:20%; may be repeated.
     #[arg(long, value_name = "CALL:FAULT:WHICH")]
     fault: Vec<FaultRule>,
+    /// Answer all calls of a kind in one way for a while. CALL and ANSWER are as in --fault; CALL may also be uploads or
+    /// downloads. FROM and TO are durations since the state folder was made. As in download:503:0..81m,
+    /// get-batch:429-prepaid:2h..62h or uploads:timeout:1d..20d; may be repeated.
+    #[arg(long, value_name = "CALL:ANSWER:FROM..TO")]
+    outage: Vec<Outage>,
 }
 
 impl BehaviourArgs {
@@ -115,6 +121,7 @@ impl BehaviourArgs {
             list_lag_seconds: self.list_lag,
             ranges: self.ranges,
             faults: self.fault.clone(),
+            outages: self.outage.clone(),
         }
     }
 
@@ -175,7 +182,8 @@ mod tests {
         let flags = "--seed 7 --batch-seconds 60..120 --refuse 1 --internal-error 2 --missing 3 --repeated 4 \
                      --served-twice 10 --unknown 5 --thoughts 6 --wrong-ratio 8 --mislabelled 9 --shuffle --list-lag 600 --ranges \
                      --deleting-input fails --live-batches 10 --enqueued-tokens 5000 \
-                     --fault create-batch:429:20% --fault download:cut:first-2";
+                     --fault create-batch:429:20% --fault download:cut:first-2 \
+                     --outage uploads:timeout:1d..20d --outage any:html:0..81m";
         let expected = Behaviour {
             seed: 7,
             shortest_batch_seconds: 60,
@@ -197,6 +205,7 @@ mod tests {
             list_lag_seconds: 600,
             ranges: true,
             faults: vec!["create-batch:429:20%".parse().unwrap(), "download:cut:first-2".parse().unwrap()],
+            outages: vec!["uploads:timeout:1d..20d".parse().unwrap(), "any:html:0..81m".parse().unwrap()],
         };
         assert_eq!(read(flags).unwrap(), expected);
         assert_eq!(read("--batch-seconds 90").unwrap().longest_batch_seconds, 90);
@@ -235,7 +244,9 @@ mod tests {
             ("--batch-seconds 9..5", "9 is more than 5"),
             ("--batch-seconds soon", "\"soon\" is no number of seconds"),
             ("--stuck 0", "first-2"),
-            ("--fault create-batch:418:1", "there are 429, 429-minute"),
+            ("--fault create-batch:418:1", "there are 400, 401"),
+            ("--outage download:503:81m", "download:503:0..81m"),
+            ("--outage download:503:2h..1h", "its end must be later than its start"),
         ] {
             let error = read(flags).unwrap_err().to_string();
             assert!(error.contains(told), "{error}");

@@ -10,6 +10,7 @@ use super::{
     draw::Draw,
     fate::{BatchFate, DeletingInput, FateRule},
     faults::{Fault, FaultRule},
+    outage::Outage,
     outcome::{LineFate, Outcome, Rendering},
     refusal::Refusal,
     route::Call,
@@ -63,6 +64,9 @@ pub struct Behaviour {
     pub ranges: bool,
     /// What goes wrong with single calls. The first rule that means a call decides.
     pub faults: Vec<FaultRule>,
+    /// Spans of time in which calls of some kind are answered in one way. They come before `faults`; the first outage that
+    /// means a call decides.
+    pub outages: Vec<Outage>,
 }
 
 impl Default for Behaviour {
@@ -90,6 +94,7 @@ impl Default for Behaviour {
             list_lag_seconds: 0,
             ranges: false,
             faults: Vec::new(),
+            outages: Vec::new(),
         }
     }
 }
