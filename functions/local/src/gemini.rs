@@ -6,6 +6,7 @@
 
 mod answer;
 mod ask;
+mod bad_line;
 mod batch;
 mod batches;
 mod behaviour;
@@ -56,6 +57,7 @@ use tokio::sync::watch;
 use self::{
     answer::{Answer, Question, Serving},
     ask::Ask,
+    bad_line::SeenKeys,
     batch::Batch,
     batches::Batches,
     body::read_json,
@@ -111,6 +113,7 @@ pub struct Gemini {
     files: Arc<Files>,
     uploads: Uploads,
     batches: Arc<Batches>,
+    seen: Arc<SeenKeys>,
     accepts: Option<HeaderValue>,
     /// Whether calls that get no answer are let go.
     hung_up: watch::Sender<bool>,
@@ -131,6 +134,7 @@ impl Gemini {
             uploads: Uploads::open(folder, &files)?,
             files: Arc::new(files),
             batches: Arc::new(Batches::open(folder)?),
+            seen: Arc::new(SeenKeys::open(folder)?),
             clock,
             accepts: None,
             hung_up: watch::Sender::new(false),
@@ -256,6 +260,7 @@ impl Gemini {
         let creation = Creation {
             files: Arc::clone(&self.files),
             batches: Arc::clone(&self.batches),
+            seen: Arc::clone(&self.seen),
             behaviour: self.behaviour.clone(),
             id: self.draw("batch", number).id(36),
             number,

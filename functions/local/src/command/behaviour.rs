@@ -43,6 +43,10 @@ pub(super) struct BehaviourArgs {
     /// Give so many percent of the images as PNG and say that it is JPEG.
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = value_parser!(u8).range(0..=100))]
     mislabelled: u8,
+    /// Refuse batches that hold these request lines, in one answer that names all such lines. 20% draws a fifth of the
+    /// keys, 3 is the third key that ever came, first-2 the first two. A key is bad in every batch or in none.
+    #[arg(long, value_name = "WHICH", value_delimiter = ',')]
+    bad_line: Vec<Which>,
     /// Write the results in another order than the requests.
     #[arg(long)]
     shuffle: bool,
@@ -113,6 +117,7 @@ impl BehaviourArgs {
             thoughts_percent: self.thoughts,
             wrong_ratio_percent: self.wrong_ratio,
             mislabelled_percent: self.mislabelled,
+            bad_lines: self.bad_line.clone(),
             shuffle: self.shuffle,
             batch_fates: self.batch_fates(),
             deleting_input: self.deleting_input,
@@ -180,7 +185,7 @@ mod tests {
     #[test]
     fn every_flag_has_its_effect() {
         let flags = "--seed 7 --batch-seconds 60..120 --refuse 1 --internal-error 2 --missing 3 --repeated 4 \
-                     --served-twice 10 --unknown 5 --thoughts 6 --wrong-ratio 8 --mislabelled 9 --shuffle --list-lag 600 --ranges \
+                     --served-twice 10 --unknown 5 --thoughts 6 --wrong-ratio 8 --mislabelled 9 --bad-line 20%,3 --shuffle --list-lag 600 --ranges \
                      --deleting-input fails --live-batches 10 --enqueued-tokens 5000 \
                      --fault create-batch:429:20% --fault download:cut:first-2 \
                      --outage uploads:timeout:1d..20d --outage any:html:0..81m";
@@ -197,6 +202,7 @@ mod tests {
             thoughts_percent: 6,
             wrong_ratio_percent: 8,
             mislabelled_percent: 9,
+            bad_lines: vec![Which::Percent(20), Which::Nth(3)],
             shuffle: true,
             batch_fates: Vec::new(),
             deleting_input: DeletingInput::Fails,

@@ -14,6 +14,7 @@ use super::{
     outcome::{LineFate, Outcome, Rendering},
     refusal::Refusal,
     route::Call,
+    which::Which,
 };
 
 /// What to simulate. Percentages are of request lines; `refuse`, `internal_error` and `missing` exclude each other and
@@ -46,6 +47,9 @@ pub struct Behaviour {
     pub wrong_ratio_percent: u8,
     /// Images that are PNG and said to be JPEG.
     pub mislabelled_percent: u8,
+    /// Request lines that the service calls wrong, so that it refuses their batch. Ordinals count the keys in the order in
+    /// which create calls first brought them; shares are drawn by the key, so that a key is bad in every batch or in none.
+    pub bad_lines: Vec<Which>,
     /// Whether output lines come in another order than the requests.
     pub shuffle: bool,
     /// What goes wrong with whole batches. The first rule that means a batch decides.
@@ -86,6 +90,7 @@ impl Default for Behaviour {
             thoughts_percent: 0,
             wrong_ratio_percent: 0,
             mislabelled_percent: 0,
+            bad_lines: Vec::new(),
             shuffle: false,
             batch_fates: Vec::new(),
             deleting_input: DeletingInput::default(),

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{
     answer::{Question, Serving},
     ask::{Ask, References},
+    bad_line::SeenKeys,
     behaviour::Behaviour,
     messages::{INLINE_REQUEST, INPUT_LINE},
     models::Model,
@@ -95,7 +96,8 @@ impl Line {
 }
 
 impl Reader<'_> {
-    /// Reads all lines and decides what becomes of each. `find` tells what is known of uploaded files.
+    /// Reads all lines and decides what becomes of each. `seen` are the keys that earlier create calls brought; `find`
+    /// tells what is known of uploaded files.
     ///
     /// # Errors
     /// 400 with a message per bad line; 400 for an input without requests.
@@ -104,6 +106,7 @@ impl Reader<'_> {
         path: &Path,
         batch: &str,
         behaviour: &Behaviour,
+        seen: &SeenKeys,
         find: impl Fn(&Ask) -> References,
     ) -> Result<Examined, Refused> {
         let mut lines = BufReader::new(File::open(path)?);
@@ -128,7 +131,11 @@ impl Reader<'_> {
                 }
             };
             let position = examined.rows.len();
-            let label = line.label(position);
+            let label = line.label(position + errors.len());
+            if let Some(told) = behaviour.bad_line(&label, length, seen) {
+                errors.push(format!("Error on line {number}: {told}"));
+                continue;
+            }
             examined.references.append(&mut find(&line.ask));
             examined.input_tokens += Usage::of_prompt(&line.ask, self.model).input_tokens();
             let question = |label, serving| Question {
@@ -159,6 +166,7 @@ impl Reader<'_> {
             };
             examined.rows.push(row);
         }
+        seen.keep()?;
         if !errors.is_empty() {
             return Err(Refused::invalid(errors.join("\n")));
         }
