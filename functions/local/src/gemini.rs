@@ -14,9 +14,13 @@ mod body;
 mod canvas;
 mod counters;
 mod creation;
+mod delivered;
+mod delivery;
+mod delivery_rules;
 mod dimensions;
 mod draw;
 mod duration;
+mod error_form;
 mod fate;
 mod faults;
 mod files;
@@ -24,6 +28,7 @@ mod frame;
 mod inflict;
 mod input;
 mod letters;
+mod line_form;
 mod messages;
 mod models;
 mod outage;
@@ -38,6 +43,7 @@ mod refusal;
 mod reply;
 mod results;
 mod route;
+mod shape;
 mod uploads;
 mod usage;
 mod which;
@@ -50,7 +56,7 @@ use clients::{
     transport::{Body, BoxFuture, Transport, TransportError},
 };
 use http::{HeaderValue, Request, Response, request::Parts};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -66,11 +72,11 @@ use self::{
     draw::Draw,
     files::Files,
     inflict::inflict,
-    input::Input,
     messages::{BATCH, CREATE_BATCH, CREATE_FILE, GENERATE_CONTENT},
     models::{MODELS, Model},
-    output::OutputFile,
+    output::{OutputFile, whole_lines},
     paging::Page,
+    record::kept_until,
     reply::{Refused, Unserved, json_response},
     results::Results,
     route::{Route, key, origin, parameter},
@@ -79,12 +85,16 @@ use self::{
 pub use self::{
     behaviour::Behaviour,
     counters::Requests,
+    delivered::{Delivered, DeliveredImage, DeliveredLine, LineOrigin},
+    delivery_rules::{ArrayRule, ArrayStyle, DoneFlag, LateOutput, OutputRuleError},
     duration::DurationError,
     fate::{BatchFate, DeletingInput, FateRule},
     faults::{Fault, FaultRule, FaultRuleError},
+    line_form::ImageForm,
     outage::{Calls, Outage, OutageError},
     record::{Bill, Record},
     route::Call,
+    shape::{Shape, ShapeRule, ShapeRuleError},
     which::{Which, WhichError},
 };
 use crate::documents::DocumentError;
@@ -100,9 +110,6 @@ const LARGEST_BODY_BYTES: usize = 64 * 1024;
 
 /// The most batches, files or models on a page.
 const LARGEST_PAGE: usize = 1_000;
-
-/// How long results are kept. Source: ai.google.dev/gemini-api/docs/batch-api, read 2026-11-21: six weeks.
-const RESULTS_LIFETIME: SignedDuration = SignedDuration::from_hours(6 * 7 * 24);
 
 /// The simulated service. Mount it as the Gemini client's [`Transport`].
 #[derive(Debug)]
@@ -178,10 +185,26 @@ impl Gemini {
     /// # Errors
     /// When an input can't be read.
     pub fn records(&self) -> io::Result<Vec<Record>> {
-        self.batches.records(self.clock.now())
+        self.batches.records(self.behaviour.output_lifetime(), self.clock.now())
     }
 
-    /// The next moment at which a batch changes its state, if any batch is pending or running.
+    /// What the output of a batch holds that has one by now, whatever shape it has, and whether its file is still kept or
+    /// not. `batch` is `batches/<id>`. Drawing the images takes a while.
+    ///
+    /// # Errors
+    /// When there is no such batch, or the state folder can't be read.
+    pub fn delivered(&self, batch: &str) -> io::Result<Delivered> {
+        let now = self.clock.now();
+        let id = batch.strip_prefix("batches/").unwrap_or(batch);
+        let batch = self.batches.find(id).map_err(|_| io::ErrorKind::NotFound)?;
+        if !batch.has_output(now) {
+            return Ok(Delivered::default());
+        }
+        let rows = self.batches.rows(&batch, now)?;
+        Delivered::of(&self.results(batch).map_err(io::Error::other)?, &rows)
+    }
+
+    /// The next moment at which a batch changes its state, or its output comes, if there is one.
     pub fn next_event(&self) -> Option<Timestamp> {
         self.batches.next_event(self.clock.now())
     }
@@ -271,13 +294,13 @@ impl Gemini {
 
     async fn batch(&self, id: &str, now: Timestamp) -> Result<Value, Refused> {
         let batch = self.batches.find(id)?;
-        if batch.input != Input::Inline || !batch.progress(now).has_output() {
+        if !batch.is_inline() || !batch.has_output(now) {
             return Ok(batch.operation(now, None));
         }
         let results = self.results(batch)?;
-        let rows = self.batches.rows(&results.batch, now)?;
+        let lines = whole_lines(&results.batch, &self.batches.rows(&results.batch, now)?);
         on_blocking_thread(move || {
-            let inlined = results.inlined(&rows).map_err(|_| Refused::internal())?;
+            let inlined = results.inlined(&lines).map_err(|_| Refused::internal())?;
             Ok(results.batch.operation(now, Some(inlined)))
         })
         .await
@@ -293,10 +316,10 @@ impl Gemini {
             return Err(Refused::invalid("Only generated files can be downloaded."));
         };
         let batch = self.batches.find(batch).map_err(|_| Refused::no_file(id))?;
-        let progress = batch.progress(now);
-        let gone = now.duration_since(progress.updated) >= RESULTS_LIFETIME;
-        if batch.input == Input::Inline || !progress.has_output() || gone {
-            return Err(Refused::no_file(id));
+        let came = batch.output_comes(now).filter(|came| *came <= now && !batch.is_inline());
+        let came = came.ok_or_else(|| Refused::no_file(id))?;
+        if kept_until(came, self.behaviour.output_lifetime()) <= now {
+            return Err(Refused::not_found());
         }
         let rows = self.batches.rows(&batch, now)?;
         let file = OutputFile::new(self.results(batch)?, &rows);
@@ -339,7 +362,7 @@ impl Gemini {
             if let Some(id) = question.absent_file() {
                 return Err(Refused::no_file(id));
             }
-            match question.answer(outcome).map_err(|_| Refused::internal())? {
+            match question.answer(outcome, ImageForm::default()).map_err(|_| Refused::internal())? {
                 Answer::Response(response) => Ok((response, question.usage(outcome).nanodollars(model))),
                 Answer::Error(_) => Err(Refused::internal()),
             }

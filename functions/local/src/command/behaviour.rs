@@ -1,9 +1,12 @@
 //! What the simulated Gemini is to do, as flags.
 
+mod output;
+
 use std::ops::RangeInclusive;
 
 use clap::{Args, value_parser};
 
+use self::output::{OutputArgs, named_first};
 use crate::gemini::{BatchFate, Behaviour, DeletingInput, FateRule, FaultRule, Outage, Which};
 
 /// The lies the simulated Gemini tells. Without any, everything goes well.
@@ -98,13 +101,15 @@ pub(super) struct BehaviourArgs {
     /// get-batch:429-prepaid:2h..62h or uploads:timeout:1d..20d; may be repeated.
     #[arg(long, value_name = "CALL:ANSWER:FROM..TO")]
     outage: Vec<Outage>,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 impl BehaviourArgs {
     /// What the flags ask for, with batches that take `usual` seconds unless they say otherwise.
     pub(super) fn behaviour(&self, usual: RangeInclusive<u32>) -> Behaviour {
         let batch_seconds = self.batch_seconds.clone().unwrap_or(usual);
-        Behaviour {
+        self.output.applied_to(Behaviour {
             seed: self.seed,
             shortest_batch_seconds: *batch_seconds.start(),
             longest_batch_seconds: *batch_seconds.end(),
@@ -127,10 +132,10 @@ impl BehaviourArgs {
             ranges: self.ranges,
             faults: self.fault.clone(),
             outages: self.outage.clone(),
-        }
+            ..Behaviour::default()
+        })
     }
 
-    /// Batches that are named come before shares: a share is of the others.
     fn batch_fates(&self) -> Vec<FateRule> {
         let flags = [
             (&self.stuck, BatchFate::StuckRunning),
@@ -143,8 +148,7 @@ impl BehaviourArgs {
         ];
         let rules =
             flags.iter().flat_map(|(which, fate)| which.iter().map(|which| FateRule { which: *which, fate: *fate }));
-        let (shares, named): (Vec<_>, Vec<_>) = rules.partition(|rule| matches!(rule.which, Which::Percent(_)));
-        [named, shares].concat()
+        named_first(&rules.collect::<Vec<_>>(), |rule| rule.which)
     }
 }
 
@@ -161,6 +165,7 @@ mod tests {
     use clap::{CommandFactory, Parser};
 
     use super::*;
+    use crate::gemini::DoneFlag;
 
     #[derive(Debug, Parser)]
     struct Alone {
@@ -212,9 +217,30 @@ mod tests {
             ranges: true,
             faults: vec!["create-batch:429:20%".parse().unwrap(), "download:cut:first-2".parse().unwrap()],
             outages: vec!["uploads:timeout:1d..20d".parse().unwrap(), "any:html:0..81m".parse().unwrap()],
+            ..Behaviour::default()
         };
         assert_eq!(read(flags).unwrap(), expected);
         assert_eq!(read("--batch-seconds 90").unwrap().longest_batch_seconds, 90);
+    }
+
+    #[test]
+    fn every_flag_for_outputs_has_its_effect() {
+        let flags = "--late-output 30m --late-output 2h:3 --lost-output 4,first-2 --done absent --without-counts \
+                     --inline-output 5 --array 20% --array 6:compact --shape no-key:20 --shape error-text:5 \
+                     --keep-output 7";
+        let expected = Behaviour {
+            late_outputs: vec!["2h:3".parse().unwrap(), "30m".parse().unwrap()],
+            lost_outputs: vec![Which::Nth(4), Which::First(2)],
+            done: DoneFlag::Absent,
+            without_counts: true,
+            inline_outputs: vec![Which::Nth(5)],
+            arrays: vec!["6:compact".parse().unwrap(), "20%".parse().unwrap()],
+            shapes: vec!["no-key:20".parse().unwrap(), "error-text:5".parse().unwrap()],
+            keep_output_days: 7,
+            ..Behaviour::default()
+        };
+        assert_eq!(read(flags).unwrap(), expected);
+        assert_eq!(read("--done late").unwrap().done, DoneFlag::Late);
     }
 
     #[test]
@@ -251,6 +277,12 @@ mod tests {
             ("--batch-seconds soon", "\"soon\" is no number of seconds"),
             ("--stuck 0", "first-2"),
             ("--fault create-batch:418:1", "there are 400, 401"),
+            ("--late-output later", "\"later\" is no duration"),
+            ("--array 3:pretty", "there are compact and lines"),
+            ("--shape keyless:5", "there are no-key, numeric-key"),
+            ("--shape no-key:101", "from 0 to 100"),
+            ("--done sometimes", "early, late, absent"),
+            ("--keep-output 0", "0 is not in 1.."),
             ("--outage download:503:81m", "download:503:0..81m"),
             ("--outage download:503:2h..1h", "its end must be later than its start"),
         ] {

@@ -105,6 +105,7 @@ impl Creation {
                 ends: schedule.ends,
                 listed: self.behaviour.listed(&self.id, self.now),
                 fate: self.behaviour.batch_fate(&self.id, ordinal),
+                delivery: self.behaviour.delivery(&self.id, ordinal),
                 succeeds_when_cancelled: self.behaviour.succeeds_when_cancelled(&self.id),
                 cancelled: None,
                 input_deleted: None,

@@ -14,6 +14,7 @@ use super::{
     ask::{Ask, References},
     bad_line::SeenKeys,
     behaviour::Behaviour,
+    line_form::LineForm,
     messages::{INLINE_REQUEST, INPUT_LINE},
     models::Model,
     outcome::{Outcome, Rendering},
@@ -41,6 +42,9 @@ pub(super) struct Row {
     offset: u64,
     length: usize,
     pub(super) outcome: Outcome,
+    /// How all lines are written that are made for it.
+    #[serde(default)]
+    pub(super) form: LineForm,
     /// Whether the output file has its line twice.
     pub(super) repeated: bool,
     /// What its answer costs once it is done, in billionths of a dollar.
@@ -149,7 +153,11 @@ impl Reader<'_> {
             };
             let asked = question(&label, Serving::First);
             let fate = behaviour.line_fate(batch, &label);
-            let outcome = if asked.absent_file().is_some() { Outcome::NoReference } else { fate.outcome };
+            let outcome = if asked.absent_file().is_some() {
+                Outcome::NoReference
+            } else {
+                behaviour.shaped_outcome(batch, &label, fate.outcome)
+            };
             let price = |question: &Question<'_>, outcome| question.usage(outcome).nanodollars(self.model) / 2;
             let image = Outcome::Image(Rendering::default());
             let served_twice = fate.served_twice && outcome.is_answer();
@@ -159,6 +167,7 @@ impl Reader<'_> {
                 offset: start,
                 length,
                 outcome,
+                form: behaviour.line_form(batch, &label),
                 repeated: fate.repeated,
                 nanodollars: price(&asked, outcome),
                 again: served_twice.then(|| price(&question(&label, Serving::Second), image)),
