@@ -4,6 +4,8 @@
 
 #[path = "gemini/answers.rs"]
 mod answers;
+#[path = "gemini/bad_lines.rs"]
+mod bad_lines;
 #[path = "gemini/batches.rs"]
 mod batches;
 #[path = "gemini/client.rs"]
@@ -22,10 +24,14 @@ mod lies;
 mod limits;
 #[path = "gemini/outages.rs"]
 mod outages;
+#[path = "gemini/outputs.rs"]
+mod outputs;
 #[path = "gemini/results.rs"]
 mod results;
 #[path = "gemini/service.rs"]
 mod service;
+#[path = "gemini/shapes.rs"]
+mod shapes;
 
 use clients::transport::empty;
 use local::gemini::{Behaviour, Call};
