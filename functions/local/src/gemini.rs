@@ -44,6 +44,7 @@ mod reply;
 mod results;
 mod route;
 mod shape;
+mod shape_effect;
 mod uploads;
 mod usage;
 mod which;
@@ -186,22 +187,6 @@ impl Gemini {
     /// When an input can't be read.
     pub fn records(&self) -> io::Result<Vec<Record>> {
         self.batches.records(self.behaviour.output_lifetime(), self.clock.now())
-    }
-
-    /// What the output of a batch holds that has one by now, whatever shape it has, and whether its file is still kept or
-    /// not. `batch` is `batches/<id>`. Drawing the images takes a while.
-    ///
-    /// # Errors
-    /// When there is no such batch, or the state folder can't be read.
-    pub fn delivered(&self, batch: &str) -> io::Result<Delivered> {
-        let now = self.clock.now();
-        let id = batch.strip_prefix("batches/").unwrap_or(batch);
-        let batch = self.batches.find(id).map_err(|_| io::ErrorKind::NotFound)?;
-        if !batch.has_output(now) {
-            return Ok(Delivered::default());
-        }
-        let rows = self.batches.rows(&batch, now)?;
-        Delivered::of(&self.results(batch).map_err(io::Error::other)?, &rows)
     }
 
     /// The next moment at which a batch changes its state, or its output comes, if there is one.

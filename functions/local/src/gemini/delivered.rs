@@ -10,6 +10,7 @@ use bytes::Bytes;
 use clients::transport::BoxError;
 
 use super::{
+    Gemini,
     input::Row,
     line_form::ImageForm,
     outcome::Outcome,
@@ -60,6 +61,24 @@ pub struct DeliveredImage {
     pub bytes: Bytes,
     /// How the line holds it.
     pub form: ImageForm,
+}
+
+impl Gemini {
+    /// What the output of a batch holds that has one by now, whatever shape it has, and whether its file is still kept or
+    /// not. `batch` is `batches/<id>`. Drawing the images takes a while.
+    ///
+    /// # Errors
+    /// When there is no such batch, or the state folder can't be read.
+    pub fn delivered(&self, batch: &str) -> io::Result<Delivered> {
+        let now = self.clock.now();
+        let id = batch.strip_prefix("batches/").unwrap_or(batch);
+        let batch = self.batches.find(id).map_err(|_| io::ErrorKind::NotFound)?;
+        if !batch.has_output(now) {
+            return Ok(Delivered::default());
+        }
+        let rows = self.batches.rows(&batch, now)?;
+        Delivered::of(&self.results(batch).map_err(io::Error::other)?, &rows)
+    }
 }
 
 impl Delivered {

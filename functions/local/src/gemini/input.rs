@@ -43,7 +43,7 @@ pub(super) struct Row {
     length: usize,
     pub(super) outcome: Outcome,
     /// How all lines are written that are made for it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "LineForm::is_usual")]
     pub(super) form: LineForm,
     /// Whether the output file has its line twice.
     pub(super) repeated: bool,

@@ -96,6 +96,11 @@ impl KeyForm {
 }
 
 impl LineForm {
+    /// Whether the line is written as the contract says.
+    pub(super) fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// The members of a line with this response.
     pub(super) fn response(self, response: Value) -> Map<String, Value> {
         let response = if self.snake_case { in_snake_case(response) } else { response };

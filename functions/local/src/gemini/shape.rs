@@ -1,21 +1,12 @@
 //! Odd shapes of result lines: what the contract does not say, and what clients have met all the same.
 //!
-//! A rule is written `SHAPE:PERCENT`, as in `no-key:20`. Shapes of one kind exclude each other and share their hundred
-//! percent; shapes of different kinds meet in one line.
+//! A rule is written `SHAPE:PERCENT`, as in `no-key:20`.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    behaviour::Behaviour,
-    draw::Draw,
-    error_form::ErrorForm,
-    faults::list,
-    line_form::{ImageForm, KeyForm, LineForm},
-    outcome::Outcome,
-    refusal::{FinishReason, Refusal},
-};
+use super::faults::list;
 
 /// An odd shape of a result line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,24 +73,9 @@ pub enum ShapeRuleError {
     Percent(String),
 }
 
-/// What a shape is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// The line's key.
-    Key,
-    /// The member around the response.
-    Wrapper,
-    /// How an image is given.
-    Image,
-    /// How members are called.
-    Names,
-    /// What the line holds instead of an image.
-    Ending,
-}
-
 impl Shape {
     /// All of them, with their names in rules.
-    const NAMES: [(Self, &str); 18] = [
+    pub(super) const NAMES: [(Self, &str); 18] = [
         (Self::NoKey, "no-key"),
         (Self::NumericKey, "numeric-key"),
         (Self::NoWrapper, "no-wrapper"),
@@ -119,112 +95,6 @@ impl Shape {
         (Self::Malformed, "malformed"),
         (Self::EmptyResponse, "empty-response"),
     ];
-
-    fn kind(self) -> Kind {
-        match self {
-            Self::NoKey | Self::NumericKey => Kind::Key,
-            Self::NoWrapper => Kind::Wrapper,
-            Self::DataUrl | Self::ThoughtOnly | Self::FileData | Self::ImageAsText => Kind::Image,
-            Self::SnakeCase => Kind::Names,
-            Self::ErrorHttp
-            | Self::ErrorText
-            | Self::ErrorCodeText
-            | Self::ErrorStatus
-            | Self::ErrorEmpty
-            | Self::NoImage
-            | Self::ImageOther
-            | Self::Other
-            | Self::Malformed
-            | Self::EmptyResponse => Kind::Ending,
-        }
-    }
-
-    /// What a request ends as that ends in this shape; nothing for a shape that leaves the line its image.
-    fn ending(self) -> Option<Outcome> {
-        let finished = |reason| Some(Outcome::Refused(Refusal::Finished(reason)));
-        match self {
-            Self::ErrorHttp => Some(Outcome::Failed(ErrorForm::Http)),
-            Self::ErrorText => Some(Outcome::Failed(ErrorForm::Text)),
-            Self::ErrorCodeText => Some(Outcome::Failed(ErrorForm::CodeText)),
-            Self::ErrorStatus => Some(Outcome::Failed(ErrorForm::Status)),
-            Self::ErrorEmpty => Some(Outcome::Failed(ErrorForm::Empty)),
-            Self::NoImage => finished(FinishReason::NoImage),
-            Self::ImageOther => finished(FinishReason::ImageOther),
-            Self::Other => finished(FinishReason::Other),
-            Self::Malformed => finished(FinishReason::MalformedResponse),
-            Self::EmptyResponse => Some(Outcome::EmptyResponse),
-            Self::NoKey
-            | Self::NumericKey
-            | Self::NoWrapper
-            | Self::DataUrl
-            | Self::ThoughtOnly
-            | Self::FileData
-            | Self::ImageAsText
-            | Self::SnakeCase => None,
-        }
-    }
-}
-
-impl Kind {
-    /// Its name in a draw.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Key => "key shape",
-            Self::Wrapper => "wrapper shape",
-            Self::Image => "image shape",
-            Self::Names => "names shape",
-            Self::Ending => "ending shape",
-        }
-    }
-}
-
-impl Behaviour {
-    /// How the line of the request `key` in `batch` is written.
-    pub(super) fn line_form(&self, batch: &str, key: &str) -> LineForm {
-        let drawn = |kind| self.shape(kind, batch, key);
-        LineForm {
-            key: match drawn(Kind::Key) {
-                Some(Shape::NoKey) => KeyForm::Absent,
-                Some(Shape::NumericKey) => KeyForm::Number,
-                _ => KeyForm::Text,
-            },
-            unwrapped: drawn(Kind::Wrapper).is_some(),
-            snake_case: drawn(Kind::Names).is_some(),
-            image: match drawn(Kind::Image) {
-                Some(Shape::DataUrl) => ImageForm::DataUrl,
-                Some(Shape::ThoughtOnly) => ImageForm::OnlyThought,
-                Some(Shape::FileData) => ImageForm::FileData,
-                Some(Shape::ImageAsText) => ImageForm::Text,
-                _ => ImageForm::InlineData,
-            },
-        }
-    }
-
-    /// What the request `key` in `batch` ends as, which would otherwise end as `outcome`. Only images give way.
-    pub(super) fn shaped_outcome(&self, batch: &str, key: &str, outcome: Outcome) -> Outcome {
-        match outcome {
-            Outcome::Image(_) => self.shape(Kind::Ending, batch, key).and_then(Shape::ending).unwrap_or(outcome),
-            Outcome::Refused(_)
-            | Outcome::EmptyResponse
-            | Outcome::InternalError
-            | Outcome::Failed(_)
-            | Outcome::NoReference
-            | Outcome::Unserved
-            | Outcome::Missing => outcome,
-        }
-    }
-
-    fn shape(&self, kind: Kind, batch: &str, key: &str) -> Option<Shape> {
-        let mut rules = self.shapes.iter().filter(|rule| rule.shape.kind() == kind).peekable();
-        rules.peek()?;
-        let drawn = Draw::about(self.seed, &[kind.name(), batch, key]).below(100);
-        let mut share = 0;
-        let meant = rules.find(|rule| {
-            share += u64::from(rule.percent);
-            drawn < share
-        });
-        meant.map(|rule| rule.shape)
-    }
 }
 
 impl fmt::Display for ShapeRule {
@@ -266,57 +136,7 @@ impl TryFrom<String> for ShapeRule {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::outcome::Rendering, *};
-
-    const IMAGE: Outcome = Outcome::Image(Rendering { after_thought: false, wrong_ratio: false, mislabelled: false });
-
-    fn shaped(rules: &[&str]) -> Behaviour {
-        Behaviour { shapes: rules.iter().map(|rule| rule.parse().expect("valid")).collect(), ..Behaviour::default() }
-    }
-
-    #[test]
-    fn shapes_of_one_kind_share_their_hundred_percent() {
-        let behaviour = shaped(&["no-image:50", "error-text:50"]);
-        let endings = (0..200).map(|n| behaviour.shaped_outcome("b", &n.to_string(), IMAGE));
-        let (texts, others): (Vec<_>, Vec<_>) = endings.partition(|ending| *ending == Outcome::Failed(ErrorForm::Text));
-        assert!((60..=140).contains(&texts.len()), "{} of 200", texts.len());
-        assert!(others.iter().all(|ending| *ending == Outcome::Refused(Refusal::Finished(FinishReason::NoImage))));
-    }
-
-    #[test]
-    fn shapes_of_different_kinds_meet() {
-        let form = shaped(&["no-key:100", "data-url:100", "no-wrapper:100", "snake-case:100"]).line_form("b", "k");
-        let met = LineForm { key: KeyForm::Absent, unwrapped: true, snake_case: true, image: ImageForm::DataUrl };
-        assert_eq!(form, met);
-        assert_eq!(Behaviour::default().line_form("b", "k"), LineForm::default());
-    }
-
-    #[test]
-    fn only_images_give_way_to_an_ending() {
-        let behaviour = shaped(&["empty-response:100"]);
-        assert_eq!(behaviour.shaped_outcome("b", "k", IMAGE), Outcome::EmptyResponse);
-        for outcome in [Outcome::Missing, Outcome::NoReference, Outcome::InternalError] {
-            assert_eq!(behaviour.shaped_outcome("b", "k", outcome), outcome);
-        }
-    }
-
-    #[test]
-    fn every_shape_has_an_effect() {
-        for (shape, name) in Shape::NAMES {
-            let behaviour = shaped(&[&format!("{name}:100")]);
-            let same = behaviour.line_form("b", "1") == LineForm::default()
-                && behaviour.shaped_outcome("b", "1", IMAGE) == IMAGE;
-            assert!(!same, "{shape:?}");
-        }
-    }
-
-    #[test]
-    fn another_batch_draws_anew() {
-        let behaviour = shaped(&["no-key:50"]);
-        let forms = |batch: &str| (0..60).map(|n| behaviour.line_form(batch, &n.to_string())).collect::<Vec<_>>();
-        assert_eq!(forms("one"), forms("one"));
-        assert_ne!(forms("one"), forms("two"));
-    }
+    use super::*;
 
     #[test]
     fn wrong_rules_say_what_there_is() {
@@ -324,7 +144,7 @@ mod tests {
         assert!(told("no-key").contains("SHAPE:PERCENT"));
         assert!(told("keyless:5").starts_with("\"keyless\" is no shape; there are no-key, numeric-key, "));
         assert_eq!(told("no-key:101"), "\"101\" is no share: write a whole number from 0 to 100");
-        assert!("no-key:20%".parse() == Ok(ShapeRule { shape: Shape::NoKey, percent: 20 }));
+        assert_eq!("no-key:20%".parse(), Ok(ShapeRule { shape: Shape::NoKey, percent: 20 }));
     }
 
     proptest! {
