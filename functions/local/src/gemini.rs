@@ -6,6 +6,7 @@
 
 mod answer;
 mod ask;
+mod bad_line;
 mod batch;
 mod batches;
 mod behaviour;
@@ -13,16 +14,24 @@ mod body;
 mod canvas;
 mod counters;
 mod creation;
+mod delivered;
+mod delivery;
+mod delivery_rules;
 mod dimensions;
 mod draw;
+mod duration;
+mod error_form;
 mod fate;
 mod faults;
 mod files;
 mod frame;
+mod inflict;
 mod input;
 mod letters;
+mod line_form;
 mod messages;
 mod models;
+mod outage;
 mod outcome;
 mod output;
 mod paging;
@@ -34,6 +43,8 @@ mod refusal;
 mod reply;
 mod results;
 mod route;
+mod shape;
+mod shape_effect;
 mod uploads;
 mod usage;
 mod which;
@@ -46,25 +57,27 @@ use clients::{
     transport::{Body, BoxFuture, Transport, TransportError},
 };
 use http::{HeaderValue, Request, Response, request::Parts};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use self::{
     answer::{Answer, Question, Serving},
     ask::Ask,
+    bad_line::SeenKeys,
     batch::Batch,
     batches::Batches,
     body::read_json,
     counters::{Counted, Counters},
     creation::{Creation, Wish},
     draw::Draw,
-    faults::inflict,
     files::Files,
-    input::Input,
+    inflict::inflict,
     messages::{BATCH, CREATE_BATCH, CREATE_FILE, GENERATE_CONTENT},
     models::{MODELS, Model},
-    output::OutputFile,
+    output::{OutputFile, whole_lines},
     paging::Page,
+    record::kept_until,
     reply::{Refused, Unserved, json_response},
     results::Results,
     route::{Route, key, origin, parameter},
@@ -73,10 +86,16 @@ use self::{
 pub use self::{
     behaviour::Behaviour,
     counters::Requests,
+    delivered::{Delivered, DeliveredImage, DeliveredLine, LineOrigin},
+    delivery_rules::{ArrayRule, ArrayStyle, DoneFlag, LateOutput, OutputRuleError},
+    duration::DurationError,
     fate::{BatchFate, DeletingInput, FateRule},
     faults::{Fault, FaultRule, FaultRuleError},
+    line_form::ImageForm,
+    outage::{Calls, Outage, OutageError},
     record::{Bill, Record},
     route::Call,
+    shape::{Shape, ShapeRule, ShapeRuleError},
     which::{Which, WhichError},
 };
 use crate::documents::DocumentError;
@@ -93,9 +112,6 @@ const LARGEST_BODY_BYTES: usize = 64 * 1024;
 /// The most batches, files or models on a page.
 const LARGEST_PAGE: usize = 1_000;
 
-/// How long results are kept. Source: ai.google.dev/gemini-api/docs/batch-api, read 2026-11-21: six weeks.
-const RESULTS_LIFETIME: SignedDuration = SignedDuration::from_hours(6 * 7 * 24);
-
 /// The simulated service. Mount it as the Gemini client's [`Transport`].
 #[derive(Debug)]
 pub struct Gemini {
@@ -105,7 +121,10 @@ pub struct Gemini {
     files: Arc<Files>,
     uploads: Uploads,
     batches: Arc<Batches>,
+    seen: Arc<SeenKeys>,
     accepts: Option<HeaderValue>,
+    /// Whether calls that get no answer are let go.
+    hung_up: watch::Sender<bool>,
 }
 
 impl Gemini {
@@ -118,13 +137,15 @@ impl Gemini {
     pub fn open(folder: &Path, clock: Clock, behaviour: Behaviour) -> Result<Self, DocumentError> {
         let files = Files::open(folder)?;
         Ok(Self {
-            clock,
             behaviour,
-            counters: Counters::open(folder)?,
+            counters: Counters::open(folder, clock.now())?,
             uploads: Uploads::open(folder, &files)?,
             files: Arc::new(files),
             batches: Arc::new(Batches::open(folder)?),
+            seen: Arc::new(SeenKeys::open(folder)?),
+            clock,
             accepts: None,
+            hung_up: watch::Sender::new(false),
         })
     }
 
@@ -132,6 +153,12 @@ impl Gemini {
     #[must_use]
     pub fn accepting(self, key: &ApiKey) -> Self {
         Self { accepts: Some(key.header()), ..self }
+    }
+
+    /// Lets go of every call that gets no answer, now and from now on, so that a service that is to end does not wait for
+    /// callers that have not given up yet.
+    pub fn hang_up(&self) {
+        self.hung_up.send_replace(true);
     }
 
     /// How often each kind of call came since the state folder is new.
@@ -159,10 +186,10 @@ impl Gemini {
     /// # Errors
     /// When an input can't be read.
     pub fn records(&self) -> io::Result<Vec<Record>> {
-        self.batches.records(self.clock.now())
+        self.batches.records(self.behaviour.output_lifetime(), self.clock.now())
     }
 
-    /// The next moment at which a batch changes its state, if any batch is pending or running.
+    /// The next moment at which a batch changes its state, or its output comes, if there is one.
     pub fn next_event(&self) -> Option<Timestamp> {
         self.batches.next_event(self.clock.now())
     }
@@ -241,6 +268,7 @@ impl Gemini {
         let creation = Creation {
             files: Arc::clone(&self.files),
             batches: Arc::clone(&self.batches),
+            seen: Arc::clone(&self.seen),
             behaviour: self.behaviour.clone(),
             id: self.draw("batch", number).id(36),
             number,
@@ -251,13 +279,13 @@ impl Gemini {
 
     async fn batch(&self, id: &str, now: Timestamp) -> Result<Value, Refused> {
         let batch = self.batches.find(id)?;
-        if batch.input != Input::Inline || !batch.progress(now).has_output() {
+        if !batch.is_inline() || !batch.has_output(now) {
             return Ok(batch.operation(now, None));
         }
         let results = self.results(batch)?;
-        let rows = self.batches.rows(&results.batch, now)?;
+        let lines = whole_lines(&results.batch, &self.batches.rows(&results.batch, now)?);
         on_blocking_thread(move || {
-            let inlined = results.inlined(&rows).map_err(|_| Refused::internal())?;
+            let inlined = results.inlined(&lines).map_err(|_| Refused::internal())?;
             Ok(results.batch.operation(now, Some(inlined)))
         })
         .await
@@ -273,10 +301,10 @@ impl Gemini {
             return Err(Refused::invalid("Only generated files can be downloaded."));
         };
         let batch = self.batches.find(batch).map_err(|_| Refused::no_file(id))?;
-        let progress = batch.progress(now);
-        let gone = now.duration_since(progress.updated) >= RESULTS_LIFETIME;
-        if batch.input == Input::Inline || !progress.has_output() || gone {
-            return Err(Refused::no_file(id));
+        let came = batch.output_comes(now).filter(|came| *came <= now && !batch.is_inline());
+        let came = came.ok_or_else(|| Refused::no_file(id))?;
+        if kept_until(came, self.behaviour.output_lifetime()) <= now {
+            return Err(Refused::not_found());
         }
         let rows = self.batches.rows(&batch, now)?;
         let file = OutputFile::new(self.results(batch)?, &rows);
@@ -319,7 +347,7 @@ impl Gemini {
             if let Some(id) = question.absent_file() {
                 return Err(Refused::no_file(id));
             }
-            match question.answer(outcome).map_err(|_| Refused::internal())? {
+            match question.answer(outcome, ImageForm::default()).map_err(|_| Refused::internal())? {
                 Answer::Response(response) => Ok((response, question.usage(outcome).nanodollars(model))),
                 Answer::Error(_) => Err(Refused::internal()),
             }
@@ -342,15 +370,17 @@ impl Transport for Gemini {
             let Ok(Counted { number, ordinal }) = self.counters.count(route.call) else {
                 return Ok(Refused::internal().response());
             };
-            let fault = self.behaviour.fault(route.call, number, ordinal);
-            let answer = async {
+            let age = self.clock.now().duration_since(self.counters.since());
+            let outage = self.behaviour.outage(route.call, age.try_into().unwrap_or_default());
+            let fault = outage.or_else(|| self.behaviour.fault(route.call, number, ordinal));
+            let serve = |body| async move {
                 match self.serve(request, body, route, number).await {
                     Ok(response) => Ok(response),
                     Err(Unserved::Refused(refused)) => Ok(refused.response()),
                     Err(Unserved::BrokeOff(error)) => Err(TransportError::Interrupted(error)),
                 }
             };
-            inflict(fault, answer).await
+            inflict(fault, body, &self.hung_up, serve).await
         })
     }
 }

@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, its harness too")]
 
+#[path = "gemini/answers.rs"]
+mod answers;
+#[path = "gemini/bad_lines.rs"]
+mod bad_lines;
 #[path = "gemini/batches.rs"]
 mod batches;
 #[path = "gemini/client.rs"]
@@ -18,10 +22,16 @@ mod files;
 mod lies;
 #[path = "gemini/limits.rs"]
 mod limits;
+#[path = "gemini/outages.rs"]
+mod outages;
+#[path = "gemini/outputs.rs"]
+mod outputs;
 #[path = "gemini/results.rs"]
 mod results;
 #[path = "gemini/service.rs"]
 mod service;
+#[path = "gemini/shapes.rs"]
+mod shapes;
 
 use clients::transport::empty;
 use local::gemini::{Behaviour, Call};

@@ -1,10 +1,13 @@
 //! What the simulated Gemini is to do, as flags.
 
+mod output;
+
 use std::ops::RangeInclusive;
 
 use clap::{Args, value_parser};
 
-use crate::gemini::{BatchFate, Behaviour, DeletingInput, FateRule, FaultRule, Which};
+use self::output::{OutputArgs, named_first};
+use crate::gemini::{BatchFate, Behaviour, DeletingInput, FateRule, FaultRule, Outage, Which};
 
 /// The lies the simulated Gemini tells. Without any, everything goes well.
 #[derive(Clone, Debug, Default, Args)]
@@ -43,6 +46,10 @@ pub(super) struct BehaviourArgs {
     /// Give so many percent of the images as PNG and say that it is JPEG.
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = value_parser!(u8).range(0..=100))]
     mislabelled: u8,
+    /// Refuse batches that hold these request lines, in one answer that names all such lines. 20% draws a fifth of the
+    /// keys, 3 is the third key that ever came, first-2 the first two. A key is bad in every batch or in none.
+    #[arg(long, value_name = "WHICH", value_delimiter = ',')]
+    bad_line: Vec<Which>,
     /// Write the results in another order than the requests.
     #[arg(long)]
     shuffle: bool,
@@ -84,17 +91,25 @@ pub(super) struct BehaviourArgs {
     #[arg(long)]
     ranges: bool,
     /// Let calls go wrong. CALL is any, create-batch, get-batch, list-batches, download, start-upload, ...; FAULT is
-    /// 429, 429-minute, 429-day, 429-prepaid, 500, 503, lost-request, lost-reply, slow or cut; WHICH is 20% for a
-    /// fifth of the calls, first-2 for the first two, 3 for the third. As in create-batch:429:20%; may be repeated.
+    /// 400, 401, 403, 404, 408, 429, 429-minute, 429-day, 429-prepaid, 429-forever, 500, 503, 504, key-invalid,
+    /// api-disabled, country, lost-request, lost-reply, timeout, html, empty, slow or cut; WHICH is 20% for a fifth of
+    /// the calls, first-2 for the first two, 3 for the third. As in create-batch:429:20%; may be repeated.
     #[arg(long, value_name = "CALL:FAULT:WHICH")]
     fault: Vec<FaultRule>,
+    /// Answer all calls of a kind in one way for a while. CALL and ANSWER are as in --fault; CALL may also be uploads or
+    /// downloads. FROM and TO are durations since the state folder was made. As in download:503:0..81m,
+    /// get-batch:429-prepaid:2h..62h or uploads:timeout:1d..20d; may be repeated.
+    #[arg(long, value_name = "CALL:ANSWER:FROM..TO")]
+    outage: Vec<Outage>,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 impl BehaviourArgs {
     /// What the flags ask for, with batches that take `usual` seconds unless they say otherwise.
     pub(super) fn behaviour(&self, usual: RangeInclusive<u32>) -> Behaviour {
         let batch_seconds = self.batch_seconds.clone().unwrap_or(usual);
-        Behaviour {
+        self.output.applied_to(Behaviour {
             seed: self.seed,
             shortest_batch_seconds: *batch_seconds.start(),
             longest_batch_seconds: *batch_seconds.end(),
@@ -107,6 +122,7 @@ impl BehaviourArgs {
             thoughts_percent: self.thoughts,
             wrong_ratio_percent: self.wrong_ratio,
             mislabelled_percent: self.mislabelled,
+            bad_lines: self.bad_line.clone(),
             shuffle: self.shuffle,
             batch_fates: self.batch_fates(),
             deleting_input: self.deleting_input,
@@ -115,10 +131,11 @@ impl BehaviourArgs {
             list_lag_seconds: self.list_lag,
             ranges: self.ranges,
             faults: self.fault.clone(),
-        }
+            outages: self.outage.clone(),
+            ..Behaviour::default()
+        })
     }
 
-    /// Batches that are named come before shares: a share is of the others.
     fn batch_fates(&self) -> Vec<FateRule> {
         let flags = [
             (&self.stuck, BatchFate::StuckRunning),
@@ -131,8 +148,7 @@ impl BehaviourArgs {
         ];
         let rules =
             flags.iter().flat_map(|(which, fate)| which.iter().map(|which| FateRule { which: *which, fate: *fate }));
-        let (shares, named): (Vec<_>, Vec<_>) = rules.partition(|rule| matches!(rule.which, Which::Percent(_)));
-        [named, shares].concat()
+        named_first(&rules.collect::<Vec<_>>(), |rule| rule.which)
     }
 }
 
@@ -149,6 +165,7 @@ mod tests {
     use clap::{CommandFactory, Parser};
 
     use super::*;
+    use crate::gemini::DoneFlag;
 
     #[derive(Debug, Parser)]
     struct Alone {
@@ -173,9 +190,10 @@ mod tests {
     #[test]
     fn every_flag_has_its_effect() {
         let flags = "--seed 7 --batch-seconds 60..120 --refuse 1 --internal-error 2 --missing 3 --repeated 4 \
-                     --served-twice 10 --unknown 5 --thoughts 6 --wrong-ratio 8 --mislabelled 9 --shuffle --list-lag 600 --ranges \
+                     --served-twice 10 --unknown 5 --thoughts 6 --wrong-ratio 8 --mislabelled 9 --bad-line 20%,3 --shuffle --list-lag 600 --ranges \
                      --deleting-input fails --live-batches 10 --enqueued-tokens 5000 \
-                     --fault create-batch:429:20% --fault download:cut:first-2";
+                     --fault create-batch:429:20% --fault download:cut:first-2 \
+                     --outage uploads:timeout:1d..20d --outage any:html:0..81m";
         let expected = Behaviour {
             seed: 7,
             shortest_batch_seconds: 60,
@@ -189,6 +207,7 @@ mod tests {
             thoughts_percent: 6,
             wrong_ratio_percent: 8,
             mislabelled_percent: 9,
+            bad_lines: vec![Which::Percent(20), Which::Nth(3)],
             shuffle: true,
             batch_fates: Vec::new(),
             deleting_input: DeletingInput::Fails,
@@ -197,9 +216,31 @@ mod tests {
             list_lag_seconds: 600,
             ranges: true,
             faults: vec!["create-batch:429:20%".parse().unwrap(), "download:cut:first-2".parse().unwrap()],
+            outages: vec!["uploads:timeout:1d..20d".parse().unwrap(), "any:html:0..81m".parse().unwrap()],
+            ..Behaviour::default()
         };
         assert_eq!(read(flags).unwrap(), expected);
         assert_eq!(read("--batch-seconds 90").unwrap().longest_batch_seconds, 90);
+    }
+
+    #[test]
+    fn every_flag_for_outputs_has_its_effect() {
+        let flags = "--late-output 30m --late-output 2h:3 --lost-output 4,first-2 --done absent --without-counts \
+                     --inline-output 5 --array 20% --array 6:compact --shape no-key:20 --shape error-text:5 \
+                     --keep-output 7";
+        let expected = Behaviour {
+            late_outputs: vec!["2h:3".parse().unwrap(), "30m".parse().unwrap()],
+            lost_outputs: vec![Which::Nth(4), Which::First(2)],
+            done: DoneFlag::Absent,
+            without_counts: true,
+            inline_outputs: vec![Which::Nth(5)],
+            arrays: vec!["6:compact".parse().unwrap(), "20%".parse().unwrap()],
+            shapes: vec!["no-key:20".parse().unwrap(), "error-text:5".parse().unwrap()],
+            keep_output_days: 7,
+            ..Behaviour::default()
+        };
+        assert_eq!(read(flags).unwrap(), expected);
+        assert_eq!(read("--done late").unwrap().done, DoneFlag::Late);
     }
 
     #[test]
@@ -235,7 +276,15 @@ mod tests {
             ("--batch-seconds 9..5", "9 is more than 5"),
             ("--batch-seconds soon", "\"soon\" is no number of seconds"),
             ("--stuck 0", "first-2"),
-            ("--fault create-batch:418:1", "there are 429, 429-minute"),
+            ("--fault create-batch:418:1", "there are 400, 401"),
+            ("--late-output later", "\"later\" is no duration"),
+            ("--array 3:pretty", "there are compact and lines"),
+            ("--shape keyless:5", "there are no-key, numeric-key"),
+            ("--shape no-key:101", "from 0 to 100"),
+            ("--done sometimes", "early, late, absent"),
+            ("--keep-output 0", "0 is not in 1.."),
+            ("--outage download:503:81m", "download:503:0..81m"),
+            ("--outage download:503:2h..1h", "its end must be later than its start"),
         ] {
             let error = read(flags).unwrap_err().to_string();
             assert!(error.contains(told), "{error}");

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use clients::{clock::Clock, secret::ApiKey, variables::Variables};
+use tokio::sync::watch;
 
 use super::{Exit, GeminiArgs, setting, signal};
-use crate::gemini::Gemini;
+use crate::{gemini::Gemini, listen::is_stopped};
 
 pub(super) fn gemini(args: &GeminiArgs) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -25,7 +26,15 @@ async fn answer(args: &GeminiArgs) -> anyhow::Result<Exit> {
          export GEMINI_BASE_URL={url} GEMINI_API_KEY=any          # Darkroom's functions",
         url = listener.url()
     );
-    listener.serve(Arc::new(service), stopped).await;
+    let service = Arc::new(service);
+    tokio::spawn(hang_up_when(stopped.clone(), Arc::clone(&service)));
+    listener.serve(service, stopped).await;
     println!("Ended; nothing is lost.");
     Ok(Exit::Complete)
+}
+
+/// Lets go of the calls that get no answer once the command is to end: it would wait for their callers otherwise.
+pub(super) async fn hang_up_when(mut stopped: watch::Receiver<bool>, service: Arc<Gemini>) {
+    is_stopped(&mut stopped).await;
+    service.hang_up();
 }

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use super::{
     Exit, ServeArgs, Which,
     announce::Announcing,
+    gemini::hang_up_when,
     live::{self, Choice},
     setting, signal,
 };
@@ -67,6 +68,7 @@ async fn serve_all(args: &ServeArgs) -> anyhow::Result<Exit> {
     if let Some(service) = simulated {
         let listener = setting::bind(args.gemini_port, "--gemini-port").await?;
         println!("  Gemini      {} (simulated: no key, no cost)", listener.url());
+        services.spawn(hang_up_when(stopped.clone(), Arc::clone(&service)));
         services.spawn(listener.serve(service, stopped.clone()));
     } else {
         println!("  Gemini      the real one: every manifest that is dropped costs money");

@@ -7,6 +7,7 @@ use super::{
     ask::{Ask, Reference, References},
     draw::Draw,
     frame::Ratio,
+    line_form::{ImageForm, inline},
     models::Model,
     outcome::{Outcome, Rendering},
     picture::Picture,
@@ -40,23 +41,25 @@ pub(super) enum Serving {
 pub(super) enum Answer {
     /// A `GenerateContentResponse`.
     Response(Value),
-    /// A `google.rpc.Status`.
+    /// A `google.rpc.Status`, or what stands for it.
     Error(Value),
 }
 
 impl Question<'_> {
-    /// The answer when the request ends as `outcome`.
+    /// The answer when the request ends as `outcome`, and its image is given as `form`.
     ///
     /// # Errors
     /// When the picture can't be encoded.
-    pub(super) fn answer(&self, outcome: Outcome) -> Result<Answer, BoxError> {
+    pub(super) fn answer(&self, outcome: Outcome, form: ImageForm) -> Result<Answer, BoxError> {
         let said = match outcome {
-            Outcome::Image(rendering) => self.images(rendering)?,
-            Outcome::Missing => self.images(Rendering::default())?,
+            Outcome::Image(rendering) => self.images(rendering, form)?,
+            Outcome::Missing => self.images(Rendering::default(), form)?,
             Outcome::Refused(refusal) => refusal.response(&self.draw("signature").base64()),
+            Outcome::EmptyResponse => return Ok(Answer::Response(json!({}))),
             // Seen without a message.
             Outcome::Unserved => return Ok(Answer::Error(json!({"code": 1}))),
             Outcome::InternalError => return Ok(Answer::Error(json!({"code": 13, "message": INTERNAL_MESSAGE}))),
+            Outcome::Failed(form) => return Ok(Answer::Error(form.error(&self.draw("error")))),
             Outcome::NoReference => {
                 let message = no_file_message(self.absent_file().unwrap_or_default());
                 return Ok(Answer::Error(json!({"code": 7, "message": message})));
@@ -84,17 +87,29 @@ impl Question<'_> {
         self.draw("member order").below(2) == 1
     }
 
-    fn images(&self, rendering: Rendering) -> Result<Value, BoxError> {
+    /// The bytes of the image itself.
+    ///
+    /// # Errors
+    /// When the picture can't be encoded.
+    pub(super) fn image(&self, rendering: Rendering) -> Result<Vec<u8>, BoxError> {
+        self.picture(self.label, rendering)
+    }
+
+    fn images(&self, rendering: Rendering, form: ImageForm) -> Result<Value, BoxError> {
         let mut parts = Vec::new();
-        if rendering.after_thought {
+        if rendering.after_thought || form == ImageForm::OnlyThought {
             parts.push(json!({"text": "Planning the composition.", "thought": true}));
-            parts.push(json!({"inlineData": self.picture("a first idea", rendering)?, "thought": true}));
+        }
+        if rendering.after_thought {
+            let idea = base64_simd::STANDARD.encode_to_string(self.picture("a first idea", rendering)?);
+            parts.push(json!({"inlineData": inline(idea), "thought": true}));
         }
         if self.ask.text_wanted {
             parts.push(json!({"text": REMARK}));
         }
         let signature = self.draw("signature").base64();
-        parts.push(json!({"inlineData": self.picture(self.label, rendering)?, "thoughtSignature": signature}));
+        let file = format!("https://generativelanguage.googleapis.com/v1beta/files/{}", self.draw("image file").id(12));
+        parts.push(form.part(&self.image(rendering)?, &signature, &file));
         Ok(json!({"candidates": [{
             "content": {"parts": parts, "role": "model"},
             "finishReason": "STOP",
@@ -102,7 +117,7 @@ impl Question<'_> {
         }]}))
     }
 
-    fn picture(&self, title: &str, rendering: Rendering) -> Result<Value, BoxError> {
+    fn picture(&self, title: &str, rendering: Rendering) -> Result<Vec<u8>, BoxError> {
         let ratio = self.ratio(rendering);
         let labels: Vec<&str> = self.ask.references.iter().map(|reference| self.tile(reference)).collect();
         let picture = Picture {
@@ -112,8 +127,7 @@ impl Question<'_> {
             caption: &format!("{}  {}  {}", self.model.id, ratio.name, self.ask.size.name()),
             tiles: &labels,
         };
-        let bytes = if rendering.mislabelled { picture.png()? } else { picture.jpeg()? };
-        Ok(json!({"mimeType": "image/jpeg", "data": base64_simd::STANDARD.encode_to_string(bytes)}))
+        Ok(if rendering.mislabelled { picture.png()? } else { picture.jpeg()? })
     }
 
     fn ratio(&self, rendering: Rendering) -> &'static Ratio {

@@ -6,9 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::{
     ask::References,
+    delivery::Delivery,
     fate::BatchFate,
     input::{Input, Row},
-    outcome::Outcome,
     progress::{Progress, State},
     reply::INTERNAL_MESSAGE,
 };
@@ -37,6 +37,9 @@ pub(super) struct Batch {
     pub(super) listed: Timestamp,
     /// What goes wrong with it as a whole.
     pub(super) fate: Option<BatchFate>,
+    /// How it shows its output.
+    #[serde(default)]
+    pub(super) delivery: Delivery,
     /// Whether a cancel after the start ends it in success, the unserved rows as errors.
     pub(super) succeeds_when_cancelled: bool,
     pub(super) cancelled: Option<Timestamp>,
@@ -61,25 +64,28 @@ pub(super) struct Deleted {
 impl Batch {
     /// The places of the rows that end in an error line.
     pub(super) fn failed_places(rows: &[Row]) -> Vec<usize> {
-        let fails = |row: &Row| matches!(row.outcome, Outcome::InternalError | Outcome::NoReference);
-        rows.iter().enumerate().filter(|(_, row)| fails(row)).map(|(place, _)| place).collect()
+        rows.iter().enumerate().filter(|(_, row)| row.outcome.is_failure()).map(|(place, _)| place).collect()
     }
 
-    /// The `Operation` at `now`. `inlined` are the results of a batch with inline requests.
+    /// The `Operation` at `now`. `inlined` are the results of a batch whose output is inline.
     pub(super) fn operation(&self, now: Timestamp, inlined: Option<Vec<Value>>) -> Value {
-        let progress = self.progress(now);
-        let output = match (&self.input, inlined) {
-            _ if !progress.has_output() => None,
-            (Input::File(_), _) => Some(json!({"responsesFile": format!("files/{}", self.output_file())})),
-            (Input::Inline, Some(responses)) => Some(json!({"inlinedResponses": {"inlinedResponses": responses}})),
-            (Input::Inline, None) => None,
+        let (progress, there) = (self.progress(now), self.has_output(now));
+        let output = match inlined {
+            _ if !there => None,
+            _ if !self.is_inline() => Some(json!({"responsesFile": self.output_file()})),
+            Some(responses) => Some(json!({"inlinedResponses": {"inlinedResponses": responses}})),
+            None => None,
         };
-        let mut operation = json!({"name": self.name(), "metadata": self.metadata(&progress, output.as_ref())});
+        let mut operation = json!({"name": self.name(), "metadata": self.metadata(&progress, now, output.as_ref())});
         if progress.state.is_terminal() {
-            operation["done"] = Value::from(true);
-            if progress.has_output() {
+            if self.says_done(&progress, now) {
+                operation["done"] = Value::from(true);
+            }
+            if there {
                 operation["response"] = typed(OUTPUT_TYPE, output.unwrap_or(json!({})));
-            } else if let Some(error) = self.error(progress.state) {
+            } else if !progress.has_output()
+                && let Some(error) = self.error(progress.state)
+            {
                 operation["error"] = error;
             }
         }
@@ -101,7 +107,7 @@ impl Batch {
         format!("batches/{}", self.id)
     }
 
-    fn metadata(&self, progress: &Progress, output: Option<&Value>) -> Value {
+    fn metadata(&self, progress: &Progress, now: Timestamp, output: Option<&Value>) -> Value {
         let mut metadata = json!({
             "@type": BATCH_TYPE,
             "model": format!("models/{}", self.model),
@@ -117,8 +123,11 @@ impl Batch {
         if progress.state.is_terminal() {
             metadata["endTime"] = Value::from(progress.updated.to_string());
         }
-        metadata["updateTime"] = Value::from(progress.updated.to_string());
-        metadata["batchStats"] = self.stats(progress);
+        let output_came = self.output_comes(now).filter(|came| *came <= now);
+        metadata["updateTime"] = Value::from(output_came.unwrap_or(progress.updated).to_string());
+        if !self.delivery.without_counts {
+            metadata["batchStats"] = self.stats(progress);
+        }
         metadata["state"] = Value::from(progress.state.name());
         if self.priority != 0 {
             metadata["priority"] = Value::from(self.priority.to_string());
@@ -151,9 +160,9 @@ impl Batch {
         }
     }
 
-    /// The id of its output file: 42 letters, more than a file id may have, as with the real service.
-    fn output_file(&self) -> String {
-        format!("batch-{}", self.id)
+    /// The name of its output file. The id in it has 42 letters, more than a file id may have, as with the real service.
+    pub(super) fn output_file(&self) -> String {
+        format!("files/batch-{}", self.id)
     }
 }
 
@@ -188,6 +197,7 @@ pub(super) mod tests {
             ends: at(1100),
             listed: at(0),
             fate: None,
+            delivery: Delivery::default(),
             succeeds_when_cancelled: false,
             cancelled: None,
             input_deleted: None,

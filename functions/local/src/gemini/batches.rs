@@ -8,7 +8,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{
@@ -197,18 +197,18 @@ impl Batches {
         self.lock().values().map(|batch| self.cost(batch, now)).sum()
     }
 
-    /// Every batch that is not deleted, in the order of their creation.
+    /// Every batch that is not deleted, in the order of their creation. Output files are kept for `lifetime`.
     ///
     /// # Errors
     /// When an input can't be read.
-    pub(super) fn records(&self, now: Timestamp) -> io::Result<Vec<Record>> {
+    pub(super) fn records(&self, lifetime: SignedDuration, now: Timestamp) -> io::Result<Vec<Record>> {
         let mut batches: Vec<Batch> = self.lock().values().filter(|batch| batch.deleted.is_none()).cloned().collect();
         batches.sort_by_key(|batch| batch.number);
-        let record = |batch: &Batch| Record::of(batch, &self.rows(batch, now)?, &self.input(&batch.id), now);
+        let record = |batch: &Batch| Record::of(batch, &self.rows(batch, now)?, &self.input(&batch.id), lifetime, now);
         batches.iter().map(record).collect()
     }
 
-    /// The next moment after `now` at which a batch changes its state.
+    /// The next moment after `now` at which a batch changes its state, or its output comes.
     pub(super) fn next_event(&self, now: Timestamp) -> Option<Timestamp> {
         self.lock().values().flat_map(Batch::events).filter(|moment| *moment > now).min()
     }

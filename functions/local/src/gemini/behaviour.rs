@@ -7,12 +7,16 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    delivery_rules::{ArrayRule, DoneFlag, LateOutput},
     draw::Draw,
     fate::{BatchFate, DeletingInput, FateRule},
     faults::{Fault, FaultRule},
+    outage::Outage,
     outcome::{LineFate, Outcome, Rendering},
     refusal::Refusal,
     route::Call,
+    shape::ShapeRule,
+    which::Which,
 };
 
 /// What to simulate. Percentages are of request lines; `refuse`, `internal_error` and `missing` exclude each other and
@@ -45,10 +49,29 @@ pub struct Behaviour {
     pub wrong_ratio_percent: u8,
     /// Images that are PNG and said to be JPEG.
     pub mislabelled_percent: u8,
+    /// Result lines of odd shapes. Shapes that take the place of an image are shares of the requests that would have one.
+    pub shapes: Vec<ShapeRule>,
+    /// Request lines that the service calls wrong, so that it refuses their batch. Ordinals count the keys in the order in
+    /// which create calls first brought them; shares are drawn by the key, so that a key is bad in every batch or in none.
+    pub bad_lines: Vec<Which>,
     /// Whether output lines come in another order than the requests.
     pub shuffle: bool,
     /// What goes wrong with whole batches. The first rule that means a batch decides.
     pub batch_fates: Vec<FateRule>,
+    /// Batches whose output comes some time after their end. The first rule that means a batch decides.
+    pub late_outputs: Vec<LateOutput>,
+    /// Batches whose output never comes.
+    pub lost_outputs: Vec<Which>,
+    /// When the operations of batches that are over say `done`.
+    pub done: DoneFlag,
+    /// Whether operations leave out `batchStats`.
+    pub without_counts: bool,
+    /// Batches whose results are in the operation although their input was a file.
+    pub inline_outputs: Vec<Which>,
+    /// Batches whose output file is one array. The first rule that means a batch decides.
+    pub arrays: Vec<ArrayRule>,
+    /// How many days an output file is kept, from the moment on at which it is there. Then its download answers 404.
+    pub keep_output_days: u32,
     /// What becomes of live batches whose input file is deleted.
     pub deleting_input: DeletingInput,
     /// The most batches that may be pending or running. One more is refused with 429.
@@ -63,11 +86,15 @@ pub struct Behaviour {
     pub ranges: bool,
     /// What goes wrong with single calls. The first rule that means a call decides.
     pub faults: Vec<FaultRule>,
+    /// Spans of time in which calls of some kind are answered in one way. They come before `faults`; the first outage that
+    /// means a call decides.
+    pub outages: Vec<Outage>,
 }
 
 impl Default for Behaviour {
     /// Everything goes well, in 20 to 90 minutes. 100 batches may be live
-    /// (<https://ai.google.dev/gemini-api/docs/rate-limits>, read 2026-11-21).
+    /// (<https://ai.google.dev/gemini-api/docs/rate-limits>, read 2026-11-21), and results are kept for six weeks
+    /// (<https://ai.google.dev/gemini-api/docs/batch-api>, read 2026-11-21).
     fn default() -> Self {
         Self {
             seed: 0,
@@ -82,14 +109,24 @@ impl Default for Behaviour {
             thoughts_percent: 0,
             wrong_ratio_percent: 0,
             mislabelled_percent: 0,
+            shapes: Vec::new(),
+            bad_lines: Vec::new(),
             shuffle: false,
             batch_fates: Vec::new(),
+            late_outputs: Vec::new(),
+            lost_outputs: Vec::new(),
+            done: DoneFlag::default(),
+            without_counts: false,
+            inline_outputs: Vec::new(),
+            arrays: Vec::new(),
+            keep_output_days: 42,
             deleting_input: DeletingInput::default(),
             live_batches: 100,
             enqueued_tokens: None,
             list_lag_seconds: 0,
             ranges: false,
             faults: Vec::new(),
+            outages: Vec::new(),
         }
     }
 }
@@ -155,6 +192,11 @@ impl Behaviour {
     pub(super) fn listed(&self, batch: &str, created: Timestamp) -> Timestamp {
         let seconds = Draw::about(self.seed, &["list lag", batch]).between(0, u64::from(self.list_lag_seconds));
         after(created, SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX)))
+    }
+
+    /// How long an output file is kept.
+    pub(super) fn output_lifetime(&self) -> SignedDuration {
+        SignedDuration::from_hours(24 * i64::from(self.keep_output_days))
     }
 
     /// When a batch created at `created` starts and ends. It waits for a tenth of its time.

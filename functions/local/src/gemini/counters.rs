@@ -6,6 +6,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::route::Call;
@@ -34,6 +35,7 @@ impl Requests {
 #[derive(Debug)]
 pub(super) struct Counters {
     documents: Documents<Counts>,
+    since: Timestamp,
     counts: Mutex<Counts>,
 }
 
@@ -51,18 +53,34 @@ pub(super) struct Counts {
     pub(super) requests: Requests,
     /// Billed for single requests, in billionths of a dollar.
     pub(super) interactive_nanodollars: u64,
+    /// When the state folder was made. Folders that older versions made do not say it.
+    #[serde(default)]
+    since: Option<Timestamp>,
 }
 
 impl Counters {
-    /// Opens the counters below `folder`.
+    /// Opens the counters below `folder`. A folder that does not say when it was made is taken for one that is made `now`.
     ///
     /// # Errors
     /// [`DocumentError`].
-    pub(super) fn open(folder: &Path) -> Result<Self, DocumentError> {
+    pub(super) fn open(folder: &Path, now: Timestamp) -> Result<Self, DocumentError> {
         let documents: Documents<Counts> = Documents::open(folder.join("counters"))?;
         let counts = documents.load_all()?.into_iter().find(|(id, _)| id == DOCUMENT);
-        let counts = counts.map(|(_, counts)| counts).unwrap_or_default();
-        Ok(Self { documents, counts: Mutex::new(counts) })
+        let mut counts: Counts = counts.map(|(_, counts)| counts).unwrap_or_default();
+        let since = match counts.since {
+            Some(since) => since,
+            None => {
+                counts.since = Some(now);
+                documents.put(DOCUMENT, &counts)?;
+                now
+            }
+        };
+        Ok(Self { documents, since, counts: Mutex::new(counts) })
+    }
+
+    /// When the state folder was made.
+    pub(super) fn since(&self) -> Timestamp {
+        self.since
     }
 
     /// Counts a call.

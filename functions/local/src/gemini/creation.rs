@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{
     ask::file_id,
+    bad_line::SeenKeys,
     batch::Batch,
     batches::Batches,
     behaviour::Behaviour,
@@ -29,6 +30,7 @@ pub(super) struct Wish {
 pub(super) struct Creation {
     pub(super) files: Arc<Files>,
     pub(super) batches: Arc<Batches>,
+    pub(super) seen: Arc<SeenKeys>,
     pub(super) behaviour: Behaviour,
     pub(super) id: String,
     pub(super) number: u64,
@@ -81,8 +83,8 @@ impl Creation {
         }
         let reader = Reader { input: &wish.input, model: wish.model };
         let find = |ids: &[&str]| self.files.references(ids.iter().copied(), self.now);
-        let examined =
-            reader.examine(&path, &self.id, &self.behaviour, |ask| find(&ask.uploaded().collect::<Vec<_>>()))?;
+        let examined = reader
+            .examine(&path, &self.id, &self.behaviour, &self.seen, |ask| find(&ask.uploaded().collect::<Vec<_>>()))?;
         self.batches.write_rows(&self.id, &examined.rows)?;
         let schedule = self.behaviour.schedule(&self.id, self.now);
         let batch = self.batches.add(self.now, &self.behaviour, |ordinal| {
@@ -103,6 +105,7 @@ impl Creation {
                 ends: schedule.ends,
                 listed: self.behaviour.listed(&self.id, self.now),
                 fate: self.behaviour.batch_fate(&self.id, ordinal),
+                delivery: self.behaviour.delivery(&self.id, ordinal),
                 succeeds_when_cancelled: self.behaviour.succeeds_when_cancelled(&self.id),
                 cancelled: None,
                 input_deleted: None,

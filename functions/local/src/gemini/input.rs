@@ -12,7 +12,9 @@ use serde_json::Value;
 use super::{
     answer::{Question, Serving},
     ask::{Ask, References},
+    bad_line::SeenKeys,
     behaviour::Behaviour,
+    line_form::LineForm,
     messages::{INLINE_REQUEST, INPUT_LINE},
     models::Model,
     outcome::{Outcome, Rendering},
@@ -40,6 +42,9 @@ pub(super) struct Row {
     offset: u64,
     length: usize,
     pub(super) outcome: Outcome,
+    /// How all lines are written that are made for it.
+    #[serde(default, skip_serializing_if = "LineForm::is_usual")]
+    pub(super) form: LineForm,
     /// Whether the output file has its line twice.
     pub(super) repeated: bool,
     /// What its answer costs once it is done, in billionths of a dollar.
@@ -95,7 +100,8 @@ impl Line {
 }
 
 impl Reader<'_> {
-    /// Reads all lines and decides what becomes of each. `find` tells what is known of uploaded files.
+    /// Reads all lines and decides what becomes of each. `seen` are the keys that earlier create calls brought; `find`
+    /// tells what is known of uploaded files.
     ///
     /// # Errors
     /// 400 with a message per bad line; 400 for an input without requests.
@@ -104,6 +110,7 @@ impl Reader<'_> {
         path: &Path,
         batch: &str,
         behaviour: &Behaviour,
+        seen: &SeenKeys,
         find: impl Fn(&Ask) -> References,
     ) -> Result<Examined, Refused> {
         let mut lines = BufReader::new(File::open(path)?);
@@ -128,7 +135,11 @@ impl Reader<'_> {
                 }
             };
             let position = examined.rows.len();
-            let label = line.label(position);
+            let label = line.label(position + errors.len());
+            if let Some(told) = behaviour.bad_line(&label, length, seen) {
+                errors.push(format!("Error on line {number}: {told}"));
+                continue;
+            }
             examined.references.append(&mut find(&line.ask));
             examined.input_tokens += Usage::of_prompt(&line.ask, self.model).input_tokens();
             let question = |label, serving| Question {
@@ -142,7 +153,11 @@ impl Reader<'_> {
             };
             let asked = question(&label, Serving::First);
             let fate = behaviour.line_fate(batch, &label);
-            let outcome = if asked.absent_file().is_some() { Outcome::NoReference } else { fate.outcome };
+            let outcome = if asked.absent_file().is_some() {
+                Outcome::NoReference
+            } else {
+                behaviour.shaped_outcome(batch, &label, fate.outcome)
+            };
             let price = |question: &Question<'_>, outcome| question.usage(outcome).nanodollars(self.model) / 2;
             let image = Outcome::Image(Rendering::default());
             let served_twice = fate.served_twice && outcome.is_answer();
@@ -152,6 +167,7 @@ impl Reader<'_> {
                 offset: start,
                 length,
                 outcome,
+                form: behaviour.line_form(batch, &label),
                 repeated: fate.repeated,
                 nanodollars: price(&asked, outcome),
                 again: served_twice.then(|| price(&question(&label, Serving::Second), image)),
@@ -159,6 +175,7 @@ impl Reader<'_> {
             };
             examined.rows.push(row);
         }
+        seen.keep()?;
         if !errors.is_empty() {
             return Err(Refused::invalid(errors.join("\n")));
         }

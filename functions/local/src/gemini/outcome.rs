@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::refusal::Refusal;
+use super::{error_form::ErrorForm, refusal::Refusal};
 
 /// How one request ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,8 +12,12 @@ pub(super) enum Outcome {
     Image(Rendering),
     /// A response without an image.
     Refused(Refusal),
+    /// A response without any member. It is not billed: it tells of no tokens.
+    EmptyResponse,
     /// An error line, code 13.
     InternalError,
+    /// An error line of an odd form.
+    Failed(ErrorForm),
     /// An error line, code 7: the request points to a file that is not there.
     NoReference,
     /// An error line, code 1: the batch was cancelled before the request's turn.
@@ -26,8 +30,16 @@ impl Outcome {
     /// Whether the output file has a response of the model for it.
     pub(super) fn is_answer(self) -> bool {
         match self {
-            Self::Image(_) | Self::Refused(_) => true,
-            Self::InternalError | Self::NoReference | Self::Unserved | Self::Missing => false,
+            Self::Image(_) | Self::Refused(_) | Self::EmptyResponse => true,
+            Self::InternalError | Self::Failed(_) | Self::NoReference | Self::Unserved | Self::Missing => false,
+        }
+    }
+
+    /// Whether the output has an error line for it that counts as a failure.
+    pub(super) fn is_failure(self) -> bool {
+        match self {
+            Self::InternalError | Self::Failed(_) | Self::NoReference => true,
+            Self::Image(_) | Self::Refused(_) | Self::EmptyResponse | Self::Unserved | Self::Missing => false,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A batch's output file: its lines, drawn while they are downloaded, as a whole or from a byte on.
+//! A batch's output file: its lines, drawn while they are downloaded, as a whole or from a byte on; and which lines the
+//! output of a batch has at all.
 
 use std::sync::Arc;
 
@@ -13,6 +14,8 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 
 use super::{
+    batch::Batch,
+    delivery_rules::ArrayStyle,
     fate::BatchFate,
     input::Row,
     outcome::Outcome,
@@ -36,8 +39,8 @@ pub(super) struct OutputFile {
 impl OutputFile {
     /// The file of a batch whose rows these are.
     pub(super) fn new(results: Results, rows: &[Row]) -> Self {
-        let fate = results.batch.fate;
-        Self { results, lines: lines(rows, fate), truncated: fate == Some(BatchFate::Truncated) }
+        let truncated = is_truncated(&results.batch);
+        Self { lines: lines(rows, truncated), truncated, results }
     }
 
     /// All of it: 200.
@@ -69,26 +72,59 @@ impl OutputFile {
     }
 
     fn drawn(self: Arc<Self>) -> impl Stream<Item = Result<Bytes, BoxError>> + Send + Sync + 'static {
-        let lines = stream::iter(0..self.lines.len()).map(move |place| {
+        // An array has its brackets even where it has no element.
+        let pieces =
+            if self.results.batch.delivery.array.is_some() { self.lines.len().max(1) } else { self.lines.len() };
+        let lines = stream::iter(0..pieces).map(move |place| {
             let file = Arc::clone(&self);
-            async move { tokio::task::spawn_blocking(move || file.line(place)).await? }
+            async move { tokio::task::spawn_blocking(move || file.piece(place)).await? }
         });
         lines.buffered(LINES_AHEAD)
     }
 
-    fn line(&self, place: usize) -> Result<Bytes, BoxError> {
-        let mut line = self.results.output_line(&self.lines[place])?;
-        if self.truncated && place + 1 == self.lines.len() {
+    /// A line with what stands before and after it.
+    fn piece(&self, place: usize) -> Result<Bytes, BoxError> {
+        let written = self.lines.get(place);
+        let mut line = written.map_or(Ok(String::new()), |written| self.results.output_line(written))?;
+        let is_last = place + 1 >= self.lines.len();
+        let is_cut = is_last && self.truncated;
+        if is_cut {
             // Base64 and escapes are ASCII, but a key may be anything.
             line.truncate(line.floor_char_boundary(line.len() / 2));
         }
-        Ok(line.into())
+        let (first, next, last) = match self.results.batch.delivery.array {
+            None => ("", "\n", "\n"),
+            Some(ArrayStyle::Compact) => ("[", ",", "]"),
+            Some(ArrayStyle::Lines) => ("[\n", ",\n", "\n]\n"),
+        };
+        let before = if place == 0 { first } else { "" };
+        let after = match (is_cut, is_last) {
+            (true, _) => "",
+            (false, true) => last,
+            (false, false) => next,
+        };
+        Ok(format!("{before}{line}{after}").into())
     }
 }
 
+/// The lines that the output of a batch has whole, inline or in a file.
+pub(super) fn whole_lines(batch: &Batch, rows: &[Row]) -> Vec<Written> {
+    let truncated = is_truncated(batch);
+    let mut lines = lines(rows, truncated);
+    if truncated {
+        lines.pop();
+    }
+    lines
+}
+
+/// Inline results are never cut off.
+fn is_truncated(batch: &Batch) -> bool {
+    batch.fate == Some(BatchFate::Truncated) && !batch.is_inline()
+}
+
 /// A line for each row but the missing, then the repeated ones once more, then other answers to those that were served
-/// twice, then those that nobody asked for. Of a truncated file, the first half; the last of them is cut.
-fn lines(rows: &[Row], fate: Option<BatchFate>) -> Vec<Written> {
+/// twice, then those that no request asked for. Of a truncated file, the first half; the last of them is cut.
+fn lines(rows: &[Row], truncated: bool) -> Vec<Written> {
     let of = |wanted: fn(&Row) -> bool, write: fn(Row) -> Written| {
         rows.iter().copied().filter(wanted).map(write).collect::<Vec<_>>()
     };
@@ -96,19 +132,10 @@ fn lines(rows: &[Row], fate: Option<BatchFate>) -> Vec<Written> {
     lines.extend(of(|row| row.outcome != Outcome::Missing && row.repeated, Written::Repeated));
     lines.extend(of(|row| row.again.is_some(), Written::Again));
     lines.extend(of(|row| row.stray.is_some(), Written::Stray));
-    if fate == Some(BatchFate::Truncated) {
+    if truncated {
         lines.truncate(lines.len().div_ceil(2));
     }
     lines
-}
-
-/// What was billed for the answers that the output file of a batch has whole, in billionths of a dollar.
-pub(super) fn billed_and_delivered(rows: &[Row], fate: Option<BatchFate>) -> u64 {
-    let mut lines = lines(rows, fate);
-    if fate == Some(BatchFate::Truncated) {
-        lines.pop();
-    }
-    lines.iter().map(Written::billed).sum()
 }
 
 /// `bytes=5-` or `bytes=5-9`. Other forms are not served, which is allowed: they get all of it.

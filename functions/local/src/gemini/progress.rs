@@ -54,12 +54,13 @@ impl Batch {
         self.deleted.is_none() && !self.progress(now).state.is_terminal()
     }
 
-    /// The moments at which its state changes.
+    /// The moments at which its state changes, or its output comes.
     pub(super) fn events(&self) -> impl Iterator<Item = Timestamp> {
         let over = self.cancelled.is_some() || self.input_deleted.is_some() || self.deleted.is_some();
         let starts = self.starts_at_all().then_some(self.starts);
         let ends = self.end().map(|end| end.updated);
-        [starts, ends].into_iter().flatten().filter(move |_| !over)
+        let changes = [starts, ends].into_iter().flatten().filter(move |_| !over);
+        changes.chain(self.late_output().filter(|_| self.deleted.is_none()))
     }
 
     /// How it ends if it is not cancelled; nothing when it never ends.
@@ -116,7 +117,7 @@ impl Batch {
 }
 
 impl Progress {
-    /// Whether there are results: of a success, or of what was done before a cancel.
+    /// Whether it has results: of a success, or of what was done before a cancel. They may come later than this.
     pub(super) fn has_output(&self) -> bool {
         match self.state {
             State::Succeeded => true,

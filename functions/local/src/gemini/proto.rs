@@ -115,7 +115,8 @@ fn place(at: &str) -> String {
     if at.is_empty() { String::new() } else { format!(" at '{at}'") }
 }
 
-fn snake(camel: &str) -> String {
+/// A lowerCamelCase name in snake_case.
+pub(super) fn snake(camel: &str) -> String {
     let mut snake = String::with_capacity(camel.len() + 4);
     for letter in camel.chars() {
         if letter.is_ascii_uppercase() {

@@ -1,14 +1,15 @@
-//! What the service itself knows of a batch: for whoever checks a client's word against it. No call tells it.
+//! What the service itself knows of a batch, so that a test can hold a client's results against it. No call tells it.
 
 use std::{fs, io, path::Path};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use super::{
     batch::Batch,
     input::{Input, Row},
-    output::billed_and_delivered,
+    output::whole_lines,
+    results::Written,
 };
 
 /// One batch.
@@ -24,8 +25,14 @@ pub struct Record {
     pub created: Timestamp,
     /// When it came to its end, if it has.
     pub ended: Option<Timestamp>,
-    /// `files/<id>` of its output, if there is any.
+    /// `files/<id>` of its output, if it is there and a file.
     pub output: Option<String>,
+    /// Whether its output is in its operation instead of a file.
+    pub inline_output: bool,
+    /// When its output came, or will come, if it has ended and has any that is not lost.
+    pub output_from: Option<Timestamp>,
+    /// Until when its output file is kept. Inline output stays as long as the batch.
+    pub output_until: Option<Timestamp>,
     /// Its bill so far.
     pub bill: Bill,
 }
@@ -41,13 +48,21 @@ pub struct Bill {
 }
 
 impl Record {
-    /// What is known at `now` of a batch whose input lines are in `input`, and whose rows by now are `rows`.
+    /// What is known at `now` of a batch whose input lines are in `input`, and whose rows by now are `rows`. Output files
+    /// are kept for `lifetime`.
     ///
     /// # Errors
     /// When the input can't be read.
-    pub(super) fn of(batch: &Batch, rows: &[Row], input: &Path, now: Timestamp) -> io::Result<Self> {
+    pub(super) fn of(
+        batch: &Batch,
+        rows: &[Row],
+        input: &Path,
+        lifetime: SignedDuration,
+        now: Timestamp,
+    ) -> io::Result<Self> {
         let progress = batch.progress(now);
-        let output = batch.operation(now, None)["response"]["responsesFile"].as_str().map(str::to_owned);
+        let (output_from, in_file) = (batch.output_comes(now), !batch.is_inline());
+        let there = batch.has_output(now);
         let mut keys = Vec::new();
         if let Input::File(_) = batch.input {
             for line in fs::read_to_string(input)?.lines() {
@@ -56,15 +71,24 @@ impl Record {
             }
         }
         let nanodollars: u64 = rows.iter().map(Row::billed).sum();
-        let delivered = if progress.has_output() { billed_and_delivered(rows, batch.fate) } else { 0 };
+        let lines = if there { whole_lines(batch, rows) } else { Vec::new() };
+        let delivered: u64 = lines.iter().map(Written::billed).sum();
         Ok(Self {
             name: batch.name(),
             display_name: batch.display_name.clone(),
             keys,
             created: batch.created,
             ended: progress.state.is_terminal().then_some(progress.updated),
-            output,
+            output: (there && in_file).then(|| batch.output_file()),
+            inline_output: batch.is_inline(),
+            output_from,
+            output_until: output_from.filter(|_| in_file).map(|from| kept_until(from, lifetime)),
             bill: Bill { nanodollars, undelivered_nanodollars: nanodollars - delivered },
         })
     }
+}
+
+/// Until when an output file is kept that came at `from`.
+pub(super) fn kept_until(from: Timestamp, lifetime: SignedDuration) -> Timestamp {
+    from.saturating_add(lifetime).unwrap_or(Timestamp::MAX)
 }

@@ -58,12 +58,13 @@ pub(super) enum FinishReason {
     ImageOther,
     ImageRecitation,
     NoImage,
+    MalformedResponse,
     /// None of the documented ones: what the service may add tomorrow.
     NotYetDocumented,
 }
 
 impl Refusal {
-    /// All shapes.
+    /// The shapes that a share of refused requests is drawn from.
     pub(super) const ALL: [Self; 22] = [
         Self::Blocked(BlockReason::Safety),
         Self::Blocked(BlockReason::Other),

@@ -1,5 +1,7 @@
 //! What the service answers: JSON, or its error envelope.
 
+mod front_end;
+
 use clients::transport::{Body, BoxError, full};
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
@@ -31,12 +33,15 @@ pub(super) enum Unserved {
 #[derive(Clone, Copy, Debug)]
 enum Status {
     InvalidArgument,
+    FailedPrecondition,
+    Unauthenticated,
     PermissionDenied,
     NotFound,
     AlreadyExists,
     ResourceExhausted,
     Internal,
     Unavailable,
+    DeadlineExceeded,
 }
 
 impl Refused {
@@ -105,11 +110,12 @@ impl Refused {
 
     /// 429: too many requests in a minute, with the quota and the time to wait, as single requests answer.
     pub(super) fn rate_limited() -> Self {
-        let wait = json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34s"});
-        Self {
-            details: vec![help(), quota("GenerateRequestsPerMinutePerProjectPerModel"), wait],
-            ..Self::new(Status::ResourceExhausted, format!("{QUOTA_MESSAGE}Please retry in 34.28s."))
-        }
+        Self::rate_limited_for("34.28s", "34s")
+    }
+
+    /// 429: the same with a time to wait that is longer than most types of a duration can hold.
+    pub(super) fn rate_limited_forever() -> Self {
+        Self::rate_limited_for("1000000000000s", "1000000000000s")
     }
 
     /// 429: too many requests in a day, which ends at midnight Pacific time.
@@ -147,6 +153,14 @@ impl Refused {
         response
     }
 
+    fn rate_limited_for(told: &str, delay: &str) -> Self {
+        let wait = json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay});
+        Self {
+            details: vec![help(), quota("GenerateRequestsPerMinutePerProjectPerModel"), wait],
+            ..Self::new(Status::ResourceExhausted, format!("{QUOTA_MESSAGE}Please retry in {told}."))
+        }
+    }
+
     fn new(status: Status, message: impl Into<String>) -> Self {
         Self { status, message: message.into(), details: Vec::new() }
     }
@@ -174,12 +188,15 @@ impl Status {
     fn code_and_name(self) -> (StatusCode, &'static str) {
         match self {
             Self::InvalidArgument => (StatusCode::BAD_REQUEST, "INVALID_ARGUMENT"),
+            Self::FailedPrecondition => (StatusCode::BAD_REQUEST, "FAILED_PRECONDITION"),
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "UNAUTHENTICATED"),
             Self::PermissionDenied => (StatusCode::FORBIDDEN, "PERMISSION_DENIED"),
             Self::NotFound => (StatusCode::NOT_FOUND, "NOT_FOUND"),
             Self::AlreadyExists => (StatusCode::CONFLICT, "ALREADY_EXISTS"),
             Self::ResourceExhausted => (StatusCode::TOO_MANY_REQUESTS, "RESOURCE_EXHAUSTED"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
+            Self::DeadlineExceeded => (StatusCode::GATEWAY_TIMEOUT, "DEADLINE_EXCEEDED"),
         }
     }
 }
@@ -223,5 +240,12 @@ pub(super) fn json_response(body: &Value) -> Response<Body> {
 pub(super) fn typed_response(content_type: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// A page in HTML, as a proxy or a front end answers when the service itself does not.
+pub(super) fn html_response(status: StatusCode, page: &'static str) -> Response<Body> {
+    let mut response = typed_response("text/html; charset=UTF-8", full(page));
+    *response.status_mut() = status;
     response
 }

@@ -9,7 +9,8 @@ use super::{
     answer::{Answer, Question, Serving},
     batch::Batch,
     draw::Draw,
-    input::{Line, Reader, Row},
+    input::{Input, Line, Reader, Row},
+    line_form::LineForm,
     models::Model,
     outcome::{Outcome, Rendering},
 };
@@ -24,7 +25,7 @@ pub(super) struct Results {
     pub(super) input: PathBuf,
 }
 
-/// A line of the output file.
+/// A line of the output.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Written {
     /// What a request asked for.
@@ -33,8 +34,20 @@ pub(super) enum Written {
     Repeated(Row),
     /// Another answer to it.
     Again(Row),
-    /// An image under a key that nobody asked for, beside this row's.
+    /// An image under a key that no request has, made in addition to this row's.
     Stray(Row),
+}
+
+/// What a line of the output answers.
+pub(super) struct Asked {
+    line: Line,
+    /// The request's key, or what stands for it; of a stray line, the key that no request has.
+    pub(super) label: String,
+    /// What the line holds.
+    pub(super) outcome: Outcome,
+    serving: Serving,
+    /// How it is written.
+    pub(super) form: LineForm,
 }
 
 impl Results {
@@ -42,15 +55,11 @@ impl Results {
     ///
     /// # Errors
     /// When a request can't be read again or its picture can't be encoded.
-    pub(super) fn inlined(&self, rows: &[Row]) -> Result<Vec<Value>, BoxError> {
-        let there = rows.iter().filter(|row| row.outcome != Outcome::Missing);
-        let inlined = there.map(|row| {
-            let line = self.line(row)?;
-            let label = line.label(row.position);
-            let (member, answer) = answer(&self.question(&line, &label), row.outcome)?;
-            let mut response = Map::new();
-            response.insert(member.to_owned(), answer);
-            if let Some(metadata) = line.metadata {
+    pub(super) fn inlined(&self, lines: &[Written]) -> Result<Vec<Value>, BoxError> {
+        let inlined = lines.iter().map(|written| {
+            let asked = self.asked(written)?;
+            let mut response = self.members(&asked)?;
+            if let Some(metadata) = self.metadata(&asked) {
                 response.insert("metadata".to_owned(), metadata);
             }
             Ok(Value::from(response))
@@ -58,13 +67,28 @@ impl Results {
         inlined.collect()
     }
 
-    /// A line of the output file, with its end.
+    /// A line of the output file, without its end.
     ///
     /// # Errors
     /// As [`Self::inlined`].
     pub(super) fn output_line(&self, written: &Written) -> Result<String, BoxError> {
-        let (Written::AsAsked(row) | Written::Repeated(row) | Written::Again(row) | Written::Stray(row)) = written;
-        let mut line = self.line(row)?;
+        let asked = self.asked(written)?;
+        let mut members = self.members(&asked)?;
+        if let Some(key) = asked.line.key.as_deref().and_then(|key| asked.form.key.key(key)) {
+            let place = if self.question(&asked).key_comes_last() { members.len() } else { 0 };
+            members.shift_insert(place, "key".to_owned(), key);
+        }
+        Ok(Value::from(members).to_string())
+    }
+
+    /// What a line answers.
+    ///
+    /// # Errors
+    /// When its request can't be read again.
+    pub(super) fn asked(&self, written: &Written) -> Result<Asked, BoxError> {
+        let row = written.row();
+        let reader = Reader { input: &self.batch.input, model: self.model };
+        let mut line = reader.reread(&self.input, row)?;
         let mut label = line.label(row.position);
         let image = Outcome::Image(Rendering::default());
         let (outcome, serving) = match written {
@@ -72,42 +96,62 @@ impl Results {
             Written::Again(_) => (image, Serving::Second),
             Written::Stray(_) => {
                 label = stray_key(self.batch.seed, &self.batch.id, &label);
-                line.key = Some(label.clone());
+                match self.batch.input {
+                    Input::File(_) => line.key = Some(label.clone()),
+                    Input::Inline => line.metadata = Some(json!({"key": label})),
+                }
                 (image, Serving::First)
             }
         };
-        let question = Question { serving, ..self.question(&line, &label) };
-        let (member, answer) = answer(&question, outcome)?;
-        let key_comes_last = question.key_comes_last();
-        let mut members = Map::new();
-        members.insert(member.to_owned(), answer);
-        if let Some(key) = &line.key {
-            let place = if key_comes_last { 1 } else { 0 };
-            members.shift_insert(place, "key".to_owned(), json!(key));
-        }
-        Ok(format!("{}\n", Value::from(members)))
+        Ok(Asked { line, label, outcome, serving, form: row.form })
     }
 
-    fn line(&self, row: &Row) -> Result<Line, BoxError> {
-        let reader = Reader { input: &self.batch.input, model: self.model };
-        Ok(reader.reread(&self.input, row)?)
-    }
-
-    fn question<'a>(&'a self, line: &'a Line, label: &'a str) -> Question<'a> {
+    /// The request that a line answers, with all that its answer depends on.
+    pub(super) fn question<'a>(&'a self, asked: &'a Asked) -> Question<'a> {
         Question {
-            ask: &line.ask,
+            ask: &asked.line.ask,
             model: self.model,
             uploaded: &self.batch.references,
-            label,
+            label: &asked.label,
             batch: &self.batch.id,
             seed: self.batch.seed,
-            serving: Serving::First,
+            serving: asked.serving,
         }
+    }
+
+    /// The members of a line but those that tell which request it answers.
+    fn members(&self, asked: &Asked) -> Result<Map<String, Value>, BoxError> {
+        Ok(match self.question(asked).answer(asked.outcome, asked.form.image)? {
+            Answer::Response(response) => asked.form.response(response),
+            Answer::Error(error) => Map::from_iter([("error".to_owned(), error)]),
+        })
+    }
+
+    /// What tells which request an inline response answers: what the request brought along, or its key.
+    fn metadata(&self, asked: &Asked) -> Option<Value> {
+        let Asked { line, form, .. } = asked;
+        let mut metadata = match (&line.metadata, &line.key) {
+            (Some(metadata), _) => metadata.clone(),
+            (None, Some(key)) => json!({"key": key}),
+            (None, None) => return None,
+        };
+        if let Some(key) = metadata["key"].as_str() {
+            metadata["key"] = form.key.key(key)?;
+        }
+        Some(metadata)
+    }
+}
+
+impl Asked {
+    /// Whether the line carries a key.
+    pub(super) fn carries_key(&self) -> bool {
+        let in_metadata = || self.line.metadata.as_ref().is_some_and(|metadata| metadata["key"].is_string());
+        (self.line.key.is_some() || in_metadata()) && self.form.key.key(&self.label).is_some()
     }
 }
 
 impl Written {
-    /// What the line's answer was billed for, in billionths of a dollar. One that is told once more isn't billed again.
+    /// What the line's answer was billed for, in billionths of a dollar. One that is written once more isn't billed again.
     pub(super) fn billed(&self) -> u64 {
         match self {
             Self::AsAsked(row) => row.nanodollars,
@@ -116,17 +160,14 @@ impl Written {
             Self::Stray(row) => row.stray.unwrap_or(0),
         }
     }
+
+    fn row(&self) -> &Row {
+        let (Self::AsAsked(row) | Self::Repeated(row) | Self::Again(row) | Self::Stray(row)) = self;
+        row
+    }
 }
 
-/// The key that nobody asked for, of an image beside the line of `label`.
+/// The key of the image that is made in addition to the one of `label`. No request has it.
 pub(super) fn stray_key(seed: u64, batch: &str, label: &str) -> String {
     format!("stray-{}", Draw::about(seed, &["stray key", batch, label]).id(12))
-}
-
-/// The member that holds the answer, and the answer.
-fn answer(question: &Question<'_>, outcome: Outcome) -> Result<(&'static str, Value), BoxError> {
-    Ok(match question.answer(outcome)? {
-        Answer::Response(response) => ("response", response),
-        Answer::Error(status) => ("error", status),
-    })
 }

@@ -39,7 +39,11 @@ impl Usage {
             Outcome::Refused(Refusal::Finished(_) | Refusal::SignatureOnly) => Self { thoughts, ..prompt },
             Outcome::Refused(Refusal::TextOnly) => Self { thoughts, text: tokens(REFUSAL_TEXT), ..prompt },
             Outcome::Refused(Refusal::Blocked(_) | Refusal::NoCandidates) => prompt,
-            Outcome::InternalError | Outcome::NoReference | Outcome::Unserved => Self::default(),
+            Outcome::EmptyResponse
+            | Outcome::InternalError
+            | Outcome::Failed(_)
+            | Outcome::NoReference
+            | Outcome::Unserved => Self::default(),
         }
     }
 
@@ -96,7 +100,7 @@ fn tokens(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{outcome::Rendering, refusal::BlockReason},
+        super::{error_form::ErrorForm, outcome::Rendering, refusal::BlockReason},
         *,
     };
 
@@ -133,6 +137,8 @@ mod tests {
         assert_eq!(refused.nanodollars(model), (5 + 258) * 500);
         assert_eq!(usage(Outcome::InternalError).0.nanodollars(model), 0);
         assert_eq!(usage(Outcome::Unserved).0.nanodollars(model), 0);
+        assert_eq!(usage(Outcome::Failed(ErrorForm::Text)).0.nanodollars(model), 0);
+        assert_eq!(usage(Outcome::EmptyResponse).0.nanodollars(model), 0);
     }
 
     #[test]

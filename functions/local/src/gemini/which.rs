@@ -32,6 +32,14 @@ impl Which {
             Self::Percent(percent) => draw().below(100) < u64::from(percent),
         }
     }
+
+    /// The last ordinal that it depends on; 0 for a share.
+    pub(super) fn last(self) -> u64 {
+        match self {
+            Self::Nth(last) | Self::First(last) => last,
+            Self::Percent(_) => 0,
+        }
+    }
 }
 
 impl fmt::Display for Which {

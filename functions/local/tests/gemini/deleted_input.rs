@@ -87,3 +87,16 @@ async fn a_batch_that_has_ended_needs_its_file_no_more() {
     assert_eq!(service.get(&batch).await, ended);
     assert_eq!(service.results(&batch).await.len(), 2);
 }
+
+#[tokio::test]
+async fn an_input_file_is_gone_after_two_days_and_a_batch_made_of_it_is_not() {
+    let service = Service::steady();
+    let file = upload(&service).await;
+    let batch = create(&service, &file).await.json();
+    service.pass_minutes(48 * 60 - 1);
+    assert_eq!(create(&service, &file).await.status, 200);
+    service.pass_minutes(1);
+    assert_eq!(create(&service, &file).await.error().0, 403);
+    assert_eq!(service.call("GET", &format!("/v1beta/{file}")).await.error().0, 403);
+    assert_eq!(service.results(&batch).await.len(), 2);
+}

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::service::{Service, chunk, download_path, lines_of, name, plain_lines, request, steady};
 
 const MODEL: &str = "gemini-3.1-flash-image";
-const CREATE: &str = "/v1beta/models/gemini-3.1-flash-image:batchGenerateContent";
+/// Where batches are created.
+pub(super) const CREATE: &str = "/v1beta/models/gemini-3.1-flash-image:batchGenerateContent";
 
 fn faulty(rules: &[&str]) -> Service {
     Service::new(faults(rules))
@@ -20,7 +21,7 @@ pub(super) fn faults(rules: &[&str]) -> Behaviour {
 }
 
 /// An input file, and the body that makes a batch of it.
-async fn wish(service: &Service) -> Value {
+pub(super) async fn wish(service: &Service) -> Value {
     let file = service.upload(lines_of(&plain_lines(2)), "application/jsonl", json!({})).await;
     json!({"batch": {"displayName": "a batch", "inputConfig": {"fileName": file["name"]}}})
 }

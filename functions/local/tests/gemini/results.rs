@@ -117,7 +117,7 @@ async fn the_output_file_can_only_be_downloaded() {
     service.pass_minutes(weeks_later - 1);
     assert_eq!(service.call("GET", &format!("/v1beta/files/{id}:download?alt=media")).await.status, 200);
     service.pass_minutes(1);
-    assert_eq!(service.call("GET", &format!("/v1beta/files/{id}:download?alt=media")).await.error().0, 403);
+    assert_eq!(service.call("GET", &format!("/v1beta/files/{id}:download?alt=media")).await.error().0, 404);
     let file = service.upload("a", "text/plain", json!({"name": "files/mine"})).await;
     assert_eq!(file["name"], "files/mine");
     assert_eq!(service.call("GET", "/v1beta/files/mine:download?alt=media").await.error().0, 400);
