@@ -6,11 +6,13 @@
 //! what goes wrong at each, and gives the same wire log whenever it is run. What came of it is judged by what the
 //! simulated Gemini knows that it made and what lies in the bucket, never by what the functions say.
 
+mod draw;
 mod explore;
 mod fault;
 mod fingerprint;
 mod gate;
 mod oracle;
+mod outage;
 mod request;
 mod scheduler;
 mod tamper;

@@ -52,7 +52,10 @@ pub(crate) async fn finish(
     let stopped = !again.is_empty() && (work.stopped || work.deps.states.is_stopped(&shard.job).await?);
     let round = if again.is_empty() || stopped { None } else { Some(plan_round(work.deps, shard, again).await?) };
     let parts = collecting.parts.iter().cloned().chain([rest]).collect();
-    let (ended, cost_usd) = (collecting.ended.clone(), expected.cost());
+    let ended = collecting.ended.clone();
+    // The cost of an output that never came is unknown: what was reserved for it stays.
+    let is_unknown = ended.output.is_none() && ended.state == "SUCCEEDED";
+    let cost_usd = expected.cost().filter(|_| !is_unknown);
     let done = shard.enter(Phase::Done { ended, parts, next: round, cost_usd }, shard.deadline);
     match work.deps.states.swap(stored, Shard { stopped: done.stopped || stopped, ..done }).await? {
         Swap::Mine(stored) => Ok(Ended { round, shard: stored.shard }),

@@ -55,7 +55,7 @@ pub(crate) async fn read(
     if strikes >= STRIKES_BEFORE_SKIPPED
         && let Some(passed) = pieces.pass_line().await?
     {
-        skip_line(work, stored, offset, offset + passed).await?;
+        skip_line(work, stored, expected, offset, offset + passed).await?;
         offset += passed;
     }
     let mut scanner = Some(Scanner::new(deps.limits, Pool::new(deps.pace.put_bytes), offset));
@@ -132,10 +132,18 @@ pub(crate) async fn read(
 }
 
 /// Writes down that the line from `start` up to `end` was passed over: each reader has ended at it.
-async fn skip_line(work: &Work<'_>, stored: &mut StoredShard, start: u64, end: u64) -> Result<(), CollectError> {
+async fn skip_line(
+    work: &Work<'_>,
+    stored: &mut StoredShard,
+    expected: &mut Expected,
+    start: u64,
+    end: u64,
+) -> Result<(), CollectError> {
     warn!(offset = start, size_bytes = end - start, "a line of the output is skipped: each reader has ended at it");
     let mut results = Results::default();
-    results.add(end, PartLine::Aside(Box::new(Aside::new(AsideReason::SkippedLine, start))));
+    let line = PartLine::Aside(Box::new(Aside::new(AsideReason::SkippedLine, start)));
+    expected.see_output(&line, false);
+    results.add(end, line);
     results.checkpoint(work, stored).await?;
     work.deps.metrics.count(Metric::PoisonLines);
     Ok(())

@@ -108,13 +108,19 @@ fn tell(found: &Found, broken: Option<Break>) -> io::Result<()> {
     if found.failures.len() > TOLD {
         writeln!(out, "and {} schedules more", found.failures.len() - TOLD)?;
     }
-    let Found { schedules, singles, pairs, .. } = found;
-    let [double_buys, lost_keys, misfiled, stuck, orphans, miscounts] =
-        [Wrong::DoubleBuy, Wrong::LostKey, Wrong::Misfiled, Wrong::Stuck, Wrong::Orphan, Wrong::Miscount]
-            .map(|wrong| found.count(wrong));
-    writeln!(
-        out,
-        "faults: schedules={schedules} singles={singles} pairs={pairs} double_buys={double_buys} \
-         lost_keys={lost_keys} misfiled={misfiled} stuck={stuck} orphans={orphans} miscounts={miscounts}"
-    )
+    let Found { schedules, singles, pairs, outages, .. } = found;
+    let counts = [
+        ("double_buys", Wrong::DoubleBuy),
+        ("lost_keys", Wrong::LostKey),
+        ("misfiled", Wrong::Misfiled),
+        ("stuck", Wrong::Stuck),
+        ("orphans", Wrong::Orphan),
+        ("miscounts", Wrong::Miscount),
+        ("strangers", Wrong::Stranger),
+    ];
+    write!(out, "faults: schedules={schedules} singles={singles} pairs={pairs} worlds_with_an_outage={outages}")?;
+    for (name, wrong) in counts {
+        write!(out, " {name}={}", found.count(wrong))?;
+    }
+    writeln!(out)
 }

@@ -78,6 +78,8 @@ pub struct Found {
     pub singles: usize,
     /// Of those, with two.
     pub pairs: usize,
+    /// Of the drawn ones, those with an outage of Gemini, S3 or SQS.
+    pub outages: usize,
     /// What went wrong.
     pub failures: Vec<Failure>,
 }
@@ -87,6 +89,13 @@ impl Case {
         match self {
             Self::Faults(faults) => faults.iter().all(|at| at.fault.is_crash()),
             Self::Seed(_) => false,
+        }
+    }
+
+    fn has_outage(&self) -> bool {
+        match self {
+            Self::Faults(_) => false,
+            Self::Seed(seed) => Scene::drawn(*seed).has_outage(),
         }
     }
 
@@ -181,7 +190,10 @@ pub fn explore(plan: &Plan, tell: impl Fn(&str)) -> anyhow::Result<Found> {
     if goes_on(&found) && plan.seeds > 0 {
         tell(&format!("{} drawn worlds", plan.seeds));
         let seeds: Vec<Case> = (0..plan.seeds).map(Case::Seed).collect();
-        play_all(plan, &seeds, &Watch::No)?.values().for_each(|(case, outcome)| found.add(case, outcome));
+        for (case, outcome) in play_all(plan, &seeds, &Watch::No)?.values() {
+            found.outages += usize::from(case.has_outage());
+            found.add(case, outcome);
+        }
     }
     Ok(found)
 }

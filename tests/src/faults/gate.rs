@@ -33,6 +33,11 @@ pub(crate) struct Arrival {
 pub(crate) struct Desk(Mutex<Vec<Arrival>>);
 
 impl Desk {
+    /// Drops all requests that wait.
+    pub(crate) fn clear(&self) {
+        self.lock().clear();
+    }
+
     /// Takes out the request at a place.
     pub(crate) fn take(&self, place: usize) -> Arrival {
         self.lock().remove(place)

@@ -7,20 +7,19 @@ use std::{
 };
 
 use anyhow::Context;
-use base64_simd::STANDARD;
 use bytes::Bytes;
 use darkroom::{
     cost::Usd,
     report::{ShardSummary, Summary},
 };
-use local::gemini::Record;
+use local::gemini::{Delivered, Record};
 use rust_decimal::Decimal;
 use serde_json::Value;
 
 use super::world::World;
 
-/// Begins the display names of batches that a folder made.
-const OURS: &str = "local-";
+/// The states in which Gemini ends a batch. A shard in another one ended without reading its output to the end.
+const ENDED: [&str; 4] = ["SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"];
 
 /// What must never be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +37,8 @@ pub enum Wrong {
     Orphan,
     /// A closed job says that it cost something else than what Gemini charged for all that it delivered.
     Miscount,
+    /// A batch of another folder was taken for one of ours: adopted, or cancelled.
+    Stranger,
 }
 
 /// One thing that went wrong.
@@ -58,21 +59,32 @@ impl fmt::Display for Violation {
             Wrong::Stuck => "stuck",
             Wrong::Orphan => "orphan",
             Wrong::Miscount => "miscount",
+            Wrong::Stranger => "stranger",
         };
         write!(f, "{wrong}: {}", self.words)
     }
 }
 
-/// One of our batches, and the images in its output by key.
+/// One of our batches, and what its output holds.
 struct Made {
     record: Record,
-    images: BTreeMap<String, Bytes>,
+    output: Delivered,
 }
 
 impl Made {
-    /// `local/<job>/<shard>/<attempt>`: the job.
+    /// `local-<folder>/<job>/<shard>/<attempt>`: the job.
     fn job(&self) -> &str {
         self.record.display_name.split('/').nth(1).unwrap_or_default()
+    }
+
+    /// The images that belong to the requests whose lines name them.
+    fn images(&self, key: &str) -> BTreeSet<&Bytes> {
+        self.output.images().remove(key).unwrap_or_default()
+    }
+
+    /// Whether an image was made for the request and is in the output, in whatever form and with or without its key.
+    fn has_made(&self, key: &str) -> bool {
+        self.output.lines.iter().any(|line| line.key == key && line.image.is_some())
     }
 
     fn told(&self) -> String {
@@ -82,15 +94,20 @@ impl Made {
     }
 }
 
-/// Judges a world that has come to its end.
+/// Judges a world that has come to its end. Where a person has `approved`, images may have been bought again that could
+/// not be found. `cancelled` are the batches that the functions have asked to be cancelled.
 ///
 /// # Errors
 /// When something in it can't be read at all.
-pub(crate) async fn judge(world: &World) -> anyhow::Result<Vec<Violation>> {
-    let made = made(world).await?;
+pub(crate) async fn judge(
+    world: &World,
+    approved: bool,
+    cancelled: &BTreeSet<String>,
+) -> anyhow::Result<Vec<Violation>> {
+    let made = made(world)?;
     let mut found = Vec::new();
     let mut tell = |wrong, words| found.push(Violation { wrong, words });
-    double_buys(&made, &mut tell);
+    double_buys(&made, approved, &mut tell);
     let jobs = world.jobs()?;
     if jobs.len() < world.dropped {
         tell(Wrong::Stuck, format!("{} manifests were dropped, and there are {} jobs", world.dropped, jobs.len()));
@@ -100,42 +117,27 @@ pub(crate) async fn judge(world: &World) -> anyhow::Result<Vec<Violation>> {
             Some("_REJECTED") => tell(Wrong::Stuck, format!("{job} was rejected, and its manifest is good")),
             Some(_) => {
                 results(world, job, &made, &mut tell)?;
+                unmatched(world, job, &made, &mut tell)?;
                 miscount(world, job, &made, &mut tell)?;
             }
             None => tell(Wrong::Stuck, format!("{job} has no marker at {}", world.now())),
         }
     }
-    orphans(world, &jobs, &made, &mut tell)?;
+    let states = states(world, &jobs)?;
+    orphans(&states, &made, &mut tell);
+    strangers(world, &states, cancelled, &mut tell)?;
     Ok(found)
 }
 
-async fn made(world: &World) -> anyhow::Result<Vec<Made>> {
-    let mut made = Vec::new();
-    for record in world.gemini.records()?.into_iter().filter(|record| record.display_name.starts_with(OURS)) {
-        let mut images = BTreeMap::new();
-        if let Some(output) = &record.output {
-            let path = format!("/v1beta/{output}:download?alt=media");
-            for line in world.ask("GET", &path, String::new()).await?.split(|byte| *byte == b'\n') {
-                // What is cut off is nobody's image.
-                let Ok(line) = serde_json::from_slice::<Value>(line) else { continue };
-                if let (Some(key), Some(image)) = (line["key"].as_str(), image(&line)) {
-                    images.entry(key.to_owned()).or_insert(image);
-                }
-            }
-        }
-        made.push(Made { record, images });
-    }
-    Ok(made)
+/// Our batches, in the order of their creation. Another folder's are told apart by their inline requests.
+fn made(world: &World) -> anyhow::Result<Vec<Made>> {
+    let ours = format!("{}/", world.cloud.deps.submit.stack);
+    let is_ours = |record: &Record| record.display_name.starts_with(&ours) && !record.keys.is_empty();
+    let with_output = |record: Record| Ok(Made { output: world.gemini.delivered(&record.name)?, record });
+    world.gemini.records()?.into_iter().filter(is_ours).map(with_output).collect()
 }
 
-/// The image of an output line: the first part that is one, and no thought.
-fn image(line: &Value) -> Option<Bytes> {
-    let parts = line["response"]["candidates"][0]["content"]["parts"].as_array()?;
-    let data = parts.iter().filter(|part| part["thought"] != true).find_map(|part| part["inlineData"]["data"].as_str());
-    STANDARD.decode_to_vec(data?).ok().map(Bytes::from)
-}
-
-fn double_buys(made: &[Made], tell: &mut impl FnMut(Wrong, String)) {
+fn double_buys(made: &[Made], approved: bool, tell: &mut impl FnMut(Wrong, String)) {
     for (place, second) in made.iter().enumerate() {
         for first in made[..place].iter().filter(|first| first.job() == second.job()) {
             let both: BTreeSet<&String> = first.record.keys.iter().collect();
@@ -143,7 +145,7 @@ fn double_buys(made: &[Made], tell: &mut impl FnMut(Wrong, String)) {
                 let (one, other) = (first.told(), second.told());
                 if first.record.ended.is_none_or(|ended| second.record.created < ended) {
                     tell(Wrong::DoubleBuy, format!("key {key} was in two live batches: {one} and {other}"));
-                } else if first.images.contains_key(key) {
+                } else if first.has_made(key) && !approved {
                     tell(Wrong::DoubleBuy, format!("key {key} was asked for in {other} although {one} has its image"));
                 }
             }
@@ -166,7 +168,7 @@ fn results(world: &World, job: &str, made: &[Made], tell: &mut impl FnMut(Wrong,
             tell(Wrong::LostKey, format!("key {key} of {job} has {} results", of_key.len()));
             continue;
         };
-        let maker = made.iter().find(|made| made.images.contains_key(&key));
+        let maker = made.iter().find(|made| !made.images(&key).is_empty());
         if result["status"] == "succeeded" {
             if let Some(problem) = not_its_image(world, &made, &key, result)? {
                 tell(Wrong::Misfiled, format!("key {key} of {job}: {problem}"));
@@ -189,25 +191,71 @@ fn results(world: &World, job: &str, made: &[Made], tell: &mut impl FnMut(Wrong,
 /// What is wrong with the image that a result names, if anything is.
 fn not_its_image(world: &World, made: &[&Made], key: &str, result: &Value) -> anyhow::Result<Option<String>> {
     let batch = result["batch_name"].as_str().unwrap_or_default();
-    let Some(image) = made.iter().find(|made| made.record.name == batch).and_then(|made| made.images.get(key)) else {
+    let images = made.iter().find(|made| made.record.name == batch).map(|made| made.images(key)).unwrap_or_default();
+    if images.is_empty() {
         return Ok(Some(format!("{batch} made no image for it")));
-    };
+    }
     let uri = result["image"]["uri"].as_str().unwrap_or_default();
     let Some((_, path)) = uri.strip_prefix("s3://").and_then(|rest| rest.split_once('/')) else {
         return Ok(Some(format!("its result names no image: {uri:?}")));
     };
-    let stored = fs::read(world.cloud.path_of(path)).ok();
-    let is_its_own = stored.as_deref() == Some(image.as_ref());
+    let stored = fs::read(world.cloud.path_of(path)).map(Bytes::from);
+    let is_its_own = stored.is_ok_and(|stored| images.contains(&stored));
     Ok((!is_its_own).then(|| format!("what lies at {path} isn't what {batch} made for it")))
+}
+
+/// Looks for the images that belong to no request, in the outputs of a closed job that were read to their end.
+fn unmatched(world: &World, job: &str, made: &[Made], tell: &mut impl FnMut(Wrong, String)) -> anyhow::Result<()> {
+    let summary = summary(world, job)?;
+    let was_read = |made: &&Made| summary.shards.iter().any(|shard| names(shard, &made.record) && was_read(shard));
+    if summary.integrity.skipped_lines > 0 {
+        return Ok(());
+    }
+    let kept = files(&world.cloud.path_of(&format!("{job}aside")))?;
+    for made in made.iter().filter(was_read) {
+        for line in made.output.unmatched() {
+            let image = line.image.as_ref().map(|image| &image.bytes);
+            if image.is_some_and(|image| !kept.contains(image)) {
+                let words =
+                    format!("an image of {job} that belongs to no request is not kept: a line for {}", line.key);
+                tell(Wrong::LostKey, format!("{words} in {}", made.told()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The contents of all files below a folder, if there is one.
+fn files(folder: &Path) -> anyhow::Result<BTreeSet<Bytes>> {
+    let mut found = BTreeSet::new();
+    if folder.is_dir() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                found.extend(files(&path)?);
+            } else {
+                found.insert(fs::read(path)?.into());
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn summary(world: &World, job: &str) -> anyhow::Result<Summary> {
+    let path = world.cloud.path_of(&format!("{job}summary.json"));
+    Ok(serde_json::from_slice(&fs::read(&path).with_context(|| path.display().to_string())?)?)
+}
+
+/// Whether the output of a shard's batch was read to its end.
+fn was_read(shard: &ShardSummary) -> bool {
+    shard.batch_name.is_some() && ENDED.contains(&shard.state.as_str())
 }
 
 /// Holds what a closed job says that it cost against the bill of the batches that its shards name, where each shard's
 /// output was read to its end.
 fn miscount(world: &World, job: &str, made: &[Made], tell: &mut impl FnMut(Wrong, String)) -> anyhow::Result<()> {
-    let path = world.cloud.path_of(&format!("{job}summary.json"));
-    let summary: Summary = serde_json::from_slice(&fs::read(&path).with_context(|| path.display().to_string())?)?;
-    let read = |shard: &ShardSummary| shard.batch_name.is_some() && shard.state != "HELD";
-    if summary.integrity.skipped_lines > 0 || !summary.shards.iter().all(read) {
+    let summary = summary(world, job)?;
+    if summary.integrity.skipped_lines > 0 || !summary.shards.iter().all(was_read) {
         return Ok(());
     }
     let own = |made: &&Made| summary.shards.iter().any(|shard| names(shard, &made.record));
@@ -226,7 +274,8 @@ fn names(shard: &ShardSummary, record: &Record) -> bool {
     shard.batch_name.as_ref().is_some_and(|name| name.as_str() == record.name)
 }
 
-fn orphans(world: &World, jobs: &[String], made: &[Made], tell: &mut impl FnMut(Wrong, String)) -> anyhow::Result<()> {
+/// All shard states of these jobs, as text.
+fn states(world: &World, jobs: &[String]) -> anyhow::Result<String> {
     let mut states = String::new();
     for job in jobs {
         let shards = world.cloud.path_of(&format!("{job}shards"));
@@ -236,10 +285,34 @@ fn orphans(world: &World, jobs: &[String], made: &[Made], tell: &mut impl FnMut(
             }
         }
     }
+    Ok(states)
+}
+
+fn orphans(states: &str, made: &[Made], tell: &mut impl FnMut(Wrong, String)) {
     for made in made {
-        let counts = made.record.ended.is_none() || made.record.output.is_some();
+        let counts = made.record.ended.is_none() || made.record.output_from.is_some();
         if counts && !states.contains(&format!("\"{}\"", made.record.name)) {
             tell(Wrong::Orphan, format!("no shard names {}", made.told()));
+        }
+    }
+}
+
+/// Looks for batches of another folder that ours has meddled with.
+fn strangers(
+    world: &World,
+    states: &str,
+    cancelled: &BTreeSet<String>,
+    tell: &mut impl FnMut(Wrong, String),
+) -> anyhow::Result<()> {
+    let theirs = format!("{}/", world.stranger);
+    let is_theirs = |record: &Record| record.display_name.starts_with(&theirs) && record.keys.is_empty();
+    for record in world.gemini.records()?.into_iter().filter(is_theirs) {
+        let Record { name, display_name, .. } = record;
+        if cancelled.contains(&name) {
+            tell(Wrong::Stranger, format!("{name} ({display_name}) of another folder was cancelled"));
+        }
+        if states.contains(&format!("\"{name}\"")) {
+            tell(Wrong::Stranger, format!("{name} ({display_name}) of another folder was adopted"));
         }
     }
     Ok(())

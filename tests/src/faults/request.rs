@@ -101,7 +101,25 @@ impl Sent {
         self.service == Service::Gemini && self.method == Method::GET && self.uri.path().ends_with("/batches")
     }
 
-    /// Whether it asks for a batch.
+    /// Whether it asks how a batch is.
+    pub(crate) fn asks_for_a_batch(&self) -> bool {
+        self.service == Service::Gemini && self.method == Method::GET && self.uri.path().contains("/batches/")
+    }
+
+    /// The batch that it cancels, if it cancels one: `batches/<id>`.
+    pub(crate) fn cancels(&self) -> Option<String> {
+        let path = self.uri.path().strip_suffix(":cancel")?;
+        let id = path.rsplit('/').next()?;
+        (self.service == Service::Gemini).then(|| format!("batches/{id}"))
+    }
+
+    /// What the batch is called that it asks for, if it asks for one.
+    pub(crate) fn display_name(&self) -> Option<String> {
+        let name = self.json()["batch"]["displayName"].as_str().map(str::to_owned);
+        name.filter(|_| self.creates_a_batch())
+    }
+
+    /// Whether it asks for a new batch.
     pub(crate) fn creates_a_batch(&self) -> bool {
         self.service == Service::Gemini && self.uri.path().ends_with(":batchGenerateContent")
     }

@@ -25,6 +25,7 @@ use super::{
     fault::{At, Fault},
     fingerprint::{Fingerprint, UnderWay, ahead, fingerprint},
     oracle::{self, Violation, Wrong},
+    outage::AwsOutage,
     request::Sent,
     tamper::Break,
     world::{Scene, World},
@@ -39,14 +40,20 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// After so many of them, ten minutes, nobody waits for a moment.
 const PAUSES: u32 = 1_200;
 
-/// When a job without a marker is stuck.
-const PATIENCE: SignedDuration = SignedDuration::from_hours(20 * 24);
+/// When a job without a marker is stuck: a shard may be held as long as Gemini keeps an output, and longer by a batch's life.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(60 * 24);
 
-/// How long a world goes on after its last job is closed.
+/// How long a world continues after its last job is closed.
 const AFTERMATH: SignedDuration = SignedDuration::from_hours(48);
 
+/// How long a world is swept each hour. Afterwards it is swept twice a day, as most worlds only wait by then.
+const SWEPT_HOURLY: SignedDuration = SignedDuration::from_hours(72);
+
+/// The time between two sweeps from then on.
+const SWEPT_RARELY: SignedDuration = SignedDuration::from_hours(12);
+
 /// A world that does so much turns in a circle.
-const MOST_REQUESTS: usize = 20_000;
+const MOST_REQUESTS: usize = 60_000;
 
 /// What goes wrong, and in what order things happen.
 #[derive(Clone, Debug)]
@@ -121,6 +128,13 @@ pub(crate) struct Scheduler {
     over: Option<Timestamp>,
     /// What a person will ask, and after how many requests.
     control: Option<(usize, &'static str)>,
+    /// Whether a person has approved, and so may have had images bought again.
+    approved: bool,
+    aws_outages: Vec<AwsOutage>,
+    /// After how many requests everything is begun again.
+    restarts: BTreeSet<usize>,
+    /// The batches that the functions have asked to be cancelled.
+    cancelled: BTreeSet<String>,
     outcome: Outcome,
 }
 
@@ -133,8 +147,12 @@ pub(crate) fn play(scene: &Scene, schedule: Schedule, broken: Option<Break>, wat
     fastrand::seed(scene.seed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
     let all = async {
-        let world = World::open(scene).await?;
+        let world = World::open(scene, broken).await?;
         let scheduler = Scheduler {
+            approved: false,
+            aws_outages: scene.aws_outages.clone(),
+            restarts: scene.restarts.iter().copied().collect(),
+            cancelled: BTreeSet::new(),
             began: world.now(),
             schedule,
             broken,
@@ -176,7 +194,13 @@ impl Scheduler {
                 && self.outcome.decisions.len() >= after
                 && self.world.control(word).await?
             {
+                self.note(&format!("a person says {word}"));
+                self.approved |= word == "approve";
                 self.control = None;
+            }
+            if self.restarts.first().is_some_and(|after| self.outcome.decisions.len() >= *after) {
+                self.restarts.pop_first();
+                self.restart().await?;
             }
             if self.outcome.decisions.len() > MOST_REQUESTS {
                 let words = format!("{MOST_REQUESTS} requests, and no end");
@@ -199,7 +223,7 @@ impl Scheduler {
             }
         }
         if !known_end {
-            let found = oracle::judge(&self.world).await?;
+            let found = oracle::judge(&self.world, self.approved, &self.cancelled).await?;
             self.outcome.violations.extend(found);
         }
         Ok(self.outcome)

@@ -31,6 +31,12 @@ pub enum Break {
     Position,
     /// A shard is done without naming the round that follows it.
     FanIn,
+    /// A shard whose output could not be read five times is given up.
+    GiveUp,
+    /// A batch that has succeeded without saying where its output is counts as one that was cancelled without output.
+    LateOutput,
+    /// Two folders have the same name, and take each other's batches for their own.
+    Stranger,
 }
 
 /// Sends a request on, broken as `broken` says, and takes the answer in.
@@ -57,11 +63,28 @@ pub(crate) async fn perform(
                 return put(world, sent, state.to_string().into(), true).await;
             }
         }
-        Some(Break::Conditions | Break::QuietPeriod | Break::List | Break::AckEarly | Break::Position) | None => {}
+        Some(Break::GiveUp) => {
+            if let Some(state) = sent.state().and_then(given_up) {
+                return put(world, sent, state.to_string().into(), true).await;
+            }
+        }
+        Some(
+            Break::Conditions
+            | Break::QuietPeriod
+            | Break::List
+            | Break::AckEarly
+            | Break::Position
+            | Break::LateOutput
+            | Break::Stranger,
+        )
+        | None => {}
     }
     let mut answer = Whole::read(service.send(sent.request()).await?).await?;
     if broken == Some(Break::List) && sent.is_list() {
         answer.body = first_page(&answer.body);
+    }
+    if broken == Some(Break::LateOutput) && sent.asks_for_a_batch() {
+        answer.body = without_output_for_good(&answer.body);
     }
     if broken == Some(Break::Position)
         && let Some(file) = sent.downloads()
@@ -88,6 +111,32 @@ fn without_round(mut state: Value) -> Option<Value> {
     (phase.get("name")? == "done").then_some(())?;
     phase.remove("next")?;
     Some(state)
+}
+
+/// A shard that is held because its output can't be read has failed instead.
+fn given_up(mut state: Value) -> Option<Value> {
+    let phase = &state["phase"];
+    let before = phase["before"].as_object()?;
+    (phase["name"] == "held" && matches!(before["name"].as_str()?, "ready" | "collecting")).then_some(())?;
+    let batch = before["ended"]["batch"].clone();
+    let (message, parts) = (phase["reason"].clone(), before.get("parts").cloned().unwrap_or_else(|| json!([])));
+    state["phase"] = json!({
+        "name": "failed", "code": "HELD", "message": message, "parts": parts, "may_be_billed": true, "batch": batch,
+    });
+    Some(state)
+}
+
+/// What a batch says that has ended without an output, if it has ended and says nothing of one yet.
+fn without_output_for_good(body: &Bytes) -> Bytes {
+    let Ok(mut batch) = serde_json::from_slice::<Value>(body) else { return body.clone() };
+    let has_output = batch["metadata"].get("output").is_some() || batch.get("response").is_some();
+    if batch["metadata"]["state"] != "BATCH_STATE_SUCCEEDED" || has_output {
+        return body.clone();
+    }
+    batch["done"] = Value::from(true);
+    batch["metadata"]["state"] = Value::from("BATCH_STATE_CANCELLED");
+    batch["metadata"]["batchStats"] = json!({"requestCount": "1", "pendingRequestCount": "1"});
+    batch.to_string().into()
 }
 
 fn first_page(body: &Bytes) -> Bytes {

@@ -28,7 +28,9 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{
+    draw,
     gate::{Desk, Gate},
+    outage::AwsOutage,
     tamper::Break,
 };
 
@@ -40,6 +42,9 @@ const MEMORY: &str = "/dev/shm";
 
 /// The model of all images: it has the smallest.
 const MODEL: &str = "gemini-3.1-flash-image";
+
+/// What begins the display names of another folder's batches.
+const STRANGER: &str = "local-0123456789abcdef";
 
 /// A picture that manifests may refer to.
 const REFERENCE: &str = "refs/large.png";
@@ -66,6 +71,10 @@ pub(crate) struct Scene {
     pub(crate) control: Option<(usize, &'static str)>,
     /// Whether all images refer to one picture, too large to be sent within a line.
     pub(crate) reference: bool,
+    /// When AWS does not do what it is asked to. Gemini's outages are part of its behaviour.
+    pub(crate) aws_outages: Vec<AwsOutage>,
+    /// After how many requests everything that runs is killed and begun again, as on one machine.
+    pub(crate) restarts: Vec<usize>,
     /// What chance starts from.
     pub(crate) seed: u64,
 }
@@ -78,6 +87,8 @@ pub(crate) struct World {
     pub(crate) folder: TempDir,
     /// How many manifests were dropped.
     pub(crate) dropped: usize,
+    /// What begins the display names of another folder's batches.
+    pub(crate) stranger: String,
 }
 
 impl Scene {
@@ -99,6 +110,8 @@ impl Scene {
             manifests: vec![3],
             control: None,
             reference: false,
+            aws_outages: Vec::new(),
+            restarts: Vec::new(),
             seed: 1,
         }
     }
@@ -119,8 +132,15 @@ impl Scene {
         let drawn: Vec<(u64, BatchFate)> =
             (0..rng.usize(0..3)).map(|_| (rng.u64(2..18), all[rng.usize(..all.len())])).collect();
         let shortest = rng.u32(60..1_800);
+        let lasting = lasting(shortest, shortest + rng.u32(0..3_600));
+        let control = rng.choice([None, None, None, Some("cancel"), Some("approve")]).flatten();
+        let gemini_outages = (0..rng.usize(0..=2)).map(|_| draw::gemini_outage(&mut rng)).collect::<Vec<_>>();
+        let least = usize::from(gemini_outages.is_empty());
+        let aws_outages = (0..rng.usize(least..=1)).map(|_| draw::aws_outage(&mut rng)).collect();
         let behaviour = Behaviour {
             seed,
+            outages: gemini_outages,
+            shapes: draw::shapes(&mut rng),
             refuse_percent: rng.choice([0, 10]).unwrap_or(0),
             internal_error_percent: rng.choice([0, 10, 30]).unwrap_or(0),
             missing_percent: rng.choice([0, 10]).unwrap_or(0),
@@ -131,7 +151,7 @@ impl Scene {
             ranges: rng.bool(),
             deleting_input: rng.choice([DeletingInput::Harmless, DeletingInput::Fails]).unwrap_or_default(),
             batch_fates: fates(&drawn),
-            ..lasting(shortest, shortest + rng.u32(0..3_600))
+            ..draw::outputs(&mut rng, lasting)
         };
         // No more than three images beyond a full shard: so many does the thread that reads the manifest keep ready while
         // `plan` waits at the gate with a full shard's requests. With more it would wait in turn, and tokio's time stands
@@ -143,13 +163,19 @@ impl Scene {
             shard_requests,
             checkpoint_results: rng.usize(1..4),
             manifests: (0..rng.usize(1..=3)).map(|_| rng.usize(1..=most)).collect(),
-            control: rng.choice([None, None, Some("cancel"), Some("approve")]).flatten().map(|word| {
-                let after = rng.usize(10..400);
-                (after, word)
-            }),
+            control: control.map(|word| (rng.usize(10..400), word)),
             reference: rng.bool(),
+            aws_outages,
+            restarts: (0..rng.usize(0..=3)).map(|_| rng.usize(10..600)).collect(),
             seed,
         }
+    }
+}
+
+impl Scene {
+    /// Whether Gemini, S3 or SQS fails for a while.
+    pub(crate) fn has_outage(&self) -> bool {
+        !self.behaviour.outages.is_empty() || !self.aws_outages.is_empty()
     }
 }
 
@@ -168,7 +194,7 @@ impl World {
     ///
     /// # Errors
     /// When its folder can't be made.
-    pub(crate) async fn open(scene: &Scene) -> anyhow::Result<Self> {
+    pub(crate) async fn open(scene: &Scene, broken: Option<Break>) -> anyhow::Result<Self> {
         let memory = Path::new(MEMORY);
         let folder = if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? };
         let time = Time::frozen(START.parse::<Timestamp>()?);
@@ -186,7 +212,12 @@ impl World {
         let pace = Pace { checkpoint_results: scene.checkpoint_results, ..Pace::default() };
         let setup = Setup { settings, pace, chance: Chance::seeded(scene.seed), ..Setup::default() };
         let cloud = Cloud::open_with(folder.path(), time, client, setup, |service| Gate::aws(&desk, service))?;
-        let world = Self { cloud, gemini, desk, folder, dropped: scene.manifests.len() };
+        let stranger = match broken {
+            // Two folders that take each other for themselves.
+            Some(Break::Stranger) => cloud.deps.submit.stack.clone(),
+            Some(_) | None => STRANGER.to_owned(),
+        };
+        let world = Self { cloud, gemini, desk, folder, dropped: scene.manifests.len(), stranger };
         world.somebody_else_creates_a_batch().await?;
         world.cloud.bucket.put(REFERENCE, "image/png", picture()).await?;
         let refs = if scene.reference { vec![REFERENCE] } else { Vec::new() };
@@ -235,19 +266,32 @@ impl World {
         Ok(true)
     }
 
-    /// Other batches of the same project: they push ours off the first page of a list.
+    /// Another batch of the same project, which pushes ours off the first page of a list.
     ///
     /// # Errors
     /// When Gemini refuses.
     pub(crate) async fn somebody_else_creates_a_batch(&self) -> anyhow::Result<()> {
+        self.create_as("somebody else's").await
+    }
+
+    /// A batch that another folder makes with the same API key, for the same job as our batch `display_name`.
+    ///
+    /// # Errors
+    /// When Gemini refuses.
+    pub(crate) async fn another_folder_creates_a_batch(&self, display_name: &str) -> anyhow::Result<()> {
+        let job = display_name.split_once('/').map_or("", |(_, job)| job);
+        self.create_as(&format!("{}/{job}", self.stranger)).await
+    }
+
+    async fn create_as(&self, display_name: &str) -> anyhow::Result<()> {
         let request = json!({"contents": [{"parts": [{"text": "a tree"}]}]});
         let batch = json!({"batch": {
-            "displayName": "somebody else's",
+            "displayName": display_name,
             "inputConfig": {"requests": {"requests": [{"request": request}]}},
         }});
         let path = format!("/v1beta/models/{MODEL}:batchGenerateContent");
-        let answer = self.ask("POST", &path, batch.to_string()).await?;
-        anyhow::ensure!(!answer.is_empty(), "no batch");
+        // During an outage nothing is made: there is one stranger less.
+        let _ = self.ask("POST", &path, batch.to_string()).await;
         Ok(())
     }
 

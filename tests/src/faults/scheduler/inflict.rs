@@ -111,12 +111,18 @@ impl Scheduler {
             let uri = sent.uri.to_string().replace("pageSize=100", PAGE);
             sent.uri = uri.parse().map_err(|error: http::uri::InvalidUri| TransportError::NeverSent(error.into()))?;
         }
+        let passed = self.world.now().duration_since(self.began);
+        if let Some(outage) = self.aws_outages.iter().find(|outage| outage.concerns(&sent, passed)) {
+            return Ok(Whole::bare(outage.status));
+        }
+        if let Some(batch) = sent.cancels() {
+            self.cancelled.insert(batch);
+        }
         let answer = perform(&self.world, self.broken, service.as_ref(), &sent).await;
-        if sent.creates_a_batch() {
-            for _ in 0..2 {
-                let made = self.world.somebody_else_creates_a_batch().await;
-                made.map_err(|error| TransportError::NeverSent(error.into()))?;
-            }
+        if let Some(display_name) = sent.display_name() {
+            let refused = |error: anyhow::Error| TransportError::NeverSent(error.into());
+            self.world.somebody_else_creates_a_batch().await.map_err(refused)?;
+            self.world.another_folder_creates_a_batch(&display_name).await.map_err(refused)?;
         }
         answer
     }

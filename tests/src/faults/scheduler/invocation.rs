@@ -4,7 +4,7 @@ use aws_lambda_events::event::sqs::SqsBatchResponse;
 use jiff::{SignedDuration, Timestamp};
 use local::{
     chain::{FUNCTION_TIMEOUT, SWEEP_EVERY, Source},
-    host::invoke,
+    host::{self, invoke},
     queue::Delivery,
 };
 use tokio::{
@@ -12,7 +12,7 @@ use tokio::{
     task::{JoinHandle, spawn_local},
 };
 
-use super::{Schedule, Scheduler};
+use super::{SWEPT_HOURLY, SWEPT_RARELY, Schedule, Scheduler};
 use crate::faults::{
     gate::{INVOCATION, Reply},
     oracle::{Violation, Wrong},
@@ -140,7 +140,8 @@ impl Scheduler {
     pub(super) fn sweep(&mut self) -> usize {
         let number = self.started;
         self.started += 1;
-        self.next_sweep = self.world.now() + SWEEP_EVERY;
+        let is_young = self.world.now().duration_since(self.began) < SWEPT_HOURLY;
+        self.next_sweep = self.world.now() + if is_young { SWEEP_EVERY } else { SWEPT_RARELY };
         let deps = self.world.deps(SignedDuration::ZERO, self.broken).sweep;
         let deadline = self.world.now() + FUNCTION_TIMEOUT;
         // What fails is tried again by the next.
@@ -208,6 +209,17 @@ impl Scheduler {
         let lost = if one.ack_lost { ", the acknowledgement lost" } else { "" };
         self.note(&format!("{name} ends: {done} done{lost}, {again} to come back"));
         Ok(())
+    }
+
+    /// Kills everything that runs, and begins again as the host of one machine does.
+    pub(super) async fn restart(&mut self) -> anyhow::Result<()> {
+        self.note("everything is killed and begun again");
+        while let Some(one) = self.invocations.first() {
+            self.kill(one.number);
+        }
+        // What was sent is answered to no one any more.
+        self.world.desk.clear();
+        host::resume(&self.world.cloud).await
     }
 
     /// Ends an invocation where it stands. Its messages come back when their visibility time-out is over.
