@@ -23,6 +23,8 @@ mod events;
 mod killed;
 #[path = "chain/metrics.rs"]
 mod metrics;
+#[path = "chain/odd_answers.rs"]
+mod odd_answers;
 #[path = "chain/planning.rs"]
 mod planning;
 #[path = "chain/poison.rs"]
@@ -39,6 +41,8 @@ mod settling;
 mod submitting;
 #[path = "chain/sweeping.rs"]
 mod sweeping;
+#[path = "chain/two_folders.rs"]
+mod two_folders;
 #[path = "chain/waiting.rs"]
 mod waiting;
 #[path = "chain/web.rs"]
