@@ -194,17 +194,23 @@ impl Gemini {
         self.batches.next_event(self.clock.now())
     }
 
-    async fn serve(&self, request: Parts, body: Body, route: Route, number: u64) -> Result<Response<Body>, Unserved> {
+    async fn serve(
+        &self,
+        request: Parts,
+        body: Body,
+        route: Route,
+        counted: Counted,
+    ) -> Result<Response<Body>, Unserved> {
         if route.call != Call::ContinueUpload {
             self.check_key(&request)?;
         }
         let Route { call, id, version } = route;
-        let caller = Caller { origin: origin(&request), version, number, now: self.clock.now() };
+        let caller = Caller { origin: origin(&request), version, number: counted.number, now: self.clock.now() };
         let (now, uri) = (caller.now, &request.uri);
         let answer = match call {
             Call::StartUpload => {
                 let body = read_json(body, &CREATE_FILE, LARGEST_BODY_BYTES).await?;
-                let new_id = self.draw("file", number).id(12);
+                let new_id = self.draw("file", counted.ordinal).id(12);
                 return Ok(self.uploads.start(&self.files, &caller, &request.headers, &body, &new_id)?);
             }
             Call::ContinueUpload => {
@@ -215,7 +221,7 @@ impl Gemini {
             Call::ListFiles => self.files.list(&Page::asked_or(uri, 10, 100)?, &caller.origin, now),
             Call::GetFile => self.files.find(&id, now)?.resource(&caller.origin),
             Call::DeleteFile => self.delete_file(&id, now).map(|()| json!({}))?,
-            Call::CreateBatch => self.create_batch(find_model(&id, version, call)?, number, body, now).await?,
+            Call::CreateBatch => self.create_batch(find_model(&id, version, call)?, counted, body, now).await?,
             Call::GetBatch => self.batch(&id, now).await?,
             // Without a page size the service was seen to answer that there is nothing.
             Call::ListBatches => {
@@ -228,7 +234,7 @@ impl Gemini {
                 let mask = parameter(uri, "updateMask").or_else(|| parameter(uri, "update_mask"));
                 self.batches.update(&id, mask.unwrap_or_default(), &wanted, now)?
             }
-            Call::GenerateContent => self.generate(find_model(&id, version, call)?, number, body, now).await?,
+            Call::GenerateContent => self.generate(find_model(&id, version, call)?, counted.ordinal, body, now).await?,
             Call::ListModels => {
                 let numbers = (1..=MODELS.len() as u64).rev();
                 Page::asked_or(uri, 50, LARGEST_PAGE)?.of("models", numbers.zip(&MODELS), Model::resource)
@@ -259,7 +265,7 @@ impl Gemini {
     async fn create_batch(
         &self,
         model: &'static Model,
-        number: u64,
+        Counted { number, ordinal }: Counted,
         body: Body,
         now: Timestamp,
     ) -> Result<Value, Unserved> {
@@ -270,7 +276,7 @@ impl Gemini {
             batches: Arc::clone(&self.batches),
             seen: Arc::clone(&self.seen),
             behaviour: self.behaviour.clone(),
-            id: self.draw("batch", number).id(36),
+            id: self.draw("batch", ordinal).id(36),
             number,
             now,
         };
@@ -324,14 +330,14 @@ impl Gemini {
     async fn generate(
         &self,
         model: &'static Model,
-        number: u64,
+        ordinal: u64,
         body: Body,
         now: Timestamp,
     ) -> Result<Value, Unserved> {
         let body = read_json(body, &GENERATE_CONTENT, LARGEST_REQUEST_BYTES).await?;
         let ask = Ask::read(body, model).map_err(Refused::invalid)?;
         let references = self.files.references(ask.uploaded(), now);
-        let (seed, batch) = (self.behaviour.seed, format!("interactive {number}"));
+        let (seed, batch) = (self.behaviour.seed, format!("interactive {ordinal}"));
         let outcome = self.behaviour.line_fate(&batch, "").outcome;
         let (response, nanodollars) = on_blocking_thread(move || {
             let label = ask.title();
@@ -357,8 +363,10 @@ impl Gemini {
         Ok(response)
     }
 
-    fn draw(&self, what: &str, number: u64) -> Draw {
-        Draw::about(self.behaviour.seed, &[what, &number.to_string()])
+    /// Draws for the `ordinal`th of its kind. Calls of other kinds, whose number depends on how fast the machine is, do not
+    /// change what is drawn.
+    fn draw(&self, kind: &str, ordinal: u64) -> Draw {
+        Draw::about(self.behaviour.seed, &["ordinal", kind, &ordinal.to_string()])
     }
 }
 
@@ -367,14 +375,14 @@ impl Transport for Gemini {
         Box::pin(async move {
             let (request, body) = request.into_parts();
             let route = Route::of(&request);
-            let Ok(Counted { number, ordinal }) = self.counters.count(route.call) else {
+            let Ok(counted) = self.counters.count(route.call) else {
                 return Ok(Refused::internal().response());
             };
             let age = self.clock.now().duration_since(self.counters.since());
             let outage = self.behaviour.outage(route.call, age.try_into().unwrap_or_default());
-            let fault = outage.or_else(|| self.behaviour.fault(route.call, number, ordinal));
+            let fault = outage.or_else(|| self.behaviour.fault(route.call, counted.number, counted.ordinal));
             let serve = |body| async move {
-                match self.serve(request, body, route, number).await {
+                match self.serve(request, body, route, counted).await {
                     Ok(response) => Ok(response),
                     Err(Unserved::Refused(refused)) => Ok(refused.response()),
                     Err(Unserved::BrokeOff(error)) => Err(TransportError::Interrupted(error)),
