@@ -60,12 +60,12 @@ pub const SWEEP_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// The whole chain, in its order.
 pub const CHAIN: [Source; 6] = [
-    Source { queue: MANIFESTS, function: Function::Plan, batch_size: 1, concurrency: 2, max_receive_count: 10 },
+    Source { queue: MANIFESTS, function: Function::Plan, batch_size: 1, concurrency: 2, max_receive_count: 100 },
     Source { queue: SHARDS, function: Function::Submit, batch_size: 1, concurrency: 4, max_receive_count: 1_000 },
     Source { queue: POLLS, function: Function::Poll, batch_size: 10, concurrency: 2, max_receive_count: 1_000 },
     Source { queue: RESULTS, function: Function::Collect, batch_size: 1, concurrency: 2, max_receive_count: 1_000 },
     Source { queue: REPORTS, function: Function::Report, batch_size: 1, concurrency: 2, max_receive_count: 100 },
-    Source { queue: CONTROLS, function: Function::Control, batch_size: 1, concurrency: 2, max_receive_count: 10 },
+    Source { queue: CONTROLS, function: Function::Control, batch_size: 1, concurrency: 2, max_receive_count: 100 },
 ];
 
 impl Source {
