@@ -178,7 +178,7 @@ fn is_abandoned(work: &Work<'_>, submitted: &Submitted) -> bool {
 /// Ends the shard of a cancelled job without its batch's output.
 async fn abandon(work: &Work<'_>, stored: &StoredShard) -> Result<Disposition, PollError> {
     warn!("the job was cancelled, and its batch does not end");
-    let next = stored.shard.failed("CANCELLED", "the job was cancelled, and Gemini does not say how the batch ended");
+    let next = stored.shard.failed("ABANDONED", "the job was cancelled, and Gemini does not say how the batch ended");
     work.end(stored, Shard { stopped: true, ..next }).await
 }
 
