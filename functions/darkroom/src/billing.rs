@@ -14,7 +14,7 @@ use crate::{
     cost::{self, Estimate, Usage, Usd},
     models::Model,
     parts::PartLine,
-    results::{ResultLine, Status, is_error_entry},
+    results::{ResultLine, Status, is_error_entry, is_image_elsewhere},
 };
 
 /// What answers cost in a batch, and what they would have cost interactively.
@@ -101,6 +101,9 @@ fn without_usage(result: &ResultLine) -> Charged {
     match result.status {
         Status::Succeeded => Charged::Estimated,
         Status::Failed if result.error.as_ref().is_some_and(|error| is_error_entry(&error.code)) => Charged::Nothing,
+        Status::Failed if result.error.as_ref().is_some_and(|error| is_image_elsewhere(&error.code)) => {
+            Charged::Estimated
+        }
         Status::Failed | Status::Blocked | Status::NoImage => Charged::Unknown,
         Status::Expired | Status::Cancelled | Status::Skipped | Status::Invalid => Charged::Nothing,
     }
@@ -163,6 +166,8 @@ mod tests {
             (Status::Failed, Some("MISSING"), Charged::Unknown),
             (Status::Failed, Some("TRUNCATED_LINE"), Charged::Unknown),
             (Status::Failed, Some("NOT_AN_IMAGE"), Charged::Unknown),
+            (Status::Failed, Some("FILE_DATA"), Charged::Estimated),
+            (Status::Failed, Some("IMAGE_AS_TEXT"), Charged::Estimated),
             (Status::Failed, Some("INTERNAL"), Charged::Nothing),
             (Status::Failed, Some("BATCH_FAILED"), Charged::Nothing),
             (Status::Expired, Some("EXPIRED"), Charged::Nothing),

@@ -23,7 +23,7 @@ mod testing;
 
 pub use answer::{Answer, Image, Outcome, Reason, Status};
 pub use bad_line::{BadLine, BadLineReason};
-pub use codes::{BATCH_FAILED, grpc_status, is_error_entry};
+pub use codes::{BATCH_FAILED, grpc_status, is_error_entry, is_image_elsewhere};
 pub use limits::Limits;
 pub use pool::{Pool, PooledBuffer};
 pub use result_line::{Lane, ResultLine, StoredImage};
