@@ -58,14 +58,16 @@ pub fn grpc_status(code: i64) -> (&'static str, bool) {
 /// `Code.UNAVAILABLE`. None for a name that Google doesn't have.
 pub(super) fn grpc_status_of_name(name: &str) -> Option<(&'static str, bool)> {
     let name = name.rsplit('.').next().unwrap_or(name);
-    let letters = |text: &str| -> Vec<u8> {
-        text.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_uppercase()).collect()
-    };
-    let wanted = match letters(name) {
-        american if american == b"CANCELED" => b"CANCELLED".to_vec(),
-        wanted => wanted,
-    };
-    STATUSES.into_iter().find(|(known, _)| letters(known) == wanted)
+    let is_same = |known: &str| letters(known).eq(letters(name));
+    if letters("CANCELED").eq(letters(name)) {
+        return Some(grpc_status(1));
+    }
+    STATUSES.into_iter().find(|(known, _)| is_same(known))
+}
+
+/// The letters and digits of a name, as capitals.
+fn letters(name: &str) -> impl Iterator<Item = u8> {
+    name.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_uppercase())
 }
 
 /// What an error means by its status and its code, each a name or a number as written.
@@ -78,12 +80,13 @@ pub(super) fn error_status(status: Option<&str>, code: Option<&str>) -> (&'stati
 }
 
 fn status_of_word(word: &str) -> (&'static str, bool) {
-    grpc_status_of_name(word).unwrap_or_else(|| {
-        // "503 Service Unavailable" is a number too.
-        let number = word.split_whitespace().next().unwrap_or_default();
-        let whole = || number.parse().ok().filter(|number: &f64| number.fract() == 0.0).map(|number| number as i64);
-        grpc_status(number.parse().ok().or_else(whole).unwrap_or_default())
-    })
+    // "503 Service Unavailable" is a number too.
+    let number = word.split_whitespace().next().unwrap_or_default();
+    if !number.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        return grpc_status_of_name(word).unwrap_or(UNKNOWN);
+    }
+    let whole = || number.parse().ok().filter(|number: &f64| number.fract() == 0.0).map(|number| number as i64);
+    grpc_status(number.parse().ok().or_else(whole).unwrap_or_default())
 }
 
 /// The code of a request in a batch that failed without a reason.
