@@ -66,8 +66,13 @@ impl Gemini {
         if offset > 0 {
             call = call.header("range", &format!("bytes={offset}-"))?;
         }
-        match self.open(&call, offset).await {
-            Err(ApiError::Transient { .. }) => self.open(&call, offset).await,
+        self.open_twice(&call, offset).await
+    }
+
+    /// Opens an answer from `offset` on; once more, at once, if the first time was interrupted.
+    pub(super) async fn open_twice(&self, call: &Call, offset: u64) -> Result<Download, ApiError> {
+        match self.open(call, offset).await {
+            Err(ApiError::Transient { .. }) => self.open(call, offset).await,
             outcome => outcome,
         }
     }

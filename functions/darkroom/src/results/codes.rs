@@ -54,7 +54,16 @@ pub fn grpc_status(code: i64) -> (&'static str, bool) {
     usize::try_from(grpc).ok().and_then(|index| STATUSES.get(index)).copied().unwrap_or(UNKNOWN)
 }
 
-/// The same by the name of the code, however it is written: `UNAVAILABLE`, `unavailable`, `Unavailable`,
+/// The number of a gRPC status code, by its name in any spelling. None for a name that Google doesn't have.
+pub fn grpc_code(name: &str) -> Option<i64> {
+    let (name, _) = grpc_status_of_name(name)?;
+    if name == UNKNOWN.0 {
+        return Some(2);
+    }
+    STATUSES.iter().position(|(known, _)| *known == name).and_then(|code| code.try_into().ok())
+}
+
+/// The same as [`grpc_status`] by the name of the code, however it is written: `UNAVAILABLE`, `unavailable`, `Unavailable`,
 /// `Code.UNAVAILABLE`. None for a name that Google doesn't have.
 pub(super) fn grpc_status_of_name(name: &str) -> Option<(&'static str, bool)> {
     let name = name.rsplit('.').next().unwrap_or(name);
@@ -219,6 +228,8 @@ mod tests {
             assert_eq!(grpc_status_of_name(name), Some(("RESOURCE_EXHAUSTED", true)), "{name}");
         }
         assert_eq!(grpc_status_of_name("canceled"), Some(("CANCELLED", true)));
+        let codes = ["CANCELLED", "unknown", "INTERNAL", "Unauthenticated", "OK"].map(grpc_code);
+        assert_eq!(codes, [Some(1), Some(2), Some(13), Some(16), None]);
         for (name, retryable) in STATUSES {
             assert_eq!(grpc_status_of_name(name), Some((name, retryable)));
         }

@@ -84,22 +84,22 @@ fn read_response(response: &WireResponse<'_>, error: Option<WireError<'_>>, blob
     let mut found = Found::of(response, blobs);
     let mut warnings = Vec::new();
     let error = error.filter(|error| !error.says_nothing());
-    let stop = Stop::of(response);
+    let ending = Ending::of(response);
     let dropped_thoughts = found.thoughts.len();
     let holds_image = found.holds_image();
-    if found.images.is_empty() && stop.refusal().is_none() {
+    if found.images.is_empty() && ending.refusal().is_none() {
         found.use_thought(blobs, &mut warnings);
     }
 
     let thought_images = dropped_thoughts - usize::from(found.is_thought_used);
-    let finish_reason = stop.finish_reason.clone();
+    let finish_reason = ending.finish_reason.clone();
     let outcome = match (found.images.pop(), error) {
         (Some(image), _) => {
             warnings.extend(found.unused());
             Outcome::Succeeded { image, extras: found.images }
         }
         (None, Some(error)) => failure(&error),
-        (None, None) => stop.without_image(found),
+        (None, None) => ending.without_image(found),
     };
     let usage = response.usage_metadata.and_then(|usage| {
         let read = Usage::of_reply(usage.get(), holds_image);
@@ -118,13 +118,13 @@ fn read_response(response: &WireResponse<'_>, error: Option<WireError<'_>>, blob
 }
 
 /// Why a response ends where it does, as far as it says so.
-struct Stop {
+struct Ending {
     block_reason: Option<String>,
     finish_reason: Option<String>,
     finish_message: Option<String>,
 }
 
-impl Stop {
+impl Ending {
     fn of(response: &WireResponse<'_>) -> Self {
         let name = |text: Option<&Text<'_>>| clean(text).map(|text| reason_name(&text)).filter(|name| !name.is_empty());
         let candidates = response.candidates.as_deref().unwrap_or_default();
