@@ -79,7 +79,7 @@ async fn running(work: &Work<'_>, stored: &StoredShard, answer: &Batch) -> Resul
     let waited = deps.clock.now().duration_since(*submitted_at);
     deps.metrics.put(&[(Metric::BatchAge, waited.as_secs_f64())]);
     let pause = deps.waits.after(waited, deps.chance.fraction());
-    let now_finished = u32::try_from(answer.stats.successful + answer.stats.failed).unwrap_or(u32::MAX);
+    let now_finished = u32::try_from(answer.stats.successful.saturating_add(answer.stats.failed)).unwrap_or(u32::MAX);
     let says_nothing = now_finished == *finished && stored.shard.errors == 0 && !is_held;
     // Held because it doesn't end: that hasn't changed.
     if says_nothing || (is_held && cancelled_at.is_some()) {
