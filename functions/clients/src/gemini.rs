@@ -25,6 +25,7 @@ mod exchange;
 mod file;
 mod files;
 mod https;
+mod inline;
 mod listing;
 mod refusal;
 #[cfg(test)]

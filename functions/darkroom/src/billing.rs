@@ -14,7 +14,7 @@ use crate::{
     cost::{self, Estimate, Usage, Usd},
     models::Model,
     parts::PartLine,
-    results::{ResultLine, Status, UNMATCHED, is_error_entry},
+    results::{ResultLine, Status, UNMATCHED, is_error_entry, is_image_elsewhere},
 };
 
 /// What answers cost in a batch, and what they would have cost interactively.
@@ -103,6 +103,9 @@ fn without_usage(result: &ResultLine) -> Charged {
         Status::Failed if result.error.as_ref().is_some_and(|error| is_error_entry(&error.code)) => Charged::Nothing,
         // Its image is counted where it lies, as one that belongs to no request.
         Status::Failed if result.error.as_ref().is_some_and(|error| error.code == UNMATCHED) => Charged::Nothing,
+        Status::Failed if result.error.as_ref().is_some_and(|error| is_image_elsewhere(&error.code)) => {
+            Charged::Estimated
+        }
         Status::Failed | Status::Blocked | Status::NoImage => Charged::Unknown,
         Status::Expired | Status::Cancelled | Status::Skipped | Status::Invalid => Charged::Nothing,
     }
@@ -167,6 +170,8 @@ mod tests {
             (Status::Failed, Some("NOT_AN_IMAGE"), Charged::Unknown),
             (Status::Failed, Some("UNREAD_LINE"), Charged::Unknown),
             (Status::Failed, Some("UNMATCHED"), Charged::Nothing),
+            (Status::Failed, Some("FILE_DATA"), Charged::Estimated),
+            (Status::Failed, Some("IMAGE_AS_TEXT"), Charged::Estimated),
             (Status::Failed, Some("INTERNAL"), Charged::Nothing),
             (Status::Failed, Some("BATCH_FAILED"), Charged::Nothing),
             (Status::Expired, Some("EXPIRED"), Charged::Nothing),

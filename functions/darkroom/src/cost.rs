@@ -1,6 +1,7 @@
 //! What images cost: before, from the catalogue; after, from what Gemini says it used.
 
 mod estimate;
+mod thinking;
 mod usage;
 mod usd;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     estimate::{Breakdown, Share},
+    thinking::{Thinking, reserved_thoughts},
     usage::Usage,
     usd::Usd,
 };
@@ -46,7 +48,7 @@ pub fn input_tokens(model: &Model, characters: usize, references: usize) -> u64 
 
 /// What one image will cost: the published price of its size, and its input tokens.
 ///
-/// A size that the model doesn't make counts as the model's default size. Thoughts can't be foreseen.
+/// A size that the model doesn't make counts as the model's default size. Thoughts are not included: see [`Thinking`].
 pub fn estimate(model: &Model, image_size: Option<&str>, input_tokens: u64) -> Estimate {
     let (batch, standard) = model
         .size(image_size)

@@ -3,6 +3,7 @@
 //! The catalogue is data (`models.toml`), because models, prices and dates change every few months. A deployment may
 //! bring its own.
 
+mod controls;
 mod nearest;
 mod parse;
 mod resolve;
@@ -18,6 +19,7 @@ pub use self::{
     resolve::{ModelError, Resolution},
 };
 use crate::cost::Usd;
+pub use controls::Control;
 
 /// The models that can be asked for, and the ids that no longer can.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,6 +138,12 @@ pub struct Model {
     pub enqueued_tokens: [u64; 3],
     /// The type of the images it makes. A promise only: an image's bytes decide.
     pub mime_type: String,
+    /// What of a request's sampling it takes; a control that is not here may be refused, or have no effect.
+    #[serde(default = "controls::all")]
+    pub controls: Vec<Control>,
+    /// How much it thinks about an image, unless a request says otherwise; nothing if that isn't known.
+    #[serde(default)]
+    pub thoughts: Option<Thoughts>,
     /// Prices of synchronous requests.
     pub standard: Rates,
     /// Prices of batches.
@@ -191,6 +199,16 @@ pub struct Size {
     pub batch: Usd,
     #[serde(skip)]
     pixels: BTreeMap<String, [u32; 2]>,
+}
+
+/// How many tokens of thoughts one image usually takes.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thoughts {
+    /// The fewest.
+    pub min_tokens: u64,
+    /// The most.
+    pub max_tokens: u64,
 }
 
 /// Dollars per million tokens.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    cost::Estimate,
+    cost::{Estimate, Thinking},
     job::Settings,
     manifest::Reading,
     names::{JobId, ObjectUri, RequestKey, ShardId},
@@ -107,6 +107,9 @@ pub struct PlanSummary {
     pub shards: u32,
     /// What it is expected to cost.
     pub estimate: Estimate,
+    /// What the models' thoughts may cost on top.
+    #[serde(default)]
+    pub thinking: Thinking,
     /// Images by model, in order of the models' names.
     pub models: Vec<ModelShare>,
     /// Warnings in `validation.csv`.
@@ -124,16 +127,21 @@ impl PlanSummary {
                 Some(last) => {
                     last.images += share.images;
                     last.estimate = last.estimate + share.estimate;
+                    last.thinking = last.thinking + share.thinking;
                 }
-                None => {
-                    models.push(ModelShare { model: model.to_owned(), images: share.images, estimate: share.estimate })
-                }
+                None => models.push(ModelShare {
+                    model: model.to_owned(),
+                    images: share.images,
+                    estimate: share.estimate,
+                    thinking: share.thinking,
+                }),
             }
         }
         Self {
             images: reading.images,
             shards,
             estimate: reading.estimate,
+            thinking: reading.breakdown.thinking(),
             models,
             warnings: reading.warnings,
             planned_at,
@@ -151,4 +159,7 @@ pub struct ModelShare {
     /// What they are expected to cost.
     #[serde(default)]
     pub estimate: Estimate,
+    /// What the model's thoughts may cost on top.
+    #[serde(default)]
+    pub thinking: Thinking,
 }

@@ -10,6 +10,7 @@ mod bad_line;
 mod blob;
 mod codes;
 pub mod image;
+mod inline_output;
 mod limits;
 mod pool;
 #[cfg(test)]
@@ -23,7 +24,8 @@ mod testing;
 
 pub use answer::{Answer, Image, Outcome, Reason, Status};
 pub use bad_line::{BadLine, BadLineReason};
-pub use codes::{BATCH_FAILED, UNMATCHED, UNREAD_LINE, grpc_status, is_error_entry};
+pub use codes::{BATCH_FAILED, UNMATCHED, UNREAD_LINE, grpc_code, grpc_status, is_error_entry, is_image_elsewhere};
+pub use inline_output::{InlineOutput, OutputPiece};
 pub use limits::Limits;
 pub use pool::{Pool, PooledBuffer};
 pub use result_line::{Lane, ResultLine, StoredImage};

@@ -4,6 +4,7 @@
 mod announce;
 mod behaviour;
 mod beside;
+mod catalogue;
 mod check;
 mod dropped;
 mod gemini;
@@ -126,6 +127,9 @@ struct RunArgs {
 struct CheckArgs {
     #[command(flatten)]
     manifest: ManifestArgs,
+    /// The folder whose stack/models.toml has the models and prices, if there is one; it need not exist.
+    #[arg(long, value_name = "DIR", default_value = "darkroom-out")]
+    out: PathBuf,
     /// Print one JSON document, for programs.
     #[arg(long)]
     json: bool,

@@ -10,7 +10,7 @@ use clients::{
     states::Swap,
 };
 use darkroom::{
-    cost::Usd,
+    cost::{self, Usd},
     keys::ImagePaths,
     layout,
     manifest::{self, Copies, Expected, Header},
@@ -40,9 +40,6 @@ const AT_ONCE: usize = 16;
 
 /// Bytes of a response per pixel: JPEG of a detailed picture, as base64, with room.
 const RESPONSE_BYTES_PER_PIXEL: u64 = 2;
-
-/// Thoughts to be paid for beside an image, at the most: some 500 were measured.
-const THOUGHT_TOKENS: u64 = 1_000;
 
 /// Bytes of a response beside its image.
 const RESPONSE_BYTES: u64 = 4096;
@@ -194,9 +191,10 @@ impl<'a> Writer<'a> {
         RESPONSE_BYTES + u64::from(pixels.0) * u64::from(pixels.1) * RESPONSE_BYTES_PER_PIXEL
     }
 
-    /// What the image may cost at the most: what is estimated, and the thoughts that can't be foreseen.
+    /// What the image may cost at the most: what is estimated, and more thoughts than are expected.
     fn ceiling(&self, expected: &Expected) -> Usd {
-        let thoughts = self.catalogue.priced(&expected.model).map(|model| model.batch.text.per_million(THOUGHT_TOKENS));
+        let model = self.catalogue.priced(&expected.model);
+        let thoughts = model.map(|model| model.batch.text.per_million(cost::reserved_thoughts(model)));
         expected.estimate.batch_usd + thoughts.unwrap_or_default()
     }
 

@@ -176,7 +176,9 @@ async fn adopt(
 ) -> Result<Disposition, SubmitError> {
     let deps = work.deps;
     info!(batch = %oldest.name, attempt, "the batch was found");
-    let submitted_at = oldest.create_time.unwrap_or_else(|| deps.clock.now());
+    // Deadlines are counted from here. A clock that is ahead of ours must not put them off.
+    let now = deps.clock.now();
+    let submitted_at = oldest.create_time.unwrap_or(now).min(now);
     let submitted = Submitted {
         attempt,
         batch: oldest.name.clone(),

@@ -147,7 +147,12 @@ async fn on_a_bad_day_with_rounds_every_key_that_may_succeed_becomes_an_image() 
         .map(|line| key(line).to_owned())
         .collect();
     let all: BTreeSet<String> = results.iter().map(|line| key(line).to_owned()).collect();
-    assert_eq!(all.difference(&there).cloned().collect::<BTreeSet<_>>(), refused);
+    // An answer that came out empty is asked again, and may succeed then.
+    let missing: BTreeSet<String> = all.difference(&there).cloned().collect();
+    assert!(missing.is_subset(&refused), "{:?}", missing.difference(&refused));
+    for result in results.iter().filter(|result| missing.contains(key(result))) {
+        assert_eq!(result["error"]["retryable"], false, "{result}");
+    }
     assert!((50..400).contains(&refused.len()), "{} refused", refused.len());
     let states: BTreeSet<&str> = told.values().map(|told| told.state.as_str()).collect();
     assert!(states.contains("BATCH_STATE_EXPIRED"), "{states:?}");

@@ -13,6 +13,7 @@ use std::fmt;
 use darkroom::names::{BatchName, FileName};
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
     error::ApiError,
@@ -35,7 +36,8 @@ pub struct Batch {
     pub done: bool,
     /// Where the results are. A batch that failed, expired or was cancelled may have some too.
     pub output_file: Option<FileName>,
-    /// Whether the results are within the batch's own description.
+    /// Whether there are results inside of the answer, which [`Gemini::inline_results`](super::Gemini::inline_results)
+    /// reads. Where there is an output file too, that file has them all.
     pub inline_output: bool,
     /// Why it has not succeeded, where Google says so.
     pub error: Option<Status>,
@@ -146,8 +148,11 @@ pub(super) struct Operation {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Metadata {
+    #[serde(deserialize_with = "or_default")]
     name: String,
+    #[serde(deserialize_with = "or_default")]
     display_name: String,
+    #[serde(deserialize_with = "or_default")]
     model: String,
     state: Option<String>,
     #[serde(deserialize_with = "or_default")]
@@ -164,7 +169,17 @@ struct Metadata {
 #[serde(rename_all = "camelCase", default)]
 struct Output {
     responses_file: Option<String>,
-    inlined_responses: Option<serde::de::IgnoredAny>,
+    /// `{"inlinedResponses":[…]}`, of whose array no more is left than whether it holds something.
+    #[serde(alias = "inlined_responses")]
+    inlined_responses: Value,
+}
+
+impl Output {
+    fn holds_results(&self) -> bool {
+        let inner = |name| self.inlined_responses.get(name);
+        let list = inner("inlinedResponses").or(inner("inlined_responses")).unwrap_or(&self.inlined_responses);
+        list.as_array().is_some_and(|list| !list.is_empty())
+    }
 }
 
 /// Google at times leaves `metadata` out, state and all; then the end of the operation has to say how it ended.
@@ -191,14 +206,13 @@ impl TryFrom<Operation> for Batch {
         if !name.starts_with("batches/") {
             return Err(ApiError::malformed("an operation that is no batch"));
         }
-        let inline_output = [&metadata.output, &response].iter().any(|output| output.inlined_responses.is_some());
         Ok(Self {
-            inline_output,
             name: BatchName::new(name),
             display_name: metadata.display_name,
             model: metadata.model,
             state,
             done,
+            inline_output: metadata.output.holds_results() || response.holds_results(),
             output_file: metadata
                 .output
                 .responses_file
@@ -215,7 +229,7 @@ impl TryFrom<Operation> for Batch {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::gemini::script::assert_valid;
@@ -266,6 +280,33 @@ mod tests {
             json!({ "name": "batches/1", "done": true, "response": output }),
         ] {
             assert_eq!(batch(operation).output_file, Some(FileName::new("files/batch-1")));
+        }
+    }
+
+    #[test]
+    fn inline_output_is_found_in_either_place() {
+        for list in [json!([{ "error": { "code": 13 } }]), json!([0])] {
+            let output = json!({ "inlinedResponses": { "inlinedResponses": list } });
+            for operation in [
+                json!({ "name": "batches/1", "metadata": { "output": output } }),
+                json!({ "name": "batches/1", "done": true, "response": output }),
+                json!({ "name": "batches/1", "metadata": { "output": { "inlinedResponses": list } } }),
+                json!({ "name": "batches/1", "metadata": { "output": { "inlined_responses": { "inlined_responses": list } } } }),
+            ] {
+                let operation: Operation = serde_json::from_value(operation).unwrap();
+                assert!(Batch::try_from(operation).unwrap().inline_output);
+            }
+        }
+        for output in [
+            json!({ "inlinedResponses": { "inlinedResponses": [] } }),
+            json!({ "inlinedResponses": {} }),
+            json!({ "inlinedResponses": null }),
+            json!({}),
+            json!(null),
+        ] {
+            let operation = json!({ "name": "batches/1", "metadata": { "output": output }, "response": output });
+            let operation: Operation = serde_json::from_value(operation).unwrap();
+            assert!(!Batch::try_from(operation).unwrap().inline_output);
         }
     }
 

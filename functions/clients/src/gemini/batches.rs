@@ -16,6 +16,9 @@ use super::{
 
 /// Small questions get small answers; twice this, for the second try, is still a minute.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A batch may have all its results in its description, each twice. A call that gets no answer at all, or whose answer stands
+/// still, ends sooner.
+const DESCRIPTION_TIMEOUT: Duration = Duration::from_secs(300);
 /// Google reads the whole input file before it answers. Giving up early is dear: it leaves the outcome unknown, and
 /// finding out takes half an hour.
 pub const CREATE_TIMEOUT: Duration = Duration::from_secs(180);
@@ -73,12 +76,13 @@ impl Gemini {
         Ok(answer.json::<Operation>()?.try_into()?)
     }
 
-    /// A batch as it is now.
+    /// A batch as it is now. Results that it holds itself are passed over, however large they are; that may take longer than
+    /// other calls.
     ///
     /// # Errors
     /// [`ApiError::NotFound`] when this key's project has no such batch; others by their meaning.
     pub async fn batch(&self, name: &BatchName) -> Result<Batch, ApiError> {
-        let call = Call::new(Method::GET, self.url(batch_path(name)?));
+        let call = Call::new(Method::GET, self.url(batch_path(name)?)).with_long_answer(DESCRIPTION_TIMEOUT);
         let answer = self.again(&call, CALL_TIMEOUT).await?;
         answer.json::<Operation>()?.try_into()
     }
@@ -112,7 +116,7 @@ impl Gemini {
     }
 }
 
-fn batch_path(name: &BatchName) -> Result<&str, ApiError> {
+pub(super) fn batch_path(name: &BatchName) -> Result<&str, ApiError> {
     path_of("batches/", name.as_str()).ok_or_else(|| ApiError::invalid("not the name of a batch"))
 }
 

@@ -28,8 +28,8 @@ use crate::transport::Body;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest silence between two pieces of the body.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// All of it. No function lives longer than 15 minutes; on one machine with a slow line, it may take most of an hour.
-const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3600);
+/// All of it. No function lives longer than 15 minutes; on one machine, a slow line takes hours for some gigabytes.
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
 /// The bytes of a file, from an offset on.
 pub struct Download {
@@ -60,22 +60,19 @@ impl Gemini {
         }
     }
 
-    /// PLACEHOLDER until the merge of inline output.
-    ///
-    /// # Errors
-    /// Always.
-    pub async fn inline_results(&self, _batch: &darkroom::names::BatchName) -> Result<Download, ApiError> {
-        Err(ApiError::malformed("inline output"))
-    }
-
     async fn download_from(&self, mut url: Url, offset: u64) -> Result<Download, ApiError> {
         url.query_pairs_mut().append_pair("alt", "media");
         let mut call = Call::new(Method::GET, url).header("accept-encoding", "identity")?;
         if offset > 0 {
             call = call.header("range", &format!("bytes={offset}-"))?;
         }
-        match self.open(&call, offset).await {
-            Err(ApiError::Transient { .. }) => self.open(&call, offset).await,
+        self.open_twice(&call, offset).await
+    }
+
+    /// Opens an answer from `offset` on; once more, at once, if the first time was interrupted.
+    pub(super) async fn open_twice(&self, call: &Call, offset: u64) -> Result<Download, ApiError> {
+        match self.open(call, offset).await {
+            Err(ApiError::Transient { .. }) => self.open(call, offset).await,
             outcome => outcome,
         }
     }

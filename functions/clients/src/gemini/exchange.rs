@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use darkroom::results::{InlineOutput, OutputPiece};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
 use url::Url;
@@ -18,8 +19,12 @@ use crate::{
     transport::{Body, full},
 };
 
-/// The most that is read of an answer that is held in memory. A page of 100 batches has some 100 KB.
+/// The most of an answer that is held in memory, inline results excepted, which never are. A page of 100 batches has some
+/// 100 KB.
 const ANSWER_BYTES: usize = 16 << 20;
+
+/// The longest silence within an answer that refuses.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A request, kept so that it can be sent a second time.
 pub(super) struct Call {
@@ -28,12 +33,18 @@ pub(super) struct Call {
     headers: HeaderMap,
     body: Bytes,
     keyed: bool,
+    answer_within: Option<Duration>,
 }
 
 impl Call {
     /// A request without a body that carries the API key.
     pub(super) fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: Bytes::new(), keyed: true }
+        Self { method, url, headers: HeaderMap::new(), body: Bytes::new(), keyed: true, answer_within: None }
+    }
+
+    /// The same request, whose answer may take this long to arrive once it has begun, as long as it doesn't stand still.
+    pub(super) fn with_long_answer(self, within: Duration) -> Self {
+        Self { answer_within: Some(within), ..self }
     }
 
     /// The same request without the API key.
@@ -77,7 +88,7 @@ impl Call {
     }
 }
 
-/// A 2xx answer, all of it.
+/// A 2xx answer, all of it but the results that a batch may hold.
 pub(super) struct Answer {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
@@ -101,17 +112,19 @@ impl Answer {
 }
 
 impl Gemini {
-    /// Sends the request once and reads the answer, within a time.
+    /// Sends the request once and reads the answer, within a time. Where it describes a batch, its inline results are left
+    /// out.
     pub(super) async fn once(&self, call: &Call, within: Duration) -> Result<Answer, ApiError> {
         let exchange = self.with_key(call, async |key| {
-            let response = self.respond(call, key).await?;
+            let response = in_time(within, self.respond(call, key)).await?;
             if !response.status().is_success() {
                 return Err(refused(response, key).await);
             }
             let (head, body) = response.into_parts();
-            Ok(Answer { headers: head.headers, body: whole(body).await? })
+            Ok(Answer { headers: head.headers, body: whole(body, within).await? })
         });
-        in_time(within, exchange).await
+        // Boxed, or the types of the calls above it grow beyond what the compiler looks into.
+        in_time(call.answer_within.unwrap_or(within), Box::pin(exchange)).await
     }
 
     /// Sends a request that changes nothing when repeated: once more, at once, if the first time was interrupted.
@@ -151,7 +164,7 @@ impl Gemini {
 /// What an answer other than 2xx means. If its body can't be read, the status speaks alone.
 pub(super) async fn refused(response: Response<Body>, key: Option<&ApiKey>) -> ApiError {
     let (head, body) = response.into_parts();
-    let body = whole(body).await.unwrap_or_default();
+    let body = whole(body, REFUSAL_TIMEOUT).await.unwrap_or_default();
     refusal::refused(head.status, &head.headers, &body, key)
 }
 
@@ -169,12 +182,25 @@ pub(super) async fn in_time<T, E: From<ApiError>>(
     }
 }
 
-async fn whole(body: Body) -> Result<Bytes, ApiError> {
-    match Limited::new(body, ANSWER_BYTES).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(ApiError::malformed(format!("more than {ANSWER_BYTES} bytes")))
+/// The answer's body without the results that a batch may hold: those can be gigabytes. It ends with an error when nothing
+/// comes for `idle`.
+async fn whole(mut body: Body, idle: Duration) -> Result<Bytes, ApiError> {
+    let mut output = InlineOutput::default();
+    let mut kept = Vec::new();
+    loop {
+        let frame = match timeout(idle, body.frame()).await {
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(error))) => return Err(ApiError::broken_off(error)),
+            Ok(None) => return Ok(kept.into()),
+            Err(_) => return Err(ApiError::transient("the answer stands still")),
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        output.feed(&data, |piece| match piece {
+            OutputPiece::Description(bytes) => kept.extend_from_slice(bytes),
+            OutputPiece::Results(_) => {}
+        });
+        if kept.len() > ANSWER_BYTES {
+            return Err(ApiError::malformed(format!("more than {ANSWER_BYTES} bytes")));
         }
-        Err(error) => Err(ApiError::broken_off(error)),
     }
 }

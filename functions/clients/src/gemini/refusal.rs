@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 use jiff::SignedDuration;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::ApiError;
@@ -13,14 +12,13 @@ use crate::secret::ApiKey;
 /// The most of Google's words that is kept.
 const MESSAGE_BYTES: usize = 1024;
 
-/// `{"error": {"code": 400, "message": "…", "status": "INVALID_ARGUMENT", "details": [{"@type": "…", …}]}}`
-#[derive(Deserialize)]
-struct Envelope {
-    error: Refusal,
-}
+/// The longest that Gemini may ask to wait. No quota lasts longer than a day, and no message can come back later than this;
+/// what is asked for beyond is a mistake.
+const LONGEST_DELAY: f64 = 12.0 * 3600.0;
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
+/// What stands in an error envelope:
+/// `{"error": {"code": 400, "message": "…", "status": "INVALID_ARGUMENT", "details": [{"@type": "…", …}]}}`
+#[derive(Default)]
 struct Refusal {
     code: u16,
     message: String,
@@ -29,6 +27,20 @@ struct Refusal {
 }
 
 impl Refusal {
+    /// Reads an envelope, as much of it as can be understood. A streamed answer has it in a list.
+    fn read(body: &[u8]) -> Option<Self> {
+        let body: Value = serde_json::from_slice(body).ok()?;
+        let error = body.get(0).unwrap_or(&body).get("error").filter(|error| !error.is_null())?;
+        let code = error["code"].as_u64().or_else(|| error["code"].as_str()?.trim().parse().ok());
+        let message = error["message"].as_str().or(error.as_str());
+        Some(Self {
+            code: code.and_then(|code| code.try_into().ok()).unwrap_or_default(),
+            message: message.unwrap_or_default().to_owned(),
+            status: error["status"].as_str().unwrap_or_default().to_owned(),
+            details: error["details"].as_array().cloned().unwrap_or_default(),
+        })
+    }
+
     /// The detail whose `@type` ends in `kind`, such as `google.rpc.RetryInfo`.
     fn detail(&self, kind: &str) -> Option<&Value> {
         self.details.iter().find(|detail| detail["@type"].as_str().is_some_and(|name| name.ends_with(kind)))
@@ -56,13 +68,12 @@ impl Refusal {
 
 /// What an answer other than 2xx means.
 pub(super) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8], key: Option<&ApiKey>) -> ApiError {
-    let refusal = serde_json::from_slice(body).map_or_else(|_| Refusal::default(), |envelope: Envelope| envelope.error);
-    classify(status, headers, &refusal, key)
+    classify(status, headers, &Refusal::read(body).unwrap_or_default(), key)
 }
 
 /// The refusal inside of an answer whose status says success, where there is one: the end of an upload has such.
 pub(super) fn hidden(headers: &HeaderMap, body: &[u8]) -> Option<ApiError> {
-    let Envelope { error } = serde_json::from_slice(body).ok()?;
+    let error = Refusal::read(body)?;
     let status = StatusCode::from_u16(error.code)
         .ok()
         .filter(|status| status.is_client_error() || status.is_server_error())
@@ -128,9 +139,13 @@ fn retry_after(headers: &HeaderMap) -> Option<SignedDuration> {
     seconds(headers.get(RETRY_AFTER)?.to_str().ok()?)
 }
 
+/// A number of seconds, at most [`LONGEST_DELAY`]. What is negative or no number asks for nothing.
 fn seconds(text: &str) -> Option<SignedDuration> {
-    let delay = SignedDuration::try_from_secs_f64(text.trim().parse().ok()?).ok()?;
-    (!delay.is_negative()).then_some(delay)
+    let seconds: f64 = text.trim().parse().ok()?;
+    if seconds.is_nan() || seconds < 0.0 {
+        return None;
+    }
+    SignedDuration::try_from_secs_f64(seconds.min(LONGEST_DELAY)).ok()
 }
 
 /// Foreign words made fit for a log: no control characters, no query of a URL (it may hold a key or an upload id), and
@@ -231,6 +246,72 @@ mod tests {
         assert_eq!(retry_after, Some(SignedDuration::from_millis(34_500)));
         assert_eq!(quota.as_deref(), Some("GenerateRequestsPerMinutePerProjectPerModel"));
         assert_eq!(message, "You exceeded your current quota");
+    }
+
+    #[test]
+    fn delay_that_cannot_be_meant_is_ignored_or_cut() {
+        let half_a_day = SignedDuration::from_hours(12);
+        for (asked, wait) in [
+            ("0s", Some(SignedDuration::ZERO)),
+            ("0.5s", Some(SignedDuration::from_millis(500))),
+            ("34s", Some(SignedDuration::from_secs(34))),
+            ("43200s", Some(half_a_day)),
+            ("43201s", Some(half_a_day)),
+            ("1000000000000s", Some(half_a_day)),
+            ("1e300s", Some(half_a_day)),
+            ("infs", Some(half_a_day)),
+            ("-1s", None),
+            ("-1e300s", None),
+            ("-infs", None),
+            ("NaNs", None),
+            ("", None),
+            ("s", None),
+            ("soon", None),
+            ("34", None),
+        ] {
+            let info = json!({ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": asked });
+            let error = class(429, json!({ "error": { "details": [info] } }));
+            assert!(
+                matches!(error, ApiError::RateLimited { retry_after, .. } if retry_after == wait),
+                "{asked}: {error:?}"
+            );
+        }
+        for (asked, wait) in [
+            ("60", Some(SignedDuration::from_secs(60))),
+            ("99999999999999999999", Some(half_a_day)),
+            ("-60", None),
+            ("Fri, 31 Dec 1999 23:59:59 GMT", None),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, asked.parse().unwrap())]);
+            let error = refused(StatusCode::TOO_MANY_REQUESTS, &headers, b"", None);
+            assert!(
+                matches!(error, ApiError::RateLimited { retry_after, .. } if retry_after == wait),
+                "{asked}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn envelope_is_read_as_far_as_it_can_be() {
+        for body in [
+            json!([{ "error": { "code": 429, "message": "Too many." } }]),
+            json!({ "error": { "code": "429", "message": "Too many.", "details": null } }),
+            json!({ "error": { "code": 99_999_999, "message": "Too many.", "details": "none" } }),
+            json!({ "error": "Too many." }),
+        ] {
+            let error = class(429, body.clone());
+            assert!(
+                matches!(&error, ApiError::RateLimited { message, .. } if message == "Too many."),
+                "{body}: {error:?}"
+            );
+        }
+        for body in [json!({ "error": null }), json!({}), json!([]), json!("error"), json!({ "error": 7 })] {
+            let error = class(429, body.clone());
+            assert!(matches!(&error, ApiError::RateLimited { message, .. } if message.starts_with("429")), "{body}");
+        }
+        let hidden = |body: Value| hidden(&HeaderMap::new(), body.to_string().as_bytes());
+        assert!(hidden(json!({ "error": { "code": "400", "message": "No." } })).is_some());
+        assert!(hidden(json!({ "error": null })).is_none());
     }
 
     #[test]

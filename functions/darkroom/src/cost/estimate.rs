@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Estimate;
+use super::{Estimate, Thinking};
 use crate::models::Model;
 
 /// Images that have one price, but for their input.
@@ -12,6 +12,8 @@ pub struct Share {
     pub images: u64,
     /// What they are expected to cost in all.
     pub estimate: Estimate,
+    /// What the thoughts about them may cost on top.
+    pub thinking: Thinking,
     /// Warnings about the items that ask for them.
     pub warnings: u64,
 }
@@ -26,6 +28,7 @@ impl Breakdown {
         let share = self.of(model, size);
         share.images += 1;
         share.estimate = share.estimate + estimate;
+        share.thinking = share.thinking + Thinking::of_image(model);
     }
 
     /// Counts warnings about an item that asks for images of `model` and `size`.
@@ -44,6 +47,11 @@ impl Breakdown {
     pub fn of_model(&self, model: &str) -> Estimate {
         let of_model = self.shares().filter(|(of, ..)| *of == model);
         of_model.fold(Estimate::default(), |sum, (.., share)| sum + share.estimate)
+    }
+
+    /// What the thoughts about all images may cost.
+    pub fn thinking(&self) -> Thinking {
+        self.shares().fold(Thinking::default(), |sum, (.., share)| sum + share.thinking)
     }
 
     fn of(&mut self, model: &Model, size: Option<&str>) -> &mut Share {
@@ -71,5 +79,6 @@ mod tests {
         assert_eq!(told, [("1K", 2, 0), ("4K", 1, 2)]);
         assert_eq!(breakdown.of_model(&model.id).batch_usd, "0.06".parse().unwrap());
         assert_eq!(breakdown.of_model("another"), Estimate::default());
+        assert_eq!((breakdown.thinking().min_tokens, breakdown.thinking().max_tokens), (3 * 330, 3 * 620));
     }
 }

@@ -25,14 +25,18 @@ pub struct Usage {
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Counts {
-    #[serde(alias = "prompt_tokens")]
+    #[serde(alias = "prompt_tokens", alias = "prompt_token_count")]
     prompt_token_count: Count,
+    #[serde(alias = "tool_use_prompt_token_count")]
     tool_use_prompt_token_count: Count,
+    #[serde(alias = "candidates_token_count")]
     candidates_token_count: Count,
     /// Newer models' word for `candidatesTokenCount`.
+    #[serde(alias = "response_token_count")]
     response_token_count: Count,
+    #[serde(alias = "candidates_tokens_details")]
     candidates_tokens_details: Option<Vec<Detail>>,
-    #[serde(alias = "thought_tokens")]
+    #[serde(alias = "thought_tokens", alias = "thoughts_token_count")]
     thoughts_token_count: Count,
     #[serde(rename = "output_image_tokens")]
     image: Count,
@@ -44,6 +48,7 @@ struct Counts {
 #[serde(default, rename_all = "camelCase")]
 struct Detail {
     modality: Option<String>,
+    #[serde(alias = "token_count")]
     token_count: Count,
 }
 
@@ -63,7 +68,7 @@ impl Usage {
         let images = counts.candidates_tokens_details.map_or(if holds_image { output } else { 0 }, |details| {
             details
                 .iter()
-                .filter(|detail| detail.modality.as_deref() == Some("IMAGE"))
+                .filter(|detail| detail.modality.as_ref().is_some_and(|name| name.eq_ignore_ascii_case("IMAGE")))
                 .fold(0, |sum, detail| detail.token_count.0.saturating_add(sum))
         });
         Self {
@@ -166,6 +171,18 @@ mod tests {
         let expected =
             Usage { prompt_tokens: 1156, output_image_tokens: 1120, output_text_tokens: 368, thought_tokens: 483 };
         assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn names_may_be_in_snake_case() {
+        let read = usage(
+            r#"{"prompt_token_count":6,"tool_use_prompt_token_count":"4","candidates_token_count":1488,
+                "candidates_tokens_details":[{"modality":"image","token_count":1120}],"thoughts_token_count":483}"#,
+        );
+        let expected =
+            Usage { prompt_tokens: 10, output_image_tokens: 1120, output_text_tokens: 368, thought_tokens: 483 };
+        assert_eq!(read, expected);
+        assert_eq!(usage(r#"{"response_token_count":7}"#).output_image_tokens, 7);
     }
 
     #[test]

@@ -23,6 +23,13 @@ pub(super) fn check(order: &Order, model: &Model, findings: &mut Findings) {
             check_value("image_size", size, &known, model, findings);
         }
     }
+    for control in order.controls.iter().filter(|control| !model.controls.contains(control)) {
+        // The same words for every item: they are said once, with the first line.
+        findings.warning(
+            "unsupported_control",
+            format!("{} doesn't take {control}: Gemini may ignore it or refuse the request; leave it out", model.id),
+        );
+    }
     if order.pictures > model.max_references {
         findings.error(
             "too_many_references",

@@ -14,7 +14,7 @@ use super::{
     reference, strict,
     variables::Variables,
 };
-use crate::names::ObjectUri;
+use crate::{models::Control, names::ObjectUri};
 
 type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
@@ -83,8 +83,10 @@ impl<'a> Line<'a> {
         };
         check_names(&members, findings);
         let texts = Texts::of(&members, bucket, findings);
-        let image = inner(&members, "generationConfig", findings)
-            .and_then(|configuration| inner(&configuration, "imageConfig", findings));
+        let configuration = inner(&members, "generationConfig", findings).unwrap_or_default();
+        let is_set = |control: &Control| member(&configuration, control.name(), &mut Findings::default()).is_some();
+        let controls = Control::ALL.into_iter().filter(is_set).collect();
+        let image = inner(&configuration, "imageConfig", findings);
         let mut asked = |name| {
             let value = member(image.as_ref()?, name, findings)?;
             item::read(name, value.get(), "a text in quotes", findings)
@@ -109,6 +111,7 @@ impl<'a> Line<'a> {
             pictures: texts.pictures,
             characters: texts.characters,
             prompt: (!texts.prompt.is_empty()).then_some(texts.prompt),
+            controls,
             form: Form::Native(request),
         })
     }

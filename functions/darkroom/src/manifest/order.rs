@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use super::{Context, item::Item, problem::Findings, reference, reference::Named, variables::Variables};
-use crate::names::ObjectUri;
+use crate::{models::Control, names::ObjectUri};
 
 /// The highest temperature
 /// (<https://ai.google.dev/api/generate-content#v1beta.GenerationConfig>, read 2026-11).
@@ -33,6 +33,8 @@ pub(super) struct Order {
     /// Characters of all its texts.
     pub(super) characters: usize,
     pub(super) prompt: Option<String>,
+    /// What it says about sampling.
+    pub(super) controls: Vec<Control>,
     pub(super) form: Form,
 }
 
@@ -83,6 +85,8 @@ impl Order {
                 Err((code, message)) => findings.error(code, message),
             }
         }
+        let seed = item.seed.map(|_| Control::Seed);
+        let temperature = item.temperature.map(|_| Control::Temperature);
         let system = item.system.filter(|system| !system.is_empty());
         Self {
             key: item.key,
@@ -99,6 +103,7 @@ impl Order {
             web,
             characters: characters + system.as_ref().map_or(0, |system| system.chars().count()),
             prompt: Some(prompt),
+            controls: seed.into_iter().chain(temperature).collect(),
             form: Form::Friendly { system, seed: item.seed, temperature: item.temperature, types },
         }
     }

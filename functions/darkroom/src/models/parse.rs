@@ -94,6 +94,9 @@ fn check_model(model: &Model) -> Result<(), String> {
     if model.shutdown.is_some() != model.shutdown_source.is_some() {
         return Err("shutdown and shutdown_source go together".to_owned());
     }
+    if model.thoughts.as_ref().is_some_and(|thoughts| thoughts.max_tokens < thoughts.min_tokens) {
+        return Err("its thoughts have more tokens at the least than at the most".to_owned());
+    }
     let Rates { input, text, image } = &model.standard;
     let pairs = [(input, &model.batch.input), (text, &model.batch.text), (image, &model.batch.image)];
     let images = model.sizes.iter().map(|size| (&size.standard, &size.batch));
@@ -122,6 +125,8 @@ mod tests {
             ("batch = 0.0168", "batch = 0.0", "zero"),
             ("shutdown = \"2026-10-29\"", "shutdown = \"2026-09-29\"", "before"),
             ("pixels = \"gemini-2.5\"", "pixels = \"gemini-2\"", "no pixels"),
+            ("max_tokens = 620", "max_tokens = 62", "at the least"),
+            ("controls = []", "controls = [\"tone\"]", "tone"),
             ("max_references = 3", "max_reference = 3", "max_reference"),
             ("available = \"2026-10-06\"", "available = \"soon\"", "soon"),
         ] {

@@ -23,7 +23,8 @@ pub struct Answer {
     pub response_id: Option<String>,
     /// The tokens used.
     pub usage: Option<Usage>,
-    /// Images that belonged to the model's thoughts; they were dropped.
+    /// Images that belonged to the model's thoughts and were dropped. If there is no other image, the last of them that is
+    /// whole is not dropped: it is the image.
     pub thought_images: usize,
     /// What was odd about the answer, for people.
     pub warnings: Vec<String>,
@@ -34,12 +35,12 @@ pub struct Answer {
 pub enum Outcome {
     /// There is an image.
     Succeeded {
-        /// The final one: the last that is no thought.
+        /// The final one: the last that is no thought, or the last thought if there is no other.
         image: Image,
         /// Those before it.
         extras: Vec<Image>,
     },
-    /// A filter withheld it. The same prompt will meet the same filter.
+    /// A filter withheld it. The same prompt will meet the same filter, unless Google names none.
     Blocked(Reason),
     /// The model made none.
     NoImage(Reason),

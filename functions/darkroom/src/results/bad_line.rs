@@ -27,7 +27,8 @@ pub enum BadLineReason {
     /// It is no JSON, or ends within it.
     #[error("the line of the result file is no valid JSON: ask for the image again")]
     NotJson,
-    /// It is JSON but neither a response nor an error, or a member has the wrong type or stands there twice.
+    /// It is JSON but neither a response nor an error, nor the members of a response without the response around them; or a
+    /// member that holds an image has the wrong type or stands there twice.
     #[error(
         "the line of the result file is neither a response nor an error as Gemini documents them: ask for the image again"
     )]

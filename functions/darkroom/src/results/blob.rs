@@ -2,7 +2,7 @@
 //!
 //! Base64 of one alphabet, the standard one or the URL-safe one, takes the SIMD path. Because an image that was paid for
 //! should not be lost over its spelling, a slow path also accepts both at once, white space and JSON escapes; padding may
-//! be missing.
+//! be missing. A `data:` URL is read as the base64 that it holds.
 
 use base64_simd::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
@@ -25,17 +25,32 @@ const SEXTETS: [u8; 256] = {
     table
 };
 
+/// What a text begins with that is a URL and no base64; no base64 has a colon.
+const SCHEME: &[u8; 5] = b"data:";
+
 /// An image on its way in.
 #[derive(Debug)]
 pub(super) struct Blob {
     bytes: PooledBuffer,
     limit: usize,
+    beginning: Beginning,
     /// The characters of an unfinished group of four, six bits each, and how many they are.
     group: u32,
     grouped: u8,
     padded: bool,
     escape: Escape,
     flaw: Option<ImageFlaw>,
+}
+
+/// How far the text is known to be base64, or a URL that holds it.
+#[derive(Clone, Copy, Debug)]
+enum Beginning {
+    /// So far it is as many characters of [`SCHEME`] as `matched`, in the spelling that is kept.
+    Scheme { matched: usize, spelling: [u8; SCHEME.len()] },
+    /// It is a URL, and its comma is still to come.
+    MediaType,
+    /// What comes is base64.
+    Over,
 }
 
 /// Where in a JSON escape the text stands.
@@ -49,7 +64,16 @@ enum Escape {
 impl Blob {
     /// An image of at most `limit` bytes, decoded into `bytes`, which is empty.
     pub(super) fn new(bytes: PooledBuffer, limit: usize) -> Self {
-        Self { bytes, limit, group: 0, grouped: 0, padded: false, escape: Escape::No, flaw: None }
+        Self {
+            bytes,
+            limit,
+            beginning: Beginning::Scheme { matched: 0, spelling: [0; SCHEME.len()] },
+            group: 0,
+            grouped: 0,
+            padded: false,
+            escape: Escape::No,
+            flaw: None,
+        }
     }
 
     /// An image that isn't wanted: its text passes, nothing is kept.
@@ -62,7 +86,7 @@ impl Blob {
         if self.flaw.is_some() {
             return;
         }
-        while self.grouped > 0
+        while (self.grouped > 0 || !matches!(self.beginning, Beginning::Over))
             && let Some((&first, rest)) = text.split_first()
         {
             self.push_char(first);
@@ -114,6 +138,11 @@ impl Blob {
     /// # Errors
     /// The first thing that was wrong with the text.
     pub(super) fn finish(mut self) -> Result<PooledBuffer, ImageFlaw> {
+        match self.beginning {
+            Beginning::Scheme { matched, spelling } => self.push_all(&spelling[..matched]),
+            Beginning::MediaType => self.fail(ImageFlaw::InvalidBase64),
+            Beginning::Over => {}
+        }
         match self.grouped {
             0 => {}
             2 => self.append(&[(self.group >> 4) as u8]),
@@ -144,9 +173,37 @@ impl Blob {
 
     /// The slow path, and the odd characters at the edges of the fast one.
     fn push_char(&mut self, char: u8) {
+        match &mut self.beginning {
+            Beginning::Over => self.push_base64(char),
+            Beginning::MediaType if char == b',' => self.beginning = Beginning::Over,
+            Beginning::MediaType => {}
+            Beginning::Scheme { matched: 0, .. } if is_blank(char) => {}
+            Beginning::Scheme { matched, spelling } if char.eq_ignore_ascii_case(&SCHEME[*matched]) => {
+                spelling[*matched] = char;
+                *matched += 1;
+                if *matched == SCHEME.len() {
+                    self.beginning = Beginning::MediaType;
+                }
+            }
+            Beginning::Scheme { matched, spelling } => {
+                let (matched, spelling) = (*matched, *spelling);
+                self.push_all(&spelling[..matched]);
+                self.push_base64(char);
+            }
+        }
+    }
+
+    /// Takes characters that looked like the beginning of a URL, and are base64.
+    fn push_all(&mut self, characters: &[u8]) {
+        self.beginning = Beginning::Over;
+        for &char in characters {
+            self.push_base64(char);
+        }
+    }
+
+    fn push_base64(&mut self, char: u8) {
         match char {
-            // The blank, and all that JSON has an escape of its own for.
-            b' ' | 0x08..=0x0d => {}
+            blank if is_blank(blank) => {}
             b'=' => self.padded = true,
             _ => match SEXTETS[usize::from(char)] {
                 INVALID => self.fail(ImageFlaw::InvalidBase64),
@@ -180,6 +237,11 @@ impl Blob {
     fn fail(&mut self, flaw: ImageFlaw) {
         self.flaw.get_or_insert(flaw);
     }
+}
+
+/// The blank, and all that JSON has an escape of its own for.
+fn is_blank(char: u8) -> bool {
+    matches!(char, b' ' | 0x08..=0x0d)
 }
 
 #[cfg(test)]
@@ -229,6 +291,54 @@ mod tests {
         ] {
             assert_eq!(decode(text, 100), Ok(bytes.to_vec()), "{text}");
         }
+    }
+
+    #[test]
+    fn a_data_url_is_the_base64_that_it_holds() {
+        let bytes = [0xfb, 0xef, 0xff, 0x01];
+        for text in [
+            "data:image/png;base64,++//AQ==",
+            "data:image/jpeg;charset=utf-8;base64,--__AQ",
+            "data:;base64,++//AQ==",
+            "data:,++//AQ==",
+            " \tDATA:IMAGE/WEBP;name=a.webp;BASE64, ++//AQ==",
+            r"data:image\/png;base64,++\/\/AQ==",
+            r"\n\u0064ata\u003aimage\/png;base64\u002c\u002b+//AQ==",
+        ] {
+            assert_eq!(decode(text, 100), Ok(bytes.to_vec()), "{text}");
+        }
+    }
+
+    #[test]
+    fn base64_that_begins_like_a_data_url_is_base64() {
+        for (text, bytes) in [
+            ("d", None),
+            ("da", Some(vec![0x75])),
+            ("dat", Some(vec![0x75, 0xab])),
+            ("data", Some(vec![0x75, 0xab, 0x5a])),
+            ("DATA", Some(vec![0x0c, 0x04, 0xc0])),
+            ("d ata", Some(vec![0x75, 0xab, 0x5a])),
+            ("daTaAAAA", Some(vec![0x75, 0xa4, 0xda, 0, 0, 0])),
+            ("dAAA", Some(vec![0x74, 0, 0])),
+            ("dadata==", Some(vec![0x75, 0xa7, 0x5a, 0xb5])),
+        ] {
+            assert_eq!(decode(text, 100).ok(), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_url_without_base64_is_a_flaw() {
+        for text in ["data:", "data:image/png;base64", "data :image/png;base64,AAAA", "http://host/AAAA", "dat:AAAA"] {
+            assert_eq!(decode(text, 100), Err(ImageFlaw::InvalidBase64), "{text}");
+        }
+        assert_eq!(decode("data:image/png;base64,", 100), Ok(vec![]), "an empty image");
+    }
+
+    #[test]
+    fn the_limit_counts_decoded_bytes_and_not_the_beginning_of_a_url() {
+        let beginning = format!("data:image/png;name={};base64,", "x".repeat(500));
+        assert_eq!(decode(&format!("{beginning}AAAAAAAA"), 6), Ok(vec![0; 6]));
+        assert_eq!(decode(&format!("{beginning}AAAAAAAA"), 5), Err(ImageFlaw::TooLarge));
     }
 
     #[test]

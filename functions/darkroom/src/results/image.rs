@@ -14,6 +14,13 @@ pub const PIXEL_LIMIT: u64 = 100_000_000;
 /// nearest two ratios it offers differ by 6.7 %.
 const RATIO_TOLERANCE: f64 = 0.035;
 
+/// The same where one side is four times the other or more: 5 %. Gemini answers 8:1 at 2K with 5856 × 704, 4 % off; 4:1 and
+/// the next ratio that it offers differ by 70 %.
+const EXTREME_RATIO_TOLERANCE: f64 = 0.05;
+
+/// From which ratio on a shape is extreme.
+const EXTREME_RATIO: f64 = 4.0;
+
 /// How many times as many pixels an image may have as the square of its size, or as few: twice. One size has four times
 /// the pixels of the next. Of all shapes that Gemini answers with, 3072 × 384 is the farthest from its square, 12.5 % off.
 const SIZE_FACTOR: f64 = 2.0;
@@ -117,7 +124,8 @@ impl ImageFlaw {
     }
 }
 
-/// Whether an image of `width` × `height` has the shape that was asked for, `16:9` say, give or take 3.5 %.
+/// Whether an image of `width` × `height` has the shape that was asked for, `16:9` say, give or take 3.5 %; 5 % where one
+/// side is at least four times the other.
 ///
 /// Sizes differ from the documented ones by a few pixels, so exact ones would refuse good images. A text that is no
 /// ratio matches nothing.
@@ -128,7 +136,9 @@ pub fn ratio_matches(width: u32, height: u32, ratio: &str) -> bool {
         return false;
     };
     let (is, asked) = (f64::from(width) / f64::from(height), wide / high);
-    (is / asked - 1.0).abs() <= RATIO_TOLERANCE
+    let is_extreme = asked.max(asked.recip()) >= EXTREME_RATIO;
+    let tolerance = if is_extreme { EXTREME_RATIO_TOLERANCE } else { RATIO_TOLERANCE };
+    (is / asked - 1.0).abs() <= tolerance
 }
 
 /// Whether an image of `width` × `height` has the size that was asked for, `512`, `1K`, `2K` or `4K`, whatever its shape.
@@ -199,6 +209,9 @@ mod tests {
             (928, 1152, "4:5"),
             (1536, 672, "21:9"),
             (384, 3072, "1:8"),
+            (5856, 704, "8:1"),
+            (704, 5856, "1:8"),
+            (2120, 512, "4:1"),
         ] {
             assert!(ratio_matches(width, height, ratio), "{width} x {height} is {ratio}");
             assert_eq!(ratio_matches(height, width, ratio), width == height, "{height} x {width} isn't {ratio}");
@@ -207,8 +220,16 @@ mod tests {
 
     #[test]
     fn a_neighbouring_ratio_does_not_match() {
-        for (width, height, ratio) in [(928, 1152, "3:4"), (1200, 896, "5:4"), (1024, 1024, "4:5"), (1376, 768, "3:2")]
-        {
+        for (width, height, ratio) in [
+            (928, 1152, "3:4"),
+            (1200, 896, "5:4"),
+            (1024, 1024, "4:5"),
+            (1376, 768, "3:2"),
+            (1432, 768, "16:9"),
+            (1584, 672, "4:1"),
+            (2048, 512, "8:1"),
+            (2170, 512, "4:1"),
+        ] {
             assert!(!ratio_matches(width, height, ratio), "{width} x {height} isn't {ratio}");
         }
     }

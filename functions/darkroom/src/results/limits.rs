@@ -13,7 +13,8 @@ pub struct Limits {
     /// (<https://ai.google.dev/gemini-api/docs/models>, read 2026-11) stay below 200 KiB.
     pub skeleton_bytes: usize,
     /// Bytes of one text, escapes not resolved, beyond which it is left out, as if it were empty: 64 KiB. Nothing that
-    /// is read is as long; signatures of thoughts may be megabytes.
+    /// is read is as long; signatures of thoughts may be megabytes. Of a part's `text` the first kilobyte is kept, because an
+    /// image may be written there.
     pub text_bytes: usize,
     /// Decoded bytes of one image: 64 MiB. The largest that Gemini makes, 4096 × 4096 pixels, is 48 MiB uncompressed.
     pub image_bytes: usize,

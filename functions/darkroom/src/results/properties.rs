@@ -8,6 +8,7 @@ use proptest::{
     prelude::*,
     sample::{Index, select, subsequence},
 };
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -30,7 +31,15 @@ proptest! {
     }
 
     #[test]
-    fn chunks_change_nothing(file in result_file(), cuts in vec(any::<Index>(), 0..12), size in 1_usize..200) {
+    fn an_array_is_read_as_the_elements_that_it_holds((file, expected) in array_file()) {
+        let found: Vec<Summary> = scan(&file).iter().map(Summary::from).collect();
+        let read = found.into_iter().filter_map(|line| line.content.ok());
+        let read: Vec<_> = read.map(|content| Some((content.key, content.images, content.thought_images))).collect();
+        prop_assert_eq!(read, expected, "{}", String::from_utf8_lossy(&file));
+    }
+
+    #[test]
+    fn chunks_change_nothing(file in any_file(), cuts in vec(any::<Index>(), 0..12), size in 1_usize..200) {
         let whole: Vec<Summary> = scan(&file).iter().map(Summary::from).collect();
         let pool = Pool::new(1 << 20);
         let even: Vec<Summary> = scan_in_chunks(&file, size, Limits::default(), &pool).iter().map(Summary::from).collect();
@@ -50,8 +59,10 @@ proptest! {
     }
 
     #[test]
-    fn a_scan_resumed_at_a_lines_end_gives_the_lines_after_it(file in result_file()) {
+    fn a_scan_resumed_at_a_lines_end_gives_the_lines_after_it(file in any_file()) {
         let whole: Vec<Summary> = scan(&file).iter().map(Summary::from).collect();
+        prop_assert!(whole.iter().all(|line| line.start < line.end && line.end <= file.len() as u64));
+        prop_assert!(whole.windows(2).all(|lines| lines[0].end <= lines[1].start));
         for (count, line) in whole.iter().enumerate() {
             let mut rest = Vec::new();
             let mut scanner = Scanner::new(Limits::default(), Pool::new(0), line.end);
@@ -91,8 +102,9 @@ fn result_file() -> impl Strategy<Value = Vec<u8>> {
         "{\"key\":\"x\"}",
         "{\"key\":",
         "[]",
+        "[ , ]",
+        "\u{feff}",
         "\"data\":\"",
-        "}{",
         "\\",
     ]);
     let line = prop_oneof![6 => answer_line(), 1 => broken.prop_map(str::to_owned)];
@@ -102,9 +114,71 @@ fn result_file() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// Any of the forms that a result file may have, and files that have none.
+fn any_file() -> impl Strategy<Value = Vec<u8>> {
+    let pieces = vec(prop_oneof![3 => answer_line().prop_map(String::into_bytes), 2 => garbage()], 0..12);
+    prop_oneof![result_file(), array_file().prop_map(|(file, _)| file), pieces.prop_map(|pieces| pieces.concat())]
+}
+
+/// One JSON array of answers, written in one of many ways, and what its elements are. Some of them may be broken, each in a
+/// way that leaves no doubt where the next begins.
+fn array_file() -> impl Strategy<Value = (Vec<u8>, Vec<Plain>)> {
+    let blank = || select(vec!["", " ", "\n", "\r\n", "\n\n\t", "\n  "]);
+    let broken =
+        select(vec!["null", "17", "\"text\"", "{\"key\":\"x\"", "{\"key\":\"x\",\"response\":{}", "{}", "{", "true"]);
+    let element = prop_oneof![
+        6 => (answer(), 0..5_usize).prop_map(|(answer, indent)| {
+            let plain = plain_line(answer.to_string().as_bytes());
+            (printed(&answer, indent), plain)
+        }),
+        1 => broken.prop_map(|text| (text.to_owned(), None)),
+    ];
+    (vec((blank(), element, blank(), select(vec![",", ",", ",", ",,", ""])), 0..6), blank()).prop_map(
+        |(elements, end)| {
+            let mut file = String::from("[");
+            let mut expected = Vec::new();
+            for (before, (text, plain), after, comma) in elements {
+                // Without a comma, a text that isn't closed by a brace runs on into what follows.
+                let comma = if plain.is_some() { comma } else { "," };
+                file.extend([before, &text, after, comma]);
+                expected.extend(plain.map(Some));
+            }
+            file.push_str(end);
+            file.push(']');
+            (file.into_bytes(), expected)
+        },
+    )
+}
+
+/// The value on one line, for an indent of zero; or over many, each level indented by so many spaces less one.
+fn printed(value: &Value, indent: usize) -> String {
+    let Some(spaces) = indent.checked_sub(1) else { return value.to_string() };
+    let indent = " ".repeat(spaces);
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
+    let mut text = Vec::new();
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, formatter)).unwrap();
+    String::from_utf8(text).unwrap()
+}
+
 fn answer_line() -> impl Strategy<Value = String> {
+    (answer(), any::<bool>(), any::<bool>()).prop_map(|(line, spaced, slashes)| {
+        let text =
+            if spaced { serde_json::to_string_pretty(&line).unwrap().replace('\n', " ") } else { line.to_string() };
+        if slashes { text.replace('/', "\\/") } else { text }
+    })
+}
+
+fn answer() -> impl Strategy<Value = Value> {
     let members = (
-        select(vec!["k", "SKU-1/\u{fc}", "a\"b\\c", "{\"inlineData\":{\"data\":\"", "\u{1f600}\n"]),
+        select(vec![
+            json!("k"),
+            json!("SKU-1/\u{fc}"),
+            json!("a\"b\\c"),
+            json!("{\"inlineData\":{\"data\":\""),
+            json!("\u{1f600}\n"),
+            json!(17),
+            json!(-1.5),
+        ]),
         vec(part(), 0..5),
         select(vec!["STOP", "IMAGE_SAFETY", "NO_IMAGE"]),
     );
@@ -116,25 +190,21 @@ fn answer_line() -> impl Strategy<Value = String> {
         ],
         0..3,
     );
-    (members, noise, any::<u64>(), any::<bool>(), any::<bool>()).prop_map(
-        |((key, parts, finish), noise, order, spaced, slashes)| {
-            let mut line = Map::new();
-            line.insert("key".into(), json!(key));
-            line.insert(
-                "response".into(),
-                json!({
-                    "candidates": [{"content": {"parts": parts, "role": "model"}, "finishReason": finish}],
-                    "usageMetadata": {"promptTokenCount": 3},
-                    "responseId": "r",
-                }),
-            );
-            line.extend(noise.into_iter().map(|(name, value)| (name.to_owned(), value)));
-            let line = shuffled(Value::Object(line), &mut order.clone());
-            let text =
-                if spaced { serde_json::to_string_pretty(&line).unwrap().replace('\n', " ") } else { line.to_string() };
-            if slashes { text.replace('/', "\\/") } else { text }
-        },
-    )
+    (members, noise, any::<u64>(), any::<bool>()).prop_map(|((key, parts, finish), noise, order, is_wrapped)| {
+        let response = json!({
+            "candidates": [{"content": {"parts": parts, "role": "model"}, "finishReason": finish}],
+            "usageMetadata": {"promptTokenCount": 3},
+            "responseId": "r",
+        });
+        let mut line = Map::new();
+        match response {
+            Value::Object(members) if !is_wrapped => line.extend(members),
+            response => drop(line.insert("response".into(), response)),
+        }
+        line.insert("key".into(), key);
+        line.extend(noise.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        shuffled(Value::Object(line), &mut order.clone())
+    })
 }
 
 fn part() -> impl Strategy<Value = Value> {
@@ -146,6 +216,7 @@ fn part() -> impl Strategy<Value = Value> {
         1 => Just((|bytes| URL_SAFE.encode_to_string(bytes)) as fn(&[u8]) -> String),
         1 => Just((|bytes| STANDARD_NO_PAD.encode_to_string(bytes)) as fn(&[u8]) -> String),
         1 => Just((|bytes| base64(bytes).replace('A', " A\r\n")) as fn(&[u8]) -> String),
+        1 => Just((|bytes| format!("data:image/png;base64,{}", base64(bytes))) as fn(&[u8]) -> String),
     ];
     let inline = (image, spelled, any::<bool>(), any::<bool>()).prop_map(|(image, spell, camel, thought)| {
         let name = if camel { "inlineData" } else { "inline_data" };
@@ -210,6 +281,11 @@ fn garbage() -> impl Strategy<Value = Vec<u8>> {
         "]}}]}}\n",
         "{\"inlineData\":{\"data\":\"iVBORw0KGgoAAAANSUhEUgAAAAEAAAAB\"}},",
         "{\"key\":\"k\",\"error\":{\"code\":13}}\n",
+        "{\n  \"key\": \"k\",\n",
+        "{\n",
+        "data:image/png;base64,",
+        "\"text\":\"",
+        "\u{feff}",
     ];
     prop_oneof![4 => select(bits.to_vec()).prop_map(|bit| bit.as_bytes().to_vec()), 1 => vec(any::<u8>(), 0..80)]
 }
@@ -222,7 +298,7 @@ fn plain_parse(file: &[u8]) -> Vec<(u64, u64, Plain)> {
     let mut lines = Vec::new();
     for line in file.split_inclusive(|byte| *byte == b'\n') {
         let end = start + line.len() as u64;
-        if !line.trim_ascii().is_empty() {
+        if !line.iter().all(|byte| byte.is_ascii_whitespace() || b"[],\xef\xbb\xbf".contains(byte)) {
             lines.push((start, end, plain_line(line)));
         }
         start = end;
@@ -232,17 +308,27 @@ fn plain_parse(file: &[u8]) -> Vec<(u64, u64, Plain)> {
 
 fn plain_line(line: &[u8]) -> Plain {
     let line: Value = serde_json::from_slice(line).ok()?;
-    let response = line.get("response")?;
-    let key = line["key"].as_str().map(str::to_owned);
+    let response = line.get("response").unwrap_or(&line);
+    let key =
+        line["key"].as_number().map_or_else(|| line["key"].as_str().map(str::to_owned), |key| Some(key.to_string()));
     let parts = response["candidates"][0]["content"]["parts"].as_array()?;
     let inline = |part: &Value| part.get("inlineData").or(part.get("inline_data")).cloned();
     let (thoughts, parts): (Vec<_>, Vec<_>) = parts.iter().partition(|part| part["thought"] == json!(true));
-    let images = parts.into_iter().filter_map(|part| plain_base64(inline(part)?["data"].as_str()?));
-    let images = images.filter(|bytes| read_header(bytes).is_ok()).collect();
-    Some((key, images, thoughts.into_iter().filter_map(inline).count()))
+    let images = |parts: &[&Value]| -> Vec<Vec<u8>> {
+        let images = parts.iter().filter_map(|part| plain_base64(inline(part)?["data"].as_str()?));
+        images.filter(|bytes| read_header(bytes).is_ok()).collect()
+    };
+    let (finals, drafts) = (images(&parts), images(&thoughts));
+    let thoughts = thoughts.into_iter().filter_map(inline).count();
+    let is_refused = response["candidates"][0]["finishReason"] == "IMAGE_SAFETY";
+    match drafts.last() {
+        Some(draft) if finals.is_empty() && !is_refused => Some((key, vec![draft.clone()], thoughts - 1)),
+        Some(_) | None => Some((key, finals, thoughts)),
+    }
 }
 
 fn plain_base64(text: &str) -> Option<Vec<u8>> {
+    let text = text.strip_prefix("data:").and_then(|url| url.split_once(',')).map_or(text, |(_, text)| text);
     let standard: String = text
         .chars()
         .filter(|char| !char.is_whitespace())

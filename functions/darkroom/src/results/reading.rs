@@ -3,14 +3,21 @@
 use serde_json::{error::Category, value::RawValue};
 
 use super::{
-    answer::{Answer, Image, Outcome, Reason},
+    answer::{Answer, Outcome, Reason},
     bad_line::{BadLine, BadLineReason},
-    codes::{grpc_status, is_refusal, no_image_code},
+    codes::{
+        FILE_DATA, IMAGE_AS_TEXT, error_status, grpc_status_of_name, is_passing_block, is_refusal,
+        is_worth_asking_again, no_image_code, reason_name,
+    },
     image::ImageFlaw,
     pool::PooledBuffer,
     skeleton::{Text, WireError, WireLine, WireResponse, is_own_text},
 };
 use crate::{cost::Usage, names::RequestKey};
+use found::Found;
+
+mod found;
+mod text_image;
 
 /// The most bytes that a text from Google keeps: 1 KiB, enough to understand it.
 const TEXT_BYTES: usize = 1024;
@@ -33,8 +40,12 @@ pub(super) fn read_line(skeleton: &[u8], blobs: &mut Blobs, ends_file: bool) -> 
         })
     })?;
     let key = wire.take_key().filter(|key| is_own_text(key, skeleton)).map(RequestKey::new);
-    let answer = match (wire.response, wire.error) {
-        (Some(response), error) => read_response(&response, error, blobs),
+    let response = wire.take_response().map_err(|_| bad(BadLineReason::NotAReply))?;
+    let answer = match (response, wire.error()) {
+        (Some(mut response), error) => {
+            response.usage_metadata = response.usage_metadata.or(wire.usage_metadata);
+            read_response(&response, error, blobs)
+        }
         (None, Some(error)) => error_answer(&error, wire.usage_metadata),
         (None, None) => return Err(bad(BadLineReason::NotAReply)),
     };
@@ -55,8 +66,15 @@ fn error_answer(error: &WireError<'_>, usage: Option<&RawValue>) -> Answer {
 }
 
 fn failure(error: &WireError<'_>) -> Outcome {
-    let (code, retryable) = grpc_status(error.code.unwrap_or_default());
-    let message = clean(&error.message).unwrap_or_else(|| "Gemini gives no reason.".into());
+    let message = clean(error.message.as_ref());
+    // An error that is nothing but a text may be the name of its code.
+    let is_named = error.status.is_none() && error.code.is_none();
+    let named = message.as_deref().filter(|message| is_named && grpc_status_of_name(message).is_some());
+    let (code, retryable) = error_status(error.status.as_deref().or(named), error.code.as_deref());
+    let message = match &message {
+        Some(message) if named.is_none() => message.clone(),
+        Some(_) | None => format!("Gemini reported {code} and gave no message."),
+    };
     let reason = Reason { code: code.into(), message, retryable };
     if code == "CANCELLED" { Outcome::Cancelled(reason) } else { Outcome::Failed(reason) }
 }
@@ -64,19 +82,24 @@ fn failure(error: &WireError<'_>) -> Outcome {
 /// Reads a response; an `error` beside it counts only if the response holds no image.
 fn read_response(response: &WireResponse<'_>, error: Option<WireError<'_>>, blobs: &mut Blobs) -> Answer {
     let mut found = Found::of(response, blobs);
-    let candidates = response.candidates.as_deref().unwrap_or_default();
-    let finish_reason = candidates.iter().find_map(|candidate| clean(&candidate.finish_reason));
     let mut warnings = Vec::new();
-    let holds_image = !found.images.is_empty() || found.last_flaw.is_some() || found.thought_images > 0;
+    let error = error.filter(|error| !error.says_nothing());
+    let ending = Ending::of(response);
+    let dropped_thoughts = found.thoughts.len();
+    let holds_image = found.holds_image();
+    if found.images.is_empty() && ending.refusal().is_none() {
+        found.use_thought(blobs, &mut warnings);
+    }
+
+    let thought_images = dropped_thoughts - usize::from(found.is_thought_used);
+    let finish_reason = ending.finish_reason.clone();
     let outcome = match (found.images.pop(), error) {
         (Some(image), _) => {
-            if let Some(flaw) = found.last_flaw {
-                warnings.push(format!("another image of the answer can't be used: {flaw}"));
-            }
+            warnings.extend(found.unused());
             Outcome::Succeeded { image, extras: found.images }
         }
         (None, Some(error)) => failure(&error),
-        (None, None) => no_image(response, finish_reason.as_deref(), found.text, found.last_flaw),
+        (None, None) => ending.without_image(found),
     };
     let usage = response.usage_metadata.and_then(|usage| {
         let read = Usage::of_reply(usage.get(), holds_image);
@@ -86,80 +109,80 @@ fn read_response(response: &WireResponse<'_>, error: Option<WireError<'_>>, blob
         key: None,
         outcome,
         finish_reason,
-        model_version: clean(&response.model_version),
-        response_id: clean(&response.response_id),
+        model_version: clean(response.model_version.as_ref()),
+        response_id: clean(response.response_id.as_ref()),
         usage,
-        thought_images: found.thought_images,
+        thought_images,
         warnings,
     }
 }
 
-/// Why a response holds no image. A refusal is the answer even if a damaged image stands beside it.
-fn no_image(
-    response: &WireResponse<'_>,
-    finish_reason: Option<&str>,
-    said: Option<String>,
-    flaw: Option<ImageFlaw>,
-) -> Outcome {
-    let candidates = response.candidates.as_deref().unwrap_or_default();
-    let explained = candidates.iter().find_map(|candidate| clean(&candidate.finish_message)).or(said);
-    let reason = |code: &str, otherwise: &str| Reason {
-        code: code.to_owned(),
-        message: explained.clone().unwrap_or_else(|| otherwise.to_owned()),
-        retryable: false,
-    };
-    let block_reason = response.prompt_feedback.as_ref().and_then(|feedback| clean(&feedback.block_reason));
-    match (block_reason, finish_reason, flaw) {
-        (Some(code), _, _) => Outcome::Blocked(reason(&code, "The prompt was blocked.")),
-        (None, Some(code), _) if is_refusal(code) => Outcome::Blocked(reason(code, "The image was withheld.")),
-        (None, _, Some(flaw)) => Outcome::Failed(flaw.into()),
-        (None, code, None) => Outcome::NoImage(reason(no_image_code(code), "The answer holds no image.")),
-    }
+/// Why a response ends where it does, as far as it says so.
+struct Ending {
+    block_reason: Option<String>,
+    finish_reason: Option<String>,
+    finish_message: Option<String>,
 }
 
-/// What the parts of a response hold.
-#[derive(Default)]
-struct Found {
-    /// Whole images that are no thoughts.
-    images: Vec<Image>,
-    /// What is wrong with the last of those that aren't whole.
-    last_flaw: Option<ImageFlaw>,
-    thought_images: usize,
-    /// What the model says last, thoughts aside.
-    text: Option<String>,
-}
-
-impl Found {
-    fn of(response: &WireResponse<'_>, blobs: &mut Blobs) -> Self {
-        let mut found = Self::default();
-        let contents = response.candidates.iter().flatten().filter_map(|candidate| candidate.content.as_ref());
-        for part in contents.flat_map(|content| content.parts.iter().flatten()) {
-            let is_thought = part.thought.unwrap_or_default();
-            match &part.inline_data {
-                Some(_) if is_thought => found.thought_images += 1,
-                Some(inline) => match take_blob(blobs, inline.data.as_ref()).and_then(Image::new) {
-                    Ok(image) => found.images.push(image),
-                    Err(flaw) => found.last_flaw = Some(flaw),
-                },
-                None if is_thought => {}
-                None => found.text = clean(&part.text).or(found.text),
-            }
+impl Ending {
+    fn of(response: &WireResponse<'_>) -> Self {
+        let name = |text: Option<&Text<'_>>| clean(text).map(|text| reason_name(&text)).filter(|name| !name.is_empty());
+        let candidates = response.candidates.as_deref().unwrap_or_default();
+        let feedback = response.prompt_feedback.as_ref();
+        Self {
+            block_reason: name(feedback.and_then(|feedback| feedback.block_reason.as_ref())),
+            finish_reason: candidates.iter().find_map(|candidate| name(candidate.finish_reason.as_ref())),
+            finish_message: candidates.iter().find_map(|candidate| clean(candidate.finish_message.as_ref())),
         }
-        found
+    }
+
+    /// The filter that withheld the image, if one did.
+    fn refusal(&self) -> Option<&str> {
+        self.block_reason.as_deref().or(self.finish_reason.as_deref().filter(|reason| is_refusal(reason)))
+    }
+
+    /// Why a response holds no image. A refusal is the answer even if there is a damaged image too. An image that was made
+    /// and came in another form than the contract says is not asked for again: it would be charged for again.
+    fn without_image(self, found: Found) -> Outcome {
+        let Found { link, text_image, last_flaw, text, .. } = found;
+        let has_text = text.is_some();
+        let explained = self.finish_message.clone().or(text);
+        let reason = |code: &str, otherwise: &str, retryable| Reason {
+            code: code.to_owned(),
+            message: explained.clone().unwrap_or_else(|| otherwise.to_owned()),
+            retryable,
+        };
+
+        if let Some(code) = &self.block_reason {
+            return Outcome::Blocked(reason(code, "The prompt was blocked.", is_passing_block(code)));
+        }
+        if let Some(code) = self.refusal() {
+            return Outcome::Blocked(reason(code, "The image was withheld.", false));
+        }
+        if let Some(link) = link {
+            return Outcome::Failed(Reason { code: FILE_DATA.into(), message: link.message(), retryable: false });
+        }
+        if text_image {
+            return Outcome::Failed(Reason {
+                code: IMAGE_AS_TEXT.into(),
+                message: text_image::MESSAGE.into(),
+                retryable: false,
+            });
+        }
+        if let Some(flaw) = last_flaw {
+            return Outcome::Failed(flaw.into());
+        }
+        let finish_reason = self.finish_reason.as_deref();
+        let retryable = is_worth_asking_again(finish_reason, has_text);
+        Outcome::NoImage(reason(no_image_code(finish_reason), "The answer holds no image.", retryable))
     }
 }
 
-/// The image that a part's `data` stands for. A part without `data` has an empty one: JSON made from Protocol Buffers
-/// leaves out what is empty.
-fn take_blob(blobs: &mut Blobs, data: Option<&Text<'_>>) -> Result<PooledBuffer, ImageFlaw> {
-    let number: Option<usize> = data.and_then(|data| data.lossy().parse().ok());
-    number.and_then(|number| blobs.get_mut(number)?.take()).unwrap_or(Err(ImageFlaw::NotAnImage))
-}
-
-/// A text from Google, made fit for a report: without control characters, not longer than [`TEXT_BYTES`], not empty.
-fn clean(text: &Option<Text<'_>>) -> Option<String> {
+/// A text from Google, made fit for a report: without control characters, without blanks around it, not longer than
+/// [`TEXT_BYTES`], not empty.
+fn clean(text: Option<&Text<'_>>) -> Option<String> {
     let mut cleaned = String::new();
-    for char in text.as_ref()?.lossy().chars() {
+    for char in text?.lossy().trim().chars() {
         if cleaned.len() + char.len_utf8() > TEXT_BYTES {
             break;
         }

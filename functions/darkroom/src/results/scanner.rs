@@ -2,12 +2,17 @@
 //!
 //! The scanner follows just enough JSON to know one thing: whether a text is the `data` of an `inlineData`. Such a text is
 //! decoded as it passes and replaced by its number; all else of the line, the skeleton, is kept and left to serde.
+//!
+//! Where one line ends and the next begins is decided by what stands there alone, never by what came before the line.
+//! So a scan can be resumed at the end of any line, and a result file may also be one JSON array, on one line or on many.
 
+mod beginning;
+mod boundary;
 mod members;
 
 use std::{mem, sync::Arc};
 
-use memchr::{memchr, memchr3};
+use memchr::memchr3;
 
 use super::{
     answer::Answer,
@@ -19,17 +24,16 @@ use super::{
     reading::{Blobs, read_line},
 };
 use crate::names::RequestKey;
+use beginning::{BEGINNING_BYTES, whole_characters};
+use boundary::{Boundary, lies_between_lines};
 use members::Members;
-
-/// What some programs put before a text. The first line behind it was paid for like any other.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// One line of a result file.
 #[derive(Debug)]
 pub struct Line {
     /// Where it begins: a position in the file.
     pub start: u64,
-    /// Where the next line begins: after the newline, or at the end of the file. A scan may be resumed here.
+    /// Where it ends: after its newline, or after the comma or bracket that ends it. A scan may be resumed here.
     pub end: u64,
     /// What it says, or why that can't be known.
     pub content: Result<Answer, BadLine>,
@@ -48,9 +52,22 @@ impl Line {
 /// Takes a result file in pieces and gives its lines.
 ///
 /// How the file is cut into pieces changes nothing. What is held is one line's decoded images, within [`Limits`], and
-/// its skeleton. Blank lines are skipped. A newline ends a line wherever it stands, so one broken line can't swallow the
-/// next. The last line needs no newline if its JSON is whole; and where a newline was lost between two objects, the
-/// second is a line of its own. A byte order mark before a line is no part of it.
+/// its skeleton.
+///
+/// A line is one JSON object on a line of text, as JSON Lines has it. Other ways of writing a list of objects are read by
+/// the same rules:
+///
+/// - **Between lines**, blanks, commas, square brackets and byte order marks have no meaning. So the elements of one JSON
+///   array are lines, and a line of text with nothing else on it is none.
+/// - **A newline ends a line** wherever it stands, so that one broken line can't swallow the next. There is one exception:
+///   if nothing follows the opening brace of the line's object on its line of text, the object is pretty-printed, and a
+///   newline between its texts is a blank. A newline within a text, which JSON doesn't allow, still ends the line.
+/// - **A comma or a closing bracket after the object** ends the line too; anything else that follows the object, such as an
+///   object whose newline was lost, begins another line.
+/// - **An object where JSON allows none** begins another line: after an element that lacks its closing brace, or after
+///   something that is no object.
+///
+/// The last line needs no newline if its JSON is whole.
 #[derive(Debug)]
 pub struct Scanner {
     limits: Limits,
@@ -62,6 +79,8 @@ pub struct Scanner {
     // All below is about the line.
     place: Place,
     skeleton: Vec<u8>,
+    /// Whether the line is longer than accepted: then only its structure is followed, up to its end.
+    is_too_long: bool,
     blobs: Blobs,
     decoded_bytes: usize,
     members: Members,
@@ -76,8 +95,6 @@ enum Place {
     Text { escaped: bool, left_out: bool },
     /// In the base64 of an image.
     Image(Blob),
-    /// In a line that is too long: on the way to its end.
-    Excess,
 }
 
 impl Scanner {
@@ -90,6 +107,7 @@ impl Scanner {
             start: offset,
             place: Place::Structure,
             skeleton: Vec::new(),
+            is_too_long: false,
             blobs: Vec::new(),
             decoded_bytes: 0,
             members: Members::default(),
@@ -104,21 +122,26 @@ impl Scanner {
                 Place::Structure => self.take_structure(rest),
                 Place::Text { .. } => self.take_text(rest),
                 Place::Image(_) => self.take_image(rest),
-                Place::Excess => memchr(b'\n', rest).unwrap_or(rest.len()),
             };
             self.offset += taken as u64;
             rest = &rest[taken..];
-            match rest.split_first() {
-                Some((b'\n', next)) => {
+
+            let Some((&byte, after)) = rest.split_first() else { return };
+            match self.boundary(byte) {
+                Boundary::None => continue,
+                Boundary::Blank => {
                     self.offset += 1;
-                    rest = next;
-                    self.end_line(false).into_iter().for_each(&mut sink);
+                    rest = after;
+                    self.keep_structure(b" ");
+                    continue;
                 }
-                Some((b'{', _)) if self.members.object_ended() => {
-                    self.end_line(false).into_iter().for_each(&mut sink);
+                Boundary::Before => {}
+                Boundary::After => {
+                    self.offset += 1;
+                    rest = after;
                 }
-                Some(_) | None => {}
             }
+            self.end_line(false).into_iter().for_each(&mut sink);
         }
     }
 
@@ -127,23 +150,50 @@ impl Scanner {
         self.end_line(true).into_iter().for_each(&mut sink);
     }
 
-    /// Takes what lies between texts, up to the next text, the line's end or another object. Returns how much that was.
+    /// What `byte` means for the line, as the next byte after what was taken.
+    fn boundary(&mut self, byte: u8) -> Boundary {
+        let between_texts = matches!(self.place, Place::Structure);
+        match byte {
+            // A line that is too long ends at its newline however it is printed: if a closing brace is missing, all that
+            // follows would count as a part of it.
+            b'\n' if between_texts && !self.is_too_long && self.members.pass_newline() => Boundary::Blank,
+            b'\n' => Boundary::After,
+            b',' | b']' if between_texts && self.members.object_ended() => Boundary::After,
+            _ if between_texts && self.begins_another(byte, 0) => Boundary::Before,
+            _ => Boundary::None,
+        }
+    }
+
+    /// Whether `byte` belongs to another line, when `taken` bytes are not yet in the skeleton: it stands behind the line's
+    /// object, or begins an object where JSON allows none.
+    fn begins_another(&self, byte: u8, taken: usize) -> bool {
+        if self.members.object_ended() {
+            return !matches!(byte, b' ' | b'\t' | b'\r');
+        }
+        byte == b'{' && !self.members.may_hold_object() && (taken > 0 || !self.skeleton.is_empty())
+    }
+
+    /// Takes what lies between texts, up to the next text or the next [`Boundary`]. Returns how much that was.
     fn take_structure(&mut self, rest: &[u8]) -> usize {
+        if self.skeleton.is_empty() {
+            let between = rest.iter().take_while(|byte| lies_between_lines(**byte)).count();
+            if between > 0 {
+                return between;
+            }
+        }
         for (at, byte) in rest.iter().enumerate() {
             match byte {
-                b'{' if self.members.object_ended() => {
+                b'\n' => {
                     self.keep_structure(&rest[..at]);
                     return at;
                 }
-                b'\n' => {
+                byte if self.begins_another(*byte, at) => {
                     self.keep_structure(&rest[..at]);
                     return at;
                 }
                 b'"' => {
                     self.keep_structure(&rest[..=at]);
-                    if !matches!(self.place, Place::Excess) {
-                        self.begin_text();
-                    }
+                    self.begin_text();
                     return at + 1;
                 }
                 _ => self.members.pass(*byte, &self.skeleton),
@@ -154,17 +204,23 @@ impl Scanner {
     }
 
     fn keep_structure(&mut self, bytes: &[u8]) {
+        if self.is_too_long {
+            return;
+        }
         let room = self.limits.skeleton_bytes.saturating_sub(self.skeleton.len());
         self.skeleton.extend_from_slice(&bytes[..bytes.len().min(room)]);
         if bytes.len() > room {
-            self.exceed();
+            // What was kept of the line serves to find its key.
+            self.is_too_long = true;
+            self.blobs.clear();
         }
     }
 
     /// Goes on after an opening quote.
     fn begin_text(&mut self) {
-        if !self.members.begin_text(self.skeleton.len()) {
-            self.place = Place::Text { escaped: false, left_out: false };
+        let is_image = self.members.begin_text(self.skeleton.len());
+        if self.is_too_long || !is_image {
+            self.place = Place::Text { escaped: false, left_out: self.is_too_long };
             return;
         }
         let buffer = self.pool.take();
@@ -208,13 +264,20 @@ impl Scanner {
 
     fn keep_text(&mut self, bytes: &[u8]) {
         let Place::Text { left_out, .. } = &mut self.place else { return };
-        if !*left_out && self.skeleton.len() - self.members.text_start() + bytes.len() > self.limits.text_bytes {
-            *left_out = true;
-            self.skeleton.truncate(self.members.text_start());
+        if *left_out {
+            return;
         }
-        if !*left_out {
+        let start = self.members.text_start();
+        let kept = self.skeleton.len() - start;
+        if kept + bytes.len() <= self.limits.text_bytes {
             self.skeleton.extend_from_slice(bytes);
+            return;
         }
+        *left_out = true;
+        let wanted = if self.members.is_text() { BEGINNING_BYTES.min(self.limits.text_bytes) } else { 0 };
+        self.skeleton.extend_from_slice(&bytes[..wanted.saturating_sub(kept)]);
+        let beginning = &self.skeleton[start..self.skeleton.len().min(start + wanted)];
+        self.skeleton.truncate(start + whole_characters(beginning));
     }
 
     /// Goes on after a closing quote.
@@ -264,28 +327,20 @@ impl Scanner {
         }
     }
 
-    /// Gives up the line: what was kept of it serves to find its key.
-    fn exceed(&mut self) {
-        self.blobs.clear();
-        self.members = Members::default();
-        self.place = Place::Excess;
-    }
-
     /// The line that ends here, unless it is blank; the next one begins.
     fn end_line(&mut self, ends_file: bool) -> Option<Line> {
-        let skeleton = self.skeleton.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&self.skeleton);
+        let bad = |reason| Some(Err(BadLine::new(reason, &self.skeleton)));
         let content = match mem::replace(&mut self.place, Place::Structure) {
-            Place::Structure if skeleton.trim_ascii().is_empty() => None,
-            Place::Structure => Some(read_line(skeleton, &mut self.blobs, ends_file)),
-            Place::Text { .. } | Place::Image(_) if ends_file => {
-                Some(Err(BadLine::new(BadLineReason::Truncated, skeleton)))
-            }
-            Place::Text { .. } | Place::Image(_) => Some(Err(BadLine::new(BadLineReason::NotJson, skeleton))),
-            Place::Excess => Some(Err(BadLine::new(BadLineReason::LineTooLong, skeleton))),
+            _ if self.is_too_long => bad(BadLineReason::LineTooLong),
+            Place::Structure if self.skeleton.is_empty() => None,
+            Place::Structure => Some(read_line(&self.skeleton, &mut self.blobs, ends_file)),
+            Place::Text { .. } | Place::Image(_) if ends_file => bad(BadLineReason::Truncated),
+            Place::Text { .. } | Place::Image(_) => bad(BadLineReason::NotJson),
         };
         let line = content.map(|content| Line { start: self.start, end: self.offset, content });
         self.start = self.offset;
         self.skeleton.clear();
+        self.is_too_long = false;
         self.blobs.clear();
         self.decoded_bytes = 0;
         self.members = Members::default();

@@ -15,40 +15,142 @@ use serde_json::value::RawValue;
 /// One line of a result file. By its contract it has either a response or an error.
 #[derive(Deserialize)]
 pub(super) struct WireLine<'a> {
-    #[serde(default, deserialize_with = "readable")]
-    key: Option<String>,
+    #[serde(borrow)]
+    key: Option<&'a RawValue>,
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(super) response: Option<WireResponse<'a>>,
-    #[serde(borrow, default, deserialize_with = "readable")]
-    pub(super) error: Option<WireError<'a>>,
-    /// Not by the contract, but what says that tokens were used is believed: they are charged for.
-    #[serde(borrow, default, rename = "usageMetadata")]
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    // By the contract, the members below stand in the response. They are also read from a line that is a response itself,
+    // with a key. And what says that tokens were used is believed wherever it stands: they are charged for.
+    #[serde(borrow)]
+    candidates: Option<&'a RawValue>,
+    #[serde(borrow, rename = "promptFeedback", alias = "prompt_feedback")]
+    prompt_feedback: Option<&'a RawValue>,
+    #[serde(borrow, rename = "usageMetadata", alias = "usage_metadata")]
     pub(super) usage_metadata: Option<&'a RawValue>,
+    #[serde(borrow, rename = "modelVersion", alias = "model_version")]
+    model_version: Option<Text<'a>>,
+    #[serde(borrow, rename = "responseId", alias = "response_id")]
+    response_id: Option<Text<'a>>,
 }
 
-impl WireLine<'_> {
-    /// The request key: the line's own, or that of the metadata, which is where inline requests carry it. A key that is
-    /// no text, or broken Unicode, is none: no request has such a key.
+impl<'a> WireLine<'a> {
+    /// The request key: the line's own, or that of the metadata, which is where inline requests carry it. A key of broken
+    /// Unicode is none: no request has such a key.
     pub(super) fn take_key(&mut self) -> Option<String> {
         #[derive(Deserialize)]
-        struct Metadata {
-            #[serde(default, deserialize_with = "readable")]
-            key: Option<String>,
+        struct Metadata<'a> {
+            #[serde(borrow)]
+            key: Option<&'a RawValue>,
         }
-        let in_metadata = || serde_json::from_str::<Metadata>(self.metadata?.get()).ok()?.key;
-        self.key.take().or_else(in_metadata).filter(|key| !key.is_empty())
+        let in_metadata = || serde_json::from_str::<Metadata<'_>>(self.metadata?.get()).ok()?.key.and_then(key_of);
+        self.key.and_then(key_of).or_else(in_metadata)
+    }
+
+    /// The response: the line's member, or else the line itself if it has what only a response has.
+    ///
+    /// # Errors
+    /// When the line itself is no response of the right form.
+    pub(super) fn take_response(&mut self) -> Result<Option<WireResponse<'a>>, serde_json::Error> {
+        if let Some(response) = self.response.take() {
+            return Ok(Some(response));
+        }
+        if self.candidates.is_none()
+            && self.prompt_feedback.is_none()
+            && (self.usage_metadata.is_none() || self.error.is_some())
+        {
+            return Ok(None);
+        }
+        Ok(Some(WireResponse {
+            candidates: self.candidates.map(|candidates| serde_json::from_str(candidates.get())).transpose()?,
+            prompt_feedback: self.prompt_feedback.and_then(|feedback| serde_json::from_str(feedback.get()).ok()),
+            usage_metadata: self.usage_metadata,
+            model_version: self.model_version.take(),
+            response_id: self.response_id.take(),
+        }))
+    }
+
+    /// What the line says went wrong.
+    pub(super) fn error(&self) -> Option<WireError<'a>> {
+        self.error.map(WireError::read)
     }
 }
 
-/// A `google.rpc.Status`.
-#[derive(Deserialize)]
+/// A request key: a text, or a number, whose digits are taken as they are written.
+fn key_of(value: &RawValue) -> Option<String> {
+    word(value).filter(|key| !key.is_empty() && key.len() <= KEY_BYTES).map(Cow::into_owned)
+}
+
+/// The longest request key. Longer ones are refused when a job is planned.
+const KEY_BYTES: usize = 64 * 1024;
+
+/// A text, or a number as it is written. Broken Unicode is no text.
+fn word(value: &RawValue) -> Option<Cow<'_, str>> {
+    let text = value.get();
+    match text.as_bytes().first() {
+        Some(b'"') => serde_json::from_str(text).ok().map(Cow::Owned),
+        Some(b'-' | b'0'..=b'9') => Some(Cow::Borrowed(text)),
+        Some(_) | None => None,
+    }
+}
+
+/// What went wrong: a `google.rpc.Status`, or what is written in place of one.
+#[derive(Default)]
 pub(super) struct WireError<'a> {
-    #[serde(default, deserialize_with = "readable")]
-    pub(super) code: Option<i64>,
-    #[serde(borrow)]
+    /// A number or a name, as written.
+    pub(super) code: Option<Cow<'a, str>>,
+    /// A name, as written.
+    pub(super) status: Option<Cow<'a, str>>,
     pub(super) message: Option<Text<'a>>,
+}
+
+impl<'a> WireError<'a> {
+    /// Reads an object; a text, which is the message or the name of a code; or a number, which is the code. Anything else is
+    /// an error of which nothing is known.
+    fn read(value: &'a RawValue) -> Self {
+        let (error, inner) = Self::read_with_inner(value);
+        match inner {
+            // Some proxies put the envelope of an answer, which has an `error` of its own, into that of a line.
+            Some(inner) if error.says_nothing() => Self::read_with_inner(inner).0,
+            Some(_) | None => error,
+        }
+    }
+
+    fn read_with_inner(value: &'a RawValue) -> (Self, Option<&'a RawValue>) {
+        #[derive(Deserialize)]
+        struct Members<'a> {
+            #[serde(borrow)]
+            code: Option<&'a RawValue>,
+            #[serde(borrow)]
+            status: Option<&'a RawValue>,
+            #[serde(borrow)]
+            message: Option<Text<'a>>,
+            #[serde(borrow)]
+            error: Option<&'a RawValue>,
+        }
+
+        let text = value.get();
+        match text.as_bytes().first() {
+            Some(b'{') => serde_json::from_str(text).map_or_else(
+                |_| (Self::default(), None),
+                |Members { code, status, message, error }| {
+                    (Self { code: code.and_then(word), status: status.and_then(word), message }, error)
+                },
+            ),
+            Some(b'"') => (Self { message: serde_json::from_str(text).ok(), ..Self::default() }, None),
+            _ => (Self { code: word(value), ..Self::default() }, None),
+        }
+    }
+
+    /// Whether it neither names a reason nor describes one.
+    pub(super) fn says_nothing(&self) -> bool {
+        let is_nothing =
+            |word: &Option<Cow<'_, str>>| word.as_ref().is_none_or(|word| matches!(&**word, "" | "0" | "OK"));
+        is_nothing(&self.code) && is_nothing(&self.status) && self.message.as_ref().is_none_or(|text| text.0.is_empty())
+    }
 }
 
 /// A `GenerateContentResponse`.
@@ -57,20 +159,20 @@ pub(super) struct WireError<'a> {
 pub(super) struct WireResponse<'a> {
     #[serde(borrow)]
     pub(super) candidates: Option<Vec<WireCandidate<'a>>>,
-    #[serde(borrow, default, deserialize_with = "readable")]
+    #[serde(borrow, default, alias = "prompt_feedback", deserialize_with = "readable")]
     pub(super) prompt_feedback: Option<WirePromptFeedback<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "usage_metadata")]
     pub(super) usage_metadata: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "model_version")]
     pub(super) model_version: Option<Text<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "response_id")]
     pub(super) response_id: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WirePromptFeedback<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, alias = "block_reason")]
     pub(super) block_reason: Option<Text<'a>>,
 }
 
@@ -79,9 +181,9 @@ pub(super) struct WirePromptFeedback<'a> {
 pub(super) struct WireCandidate<'a> {
     #[serde(borrow)]
     pub(super) content: Option<WireContent<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "finish_reason")]
     pub(super) finish_reason: Option<Text<'a>>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "finish_message")]
     pub(super) finish_message: Option<Text<'a>>,
 }
 
@@ -100,6 +202,8 @@ pub(super) struct WirePart<'a> {
     pub(super) inline_data: Option<WireInlineData<'a>>,
     #[serde(default, deserialize_with = "readable")]
     pub(super) thought: Option<bool>,
+    #[serde(borrow, default, alias = "file_data", deserialize_with = "readable")]
+    pub(super) file_data: Option<WireFileData<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -107,6 +211,16 @@ pub(super) struct WireInlineData<'a> {
     /// The number that the scanner put in place of the image's text.
     #[serde(borrow)]
     pub(super) data: Option<Text<'a>>,
+}
+
+/// A file that is given by its address.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct WireFileData<'a> {
+    #[serde(borrow, alias = "mime_type")]
+    pub(super) mime_type: Option<Text<'a>>,
+    #[serde(borrow, alias = "file_uri")]
+    pub(super) file_uri: Option<Text<'a>>,
 }
 
 /// A value if it can be read as what it should be, else none.
@@ -159,7 +273,7 @@ pub(super) fn key_of_damaged(skeleton: &[u8]) -> Option<String> {
     // The error is known already; what counts is what was seen before it.
     let _ =
         KeySearch { keys: &mut found, in_metadata: false }.deserialize(&mut serde_json::Deserializer::from_str(&text));
-    found.own.or(found.in_metadata).filter(|key| !key.is_empty() && is_own_text(key, skeleton))
+    found.own.or(found.in_metadata).filter(|key| is_own_text(key, skeleton))
 }
 
 /// Whether a key that was read from a skeleton with replacement characters stood there without ours: those are no part
@@ -172,6 +286,12 @@ pub(super) fn is_own_text(key: &str, skeleton: &[u8]) -> bool {
 struct Keys {
     own: Option<String>,
     in_metadata: Option<String>,
+}
+
+impl Keys {
+    fn of(&mut self, in_metadata: bool) -> &mut Option<String> {
+        if in_metadata { &mut self.in_metadata } else { &mut self.own }
+    }
 }
 
 struct KeySearch<'k> {
@@ -195,19 +315,32 @@ impl<'de> Visitor<'de> for KeySearch<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key::<Text<'de>>()? {
-            match &*name.lossy() {
-                "key" if self.in_metadata => self.keys.in_metadata = Some(map.next_value()?),
-                "key" => self.keys.own = Some(map.next_value()?),
-                "metadata" if !self.in_metadata => {
-                    map.next_value_seed(KeySearch { keys: self.keys, in_metadata: true })?;
+        let Self { keys, in_metadata } = self;
+        // A number may be cut where the line is: only what follows it shows that it is whole. A text has its quote.
+        let mut number = None;
+        loop {
+            let name = map.next_key::<Text<'de>>()?;
+            if let Some(number) = number.take() {
+                *keys.of(in_metadata) = key_of(number);
+            }
+            match name.as_ref().map(Text::lossy).as_deref() {
+                Some("key") => {
+                    let value: &RawValue = map.next_value()?;
+                    if value.get().starts_with('"') {
+                        *keys.of(in_metadata) = key_of(value);
+                    } else {
+                        number = Some(value);
+                    }
                 }
-                _ => {
+                Some("metadata") if !in_metadata => {
+                    map.next_value_seed(KeySearch { keys: &mut *keys, in_metadata: true })?;
+                }
+                Some(_) => {
                     map.next_value::<IgnoredAny>()?;
                 }
+                None => return Ok(()),
             }
         }
-        Ok(())
     }
 }
 
@@ -223,7 +356,12 @@ mod tests {
             (r#"{"metadata":{"key":"k2"},"key":"k1",,"#, Some("k1")),
             (r#"{"response":{"key":"no"},"#, None),
             (r#"{"response":tru,"key":"k1"}"#, None),
-            (r#"{"key":17}"#, None),
+            (r#"{"key":17}}"#, Some("17")),
+            (r#"{"key":17"#, None),
+            (r#"{"metadata":{"key":-1.50},,"#, Some("-1.50")),
+            (r#"{"metadata":{"key":-1.50"#, None),
+            (r#"{"key":"k1""#, Some("k1")),
+            (r#"{"key":true,,"#, None),
             (r#"{"key":""}"#, None),
             (r#"["key","k1"]"#, None),
             ("{\"\u{fffd}\":1,\"key\":\"\u{fffd}\"}}", Some("\u{fffd}")),
@@ -245,7 +383,7 @@ mod tests {
         let line = b"{\"key\":\"k\",\"error\":{\"message\":\"a\\ud83d \xff\\u0000b\"}}";
         let line = String::from_utf8_lossy(line);
         let wire: WireLine<'_> = serde_json::from_str(&line).unwrap();
-        let message = wire.error.unwrap().message.unwrap().lossy().into_owned();
+        let message = wire.error().unwrap().message.unwrap().lossy().into_owned();
         assert!(message.starts_with('a') && message.ends_with("\u{fffd}\0b"), "{message:?}");
     }
 }

@@ -36,7 +36,7 @@ const SAMPLES: [(&str, u64, &[&str]); 27] = [
     ("sweep.json", 10, &[]),
     ("tabs.tsv", 2, &[]),
     ("unicode.csv", 2, &[]),
-    ("variants.csv", 6, &[]),
+    ("variants.csv", 6, &["unsupported_control"]),
     ("vertex.jsonl", 2, &["missing_key"]),
 ];
 

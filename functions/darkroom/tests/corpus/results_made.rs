@@ -37,6 +37,11 @@ fn line(key: &str, parts: Pieces) -> Pieces {
     chain([text(start), parts, text("]}}]}}\n")])
 }
 
+/// A line with a small image, without its newline.
+fn small_line(key: &str) -> String {
+    line(key, small()).map(|piece| String::from_utf8(piece.to_vec()).unwrap()).collect::<String>().trim_end().to_owned()
+}
+
 fn image(data: Pieces) -> Pieces {
     chain([text(r#"{"inlineData":{"mimeType":"image/png","data":""#), data, text(r#""}}"#)])
 }
@@ -105,11 +110,9 @@ fn cases() -> Vec<Case> {
             line("k", image(chain([text(PNG), repeated("\\n", 16 << 20)])))
         }),
         case("line-without-end", "0..{end} no key unreadable LINE_TOO_LONG\n", || repeated("x", 64 << 20)),
-        case(
-            "line-of-blanks",
-            format!("0..67108865 no key unreadable LINE_TOO_LONG\n67108865..{{end}} \"k\" {small_image}\n"),
-            || chain([repeated(" ", 64 << 20), text("\n"), line("k", small())]),
-        ),
+        case("line-of-blanks", format!("67108865..{{end}} \"k\" {small_image}\n"), || {
+            chain([repeated(" ", 64 << 20), text("\n"), line("k", small())])
+        }),
         case("signature-of-megabytes", format!("0..{{end}} \"k\" {small_image}\n"), || {
             line("k", chain([text(r#"{"thoughtSignature":""#), repeated("c2ln", 8 << 20), text(r#""},"#), small()]))
         }),
@@ -162,7 +165,7 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "more-lines-than-were-asked-for",
-            alike(40, 32, "\"k\" failed INTERNAL retryable, \"Gemini gives no reason.\"")
+            alike(40, 32, "\"k\" failed INTERNAL retryable, \"Gemini reported INTERNAL and gave no message.\"")
                 + "and 99960 more: failed INTERNAL\n",
             || repeated("{\"key\":\"k\",\"error\":{\"code\":13}}\n", 100_000),
         ),
@@ -170,6 +173,63 @@ fn cases() -> Vec<Case> {
             "lines-of-nothing",
             alike(40, 2, "no key unreadable NOT_A_REPLY") + "and 999960 more: unreadable NOT_A_REPLY\n",
             || repeated("1\n", 1_000_000),
+        ),
+        case(
+            "array-on-one-line",
+            format!("0..161 \"k\" {small_image}\n")
+                + &(0..39)
+                    .map(|number| format!("{}..{} \"k\" {small_image}\n", 161 + number * 160, 321 + number * 160))
+                    .collect::<String>()
+                + "and 99960 more: succeeded\n",
+            || chain([text("["), repeated(&format!("{},", small_line("k")), 100_000), text("]")]),
+        ),
+        case(
+            "element-over-the-limit-of-a-line",
+            format!("0..{{long}} \"k\" unreadable LINE_TOO_LONG\n{{long}}..{{end}} \"next\" {small_image}\n")
+                .replace("{long}", &(66 + 3 * skeleton_bytes).to_string()),
+            move || {
+                let long = chain([
+                    text(r#"[{"key":"k","response":{"candidates":[{"content":{"parts":["#),
+                    repeated("{},", skeleton_bytes),
+                    text("]}}]}},"),
+                ]);
+                chain([long, text(small_line("next")), text("]")])
+            },
+        ),
+        case("brackets-without-end", "no lines\n", || repeated("[", 64 << 20)),
+        case("objects-in-arrays-without-end", "0..{end} no key unreadable LINE_TOO_LONG\n", || {
+            repeated(r#"{"a":["#, 8 << 20)
+        }),
+        case("pretty-printed-without-end", alike(1, skeleton_bytes + 2, "no key unreadable LINE_TOO_LONG"), || {
+            chain([text("{"), repeated("\n", 64 << 20)])
+        }),
+        case(
+            "url-without-end",
+            "0..{end} \"k\" failed INVALID_BASE64 retryable, \"the image isn't valid base64\"\n",
+            || line("k", image(chain([text("data:image/png;x="), repeated("AAAA", 16 << 20)]))),
+        ),
+        case("url-of-the-image", format!("0..{{end}} \"k\" {small_image}\n"), || {
+            line("k", image(chain([text("data:image/png;x="), repeated("AAAA", 1 << 20), text(";base64,"), text(PNG)])))
+        }),
+        case(
+            "image-of-megabytes-as-text",
+            "0..{end} \"k\" failed IMAGE_AS_TEXT final, \"Gemini wrote the image as base64 into a text instead of send\"… of 197 bytes\n",
+            || {
+                line(
+                    "k",
+                    chain([
+                        text(r#"{"text":"data:image\/png;base64,"#),
+                        text(PNG),
+                        repeated("AAAA", 16 << 20),
+                        text(r#""}"#),
+                    ]),
+                )
+            },
+        ),
+        case(
+            "words-of-megabytes",
+            "0..{end} \"k\" no_image NO_IMAGE retryable, \"words and words and words and words and words and words and \"… of 931 bytes\n",
+            || line("k", chain([text(r#"{"text":""#), repeated(r"words and\n", 4 << 20), text(r#""}"#)])),
         ),
         case("blank-lines", "no lines\n", || repeated("\r\n", 8 << 20)),
     ]

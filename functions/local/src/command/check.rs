@@ -1,20 +1,17 @@
 //! `darkroom check`: what a manifest would do and cost.
 
 use clients::clock::Clock;
-use darkroom::{
-    manifest::{Problem, Reading},
-    models::Catalogue,
-};
+use darkroom::manifest::{Problem, Reading};
 
-use super::{CheckArgs, Exit, dropped::Dropped, offer::Offer};
+use super::{CheckArgs, Exit, catalogue, dropped::Dropped, offer::Offer};
 
 /// How many problems are shown on the terminal.
 pub(super) const SHOWN: usize = 25;
 
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     let settings = args.settings.settings();
-    let catalogue = Catalogue::built_in();
     let dropped = Dropped::open(&args.manifest.manifest, &args.manifest.metadata, &settings)?;
+    let catalogue = catalogue::of(&args.out, &dropped.job)?;
     let read = dropped.read(&catalogue, &settings, Clock::system().now())?;
     let offer = Offer::new(&dropped.job, &read.reading, &catalogue);
     let exit = if read.reading.errors > 0 { Exit::Rejected } else { Exit::Complete };
@@ -41,7 +38,8 @@ pub(super) fn show_offer(offer: &Offer, reading: &Reading) {
         }
         println!();
         offer.table().iter().for_each(|line| println!("{line}"));
-        println!("\nEach: one image, as published. Totals: with input tokens, without thoughts.");
+        println!("\neach = list price per image; totals include input tokens, exclude thinking tokens");
+        offer.thinking().iter().for_each(|line| println!("{line}"));
     }
     show_problems(&reading.problems);
 }

@@ -7,7 +7,6 @@ use std::{
 };
 
 use clients::variables::Variables;
-use darkroom::cost::Estimate;
 
 use super::{Exit, RunArgs, ServeArgs, Which};
 
@@ -23,19 +22,18 @@ pub(super) enum Choice {
     End(Exit),
 }
 
-/// Decides by the folder, the arguments, the key, and what the person at the terminal answers. A `finished` job needs
-/// no money.
+/// Decides by the folder, the arguments, the key, and what the person at the terminal answers to `price`. A `finished` job
+/// needs no money.
 pub(super) fn choose(
     args: &RunArgs,
     internal: &Path,
     finished: bool,
     variables: &Variables,
-    estimate: &Estimate,
+    price: &str,
 ) -> anyhow::Result<Choice> {
-    let about = format!("about {}", estimate.batch_usd);
     keep(&args.out, internal, args.gemini, |wanted| match wanted {
         Some(Which::Live) if finished => Ok(Choice::Use(Which::Live)),
-        wanted => choose_new(wanted, args.yes, variables, &about),
+        wanted => choose_new(wanted, args.yes, variables, price),
     })
 }
 

@@ -1,9 +1,9 @@
 //! What a manifest asks for and what it would cost, by model and size: for people as a table, for programs as JSON.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Display};
 
 use darkroom::{
-    cost::{self, Usd},
+    cost::{self, Thinking, Usd},
     manifest::{Problem, Reading},
     models::Catalogue,
     names::JobId,
@@ -16,7 +16,8 @@ use serde::Serialize;
 /// ```json
 /// {"job":"catalog-…","accepted":true,"items":23,"images":27,"aliases":{"nano-banana-2":"gemini-…"},
 ///  "rows":[{"model":"gemini-…","size":"1K","lane":"batch","images":24,"each_usd":0.0168,"total_usd":0.419614,…}],
-///  "total":{"images":27,"total_usd":0.627404,…},"errors":0,"warnings":0,"problems":[]}
+///  "total":{"images":27,"total_usd":0.627404,…},"thinking":{"min_tokens":8220,"max_tokens":16740,"min":{"batch_usd":…},…},
+///  "errors":0,"warnings":0,"problems":[]}
 /// ```
 #[derive(Debug, Serialize)]
 pub(super) struct Offer {
@@ -34,6 +35,8 @@ pub(super) struct Offer {
     rows: Vec<Row>,
     /// All of them.
     total: Total,
+    /// What the models' thoughts may cost on top of that.
+    thinking: Thinking,
     /// All errors, also those that aren't listed.
     errors: u64,
     /// All warnings, also those that aren't listed.
@@ -54,6 +57,8 @@ struct Row {
     warnings: u64,
     #[serde(flatten)]
     total: Total,
+    /// What the thoughts about them may cost on top.
+    thinking: Thinking,
 }
 
 /// What images come to, input tokens included.
@@ -78,6 +83,7 @@ impl Offer {
             aliases: reading.aliases.clone(),
             rows: if accepted { rows(reading, catalogue) } else { Vec::new() },
             total: Total::new(images, estimate),
+            thinking: if accepted { reading.breakdown.thinking() } else { Thinking::default() },
             errors: reading.errors,
             warnings: reading.warnings,
             problems: reading.problems.clone(),
@@ -98,6 +104,35 @@ impl Offer {
         aligned(&cells)
     }
 
+    /// What thinking may cost on top of the table, a line for each model that thinks.
+    pub(super) fn thinking(&self) -> Vec<String> {
+        let mut models: BTreeMap<&str, (u64, Thinking)> = BTreeMap::new();
+        for row in &self.rows {
+            let (images, thinking) = models.entry(&row.model).or_default();
+            *images += row.total.images;
+            *thinking = *thinking + row.thinking;
+        }
+        let several = models.len() > 1;
+        let line = |(model, (images, thinking)): (&str, (u64, Thinking))| {
+            let of_model = if several { format!(" of {model}") } else { String::new() };
+            let [fewest, most] = [thinking.min_tokens, thinking.max_tokens].map(|tokens| tokens.checked_div(images));
+            let tokens = range(fewest?, most?);
+            let usd = range(thinking.min.batch_usd, thinking.max.batch_usd);
+            (thinking.max_tokens > 0).then(|| format!("thinking{of_model}, about {tokens} tokens an image: + {usd}"))
+        };
+        models.into_iter().filter_map(line).collect()
+    }
+
+    /// What all of it may cost: `about $0.63, and $0.03 to $0.06 for thinking`.
+    pub(super) fn price(&self) -> String {
+        let Thinking { max_tokens, min, max, .. } = self.thinking;
+        let total = self.total.total_usd;
+        match max_tokens {
+            0 => format!("about {total}"),
+            _ => format!("about {total}, and {} for thinking", range(min.batch_usd, max.batch_usd)),
+        }
+    }
+
     /// How many images of how many items.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.images, self.items)
@@ -114,9 +149,15 @@ fn rows(reading: &Reading, catalogue: &Catalogue) -> Vec<Row> {
             each_usd: cost::estimate(model, Some(size), 0).batch_usd,
             warnings: share.warnings,
             total: Total::new(share.images, share.estimate),
+            thinking: share.thinking,
         })
     };
     reading.breakdown.shares().filter_map(row).collect()
+}
+
+/// `330 to 620`, or one of them if they are the same.
+fn range<T: PartialEq + Display>(least: T, most: T) -> String {
+    if least == most { most.to_string() } else { format!("{least} to {most}") }
 }
 
 impl Row {

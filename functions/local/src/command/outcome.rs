@@ -6,7 +6,7 @@ use anyhow::Context;
 use darkroom::{
     layout,
     names::JobId,
-    report::Summary,
+    report::{Integrity, Summary},
     status::{JobPhase, JobStatus},
 };
 
@@ -58,9 +58,21 @@ async fn show_summary(cloud: &Cloud, job: &JobId) -> anyhow::Result<Exit> {
         }
         println!("  retry    {}", cloud.path_of(&summary.links.retry).display());
     }
+    for line in misfits(&summary.integrity) {
+        println!("  check    {line}: see the warnings in {}", cloud.path_of(&summary.links.results).display());
+    }
     println!("  cost     {} (estimated {})", cost.actual_usd, cost.estimated_usd);
     println!("           {} interactively: {} saved", cost.interactive_usd, cost.saved_usd);
     Ok(if counts.succeeded == counts.expected { Exit::Complete } else { Exit::Missing })
+}
+
+/// Which images are not as they were asked for.
+fn misfits(integrity: &Integrity) -> Vec<String> {
+    let of = |images: u64, what: &str| {
+        let verb = if images == 1 { "has" } else { "have" };
+        (images > 0).then(|| format!("{} {verb} another {what} than was asked for", count(images, "image")))
+    };
+    [of(integrity.wrong_ratio, "aspect ratio"), of(integrity.wrong_size, "size")].into_iter().flatten().collect()
 }
 
 async fn read<T: serde::de::DeserializeOwned>(cloud: &Cloud, key: &str) -> anyhow::Result<Option<T>> {

@@ -10,12 +10,11 @@ use clients::{
 use darkroom::{
     layout::{self, Marker},
     manifest::{Beside, StoredTemplate},
-    models::Catalogue,
     status::JobStatus,
 };
 
 use super::{
-    Exit, RunArgs, Which,
+    Exit, RunArgs, Which, catalogue,
     check::show_offer,
     dropped::{Dropped, Order},
     live::{self, Choice},
@@ -43,11 +42,13 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
     let dropped = Dropped::open(&args.manifest.manifest, &args.manifest.metadata, &settings)?;
     let internal = setting::folder(&args.out)?;
     let simulated = Time::simulated(&internal)?;
-    let read = dropped.read(&Catalogue::built_in(), &settings, simulated.now())?;
+    let catalogue = catalogue::of(&args.out, &dropped.job)?;
+    let read = dropped.read(&catalogue, &settings, simulated.now())?;
 
     let variables = Variables::from_env();
     let finished = is_finished(&args.out, &dropped);
-    let which = match live::choose(args, &internal, finished, &variables, &read.reading.estimate)? {
+    let offer = Offer::new(&dropped.job, &read.reading, &catalogue);
+    let which = match live::choose(args, &internal, finished, &variables, &offer.price())? {
         Choice::Use(which) => which,
         Choice::End(exit) => return Ok(exit),
     };
@@ -76,7 +77,7 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
         println!("Job {} is already complete.", dropped.job);
         return outcome::show(&cloud, &dropped.job, false).await;
     }
-    show_offer(&Offer::new(&dropped.job, &read.reading, &Catalogue::built_in()), &read.reading);
+    show_offer(&offer, &read.reading);
     put(&cloud, &dropped, &read).await?;
 
     let progress = Progress::start(&args.out, &dropped.job, cloud.time.clone());

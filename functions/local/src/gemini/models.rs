@@ -1,7 +1,8 @@
 //! The models the simulated service knows, with its own prices.
 //!
 //! Written apart from the product's catalogue on purpose, so that each checks the other.
-//! Source: ai.google.dev/gemini-api/docs/pricing and /models, read 2026-11-21.
+//! Source: ai.google.dev/gemini-api/docs/pricing and /models, read 2026-11-21. 4K of Nano Banana 2.1: readings of the pricing
+//! page of October 2026, $0.1134.
 
 use serde_json::{Value, json};
 
@@ -18,8 +19,8 @@ pub(super) struct Model {
     extreme_ratios: bool,
     /// Prompt tokens that one reference image counts.
     pub(super) reference_tokens: u64,
-    /// Whether it always thinks before it draws.
-    pub(super) thinks: bool,
+    /// The fewest and the most tokens it thinks before it draws, unless it is asked to think otherwise.
+    pub(super) thoughts: Option<(u64, u64)>,
     output_token_limit: u32,
     /// The standard price of one token, in billionths of a dollar; a batch costs half.
     pub(super) price: Price,
@@ -41,10 +42,10 @@ pub(super) static MODELS: [Model; 4] = [
     Model {
         id: "gemini-nano-banana-2.1",
         display_name: "Nano Banana 2.1",
-        sizes: &[(Size::One, 1120), (Size::Two, 1680), (Size::Four, 2520)],
+        sizes: &[(Size::One, 1120), (Size::Two, 1680), (Size::Four, 3780)],
         extreme_ratios: true,
         reference_tokens: 1120,
-        thinks: true,
+        thoughts: Some((330, 620)),
         output_token_limit: 32_768,
         price: Price { input: 1_500, text: 7_500, image: 30_000 },
     },
@@ -54,7 +55,7 @@ pub(super) static MODELS: [Model; 4] = [
         sizes: &[(Size::Half, 747), (Size::One, 1120), (Size::Two, 1680), (Size::Four, 2520)],
         extreme_ratios: true,
         reference_tokens: 258,
-        thinks: false,
+        thoughts: None,
         output_token_limit: 32_768,
         price: Price { input: 500, text: 3_000, image: 60_000 },
     },
@@ -64,7 +65,7 @@ pub(super) static MODELS: [Model; 4] = [
         sizes: &[(Size::One, 1120), (Size::Two, 1120), (Size::Four, 2000)],
         extreme_ratios: false,
         reference_tokens: 258,
-        thinks: true,
+        thoughts: Some((80, 600)),
         output_token_limit: 32_768,
         price: Price { input: 2_000, text: 12_000, image: 120_000 },
     },
@@ -74,7 +75,7 @@ pub(super) static MODELS: [Model; 4] = [
         sizes: &[(Size::One, 1120)],
         extreme_ratios: false,
         reference_tokens: 258,
-        thinks: false,
+        thoughts: None,
         output_token_limit: 4_096,
         price: Price { input: 250, text: 1_500, image: 30_000 },
     },
@@ -118,7 +119,7 @@ impl Model {
             "inputTokenLimit": 131_072,
             "outputTokenLimit": self.output_token_limit,
             "supportedGenerationMethods": ["generateContent", "batchGenerateContent"],
-            "thinking": self.thinks,
+            "thinking": self.thoughts.is_some(),
         })
     }
 }
@@ -147,6 +148,7 @@ mod tests {
             model.image_tokens(size).expect("offered") * model.price.image
         };
         assert_eq!(cost("gemini-nano-banana-2.1", Size::Two), 50_400_000);
+        assert_eq!(cost("gemini-nano-banana-2.1", Size::Four), 113_400_000);
         assert_eq!(cost("gemini-3-pro-image", Size::Four), 240_000_000);
     }
 }

@@ -27,7 +27,7 @@ impl Usage {
     /// The tokens of `ask` when it ends as `outcome`. `draw` decides how long a thinking model thinks.
     pub(super) fn of(ask: &Ask, model: &Model, outcome: Outcome, draw: &Draw) -> Self {
         let prompt = Self::of_prompt(ask, model);
-        let thoughts = if model.thinks { draw.between(80, 600) } else { 0 };
+        let thoughts = model.thoughts.map_or(0, |(fewest, most)| draw.between(fewest, most));
         match outcome {
             Outcome::Image(_) | Outcome::Missing => Self {
                 thoughts,

@@ -1,6 +1,6 @@
 //! `darkroom check`: what a manifest would do and cost, for people and for programs.
 
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use serde_json::{Value, json};
 
@@ -62,9 +62,12 @@ fn json(manifest: &Path, code: i32) -> Value {
 fn programs_get_one_document_with_the_names_that_are_published() {
     let offer = json(&samples().join("catalog.csv"), 0);
     let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ");
-    assert_eq!(names(&offer), "job accepted items images aliases rows total errors warnings problems");
+    assert_eq!(names(&offer), "job accepted items images aliases rows total thinking errors warnings problems");
     let row = &offer["rows"][2];
-    assert_eq!(names(row), "model size lane each_usd warnings images total_usd interactive_total_usd saved_usd");
+    assert_eq!(
+        names(row),
+        "model size lane each_usd warnings images total_usd interactive_total_usd saved_usd thinking"
+    );
     assert_eq!(
         (&row["model"], &row["lane"], &row["images"]),
         (&json!("gemini-nano-banana-2.1"), &json!("batch"), &json!(24))
@@ -75,6 +78,61 @@ fn programs_get_one_document_with_the_names_that_are_published() {
         assert!((sum(name) - offer["total"][name].as_f64().unwrap()).abs() < 5e-6, "{name}: {offer}");
     }
     assert_eq!((&offer["accepted"], &offer["problems"]), (&json!(true), &json!([])));
+    let thinking = &offer["thinking"];
+    assert_eq!(names(thinking), "min_tokens max_tokens min max");
+    assert_eq!((&thinking["min_tokens"], &thinking["max_tokens"]), (&json!(24 * 330 + 3 * 100), &json!(27 * 620)));
+    // 7,920 and 300 tokens at $3.75 and $6.00 a million.
+    assert_eq!(thinking["min"], json!({ "batch_usd": 0.0315, "interactive_usd": 0.063 }));
+    assert_eq!((&row["thinking"]["min_tokens"], &row["thinking"]["max_tokens"]), (&json!(24 * 330), &json!(24 * 620)));
+}
+
+#[test]
+fn thinking_is_a_line_of_its_own_for_each_model_that_thinks() {
+    let said = check(&samples().join("catalog.csv"), &[]).exits(0);
+    let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("thinking")).collect();
+    assert_eq!(
+        lines,
+        [
+            "thinking of gemini-3-pro-image, about 100 to 620 tokens an image: + $0.0018 to $0.0112",
+            "thinking of gemini-nano-banana-2.1, about 330 to 620 tokens an image: + $0.0297 to $0.0558",
+        ],
+        "{said}"
+    );
+    let place = Place::new();
+    let one = place.manifest("one.jsonl", r#"{"key":"a","prompt":"a stone"}"#);
+    let said = check(&one, &[]).exits(0);
+    assert!(said.contains("\nthinking, about 330 to 620 tokens an image: + $0.0012 to $0.0023\n"), "{said}");
+    let first = place.manifest("first.jsonl", r#"{"key":"a","prompt":"a stone","model":"gemini-2.5-flash-image"}"#);
+    let said = check(&first, &["--allow-retired-models"]).exits(0);
+    assert!(!said.contains("\nthinking"), "it doesn't think: {said}");
+}
+
+#[test]
+fn the_models_of_the_folder_count_for_what_is_shown() {
+    let place = Place::new();
+    let manifest = place.manifest("one.jsonl", r#"{"key":"a","prompt":"a stone"}"#);
+    let models = place.out().join("darkroom/stack/models.toml");
+    fs::create_dir_all(models.parent().unwrap()).unwrap();
+    let dearer = darkroom::models::Catalogue::BUILT_IN.replace("batch = 0.0168", "batch = 0.0268");
+    let out = place.out();
+    let args = ["--out", out.to_str().unwrap()];
+
+    fs::write(&models, &dearer).unwrap();
+    assert!(check(&manifest, &args).exits(0).contains("$0.0268"));
+    assert!(check(&manifest, &[]).exits(0).contains("$0.0168"), "another folder has other prices");
+    let said = place.run(&manifest, &[]).exits(0);
+    assert!(said.contains("$0.0268"), "{said}");
+    let plan: Value = serde_json::from_slice(&fs::read(place.job().join("job.json")).unwrap()).unwrap();
+    assert_eq!(plan["plan"]["thinking"]["max_tokens"], json!(620), "{plan}");
+
+    // A job keeps the prices that it was planned with.
+    fs::write(&models, darkroom::models::Catalogue::BUILT_IN).unwrap();
+    assert!(check(&manifest, &args).exits(0).contains("$0.0268"));
+    let other = place.manifest("other.jsonl", r#"{"key":"b","prompt":"a stone"}"#);
+    assert!(check(&other, &args).exits(0).contains("$0.0168"));
+    fs::write(&models, "model = 7").unwrap();
+    let said = check(&other, &args).exits(3);
+    assert!(said.contains("stack/models.toml"), "{said}");
 }
 
 #[test]

@@ -56,6 +56,23 @@ fn catalog_gives_every_image_of_both_models() {
 }
 
 #[test]
+fn images_of_another_shape_than_was_asked_for_are_told_at_the_end() {
+    let place = Place::new();
+    let manifest = place.manifest(
+        "shapes.jsonl",
+        "{\"key\":\"a\",\"prompt\":\"a stone\",\"aspect_ratio\":\"16:9\"}\n{\"key\":\"b\",\"prompt\":\"a stone\",\"aspect_ratio\":\"1:1\"}\n",
+    );
+    let said = place.run(&manifest, &["--wrong-ratio", "100"]).exits(0);
+    assert!(
+        said.contains("check    2 images have another aspect ratio than was asked for: see the warnings in"),
+        "{said}"
+    );
+    assert!(!said.contains("another size"), "{said}");
+    let place = Place::new();
+    assert!(!place.run(&manifest, &[]).exits(0).contains("check    "));
+}
+
+#[test]
 fn every_sample_runs() {
     for (name, least) in [("sweep.json", 6), ("characters.jsonl", 4), ("native.jsonl", 2)] {
         let place = Place::new();

@@ -212,6 +212,32 @@ fn references_are_bounded_by_the_model() {
 }
 
 #[test]
+fn a_control_that_the_model_does_not_take_is_warned_about_once() {
+    let friendly = r#"{"key":"KEY","prompt":"a stone","seed":NUMBER,"temperature":0.5}"#;
+    let native = r#"{"key":"KEY","request":{"contents":[{"parts":[{"text":"a stone"}]}],"generationConfig":{"seed":NUMBER,"top_p":0.5,"topK":3}}}"#;
+    let lines: Vec<String> = (0..20)
+        .map(|number| {
+            let line = if number % 2 == 0 { friendly } else { native };
+            line.replace("KEY", &format!("k{number}")).replace("NUMBER", &number.to_string())
+        })
+        .collect();
+    let warned = |line: u64, control: &str| {
+        format!(
+            "{line} unsupported_control gemini-nano-banana-2.1 doesn't take {control}: Gemini may ignore it or refuse the \
+             request; leave it out"
+        )
+    };
+    let found = problems(&lines.join("\n"));
+    assert_eq!(found, [warned(1, "seed"), warned(1, "temperature"), warned(2, "topP"), warned(2, "topK")]);
+    // Models of which nothing is said take all of them, and `null` sets nothing.
+    assert_eq!(
+        problems(&friendly.replace("NUMBER", "1").replace("{\"key\"", "{\"model\":\"nano-banana-pro\",\"key\"")),
+        [""; 0]
+    );
+    assert_eq!(problems(&native.replace("NUMBER", "null").replace(",\"top_p\":0.5,\"topK\":3", "")), [""; 0]);
+}
+
+#[test]
 fn a_size_in_small_letters_gets_the_right_one() {
     let found = problems("key,prompt,image_size\na,x,1k\n");
     insta::assert_snapshot!(found[0], @r#"2 bad_image_size gemini-nano-banana-2.1 doesn't take image_size "1k": did you mean 1K? It takes 1K, 2K, 4K"#);

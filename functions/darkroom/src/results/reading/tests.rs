@@ -65,11 +65,78 @@ fn both_spellings_of_inline_data_are_images() {
     assert_eq!(images(&read(line).outcome), [bytes]);
 }
 
+/// An image part that is marked as a thought.
+fn thought(bytes: &[u8]) -> String {
+    image_part(bytes).replace("}}", r#"},"thought":true}"#)
+}
+
 #[test]
-fn an_image_that_is_only_a_thought_is_no_success() {
-    let thought = image_part(&png(1, 1, b"x")).replace("}}", r#"},"thought":true}"#);
-    let answer = read(parts_line("k", &[&thought]));
-    assert_eq!((answer.outcome.status(), answer.thought_images), (Status::NoImage, 1));
+fn the_last_whole_thought_is_the_image_where_there_is_no_other() {
+    let [a, b] = [png(1, 1, b"a"), png(2, 2, b"b")];
+    let damaged = r#"{"inlineData":{"data":"A*"},"thought":true}"#;
+    let words = r#"{"text":"Here it is."}"#;
+    for parts in [
+        &[thought(&a).as_str(), &thought(&b)][..],
+        &[&thought(&a), &thought(&b), words],
+        &[&thought(&b), damaged],
+        &[&thought(&b), r#"{"inlineData":{},"thought":true}"#],
+        &[r#"{"inlineData":{"data":"PHN2Zz4="}}"#, &thought(&b)],
+        &[r#"{"fileData":{"fileUri":"https://host/a"}}"#, &thought(&b)],
+    ] {
+        let answer = read(parts_line("k", parts));
+        assert_eq!(images(&answer.outcome), std::slice::from_ref(&b), "{parts:?}");
+        assert!(answer.warnings[0].contains("marked as a thought"), "{parts:?}");
+        let dropped = parts.iter().filter(|part| part.contains("thought")).count() - 1;
+        assert_eq!(answer.thought_images, dropped, "{parts:?}");
+    }
+    let beside_error = parts_line("k", &[&thought(&b)]).replace(r#""response""#, r#""error":{"code":13},"response""#);
+    assert_eq!(images(&read(beside_error).outcome), std::slice::from_ref(&b));
+}
+
+#[test]
+fn a_thought_is_dropped_where_there_is_an_image_or_a_refusal() {
+    let [a, b] = [png(1, 1, b"a"), png(2, 2, b"b")];
+    for parts in [[image_part(&a), thought(&b)], [thought(&b), image_part(&a)]] {
+        let answer = read(parts_line("k", &[&parts[0], &parts[1]]));
+        assert_eq!((images(&answer.outcome), answer.thought_images), (vec![a.clone()], 1));
+        assert!(answer.warnings.is_empty());
+    }
+    expect(&parts_line("k", &[&thought(&b)]).replace("STOP", "IMAGE_SAFETY"), Status::Blocked, "IMAGE_SAFETY", false);
+    expect(&parts_line("k", &[&thought(b"<svg/>")]), Status::NoImage, "NO_IMAGE", true);
+}
+
+#[test]
+fn an_image_given_as_a_link_has_been_paid_for_and_is_not_asked_for_again() {
+    for part in [
+        r#"{"fileData":{"mimeType":"image/png","fileUri":"https://host/v1/files/a?key=canary#x"}}"#,
+        r#"{"file_data":{"mime_type":"IMAGE/PNG","file_uri":"https://host/v1/files/a?key=canary"}}"#,
+        r#"{"fileData":{"fileUri":" https://host/v1/files/a\n"}}"#,
+    ] {
+        let line = parts_line("k", &[r#"{"text":"Here:"}"#, part, r#"{"inlineData":{}}"#]);
+        expect(&line, Status::Failed, "FILE_DATA", false);
+        let message = reason(&line).1.message;
+        assert!(message.contains("https://host/v1/files/a. ") && !message.contains("canary"), "{message}");
+    }
+    expect(&parts_line("k", &[r#"{"fileData":{"mimeType":"image/png"}}"#]), Status::Failed, "FILE_DATA", false);
+    expect(&parts_line("k", &[r#"{"fileData":{"mimeType":"text/csv"}}"#]), Status::NoImage, "NO_IMAGE", true);
+    expect(&parts_line("k", &[r#"{"fileData":{"fileUri":"x"},"thought":true}"#]), Status::NoImage, "NO_IMAGE", true);
+    let bytes = png(1, 1, b"x");
+    let answer = read(parts_line("k", &[&image_part(&bytes), r#"{"fileData":{"fileUri":"https://host/b?c"}}"#]));
+    assert_eq!(images(&answer.outcome), [bytes]);
+    assert_eq!(answer.warnings, ["another image of the answer is at https://host/b"]);
+}
+
+#[test]
+fn an_image_written_as_text_has_been_paid_for_and_is_not_asked_for_again() {
+    let data = base64(&png(2, 2, &[7; 100]));
+    for text in [format!("data:image/png;base64,{data}"), format!("![a](data:image/png;base64,{data})"), data.clone()] {
+        for text in [&text, &text.replace('/', r"\/"), &format!("{text}{}", "AAAA".repeat(100_000))] {
+            let line = parts_line("k", &[&format!(r#"{{"text":"{text}"}}"#), r#"{"thoughtSignature":"c2ln"}"#]);
+            expect(&line, Status::Failed, "IMAGE_AS_TEXT", false);
+        }
+        let line = parts_line("k", &[&format!(r#"{{"text":"{text}","thought":true}}"#)]);
+        expect(&line, Status::NoImage, "NO_IMAGE", true);
+    }
 }
 
 #[test]
@@ -103,7 +170,9 @@ fn an_error_line_fails_with_the_name_of_its_grpc_code() {
         (8, "RESOURCE_EXHAUSTED", true),
         (13, "INTERNAL", true),
         (14, "UNAVAILABLE", true),
-        (429, "UNKNOWN", true),
+        (429, "RESOURCE_EXHAUSTED", true),
+        (400, "INVALID_ARGUMENT", false),
+        (42, "UNKNOWN", true),
     ] {
         let line = format!(r#"{{"key":"k1","error":{{"code":{code},"message":"An error.","details":[{{"x":1}}]}}}}"#);
         expect(&line, Status::Failed, name, retryable);
@@ -113,8 +182,111 @@ fn an_error_line_fails_with_the_name_of_its_grpc_code() {
 }
 
 #[test]
+fn an_error_is_understood_however_it_is_written() {
+    for (error, name, message) in [
+        (r#"{"status":"UNAVAILABLE","message":"Busy."}"#, "UNAVAILABLE", "Busy."),
+        (r#"{"code":400,"status":"FAILED_PRECONDITION","message":"Busy."}"#, "FAILED_PRECONDITION", "Busy."),
+        (r#"{"code":"13","message":"Busy."}"#, "INTERNAL", "Busy."),
+        (r#"{"code":"resource_exhausted","message":"Busy."}"#, "RESOURCE_EXHAUSTED", "Busy."),
+        (r#"{"status":503,"message":"Busy."}"#, "UNAVAILABLE", "Busy."),
+        (r#""Busy.""#, "UNKNOWN", "Busy."),
+        (r#""unavailable""#, "UNAVAILABLE", "Gemini reported UNAVAILABLE and gave no message."),
+        ("503", "UNAVAILABLE", "Gemini reported UNAVAILABLE and gave no message."),
+        (r#"{"code":13,"message":"Internal"}"#, "INTERNAL", "Internal"),
+        (r#"{"message":"Internal"}"#, "INTERNAL", "Gemini reported INTERNAL and gave no message."),
+        (r#"{"code":13,"message":" \n "}"#, "INTERNAL", "Gemini reported INTERNAL and gave no message."),
+        (r#"{"code":13,"message":["a"]}"#, "INTERNAL", "Gemini reported INTERNAL and gave no message."),
+        ("{}", "UNKNOWN", "Gemini reported UNKNOWN and gave no message."),
+        (r#"{"error":{"code":8,"message":"Busy."}}"#, "RESOURCE_EXHAUSTED", "Busy."),
+        (r#"{"error":"Busy."}"#, "UNKNOWN", "Busy."),
+        (
+            r#"{"code":13,"error":{"code":8,"message":"Busy."}}"#,
+            "INTERNAL",
+            "Gemini reported INTERNAL and gave no message.",
+        ),
+        (r#"{"code":1,"code":2}"#, "UNKNOWN", "Gemini reported UNKNOWN and gave no message."),
+        ("[13]", "UNKNOWN", "Gemini reported UNKNOWN and gave no message."),
+        ("true", "UNKNOWN", "Gemini reported UNKNOWN and gave no message."),
+    ] {
+        let (status, reason) = reason(&format!(r#"{{"key":"k","error":{error}}}"#));
+        assert_eq!((status, &*reason.code, &*reason.message), (Status::Failed, name, message), "{error}");
+    }
+}
+
+#[test]
+fn an_error_that_says_nothing_is_none_where_there_is_a_response() {
+    for error in ["{}", r#""""#, r#"{"code":0}"#, r#"{"code":0,"status":"OK","message":""}"#] {
+        let line = finished("IMAGE_SAFETY").replace(r#""response""#, &format!(r#""error":{error},"response""#));
+        expect(&line, Status::Blocked, "IMAGE_SAFETY", false);
+    }
+}
+
+#[test]
+fn a_line_may_be_the_response_itself() {
+    let bytes = png(1, 1, b"x");
+    let line = image_line("k", &bytes).replace(r#""response":{"#, "").replace("]}}", "]}");
+    let line = format!(
+        r#"{},"usageMetadata":{{"promptTokenCount":3}},"modelVersion":"m","responseId":"r"}}"#,
+        &line[..line.len() - 1]
+    );
+    let line = line.replace(r#""STOP"}]}"#, r#""STOP"}]"#);
+    let answer = read(&line);
+    assert_eq!((images(&answer.outcome), answer.key.unwrap().as_str()), (vec![bytes], "k"));
+    assert_eq!((answer.model_version.as_deref(), answer.response_id.as_deref()), (Some("m"), Some("r")));
+    assert_eq!(answer.usage.unwrap().prompt_tokens, 3);
+    for (line, status, code) in [
+        (r#"{"key":"k","promptFeedback":{"blockReason":"SAFETY"}}"#, Status::Blocked, "SAFETY"),
+        (r#"{"key":"k","prompt_feedback":{"block_reason":"SAFETY"}}"#, Status::Blocked, "SAFETY"),
+        (r#"{"key":"k","usageMetadata":{"promptTokenCount":3}}"#, Status::NoImage, "NO_IMAGE"),
+        (r#"{"key":"k","candidates":[],"error":{"code":13}}"#, Status::Failed, "INTERNAL"),
+        (r#"{"key":"k","response":null,"candidates":[{"finishReason":"SPII"}]}"#, Status::Blocked, "SPII"),
+        (r#"{"key":"k","candidates":7,"response":{"candidates":[{"finishReason":"SPII"}]}}"#, Status::Blocked, "SPII"),
+    ] {
+        let (is, reason) = reason(line);
+        assert_eq!((is, reason.code.as_str()), (status, code), "{line}");
+    }
+    for line in [
+        r#"{"key":"k","candidates":7}"#,
+        r#"{"key":"k","candidates":[{"content":7}]}"#,
+        r#"{"key":"k","modelVersion":"m"}"#,
+    ] {
+        assert_eq!(read_bad(line), (BadLineReason::NotAReply, Some("k".into())), "{line}");
+    }
+}
+
+#[test]
+fn names_and_reasons_may_be_spelled_otherwise() {
+    let bytes = png(1, 1, b"x");
+    let line = format!(
+        r#"{{"key":"k","response":{{"candidates":[{{"content":{{"parts":[
+            {{"inline_data":{{"mime_type":"image/png","data":"{}"}}}}]}},"finish_reason":"stop"}}],
+            "usage_metadata":{{"prompt_token_count":3}},"model_version":"m","response_id":"r"}}}}"#,
+        base64(&bytes)
+    );
+    let answer = read(line.replace('\n', " "));
+    assert_eq!((images(&answer.outcome), answer.finish_reason.as_deref()), (vec![bytes], Some("STOP")));
+    assert_eq!((answer.model_version.as_deref(), answer.response_id.as_deref()), (Some("m"), Some("r")));
+    assert_eq!(answer.usage.unwrap().prompt_tokens, 3);
+    let refused = r#"{"key":"k","response":{"candidates":[{"finish_reason":"image_safety","finish_message":"No."}]}}"#;
+    expect(refused, Status::Blocked, "IMAGE_SAFETY", false);
+    assert_eq!(reason(refused).1.message, "No.");
+    let blocked = r#"{"key":"k","response":{"prompt_feedback":{"block_reason":"prohibited_content"}}}"#;
+    expect(blocked, Status::Blocked, "PROHIBITED_CONTENT", false);
+}
+
+#[test]
 fn a_row_that_was_cancelled_is_cancelled() {
     expect(r#"{"metadata":{"key":"k"},"error":{"code":1}}"#, Status::Cancelled, "CANCELLED", true);
+}
+
+#[test]
+fn a_prompt_blocked_for_no_named_reason_may_be_sent_again() {
+    for code in ["OTHER", "other", "BLOCK_REASON_UNSPECIFIED"] {
+        let line = format!(r#"{{"key":"k","response":{{"promptFeedback":{{"blockReason":"{code}"}}}}}}"#);
+        expect(&line, Status::Blocked, &code.to_uppercase(), true);
+    }
+    let said_nothing = r#"{"key":"k","response":{"promptFeedback":{"blockReason":""}}}"#;
+    expect(said_nothing, Status::NoImage, "NO_IMAGE", true);
 }
 
 #[test]
@@ -137,19 +309,35 @@ fn a_withheld_image_is_blocked_with_googles_message() {
 
 #[test]
 fn a_reply_without_image_is_no_image() {
-    for code in ["NO_IMAGE", "MAX_TOKENS", "IMAGE_OTHER", "MALFORMED_RESPONSE", "SOMETHING_NEW"] {
-        expect(&finished(code), Status::NoImage, code, false);
+    for (code, retryable) in [
+        ("NO_IMAGE", true),
+        ("IMAGE_OTHER", true),
+        ("OTHER", true),
+        ("MALFORMED_RESPONSE", true),
+        ("MALFORMED_FUNCTION_CALL", true),
+        ("MAX_TOKENS", false),
+        ("LANGUAGE", false),
+        ("SOMETHING_NEW", false),
+    ] {
+        expect(&finished(code), Status::NoImage, code, retryable);
     }
     for line in [
         r#"{"key":"k","response":{}}"#,
+        r#"{"key":"k","response":{"usageMetadata":{"promptTokenCount":3}}}"#,
         r#"{"key":"k","response":{"candidates":null}}"#,
         r#"{"key":"k","response":{"candidates":[]}}"#,
+        r#"{"key":"k","response":{"candidates":[{}]}}"#,
         r#"{"key":"k","response":{"candidates":[{"content":null}]}}"#,
         &finished("STOP"),
+        &finished("FINISH_REASON_UNSPECIFIED"),
         &parts_line("k", &[r#"{"thoughtSignature":"c2ln"}"#]),
+        &parts_line("k", &[r#"{"text":" \n"}"#]),
     ] {
-        expect(line, Status::NoImage, "NO_IMAGE", false);
+        expect(line, Status::NoImage, "NO_IMAGE", true);
     }
+    let declined = parts_line("k", &[r#"{"text":"I can't draw that."}"#]);
+    expect(&declined, Status::NoImage, "NO_IMAGE", false);
+    expect(&declined.replace("STOP", "NO_IMAGE"), Status::NoImage, "NO_IMAGE", true);
 }
 
 #[test]
@@ -172,9 +360,26 @@ fn the_lines_own_key_wins_over_that_of_the_metadata() {
     let key = |line: &str| read(line).key.map(|key| key.to_string());
     assert_eq!(key(r#"{"metadata":{"key":"m"},"key":"k","response":{}}"#).as_deref(), Some("k"));
     assert_eq!(key(r#"{"metadata":{"key":"m"},"response":{}}"#).as_deref(), Some("m"));
-    assert_eq!(key(r#"{"metadata":{"key":17},"response":{}}"#), None);
+    assert_eq!(key(r#"{"metadata":{"key":true},"response":{}}"#), None);
     assert_eq!(key(r#"{"metadata":"?","key":"","response":{}}"#), None);
     assert_eq!(key(r#"{"key":"\u0061\/b","response":{}}"#).as_deref(), Some("a/b"));
+}
+
+#[test]
+fn a_number_is_a_key_as_it_is_written() {
+    for number in ["17", "0", "-3", "1.50", "1e5", "12345678901234567890123456789"] {
+        for line in [
+            format!(r#"{{"key":{number},"response":{{}}}}"#),
+            format!(r#"{{"metadata":{{"key":{number}}},"response":{{}}}}"#),
+            format!(r#"{{"key": {number} ,"metadata":{{"key":"m"}},"response":{{}}}}"#),
+        ] {
+            assert_eq!(read(&line).key.unwrap().as_str(), number, "{line}");
+        }
+    }
+    for other in ["true", "null", "[17]", "{}", r#""""#] {
+        let answer = read(format!(r#"{{"key":{other},"response":{{}}}}"#));
+        assert_eq!(answer.key, None, "{other}");
+    }
 }
 
 #[test]
@@ -223,7 +428,7 @@ fn what_only_describes_an_image_may_be_anything() {
 #[test]
 fn an_image_whose_key_cannot_be_read_is_still_an_image() {
     let bytes = png(1, 1, b"x");
-    for key in [&b"17"[..], b"[]", b"\"\\ud800\"", b"\"k\xff\"", b"null"] {
+    for key in [&b"true"[..], b"[]", b"\"\\ud800\"", b"\"k\xff\"", b"null"] {
         let line = image_line("k", &bytes).into_bytes();
         let line = [b"{\"key\":", key, &line[r#"{"key":"k""#.len()..]].concat();
         let answer = read(&line);
@@ -233,11 +438,8 @@ fn an_image_whose_key_cannot_be_read_is_still_an_image() {
 
 #[test]
 fn the_code_of_an_error_may_be_anything() {
-    for code in ["1e999", "13.5", r#""many""#, "null", "{}", "99999999999999999999"] {
+    for code in ["1e999", "13.5", r#""many""#, "null", "{}", "99999999999999999999", "[1]", "true"] {
         expect(&format!(r#"{{"key":"k","error":{{"code":{code}}}}}"#), Status::Failed, "UNKNOWN", true);
-    }
-    for error in ["17", r#""oh""#, "[]"] {
-        assert_eq!(read_bad(format!(r#"{{"key":"k","error":{error}}}"#)), (BadLineReason::NotAReply, Some("k".into())));
     }
 }
 

@@ -10,6 +10,11 @@ pub(super) struct Members {
     /// What the name before the next value says that it is.
     value: Value,
     depth: usize,
+    containers: Containers,
+    /// The last byte that is no blank; a quote for a whole text.
+    last: u8,
+    /// Whether the line's object is printed over several lines of text.
+    is_pretty: bool,
     /// The depths inside the `inlineData` that are open, the innermost last.
     inline_data: Vec<usize>,
     /// Whether nothing but blanks came after the end of an object that lies in no other.
@@ -20,8 +25,39 @@ pub(super) struct Members {
 enum Value {
     InlineData,
     Data,
+    Text,
     #[default]
     Other,
+}
+
+/// Which of the objects and arrays that are open is an array, as bits: the innermost is the last, before the outermost
+/// stands a 1. Zero if they were too many, and no more is known.
+#[derive(Clone, Copy, Debug)]
+struct Containers(u64);
+
+impl Default for Containers {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl Containers {
+    fn open(&mut self, is_array: bool) {
+        self.0 = if self.0.leading_zeros() > 0 { self.0 << 1 } else { 0 };
+        if self.0 > 0 {
+            self.0 |= u64::from(is_array);
+        }
+    }
+
+    fn close(&mut self) {
+        if self.0 > 1 {
+            self.0 >>= 1;
+        }
+    }
+
+    fn may_be_in_array(self) -> bool {
+        self.0 == 0 || self.0 > 1 && self.0 & 1 == 1
+    }
 }
 
 impl Members {
@@ -32,6 +68,7 @@ impl Members {
         }
         let value = mem::take(&mut self.value);
         self.object_ended = false;
+        self.last = byte;
         match byte {
             b':' => {
                 self.value = self.named(skeleton);
@@ -40,6 +77,7 @@ impl Members {
             }
             b'{' => {
                 self.depth += 1;
+                self.containers.open(false);
                 if value == Value::InlineData {
                     self.inline_data.push(self.depth);
                 }
@@ -48,21 +86,47 @@ impl Members {
                 self.inline_data.pop_if(|depth| *depth == self.depth);
                 self.object_ended = self.depth == 1;
                 self.depth = self.depth.saturating_sub(1);
+                self.containers.close();
             }
+            b'[' => self.containers.open(true),
+            b']' => self.containers.close(),
             _ => {}
         }
+    }
+
+    /// Passes a newline that lies between texts. Returns whether it lies within an object that is printed over several
+    /// lines of text: one that began with an opening brace and nothing behind it.
+    pub(super) fn pass_newline(&mut self) -> bool {
+        self.is_pretty |= self.depth == 1 && self.last == b'{';
+        self.is_pretty && self.depth > 0
+    }
+
+    /// Whether JSON allows an object here, within the object that is open: as the value of a member, or as an element.
+    pub(super) fn may_hold_object(&self) -> bool {
+        let is_expected = match self.last {
+            b':' | b'[' => true,
+            b',' => self.containers.may_be_in_array(),
+            _ => false,
+        };
+        is_expected && self.depth > 0
     }
 
     /// Passes an opening quote, after which the skeleton has `at` bytes. Returns whether an image begins there.
     pub(super) fn begin_text(&mut self, at: usize) -> bool {
         self.text = at..at;
         self.object_ended = false;
+        self.last = b'"';
         self.value == Value::Data && self.inline_data.last() == Some(&self.depth)
     }
 
     /// Whether an object has ended that is all of the line so far.
     pub(super) fn object_ended(&self) -> bool {
         self.object_ended
+    }
+
+    /// Whether the text that was begun is the value of a member `text`.
+    pub(super) fn is_text(&self) -> bool {
+        self.value == Value::Text
     }
 
     /// Passes a closing quote, before which the skeleton has `at` bytes.
@@ -78,13 +142,13 @@ impl Members {
     /// What the last text, as a name, says about the value after it. Names may be written with escapes.
     fn named(&self, skeleton: &[u8]) -> Value {
         let name = &skeleton[self.text.clone()];
-        let unescaped: Option<String> = name
-            .contains(&b'\\')
-            .then(|| serde_json::from_slice(&skeleton[self.text.start - 1..=self.text.end]).ok())
-            .flatten();
+        // In a line that is too long, the closing quote may be missing.
+        let quoted = || skeleton.get(self.text.start - 1..=self.text.end);
+        let unescaped: Option<String> = name.contains(&b'\\').then(|| serde_json::from_slice(quoted()?).ok()).flatten();
         match unescaped.as_deref().map_or(name, str::as_bytes) {
             b"inlineData" | b"inline_data" => Value::InlineData,
             b"data" => Value::Data,
+            b"text" => Value::Text,
             _ => Value::Other,
         }
     }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::super::{
-    BadLine, BadLineReason, Limits, Outcome, Pool, Status,
+    BadLine, BadLineReason, Limits, Line, Outcome, Pool, Status,
     testing::{
         Content, Summary, base64, image_line, image_part, images, parts_line, png, read, read_bad, scan, scan_in_chunks,
     },
@@ -78,11 +78,154 @@ fn a_newline_ends_a_line_wherever_it_stands() {
     }
 }
 
+/// The key of each line, or `-`, and whether the line could be read; the same in chunks of every size.
+fn outline(file: &str) -> Vec<(String, bool)> {
+    let outline = |size| -> Vec<(String, bool)> {
+        let lines = scan_in_chunks(file.as_bytes(), size, Limits::default(), &Pool::new(0));
+        let key = |line: &Line| line.key().map_or("-".to_owned(), ToString::to_string);
+        lines.iter().map(|line| (key(line), line.content.is_ok())).collect()
+    };
+    let whole = outline(usize::MAX);
+    for size in [1, 2, 3, 7, 64] {
+        assert_eq!(outline(size), whole, "in chunks of {size}: {file}");
+    }
+    whole
+}
+
+fn read_keys(file: &str) -> Vec<String> {
+    outline(file).into_iter().filter(|(_, is_read)| *is_read).map(|(key, _)| key).collect()
+}
+
 #[test]
-fn pretty_printed_json_is_bad_lines() {
-    let lines = scan("{\n  \"key\": \"k\"\n}\n");
-    assert!(lines.iter().all(|line| line.content.is_err()));
-    assert_eq!(lines.len(), 3);
+fn the_elements_of_an_array_are_lines() {
+    let [a, b, c] = ["a", "b", "c"].map(|key| image_line(key, &png(1, 1, b"")));
+    for file in [
+        format!("[{a},{b},{c}]"),
+        format!("[{a}, {b} ,{c} ]\n"),
+        format!("[\n{a},\n{b},\n{c}\n]\n"),
+        format!("[\n{a}\n,{b}\n,{c}]"),
+        format!("[{a}\n{b}\n{c}"),
+        format!("\u{feff}[\r\n{a},\r\n\r\n{b}\r\n,\r\n{c}\r\n]\r\n"),
+        format!("[[{a}],[{b},{c}]]"),
+        format!("[,{a},,{b},{c},]"),
+        format!("{a},\n{b},\n{c}"),
+    ] {
+        assert_eq!(outline(&file), ["a", "b", "c"].map(|key| (key.to_owned(), true)), "{file}");
+    }
+    for empty in ["[]", " [ ] \n", "[\n]\n", "[[],[]]"] {
+        assert!(scan(empty).is_empty(), "{empty}");
+    }
+}
+
+#[test]
+fn a_line_of_an_array_ends_with_what_ends_its_element() {
+    let line = image_line("k", &png(1, 1, b""));
+    let length = line.len() as u64;
+    let file = format!("[\n  {line} ,{line}\n,\n{line}]");
+    let spans: Vec<(u64, u64)> = scan(&file).iter().map(|line| (line.start, line.end)).collect();
+    let first = 2 + 2 + length + 2;
+    let second = first + length + 1;
+    assert_eq!(spans, [(2, first), (first, second), (second + 2, file.len() as u64)]);
+}
+
+#[test]
+fn an_object_may_be_printed_over_many_lines() {
+    let bytes = png(1, 1, b"x");
+    let pretty = |key: &str, indent: &str| {
+        let value: serde_json::Value = serde_json::from_str(&image_line(key, &bytes)).unwrap();
+        let mut text = Vec::new();
+        let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
+        serde::Serialize::serialize(&value, &mut serde_json::Serializer::with_formatter(&mut text, formatter)).unwrap();
+        String::from_utf8(text).unwrap()
+    };
+    for indent in ["", " ", "  ", "\t"] {
+        let [a, b] = ["a", "b"].map(|key| pretty(key, indent));
+        let next = image_line("c", &bytes);
+        for file in [
+            format!("[\n{indent}{a},\n{indent}{b},\n{next}\n]\n"),
+            format!("[{a}, {b}, {next}]"),
+            format!("{a}\n{b}\n{next}\n"),
+            format!("{a}{b}\n\n{next}"),
+            format!("[\n{a},\n{b},\n{next}\n]\n").replace('\n', " \r\n"),
+        ] {
+            assert_eq!(outline(&file), ["a", "b", "c"].map(|key| (key.to_owned(), true)), "{file}");
+            for line in scan(&file) {
+                assert_eq!(images(&line.content.unwrap().outcome), std::slice::from_ref(&bytes));
+            }
+        }
+    }
+}
+
+#[test]
+fn no_broken_element_takes_the_next_along() {
+    let [a, b, c] = ["a", "b", "c"].map(|key| image_line(key, &png(1, 1, b"")));
+    let value: serde_json::Value = serde_json::from_str(&b).unwrap();
+    let pretty = serde_json::to_string_pretty(&value).unwrap();
+    let without_end = |text: &str| text[..text.trim_end().len() - 1].trim_end().to_owned();
+    for broken in [
+        without_end(&b),
+        without_end(&without_end(&b)),
+        without_end(&pretty),
+        b.replacen("]}", "]", 1),
+        b.replacen("]}", "}", 1),
+        pretty.replacen(']', "", 1),
+        b.replacen("\"parts\":", "\"parts\"", 1),
+        "{".to_owned(),
+        "null".to_owned(),
+        "\"text\"".to_owned(),
+        "junk".to_owned(),
+        "}]}".to_owned(),
+    ] {
+        for file in
+            [format!("[{a},{broken},{c}]"), format!("[\n{a},\n{broken},\n{c}\n]"), format!("{a}\n{broken}\n{c}\n")]
+        {
+            assert_eq!(read_keys(&file), ["a", "c"], "{file}");
+        }
+    }
+    // What isn't an object may stand before one, too.
+    assert_eq!(read_keys(&format!("data: {a}\n\ndata: {c}\n")), ["a", "c"]);
+    assert_eq!(read_keys(&format!("\x1e{a}\n\x1e{c}\n")), ["a", "c"]);
+}
+
+#[test]
+fn a_newline_in_a_text_ends_a_line_however_the_line_is_printed() {
+    let next = image_line("next", &png(1, 1, b""));
+    for broken in
+        ["{\n  \"key\": \"k1\",\n  \"text\": \"a", "{\n  \"key\": \"k1\",\n  \"inlineData\": {\n    \"data\": \"AAA"]
+    {
+        let found = outline(&format!("{broken}\n{next}\n"));
+        assert_eq!(found, [("k1".to_owned(), false), ("next".to_owned(), true)], "{broken}");
+    }
+}
+
+#[test]
+fn an_element_over_the_skeleton_limit_is_recorded_and_the_next_is_read() {
+    let next = image_line("next", &png(1, 1, b""));
+    let long =
+        format!(r#"{{"key":"k","a":[{}],"inlineData":{{"data":"AAAA","b":"]}}"}}}}"#, r#"{"data":"0123"},"#.repeat(40));
+    for file in [format!("[{long},{next}]"), format!("[\n{long},\n{next}\n]\n"), format!("{long}{next}")] {
+        for size in [1, 7, usize::MAX] {
+            let lines = scan_in_chunks(file.as_bytes(), size, SMALL, &Pool::new(0));
+            let [long, next] = &lines[..] else { panic!("{lines:?}") };
+            assert_eq!(long.content.as_ref().unwrap_err().reason, BadLineReason::LineTooLong);
+            assert_eq!(next.content.as_ref().unwrap().outcome.status(), Status::Succeeded);
+        }
+    }
+    let pretty = format!("{{\n\"a\": [{}\n{next}\n", "\n{},".repeat(200));
+    let lines = scan_in_chunks(pretty.as_bytes(), 7, SMALL, &Pool::new(0));
+    let last = lines.last().unwrap().content.as_ref().unwrap();
+    assert_eq!(last.outcome.status(), Status::Succeeded, "a pretty-printed line that is too long ends at a newline");
+}
+
+#[test]
+fn arrays_may_be_nested_however_deep() {
+    let bytes = png(1, 1, b"x");
+    for depth in [62, 63, 64, 65, 200] {
+        let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let parts = [format!(r#"{{"x":{deep}}}"#), image_part(&bytes), image_part(&bytes)];
+        let answer = read(parts_line("k", &[&parts[0], &parts[1], &parts[2]]));
+        assert_eq!(images(&answer.outcome).len(), 2, "{depth}");
+    }
 }
 
 #[test]
@@ -146,7 +289,7 @@ fn an_image_of_another_line_is_never_taken() {
 
 #[test]
 fn a_line_over_the_skeleton_limit_is_recorded_with_its_key() {
-    for filler in [r#"{"text":"0123456789"},"#.repeat(20), " ".repeat(400), "[".repeat(400)] {
+    for filler in [r#"{"text":"0123456789"},"#.repeat(20), format!("1{}", " ".repeat(400)), "[".repeat(400)] {
         let line = |first: &str, last: &str| format!("{{{first}\"response\":{{\"candidates\":[{filler}]}}{last}}}");
         assert_eq!(scan_small(&line(r#""key":"k","#, "")), bad(BadLineReason::LineTooLong, Some("k")));
         assert_eq!(scan_small(&line("", r#","key":"k""#)), bad(BadLineReason::LineTooLong, None));
@@ -213,15 +356,7 @@ fn images_given_back_serve_the_next_ones() {
 
 #[test]
 fn what_is_no_json_is_a_bad_line() {
-    for (line, key) in [
-        ("not json", None),
-        ("\0\0\0\0", None),
-        ("}", None),
-        (":::", None),
-        ("\"data\":\"x", None),
-        (r#"{"key":"k","response":{}}}"#, Some("k")),
-        (r#"{"key":"k","response":{}}, {}"#, Some("k")),
-    ] {
+    for (line, key) in [("not json", None), ("\0\0\0\0", None), ("}", None), (":::", None), ("\"data\":\"x", None)] {
         let lines = scan(format!("{line}\n"));
         let found = lines[0].content.as_ref().unwrap_err();
         assert_eq!(
@@ -259,10 +394,15 @@ fn an_object_after_an_object_is_a_line_of_its_own() {
             assert!(lines.iter().all(|line| line.content.is_ok()));
         }
     }
+    for junk in ["}", "null", "\"text\"", ":", "x"] {
+        assert_eq!(outline(&format!("{one}{junk}\n{two}")).len(), 3);
+        assert_eq!(read_keys(&format!("{one} {junk}\n{two}")), ["one", "two"], "what follows an object spoils nothing");
+    }
     for bad in ["[{}{}", "{}:{}", "{},{}", "}{}", "{\"a\":{}{}}"] {
         assert!(scan(bad).iter().all(|line| line.content.is_err()), "{bad}");
     }
-    assert_eq!(scan_small(&format!("{}{one}", " ".repeat(400) + "{}")), bad(BadLineReason::LineTooLong, None));
+    let lines = scan_in_chunks(format!("{}{one}", " ".repeat(400) + "{}").as_bytes(), 7, SMALL, &Pool::new(0));
+    assert_eq!(lines.iter().map(|line| line.content.is_ok()).collect::<Vec<_>>(), [false, true], "blanks cost nothing");
 }
 
 #[test]
