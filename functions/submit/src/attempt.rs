@@ -8,7 +8,7 @@ use clients::{
 };
 use darkroom::{
     display_name::DisplayName,
-    ledger::Admission,
+    ledger::{Admission, OVER_BUDGET},
     names::FileName,
     state::{BATCH_DEADLINE, Phase, Shard},
 };
@@ -48,6 +48,8 @@ pub(crate) async fn submit(work: &Work<'_>, stored: StoredShard, attempt: u32) -
             return work.wait(&stored, planned.waiting(why), at.duration_since(now)).await;
         }
         Admission::Never { why } => return work.hold(&stored, &why).await,
+        // Nothing was bought. The keys of a round keep what they have; all are in `retry.jsonl`.
+        Admission::OverBudget { why } => return work.end(&stored, planned.failed(OVER_BUDGET, why)).await,
     }
 
     let uploading = Phase::Uploading { attempt, lease_until: work.deadline };

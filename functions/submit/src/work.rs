@@ -88,7 +88,7 @@ impl Work<'_> {
     pub(crate) async fn end(&self, stored: &StoredShard, next: Shard) -> Result<Disposition, SubmitError> {
         match self.deps.states.swap(stored, next).await? {
             Swap::Mine(ended) => {
-                self.close(&stored.shard, &ended.shard).await?;
+                self.close(&ended.shard).await?;
                 self.tell_report().await
             }
             Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
@@ -100,20 +100,12 @@ impl Work<'_> {
         Ok(Disposition::Done)
     }
 
-    /// Closes the books on a shard that ended here: without a batch it has cost nothing; where there may have been one,
-    /// nobody knows, and what was reserved stays.
-    async fn close(&self, before: &Shard, ended: &Shard) -> Result<(), SubmitError> {
-        let may_be_billed = if let Phase::Failed { may_be_billed, .. } = ended.phase {
-            may_be_billed
-        } else {
-            before.phase.may_have_live_batch()
-        };
-        let (job, shard) = (&ended.job, ended.shard);
-        let close = self
-            .deps
-            .books
-            .change(|ledger| if may_be_billed { ledger.settle(job, shard, None) } else { ledger.refund(job, shard) });
-        Ok(close.await?)
+    /// Ends in the ledger what a shard takes up that ended here.
+    async fn close(&self, ended: &Shard) -> Result<(), SubmitError> {
+        if let Some(settlement) = ended.settlement() {
+            self.deps.books.change(|ledger| ledger.close(&ended.job, ended.shard, settlement)).await?;
+        }
+        Ok(())
     }
 
     /// Gives back what a shard without a batch takes up in the ledger. One that may have a batch keeps it.
