@@ -19,6 +19,9 @@ use crate::models::{Model, Rates};
 /// (<https://ai.google.dev/gemini-api/docs/tokens>, read 2026-11: "about 4 characters").
 const CHARACTERS_PER_TOKEN: u64 = 4;
 
+/// Thoughts to be paid for with an image, at the most: some 500 were measured.
+const THOUGHT_TOKENS: u64 = 1_000;
+
 /// What something will cost in each lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Estimate {
@@ -58,6 +61,11 @@ pub fn estimate(model: &Model, image_size: Option<&str>, input_tokens: u64) -> E
     }
 }
 
+/// What one image may cost in a batch at the most: its estimate, and the thoughts that can't be foreseen.
+pub fn ceiling(model: &Model, estimate: Estimate) -> Usd {
+    estimate.batch_usd + model.batch.text.per_million(THOUGHT_TOKENS)
+}
+
 /// What one request did cost, at these rates: `model.batch`, or `model.standard` for the interactive lane.
 pub fn actual(usage: &Usage, rates: &Rates) -> Usd {
     rates.input.per_million(usage.prompt_tokens)
@@ -92,6 +100,13 @@ mod tests {
         assert_eq!(input_tokens(model, 41, 2), 11 + 2 * 1120);
         let one = estimate(model, None, 1_000);
         assert_eq!((one.batch_usd, one.interactive_usd), (usd("0.01755"), usd("0.0351")));
+    }
+
+    #[test]
+    fn an_image_may_cost_its_estimate_and_its_thoughts_at_the_most() {
+        let catalogue = Catalogue::built_in();
+        let model = catalogue.model("gemini-nano-banana-2.1").unwrap();
+        assert_eq!(ceiling(model, estimate(model, None, 1_000)), usd("0.0213"));
     }
 
     #[test]
