@@ -34,6 +34,7 @@ mod shared;
 mod strict;
 mod table;
 mod template;
+mod used;
 mod validation;
 mod variables;
 
@@ -51,6 +52,7 @@ pub use self::{
     header::{Header, Job, Mode},
     problem::{Problem, Severity},
     schema::json_schema,
+    used::used_templates,
     validation::write_validation,
 };
 use self::{header::Format, input::Input, intake::Intake};

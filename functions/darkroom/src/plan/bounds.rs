@@ -32,12 +32,16 @@ impl BatchBounds {
         &NONE
     }
 
-    /// Those of a project that allows `limits`. A catalogue may know of lower limits of its tier.
+    /// Those of a project that allows `limits`. The catalogue that a deployment was given may know of lower limits of its
+    /// tier, and of models that the program doesn't know.
     pub fn of(limits: &ProjectLimits, catalogue: &Catalogue, tier: Tier) -> Self {
-        let mut tokens = limits.enqueued_tokens.clone();
+        let (mut tokens, built_in) = (limits.enqueued_tokens.clone(), Catalogue::built_in());
         for (model, of_tier) in catalogue.enqueued_tokens(tier) {
-            let limit = tokens.entry(model).or_insert(of_tier);
-            *limit = of_tier.min(*limit);
+            if let Some(limit) = tokens.get_mut(&model) {
+                *limit = of_tier.min(*limit);
+            } else if built_in.model(&model).is_none() {
+                tokens.insert(model, of_tier);
+            }
         }
         Self { usd: limits.daily_usd, tokens }
     }
@@ -77,12 +81,16 @@ mod tests {
 
     #[test]
     fn the_lower_of_two_token_limits_counts() {
-        let catalogue = Catalogue::built_in();
-        for (limit, expected) in [(400_000, 400_000), (9_000_000, 1_000_000)] {
-            assert_eq!(BatchBounds::of(&limits(limit, None), &catalogue, Tier::One).tokens[MODEL], expected);
+        fn of(limit: u64, catalogue: &Catalogue) -> BTreeMap<String, u64> {
+            BatchBounds::of(&limits(limit, None), catalogue, Tier::One).tokens
         }
-        let other = BatchBounds::of(&limits(1, None), &catalogue, Tier::One);
-        assert_eq!(other.tokens["gemini-3-pro-image"], 2_000_000, "a model of which only the catalogue knows");
+        for (limit, expected) in [(400_000, 400_000), (9_000_000, 1_000_000)] {
+            assert_eq!(of(limit, &Catalogue::built_in()), BTreeMap::from([(MODEL.to_owned(), expected)]));
+        }
+        let text = Catalogue::BUILT_IN.replace("id = \"gemini-3-pro-image\"", "id = \"gemini-4-image\"");
+        let text = text.replace("successor = \"gemini-3-pro-image\"", "successor = \"gemini-4-image\"");
+        let newer = Catalogue::parse(&text).unwrap();
+        assert_eq!(of(9_000_000, &newer)["gemini-4-image"], 2_000_000, "a model of which only the catalogue knows");
     }
 
     #[test]
