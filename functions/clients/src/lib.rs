@@ -14,6 +14,7 @@ pub mod log;
 pub mod metrics;
 pub mod queue;
 pub mod references;
+pub mod rejection;
 pub mod secret;
 pub mod states;
 pub mod swap;
