@@ -9,6 +9,7 @@ use clients::{
     ledger::{Books, LedgerError},
     metrics::{Metric, Metrics},
     queue::QueueError,
+    rejection::RejectionError,
     states::{StateError, States},
     wake::Wake,
 };
@@ -79,6 +80,9 @@ pub enum SweepError {
     /// A queue can't be reached.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// A job can't be rejected.
+    #[error(transparent)]
+    Rejection(#[from] RejectionError),
 }
 
 /// Parts of a sweep failed; each was logged.

@@ -6,7 +6,10 @@ use clients::states::Rounds;
 use darkroom::{layout, ledger::Commitment, names::JobId, state::OVERDUE, status::JobStatus};
 use tracing::{error, warn};
 
-use crate::handler::{Deps, SweepError};
+use crate::{
+    handler::{Deps, SweepError},
+    overwritten,
+};
 
 /// What was found out about the jobs that are not closed.
 #[derive(Debug, Default)]
@@ -43,11 +46,17 @@ pub(crate) async fn wake(deps: &Deps) -> Result<OpenJobs, SweepError> {
 
 async fn wake_job(deps: &Deps, job: &JobId) -> Result<(u32, Option<Vec<Commitment>>), SweepError> {
     let key = layout::status(job);
-    // While it is being planned, its manifest's message sees to it.
-    let Some(object) = deps.bucket.read(&key).await? else { return Ok((0, None)) };
+    // While it is being planned, its manifest's message sees to it, as long as there is that manifest.
+    let Some(object) = deps.bucket.read(&key).await? else {
+        overwritten::reject(deps, job).await?;
+        return Ok((0, None));
+    };
     let status: JobStatus =
         serde_json::from_slice(&object.bytes).map_err(|source| SweepError::Malformed { what: key, source })?;
-    let Some(plan) = status.plan else { return Ok((0, None)) };
+    let Some(plan) = status.plan else {
+        overwritten::reject(deps, job).await?;
+        return Ok((0, None));
+    };
 
     let now = deps.clock.now();
     let shards = deps.states.read_all(job, plan.shards).await?;

@@ -15,8 +15,8 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     let settings = args.settings.settings();
     let catalogue = Catalogue::built_in();
     let dropped = Dropped::open(&args.manifest.manifest, &args.manifest.metadata, &settings)?;
-    let read = dropped.read(&catalogue, &settings, Clock::system().now())?;
-    let offer = Offer::new(&dropped.job, &read.reading, &catalogue);
+    let read = dropped.read(&catalogue, &args.settings, Clock::system().now())?;
+    let offer = Offer::new(&dropped.job, &read, &catalogue);
     let exit = if read.reading.errors > 0 { Exit::Rejected } else { Exit::Complete };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&offer)?);
@@ -42,6 +42,9 @@ pub(super) fn show_offer(offer: &Offer, reading: &Reading) {
         println!();
         offer.table().iter().for_each(|line| println!("{line}"));
         println!("\nEach: one image, as published. Totals: with input tokens, without thoughts.");
+        if let Some(forecast) = offer.forecast() {
+            println!("This takes days: {}.", forecast.note);
+        }
     }
     show_problems(&reading.problems);
 }

@@ -7,9 +7,12 @@ use darkroom::{
     manifest::{Problem, Reading},
     models::Catalogue,
     names::JobId,
+    plan::Forecast,
     results::Lane,
 };
 use serde::Serialize;
+
+use super::dropped::Order;
 
 /// What a manifest would do, as `darkroom check --json` prints it. The names of its members stay as they are.
 ///
@@ -34,6 +37,9 @@ pub(super) struct Offer {
     rows: Vec<Row>,
     /// All of them.
     total: Total,
+    /// How long it takes, where that is longer than a day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forecast: Option<Forecast>,
     /// All errors, also those that aren't listed.
     errors: u64,
     /// All warnings, also those that aren't listed.
@@ -67,7 +73,8 @@ struct Total {
 
 impl Offer {
     /// What was read of the manifest of `job`.
-    pub(super) fn new(job: &JobId, reading: &Reading, catalogue: &Catalogue) -> Self {
+    pub(super) fn new(job: &JobId, order: &Order, catalogue: &Catalogue) -> Self {
+        let reading = &order.reading;
         let accepted = reading.errors == 0;
         let (images, estimate) = if accepted { (reading.images, reading.estimate) } else { Default::default() };
         Self {
@@ -78,6 +85,7 @@ impl Offer {
             aliases: reading.aliases.clone(),
             rows: if accepted { rows(reading, catalogue) } else { Vec::new() },
             total: Total::new(images, estimate),
+            forecast: order.forecast.clone().filter(|_| accepted),
             errors: reading.errors,
             warnings: reading.warnings,
             problems: reading.problems.clone(),
@@ -96,6 +104,11 @@ impl Offer {
             cells.push([images, "total".to_owned(), none(), none(), none(), total, interactive, saved, warnings]);
         }
         aligned(&cells)
+    }
+
+    /// How long it takes, where that is longer than a day.
+    pub(super) fn forecast(&self) -> Option<&Forecast> {
+        self.forecast.as_ref()
     }
 
     /// How many images of how many items.

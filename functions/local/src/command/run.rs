@@ -38,7 +38,7 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
     let dropped = Dropped::open(&args.manifest.manifest, &args.manifest.metadata, &settings)?;
     let internal = setting::folder(&args.out)?;
     let simulated = Time::simulated(&internal)?;
-    let read = dropped.read(&Catalogue::built_in(), &settings, simulated.now())?;
+    let read = dropped.read(&Catalogue::built_in(), &args.settings, simulated.now())?;
 
     let variables = Variables::from_env();
     let finished = is_finished(&args.out, &dropped);
@@ -60,13 +60,14 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
             (setting::live(&variables)?, Time::system(), Waiting::Sleep)
         }
     };
-    let setup = Setup { settings, ..Setup::default() };
+    let (limits, tier) = (args.settings.limits(), args.settings.tier);
+    let setup = Setup { settings, limits, tier, ..Setup::default() };
     let cloud = Arc::new(Cloud::open(&args.out, time, gemini, setup)?);
     if finished {
         println!("Done already: {}.", dropped.job);
         return outcome::show(&cloud, &dropped.job, false).await;
     }
-    show_offer(&Offer::new(&dropped.job, &read.reading, &Catalogue::built_in()), &read.reading);
+    show_offer(&Offer::new(&dropped.job, &read, &Catalogue::built_in()), &read.reading);
     put(&cloud, &dropped, &read).await?;
 
     let progress = Progress::start(&args.out, &dropped.job, cloud.time.clone());
