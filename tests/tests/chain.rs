@@ -9,6 +9,10 @@ mod answers;
 mod bad_day;
 #[path = "chain/billing.rs"]
 mod billing;
+#[path = "chain/bounds.rs"]
+mod bounds;
+#[path = "chain/budgets.rs"]
+mod budgets;
 #[path = "chain/catalogue.rs"]
 mod catalogue;
 #[path = "chain/closing.rs"]
@@ -25,6 +29,8 @@ mod killed;
 mod metrics;
 #[path = "chain/odd_answers.rs"]
 mod odd_answers;
+#[path = "chain/overwritten.rs"]
+mod overwritten;
 #[path = "chain/planning.rs"]
 mod planning;
 #[path = "chain/poison.rs"]
@@ -88,6 +94,16 @@ pub(crate) use step;
 async fn planned() -> World {
     let world = World::new().unwrap();
     world.put("inbox/stones.jsonl", stones(3)).await.unwrap();
+    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
+    world
+}
+
+/// A world with one job of so many images that is planned, and may cost no more than this.
+async fn planned_with_budget(images: usize, budget_usd: &str) -> World {
+    let world = World::new().unwrap();
+    let items: Vec<Value> = (0..images).map(|number| json!({"key": format!("k-{number}"), "prompt": "x"})).collect();
+    let manifest = json!({"job": {"budget_usd": budget_usd}, "items": items});
+    world.put("inbox/stones.json", manifest.to_string()).await.unwrap();
     assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
     world
 }

@@ -8,7 +8,7 @@ mod writer;
 use std::collections::BTreeMap;
 
 use aws_sdk_s3::{Client, primitives::ByteStream};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use self::payload::UnsignedOverTls;
 pub use self::{error::BucketError, writer::ObjectWriter};
@@ -91,24 +91,31 @@ impl Bucket {
         }
     }
 
-    /// The first `bytes` bytes of an object, and what is known of the whole. None if there is no such object.
+    /// The first bytes of an object, `most` of them, and the length of the whole, by one request. None if there is no such
+    /// object.
     ///
     /// # Errors
     /// [`BucketError`]; a missing object is not one.
-    pub async fn peek(&self, key: &str, bytes: u64) -> Result<Option<(Bytes, ObjectHead)>, BucketError> {
-        let Some(head) = self.head(key).await? else { return Ok(None) };
-        if head.size == 0 {
-            return Ok(Some((Bytes::new(), head)));
+    pub async fn peek(&self, key: &str, most: u64) -> Result<Option<(Bytes, u64)>, BucketError> {
+        let range = format!("bytes=0-{}", most.saturating_sub(1));
+        let request = self.client.get_object().bucket(&self.name).key(key).range(range);
+        let reply = match request.send().await {
+            Ok(reply) => reply,
+            // There is no first byte of an empty object.
+            Err(error) if error::status(&error) == Some(416) => return Ok(Some((Bytes::new(), 0))),
+            Err(error) => return BucketError::unless_missing(key, error),
+        };
+        // `bytes 0-63/4096`. An answer without it is the whole object.
+        let whole = reply.content_range.as_deref().and_then(|range| range.rsplit_once('/')?.1.parse().ok());
+        let whole = whole.or(reply.content_length.and_then(|length| u64::try_from(length).ok())).unwrap_or_default();
+        let (mut body, mut start) = (reply.body, BytesMut::new());
+        while (start.len() as u64) < most
+            && let Some(bytes) = body.try_next().await.map_err(|error| BucketError::body(key, error))?
+        {
+            start.extend_from_slice(&bytes);
         }
-        let range = format!("bytes=0-{}", bytes.saturating_sub(1));
-        let request = self.client.get_object().bucket(&self.name).key(key).range(range).if_match(&head.etag);
-        match request.send().await {
-            Ok(reply) => {
-                let bytes = reply.body.collect().await.map_err(|error| BucketError::body(key, error))?.into_bytes();
-                Ok(Some((bytes, head)))
-            }
-            Err(error) => BucketError::unless_missing(key, error),
-        }
+        start.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+        Ok(Some((start.freeze(), whole)))
     }
 
     /// What is known of an object; none if there is none.

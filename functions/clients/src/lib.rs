@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod parts;
 pub mod queue;
 pub mod references;
+pub mod rejection;
 pub mod secret;
 pub mod states;
 pub mod swap;

@@ -7,6 +7,7 @@ use darkroom::{
     state::{Phase, Shard},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::json;
 
 use crate::{
     bucket::Bucket,
@@ -152,6 +153,16 @@ impl States {
     /// [`StateError`]. An error is never "no".
     pub async fn is_stopped(&self, job: &JobId) -> Result<bool, StateError> {
         Ok(self.bucket.head(&layout::cancel(job)).await.map_err(SwapError::from)?.is_some())
+    }
+
+    /// Writes down that a person has cancelled the job. The first time stays.
+    ///
+    /// # Errors
+    /// [`StateError`]; it may have been written then.
+    pub async fn stop(&self, job: &JobId) -> Result<(), StateError> {
+        let mark = json!({ "v": 1, "job": job, "cancelled_at": self.clock.now() });
+        let created = self.bucket.create(&layout::cancel(job), "application/json", mark.to_string()).await;
+        created.map(drop).map_err(|error| SwapError::from(error).into())
     }
 
     /// Writes a shard's first state; [`Swap::Theirs`] if it has one already.

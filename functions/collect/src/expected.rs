@@ -56,8 +56,8 @@ pub(crate) struct Wanted {
     pub(crate) aspect_ratio: Option<String>,
     /// The size that was asked for.
     pub(crate) image_size: Option<String>,
-    /// What one image was estimated at.
-    pub(crate) estimate: Usd,
+    /// What one image may have cost at the most, if nothing tells what it did cost.
+    pub(crate) ceiling: Usd,
     /// What was found so far.
     pub(crate) seen: Seen,
 }
@@ -83,15 +83,15 @@ impl Expected {
         let only: Option<HashSet<RequestKey>> = deps.states.keys(shard).await?.map(|keys| keys.into_iter().collect());
         let first_round = ShardId::first(shard.shard.number);
         let catalogue = deps.catalogues.of_job(&shard.job).await?;
-        let rates = catalogue.priced(&shard.model).map(|model| model.batch.clone());
-        let mut expected = Self { rates, ..Self::default() };
+        let model = catalogue.priced(&shard.model);
+        let mut expected = Self { rates: model.map(|model| model.batch.clone()), ..Self::default() };
         let mut lines = Lines::new(deps.bucket.open_range(&key, shard.plan_bytes).await?, LINE_BYTES);
         while let Some(line) = lines.next().await? {
             let line: PlanLine = serde_json::from_slice(&line).map_err(malformed(&key))?;
             if line.shard == first_round && only.as_ref().is_none_or(|only| only.contains(&line.key)) {
                 let PlanLine { key, path, aspect_ratio, image_size, estimate, .. } = line;
-                let estimate = estimate.batch_usd;
-                expected.keys.insert(key, Wanted { path, aspect_ratio, image_size, estimate, seen: Seen::No });
+                let ceiling = model.map_or(estimate.batch_usd, |model| cost::ceiling(model, estimate));
+                expected.keys.insert(key, Wanted { path, aspect_ratio, image_size, ceiling, seen: Seen::No });
             }
         }
         if let Some(part) = &shard.refused {
@@ -140,13 +140,13 @@ impl Expected {
     /// Notes a line of a part: what became of its key, and what it cost.
     pub(crate) fn see(&mut self, line: &PartLine) {
         let charged = self.meter.charged(line);
-        let estimate = match line {
+        let ceiling = match line {
             PartLine::Result(result) => self.see_result(result),
             PartLine::Aside(_) => Usd::ZERO,
         };
         self.cost += match (charged, &self.rates) {
             (Charged::Told(usage), Some(rates)) => cost::actual(&usage, rates),
-            (Charged::Estimated | Charged::Unknown, _) => estimate,
+            (Charged::Estimated | Charged::Unknown, _) => ceiling,
             (Charged::Told(_), None) | (Charged::Nothing, _) => Usd::ZERO,
         };
     }
@@ -157,14 +157,14 @@ impl Expected {
         self.rates.is_some().then(|| self.cost.rounded_up())
     }
 
-    /// Notes what became of a key, and answers with what its image was estimated at.
+    /// Notes what became of a key, and answers with what its image may have cost at the most.
     fn see_result(&mut self, result: &ResultLine) -> Usd {
         let Some(wanted) = self.keys.get_mut(&result.key) else { return Usd::ZERO };
         wanted.seen = match result.status {
             Status::Succeeded => Seen::Image,
             _ => Seen::Reason { retryable: result.error.as_ref().is_some_and(|reason| reason.retryable) },
         };
-        wanted.estimate
+        wanted.ceiling
     }
 
     /// The keys of which nothing was found, in order.

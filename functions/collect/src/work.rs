@@ -88,8 +88,8 @@ impl Work<'_> {
     /// Puts what the shard cost in place of what the ledger has reserved for it, once it is over. Again, it changes
     /// nothing.
     pub(crate) async fn settle(&self, shard: &Shard) -> Result<(), CollectError> {
-        if let Some(cost) = shard.phase.settlement() {
-            self.deps.books.change(|ledger| ledger.settle(&shard.job, shard.shard, cost)).await?;
+        if let Some(settlement) = shard.settlement() {
+            self.deps.books.change(|ledger| ledger.close(&shard.job, shard.shard, settlement)).await?;
         }
         Ok(())
     }

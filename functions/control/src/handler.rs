@@ -12,7 +12,6 @@ use clients::{
 };
 use darkroom::{layout, names::JobId, status::JobStatus};
 use jiff::Timestamp;
-use serde_json::json;
 use tracing::{info, warn};
 
 /// What `control` works with.
@@ -92,8 +91,9 @@ fn request(key: &str) -> Option<(JobId, Request)> {
 
 async fn asked(deps: &Deps, job: &JobId, request: Request) -> Result<(), ControlError> {
     if deps.bucket.head(&layout::plan_lock(job)).await?.is_none() {
-        // Anybody who may write below control/ can write any name.
-        warn!(correlation_id = %job, "there is no such job");
+        // Any name can be written below control/, so nothing is kept of one that is unknown. `plan` looks at what was
+        // dropped there itself, before and after it writes the lock: a cancel that comes too early for this is not lost.
+        warn!(correlation_id = %job, "there is no such job, or it isn't planned yet");
         return Ok(());
     }
     let key = layout::status(job);
@@ -106,7 +106,8 @@ async fn asked(deps: &Deps, job: &JobId, request: Request) -> Result<(), Control
         return Ok(());
     }
     if request == Request::Cancel {
-        mark_cancelled(deps, job).await?;
+        // `submit`, `poll` and `collect` look for it before each step.
+        deps.states.stop(job).await?;
     }
     // While it is being planned there are no shards to wake: each sees the mark when its turn comes.
     let shards = status.and_then(|status| status.plan).map_or(0, |plan| plan.shards);
@@ -119,14 +120,6 @@ async fn asked(deps: &Deps, job: &JobId, request: Request) -> Result<(), Control
     }
     deps.wake.report(job).await?;
     info!(correlation_id = %job, "{request:?} done");
-    Ok(())
-}
-
-/// The mark that `submit`, `poll` and `collect` look for before each step. The first one stays.
-async fn mark_cancelled(deps: &Deps, job: &JobId) -> Result<(), ControlError> {
-    let mark = json!({ "v": 1, "job": job, "cancelled_at": deps.clock.now() });
-    let bytes = serde_json::to_vec(&mark).map_err(malformed("the mark"))?;
-    deps.bucket.create(&layout::cancel(job), "application/json", bytes).await?;
     Ok(())
 }
 

@@ -60,6 +60,11 @@ pub fn estimate(model: &Model, image_size: Option<&str>, input_tokens: u64) -> E
     }
 }
 
+/// What one image may cost in a batch at the most: its estimate, and more thoughts than are expected.
+pub fn ceiling(model: &Model, estimate: Estimate) -> Usd {
+    estimate.batch_usd + model.batch.text.per_million(reserved_thoughts(model))
+}
+
 /// What one request did cost, at these rates: `model.batch`, or `model.standard` for the interactive lane.
 pub fn actual(usage: &Usage, rates: &Rates) -> Usd {
     rates.input.per_million(usage.prompt_tokens)
@@ -94,6 +99,13 @@ mod tests {
         assert_eq!(input_tokens(model, 41, 2), 11 + 2 * 1120);
         let one = estimate(model, None, 1_000);
         assert_eq!((one.batch_usd, one.interactive_usd), (usd("0.01755"), usd("0.0351")));
+    }
+
+    #[test]
+    fn an_image_may_cost_its_estimate_and_its_thoughts_at_the_most() {
+        let catalogue = Catalogue::built_in();
+        let model = catalogue.model("gemini-nano-banana-2.1").unwrap();
+        assert_eq!(ceiling(model, estimate(model, None, 1_000)), usd("0.0210375"));
     }
 
     #[test]

@@ -69,6 +69,11 @@ pub fn cancel(job: &JobId) -> String {
     document(job, "cancel.json")
 }
 
+/// What a person puts there to cancel the job; it may be there before the job is.
+pub fn cancel_request(job: &JobId) -> String {
+    format!("control/{job}/cancel")
+}
+
 /// The ledger of the whole deployment.
 pub const LEDGER: &str = "stack/ledger.json";
 
@@ -128,9 +133,14 @@ pub fn reference_copy(job: &JobId, sha256: &str, extension: &str) -> String {
     format!("jobs/{job}/refs/{sha256}.{extension}")
 }
 
+/// Where the records are of the pictures from the web that were copied for the job.
+pub fn web_references(job: &JobId) -> String {
+    document(job, "web/")
+}
+
 /// The record of where a picture from the web was copied to, by the hash of its address.
 pub fn web_reference(job: &JobId, url_sha256: &str) -> String {
-    format!("jobs/{job}/web/{url_sha256}.json")
+    format!("{}{url_sha256}.json", web_references(job))
 }
 
 /// The record of a reference picture that was uploaded to Gemini for this job, by the hash of its content.

@@ -3,36 +3,40 @@
 //!
 //! A shard is admitted before its request file is uploaded, and leaves when its batch has ended. What it may cost at the
 //! most is reserved until its output is read; then what it did cost takes that place, on the day of the reservation.
-//! All of this is by shard and can be repeated, so that a crash in between costs nothing. Admission is fair between jobs: the job with the fewest live
-//! batches comes first, of these the one whose last turn, or whose coming, is longest ago, and what those before it wait
-//! for is left to them.
+//! All of this is by shard and can be repeated, so that a crash in between costs nothing. [`Ledger::admit`] is fair
+//! between jobs (see `admission`), and keeps each job within its own budget (see `account`).
 
-use std::collections::BTreeMap;
+mod account;
+mod admission;
+
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
+pub use self::account::{Account, Commitment};
 use crate::{
     cost::Usd,
     names::{JobId, ShardId},
-    state::{Demand, Shard},
+    state::{Demand, Settlement, Shard},
 };
 
 /// How long after it should have asked again a waiting job keeps its place.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(30);
 
-/// How long ago a turn may be to count against the next one.
-const FORGOTTEN: SignedDuration = SignedDuration::from_hours(7 * 24);
-
 /// The shortest and the longest wait of a shard for its turn.
 const WAITS: (SignedDuration, SignedDuration) = (SignedDuration::from_mins(1), SignedDuration::from_mins(15));
+
+/// The code of a shard that its job's budget has no room for.
+pub const OVER_BUDGET: &str = "BUDGET";
 
 /// `stack/ledger.json`, written by compare-and-swap alone.
 ///
 /// ```json
 /// {"rev":7,"write_id":"…","live":{"catalog-…/0000":{"model":"…","tokens":931,"usd":0.49,"at":"2026-11-21T09:00:00Z",…}},
 ///  "unsettled":{"shoes-…/0000":{"usd":0.12,"at":"2026-11-21T08:00:00Z"}},
-///  "waiting":{},"served":{"catalog-…":"2026-11-21T09:00:00Z"},"spent":{"2026-11-21":0.61}}
+///  "waiting":{},"served":{"catalog-…":"2026-11-21T09:00:00Z"},"spent":{"2026-11-21":0.61},
+///  "accounts":{"catalog-…":{"budget_usd":2,"committed_usd":0.61}}}
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -47,11 +51,13 @@ pub struct Ledger {
     pub unsettled: BTreeMap<String, Unsettled>,
     /// The jobs that were refused and will ask again.
     pub waiting: BTreeMap<JobId, Waiting>,
-    /// When each job had its last turn.
+    /// When each job that waits or has a live batch had its last turn.
     pub served: BTreeMap<JobId, Timestamp>,
     /// Dollars, by the day (UTC) of the admission: what batches cost, where that is known, else what is reserved for
     /// them. What was never asked for is taken back.
     pub spent: BTreeMap<Date, Usd>,
+    /// The money of each open job that has a budget. `sweep` removes those of jobs that are closed.
+    pub accounts: BTreeMap<JobId, Account>,
 }
 
 /// What is reserved for a batch that has ended.
@@ -122,11 +128,21 @@ pub enum Admission {
         /// Why, for people.
         why: String,
     },
+    /// Never: the job's own budget has no room for it.
+    OverBudget {
+        /// The sums, and what to do, for people.
+        why: String,
+    },
 }
 
 /// How a shard is called in the ledger.
 pub fn name(job: &JobId, shard: ShardId) -> String {
     format!("{job}/{shard}")
+}
+
+/// The job that a name in the ledger belongs to.
+fn job_of(name: &str) -> &str {
+    name.rsplit_once('/').map_or(name, |(job, _)| job)
 }
 
 impl Ledger {
@@ -137,39 +153,49 @@ impl Ledger {
             reservation.asked_at = now;
             return Admission::Granted;
         }
+        if let Some(why) = self.over_budget(shard) {
+            return Admission::OverBudget { why };
+        }
         if let Some(why) = impossible(shard, limits) {
             return Admission::Never { why };
         }
-        let today = day(now);
-        self.waiting.retain(|_, waiting| now < waiting.back_at + PATIENCE);
-        self.served.retain(|_, served| now < *served + FORGOTTEN);
-        let oldest = today.yesterday().unwrap_or(today);
-        self.spent.retain(|day, _| *day >= oldest);
-        self.unsettled.retain(|_, reserved| day(reserved.at) >= oldest);
-
+        self.forget(now);
         let Demand { tokens, usd, .. } = shard.demand;
         let since = self.waiting.get(&shard.job).map_or(now, |waiting| waiting.since);
-        match self.lacking(shard, limits, since, today) {
+        match self.refusal(shard, limits, since, now) {
             None => {
                 let model = shard.model.clone();
                 self.live.insert(name, Reservation { model, tokens, usd, at: now, asked_at: now });
-                *self.spent.entry(today).or_default() += usd;
+                *self.spent.entry(day(now)).or_default() += usd;
+                self.commit(shard);
                 self.waiting.remove(&shard.job);
                 self.served.insert(shard.job.clone(), now);
                 Admission::Granted
             }
-            Some(lack) => {
+            Some(refusal) => {
                 let soon = now + (now.duration_since(since) / 10).clamp(WAITS.0, WAITS.1);
-                let at = match &lack {
-                    Lack::DollarsToday { may_be_freed: false } => midnight_after(today),
-                    Lack::DollarsToday { may_be_freed: true } => soon.min(midnight_after(today)),
-                    Lack::Batches | Lack::Tokens | Lack::DollarsForAll => soon,
-                };
+                let at = refusal.ask_again_at(soon, midnight_after(day(now)));
                 let model = shard.model.clone();
                 self.waiting.insert(shard.job.clone(), Waiting { since, back_at: at, model, tokens, usd });
-                Admission::Later { why: self.explain(&lack, shard, limits, since, today), at }
+                Admission::Later { why: refusal.why, at }
             }
         }
+    }
+
+    /// Drops what no later decision depends on, so that the document stays small however many jobs there have been.
+    fn forget(&mut self, now: Timestamp) {
+        let today = day(now);
+        let oldest = today.yesterday().unwrap_or(today);
+        self.waiting.retain(|_, waiting| now < waiting.back_at + PATIENCE);
+        self.spent.retain(|day, _| *day >= oldest);
+        // A job's account needs its cost however late that is known.
+        let accounts = &self.accounts;
+        self.unsettled
+            .retain(|name, reserved| day(reserved.at) >= oldest || accounts.contains_key(&JobId::new(job_of(name))));
+        // A turn counts only against a job that asks again soon, or that has something to show for it.
+        let live: HashSet<&str> = self.live.keys().map(|name| job_of(name)).collect();
+        let waiting = &self.waiting;
+        self.served.retain(|job, _| live.contains(job.as_str()) || waiting.contains_key(job));
     }
 
     /// Frees what an ended batch took up. What it may have cost stays reserved until it is settled.
@@ -186,136 +212,49 @@ impl Ledger {
         self.release(job, shard);
         if let Some(Unsettled { usd, at }) = self.unsettled.remove(&name(job, shard))
             && let Some(cost) = cost
-            && let Some(spent) = self.spent.get_mut(&day(at))
         {
-            *spent = (*spent - usd + cost).max(Usd::ZERO);
+            if let Some(spent) = self.spent.get_mut(&day(at)) {
+                *spent = (*spent - usd + cost).max(Usd::ZERO);
+            }
+            self.replace_commitment(job, usd, cost);
         }
     }
 
-    /// Frees what a shard took up that has no batch, and the money.
+    /// Frees what a shard took up that has no batch yet, and the money. The shard may ask again: its job's account keeps
+    /// the money of a first round for it.
     pub fn refund(&mut self, job: &JobId, shard: ShardId) {
-        if let Some(reservation) = self.live.remove(&name(job, shard))
-            && let Some(spent) = self.spent.get_mut(&day(reservation.at))
+        if let Some(usd) = self.free(job, shard)
+            && shard.round > 1
         {
+            self.replace_commitment(job, usd, Usd::ZERO);
+        }
+    }
+
+    /// Ends what a shard took up once the shard is over. Ended again, nothing changes.
+    pub fn close(&mut self, job: &JobId, shard: ShardId, settlement: Settlement) {
+        match settlement {
+            Settlement::Billed(cost) => self.settle(job, shard, cost),
+            Settlement::NeverBought => {
+                if let Some(usd) = self.free(job, shard) {
+                    self.replace_commitment(job, usd, Usd::ZERO);
+                }
+            }
+        }
+    }
+
+    /// Takes a live reservation out of the ledger and its money off the day. The money, if there was any.
+    fn free(&mut self, job: &JobId, shard: ShardId) -> Option<Usd> {
+        let reservation = self.live.remove(&name(job, shard))?;
+        if let Some(spent) = self.spent.get_mut(&day(reservation.at)) {
             *spent = (*spent - reservation.usd).max(Usd::ZERO);
         }
+        Some(reservation.usd)
     }
 
     /// The money spent or reserved on the day of `now`.
     pub fn spent_today(&self, now: Timestamp) -> Usd {
         self.spent.get(&day(now)).copied().unwrap_or_default()
     }
-
-    fn lacking(&self, shard: &Shard, limits: &ProjectLimits, since: Timestamp, today: Date) -> Option<Lack> {
-        let left = self.left(limits, today);
-        let before: Vec<&Waiting> = self.before(&shard.job, since, left).collect();
-        if self.live.len() + before.len() >= usize::try_from(limits.live_batches).unwrap_or(usize::MAX) {
-            return Some(Lack::Batches);
-        }
-        if let Some(limit) = limits.enqueued_tokens.get(&shard.model) {
-            let wanted = before.iter().filter(|waiting| waiting.model == shard.model).map(|waiting| waiting.tokens);
-            let taken = self.enqueued(&shard.model).saturating_add(wanted.sum());
-            if taken.saturating_add(shard.demand.tokens) > *limit {
-                return Some(Lack::Tokens);
-            }
-        }
-        if let Some(left) = left {
-            let wanted: Usd = before.iter().map(|waiting| waiting.usd).sum();
-            if shard.demand.usd > left {
-                let may_be_freed = shard.demand.usd <= left + self.reserved(today);
-                return Some(Lack::DollarsToday { may_be_freed });
-            }
-            if shard.demand.usd > left - wanted {
-                return Some(Lack::DollarsForAll);
-            }
-        }
-        None
-    }
-
-    /// What may still be reserved today, if that has a limit.
-    fn left(&self, limits: &ProjectLimits, today: Date) -> Option<Usd> {
-        limits.daily_usd.map(|cap| cap - self.spent.get(&today).copied().unwrap_or_default())
-    }
-
-    /// What of the day's money is reserved and not settled: some of it may come back.
-    fn reserved(&self, today: Date) -> Usd {
-        let live = self.live.values().map(|live| (live.usd, live.at));
-        let ended = self.unsettled.values().map(|ended| (ended.usd, ended.at));
-        live.chain(ended).filter(|(_, at)| day(*at) == today).map(|(usd, _)| usd).sum()
-    }
-
-    /// What the jobs wait for whose turn is before that of `job`, which has waited since `since`. What is dearer than
-    /// what is left of the day has its turn tomorrow, and is in nobody's way.
-    fn before(&self, job: &JobId, since: Timestamp, left: Option<Usd>) -> impl Iterator<Item = &Waiting> {
-        let turn = |job: &JobId, since: Timestamp| {
-            let served = self.served.get(job);
-            (self.live_of(job), served.map_or(since, |served| since.max(*served)), served.is_some(), job.clone())
-        };
-        let own = turn(job, since);
-        self.waiting
-            .iter()
-            .filter(move |(other, waiting)| *other != job && turn(other, waiting.since) < own)
-            .map(|(_, waiting)| waiting)
-            .filter(move |waiting| left.is_none_or(|left| waiting.usd <= left))
-    }
-
-    fn live_of(&self, job: &JobId) -> usize {
-        let of_job = |name: &&String| name.rsplit_once('/').is_some_and(|(of, _)| of == job.as_str());
-        self.live.keys().filter(of_job).count()
-    }
-
-    fn enqueued(&self, model: &str) -> u64 {
-        self.live.values().filter(|live| live.model == model).map(|live| live.tokens).sum()
-    }
-
-    fn explain(&self, lack: &Lack, shard: &Shard, limits: &ProjectLimits, since: Timestamp, today: Date) -> String {
-        let others = match self.before(&shard.job, since, self.left(limits, today)).count() {
-            0 => String::new(),
-            1 => ", and 1 other job comes first".to_owned(),
-            more => format!(", and {more} other jobs come first"),
-        };
-        match lack {
-            Lack::Batches => {
-                format!("{} batches are live, of {} that may be{others}", self.live.len(), limits.live_batches)
-            }
-            Lack::Tokens => format!(
-                "batches of {} hold {} input tokens of the {} that may be enqueued, and this needs {}{others}",
-                shard.model,
-                self.enqueued(&shard.model),
-                limits.enqueued_tokens.get(&shard.model).copied().unwrap_or_default(),
-                shard.demand.tokens,
-            ),
-            Lack::DollarsToday { .. } | Lack::DollarsForAll => {
-                let midnight = midnight_after(today);
-                let until = match lack {
-                    Lack::DollarsToday { may_be_freed: false } => "",
-                    Lack::DollarsToday { may_be_freed: true } => {
-                        ", or sooner if batches cost less than is reserved for them"
-                    }
-                    Lack::DollarsForAll | Lack::Batches | Lack::Tokens => ", or today if they leave enough",
-                };
-                format!(
-                    "{} of the {} that may be spent a day are spent or reserved, and this may cost {}{others}: it goes at \
-                     {midnight}, when the next day begins{until}",
-                    self.spent.get(&today).copied().unwrap_or_default(),
-                    limits.daily_usd.unwrap_or_default(),
-                    shard.demand.usd,
-                )
-            }
-        }
-    }
-}
-
-/// What there is too little of.
-enum Lack {
-    Batches,
-    Tokens,
-    /// Not enough is left of this day. `may_be_freed` says that it could be, if what is reserved is not all spent.
-    DollarsToday {
-        may_be_freed: bool,
-    },
-    /// Enough is left, but others come first.
-    DollarsForAll,
 }
 
 /// Why a shard could not even be admitted alone.

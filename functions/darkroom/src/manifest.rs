@@ -34,6 +34,7 @@ mod shared;
 mod strict;
 mod table;
 mod template;
+mod used;
 mod validation;
 mod variables;
 
@@ -51,13 +52,15 @@ pub use self::{
     header::{Header, Job, Mode},
     problem::{Problem, Severity},
     schema::json_schema,
+    used::used_templates,
     validation::write_validation,
 };
 use self::{header::Format, input::Input, intake::Intake};
 use crate::{
-    cost::{Breakdown, Estimate},
+    cost::{Breakdown, Estimate, Usd},
     models::Catalogue,
     names::ObjectUri,
+    plan::BatchBounds,
 };
 
 /// What a manifest is read with.
@@ -79,6 +82,8 @@ pub struct Context<'a> {
     pub allow_unknown_models: bool,
     /// Where references by web address were copied to; none if those are not allowed.
     pub copies: Option<&'a Copies>,
+    /// What one batch may be at most: an image that is more can't be made.
+    pub bounds: &'a BatchBounds,
     /// The bounds of a manifest.
     pub limits: Limits,
 }
@@ -93,11 +98,13 @@ pub struct Limits {
     pub manifest_bytes: u64,
     /// Bytes of one line or item. A row of a table is bounded more tightly, as every cell costs memory: 4 MiB.
     pub item_bytes: u64,
+    /// Images of the whole. `plan` keeps a hash of each key and path in memory.
+    pub images: u64,
     /// Images of one item.
     pub variants: u32,
     /// Characters of one prompt.
     pub prompt_characters: usize,
-    /// Errors, and as many warnings, that are listed.
+    /// Errors, and as many warnings, that are listed. After so many errors nothing more is looked at.
     pub problems: usize,
 }
 
@@ -106,6 +113,7 @@ impl Default for Limits {
         Self {
             manifest_bytes: 2 << 30,
             item_bytes: 32 << 20,
+            images: 1_000_000,
             variants: 16,
             prompt_characters: 100_000,
             problems: 10_000,
@@ -128,6 +136,8 @@ pub struct Reading {
     pub images: u64,
     /// What they will cost.
     pub estimate: Estimate,
+    /// What they may cost in batches at the most, each asked for once.
+    pub ceiling_usd: Usd,
     /// The same by model and size.
     pub breakdown: Breakdown,
     /// The families' names that were used, each with the full id it led to.
@@ -160,9 +170,15 @@ pub fn read(
     mut sink: impl FnMut(Expected) -> io::Result<()>,
 ) -> Result<Reading, ReadError> {
     let mut intake = Intake::new(header, context, &mut sink);
-    let opened = Input::open(source, &context.limits);
-    match opened.and_then(|input| read_items(input, header.format, &mut intake)) {
-        Ok(()) => {}
+    let read = Input::open(source, &context.limits).and_then(|mut input| {
+        match read_items(&mut input, header.format, &mut intake) {
+            // How much was not looked at is worth a pass over the rest: it says how much work is left.
+            Err(Stop::Full) => intake.skip(&mut input),
+            read => read,
+        }
+    });
+    match read {
+        Ok(()) | Err(Stop::Full) => {}
         Err(Stop::Source(error)) => return Err(ReadError::Source(error)),
         Err(Stop::Sink(error)) => return Err(ReadError::Sink(error)),
         Err(Stop::Problem(problem)) => intake.problems.push(problem),
@@ -170,7 +186,7 @@ pub fn read(
     Ok(intake.finish())
 }
 
-fn read_items(input: Input<'_>, format: Format, intake: &mut Intake<'_>) -> Result<(), Stop> {
+fn read_items(input: &mut Input<'_>, format: Format, intake: &mut Intake<'_>) -> Result<(), Stop> {
     match format {
         Format::Table => table::read(input, intake),
         Format::Lines => lines::read(input, intake),
@@ -184,6 +200,8 @@ enum Stop {
     Sink(io::Error),
     /// What follows can't be understood.
     Problem(Problem),
+    /// Enough errors were found: more of them would help no one.
+    Full,
 }
 
 #[cfg(test)]

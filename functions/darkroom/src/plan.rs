@@ -1,5 +1,7 @@
 //! The plan of a job: what it was made from, one line per expected image, and how images are dealt into shards.
 
+mod bounds;
+mod forecast;
 mod shards;
 
 use std::collections::BTreeMap;
@@ -15,7 +17,11 @@ use crate::{
     names::{JobId, ObjectUri, RequestKey, ShardId},
 };
 
-pub use shards::{Placement, RequestSize, Sharder};
+pub use self::{
+    bounds::BatchBounds,
+    forecast::{Forecast, Limit},
+    shards::{Placement, PlannedShard, RequestSize, Sharder},
+};
 
 /// `plan.lock`: what the plan was made from. The first write wins, and planning again reads it, so that the same drop
 /// gives the same plan on another day.
@@ -29,6 +35,9 @@ pub struct PlanLock {
     pub manifest: ManifestVersion,
     /// The settings in force.
     pub settings: Settings,
+    /// What the project let one batch be at most then.
+    #[serde(default)]
+    pub bounds: BatchBounds,
     /// The keys of the stored templates that count, by the names the manifest uses.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub templates: BTreeMap<String, String>,
@@ -114,6 +123,9 @@ pub struct PlanSummary {
     pub models: Vec<ModelShare>,
     /// Warnings in `validation.csv`.
     pub warnings: u64,
+    /// How long it takes, where that is longer than a day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Forecast>,
     /// When the plan was made.
     pub planned_at: Timestamp,
 }
@@ -144,6 +156,7 @@ impl PlanSummary {
             thinking: reading.breakdown.thinking(),
             models,
             warnings: reading.warnings,
+            forecast: None,
             planned_at,
         }
     }

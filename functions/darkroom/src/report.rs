@@ -7,6 +7,7 @@ mod shard_results;
 mod summary;
 mod table;
 mod tally;
+mod unplanned;
 
 use crate::{
     billing::{Charge, Charged},
@@ -47,7 +48,8 @@ pub fn finish(plan: &PlanLine, results: &mut ShardResults, catalogue: &Catalogue
     }
     let cost: Charge = charges.iter().map(|(_, charge)| *charge).sum();
     let attempts = answers.results.iter().filter_map(|result| result.attempts).max();
-    let last = best(answers.results).unwrap_or_else(|| results.without_result(plan));
+    let last = best(answers.results).map(|line| results.within_budget(line));
+    let last = last.unwrap_or_else(|| results.without_result(plan));
     let mut line = ResultLine {
         variant: Some(plan.variant),
         line: Some(plan.line),

@@ -4,7 +4,7 @@
 use std::{borrow::Cow, collections::HashMap};
 
 use serde::{Deserialize, de::IgnoredAny};
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 use crate::names::{ObjectUri, RequestKey};
 
@@ -49,6 +49,23 @@ impl PlacedReference {
             Self::Inline { data, .. } => data.len() as u64,
         }
     }
+}
+
+/// The line that asks for an image, with its end. A request in Google's form may be spread over several lines of a
+/// JSON document: outside of texts, where alone line breaks can stand, a space means the same.
+pub fn line(key: &RequestKey, request: &RawValue) -> Vec<u8> {
+    let mut line = b"{\"key\":".to_vec();
+    line.extend_from_slice(Value::from(key.as_str()).to_string().as_bytes());
+    line.extend_from_slice(b",\"request\":");
+    line.extend(request.get().bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+    line.extend_from_slice(b"}\n");
+    line
+}
+
+/// How many bytes [`line`] has.
+pub fn line_bytes(key: &RequestKey, request: &RawValue) -> u64 {
+    const AROUND: usize = "{\"key\":,\"request\":}\n".len();
+    (AROUND + Value::from(key.as_str()).to_string().len() + request.get().len()) as u64
 }
 
 /// The request key of a line.
@@ -162,6 +179,19 @@ mod tests {
 
     fn object(bucket: &str, key: &str) -> ObjectUri {
         ObjectUri { bucket: bucket.to_owned(), key: key.to_owned() }
+    }
+
+    #[test]
+    fn a_line_is_one_line_of_the_length_that_is_foreseen() {
+        for (key, request) in [("a", "{}"), ("\u{7}\"東\"\\", "{\r\n \"contents\":[\"a\\nb\"]\n}")] {
+            let (key, request) = (RequestKey::new(key), RawValue::from_string(request.to_owned()).unwrap());
+            let line = line(&key, &request);
+            assert_eq!(line.len() as u64, line_bytes(&key, &request));
+            assert_eq!(line.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count(), 1);
+            let read: Value = serde_json::from_slice(&line).unwrap();
+            assert_eq!(read["key"], key.as_str());
+            assert_eq!(read["request"], serde_json::from_str::<Value>(request.get()).unwrap());
+        }
     }
 
     #[test]

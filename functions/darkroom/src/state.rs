@@ -167,6 +167,12 @@ pub struct Shard {
     /// Whether a person's cancel changed its course.
     #[serde(default)]
     pub stopped: bool,
+    /// Whether a cancel ended it before it was known whether Gemini had made its batch.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_have_batch: bool,
+    /// What its job may cost, if the manifest says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// Why it waits, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
@@ -184,6 +190,24 @@ pub struct Demand {
     pub tokens: u64,
     /// The most that it may cost, thoughts included.
     pub usd: Usd,
+}
+
+/// What a job may cost, as each of its shards carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    /// The manifest's `budget_usd`.
+    pub usd: Usd,
+    /// What the shards of the first round may cost together at the most.
+    pub first_round_usd: Usd,
+}
+
+/// How what a shard has reserved in the ledger ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// It never had a batch: what was reserved is given back.
+    NeverBought,
+    /// It had a batch, or may have had one. Its cost, where that is known; else what was reserved stays.
+    Billed(Option<Usd>),
 }
 
 /// The one message that moves a shard on. Others about it are acknowledged without effect, so that however often a
@@ -257,6 +281,8 @@ impl Shard {
             refused_creates: 0,
             driver: None,
             stopped: false,
+            may_have_batch: false,
+            budget: None,
             waiting: None,
             refused_key: false,
         }
@@ -267,6 +293,7 @@ impl Shard {
         let demand = self.demand.of(keys.count);
         Self {
             keys: Some(keys),
+            budget: self.budget,
             ..Self::planned(&self.job, self.shard.next_round(), &self.model, demand, self.plan_bytes, now)
         }
     }
@@ -409,7 +436,8 @@ impl Shard {
 
     /// This shard, ended because a person cancelled the job before it had a batch.
     pub fn cancelled(&self) -> Self {
-        Self { stopped: true, ..self.enter(Phase::Cancelled, self.deadline) }
+        let may_have_batch = self.phase.may_have_live_batch();
+        Self { stopped: true, may_have_batch, ..self.enter(Phase::Cancelled, self.deadline) }
     }
 
     /// This shard after one more error in its phase.
@@ -439,6 +467,24 @@ impl Shard {
         };
         let ended = |driver: &Driver| Driver { back_at: driver.back_at.min(now), ..driver.clone() };
         Some(Self { phase, driver: self.driver.as_ref().map(ended), ..self.clone() })
+    }
+
+    /// How what it has reserved in the ledger ends, once it is over.
+    pub fn settlement(&self) -> Option<Settlement> {
+        match &self.phase {
+            Phase::Done { cost_usd, .. } => Some(Settlement::Billed(*cost_usd)),
+            Phase::Failed(failed) if failed.may_be_billed => Some(Settlement::Billed(None)),
+            Phase::Cancelled if self.may_have_batch => Some(Settlement::Billed(None)),
+            Phase::Failed(_) | Phase::Cancelled => Some(Settlement::NeverBought),
+            Phase::Planned { .. }
+            | Phase::Uploading { .. }
+            | Phase::Creating { .. }
+            | Phase::Recovering(_)
+            | Phase::Submitted(_)
+            | Phase::Ready { .. }
+            | Phase::Collecting(_)
+            | Phase::Held { .. } => None,
+        }
     }
 
     /// Whether nothing more happens to it.

@@ -11,6 +11,7 @@ use darkroom::{
     cost::{Estimate, Usage, Usd},
     manifest::{self, Beside, Context, Header, Limits},
     models::Catalogue,
+    plan::BatchBounds,
 };
 
 const IMAGES: u64 = 10_000;
@@ -42,6 +43,7 @@ fn estimated(model: &str, prompt: &str) -> (u64, Estimate) {
         allow_unknown_models: false,
         beside: &beside,
         copies: None,
+        bounds: BatchBounds::none(),
         limits: Limits::default(),
     };
     let line = |number| format!(r#"{{"key":"k{number}","prompt":"{prompt}","image_size":"1K"}}"#);

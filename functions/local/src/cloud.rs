@@ -93,6 +93,8 @@ pub struct Setup {
     pub waits: Waits,
     /// What the Gemini project allows.
     pub limits: ProjectLimits,
+    /// The project's tier.
+    pub tier: Tier,
     /// How long nobody looks for a batch whose create call went unanswered.
     pub quiet: SignedDuration,
     /// How often the host sweeps, if ever.
@@ -116,6 +118,7 @@ impl Default for Setup {
                 enqueued_tokens: Catalogue::built_in().enqueued_tokens(Tier::default()),
                 daily_usd: None,
             },
+            tier: Tier::default(),
             quiet: QUIET_PERIOD,
             sweep_every: Some(SWEEP_EVERY),
             web: Web::over_https(),
@@ -214,6 +217,8 @@ impl Deps {
                 clock: clock.clone(),
                 catalogue: Arc::clone(&catalogue),
                 catalogues: catalogues.clone(),
+                project: setup.limits.clone(),
+                tier: setup.tier,
                 settings: setup.settings,
                 web: setup.web,
                 limits: manifest::Limits::default(),

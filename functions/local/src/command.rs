@@ -21,7 +21,12 @@ mod word;
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
-use darkroom::job::{HttpsReferences, Settings};
+use darkroom::{
+    cost::Usd,
+    job::{HttpsReferences, Settings},
+    ledger::ProjectLimits,
+    models::{Catalogue, Tier},
+};
 
 use self::behaviour::BehaviourArgs;
 use crate::words::Word;
@@ -202,9 +207,27 @@ struct SettingsArgs {
     /// Fetch references that are https addresses, from public hosts.
     #[arg(long)]
     allow_https_references: bool,
+    /// The paid tier of the key's project, 1 to 3: it limits the input tokens that wait in batches.
+    #[arg(long, value_name = "N", default_value = "1")]
+    tier: Tier,
+    /// Batches that may be live at once.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100))]
+    max_live_batches: u32,
+    /// Dollars that may be spent or reserved on one day (UTC); what is over waits. Default none.
+    #[arg(long, value_name = "USD")]
+    daily_cap_usd: Option<Usd>,
 }
 
 impl SettingsArgs {
+    /// What the project allows. It changes no job's identity.
+    fn limits(&self) -> ProjectLimits {
+        ProjectLimits {
+            live_batches: self.max_live_batches,
+            enqueued_tokens: Catalogue::built_in().enqueued_tokens(self.tier),
+            daily_usd: self.daily_cap_usd,
+        }
+    }
+
     fn settings(&self) -> Settings {
         let defaults = Settings::default();
         Settings {

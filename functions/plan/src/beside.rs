@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use darkroom::{
-    manifest::{self, Beside, Copies, Header, StoredTemplate, TEMPLATES},
+    manifest::{self, Beside, StoredTemplate, TEMPLATES},
     plan::ManifestVersion,
 };
 
 use crate::{
-    check::Setting,
     drop::reader,
     handler::{Deps, PlanError},
 };
@@ -46,15 +45,10 @@ async fn used_templates(
     version: &ManifestVersion,
     beside: &Beside,
 ) -> Result<BTreeSet<String>, PlanError> {
-    let setting = Setting::new(deps, deps.clock.now(), beside, Copies::new());
-    let for_header = reader(deps, version).await?;
-    let for_items = reader(deps, version).await?;
-    tokio::task::spawn_blocking(move || {
-        let context = setting.context();
-        let header = Header::read(for_header, &context)?;
-        Ok(manifest::read(for_items, &header, &context, |_| Ok(()))?.templates)
-    })
-    .await?
+    let (for_header, for_items) = (reader(deps, version).await?, reader(deps, version).await?);
+    let (bucket, beside) = (deps.bucket.name().to_owned(), beside.clone());
+    let used = move || manifest::used_templates(for_header, for_items, &bucket, &beside);
+    Ok(tokio::task::spawn_blocking(used).await??)
 }
 
 /// A small object as text. What isn't UTF-8 or too large is read as what it is: no JSON, and so a problem that is named.

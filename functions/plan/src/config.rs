@@ -16,8 +16,9 @@ use clients::{
 };
 use darkroom::{
     job::{Settings, ShardLimits},
+    ledger::ProjectLimits,
     manifest::Limits,
-    models::Catalogue,
+    models::{Catalogue, Tier},
 };
 
 use crate::handler::Deps;
@@ -33,6 +34,10 @@ pub struct Config {
     pub manifests_queue: String,
     /// `SHARDS_QUEUE_URL`: where planned shards go.
     pub shards_queue: String,
+    /// `DAILY_CAP_USD`, `GEMINI_TIER` and `MAX_LIVE_BATCHES`, as `submit` reads them: what batches are cut by.
+    pub project: ProjectLimits,
+    /// `GEMINI_TIER`: 1, 2 or 3. Default 1.
+    pub tier: Tier,
     /// `DEFAULT_MODEL`, `ALLOW_RETIRED_MODELS`, `ALLOW_UNKNOWN_MODELS`, `HTTPS_REFERENCES` (`allow` or `refuse`),
     /// `MAX_ROUNDS`, `SHARD_REQUESTS`, `SHARD_INPUT_BYTES`, `SHARD_RESPONSE_BYTES`, `SHARD_TOKENS`: what holds for every job.
     pub settings: Settings,
@@ -45,7 +50,14 @@ impl Config {
     /// [`VariableError`] names the first that is missing or malformed.
     pub fn read(variables: &Variables) -> Result<Self, VariableError> {
         let settings = Settings::default();
+        let tier = variables.parsed("GEMINI_TIER", Tier::default())?;
         Ok(Self {
+            project: ProjectLimits {
+                live_batches: variables.parsed("MAX_LIVE_BATCHES", 100)?,
+                enqueued_tokens: Catalogue::built_in().enqueued_tokens(tier),
+                daily_usd: variables.optional_parsed("DAILY_CAP_USD")?,
+            },
+            tier,
             bucket: variables.required("BUCKET")?,
             service: variables.service(),
             manifests_queue: variables.required("MANIFESTS_QUEUE_URL")?,
@@ -84,6 +96,8 @@ impl Config {
             shards: Queue::new(aws.sqs, self.shards_queue),
             clock,
             catalogue,
+            project: self.project,
+            tier: self.tier,
             settings: self.settings,
             limits: Limits::default(),
             web: Web::over_https(),
@@ -104,6 +118,17 @@ mod tests {
         let variables: Variables = NEEDED.into_iter().chain([("MAX_ROUNDS", "1")]).collect();
         let config = Config::read(&variables).unwrap();
         assert_eq!(config.settings, Settings { max_rounds: 1, ..Settings::default() });
+    }
+
+    #[test]
+    fn what_the_project_allows_is_read_as_submit_reads_it() {
+        let more = [("DAILY_CAP_USD", "12.50"), ("GEMINI_TIER", "2"), ("MAX_LIVE_BATCHES", "7")];
+        let variables: Variables = NEEDED.into_iter().chain(more).collect();
+        let Config { project, tier, .. } = Config::read(&variables).unwrap();
+        assert_eq!((project.daily_usd, project.live_batches), (Some("12.50".parse().unwrap()), 7));
+        assert_eq!((tier, project.enqueued_tokens), (Tier::Two, Catalogue::built_in().enqueued_tokens(Tier::Two)));
+        let without = Config::read(&NEEDED.into_iter().chain([("DAILY_CAP_USD", "")]).collect()).unwrap();
+        assert_eq!((without.project.daily_usd, without.project.live_batches), (None, 100));
     }
 
     #[test]

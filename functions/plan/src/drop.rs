@@ -10,13 +10,13 @@ use darkroom::{
     names::{JobId, ObjectUri},
     plan::{ManifestVersion, PlanLock},
 };
-use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio_util::io::SyncIoBridge;
 
 use crate::{
     beside,
     handler::{Deps, PlanError},
+    terms::Terms,
 };
 
 /// One version of a manifest, and the job that it means.
@@ -28,14 +28,27 @@ pub(crate) struct Dropped {
     pub(crate) version: ManifestVersion,
     /// What stands beside it.
     pub(crate) beside: Beside,
+    /// Whether it has more bytes than a manifest may have. Then its hash is that of its ETag and size.
+    pub(crate) is_too_large: bool,
 }
 
 impl Dropped {
     /// Reads the manifest once, for its hash, and what stands beside it. None if it isn't there any more.
     pub(crate) async fn read(deps: &Deps, key: &str) -> Result<Option<Self>, PlanError> {
         let Some(head) = deps.bucket.head(key).await? else { return Ok(None) };
-        let Some((mut stream, etag)) = deps.bucket.open(key, Some(&head.etag)).await? else { return Ok(None) };
         let mut hash = Sha256::new();
+        let most = deps.limits.manifest_bytes;
+        if head.size > most {
+            // No invocation lasts long enough to read it. It is a job of its own, so that its rejection has a place.
+            hash.update(format!("too large\0{}\0{}", head.etag, head.size));
+            let sha256: [u8; 32] = hash.finalize().into();
+            let uri = ObjectUri { bucket: deps.bucket.name().to_owned(), key: key.to_owned() };
+            let version = ManifestVersion { uri, etag: head.etag, sha256: hex(&sha256), size_bytes: head.size };
+            let beside = Beside::default();
+            let job = job_id(deps.bucket.name(), key, &sha256, &deps.settings, &beside);
+            return Ok(Some(Self { job, version, beside, is_too_large: true }));
+        }
+        let Some((mut stream, etag)) = deps.bucket.open(key, Some(&head.etag)).await? else { return Ok(None) };
         let mut size_bytes = 0;
         while let Some(bytes) = stream.try_next().await.map_err(std::io::Error::other)? {
             hash.update(&bytes);
@@ -46,7 +59,7 @@ impl Dropped {
         let version = ManifestVersion { uri, etag, sha256: hex(&sha256), size_bytes };
         let beside = beside::read(deps, &version, head.metadata).await?;
         let job = job_id(deps.bucket.name(), key, &sha256, &deps.settings, &beside);
-        Ok(Some(Self { job, version, beside }))
+        Ok(Some(Self { job, version, beside, is_too_large: false }))
     }
 
     /// The same version again, for a thread that may block.
@@ -55,15 +68,16 @@ impl Dropped {
     }
 
     /// What is written down of it before anything else.
-    pub(crate) fn lock(&self, deps: &Deps, planned_at: Timestamp) -> PlanLock {
+    pub(crate) fn lock(&self, deps: &Deps, terms: &Terms) -> PlanLock {
         PlanLock {
             v: 1,
             job: self.job.clone(),
             manifest: self.version.clone(),
             settings: deps.settings.clone(),
+            bounds: terms.bounds.clone(),
             templates: self.beside.templates.iter().map(|(name, stored)| (name.clone(), stored.key.clone())).collect(),
             catalogue_sha256: hex(&Sha256::digest(deps.catalogue.text())),
-            planned_at,
+            planned_at: terms.planned_at,
         }
     }
 }

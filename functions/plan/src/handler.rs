@@ -9,6 +9,7 @@ use clients::{
     clock::Clock,
     deliveries::{Disposition, Message, deliver},
     queue::{Queue, QueueError},
+    rejection::RejectionError,
     states::{StateError, States},
     uploads::{Upload, uploads},
     web::Web,
@@ -16,18 +17,32 @@ use clients::{
 use darkroom::{
     job::Settings,
     layout::{self, Marker},
+    ledger::ProjectLimits,
     manifest::{Limits, Mode, ReadError},
     messages::ShardMessage,
-    models::Catalogue,
+    models::{Catalogue, Tier},
     names::{JobId, ShardId},
     plan::PlanLock,
     state::Phase,
     status::JobStatus,
 };
+use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::{check::check, drop::Dropped, estimate::estimate, reject::reject, write::write};
+use crate::{
+    cancel,
+    check::{Checked, check},
+    drop::Dropped,
+    estimate::estimate,
+    reject::{overwritten, reject},
+    terms::Terms,
+    time::is_time_up,
+    write::write,
+};
+
+/// Shards whose message is sent at once.
+const AT_ONCE: usize = 16;
 
 /// What `plan` works with.
 #[derive(Clone, Debug)]
@@ -44,6 +59,10 @@ pub struct Deps {
     pub clock: Clock,
     /// Models and prices: the built-in ones, and once it is known which job is planned, those of the job.
     pub catalogue: Arc<Catalogue>,
+    /// What the project allows, by which shards are cut.
+    pub project: ProjectLimits,
+    /// The project's tier, by which catalogues limit the tokens of their models.
+    pub tier: Tier,
     /// Models and prices, of deployment and jobs.
     pub catalogues: Catalogues,
     /// What holds for every job.
@@ -81,7 +100,6 @@ pub enum PlanError {
     #[error("{error}: {cause}", cause = cause(.error))]
     Manifest {
         /// Where reading stopped.
-        #[from]
         error: ReadError,
     },
     /// The manifest broke off while its hash was taken.
@@ -99,47 +117,79 @@ pub enum PlanError {
     /// The reading thread was ended.
     #[error("reading the manifest was ended: {0}")]
     Ended(#[from] tokio::task::JoinError),
+    /// The invocation ends soon.
+    #[error("the invocation has no time left for this manifest")]
+    TimeUp,
+    /// The documents of a job that isn't planned can't be written.
+    #[error(transparent)]
+    Rejection(#[from] RejectionError),
 }
 
 fn cause(error: &ReadError) -> String {
     std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
 }
 
-/// Handles one event of (manifests).
-pub async fn handle(deps: &Deps, event: SqsEvent, _deadline: Timestamp) -> SqsBatchResponse {
-    deliver(&deps.manifests, event, async |message| process(deps, message).await).await
+impl From<ReadError> for PlanError {
+    fn from(error: ReadError) -> Self {
+        match &error {
+            ReadError::Source(inner) | ReadError::Sink(inner) if is_time_up(inner) => Self::TimeUp,
+            ReadError::Source(_) | ReadError::Sink(_) => Self::Manifest { error },
+        }
+    }
 }
 
-async fn process(deps: &Deps, message: &Message) -> Result<Disposition, PlanError> {
+/// Handles one event of (manifests). `deadline` is when Lambda ends the invocation.
+pub async fn handle(deps: &Deps, event: SqsEvent, deadline: Timestamp) -> SqsBatchResponse {
+    deliver(&deps.manifests, event, async |message| process(deps, message, deadline).await).await
+}
+
+async fn process(deps: &Deps, message: &Message, deadline: Timestamp) -> Result<Disposition, PlanError> {
     for upload in uploads(&message.body).map_err(PlanError::Event)? {
-        if let Disposition::Later(wait) = uploaded(deps, &upload).await? {
+        if let Disposition::Later(wait) = uploaded(deps, &upload, deadline).await? {
             return Ok(Disposition::Later(wait));
         }
     }
     Ok(Disposition::Done)
 }
 
-async fn uploaded(deps: &Deps, upload: &Upload) -> Result<Disposition, PlanError> {
+async fn uploaded(deps: &Deps, upload: &Upload, deadline: Timestamp) -> Result<Disposition, PlanError> {
     if upload.key.ends_with(".job.json") {
         return Ok(Disposition::Done);
     }
     if upload.bucket != deps.bucket.name() {
         return Err(PlanError::ForeignBucket(upload.bucket.clone()));
     }
-    match Dropped::read(deps, &upload.key).await {
-        Ok(Some(dropped)) => plan(deps, &dropped).await,
+    let dropped = match Dropped::read(deps, &upload.key).await {
+        Ok(Some(dropped)) => dropped,
         Ok(None) => {
             info!("the manifest is gone again");
-            Ok(Disposition::Done)
+            return Ok(Disposition::Done);
         }
-        // The newer version has an event of its own, but reading again is as good.
-        Err(PlanError::Bucket(BucketError::Changed { .. })) => Ok(Disposition::Later(SignedDuration::ZERO)),
-        Err(error) => Err(error),
+        Err(error) if is_overwritten(&error, &upload.key) => return Ok(Disposition::Later(SignedDuration::ZERO)),
+        Err(error) => return Err(error),
+    };
+    match plan(deps, &dropped, deadline).await {
+        Err(error) if is_overwritten(&error, &upload.key) => {
+            overwritten(deps, &dropped).await?;
+            Ok(Disposition::Later(SignedDuration::ZERO))
+        }
+        // The plan is locked: it goes on from there, and needs not look at any reference again.
+        Err(PlanError::TimeUp) => {
+            warn!(correlation_id = %dropped.job, "not planned to the end: the next invocation goes on");
+            Ok(Disposition::Later(SignedDuration::ZERO))
+        }
+        planned => planned,
     }
 }
 
+/// Whether another version of the manifest was dropped meanwhile, or it was deleted. A newer version has an event of its
+/// own, but reading again does the same.
+fn is_overwritten(error: &PlanError, manifest: &str) -> bool {
+    matches!(error, PlanError::Bucket(BucketError::Changed { key }) if key == manifest)
+}
+
 /// Plans a job that was not planned before; for one that was, only makes sure that it goes on.
-async fn plan(deps: &Deps, dropped: &Dropped) -> Result<Disposition, PlanError> {
+async fn plan(deps: &Deps, dropped: &Dropped, deadline: Timestamp) -> Result<Disposition, PlanError> {
     let job = &dropped.job;
     for marker in Marker::LAST {
         if deps.bucket.head(&layout::document(job, marker.name())).await?.is_some() {
@@ -152,47 +202,66 @@ async fn plan(deps: &Deps, dropped: &Dropped) -> Result<Disposition, PlanError> 
         wake(deps, job, plan.shards).await?;
         return Ok(Disposition::Done);
     }
-    let deps = &Deps { catalogue: deps.catalogues.to_plan(job).await?, ..deps.clone() };
     let lock = read_json::<PlanLock>(deps, &layout::plan_lock(job)).await?;
-    let planned_at = lock.as_ref().map_or_else(|| deps.clock.now(), |lock| lock.planned_at);
+    if lock.is_none() && cancel::is_asked(deps, job).await? {
+        return cancel::end(deps, dropped).await;
+    }
+    let deps = &Deps { catalogue: deps.catalogues.to_plan(job).await?, ..deps.clone() };
+    let terms = Terms::of(lock, deps);
 
-    let checked = check(deps, dropped, planned_at).await?;
-    if checked.reading.errors > 0 {
-        return reject(deps, dropped, &checked.reading).await;
+    let good = match check(deps, dropped, &terms, deadline).await? {
+        Checked::Good(good) => *good,
+        Checked::Bad(reading) => return reject(deps, dropped, &terms, &reading).await,
+    };
+    if good.header.job().mode == Some(Mode::DryRun) {
+        return estimate(deps, dropped, &terms, &good).await;
     }
-    if checked.header.job().mode == Some(Mode::DryRun) {
-        return estimate(deps, dropped, &checked, planned_at).await;
+    if !terms.are_locked && !lock_plan(deps, dropped, &terms).await? {
+        // Another invocation plans the same drop, perhaps by other prices or on the other side of midnight: plan what it
+        // plans.
+        return Ok(Disposition::Later(SignedDuration::ZERO));
     }
-    if lock.is_none() {
-        if !deps.catalogues.keep(job, &deps.catalogue).await? {
-            // Somebody else is planning the same drop with other prices: plan with those.
-            return Ok(Disposition::Later(SignedDuration::ZERO));
-        }
-        let key = layout::plan_lock(job);
-        let lock = dropped.lock(deps, planned_at);
-        let bytes = serde_json::to_vec_pretty(&lock).map_err(malformed(&key))?;
-        if let Conditional::Refused = deps.bucket.create(&key, "application/json", bytes).await? {
-            // Somebody else is planning the same drop, perhaps on the other side of midnight: plan what they plan.
-            return Ok(Disposition::Later(SignedDuration::ZERO));
-        }
+    if cancel::is_asked(deps, job).await? {
+        // From here on `control` knows the job; what it came upon before is found here. No shard will be submitted.
+        deps.states.stop(job).await?;
     }
     deps.bucket.put(&layout::open_job(job), "text/plain", "").await?;
-    let summary = write(deps, dropped, checked, planned_at).await?;
-    deps.bucket.delete(&layout::document(job, Marker::Rejected.name())).await?;
+    let summary = write(deps, dropped, &terms, good, deadline).await?;
+    let rejected = layout::document(job, Marker::Rejected.name());
+    if deps.bucket.head(&rejected).await?.is_some() {
+        // It was rejected once, perhaps while this was under way, as its manifest was overwritten: it is open after all.
+        deps.bucket.put(&layout::open_job(job), "text/plain", "").await?;
+        deps.bucket.delete(&rejected).await?;
+    }
     info!(correlation_id = %job, images = summary.images, shards = summary.shards, "planned");
     wake(deps, job, summary.shards).await?;
     Ok(Disposition::Done)
 }
 
-/// Sends the message of each shard that nobody has begun.
-async fn wake(deps: &Deps, job: &JobId, shards: u32) -> Result<(), PlanError> {
-    for shard in (0..shards).map(ShardId::first) {
-        let stored = deps.states.read(job, shard).await?;
-        if stored.is_some_and(|stored| matches!(stored.shard.phase, Phase::Planned { .. })) {
-            deps.shards.send(&ShardMessage::new(job, shard)).await?;
-        }
+/// Writes the job's catalogue, then the lock. False if another invocation was first.
+async fn lock_plan(deps: &Deps, dropped: &Dropped, terms: &Terms) -> Result<bool, PlanError> {
+    let job = &dropped.job;
+    if !deps.catalogues.keep(job, &deps.catalogue).await? {
+        return Ok(false);
     }
-    Ok(())
+    let key = layout::plan_lock(job);
+    let bytes = serde_json::to_vec_pretty(&dropped.lock(deps, terms)).map_err(malformed(&key))?;
+    Ok(matches!(deps.bucket.create(&key, "application/json", bytes).await?, Conditional::Written(_)))
+}
+
+/// Sends the message of each shard that is still to be begun.
+async fn wake(deps: &Deps, job: &JobId, shards: u32) -> Result<(), PlanError> {
+    stream::iter((0..shards).map(ShardId::first))
+        .map(|shard| async move {
+            let stored = deps.states.read(job, shard).await?;
+            if stored.is_some_and(|stored| matches!(stored.shard.phase, Phase::Planned { .. })) {
+                deps.shards.send(&ShardMessage::new(job, shard)).await?;
+            }
+            Ok::<_, PlanError>(())
+        })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await
 }
 
 async fn read_json<T: serde::de::DeserializeOwned>(deps: &Deps, key: &str) -> Result<Option<T>, PlanError> {

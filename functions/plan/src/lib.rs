@@ -5,6 +5,7 @@
 //! It has no key to Gemini and never writes to `inbox/`.
 
 mod beside;
+mod cancel;
 mod check;
 pub mod config;
 mod drop;
@@ -12,4 +13,6 @@ mod estimate;
 pub mod handler;
 mod references;
 mod reject;
+mod terms;
+mod time;
 mod write;

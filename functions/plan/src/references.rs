@@ -21,10 +21,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use crate::handler::{Deps, PlanError, malformed};
+use crate::{
+    handler::{Deps, PlanError, malformed},
+    time::TimeLimit,
+};
 
-/// How many objects are looked at at once.
-const AT_ONCE: usize = 16;
+/// How many objects are looked at at once. Each is one short request, which for the most part is waited for.
+const AT_ONCE: usize = 64;
 
 /// How many pictures from the web are in memory at once.
 const FETCHED_AT_ONCE: usize = 4;
@@ -39,6 +42,12 @@ const HEAD_BYTES: u64 = 64;
 /// The largest reference picture. Gemini takes 2 GB a file, but `submit` holds a few pictures at once in a small
 /// function, and no camera makes larger ones.
 const LARGEST_BYTES: u64 = 20 << 20;
+
+/// Bytes of the names of all references, at the most, that are kept while a manifest is checked: some half a million.
+const MAX_NAME_BYTES: usize = 128 << 20;
+
+/// What one name takes up in memory, in addition to its letters.
+const NAME_BYTES: usize = 128;
 
 /// Where a manifest first names a reference.
 #[derive(Debug)]
@@ -60,48 +69,140 @@ impl FirstUse {
 pub(crate) struct Used {
     objects: BTreeMap<ObjectUri, FirstUse>,
     web: BTreeMap<Url, FirstUse>,
+    name_bytes: usize,
+    /// The first use of a reference for which there was no room any more.
+    overflow: Option<FirstUse>,
 }
 
 impl Used {
     /// Notes the references of an image.
     pub(crate) fn note(&mut self, expected: &Expected) {
         let first = || FirstUse { line: expected.line, key: expected.item.clone() };
-        for object in &expected.refs {
+        for object in expected.refs.iter().filter(|_| self.overflow.is_none()) {
             if !self.objects.contains_key(object) {
+                self.name_bytes += object.bucket.len() + object.key.len() + expected.item.len() + NAME_BYTES;
                 self.objects.insert(object.clone(), first());
             }
         }
-        for url in &expected.web {
+        for url in expected.web.iter().filter(|_| self.overflow.is_none()) {
             if !self.web.contains_key(url) {
+                self.name_bytes += url.as_str().len() + expected.item.len() + NAME_BYTES;
                 self.web.insert(url.clone(), first());
             }
         }
+        if self.name_bytes > MAX_NAME_BYTES && self.overflow.is_none() {
+            self.overflow = Some(first());
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.objects.len() + self.web.len()
     }
 }
 
 /// A problem's code, and what to do.
 type Fault = (&'static str, String);
 
-/// Looks at each object, and copies each picture from the web, once. A problem each for those that can't be used, and
-/// where the copies are.
-pub(crate) async fn check(deps: &Deps, job: &JobId, used: Used) -> Result<(Vec<Problem>, Copies), PlanError> {
-    let mut problems: Vec<Problem> = stream::iter(used.objects)
-        .map(|(object, first)| async move { Ok(look_at(deps, &object).await?.map(|fault| first.problem(fault))) })
-        .buffered(AT_ONCE)
-        .try_filter_map(|problem| async move { Ok::<_, PlanError>(problem) })
-        .try_collect()
-        .await?;
+/// What was found out about references so far.
+struct Looking<'a> {
+    problems: Vec<Problem>,
+    /// How many were looked at, and how many there are.
+    looked_at: usize,
+    all: usize,
+    most: usize,
+    time: &'a TimeLimit,
+}
+
+impl Looking<'_> {
+    /// Notes one more. Whether to look at others.
+    fn note(&mut self, problem: Option<Problem>) -> bool {
+        self.looked_at += 1;
+        self.problems.extend(problem);
+        self.problems.len() < self.most && !self.time.is_up()
+    }
+
+    /// The problems, and why not all references were looked at, if that is so.
+    fn finish(mut self) -> Vec<Problem> {
+        let left = self.all - self.looked_at;
+        if left > 0 && self.time.is_up() {
+            let what = format!("looking at {} of its {} distinct references", self.looked_at, self.all);
+            self.problems.push(too_slow(&what));
+        } else if left > 0 {
+            let message = format!(
+                "after so many errors {left} of {} distinct references were not looked at; correct these first",
+                self.all
+            );
+            self.problems.push(general("references_not_checked", message));
+        }
+        self.problems
+    }
+}
+
+/// An error of the whole manifest.
+fn general(code: &str, message: String) -> Problem {
+    Problem { line: 1, key: None, severity: Severity::Error, code: code.to_owned(), message }
+}
+
+/// Says that checking took too long, of which `what` could be done.
+pub(crate) fn too_slow(what: &str) -> Problem {
+    let message = format!(
+        "checking the manifest took as long as a function may run, and got as far as {what}: drop it in several parts; \
+         where references are web addresses, dropping it again goes further, as the pictures that were fetched are kept"
+    );
+    general("checking_took_too_long", message)
+}
+
+/// Looks at each object, and copies each picture from the web, once. A problem each for those that can't be used, `most`
+/// of them, and where the copies are.
+pub(crate) async fn check(
+    deps: &Deps,
+    job: &JobId,
+    used: Used,
+    most: usize,
+    time: &TimeLimit,
+) -> Result<(Vec<Problem>, Copies), PlanError> {
     let mut copies = Copies::new();
+    if let Some(first) = used.overflow {
+        let count = used.objects.len() + used.web.len();
+        let message = format!(
+            "up to here the items refer to {count} distinct pictures, more than can be checked at once: drop several \
+             manifests"
+        );
+        return Ok((vec![first.problem(("too_many_pictures", message))], copies));
+    }
+    let mut looking = Looking { problems: Vec::new(), looked_at: 0, all: used.len(), most, time };
+    let mut goes_on = !time.is_up();
+    let mut found = stream::iter(used.objects)
+        .map(|(object, first)| async move {
+            Ok::<_, PlanError>(look_at(deps, &object).await?.map(|fault| first.problem(fault)))
+        })
+        .buffered(AT_ONCE);
+    while goes_on && let Some(problem) = found.next().await {
+        goes_on = looking.note(problem?);
+    }
     let mut copied = stream::iter(used.web)
         .map(|(url, first)| async move { (copy(deps, job, &url).await, url, first) })
         .buffered(FETCHED_AT_ONCE);
-    while let Some((copied, url, first)) = copied.next().await {
-        match copied? {
-            Ok(object) => drop(copies.insert(url, object)),
-            Err(fault) => problems.push(first.problem(fault)),
-        }
+    while goes_on && let Some((copied, url, first)) = copied.next().await {
+        goes_on = match copied? {
+            Ok(object) => {
+                copies.insert(url, object);
+                looking.note(None)
+            }
+            Err(fault) => looking.note(Some(first.problem(fault))),
+        };
     }
-    Ok((problems, copies))
+    Ok((looking.finish(), copies))
+}
+
+/// The copies that a job has of pictures from the web.
+pub(crate) async fn copies(deps: &Deps, job: &JobId) -> Result<Copies, PlanError> {
+    let records = deps.bucket.keys(&layout::web_references(job)).await?;
+    let copies = stream::iter(records).map(|record| async move {
+        let stored = read_record(deps, &record).await?;
+        Ok::<_, PlanError>(stored.and_then(|Record { url, object }| Some((url.parse::<Url>().ok()?, object))))
+    });
+    copies.buffer_unordered(AT_ONCE).try_filter_map(async |copy| Ok(copy)).try_collect().await
 }
 
 /// Where a picture from the web was copied to, `jobs/<job>/web/<sha256 of its address>.json`. The first write wins, so
@@ -138,9 +239,12 @@ async fn copy(deps: &Deps, job: &JobId, url: &Url) -> Result<Result<ObjectUri, F
 }
 
 async fn copied(deps: &Deps, record: &str) -> Result<Option<ObjectUri>, PlanError> {
+    Ok(read_record(deps, record).await?.map(|record| record.object))
+}
+
+async fn read_record(deps: &Deps, record: &str) -> Result<Option<Record>, PlanError> {
     let Some(stored) = deps.bucket.read(record).await? else { return Ok(None) };
-    let stored: Record = serde_json::from_slice(&stored.bytes).map_err(malformed(record))?;
-    Ok(Some(stored.object))
+    serde_json::from_slice(&stored.bytes).map(Some).map_err(malformed(record))
 }
 
 async fn fetch(deps: &Deps, url: &Url) -> Result<bytes::Bytes, WebError> {
@@ -168,7 +272,7 @@ fn fault(url: &Url, error: &WebError) -> Fault {
 async fn look_at(deps: &Deps, object: &ObjectUri) -> Result<Option<Fault>, PlanError> {
     let own = object.bucket == deps.bucket.name();
     let bucket = if own { deps.bucket.clone() } else { deps.bucket.other(&object.bucket) };
-    let (start, head) = match bucket.peek(&object.key, HEAD_BYTES).await {
+    let (start, size) = match bucket.peek(&object.key, HEAD_BYTES).await {
         Ok(Some(found)) => found,
         Ok(None) => {
             let message = format!("{object} does not exist: upload it first, then drop the manifest again");
@@ -184,9 +288,8 @@ async fn look_at(deps: &Deps, object: &ObjectUri) -> Result<Option<Fault>, PlanE
     };
     Ok(if MediaType::of(&start).is_none() {
         Some(("bad_reference", format!("{object} is no PNG, JPEG or WebP picture by its content")))
-    } else if head.size > LARGEST_BYTES {
-        let message =
-            format!("{object} has {} MiB: {} at the most, make it smaller", head.size >> 20, LARGEST_BYTES >> 20);
+    } else if size > LARGEST_BYTES {
+        let message = format!("{object} has {} MiB: {} at the most, make it smaller", size >> 20, LARGEST_BYTES >> 20);
         Some(("large_reference", message))
     } else {
         None

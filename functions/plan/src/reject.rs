@@ -1,57 +1,44 @@
 //! A manifest with errors: all of them for the person who wrote it, and nothing bought.
 
-use clients::{bucket::Conditional, deliveries::Disposition};
-use darkroom::{
-    layout::{self, Marker},
-    manifest::{Problem, Reading, write_validation},
-    names::JobId,
-    status::{JobPhase, JobStatus},
-};
-use tracing::info;
+use clients::{deliveries::Disposition, rejection};
+use darkroom::{layout, manifest::Reading};
+use tracing::{info, warn};
 
 use crate::{
     drop::Dropped,
-    handler::{Deps, PlanError, malformed},
+    handler::{Deps, PlanError},
+    terms::Terms,
 };
 
 /// Writes the problems, the status, and the marker.
-pub(crate) async fn reject(deps: &Deps, dropped: &Dropped, reading: &Reading) -> Result<Disposition, PlanError> {
-    let job = &dropped.job;
-    write_problems(deps, job, &reading.problems).await?;
-    let status = JobStatus {
-        errors: Some(reading.errors),
-        ..JobStatus::new(job, &dropped.version.uri, JobPhase::Rejected, deps.clock.now())
-    };
-    if !write_first_status(deps, &status).await? {
+pub(crate) async fn reject(
+    deps: &Deps,
+    dropped: &Dropped,
+    terms: &Terms,
+    reading: &Reading,
+) -> Result<Disposition, PlanError> {
+    let (job, manifest) = (&dropped.job, &dropped.version.uri);
+    let Reading { problems, errors, .. } = reading;
+    if !rejection::reject(&deps.bucket, job, manifest, problems, *errors, deps.clock.now()).await? {
         info!(correlation_id = %job, "planned meanwhile by another");
         return Ok(Disposition::Done);
     }
-    deps.bucket.put(&layout::document(job, Marker::Rejected.name()), "text/plain", "").await?;
-    info!(correlation_id = %job, errors = reading.errors, "rejected");
+    if terms.are_locked {
+        // It was found good before: another version of this program knows better. The job is not open any more.
+        deps.bucket.delete(&layout::open_job(job)).await?;
+    }
+    info!(correlation_id = %job, errors, "rejected");
     Ok(Disposition::Done)
 }
 
-/// Writes a job's status unless it was planned already: from then on `report` alone writes it. Whether it was written.
-pub(crate) async fn write_first_status(deps: &Deps, status: &JobStatus) -> Result<bool, PlanError> {
-    let key = layout::status(&status.job);
-    let bytes = serde_json::to_vec_pretty(status).map_err(malformed(&key))?;
-    let written = match deps.bucket.read(&key).await? {
-        None => deps.bucket.create(&key, "application/json", bytes).await?,
-        Some(earlier) => {
-            let planned: JobStatus = serde_json::from_slice(&earlier.bytes).map_err(malformed(&key))?;
-            if planned.plan.is_some() {
-                return Ok(false);
-            }
-            deps.bucket.replace(&key, &earlier.etag, "application/json", bytes).await?
-        }
-    };
-    Ok(matches!(written, Conditional::Written(_)))
-}
-
-/// `validation.csv`: for an accepted manifest, its warnings.
-pub(crate) async fn write_problems(deps: &Deps, job: &JobId, problems: &[Problem]) -> Result<(), PlanError> {
-    let mut table = Vec::new();
-    write_validation(problems, &mut table)?;
-    deps.bucket.put(&layout::document(job, "validation.csv"), "text/csv; charset=utf-8", table).await?;
+/// Ends a job whose manifest was overwritten or deleted while it was read. Before the lock nothing was written of it that
+/// has to be ended.
+pub(crate) async fn overwritten(deps: &Deps, dropped: &Dropped) -> Result<(), PlanError> {
+    let (job, manifest) = (&dropped.job, &dropped.version.uri);
+    if deps.bucket.head(&layout::plan_lock(job)).await?.is_some()
+        && rejection::reject_overwritten(&deps.bucket, job, manifest, deps.clock.now()).await?
+    {
+        warn!(correlation_id = %job, "rejected: its manifest was overwritten before the plan was written");
+    }
     Ok(())
 }

@@ -12,7 +12,7 @@ use clients::{
 };
 use darkroom::{
     display_name::DisplayName,
-    ledger::Admission,
+    ledger::{Admission, OVER_BUDGET},
     names::FileName,
     state::{BATCH_DEADLINE, Phase, REFUSED_CREATES_BEFORE_HELD, Shard, Submitted, retry_wait},
 };
@@ -73,6 +73,8 @@ pub(crate) async fn submit(
             let why = format!("{why}. It is submitted as soon as the limits allow it");
             return work.wait(&stored, planned.waiting(why), LIMITS_WAIT).await;
         }
+        // Nothing was bought. The keys of a round keep what they have; all are in `retry.jsonl`.
+        Admission::OverBudget { why } => return work.end(&stored, planned.failed(OVER_BUDGET, why)).await,
     }
 
     match upload(work, stored, planned, attempt).await? {

@@ -6,7 +6,7 @@ use clients::{
 };
 use darkroom::{
     messages::{JobMessage, ShardMessage},
-    state::{HELD_DEADLINE, LONGEST_WAIT, Phase, Shard, retry_wait},
+    state::{HELD_DEADLINE, LONGEST_WAIT, Shard, retry_wait},
 };
 use jiff::{SignedDuration, Timestamp};
 use tracing::{info, warn};
@@ -99,16 +99,12 @@ impl Work<'_> {
         Ok(Disposition::Done)
     }
 
-    /// Settles the shard's reservation. Without a batch it has cost nothing; where there may have been one, its cost is
-    /// unknown, and what was reserved stays.
+    /// Ends in the ledger what a shard takes up that ended here.
     async fn close(&self, ended: &Shard) -> Result<(), SubmitError> {
-        let may_be_billed = matches!(&ended.phase, Phase::Failed(failed) if failed.may_be_billed);
-        let (job, shard) = (&ended.job, ended.shard);
-        let close = self
-            .deps
-            .books
-            .change(|ledger| if may_be_billed { ledger.settle(job, shard, None) } else { ledger.refund(job, shard) });
-        Ok(close.await?)
+        if let Some(settlement) = ended.settlement() {
+            self.deps.books.change(|ledger| ledger.close(&ended.job, ended.shard, settlement)).await?;
+        }
+        Ok(())
     }
 
     /// Gives back what a shard without a batch takes up in the ledger. One that may have a batch keeps it.

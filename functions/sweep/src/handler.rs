@@ -9,6 +9,7 @@ use clients::{
     ledger::{Books, LedgerError},
     metrics::{Metric, Metrics},
     queue::QueueError,
+    rejection::RejectionError,
     states::{StateError, States},
     wake::Wake,
 };
@@ -79,6 +80,9 @@ pub enum SweepError {
     /// A queue can't be reached.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// A job can't be rejected.
+    #[error(transparent)]
+    Rejection(#[from] RejectionError),
 }
 
 /// Parts of a sweep failed; each was logged.
@@ -93,8 +97,13 @@ pub struct Incomplete(u32);
 pub async fn handle(deps: &Deps, _deadline: Timestamp) -> Result<Swept, Incomplete> {
     let mut known = Known::new(deps);
     let mut failures = Failures::default();
-    let mut swept =
-        Swept { stale: failures.note("jobs", jobs::wake(deps).await).unwrap_or_default(), ..Swept::default() };
+    // Read before the states are: an account that changes meanwhile is left for the next sweep.
+    let seen = failures.note("ledger", deps.books.read().await.map_err(SweepError::from));
+    let open = failures.note("jobs", jobs::wake(deps).await);
+    if let Some(problem) = open.as_ref().and_then(|open| open.problem.as_ref()) {
+        failures.add("jobs", problem);
+    }
+    let mut swept = Swept { stale: open.as_ref().map_or(0, |open| open.stale), ..Swept::default() };
     match deps.gemini.batches().await {
         Ok(all) => {
             let found = failures.note("batches", batches::compare(deps, &all).await).unwrap_or_default();
@@ -105,7 +114,9 @@ pub async fn handle(deps: &Deps, _deadline: Timestamp) -> Result<Swept, Incomple
         Err(problem @ ApiError::Unauthorized { .. }) => info!("batches and files are left alone: {problem}"),
         Err(problem) => failures.add("batches", &problem),
     }
-    let ledger = failures.note("ledger", ledger::reconcile(deps, &mut known).await).unwrap_or_default();
+    let accounts = seen.zip(open).map(|(ledger, open)| (ledger.accounts, open.commitments)).unwrap_or_default();
+    let reconciled = ledger::reconcile(deps, &mut known, &accounts.0, &accounts.1).await;
+    let ledger = failures.note("ledger", reconciled).unwrap_or_default();
     swept.live = u32::try_from(ledger.live.len()).unwrap_or(u32::MAX);
     deps.metrics.put(&[
         (Metric::Sweeps, 1.0),

@@ -1,37 +1,62 @@
 //! Jobs that are not closed: is there still a message for each shard?
 
+use std::collections::BTreeMap;
+
 use clients::states::Rounds;
-use darkroom::{layout, names::JobId, state::OVERDUE, status::JobStatus};
+use darkroom::{layout, ledger::Commitment, names::JobId, state::OVERDUE, status::JobStatus};
 use tracing::{error, warn};
 
-use crate::handler::{Deps, SweepError};
+use crate::{
+    handler::{Deps, SweepError},
+    overwritten,
+};
 
-/// Sends a message to every shard whose own must have been lost, and to every job that should long be closed. Answers
-/// with how many there were.
-pub(crate) async fn wake(deps: &Deps) -> Result<u32, SweepError> {
-    let mut stale = 0;
-    let mut last_problem = None;
+/// What was found out about the jobs that are not closed.
+#[derive(Debug, Default)]
+pub(crate) struct OpenJobs {
+    /// The shards and jobs that were sent a message.
+    pub(crate) stale: u32,
+    /// All open jobs. Of those that have a budget, what each shard commits; none where the states can't be read.
+    pub(crate) commitments: BTreeMap<JobId, Option<Vec<Commitment>>>,
+    /// Why a job could not be looked at, for the last such job.
+    pub(crate) problem: Option<SweepError>,
+}
+
+/// Sends a message to every shard whose own must have been lost, and to every job that should long be closed.
+pub(crate) async fn wake(deps: &Deps) -> Result<OpenJobs, SweepError> {
+    let mut open = OpenJobs::default();
     for key in deps.bucket.keys(layout::OPEN_JOBS).await? {
         let job = JobId::new(key.trim_start_matches(layout::OPEN_JOBS));
-        match wake_job(deps, &job).await {
-            Ok(found) => stale += found,
+        let commitments = match wake_job(deps, &job).await {
+            Ok((stale, commitments)) => {
+                open.stale += stale;
+                commitments
+            }
             // One job that can't be read is no reason to leave the others.
             Err(problem) => {
                 error!(correlation_id = %job, "{problem}");
-                last_problem = Some(problem);
+                open.problem = Some(problem);
+                None
             }
-        }
+        };
+        open.commitments.insert(job, commitments);
     }
-    last_problem.map_or(Ok(stale), Err)
+    Ok(open)
 }
 
-async fn wake_job(deps: &Deps, job: &JobId) -> Result<u32, SweepError> {
+async fn wake_job(deps: &Deps, job: &JobId) -> Result<(u32, Option<Vec<Commitment>>), SweepError> {
     let key = layout::status(job);
-    // While it is being planned, its manifest's message sees to it.
-    let Some(object) = deps.bucket.read(&key).await? else { return Ok(0) };
+    // While it is being planned, its manifest's message sees to it, as long as there is that manifest.
+    let Some(object) = deps.bucket.read(&key).await? else {
+        overwritten::reject(deps, job).await?;
+        return Ok((0, None));
+    };
     let status: JobStatus =
         serde_json::from_slice(&object.bytes).map_err(|source| SweepError::Malformed { what: key, source })?;
-    let Some(plan) = status.plan else { return Ok(0) };
+    let Some(plan) = status.plan else {
+        overwritten::reject(deps, job).await?;
+        return Ok((0, None));
+    };
 
     let now = deps.clock.now();
     let shards = deps.states.read_all(job, plan.shards).await?;
@@ -49,5 +74,7 @@ async fn wake_job(deps: &Deps, job: &JobId) -> Result<u32, SweepError> {
         deps.wake.report(job).await?;
         stale += 1;
     }
-    Ok(stale)
+    let mut all = shards.iter().flat_map(Rounds::shards).peekable();
+    let has_budget = all.peek().is_some_and(|shard| shard.budget.is_some());
+    Ok((stale, has_budget.then(|| all.map(Commitment::of).collect())))
 }

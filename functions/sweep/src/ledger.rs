@@ -1,11 +1,12 @@
 //! The ledger, made to agree with the shard states: a function that is ended in the middle can leave a place taken, or a
 //! cost not put down.
 
+use std::collections::BTreeMap;
+
 use darkroom::{
-    cost::Usd,
-    ledger::Ledger,
+    ledger::{Account, Commitment, Ledger},
     names::{JobId, ShardId},
-    state::{Phase, Shard},
+    state::{Phase, Settlement, Shard},
 };
 use jiff::SignedDuration;
 use tracing::info;
@@ -18,25 +19,33 @@ use crate::{
 /// How long a shard may hold its place before it has a batch: longer than any invocation of `submit`.
 const UNTIL_CREATED: SignedDuration = SignedDuration::from_hours(1);
 
-/// Frees the places of shards that need none, puts down what they cost where nobody did, and answers with the ledger as
-/// it is then.
-pub(crate) async fn reconcile(deps: &Deps, known: &mut Known<'_>) -> Result<Ledger, SweepError> {
+/// Frees the places of shards that need none, puts down what they cost where that is missing, counts the accounts of
+/// open jobs again, and answers with the ledger as it is then. `accounts` are those there were before the states of the
+/// `open` jobs were read.
+pub(crate) async fn reconcile(
+    deps: &Deps,
+    known: &mut Known<'_>,
+    accounts: &BTreeMap<JobId, Account>,
+    open: &BTreeMap<JobId, Option<Vec<Commitment>>>,
+) -> Result<Ledger, SweepError> {
     let now = deps.clock.now();
     let ledger = deps.books.read().await?;
     let mut closed = Vec::new();
     for (name, reservation) in &ledger.live {
-        let end = match state_of(known, name).await?.map(|shard| &shard.phase) {
-            Some(Phase::Planned { .. } | Phase::Uploading { .. }) if now < reservation.asked_at + UNTIL_CREATED => None,
-            Some(Phase::Planned { .. } | Phase::Uploading { .. }) => Some(End::Refunded),
-            Some(phase) if phase.may_have_live_batch() => None,
-            Some(phase) => Some(phase.settlement().map_or(End::Released, End::Settled)),
-            None => Some(End::Settled(None)),
+        let end = match state_of(known, name).await? {
+            None => Some(End::Closed(Settlement::Billed(None))),
+            Some(shard) => match &shard.phase {
+                Phase::Planned { .. } | Phase::Uploading { .. } if now < reservation.asked_at + UNTIL_CREATED => None,
+                Phase::Planned { .. } | Phase::Uploading { .. } => Some(End::Refunded),
+                phase if phase.may_have_live_batch() => None,
+                _ => Some(shard.settlement().map_or(End::Released, End::Closed)),
+            },
         };
         closed.extend(end.map(|end| (name.clone(), Some(reservation.clone()), end)));
     }
     for name in ledger.unsettled.keys() {
         let shard = state_of(known, name).await?;
-        let end = shard.map_or(Some(None), |shard| shard.phase.settlement()).map(End::Settled);
+        let end = shard.map_or(Some(Settlement::Billed(None)), Shard::settlement).map(End::Closed);
         closed.extend(end.map(|end| (name.clone(), None, end)));
     }
     for (name, _, end) in &closed {
@@ -50,11 +59,18 @@ pub(crate) async fn reconcile(deps: &Deps, known: &mut Known<'_>) -> Result<Ledg
                 _ if !is_as_seen => {}
                 (Some((job, shard)), End::Refunded) => ledger.refund(&job, shard),
                 (Some((job, shard)), End::Released) => ledger.release(&job, shard),
-                (Some((job, shard)), End::Settled(cost)) => ledger.settle(&job, shard, *cost),
+                (Some((job, shard)), End::Closed(settlement)) => ledger.close(&job, shard, *settlement),
                 (None, _) => {
                     ledger.live.remove(name);
                     ledger.unsettled.remove(name);
                 }
+            }
+        }
+        for (job, seen) in accounts {
+            match open.get(job) {
+                Some(Some(commitments)) => ledger.recount(job, seen, commitments),
+                Some(None) => {}
+                None => ledger.close_account(job, seen),
             }
         }
         ledger.clone()
@@ -65,12 +81,12 @@ pub(crate) async fn reconcile(deps: &Deps, known: &mut Known<'_>) -> Result<Ledg
 /// What becomes of a reservation that nobody needs any more.
 #[derive(Debug)]
 enum End {
-    /// There was no batch: the money is given back.
+    /// There is no batch: the shard asks again when it has its turn.
     Refunded,
     /// The batch has ended, and its output is still being read.
     Released,
-    /// It is over: what it cost, where that is known, takes the place of what was reserved.
-    Settled(Option<Usd>),
+    /// The shard is over.
+    Closed(Settlement),
 }
 
 async fn state_of<'k>(known: &'k mut Known<'_>, name: &str) -> Result<Option<&'k Shard>, SweepError> {

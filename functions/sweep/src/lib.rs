@@ -11,3 +11,4 @@ pub mod handler;
 mod jobs;
 mod known;
 mod ledger;
+mod overwritten;

@@ -8,6 +8,7 @@ use darkroom::{
     keys::ImagePaths,
     manifest::{Beside, Context, Expected, Header, Limits, Problem, Reading, Severity, read, write_validation},
     models::Catalogue,
+    plan::BatchBounds,
 };
 use jiff::civil::date;
 use libfuzzer_sys::fuzz_target;
@@ -16,8 +17,14 @@ use unicode_normalization::UnicodeNormalization;
 
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::built_in);
 
-const LIMITS: Limits =
-    Limits { manifest_bytes: 1 << 20, item_bytes: 64 << 10, variants: 16, prompt_characters: 10_000, problems: 20 };
+const LIMITS: Limits = Limits {
+    manifest_bytes: 1 << 20,
+    item_bytes: 64 << 10,
+    images: 10_000,
+    variants: 16,
+    prompt_characters: 10_000,
+    problems: 20,
+};
 
 /// The longest message that a person would still read, in bytes.
 const MESSAGE_BYTES: usize = 4 << 10;
@@ -45,6 +52,7 @@ fn read_all(manifest: &[u8]) -> (Vec<Expected>, Reading) {
         beside: &beside,
         allow_unknown_models: false,
         copies: None,
+        bounds: BatchBounds::none(),
         limits: LIMITS,
     };
     let header = Header::read(manifest, &context).unwrap();

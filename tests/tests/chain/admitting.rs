@@ -13,13 +13,14 @@ use darkroom::{
     parts::PartLine,
 };
 use local::{
+    chain::{FUNCTION_TIMEOUT, SHARDS},
     cloud::Setup,
     gemini::Behaviour,
     host::{self, Waiting},
 };
 use tests::{Making, World};
 
-use super::stones;
+use super::{acknowledged, delivered, planned, state, stones};
 
 const JOBS: usize = 10;
 
@@ -108,14 +109,15 @@ async fn a_shard_that_waits_says_for_what() {
 }
 
 #[tokio::test]
-async fn a_batch_that_no_day_can_pay_for_waits_for_another_cap() {
-    let world = ten_jobs(limits(3, "0.01"), Behaviour::default()).await;
-    let held = host::run(&world.cloud, Waiting::Jump, pending(), async || {
-        let job = world.jobs()?[0].clone();
-        let state = world.read(&format!("{job}shards/0000/state.json")).await?.unwrap_or_default();
-        Ok(state.contains(r#""name":"planned""#) && state.contains("daily cap"))
-    });
-    assert_eq!(held.await.unwrap(), host::Stopped::Reached);
+async fn a_batch_that_no_day_can_pay_for_any_more_waits_for_another_cap() {
+    let world = planned().await;
+    // Somebody has lowered the cap since the job was planned.
+    let deps = submit::handler::Deps { limits: limits(3, "0.01"), ..world.cloud.deps.submit.clone() };
+    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
+    assert!(!acknowledged(&submit::handler::handle(&deps, delivered(&world, SHARDS), deadline).await));
+    let state = state(&world).await;
+    assert_eq!(state["phase"]["name"], "planned");
+    assert!(state["waiting"].as_str().unwrap().contains("above the daily cap of $0.01"), "{state}");
     assert_eq!(world.gemini.batches_created(), 0);
 }
 

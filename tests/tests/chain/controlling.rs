@@ -1,14 +1,26 @@
 //! What a person can do to a job with nothing but S3: cancel it, in any phase.
 
+use darkroom::{
+    cost::Usd,
+    job::{Settings, job_id},
+    manifest::Beside,
+    names::{JobId, ShardId},
+    report::Summary,
+    status::{JobPhase, JobStatus},
+};
 use jiff::SignedDuration;
 use local::{
-    chain::{CONTROLS, MANIFESTS, POLLS, RESULTS, SHARDS},
+    chain::{CONTROLS, FUNCTION_TIMEOUT, MANIFESTS, POLLS, RESULTS, SHARDS},
     gemini::Behaviour,
 };
 use serde_json::Value;
-use tests::{Making, World, wire::Fault};
+use sha2::{Digest, Sha256};
+use tests::{
+    Making, World,
+    wire::{Fault, Trip},
+};
 
-use super::{acknowledged, next_in, planned, state, step, stones};
+use super::{acknowledged, messages, next_in, planned, state, step, stones};
 
 const CREATE: &str = ":batchGenerateContent";
 
@@ -117,6 +129,109 @@ async fn a_cancel_while_images_are_collected_plans_no_round() {
     world.run().await.unwrap();
     assert_eq!((markers(&world), world.gemini.batches_created()), (vec!["_CANCELLED".to_owned()], 1));
     assert_eq!(state(&world).await["phase"]["next"], Value::Null);
+}
+
+/// The job that dropping three stones means.
+fn stones_job() -> JobId {
+    let hash: [u8; 32] = Sha256::digest(stones(3)).into();
+    job_id("darkroom", "inbox/stones.jsonl", &hash, &Settings::default(), &Beside::default())
+}
+
+#[tokio::test]
+async fn a_cancel_that_comes_before_the_manifest_keeps_it_from_being_bought() {
+    let world = World::new().unwrap();
+    let job = stones_job();
+    world.put(&format!("control/{job}/cancel"), "").await.unwrap();
+    world.run().await.unwrap();
+    assert!(!world.cloud.path_of("jobs").exists(), "nothing is kept of a name that is unknown");
+    for _ in 0..2 {
+        world.put("inbox/stones.jsonl", stones(3)).await.unwrap();
+        world.run().await.unwrap();
+    }
+    assert_eq!((world.jobs().unwrap(), markers(&world)), (vec![format!("jobs/{job}/")], vec!["_CANCELLED".to_owned()]));
+    assert_eq!((world.wire.sent().len(), messages(&world, SHARDS)), (0, 0));
+
+    // All documents of a cancelled job are there, and can be read.
+    let read = async |name: &str| world.read(&format!("jobs/{job}/{name}")).await.unwrap().unwrap();
+    assert_eq!((read("results.jsonl").await, read("retry.jsonl").await), (String::new(), String::new()));
+    assert!(
+        read("results.csv").await.starts_with("key,variant,status,") && read("results.csv").await.lines().count() == 1
+    );
+    assert!(read("validation.csv").await.contains("1,,warning,cancelled,"));
+    let summary: Summary = serde_json::from_str(&read("summary.json").await).unwrap();
+    assert_eq!((summary.status, summary.counts.expected, summary.cost.actual_usd), (JobPhase::Cancelled, 0, Usd::ZERO));
+    let status: JobStatus = serde_json::from_str(&read("job.json").await).unwrap();
+    assert_eq!((status.phase, status.finished), (JobPhase::Cancelled, 0));
+    assert!(!world.cloud.path_of("stack/open").exists() && !world.cloud.has_open_jobs());
+}
+
+#[tokio::test]
+async fn a_cancel_that_comes_while_the_job_is_planned_counts_wherever_the_planning_is() {
+    // How far planning is when the cancel comes: before the lock, which `control` sees first, and after it.
+    for at in ["/models.toml", "/plan.lock", "/plan.jsonl", "/state.json", "/job.json"] {
+        let world = World::new().unwrap();
+        let job = stones_job();
+        world.put("inbox/stones.jsonl", stones(3)).await.unwrap();
+        let (folder, file) = (world.cloud.path_of(&format!("control/{job}")), "cancel");
+        world.aws.decide(move |head| {
+            // Written as a file, so that `control` is not told: it was, and knew no such job.
+            if head.method == "PUT" && head.uri.path().ends_with(at) && matches!(at, "/models.toml" | "/plan.lock") {
+                std::fs::create_dir_all(&folder).unwrap();
+                std::fs::write(folder.join(file), "").unwrap();
+            }
+            Trip::Pass
+        });
+        assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
+        if !matches!(at, "/models.toml" | "/plan.lock") {
+            cancel(&world).await;
+            assert!(acknowledged(&step!(&world, control, CONTROLS)));
+        }
+        world.aws.decide(|_| Trip::Pass);
+        world.run().await.unwrap();
+        assert_eq!((markers(&world), world.wire.count(CREATE)), (vec!["_CANCELLED".to_owned()], 0), "{at}");
+        assert_eq!(statuses(&world).await, ["skipped"; 3], "{at}");
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_between_two_plannings_counts_though_control_knew_no_such_job() {
+    let world = World::new().unwrap();
+    world.put("inbox/stones.jsonl", stones(3)).await.unwrap();
+    world.aws.decide(|head| {
+        let is_lock = head.method == "PUT" && head.uri.path().ends_with("/plan.lock");
+        if is_lock { Trip::DieAfter } else { Trip::Pass }
+    });
+    let (event, deps) = (super::delivered(&world, MANIFESTS), world.cloud.deps.plan.clone());
+    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
+    let local = tokio::task::LocalSet::new();
+    let died = local.run_until(async {
+        tokio::task::spawn_local(async move { plan::handler::handle(&deps, event, deadline).await }).await
+    });
+    assert!(died.await.unwrap_err().is_panic());
+    world.aws.decide(|_| Trip::Pass);
+    cancel(&world).await;
+    world.cloud.queues.purge(CONTROLS).unwrap();
+    world.run().await.unwrap();
+    assert_eq!((markers(&world), world.wire.count(CREATE)), (vec!["_CANCELLED".to_owned()], 0));
+    assert_eq!(statuses(&world).await, ["skipped"; 3]);
+}
+
+#[tokio::test]
+async fn what_a_cancelled_shard_without_a_batch_had_reserved_is_given_back_by_the_sweep_too() {
+    let world = planned().await;
+    // `submit` dies with the shard's place taken, and again after it has ended the shard.
+    let books = world.cloud.deps.submit.books.clone();
+    let shard = world.cloud.deps.plan.states.read(&stones_job(), ShardId::first(0)).await.unwrap().unwrap().shard;
+    let (now, limits) = (world.cloud.time.now(), world.cloud.deps.submit.limits.clone());
+    books.change(|ledger| ledger.admit(&shard, &limits, now)).await.unwrap();
+    assert!(books.read().await.unwrap().spent_today(now) > Usd::ZERO);
+    let stored = world.cloud.deps.plan.states.read(&shard.job, shard.shard).await.unwrap().unwrap();
+    world.cloud.deps.plan.states.swap(&stored, stored.shard.cancelled()).await.unwrap();
+    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
+    sweep::handler::handle(&world.cloud.deps.sweep, deadline).await.unwrap();
+    let ledger = books.read().await.unwrap();
+    assert!(ledger.live.is_empty() && ledger.unsettled.is_empty(), "{ledger:?}");
+    assert_eq!(ledger.spent_today(now), Usd::ZERO);
 }
 
 #[tokio::test]

@@ -147,3 +147,37 @@ async fn pictures_within_lines_do_not_make_the_input_file_long() {
     assert_eq!(uploads(&world), 1);
     assert!(pictures(&world).iter().all(|part| part["fileData"]["fileUri"].is_string()));
 }
+
+#[tokio::test]
+async fn no_other_object_of_the_bucket_can_be_named() {
+    let world = World::new().unwrap();
+    for key in ["jobs/other/images/a.png", "stack/a.png", "inbox/folder/a.png", "secret.png"] {
+        world.put(key, picture(TINY)).await.unwrap();
+    }
+    let tries = [
+        "jobs/other/images/a.png",
+        "s3://darkroom/jobs/other/images/a.png",
+        "s3://DARKROOM/jobs/other/images/a.png",
+        "stack/a.png",
+        "inbox/folder/a.png",
+        "secret.png",
+        "refs/../secret.png",
+        "refs/..%2fsecret.png",
+        "refs/%2e%2e/secret.png",
+        "refs//../secret.png",
+        "refs//secret.png",
+    ];
+    let friendly = tries.iter().map(|refers| json!({"key": refers, "prompt": "x", "refs": [refers]}));
+    let native = tries.iter().map(|refers| {
+        let parts = json!([{"text": "x"}, {"fileData": {"mimeType": "image/png", "fileUri": refers}}]);
+        json!({"key": format!("native {refers}"), "request": {"contents": [{"parts": parts}]}})
+    });
+    let manifest: String = friendly.chain(native).map(|item| item.to_string() + "\n").collect();
+    world.put("inbox/stones.jsonl", manifest).await.unwrap();
+    world.run().await.unwrap();
+    let job = world.jobs().unwrap().into_iter().find(|job| job.contains("stones")).unwrap();
+    let validation = world.read(&format!("{job}validation.csv")).await.unwrap().unwrap();
+    let errors = validation.lines().filter(|line| line.contains(",error,bad_reference,") && line.contains("refs/"));
+    assert_eq!(errors.count(), 2 * tries.len(), "{validation}");
+    assert_eq!(world.gemini.batches_created(), 0);
+}

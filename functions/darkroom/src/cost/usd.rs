@@ -47,6 +47,11 @@ impl Usd {
         Self(share.unwrap_or_default()).rounded_up()
     }
 
+    /// The amount in whole cents, and no less.
+    pub fn rounded_up_to_cents(self) -> Self {
+        Self(self.0.round_dp_with_strategy(2, RoundingStrategy::AwayFromZero))
+    }
+
     /// The amount as a document keeps it, and no less.
     pub fn rounded_up(self) -> Self {
         Self(self.0.round_dp_with_strategy(DECIMALS, RoundingStrategy::AwayFromZero))

@@ -1,3 +1,6 @@
+mod budget;
+mod fairness;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
@@ -225,20 +228,6 @@ fn a_job_that_does_not_ask_again_loses_its_place() {
 }
 
 #[test]
-fn many_small_batches_do_not_keep_a_large_one_from_its_tokens() {
-    let (mut ledger, limits, now) = (Ledger::default(), limits(9, 100, None), noon());
-    let small = |number| shard("small", number, LIMITED, 40, cents(1));
-    let large = shard("large", 0, LIMITED, 100, cents(1));
-    assert_eq!(ledger.admit(&small(0), &limits, now), Admission::Granted);
-    assert_eq!(ledger.admit(&small(1), &limits, now), Admission::Granted);
-    assert_later(ledger.admit(&large, &limits, now), "80 input tokens of the 100");
-    release(&mut ledger, &small(0));
-    assert_later(ledger.admit(&small(2), &limits, now + minutes(1)), "1 other job comes first");
-    release(&mut ledger, &small(1));
-    assert_eq!(ledger.admit(&large, &limits, now + minutes(2)), Admission::Granted);
-}
-
-#[test]
 fn who_waits_for_tomorrows_money_is_in_nobodys_way_today() {
     let (mut ledger, limits, now) = (Ledger::default(), limits(1, 100, Some(50)), noon());
     assert_eq!(ledger.admit(&shard("x", 0, UNLIMITED, 1, cents(20)), &limits, now), Admission::Granted);
@@ -328,7 +317,7 @@ proptest! {
                         prop_assert!(again > now && again <= now + SignedDuration::from_hours(24));
                         events.insert((again + minutes(wish.late), at, Event::Ask));
                     }
-                    Admission::Never { why } => prop_assert!(false, "{}", why),
+                    Admission::Never { why } | Admission::OverBudget { why } => prop_assert!(false, "{}", why),
                 },
                 Event::End if wish.is_refunded => ledger.refund(&wish.shard.job, wish.shard.shard),
                 Event::End => {

@@ -1,6 +1,6 @@
 //! From what an item says to what it means: with the defaults, its template filled in, and named references looked up.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 
 use super::{
     intake::Intake,
@@ -61,17 +61,17 @@ impl Intake<'_> {
         }
     }
 
-    /// Whether what counts for all items uses a variable.
-    pub(super) fn is_used(&self, name: &str) -> bool {
+    /// The variables that what counts for all items uses, in one spelling; none as long as that isn't known.
+    pub(super) fn used_names(&self) -> Option<HashSet<String>> {
         let (said, stored) = (&self.header.said, &self.context.beside.templates);
         if stored.values().any(|template| template.text.is_none()) {
-            return true;
+            return None;
         }
         let defaults = [&said.defaults.template, &said.defaults.key, &said.defaults.path];
         let own = said.shared.templates.values().map(|template| &template.text);
         let stored = stored.values().filter_map(|template| template.text.as_ref());
-        let mut texts = defaults.into_iter().flatten().chain(own).chain(stored);
-        texts.any(|text| template::variables(text).any(|used| spelling(used) == spelling(name)))
+        let texts = defaults.into_iter().flatten().chain(own).chain(stored);
+        Some(texts.flat_map(|text| template::variables(text)).map(spelling).collect())
     }
 
     /// Whether any item's template or path has used a variable.

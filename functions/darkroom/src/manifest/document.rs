@@ -84,12 +84,12 @@ impl<'de> de::Visitor<'de> for SectionsVisitor<'_> {
 }
 
 /// Reads a document's items.
-pub(super) fn read(mut input: Input<'_>, format: Format, intake: &mut Intake<'_>) -> Result<(), Stop> {
+pub(super) fn read(input: &mut Input<'_>, format: Format, intake: &mut Intake<'_>) -> Result<(), Stop> {
     let place = input.place();
     input.first_byte().map_err(|error| place.stop(error))?;
     let lines_before = place.line() - 1;
     let mut items = Items::new(&place, Some(intake));
-    let mut deserializer = serde_json::Deserializer::from_reader(&mut input);
+    let mut deserializer = serde_json::Deserializer::from_reader(&mut *input);
     let read = match format {
         Format::Envelope => deserializer.deserialize_map(Envelope(&mut items)),
         Format::Array | Format::Lines | Format::Table => items.deserialize(&mut deserializer),
@@ -202,7 +202,10 @@ impl<'de> DeserializeSeed<'de> for Element<'_, '_, '_> {
             return IgnoredAny::deserialize(deserializer).map(|_| ());
         };
         let item = Box::<RawValue>::deserialize(deserializer)?;
-        intake.take_json(Spot { line, nameless: ("item", items.number) }, item.get()).map_err(|stop| {
+        let taken = intake
+            .check_full()
+            .and_then(|()| intake.take_json(Spot { line, nameless: ("item", items.number) }, item.get()));
+        taken.map_err(|stop| {
             items.stop = Some(stop);
             D::Error::custom("stopped")
         })

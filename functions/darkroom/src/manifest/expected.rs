@@ -6,7 +6,7 @@ use serde_json::{Value, value::RawValue};
 use url::Url;
 
 use crate::{
-    cost::Estimate,
+    cost::{Estimate, Usd},
     names::{ObjectUri, RequestKey},
 };
 
@@ -49,6 +49,8 @@ pub struct Expected {
     pub input_tokens: u64,
     /// What the image will cost.
     pub estimate: Estimate,
+    /// What it may cost in a batch at the most.
+    pub ceiling_usd: Usd,
     /// A manifest line that asks for this image alone, under the same key, with all values spelled out. None for a
     /// request of more than [`REPEATED_BYTES`], which would be held twice.
     pub retry: Option<Value>,

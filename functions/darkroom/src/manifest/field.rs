@@ -5,7 +5,7 @@ use crate::models::nearest;
 use super::{problem::quote, variables::spelling};
 
 /// A field of a friendly item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Field {
     Key,
     Prompt,
@@ -106,13 +106,21 @@ pub(super) enum Column {
     Variable(Option<&'static str>),
 }
 
+/// What two columns can't both be.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Meaning {
+    /// A field.
+    Field(Field),
+    /// A variable, by its name in one spelling.
+    Variable(String),
+}
+
 impl Column {
-    /// Whether two columns, this one called `name` and `other` called `other_name`, hold the same.
-    pub(super) fn is_same(&self, name: &str, other: &Self, other_name: &str) -> bool {
-        match (self, other) {
-            (Self::Field(one), Self::Field(other)) => one == other,
-            (Self::Variable(_), Self::Variable(_)) => spelling(name) == spelling(other_name),
-            (Self::Field(_), Self::Variable(_)) | (Self::Variable(_), Self::Field(_)) => false,
+    /// What the column of this name means.
+    pub(super) fn meaning(&self, name: &str) -> Meaning {
+        match self {
+            Self::Field(field) => Meaning::Field(*field),
+            Self::Variable(_) => Meaning::Variable(spelling(name)),
         }
     }
 }

@@ -46,7 +46,8 @@ pub(super) struct Said {
 pub struct Job {
     /// What people call it.
     pub name: Option<String>,
-    /// The most that the images may cost, in a batch. [`super::read`] holds the estimate against it.
+    /// The most that the job may cost, rounds included. [`super::read`] compares it with what the images may cost at the
+    /// most when each is asked for once.
     pub budget_usd: Option<Usd>,
     /// Whether anything is bought.
     pub mode: Option<Mode>,
@@ -106,7 +107,7 @@ impl Header {
             header_line: None,
         };
         match Input::open(source, &context.limits).and_then(|input| header.fill(input)) {
-            Ok(()) | Err(Stop::Problem(_)) => {}
+            Ok(()) | Err(Stop::Problem(_) | Stop::Full) => {}
             Err(Stop::Source(error)) => return Err(ReadError::Source(error)),
             Err(Stop::Sink(error)) => return Err(ReadError::Sink(error)),
         }

@@ -106,6 +106,22 @@ impl<'a> Input<'a> {
         Rc::clone(&self.place)
     }
 
+    /// Reads to the end, and gives the number of lines there are in all.
+    pub(super) fn count_lines(&mut self) -> Result<u64, Stop> {
+        let place = self.place();
+        let mut ends_in_line = false;
+        loop {
+            // What is skipped has no items.
+            place.begin_item();
+            let found = self.fill_buf().map_err(|error| place.stop(error))?;
+            let Some(last) = found.last().copied() else { break };
+            ends_in_line = last != b'\n';
+            let count = found.len();
+            self.consume(count);
+        }
+        Ok(place.line() - 1 + u64::from(ends_in_line))
+    }
+
     /// The first byte that isn't blank, without consuming it. Blank lines before it are counted.
     pub(super) fn first_byte(&mut self) -> io::Result<Option<u8>> {
         loop {
@@ -227,6 +243,7 @@ mod tests {
         match stop {
             Stop::Problem(problem) => problem.code,
             Stop::Source(error) | Stop::Sink(error) => panic!("{error}"),
+            Stop::Full => panic!("full"),
         }
     }
 
@@ -278,6 +295,14 @@ mod tests {
         }
         let stop = all(whole[..20].chain(Broken), &limits).err();
         assert!(matches!(stop, Some(Stop::Source(error)) if error.kind() == io::ErrorKind::ConnectionReset));
+    }
+
+    #[test]
+    fn the_rest_is_counted_in_lines() {
+        for (text, lines) in [("", 0), ("a", 1), ("a\n", 1), ("a\nb", 2), ("a\r\n\n\n", 3)] {
+            let mut input = Input::open(text.as_bytes(), &Limits::default()).ok().unwrap();
+            assert_eq!(input.count_lines().ok(), Some(lines), "{text:?}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{
     Context, Expected, Header, REPEATED_BYTES, Reading, Stop, bedrock,
     check::check,
     fit,
+    input::Input,
     item::Item,
     native::Line,
     openai,
@@ -23,7 +24,7 @@ use super::{
     strict,
 };
 use crate::{
-    cost::{self, Breakdown, Estimate},
+    cost::{self, Breakdown, Estimate, Usd},
     models::{Model, ModelError, Resolution},
     names::RequestKey,
 };
@@ -53,6 +54,7 @@ pub(super) struct Intake<'a> {
     items: u64,
     images: u64,
     estimate: Estimate,
+    ceiling_usd: Usd,
     breakdown: Breakdown,
     aliases: BTreeMap<String, String>,
 }
@@ -77,6 +79,7 @@ impl<'a> Intake<'a> {
             items: 0,
             images: 0,
             estimate: Estimate::default(),
+            ceiling_usd: Usd::ZERO,
             breakdown: Breakdown::default(),
             aliases: BTreeMap::new(),
         }
@@ -135,6 +138,7 @@ impl<'a> Intake<'a> {
         for (number, item) in (1..).zip(matrix.items()) {
             // A key of the defaults says better what is meant.
             let key = item.key.filter(|_| header.said.defaults.key.is_none());
+            self.check_full()?;
             let spot = Spot { line: matrix.line, nameless: ("item", number) };
             self.take_item(spot, Item { key, ..item }, Findings::default())?;
         }
@@ -216,6 +220,21 @@ impl<'a> Intake<'a> {
         self.take_order(spot, order, findings)
     }
 
+    /// Stops once there are as many errors as are listed.
+    pub(super) fn check_full(&self) -> Result<(), Stop> {
+        if self.problems.is_full() { Err(Stop::Full) } else { Ok(()) }
+    }
+
+    /// Says how much of the manifest is not looked at, which costs no more than to count its lines.
+    pub(super) fn skip(&mut self, input: &mut Input<'_>) -> Result<(), Stop> {
+        let looked_at = self.problems.last_line().max(self.last_line);
+        let skipped = input.count_lines()?.saturating_sub(looked_at);
+        if skipped > 0 {
+            self.problems.skipped(looked_at + 1, skipped);
+        }
+        Ok(())
+    }
+
     /// Totals and problems.
     pub(super) fn finish(mut self) -> Reading {
         if self.items == 0 && self.problems.errors == 0 {
@@ -223,11 +242,14 @@ impl<'a> Intake<'a> {
         }
         self.warn_of_unused();
         if let Some(budget) = self.header.job().budget_usd
-            && self.estimate.batch_usd > budget
+            && self.ceiling_usd > budget
         {
-            let cost = self.estimate.batch_usd;
-            let message =
-                format!("the images will cost about {cost}, more than budget_usd {budget}: order fewer, or raise it");
+            let (most, about) = (self.ceiling_usd, self.estimate.batch_usd);
+            let message = format!(
+                "the images may cost up to {most} (about {about}, and thinking on top), more than budget_usd {budget}: \
+                 raise it to {}, or order fewer",
+                most.rounded_up_to_cents()
+            );
             self.problems.push(Problem::error(1, "over_budget", message));
         }
         self.problems.close(self.last_line);
@@ -238,6 +260,7 @@ impl<'a> Intake<'a> {
             items: self.items,
             images: self.images,
             estimate: self.estimate,
+            ceiling_usd: self.ceiling_usd,
             breakdown: self.breakdown,
             aliases: self.aliases,
             templates: self.templates,
@@ -281,16 +304,27 @@ impl<'a> Intake<'a> {
         if let Some(model) = &model {
             fit_pixels(&mut order, model, &mut findings);
             check(&order, model, &mut findings);
+            let (tokens, _, ceiling) = costs(&order, model);
+            if let Some((code, message)) = self.context.bounds.refusal(&model.id, tokens, ceiling) {
+                findings.error(code, message);
+            }
         }
         let good = model.filter(|_| !findings.failed());
         let warned = self.problems.warnings;
         findings.into_problems(spot.line, written.as_deref()).for_each(|problem| self.problems.push(problem));
         let Some(model) = good else { return Ok(()) };
+        let most = self.context.limits.images;
+        if self.images + keys.len() as u64 > most {
+            let message =
+                format!("with this item the manifest asks for more than {most} images: drop several manifests");
+            return Err(Stop::Problem(Problem::error(spot.line, "too_many_images", message)));
+        }
         self.breakdown.warn(&model, order.image_size.as_deref(), self.problems.warnings - warned);
         for (variant, key) in (1..).zip(keys) {
             let image = expected(spot.line, &item, key, variant, &order, &model);
             self.images += 1;
             self.estimate = self.estimate + image.estimate;
+            self.ceiling_usd += image.ceiling_usd;
             self.breakdown.add(&model, image.image_size.as_deref(), image.estimate);
             (self.sink)(image).map_err(Stop::Sink)?;
         }
@@ -327,11 +361,18 @@ impl<'a> Intake<'a> {
     }
 }
 
+/// The input tokens of one image of an order, what it will cost, and what it may cost at the most.
+fn costs(order: &Order, model: &Model) -> (u64, Estimate, Usd) {
+    let input_tokens = cost::input_tokens(model, order.characters, order.pictures);
+    let estimate = cost::estimate(model, order.image_size.as_deref(), input_tokens);
+    (input_tokens, estimate, cost::ceiling(model, estimate))
+}
+
 fn expected(line: u64, item: &str, key: String, variant: u32, order: &Order, model: &Model) -> Expected {
     let template = order.path.as_deref();
     // The template was checked before.
     let path = template.and_then(|template| path::fill(template, &values(&key, variant, order, model)).ok());
-    let input_tokens = cost::input_tokens(model, order.characters, order.pictures);
+    let (input_tokens, estimate, ceiling_usd) = costs(order, model);
     let mut expected = Expected {
         line,
         path: path.unwrap_or_else(|| key.clone()),
@@ -349,7 +390,8 @@ fn expected(line: u64, item: &str, key: String, variant: u32, order: &Order, mod
         prompt: order.prompt.clone(),
         request: request::request(order),
         input_tokens,
-        estimate: cost::estimate(model, order.image_size.as_deref(), input_tokens),
+        estimate,
+        ceiling_usd,
         retry: None,
     };
     if expected.request.get().len() <= REPEATED_BYTES {

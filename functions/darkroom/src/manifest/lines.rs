@@ -11,13 +11,14 @@ use super::{
 };
 
 /// Reads a file of JSON lines. Blank lines are skipped; a line that is too long or not UTF-8 is a problem of its own.
-pub(super) fn read(mut input: Input<'_>, intake: &mut Intake<'_>) -> Result<(), Stop> {
+pub(super) fn read(input: &mut Input<'_>, intake: &mut Intake<'_>) -> Result<(), Stop> {
     let place = input.place();
     let mut buffer = Vec::new();
     loop {
+        intake.check_full()?;
         let line = place.line();
         let limit = intake.context.limits.item_bytes;
-        match next(&mut input, &mut buffer, limit).map_err(|error| place.stop(error))? {
+        match next(input, &mut buffer, limit).map_err(|error| place.stop(error))? {
             Line::End => return Ok(()),
             Line::TooLong => {
                 let message =

@@ -41,8 +41,14 @@ pub(super) struct Order {
 /// What the request is made from.
 #[derive(Debug)]
 pub(super) enum Form {
-    /// Made by us. Each reference has its type.
-    Friendly { system: Option<String>, seed: Option<i32>, temperature: Option<f64>, types: Vec<&'static str> },
+    /// Made by us. Each reference has its type; `sources` are all references as another manifest may name them.
+    Friendly {
+        system: Option<String>,
+        seed: Option<i32>,
+        temperature: Option<f64>,
+        types: Vec<&'static str>,
+        sources: Vec<String>,
+    },
     /// Google's form, passed through.
     Native(Box<RawValue>),
 }
@@ -71,17 +77,30 @@ impl Order {
         {
             findings.error("bad_value", format!("temperature must be from 0 to 2, not {temperature}"));
         }
-        let (mut refs, mut types, mut web) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut refs, mut types, mut web, mut sources) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for text in item.refs.iter().flatten() {
             match reference::named(text, context.bucket, context.copies) {
                 Ok(Named::Object(uri)) => match reference::mime_type(&uri) {
                     Ok(mime_type) => {
                         types.push(mime_type);
+                        sources.push(uri.to_string());
                         refs.push(uri);
                     }
                     Err((code, message)) => findings.error(code, message),
                 },
-                Ok(Named::Web(url)) => web.push(url),
+                Ok(Named::Copied { url, copy }) => match reference::mime_type(&copy) {
+                    Ok(mime_type) => {
+                        types.push(mime_type);
+                        // The copy is this job's own: another one has to fetch the picture itself.
+                        sources.push(url.into());
+                        refs.push(copy);
+                    }
+                    Err((code, message)) => findings.error(code, message),
+                },
+                Ok(Named::Web(url)) => {
+                    sources.push(url.to_string());
+                    web.push(url);
+                }
                 Err((code, message)) => findings.error(code, message),
             }
         }
@@ -104,7 +123,7 @@ impl Order {
             characters: characters + system.as_ref().map_or(0, |system| system.chars().count()),
             prompt: Some(prompt),
             controls: seed.into_iter().chain(temperature).collect(),
-            form: Form::Friendly { system, seed: item.seed, temperature: item.temperature, types },
+            form: Form::Friendly { system, seed: item.seed, temperature: item.temperature, types, sources },
         }
     }
 }

@@ -61,11 +61,20 @@ pub(super) struct Problems {
     pub(super) errors: u64,
     pub(super) warnings: u64,
     limit: u64,
+    /// Whether reading has stopped because of the errors. That says more than how many of them are not listed.
+    has_stopped: bool,
 }
 
 impl Problems {
     pub(super) fn new(limit: usize) -> Self {
-        Self { said: HashSet::new(), listed: Vec::new(), errors: 0, warnings: 0, limit: limit as u64 }
+        Self {
+            said: HashSet::new(),
+            listed: Vec::new(),
+            errors: 0,
+            warnings: 0,
+            limit: limit as u64,
+            has_stopped: false,
+        }
     }
 
     pub(super) fn push(&mut self, problem: Problem) {
@@ -88,12 +97,34 @@ impl Problems {
         }
     }
 
+    /// The last line on which there was a problem, or 0.
+    pub(super) fn last_line(&self) -> u64 {
+        self.listed.iter().map(|problem| problem.line).max().unwrap_or_default()
+    }
+
+    /// Whether as many errors were found as are listed.
+    pub(super) fn is_full(&self) -> bool {
+        self.errors >= self.limit
+    }
+
+    /// Says that so many lines were not looked at, as there were too many errors before them.
+    pub(super) fn skipped(&mut self, line: u64, lines: u64) {
+        let lines = if lines == 1 { "1 line was".to_owned() } else { format!("{lines} lines were") };
+        let message = format!(
+            "after {} errors the rest of the manifest was left unread: {lines} not looked at; correct these first",
+            self.errors
+        );
+        self.listed.push(Problem::error(line, "lines_not_read", message));
+        self.has_stopped = true;
+    }
+
     /// Says how many are not listed.
     pub(super) fn close(&mut self, line: u64) {
         let more = |count: u64, what| {
             (count > self.limit).then(|| format!("{} more {what} are not listed: mend these first", count - self.limit))
         };
-        let errors = more(self.errors, "errors").map(|message| Problem::error(line, "more_errors", message));
+        let errors = more(self.errors, "errors").filter(|_| !self.has_stopped);
+        let errors = errors.map(|message| Problem::error(line, "more_errors", message));
         let warnings = more(self.warnings, "warnings").map(|message| Problem::warning(line, "more_warnings", message));
         self.listed.extend(errors.into_iter().chain(warnings));
     }

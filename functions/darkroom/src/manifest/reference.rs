@@ -1,11 +1,21 @@
 //! Reference pictures: objects in S3, named in full or by their key in the bucket; and addresses on the web, where those
 //! are allowed.
+//!
+//! Of the deployment's own bucket only [`REFS`] may be named: results of other jobs, other people's manifests and the
+//! deployment's own documents are in the same bucket, and dropping a manifest must not be a way to read them. What
+//! objects of other buckets may be read is decided by the permissions of the functions' roles.
 
 use url::Url;
 
 use crate::names::ObjectUri;
 
 use super::{Copies, problem::quote};
+
+/// Where the reference pictures of the deployment's own bucket are.
+const REFS: &str = "refs/";
+
+/// Percent-encoded dots and slashes, in lower case: what would be a path to anything that decodes it.
+const ENCODED: [&str; 3] = ["%2e", "%2f", "%5c"];
 
 /// The longest address that is fetched, in bytes: what browsers and servers agree upon.
 const ADDRESS_BYTES: usize = 2_048;
@@ -27,8 +37,15 @@ const TYPES: [(&str, &str); 6] = [
 
 /// What a text names.
 pub(super) enum Named {
-    /// An object, or an address that was copied to one.
+    /// An object.
     Object(ObjectUri),
+    /// An address that was copied to an object.
+    Copied {
+        /// The address.
+        url: Url,
+        /// The object.
+        copy: ObjectUri,
+    },
     /// An address that wasn't copied yet.
     Web(Url),
 }
@@ -55,7 +72,10 @@ pub(super) fn named(text: &str, bucket: &str, copies: Option<&Copies>) -> Result
         return bad("is too long: 2048 bytes at the most");
     }
     url.set_fragment(None);
-    Ok(copies.get(&url).cloned().map_or(Named::Web(url), Named::Object))
+    Ok(match copies.get(&url).cloned() {
+        Some(copy) => Named::Copied { url, copy },
+        None => Named::Web(url),
+    })
 }
 
 /// The object that a text names, or a code and what to do.
@@ -90,6 +110,16 @@ pub(super) fn object(text: &str, bucket: &str) -> Result<ObjectUri, (&'static st
     if key.len() > KEY_BYTES || key.chars().any(char::is_control) {
         return bad("can't be a key in S3: it is too long or holds control characters");
     }
+    // Names of buckets have no upper case, but what asks for one may ignore case.
+    if uri.bucket.trim_end_matches('.').eq_ignore_ascii_case(bucket) {
+        let lower = key.to_ascii_lowercase();
+        if key.split(['/', '\\']).any(str::is_empty) || ENCODED.iter().any(|encoded| lower.contains(encoded)) {
+            return bad("holds an empty or an encoded folder: write the key as S3 shows it, such as refs/a.jpg");
+        }
+        if uri.bucket != bucket || !key.starts_with(REFS) {
+            return bad("is not below refs/, where alone this bucket's pictures may be named: copy it there first");
+        }
+    }
     Ok(uri)
 }
 
@@ -111,7 +141,10 @@ mod tests {
         for (text, uri) in [
             ("refs/a b.jpg", "s3://studio/refs/a b.jpg"),
             ("s3://acme-refs/1001/front.jpg", "s3://acme-refs/1001/front.jpg"),
-            ("a..b/c.png", "s3://studio/a..b/c.png"),
+            ("refs/a..b/c.png", "s3://studio/refs/a..b/c.png"),
+            ("refs/100% wool, 50%25.png", "s3://studio/refs/100% wool, 50%25.png"),
+            ("s3://studio/refs/x/y.png", "s3://studio/refs/x/y.png"),
+            ("s3://other/jobs/x//images/a%2fb.png", "s3://other/jobs/x//images/a%2fb.png"),
         ] {
             assert_eq!(object(text, "studio").unwrap().to_string(), uri);
         }
@@ -140,6 +173,43 @@ mod tests {
     }
 
     #[test]
+    fn of_the_own_bucket_only_refs_may_be_named() {
+        for text in [
+            "a.png",
+            "jobs/catalog-1/images/a.png",
+            "jobs/catalog-1/refs/0.png",
+            "stack/models.png",
+            "inbox/a.png",
+            "templates/a.png",
+            "control/a.png",
+            "refsx/a.png",
+            "Refs/a.png",
+            "ref/s/a.png",
+            " refs/a.png",
+            "refs\\a.png",
+            "s3://studio/jobs/x/images/a.png",
+            "s3://Studio/jobs/x/images/a.png",
+            "s3://STUDIO/refs/a.png",
+            "s3://studio./jobs/x/images/a.png",
+            "refs/../jobs/x/images/a.png",
+            "refs/./../jobs/x.png",
+            "refs/..\\jobs/x.png",
+            "refs//a.png",
+            "refs/a//b.png",
+            "refs/\\a.png",
+            "refs/%2e%2e/jobs/x.png",
+            "refs/%2E%2e%2Fjobs%2fx.png",
+            "refs/..%5cjobs/x.png",
+            "refs%2fa.png",
+            "s3://studio//refs/a.png",
+        ] {
+            let Err((code, message)) = object(text, "studio") else { panic!("{text} is allowed") };
+            assert_eq!(code, "bad_reference", "{text}");
+            assert!(message.contains("refs/"), "{message}");
+        }
+    }
+
+    #[test]
     fn the_extension_tells_the_type() {
         let of = |key: &str| mime_type(&ObjectUri { bucket: "b".to_owned(), key: key.to_owned() });
         assert_eq!(of("a.JPG"), Ok("image/jpeg"));
@@ -162,7 +232,7 @@ mod tests {
         let copies = Copies::from([("https://example.com/x.png".parse().unwrap(), copy.clone())]);
         for text in ["https://example.com/x.png", "https://EXAMPLE.com:443/x.png#middle"] {
             let named = named(text, "studio", Some(&copies));
-            assert!(matches!(named, Ok(Named::Object(object)) if object == copy), "{text}");
+            assert!(matches!(named, Ok(Named::Copied { copy: object, .. }) if object == copy), "{text}");
         }
     }
 

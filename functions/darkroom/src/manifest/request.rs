@@ -18,7 +18,7 @@ use crate::names::ObjectUri;
 pub(super) fn request(order: &Order) -> Box<RawValue> {
     match &order.form {
         Form::Native(request) => request.clone(),
-        Form::Friendly { system, seed, temperature, types } => {
+        Form::Friendly { system, seed, temperature, types, .. } => {
             let pictures = order.refs.iter().zip(types);
             let pictures = pictures.map(|(file_uri, mime_type)| Part::FileData { mime_type, file_uri });
             let prompt = order.prompt.as_deref().unwrap_or_default();
@@ -102,13 +102,13 @@ pub(super) fn retry(order: &Order, expected: &Expected) -> Value {
             ("request", Some(serde_json::from_str(request.get()).expect("a request is JSON"))),
             ("output", path),
         ]),
-        Form::Friendly { system, seed, temperature, .. } => object([
+        Form::Friendly { system, seed, temperature, sources, .. } => object([
             (order.key_name.unwrap_or("key"), Some(json!(expected.key))),
             ("prompt", text(&order.prompt)),
             ("model", Some(json!(expected.model))),
             ("aspect_ratio", text(&order.aspect_ratio)),
             ("image_size", text(&order.image_size)),
-            ("refs", (!order.refs.is_empty()).then(|| json!(order.refs))),
+            ("refs", (!sources.is_empty()).then(|| json!(sources))),
             ("system", text(system)),
             ("seed", seed.map(|seed| json!(seed))),
             ("temperature", temperature.map(|temperature| json!(temperature))),

@@ -1,6 +1,7 @@
 //! CSV with a header line, by RFC 4180: quotes, and line breaks within them. Tabs and semicolons separate as well.
 
 use std::{
+    collections::HashMap,
     io::{self, BufRead, Read},
     rc::Rc,
 };
@@ -9,12 +10,13 @@ use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 
 use super::{
     Stop,
-    field::{Column, Field, column},
+    field::{Column, Field, Meaning, column},
     input::{Input, Place},
     intake::{Intake, Spot},
     item::{self, Item},
     lines::not_utf8,
     problem::{Findings, Problem, quote},
+    variables::spelling,
 };
 
 const BUFFER_BYTES: usize = 64 << 10;
@@ -29,7 +31,7 @@ const COLUMN_PROBLEMS: usize = 5;
 const COLUMNS: usize = 16_384;
 
 /// Reads a table, a row at a time.
-pub(super) fn read(mut input: Input<'_>, intake: &mut Intake<'_>) -> Result<(), Stop> {
+pub(super) fn read(input: &mut Input<'_>, intake: &mut Intake<'_>) -> Result<(), Stop> {
     let place = input.place();
     input.first_byte().map_err(|error| place.stop(error))?;
     let mut rows = Rows::new(input, place)?;
@@ -37,6 +39,7 @@ pub(super) fn read(mut input: Input<'_>, intake: &mut Intake<'_>) -> Result<(), 
     let Some(line) = rows.next(&mut record)? else { return Ok(()) };
     let columns = columns(line, &record, intake)?;
     while let Some(line) = rows.next(&mut record)? {
+        intake.check_full()?;
         if record.iter().all(|cell| cell.trim_ascii().is_empty()) {
             continue;
         }
@@ -65,6 +68,8 @@ fn columns(line: u64, header: &ByteRecord, intake: &mut Intake<'_>) -> Result<Ve
     let Some(names) = texts(header, COLUMNS) else { return Err(Stop::Problem(not_utf8(line))) };
     let mut findings = Findings::default();
     let mut columns: Vec<(String, Option<Column>)> = Vec::new();
+    // The first column of each meaning: a table may have thousands.
+    let mut first: HashMap<Meaning, &str> = HashMap::new();
     for name in names {
         let holds = if name.is_empty() { Ok(None) } else { column(name).map(Some) };
         let holds = holds.unwrap_or_else(|(code, message)| {
@@ -72,8 +77,7 @@ fn columns(line: u64, header: &ByteRecord, intake: &mut Intake<'_>) -> Result<Ve
             None
         });
         if let Some(holds) = &holds
-            && let Some((other, _)) =
-                columns.iter().find(|(other, of)| of.as_ref().is_some_and(|of| of.is_same(other, holds, name)))
+            && let Some(other) = first.insert(holds.meaning(name), name)
         {
             findings.error(
                 "duplicate_column",
@@ -83,7 +87,7 @@ fn columns(line: u64, header: &ByteRecord, intake: &mut Intake<'_>) -> Result<Ve
         columns.push((name.to_owned(), holds));
     }
     check_variables(&columns, intake, &mut findings);
-    // Without the columns the rows mean nothing: one problem that is mended beats one for each row.
+    // Without the columns the rows mean nothing: one problem that is corrected beats one for each row.
     let mut problems = findings.into_problems(line, None);
     let Some(mut problem) = problems.next() else { return Ok(columns) };
     for next in problems.by_ref().take(COLUMN_PROBLEMS - 1) {
@@ -103,16 +107,15 @@ fn check_variables(columns: &[(String, Option<Column>)], intake: &mut Intake<'_>
     let has = |wanted: Field| columns.iter().any(|(_, holds)| *holds == Some(Column::Field(wanted)));
     let defaults = &intake.header.said.defaults;
     let speaks = has(Field::Prompt) || has(Field::Template) || defaults.prompt.is_some() || defaults.template.is_some();
-    for (number, (name, holds)) in (1..).zip(columns) {
-        let Some(Column::Variable(near)) = holds else { continue };
-        // Which templates the rows will name isn't known yet.
-        if let Some(near) = near
-            && !has(Field::Template)
-            && !has(Field::Output)
-            && !intake.is_used(name)
-        {
-            let message = format!("column {number}: there is no field {}: did you mean {near}?", quote(name));
-            findings.error("unknown_field", message);
+    // Which templates the rows will name isn't known yet.
+    if !has(Field::Template) && !has(Field::Output) {
+        let used = intake.used_names();
+        for (number, (name, holds)) in (1..).zip(columns) {
+            let Some(Column::Variable(Some(near))) = holds else { continue };
+            if used.as_ref().is_some_and(|used| !used.contains(&spelling(name))) {
+                let message = format!("column {number}: there is no field {}: did you mean {near}?", quote(name));
+                findings.error("unknown_field", message);
+            }
         }
     }
     if !speaks && !findings.failed() {
@@ -168,8 +171,8 @@ fn texts(record: &ByteRecord, count: usize) -> Option<Vec<&str>> {
 }
 
 /// Rows with the physical line on which each begins.
-struct Rows<'a> {
-    reader: Reader<PlainNewlines<io::Chain<io::Cursor<Vec<u8>>, Input<'a>>>>,
+struct Rows<'a, 'b> {
+    reader: Reader<PlainNewlines<io::Chain<io::Cursor<Vec<u8>>, &'a mut Input<'b>>>>,
     place: Rc<Place>,
     /// The line on which the parser's counting began, less one.
     lines_before: u64,
@@ -177,11 +180,11 @@ struct Rows<'a> {
     next_line: u64,
 }
 
-impl<'a> Rows<'a> {
-    fn new(mut input: Input<'a>, place: Rc<Place>) -> Result<Self, Stop> {
+impl<'a, 'b> Rows<'a, 'b> {
+    fn new(input: &'a mut Input<'b>, place: Rc<Place>) -> Result<Self, Stop> {
         let line = place.line();
         place.limit_items(ROW_BYTES);
-        let header = header(&mut input).map_err(|error| place.stop(error))?;
+        let header = header(input).map_err(|error| place.stop(error))?;
         let delimiter = delimiter(&header);
         let input = io::Cursor::new(header).chain(input);
         let reader = ReaderBuilder::new()

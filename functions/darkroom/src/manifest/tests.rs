@@ -1,5 +1,6 @@
 //! Whole manifests, in and out.
 
+mod bounds;
 mod dialects;
 mod flat;
 mod round_trip;
@@ -26,6 +27,7 @@ fn context() -> Context<'static> {
         beside: &NOTHING,
         allow_unknown_models: false,
         copies: None,
+        bounds: BatchBounds::none(),
         limits: Limits::default(),
     }
 }

@@ -2,7 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::{job::ShardLimits, names::ShardId};
+use super::BatchBounds;
+use crate::{
+    cost::Usd, job::ShardLimits, manifest::Expected, models::Catalogue, names::ShardId, requests, state::Demand,
+};
+
+/// Bytes of a response per pixel: JPEG of a detailed picture, as base64, with room.
+const RESPONSE_BYTES_PER_PIXEL: u64 = 2;
+
+/// Bytes of a response without its image.
+const RESPONSE_BYTES: u64 = 4096;
 
 /// What one request adds to its shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,6 +22,33 @@ pub struct RequestSize {
     pub response_bytes: u64,
     /// Input tokens it is expected to have.
     pub tokens: u64,
+    /// What it may cost at the most.
+    pub usd: Usd,
+}
+
+impl RequestSize {
+    /// That of the request for an image.
+    pub fn of(expected: &Expected, catalogue: &Catalogue) -> Self {
+        let ratio = expected.aspect_ratio.as_deref().unwrap_or("1:1");
+        let size = expected.image_size.as_deref();
+        let model = catalogue.priced(&expected.model);
+        let pixels = model.and_then(|model| model.pixels(ratio, size)).unwrap_or((1024, 1024));
+        Self {
+            input_bytes: requests::line_bytes(&expected.key, &expected.request),
+            response_bytes: RESPONSE_BYTES + u64::from(pixels.0) * u64::from(pixels.1) * RESPONSE_BYTES_PER_PIXEL,
+            tokens: expected.input_tokens,
+            usd: expected.ceiling_usd,
+        }
+    }
+}
+
+/// A shard of the first round: its model, a full id, and what it asks of the project's limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedShard {
+    /// The model.
+    pub model: String,
+    /// What it asks for.
+    pub demand: Demand,
 }
 
 /// Where a request goes.
@@ -28,8 +64,9 @@ pub struct Placement {
 #[derive(Debug)]
 pub struct Sharder {
     limits: ShardLimits,
+    bounds: BatchBounds,
     open: BTreeMap<String, Open>,
-    shards: u32,
+    planned: Vec<PlannedShard>,
 }
 
 #[derive(Debug)]
@@ -41,43 +78,59 @@ struct Open {
 
 impl Sharder {
     /// An empty sharder.
-    pub fn new(limits: ShardLimits) -> Self {
-        Self { limits, open: BTreeMap::new(), shards: 0 }
+    pub fn new(limits: ShardLimits, bounds: BatchBounds) -> Self {
+        Self { limits, bounds, open: BTreeMap::new(), planned: Vec::new() }
     }
 
     /// Places the next request of `model`. A request that alone is over a limit gets a shard of its own.
     pub fn place(&mut self, model: &str, size: RequestSize) -> Placement {
-        if let Some(open) = self.open.get_mut(model)
-            && open.fits(size, &self.limits)
-        {
-            open.add(size);
-            return Placement { shard: open.shard, closed: None };
+        let fits = self.open.get(model).is_some_and(|open| self.fits(model, open, size));
+        let mut closed = None;
+        if !fits {
+            let shard = ShardId::first(u32::try_from(self.planned.len()).unwrap_or(u32::MAX));
+            let full = self.open.insert(model.to_owned(), Open { shard, requests: 0, size: RequestSize::default() });
+            closed = full.map(|full| full.shard);
+            self.planned.push(PlannedShard { model: model.to_owned(), demand: Demand::default() });
         }
-        let shard = ShardId::first(self.shards);
-        self.shards += 1;
-        let closed = self.open.insert(model.to_owned(), Open { shard, requests: 1, size });
-        Placement { shard, closed: closed.map(|full| full.shard) }
+        let Some(open) = self.open.get_mut(model) else { unreachable!("it was opened") };
+        open.add(size);
+        if let Some(planned) = self.planned.get_mut(open.shard.number as usize) {
+            planned.demand = Demand { requests: open.requests, tokens: open.size.tokens, usd: open.size.usd };
+        }
+        Placement { shard: open.shard, closed }
     }
 
-    /// How many shards there are.
-    pub fn shards(&self) -> u32 {
-        self.shards
+    fn fits(&self, model: &str, open: &Open, more: RequestSize) -> bool {
+        let (limits, size) = (&self.limits, open.size.with(more));
+        let tokens = self.bounds.tokens.get(model).map_or(limits.tokens, |limit| limits.tokens.min(*limit));
+        open.requests < limits.requests
+            && size.input_bytes <= limits.input_bytes
+            && size.response_bytes <= limits.response_bytes
+            && size.tokens <= tokens
+            && self.bounds.usd.is_none_or(|cap| size.usd <= cap)
+    }
+
+    /// The shards, in order of their numbers.
+    pub fn planned(self) -> Vec<PlannedShard> {
+        self.planned
     }
 }
 
 impl Open {
-    fn fits(&self, more: RequestSize, limits: &ShardLimits) -> bool {
-        self.requests < limits.requests
-            && self.size.input_bytes + more.input_bytes <= limits.input_bytes
-            && self.size.response_bytes + more.response_bytes <= limits.response_bytes
-            && self.size.tokens + more.tokens <= limits.tokens
-    }
-
     fn add(&mut self, more: RequestSize) {
         self.requests += 1;
-        self.size.input_bytes += more.input_bytes;
-        self.size.response_bytes += more.response_bytes;
-        self.size.tokens += more.tokens;
+        self.size = self.size.with(more);
+    }
+}
+
+impl RequestSize {
+    fn with(self, more: Self) -> Self {
+        Self {
+            input_bytes: self.input_bytes.saturating_add(more.input_bytes),
+            response_bytes: self.response_bytes.saturating_add(more.response_bytes),
+            tokens: self.tokens.saturating_add(more.tokens),
+            usd: self.usd + more.usd,
+        }
     }
 }
 
@@ -85,24 +138,33 @@ impl Open {
 mod tests {
     use super::*;
 
-    const SMALL: RequestSize = RequestSize { input_bytes: 1, response_bytes: 1, tokens: 1 };
+    const SMALL: RequestSize = RequestSize { input_bytes: 1, response_bytes: 1, tokens: 1, usd: Usd::ZERO };
 
     fn limits() -> ShardLimits {
         ShardLimits { requests: 3, input_bytes: 100, response_bytes: 100, tokens: 100 }
     }
 
+    fn bounds() -> BatchBounds {
+        BatchBounds { usd: Some(usd("1")), tokens: BTreeMap::from([("few".to_owned(), 50)]) }
+    }
+
+    fn usd(dollars: &str) -> Usd {
+        dollars.parse().unwrap()
+    }
+
     fn deal(requests: &[(&str, RequestSize)]) -> Vec<String> {
-        let mut sharder = Sharder::new(limits());
+        let mut sharder = Sharder::new(limits(), bounds());
         requests.iter().map(|(model, size)| sharder.place(model, *size).shard.to_string()).collect()
     }
 
     #[test]
     fn a_full_shard_is_closed_and_the_next_begins() {
-        let mut sharder = Sharder::new(limits());
+        let mut sharder = Sharder::new(limits(), bounds());
         let placements: Vec<Placement> = (0..4).map(|_| sharder.place("m", SMALL)).collect();
         assert_eq!(placements[2], Placement { shard: ShardId::first(0), closed: None });
         assert_eq!(placements[3], Placement { shard: ShardId::first(1), closed: Some(ShardId::first(0)) });
-        assert_eq!(sharder.shards(), 2);
+        let planned: Vec<u32> = sharder.planned().iter().map(|shard| shard.demand.requests).collect();
+        assert_eq!(planned, [3, 1]);
     }
 
     #[test]
@@ -116,9 +178,29 @@ mod tests {
             RequestSize { input_bytes: 60, ..SMALL },
             RequestSize { response_bytes: 60, ..SMALL },
             RequestSize { tokens: 60, ..SMALL },
+            RequestSize { usd: usd("0.60"), ..SMALL },
         ] {
             assert_eq!(deal(&[("m", big), ("m", SMALL), ("m", big)]), ["0000", "0000", "0001"]);
         }
+    }
+
+    #[test]
+    fn a_model_of_few_tokens_is_cut_smaller() {
+        let request = RequestSize { tokens: 30, ..SMALL };
+        assert_eq!(
+            deal(&[("few", request), ("m", request), ("few", request), ("m", request)]),
+            ["0000", "0001", "0002", "0001"]
+        );
+    }
+
+    #[test]
+    fn a_shard_asks_for_the_sum_of_its_requests() {
+        let mut sharder = Sharder::new(limits(), bounds());
+        for size in [RequestSize { tokens: 30, usd: usd("0.10"), ..SMALL }; 2] {
+            sharder.place("m", size);
+        }
+        let demand = Demand { requests: 2, tokens: 60, usd: usd("0.20") };
+        assert_eq!(sharder.planned(), [PlannedShard { model: "m".to_owned(), demand }]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use crate::{
     billing::{Charged, Meter},
     cost::Usage,
+    ledger::OVER_BUDGET,
     names::RequestKey,
     parts::{AsideReason, PartLine},
     plan::PlanLine,
@@ -22,6 +23,8 @@ pub struct ShardResults {
     meter: Meter,
     rounds: Vec<Round>,
     without_batch: Option<(Status, Reason)>,
+    /// Why a round was not asked for, if the job's budget had no room for it.
+    over_budget: Option<Reason>,
     stopped: bool,
 }
 
@@ -54,6 +57,12 @@ impl ShardResults {
             retryable,
         };
         let unread = match &shard.phase {
+            Phase::Failed(failed) if failed.code == OVER_BUDGET => {
+                let reason = reason(&failed.code, &failed.message, false);
+                self.over_budget = Some(reason.clone());
+                self.without_batch = Some((Status::Skipped, reason));
+                None
+            }
             Phase::Failed(failed) => {
                 self.without_batch = Some((Status::Failed, reason(&failed.code, &failed.message, false)));
                 failed.may_be_billed.then_some(keys)
@@ -135,6 +144,18 @@ impl ShardResults {
             }
         }
         answers
+    }
+
+    /// The last line of a key, which says why it is not asked for again where only the budget is in the way.
+    pub(super) fn within_budget(&self, line: ResultLine) -> ResultLine {
+        let Some(budget) = &self.over_budget else { return line };
+        match &line.error {
+            Some(error) if error.retryable && line.status != Status::Succeeded => {
+                let message = format!("{}; the last try ended with {}: {}", budget.message, error.code, error.message);
+                ResultLine { status: Status::Failed, error: Some(Reason { message, ..budget.clone() }), ..line }
+            }
+            Some(_) | None => line,
+        }
     }
 
     /// The line of a key that has no result: its shard ended without a batch.

@@ -325,23 +325,6 @@ impl Phase {
         }
     }
 
-    /// What settles the shard's reservation in the ledger, once it is over: what it cost, or nothing where only what was
-    /// reserved is known.
-    pub fn settlement(&self) -> Option<Option<Usd>> {
-        match self {
-            Self::Done { cost_usd, .. } => Some(*cost_usd),
-            Self::Failed(_) | Self::Cancelled => Some(None),
-            Self::Planned { .. }
-            | Self::Uploading { .. }
-            | Self::Creating { .. }
-            | Self::Recovering(_)
-            | Self::Submitted(_)
-            | Self::Ready { .. }
-            | Self::Collecting(_)
-            | Self::Held { .. } => None,
-        }
-    }
-
     /// The shard's batch, once it is known.
     pub fn batch(&self) -> Option<&BatchName> {
         match self.before_held() {

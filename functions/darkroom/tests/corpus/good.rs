@@ -6,6 +6,7 @@ use darkroom::{
     keys::ImagePaths,
     manifest::{Beside, Context, Header, Limits, Reading, Severity, StoredTemplate, read},
     models::Catalogue,
+    plan::BatchBounds,
 };
 use jiff::civil::date;
 
@@ -73,6 +74,7 @@ fn read_sample(name: &str) -> (Reading, Vec<String>) {
         beside: &beside,
         allow_unknown_models: false,
         copies: None,
+        bounds: BatchBounds::none(),
         limits: Limits::default(),
     };
     let bytes = fs::read(folder().join(name)).unwrap();

@@ -3,6 +3,7 @@
 use darkroom::{
     manifest::{Beside, Context, Header, Limits, read, write_validation},
     models::Catalogue,
+    plan::BatchBounds,
 };
 use jiff::civil::date;
 
@@ -54,6 +55,7 @@ pub(crate) fn validation(make: &Make, size: usize, catalogue: &Catalogue) -> Str
         beside: &beside,
         allow_unknown_models: false,
         copies: None,
+        bounds: BatchBounds::none(),
         limits: Limits::default(),
     };
     let header = Header::read(Slow::new(make(), size), &context).unwrap();

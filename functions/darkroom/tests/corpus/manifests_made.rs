@@ -141,7 +141,7 @@ fn cases() -> Vec<Case> {
         case(
             "a-million-references",
             "2,,error,invalid_json,the item holds more than 100000 values: make several items of it",
-            || second(r#"{"key":"b","prompt":"x","refs":["a.png""#, r#","a.png""#, 1 << 20, "]}"),
+            || second(r#"{"key":"b","prompt":"x","refs":["refs/a.png""#, r#","refs/a.png""#, 1 << 20, "]}"),
         ),
         case(
             "ten-thousand-unknown-fields",
@@ -191,7 +191,7 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "problems-without-end",
-            "10001 rows, the last 100001,,error,more_errors,189999 more errors are not listed: mend these first",
+            "10001 rows, the last 5003,,error,lines_not_read,after 10001 errors the rest of the manifest was left unread: 94999 lines were not looked at; correct these first",
             || chain([text("key,prompt\n"), repeated("a,\n", 100_000)]),
         ),
         case("blank-lines", "1,,error,empty,the manifest holds no items: add some and drop it again", || {

@@ -12,8 +12,8 @@ pub(super) fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     let settings = args.settings.settings();
     let dropped = Dropped::open(&args.manifest.manifest, &args.manifest.metadata, &settings)?;
     let catalogue = catalogue::of(&args.out, &dropped.job)?;
-    let read = dropped.read(&catalogue, &settings, Clock::system().now())?;
-    let offer = Offer::new(&dropped.job, &read.reading, &catalogue);
+    let read = dropped.read(&catalogue, &args.settings, Clock::system().now())?;
+    let offer = Offer::new(&dropped.job, &read, &catalogue);
     let exit = if read.reading.errors > 0 { Exit::Rejected } else { Exit::Complete };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&offer)?);
@@ -40,6 +40,9 @@ pub(super) fn show_offer(offer: &Offer, reading: &Reading) {
         offer.table().iter().for_each(|line| println!("{line}"));
         println!("\neach = list price per image; totals include input tokens, exclude thinking tokens");
         offer.thinking().iter().for_each(|line| println!("{line}"));
+        if let Some(forecast) = offer.forecast() {
+            println!("This takes days: {}.", forecast.note);
+        }
     }
     show_problems(&reading.problems);
 }

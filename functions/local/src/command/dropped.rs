@@ -10,14 +10,15 @@ use std::{
 use anyhow::Context as _;
 use darkroom::{
     job::{Settings, job_id},
-    manifest::{self, Beside, Context, Copies, Header, Limits, Problem, Reading, Severity},
+    manifest::{self, Beside, Context, Copies, Expected, Header, Limits, Problem, Reading, Severity},
     models::Catalogue,
     names::{JobId, ObjectUri},
+    plan::{BatchBounds, Forecast, RequestSize, Sharder},
 };
 use jiff::{Timestamp, tz::TimeZone};
 use sha2::{Digest, Sha256};
 
-use super::beside;
+use super::{SettingsArgs, beside};
 use crate::cloud::BUCKET;
 
 /// A manifest as a file.
@@ -37,6 +38,8 @@ pub(super) struct Dropped {
 pub(super) struct Order {
     /// Problems, counts and costs, by model and size too.
     pub(super) reading: Reading,
+    /// How long it takes, where that is longer than a day.
+    pub(super) forecast: Option<Forecast>,
     /// The pictures of the local bucket that it refers to.
     pub(super) references: BTreeSet<String>,
 }
@@ -74,9 +77,10 @@ impl Dropped {
     }
 
     /// Reads the manifest as `plan` will.
-    pub(super) fn read(&self, catalogue: &Catalogue, settings: &Settings, now: Timestamp) -> anyhow::Result<Order> {
+    pub(super) fn read(&self, catalogue: &Catalogue, args: &SettingsArgs, now: Timestamp) -> anyhow::Result<Order> {
         // Nothing is fetched here: `plan` does that.
-        let copies = Copies::new();
+        let (settings, project, copies) = (args.settings(), args.limits(), Copies::new());
+        let bounds = BatchBounds::of(&project, catalogue, args.tier);
         let context = Context {
             bucket: BUCKET,
             catalogue,
@@ -86,32 +90,71 @@ impl Dropped {
             beside: &self.stands_beside,
             allow_unknown_models: settings.allow_unknown_models,
             copies: settings.https_references.are_allowed().then_some(&copies),
+            bounds: &bounds,
             limits: Limits::default(),
         };
         let header = Header::read(open(&self.path)?, &context)?;
-        let mut references = BTreeSet::new();
-        let mut missing = BTreeSet::new();
-        let mut problems = Vec::new();
+        let mut sharder = Sharder::new(settings.shard.clone(), bounds.clone());
+        let mut pictures = Pictures::default();
         let mut reading = manifest::read(open(&self.path)?, &header, &context, |expected| {
-            for ObjectUri { bucket, key } in &expected.refs {
-                if bucket == BUCKET && references.insert(key.clone()) && !self.beside(key).is_file() {
-                    missing.insert(key.clone());
-                    problems.push(Problem {
-                        line: expected.line,
-                        key: Some(expected.item.clone()),
-                        severity: Severity::Error,
-                        code: "missing_reference".to_owned(),
-                        message: format!("there is no file {} beside the manifest", self.beside(key).display()),
-                    });
-                }
-            }
+            sharder.place(&expected.model, RequestSize::of(&expected, catalogue));
+            pictures.look_for(self, &expected);
             Ok(())
         })?;
-        reading.errors += problems.len() as u64;
-        reading.problems.extend(problems);
+        let forecast = Forecast::of(&sharder.planned(), project.live_batches, &bounds);
+        reading.errors += pictures.missing.len() as u64;
+        reading.problems.extend(pictures.problems());
         reading.problems.sort_by_key(|problem| problem.line);
-        references.retain(|key| !missing.contains(key));
-        Ok(Order { reading, references })
+        Ok(Order { reading, forecast, references: pictures.found })
+    }
+}
+
+/// The pictures that a manifest refers to in the local bucket, which are files in its own folder.
+#[derive(Default)]
+struct Pictures {
+    found: BTreeSet<String>,
+    missing: BTreeSet<String>,
+    listed: Vec<Problem>,
+}
+
+impl Pictures {
+    /// Looks for those of an image.
+    fn look_for(&mut self, dropped: &Dropped, expected: &Expected) {
+        for ObjectUri { bucket, key } in &expected.refs {
+            if bucket != BUCKET || self.found.contains(key) || self.missing.contains(key) {
+                continue;
+            }
+            if dropped.beside(key).is_file() {
+                self.found.insert(key.clone());
+                continue;
+            }
+            self.missing.insert(key.clone());
+            if self.listed.len() < Limits::default().problems {
+                self.listed.push(Problem {
+                    line: expected.line,
+                    key: Some(expected.item.clone()),
+                    severity: Severity::Error,
+                    code: "missing_reference".to_owned(),
+                    message: format!("there is no file {}", dropped.beside(key).display()),
+                });
+            }
+        }
+    }
+
+    /// A problem for each that is missing, as many as a manifest's other problems are listed.
+    fn problems(&mut self) -> Vec<Problem> {
+        let mut listed = std::mem::take(&mut self.listed);
+        let more = self.missing.len() - listed.len();
+        if more > 0 {
+            listed.push(Problem {
+                line: 1,
+                key: None,
+                severity: Severity::Error,
+                code: "more_errors".to_owned(),
+                message: format!("{more} more pictures are missing"),
+            });
+        }
+        listed
     }
 }
 
@@ -120,21 +163,7 @@ fn used_templates(path: &Path, beside: &Beside) -> anyhow::Result<BTreeSet<Strin
     if beside.templates.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let (catalogue, settings) = (Catalogue::built_in(), Settings::default());
-    let context = Context {
-        bucket: BUCKET,
-        catalogue: &catalogue,
-        default_model: &settings.default_model,
-        // Which models are live changes no name of a template.
-        on: jiff::civil::Date::MIN,
-        allow_retired_models: true,
-        allow_unknown_models: true,
-        beside,
-        copies: None,
-        limits: Limits::default(),
-    };
-    let header = Header::read(open(path)?, &context)?;
-    Ok(manifest::read(open(path)?, &header, &context, |_| Ok(()))?.templates)
+    Ok(manifest::used_templates(open(path)?, open(path)?, BUCKET, beside)?)
 }
 
 fn open(path: &Path) -> anyhow::Result<fs::File> {

@@ -7,9 +7,12 @@ use darkroom::{
     manifest::{Problem, Reading},
     models::Catalogue,
     names::JobId,
+    plan::Forecast,
     results::Lane,
 };
 use serde::Serialize;
+
+use super::dropped::Order;
 
 /// What a manifest would do, as `darkroom check --json` prints it. The names of its members stay as they are.
 ///
@@ -37,6 +40,9 @@ pub(super) struct Offer {
     total: Total,
     /// What the models' thoughts may cost on top of that.
     thinking: Thinking,
+    /// How long it takes, where that is longer than a day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forecast: Option<Forecast>,
     /// All errors, also those that aren't listed.
     errors: u64,
     /// All warnings, also those that aren't listed.
@@ -72,7 +78,8 @@ struct Total {
 
 impl Offer {
     /// What was read of the manifest of `job`.
-    pub(super) fn new(job: &JobId, reading: &Reading, catalogue: &Catalogue) -> Self {
+    pub(super) fn new(job: &JobId, order: &Order, catalogue: &Catalogue) -> Self {
+        let reading = &order.reading;
         let accepted = reading.errors == 0;
         let (images, estimate) = if accepted { (reading.images, reading.estimate) } else { Default::default() };
         Self {
@@ -84,6 +91,7 @@ impl Offer {
             rows: if accepted { rows(reading, catalogue) } else { Vec::new() },
             total: Total::new(images, estimate),
             thinking: if accepted { reading.breakdown.thinking() } else { Thinking::default() },
+            forecast: order.forecast.clone().filter(|_| accepted),
             errors: reading.errors,
             warnings: reading.warnings,
             problems: reading.problems.clone(),
@@ -131,6 +139,11 @@ impl Offer {
             0 => format!("about {total}"),
             _ => format!("about {total}, and {} for thinking", range(min.batch_usd, max.batch_usd)),
         }
+    }
+
+    /// How long it takes, where that is longer than a day.
+    pub(super) fn forecast(&self) -> Option<&Forecast> {
+        self.forecast.as_ref()
     }
 
     /// How many images of how many items.

@@ -43,11 +43,11 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
     let internal = setting::folder(&args.out)?;
     let simulated = Time::simulated(&internal)?;
     let catalogue = catalogue::of(&args.out, &dropped.job)?;
-    let read = dropped.read(&catalogue, &settings, simulated.now())?;
+    let read = dropped.read(&catalogue, &args.settings, simulated.now())?;
 
     let variables = Variables::from_env();
     let finished = is_finished(&args.out, &dropped);
-    let offer = Offer::new(&dropped.job, &read.reading, &catalogue);
+    let offer = Offer::new(&dropped.job, &read, &catalogue);
     let which = match live::choose(args, &internal, finished, &variables, &offer.price())? {
         Choice::Use(which) => which,
         Choice::End(exit) => return Ok(exit),
@@ -71,7 +71,8 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
             (gemini, Time::system(), Waiting::Sleep)
         }
     };
-    let setup = Setup { settings, ..Setup::default() };
+    let (limits, tier) = (args.settings.limits(), args.settings.tier);
+    let setup = Setup { settings, limits, tier, ..Setup::default() };
     let cloud = Arc::new(Cloud::open(&args.out, time, gemini, setup)?);
     if finished {
         println!("Job {} is already complete.", dropped.job);

@@ -52,7 +52,8 @@ async fn serve_all(args: &ServeArgs) -> anyhow::Result<Exit> {
         Which::Live => (setting::live(&variables)?, Time::system(), Waits::default(), None),
     };
     let (announcing, announced) = Announcing::new(&args.out);
-    let setup = Setup { settings, waits, ..Setup::default() };
+    let (limits, tier) = (args.settings.limits(), args.settings.tier);
+    let setup = Setup { settings, waits, limits, tier, ..Setup::default() };
     let cloud = Arc::new(Cloud::open_with(&args.out, time, gemini, setup, |wire| announcing.around(wire))?);
 
     let aws = setting::bind(args.port, "--port").await?;

@@ -1,6 +1,9 @@
 //! Notifications: a queue is told of new objects.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use aws_lambda_events::event::sqs::SqsEvent;
 use aws_sdk_s3::types::{
@@ -11,8 +14,13 @@ use clients::{
     bucket::Bucket, catalogue::Catalogues, chance::Chance, clock::Clock, metrics::Metrics, queue::Queue,
     states::States, web::Web,
 };
-use darkroom::{job::Settings, manifest::Limits, models::Catalogue};
-use jiff::Timestamp;
+use darkroom::{
+    job::Settings,
+    ledger::ProjectLimits,
+    manifest::Limits,
+    models::{Catalogue, Tier},
+};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
@@ -196,13 +204,16 @@ async fn our_reader_finds_the_object_that_an_event_names() {
         clock: clock.clone(),
         catalogue: Arc::new(Catalogue::built_in()),
         web: Web::over_https(),
+        project: ProjectLimits { live_batches: 100, enqueued_tokens: BTreeMap::new(), daily_usd: None },
+        tier: Tier::default(),
         settings: Settings::default(),
         limits: Limits::default(),
     };
     let record =
         json!({ "messageId": message.message_id(), "receiptHandle": handle(&message), "body": message.body() });
     let event: SqsEvent = serde_json::from_value(json!({ "Records": [record] })).unwrap();
-    let answer = plan::handler::handle(&plan, event, clock.now()).await;
+    let deadline = clock.now() + SignedDuration::from_mins(15);
+    let answer = plan::handler::handle(&plan, event, deadline).await;
     assert!(answer.batch_item_failures.is_empty());
     // It says what is wrong with the manifest: so it has found it.
     let jobs = world.keys().await;

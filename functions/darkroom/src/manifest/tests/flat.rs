@@ -61,13 +61,3 @@ fn items_are_handed_over_while_the_manifest_is_read() {
         assert!(reading.images >= 5_000 && most < 300_000, "{} images, {most} bytes ahead", reading.images);
     }
 }
-
-#[test]
-fn problems_are_counted_when_they_are_too_many_to_list() {
-    let context = Context { limits: Limits { problems: 10, ..Limits::default() }, ..context() };
-    let table = "key,prompt\n".to_owned() + &"a,\n".repeat(1_000);
-    let (_, reading) = read_all(table.as_bytes(), &context);
-    assert_eq!(reading.problems.len(), 11);
-    assert_eq!(reading.problems[10].code, "more_errors");
-    assert_eq!(reading.errors, 1_000 + 999, "a prompt missing on each, a key used again on all but one");
-}

@@ -135,7 +135,7 @@ fn meant() -> impl Strategy<Value = Vec<Meant>> {
         1_u32..4,
         prop::option::of(prop::sample::select(vec!["1:1", "4:5", "16:9"])),
         prop::option::of(prop::sample::select(vec!["1K", "2K"])),
-        prop::collection::vec("(s3://acme/)?[a-z]{1,5}/[a-z ]{1,5}[a-z]\\.(png|jpg)", 0..3),
+        prop::collection::vec("(s3://acme/[a-z]{1,5}|refs)/[a-z ]{1,5}[a-z]\\.(png|jpg)", 0..3),
         prop::option::of(text()),
         prop::option::of(any::<i32>()),
         prop::option::of((0..=20_u32).prop_map(|tenths| f64::from(tenths) / 10.0)),
