@@ -9,6 +9,7 @@ use clients::{
 };
 use jiff::{SignedDuration, Timestamp};
 use local::{
+    chain::FUNCTION_TIMEOUT,
     cloud::{Cloud, INTERNAL, Setup},
     gemini::{Behaviour, Call, Gemini as SimulatedGemini},
     host::{self, Waiting},
@@ -41,7 +42,7 @@ impl Two {
         let open = |folder: &Path, chance| {
             let key = Arc::new(KeySource::fixed(ApiKey::new("canary-1234").unwrap()));
             let client = Gemini::new(gemini::Settings::new(key), Arc::clone(&gemini) as _).unwrap();
-            let setup = Setup { chance: Chance::seeded(chance), ..Setup::default() };
+            let setup = Setup { chance: Chance::seeded(chance), sweep_every: None, ..Setup::default() };
             Arc::new(Cloud::open(folder, time.clone(), client, setup).unwrap())
         };
         let clouds = [open(folders[0].path(), chances[0]), open(folders[1].path(), chances[1])];
@@ -51,7 +52,7 @@ impl Two {
         Self { folders, clouds, gemini, time }
     }
 
-    /// Lets the folders take turns for so many hours.
+    /// Lets the folders take turns for so many hours, each with a sweep.
     async fn run(&self, hours: i64) {
         let end = self.time.now() + SignedDuration::from_hours(hours);
         while self.time.now() < end {
@@ -59,6 +60,8 @@ impl Two {
             for cloud in &self.clouds {
                 let is_over = async || Ok(self.time.now() >= turn);
                 host::run(cloud, Waiting::Jump, pending(), is_over).await.unwrap();
+                let deadline = self.time.now() + FUNCTION_TIMEOUT;
+                sweep::handler::handle(&cloud.deps.sweep, deadline).await.unwrap();
             }
             self.time.jump_to(turn).unwrap();
         }
