@@ -204,7 +204,7 @@ async fn collect(work: &Work<'_>, mut stored: StoredShard) -> Result<Disposition
 
 /// Reads to the end and ends the shard, or until time runs out. `stored` follows what is written.
 async fn read_on(work: &Work<'_>, stored: &mut StoredShard) -> Result<Option<Ended>, CollectError> {
-    work.deps.reports.send(&JobMessage::new(&work.about.job)).await?;
+    work.deps.reports.send(&JobMessage::of_shard(&work.about.job, work.about.shard)).await?;
     let mut expected = Expected::load(work.deps, &stored.shard).await?;
     match read(work, stored, &mut expected).await? {
         Reached::End(unwritten) => finish(work, stored, expected, unwritten).await.map(Some),

@@ -62,7 +62,7 @@ impl Dropped {
             manifest: self.version.clone(),
             settings: deps.settings.clone(),
             templates: self.beside.templates.iter().map(|(name, stored)| (name.clone(), stored.key.clone())).collect(),
-            catalogue_sha256: hex(&Sha256::digest(deps.catalogue.text())),
+            catalogue_sha256: PlanLock::hash_of(&deps.catalogue),
             planned_at,
         }
     }

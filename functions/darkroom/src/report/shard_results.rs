@@ -32,6 +32,8 @@ pub(super) struct Answers {
     pub(super) results: Vec<ResultLine>,
     /// What each of its lines says about money, and in which round.
     pub(super) charged: Vec<(u8, Charged)>,
+    /// The last round that has a result for it.
+    answered_in: u8,
 }
 
 /// A round of the shard whose batch may have been charged for.
@@ -39,6 +41,10 @@ pub(super) struct Answers {
 struct Round {
     number: u8,
     requests: u32,
+    /// How many of its keys have a result.
+    answered: u32,
+    /// Whether all of its keys must have one: `collect` has written a line for each of them.
+    is_done: bool,
     /// If it ended without its output being read to the end: the keys it asked for, where these aren't all.
     unread: Option<Option<HashSet<RequestKey>>>,
 }
@@ -74,7 +80,8 @@ impl ShardResults {
         };
         let asked = shard.phase.batch().is_some() || unread.is_some();
         let requests = if asked { shard.demand.requests } else { 0 };
-        self.rounds.push(Round { number: shard.shard.round, requests, unread });
+        let is_done = matches!(shard.phase, Phase::Done { .. });
+        self.rounds.push(Round { number: shard.shard.round, requests, answered: 0, is_done, unread });
     }
 
     /// Adds a line of a part of this round.
@@ -84,6 +91,10 @@ impl ShardResults {
         match line {
             PartLine::Result(result) => {
                 let answers = self.answers.entry(result.key.clone()).or_default();
+                if answers.answered_in != round {
+                    answers.answered_in = round;
+                    self.rounds.last_mut().into_iter().for_each(|last| last.answered += 1);
+                }
                 answers.results.push(*result);
                 answers.charged.push((round, charged));
             }
@@ -101,6 +112,12 @@ impl ShardResults {
                 }
             }
         }
+    }
+
+    /// A round whose parts lack lines: `collect` wrote a result for each of its keys, and fewer were read. With how many.
+    pub fn incomplete_round(&self) -> Option<(u8, u32)> {
+        let lacking = |round: &&Round| round.is_done && round.answered < round.requests;
+        self.rounds.iter().find(lacking).map(|round| (round.number, round.requests - round.answered))
     }
 
     /// Whether a person's cancel changed its course.

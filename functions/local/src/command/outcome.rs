@@ -12,6 +12,7 @@ use darkroom::{
 
 use super::{
     Exit,
+    announce::blocker,
     check::{SHOWN, count},
 };
 use crate::cloud::Cloud;
@@ -28,6 +29,7 @@ pub(super) async fn show(cloud: &Cloud, job: &JobId, listed: bool) -> anyhow::Re
         JobPhase::Succeeded | JobPhase::Partial | JobPhase::Failed | JobPhase::Cancelled => {
             show_summary(cloud, job).await
         }
+        JobPhase::Blocked => anyhow::bail!("the job can't be closed: {}", blocker(&status)),
         JobPhase::Submitting | JobPhase::Waiting | JobPhase::Collecting => {
             anyhow::bail!("the job is not over; run the same command again to go on")
         }

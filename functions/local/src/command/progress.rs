@@ -118,6 +118,10 @@ fn words(status: &JobStatus, landed: u64) -> (String, u64) {
             None => (format!("submitted; waiting for batches: {batches}"), status.finished),
         },
         JobPhase::Collecting => (format!("{landed} images landed"), landed),
+        JobPhase::Blocked => {
+            let what = status.blocker.as_ref().map_or("see its job.json", |blocker| &blocker.what);
+            (format!("can't be closed: {what}"), landed)
+        }
         JobPhase::Rejected
         | JobPhase::Estimated
         | JobPhase::Succeeded

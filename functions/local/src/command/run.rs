@@ -8,6 +8,7 @@ use darkroom::{
     layout::{self, Marker},
     manifest::{Beside, StoredTemplate},
     models::Catalogue,
+    status::JobStatus,
 };
 
 use super::{
@@ -67,15 +68,47 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
         return outcome::show(&cloud, &dropped.job, false).await;
     }
     show_offer(&Offer::new(&dropped.job, &read.reading, &Catalogue::built_in()), &read.reading);
+    let mut is_looked_at = status(&args.out, &dropped).is_none();
     put(&cloud, &dropped, &read).await?;
 
     let progress = Progress::start(&args.out, &dropped.job, cloud.time.clone());
-    let stopped = host::run(&cloud, waiting, async || Ok(is_over(&args.out, &dropped))).await;
+    let stopped = host::run(&cloud, waiting, async || {
+        if is_over(&args.out, &dropped) {
+            return Ok(true);
+        }
+        if !is_looked_at {
+            // All shards may have been over before, and then nothing else has the job looked at for an hour.
+            is_looked_at = true;
+            cloud.deps.sweep.wake.report(&dropped.job).await?;
+            return Ok(false);
+        }
+        is_blocked(&cloud, &args.out, &dropped).await
+    });
+    let stopped = stopped.await;
     progress.end();
     match stopped? {
         Stopped::Reached => outcome::show(&cloud, &dropped.job, read.reading.errors > 0).await,
-        Stopped::Idle => anyhow::bail!("the job stopped half-way: {}", dead_letters(&cloud, &args.out)?),
+        Stopped::Idle => match status(&args.out, &dropped).filter(|status| status.blocker.is_some()) {
+            Some(_) => outcome::show(&cloud, &dropped.job, false).await,
+            None => anyhow::bail!("the job stopped half-way: {}", dead_letters(&cloud, &args.out)?),
+        },
     }
+}
+
+/// Whether nothing but a document that is still missing or damaged keeps the job from being closed.
+async fn is_blocked(cloud: &Cloud, out: &Path, dropped: &Dropped) -> anyhow::Result<bool> {
+    let Some(status) = status(out, dropped).filter(JobStatus::shards_are_over) else { return Ok(false) };
+    let Some(blocker) = status.blocker else { return Ok(false) };
+    for document in &blocker.documents {
+        if cloud.bucket.etag(&document.key).await? != document.etag {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn status(out: &Path, dropped: &Dropped) -> Option<JobStatus> {
+    serde_json::from_slice(&fs::read(out.join(BUCKET).join(layout::status(&dropped.job))).ok()?).ok()
 }
 
 /// Whether the job was carried through, with or without all its images.
