@@ -51,6 +51,8 @@ pub struct Swept {
     pub files: u32,
     /// Batches that take up the project's limits.
     pub live: u32,
+    /// Jobs that can't be closed because a document is missing or damaged.
+    pub blocked: u32,
 }
 
 /// Why a part of a sweep could not be done; the next one is an hour away.
@@ -93,8 +95,8 @@ pub struct Incomplete(u32);
 pub async fn handle(deps: &Deps, _deadline: Timestamp) -> Result<Swept, Incomplete> {
     let mut known = Known::new(deps);
     let mut failures = Failures::default();
-    let mut swept =
-        Swept { stale: failures.note("jobs", jobs::wake(deps).await).unwrap_or_default(), ..Swept::default() };
+    let jobs = failures.note("jobs", jobs::wake(deps).await).unwrap_or_default();
+    let mut swept = Swept { stale: jobs.stale, blocked: jobs.blocked, ..Swept::default() };
     match deps.gemini.batches().await {
         Ok(all) => {
             let found = failures.note("batches", batches::compare(deps, &all).await).unwrap_or_default();
@@ -113,6 +115,7 @@ pub async fn handle(deps: &Deps, _deadline: Timestamp) -> Result<Swept, Incomple
         (Metric::OrphanBatches, swept.orphans.into()),
         (Metric::ExtraBatches, swept.extras.into()),
         (Metric::LiveBatches, swept.live.into()),
+        (Metric::BlockedJobs, swept.blocked.into()),
         (Metric::ReservedUsd, ledger.spent_today(deps.clock.now()).as_f64()),
     ]);
     info!(stale = swept.stale, orphans = swept.orphans, extras = swept.extras, files = swept.files, "swept");
