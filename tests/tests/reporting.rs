@@ -1,6 +1,6 @@
 //! `report` reads each state a constant number of times, closes in linear time and flat memory, and loses nothing whatever
 //! the order of its messages. How fast it is is printed, not judged.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that can't continue has failed")]
 #![expect(clippy::print_stdout, reason = "how fast it was is shown with --nocapture")]
 
 #[path = "reporting/blocked.rs"]

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -27,6 +28,8 @@ use poll::handler::Waits;
 use crate::{
     bucket::{Buckets, NotificationRule, to_queues},
     chain::{CHAIN, CONTROLS, MANIFESTS, POLLS, REPORTS, RESULTS, SHARDS, SWEEP_EVERY, dead_letter_attributes},
+    credentials::Credentials,
+    disk::Disk,
     queue::{QueueApi, Queues},
     time::Time,
     wire::{ACCOUNT, InProcess, REGION, Router},
@@ -101,6 +104,12 @@ pub struct Setup {
     pub chance: Chance,
     /// What an operator watches.
     pub metrics: Metrics,
+    /// What requests to S3 and SQS are signed with. None: random ones, which
+    /// only this process knows.
+    pub credentials: Option<Credentials>,
+    /// How far what is written survives. With the real Gemini it must be durable: a state that is lost with the power
+    /// buys a second batch.
+    pub disk: Disk,
 }
 
 impl Default for Setup {
@@ -119,6 +128,8 @@ impl Default for Setup {
             web: Web::over_https(),
             chance: Chance::system(),
             metrics: Metrics::none(),
+            credentials: None,
+            disk: Disk::fast(),
         }
     }
 }
@@ -148,7 +159,8 @@ impl Cloud {
         fs::create_dir_all(&internal).with_context(|| format!("can't make the folder {}", internal.display()))?;
         let lock = lock(&internal)?;
         let clock = time.clock();
-        let queues = Arc::new(Queues::open(internal.join("sqs"), clock.clone())?);
+        let disk = setup.disk.clone();
+        let queues = Arc::new(Queues::open_on(&disk, internal.join("sqs"), clock.clone())?);
         for source in CHAIN {
             queues.create(&source.dead_letters(), dead_letter_attributes())?;
             queues.create(source.queue, source.attributes())?;
@@ -161,10 +173,13 @@ impl Cloud {
             queue: queue.to_owned(),
         };
         let rules = vec![rule("inbox/", MANIFESTS), rule("control/", CONTROLS)];
-        let buckets = Buckets::open(root, clock.clone(), rules, to_queues(Arc::clone(&queues)))?;
+        let credentials = setup.credentials.clone().map_or_else(Credentials::random, Ok)?;
+        let sink = to_queues(Arc::clone(&queues));
+        let buckets = Buckets::open_on(disk.clone(), root, clock.clone(), rules, sink, &credentials)?;
         buckets.create(BUCKET)?;
+        sync_folders(&disk, root)?;
         let api = Arc::new(QueueApi::new(Arc::clone(&queues)));
-        let wire = InProcess::new(wrap(Arc::new(Router::new(Arc::new(buckets), api))));
+        let wire = InProcess::new(wrap(Arc::new(Router::new(Arc::new(buckets), api))), credentials);
         let s3 = aws_sdk_s3::Client::from_conf(aws::s3_settings(wire.s3_config()).build());
         let sqs = aws_sdk_sqs::Client::from_conf(wire.sqs_config().build());
         let bucket = Bucket::new(s3, BUCKET);
@@ -276,6 +291,20 @@ impl Deps {
             },
         }
     }
+}
+
+/// Has the folders that were made for `root` reach the disk. A folder above it that this user may not read was there
+/// before, and is left alone.
+fn sync_folders(disk: &Disk, root: &Path) -> anyhow::Result<()> {
+    disk.sync_folder(root)?;
+    for above in fs::canonicalize(root)?.ancestors().skip(1) {
+        if let Err(error) = disk.sync_folder(above)
+            && error.kind() != io::ErrorKind::PermissionDenied
+        {
+            return Err(error).with_context(|| format!("can't synchronize the folder {}", above.display()));
+        }
+    }
+    Ok(())
 }
 
 /// One process at a time: two would not see each other's messages.

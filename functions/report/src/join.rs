@@ -221,7 +221,7 @@ impl Files {
     }
 }
 
-/// A result line with the caller's own id beside the key, by the caller's name for it: `"custom_id": "a-1"`.
+/// A result line with the caller's own id in addition to the key, under the caller's name for it: `"custom_id": "a-1"`.
 #[derive(serde::Serialize)]
 struct WithOwnId<'a> {
     #[serde(flatten)]

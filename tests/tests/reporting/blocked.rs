@@ -91,7 +91,7 @@ async fn assert_blocks_until_restored(name: &str, harm: impl AsyncFn(&World, &st
     assert_eq!(assert_blocked(&world, &made.job, name).await, told);
     assert_eq!(super::count(&asked, "GET plan.jsonl") + super::count(&asked, "GET part"), 0, "{name}: closed again");
 
-    // Sweeps count it, and send no message in vain, for as long as nothing has changed.
+    // Sweeps count it, and send no message for as long as nothing has changed.
     for _ in 0..5 {
         world.cloud.time.jump_to(world.cloud.time.now() + SignedDuration::from_hours(1)).unwrap();
         let swept = sweep(&world).await;

@@ -143,7 +143,8 @@ async fn whatever_the_order_of_the_messages_the_entries_are_the_last_states() {
     }
 }
 
-/// A reporter has read `job.json` and a state. Before it writes, the shard goes on, and another reporter writes that.
+/// A reporter has read `job.json` and a state. Before it writes, the shard changes again, and another
+/// reporter writes that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reporter_that_was_overtaken_does_not_write_what_it_read_before() {
     let world = Arc::new(World::new().unwrap());

@@ -61,7 +61,7 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
             (setting::live(&variables)?, Time::system(), Waiting::Sleep)
         }
     };
-    let setup = Setup { settings, ..Setup::default() };
+    let setup = Setup { settings, disk: setting::disk(which), ..Setup::default() };
     let cloud = Arc::new(Cloud::open(&args.out, time, gemini, setup)?);
     if finished {
         println!("Done already: {}.", dropped.job);
