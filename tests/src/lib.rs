@@ -21,6 +21,7 @@ use futures_util::stream;
 use jiff::Timestamp;
 use local::{
     cloud::{Cloud, INTERNAL, Setup},
+    disk::Disk,
     gemini::{Behaviour, Gemini as SimulatedGemini},
     host::{self, Stopped, Waiting},
     time::Time,
@@ -77,6 +78,8 @@ pub struct Making {
     pub limits: Option<ProjectLimits>,
     /// What answers for the web, if anything does.
     pub web: Option<Web>,
+    /// How far what is written survives.
+    pub disk: Disk,
 }
 
 impl World {
@@ -120,7 +123,7 @@ impl World {
         let web = making.web.clone().unwrap_or_else(|| setup.web.clone());
         let limits = making.limits.clone().unwrap_or_else(|| setup.limits.clone());
         // Tests that want a sweep ask for it: others count every call.
-        let setup = Setup { limits, web, sweep_every: None, ..setup };
+        let setup = Setup { limits, web, sweep_every: None, disk: making.disk.clone(), ..setup };
         let mut aws = None;
         let cloud = Cloud::open_with(folder.path(), time, client, setup, |service| {
             let tripwire = Arc::new(Tripwire::new(service));

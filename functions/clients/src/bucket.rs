@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_s3::{Client, primitives::ByteStream};
 use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
 
 use self::payload::UnsignedOverTls;
 pub use self::{error::BucketError, writer::ObjectWriter};
@@ -39,6 +40,8 @@ pub struct ObjectHead {
     pub size: u64,
     /// The ETag, with its quotes.
     pub etag: String,
+    /// When it was written, by S3's clock and in whole seconds.
+    pub last_modified: Option<Timestamp>,
     /// What whoever wrote it put beside it, by names without `x-amz-meta-`.
     pub metadata: BTreeMap<String, String>,
 }
@@ -127,7 +130,8 @@ impl Bucket {
             Ok(reply) => {
                 let size = reply.content_length.and_then(|length| u64::try_from(length).ok()).unwrap_or_default();
                 let metadata = reply.metadata.unwrap_or_default().into_iter().collect();
-                Ok(Some(ObjectHead { size, etag: reply.e_tag.unwrap_or_default(), metadata }))
+                let last_modified = reply.last_modified.and_then(|time| Timestamp::from_second(time.secs()).ok());
+                Ok(Some(ObjectHead { size, etag: reply.e_tag.unwrap_or_default(), last_modified, metadata }))
             }
             Err(error) => BucketError::unless_missing(key, error),
         }

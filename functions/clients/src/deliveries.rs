@@ -1,11 +1,12 @@
 //! The loop over what a queue delivers: each message on its own, acknowledged only after its effect.
 
-use std::fmt::Display;
+use std::{collections::BTreeMap, fmt::Display};
 
 use aws_lambda_events::{
     event::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent},
     sqs::SqsMessage,
 };
+use futures_util::{StreamExt, stream};
 use jiff::SignedDuration;
 use serde::Deserialize;
 use tracing::{Instrument, error, info_span};
@@ -15,6 +16,9 @@ use crate::queue::Queue;
 /// How long a message stays away after its first failure, and after many.
 const FIRST_WAIT: SignedDuration = SignedDuration::from_secs(30);
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(15);
+
+/// How many messages are given another visibility at the same time.
+const CONCURRENCY: usize = 8;
 
 /// What is to become of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +62,63 @@ pub async fn deliver<E: Display>(
         }
     }
     response
+}
+
+/// Gives the messages of `event` that are about the same thing to `process` together, and answers with those that must
+/// come back. `read` says what a message is about, and what it says of that.
+///
+/// What becomes of the messages of a group is the same for all of them, and no group depends on another. A message that
+/// can't be read fails alone.
+pub async fn deliver_together<K: Ord + Display, T, E: Display>(
+    queue: &Queue,
+    event: SqsEvent,
+    read: impl Fn(&Message) -> Result<(K, T), E>,
+    process: impl AsyncFn(&K, &[(Message, T)]) -> Result<Disposition, E>,
+) -> SqsBatchResponse {
+    let mut response = SqsBatchResponse::default();
+    let mut groups: BTreeMap<K, Vec<(Message, T)>> = BTreeMap::new();
+    for message in event.records.into_iter().map(Message::from) {
+        match read(&message) {
+            Ok((about, said)) => groups.entry(about).or_default().push((message, said)),
+            Err(problem) => {
+                error!(message_id = message.id, "{problem}");
+                let wait = message.wait_after_failure();
+                return_all(queue, &mut response, vec![(wait, message)]).await;
+            }
+        }
+    }
+    for (about, messages) in groups {
+        let span = info_span!("messages", correlation_id = %about, messages = messages.len());
+        // Boxed: the futures of a whole function are deep.
+        let done = Box::pin(process(&about, &messages)).instrument(span.clone()).await;
+        let messages = messages.into_iter().map(|(message, _)| message);
+        let returning = match done {
+            Ok(Disposition::Done) => continue,
+            Ok(Disposition::Later(wait)) => messages.map(|message| (wait, message)).collect(),
+            Err(problem) => {
+                span.in_scope(|| error!("{problem}"));
+                messages.map(|message| (message.wait_after_failure(), message)).collect()
+            }
+        };
+        return_all(queue, &mut response, returning).await;
+    }
+    response
+}
+
+/// Has each message come back after its wait, and reports all of them as failed.
+async fn return_all(queue: &Queue, response: &mut SqsBatchResponse, returning: Vec<(SignedDuration, Message)>) {
+    let return_one = async |(wait, message): &(SignedDuration, Message)| {
+        if let Err(problem) = queue.return_after(&message.receipt_handle, *wait).await {
+            // It comes back after the queue's visibility time-out instead.
+            error!("{problem}");
+        }
+    };
+    stream::iter(&returning).map(return_one).buffer_unordered(CONCURRENCY).for_each(async |()| ()).await;
+    for (_, message) in returning {
+        let mut failure = BatchItemFailure::default();
+        failure.item_identifier = message.id;
+        response.batch_item_failures.push(failure);
+    }
 }
 
 /// What a message of the chain is about, for the log. S3's own messages name neither.

@@ -56,6 +56,8 @@ pub enum Metric {
     Sweeps,
     /// Batches that take up the project's limits.
     LiveBatches,
+    /// Jobs that can't be closed because a document is missing or damaged.
+    BlockedJobs,
     /// Money spent or reserved today, in dollars.
     ReservedUsd,
     /// Shards that were cancelled before they had a batch.
@@ -89,6 +91,7 @@ impl Metric {
             | Self::StaleShards
             | Self::Sweeps
             | Self::LiveBatches
+            | Self::BlockedJobs
             | Self::ShardsCancelled
             | Self::PrepaymentDepleted
             | Self::PoisonLines => "Count",

@@ -227,7 +227,7 @@ enum Read {
 
 /// Reads to the end and ends the shard, or until time runs out. `stored` follows what is written.
 async fn read_on(work: &Work<'_>, stored: &mut StoredShard) -> Result<Read, CollectError> {
-    work.deps.reports.send(&JobMessage::new(&work.about.job)).await?;
+    work.deps.reports.send(&JobMessage::of_shard(&work.about.job, work.about.shard)).await?;
     let mut expected = Expected::load(work.deps, &stored.shard).await?;
     let mut results = match read(work, stored, &mut expected).await? {
         Reached::End(results) => results,

@@ -103,7 +103,7 @@ impl Work<'_> {
     }
 
     pub(crate) async fn tell_report(&self, then: Disposition) -> Result<Disposition, CollectError> {
-        self.deps.reports.send(&JobMessage::new(&self.about.job)).await?;
+        self.deps.reports.send(&JobMessage::of_shard(&self.about.job, self.about.shard)).await?;
         Ok(then)
     }
 }

@@ -123,7 +123,12 @@ pub fn aside(job: &JobId, shard: ShardId, offset: u64, extension: &str) -> Strin
     format!("jobs/{job}/aside/{shard}/{offset:020}.{extension}")
 }
 
-/// Where the images of a shard lie that belong to no request key.
+/// Where all images lie that belong to no request key.
+pub fn asides(job: &JobId) -> String {
+    format!("jobs/{job}/aside/")
+}
+
+/// Where those of one shard lie.
 pub fn unmatched(job: &JobId, shard: ShardId) -> String {
     format!("jobs/{job}/aside/{shard}/")
 }

@@ -23,7 +23,8 @@ impl ShardMessage {
     }
 }
 
-/// A message about a whole job, on (reports): `{"v":1,"job":"…"}`.
+/// A message on (reports): a shard of the job has changed, `{"v":1,"job":"…","shard":"0000"}`, or the whole job is worth a
+/// look, `{"v":1,"job":"…"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobMessage {
@@ -31,12 +32,20 @@ pub struct JobMessage {
     pub v: Version,
     /// The job.
     pub job: JobId,
+    /// The shard that has changed. None: any of them may have changed, and all states are read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<ShardId>,
 }
 
 impl JobMessage {
-    /// A message about `job`.
+    /// A message about all of `job`.
     pub fn new(job: &JobId) -> Self {
-        Self { v: Version, job: job.clone() }
+        Self { v: Version, job: job.clone(), shard: None }
+    }
+
+    /// A message about a shard that has changed. It costs the reader one state, where [`JobMessage::new`] costs all.
+    pub fn of_shard(job: &JobId, shard: ShardId) -> Self {
+        Self { shard: Some(shard), ..Self::new(job) }
     }
 }
 
@@ -69,6 +78,18 @@ mod tests {
         let text = serde_json::to_string(&message).unwrap();
         assert_eq!(text, r#"{"v":1,"job":"catalog-1","shard":"0003"}"#);
         assert_eq!(serde_json::from_str::<ShardMessage>(&text).unwrap(), message);
+    }
+
+    #[test]
+    fn a_job_message_names_the_shard_that_has_changed_or_none() {
+        let job = JobId::new("catalog-1");
+        for (message, text) in [
+            (JobMessage::new(&job), r#"{"v":1,"job":"catalog-1"}"#),
+            (JobMessage::of_shard(&job, ShardId::first(3)), r#"{"v":1,"job":"catalog-1","shard":"0003"}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&message).unwrap(), text);
+            assert_eq!(serde_json::from_str::<JobMessage>(text).unwrap(), message);
+        }
     }
 
     #[test]

@@ -9,11 +9,14 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::{
     cost::{Estimate, Thinking},
     job::Settings,
+    keys::hex,
     manifest::Reading,
+    models::Catalogue,
     names::{JobId, ObjectUri, RequestKey, ShardId},
 };
 
@@ -45,6 +48,18 @@ pub struct PlanLock {
     pub catalogue_sha256: String,
     /// When the plan was made: names of model families mean the newest live model of that day.
     pub planned_at: Timestamp,
+}
+
+impl PlanLock {
+    /// The value of `catalogue_sha256` for a catalogue.
+    pub fn hash_of(catalogue: &Catalogue) -> String {
+        hex(&Sha256::digest(catalogue.text()))
+    }
+
+    /// Whether the job was planned with these models and prices.
+    pub fn was_planned_with(&self, catalogue: &Catalogue) -> bool {
+        self.catalogue_sha256 == Self::hash_of(catalogue)
+    }
 }
 
 /// One version of a manifest.

@@ -18,7 +18,7 @@ use crate::{
 
 pub use money::{Cost, ModelCost, RoundCost, Unaccounted};
 pub use shard_results::ShardResults;
-pub use summary::{CodeCount, Counts, Integrity, Links, ShardSummary, Summary, Times};
+pub use summary::{AsideImages, CodeCount, Counts, Integrity, Links, ShardSummary, Summary, Times, UnfetchedBatch};
 pub use table::{row, write_header};
 pub use tally::Tally;
 

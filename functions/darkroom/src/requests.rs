@@ -11,7 +11,7 @@ use crate::names::{ObjectUri, RequestKey};
 /// A line that is no request line. Only a request file that somebody changed by hand has one.
 #[derive(Debug, thiserror::Error)]
 #[error("a line of the request file is no request: {0}")]
-pub struct RequestLineError(#[from] serde_json::Error);
+pub struct RequestLineError(#[from] pub serde_json::Error);
 
 /// Where an uploaded reference is, for Gemini.
 #[derive(Clone, Debug, PartialEq, Eq)]

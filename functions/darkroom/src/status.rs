@@ -1,12 +1,20 @@
 //! `job.json`: what people watch.
 
+mod blocker;
+mod shards;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    blocker::{Blocker, DocumentVersion},
+    shards::{ShardPhase, ShardStatus},
+};
 use crate::{
     cost::Usd,
-    names::{BatchName, JobId, ObjectUri, ShardId},
+    names::{JobId, ObjectUri},
     plan::PlanSummary,
+    report::AsideImages,
 };
 
 /// `jobs/<job>/job.json`. Derived from the shard states: `plan` creates it, `report` alone rewrites it.
@@ -28,11 +36,17 @@ pub struct JobStatus {
     /// Problems found in the manifest, when it was rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errors: Option<u64>,
+    /// Why the job can't be closed, while its phase is [`JobPhase::Blocked`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocker: Option<Blocker>,
     /// Images that Gemini has finished or that were collected, so far.
     pub finished: u64,
     /// What the job cost, when it is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<Usd>,
+    /// Images that belong to no request, when it is over and there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aside: Option<AsideImages>,
     /// The shards and their rounds.
     #[serde(default)]
     pub shards: Vec<ShardStatus>,
@@ -49,8 +63,10 @@ impl JobStatus {
             phase,
             plan: None,
             errors: None,
+            blocker: None,
             finished: 0,
             cost_usd: None,
+            aside: None,
             shards: Vec::new(),
             updated_at,
         }
@@ -71,6 +87,8 @@ pub enum JobPhase {
     Waiting,
     /// Images are being collected.
     Collecting,
+    /// The job can't be closed because a document is missing or damaged. `blocker` names it and says what to do.
+    Blocked,
     /// Every image is there.
     Succeeded,
     /// Some images are there: see `retry.jsonl` for the others.
@@ -86,29 +104,7 @@ impl JobPhase {
     pub fn is_over(self) -> bool {
         match self {
             Self::Rejected | Self::Estimated | Self::Succeeded | Self::Partial | Self::Failed | Self::Cancelled => true,
-            Self::Submitting | Self::Waiting | Self::Collecting => false,
+            Self::Submitting | Self::Waiting | Self::Collecting | Self::Blocked => false,
         }
     }
-}
-
-/// One shard, for people.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ShardStatus {
-    /// The shard.
-    pub shard: ShardId,
-    /// Its phase, such as `submitted`.
-    pub phase: String,
-    /// Its requests.
-    pub requests: u32,
-    /// Requests that Gemini has finished.
-    pub finished: u32,
-    /// Its batch, once there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub batch: Option<BatchName>,
-    /// Why it waits, or what went wrong.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
-    /// Whether it waits because Gemini refuses the API key or its project.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub refused_key: bool,
 }

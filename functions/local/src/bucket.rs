@@ -2,7 +2,8 @@
 //!
 //! `s3s` speaks the protocol; what an object is, when it is there, and which conditions hold is decided here:
 //! - A write is committed by one rename. Killed at any moment, the old object or the new one is there, whole, with what
-//!   is known of it. A body that fails its checksum or its `Content-MD5` never becomes an object.
+//!   is known of it. On a durable [`Disk`] an object that was written under a condition also survives the end of the
+//!   power, with all that was written before it. A body that fails its checksum or its `Content-MD5` never becomes an object.
 //! - Conditional writes are atomic: of any number of `If-None-Match: *` at once, one succeeds.
 //! - A key that can't be a path is set aside under `.darkroom/`, and is listed and read like any other.
 //! - A file that a person puts into a bucket's folder is an object, without a notification.
@@ -25,6 +26,7 @@ mod object;
 mod place;
 mod service;
 mod store;
+mod unsettled;
 mod upload;
 mod walk;
 
@@ -40,6 +42,7 @@ use s3s::{
     S3Error, S3Result,
     auth::SimpleAuth,
     config::{S3Config, StaticConfigProvider},
+    host::{S3Host, VirtualHost},
     service::{S3Service, S3ServiceBuilder},
 };
 
@@ -48,7 +51,7 @@ pub use self::{
     notification::{NotificationSink, to_queues},
 };
 use self::{notification::Notifications, service::Service, store::Store};
-use crate::wire::{ACCESS_KEY_ID, SECRET_ACCESS_KEY};
+use crate::{credentials::Credentials, disk::Disk};
 
 /// All buckets under one folder.
 pub struct Buckets {
@@ -58,7 +61,7 @@ pub struct Buckets {
 
 impl Buckets {
     /// The buckets in `root`: every folder in it is one. New objects that a rule names are told to `sink`; `rules` hold
-    /// for those buckets that nobody has given another notification configuration.
+    /// for the buckets that were given no other notification configuration. Requests must be signed with `credentials`.
     ///
     /// # Errors
     /// What the file system says.
@@ -67,12 +70,30 @@ impl Buckets {
         clock: Clock,
         rules: Vec<NotificationRule>,
         sink: NotificationSink,
+        credentials: &Credentials,
+    ) -> io::Result<Self> {
+        Self::open_on(Disk::fast(), root, clock, rules, sink, credentials)
+    }
+
+    /// As [`Buckets::open`], on this disk.
+    ///
+    /// # Errors
+    /// As [`Buckets::open`].
+    pub fn open_on(
+        disk: Disk,
+        root: impl Into<PathBuf>,
+        clock: Clock,
+        rules: Vec<NotificationRule>,
+        sink: NotificationSink,
+        credentials: &Credentials,
     ) -> io::Result<Self> {
         let root = root.into();
-        let store = Store::open(root.clone(), clock)?;
-        let notifications = Notifications::open(store.places.notifications(), rules, sink).map_err(io::Error::other)?;
+        let store = Store::open(disk.clone(), root.clone(), clock)?;
+        let folder = store.places.notifications();
+        let notifications = Notifications::open(disk, folder, rules, sink).map_err(io::Error::other)?;
         let mut builder = S3ServiceBuilder::new(Service::new(store, notifications));
-        builder.set_auth(SimpleAuth::from_single(ACCESS_KEY_ID, SECRET_ACCESS_KEY));
+        builder.set_auth(SimpleAuth::from_single(credentials.access_key_id(), credentials.secret_access_key()));
+        builder.set_host(Hosts);
         let mut config = S3Config::default();
         // Simulated time is far from the time of signing.
         config.presigned_url_max_skew_time_secs = u32::MAX;
@@ -108,6 +129,19 @@ impl Transport for Buckets {
 impl fmt::Debug for Buckets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Buckets").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+/// How a bucket may be named by the `Host` header: `<bucket>.localhost`, as clients have it that know no path style.
+struct Hosts;
+
+impl S3Host for Hosts {
+    fn parse_host_header<'a>(&'a self, host: &'a str) -> S3Result<VirtualHost<'a>> {
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        Ok(match name.strip_suffix(".localhost") {
+            Some(bucket) => VirtualHost::new("localhost").with_bucket(bucket.to_ascii_lowercase()),
+            None => VirtualHost::new(host),
+        })
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Source {
     pub queue: &'static str,
     /// The function that its messages trigger.
     pub function: Function,
-    /// Messages of one event, at the most.
+    /// Messages of one event, at the most. Where they are more than the ten that SQS gives at a time, Lambda gathers them.
     pub batch_size: usize,
     /// Events handled at once, at the most.
     pub concurrency: usize,
@@ -64,7 +64,7 @@ pub const CHAIN: [Source; 6] = [
     Source { queue: SHARDS, function: Function::Submit, batch_size: 1, concurrency: 4, max_receive_count: 1_000 },
     Source { queue: POLLS, function: Function::Poll, batch_size: 10, concurrency: 2, max_receive_count: 1_000 },
     Source { queue: RESULTS, function: Function::Collect, batch_size: 1, concurrency: 2, max_receive_count: 1_000 },
-    Source { queue: REPORTS, function: Function::Report, batch_size: 1, concurrency: 2, max_receive_count: 100 },
+    Source { queue: REPORTS, function: Function::Report, batch_size: 1_000, concurrency: 2, max_receive_count: 100 },
     Source { queue: CONTROLS, function: Function::Control, batch_size: 1, concurrency: 2, max_receive_count: 100 },
 ];
 

@@ -28,6 +28,8 @@ use poll::handler::Waits;
 use crate::{
     bucket::{Buckets, NotificationRule, to_queues},
     chain::{CHAIN, CONTROLS, MANIFESTS, POLLS, REPORTS, RESULTS, SHARDS, SWEEP_EVERY, dead_letter_attributes},
+    credentials::Credentials,
+    disk::Disk,
     queue::{QueueApi, Queues},
     time::Time,
     wire::{ACCOUNT, InProcess, REGION, Router},
@@ -105,6 +107,12 @@ pub struct Setup {
     pub chance: Chance,
     /// What an operator watches.
     pub metrics: Metrics,
+    /// What requests to S3 and SQS are signed with. None: random ones, which
+    /// only this process knows.
+    pub credentials: Option<Credentials>,
+    /// How far what is written survives. With the real Gemini it must be durable: a state that is lost with the power
+    /// buys a second batch.
+    pub disk: Disk,
 }
 
 impl Default for Setup {
@@ -124,6 +132,8 @@ impl Default for Setup {
             web: Web::over_https(),
             chance: Chance::system(),
             metrics: Metrics::none(),
+            credentials: None,
+            disk: Disk::fast(),
         }
     }
 }
@@ -152,9 +162,10 @@ impl Cloud {
         let internal = root.join(INTERNAL);
         fs::create_dir_all(&internal).with_context(|| format!("can't make the folder {}", internal.display()))?;
         let lock = lock(&internal)?;
-        let stack = identity(&internal, &setup.chance)?;
+        let stack = identity(&setup.disk, &internal, &setup.chance)?;
         let clock = time.clock();
-        let queues = Arc::new(Queues::open(internal.join("sqs"), clock.clone())?);
+        let disk = setup.disk.clone();
+        let queues = Arc::new(Queues::open_on(&disk, internal.join("sqs"), clock.clone())?);
         for source in CHAIN {
             queues.create(&source.dead_letters(), dead_letter_attributes())?;
             queues.create(source.queue, source.attributes())?;
@@ -167,10 +178,13 @@ impl Cloud {
             queue: queue.to_owned(),
         };
         let rules = vec![rule("inbox/", MANIFESTS), rule("control/", CONTROLS)];
-        let buckets = Buckets::open(root, clock.clone(), rules, to_queues(Arc::clone(&queues)))?;
+        let credentials = setup.credentials.clone().map_or_else(Credentials::random, Ok)?;
+        let sink = to_queues(Arc::clone(&queues));
+        let buckets = Buckets::open_on(disk.clone(), root, clock.clone(), rules, sink, &credentials)?;
         buckets.create(BUCKET)?;
+        sync_folders(&disk, root)?;
         let api = Arc::new(QueueApi::new(Arc::clone(&queues)));
-        let wire = InProcess::new(wrap(Arc::new(Router::new(Arc::new(buckets), api))));
+        let wire = InProcess::new(wrap(Arc::new(Router::new(Arc::new(buckets), api))), credentials);
         let s3 = aws_sdk_s3::Client::from_conf(aws::s3_settings(wire.s3_config()).build());
         let sqs = aws_sdk_sqs::Client::from_conf(wire.sqs_config().build());
         let bucket = Bucket::new(s3, BUCKET);
@@ -296,21 +310,31 @@ impl Deps {
 
 /// The name that begins the display names of batches made from this folder: `local-<16 hex digits>`, drawn once. Two folders
 /// may run the same manifest with the same API key, and must not take each other's batches for their own.
-fn identity(folder: &Path, chance: &Chance) -> anyhow::Result<String> {
+fn identity(disk: &Disk, folder: &Path, chance: &Chance) -> anyhow::Result<String> {
     let path = folder.join(IDENTITY);
     match fs::read_to_string(&path) {
         Ok(name) => Ok(name.trim().to_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let name = format!("local-{}", &chance.id()[..16]);
-            let new = path.with_extension("new");
-            fs::write(&new, &name)?;
-            File::open(&new)?.sync_all()?;
-            fs::rename(&new, &path)?;
-            File::open(folder)?.sync_all()?;
+            disk.replace(&path, name.as_bytes()).with_context(|| format!("can't write {}", path.display()))?;
             Ok(name)
         }
         Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
     }
+}
+
+/// Has the folders that were made for `root` reach the disk. A folder above it that this user may not read was there
+/// before, and is left alone.
+fn sync_folders(disk: &Disk, root: &Path) -> anyhow::Result<()> {
+    disk.sync_folder(root)?;
+    for above in fs::canonicalize(root)?.ancestors().skip(1) {
+        if let Err(error) = disk.sync_folder(above)
+            && error.kind() != io::ErrorKind::PermissionDenied
+        {
+            return Err(error).with_context(|| format!("can't synchronize the folder {}", above.display()));
+        }
+    }
+    Ok(())
 }
 
 /// One process at a time: two would not see each other's messages.

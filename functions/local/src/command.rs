@@ -162,6 +162,12 @@ struct ServeArgs {
     /// The port of the simulated Gemini on 127.0.0.1; 0 takes a free one.
     #[arg(long, value_name = "PORT", default_value_t = 4581)]
     gemini_port: u16,
+    /// The access key id that S3 and SQS clients must have. Default: DARKROOM_ACCESS_KEY, else one of the folder's own.
+    #[arg(long, value_name = "ID", requires = "secret_key")]
+    access_key: Option<String>,
+    /// Its secret, which other users of this machine can see here. Default: DARKROOM_SECRET_KEY, else the folder's own.
+    #[arg(long, value_name = "SECRET", requires = "access_key")]
+    secret_key: Option<String>,
     /// Which Gemini answers. Default: sim.
     #[arg(long, value_enum)]
     gemini: Option<Which>,

@@ -1,17 +1,21 @@
 //! A folder of small JSON documents, one file each: what the stand-ins remember across a restart.
 //!
 //! A document is replaced by writing a temporary file beside it and renaming that: killed at any moment, a reader finds
-//! the old document or the new one, never half of either. Nothing is flushed to the disk itself, so this survives the
-//! end of the process, not the end of the power.
+//! the old document or the new one, never half of either. On a durable [`Disk`] the content is on the disk before it has
+//! its name, so the same holds when the power ends: the newest documents may be lost then, and none is damaged. On a fast
+//! one the end of the power may leave a document without content, which counts as lost.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Write},
     marker::PhantomData,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
+
+use crate::disk::Disk;
 
 /// The end of a document's file name.
 const DOCUMENT: &str = ".json";
@@ -26,6 +30,7 @@ const LONGEST_ID: usize = 200;
 #[derive(Debug)]
 pub struct Documents<T> {
     folder: PathBuf,
+    disk: Disk,
     temporaries: AtomicU64,
     kind: PhantomData<fn() -> T>,
 }
@@ -59,7 +64,15 @@ impl<T: Serialize + DeserializeOwned> Documents<T> {
     /// # Errors
     /// [`DocumentError::Io`].
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, DocumentError> {
-        let documents = Self { folder: folder.into(), temporaries: AtomicU64::new(0), kind: PhantomData };
+        Self::open_on(Disk::fast(), folder)
+    }
+
+    /// As [`Documents::open`], on this disk.
+    ///
+    /// # Errors
+    /// [`DocumentError::Io`].
+    pub fn open_on(disk: Disk, folder: impl Into<PathBuf>) -> Result<Self, DocumentError> {
+        let documents = Self { folder: folder.into(), disk, temporaries: AtomicU64::new(0), kind: PhantomData };
         fs::create_dir_all(&documents.folder).map_err(|source| io_error(&documents.folder, source))?;
         for (name, path) in documents.files()? {
             if name.ends_with(TEMPORARY) {
@@ -79,8 +92,14 @@ impl<T: Serialize + DeserializeOwned> Documents<T> {
             serde_json::to_vec(document).map_err(|source| DocumentError::Malformed { path: path.clone(), source })?;
         let number = self.temporaries.fetch_add(1, Ordering::Relaxed);
         let temporary = path.with_extension(format!("{number}{TEMPORARY}"));
-        let written = fs::write(&temporary, json).and_then(|()| fs::rename(&temporary, &path));
-        written.map_err(|source| io_error(&path, source))
+        self.write(&temporary, &json, &path).map_err(|source| io_error(&path, source))
+    }
+
+    fn write(&self, temporary: &Path, json: &[u8], path: &Path) -> io::Result<()> {
+        let mut file = File::create(temporary)?;
+        file.write_all(json)?;
+        self.disk.sync_file(temporary, &file)?;
+        self.disk.rename(temporary, path)
     }
 
     /// Forgets the document under `id`; there may be none.
@@ -91,7 +110,7 @@ impl<T: Serialize + DeserializeOwned> Documents<T> {
         remove(&self.path(id)?)
     }
 
-    /// All documents with their ids, ordered by id.
+    /// All documents with their ids, ordered by id. What has no content was lost with the power, and is removed.
     ///
     /// # Errors
     /// [`DocumentError`]; [`DocumentError::Malformed`] for a file that holds something else.
@@ -100,6 +119,11 @@ impl<T: Serialize + DeserializeOwned> Documents<T> {
         for (name, path) in self.files()? {
             let Some(id) = name.strip_suffix(DOCUMENT).and_then(decode) else { continue };
             let json = fs::read(&path).map_err(|source| io_error(&path, source))?;
+            if json.iter().all(|byte| *byte == 0) {
+                tracing::warn!(file = %path.display(), "a document without content is removed: the power must have failed");
+                remove(&path)?;
+                continue;
+            }
             let document = serde_json::from_slice(&json).map_err(|source| DocumentError::Malformed { path, source })?;
             all.push((id, document));
         }
@@ -172,9 +196,12 @@ fn io_error(path: &Path, source: io::Error) -> DocumentError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::disk::DiskEvent;
 
     #[test]
     fn documents_are_there_after_reopening() {
@@ -204,6 +231,30 @@ mod tests {
         let again = Documents::<u32>::open(folder.path()).unwrap();
         assert_eq!(again.load_all().unwrap(), [("kept".to_owned(), 7)]);
         assert!(!folder.path().join("kept.0.tmp").exists());
+    }
+
+    #[test]
+    fn a_document_that_was_lost_with_the_power_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let documents = Documents::<u32>::open(folder.path()).unwrap();
+        documents.put("kept", &7).unwrap();
+        for (name, left) in [("empty.json", &b""[..]), ("zeros.json", &[0; 512])] {
+            fs::write(folder.path().join(name), left).unwrap();
+        }
+        assert_eq!(documents.load_all().unwrap(), [("kept".to_owned(), 7)]);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn on_a_durable_disk_the_content_is_there_before_the_name() {
+        let (folder, events) = (tempfile::tempdir().unwrap(), Arc::<Mutex<Vec<DiskEvent>>>::default());
+        let seen = Arc::clone(&events);
+        let disk = Disk::durable().watched(move |event| seen.lock().unwrap().push(event));
+        Documents::<u32>::open_on(disk, folder.path()).unwrap().put("a", &7).unwrap();
+        let [DiskEvent::FileSynced(synced), DiskEvent::Renamed { from, .. }] = &events.lock().unwrap()[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!(synced, from);
     }
 
     #[test]

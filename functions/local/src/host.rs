@@ -180,7 +180,7 @@ impl<'a> Running<'a> {
         for source in &CHAIN {
             let active = self.active.entry(source.queue).or_default();
             while *active < source.concurrency {
-                let deliveries = self.cloud.queues.receive(source.queue, source.batch_size, None)?;
+                let deliveries = gather(self.cloud, source)?;
                 if deliveries.is_empty() {
                     break;
                 }
@@ -230,6 +230,19 @@ impl<'a> Running<'a> {
         }
         Ok(next)
     }
+}
+
+/// What one event holds: all that is visible, up to the batch size. SQS gives ten messages at a time at the most.
+fn gather(cloud: &Cloud, source: &Source) -> Result<Vec<Delivery>, QueueError> {
+    let mut deliveries = Vec::new();
+    while deliveries.len() < source.batch_size {
+        let more = cloud.queues.receive(source.queue, source.batch_size - deliveries.len(), None)?;
+        if more.is_empty() {
+            break;
+        }
+        deliveries.extend(more);
+    }
+    Ok(deliveries)
 }
 
 /// One event: invoked, then acknowledged but for its failures.

@@ -1,4 +1,8 @@
 //! A stand-in on a loopback port, for clients that need a socket: HTTP/1.1, without TLS.
+//!
+//! Requests that a web page makes in a browser are refused before anything else is looked at.
+
+mod guard;
 
 use std::{
     io,
@@ -23,6 +27,9 @@ use tokio::{
     sync::{oneshot, watch},
     task::JoinSet,
 };
+
+use self::guard::Guard;
+pub(crate) use self::guard::forbidden;
 
 /// How long exchanges under way may take when the service is ended.
 const GRACE: Duration = Duration::from_secs(5);
@@ -66,7 +73,8 @@ impl Listener {
             tokio::select! {
                 accepted = self.socket.accept() => match accepted {
                     Ok((stream, _)) => {
-                        connections.spawn(exchange(stream, Arc::clone(&service), stopped.clone()));
+                        let guard = Guard { port: self.port };
+                        connections.spawn(exchange(stream, guard, Arc::clone(&service), stopped.clone()));
                     }
                     Err(_) => tokio::time::sleep(EXHAUSTED).await,
                 },
@@ -81,13 +89,19 @@ impl Listener {
 }
 
 /// All exchanges of one connection.
-async fn exchange(stream: TcpStream, service: Arc<dyn Transport>, mut stopped: watch::Receiver<bool>) {
+async fn exchange(stream: TcpStream, guard: Guard, service: Arc<dyn Transport>, mut stopped: watch::Receiver<bool>) {
     // Answers are short, and somebody waits for them.
     let _ = stream.set_nodelay(true);
     let answer = service_fn(|request: hyper::Request<Incoming>| async {
         let (left, unread) = oneshot::channel();
         let request = request.map(|body| Lent { body: Some(body), left: Some(left) }.map_err(BoxError::from).boxed());
-        let answer = service.send(request).await;
+        let answer = match guard.refuse(&request) {
+            Some(refusal) => {
+                drop(request);
+                Ok(refusal)
+            }
+            None => service.send(request).await,
+        };
         if let Ok(body) = unread.await {
             discard(body).await;
         }
@@ -199,7 +213,8 @@ mod tests {
     }
 
     async fn ask(stream: &mut TcpStream, path: &str) {
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+        let host = stream.peer_addr().unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await.unwrap();
     }
 
     #[tokio::test]
@@ -229,7 +244,9 @@ mod tests {
     #[tokio::test]
     async fn body_that_nobody_read_does_not_cost_the_connection() {
         let mut served = served().await;
-        served.stream.write_all(b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n").await.unwrap();
+        let host = served.stream.peer_addr().unwrap();
+        let head = format!("POST /a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 3\r\n\r\n");
+        served.stream.write_all(head.as_bytes()).await.unwrap();
         served.let_go.notify_one();
         // The answer is decided before the body comes.
         while served.let_go.notified().now_or_never().is_some() {

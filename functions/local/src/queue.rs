@@ -3,8 +3,9 @@
 //! [`Queues`] is the AWS side, used in process by the host's event source mappings. [`QueueApi`] puts the AWS JSON
 //! protocol before it, for the real SDK clients. Time comes from the [`Clock`] alone, so a host may jump it.
 //!
-//! Every change is on disk before the call returns: one document per message, replaced whole, under `messages/`, and one
-//! per queue under `queues/`.
+//! Every change is in the folder before the call returns: one document per message, replaced whole, under `messages/`, and
+//! one per queue under `queues/`. The end of the process loses nothing. The end of the power may lose the newest messages,
+//! on any [`Disk`]: what they stood for is in the states, and the sweep sends them again.
 //!
 //! Where the service leaves room, this is what happens here:
 //! - Of the visible messages, those are delivered first that are visible the longest.
@@ -46,7 +47,7 @@ pub use self::{
     message::{Delivery, MessageAttribute, Outgoing},
 };
 use self::{mailbox::Mailbox, message::Message};
-use crate::documents::Documents;
+use crate::{disk::Disk, documents::Documents};
 
 /// The most messages of one receive or one batch.
 const BATCH: usize = 10;
@@ -93,8 +94,16 @@ impl Queues {
     /// # Errors
     /// [`QueueError::Storage`].
     pub fn open(folder: impl AsRef<Path>, clock: Clock) -> Result<Self, QueueError> {
-        let settings = Documents::open(folder.as_ref().join("queues"))?;
-        let messages = Documents::<Message>::open(folder.as_ref().join("messages"))?;
+        Self::open_on(&Disk::fast(), folder, clock)
+    }
+
+    /// As [`Queues::open`], on this disk.
+    ///
+    /// # Errors
+    /// [`QueueError::Storage`].
+    pub fn open_on(disk: &Disk, folder: impl AsRef<Path>, clock: Clock) -> Result<Self, QueueError> {
+        let settings = Documents::open_on(disk.clone(), folder.as_ref().join("queues"))?;
+        let messages = Documents::<Message>::open_on(disk.clone(), folder.as_ref().join("messages"))?;
         let mut state = State::default();
         for (name, settings) in settings.load_all()? {
             state.queues.insert(name, Queue::new(settings));

@@ -16,20 +16,16 @@ use aws_smithy_runtime_api::{
 };
 use aws_smithy_types::body::SdkBody;
 use clients::transport::{Body, BoxFuture, Transport, TransportError};
-use http::{HeaderValue, Request, Response, header::HOST};
+use http::{HeaderMap, HeaderValue, Request, Response, header::HOST};
 use http_body_util::BodyExt;
+
+use crate::credentials::Credentials;
 
 /// The region everything here is in.
 pub const REGION: &str = "us-east-1";
 
 /// The account everything here belongs to.
 pub const ACCOUNT: &str = "000000000000";
-
-/// The access key id that the stand-in for S3 knows.
-pub const ACCESS_KEY_ID: &str = "test";
-
-/// The secret of [`ACCESS_KEY_ID`].
-pub const SECRET_ACCESS_KEY: &str = "test";
 
 /// Carries the caller's trace. The SDK adds it to every call of a deployed function, and SQS hands it on with messages
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html>, read 2026-11).
@@ -51,26 +47,34 @@ pub(crate) async fn traced<T>(trace: String, work: impl Future<Output = T>) -> T
 
 /// An HTTP client for the AWS SDK that hands every request to a [`Transport`].
 #[derive(Clone)]
-pub struct InProcess(Arc<dyn Transport>);
+pub struct InProcess {
+    service: Arc<dyn Transport>,
+    credentials: Credentials,
+}
 
 impl InProcess {
-    /// A client of `service`.
-    pub fn new(service: Arc<dyn Transport>) -> Self {
-        Self(service)
+    /// A client of `service` that signs with these credentials.
+    pub fn new(service: Arc<dyn Transport>, credentials: Credentials) -> Self {
+        Self { service, credentials }
     }
 
     /// What answers.
     pub fn service(&self) -> Arc<dyn Transport> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.service)
     }
 
-    /// The settings of an S3 client that calls the service: path style, fixed test credentials.
+    /// What its requests are signed with.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// The settings of an S3 client that calls the service: path style.
     pub fn s3_config(&self) -> aws_sdk_s3::config::Builder {
-        use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, StalledStreamProtectionConfig};
+        use aws_sdk_s3::config::{BehaviorVersion, Region, StalledStreamProtectionConfig};
         aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(REGION))
-            .credentials_provider(Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "darkroom local"))
+            .credentials_provider(self.sdk_credentials())
             .endpoint_url(ENDPOINT)
             .force_path_style(true)
             // Nothing stalls between two tasks but by intent, and simulated time would see stalls that are none.
@@ -78,16 +82,21 @@ impl InProcess {
             .http_client(self.clone())
     }
 
-    /// The settings of an SQS client that calls the service: fixed test credentials.
+    /// The settings of an SQS client that calls the service.
     pub fn sqs_config(&self) -> aws_sdk_sqs::config::Builder {
-        use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region, StalledStreamProtectionConfig};
+        use aws_sdk_sqs::config::{BehaviorVersion, Region, StalledStreamProtectionConfig};
         aws_sdk_sqs::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(REGION))
-            .credentials_provider(Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "darkroom local"))
+            .credentials_provider(self.sdk_credentials())
             .endpoint_url(ENDPOINT)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .http_client(self.clone())
+    }
+
+    fn sdk_credentials(&self) -> aws_sdk_s3::config::Credentials {
+        let (id, secret) = (self.credentials.access_key_id(), self.credentials.secret_access_key());
+        aws_sdk_s3::config::Credentials::new(id, secret, None, None, "darkroom local")
     }
 }
 
@@ -105,7 +114,7 @@ impl HttpClient for InProcess {
 
 impl HttpConnector for InProcess {
     fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
-        let service = Arc::clone(&self.0);
+        let service = Arc::clone(&self.service);
         // The SDK calls this within the task of its caller.
         if let Ok(trace) = TRACE.try_with(String::clone) {
             request.headers_mut().insert(TRACE_HEADER, trace);
@@ -140,13 +149,13 @@ impl Router {
 
 impl Transport for Router {
     fn send(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
-        let target = request.headers().get("x-amz-target");
-        if target.is_some_and(|target| target.as_bytes().starts_with(b"AmazonSQS.")) {
-            self.queue.send(request)
-        } else {
-            self.bucket.send(request)
-        }
+        if is_of_sqs(request.headers()) { self.queue.send(request) } else { self.bucket.send(request) }
     }
+}
+
+/// Whether a request is one of SQS, by the operation that it names.
+pub(crate) fn is_of_sqs(headers: &HeaderMap) -> bool {
+    headers.get("x-amz-target").is_some_and(|target| target.as_bytes().starts_with(b"AmazonSQS."))
 }
 
 impl fmt::Debug for Router {
@@ -210,7 +219,7 @@ mod tests {
     }
 
     fn client(service: impl Transport) -> aws_sdk_s3::Client {
-        let config = InProcess::new(Arc::new(service)).s3_config();
+        let config = InProcess::new(Arc::new(service), Credentials::random().unwrap()).s3_config();
         aws_sdk_s3::Client::from_conf(config.retry_config(RetryConfig::disabled()).build())
     }
 
@@ -222,7 +231,7 @@ mod tests {
             Some((Ok::<_, BoxError>(Frame::data(Bytes::from(piece))), receiver))
         });
         let request = HttpRequest::new(SdkBody::from_body_1_x(StreamBody::new(pieces.fuse())));
-        let response = InProcess::new(Arc::new(Echo)).call(request).await.unwrap();
+        let response = InProcess::new(Arc::new(Echo), Credentials::random().unwrap()).call(request).await.unwrap();
         let mut echoed = response.into_body();
         for piece in ["one", "two"] {
             // Were a body held back until it is whole, this would wait for ever.

@@ -44,7 +44,7 @@ use clients::{chance::Chance, clock::Clock, variables::Variables};
 use local::{
     bucket::{Buckets, to_queues},
     queue::{QueueApi, Queues},
-    wire::{ACCESS_KEY_ID, InProcess, REGION, Router, SECRET_ACCESS_KEY},
+    wire::{InProcess, REGION, Router},
 };
 use tempfile::TempDir;
 
@@ -162,21 +162,22 @@ fn stand_ins(folder: &TempDir) -> InProcess {
     let clock = Clock::system();
     let queues = Arc::new(Queues::open(folder.path().join("queues"), clock.clone()).unwrap());
     let sink = to_queues(Arc::clone(&queues));
-    let buckets = Buckets::open(folder.path().join("buckets"), clock, Vec::new(), sink).unwrap();
-    InProcess::new(Arc::new(Router::new(Arc::new(buckets), Arc::new(QueueApi::new(queues)))))
+    let credentials = local::credentials::Credentials::random().unwrap();
+    let buckets = Buckets::open(folder.path().join("buckets"), clock, Vec::new(), sink, &credentials).unwrap();
+    InProcess::new(Arc::new(Router::new(Arc::new(buckets), Arc::new(QueueApi::new(queues)))), credentials)
 }
 
 fn s3(endpoint: &str) -> aws_sdk_s3::Client {
     use aws_sdk_s3::config::{BehaviorVersion, Builder, Credentials, Region};
     let config = Builder::new().behavior_version(BehaviorVersion::latest()).region(Region::new(REGION));
-    let config = config.credentials_provider(Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "test"));
+    let config = config.credentials_provider(Credentials::new("test", "test", None, None, "test"));
     aws_sdk_s3::Client::from_conf(config.endpoint_url(endpoint).force_path_style(true).build())
 }
 
 fn sqs(endpoint: &str) -> aws_sdk_sqs::Client {
     use aws_sdk_sqs::config::{BehaviorVersion, Builder, Credentials, Region};
     let config = Builder::new().behavior_version(BehaviorVersion::latest()).region(Region::new(REGION));
-    let config = config.credentials_provider(Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "test"));
+    let config = config.credentials_provider(Credentials::new("test", "test", None, None, "test"));
     aws_sdk_sqs::Client::from_conf(config.endpoint_url(endpoint).build())
 }
 

@@ -24,6 +24,7 @@ use clients::clock::Clock;
 use jiff::Timestamp;
 use local::{
     bucket::{Buckets, NotificationRule, to_queues},
+    credentials::Credentials,
     queue::{QueueApi, QueueAttributes, Queues},
     wire::{InProcess, Router},
 };
@@ -68,11 +69,11 @@ impl World {
         for rule in &rules {
             queues.create(&rule.queue, QueueAttributes::default()).unwrap();
         }
-        let buckets =
-            Buckets::open(folder.path().join("buckets"), clock, rules, to_queues(Arc::clone(&queues))).unwrap();
+        let (sink, credentials) = (to_queues(Arc::clone(&queues)), Credentials::random().unwrap());
+        let buckets = Buckets::open(folder.path().join("buckets"), clock, rules, sink, &credentials).unwrap();
         buckets.create(BUCKET).unwrap();
         let router = Router::new(Arc::new(buckets), Arc::new(QueueApi::new(Arc::clone(&queues))));
-        let client = InProcess::new(Arc::new(router));
+        let client = InProcess::new(Arc::new(router), credentials);
         let s3 = aws_sdk_s3::Client::from_conf(client.s3_config().build());
         let sqs = aws_sdk_sqs::Client::from_conf(client.sqs_config().build());
         Self { folder, now, queues, s3, sqs }

@@ -76,7 +76,7 @@ impl Dropped {
             settings: deps.settings.clone(),
             bounds: terms.bounds.clone(),
             templates: self.beside.templates.iter().map(|(name, stored)| (name.clone(), stored.key.clone())).collect(),
-            catalogue_sha256: hex(&Sha256::digest(deps.catalogue.text())),
+            catalogue_sha256: PlanLock::hash_of(&deps.catalogue),
             planned_at: terms.planned_at,
         }
     }

@@ -1,37 +1,35 @@
-//! Closing a job: results in manifest order, what to retry, the summary, the status, and last the marker.
+//! Closing a job: the results, the summary, the status, and last the marker.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
-use clients::{
-    bucket::{Conditional, ObjectWriter},
-    lines::Lines,
-    metrics::Metric,
-    parts::read_part,
-    states::{Rounds, StateError},
-};
+use clients::{bucket::Conditional, catalogue::CatalogueFault, metrics::Metric, states::Rounds};
 use darkroom::{
     layout::{self, Marker},
-    names::{JobId, ShardId},
-    plan::{PlanLine, PlanLock},
-    report::{self, Counts, Finished, Links, ShardResults, ShardSummary, Summary, Tally, Times},
-    requests,
-    results::{ResultLine, Status},
-    state::{Collecting, Failed, Phase, Shard},
-    status::{JobPhase, JobStatus},
+    models::Catalogue,
+    names::JobId,
+    plan::PlanLock,
+    report::{Counts, Links, ShardSummary, Summary, Times, UnfetchedBatch},
+    state::{Collecting, Phase, Shard},
+    status::{DocumentVersion, JobPhase, JobStatus, ShardStatus},
 };
-use serde_json::value::RawValue;
 
 use crate::{
+    documents::{damaged, missing, read_json},
     handler::{Deps, ReportError, malformed},
-    status,
+    join::write_results,
 };
 
-/// The longest line of a plan, a part or a request file.
-const LINE_BYTES: usize = 64 << 20;
-
 /// Writes everything that a finished job leaves behind. All of it follows from what is stored: twice is as once.
-pub(crate) async fn close(deps: &Deps, job: &JobId, status: JobStatus, chains: &[Rounds]) -> Result<(), ReportError> {
-    let tally = write_results(deps, job, chains).await?;
+///
+/// # Errors
+/// [`ReportError::Blocked`] if a document is missing or damaged. Nothing of what was written is visible then.
+pub(crate) async fn close(deps: &Deps, status: JobStatus, chains: &[Rounds]) -> Result<(), ReportError> {
+    let job = &status.job.clone();
+    let Some(plan) = &status.plan else { return Err(ReportError::NotPlanned(job.clone())) };
+    let lock: PlanLock = read_json(deps, &layout::plan_lock(job)).await?;
+    let deps = &Deps { catalogue: catalogue(deps, job, &lock).await?, ..deps.clone() };
+    let tally = write_results(deps, job, plan.images, chains).await?;
+
     let marker = tally.marker();
     let phase = match marker {
         Marker::Success => JobPhase::Succeeded,
@@ -39,10 +37,6 @@ pub(crate) async fn close(deps: &Deps, job: &JobId, status: JobStatus, chains: &
         Marker::Cancelled => JobPhase::Cancelled,
         Marker::Failed | Marker::Rejected | Marker::DryRun => JobPhase::Failed,
     };
-    let key = layout::plan_lock(job);
-    let Some(lock) = deps.bucket.read(&key).await? else { return Err(ReportError::Missing(key)) };
-    let lock: PlanLock = serde_json::from_slice(&lock.bytes).map_err(malformed(&key))?;
-    let Some(plan) = &status.plan else { return Err(ReportError::Missing(layout::status(job))) };
     let shards = || chains.iter().flat_map(Rounds::shards);
     let finished = shards().map(|shard| shard.changed_at).max().unwrap_or(plan.planned_at);
     let summary = Summary {
@@ -54,15 +48,19 @@ pub(crate) async fn close(deps: &Deps, job: &JobId, status: JobStatus, chains: &
         time: Times { planned: plan.planned_at, finished },
         cost: tally.cost(plan),
         shards: shards().map(summary_of).collect(),
+        unfetched: shards().filter_map(UnfetchedBatch::of).collect(),
+        aside: tally.aside(job),
         errors_top: tally.top_errors(),
         links: Links::of(job),
     };
     write_json(deps, &layout::document(job, "summary.json"), &summary).await?;
     let status = JobStatus {
         phase,
+        blocker: None,
         finished: summary.counts.succeeded,
         cost_usd: Some(summary.cost.actual_usd),
-        shards: shards().map(status::for_people).collect(),
+        aside: summary.aside.clone(),
+        shards: shards().map(ShardStatus::from).collect(),
         updated_at: finished,
         ..status
     };
@@ -76,6 +74,27 @@ pub(crate) async fn close(deps: &Deps, job: &JobId, status: JobStatus, chains: &
     Ok(())
 }
 
+/// The models and prices that the job was planned with. With others it would seem to have cost something else.
+async fn catalogue(deps: &Deps, job: &JobId, lock: &PlanLock) -> Result<Arc<Catalogue>, ReportError> {
+    let key = layout::job_models(job);
+    let catalogue = match deps.catalogues.of_job(job).await {
+        Ok(catalogue) => catalogue,
+        Err(CatalogueFault::Broken { what, .. }) => return Err(not_the_planned(deps, &key, &what).await?),
+        Err(error @ CatalogueFault::Bucket(_)) => return Err(error.into()),
+    };
+    if lock.was_planned_with(&catalogue) {
+        return Ok(catalogue);
+    }
+    Err(not_the_planned(deps, &key, "it is not the one that the job was planned with").await?)
+}
+
+async fn not_the_planned(deps: &Deps, key: &str, damage: &str) -> Result<ReportError, ReportError> {
+    Ok(match deps.bucket.etag(key).await? {
+        None => missing(deps, key),
+        etag => damaged(deps, vec![DocumentVersion { key: key.to_owned(), etag }], damage),
+    })
+}
+
 fn metrics_of(summary: &Summary) -> [(Metric, f64); 6] {
     let Counts { expected, succeeded, blocked, no_image, .. } = summary.counts;
     [
@@ -86,182 +105,6 @@ fn metrics_of(summary: &Summary) -> [(Metric, f64); 6] {
         (Metric::CostUsd, summary.cost.actual_usd.as_f64()),
         (Metric::SavedUsd, summary.cost.saved_usd.as_f64()),
     ]
-}
-
-/// Goes through the plan once. At any time it holds the results of one shard a model.
-async fn write_results(deps: &Deps, job: &JobId, chains: &[Rounds]) -> Result<Tally, ReportError> {
-    let mut out = Files::new(deps, job).await?;
-    let mut tally = Tally::default();
-    let mut open: HashMap<ShardId, OpenShard> = HashMap::new();
-    let key = layout::plan(job);
-    let Some((stream, _)) = deps.bucket.open(&key, None).await? else { return Err(ReportError::Missing(key)) };
-    let mut lines = Lines::new(stream, LINE_BYTES);
-    while let Some(line) = lines.next().await? {
-        let plan: PlanLine = serde_json::from_slice(&line).map_err(malformed(&key))?;
-        let mut shard = match open.remove(&plan.shard) {
-            Some(shard) => shard,
-            None => OpenShard::load(deps, job, chains, plan.shard).await?,
-        };
-        let finished = report::finish(&plan, &mut shard.results, &deps.catalogue);
-        tally.add(&plan, &finished);
-        out.write(deps, job, &plan, &finished).await?;
-        shard.left = shard.left.saturating_sub(1);
-        if shard.left == 0 {
-            tally.add_shard(&plan.model, &shard.results, &deps.catalogue);
-        } else {
-            open.insert(plan.shard, shard);
-        }
-    }
-    out.finish().await?;
-    Ok(tally)
-}
-
-/// A shard some of whose images are still to come in the plan.
-struct OpenShard {
-    results: ShardResults,
-    left: u32,
-}
-
-impl OpenShard {
-    async fn load(deps: &Deps, job: &JobId, chains: &[Rounds], id: ShardId) -> Result<Self, ReportError> {
-        let no_state = || StateError::Missing(job.clone(), id);
-        let chain = usize::try_from(id.number).ok().and_then(|number| chains.get(number)).ok_or_else(no_state)?;
-        let mut results = ShardResults::default();
-        for shard in chain.shards() {
-            let keys = match &shard.phase {
-                Phase::Failed(failed) if failed.may_be_billed => deps.states.keys(shard).await?,
-                _ => None,
-            };
-            results.begin(shard, keys.map(|keys| keys.into_iter().collect()));
-            let parts = match &shard.phase {
-                Phase::Done { parts, .. } | Phase::Failed(Failed { parts, .. }) => parts.as_slice(),
-                _ => &[],
-            };
-            for part in shard.refused.iter().chain(parts) {
-                read_part(&deps.bucket, job, shard.shard, part, |line| results.add(line)).await?;
-            }
-        }
-        Ok(Self { results, left: chain.shards().next().map_or(0, |shard| shard.demand.requests) })
-    }
-}
-
-/// The three files that have a line per image.
-struct Files {
-    results: ObjectWriter,
-    table: ObjectWriter,
-    retry: ObjectWriter,
-    requests: Option<RequestLines>,
-}
-
-impl Files {
-    async fn new(deps: &Deps, job: &JobId) -> Result<Self, ReportError> {
-        let links = Links::of(job);
-        let mut table = deps.bucket.writer(&links.table, "text/csv; charset=utf-8");
-        let mut header = Vec::new();
-        report::write_header(&mut header).map_err(|error| malformed("the table")(serde_json::Error::io(error)))?;
-        table.write(&header).await?;
-        Ok(Self {
-            results: deps.bucket.writer(&links.results, "application/jsonl"),
-            table,
-            retry: deps.bucket.writer(&links.retry, "application/jsonl"),
-            requests: None,
-        })
-    }
-
-    async fn write(
-        &mut self,
-        deps: &Deps,
-        job: &JobId,
-        plan: &PlanLine,
-        finished: &Finished,
-    ) -> Result<(), ReportError> {
-        let result =
-            WithOwnId { line: &finished.line, id: plan.key_name.iter().map(|name| (name, &plan.item)).collect() };
-        let mut line = serde_json::to_vec(&result).map_err(malformed("a result"))?;
-        line.push(b'\n');
-        self.results.write(&line).await?;
-        let mut row = Vec::new();
-        report::row(&mut row, finished).map_err(|error| malformed("the table")(serde_json::Error::io(error)))?;
-        self.table.write(&row).await?;
-        if finished.line.status != Status::Succeeded {
-            let mut item = match &plan.retry {
-                Some(item) => serde_json::to_vec(item).map_err(malformed("the plan"))?,
-                None => self.retry_of_request(deps, job, plan).await?,
-            };
-            item.push(b'\n');
-            self.retry.write(&item).await?;
-        }
-        Ok(())
-    }
-
-    /// The manifest line of a request too large for the plan, made of its line in the request file.
-    async fn retry_of_request(&mut self, deps: &Deps, job: &JobId, plan: &PlanLine) -> Result<Vec<u8>, ReportError> {
-        let requests = match self.requests.take() {
-            Some(requests) if requests.shard == plan.shard => requests,
-            _ => RequestLines::open(deps, job, plan.shard).await?,
-        };
-        let requests = self.requests.insert(requests);
-        while let Some(line) = requests.lines.next().await? {
-            if requests::key_of(&line).is_ok_and(|key| key == plan.key) {
-                return native_item(&line, plan);
-            }
-        }
-        Err(ReportError::Missing(format!(
-            "the request of {} in {}",
-            plan.key,
-            layout::requests(job, plan.shard.number)
-        )))
-    }
-
-    async fn finish(self) -> Result<(), ReportError> {
-        self.results.finish().await?;
-        self.table.finish().await?;
-        self.retry.finish().await?;
-        Ok(())
-    }
-}
-
-/// A result line with the caller's own id beside the key, by the caller's name for it: `"custom_id": "a-1"`.
-#[derive(serde::Serialize)]
-struct WithOwnId<'a> {
-    #[serde(flatten)]
-    line: &'a ResultLine,
-    #[serde(flatten)]
-    id: HashMap<&'a String, &'a String>,
-}
-
-/// A shard's request file, read as far as it was needed.
-struct RequestLines {
-    shard: ShardId,
-    lines: Lines,
-}
-
-impl RequestLines {
-    async fn open(deps: &Deps, job: &JobId, shard: ShardId) -> Result<Self, ReportError> {
-        let key = layout::requests(job, shard.number);
-        let Some((stream, _)) = deps.bucket.open(&key, None).await? else { return Err(ReportError::Missing(key)) };
-        Ok(Self { shard, lines: Lines::new(stream, LINE_BYTES) })
-    }
-}
-
-fn native_item(line: &[u8], plan: &PlanLine) -> Result<Vec<u8>, ReportError> {
-    #[derive(serde::Serialize, serde::Deserialize)]
-    struct Item<'a> {
-        key: std::borrow::Cow<'a, str>,
-        #[serde(default)]
-        model: String,
-        #[serde(default)]
-        output: Output,
-        #[serde(borrow)]
-        request: &'a RawValue,
-    }
-    #[derive(Default, serde::Serialize, serde::Deserialize)]
-    struct Output {
-        path: String,
-    }
-    let item: Item<'_> = serde_json::from_slice(line).map_err(malformed("the request file"))?;
-    let (model, output) = (plan.model.clone(), Output { path: plan.path.clone() });
-    serde_json::to_vec(&Item { model, output, ..item }).map_err(malformed("the request file"))
 }
 
 fn summary_of(shard: &Shard) -> ShardSummary {

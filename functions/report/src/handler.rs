@@ -1,29 +1,27 @@
-//! One message of (reports): look at all shards of the job, and refresh its status or close it.
+//! One event of (reports): the messages about one job are handled together, in one look at the job.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use clients::{
     bucket::{Bucket, BucketError},
     catalogue::{CatalogueFault, Catalogues},
     clock::Clock,
-    deliveries::{Disposition, Message, deliver},
+    deliveries::{Message, deliver_together},
     lines::LineError,
     metrics::Metrics,
-    parts::PartError,
     queue::Queue,
-    states::{Rounds, StateError, States},
+    states::{StateError, States},
 };
 use darkroom::{
-    layout::{self, Marker},
     messages::JobMessage,
     models::Catalogue,
-    names::JobId,
-    status::JobStatus,
+    names::{JobId, ShardId},
+    status::Blocker,
 };
 use jiff::Timestamp;
 
-use crate::{close::close, status};
+use crate::look::look;
 
 /// What `report` works with.
 #[derive(Clone, Debug)]
@@ -44,7 +42,7 @@ pub struct Deps {
     pub metrics: Metrics,
 }
 
-/// Why a job could not be looked at, or closed, now; its message comes back.
+/// Why a job could not be looked at, or closed, now.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// The body, or a stored document, is not what it should be.
@@ -55,9 +53,12 @@ pub enum ReportError {
         /// What serde found.
         source: serde_json::Error,
     },
-    /// A document is missing.
-    #[error("{0} is missing; restore it from an earlier version, or drop the manifest again")]
-    Missing(String),
+    /// There is no such job, or it is still being planned.
+    #[error("job {0} has no job.json: it is not planned yet, or there is no such job")]
+    NotPlanned(JobId),
+    /// A document that the job can't be closed without is missing or damaged. People are told in `job.json`.
+    #[error("{}. {}", .0.what, .0.what_to_do)]
+    Blocked(Box<Blocker>),
     /// A state can't be read.
     #[error(transparent)]
     State(#[from] StateError),
@@ -70,46 +71,37 @@ pub enum ReportError {
     /// An object broke off.
     #[error(transparent)]
     Lines(#[from] LineError),
-    /// A part of the results can't be read.
-    #[error(transparent)]
-    Part(#[from] PartError),
+}
+
+/// What the messages of one event say of a job.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// The shards that have changed.
+    pub(crate) shards: BTreeSet<ShardId>,
+    /// Whether any shard may have changed.
+    pub(crate) whole_job: bool,
+    /// Whether a message has come back, and so has waited long enough.
+    pub(crate) waited: bool,
 }
 
 /// Handles one event of (reports).
 pub async fn handle(deps: &Deps, event: SqsEvent, _deadline: Timestamp) -> SqsBatchResponse {
-    deliver(&deps.reports, event, async |message| process(deps, message).await).await
+    deliver_together(&deps.reports, event, read, async |job, messages| look(deps, job, &News::of(messages)).await).await
 }
 
-async fn process(deps: &Deps, message: &Message) -> Result<Disposition, ReportError> {
-    let JobMessage { job, .. } = serde_json::from_str(&message.body).map_err(malformed("the message"))?;
-    let key = layout::status(&job);
-    let Some(object) = deps.bucket.read(&key).await? else { return Err(ReportError::Missing(key)) };
-    let status: JobStatus = serde_json::from_slice(&object.bytes).map_err(malformed(&key))?;
-    let Some(plan) = &status.plan else { return Ok(Disposition::Done) };
-    if status.phase.is_over() && is_closed(deps, &job).await? {
-        deps.bucket.delete(&layout::open_job(&job)).await?;
-        return Ok(Disposition::Done);
-    }
-
-    let shards = deps.states.read_all(&job, plan.shards).await?;
-    if !shards.iter().all(Rounds::are_over) {
-        // One that has come back has waited long enough.
-        return status::refresh(deps, status, &object.etag, &shards, message.receives > 1).await;
-    }
-    let deps = &Deps { catalogue: deps.catalogues.of_job(&job).await?, ..deps.clone() };
-    close(deps, &job, status, &shards).await?;
-    deps.bucket.delete(&layout::open_job(&job)).await?;
-    Ok(Disposition::Done)
+fn read(message: &Message) -> Result<(JobId, Option<ShardId>), ReportError> {
+    let JobMessage { job, shard, .. } = serde_json::from_str(&message.body).map_err(malformed("the message"))?;
+    Ok((job, shard))
 }
 
-/// Whether the job's marker is there. Before it is, the status says already how the job ends.
-async fn is_closed(deps: &Deps, job: &JobId) -> Result<bool, ReportError> {
-    for marker in Marker::LAST {
-        if deps.bucket.head(&layout::document(job, marker.name())).await?.is_some() {
-            return Ok(true);
+impl News {
+    fn of(messages: &[(Message, Option<ShardId>)]) -> Self {
+        Self {
+            shards: messages.iter().filter_map(|(_, shard)| *shard).collect(),
+            whole_job: messages.iter().any(|(_, shard)| shard.is_none()),
+            waited: messages.iter().any(|(message, _)| message.receives > 1),
         }
     }
-    Ok(false)
 }
 
 /// Names what could not be read.

@@ -55,7 +55,7 @@ pub(crate) async fn begin(
     let Swap::Mine(stored) = work.deps.states.swap(stored, next.driven_by(work.message, quiet_until)).await? else {
         return Ok(Disposition::Later(CONTENDED));
     };
-    work.deps.reports.send(&JobMessage::new(&work.about.job)).await?;
+    work.deps.reports.send(&JobMessage::of_shard(&work.about.job, work.about.shard)).await?;
     fence(work, &stored, &file, quiet_until).await
 }
 

@@ -41,7 +41,7 @@ impl Work<'_> {
         let back_at = self.deps.clock.now() + wait.min(LONGEST_WAIT);
         match self.deps.states.swap(stored, next.driven_by(self.message, back_at)).await? {
             Swap::Mine(_) => {
-                self.deps.reports.send(&JobMessage::new(&self.about.job)).await?;
+                self.deps.reports.send(&JobMessage::of_shard(&self.about.job, self.about.shard)).await?;
                 Ok(Disposition::Later(wait))
             }
             Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
@@ -95,7 +95,7 @@ impl Work<'_> {
     }
 
     pub(crate) async fn tell_report(&self) -> Result<Disposition, SubmitError> {
-        self.deps.reports.send(&JobMessage::new(&self.about.job)).await?;
+        self.deps.reports.send(&JobMessage::of_shard(&self.about.job, self.about.shard)).await?;
         Ok(Disposition::Done)
     }
 

@@ -52,6 +52,8 @@ pub struct Swept {
     pub files: u32,
     /// Batches that take up the project's limits.
     pub live: u32,
+    /// Jobs that can't be closed because a document is missing or damaged.
+    pub blocked: u32,
 }
 
 /// Why a part of a sweep could not be done; the next one is an hour away.
@@ -103,7 +105,8 @@ pub async fn handle(deps: &Deps, _deadline: Timestamp) -> Result<Swept, Incomple
     if let Some(problem) = open.as_ref().and_then(|open| open.problem.as_ref()) {
         failures.add("jobs", problem);
     }
-    let mut swept = Swept { stale: open.as_ref().map_or(0, |open| open.stale), ..Swept::default() };
+    let (stale, blocked) = open.as_ref().map_or((0, 0), |open| (open.stale, open.blocked));
+    let mut swept = Swept { stale, blocked, ..Swept::default() };
     match deps.gemini.batches().await {
         Ok(all) => {
             let found = failures.note("batches", batches::compare(deps, &all).await).unwrap_or_default();
@@ -124,6 +127,7 @@ pub async fn handle(deps: &Deps, _deadline: Timestamp) -> Result<Swept, Incomple
         (Metric::OrphanBatches, swept.orphans.into()),
         (Metric::ExtraBatches, swept.extras.into()),
         (Metric::LiveBatches, swept.live.into()),
+        (Metric::BlockedJobs, swept.blocked.into()),
         (Metric::ReservedUsd, ledger.spent_today(deps.clock.now()).as_f64()),
     ]);
     info!(stale = swept.stale, orphans = swept.orphans, extras = swept.extras, files = swept.files, "swept");

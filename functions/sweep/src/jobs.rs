@@ -2,9 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use clients::states::Rounds;
-use darkroom::{layout, ledger::Commitment, names::JobId, state::OVERDUE, status::JobStatus};
-use tracing::{error, warn};
+use clients::{
+    states::{Rounds, StateError},
+    swap::SwapError,
+};
+use darkroom::{
+    layout,
+    ledger::Commitment,
+    names::JobId,
+    state::OVERDUE,
+    status::{Blocker, JobStatus},
+};
+use tracing::{error, info, warn};
 
 use crate::{
     handler::{Deps, SweepError},
@@ -14,23 +23,34 @@ use crate::{
 /// What was found out about the jobs that are not closed.
 #[derive(Debug, Default)]
 pub(crate) struct OpenJobs {
-    /// The shards and jobs that were sent a message.
+    /// The shards and jobs that were sent a message because their own was lost.
     pub(crate) stale: u32,
+    /// Jobs that can't be closed because a document is missing or damaged.
+    pub(crate) blocked: u32,
     /// All open jobs. Of those that have a budget, what each shard commits; none where the states can't be read.
     pub(crate) commitments: BTreeMap<JobId, Option<Vec<Commitment>>>,
     /// Why a job could not be looked at, for the last such job.
     pub(crate) problem: Option<SweepError>,
 }
 
-/// Sends a message to every shard whose own must have been lost, and to every job that should long be closed.
+/// What was found out about one of them.
+#[derive(Debug, Default)]
+struct OpenJob {
+    stale: u32,
+    is_blocked: bool,
+    commitments: Option<Vec<Commitment>>,
+}
+
+/// Sends a message to every shard whose own must have been lost, and about every job that should long be closed.
 pub(crate) async fn wake(deps: &Deps) -> Result<OpenJobs, SweepError> {
     let mut open = OpenJobs::default();
     for key in deps.bucket.keys(layout::OPEN_JOBS).await? {
         let job = JobId::new(key.trim_start_matches(layout::OPEN_JOBS));
         let commitments = match wake_job(deps, &job).await {
-            Ok((stale, commitments)) => {
-                open.stale += stale;
-                commitments
+            Ok(found) => {
+                open.stale += found.stale;
+                open.blocked += u32::from(found.is_blocked);
+                found.commitments
             }
             // One job that can't be read is no reason to leave the others.
             Err(problem) => {
@@ -44,22 +64,39 @@ pub(crate) async fn wake(deps: &Deps) -> Result<OpenJobs, SweepError> {
     Ok(open)
 }
 
-async fn wake_job(deps: &Deps, job: &JobId) -> Result<(u32, Option<Vec<Commitment>>), SweepError> {
+async fn wake_job(deps: &Deps, job: &JobId) -> Result<OpenJob, SweepError> {
     let key = layout::status(job);
     // While it is being planned, its manifest's message sees to it, as long as there is that manifest.
     let Some(object) = deps.bucket.read(&key).await? else {
         overwritten::reject(deps, job).await?;
-        return Ok((0, None));
+        return Ok(OpenJob::default());
     };
     let status: JobStatus =
         serde_json::from_slice(&object.bytes).map_err(|source| SweepError::Malformed { what: key, source })?;
+    let is_blocked = status.blocker.is_some();
     let Some(plan) = status.plan else {
         overwritten::reject(deps, job).await?;
-        return Ok((0, None));
+        return Ok(OpenJob { is_blocked, ..OpenJob::default() });
     };
+    if let Some(blocker) = &status.blocker
+        && has_changed(deps, blocker).await?
+    {
+        info!(correlation_id = %job, "a document that was missing or damaged has changed: the job is looked at again");
+        deps.wake.report(job).await?;
+    }
 
     let now = deps.clock.now();
-    let shards = deps.states.read_all(job, plan.shards).await?;
+    let shards = match deps.states.read_all(job, plan.shards).await {
+        Ok(shards) => shards,
+        // One that is missing or damaged blocks the job: people are told in its `job.json`.
+        Err(StateError::Missing(..) | StateError::Keys { .. } | StateError::Swap(SwapError::Malformed { .. })) => {
+            if status.blocker.is_none() {
+                deps.wake.report(job).await?;
+            }
+            return Ok(OpenJob { is_blocked: true, ..OpenJob::default() });
+        }
+        Err(error) => return Err(error.into()),
+    };
     let mut stale = 0;
     for last in shards.iter().filter_map(|rounds| rounds.shards().next_back()) {
         if last.has_lost_its_driver(now) {
@@ -69,12 +106,26 @@ async fn wake_job(deps: &Deps, job: &JobId) -> Result<(u32, Option<Vec<Commitmen
         }
     }
     let last_change = shards.iter().flat_map(Rounds::shards).map(|shard| shard.changed_at).max();
-    if shards.iter().all(Rounds::are_over) && last_change.is_none_or(|changed| now >= changed + OVERDUE) {
+    if status.blocker.is_none()
+        && shards.iter().all(Rounds::are_over)
+        && last_change.is_none_or(|changed| now >= changed + OVERDUE)
+    {
         warn!(correlation_id = %job, "the message that should close it was lost");
         deps.wake.report(job).await?;
         stale += 1;
     }
     let mut all = shards.iter().flat_map(Rounds::shards).peekable();
     let has_budget = all.peek().is_some_and(|shard| shard.budget.is_some());
-    Ok((stale, has_budget.then(|| all.map(Commitment::of).collect())))
+    let commitments = has_budget.then(|| all.map(Commitment::of).collect());
+    Ok(OpenJob { stale, is_blocked, commitments })
+}
+
+/// Whether a document that blocks the job is another than the one that was found missing or damaged.
+async fn has_changed(deps: &Deps, blocker: &Blocker) -> Result<bool, SweepError> {
+    for document in &blocker.documents {
+        if deps.bucket.etag(&document.key).await? != document.etag {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -16,4 +16,17 @@ impl Bucket {
         }
         Ok(keys)
     }
+
+    /// An object's ETag, with its quotes; none if there is no such object. Unlike [`Bucket::head`] it needs no permission
+    /// to read the object.
+    ///
+    /// # Errors
+    /// [`BucketError`].
+    pub async fn etag(&self, key: &str) -> Result<Option<String>, BucketError> {
+        // Of all keys that begin with this one, the key itself is the first.
+        let request = self.client.list_objects_v2().bucket(&self.name).prefix(key).max_keys(1);
+        let page = request.send().await.map_err(|error| BucketError::of(key, error))?;
+        let first = page.contents.unwrap_or_default().into_iter().next();
+        Ok(first.filter(|object| object.key.as_deref() == Some(key)).and_then(|object| object.e_tag))
+    }
 }

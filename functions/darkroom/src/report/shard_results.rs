@@ -6,7 +6,7 @@ use crate::{
     billing::{Charged, Meter},
     cost::Usage,
     ledger::OVER_BUDGET,
-    names::RequestKey,
+    names::{BatchName, RequestKey},
     parts::{AsideReason, PartLine},
     plan::PlanLine,
     results::{Reason, ResultLine, Status},
@@ -22,7 +22,10 @@ pub struct ShardResults {
     strays: BTreeMap<u8, Usage>,
     meter: Meter,
     rounds: Vec<Round>,
-    without_batch: Option<(Status, Reason)>,
+    /// What becomes of a key without result, and the batch that may have its image.
+    without_batch: Option<(Status, Reason, Option<BatchName>)>,
+    /// How many images were set aside.
+    aside_images: u64,
     /// Why a round was not asked for, if the job's budget had no room for it.
     over_budget: Option<Reason>,
     stopped: bool,
@@ -35,13 +38,22 @@ pub(super) struct Answers {
     pub(super) results: Vec<ResultLine>,
     /// What each of its lines says about money, and in which round.
     pub(super) charged: Vec<(u8, Charged)>,
+    /// The last round that has a result for it.
+    answered_in: u8,
 }
 
 /// A round of the shard whose batch may have been charged for.
 #[derive(Debug)]
 struct Round {
     number: u8,
+    /// How many keys it has.
+    keys: u32,
+    /// How many of them Gemini has taken into its batch.
     requests: u32,
+    /// How many of its keys have a result.
+    answered: u32,
+    /// Whether all of its keys must have one: `collect` has written a line for each of them.
+    is_done: bool,
     /// If it ended without its output being read to the end: the keys it asked for, where these aren't all.
     unread: Option<Option<HashSet<RequestKey>>>,
 }
@@ -60,16 +72,17 @@ impl ShardResults {
             Phase::Failed(failed) if failed.code == OVER_BUDGET => {
                 let reason = reason(&failed.code, &failed.message, false);
                 self.over_budget = Some(reason.clone());
-                self.without_batch = Some((Status::Skipped, reason));
+                self.without_batch = Some((Status::Skipped, reason, None));
                 None
             }
             Phase::Failed(failed) => {
-                self.without_batch = Some((Status::Failed, reason(&failed.code, &failed.message, false)));
+                let batch = failed.batch.clone().filter(|_| failed.may_be_billed);
+                self.without_batch = Some((Status::Failed, reason(&failed.code, &failed.message, false), batch));
                 failed.may_be_billed.then_some(keys)
             }
             Phase::Cancelled => {
                 let message = "the job was cancelled before this was asked for";
-                self.without_batch = Some((Status::Skipped, reason("CANCELLED", message, true)));
+                self.without_batch = Some((Status::Skipped, reason("CANCELLED", message, true), None));
                 None
             }
             Phase::Planned { .. }
@@ -84,8 +97,10 @@ impl ShardResults {
         };
         let asked = shard.phase.batch().is_some() || unread.is_some();
         let refused = shard.refused.as_ref().map_or(0, |refused| u32::try_from(refused.lines).unwrap_or(u32::MAX));
-        let requests = if asked { shard.demand.requests.saturating_sub(refused) } else { 0 };
-        self.rounds.push(Round { number: shard.shard.round, requests, unread });
+        let keys = shard.demand.requests;
+        let requests = if asked { keys.saturating_sub(refused) } else { 0 };
+        let is_done = matches!(shard.phase, Phase::Done { .. });
+        self.rounds.push(Round { number: shard.shard.round, keys, requests, answered: 0, is_done, unread });
     }
 
     /// Adds a line of a part of this round.
@@ -95,11 +110,16 @@ impl ShardResults {
         match line {
             PartLine::Result(result) => {
                 let answers = self.answers.entry(result.key.clone()).or_default();
+                if answers.answered_in != round {
+                    answers.answered_in = round;
+                    self.rounds.last_mut().into_iter().for_each(|last| last.answered += 1);
+                }
                 answers.results.push(*result);
                 answers.charged.push((round, charged));
             }
             PartLine::Aside(aside) => {
                 *self.asides.entry(aside.aside).or_default() += 1;
+                self.aside_images += u64::from(aside.image.is_some());
                 match (aside.aside, aside.key, charged) {
                     (AsideReason::RepeatedKey, Some(key), _) => {
                         self.answers.entry(key).or_default().charged.push((round, charged));
@@ -114,6 +134,12 @@ impl ShardResults {
         }
     }
 
+    /// A round whose parts lack lines: `collect` wrote a result for each of its keys, and fewer were read. With how many.
+    pub fn incomplete_round(&self) -> Option<(u8, u32)> {
+        let lacking = |round: &&Round| round.is_done && round.answered < round.keys;
+        self.rounds.iter().find(lacking).map(|round| (round.number, round.keys - round.answered))
+    }
+
     /// Whether a person's cancel changed its course.
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped
@@ -122,6 +148,11 @@ impl ShardResults {
     /// How many results were set aside, by why.
     pub fn asides(&self) -> &BTreeMap<AsideReason, u64> {
         &self.asides
+    }
+
+    /// How many images were set aside.
+    pub(super) fn aside_images(&self) -> u64 {
+        self.aside_images
     }
 
     /// Tokens of answers that belong to no key of the shard, by round.
@@ -160,10 +191,15 @@ impl ShardResults {
 
     /// The line of a key that has no result: its shard ended without a batch.
     pub(super) fn without_result(&self, plan: &PlanLine) -> ResultLine {
-        let (status, reason) = self.without_batch.clone().unwrap_or_else(|| {
+        let (status, reason, batch_name) = self.without_batch.clone().unwrap_or_else(|| {
             let message = "no result was collected for this request".to_owned();
-            (Status::Failed, Reason { code: "MISSING".to_owned(), message, retryable: true })
+            (Status::Failed, Reason { code: "MISSING".to_owned(), message, retryable: true }, None)
         });
-        ResultLine { error: Some(reason), shard: Some(plan.shard), ..ResultLine::new(plan.key.clone(), status) }
+        ResultLine {
+            error: Some(reason),
+            shard: Some(plan.shard),
+            batch_name,
+            ..ResultLine::new(plan.key.clone(), status)
+        }
     }
 }

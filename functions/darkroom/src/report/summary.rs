@@ -9,6 +9,7 @@ use crate::{
     names::{BatchName, JobId, RequestKey, ShardId},
     plan::ManifestVersion,
     results::Status,
+    state::{BatchOutput, Phase, Shard},
     status::JobPhase,
 };
 
@@ -36,6 +37,12 @@ pub struct Summary {
     pub cost: Cost,
     /// The shards and their rounds.
     pub shards: Vec<ShardSummary>,
+    /// Batches whose output was not read to its end, and may still be fetched by hand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfetched: Vec<UnfetchedBatch>,
+    /// Images that belong to no request, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aside: Option<AsideImages>,
     /// The most frequent reasons for missing images.
     pub errors_top: Vec<CodeCount>,
     /// Where everything is.
@@ -141,6 +148,47 @@ pub struct ShardSummary {
     /// Seconds from its submission to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_s: Option<i64>,
+}
+
+/// A batch that may have been paid for, and whose output was not read to its end.
+///
+/// ```json
+/// {"shard":"0003","batch_name":"batches/…","output":"files/…","kept_until":"2027-01-02T09:00:00Z"}
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnfetchedBatch {
+    /// The shard.
+    pub shard: ShardId,
+    /// The batch.
+    pub batch_name: BatchName,
+    /// Its output: a file, or `inline` where it is in the batch itself. None if Gemini has not named any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<BatchOutput>,
+    /// Until when Gemini keeps that, at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_until: Option<Timestamp>,
+}
+
+impl UnfetchedBatch {
+    /// That of a shard that has ended, if it left one.
+    pub fn of(shard: &Shard) -> Option<Self> {
+        let Phase::Failed(failed) = &shard.phase else { return None };
+        Some(Self {
+            shard: shard.shard,
+            batch_name: failed.batch.clone().filter(|_| failed.may_be_billed)?,
+            output: failed.output.clone(),
+            kept_until: failed.kept_until,
+        })
+    }
+}
+
+/// Images that were made and belong to no request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AsideImages {
+    /// How many.
+    pub images: u64,
+    /// The folder that they are in, a key of the bucket.
+    pub folder: String,
 }
 
 /// Where everything is, as keys of the bucket.

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use super::{
     Cost, Finished, ShardResults,
     money::Sums,
-    summary::{CodeCount, Counts, Integrity},
+    summary::{AsideImages, CodeCount, Counts, Integrity},
 };
 use crate::{
     billing::Charge,
-    layout::Marker,
+    layout::{self, Marker},
     models::Catalogue,
+    names::JobId,
     parts::AsideReason,
     plan::PlanLine,
     plan::PlanSummary,
@@ -30,6 +31,7 @@ pub struct Tally {
     integrity: Integrity,
     money: Sums,
     errors: BTreeMap<String, CodeCount>,
+    aside_images: u64,
     stopped: bool,
 }
 
@@ -68,6 +70,7 @@ impl Tally {
     /// Counts a shard, whose model is `model`, and what it set aside, once all its images are counted.
     pub fn add_shard(&mut self, model: &str, results: &ShardResults, catalogue: &Catalogue) {
         self.stopped |= results.is_stopped();
+        self.aside_images += results.aside_images();
         for (round, requests) in results.requests().filter(|(_, requests)| *requests > 0) {
             self.money.of(model, round).requests += u64::from(requests);
         }
@@ -107,6 +110,12 @@ impl Tally {
     /// Results that don't fit what was asked.
     pub fn integrity(&self) -> &Integrity {
         &self.integrity
+    }
+
+    /// The images of `job` that belong to no request, if there are any.
+    pub fn aside(&self, job: &JobId) -> Option<AsideImages> {
+        let images = self.aside_images;
+        (images > 0).then(|| AsideImages { images, folder: layout::asides(job) })
     }
 
     /// The money.

@@ -24,6 +24,8 @@ impl Summary {
             time: Times { planned: cancelled_at, finished: cancelled_at },
             cost: tally.cost(&plan),
             shards: Vec::new(),
+            unfetched: Vec::new(),
+            aside: None,
             errors_top: tally.top_errors(),
             links: Links::of(job),
         }

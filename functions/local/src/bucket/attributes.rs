@@ -19,6 +19,7 @@ use s3s::crypto::{Checksum as _, Md5};
 use serde::{Deserialize, Serialize};
 
 use super::checksum::{Checksums, hex};
+use crate::disk::Disk;
 
 /// How many bytes are read or written at once.
 pub(super) const BUFFER: usize = 256 * 1024;
@@ -87,12 +88,12 @@ impl Attributes {
     }
 
     /// Keeps this.
-    pub(super) fn write(&self, path: &Path) -> io::Result<()> {
+    pub(super) fn write(&self, disk: &Disk, path: &Path) -> io::Result<()> {
         let json = serde_json::to_vec(self)?;
-        match fs::write(path, &json) {
+        match disk.write(path, &json) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(path.parent().unwrap_or(path))?;
-                fs::write(path, &json)
+                disk.write(path, &json)
             }
             written => written,
         }
@@ -161,7 +162,7 @@ mod tests {
         let metadata = file.metadata().unwrap();
         let mut attributes = Attributes::from_content("key", &mut file, &metadata).unwrap();
         attributes.description.metadata.insert("colour".to_owned(), "red".to_owned());
-        attributes.write(&kept).unwrap();
+        attributes.write(&Disk::fast(), &kept).unwrap();
         assert_eq!(attributes.etag, "f97c5d29941bfb1b2fdab0874906ab82");
         assert_eq!(Attributes::read(&kept, FileState::of(&metadata)), Some(attributes));
 

@@ -46,6 +46,14 @@ impl WriteCondition {
         }
     }
 
+    /// Whether there is any condition. What is written under one, others rely on.
+    pub(super) fn is_conditional(&self) -> bool {
+        match self {
+            Self::Any => false,
+            Self::Absent | Self::Present | Self::Matches(_) => true,
+        }
+    }
+
     /// Whether the ETag of the present object matters.
     pub(super) fn needs_etag(&self) -> bool {
         matches!(self, Self::Matches(_))

@@ -11,6 +11,7 @@ use super::{
     incoming::Temporary,
     place::{Places, is_absent, is_clash},
 };
+use crate::disk::Disk;
 
 /// A file that holds an object.
 #[derive(Debug)]
@@ -40,20 +41,31 @@ pub(super) fn find(places: &Places, bucket: &str, key: &str) -> io::Result<Optio
 }
 
 impl Files {
-    /// Gives the bytes their name: the plain one if it can be.
-    pub(super) fn place(&self, places: &Places, bytes: &Temporary, bucket: &str, key: &str) -> io::Result<()> {
+    /// Gives the bytes their name: the plain one if it can be. Answers with the files that were written.
+    pub(super) fn place(
+        &self,
+        disk: &Disk,
+        places: &Places,
+        bytes: &Temporary,
+        bucket: &str,
+        key: &str,
+    ) -> io::Result<Vec<PathBuf>> {
         let _shared = self.folders.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(path) = places.plain(bucket, key) {
-            match bytes.rename(&path) {
-                Ok(()) => return remove_set_aside(places, bucket, key),
+            match bytes.rename(disk, &path) {
+                Ok(()) => {
+                    remove_set_aside(places, bucket, key)?;
+                    return Ok(vec![path]);
+                }
                 Err(error) if !is_clash(&error) => return Err(error),
                 Err(_) => {}
             }
         }
         let aside = places.set_aside(bucket, key);
         fs::create_dir_all(&aside.folder)?;
-        fs::write(&aside.key, key)?;
-        bytes.rename(&aside.body)
+        disk.write(&aside.key, key.as_bytes())?;
+        bytes.rename(disk, &aside.body)?;
+        Ok(vec![aside.key, aside.body])
     }
 
     /// Removes a file, and the folders in which it was the last.

@@ -21,6 +21,7 @@ use super::{
     checksum::{Checksums, computed},
     disk_error,
 };
+use crate::disk::Disk;
 
 /// A temporary file, removed unless it got another name.
 #[derive(Debug)]
@@ -105,12 +106,17 @@ impl Temporary {
         Ok((Self(path), file))
     }
 
+    /// Has the content reach the disk, before it has its name.
+    pub(super) fn sync(&self, disk: &Disk, file: &File) -> io::Result<()> {
+        disk.sync_file(&self.0, file)
+    }
+
     /// Gives the file its name, in place of what has it. The folder is made when it is missing.
-    pub(super) fn rename(&self, to: &Path) -> io::Result<()> {
-        match fs::rename(&self.0, to) {
+    pub(super) fn rename(&self, disk: &Disk, to: &Path) -> io::Result<()> {
+        match disk.rename(&self.0, to) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(to.parent().unwrap_or(to))?;
-                fs::rename(&self.0, to)
+                disk.rename(&self.0, to)
             }
             renamed => renamed,
         }

@@ -22,6 +22,7 @@ use super::{
     place::is_absent,
     store::{NewObject, Store},
 };
+use crate::disk::Disk;
 
 /// The least size of every part but the last: 5 MiB
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>, read 2026-11).
@@ -108,12 +109,12 @@ impl Upload {
 ///
 /// # Errors
 /// `NoSuchUpload`.
-pub(super) fn keep_part(folder: &Path, number: i32, content: &Content) -> S3Result<String> {
+pub(super) fn keep_part(disk: &Disk, folder: &Path, number: i32, content: &Content) -> S3Result<String> {
     let etag = hex(&content.md5);
     if !folder.is_dir() {
         return Err(s3_error!(NoSuchUpload));
     }
-    content.temporary.rename(&part_path(folder, number, &etag)).map_err(disk_error)?;
+    content.temporary.rename(disk, &part_path(folder, number, &etag)).map_err(disk_error)?;
     Ok(etag)
 }
 

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::configuration::{NotificationRule, QueueRule};
 use crate::{
+    disk::Disk,
     documents::{DocumentError, Documents},
     queue::{Outgoing, QueueError, Queues, queue_arn},
     wire::{ACCOUNT, REGION},
@@ -64,11 +65,12 @@ impl Notifications {
     /// # Errors
     /// What the file system says.
     pub(super) fn open(
+        disk: Disk,
         folder: PathBuf,
         rules: Vec<NotificationRule>,
         sink: NotificationSink,
     ) -> Result<Self, DocumentError> {
-        let kept = Documents::<Vec<QueueRule>>::open(folder)?;
+        let kept = Documents::<Vec<QueueRule>>::open_on(disk, folder)?;
         let mut all = BTreeMap::<String, Vec<QueueRule>>::new();
         for rule in rules {
             all.entry(rule.bucket.clone()).or_default().push(rule.into());
@@ -235,7 +237,7 @@ mod tests {
     fn sequencer_rises_though_the_clock_stands_still_or_goes_back() {
         let folder = tempfile::tempdir().unwrap();
         let sink: NotificationSink = Arc::new(|_, _| Ok(()));
-        let notifications = Notifications::open(folder.path().to_owned(), Vec::new(), sink).unwrap();
+        let notifications = Notifications::open(Disk::fast(), folder.path().to_owned(), Vec::new(), sink).unwrap();
         let at = |second| Timestamp::from_second(second).unwrap();
         let sequencers = [at(5), at(5), at(3), at(9)].map(|at| notifications.sequencer(at));
         assert!(sequencers.is_sorted_by(|one, other| one < other), "{sequencers:?}");

@@ -1,4 +1,8 @@
 //! Objects on the file system: opened, committed under a condition, deleted. Everything here blocks.
+//!
+//! On a durable [`Disk`], an object that is committed under a condition survives the end of the power, and with it
+//! everything that was committed before it. The order is: all that is not on the disk yet ([`Unsettled`]), the content, the
+//! name, and then the answer to the caller.
 
 use std::{
     fs::{self, File, Metadata},
@@ -24,7 +28,9 @@ use super::{
     files::{Files, Found, find},
     incoming::Temporary,
     place::{Places, is_absent},
+    unsettled::{Unsettled, sync_folders},
 };
+use crate::disk::Disk;
 
 /// How many keys can be committed at the same moment, at most.
 const STRIPES: usize = 256;
@@ -38,6 +44,8 @@ pub(super) struct Store {
     stripes: Vec<RwLock<()>>,
     files: Files,
     numbers: AtomicU64,
+    pub(super) disk: Disk,
+    unsettled: Unsettled,
 }
 
 /// An object opened for reading. It stays what it is when the key gets another one.
@@ -58,7 +66,7 @@ pub(super) struct NewObject {
 }
 
 impl Store {
-    pub(super) fn open(root: PathBuf, clock: Clock) -> io::Result<Self> {
+    pub(super) fn open(disk: Disk, root: PathBuf, clock: Clock) -> io::Result<Self> {
         let places = Places::new(root);
         // What a killed process was receiving belongs to nobody.
         match fs::remove_dir_all(places.incoming()) {
@@ -66,7 +74,8 @@ impl Store {
             Ok(()) | Err(_) => fs::create_dir_all(places.incoming())?,
         }
         let stripes = std::iter::repeat_with(RwLock::default).take(STRIPES).collect();
-        Ok(Self { places, clock, stripes, files: Files::default(), numbers: AtomicU64::new(0) })
+        let (files, numbers, unsettled) = (Files::default(), AtomicU64::new(0), Unsettled::default());
+        Ok(Self { places, clock, stripes, files, numbers, disk, unsettled })
     }
 
     pub(super) fn has_bucket(&self, bucket: &str) -> bool {
@@ -162,15 +171,45 @@ impl Store {
             checksums: new.checksums,
             description: new.description,
         };
+        // Somebody may rely on an object that is written under a condition: on all that it names too.
+        let is_relied_on = condition.is_conditional();
+        if is_relied_on {
+            self.settle().and_then(|()| new.temporary.sync(&self.disk, &new.file)).map_err(disk_error)?;
+        }
+
         let _exclusive = self.write_lock(bucket, key);
         let present = find(&self.places, bucket, key).map_err(disk_error)?;
         self.check(condition, bucket, key, present.as_ref())?;
-        attributes.write(&self.places.attributes(bucket, key, attributes.of.inode)).map_err(disk_error)?;
-        self.files.place(&self.places, &new.temporary, bucket, key).map_err(disk_error)?;
+        if present.is_some() && !is_relied_on {
+            // Without power in a moment, there is the old object or the new one, and not an empty file.
+            new.temporary.sync(&self.disk, &new.file).map_err(disk_error)?;
+        }
+        let kept = self.places.attributes(bucket, key, attributes.of.inode);
+        attributes.write(&self.disk, &kept).map_err(disk_error)?;
+        let mut written =
+            self.files.place(&self.disk, &self.places, &new.temporary, bucket, key).map_err(disk_error)?;
+        written.push(kept);
+        if is_relied_on {
+            // Readers wait for it: they, too, may go by what it says.
+            self.sync_names(&written).map_err(disk_error)?;
+        } else {
+            self.unsettled.add(&self.disk, self.places.root(), written).map_err(disk_error)?;
+        }
         if let Some(replaced) = present {
             self.forget(bucket, key, &replaced);
         }
         Ok(attributes)
+    }
+
+    /// Has everything that was committed until now reach the disk.
+    fn settle(&self) -> io::Result<()> {
+        self.unsettled.settle(&self.disk, self.places.root())
+    }
+
+    /// Has the names of an object's files reach the disk, and what is small of them.
+    fn sync_names(&self, written: &[PathBuf]) -> io::Result<()> {
+        written.iter().try_for_each(|path| self.disk.sync_path(path))?;
+        sync_folders(&self.disk, self.places.root(), written)
     }
 
     /// Deletes the object of a key; there may be none.
@@ -219,7 +258,7 @@ impl Store {
     fn learn(&self, bucket: &str, key: &str, file: &mut File, metadata: &Metadata) -> io::Result<Attributes> {
         let attributes = Attributes::from_content(key, file, metadata)?;
         if FileState::of(&file.metadata()?) == attributes.of {
-            attributes.write(&self.places.attributes(bucket, key, attributes.of.inode))?;
+            attributes.write(&self.disk, &self.places.attributes(bucket, key, attributes.of.inode))?;
         }
         Ok(attributes)
     }
@@ -259,7 +298,7 @@ mod tests {
 
     fn store(root: &Path) -> Store {
         fs::create_dir_all(root.join(BUCKET)).unwrap();
-        Store::open(root.to_owned(), Clock::from_fn(|| Timestamp::UNIX_EPOCH)).unwrap()
+        Store::open(Disk::fast(), root.to_owned(), Clock::from_fn(|| Timestamp::UNIX_EPOCH)).unwrap()
     }
 
     fn new_object(store: &Store, body: &[u8]) -> NewObject {
@@ -283,7 +322,7 @@ mod tests {
         let state = FileState::of(&new.file.metadata().unwrap());
         let old = store.object(BUCKET, "a").unwrap().attributes;
         let unborn = Attributes { of: state, etag: "new".to_owned(), ..old.clone() };
-        unborn.write(&store.places.attributes(BUCKET, "a", state.inode)).unwrap();
+        unborn.write(&store.disk, &store.places.attributes(BUCKET, "a", state.inode)).unwrap();
         std::mem::forget(new);
 
         let store = self::store(root.path());

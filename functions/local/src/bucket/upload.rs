@@ -80,8 +80,8 @@ impl Service {
         let trailers = || trailing_headers.and_then(|trailers| trailers.take());
         let content = self.receive(body, &headers, input.content_length, trailers).await?;
         let headers = checksum::to_headers(&content.checksums);
-        let number = input.part_number;
-        let etag = blocking(move || multipart::keep_part(&folder, number, &content)).await?;
+        let (store, number) = (Arc::clone(&self.store), input.part_number);
+        let etag = blocking(move || multipart::keep_part(&store.disk, &folder, number, &content)).await?;
         let output = UploadPartOutput { e_tag: Some(ETag::Strong(etag)), ..UploadPartOutput::default() };
         Ok(S3Response::with_headers(output, headers))
     }

@@ -102,11 +102,20 @@ fn words(status: &JobStatus) -> String {
         JobPhase::Submitting => format!("planned: {}", count(images, "image")),
         JobPhase::Waiting => "waiting for Gemini".to_owned(),
         JobPhase::Collecting => "collecting images".to_owned(),
+        JobPhase::Blocked => format!("can't be closed: {}", blocker(status)),
         JobPhase::Succeeded => format!("done: all of {}{cost}", count(images, "image")),
         JobPhase::Partial => format!("done: {} of {images} images{cost}; see retry.jsonl", status.finished),
         JobPhase::Failed => format!("failed: no image{cost}; see results.csv"),
         JobPhase::Cancelled => format!("cancelled: {} of {images} images{cost}; see retry.jsonl", status.finished),
     }
+}
+
+/// What keeps a job from being closed, and what to do about it.
+pub(super) fn blocker(status: &JobStatus) -> String {
+    status
+        .blocker
+        .as_ref()
+        .map_or_else(|| "see its job.json".to_owned(), |blocker| format!("{}. {}", blocker.what, blocker.what_to_do))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::{
 use clients::variables::Variables;
 
 use super::{Exit, RunArgs, ServeArgs, Which};
+use crate::disk::Disk;
 
 /// The file that says which Gemini answered in a folder: simulated and real images are not to be mixed.
 const KEPT: &str = "gemini-is";
@@ -69,7 +70,9 @@ fn keep(
     }
     let choice = choose(kept.or(wanted))?;
     if let (None, Choice::Use(which)) = (kept, choice) {
-        fs::write(&file, if which == Which::Live { "live" } else { "sim" })?;
+        let name = if which == Which::Live { "live" } else { "sim" };
+        // A folder that forgot it could mix real images with simulated ones.
+        Disk::durable().replace(&file, name.as_bytes())?;
     }
     Ok(choice)
 }

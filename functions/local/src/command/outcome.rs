@@ -6,12 +6,14 @@ use anyhow::Context;
 use darkroom::{
     layout,
     names::JobId,
-    report::{Integrity, Summary},
+    report::{Integrity, Summary, UnfetchedBatch},
+    state::BatchOutput,
     status::{JobPhase, JobStatus},
 };
 
 use super::{
     Exit,
+    announce::blocker,
     check::{SHOWN, count},
 };
 use crate::cloud::Cloud;
@@ -28,6 +30,7 @@ pub(super) async fn show(cloud: &Cloud, job: &JobId, listed: bool) -> anyhow::Re
         JobPhase::Succeeded | JobPhase::Partial | JobPhase::Failed | JobPhase::Cancelled => {
             show_summary(cloud, job).await
         }
+        JobPhase::Blocked => anyhow::bail!("the job can't be closed: {}", blocker(&status)),
         JobPhase::Submitting | JobPhase::Waiting | JobPhase::Collecting => {
             anyhow::bail!("the job is not over; run the same command again to resume")
         }
@@ -61,9 +64,34 @@ async fn show_summary(cloud: &Cloud, job: &JobId) -> anyhow::Result<Exit> {
     for line in misfits(&summary.integrity) {
         println!("  check    {line}: see the warnings in {}", cloud.path_of(&summary.links.results).display());
     }
+    if let Some(aside) = &summary.aside {
+        let folder = cloud.path_of(&aside.folder);
+        println!("  aside    {} of no request: {}", count(aside.images, "image"), folder.display());
+    }
     println!("  cost     {} (estimated {})", cost.actual_usd, cost.estimated_usd);
     println!("           {} interactively: {} saved", cost.interactive_usd, cost.saved_usd);
+    if cost.unaccounted.requests > 0 {
+        let (requests, usd) = (count(cost.unaccounted.requests, "request"), cost.unaccounted.estimated_usd);
+        println!("           up to {usd} more: Gemini does not tell what it charged for {requests}");
+    }
+    for batch in &summary.unfetched {
+        println!("  fetch    {}", whereabouts(batch));
+    }
+    if !summary.unfetched.is_empty() {
+        println!("           Look there before you drop retry.jsonl: it buys these images again.");
+    }
     Ok(if counts.succeeded == counts.expected { Exit::Complete } else { Exit::Missing })
+}
+
+/// Where images can be fetched by hand that may have been paid for.
+fn whereabouts(batch: &UnfetchedBatch) -> String {
+    let output = match &batch.output {
+        Some(BatchOutput::File(file)) => format!("its output is {file}"),
+        Some(BatchOutput::Inline) => "its output is in the batch itself".to_owned(),
+        None => "its output is not known".to_owned(),
+    };
+    let until = batch.kept_until.map(|until| format!(", kept until {}", until.strftime("%Y-%m-%d")));
+    format!("{} (shard {}): {output}{}", batch.batch_name, batch.shard, until.unwrap_or_default())
 }
 
 /// Which images are not as they were asked for.

@@ -16,7 +16,7 @@ use std::{
 use darkroom::{
     layout,
     names::JobId,
-    status::{JobPhase, JobStatus},
+    status::{JobPhase, JobStatus, ShardPhase},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
@@ -122,6 +122,10 @@ fn words(status: &JobStatus, landed: u64) -> (String, u64) {
         JobPhase::Submitting => (format!("planned; batches to submit: {planned}"), 0),
         JobPhase::Waiting => (format!("submitted; waiting for batches: {batches}"), status.finished),
         JobPhase::Collecting => (format!("{landed} images landed"), landed),
+        JobPhase::Blocked => {
+            let what = status.blocker.as_ref().map_or("see its job.json", |blocker| &blocker.what);
+            (format!("can't be closed: {what}"), landed)
+        }
         JobPhase::Rejected
         | JobPhase::Estimated
         | JobPhase::Succeeded
@@ -133,25 +137,24 @@ fn words(status: &JobStatus, landed: u64) -> (String, u64) {
 
 /// The reasons for waiting that were shown. One that differs from another in numbers alone is not shown again.
 #[derive(Default)]
-struct Reasons(HashSet<(String, String)>);
+struct Reasons(HashSet<(ShardPhase, String)>);
 
 impl Reasons {
     /// The reasons of shards that were not shown before, a line each.
     fn new_in(&mut self, status: &JobStatus) -> Vec<String> {
         let mut lines = Vec::new();
-        for shard in
-            status.shards.iter().filter(|shard| !matches!(shard.phase.as_str(), "done" | "failed" | "cancelled"))
-        {
+        for shard in status.shards.iter().filter(|shard| !shard.phase.is_over()) {
             let Some(note) = &shard.note else { continue };
             let kind: String = note.chars().filter(|char| !char.is_ascii_digit()).collect();
-            if self.0.insert((shard.phase.clone(), kind)) {
+            if self.0.insert((shard.phase, kind)) {
                 let shard_id = shard.shard;
-                lines.push(match shard.phase.as_str() {
-                    "held" => format!(
+                lines.push(if shard.phase == ShardPhase::Held {
+                    format!(
                         "batch {shard_id} waits for you: {note}\n  darkroom approve {job}\n  darkroom cancel {job}",
                         job = status.job
-                    ),
-                    _ => format!("batch {shard_id} waits: {note}"),
+                    )
+                } else {
+                    format!("batch {shard_id} waits: {note}")
                 });
             }
         }

@@ -72,20 +72,30 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
         }
     };
     let (limits, tier) = (args.settings.limits(), args.settings.tier);
-    let setup = Setup { settings, limits, tier, ..Setup::default() };
+    let setup = Setup { settings, limits, tier, disk: setting::disk(which), ..Setup::default() };
     let cloud = Arc::new(Cloud::open(&args.out, time, gemini, setup)?);
     if finished {
         println!("Job {} is already complete.", dropped.job);
         return outcome::show(&cloud, &dropped.job, false).await;
     }
     show_offer(&offer, &read.reading);
+    let mut is_looked_at = status(&args.out, &dropped).is_none();
     put(&cloud, &dropped, &read).await?;
 
     let progress = Progress::start(&args.out, &dropped.job, cloud.time.clone());
     let mut refusal = None;
     let stopped = host::run(&cloud, waiting, is_stopped(&mut stop.clone()), async || {
         refusal = refused_key(&args.out, &dropped);
-        Ok(refusal.is_some() || is_over(&args.out, &dropped))
+        if refusal.is_some() || is_over(&args.out, &dropped) {
+            return Ok(true);
+        }
+        if !is_looked_at {
+            // All shards may have been over before, and then nothing else has the job looked at for an hour.
+            is_looked_at = true;
+            cloud.deps.sweep.wake.report(&dropped.job).await?;
+            return Ok(false);
+        }
+        is_blocked(&cloud, &args.out, &dropped).await
     })
     .await;
     progress.end();
@@ -94,7 +104,10 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
             anyhow::bail!("{refusal}. Nothing was bought. Run the same command again with another key to resume")
         }
         (Stopped::Reached, None) => outcome::show(&cloud, &dropped.job, read.reading.errors > 0).await,
-        (Stopped::Idle, _) => anyhow::bail!("the job stopped half-way: {}", dead_letters(&cloud, &args.out)?),
+        (Stopped::Idle, _) => match status(&args.out, &dropped).filter(|status| status.blocker.is_some()) {
+            Some(_) => outcome::show(&cloud, &dropped.job, false).await,
+            None => anyhow::bail!("the job stopped half-way: {}", dead_letters(&cloud, &args.out)?),
+        },
         (Stopped::Asked, _) => {
             println!("Stopped. Run the same command to resume.");
             Ok(Exit::Interrupted)
@@ -119,12 +132,27 @@ async fn check_access(gemini: &Gemini) -> anyhow::Result<()> {
 
 /// Why Gemini refuses the API key or its project, if it does and has made no batch of this job yet.
 fn refused_key(out: &Path, dropped: &Dropped) -> Option<String> {
-    let path = out.join(BUCKET).join(layout::status(&dropped.job));
-    let status: JobStatus = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    let status = status(out, dropped)?;
     if status.shards.iter().any(|shard| shard.batch.is_some()) {
         return None;
     }
     status.shards.into_iter().find(|shard| shard.refused_key)?.note
+}
+
+/// Whether nothing but a document that is still missing or damaged keeps the job from being closed.
+async fn is_blocked(cloud: &Cloud, out: &Path, dropped: &Dropped) -> anyhow::Result<bool> {
+    let Some(status) = status(out, dropped).filter(JobStatus::shards_are_over) else { return Ok(false) };
+    let Some(blocker) = status.blocker else { return Ok(false) };
+    for document in &blocker.documents {
+        if cloud.bucket.etag(&document.key).await? != document.etag {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn status(out: &Path, dropped: &Dropped) -> Option<JobStatus> {
+    serde_json::from_slice(&fs::read(out.join(BUCKET).join(layout::status(&dropped.job))).ok()?).ok()
 }
 
 /// Whether the job was carried through, with or without all its images.

@@ -1,8 +1,9 @@
 //! `darkroom serve`: the chain kept running on loopback, so that any S3 client can drop manifests.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
-use clients::variables::Variables;
+use anyhow::Context;
+use clients::{clock::Clock, variables::Variables};
 use jiff::SignedDuration;
 use poll::handler::Waits;
 use tokio::task::JoinSet;
@@ -16,11 +17,13 @@ use super::{
 };
 use crate::{
     cloud::{BUCKET, Cloud, Setup},
+    credentials::Credentials,
     gemini::Gemini as SimulatedGemini,
     host,
     listen::is_stopped,
+    signed::Signed,
     time::Time,
-    wire::{ACCESS_KEY_ID, REGION, SECRET_ACCESS_KEY},
+    wire::REGION,
 };
 
 /// How often simulated batches, which take seconds here, are asked about.
@@ -52,20 +55,25 @@ async fn serve_all(args: &ServeArgs) -> anyhow::Result<Exit> {
         Which::Live => (setting::live(&variables)?, Time::system(), Waits::default(), None),
     };
     let (announcing, announced) = Announcing::new(&args.out);
+    let credentials = credentials(args, &internal, &variables)?;
+    let disk = setting::disk(which);
     let (limits, tier) = (args.settings.limits(), args.settings.tier);
-    let setup = Setup { settings, waits, limits, tier, ..Setup::default() };
+    let setup =
+        Setup { settings, waits, limits, tier, credentials: Some(credentials.clone()), disk, ..Setup::default() };
     let cloud = Arc::new(Cloud::open_with(&args.out, time, gemini, setup, |wire| announcing.around(wire))?);
 
     let aws = setting::bind(args.port, "--port").await?;
     let environment = format!(
-        "export AWS_ENDPOINT_URL={} AWS_DEFAULT_REGION={REGION} AWS_ACCESS_KEY_ID={ACCESS_KEY_ID} \
-         AWS_SECRET_ACCESS_KEY={SECRET_ACCESS_KEY}",
-        aws.url()
+        "export AWS_ENDPOINT_URL={} AWS_DEFAULT_REGION={REGION} AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={}",
+        aws.url(),
+        credentials.access_key_id(),
+        credentials.secret_access_key()
     );
     println!("Darkroom is listening. End it with Ctrl-C; the same command goes on from there.\n");
     println!("  S3 and SQS  {}", aws.url());
     let mut services = JoinSet::new();
-    services.spawn(aws.serve(cloud.wire.service(), stopped.clone()));
+    let signed = Signed::new(cloud.wire.service(), credentials, Clock::system());
+    services.spawn(aws.serve(Arc::new(signed), stopped.clone()));
     if let Some(service) = simulated {
         let listener = setting::bind(args.gemini_port, "--gemini-port").await?;
         println!("  Gemini      {} (simulated: no key, no cost)", listener.url());
@@ -86,4 +94,15 @@ async fn serve_all(args: &ServeArgs) -> anyhow::Result<Exit> {
     telling.await?;
     println!("Ended; nothing is lost.");
     served.map(|()| Exit::Complete)
+}
+
+/// What S3 and SQS clients must sign with: what the arguments say, else the environment, else the folder's own.
+fn credentials(args: &ServeArgs, internal: &Path, variables: &Variables) -> anyhow::Result<Credentials> {
+    let given = |argument: &Option<String>, name| argument.clone().or_else(|| variables.optional(name));
+    match (given(&args.access_key, "DARKROOM_ACCESS_KEY"), given(&args.secret_key, "DARKROOM_SECRET_KEY")) {
+        (Some(id), Some(secret)) => Ok(Credentials::new(id, secret)?),
+        (None, None) => Credentials::kept_in(internal).context("no credentials for S3 and SQS clients"),
+        (Some(_), None) => anyhow::bail!("DARKROOM_ACCESS_KEY is set and DARKROOM_SECRET_KEY is not: set both or none"),
+        (None, Some(_)) => anyhow::bail!("DARKROOM_SECRET_KEY is set and DARKROOM_ACCESS_KEY is not: set both or none"),
+    }
 }

@@ -20,7 +20,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::{cloud::INTERNAL, listen::Listener};
+use super::Which;
+use crate::{cloud::INTERNAL, disk::Disk, listen::Listener};
 
 /// The folder below `out` that people need not look into, made where it is missing.
 pub(super) fn folder(out: &Path) -> anyhow::Result<PathBuf> {
@@ -44,6 +45,14 @@ pub(super) const SECONDS: RangeInclusive<u32> = 10..=30;
 /// A client of the real Gemini.
 pub(super) fn live(variables: &Variables) -> anyhow::Result<Gemini> {
     Ok(Gemini::over_https(gemini::Settings::from_variables(variables)?)?)
+}
+
+/// How far what is written survives: where money is spent, the end of the power.
+pub(super) fn disk(which: Which) -> Disk {
+    match which {
+        Which::Sim => Disk::fast(),
+        Which::Live => Disk::durable(),
+    }
 }
 
 /// A loopback port, which the option named so chose.

@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
-use local::wire::InProcess;
+use local::{credentials::Credentials as LocalCredentials, wire::InProcess};
 use serde_json::{Value, json};
 
 /// What SSM answers at the moment, and what it has been asked.
@@ -70,7 +70,7 @@ fn source(name: &str) -> (Arc<KeySource>, Arc<Ssm>, Arc<AtomicI64>) {
         .region(Region::new("us-east-1"))
         .credentials_provider(Credentials::new("test", "test", None, None, "test"))
         .retry_config(RetryConfig::disabled())
-        .http_client(InProcess::new(Arc::clone(&ssm) as _));
+        .http_client(InProcess::new(Arc::clone(&ssm) as _, LocalCredentials::random().unwrap()));
     let clock = Arc::clone(&seconds);
     let clock = Clock::from_fn(move || Timestamp::from_second(clock.load(Ordering::Relaxed)).unwrap());
     let client = aws_sdk_ssm::Client::from_conf(config.build());

@@ -8,7 +8,7 @@ use clients::{
     transport::{Body, BoxFuture, Transport, TransportError, empty},
 };
 use http::{HeaderMap, Request, Response};
-use local::wire::InProcess;
+use local::{credentials::Credentials, wire::InProcess};
 
 /// The name of the header that holds what was signed of the payload.
 const SIGNED: &str = "x-amz-content-sha256";
@@ -27,7 +27,8 @@ impl Transport for Witness {
 /// The headers with which `hello` is written to a bucket at `endpoint`.
 async fn written(endpoint: &str) -> HeaderMap {
     let witness = Arc::new(Witness::default());
-    let settings = InProcess::new(Arc::clone(&witness) as _).s3_config().endpoint_url(endpoint);
+    let settings =
+        InProcess::new(Arc::clone(&witness) as _, Credentials::random().unwrap()).s3_config().endpoint_url(endpoint);
     let client = aws_sdk_s3::Client::from_conf(aws::s3_settings(settings).build());
     Bucket::new(client, "studio").put("a.txt", "text/plain", "hello").await.unwrap();
     witness.0.lock().unwrap().clone()
