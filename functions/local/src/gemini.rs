@@ -221,7 +221,7 @@ impl Gemini {
             Call::ListFiles => self.files.list(&Page::asked_or(uri, 10, 100)?, &caller.origin, now),
             Call::GetFile => self.files.find(&id, now)?.resource(&caller.origin),
             Call::DeleteFile => self.delete_file(&id, now).map(|()| json!({}))?,
-            Call::CreateBatch => self.create_batch(find_model(&id, version, call)?, counted, body, now).await?,
+            Call::CreateBatch => self.create_batch(find_model(&id, version, call)?, counted.number, body, now).await?,
             Call::GetBatch => self.batch(&id, now).await?,
             // Without a page size the service was seen to answer that there is nothing.
             Call::ListBatches => {
@@ -265,18 +265,21 @@ impl Gemini {
     async fn create_batch(
         &self,
         model: &'static Model,
-        Counted { number, ordinal }: Counted,
+        number: u64,
         body: Body,
         now: Timestamp,
     ) -> Result<Value, Unserved> {
         let body = read_json(body, &CREATE_BATCH, LARGEST_CREATE_BYTES).await?;
         let wish = Wish::read(body, model)?;
+        // Calls for other batches do not change what is drawn for this one, in whatever order they come.
+        let name = wish.display_name();
+        let drawn = Draw::about(self.behaviour.seed, &["batch", name, &self.batches.next_of(name).to_string()]);
         let creation = Creation {
             files: Arc::clone(&self.files),
             batches: Arc::clone(&self.batches),
             seen: Arc::clone(&self.seen),
             behaviour: self.behaviour.clone(),
-            id: self.draw("batch", ordinal).id(36),
+            id: drawn.id(36),
             number,
             now,
         };

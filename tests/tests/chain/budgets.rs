@@ -22,7 +22,7 @@ async fn finished(seed: u64, missing_percent: u8, budget: Usd) -> World {
         (0..IMAGES).map(|number| json!({"key": format!("stone-{number:03}"), "prompt": "a stone"})).collect();
     let manifest = json!({"job": {"budget_usd": budget}, "items": items});
     world.put("inbox/stones.json", manifest.to_string()).await.unwrap();
-    world.run().await.unwrap();
+    super::run_to_the_end(&world).await;
     world
 }
 

@@ -30,6 +30,8 @@ pub(super) struct Batches {
     inputs: PathBuf,
     rows: PathBuf,
     batches: Mutex<BTreeMap<String, Batch>>,
+    /// How many batches were asked for, by their display names.
+    asked: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Batches {
@@ -44,7 +46,17 @@ impl Batches {
         let stored = |id: &str| batches.get(id).is_some_and(|batch| batch.deleted.is_none());
         keep_only(&inputs, stored)?;
         keep_only(&rows, stored)?;
-        Ok(Self { documents, inputs, rows, batches: Mutex::new(batches) })
+        let mut asked: BTreeMap<String, u64> = BTreeMap::new();
+        batches.values().for_each(|batch| *asked.entry(batch.display_name.clone()).or_default() += 1);
+        Ok(Self { documents, inputs, rows, batches: Mutex::new(batches), asked: Mutex::new(asked) })
+    }
+
+    /// Counts one more call for a batch of this display name: which one it is, from 1.
+    pub(super) fn next_of(&self, display_name: &str) -> u64 {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = asked.entry(display_name.to_owned()).or_default();
+        *count += 1;
+        *count
     }
 
     /// Where a batch's input lines are.

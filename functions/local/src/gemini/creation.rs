@@ -60,6 +60,11 @@ impl Wish {
         let priority = batch["priority"].as_i64().unwrap_or(0);
         Ok(Self { model, display_name, priority, input, inline_requests })
     }
+
+    /// The batch's display name.
+    pub(super) fn display_name(&self) -> &str {
+        &self.display_name
+    }
 }
 
 impl Creation {
