@@ -72,9 +72,8 @@ impl Order {
                 format!("the prompt has {characters} characters, {most} are allowed: shorten it"),
             );
         }
-        if let Some(temperature) = item.temperature
-            && !(0.0..=MAX_TEMPERATURE).contains(&temperature)
-        {
+        let in_range = |temperature: &f64| (0.0..=MAX_TEMPERATURE).contains(temperature);
+        if let Some(temperature) = item.temperature.filter(|temperature| !in_range(temperature)) {
             findings.error("bad_value", format!("temperature must be from 0 to 2, not {temperature}"));
         }
         let (mut refs, mut types, mut web, mut sources) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -105,7 +104,7 @@ impl Order {
             }
         }
         let seed = item.seed.map(|_| Control::Seed);
-        let temperature = item.temperature.map(|_| Control::Temperature);
+        let temperature = item.temperature.filter(in_range).map(|_| Control::Temperature);
         let system = item.system.filter(|system| !system.is_empty());
         Self {
             key: item.key,

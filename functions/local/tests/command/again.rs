@@ -11,7 +11,7 @@ fn the_same_command_again_asks_nothing_and_changes_nothing() {
     assert!(!bucket.is_empty() && !gemini.is_empty());
 
     let said = place.run(&manifest, &[]).exits(0);
-    assert!(said.contains("Done already"), "{said}");
+    assert!(said.contains("is already complete"), "{said}");
     assert_eq!(place.snapshot("darkroom"), bucket);
     // Its counters are there too: no request was counted.
     assert_eq!(place.snapshot(".darkroom/gemini"), gemini);

@@ -125,8 +125,9 @@ async fn a_service_that_ends_does_not_wait_for_callers_without_answer() {
     let address = listener.url().replace("http://", "");
     let stop = watch::Sender::new(false);
     let serving = tokio::spawn(listener.serve(Arc::clone(&service.gemini) as Arc<dyn Transport>, stop.subscribe()));
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(b"GET /v1beta/models HTTP/1.1\r\nHost: a\r\nx-goog-api-key: any\r\n\r\n").await.unwrap();
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    let request = format!("GET /v1beta/models HTTP/1.1\r\nHost: {address}\r\nx-goog-api-key: any\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
     while service.gemini.requests().total() == 0 {
         tokio::task::yield_now().await;
     }
@@ -147,11 +148,10 @@ async fn a_caller_that_closes_the_connection_frees_it() {
     let address = listener.url().replace("http://", "");
     let stop = watch::Sender::new(false);
     let serving = tokio::spawn(listener.serve(Arc::clone(&service.gemini) as Arc<dyn Transport>, stop.subscribe()));
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream
-        .write_all(b"POST /v1beta/models/m:batchGenerateContent HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}")
-        .await
-        .unwrap();
+    let mut stream = TcpStream::connect(&address).await.unwrap();
+    let path = "/v1beta/models/m:batchGenerateContent";
+    let request = format!("POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 2\r\n\r\n{{}}");
+    stream.write_all(request.as_bytes()).await.unwrap();
     while service.gemini.requests().total() == 0 {
         tokio::task::yield_now().await;
     }

