@@ -1,6 +1,9 @@
 //! The first reading of a manifest: all its problems, before anything is written.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use darkroom::{
     job::ShardLimits,
@@ -21,6 +24,9 @@ use crate::{
 /// Batches of one job, at the most. So many take a month even where a hundred run at the same time, and each has a state
 /// that is written here, within one invocation.
 const MAX_SHARDS: usize = 10_000;
+
+/// So many images at the least were read where it is the manifest that takes long, and not an outage.
+const MANY: u64 = 10_000;
 
 /// What checking a manifest found.
 pub(crate) enum Checked {
@@ -108,8 +114,11 @@ impl Setting {
     }
 }
 
-/// Reads the manifest, and looks at every reference picture it names. Where that takes too long, and the plan isn't
-/// locked yet, that is an error of the manifest as any other: trying again would take as long.
+/// Reads the manifest, and looks at every reference picture it names. Where that takes too long because there is so much of
+/// it, and the plan isn't locked yet, that is an error of the manifest as any other: trying again would take as long.
+///
+/// # Errors
+/// [`PlanError::TimeUp`] where time is up for another reason, such as an outage of S3: the next invocation tries again.
 pub(crate) async fn check(
     deps: &Deps,
     dropped: &Dropped,
@@ -120,8 +129,9 @@ pub(crate) async fn check(
     if dropped.is_too_large {
         return Ok(Checked::Bad(with_problems(Reading::default(), [too_large(deps.limits.manifest_bytes)])));
     }
-    let (mut good, used) = match read(deps, dropped, terms, &time).await {
-        Err(PlanError::TimeUp) if !terms.are_locked => {
+    let images = Arc::new(AtomicU64::new(0));
+    let (mut good, used) = match read(deps, dropped, terms, &time, &images).await {
+        Err(PlanError::TimeUp) if !terms.are_locked && images.load(Ordering::Relaxed) >= MANY => {
             return Ok(Checked::Bad(with_problems(Reading::default(), [references::too_slow("reading it")])));
         }
         read => read?,
@@ -141,11 +151,18 @@ pub(crate) async fn check(
 }
 
 /// Reads the manifest, and notes the pictures it refers to.
-async fn read(deps: &Deps, dropped: &Dropped, terms: &Terms, time: &TimeLimit) -> Result<(Good, Used), PlanError> {
+async fn read(
+    deps: &Deps,
+    dropped: &Dropped,
+    terms: &Terms,
+    time: &TimeLimit,
+    images: &Arc<AtomicU64>,
+) -> Result<(Good, Used), PlanError> {
     let setting = Setting::new(deps, terms.planned_at, &terms.bounds, &dropped.beside, Copies::new());
     let for_header = time.bound(dropped.reader(deps).await?);
     let for_items = time.bound(dropped.reader(deps).await?);
     let (shard, time): (ShardLimits, TimeLimit) = (deps.settings.shard.clone(), time.clone());
+    let images = Arc::clone(images);
     tokio::task::spawn_blocking(move || {
         let context = setting.context();
         let header = Header::read(for_header, &context)?;
@@ -154,6 +171,7 @@ async fn read(deps: &Deps, dropped: &Dropped, terms: &Terms, time: &TimeLimit) -
         let reading = manifest::read(for_items, &header, &context, |expected| {
             used.note(&expected);
             sharder.place(&expected.model, RequestSize::of(&expected, &setting.catalogue));
+            images.fetch_add(1, Ordering::Relaxed);
             // A matrix makes many images of few bytes.
             time.check()
         })?;

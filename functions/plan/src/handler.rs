@@ -173,7 +173,7 @@ async fn uploaded(deps: &Deps, upload: &Upload, deadline: Timestamp) -> Result<D
             overwritten(deps, &dropped).await?;
             Ok(Disposition::Later(SignedDuration::ZERO))
         }
-        // The plan is locked: it goes on from there, and needs not look at any reference again.
+        // Where the plan is locked it goes on from there, and needs not look at any reference again.
         Err(PlanError::TimeUp) => {
             warn!(correlation_id = %dropped.job, "not planned to the end: the next invocation goes on");
             Ok(Disposition::Later(SignedDuration::ZERO))

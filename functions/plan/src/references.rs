@@ -29,6 +29,11 @@ use crate::{
 /// How many objects are looked at at once. Each is one short request, which for the most part is waited for.
 const AT_ONCE: usize = 64;
 
+/// So many references at the least were looked at where it is the manifest that takes long. If time is up before, something
+/// else has stood still, and the next invocation may find it gone. Even if none of so many web addresses answers, there is
+/// time enough for all of them.
+const MANY: usize = 30;
+
 /// How many pictures from the web are in memory at once.
 const FETCHED_AT_ONCE: usize = 4;
 
@@ -122,9 +127,15 @@ impl Looking<'_> {
     }
 
     /// The problems, and why not all references were looked at, if that is so.
-    fn finish(mut self) -> Vec<Problem> {
+    ///
+    /// # Errors
+    /// [`PlanError::TimeUp`] where that is not due to the manifest.
+    fn finish(mut self) -> Result<Vec<Problem>, PlanError> {
         let left = self.all - self.looked_at;
         if left > 0 && self.time.is_up() {
+            if self.looked_at < MANY {
+                return Err(PlanError::TimeUp);
+            }
             let what = format!("looking at {} of its {} distinct references", self.looked_at, self.all);
             self.problems.push(too_slow(&what));
         } else if left > 0 {
@@ -134,7 +145,7 @@ impl Looking<'_> {
             );
             self.problems.push(general("references_not_checked", message));
         }
-        self.problems
+        Ok(self.problems)
     }
 }
 
@@ -192,7 +203,7 @@ pub(crate) async fn check(
             Err(fault) => looking.note(Some(first.problem(fault))),
         };
     }
-    Ok((looking.finish(), copies))
+    Ok((looking.finish()?, copies))
 }
 
 /// The copies that a job has of pictures from the web.

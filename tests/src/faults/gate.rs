@@ -38,6 +38,11 @@ impl Desk {
         self.lock().clear();
     }
 
+    /// Drops the requests of an invocation that was killed, so that none is let through before it is gone.
+    pub(crate) fn forget(&self, invocation: usize) {
+        self.lock().retain(|arrival| arrival.invocation != invocation);
+    }
+
     /// Takes out the request at a place.
     pub(crate) fn take(&self, place: usize) -> Arrival {
         self.lock().remove(place)

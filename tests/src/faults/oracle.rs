@@ -87,6 +87,17 @@ impl Made {
         self.output.lines.iter().any(|line| line.key == key && line.image.is_some())
     }
 
+    /// Whether any line of the output says which request it is of.
+    fn is_attributable(&self) -> bool {
+        let is_of_ours = |key: &String| self.record.keys.contains(key);
+        self.output.lines.iter().any(|line| line.carries_key && is_of_ours(&line.key))
+    }
+
+    /// Whether its output came after its end: a person who has approved may have had the images made again before.
+    fn is_late(&self) -> bool {
+        self.record.output_from > self.record.ended
+    }
+
     fn told(&self) -> String {
         let Record { name, display_name, created, ended, .. } = &self.record;
         let ended = ended.map_or("still lives".to_owned(), |ended| format!("ended {ended}"));
@@ -117,8 +128,8 @@ pub(crate) async fn judge(
             Some("_REJECTED") => tell(Wrong::Stuck, format!("{job} was rejected, and its manifest is good")),
             Some(_) => {
                 results(world, job, &made, &mut tell)?;
-                unmatched(world, job, &made, &mut tell)?;
-                miscount(world, job, &made, &mut tell)?;
+                unmatched(world, job, &made, approved, &mut tell)?;
+                miscount(world, job, &made, approved, &mut tell)?;
             }
             None => tell(Wrong::Stuck, format!("{job} has no marker at {}", world.now())),
         }
@@ -205,9 +216,18 @@ fn not_its_image(world: &World, made: &[&Made], key: &str, result: &Value) -> an
 }
 
 /// Looks for the images that belong to no request, in the outputs of a closed job that were read to their end.
-fn unmatched(world: &World, job: &str, made: &[Made], tell: &mut impl FnMut(Wrong, String)) -> anyhow::Result<()> {
+fn unmatched(
+    world: &World,
+    job: &str,
+    made: &[Made],
+    approved: bool,
+    tell: &mut impl FnMut(Wrong, String),
+) -> anyhow::Result<()> {
     let summary = summary(world, job)?;
-    let was_read = |made: &&Made| summary.shards.iter().any(|shard| names(shard, &made.record) && was_read(shard));
+    let was_read = |made: &&Made| {
+        let is_named = summary.shards.iter().any(|shard| names(shard, &made.record) && was_read(shard));
+        is_named && !(approved && made.is_late())
+    };
     if summary.integrity.skipped_lines > 0 {
         return Ok(());
     }
@@ -252,19 +272,29 @@ fn was_read(shard: &ShardSummary) -> bool {
 }
 
 /// Holds what a closed job says that it cost against the bill of the batches that its shards name, where each shard's
-/// output was read to its end.
-fn miscount(world: &World, job: &str, made: &[Made], tell: &mut impl FnMut(Wrong, String)) -> anyhow::Result<()> {
+/// output was read to its end. Of a batch whose output came when the images were asked for again, or of which no line says
+/// what request it is of, nothing need be counted.
+fn miscount(
+    world: &World,
+    job: &str,
+    made: &[Made],
+    approved: bool,
+    tell: &mut impl FnMut(Wrong, String),
+) -> anyhow::Result<()> {
     let summary = summary(world, job)?;
     if summary.integrity.skipped_lines > 0 || !summary.shards.iter().all(was_read) {
         return Ok(());
     }
     let own = |made: &&Made| summary.shards.iter().any(|shard| names(shard, &made.record));
     let bill = |made: &Made| made.record.bill.nanodollars - made.record.bill.undelivered_nanodollars;
-    let charged: u64 = made.iter().filter(own).map(bill).sum();
-    let charged = Usd::new(Decimal::from(charged) * Decimal::new(1, 9));
+    let may_go_uncounted = |made: &&Made| (approved && made.is_late()) || !made.is_attributable();
+    let sum = |bills: u64| Usd::new(Decimal::from(bills) * Decimal::new(1, 9));
+    let charged = sum(made.iter().filter(own).map(bill).sum());
+    let uncounted = sum(made.iter().filter(own).filter(may_go_uncounted).map(bill).sum());
     // As a document holds it.
-    let (charged, told) = (serde_json::to_value(charged)?, serde_json::to_value(summary.cost.actual_usd)?);
-    if charged != told {
+    let stored = |usd: Usd| anyhow::Ok(serde_json::from_value::<Usd>(serde_json::to_value(usd)?)?);
+    let (least, most, told) = (stored(charged - uncounted)?, stored(charged)?, summary.cost.actual_usd);
+    if told < least || told > most {
         tell(Wrong::Miscount, format!("{job} says that it cost {told}, and Gemini charged {charged}"));
     }
     Ok(())

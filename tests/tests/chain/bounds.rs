@@ -294,6 +294,31 @@ async fn a_manifest_whose_checking_takes_too_long_is_rejected_with_what_to_do() 
 }
 
 #[tokio::test]
+async fn a_small_manifest_is_not_rejected_because_s3_stood_still() {
+    let world = World::new().unwrap();
+    for number in 0..3 {
+        world.put(&format!("refs/{number}.png"), b"\x89PNG\r\n\x1a\n".to_vec()).await.unwrap();
+    }
+    for stalled in ["/refs/", "/inbox/"] {
+        world.aws.decide(|_| Trip::Pass);
+        world.put("inbox/foxes.jsonl", referring(3)).await.unwrap();
+        let time = world.cloud.time.clone();
+        world.aws.decide(move |head| {
+            if head.method == "GET" && head.uri.path().contains(stalled) {
+                time.jump_to(time.now() + SignedDuration::from_mins(14)).unwrap();
+            }
+            Trip::Pass
+        });
+        assert!(!acknowledged(&step!(&world, plan, MANIFESTS)), "{stalled}");
+        assert!(!is_rejected(&world).await, "{stalled}");
+    }
+    world.aws.decide(|_| Trip::Pass);
+    world.run().await.unwrap();
+    let job = &world.jobs().unwrap()[0];
+    assert!(world.read(&format!("{job}_SUCCESS")).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn a_plan_that_is_locked_is_gone_on_with_and_looks_at_no_reference_again() {
     let world = World::new().unwrap();
     for number in 0..3 {

@@ -228,6 +228,7 @@ impl Scheduler {
             let one = self.invocations.remove(place);
             self.note(&format!("{} is killed", one.name()));
             one.handle.abort();
+            self.world.desk.forget(number);
         }
     }
 }
