@@ -27,6 +27,14 @@ fn harm(broken: Break, at: &str) -> Vec<String> {
     found.failures.iter().flat_map(|failure| &failure.violations).map(ToString::to_string).collect()
 }
 
+/// Drawn worlds, with a rule broken.
+fn harm_in_seeds(broken: Break, seeds: u64) -> Vec<String> {
+    let broken = Some(broken);
+    let found = quietly(&Plan { seeds, singles: false, at: None, pairs: false, sample: 0, threads: 2, broken });
+    assert!(!found.failures.is_empty(), "nobody noticed in {} worlds", found.schedules);
+    found.failures.iter().flat_map(|failure| &failure.violations).map(ToString::to_string).collect()
+}
+
 fn says(harm: &[String], words: &str) -> bool {
     harm.iter().any(|violation| violation.starts_with(words))
 }
@@ -95,4 +103,21 @@ fn joining_by_position_is_noticed() {
 #[test]
 fn closing_a_job_before_its_round_is_noticed() {
     assert!(says(&harm(Break::FanIn, CREATE), "lost key: key stone-"));
+}
+
+#[test]
+fn giving_up_what_could_not_be_read_is_noticed() {
+    let harm = harm_in_seeds(Break::GiveUp, 40);
+    assert!(says(&harm, "lost key: key stone-") || says(&harm, "double buy: key stone-"), "{harm:?}");
+}
+
+#[test]
+fn taking_a_late_output_for_none_is_noticed() {
+    let harm = harm_in_seeds(Break::LateOutput, 40);
+    assert!(says(&harm, "lost key: key stone-") || says(&harm, "double buy: key stone-"), "{harm:?}");
+}
+
+#[test]
+fn taking_a_stranger_for_its_own_is_noticed() {
+    assert!(says(&harm_in_seeds(Break::Stranger, 40), "stranger: "));
 }

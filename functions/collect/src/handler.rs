@@ -204,7 +204,8 @@ async fn collect(
     read: impl AsyncFnOnce(&Work<'_>, &mut StoredShard) -> Result<Read, CollectError>,
 ) -> Result<Disposition, CollectError> {
     match read(work, &mut stored).await {
-        Ok(Read::Ended(Ended { round, shard })) => {
+        Ok(Read::Ended(ended)) => {
+            let Ended { round, shard } = *ended;
             work.settle(&shard).await?;
             work.wake(round).await
         }
@@ -218,7 +219,7 @@ async fn collect(
 /// What came of reading.
 enum Read {
     /// The shard has ended.
-    Ended(Ended),
+    Ended(Box<Ended>),
     /// The invocation's time is over; the next one reads on.
     Partly,
     /// Nothing in the output belongs to a request. All of it is written down.
@@ -241,7 +242,7 @@ async fn read_on(work: &Work<'_>, stored: &mut StoredShard) -> Result<Read, Coll
             Ok(Read::Unmatched(unmatched))
         }
         Verdict::Usable | Verdict::Nothing | Verdict::Unmatched(_) => {
-            Ok(Read::Ended(finish(work, stored, expected, results.lines).await?))
+            Ok(Read::Ended(Box::new(finish(work, stored, expected, results.lines).await?)))
         }
     }
 }
@@ -249,7 +250,7 @@ async fn read_on(work: &Work<'_>, stored: &mut StoredShard) -> Result<Read, Coll
 /// Ends a shard whose output was read to its end before, without reading it again.
 async fn finish_as_it_is(work: &Work<'_>, stored: &mut StoredShard) -> Result<Read, CollectError> {
     let expected = Expected::load(work.deps, &stored.shard).await?;
-    Ok(Read::Ended(finish(work, stored, expected, Vec::new()).await?))
+    Ok(Read::Ended(Box::new(finish(work, stored, expected, Vec::new()).await?)))
 }
 
 /// Names what could not be read.

@@ -62,7 +62,7 @@ pub fn line(key: &RequestKey, request: &RawValue) -> Vec<u8> {
     line
 }
 
-/// How many bytes [`line`] has.
+/// How many bytes [`line()`] has.
 pub fn line_bytes(key: &RequestKey, request: &RawValue) -> u64 {
     const AROUND: usize = "{\"key\":,\"request\":}\n".len();
     (AROUND + Value::from(key.as_str()).to_string().len() + request.get().len()) as u64

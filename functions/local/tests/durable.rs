@@ -153,7 +153,7 @@ async fn collect(disk: Disk) -> (Watched, Vec<PathBuf>) {
 #[tokio::test]
 async fn all_that_a_state_names_is_on_the_disk_before_the_state_is() {
     let (watched, lost) = collect(Disk::durable()).await;
-    assert_eq!(lost, [PathBuf::new(); 0]);
+    assert_eq!(lost, Vec::<PathBuf>::new());
     assert!(watched.files().len() > 100);
 }
 
@@ -175,7 +175,7 @@ async fn a_state_that_is_named_too_early_is_noticed() {
     let relied_on = watched.files();
     watched.create("state.json").await;
     let events = watched.events();
-    assert_eq!(lost(&events, &root, &state, &relied_on), [PathBuf::new(); 0]);
+    assert_eq!(lost(&events, &root, &state, &relied_on), Vec::<PathBuf>::new());
     let named = events.iter().position(|event| matches!(event, DiskEvent::Renamed { to, .. } if *to == state)).unwrap();
     let synced: Vec<usize> = (0..named).filter(|at| matches!(events[*at], DiskEvent::FileSynced(_))).collect();
     assert!(synced.len() >= 3, "{events:?}");
@@ -204,7 +204,7 @@ async fn states_that_are_written_at_once_rely_on_nothing_that_is_not_there() {
                 let state = format!("jobs/{writer}/shards/{round:04}/state.json");
                 watched.create(&state).await;
                 let lost = lost(&watched.events(), watched.folder.path(), &watched.path(&state), &relied_on);
-                assert_eq!(lost, [PathBuf::new(); 0], "{state}");
+                assert_eq!(lost, Vec::<PathBuf>::new(), "{state}");
             }
         })
     });

@@ -4,7 +4,7 @@
 //! each model one shard is open at a time: its results are in memory, and its request file is read on where the last
 //! line of this shard ended.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use clients::{
     bucket::ObjectWriter,
@@ -40,13 +40,16 @@ pub(crate) async fn write_results(
     let mut open: HashMap<ShardId, Option<OpenShard<'_>>> = HashMap::new();
     let mut lines = DocumentLines::open(deps, &layout::plan(job)).await?;
     while let Some(line) = lines.next::<PlanLine>().await? {
-        if !open.contains_key(&line.shard) {
-            let Some(chain) = chain_of(chains, line.shard) else {
-                return Err(lines.damaged(&format!("line {} names a shard that is not there", lines.line())));
-            };
-            open.insert(line.shard, Some(OpenShard::load(deps, job, chain).await?));
-        }
-        let Some(Some(shard)) = open.get_mut(&line.shard) else {
+        let shard = match open.entry(line.shard) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let Some(chain) = chain_of(chains, line.shard) else {
+                    return Err(lines.damaged(&format!("line {} names a shard that is not there", lines.line())));
+                };
+                entry.insert(Some(OpenShard::load(deps, job, chain).await?))
+            }
+        };
+        let Some(shard) = shard else {
             return Err(lines.damaged(&format!("line {} is one more than its shard has requests", lines.line())));
         };
         if line.model != shard.shard.model {

@@ -78,7 +78,7 @@ pub(crate) async fn submit(
     }
 
     match upload(work, stored, planned, attempt).await? {
-        Uploaded::File(stored, file) => create(work, stored, attempt, file).await,
+        Uploaded::File(stored, file) => create(work, *stored, attempt, file).await,
         Uploaded::Not(disposition) => Ok(disposition),
     }
 }
@@ -86,7 +86,7 @@ pub(crate) async fn submit(
 /// What came of an upload.
 enum Uploaded {
     /// The input file, and the state that says that it was being uploaded.
-    File(StoredShard, FileName),
+    File(Box<StoredShard>, FileName),
     /// None now: what becomes of the message.
     Not(Disposition),
 }
@@ -104,7 +104,7 @@ async fn upload(work: &Work<'_>, stored: StoredShard, planned: Shard, attempt: u
     let time_left = work.deadline.duration_since(deps.clock.now()) - ROOM_TO_CREATE;
     let upload = input::upload(deps, &stored.shard, &display_name);
     let disposition = match timeout(time_left.try_into().unwrap_or_default(), upload).await {
-        Ok(Ok(file)) => return Ok(Uploaded::File(stored, file)),
+        Ok(Ok(file)) => return Ok(Uploaded::File(Box::new(stored), file)),
         Ok(Err(InputError::Gemini(error))) => not_uploaded(work, &stored, attempt, error).await,
         Ok(Err(InputError::Unusable(problem))) => work.end(&stored, stored.shard.failed("INPUT", problem)).await,
         Ok(Err(InputError::Transient(problem))) => {

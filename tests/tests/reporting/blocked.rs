@@ -133,9 +133,12 @@ fn with_line(text: &str, number: usize, line: Option<&str>) -> String {
     lines.filter_map(|(at, old)| if at == number { line } else { Some(old) }).map(|line| format!("{line}\n")).collect()
 }
 
+/// What a document holds after something has harmed it.
+type Harm = fn(&str) -> String;
+
 #[tokio::test]
 async fn a_damaged_document_is_never_taken_for_requests_without_a_result() {
-    let harms: [(&str, fn(&str) -> String); 6] = [
+    let harms: [(&str, Harm); 6] = [
         ("cut off", |text| text[..text.len() / 2].to_owned()),
         ("cut off at a line", |text| with_line(text, 7, None)),
         ("a line too many", |text| format!("{text}{}\n", text.lines().next().unwrap())),

@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn lines_that_google_names_are_read() {
         let lines = |message: &str| match class(400, says(message)) {
-            ApiError::Invalid { lines, .. } => lines.into_iter().map(|(line, _)| line).collect::<Vec<_>>(),
+            ApiError::Invalid { lines, .. } => lines.into_keys().collect::<Vec<_>>(),
             error => panic!("{error:?}"),
         };
         let two = "Error on line 3: invalid JSON, near column 1032: no such field: 'x'\nError on line 12: bad";

@@ -170,9 +170,12 @@ fn texts(record: &ByteRecord, count: usize) -> Option<Vec<&str>> {
         .collect()
 }
 
+/// The header, which was read to find the delimiter, and then the rest.
+type FromTheStart<'a, 'b> = io::Chain<io::Cursor<Vec<u8>>, &'a mut Input<'b>>;
+
 /// Rows with the physical line on which each begins.
 struct Rows<'a, 'b> {
-    reader: Reader<PlainNewlines<io::Chain<io::Cursor<Vec<u8>>, &'a mut Input<'b>>>>,
+    reader: Reader<PlainNewlines<FromTheStart<'a, 'b>>>,
     place: Rc<Place>,
     /// The line on which the parser's counting began, less one.
     lines_before: u64,

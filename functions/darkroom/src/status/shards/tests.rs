@@ -80,7 +80,7 @@ fn a_shard_is_over_when_its_last_round_is_and_not_before() {
     assert_eq!(after(1, &[parent.clone(), (round, 4, submitted(1))]), (JobPhase::Waiting, 7, false));
     assert_eq!(after(1, &[parent, (round, 4, done(None))]), (JobPhase::Collecting, 10, true));
     // A round alone, whose parent was not heard of, is no shard of the plan.
-    assert_eq!(after(1, &[(round, 4, done(None))]).2, false);
+    assert!(!after(1, &[(round, 4, done(None))]).2);
 }
 
 #[test]
