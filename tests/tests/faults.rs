@@ -107,7 +107,7 @@ fn closing_a_job_before_its_round_is_noticed() {
 
 #[test]
 fn giving_up_what_could_not_be_read_is_noticed() {
-    let harm = harm_in_seeds(Break::GiveUp, 40);
+    let harm = harm_in_seeds(Break::GiveUp, 120);
     assert!(says(&harm, "lost key: key stone-") || says(&harm, "double buy: key stone-"), "{harm:?}");
 }
 

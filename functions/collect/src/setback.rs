@@ -47,10 +47,12 @@ pub(crate) async fn after(
     } else {
         "Approve to read it again at once"
     };
+    let problem = problem.to_string();
     let reason = format!(
         "the output could not be read: {problem}. It is read again and again, and the job continues by itself once that \
          works; {}. {what_approving_does}",
-        collecting.ended.whereabouts()
+        collecting.ended.whereabouts(),
+        problem = problem.trim_end_matches('.')
     );
     let tried = Shard { phase: Phase::Collecting(collecting), ..stored.shard.clone() };
     let held = Shard { errors, ..tried.held(reason, now) };

@@ -53,7 +53,7 @@ const SWEPT_HOURLY: SignedDuration = SignedDuration::from_hours(72);
 const SWEPT_RARELY: SignedDuration = SignedDuration::from_hours(12);
 
 /// A world that does so much turns in a circle.
-const MOST_REQUESTS: usize = 60_000;
+const MOST_REQUESTS: usize = 200_000;
 
 /// What goes wrong, and in what order things happen.
 #[derive(Clone, Debug)]

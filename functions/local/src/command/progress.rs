@@ -38,6 +38,7 @@ impl Progress {
     pub(super) fn start(root: &Path, job: &JobId, time: Time) -> Self {
         let ended = Arc::new(AtomicBool::new(false));
         let watch = Watch {
+            out: root.to_owned(),
             status: root.join(BUCKET).join(layout::status(job)),
             images: root.join(BUCKET).join(layout::document(job, "images")),
             before: time.jumped(),
@@ -57,6 +58,7 @@ impl Progress {
 }
 
 struct Watch {
+    out: PathBuf,
     status: PathBuf,
     images: PathBuf,
     before: SignedDuration,
@@ -82,7 +84,7 @@ impl Watch {
                 }
                 said = Some(status.phase);
                 if !status.phase.is_over() {
-                    for reason in reasons.new_in(&status) {
+                    for reason in reasons.new_in(&status, &self.out) {
                         let line = format!("{reason}{}", self.passed());
                         if on_terminal { bar.println(line) } else { eprintln!("{line}") }
                     }
@@ -140,8 +142,8 @@ fn words(status: &JobStatus, landed: u64) -> (String, u64) {
 struct Reasons(HashSet<(ShardPhase, String)>);
 
 impl Reasons {
-    /// The reasons of shards that were not shown before, a line each.
-    fn new_in(&mut self, status: &JobStatus) -> Vec<String> {
+    /// The reasons of shards that were not shown before, a line each. `out` is the folder of the job.
+    fn new_in(&mut self, status: &JobStatus, out: &Path) -> Vec<String> {
         let mut lines = Vec::new();
         for shard in status.shards.iter().filter(|shard| !shard.phase.is_over()) {
             let Some(note) = &shard.note else { continue };
@@ -150,8 +152,10 @@ impl Reasons {
                 let shard_id = shard.shard;
                 lines.push(if shard.phase == ShardPhase::Held {
                     format!(
-                        "batch {shard_id} waits for you: {note}\n  darkroom approve {job}\n  darkroom cancel {job}",
-                        job = status.job
+                        "batch {shard_id} waits for you: {note}\n  darkroom approve {job} --out {out}\n  darkroom cancel {job} \
+                         --out {out}",
+                        job = status.job,
+                        out = out.display()
                     )
                 } else {
                     format!("batch {shard_id} waits: {note}")
