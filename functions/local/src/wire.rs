@@ -70,9 +70,15 @@ impl InProcess {
 
     /// The settings of an S3 client that calls the service: path style.
     pub fn s3_config(&self) -> aws_sdk_s3::config::Builder {
-        use aws_sdk_s3::config::{BehaviorVersion, Region, StalledStreamProtectionConfig};
+        use aws_sdk_s3::config::{
+            BehaviorVersion, Region, StalledStreamProtectionConfig,
+            retry::{RetryPartition, TokenBucket},
+        };
         aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
+            // Else the retries of all clients in the process would count against one budget, and one folder's failures would
+            // cost another its retries.
+            .retry_partition(RetryPartition::custom("darkroom local").token_bucket(TokenBucket::default()).build())
             .region(Region::new(REGION))
             .credentials_provider(self.sdk_credentials())
             .endpoint_url(ENDPOINT)
@@ -84,9 +90,13 @@ impl InProcess {
 
     /// The settings of an SQS client that calls the service.
     pub fn sqs_config(&self) -> aws_sdk_sqs::config::Builder {
-        use aws_sdk_sqs::config::{BehaviorVersion, Region, StalledStreamProtectionConfig};
+        use aws_sdk_sqs::config::{
+            BehaviorVersion, Region, StalledStreamProtectionConfig,
+            retry::{RetryPartition, TokenBucket},
+        };
         aws_sdk_sqs::Config::builder()
             .behavior_version(BehaviorVersion::latest())
+            .retry_partition(RetryPartition::custom("darkroom local").token_bucket(TokenBucket::default()).build())
             .region(Region::new(REGION))
             .credentials_provider(self.sdk_credentials())
             .endpoint_url(ENDPOINT)
