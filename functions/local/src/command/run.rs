@@ -101,6 +101,7 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
     progress.end();
     match (stopped?, refusal) {
         (Stopped::Reached, Some(refusal)) => {
+            let refusal = refusal.trim_end_matches('.');
             anyhow::bail!("{refusal}. Nothing was bought. Run the same command again with another key to resume")
         }
         (Stopped::Reached, None) => outcome::show(&cloud, &dropped.job, read.reading.errors > 0).await,
@@ -120,7 +121,7 @@ async fn check_access(gemini: &Gemini) -> anyhow::Result<()> {
     match gemini.check_access().await {
         Ok(()) => Ok(()),
         Err(refusal @ (ApiError::Unauthorized { .. } | ApiError::Invalid { .. } | ApiError::NotFound { .. })) => {
-            anyhow::bail!("{refusal}. Nothing was bought")
+            anyhow::bail!("{}. Nothing was bought", refusal.to_string().trim_end_matches('.'))
         }
         // It may answer later, and the job waits for that.
         Err(problem) => {

@@ -1,6 +1,10 @@
 //! Manifests that are refused, and other ways to end without images.
 
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+};
 
 use super::Place;
 
@@ -56,4 +60,30 @@ fn the_real_api_needs_a_key_and_a_yes() {
     let mut command = place.command(&manifest, &["--gemini", "live"]);
     let said = super::Run(command.env("GEMINI_API_KEY", "canary-1234").output().unwrap()).exits(4);
     assert!(said.contains("--yes") && !said.contains("canary"), "{said}");
+}
+
+#[test]
+fn a_key_that_google_refuses_ends_the_command_in_its_words() {
+    for (answer, words) in [
+        ("key-invalid", "API key not valid"),
+        ("api-disabled", "has not been used in project"),
+        ("country", "User location is not supported"),
+    ] {
+        let place = Place::new();
+        let mut service = Command::new(env!("CARGO_BIN_EXE_darkroom"));
+        service.args(["gemini", "--port", "0", "--outage", &format!("any:{answer}:0..1d"), "--state"]);
+        let mut service = service.arg(place.0.path().join("gemini")).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(service.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let url = lines.find_map(|line| line.trim().starts_with("http://").then(|| line.trim().to_owned())).unwrap();
+
+        let manifest = place.manifest("one.jsonl", r#"{"key":"a","prompt":"a stone"}"#);
+        let mut command = place.command(&manifest, &["--gemini", "live", "--yes"]);
+        let said =
+            super::Run(command.envs([("GEMINI_API_KEY", "canary-1234"), ("GEMINI_BASE_URL", &url)]).output().unwrap());
+        service.kill().unwrap();
+        service.wait().unwrap();
+        let said = said.exits(3);
+        assert!(said.contains(words) && said.contains("Nothing was bought") && !said.contains("canary"), "{said}");
+        assert!(!place.out().join("darkroom/jobs").exists());
+    }
 }
