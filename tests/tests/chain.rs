@@ -65,11 +65,12 @@ use darkroom::{
 };
 use jiff::SignedDuration;
 use local::{
-    chain::{FUNCTION_TIMEOUT, MANIFESTS},
+    chain::{FUNCTION_TIMEOUT, MANIFESTS, RESULTS},
     host::{self, Stopped, Waiting},
 };
 use serde_json::{Value, json};
-use tests::World;
+use tests::{World, wire::Trip};
+use tokio::task::{LocalSet, spawn_local};
 
 /// A manifest of so many friendly items.
 fn stones(count: usize) -> String {
@@ -143,6 +144,29 @@ async fn approve_held(world: &World, approved: &mut BTreeSet<ShardId>) -> anyhow
         world.put(&format!("control/{job}/approve"), "").await?;
     }
     Ok(is_news)
+}
+
+/// Has an invocation die at its work.
+async fn dies(work: impl Future<Output = SqsBatchResponse> + 'static) {
+    let local = LocalSet::new();
+    let died = local.run_until(async { spawn_local(work).await }).await;
+    assert!(died.unwrap_err().is_panic());
+}
+
+/// Has `plan` handle its next message, and die of it.
+async fn plan_dies(world: &World) {
+    let (event, deps) = (delivered(world, MANIFESTS), world.cloud.deps.plan.clone());
+    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
+    dies(async move { plan::handler::handle(&deps, event, deadline).await }).await;
+    world.aws.decide(|_| Trip::Pass);
+}
+
+/// Has `collect` handle its next message, and die of it.
+async fn collect_dies(world: &World) {
+    let (event, deps) = (delivered(world, RESULTS), world.cloud.deps.collect.clone());
+    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
+    dies(async move { collect::handler::handle(&deps, event, deadline).await }).await;
+    world.aws.decide(|_| Trip::Pass);
 }
 
 fn acknowledged(response: &SqsBatchResponse) -> bool {

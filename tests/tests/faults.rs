@@ -13,24 +13,19 @@ fn quietly(plan: &Plan) -> Found {
 
 /// Single faults at some requests, with a rule broken, until one does harm.
 fn harm(broken: Break, at: &str) -> Vec<String> {
-    let plan = Plan {
-        seeds: 0,
-        singles: true,
-        at: Some(at.to_owned()),
-        pairs: false,
-        sample: 0,
-        threads: 2,
-        broken: Some(broken),
-    };
-    let found = quietly(&plan);
-    assert!(!found.failures.is_empty(), "nobody noticed in {} worlds", found.schedules);
-    found.failures.iter().flat_map(|failure| &failure.violations).map(ToString::to_string).collect()
+    let (at, broken) = (Some(at.to_owned()), Some(broken));
+    noticed(&Plan { seeds: 0, singles: true, at, pairs: false, sample: 0, threads: 2, broken })
 }
 
 /// Drawn worlds, with a rule broken.
 fn harm_in_seeds(broken: Break, seeds: u64) -> Vec<String> {
     let broken = Some(broken);
-    let found = quietly(&Plan { seeds, singles: false, at: None, pairs: false, sample: 0, threads: 2, broken });
+    noticed(&Plan { seeds, singles: false, at: None, pairs: false, sample: 0, threads: 2, broken })
+}
+
+/// What goes wrong by this plan, which must be something.
+fn noticed(plan: &Plan) -> Vec<String> {
+    let found = quietly(plan);
     assert!(!found.failures.is_empty(), "nobody noticed in {} worlds", found.schedules);
     found.failures.iter().flat_map(|failure| &failure.violations).map(ToString::to_string).collect()
 }

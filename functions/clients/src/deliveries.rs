@@ -56,9 +56,7 @@ pub async fn deliver<E: Display>(
         let About { job, shard } = serde_json::from_str(&message.body).unwrap_or_default();
         let span = info_span!("message", message_id = message.id, correlation_id = job, shard);
         if !deliver_one(queue, &message, &process).instrument(span).await {
-            let mut failure = BatchItemFailure::default();
-            failure.item_identifier = message.id;
-            response.batch_item_failures.push(failure);
+            report_failed(&mut response.batch_item_failures, message);
         }
     }
     response
@@ -107,18 +105,24 @@ pub async fn deliver_together<K: Ord + Display, T, E: Display>(
 
 /// Has each message come back after its wait, and reports all of them as failed.
 async fn return_all(queue: &Queue, response: &mut SqsBatchResponse, returning: Vec<(SignedDuration, Message)>) {
-    let return_one = async |(wait, message): &(SignedDuration, Message)| {
-        if let Err(problem) = queue.return_after(&message.receipt_handle, *wait).await {
-            // It comes back after the queue's visibility time-out instead.
-            error!("{problem}");
-        }
-    };
+    let return_one = async |(wait, message): &(SignedDuration, Message)| return_after(queue, message, *wait).await;
     stream::iter(&returning).map(return_one).buffer_unordered(CONCURRENCY).for_each(async |()| ()).await;
     for (_, message) in returning {
-        let mut failure = BatchItemFailure::default();
-        failure.item_identifier = message.id;
-        response.batch_item_failures.push(failure);
+        report_failed(&mut response.batch_item_failures, message);
     }
+}
+
+/// Has a message come back after `wait`. If that can't be said, it comes back after the queue's visibility time-out.
+async fn return_after(queue: &Queue, message: &Message, wait: SignedDuration) {
+    if let Err(problem) = queue.return_after(&message.receipt_handle, wait).await {
+        error!("{problem}");
+    }
+}
+
+fn report_failed(failures: &mut Vec<BatchItemFailure>, message: Message) {
+    let mut failure = BatchItemFailure::default();
+    failure.item_identifier = message.id;
+    failures.push(failure);
 }
 
 /// What a message of the chain is about, for the log. S3's own messages name neither.
@@ -144,10 +148,7 @@ async fn deliver_one<E: Display>(
             message.wait_after_failure()
         }
     };
-    if let Err(problem) = queue.return_after(&message.receipt_handle, wait).await {
-        // It comes back after the queue's visibility time-out instead.
-        error!("{problem}");
-    }
+    return_after(queue, message, wait).await;
     false
 }
 

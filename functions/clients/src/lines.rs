@@ -3,6 +3,9 @@
 use aws_sdk_s3::primitives::{ByteStream, ByteStreamError};
 use bytes::{Bytes, BytesMut};
 
+/// The longest line of a plan, a part, a list of keys or a request file: a request with inline pictures.
+const DOCUMENT_LINE_BYTES: usize = 64 << 20;
+
 /// Reads an object line by line, holding one line and one network read at the most.
 #[derive(Debug)]
 pub struct Lines {
@@ -28,8 +31,13 @@ pub enum LineError {
 }
 
 impl Lines {
+    /// The lines of one of the job's own documents.
+    pub fn of_document(stream: ByteStream) -> Self {
+        Self::new(stream, DOCUMENT_LINE_BYTES)
+    }
+
     /// The lines of `stream`, none of which may have more than `limit` bytes.
-    pub fn new(stream: ByteStream, limit: usize) -> Self {
+    fn new(stream: ByteStream, limit: usize) -> Self {
         Self { stream, pending: BytesMut::new(), searched: 0, limit, ended: false }
     }
 

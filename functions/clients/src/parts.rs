@@ -11,9 +11,6 @@ use crate::{
     lines::{LineError, Lines},
 };
 
-/// The longest line of a part.
-const LINE_BYTES: usize = 64 << 20;
-
 /// A part that can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum PartError {
@@ -54,7 +51,7 @@ pub async fn read_part(
     let key = layout::part(job, shard, part);
     let damaged = |what: String| PartError::Damaged { key: key.clone(), what };
     let Some((stream, _)) = bucket.open(&key, None).await? else { return Err(PartError::Missing { key }) };
-    let mut lines = Lines::new(stream, LINE_BYTES);
+    let mut lines = Lines::of_document(stream);
     let mut count = 0;
     while let Some(line) = lines.next().await? {
         count += 1;

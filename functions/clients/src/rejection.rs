@@ -44,13 +44,25 @@ pub async fn reject(
     errors: u64,
     now: Timestamp,
 ) -> Result<bool, RejectionError> {
-    write_problems(bucket, job, problems).await?;
-    let status = JobStatus { errors: Some(errors), ..JobStatus::new(job, manifest, JobPhase::Rejected, now) };
-    if !write_first_status(bucket, &status).await? {
+    if !write_reasons(bucket, job, manifest, problems, errors, now).await? {
         return Ok(false);
     }
     bucket.put(&layout::document(job, Marker::Rejected.name()), "text/plain", "").await?;
     Ok(true)
+}
+
+/// Writes all of a rejection but its marker. False if the job was planned already.
+async fn write_reasons(
+    bucket: &Bucket,
+    job: &JobId,
+    manifest: &ObjectUri,
+    problems: &[Problem],
+    errors: u64,
+    now: Timestamp,
+) -> Result<bool, RejectionError> {
+    write_problems(bucket, job, problems).await?;
+    let status = JobStatus { errors: Some(errors), ..JobStatus::new(job, manifest, JobPhase::Rejected, now) };
+    write_first_status(bucket, &status).await
 }
 
 /// Rejects a job whose plan was locked, and whose manifest was overwritten or deleted before the plan was written. It is
@@ -72,9 +84,7 @@ pub async fn reject_overwritten(
     );
     let code = "overwritten".to_owned();
     let problem = Problem { line: 1, key: None, severity: Severity::Error, code, message };
-    write_problems(bucket, job, &[problem]).await?;
-    let status = JobStatus { errors: Some(1), ..JobStatus::new(job, manifest, JobPhase::Rejected, now) };
-    if !write_first_status(bucket, &status).await? {
+    if !write_reasons(bucket, job, manifest, &[problem], 1, now).await? {
         return Ok(false);
     }
 

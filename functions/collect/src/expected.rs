@@ -17,9 +17,6 @@ use darkroom::{
 
 use crate::handler::{CollectError, Deps, malformed};
 
-/// The longest line of a plan.
-const LINE_BYTES: usize = 64 << 20;
-
 /// The request keys of a shard, at most a few thousand, and what its answers cost so far.
 #[derive(Debug, Default)]
 pub(crate) struct Expected {
@@ -85,7 +82,7 @@ impl Expected {
         let catalogue = deps.catalogues.of_job(&shard.job).await?;
         let model = catalogue.priced(&shard.model);
         let mut expected = Self { rates: model.map(|model| model.batch.clone()), ..Self::default() };
-        let mut lines = Lines::new(deps.bucket.open_range(&key, shard.plan_bytes).await?, LINE_BYTES);
+        let mut lines = Lines::of_document(deps.bucket.open_range(&key, shard.plan_bytes).await?);
         while let Some(line) = lines.next().await? {
             let line: PlanLine = serde_json::from_slice(&line).map_err(malformed(&key))?;
             if line.shard == first_round && only.as_ref().is_none_or(|only| only.contains(&line.key)) {

@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod disk;
 pub mod documents;
 pub mod gemini;
+mod hexadecimal;
 pub mod host;
 pub mod listen;
 pub mod queue;

@@ -33,6 +33,7 @@ use std::{
 };
 
 use clients::clock::Clock;
+use darkroom::keys::hex;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -318,7 +319,7 @@ fn check_name(name: &str) -> Result<(), QueueError> {
 /// An id in the form of a UUID. No two messages that are kept have the same number.
 fn message_id(queue: &str, number: u64, now: Timestamp, body: &str) -> String {
     let hash = Sha256::digest(format!("{queue}\n{number}\n{now}\n{body}"));
-    let hex = message::hex(&hash);
+    let hex = hex(&hash);
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32]].join("-")
 }
 

@@ -24,12 +24,7 @@ const CONTENDED: SignedDuration = SignedDuration::from_secs(5);
 /// Whether the documents that block a job are as they were found. A job that isn't blocked has none.
 pub(crate) async fn persists(deps: &Deps, status: &JobStatus) -> Result<bool, ReportError> {
     let Some(blocker) = &status.blocker else { return Ok(false) };
-    for document in &blocker.documents {
-        if deps.bucket.etag(&document.key).await? != document.etag {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    Ok(deps.bucket.are_unchanged(&blocker.documents).await?)
 }
 
 /// The blocker as it was noticed first, if `status` says the same already.

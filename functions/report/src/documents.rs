@@ -15,9 +15,6 @@ use serde::de::DeserializeOwned;
 
 use crate::handler::{Deps, ReportError};
 
-/// The longest line of a plan, a part or a request file.
-const LINE_BYTES: usize = 64 << 20;
-
 /// A JSON Lines document of a job while it is read.
 pub(crate) struct DocumentLines<'a> {
     deps: &'a Deps,
@@ -35,7 +32,7 @@ impl<'a> DocumentLines<'a> {
     pub(crate) async fn open(deps: &'a Deps, key: &str) -> Result<Self, ReportError> {
         let Some((stream, etag)) = deps.bucket.open(key, None).await? else { return Err(missing(deps, key)) };
         let version = DocumentVersion { key: key.to_owned(), etag: Some(etag) };
-        Ok(Self { deps, version, lines: Lines::new(stream, LINE_BYTES), read: 0 })
+        Ok(Self { deps, version, lines: Lines::of_document(stream), read: 0 })
     }
 
     /// The next line, or none at the end.

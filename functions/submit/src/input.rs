@@ -24,9 +24,6 @@ use jiff::Timestamp;
 
 use crate::{handler::Deps, references};
 
-/// The longest request line: one with inline pictures.
-const LINE_BYTES: usize = 64 << 20;
-
 /// Lines are gathered to pieces of about this size, so that the upload isn't fed byte by byte.
 const PIECE_BYTES: usize = 256 << 10;
 
@@ -176,7 +173,7 @@ impl<'a> Source<'a> {
 
     async fn open(&self) -> Result<Lines, InputError> {
         match self.deps.bucket.open(&self.key, None).await? {
-            Some((stream, _)) => Ok(Lines::new(stream, LINE_BYTES)),
+            Some((stream, _)) => Ok(Lines::of_document(stream)),
             None => Err(InputError::Unusable(format!("the request file {} is missing", self.key))),
         }
     }

@@ -6,13 +6,7 @@ use clients::{
     states::{Rounds, StateError},
     swap::SwapError,
 };
-use darkroom::{
-    layout,
-    ledger::Commitment,
-    names::JobId,
-    state::OVERDUE,
-    status::{Blocker, JobStatus},
-};
+use darkroom::{layout, ledger::Commitment, names::JobId, state::OVERDUE, status::JobStatus};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -79,7 +73,7 @@ async fn wake_job(deps: &Deps, job: &JobId) -> Result<OpenJob, SweepError> {
         return Ok(OpenJob { is_blocked, ..OpenJob::default() });
     };
     if let Some(blocker) = &status.blocker
-        && has_changed(deps, blocker).await?
+        && !deps.bucket.are_unchanged(&blocker.documents).await?
     {
         info!(correlation_id = %job, "a document that was missing or damaged has changed: the job is looked at again");
         deps.wake.report(job).await?;
@@ -118,14 +112,4 @@ async fn wake_job(deps: &Deps, job: &JobId) -> Result<OpenJob, SweepError> {
     let has_budget = all.peek().is_some_and(|shard| shard.budget.is_some());
     let commitments = has_budget.then(|| all.map(Commitment::of).collect());
     Ok(OpenJob { stale, is_blocked, commitments })
-}
-
-/// Whether a document that blocks the job is another than the one that was found missing or damaged.
-async fn has_changed(deps: &Deps, blocker: &Blocker) -> Result<bool, SweepError> {
-    for document in &blocker.documents {
-        if deps.bucket.etag(&document.key).await? != document.etag {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }

@@ -93,9 +93,10 @@ impl Made {
         self.output.lines.iter().any(|line| line.carries_key && is_of_ours(&line.key))
     }
 
-    /// Whether its output came after its end: a person who has approved may have had the images made again before.
-    fn is_late(&self) -> bool {
-        self.record.output_from > self.record.ended
+    /// Whether its output may never have been read: it came after the batch's end, and a person who has `approved` may have
+    /// had the images made again before.
+    fn may_be_unread(&self, approved: bool) -> bool {
+        approved && self.record.output_from > self.record.ended
     }
 
     fn told(&self) -> String {
@@ -226,7 +227,7 @@ fn unmatched(
     let summary = summary(world, job)?;
     let was_read = |made: &&Made| {
         let is_named = summary.shards.iter().any(|shard| names(shard, &made.record) && was_read(shard));
-        is_named && !(approved && made.is_late())
+        is_named && !made.may_be_unread(approved)
     };
     if summary.integrity.skipped_lines > 0 {
         return Ok(());
@@ -287,7 +288,7 @@ fn miscount(
     }
     let own = |made: &&Made| summary.shards.iter().any(|shard| names(shard, &made.record));
     let bill = |made: &Made| made.record.bill.nanodollars - made.record.bill.undelivered_nanodollars;
-    let may_go_uncounted = |made: &&Made| (approved && made.is_late()) || !made.is_attributable();
+    let may_go_uncounted = |made: &&Made| made.may_be_unread(approved) || !made.is_attributable();
     let sum = |bills: u64| Usd::new(Decimal::from(bills) * Decimal::new(1, 9));
     let charged = sum(made.iter().filter(own).map(bill).sum());
     let uncounted = sum(made.iter().filter(own).filter(may_go_uncounted).map(bill).sum());

@@ -20,7 +20,7 @@ use local::{
 use serde_json::{Value, json};
 use tests::{Making, World, wire::Trip};
 
-use super::{acknowledged, delivered, messages, step, stones};
+use super::{acknowledged, delivered, messages, plan_dies, step, stones};
 
 /// The model of items that name none.
 const MODEL: &str = "gemini-nano-banana-2.1";
@@ -51,14 +51,7 @@ async fn plan_dies_at(world: &World, key_end: &'static str) {
         let is_there = head.method == "PUT" && head.uri.path().ends_with(key_end);
         if is_there { Trip::Die } else { Trip::Pass }
     });
-    let (event, deps) = (delivered(world, MANIFESTS), world.cloud.deps.plan.clone());
-    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
-    let local = tokio::task::LocalSet::new();
-    let died = local.run_until(async {
-        tokio::task::spawn_local(async move { plan::handler::handle(&deps, event, deadline).await }).await
-    });
-    assert!(died.await.unwrap_err().is_panic());
-    world.aws.decide(|_| Trip::Pass);
+    plan_dies(world).await;
     world.cloud.time.jump_to(world.cloud.time.now() + FUNCTION_TIMEOUT * 6).unwrap();
 }
 

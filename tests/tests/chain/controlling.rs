@@ -201,14 +201,7 @@ async fn a_cancel_between_two_plannings_counts_though_control_knew_no_such_job()
         let is_lock = head.method == "PUT" && head.uri.path().ends_with("/plan.lock");
         if is_lock { Trip::DieAfter } else { Trip::Pass }
     });
-    let (event, deps) = (super::delivered(&world, MANIFESTS), world.cloud.deps.plan.clone());
-    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
-    let local = tokio::task::LocalSet::new();
-    let died = local.run_until(async {
-        tokio::task::spawn_local(async move { plan::handler::handle(&deps, event, deadline).await }).await
-    });
-    assert!(died.await.unwrap_err().is_panic());
-    world.aws.decide(|_| Trip::Pass);
+    super::plan_dies(&world).await;
     cancel(&world).await;
     world.cloud.queues.purge(CONTROLS).unwrap();
     world.run().await.unwrap();

@@ -8,7 +8,7 @@ use local::chain::{FUNCTION_TIMEOUT, MANIFESTS};
 use serde_json::json;
 use tests::{World, wire::Trip};
 
-use super::{acknowledged, delivered, step, stones};
+use super::{acknowledged, plan_dies, step, stones};
 
 const KEY: &str = "inbox/stones.jsonl";
 
@@ -20,14 +20,7 @@ async fn locked() -> World {
         let is_lock = head.method == "PUT" && head.uri.path().ends_with("/plan.jsonl");
         if is_lock { Trip::Die } else { Trip::Pass }
     });
-    let (event, deps) = (delivered(&world, MANIFESTS), world.cloud.deps.plan.clone());
-    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
-    let local = tokio::task::LocalSet::new();
-    let died = local.run_until(async {
-        tokio::task::spawn_local(async move { plan::handler::handle(&deps, event, deadline).await }).await
-    });
-    assert!(died.await.unwrap_err().is_panic());
-    world.aws.decide(|_| Trip::Pass);
+    plan_dies(&world).await;
     world
 }
 

@@ -51,11 +51,7 @@ async fn a_submitter_that_died_before_its_call_arrived_is_followed_by_another_at
     world.wire.decide(|sent| sent.path.ends_with(CREATE).then(|| panic!("killed")));
     let event = delivered(&world, SHARDS);
     let (deps, deadline) = (world.cloud.deps.submit.clone(), world.cloud.time.now() + super::FUNCTION_TIMEOUT);
-    let local = tokio::task::LocalSet::new();
-    let died = local.run_until(async {
-        tokio::task::spawn_local(async move { submit::handler::handle(&deps, event, deadline).await }).await
-    });
-    assert!(died.await.unwrap_err().is_panic());
+    super::dies(async move { submit::handler::handle(&deps, event, deadline).await }).await;
     assert_eq!(state(&world).await["phase"]["name"], "creating");
 
     world.wire.decide(|_| None);

@@ -31,14 +31,7 @@ async fn dies_before_it_settles() -> World {
     world.aws.decide(|head| {
         if head.method == "PUT" && head.uri.path().ends_with("stack/ledger.json") { Trip::Die } else { Trip::Pass }
     });
-    let (event, deps) = (super::delivered(&world, RESULTS), world.cloud.deps.collect.clone());
-    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
-    let local = tokio::task::LocalSet::new();
-    let died = local.run_until(async {
-        tokio::task::spawn_local(async move { collect::handler::handle(&deps, event, deadline).await }).await
-    });
-    assert!(died.await.unwrap_err().is_panic());
-    world.aws.decide(|_| Trip::Pass);
+    super::collect_dies(&world).await;
     let ledger = world.cloud.deps.submit.books.read().await.unwrap();
     assert_eq!((ledger.live.len(), ledger.unsettled.len()), (0, 1), "{ledger:?}");
     world

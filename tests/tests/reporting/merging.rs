@@ -80,6 +80,19 @@ fn following(world: &World, phase: &Phase) -> Option<Phase> {
     }
 }
 
+/// Has a shard enter the phase after its own.
+async fn advance(world: &World, job: &JobId, shard: ShardId) {
+    let phase = stored(world, job, shard).await.shard.phase;
+    enter(world, job, shard, following(world, &phase).unwrap()).await;
+}
+
+/// The shards in some order, each as often as it enters another phase.
+fn changes(rng: &mut fastrand::Rng, shards: u32) -> Vec<ShardId> {
+    let mut changes: Vec<ShardId> = (0..shards).flat_map(|number| [ShardId::first(number); 4]).collect();
+    rng.shuffle(&mut changes);
+    changes
+}
+
 /// The entries of `job.json`, and those that the states give.
 async fn entries(world: &World, job: &JobId) -> (serde_json::Value, serde_json::Value) {
     let told = status(world, job).await["shards"].clone();
@@ -121,12 +134,8 @@ async fn whatever_the_order_of_the_messages_the_entries_are_the_last_states() {
         let world = World::new().unwrap();
         let shards = 1 + rng.u32(..30);
         let job = planned(&world, shards).await;
-        let mut changes: Vec<u32> = (0..shards).flat_map(|number| [number; 4]).collect();
-        rng.shuffle(&mut changes);
-        for number in changes {
-            let id = ShardId::first(number);
-            let phase = stored(&world, &job, id).await.shard.phase;
-            enter(&world, &job, id, following(&world, &phase).unwrap()).await;
+        for id in changes(&mut rng, shards) {
+            advance(&world, &job, id).await;
             // Messages are lost, doubled, and handled late.
             for _ in 0..rng.u32(..3) {
                 tell(&world, &job, id);
@@ -234,12 +243,8 @@ async fn bytes_a_shard(shards: u32) -> u64 {
     let job = planned(&world, shards).await;
     let asked = watch(&world);
     let mut rng = fastrand::Rng::with_seed(7);
-    let mut changes: Vec<u32> = (0..shards).flat_map(|number| [number; 4]).collect();
-    rng.shuffle(&mut changes);
-    for number in changes {
-        let id = ShardId::first(number);
-        let phase = stored(&world, &job, id).await.shard.phase;
-        enter(&world, &job, id, following(&world, &phase).unwrap()).await;
+    for id in changes(&mut rng, shards) {
+        advance(&world, &job, id).await;
         tell(&world, &job, id);
         world.cloud.time.jump_to(world.cloud.time.now() + SignedDuration::from_secs(15)).unwrap();
         // As the function has them: all that is due, in one event.

@@ -1,5 +1,7 @@
 //! What objects there are.
 
+use darkroom::status::DocumentVersion;
+
 use super::{Bucket, BucketError};
 
 impl Bucket {
@@ -28,5 +30,18 @@ impl Bucket {
         let page = request.send().await.map_err(|error| BucketError::of(key, error))?;
         let first = page.contents.unwrap_or_default().into_iter().next();
         Ok(first.filter(|object| object.key.as_deref() == Some(key)).and_then(|object| object.e_tag))
+    }
+
+    /// Whether all these objects still are, or are missing, as they were found.
+    ///
+    /// # Errors
+    /// [`BucketError`].
+    pub async fn are_unchanged(&self, documents: &[DocumentVersion]) -> Result<bool, BucketError> {
+        for document in documents {
+            if self.etag(&document.key).await? != document.etag {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }

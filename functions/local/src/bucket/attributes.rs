@@ -14,11 +14,12 @@ use std::{
     time::SystemTime,
 };
 
+use darkroom::keys::hex;
 use jiff::Timestamp;
 use s3s::crypto::{Checksum as _, Md5};
 use serde::{Deserialize, Serialize};
 
-use super::checksum::{Checksums, hex};
+use super::checksum::Checksums;
 use crate::disk::Disk;
 
 /// How many bytes are read or written at once.

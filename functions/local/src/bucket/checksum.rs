@@ -167,10 +167,6 @@ pub(super) fn to_dto(checksums: &Checksums) -> Checksum {
     }
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

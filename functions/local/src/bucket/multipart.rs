@@ -7,6 +7,7 @@ use std::{
     time::SystemTime,
 };
 
+use darkroom::keys::hex;
 use s3s::{
     S3Result,
     crypto::{Checksum as _, Md5},
@@ -16,13 +17,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     attributes::{Description, read_in_pieces},
-    checksum::{Algorithm, Checksums, computed, hasher, hex},
+    checksum::{Algorithm, Checksums, computed, hasher},
     disk_error,
     incoming::{Content, Temporary},
     place::is_absent,
     store::{NewObject, Store},
 };
-use crate::disk::Disk;
+use crate::{disk::Disk, hexadecimal::from_hex};
 
 /// The least size of every part but the last: 5 MiB
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>, read 2026-11).
@@ -161,7 +162,7 @@ pub(super) fn assemble(store: &Store, upload: &Upload, folder: &Path, named: &[N
         if size < SMALLEST_PART && place + 1 < named.len() {
             return Err(s3_error!(EntityTooSmall));
         }
-        etags.update(&from_hex(&part.etag).ok_or_else(|| s3_error!(InvalidPart))?);
+        etags.update(&md5_of_hex(&part.etag).ok_or_else(|| s3_error!(InvalidPart))?);
         if let Some(checksum) = &mut checksum {
             content.rewind().and_then(|()| checksum.take(&mut content)).map_err(disk_error)?;
         }
@@ -208,7 +209,7 @@ impl RunningChecksum {
 }
 
 fn open_part(folder: &Path, part: &NamedPart) -> S3Result<File> {
-    if from_hex(&part.etag).is_none() {
+    if md5_of_hex(&part.etag).is_none() {
         return Err(s3_error!(InvalidPart));
     }
     match File::open(part_path(folder, part.number, &part.etag)) {
@@ -222,13 +223,6 @@ fn part_path(folder: &Path, number: i32, etag: &str) -> PathBuf {
 }
 
 /// The 16 bytes of an MD5 in hex.
-fn from_hex(text: &str) -> Option<[u8; 16]> {
-    let mut bytes = [0; 16];
-    if text.len() != 2 * bytes.len() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
-        *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;
-    }
-    Some(bytes)
+fn md5_of_hex(text: &str) -> Option<[u8; 16]> {
+    from_hex(text)?.try_into().ok()
 }

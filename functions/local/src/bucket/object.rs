@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use darkroom::keys::hex;
 use futures_util::stream;
 use http::HeaderMap;
 use s3s::{
@@ -22,7 +23,7 @@ use s3s::{
 use super::{
     attributes::{Attributes, BUFFER, Description, md5_of},
     blocking,
-    checksum::{self, Checksums, Expected, hex},
+    checksum::{self, Checksums, Expected},
     condition::{ReadCondition, WriteCondition},
     disk_error,
     incoming::{Content, Temporary, receive},

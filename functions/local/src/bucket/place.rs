@@ -16,7 +16,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::checksum::hex;
+use darkroom::keys::hex;
 
 /// The folder beside the buckets that a person need not look into. No bucket's name begins with a dot.
 const ASIDE: &str = ".darkroom";

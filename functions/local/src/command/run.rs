@@ -144,12 +144,7 @@ fn refused_key(out: &Path, dropped: &Dropped) -> Option<String> {
 async fn is_blocked(cloud: &Cloud, out: &Path, dropped: &Dropped) -> anyhow::Result<bool> {
     let Some(status) = status(out, dropped).filter(JobStatus::shards_are_over) else { return Ok(false) };
     let Some(blocker) = status.blocker else { return Ok(false) };
-    for document in &blocker.documents {
-        if cloud.bucket.etag(&document.key).await? != document.etag {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    Ok(cloud.bucket.are_unchanged(&blocker.documents).await?)
 }
 
 fn status(out: &Path, dropped: &Dropped) -> Option<JobStatus> {

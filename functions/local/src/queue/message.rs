@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use darkroom::keys::hex;
 use jiff::{SignedDuration, Timestamp};
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
@@ -166,10 +167,6 @@ pub(super) fn md5_of_attributes(attributes: &BTreeMap<String, MessageAttribute>)
         part(&attribute.value().unwrap_or_default(), Some(kind));
     }
     Some(hex(&hash.finalize()))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn is_legal(character: char) -> bool {

@@ -6,12 +6,13 @@
 
 use std::str::FromStr;
 
+use darkroom::keys::hex;
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION, request::Parts};
 use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 use sha2::{Digest, Sha256};
 
-use crate::credentials::Credentials;
+use crate::{credentials::Credentials, hexadecimal::from_hex};
 
 /// The one algorithm there is.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -177,18 +178,6 @@ fn signing_key(credentials: &Credentials, scope: &str) -> Vec<u8> {
 
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    digits.chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 #[cfg(test)]
