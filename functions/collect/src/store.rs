@@ -148,10 +148,7 @@ async fn store(deps: &Deps, key: String, image: Image) -> Result<StoredImage, Bu
     let etag = deps.bucket.put(&key, media_type.mime(), Bytes::from_owner(bytes)).await?;
     Ok(StoredImage {
         uri: ObjectUri { bucket: deps.bucket.name().to_owned(), key },
-        sha256: None,
-        crc64nvme: None,
         etag,
-        version_id: None,
         mime_type: media_type,
         width,
         height,

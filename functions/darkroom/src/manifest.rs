@@ -9,9 +9,14 @@
 
 mod bedrock;
 mod beside;
+mod cell;
 mod check;
+mod column;
+mod columns;
 mod complete;
+mod continuation;
 mod document;
+mod encoding;
 mod expected;
 mod field;
 mod fit;
@@ -24,12 +29,15 @@ mod matrix;
 mod native;
 mod openai;
 mod order;
+mod own_keys;
 mod path;
 mod problem;
 mod reference;
 mod request;
 mod request_keys;
+mod rows;
 mod schema;
+mod setting;
 mod shared;
 mod strict;
 mod table;
@@ -48,6 +56,8 @@ use url::Url;
 
 pub use self::{
     beside::{Beside, StoredTemplate, TEMPLATES},
+    columns::Columns,
+    continuation::ContinuationRows,
     expected::{Expected, REPEATED_BYTES},
     header::{Header, Job, Mode},
     problem::{Problem, Severity},
@@ -144,6 +154,8 @@ pub struct Reading {
     pub aliases: BTreeMap<String, String>,
     /// The stored templates that were used, by the names they have in the manifest.
     pub templates: BTreeSet<String>,
+    /// The variables that a table has columns for, in their order.
+    pub columns: Vec<String>,
 }
 
 /// Why a manifest couldn't be read at all. What is wrong *in* it is a [`Problem`].

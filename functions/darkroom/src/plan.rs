@@ -2,6 +2,7 @@
 
 mod bounds;
 mod forecast;
+mod own_names;
 mod shards;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::{
 pub use self::{
     bounds::BatchBounds,
     forecast::{Forecast, Limit},
+    own_names::{OwnNames, OwnNamesReader},
     shards::{Placement, PlannedShard, RequestSize, Sharder},
 };
 
@@ -48,6 +50,10 @@ pub struct PlanLock {
     pub catalogue_sha256: String,
     /// When the plan was made: names of model families mean the newest live model of that day.
     pub planned_at: Timestamp,
+    /// The names that every result of the job has in addition to ours. A job that was planned before there was such a
+    /// list has none.
+    #[serde(default, skip_serializing_if = "OwnNames::is_empty")]
+    pub own_names: OwnNames,
 }
 
 impl PlanLock {

@@ -2,7 +2,9 @@
 //!
 //! All of it follows from the plan, the shard states and the parts, so making it again gives the same bytes.
 
+mod form;
 mod money;
+mod published_line;
 mod shard_results;
 mod summary;
 mod table;
@@ -16,10 +18,10 @@ use crate::{
     results::{ResultLine, Status},
 };
 
+pub use form::ResultForm;
 pub use money::{Cost, ModelCost, RoundCost, Unaccounted};
 pub use shard_results::ShardResults;
 pub use summary::{AsideImages, CodeCount, Counts, Integrity, Links, ShardSummary, Summary, Times, UnfetchedBatch};
-pub use table::{row, write_header};
 pub use tally::Tally;
 
 /// A finished result line, and what all that was said of its key has cost.

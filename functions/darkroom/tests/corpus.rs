@@ -7,6 +7,7 @@
 
 mod corpus {
     pub(crate) mod bytes;
+    mod cases;
     pub(crate) mod good;
     mod manifests;
     mod manifests_made;

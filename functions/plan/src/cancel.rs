@@ -9,7 +9,7 @@ use darkroom::{
     layout::{self, Marker},
     manifest::{Problem, Severity},
     names::JobId,
-    report::{self, Summary},
+    report::{ResultForm, Summary},
     status::{JobPhase, JobStatus},
 };
 use tracing::info;
@@ -38,8 +38,7 @@ pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, P
     write_problems(&deps.bucket, job, &[warning]).await?;
 
     let summary = Summary::unplanned(job, dropped.version.clone(), now);
-    let mut table = Vec::new();
-    report::write_header(&mut table)?;
+    let table = ResultForm::default().header()?;
     for (key, content_type, content) in [
         (&summary.links.results, "application/jsonl", Vec::new()),
         (&summary.links.table, "text/csv; charset=utf-8", table),

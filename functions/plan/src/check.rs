@@ -9,7 +9,7 @@ use darkroom::{
     job::ShardLimits,
     manifest::{self, Beside, Context, Copies, Header, Limits, Problem, Reading, Severity},
     models::Catalogue,
-    plan::{BatchBounds, Forecast, PlanSummary, PlannedShard, RequestSize, Sharder},
+    plan::{BatchBounds, Forecast, OwnNames, OwnNamesReader, PlanSummary, PlannedShard, RequestSize, Sharder},
 };
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
@@ -47,6 +47,8 @@ pub(crate) struct Good {
     pub(crate) copies: Copies,
     /// The shards that it will be cut into.
     pub(crate) shards: Vec<PlannedShard>,
+    /// The names that it gives to values of its own.
+    pub(crate) own_names: OwnNames,
 }
 
 impl Good {
@@ -166,16 +168,18 @@ async fn read(
     tokio::task::spawn_blocking(move || {
         let context = setting.context();
         let header = Header::read(for_header, &context)?;
-        let mut used = Used::default();
+        let (mut used, mut own_names) = (Used::default(), OwnNamesReader::default());
         let mut sharder = Sharder::new(shard, setting.bounds.clone());
         let reading = manifest::read(for_items, &header, &context, |expected| {
             used.note(&expected);
+            own_names.note(&expected);
             sharder.place(&expected.model, RequestSize::of(&expected, &setting.catalogue));
             images.fetch_add(1, Ordering::Relaxed);
             // A matrix makes many images of few bytes.
             time.check()
         })?;
-        Ok((Good { header, reading, copies: Copies::new(), shards: sharder.planned() }, used))
+        let own_names = own_names.finish(&reading.columns, reading.images);
+        Ok((Good { header, reading, copies: Copies::new(), shards: sharder.planned(), own_names }, used))
     })
     .await?
 }

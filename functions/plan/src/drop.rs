@@ -8,7 +8,7 @@ use darkroom::{
     keys::hex,
     manifest::Beside,
     names::{JobId, ObjectUri},
-    plan::{ManifestVersion, PlanLock},
+    plan::{ManifestVersion, OwnNames, PlanLock},
 };
 use sha2::{Digest, Sha256};
 use tokio_util::io::SyncIoBridge;
@@ -68,7 +68,7 @@ impl Dropped {
     }
 
     /// What is written down of it before anything else.
-    pub(crate) fn lock(&self, deps: &Deps, terms: &Terms) -> PlanLock {
+    pub(crate) fn lock(&self, deps: &Deps, terms: &Terms, own_names: &OwnNames) -> PlanLock {
         PlanLock {
             v: 1,
             job: self.job.clone(),
@@ -78,6 +78,7 @@ impl Dropped {
             templates: self.beside.templates.iter().map(|(name, stored)| (name.clone(), stored.key.clone())).collect(),
             catalogue_sha256: PlanLock::hash_of(&deps.catalogue),
             planned_at: terms.planned_at,
+            own_names: own_names.clone(),
         }
     }
 }

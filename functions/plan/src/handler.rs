@@ -22,7 +22,7 @@ use darkroom::{
     messages::ShardMessage,
     models::{Catalogue, Tier},
     names::{JobId, ShardId},
-    plan::PlanLock,
+    plan::{OwnNames, PlanLock},
     state::Phase,
     status::JobStatus,
 };
@@ -216,7 +216,7 @@ async fn plan(deps: &Deps, dropped: &Dropped, deadline: Timestamp) -> Result<Dis
     if good.header.job().mode == Some(Mode::DryRun) {
         return estimate(deps, dropped, &terms, &good).await;
     }
-    if !terms.are_locked && !lock_plan(deps, dropped, &terms).await? {
+    if !terms.are_locked && !lock_plan(deps, dropped, &terms, &good.own_names).await? {
         // Another invocation plans the same drop, perhaps by other prices or on the other side of midnight: plan what it
         // plans.
         return Ok(Disposition::Later(SignedDuration::ZERO));
@@ -239,13 +239,13 @@ async fn plan(deps: &Deps, dropped: &Dropped, deadline: Timestamp) -> Result<Dis
 }
 
 /// Writes the job's catalogue, then the lock. False if another invocation was first.
-async fn lock_plan(deps: &Deps, dropped: &Dropped, terms: &Terms) -> Result<bool, PlanError> {
+async fn lock_plan(deps: &Deps, dropped: &Dropped, terms: &Terms, own_names: &OwnNames) -> Result<bool, PlanError> {
     let job = &dropped.job;
     if !deps.catalogues.keep(job, &deps.catalogue).await? {
         return Ok(false);
     }
     let key = layout::plan_lock(job);
-    let bytes = serde_json::to_vec_pretty(&dropped.lock(deps, terms)).map_err(malformed(&key))?;
+    let bytes = serde_json::to_vec_pretty(&dropped.lock(deps, terms, own_names)).map_err(malformed(&key))?;
     Ok(matches!(deps.bucket.create(&key, "application/json", bytes).await?, Conditional::Written(_)))
 }
 

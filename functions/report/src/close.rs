@@ -8,7 +8,7 @@ use darkroom::{
     models::Catalogue,
     names::JobId,
     plan::PlanLock,
-    report::{Counts, Links, ShardSummary, Summary, Times, UnfetchedBatch},
+    report::{Counts, Links, ResultForm, ShardSummary, Summary, Times, UnfetchedBatch},
     state::{Collecting, Phase, Shard},
     status::{DocumentVersion, JobPhase, JobStatus, ShardStatus},
 };
@@ -28,7 +28,8 @@ pub(crate) async fn close(deps: &Deps, status: JobStatus, chains: &[Rounds]) -> 
     let Some(plan) = &status.plan else { return Err(ReportError::NotPlanned(job.clone())) };
     let lock: PlanLock = read_json(deps, &layout::plan_lock(job)).await?;
     let deps = &Deps { catalogue: catalogue(deps, job, &lock).await?, ..deps.clone() };
-    let tally = write_results(deps, job, plan.images, chains).await?;
+    let form = ResultForm::new(lock.own_names);
+    let tally = write_results(deps, job, plan.images, form, chains).await?;
 
     let marker = tally.marker();
     let phase = match marker {

@@ -4,7 +4,10 @@
 //! each model one shard is open at a time: its results are in memory, and its request file is read on where the last
 //! line of this shard ended.
 
-use std::collections::{HashMap, HashSet, hash_map::Entry};
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    io,
+};
 
 use clients::{
     bucket::ObjectWriter,
@@ -14,9 +17,9 @@ use darkroom::{
     layout,
     names::{JobId, RequestKey, ShardId},
     plan::PlanLine,
-    report::{self, Finished, Links, ShardResults, Tally},
+    report::{self, Finished, Links, ResultForm, ShardResults, Tally},
     requests,
-    results::{ResultLine, Status},
+    results::Status,
     state::{Failed, Phase, Shard},
     status::DocumentVersion,
 };
@@ -32,9 +35,10 @@ pub(crate) async fn write_results(
     deps: &Deps,
     job: &JobId,
     images: u64,
+    form: ResultForm,
     chains: &[Rounds],
 ) -> Result<Tally, ReportError> {
-    let mut out = Files::new(deps, job).await?;
+    let mut out = Files::new(deps, job, form).await?;
     let mut tally = Tally::default();
     // None for a shard all of whose lines were read.
     let mut open: HashMap<ShardId, Option<OpenShard<'_>>> = HashMap::new();
@@ -193,19 +197,19 @@ fn native_item(line: &[u8], plan: &PlanLine) -> Result<Vec<u8>, serde_json::Erro
 
 /// The three files that have a line per image.
 struct Files {
+    form: ResultForm,
     results: ObjectWriter,
     table: ObjectWriter,
     retry: ObjectWriter,
 }
 
 impl Files {
-    async fn new(deps: &Deps, job: &JobId) -> Result<Self, ReportError> {
+    async fn new(deps: &Deps, job: &JobId, form: ResultForm) -> Result<Self, ReportError> {
         let links = Links::of(job);
         let mut table = deps.bucket.writer(&links.table, "text/csv; charset=utf-8");
-        let mut header = Vec::new();
-        report::write_header(&mut header).map_err(|error| malformed("the table")(serde_json::Error::io(error)))?;
-        table.write(&header).await?;
+        table.write(&form.header().map_err(not_a_row)?).await?;
         Ok(Self {
+            form,
             results: deps.bucket.writer(&links.results, "application/jsonl"),
             table,
             retry: deps.bucket.writer(&links.retry, "application/jsonl"),
@@ -213,14 +217,8 @@ impl Files {
     }
 
     async fn write(&mut self, plan: &PlanLine, finished: &Finished, retry: Option<Vec<u8>>) -> Result<(), ReportError> {
-        let result =
-            WithOwnId { line: &finished.line, id: plan.key_name.iter().map(|name| (name, &plan.item)).collect() };
-        let mut line = serde_json::to_vec(&result).map_err(malformed("a result"))?;
-        line.push(b'\n');
-        self.results.write(&line).await?;
-        let mut row = Vec::new();
-        report::row(&mut row, finished).map_err(|error| malformed("the table")(serde_json::Error::io(error)))?;
-        self.table.write(&row).await?;
+        self.results.write(&self.form.line(plan, finished).map_err(malformed("a result"))?).await?;
+        self.table.write(&self.form.row(finished).map_err(not_a_row)?).await?;
         if let Some(mut item) = retry {
             item.push(b'\n');
             self.retry.write(&item).await?;
@@ -236,11 +234,6 @@ impl Files {
     }
 }
 
-/// A result line with the caller's own id in addition to the key, under the caller's name for it: `"custom_id": "a-1"`.
-#[derive(serde::Serialize)]
-struct WithOwnId<'a> {
-    #[serde(flatten)]
-    line: &'a ResultLine,
-    #[serde(flatten)]
-    id: HashMap<&'a String, &'a String>,
+fn not_a_row(error: io::Error) -> ReportError {
+    malformed("the table")(serde_json::Error::io(error))
 }

@@ -155,7 +155,8 @@ async fn a_cancel_that_comes_before_the_manifest_keeps_it_from_being_bought() {
     let read = async |name: &str| world.read(&format!("jobs/{job}/{name}")).await.unwrap().unwrap();
     assert_eq!((read("results.jsonl").await, read("retry.jsonl").await), (String::new(), String::new()));
     assert!(
-        read("results.csv").await.starts_with("key,variant,status,") && read("results.csv").await.lines().count() == 1
+        read("results.csv").await.starts_with("\u{feff}key,variant,status,")
+            && read("results.csv").await.lines().count() == 1
     );
     assert!(read("validation.csv").await.contains("1,,warning,cancelled,"));
     let summary: Summary = serde_json::from_str(&read("summary.json").await).unwrap();

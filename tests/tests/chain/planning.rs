@@ -101,6 +101,71 @@ async fn lines_of_other_services_come_back_under_their_own_ids() {
     );
 }
 
+const GOODS: &str = "key,prompt,Produit,Status,Notes,Prix\nc-1,a cup,Café Noir,=new,,\nc-2,a mug,,old,,\"3,5\"\n";
+
+#[tokio::test]
+async fn the_columns_of_a_table_come_back_in_the_results() {
+    let world = World::new().unwrap();
+    world.put("inbox/goods.csv", GOODS).await.unwrap();
+    world.run().await.unwrap();
+    let job = only_job(&world);
+    let results = results(&world, &job).await;
+    // Every line has all of them, also the column in which nothing stands.
+    assert_eq!(results[0]["vars"], json!({"produit": "Café Noir", "status": "=new", "notes": null, "prix": null}));
+    assert_eq!(results[1]["vars"], json!({"produit": null, "status": "old", "notes": null, "prix": "3,5"}));
+
+    let table = world.read(&format!("{job}results.csv")).await.unwrap().unwrap();
+    let table = table.strip_prefix('\u{feff}').unwrap();
+    let tails = ["cost_usd,produit,vars.status,notes,prix", ",Café Noir,'=new,,", ",,old,,\"3,5\""];
+    assert_eq!(table.lines().count(), tails.len());
+    for (line, tail) in table.lines().zip(tails) {
+        assert!(line.ends_with(tail), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn items_of_unlike_members_make_lines_of_the_same() {
+    let world = World::new().unwrap();
+    let lines = [
+        json!({"id": "a", "prompt": "a door", "vars": {"title": "Door", "shade": "red"}}),
+        json!({"key": "b", "prompt": "a wall", "vars": {"brick": 7}}),
+        json!({"custom_id": "c", "prompt": "a roof"}),
+        json!({"key": "d", "request": {"contents": [{"parts": [{"text": "a gate"}]}]}}),
+    ];
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    world.put("inbox/house.jsonl", lines).await.unwrap();
+    world.run().await.unwrap();
+    let results = results(&world, &only_job(&world)).await;
+    let members = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    for line in &results {
+        assert_eq!(members(line), members(&results[0]));
+        assert_eq!(members(&line["vars"]), members(&results[0]["vars"]));
+    }
+    let own: Vec<Value> =
+        results.iter().map(|line| json!([line["id"], line["custom_id"], line["vars"]["brick"]])).collect();
+    assert_eq!(json!(own), json!([["a", null, null], [null, null, "7"], [null, "c", null], [null, null, null]]));
+}
+
+#[tokio::test]
+async fn a_job_whose_lock_lists_no_names_is_closed_with_the_values_that_each_line_has() {
+    let world = World::new().unwrap();
+    world.put("inbox/goods.csv", GOODS).await.unwrap();
+    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
+    let job = only_job(&world);
+    let key = format!("{job}plan.lock");
+    let mut lock = world.json(&key).await.unwrap();
+    assert_eq!(lock["own_names"]["variables"], json!(["produit", "status", "notes", "prix"]));
+    lock.as_object_mut().unwrap().remove("own_names");
+    world.put(&key, lock.to_string()).await.unwrap();
+    world.run().await.unwrap();
+
+    assert!(has(&world, &format!("{job}_SUCCESS")));
+    let results = results(&world, &job).await;
+    assert_eq!(results[1]["vars"], json!({"status": "old", "prix": "3,5"}));
+    let table = world.read(&format!("{job}results.csv")).await.unwrap().unwrap();
+    assert!(table.lines().next().unwrap().ends_with(",cost_usd"));
+}
+
 #[tokio::test]
 async fn a_dry_run_says_what_it_would_cost_and_buys_nothing() {
     let world = World::new().unwrap();

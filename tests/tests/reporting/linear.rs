@@ -4,12 +4,12 @@ use std::{sync::Mutex, time::Instant};
 
 use darkroom::job::{Settings, ShardLimits};
 use local::gemini::Behaviour;
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::{Making, World};
 
 use super::{
     HEAP, count,
-    made::{Spec, make},
+    made::{Spec, VARIABLES, make},
     markers, tell, watch,
 };
 
@@ -46,6 +46,8 @@ async fn close(items: usize, models: usize) {
     let failed = results.iter().filter(|line| line["status"] == "blocked").map(|line| &line["key"]);
     assert!(failed.eq(retry.iter().map(|line| &line["key"])), "what failed is not what is to be asked for again");
     assert_eq!((results.len(), retry.len()), (items, items / 10));
+    assert!(results.iter().all(|line| members(line).eq(members(&results[0]))), "a line lacks members that others have");
+    assert!(results.iter().all(|line| members(&line["vars"]).count() == VARIABLES.len()));
 
     let states = count(&asked, "GET state.json");
     println!(
@@ -75,6 +77,11 @@ fn closing_is_linear_in_the_images_and_flat_in_memory() {
         }
         close(100_000, 5).await;
     });
+}
+
+/// The names of an object's members.
+fn members(object: &Value) -> impl Iterator<Item = &String> {
+    object.as_object().into_iter().flat_map(serde_json::Map::keys)
 }
 
 /// How often the state of a shard is read by `report`, on average, while a job goes through the whole chain. No image is

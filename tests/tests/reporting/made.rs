@@ -11,7 +11,7 @@ use darkroom::{
     models::Catalogue,
     names::{BatchName, JobId, ObjectUri, RequestKey, ShardId},
     parts::{Part, PartLine},
-    plan::{BatchBounds, ManifestVersion, PlanLine, PlanLock, PlanSummary, RequestSize, Sharder},
+    plan::{BatchBounds, ManifestVersion, OwnNames, PlanLine, PlanLock, PlanSummary, RequestSize, Sharder},
     results::{Reason, ResultLine, Status},
     state::{Demand, EndedBatch, Phase, Shard},
     status::{JobPhase, JobStatus},
@@ -22,6 +22,9 @@ use tests::World;
 
 /// Result lines of one part.
 const PART_LINES: usize = 200;
+
+/// The variables of the items.
+pub(crate) const VARIABLES: [&str; 4] = ["title", "material", "color", "status"];
 
 /// Of what size and kind a job is to be.
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +108,7 @@ fn plan_line(number: usize, model: &str, shard: ShardId) -> PlanLine {
         key: RequestKey::new(format!("stone-{number:06}")),
         item: format!("stone-{number:06}"),
         key_name: None,
-        vars: BTreeMap::new(),
+        vars: vars(number),
         variant: 1,
         line: number as u64 + 1,
         shard,
@@ -118,6 +121,12 @@ fn plan_line(number: usize, model: &str, shard: ShardId) -> PlanLine {
         estimate: Estimate::default(),
         retry: None,
     }
+}
+
+/// The variables of an item: each has the first, and one of the others.
+fn vars(number: usize) -> BTreeMap<String, String> {
+    let own = VARIABLES[1 + number % (VARIABLES.len() - 1)];
+    [VARIABLES[0], own].map(|name| (name.to_owned(), format!("{name} of café {number}"))).into()
 }
 
 fn part_line(key: &RequestKey, shard: ShardId, failed: bool) -> String {
@@ -192,6 +201,7 @@ pub(crate) async fn write_lock(world: &World, job: &JobId, now: Timestamp) {
         templates: BTreeMap::new(),
         catalogue_sha256: PlanLock::hash_of(&catalogue),
         planned_at: now,
+        own_names: OwnNames { keys: Vec::new(), variables: VARIABLES.map(str::to_owned).to_vec() },
     };
     world.put(&layout::plan_lock(job), serde_json::to_vec(&lock).unwrap()).await.unwrap();
     world.put(&layout::job_models(job), catalogue.text()).await.unwrap();

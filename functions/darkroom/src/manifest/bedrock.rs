@@ -35,7 +35,7 @@ pub(super) fn read<'a>(
     let (mut id, mut input) = (None, None);
     for (name, value) in members {
         match name.as_ref() {
-            "recordId" => id = item::read(name, value.get(), "a text in quotes", findings),
+            "recordId" => id = item::read_key(name, value.get(), findings),
             "modelInput" => input = read_input(value, findings),
             _ => {
                 let (code, message) = bad_name(name, LINE.into_iter());

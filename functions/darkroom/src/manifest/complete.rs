@@ -3,6 +3,7 @@
 use std::{borrow::Cow, collections::HashSet};
 
 use super::{
+    Context, cell,
     intake::Intake,
     item::Item,
     problem::{Findings, quote},
@@ -24,6 +25,8 @@ impl Intake<'_> {
         let named = item.prompt.is_none().then(|| item.template.as_ref().or(defaults.template.as_ref())).flatten();
         let named = named.filter(|_| item.template.is_some() || defaults.prompt.is_none());
         let template = named.and_then(|name| self.template(name, findings));
+        // References of the item's own are keys or addresses; those of the defaults may be templates.
+        let has_own_refs = item.refs.is_some();
         let mut item = match &template {
             Some(template) => item.or(&template.fields).or(defaults),
             None => item.or(defaults),
@@ -45,13 +48,69 @@ impl Intake<'_> {
         } else if let Some(prompt) = &item.prompt {
             check_literal(prompt, &item, findings);
         }
+        if !has_own_refs && let Some(refs) = item.refs.take() {
+            item.refs = Some(self.filled_references(&refs, &item, findings));
+        }
         item.refs = item.refs.map(|refs| header.said.shared.resolve(refs, findings));
+        self.add_further_references(&mut item, findings);
         item
     }
 
+    /// References whose templates are filled in: each may become several, as a cell holds them.
+    fn filled_references(&mut self, refs: &[String], item: &Item, findings: &mut Findings) -> Vec<String> {
+        let mut filled = Vec::with_capacity(refs.len());
+        for reference in refs {
+            if template::variables(reference).next().is_none() {
+                filled.push(reference.clone());
+            } else if let Some(text) = self.fill("reference", reference, item, findings) {
+                filled.extend(cell::references(&text));
+            }
+        }
+        filled
+    }
+
+    /// The references of a row that continues another.
+    pub(super) fn references_of(&mut self, item: Item) -> Vec<String> {
+        let header = self.header;
+        match (&item.refs, &header.said.defaults.refs) {
+            (Some(refs), _) => refs.clone(),
+            // A row without a picture has a cell less, and that is no fault.
+            (None, Some(refs)) => self.filled_references(refs, &item, &mut Findings::default()),
+            (None, None) => Vec::new(),
+        }
+    }
+
+    /// Adds the references of the rows that continue the item's, as many as its model takes.
+    fn add_further_references(&self, item: &mut Item, findings: &mut Findings) {
+        let more = std::mem::take(&mut item.more_refs);
+        let refs = item.refs.get_or_insert_default();
+        let mut more: Vec<String> = more.into_iter().filter(|reference| !refs.contains(reference)).collect();
+        let Context { catalogue, default_model, on, .. } = *self.context;
+        let asked = item.model.as_deref().unwrap_or(default_model);
+        if let Ok(resolution) = catalogue.resolve(asked, on, true) {
+            let room = resolution.model.max_references.saturating_sub(refs.len());
+            if more.len() > room {
+                let message = format!(
+                    "{} takes {} reference images: of products with more pictures the first are sent",
+                    resolution.model.id, resolution.model.max_references
+                );
+                findings.warning("spare_references", message);
+                more.truncate(room);
+            }
+        }
+        refs.append(&mut more);
+    }
+
     /// Remembers the variables that a filled text uses.
-    pub(super) fn used(&mut self, text: &str) {
-        template::variables(text).for_each(|name| self.mark_used(name));
+    pub(super) fn used(&mut self, what: &str, text: &str, findings: &mut Findings) {
+        for name in template::variables(text) {
+            self.mark_used(name);
+            if self.twice.contains(&spelling(name)) {
+                let message =
+                    format!("the {what} uses {{{name}}}, and the table has two columns of that name: rename one");
+                findings.error("duplicate_column", message);
+            }
+        }
     }
 
     /// Remembers that a variable is used, or that its being unused has been said.
@@ -68,10 +127,22 @@ impl Intake<'_> {
             return None;
         }
         let defaults = [&said.defaults.template, &said.defaults.key, &said.defaults.path];
+        let refs = said.defaults.refs.iter().flatten();
         let own = said.shared.templates.values().map(|template| &template.text);
         let stored = stored.values().filter_map(|template| template.text.as_ref());
-        let texts = defaults.into_iter().flatten().chain(own).chain(stored);
+        let texts = defaults.into_iter().flatten().chain(refs).chain(own).chain(stored);
         Some(texts.flat_map(|text| template::variables(text)).map(spelling).collect())
+    }
+
+    /// The text of the template that is for all items, where there is one.
+    pub(super) fn prompt_template(&self) -> Option<String> {
+        let (said, beside) = (&self.header.said, self.context.beside);
+        let name = said.defaults.template.as_ref()?;
+        if name.contains('{') {
+            return Some(name.clone());
+        }
+        let named = said.shared.templates.get(name).map(|template| template.text.clone());
+        named.or_else(|| beside.template(name)?.text.clone())
     }
 
     /// Whether any item's template or path has used a variable.
@@ -131,8 +202,10 @@ impl Intake<'_> {
 
     /// Fills a text in with what the item says; a finding where something is missing.
     fn fill(&mut self, what: &str, text: &str, item: &Item, findings: &mut Findings) -> Option<String> {
+        let columns = &self.header.said.job.columns;
         let value = |name: &str| -> Option<Cow<'_, str>> {
             let field = match name {
+                _ if columns.is_key(name) => item.key.as_deref(),
                 "key" => item.key.as_deref(),
                 "aspect_ratio" => item.aspect_ratio.as_deref(),
                 "image_size" => item.image_size.as_deref(),
@@ -141,7 +214,7 @@ impl Intake<'_> {
             field.or_else(|| item.key.as_deref().filter(|_| item.key_name == Some(name))).map(Cow::Borrowed)
         };
         let filled = template::fill(text, value);
-        self.used(text);
+        self.used(what, text, findings);
         let (code, message) = match filled {
             Ok(filled) => return Some(filled),
             Err(Unfilled::Malformed(message)) => ("bad_template", format!("in the {what}: {message}")),

@@ -202,9 +202,9 @@ impl<'de> DeserializeSeed<'de> for Element<'_, '_, '_> {
             return IgnoredAny::deserialize(deserializer).map(|_| ());
         };
         let item = Box::<RawValue>::deserialize(deserializer)?;
-        let taken = intake
-            .check_full()
-            .and_then(|()| intake.take_json(Spot { line, nameless: ("item", items.number) }, item.get()));
+        let taken = intake.check_full().and_then(|()| {
+            intake.take_json(Spot { line, nameless: ("item", items.number), is_row: false }, item.get())
+        });
         taken.map_err(|stop| {
             items.stop = Some(stop);
             D::Error::custom("stopped")

@@ -2,7 +2,7 @@
 
 use crate::models::nearest;
 
-use super::{problem::quote, variables::spelling};
+use super::{column::fold, problem::quote};
 
 /// A field of a friendly item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +11,8 @@ pub(super) enum Field {
     Prompt,
     Template,
     Vars,
+    /// The caller's own values, which come back with the result; in JSON alone.
+    Metadata,
     Count,
     Model,
     AspectRatio,
@@ -25,7 +27,7 @@ pub(super) enum Field {
 }
 
 /// The fields of a friendly item, by all their names in snake case.
-pub(super) const FIELDS: [(&str, Field); 21] = [
+pub(super) const FIELDS: [(&str, Field); 22] = [
     ("key", Field::Key),
     ("id", Field::Key),
     ("custom_id", Field::Key),
@@ -33,6 +35,7 @@ pub(super) const FIELDS: [(&str, Field); 21] = [
     ("prompt", Field::Prompt),
     ("template", Field::Template),
     ("vars", Field::Vars),
+    ("metadata", Field::Metadata),
     ("n", Field::Count),
     ("count", Field::Count),
     ("model", Field::Model),
@@ -49,10 +52,15 @@ pub(super) const FIELDS: [(&str, Field); 21] = [
     ("out", Field::Output),
 ];
 
-/// What a CSV file writes for `output: {path}`.
-const PATH_COLUMNS: [&str; 2] = ["output.path", "output_path"];
+impl Field {
+    /// Whether a column of a table may hold it by this name. The path is called `output.path` there, and every column
+    /// that is no field is a variable.
+    pub(super) fn may_be_column(self) -> bool {
+        !matches!(self, Self::Output | Self::Vars | Self::Metadata)
+    }
+}
 
-/// Fields of an item that this version doesn't act on, and what to do instead. They may not be columns either.
+/// Fields of an item that this version doesn't act on, and what to do instead.
 const UNSUPPORTED_FIELDS: [(&str, &str); 9] = [
     ("depends_on", "drop a second manifest when the first is done"),
     ("gate", "look at the images and drop a second manifest"),
@@ -65,13 +73,12 @@ const UNSUPPORTED_FIELDS: [(&str, &str); 9] = [
     ("priority", "leave it out"),
 ];
 
-/// Other names with a meaning that this version doesn't act on, and what to do instead. A column may have them.
-const UNSUPPORTED: [(&str, &str); 18] = [
+/// Other names with a meaning that this version doesn't act on, and what to do instead.
+const UNSUPPORTED: [(&str, &str); 17] = [
     ("templates", "put it beside the items: {\"templates\": …, \"items\": …}"),
     ("matrix", "put it beside the items: {\"matrix\": …}"),
     ("tags", "leave it out: the key comes back with each result"),
-    ("metadata", "leave it out: the key comes back with each result"),
-    ("custom", "leave it out: the key comes back with each result"),
+    ("custom", "call it metadata: it comes back with each result"),
     ("model_input", "write a line of Bedrock's form: {\"recordId\":…,\"modelInput\":…}"),
     ("body", "write a line of OpenAI's form: {\"custom_id\":…,\"body\":…}"),
     ("method", "leave it out"),
@@ -97,50 +104,33 @@ pub(super) fn field(name: &str) -> Result<Field, BadName> {
     found.map(|(_, field)| *field).ok_or_else(|| bad_name(name, FIELDS.iter().map(|(known, _)| *known)))
 }
 
-/// What a CSV column holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Column {
-    /// A field of the item.
-    Field(Field),
-    /// A variable. It may be a mistaken field: then the nearest one is here.
-    Variable(Option<&'static str>),
+/// What to say about a column of a table of prompts whose name is a field that this version doesn't act on. A single
+/// word, such as `priority`, may be anything.
+pub(super) fn unsupported(name: &str) -> Option<BadName> {
+    let folded = fold(name);
+    let mut fields = UNSUPPORTED_FIELDS.iter().filter(|(field, _)| field.contains('_'));
+    let (field, _) = fields.find(|(field, _)| fold(field) == folded)?;
+    let (code, message) = bad_name(field, std::iter::empty());
+    let freed =
+        format!("; if the column is your own, free it: {{\"job\": {{\"columns\": {{{}: null}}}}}}", quote(name));
+    Some((code, message + &freed))
 }
 
-/// What two columns can't both be.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Meaning {
-    /// A field.
-    Field(Field),
-    /// A variable, by its name in one spelling.
-    Variable(String),
-}
-
-impl Column {
-    /// What the column of this name means.
-    pub(super) fn meaning(&self, name: &str) -> Meaning {
-        match self {
-            Self::Field(field) => Meaning::Field(*field),
-            Self::Variable(_) => Meaning::Variable(spelling(name)),
-        }
-    }
-}
-
-/// What the CSV column of this name holds. Only a field that isn't acted on can't be a column.
-pub(super) fn column(name: &str) -> Result<Column, BadName> {
-    let snake = snake_case(name);
-    if PATH_COLUMNS.contains(&snake.as_str()) {
-        return Ok(Column::Field(Field::Output));
-    }
-    let names = || FIELDS.iter().filter(|(_, field)| !matches!(field, Field::Output | Field::Vars));
-    if let Some((_, field)) = names().find(|(known, _)| *known == snake) {
-        return Ok(Column::Field(*field));
-    }
-    if UNSUPPORTED_FIELDS.iter().any(|(unsupported, _)| *unsupported == snake) {
-        return Err(bad_name(name, std::iter::empty()));
-    }
-    let known = names().map(|(known, _)| *known).chain(["output.path"]);
-    Ok(Column::Variable(nearest(name, known).first().copied()))
-}
+/// Names that other programs have for what a field says, and what to write.
+const MEANT: [(&str, &str); 12] = [
+    ("size", "image_size, such as \"1K\", and aspect_ratio, such as \"4:5\""),
+    ("resolution", "image_size, such as \"1K\""),
+    ("dimensions", "image_size, such as \"1K\", and aspect_ratio, such as \"4:5\""),
+    ("width", "aspect_ratio, such as \"4:5\", and image_size, such as \"1K\""),
+    ("height", "aspect_ratio, such as \"4:5\", and image_size, such as \"1K\""),
+    ("ratio", "aspect_ratio, such as \"4:5\""),
+    ("aspect", "aspect_ratio, such as \"4:5\""),
+    ("orientation", "aspect_ratio, such as \"3:4\""),
+    ("quality", "image_size, such as \"2K\""),
+    ("negative_prompt", "it in the prompt: Gemini takes no negative prompt"),
+    ("num_images", "n"),
+    ("reference_images", "refs"),
+];
 
 /// What to say about a name that is not among `known`.
 pub(super) fn bad_name<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> BadName {
@@ -148,6 +138,9 @@ pub(super) fn bad_name<'a>(name: &str, known: impl Iterator<Item = &'a str> + Cl
     let mut unsupported = UNSUPPORTED_FIELDS.iter().chain(&UNSUPPORTED);
     if let Some((_, instead)) = unsupported.find(|(unsupported, _)| *unsupported == snake) {
         return ("unsupported_field", format!("{} is not supported yet: {instead}", quote(name)));
+    }
+    if let Some((_, meant)) = MEANT.iter().find(|(other, _)| *other == snake) {
+        return ("unknown_field", format!("there is no field {}: write {meant}", quote(name)));
     }
     // Half a name is no slip of the finger, but as clear.
     let whole = || known.clone().find(|known| snake.len() > 2 && known.starts_with(&snake));
@@ -190,10 +183,7 @@ mod tests {
             ("id", Field::Key),
             ("count", Field::Count),
         ] {
-            assert_eq!((field(name), column(name)), (Ok(expected), Ok(Column::Field(expected))), "{name}");
-        }
-        for name in ["output.path", "output_path", "outputPath"] {
-            assert_eq!(column(name), Ok(Column::Field(Field::Output)));
+            assert_eq!(field(name), Ok(expected), "{name}");
         }
         assert!(field("output.path").is_err());
     }
@@ -201,9 +191,13 @@ mod tests {
     #[test]
     fn a_mistaken_name_gets_the_nearest_one() {
         assert_eq!(field("promt").unwrap_err().1, r#"there is no field "promt": did you mean prompt?"#);
-        assert_eq!(column("Aspect Ratio"), Ok(Column::Variable(Some("aspect_ratio"))));
-        assert_eq!(column("colour"), Ok(Column::Variable(None)));
         assert!(field("colour").unwrap_err().1.contains("use one of key, id, "));
+    }
+
+    #[test]
+    fn a_name_of_another_program_gets_what_it_means() {
+        assert!(field("size").unwrap_err().1.contains("image_size"));
+        assert!(field("negativePrompt").unwrap_err().1.contains("no negative prompt"));
     }
 
     #[test]
@@ -212,7 +206,7 @@ mod tests {
             let (code, message) = field(name).unwrap_err();
             assert_eq!(code, "unsupported_field", "{message}");
         }
-        assert!(column("gate").is_err(), "a column can't make it acted on");
-        assert_eq!(column("tags"), Ok(Column::Variable(None)), "a shop's column");
+        assert!(unsupported("On Block").is_some(), "a column can't make it acted on");
+        assert_eq!(unsupported("priority"), None, "a shop's column");
     }
 }

@@ -7,6 +7,8 @@ use serde::Deserialize;
 use super::{
     Context, ReadError, Stop,
     beside::{Beside, document},
+    columns::Columns,
+    continuation::ContinuationRows,
     document::Sections,
     field::bad_name,
     input::Input,
@@ -17,6 +19,9 @@ use super::{
     strict, template,
 };
 use crate::cost::Usd;
+
+/// What a job may say.
+const JOB_FIELDS: [&str; 7] = ["name", "run", "budget_usd", "mode", "lane", "columns", "continuation_rows"];
 
 /// The longest name of a job, in characters.
 const NAME_CHARACTERS: usize = 256;
@@ -51,6 +56,10 @@ pub struct Job {
     pub budget_usd: Option<Usd>,
     /// Whether anything is bought.
     pub mode: Option<Mode>,
+    /// What the columns of its table mean.
+    pub columns: Columns,
+    /// What is done with rows that continue the row above.
+    pub continuation_rows: Option<ContinuationRows>,
 }
 
 impl Job {
@@ -60,6 +69,8 @@ impl Job {
             name: self.name.or(other.name),
             budget_usd: self.budget_usd.or(other.budget_usd),
             mode: self.mode.or(other.mode),
+            columns: self.columns.or(other.columns),
+            continuation_rows: self.continuation_rows.or(other.continuation_rows),
         }
     }
 }
@@ -112,6 +123,8 @@ impl Header {
             Err(Stop::Sink(error)) => return Err(ReadError::Sink(error)),
         }
         header.take_beside(context.beside);
+        header.said.take_columns();
+        header.check_columns();
         Ok(header)
     }
 
@@ -130,6 +143,16 @@ impl Header {
             self.overrule("the metadata", &text, &mut findings);
         }
         self.problems.extend(findings.into_problems(1, None));
+    }
+
+    /// Only a table has columns.
+    fn check_columns(&mut self) {
+        let job = &self.said.job;
+        let named = [(!job.columns.is_empty(), "columns"), (job.continuation_rows.is_some(), "continuation_rows")];
+        for (_, name) in named.into_iter().filter(|(is_said, _)| *is_said && self.format != Format::Table) {
+            let message = format!("job.{name} is about the columns of a table, and this manifest is JSON: take it out");
+            self.problems.push(Problem::error(1, "bad_value", message));
+        }
     }
 
     fn overrule(&mut self, name: &str, text: &str, findings: &mut Findings) {
@@ -193,6 +216,13 @@ impl Said {
         }
     }
 
+    /// A key and references that are templates may stand in `job.columns`: they count before the defaults.
+    fn take_columns(&mut self) {
+        let columns = &self.job.columns;
+        self.defaults.key = columns.key.clone().or(self.defaults.key.take());
+        self.defaults.refs = columns.refs.clone().or(self.defaults.refs.take());
+    }
+
     fn take(&mut self, name: &str, value: &str, findings: &mut Findings) {
         match name {
             "version" if value == "1" => {}
@@ -238,13 +268,18 @@ impl Job {
                 "budget_usd" | "budgetUsd" => {
                     job.budget_usd = item::read("job.budget_usd", value, "a number of dollars", findings)
                 }
+                "columns" => job.columns = Columns::read(value, findings),
+                "continuation_rows" | "continuationRows" => {
+                    let expected = "\"references\", \"skip\" or \"fill\"";
+                    job.continuation_rows = item::read("job.continuation_rows", value, expected, findings);
+                }
                 "mode" => job.mode = item::read("job.mode", value, "\"run\" or \"dry_run\"", findings),
                 "lane" => {
                     let lane: Option<String> = item::read("job.lane", value, "a text in quotes", findings);
                     item::check_lane(lane.as_deref(), findings);
                 }
                 _ => {
-                    let (code, message) = bad_name(&name, ["name", "run", "budget_usd", "mode", "lane"].into_iter());
+                    let (code, message) = bad_name(&name, JOB_FIELDS.into_iter());
                     findings.error(code, format!("in job: {message}"));
                 }
             }

@@ -8,7 +8,11 @@ use std::{
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::{Limits, Stop, problem::Problem};
+use super::{
+    Limits, Stop,
+    encoding::{self, AsUtf8, Utf16},
+    problem::Problem,
+};
 
 const BUFFER_BYTES: usize = 64 << 10;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -82,6 +86,7 @@ impl Place {
             Some(Refused::Nested) => {
                 ("bad_gzip", "the manifest is compressed twice: compress it once, or not at all".to_owned())
             }
+            Some(Refused::OtherFile(what)) => ("unsupported_file", format!("the file is {what}")),
             None => ("bad_gzip", format!("the compressed manifest can't be read on ({error}): compress it again")),
         };
         Stop::Problem(Problem::error(line, code, message))
@@ -166,31 +171,63 @@ impl Read for Input<'_> {
     }
 }
 
-/// Decompressed where it was compressed, and without byte order mark.
+/// Decompressed where it was compressed, as UTF-8, and without byte order mark.
 fn plain_text<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
-    let (compressed, source) = look_ahead(source, &GZIP_MAGIC)?;
-    let text: Box<dyn Read + 'a> = if compressed {
-        let decoder = MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, source));
-        let (again, text) = look_ahead(decoder, &GZIP_MAGIC)?;
-        if again {
-            return Err(io::Error::other(Refused::Nested));
-        }
-        Box::new(text)
-    } else {
-        Box::new(source)
-    };
-    let (marked, text) = look_ahead(text, BYTE_ORDER_MARK)?;
-    Ok(if marked { text.into_inner().1 } else { Box::new(text) })
+    let (start, source) = look_ahead(source);
+    if !start.starts_with(&GZIP_MAGIC) {
+        return utf_8(&start, source);
+    }
+    let decoder = MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, source));
+    let (start, text) = look_ahead(decoder);
+    if start.starts_with(&GZIP_MAGIC) {
+        return Err(io::Error::other(Refused::Nested));
+    }
+    utf_8(&start, text)
+}
+
+/// A text that begins with `start`, as UTF-8 without its byte order mark.
+fn utf_8<'a>(start: &[u8], text: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    if let Some(what) = encoding::other_file(start) {
+        return Err(io::Error::other(Refused::OtherFile(what)));
+    }
+    if start.starts_with(BYTE_ORDER_MARK) {
+        return Ok(Box::new(without(BYTE_ORDER_MARK.len(), text)?));
+    }
+    match Utf16::of_mark(start) {
+        Some(order) => Ok(Box::new(AsUtf8::new(without(Utf16::MARK_BYTES, text)?, order))),
+        None => Ok(Box::new(text)),
+    }
+}
+
+/// The text without its first bytes.
+fn without<R: Read>(bytes: usize, mut text: R) -> io::Result<R> {
+    io::copy(&mut text.by_ref().take(bytes as u64), &mut io::sink())?;
+    Ok(text)
 }
 
 /// A source whose first bytes have been looked at.
-type LookedAt<R> = io::Chain<io::Cursor<Vec<u8>>, R>;
+type LookedAt<R> = io::Chain<io::Cursor<Vec<u8>>, FailedAhead<R>>;
 
-/// Whether a source begins with these bytes, and the source as if they had not been read.
-fn look_ahead<R: Read>(mut source: R, bytes: &[u8]) -> io::Result<(bool, LookedAt<R>)> {
-    let mut start = Vec::with_capacity(bytes.len());
-    source.by_ref().take(bytes.len() as u64).read_to_end(&mut start)?;
-    Ok((start == bytes, io::Cursor::new(start).chain(source)))
+/// The first bytes of a source, and the source as if they had not been read.
+fn look_ahead<R: Read>(mut source: R) -> (Vec<u8>, LookedAt<R>) {
+    let mut start = Vec::with_capacity(encoding::LOOKED_AT);
+    let error = source.by_ref().take(encoding::LOOKED_AT as u64).read_to_end(&mut start).err();
+    (start.clone(), io::Cursor::new(start).chain(FailedAhead { error, source }))
+}
+
+/// A source whose failure was met while its first bytes were looked at: it fails where it failed, behind them.
+struct FailedAhead<R> {
+    error: Option<io::Error>,
+    source: R,
+}
+
+impl<R: Read> Read for FailedAhead<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.error.take() {
+            Some(error) => Err(error),
+            None => self.source.read(buffer),
+        }
+    }
 }
 
 /// Marks the source's own failures, so that they can be told from bad gzip.
@@ -217,6 +254,8 @@ enum Refused {
     Item,
     /// What was decompressed is compressed.
     Nested,
+    /// It is no text: what it is, and what to do.
+    OtherFile(&'static str),
 }
 
 #[cfg(test)]
@@ -252,7 +291,9 @@ mod tests {
         let limits = Limits::default();
         let marked = [BYTE_ORDER_MARK, b"a,b\n"].concat();
         let members = [gzip(b"a,"), gzip(b"b\n")].concat();
-        for source in [b"a,b\n".to_vec(), marked.clone(), gzip(b"a,b\n"), gzip(&marked), members] {
+        let utf_16 = b"\xff\xfea\0,\0b\0\n\0".to_vec();
+        for source in [b"a,b\n".to_vec(), marked.clone(), gzip(b"a,b\n"), gzip(&marked), members, gzip(&utf_16), utf_16]
+        {
             assert_eq!(all(&*source, &limits).ok().as_deref(), Some("a,b\n"));
         }
         for short in ["", "\u{1f}", "x"] {
@@ -264,6 +305,13 @@ mod tests {
     fn what_is_compressed_twice_is_refused() {
         let twice = gzip(&gzip(b"a,b\n"));
         assert_eq!(all(&*twice, &Limits::default()).err().map(code).as_deref(), Some("bad_gzip"));
+    }
+
+    #[test]
+    fn a_file_that_is_no_text_is_refused_with_what_it_is() {
+        for source in [b"PK\x03\x04xl/workbook".to_vec(), gzip(b"BZh91AY")] {
+            assert_eq!(all(&*source, &Limits::default()).err().map(code).as_deref(), Some("unsupported_file"));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     io,
 };
 
@@ -37,6 +37,8 @@ pub(super) struct Spot {
     pub(super) line: u64,
     /// What an item without a key is called after: `line` and 123 make `line-000123`.
     pub(super) nameless: (&'static str, u64),
+    /// Whether it is the row of a table, where rows without keys are counted and said once.
+    pub(super) is_row: bool,
 }
 
 /// Takes in items one by one.
@@ -46,8 +48,12 @@ pub(super) struct Intake<'a> {
     pub(super) header: &'a Header,
     /// The variables that items have, and whether a template or a path uses them.
     pub(super) variables: BTreeMap<String, bool>,
+    /// Variables whose columns stand twice in the table: to use one is an error.
+    pub(super) twice: HashSet<String>,
     /// Stored templates that were used.
     pub(super) templates: BTreeSet<String>,
+    /// The variables that a table has columns for, in their order.
+    pub(super) columns: Vec<String>,
     sink: &'a mut dyn FnMut(Expected) -> io::Result<()>,
     keys: RequestKeys,
     last_line: u64,
@@ -72,7 +78,9 @@ impl<'a> Intake<'a> {
             problems,
             header,
             variables: BTreeMap::new(),
+            twice: HashSet::new(),
             templates: BTreeSet::new(),
+            columns: Vec::new(),
             sink,
             keys: RequestKeys::default(),
             last_line: 1,
@@ -139,7 +147,7 @@ impl<'a> Intake<'a> {
             // A key of the defaults says better what is meant.
             let key = item.key.filter(|_| header.said.defaults.key.is_none());
             self.check_full()?;
-            let spot = Spot { line: matrix.line, nameless: ("item", number) };
+            let spot = Spot { line: matrix.line, nameless: ("item", number), is_row: false };
             self.take_item(spot, Item { key, ..item }, Findings::default())?;
         }
         let unused: Vec<&str> = matrix.variables().filter(|name| !self.uses(name)).collect();
@@ -264,6 +272,7 @@ impl<'a> Intake<'a> {
             breakdown: self.breakdown,
             aliases: self.aliases,
             templates: self.templates,
+            columns: self.columns,
         }
     }
 
@@ -286,7 +295,7 @@ impl<'a> Intake<'a> {
         self.last_line = spot.line;
         let written = order.key.take();
         let item = written.clone().unwrap_or_else(|| format!("{}-{:06}", spot.nameless.0, spot.nameless.1));
-        if written.is_none() {
+        if written.is_none() && !spot.is_row {
             findings.warning(
                 "missing_key",
                 format!("the item has no key and is called {item}: give it one, so that its image keeps its name when lines move"),
@@ -296,7 +305,7 @@ impl<'a> Intake<'a> {
         let keys = self.keys.of_item(&item, count, spot.line, &mut findings);
         if let Some(template) = order.path.as_deref() {
             match path::check(template, &order.vars) {
-                Ok(()) => self.used(template),
+                Ok(()) => self.used("path", template, &mut findings),
                 Err(message) => findings.error("bad_path", message),
             }
         }

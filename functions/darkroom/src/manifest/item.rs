@@ -6,6 +6,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 
 use super::{
+    cell,
     field::{Field, bad_name, field},
     problem::{Findings, quote, quote_json},
     strict,
@@ -30,6 +31,8 @@ pub(super) struct Item {
     /// Width and height that stand for a ratio and a size.
     pub(super) pixels: Option<(u32, u32)>,
     pub(super) refs: Option<Vec<String>>,
+    /// Further references, of rows that continue the item's: as many of them are sent as the model takes.
+    pub(super) more_refs: Vec<String>,
     pub(super) system: Option<String>,
     pub(super) seed: Option<i32>,
     pub(super) temperature: Option<f64>,
@@ -64,17 +67,21 @@ impl Item {
     /// Sets a field to a JSON value.
     pub(super) fn set_json(&mut self, field: Field, name: &str, value: &str, findings: &mut Findings) {
         match field {
-            Field::Key => self.key = read(name, value, A_TEXT, findings),
+            Field::Key => self.key = read_key(name, value, findings),
             Field::Prompt => self.prompt = read(name, value, A_TEXT, findings),
             Field::Template => self.template = read(name, value, A_TEXT, findings),
-            Field::Vars => self.vars = Variables::from_json(name, value, findings).unwrap_or_default(),
-            Field::Count => self.count = read(name, value, A_COUNT, findings),
+            Field::Vars => {
+                let vars = Variables::from_json(name, value, findings).unwrap_or_default();
+                self.vars = vars.or(&self.vars);
+            }
+            Field::Metadata => self.set_metadata(name, value, findings),
+            Field::Count => self.count = read_whole(name, value, A_COUNT, findings),
             Field::Model => self.model = read(name, value, A_TEXT, findings),
             Field::AspectRatio => self.aspect_ratio = read(name, value, "a text such as \"4:5\"", findings),
             Field::ImageSize => self.image_size = read(name, value, "a text such as \"1K\"", findings),
             Field::Refs => self.refs = references(name, value, findings),
             Field::System => self.system = read(name, value, A_TEXT, findings),
-            Field::Seed => self.seed = read(name, value, A_SEED, findings),
+            Field::Seed => self.seed = read_whole(name, value, A_SEED, findings),
             Field::Temperature => self.temperature = read(name, value, A_TEMPERATURE, findings),
             Field::Lane => {
                 let lane: Option<String> = read(name, value, A_TEXT, findings);
@@ -84,30 +91,57 @@ impl Item {
         }
     }
 
-    /// Reads one cell of a CSV row. An empty cell says nothing.
-    pub(super) fn set_cell(&mut self, field: Field, name: &str, cell: &str, findings: &mut Findings) {
+    /// Reads values of the caller's own. Among them may be the key.
+    fn set_metadata(&mut self, name: &str, value: &str, findings: &mut Findings) {
+        if value == "null" {
+            return;
+        }
+        let members = strict::members_of(name, value, findings);
+        let is_key = |member: &&(Cow<'_, str>, &RawValue)| member.0 == "key";
+        if let Some((_, key)) = members.iter().find(is_key)
+            && self.key.is_none()
+        {
+            self.key = read_key("metadata.key", key.get(), findings);
+        }
+        let own: Vec<_> = members.into_iter().filter(|member| !is_key(&member)).collect();
+        self.vars = std::mem::take(&mut self.vars).or(&Variables::from_own(&own));
+    }
+
+    /// Reads one cell of a table, which isn't empty.
+    pub(super) fn set_cell(&mut self, field: Field, name: &str, cell: &str, style: CellStyle, findings: &mut Findings) {
         let text = || Some(cell.to_owned());
+        let number = || cell::number(cell, style.decimal_comma);
         match field {
-            _ if cell.is_empty() => {}
             Field::Key => self.key = text(),
             Field::Prompt => self.prompt = text(),
             Field::Template => self.template = text(),
             // A table has a column for each variable.
-            Field::Vars => {}
-            Field::Count => self.count = parse(name, cell, A_COUNT, findings),
+            Field::Vars | Field::Metadata => {}
+            Field::Count => self.count = parse(name, &number(), A_COUNT, findings),
             Field::Model => self.model = text(),
-            Field::AspectRatio => self.aspect_ratio = text(),
-            Field::ImageSize => self.image_size = text(),
-            Field::Refs => {
-                let refs = cell.split('|').map(str::trim).filter(|reference| !reference.is_empty());
-                self.refs = Some(refs.map(str::to_owned).collect());
+            Field::AspectRatio => {
+                let (ratio, is_time) = cell::aspect_ratio(cell);
+                if is_time {
+                    let message = format!("ratios in {name} were saved as times of the day: 04:05 is read as 4:5");
+                    findings.warning("ratio_as_time", message);
+                }
+                self.aspect_ratio = Some(ratio.into_owned());
             }
+            Field::ImageSize => self.image_size = text(),
+            // Several columns may hold references.
+            Field::Refs => self.refs.get_or_insert_default().extend(cell::references(cell)),
             Field::System => self.system = text(),
-            Field::Seed => self.seed = parse(name, cell, A_SEED, findings),
-            Field::Temperature => self.temperature = parse(name, cell, A_TEMPERATURE, findings),
+            Field::Seed => self.seed = parse(name, &number(), A_SEED, findings),
+            Field::Temperature => self.temperature = parse(name, &number(), A_TEMPERATURE, findings),
             Field::Lane => check_lane(Some(cell), findings),
             Field::Output => self.path = text(),
         }
+    }
+
+    /// The item of a row with what the row leaves empty taken from the row above.
+    pub(super) fn filled_from(self, above: &Self) -> Self {
+        let (path, pixels) = (self.path.clone().or_else(|| above.path.clone()), self.pixels.or(above.pixels));
+        Self { path, pixels, ..self.or(above) }
     }
 
     /// The item with what it leaves out taken from the defaults. A prompt and a template stand for each other.
@@ -127,12 +161,20 @@ impl Item {
             aspect_ratio: self.aspect_ratio.or_else(|| defaults.aspect_ratio.clone()),
             image_size: self.image_size.or_else(|| defaults.image_size.clone()),
             refs: self.refs.or_else(|| defaults.refs.clone()),
+            more_refs: self.more_refs,
             system: self.system.or_else(|| defaults.system.clone()),
             seed: self.seed.or(defaults.seed),
             temperature: self.temperature.or(defaults.temperature),
             path: self.path.or_else(|| defaults.path.clone()),
         }
     }
+}
+
+/// How a table writes its cells.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CellStyle {
+    /// Whether a comma may separate a number's fraction.
+    pub(super) decimal_comma: bool,
 }
 
 const A_TEXT: &str = "a text in quotes";
@@ -146,6 +188,28 @@ pub(super) fn read<T: DeserializeOwned>(name: &str, value: &str, expected: &str,
         findings.error("bad_value", format!("{name} must be {expected}, not {}", quote_json(value)));
         None
     })
+}
+
+/// A key: a text, or a number as it is written, `1001.0` without its fraction.
+pub(super) fn read_key(name: &str, value: &str, findings: &mut Findings) -> Option<String> {
+    match value.as_bytes().first() {
+        Some(b'0'..=b'9' | b'-') => Some(cell::number(value, false).into_owned()),
+        _ => read(name, value, "a text in quotes, or a number", findings),
+    }
+}
+
+/// A whole number, which may be written with a fraction of zeros.
+pub(super) fn read_whole<T: DeserializeOwned>(
+    name: &str,
+    value: &str,
+    expected: &str,
+    findings: &mut Findings,
+) -> Option<T> {
+    let whole = cell::number(value, false);
+    if serde_json::from_str::<Option<T>>(&whole).is_ok() {
+        return read(name, &whole, expected, findings);
+    }
+    read(name, value, expected, findings)
 }
 
 fn parse<T: std::str::FromStr>(name: &str, cell: &str, expected: &str, findings: &mut Findings) -> Option<T> {

@@ -27,7 +27,7 @@ pub(super) fn read(input: &mut Input<'_>, intake: &mut Intake<'_>) -> Result<(),
             }
             Line::Whole => match std::str::from_utf8(&buffer).map(str::trim) {
                 Ok("") => {}
-                Ok(text) => intake.take_json(Spot { line, nameless: ("line", line) }, text)?,
+                Ok(text) => intake.take_json(Spot { line, nameless: ("line", line), is_row: false }, text)?,
                 Err(_) => intake.problems.push(not_utf8(line)),
             },
         }

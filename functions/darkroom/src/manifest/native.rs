@@ -59,7 +59,7 @@ impl<'a> Line<'a> {
                     if line.key.is_some() {
                         findings.error("duplicate_member", format!("{name} is one key too many: keep one"));
                     }
-                    line.key = item::read(name, value, "a text in quotes", findings);
+                    line.key = item::read_key(name, value, findings);
                     line.key_name = item::callers_name(name);
                 }
                 "model" => line.model = item::read(name, value, "a text in quotes", findings),

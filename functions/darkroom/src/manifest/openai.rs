@@ -41,7 +41,7 @@ pub(super) fn item(members: &[(Cow<'_, str>, &RawValue)], findings: &mut Finding
     for (name, value) in members {
         let value = value.get();
         match name.as_ref() {
-            "custom_id" => item.key = item::read(name, value, A_TEXT, findings),
+            "custom_id" => item.key = item::read_key(name, value, findings),
             "method" if value == "\"POST\"" => {}
             "method" => findings.error("bad_value", format!("method must be \"POST\", not {}", quote_json(value))),
             "url" => check_url(value, findings),
@@ -72,7 +72,7 @@ fn read_body(value: &str, item: &mut Item, findings: &mut Findings) {
         match name.as_ref() {
             "model" => item.model = item::read("body.model", value, A_TEXT, findings),
             "prompt" => item.prompt = item::read("body.prompt", value, A_TEXT, findings),
-            "n" => item.count = item::read("body.n", value, "a whole number such as 2", findings),
+            "n" => item.count = item::read_whole("body.n", value, "a whole number such as 2", findings),
             "size" => item.pixels = size(value, findings),
             "background" => check_background(value, findings),
             _ => match LEFT_ASIDE.iter().find(|(known, _)| *known == name) {

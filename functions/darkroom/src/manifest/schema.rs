@@ -115,7 +115,7 @@ fn field(field: Field) -> Value {
     let (description, mut schema) = match field {
         Field::Key => (
             "The caller's own id, unique in the manifest; it comes back with the result. In the defaults, a template such as {sku}.",
-            json!({"type": ["string", "null"], "minLength": 1, "maxLength": 256}),
+            json!({"type": ["string", "number", "null"], "minLength": 1, "maxLength": 256}),
         ),
         Field::Prompt => ("What the image should show, sent as it is written.", json!({"type": ["string", "null"]})),
         Field::Template => (
@@ -125,6 +125,10 @@ fn field(field: Field) -> Value {
         Field::Vars => (
             "What a template's placeholders stand for.",
             json!({"type": ["object", "null"], "additionalProperties": {"anyOf": [{"$ref": "#/$defs/scalar"}, {"type": "null"}]}}),
+        ),
+        Field::Metadata => (
+            "Values of the caller's own, which come back with the result; among them may be the key.",
+            json!({"type": ["object", "null"]}),
         ),
         Field::Count => (
             "How many images.",
@@ -160,7 +164,10 @@ fn field(field: Field) -> Value {
 }
 
 fn refs() -> Value {
-    let one = json!({"description": "A key in the bucket, s3://bucket/key, or @name.", "type": "string"});
+    let one = json!({
+        "description": "A key in the bucket, s3://bucket/key, or @name; in the defaults also a template such as {image_src}.",
+        "type": "string",
+    });
     let object = json!({
         "type": "object", "properties": {"uri": {"type": "string"}}, "required": ["uri"], "additionalProperties": false,
     });
@@ -178,8 +185,28 @@ fn job() -> Value {
             "budgetUsd": budget,
             "mode": {"description": "dry_run buys nothing.", "enum": ["run", "dry_run", "estimate"]},
             "lane": {"enum": ["batch"]},
+            "columns": columns(),
+            "continuation_rows": continuation_rows(),
+            "continuationRows": continuation_rows(),
         },
         "additionalProperties": false,
+    })
+}
+
+fn columns() -> Value {
+    json!({
+        "description": "What a table's columns mean: field: column, or null behind a field or a column that is the table's own.",
+        "type": "object",
+        "additionalProperties": {
+            "anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": {"type": "string"}}],
+        },
+    })
+}
+
+fn continuation_rows() -> Value {
+    json!({
+        "description": "What is done with a table's rows that continue the row above: their pictures become its references, they are left out, or their empty cells are filled from it.",
+        "enum": ["references", "skip", "fill"],
     })
 }
 

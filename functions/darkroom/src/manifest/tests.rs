@@ -6,6 +6,7 @@ mod flat;
 mod round_trip;
 mod rules;
 mod samples;
+mod tables;
 mod wire;
 
 use std::sync::LazyLock;

