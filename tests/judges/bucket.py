@@ -52,6 +52,11 @@ def bucket():
     s3.copy_object(Bucket=name, Key="copy.bin", CopySource={"Bucket": name, "Key": "large.bin"})
     s3.download_file(name, "copy.bin", str(path))
     assert path.read_bytes() == large
+    # In parts, of ranges of the other.
+    s3.copy({"Bucket": name, "Key": "large.bin"}, name, "in parts.bin", Config=parts)
+    assert s3.head_object(Bucket=name, Key="in parts.bin")["ETag"].endswith('-3"')
+    s3.download_file(name, "in parts.bin", str(path))
+    assert path.read_bytes() == large
     path.unlink()
 
     for number in range(25):

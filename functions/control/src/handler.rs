@@ -7,7 +7,7 @@ use clients::{
     deliveries::{Disposition, Message, deliver},
     queue::{Queue, QueueError},
     states::{Rounds, StateError, States, StoredShard, Swap},
-    uploads::uploads,
+    uploads::{EventError, uploads},
     wake::Wake,
 };
 use darkroom::{layout, names::JobId, status::JobStatus};
@@ -41,10 +41,13 @@ enum Request {
 /// Why it could not be done now; the message comes back.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// The body, or a stored document, is not what it should be.
+    /// The body can't be read as one about uploads.
+    #[error("the message can't be read: {0}")]
+    Event(EventError),
+    /// A stored document is not what it should be.
     #[error("{what} can't be read: {source}")]
     Malformed {
-        /// The message or the document.
+        /// The document.
         what: String,
         /// What serde found.
         source: serde_json::Error,
@@ -69,7 +72,7 @@ pub async fn handle(deps: &Deps, event: SqsEvent, _deadline: Timestamp) -> SqsBa
 }
 
 async fn process(deps: &Deps, message: &Message) -> Result<Disposition, ControlError> {
-    for upload in uploads(&message.body).map_err(malformed("the message"))? {
+    for upload in uploads(&message.body).map_err(ControlError::Event)? {
         match request(&upload.key) {
             Some((job, request)) if upload.bucket == deps.bucket.name() => asked(deps, &job, request).await?,
             _ => warn!("ignored: what is dropped here is called control/<job>/cancel or control/<job>/approve"),

@@ -12,18 +12,23 @@
 //! There are no versions. An object's last change is dated by the [`Clock`]; a file put there by hand, by the file system.
 //! A file system that ignores case takes two keys that differ in case alone for one.
 
+mod access;
 mod attributes;
 mod checksum;
+mod completed;
 mod condition;
 mod configuration;
 mod files;
 mod incoming;
 mod list;
+mod list_uploads;
 mod listing;
 mod multipart;
 mod notification;
 mod object;
 mod place;
+mod region;
+mod selection;
 mod service;
 mod store;
 mod unsettled;
@@ -46,11 +51,11 @@ use s3s::{
     service::{S3Service, S3ServiceBuilder},
 };
 
+use self::{access::Access, notification::Notifications, service::Service, store::Store};
 pub use self::{
     configuration::NotificationRule,
     notification::{NotificationSink, to_queues},
 };
-use self::{notification::Notifications, service::Service, store::Store};
 use crate::{credentials::Credentials, disk::Disk};
 
 /// All buckets under one folder.
@@ -93,6 +98,7 @@ impl Buckets {
         let notifications = Notifications::open(disk, folder, rules, sink).map_err(io::Error::other)?;
         let mut builder = S3ServiceBuilder::new(Service::new(store, notifications));
         builder.set_auth(SimpleAuth::from_single(credentials.access_key_id(), credentials.secret_access_key()));
+        builder.set_access(Access);
         builder.set_host(Hosts);
         let mut config = S3Config::default();
         // Simulated time is far from the time of signing.
@@ -117,11 +123,16 @@ impl Transport for Buckets {
     fn send(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
         Box::pin(async move {
             let is_head = request.method() == Method::HEAD;
-            let answer = self.service.call(request.map(s3s::Body::http_body)).await;
-            let answer = answer.map_err(|error| TransportError::Interrupted(error.into()))?;
+            let answer = match region::refuse(&request) {
+                Some(refusal) => refusal,
+                None => {
+                    let answer = self.service.call(request.map(s3s::Body::http_body)).await;
+                    answer.map_err(|error| TransportError::Interrupted(error.into()))?.map(BodyExt::boxed)
+                }
+            };
             // HTTP allows no body here, and where there is no connection, nothing else takes it away.
             let bodiless = is_head || answer.status() == StatusCode::NOT_MODIFIED;
-            Ok(answer.map(|body| if bodiless { empty() } else { body.boxed() }))
+            Ok(answer.map(|body| if bodiless { empty() } else { body }))
         })
     }
 }

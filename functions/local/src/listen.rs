@@ -6,7 +6,7 @@ mod guard;
 
 use std::{
     io,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, Ipv6Addr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -44,18 +44,22 @@ const DISCARDED_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
+    /// The same port of `::1`, which some clients try alone for `localhost` and `<bucket>.localhost`. There is none on
+    /// machines without IPv6, and where another program has it.
+    also: Option<TcpListener>,
     port: u16,
 }
 
 impl Listener {
-    /// Takes a port of 127.0.0.1; any free one for port 0.
+    /// Takes a port of 127.0.0.1, and if it can that of `::1`; any free one for port 0.
     ///
     /// # Errors
     /// When the port is taken.
     pub async fn bind(port: u16) -> io::Result<Self> {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let port = socket.local_addr()?.port();
-        Ok(Self { socket, port })
+        let also = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await.ok();
+        Ok(Self { socket, also, port })
     }
 
     /// The base URL, e.g. `http://127.0.0.1:9000`.
@@ -71,8 +75,8 @@ impl Listener {
         let mut told = stopped.clone();
         loop {
             tokio::select! {
-                accepted = self.socket.accept() => match accepted {
-                    Ok((stream, _)) => {
+                accepted = self.accept() => match accepted {
+                    Ok(stream) => {
                         let guard = Guard { port: self.port };
                         connections.spawn(exchange(stream, guard, Arc::clone(&service), stopped.clone()));
                     }
@@ -85,6 +89,19 @@ impl Listener {
         let all = async { while connections.join_next().await.is_some() {} };
         // What takes longer is cut off as the set is dropped.
         let _ = tokio::time::timeout(GRACE, all).await;
+    }
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let accepted = match &self.also {
+            Some(also) => tokio::select! {
+                accepted = self.socket.accept() => accepted,
+                accepted = also.accept() => accepted,
+            },
+            None => self.socket.accept().await,
+        };
+        accepted.map(|(stream, _)| stream)
     }
 }
 
@@ -260,6 +277,24 @@ mod tests {
         served.let_go.notify_one();
         let read = served.stream.read(&mut answer).await.unwrap();
         assert!(String::from_utf8_lossy(&answer[..read]).ends_with("/b"));
+    }
+
+    #[tokio::test]
+    async fn both_loopback_addresses_are_served_where_there_are_two() {
+        let listener = Listener::bind(0).await.unwrap();
+        let (has_both, port) = (listener.also.is_some(), listener.port);
+        let (let_go, stop) = (Arc::new(Notify::new()), watch::Sender::new(false));
+        let serving = tokio::spawn(listener.serve(Arc::new(Paths(Arc::clone(&let_go))), stop.subscribe()));
+        for address in ["127.0.0.1", "::1"].into_iter().take(if has_both { 2 } else { 1 }) {
+            let mut stream = TcpStream::connect((address, port)).await.unwrap();
+            stream.write_all(format!("GET /a HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n").as_bytes()).await.unwrap();
+            let_go.notify_one();
+            let mut answer = vec![0; 4096];
+            let read = stream.read(&mut answer).await.unwrap();
+            assert!(String::from_utf8_lossy(&answer[..read]).ends_with("/a"), "{address}");
+        }
+        stop.send_replace(true);
+        serving.await.unwrap();
     }
 
     #[tokio::test]

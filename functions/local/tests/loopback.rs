@@ -304,6 +304,22 @@ async fn clients_with_the_folders_key_are_served_by_every_name() {
     assert_eq!(received.messages().len(), 1);
 }
 
+/// s3cmd signs for a region `US` until it is told which one there is.
+#[tokio::test]
+async fn any_region_is_served_and_what_is_none_is_told_the_right_one() {
+    let ports = Ports::open().await;
+    let s3 = ports.s3(&format!("http://127.0.0.1:{}", ports.aws), ports.sdk_credentials());
+    let of_region = |region: &'static str| {
+        aws_sdk_s3::Client::from_conf(s3.config().to_builder().region(Region::new(region)).build())
+    };
+    of_region("eu-central-1").list_objects_v2().bucket(BUCKET).send().await.unwrap();
+    let refused = of_region("US").list_buckets().send().await.unwrap_err();
+    let answer = refused.raw_response().unwrap();
+    let body = String::from_utf8_lossy(answer.body().bytes().unwrap()).into_owned();
+    assert_eq!(answer.status().as_u16(), 400);
+    assert!(body.contains("<Code>AuthorizationHeaderMalformed</Code>") && body.contains("<Region>us-east-1</Region>"));
+}
+
 /// A client without path style names the bucket by the host, and a link that was signed needs no header.
 #[tokio::test]
 async fn buckets_may_be_named_by_the_host_and_links_may_be_signed() {
@@ -320,6 +336,14 @@ async fn buckets_may_be_named_by_the_host_and_links_may_be_signed() {
         assert_eq!(host.starts_with("darkroom.localhost"), !is_path_style, "{host}");
         let (status, answer) = send(ports.aws, &format!("GET /{target} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
         assert!(status == 200 && answer.ends_with("hello"), "{host}: {answer}");
+        let link = client.put_object().bucket(BUCKET).key("inbox/b.txt");
+        let link = link.presigned(PresigningConfig::expires_in(std::time::Duration::from_secs(60)).unwrap());
+        let link = link.await.unwrap();
+        let (_, path) = link.uri().strip_prefix("http://").unwrap().split_once('/').unwrap();
+        let put = format!("PUT /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 4\r\n\r\nhere");
+        let (status, answer) = send(ports.aws, &put).await;
+        assert_eq!(status, 200, "{host}: {answer}");
+        assert_eq!(fs::read(ports.folder.path().join(BUCKET).join("inbox/b.txt")).unwrap(), b"here");
         // With another signature it is no link.
         let forged = target.replace("X-Amz-Signature=", "X-Amz-Signature=0");
         let (status, _) = send(ports.aws, &format!("GET /{forged} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;

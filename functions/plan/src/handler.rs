@@ -11,7 +11,7 @@ use clients::{
     queue::{Queue, QueueError},
     rejection::RejectionError,
     states::{StateError, States},
-    uploads::{Upload, uploads},
+    uploads::{EventError, Upload, uploads},
     web::Web,
 };
 use darkroom::{
@@ -76,9 +76,9 @@ pub struct Deps {
 /// Why a manifest could not be planned now; its message comes back. What is wrong *in* a manifest is no error here.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// The body is no S3 event.
-    #[error("not an S3 event: {0}")]
-    Event(#[source] serde_json::Error),
+    /// The body can't be read as one about uploads.
+    #[error("the message can't be read: {0}")]
+    Event(EventError),
     /// The event is of another bucket than this deployment's.
     #[error("the event is of bucket {0}, which this function does not serve")]
     ForeignBucket(String),

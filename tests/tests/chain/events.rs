@@ -34,6 +34,18 @@ async fn an_upload_becomes_a_plan_and_its_shards() {
     assert_eq!(messages(&world, SHARDS), 1);
 }
 
+/// The same upload, as SNS, EventBridge, and senders that leave out what is not needed tell of it.
+#[tokio::test]
+async fn every_form_of_the_event_tells_of_the_same_upload() {
+    for name in ["manifests-sns.json", "manifests-eventbridge.json", "manifests-bare.json"] {
+        let world = World::new().unwrap();
+        world.put("inbox/acme/Fall 26/stones + sand.jsonl", stones(3)).await.unwrap();
+        assert!(acknowledged(&handle!(world, plan, name)), "{name}");
+        assert_eq!(world.jobs().unwrap().len(), 1, "{name}");
+        assert_eq!(messages(&world, SHARDS), 1, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn an_upload_that_is_gone_a_folder_and_s3s_test_are_acknowledged_and_plan_nothing() {
     let world = World::new().unwrap();
@@ -75,6 +87,6 @@ fn every_event_file_is_an_sqs_event() {
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     let is_event = |name: &&String| name.ends_with(".json") && !name.ends_with(".schema.json");
     let files: Vec<&String> = names.iter().filter(is_event).collect();
-    assert!(files.len() >= 7);
+    assert!(files.len() >= 10);
     assert!(files.into_iter().all(|name| event(name).records.len() == 1));
 }

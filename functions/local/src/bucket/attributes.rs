@@ -38,6 +38,9 @@ pub(super) struct Attributes {
     pub(super) last_modified: Timestamp,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) checksums: Checksums,
+    /// The sizes of the parts that it was uploaded in, in their order; none if it was uploaded in one piece.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) parts: Vec<u64>,
     #[serde(flatten)]
     pub(super) description: Description,
 }
@@ -108,6 +111,7 @@ impl Attributes {
             etag: hex(&md5_of(file)?),
             last_modified: metadata.modified().map(whole_seconds)?,
             checksums: Checksums::new(),
+            parts: Vec::new(),
             description: Description::default(),
         })
     }
@@ -121,6 +125,16 @@ impl Attributes {
     pub(super) fn has_md5_etag(&self) -> bool {
         !self.etag.contains('-')
     }
+}
+
+/// The `Content-Encoding` that is kept of the one that was sent. `aws-chunked` says how the body was transferred and not
+/// what it is, so S3 does not keep it
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html>, read 2026-11).
+pub(super) fn kept_encoding(sent: Option<String>) -> Option<String> {
+    let sent = sent?;
+    let is_of_the_body = |encoding: &&str| !encoding.is_empty() && !encoding.eq_ignore_ascii_case("aws-chunked");
+    let kept: Vec<&str> = sent.split(',').map(str::trim).filter(is_of_the_body).collect();
+    (!kept.is_empty()).then(|| kept.join(","))
 }
 
 /// The MD5 of a file from its beginning; it is at its beginning again afterwards.
@@ -153,6 +167,24 @@ fn whole_seconds(time: SystemTime) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn encoding_of_the_way_is_not_kept() {
+        let kept = |sent: &str| kept_encoding(Some(sent.to_owned()));
+        for (sent, expected) in [
+            ("aws-chunked", None),
+            ("aws-chunked,gzip", Some("gzip")),
+            ("gzip, aws-chunked", Some("gzip")),
+            ("AWS-Chunked , gzip,br", Some("gzip,br")),
+            ("aws-chunked,", None),
+            ("gzip", Some("gzip")),
+            ("x-aws-chunked", Some("x-aws-chunked")),
+            ("", None),
+        ] {
+            assert_eq!(kept(sent).as_deref(), expected, "{sent:?}");
+        }
+        assert_eq!(kept_encoding(None), None);
+    }
 
     #[test]
     fn attributes_of_another_state_are_not_believed() {

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, BufReader, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -54,14 +54,21 @@ pub(super) async fn receive(path: PathBuf, hasher: ChecksumHasher, mut body: Str
     let (mut pieces, mut ended) = next_pieces(&mut body).await?;
     let mut incoming = blocking(move || {
         let mut incoming = Incoming::create(path, hasher).map_err(disk_error)?;
-        incoming.write(&pieces).map_err(disk_error)?;
+        incoming.write_pieces(&pieces).map_err(disk_error)?;
         Ok(incoming)
     })
     .await?;
     while !ended {
         (pieces, ended) = next_pieces(&mut body).await?;
-        incoming = blocking(move || incoming.write(&pieces).map(|()| incoming).map_err(disk_error)).await?;
+        incoming = blocking(move || incoming.write_pieces(&pieces).map(|()| incoming).map_err(disk_error)).await?;
     }
+    Ok(incoming.finish())
+}
+
+/// Copies what is left of `source` into a new file at `path`, hashed as it passes like a body.
+pub(super) fn copy(path: PathBuf, hasher: ChecksumHasher, source: impl Read) -> io::Result<Content> {
+    let mut incoming = Incoming::create(path, hasher)?;
+    io::copy(&mut BufReader::with_capacity(BUFFER, source), &mut incoming)?;
     Ok(incoming.finish())
 }
 
@@ -83,19 +90,27 @@ impl Incoming {
         Ok(Self { temporary, file, size: 0, md5: Md5::new(), hasher })
     }
 
-    fn write(&mut self, pieces: &[Bytes]) -> io::Result<()> {
-        for piece in pieces {
-            self.md5.update(piece);
-            self.hasher.update(piece);
-            self.size += piece.len() as u64;
-            self.file.write_all(piece)?;
-        }
-        Ok(())
+    fn write_pieces(&mut self, pieces: &[Bytes]) -> io::Result<()> {
+        pieces.iter().try_for_each(|piece| self.write_all(piece))
     }
 
     fn finish(self) -> Content {
         let Self { temporary, file, size, md5, hasher } = self;
         Content { temporary, file, size, md5: md5.finalize(), checksums: computed(hasher) }
+    }
+}
+
+impl Write for Incoming {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(piece)?;
+        self.md5.update(&piece[..written]);
+        self.hasher.update(&piece[..written]);
+        self.size += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

@@ -45,7 +45,7 @@ struct Asked {
 
 /// How keys are spelled in the answer.
 #[derive(Clone, Copy)]
-enum Spelling {
+pub(super) enum Spelling {
     Plain,
     Url,
 }
@@ -163,11 +163,11 @@ fn summary(key: String, attributes: Attributes) -> Object {
 }
 
 impl Spelling {
-    fn of(asked: Option<&EncodingType>) -> Self {
+    pub(super) fn of(asked: Option<&EncodingType>) -> Self {
         if asked.is_some_and(|asked| asked.as_str() == EncodingType::URL) { Self::Url } else { Self::Plain }
     }
 
-    fn spell(self, key: &str) -> String {
+    pub(super) fn spell(self, key: &str) -> String {
         match self {
             Self::Plain => key.to_owned(),
             Self::Url => encode(key),
@@ -175,7 +175,7 @@ impl Spelling {
     }
 }
 
-fn page_length(asked: Option<i32>) -> S3Result<i32> {
+pub(super) fn page_length(asked: Option<i32>) -> S3Result<i32> {
     match asked.unwrap_or(LONGEST_PAGE) {
         asked if asked < 0 => Err(s3_error!(InvalidArgument, "max-keys must not be negative")),
         asked => Ok(asked.min(LONGEST_PAGE)),

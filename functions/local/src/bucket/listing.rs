@@ -63,7 +63,8 @@ impl<'a> Page<'a> {
     }
 }
 
-fn roll_up<'a>(key: &'a str, query: &Query<'_>) -> Item<'a> {
+/// A key as it is listed: by itself, or as the common prefix that it is rolled up into.
+pub(super) fn roll_up<'a>(key: &'a str, query: &Query<'_>) -> Item<'a> {
     if query.delimiter.is_empty() {
         return Item::Key(key);
     }

@@ -3,11 +3,13 @@
 use std::{
     fs::{self, File},
     io::{self, Read, Seek},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
 use darkroom::keys::hex;
+use jiff::Timestamp;
 use s3s::{
     S3Result,
     crypto::{Checksum as _, Md5},
@@ -29,6 +31,9 @@ use crate::{disk::Disk, hexadecimal::from_hex};
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>, read 2026-11).
 const SMALLEST_PART: u64 = 5 * 1024 * 1024;
 
+/// The numbers that parts can have.
+const PART_NUMBERS: RangeInclusive<i32> = 1..=10_000;
+
 /// The file of an upload's folder that says what is uploaded.
 const UPLOAD: &str = "upload.json";
 
@@ -36,6 +41,9 @@ const UPLOAD: &str = "upload.json";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Upload {
     pub(super) key: String,
+    /// By the clock of the time.
+    #[serde(default)]
+    pub(super) begun_at: Timestamp,
     pub(super) description: Description,
     pub(super) checksum: Option<ObjectChecksum>,
 }
@@ -46,6 +54,13 @@ pub(super) struct ObjectChecksum {
     pub(super) algorithm: Algorithm,
     /// Whether it is over the whole content, or else over the parts' checksums.
     pub(super) whole: bool,
+}
+
+/// An upload under way.
+#[derive(Clone, Debug)]
+pub(super) struct Begun {
+    pub(super) id: String,
+    pub(super) upload: Upload,
 }
 
 /// A part as it is kept.
@@ -103,6 +118,34 @@ impl Upload {
         let upload: Self = serde_json::from_slice(&json).map_err(|_| no_such_upload())?;
         if upload.key == key { Ok((upload, folder)) } else { Err(no_such_upload()) }
     }
+
+    /// All uploads under way in a bucket, by key and id.
+    pub(super) fn all(store: &Store, bucket: &str) -> io::Result<Vec<Begun>> {
+        let entries = match fs::read_dir(store.places.uploads(bucket)) {
+            Err(error) if is_absent(&error) => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut begun = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            // It may end in this moment.
+            let Ok(json) = fs::read(entry.path().join(UPLOAD)) else { continue };
+            if let (Ok(id), Ok(upload)) = (entry.file_name().into_string(), serde_json::from_slice::<Self>(&json)) {
+                begun.push(Begun { id, upload });
+            }
+        }
+        begun.sort_by(|one, other| (&one.upload.key, &one.id).cmp(&(&other.upload.key, &other.id)));
+        Ok(begun)
+    }
+}
+
+/// # Errors
+/// `InvalidArgument` for a number that no part can have.
+pub(super) fn check_part_number(number: i32) -> S3Result {
+    if PART_NUMBERS.contains(&number) {
+        return Ok(());
+    }
+    Err(s3_error!(InvalidArgument, "Part number must be an integer between 1 and 10000, inclusive."))
 }
 
 /// Keeps a part that was received, and answers with its ETag. One of the same number is replaced: its file stays until
@@ -156,12 +199,14 @@ pub(super) fn assemble(store: &Store, upload: &Upload, folder: &Path, named: &[N
     let (temporary, mut file) = Temporary::create(store.temporary()).map_err(disk_error)?;
     let mut etags = Md5::new();
     let mut checksum = upload.checksum.map(RunningChecksum::new);
+    let mut sizes = Vec::with_capacity(named.len());
     for (place, part) in named.iter().enumerate() {
         let mut content = open_part(folder, part)?;
         let size = io::copy(&mut content, &mut file).map_err(disk_error)?;
         if size < SMALLEST_PART && place + 1 < named.len() {
             return Err(s3_error!(EntityTooSmall));
         }
+        sizes.push(size);
         etags.update(&md5_of_hex(&part.etag).ok_or_else(|| s3_error!(InvalidPart))?);
         if let Some(checksum) = &mut checksum {
             content.rewind().and_then(|()| checksum.take(&mut content)).map_err(disk_error)?;
@@ -172,6 +217,7 @@ pub(super) fn assemble(store: &Store, upload: &Upload, folder: &Path, named: &[N
         file,
         etag: format!("{}-{}", hex(&etags.finalize()), named.len()),
         checksums: checksum.map(|checksum| checksum.finish(named.len())).unwrap_or_default(),
+        parts: sizes,
         description: upload.description.clone(),
     })
 }

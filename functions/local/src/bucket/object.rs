@@ -9,25 +9,27 @@ use std::{
 use bytes::Bytes;
 use darkroom::keys::hex;
 use futures_util::stream;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use s3s::{
     Body, S3Request, S3Response, S3Result,
     dto::{
         ChecksumMode, CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, ETag, GetObjectInput,
-        GetObjectOutput, HeadObjectInput, HeadObjectOutput, MetadataDirective, PutObjectInput, PutObjectOutput,
+        GetObjectOutput, GetObjectTaggingInput, GetObjectTaggingOutput, HeadObjectInput, HeadObjectOutput,
+        MetadataDirective, PutObjectInput, PutObjectOutput, PutObjectTaggingInput, PutObjectTaggingOutput,
         StreamingBlob,
     },
     s3_error,
 };
 
 use super::{
-    attributes::{Attributes, BUFFER, Description, md5_of},
+    attributes::{Attributes, BUFFER, Description, kept_encoding, md5_of},
     blocking,
-    checksum::{self, Checksums, Expected},
+    checksum::{self, Expected},
     condition::{ReadCondition, WriteCondition},
     disk_error,
     incoming::{Content, Temporary, receive},
     notification::Created,
+    selection::Selection,
     service::Service,
     store::{NewObject, Object},
 };
@@ -48,10 +50,11 @@ impl Service {
             file: content.file,
             etag: hex(&content.md5),
             checksums: content.checksums,
+            parts: Vec::new(),
             description: Description {
                 content_type: input.content_type,
                 content_disposition: input.content_disposition,
-                content_encoding: input.content_encoding,
+                content_encoding: kept_encoding(input.content_encoding),
                 content_language: input.content_language,
                 cache_control: input.cache_control,
                 metadata: input.metadata.unwrap_or_default().into_iter().collect(),
@@ -83,7 +86,6 @@ impl Service {
     }
 
     pub(super) async fn get(&self, input: GetObjectInput) -> S3Result<S3Response<GetObjectOutput>> {
-        check_whole(input.part_number)?;
         let condition = ReadCondition {
             if_match: input.if_match,
             if_none_match: input.if_none_match,
@@ -91,17 +93,12 @@ impl Service {
             if_unmodified_since: input.if_unmodified_since,
         };
         let Object { mut file, attributes } = self.find(input.bucket, input.key, condition).await?;
-        let size = attributes.of.size;
-        let range = input.range.map(|range| range.check(size)).transpose()?;
-        let content_range = range.as_ref().map(|range| format!("bytes {}-{}/{size}", range.start, range.end - 1));
-        let (start, length) = range.map_or((0, size), |range| (range.start, range.end - range.start));
-        if start > 0 {
-            file.seek(SeekFrom::Start(start)).map_err(disk_error)?;
+        let selection = Selection::of(&attributes, input.range, input.part_number)?;
+        if selection.bytes.start > 0 {
+            file.seek(SeekFrom::Start(selection.bytes.start)).map_err(disk_error)?;
         }
-        // A checksum is of the whole object.
-        let whole = length == size;
-        let checksums = checksums_for(input.checksum_mode.as_ref(), &attributes).filter(|_| whole);
-        let headers = checksums.map(checksum::to_headers).unwrap_or_default();
+        let headers = checksum_headers(input.checksum_mode.as_ref(), &attributes, &selection);
+        let length = selection.length();
         let last_modified = attributes.last_modified();
         let Description {
             content_type,
@@ -119,18 +116,18 @@ impl Service {
             content_encoding,
             content_language,
             content_length: Some(i64::try_from(length).map_err(io::Error::other).map_err(disk_error)?),
-            content_range,
+            content_range: selection.content_range,
             content_type: Some(content_type.unwrap_or_else(|| UNKNOWN_TYPE.to_owned())),
             e_tag: Some(ETag::Strong(attributes.etag)),
             last_modified: Some(last_modified),
             metadata: Some(metadata.into_iter().collect()),
+            parts_count: selection.parts_count,
             ..GetObjectOutput::default()
         };
         Ok(S3Response::with_headers(output, headers))
     }
 
     pub(super) async fn head(&self, input: HeadObjectInput) -> S3Result<S3Response<HeadObjectOutput>> {
-        check_whole(input.part_number)?;
         let condition = ReadCondition {
             if_match: input.if_match,
             if_none_match: input.if_none_match,
@@ -138,8 +135,9 @@ impl Service {
             if_unmodified_since: input.if_unmodified_since,
         };
         let Object { attributes, .. } = self.find(input.bucket, input.key, condition).await?;
-        let headers =
-            checksums_for(input.checksum_mode.as_ref(), &attributes).map(checksum::to_headers).unwrap_or_default();
+        let selection = Selection::of(&attributes, input.range, input.part_number)?;
+        let headers = checksum_headers(input.checksum_mode.as_ref(), &attributes, &selection);
+        let length = selection.length();
         let last_modified = attributes.last_modified();
         let Description {
             content_type,
@@ -155,14 +153,33 @@ impl Service {
             content_disposition,
             content_encoding,
             content_language,
-            content_length: Some(i64::try_from(attributes.of.size).map_err(io::Error::other).map_err(disk_error)?),
+            content_length: Some(i64::try_from(length).map_err(io::Error::other).map_err(disk_error)?),
+            content_range: selection.content_range,
             content_type: Some(content_type.unwrap_or_else(|| UNKNOWN_TYPE.to_owned())),
             e_tag: Some(ETag::Strong(attributes.etag)),
             last_modified: Some(last_modified),
             metadata: Some(metadata.into_iter().collect()),
+            parts_count: selection.parts_count,
             ..HeadObjectOutput::default()
         };
-        Ok(S3Response::with_headers(output, headers))
+        let is_partial = output.content_range.is_some();
+        let mut response = S3Response::with_headers(output, headers);
+        response.status = is_partial.then_some(StatusCode::PARTIAL_CONTENT);
+        Ok(response)
+    }
+
+    pub(super) async fn tags(&self, input: GetObjectTaggingInput) -> S3Result<S3Response<GetObjectTaggingOutput>> {
+        self.find(input.bucket, input.key, ReadCondition::default()).await?;
+        Ok(S3Response::new(GetObjectTaggingOutput { tag_set: Vec::new(), version_id: None }))
+    }
+
+    /// Tags are not kept, so there can be none.
+    pub(super) async fn tag(&self, input: PutObjectTaggingInput) -> S3Result<S3Response<PutObjectTaggingOutput>> {
+        self.find(input.bucket, input.key, ReadCondition::default()).await?;
+        if !input.tagging.tag_set.is_empty() {
+            return Err(s3_error!(NotImplemented, "Tags are not kept here: describe the object by its metadata."));
+        }
+        Ok(S3Response::new(PutObjectTaggingOutput::default()))
     }
 
     async fn find(&self, bucket: String, key: String, condition: ReadCondition) -> S3Result<Object> {
@@ -180,10 +197,20 @@ impl Service {
         blocking(move || store.delete(&bucket, &key, &condition)).await
     }
 
+    /// The object that another one, or a part of another one, is copied from.
+    pub(super) async fn source(&self, from: &CopySource, condition: ReadCondition) -> S3Result<Object> {
+        let CopySource::Bucket { bucket, key, .. } = from else { return Err(s3_error!(NotImplemented)) };
+        self.find(bucket.to_string(), key.to_string(), condition).await.map_err(|error| {
+            // Of a source, 304 has no meaning.
+            if *error.code() == s3s::S3ErrorCode::NotModified { s3_error!(PreconditionFailed) } else { error }
+        })
+    }
+
     pub(super) async fn copy(&self, input: CopyObjectInput) -> S3Result<S3Response<CopyObjectOutput>> {
-        let CopySource::Bucket { bucket, key, .. } = &input.copy_source else { return Err(s3_error!(NotImplemented)) };
         let replace = input.metadata_directive.as_ref().is_some_and(|how| how.as_str() == MetadataDirective::REPLACE);
-        if !replace && **bucket == *input.bucket && **key == *input.key {
+        let is_itself = matches!(&input.copy_source, CopySource::Bucket { bucket, key, .. }
+            if **bucket == *input.bucket && **key == *input.key);
+        if !replace && is_itself {
             return Err(s3_error!(InvalidRequest, "An object can be copied to itself only with other metadata."));
         }
         let condition = ReadCondition {
@@ -192,14 +219,11 @@ impl Service {
             if_modified_since: input.copy_source_if_modified_since,
             if_unmodified_since: input.copy_source_if_unmodified_since,
         };
-        let source = self.find(bucket.to_string(), key.to_string(), condition).await.map_err(|error| {
-            // Of a source, 304 has no meaning.
-            if *error.code() == s3s::S3ErrorCode::NotModified { s3_error!(PreconditionFailed) } else { error }
-        })?;
+        let source = self.source(&input.copy_source, condition).await?;
         let description = replace.then(|| Description {
             content_type: input.content_type,
             content_disposition: input.content_disposition,
-            content_encoding: input.content_encoding,
+            content_encoding: kept_encoding(input.content_encoding),
             content_language: input.content_language,
             cache_control: input.cache_control,
             metadata: input.metadata.unwrap_or_default().into_iter().collect(),
@@ -222,15 +246,6 @@ impl Service {
     }
 }
 
-/// # Errors
-/// `NotImplemented` for one part of an object: what parts it was made of is not kept.
-fn check_whole(part_number: Option<i32>) -> S3Result {
-    if part_number.is_some() {
-        return Err(s3_error!(NotImplemented, "Objects are not read by part number here: ask for a range."));
-    }
-    Ok(())
-}
-
 /// The same bytes under a temporary name. A copy is one piece: what was of parts is not of it.
 fn duplicate(source: Object, path: std::path::PathBuf, description: Option<Description>) -> io::Result<NewObject> {
     let Object { mut file, attributes } = source;
@@ -239,11 +254,14 @@ fn duplicate(source: Object, path: std::path::PathBuf, description: Option<Descr
     let etag = if attributes.has_md5_etag() { attributes.etag } else { hex(&md5_of(&mut copy)?) };
     let checksums = attributes.checksums.into_iter().filter(|(_, sum)| !sum.contains('-')).collect();
     let description = description.unwrap_or(attributes.description);
-    Ok(NewObject { temporary, file: copy, etag, checksums, description })
+    Ok(NewObject { temporary, file: copy, etag, checksums, parts: Vec::new(), description })
 }
 
-fn checksums_for<'a>(mode: Option<&ChecksumMode>, attributes: &'a Attributes) -> Option<&'a Checksums> {
-    mode.filter(|mode| mode.as_str() == ChecksumMode::ENABLED).map(|_| &attributes.checksums)
+/// The checksums that were asked for, as headers. They are of the whole object, so a part of it has none.
+fn checksum_headers(mode: Option<&ChecksumMode>, attributes: &Attributes, selection: &Selection) -> HeaderMap {
+    let is_asked = mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED);
+    let is_whole = selection.length() == attributes.of.size && selection.parts_count.is_none();
+    if is_asked && is_whole { checksum::to_headers(&attributes.checksums) } else { HeaderMap::new() }
 }
 
 /// The next `length` bytes of a file, a buffer at a time.

@@ -8,14 +8,17 @@ use s3s::{
         AbortMultipartUploadInput, AbortMultipartUploadOutput, Bucket, BucketLocationConstraint,
         CompleteMultipartUploadInput, CompleteMultipartUploadOutput, CopyObjectInput, CopyObjectOutput,
         CreateBucketInput, CreateBucketOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput,
-        DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, Error,
-        GetBucketLocationInput, GetBucketLocationOutput, GetBucketNotificationConfigurationInput,
-        GetBucketNotificationConfigurationOutput, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput,
-        HeadObjectInput, HeadObjectOutput, ListBucketsInput, ListBucketsOutput, ListObjectsInput, ListObjectsOutput,
-        ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput,
+        DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETagCondition,
+        Error, GetBucketLocationInput, GetBucketLocationOutput, GetBucketNotificationConfigurationInput,
+        GetBucketNotificationConfigurationOutput, GetObjectInput, GetObjectOutput, GetObjectTaggingInput,
+        GetObjectTaggingOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListBucketsInput,
+        ListBucketsOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectsInput, ListObjectsOutput,
+        ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput, ObjectIdentifier,
         PutBucketNotificationConfigurationInput, PutBucketNotificationConfigurationOutput, PutObjectInput,
-        PutObjectOutput, UploadPartInput, UploadPartOutput,
+        PutObjectOutput, PutObjectTaggingInput, PutObjectTaggingOutput, UploadPartCopyInput, UploadPartCopyOutput,
+        UploadPartInput, UploadPartOutput,
     },
+    s3_error,
 };
 
 use super::{
@@ -38,6 +41,19 @@ pub(super) struct Service {
 impl Service {
     pub(super) fn new(store: Store, notifications: Notifications) -> Self {
         Self { store: Arc::new(store), notifications: Arc::new(notifications) }
+    }
+
+    /// Deletes one of several objects, if it is the one that the caller means.
+    async fn delete_named(&self, bucket: &str, object: ObjectIdentifier) -> S3Result {
+        // S3 has these conditions in directory buckets alone, and must not delete what they were meant to keep.
+        if object.last_modified_time.is_some() || object.size.is_some() {
+            return Err(s3_error!(NotImplemented, "Objects are deleted by key and ETag, and not by time or size."));
+        }
+        let condition = object.e_tag.map(|etag| match etag.value() {
+            "*" => ETagCondition::Any,
+            _ => ETagCondition::ETag(etag),
+        });
+        self.delete(bucket.to_owned(), object.key, WriteCondition::new(condition, None)?).await
     }
 
     /// Commits a new object and tells of it. Once begun it is done, though the caller goes away.
@@ -162,7 +178,7 @@ impl S3 for Service {
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
         for object in input.delete.objects {
             let key = Some(object.key.clone());
-            match self.delete(input.bucket.clone(), object.key, WriteCondition::Any).await {
+            match self.delete_named(&input.bucket, object).await {
                 Ok(()) if quiet => {}
                 Ok(()) => deleted.push(DeletedObject { key, ..DeletedObject::default() }),
                 Err(error) => {
@@ -173,6 +189,20 @@ impl S3 for Service {
         }
         let (deleted, errors) = (Some(deleted), Some(errors));
         Ok(S3Response::new(DeleteObjectsOutput { deleted, errors, ..DeleteObjectsOutput::default() }))
+    }
+
+    async fn get_object_tagging(
+        &self,
+        request: S3Request<GetObjectTaggingInput>,
+    ) -> S3Result<S3Response<GetObjectTaggingOutput>> {
+        self.tags(request.input).await
+    }
+
+    async fn put_object_tagging(
+        &self,
+        request: S3Request<PutObjectTaggingInput>,
+    ) -> S3Result<S3Response<PutObjectTaggingOutput>> {
+        self.tag(request.input).await
     }
 
     async fn list_objects_v2(
@@ -195,6 +225,20 @@ impl S3 for Service {
 
     async fn upload_part(&self, request: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
         self.receive_part(request).await
+    }
+
+    async fn upload_part_copy(
+        &self,
+        request: S3Request<UploadPartCopyInput>,
+    ) -> S3Result<S3Response<UploadPartCopyOutput>> {
+        self.copy_part(request.input).await
+    }
+
+    async fn list_multipart_uploads(
+        &self,
+        request: S3Request<ListMultipartUploadsInput>,
+    ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+        self.list_uploads(request.input).await
     }
 
     async fn complete_multipart_upload(

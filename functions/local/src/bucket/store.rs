@@ -23,6 +23,7 @@ use s3s::{S3Result, path::check_bucket_name, s3_error};
 use super::{
     attributes::{Attributes, Description, FileState},
     checksum::Checksums,
+    completed::Completions,
     condition::WriteCondition,
     disk_error,
     files::{Files, Found, find},
@@ -46,6 +47,7 @@ pub(super) struct Store {
     numbers: AtomicU64,
     pub(super) disk: Disk,
     unsettled: Unsettled,
+    pub(super) completions: Completions,
 }
 
 /// An object opened for reading. It stays what it is when the key gets another one.
@@ -62,6 +64,8 @@ pub(super) struct NewObject {
     pub(super) file: File,
     pub(super) etag: String,
     pub(super) checksums: Checksums,
+    /// As in [`Attributes`].
+    pub(super) parts: Vec<u64>,
     pub(super) description: Description,
 }
 
@@ -75,7 +79,7 @@ impl Store {
         }
         let stripes = std::iter::repeat_with(RwLock::default).take(STRIPES).collect();
         let (files, numbers, unsettled) = (Files::default(), AtomicU64::new(0), Unsettled::default());
-        Ok(Self { places, clock, stripes, files, numbers, disk, unsettled })
+        Ok(Self { places, clock, stripes, files, numbers, disk, unsettled, completions: Completions::default() })
     }
 
     pub(super) fn has_bucket(&self, bucket: &str) -> bool {
@@ -169,6 +173,7 @@ impl Store {
             etag: new.etag,
             last_modified: self.now(),
             checksums: new.checksums,
+            parts: new.parts,
             description: new.description,
         };
         // Somebody may rely on an object that is written under a condition: on all that it names too.
@@ -305,7 +310,8 @@ mod tests {
         let (temporary, mut file) = Temporary::create(store.temporary()).unwrap();
         file.write_all(body).unwrap();
         let description = Description { content_type: Some("image/png".to_owned()), ..Description::default() };
-        NewObject { temporary, file, etag: "parts-2".to_owned(), checksums: Checksums::new(), description }
+        let (etag, checksums, parts) = ("parts-2".to_owned(), Checksums::new(), Vec::new());
+        NewObject { temporary, file, etag, checksums, parts, description }
     }
 
     fn kept(store: &Store) -> usize {

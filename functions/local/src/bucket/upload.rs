@@ -1,30 +1,35 @@
 //! The operations of multipart uploads.
 
-use std::sync::Arc;
+use std::{
+    io::{Read, Seek, SeekFrom},
+    ops::Range,
+    sync::Arc,
+    time::SystemTime,
+};
 
 use s3s::{
     Body, S3Request, S3Response, S3Result,
     dto::{
         AbortMultipartUploadInput, ChecksumType, CompleteMultipartUploadInput, CompleteMultipartUploadOutput,
-        CreateMultipartUploadInput, CreateMultipartUploadOutput, ETag, ListPartsInput, ListPartsOutput, Part,
-        StreamingBlob, UploadPartInput, UploadPartOutput,
+        CopyPartResult, CreateMultipartUploadInput, CreateMultipartUploadOutput, ETag, ListPartsInput, ListPartsOutput,
+        Part, StreamingBlob, UploadPartCopyInput, UploadPartCopyOutput, UploadPartInput, UploadPartOutput,
     },
     s3_error,
 };
 
 use super::{
-    attributes::Description,
+    attributes::{Attributes, Description, kept_encoding},
     blocking,
     checksum::{self, Algorithm, Checksums},
-    condition::WriteCondition,
+    completed::Request,
+    condition::{ReadCondition, WriteCondition},
     disk_error,
+    incoming::copy,
     multipart::{self, NamedPart, ObjectChecksum, Upload},
     notification::Created,
     service::Service,
+    store::Object,
 };
-
-/// The numbers that parts can have.
-const PART_NUMBERS: std::ops::RangeInclusive<i32> = 1..=10_000;
 
 /// The most parts of one page.
 const LONGEST_PAGE: i32 = 1_000;
@@ -45,11 +50,12 @@ impl Service {
         });
         let upload = Upload {
             key: input.key.clone(),
+            begun_at: self.store.now(),
             checksum,
             description: Description {
                 content_type: input.content_type,
                 content_disposition: input.content_disposition,
-                content_encoding: input.content_encoding,
+                content_encoding: kept_encoding(input.content_encoding),
                 content_language: input.content_language,
                 cache_control: input.cache_control,
                 metadata: input.metadata.unwrap_or_default().into_iter().collect(),
@@ -72,9 +78,7 @@ impl Service {
         request: S3Request<UploadPartInput>,
     ) -> S3Result<S3Response<UploadPartOutput>> {
         let S3Request { input, headers, trailing_headers, .. } = request;
-        if !PART_NUMBERS.contains(&input.part_number) {
-            return Err(s3_error!(InvalidArgument, "Part number must be an integer between 1 and 10000, inclusive."));
-        }
+        multipart::check_part_number(input.part_number)?;
         let (_, folder) = Upload::find(&self.store, &input.bucket, &input.key, &input.upload_id)?;
         let body = input.body.unwrap_or_else(|| StreamingBlob::from(Body::empty()));
         let trailers = || trailing_headers.and_then(|trailers| trailers.take());
@@ -84,6 +88,42 @@ impl Service {
         let etag = blocking(move || multipart::keep_part(&store.disk, &folder, number, &content)).await?;
         let output = UploadPartOutput { e_tag: Some(ETag::Strong(etag)), ..UploadPartOutput::default() };
         Ok(S3Response::with_headers(output, headers))
+    }
+
+    /// Receives a part that is copied from another object, or from a range of it.
+    pub(super) async fn copy_part(&self, input: UploadPartCopyInput) -> S3Result<S3Response<UploadPartCopyOutput>> {
+        multipart::check_part_number(input.part_number)?;
+        let (upload, folder) = Upload::find(&self.store, &input.bucket, &input.key, &input.upload_id)?;
+        let condition = ReadCondition {
+            if_match: input.copy_source_if_match,
+            if_none_match: input.copy_source_if_none_match,
+            if_modified_since: input.copy_source_if_modified_since,
+            if_unmodified_since: input.copy_source_if_unmodified_since,
+        };
+        let Object { mut file, attributes } = self.source(&input.copy_source, condition).await?;
+        let size = attributes.of.size;
+        let range = input.copy_source_range.map_or(Ok(0..size), |range| copied_range(&range, size))?;
+
+        let (store, number, copied_at) = (Arc::clone(&self.store), input.part_number, self.store.now());
+        let hasher = checksum::hasher(upload.checksum.map(|checksum| checksum.algorithm));
+        let (etag, checksums) = blocking(move || {
+            file.seek(SeekFrom::Start(range.start)).map_err(disk_error)?;
+            let content = copy(store.temporary(), hasher, file.take(range.end - range.start)).map_err(disk_error)?;
+            let etag = multipart::keep_part(&store.disk, &folder, number, &content)?;
+            Ok((etag, content.checksums))
+        })
+        .await?;
+        let sums = checksum::to_dto(&checksums);
+        let result = CopyPartResult {
+            e_tag: Some(ETag::Strong(etag)),
+            last_modified: Some(SystemTime::from(copied_at).into()),
+            checksum_crc32: sums.checksum_crc32,
+            checksum_crc32c: sums.checksum_crc32c,
+            checksum_crc64nvme: sums.checksum_crc64nvme,
+            checksum_sha1: sums.checksum_sha1,
+            checksum_sha256: sums.checksum_sha256,
+        };
+        Ok(S3Response::new(UploadPartCopyOutput { copy_part_result: Some(result), ..UploadPartCopyOutput::default() }))
     }
 
     pub(super) async fn complete_upload(
@@ -101,8 +141,38 @@ impl Service {
                 })
             });
         let named = named.collect::<S3Result<Vec<_>>>()?;
-        let (upload, folder) = Upload::find(&self.store, &input.bucket, &input.key, &input.upload_id)?;
-        let (store, parts, size) = (Arc::clone(&self.store), folder.clone(), input.mpu_object_size);
+        let asked = Request { bucket: input.bucket, key: input.key, upload: input.upload_id, parts: named };
+        let completed = match self.make_object(&asked, expected, input.mpu_object_size, condition).await {
+            // A client that lost the answer asks again: the upload has ended, but S3 says what it said before.
+            Err(error) => self.store.completions.find(&asked).ok_or(error),
+            completed => completed,
+        };
+        let attributes = completed?;
+        let sums = checksum::to_dto(&attributes.checksums);
+        Ok(S3Response::new(CompleteMultipartUploadOutput {
+            location: Some(format!("/{}/{}", asked.bucket, asked.key)),
+            bucket: Some(asked.bucket),
+            key: Some(asked.key),
+            e_tag: Some(ETag::Strong(attributes.etag)),
+            checksum_crc32: sums.checksum_crc32,
+            checksum_crc32c: sums.checksum_crc32c,
+            checksum_crc64nvme: sums.checksum_crc64nvme,
+            checksum_sha1: sums.checksum_sha1,
+            checksum_sha256: sums.checksum_sha256,
+            ..CompleteMultipartUploadOutput::default()
+        }))
+    }
+
+    /// Makes the object of its parts, and ends the upload.
+    async fn make_object(
+        &self,
+        asked: &Request,
+        expected: Checksums,
+        size: Option<i64>,
+        condition: WriteCondition,
+    ) -> S3Result<Attributes> {
+        let (upload, folder) = Upload::find(&self.store, &asked.bucket, &asked.key, &asked.upload)?;
+        let (store, parts, named) = (Arc::clone(&self.store), folder.clone(), asked.parts.clone());
         let new = blocking(move || {
             let new = multipart::assemble(&store, &upload, &parts, &named)?;
             let length = new.file.metadata().map_err(disk_error)?.len();
@@ -113,23 +183,12 @@ impl Service {
             Ok(new)
         })
         .await?;
-        let (bucket, key) = (input.bucket.clone(), input.key.clone());
+        let (bucket, key) = (asked.bucket.clone(), asked.key.clone());
         let attributes = self.commit(Created::CompleteMultipartUpload, new, bucket, key, condition).await?;
+        self.store.completions.add(asked.clone(), attributes.clone());
         // The object is there: that its parts are too costs some room and no more.
         let _ = blocking(move || multipart::forget(&folder).map_err(disk_error)).await;
-        let sums = checksum::to_dto(&attributes.checksums);
-        Ok(S3Response::new(CompleteMultipartUploadOutput {
-            location: Some(format!("/{}/{}", input.bucket, input.key)),
-            bucket: Some(input.bucket),
-            key: Some(input.key),
-            e_tag: Some(ETag::Strong(attributes.etag)),
-            checksum_crc32: sums.checksum_crc32,
-            checksum_crc32c: sums.checksum_crc32c,
-            checksum_crc64nvme: sums.checksum_crc64nvme,
-            checksum_sha1: sums.checksum_sha1,
-            checksum_sha256: sums.checksum_sha256,
-            ..CompleteMultipartUploadOutput::default()
-        }))
+        Ok(attributes)
     }
 
     pub(super) async fn abort_upload(&self, input: AbortMultipartUploadInput) -> S3Result {
@@ -160,6 +219,26 @@ impl Service {
     }
 }
 
+/// The bytes that `bytes=first-last` names of a source of this size. S3 takes no other form here.
+///
+/// # Errors
+/// `InvalidArgument` for another form, and for bytes that the source does not have.
+fn copied_range(range: &str, size: u64) -> S3Result<Range<u64>> {
+    let parse = |number: &str| number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse::<u64>().ok())?;
+    let ends = range.strip_prefix("bytes=").and_then(|range| range.split_once('-'));
+    let Some((first, last)) = ends.and_then(|(first, last)| Some((parse(first)?, parse(last)?))) else {
+        return Err(s3_error!(
+            InvalidArgument,
+            "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the \
+             zero-based offsets of the first and last bytes to copy"
+        ));
+    };
+    if first > last || last >= size {
+        return Err(s3_error!(InvalidArgument, "Range specified is not valid for source object of size: {size}"));
+    }
+    Ok(first..last + 1)
+}
+
 fn listed(part: multipart::Part) -> Part {
     Part {
         part_number: Some(part.number),
@@ -178,4 +257,21 @@ fn comparable(expected: Checksums, found: &Checksums) -> Checksums {
         Some(_) | None => Some((algorithm, value)),
     };
     expected.into_iter().filter_map(named).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_bytes_of_the_source_are_copied() {
+        assert_eq!(copied_range("bytes=0-0", 1).unwrap(), 0..1);
+        assert_eq!(copied_range("bytes=3-9", 10).unwrap(), 3..10);
+        for range in
+            ["", "0-1", "bytes=", "bytes=-5", "bytes=5-", "bytes=+1-2", "bytes=1-2,4-5", "bytes=4-3", "bytes=3-10"]
+        {
+            assert!(copied_range(range, 10).is_err(), "{range}");
+        }
+        assert!(copied_range("bytes=0-0", 0).is_err());
+    }
 }

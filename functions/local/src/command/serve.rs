@@ -63,14 +63,14 @@ async fn serve_all(args: &ServeArgs) -> anyhow::Result<Exit> {
     let cloud = Arc::new(Cloud::open_with(&args.out, time, gemini, setup, |wire| announcing.around(wire))?);
 
     let aws = setting::bind(args.port, "--port").await?;
+    let endpoint = aws.url();
     let environment = format!(
-        "export AWS_ENDPOINT_URL={} AWS_DEFAULT_REGION={REGION} AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={}",
-        aws.url(),
+        "export AWS_ENDPOINT_URL={endpoint} AWS_DEFAULT_REGION={REGION} AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={}",
         credentials.access_key_id(),
         credentials.secret_access_key()
     );
     println!("Darkroom is listening. End it with Ctrl-C; the same command goes on from there.\n");
-    println!("  S3 and SQS  {}", aws.url());
+    println!("  S3 and SQS  {endpoint}");
     let mut services = JoinSet::new();
     let signed = Signed::new(cloud.wire.service(), credentials, Clock::system());
     services.spawn(aws.serve(Arc::new(signed), stopped.clone()));
@@ -84,7 +84,7 @@ async fn serve_all(args: &ServeArgs) -> anyhow::Result<Exit> {
     }
     println!("  files       {}", cloud.path_of("").display());
     println!("\nIn another terminal:\n\n  {environment}");
-    println!("  aws s3 cp manifest.csv s3://{BUCKET}/inbox/\n  aws s3 ls s3://{BUCKET}/jobs/\n");
+    println!("{}\n", examples(&endpoint));
 
     let telling = tokio::spawn(announced.tell());
     let served = host::serve(&cloud, is_stopped(&mut stopped.clone())).await;
@@ -94,6 +94,13 @@ async fn serve_all(args: &ServeArgs) -> anyhow::Result<Exit> {
     telling.await?;
     println!("Ended; nothing is lost.");
     served.map(|()| Exit::Complete)
+}
+
+/// The commands that drop a manifest and list the jobs. They name the endpoint although the environment does too: older
+/// versions of the `aws` command ignore `AWS_ENDPOINT_URL` and would ask Amazon.
+fn examples(endpoint: &str) -> String {
+    let aws = format!("  aws --endpoint-url {endpoint} s3");
+    format!("{aws} cp manifest.csv s3://{BUCKET}/inbox/\n{aws} ls s3://{BUCKET}/jobs/")
 }
 
 /// What S3 and SQS clients must sign with: what the arguments say, else the environment, else the folder's own.

@@ -41,6 +41,11 @@ impl Host {
             let words = line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
             words.unwrap_or_else(|| panic!("no {name} in {line}")).to_owned()
         };
+        let example = host.wait_for("cp manifest.csv");
+        assert_eq!(
+            example.trim(),
+            format!("aws --endpoint-url {} s3 cp manifest.csv s3://darkroom/inbox/", host.endpoint)
+        );
         host.access_key = (value("AWS_ACCESS_KEY_ID"), value("AWS_SECRET_ACCESS_KEY"));
         host
     }

@@ -4,7 +4,10 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUploa
 
 use super::{
     World,
-    differences::{COPY_OF_PARTS, NO_PARTS, PART_ORDER, SMALL_PART, WHOLE_CHECKSUM},
+    differences::{
+        COMPLETION_OF_OTHER_PARTS, COPY_OF_A_PART_UNDER_A_CONDITION, COPY_OF_A_RANGE_BEYOND, COPY_OF_AN_OPEN_RANGE,
+        COPY_OF_PARTS, NO_PARTS, PART_ORDER, PART_THAT_IS_NOT_THERE, SMALL_PART, UPLOADS_BY_FOLDER, WHOLE_CHECKSUM,
+    },
     said,
 };
 
@@ -87,6 +90,111 @@ async fn completion_is_conditional_and_keeps_its_parts_when_refused() {
     assert_eq!(said(complete().mpu_object_size(5).send().await), "400 InvalidRequest");
     complete().if_match(etag).send().await.unwrap();
     assert_eq!(world.read("big").await, b"all of it");
+}
+
+#[tokio::test]
+async fn completion_that_is_asked_for_again_is_answered_the_same() {
+    let world = World::new().await;
+    let upload = world.begin().await;
+    let parts = [world.part(&upload, 1, b"all of it".to_vec()).await];
+    let first = world.complete(&upload, &parts).send().await.unwrap();
+    // By now the key may have another object: the answer is about the one that the upload became.
+    world.put("big", b"another").await;
+    let again = world.complete(&upload, &parts).send().await.unwrap();
+    assert_eq!((again.e_tag(), again.key()), (first.e_tag(), Some("big")));
+    assert_eq!(world.read("big").await, b"another");
+    let other = [CompletedPart::builder().part_number(2).e_tag(parts[0].e_tag().unwrap()).build()];
+    world.judge(COMPLETION_OF_OTHER_PARTS, &said(world.complete(&upload, &other).send().await));
+}
+
+#[tokio::test]
+async fn part_may_be_a_copy_of_an_object_or_of_a_range() {
+    let world = World::new().await;
+    let (first, last) = content();
+    world.put("source/a b+c", &[first.clone(), last.clone()].concat()).await;
+    let source = format!("{}/source/a%20b%2Bc", world.bucket);
+    let upload = world.begin().await;
+    let copy = |number: i32| {
+        let part = world.s3.upload_part_copy().bucket(&world.bucket).key("big").upload_id(&upload);
+        part.part_number(number).copy_source(&source)
+    };
+    let ranges = [format!("bytes=0-{}", PART - 1), format!("bytes={PART}-{}", PART + 7)];
+    let mut parts = Vec::new();
+    for (number, range) in (1..).zip(ranges) {
+        let copied = copy(number).copy_source_range(range).send().await.unwrap().copy_part_result.unwrap();
+        assert!(copied.last_modified().is_some());
+        parts.push(CompletedPart::builder().part_number(number).e_tag(copied.e_tag().unwrap()).build());
+    }
+    assert_eq!(world.complete(&upload, &parts).send().await.unwrap().e_tag(), Some(ETAG));
+    assert!(world.read("big").await == [first, last].concat());
+
+    let upload = world.begin().await;
+    let copy = |source: &str| {
+        let part = world.s3.upload_part_copy().bucket(&world.bucket).key("big").upload_id(&upload).part_number(1);
+        part.copy_source(format!("{}/{source}", world.bucket))
+    };
+    let whole = copy("big").send().await.unwrap().copy_part_result.unwrap();
+    assert!(!whole.e_tag().unwrap().contains('-'), "a part has the MD5 of its content");
+    assert_eq!(said(copy("none").send().await), "404 NoSuchKey");
+    assert_eq!(said(copy("big").upload_id("0-0").send().await), "404 NoSuchUpload");
+    let stale = copy("big").copy_source_if_match("\"0123456789abcdef0123456789abcdef\"").send().await;
+    world.judge(COPY_OF_A_PART_UNDER_A_CONDITION, &said(stale));
+    world.judge(COPY_OF_A_RANGE_BEYOND, &said(copy("big").copy_source_range("bytes=0-99999999").send().await));
+    world.judge(COPY_OF_AN_OPEN_RANGE, &said(copy("big").copy_source_range("bytes=5-").send().await));
+}
+
+#[tokio::test]
+async fn uploads_under_way_are_listed() {
+    let world = World::new().await;
+    let begin = |key: &'static str| world.s3.create_multipart_upload().bucket(&world.bucket).key(key).send();
+    for key in ["a b", "folder/a", "folder/b", "z"] {
+        begin(key).await.unwrap();
+    }
+    let list = || world.s3.list_multipart_uploads().bucket(&world.bucket);
+    let all = list().send().await.unwrap();
+    let keys: Vec<_> = all.uploads().iter().map(|upload| upload.key().unwrap()).collect();
+    assert_eq!(keys, ["a b", "folder/a", "folder/b", "z"]);
+    assert!(all.uploads().iter().all(|upload| upload.upload_id().is_some() && upload.initiated().is_some()));
+    assert_eq!(all.is_truncated(), Some(false));
+    let below = list().prefix("folder/").send().await.unwrap();
+    assert_eq!(below.uploads().len(), 2);
+    let folders = list().delimiter("/").send().await.unwrap();
+    world.judge(UPLOADS_BY_FOLDER, &format!("{} and {}", folders.uploads().len(), folders.common_prefixes().len()));
+    let first = list().max_uploads(3).send().await.unwrap();
+    assert_eq!((first.uploads().len(), first.is_truncated()), (3, Some(true)));
+    let rest = list().set_key_marker(first.next_key_marker).set_upload_id_marker(first.next_upload_id_marker);
+    let rest = rest.send().await.unwrap();
+    assert_eq!(rest.uploads().iter().map(|upload| upload.key().unwrap()).collect::<Vec<_>>(), ["z"]);
+
+    let abort = world.s3.abort_multipart_upload().bucket(&world.bucket).key("z");
+    abort.upload_id(all.uploads()[3].upload_id().unwrap()).send().await.unwrap();
+    assert_eq!(list().send().await.unwrap().uploads().len(), 3);
+    assert_eq!(said(list().bucket(super::fresh("bucket")).send().await), "404 NoSuchBucket");
+}
+
+#[tokio::test]
+async fn object_is_read_by_the_parts_it_was_uploaded_in() {
+    let world = World::new().await;
+    let upload = world.begin().await;
+    let (first, last) = content();
+    let parts = [world.part(&upload, 1, first.clone()).await, world.part(&upload, 2, last.clone()).await];
+    world.complete(&upload, &parts).send().await.unwrap();
+    for (number, content, range) in
+        [(1, &first, "bytes 0-5242879/5242888"), (2, &last, "bytes 5242880-5242887/5242888")]
+    {
+        let got = world.s3.get_object().bucket(&world.bucket).key("big").part_number(number).send().await.unwrap();
+        assert_eq!((got.parts_count(), got.content_range()), (Some(2), Some(range)));
+        assert!(got.body.collect().await.unwrap().to_vec() == *content);
+        let head = world.s3.head_object().bucket(&world.bucket).key("big").part_number(number).send().await.unwrap();
+        assert_eq!((head.parts_count(), head.content_length()), (Some(2), i64::try_from(content.len()).ok()));
+        assert_eq!(head.e_tag(), Some(ETAG), "of the object, and not of the part");
+    }
+    let get = |key: &str, number: i32| world.s3.get_object().bucket(&world.bucket).key(key).part_number(number).send();
+    world.judge(PART_THAT_IS_NOT_THERE, &said(get("big", 3).await));
+    world.put("single", b"one piece").await;
+    let single = get("single", 1).await.unwrap();
+    assert_eq!((single.parts_count(), single.content_length()), (None, Some(9)));
+    assert!(get("single", 2).await.is_err());
 }
 
 #[tokio::test]

@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use aws_sdk_s3::types::{ChecksumMode, CompletedMultipartUpload, CompletedPart, NotificationConfiguration};
+use aws_sdk_s3::types::{
+    ChecksumMode, CompletedMultipartUpload, CompletedPart, NotificationConfiguration, ObjectLockLegalHoldStatus, Tag,
+    Tagging,
+};
 use jiff::Timestamp;
 use local::bucket::NotificationRule;
 use serde_json::Value;
@@ -81,6 +84,49 @@ async fn part_named_like_a_path_is_no_part() {
     let complete = world.s3.complete_multipart_upload().bucket(BUCKET).key("big").upload_id(begun.upload_id().unwrap());
     let parts = CompletedMultipartUpload::builder().parts(part).build();
     assert_eq!(refusal(complete.multipart_upload(parts).send().await), ("InvalidPart".to_owned(), 400));
+}
+
+/// Who asks for it relies on it: what can't be carried out must not be left out silently.
+#[tokio::test]
+async fn encryption_with_own_keys_locks_and_tags_are_refused() {
+    let world = World::new();
+    let put = || world.s3.put_object().bucket(BUCKET).key("a").body(b"x".to_vec().into());
+    let (key, md5) = ("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=", "hRasmdxgYDKV3nvbahU1MA==");
+    let keyed = put().sse_customer_algorithm("AES256").sse_customer_key(key).sse_customer_key_md5(md5);
+    let locked = put().object_lock_legal_hold_status(ObjectLockLegalHoldStatus::On);
+    let not_implemented = ("NotImplemented".to_owned(), 501);
+    for refused in [keyed.send().await, locked.send().await] {
+        assert_eq!(refusal(refused), not_implemented);
+    }
+    assert!(world.keys().await.is_empty());
+    let vault = world.s3.create_bucket().bucket("vault").object_lock_enabled_for_bucket(true).send().await;
+    assert_eq!(refusal(vault), not_implemented);
+    world.put("a", b"x").await;
+    let read = world.s3.get_object().bucket(BUCKET).key("a").sse_customer_algorithm("AES256");
+    let read = read.sse_customer_key(key).sse_customer_key_md5(md5).send().await;
+    assert_eq!(refusal(read), not_implemented);
+    let tag = Tag::builder().key("k").value("v").build().unwrap();
+    let tagged = |tags: Vec<Tag>| {
+        let tagging = Tagging::builder().set_tag_set(Some(tags)).build().unwrap();
+        world.s3.put_object_tagging().bucket(BUCKET).key("a").tagging(tagging).send()
+    };
+    assert_eq!(refusal(tagged(vec![tag]).await), not_implemented);
+    tagged(Vec::new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn sizes_of_parts_are_there_after_a_restart() {
+    let world = World::new();
+    let begun = world.s3.create_multipart_upload().bucket(BUCKET).key("big").send().await.unwrap();
+    let upload = begun.upload_id().unwrap();
+    let part = world.s3.upload_part().bucket(BUCKET).key("big").upload_id(upload).part_number(1);
+    let part = part.body(b"all of it".to_vec().into()).send().await.unwrap();
+    let part = CompletedPart::builder().part_number(1).set_e_tag(part.e_tag).build();
+    let complete = world.s3.complete_multipart_upload().bucket(BUCKET).key("big").upload_id(upload);
+    complete.multipart_upload(CompletedMultipartUpload::builder().parts(part).build()).send().await.unwrap();
+    let world = world.reopen();
+    let head = world.s3.head_object().bucket(BUCKET).key("big").part_number(1).send().await.unwrap();
+    assert_eq!((head.parts_count(), head.content_length()), (Some(1), Some(9)));
 }
 
 #[tokio::test]
