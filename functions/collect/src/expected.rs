@@ -86,8 +86,8 @@ impl Expected {
         while let Some(line) = lines.next().await? {
             let line: PlanLine = serde_json::from_slice(&line).map_err(malformed(&key))?;
             if line.shard == first_round && only.as_ref().is_none_or(|only| only.contains(&line.key)) {
-                let PlanLine { key, path, aspect_ratio, image_size, estimate, .. } = line;
-                let ceiling = model.map_or(estimate.batch_usd, |model| cost::ceiling(model, estimate));
+                let PlanLine { key, path, aspect_ratio, image_size, thinking, estimate, .. } = line;
+                let ceiling = model.map_or(estimate.batch_usd, |model| cost::ceiling(model, thinking, estimate));
                 expected.keys.insert(key, Wanted { path, aspect_ratio, image_size, ceiling, seen: Seen::No });
             }
         }

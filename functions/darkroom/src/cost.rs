@@ -15,7 +15,7 @@ pub use self::{
     usage::Usage,
     usd::Usd,
 };
-use crate::models::{Model, Rates};
+use crate::models::{Model, Rates, ThinkingLevel};
 
 /// Characters of text that count for one input token
 /// (<https://ai.google.dev/gemini-api/docs/tokens>, read 2026-11: "about 4 characters").
@@ -60,9 +60,9 @@ pub fn estimate(model: &Model, image_size: Option<&str>, input_tokens: u64) -> E
     }
 }
 
-/// What one image may cost in a batch at the most: its estimate, and more thoughts than are expected.
-pub fn ceiling(model: &Model, estimate: Estimate) -> Usd {
-    estimate.batch_usd + model.batch.text.per_million(reserved_thoughts(model))
+/// What one image may cost in a batch at the most: its estimate, and more thoughts than are expected at this level.
+pub fn ceiling(model: &Model, level: Option<ThinkingLevel>, estimate: Estimate) -> Usd {
+    estimate.batch_usd + model.batch.text.per_million(reserved_thoughts(model, level))
 }
 
 /// What one request did cost, at these rates: `model.batch`, or `model.standard` for the interactive lane.
@@ -105,7 +105,9 @@ mod tests {
     fn an_image_may_cost_its_estimate_and_its_thoughts_at_the_most() {
         let catalogue = Catalogue::built_in();
         let model = catalogue.model("gemini-nano-banana-2.1").unwrap();
-        assert_eq!(ceiling(model, estimate(model, None, 1_000)), usd("0.0210375"));
+        assert_eq!(ceiling(model, None, estimate(model, None, 1_000)), usd("0.0210375"));
+        let high = ceiling(model, Some(ThinkingLevel::High), estimate(model, None, 1_000));
+        assert_eq!(high, usd("0.0288"), "3,000 tokens of thoughts");
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod item;
 mod lines;
 mod matrix;
 mod native;
+mod native_line;
 mod openai;
 mod order;
 mod own_keys;
@@ -34,7 +35,10 @@ mod path;
 mod problem;
 mod reference;
 mod request;
+mod request_check;
+mod request_hints;
 mod request_keys;
+mod request_schema;
 mod rows;
 mod schema;
 mod setting;
@@ -61,6 +65,7 @@ pub use self::{
     expected::{Expected, REPEATED_BYTES},
     header::{Header, Job, Mode},
     problem::{Problem, Severity},
+    request_check::RequestCheck,
     schema::json_schema,
     used::used_templates,
     validation::write_validation,

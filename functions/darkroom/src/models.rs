@@ -7,6 +7,7 @@ mod controls;
 mod nearest;
 mod parse;
 mod resolve;
+mod thinking;
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -17,6 +18,7 @@ pub(crate) use self::nearest::nearest;
 pub use self::{
     parse::CatalogueError,
     resolve::{ModelError, Resolution},
+    thinking::ThinkingLevel,
 };
 use crate::cost::Usd;
 pub use controls::Control;
@@ -141,9 +143,15 @@ pub struct Model {
     /// What of a request's sampling it takes; a control that is not here may be refused, or have no effect.
     #[serde(default = "controls::all")]
     pub controls: Vec<Control>,
+    /// The levels of thinking that it takes, little to much. None takes no level at all; nothing if that isn't known.
+    #[serde(default)]
+    pub thinking_levels: Option<Vec<ThinkingLevel>>,
     /// How much it thinks about an image, unless a request says otherwise; nothing if that isn't known.
     #[serde(default)]
     pub thoughts: Option<Thoughts>,
+    /// How much it thinks about an image at each level, as far as that is known.
+    #[serde(default)]
+    pub thoughts_at: BTreeMap<ThinkingLevel, Thoughts>,
     /// Prices of synchronous requests.
     pub standard: Rates,
     /// Prices of batches.

@@ -17,7 +17,7 @@ use crate::{
     job::Settings,
     keys::hex,
     manifest::Reading,
-    models::Catalogue,
+    models::{Catalogue, ThinkingLevel},
     names::{JobId, ObjectUri, RequestKey, ShardId},
 };
 
@@ -112,6 +112,9 @@ pub struct PlanLine {
     /// The image size asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_size: Option<String>,
+    /// How much the model is to think, where the manifest says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<ThinkingLevel>,
     /// The image's path below `images/`, without extension.
     pub path: String,
     /// The prompt, where the item has one.

@@ -27,10 +27,13 @@ mod files;
 mod frame;
 mod inflict;
 mod input;
+mod interactive;
 mod letters;
 mod line_form;
+mod loose_json;
 mod messages;
 mod models;
+mod multipart;
 mod outage;
 mod outcome;
 mod output;
@@ -48,6 +51,7 @@ mod shape_effect;
 mod uploads;
 mod usage;
 mod which;
+mod whole_upload;
 
 use std::{io, path::Path, sync::Arc};
 
@@ -62,8 +66,6 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use self::{
-    answer::{Answer, Question, Serving},
-    ask::Ask,
     bad_line::SeenKeys,
     batch::Batch,
     batches::Batches,
@@ -73,7 +75,7 @@ use self::{
     draw::Draw,
     files::Files,
     inflict::inflict,
-    messages::{BATCH, CREATE_BATCH, CREATE_FILE, GENERATE_CONTENT},
+    messages::{BATCH, CREATE_BATCH, CREATE_FILE},
     models::{MODELS, Model},
     output::{OutputFile, whole_lines},
     paging::Page,
@@ -82,6 +84,7 @@ use self::{
     results::Results,
     route::{Route, key, origin, parameter},
     uploads::{Caller, Uploads},
+    whole_upload::Protocol,
 };
 pub use self::{
     behaviour::Behaviour,
@@ -102,9 +105,6 @@ use crate::documents::DocumentError;
 
 /// The most bytes of a create call. Source: ai.google.dev/gemini-api/docs/batch-api, read 2026-11-21.
 const LARGEST_CREATE_BYTES: usize = 20 * 1024 * 1024;
-
-/// The most bytes of a single request: much more than its documentation says was seen to work.
-const LARGEST_REQUEST_BYTES: usize = 200 * 1024 * 1024;
 
 /// The most bytes of any other body.
 const LARGEST_BODY_BYTES: usize = 64 * 1024;
@@ -204,42 +204,43 @@ impl Gemini {
         if route.call != Call::ContinueUpload {
             self.check_key(&request)?;
         }
-        let Route { call, id, version } = route;
+        let Route { call, ref id, version } = route;
         let caller = Caller { origin: origin(&request), version, number: counted.number, now: self.clock.now() };
         let (now, uri) = (caller.now, &request.uri);
         let answer = match call {
             Call::StartUpload => {
-                let body = read_json(body, &CREATE_FILE, LARGEST_BODY_BYTES).await?;
                 let new_id = self.draw("file", counted.ordinal).id(12);
-                return Ok(self.uploads.start(&self.files, &caller, &request.headers, &body, &new_id)?);
+                return self.start_upload(&request, &caller, body, &new_id).await;
             }
             Call::ContinueUpload => {
                 let upload_id = parameter(uri, "upload_id").unwrap_or_default();
                 return self.uploads.proceed(&self.files, &caller, upload_id, &request.headers, body).await;
             }
-            Call::Download => return Ok(self.download(&request, &id, now).await?),
+            Call::Download => return Ok(self.download(&request, id, now).await?),
             Call::ListFiles => self.files.list(&Page::asked_or(uri, 10, 100)?, &caller.origin, now),
-            Call::GetFile => self.files.find(&id, now)?.resource(&caller.origin),
-            Call::DeleteFile => self.delete_file(&id, now).map(|()| json!({}))?,
-            Call::CreateBatch => self.create_batch(find_model(&id, version, call)?, counted.number, body, now).await?,
-            Call::GetBatch => self.batch(&id, now).await?,
+            Call::GetFile => self.files.find(id, now)?.resource(&caller.origin),
+            Call::DeleteFile => self.delete_file(id, now).map(|()| json!({}))?,
+            Call::CreateBatch => self.create_batch(find_model(id, version, call)?, counted.number, body, now).await?,
+            Call::GetBatch => self.batch(id, now).await?,
             // Without a page size the service was seen to answer that there is nothing.
             Call::ListBatches => {
                 Page::asked(uri, LARGEST_PAGE)?.map_or(json!({}), |page| self.batches.list(&page, now))
             }
-            Call::CancelBatch => self.batches.cancel(&id, now).map(|()| json!({}))?,
-            Call::DeleteBatch => self.batches.delete(&id, now).map(|()| json!({}))?,
+            Call::CancelBatch => self.batches.cancel(id, now).map(|()| json!({}))?,
+            Call::DeleteBatch => self.batches.delete(id, now).map(|()| json!({}))?,
             Call::UpdateBatch => {
                 let wanted = read_json(body, &BATCH, LARGEST_BODY_BYTES).await?;
                 let mask = parameter(uri, "updateMask").or_else(|| parameter(uri, "update_mask"));
-                self.batches.update(&id, mask.unwrap_or_default(), &wanted, now)?
+                self.batches.update(id, mask.unwrap_or_default(), &wanted, now)?
             }
-            Call::GenerateContent => self.generate(find_model(&id, version, call)?, counted.ordinal, body, now).await?,
+            Call::GenerateContent => self.generate(&route, &caller, counted.ordinal, body).await?,
+            Call::StreamGenerateContent => return self.stream(uri, &route, &caller, counted.ordinal, body).await,
+            Call::CountTokens => self.count_tokens(&route, &caller, body).await?,
             Call::ListModels => {
                 let numbers = (1..=MODELS.len() as u64).rev();
                 Page::asked_or(uri, 50, LARGEST_PAGE)?.of("models", numbers.zip(&MODELS), Model::resource)
             }
-            Call::GetModel => find_model(&id, version, call)?.resource(),
+            Call::GetModel => find_model(id, version, call)?.resource(),
             Call::Unknown => return Err(Refused::not_found().into()),
         };
         Ok(json_response(&answer))
@@ -250,6 +251,22 @@ impl Gemini {
             (None, _) => Err(Refused::no_key()),
             (Some(key), Some(accepted)) if key != accepted.as_bytes() => Err(Refused::wrong_key()),
             (Some(_), _) => Ok(()),
+        }
+    }
+
+    async fn start_upload(
+        &self,
+        request: &Parts,
+        caller: &Caller,
+        body: Body,
+        new_id: &str,
+    ) -> Result<Response<Body>, Unserved> {
+        match Protocol::of(request)? {
+            Protocol::Resumable => {
+                let body = read_json(body, &CREATE_FILE, LARGEST_BODY_BYTES).await?;
+                Ok(self.uploads.start(&self.files, caller, &request.headers, &body, new_id)?)
+            }
+            whole => self.uploads.take_whole(&self.files, caller, (whole, request), body, new_id).await,
         }
     }
 
@@ -329,43 +346,6 @@ impl Gemini {
         Ok(Results { model, input: self.batches.input(&batch.id), batch })
     }
 
-    /// Answers a single request at once, at full price.
-    async fn generate(
-        &self,
-        model: &'static Model,
-        ordinal: u64,
-        body: Body,
-        now: Timestamp,
-    ) -> Result<Value, Unserved> {
-        let body = read_json(body, &GENERATE_CONTENT, LARGEST_REQUEST_BYTES).await?;
-        let ask = Ask::read(body, model).map_err(Refused::invalid)?;
-        let references = self.files.references(ask.uploaded(), now);
-        let (seed, batch) = (self.behaviour.seed, format!("interactive {ordinal}"));
-        let outcome = self.behaviour.line_fate(&batch, "").outcome;
-        let (response, nanodollars) = on_blocking_thread(move || {
-            let label = ask.title();
-            let question = Question {
-                ask: &ask,
-                model,
-                uploaded: &references,
-                label: &label,
-                batch: &batch,
-                seed,
-                serving: Serving::First,
-            };
-            if let Some(id) = question.absent_file() {
-                return Err(Refused::no_file(id));
-            }
-            match question.answer(outcome, ImageForm::default()).map_err(|_| Refused::internal())? {
-                Answer::Response(response) => Ok((response, question.usage(outcome).nanodollars(model))),
-                Answer::Error(_) => Err(Refused::internal()),
-            }
-        })
-        .await?;
-        self.counters.change(|counts| counts.interactive_nanodollars += nanodollars).map_err(Refused::from)?;
-        Ok(response)
-    }
-
     /// Draws for the `ordinal`th of its kind. Calls of other kinds, whose number depends on how fast the machine is, do not
     /// change what is drawn.
     fn draw(&self, kind: &str, ordinal: u64) -> Draw {
@@ -406,7 +386,11 @@ fn find_model(id: &str, version: &str, call: Call) -> Result<&'static Model, Ref
              models/{replacement}."
         )));
     }
-    let method = if call == Call::CreateBatch { "batchGenerateContent" } else { "generateContent" };
+    let method = match call {
+        Call::CreateBatch => "batchGenerateContent",
+        Call::CountTokens => "countTokens",
+        _ => "generateContent",
+    };
     Err(Refused::no_model(format!(
         "models/{id} is not found for API version {version}, or is not supported for {method}. Call ListModels to see \
          the list of available models and their supported methods."

@@ -18,6 +18,8 @@ mod fates;
 mod faults;
 #[path = "gemini/files.rs"]
 mod files;
+#[path = "gemini/interactive.rs"]
+mod interactive;
 #[path = "gemini/lies.rs"]
 mod lies;
 #[path = "gemini/limits.rs"]
@@ -32,6 +34,8 @@ mod results;
 mod service;
 #[path = "gemini/shapes.rs"]
 mod shapes;
+#[path = "gemini/whole_uploads.rs"]
+mod whole_uploads;
 
 use clients::transport::empty;
 use local::gemini::{Behaviour, Call};

@@ -172,6 +172,7 @@ impl<'a> Writer<'a> {
             model: expected.model,
             aspect_ratio: expected.aspect_ratio,
             image_size: expected.image_size,
+            thinking: expected.thinking,
             path,
             prompt: expected.prompt,
             refs: expected.refs,

@@ -71,6 +71,7 @@ async fn write_plan(bucket: &Bucket, job: &JobId, images: &[Expected]) -> anyhow
             model: MODEL.to_owned(),
             aspect_ratio: Some("1:1".to_owned()),
             image_size: None,
+            thinking: None,
             path: image.key.clone(),
             prompt: Some("the shoe on white".to_owned()),
             refs: Vec::new(),

@@ -32,7 +32,7 @@ def minio(large):
     client = Minio(urlsplit(os.environ["AWS_ENDPOINT_URL"]).netloc, access_key=os.environ["AWS_ACCESS_KEY_ID"],
                    secret_key=os.environ["AWS_SECRET_ACCESS_KEY"], secure=False)
     name = f"minio-{uuid.uuid4().hex[:8]}"
-    Path("minio.jsonl").write_text(f'{{"key": "a door", "prompt": "a blue door for {name}"}}\n')
+    Path("minio.jsonl").write_text(f'{{"key": "door", "prompt": "a blue door for {name}"}}\n')
     client.fput_object(BUCKET, f"inbox/{name}.jsonl", "minio.jsonl")
 
     # In parts of which none is said how many there will be, then put together of parts of others on the server.
@@ -52,7 +52,7 @@ def minio(large):
         return [item.object_name for item in client.list_objects(BUCKET, prefix=f"jobs/{name}-", recursive=True)
                 if item.object_name.endswith("/_SUCCESS")]
     root = waited_for(marker)[0].removesuffix("_SUCCESS")
-    image = client.get_object(BUCKET, f"{root}images/a door.jpg")
+    image = client.get_object(BUCKET, f"{root}images/door.jpg")
     assert image.read().startswith(JPEG)
     image.close()
     print(f"minio {version('minio')}: passed")

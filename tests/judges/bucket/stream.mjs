@@ -16,7 +16,7 @@ import {
 import { Upload } from '@aws-sdk/lib-storage';
 
 const Bucket = 'darkroom';
-const client = new S3Client({ forcePathStyle: true });
+const client = new S3Client();
 const upload = (Key, Body) => new Upload({ client, params: { Bucket, Key, Body } }).done();
 
 const name = `stream-${randomBytes(4).toString('hex')}`;

@@ -236,7 +236,7 @@ async fn what_is_charged_for_and_lost_is_counted_apart_at_its_estimate() {
     let spent: Usd = ledger.spent.values().copied().sum();
     let catalogue = Catalogue::built_in();
     let lite = catalogue.model("gemini-3.1-flash-lite-image").unwrap();
-    let thoughts = cost::ceiling(lite, Estimate::default()) * cost["unaccounted"]["requests"].as_u64().unwrap();
+    let thoughts = cost::ceiling(lite, None, Estimate::default()) * cost["unaccounted"]["requests"].as_u64().unwrap();
     assert!(!off(spent.dollars(), (all + thoughts).dollars(), 48), "{ledger:?}");
 }
 

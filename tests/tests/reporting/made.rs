@@ -115,6 +115,7 @@ fn plan_line(number: usize, model: &str, shard: ShardId) -> PlanLine {
         model: model.to_owned(),
         aspect_ratio: Some("1:1".to_owned()),
         image_size: Some("1K".to_owned()),
+        thinking: None,
         path: format!("stone-{number:06}"),
         prompt: Some("a stone on a beach, seen from above".to_owned()),
         refs: Vec::new(),

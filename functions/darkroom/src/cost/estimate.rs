@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Estimate, Thinking};
-use crate::models::Model;
+use crate::models::{Model, ThinkingLevel};
 
 /// Images that have one price, but for their input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,12 +23,13 @@ pub struct Share {
 pub struct Breakdown(BTreeMap<(String, String), Share>);
 
 impl Breakdown {
-    /// Counts an image of `model` and `size` that is expected to cost `estimate`.
-    pub(crate) fn add(&mut self, model: &Model, size: Option<&str>, estimate: Estimate) {
+    /// Counts an image of `model` and `size` that is expected to cost `estimate`; `level` is what its request says about
+    /// thinking.
+    pub(crate) fn add(&mut self, model: &Model, size: Option<&str>, level: Option<ThinkingLevel>, estimate: Estimate) {
         let share = self.of(model, size);
         share.images += 1;
         share.estimate = share.estimate + estimate;
-        share.thinking = share.thinking + Thinking::of_image(model);
+        share.thinking = share.thinking + Thinking::of_image(model, level);
     }
 
     /// Counts warnings about an item that asks for images of `model` and `size`.
@@ -71,9 +72,9 @@ mod tests {
         let model = catalogue.model("gemini-nano-banana-2.1").unwrap();
         let one = Estimate { batch_usd: "0.02".parse().unwrap(), interactive_usd: "0.04".parse().unwrap() };
         let mut breakdown = Breakdown::default();
-        breakdown.add(model, None, one);
-        breakdown.add(model, Some("1K"), one);
-        breakdown.add(model, Some("4K"), one);
+        breakdown.add(model, None, None, one);
+        breakdown.add(model, Some("1K"), None, one);
+        breakdown.add(model, Some("4K"), None, one);
         breakdown.warn(model, Some("4K"), 2);
         let told: Vec<_> = breakdown.shares().map(|(_, size, share)| (size, share.images, share.warnings)).collect();
         assert_eq!(told, [("1K", 2, 0), ("4K", 1, 2)]);

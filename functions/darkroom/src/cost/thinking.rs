@@ -5,7 +5,7 @@ use std::ops::Add;
 use serde::{Deserialize, Serialize};
 
 use super::Estimate;
-use crate::models::Model;
+use crate::models::{Model, ThinkingLevel, Thoughts};
 
 /// What the thoughts about some images may come to, at the least and at the most. It is not a part of any [`Estimate`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,9 +21,10 @@ pub struct Thinking {
 }
 
 impl Thinking {
-    /// The thoughts about one image of `model`, by its catalogue. Nothing for a model of which none are known.
-    pub(crate) fn of_image(model: &Model) -> Self {
-        let Some(thoughts) = &model.thoughts else { return Self::default() };
+    /// The thoughts about one image of `model` at a level, by its catalogue: those of its default level where nothing is
+    /// known of this one, and none for a model of which none are known.
+    pub(crate) fn of_image(model: &Model, level: Option<ThinkingLevel>) -> Self {
+        let Some(thoughts) = at_level(model, level).or(model.thoughts.as_ref()) else { return Self::default() };
         let price = |tokens| Estimate {
             batch_usd: model.batch.text.per_million(tokens),
             interactive_usd: model.standard.text.per_million(tokens),
@@ -51,11 +52,23 @@ impl Add for Thinking {
 }
 
 /// What is put aside for the thoughts about one image, in tokens: half as much again as its model is expected to think at the
-/// most, so that a bill stays below what was reserved. A model of which nothing is known is taken to think longer than any.
-pub fn reserved_thoughts(model: &Model) -> u64 {
+/// most, so that a bill stays below what was reserved. A model of which nothing is known, or nothing at this level, is taken
+/// to think longer than any does at its default.
+pub fn reserved_thoughts(model: &Model, level: Option<ThinkingLevel>) -> u64 {
     const UNKNOWN: u64 = 1_000;
 
-    model.thoughts.as_ref().map_or(UNKNOWN, |thoughts| thoughts.max_tokens.saturating_add(thoughts.max_tokens / 2))
+    let with_margin = |thoughts: &Thoughts| thoughts.max_tokens.saturating_add(thoughts.max_tokens / 2);
+    let by_default = || model.thoughts.as_ref().map_or(UNKNOWN, with_margin);
+    match (at_level(model, level), level) {
+        (Some(thoughts), _) => with_margin(thoughts),
+        (None, Some(_)) => by_default().max(UNKNOWN),
+        (None, None) => by_default(),
+    }
+}
+
+/// What is known of a model's thoughts at a level that a request names.
+fn at_level(model: &Model, level: Option<ThinkingLevel>) -> Option<&Thoughts> {
+    model.thoughts_at.get(&level?)
 }
 
 #[cfg(test)]
@@ -66,7 +79,7 @@ mod tests {
     #[test]
     fn thoughts_are_priced_as_text() {
         let catalogue = Catalogue::built_in();
-        let one = Thinking::of_image(catalogue.model("gemini-nano-banana-2.1").unwrap());
+        let one = Thinking::of_image(catalogue.model("gemini-nano-banana-2.1").unwrap(), None);
         assert_eq!((one.min_tokens, one.max_tokens), (330, 620));
         let both = one + one;
         assert_eq!((both.min_tokens, both.max_tokens), (660, 1240));
@@ -81,11 +94,30 @@ mod tests {
         let catalogue = Catalogue::built_in();
         for model in catalogue.models() {
             let most = model.thoughts.as_ref().unwrap().max_tokens;
-            assert!(reserved_thoughts(model) > most || most == 0, "{}", model.id);
+            assert!(reserved_thoughts(model, None) > most || most == 0, "{}", model.id);
         }
         let mut unknown = catalogue.models()[0].clone();
         unknown.thoughts = None;
-        assert!(catalogue.models().iter().all(|model| reserved_thoughts(model) <= reserved_thoughts(&unknown)));
-        assert_eq!(Thinking::of_image(&unknown), Thinking::default());
+        assert!(
+            catalogue.models().iter().all(|model| reserved_thoughts(model, None) <= reserved_thoughts(&unknown, None))
+        );
+        assert_eq!(Thinking::of_image(&unknown, None), Thinking::default());
+    }
+
+    #[test]
+    fn a_level_that_the_catalogue_knows_decides_the_thoughts() {
+        let catalogue = Catalogue::built_in();
+        let model = catalogue.model("gemini-nano-banana-2.1").unwrap();
+        let most = |level| Thinking::of_image(model, level).max_tokens;
+        assert!(most(Some(ThinkingLevel::Minimal)) < most(None) && most(None) < most(Some(ThinkingLevel::High)));
+        assert_eq!(most(Some(ThinkingLevel::Medium)), most(None), "its default");
+        assert_eq!(reserved_thoughts(model, Some(ThinkingLevel::High)), 3_000);
+
+        // Another catalogue may say nothing of levels.
+        let mut silent = model.clone();
+        silent.thoughts_at.clear();
+        let high = Some(ThinkingLevel::High);
+        assert_eq!(Thinking::of_image(&silent, high), Thinking::of_image(&silent, None));
+        assert_eq!((reserved_thoughts(&silent, None), reserved_thoughts(&silent, high)), (930, 1_000));
     }
 }

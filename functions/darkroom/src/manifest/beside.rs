@@ -17,11 +17,12 @@ use crate::models::nearest;
 pub const TEMPLATES: &str = "templates/";
 
 /// Metadata that a manifest may have, as S3 writes its names (`x-amz-meta-budget-usd`), and where it counts.
-const METADATA: [(&str, Meaning); 13] = [
+const METADATA: [(&str, Meaning); 15] = [
     ("name", Meaning::Job("name")),
     ("run", Meaning::Job("run")),
     ("budget-usd", Meaning::Job("budget_usd")),
     ("mode", Meaning::Job("mode")),
+    ("request-check", Meaning::Job("request_check")),
     ("lane", Meaning::Job("lane")),
     ("template", Meaning::Default("template")),
     ("prompt", Meaning::Default("prompt")),
@@ -29,6 +30,7 @@ const METADATA: [(&str, Meaning); 13] = [
     ("aspect-ratio", Meaning::Default("aspect_ratio")),
     ("image-size", Meaning::Default("image_size")),
     ("key", Meaning::Default("key")),
+    ("thinking", Meaning::Default("thinking")),
     ("system", Meaning::Default("system")),
     ("output-path", Meaning::Path),
 ];

@@ -115,8 +115,18 @@ const OTHER_FIELDS: [(&str, Field); 20] = [
 
 /// Fields of which a typing slip is refused: those of six letters or more. `images`, `custom_id` and `record_id` are not
 /// among them, as a shop's `image` or `recorded` is a word of its own.
-const GUARDED: [&str; 8] =
-    ["prompt", "template", "aspectratio", "imagesize", "references", "system", "temperature", "outputpath"];
+const GUARDED: [&str; 10] = [
+    "prompt",
+    "template",
+    "aspectratio",
+    "imagesize",
+    "references",
+    "system",
+    "temperature",
+    "thinking",
+    "thinkinglevel",
+    "outputpath",
+];
 
 /// A name without what tables write in different ways: case, blanks, `-`, `_`, and characters that can't be seen.
 pub(super) fn fold(name: &str) -> String {
@@ -174,6 +184,7 @@ pub(super) fn column(name: &str, about: &About<'_>) -> Result<Column, BadName> {
             let near = match *near {
                 "aspectratio" => "aspect_ratio",
                 "imagesize" => "image_size",
+                "thinkinglevel" => "thinking_level",
                 "outputpath" => "output.path",
                 near => near,
             };

@@ -201,7 +201,7 @@ impl Intake<'_> {
     }
 
     /// Fills a text in with what the item says; a finding where something is missing.
-    fn fill(&mut self, what: &str, text: &str, item: &Item, findings: &mut Findings) -> Option<String> {
+    pub(super) fn fill(&mut self, what: &str, text: &str, item: &Item, findings: &mut Findings) -> Option<String> {
         let columns = &self.header.said.job.columns;
         let value = |name: &str| -> Option<Cow<'_, str>> {
             let field = match name {

@@ -7,6 +7,7 @@ use url::Url;
 
 use crate::{
     cost::{Estimate, Usd},
+    models::ThinkingLevel,
     names::{ObjectUri, RequestKey},
 };
 
@@ -33,6 +34,8 @@ pub struct Expected {
     pub aspect_ratio: Option<String>,
     /// The image size asked for.
     pub image_size: Option<String>,
+    /// How much the model is to think, where the manifest says it.
+    pub thinking: Option<ThinkingLevel>,
     /// Where the image should lie, as the person wants it: neither safe nor unique yet.
     pub path: String,
     /// The reference pictures, in order.

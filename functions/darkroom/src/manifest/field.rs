@@ -21,13 +21,14 @@ pub(super) enum Field {
     System,
     Seed,
     Temperature,
+    Thinking,
     Lane,
     /// `output.path`: in JSON an object, in CSV a column.
     Output,
 }
 
 /// The fields of a friendly item, by all their names in snake case.
-pub(super) const FIELDS: [(&str, Field); 22] = [
+pub(super) const FIELDS: [(&str, Field); 24] = [
     ("key", Field::Key),
     ("id", Field::Key),
     ("custom_id", Field::Key),
@@ -47,6 +48,8 @@ pub(super) const FIELDS: [(&str, Field); 22] = [
     ("system", Field::System),
     ("seed", Field::Seed),
     ("temperature", Field::Temperature),
+    ("thinking", Field::Thinking),
+    ("thinking_level", Field::Thinking),
     ("lane", Field::Lane),
     ("output", Field::Output),
     ("out", Field::Output),
@@ -61,12 +64,11 @@ impl Field {
 }
 
 /// Fields of an item that this version doesn't act on, and what to do instead.
-const UNSUPPORTED_FIELDS: [(&str, &str); 9] = [
+const UNSUPPORTED_FIELDS: [(&str, &str); 8] = [
     ("depends_on", "drop a second manifest when the first is done"),
     ("gate", "look at the images and drop a second manifest"),
     ("on_block", "leave it out: a blocked image is reported with its reason"),
     ("max_attempts", "leave it out: failures worth another try get one"),
-    ("thinking_level", "write a line of Google's form: {\"key\":…,\"request\":…}"),
     ("safety_settings", "write a line of Google's form: {\"key\":…,\"request\":…}"),
     ("response_modalities", "write a line of Google's form: {\"key\":…,\"request\":…}"),
     ("deadline", "leave it out: batches take up to a day"),

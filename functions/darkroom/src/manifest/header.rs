@@ -5,7 +5,7 @@ use std::io;
 use serde::Deserialize;
 
 use super::{
-    Context, ReadError, Stop,
+    Context, ReadError, RequestCheck, Stop,
     beside::{Beside, document},
     columns::Columns,
     continuation::ContinuationRows,
@@ -21,7 +21,8 @@ use super::{
 use crate::cost::Usd;
 
 /// What a job may say.
-const JOB_FIELDS: [&str; 7] = ["name", "run", "budget_usd", "mode", "lane", "columns", "continuation_rows"];
+const JOB_FIELDS: [&str; 8] =
+    ["name", "run", "budget_usd", "mode", "request_check", "lane", "columns", "continuation_rows"];
 
 /// The longest name of a job, in characters.
 const NAME_CHARACTERS: usize = 256;
@@ -60,6 +61,8 @@ pub struct Job {
     pub columns: Columns,
     /// What is done with rows that continue the row above.
     pub continuation_rows: Option<ContinuationRows>,
+    /// What becomes of requests in Google's form that Gemini may refuse.
+    pub request_check: Option<RequestCheck>,
 }
 
 impl Job {
@@ -71,6 +74,7 @@ impl Job {
             mode: self.mode.or(other.mode),
             columns: self.columns.or(other.columns),
             continuation_rows: self.continuation_rows.or(other.continuation_rows),
+            request_check: self.request_check.or(other.request_check),
         }
     }
 }
@@ -274,6 +278,9 @@ impl Job {
                     job.continuation_rows = item::read("job.continuation_rows", value, expected, findings);
                 }
                 "mode" => job.mode = item::read("job.mode", value, "\"run\" or \"dry_run\"", findings),
+                "request_check" | "requestCheck" => {
+                    job.request_check = item::read("job.request_check", value, "\"error\" or \"warn\"", findings);
+                }
                 "lane" => {
                     let lane: Option<String> = item::read("job.lane", value, "a text in quotes", findings);
                     item::check_lane(lane.as_deref(), findings);

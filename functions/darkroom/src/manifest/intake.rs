@@ -14,7 +14,7 @@ use super::{
     fit,
     input::Input,
     item::Item,
-    native::Line,
+    native_line::Line,
     openai,
     order::Order,
     path,
@@ -168,10 +168,7 @@ impl<'a> Intake<'a> {
         let key_name = Some("recordId");
         match input {
             Some(bedrock::Input::Item(item)) => self.take_item(spot, Item { key, key_name, ..*item }, findings),
-            Some(bedrock::Input::Request(request)) => {
-                let line = Line { key, key_name, request: Some(request.get()), ..Line::default() };
-                self.take_request(spot, line, findings)
-            }
+            Some(bedrock::Input::Request(request)) => self.take_request(spot, Line::of_record(key, request), findings),
             None => {
                 self.refuse(spot, key.as_deref(), findings);
                 Ok(())
@@ -181,7 +178,8 @@ impl<'a> Intake<'a> {
 
     /// Takes a request in Google's form.
     fn take_request(&mut self, spot: Spot, line: Line<'_>, mut findings: Findings) -> Result<(), Stop> {
-        match line.order(self.context.bucket, &mut findings) {
+        let strictness = self.header.job().request_check.unwrap_or_default();
+        match line.order(self.context.bucket, strictness, &mut findings) {
             Some(mut order) => {
                 self.apply_defaults(&mut order, &mut findings);
                 self.take_order(spot, order, findings)
@@ -277,14 +275,22 @@ impl<'a> Intake<'a> {
     }
 
     /// A request of Google's form is not touched: only the model and the path can come from the defaults.
-    fn apply_defaults(&self, order: &mut Order, findings: &mut Findings) {
-        let defaults = &self.header.said.defaults;
-        let used = Item { model: defaults.model.clone(), path: defaults.path.clone(), ..Item::default() };
+    fn apply_defaults(&mut self, order: &mut Order, findings: &mut Findings) {
+        let header = self.header;
+        let defaults = &header.said.defaults;
+        let (key, model, path) = (defaults.key.clone(), defaults.model.clone(), defaults.path.clone());
+        let used = Item { key, model, path, ..Item::default() };
         if *defaults != used {
             findings.warning(
                 "defaults_unused",
-                "requests of Google's form are sent as they are: of the defaults only model and output count for them",
+                "requests of Google's form are sent as they are: of the defaults only key, model and output count for them",
             );
+        }
+        if order.key.is_none()
+            && let Some(key) = &used.key
+        {
+            let item = Item { vars: order.vars.clone(), ..Item::default() };
+            order.key = self.fill("key", key, &item, findings);
         }
         order.model = order.model.take().or(used.model);
         order.path = order.path.take().or(used.path);
@@ -313,6 +319,7 @@ impl<'a> Intake<'a> {
         if let Some(model) = &model {
             fit_pixels(&mut order, model, &mut findings);
             check(&order, model, &mut findings);
+            warn_of_extension(&order, model, keys.first(), &mut findings);
             let (tokens, _, ceiling) = costs(&order, model);
             if let Some((code, message)) = self.context.bounds.refusal(&model.id, tokens, ceiling) {
                 findings.error(code, message);
@@ -334,7 +341,7 @@ impl<'a> Intake<'a> {
             self.images += 1;
             self.estimate = self.estimate + image.estimate;
             self.ceiling_usd += image.ceiling_usd;
-            self.breakdown.add(&model, image.image_size.as_deref(), image.estimate);
+            self.breakdown.add(&model, image.image_size.as_deref(), order.thinking, image.estimate);
             (self.sink)(image).map_err(Stop::Sink)?;
         }
         Ok(())
@@ -374,7 +381,7 @@ impl<'a> Intake<'a> {
 fn costs(order: &Order, model: &Model) -> (u64, Estimate, Usd) {
     let input_tokens = cost::input_tokens(model, order.characters, order.pictures);
     let estimate = cost::estimate(model, order.image_size.as_deref(), input_tokens);
-    (input_tokens, estimate, cost::ceiling(model, estimate))
+    (input_tokens, estimate, cost::ceiling(model, order.thinking, estimate))
 }
 
 fn expected(line: u64, item: &str, key: String, variant: u32, order: &Order, model: &Model) -> Expected {
@@ -394,10 +401,11 @@ fn expected(line: u64, item: &str, key: String, variant: u32, order: &Order, mod
         model_asked: order.model.clone(),
         aspect_ratio: order.aspect_ratio.clone(),
         image_size: order.image_size.clone(),
+        thinking: order.thinking,
         refs: order.refs.clone(),
         web: order.web.clone(),
         prompt: order.prompt.clone(),
-        request: request::request(order),
+        request: request::request(order, variant),
         input_tokens,
         estimate,
         ceiling_usd,
@@ -407,6 +415,23 @@ fn expected(line: u64, item: &str, key: String, variant: u32, order: &Order, mod
         expected.retry = Some(request::retry(order, &expected));
     }
     expected
+}
+
+/// Warns, once for each model and ending, of paths that ask for another format than the model makes: images are kept as
+/// they come, and their names end as their bytes say.
+fn warn_of_extension(order: &Order, model: &Model, key: Option<&String>, findings: &mut Findings) {
+    let (Some(template), Some(key)) = (&order.path, key) else { return };
+    let values = values(key, 1, order, model);
+    // What is wrong with the path was said before.
+    let Ok(path) = path::fill(template, &values) else { return };
+    if let Some(asked) = path::other_extension(&path, values.extension) {
+        let message = format!(
+            "{} makes {} images, so that paths which end in {asked} end in .{} instead: end output.path in .{{ext}}, or \
+             convert the images afterwards",
+            model.id, model.mime_type, values.extension
+        );
+        findings.warning("other_extension", message);
+    }
 }
 
 /// Pixels that were asked for become a ratio and a size.

@@ -12,6 +12,7 @@ use super::{
     strict,
     variables::Variables,
 };
+use crate::models::ThinkingLevel;
 
 /// What an item says; what it leaves out may come from the defaults.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,6 +37,7 @@ pub(super) struct Item {
     pub(super) system: Option<String>,
     pub(super) seed: Option<i32>,
     pub(super) temperature: Option<f64>,
+    pub(super) thinking: Option<ThinkingLevel>,
     pub(super) path: Option<String>,
 }
 
@@ -83,6 +85,10 @@ impl Item {
             Field::System => self.system = read(name, value, A_TEXT, findings),
             Field::Seed => self.seed = read_whole(name, value, A_SEED, findings),
             Field::Temperature => self.temperature = read(name, value, A_TEMPERATURE, findings),
+            Field::Thinking => {
+                let level: Option<String> = read(name, value, A_LEVEL, findings);
+                self.thinking = level.and_then(|level| parse(name, &level, A_LEVEL, findings));
+            }
             Field::Lane => {
                 let lane: Option<String> = read(name, value, A_TEXT, findings);
                 check_lane(lane.as_deref(), findings);
@@ -133,6 +139,7 @@ impl Item {
             Field::System => self.system = text(),
             Field::Seed => self.seed = parse(name, &number(), A_SEED, findings),
             Field::Temperature => self.temperature = parse(name, &number(), A_TEMPERATURE, findings),
+            Field::Thinking => self.thinking = parse(name, cell, A_LEVEL, findings),
             Field::Lane => check_lane(Some(cell), findings),
             Field::Output => self.path = text(),
         }
@@ -165,6 +172,7 @@ impl Item {
             system: self.system.or_else(|| defaults.system.clone()),
             seed: self.seed.or(defaults.seed),
             temperature: self.temperature.or(defaults.temperature),
+            thinking: self.thinking.or(defaults.thinking),
             path: self.path.or_else(|| defaults.path.clone()),
         }
     }
@@ -181,6 +189,7 @@ const A_TEXT: &str = "a text in quotes";
 const A_COUNT: &str = "a whole number such as 2";
 const A_SEED: &str = "a whole number from -2147483648 to 2147483647";
 const A_TEMPERATURE: &str = "a number from 0 to 2";
+const A_LEVEL: &str = "minimal, low, medium or high";
 
 /// A member's value, `None` for null and, with a finding, for a value of another type.
 pub(super) fn read<T: DeserializeOwned>(name: &str, value: &str, expected: &str, findings: &mut Findings) -> Option<T> {

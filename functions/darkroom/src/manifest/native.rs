@@ -5,104 +5,57 @@
 use std::borrow::Cow;
 
 use serde_json::{Value, value::RawValue};
+use url::Url;
 
 use super::{
-    field::{Field, bad_name, field, snake_case},
+    field::snake_case,
     item,
+    native_line::Line,
     order::{Form, Order},
     problem::{Findings, quote},
-    reference, strict,
-    variables::Variables,
+    reference,
+    request_check::{self, RequestCheck},
+    strict,
 };
 use crate::{models::Control, names::ObjectUri};
 
 type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
-const LINE: [&str; 6] = ["key", "id", "model", "request", "output", "out"];
+/// Where uploaded files are.
+const FILES_HOST: &str = "generativelanguage.googleapis.com";
 
-/// Members of a request (<https://ai.google.dev/api/generate-content>, read 2026-11).
-const REQUEST: [&str; 8] = [
-    "contents",
-    "systemInstruction",
-    "generationConfig",
-    "safetySettings",
-    "tools",
-    "toolConfig",
-    "cachedContent",
-    "store",
-];
-
-/// A line, its request as it is written.
-#[derive(Default)]
-pub(super) struct Line<'a> {
-    pub(super) key: Option<String>,
-    /// What the caller calls the key, where that isn't `key`.
-    pub(super) key_name: Option<&'static str>,
-    pub(super) model: Option<String>,
-    pub(super) path: Option<String>,
-    pub(super) request: Option<&'a str>,
-}
-
-impl<'a> Line<'a> {
-    /// Whether these members make a line of Google's form.
-    pub(super) fn is_line(members: &Members<'_>) -> bool {
-        members.iter().any(|(name, _)| name == "request")
-    }
-
-    /// Reads a line that has a `request` member.
-    pub(super) fn read(members: &Members<'a>, findings: &mut Findings) -> Self {
-        let mut line = Self::default();
-        for (name, value) in members {
-            let value = value.get();
-            match name.as_ref() {
-                name if field(name) == Ok(Field::Key) => {
-                    if line.key.is_some() {
-                        findings.error("duplicate_member", format!("{name} is one key too many: keep one"));
-                    }
-                    line.key = item::read_key(name, value, findings);
-                    line.key_name = item::callers_name(name);
-                }
-                "model" => line.model = item::read(name, value, "a text in quotes", findings),
-                "output" | "out" => line.path = item::path(name, value, findings),
-                "request" => line.request = Some(value),
-                _ => {
-                    let (code, message) = bad_name(name, LINE.into_iter());
-                    findings.error(code, format!("beside a request: {message}"));
-                }
-            }
-        }
-        line
-    }
-
+impl Line<'_> {
     /// What the line orders. `None` where there is nothing to go on with.
-    pub(super) fn order(self, bucket: &str, findings: &mut Findings) -> Option<Order> {
-        let request = self.request?;
+    pub(super) fn order(self, bucket: &str, strictness: RequestCheck, findings: &mut Findings) -> Option<Order> {
+        let (request, root) = (self.request?, self.root);
         let Some(members) = strict::members(request) else {
-            findings.error("bad_request", "request must be an object with contents");
+            findings.error("bad_request", format!("{root} must be an object with contents"));
             return None;
         };
-        check_names(&members, findings);
-        let texts = Texts::of(&members, bucket, findings);
-        let configuration = inner(&members, "generationConfig", findings).unwrap_or_default();
-        let is_set = |control: &Control| member(&configuration, control.name(), &mut Findings::default()).is_some();
+        if member(&members, "serviceTier").is_some() {
+            findings.error("bad_request", "serviceTier is not allowed in a batch: take it out");
+        }
+        request_check::check(request, root, strictness, findings);
+        let texts = Reader { root, bucket, strictness, findings }.read(&members);
+        let configuration = inner(&members, "generationConfig").unwrap_or_default();
+        check_candidates(&configuration, root, strictness, findings);
+        let is_set = |control: &Control| member(&configuration, control.name()).is_some();
         let controls = Control::ALL.into_iter().filter(is_set).collect();
-        let image = inner(&configuration, "imageConfig", findings);
-        let mut asked = |name| {
-            let value = member(image.as_ref()?, name, findings)?;
-            item::read(name, value.get(), "a text in quotes", findings)
-        };
-        let (aspect_ratio, image_size) = (asked("aspectRatio"), asked("imageSize"));
+        let image = inner(&configuration, "imageConfig").unwrap_or_default();
+        let thinking = inner(&configuration, "thinkingConfig").unwrap_or_default();
+        // Values of another type were found above.
+        let text = |members: &Members<'_>, name| serde_json::from_str(member(members, name)?.get()).ok();
         let (request, model) = without_model(request, &members, findings);
         if self.model.is_some() && model.is_some() && self.model != model {
-            findings.error("bad_request", "the line and its request name different models: keep the line's");
+            findings.error("bad_request", format!("the line and its {root} name different models: keep the line's"));
         }
         Some(Order {
             key: self.key,
             key_name: self.key_name,
-            vars: Variables::default(),
+            vars: self.vars,
             model: self.model.or(model),
-            aspect_ratio,
-            image_size,
+            aspect_ratio: text(&image, "aspectRatio"),
+            image_size: text(&image, "imageSize"),
             pixels: None,
             count: 1,
             path: self.path,
@@ -112,7 +65,8 @@ impl<'a> Line<'a> {
             characters: texts.characters,
             prompt: (!texts.prompt.is_empty()).then_some(texts.prompt),
             controls,
-            form: Form::Native(request),
+            thinking: text(&thinking, "thinkingLevel").and_then(|level: String| level.parse().ok()),
+            form: Form::Native { request, root, strictness },
         })
     }
 }
@@ -126,89 +80,115 @@ struct Texts {
     pictures: usize,
 }
 
-impl Texts {
-    fn of(request: &Members<'_>, bucket: &str, findings: &mut Findings) -> Self {
-        let mut texts = Self::default();
-        let contents = member(request, "contents", findings).and_then(list);
-        match contents {
+/// Reads a request's contents.
+struct Reader<'a> {
+    root: &'static str,
+    bucket: &'a str,
+    strictness: RequestCheck,
+    findings: &'a mut Findings,
+}
+
+impl Reader<'_> {
+    fn read(mut self, request: &Members<'_>) -> Texts {
+        let (mut texts, root) = (Texts::default(), self.root);
+        match member(request, "contents").and_then(list) {
             Some(contents) if !contents.is_empty() => {
-                for content in contents {
-                    texts.read_content(content.get(), true, bucket, findings);
+                for (number, content) in contents.into_iter().enumerate() {
+                    self.read_content(content.get(), &format!("{root}.contents[{number}]"), true, &mut texts);
                 }
             }
-            _ => findings.error("bad_request", "request.contents must be a list with at least one content"),
+            _ => {
+                self.findings.error("bad_request", format!("{root}.contents must be a list with at least one content"));
+            }
         }
-        if let Some(system) = member(request, "systemInstruction", findings) {
-            texts.read_content(system.get(), false, bucket, findings);
+        if let Some(system) = member(request, "systemInstruction") {
+            self.read_content(system.get(), &format!("{root}.systemInstruction"), false, &mut texts);
         }
         texts
     }
 
-    fn read_content(&mut self, content: &str, prompt: bool, bucket: &str, findings: &mut Findings) {
-        let Some(parts) =
-            strict::members(content).and_then(|content| member(&content, "parts", findings).and_then(list))
-        else {
-            findings.error("bad_request", "a content of the request must be an object with a list of parts");
+    fn read_content(&mut self, content: &str, place: &str, is_prompt: bool, texts: &mut Texts) {
+        let Some(parts) = strict::members(content).and_then(|content| member(&content, "parts").and_then(list)) else {
+            self.findings.error("bad_request", format!("{place} must be an object with a list of parts"));
             return;
         };
-        for part in parts {
+        for (number, part) in parts.into_iter().enumerate() {
             let Some(part) = strict::members(part.get()) else {
-                findings.error("bad_request", "a part of the request must be an object");
+                self.findings.error("bad_request", format!("{place}.parts[{number}] must be an object"));
                 continue;
             };
-            if let Some(text) = member(&part, "text", findings)
-                && let Some(text) = item::read::<String>("text", text.get(), "a text in quotes", findings)
-            {
-                self.characters += text.chars().count();
-                if prompt {
-                    let gap = if self.prompt.is_empty() { "" } else { "\n" };
-                    self.prompt.push_str(gap);
-                    self.prompt.push_str(&text);
+            // A text of another type was found before.
+            if let Some(text) = member(&part, "text").and_then(|text| serde_json::from_str::<String>(text.get()).ok()) {
+                texts.characters += text.chars().count();
+                if is_prompt {
+                    let gap = if texts.prompt.is_empty() { "" } else { "\n" };
+                    texts.prompt.push_str(gap);
+                    texts.prompt.push_str(&text);
                 }
             }
-            if member(&part, "inlineData", findings).is_some() {
-                self.pictures += 1;
+            if member(&part, "inlineData").is_some() {
+                texts.pictures += 1;
             }
-            if let Some(file) = inner(&part, "fileData", findings) {
-                self.pictures += 1;
-                self.read_file(&file, bucket, findings);
+            if let Some(file) = inner(&part, "fileData") {
+                texts.pictures += 1;
+                self.read_file(&file, format_args!("{place}.parts[{number}].fileData.fileUri"), texts);
             }
         }
     }
 
-    /// Whatever has a scheme other than S3's is Gemini's business.
-    fn read_file(&mut self, file: &Members<'_>, bucket: &str, findings: &mut Findings) {
-        let uri = member(file, "fileUri", findings);
-        let Some(uri) = uri.and_then(|uri| item::read::<String>("fileUri", uri.get(), "a text in quotes", findings))
-        else {
-            findings.error("bad_request", "a fileData of the request has no fileUri");
+    fn read_file(&mut self, file: &Members<'_>, place: std::fmt::Arguments<'_>, texts: &mut Texts) {
+        let uri = member(file, "fileUri").and_then(|uri| serde_json::from_str::<String>(uri.get()).ok());
+        let Some(uri) = uri.filter(|uri| !uri.is_empty()) else {
+            self.findings.error("bad_request", format!("{place}: there must be a text, the picture's address"));
             return;
         };
         if uri.starts_with("s3://") || !uri.contains("://") {
-            match reference::object(&uri, bucket) {
-                Ok(uri) => self.refs.push(uri),
-                Err((code, message)) => findings.error(code, message),
+            match reference::object(&uri, self.bucket) {
+                Ok(uri) => texts.refs.push(uri),
+                Err((code, message)) => self.findings.error(code, format!("{place}: {message}")),
             }
+        } else if !is_uploaded_file(&uri) {
+            let what = format!("{} {}", quote(&uri), instead_of(&uri));
+            self.strictness.note("unsupported_reference", place, &what, self.findings);
         }
     }
 }
 
-/// Google refuses the whole batch for one unknown name. It is a warning only, because Google adds names.
-fn check_names(request: &Members<'_>, findings: &mut Findings) {
-    for (name, _) in request {
-        let snake = snake_case(name);
-        if snake == "service_tier" {
-            findings.error("bad_request", "serviceTier is not allowed in a batch: take it out");
-        } else if name != "model" && !REQUEST.iter().any(|known| snake_case(known) == snake) {
-            findings.warning(
-                "unknown_request_field",
-                format!(
-                    "Gemini may refuse the whole batch for {} in a request: it knows {}",
-                    quote(name),
-                    REQUEST.join(", ")
-                ),
-            );
+/// Whether a URI is that of a file in Gemini's Files API, or in the simulated one on this machine:
+/// `https://generativelanguage.googleapis.com/v1beta/files/abc`.
+fn is_uploaded_file(uri: &str) -> bool {
+    let Ok(uri) = uri.parse::<Url>() else { return false };
+    let is_gemini = uri.scheme() == "https" && uri.host_str() == Some(FILES_HOST);
+    let is_here = uri.scheme() == "http" && matches!(uri.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
+    let folders: Vec<&str> = uri.path_segments().map(Iterator::collect).unwrap_or_default();
+    let is_file = matches!(folders[..], [version, "files", id] if version.starts_with('v') && !id.is_empty());
+    (is_gemini || is_here) && is_file
+}
+
+/// Why Gemini can't use an address, and what to do.
+fn instead_of(uri: &str) -> &'static str {
+    let scheme = uri.split("://").next().unwrap_or_default().to_ascii_lowercase();
+    match scheme.as_str() {
+        "gs" => {
+            "is in Google's Cloud Storage, where Gemini's batches don't look: copy it to S3 and write s3://bucket/key"
         }
+        "http" | "https" => {
+            "is a web address, which Gemini's batches don't fetch: put the picture into the bucket and write its key, \
+             such as refs/a.jpg"
+        }
+        _ => "is an address of an unknown kind: write s3://bucket/key, or a key in the bucket, such as refs/a.jpg",
+    }
+}
+
+/// Gemini refuses the whole batch where a request asks for several images at once.
+fn check_candidates(configuration: &Members<'_>, root: &str, strictness: RequestCheck, findings: &mut Findings) {
+    let Some(count) = member(configuration, "candidateCount") else { return };
+    let number: Option<f64> = count.get().trim_matches('"').trim().parse().ok();
+    if number.is_some_and(|number| number > 1.0) {
+        let what =
+            "Gemini makes one image a request: take it out, and write a line with a key of its own for each image";
+        let place = format_args!("{root}.generationConfig.candidateCount");
+        strictness.note("bad_request_value", place, what, findings);
     }
 }
 
@@ -225,23 +205,14 @@ fn without_model(request: &str, members: &Members<'_>, findings: &mut Findings) 
 }
 
 /// A member in either casing; `null` is as good as none.
-fn member<'a>(members: &Members<'a>, camel: &str, findings: &mut Findings) -> Option<&'a RawValue> {
+fn member<'a>(members: &Members<'a>, camel: &str) -> Option<&'a RawValue> {
     let snake = snake_case(camel);
-    let mut found = members.iter().filter(|(name, _)| *name == camel || *name == snake).map(|(_, value)| *value);
-    let first = found.next()?;
-    if found.next().is_some() {
-        findings.error("duplicate_member", format!("{camel} and {snake} are the same member: keep one"));
-    }
-    (first.get() != "null").then_some(first)
+    let found = members.iter().find(|(name, _)| *name == camel || *name == snake).map(|(_, value)| *value);
+    found.filter(|value| value.get() != "null")
 }
 
-fn inner<'a>(members: &Members<'a>, name: &str, findings: &mut Findings) -> Option<Members<'a>> {
-    let value = member(members, name, findings)?;
-    let found = strict::members(value.get());
-    if found.is_none() {
-        findings.error("bad_request", format!("{name} must be an object"));
-    }
-    found
+fn inner<'a>(members: &Members<'a>, name: &str) -> Option<Members<'a>> {
+    strict::members(member(members, name)?.get())
 }
 
 fn list(value: &RawValue) -> Option<Vec<&RawValue>> {

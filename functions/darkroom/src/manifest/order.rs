@@ -4,8 +4,11 @@ use serde_json::value::RawValue;
 
 use url::Url;
 
-use super::{Context, item::Item, problem::Findings, reference, reference::Named, variables::Variables};
-use crate::{models::Control, names::ObjectUri};
+use super::{Context, RequestCheck, item::Item, problem::Findings, reference, reference::Named, variables::Variables};
+use crate::{
+    models::{Control, ThinkingLevel},
+    names::ObjectUri,
+};
 
 /// The highest temperature
 /// (<https://ai.google.dev/api/generate-content#v1beta.GenerationConfig>, read 2026-11).
@@ -35,6 +38,8 @@ pub(super) struct Order {
     pub(super) prompt: Option<String>,
     /// What it says about sampling.
     pub(super) controls: Vec<Control>,
+    /// How much the model is to think.
+    pub(super) thinking: Option<ThinkingLevel>,
     pub(super) form: Form,
 }
 
@@ -44,13 +49,20 @@ pub(super) enum Form {
     /// Made by us. Each reference has its type; `sources` are all references as another manifest may name them.
     Friendly {
         system: Option<String>,
+        /// Of the first image; each further one has the next.
         seed: Option<i32>,
         temperature: Option<f64>,
         types: Vec<&'static str>,
         sources: Vec<String>,
     },
     /// Google's form, passed through.
-    Native(Box<RawValue>),
+    Native {
+        request: Box<RawValue>,
+        /// The request's name in messages.
+        root: &'static str,
+        /// What becomes of it where Gemini may refuse it.
+        strictness: RequestCheck,
+    },
 }
 
 impl Order {
@@ -103,6 +115,7 @@ impl Order {
                 Err((code, message)) => findings.error(code, message),
             }
         }
+        check_seeds(item.seed, count.min(limits.variants), findings);
         let seed = item.seed.map(|_| Control::Seed);
         let temperature = item.temperature.filter(in_range).map(|_| Control::Temperature);
         let system = item.system.filter(|system| !system.is_empty());
@@ -121,8 +134,29 @@ impl Order {
             web,
             characters: characters + system.as_ref().map_or(0, |system| system.chars().count()),
             prompt: Some(prompt),
+            thinking: item.thinking,
             controls: seed.into_iter().chain(temperature).collect(),
             form: Form::Friendly { system, seed: item.seed, temperature: item.temperature, types, sources },
         }
+    }
+}
+
+/// The seed of an item's image: each has one of its own, as equal requests may make equal images.
+pub(super) fn seed_of(seed: i32, variant: u32) -> i32 {
+    seed.saturating_add_unsigned(variant.saturating_sub(1))
+}
+
+/// The last image's seed must be one that Gemini takes.
+fn check_seeds(seed: Option<i32>, count: u32, findings: &mut Findings) {
+    if let Some(seed) = seed
+        && seed.checked_add_unsigned(count.saturating_sub(1)).is_none()
+    {
+        let most = i32::MAX.saturating_sub_unsigned(count.saturating_sub(1));
+        let message = format!(
+            "each of the {count} images has the seed after the one before, and those after {seed} are beyond {}: use \
+             {most} or less",
+            i32::MAX
+        );
+        findings.error("bad_value", message);
     }
 }

@@ -24,6 +24,12 @@ pub(super) struct Values<'a> {
 /// Endings before which the number of a variant goes.
 const EXTENSIONS: [&str; 4] = [".jpg", ".jpeg", ".png", ".webp"];
 
+/// The ending of a path that is a picture's, but another one than the image will have.
+pub(super) fn other_extension(path: &str, extension: &str) -> Option<&'static str> {
+    let lower = path.to_ascii_lowercase();
+    EXTENSIONS.into_iter().find(|known| lower.ends_with(known) && known.trim_start_matches('.') != extension)
+}
+
 /// How the n-th of several images is told from the others: `.v01`.
 pub(super) fn variant_suffix(variant: u32) -> String {
     format!(".v{variant:02}")
@@ -121,6 +127,17 @@ mod tests {
         ] {
             assert_eq!(fill(template, &several()).unwrap(), path);
         }
+    }
+
+    #[test]
+    fn only_the_ending_of_another_format_is_another_one() {
+        for (path, other) in
+            [("a.png", Some(".png")), ("a.PNG", Some(".png")), ("a.jpeg", Some(".jpeg")), ("a.jpg", None), ("a", None)]
+        {
+            assert_eq!(other_extension(path, "jpg"), other, "{path}");
+        }
+        assert_eq!(other_extension("x/a.jpg", "png"), Some(".jpg"));
+        assert_eq!(other_extension("a.png.txt", "jpg"), None);
     }
 
     #[test]

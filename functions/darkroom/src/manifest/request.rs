@@ -8,16 +8,16 @@ use serde_json::{
 
 use super::{
     Expected,
-    order::{Form, Order},
+    order::{Form, Order, seed_of},
     template,
 };
 use crate::names::ObjectUri;
 
-/// The `GenerateContentRequest` of an order: made from a friendly item, or passed through.
+/// The `GenerateContentRequest` of an order's image: made from a friendly item, or passed through.
 #[expect(clippy::expect_used, reason = "texts and finite numbers are always JSON")]
-pub(super) fn request(order: &Order) -> Box<RawValue> {
+pub(super) fn request(order: &Order, variant: u32) -> Box<RawValue> {
     match &order.form {
-        Form::Native(request) => request.clone(),
+        Form::Native { request, .. } => request.clone(),
         Form::Friendly { system, seed, temperature, types, .. } => {
             let pictures = order.refs.iter().zip(types);
             let pictures = pictures.map(|(file_uri, mime_type)| Part::FileData { mime_type, file_uri });
@@ -36,7 +36,8 @@ pub(super) fn request(order: &Order) -> Box<RawValue> {
                     response_modalities: ["IMAGE"],
                     image_config: (aspect_ratio.is_some() || image_size.is_some())
                         .then_some(ImageConfig { aspect_ratio, image_size }),
-                    seed: *seed,
+                    thinking_config: order.thinking.map(|level| ThinkingConfig { thinking_level: level.wire() }),
+                    seed: seed.map(|seed| seed_of(seed, variant)),
                     temperature: *temperature,
                 },
             };
@@ -76,6 +77,8 @@ struct GenerationConfig<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     image_config: Option<ImageConfig<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    thinking_config: Option<ThinkingConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
@@ -90,16 +93,23 @@ struct ImageConfig<'a> {
     image_size: Option<&'a str>,
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ThinkingConfig {
+    thinking_level: &'static str,
+}
+
 /// The manifest line for one image of an order, with all values spelled out.
 #[expect(clippy::expect_used, reason = "the request was checked when it was read")]
 pub(super) fn retry(order: &Order, expected: &Expected) -> Value {
     let text = |text: &Option<String>| text.as_ref().map(|text| json!(text));
     let path = (expected.path != expected.key.as_str()).then(|| json!({"path": template::literal(&expected.path)}));
     let line = match &order.form {
-        Form::Native(request) => object([
+        Form::Native { request, .. } => object([
             (order.key_name.unwrap_or("key"), Some(json!(expected.key))),
             ("model", Some(json!(expected.model))),
             ("request", Some(serde_json::from_str(request.get()).expect("a request is JSON"))),
+            ("vars", (!expected.vars.is_empty()).then(|| json!(expected.vars))),
             ("output", path),
         ]),
         Form::Friendly { system, seed, temperature, sources, .. } => object([
@@ -110,7 +120,8 @@ pub(super) fn retry(order: &Order, expected: &Expected) -> Value {
             ("image_size", text(&order.image_size)),
             ("refs", (!sources.is_empty()).then(|| json!(sources))),
             ("system", text(system)),
-            ("seed", seed.map(|seed| json!(seed))),
+            ("thinking", order.thinking.map(|level| json!(level))),
+            ("seed", seed.map(|seed| json!(seed_of(seed, expected.variant)))),
             ("temperature", temperature.map(|temperature| json!(temperature))),
             ("output", path),
         ]),

@@ -143,12 +143,17 @@ fn field(field: Field) -> Value {
             ("Reference pictures, in order.", json!({"anyOf": [{"$ref": "#/$defs/refs"}, {"type": "null"}]}))
         }
         Field::System => ("Instructions for all of the image's making.", json!({"type": ["string", "null"]})),
-        Field::Seed => {
-            ("Chance's number.", json!({"type": ["integer", "null"], "minimum": i32::MIN, "maximum": i32::MAX}))
-        }
+        Field::Seed => (
+            "Chance's number; of several images each has the next.",
+            json!({"type": ["integer", "null"], "minimum": i32::MIN, "maximum": i32::MAX}),
+        ),
         Field::Temperature => {
             ("How free the model is.", json!({"type": ["number", "null"], "minimum": 0, "maximum": 2}))
         }
+        Field::Thinking => (
+            "How much the model thinks before it draws: a level that the model takes.",
+            json!({"enum": ["minimal", "low", "medium", "high", null]}),
+        ),
         Field::Lane => ("How it is asked for.", json!({"enum": ["batch", null]})),
         Field::Output => (
             "Where the image lies below images/: placeholders as in a template, and {key}, {variant}, {model}, {aspect_ratio}, {image_size}, {ext}.",
@@ -176,6 +181,10 @@ fn refs() -> Value {
 
 fn job() -> Value {
     let budget = json!({"description": "The most that the images may cost.", "type": ["number", "string"]});
+    let request_check = json!({
+        "description": "Whether a request in Google's form that Gemini may refuse rejects the manifest, or is sent with a warning.",
+        "enum": ["error", "warn"],
+    });
     json!({
         "type": "object",
         "properties": {
@@ -184,6 +193,8 @@ fn job() -> Value {
             "budget_usd": budget,
             "budgetUsd": budget,
             "mode": {"description": "dry_run buys nothing.", "enum": ["run", "dry_run", "estimate"]},
+            "request_check": request_check,
+            "requestCheck": request_check,
             "lane": {"enum": ["batch"]},
             "columns": columns(),
             "continuation_rows": continuation_rows(),
@@ -212,9 +223,9 @@ fn continuation_rows() -> Value {
 
 /// `{"key":…,"request":…}`, and the same without a key, as Vertex has it.
 fn gemini_line() -> Value {
-    let key = || field(Field::Key);
+    let key = || json!({"description": "The caller's own id.", "type": ["string", "number", "null"]});
     json!({
-        "description": "A line of Google's batch files. The request is passed through.",
+        "description": "A line of Google's batch files. The request is passed through; members of your own come back with the results.",
         "type": "object",
         "properties": {
             "key": key(), "id": key(), "custom_id": key(), "customId": key(), "record_id": key(), "recordId": key(),
@@ -224,7 +235,6 @@ fn gemini_line() -> Value {
             "out": field(Field::Output),
         },
         "required": ["request"],
-        "additionalProperties": false,
     })
 }
 

@@ -3,6 +3,7 @@
 mod bounds;
 mod dialects;
 mod flat;
+mod native_requests;
 mod round_trip;
 mod rules;
 mod samples;

@@ -94,8 +94,14 @@ fn check_model(model: &Model) -> Result<(), String> {
     if model.shutdown.is_some() != model.shutdown_source.is_some() {
         return Err("shutdown and shutdown_source go together".to_owned());
     }
-    if model.thoughts.as_ref().is_some_and(|thoughts| thoughts.max_tokens < thoughts.min_tokens) {
+    let thoughts = model.thoughts.iter().chain(model.thoughts_at.values());
+    if thoughts.into_iter().any(|thoughts| thoughts.max_tokens < thoughts.min_tokens) {
         return Err("its thoughts have more tokens at the least than at the most".to_owned());
+    }
+    if let Some(levels) = &model.thinking_levels
+        && let Some(level) = model.thoughts_at.keys().find(|level| !levels.contains(level))
+    {
+        return Err(format!("it has thoughts at the level {level}, which is not among its thinking_levels"));
     }
     let Rates { input, text, image } = &model.standard;
     let pairs = [(input, &model.batch.input), (text, &model.batch.text), (image, &model.batch.image)];
@@ -126,6 +132,13 @@ mod tests {
             ("shutdown = \"2026-10-29\"", "shutdown = \"2026-09-29\"", "before"),
             ("pixels = \"gemini-2.5\"", "pixels = \"gemini-2\"", "no pixels"),
             ("max_tokens = 620", "max_tokens = 62", "at the least"),
+            ("max_tokens = 2_000", "max_tokens = 2", "at the least"),
+            (
+                "thinking_levels = [\"minimal\", \"medium\"",
+                "thinking_levels = [\"medium\"",
+                "not among its thinking_levels",
+            ),
+            ("thinking_levels = [\"minimal\"", "thinking_levels = [\"utmost\"", "utmost"),
             ("controls = []", "controls = [\"tone\"]", "tone"),
             ("max_references = 3", "max_reference = 3", "max_reference"),
             ("available = \"2026-10-06\"", "available = \"soon\"", "soon"),

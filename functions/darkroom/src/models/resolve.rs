@@ -105,7 +105,11 @@ impl Catalogue {
         let (id, name) = (asked.to_owned(), asked.to_owned());
         let unset = (None, None, None, None);
         let (deprecated, shutdown, shutdown_source, successor) = unset;
-        Some((Model { id, name, deprecated, shutdown, shutdown_source, successor, ..dearest.clone() }, warning))
+        // What it is told to think is Google's to judge.
+        let thinking_levels = None;
+        let known =
+            Model { id, name, deprecated, shutdown, shutdown_source, successor, thinking_levels, ..dearest.clone() };
+        Some((known, warning))
     }
 
     /// What a model of a plan costs: one that was allowed although nothing is known of it, as the dearest.

@@ -11,7 +11,7 @@ use darkroom::{
 use jiff::civil::date;
 
 /// Every sample with the images that it orders and the warnings that it gets.
-const SAMPLES: [(&str, u64, &[&str]); 32] = [
+const SAMPLES: [(&str, u64, &[&str]); 36] = [
     ("array.json", 2, &[]),
     ("bedrock.jsonl", 2, &[]),
     ("bom-crlf.csv", 3, &[]),
@@ -32,15 +32,19 @@ const SAMPLES: [(&str, u64, &[&str]); 32] = [
     ("line-breaks.csv", 2, &[]),
     ("matrix.json", 56, &[]),
     ("mixed.jsonl", 4, &[]),
+    ("native-extra-members.jsonl", 1, &[]),
+    ("native-metadata-key.jsonl", 1, &[]),
     ("native.jsonl", 4, &[]),
     ("old-mac.csv", 2, &[]),
     ("openai.jsonl", 4, &["foreign_model", "inexact_size", "left_aside"]),
     ("quote-within.csv", 2, &[]),
+    ("seed-of-several.jsonl", 3, &["unsupported_control"]),
     ("semicolons.csv", 3, &[]),
     ("shop.csv", 3, &["unused_variable"]),
     ("skus.csv", 4, &[]),
     ("sweep.json", 10, &[]),
     ("tabs.tsv", 2, &[]),
+    ("thinking.csv", 3, &[]),
     ("unicode.csv", 2, &[]),
     ("variants.csv", 6, &["unsupported_control"]),
     ("vertex.jsonl", 2, &["missing_key"]),

@@ -64,8 +64,10 @@ async fn serve_all(args: &ServeArgs) -> anyhow::Result<Exit> {
 
     let aws = setting::bind(args.port, "--port").await?;
     let endpoint = aws.url();
+    // The region by both of its names: boto3 and the `aws` command read the first, the SDKs of other languages the second.
     let environment = format!(
-        "export AWS_ENDPOINT_URL={endpoint} AWS_DEFAULT_REGION={REGION} AWS_ACCESS_KEY_ID={} AWS_SECRET_ACCESS_KEY={}",
+        "export AWS_ENDPOINT_URL={endpoint} AWS_DEFAULT_REGION={REGION} AWS_REGION={REGION} AWS_ACCESS_KEY_ID={} \
+         AWS_SECRET_ACCESS_KEY={}",
         credentials.access_key_id(),
         credentials.secret_access_key()
     );

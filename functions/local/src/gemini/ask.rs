@@ -154,7 +154,10 @@ fn readable_size(name: &str) -> Result<Size, String> {
 fn blob_dimensions(base64: &str) -> Option<(u32, u32)> {
     // Whole groups of four only, so that a cut does not make the base64 wrong.
     let length = base64.len().min(ENOUGH_BYTES / 3 * 4) / 4 * 4;
-    dimensions(&base64_simd::STANDARD.decode_to_vec(base64.as_bytes().get(..length)?).ok()?)
+    let start = base64.as_bytes().get(..length)?;
+    // The service takes both alphabets; Google's Python SDK writes the one for URLs.
+    let bytes = base64_simd::STANDARD.decode_to_vec(start).or_else(|_| base64_simd::URL_SAFE.decode_to_vec(start));
+    dimensions(&bytes.ok()?)
 }
 
 #[derive(Deserialize, Default)]
@@ -257,11 +260,13 @@ mod tests {
 
     #[test]
     fn inline_image_gives_the_ratio_too() {
-        let png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x03\0\0\0\x04\0\x08\x02";
-        let data = base64_simd::STANDARD.encode_to_string(png);
-        let request = json!({"contents": [{"parts": [{"inlineData": {"mimeType": "image/png", "data": data}}]}]});
-        let ask = Ask::read(request, Model::find("gemini-3-pro-image").expect("live")).expect("valid");
-        assert_eq!(ask.ratio(&References::new()).name, "3:4");
+        let png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x03\0\0\0\x04\0\x08\x02\xff\xff\xff";
+        for alphabet in [base64_simd::STANDARD, base64_simd::URL_SAFE] {
+            let data = alphabet.encode_to_string(png);
+            let request = json!({"contents": [{"parts": [{"inlineData": {"mimeType": "image/png", "data": data}}]}]});
+            let ask = Ask::read(request, Model::find("gemini-3-pro-image").expect("live")).expect("valid");
+            assert_eq!(ask.ratio(&References::new()).name, "3:4");
+        }
     }
 
     #[test]

@@ -12,7 +12,8 @@ use tokio::{
 };
 
 use super::{
-    proto::{Message, read},
+    loose_json,
+    proto::{Message, Parser, read},
     reply::{Refused, Unserved},
 };
 
@@ -21,17 +22,34 @@ use super::{
 /// # Errors
 /// 400 when it is too long, not JSON, or not that message.
 pub(super) async fn read_json(body: Body, message: &Message, limit_bytes: usize) -> Result<Value, Unserved> {
+    let bytes = read_whole(body, limit_bytes).await?;
+    Ok(if bytes.is_empty() { json!({}) } else { read_message(&bytes, message)? })
+}
+
+/// Reads JSON as a message, as loosely as the front end does.
+///
+/// # Errors
+/// 400 when it is not JSON, or not that message.
+pub(super) fn read_message(bytes: &[u8], message: &Message) -> Result<Value, Refused> {
+    let value = loose_json::parse(bytes)
+        .map_err(|malformed| Refused::invalid(format!("Invalid JSON payload received. {malformed}")))?;
+    read(value, message, Parser::FrontEnd).map_err(|faults| Refused::faults(&faults))
+}
+
+/// Reads a body of at most `limit_bytes`.
+///
+/// # Errors
+/// 400 when it is too long.
+pub(super) async fn read_whole(body: Body, limit_bytes: usize) -> Result<Bytes, Unserved> {
     let limited: Body = Limited::new(body, limit_bytes).boxed();
-    let bytes = match limited.collect().await {
-        Ok(collected) => collected.to_bytes(),
+    match limited.collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             let told = format!("Request payload size exceeds the limit: {limit_bytes} bytes.");
-            return Err(Refused::invalid(told).into());
+            Err(Refused::invalid(told).into())
         }
-        Err(error) => return Err(Unserved::BrokeOff(error)),
-    };
-    let value = if bytes.is_empty() { json!({}) } else { parse(&bytes)? };
-    read(value, message).map_err(|faults| Refused::faults(&faults).into())
+        Err(error) => Err(Unserved::BrokeOff(error)),
+    }
 }
 
 /// Writes a body into the file at `path` from byte `offset` on, and answers with the file's length after it. What the
@@ -54,15 +72,4 @@ pub(super) async fn write_file(mut body: Body, path: &Path, offset: u64, limit_b
     }
     file.flush().await?;
     Ok(length)
-}
-
-fn parse(bytes: &Bytes) -> Result<Value, Refused> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        // Only the place: serde_json's own words could quote the request.
-        Refused::invalid(format!(
-            "Invalid JSON payload received. Parsing failed at line {}, column {}.",
-            error.line(),
-            error.column()
-        ))
-    })
 }

@@ -18,7 +18,7 @@ use super::{
     messages::{INLINE_REQUEST, INPUT_LINE},
     models::Model,
     outcome::{Outcome, Rendering},
-    proto::{Fault, read},
+    proto::{Fault, Parser, read},
     reply::Refused,
     results::stray_key,
     usage::Usage,
@@ -205,7 +205,7 @@ impl Reader<'_> {
             Input::File(_) => &INPUT_LINE,
             Input::Inline => &INLINE_REQUEST,
         };
-        let mut line = read(value, message).map_err(|faults| tell(&faults, bytes))?;
+        let mut line = read(value, message, Parser::Lines).map_err(|faults| tell(&faults, bytes))?;
         let request = line["request"].take();
         if request.is_null() {
             return Err("request is required".to_owned());

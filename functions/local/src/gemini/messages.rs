@@ -26,7 +26,14 @@ pub(super) static GENERATE_CONTENT: Message = Message(&[
     ("serviceTier", Enum(&["unspecified", "standard", "flex", "priority"])),
 ]);
 
-/// The same in a batch, where the model is the batch's and the tier is fixed.
+/// `CountTokensRequest`, the body of `:countTokens`.
+pub(super) static COUNT_TOKENS: Message = Message(&[
+    ("model", Text),
+    ("contents", List(&message(&CONTENT))),
+    ("generateContentRequest", message(&GENERATE_CONTENT)),
+]);
+
+/// The same as [`GENERATE_CONTENT`] in a batch, where the model is the batch's and the tier is fixed.
 pub(super) static BATCHED_REQUEST: Message = Message(&[
     ("contents", List(&message(&CONTENT))),
     ("systemInstruction", message(&CONTENT)),

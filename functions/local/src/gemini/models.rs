@@ -118,7 +118,7 @@ impl Model {
             "description": "Simulated: draws the request's key and prompt.",
             "inputTokenLimit": 131_072,
             "outputTokenLimit": self.output_token_limit,
-            "supportedGenerationMethods": ["generateContent", "batchGenerateContent"],
+            "supportedGenerationMethods": ["generateContent", "countTokens", "batchGenerateContent"],
             "thinking": self.thoughts.is_some(),
         })
     }

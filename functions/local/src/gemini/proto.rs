@@ -1,8 +1,15 @@
 //! JSON read the way the service reads it: against message descriptions.
 //!
-//! Members may be written in lowerCamelCase or in snake_case, mixed at will; an unknown name is an error; 64-bit
-//! numbers may be strings; `null` means absent. What comes out has lowerCamelCase names only.
+//! Members may be written in lowerCamelCase or in snake_case, mixed at will; an unknown name is an error; numbers may be
+//! strings; `null` means absent. The names of enums may be written in any case, and with dashes instead of underscores.
+//! What comes out has lowerCamelCase names only, and the names of enums as they are declared.
 //! Source: protobuf.dev/programming-guides/json, read 2026-11-21.
+//!
+//! The front end that reads the bodies of calls is looser than that: where a list is due it takes one value for a list of
+//! it, as Google's samples write `"parts": {"text": …}`, and `"true"` for `true`. The service reads the lines of input
+//! files with another parser, of which this is not known.
+//! Source: github.com/protocolbuffers/protobuf, `src/google/protobuf/util/internal/datapiece.cc` and
+//! `protostream_objectwriter.cc`, read 2026-11-26.
 
 use serde_json::{Map, Value};
 
@@ -15,9 +22,9 @@ pub(super) enum Kind {
     Text,
     /// One of these names.
     Enum(&'static [&'static str]),
-    /// A whole number, or its decimal digits as a string.
+    /// A whole number, or its digits as a string.
     Integer,
-    /// Any number.
+    /// Any number, or its digits as a string.
     Number,
     /// `true` or `false`.
     Truth,
@@ -50,65 +57,109 @@ pub(super) enum Fault {
     },
 }
 
+/// The parser that reads a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parser {
+    /// That of the bodies of calls.
+    FrontEnd,
+    /// That of the lines of input files.
+    Lines,
+}
+
 /// Reads a message and answers with it in lowerCamelCase, or with all its faults.
-pub(super) fn read(value: Value, message: &Message) -> Result<Value, Vec<Fault>> {
-    let mut faults = Vec::new();
-    let read = read_message(value, message, "", &mut faults);
-    if faults.is_empty() { Ok(read) } else { Err(faults) }
+pub(super) fn read(value: Value, message: &Message, parser: Parser) -> Result<Value, Vec<Fault>> {
+    let mut reading = Reading { parser, faults: Vec::new() };
+    let read = reading.message(value, message, "");
+    if reading.faults.is_empty() { Ok(read) } else { Err(reading.faults) }
 }
 
-fn read_message(value: Value, message: &Message, at: &str, faults: &mut Vec<Fault>) -> Value {
-    let Value::Object(members) = value else {
-        return wrong(at, "an object", faults);
-    };
-    let mut read = Map::new();
-    for (name, value) in members {
-        let Some((camel, kind)) = message.0.iter().find(|(camel, _)| *camel == name || snake(camel) == name) else {
-            faults.push(Fault::UnknownName { name, at: at.to_owned() });
-            continue;
+/// A message that is being read, with the faults found so far.
+struct Reading {
+    parser: Parser,
+    faults: Vec<Fault>,
+}
+
+impl Reading {
+    fn message(&mut self, value: Value, message: &Message, at: &str) -> Value {
+        let Value::Object(members) = value else {
+            return self.wrong(at, "an object");
         };
-        if !value.is_null() {
-            let dot = if at.is_empty() { "" } else { "." };
-            let path = format!("{at}{dot}{}", snake(camel));
-            read.insert((*camel).to_owned(), read_value(value, kind, &path, faults));
+        let mut read = Map::new();
+        for (name, value) in members {
+            let Some((camel, kind)) = message.0.iter().find(|(camel, _)| *camel == name || snake(camel) == name) else {
+                self.faults.push(Fault::UnknownName { name, at: at.to_owned() });
+                continue;
+            };
+            if !value.is_null() {
+                let dot = if at.is_empty() { "" } else { "." };
+                let path = format!("{at}{dot}{}", snake(camel));
+                read.insert((*camel).to_owned(), self.value(value, kind, &path));
+            }
         }
+        Value::Object(read)
     }
-    Value::Object(read)
-}
 
-fn read_value(value: Value, kind: &Kind, at: &str, faults: &mut Vec<Fault>) -> Value {
-    match kind {
-        Kind::Text if value.is_string() => value,
-        Kind::Text => wrong(at, "TYPE_STRING", faults),
-        Kind::Enum(names) if value.as_str().is_some_and(|name| names.contains(&name)) => value,
-        Kind::Enum(_) => wrong(at, "TYPE_ENUM", faults),
-        Kind::Integer => match integer(&value) {
-            Some(number) => Value::from(number),
-            None => wrong(at, "TYPE_INT64", faults),
-        },
-        Kind::Number if value.is_number() => value,
-        Kind::Number => wrong(at, "TYPE_FLOAT", faults),
-        Kind::Truth if value.is_boolean() => value,
-        Kind::Truth => wrong(at, "TYPE_BOOL", faults),
-        Kind::Message(message) => read_message(value, message, at, faults),
-        Kind::List(kind) => match value {
+    fn value(&mut self, value: Value, kind: &Kind, at: &str) -> Value {
+        let (read, wanted) = match kind {
+            Kind::Message(message) => return self.message(value, message, at),
+            Kind::List(kind) => return self.list(value, kind, at),
+            Kind::Any => return value,
+            Kind::Text => (value.is_string().then_some(value), "TYPE_STRING"),
+            Kind::Enum(names) => (declared(&value, names).map(Value::from), "TYPE_ENUM"),
+            Kind::Integer => (integer(&value).map(Value::from), "TYPE_INT64"),
+            Kind::Number => (number(value), "TYPE_FLOAT"),
+            Kind::Truth => (self.truth(&value).map(Value::from), "TYPE_BOOL"),
+        };
+        read.unwrap_or_else(|| self.wrong(at, wanted))
+    }
+
+    fn list(&mut self, value: Value, kind: &Kind, at: &str) -> Value {
+        match value {
             Value::Array(values) => {
                 let numbered = values.into_iter().enumerate();
-                numbered.map(|(n, value)| read_value(value, kind, &format!("{at}[{n}]"), faults)).collect()
+                numbered.map(|(n, value)| self.value(value, kind, &format!("{at}[{n}]"))).collect()
             }
-            _ => wrong(at, "a list", faults),
-        },
-        Kind::Any => value,
+            value if self.parser == Parser::FrontEnd => vec![self.value(value, kind, at)].into(),
+            _ => self.wrong(at, "a list"),
+        }
+    }
+
+    fn truth(&self, value: &Value) -> Option<bool> {
+        match value.as_str() {
+            Some("true") if self.parser == Parser::FrontEnd => Some(true),
+            Some("false") if self.parser == Parser::FrontEnd => Some(false),
+            _ => value.as_bool(),
+        }
+    }
+
+    fn wrong(&mut self, at: &str, wanted: &'static str) -> Value {
+        self.faults.push(Fault::WrongValue { at: at.to_owned(), wanted });
+        Value::Null
     }
 }
 
-fn integer(value: &Value) -> Option<i64> {
-    value.as_i64().or_else(|| value.as_str()?.parse().ok())
+/// The name that a value means, of those an enum has.
+fn declared(value: &Value, names: &[&'static str]) -> Option<&'static str> {
+    let written = value.as_str()?.replace('-', "_");
+    names.iter().copied().find(|name| name.eq_ignore_ascii_case(&written))
 }
 
-fn wrong(at: &str, wanted: &'static str, faults: &mut Vec<Fault>) -> Value {
-    faults.push(Fault::WrongValue { at: at.to_owned(), wanted });
-    Value::Null
+/// A whole number, also one written as `5.0` or `"5"`.
+fn integer(value: &Value) -> Option<i64> {
+    let whole = |number: f64| if number.fract() == 0.0 { format!("{number:.0}").parse().ok() } else { None };
+    match value {
+        Value::String(text) => text.parse().ok().or_else(|| whole(text.parse().ok()?)),
+        value => value.as_i64().or_else(|| whole(value.as_f64()?)),
+    }
+}
+
+/// A number, also one in a string.
+fn number(value: Value) -> Option<Value> {
+    match value {
+        Value::Number(_) => Some(value),
+        Value::String(text) => text.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::from),
+        _ => None,
+    }
 }
 
 fn place(at: &str) -> String {
@@ -133,48 +184,98 @@ mod tests {
 
     use super::*;
 
-    static INNER: Message = Message(&[("sizeBytes", Kind::Integer), ("mode", Kind::Enum(&["ON"]))]);
+    static INNER: Message = Message(&[
+        ("sizeBytes", Kind::Integer),
+        ("mode", Kind::Enum(&["ON", "HALF_ON"])),
+        ("share", Kind::Number),
+        ("isOld", Kind::Truth),
+    ]);
     static OUTER: Message = Message(&[
         ("displayName", Kind::Text),
         ("inner", Kind::Message(&INNER)),
         ("innerParts", Kind::List(&Kind::Message(&INNER))),
+        ("modes", Kind::List(&Kind::Enum(&["ON", "HALF_ON"]))),
     ]);
 
-    fn faults(value: Value) -> Vec<String> {
-        read(value, &OUTER).expect_err("faulty").iter().map(ToString::to_string).collect()
+    fn lines(value: Value) -> Result<Value, Vec<String>> {
+        read(value, &OUTER, Parser::Lines).map_err(|faults| faults.iter().map(ToString::to_string).collect())
+    }
+
+    fn front_end(value: Value) -> Result<Value, Vec<String>> {
+        read(value, &OUTER, Parser::FrontEnd).map_err(|faults| faults.iter().map(ToString::to_string).collect())
     }
 
     #[test]
     fn both_spellings_come_out_as_camel_case() {
         let camel = json!({"displayName": "a", "innerParts": [{"sizeBytes": 5}]});
         let snake = json!({"display_name": "a", "inner_parts": [{"size_bytes": "5"}]});
-        assert_eq!(read(camel.clone(), &OUTER), Ok(camel.clone()));
-        assert_eq!(read(snake, &OUTER), Ok(camel));
+        assert_eq!(lines(camel.clone()), Ok(camel.clone()));
+        assert_eq!(lines(snake), Ok(camel));
     }
 
     #[test]
     fn null_is_absent() {
-        assert_eq!(read(json!({"inner": null}), &OUTER), Ok(json!({})));
+        assert_eq!(lines(json!({"inner": null})), Ok(json!({})));
+    }
+
+    #[test]
+    fn enums_are_named_in_any_case() {
+        for name in ["HALF_ON", "half_on", "Half_On", "half-on"] {
+            assert_eq!(lines(json!({"inner": {"mode": name}})), Ok(json!({"inner": {"mode": "HALF_ON"}})));
+        }
+        assert_eq!(lines(json!({"modes": ["On", "half_on"]})), Ok(json!({"modes": ["ON", "HALF_ON"]})));
+        for wrong in [json!("HALFON"), json!("HALF ON"), json!(""), json!(" on"), json!(1)] {
+            assert_eq!(
+                lines(json!({"modes": [wrong]})),
+                Err(vec!["Invalid value at 'modes[0]' (TYPE_ENUM)".to_owned()])
+            );
+        }
+    }
+
+    #[test]
+    fn numbers_may_be_strings() {
+        let inner = |size: Value, share: Value| lines(json!({"inner": {"sizeBytes": size, "share": share}}));
+        let read = Ok(json!({"inner": {"sizeBytes": 5, "share": 0.5}}));
+        assert_eq!(inner(json!(5.0), json!("0.5")), read);
+        assert_eq!(inner(json!("5.0"), json!("5e-1")), read);
+        for (size, share) in [(json!(5.5), json!("inf")), (json!("5,0"), json!("NaN")), (json!(1e300), json!(true))] {
+            assert_eq!(inner(size, share).map_err(|faults| faults.len()), Err(2));
+        }
+    }
+
+    #[test]
+    fn only_the_front_end_takes_one_value_for_a_list_and_quoted_truth() {
+        let loose = json!({"innerParts": {"isOld": "true"}, "modes": "on"});
+        assert_eq!(front_end(loose.clone()), Ok(json!({"innerParts": [{"isOld": true}], "modes": ["ON"]})));
+        assert_eq!(
+            lines(loose),
+            Err(vec![
+                "Invalid value at 'inner_parts' (a list)".to_owned(),
+                "Invalid value at 'modes' (a list)".to_owned(),
+            ])
+        );
+        assert!(lines(json!({"inner": {"isOld": "true"}})).is_err());
+        assert!(front_end(json!({"inner": {"isOld": "yes"}})).is_err());
     }
 
     #[test]
     fn unknown_names_are_told_with_their_place() {
-        assert_eq!(faults(json!({"x": 1})), ["Unknown name \"x\": Cannot find field."]);
+        assert_eq!(lines(json!({"x": 1})), Err(vec!["Unknown name \"x\": Cannot find field.".to_owned()]));
         assert_eq!(
-            faults(json!({"innerParts": [{}, {"y": 1}]})),
-            ["Unknown name \"y\" at 'inner_parts[1]': Cannot find field."]
+            lines(json!({"innerParts": [{}, {"y": 1}]})),
+            Err(vec!["Unknown name \"y\" at 'inner_parts[1]': Cannot find field.".to_owned()])
         );
     }
 
     #[test]
     fn all_faults_are_told_at_once() {
-        let faults = faults(json!({"displayName": 1, "inner": {"mode": "OFF", "sizeBytes": 1.5}, "z": 0}));
-        assert_eq!(faults.len(), 4);
+        let faults = lines(json!({"displayName": 1, "inner": {"mode": "OFF", "sizeBytes": 1.5}, "z": 0}));
+        assert_eq!(faults.map_err(|faults| faults.len()), Err(4));
     }
 
     #[test]
     fn faults_never_quote_a_value() {
-        let faults = faults(json!({"inner": "a secret prompt"}));
-        assert_eq!(faults, ["Invalid value at 'inner' (an object)"]);
+        let faults = lines(json!({"inner": "a secret prompt"}));
+        assert_eq!(faults, Err(vec!["Invalid value at 'inner' (an object)".to_owned()]));
     }
 }

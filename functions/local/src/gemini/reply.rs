@@ -143,13 +143,26 @@ impl Refused {
 
     /// The answer itself.
     pub(super) fn response(&self) -> Response<Body> {
+        self.response_of(&self.envelope())
+    }
+
+    /// The answer in a list, as a stream of JSON values has it.
+    pub(super) fn listed_response(&self) -> Response<Body> {
+        self.response_of(&json!([self.envelope()]))
+    }
+
+    fn envelope(&self) -> Value {
         let (code, name) = self.status.code_and_name();
         let mut error = json!({"code": code.as_u16(), "message": self.message, "status": name});
         if !self.details.is_empty() {
             error["details"] = Value::from(self.details.clone());
         }
-        let mut response = json_response(&json!({"error": error}));
-        *response.status_mut() = code;
+        json!({"error": error})
+    }
+
+    fn response_of(&self, body: &Value) -> Response<Body> {
+        let mut response = json_response(body);
+        (*response.status_mut(), _) = self.status.code_and_name();
         response
     }
 

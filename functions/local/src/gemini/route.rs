@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Call {
-    /// The start of a resumable upload.
+    /// The start of a resumable upload, or a whole upload in one request.
     StartUpload,
     /// Bytes of an upload, its end, or the question how many bytes arrived.
     ContinueUpload,
@@ -33,6 +33,10 @@ pub enum Call {
     UpdateBatch,
     /// `:generateContent`.
     GenerateContent,
+    /// `:streamGenerateContent`.
+    StreamGenerateContent,
+    /// `:countTokens`.
+    CountTokens,
     /// `models.list`.
     ListModels,
     /// `models.get`.
@@ -43,7 +47,7 @@ pub enum Call {
 
 impl Call {
     /// All kinds.
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::StartUpload,
         Self::ContinueUpload,
         Self::ListFiles,
@@ -57,6 +61,8 @@ impl Call {
         Self::DeleteBatch,
         Self::UpdateBatch,
         Self::GenerateContent,
+        Self::StreamGenerateContent,
+        Self::CountTokens,
         Self::ListModels,
         Self::GetModel,
         Self::Unknown,
@@ -78,6 +84,8 @@ impl Call {
             Self::DeleteBatch => "delete-batch",
             Self::UpdateBatch => "update-batch",
             Self::GenerateContent => "generate-content",
+            Self::StreamGenerateContent => "stream-generate-content",
+            Self::CountTokens => "count-tokens",
             Self::ListModels => "list-models",
             Self::GetModel => "get-model",
             Self::Unknown => "unknown",
@@ -143,6 +151,8 @@ impl Route {
             ("", "DELETE", "files", "", false) => Call::DeleteFile,
             ("", "POST", "models", "batchGenerateContent", false) => Call::CreateBatch,
             ("", "POST", "models", "generateContent", false) => Call::GenerateContent,
+            ("", "POST", "models", "streamGenerateContent", false) => Call::StreamGenerateContent,
+            ("", "POST", "models", "countTokens", false) => Call::CountTokens,
             ("", "GET", "models", "", true) => Call::ListModels,
             ("", "GET", "models", "", false) => Call::GetModel,
             ("", "GET", "batches", "", true) => Call::ListBatches,
@@ -211,6 +221,10 @@ mod tests {
     fn verbs_belong_to_their_collection() {
         assert_eq!(route("POST", "/v1/batches/b:cancel"), (Call::CancelBatch, "b".to_owned()));
         assert_eq!(route("POST", "/v1/models/m:batchGenerateContent"), (Call::CreateBatch, "m".to_owned()));
+        assert_eq!(route("POST", "/v1beta/models/m:countTokens"), (Call::CountTokens, "m".to_owned()));
+        let streamed = route("POST", "/v1beta/models/m:streamGenerateContent?alt=sse");
+        assert_eq!(streamed, (Call::StreamGenerateContent, "m".to_owned()));
+        assert_eq!(route("GET", "/v1/models/m:countTokens").0, Call::Unknown);
         assert_eq!(route("POST", "/v1/files/f:cancel").0, Call::Unknown);
         assert_eq!(route("GET", "/v2/files").0, Call::Unknown);
         assert_eq!(route("GET", "/").0, Call::Unknown);

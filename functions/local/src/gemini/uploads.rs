@@ -1,4 +1,4 @@
-//! The Files API's resumable uploads.
+//! The Files API's uploads, and its resumable protocol.
 //!
 //! A chunk counts only when all of it arrived: one that breaks off leaves the upload where it was, and the caller sends
 //! it again.
@@ -39,12 +39,12 @@ const LONGEST_DISPLAY_NAME: usize = 512;
 pub(super) struct Upload {
     number: u64,
     started: Timestamp,
-    file_id: String,
+    pub(super) file_id: String,
     display_name: String,
     mime_type: String,
     /// What the caller said, if it did.
     size_bytes: Option<u64>,
-    received_bytes: u64,
+    pub(super) received_bytes: u64,
     finished: bool,
 }
 
@@ -66,6 +66,38 @@ pub(super) struct Caller {
     pub(super) number: u64,
     /// The present moment.
     pub(super) now: Timestamp,
+}
+
+impl Upload {
+    /// An upload of which no byte arrived, with the file's description by the caller. `new_id` is what the file is called
+    /// when the caller gives it no name.
+    ///
+    /// # Errors
+    /// 400 for a description that no file can have.
+    pub(super) fn begun(
+        caller: &Caller,
+        file: &Value,
+        mime_type: Option<&str>,
+        size_bytes: Option<u64>,
+        new_id: &str,
+    ) -> Result<Self, Refused> {
+        let display_name = file["displayName"].as_str().unwrap_or_default().to_owned();
+        if display_name.chars().count() > LONGEST_DISPLAY_NAME {
+            return Err(Refused::invalid("* CreateFileRequest.file.display_name: at most 512 characters"));
+        }
+        let name = file["name"].as_str().filter(|name| !name.is_empty());
+        let wanted_id = name.map(file_id).transpose().map_err(Refused::invalid)?;
+        Ok(Self {
+            number: caller.number,
+            started: caller.now,
+            file_id: wanted_id.unwrap_or(new_id).to_owned(),
+            display_name,
+            mime_type: mime_type.or(file["mimeType"].as_str()).unwrap_or("application/octet-stream").to_owned(),
+            size_bytes,
+            received_bytes: 0,
+            finished: false,
+        })
+    }
 }
 
 impl Uploads {
@@ -107,7 +139,7 @@ impl Uploads {
         });
     }
 
-    /// Starts an upload. `new_id` is what the file is called when the caller gives it no name.
+    /// Starts a resumable upload. `new_id` is what the file is called when the caller gives it no name.
     ///
     /// # Errors
     /// 400, 409 or 429 when such a file can't be added.
@@ -119,31 +151,14 @@ impl Uploads {
         body: &Value,
         new_id: &str,
     ) -> Result<Response<Body>, Refused> {
-        let command = text(headers, "x-goog-upload-command").unwrap_or_default();
-        if text(headers, "x-goog-upload-protocol") != Some("resumable") || command != "start" {
-            return Err(Refused::invalid("Upload protocol must be resumable and begin with the command start"));
+        if text(headers, "x-goog-upload-command") != Some("start") {
+            return Err(Refused::invalid("A resumable upload must begin with the command start"));
         }
-        let file = &body["file"];
-        let display_name = file["displayName"].as_str().unwrap_or_default().to_owned();
-        if display_name.chars().count() > LONGEST_DISPLAY_NAME {
-            return Err(Refused::invalid("* CreateFileRequest.file.display_name: at most 512 characters"));
-        }
-        let name = file["name"].as_str().filter(|name| !name.is_empty());
-        let wanted_id = name.map(file_id).transpose().map_err(Refused::invalid)?;
-        let mime_type = text(headers, "x-goog-upload-header-content-type").or(file["mimeType"].as_str());
+        let mime_type = text(headers, "x-goog-upload-header-content-type");
         let size_bytes = number_in(headers, "x-goog-upload-header-content-length")?;
+        let upload = Upload::begun(caller, &body["file"], mime_type, size_bytes, new_id)?;
         let upload_id = format!("upload-{new_id}");
-        files.admit(&upload_id, wanted_id, size_bytes.unwrap_or(0), caller.now)?;
-        let upload = Upload {
-            number: caller.number,
-            started: caller.now,
-            file_id: wanted_id.unwrap_or(new_id).to_owned(),
-            display_name,
-            mime_type: mime_type.unwrap_or("application/octet-stream").to_owned(),
-            size_bytes,
-            received_bytes: 0,
-            finished: false,
-        };
+        files.admit(&upload_id, Some(&upload.file_id), size_bytes.unwrap_or(0), caller.now)?;
         self.documents.put(&upload_id, &upload)?;
         let url = format!(
             "{}/upload/{}/files?upload_id={upload_id}&upload_protocol=resumable",
@@ -212,7 +227,7 @@ impl Uploads {
             return Err(Refused::invalid(told).into());
         }
         let limit = upload.size_bytes.unwrap_or(LARGEST_FILE_BYTES);
-        let length = write_file(body, &self.parts.join(upload_id), upload.received_bytes, limit).await?;
+        let length = write_file(body, &self.part(upload_id), upload.received_bytes, limit).await?;
         if !last && !(length - upload.received_bytes).is_multiple_of(GRANULARITY_BYTES) {
             let told = format!("All chunks but the last must be a multiple of {GRANULARITY_BYTES} bytes");
             return Err(Refused::invalid(told).into());
@@ -231,8 +246,25 @@ impl Uploads {
         upload_id: &str,
         caller: &Caller,
     ) -> Result<StoredFile, Unserved> {
+        let file = self.store(files, upload, upload_id, caller).await?;
+        upload.finished = true;
+        self.documents.put(upload_id, upload).map_err(Refused::from)?;
+        Ok(file)
+    }
+
+    /// Makes a file of the bytes that arrived.
+    ///
+    /// # Errors
+    /// 400, 409 or 429 when such a file can't be added.
+    pub(super) async fn store(
+        &self,
+        files: &Files,
+        upload: &Upload,
+        upload_id: &str,
+        caller: &Caller,
+    ) -> Result<StoredFile, Unserved> {
         files.admit(upload_id, Some(&upload.file_id), upload.received_bytes, caller.now)?;
-        let path = self.parts.join(upload_id);
+        let path = self.part(upload_id);
         let (content, length) = (path.clone(), upload.received_bytes);
         let (sha256, pixels) =
             tokio::task::spawn_blocking(move || examine(&content, length)).await.map_err(|_| Refused::internal())??;
@@ -247,9 +279,12 @@ impl Uploads {
             pixels,
         };
         files.add(file.clone(), upload_id, &path)?;
-        upload.finished = true;
-        self.documents.put(upload_id, upload).map_err(Refused::from)?;
         Ok(file)
+    }
+
+    /// Where the bytes of an upload are that arrived.
+    pub(super) fn part(&self, upload_id: &str) -> PathBuf {
+        self.parts.join(upload_id)
     }
 }
 
@@ -280,13 +315,15 @@ fn active() -> Response<Body> {
     response
 }
 
-fn last(file: &StoredFile, caller: &Caller) -> Response<Body> {
+/// The answer to the end of an upload.
+pub(super) fn last(file: &StoredFile, caller: &Caller) -> Response<Body> {
     let mut response = json_response(&json!({"file": file.resource(&caller.origin)}));
     response.headers_mut().insert("x-goog-upload-status", HeaderValue::from_static("final"));
     response
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+/// A header, if it is text.
+pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 

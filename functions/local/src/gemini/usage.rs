@@ -75,15 +75,31 @@ impl Usage {
             "promptTokenCount": prompt,
             "candidatesTokenCount": candidates,
             "totalTokenCount": prompt + candidates + self.thoughts,
-            "promptTokensDetails": details(&[("TEXT", self.prompt_text), ("IMAGE", self.prompt_images)]),
+            "promptTokensDetails": self.prompt_details(),
             "candidatesTokensDetails": details(&[("IMAGE", self.image)]),
             "thoughtsTokenCount": self.thoughts,
             "serviceTier": "standard",
         });
-        if let Value::Object(members) = &mut metadata {
-            members.retain(|_, value| *value != 0 && value.as_array().is_none_or(|list| !list.is_empty()));
-        }
+        leave_out_empty(&mut metadata);
         metadata
+    }
+
+    /// The `CountTokensResponse` of a prompt.
+    pub(super) fn prompt_count(&self) -> Value {
+        let mut count = json!({"totalTokens": self.input_tokens(), "promptTokensDetails": self.prompt_details()});
+        leave_out_empty(&mut count);
+        count
+    }
+
+    fn prompt_details(&self) -> Value {
+        details(&[("TEXT", self.prompt_text), ("IMAGE", self.prompt_images)])
+    }
+}
+
+/// Leaves out members that are zero or empty, as proto JSON does.
+fn leave_out_empty(message: &mut Value) {
+    if let Value::Object(members) = message {
+        members.retain(|_, value| *value != 0 && value.as_array().is_none_or(|list| !list.is_empty()));
     }
 }
 

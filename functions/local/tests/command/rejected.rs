@@ -87,3 +87,40 @@ fn a_key_that_google_refuses_ends_the_command_in_its_words() {
         assert!(!place.out().join("darkroom/jobs").exists());
     }
 }
+
+/// Seven friendly lines, and one in Google's form with these parts and members as the fifth.
+fn among_seven(parts: &str, members: &str) -> String {
+    let good = |number| format!("{{\"key\":\"good-{number}\",\"prompt\":\"a shoe\"}}\n");
+    let bad = format!("{{\"key\":\"bad\",\"request\":{{\"contents\":[{{\"parts\":[{parts}]}}]{members}}}}}\n");
+    (0..4).map(good).chain([bad]).chain((5..8).map(good)).collect()
+}
+
+#[test]
+fn one_request_that_gemini_refuses_rejects_the_manifest_or_by_the_switch_fails_alone() {
+    let text = r#"{"text":"a shoe"}"#;
+    let storage = format!(r#"{text},{{"fileData":{{"mimeType":"image/png","fileUri":"gs://acme/shoe.png"}}}}"#);
+    for (parts, members) in [
+        (text, r#","generationConfig":{"imageConfig":{"aspectRatio":"1:1","personGeneration":"ALLOW_ALL"}}"#),
+        (text, r#","generationConfig":{"thinkingLevel":"HIGH"}"#),
+        (text, r#","generationConfig":{"candidateCount":2}"#),
+        (storage.as_str(), ""),
+    ] {
+        let place = Place::new();
+        let manifest = place.manifest("eight.jsonl", &among_seven(parts, members));
+        place.run(&manifest, &[]).exits(2);
+        let table = fs::read_to_string(place.job().join("validation.csv")).unwrap();
+        assert!(table.lines().count() == 2 && table.contains("\n5,bad,error,"), "{table}");
+        assert!(place.batches().is_empty());
+
+        let place = Place::new();
+        place.run(&manifest, &["--metadata", "request-check=warn"]).exits(1);
+        assert!(place.job().join("_PARTIAL").exists());
+        let results = place.lines("results.jsonl");
+        let failed: Vec<&str> = results
+            .iter()
+            .filter(|result| result["status"] != "succeeded")
+            .map(|result| result["key"].as_str().unwrap())
+            .collect();
+        assert_eq!((results.len(), failed), (8, vec!["bad"]), "{members}");
+    }
+}

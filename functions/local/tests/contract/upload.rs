@@ -5,8 +5,8 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUploa
 use super::{
     World,
     differences::{
-        COMPLETION_OF_OTHER_PARTS, COPY_OF_A_PART_UNDER_A_CONDITION, COPY_OF_A_RANGE_BEYOND, COPY_OF_AN_OPEN_RANGE,
-        COPY_OF_PARTS, NO_PARTS, PART_ORDER, PART_THAT_IS_NOT_THERE, SMALL_PART, UPLOADS_BY_FOLDER, WHOLE_CHECKSUM,
+        COPY_OF_PARTS, HEAD_OF_A_PART, NO_PARTS, PART_ORDER, PART_THAT_IS_NOT_THERE, SMALL_PART, UPLOADS_BY_FOLDER,
+        WHOLE_CHECKSUM,
     },
     said,
 };
@@ -103,8 +103,6 @@ async fn completion_that_is_asked_for_again_is_answered_the_same() {
     let again = world.complete(&upload, &parts).send().await.unwrap();
     assert_eq!((again.e_tag(), again.key()), (first.e_tag(), Some("big")));
     assert_eq!(world.read("big").await, b"another");
-    let other = [CompletedPart::builder().part_number(2).e_tag(parts[0].e_tag().unwrap()).build()];
-    world.judge(COMPLETION_OF_OTHER_PARTS, &said(world.complete(&upload, &other).send().await));
 }
 
 #[tokio::test]
@@ -138,9 +136,11 @@ async fn part_may_be_a_copy_of_an_object_or_of_a_range() {
     assert_eq!(said(copy("none").send().await), "404 NoSuchKey");
     assert_eq!(said(copy("big").upload_id("0-0").send().await), "404 NoSuchUpload");
     let stale = copy("big").copy_source_if_match("\"0123456789abcdef0123456789abcdef\"").send().await;
-    world.judge(COPY_OF_A_PART_UNDER_A_CONDITION, &said(stale));
-    world.judge(COPY_OF_A_RANGE_BEYOND, &said(copy("big").copy_source_range("bytes=0-99999999").send().await));
-    world.judge(COPY_OF_AN_OPEN_RANGE, &said(copy("big").copy_source_range("bytes=5-").send().await));
+    assert_eq!(said(stale), "412 PreconditionFailed");
+    for range in ["bytes=0-99999999", "bytes=5-"] {
+        let copied = copy("big").copy_source_range(range).send().await;
+        assert_eq!(said(copied), "400 InvalidArgument", "{range}");
+    }
 }
 
 #[tokio::test]
@@ -186,7 +186,9 @@ async fn object_is_read_by_the_parts_it_was_uploaded_in() {
         assert_eq!((got.parts_count(), got.content_range()), (Some(2), Some(range)));
         assert!(got.body.collect().await.unwrap().to_vec() == *content);
         let head = world.s3.head_object().bucket(&world.bucket).key("big").part_number(number).send().await.unwrap();
-        assert_eq!((head.parts_count(), head.content_length()), (Some(2), i64::try_from(content.len()).ok()));
+        let size = i64::try_from(content.len()).ok();
+        let is_part = (head.parts_count(), head.content_length()) == (Some(2), size);
+        world.judge(HEAD_OF_A_PART, if is_part { "of the part" } else { "of the whole object" });
         assert_eq!(head.e_tag(), Some(ETAG), "of the object, and not of the part");
     }
     let get = |key: &str, number: i32| world.s3.get_object().bucket(&world.bucket).key(key).part_number(number).send();
@@ -194,7 +196,6 @@ async fn object_is_read_by_the_parts_it_was_uploaded_in() {
     world.put("single", b"one piece").await;
     let single = get("single", 1).await.unwrap();
     assert_eq!((single.parts_count(), single.content_length()), (None, Some(9)));
-    assert!(get("single", 2).await.is_err());
 }
 
 #[tokio::test]

@@ -114,6 +114,18 @@ async fn encryption_with_own_keys_locks_and_tags_are_refused() {
     tagged(Vec::new()).await.unwrap();
 }
 
+/// Clients that stream say `aws-chunked`, which is about the transfer and not about the object.
+#[tokio::test]
+async fn encoding_of_the_transfer_is_not_of_the_object() {
+    let world = World::new();
+    for (sent, kept) in [("aws-chunked", None), ("aws-chunked,gzip", Some("gzip")), ("gzip", Some("gzip"))] {
+        let put = world.s3.put_object().bucket(BUCKET).key("a").content_encoding(sent);
+        put.body(b"x".to_vec().into()).send().await.unwrap();
+        let head = world.s3.head_object().bucket(BUCKET).key("a").send().await.unwrap();
+        assert_eq!(head.content_encoding(), kept, "{sent}");
+    }
+}
+
 #[tokio::test]
 async fn sizes_of_parts_are_there_after_a_restart() {
     let world = World::new();
@@ -121,9 +133,13 @@ async fn sizes_of_parts_are_there_after_a_restart() {
     let upload = begun.upload_id().unwrap();
     let part = world.s3.upload_part().bucket(BUCKET).key("big").upload_id(upload).part_number(1);
     let part = part.body(b"all of it".to_vec().into()).send().await.unwrap();
-    let part = CompletedPart::builder().part_number(1).set_e_tag(part.e_tag).build();
-    let complete = world.s3.complete_multipart_upload().bucket(BUCKET).key("big").upload_id(upload);
-    complete.multipart_upload(CompletedMultipartUpload::builder().parts(part).build()).send().await.unwrap();
+    let complete = |number: i32| {
+        let part = CompletedPart::builder().part_number(number).set_e_tag(part.e_tag.clone()).build();
+        let complete = world.s3.complete_multipart_upload().bucket(BUCKET).key("big").upload_id(upload);
+        complete.multipart_upload(CompletedMultipartUpload::builder().parts(part).build()).send()
+    };
+    complete(1).await.unwrap();
+    assert_eq!(refusal(complete(2).await), ("NoSuchUpload".to_owned(), 404), "not what was completed");
     let world = world.reopen();
     let head = world.s3.head_object().bucket(BUCKET).key("big").part_number(1).send().await.unwrap();
     assert_eq!((head.parts_count(), head.content_length()), (Some(1), Some(9)));

@@ -85,7 +85,7 @@ fn an_envelope_may_give_its_defaults_after_its_items() {
     let header = Header::read(envelope.as_bytes(), &context()).unwrap();
     assert_eq!(
         *header.job(),
-        Job { name: Some("spring".to_owned()), budget_usd: Some("10".parse().unwrap()), mode: None, ..Job::default() }
+        Job { name: Some("spring".to_owned()), budget_usd: Some("10".parse().unwrap()), ..Job::default() }
     );
 }
 

@@ -17,6 +17,7 @@ struct Meant {
     system: Option<String>,
     seed: Option<i32>,
     temperature: Option<f64>,
+    thinking: Option<&'static str>,
     path: Option<String>,
 }
 
@@ -28,6 +29,7 @@ impl Meant {
         item["system"] = json!(self.system);
         item["seed"] = json!(self.seed);
         item["temperature"] = json!(self.temperature);
+        item["thinking"] = json!(self.thinking);
         if let Some(path) = &self.path {
             item["output"] = json!({"path": path});
         }
@@ -66,8 +68,8 @@ impl Meant {
 fn csv(items: &[Meant], end: csv::Terminator, delimiter: u8) -> Vec<u8> {
     let mut table = csv::WriterBuilder::new().terminator(end).delimiter(delimiter).from_writer(Vec::new());
     let header =
-        ["key", "prompt", "n", "aspectRatio", "image_size", "refs", "system", "seed", "temperature", "output.path"];
-    table.write_record(header).unwrap();
+        ["key", "prompt", "n", "aspectRatio", "image_size", "refs", "system", "seed", "temperature", "thinkingLevel"];
+    table.write_record(header.into_iter().chain(["output.path"])).unwrap();
     for item in items {
         let text = |value: Option<String>| value.unwrap_or_default();
         let cells = [
@@ -80,6 +82,7 @@ fn csv(items: &[Meant], end: csv::Terminator, delimiter: u8) -> Vec<u8> {
             text(item.system.clone()),
             text(item.seed.map(|seed| seed.to_string())),
             text(item.temperature.map(|temperature| temperature.to_string())),
+            text(item.thinking.map(str::to_uppercase)),
             text(item.path.clone()),
         ];
         table.write_record(cells).unwrap();
@@ -137,16 +140,16 @@ fn meant() -> impl Strategy<Value = Vec<Meant>> {
         prop::option::of(prop::sample::select(vec!["1K", "2K"])),
         prop::collection::vec("(s3://acme/[a-z]{1,5}|refs)/[a-z ]{1,5}[a-z]\\.(png|jpg)", 0..3),
         prop::option::of(text()),
-        prop::option::of(any::<i32>()),
+        prop::option::of(i32::MIN..i32::MAX - 2),
         prop::option::of((0..=20_u32).prop_map(|tenths| f64::from(tenths) / 10.0)),
-        path,
+        (prop::option::of(prop::sample::select(vec!["minimal", "medium", "high"])), path),
     );
     prop::collection::vec((text(), item), 1..6).prop_map(|items| {
         let meant = items.into_iter().enumerate().map(|(number, (key, item))| {
-            let (prompt, count, aspect_ratio, image_size, refs, system, seed, temperature, path) = item;
+            let (prompt, count, aspect_ratio, image_size, refs, system, seed, temperature, (thinking, path)) = item;
             let key = format!("{number}{}", key.replace('\n', ""));
             let path = path.map(str::to_owned);
-            Meant { key, prompt, count, aspect_ratio, image_size, refs, system, seed, temperature, path }
+            Meant { key, prompt, count, aspect_ratio, image_size, refs, system, seed, temperature, thinking, path }
         });
         meant.collect()
     })
@@ -190,7 +193,9 @@ proptest! {
             }).collect();
             prop_assert_eq!(image.refs.iter().map(ToString::to_string).collect::<Vec<_>>(), refs);
             let request: Value = serde_json::from_str(image.request.get()).unwrap();
-            prop_assert_eq!(request["generationConfig"]["seed"].as_i64(), item.seed.map(i64::from));
+            prop_assert_eq!(request["generationConfig"]["seed"].as_i64(), item.seed.map(|seed| i64::from(seed) + i64::from(image.variant) - 1));
+            let thinking = request["generationConfig"]["thinkingConfig"]["thinkingLevel"].as_str().map(str::to_lowercase);
+            prop_assert_eq!(thinking.as_deref(), item.thinking);
             prop_assert_eq!(request["generationConfig"]["temperature"].as_f64(), item.temperature);
             prop_assert_eq!(request["systemInstruction"]["parts"][0]["text"].as_str(), item.system.as_deref());
         }

@@ -91,7 +91,7 @@ fn nothing_is_silently_ignored() {
         (r#"{"key":"a","prompt":"x"} {}"#, "invalid_json"),
         (r#"{"key":"a","request":{"contents":[]}}"#, "bad_request"),
         (r#"{"key":"a","request":{"contents":[{"parts":[{"text":"x"}]}],"serviceTier":"flex"}}"#, "bad_request"),
-        (r#"{"key":"a","n":2,"request":{"contents":[{"parts":[{"text":"x"}]}]}}"#, "unknown_field"),
+        (r#"{"key":"a","n":2,"request":{"contents":[{"parts":[{"text":"x"}]}]}}"#, "misplaced_field"),
         (r#"{"key":"a","request":{"config":{},"contents":[{"parts":[{"text":"x"}]}]}}"#, "unknown_request_field"),
         (
             r#"{"key":"a","request":{"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"imageConfig":{"imageSize":"1k"}}}}"#,

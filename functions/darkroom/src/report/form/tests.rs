@@ -36,6 +36,7 @@ fn plan(key_name: Option<&str>) -> PlanLine {
         model: "m".to_owned(),
         aspect_ratio: None,
         image_size: None,
+        thinking: None,
         path: "café/1.v02".to_owned(),
         prompt: None,
         refs: Vec::new(),
