@@ -136,7 +136,8 @@ def a_message_comes_back_when_its_visibility_says(at):
 
 
 def a_sweep_counts_the_batch_that_is_live(at):
-    at.s3.put_object(Bucket=at.bucket, Key="inbox/regretted.csv", Body=(SAMPLES / "first.csv").read_bytes())
+    at.s3.put_object(Bucket=at.bucket, Key="inbox/regretted.csv", Body=(SAMPLES / "first.csv").read_bytes(),
+                     Metadata={"run": "2"})
     at.submitted("regretted")
     # The schedule comes in an hour. A person may sweep at any time.
     answer = at.here.log.parent / "sweep.json"
@@ -172,6 +173,12 @@ def images_appear(at):
 def a_second_drop_buys_nothing(at):
     bought, before = at.batches(), at.keys("jobs/")
     at.run_aws("s3", "cp", SAMPLES / "catalog.csv", f"s3://{at.bucket}/inbox/acme/")
+    # Under another key it is refused, and its job is named.
+    at.run_aws("s3", "mv", f"s3://{at.bucket}/inbox/acme/catalog.csv", f"s3://{at.bucket}/inbox/moved.csv")
+    moved, marker = at.finished("moved")
+    expect(marker == "_REJECTED", marker)
+    expect(b"same_content" in at.read(moved + "validation.csv"), "it is not said why")
+    before = at.keys("jobs/")
     # A bad manifest, dropped afterwards, is done when the other is.
     at.s3.put_object(Bucket=at.bucket, Key="inbox/bad.csv", Body=b"key,promt\na,a stone\n")
     job, marker = at.finished("bad")

@@ -100,8 +100,9 @@ def queue():
 def job(references):
     for path in references.iterdir():
         s3.upload_file(str(path), BUCKET, f"refs/{path.name}")
-    items = [{"key": f"door/{number}", "prompt": "a blue door", "refs": ["refs/fox.png"]} for number in range(5)]
     name = f"doors-{uuid.uuid4().hex[:8]}"
+    prompt = f"a blue door of {name}"
+    items = [{"key": f"door/{number}", "prompt": prompt, "refs": ["refs/fox.png"]} for number in range(5)]
     s3.put_object(Bucket=BUCKET, Key=f"inbox/{name}.json", Body=json.dumps(items).encode())
     deadline = time.monotonic() + 60
     while True:

@@ -41,6 +41,8 @@ mod recovering;
 mod references;
 #[path = "chain/rounds.rs"]
 mod rounds;
+#[path = "chain/same_content.rs"]
+mod same_content;
 #[path = "chain/settling.rs"]
 mod settling;
 #[path = "chain/submitting.rs"]
@@ -77,6 +79,11 @@ fn stones(count: usize) -> String {
     (0..count)
         .map(|number| json!({ "key": format!("stone-{number:03}"), "prompt": "a stone" }).to_string() + "\n")
         .collect()
+}
+
+/// The same items as another content: what has the same content is bought once.
+fn another_run(run: &str, manifest: &str) -> String {
+    format!("{}\n{manifest}", json!({"manifest": {"job": {"run": run}}}))
 }
 
 /// An event with one message that the queue has delivered, and so can be waited with.

@@ -112,17 +112,32 @@ impl Default for ShardLimits {
 ///
 /// `manifest_sha256` is the hash of the manifest's bytes as they were dropped, `beside` what stands beside them.
 pub fn job_id(bucket: &str, key: &str, manifest_sha256: &[u8; 32], settings: &Settings, beside: &Beside) -> JobId {
-    let settings = serde_json::to_string(settings).unwrap_or_else(|error| unreachable!("settings are JSON: {error}"));
+    let settings = json(settings);
+    let parts = [bucket.as_bytes(), key.as_bytes(), manifest_sha256, settings.as_bytes()];
+    JobId::new(format!("{}-{}", stem(key), hex(&hash(b"darkroom job v1\0", &parts, beside)[..8])))
+}
+
+/// What is bought, whatever its key: the same manifest with the same settings, and the same beside it, in hexadecimal. The
+/// key itself decides nothing but which templates and which job document stand beside the manifest.
+pub fn content_id(manifest_sha256: &[u8; 32], settings: &Settings, beside: &Beside) -> String {
+    hex(&hash(b"darkroom content v1\0", &[manifest_sha256, json(settings).as_bytes()], beside))
+}
+
+fn json(settings: &Settings) -> String {
+    serde_json::to_string(settings).unwrap_or_else(|error| unreachable!("settings are JSON: {error}"))
+}
+
+fn hash(purpose: &[u8], parts: &[&[u8]], beside: &Beside) -> [u8; 32] {
     let mut hash = Sha256::new();
-    hash.update(b"darkroom job v1\0");
-    for part in [bucket.as_bytes(), key.as_bytes(), manifest_sha256, settings.as_bytes()] {
+    hash.update(purpose);
+    for part in parts {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
     if let Some(digest) = beside.digest() {
         hash.update(digest);
     }
-    JobId::new(format!("{}-{}", stem(key), hex(&hash.finalize()[..8])))
+    hash.finalize().into()
 }
 
 /// The manifest's file name without extensions, of letters, digits, `-` and `_` only.
@@ -173,6 +188,34 @@ mod tests {
             ),
         ];
         assert!(others.iter().all(|other| *other != one), "{others:?}");
+    }
+
+    #[test]
+    fn a_content_is_the_same_under_every_key_and_no_other_content_is() {
+        let of = |content: &[u8], settings: &Settings, beside: &Beside| {
+            content_id(&Sha256::digest(content).into(), settings, beside)
+        };
+        let (settings, nothing) = (Settings::default(), Beside::default());
+        let one = of(b"key\n1", &settings, &nothing);
+        let job = Beside { job: Some("{}".to_owned()), ..Beside::default() };
+        let by_tools = Beside { metadata: [("mtime".to_owned(), "1".to_owned())].into(), ..Beside::default() };
+        assert_eq!((one.len(), &one), (64, &of(b"key\n1", &settings, &by_tools)));
+        for other in [
+            of(b"key\n2", &settings, &nothing),
+            of(b"key\n1", &Settings { max_rounds: 1, ..settings.clone() }, &nothing),
+            of(b"key\n1", &settings, &job),
+        ] {
+            assert_ne!(one, other);
+        }
+    }
+
+    #[test]
+    fn the_ids_of_jobs_stay_what_they_were() {
+        let manifest = Sha256::digest(b"key,prompt\na,a stone\n").into();
+        let (settings, beside) = (Settings::default(), Beside { job: Some("{}".to_owned()), ..Beside::default() });
+        let of = |beside: &Beside| job_id("studio", "inbox/skus.csv", &manifest, &settings, beside).to_string();
+        assert_eq!(of(&Beside::default()), "skus-3987f93b63a0dc78");
+        assert_eq!(of(&beside), "skus-9363fb36e3b93baf");
     }
 
     #[test]

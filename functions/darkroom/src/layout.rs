@@ -77,6 +77,11 @@ pub fn cancel_request(job: &JobId) -> String {
 /// The ledger of the whole deployment.
 pub const LEDGER: &str = "stack/ledger.json";
 
+/// Which job a content is, by [`crate::job::content_id`].
+pub fn content(id: &str) -> String {
+    format!("stack/contents/{id}.json")
+}
+
 /// The models and prices that a person gave the deployment, in place of the built-in ones.
 pub const MODELS: &str = "stack/models.toml";
 

@@ -6,6 +6,7 @@ pub mod billing;
 pub mod cost;
 mod csv_cell;
 pub mod display_name;
+pub mod inbox;
 pub mod job;
 pub mod key_list;
 pub mod keys;

@@ -26,6 +26,7 @@ mod intake;
 mod item;
 mod lines;
 mod matrix;
+mod metadata;
 mod native;
 mod native_line;
 mod openai;
@@ -59,7 +60,7 @@ use jiff::civil::Date;
 use url::Url;
 
 pub use self::{
-    beside::{Beside, StoredTemplate, TEMPLATES},
+    beside::{Beside, StoredTemplate, TEMPLATES, metadata_name},
     columns::Columns,
     continuation::ContinuationRows,
     expected::{Expected, REPEATED_BYTES},

@@ -56,6 +56,20 @@ pub struct PlanLock {
     pub own_names: OwnNames,
 }
 
+/// `stack/contents/<content id>.json`: the job that this content is, whatever other keys it is dropped under. Whoever finds
+/// it can make the job planned: all but its status was written before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContentClaim {
+    /// The form's version, 1.
+    pub v: u32,
+    /// The job.
+    pub job: JobId,
+    /// Its manifest.
+    pub manifest: ObjectUri,
+    /// What its status says of the plan.
+    pub plan: PlanSummary,
+}
+
 impl PlanLock {
     /// The value of `catalogue_sha256` for a catalogue.
     pub fn hash_of(catalogue: &Catalogue) -> String {

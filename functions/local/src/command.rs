@@ -9,6 +9,7 @@ mod check;
 mod dropped;
 mod gemini;
 mod live;
+mod manifest;
 mod offer;
 mod outcome;
 mod progress;
@@ -20,7 +21,11 @@ mod word;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use clap::{
+    Args, CommandFactory, Parser, Subcommand, ValueEnum,
+    builder::{PathBufValueParser, TypedValueParser},
+    error::ErrorKind,
+};
 use darkroom::{
     cost::Usd,
     job::{HttpsReferences, Settings},
@@ -98,15 +103,17 @@ enum Which {
 #[derive(Debug, Args)]
 struct ManifestArgs {
     /// The manifest: CSV, JSON Lines or JSON, also gzipped.
+    #[arg(value_parser = PathBufValueParser::new().try_map(manifest::path))]
     manifest: PathBuf,
     /// What counts for all of its items, as `aws s3 cp --metadata` takes it: template=white-bg,budget-usd=150.
-    #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',', value_parser = metadata)]
+    #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',', value_parser = manifest::metadata)]
     metadata: Vec<(String, String)>,
-}
-
-fn metadata(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("write name=value")?;
-    Ok((name.trim().to_lowercase(), value.to_owned()))
+    /// End with the estimate and buy nothing, as the metadata mode=dry_run says.
+    #[arg(long)]
+    dry_run: bool,
+    /// What the job may cost in dollars, as the metadata budget-usd says.
+    #[arg(long, value_name = "USD", value_parser = manifest::dollars)]
+    budget_usd: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -251,9 +258,18 @@ impl SettingsArgs {
     }
 }
 
+/// The command line, of which all parts agree.
+fn parse() -> Result<Command, clap::Error> {
+    let command = Command::try_parse()?;
+    if let Verb::Run(RunArgs { manifest, .. }) | Verb::Check(CheckArgs { manifest, .. }) = &command.verb {
+        manifest.metadata().map_err(|message| Command::command().error(ErrorKind::ArgumentConflict, message))?;
+    }
+    Ok(command)
+}
+
 /// Runs the command with this process's arguments.
 pub fn main() -> ExitCode {
-    let command = match Command::try_parse() {
+    let command = match parse() {
         Ok(command) => command,
         Err(error) => {
             // Asking for help is no mistake.

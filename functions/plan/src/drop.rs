@@ -4,7 +4,7 @@ use std::io::Read;
 
 use clients::bucket::BucketError;
 use darkroom::{
-    job::job_id,
+    job::{content_id, job_id},
     keys::hex,
     manifest::Beside,
     names::{JobId, ObjectUri},
@@ -24,6 +24,8 @@ use crate::{
 pub(crate) struct Dropped {
     /// The job.
     pub(crate) job: JobId,
+    /// What is bought, whatever the key: another job of the same content is refused.
+    pub(crate) content: String,
     /// The version.
     pub(crate) version: ManifestVersion,
     /// What stands beside it.
@@ -44,9 +46,7 @@ impl Dropped {
             let sha256: [u8; 32] = hash.finalize().into();
             let uri = ObjectUri { bucket: deps.bucket.name().to_owned(), key: key.to_owned() };
             let version = ManifestVersion { uri, etag: head.etag, sha256: hex(&sha256), size_bytes: head.size };
-            let beside = Beside::default();
-            let job = job_id(deps.bucket.name(), key, &sha256, &deps.settings, &beside);
-            return Ok(Some(Self { job, version, beside, is_too_large: true }));
+            return Ok(Some(Self::new(deps, version, &sha256, Beside::default(), true)));
         }
         let Some((mut stream, etag)) = deps.bucket.open(key, Some(&head.etag)).await? else { return Ok(None) };
         let mut size_bytes = 0;
@@ -58,8 +58,13 @@ impl Dropped {
         let uri = ObjectUri { bucket: deps.bucket.name().to_owned(), key: key.to_owned() };
         let version = ManifestVersion { uri, etag, sha256: hex(&sha256), size_bytes };
         let beside = beside::read(deps, &version, head.metadata).await?;
-        let job = job_id(deps.bucket.name(), key, &sha256, &deps.settings, &beside);
-        Ok(Some(Self { job, version, beside, is_too_large: false }))
+        Ok(Some(Self::new(deps, version, &sha256, beside, false)))
+    }
+
+    fn new(deps: &Deps, version: ManifestVersion, sha256: &[u8; 32], beside: Beside, is_too_large: bool) -> Self {
+        let job = job_id(&version.uri.bucket, &version.uri.key, sha256, &deps.settings, &beside);
+        let content = content_id(sha256, &deps.settings, &beside);
+        Self { job, content, version, beside, is_too_large }
     }
 
     /// The same version again, for a thread that may block.

@@ -9,12 +9,13 @@ use clients::{
     clock::Clock,
     deliveries::{Disposition, Message, deliver},
     queue::{Queue, QueueError},
-    rejection::RejectionError,
+    rejection::{RejectionError, write_first_status},
     states::{StateError, States},
     uploads::{EventError, Upload, uploads},
     web::Web,
 };
 use darkroom::{
+    inbox,
     job::Settings,
     layout::{self, Marker},
     ledger::ProjectLimits,
@@ -22,9 +23,9 @@ use darkroom::{
     messages::ShardMessage,
     models::{Catalogue, Tier},
     names::{JobId, ShardId},
-    plan::{OwnNames, PlanLock},
+    plan::{ContentClaim, OwnNames, PlanLock, PlanSummary},
     state::Phase,
-    status::JobStatus,
+    status::{JobPhase, JobStatus},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -33,9 +34,10 @@ use tracing::{info, warn};
 use crate::{
     cancel,
     check::{Checked, check},
+    content,
     drop::Dropped,
     estimate::estimate,
-    reject::{overwritten, reject},
+    reject::{overwritten, reject, same_content},
     terms::Terms,
     time::is_time_up,
     write::write,
@@ -156,6 +158,10 @@ async fn uploaded(deps: &Deps, upload: &Upload, deadline: Timestamp) -> Result<D
     if upload.key.ends_with(".job.json") {
         return Ok(Disposition::Done);
     }
+    if inbox::is_left_alone(&upload.key) {
+        info!(key = upload.key, "left alone: by its name it is a temporary file, or one of a file manager's own");
+        return Ok(Disposition::Done);
+    }
     if upload.bucket != deps.bucket.name() {
         return Err(PlanError::ForeignBucket(upload.bucket.clone()));
     }
@@ -191,20 +197,19 @@ fn is_overwritten(error: &PlanError, manifest: &str) -> bool {
 /// Plans a job that was not planned before; for one that was, only makes sure that it goes on.
 async fn plan(deps: &Deps, dropped: &Dropped, deadline: Timestamp) -> Result<Disposition, PlanError> {
     let job = &dropped.job;
-    for marker in Marker::LAST {
-        if deps.bucket.head(&layout::document(job, marker.name())).await?.is_some() {
-            return Ok(Disposition::Done);
-        }
+    if is_over(deps, job).await? {
+        return Ok(Disposition::Done);
     }
-    if let Some(status) = read_json::<JobStatus>(deps, &layout::status(job)).await?
-        && let Some(plan) = status.plan
-    {
+    if let Some(plan) = planned(deps, job).await? {
         wake(deps, job, plan.shards).await?;
         return Ok(Disposition::Done);
     }
     let lock = read_json::<PlanLock>(deps, &layout::plan_lock(job)).await?;
     if lock.is_none() && cancel::is_asked(deps, job).await? {
         return cancel::end(deps, dropped).await;
+    }
+    if let Some(claim) = content::claim_of_another(deps, dropped).await? {
+        return refuse(deps, dropped, &claim, lock.is_some()).await;
     }
     let deps = &Deps { catalogue: deps.catalogues.to_plan(job).await?, ..deps.clone() };
     let terms = Terms::of(lock, deps);
@@ -227,15 +232,59 @@ async fn plan(deps: &Deps, dropped: &Dropped, deadline: Timestamp) -> Result<Dis
     }
     deps.bucket.put(&layout::open_job(job), "text/plain", "").await?;
     let summary = write(deps, dropped, &terms, good, deadline).await?;
+    // From here on its images are bought: those of no other job with the same content.
+    let claim = content::claim(deps, dropped, &summary).await?;
+    if claim.job != *job {
+        return refuse(deps, dropped, &claim, true).await;
+    }
+    begin(deps, &claim).await?;
+    info!(correlation_id = %job, images = summary.images, shards = summary.shards, "planned");
+    Ok(Disposition::Done)
+}
+
+/// Refuses a job whose content another one has claimed, and makes sure that that one goes on.
+async fn refuse(
+    deps: &Deps,
+    dropped: &Dropped,
+    claim: &ContentClaim,
+    is_locked: bool,
+) -> Result<Disposition, PlanError> {
+    if !is_over(deps, &claim.job).await? && planned(deps, &claim.job).await?.is_none() {
+        begin(deps, claim).await?;
+        info!(correlation_id = %claim.job, "planned, as another job with the same content came upon it");
+    }
+    same_content(deps, dropped, claim, is_locked).await
+}
+
+/// Makes the job planned whose content is claimed, and so has all but its status, and sends its shards on.
+async fn begin(deps: &Deps, claim: &ContentClaim) -> Result<(), PlanError> {
+    let ContentClaim { job, manifest, plan, .. } = claim;
+    let status =
+        JobStatus { plan: Some(plan.clone()), ..JobStatus::new(job, manifest, JobPhase::Submitting, deps.clock.now()) };
+    // It is not written where the job is planned already, or where a rejection is written at the same moment.
+    while !write_first_status(&deps.bucket, &status).await? && planned(deps, job).await?.is_none() {}
     let rejected = layout::document(job, Marker::Rejected.name());
     if deps.bucket.head(&rejected).await?.is_some() {
         // It was rejected once, perhaps while this was under way, as its manifest was overwritten: it is open after all.
         deps.bucket.put(&layout::open_job(job), "text/plain", "").await?;
         deps.bucket.delete(&rejected).await?;
     }
-    info!(correlation_id = %job, images = summary.images, shards = summary.shards, "planned");
-    wake(deps, job, summary.shards).await?;
-    Ok(Disposition::Done)
+    wake(deps, job, plan.shards).await
+}
+
+/// Whether a job is carried through.
+async fn is_over(deps: &Deps, job: &JobId) -> Result<bool, PlanError> {
+    for marker in Marker::LAST {
+        if deps.bucket.head(&layout::document(job, marker.name())).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The plan of a job that is planned.
+async fn planned(deps: &Deps, job: &JobId) -> Result<Option<PlanSummary>, PlanError> {
+    Ok(read_json::<JobStatus>(deps, &layout::status(job)).await?.and_then(|status| status.plan))
 }
 
 /// Writes the job's catalogue, then the lock. False if another invocation was first.

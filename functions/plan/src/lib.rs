@@ -8,6 +8,7 @@ mod beside;
 mod cancel;
 mod check;
 pub mod config;
+mod content;
 mod drop;
 mod estimate;
 pub mod handler;

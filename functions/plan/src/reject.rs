@@ -1,7 +1,11 @@
 //! A manifest with errors: all of them for the person who wrote it, and nothing bought.
 
 use clients::{deliveries::Disposition, rejection};
-use darkroom::{layout, manifest::Reading};
+use darkroom::{
+    layout,
+    manifest::{Problem, Reading, Severity},
+    plan::ContentClaim,
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -17,14 +21,42 @@ pub(crate) async fn reject(
     terms: &Terms,
     reading: &Reading,
 ) -> Result<Disposition, PlanError> {
+    // If the plan is locked, the manifest was found good before: another version of this program knows better.
+    write(deps, dropped, &reading.problems, reading.errors, terms.are_locked).await
+}
+
+/// Refuses a content that another job has claimed: its images are bought already.
+pub(crate) async fn same_content(
+    deps: &Deps,
+    dropped: &Dropped,
+    claim: &ContentClaim,
+    is_locked: bool,
+) -> Result<Disposition, PlanError> {
+    let ContentClaim { job, manifest, .. } = claim;
+    let message = format!(
+        "the same content was dropped as {} and is job {job}: nothing was bought again. Its images are in jobs/{job}/; to \
+         have them made once more, change job.run, for example by the metadata run=2, and drop the manifest again",
+        manifest.key
+    );
+    let code = "same_content".to_owned();
+    let problem = Problem { line: 1, key: None, severity: Severity::Error, code, message };
+    write(deps, dropped, &[problem], 1, is_locked).await
+}
+
+async fn write(
+    deps: &Deps,
+    dropped: &Dropped,
+    problems: &[Problem],
+    errors: u64,
+    is_locked: bool,
+) -> Result<Disposition, PlanError> {
     let (job, manifest) = (&dropped.job, &dropped.version.uri);
-    let Reading { problems, errors, .. } = reading;
-    if !rejection::reject(&deps.bucket, job, manifest, problems, *errors, deps.clock.now()).await? {
+    if !rejection::reject(&deps.bucket, job, manifest, problems, errors, deps.clock.now()).await? {
         info!(correlation_id = %job, "planned meanwhile by another");
         return Ok(Disposition::Done);
     }
-    if terms.are_locked {
-        // It was found good before: another version of this program knows better. The job is not open any more.
+    if is_locked {
+        // The job is not open any more.
         deps.bucket.delete(&layout::open_job(job)).await?;
     }
     info!(correlation_id = %job, errors, "rejected");

@@ -7,7 +7,7 @@ use std::{
 
 use clients::{
     bucket::{Bucket, ObjectWriter},
-    rejection::{write_first_status, write_problems},
+    rejection::write_problems,
     states::Swap,
 };
 use darkroom::{
@@ -20,7 +20,6 @@ use darkroom::{
     plan::{BatchBounds, PlanLine, PlanSummary, PlannedShard, RequestSize, Sharder},
     requests,
     state::{Budget, Shard},
-    status::{JobPhase, JobStatus},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -41,7 +40,7 @@ const AHEAD: usize = 2;
 /// States written at once.
 const AT_ONCE: usize = 16;
 
-/// Writes all that `submit` needs. The status comes last: without it the job isn't planned, and is planned again.
+/// Writes all that `submit` needs. Without the status, which comes after it, the job isn't planned, and is planned again.
 pub(crate) async fn write(
     deps: &Deps,
     dropped: &Dropped,
@@ -74,17 +73,7 @@ pub(crate) async fn write(
         .buffer_unordered(AT_ONCE)
         .try_collect::<()>()
         .await?;
-    write_status(deps, dropped, &summary).await?;
     Ok(summary)
-}
-
-async fn write_status(deps: &Deps, dropped: &Dropped, summary: &PlanSummary) -> Result<(), PlanError> {
-    let status = JobStatus {
-        plan: Some(summary.clone()),
-        ..JobStatus::new(&dropped.job, &dropped.version.uri, JobPhase::Submitting, deps.clock.now())
-    };
-    write_first_status(&deps.bucket, &status).await?;
-    Ok(())
 }
 
 struct Images {

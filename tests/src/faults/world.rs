@@ -223,7 +223,9 @@ impl World {
         let refs = if scene.reference { vec![REFERENCE] } else { Vec::new() };
         for (job, images) in scene.manifests.iter().enumerate() {
             let item = |number| json!({"key": format!("stone-{number}"), "prompt": "a stone", "image_size": "512", "refs": refs});
-            let manifest: String = (0..*images).map(|number| item(number).to_string() + "\n").collect();
+            let items: String = (0..*images).map(|number| item(number).to_string() + "\n").collect();
+            // Each is a content of its own: what has the same content is bought once.
+            let manifest = json!({"manifest": {"job": {"run": job}}}).to_string() + "\n" + &items;
             world.cloud.bucket.put(&format!("inbox/stones-{job}.jsonl"), "application/jsonl", manifest).await?;
         }
         Ok(world)

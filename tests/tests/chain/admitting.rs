@@ -20,7 +20,7 @@ use local::{
 };
 use tests::{Making, World};
 
-use super::{acknowledged, delivered, planned, state, stones};
+use super::{acknowledged, another_run, delivered, planned, state, stones};
 
 const JOBS: usize = 10;
 
@@ -38,7 +38,7 @@ async fn ten_jobs(limits: ProjectLimits, behaviour: Behaviour) -> World {
     settings.shard.requests = 6;
     let world = World::made_with(Making { behaviour, settings, limits: Some(limits), ..Making::default() }).unwrap();
     for number in 0..JOBS {
-        world.put(&format!("inbox/job-{number}.jsonl"), stones(12)).await.unwrap();
+        world.put(&format!("inbox/job-{number}.jsonl"), another_run(&number.to_string(), &stones(12))).await.unwrap();
     }
     world
 }
@@ -135,7 +135,7 @@ async fn of_two_jobs_under_one_daily_cap_one_waits_and_says_when_it_will_go() {
     let making = Making { limits: Some(limits(100, "0.20")), ..Making::default() };
     let world = World::made_with(making).unwrap();
     for name in ["one", "two"] {
-        world.put(&format!("inbox/{name}.jsonl"), stones(6)).await.unwrap();
+        world.put(&format!("inbox/{name}.jsonl"), another_run(name, &stones(6))).await.unwrap();
     }
     let said: Arc<Mutex<BTreeSet<String>>> = Arc::default();
     let seen = Arc::clone(&said);
@@ -171,7 +171,7 @@ async fn a_job_goes_on_the_same_day_once_batches_cost_less_than_was_reserved() {
     let making = Making { limits: Some(limits(100, "0.24")), ..Making::default() };
     let world = World::made_with(making).unwrap();
     for name in ["one", "two"] {
-        world.put(&format!("inbox/{name}.jsonl"), stones(6)).await.unwrap();
+        world.put(&format!("inbox/{name}.jsonl"), another_run(name, &stones(6))).await.unwrap();
     }
     world.run().await.unwrap();
     let records = world.gemini.records().unwrap();

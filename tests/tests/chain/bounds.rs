@@ -20,7 +20,7 @@ use local::{
 use serde_json::{Value, json};
 use tests::{Making, World, wire::Trip};
 
-use super::{acknowledged, delivered, messages, plan_dies, step, stones};
+use super::{acknowledged, another_run, delivered, messages, plan_dies, step, stones};
 
 /// The model of items that name none.
 const MODEL: &str = "gemini-nano-banana-2.1";
@@ -166,7 +166,7 @@ async fn planning_that_is_done_again_cuts_as_it_did_whatever_the_cap_is_by_then(
 async fn a_model_whose_tokens_are_taken_holds_up_no_other_model() {
     let world = world(allowing(&[(MODEL, 50)], None));
     for number in 0..6 {
-        world.put(&format!("inbox/x-{number}.jsonl"), stones(20)).await.unwrap();
+        world.put(&format!("inbox/x-{number}.jsonl"), another_run(&number.to_string(), &stones(20))).await.unwrap();
     }
     let start = world.cloud.time.now();
     host::run(&world.cloud, Waiting::Jump, pending(), async || Ok(world.gemini.batches_created() > 0)).await.unwrap();

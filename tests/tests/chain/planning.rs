@@ -203,3 +203,51 @@ async fn a_job_over_its_budget_is_rejected_before_gemini_is_asked_anything() {
     world.run().await.unwrap();
     assert_eq!(world.gemini.batches_created(), 1);
 }
+
+#[tokio::test]
+async fn metadata_that_tools_write_says_nothing_and_makes_no_other_job() {
+    let world = World::new().unwrap();
+    let items = "key,prompt\na,a red shoe\nb,a blue shoe\n";
+    let rclone = [("mtime", "2026-11-21T09:00:00Z"), ("mode", "100644"), ("uid", "0"), ("gid", "0"), ("btime", "x")];
+    let s3fs = [("mtime", "1700000000"), ("ctime", "1700000000"), ("atime", "1700000000"), ("mode", "33188")];
+    for tools in [&rclone[..], &s3fs, &[]] {
+        drop_described(&world, "inbox/shoes.csv", items, tools).await;
+        world.run().await.unwrap();
+        let job = only_job(&world);
+        assert!(has(&world, &format!("{job}_SUCCESS")));
+        let validation = world.read(&format!("{job}validation.csv")).await.unwrap().unwrap();
+        assert_eq!(validation.lines().count(), 1, "{validation}");
+    }
+    assert_eq!(world.gemini.batches_created(), 1);
+}
+
+#[tokio::test]
+async fn metadata_dry_run_ignored_no_more() {
+    for (name, value, advice) in [
+        ("dry-run", "true", "mode=dry_run"),
+        ("dry_run", "true", "mode=dry_run"),
+        ("dryrun", "1", "mode=dry_run"),
+        ("estimate", "true", "mode=dry_run"),
+        ("test", "true", "mode=dry_run"),
+        ("budget", "0.01", "budget-usd"),
+        ("max-usd", "5", "budget-usd"),
+        ("max-cost", "5", "budget-usd"),
+        ("limit", "5", "budget-usd"),
+        ("n", "4", "a column n"),
+        ("count", "4", "a column n"),
+        ("size", "2K", "image-size"),
+        ("resolution", "2K", "image-size"),
+        ("ratio", "4:5", "aspect-ratio"),
+        ("aspect", "4:5", "aspect-ratio"),
+        ("zzz", "1", "leave it out"),
+    ] {
+        let world = World::new().unwrap();
+        drop_described(&world, "inbox/shoes.csv", "prompt\nA red shoe\nA blue shoe\n", &[(name, value)]).await;
+        world.run().await.unwrap();
+        let job = only_job(&world);
+        let validation = world.read(&format!("{job}validation.csv")).await.unwrap().unwrap();
+        assert!(has(&world, &format!("{job}_REJECTED")), "{name}");
+        assert!(validation.contains("unknown_metadata") && validation.contains(advice), "{name}: {validation}");
+        assert!(world.wire.sent().is_empty(), "{name}");
+    }
+}

@@ -6,12 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{
-    field::bad_name,
-    problem::{Findings, quote},
-    strict,
-};
-use crate::models::nearest;
+use super::{field::bad_name, metadata, problem::Findings, strict};
 
 /// The folder of stored templates.
 pub const TEMPLATES: &str = "templates/";
@@ -45,7 +40,7 @@ enum Meaning {
 /// What stands beside a manifest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Beside {
-    /// The object's metadata, by names without `x-amz-meta-`.
+    /// The object's metadata, by names without `x-amz-meta-`. What tools write by themselves may be among it.
     pub metadata: BTreeMap<String, String>,
     /// The text of `<stem>.job.json`, if there is one: what JSON Lines write in `{"manifest": …}`.
     pub job: Option<String>,
@@ -96,8 +91,8 @@ impl Beside {
 
     /// The hash of all that counts, and so of what makes another job of the same manifest. `None` when nothing does.
     pub fn digest(&self) -> Option<[u8; 32]> {
-        let known = self.metadata.iter().filter(|(name, _)| METADATA.iter().any(|(known, _)| known == name));
-        let metadata: BTreeMap<&String, &String> = known.collect();
+        let known = self.metadata.iter().filter_map(|(name, value)| Some((known(name, value)?.0, value)));
+        let metadata: BTreeMap<&str, &String> = known.collect();
         let templates: BTreeMap<&String, &Option<String>> =
             self.templates.iter().map(|(name, template)| (name, &template.text)).collect();
         if metadata.is_empty() && self.job.is_none() && templates.is_empty() {
@@ -110,29 +105,43 @@ impl Beside {
     /// What the metadata says, in the form of a job document: `{"job": …, "defaults": …}`.
     pub(super) fn said_by_metadata(&self, findings: &mut Findings) -> Option<String> {
         let (mut job, mut defaults) = (serde_json::Map::new(), serde_json::Map::new());
+        let mut said: BTreeMap<&str, (&String, &String)> = BTreeMap::new();
         for (name, value) in &self.metadata {
-            match METADATA.iter().find(|(known, _)| known == name) {
-                // S3 writes so what isn't ASCII (RFC 2047).
-                Some(_) if value.starts_with("=?") => {
-                    let message =
-                        format!("metadata {name} is not plain ASCII: write it in the job document beside the manifest");
-                    findings.error("bad_metadata", message);
+            let Some((known, meaning)) = known(name, value) else {
+                if !metadata::is_of_tools(&metadata::canonical(name), value) {
+                    findings.error("unknown_metadata", unknown(name));
                 }
-                Some((_, Meaning::Job("budget_usd"))) => {
+                continue;
+            };
+            if let Some((other, before)) = said.insert(known, (name, value))
+                && before != value
+            {
+                let message =
+                    format!("the metadata {other} and {name} are one name, with two values: leave one of them out");
+                findings.error("repeated_metadata", message);
+            }
+            // S3 writes so what isn't ASCII (RFC 2047).
+            if value.starts_with("=?") {
+                let message =
+                    format!("metadata {name} is not plain ASCII: write it in the job document beside the manifest");
+                findings.error("bad_metadata", message);
+                continue;
+            }
+            match meaning {
+                Meaning::Job("budget_usd") => {
                     // An amount is a number: what is none is refused as the text it is.
                     let amount = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
                     job.insert("budget_usd".to_owned(), amount);
                 }
-                Some((_, Meaning::Job(field))) => {
-                    job.insert((*field).to_owned(), json!(value));
+                Meaning::Job(field) => {
+                    job.insert(field.to_owned(), json!(value));
                 }
-                Some((_, Meaning::Default(field))) => {
-                    defaults.insert((*field).to_owned(), json!(value));
+                Meaning::Default(field) => {
+                    defaults.insert(field.to_owned(), json!(value));
                 }
-                Some((_, Meaning::Path)) => {
+                Meaning::Path => {
                     defaults.insert("output".to_owned(), json!({"path": value}));
                 }
-                None => unknown(name, findings),
             }
         }
         let said = !job.is_empty() || !defaults.is_empty();
@@ -145,19 +154,24 @@ impl Beside {
     }
 }
 
-/// Tools write metadata of their own, such as `mtime`: only what looks like a mistake is refused.
-fn unknown(name: &str, findings: &mut Findings) {
-    let known = METADATA.map(|(known, _)| known);
-    match nearest(name, known).first() {
-        Some(near) => {
-            let message = format!("there is no metadata {}: did you mean x-amz-meta-{near}?", quote(name));
-            findings.error("unknown_field", message);
-        }
-        None => {
-            let message = format!("metadata {} means nothing here and is left aside", quote(name));
-            findings.warning("unknown_metadata", message);
-        }
-    }
+/// The name that metadata has here, and where it counts; none of what tools write, and of what has no meaning.
+fn known(name: &str, value: &str) -> Option<(&'static str, Meaning)> {
+    let name = metadata::canonical(name);
+    METADATA.into_iter().find(|(known, _)| *known == name && !metadata::is_of_tools(&name, value))
+}
+
+fn unknown(name: &str) -> String {
+    metadata::unknown(name, &METADATA.map(|(known, _)| known))
+}
+
+/// The name of metadata that a person gives by hand, as it is written here. Nothing but what counts is allowed: no tool
+/// writes there.
+///
+/// # Errors
+/// What to write instead of a name that has no meaning.
+pub fn metadata_name(name: &str) -> Result<&'static str, String> {
+    let canonical = metadata::canonical(name);
+    METADATA.iter().find(|(known, _)| *known == canonical).map(|(known, _)| *known).ok_or_else(|| unknown(name))
 }
 
 /// The members of a job document, and of `{"manifest": …}`.
@@ -211,15 +225,56 @@ mod tests {
         assert!(!names("inbox/skus.csv").contains_key("x"));
     }
 
+    fn with(metadata: &[(&str, &str)]) -> Beside {
+        let metadata = metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Beside { metadata, ..Beside::default() }
+    }
+
+    /// What is said by metadata, and what is wrong with it.
+    fn said(metadata: &[(&str, &str)]) -> (Option<String>, Vec<(String, String)>) {
+        let mut findings = Findings::default();
+        let said = with(metadata).said_by_metadata(&mut findings);
+        (said, findings.into_problems(1, None).map(|problem| (problem.code, problem.message)).collect())
+    }
+
     #[test]
     fn what_tools_write_changes_no_job_and_what_people_write_does() {
-        let with = |name: &str, value: &str| Beside {
-            metadata: BTreeMap::from([(name.to_owned(), value.to_owned())]),
-            ..Beside::default()
-        };
-        assert_eq!(with("mtime", "1").digest(), None);
-        assert_ne!(with("budget-usd", "1").digest(), with("budget-usd", "2").digest());
+        assert_eq!(with(&[("mtime", "1"), ("mode", "33188"), ("goog-reserved-posix-uid", "0")]).digest(), None);
+        assert_ne!(with(&[("budget-usd", "1")]).digest(), with(&[("budget-usd", "2")]).digest());
+        assert_eq!(with(&[("Budget_USD", "1"), ("uid", "0")]).digest(), with(&[("budget-usd", "1")]).digest());
+        assert_ne!(with(&[("mode", "dry_run")]).digest(), None);
         let job = Beside { job: Some("{}".to_owned()), ..Beside::default() };
         assert!(job.digest().is_some());
+    }
+
+    #[test]
+    fn what_tools_write_says_nothing() {
+        let tools =
+            [("mtime", "1700000000.5"), ("mode", "33188"), ("uid", "0"), ("s3cmd-attrs", "uid:0"), ("sha256", "e3")];
+        assert_eq!(said(&tools), (None, Vec::new()));
+        let (job, problems) = said(&[("mode", "dry_run"), ("Budget_USD", "5")]);
+        assert_eq!(
+            (job.unwrap(), problems),
+            (r#"{"job":{"budget_usd":5,"mode":"dry_run"},"defaults":{}}"#.to_owned(), vec![])
+        );
+    }
+
+    #[test]
+    fn metadata_that_has_no_meaning_is_an_error() {
+        for (name, advice) in [("dry-run", "mode=dry_run"), ("budget", "budget-usd"), ("zzz", "one of name, run")] {
+            let (_, problems) = said(&[(name, "true")]);
+            let [(code, message)] = &problems[..] else { panic!("{problems:?}") };
+            assert!(code == "unknown_metadata" && message.contains(advice), "{message}");
+            assert_eq!(metadata_name(name).unwrap_err(), *message, "the command line says the same");
+        }
+        assert_eq!(metadata_name("Aspect_Ratio"), Ok("aspect-ratio"));
+        assert!(metadata_name("mtime").is_err(), "no tool writes on the command line");
+    }
+
+    #[test]
+    fn one_name_in_two_spellings_must_say_one_thing() {
+        assert_eq!(said(&[("budget-usd", "5"), ("budget_usd", "5")]).1, []);
+        let (_, problems) = said(&[("budget-usd", "5"), ("budget_usd", "6")]);
+        assert_eq!(problems[0].0, "repeated_metadata");
     }
 }

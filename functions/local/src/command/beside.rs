@@ -12,7 +12,7 @@ use darkroom::manifest::{Beside, StoredTemplate, TEMPLATES};
 
 /// What stands beside the manifest at `path`, which goes to the bucket as `key`: `<stem>.job.json` and the texts of
 /// `templates/` in its folder.
-pub(super) fn read(path: &Path, key: &str, metadata: &[(String, String)]) -> anyhow::Result<Beside> {
+pub(super) fn read(path: &Path, key: &str, metadata: BTreeMap<String, String>) -> anyhow::Result<Beside> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let job_key = Beside::job_key(key);
     let job = text(&folder.join(job_key.rsplit('/').next().unwrap_or(&job_key)))?;
@@ -23,7 +23,7 @@ pub(super) fn read(path: &Path, key: &str, metadata: &[(String, String)]) -> any
         let text = text(&folder.join(&key))?;
         templates.insert(name, StoredTemplate { key, text });
     }
-    Ok(Beside { metadata: metadata.iter().cloned().collect(), job, templates })
+    Ok(Beside { metadata, job, templates })
 }
 
 fn text(path: &Path) -> anyhow::Result<Option<String>> {

@@ -10,7 +10,7 @@ pub(super) const SHOWN: usize = 25;
 
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     let settings = args.settings.settings();
-    let dropped = Dropped::open(&args.manifest.manifest, &args.manifest.metadata, &settings)?;
+    let dropped = Dropped::open(&args.manifest, &settings)?;
     let catalogue = catalogue::of(&args.out, &dropped.job)?;
     let read = dropped.read(&catalogue, &args.settings, Clock::system().now())?;
     let offer = Offer::new(&dropped.job, &read, &catalogue);

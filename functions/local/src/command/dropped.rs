@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use darkroom::{
     job::{Settings, job_id},
-    manifest::{self, Beside, Context, Copies, Expected, Header, Limits, Problem, Reading, Severity},
+    manifest::{self, Beside, Context, Copies, Expected, Header, Limits, Mode, Problem, Reading, Severity},
     models::Catalogue,
     names::{JobId, ObjectUri},
     plan::{BatchBounds, Forecast, RequestSize, Sharder},
@@ -18,7 +18,7 @@ use darkroom::{
 use jiff::{Timestamp, tz::TimeZone};
 use sha2::{Digest, Sha256};
 
-use super::{SettingsArgs, beside};
+use super::{ManifestArgs, SettingsArgs, beside};
 use crate::cloud::BUCKET;
 
 /// A manifest as a file.
@@ -40,13 +40,16 @@ pub(super) struct Order {
     pub(super) reading: Reading,
     /// How long it takes, where that is longer than a day.
     pub(super) forecast: Option<Forecast>,
+    /// Whether it asks for an estimate only.
+    pub(super) is_dry_run: bool,
     /// The pictures of the local bucket that it refers to.
     pub(super) references: BTreeSet<String>,
 }
 
 impl Dropped {
-    /// Finds the manifest at `path`, and the job that it means with this metadata and these settings.
-    pub(super) fn open(path: &Path, metadata: &[(String, String)], settings: &Settings) -> anyhow::Result<Self> {
+    /// Finds the manifest, and the job that it means with its metadata and these settings.
+    pub(super) fn open(args: &ManifestArgs, settings: &Settings) -> anyhow::Result<Self> {
+        let path = args.manifest.as_path();
         let name = path.file_name().and_then(|name| name.to_str());
         let name = name.with_context(|| format!("{} has no usable file name", path.display()))?;
         let key = format!("inbox/{name}");
@@ -59,7 +62,7 @@ impl Dropped {
                 read => hash.update(&buffer[..read]),
             }
         }
-        let mut beside = beside::read(path, &key, metadata)?;
+        let mut beside = beside::read(path, &key, args.metadata().map_err(anyhow::Error::msg)?)?;
         let used = used_templates(path, &beside)?;
         beside.templates.retain(|name, _| used.contains(name));
         let job = job_id(BUCKET, &key, &hash.finalize().into(), settings, &beside);
@@ -105,7 +108,8 @@ impl Dropped {
         reading.errors += pictures.missing.len() as u64;
         reading.problems.extend(pictures.problems());
         reading.problems.sort_by_key(|problem| problem.line);
-        Ok(Order { reading, forecast, references: pictures.found })
+        let is_dry_run = header.job().mode == Some(Mode::DryRun);
+        Ok(Order { reading, forecast, is_dry_run, references: pictures.found })
     }
 }
 

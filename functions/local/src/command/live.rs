@@ -38,6 +38,12 @@ pub(super) fn choose(
     })
 }
 
+/// Decides for a manifest that asks for an estimate only. It needs no money, and leaves a new folder free for either Gemini.
+pub(super) fn choose_for_estimate(args: &RunArgs, internal: &Path) -> anyhow::Result<Choice> {
+    let kept = kept(&args.out, &internal.join(KEPT), args.gemini)?;
+    Ok(Choice::Use(kept.or(args.gemini).unwrap_or(Which::Sim)))
+}
+
 /// Decides for a host that takes whatever is dropped: the simulated one, unless told otherwise.
 pub(super) fn choose_for_all(args: &ServeArgs, internal: &Path, variables: &Variables) -> anyhow::Result<Choice> {
     keep(&args.out, internal, args.gemini, |wanted| {
@@ -53,7 +59,19 @@ fn keep(
     choose: impl FnOnce(Option<Which>) -> anyhow::Result<Choice>,
 ) -> anyhow::Result<Choice> {
     let file = internal.join(KEPT);
-    let kept = match fs::read_to_string(&file) {
+    let kept = kept(out, &file, wanted)?;
+    let choice = choose(kept.or(wanted))?;
+    if let (None, Choice::Use(which)) = (kept, choice) {
+        let name = if which == Which::Live { "live" } else { "sim" };
+        // A folder that forgot it could mix real images with simulated ones.
+        Disk::durable().replace(&file, name.as_bytes())?;
+    }
+    Ok(choice)
+}
+
+/// The Gemini that a folder began with, if it has begun with one; another can't be `wanted`.
+fn kept(out: &Path, file: &Path, wanted: Option<Which>) -> anyhow::Result<Option<Which>> {
+    let kept = match fs::read_to_string(file) {
         Ok(text) if text == "live" => Some(Which::Live),
         Ok(_) => Some(Which::Sim),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -66,15 +84,8 @@ fn keep(
         (Some(Which::Live), Some(Which::Sim)) => {
             anyhow::bail!("{} holds real images: choose another folder with --out", out.display())
         }
-        (Some(_), _) | (None, _) => {}
+        (Some(_), _) | (None, _) => Ok(kept),
     }
-    let choice = choose(kept.or(wanted))?;
-    if let (None, Choice::Use(which)) = (kept, choice) {
-        let name = if which == Which::Live { "live" } else { "sim" };
-        // A folder that forgot it could mix real images with simulated ones.
-        Disk::durable().replace(&file, name.as_bytes())?;
-    }
-    Ok(choice)
 }
 
 fn choose_new(wanted: Option<Which>, agreed: bool, variables: &Variables, price: &str) -> anyhow::Result<Choice> {

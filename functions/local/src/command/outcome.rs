@@ -24,7 +24,9 @@ pub(super) async fn show(cloud: &Cloud, job: &JobId, listed: bool) -> anyhow::Re
     match status.phase {
         JobPhase::Rejected => show_rejection(cloud, job, &status, listed),
         JobPhase::Estimated => {
-            println!("Estimated, as the manifest asks. Nothing was bought: drop it without mode to have the images.");
+            println!(
+                "Estimated, as you asked. Nothing was bought: leave out --dry-run, or the mode, to have the images."
+            );
             Ok(Exit::Complete)
         }
         JobPhase::Succeeded | JobPhase::Partial | JobPhase::Failed | JobPhase::Cancelled => {

@@ -39,7 +39,7 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
 
 async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
     let settings = args.settings.settings();
-    let dropped = Dropped::open(&args.manifest.manifest, &args.manifest.metadata, &settings)?;
+    let dropped = Dropped::open(&args.manifest, &settings)?;
     let internal = setting::folder(&args.out)?;
     let simulated = Time::simulated(&internal)?;
     let catalogue = catalogue::of(&args.out, &dropped.job)?;
@@ -48,7 +48,12 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
     let variables = Variables::from_env();
     let finished = is_finished(&args.out, &dropped);
     let offer = Offer::new(&dropped.job, &read, &catalogue);
-    let which = match live::choose(args, &internal, finished, &variables, &offer.price())? {
+    let choice = if read.is_dry_run {
+        live::choose_for_estimate(args, &internal)
+    } else {
+        live::choose(args, &internal, finished, &variables, &offer.price())
+    };
+    let which = match choice? {
         Choice::Use(which) => which,
         Choice::End(exit) => return Ok(exit),
     };
@@ -65,7 +70,7 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
         Which::Live => {
             println!("The real Gemini API: this takes hours. Stop it whenever you like; the same command resumes it.");
             let gemini = setting::live(&variables)?;
-            if !finished {
+            if !finished && !read.is_dry_run {
                 check_access(&gemini).await?;
             }
             (gemini, Time::system(), Waiting::Sleep)

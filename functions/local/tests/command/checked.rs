@@ -150,3 +150,41 @@ fn a_manifest_with_errors_has_problems_and_no_price() {
     assert_eq!((&offer["problems"][0]["line"], &offer["problems"][0]["severity"]), (&json!(2), &json!("error")));
     assert_eq!((&offer["images"], &offer["total"]["total_usd"]), (&json!(0), &json!(0)));
 }
+
+#[test]
+fn metadata_dry_run_ignored_no_more() {
+    let place = Place::new();
+    let manifest = place.manifest("metadata-dry-run-ignored.csv", "prompt\nA red shoe\nA blue shoe\n");
+    for (metadata, advice) in [
+        ("dry-run=true", "mode=dry_run"),
+        ("estimate=1", "mode=dry_run"),
+        ("budget=0.01", "budget-usd"),
+        ("max-usd=5", "budget-usd"),
+        ("count=2", "a column n"),
+        ("resolution=2K", "image-size"),
+        ("mtime=1700000000", "leave it out"),
+    ] {
+        let said = check(&manifest, &["--json", "--metadata", metadata]).exits(64);
+        assert!(said.contains(advice), "{said}");
+        assert!(place.run(&manifest, &["--metadata", metadata]).exits(64).contains(advice));
+    }
+    assert!(!place.out().exists(), "nothing was dropped");
+}
+
+#[test]
+fn options_say_what_metadata_says() {
+    let place = Place::new();
+    let manifest = place.manifest("shoes.csv", "prompt\nA red shoe\nA blue shoe\n");
+    let job = |more: &[&str]| {
+        let said = check(&manifest, &[&["--json"], more].concat()).exits(0);
+        serde_json::from_str::<Value>(&said).unwrap()["job"].clone()
+    };
+    assert_eq!(job(&["--dry-run"]), job(&["--metadata", "mode=dry_run"]));
+    assert_eq!(job(&["--budget-usd", "5"]), job(&["--metadata", "Budget_USD=5"]));
+    assert_ne!(job(&["--budget-usd", "5"]), job(&[]));
+    assert!(check(&manifest, &["--budget-usd", "0.01"]).exits(2).contains("over_budget"));
+    let said = check(&manifest, &["--budget-usd", "5", "--metadata", "budget-usd=6"]).exits(64);
+    assert!(said.contains("--budget-usd says budget-usd=5"), "{said}");
+    check(&manifest, &["--dry-run", "--metadata", "mode=run"]).exits(64);
+    check(&manifest, &["--budget-usd", "five"]).exits(64);
+}

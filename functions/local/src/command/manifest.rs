@@ -1,0 +1,116 @@
+//! What the command line says about a manifest: which file it is, and the metadata that it is dropped with.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use darkroom::{cost::Usd, inbox::is_left_alone, manifest::metadata_name};
+
+use super::ManifestArgs;
+
+/// The file, unless its name says that it is none that anybody would drop.
+pub(super) fn path(path: PathBuf) -> Result<PathBuf, String> {
+    match path.file_name().and_then(|name| name.to_str()) {
+        Some(name) if is_left_alone(name) => {
+            Err("by its name it is a temporary file, or one of a file manager's own, \
+                                                  which is left alone in inbox/: give it another name"
+                .to_owned())
+        }
+        Some(_) | None => Ok(path),
+    }
+}
+
+/// One name and value of metadata, by the name that it has in the bucket.
+pub(super) fn metadata(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write name=value")?;
+    Ok((metadata_name(name)?.to_owned(), value.to_owned()))
+}
+
+/// An amount, as it was written: it is part of the job's identity.
+pub(super) fn dollars(text: &str) -> Result<String, String> {
+    match text.parse::<Usd>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+impl ManifestArgs {
+    /// The metadata that the manifest is dropped with: what `--metadata` says, and what has an option of its own.
+    ///
+    /// # Errors
+    /// When two of them say something else about the same.
+    pub(super) fn metadata(&self) -> Result<BTreeMap<String, String>, String> {
+        let mut said: BTreeMap<String, (String, &str)> = BTreeMap::new();
+        let given = self.metadata.iter().map(|(name, value)| (name.as_str(), value.as_str(), "--metadata"));
+        let dry_run = self.dry_run.then_some(("mode", "dry_run", "--dry-run"));
+        let budget = self.budget_usd.as_deref().map(|usd| ("budget-usd", usd, "--budget-usd"));
+        for (name, value, source) in given.chain(dry_run).chain(budget) {
+            match said.get(name) {
+                Some((before, _)) if means_the_same(name, before, value) => {}
+                Some((before, first)) => {
+                    return Err(format!(
+                        "{first} says {name}={before}, and {source} says {name}={value}: say one of them"
+                    ));
+                }
+                None => {
+                    said.insert(name.to_owned(), (value.to_owned(), source));
+                }
+            }
+        }
+        Ok(said.into_iter().map(|(name, (value, _))| (name, value)).collect())
+    }
+}
+
+fn means_the_same(name: &str, one: &str, other: &str) -> bool {
+    let is_estimate = |value: &str| matches!(value, "dry_run" | "estimate");
+    let usd = |value: &str| value.parse::<Usd>().ok();
+    match name {
+        "mode" => one == other || (is_estimate(one) && is_estimate(other)),
+        "budget-usd" => one == other || (usd(one).is_some() && usd(one) == usd(other)),
+        _ => one == other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(metadata: &[(&str, &str)], dry_run: bool, budget_usd: Option<&str>) -> Result<String, String> {
+        let metadata = metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let budget_usd = budget_usd.map(str::to_owned);
+        let said = ManifestArgs { manifest: PathBuf::new(), metadata, dry_run, budget_usd }.metadata()?;
+        Ok(said.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(","))
+    }
+
+    #[test]
+    fn an_option_says_what_the_metadata_says() {
+        assert_eq!(said(&[("key", "{sku}")], true, Some("5")), Ok("budget-usd=5,key={sku},mode=dry_run".to_owned()));
+        assert_eq!(said(&[("budget-usd", "5")], false, Some("5.00")), Ok("budget-usd=5".to_owned()));
+        assert_eq!(said(&[("mode", "estimate")], true, None), Ok("mode=estimate".to_owned()));
+        assert_eq!(said(&[], false, None), Ok(String::new()));
+    }
+
+    #[test]
+    fn two_values_for_the_same_are_an_error() {
+        let two = said(&[("budget-usd", "5")], false, Some("6")).unwrap_err();
+        assert_eq!(two, "--metadata says budget-usd=5, and --budget-usd says budget-usd=6: say one of them");
+        assert!(said(&[("mode", "run")], true, None).is_err());
+        assert!(said(&[("key", "{a}"), ("key", "{b}")], false, None).is_err());
+    }
+
+    #[test]
+    fn metadata_has_the_names_of_the_bucket_and_no_other() {
+        assert_eq!(metadata("Budget_USD=5"), Ok(("budget-usd".to_owned(), "5".to_owned())));
+        for (text, advice) in
+            [("dry-run=true", "mode=dry_run"), ("budget=5", "budget-usd"), ("mtime=1", "leave it out")]
+        {
+            let message = metadata(text).unwrap_err();
+            assert!(message.contains(advice), "{message}");
+        }
+        assert!(metadata("mode").is_err());
+    }
+
+    #[test]
+    fn a_temporary_file_is_no_manifest() {
+        assert!(path(PathBuf::from("a/skus.csv.part")).is_err() && path(PathBuf::from("~$skus.csv")).is_err());
+        assert!(path(PathBuf::from(".hidden/skus.csv")).is_ok(), "its folder is not part of its key");
+    }
+}
