@@ -107,6 +107,11 @@ async function single(ai) {
   const response = await ai.models.generateContent({ model: flash, contents: 'a blue door', config });
   assert.ok(isJpeg(response.data));
   assert.ok(response.usageMetadata.promptTokenCount > 0);
+  const streamed = [];
+  for await (const piece of await ai.models.generateContentStream({ model: flash, contents: 'a blue door', config })) streamed.push(piece);
+  assert.ok(streamed.length === 1 && isJpeg(streamed[0].data));
+  const { totalTokens } = await ai.models.countTokens({ model: flash, contents: 'a blue door' });
+  assert.equal(totalTokens, response.usageMetadata.promptTokenCount);
   const models = (await all(ai.models.list({ config: { pageSize: 2 } }))).map((model) => model.name);
   assert.ok(models.includes(`models/${flash}`));
   await refused(404, () => ai.models.generateContent({ model: 'gemini-none', contents: 'x' }));

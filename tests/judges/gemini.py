@@ -141,7 +141,11 @@ def single(client):
     assert response.usage_metadata.prompt_token_count > 0 and response.model_version == FLASH
     reference = types.Part.from_bytes(data=image.data, mime_type="image/jpeg")
     edited = client.models.generate_content(model=FLASH, contents=[reference, "the same in red"])
-    assert edited.parts[-1].inline_data, edited
+    assert jpeg_size(edited.parts[-1].inline_data.data) == (1264, 848)
+    pieces = list(client.models.generate_content_stream(model=FLASH, contents="a blue door"))
+    assert len(pieces) == 1 and jpeg_size(pieces[0].parts[-1].inline_data.data) == (1024, 1024), pieces
+    counted = client.models.count_tokens(model=FLASH, contents="a blue door").total_tokens
+    assert counted == pieces[0].usage_metadata.prompt_token_count, counted
 
 
 def models(client):

@@ -28,16 +28,18 @@ function jpegSize(bytes) {
   const data = Buffer.from(bytes);
   assert.equal(data.readUInt16BE(0), 0xffd8);
   for (let at = 2; ; at += 2 + data.readUInt16BE(at + 2)) {
-    if ([0xffc0, 0xffc1, 0xffc2].includes(data.readUInt16BE(at))) return [data.readUInt16BE(at + 7), data.readUInt16BE(at + 5)];
+    const isFrame = [0xffc0, 0xffc1, 0xffc2].includes(data.readUInt16BE(at));
+    if (isFrame) return [data.readUInt16BE(at + 7), data.readUInt16BE(at + 5)];
   }
 }
 
 /** An image by itself, one made from it, and one as a part of a text and of a streamed text. */
 async function aiSdkImages() {
-  const { image, usage } = await generateImage({ model: google.image(model), prompt: 'a blue door', aspectRatio: '3:2' });
+  const painter = google.image(model);
+  const { image, usage } = await generateImage({ model: painter, prompt: 'a blue door', aspectRatio: '3:2' });
   assert.deepEqual(jpegSize(image.uint8Array), [1264, 848]);
   assert.ok(usage.inputTokens > 0 && usage.outputTokens >= 1120);
-  const edited = await generateImage({ model: google.image(model), prompt: { text: 'in red', images: [image.uint8Array] } });
+  const edited = await generateImage({ model: painter, prompt: { text: 'in red', images: [image.uint8Array] } });
   assert.deepEqual(jpegSize(edited.image.uint8Array), [1264, 848]);
 
   const options = { google: { responseModalities: ['TEXT', 'IMAGE'], imageConfig: { aspectRatio: '1:1' } } };
@@ -50,9 +52,10 @@ async function aiSdkImages() {
   assert.equal(await streamed.finishReason, 'stop');
 }
 
-/** A file uploaded and referred to. */
+/** An uploaded file. */
 async function aiSdkFiles() {
-  const { providerReference } = await uploadFile({ api: google.files(), data: Buffer.from('a red door'), mediaType: 'text/plain' });
+  const data = Buffer.from('a red door');
+  const { providerReference } = await uploadFile({ api: google.files(), data, mediaType: 'text/plain' });
   assert.match(providerReference.google, /\/files\//);
 }
 
@@ -109,7 +112,8 @@ async function oldSdk() {
   await files.deleteFile(file.name);
 }
 
-const version = (name) => JSON.parse(readFileSync(new URL(`node_modules/${name}/package.json`, import.meta.url))).version;
+const packageOf = (name) => new URL(`node_modules/${name}/package.json`, import.meta.url);
+const version = (name) => JSON.parse(readFileSync(packageOf(name))).version;
 await aiSdkImages();
 await aiSdkFiles();
 await aiSdkBatches();

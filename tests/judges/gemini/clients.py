@@ -64,7 +64,7 @@ def litellm_batch():
     )
     while batch.status in ("validating", "in_progress", "finalizing"):
         time.sleep(0.2)
-        batch = litellm.retrieve_batch(batch_id=batch.id, custom_llm_provider="gemini", **TO_GEMINI)
+        batch = litellm.retrieve_batch(batch_id=batch.id, model=MODEL, custom_llm_provider="gemini", **TO_GEMINI)
     assert (batch.status, batch.request_counts.completed) == ("completed", 2), batch
     content = litellm.file_content(file_id=batch.output_file_id, custom_llm_provider="gemini", **TO_GEMINI)
     answers = [json.loads(line) for line in content.text.splitlines()]
@@ -84,8 +84,8 @@ def langchain():
     )
 
     def image_in(message):
-        urls = [part["image_url"]["url"] for part in message.content if part["type"] == "image_url"]
-        return base64.b64decode(urls[-1].split(",", 1)[1])
+        images = [part for part in message.content if isinstance(part, dict) and part["type"] == "image_url"]
+        return base64.b64decode(images[-1]["image_url"]["url"].split(",", 1)[1])
 
     assert jpeg_size(image_in(chat.invoke("a blue door"))) == (1376, 768)
     streamed = [part for part in chat.stream("a blue door") if isinstance(part.content, list) and part.content]

@@ -6,18 +6,19 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{field::bad_name, metadata, problem::Findings, strict};
+use super::{cell, field::bad_name, metadata, problem::Findings, strict};
 
 /// The folder of stored templates.
 pub const TEMPLATES: &str = "templates/";
 
 /// Metadata that a manifest may have, as S3 writes its names (`x-amz-meta-budget-usd`), and where it counts.
-const METADATA: [(&str, Meaning); 15] = [
+const METADATA: [(&str, Meaning); 17] = [
     ("name", Meaning::Job("name")),
     ("run", Meaning::Job("run")),
     ("budget-usd", Meaning::Job("budget_usd")),
     ("mode", Meaning::Job("mode")),
     ("request-check", Meaning::Job("request_check")),
+    ("continuation-rows", Meaning::Job("continuation_rows")),
     ("lane", Meaning::Job("lane")),
     ("template", Meaning::Default("template")),
     ("prompt", Meaning::Default("prompt")),
@@ -27,6 +28,7 @@ const METADATA: [(&str, Meaning); 15] = [
     ("key", Meaning::Default("key")),
     ("thinking", Meaning::Default("thinking")),
     ("system", Meaning::Default("system")),
+    ("refs", Meaning::References),
     ("output-path", Meaning::Path),
 ];
 
@@ -34,6 +36,7 @@ const METADATA: [(&str, Meaning); 15] = [
 enum Meaning {
     Job(&'static str),
     Default(&'static str),
+    References,
     Path,
 }
 
@@ -138,6 +141,9 @@ impl Beside {
                 }
                 Meaning::Default(field) => {
                     defaults.insert(field.to_owned(), json!(value));
+                }
+                Meaning::References => {
+                    defaults.insert("refs".to_owned(), json!(cell::references(value)));
                 }
                 Meaning::Path => {
                     defaults.insert("output".to_owned(), json!({"path": value}));

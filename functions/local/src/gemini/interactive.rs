@@ -37,7 +37,7 @@ impl Stream {
         if parameter(uri, "alt") == Some("sse") { Self::Events } else { Self::List }
     }
 
-    fn of(self, response: &Value) -> Response<Body> {
+    fn holding(self, response: &Value) -> Response<Body> {
         match self {
             Self::Events => typed_response("text/event-stream", full(format!("data: {response}\r\n\r\n"))),
             Self::List => json_response(&json!([response])),
@@ -57,7 +57,7 @@ impl Gemini {
     ) -> Result<Response<Body>, Unserved> {
         let stream = Stream::asked(uri);
         match self.generate(route, caller, ordinal, body).await {
-            Ok(response) => Ok(stream.of(&response)),
+            Ok(response) => Ok(stream.holding(&response)),
             Err(Unserved::Refused(refused)) if stream == Stream::List => Ok(refused.listed_response()),
             Err(unserved) => Err(unserved),
         }

@@ -20,8 +20,8 @@ const MAX_DEPTH: usize = 100;
 const UNCLOSED_STRING: &str = "Closing quote expected in string.";
 const BAD_NUMBER: &str = "Unable to parse number.";
 
-/// A text that is not JSON. The real front end shows the text around the place too; here it is never part of the message,
-/// because it may be somebody's prompt.
+/// A text that is not JSON. The real front end shows the text around the place too; here it is never part of the
+/// message, because it may be somebody's prompt.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem} (line {line}, column {column})")]
 pub(super) struct Malformed {

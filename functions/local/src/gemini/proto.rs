@@ -1,13 +1,13 @@
 //! JSON read the way the service reads it: against message descriptions.
 //!
-//! Members may be written in lowerCamelCase or in snake_case, mixed at will; an unknown name is an error; numbers may be
-//! strings; `null` means absent. The names of enums may be written in any case, and with dashes instead of underscores.
+//! Members may be written in lowerCamelCase or in snake_case, mixed at will; an unknown name is an error; numbers may
+//! be strings; `null` means absent. The names of enums may be written in any case, and with dashes instead of underscores.
 //! What comes out has lowerCamelCase names only, and the names of enums as they are declared.
 //! Source: protobuf.dev/programming-guides/json, read 2026-11-21.
 //!
-//! The front end that reads the bodies of calls is looser than that: where a list is due it takes one value for a list of
-//! it, as Google's samples write `"parts": {"text": …}`, and `"true"` for `true`. The service reads the lines of input
-//! files with another parser, of which this is not known.
+//! The front end that reads the bodies of calls is looser than that. It takes one value where a list is due, as Google's
+//! samples write `"parts": {"text": …}`, and `"true"` for `true`. Another parser reads the lines of input files, of which
+//! this is not known.
 //! Source: github.com/protocolbuffers/protobuf, `src/google/protobuf/util/internal/datapiece.cc` and
 //! `protostream_objectwriter.cc`, read 2026-11-26.
 

@@ -69,8 +69,8 @@ pub(super) struct Caller {
 }
 
 impl Upload {
-    /// An upload of which no byte arrived, with the file's description by the caller. `new_id` is what the file is called
-    /// when the caller gives it no name.
+    /// An upload of which no byte arrived, with the file's description by the caller. `new_id` is what the file is
+    /// called when the caller gives it no name.
     ///
     /// # Errors
     /// 400 for a description that no file can have.

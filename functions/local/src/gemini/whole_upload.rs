@@ -1,7 +1,7 @@
 //! Uploads of a whole file in one request: by the protocols `multipart` and `raw`.
 //!
-//! The protocol is named in `X-Goog-Upload-Protocol`, or in the query as `upload_protocol` or `uploadType`. A request that
-//! names none and no command is raw: its body is the file, its content type the file's.
+//! The protocol is named in `X-Goog-Upload-Protocol`, or in the query as `upload_protocol` or `uploadType`. A request
+//! that names none and no command is raw: its body is the file, its content type the file's.
 //! Source: people's requests that worked, discuss.ai.google.dev/t/6904, and Google's own `@google/generative-ai` 0.24,
 //! read 2026-11-26.
 

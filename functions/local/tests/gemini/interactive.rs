@@ -1,10 +1,10 @@
 //! Calls as Google's own samples and the usual clients write them: loose JSON, streams, and counted tokens.
 
 use clients::transport::full;
-use local::gemini::{Behaviour, Call};
+use local::gemini::Call;
 use serde_json::{Value, json};
 
-use super::service::{Reply, Service, assert_schema, image, jpeg_pixels, request, steady};
+use super::service::{Reply, Service, assert_schema, image, jpeg_pixels, request};
 
 const MODEL: &str = "/v1beta/models/gemini-3.1-flash-image";
 
@@ -18,12 +18,14 @@ async fn bodies_may_be_written_as_in_googles_samples() {
     let generate = format!("{MODEL}:generateContent");
     for body in [
         // Single quotes, names without quotes, and commas after the last.
-        "{'contents': [{'parts': [{'text': 'it\\'s \"a\" fox'},],},], generationConfig: {imageConfig: {aspectRatio: '3:2'}}}",
+        r#"{'contents': [{'parts': [{'text': 'it\'s "a" fox'},],},],
+            generationConfig: {imageConfig: {aspectRatio: '3:2'}}}"#,
         // One value where a list is due, as in the samples of system instructions.
         r#"{"system_instruction": {"parts": {"text": "You draw."}}, "contents": {"parts": {"text": "a fox"}},
             "generation_config": {"image_config": {"aspect_ratio": "3:2"}}}"#,
         // A line break inside a string, as a shell variable brings it.
-        "{\"contents\": [{\"parts\": [{\"text\": \"a\nfox\"}]}], \"generationConfig\": {\"imageConfig\": {\"aspectRatio\": \"3:2\"}}}",
+        r#"{"contents": [{"parts": [{"text": "a
+            fox"}]}], "generationConfig": {"imageConfig": {"aspectRatio": "3:2"}}}"#,
     ] {
         let reply = post_text(&service, &generate, body).await;
         assert_eq!(reply.status, 200, "{}", String::from_utf8_lossy(&reply.bytes));
@@ -95,7 +97,10 @@ async fn inline_requests_are_as_loose_as_their_call() {
 #[tokio::test]
 async fn stream_of_events_holds_the_whole_response_in_one() {
     let service = Service::steady();
-    let body = json!({"contents": [{"parts": [{"text": "a fox"}]}], "generationConfig": {"imageConfig": {"imageSize": "512"}}});
+    let body = json!({
+        "contents": [{"parts": [{"text": "a fox"}]}],
+        "generationConfig": {"imageConfig": {"imageSize": "512"}},
+    });
     let reply = service.post(&format!("{MODEL}:streamGenerateContent?alt=sse"), &body).await;
     assert_eq!((reply.status.as_u16(), reply.header("content-type").as_str()), (200, "text/event-stream"));
     let text = std::str::from_utf8(&reply.bytes).unwrap();
@@ -114,7 +119,7 @@ async fn stream_of_events_holds_the_whole_response_in_one() {
 
 #[tokio::test]
 async fn stream_without_events_is_a_list_refusals_too() {
-    let service = Service::new(Behaviour { refuse_percent: 0, ..steady() });
+    let service = Service::steady();
     let path = format!("{MODEL}:streamGenerateContent");
     let body = json!({"contents": [{"parts": [{"text": "a fox"}]}]});
     let reply = service.post(&path, &body).await;

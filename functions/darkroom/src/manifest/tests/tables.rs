@@ -89,6 +89,9 @@ fn references_come_from_a_column() {
             assert_eq!(refs(&images[0]), expected, "{job} {problems:?}");
         }
     }
+    let metadata = [("key", "{sku}"), ("template", "a {name}"), ("refs", "{picture_url}|s3://x/style.png")];
+    let (images, _) = read_with(b"SKU,Name,Picture URL\nA1,Shoe,s3://x/1.jpg\n", &metadata, None);
+    assert_eq!(refs(&images[0]), ["1.jpg", "style.png"]);
     let table = "SKU,Name,Picture URL\nA1,Shoe,\n";
     let job = r#"{"defaults":{"key":"{sku}","template":"{name}","refs":"{picture_url}"}}"#;
     let (_, problems) = read_with(table.as_bytes(), &[], Some(job));
