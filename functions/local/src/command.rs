@@ -106,8 +106,8 @@ struct ManifestArgs {
     #[arg(value_parser = PathBufValueParser::new().try_map(manifest::path))]
     manifest: PathBuf,
     /// What counts for all of its items, as `aws s3 cp --metadata` takes it: template=white-bg,budget-usd=150.
-    #[arg(long, value_name = "NAME=VALUE", value_delimiter = ',', value_parser = manifest::metadata)]
-    metadata: Vec<(String, String)>,
+    #[arg(long, value_name = "NAME=VALUE,…", value_parser = manifest::metadata)]
+    metadata: Vec<Vec<(String, String)>>,
     /// End with the estimate and buy nothing, as the metadata mode=dry_run says.
     #[arg(long)]
     dry_run: bool,

@@ -34,8 +34,8 @@ pub(crate) async fn same_content(
 ) -> Result<Disposition, PlanError> {
     let ContentClaim { job, manifest, .. } = claim;
     let message = format!(
-        "the same content was dropped as {} and is job {job}: nothing was bought again. Its images are in jobs/{job}/; to \
-         have them made once more, change job.run, for example by the metadata run=2, and drop the manifest again",
+        "the same content was dropped as {} and is job {job}: nothing was bought again. Look for its results in jobs/{job}/; \
+         to have all its images made once more, change job.run, for example by the metadata run=2, and drop it again",
         manifest.key
     );
     let code = "same_content".to_owned();

@@ -174,10 +174,16 @@ fn unknown(name: &str) -> String {
 /// writes there.
 ///
 /// # Errors
-/// What to write instead of a name that has no meaning.
-pub fn metadata_name(name: &str) -> Result<&'static str, String> {
+/// What to write instead of a name that has no meaning, or of a `mode` that only tools write.
+pub fn metadata_name(name: &str, value: &str) -> Result<&'static str, String> {
     let canonical = metadata::canonical(name);
-    METADATA.iter().find(|(known, _)| *known == canonical).map(|(known, _)| *known).ok_or_else(|| unknown(name))
+    match METADATA.iter().find(|(known, _)| *known == canonical) {
+        Some((known, _)) if metadata::is_of_tools(&canonical, value) => {
+            Err(format!("{known} must be run or dry_run, not {value}"))
+        }
+        Some((known, _)) => Ok(known),
+        None => Err(unknown(name)),
+    }
 }
 
 /// The members of a job document, and of `{"manifest": …}`.
@@ -271,10 +277,12 @@ mod tests {
             let (_, problems) = said(&[(name, "true")]);
             let [(code, message)] = &problems[..] else { panic!("{problems:?}") };
             assert!(code == "unknown_metadata" && message.contains(advice), "{message}");
-            assert_eq!(metadata_name(name).unwrap_err(), *message, "the command line says the same");
+            assert_eq!(metadata_name(name, "true").unwrap_err(), *message, "the command line says the same");
         }
-        assert_eq!(metadata_name("Aspect_Ratio"), Ok("aspect-ratio"));
-        assert!(metadata_name("mtime").is_err(), "no tool writes on the command line");
+        assert_eq!(metadata_name("Aspect_Ratio", "4:5"), Ok("aspect-ratio"));
+        for (name, value) in [("mtime", "1700000000"), ("mode", "33188")] {
+            assert!(metadata_name(name, value).is_err(), "no tool writes on the command line");
+        }
     }
 
     #[test]

@@ -10,10 +10,19 @@ pub(super) fn is_blank(letter: char) -> bool {
     letter.is_whitespace() || INVISIBLE.contains(&letter)
 }
 
-/// What a cell says: without blanks around it, and without the formula by which a program keeps Excel from taking a
+/// What databases and pandas write where there is no value, and Excel where a formula has none.
+const NO_VALUE: [&str; 13] = [
+    "\\N", "NULL", "NaN", "<NA>", "#N/A", "#NAME?", "#REF!", "#VALUE!", "#DIV/0!", "#NULL!", "#NUM!", "#SPILL!",
+    "#CALC!",
+];
+
+/// What a cell says: nothing where it has no value; without blanks around it, and without the formula by which a program keeps Excel from taking a
 /// text for a number: `="0012"` is `0012`.
 pub(super) fn text(cell: &str) -> Cow<'_, str> {
     let cell = cell.trim_matches(is_blank);
+    if NO_VALUE.contains(&cell) {
+        return Cow::Borrowed("");
+    }
     let quoted = cell.strip_prefix("=\"").and_then(|rest| rest.strip_suffix('"'));
     match quoted {
         // A quote within is written twice; a lone one means that this is another formula, such as ="a"&"b".
@@ -135,6 +144,11 @@ mod tests {
             (r#"="a"&"b""#, r#"="a"&"b""#),
             (r#"=""#, r#"=""#),
             (r#"="""#, ""),
+            ("\\N", ""),
+            (" NULL ", ""),
+            ("#REF!", ""),
+            ("null", "null"),
+            ("#1", "#1"),
         ] {
             assert_eq!(text(cell), expected, "{cell}");
         }

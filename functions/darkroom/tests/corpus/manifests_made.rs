@@ -133,7 +133,7 @@ fn cases() -> Vec<Case> {
         case(
             "unknown-field-of-a-megabyte",
             &format!(
-                r#"2,b,error,unknown_field,"there is no field ""{}""…: take it out, or use one of key, id, custom_id, record_id, prompt, template, vars, n, count, model, aspect_ratio, image_size, refs, references, images, system, seed, temperature, lane, output, out""#,
+                r#"2,b,error,unknown_field,"there is no field ""{}""…: take it out, or use one of key, id, custom_id, record_id, prompt, template, vars, metadata, n, count, model, aspect_ratio, image_size, refs, references, images, system, seed, temperature, thinking, thinking_level, lane, output, out""#,
                 "k".repeat(60)
             ),
             || second(r#"{"key":"b","prompt":"x",""#, "k", 1 << 20, r#"":1}"#),

@@ -18,10 +18,27 @@ pub(super) fn path(path: PathBuf) -> Result<PathBuf, String> {
     }
 }
 
-/// One name and value of metadata, by the name that it has in the bucket.
-pub(super) fn metadata(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("write name=value")?;
-    Ok((metadata_name(name)?.to_owned(), value.to_owned()))
+/// Names and values of metadata, by the names that they have in the bucket. A comma within a value is taken for one that
+/// separates only where a name and `=` follow it, so that a template may hold commas.
+pub(super) fn metadata(text: &str) -> Result<Vec<(String, String)>, String> {
+    let mut said: Vec<(&str, String)> = Vec::new();
+    for piece in text.split(',') {
+        match (piece.split_once('=').filter(|(name, _)| is_name(name)), said.last_mut()) {
+            (Some((name, value)), _) => said.push((name.trim(), value.to_owned())),
+            (None, Some((_, value))) => {
+                value.push(',');
+                value.push_str(piece);
+            }
+            (None, None) => return Err("write name=value".to_owned()),
+        }
+    }
+    said.into_iter().map(|(name, value)| Ok((metadata_name(name, &value)?.to_owned(), value))).collect()
+}
+
+/// Whether a text is written as the names of metadata are.
+fn is_name(text: &str) -> bool {
+    let text = text.trim();
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 /// An amount, as it was written: it is part of the job's identity.
@@ -39,7 +56,7 @@ impl ManifestArgs {
     /// When two of them say something else about the same.
     pub(super) fn metadata(&self) -> Result<BTreeMap<String, String>, String> {
         let mut said: BTreeMap<String, (String, &str)> = BTreeMap::new();
-        let given = self.metadata.iter().map(|(name, value)| (name.as_str(), value.as_str(), "--metadata"));
+        let given = self.metadata.iter().flatten().map(|(name, value)| (name.as_str(), value.as_str(), "--metadata"));
         let dry_run = self.dry_run.then_some(("mode", "dry_run", "--dry-run"));
         let budget = self.budget_usd.as_deref().map(|usd| ("budget-usd", usd, "--budget-usd"));
         for (name, value, source) in given.chain(dry_run).chain(budget) {
@@ -74,7 +91,7 @@ mod tests {
     use super::*;
 
     fn said(metadata: &[(&str, &str)], dry_run: bool, budget_usd: Option<&str>) -> Result<String, String> {
-        let metadata = metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let metadata = metadata.iter().map(|(name, value)| vec![((*name).to_owned(), (*value).to_owned())]).collect();
         let budget_usd = budget_usd.map(str::to_owned);
         let said = ManifestArgs { manifest: PathBuf::new(), metadata, dry_run, budget_usd }.metadata()?;
         Ok(said.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(","))
@@ -98,7 +115,7 @@ mod tests {
 
     #[test]
     fn metadata_has_the_names_of_the_bucket_and_no_other() {
-        assert_eq!(metadata("Budget_USD=5"), Ok(("budget-usd".to_owned(), "5".to_owned())));
+        assert_eq!(metadata("Budget_USD=5"), Ok(vec![("budget-usd".to_owned(), "5".to_owned())]));
         for (text, advice) in
             [("dry-run=true", "mode=dry_run"), ("budget=5", "budget-usd"), ("mtime=1", "leave it out")]
         {
@@ -106,6 +123,24 @@ mod tests {
             assert!(message.contains(advice), "{message}");
         }
         assert!(metadata("mode").is_err());
+    }
+
+    #[test]
+    fn a_value_may_hold_commas() {
+        for (text, expected) in [
+            ("template=white-bg,budget-usd=150", &[("template", "white-bg"), ("budget-usd", "150")][..]),
+            (
+                "key={sku},template={title}, on white, soft",
+                &[("key", "{sku}"), ("template", "{title}, on white, soft")],
+            ),
+            ("template=a, b, key={sku}", &[("template", "a, b"), ("key", "{sku}")]),
+            ("prompt=x=y,a b=c", &[("prompt", "x=y,a b=c")]),
+        ] {
+            let found = metadata(text).unwrap();
+            let found: Vec<(&str, &str)> = found.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            assert_eq!(found, expected, "{text}");
+        }
+        assert!(metadata("template=a,buget=5").is_err(), "no value may swallow a mistaken name");
     }
 
     #[test]
