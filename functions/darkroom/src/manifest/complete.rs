@@ -14,6 +14,14 @@ use super::{
 };
 use crate::models::nearest;
 
+/// How many of the variables that nothing uses are named.
+const UNUSED_NAMED: usize = 5;
+
+/// A name as a message has it among others: on one line, not too long, and without quotes.
+fn bare(name: &str) -> String {
+    quote(name).replace('"', "")
+}
+
 impl Intake<'_> {
     /// The item with all that it leaves out, and its prompt as it will be sent.
     pub(super) fn complete(&mut self, item: Item, findings: &mut Findings) -> Item {
@@ -158,10 +166,12 @@ impl Intake<'_> {
         if unused.is_empty() || self.problems.errors > 0 {
             return;
         }
-        let message = format!(
-            "no template or path uses {}: it only comes back in the results",
-            quote(&unused.join(", ")).trim_matches('"')
-        );
+        // A shop's export has dozens of columns: the first ones say what is meant.
+        let mut names: Vec<String> = unused.iter().take(UNUSED_NAMED).map(|name| bare(name)).collect();
+        if unused.len() > UNUSED_NAMED {
+            names.push(format!("{} more", unused.len() - UNUSED_NAMED));
+        }
+        let message = format!("no template or path uses {}: it only comes back in the results", names.join(", "));
         self.problems.push(super::Problem::warning(1, "unused_variable", message));
     }
 

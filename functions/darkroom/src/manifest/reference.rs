@@ -89,7 +89,8 @@ pub(super) fn object(text: &str, bucket: &str) -> Result<ObjectUri, (&'static st
         },
         Some(("http" | "https", _)) => {
             return unsupported(
-                "is a web address, and fetching those is not switched on: put the picture into the bucket and write its key",
+                "is a web address, and fetching those is not switched on: put the picture into the bucket and write its \
+                 key, or allow web addresses (AllowHttpsReferences, or --allow-https-references)",
             );
         }
         Some(_) => return bad("is of an unknown kind: write s3://bucket/key, or a key in the bucket"),

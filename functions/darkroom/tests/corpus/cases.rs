@@ -54,8 +54,8 @@ impl Case {
     }
 
     /// What a case is refused for, as `line code message`.
-    fn bad(name: &str) -> Vec<String> {
-        let case = Self::read(name, &[]);
+    fn bad(name: &str, metadata: &[(&str, &str)]) -> Vec<String> {
+        let case = Self::read(name, metadata);
         assert!(case.reading.errors > 0, "{name} was accepted");
         let problems = case.reading.problems.iter();
         problems.map(|problem| format!("{} {} {}", problem.line, problem.code, problem.message)).collect()
@@ -138,7 +138,7 @@ fn header_repeated() {
 
 #[test]
 fn header_typo_let_through() {
-    let found = Case::bad("header-typo-let-through.csv");
+    let found = Case::bad("header-typo-let-through.csv", &[]);
     assert!(
         found[0].contains("did you mean aspect_ratio?") && found[0].contains("did you mean image_size?"),
         "{found:?}"
@@ -153,6 +153,56 @@ fn header_zero_width_space() {
 #[test]
 fn json_id_as_number() {
     assert_eq!(keys(&Case::good("json-id-as-number.json", &[], &[])), ["1001", "1002"]);
+}
+
+#[test]
+fn metadata_dry_run_ignored() {
+    for (name, value, advice) in [
+        ("dry-run", "true", "mode=dry_run"),
+        ("dry_run", "true", "mode=dry_run"),
+        ("dryrun", "1", "mode=dry_run"),
+        ("estimate", "true", "mode=dry_run"),
+        ("budget", "0.01", "budget-usd"),
+        ("max-usd", "5", "budget-usd"),
+        ("max-cost", "5", "budget-usd"),
+        ("limit", "5", "budget-usd"),
+        ("ratio", "4:5", "aspect-ratio"),
+        ("resolution", "2K", "image-size"),
+    ] {
+        let found = Case::bad("metadata-dry-run-ignored.csv", &[(name, value)]);
+        assert!(found[0].contains(advice), "{found:?}");
+    }
+}
+
+#[test]
+fn native_extra_members() {
+    let image = &Case::good("native-extra-members.jsonl", &[], &[])[0];
+    assert_eq!((image.vars["product_id"].as_str(), image.vars["image_candidates"].as_str()), ("p1", r#"["x", "y"]"#));
+}
+
+#[test]
+fn native_metadata_key() {
+    assert_eq!(keys(&Case::good("native-metadata-key.jsonl", &[], &[])), ["a"]);
+}
+
+#[test]
+fn native_one_bad_of_eight() {
+    let found = Case::bad("native-one-bad-of-eight.jsonl", &[]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].starts_with("5 ") && found[0].contains("generationConfig.imageConfig.personGeneration"),
+        "{found:?}"
+    );
+    let warned = Case::good("native-one-bad-of-eight.jsonl", &[("request-check", "warn")], &["unknown_request_field"]);
+    assert_eq!(warned.len(), 8);
+}
+
+#[test]
+fn seed_of_several() {
+    let images = Case::good("seed-of-several.jsonl", &[], &["unsupported_control"]);
+    let seeds: Vec<bool> =
+        (7..).zip(&images).map(|(seed, image)| image.request.get().contains(&format!("\"seed\":{seed}"))).collect();
+    assert_eq!(seeds, [true; 3]);
 }
 
 #[test]
@@ -191,7 +241,7 @@ fn shop_shopify() {
 
 #[test]
 fn size_by_other_names() {
-    let found = Case::bad("size-by-other-names.csv").join("\n");
+    let found = Case::bad("size-by-other-names.csv", &[]).join("\n");
     assert!(found.contains("no negative prompt") && found.contains("\"quality\" says \"hd\""), "{found}");
 }
 
@@ -202,6 +252,6 @@ fn unused_column_twice() {
 
 #[test]
 fn zip_instead() {
-    let found = Case::bad("zip-instead.zip");
+    let found = Case::bad("zip-instead.zip", &[]);
     assert!(found[0].contains("unsupported_file the file is a zip archive: unpack it"), "{found:?}");
 }

@@ -21,7 +21,7 @@ fn every_problem_is_listed_with_its_line_and_what_to_do() {
     4 bad_image_size gemini-nano-banana-2.1 doesn't take image_size "1k": did you mean 1K? It takes 1K, 2K, 4K
     5 bad_value n must be from 1 to 16, not 0
     5 bad_reference reference "/a.jpg" is a path of a file system: write the key as S3 shows it, such as refs/a.jpg
-    5 unsupported_reference reference "https://example.com/b.jpg" is a web address, and fetching those is not switched on: put the picture into the bucket and write its key
+    5 unsupported_reference reference "https://example.com/b.jpg" is a web address, and fetching those is not switched on: put the picture into the bucket and write its key, or allow web addresses (AllowHttpsReferences, or --allow-https-references)
     6 bad_value n must be a whole number such as 2, not "two"
     6 bad_value seed must be a whole number from -2147483648 to 2147483647, not "4294967296"
     6 bad_value temperature must be from 0 to 2, not 3
