@@ -249,9 +249,15 @@ async fn refuse(
     claim: &ContentClaim,
     is_locked: bool,
 ) -> Result<Disposition, PlanError> {
-    if !is_over(deps, &claim.job).await? && planned(deps, &claim.job).await?.is_none() {
-        begin(deps, claim).await?;
-        info!(correlation_id = %claim.job, "planned, as another job with the same content came upon it");
+    if !is_over(deps, &claim.job).await? {
+        match planned(deps, &claim.job).await? {
+            // Its invocation may have been killed before it sent the last message, and its manifest may be gone since.
+            Some(plan) => wake(deps, &claim.job, plan.shards).await?,
+            None => {
+                begin(deps, claim).await?;
+                info!(correlation_id = %claim.job, "planned, as another job with the same content came upon it");
+            }
+        }
     }
     same_content(deps, dropped, claim, is_locked).await
 }

@@ -190,6 +190,7 @@ async fn wherever_a_planning_is_killed_one_of_two_keys_is_bought() {
         world.cloud.time.jump_to(world.cloud.time.now() + SignedDuration::from_hours(2)).unwrap();
         let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
         sweep::handler::handle(&world.cloud.deps.sweep, deadline).await.unwrap();
+        world.run().await.unwrap();
 
         let case = format!("killed before write {number}, moved: {is_moved}");
         assert_eq!((world.gemini.batches_created(), with_marker(&world, "_SUCCESS").len()), (1, 1), "{case}");
