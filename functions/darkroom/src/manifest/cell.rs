@@ -121,8 +121,12 @@ pub(super) fn is_picture(cell: &str) -> bool {
 
 fn has_pictures_extension(text: &str) -> bool {
     const EXTENSIONS: [&str; 7] = [".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".gif"];
-    let lower = text.to_ascii_lowercase();
-    EXTENSIONS.iter().any(|extension| lower.ends_with(extension))
+    // Without a copy: each cell of each row is asked until one holds a picture.
+    let ends_with = |extension: &&str| {
+        let end = text.len().checked_sub(extension.len()).and_then(|start| text.as_bytes().get(start..));
+        end.is_some_and(|end| end.eq_ignore_ascii_case(extension.as_bytes()))
+    };
+    EXTENSIONS.iter().any(ends_with)
 }
 
 fn is_digits(text: &str) -> bool {

@@ -7,7 +7,7 @@
 
 use super::{
     cell::is_blank,
-    columns::Columns,
+    columns::{Columns, freeing},
     field::{BadName, FIELDS, Field, unsupported},
     problem::quote,
 };
@@ -189,10 +189,9 @@ pub(super) fn column(name: &str, about: &About<'_>) -> Result<Column, BadName> {
                 near => near,
             };
             let message = format!(
-                "there is no field {}: did you mean {near}? If the column is your own, say so in the job document: \
-                 {{\"job\": {{\"columns\": {{{}: null}}}}}}",
+                "there is no field {}: did you mean {near}? If the column is your own, say so in the job document: {}",
                 quote(name),
-                quote(name)
+                freeing(name)
             );
             Err(("unknown_field", message))
         }

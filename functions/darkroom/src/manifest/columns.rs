@@ -15,6 +15,11 @@ use super::{
     variables::spelling,
 };
 
+/// The job document that frees a column of its meaning, for messages.
+pub(super) fn freeing(column: &str) -> String {
+    format!("{{\"job\": {{\"columns\": {{{}: null}}}}}}", quote(column))
+}
+
 /// What a manifest says about the columns of its table.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Columns {
@@ -109,8 +114,7 @@ impl Columns {
 
     /// Whether `name` is the name of the column that was said to hold the key.
     pub(super) fn is_key(&self, name: &str) -> bool {
-        let wanted = spelling(name);
-        self.mapped.iter().any(|(field, column)| *field == Field::Key && spelling(column) == wanted)
+        self.mapped.iter().any(|(field, column)| *field == Field::Key && spelling(column) == spelling(name))
     }
 
     /// The columns that were named and are not among `names`.

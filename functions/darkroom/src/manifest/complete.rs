@@ -90,6 +90,10 @@ impl Intake<'_> {
 
     /// Adds the references of the rows that continue the item's, as many as its model takes.
     fn add_further_references(&self, item: &mut Item, findings: &mut Findings) {
+        // Nearly all items: neither their model nor their references have to be looked at here.
+        if item.more_refs.is_empty() {
+            return;
+        }
         let more = std::mem::take(&mut item.more_refs);
         let refs = item.refs.get_or_insert_default();
         let mut more: Vec<String> = more.into_iter().filter(|reference| !refs.contains(reference)).collect();

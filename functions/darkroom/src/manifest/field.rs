@@ -2,7 +2,7 @@
 
 use crate::models::nearest;
 
-use super::{column::fold, problem::quote};
+use super::{column::fold, columns::freeing, problem::quote};
 
 /// A field of a friendly item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -113,8 +113,7 @@ pub(super) fn unsupported(name: &str) -> Option<BadName> {
     let mut fields = UNSUPPORTED_FIELDS.iter().filter(|(field, _)| field.contains('_'));
     let (field, _) = fields.find(|(field, _)| fold(field) == folded)?;
     let (code, message) = bad_name(field, std::iter::empty());
-    let freed =
-        format!("; if the column is your own, free it: {{\"job\": {{\"columns\": {{{}: null}}}}}}", quote(name));
+    let freed = format!("; if the column is your own, free it: {}", freeing(name));
     Some((code, message + &freed))
 }
 

@@ -9,7 +9,7 @@ use super::{
     item,
     problem::{Findings, quote_json},
     strict,
-    variables::{BUILT_IN, Variables, scalar, spelling},
+    variables::{BUILT_IN, Variables, own_text, scalar, spelling},
 };
 
 type Members<'a> = [(Cow<'a, str>, &'a RawValue)];
@@ -112,7 +112,7 @@ impl<'a> Line<'a> {
         if value == "null" {
             return;
         }
-        let value = scalar(value).unwrap_or_else(|| value.to_owned());
+        let value = own_text(value);
         let spelt = spelling(name);
         if spelt.is_empty() || BUILT_IN.contains(&spelt.as_str()) {
             self.vars.set(&format!("own_{name}"), value, findings);

@@ -19,6 +19,7 @@ use super::{
     problem::{Findings, quote},
     request_hints::{Hint, hint},
     request_schema::{GENERATE_CONTENT_REQUEST, Kind, Message},
+    strict::Name,
 };
 
 /// What becomes of a request in Google's form that Gemini may refuse.
@@ -236,10 +237,6 @@ impl<'de> de::Visitor<'de> for Member<'_, '_> {
         Ok(())
     }
 }
-
-/// A member's name, borrowed where it holds no escape.
-#[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl Message {
     /// The member of a name in either casing.

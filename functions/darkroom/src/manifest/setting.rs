@@ -1,7 +1,7 @@
 //! What an image should be, under the names that other programs have for it. What can't be told for certain is refused: an
 //! image of another size than was asked for costs as much as the right one.
 
-use super::{cell, column::Other, item::Item, problem::quote};
+use super::{cell, column::Other, columns::freeing, item::Item, problem::quote};
 
 /// Sizes by name.
 const SIZES: [&str; 5] = ["512", "1K", "2K", "4K", "0.5K"];
@@ -84,10 +84,7 @@ fn set_once(field: &mut Option<String>, name: &str, meaning: &str, value: String
 
 /// How a column is freed of its meaning.
 fn freed(name: &str) -> String {
-    format!(
-        "if the column is your own, say so in the job document: {{\"job\": {{\"columns\": {{{}: null}}}}}}",
-        quote(name)
-    )
+    format!("if the column is your own, say so in the job document: {}", freeing(name))
 }
 
 fn size(cell: &str) -> Option<String> {

@@ -110,7 +110,7 @@ pub(super) fn members_of<'a>(name: &str, text: &'a str, findings: &mut Findings)
 
 /// A member's name, borrowed where it holds no escape.
 #[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Name<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 /// Visits a value for its faults only.
 #[derive(Clone, Copy)]

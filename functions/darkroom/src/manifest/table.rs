@@ -10,6 +10,7 @@ use csv::ByteRecord;
 use super::{
     Stop, cell,
     column::{About, Column, Other, column, column_field, fold},
+    columns,
     continuation::{ContinuationRows, Group, Held},
     field::Field,
     input::Input,
@@ -45,7 +46,7 @@ pub(super) fn read(input: &mut Input<'_>, intake: &mut Intake<'_>) -> Result<(),
     }
     let Some(line) = line else { return Ok(()) };
     let style = CellStyle { decimal_comma: rows.has_decimal_commas() };
-    let mut table = Table::new(line, &record, style, intake)?;
+    let mut table = Table::new(line, &record, style, &used, intake)?;
     intake.columns = table.variables();
     while let Some(line) = rows.next(&mut record)? {
         intake.check_full()?;
@@ -58,6 +59,8 @@ pub(super) fn read(input: &mut Input<'_>, intake: &mut Intake<'_>) -> Result<(),
 struct Table {
     names: Vec<String>,
     columns: Vec<Column>,
+    /// The column that says how many images a row orders.
+    count: Option<usize>,
     style: CellStyle,
     group: Group,
     /// The row above, which is taken once no further row continues it.
@@ -108,7 +111,14 @@ impl Count {
 }
 
 impl Table {
-    fn new(line: u64, header: &ByteRecord, style: CellStyle, intake: &mut Intake<'_>) -> Result<Self, Stop> {
+    /// Reads the header. `used` are the variables that what counts for all rows uses.
+    fn new(
+        line: u64,
+        header: &ByteRecord,
+        style: CellStyle,
+        used: &HashSet<String>,
+        intake: &mut Intake<'_>,
+    ) -> Result<Self, Stop> {
         if header.len() > COLUMNS {
             let message = format!("the header has {} columns, {COLUMNS} are allowed: is this a table?", header.len());
             return Err(Stop::Problem(Problem::error(line, "too_many_columns", message)));
@@ -116,7 +126,7 @@ impl Table {
         let Some(names) = texts(header) else { return Err(Stop::Problem(not_utf8(line))) };
         let names: Vec<String> = names.into_iter().map(Cow::into_owned).collect();
         let mut findings = Findings::default();
-        let columns = columns(&names, intake, &mut findings);
+        let columns = read_columns(&names, used, intake, &mut findings);
         check_has_prompt(&columns, intake, &mut findings);
         for missing in intake.header.said.job.columns.missing(&names) {
             let message = format!("job.columns names the column {}, which the table doesn't have", quote(missing));
@@ -141,7 +151,8 @@ impl Table {
         let has_key = columns.contains(&Column::Field(Field::Key)) || intake.header.said.defaults.key.is_some();
         let keyless = OwnKeys::new(&names, has_key);
         let notes = Notes { keyless, ..Notes::default() };
-        Ok(Self { names, columns, style, group, held: None, refused: HashSet::new(), notes })
+        let count = columns.iter().position(|column| *column == Column::Field(Field::Count));
+        Ok(Self { names, columns, count, style, group, held: None, refused: HashSet::new(), notes })
     }
 
     /// The variables among the columns, by their names in one spelling.
@@ -189,7 +200,7 @@ impl Table {
         }
         let is_keyless = item.key.is_none() && intake.header.said.defaults.key.is_none();
         self.notes.keyless.add(line, &cells, is_keyless);
-        if self.columns.contains(&Column::Field(Field::Count)) {
+        if self.count.is_some() {
             self.notes.counted.add(line);
             self.notes.images += u64::from(item.count.unwrap_or(1));
         }
@@ -225,17 +236,16 @@ impl Table {
             let message = "the first column has no name and numbers the rows: it is left out".to_owned();
             warn(notes.index.line, "nameless_column", message);
         }
-        let count = self.columns.iter().position(|column| *column == Column::Field(Field::Count));
-        if let Some(name) = count.map(|place| &self.names[place])
+        if let Some(name) = self.count.map(|place| &self.names[place])
             && fold(name) == "count"
             && notes.counted.rows > 0
         {
             let message = format!(
-                "the column {} orders {} images in {}: if it counts something else, say so in the job document: \
-                 {{\"job\": {{\"columns\": {{\"count\": null}}}}}}",
+                "the column {} orders {} images in {}: if it counts something else, say so in the job document: {}",
                 quote(name),
                 notes.images,
-                notes.counted.rows()
+                notes.counted.rows(),
+                columns::freeing("count")
             );
             warn(notes.counted.line, "count_column", message);
         }
@@ -328,7 +338,12 @@ fn is_note(record: &ByteRecord) -> bool {
 }
 
 /// What each column holds. Two columns may not hold one field, except references that were mapped.
-fn columns(names: &[String], intake: &mut Intake<'_>, findings: &mut Findings) -> Vec<Column> {
+fn read_columns(
+    names: &[String],
+    used: &HashSet<String>,
+    intake: &mut Intake<'_>,
+    findings: &mut Findings,
+) -> Vec<Column> {
     let said = &intake.header.said;
     let names_field = |wanted: Field| {
         let columns = &said.job.columns;
@@ -345,7 +360,6 @@ fn columns(names: &[String], intake: &mut Intake<'_>, findings: &mut Findings) -
         key_is_made: said.defaults.key.is_some(),
         refs_are_made: said.defaults.refs.is_some(),
     };
-    let used = intake.used_names().unwrap_or_default();
     let mut fields: HashMap<Field, &str> = HashMap::new();
     let mut variables: HashSet<String> = HashSet::new();
     let mut columns = Vec::with_capacity(names.len());

@@ -71,8 +71,7 @@ impl Variables {
     pub(super) fn from_own(members: &[(std::borrow::Cow<'_, str>, &serde_json::value::RawValue)]) -> Self {
         let mut variables = Self::default();
         for (name, value) in members.iter().filter(|(_, value)| value.get() != "null") {
-            let text = scalar(value.get()).unwrap_or_else(|| value.get().to_owned());
-            variables.set_column(name, text);
+            variables.set_column(name, own_text(value.get()));
         }
         variables
     }
@@ -114,6 +113,11 @@ pub(super) fn spelling(name: &str) -> String {
     }
     spelt.truncate(spelt.trim_end_matches('_').len());
     if spelt.is_empty() { name.trim_matches(is_blank).to_owned() } else { spelt }
+}
+
+/// A value of the caller's own as text: a list or an object is its JSON.
+pub(super) fn own_text(json: &str) -> String {
+    scalar(json).unwrap_or_else(|| json.to_owned())
 }
 
 /// A text, a number or a truth value as text.

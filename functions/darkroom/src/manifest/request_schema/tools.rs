@@ -1,7 +1,7 @@
 //! Messages that few requests for images have: tools and their calls, schemas of answers, speech.
 
 use super::{
-    Kind::{Any, Bytes, Enum, Int32, Int64, List, Map, Number, Object, Text, Truth},
+    Kind::{self, Any, Bytes, Enum, Int32, Int64, List, Map, Number, Object, Text, Truth},
     Message,
 };
 
@@ -175,44 +175,20 @@ pub(super) static FUNCTION_CALL: Message =
 pub(super) static EXECUTABLE_CODE: Message =
     Message("ExecutableCode", &[("code", Text), ("id", Text), ("language", Enum(&["LANGUAGE_UNSPECIFIED", "PYTHON"]))]);
 
-pub(super) static TOOL_CALL: Message = Message(
-    "ToolCall",
-    &[
-        ("args", Map(&Any)),
-        ("id", Text),
-        ("toolName", Text),
-        (
-            "toolType",
-            Enum(&[
-                "TOOL_TYPE_UNSPECIFIED",
-                "GOOGLE_SEARCH_WEB",
-                "GOOGLE_SEARCH_IMAGE",
-                "URL_CONTEXT",
-                "GOOGLE_MAPS",
-                "FILE_SEARCH",
-            ]),
-        ),
-    ],
-);
+const TOOL_TYPE: Kind = Enum(&[
+    "TOOL_TYPE_UNSPECIFIED",
+    "GOOGLE_SEARCH_WEB",
+    "GOOGLE_SEARCH_IMAGE",
+    "URL_CONTEXT",
+    "GOOGLE_MAPS",
+    "FILE_SEARCH",
+]);
 
-pub(super) static TOOL_RESPONSE: Message = Message(
-    "ToolResponse",
-    &[
-        ("id", Text),
-        ("response", Map(&Any)),
-        (
-            "toolType",
-            Enum(&[
-                "TOOL_TYPE_UNSPECIFIED",
-                "GOOGLE_SEARCH_WEB",
-                "GOOGLE_SEARCH_IMAGE",
-                "URL_CONTEXT",
-                "GOOGLE_MAPS",
-                "FILE_SEARCH",
-            ]),
-        ),
-    ],
-);
+pub(super) static TOOL_CALL: Message =
+    Message("ToolCall", &[("args", Map(&Any)), ("id", Text), ("toolName", Text), ("toolType", TOOL_TYPE)]);
+
+pub(super) static TOOL_RESPONSE: Message =
+    Message("ToolResponse", &[("id", Text), ("response", Map(&Any)), ("toolType", TOOL_TYPE)]);
 
 pub(super) static SPEECH_CONFIG: Message = Message(
     "SpeechConfig",
