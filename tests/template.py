@@ -7,10 +7,10 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-CHAIN = (ROOT / "functions/local/src/chain.rs").read_text()
+CHAIN = (ROOT / "functions/darkroom/src/chain.rs").read_text()
 SOURCE = re.compile(
-    r"Source \{ queue: (\w+), function: Function::(\w+), "
-    r"batch_size: ([\d_]+), concurrency: (\d+), max_receive_count: ([\d_]+) \}"
+    r"Source \{\s*queue: (\w+),\s*function: Function::(\w+),\s*"
+    r"batch_size: ([\d_]+),\s*concurrency: (\d+),\s*max_receive_count: ([\d_]+),?\s*\}"
 )
 SWEEP_EVERY = re.compile(r"SWEEP_EVERY: SignedDuration = SignedDuration::from_(hour|min)s\((\d+)\);")
 RATE = re.compile(r"rate\((\d+) (hour|min)(?:ute)?s?\)")
@@ -139,11 +139,11 @@ class Template(unittest.TestCase):
 
     def test_every_variable_is_one_that_the_code_reads(self):
         for name in FUNCTIONS:
-            read = set(re.findall(r'"([A-Z][A-Z0-9_]+)"', code(name.lower(), "clients")))
+            read = set(re.findall(r'"([A-Z][A-Z0-9_]+)"', code(name.lower(), "seam", "gemini", "runtime")))
             self.assertEqual(set(variables(name)) - read, set(), name)
 
     def test_every_alarm_is_about_a_metric_that_the_code_writes(self):
-        metrics = (ROOT / "functions/clients/src/metrics.rs").read_text()
+        metrics = (ROOT / "functions/runtime/src/metrics.rs").read_text()
         written = set(re.findall(r"^    (\w+),$", metrics, re.MULTILINE))
         alarms = {name: resource for name, resource in RESOURCES.items() if resource.get("Namespace") == "Darkroom"}
         self.assertEqual({f"{alarm['MetricName']}Alarm" for alarm in alarms.values()}, set(alarms))

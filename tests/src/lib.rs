@@ -1,5 +1,5 @@
-//! A world for tests: the chain's functions in process, with time that stands until it is jumped, and a wire to Gemini
-//! that can be watched and cut.
+//! A world for tests: the chain's functions in process, with time that stands until it is jumped,
+//! and a wire to Gemini that can be watched and cut.
 
 pub mod faults;
 pub mod wire;
@@ -8,24 +8,24 @@ use std::{future::pending, path::Path, sync::Arc};
 
 use anyhow::Context;
 use bytes::Bytes;
-use clients::{
-    chance::Chance,
-    gemini::{self, Gemini, UploadRequest},
-    metrics::Metrics,
-    secret::{ApiKey, KeySource},
-    web::Web,
-};
-use collect::handler::Pace;
-use darkroom::{job::Settings, ledger::ProjectLimits, names::FileName};
-use futures_util::stream;
-use jiff::Timestamp;
-use local::{
+use cli::{
     cloud::{Cloud, INTERNAL, Setup},
-    disk::Disk,
-    gemini::{Behaviour, Gemini as SimulatedGemini},
     host::{self, Stopped, Waiting},
     time::Time,
 };
+use collect::handler::Pace;
+use darkroom::{job::Settings, ledger::ProjectLimits, names::FileName};
+use disk::Disk;
+use futures_util::stream;
+use gemini::{
+    self, Gemini, UploadRequest,
+    key::{ApiKey, KeySource},
+};
+use gemini_sim::{Behaviour, Gemini as SimulatedGemini};
+use jiff::Timestamp;
+use plan::web::Web;
+use runtime::metrics::Metrics;
+use seam::rng::Chance;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -38,7 +38,11 @@ const START: &str = "2026-11-21T09:00:00Z";
 ///
 /// # Errors
 /// Those of the upload.
-pub async fn upload(gemini: &Gemini, display_name: &str, content: &'static [u8]) -> anyhow::Result<FileName> {
+pub async fn upload(
+    gemini: &Gemini,
+    display_name: &str,
+    content: &'static [u8],
+) -> anyhow::Result<FileName> {
     let request = UploadRequest {
         display_name: display_name.to_owned(),
         mime_type: gemini.input_mime_type().to_owned(),
@@ -105,25 +109,56 @@ impl World {
     /// # Errors
     /// When its folder can't be opened.
     pub fn with_behaviour(self, behaviour: Behaviour) -> anyhow::Result<Self> {
-        let Self { folder, cloud, making, .. } = self;
+        let Self {
+            folder,
+            cloud,
+            making,
+            ..
+        } = self;
         let time = cloud.time.clone();
         drop(cloud);
-        Self::open(folder, time, Making { behaviour, ..making })
+        Self::open(
+            folder,
+            time,
+            Making {
+                behaviour,
+                ..making
+            },
+        )
     }
 
     fn open(folder: TempDir, time: Time, making: Making) -> anyhow::Result<Self> {
         let state = folder.path().join(INTERNAL).join("gemini");
-        let gemini = Arc::new(SimulatedGemini::open(&state, time.clock(), making.behaviour.clone())?);
+        let gemini = Arc::new(SimulatedGemini::open(
+            &state,
+            time.clock(),
+            making.behaviour.clone(),
+        )?);
         let wire = Arc::new(Wire::new(Arc::clone(&gemini)));
         let key = Arc::new(KeySource::fixed(ApiKey::new("canary-1234")?));
         let client = Gemini::new(gemini::Settings::new(key), Arc::clone(&wire) as _)?;
         let (settings, pace) = (making.settings.clone(), making.pace);
         let metrics = making.metrics.clone();
-        let setup = Setup { settings, pace, chance: Chance::seeded(1), metrics, ..Setup::default() };
+        let setup = Setup {
+            settings,
+            pace,
+            chance: Chance::seeded(1),
+            metrics,
+            ..Setup::default()
+        };
         let web = making.web.clone().unwrap_or_else(|| setup.web.clone());
-        let limits = making.limits.clone().unwrap_or_else(|| setup.limits.clone());
+        let limits = making
+            .limits
+            .clone()
+            .unwrap_or_else(|| setup.limits.clone());
         // Tests that want a sweep ask for it: others count every call.
-        let setup = Setup { limits, web, sweep_every: None, disk: making.disk.clone(), ..setup };
+        let setup = Setup {
+            limits,
+            web,
+            sweep_every: None,
+            disk: making.disk.clone(),
+            ..setup
+        };
         let mut aws = None;
         let cloud = Cloud::open_with(folder.path(), time, client, setup, |service| {
             let tripwire = Arc::new(Tripwire::new(service));
@@ -131,7 +166,14 @@ impl World {
             tripwire
         })?;
         let aws = aws.context("the cloud has no wire")?;
-        Ok(Self { folder, cloud: Arc::new(cloud), gemini, wire, aws, making })
+        Ok(Self {
+            folder,
+            cloud: Arc::new(cloud),
+            gemini,
+            wire,
+            aws,
+            making,
+        })
     }
 
     /// Uploads an object, as a person would.
@@ -139,7 +181,10 @@ impl World {
     /// # Errors
     /// Those of the bucket.
     pub async fn put(&self, key: &str, content: impl Into<Vec<u8>>) -> anyhow::Result<()> {
-        self.cloud.bucket.put(key, "application/octet-stream", content.into()).await?;
+        self.cloud
+            .bucket
+            .put(key, "application/octet-stream", content.into())
+            .await?;
         Ok(())
     }
 
@@ -151,10 +196,15 @@ impl World {
         let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events/manifests");
         for entry in std::fs::read_dir(samples.join("refs"))? {
             let path = entry?.path();
-            let file = path.file_name().and_then(|name| name.to_str()).context("a file name")?;
-            self.put(&format!("refs/{file}"), std::fs::read(&path)?).await?;
+            let file = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .context("a file name")?;
+            self.put(&format!("refs/{file}"), std::fs::read(&path)?)
+                .await?;
         }
-        self.put(&format!("inbox/{name}"), std::fs::read(samples.join(name))?).await
+        self.put(&format!("inbox/{name}"), std::fs::read(samples.join(name))?)
+            .await
     }
 
     /// Runs the chain, jumping over waits, until no queue has a message.
@@ -192,8 +242,14 @@ impl World {
     /// # Errors
     /// When there is no such object, or it isn't JSON Lines.
     pub async fn lines(&self, key: &str) -> anyhow::Result<Vec<Value>> {
-        let text = self.read(key).await?.with_context(|| format!("there is no {key}"))?;
-        Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+        let text = self
+            .read(key)
+            .await?
+            .with_context(|| format!("there is no {key}"))?;
+        Ok(text
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?)
     }
 
     /// A JSON object of the bucket.
@@ -201,7 +257,10 @@ impl World {
     /// # Errors
     /// When there is none, or it isn't JSON.
     pub async fn json(&self, key: &str) -> anyhow::Result<Value> {
-        let text = self.read(key).await?.with_context(|| format!("there is no {key}"))?;
+        let text = self
+            .read(key)
+            .await?
+            .with_context(|| format!("there is no {key}"))?;
         Ok(serde_json::from_str(&text)?)
     }
 
@@ -218,7 +277,10 @@ impl World {
                 if path.is_dir() {
                     folders.push(path);
                 } else {
-                    let key = path.strip_prefix(self.folder.path())?.to_string_lossy().into_owned();
+                    let key = path
+                        .strip_prefix(self.folder.path())?
+                        .to_string_lossy()
+                        .into_owned();
                     found.insert(key, std::fs::read(&path)?);
                 }
             }

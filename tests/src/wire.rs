@@ -1,13 +1,13 @@
-//! The wires: to Gemini, where every request is noted and may be answered by a test instead; and to S3 and SQS, where an
-//! invocation may be made to die.
+//! The wires: to Gemini, where every request is noted and may be answered by a test instead; and to
+//! S3 and SQS, where an invocation may be made to die.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use clients::transport::{Body, BoxFuture, Transport, TransportError, full};
+use gemini_sim::Gemini;
 use http::{HeaderValue, Request, Response, StatusCode, header::ETAG, request::Parts};
 use http_body_util::BodyExt;
-use local::gemini::Gemini;
+use seam::transport::{Body, BoxFuture, Transport, TransportError, full};
 
 /// A request as it was sent.
 #[derive(Clone, Debug)]
@@ -45,7 +45,11 @@ pub struct Wire {
 impl Wire {
     /// A wire to `gemini`, without faults.
     pub fn new(gemini: Arc<Gemini>) -> Self {
-        Self { gemini, sent: Mutex::default(), decide: Mutex::default() }
+        Self {
+            gemini,
+            sent: Mutex::default(),
+            decide: Mutex::default(),
+        }
     }
 
     /// Lets `decide` choose what happens to each request from now on.
@@ -60,15 +64,25 @@ impl Wire {
 
     /// How many requests were sent whose path ends so.
     pub fn count(&self, path_end: &str) -> usize {
-        lock(&self.sent).iter().filter(|sent| sent.path.ends_with(path_end)).count()
+        lock(&self.sent)
+            .iter()
+            .filter(|sent| sent.path.ends_with(path_end))
+            .count()
     }
 }
 
 impl Transport for Wire {
-    fn send(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
+    fn send(
+        &self,
+        request: Request<Body>,
+    ) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
         Box::pin(async move {
             let (head, body) = request.into_parts();
-            let body = body.collect().await.map_err(TransportError::Interrupted)?.to_bytes();
+            let body = body
+                .collect()
+                .await
+                .map_err(TransportError::Interrupted)?
+                .to_bytes();
             let sent = Sent {
                 method: head.method.to_string(),
                 path: head.uri.path().to_owned(),
@@ -78,9 +92,15 @@ impl Transport for Wire {
             let fault = lock(&self.decide).as_mut().and_then(|decide| decide(&sent));
             lock(&self.sent).push(sent);
             match fault {
-                None => self.gemini.send(Request::from_parts(head, full(body))).await,
+                None => {
+                    self.gemini
+                        .send(Request::from_parts(head, full(body)))
+                        .await
+                }
                 Some(Fault::AnswerLost) => {
-                    self.gemini.send(Request::from_parts(head, full(body))).await?;
+                    self.gemini
+                        .send(Request::from_parts(head, full(body)))
+                        .await?;
                     Err(TransportError::Interrupted("the answer was lost".into()))
                 }
                 Some(Fault::NeverSent) => Err(TransportError::NeverSent("no connection".into())),
@@ -118,7 +138,10 @@ pub struct Tripwire {
 impl Tripwire {
     /// A wire to `aws` that nobody trips over.
     pub fn new(aws: Arc<dyn Transport>) -> Self {
-        Self { aws, tread: Mutex::new(Arc::new(|_| Trip::Pass)) }
+        Self {
+            aws,
+            tread: Mutex::new(Arc::new(|_| Trip::Pass)),
+        }
     }
 
     /// Lets `tread` choose what happens to each request from now on.
@@ -128,7 +151,10 @@ impl Tripwire {
 }
 
 impl Transport for Tripwire {
-    fn send(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
+    fn send(
+        &self,
+        request: Request<Body>,
+    ) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
         Box::pin(async move {
             let tread = Arc::clone(&lock(&self.tread));
             let (head, body) = request.into_parts();
@@ -142,7 +168,9 @@ impl Transport for Tripwire {
                 Trip::Lost => {
                     body.collect().await.map_err(TransportError::Interrupted)?;
                     let mut response = Response::new(full(""));
-                    response.headers_mut().insert(ETAG, HeaderValue::from_static("\"lost\""));
+                    response
+                        .headers_mut()
+                        .insert(ETAG, HeaderValue::from_static("\"lost\""));
                     Ok(response)
                 }
             }

@@ -1,19 +1,16 @@
 //! What `collect` is told by its environment.
 
-use clients::{
-    aws::Aws,
-    bucket::Bucket,
-    catalogue::Catalogues,
-    chance::Chance,
-    clock::Clock,
-    gemini::{self, Gemini},
-    ledger::Books,
-    metrics::Metrics,
-    queue::Queue,
-    states::States,
-    variables::{VariableError, Variables},
-};
 use darkroom::{models::Catalogue, results::Limits};
+use gemini::Gemini;
+use runtime::{
+    aws::Aws, bucket::Bucket, catalogue::Catalogues, ledger::Books, metrics::Metrics, queue::Queue,
+    states::States,
+};
+use seam::{
+    clock::Clock,
+    environment::{VariableError, Variables},
+    rng::Chance,
+};
 
 use crate::handler::{Deps, Pace};
 
@@ -45,7 +42,7 @@ impl Config {
             results_queue: variables.required("RESULTS_QUEUE_URL")?,
             shards_queue: variables.required("SHARDS_QUEUE_URL")?,
             reports_queue: variables.required("REPORTS_QUEUE_URL")?,
-            gemini: gemini::Settings::from_variables(variables)?,
+            gemini: runtime::parameter::gemini_settings(variables)?,
         })
     }
 
@@ -60,7 +57,12 @@ impl Config {
         let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
         let catalogues = Catalogues::new(bucket.clone(), Catalogue::built_in().into());
         Ok(Deps {
-            states: States::new(bucket.clone(), clock.clone(), chance.clone(), metrics.clone()),
+            states: States::new(
+                bucket.clone(),
+                clock.clone(),
+                chance.clone(),
+                metrics.clone(),
+            ),
             books: Books::new(bucket.clone(), chance),
             bucket,
             gemini: Gemini::over_https(self.gemini)?,
@@ -83,7 +85,12 @@ mod tests {
     #[test]
     fn a_missing_variable_is_named() {
         let variables: Variables = [("BUCKET", "studio")].into_iter().collect();
-        let Err(problem) = Config::read(&variables) else { panic!("read without its queues") };
-        assert!(problem.to_string().contains("RESULTS_QUEUE_URL"), "{problem}");
+        let Err(problem) = Config::read(&variables) else {
+            panic!("read without its queues")
+        };
+        assert!(
+            problem.to_string().contains("RESULTS_QUEUE_URL"),
+            "{problem}"
+        );
     }
 }

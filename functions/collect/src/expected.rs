@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use clients::{lines::Lines, parts::read_part};
 use darkroom::{
     billing::{Charged, Meter},
     cost::{self, Usd},
@@ -14,6 +13,7 @@ use darkroom::{
     results::{ResultLine, Status},
     state::{Collecting, Phase, Shard},
 };
+use runtime::{lines::Lines, parts::read_part};
 
 use crate::handler::{CollectError, Deps, malformed};
 
@@ -77,29 +77,61 @@ impl Expected {
     /// Reads the shard's lines of the plan, and the parts written so far.
     pub(crate) async fn load(deps: &Deps, shard: &Shard) -> Result<Self, CollectError> {
         let key = layout::plan(&shard.job);
-        let only: Option<HashSet<RequestKey>> = deps.states.keys(shard).await?.map(|keys| keys.into_iter().collect());
+        let only: Option<HashSet<RequestKey>> = deps
+            .states
+            .keys(shard)
+            .await?
+            .map(|keys| keys.into_iter().collect());
         let first_round = ShardId::first(shard.shard.number);
         let catalogue = deps.catalogues.of_job(&shard.job).await?;
         let model = catalogue.priced(&shard.model);
-        let mut expected = Self { rates: model.map(|model| model.batch.clone()), ..Self::default() };
+        let mut expected = Self {
+            rates: model.map(|model| model.batch.clone()),
+            ..Self::default()
+        };
         let mut lines = Lines::of_document(deps.bucket.open_range(&key, shard.plan_bytes).await?);
         while let Some(line) = lines.next().await? {
             let line: PlanLine = serde_json::from_slice(&line).map_err(malformed(&key))?;
-            if line.shard == first_round && only.as_ref().is_none_or(|only| only.contains(&line.key)) {
-                let PlanLine { key, path, aspect_ratio, image_size, thinking, estimate, .. } = line;
-                let ceiling = model.map_or(estimate.batch_usd, |model| cost::ceiling(model, thinking, estimate));
-                expected.keys.insert(key, Wanted { path, aspect_ratio, image_size, ceiling, seen: Seen::No });
+            if line.shard == first_round
+                && only.as_ref().is_none_or(|only| only.contains(&line.key))
+            {
+                let PlanLine {
+                    key,
+                    path,
+                    aspect_ratio,
+                    image_size,
+                    thinking,
+                    estimate,
+                    ..
+                } = line;
+                let ceiling = model.map_or(estimate.batch_usd, |model| {
+                    cost::ceiling(model, thinking, estimate)
+                });
+                expected.keys.insert(
+                    key,
+                    Wanted {
+                        path,
+                        aspect_ratio,
+                        image_size,
+                        ceiling,
+                        seen: Seen::No,
+                    },
+                );
             }
         }
         if let Some(part) = &shard.refused {
-            read_part(&deps.bucket, &shard.job, shard.shard, part, |line| expected.see(&line)).await?;
+            read_part(&deps.bucket, &shard.job, shard.shard, part, |line| {
+                expected.see(&line)
+            })
+            .await?;
         }
         // What Gemini refused to take is not in the output.
         expected.found = Found::default();
         if let Phase::Collecting(Collecting { parts, .. }) = &shard.phase {
             for part in parts {
                 read_part(&deps.bucket, &shard.job, shard.shard, part, |line| {
-                    let has_image = matches!(&line, PartLine::Aside(aside) if aside.image.is_some());
+                    let has_image =
+                        matches!(&line, PartLine::Aside(aside) if aside.image.is_some());
                     expected.see_output(&line, has_image);
                 })
                 .await?;
@@ -113,8 +145,8 @@ impl Expected {
         self.keys.get(key)
     }
 
-    /// Notes a line that came of the output: what became of its key, what it cost, and whether it belongs to a request.
-    /// `has_image` says whether it has an image, if it belongs to none.
+    /// Notes a line that came of the output: what became of its key, what it cost, and whether it
+    /// belongs to a request. `has_image` says whether it has an image, if it belongs to none.
     pub(crate) fn see_output(&mut self, line: &PartLine, has_image: bool) {
         let image = u64::from(has_image);
         self.found.lines += 1;
@@ -148,18 +180,22 @@ impl Expected {
         };
     }
 
-    /// What the batch has cost at the most, by what was seen of it, as a document holds it; nothing for a model without
-    /// prices.
+    /// What the batch has cost at the most, by what was seen of it, as a document holds it; nothing
+    /// for a model without prices.
     pub(crate) fn cost(&self) -> Option<Usd> {
         self.rates.is_some().then(|| self.cost.rounded_up())
     }
 
     /// Notes what became of a key, and answers with what its image may have cost at the most.
     fn see_result(&mut self, result: &ResultLine) -> Usd {
-        let Some(wanted) = self.keys.get_mut(&result.key) else { return Usd::ZERO };
+        let Some(wanted) = self.keys.get_mut(&result.key) else {
+            return Usd::ZERO;
+        };
         wanted.seen = match result.status {
             Status::Succeeded => Seen::Image,
-            _ => Seen::Reason { retryable: result.error.as_ref().is_some_and(|reason| reason.retryable) },
+            _ => Seen::Reason {
+                retryable: result.error.as_ref().is_some_and(|reason| reason.retryable),
+            },
         };
         wanted.ceiling
     }
@@ -175,8 +211,12 @@ impl Expected {
     }
 
     fn keys(&self, which: impl Fn(Seen) -> bool) -> Vec<RequestKey> {
-        let mut keys: Vec<RequestKey> =
-            self.keys.iter().filter(|(_, wanted)| which(wanted.seen)).map(|(key, _)| key.clone()).collect();
+        let mut keys: Vec<RequestKey> = self
+            .keys
+            .iter()
+            .filter(|(_, wanted)| which(wanted.seen))
+            .map(|(key, _)| key.clone())
+            .collect();
         keys.sort_unstable();
         keys
     }

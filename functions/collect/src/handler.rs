@@ -1,12 +1,19 @@
-//! One message of (results): read the output on from the last checkpoint, to its end or until time runs out.
+//! One message of (results): read the output on from the last checkpoint, to its end or until time
+//! runs out.
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use clients::{
+use darkroom::{
+    messages::{JobMessage, ShardMessage},
+    names::{JobId, ShardId},
+    results::Limits,
+    state::{Arrival, CollectStep, Collecting, Phase, Shard, Unmatched, collect_step},
+};
+use gemini::{ApiError, Gemini};
+use jiff::{SignedDuration, Timestamp};
+use runtime::{
     bucket::{Bucket, BucketError},
     catalogue::{CatalogueFault, Catalogues},
-    clock::Clock,
     deliveries::{Disposition, Message, deliver},
-    gemini::{ApiError, Gemini},
     ledger::{Books, LedgerError},
     lines::LineError,
     metrics::Metrics,
@@ -14,13 +21,7 @@ use clients::{
     queue::{Queue, QueueError},
     states::{StateError, States, StoredShard, Swap},
 };
-use darkroom::{
-    messages::{JobMessage, ShardMessage},
-    names::{JobId, ShardId},
-    results::Limits,
-    state::{Arrival, CollectStep, Collecting, Phase, Shard, Unmatched, collect_step},
-};
-use jiff::{SignedDuration, Timestamp};
+use seam::clock::Clock;
 
 use crate::{
     expected::Expected,
@@ -128,7 +129,8 @@ pub enum CollectError {
     /// A part of the results can't be read.
     #[error(transparent)]
     Part(#[from] PartError),
-    /// The output was read to its end, and none of its lines belongs to a request, nor has an image.
+    /// The output was read to its end, and none of its lines belongs to a request, nor has an
+    /// image.
     #[error("the output has no line for any request of its batch, in {lines} lines")]
     NothingUsable {
         /// Its lines.
@@ -150,17 +152,38 @@ pub enum CollectError {
 
 /// Handles one event of (results). `deadline` is when Lambda ends the invocation.
 pub async fn handle(deps: &Deps, event: SqsEvent, deadline: Timestamp) -> SqsBatchResponse {
-    deliver(&deps.results, event, async |message| process(deps, message, deadline).await).await
+    deliver(&deps.results, event, async |message| {
+        process(deps, message, deadline).await
+    })
+    .await
 }
 
-async fn process(deps: &Deps, received: &Message, deadline: Timestamp) -> Result<Disposition, CollectError> {
-    let about: ShardMessage = serde_json::from_str(&received.body).map_err(malformed("the message"))?;
+async fn process(
+    deps: &Deps,
+    received: &Message,
+    deadline: Timestamp,
+) -> Result<Disposition, CollectError> {
+    let about: ShardMessage =
+        serde_json::from_str(&received.body).map_err(malformed("the message"))?;
     let Some(stored) = deps.states.read(&about.job, about.shard).await? else {
         return Err(CollectError::NoState(about.job, about.shard));
     };
     let stopped = !stored.shard.is_terminal() && deps.states.is_stopped(&about.job).await?;
-    let step = collect_step(&stored.shard, &Arrival { message: &received.id, at: deps.clock.now(), stopped });
-    let work = Work { deps, about, message: &received.id, stopped, deadline };
+    let step = collect_step(
+        &stored.shard,
+        &Arrival {
+            message: &received.id,
+            at: deps.clock.now(),
+            stopped,
+        },
+    );
+    let work = Work {
+        deps,
+        about,
+        message: &received.id,
+        stopped,
+        deadline,
+    };
     match step {
         CollectStep::Read(collecting) => match begin(&work, &stored, collecting).await? {
             Swap::Mine(stored) => collect(&work, stored, read_on).await,
@@ -185,19 +208,30 @@ async fn process(deps: &Deps, received: &Message, deadline: Timestamp) -> Result
 }
 
 /// Takes the lease.
-async fn begin(work: &Work<'_>, stored: &StoredShard, collecting: Collecting) -> Result<Swap, CollectError> {
+async fn begin(
+    work: &Work<'_>,
+    stored: &StoredShard,
+    collecting: Collecting,
+) -> Result<Swap, CollectError> {
     let deadline = collecting.ended.kept_until();
-    let collecting = Collecting { tries: collecting.tries + 1, lease_until: Some(work.deadline), ..collecting };
+    let collecting = Collecting {
+        tries: collecting.tries + 1,
+        lease_until: Some(work.deadline),
+        ..collecting
+    };
     let next = Shard {
         waiting: stored.shard.waiting.clone(),
         stopped: stored.shard.stopped || (work.stopped && stored.shard.phase.is_held()),
-        ..stored.shard.enter(Phase::Collecting(collecting), deadline).driven_by(work.message, work.deadline)
+        ..stored
+            .shard
+            .enter(Phase::Collecting(collecting), deadline)
+            .driven_by(work.message, work.deadline)
     };
     Ok(work.deps.states.swap(stored, next).await?)
 }
 
-/// Works under the lease that `stored` has, and gives it back whatever happens. Only a reader that dies keeps it, and that is
-/// how the next one knows.
+/// Works under the lease that `stored` has, and gives it back whatever happens. Only a reader that
+/// dies keeps it, and that is how the next one knows.
 async fn collect(
     work: &Work<'_>,
     mut stored: StoredShard,
@@ -228,7 +262,10 @@ enum Read {
 
 /// Reads to the end and ends the shard, or until time runs out. `stored` follows what is written.
 async fn read_on(work: &Work<'_>, stored: &mut StoredShard) -> Result<Read, CollectError> {
-    work.deps.reports.send(&JobMessage::of_shard(&work.about.job, work.about.shard)).await?;
+    work.deps
+        .reports
+        .send(&JobMessage::of_shard(&work.about.job, work.about.shard))
+        .await?;
     let mut expected = Expected::load(work.deps, &stored.shard).await?;
     let mut results = match read(work, stored, &mut expected).await? {
         Reached::End(results) => results,
@@ -236,21 +273,25 @@ async fn read_on(work: &Work<'_>, stored: &mut StoredShard) -> Result<Read, Coll
     };
     match unmatched::verdict(&stored.shard, &expected.found) {
         // A cancelled job ends with what there is.
-        Verdict::Nothing if !work.stopped => Err(CollectError::NothingUsable { lines: expected.found.lines }),
+        Verdict::Nothing if !work.stopped => Err(CollectError::NothingUsable {
+            lines: expected.found.lines,
+        }),
         Verdict::Unmatched(unmatched) if !work.stopped => {
             results.checkpoint(work, stored).await?;
             Ok(Read::Unmatched(unmatched))
         }
-        Verdict::Usable | Verdict::Nothing | Verdict::Unmatched(_) => {
-            Ok(Read::Ended(Box::new(finish(work, stored, expected, results.lines).await?)))
-        }
+        Verdict::Usable | Verdict::Nothing | Verdict::Unmatched(_) => Ok(Read::Ended(Box::new(
+            finish(work, stored, expected, results.lines).await?,
+        ))),
     }
 }
 
 /// Ends a shard whose output was read to its end before, without reading it again.
 async fn finish_as_it_is(work: &Work<'_>, stored: &mut StoredShard) -> Result<Read, CollectError> {
     let expected = Expected::load(work.deps, &stored.shard).await?;
-    Ok(Read::Ended(Box::new(finish(work, stored, expected, Vec::new()).await?)))
+    Ok(Read::Ended(Box::new(
+        finish(work, stored, expected, Vec::new()).await?,
+    )))
 }
 
 /// Names what could not be read.

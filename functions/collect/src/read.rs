@@ -1,17 +1,18 @@
-//! The hot path: the responses file as a stream, images on their way to S3 while it is read on, and checkpoints.
+//! The hot path: the responses file as a stream, images on their way to S3 while it is read on, and
+//! checkpoints.
 
 use std::{collections::VecDeque, pin::pin};
 
-use clients::{
-    metrics::Metric,
-    states::{StoredShard, Swap},
-};
 use darkroom::{
     parts::{Aside, AsideReason, Part, PartLine},
     results::{Line, Pool, Scanner},
     state::{BatchOutput, Collecting, Phase, STRIKES_BEFORE_SKIPPED, Shard},
 };
 use futures_util::{StreamExt, stream::FuturesOrdered};
+use runtime::{
+    metrics::Metric,
+    states::{StoredShard, Swap},
+};
 use tracing::warn;
 
 use crate::{
@@ -33,15 +34,22 @@ pub(crate) enum Reached {
 
 /// Reads the output on from where `stored` says, until its end or until the deadline is near.
 ///
-/// `stored` follows the checkpoints. After an error all that was finished before it is written down. Where a reader has
-/// died, the lines that it may have died at are read one by one, and the first is passed over if that doesn't help.
+/// `stored` follows the checkpoints. After an error all that was finished before it is written
+/// down. Where a reader has died, the lines that it may have died at are read one by one, and the
+/// first is passed over if that doesn't help.
 pub(crate) async fn read(
     work: &Work<'_>,
     stored: &mut StoredShard,
     expected: &mut Expected,
 ) -> Result<Reached, CollectError> {
     let deps = work.deps;
-    let Phase::Collecting(Collecting { ended, offset, strikes, .. }) = &stored.shard.phase else {
+    let Phase::Collecting(Collecting {
+        ended,
+        offset,
+        strikes,
+        ..
+    }) = &stored.shard.phase
+    else {
         return Err(CollectError::Contended);
     };
     let (mut offset, strikes) = (*offset, *strikes);
@@ -58,28 +66,41 @@ pub(crate) async fn read(
         skip_line(work, stored, expected, offset, offset + passed).await?;
         offset += passed;
     }
-    let mut scanner = Some(Scanner::new(deps.limits, Pool::new(deps.pace.put_bytes), offset));
+    let mut scanner = Some(Scanner::new(
+        deps.limits,
+        Pool::new(deps.pace.put_bytes),
+        offset,
+    ));
     let mut waiting: VecDeque<Line> = VecDeque::new();
     let mut in_flight = FuturesOrdered::new();
     let mut in_flight_bytes = 0;
     let mut results = Results::default();
     let mut broken = None;
-    // Lines to be read one by one: as many as lie between two checkpoints. The one that killed is among them, or is so
-    // few lines behind them that the next death is nearer to it.
-    let mut careful = if strikes > 0 { deps.pace.checkpoint_results } else { 0 };
+    // Lines to be read one by one: as many as lie between two checkpoints. The one that killed is
+    // among them, or is so few lines behind them that the next death is nearer to it.
+    let mut careful = if strikes > 0 {
+        deps.pace.checkpoint_results
+    } else {
+        0
+    };
     // What hangs must not keep us from giving the lease back: that would look like a death.
     let rest = work.deadline.duration_since(deps.clock.now()) - deps.pace.reserve / 2;
     let mut time_out = pin!(tokio::time::sleep(rest.try_into().unwrap_or_default()));
 
     loop {
         let puts = if careful > 0 { 1 } else { deps.pace.puts };
-        while in_flight.len() < puts && (in_flight.is_empty() || in_flight_bytes < deps.pace.put_bytes) {
-            let Some(line) = waiting.pop_front() else { break };
+        while in_flight.len() < puts
+            && (in_flight.is_empty() || in_flight_bytes < deps.pace.put_bytes)
+        {
+            let Some(line) = waiting.pop_front() else {
+                break;
+            };
             let put = store::place(&stored.shard, expected, line);
             in_flight_bytes += put.bytes;
             in_flight.push_back(put.run(deps));
         }
-        let hungry = scanner.is_some() && waiting.is_empty() && (careful == 0 || in_flight.is_empty());
+        let hungry =
+            scanner.is_some() && waiting.is_empty() && (careful == 0 || in_flight.is_empty());
         if in_flight.is_empty() && !hungry {
             break;
         }
@@ -139,7 +160,11 @@ async fn skip_line(
     start: u64,
     end: u64,
 ) -> Result<(), CollectError> {
-    warn!(offset = start, size_bytes = end - start, "a line of the output is skipped: each reader has ended at it");
+    warn!(
+        offset = start,
+        size_bytes = end - start,
+        "a line of the output is skipped: each reader has ended at it"
+    );
     let mut results = Results::default();
     let line = PartLine::Aside(Box::new(Aside::new(AsideReason::SkippedLine, start)));
     expected.see_output(&line, false);
@@ -164,35 +189,58 @@ impl Results {
     fn add(&mut self, end: u64, line: PartLine) {
         self.matched |= match &line {
             PartLine::Result(_) => true,
-            PartLine::Aside(aside) => matches!(aside.aside, AsideReason::RepeatedKey | AsideReason::SkippedLine),
+            PartLine::Aside(aside) => matches!(
+                aside.aside,
+                AsideReason::RepeatedKey | AsideReason::SkippedLine
+            ),
         };
         self.lines.push(line);
         self.end = Some(end);
     }
 
     fn due(&self, work: &Work<'_>, stored: &StoredShard) -> bool {
-        let Phase::Collecting(Collecting { offset, .. }) = stored.shard.phase else { return false };
-        self.end.is_some_and(|end| end.saturating_sub(offset) >= work.deps.pace.checkpoint_bytes)
+        let Phase::Collecting(Collecting { offset, .. }) = stored.shard.phase else {
+            return false;
+        };
+        self.end
+            .is_some_and(|end| end.saturating_sub(offset) >= work.deps.pace.checkpoint_bytes)
             || self.lines.len() >= work.deps.pace.checkpoint_results
             || is_time_up(work)
     }
 
-    /// Writes first the part, then the state that names it. From then on, no reader has failed or ended here yet, unless what
-    /// was read is of no use.
-    pub(crate) async fn checkpoint(&mut self, work: &Work<'_>, stored: &mut StoredShard) -> Result<(), CollectError> {
-        let Some(end) = self.end.take() else { return Ok(()) };
-        let Phase::Collecting(collecting) = &stored.shard.phase else { return Err(CollectError::Contended) };
+    /// Writes first the part, then the state that names it. From then on, no reader has failed or
+    /// ended here yet, unless what was read is of no use.
+    pub(crate) async fn checkpoint(
+        &mut self,
+        work: &Work<'_>,
+        stored: &mut StoredShard,
+    ) -> Result<(), CollectError> {
+        let Some(end) = self.end.take() else {
+            return Ok(());
+        };
+        let Phase::Collecting(collecting) = &stored.shard.phase else {
+            return Err(CollectError::Contended);
+        };
         let part = Part::up_to(end, self.lines.len());
         store::write_part(work, &part, &self.lines).await?;
         self.lines.clear();
-        let mut collecting = Collecting { offset: end, strikes: 0, ..collecting.clone() };
+        let mut collecting = Collecting {
+            offset: end,
+            strikes: 0,
+            ..collecting.clone()
+        };
         collecting.parts.push(part);
         let mut errors = stored.shard.errors;
         if std::mem::take(&mut self.matched) {
             (collecting.tries, errors) = (1, 0);
         }
         let phase = Phase::Collecting(collecting);
-        let next = Shard { phase, errors, waiting: None, ..stored.shard.clone() };
+        let next = Shard {
+            phase,
+            errors,
+            waiting: None,
+            ..stored.shard.clone()
+        };
         match work.deps.states.swap(stored, next).await? {
             Swap::Mine(written) => {
                 *stored = written;

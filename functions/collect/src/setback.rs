@@ -1,13 +1,14 @@
 //! A reading that failed: when the output is read again, and when a person is told.
 //!
-//! The batch was paid for, so its output is read as long as Gemini keeps it. What changes with the failures are the waits,
-//! and that a person is told.
+//! The batch was paid for, so its output is read as long as Gemini keeps it. What changes with the
+//! failures are the waits, and that a person is told.
 
-use clients::{deliveries::Disposition, gemini::ApiError, states::StoredShard};
 use darkroom::state::{
     COLLECT_PATIENCE, Collecting, Phase, READS_BEFORE_HELD, Shard, Unmatched, read_wait, retry_wait,
 };
+use gemini::ApiError;
 use jiff::SignedDuration;
+use runtime::{deliveries::Disposition, states::StoredShard};
 use tracing::warn;
 
 use crate::{
@@ -21,7 +22,9 @@ pub(crate) async fn after(
     stored: &StoredShard,
     problem: CollectError,
 ) -> Result<Disposition, CollectError> {
-    let Phase::Collecting(collecting) = &stored.shard.phase else { return Ok(Disposition::Later(CONTENDED)) };
+    let Phase::Collecting(collecting) = &stored.shard.phase else {
+        return Ok(Disposition::Later(CONTENDED));
+    };
     let now = work.deps.clock.now();
     warn!("not collected to the end: {problem}");
 
@@ -29,8 +32,17 @@ pub(crate) async fn after(
     let counts = counts(&problem);
     let tries = collecting.tries.saturating_sub(u32::from(!counts));
     let errors = stored.shard.errors.saturating_add(1);
-    let wait = if counts { read_wait(tries) } else { retry_wait(errors) }.max(asked(&problem));
-    let mut collecting = Collecting { tries, lease_until: None, ..collecting.clone() };
+    let wait = if counts {
+        read_wait(tries)
+    } else {
+        retry_wait(errors)
+    }
+    .max(asked(&problem));
+    let mut collecting = Collecting {
+        tries,
+        lease_until: None,
+        ..collecting.clone()
+    };
     let has_nothing = matches!(problem, CollectError::NothingUsable { .. });
     if has_nothing {
         collecting = collecting.from_the_start();
@@ -38,11 +50,20 @@ pub(crate) async fn after(
 
     let is_overdue = now >= collecting.ended.ended_at + COLLECT_PATIENCE;
     if tries < READS_BEFORE_HELD && !is_overdue {
-        let next = Shard { errors, phase: Phase::Collecting(collecting), ..stored.shard.clone() };
-        return work.wait(stored, next.waiting(problem.to_string()), wait).await;
+        let next = Shard {
+            errors,
+            phase: Phase::Collecting(collecting),
+            ..stored.shard.clone()
+        };
+        return work
+            .wait(stored, next.waiting(problem.to_string()), wait)
+            .await;
     }
     let what_approving_does = if has_nothing {
-        collecting.unmatched = Some(Unmatched { images: 0, buy_again: false });
+        collecting.unmatched = Some(Unmatched {
+            images: 0,
+            buy_again: false,
+        });
         "Approve to have its images made again, which is paid again; cancel to end without them"
     } else {
         "Approve to read it again at once"
@@ -54,16 +75,25 @@ pub(crate) async fn after(
         collecting.ended.whereabouts(),
         problem = problem.trim_end_matches('.')
     );
-    let tried = Shard { phase: Phase::Collecting(collecting), ..stored.shard.clone() };
-    let held = Shard { errors, ..tried.held(reason, now) };
+    let tried = Shard {
+        phase: Phase::Collecting(collecting),
+        ..stored.shard.clone()
+    };
+    let held = Shard {
+        errors,
+        ..tried.held(reason, now)
+    };
     work.wait(stored, held, wait).await
 }
 
-/// Whether a failed reading counts as a try: not where a quota, the credit, the API key or the bucket prevented it.
+/// Whether a failed reading counts as a try: not where a quota, the credit, the API key or the
+/// bucket prevented it.
 fn counts(problem: &CollectError) -> bool {
     match problem {
         CollectError::Gemini(
-            ApiError::RateLimited { .. } | ApiError::PrepaymentDepleted { .. } | ApiError::Unauthorized { .. },
+            ApiError::RateLimited { .. }
+            | ApiError::PrepaymentDepleted { .. }
+            | ApiError::Unauthorized { .. },
         )
         | CollectError::Catalogue(_)
         | CollectError::State(_)
@@ -93,7 +123,10 @@ fn counts(problem: &CollectError) -> bool {
 /// How long Gemini asks to wait.
 fn asked(problem: &CollectError) -> SignedDuration {
     match problem {
-        CollectError::Gemini(ApiError::RateLimited { retry_after: Some(wait), .. }) => *wait,
+        CollectError::Gemini(ApiError::RateLimited {
+            retry_after: Some(wait),
+            ..
+        }) => *wait,
         _ => SignedDuration::ZERO,
     }
 }

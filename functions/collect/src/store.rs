@@ -1,7 +1,6 @@
 //! Where each image goes, and the result line that says so.
 
 use bytes::Bytes;
-use clients::bucket::BucketError;
 use darkroom::{
     keys, layout,
     names::{ObjectUri, RequestKey},
@@ -12,6 +11,7 @@ use darkroom::{
     },
     state::Shard,
 };
+use runtime::bucket::BucketError;
 
 use crate::{
     expected::{Expected, Seen, Wanted},
@@ -43,7 +43,9 @@ pub(crate) struct Stored {
 /// Decides, by key alone, whose result a line is. Notes it in `expected`.
 pub(crate) fn place(shard: &Shard, expected: &mut Expected, line: Line) -> Put {
     let (key, start, end) = (line.key().cloned(), line.start, line.end);
-    let owner = key.as_ref().and_then(|key| Some((key.clone(), expected.wanted(key)?.clone())));
+    let owner = key
+        .as_ref()
+        .and_then(|key| Some((key.clone(), expected.wanted(key)?.clone())));
     let (images, line) = match owner {
         Some((key, wanted)) if says_more(wanted.seen, &line) => {
             let (images, result) = match line.content {
@@ -58,7 +60,10 @@ pub(crate) fn place(shard: &Shard, expected: &mut Expected, line: Line) -> Put {
                 (None, Some(_)) => AsideReason::UnknownKey,
                 (None, None) => AsideReason::NoKey,
             };
-            let aside = Aside { key, ..Aside::new(aside, start) };
+            let aside = Aside {
+                key,
+                ..Aside::new(aside, start)
+            };
             let (images, aside) = match line.content {
                 Ok(answer) => set_aside(shard, aside, answer),
                 Err(_) => (Vec::new(), aside),
@@ -67,47 +72,102 @@ pub(crate) fn place(shard: &Shard, expected: &mut Expected, line: Line) -> Put {
         }
     };
     expected.see_output(&line, !images.is_empty());
-    Put { bytes: images.iter().map(|(_, image)| image.bytes.as_ref().len()).sum(), end, images, line }
+    Put {
+        bytes: images
+            .iter()
+            .map(|(_, image)| image.bytes.as_ref().len())
+            .sum(),
+        end,
+        images,
+        line,
+    }
 }
 
-/// Whether a line is the result of its key: the first, or the first with an image. Another reason for no image would be
-/// counted, and its tokens paid for, twice.
+/// Whether a line is the result of its key: the first, or the first with an image. Another reason
+/// for no image would be counted, and its tokens paid for, twice.
 fn says_more(seen: Seen, line: &Line) -> bool {
     match seen {
         Seen::No => true,
-        Seen::Reason { .. } => matches!(&line.content, Ok(Answer { outcome: Outcome::Succeeded { .. }, .. })),
+        Seen::Reason { .. } => matches!(
+            &line.content,
+            Ok(Answer {
+                outcome: Outcome::Succeeded { .. },
+                ..
+            })
+        ),
         Seen::Image => false,
     }
 }
 
 /// The result of a key that was asked for, and where its images go: the final one first.
-fn answered(shard: &Shard, key: RequestKey, wanted: &Wanted, answer: Answer) -> (Vec<(String, Image)>, ResultLine) {
+fn answered(
+    shard: &Shard,
+    key: RequestKey,
+    wanted: &Wanted,
+    answer: Answer,
+) -> (Vec<(String, Image)>, ResultLine) {
     let mut result = ResultLine::of_answer(key, &answer);
-    let Outcome::Succeeded { image, extras } = answer.outcome else { return (Vec::new(), result) };
+    let Outcome::Succeeded { image, extras } = answer.outcome else {
+        return (Vec::new(), result);
+    };
     let (width, height) = (image.width, image.height);
-    let ratio = wanted.aspect_ratio.iter().filter(|ratio| !ratio_matches(width, height, ratio));
-    let size = wanted.image_size.iter().filter(|size| !size_matches(width, height, size));
+    let ratio = wanted
+        .aspect_ratio
+        .iter()
+        .filter(|ratio| !ratio_matches(width, height, ratio));
+    let size = wanted
+        .image_size
+        .iter()
+        .filter(|size| !size_matches(width, height, size));
     for asked in ratio.chain(size) {
-        result.warnings.push(format!("asked for {asked}, but the image is {width} x {height}"));
+        result.warnings.push(format!(
+            "asked for {asked}, but the image is {width} x {height}"
+        ));
     }
-    let path = |path: &str, image: &Image| layout::image(&shard.job, path, image.media_type.extension());
+    let path =
+        |path: &str, image: &Image| layout::image(&shard.job, path, image.media_type.extension());
     let mut images = vec![(path(&wanted.path, &image), image)];
     for (number, extra) in extras.into_iter().enumerate() {
-        images.push((path(&keys::extra_path(&wanted.path, number + 1), &extra), extra));
+        images.push((
+            path(&keys::extra_path(&wanted.path, number + 1), &extra),
+            extra,
+        ));
     }
     (images, result)
 }
 
 /// What is kept of an answer that is no key's result: its image, and what it cost.
 fn set_aside(shard: &Shard, aside: Aside, answer: Answer) -> (Vec<(String, Image)>, Aside) {
-    let Answer { outcome, usage, response_id, .. } = answer;
+    let Answer {
+        outcome,
+        usage,
+        response_id,
+        ..
+    } = answer;
     let images = match outcome {
         Outcome::Succeeded { image, .. } => {
-            vec![(layout::aside(&shard.job, shard.shard, aside.offset, image.media_type.extension()), image)]
+            vec![(
+                layout::aside(
+                    &shard.job,
+                    shard.shard,
+                    aside.offset,
+                    image.media_type.extension(),
+                ),
+                image,
+            )]
         }
-        Outcome::Blocked(_) | Outcome::NoImage(_) | Outcome::Failed(_) | Outcome::Cancelled(_) => Vec::new(),
+        Outcome::Blocked(_) | Outcome::NoImage(_) | Outcome::Failed(_) | Outcome::Cancelled(_) => {
+            Vec::new()
+        }
     };
-    (images, Aside { usage, response_id, ..aside })
+    (
+        images,
+        Aside {
+            usage,
+            response_id,
+            ..aside
+        },
+    )
 }
 
 /// Adds what the collector knows of where a result comes from.
@@ -125,7 +185,12 @@ pub(crate) fn of_shard(result: ResultLine, shard: &Shard) -> ResultLine {
 impl Put {
     /// Writes the images, bytes exactly as Gemini made them, and completes the line.
     pub(crate) async fn run(self, deps: &Deps) -> Result<Stored, BucketError> {
-        let Self { bytes, end, images, mut line } = self;
+        let Self {
+            bytes,
+            end,
+            images,
+            mut line,
+        } = self;
         let mut stored = Vec::with_capacity(images.len());
         for (key, image) in images {
             stored.push(store(deps, key, image).await?);
@@ -143,11 +208,22 @@ impl Put {
 }
 
 async fn store(deps: &Deps, key: String, image: Image) -> Result<StoredImage, BucketError> {
-    let Image { media_type, width, height, bytes } = image;
+    let Image {
+        media_type,
+        width,
+        height,
+        bytes,
+    } = image;
     let length = bytes.as_ref().len() as u64;
-    let etag = deps.bucket.put(&key, media_type.mime(), Bytes::from_owner(bytes)).await?;
+    let etag = deps
+        .bucket
+        .put(&key, media_type.mime(), Bytes::from_owner(bytes))
+        .await?;
     Ok(StoredImage {
-        uri: ObjectUri { bucket: deps.bucket.name().to_owned(), key },
+        uri: ObjectUri {
+            bucket: deps.bucket.name().to_owned(),
+            key,
+        },
         etag,
         mime_type: media_type,
         width,
@@ -156,9 +232,13 @@ async fn store(deps: &Deps, key: String, image: Image) -> Result<StoredImage, Bu
     })
 }
 
-/// Writes a part: the same lines give the same bytes. A reader that is past its lease writes none: another may have written
-/// one of the same name that holds less.
-pub(crate) async fn write_part(work: &Work<'_>, part: &Part, lines: &[PartLine]) -> Result<(), CollectError> {
+/// Writes a part: the same lines give the same bytes. A reader that is past its lease writes none:
+/// another may have written one of the same name that holds less.
+pub(crate) async fn write_part(
+    work: &Work<'_>,
+    part: &Part,
+    lines: &[PartLine],
+) -> Result<(), CollectError> {
     if work.deps.clock.now() >= work.deadline {
         return Err(CollectError::Contended);
     }
@@ -168,6 +248,9 @@ pub(crate) async fn write_part(work: &Work<'_>, part: &Part, lines: &[PartLine])
         serde_json::to_writer(&mut bytes, line).map_err(malformed(&key))?;
         bytes.push(b'\n');
     }
-    work.deps.bucket.put(&key, "application/jsonl", bytes).await?;
+    work.deps
+        .bucket
+        .put(&key, "application/jsonl", bytes)
+        .await?;
     Ok(())
 }

@@ -1,13 +1,13 @@
 //! An output none of whose lines belongs to a request.
 //!
-//! Its images were paid for, and lie in the bucket as unmatched. They are never bought again by themselves: a person looks
-//! at them and decides.
+//! Its images were paid for, and lie in the bucket as unmatched. They are never bought again by
+//! themselves: a person looks at them and decides.
 
-use clients::{deliveries::Disposition, states::StoredShard};
 use darkroom::{
     layout,
     state::{Collecting, HELD_DEADLINE, Phase, Shard, Unmatched},
 };
+use runtime::{deliveries::Disposition, states::StoredShard};
 use tracing::warn;
 
 use crate::{
@@ -28,13 +28,18 @@ pub(crate) enum Verdict {
 
 /// Judges what was found in the output of a batch.
 pub(crate) fn verdict(shard: &Shard, found: &Found) -> Verdict {
-    let Some(ended) = shard.phase.ended() else { return Verdict::Usable };
+    let Some(ended) = shard.phase.ended() else {
+        return Verdict::Usable;
+    };
     // A batch that did not succeed may have served nothing, and says so with an empty output.
     let may_be_empty = ended.state != "SUCCEEDED" && found.lines == 0;
     if found.matched > 0 || found.skipped_lines > 0 || ended.output.is_none() || may_be_empty {
         Verdict::Usable
     } else if found.unmatched_images > 0 {
-        Verdict::Unmatched(Unmatched { images: found.unmatched_images, buy_again: false })
+        Verdict::Unmatched(Unmatched {
+            images: found.unmatched_images,
+            buy_again: false,
+        })
     } else {
         Verdict::Nothing
     }
@@ -46,7 +51,9 @@ pub(crate) async fn hold(
     stored: &StoredShard,
     unmatched: Unmatched,
 ) -> Result<Disposition, CollectError> {
-    let Phase::Collecting(collecting) = &stored.shard.phase else { return Ok(Disposition::Later(CONTENDED)) };
+    let Phase::Collecting(collecting) = &stored.shard.phase else {
+        return Ok(Disposition::Later(CONTENDED));
+    };
     let folder = layout::unmatched(&stored.shard.job, stored.shard.shard);
     let reason = format!(
         "Gemini made {} images and does not say for which requests. They are stored in {folder}; {}. Approve to have the \
@@ -55,7 +62,19 @@ pub(crate) async fn hold(
         collecting.ended.whereabouts()
     );
     warn!("held: {reason}");
-    let collecting = Collecting { lease_until: None, unmatched: Some(unmatched), ..collecting.clone() };
-    let read = Shard { phase: Phase::Collecting(collecting), ..stored.shard.clone() };
-    work.wait(stored, read.held(reason, work.deps.clock.now()), HELD_DEADLINE).await
+    let collecting = Collecting {
+        lease_until: None,
+        unmatched: Some(unmatched),
+        ..collecting.clone()
+    };
+    let read = Shard {
+        phase: Phase::Collecting(collecting),
+        ..stored.shard.clone()
+    };
+    work.wait(
+        stored,
+        read.held(reason, work.deps.clock.now()),
+        HELD_DEADLINE,
+    )
+    .await
 }

@@ -1,15 +1,12 @@
 //! What `control` is told by its environment.
 
-use clients::{
-    aws::Aws,
-    bucket::Bucket,
-    chance::Chance,
+use runtime::{
+    aws::Aws, bucket::Bucket, metrics::Metrics, queue::Queue, states::States, wake::Wake,
+};
+use seam::{
     clock::Clock,
-    metrics::Metrics,
-    queue::Queue,
-    states::States,
-    variables::{VariableError, Variables},
-    wake::Wake,
+    environment::{VariableError, Variables},
+    rng::Chance,
 };
 
 use crate::handler::Deps;
@@ -81,7 +78,12 @@ mod tests {
     #[test]
     fn a_missing_variable_is_named() {
         let variables: Variables = [("BUCKET", "studio")].into_iter().collect();
-        let Err(problem) = Config::read(&variables) else { panic!("read without its queues") };
-        assert!(problem.to_string().contains("CONTROLS_QUEUE_URL"), "{problem}");
+        let Err(problem) = Config::read(&variables) else {
+            panic!("read without its queues")
+        };
+        assert!(
+            problem.to_string().contains("CONTROLS_QUEUE_URL"),
+            "{problem}"
+        );
     }
 }

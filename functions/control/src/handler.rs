@@ -1,17 +1,17 @@
 //! One message of (controls): which job, and what is asked.
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use clients::{
+use darkroom::{layout, names::JobId, status::JobStatus};
+use jiff::Timestamp;
+use runtime::{
     bucket::{Bucket, BucketError},
-    clock::Clock,
     deliveries::{Disposition, Message, deliver},
     queue::{Queue, QueueError},
     states::{Rounds, StateError, States, StoredShard, Swap},
     uploads::{EventError, uploads},
     wake::Wake,
 };
-use darkroom::{layout, names::JobId, status::JobStatus};
-use jiff::Timestamp;
+use seam::clock::Clock;
 use tracing::{info, warn};
 
 /// What `control` works with.
@@ -68,14 +68,21 @@ pub enum ControlError {
 
 /// Handles one event of (controls).
 pub async fn handle(deps: &Deps, event: SqsEvent, _deadline: Timestamp) -> SqsBatchResponse {
-    deliver(&deps.controls, event, async |message| process(deps, message).await).await
+    deliver(&deps.controls, event, async |message| {
+        process(deps, message).await
+    })
+    .await
 }
 
 async fn process(deps: &Deps, message: &Message) -> Result<Disposition, ControlError> {
     for upload in uploads(&message.body).map_err(ControlError::Event)? {
         match request(&upload.key) {
-            Some((job, request)) if upload.bucket == deps.bucket.name() => asked(deps, &job, request).await?,
-            _ => warn!("ignored: what is dropped here is called control/<job>/cancel or control/<job>/approve"),
+            Some((job, request)) if upload.bucket == deps.bucket.name() => {
+                asked(deps, &job, request).await?
+            }
+            _ => warn!(
+                "ignored: what is dropped here is called control/<job>/cancel or control/<job>/approve"
+            ),
         }
     }
     Ok(Disposition::Done)
@@ -94,14 +101,17 @@ fn request(key: &str) -> Option<(JobId, Request)> {
 
 async fn asked(deps: &Deps, job: &JobId, request: Request) -> Result<(), ControlError> {
     if deps.bucket.head(&layout::plan_lock(job)).await?.is_none() {
-        // Any name can be written below control/, so nothing is kept of one that is unknown. `plan` looks at what was
-        // dropped there itself, before and after it writes the lock: a cancel that comes too early for this is not lost.
+        // Any name can be written below control/, so nothing is kept of one that is unknown. `plan`
+        // looks at what was dropped there itself, before and after it writes the lock: a cancel
+        // that comes too early for this is not lost.
         warn!(correlation_id = %job, "there is no such job, or it isn't planned yet");
         return Ok(());
     }
     let key = layout::status(job);
     let status = match deps.bucket.read(&key).await? {
-        Some(object) => Some(serde_json::from_slice::<JobStatus>(&object.bytes).map_err(malformed(&key))?),
+        Some(object) => {
+            Some(serde_json::from_slice::<JobStatus>(&object.bytes).map_err(malformed(&key))?)
+        }
         None => None,
     };
     if status.as_ref().is_some_and(|status| status.phase.is_over()) {
@@ -112,8 +122,11 @@ async fn asked(deps: &Deps, job: &JobId, request: Request) -> Result<(), Control
         // `submit`, `poll` and `collect` look for it before each step.
         deps.states.stop(job).await?;
     }
-    // While it is being planned there are no shards to wake: each sees the mark when its turn comes.
-    let shards = status.and_then(|status| status.plan).map_or(0, |plan| plan.shards);
+    // While it is being planned there are no shards to wake: each sees the mark when its turn
+    // comes.
+    let shards = status
+        .and_then(|status| status.plan)
+        .map_or(0, |plan| plan.shards);
     let shards = deps.states.read_all(job, shards).await?;
     for last in shards.iter().filter_map(|Rounds(rounds)| rounds.last()) {
         match request {
@@ -127,7 +140,9 @@ async fn asked(deps: &Deps, job: &JobId, request: Request) -> Result<(), Control
 }
 
 async fn approve(deps: &Deps, stored: &StoredShard) -> Result<(), ControlError> {
-    let Some(next) = stored.shard.approved(deps.clock.now()) else { return Ok(()) };
+    let Some(next) = stored.shard.approved(deps.clock.now()) else {
+        return Ok(());
+    };
     match deps.states.swap(stored, next).await? {
         Swap::Mine(stored) => Ok(deps.wake.shard(&stored.shard).await?),
         Swap::Theirs => Err(ControlError::Contended),
@@ -146,9 +161,21 @@ mod tests {
 
     #[test]
     fn what_is_asked_follows_from_the_key() {
-        assert_eq!(request("control/catalog-1/cancel"), Some((JobId::new("catalog-1"), Request::Cancel)));
-        assert_eq!(request("control/catalog-1/approve"), Some((JobId::new("catalog-1"), Request::Approve)));
-        for other in ["control/cancel", "control//cancel", "control/a/b/cancel", "control/a/Cancel", "inbox/a/cancel"] {
+        assert_eq!(
+            request("control/catalog-1/cancel"),
+            Some((JobId::new("catalog-1"), Request::Cancel))
+        );
+        assert_eq!(
+            request("control/catalog-1/approve"),
+            Some((JobId::new("catalog-1"), Request::Approve))
+        );
+        for other in [
+            "control/cancel",
+            "control//cancel",
+            "control/a/b/cancel",
+            "control/a/Cancel",
+            "inbox/a/cancel",
+        ] {
             assert_eq!(request(other), None, "{other}");
         }
     }

@@ -1,7 +1,8 @@
 //! The `control` Lambda function.
 
-use clients::{lambda, log, variables::Variables};
 use control::{config::Config, handler};
+use runtime::{lambda, log};
+use seam::environment::Variables;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {

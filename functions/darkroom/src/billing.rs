@@ -1,8 +1,9 @@
 //! What Gemini charged for, by what it told: one rule for the summary and for the ledger.
 //!
-//! Whoever tells tokens has charged for them, image or not, and whosever key stands on the line. An answer that is told
-//! twice (one `responseId`) was made, and charged for, once; two answers to one key are two charges. What was lost on
-//! its way can't be known, and is counted apart, with its estimate.
+//! Whoever tells tokens has charged for them, image or not, and whosever key stands on the line. An
+//! answer that is told twice (one `responseId`) was made, and charged for, once; two answers to one
+//! key are two charges. What was lost on its way can't be known, and is counted apart, with its
+//! estimate.
 
 use std::{
     collections::HashSet,
@@ -29,13 +30,19 @@ pub struct Charge {
 impl Charge {
     /// That of `usage` at the prices of `model`.
     pub fn of(usage: &Usage, model: &Model) -> Self {
-        Self { batch: cost::actual(usage, &model.batch), interactive: cost::actual(usage, &model.standard) }
+        Self {
+            batch: cost::actual(usage, &model.batch),
+            interactive: cost::actual(usage, &model.standard),
+        }
     }
 }
 
 impl From<Estimate> for Charge {
     fn from(estimate: Estimate) -> Self {
-        Self { batch: estimate.batch_usd, interactive: estimate.interactive_usd }
+        Self {
+            batch: estimate.batch_usd,
+            interactive: estimate.interactive_usd,
+        }
     }
 }
 
@@ -43,7 +50,10 @@ impl Add for Charge {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self { batch: self.batch + other.batch, interactive: self.interactive + other.interactive }
+        Self {
+            batch: self.batch + other.batch,
+            interactive: self.interactive + other.interactive,
+        }
     }
 }
 
@@ -64,12 +74,14 @@ impl Sum for Charge {
 pub enum Charged {
     /// These tokens.
     Told(Usage),
-    /// An image without a word about tokens: it was paid for all the same, about what was estimated.
+    /// An image without a word about tokens: it was paid for all the same, about what was
+    /// estimated.
     Estimated,
-    /// Whether anything was charged isn't known: an answer that was lost, can't be read, or doesn't say. No more than
-    /// about what was estimated.
+    /// Whether anything was charged isn't known: an answer that was lost, can't be read, or doesn't
+    /// say. No more than about what was estimated.
     Unknown,
-    /// Nothing, or nothing more: an error, a turn that never came, an answer that is counted already.
+    /// Nothing, or nothing more: an error, a turn that never came, an answer that is counted
+    /// already.
     Nothing,
 }
 
@@ -100,10 +112,29 @@ impl Meter {
 fn without_usage(result: &ResultLine) -> Charged {
     match result.status {
         Status::Succeeded => Charged::Estimated,
-        Status::Failed if result.error.as_ref().is_some_and(|error| is_error_entry(&error.code)) => Charged::Nothing,
+        Status::Failed
+            if result
+                .error
+                .as_ref()
+                .is_some_and(|error| is_error_entry(&error.code)) =>
+        {
+            Charged::Nothing
+        }
         // Its image is counted where it lies, as one that belongs to no request.
-        Status::Failed if result.error.as_ref().is_some_and(|error| error.code == UNMATCHED) => Charged::Nothing,
-        Status::Failed if result.error.as_ref().is_some_and(|error| is_image_elsewhere(&error.code)) => {
+        Status::Failed
+            if result
+                .error
+                .as_ref()
+                .is_some_and(|error| error.code == UNMATCHED) =>
+        {
+            Charged::Nothing
+        }
+        Status::Failed
+            if result
+                .error
+                .as_ref()
+                .is_some_and(|error| is_image_elsewhere(&error.code)) =>
+        {
             Charged::Estimated
         }
         Status::Failed | Status::Blocked | Status::NoImage => Charged::Unknown,
@@ -120,12 +151,31 @@ mod tests {
         results::Reason,
     };
 
-    const USAGE: Usage = Usage { prompt_tokens: 7, output_image_tokens: 0, output_text_tokens: 0, thought_tokens: 3 };
+    const USAGE: Usage = Usage {
+        prompt_tokens: 7,
+        output_image_tokens: 0,
+        output_text_tokens: 0,
+        thought_tokens: 3,
+    };
 
-    fn result(status: Status, code: Option<&str>, usage: Option<Usage>, answer: Option<&str>) -> PartLine {
-        let error = code.map(|code| Reason { code: code.into(), message: String::new(), retryable: true });
+    fn result(
+        status: Status,
+        code: Option<&str>,
+        usage: Option<Usage>,
+        answer: Option<&str>,
+    ) -> PartLine {
+        let error = code.map(|code| Reason {
+            code: code.into(),
+            message: String::new(),
+            retryable: true,
+        });
         let line = ResultLine::new(RequestKey::new("k"), status);
-        PartLine::Result(Box::new(ResultLine { error, usage, response_id: answer.map(Into::into), ..line }))
+        PartLine::Result(Box::new(ResultLine {
+            error,
+            usage,
+            response_id: answer.map(Into::into),
+            ..line
+        }))
     }
 
     fn aside(usage: Option<Usage>, answer: Option<&str>) -> PartLine {
@@ -138,11 +188,21 @@ mod tests {
 
     #[test]
     fn tokens_count_whatever_the_answer_is_and_whosever() {
-        for status in [Status::Succeeded, Status::Blocked, Status::NoImage, Status::Failed, Status::Cancelled] {
-            let told = Meter::default().charged(&result(status, Some("INTERNAL"), Some(USAGE), None));
+        for status in [
+            Status::Succeeded,
+            Status::Blocked,
+            Status::NoImage,
+            Status::Failed,
+            Status::Cancelled,
+        ] {
+            let told =
+                Meter::default().charged(&result(status, Some("INTERNAL"), Some(USAGE), None));
             assert_eq!(told, Charged::Told(USAGE), "{status:?}");
         }
-        assert_eq!(Meter::default().charged(&aside(Some(USAGE), None)), Charged::Told(USAGE));
+        assert_eq!(
+            Meter::default().charged(&aside(Some(USAGE), None)),
+            Charged::Told(USAGE)
+        );
     }
 
     #[test]
@@ -150,8 +210,14 @@ mod tests {
         let mut meter = Meter::default();
         let line = |answer| result(Status::Blocked, None, Some(USAGE), answer);
         assert_eq!(meter.charged(&line(Some("r1"))), Charged::Told(USAGE));
-        assert_eq!(meter.charged(&aside(Some(USAGE), Some("r1"))), Charged::Nothing);
-        assert_eq!(meter.charged(&aside(Some(USAGE), Some("r2"))), Charged::Told(USAGE));
+        assert_eq!(
+            meter.charged(&aside(Some(USAGE), Some("r1"))),
+            Charged::Nothing
+        );
+        assert_eq!(
+            meter.charged(&aside(Some(USAGE), Some("r2"))),
+            Charged::Told(USAGE)
+        );
         // Without an id nobody can tell them apart, and too much is better than too little.
         assert_eq!(
             (meter.charged(&line(None)), meter.charged(&line(None))),
@@ -177,8 +243,15 @@ mod tests {
             (Status::Expired, Some("EXPIRED"), Charged::Nothing),
             (Status::Cancelled, Some("CANCELLED"), Charged::Nothing),
         ] {
-            assert_eq!(Meter::default().charged(&result(status, code, None, None)), charged, "{status:?} {code:?}");
+            assert_eq!(
+                Meter::default().charged(&result(status, code, None, None)),
+                charged,
+                "{status:?} {code:?}"
+            );
         }
-        assert_eq!(Meter::default().charged(&aside(None, None)), Charged::Nothing);
+        assert_eq!(
+            Meter::default().charged(&aside(None, None)),
+            Charged::Nothing
+        );
     }
 }

@@ -43,12 +43,14 @@ impl Add for Estimate {
 
 /// The input tokens of a request, about: its text, and its reference images.
 pub fn input_tokens(model: &Model, characters: usize, references: usize) -> u64 {
-    (characters as u64).div_ceil(CHARACTERS_PER_TOKEN) + references as u64 * model.tokens_per_reference
+    (characters as u64).div_ceil(CHARACTERS_PER_TOKEN)
+        + references as u64 * model.tokens_per_reference
 }
 
 /// What one image will cost: the published price of its size, and its input tokens.
 ///
-/// A size that the model doesn't make counts as the model's default size. Thoughts are not included: see [`Thinking`].
+/// A size that the model doesn't make counts as the model's default size. Thoughts are not
+/// included: see [`Thinking`].
 pub fn estimate(model: &Model, image_size: Option<&str>, input_tokens: u64) -> Estimate {
     let (batch, standard) = model
         .size(image_size)
@@ -60,16 +62,26 @@ pub fn estimate(model: &Model, image_size: Option<&str>, input_tokens: u64) -> E
     }
 }
 
-/// What one image may cost in a batch at the most: its estimate, and more thoughts than are expected at this level.
+/// What one image may cost in a batch at the most: its estimate, and more thoughts than are
+/// expected at this level.
 pub fn ceiling(model: &Model, level: Option<ThinkingLevel>, estimate: Estimate) -> Usd {
-    estimate.batch_usd + model.batch.text.per_million(reserved_thoughts(model, level))
+    estimate.batch_usd
+        + model
+            .batch
+            .text
+            .per_million(reserved_thoughts(model, level))
 }
 
-/// What one request did cost, at these rates: `model.batch`, or `model.standard` for the interactive lane.
+/// What one request did cost, at these rates: `model.batch`, or `model.standard` for the
+/// interactive lane.
 pub fn actual(usage: &Usage, rates: &Rates) -> Usd {
     rates.input.per_million(usage.prompt_tokens)
         + rates.image.per_million(usage.output_image_tokens)
-        + rates.text.per_million(usage.output_text_tokens.saturating_add(usage.thought_tokens))
+        + rates.text.per_million(
+            usage
+                .output_text_tokens
+                .saturating_add(usage.thought_tokens),
+        )
 }
 
 #[cfg(test)]
@@ -84,11 +96,16 @@ mod tests {
     #[test]
     fn ten_thousand_images_cost_what_google_prints() {
         let catalogue = Catalogue::built_in();
-        for (id, interactive, batch) in
-            [("gemini-3.1-flash-image", "670", "340"), ("gemini-3-pro-image", "1340", "670")]
-        {
+        for (id, interactive, batch) in [
+            ("gemini-3.1-flash-image", "670", "340"),
+            ("gemini-3-pro-image", "1340", "670"),
+        ] {
             let one = estimate(catalogue.model(id).unwrap(), Some("1K"), 0);
-            assert_eq!((one.interactive_usd * 10_000, one.batch_usd * 10_000), (usd(interactive), usd(batch)), "{id}");
+            assert_eq!(
+                (one.interactive_usd * 10_000, one.batch_usd * 10_000),
+                (usd(interactive), usd(batch)),
+                "{id}"
+            );
         }
     }
 
@@ -98,15 +115,25 @@ mod tests {
         let model = catalogue.model("gemini-nano-banana-2.1").unwrap();
         assert_eq!(input_tokens(model, 41, 2), 11 + 2 * 1120);
         let one = estimate(model, None, 1_000);
-        assert_eq!((one.batch_usd, one.interactive_usd), (usd("0.01755"), usd("0.0351")));
+        assert_eq!(
+            (one.batch_usd, one.interactive_usd),
+            (usd("0.01755"), usd("0.0351"))
+        );
     }
 
     #[test]
     fn an_image_may_cost_its_estimate_and_its_thoughts_at_the_most() {
         let catalogue = Catalogue::built_in();
         let model = catalogue.model("gemini-nano-banana-2.1").unwrap();
-        assert_eq!(ceiling(model, None, estimate(model, None, 1_000)), usd("0.0210375"));
-        let high = ceiling(model, Some(ThinkingLevel::High), estimate(model, None, 1_000));
+        assert_eq!(
+            ceiling(model, None, estimate(model, None, 1_000)),
+            usd("0.0210375")
+        );
+        let high = ceiling(
+            model,
+            Some(ThinkingLevel::High),
+            estimate(model, None, 1_000),
+        );
         assert_eq!(high, usd("0.0288"), "3,000 tokens of thoughts");
     }
 
@@ -114,8 +141,12 @@ mod tests {
     fn each_kind_of_token_has_its_price() {
         let catalogue = Catalogue::built_in();
         let model = catalogue.model("gemini-nano-banana-2.1").unwrap();
-        let usage =
-            Usage { prompt_tokens: 1156, output_image_tokens: 1120, output_text_tokens: 368, thought_tokens: 483 };
+        let usage = Usage {
+            prompt_tokens: 1156,
+            output_image_tokens: 1120,
+            output_text_tokens: 368,
+            thought_tokens: 483,
+        };
         // 1156 x 0.75 + 1120 x 15 + (368 + 483) x 3.75, by the million.
         assert_eq!(actual(&usage, &model.batch), usd("0.02085825"));
         assert_eq!(actual(&usage, &model.standard), usd("0.0417165"));
@@ -126,8 +157,12 @@ mod tests {
     fn absurd_usage_is_a_price_and_no_panic() {
         let catalogue = Catalogue::built_in();
         let most = u64::MAX;
-        let usage =
-            Usage { prompt_tokens: most, output_image_tokens: most, output_text_tokens: most, thought_tokens: most };
+        let usage = Usage {
+            prompt_tokens: most,
+            output_image_tokens: most,
+            output_text_tokens: most,
+            thought_tokens: most,
+        };
         assert!(actual(&usage, &catalogue.models()[0].batch) > usd("1000000"));
     }
 }

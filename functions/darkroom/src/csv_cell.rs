@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Where some spreadsheet begins another cell. Our tables are separated by commas, but a spreadsheet of a country whose
-/// lists are separated by semicolons, or one that is told to split at tabs, takes the quotes around a cell as part of its
-/// text, and so splits in the middle of it, at line breaks too.
+/// Where some spreadsheet begins another cell. Our tables are separated by commas, but a
+/// spreadsheet of a country whose lists are separated by semicolons, or one that is told to split
+/// at tabs, takes the quotes around a cell as part of its text, and so splits in the middle of it,
+/// at line breaks too.
 const SEPARATORS: [char; 4] = [';', '\t', '\n', '\r'];
 
 /// What begins a formula.
@@ -15,20 +16,25 @@ const FORMULA: [char; 4] = ['=', '+', '-', '@'];
 /// What is taken for a minus though Unicode doesn't call it a form of one.
 const MINUS: [char; 2] = ['\u{2212}', '\u{30fc}'];
 
-/// The cell as text, whatever it begins with: what a spreadsheet could take for the beginning of a formula gets an
-/// apostrophe before it. Full-width and other forms of the same signs count as well: Excel takes them in a Japanese
-/// environment (<https://owasp.org/www-community/attacks/CSV_Injection>, read 2026-11).
+/// The cell as text, whatever it begins with: what a spreadsheet could take for the beginning of a
+/// formula gets an apostrophe before it. Full-width and other forms of the same signs count as
+/// well: Excel takes them in a Japanese environment
+/// (<https://owasp.org/www-community/attacks/CSV_Injection>, read 2026-11).
 pub(crate) fn guarded(cell: &str) -> Cow<'_, str> {
     let parts = || cell.split_inclusive(SEPARATORS).enumerate();
     let is_dangerous = |(number, part): (usize, &str)| {
-        // A separator that is the first of all is dangerous by itself: spreadsheets drop it, and look at what follows.
+        // A separator that is the first of all is dangerous by itself: spreadsheets drop it, and
+        // look at what follows.
         begins_formula(part) || (number == 0 && part.starts_with(SEPARATORS))
     };
     if !parts().any(is_dangerous) {
         return cell.into();
     }
     let guard = |part| if is_dangerous(part) { "'" } else { "" };
-    parts().flat_map(|part| [guard(part), part.1]).collect::<String>().into()
+    parts()
+        .flat_map(|part| [guard(part), part.1])
+        .collect::<String>()
+        .into()
 }
 
 /// Whether a text begins as a formula does, after what spreadsheets ignore.
@@ -60,8 +66,21 @@ mod tests {
 
     #[test]
     fn every_dangerous_beginning_is_guarded() {
-        for cell in ["=1", "+1", "-1", "@x", "\tx", "\rx", "\nx", ";x", " =1", "\u{a0}=1", "\u{feff}=1", "\"=1", "\0=1"]
-        {
+        for cell in [
+            "=1",
+            "+1",
+            "-1",
+            "@x",
+            "\tx",
+            "\rx",
+            "\nx",
+            ";x",
+            " =1",
+            "\u{a0}=1",
+            "\u{feff}=1",
+            "\"=1",
+            "\0=1",
+        ] {
             assert_eq!(guarded(cell), format!("'{cell}"));
         }
         for cell in ["a=1", "a+b", "'=1", "", "a;b", "a\nb", "100-200"] {
@@ -87,8 +106,19 @@ mod tests {
 
     #[test]
     fn other_forms_of_the_signs_count_as_well() {
-        for cell in ["＝1", "＋1", "－1", "＠x", "﹦1", "﹢1", "﹣1", "﹫x", "−1", "ー1", "a;＝cmd|' /C calc'!A0"]
-        {
+        for cell in [
+            "＝1",
+            "＋1",
+            "－1",
+            "＠x",
+            "﹦1",
+            "﹢1",
+            "﹣1",
+            "﹫x",
+            "−1",
+            "ー1",
+            "a;＝cmd|' /C calc'!A0",
+        ] {
             assert!(guarded(cell).contains('\''), "{cell}");
             assert_ne!(guarded(cell), cell);
         }

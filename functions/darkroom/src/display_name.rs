@@ -26,7 +26,11 @@ impl DisplayName {
 
 impl fmt::Display for DisplayName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}/{}", self.stack, self.job, self.shard, self.attempt)
+        write!(
+            f,
+            "{}/{}/{}/{}",
+            self.stack, self.job, self.shard, self.attempt
+        )
     }
 }
 
@@ -44,9 +48,16 @@ impl FromStr for DisplayName {
             let (attempt, shard, job) = (parts.next()?, parts.next()?, parts.next()?);
             let stack = parts.next()?.to_owned();
             let (shard, attempt) = (shard.parse().ok()?, attempt.parse().ok()?);
-            Some(Self { stack, job: JobId::new(job), shard, attempt })
+            Some(Self {
+                stack,
+                job: JobId::new(job),
+                shard,
+                attempt,
+            })
         };
-        parse().filter(|name| name.to_string() == text).ok_or(DisplayNameError)
+        parse()
+            .filter(|name| name.to_string() == text)
+            .ok_or(DisplayNameError)
     }
 }
 
@@ -58,16 +69,34 @@ mod tests {
     fn a_display_name_leads_back_to_its_shard() {
         let job = JobId::new("catalog-9cf485441ecdeefd");
         let shard = ShardId::first(7).next_round();
-        let name = DisplayName { stack: "darkroom".to_owned(), job: job.clone(), shard, attempt: 2 };
-        assert_eq!(name.to_string(), "darkroom/catalog-9cf485441ecdeefd/0007.r2/2");
+        let name = DisplayName {
+            stack: "darkroom".to_owned(),
+            job: job.clone(),
+            shard,
+            attempt: 2,
+        };
+        assert_eq!(
+            name.to_string(),
+            "darkroom/catalog-9cf485441ecdeefd/0007.r2/2"
+        );
         assert_eq!(name.to_string().parse::<DisplayName>().unwrap(), name);
         assert!(name.is_of("darkroom", &job, shard));
-        assert!(!name.is_of("other", &job, shard) && !name.is_of("darkroom", &job, ShardId::first(7)));
+        assert!(
+            !name.is_of("other", &job, shard) && !name.is_of("darkroom", &job, ShardId::first(7))
+        );
     }
 
     #[test]
     fn the_batches_of_others_have_other_names() {
-        for text in ["", "my batch", "a/b/c/d", "a/b/0000/01", "b/0000/1", "a/b/0000/-1", "a/b/7/1"] {
+        for text in [
+            "",
+            "my batch",
+            "a/b/c/d",
+            "a/b/0000/01",
+            "b/0000/1",
+            "a/b/0000/-1",
+            "a/b/7/1",
+        ] {
             assert!(text.parse::<DisplayName>().is_err(), "{text}");
         }
     }

@@ -1,7 +1,8 @@
-//! Which uploads below `inbox/` are manifests: files that programs leave there for a while, or for themselves, are not.
+//! Which uploads below `inbox/` are manifests: files that programs leave there for a while, or for
+//! themselves, are not.
 
-/// Endings of files that are still being written, or that an editor keeps: WinSCP, Firefox, rclone, Edge, Chrome, Safari,
-/// Opera, aria2, Vim, and what programs agree upon.
+/// Endings of files that are still being written, or that an editor keeps: WinSCP, Firefox, rclone,
+/// Edge, Chrome, Safari, Opera, aria2, Vim, and what programs agree upon.
 const ENDINGS: [&str; 21] = [
     ".filepart",
     ".part",
@@ -27,19 +28,33 @@ const ENDINGS: [&str; 21] = [
     "_$folder$",
 ];
 
-/// What the names of such files begin with: hidden files (`.DS_Store`, `._skus.csv`, `.keep`, `.~lock.skus.csv#`), and those
-/// that Office keeps beside an open document (`~$skus.xlsx`).
+/// What the names of such files begin with: hidden files (`.DS_Store`, `._skus.csv`, `.keep`,
+/// `.~lock.skus.csv#`), and those that Office keeps beside an open document (`~$skus.xlsx`).
 const BEGINNINGS: [&str; 2] = [".", "~"];
 
 /// What file managers and Hadoop write into folders.
-const NAMES: [&str; 6] = ["thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "_success"];
+const NAMES: [&str; 6] = [
+    "thumbs.db",
+    "ehthumbs.db",
+    "ehthumbs_vista.db",
+    "desktop.ini",
+    "icon\r",
+    "_success",
+];
 
-/// Folders in which file managers and Hadoop keep files of their own, beside those whose names begin with a dot.
-const FOLDERS: [&str; 6] =
-    ["$recycle.bin", "system volume information", "__macosx", "@eadir", "#recycle", "_temporary"];
+/// Folders in which file managers and Hadoop keep files of their own, beside those whose names
+/// begin with a dot.
+const FOLDERS: [&str; 6] = [
+    "$recycle.bin",
+    "system volume information",
+    "__macosx",
+    "@eadir",
+    "#recycle",
+    "_temporary",
+];
 
-/// Whether an upload is left alone, by its key: it is a temporary file, or one of a file manager's own. Upper and lower case
-/// are alike.
+/// Whether an upload is left alone, by its key: it is a temporary file, or one of a file manager's
+/// own. Upper and lower case are alike.
 pub fn is_left_alone(key: &str) -> bool {
     let key = key.strip_prefix("inbox/").unwrap_or(key).to_lowercase();
     let (folders, name) = key.rsplit_once('/').unwrap_or(("", &key));
@@ -86,7 +101,11 @@ mod tests {
             ".Trash-1000/files/skus.csv",
             "$RECYCLE.BIN/skus.csv",
         ] {
-            for key in [format!("inbox/{name}"), format!("inbox/acme/fall/{name}"), name.to_owned()] {
+            for key in [
+                format!("inbox/{name}"),
+                format!("inbox/acme/fall/{name}"),
+                name.to_owned(),
+            ] {
                 assert!(is_left_alone(&key), "{key}");
             }
         }

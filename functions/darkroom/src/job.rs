@@ -10,8 +10,8 @@ use crate::{keys::hex, manifest::Beside, names::JobId};
 /// The longest stem that a job id keeps of its manifest's name.
 const STEM_CHARACTERS: usize = 60;
 
-/// What a deployment decides about every job, and so part of a job's identity: with another setting the same
-/// manifest is another job.
+/// What a deployment decides about every job, and so part of a job's identity: with another setting
+/// the same manifest is another job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -19,14 +19,16 @@ pub struct Settings {
     pub default_model: String,
     /// Whether models past their shutdown date may be asked for.
     pub allow_retired_models: bool,
-    /// Whether models that the catalogue doesn't know may be asked for. Left out where not, as the next.
+    /// Whether models that the catalogue doesn't know may be asked for. Left out where not, as the
+    /// next.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_unknown_models: bool,
-    /// Whether references may be web addresses. Left out where they may not, as before there was the choice: the jobs of
-    /// then keep their ids.
+    /// Whether references may be web addresses. Left out where they may not, as before there was
+    /// the choice: the jobs of then keep their ids.
     #[serde(skip_serializing_if = "HttpsReferences::is_default")]
     pub https_references: HttpsReferences,
-    /// How often a key that failed for a retryable reason is paid for, at the most: 1 means no second try.
+    /// How often a key that failed for a retryable reason is paid for, at the most: 1 means no
+    /// second try.
     pub max_rounds: u8,
     /// The bounds of one shard.
     pub shard: ShardLimits,
@@ -80,12 +82,15 @@ impl FromStr for HttpsReferences {
 pub struct ShardLimits {
     /// Requests. Google documents no limit; a thousand keeps a lost batch bearable.
     pub requests: u32,
-    /// Bytes of the request file. Google: 2 GB a file (<https://ai.google.dev/gemini-api/docs/files>, read 2026-11).
+    /// Bytes of the request file. Google: 2 GB a file
+    /// (<https://ai.google.dev/gemini-api/docs/files>, read 2026-11).
     pub input_bytes: u64,
-    /// Bytes of the responses file, as far as they can be foretold: one download must fit one invocation.
+    /// Bytes of the responses file, as far as they can be foretold: one download must fit one
+    /// invocation.
     pub response_bytes: u64,
     /// Input tokens: a batch above the project's enqueued-token limit would never be accepted
-    /// (<https://ai.google.dev/gemini-api/docs/rate-limits>, read 2026-11; 1 M is the lowest paid tier's).
+    /// (<https://ai.google.dev/gemini-api/docs/rate-limits>, read 2026-11; 1 M is the lowest paid
+    /// tier's).
     pub tokens: u64,
 }
 
@@ -104,27 +109,55 @@ impl Default for Settings {
 
 impl Default for ShardLimits {
     fn default() -> Self {
-        Self { requests: 1_000, input_bytes: 1_900_000_000, response_bytes: 4_000_000_000, tokens: 1_000_000 }
+        Self {
+            requests: 1_000,
+            input_bytes: 1_900_000_000,
+            response_bytes: 4_000_000_000,
+            tokens: 1_000_000,
+        }
     }
 }
 
-/// The id of the job that dropping these bytes under this key means: the same drop is the same job for ever.
+/// The id of the job that dropping these bytes under this key means: the same drop is the same job
+/// for ever.
 ///
-/// `manifest_sha256` is the hash of the manifest's bytes as they were dropped, `beside` what stands beside them.
-pub fn job_id(bucket: &str, key: &str, manifest_sha256: &[u8; 32], settings: &Settings, beside: &Beside) -> JobId {
+/// `manifest_sha256` is the hash of the manifest's bytes as they were dropped, `beside` what stands
+/// beside them.
+pub fn job_id(
+    bucket: &str,
+    key: &str,
+    manifest_sha256: &[u8; 32],
+    settings: &Settings,
+    beside: &Beside,
+) -> JobId {
     let settings = json(settings);
-    let parts = [bucket.as_bytes(), key.as_bytes(), manifest_sha256, settings.as_bytes()];
-    JobId::new(format!("{}-{}", stem(key), hex(&hash(b"darkroom job v1\0", &parts, beside)[..8])))
+    let parts = [
+        bucket.as_bytes(),
+        key.as_bytes(),
+        manifest_sha256,
+        settings.as_bytes(),
+    ];
+    JobId::new(format!(
+        "{}-{}",
+        stem(key),
+        hex(&hash(b"darkroom job v1\0", &parts, beside)[..8])
+    ))
 }
 
-/// What is bought, whatever its key: the same manifest with the same settings, and the same beside it, in hexadecimal. The
-/// key itself decides nothing but which templates and which job document stand beside the manifest.
+/// What is bought, whatever its key: the same manifest with the same settings, and the same beside
+/// it, in hexadecimal. The key itself decides nothing but which templates and which job document
+/// stand beside the manifest.
 pub fn content_id(manifest_sha256: &[u8; 32], settings: &Settings, beside: &Beside) -> String {
-    hex(&hash(b"darkroom content v1\0", &[manifest_sha256, json(settings).as_bytes()], beside))
+    hex(&hash(
+        b"darkroom content v1\0",
+        &[manifest_sha256, json(settings).as_bytes()],
+        beside,
+    ))
 }
 
 fn json(settings: &Settings) -> String {
-    serde_json::to_string(settings).unwrap_or_else(|error| unreachable!("settings are JSON: {error}"))
+    serde_json::to_string(settings)
+        .unwrap_or_else(|error| unreachable!("settings are JSON: {error}"))
 }
 
 fn hash(purpose: &[u8], parts: &[&[u8]], beside: &Beside) -> [u8; 32] {
@@ -147,13 +180,21 @@ fn stem(key: &str) -> String {
     let name = name.rsplit_once('.').map_or(name, |(before, _)| before);
     let mut stem = String::new();
     for letter in name.chars() {
-        let letter = if letter.is_ascii_alphanumeric() || letter == '_' { letter } else { '-' };
+        let letter = if letter.is_ascii_alphanumeric() || letter == '_' {
+            letter
+        } else {
+            '-'
+        };
         if !(letter == '-' && stem.ends_with('-')) && stem.len() < STEM_CHARACTERS {
             stem.push(letter);
         }
     }
     let trimmed = stem.trim_matches('-');
-    if trimmed.is_empty() { "job".to_owned() } else { trimmed.to_owned() }
+    if trimmed.is_empty() {
+        "job".to_owned()
+    } else {
+        trimmed.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -161,30 +202,54 @@ mod tests {
     use super::*;
 
     fn id(bucket: &str, key: &str, content: &[u8], settings: &Settings) -> String {
-        job_id(bucket, key, &Sha256::digest(content).into(), settings, &Beside::default()).to_string()
+        job_id(
+            bucket,
+            key,
+            &Sha256::digest(content).into(),
+            settings,
+            &Beside::default(),
+        )
+        .to_string()
     }
 
     #[test]
     fn the_same_drop_is_the_same_job_and_any_change_is_another() {
         let settings = Settings::default();
         let one = id("studio", "inbox/acme/skus.csv", b"key\n1", &settings);
-        assert_eq!(one, id("studio", "inbox/acme/skus.csv", b"key\n1", &settings));
+        assert_eq!(
+            one,
+            id("studio", "inbox/acme/skus.csv", b"key\n1", &settings)
+        );
         let others = [
             id("studi", "oinbox/acme/skus.csv", b"key\n1", &settings),
             id("studio", "inbox/acme/skus2.csv", b"key\n1", &settings),
             id("studio", "inbox/acme/skus.csv", b"key\n2", &settings),
-            id("studio", "inbox/acme/skus.csv", b"key\n1", &Settings { max_rounds: 1, ..settings.clone() }),
             id(
                 "studio",
                 "inbox/acme/skus.csv",
                 b"key\n1",
-                &Settings { https_references: HttpsReferences::Allow, ..settings.clone() },
+                &Settings {
+                    max_rounds: 1,
+                    ..settings.clone()
+                },
             ),
             id(
                 "studio",
                 "inbox/acme/skus.csv",
                 b"key\n1",
-                &Settings { allow_unknown_models: true, ..settings.clone() },
+                &Settings {
+                    https_references: HttpsReferences::Allow,
+                    ..settings.clone()
+                },
+            ),
+            id(
+                "studio",
+                "inbox/acme/skus.csv",
+                b"key\n1",
+                &Settings {
+                    allow_unknown_models: true,
+                    ..settings.clone()
+                },
             ),
         ];
         assert!(others.iter().all(|other| *other != one), "{others:?}");
@@ -197,12 +262,28 @@ mod tests {
         };
         let (settings, nothing) = (Settings::default(), Beside::default());
         let one = of(b"key\n1", &settings, &nothing);
-        let job = Beside { job: Some("{}".to_owned()), ..Beside::default() };
-        let by_tools = Beside { metadata: [("mtime".to_owned(), "1".to_owned())].into(), ..Beside::default() };
-        assert_eq!((one.len(), &one), (64, &of(b"key\n1", &settings, &by_tools)));
+        let job = Beside {
+            job: Some("{}".to_owned()),
+            ..Beside::default()
+        };
+        let by_tools = Beside {
+            metadata: [("mtime".to_owned(), "1".to_owned())].into(),
+            ..Beside::default()
+        };
+        assert_eq!(
+            (one.len(), &one),
+            (64, &of(b"key\n1", &settings, &by_tools))
+        );
         for other in [
             of(b"key\n2", &settings, &nothing),
-            of(b"key\n1", &Settings { max_rounds: 1, ..settings.clone() }, &nothing),
+            of(
+                b"key\n1",
+                &Settings {
+                    max_rounds: 1,
+                    ..settings.clone()
+                },
+                &nothing,
+            ),
             of(b"key\n1", &settings, &job),
         ] {
             assert_ne!(one, other);
@@ -212,8 +293,16 @@ mod tests {
     #[test]
     fn the_ids_of_jobs_stay_what_they_were() {
         let manifest = Sha256::digest(b"key,prompt\na,a stone\n").into();
-        let (settings, beside) = (Settings::default(), Beside { job: Some("{}".to_owned()), ..Beside::default() });
-        let of = |beside: &Beside| job_id("studio", "inbox/skus.csv", &manifest, &settings, beside).to_string();
+        let (settings, beside) = (
+            Settings::default(),
+            Beside {
+                job: Some("{}".to_owned()),
+                ..Beside::default()
+            },
+        );
+        let of = |beside: &Beside| {
+            job_id("studio", "inbox/skus.csv", &manifest, &settings, beside).to_string()
+        };
         assert_eq!(of(&Beside::default()), "skus-3987f93b63a0dc78");
         assert_eq!(of(&beside), "skus-9363fb36e3b93baf");
     }
@@ -221,7 +310,10 @@ mod tests {
     #[test]
     fn a_setting_that_is_as_it_always_was_leaves_the_ids_as_they_were() {
         let settings = serde_json::to_string(&Settings::default()).unwrap();
-        assert!(!settings.contains("https") && !settings.contains("unknown"), "{settings}");
+        assert!(
+            !settings.contains("https") && !settings.contains("unknown"),
+            "{settings}"
+        );
     }
 
     #[test]

@@ -1,15 +1,17 @@
-//! Request keys that a shard's state refers to. They are stored in an object of their own, so that the state stays small:
-//! a state is read and written at every step, its keys only when the shard is submitted and collected.
+//! Request keys that a shard's state refers to. They are stored in an object of their own, so that
+//! the state stays small: a state is read and written at every step, its keys only when the shard
+//! is submitted and collected.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{keys::hex, names::RequestKey};
 
-/// The name of a list of request keys, by its content: `shards/<id>/keys/<sha256>.jsonl`, one JSON string a line.
+/// The name of a list of request keys, by its content: `shards/<id>/keys/<sha256>.jsonl`, one JSON
+/// string a line.
 ///
-/// The same keys always have the same name, so writing a list again changes nothing, and a list that was damaged or
-/// replaced is noticed.
+/// The same keys always have the same name, so writing a list again changes nothing, and a list
+/// that was damaged or replaced is noticed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyList {
     /// How many keys.
@@ -41,7 +43,13 @@ impl KeyList {
             bytes.push(b'\n');
         }
         let count = u32::try_from(keys.len()).unwrap_or(u32::MAX);
-        Ok((Self { count, sha256: hex(&Sha256::digest(&bytes)) }, bytes))
+        Ok((
+            Self {
+                count,
+                sha256: hex(&Sha256::digest(&bytes)),
+            },
+            bytes,
+        ))
     }
 
     /// The keys in `bytes`, in their order.
@@ -52,8 +60,12 @@ impl KeyList {
         if hex(&Sha256::digest(bytes)) != self.sha256 {
             return Err(KeyListError::Changed);
         }
-        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        Ok(lines.map(serde_json::from_slice).collect::<Result<_, _>>()?)
+        let lines = bytes
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty());
+        Ok(lines
+            .map(serde_json::from_slice)
+            .collect::<Result<_, _>>()?)
     }
 }
 
@@ -77,7 +89,10 @@ mod tests {
     fn a_list_that_was_changed_is_not_read() {
         let (list, bytes) = KeyList::of(&[RequestKey::new("a"), RequestKey::new("b")]).unwrap();
         for changed in [&bytes[..bytes.len() - 1], b"", b"\"a\"\n"] {
-            assert!(matches!(list.read(changed), Err(KeyListError::Changed)), "{changed:?}");
+            assert!(
+                matches!(list.read(changed), Err(KeyListError::Changed)),
+                "{changed:?}"
+            );
         }
     }
 }

@@ -1,8 +1,9 @@
 //! From request keys to image paths: safe, readable, and never the same for two keys.
 //!
-//! A path is what a person asked for (the key, or the item's `output.path`), made safe for S3, for file systems and
-//! for URLs. Two paths never meet, not even where case is ignored (Windows, macOS), and none is the directory of
-//! another. Where two would meet, or where a long name had to be cut, a short hash of the request key keeps them apart.
+//! A path is what a person asked for (the key, or the item's `output.path`), made safe for S3, for
+//! file systems and for URLs. Two paths never meet, not even where case is ignored (Windows,
+//! macOS), and none is the directory of another. Where two would meet, or where a long name had to
+//! be cut, a short hash of the request key keeps them apart.
 
 use std::collections::HashSet;
 
@@ -11,11 +12,13 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::names::RequestKey;
 
-/// The longest segment of a path, in bytes, before a hash: file systems allow 255 with extension and temporary suffix.
+/// The longest segment of a path, in bytes, before a hash: file systems allow 255 with extension
+/// and temporary suffix.
 const SEGMENT_BYTES: usize = 120;
 
-/// The longest path, in bytes, before a hash. S3 allows 1,024 for a whole key, `jobs/<job>/images/` included
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>, read 2026-11).
+/// The longest path, in bytes, before a hash. S3 allows 1,024 for a whole key, `jobs/<job>/images/`
+/// included (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>, read
+/// 2026-11).
 const PATH_BYTES: usize = 600;
 
 /// Extensions that a path may carry; the real one is decided by the image's bytes.
@@ -23,8 +26,8 @@ const IMAGE_EXTENSIONS: [&str; 4] = [".jpg", ".jpeg", ".png", ".webp"];
 
 /// Device names that Windows refuses as file names, whatever their extension.
 const RESERVED: [&str; 22] = [
-    "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9", "lpt1", "lpt2",
-    "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
+    "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8",
+    "com9", "lpt1", "lpt2", "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
 ];
 
 /// Hands out the image paths of one job, in manifest order.
@@ -36,7 +39,8 @@ pub struct ImagePaths {
 }
 
 impl ImagePaths {
-    /// The path of `key`'s image below `images/`, without extension. `wanted` is what the manifest asks for.
+    /// The path of `key`'s image below `images/`, without extension. `wanted` is what the manifest
+    /// asks for.
     pub fn assign(&mut self, wanted: &str, key: &RequestKey) -> String {
         let (path, whole) = safe_path(wanted);
         if whole && self.take(&path) {
@@ -60,7 +64,8 @@ impl ImagePaths {
     }
 }
 
-/// The path of an image's further versions, when a reply holds several: never the path of another key.
+/// The path of an image's further versions, when a reply holds several: never the path of another
+/// key.
 pub fn extra_path(path: &str, number: usize) -> String {
     format!("{path}.alt{number}")
 }
@@ -73,12 +78,18 @@ pub fn hex(bytes: &[u8]) -> String {
 /// The path made safe, and whether nothing of it had to be cut.
 fn safe_path(wanted: &str) -> (String, bool) {
     let normal: String = wanted.nfc().collect();
-    let segments: Vec<&str> = normal.split('/').filter(|segment| !matches!(*segment, "" | "." | "..")).collect();
+    let segments: Vec<&str> = normal
+        .split('/')
+        .filter(|segment| !matches!(*segment, "" | "." | ".."))
+        .collect();
     let (file, directories) = segments.split_last().unwrap_or((&"image", &[]));
 
     let mut whole = true;
     let mut path = String::new();
-    let safe = directories.iter().map(|name| safe_directory(name)).chain([safe_file(file)]);
+    let safe = directories
+        .iter()
+        .map(|name| safe_directory(name))
+        .chain([safe_file(file)]);
     for (segment, cut) in safe {
         whole &= !cut;
         if path.len() + segment.len() >= PATH_BYTES {
@@ -97,14 +108,19 @@ fn safe_path(wanted: &str) -> (String, bool) {
 fn safe_directory(name: &str) -> (String, bool) {
     let (mut segment, cut) = safe_segment(name);
     if let Some(extension) = image_extension(&segment) {
-        segment.replace_range(segment.len() - extension.len()..segment.len() - extension.len() + 1, "_");
+        segment.replace_range(
+            segment.len() - extension.len()..segment.len() - extension.len() + 1,
+            "_",
+        );
     }
     (segment, cut)
 }
 
-/// A file loses its image extension (the right one is added later), and `.alt3` endings, which are ours.
+/// A file loses its image extension (the right one is added later), and `.alt3` endings, which are
+/// ours.
 fn safe_file(name: &str) -> (String, bool) {
-    let stem = image_extension(name).map_or(name, |extension| &name[..name.len() - extension.len()]);
+    let stem =
+        image_extension(name).map_or(name, |extension| &name[..name.len() - extension.len()]);
     let (mut segment, cut) = safe_segment(stem);
     if let Some((before, number)) = segment.rsplit_once(".alt")
         && number.bytes().all(|byte| byte.is_ascii_digit())
@@ -127,7 +143,11 @@ fn safe_segment(name: &str) -> (String, bool) {
     let mut segment = String::with_capacity(name.len());
     let mut cut = false;
     for letter in name.chars() {
-        let letter = if letter.is_alphanumeric() || matches!(letter, '_' | '.') { letter } else { '-' };
+        let letter = if letter.is_alphanumeric() || matches!(letter, '_' | '.') {
+            letter
+        } else {
+            '-'
+        };
         if letter == '-' && segment.ends_with('-') {
             continue;
         }
@@ -137,8 +157,14 @@ fn safe_segment(name: &str) -> (String, bool) {
         }
         segment.push(letter);
     }
-    let trimmed = segment.trim_start_matches(['-', '.']).trim_end_matches(['-', '.']);
-    let device = trimmed.split('.').next().unwrap_or_default().to_ascii_lowercase();
+    let trimmed = segment
+        .trim_start_matches(['-', '.'])
+        .trim_end_matches(['-', '.']);
+    let device = trimmed
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     if trimmed.is_empty() {
         ("image".to_owned(), cut)
     } else if RESERVED.contains(&device.as_str()) {
@@ -150,7 +176,11 @@ fn safe_segment(name: &str) -> (String, bool) {
 
 /// Equal for paths that a file system which ignores case could take for one.
 fn ignoring_case(path: &str) -> String {
-    path.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfc().collect()
+    path.chars()
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .nfc()
+        .collect()
 }
 
 #[cfg(test)]
@@ -163,7 +193,9 @@ mod tests {
 
     fn paths(keys: &[&str]) -> Vec<String> {
         let mut paths = ImagePaths::default();
-        keys.iter().map(|key| paths.assign(key, &RequestKey::new(*key))).collect()
+        keys.iter()
+            .map(|key| paths.assign(key, &RequestKey::new(*key)))
+            .collect()
     }
 
     #[test]
@@ -175,10 +207,16 @@ mod tests {
     #[test]
     fn a_path_is_whole_unless_some_of_it_is_cut() {
         let (long, name) = ("d".repeat(300), "n".repeat(40));
-        assert!(!safe_path(&format!("{long}/image")).1, "a directory's end is gone");
+        assert!(
+            !safe_path(&format!("{long}/image")).1,
+            "a directory's end is gone"
+        );
         let fits = format!("{name}/{name}");
         assert_eq!(safe_path(&fits), (fits.clone(), true));
-        assert!(!safe_path(&vec![name; 30].join("/")).1, "some directories are gone");
+        assert!(
+            !safe_path(&vec![name; 30].join("/")).1,
+            "some directories are gone"
+        );
     }
 
     #[test]
@@ -235,10 +273,13 @@ mod tests {
     /// Keys that are apt to meet: few letters, all the characters that matter.
     fn keys() -> impl Strategy<Value = Vec<String>> {
         let piece = prop::sample::select(vec![
-            "a", "A", "b", "/", "..", ".", "-", " ", "ß", "SS", "é", "e\u{301}", ".jpg", ".PNG", ".alt1", "con", "\0",
-            "%", "東", "İ", "ſ", "K",
+            "a", "A", "b", "/", "..", ".", "-", " ", "ß", "SS", "é", "e\u{301}", ".jpg", ".PNG",
+            ".alt1", "con", "\0", "%", "東", "İ", "ſ", "K",
         ]);
-        prop::collection::vec(prop::collection::vec(piece, 1..6).prop_map(|pieces| pieces.concat()), 1..40)
+        prop::collection::vec(
+            prop::collection::vec(piece, 1..6).prop_map(|pieces| pieces.concat()),
+            1..40,
+        )
     }
 
     proptest! {

@@ -6,7 +6,8 @@ use crate::{
     parts::Part,
 };
 
-/// What a job leaves behind when it ends, written last: its presence means that all the rest is there.
+/// What a job leaves behind when it ends, written last: its presence means that all the rest is
+/// there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Marker {
     /// Every image is there.
@@ -25,11 +26,23 @@ pub enum Marker {
 
 impl Marker {
     /// All markers.
-    pub const ALL: [Self; 6] =
-        [Self::Success, Self::Partial, Self::Failed, Self::Cancelled, Self::Rejected, Self::DryRun];
+    pub const ALL: [Self; 6] = [
+        Self::Success,
+        Self::Partial,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Rejected,
+        Self::DryRun,
+    ];
 
     /// Those after which nothing more happens. A rejected job is planned when it is dropped again.
-    pub const LAST: [Self; 5] = [Self::Success, Self::Partial, Self::Failed, Self::Cancelled, Self::DryRun];
+    pub const LAST: [Self; 5] = [
+        Self::Success,
+        Self::Partial,
+        Self::Failed,
+        Self::Cancelled,
+        Self::DryRun,
+    ];
 
     /// The object's name below `jobs/<job>/`.
     pub fn name(self) -> &'static str {
@@ -123,7 +136,8 @@ pub fn image(job: &JobId, path: &str, extension: &str) -> String {
     format!("jobs/{job}/images/{path}.{extension}")
 }
 
-/// An image that belongs to no request key: `offset` is where its line begins in the responses file.
+/// An image that belongs to no request key: `offset` is where its line begins in the responses
+/// file.
 pub fn aside(job: &JobId, shard: ShardId, offset: u64, extension: &str) -> String {
     format!("jobs/{job}/aside/{shard}/{offset:020}.{extension}")
 }
@@ -138,7 +152,8 @@ pub fn unmatched(job: &JobId, shard: ShardId) -> String {
     format!("jobs/{job}/aside/{shard}/")
 }
 
-/// The copy of a reference picture from the web, by the hash of its content; `extension` without a dot.
+/// The copy of a reference picture from the web, by the hash of its content; `extension` without a
+/// dot.
 pub fn reference_copy(job: &JobId, sha256: &str, extension: &str) -> String {
     format!("jobs/{job}/refs/{sha256}.{extension}")
 }
@@ -153,7 +168,8 @@ pub fn web_reference(job: &JobId, url_sha256: &str) -> String {
     format!("{}{url_sha256}.json", web_references(job))
 }
 
-/// The record of a reference picture that was uploaded to Gemini for this job, by the hash of its content.
+/// The record of a reference picture that was uploaded to Gemini for this job, by the hash of its
+/// content.
 pub fn reference(job: &JobId, sha256: &str) -> String {
     format!("jobs/{job}/refs/{sha256}.json")
 }

@@ -1,10 +1,11 @@
-//! The ledger of the whole deployment, `stack/ledger.json`: which batches take up the project's limits, what may still be
-//! spent today, and who waits for it.
+//! The ledger of the whole deployment, `stack/ledger.json`: which batches take up the project's
+//! limits, what may still be spent today, and who waits for it.
 //!
-//! A shard is admitted before its request file is uploaded, and leaves when its batch has ended. What it may cost at the
-//! most is reserved until its output is read; then what it did cost takes that place, on the day of the reservation.
-//! All of this is by shard and can be repeated, so that a crash in between costs nothing. [`Ledger::admit`] is fair
-//! between jobs (see `admission`), and keeps each job within its own budget (see `account`).
+//! A shard is admitted before its request file is uploaded, and leaves when its batch has ended.
+//! What it may cost at the most is reserved until its output is read; then what it did cost takes
+//! that place, on the day of the reservation. All of this is by shard and can be repeated, so that
+//! a crash in between costs nothing. [`Ledger::admit`] is fair between jobs (see `admission`), and
+//! keeps each job within its own budget (see `account`).
 
 mod account;
 mod admission;
@@ -25,7 +26,8 @@ use crate::{
 const PATIENCE: SignedDuration = SignedDuration::from_mins(30);
 
 /// The shortest and the longest wait of a shard for its turn.
-const WAITS: (SignedDuration, SignedDuration) = (SignedDuration::from_mins(1), SignedDuration::from_mins(15));
+const WAITS: (SignedDuration, SignedDuration) =
+    (SignedDuration::from_mins(1), SignedDuration::from_mins(15));
 
 /// The code of a shard that its job's budget has no room for.
 pub const OVER_BUDGET: &str = "BUDGET";
@@ -53,8 +55,8 @@ pub struct Ledger {
     pub waiting: BTreeMap<JobId, Waiting>,
     /// When each job that waits or has a live batch had its last turn.
     pub served: BTreeMap<JobId, Timestamp>,
-    /// Dollars, by the day (UTC) of the admission: what batches cost, where that is known, else what is reserved for
-    /// them. What was never asked for is taken back.
+    /// Dollars, by the day (UTC) of the admission: what batches cost, where that is known, else
+    /// what is reserved for them. What was never asked for is taken back.
     pub spent: BTreeMap<Date, Usd>,
     /// The money of each open job that has a budget. `sweep` removes those of jobs that are closed.
     pub accounts: BTreeMap<JobId, Account>,
@@ -105,7 +107,8 @@ pub struct ProjectLimits {
     /// Batches that may be pending or running at once. Google: 100
     /// (<https://ai.google.dev/gemini-api/docs/rate-limits>, read 2026-11).
     pub live_batches: u32,
-    /// Input tokens of pending and running batches, by model; a model that isn't named has no limit.
+    /// Input tokens of pending and running batches, by model; a model that isn't named has no
+    /// limit.
     pub enqueued_tokens: BTreeMap<String, u64>,
     /// What may be spent or reserved on one day (UTC), by the day of the admission.
     pub daily_usd: Option<Usd>,
@@ -161,11 +164,23 @@ impl Ledger {
         }
         self.forget(now);
         let Demand { tokens, usd, .. } = shard.demand;
-        let since = self.waiting.get(&shard.job).map_or(now, |waiting| waiting.since);
+        let since = self
+            .waiting
+            .get(&shard.job)
+            .map_or(now, |waiting| waiting.since);
         match self.refusal(shard, limits, since, now) {
             None => {
                 let model = shard.model.clone();
-                self.live.insert(name, Reservation { model, tokens, usd, at: now, asked_at: now });
+                self.live.insert(
+                    name,
+                    Reservation {
+                        model,
+                        tokens,
+                        usd,
+                        at: now,
+                        asked_at: now,
+                    },
+                );
                 *self.spent.entry(day(now)).or_default() += usd;
                 self.commit(shard);
                 self.waiting.remove(&shard.job);
@@ -176,26 +191,43 @@ impl Ledger {
                 let soon = now + (now.duration_since(since) / 10).clamp(WAITS.0, WAITS.1);
                 let at = refusal.ask_again_at(soon, midnight_after(day(now)));
                 let model = shard.model.clone();
-                self.waiting.insert(shard.job.clone(), Waiting { since, back_at: at, model, tokens, usd });
-                Admission::Later { why: refusal.why, at }
+                self.waiting.insert(
+                    shard.job.clone(),
+                    Waiting {
+                        since,
+                        back_at: at,
+                        model,
+                        tokens,
+                        usd,
+                    },
+                );
+                Admission::Later {
+                    why: refusal.why,
+                    at,
+                }
             }
         }
     }
 
-    /// Drops what no later decision depends on, so that the document stays small however many jobs there have been.
+    /// Drops what no later decision depends on, so that the document stays small however many jobs
+    /// there have been.
     fn forget(&mut self, now: Timestamp) {
         let today = day(now);
         let oldest = today.yesterday().unwrap_or(today);
-        self.waiting.retain(|_, waiting| now < waiting.back_at + PATIENCE);
+        self.waiting
+            .retain(|_, waiting| now < waiting.back_at + PATIENCE);
         self.spent.retain(|day, _| *day >= oldest);
         // A job's account needs its cost however late that is known.
         let accounts = &self.accounts;
-        self.unsettled
-            .retain(|name, reserved| day(reserved.at) >= oldest || accounts.contains_key(&JobId::new(job_of(name))));
-        // A turn counts only against a job that asks again soon, or that has something to show for it.
+        self.unsettled.retain(|name, reserved| {
+            day(reserved.at) >= oldest || accounts.contains_key(&JobId::new(job_of(name)))
+        });
+        // A turn counts only against a job that asks again soon, or that has something to show for
+        // it.
         let live: HashSet<&str> = self.live.keys().map(|name| job_of(name)).collect();
         let waiting = &self.waiting;
-        self.served.retain(|job, _| live.contains(job.as_str()) || waiting.contains_key(job));
+        self.served
+            .retain(|job, _| live.contains(job.as_str()) || waiting.contains_key(job));
     }
 
     /// Frees what an ended batch took up. What it may have cost stays reserved until it is settled.
@@ -206,8 +238,9 @@ impl Ledger {
         }
     }
 
-    /// Puts what an ended batch did cost in place of what was reserved for it, on the day of the reservation. Where no
-    /// one knows, what was reserved stays. Settled again, nothing changes: there is no reservation any more.
+    /// Puts what an ended batch did cost in place of what was reserved for it, on the day of the
+    /// reservation. Where no one knows, what was reserved stays. Settled again, nothing changes:
+    /// there is no reservation any more.
     pub fn settle(&mut self, job: &JobId, shard: ShardId, cost: Option<Usd>) {
         self.release(job, shard);
         if let Some(Unsettled { usd, at }) = self.unsettled.remove(&name(job, shard))
@@ -220,8 +253,8 @@ impl Ledger {
         }
     }
 
-    /// Frees what a shard took up that has no batch yet, and the money. The shard may ask again: its job's account keeps
-    /// the money of a first round for it.
+    /// Frees what a shard took up that has no batch yet, and the money. The shard may ask again:
+    /// its job's account keeps the money of a first round for it.
     pub fn refund(&mut self, job: &JobId, shard: ShardId) {
         if let Some(usd) = self.free(job, shard)
             && shard.round > 1
@@ -242,7 +275,8 @@ impl Ledger {
         }
     }
 
-    /// Takes a live reservation out of the ledger and its money off the day. The money, if there was any.
+    /// Takes a live reservation out of the ledger and its money off the day. The money, if there
+    /// was any.
     fn free(&mut self, job: &JobId, shard: ShardId) -> Option<Usd> {
         let reservation = self.live.remove(&name(job, shard))?;
         if let Some(spent) = self.spent.get_mut(&day(reservation.at)) {

@@ -1,8 +1,11 @@
-//! What a Darkroom job *is*: manifests, plans, prices, states, results and reports, as plain data and pure functions.
+//! What a Darkroom job *is*: manifests, plans, prices, states, results and reports, as plain data
+//! and pure functions.
 //!
-//! No AWS client, no HTTP, no environment and no clock: whatever is here gives the same answer everywhere.
+//! No AWS client, no HTTP, no environment and no clock: whatever is here gives the same answer
+//! everywhere.
 
 pub mod billing;
+pub mod chain;
 pub mod cost;
 mod csv_cell;
 pub mod display_name;

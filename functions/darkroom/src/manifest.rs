@@ -1,11 +1,14 @@
-//! Manifests: from the file that a person drops to the images that are expected, or to every problem it has.
+//! Manifests: from the file that a person drops to the images that are expected, or to every
+//! problem it has.
 //!
-//! CSV, JSON Lines, a JSON array and a JSON envelope are told apart by their content, gzip or not; so are friendly items
-//! and lines of the batch files of Gemini, Vertex, OpenAI and Bedrock, which may be mixed. Nothing is silently ignored:
-//! what isn't known, or not acted upon, is a problem with a line number.
+//! CSV, JSON Lines, a JSON array and a JSON envelope are told apart by their content, gzip or not;
+//! so are friendly items and lines of the batch files of Gemini, Vertex, OpenAI and Bedrock, which
+//! may be mixed. Nothing is silently ignored: what isn't known, or not acted upon, is a problem
+//! with a line number.
 //!
-//! A manifest is read twice, because an envelope may give its defaults after its items: [`Header::read`] first, then
-//! [`read`]. Neither holds more than one item at a time; [`read`] also remembers a hash of each key.
+//! A manifest is read twice, because an envelope may give its defaults after its items:
+//! [`Header::read`] first, then [`read`]. Neither holds more than one item at a time; [`read`] also
+//! remembers a hash of each key.
 
 mod bedrock;
 mod beside;
@@ -94,7 +97,8 @@ pub struct Context<'a> {
     pub allow_retired_models: bool,
     /// What stands beside the manifest.
     pub beside: &'a Beside,
-    /// Whether full ids that the catalogue doesn't know may be asked for, at the price of the dearest.
+    /// Whether full ids that the catalogue doesn't know may be asked for, at the price of the
+    /// dearest.
     pub allow_unknown_models: bool,
     /// Where references by web address were copied to; none if those are not allowed.
     pub copies: Option<&'a Copies>,
@@ -112,7 +116,8 @@ pub type Copies = BTreeMap<Url, ObjectUri>;
 pub struct Limits {
     /// Bytes of the whole, decompressed.
     pub manifest_bytes: u64,
-    /// Bytes of one line or item. A row of a table is bounded more tightly, as every cell costs memory: 4 MiB.
+    /// Bytes of one line or item. A row of a table is bounded more tightly, as every cell costs
+    /// memory: 4 MiB.
     pub item_bytes: u64,
     /// Images of the whole. `plan` keeps a hash of each key and path in memory.
     pub images: u64,
@@ -120,7 +125,8 @@ pub struct Limits {
     pub variants: u32,
     /// Characters of one prompt.
     pub prompt_characters: usize,
-    /// Errors, and as many warnings, that are listed. After so many errors nothing more is looked at.
+    /// Errors, and as many warnings, that are listed. After so many errors nothing more is looked
+    /// at.
     pub problems: usize,
 }
 
@@ -140,7 +146,8 @@ impl Default for Limits {
 /// What reading a manifest found, beside the images.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reading {
-    /// The problems, as they were met. Beyond the limit they are counted, and one more problem says so.
+    /// The problems, as they were met. Beyond the limit they are counted, and one more problem says
+    /// so.
     pub problems: Vec<Problem>,
     /// All errors, listed or not. With one or more the manifest must be rejected.
     pub errors: u64,
@@ -177,7 +184,8 @@ pub enum ReadError {
 
 /// Reads a manifest and hands each expected image to `sink`, in order.
 ///
-/// Good images are handed over whatever else is wrong: they count only when [`Reading::errors`] is 0.
+/// Good images are handed over whatever else is wrong: they count only when [`Reading::errors`] is
+/// 0.
 ///
 /// # Errors
 /// [`ReadError`] when the source or the sink fails. No content of a manifest is an error.
@@ -190,7 +198,8 @@ pub fn read(
     let mut intake = Intake::new(header, context, &mut sink);
     let read = Input::open(source, &context.limits).and_then(|mut input| {
         match read_items(&mut input, header.format, &mut intake) {
-            // How much was not looked at is worth a pass over the rest: it says how much work is left.
+            // How much was not looked at is worth a pass over the rest: it says how much work is
+            // left.
             Err(Stop::Full) => intake.skip(&mut input),
             read => read,
         }

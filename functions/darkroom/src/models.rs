@@ -1,7 +1,7 @@
 //! The catalogue of Gemini's image models: what each can do, what it costs, how long it lives.
 //!
-//! The catalogue is data (`models.toml`), because models, prices and dates change every few months. A deployment may
-//! bring its own.
+//! The catalogue is data (`models.toml`), because models, prices and dates change every few months.
+//! A deployment may bring its own.
 
 mod controls;
 mod nearest;
@@ -36,7 +36,10 @@ impl Catalogue {
     pub const BUILT_IN: &str = include_str!("../models.toml");
 
     /// The catalogue that is built into the program.
-    #[expect(clippy::expect_used, reason = "the text is part of the program, and a test parses it")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the text is part of the program, and a test parses it"
+    )]
     pub fn built_in() -> Self {
         Self::parse(Self::BUILT_IN).expect("models.toml is valid")
     }
@@ -53,7 +56,10 @@ impl Catalogue {
 
     /// Input tokens that pending and running batches may hold together in this tier, by model.
     pub fn enqueued_tokens(&self, tier: Tier) -> BTreeMap<String, u64> {
-        self.models.iter().map(|model| (model.id.clone(), model.enqueued_tokens[tier.index()])).collect()
+        self.models
+            .iter()
+            .map(|model| (model.id.clone(), model.enqueued_tokens[tier.index()]))
+            .collect()
     }
 
     /// The model with this full id, whatever its dates say.
@@ -109,7 +115,8 @@ impl FromStr for Tier {
 pub struct Model {
     /// The full id, as in a request's path: `gemini-3-pro-image`.
     pub id: String,
-    /// The family's name, which people may write for the newest live model of the family: `nano-banana-pro`.
+    /// The family's name, which people may write for the newest live model of the family:
+    /// `nano-banana-pro`.
     pub family: String,
     /// What people call it.
     pub name: String,
@@ -136,17 +143,21 @@ pub struct Model {
     pub max_references: usize,
     /// Input tokens that a reference image counts for.
     pub tokens_per_reference: u64,
-    /// Input tokens that its pending and running batches may hold together, by the project's tier: 1, 2, 3.
+    /// Input tokens that its pending and running batches may hold together, by the project's tier:
+    /// 1, 2, 3.
     pub enqueued_tokens: [u64; 3],
     /// The type of the images it makes. A promise only: an image's bytes decide.
     pub mime_type: String,
-    /// What of a request's sampling it takes; a control that is not here may be refused, or have no effect.
+    /// What of a request's sampling it takes; a control that is not here may be refused, or have no
+    /// effect.
     #[serde(default = "controls::all")]
     pub controls: Vec<Control>,
-    /// The levels of thinking that it takes, little to much. None takes no level at all; nothing if that isn't known.
+    /// The levels of thinking that it takes, little to much. None takes no level at all; nothing if
+    /// that isn't known.
     #[serde(default)]
     pub thinking_levels: Option<Vec<ThinkingLevel>>,
-    /// How much it thinks about an image, unless a request says otherwise; nothing if that isn't known.
+    /// How much it thinks about an image, unless a request says otherwise; nothing if that isn't
+    /// known.
     #[serde(default)]
     pub thoughts: Option<Thoughts>,
     /// How much it thinks about an image at each level, as far as that is known.

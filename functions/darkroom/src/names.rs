@@ -36,7 +36,8 @@ name! {
     JobId
 }
 name! {
-    /// The caller's id of one image, 1 to 256 characters: the only link between a request and its result.
+    /// The caller's id of one image, 1 to 256 characters: the only link between a request and its
+    /// result.
     RequestKey
 }
 name! {
@@ -67,7 +68,10 @@ impl ShardId {
 
     /// The round after this one.
     pub fn next_round(self) -> Self {
-        Self { round: self.round + 1, ..self }
+        Self {
+            round: self.round + 1,
+            ..self
+        }
     }
 }
 
@@ -94,9 +98,14 @@ impl FromStr for ShardId {
                 Some((number, round)) => (number, round.parse().ok().filter(|round| *round > 1)?),
                 None => (text, 1),
             };
-            Some(Self { number: number.parse().ok()?, round })
+            Some(Self {
+                number: number.parse().ok()?,
+                round,
+            })
         };
-        parse().filter(|id| id.to_string() == text).ok_or_else(|| ShardIdError(text.to_owned()))
+        parse()
+            .filter(|id| id.to_string() == text)
+            .ok_or_else(|| ShardIdError(text.to_owned()))
     }
 }
 
@@ -108,7 +117,9 @@ impl Serialize for ShardId {
 
 impl<'de> Deserialize<'de> for ShardId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -139,7 +150,10 @@ impl FromStr for ObjectUri {
         text.strip_prefix("s3://")
             .and_then(|rest| rest.split_once('/'))
             .filter(|(bucket, key)| !bucket.is_empty() && !key.is_empty())
-            .map(|(bucket, key)| Self { bucket: bucket.to_owned(), key: key.to_owned() })
+            .map(|(bucket, key)| Self {
+                bucket: bucket.to_owned(),
+                key: key.to_owned(),
+            })
             .ok_or_else(|| ObjectUriError(text.to_owned()))
     }
 }
@@ -152,7 +166,9 @@ impl Serialize for ObjectUri {
 
 impl<'de> Deserialize<'de> for ObjectUri {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -162,13 +178,24 @@ mod tests {
 
     #[test]
     fn shard_id_is_its_text_and_no_other_text_is() {
-        for (id, text) in
-            [(ShardId::first(7), "0007"), (ShardId::first(7).next_round(), "0007.r2"), (ShardId::first(12345), "12345")]
-        {
+        for (id, text) in [
+            (ShardId::first(7), "0007"),
+            (ShardId::first(7).next_round(), "0007.r2"),
+            (ShardId::first(12345), "12345"),
+        ] {
             assert_eq!(id.to_string(), text);
             assert_eq!(text.parse::<ShardId>().unwrap(), id);
         }
-        for text in ["", "7", "0007.r1", "0007.r", "0007.r02", "x", "+007", "0007.r2/../x"] {
+        for text in [
+            "",
+            "7",
+            "0007.r1",
+            "0007.r",
+            "0007.r02",
+            "x",
+            "+007",
+            "0007.r2/../x",
+        ] {
             text.parse::<ShardId>().unwrap_err();
         }
     }
@@ -176,9 +203,18 @@ mod tests {
     #[test]
     fn object_uri_needs_bucket_and_key() {
         let uri: ObjectUri = "s3://studio/refs/a b.png".parse().unwrap();
-        assert_eq!((uri.bucket.as_str(), uri.key.as_str()), ("studio", "refs/a b.png"));
+        assert_eq!(
+            (uri.bucket.as_str(), uri.key.as_str()),
+            ("studio", "refs/a b.png")
+        );
         assert_eq!(uri.to_string(), "s3://studio/refs/a b.png");
-        for text in ["studio/refs", "s3://studio", "s3:///x", "s3://studio/", "https://x/y"] {
+        for text in [
+            "studio/refs",
+            "s3://studio",
+            "s3:///x",
+            "s3://studio/",
+            "https://x/y",
+        ] {
             text.parse::<ObjectUri>().unwrap_err();
         }
     }

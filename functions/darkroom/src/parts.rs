@@ -1,4 +1,5 @@
-//! What `collect` writes into `results/<offset>.jsonl`: a result for each key, and what can be given to no key.
+//! What `collect` writes into `results/<offset>.jsonl`: a result for each key, and what can be
+//! given to no key.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,20 +19,30 @@ pub struct Part {
 }
 
 impl Part {
-    /// What was read between two checkpoints, up to byte `offset` of the responses file: twenty digits, so that a listing
-    /// is in order.
+    /// What was read between two checkpoints, up to byte `offset` of the responses file: twenty
+    /// digits, so that a listing is in order.
     pub fn up_to(offset: u64, lines: usize) -> Self {
-        Self { name: format!("{offset:020}"), lines: lines as u64 }
+        Self {
+            name: format!("{offset:020}"),
+            lines: lines as u64,
+        }
     }
 
-    /// What was read after the last checkpoint, and the keys that the responses file does not mention.
+    /// What was read after the last checkpoint, and the keys that the responses file does not
+    /// mention.
     pub fn rest(lines: usize) -> Self {
-        Self { name: "rest".to_owned(), lines: lines as u64 }
+        Self {
+            name: "rest".to_owned(),
+            lines: lines as u64,
+        }
     }
 
     /// The requests that Gemini refused to take when it was asked for the batch of this attempt.
     pub fn refused(attempt: u32, lines: usize) -> Self {
-        Self { name: format!("refused-{attempt}"), lines: lines as u64 }
+        Self {
+            name: format!("refused-{attempt}"),
+            lines: lines as u64,
+        }
     }
 }
 
@@ -45,8 +56,8 @@ pub enum PartLine {
     Result(Box<ResultLine>),
 }
 
-/// A result that belongs to no request key, or to one that has its image. Its image was paid for, and is kept, unless the
-/// line was skipped.
+/// A result that belongs to no request key, or to one that has its image. Its image was paid for,
+/// and is kept, unless the line was skipped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Aside {
     /// Why it was set aside.
@@ -70,7 +81,14 @@ pub struct Aside {
 impl Aside {
     /// A line, which begins at `offset`, of which nothing is known yet but why it is set aside.
     pub fn new(aside: AsideReason, offset: u64) -> Self {
-        Self { aside, offset, key: None, image: None, usage: None, response_id: None }
+        Self {
+            aside,
+            offset,
+            key: None,
+            image: None,
+            usage: None,
+            response_id: None,
+        }
     }
 }
 
@@ -95,14 +113,28 @@ mod tests {
 
     #[test]
     fn a_part_line_is_read_as_what_it_was_written_as() {
-        let usage = Some(Usage { prompt_tokens: 7, ..Usage::default() });
-        let aside = Aside { key: Some(RequestKey::new("k")), usage, ..Aside::new(AsideReason::UnknownKey, 7) };
+        let usage = Some(Usage {
+            prompt_tokens: 7,
+            ..Usage::default()
+        });
+        let aside = Aside {
+            key: Some(RequestKey::new("k")),
+            usage,
+            ..Aside::new(AsideReason::UnknownKey, 7)
+        };
         for line in [
             PartLine::Aside(Box::new(aside)),
-            PartLine::Result(Box::new(ResultLine::new(RequestKey::new("k"), Status::Succeeded))),
+            PartLine::Result(Box::new(ResultLine::new(
+                RequestKey::new("k"),
+                Status::Succeeded,
+            ))),
         ] {
             let text = serde_json::to_string(&line).unwrap();
-            assert_eq!(serde_json::from_str::<PartLine>(&text).unwrap(), line, "{text}");
+            assert_eq!(
+                serde_json::from_str::<PartLine>(&text).unwrap(),
+                line,
+                "{text}"
+            );
         }
     }
 }

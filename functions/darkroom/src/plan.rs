@@ -1,4 +1,5 @@
-//! The plan of a job: what it was made from, one line per expected image, and how images are dealt into shards.
+//! The plan of a job: what it was made from, one line per expected image, and how images are dealt
+//! into shards.
 
 mod bounds;
 mod forecast;
@@ -28,8 +29,8 @@ pub use self::{
     shards::{Placement, PlannedShard, RequestSize, Sharder},
 };
 
-/// `plan.lock`: what the plan was made from. The first write wins, and planning again reads it, so that the same drop
-/// gives the same plan on another day.
+/// `plan.lock`: what the plan was made from. The first write wins, and planning again reads it, so
+/// that the same drop gives the same plan on another day.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanLock {
     /// The form's version, 1.
@@ -50,14 +51,14 @@ pub struct PlanLock {
     pub catalogue_sha256: String,
     /// When the plan was made: names of model families mean the newest live model of that day.
     pub planned_at: Timestamp,
-    /// The names that every result of the job has in addition to ours. A job that was planned before there was such a
-    /// list has none.
+    /// The names that every result of the job has in addition to ours. A job that was planned
+    /// before there was such a list has none.
     #[serde(default, skip_serializing_if = "OwnNames::is_empty")]
     pub own_names: OwnNames,
 }
 
-/// `stack/contents/<content id>.json`: the job that this content is, whatever other keys it is dropped under. Whoever finds
-/// it can make the job planned: all but its status was written before.
+/// `stack/contents/<content id>.json`: the job that this content is, whatever other keys it is
+/// dropped under. Whoever finds it can make the job planned: all but its status was written before.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContentClaim {
     /// The form's version, 1.
@@ -139,8 +140,8 @@ pub struct PlanLine {
     pub refs: Vec<ObjectUri>,
     /// What it is expected to cost.
     pub estimate: Estimate,
-    /// The manifest item that asks for this image alone. None where it is too large to be repeated here: the request
-    /// file has it.
+    /// The manifest item that asks for this image alone. None where it is too large to be repeated
+    /// here: the request file has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Value>,
 }

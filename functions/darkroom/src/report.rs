@@ -1,6 +1,7 @@
 //! The report of a finished job: one result line per expected image, and what it all came to.
 //!
-//! All of it follows from the plan, the shard states and the parts, so making it again gives the same bytes.
+//! All of it follows from the plan, the shard states and the parts, so making it again gives the
+//! same bytes.
 
 mod form;
 mod money;
@@ -21,7 +22,9 @@ use crate::{
 pub use form::ResultForm;
 pub use money::{Cost, ModelCost, RoundCost, Unaccounted};
 pub use shard_results::ShardResults;
-pub use summary::{AsideImages, CodeCount, Counts, Integrity, Links, ShardSummary, Summary, Times, UnfetchedBatch};
+pub use summary::{
+    AsideImages, CodeCount, Counts, Integrity, Links, ShardSummary, Summary, Times, UnfetchedBatch,
+};
 pub use tally::Tally;
 
 /// A finished result line, and what all that was said of its key has cost.
@@ -35,21 +38,28 @@ pub struct Finished {
     pub unknown: u64,
 }
 
-/// Completes what `results` has for a line of the plan: the plan's part, the attempts and the cost of all of them.
+/// Completes what `results` has for a line of the plan: the plan's part, the attempts and the cost
+/// of all of them.
 pub fn finish(plan: &PlanLine, results: &mut ShardResults, catalogue: &Catalogue) -> Finished {
     let answers = results.take(&plan.key);
     let model = catalogue.priced(&plan.model);
     let (mut charges, mut unknown) = (Vec::new(), 0);
     for (round, charged) in &answers.charged {
         match charged {
-            Charged::Told(usage) => charges.extend(model.map(|model| (*round, Charge::of(usage, model)))),
+            Charged::Told(usage) => {
+                charges.extend(model.map(|model| (*round, Charge::of(usage, model))))
+            }
             Charged::Estimated => charges.push((*round, plan.estimate.into())),
             Charged::Unknown => unknown += 1,
             Charged::Nothing => {}
         }
     }
     let cost: Charge = charges.iter().map(|(_, charge)| *charge).sum();
-    let attempts = answers.results.iter().filter_map(|result| result.attempts).max();
+    let attempts = answers
+        .results
+        .iter()
+        .filter_map(|result| result.attempts)
+        .max();
     let last = best(answers.results).map(|line| results.within_budget(line));
     let last = last.unwrap_or_else(|| results.without_result(plan));
     let mut line = ResultLine {
@@ -64,12 +74,23 @@ pub fn finish(plan: &PlanLine, results: &mut ShardResults, catalogue: &Catalogue
     };
     if line.status == Status::Succeeded && line.usage.is_none() {
         // Gemini didn't say: the image was paid for all the same.
-        line.warnings.push("the reply says nothing of its cost: the estimate is counted".to_owned());
+        line.warnings
+            .push("the reply says nothing of its cost: the estimate is counted".to_owned());
     }
-    Finished { line, charges, unknown }
+    Finished {
+        line,
+        charges,
+        unknown,
+    }
 }
 
 /// The image, if there is one; else what was said last.
 fn best(tries: Vec<ResultLine>) -> Option<ResultLine> {
-    tries.into_iter().reduce(|best, next| if best.status == Status::Succeeded { best } else { next })
+    tries.into_iter().reduce(|best, next| {
+        if best.status == Status::Succeeded {
+            best
+        } else {
+            next
+        }
+    })
 }

@@ -1,5 +1,5 @@
-//! Lines of a request file: `{"key":…,"request":{…}}`, as Gemini takes them but for references, which are `s3://` texts
-//! until `submit` has uploaded them.
+//! Lines of a request file: `{"key":…,"request":{…}}`, as Gemini takes them but for references,
+//! which are `s3://` texts until `submit` has uploaded them.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -39,7 +39,10 @@ pub enum PlacedReference {
 impl PlacedReference {
     /// These bytes within the line.
     pub fn inline(mime_type: &'static str, bytes: &[u8]) -> Self {
-        Self::Inline { mime_type, data: base64_simd::STANDARD.encode_to_string(bytes) }
+        Self::Inline {
+            mime_type,
+            data: base64_simd::STANDARD.encode_to_string(bytes),
+        }
     }
 
     /// How many bytes of a picture a line gets with it.
@@ -51,13 +54,20 @@ impl PlacedReference {
     }
 }
 
-/// The line that asks for an image, with its end. A request in Google's form may be spread over several lines of a
-/// JSON document: outside of texts, where alone line breaks can stand, a space means the same.
+/// The line that asks for an image, with its end. A request in Google's form may be spread over
+/// several lines of a JSON document: outside of texts, where alone line breaks can stand, a space
+/// means the same.
 pub fn line(key: &RequestKey, request: &RawValue) -> Vec<u8> {
     let mut line = b"{\"key\":".to_vec();
     line.extend_from_slice(Value::from(key.as_str()).to_string().as_bytes());
     line.extend_from_slice(b",\"request\":");
-    line.extend(request.get().bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+    line.extend(request.get().bytes().map(|byte| {
+        if matches!(byte, b'\n' | b'\r') {
+            b' '
+        } else {
+            byte
+        }
+    }));
     line.extend_from_slice(b"}\n");
     line
 }
@@ -80,7 +90,9 @@ pub fn key_of(line: &[u8]) -> Result<RequestKey, RequestLineError> {
         #[serde(rename = "request")]
         _request: IgnoredAny,
     }
-    Ok(RequestKey::new(serde_json::from_slice::<Line<'_>>(line)?.key))
+    Ok(RequestKey::new(
+        serde_json::from_slice::<Line<'_>>(line)?.key,
+    ))
 }
 
 /// The objects that a line refers to, in order; those without a scheme are keys in `bucket`.
@@ -92,15 +104,17 @@ pub fn references(line: &[u8], bucket: &str) -> Result<Vec<ObjectUri>, RequestLi
     if may_refer(line) {
         let mut line: Value = serde_json::from_slice(line)?;
         for_each_part(&mut line, &mut |part| {
-            let files = FILE_DATA.iter().filter_map(|(name, _)| part.get(*name)?.as_object());
+            let files = FILE_DATA
+                .iter()
+                .filter_map(|(name, _)| part.get(*name)?.as_object());
             found.extend(files.filter_map(|file| reference(file, bucket)));
         });
     }
     Ok(found)
 }
 
-/// The line with its references replaced by uploaded files or by their bytes. A line without any is passed through
-/// untouched.
+/// The line with its references replaced by uploaded files or by their bytes. A line without any is
+/// passed through untouched.
 ///
 /// # Errors
 /// [`RequestLineError`] when it is no JSON.
@@ -116,25 +130,43 @@ pub fn with_placed<'a>(
     let mut changed = false;
     for_each_part(&mut value, &mut |part| {
         for (name, inline) in FILE_DATA {
-            let Some(file) = part.get_mut(name).and_then(Value::as_object_mut) else { continue };
-            let Some(place) = reference(file, bucket).and_then(|uri| placed.get(&uri)) else { continue };
+            let Some(file) = part.get_mut(name).and_then(Value::as_object_mut) else {
+                continue;
+            };
+            let Some(place) = reference(file, bucket).and_then(|uri| placed.get(&uri)) else {
+                continue;
+            };
             changed = true;
             match place {
                 PlacedReference::Uploaded(upload) => {
-                    let (uri, mime_type) =
-                        if file.contains_key("file_uri") { ("file_uri", "mime_type") } else { ("fileUri", "mimeType") };
+                    let (uri, mime_type) = if file.contains_key("file_uri") {
+                        ("file_uri", "mime_type")
+                    } else {
+                        ("fileUri", "mimeType")
+                    };
                     file.insert(uri.to_owned(), Value::from(upload.uri.as_str()));
                     file.insert(mime_type.to_owned(), Value::from(upload.mime_type.as_str()));
                 }
                 PlacedReference::Inline { mime_type, data } => {
-                    let mime_type_name = if name == "file_data" { "mime_type" } else { "mimeType" };
+                    let mime_type_name = if name == "file_data" {
+                        "mime_type"
+                    } else {
+                        "mimeType"
+                    };
                     part.shift_remove(name);
-                    part.insert(inline.to_owned(), json!({mime_type_name: mime_type, "data": data}));
+                    part.insert(
+                        inline.to_owned(),
+                        json!({mime_type_name: mime_type, "data": data}),
+                    );
                 }
             }
         }
     });
-    Ok(if changed { Cow::Owned(serde_json::to_vec(&value)?) } else { Cow::Borrowed(line) })
+    Ok(if changed {
+        Cow::Owned(serde_json::to_vec(&value)?)
+    } else {
+        Cow::Borrowed(line)
+    })
 }
 
 /// The members of a part that name a file, each with the one that holds bytes in its place.
@@ -142,14 +174,24 @@ const FILE_DATA: [(&str, &str); 2] = [("fileData", "inlineData"), ("file_data", 
 
 /// Spares most lines the parsing: without these letters there is no file in them.
 fn may_refer(line: &[u8]) -> bool {
-    [&b"fileUri"[..], b"file_uri"].iter().any(|name| memchr::memmem::find(line, name).is_some())
+    [&b"fileUri"[..], b"file_uri"]
+        .iter()
+        .any(|name| memchr::memmem::find(line, name).is_some())
 }
 
 /// Calls `visit` with each part of the request's contents and system instruction.
 fn for_each_part(line: &mut Value, visit: &mut impl FnMut(&mut serde_json::Map<String, Value>)) {
-    let members = line.get_mut("request").and_then(Value::as_object_mut).into_iter().flatten();
-    let contents =
-        members.filter(|(name, _)| matches!(name.as_str(), "contents" | "systemInstruction" | "system_instruction"));
+    let members = line
+        .get_mut("request")
+        .and_then(Value::as_object_mut)
+        .into_iter()
+        .flatten();
+    let contents = members.filter(|(name, _)| {
+        matches!(
+            name.as_str(),
+            "contents" | "systemInstruction" | "system_instruction"
+        )
+    });
     let parts = contents
         .flat_map(|(_, content)| match content {
             Value::Array(contents) => contents.iter_mut().collect::<Vec<_>>(),
@@ -161,13 +203,19 @@ fn for_each_part(line: &mut Value, visit: &mut impl FnMut(&mut serde_json::Map<S
 }
 
 fn reference(file: &serde_json::Map<String, Value>, bucket: &str) -> Option<ObjectUri> {
-    let uri = file.get("fileUri").or_else(|| file.get("file_uri"))?.as_str()?;
+    let uri = file
+        .get("fileUri")
+        .or_else(|| file.get("file_uri"))?
+        .as_str()?;
     if uri.starts_with("s3://") {
         uri.parse().ok()
     } else if uri.contains("://") || uri.starts_with("files/") || uri.is_empty() {
         None
     } else {
-        Some(ObjectUri { bucket: bucket.to_owned(), key: uri.to_owned() })
+        Some(ObjectUri {
+            bucket: bucket.to_owned(),
+            key: uri.to_owned(),
+        })
     }
 }
 
@@ -178,25 +226,45 @@ mod tests {
     const LINE: &str = r#"{"key":"a","request":{"contents":[{"parts":[{"text":"s3://b/x.png"},{"fileData":{"mimeType":"image/png","fileUri":"s3://b/x.png"}},{"file_data":{"file_uri":"refs/y.jpg"}},{"fileData":{"fileUri":"https://g/files/z"}}]}],"generationConfig":{"seed":5}}}"#;
 
     fn object(bucket: &str, key: &str) -> ObjectUri {
-        ObjectUri { bucket: bucket.to_owned(), key: key.to_owned() }
+        ObjectUri {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+        }
     }
 
     #[test]
     fn a_line_is_one_line_of_the_length_that_is_foreseen() {
-        for (key, request) in [("a", "{}"), ("\u{7}\"東\"\\", "{\r\n \"contents\":[\"a\\nb\"]\n}")] {
-            let (key, request) = (RequestKey::new(key), RawValue::from_string(request.to_owned()).unwrap());
+        for (key, request) in [
+            ("a", "{}"),
+            ("\u{7}\"東\"\\", "{\r\n \"contents\":[\"a\\nb\"]\n}"),
+        ] {
+            let (key, request) = (
+                RequestKey::new(key),
+                RawValue::from_string(request.to_owned()).unwrap(),
+            );
             let line = line(&key, &request);
             assert_eq!(line.len() as u64, line_bytes(&key, &request));
-            assert_eq!(line.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count(), 1);
+            assert_eq!(
+                line.iter()
+                    .filter(|byte| matches!(byte, b'\n' | b'\r'))
+                    .count(),
+                1
+            );
             let read: Value = serde_json::from_slice(&line).unwrap();
             assert_eq!(read["key"], key.as_str());
-            assert_eq!(read["request"], serde_json::from_str::<Value>(request.get()).unwrap());
+            assert_eq!(
+                read["request"],
+                serde_json::from_str::<Value>(request.get()).unwrap()
+            );
         }
     }
 
     #[test]
     fn references_are_s3_and_bucket_relative_files_only() {
-        assert_eq!(references(LINE.as_bytes(), "own").unwrap(), [object("b", "x.png"), object("own", "refs/y.jpg")]);
+        assert_eq!(
+            references(LINE.as_bytes(), "own").unwrap(),
+            [object("b", "x.png"), object("own", "refs/y.jpg")]
+        );
     }
 
     #[test]
@@ -210,16 +278,25 @@ mod tests {
     fn uploaded_references_are_replaced_and_nothing_else() {
         let upload = |name: &str| {
             let uri = format!("https://g/files/{name}");
-            PlacedReference::Uploaded(UploadedReference { uri, mime_type: "image/webp".into() })
+            PlacedReference::Uploaded(UploadedReference {
+                uri,
+                mime_type: "image/webp".into(),
+            })
         };
-        let uploaded = HashMap::from([(object("b", "x.png"), upload("x")), (object("own", "refs/y.jpg"), upload("y"))]);
+        let uploaded = HashMap::from([
+            (object("b", "x.png"), upload("x")),
+            (object("own", "refs/y.jpg"), upload("y")),
+        ]);
         let line = with_placed(LINE.as_bytes(), "own", &uploaded).unwrap();
         let expected = LINE
             .replace(
                 r#""mimeType":"image/png","fileUri":"s3://b/x.png""#,
                 r#""mimeType":"image/webp","fileUri":"https://g/files/x""#,
             )
-            .replace(r#""file_uri":"refs/y.jpg""#, r#""file_uri":"https://g/files/y","mime_type":"image/webp""#);
+            .replace(
+                r#""file_uri":"refs/y.jpg""#,
+                r#""file_uri":"https://g/files/y","mime_type":"image/webp""#,
+            );
         assert_eq!(String::from_utf8(line.into_owned()).unwrap(), expected);
     }
 
@@ -227,7 +304,10 @@ mod tests {
     fn a_tiny_reference_takes_the_place_of_its_name() {
         let inline = PlacedReference::inline("image/webp", b"RIFF");
         assert_eq!(inline.inline_bytes(), 8);
-        let placed = HashMap::from([(object("b", "x.png"), inline.clone()), (object("own", "refs/y.jpg"), inline)]);
+        let placed = HashMap::from([
+            (object("b", "x.png"), inline.clone()),
+            (object("own", "refs/y.jpg"), inline),
+        ]);
         let line = with_placed(LINE.as_bytes(), "own", &placed).unwrap();
         let expected = LINE
             .replace(
@@ -244,13 +324,19 @@ mod tests {
     #[test]
     fn a_line_without_references_is_the_same_bytes() {
         let line = br#"{ "key" : "a", "request": {"contents":[{"parts":[{"text":"fileUri"}]}], "x": 1.0e3} }"#;
-        let placed = HashMap::from([(object("b", "x"), PlacedReference::inline("image/png", b"x"))]);
+        let placed =
+            HashMap::from([(object("b", "x"), PlacedReference::inline("image/png", b"x"))]);
         assert_eq!(&*with_placed(line, "b", &placed).unwrap(), line);
     }
 
     #[test]
     fn the_key_is_found_wherever_it_stands() {
-        assert_eq!(key_of(br#"{"request":{"key":"no"},"key":"y\u00e9s"}"#).unwrap().as_str(), "yés");
+        assert_eq!(
+            key_of(br#"{"request":{"key":"no"},"key":"y\u00e9s"}"#)
+                .unwrap()
+                .as_str(),
+            "yés"
+        );
         key_of(br#"{"request":{}}"#).unwrap_err();
     }
 }

@@ -17,7 +17,8 @@ use crate::{
     report::AsideImages,
 };
 
-/// `jobs/<job>/job.json`. Derived from the shard states: `plan` creates it, `report` alone rewrites it.
+/// `jobs/<job>/job.json`. Derived from the shard states: `plan` creates it, `report` alone rewrites
+/// it.
 ///
 /// ```json
 /// {"job":"catalog-…","phase":"waiting","manifest":"s3://…","images":{"expected":28,"finished":0},"shards":[…]}
@@ -87,7 +88,8 @@ pub enum JobPhase {
     Waiting,
     /// Images are being collected.
     Collecting,
-    /// The job can't be closed because a document is missing or damaged. `blocker` names it and says what to do.
+    /// The job can't be closed because a document is missing or damaged. `blocker` names it and
+    /// says what to do.
     Blocked,
     /// Every image is there.
     Succeeded,
@@ -103,7 +105,12 @@ impl JobPhase {
     /// Whether nothing more happens.
     pub fn is_over(self) -> bool {
         match self {
-            Self::Rejected | Self::Estimated | Self::Succeeded | Self::Partial | Self::Failed | Self::Cancelled => true,
+            Self::Rejected
+            | Self::Estimated
+            | Self::Succeeded
+            | Self::Partial
+            | Self::Failed
+            | Self::Cancelled => true,
             Self::Submitting | Self::Waiting | Self::Collecting | Self::Blocked => false,
         }
     }

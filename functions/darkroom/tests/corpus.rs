@@ -1,8 +1,10 @@
-//! Hostile manifests and result files, each with the exact outcome that it must have, in flat memory.
+//! Hostile manifests and result files, each with the exact outcome that it must have, in flat
+//! memory.
 //!
-//! Cases that a person can learn from are files in `events/manifests/bad` and `tests/corpus/results`, with what must come
-//! of them beside them in `<name>.expected`. Those that are too large to keep are made here. What comes of a case is compared with what is
-//! expected however the bytes arrive: whole, in 64 KiB, in sevens and one by one.
+//! Cases that a person can learn from are files in `events/manifests/bad` and
+//! `tests/corpus/results`, with what must come of them beside them in `<name>.expected`. Those that
+//! are too large to keep are made here. What comes of a case is compared with what is expected
+//! however the bytes arrive: whole, in 64 KiB, in sevens and one by one.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod corpus {

@@ -1,9 +1,10 @@
 //! The arithmetic that is published: 10,000 images of 1K, at the prices of 23 March 2026.
 //!
-//! $670 and $340 for 3.1 Flash Image, $1,340 and $670 for 3 Pro Image are what the output images cost, at the price of one
-//! image as the price page prints it, which is rounded to a tenth of a cent. They leave out what goes in (text, reference
-//! pictures) and thoughts. A bill goes by tokens, not by images, so it differs by the rounding: 1,120 tokens are $0.0672
-//! where $0.067 is printed.
+//! $670 and $340 for 3.1 Flash Image, $1,340 and $670 for 3 Pro Image are what the output images
+//! cost, at the price of one image as the price page prints it, which is rounded to a tenth of a
+//! cent. They leave out what goes in (text, reference pictures) and thoughts. A bill goes by
+//! tokens, not by images, so it differs by the rounding: 1,120 tokens are $0.0672 where $0.067 is
+//! printed.
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use darkroom::{
@@ -18,8 +19,16 @@ const IMAGES: u64 = 10_000;
 
 /// Model, then what so many images cost one by one and in batches: as published, and by tokens.
 const PUBLISHED: [(&str, [&str; 2], [&str; 2]); 2] = [
-    ("gemini-3.1-flash-image-preview", ["670", "340"], ["672", "336"]),
-    ("gemini-3-pro-image-preview", ["1340", "670"], ["1344", "672"]),
+    (
+        "gemini-3.1-flash-image-preview",
+        ["670", "340"],
+        ["672", "336"],
+    ),
+    (
+        "gemini-3-pro-image-preview",
+        ["1340", "670"],
+        ["1344", "672"],
+    ),
 ];
 
 fn catalogue() -> Catalogue {
@@ -30,7 +39,8 @@ fn usd(text: &str) -> Usd {
     text.parse().unwrap()
 }
 
-/// What a manifest of so many images of `model` is estimated at on that day, and how many images it asks for.
+/// What a manifest of so many images of `model` is estimated at on that day, and how many images it
+/// asks for.
 fn estimated(model: &str, prompt: &str) -> (u64, Estimate) {
     let catalogue = catalogue();
     let beside = Beside::default();
@@ -50,7 +60,12 @@ fn estimated(model: &str, prompt: &str) -> (u64, Estimate) {
     let text: String = (0..IMAGES).map(|number| line(number) + "\n").collect();
     let header = Header::read(text.as_bytes(), &context).unwrap();
     let reading = manifest::read(text.as_bytes(), &header, &context, |_| Ok(())).unwrap();
-    assert_eq!((reading.errors, reading.warnings), (0, 0), "{:?}", reading.problems);
+    assert_eq!(
+        (reading.errors, reading.warnings),
+        (0, 0),
+        "{:?}",
+        reading.problems
+    );
     assert_eq!(reading.breakdown.of_model(model), reading.estimate);
     (reading.images, reading.estimate)
 }
@@ -64,20 +79,40 @@ fn ten_thousand_images_are_estimated_at_the_published_price_and_their_prompts() 
         let rates = catalogue.model(model).unwrap();
         let input = |rates: &darkroom::models::Rates| rates.input.per_million(10) * IMAGES;
         assert_eq!(images, IMAGES);
-        assert_eq!(estimate.interactive_usd, usd(interactive) + input(&rates.standard), "{model}");
-        assert_eq!(estimate.batch_usd, usd(batch) + input(&rates.batch), "{model}");
+        assert_eq!(
+            estimate.interactive_usd,
+            usd(interactive) + input(&rates.standard),
+            "{model}"
+        );
+        assert_eq!(
+            estimate.batch_usd,
+            usd(batch) + input(&rates.batch),
+            "{model}"
+        );
     }
 }
 
 #[test]
 fn ten_thousand_images_are_billed_by_their_tokens() {
-    let usage = Usage { prompt_tokens: 0, output_image_tokens: 1120, output_text_tokens: 0, thought_tokens: 0 };
+    let usage = Usage {
+        prompt_tokens: 0,
+        output_image_tokens: 1120,
+        output_text_tokens: 0,
+        thought_tokens: 0,
+    };
     for (model, [printed, printed_batch], [interactive, batch]) in PUBLISHED {
         let one = Charge::of(&usage, catalogue().model(model).unwrap());
-        assert_eq!((one.interactive * IMAGES, one.batch * IMAGES), (usd(interactive), usd(batch)), "{model}");
+        assert_eq!(
+            (one.interactive * IMAGES, one.batch * IMAGES),
+            (usd(interactive), usd(batch)),
+            "{model}"
+        );
         // The printed price of an image is that, rounded to a tenth of a cent.
         for (exact, printed) in [(one.interactive, printed), (one.batch, printed_batch)] {
-            assert_eq!(exact.dollars().round_dp(3), (usd(printed).dollars() / rust_decimal::Decimal::from(IMAGES)));
+            assert_eq!(
+                exact.dollars().round_dp(3),
+                (usd(printed).dollars() / rust_decimal::Decimal::from(IMAGES))
+            );
         }
     }
 }
@@ -89,8 +124,19 @@ fn these_prices_have_not_changed_since() {
         let then = catalogue();
         let then = then.model(model).unwrap();
         let now = today.model(model.trim_end_matches("-preview")).unwrap();
-        assert_eq!((&then.standard, &then.batch), (&now.standard, &now.batch), "{model}");
-        let (one, other) = (then.size(Some("1K")).unwrap(), now.size(Some("1K")).unwrap());
-        assert_eq!((one.tokens, one.standard, one.batch), (other.tokens, other.standard, other.batch), "{model}");
+        assert_eq!(
+            (&then.standard, &then.batch),
+            (&now.standard, &now.batch),
+            "{model}"
+        );
+        let (one, other) = (
+            then.size(Some("1K")).unwrap(),
+            now.size(Some("1K")).unwrap(),
+        );
+        assert_eq!(
+            (one.tokens, one.standard, one.batch),
+            (other.tokens, other.standard, other.batch),
+            "{model}"
+        );
     }
 }

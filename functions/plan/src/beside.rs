@@ -1,4 +1,5 @@
-//! What stands beside a manifest in the bucket: its metadata, its job document, and the stored templates that it uses.
+//! What stands beside a manifest in the bucket: its metadata, its job document, and the stored
+//! templates that it uses.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,13 +24,26 @@ pub(crate) async fn read(
 ) -> Result<Beside, PlanError> {
     let key = &version.uri.key;
     let job = text(deps, &Beside::job_key(key)).await?;
-    let mut beside = Beside { metadata, job, templates: BTreeMap::new() };
+    let mut beside = Beside {
+        metadata,
+        job,
+        templates: BTreeMap::new(),
+    };
     let stored = Beside::template_names(key, &deps.bucket.keys(TEMPLATES).await?);
     if stored.is_empty() {
         return Ok(beside);
     }
-    // Only those that are used are part of the job: another one may change without making it another job.
-    let unread = |(name, key): (&String, &String)| (name.clone(), StoredTemplate { key: key.clone(), text: None });
+    // Only those that are used are part of the job: another one may change without making it
+    // another job.
+    let unread = |(name, key): (&String, &String)| {
+        (
+            name.clone(),
+            StoredTemplate {
+                key: key.clone(),
+                text: None,
+            },
+        )
+    };
     beside.templates = stored.iter().map(unread).collect();
     let used = used_templates(deps, version, &beside).await?;
     beside.templates.retain(|name, _| used.contains(name));
@@ -51,8 +65,11 @@ async fn used_templates(
     Ok(tokio::task::spawn_blocking(used).await??)
 }
 
-/// A small object as text. What isn't UTF-8 or too large is read as what it is: no JSON, and so a problem that is named.
+/// A small object as text. What isn't UTF-8 or too large is read as what it is: no JSON, and so a
+/// problem that is named.
 async fn text(deps: &Deps, key: &str) -> Result<Option<String>, PlanError> {
-    let Some((start, _)) = deps.bucket.peek(key, LARGEST_BYTES).await? else { return Ok(None) };
+    let Some((start, _)) = deps.bucket.peek(key, LARGEST_BYTES).await? else {
+        return Ok(None);
+    };
     Ok(Some(String::from_utf8_lossy(&start).into_owned()))
 }

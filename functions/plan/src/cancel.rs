@@ -1,10 +1,10 @@
 //! A person's cancel that comes before the job is planned.
 //!
-//! `control` knows a job by its lock, and keeps nothing of a name that it doesn't know. So `plan` looks for what the person
-//! dropped below `control/` itself: before it locks the plan, and again afterwards. A cancel that `control` came upon
-//! before there was a lock was there before the lock was, and is found by the second look.
+//! `control` knows a job by its lock, and keeps nothing of a name that it doesn't know. So `plan`
+//! looks for what the person dropped below `control/` itself: before it locks the plan, and again
+//! afterwards. A cancel that `control` came upon before there was a lock was there before the lock
+//! was, and is found by the second look.
 
-use clients::{deliveries::Disposition, rejection::write_problems};
 use darkroom::{
     layout::{self, Marker},
     manifest::{Problem, Severity},
@@ -12,6 +12,7 @@ use darkroom::{
     report::{ResultForm, Summary},
     status::{JobPhase, JobStatus},
 };
+use runtime::{deliveries::Disposition, rejection::write_problems};
 use tracing::info;
 
 use crate::{
@@ -21,11 +22,15 @@ use crate::{
 
 /// Whether a person has asked for the job to be cancelled.
 pub(crate) async fn is_asked(deps: &Deps, job: &JobId) -> Result<bool, PlanError> {
-    Ok(deps.bucket.head(&layout::cancel_request(job)).await?.is_some())
+    Ok(deps
+        .bucket
+        .head(&layout::cancel_request(job))
+        .await?
+        .is_some())
 }
 
-/// Ends a job that is not planned and never will be: the documents of a cancelled job without images, its status, and the
-/// marker.
+/// Ends a job that is not planned and never will be: the documents of a cancelled job without
+/// images, its status, and the marker.
 pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, PlanError> {
     let (job, now) = (&dropped.job, deps.clock.now());
     let request = layout::cancel_request(job);
@@ -34,7 +39,13 @@ pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, P
          drop the manifest with another job.run"
     );
     let code = "cancelled".to_owned();
-    let warning = Problem { line: 1, key: None, severity: Severity::Warning, code, message };
+    let warning = Problem {
+        line: 1,
+        key: None,
+        severity: Severity::Warning,
+        code,
+        message,
+    };
     write_problems(&deps.bucket, job, &[warning]).await?;
 
     let summary = Summary::unplanned(job, dropped.version.clone(), now);
@@ -55,13 +66,22 @@ pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, P
         cost_usd: Some(summary.cost.actual_usd),
         ..JobStatus::new(job, &dropped.version.uri, JobPhase::Cancelled, now)
     };
-    if !clients::rejection::write_first_status(&deps.bucket, &status).await? {
-        // Another invocation planned it meanwhile, and found the cancel after it had locked the plan.
+    if !runtime::rejection::write_first_status(&deps.bucket, &status).await? {
+        // Another invocation planned it meanwhile, and found the cancel after it had locked the
+        // plan.
         return Ok(Disposition::Done);
     }
-    deps.bucket.create(&layout::document(job, Marker::Cancelled.name()), "text/plain", "").await?;
+    deps.bucket
+        .create(
+            &layout::document(job, Marker::Cancelled.name()),
+            "text/plain",
+            "",
+        )
+        .await?;
     // A rejection of the same manifest is over with that.
-    deps.bucket.delete(&layout::document(job, Marker::Rejected.name())).await?;
+    deps.bucket
+        .delete(&layout::document(job, Marker::Rejected.name()))
+        .await?;
     info!(correlation_id = %job, "cancelled before it was planned");
     Ok(Disposition::Done)
 }

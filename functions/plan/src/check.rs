@@ -9,7 +9,10 @@ use darkroom::{
     job::ShardLimits,
     manifest::{self, Beside, Context, Copies, Header, Limits, Problem, Reading, Severity},
     models::Catalogue,
-    plan::{BatchBounds, Forecast, OwnNames, OwnNamesReader, PlanSummary, PlannedShard, RequestSize, Sharder},
+    plan::{
+        BatchBounds, Forecast, OwnNames, OwnNamesReader, PlanSummary, PlannedShard, RequestSize,
+        Sharder,
+    },
 };
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
@@ -21,11 +24,12 @@ use crate::{
     time::{TO_REJECT, TimeLimit},
 };
 
-/// Batches of one job, at the most. So many take a month even where a hundred run at the same time, and each has a state
-/// that is written here, within one invocation.
+/// Batches of one job, at the most. So many take a month even where a hundred run at the same time,
+/// and each has a state that is written here, within one invocation.
 const MAX_SHARDS: usize = 10_000;
 
-/// So many images at the least were read where it is the manifest that takes long, and not an outage.
+/// So many images at the least were read where it is the manifest that takes long, and not an
+/// outage.
 const MANY: u64 = 10_000;
 
 /// What checking a manifest found.
@@ -56,7 +60,10 @@ impl Good {
     pub(crate) fn summary(&self, deps: &Deps, terms: &Terms) -> PlanSummary {
         let shards = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
         let forecast = Forecast::of(&self.shards, deps.project.live_batches, &terms.bounds);
-        PlanSummary { forecast, ..PlanSummary::of(&self.reading, shards, terms.planned_at) }
+        PlanSummary {
+            forecast,
+            ..PlanSummary::of(&self.reading, shards, terms.planned_at)
+        }
     }
 }
 
@@ -76,8 +83,8 @@ pub(crate) struct Setting {
 }
 
 impl Setting {
-    /// What manifests are read with on the day of `planned_at`, with what was dropped with this one, once its references
-    /// were copied.
+    /// What manifests are read with on the day of `planned_at`, with what was dropped with this
+    /// one, once its references were copied.
     pub(crate) fn new(
         deps: &Deps,
         planned_at: Timestamp,
@@ -93,7 +100,11 @@ impl Setting {
             allow_retired_models: deps.settings.allow_retired_models,
             beside: beside.clone(),
             allow_unknown_models: deps.settings.allow_unknown_models,
-            copies: deps.settings.https_references.are_allowed().then_some(copies),
+            copies: deps
+                .settings
+                .https_references
+                .are_allowed()
+                .then_some(copies),
             bounds: bounds.clone(),
             limits: deps.limits,
         }
@@ -116,11 +127,13 @@ impl Setting {
     }
 }
 
-/// Reads the manifest, and looks at every reference picture it names. Where that takes too long because there is so much of
-/// it, and the plan isn't locked yet, that is an error of the manifest as any other: trying again would take as long.
+/// Reads the manifest, and looks at every reference picture it names. Where that takes too long
+/// because there is so much of it, and the plan isn't locked yet, that is an error of the manifest
+/// as any other: trying again would take as long.
 ///
 /// # Errors
-/// [`PlanError::TimeUp`] where time is up for another reason, such as an outage of S3: the next invocation tries again.
+/// [`PlanError::TimeUp`] where time is up for another reason, such as an outage of S3: the next
+/// invocation tries again.
 pub(crate) async fn check(
     deps: &Deps,
     dropped: &Dropped,
@@ -129,12 +142,18 @@ pub(crate) async fn check(
 ) -> Result<Checked, PlanError> {
     let time = TimeLimit::before(deadline, TO_REJECT, &deps.clock);
     if dropped.is_too_large {
-        return Ok(Checked::Bad(with_problems(Reading::default(), [too_large(deps.limits.manifest_bytes)])));
+        return Ok(Checked::Bad(with_problems(
+            Reading::default(),
+            [too_large(deps.limits.manifest_bytes)],
+        )));
     }
     let images = Arc::new(AtomicU64::new(0));
     let (mut good, used) = match read(deps, dropped, terms, &time, &images).await {
         Err(PlanError::TimeUp) if !terms.are_locked && images.load(Ordering::Relaxed) >= MANY => {
-            return Ok(Checked::Bad(with_problems(Reading::default(), [references::too_slow("reading it")])));
+            return Ok(Checked::Bad(with_problems(
+                Reading::default(),
+                [references::too_slow("reading it")],
+            )));
         }
         read => read?,
     };
@@ -149,7 +168,11 @@ pub(crate) async fn check(
         let (problems, copies) = references::check(deps, &dropped.job, used, most, &time).await?;
         (good.reading, good.copies) = (with_problems(good.reading, problems), copies);
     }
-    Ok(if good.reading.errors > 0 { Checked::Bad(good.reading) } else { Checked::Good(Box::new(good)) })
+    Ok(if good.reading.errors > 0 {
+        Checked::Bad(good.reading)
+    } else {
+        Checked::Good(Box::new(good))
+    })
 }
 
 /// Reads the manifest, and notes the pictures it refers to.
@@ -160,7 +183,13 @@ async fn read(
     time: &TimeLimit,
     images: &Arc<AtomicU64>,
 ) -> Result<(Good, Used), PlanError> {
-    let setting = Setting::new(deps, terms.planned_at, &terms.bounds, &dropped.beside, Copies::new());
+    let setting = Setting::new(
+        deps,
+        terms.planned_at,
+        &terms.bounds,
+        &dropped.beside,
+        Copies::new(),
+    );
     let for_header = time.bound(dropped.reader(deps).await?);
     let for_items = time.bound(dropped.reader(deps).await?);
     let (shard, time): (ShardLimits, TimeLimit) = (deps.settings.shard.clone(), time.clone());
@@ -173,13 +202,25 @@ async fn read(
         let reading = manifest::read(for_items, &header, &context, |expected| {
             used.note(&expected);
             own_names.note(&expected);
-            sharder.place(&expected.model, RequestSize::of(&expected, &setting.catalogue));
+            sharder.place(
+                &expected.model,
+                RequestSize::of(&expected, &setting.catalogue),
+            );
             images.fetch_add(1, Ordering::Relaxed);
             // A matrix makes many images of few bytes.
             time.check()
         })?;
         let own_names = own_names.finish(&reading.columns, reading.images);
-        Ok((Good { header, reading, copies: Copies::new(), shards: sharder.planned(), own_names }, used))
+        Ok((
+            Good {
+                header,
+                reading,
+                copies: Copies::new(),
+                shards: sharder.planned(),
+                own_names,
+            },
+            used,
+        ))
     })
     .await?
 }
@@ -196,7 +237,13 @@ fn with_problems(mut reading: Reading, problems: impl IntoIterator<Item = Proble
 /// What reading it would say, were there time to.
 fn too_large(most: u64) -> Problem {
     let message = format!("the manifest is larger than {most} bytes: split it");
-    Problem { line: 1, key: None, severity: Severity::Error, code: "manifest_too_large".to_owned(), message }
+    Problem {
+        line: 1,
+        key: None,
+        severity: Severity::Error,
+        code: "manifest_too_large".to_owned(),
+        message,
+    }
 }
 
 fn too_many_shards(shards: usize) -> Problem {
@@ -204,5 +251,11 @@ fn too_many_shards(shards: usize) -> Problem {
         "the manifest would become {shards} batches, and {MAX_SHARDS} are allowed: drop several manifests, or raise what \
          cuts it so small (SHARD_REQUESTS, SHARD_TOKENS, DAILY_CAP_USD)"
     );
-    Problem { line: 1, key: None, severity: Severity::Error, code: "too_many_batches".to_owned(), message }
+    Problem {
+        line: 1,
+        key: None,
+        severity: Severity::Error,
+        code: "too_many_batches".to_owned(),
+        message,
+    }
 }

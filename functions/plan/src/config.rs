@@ -2,26 +2,22 @@
 
 use std::sync::Arc;
 
-use clients::{
-    aws::Aws,
-    bucket::Bucket,
-    catalogue::Catalogues,
-    chance::Chance,
-    clock::Clock,
-    metrics::Metrics,
-    queue::Queue,
-    states::States,
-    variables::{VariableError, Variables},
-    web::Web,
-};
 use darkroom::{
     job::{Settings, ShardLimits},
     ledger::ProjectLimits,
     manifest::Limits,
     models::{Catalogue, Tier},
 };
+use runtime::{
+    aws::Aws, bucket::Bucket, catalogue::Catalogues, metrics::Metrics, queue::Queue, states::States,
+};
+use seam::{
+    clock::Clock,
+    environment::{VariableError, Variables},
+    rng::Chance,
+};
 
-use crate::handler::Deps;
+use crate::{handler::Deps, web::Web};
 
 /// The environment of `plan`.
 #[derive(Debug)]
@@ -34,12 +30,14 @@ pub struct Config {
     pub manifests_queue: String,
     /// `SHARDS_QUEUE_URL`: where planned shards go.
     pub shards_queue: String,
-    /// `DAILY_CAP_USD`, `GEMINI_TIER` and `MAX_LIVE_BATCHES`, as `submit` reads them: what batches are cut by.
+    /// `DAILY_CAP_USD`, `GEMINI_TIER` and `MAX_LIVE_BATCHES`, as `submit` reads them: what batches
+    /// are cut by.
     pub project: ProjectLimits,
     /// `GEMINI_TIER`: 1, 2 or 3. Default 1.
     pub tier: Tier,
-    /// `DEFAULT_MODEL`, `ALLOW_RETIRED_MODELS`, `ALLOW_UNKNOWN_MODELS`, `HTTPS_REFERENCES` (`allow` or `refuse`),
-    /// `MAX_ROUNDS`, `SHARD_REQUESTS`, `SHARD_INPUT_BYTES`, `SHARD_RESPONSE_BYTES`, `SHARD_TOKENS`: what holds for every job.
+    /// `DEFAULT_MODEL`, `ALLOW_RETIRED_MODELS`, `ALLOW_UNKNOWN_MODELS`, `HTTPS_REFERENCES` (`allow`
+    /// or `refuse`), `MAX_ROUNDS`, `SHARD_REQUESTS`, `SHARD_INPUT_BYTES`, `SHARD_RESPONSE_BYTES`,
+    /// `SHARD_TOKENS`: what holds for every job.
     pub settings: Settings,
 }
 
@@ -64,14 +62,19 @@ impl Config {
             shards_queue: variables.required("SHARDS_QUEUE_URL")?,
             settings: Settings {
                 default_model: variables.parsed("DEFAULT_MODEL", settings.default_model)?,
-                allow_retired_models: variables.parsed("ALLOW_RETIRED_MODELS", settings.allow_retired_models)?,
-                allow_unknown_models: variables.parsed("ALLOW_UNKNOWN_MODELS", settings.allow_unknown_models)?,
-                https_references: variables.parsed("HTTPS_REFERENCES", settings.https_references)?,
+                allow_retired_models: variables
+                    .parsed("ALLOW_RETIRED_MODELS", settings.allow_retired_models)?,
+                allow_unknown_models: variables
+                    .parsed("ALLOW_UNKNOWN_MODELS", settings.allow_unknown_models)?,
+                https_references: variables
+                    .parsed("HTTPS_REFERENCES", settings.https_references)?,
                 max_rounds: variables.parsed("MAX_ROUNDS", settings.max_rounds)?,
                 shard: ShardLimits {
                     requests: variables.parsed("SHARD_REQUESTS", settings.shard.requests)?,
-                    input_bytes: variables.parsed("SHARD_INPUT_BYTES", settings.shard.input_bytes)?,
-                    response_bytes: variables.parsed("SHARD_RESPONSE_BYTES", settings.shard.response_bytes)?,
+                    input_bytes: variables
+                        .parsed("SHARD_INPUT_BYTES", settings.shard.input_bytes)?,
+                    response_bytes: variables
+                        .parsed("SHARD_RESPONSE_BYTES", settings.shard.response_bytes)?,
                     tokens: variables.parsed("SHARD_TOKENS", settings.shard.tokens)?,
                 },
             },
@@ -111,41 +114,76 @@ mod tests {
 
     use super::*;
 
-    const NEEDED: [(&str, &str); 3] = [("BUCKET", "b"), ("MANIFESTS_QUEUE_URL", "m"), ("SHARDS_QUEUE_URL", "s")];
+    const NEEDED: [(&str, &str); 3] = [
+        ("BUCKET", "b"),
+        ("MANIFESTS_QUEUE_URL", "m"),
+        ("SHARDS_QUEUE_URL", "s"),
+    ];
 
     #[test]
     fn settings_have_defaults_and_are_read() {
         let variables: Variables = NEEDED.into_iter().chain([("MAX_ROUNDS", "1")]).collect();
         let config = Config::read(&variables).unwrap();
-        assert_eq!(config.settings, Settings { max_rounds: 1, ..Settings::default() });
+        assert_eq!(
+            config.settings,
+            Settings {
+                max_rounds: 1,
+                ..Settings::default()
+            }
+        );
     }
 
     #[test]
     fn what_the_project_allows_is_read_as_submit_reads_it() {
-        let more = [("DAILY_CAP_USD", "12.50"), ("GEMINI_TIER", "2"), ("MAX_LIVE_BATCHES", "7")];
+        let more = [
+            ("DAILY_CAP_USD", "12.50"),
+            ("GEMINI_TIER", "2"),
+            ("MAX_LIVE_BATCHES", "7"),
+        ];
         let variables: Variables = NEEDED.into_iter().chain(more).collect();
         let Config { project, tier, .. } = Config::read(&variables).unwrap();
-        assert_eq!((project.daily_usd, project.live_batches), (Some("12.50".parse().unwrap()), 7));
-        assert_eq!((tier, project.enqueued_tokens), (Tier::Two, Catalogue::built_in().enqueued_tokens(Tier::Two)));
-        let without = Config::read(&NEEDED.into_iter().chain([("DAILY_CAP_USD", "")]).collect()).unwrap();
-        assert_eq!((without.project.daily_usd, without.project.live_batches), (None, 100));
+        assert_eq!(
+            (project.daily_usd, project.live_batches),
+            (Some("12.50".parse().unwrap()), 7)
+        );
+        assert_eq!(
+            (tier, project.enqueued_tokens),
+            (Tier::Two, Catalogue::built_in().enqueued_tokens(Tier::Two))
+        );
+        let without =
+            Config::read(&NEEDED.into_iter().chain([("DAILY_CAP_USD", "")]).collect()).unwrap();
+        assert_eq!(
+            (without.project.daily_usd, without.project.live_batches),
+            (None, 100)
+        );
     }
 
     #[test]
     fn web_addresses_are_fetched_only_where_that_is_switched_on() {
         let https = |value| {
-            let variables: Variables = NEEDED.into_iter().chain([("HTTPS_REFERENCES", value)]).collect();
+            let variables: Variables = NEEDED
+                .into_iter()
+                .chain([("HTTPS_REFERENCES", value)])
+                .collect();
             Config::read(&variables).map(|config| config.settings.https_references)
         };
         assert_eq!(https("").unwrap(), HttpsReferences::Refuse);
         assert_eq!(https("refuse").unwrap(), HttpsReferences::Refuse);
         assert_eq!(https("allow").unwrap(), HttpsReferences::Allow);
-        assert!(https("yes").unwrap_err().to_string().contains("HTTPS_REFERENCES"));
+        assert!(
+            https("yes")
+                .unwrap_err()
+                .to_string()
+                .contains("HTTPS_REFERENCES")
+        );
     }
 
     #[test]
     fn a_malformed_setting_is_named() {
-        let variables: Variables = NEEDED.into_iter().chain([("SHARD_REQUESTS", "many")]).collect();
+        let variables: Variables = NEEDED
+            .into_iter()
+            .chain([("SHARD_REQUESTS", "many")])
+            .collect();
         let problem = Config::read(&variables).unwrap_err().to_string();
         assert!(problem.contains("SHARD_REQUESTS"), "{problem}");
     }

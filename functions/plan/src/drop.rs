@@ -2,7 +2,6 @@
 
 use std::io::Read;
 
-use clients::bucket::BucketError;
 use darkroom::{
     job::{content_id, job_id},
     keys::hex,
@@ -10,6 +9,7 @@ use darkroom::{
     names::{JobId, ObjectUri},
     plan::{ManifestVersion, OwnNames, PlanLock},
 };
+use runtime::bucket::BucketError;
 use sha2::{Digest, Sha256};
 use tokio_util::io::SyncIoBridge;
 
@@ -30,41 +30,88 @@ pub(crate) struct Dropped {
     pub(crate) version: ManifestVersion,
     /// What stands beside it.
     pub(crate) beside: Beside,
-    /// Whether it has more bytes than a manifest may have. Then its hash is that of its ETag and size.
+    /// Whether it has more bytes than a manifest may have. Then its hash is that of its ETag and
+    /// size.
     pub(crate) is_too_large: bool,
 }
 
 impl Dropped {
-    /// Reads the manifest once, for its hash, and what stands beside it. None if it isn't there any more.
+    /// Reads the manifest once, for its hash, and what stands beside it. None if it isn't there any
+    /// more.
     pub(crate) async fn read(deps: &Deps, key: &str) -> Result<Option<Self>, PlanError> {
-        let Some(head) = deps.bucket.head(key).await? else { return Ok(None) };
+        let Some(head) = deps.bucket.head(key).await? else {
+            return Ok(None);
+        };
         let mut hash = Sha256::new();
         let most = deps.limits.manifest_bytes;
         if head.size > most {
-            // No invocation lasts long enough to read it. It is a job of its own, so that its rejection has a place.
+            // No invocation lasts long enough to read it. It is a job of its own, so that its
+            // rejection has a place.
             hash.update(format!("too large\0{}\0{}", head.etag, head.size));
             let sha256: [u8; 32] = hash.finalize().into();
-            let uri = ObjectUri { bucket: deps.bucket.name().to_owned(), key: key.to_owned() };
-            let version = ManifestVersion { uri, etag: head.etag, sha256: hex(&sha256), size_bytes: head.size };
-            return Ok(Some(Self::new(deps, version, &sha256, Beside::default(), true)));
+            let uri = ObjectUri {
+                bucket: deps.bucket.name().to_owned(),
+                key: key.to_owned(),
+            };
+            let version = ManifestVersion {
+                uri,
+                etag: head.etag,
+                sha256: hex(&sha256),
+                size_bytes: head.size,
+            };
+            return Ok(Some(Self::new(
+                deps,
+                version,
+                &sha256,
+                Beside::default(),
+                true,
+            )));
         }
-        let Some((mut stream, etag)) = deps.bucket.open(key, Some(&head.etag)).await? else { return Ok(None) };
+        let Some((mut stream, etag)) = deps.bucket.open(key, Some(&head.etag)).await? else {
+            return Ok(None);
+        };
         let mut size_bytes = 0;
         while let Some(bytes) = stream.try_next().await.map_err(std::io::Error::other)? {
             hash.update(&bytes);
             size_bytes += bytes.len() as u64;
         }
         let sha256: [u8; 32] = hash.finalize().into();
-        let uri = ObjectUri { bucket: deps.bucket.name().to_owned(), key: key.to_owned() };
-        let version = ManifestVersion { uri, etag, sha256: hex(&sha256), size_bytes };
+        let uri = ObjectUri {
+            bucket: deps.bucket.name().to_owned(),
+            key: key.to_owned(),
+        };
+        let version = ManifestVersion {
+            uri,
+            etag,
+            sha256: hex(&sha256),
+            size_bytes,
+        };
         let beside = beside::read(deps, &version, head.metadata).await?;
         Ok(Some(Self::new(deps, version, &sha256, beside, false)))
     }
 
-    fn new(deps: &Deps, version: ManifestVersion, sha256: &[u8; 32], beside: Beside, is_too_large: bool) -> Self {
-        let job = job_id(&version.uri.bucket, &version.uri.key, sha256, &deps.settings, &beside);
+    fn new(
+        deps: &Deps,
+        version: ManifestVersion,
+        sha256: &[u8; 32],
+        beside: Beside,
+        is_too_large: bool,
+    ) -> Self {
+        let job = job_id(
+            &version.uri.bucket,
+            &version.uri.key,
+            sha256,
+            &deps.settings,
+            &beside,
+        );
         let content = content_id(sha256, &deps.settings, &beside);
-        Self { job, content, version, beside, is_too_large }
+        Self {
+            job,
+            content,
+            version,
+            beside,
+            is_too_large,
+        }
     }
 
     /// The same version again, for a thread that may block.
@@ -80,7 +127,12 @@ impl Dropped {
             manifest: self.version.clone(),
             settings: deps.settings.clone(),
             bounds: terms.bounds.clone(),
-            templates: self.beside.templates.iter().map(|(name, stored)| (name.clone(), stored.key.clone())).collect(),
+            templates: self
+                .beside
+                .templates
+                .iter()
+                .map(|(name, stored)| (name.clone(), stored.key.clone()))
+                .collect(),
             catalogue_sha256: PlanLock::hash_of(&deps.catalogue),
             planned_at: terms.planned_at,
             own_names: own_names.clone(),
@@ -89,7 +141,10 @@ impl Dropped {
 }
 
 /// One version of a manifest, for a thread that may block.
-pub(crate) async fn reader(deps: &Deps, version: &ManifestVersion) -> Result<impl Read + Send + use<>, PlanError> {
+pub(crate) async fn reader(
+    deps: &Deps,
+    version: &ManifestVersion,
+) -> Result<impl Read + Send + use<>, PlanError> {
     let key = &version.uri.key;
     match deps.bucket.open(key, Some(&version.etag)).await? {
         Some((stream, _)) => Ok(SyncIoBridge::new(stream.into_async_read())),

@@ -3,17 +3,6 @@
 use std::{io, sync::Arc};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use clients::{
-    bucket::{Bucket, BucketError, Conditional},
-    catalogue::{CatalogueFault, Catalogues},
-    clock::Clock,
-    deliveries::{Disposition, Message, deliver},
-    queue::{Queue, QueueError},
-    rejection::{RejectionError, write_first_status},
-    states::{StateError, States},
-    uploads::{EventError, Upload, uploads},
-    web::Web,
-};
 use darkroom::{
     inbox,
     job::Settings,
@@ -29,6 +18,16 @@ use darkroom::{
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
+use runtime::{
+    bucket::{Bucket, BucketError, Conditional},
+    catalogue::{CatalogueFault, Catalogues},
+    deliveries::{Disposition, Message, deliver},
+    queue::{Queue, QueueError},
+    rejection::{RejectionError, write_first_status},
+    states::{StateError, States},
+    uploads::{EventError, Upload, uploads},
+};
+use seam::clock::Clock;
 use tracing::{info, warn};
 
 use crate::{
@@ -40,6 +39,7 @@ use crate::{
     reject::{overwritten, reject, same_content},
     terms::Terms,
     time::is_time_up,
+    web::Web,
     write::write,
 };
 
@@ -59,7 +59,8 @@ pub struct Deps {
     pub shards: Queue,
     /// The time.
     pub clock: Clock,
-    /// Models and prices: the built-in ones, and once it is known which job is planned, those of the job.
+    /// Models and prices: the built-in ones, and once it is known which job is planned, those of
+    /// the job.
     pub catalogue: Arc<Catalogue>,
     /// What the project allows, by which shards are cut.
     pub project: ProjectLimits,
@@ -75,7 +76,8 @@ pub struct Deps {
     pub web: Web,
 }
 
-/// Why a manifest could not be planned now; its message comes back. What is wrong *in* a manifest is no error here.
+/// Why a manifest could not be planned now; its message comes back. What is wrong *in* a manifest
+/// is no error here.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The body can't be read as one about uploads.
@@ -128,7 +130,9 @@ pub enum PlanError {
 }
 
 fn cause(error: &ReadError) -> String {
-    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+    std::error::Error::source(error)
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }
 
 impl From<ReadError> for PlanError {
@@ -142,10 +146,17 @@ impl From<ReadError> for PlanError {
 
 /// Handles one event of (manifests). `deadline` is when Lambda ends the invocation.
 pub async fn handle(deps: &Deps, event: SqsEvent, deadline: Timestamp) -> SqsBatchResponse {
-    deliver(&deps.manifests, event, async |message| process(deps, message, deadline).await).await
+    deliver(&deps.manifests, event, async |message| {
+        process(deps, message, deadline).await
+    })
+    .await
 }
 
-async fn process(deps: &Deps, message: &Message, deadline: Timestamp) -> Result<Disposition, PlanError> {
+async fn process(
+    deps: &Deps,
+    message: &Message,
+    deadline: Timestamp,
+) -> Result<Disposition, PlanError> {
     for upload in uploads(&message.body).map_err(PlanError::Event)? {
         if let Disposition::Later(wait) = uploaded(deps, &upload, deadline).await? {
             return Ok(Disposition::Later(wait));
@@ -154,12 +165,19 @@ async fn process(deps: &Deps, message: &Message, deadline: Timestamp) -> Result<
     Ok(Disposition::Done)
 }
 
-async fn uploaded(deps: &Deps, upload: &Upload, deadline: Timestamp) -> Result<Disposition, PlanError> {
+async fn uploaded(
+    deps: &Deps,
+    upload: &Upload,
+    deadline: Timestamp,
+) -> Result<Disposition, PlanError> {
     if upload.key.ends_with(".job.json") {
         return Ok(Disposition::Done);
     }
     if inbox::is_left_alone(&upload.key) {
-        info!(key = upload.key, "left alone: by its name it is a temporary file, or one of a file manager's own");
+        info!(
+            key = upload.key,
+            "left alone: by its name it is a temporary file, or one of a file manager's own"
+        );
         return Ok(Disposition::Done);
     }
     if upload.bucket != deps.bucket.name() {
@@ -171,7 +189,9 @@ async fn uploaded(deps: &Deps, upload: &Upload, deadline: Timestamp) -> Result<D
             info!("the manifest is gone again");
             return Ok(Disposition::Done);
         }
-        Err(error) if is_overwritten(&error, &upload.key) => return Ok(Disposition::Later(SignedDuration::ZERO)),
+        Err(error) if is_overwritten(&error, &upload.key) => {
+            return Ok(Disposition::Later(SignedDuration::ZERO));
+        }
         Err(error) => return Err(error),
     };
     match plan(deps, &dropped, deadline).await {
@@ -179,7 +199,8 @@ async fn uploaded(deps: &Deps, upload: &Upload, deadline: Timestamp) -> Result<D
             overwritten(deps, &dropped).await?;
             Ok(Disposition::Later(SignedDuration::ZERO))
         }
-        // Where the plan is locked it goes on from there, and needs not look at any reference again.
+        // Where the plan is locked it goes on from there, and needs not look at any reference
+        // again.
         Err(PlanError::TimeUp) => {
             warn!(correlation_id = %dropped.job, "not planned to the end: the next invocation goes on");
             Ok(Disposition::Later(SignedDuration::ZERO))
@@ -188,14 +209,18 @@ async fn uploaded(deps: &Deps, upload: &Upload, deadline: Timestamp) -> Result<D
     }
 }
 
-/// Whether another version of the manifest was dropped meanwhile, or it was deleted. A newer version has an event of its
-/// own, but reading again does the same.
+/// Whether another version of the manifest was dropped meanwhile, or it was deleted. A newer
+/// version has an event of its own, but reading again does the same.
 fn is_overwritten(error: &PlanError, manifest: &str) -> bool {
     matches!(error, PlanError::Bucket(BucketError::Changed { key }) if key == manifest)
 }
 
 /// Plans a job that was not planned before; for one that was, only makes sure that it goes on.
-async fn plan(deps: &Deps, dropped: &Dropped, deadline: Timestamp) -> Result<Disposition, PlanError> {
+async fn plan(
+    deps: &Deps,
+    dropped: &Dropped,
+    deadline: Timestamp,
+) -> Result<Disposition, PlanError> {
     let job = &dropped.job;
     if is_over(deps, job).await? {
         return Ok(Disposition::Done);
@@ -211,7 +236,10 @@ async fn plan(deps: &Deps, dropped: &Dropped, deadline: Timestamp) -> Result<Dis
     if let Some(claim) = content::claim_of_another(deps, dropped).await? {
         return refuse(deps, dropped, &claim, lock.is_some()).await;
     }
-    let deps = &Deps { catalogue: deps.catalogues.to_plan(job).await?, ..deps.clone() };
+    let deps = &Deps {
+        catalogue: deps.catalogues.to_plan(job).await?,
+        ..deps.clone()
+    };
     let terms = Terms::of(lock, deps);
 
     let good = match check(deps, dropped, &terms, deadline).await? {
@@ -222,15 +250,18 @@ async fn plan(deps: &Deps, dropped: &Dropped, deadline: Timestamp) -> Result<Dis
         return estimate(deps, dropped, &terms, &good).await;
     }
     if !terms.are_locked && !lock_plan(deps, dropped, &terms, &good.own_names).await? {
-        // Another invocation plans the same drop, perhaps by other prices or on the other side of midnight: plan what it
-        // plans.
+        // Another invocation plans the same drop, perhaps by other prices or on the other side of
+        // midnight: plan what it plans.
         return Ok(Disposition::Later(SignedDuration::ZERO));
     }
     if cancel::is_asked(deps, job).await? {
-        // From here on `control` knows the job; what it came upon before is found here. No shard will be submitted.
+        // From here on `control` knows the job; what it came upon before is found here. No shard
+        // will be submitted.
         deps.states.stop(job).await?;
     }
-    deps.bucket.put(&layout::open_job(job), "text/plain", "").await?;
+    deps.bucket
+        .put(&layout::open_job(job), "text/plain", "")
+        .await?;
     let summary = write(deps, dropped, &terms, good, deadline).await?;
     // From here on its images are bought: those of no other job with the same content.
     let claim = content::claim(deps, dropped, &summary).await?;
@@ -251,7 +282,8 @@ async fn refuse(
 ) -> Result<Disposition, PlanError> {
     if !is_over(deps, &claim.job).await? {
         match planned(deps, &claim.job).await? {
-            // Its invocation may have been killed before it sent the last message, and its manifest may be gone since.
+            // Its invocation may have been killed before it sent the last message, and its manifest
+            // may be gone since.
             Some(plan) => wake(deps, &claim.job, plan.shards).await?,
             None => {
                 begin(deps, claim).await?;
@@ -262,17 +294,30 @@ async fn refuse(
     same_content(deps, dropped, claim, is_locked).await
 }
 
-/// Makes the job planned whose content is claimed, and so has all but its status, and sends its shards on.
+/// Makes the job planned whose content is claimed, and so has all but its status, and sends its
+/// shards on.
 async fn begin(deps: &Deps, claim: &ContentClaim) -> Result<(), PlanError> {
-    let ContentClaim { job, manifest, plan, .. } = claim;
-    let status =
-        JobStatus { plan: Some(plan.clone()), ..JobStatus::new(job, manifest, JobPhase::Submitting, deps.clock.now()) };
-    // It is not written where the job is planned already, or where a rejection is written at the same moment.
-    while !write_first_status(&deps.bucket, &status).await? && planned(deps, job).await?.is_none() {}
+    let ContentClaim {
+        job,
+        manifest,
+        plan,
+        ..
+    } = claim;
+    let status = JobStatus {
+        plan: Some(plan.clone()),
+        ..JobStatus::new(job, manifest, JobPhase::Submitting, deps.clock.now())
+    };
+    // It is not written where the job is planned already, or where a rejection is written at the
+    // same moment.
+    while !write_first_status(&deps.bucket, &status).await? && planned(deps, job).await?.is_none() {
+    }
     let rejected = layout::document(job, Marker::Rejected.name());
     if deps.bucket.head(&rejected).await?.is_some() {
-        // It was rejected once, perhaps while this was under way, as its manifest was overwritten: it is open after all.
-        deps.bucket.put(&layout::open_job(job), "text/plain", "").await?;
+        // It was rejected once, perhaps while this was under way, as its manifest was overwritten:
+        // it is open after all.
+        deps.bucket
+            .put(&layout::open_job(job), "text/plain", "")
+            .await?;
         deps.bucket.delete(&rejected).await?;
     }
     wake(deps, job, plan.shards).await
@@ -281,7 +326,12 @@ async fn begin(deps: &Deps, claim: &ContentClaim) -> Result<(), PlanError> {
 /// Whether a job is carried through.
 async fn is_over(deps: &Deps, job: &JobId) -> Result<bool, PlanError> {
     for marker in Marker::LAST {
-        if deps.bucket.head(&layout::document(job, marker.name())).await?.is_some() {
+        if deps
+            .bucket
+            .head(&layout::document(job, marker.name()))
+            .await?
+            .is_some()
+        {
             return Ok(true);
         }
     }
@@ -290,18 +340,29 @@ async fn is_over(deps: &Deps, job: &JobId) -> Result<bool, PlanError> {
 
 /// The plan of a job that is planned.
 async fn planned(deps: &Deps, job: &JobId) -> Result<Option<PlanSummary>, PlanError> {
-    Ok(read_json::<JobStatus>(deps, &layout::status(job)).await?.and_then(|status| status.plan))
+    Ok(read_json::<JobStatus>(deps, &layout::status(job))
+        .await?
+        .and_then(|status| status.plan))
 }
 
 /// Writes the job's catalogue, then the lock. False if another invocation was first.
-async fn lock_plan(deps: &Deps, dropped: &Dropped, terms: &Terms, own_names: &OwnNames) -> Result<bool, PlanError> {
+async fn lock_plan(
+    deps: &Deps,
+    dropped: &Dropped,
+    terms: &Terms,
+    own_names: &OwnNames,
+) -> Result<bool, PlanError> {
     let job = &dropped.job;
     if !deps.catalogues.keep(job, &deps.catalogue).await? {
         return Ok(false);
     }
     let key = layout::plan_lock(job);
-    let bytes = serde_json::to_vec_pretty(&dropped.lock(deps, terms, own_names)).map_err(malformed(&key))?;
-    Ok(matches!(deps.bucket.create(&key, "application/json", bytes).await?, Conditional::Written(_)))
+    let bytes = serde_json::to_vec_pretty(&dropped.lock(deps, terms, own_names))
+        .map_err(malformed(&key))?;
+    Ok(matches!(
+        deps.bucket.create(&key, "application/json", bytes).await?,
+        Conditional::Written(_)
+    ))
 }
 
 /// Sends the message of each shard that is still to be begun.
@@ -319,9 +380,16 @@ async fn wake(deps: &Deps, job: &JobId, shards: u32) -> Result<(), PlanError> {
         .await
 }
 
-async fn read_json<T: serde::de::DeserializeOwned>(deps: &Deps, key: &str) -> Result<Option<T>, PlanError> {
-    let Some(object) = deps.bucket.read(key).await? else { return Ok(None) };
-    serde_json::from_slice(&object.bytes).map(Some).map_err(malformed(key))
+async fn read_json<T: serde::de::DeserializeOwned>(
+    deps: &Deps,
+    key: &str,
+) -> Result<Option<T>, PlanError> {
+    let Some(object) = deps.bucket.read(key).await? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&object.bytes)
+        .map(Some)
+        .map_err(malformed(key))
 }
 
 /// Names the document that could not be read.

@@ -1,14 +1,11 @@
-//! Reference pictures are looked at before anything is bought: that they are there, can be read, and are pictures.
+//! Reference pictures are looked at before anything is bought: that they are there, can be read,
+//! and are pictures.
 //!
-//! One from the web is copied to the job's folder while that is done, once: what was checked is what is sent, in every
-//! round and whenever the job is planned again.
+//! One from the web is copied to the job's folder while that is done, once: what was checked is
+//! what is sent, in every round and whenever the job is planned again.
 
 use std::collections::BTreeMap;
 
-use clients::{
-    bucket::{BucketError, Conditional},
-    web::WebError,
-};
 use darkroom::{
     keys::hex,
     layout,
@@ -17,6 +14,7 @@ use darkroom::{
     results::image::MediaType,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
+use runtime::bucket::{BucketError, Conditional};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use url::Url;
@@ -24,31 +22,35 @@ use url::Url;
 use crate::{
     handler::{Deps, PlanError, malformed},
     time::TimeLimit,
+    web::WebError,
 };
 
-/// How many objects are looked at at once. Each is one short request, which for the most part is waited for.
+/// How many objects are looked at at once. Each is one short request, which for the most part is
+/// waited for.
 const AT_ONCE: usize = 64;
 
-/// So many references at the least were looked at where it is the manifest that takes long. If time is up before, something
-/// else has stood still, and the next invocation may find it gone. Even if none of so many web addresses answers, there is
-/// time enough for all of them.
+/// So many references at the least were looked at where it is the manifest that takes long. If time
+/// is up before, something else has stood still, and the next invocation may find it gone. Even if
+/// none of so many web addresses answers, there is time enough for all of them.
 const MANY: usize = 30;
 
 /// How many pictures from the web are in memory at once.
 const FETCHED_AT_ONCE: usize = 4;
 
-/// How often a picture is asked for whose host does not answer. After that it is a problem of the manifest, not of the
-/// function: the person who dropped it knows the host. What was copied by then is not fetched again.
+/// How often a picture is asked for whose host does not answer. After that it is a problem of the
+/// manifest, not of the function: the person who dropped it knows the host. What was copied by then
+/// is not fetched again.
 const TRIES: u32 = 3;
 
 /// Enough of an object to tell a picture by.
 const HEAD_BYTES: u64 = 64;
 
-/// The largest reference picture. Gemini takes 2 GB a file, but `submit` holds a few pictures at once in a small
-/// function, and no camera makes larger ones.
+/// The largest reference picture. Gemini takes 2 GB a file, but `submit` holds a few pictures at
+/// once in a small function, and no camera makes larger ones.
 const LARGEST_BYTES: u64 = 20 << 20;
 
-/// Bytes of the names of all references, at the most, that are kept while a manifest is checked: some half a million.
+/// Bytes of the names of all references, at the most, that are kept while a manifest is checked:
+/// some half a million.
 const MAX_NAME_BYTES: usize = 128 << 20;
 
 /// What one name takes up in memory, in addition to its letters.
@@ -65,7 +67,13 @@ struct FirstUse {
 
 impl FirstUse {
     fn problem(self, (code, message): Fault) -> Problem {
-        Problem { line: self.line, key: Some(self.key), severity: Severity::Error, code: code.to_owned(), message }
+        Problem {
+            line: self.line,
+            key: Some(self.key),
+            severity: Severity::Error,
+            code: code.to_owned(),
+            message,
+        }
     }
 }
 
@@ -82,10 +90,14 @@ pub(crate) struct Used {
 impl Used {
     /// Notes the references of an image.
     pub(crate) fn note(&mut self, expected: &Expected) {
-        let first = || FirstUse { line: expected.line, key: expected.item.clone() };
+        let first = || FirstUse {
+            line: expected.line,
+            key: expected.item.clone(),
+        };
         for object in expected.refs.iter().filter(|_| self.overflow.is_none()) {
             if !self.objects.contains_key(object) {
-                self.name_bytes += object.bucket.len() + object.key.len() + expected.item.len() + NAME_BYTES;
+                self.name_bytes +=
+                    object.bucket.len() + object.key.len() + expected.item.len() + NAME_BYTES;
                 self.objects.insert(object.clone(), first());
             }
         }
@@ -136,14 +148,18 @@ impl Looking<'_> {
             if self.looked_at < MANY {
                 return Err(PlanError::TimeUp);
             }
-            let what = format!("looking at {} of its {} distinct references", self.looked_at, self.all);
+            let what = format!(
+                "looking at {} of its {} distinct references",
+                self.looked_at, self.all
+            );
             self.problems.push(too_slow(&what));
         } else if left > 0 {
             let message = format!(
                 "after so many errors {left} of {} distinct references were not looked at; correct these first",
                 self.all
             );
-            self.problems.push(general("references_not_checked", message));
+            self.problems
+                .push(general("references_not_checked", message));
         }
         Ok(self.problems)
     }
@@ -151,7 +167,13 @@ impl Looking<'_> {
 
 /// An error of the whole manifest.
 fn general(code: &str, message: String) -> Problem {
-    Problem { line: 1, key: None, severity: Severity::Error, code: code.to_owned(), message }
+    Problem {
+        line: 1,
+        key: None,
+        severity: Severity::Error,
+        code: code.to_owned(),
+        message,
+    }
 }
 
 /// Says that checking took too long, of which `what` could be done.
@@ -163,8 +185,8 @@ pub(crate) fn too_slow(what: &str) -> Problem {
     general("checking_took_too_long", message)
 }
 
-/// Looks at each object, and copies each picture from the web, once. A problem each for those that can't be used, `most`
-/// of them, and where the copies are.
+/// Looks at each object, and copies each picture from the web, once. A problem each for those that
+/// can't be used, `most` of them, and where the copies are.
 pub(crate) async fn check(
     deps: &Deps,
     job: &JobId,
@@ -181,11 +203,21 @@ pub(crate) async fn check(
         );
         return Ok((vec![first.problem(("too_many_pictures", message))], copies));
     }
-    let mut looking = Looking { problems: Vec::new(), looked_at: 0, all: used.len(), most, time };
+    let mut looking = Looking {
+        problems: Vec::new(),
+        looked_at: 0,
+        all: used.len(),
+        most,
+        time,
+    };
     let mut goes_on = !time.is_up();
     let mut found = stream::iter(used.objects)
         .map(|(object, first)| async move {
-            Ok::<_, PlanError>(look_at(deps, &object).await?.map(|fault| first.problem(fault)))
+            Ok::<_, PlanError>(
+                look_at(deps, &object)
+                    .await?
+                    .map(|fault| first.problem(fault)),
+            )
         })
         .buffered(AT_ONCE);
     while goes_on && let Some(problem) = found.next().await {
@@ -211,13 +243,19 @@ pub(crate) async fn copies(deps: &Deps, job: &JobId) -> Result<Copies, PlanError
     let records = deps.bucket.keys(&layout::web_references(job)).await?;
     let copies = stream::iter(records).map(|record| async move {
         let stored = read_record(deps, &record).await?;
-        Ok::<_, PlanError>(stored.and_then(|Record { url, object }| Some((url.parse::<Url>().ok()?, object))))
+        Ok::<_, PlanError>(
+            stored.and_then(|Record { url, object }| Some((url.parse::<Url>().ok()?, object))),
+        )
     });
-    copies.buffer_unordered(AT_ONCE).try_filter_map(async |copy| Ok(copy)).try_collect().await
+    copies
+        .buffer_unordered(AT_ONCE)
+        .try_filter_map(async |copy| Ok(copy))
+        .try_collect()
+        .await
 }
 
-/// Where a picture from the web was copied to, `jobs/<job>/web/<sha256 of its address>.json`. The first write wins, so
-/// that a job that is planned again, or twice at once, sends the same bytes.
+/// Where a picture from the web was copied to, `jobs/<job>/web/<sha256 of its address>.json`. The
+/// first write wins, so that a job that is planned again, or twice at once, sends the same bytes.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     url: String,
@@ -235,14 +273,29 @@ async fn copy(deps: &Deps, job: &JobId, url: &Url) -> Result<Result<ObjectUri, F
         Err(error) => return Ok(Err(fault(url, &error))),
     };
     let Some(media_type) = MediaType::of(&bytes) else {
-        return Ok(Err(("bad_reference", format!("{url} is no PNG, JPEG or WebP picture by its content"))));
+        return Ok(Err((
+            "bad_reference",
+            format!("{url} is no PNG, JPEG or WebP picture by its content"),
+        )));
     };
     let key = layout::reference_copy(job, &hex(&Sha256::digest(&bytes)), media_type.extension());
-    let object = ObjectUri { bucket: deps.bucket.name().to_owned(), key };
-    deps.bucket.put(&object.key, media_type.mime(), bytes).await?;
-    let bytes =
-        serde_json::to_vec(&Record { url: url.to_string(), object: object.clone() }).map_err(malformed(&record))?;
-    match deps.bucket.create(&record, "application/json", bytes).await? {
+    let object = ObjectUri {
+        bucket: deps.bucket.name().to_owned(),
+        key,
+    };
+    deps.bucket
+        .put(&object.key, media_type.mime(), bytes)
+        .await?;
+    let bytes = serde_json::to_vec(&Record {
+        url: url.to_string(),
+        object: object.clone(),
+    })
+    .map_err(malformed(&record))?;
+    match deps
+        .bucket
+        .create(&record, "application/json", bytes)
+        .await?
+    {
         Conditional::Written(_) => Ok(Ok(object)),
         // Ours, if the answer to it was lost, or another's.
         Conditional::Refused => Ok(Ok(copied(deps, &record).await?.unwrap_or(object))),
@@ -254,8 +307,12 @@ async fn copied(deps: &Deps, record: &str) -> Result<Option<ObjectUri>, PlanErro
 }
 
 async fn read_record(deps: &Deps, record: &str) -> Result<Option<Record>, PlanError> {
-    let Some(stored) = deps.bucket.read(record).await? else { return Ok(None) };
-    serde_json::from_slice(&stored.bytes).map(Some).map_err(malformed(record))
+    let Some(stored) = deps.bucket.read(record).await? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&stored.bytes)
+        .map(Some)
+        .map_err(malformed(record))
 }
 
 async fn fetch(deps: &Deps, url: &Url) -> Result<bytes::Bytes, WebError> {
@@ -270,23 +327,40 @@ async fn fetch(deps: &Deps, url: &Url) -> Result<bytes::Bytes, WebError> {
 
 fn fault(url: &Url, error: &WebError) -> Fault {
     let (code, advice) = match error {
-        WebError::Refused(_) => ("bad_reference", "put the picture into the bucket and write its key"),
+        WebError::Refused(_) => (
+            "bad_reference",
+            "put the picture into the bucket and write its key",
+        ),
         WebError::Redirected(_) => ("bad_reference", "write the address that it leads to"),
-        WebError::Missing(_) => ("missing_reference", "mend the address, then drop the manifest again"),
-        WebError::Forbidden(_) => ("forbidden_reference", "put the picture into the bucket and write its key"),
+        WebError::Missing(_) => (
+            "missing_reference",
+            "mend the address, then drop the manifest again",
+        ),
+        WebError::Forbidden(_) => (
+            "forbidden_reference",
+            "put the picture into the bucket and write its key",
+        ),
         WebError::TooLarge { .. } => ("large_reference", "make it smaller"),
-        WebError::Unreachable(_) => ("unreachable_reference", "drop the manifest again once its host is up"),
+        WebError::Unreachable(_) => (
+            "unreachable_reference",
+            "drop the manifest again once its host is up",
+        ),
     };
     (code, format!("{url} was not fetched: {error}: {advice}"))
 }
 
 async fn look_at(deps: &Deps, object: &ObjectUri) -> Result<Option<Fault>, PlanError> {
     let own = object.bucket == deps.bucket.name();
-    let bucket = if own { deps.bucket.clone() } else { deps.bucket.other(&object.bucket) };
+    let bucket = if own {
+        deps.bucket.clone()
+    } else {
+        deps.bucket.other(&object.bucket)
+    };
     let (start, size) = match bucket.peek(&object.key, HEAD_BYTES).await {
         Ok(Some(found)) => found,
         Ok(None) => {
-            let message = format!("{object} does not exist: upload it first, then drop the manifest again");
+            let message =
+                format!("{object} does not exist: upload it first, then drop the manifest again");
             return Ok(Some(("missing_reference", message)));
         }
         Err(BucketError::Permanent { .. }) => {
@@ -298,9 +372,16 @@ async fn look_at(deps: &Deps, object: &ObjectUri) -> Result<Option<Fault>, PlanE
         Err(error) => return Err(error.into()),
     };
     Ok(if MediaType::of(&start).is_none() {
-        Some(("bad_reference", format!("{object} is no PNG, JPEG or WebP picture by its content")))
+        Some((
+            "bad_reference",
+            format!("{object} is no PNG, JPEG or WebP picture by its content"),
+        ))
     } else if size > LARGEST_BYTES {
-        let message = format!("{object} has {} MiB: {} at the most, make it smaller", size >> 20, LARGEST_BYTES >> 20);
+        let message = format!(
+            "{object} has {} MiB: {} at the most, make it smaller",
+            size >> 20,
+            LARGEST_BYTES >> 20
+        );
         Some(("large_reference", message))
     } else {
         None

@@ -1,11 +1,11 @@
 //! A manifest with errors: all of them for the person who wrote it, and nothing bought.
 
-use clients::{deliveries::Disposition, rejection};
 use darkroom::{
     layout,
     manifest::{Problem, Reading, Severity},
     plan::ContentClaim,
 };
+use runtime::{deliveries::Disposition, rejection};
 use tracing::{info, warn};
 
 use crate::{
@@ -21,8 +21,16 @@ pub(crate) async fn reject(
     terms: &Terms,
     reading: &Reading,
 ) -> Result<Disposition, PlanError> {
-    // If the plan is locked, the manifest was found good before: another version of this program knows better.
-    write(deps, dropped, &reading.problems, reading.errors, terms.are_locked).await
+    // If the plan is locked, the manifest was found good before: another version of this program
+    // knows better.
+    write(
+        deps,
+        dropped,
+        &reading.problems,
+        reading.errors,
+        terms.are_locked,
+    )
+    .await
 }
 
 /// Refuses a content that another job has claimed: its images are bought already.
@@ -39,7 +47,13 @@ pub(crate) async fn same_content(
         manifest.key
     );
     let code = "same_content".to_owned();
-    let problem = Problem { line: 1, key: None, severity: Severity::Error, code, message };
+    let problem = Problem {
+        line: 1,
+        key: None,
+        severity: Severity::Error,
+        code,
+        message,
+    };
     write(deps, dropped, &[problem], 1, is_locked).await
 }
 
@@ -51,7 +65,16 @@ async fn write(
     is_locked: bool,
 ) -> Result<Disposition, PlanError> {
     let (job, manifest) = (&dropped.job, &dropped.version.uri);
-    if !rejection::reject(&deps.bucket, job, manifest, problems, errors, deps.clock.now()).await? {
+    if !rejection::reject(
+        &deps.bucket,
+        job,
+        manifest,
+        problems,
+        errors,
+        deps.clock.now(),
+    )
+    .await?
+    {
         info!(correlation_id = %job, "planned meanwhile by another");
         return Ok(Disposition::Done);
     }
@@ -63,8 +86,8 @@ async fn write(
     Ok(Disposition::Done)
 }
 
-/// Ends a job whose manifest was overwritten or deleted while it was read. Before the lock nothing was written of it that
-/// has to be ended.
+/// Ends a job whose manifest was overwritten or deleted while it was read. Before the lock nothing
+/// was written of it that has to be ended.
 pub(crate) async fn overwritten(deps: &Deps, dropped: &Dropped) -> Result<(), PlanError> {
     let (job, manifest) = (&dropped.job, &dropped.version.uri);
     if deps.bucket.head(&layout::plan_lock(job)).await?.is_some()

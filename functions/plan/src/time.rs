@@ -1,12 +1,14 @@
-//! How long an invocation may take: it ends by itself, with something to show, before Lambda ends it.
+//! How long an invocation may take: it ends by itself, with something to show, before Lambda ends
+//! it.
 
 use std::io::{self, Read};
 
-use clients::clock::Clock;
 use jiff::{SignedDuration, Timestamp};
+use seam::clock::Clock;
 
-/// What is kept of an invocation's time to reject a manifest whose checking takes too long: writing three documents, and
-/// before that waiting for a picture from the web, three times for half a minute.
+/// What is kept of an invocation's time to reject a manifest whose checking takes too long: writing
+/// three documents, and before that waiting for a picture from the web, three times for half a
+/// minute.
 pub(crate) const TO_REJECT: SignedDuration = SignedDuration::from_secs(120);
 
 /// What is kept of it while the plan is written: time to give the message back.
@@ -27,7 +29,10 @@ struct TimeUp;
 impl TimeLimit {
     /// So long before `deadline`.
     pub(crate) fn before(deadline: Timestamp, reserve: SignedDuration, clock: &Clock) -> Self {
-        Self { clock: clock.clone(), until: deadline.saturating_sub(reserve).unwrap_or(deadline) }
+        Self {
+            clock: clock.clone(),
+            until: deadline.saturating_sub(reserve).unwrap_or(deadline),
+        }
     }
 
     /// Whether the moment has come.
@@ -37,12 +42,19 @@ impl TimeLimit {
 
     /// The same as an error, for those who read.
     pub(crate) fn check(&self) -> io::Result<()> {
-        if self.is_up() { Err(io::Error::new(io::ErrorKind::TimedOut, TimeUp)) } else { Ok(()) }
+        if self.is_up() {
+            Err(io::Error::new(io::ErrorKind::TimedOut, TimeUp))
+        } else {
+            Ok(())
+        }
     }
 
     /// A source that fails once the moment has come.
     pub(crate) fn bound<R: Read>(&self, source: R) -> impl Read + use<R> {
-        Bound { source, limit: self.clone() }
+        Bound {
+            source,
+            limit: self.clone(),
+        }
     }
 }
 

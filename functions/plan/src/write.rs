@@ -5,11 +5,6 @@ use std::{
     io,
 };
 
-use clients::{
-    bucket::{Bucket, ObjectWriter},
-    rejection::write_problems,
-    states::Swap,
-};
 use darkroom::{
     cost::Usd,
     keys::ImagePaths,
@@ -23,6 +18,11 @@ use darkroom::{
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
+use runtime::{
+    bucket::{Bucket, ObjectWriter},
+    rejection::write_problems,
+    states::Swap,
+};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -33,14 +33,15 @@ use crate::{
     time::{TO_RETURN, TimeLimit},
 };
 
-/// Images between the thread that reads the manifest and the task that writes the plan. Few: one with inline pictures
-/// may have megabytes.
+/// Images between the thread that reads the manifest and the task that writes the plan. Few: one
+/// with inline pictures may have megabytes.
 const AHEAD: usize = 2;
 
 /// States written at once.
 const AT_ONCE: usize = 16;
 
-/// Writes all that `submit` needs. Without the status, which comes after it, the job isn't planned, and is planned again.
+/// Writes all that `submit` needs. Without the status, which comes after it, the job isn't planned,
+/// and is planned again.
 pub(crate) async fn write(
     deps: &Deps,
     dropped: &Dropped,
@@ -48,7 +49,10 @@ pub(crate) async fn write(
     good: Good,
     deadline: Timestamp,
 ) -> Result<PlanSummary, PlanError> {
-    let (job, time) = (&dropped.job, TimeLimit::before(deadline, TO_RETURN, &deps.clock));
+    let (job, time) = (
+        &dropped.job,
+        TimeLimit::before(deadline, TO_RETURN, &deps.clock),
+    );
     write_problems(&deps.bucket, job, &good.reading.problems).await?;
     let summary = good.summary(deps, terms);
     let budget = good.header.job().budget_usd;
@@ -81,14 +85,27 @@ struct Images {
     reading: tokio::task::JoinHandle<Result<(), PlanError>>,
 }
 
-async fn read_again(deps: &Deps, dropped: &Dropped, terms: &Terms, good: Good) -> Result<Images, PlanError> {
+async fn read_again(
+    deps: &Deps,
+    dropped: &Dropped,
+    terms: &Terms,
+    good: Good,
+) -> Result<Images, PlanError> {
     let Good { header, copies, .. } = good;
-    let setting = Setting::new(deps, terms.planned_at, &terms.bounds, &dropped.beside, copies);
+    let setting = Setting::new(
+        deps,
+        terms.planned_at,
+        &terms.bounds,
+        &dropped.beside,
+        copies,
+    );
     let source = dropped.reader(deps).await?;
     let (sender, receiver) = mpsc::channel(AHEAD);
     let reading = tokio::task::spawn_blocking(move || {
         manifest::read(source, &header, &setting.context(), |expected| {
-            sender.blocking_send(expected).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+            sender
+                .blocking_send(expected)
+                .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
         })?;
         Ok(())
     });
@@ -127,16 +144,20 @@ impl<'a> Writer<'a> {
             return Err(PlanError::NotCopied);
         }
         let request = requests::line(&expected.key, &expected.request);
-        let placement = self.sharder.place(&expected.model, RequestSize::of(&expected, self.catalogue));
-        if let Some(full) = placement.closed.and_then(|shard| self.requests.remove(&shard)) {
+        let placement = self
+            .sharder
+            .place(&expected.model, RequestSize::of(&expected, self.catalogue));
+        if let Some(full) = placement
+            .closed
+            .and_then(|shard| self.requests.remove(&shard))
+        {
             full.finish().await?;
         }
         let shard = placement.shard;
         let (bucket, job) = (self.bucket, self.job);
-        let requests = self
-            .requests
-            .entry(shard)
-            .or_insert_with(|| bucket.writer(&layout::requests(job, shard.number), "application/jsonl"));
+        let requests = self.requests.entry(shard).or_insert_with(|| {
+            bucket.writer(&layout::requests(job, shard.number), "application/jsonl")
+        });
         requests.write(&request).await?;
 
         let start = self.plan.len();
@@ -177,12 +198,16 @@ impl<'a> Writer<'a> {
         self.plan.finish().await?;
         let planned = self.sharder.planned();
         let first_round_usd = planned.iter().map(|planned| planned.demand.usd).sum();
-        let budget = budget.map(|usd| Budget { usd, first_round_usd });
-        let shards =
-            self.plan_bytes.into_iter().zip(planned).map(|((id, plan_bytes), PlannedShard { model, demand })| Shard {
+        let budget = budget.map(|usd| Budget {
+            usd,
+            first_round_usd,
+        });
+        let shards = self.plan_bytes.into_iter().zip(planned).map(
+            |((id, plan_bytes), PlannedShard { model, demand })| Shard {
                 budget,
                 ..Shard::planned(self.job, id, &model, demand, plan_bytes, now)
-            });
+            },
+        );
         Ok(shards.collect())
     }
 }

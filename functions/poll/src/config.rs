@@ -1,18 +1,15 @@
 //! What `poll` is told by its environment.
 
-use clients::{
-    aws::Aws,
-    bucket::Bucket,
-    chance::Chance,
-    clock::Clock,
-    gemini::{self, Gemini},
-    ledger::Books,
-    metrics::Metrics,
-    queue::Queue,
-    states::States,
-    variables::{VariableError, Variables},
-};
+use gemini::Gemini;
 use jiff::SignedDuration;
+use runtime::{
+    aws::Aws, bucket::Bucket, ledger::Books, metrics::Metrics, queue::Queue, states::States,
+};
+use seam::{
+    clock::Clock,
+    environment::{VariableError, Variables},
+    rng::Chance,
+};
 
 use crate::handler::{Deps, Waits};
 
@@ -28,7 +25,8 @@ pub struct Config {
     pub results_queue: String,
     /// `REPORTS_QUEUE_URL`: where changes are told.
     pub reports_queue: String,
-    /// `POLL_SHORTEST_SECONDS` and `POLL_LONGEST_SECONDS`: how long a batch is left alone between two questions.
+    /// `POLL_SHORTEST_SECONDS` and `POLL_LONGEST_SECONDS`: how long a batch is left alone between
+    /// two questions.
     pub waits: Waits,
     /// `GEMINI_API_KEY`, `GEMINI_BASE_URL` and `GEMINI_API_VERSION`.
     pub gemini: gemini::Settings,
@@ -43,7 +41,9 @@ impl Config {
         let waits = Waits::default();
         let seconds = |name, default: SignedDuration| {
             let seconds = variables.parsed(name, default.as_secs().unsigned_abs())?;
-            Ok(SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX)))
+            Ok(SignedDuration::from_secs(
+                i64::try_from(seconds).unwrap_or(i64::MAX),
+            ))
         };
         Ok(Self {
             bucket: variables.required("BUCKET")?,
@@ -55,7 +55,7 @@ impl Config {
                 shortest: seconds("POLL_SHORTEST_SECONDS", waits.shortest)?,
                 longest: seconds("POLL_LONGEST_SECONDS", waits.longest)?,
             },
-            gemini: gemini::Settings::from_variables(variables)?,
+            gemini: runtime::parameter::gemini_settings(variables)?,
         })
     }
 
@@ -99,14 +99,22 @@ mod tests {
     fn waits_are_a_minute_to_a_quarter_of_an_hour_unless_told() {
         let config = Config::read(&NEEDED.into_iter().collect()).unwrap();
         assert_eq!(config.waits, Waits::default());
-        let told = NEEDED.into_iter().chain([("POLL_SHORTEST_SECONDS", "2")]).collect();
-        assert_eq!(Config::read(&told).unwrap().waits.shortest, SignedDuration::from_secs(2));
+        let told = NEEDED
+            .into_iter()
+            .chain([("POLL_SHORTEST_SECONDS", "2")])
+            .collect();
+        assert_eq!(
+            Config::read(&told).unwrap().waits.shortest,
+            SignedDuration::from_secs(2)
+        );
     }
 
     #[test]
     fn a_missing_variable_is_named() {
         let variables: Variables = [("BUCKET", "studio")].into_iter().collect();
-        let Err(problem) = Config::read(&variables) else { panic!("read without its queues") };
+        let Err(problem) = Config::read(&variables) else {
+            panic!("read without its queues")
+        };
         assert!(problem.to_string().contains("POLLS_QUEUE_URL"), "{problem}");
     }
 }

@@ -1,22 +1,22 @@
-//! One message of (polls): ask Gemini about the batch, and have the message come back, or hand the shard on.
+//! One message of (polls): ask Gemini about the batch, and have the message come back, or hand the
+//! shard on.
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use clients::{
-    chance::Chance,
-    clock::Clock,
-    deliveries::{Disposition, Message, deliver},
-    gemini::Gemini,
-    ledger::{Books, LedgerError},
-    metrics::Metrics,
-    queue::{Queue, QueueError},
-    states::{StateError, States},
-};
 use darkroom::{
     messages::ShardMessage,
     names::{JobId, ShardId},
     state::{Arrival, PollStep, poll_step},
 };
+use gemini::Gemini;
 use jiff::{SignedDuration, Timestamp};
+use runtime::{
+    deliveries::{Disposition, Message, deliver},
+    ledger::{Books, LedgerError},
+    metrics::Metrics,
+    queue::{Queue, QueueError},
+    states::{StateError, States},
+};
+use seam::{clock::Clock, rng::Chance};
 
 use crate::{answer::ask, work::Work};
 
@@ -31,7 +31,10 @@ pub struct Waits {
 
 impl Default for Waits {
     fn default() -> Self {
-        Self { shortest: SignedDuration::from_mins(1), longest: SignedDuration::from_mins(15) }
+        Self {
+            shortest: SignedDuration::from_mins(1),
+            longest: SignedDuration::from_mins(15),
+        }
     }
 }
 
@@ -82,7 +85,10 @@ pub enum PollError {
 
 /// Handles one event of (polls).
 pub async fn handle(deps: &Deps, event: SqsEvent, _deadline: Timestamp) -> SqsBatchResponse {
-    deliver(&deps.polls, event, async |message| process(deps, message).await).await
+    deliver(&deps.polls, event, async |message| {
+        process(deps, message).await
+    })
+    .await
 }
 
 async fn process(deps: &Deps, message: &Message) -> Result<Disposition, PollError> {
@@ -91,11 +97,24 @@ async fn process(deps: &Deps, message: &Message) -> Result<Disposition, PollErro
         return Err(PollError::NoState(about.job, about.shard));
     };
     let stopped = !stored.shard.is_terminal() && deps.states.is_stopped(&about.job).await?;
-    let arrival = Arrival { message: &message.id, at: deps.clock.now(), stopped };
+    let arrival = Arrival {
+        message: &message.id,
+        at: deps.clock.now(),
+        stopped,
+    };
     let step = poll_step(&stored.shard, &arrival);
-    let work = Work { deps, about, message: &message.id, stopped };
+    let work = Work {
+        deps,
+        about,
+        message: &message.id,
+        stopped,
+    };
     match step {
-        PollStep::Ask { batch, cancel, overdue } => ask(&work, stored, &batch, cancel, overdue).await,
+        PollStep::Ask {
+            batch,
+            cancel,
+            overdue,
+        } => ask(&work, stored, &batch, cancel, overdue).await,
         PollStep::Collect => work.hand_on().await,
         PollStep::GiveUp => work.end(&stored, stored.shard.given_up()).await,
         PollStep::StandBack => Ok(Disposition::Done),
@@ -104,8 +123,8 @@ async fn process(deps: &Deps, message: &Message) -> Result<Disposition, PollErro
 }
 
 impl Waits {
-    /// A tenth of the time already waited, within the bounds, give or take a tenth, so that shards submitted together
-    /// don't ask together.
+    /// A tenth of the time already waited, within the bounds, give or take a tenth, so that shards
+    /// submitted together don't ask together.
     pub(crate) fn after(self, waited: SignedDuration, chance: f64) -> SignedDuration {
         let pause = (waited / 10).clamp(self.shortest, self.longest.max(self.shortest));
         pause.mul_f64(0.9 + 0.2 * chance)
@@ -118,7 +137,11 @@ mod tests {
 
     #[test]
     fn pauses_grow_from_a_minute_to_a_quarter_of_an_hour() {
-        let pause = |minutes, chance| Waits::default().after(SignedDuration::from_mins(minutes), chance).as_secs();
+        let pause = |minutes, chance| {
+            Waits::default()
+                .after(SignedDuration::from_mins(minutes), chance)
+                .as_secs()
+        };
         assert_eq!(pause(0, 0.5), 60);
         assert_eq!(pause(60, 0.5), 360);
         assert_eq!(pause(60 * 24, 0.5), 900);

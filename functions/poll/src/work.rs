@@ -1,14 +1,14 @@
 //! How the handling of one message can end: every end is first written down, then told.
 
-use clients::{
-    deliveries::Disposition,
-    states::{StoredShard, Swap},
-};
 use darkroom::{
     messages::{JobMessage, ShardMessage},
     state::{Shard, retry_wait},
 };
 use jiff::SignedDuration;
+use runtime::{
+    deliveries::Disposition,
+    states::{StoredShard, Swap},
+};
 use tracing::warn;
 
 use crate::handler::{Deps, PollError};
@@ -36,32 +36,62 @@ impl Work<'_> {
         wait: SignedDuration,
     ) -> Result<Disposition, PollError> {
         let back_at = self.deps.clock.now() + wait;
-        let next = Shard { stopped: next.stopped || self.stopped, ..next };
-        match self.deps.states.swap(stored, next.driven_by(self.message, back_at)).await? {
+        let next = Shard {
+            stopped: next.stopped || self.stopped,
+            ..next
+        };
+        match self
+            .deps
+            .states
+            .swap(stored, next.driven_by(self.message, back_at))
+            .await?
+        {
             Swap::Mine(_) => self.tell_report(Disposition::Later(wait)).await,
             Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
         }
     }
 
     /// Has this message come back after `wait`. That is written down only where it is news.
-    pub(crate) async fn wait_on(&self, stored: &StoredShard, wait: SignedDuration) -> Result<Disposition, PollError> {
+    pub(crate) async fn wait_on(
+        &self,
+        stored: &StoredShard,
+        wait: SignedDuration,
+    ) -> Result<Disposition, PollError> {
         let (deps, shard) = (self.deps, &stored.shard);
         let back_at = deps.clock.now() + wait;
         if shard.knows_of(self.message, back_at) {
             return Ok(Disposition::Later(wait));
         }
-        match deps.states.swap(stored, shard.driven_by(self.message, back_at)).await? {
+        match deps
+            .states
+            .swap(stored, shard.driven_by(self.message, back_at))
+            .await?
+        {
             Swap::Mine(_) => Ok(Disposition::Later(wait)),
             Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
         }
     }
 
-    /// Tells a person why the shard waits. The batch is asked about all the same, after growing waits.
-    pub(crate) async fn hold(&self, stored: &StoredShard, reason: &str) -> Result<Disposition, PollError> {
+    /// Tells a person why the shard waits. The batch is asked about all the same, after growing
+    /// waits.
+    pub(crate) async fn hold(
+        &self,
+        stored: &StoredShard,
+        reason: &str,
+    ) -> Result<Disposition, PollError> {
         let errors = stored.shard.errors.saturating_add(1);
         let wait = retry_wait(errors);
         if stored.shard.phase.is_held() {
-            return self.wait(stored, Shard { errors, ..stored.shard.clone() }, wait).await;
+            return self
+                .wait(
+                    stored,
+                    Shard {
+                        errors,
+                        ..stored.shard.clone()
+                    },
+                    wait,
+                )
+                .await;
         }
         warn!("held: {reason}");
         let held = stored.shard.held(reason, self.deps.clock.now());
@@ -75,11 +105,18 @@ impl Work<'_> {
         self.tell_report(Disposition::Done).await
     }
 
-    pub(crate) async fn end(&self, stored: &StoredShard, next: Shard) -> Result<Disposition, PollError> {
+    pub(crate) async fn end(
+        &self,
+        stored: &StoredShard,
+        next: Shard,
+    ) -> Result<Disposition, PollError> {
         match self.deps.states.swap(stored, next).await? {
             Swap::Mine(_) => {
                 // What it cost nobody knows: what was reserved for it stays.
-                self.deps.books.change(|ledger| ledger.settle(&self.about.job, self.about.shard, None)).await?;
+                self.deps
+                    .books
+                    .change(|ledger| ledger.settle(&self.about.job, self.about.shard, None))
+                    .await?;
                 self.tell_report(Disposition::Done).await
             }
             Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
@@ -87,12 +124,18 @@ impl Work<'_> {
     }
 
     pub(crate) async fn tell_report(&self, then: Disposition) -> Result<Disposition, PollError> {
-        self.deps.reports.send(&JobMessage::of_shard(&self.about.job, self.about.shard)).await?;
+        self.deps
+            .reports
+            .send(&JobMessage::of_shard(&self.about.job, self.about.shard))
+            .await?;
         Ok(then)
     }
 
     async fn free(&self) -> Result<(), PollError> {
-        self.deps.books.change(|ledger| ledger.release(&self.about.job, self.about.shard)).await?;
+        self.deps
+            .books
+            .change(|ledger| ledger.release(&self.about.job, self.about.shard))
+            .await?;
         Ok(())
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use clients::{bucket::Conditional, catalogue::CatalogueFault, metrics::Metric, states::Rounds};
 use darkroom::{
     layout::{self, Marker},
     models::Catalogue,
@@ -12,6 +11,7 @@ use darkroom::{
     state::{Collecting, Phase, Shard},
     status::{DocumentVersion, JobPhase, JobStatus, ShardStatus},
 };
+use runtime::{bucket::Conditional, catalogue::CatalogueFault, metrics::Metric, states::Rounds};
 
 use crate::{
     documents::{damaged, missing, read_json},
@@ -19,15 +19,26 @@ use crate::{
     join::write_results,
 };
 
-/// Writes everything that a finished job leaves behind. All of it follows from what is stored: twice is as once.
+/// Writes everything that a finished job leaves behind. All of it follows from what is stored:
+/// twice is as once.
 ///
 /// # Errors
-/// [`ReportError::Blocked`] if a document is missing or damaged. Nothing of what was written is visible then.
-pub(crate) async fn close(deps: &Deps, status: JobStatus, chains: &[Rounds]) -> Result<(), ReportError> {
+/// [`ReportError::Blocked`] if a document is missing or damaged. Nothing of what was written is
+/// visible then.
+pub(crate) async fn close(
+    deps: &Deps,
+    status: JobStatus,
+    chains: &[Rounds],
+) -> Result<(), ReportError> {
     let job = &status.job.clone();
-    let Some(plan) = &status.plan else { return Err(ReportError::NotPlanned(job.clone())) };
+    let Some(plan) = &status.plan else {
+        return Err(ReportError::NotPlanned(job.clone()));
+    };
     let lock: PlanLock = read_json(deps, &layout::plan_lock(job)).await?;
-    let deps = &Deps { catalogue: catalogue(deps, job, &lock).await?, ..deps.clone() };
+    let deps = &Deps {
+        catalogue: catalogue(deps, job, &lock).await?,
+        ..deps.clone()
+    };
     let form = ResultForm::new(lock.own_names);
     let tally = write_results(deps, job, plan.images, form, chains).await?;
 
@@ -39,14 +50,20 @@ pub(crate) async fn close(deps: &Deps, status: JobStatus, chains: &[Rounds]) -> 
         Marker::Failed | Marker::Rejected | Marker::DryRun => JobPhase::Failed,
     };
     let shards = || chains.iter().flat_map(Rounds::shards);
-    let finished = shards().map(|shard| shard.changed_at).max().unwrap_or(plan.planned_at);
+    let finished = shards()
+        .map(|shard| shard.changed_at)
+        .max()
+        .unwrap_or(plan.planned_at);
     let summary = Summary {
         job_id: job.clone(),
         manifest: lock.manifest,
         status: phase,
         counts: tally.counts().clone(),
         integrity: tally.integrity().clone(),
-        time: Times { planned: plan.planned_at, finished },
+        time: Times {
+            planned: plan.planned_at,
+            finished,
+        },
         cost: tally.cost(plan),
         shards: shards().map(summary_of).collect(),
         unfetched: shards().filter_map(UnfetchedBatch::of).collect(),
@@ -67,42 +84,77 @@ pub(crate) async fn close(deps: &Deps, status: JobStatus, chains: &[Rounds]) -> 
     };
     write_json(deps, &layout::status(job), &status).await?;
     // Two may close at once, with the same bytes; the one whose marker it is counts the job.
-    if let Conditional::Written(_) = deps.bucket.create(&layout::document(job, marker.name()), "text/plain", "").await?
+    if let Conditional::Written(_) = deps
+        .bucket
+        .create(&layout::document(job, marker.name()), "text/plain", "")
+        .await?
     {
         deps.metrics.put(&metrics_of(&summary));
-        tracing::info!(images = summary.counts.succeeded, expected = summary.counts.expected, "job closed");
+        tracing::info!(
+            images = summary.counts.succeeded,
+            expected = summary.counts.expected,
+            "job closed"
+        );
     }
     Ok(())
 }
 
-/// The models and prices that the job was planned with. With others it would seem to have cost something else.
-async fn catalogue(deps: &Deps, job: &JobId, lock: &PlanLock) -> Result<Arc<Catalogue>, ReportError> {
+/// The models and prices that the job was planned with. With others it would seem to have cost
+/// something else.
+async fn catalogue(
+    deps: &Deps,
+    job: &JobId,
+    lock: &PlanLock,
+) -> Result<Arc<Catalogue>, ReportError> {
     let key = layout::job_models(job);
     let catalogue = match deps.catalogues.of_job(job).await {
         Ok(catalogue) => catalogue,
-        Err(CatalogueFault::Broken { what, .. }) => return Err(not_the_planned(deps, &key, &what).await?),
+        Err(CatalogueFault::Broken { what, .. }) => {
+            return Err(not_the_planned(deps, &key, &what).await?);
+        }
         Err(error @ CatalogueFault::Bucket(_)) => return Err(error.into()),
     };
     if lock.was_planned_with(&catalogue) {
         return Ok(catalogue);
     }
-    Err(not_the_planned(deps, &key, "it is not the one that the job was planned with").await?)
+    Err(not_the_planned(
+        deps,
+        &key,
+        "it is not the one that the job was planned with",
+    )
+    .await?)
 }
 
 async fn not_the_planned(deps: &Deps, key: &str, damage: &str) -> Result<ReportError, ReportError> {
     Ok(match deps.bucket.etag(key).await? {
         None => missing(deps, key),
-        etag => damaged(deps, vec![DocumentVersion { key: key.to_owned(), etag }], damage),
+        etag => damaged(
+            deps,
+            vec![DocumentVersion {
+                key: key.to_owned(),
+                etag,
+            }],
+            damage,
+        ),
     })
 }
 
 fn metrics_of(summary: &Summary) -> [(Metric, f64); 6] {
-    let Counts { expected, succeeded, blocked, no_image, .. } = summary.counts;
+    let Counts {
+        expected,
+        succeeded,
+        blocked,
+        no_image,
+        ..
+    } = summary.counts;
     [
         (Metric::JobsClosed, 1.0),
         (Metric::ImagesSucceeded, succeeded as f64),
         (Metric::ImagesRefused, (blocked + no_image) as f64),
-        (Metric::ImagesFailed, (expected - succeeded - blocked - no_image) as f64),
+        (
+            Metric::ImagesFailed,
+            (expected - succeeded - blocked - no_image) as f64,
+        ),
         (Metric::CostUsd, summary.cost.actual_usd.as_f64()),
         (Metric::SavedUsd, summary.cost.saved_usd.as_f64()),
     ]
@@ -110,9 +162,12 @@ fn metrics_of(summary: &Summary) -> [(Metric, f64); 6] {
 
 fn summary_of(shard: &Shard) -> ShardSummary {
     let (state, run_s) = match &shard.phase {
-        Phase::Done { ended, .. } | Phase::Ready { ended } | Phase::Collecting(Collecting { ended, .. }) => {
-            (ended.state.clone(), Some(ended.ended_at.duration_since(ended.submitted_at).as_secs()))
-        }
+        Phase::Done { ended, .. }
+        | Phase::Ready { ended }
+        | Phase::Collecting(Collecting { ended, .. }) => (
+            ended.state.clone(),
+            Some(ended.ended_at.duration_since(ended.submitted_at).as_secs()),
+        ),
         Phase::Failed(failed) => (failed.code.clone(), None),
         Phase::Planned { .. }
         | Phase::Uploading { .. }
@@ -123,10 +178,20 @@ fn summary_of(shard: &Shard) -> ShardSummary {
         | Phase::Cancelled => (shard.phase.name().to_uppercase(), None),
     };
     let batch_name = shard.phase.batch().cloned();
-    ShardSummary { shard: shard.shard, batch_name, requests: shard.demand.requests, state, run_s }
+    ShardSummary {
+        shard: shard.shard,
+        batch_name,
+        requests: shard.demand.requests,
+        state,
+        run_s,
+    }
 }
 
-async fn write_json(deps: &Deps, key: &str, value: &impl serde::Serialize) -> Result<(), ReportError> {
+async fn write_json(
+    deps: &Deps,
+    key: &str,
+    value: &impl serde::Serialize,
+) -> Result<(), ReportError> {
     let bytes = serde_json::to_vec_pretty(value).map_err(malformed(key))?;
     deps.bucket.put(key, "application/json", bytes).await?;
     Ok(())

@@ -2,18 +2,15 @@
 
 use std::sync::Arc;
 
-use clients::{
-    aws::Aws,
-    bucket::Bucket,
-    catalogue::Catalogues,
-    chance::Chance,
-    clock::Clock,
-    metrics::Metrics,
-    queue::Queue,
-    states::States,
-    variables::{VariableError, Variables},
-};
 use darkroom::models::Catalogue;
+use runtime::{
+    aws::Aws, bucket::Bucket, catalogue::Catalogues, metrics::Metrics, queue::Queue, states::States,
+};
+use seam::{
+    clock::Clock,
+    environment::{VariableError, Variables},
+    rng::Chance,
+};
 
 use crate::handler::Deps;
 
@@ -52,7 +49,12 @@ impl Config {
         let catalogue = Arc::new(Catalogue::built_in());
         Ok(Deps {
             catalogues: Catalogues::new(bucket.clone(), Arc::clone(&catalogue)),
-            states: States::new(bucket.clone(), clock.clone(), Chance::system(), metrics.clone()),
+            states: States::new(
+                bucket.clone(),
+                clock.clone(),
+                Chance::system(),
+                metrics.clone(),
+            ),
             bucket,
             reports: Queue::new(aws.sqs, self.reports_queue),
             clock,
@@ -69,7 +71,12 @@ mod tests {
     #[test]
     fn a_missing_variable_is_named() {
         let variables: Variables = [("BUCKET", "studio")].into_iter().collect();
-        let Err(problem) = Config::read(&variables) else { panic!("read without its queue") };
-        assert!(problem.to_string().contains("REPORTS_QUEUE_URL"), "{problem}");
+        let Err(problem) = Config::read(&variables) else {
+            panic!("read without its queue")
+        };
+        assert!(
+            problem.to_string().contains("REPORTS_QUEUE_URL"),
+            "{problem}"
+        );
     }
 }

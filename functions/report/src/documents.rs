@@ -1,15 +1,15 @@
-//! The job's own documents, read line by line. One that is missing, or not what was written, blocks the job: what it
-//! said must not be taken for "there is no result".
+//! The job's own documents, read line by line. One that is missing, or not what was written, blocks
+//! the job: what it said must not be taken for "there is no result".
 
 use bytes::Bytes;
-use clients::{
-    lines::{LineError, Lines},
-    states::StateError,
-    swap::SwapError,
-};
 use darkroom::{
     layout,
     status::{Blocker, DocumentVersion},
+};
+use runtime::{
+    lines::{LineError, Lines},
+    states::StateError,
+    swap::SwapError,
 };
 use serde::de::DeserializeOwned;
 
@@ -30,9 +30,19 @@ impl<'a> DocumentLines<'a> {
     /// # Errors
     /// [`ReportError::Blocked`] if there is none.
     pub(crate) async fn open(deps: &'a Deps, key: &str) -> Result<Self, ReportError> {
-        let Some((stream, etag)) = deps.bucket.open(key, None).await? else { return Err(missing(deps, key)) };
-        let version = DocumentVersion { key: key.to_owned(), etag: Some(etag) };
-        Ok(Self { deps, version, lines: Lines::of_document(stream), read: 0 })
+        let Some((stream, etag)) = deps.bucket.open(key, None).await? else {
+            return Err(missing(deps, key));
+        };
+        let version = DocumentVersion {
+            key: key.to_owned(),
+            etag: Some(etag),
+        };
+        Ok(Self {
+            deps,
+            version,
+            lines: Lines::of_document(stream),
+            read: 0,
+        })
     }
 
     /// The next line, or none at the end.
@@ -59,7 +69,9 @@ impl<'a> DocumentLines<'a> {
     /// # Errors
     /// [`ReportError::Blocked`] for a line that can't be read.
     pub(crate) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ReportError> {
-        let Some(line) = self.next_bytes().await? else { return Ok(None) };
+        let Some(line) = self.next_bytes().await? else {
+            return Ok(None);
+        };
         match serde_json::from_slice(&line) {
             Ok(value) => Ok(Some(value)),
             Err(error) => Err(self.unreadable(&error)),
@@ -74,7 +86,10 @@ impl<'a> DocumentLines<'a> {
         if written == self.read {
             Ok(())
         } else {
-            Err(self.damaged(&format!("it has {} lines, and {written} were written", self.read)))
+            Err(self.damaged(&format!(
+                "it has {} lines, and {written} were written",
+                self.read
+            )))
         }
     }
 
@@ -88,10 +103,14 @@ impl<'a> DocumentLines<'a> {
         &self.version
     }
 
-    /// The error for the line that was read last, which is not what it should be. It says where, and not what stands
-    /// there: it goes into the log.
+    /// The error for the line that was read last, which is not what it should be. It says where,
+    /// and not what stands there: it goes into the log.
     pub(crate) fn unreadable(&self, error: &serde_json::Error) -> ReportError {
-        self.damaged(&format!("line {} can't be read from column {} on", self.read, error.column()))
+        self.damaged(&format!(
+            "line {} can't be read from column {} on",
+            self.read,
+            error.column()
+        ))
     }
 
     /// The error for a document that is not what was written.
@@ -107,29 +126,53 @@ pub(crate) fn missing(deps: &Deps, key: &str) -> ReportError {
 
 /// The error for documents of which one is not what was written.
 pub(crate) fn damaged(deps: &Deps, documents: Vec<DocumentVersion>, damage: &str) -> ReportError {
-    ReportError::Blocked(Box::new(Blocker::damaged(documents, damage, deps.clock.now())))
+    ReportError::Blocked(Box::new(Blocker::damaged(
+        documents,
+        damage,
+        deps.clock.now(),
+    )))
 }
 
 /// Reads a small JSON document of a job.
 ///
 /// # Errors
 /// [`ReportError::Blocked`] if there is none, or if it can't be read.
-pub(crate) async fn read_json<T: DeserializeOwned>(deps: &Deps, key: &str) -> Result<T, ReportError> {
-    let Some(object) = deps.bucket.read(key).await? else { return Err(missing(deps, key)) };
+pub(crate) async fn read_json<T: DeserializeOwned>(
+    deps: &Deps,
+    key: &str,
+) -> Result<T, ReportError> {
+    let Some(object) = deps.bucket.read(key).await? else {
+        return Err(missing(deps, key));
+    };
     serde_json::from_slice(&object.bytes).map_err(|error| {
-        let version = DocumentVersion { key: key.to_owned(), etag: Some(object.etag.clone()) };
-        let damage = format!("it can't be read from line {}, column {} on", error.line(), error.column());
+        let version = DocumentVersion {
+            key: key.to_owned(),
+            etag: Some(object.etag.clone()),
+        };
+        let damage = format!(
+            "it can't be read from line {}, column {} on",
+            error.line(),
+            error.column()
+        );
         damaged(deps, vec![version], &damage)
     })
 }
 
-/// What it means that states can't be read: the job is blocked by one that is missing or damaged, and by nothing else.
-pub(crate) async fn unreadable_state(deps: &Deps, error: StateError) -> Result<ReportError, ReportError> {
+/// What it means that states can't be read: the job is blocked by one that is missing or damaged,
+/// and by nothing else.
+pub(crate) async fn unreadable_state(
+    deps: &Deps,
+    error: StateError,
+) -> Result<ReportError, ReportError> {
     match error {
         StateError::Missing(job, shard) => Ok(missing(deps, &layout::state(&job, shard))),
         StateError::Swap(SwapError::Malformed { key, source }) => {
             let etag = deps.bucket.etag(&key).await?;
-            let damage = format!("it can't be read from line {}, column {} on", source.line(), source.column());
+            let damage = format!(
+                "it can't be read from line {}, column {} on",
+                source.line(),
+                source.column()
+            );
             Ok(damaged(deps, vec![DocumentVersion { key, etag }], &damage))
         }
         StateError::Keys { key, what } => match deps.bucket.etag(&key).await? {

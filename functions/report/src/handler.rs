@@ -3,16 +3,6 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use clients::{
-    bucket::{Bucket, BucketError},
-    catalogue::{CatalogueFault, Catalogues},
-    clock::Clock,
-    deliveries::{Message, deliver_together},
-    lines::LineError,
-    metrics::Metrics,
-    queue::Queue,
-    states::{StateError, States},
-};
 use darkroom::{
     messages::JobMessage,
     models::Catalogue,
@@ -20,6 +10,16 @@ use darkroom::{
     status::Blocker,
 };
 use jiff::Timestamp;
+use runtime::{
+    bucket::{Bucket, BucketError},
+    catalogue::{CatalogueFault, Catalogues},
+    deliveries::{Message, deliver_together},
+    lines::LineError,
+    metrics::Metrics,
+    queue::Queue,
+    states::{StateError, States},
+};
+use seam::clock::Clock;
 
 use crate::look::look;
 
@@ -56,7 +56,8 @@ pub enum ReportError {
     /// There is no such job, or it is still being planned.
     #[error("job {0} has no job.json: it is not planned yet, or there is no such job")]
     NotPlanned(JobId),
-    /// A document that the job can't be closed without is missing or damaged. People are told in `job.json`.
+    /// A document that the job can't be closed without is missing or damaged. People are told in
+    /// `job.json`.
     #[error("{}. {}", .0.what, .0.what_to_do)]
     Blocked(Box<Blocker>),
     /// A state can't be read.
@@ -86,11 +87,15 @@ pub(crate) struct News {
 
 /// Handles one event of (reports).
 pub async fn handle(deps: &Deps, event: SqsEvent, _deadline: Timestamp) -> SqsBatchResponse {
-    deliver_together(&deps.reports, event, read, async |job, messages| look(deps, job, &News::of(messages)).await).await
+    deliver_together(&deps.reports, event, read, async |job, messages| {
+        look(deps, job, &News::of(messages)).await
+    })
+    .await
 }
 
 fn read(message: &Message) -> Result<(JobId, Option<ShardId>), ReportError> {
-    let JobMessage { job, shard, .. } = serde_json::from_str(&message.body).map_err(malformed("the message"))?;
+    let JobMessage { job, shard, .. } =
+        serde_json::from_str(&message.body).map_err(malformed("the message"))?;
     Ok((job, shard))
 }
 

@@ -1,18 +1,15 @@
-//! The results in manifest order: one pass over the plan, with each part and each request file read once.
+//! The results in manifest order: one pass over the plan, with each part and each request file read
+//! once.
 //!
-//! The lines of a shard follow one another in the plan, and those of shards of other models may be among them. So for
-//! each model one shard is open at a time: its results are in memory, and its request file is read on where the last
-//! line of this shard ended.
+//! The lines of a shard follow one another in the plan, and those of shards of other models may be
+//! among them. So for each model one shard is open at a time: its results are in memory, and its
+//! request file is read on where the last line of this shard ended.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
     io,
 };
 
-use clients::{
-    bucket::ObjectWriter,
-    states::{Rounds, StoredShard},
-};
 use darkroom::{
     layout,
     names::{JobId, RequestKey, ShardId},
@@ -23,6 +20,10 @@ use darkroom::{
     state::{Failed, Phase, Shard},
     status::DocumentVersion,
 };
+use runtime::{
+    bucket::ObjectWriter,
+    states::{Rounds, StoredShard},
+};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -30,7 +31,8 @@ use crate::{
     handler::{Deps, ReportError, malformed},
 };
 
-/// Writes the result lines, the table and what to retry, and counts. Nothing is visible of it before all of it is good.
+/// Writes the result lines, the table and what to retry, and counts. Nothing is visible of it
+/// before all of it is good.
 pub(crate) async fn write_results(
     deps: &Deps,
     job: &JobId,
@@ -48,16 +50,25 @@ pub(crate) async fn write_results(
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let Some(chain) = chain_of(chains, line.shard) else {
-                    return Err(lines.damaged(&format!("line {} names a shard that is not there", lines.line())));
+                    return Err(lines.damaged(&format!(
+                        "line {} names a shard that is not there",
+                        lines.line()
+                    )));
                 };
                 entry.insert(Some(OpenShard::load(deps, job, chain).await?))
             }
         };
         let Some(shard) = shard else {
-            return Err(lines.damaged(&format!("line {} is one more than its shard has requests", lines.line())));
+            return Err(lines.damaged(&format!(
+                "line {} is one more than its shard has requests",
+                lines.line()
+            )));
         };
         if line.model != shard.shard.model {
-            return Err(lines.damaged(&format!("line {} names another model than its shard has", lines.line())));
+            return Err(lines.damaged(&format!(
+                "line {} names another model than its shard has",
+                lines.line()
+            )));
         }
 
         let finished = report::finish(&line, &mut shard.results, &deps.catalogue);
@@ -79,7 +90,9 @@ pub(crate) async fn write_results(
 }
 
 fn chain_of(chains: &[Rounds], id: ShardId) -> Option<&Rounds> {
-    chains.get(usize::try_from(id.number).ok()?).filter(|_| id.round == 1)
+    chains
+        .get(usize::try_from(id.number).ok()?)
+        .filter(|_| id.round == 1)
 }
 
 /// A shard some of whose images are still to come in the plan.
@@ -110,27 +123,51 @@ impl<'a> OpenShard<'a> {
                 _ => &[],
             };
             for part in shard.refused.iter().chain(parts) {
-                read.push(read_part(deps, &mut results, &layout::part(job, shard.shard, part), part.lines).await?);
+                read.push(
+                    read_part(
+                        deps,
+                        &mut results,
+                        &layout::part(job, shard.shard, part),
+                        part.lines,
+                    )
+                    .await?,
+                );
             }
         }
         if let Some((round, lacking)) = results.incomplete_round() {
-            let damage = format!("results of {lacking} requests are missing in it, in round {round}");
+            let damage =
+                format!("results of {lacking} requests are missing in it, in round {round}");
             return Err(damaged(deps, read, &damage));
         }
-        Ok(Self { deps, shard: first, results, left: first.demand.requests, requests: None })
+        Ok(Self {
+            deps,
+            shard: first,
+            results,
+            left: first.demand.requests,
+            requests: None,
+        })
     }
 
     /// The manifest line that asks for this image alone. `plan` is the document that `line` is of.
-    async fn retry(&mut self, line: &PlanLine, plan: &DocumentVersion) -> Result<Vec<u8>, ReportError> {
+    async fn retry(
+        &mut self,
+        line: &PlanLine,
+        plan: &DocumentVersion,
+    ) -> Result<Vec<u8>, ReportError> {
         match &line.retry {
             Some(item) => serde_json::to_vec(item).map_err(malformed("the plan")),
             None => self.retry_of_request(line, plan).await,
         }
     }
 
-    /// The manifest line of a request too large for the plan, made of its line in the request file. The lines of the
-    /// file are in the order of the plan, so those before it are not needed any more.
-    async fn retry_of_request(&mut self, line: &PlanLine, plan: &DocumentVersion) -> Result<Vec<u8>, ReportError> {
+    /// The manifest line of a request too large for the plan, made of its line in the request file.
+    /// The lines of the file are in the order of the plan, so those before it are not needed any
+    /// more.
+    async fn retry_of_request(
+        &mut self,
+        line: &PlanLine,
+        plan: &DocumentVersion,
+    ) -> Result<Vec<u8>, ReportError> {
         let requests = match &mut self.requests {
             Some(requests) => requests,
             none => {
@@ -141,14 +178,22 @@ impl<'a> OpenShard<'a> {
         while let Some(request) = requests.next_bytes().await? {
             match requests::key_of(&request) {
                 Ok(key) if key == line.key => {
-                    return native_item(&request, line).map_err(|error| requests.unreadable(&error));
+                    return native_item(&request, line)
+                        .map_err(|error| requests.unreadable(&error));
                 }
                 Ok(_) => {}
                 Err(requests::RequestLineError(error)) => return Err(requests.unreadable(&error)),
             }
         }
-        let damage = format!("the request of the manifest's line {} is not where the plan has it", line.line);
-        Err(damaged(self.deps, vec![requests.version().clone(), plan.clone()], &damage))
+        let damage = format!(
+            "the request of the manifest's line {} is not where the plan has it",
+            line.line
+        );
+        Err(damaged(
+            self.deps,
+            vec![requests.version().clone(), plan.clone()],
+            &damage,
+        ))
     }
 }
 
@@ -191,8 +236,17 @@ fn native_item(line: &[u8], plan: &PlanLine) -> Result<Vec<u8>, serde_json::Erro
         path: String,
     }
     let item: Item<'_> = serde_json::from_slice(line)?;
-    let (model, output) = (plan.model.clone(), Output { path: plan.path.clone() });
-    serde_json::to_vec(&Item { model, output, ..item })
+    let (model, output) = (
+        plan.model.clone(),
+        Output {
+            path: plan.path.clone(),
+        },
+    );
+    serde_json::to_vec(&Item {
+        model,
+        output,
+        ..item
+    })
 }
 
 /// The three files that have a line per image.
@@ -216,9 +270,23 @@ impl Files {
         })
     }
 
-    async fn write(&mut self, plan: &PlanLine, finished: &Finished, retry: Option<Vec<u8>>) -> Result<(), ReportError> {
-        self.results.write(&self.form.line(plan, finished).map_err(malformed("a result"))?).await?;
-        self.table.write(&self.form.row(finished).map_err(not_a_row)?).await?;
+    async fn write(
+        &mut self,
+        plan: &PlanLine,
+        finished: &Finished,
+        retry: Option<Vec<u8>>,
+    ) -> Result<(), ReportError> {
+        self.results
+            .write(
+                &self
+                    .form
+                    .line(plan, finished)
+                    .map_err(malformed("a result"))?,
+            )
+            .await?;
+        self.table
+            .write(&self.form.row(finished).map_err(not_a_row)?)
+            .await?;
         if let Some(mut item) = retry {
             item.push(b'\n');
             self.retry.write(&item).await?;

@@ -1,11 +1,11 @@
-//! One look at a job: the states that have changed are merged into `job.json`, and the job is closed when all its shards
-//! are over.
+//! One look at a job: the states that have changed are merged into `job.json`, and the job is
+//! closed when all its shards are over.
 //!
-//! `job.json` is read before the states and replaced only in the version that was read. So a state that is merged is at
-//! least as new as the entry that it replaces, whatever the order in which messages come; and if another invocation has
-//! written `job.json` meanwhile, everything is read again.
+//! `job.json` is read before the states and replaced only in the version that was read. So a state
+//! that is merged is at least as new as the entry that it replaces, whatever the order in which
+//! messages come; and if another invocation has written `job.json` meanwhile, everything is read
+//! again.
 
-use clients::{bucket::Conditional, deliveries::Disposition, states::Rounds};
 use darkroom::{
     layout::{self, Marker},
     names::{JobId, ShardId},
@@ -14,6 +14,7 @@ use darkroom::{
 };
 use futures_util::{StreamExt, stream};
 use jiff::SignedDuration;
+use runtime::{bucket::Conditional, deliveries::Disposition, states::Rounds};
 
 use crate::{
     blocked,
@@ -40,11 +41,16 @@ pub(crate) struct Stored {
 }
 
 /// Looks at a job, of which messages say that something has changed.
-pub(crate) async fn look(deps: &Deps, job: &JobId, news: &News) -> Result<Disposition, ReportError> {
+pub(crate) async fn look(
+    deps: &Deps,
+    job: &JobId,
+    news: &News,
+) -> Result<Disposition, ReportError> {
     let Some(head) = deps.bucket.head(&layout::status(job)).await? else {
         return blocked::status_is_missing(deps, job, news).await;
     };
-    if let Some(wait) = pace::wait_before_reading(&head, deps.clock.now()).filter(|_| !news.waited) {
+    if let Some(wait) = pace::wait_before_reading(&head, deps.clock.now()).filter(|_| !news.waited)
+    {
         return Ok(Disposition::Later(wait));
     }
     for _ in 0..MAX_ATTEMPTS {
@@ -56,14 +62,22 @@ pub(crate) async fn look(deps: &Deps, job: &JobId, news: &News) -> Result<Dispos
 }
 
 /// None if another invocation has written `job.json` meanwhile.
-async fn look_once(deps: &Deps, job: &JobId, news: &News) -> Result<Option<Disposition>, ReportError> {
+async fn look_once(
+    deps: &Deps,
+    job: &JobId,
+    news: &News,
+) -> Result<Option<Disposition>, ReportError> {
     let key = layout::status(job);
     let Some(object) = deps.bucket.read(&key).await? else {
         return blocked::status_is_missing(deps, job, news).await.map(Some);
     };
     let status: JobStatus = match serde_json::from_slice(&object.bytes) {
         Ok(status) => status,
-        Err(error) => return blocked::status_is_damaged(deps, job, &object, error).await.map(Some),
+        Err(error) => {
+            return blocked::status_is_damaged(deps, job, &object, error)
+                .await
+                .map(Some);
+        }
     };
     if status.plan.is_none() {
         return Ok(Some(Disposition::Done));
@@ -74,7 +88,11 @@ async fn look_once(deps: &Deps, job: &JobId, news: &News) -> Result<Option<Dispo
     }
 
     let mut next = status.clone();
-    let stored = Stored { status, etag: object.etag, bytes: object.bytes.len() as u64 };
+    let stored = Stored {
+        status,
+        etag: object.etag,
+        bytes: object.bytes.len() as u64,
+    };
     match update(deps, &stored, news, &mut next).await {
         Ok(Updated::Closed) => {
             deps.bucket.delete(&layout::open_job(job)).await?;
@@ -101,11 +119,20 @@ enum Updated {
 /// Brings the entries of `next` up to date, and closes the job if all shards are over.
 ///
 /// # Errors
-/// [`ReportError::Blocked`] if a document is missing or damaged; the entries that were read are in `next`.
-async fn update(deps: &Deps, stored: &Stored, news: &News, next: &mut JobStatus) -> Result<Updated, ReportError> {
-    let (job, shards) = (&stored.status.job, stored.status.plan.as_ref().map_or(0, |plan| plan.shards));
-    // Once a document that blocked the job has changed, everything is read again. A person who asks for a look at the whole
-    // job has it read again though the documents seem unchanged.
+/// [`ReportError::Blocked`] if a document is missing or damaged; the entries that were read are in
+/// `next`.
+async fn update(
+    deps: &Deps,
+    stored: &Stored,
+    news: &News,
+    next: &mut JobStatus,
+) -> Result<Updated, ReportError> {
+    let (job, shards) = (
+        &stored.status.job,
+        stored.status.plan.as_ref().map_or(0, |plan| plan.shards),
+    );
+    // Once a document that blocked the job has changed, everything is read again. A person who asks
+    // for a look at the whole job has it read again though the documents seem unchanged.
     let is_blocked = !news.whole_job && blocked::persists(deps, &stored.status).await?;
     let whole_job = news.whole_job || (stored.status.blocker.is_some() && !is_blocked);
     if !is_blocked {
@@ -144,21 +171,30 @@ async fn update(deps: &Deps, stored: &Stored, news: &News, next: &mut JobStatus)
 }
 
 /// Reads the states of all shards, and makes all entries anew.
-async fn read_all(deps: &Deps, job: &JobId, shards: u32, next: &mut JobStatus) -> Result<Vec<Rounds>, ReportError> {
+async fn read_all(
+    deps: &Deps,
+    job: &JobId,
+    shards: u32,
+    next: &mut JobStatus,
+) -> Result<Vec<Rounds>, ReportError> {
     let chains = match deps.states.read_all(job, shards).await {
         Ok(chains) => chains,
         Err(error) => return Err(unreadable_state(deps, error).await?),
     };
-    next.shards = chains.iter().flat_map(Rounds::shards).map(ShardStatus::from).collect();
+    next.shards = chains
+        .iter()
+        .flat_map(Rounds::shards)
+        .map(ShardStatus::from)
+        .collect();
     Ok(chains)
 }
 
-/// Reads the states of the shards that have changed, and puts in their entries. A round that such a shard names, and of
-/// which nothing was heard yet, has an entry from then on.
+/// Reads the states of the shards that have changed, and puts in their entries. A round that such a
+/// shard names, and of which nothing was heard yet, has an entry from then on.
 ///
 /// # Errors
-/// [`ReportError::Blocked`] for a state that is missing or damaged; the entries of the others are put in all the same, as
-/// their messages will not come again.
+/// [`ReportError::Blocked`] for a state that is missing or damaged; the entries of the others are
+/// put in all the same, as their messages will not come again.
 async fn merge_changed(
     deps: &Deps,
     job: &JobId,
@@ -177,7 +213,9 @@ async fn merge_changed(
         for (id, state) in read {
             match state {
                 Ok(Some(shard)) => {
-                    if let Phase::Done { next: Some(round), .. } = shard.phase
+                    if let Phase::Done {
+                        next: Some(round), ..
+                    } = shard.phase
                         && next.shard(round).is_none()
                     {
                         wanted.push(round);
@@ -199,7 +237,12 @@ async fn merge_changed(
 /// Whether there must be a state of this shard: it is in the plan, or was heard of before.
 fn is_known(status: &JobStatus, id: ShardId, shards: u32) -> bool {
     let is_planned = id.round == 1 && id.number < shards;
-    let is_named = || status.shards.iter().any(|entry| entry.shard == id || entry.next == Some(id));
+    let is_named = || {
+        status
+            .shards
+            .iter()
+            .any(|entry| entry.shard == id || entry.next == Some(id))
+    };
     is_planned || is_named()
 }
 
@@ -213,34 +256,55 @@ async fn read_state(deps: &Deps, job: &JobId, id: ShardId) -> Result<Option<Shar
 /// Whether the job's marker is there. Before it is, the status says already how the job ends.
 async fn is_closed(deps: &Deps, job: &JobId) -> Result<bool, ReportError> {
     for marker in Marker::LAST {
-        if deps.bucket.head(&layout::document(job, marker.name())).await?.is_some() {
+        if deps
+            .bucket
+            .head(&layout::document(job, marker.name()))
+            .await?
+            .is_some()
+        {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// Rewrites `job.json` if it says something new. If it was written just now, the messages come back first, unless they
-/// have `waited`. None if another invocation has written it meanwhile.
+/// Rewrites `job.json` if it says something new. If it was written just now, the messages come back
+/// first, unless they have `waited`. None if another invocation has written it meanwhile.
 async fn refresh(
     deps: &Deps,
     stored: &Stored,
     next: JobStatus,
     waited: bool,
 ) -> Result<Option<Disposition>, ReportError> {
-    let says_more = JobStatus { updated_at: stored.status.updated_at, ..next.clone() } != stored.status;
+    let says_more = JobStatus {
+        updated_at: stored.status.updated_at,
+        ..next.clone()
+    } != stored.status;
     if !says_more {
         return Ok(Some(Disposition::Done));
     }
-    let next = JobStatus { updated_at: deps.clock.now(), ..next };
-    if let Some(wait) = pace::wait_before_writing(&stored.status, stored.bytes, &next).filter(|_| !waited) {
+    let next = JobStatus {
+        updated_at: deps.clock.now(),
+        ..next
+    };
+    if let Some(wait) =
+        pace::wait_before_writing(&stored.status, stored.bytes, &next).filter(|_| !waited)
+    {
         return Ok(Some(Disposition::Later(wait)));
     }
     let key = layout::status(&next.job);
     let bytes = serde_json::to_vec_pretty(&next).map_err(malformed(&key))?;
-    match deps.bucket.replace(&key, &stored.etag, "application/json", bytes).await? {
+    match deps
+        .bucket
+        .replace(&key, &stored.etag, "application/json", bytes)
+        .await?
+    {
         Conditional::Written(_) => {
-            if let Some(blocker) = next.blocker.as_ref().filter(|blocker| is_news(&stored.status, blocker)) {
+            if let Some(blocker) = next
+                .blocker
+                .as_ref()
+                .filter(|blocker| is_news(&stored.status, blocker))
+            {
                 tracing::error!("{}. {}", blocker.what, blocker.what_to_do);
             }
             Ok(Some(Disposition::Done))

@@ -1,22 +1,22 @@
 //! One attempt: be admitted, upload, write down the intent, ask once.
 //!
-//! Before the one create call nothing was bought, so an attempt that fails there is repeated until the shard's deadline,
-//! with its reason in the state. After the call there are three cases: a batch, surely none, or unknown
-//! ([`crate::recovery`]).
+//! Before the one create call nothing was bought, so an attempt that fails there is repeated until
+//! the shard's deadline, with its reason in the state. After the call there are three cases: a
+//! batch, surely none, or unknown ([`crate::recovery`]).
 
-use clients::{
-    deliveries::Disposition,
-    gemini::{ApiError, CREATE_TIMEOUT, CreateError},
-    metrics::Metric,
-    states::{StoredShard, Swap},
-};
 use darkroom::{
     display_name::DisplayName,
     ledger::{Admission, OVER_BUDGET},
     names::FileName,
     state::{BATCH_DEADLINE, Phase, REFUSED_CREATES_BEFORE_HELD, Shard, Submitted, retry_wait},
 };
+use gemini::{ApiError, CREATE_TIMEOUT, CreateError};
 use jiff::{SignedDuration, Timestamp};
+use runtime::{
+    deliveries::Disposition,
+    metrics::Metric,
+    states::{StoredShard, Swap},
+};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -27,15 +27,18 @@ use crate::{
     work::{CONTENDED, Work},
 };
 
-/// The shortest wait where only quota, credit or the key prevented a call: batch quotas free up as batches end. Any
-/// shorter, and the message's receives would be used up before the shard's deadline.
+/// The shortest wait where only quota, credit or the key prevented a call: batch quotas free up as
+/// batches end. Any shorter, and the message's receives would be used up before the shard's
+/// deadline.
 pub(crate) const QUOTA_WAIT: SignedDuration = SignedDuration::from_mins(15);
 
 /// How often a shard asks again that today's limits could not admit even alone.
 const LIMITS_WAIT: SignedDuration = SignedDuration::from_hours(1);
 
-/// What must be left of an invocation to ask for a batch: the call's own time limit, and time to write the answer down.
-const ROOM_TO_CREATE: SignedDuration = SignedDuration::from_secs(CREATE_TIMEOUT.as_secs() as i64 + 30);
+/// What must be left of an invocation to ask for a batch: the call's own time limit, and time to
+/// write the answer down.
+const ROOM_TO_CREATE: SignedDuration =
+    SignedDuration::from_secs(CREATE_TIMEOUT.as_secs() as i64 + 30);
 
 /// The shortest time between two looks at another shard's upload of the same reference.
 const TAKEN_SHORTEST: SignedDuration = SignedDuration::from_secs(1);
@@ -45,8 +48,8 @@ const TAKEN_LONGEST: SignedDuration = SignedDuration::from_secs(10);
 /// How often the name of a created batch is written down before giving up.
 const WRITES: u32 = 3;
 
-/// Takes a shard without a batch to one that has a batch, or says why not yet. `died` says that the submitter before this
-/// one ended while it uploaded.
+/// Takes a shard without a batch to one that has a batch, or says why not yet. `died` says that the
+/// submitter before this one ended while it uploaded.
 pub(crate) async fn submit(
     work: &Work<'_>,
     stored: StoredShard,
@@ -64,17 +67,25 @@ pub(crate) async fn submit(
 
     // A shard has its place in the ledger before anything is uploaded for it.
     let now = deps.clock.now();
-    match deps.books.change(|ledger| ledger.admit(&stored.shard, &deps.limits, now)).await? {
+    match deps
+        .books
+        .change(|ledger| ledger.admit(&stored.shard, &deps.limits, now))
+        .await?
+    {
         Admission::Granted => {}
         Admission::Later { why, at } => {
-            return work.wait(&stored, planned.waiting(why), at.duration_since(now)).await;
+            return work
+                .wait(&stored, planned.waiting(why), at.duration_since(now))
+                .await;
         }
         Admission::Never { why } => {
             let why = format!("{why}. It is submitted as soon as the limits allow it");
             return work.wait(&stored, planned.waiting(why), LIMITS_WAIT).await;
         }
         // Nothing was bought. The keys of a round keep what they have; all are in `retry.jsonl`.
-        Admission::OverBudget { why } => return work.end(&stored, planned.failed(OVER_BUDGET, why)).await,
+        Admission::OverBudget { why } => {
+            return work.end(&stored, planned.failed(OVER_BUDGET, why)).await;
+        }
     }
 
     match upload(work, stored, planned, attempt).await? {
@@ -91,12 +102,28 @@ enum Uploaded {
     Not(Disposition),
 }
 
-/// Uploads the input file, within the time that the invocation has before it must ask for the batch.
-async fn upload(work: &Work<'_>, stored: StoredShard, planned: Shard, attempt: u32) -> Result<Uploaded, SubmitError> {
+/// Uploads the input file, within the time that the invocation has before it must ask for the
+/// batch.
+async fn upload(
+    work: &Work<'_>,
+    stored: StoredShard,
+    planned: Shard,
+    attempt: u32,
+) -> Result<Uploaded, SubmitError> {
     let deps = work.deps;
-    let uploading = Phase::Uploading { attempt, lease_until: work.deadline };
-    let next = Shard { waiting: planned.waiting.clone(), ..planned.enter(uploading, planned.deadline) };
-    let Swap::Mine(stored) = deps.states.swap(&stored, next.driven_by(work.message, work.deadline)).await? else {
+    let uploading = Phase::Uploading {
+        attempt,
+        lease_until: work.deadline,
+    };
+    let next = Shard {
+        waiting: planned.waiting.clone(),
+        ..planned.enter(uploading, planned.deadline)
+    };
+    let Swap::Mine(stored) = deps
+        .states
+        .swap(&stored, next.driven_by(work.message, work.deadline))
+        .await?
+    else {
         return Ok(Uploaded::Not(Disposition::Later(CONTENDED)));
     };
 
@@ -106,13 +133,30 @@ async fn upload(work: &Work<'_>, stored: StoredShard, planned: Shard, attempt: u
     let disposition = match timeout(time_left.try_into().unwrap_or_default(), upload).await {
         Ok(Ok(file)) => return Ok(Uploaded::File(Box::new(stored), file)),
         Ok(Err(InputError::Gemini(error))) => not_uploaded(work, &stored, attempt, error).await,
-        Ok(Err(InputError::Unusable(problem))) => work.end(&stored, stored.shard.failed("INPUT", problem)).await,
-        Ok(Err(InputError::Transient(problem))) => {
-            retry(work, &stored, attempt, &format!("the requests were not uploaded: {problem}")).await
+        Ok(Err(InputError::Unusable(problem))) => {
+            work.end(&stored, stored.shard.failed("INPUT", problem))
+                .await
         }
-        Ok(Err(why @ InputError::Taken { until })) => wait_for_upload(work, &stored, attempt, &why, until).await,
+        Ok(Err(InputError::Transient(problem))) => {
+            retry(
+                work,
+                &stored,
+                attempt,
+                &format!("the requests were not uploaded: {problem}"),
+            )
+            .await
+        }
+        Ok(Err(why @ InputError::Taken { until })) => {
+            wait_for_upload(work, &stored, attempt, &why, until).await
+        }
         Err(_) => {
-            retry(work, &stored, attempt, "the requests were not uploaded within the time that a function has").await
+            retry(
+                work,
+                &stored,
+                attempt,
+                "the requests were not uploaded within the time that a function has",
+            )
+            .await
         }
     };
     disposition.map(Uploaded::Not)
@@ -128,19 +172,33 @@ async fn create(
     let deps = work.deps;
     if deps.clock.now() + ROOM_TO_CREATE > work.deadline {
         discard(work, &file).await;
-        return retry(work, &stored, attempt, "the upload left no time to create the batch").await;
+        return retry(
+            work,
+            &stored,
+            attempt,
+            "the upload left no time to create the batch",
+        )
+        .await;
     }
     // A person may have cancelled the job while its requests were uploaded.
     if deps.states.is_stopped(&work.about.job).await? {
         discard(work, &file).await;
         return work.end(&stored, stored.shard.cancelled()).await;
     }
-    let creating = Phase::Creating { attempt, file: file.clone(), lease_until: work.deadline };
+    let creating = Phase::Creating {
+        attempt,
+        file: file.clone(),
+        lease_until: work.deadline,
+    };
     let next = stored.shard.enter(creating, stored.shard.deadline);
     let Swap::Mine(stored) = deps.states.swap(&stored, next).await? else {
         return Ok(Disposition::Later(CONTENDED));
     };
-    match deps.gemini.create_batch(&stored.shard.model, &display_name(work, attempt), &file).await {
+    match deps
+        .gemini
+        .create_batch(&stored.shard.model, &display_name(work, attempt), &file)
+        .await
+    {
         Ok(batch) => {
             info!(batch = %batch.name, "batch created");
             let now = deps.clock.now();
@@ -152,7 +210,9 @@ async fn create(
                 cancelled_at: None,
                 output_missing_since: None,
             };
-            let next = stored.shard.enter(Phase::Submitted(submitted), now + BATCH_DEADLINE);
+            let next = stored
+                .shard
+                .enter(Phase::Submitted(submitted), now + BATCH_DEADLINE);
             if let Swap::Theirs = write_down(work, &stored, next).await? {
                 return Ok(Disposition::Later(CONTENDED));
             }
@@ -173,7 +233,13 @@ async fn create(
 /// What the attempt's input file and batch are called at Gemini.
 fn display_name(work: &Work<'_>, attempt: u32) -> String {
     let (job, shard) = (work.about.job.clone(), work.about.shard);
-    DisplayName { stack: work.deps.stack.clone(), job, shard, attempt }.to_string()
+    DisplayName {
+        stack: work.deps.stack.clone(),
+        job,
+        shard,
+        attempt,
+    }
+    .to_string()
 }
 
 /// The shard before its next attempt.
@@ -182,7 +248,11 @@ pub(crate) fn planned(shard: &Shard, attempts: u32) -> Shard {
 }
 
 /// Writes the state of a created batch: were it lost, the batch would have to be searched for.
-async fn write_down(work: &Work<'_>, stored: &StoredShard, next: Shard) -> Result<Swap, SubmitError> {
+async fn write_down(
+    work: &Work<'_>,
+    stored: &StoredShard,
+    next: Shard,
+) -> Result<Swap, SubmitError> {
     let mut tries = 1;
     loop {
         match work.deps.states.swap(stored, next.clone()).await {
@@ -203,15 +273,21 @@ async fn not_uploaded(
     error: ApiError,
 ) -> Result<Disposition, SubmitError> {
     match error {
-        ApiError::RateLimited { .. } | ApiError::PrepaymentDepleted { .. } | ApiError::Unauthorized { .. } => {
-            not_created(work, stored, attempt, error).await
-        }
+        ApiError::RateLimited { .. }
+        | ApiError::PrepaymentDepleted { .. }
+        | ApiError::Unauthorized { .. } => not_created(work, stored, attempt, error).await,
         ApiError::Invalid { .. }
         | ApiError::NotFound { .. }
         | ApiError::Conflict { .. }
         | ApiError::Transient { .. }
         | ApiError::Malformed { .. } => {
-            retry(work, stored, attempt, &format!("the requests were not uploaded: {error}")).await
+            retry(
+                work,
+                stored,
+                attempt,
+                &format!("the requests were not uploaded: {error}"),
+            )
+            .await
         }
     }
 }
@@ -235,22 +311,35 @@ async fn not_created(
             wait_for_leave(work, stored, attempt, why, QUOTA_WAIT).await
         }
         ApiError::Unauthorized { .. } => {
-            let planned = Shard { refused_key: true, ..planned(&stored.shard, attempt) };
+            let planned = Shard {
+                refused_key: true,
+                ..planned(&stored.shard, attempt)
+            };
             work.free(&planned).await?;
-            work.wait(stored, planned.waiting(error.to_string()), QUOTA_WAIT).await
+            work.wait(stored, planned.waiting(error.to_string()), QUOTA_WAIT)
+                .await
         }
         ApiError::Invalid { lines, .. } if !lines.is_empty() => {
             refused::leave_out(work, stored, attempt, lines, &error).await
         }
-        ApiError::Invalid { .. } | ApiError::NotFound { .. } => refused_whole(work, stored, attempt, &error).await,
+        ApiError::Invalid { .. } | ApiError::NotFound { .. } => {
+            refused_whole(work, stored, attempt, &error).await
+        }
         ApiError::Conflict { .. } | ApiError::Transient { .. } | ApiError::Malformed { .. } => {
-            retry(work, stored, attempt, &format!("the batch was not created: {error}")).await
+            retry(
+                work,
+                stored,
+                attempt,
+                &format!("the batch was not created: {error}"),
+            )
+            .await
         }
     }
 }
 
-/// Gemini refused the batch and named no request: its words may be a passing fault of the service, so it is asked again a
-/// few times. Then a person looks at it; where the model is not there, the shard ends.
+/// Gemini refused the batch and named no request: its words may be a passing fault of the service,
+/// so it is asked again a few times. Then a person looks at it; where the model is not there, the
+/// shard ends.
 pub(crate) async fn refused_whole(
     work: &Work<'_>,
     stored: &StoredShard,
@@ -258,12 +347,19 @@ pub(crate) async fn refused_whole(
     error: &ApiError,
 ) -> Result<Disposition, SubmitError> {
     let refused_creates = stored.shard.refused_creates + 1;
-    let tried = Shard { refused_creates, ..planned(&stored.shard, attempt) };
+    let tried = Shard {
+        refused_creates,
+        ..planned(&stored.shard, attempt)
+    };
     if refused_creates < REFUSED_CREATES_BEFORE_HELD {
-        return work.retry(stored, tried, &format!("Gemini refused the batch: {error}")).await;
+        return work
+            .retry(stored, tried, &format!("Gemini refused the batch: {error}"))
+            .await;
     }
     match error {
-        ApiError::NotFound { message } => work.end(stored, tried.failed("NOT_FOUND", message)).await,
+        ApiError::NotFound { message } => {
+            work.end(stored, tried.failed("NOT_FOUND", message)).await
+        }
         ApiError::RateLimited { .. }
         | ApiError::PrepaymentDepleted { .. }
         | ApiError::Unauthorized { .. }
@@ -280,7 +376,8 @@ pub(crate) async fn refused_whole(
     }
 }
 
-/// Back to `Planned` for a moment, which is no error. The place in the ledger is kept for so short a time.
+/// Back to `Planned` for a moment, which is no error. The place in the ledger is kept for so short
+/// a time.
 async fn wait_for_upload(
     work: &Work<'_>,
     stored: &StoredShard,
@@ -288,11 +385,19 @@ async fn wait_for_upload(
     why: &InputError,
     until: Timestamp,
 ) -> Result<Disposition, SubmitError> {
-    let wait = until.duration_since(work.deps.clock.now()).clamp(TAKEN_SHORTEST, TAKEN_LONGEST);
-    work.wait(stored, planned(&stored.shard, attempt).waiting(why.to_string()), wait).await
+    let wait = until
+        .duration_since(work.deps.clock.now())
+        .clamp(TAKEN_SHORTEST, TAKEN_LONGEST);
+    work.wait(
+        stored,
+        planned(&stored.shard, attempt).waiting(why.to_string()),
+        wait,
+    )
+    .await
 }
 
-/// Back to `Planned`, saying why, which is no error of the shard. Others may have its place meanwhile.
+/// Back to `Planned`, saying why, which is no error of the shard. Others may have its place
+/// meanwhile.
 async fn wait_for_leave(
     work: &Work<'_>,
     stored: &StoredShard,
@@ -302,11 +407,18 @@ async fn wait_for_leave(
 ) -> Result<Disposition, SubmitError> {
     let planned = planned(&stored.shard, attempt);
     work.free(&planned).await?;
-    work.wait(stored, planned.waiting(why), wait.max(QUOTA_WAIT)).await
+    work.wait(stored, planned.waiting(why), wait.max(QUOTA_WAIT))
+        .await
 }
 
-/// Back to `Planned` after an error. Where the next try is far away, others may have the shard's place.
-async fn retry(work: &Work<'_>, stored: &StoredShard, attempt: u32, problem: &str) -> Result<Disposition, SubmitError> {
+/// Back to `Planned` after an error. Where the next try is far away, others may have the shard's
+/// place.
+async fn retry(
+    work: &Work<'_>,
+    stored: &StoredShard,
+    attempt: u32,
+    problem: &str,
+) -> Result<Disposition, SubmitError> {
     let tried = planned(&stored.shard, attempt);
     if retry_wait(tried.errors + 1) >= QUOTA_WAIT {
         work.free(&tried).await?;

@@ -1,26 +1,22 @@
 //! What `submit` is told by its environment.
 
-use clients::{
-    aws::Aws,
-    bucket::Bucket,
-    chance::Chance,
-    clock::Clock,
-    gemini::{self, Gemini},
-    ledger::Books,
-    metrics::Metrics,
-    queue::Queue,
-    references::References,
-    states::States,
-    variables::{VariableError, Variables},
-};
-
 use darkroom::{
     cost::Usd,
     ledger::ProjectLimits,
     models::{Catalogue, Tier},
     state::QUIET_PERIOD,
 };
+use gemini::Gemini;
 use jiff::SignedDuration;
+use runtime::{
+    aws::Aws, bucket::Bucket, ledger::Books, metrics::Metrics, queue::Queue,
+    references::References, states::States,
+};
+use seam::{
+    clock::Clock,
+    environment::{VariableError, Variables},
+    rng::Chance,
+};
 
 use crate::handler::Deps;
 
@@ -30,13 +26,16 @@ pub struct Config {
     pub bucket: String,
     /// `STACK`: begins the display names of this deployment's batches. Default `darkroom`.
     pub stack: String,
-    /// `MAX_LIVE_BATCHES`: batches that may be pending or running at once. Default 100, Google's own limit.
+    /// `MAX_LIVE_BATCHES`: batches that may be pending or running at once. Default 100, Google's
+    /// own limit.
     pub live_batches: u32,
-    /// `GEMINI_TIER`: 1, 2 or 3, by which Google limits the enqueued input tokens of each model. Default 1.
+    /// `GEMINI_TIER`: 1, 2 or 3, by which Google limits the enqueued input tokens of each model.
+    /// Default 1.
     pub tier: Tier,
     /// `DAILY_CAP_USD`: dollars that may be spent or reserved on one day (UTC). Default none.
     pub daily_usd: Option<Usd>,
-    /// `QUIET_PERIOD_MINUTES`: how long nobody looks for a batch whose create call went unanswered. Default 30.
+    /// `QUIET_PERIOD_MINUTES`: how long nobody looks for a batch whose create call went unanswered.
+    /// Default 30.
     pub quiet: SignedDuration,
     /// `POWERTOOLS_SERVICE_NAME`: by which its metrics go. Default `darkroom`.
     pub service: String,
@@ -64,12 +63,14 @@ impl Config {
             daily_usd: variables.optional_parsed("DAILY_CAP_USD")?,
             quiet: variables
                 .optional_parsed("QUIET_PERIOD_MINUTES")?
-                .map_or(QUIET_PERIOD, |minutes: u32| SignedDuration::from_mins(minutes.into())),
+                .map_or(QUIET_PERIOD, |minutes: u32| {
+                    SignedDuration::from_mins(minutes.into())
+                }),
             service: variables.service(),
             shards_queue: variables.required("SHARDS_QUEUE_URL")?,
             polls_queue: variables.required("POLLS_QUEUE_URL")?,
             reports_queue: variables.required("REPORTS_QUEUE_URL")?,
-            gemini: gemini::Settings::from_variables(variables)?,
+            gemini: runtime::parameter::gemini_settings(variables)?,
         })
     }
 
@@ -83,7 +84,12 @@ impl Config {
         let bucket = Bucket::new(aws.s3, self.bucket);
         let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
         Ok(Deps {
-            states: States::new(bucket.clone(), clock.clone(), chance.clone(), metrics.clone()),
+            states: States::new(
+                bucket.clone(),
+                clock.clone(),
+                chance.clone(),
+                metrics.clone(),
+            ),
             books: Books::new(bucket.clone(), chance.clone()),
             references: References::new(bucket.clone(), chance),
             limits: ProjectLimits {
@@ -111,7 +117,12 @@ mod tests {
     #[test]
     fn a_missing_variable_is_named() {
         let variables: Variables = [("BUCKET", "studio")].into_iter().collect();
-        let Err(problem) = Config::read(&variables) else { panic!("read without its queues") };
-        assert!(problem.to_string().contains("SHARDS_QUEUE_URL"), "{problem}");
+        let Err(problem) = Config::read(&variables) else {
+            panic!("read without its queues")
+        };
+        assert!(
+            problem.to_string().contains("SHARDS_QUEUE_URL"),
+            "{problem}"
+        );
     }
 }

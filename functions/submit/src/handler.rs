@@ -1,24 +1,24 @@
 //! One message of (shards): find out where the shard stands, and take it one step further.
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use clients::{
-    bucket::{Bucket, BucketError},
-    clock::Clock,
-    deliveries::{Disposition, Message, deliver},
-    gemini::Gemini,
-    ledger::{Books, LedgerError},
-    metrics::Metrics,
-    queue::{Queue, QueueError},
-    references::References,
-    states::{StateError, States},
-};
 use darkroom::{
     ledger::ProjectLimits,
     messages::ShardMessage,
     names::{JobId, ShardId},
     state::{Arrival, SubmitStep, submit_step},
 };
+use gemini::Gemini;
 use jiff::{SignedDuration, Timestamp};
+use runtime::{
+    bucket::{Bucket, BucketError},
+    deliveries::{Disposition, Message, deliver},
+    ledger::{Books, LedgerError},
+    metrics::Metrics,
+    queue::{Queue, QueueError},
+    references::References,
+    states::{StateError, States},
+};
+use seam::clock::Clock;
 
 use crate::{attempt::submit, recovery, work::Work};
 
@@ -78,23 +78,40 @@ pub enum SubmitError {
 
 /// Handles one event of (shards). `deadline` is when Lambda ends the invocation.
 pub async fn handle(deps: &Deps, event: SqsEvent, deadline: Timestamp) -> SqsBatchResponse {
-    deliver(&deps.shards, event, async |message| process(deps, message, deadline).await).await
+    deliver(&deps.shards, event, async |message| {
+        process(deps, message, deadline).await
+    })
+    .await
 }
 
-async fn process(deps: &Deps, message: &Message, deadline: Timestamp) -> Result<Disposition, SubmitError> {
+async fn process(
+    deps: &Deps,
+    message: &Message,
+    deadline: Timestamp,
+) -> Result<Disposition, SubmitError> {
     let about: ShardMessage = serde_json::from_str(&message.body)?;
     let Some(stored) = deps.states.read(&about.job, about.shard).await? else {
         return Err(SubmitError::NoState(about.job, about.shard));
     };
     let stopped = !stored.shard.is_terminal() && deps.states.is_stopped(&about.job).await?;
-    let arrival = Arrival { message: &message.id, at: deps.clock.now(), stopped };
+    let arrival = Arrival {
+        message: &message.id,
+        at: deps.clock.now(),
+        stopped,
+    };
     let step = submit_step(&stored.shard, &arrival);
-    let work = Work { deps, about, message: &message.id, deadline };
+    let work = Work {
+        deps,
+        about,
+        message: &message.id,
+        deadline,
+    };
     match step {
         SubmitStep::Submit { attempt, died } => submit(&work, stored, attempt, died).await,
         SubmitStep::Wait(until) => work.wait_on(&stored, until).await,
         SubmitStep::Recover { attempt, file } => {
-            let why = "a submitter ended between asking Gemini for the batch and writing down its answer";
+            let why =
+                "a submitter ended between asking Gemini for the batch and writing down its answer";
             recovery::begin(&work, &stored, attempt, file, why).await
         }
         SubmitStep::Fence { file, until } => recovery::fence(&work, &stored, &file, until).await,

@@ -1,17 +1,9 @@
-//! The input file of a shard: its request lines, with references replaced by uploaded files or, tiny ones, by their bytes,
-//! streamed from S3 to Gemini.
+//! The input file of a shard: its request lines, with references replaced by uploaded files or,
+//! tiny ones, by their bytes, streamed from S3 to Gemini.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::{Bytes, BytesMut};
-use clients::{
-    bucket::BucketError,
-    gemini::{ApiError, FileState, UploadError, UploadRequest},
-    lines::{LineError, Lines},
-    parts::{PartError, read_part},
-    states::StateError,
-    swap::SwapError,
-};
 use darkroom::{
     layout,
     names::{FileName, ObjectUri, RequestKey},
@@ -20,7 +12,15 @@ use darkroom::{
     state::Shard,
 };
 use futures_util::{Stream, TryStreamExt, stream};
+use gemini::{ApiError, FileState, UploadError, UploadRequest};
 use jiff::Timestamp;
+use runtime::{
+    bucket::BucketError,
+    lines::{LineError, Lines},
+    parts::{PartError, read_part},
+    states::StateError,
+    swap::SwapError,
+};
 
 use crate::{handler::Deps, references};
 
@@ -103,14 +103,22 @@ impl From<UploadError> for InputError {
 
 /// Places the references and uploads the input file of `shard`, in flat memory.
 ///
-/// The request file is read twice or three times: once for the references in it, once for the length of what will be
-/// sent (which Gemini wants to know first), and once to send it.
-pub(crate) async fn upload(deps: &Deps, shard: &Shard, display_name: &str) -> Result<FileName, InputError> {
+/// The request file is read twice or three times: once for the references in it, once for the
+/// length of what will be sent (which Gemini wants to know first), and once to send it.
+pub(crate) async fn upload(
+    deps: &Deps,
+    shard: &Shard,
+    display_name: &str,
+) -> Result<FileName, InputError> {
     let source = Source::of(deps, shard).await?;
     let found = source.references().await?;
     let placed = references::place(deps, &shard.job, found).await?;
 
-    let size_bytes = source.lines(&placed).await?.try_fold(0, async |sum, piece| Ok(sum + piece.len() as u64)).await?;
+    let size_bytes = source
+        .lines(&placed)
+        .await?
+        .try_fold(0, async |sum, piece| Ok(sum + piece.len() as u64))
+        .await?;
     let request = UploadRequest {
         display_name: display_name.to_owned(),
         mime_type: deps.gemini.input_mime_type().to_owned(),
@@ -121,7 +129,9 @@ pub(crate) async fn upload(deps: &Deps, shard: &Shard, display_name: &str) -> Re
     let file = deps.gemini.upload(request, body).await?;
     match file.state {
         FileState::Active => Ok(file.name),
-        state => Err(InputError::Transient(format!("Gemini's Files API left the input file in state {state:?}"))),
+        state => Err(InputError::Transient(format!(
+            "Gemini's Files API left the input file in state {state:?}"
+        ))),
     }
 }
 
@@ -142,7 +152,10 @@ pub(crate) async fn keys(deps: &Deps, shard: &Shard) -> Result<Vec<RequestKey>, 
 pub(crate) async fn refused(deps: &Deps, shard: &Shard) -> Result<Vec<PartLine>, InputError> {
     let mut lines = Vec::new();
     if let Some(part) = &shard.refused {
-        read_part(&deps.bucket, &shard.job, shard.shard, part, |line| lines.push(line)).await?;
+        read_part(&deps.bucket, &shard.job, shard.shard, part, |line| {
+            lines.push(line)
+        })
+        .await?;
     }
     Ok(lines)
 }
@@ -166,15 +179,26 @@ impl<'a> Source<'a> {
         Ok(Self {
             deps,
             key: layout::requests(&shard.job, shard.shard.number),
-            only: deps.states.keys(shard).await?.map(|keys| keys.into_iter().collect()),
-            refused: refused(deps, shard).await?.into_iter().filter_map(key_of).collect(),
+            only: deps
+                .states
+                .keys(shard)
+                .await?
+                .map(|keys| keys.into_iter().collect()),
+            refused: refused(deps, shard)
+                .await?
+                .into_iter()
+                .filter_map(key_of)
+                .collect(),
         })
     }
 
     async fn open(&self) -> Result<Lines, InputError> {
         match self.deps.bucket.open(&self.key, None).await? {
             Some((stream, _)) => Ok(Lines::of_document(stream)),
-            None => Err(InputError::Unusable(format!("the request file {} is missing", self.key))),
+            None => Err(InputError::Unusable(format!(
+                "the request file {} is missing",
+                self.key
+            ))),
         }
     }
 
@@ -183,7 +207,8 @@ impl<'a> Source<'a> {
             return Ok(true);
         }
         let key = requests::key_of(line)?;
-        Ok(self.only.as_ref().is_none_or(|only| only.contains(&key)) && !self.refused.contains(&key))
+        Ok(self.only.as_ref().is_none_or(|only| only.contains(&key))
+            && !self.refused.contains(&key))
     }
 
     /// The distinct objects that the requests refer to, and how often they do.
@@ -207,14 +232,20 @@ impl<'a> Source<'a> {
     ) -> Result<impl Stream<Item = Result<Bytes, InputError>> + Send + 's, InputError> {
         let lines = self.open().await?;
         Ok(stream::try_unfold(Some(lines), move |lines| async move {
-            let Some(mut lines) = lines else { return Ok(None) };
+            let Some(mut lines) = lines else {
+                return Ok(None);
+            };
             let mut piece = BytesMut::with_capacity(PIECE_BYTES);
             while piece.len() < PIECE_BYTES {
                 let Some(line) = lines.next().await? else {
                     return Ok((!piece.is_empty()).then(|| (piece.freeze(), None)));
                 };
                 if self.wants(&line)? {
-                    piece.extend_from_slice(&requests::with_placed(&line, self.deps.bucket.name(), placed)?);
+                    piece.extend_from_slice(&requests::with_placed(
+                        &line,
+                        self.deps.bucket.name(),
+                        placed,
+                    )?);
                     piece.extend_from_slice(b"\n");
                 }
             }

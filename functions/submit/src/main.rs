@@ -1,6 +1,7 @@
 //! The `submit` Lambda function.
 
-use clients::{lambda, log, variables::Variables};
+use runtime::{lambda, log};
+use seam::environment::Variables;
 use submit::{config::Config, handler};
 
 #[tokio::main(flavor = "current_thread")]

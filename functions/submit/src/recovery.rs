@@ -1,29 +1,31 @@
 //! What became of a create call that went unanswered.
 //!
-//! The call may still take effect, and lists may be behind. So the batch is not asked for again before three things have
-//! happened: its input file is deleted, which makes a late call fail; as long has passed as a call can be on its way and a
-//! list behind; and two whole lists, some time apart, were without the batch. Either of the first two alone keeps a second
-//! create from being a second bill, where the other one fails.
+//! The call may still take effect, and lists may be behind. So the batch is not asked for again
+//! before three things have happened: its input file is deleted, which makes a late call fail; as
+//! long has passed as a call can be on its way and a list behind; and two whole lists, some time
+//! apart, were without the batch. Either of the first two alone keeps a second create from being a
+//! second bill, where the other one fails.
 //!
-//! A list that fails says nothing. It is read again after a growing wait; after a day a person is told, and it is still
-//! read again: a batch that exists costs money whether or not it can be listed.
+//! A list that fails says nothing. It is read again after a growing wait; after a day a person is
+//! told, and it is still read again: a batch that exists costs money whether or not it can be
+//! listed.
 
-use clients::{
-    deliveries::Disposition,
-    gemini::{ApiError, Batch},
-    metrics::Metric,
-    states::{StoredShard, Swap},
-};
 use darkroom::{
     display_name::DisplayName,
     messages::JobMessage,
     names::FileName,
     state::{
-        BATCH_DEADLINE, BETWEEN_LISTS, Look, Phase, RECOVER_DEADLINE, Recovering, SUBMIT_DEADLINE, Shard, Submitted,
-        retry_wait,
+        BATCH_DEADLINE, BETWEEN_LISTS, Look, Phase, RECOVER_DEADLINE, Recovering, SUBMIT_DEADLINE,
+        Shard, Submitted, retry_wait,
     },
 };
+use gemini::{ApiError, Batch};
 use jiff::{SignedDuration, Timestamp};
+use runtime::{
+    deliveries::Disposition,
+    metrics::Metric,
+    states::{StoredShard, Swap},
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -46,20 +48,36 @@ pub(crate) async fn begin(
     warn!(attempt, "finding out whether there is a batch: {why}");
     let now = work.deps.clock.now();
     let quiet_until = now + work.deps.quiet;
-    let recovering = Phase::Recovering(Recovering { attempt, file: file.clone(), quiet_until, missed_at: None });
+    let recovering = Phase::Recovering(Recovering {
+        attempt,
+        file: file.clone(),
+        quiet_until,
+        missed_at: None,
+    });
     let next = Shard {
         unknown_creates: stored.shard.unknown_creates + 1,
         ..stored.shard.enter(recovering, now + RECOVER_DEADLINE)
     };
-    let next = next.waiting(format!("{why}; Gemini is asked for its batches after {quiet_until}"));
-    let Swap::Mine(stored) = work.deps.states.swap(stored, next.driven_by(work.message, quiet_until)).await? else {
+    let next = next.waiting(format!(
+        "{why}; Gemini is asked for its batches after {quiet_until}"
+    ));
+    let Swap::Mine(stored) = work
+        .deps
+        .states
+        .swap(stored, next.driven_by(work.message, quiet_until))
+        .await?
+    else {
         return Ok(Disposition::Later(CONTENDED));
     };
-    work.deps.reports.send(&JobMessage::of_shard(&work.about.job, work.about.shard)).await?;
+    work.deps
+        .reports
+        .send(&JobMessage::of_shard(&work.about.job, work.about.shard))
+        .await?;
     fence(work, &stored, &file, quiet_until).await
 }
 
-/// Deletes the attempt's file, and waits on. It is tried at each message, and once more before the lists are read.
+/// Deletes the attempt's file, and waits on. It is tried at each message, and once more before the
+/// lists are read.
 pub(crate) async fn fence(
     work: &Work<'_>,
     stored: &StoredShard,
@@ -73,10 +91,16 @@ pub(crate) async fn fence(
 }
 
 /// Looks for the shard's batch in a whole list.
-pub(crate) async fn look(work: &Work<'_>, stored: &StoredShard, look: Look) -> Result<Disposition, SubmitError> {
+pub(crate) async fn look(
+    work: &Work<'_>,
+    stored: &StoredShard,
+    look: Look,
+) -> Result<Disposition, SubmitError> {
     match find(work, &look.recovering).await {
         Ok(found) => match found.split_first() {
-            Some(((name, oldest), others)) => adopt(work, stored, name.attempt, oldest, others).await,
+            Some(((name, oldest), others)) => {
+                adopt(work, stored, name.attempt, oldest, others).await
+            }
             None => missed(work, stored, look).await,
         },
         // Not knowing is not the same as there being no batch.
@@ -91,11 +115,20 @@ async fn not_listed(
     look: Look,
     error: &ApiError,
 ) -> Result<Disposition, SubmitError> {
-    let why = format!("Gemini did not answer whether it made the batch: {error}; it is asked again");
-    let tried = Shard { stopped: stored.shard.stopped || look.stop, ..stored.shard.after_error(why) };
+    let why =
+        format!("Gemini did not answer whether it made the batch: {error}; it is asked again");
+    let tried = Shard {
+        stopped: stored.shard.stopped || look.stop,
+        ..stored.shard.after_error(why)
+    };
     let asked = match error {
-        ApiError::RateLimited { retry_after: Some(wait), .. } => *wait,
-        ApiError::RateLimited { retry_after: None, .. }
+        ApiError::RateLimited {
+            retry_after: Some(wait),
+            ..
+        } => *wait,
+        ApiError::RateLimited {
+            retry_after: None, ..
+        }
         | ApiError::PrepaymentDepleted { .. }
         | ApiError::Unauthorized { .. }
         | ApiError::NotFound { .. }
@@ -112,30 +145,55 @@ async fn not_listed(
              is asked for its list of batches again and again, and the job continues by itself once that works"
         );
         let errors = tried.errors;
-        let held = Shard { errors, ..tried.held(reason, work.deps.clock.now()) };
+        let held = Shard {
+            errors,
+            ..tried.held(reason, work.deps.clock.now())
+        };
         return work.wait(stored, held, wait).await;
     }
     work.wait(stored, tried, wait).await
 }
 
 /// A whole list is without the batch.
-async fn missed(work: &Work<'_>, stored: &StoredShard, look: Look) -> Result<Disposition, SubmitError> {
+async fn missed(
+    work: &Work<'_>,
+    stored: &StoredShard,
+    look: Look,
+) -> Result<Disposition, SubmitError> {
     let now = work.deps.clock.now();
-    let Look { recovering, last, ask_person, stop, .. } = look;
+    let Look {
+        recovering,
+        last,
+        ask_person,
+        stop,
+        ..
+    } = look;
     let attempt = recovering.attempt;
     if !last {
         // One list is not enough.
-        let phase = Phase::Recovering(Recovering { missed_at: Some(now), ..recovering });
+        let phase = Phase::Recovering(Recovering {
+            missed_at: Some(now),
+            ..recovering
+        });
         let stopped = stored.shard.stopped || stop;
-        let next = Shard { errors: 0, stopped, ..stored.shard.with_detail(phase) };
+        let next = Shard {
+            errors: 0,
+            stopped,
+            ..stored.shard.with_detail(phase)
+        };
         return work.wait(stored, next, BETWEEN_LISTS).await;
     }
     if stop {
-        return work.end(stored, planned(&stored.shard, attempt).cancelled()).await;
+        return work
+            .end(stored, planned(&stored.shard, attempt).cancelled())
+            .await;
     }
     if !ask_person {
         info!(attempt, "there is no batch: it is asked for again");
-        let next = Shard { deadline: now + SUBMIT_DEADLINE, ..planned(&stored.shard, attempt) };
+        let next = Shard {
+            deadline: now + SUBMIT_DEADLINE,
+            ..planned(&stored.shard, attempt)
+        };
         return work.wait(stored, next, SignedDuration::ZERO).await;
     }
     if stored.shard.phase.is_held() {
@@ -148,21 +206,36 @@ async fn missed(work: &Work<'_>, stored: &StoredShard, look: Look) -> Result<Dis
     );
     let looked_for = stored.shard.with_detail(Phase::Recovering(recovering));
     warn!("held: {reason}");
-    work.wait(stored, looked_for.held(reason, now), HELD_WAIT).await
+    work.wait(stored, looked_for.held(reason, now), HELD_WAIT)
+        .await
 }
 
-/// All batches that attempts of this shard have made, oldest first. The attempt's file is surely gone then. A batch of an
-/// attempt that this state has not made yet is of another state, which must have been copied from this one.
-async fn find(work: &Work<'_>, recovering: &Recovering) -> Result<Vec<(DisplayName, Batch)>, ApiError> {
+/// All batches that attempts of this shard have made, oldest first. The attempt's file is surely
+/// gone then. A batch of an attempt that this state has not made yet is of another state, which
+/// must have been copied from this one.
+async fn find(
+    work: &Work<'_>,
+    recovering: &Recovering,
+) -> Result<Vec<(DisplayName, Batch)>, ApiError> {
     delete(work, &recovering.file).await?;
     let (stack, about) = (&work.deps.stack, &work.about);
     let ours = |batch: Batch| {
         let name: DisplayName = batch.display_name.parse().ok()?;
-        let is_ours = name.is_of(stack, &about.job, about.shard) && name.attempt <= recovering.attempt;
+        let is_ours =
+            name.is_of(stack, &about.job, about.shard) && name.attempt <= recovering.attempt;
         is_ours.then_some((name, batch))
     };
-    let mut found: Vec<_> = work.deps.gemini.batches().await?.into_iter().filter_map(ours).collect();
-    found.sort_by(|(_, one), (_, other)| (one.create_time, &one.name).cmp(&(other.create_time, &other.name)));
+    let mut found: Vec<_> = work
+        .deps
+        .gemini
+        .batches()
+        .await?
+        .into_iter()
+        .filter_map(ours)
+        .collect();
+    found.sort_by(|(_, one), (_, other)| {
+        (one.create_time, &one.name).cmp(&(other.create_time, &other.name))
+    });
     Ok(found)
 }
 
@@ -187,8 +260,13 @@ async fn adopt(
         cancelled_at: None,
         output_missing_since: None,
     };
-    let next = stored.shard.enter(Phase::Submitted(submitted), submitted_at + BATCH_DEADLINE);
-    let next = Shard { unknown_creates: 0, ..next };
+    let next = stored
+        .shard
+        .enter(Phase::Submitted(submitted), submitted_at + BATCH_DEADLINE);
+    let next = Shard {
+        unknown_creates: 0,
+        ..next
+    };
     let Swap::Mine(_) = deps.states.swap(stored, next).await? else {
         return Ok(Disposition::Later(CONTENDED));
     };

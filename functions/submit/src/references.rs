@@ -1,5 +1,5 @@
-//! Reference pictures: tiny ones go into the request lines; others are uploaded to Gemini once per content and job, and
-//! shared by all requests of the job.
+//! Reference pictures: tiny ones go into the request lines; others are uploaded to Gemini once per
+//! content and job, and shared by all requests of the job.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -7,11 +7,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use clients::{
-    bucket::Bucket,
-    gemini::{FileState, UploadRequest},
-    references::{Claim, ReferenceFile},
-};
 use darkroom::{
     keys::hex,
     names::{JobId, ObjectUri},
@@ -20,7 +15,12 @@ use darkroom::{
     state::BATCH_DEADLINE,
 };
 use futures_util::{StreamExt, stream};
+use gemini::{FileState, UploadRequest};
 use jiff::Timestamp;
+use runtime::{
+    bucket::Bucket,
+    references::{Claim, ReferenceFile},
+};
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
@@ -29,12 +29,14 @@ use crate::{handler::Deps, input::InputError};
 /// How many references are in memory at once.
 const AT_ONCE: usize = 4;
 
-/// The largest picture that is sent within a request line. An upload is three calls; so few bytes cost less.
+/// The largest picture that is sent within a request line. An upload is three calls; so few bytes
+/// cost less.
 const INLINE_BYTES: usize = 16 << 10;
 
-/// By how much pictures within lines may make an input file longer, in bytes of base64, each use counted. It also bounds
-/// the memory that they take. With the 1.9 GB that a request file may have, this stays below Gemini's 2 GB for a file
-/// (<https://ai.google.dev/gemini-api/docs/files>, read 2026-11). What is over is uploaded.
+/// By how much pictures within lines may make an input file longer, in bytes of base64, each use
+/// counted. It also bounds the memory that they take. With the 1.9 GB that a request file may have,
+/// this stays below Gemini's 2 GB for a file (<https://ai.google.dev/gemini-api/docs/files>, read
+/// 2026-11). What is over is uploaded.
 const INLINE_TOTAL_BYTES: u64 = 32 << 20;
 
 /// What became of one reference for now.
@@ -47,7 +49,8 @@ enum Placing {
 /// Brings each object to where Gemini finds it; `uses` says how often each is referred to.
 ///
 /// # Errors
-/// [`InputError`]; [`InputError::Taken`] where another shard is still uploading some of them. What is ours is done by then.
+/// [`InputError`]; [`InputError::Taken`] where another shard is still uploading some of them. What
+/// is ours is done by then.
 pub(crate) async fn place(
     deps: &Deps,
     job: &JobId,
@@ -64,7 +67,8 @@ pub(crate) async fn place(
             .map(|(object, uses)| {
                 let (failed, inline_left) = (&failed, &inline_left);
                 async move {
-                    // What was begun is ended, so that no claim is left behind; nothing more is begun.
+                    // What was begun is ended, so that no claim is left behind; nothing more is
+                    // begun.
                     if failed.load(Ordering::Relaxed) {
                         return (object, uses, None);
                     }
@@ -104,27 +108,43 @@ async fn place_one(
     inline_left: &AtomicU64,
 ) -> Result<Placing, InputError> {
     let Some(content) = bucket_of(deps, object).read(&object.key).await? else {
-        return Err(InputError::Unusable(format!("the reference {object} is gone")));
+        return Err(InputError::Unusable(format!(
+            "the reference {object} is gone"
+        )));
     };
     let Some(media_type) = MediaType::of(&content.bytes) else {
-        return Err(InputError::Unusable(format!("the reference {object} is no PNG, JPEG or WebP picture")));
+        return Err(InputError::Unusable(format!(
+            "the reference {object} is no PNG, JPEG or WebP picture"
+        )));
     };
     if content.bytes.len() <= INLINE_BYTES {
         let inline = PlacedReference::inline(media_type.mime(), &content.bytes);
         let take = |left: u64| left.checked_sub(inline.inline_bytes().saturating_mul(uses));
-        if inline_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
+        if inline_left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_ok()
+        {
             return Ok(Placing::Placed(inline));
         }
     }
     let sha256 = hex(&Sha256::digest(&content.bytes));
-    let claimed = match deps.references.claim(job, &sha256, deps.clock.now(), BATCH_DEADLINE).await? {
-        Claim::Uploaded(uploaded) => return Ok(Placing::Placed(PlacedReference::Uploaded(uploaded))),
+    let claimed = match deps
+        .references
+        .claim(job, &sha256, deps.clock.now(), BATCH_DEADLINE)
+        .await?
+    {
+        Claim::Uploaded(uploaded) => {
+            return Ok(Placing::Placed(PlacedReference::Uploaded(uploaded)));
+        }
         Claim::Taken { until } => return Ok(Placing::Taken(until)),
         Claim::Ours(claimed) => claimed,
     };
     match upload(deps, object, media_type, content.bytes).await {
         Ok(file) => {
-            let uploaded = UploadedReference { uri: file.uri.clone(), mime_type: file.mime_type.clone() };
+            let uploaded = UploadedReference {
+                uri: file.uri.clone(),
+                mime_type: file.mime_type.clone(),
+            };
             deps.references.uploaded(claimed, file).await?;
             Ok(Placing::Placed(PlacedReference::Uploaded(uploaded)))
         }
@@ -149,19 +169,37 @@ async fn upload(
         size_bytes: bytes.len() as u64,
         name: None,
     };
-    let file = deps.gemini.upload(request, stream::iter([Ok::<_, std::io::Error>(bytes)])).await?;
+    let file = deps
+        .gemini
+        .upload(request, stream::iter([Ok::<_, std::io::Error>(bytes)]))
+        .await?;
     match file.state {
         FileState::Active => {}
         FileState::Processing | FileState::Unknown(_) => {
-            return Err(InputError::Transient(format!("Gemini is still processing the reference {object}")));
+            return Err(InputError::Transient(format!(
+                "Gemini is still processing the reference {object}"
+            )));
         }
-        FileState::Failed => return Err(InputError::Unusable(format!("Gemini can't process the reference {object}"))),
+        FileState::Failed => {
+            return Err(InputError::Unusable(format!(
+                "Gemini can't process the reference {object}"
+            )));
+        }
     }
     // A file whose end isn't known is not used again.
     let expires_at = file.expires_at.unwrap_or_else(|| deps.clock.now());
-    Ok(ReferenceFile { file: file.name, uri: file.uri, mime_type: media_type.mime().to_owned(), expires_at })
+    Ok(ReferenceFile {
+        file: file.name,
+        uri: file.uri,
+        mime_type: media_type.mime().to_owned(),
+        expires_at,
+    })
 }
 
 fn bucket_of(deps: &Deps, object: &ObjectUri) -> Bucket {
-    if object.bucket == deps.bucket.name() { deps.bucket.clone() } else { deps.bucket.other(&object.bucket) }
+    if object.bucket == deps.bucket.name() {
+        deps.bucket.clone()
+    } else {
+        deps.bucket.other(&object.bucket)
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use clients::{deliveries::Disposition, gemini::ApiError, states::StoredShard};
 use darkroom::{
     layout,
     names::RequestKey,
@@ -10,7 +9,9 @@ use darkroom::{
     results::{Lane, Reason, ResultLine, Status},
     state::Shard,
 };
+use gemini::ApiError;
 use jiff::SignedDuration;
+use runtime::{deliveries::Disposition, states::StoredShard};
 use tracing::warn;
 
 use crate::{
@@ -23,8 +24,8 @@ use crate::{
 /// The code of a request that Gemini refused to take.
 const CODE: &str = "INVALID_ARGUMENT";
 
-/// Gives the requests at these lines of the input file, counted from 1, their result, and has the others submitted at once.
-/// `error` is the whole refusal.
+/// Gives the requests at these lines of the input file, counted from 1, their result, and has the
+/// others submitted at once. `error` is the whole refusal.
 pub(crate) async fn leave_out(
     work: &Work<'_>,
     stored: &StoredShard,
@@ -35,7 +36,11 @@ pub(crate) async fn leave_out(
     let shard = &stored.shard;
     let (keys, earlier) = match read(work, shard).await {
         Ok(read) => read,
-        Err(problem) => return work.retry(stored, planned(shard, attempt), &problem.to_string()).await,
+        Err(problem) => {
+            return work
+                .retry(stored, planned(shard, attempt), &problem.to_string())
+                .await;
+        }
     };
     let named: HashMap<RequestKey, &String> = lines
         .iter()
@@ -47,29 +52,54 @@ pub(crate) async fn leave_out(
     if named.is_empty() {
         return refused_whole(work, stored, attempt, error).await;
     }
-    warn!(requests = named.len(), "Gemini refuses to take some requests; the others are submitted without them");
+    warn!(
+        requests = named.len(),
+        "Gemini refuses to take some requests; the others are submitted without them"
+    );
 
-    // The part is named after the attempt: an earlier one of the same name is of an attempt that never came so far.
+    // The part is named after the attempt: an earlier one of the same name is of an attempt that
+    // never came so far.
     let is_all = named.len() == keys.len();
-    let results = keys.iter().filter_map(|key| Some(result(shard, key, named.get(key)?)));
+    let results = keys
+        .iter()
+        .filter_map(|key| Some(result(shard, key, named.get(key)?)));
     let all: Vec<PartLine> = earlier.into_iter().chain(results).collect();
     let part = Part::refused(attempt, all.len());
     write(work, shard, &part, &all).await?;
-    let next = Shard { refused: Some(part), refused_creates: 0, errors: 0, ..planned(shard, attempt) };
+    let next = Shard {
+        refused: Some(part),
+        refused_creates: 0,
+        errors: 0,
+        ..planned(shard, attempt)
+    };
     if is_all {
-        return work.end(stored, next.failed(CODE, "Gemini refused to take any of the requests")).await;
+        return work
+            .end(
+                stored,
+                next.failed(CODE, "Gemini refused to take any of the requests"),
+            )
+            .await;
     }
     work.wait(stored, next, SignedDuration::ZERO).await
 }
 
 /// The keys of the input file's lines, and the results of requests that were refused before.
-async fn read(work: &Work<'_>, shard: &Shard) -> Result<(Vec<RequestKey>, Vec<PartLine>), InputError> {
-    Ok((input::keys(work.deps, shard).await?, input::refused(work.deps, shard).await?))
+async fn read(
+    work: &Work<'_>,
+    shard: &Shard,
+) -> Result<(Vec<RequestKey>, Vec<PartLine>), InputError> {
+    Ok((
+        input::keys(work.deps, shard).await?,
+        input::refused(work.deps, shard).await?,
+    ))
 }
 
 fn result(shard: &Shard, key: &RequestKey, words: &str) -> PartLine {
-    let reason =
-        Reason { code: CODE.to_owned(), message: format!("Gemini refused the request: {words}"), retryable: false };
+    let reason = Reason {
+        code: CODE.to_owned(),
+        message: format!("Gemini refused the request: {words}"),
+        retryable: false,
+    };
     PartLine::Result(Box::new(ResultLine {
         model: Some(shard.model.clone()),
         lane: Some(Lane::Batch),
@@ -80,13 +110,21 @@ fn result(shard: &Shard, key: &RequestKey, words: &str) -> PartLine {
     }))
 }
 
-async fn write(work: &Work<'_>, shard: &Shard, part: &Part, lines: &[PartLine]) -> Result<(), SubmitError> {
+async fn write(
+    work: &Work<'_>,
+    shard: &Shard,
+    part: &Part,
+    lines: &[PartLine],
+) -> Result<(), SubmitError> {
     let mut bytes = Vec::new();
     for line in lines {
         serde_json::to_writer(&mut bytes, line)?;
         bytes.push(b'\n');
     }
     let key = layout::part(&shard.job, shard.shard, part);
-    work.deps.bucket.put(&key, "application/jsonl", bytes).await?;
+    work.deps
+        .bucket
+        .put(&key, "application/jsonl", bytes)
+        .await?;
     Ok(())
 }

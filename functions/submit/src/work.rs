@@ -1,14 +1,14 @@
 //! How the handling of one message can end: every end is first written down, then told.
 
-use clients::{
-    deliveries::Disposition,
-    states::{StoredShard, Swap},
-};
 use darkroom::{
     messages::{JobMessage, ShardMessage},
     state::{HELD_DEADLINE, LONGEST_WAIT, Shard, retry_wait},
 };
 use jiff::{SignedDuration, Timestamp};
+use runtime::{
+    deliveries::Disposition,
+    states::{StoredShard, Swap},
+};
 use tracing::{info, warn};
 
 use crate::handler::{Deps, SubmitError};
@@ -36,12 +36,24 @@ impl Work<'_> {
         wait: SignedDuration,
     ) -> Result<Disposition, SubmitError> {
         if let Some(why) = &next.waiting {
-            info!(phase = next.phase.name(), seconds = wait.as_secs(), "waits: {why}");
+            info!(
+                phase = next.phase.name(),
+                seconds = wait.as_secs(),
+                "waits: {why}"
+            );
         }
         let back_at = self.deps.clock.now() + wait.min(LONGEST_WAIT);
-        match self.deps.states.swap(stored, next.driven_by(self.message, back_at)).await? {
+        match self
+            .deps
+            .states
+            .swap(stored, next.driven_by(self.message, back_at))
+            .await?
+        {
             Swap::Mine(_) => {
-                self.deps.reports.send(&JobMessage::of_shard(&self.about.job, self.about.shard)).await?;
+                self.deps
+                    .reports
+                    .send(&JobMessage::of_shard(&self.about.job, self.about.shard))
+                    .await?;
                 Ok(Disposition::Later(wait))
             }
             Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
@@ -49,16 +61,24 @@ impl Work<'_> {
     }
 
     /// Has this message come back at `until`. That is written down only where it is news.
-    pub(crate) async fn wait_on(&self, stored: &StoredShard, until: Timestamp) -> Result<Disposition, SubmitError> {
+    pub(crate) async fn wait_on(
+        &self,
+        stored: &StoredShard,
+        until: Timestamp,
+    ) -> Result<Disposition, SubmitError> {
         let now = self.deps.clock.now();
         let wait = until.duration_since(now);
-        if stored.shard.knows_of(self.message, now + wait.min(LONGEST_WAIT)) {
+        if stored
+            .shard
+            .knows_of(self.message, now + wait.min(LONGEST_WAIT))
+        {
             return Ok(Disposition::Later(wait));
         }
         self.wait(stored, stored.shard.clone(), wait).await
     }
 
-    /// The shard after an error that costs nothing to try again: it is tried again after a growing wait, until its deadline.
+    /// The shard after an error that costs nothing to try again: it is tried again after a growing
+    /// wait, until its deadline.
     pub(crate) async fn retry(
         &self,
         stored: &StoredShard,
@@ -84,7 +104,11 @@ impl Work<'_> {
         self.wait(stored, next, HELD_DEADLINE).await
     }
 
-    pub(crate) async fn end(&self, stored: &StoredShard, next: Shard) -> Result<Disposition, SubmitError> {
+    pub(crate) async fn end(
+        &self,
+        stored: &StoredShard,
+        next: Shard,
+    ) -> Result<Disposition, SubmitError> {
         match self.deps.states.swap(stored, next).await? {
             Swap::Mine(ended) => {
                 self.close(&ended.shard).await?;
@@ -95,22 +119,32 @@ impl Work<'_> {
     }
 
     pub(crate) async fn tell_report(&self) -> Result<Disposition, SubmitError> {
-        self.deps.reports.send(&JobMessage::of_shard(&self.about.job, self.about.shard)).await?;
+        self.deps
+            .reports
+            .send(&JobMessage::of_shard(&self.about.job, self.about.shard))
+            .await?;
         Ok(Disposition::Done)
     }
 
     /// Ends in the ledger what a shard takes up that ended here.
     async fn close(&self, ended: &Shard) -> Result<(), SubmitError> {
         if let Some(settlement) = ended.settlement() {
-            self.deps.books.change(|ledger| ledger.close(&ended.job, ended.shard, settlement)).await?;
+            self.deps
+                .books
+                .change(|ledger| ledger.close(&ended.job, ended.shard, settlement))
+                .await?;
         }
         Ok(())
     }
 
-    /// Gives back what a shard without a batch takes up in the ledger. One that may have a batch keeps it.
+    /// Gives back what a shard without a batch takes up in the ledger. One that may have a batch
+    /// keeps it.
     pub(crate) async fn free(&self, shard: &Shard) -> Result<(), SubmitError> {
         if !shard.phase.may_have_live_batch() {
-            self.deps.books.change(|ledger| ledger.refund(&shard.job, shard.shard)).await?;
+            self.deps
+                .books
+                .change(|ledger| ledger.refund(&shard.job, shard.shard))
+                .await?;
         }
         Ok(())
     }

@@ -1,16 +1,17 @@
 //! Batches that carry a name of ours, compared with the shard states.
 
-use clients::gemini::{ApiError, Batch};
 use darkroom::{
     display_name::DisplayName,
     state::{Collecting, EndedBatch, Phase, Shard, Submitted},
 };
+use gemini::{ApiError, Batch};
 use jiff::{SignedDuration, Timestamp};
 use tracing::{error, warn};
 
 use crate::handler::{Deps, SweepError};
 
-/// How old a batch may be to be compared: a batch lives for two days at the most. Lists go back six weeks.
+/// How old a batch may be to be compared: a batch lives for two days at the most. Lists go back six
+/// weeks.
 const RECENT: SignedDuration = SignedDuration::from_hours(72);
 
 /// Which ended batches were not yet counted by an earlier sweep.
@@ -36,13 +37,15 @@ enum Standing {
     Orphan,
 }
 
-/// Compares each recent batch with its shard's state. Second batches are cancelled; those without a state are not: a
-/// person must have removed the state, and may want what was paid for.
+/// Compares each recent batch with its shard's state. Second batches are cancelled; those without a
+/// state are not: a person must have removed the state, and may want what was paid for.
 pub(crate) async fn compare(deps: &Deps, batches: &[Batch]) -> Result<Found, SweepError> {
     let now = deps.clock.now();
     let mut found = Found::default();
     for batch in batches.iter().filter(|batch| is_recent(batch, now)) {
-        let Ok(name) = batch.display_name.parse::<DisplayName>() else { continue };
+        let Ok(name) = batch.display_name.parse::<DisplayName>() else {
+            continue;
+        };
         if name.stack != deps.stack {
             continue;
         }
@@ -63,7 +66,8 @@ pub(crate) async fn compare(deps: &Deps, batches: &[Batch]) -> Result<Found, Swe
                 }
             }
             Standing::Extra => {
-                found.extras += u32::from(batch.end_time.is_some_and(|ended| now < ended + SINCE_LAST));
+                found.extras +=
+                    u32::from(batch.end_time.is_some_and(|ended| now < ended + SINCE_LAST));
             }
         }
     }
@@ -71,28 +75,39 @@ pub(crate) async fn compare(deps: &Deps, batches: &[Batch]) -> Result<Found, Swe
 }
 
 fn is_recent(batch: &Batch, now: Timestamp) -> bool {
-    batch.create_time.is_none_or(|created| now < created + RECENT)
+    batch
+        .create_time
+        .is_none_or(|created| now < created + RECENT)
 }
 
 fn standing(shard: Option<&Shard>, name: &DisplayName, batch: &Batch) -> Standing {
-    let Some(shard) = shard else { return Standing::Orphan };
+    let Some(shard) = shard else {
+        return Standing::Orphan;
+    };
     if shard.phase.batch() == Some(&batch.name) {
         return Standing::Known;
     }
     match shard.phase.before_held() {
         Phase::Creating { .. } | Phase::Recovering(_) => Standing::Known,
-        // A batch of an attempt that this state has not made was made by a copy of it: it is not ours to cancel.
-        Phase::Planned { attempts: made } | Phase::Uploading { attempt: made, .. } if name.attempt > *made => {
-            Standing::Orphan
-        }
-        Phase::Submitted(Submitted { attempt: made, .. })
-        | Phase::Ready { ended: EndedBatch { attempt: made, .. } }
-        | Phase::Collecting(Collecting { ended: EndedBatch { attempt: made, .. }, .. })
-        | Phase::Done { ended: EndedBatch { attempt: made, .. }, .. }
+        // A batch of an attempt that this state has not made was made by a copy of it: it is not
+        // ours to cancel.
+        Phase::Planned { attempts: made } | Phase::Uploading { attempt: made, .. }
             if name.attempt > *made =>
         {
             Standing::Orphan
         }
+        Phase::Submitted(Submitted { attempt: made, .. })
+        | Phase::Ready {
+            ended: EndedBatch { attempt: made, .. },
+        }
+        | Phase::Collecting(Collecting {
+            ended: EndedBatch { attempt: made, .. },
+            ..
+        })
+        | Phase::Done {
+            ended: EndedBatch { attempt: made, .. },
+            ..
+        } if name.attempt > *made => Standing::Orphan,
         Phase::Planned { .. }
         | Phase::Uploading { .. }
         | Phase::Submitted(_)

@@ -1,17 +1,14 @@
 //! What `sweep` is told by its environment.
 
-use clients::{
-    aws::Aws,
-    bucket::Bucket,
-    chance::Chance,
-    clock::Clock,
-    gemini::{self, Gemini},
-    ledger::Books,
-    metrics::Metrics,
-    queue::Queue,
-    states::States,
-    variables::{VariableError, Variables},
+use gemini::Gemini;
+use runtime::{
+    aws::Aws, bucket::Bucket, ledger::Books, metrics::Metrics, queue::Queue, states::States,
     wake::Wake,
+};
+use seam::{
+    clock::Clock,
+    environment::{VariableError, Variables},
+    rng::Chance,
 };
 
 use crate::handler::Deps;
@@ -50,7 +47,7 @@ impl Config {
             polls_queue: variables.required("POLLS_QUEUE_URL")?,
             results_queue: variables.required("RESULTS_QUEUE_URL")?,
             reports_queue: variables.required("REPORTS_QUEUE_URL")?,
-            gemini: gemini::Settings::from_variables(variables)?,
+            gemini: runtime::parameter::gemini_settings(variables)?,
         })
     }
 
@@ -65,7 +62,12 @@ impl Config {
         let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
         let queue = |url| Queue::new(aws.sqs.clone(), url);
         Ok(Deps {
-            states: States::new(bucket.clone(), clock.clone(), chance.clone(), metrics.clone()),
+            states: States::new(
+                bucket.clone(),
+                clock.clone(),
+                chance.clone(),
+                metrics.clone(),
+            ),
             books: Books::new(bucket.clone(), chance),
             bucket,
             gemini: Gemini::over_https(self.gemini)?,
@@ -89,7 +91,12 @@ mod tests {
     #[test]
     fn a_missing_variable_is_named() {
         let variables: Variables = [("BUCKET", "studio")].into_iter().collect();
-        let Err(problem) = Config::read(&variables) else { panic!("read without its queues") };
-        assert!(problem.to_string().contains("SHARDS_QUEUE_URL"), "{problem}");
+        let Err(problem) = Config::read(&variables) else {
+            panic!("read without its queues")
+        };
+        assert!(
+            problem.to_string().contains("SHARDS_QUEUE_URL"),
+            "{problem}"
+        );
     }
 }

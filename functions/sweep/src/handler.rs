@@ -2,10 +2,10 @@
 
 use std::fmt::Display;
 
-use clients::{
+use gemini::{ApiError, Gemini};
+use jiff::Timestamp;
+use runtime::{
     bucket::{Bucket, BucketError},
-    clock::Clock,
-    gemini::{ApiError, Gemini},
     ledger::{Books, LedgerError},
     metrics::{Metric, Metrics},
     queue::QueueError,
@@ -13,7 +13,7 @@ use clients::{
     states::{StateError, States},
     wake::Wake,
 };
-use jiff::Timestamp;
+use seam::clock::Clock;
 use tracing::{error, info};
 
 use crate::{batches, files, jobs, known::Known, ledger};
@@ -105,19 +105,34 @@ pub async fn handle(deps: &Deps, _deadline: Timestamp) -> Result<Swept, Incomple
     if let Some(problem) = open.as_ref().and_then(|open| open.problem.as_ref()) {
         failures.add("jobs", problem);
     }
-    let (stale, blocked) = open.as_ref().map_or((0, 0), |open| (open.stale, open.blocked));
-    let mut swept = Swept { stale, blocked, ..Swept::default() };
+    let (stale, blocked) = open
+        .as_ref()
+        .map_or((0, 0), |open| (open.stale, open.blocked));
+    let mut swept = Swept {
+        stale,
+        blocked,
+        ..Swept::default()
+    };
     match deps.gemini.batches().await {
         Ok(all) => {
-            let found = failures.note("batches", batches::compare(deps, &all).await).unwrap_or_default();
+            let found = failures
+                .note("batches", batches::compare(deps, &all).await)
+                .unwrap_or_default();
             (swept.orphans, swept.extras) = (found.orphans, found.extras);
-            swept.files = failures.note("files", files::delete_spent(deps, &mut known).await).unwrap_or_default();
+            swept.files = failures
+                .note("files", files::delete_spent(deps, &mut known).await)
+                .unwrap_or_default();
         }
         // A deployment whose key isn't stored yet has no batches.
-        Err(problem @ ApiError::Unauthorized { .. }) => info!("batches and files are left alone: {problem}"),
+        Err(problem @ ApiError::Unauthorized { .. }) => {
+            info!("batches and files are left alone: {problem}")
+        }
         Err(problem) => failures.add("batches", &problem),
     }
-    let accounts = seen.zip(open).map(|(ledger, open)| (ledger.accounts, open.commitments)).unwrap_or_default();
+    let accounts = seen
+        .zip(open)
+        .map(|(ledger, open)| (ledger.accounts, open.commitments))
+        .unwrap_or_default();
     let reconciled = ledger::reconcile(deps, &mut known, &accounts.0, &accounts.1).await;
     let ledger = failures.note("ledger", reconciled).unwrap_or_default();
     swept.live = u32::try_from(ledger.live.len()).unwrap_or(u32::MAX);
@@ -128,10 +143,23 @@ pub async fn handle(deps: &Deps, _deadline: Timestamp) -> Result<Swept, Incomple
         (Metric::ExtraBatches, swept.extras.into()),
         (Metric::LiveBatches, swept.live.into()),
         (Metric::BlockedJobs, swept.blocked.into()),
-        (Metric::ReservedUsd, ledger.spent_today(deps.clock.now()).as_f64()),
+        (
+            Metric::ReservedUsd,
+            ledger.spent_today(deps.clock.now()).as_f64(),
+        ),
     ]);
-    info!(stale = swept.stale, orphans = swept.orphans, extras = swept.extras, files = swept.files, "swept");
-    if failures.0 == 0 { Ok(swept) } else { Err(Incomplete(failures.0)) }
+    info!(
+        stale = swept.stale,
+        orphans = swept.orphans,
+        extras = swept.extras,
+        files = swept.files,
+        "swept"
+    );
+    if failures.0 == 0 {
+        Ok(swept)
+    } else {
+        Err(Incomplete(failures.0))
+    }
 }
 
 /// Counts the parts that failed.

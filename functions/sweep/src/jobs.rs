@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use clients::{
+use darkroom::{layout, ledger::Commitment, names::JobId, state::OVERDUE, status::JobStatus};
+use runtime::{
     states::{Rounds, StateError},
     swap::SwapError,
 };
-use darkroom::{layout, ledger::Commitment, names::JobId, state::OVERDUE, status::JobStatus};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -21,7 +21,8 @@ pub(crate) struct OpenJobs {
     pub(crate) stale: u32,
     /// Jobs that can't be closed because a document is missing or damaged.
     pub(crate) blocked: u32,
-    /// All open jobs. Of those that have a budget, what each shard commits; none where the states can't be read.
+    /// All open jobs. Of those that have a budget, what each shard commits; none where the states
+    /// can't be read.
     pub(crate) commitments: BTreeMap<JobId, Option<Vec<Commitment>>>,
     /// Why a job could not be looked at, for the last such job.
     pub(crate) problem: Option<SweepError>,
@@ -35,7 +36,8 @@ struct OpenJob {
     commitments: Option<Vec<Commitment>>,
 }
 
-/// Sends a message to every shard whose own must have been lost, and about every job that should long be closed.
+/// Sends a message to every shard whose own must have been lost, and about every job that should
+/// long be closed.
 pub(crate) async fn wake(deps: &Deps) -> Result<OpenJobs, SweepError> {
     let mut open = OpenJobs::default();
     for key in deps.bucket.keys(layout::OPEN_JOBS).await? {
@@ -60,17 +62,21 @@ pub(crate) async fn wake(deps: &Deps) -> Result<OpenJobs, SweepError> {
 
 async fn wake_job(deps: &Deps, job: &JobId) -> Result<OpenJob, SweepError> {
     let key = layout::status(job);
-    // While it is being planned, its manifest's message sees to it, as long as there is that manifest.
+    // While it is being planned, its manifest's message sees to it, as long as there is that
+    // manifest.
     let Some(object) = deps.bucket.read(&key).await? else {
         overwritten::reject(deps, job).await?;
         return Ok(OpenJob::default());
     };
-    let status: JobStatus =
-        serde_json::from_slice(&object.bytes).map_err(|source| SweepError::Malformed { what: key, source })?;
+    let status: JobStatus = serde_json::from_slice(&object.bytes)
+        .map_err(|source| SweepError::Malformed { what: key, source })?;
     let is_blocked = status.blocker.is_some();
     let Some(plan) = status.plan else {
         overwritten::reject(deps, job).await?;
-        return Ok(OpenJob { is_blocked, ..OpenJob::default() });
+        return Ok(OpenJob {
+            is_blocked,
+            ..OpenJob::default()
+        });
     };
     if let Some(blocker) = &status.blocker
         && !deps.bucket.are_unchanged(&blocker.documents).await?
@@ -83,23 +89,37 @@ async fn wake_job(deps: &Deps, job: &JobId) -> Result<OpenJob, SweepError> {
     let shards = match deps.states.read_all(job, plan.shards).await {
         Ok(shards) => shards,
         // One that is missing or damaged blocks the job: people are told in its `job.json`.
-        Err(StateError::Missing(..) | StateError::Keys { .. } | StateError::Swap(SwapError::Malformed { .. })) => {
+        Err(
+            StateError::Missing(..)
+            | StateError::Keys { .. }
+            | StateError::Swap(SwapError::Malformed { .. }),
+        ) => {
             if status.blocker.is_none() {
                 deps.wake.report(job).await?;
             }
-            return Ok(OpenJob { is_blocked: true, ..OpenJob::default() });
+            return Ok(OpenJob {
+                is_blocked: true,
+                ..OpenJob::default()
+            });
         }
         Err(error) => return Err(error.into()),
     };
     let mut stale = 0;
-    for last in shards.iter().filter_map(|rounds| rounds.shards().next_back()) {
+    for last in shards
+        .iter()
+        .filter_map(|rounds| rounds.shards().next_back())
+    {
         if last.has_lost_its_driver(now) {
             warn!(correlation_id = %job, shard = %last.shard, phase = last.phase.name(), "its message was lost");
             deps.wake.shard(last).await?;
             stale += 1;
         }
     }
-    let last_change = shards.iter().flat_map(Rounds::shards).map(|shard| shard.changed_at).max();
+    let last_change = shards
+        .iter()
+        .flat_map(Rounds::shards)
+        .map(|shard| shard.changed_at)
+        .max();
     if status.blocker.is_none()
         && shards.iter().all(Rounds::are_over)
         && last_change.is_none_or(|changed| now >= changed + OVERDUE)
@@ -111,5 +131,9 @@ async fn wake_job(deps: &Deps, job: &JobId) -> Result<OpenJob, SweepError> {
     let mut all = shards.iter().flat_map(Rounds::shards).peekable();
     let has_budget = all.peek().is_some_and(|shard| shard.budget.is_some());
     let commitments = has_budget.then(|| all.map(Commitment::of).collect());
-    Ok(OpenJob { stale, is_blocked, commitments })
+    Ok(OpenJob {
+        stale,
+        is_blocked,
+        commitments,
+    })
 }

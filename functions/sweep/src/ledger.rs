@@ -1,5 +1,5 @@
-//! The ledger, made to agree with the shard states: a function that is ended in the middle can leave a place taken, or a
-//! cost not put down.
+//! The ledger, made to agree with the shard states: a function that is ended in the middle can
+//! leave a place taken, or a cost not put down.
 
 use std::collections::BTreeMap;
 
@@ -16,12 +16,13 @@ use crate::{
     known::Known,
 };
 
-/// How long a shard may hold its place before it has a batch: longer than any invocation of `submit`.
+/// How long a shard may hold its place before it has a batch: longer than any invocation of
+/// `submit`.
 const UNTIL_CREATED: SignedDuration = SignedDuration::from_hours(1);
 
-/// Frees the places of shards that need none, puts down what they cost where that is missing, counts the accounts of
-/// open jobs again, and answers with the ledger as it is then. `accounts` are those there were before the states of the
-/// `open` jobs were read.
+/// Frees the places of shards that need none, puts down what they cost where that is missing,
+/// counts the accounts of open jobs again, and answers with the ledger as it is then. `accounts`
+/// are those there were before the states of the `open` jobs were read.
 pub(crate) async fn reconcile(
     deps: &Deps,
     known: &mut Known<'_>,
@@ -35,7 +36,11 @@ pub(crate) async fn reconcile(
         let end = match state_of(known, name).await? {
             None => Some(End::Closed(Settlement::Billed(None))),
             Some(shard) => match &shard.phase {
-                Phase::Planned { .. } | Phase::Uploading { .. } if now < reservation.asked_at + UNTIL_CREATED => None,
+                Phase::Planned { .. } | Phase::Uploading { .. }
+                    if now < reservation.asked_at + UNTIL_CREATED =>
+                {
+                    None
+                }
                 Phase::Planned { .. } | Phase::Uploading { .. } => Some(End::Refunded),
                 phase if phase.may_have_live_batch() => None,
                 _ => Some(shard.settlement().map_or(End::Released, End::Closed)),
@@ -45,7 +50,9 @@ pub(crate) async fn reconcile(
     }
     for name in ledger.unsettled.keys() {
         let shard = state_of(known, name).await?;
-        let end = shard.map_or(Some(Settlement::Billed(None)), Shard::settlement).map(End::Closed);
+        let end = shard
+            .map_or(Some(Settlement::Billed(None)), Shard::settlement)
+            .map(End::Closed);
         closed.extend(end.map(|end| (name.clone(), None, end)));
     }
     for (name, _, end) in &closed {
@@ -59,7 +66,9 @@ pub(crate) async fn reconcile(
                 _ if !is_as_seen => {}
                 (Some((job, shard)), End::Refunded) => ledger.refund(&job, shard),
                 (Some((job, shard)), End::Released) => ledger.release(&job, shard),
-                (Some((job, shard)), End::Closed(settlement)) => ledger.close(&job, shard, *settlement),
+                (Some((job, shard)), End::Closed(settlement)) => {
+                    ledger.close(&job, shard, *settlement)
+                }
                 (None, _) => {
                     ledger.live.remove(name);
                     ledger.unsettled.remove(name);
@@ -89,7 +98,10 @@ enum End {
     Closed(Settlement),
 }
 
-async fn state_of<'k>(known: &'k mut Known<'_>, name: &str) -> Result<Option<&'k Shard>, SweepError> {
+async fn state_of<'k>(
+    known: &'k mut Known<'_>,
+    name: &str,
+) -> Result<Option<&'k Shard>, SweepError> {
     match parsed(name) {
         Some((job, shard)) => known.state(&job, shard).await,
         None => Ok(None),

@@ -1,6 +1,7 @@
 //! The `sweep` Lambda function.
 
-use clients::{lambda, log, variables::Variables};
+use runtime::{lambda, log};
+use seam::environment::Variables;
 use sweep::{config::Config, handler};
 
 #[tokio::main(flavor = "current_thread")]

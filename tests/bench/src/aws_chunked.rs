@@ -26,7 +26,11 @@ impl AwsChunked {
     }
 
     /// Takes the next bytes, and gives `sink` those that are content.
-    pub(crate) fn feed(&mut self, mut bytes: &[u8], mut sink: impl FnMut(&[u8])) -> Result<(), NotChunked> {
+    pub(crate) fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        mut sink: impl FnMut(&[u8]),
+    ) -> Result<(), NotChunked> {
         while let Some((&first, rest)) = bytes.split_first() {
             match self {
                 Self::Size(line) if first == b'\n' => {
@@ -78,7 +82,9 @@ mod tests {
     fn content(body: &[u8], piece: usize) -> (Vec<u8>, bool) {
         let (mut content, mut chunked) = (Vec::new(), AwsChunked::new());
         for piece in body.chunks(piece) {
-            chunked.feed(piece, |bytes| content.extend_from_slice(bytes)).unwrap();
+            chunked
+                .feed(piece, |bytes| content.extend_from_slice(bytes))
+                .unwrap();
         }
         (content, chunked.is_complete())
     }
@@ -87,7 +93,11 @@ mod tests {
     fn content_is_the_same_however_the_body_is_cut() {
         let body = b"5\r\nhello\r\na;chunk-signature=0\r\n, chunked \r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n";
         for piece in 1..body.len() {
-            assert_eq!(content(body, piece), (b"hello, chunked ".to_vec(), true), "in pieces of {piece}");
+            assert_eq!(
+                content(body, piece),
+                (b"hello, chunked ".to_vec(), true),
+                "in pieces of {piece}"
+            );
         }
         assert_eq!(content(&body[..20], 7), (b"hello".to_vec(), false));
     }

@@ -1,4 +1,5 @@
-//! A dataset: a responses file as Gemini writes it, and the list of what a correct collector stores of it.
+//! A dataset: a responses file as Gemini writes it, and the list of what a correct collector stores
+//! of it.
 
 use std::{
     fs::{self, File},
@@ -34,7 +35,10 @@ pub(crate) struct Expected {
 impl Dataset {
     /// The dataset `name` in `folder`, whether or not it is there.
     pub(crate) fn new(folder: impl Into<PathBuf>, name: impl Into<String>) -> Self {
-        Self { folder: folder.into(), name: name.into() }
+        Self {
+            folder: folder.into(),
+            name: name.into(),
+        }
     }
 
     /// Its name, which is also the name of its file at Gemini.
@@ -63,7 +67,8 @@ impl Dataset {
 
     /// Its images, in the order of the responses file.
     pub(crate) fn images(&self) -> anyhow::Result<Vec<Expected>> {
-        let file = File::open(self.list()).with_context(|| format!("there is no dataset {}", self.name))?;
+        let file = File::open(self.list())
+            .with_context(|| format!("there is no dataset {}", self.name))?;
         Ok(serde_json::from_reader(BufReader::new(file))?)
     }
 }

@@ -8,7 +8,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use clients::transport::{Body, BoxError, BoxFuture, Transport, TransportError, empty};
 use futures_util::stream;
 use http::{
     Request, Response, StatusCode,
@@ -16,20 +15,25 @@ use http::{
 };
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use seam::transport::{Body, BoxError, BoxFuture, Transport, TransportError, empty};
 
 use crate::dataset::Dataset;
 
 /// Bytes read from a file at once.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// Answers `GET /<version>/files/<dataset>:download` with the dataset's responses file, always the whole of it.
+/// Answers `GET /<version>/files/<dataset>:download` with the dataset's responses file, always the
+/// whole of it.
 pub(crate) struct Downloads {
     /// Where datasets are kept.
     pub(crate) folder: PathBuf,
 }
 
 impl Transport for Downloads {
-    fn send(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
+    fn send(
+        &self,
+        request: Request<Body>,
+    ) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
         let reply = self.reply(request.uri().path());
         Box::pin(async { reply.map_err(TransportError::Interrupted) })
     }
@@ -37,10 +41,17 @@ impl Transport for Downloads {
 
 impl Downloads {
     fn reply(&self, path: &str) -> Result<Response<Body>, BoxError> {
-        let name = path.rsplit('/').next().and_then(|last| last.strip_suffix(":download"));
-        let found = name.map(|name| Dataset::new(&self.folder, name)).filter(Dataset::is_complete);
+        let name = path
+            .rsplit('/')
+            .next()
+            .and_then(|last| last.strip_suffix(":download"));
+        let found = name
+            .map(|name| Dataset::new(&self.folder, name))
+            .filter(Dataset::is_complete);
         let Some(dataset) = found else {
-            return Ok(Response::builder().status(StatusCode::NOT_FOUND).body(empty())?);
+            return Ok(Response::builder()
+                .status(StatusCode::NOT_FOUND)
+                .body(empty())?);
         };
         let file = File::open(dataset.responses())?;
         let reply = Response::builder()
@@ -58,5 +69,10 @@ fn pieces(mut file: File) -> impl Iterator<Item = Result<Frame<Bytes>, BoxError>
         piece.truncate(read);
         Ok((read > 0).then(|| Bytes::from(piece)))
     };
-    iter::from_fn(move || next().map(|piece| piece.map(Frame::data)).map_err(BoxError::from).transpose())
+    iter::from_fn(move || {
+        next()
+            .map(|piece| piece.map(Frame::data))
+            .map_err(BoxError::from)
+            .transpose()
+    })
 }

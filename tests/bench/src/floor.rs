@@ -1,8 +1,8 @@
 //! The floor: the least that any collector must do, and nothing else.
 //!
-//! One blocking connection each way. Records are decrypted where the kernel put them, base64 is decoded out of them,
-//! and an image is encrypted from where it was decoded. It knows one form of line only, keeps nothing, retries nothing,
-//! signs nothing: a measure, not a collector.
+//! One blocking connection each way. Records are decrypted where the kernel put them, base64 is
+//! decoded out of them, and an image is encrypted from where it was decoded. It knows one form of
+//! line only, keeps nothing, retries nothing, signs nothing: a measure, not a collector.
 
 mod http;
 mod images;
@@ -35,7 +35,10 @@ pub(crate) struct Arguments {
 
 /// Collects a dataset.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let (gemini, aws) = (Address::parse(&arguments.gemini)?, Address::parse(&arguments.aws)?);
+    let (gemini, aws) = (
+        Address::parse(&arguments.gemini)?,
+        Address::parse(&arguments.aws)?,
+    );
     let mut down = Connection::open(&gemini, &arguments.authority)?;
     let mut up = Connection::open(&aws, &arguments.authority)?;
     let request = format!(

@@ -23,7 +23,8 @@ const IMAGE_BYTES: RangeInclusive<usize> = 1_200_000..=2_800_000;
 /// The width and height that images say they have.
 const SIDE: u32 = 1024;
 
-/// Makes a dataset whose responses file has `bytes` bytes, and no more than one line beyond; nothing if it is there.
+/// Makes a dataset whose responses file has `bytes` bytes, and no more than one line beyond;
+/// nothing if it is there.
 pub(crate) fn generate(dataset: &Dataset, bytes: u64) -> anyhow::Result<()> {
     if dataset.is_complete() {
         return Ok(());
@@ -32,7 +33,9 @@ pub(crate) fn generate(dataset: &Dataset, bytes: u64) -> anyhow::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    let mut file = BufWriter::new(File::create(&path).with_context(|| format!("can't write {}", path.display()))?);
+    let mut file = BufWriter::new(
+        File::create(&path).with_context(|| format!("can't write {}", path.display()))?,
+    );
     let mut random = Rng::with_seed(SEED);
     let mut images = Vec::new();
     let mut written = 0;
@@ -42,7 +45,11 @@ pub(crate) fn generate(dataset: &Dataset, bytes: u64) -> anyhow::Result<()> {
         let line = line(&key, &image)?;
         file.write_all(&line)?;
         written += line.len() as u64;
-        images.push(Expected { key, bytes: image.len() as u64, crc32: crc32(&image) });
+        images.push(Expected {
+            key,
+            bytes: image.len() as u64,
+            crc32: crc32(&image),
+        });
     }
     file.flush()?;
     dataset.complete(&images)

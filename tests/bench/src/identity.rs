@@ -1,4 +1,5 @@
-//! Who the services say they are: a certificate for loopback, and the authority to trust for it. Made at every start.
+//! Who the services say they are: a certificate for loopback, and the authority to trust for it.
+//! Made at every start.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -18,7 +19,9 @@ pub(crate) const HOST: &str = "localhost";
 pub(crate) fn acceptor(authority: &Path) -> anyhow::Result<TlsAcceptor> {
     let mut issuer = CertificateParams::new([])?;
     issuer.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    issuer.distinguished_name.push(DnType::CommonName, "Darkroom benchmark");
+    issuer
+        .distinguished_name
+        .push(DnType::CommonName, "Darkroom benchmark");
     let issuer_key = KeyPair::generate()?;
     fs::write(authority, issuer.self_signed(&issuer_key)?.pem())?;
     let issuer = Issuer::new(issuer, issuer_key);

@@ -1,13 +1,13 @@
-//! HTTP/1.1 over TLS, or plain, in front of a service. It reads from sockets in large pieces: what the services cost is
-//! not measured, but what they are too slow for is.
+//! HTTP/1.1 over TLS, or plain, in front of a service. It reads from sockets in large pieces: what
+//! the services cost is not measured, but what they are too slow for is.
 
 use std::{net::Ipv4Addr, sync::Arc};
 
-use clients::transport::{BoxError, Transport};
 use http::Request;
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use seam::transport::{BoxError, Transport};
 use tokio::{
     io::{AsyncRead, AsyncWrite, BufReader},
     net::{TcpListener, TcpStream},
@@ -18,7 +18,10 @@ use tokio_rustls::TlsAcceptor;
 const READ_BYTES: usize = 256 << 10;
 
 /// Listens on a free port of loopback, which comes back, and answers from then on.
-pub(crate) async fn listen(tls: Option<TlsAcceptor>, service: Arc<dyn Transport>) -> anyhow::Result<u16> {
+pub(crate) async fn listen(
+    tls: Option<TlsAcceptor>,
+    service: Arc<dyn Transport>,
+) -> anyhow::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let port = listener.local_addr()?.port();
     tokio::spawn(async move {
@@ -29,7 +32,11 @@ pub(crate) async fn listen(tls: Option<TlsAcceptor>, service: Arc<dyn Transport>
     Ok(port)
 }
 
-async fn converse(stream: TcpStream, tls: Option<TlsAcceptor>, service: Arc<dyn Transport>) -> Result<(), BoxError> {
+async fn converse(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    service: Arc<dyn Transport>,
+) -> Result<(), BoxError> {
     stream.set_nodelay(true)?;
     let stream = BufReader::with_capacity(READ_BYTES, stream);
     match tls {
@@ -45,7 +52,14 @@ async fn answer(
 ) -> Result<(), BoxError> {
     let answer = service_fn(|request: Request<Incoming>| {
         let service = Arc::clone(&service);
-        async move { service.send(request.map(|body| body.map_err(BoxError::from).boxed())).await }
+        async move {
+            service
+                .send(request.map(|body| body.map_err(BoxError::from).boxed()))
+                .await
+        }
     });
-    Ok(http1::Builder::new().max_buf_size(1 << 20).serve_connection(TokioIo::new(stream), answer).await?)
+    Ok(http1::Builder::new()
+        .max_buf_size(1 << 20)
+        .serve_connection(TokioIo::new(stream), answer)
+        .await?)
 }

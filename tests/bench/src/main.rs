@@ -1,7 +1,8 @@
-//! What `tests/bench/run` measures the collector with: result files, the services on loopback behind TLS, and the floor.
+//! What `tests/bench/run` measures the collector with: result files, the services on loopback
+//! behind TLS, and the floor.
 //!
-//! The collector itself is not here: it is the `collect` binary as it goes to Lambda, with an event from a stand-in of
-//! Lambda's runtime API.
+//! The collector itself is not here: it is the `collect` binary as it goes to Lambda, with an event
+//! from a stand-in of Lambda's runtime API.
 
 mod aws_chunked;
 mod dataset;
@@ -52,7 +53,11 @@ enum Part {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().part {
-        Part::Generate { folder, dataset, bytes } => generate::generate(&dataset::Dataset::new(folder, dataset), bytes),
+        Part::Generate {
+            folder,
+            dataset,
+            bytes,
+        } => generate::generate(&dataset::Dataset::new(folder, dataset), bytes),
         Part::Serve { folder } => serve::serve(&folder),
         Part::Floor(arguments) => floor::run(&arguments),
     }

@@ -3,15 +3,15 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use clients::{
+use darkroom::chain::FUNCTION_TIMEOUT;
+use http::{Request, Response, StatusCode};
+use seam::{
     clock::Clock,
     transport::{Body, BoxError, BoxFuture, Transport, TransportError, empty, full},
 };
-use http::{Request, Response, StatusCode};
-use local::chain::FUNCTION_TIMEOUT;
 
-/// Gives the event that is there to whoever asks for the next one. Who asks when there is none is hung up on, so that a
-/// function ends after its event.
+/// Gives the event that is there to whoever asks for the next one. Who asks when there is none is
+/// hung up on, so that a function ends after its event.
 pub(crate) struct RuntimeApi {
     clock: Clock,
     event: Mutex<Option<String>>,
@@ -20,7 +20,10 @@ pub(crate) struct RuntimeApi {
 impl RuntimeApi {
     /// Without an event.
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, event: Mutex::default() }
+        Self {
+            clock,
+            event: Mutex::default(),
+        }
     }
 
     /// The event to give next.
@@ -34,20 +37,28 @@ impl RuntimeApi {
 
     fn reply(&self, path: &str) -> Result<Response<Body>, BoxError> {
         if !path.ends_with("/invocation/next") {
-            return Ok(Response::builder().status(StatusCode::ACCEPTED).body(empty())?);
+            return Ok(Response::builder()
+                .status(StatusCode::ACCEPTED)
+                .body(empty())?);
         }
         let event = self.event().take().ok_or("there is no other event")?;
         let deadline = self.clock.now() + FUNCTION_TIMEOUT;
         let reply = Response::builder()
             .header("lambda-runtime-aws-request-id", "0")
             .header("lambda-runtime-deadline-ms", deadline.as_millisecond())
-            .header("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:000000000000:function:collect");
+            .header(
+                "lambda-runtime-invoked-function-arn",
+                "arn:aws:lambda:us-east-1:000000000000:function:collect",
+            );
         Ok(reply.body(full(event))?)
     }
 }
 
 impl Transport for RuntimeApi {
-    fn send(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
+    fn send(
+        &self,
+        request: Request<Body>,
+    ) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
         let reply = self.reply(request.uri().path());
         Box::pin(async { reply.map_err(TransportError::Interrupted) })
     }

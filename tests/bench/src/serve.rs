@@ -1,7 +1,8 @@
 //! All services of one benchmark in one process, which `tests/bench/run` talks to by lines.
 //!
-//! It first writes where everything is, as one JSON object. Then `begin <dataset>` makes it forget what was stored, and
-//! get a shard ready for `collect`; `end` says what was stored since. Each is answered by one line.
+//! It first writes where everything is, as one JSON object. Then `begin <dataset>` makes it forget
+//! what was stored, and get a shard ready for `collect`; `end` says what was stored since. Each is
+//! answered by one line.
 
 use std::{
     fs,
@@ -11,16 +12,16 @@ use std::{
 };
 
 use anyhow::Context;
-use clients::{
-    clock::Clock,
-    gemini::{self, Gemini},
-    secret::{ApiKey, KeySource},
-};
-use darkroom::names::JobId;
-use local::{
+use cli::{
     cloud::{BUCKET, Cloud, Setup},
     time::Time,
 };
+use darkroom::names::JobId;
+use gemini::{
+    self, Gemini,
+    key::{ApiKey, KeySource},
+};
+use seam::clock::Clock;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -80,7 +81,9 @@ impl Services {
         let (cloud, sink) = cloud(&root)?;
         let time = Time::system();
         let runtime_api = Arc::new(RuntimeApi::new(time.clock()));
-        let downloads = Arc::new(Downloads { folder: folder.to_owned() });
+        let downloads = Arc::new(Downloads {
+            folder: folder.to_owned(),
+        });
         let addresses = json!({
             "gemini": format!("https://{HOST}:{}", listen(Some(tls.clone()), downloads).await?),
             "aws": format!("https://{HOST}:{}", listen(Some(tls), Arc::clone(&sink) as _).await?),
@@ -88,7 +91,16 @@ impl Services {
             "authority": authority,
             "bucket": BUCKET,
         });
-        Ok((Self { folder: folder.to_owned(), cloud, sink, runtime_api, clock: time.clock() }, addresses))
+        Ok((
+            Self {
+                folder: folder.to_owned(),
+                cloud,
+                sink,
+                runtime_api,
+                clock: time.clock(),
+            },
+            addresses,
+        ))
     }
 
     /// Expects a candidate's images of `dataset`. The job that `collect` works on comes back.
@@ -96,7 +108,8 @@ impl Services {
         let dataset = Dataset::new(&self.folder, dataset);
         let images = dataset.images()?;
         let job = JobId::new(format!("bench-{}", self.clock.now().as_nanosecond()));
-        self.runtime_api.offer(shard::prepare(&self.cloud, &job, &dataset, &images).await?);
+        self.runtime_api
+            .offer(shard::prepare(&self.cloud, &job, &dataset, &images).await?);
         self.sink.expect(images);
         Ok(job)
     }
@@ -117,5 +130,8 @@ fn cloud(root: &Path) -> anyhow::Result<(Cloud, Arc<Sink>)> {
         stand_ins = Some(Arc::clone(&services));
         services
     })?;
-    Ok((cloud, Arc::new(Sink::new(stand_ins.context("a cloud without stand-ins")?))))
+    Ok((
+        cloud,
+        Arc::new(Sink::new(stand_ins.context("a cloud without stand-ins")?)),
+    ))
 }

@@ -1,8 +1,10 @@
-//! The shard that `collect` is asked to read: planned, submitted, its batch ended, nothing of its output read.
+//! The shard that `collect` is asked to read: planned, submitted, its batch ended, nothing of its
+//! output read.
 
 use anyhow::Context;
-use clients::{bucket::Bucket, states::Swap};
+use cli::cloud::Cloud;
 use darkroom::{
+    chain::RESULTS,
     cost::{Estimate, Usd},
     layout,
     messages::ShardMessage,
@@ -10,7 +12,7 @@ use darkroom::{
     plan::PlanLine,
     state::{BatchOutput, Demand, EndedBatch, Phase, Shard},
 };
-use local::{chain::RESULTS, cloud::Cloud};
+use runtime::{bucket::Bucket, states::Swap};
 use serde_json::json;
 
 use crate::dataset::{Dataset, Expected};
@@ -36,12 +38,18 @@ pub(crate) async fn prepare(
         batch: BatchName::new("batches/bench"),
         attempt: 1,
         state: "SUCCEEDED".to_owned(),
-        output: Some(BatchOutput::File(FileName::new(format!("files/{}", dataset.name())))),
+        output: Some(BatchOutput::File(FileName::new(format!(
+            "files/{}",
+            dataset.name()
+        )))),
         error: None,
         submitted_at: now,
         ended_at: now,
     };
-    let demand = Demand { requests: u32::try_from(images.len())?, ..Demand::default() };
+    let demand = Demand {
+        requests: u32::try_from(images.len())?,
+        ..Demand::default()
+    };
     let planned = Shard::planned(job, shard_id(), MODEL, demand, (0, plan_bytes), now);
     let deadline = ended.kept_until();
     let ready = planned.enter(Phase::Ready { ended }, deadline);
@@ -54,7 +62,11 @@ pub(crate) async fn prepare(
 /// The phase that the shard is in now.
 pub(crate) async fn phase(cloud: &Cloud, job: &JobId) -> anyhow::Result<&'static str> {
     let stored = cloud.deps.collect.states.read(job, shard_id()).await?;
-    Ok(stored.with_context(|| format!("there is no job {job}"))?.shard.phase.name())
+    Ok(stored
+        .with_context(|| format!("there is no job {job}"))?
+        .shard
+        .phase
+        .name())
 }
 
 async fn write_plan(bucket: &Bucket, job: &JobId, images: &[Expected]) -> anyhow::Result<u64> {
@@ -75,14 +87,19 @@ async fn write_plan(bucket: &Bucket, job: &JobId, images: &[Expected]) -> anyhow
             path: image.key.clone(),
             prompt: Some("the shoe on white".to_owned()),
             refs: Vec::new(),
-            estimate: Estimate { batch_usd: Usd::default(), interactive_usd: Usd::default() },
+            estimate: Estimate {
+                batch_usd: Usd::default(),
+                interactive_usd: Usd::default(),
+            },
             retry: None,
         };
         serde_json::to_writer(&mut plan, &line)?;
         plan.push(b'\n');
     }
     let length = plan.len() as u64;
-    bucket.put(&layout::plan(job), "application/jsonl", plan).await?;
+    bucket
+        .put(&layout::plan(job), "application/jsonl", plan)
+        .await?;
     Ok(length)
 }
 

@@ -1,4 +1,5 @@
-//! S3's side: images are checked against the dataset's list and thrown away; all other calls go to the stand-ins.
+//! S3's side: images are checked against the dataset's list and thrown away; all other calls go to
+//! the stand-ins.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -6,10 +7,10 @@ use std::{
 };
 
 use base64_simd::STANDARD;
-use clients::transport::{Body, BoxError, BoxFuture, Transport, TransportError, empty};
 use crc_fast::{CrcAlgorithm::Crc32IsoHdlc, Digest};
 use http::{Method, Request, Response, StatusCode, header::CONTENT_ENCODING, header::ETAG};
 use http_body_util::BodyExt;
+use seam::transport::{Body, BoxError, BoxFuture, Transport, TransportError, empty};
 use serde::Serialize;
 
 use crate::{aws_chunked::AwsChunked, dataset::Expected};
@@ -49,14 +50,27 @@ pub(crate) struct Tally {
 impl Sink {
     /// A sink that expects nothing yet, in front of `others`.
     pub(crate) fn new(others: Arc<dyn Transport>) -> Self {
-        Self { others, run: Mutex::default() }
+        Self {
+            others,
+            run: Mutex::default(),
+        }
     }
 
     /// Forgets what was stored, and expects these images.
     pub(crate) fn expect(&self, images: Vec<Expected>) {
-        let tally = Tally { images: images.len(), ..Tally::default() };
-        let expected = images.into_iter().map(|image| (format!("{}.png", image.key), image)).collect();
-        *self.run() = Run { expected, stored: HashSet::new(), tally };
+        let tally = Tally {
+            images: images.len(),
+            ..Tally::default()
+        };
+        let expected = images
+            .into_iter()
+            .map(|image| (format!("{}.png", image.key), image))
+            .collect();
+        *self.run() = Run {
+            expected,
+            stored: HashSet::new(),
+            tally,
+        };
     }
 
     /// What was stored since.
@@ -73,7 +87,9 @@ impl Sink {
     async fn take(&self, request: Request<Body>) -> Result<StatusCode, BoxError> {
         let (head, mut body) = request.into_parts();
         let encoding = head.headers.get(CONTENT_ENCODING);
-        let mut chunked = encoding.is_some_and(|value| value == "aws-chunked").then(AwsChunked::new);
+        let mut chunked = encoding
+            .is_some_and(|value| value == "aws-chunked")
+            .then(AwsChunked::new);
         let (mut digest, mut length) = (Digest::new(Crc32IsoHdlc), 0);
         let mut see = |bytes: &[u8]| {
             digest.update(bytes);
@@ -89,7 +105,8 @@ impl Sink {
         }
         let crc32 = digest.finalize() as u32;
         let announced = head.headers.get(CHECKSUM);
-        let as_announced = announced.is_none_or(|sum| *sum == STANDARD.encode_to_string(crc32.to_be_bytes()));
+        let as_announced =
+            announced.is_none_or(|sum| *sum == STANDARD.encode_to_string(crc32.to_be_bytes()));
         let whole = as_announced && chunked.is_none_or(|chunked| chunked.is_complete());
         let name = head.uri.path().rsplit('/').next().unwrap_or_default();
         Ok(self.run().see(name, length, crc32, whole))
@@ -100,7 +117,9 @@ impl Run {
     fn see(&mut self, name: &str, bytes: u64, crc32: u32, whole: bool) -> StatusCode {
         match self.expected.get(name) {
             None => self.tally.unknown += 1,
-            Some(image) if !whole || image.bytes != bytes || image.crc32 != crc32 => self.tally.wrong += 1,
+            Some(image) if !whole || image.bytes != bytes || image.crc32 != crc32 => {
+                self.tally.wrong += 1
+            }
             Some(_) if self.stored.insert(name.to_owned()) => {
                 self.tally.stored += 1;
                 return StatusCode::OK;
@@ -115,14 +134,24 @@ impl Run {
 }
 
 impl Transport for Sink {
-    fn send(&self, request: Request<Body>) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
+    fn send(
+        &self,
+        request: Request<Body>,
+    ) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
         if request.method() != Method::PUT || !request.uri().path().ends_with(".png") {
             return self.others.send(request);
         }
         Box::pin(async move {
-            let status = self.take(request).await.map_err(TransportError::Interrupted)?;
-            let reply = Response::builder().status(status).header(ETAG, "\"0123456789abcdef0123456789abcdef\"");
-            reply.body(empty()).map_err(|error| TransportError::Interrupted(error.into()))
+            let status = self
+                .take(request)
+                .await
+                .map_err(TransportError::Interrupted)?;
+            let reply = Response::builder()
+                .status(status)
+                .header(ETAG, "\"0123456789abcdef0123456789abcdef\"");
+            reply
+                .body(empty())
+                .map_err(|error| TransportError::Interrupted(error.into()))
         })
     }
 }

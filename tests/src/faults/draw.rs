@@ -1,25 +1,74 @@
 //! What is drawn for a world: outages, odd outputs, odd lines.
 //!
-//! Everything here passes by itself, and nobody has to act: what was paid for must arrive as long as Gemini keeps it.
+//! Everything here passes by itself, and nobody has to act: what was paid for must arrive as long
+//! as Gemini keeps it.
 
 use std::time::Duration;
 
 use fastrand::Rng;
+use gemini_sim::{
+    ArrayRule, ArrayStyle, Behaviour, DoneFlag, LateOutput, Outage, Shape, ShapeRule, Which,
+};
 use http::StatusCode;
 use jiff::SignedDuration;
-use local::gemini::{ArrayRule, ArrayStyle, Behaviour, DoneFlag, LateOutput, Outage, Shape, ShapeRule, Which};
 
 use super::{outage::AwsOutage, request::Service};
 
-/// The kinds of calls that an outage is about, with the answers that they may get. An answer that a person must act upon,
-/// such as a create call refused for good, is not among them.
+/// The kinds of calls that an outage is about, with the answers that they may get. An answer that a
+/// person must act upon, such as a create call refused for good, is not among them.
 const GEMINI_OUTAGES: [(&str, &[&str]); 8] = [
-    ("any", &["503", "429", "429-prepaid", "401", "key-invalid", "html", "429-forever"]),
-    ("downloads", &["503", "429", "429-day", "429-prepaid", "403", "404", "html", "empty", "cut", "500"]),
-    ("get-batch", &["503", "429", "429-prepaid", "401", "404", "html", "empty", "429-forever"]),
-    ("list-batches", &["503", "429", "429-prepaid", "401", "html", "empty", "504"]),
-    ("uploads", &["503", "429", "403", "html", "500", "lost-reply"]),
-    ("create-batch", &["503", "429", "403", "html", "lost-reply", "empty"]),
+    (
+        "any",
+        &[
+            "503",
+            "429",
+            "429-prepaid",
+            "401",
+            "key-invalid",
+            "html",
+            "429-forever",
+        ],
+    ),
+    (
+        "downloads",
+        &[
+            "503",
+            "429",
+            "429-day",
+            "429-prepaid",
+            "403",
+            "404",
+            "html",
+            "empty",
+            "cut",
+            "500",
+        ],
+    ),
+    (
+        "get-batch",
+        &[
+            "503",
+            "429",
+            "429-prepaid",
+            "401",
+            "404",
+            "html",
+            "empty",
+            "429-forever",
+        ],
+    ),
+    (
+        "list-batches",
+        &["503", "429", "429-prepaid", "401", "html", "empty", "504"],
+    ),
+    (
+        "uploads",
+        &["503", "429", "403", "html", "500", "lost-reply"],
+    ),
+    (
+        "create-batch",
+        &["503", "429", "403", "html", "lost-reply", "empty"],
+    ),
     ("cancel-batch", &["503", "429", "401"]),
     ("delete-file", &["503", "429", "404", "401"]),
 ];
@@ -31,16 +80,23 @@ const MINUTES: [u64; 8] = [5, 30, 90, 240, 12 * 60, 30 * 60, 80 * 60, 200 * 60];
 pub(crate) fn gemini_outage(rng: &mut Rng) -> Outage {
     let (call, answers) = GEMINI_OUTAGES[rng.usize(..GEMINI_OUTAGES.len())];
     let answer = answers[rng.usize(..answers.len())];
-    // A request that is refused on its way to its deadline of a week fails, which is not what is played here.
-    let minutes = MINUTES[rng.usize(..MINUTES.len() - usize::from(matches!(call, "uploads" | "create-batch" | "any")))];
+    // A request that is refused on its way to its deadline of a week fails, which is not what is
+    // played here.
+    let minutes = MINUTES[rng
+        .usize(..MINUTES.len() - usize::from(matches!(call, "uploads" | "create-batch" | "any")))];
     let from = rng.u64(0..180);
     let rule = format!("{call}:{answer}:{from}m..{}m", from + minutes);
-    rule.parse().unwrap_or_else(|error| unreachable!("{rule}: {error}"))
+    rule.parse()
+        .unwrap_or_else(|error| unreachable!("{rule}: {error}"))
 }
 
 /// An outage of S3 or SQS.
 pub(crate) fn aws_outage(rng: &mut Rng) -> AwsOutage {
-    let service = if rng.u8(..3) == 0 { Service::Sqs } else { Service::S3 };
+    let service = if rng.u8(..3) == 0 {
+        Service::Sqs
+    } else {
+        Service::S3
+    };
     let from = SignedDuration::from_mins(rng.i64(0..180));
     let minutes = [5, 30, 90, 240, 12 * 60][rng.usize(..5)];
     let is_s3 = service == Service::S3;
@@ -48,7 +104,11 @@ pub(crate) fn aws_outage(rng: &mut Rng) -> AwsOutage {
         service,
         writes_only: is_s3 && rng.bool(),
         images_only: is_s3 && rng.u8(..3) == 0,
-        status: if rng.bool() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::FORBIDDEN },
+        status: if rng.bool() {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::FORBIDDEN
+        },
         from,
         until: from + SignedDuration::from_mins(minutes),
     }
@@ -89,16 +149,37 @@ pub(crate) fn shapes(rng: &mut Rng) -> Vec<ShapeRule> {
 
 /// `behaviour` with outputs that may come late, as an array, or within the batch.
 pub(crate) fn outputs(rng: &mut Rng, behaviour: Behaviour) -> Behaviour {
-    let late = [2, 50, 90, 20 * 60]
-        .map(|minutes| LateOutput { delay: Duration::from_secs(minutes * 60), which: Which::Percent(50) });
+    let late = [2, 50, 90, 20 * 60].map(|minutes| LateOutput {
+        delay: Duration::from_secs(minutes * 60),
+        which: Which::Percent(50),
+    });
     let is_array = rng.u8(..5) == 0;
-    let style = if rng.bool() { ArrayStyle::Compact } else { ArrayStyle::Lines };
+    let style = if rng.bool() {
+        ArrayStyle::Compact
+    } else {
+        ArrayStyle::Lines
+    };
     Behaviour {
-        late_outputs: if rng.u8(..3) == 0 { vec![late[rng.usize(..late.len())]] } else { Vec::new() },
+        late_outputs: if rng.u8(..3) == 0 {
+            vec![late[rng.usize(..late.len())]]
+        } else {
+            Vec::new()
+        },
         done: [DoneFlag::Early, DoneFlag::Late, DoneFlag::Absent][rng.usize(..3)],
         without_counts: rng.u8(..4) == 0,
-        inline_outputs: if rng.u8(..6) == 0 { vec![Which::Percent(100)] } else { Vec::new() },
-        arrays: if is_array { vec![ArrayRule { which: Which::Percent(100), style: Some(style) }] } else { Vec::new() },
+        inline_outputs: if rng.u8(..6) == 0 {
+            vec![Which::Percent(100)]
+        } else {
+            Vec::new()
+        },
+        arrays: if is_array {
+            vec![ArrayRule {
+                which: Which::Percent(100),
+                style: Some(style),
+            }]
+        } else {
+            Vec::new()
+        },
         ..behaviour
     }
 }

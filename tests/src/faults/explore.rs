@@ -1,10 +1,11 @@
 //! Which schedules are played: every single fault, pairs of faults, and drawn ones.
 //!
-//! Single faults are exhaustive: each kind that can be told apart, at each request of the small world, whose other
-//! choices are fixed. So are pairs of crashes, up to what fingerprints tell apart: a second fault is tried once for all
-//! worlds with the same coarse fingerprint, and a world is left when it has become one that ended well before. Of pairs
-//! of other kinds, without those that leave the same behind as another, as many are played as are asked for. Drawn worlds
-//! are a sample of everything, a person's cancel or approval included.
+//! Single faults are exhaustive: each kind that can be told apart, at each request of the small
+//! world, whose other choices are fixed. So are pairs of crashes, up to what fingerprints tell
+//! apart: a second fault is tried once for all worlds with the same coarse fingerprint, and a world
+//! is left when it has become one that ended well before. Of pairs of other kinds, without those
+//! that leave the same behind as another, as many are played as are asked for. Drawn worlds are a
+//! sample of everything, a person's cancel or approval included.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -61,7 +62,8 @@ pub struct Plan {
     pub at: Option<String>,
     /// Whether pairs are played; none are without singles.
     pub pairs: bool,
-    /// How many pairs of faults that are not both crashes are played at the most, spread evenly over all that differ.
+    /// How many pairs of faults that are not both crashes are played at the most, spread evenly
+    /// over all that differ.
     pub sample: usize,
     /// How many worlds are played at the same time.
     pub threads: usize,
@@ -104,7 +106,11 @@ impl Case {
         match self {
             Self::Faults(faults) => {
                 let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-                if faults.is_empty() { "--faults none".to_owned() } else { format!("--faults {}", faults.join(",")) }
+                if faults.is_empty() {
+                    "--faults none".to_owned()
+                } else {
+                    format!("--faults {}", faults.join(","))
+                }
             }
             Self::Seed(seed) => format!("--seed {seed}"),
         }
@@ -121,12 +127,19 @@ impl Case {
 
     fn play(&self, broken: Option<Break>, watch: Watch) -> anyhow::Result<Outcome> {
         match self {
-            Self::Faults(faults) => play(&Scene::small(), Schedule::Listed(faults.clone()), broken, watch),
+            Self::Faults(faults) => play(
+                &Scene::small(),
+                Schedule::Listed(faults.clone()),
+                broken,
+                watch,
+            ),
             Self::Seed(seed) => {
                 let scene = Scene::drawn(*seed);
                 let mut rng = Rng::with_seed(seed ^ 0x5eed);
                 let among = REQUESTS_PER_JOB * scene.manifests.len();
-                let at = (0..rng.usize(1..=MOST_FAULTS)).map(|_| rng.usize(..among)).collect();
+                let at = (0..rng.usize(1..=MOST_FAULTS))
+                    .map(|_| rng.usize(..among))
+                    .collect();
                 play(&scene, Schedule::Drawn { rng, at }, broken, watch)
             }
         }
@@ -136,13 +149,20 @@ impl Case {
 impl Found {
     /// How many things of a kind went wrong.
     pub fn count(&self, wrong: Wrong) -> usize {
-        self.failures.iter().flat_map(|failure| &failure.violations).filter(|found| found.wrong == wrong).count()
+        self.failures
+            .iter()
+            .flat_map(|failure| &failure.violations)
+            .filter(|found| found.wrong == wrong)
+            .count()
     }
 
     fn add(&mut self, case: &Case, outcome: &Outcome) {
         self.schedules += 1;
         if !outcome.violations.is_empty() {
-            self.failures.push(Failure { case: case.clone(), violations: outcome.violations.clone() });
+            self.failures.push(Failure {
+                case: case.clone(),
+                violations: outcome.violations.clone(),
+            });
         }
     }
 }
@@ -163,17 +183,33 @@ pub fn explore(plan: &Plan, tell: impl Fn(&str)) -> anyhow::Result<Found> {
                 .decisions
                 .iter()
                 .filter(|decision| plan.at.as_ref().is_none_or(|at| decision.what.contains(at)))
-                .flat_map(|decision| decision.could.iter().map(|fault| At { request: decision.request, fault: *fault }))
+                .flat_map(|decision| {
+                    decision.could.iter().map(|fault| At {
+                        request: decision.request,
+                        fault: *fault,
+                    })
+                })
                 .map(|at| Case::Faults(vec![at]))
                 .collect();
-            tell(&format!("{} single faults at {} requests", singles.len(), good.decisions.len()));
-            let outcomes = play_all(plan, &singles, &if plan.pairs { Watch::Note } else { Watch::No })?;
+            tell(&format!(
+                "{} single faults at {} requests",
+                singles.len(),
+                good.decisions.len()
+            ));
+            let outcomes = play_all(
+                plan,
+                &singles,
+                &if plan.pairs { Watch::Note } else { Watch::No },
+            )?;
             found.singles = outcomes.len();
-            outcomes.values().for_each(|(case, outcome)| found.add(case, outcome));
+            outcomes
+                .values()
+                .for_each(|(case, outcome)| found.add(case, outcome));
             if plan.pairs && goes_on(&found) {
                 let (mut pairs, known) = pairs_after(&good, &outcomes, Fault::is_crash);
                 let (others, _) = pairs_after(&good, &outcomes, |_| true);
-                let others: Vec<&Case> = others.iter().filter(|case| !case.is_of_crashes()).collect();
+                let others: Vec<&Case> =
+                    others.iter().filter(|case| !case.is_of_crashes()).collect();
                 let (all, count) = (others.len(), others.len().min(plan.sample));
                 tell(&format!(
                     "all {} pairs of crashes, from {} worlds that differ; {count} of {all} other pairs",
@@ -183,7 +219,9 @@ pub fn explore(plan: &Plan, tell: impl Fn(&str)) -> anyhow::Result<Found> {
                 pairs.extend((0..count).map(|place| others[place * all / count].clone()));
                 let outcomes = play_all(plan, &pairs, &Watch::Until(Arc::new(known)))?;
                 found.pairs = outcomes.len();
-                outcomes.values().for_each(|(case, outcome)| found.add(case, outcome));
+                outcomes
+                    .values()
+                    .for_each(|(case, outcome)| found.add(case, outcome));
             }
         }
     }
@@ -198,8 +236,8 @@ pub fn explore(plan: &Plan, tell: impl Fn(&str)) -> anyhow::Result<Found> {
     Ok(found)
 }
 
-/// Second faults, at each world that no other first fault, nor none, has led to before; and all those worlds. Faults are
-/// of the kinds that are `meant`.
+/// Second faults, at each world that no other first fault, nor none, has led to before; and all
+/// those worlds. Faults are of the kinds that are `meant`.
 fn pairs_after(
     good: &Outcome,
     singles: &BTreeMap<usize, (Case, Outcome)>,
@@ -213,12 +251,19 @@ fn pairs_after(
     let mut pairs = Vec::new();
     for (case, outcome) in singles.values() {
         let Case::Faults(faults) = case else { continue };
-        let Some(first) = faults.first() else { continue };
+        let Some(first) = faults.first() else {
+            continue;
+        };
         for decision in &outcome.decisions {
-            let Some(state) = decision.state else { continue };
+            let Some(state) = decision.state else {
+                continue;
+            };
             known.insert(state.fine);
             if meant(first.fault) && tried.insert(state.coarse) {
-                let second = |fault| At { request: decision.request, fault };
+                let second = |fault| At {
+                    request: decision.request,
+                    fault,
+                };
                 let faults = decision.could_then.iter().filter(|fault| meant(**fault));
                 pairs.extend(faults.map(|fault| Case::Faults(vec![*first, second(*fault)])));
             }
@@ -228,31 +273,48 @@ fn pairs_after(
 }
 
 /// Plays cases on all threads; with a broken rule, until one fails. By their place in `cases`.
-fn play_all(plan: &Plan, cases: &[Case], watch: &Watch) -> anyhow::Result<BTreeMap<usize, (Case, Outcome)>> {
+fn play_all(
+    plan: &Plan,
+    cases: &[Case],
+    watch: &Watch,
+) -> anyhow::Result<BTreeMap<usize, (Case, Outcome)>> {
     let (next, enough) = (AtomicUsize::new(0), AtomicBool::new(false));
     let played = Mutex::new(BTreeMap::new());
     let work = || -> anyhow::Result<()> {
         while !enough.load(Ordering::Relaxed) {
             let place = next.fetch_add(1, Ordering::Relaxed);
             let Some(case) = cases.get(place) else { break };
-            let mut outcome =
-                case.play(plan.broken, watch.clone()).inspect_err(|_| enough.store(true, Ordering::Relaxed))?;
+            let mut outcome = case
+                .play(plan.broken, watch.clone())
+                .inspect_err(|_| enough.store(true, Ordering::Relaxed))?;
             // There are many.
             outcome.log = Vec::new();
-            outcome.decisions.iter_mut().for_each(|decision| decision.what = String::new());
+            outcome
+                .decisions
+                .iter_mut()
+                .for_each(|decision| decision.what = String::new());
             if plan.broken.is_some() && !outcome.violations.is_empty() {
                 enough.store(true, Ordering::Relaxed);
             }
-            played.lock().unwrap_or_else(PoisonError::into_inner).insert(place, (case.clone(), outcome));
+            played
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(place, (case.clone(), outcome));
         }
         Ok(())
     };
     thread::scope(|scope| {
         let workers = (0..plan.threads.max(1))
-            .map(|_| thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, work))
+            .map(|_| {
+                thread::Builder::new()
+                    .stack_size(STACK_BYTES)
+                    .spawn_scoped(scope, work)
+            })
             .collect::<std::io::Result<Vec<_>>>()?;
         for worker in workers {
-            worker.join().map_err(|_| anyhow::anyhow!("a thread that plays worlds panicked"))??;
+            worker
+                .join()
+                .map_err(|_| anyhow::anyhow!("a thread that plays worlds panicked"))??;
         }
         anyhow::Ok(())
     })?;

@@ -17,7 +17,8 @@ pub enum Fault {
     KilledLate,
     /// It has its effect; the connection is reset before the answer comes.
     ReplyLost,
-    /// The connection is reset, and the request has its effect minutes later, while its sender goes on.
+    /// The connection is reset, and the request has its effect minutes later, while its sender goes
+    /// on.
     Late,
     /// No connection: it never leaves.
     NeverSent,
@@ -31,7 +32,8 @@ pub enum Fault {
     NoReply,
     /// Half of the answer's body, then a reset.
     HalfBody,
-    /// The message in work is delivered once more; the first delivery stands still until the second is through.
+    /// The message in work is delivered once more; the first delivery stands still until the second
+    /// is through.
     Twice,
     /// The message comes once more although its work was done.
     AckLost,
@@ -70,7 +72,11 @@ impl Fault {
             | Self::Twice
             | Self::Paused
             | Self::Jump => true,
-            Self::KilledAfter | Self::KilledLate | Self::Late | Self::FailedAfter | Self::NoReply => sent.has_effect(),
+            Self::KilledAfter
+            | Self::KilledLate
+            | Self::Late
+            | Self::FailedAfter
+            | Self::NoReply => sent.has_effect(),
             Self::Conflict => sent.is_conditional_put(),
             Self::HalfBody => sent.method == Method::GET && sent.service != Service::Sqs,
             Self::AckLost => first,
@@ -78,15 +84,20 @@ impl Fault {
         NAMES.iter().map(|(fault, _)| *fault).filter(fits).collect()
     }
 
-    /// Of those, the ones that are worth trying second: each leaves another world behind. Where a request changes nothing
-    /// in AWS, a kill is one before the next request that does; an error that a client repeats away leaves nothing; a
-    /// reply that is lost is one that failed, and one that never comes is a kill.
+    /// Of those, the ones that are worth trying second: each leaves another world behind. Where a
+    /// request changes nothing in AWS, a kill is one before the next request that does; an error
+    /// that a client repeats away leaves nothing; a reply that is lost is one that failed, and one
+    /// that never comes is a kill.
     pub(crate) fn of_second(sent: &Sent, first: bool) -> Vec<Self> {
         let is_gemini = sent.service == Service::Gemini;
         let mut faults = Self::of(sent, first);
         faults.retain(|fault| match fault {
             Self::Killed | Self::Twice => sent.has_effect(),
-            Self::KilledAfter | Self::KilledLate | Self::Late | Self::FailedAfter | Self::AckLost => true,
+            Self::KilledAfter
+            | Self::KilledLate
+            | Self::Late
+            | Self::FailedAfter
+            | Self::AckLost => true,
             Self::Unavailable => is_gemini,
             Self::ReplyLost
             | Self::NeverSent
@@ -101,7 +112,8 @@ impl Fault {
 }
 
 impl Fault {
-    /// Whether it is a crash and nothing else: before the request, after it, or with the request still on its way.
+    /// Whether it is a crash and nothing else: before the request, after it, or with the request
+    /// still on its way.
     pub(crate) fn is_crash(self) -> bool {
         matches!(self, Self::Killed | Self::KilledAfter | Self::KilledLate)
     }
@@ -109,7 +121,12 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(NAMES.iter().find(|(fault, _)| fault == self).map_or("", |(_, name)| name))
+        f.write_str(
+            NAMES
+                .iter()
+                .find(|(fault, _)| fault == self)
+                .map_or("", |(_, name)| name),
+        )
     }
 }
 
@@ -117,7 +134,10 @@ impl FromStr for Fault {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = NAMES.iter().find(|(_, name)| *name == text).map(|(fault, _)| *fault);
+        let found = NAMES
+            .iter()
+            .find(|(_, name)| *name == text)
+            .map(|(fault, _)| *fault);
         found.ok_or_else(|| {
             let names: Vec<&str> = NAMES.iter().map(|(_, name)| *name).collect();
             format!("{text:?} is no fault; there are {}", names.join(", "))
@@ -144,8 +164,15 @@ impl FromStr for At {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (request, fault) = text.split_once(':').ok_or("a fault is written REQUEST:FAULT, as in 37:reply-lost")?;
-        let request = request.parse().map_err(|_| format!("{request:?} is no number of a request"))?;
-        Ok(Self { request, fault: fault.parse()? })
+        let (request, fault) = text
+            .split_once(':')
+            .ok_or("a fault is written REQUEST:FAULT, as in 37:reply-lost")?;
+        let request = request
+            .parse()
+            .map_err(|_| format!("{request:?} is no number of a request"))?;
+        Ok(Self {
+            request,
+            fault: fault.parse()?,
+        })
     }
 }

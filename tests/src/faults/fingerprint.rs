@@ -1,10 +1,11 @@
 //! What tells two worlds apart, as far as what may come of them.
 //!
-//! It is hashed twice. The fine hash says that two worlds have the same future; the coarse one, that a second fault does
-//! the same to both. What is hashed is what lies in the bucket, in the queues and at Gemini, what is under way, and which request comes
-//! next. Names that are drawn are replaced by their order, moments by how far ahead they are, in coarse steps; what is
-//! only told to people, or only tells writes apart, is left out. What an invocation has in memory is not seen but by the
-//! request at which it waits: two worlds with the same hash may differ there.
+//! It is hashed twice. The fine hash says that two worlds have the same future; the coarse one,
+//! that a second fault does the same to both. What is hashed is what lies in the bucket, in the
+//! queues and at Gemini, what is under way, and which request comes next. Names that are drawn are
+//! replaced by their order, moments by how far ahead they are, in coarse steps; what is only told
+//! to people, or only tells writes apart, is left out. What an invocation has in memory is not seen
+//! but by the request at which it waits: two worlds with the same hash may differ there.
 
 use std::{
     collections::hash_map::DefaultHasher,
@@ -13,21 +14,40 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use gemini_sim::Record;
 use jiff::Timestamp;
-use local::gemini::Record;
 use serde_json::Value;
 
 use super::{request::Sent, world::World};
 
 /// Members of stored documents that decide nothing.
-const SAID: [&str; 9] =
-    ["rev", "write_id", "changed_at", "waiting", "reason", "finished", "receive_count", "number", "id"];
+const SAID: [&str; 9] = [
+    "rev",
+    "write_id",
+    "changed_at",
+    "waiting",
+    "reason",
+    "finished",
+    "receive_count",
+    "number",
+    "id",
+];
 
 /// Members that a coarse look leaves out as well: counts, limits, and what a shard asks for.
-const FINE: [&str; 9] =
-    ["errors", "tries", "strikes", "deadline", "back_at", "demand", "plan_bytes", "sent_at", "first_received_at"];
+const FINE: [&str; 9] = [
+    "errors",
+    "tries",
+    "strikes",
+    "deadline",
+    "back_at",
+    "demand",
+    "plan_bytes",
+    "sent_at",
+    "first_received_at",
+];
 
-/// Folders that a coarse look leaves out: images and parts follow from the states, the ledger from a sweep.
+/// Folders that a coarse look leaves out: images and parts follow from the states, the ledger from
+/// a sweep.
 const DERIVED: [&str; 3] = ["/images/", "/results/", "stack/"];
 
 /// The steps in which the time ahead is seen, in seconds.
@@ -66,19 +86,36 @@ fn steps(of: &[i64], now: Timestamp, moment: Timestamp) -> usize {
 ///
 /// # Errors
 /// When the world can't be read.
-pub(crate) fn fingerprint(world: &World, next: &Sent, mut under_way: Vec<UnderWay>) -> anyhow::Result<Fingerprint> {
+pub(crate) fn fingerprint(
+    world: &World,
+    next: &Sent,
+    mut under_way: Vec<UnderWay>,
+) -> anyhow::Result<Fingerprint> {
     under_way.sort();
     let fine = look(world, next, &under_way, false)?;
-    under_way.iter_mut().for_each(|one| one.due = one.due.map(|_| 0));
-    Ok(Fingerprint { fine, coarse: look(world, next, &under_way, true)? })
+    under_way
+        .iter_mut()
+        .for_each(|one| one.due = one.due.map(|_| 0));
+    Ok(Fingerprint {
+        fine,
+        coarse: look(world, next, &under_way, true)?,
+    })
 }
 
 fn look(world: &World, next: &Sent, under_way: &[UnderWay], coarse: bool) -> anyhow::Result<u64> {
     let mut hash = DefaultHasher::new();
     let now = world.now();
     let messages = files_below(&world.internal("sqs/messages"))?;
-    let ids = messages.iter().filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
-    let view = View { now, records: world.gemini.records()?, messages: ids, coarse };
+    let ids = messages
+        .iter()
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .collect();
+    let view = View {
+        now,
+        records: world.gemini.records()?,
+        messages: ids,
+        coarse,
+    };
     next.what().hash(&mut hash);
     under_way.hash(&mut hash);
 
@@ -108,11 +145,19 @@ fn look(world: &World, next: &Sent, under_way: &[UnderWay], coarse: bool) -> any
     }
     hashes.hash(&mut hash);
     for record in &view.records {
-        let Record { display_name, keys, ended, output, .. } = record;
+        let Record {
+            display_name,
+            keys,
+            ended,
+            output,
+            ..
+        } = record;
         (display_name, keys, ended.is_some(), output.is_some()).hash(&mut hash);
     }
     if !coarse {
-        files_below(&world.internal("gemini/files"))?.len().hash(&mut hash);
+        files_below(&world.internal("gemini/files"))?
+            .len()
+            .hash(&mut hash);
     }
     Ok(hash.finish())
 }
@@ -136,7 +181,8 @@ impl View {
         match value {
             Value::Object(members) => {
                 for (name, value) in members {
-                    if SAID.contains(&name.as_str()) || self.coarse && FINE.contains(&name.as_str()) {
+                    if SAID.contains(&name.as_str()) || self.coarse && FINE.contains(&name.as_str())
+                    {
                         continue;
                     }
                     name.hash(hash);
@@ -155,7 +201,12 @@ impl View {
                 } else if self.messages.contains(text) {
                     "a message".hash(hash);
                 } else if let Ok(moment) = text.parse::<Timestamp>() {
-                    steps(if self.coarse { &COARSE_STEPS } else { &STEPS }, self.now, moment).hash(hash);
+                    steps(
+                        if self.coarse { &COARSE_STEPS } else { &STEPS },
+                        self.now,
+                        moment,
+                    )
+                    .hash(hash);
                 } else {
                     text.hash(hash);
                 }
@@ -171,7 +222,11 @@ fn files_below(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     while let Some(folder) = folders.pop().filter(|folder| folder.is_dir()) {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
-            let kind = if entry.file_type()?.is_dir() { &mut folders } else { &mut files };
+            let kind = if entry.file_type()?.is_dir() {
+                &mut folders
+            } else {
+                &mut files
+            };
             kind.push(entry.path());
         }
     }

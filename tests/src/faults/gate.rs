@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use clients::transport::{Body, BoxFuture, Transport, TransportError};
 use http::{Request, Response};
+use seam::transport::{Body, BoxFuture, Transport, TransportError};
 use tokio::sync::oneshot;
 
 use super::request::Sent;
@@ -38,9 +38,11 @@ impl Desk {
         self.lock().clear();
     }
 
-    /// Drops the requests of an invocation that was killed, so that none is let through before it is gone.
+    /// Drops the requests of an invocation that was killed, so that none is let through before it
+    /// is gone.
     pub(crate) fn forget(&self, invocation: usize) {
-        self.lock().retain(|arrival| arrival.invocation != invocation);
+        self.lock()
+            .retain(|arrival| arrival.invocation != invocation);
     }
 
     /// Takes out the request at a place.
@@ -64,7 +66,11 @@ impl Desk {
     /// What an invocation asks for, all of it.
     pub(crate) fn asked_by(&self, invocation: usize) -> Vec<String> {
         let arrivals = self.lock();
-        arrivals.iter().filter(|arrival| arrival.invocation == invocation).map(|arrival| arrival.sent.what()).collect()
+        arrivals
+            .iter()
+            .filter(|arrival| arrival.invocation == invocation)
+            .map(|arrival| arrival.sent.what())
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arrival>> {
@@ -82,12 +88,20 @@ pub(crate) struct Gate {
 impl Gate {
     /// Before S3 and SQS.
     pub(crate) fn aws(desk: &Arc<Desk>, service: Arc<dyn Transport>) -> Arc<dyn Transport> {
-        Arc::new(Self { desk: Arc::clone(desk), service, gemini: false })
+        Arc::new(Self {
+            desk: Arc::clone(desk),
+            service,
+            gemini: false,
+        })
     }
 
     /// Before Gemini.
     pub(crate) fn gemini(desk: &Arc<Desk>, service: Arc<dyn Transport>) -> Arc<dyn Transport> {
-        Arc::new(Self { desk: Arc::clone(desk), service, gemini: true })
+        Arc::new(Self {
+            desk: Arc::clone(desk),
+            service,
+            gemini: true,
+        })
     }
 }
 
@@ -99,8 +113,14 @@ impl Transport for Gate {
             };
             let sent = Sent::read(request, self.gemini).await?;
             let (answer, told) = oneshot::channel();
-            self.desk.lock().push(Arrival { invocation, sent, answer, service: Arc::clone(&self.service) });
-            told.await.unwrap_or_else(|_| Err(TransportError::Interrupted("the world ended".into())))
+            self.desk.lock().push(Arrival {
+                invocation,
+                sent,
+                answer,
+                service: Arc::clone(&self.service),
+            });
+            told.await
+                .unwrap_or_else(|_| Err(TransportError::Interrupted("the world ended".into())))
         })
     }
 }

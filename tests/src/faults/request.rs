@@ -1,9 +1,9 @@
 //! A wire request that waits at the gate, whole.
 
 use bytes::Bytes;
-use clients::transport::{Body, TransportError, full};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
+use seam::transport::{Body, TransportError, full};
 use serde_json::Value;
 
 /// What a request is for.
@@ -42,13 +42,23 @@ impl Sent {
     /// When its body breaks off: nothing arrives then.
     pub(crate) async fn read(request: Request<Body>, gemini: bool) -> Result<Self, TransportError> {
         let (head, body) = request.into_parts();
-        let body = body.collect().await.map_err(TransportError::Interrupted)?.to_bytes();
+        let body = body
+            .collect()
+            .await
+            .map_err(TransportError::Interrupted)?
+            .to_bytes();
         let service = match (gemini, head.headers.contains_key("x-amz-target")) {
             (true, _) => Service::Gemini,
             (false, true) => Service::Sqs,
             (false, false) => Service::S3,
         };
-        Ok(Self { service, method: head.method, uri: head.uri, headers: head.headers, body })
+        Ok(Self {
+            service,
+            method: head.method,
+            uri: head.uri,
+            headers: head.headers,
+            body,
+        })
     }
 
     /// The request again.
@@ -60,26 +70,49 @@ impl Sent {
         request
     }
 
-    /// What it asks for, the same for the same step in any world: no upload id, and no name that Gemini drew.
+    /// What it asks for, the same for the same step in any world: no upload id, and no name that
+    /// Gemini drew.
     pub(crate) fn what(&self) -> String {
         match self.service {
-            Service::S3 => format!("S3 {} {}{}", self.method, self.key().unwrap_or_default(), self.condition()),
+            Service::S3 => format!(
+                "S3 {} {}{}",
+                self.method,
+                self.key().unwrap_or_default(),
+                self.condition()
+            ),
             Service::Sqs => {
                 let target = self.header("x-amz-target").unwrap_or_default();
                 let call = target.rsplit('.').next().unwrap_or_default();
-                let url = self.json()["QueueUrl"].as_str().unwrap_or_default().to_owned();
+                let url = self.json()["QueueUrl"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned();
                 format!("SQS {call} {}", url.rsplit('/').next().unwrap_or_default())
             }
             Service::Gemini => {
                 let drawn = |segment: &str| segment.len() >= 12 && !segment.contains("gemini");
                 let segments = self.uri.path().split('/').skip(1).map(|segment| {
-                    let (id, verb) = segment.split_once(':').map_or((segment, ""), |(id, verb)| (id, verb));
+                    let (id, verb) = segment
+                        .split_once(':')
+                        .map_or((segment, ""), |(id, verb)| (id, verb));
                     let colon = if verb.is_empty() { "" } else { ":" };
-                    if drawn(id) { format!("*{colon}{verb}") } else { segment.to_owned() }
+                    if drawn(id) {
+                        format!("*{colon}{verb}")
+                    } else {
+                        segment.to_owned()
+                    }
                 });
                 let path: Vec<String> = segments.collect();
-                let goes_on = self.uri.query().is_some_and(|query| query.contains("upload_id"));
-                format!("Gemini {} {}{}", self.method, path.join("/"), if goes_on { " (its bytes)" } else { "" })
+                let goes_on = self
+                    .uri
+                    .query()
+                    .is_some_and(|query| query.contains("upload_id"));
+                format!(
+                    "Gemini {} {}{}",
+                    self.method,
+                    path.join("/"),
+                    if goes_on { " (its bytes)" } else { "" }
+                )
             }
         }
     }
@@ -98,12 +131,16 @@ impl Sent {
 
     /// Whether it asks for a page of the project's batches.
     pub(crate) fn is_list(&self) -> bool {
-        self.service == Service::Gemini && self.method == Method::GET && self.uri.path().ends_with("/batches")
+        self.service == Service::Gemini
+            && self.method == Method::GET
+            && self.uri.path().ends_with("/batches")
     }
 
     /// Whether it asks how a batch is.
     pub(crate) fn asks_for_a_batch(&self) -> bool {
-        self.service == Service::Gemini && self.method == Method::GET && self.uri.path().contains("/batches/")
+        self.service == Service::Gemini
+            && self.method == Method::GET
+            && self.uri.path().contains("/batches/")
     }
 
     /// The batch that it cancels, if it cancels one: `batches/<id>`.
@@ -115,7 +152,9 @@ impl Sent {
 
     /// What the batch is called that it asks for, if it asks for one.
     pub(crate) fn display_name(&self) -> Option<String> {
-        let name = self.json()["batch"]["displayName"].as_str().map(str::to_owned);
+        let name = self.json()["batch"]["displayName"]
+            .as_str()
+            .map(str::to_owned);
         name.filter(|_| self.creates_a_batch())
     }
 
@@ -127,7 +166,9 @@ impl Sent {
     /// Whether it asks for a batch's output: which, by the file's name.
     pub(crate) fn downloads(&self) -> Option<&str> {
         let path = self.uri.path().strip_suffix(":download")?;
-        (self.service == Service::Gemini).then(|| path.rsplit('/').next()).flatten()
+        (self.service == Service::Gemini)
+            .then(|| path.rsplit('/').next())
+            .flatten()
     }
 
     /// The key of the object that S3 is asked for.
@@ -135,12 +176,17 @@ impl Sent {
         if self.service != Service::S3 {
             return None;
         }
-        self.uri.path().trim_start_matches('/').split_once('/').map(|(_, key)| key)
+        self.uri
+            .path()
+            .trim_start_matches('/')
+            .split_once('/')
+            .map(|(_, key)| key)
     }
 
     /// The state that it writes, if it writes one.
     pub(crate) fn state(&self) -> Option<Value> {
-        let is_state = self.method == Method::PUT && self.key().is_some_and(|key| key.ends_with("/state.json"));
+        let is_state = self.method == Method::PUT
+            && self.key().is_some_and(|key| key.ends_with("/state.json"));
         is_state.then(|| self.json())
     }
 
@@ -153,9 +199,19 @@ impl Sent {
     }
 
     fn condition(&self) -> String {
-        match (self.header("if-match"), self.header("if-none-match"), self.state()) {
-            (Some(_), _, Some(state)) => format!(" ({} if unchanged)", state["phase"]["name"].as_str().unwrap_or("?")),
-            (_, Some(_), Some(state)) => format!(" ({} if new)", state["phase"]["name"].as_str().unwrap_or("?")),
+        match (
+            self.header("if-match"),
+            self.header("if-none-match"),
+            self.state(),
+        ) {
+            (Some(_), _, Some(state)) => format!(
+                " ({} if unchanged)",
+                state["phase"]["name"].as_str().unwrap_or("?")
+            ),
+            (_, Some(_), Some(state)) => format!(
+                " ({} if new)",
+                state["phase"]["name"].as_str().unwrap_or("?")
+            ),
             (Some(_), ..) => " (if unchanged)".to_owned(),
             (_, Some(_), _) => " (if new)".to_owned(),
             (None, None, _) => String::new(),
@@ -170,8 +226,16 @@ impl Whole {
     /// When its body breaks off.
     pub(crate) async fn read(response: Response<Body>) -> Result<Self, TransportError> {
         let (head, body) = response.into_parts();
-        let body = body.collect().await.map_err(TransportError::Interrupted)?.to_bytes();
-        Ok(Self { status: head.status, headers: head.headers, body })
+        let body = body
+            .collect()
+            .await
+            .map_err(TransportError::Interrupted)?
+            .to_bytes();
+        Ok(Self {
+            status: head.status,
+            headers: head.headers,
+            body,
+        })
     }
 
     /// The answer, its body perhaps cut off half-way.
@@ -184,6 +248,10 @@ impl Whole {
 
     /// An answer that carries nothing but a status.
     pub(crate) fn bare(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        }
     }
 }

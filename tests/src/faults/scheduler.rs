@@ -1,8 +1,9 @@
 //! The scheduler: it alone decides what happens next.
 //!
-//! Whatever could go on by itself has done so when it decides: tokio's time is paused, so a millisecond of it passes
-//! only when every task waits for the gate or for a later moment. Then one thing happens: one request is let through
-//! and carried out to its end, one message is delivered, or time jumps to the next moment that anything waits for.
+//! Whatever could go on by itself has done so when it decides: tokio's time is paused, so a
+//! millisecond of it passes only when every task waits for the gate or for a later moment. Then one
+//! thing happens: one request is let through and carried out to its end, one message is delivered,
+//! or time jumps to the next moment that anything waits for.
 
 mod inflict;
 mod invocation;
@@ -14,10 +15,10 @@ use std::{
     time::Duration,
 };
 
-use clients::transport::Transport;
+use darkroom::chain::{CHAIN, SWEEP_EVERY};
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
-use local::chain::{CHAIN, SWEEP_EVERY};
+use seam::transport::Transport;
 use tokio::{task::LocalSet, time::sleep};
 
 use self::invocation::{Invocation, Until};
@@ -34,19 +35,22 @@ use super::{
 /// Within this of tokio's time everything happens that needs none.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// How far tokio's time goes at once for those who wait for it: for a pause between two tries, or a time limit.
+/// How far tokio's time goes at once for those who wait for it: for a pause between two tries, or a
+/// time limit.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// After so many of them, ten minutes, nobody waits for a moment.
 const PAUSES: u32 = 1_200;
 
-/// When a job without a marker is stuck: a shard may be held as long as Gemini keeps an output, and longer by a batch's life.
+/// When a job without a marker is stuck: a shard may be held as long as Gemini keeps an output, and
+/// longer by a batch's life.
 const PATIENCE: SignedDuration = SignedDuration::from_hours(60 * 24);
 
 /// How long a world continues after its last job is closed.
 const AFTERMATH: SignedDuration = SignedDuration::from_hours(48);
 
-/// How long a world is swept each hour. Afterwards it is swept twice a day, as most worlds only wait by then.
+/// How long a world is swept each hour. Afterwards it is swept twice a day, as most worlds only
+/// wait by then.
 const SWEPT_HOURLY: SignedDuration = SignedDuration::from_hours(72);
 
 /// The time between two sweeps from then on.
@@ -103,7 +107,8 @@ pub(crate) enum Watch {
     No,
     /// At each request, to be noted.
     Note,
-    /// After the last fault, to end the world where it has become one whose end is known to be good.
+    /// After the last fault, to end the world where it has become one whose end is known to be
+    /// good.
     Until(Arc<HashSet<u64>>),
 }
 
@@ -142,10 +147,18 @@ pub(crate) struct Scheduler {
 ///
 /// # Errors
 /// When the world can't be made or read: that says nothing about the functions.
-pub(crate) fn play(scene: &Scene, schedule: Schedule, broken: Option<Break>, watch: Watch) -> anyhow::Result<Outcome> {
+pub(crate) fn play(
+    scene: &Scene,
+    schedule: Schedule,
+    broken: Option<Break>,
+    watch: Watch,
+) -> anyhow::Result<Outcome> {
     // The SDK draws its pauses from the thread's own source.
     fastrand::seed(scene.seed);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()?;
     let all = async {
         let world = World::open(scene, broken).await?;
         let scheduler = Scheduler {
@@ -198,13 +211,20 @@ impl Scheduler {
                 self.approved |= word == "approve";
                 self.control = None;
             }
-            if self.restarts.first().is_some_and(|after| self.outcome.decisions.len() >= *after) {
+            if self
+                .restarts
+                .first()
+                .is_some_and(|after| self.outcome.decisions.len() >= *after)
+            {
                 self.restarts.pop_first();
                 self.restart().await?;
             }
             if self.outcome.decisions.len() > MOST_REQUESTS {
                 let words = format!("{MOST_REQUESTS} requests, and no end");
-                self.outcome.violations.push(Violation { wrong: Wrong::Stuck, words });
+                self.outcome.violations.push(Violation {
+                    wrong: Wrong::Stuck,
+                    words,
+                });
                 break;
             }
             match self.next()? {
@@ -236,7 +256,11 @@ impl Scheduler {
         for _ in 0..PAUSES {
             let senders = self.world.desk.senders();
             let stands = |one: &Invocation| senders.contains(&one.number);
-            if self.invocations.iter().all(|one| one.hangs || one.handle.is_finished() || stands(one)) {
+            if self
+                .invocations
+                .iter()
+                .all(|one| one.hangs || one.handle.is_finished() || stands(one))
+            {
                 break;
             }
             sleep(PAUSE).await;
@@ -244,7 +268,11 @@ impl Scheduler {
         }
         if passed == PAUSE * PAUSES {
             let senders = self.world.desk.senders();
-            for one in self.invocations.iter_mut().filter(|one| !one.handle.is_finished()) {
+            for one in self
+                .invocations
+                .iter_mut()
+                .filter(|one| !one.handle.is_finished())
+            {
                 one.hangs = !senders.contains(&one.number);
             }
         }
@@ -286,15 +314,24 @@ impl Scheduler {
             return Ok(Some(Next::Sweep));
         }
         let is_late = now.duration_since(self.began) > PATIENCE
-            || self.over.is_some_and(|over| now.duration_since(over) > AFTERMATH);
+            || self
+                .over
+                .is_some_and(|over| now.duration_since(over) > AFTERMATH);
         Ok(self.next_moment()?.filter(|_| !is_late).map(Next::Jump))
     }
 
     /// The places of the requests whose senders don't stand still.
     fn open_requests(&self) -> Vec<usize> {
-        let stands = |number| self.invocations.iter().any(|one| one.number == number && one.until.is_some());
+        let stands = |number| {
+            self.invocations
+                .iter()
+                .any(|one| one.number == number && one.until.is_some())
+        };
         let senders = self.world.desk.senders();
-        let open = senders.into_iter().enumerate().filter(|(_, number)| !stands(*number));
+        let open = senders
+            .into_iter()
+            .enumerate()
+            .filter(|(_, number)| !stands(*number));
         open.map(|(place, _)| place).collect()
     }
 
@@ -303,7 +340,14 @@ impl Scheduler {
         let now = self.world.now();
         let mut open = Vec::new();
         for (place, source) in CHAIN.iter().enumerate() {
-            if self.may_run(source) && self.world.cloud.queues.next_due(source.queue)?.is_some_and(|due| due <= now) {
+            if self.may_run(source)
+                && self
+                    .world
+                    .cloud
+                    .queues
+                    .next_due(source.queue)?
+                    .is_some_and(|due| due <= now)
+            {
                 open.push(place);
             }
         }
@@ -348,11 +392,21 @@ impl Scheduler {
     /// Decides about the request at a place. Whether the world's end is known.
     async fn decide(&mut self, place: usize) -> anyhow::Result<bool> {
         let (number, sent) = self.world.desk.look(place);
-        let first = self.invocations.iter().find(|one| one.number == number).is_some_and(|one| one.decided == 0);
+        let first = self
+            .invocations
+            .iter()
+            .find(|one| one.number == number)
+            .is_some_and(|one| one.decided == 0);
         let request = self.outcome.decisions.len();
         let fault = match &mut self.schedule {
-            Schedule::Listed(faults) => faults.iter().find(|at| at.request == request).map(|at| at.fault),
-            Schedule::Drawn { rng, at } => at.contains(&request).then(|| rng.choice(Fault::of(&sent, first))).flatten(),
+            Schedule::Listed(faults) => faults
+                .iter()
+                .find(|at| at.request == request)
+                .map(|at| at.fault),
+            Schedule::Drawn { rng, at } => at
+                .contains(&request)
+                .then(|| rng.choice(Fault::of(&sent, first)))
+                .flatten(),
         };
         let is_past = match &self.schedule {
             Schedule::Listed(faults) => faults.iter().all(|at| at.request < request),
@@ -363,13 +417,23 @@ impl Scheduler {
             Watch::No => false,
             Watch::Note | Watch::Until(_) => is_past && !could_then.is_empty(),
         };
-        let state = if asked { Some(fingerprint(&self.world, &sent, self.under_way())?) } else { None };
+        let state = if asked {
+            Some(fingerprint(&self.world, &sent, self.under_way())?)
+        } else {
+            None
+        };
         if let (Watch::Until(known), Some(state)) = (&self.watch, state)
             && known.contains(&state.fine)
         {
             return Ok(true);
         }
-        self.outcome.decisions.push(Decision { request, what: sent.what(), could, could_then, state });
+        self.outcome.decisions.push(Decision {
+            request,
+            what: sent.what(),
+            could,
+            could_then,
+            state,
+        });
         if let Some(one) = self.invocations.iter_mut().find(|one| one.number == number) {
             one.decided += 1;
         }
@@ -381,15 +445,27 @@ impl Scheduler {
     fn under_way(&self) -> Vec<UnderWay> {
         let now = self.world.now();
         let invocations = self.invocations.iter().map(|one| {
-            let bodies: Vec<&str> = one.deliveries.iter().map(|delivery| delivery.body.as_str()).collect();
-            let what =
-                format!("{:?} {} {} {bodies:?}", one.source.map(|source| source.function), one.hangs, one.ack_lost);
+            let bodies: Vec<&str> = one
+                .deliveries
+                .iter()
+                .map(|delivery| delivery.body.as_str())
+                .collect();
+            let what = format!(
+                "{:?} {} {} {bodies:?}",
+                one.source.map(|source| source.function),
+                one.hangs,
+                one.ack_lost
+            );
             let due = match one.until {
                 Some(Until::Moment(moment)) => Some(ahead(now, moment)),
                 Some(Until::End(_)) => Some(usize::MAX),
                 None => None,
             };
-            UnderWay { what, waits_for: self.world.desk.asked_by(one.number), due }
+            UnderWay {
+                what,
+                waits_for: self.world.desk.asked_by(one.number),
+                due,
+            }
         });
         let late = self.late.iter().map(|late| UnderWay {
             what: late.sent.what(),

@@ -1,12 +1,10 @@
-//! Null controls: a rule of the protocol is broken on the wire, so that the functions themselves need no switch for it.
-//! A harness that doesn't notice proves nothing.
+//! Null controls: a rule of the protocol is broken on the wire, so that the functions themselves
+//! need no switch for it. A harness that doesn't notice proves nothing.
 
 use bytes::Bytes;
-use clients::{
-    bucket::Conditional,
-    transport::{Transport, TransportError},
-};
 use http::{HeaderValue, StatusCode, header::ETAG};
+use runtime::bucket::Conditional;
+use seam::transport::{Transport, TransportError};
 use serde_json::{Value, json};
 
 use super::{
@@ -33,7 +31,8 @@ pub enum Break {
     FanIn,
     /// A shard whose output could not be read five times is given up.
     GiveUp,
-    /// A batch that has succeeded without saying where its output is counts as one that was cancelled without output.
+    /// A batch that has succeeded without saying where its output is counts as one that was
+    /// cancelled without output.
     LateOutput,
     /// Two folders have the same name, and take each other's batches for their own.
     Stranger,
@@ -117,9 +116,13 @@ fn without_round(mut state: Value) -> Option<Value> {
 fn given_up(mut state: Value) -> Option<Value> {
     let phase = &state["phase"];
     let before = phase["before"].as_object()?;
-    (phase["name"] == "held" && matches!(before["name"].as_str()?, "ready" | "collecting")).then_some(())?;
+    (phase["name"] == "held" && matches!(before["name"].as_str()?, "ready" | "collecting"))
+        .then_some(())?;
     let batch = before["ended"]["batch"].clone();
-    let (message, parts) = (phase["reason"].clone(), before.get("parts").cloned().unwrap_or_else(|| json!([])));
+    let (message, parts) = (
+        phase["reason"].clone(),
+        before.get("parts").cloned().unwrap_or_else(|| json!([])),
+    );
     state["phase"] = json!({
         "name": "failed", "code": "HELD", "message": message, "parts": parts, "may_be_billed": true, "batch": batch,
     });
@@ -128,7 +131,9 @@ fn given_up(mut state: Value) -> Option<Value> {
 
 /// What a batch says that has ended without an output, if it has ended and says nothing of one yet.
 fn without_output_for_good(body: &Bytes) -> Bytes {
-    let Ok(mut batch) = serde_json::from_slice::<Value>(body) else { return body.clone() };
+    let Ok(mut batch) = serde_json::from_slice::<Value>(body) else {
+        return body.clone();
+    };
     let has_output = batch["metadata"].get("output").is_some() || batch.get("response").is_some();
     if batch["metadata"]["state"] != "BATCH_STATE_SUCCEEDED" || has_output {
         return body.clone();
@@ -140,7 +145,9 @@ fn without_output_for_good(body: &Bytes) -> Bytes {
 }
 
 fn first_page(body: &Bytes) -> Bytes {
-    let Ok(mut page) = serde_json::from_slice::<Value>(body) else { return body.clone() };
+    let Ok(mut page) = serde_json::from_slice::<Value>(body) else {
+        return body.clone();
+    };
     if let Some(members) = page.as_object_mut() {
         members.remove("nextPageToken");
     }
@@ -150,8 +157,11 @@ fn first_page(body: &Bytes) -> Bytes {
 /// The output as a collector sees it that believes the nth line to answer the nth request.
 fn by_position(world: &World, file: &str, body: &Bytes) -> Bytes {
     let records = world.gemini.records().unwrap_or_default();
-    let named = |output: &Option<String>| output.as_deref().is_some_and(|name| name.ends_with(file));
-    let Some(record) = records.iter().find(|record| named(&record.output)) else { return body.clone() };
+    let named =
+        |output: &Option<String>| output.as_deref().is_some_and(|name| name.ends_with(file));
+    let Some(record) = records.iter().find(|record| named(&record.output)) else {
+        return body.clone();
+    };
     let mut keys = record.keys.iter();
     let mut lines = Vec::new();
     for line in body.split_inclusive(|byte| *byte == b'\n') {
@@ -166,8 +176,14 @@ fn by_position(world: &World, file: &str, body: &Bytes) -> Bytes {
     lines.into()
 }
 
-/// Writes an object that is not the one that was signed: with the harness's own client, answered as S3 would.
-async fn put(world: &World, sent: &Sent, body: Bytes, conditions: bool) -> Result<Whole, TransportError> {
+/// Writes an object that is not the one that was signed: with the harness's own client, answered as
+/// S3 would.
+async fn put(
+    world: &World,
+    sent: &Sent,
+    body: Bytes,
+    conditions: bool,
+) -> Result<Whole, TransportError> {
     let key = sent.key().unwrap_or_default();
     let kind = sent.header("content-type").unwrap_or("application/json");
     let bucket = &world.cloud.bucket;

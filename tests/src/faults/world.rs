@@ -7,22 +7,24 @@ use std::{
 
 use anyhow::Context;
 use bytes::Bytes;
-use clients::{
-    chance::Chance,
-    clock::Clock,
-    gemini::{self, Gemini},
-    secret::{ApiKey, KeySource},
-    transport::{Transport, full},
+use cli::{
+    cloud::{Cloud, Deps, INTERNAL, Setup},
+    time::Time,
 };
 use collect::handler::Pace;
 use darkroom::job::{Settings, ShardLimits};
+use gemini::{
+    self, Gemini,
+    key::{ApiKey, KeySource},
+};
+use gemini_sim::{BatchFate, Behaviour, DeletingInput, FateRule, Gemini as SimulatedGemini};
 use http::Request;
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
-use local::{
-    cloud::{Cloud, Deps, INTERNAL, Setup},
-    gemini::{BatchFate, Behaviour, DeletingInput, FateRule, Gemini as SimulatedGemini},
-    time::Time,
+use seam::{
+    clock::Clock,
+    rng::Chance,
+    transport::{Transport, full},
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -49,7 +51,8 @@ const STRANGER: &str = "local-0123456789abcdef";
 /// A picture that manifests may refer to.
 const REFERENCE: &str = "refs/large.png";
 
-/// It begins as one, which is all that anybody looks at, and has more bytes than are sent within a line.
+/// It begins as one, which is all that anybody looks at, and has more bytes than are sent within a
+/// line.
 fn picture() -> Vec<u8> {
     let mut picture = b"\x89PNG\r\n\x1a\n".to_vec();
     picture.resize(17 << 10, 0);
@@ -92,8 +95,9 @@ pub(crate) struct World {
 }
 
 impl Scene {
-    /// The world of the exhaustive part: one job of three images in one shard. The output of its first batch is cut off
-    /// after the first image, so that a round follows. Lists are up to ten minutes behind.
+    /// The world of the exhaustive part: one job of three images in one shard. The output of its
+    /// first batch is cut off after the first image, so that a round follows. Lists are up to ten
+    /// minutes behind.
     pub(crate) fn small() -> Self {
         let truncated = [(2, BatchFate::Truncated)];
         let behaviour = Behaviour {
@@ -116,7 +120,8 @@ impl Scene {
         }
     }
 
-    /// A world drawn from `seed`: one to three jobs of several shards, answers of all kinds, batches of all fates.
+    /// A world drawn from `seed`: one to three jobs of several shards, answers of all kinds,
+    /// batches of all fates.
     pub(crate) fn drawn(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let all = [
@@ -129,14 +134,21 @@ impl Scene {
             BatchFate::Truncated,
         ];
         // The first batch is somebody else's, and so are two after each of ours.
-        let drawn: Vec<(u64, BatchFate)> =
-            (0..rng.usize(0..3)).map(|_| (rng.u64(2..18), all[rng.usize(..all.len())])).collect();
+        let drawn: Vec<(u64, BatchFate)> = (0..rng.usize(0..3))
+            .map(|_| (rng.u64(2..18), all[rng.usize(..all.len())]))
+            .collect();
         let shortest = rng.u32(60..1_800);
         let lasting = lasting(shortest, shortest + rng.u32(0..3_600));
-        let control = rng.choice([None, None, None, Some("cancel"), Some("approve")]).flatten();
-        let gemini_outages = (0..rng.usize(0..=2)).map(|_| draw::gemini_outage(&mut rng)).collect::<Vec<_>>();
+        let control = rng
+            .choice([None, None, None, Some("cancel"), Some("approve")])
+            .flatten();
+        let gemini_outages = (0..rng.usize(0..=2))
+            .map(|_| draw::gemini_outage(&mut rng))
+            .collect::<Vec<_>>();
         let least = usize::from(gemini_outages.is_empty());
-        let aws_outages = (0..rng.usize(least..=1)).map(|_| draw::aws_outage(&mut rng)).collect();
+        let aws_outages = (0..rng.usize(least..=1))
+            .map(|_| draw::aws_outage(&mut rng))
+            .collect();
         let behaviour = Behaviour {
             seed,
             outages: gemini_outages,
@@ -149,13 +161,15 @@ impl Scene {
             shuffle: true,
             list_lag_seconds: rng.choice([0, 60, 600]).unwrap_or(0),
             ranges: rng.bool(),
-            deleting_input: rng.choice([DeletingInput::Harmless, DeletingInput::Fails]).unwrap_or_default(),
+            deleting_input: rng
+                .choice([DeletingInput::Harmless, DeletingInput::Fails])
+                .unwrap_or_default(),
             batch_fates: fates(&drawn),
             ..draw::outputs(&mut rng, lasting)
         };
-        // No more than three images beyond a full shard: so many does the thread that reads the manifest keep ready while
-        // `plan` waits at the gate with a full shard's requests. With more it would wait in turn, and tokio's time stands
-        // as long as such a thread is at work.
+        // No more than three images beyond a full shard: so many does the thread that reads the
+        // manifest keep ready while `plan` waits at the gate with a full shard's requests. With
+        // more it would wait in turn, and tokio's time stands as long as such a thread is at work.
         let shard_requests = rng.u32(1..=4);
         let most = shard_requests as usize + 3;
         Self {
@@ -180,12 +194,20 @@ impl Scene {
 }
 
 fn lasting(shortest: u32, longest: u32) -> Behaviour {
-    Behaviour { shortest_batch_seconds: shortest, longest_batch_seconds: longest, ..Behaviour::default() }
+    Behaviour {
+        shortest_batch_seconds: shortest,
+        longest_batch_seconds: longest,
+        ..Behaviour::default()
+    }
 }
 
 fn fates(of: &[(u64, BatchFate)]) -> Vec<FateRule> {
-    let rule =
-        |(ordinal, fate): &(u64, BatchFate)| Some(FateRule { which: ordinal.to_string().parse().ok()?, fate: *fate });
+    let rule = |(ordinal, fate): &(u64, BatchFate)| {
+        Some(FateRule {
+            which: ordinal.to_string().parse().ok()?,
+            fate: *fate,
+        })
+    };
     of.iter().filter_map(rule).collect()
 }
 
@@ -196,37 +218,86 @@ impl World {
     /// When its folder can't be made.
     pub(crate) async fn open(scene: &Scene, broken: Option<Break>) -> anyhow::Result<Self> {
         let memory = Path::new(MEMORY);
-        let folder = if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? };
+        let folder = if memory.is_dir() {
+            tempfile::tempdir_in(memory)?
+        } else {
+            tempfile::tempdir()?
+        };
         let time = Time::frozen(START.parse::<Timestamp>()?);
         let desk = Arc::new(Desk::default());
         let state = folder.path().join(INTERNAL).join("gemini");
-        let gemini = Arc::new(SimulatedGemini::open(&state, time.clock(), scene.behaviour.clone())?);
+        let gemini = Arc::new(SimulatedGemini::open(
+            &state,
+            time.clock(),
+            scene.behaviour.clone(),
+        )?);
         let key = Arc::new(KeySource::fixed(ApiKey::new("canary-1234")?));
-        let client = Gemini::new(gemini::Settings::new(key), Gate::gemini(&desk, Arc::clone(&gemini) as _))?;
+        let client = Gemini::new(
+            gemini::Settings::new(key),
+            Gate::gemini(&desk, Arc::clone(&gemini) as _),
+        )?;
         let settings = Settings {
             default_model: MODEL.to_owned(),
             allow_retired_models: true,
-            shard: ShardLimits { requests: scene.shard_requests, ..ShardLimits::default() },
+            shard: ShardLimits {
+                requests: scene.shard_requests,
+                ..ShardLimits::default()
+            },
             ..Settings::default()
         };
-        let pace = Pace { checkpoint_results: scene.checkpoint_results, ..Pace::default() };
-        let setup = Setup { settings, pace, chance: Chance::seeded(scene.seed), ..Setup::default() };
-        let cloud = Cloud::open_with(folder.path(), time, client, setup, |service| Gate::aws(&desk, service))?;
+        let pace = Pace {
+            checkpoint_results: scene.checkpoint_results,
+            ..Pace::default()
+        };
+        let setup = Setup {
+            settings,
+            pace,
+            chance: Chance::seeded(scene.seed),
+            ..Setup::default()
+        };
+        let cloud = Cloud::open_with(folder.path(), time, client, setup, |service| {
+            Gate::aws(&desk, service)
+        })?;
         let stranger = match broken {
             // Two folders that take each other for themselves.
             Some(Break::Stranger) => cloud.deps.submit.stack.clone(),
             Some(_) | None => STRANGER.to_owned(),
         };
-        let world = Self { cloud, gemini, desk, folder, dropped: scene.manifests.len(), stranger };
+        let world = Self {
+            cloud,
+            gemini,
+            desk,
+            folder,
+            dropped: scene.manifests.len(),
+            stranger,
+        };
         world.somebody_else_creates_a_batch().await?;
-        world.cloud.bucket.put(REFERENCE, "image/png", picture()).await?;
-        let refs = if scene.reference { vec![REFERENCE] } else { Vec::new() };
+        world
+            .cloud
+            .bucket
+            .put(REFERENCE, "image/png", picture())
+            .await?;
+        let refs = if scene.reference {
+            vec![REFERENCE]
+        } else {
+            Vec::new()
+        };
         for (job, images) in scene.manifests.iter().enumerate() {
             let item = |number| json!({"key": format!("stone-{number}"), "prompt": "a stone", "image_size": "512", "refs": refs});
-            let items: String = (0..*images).map(|number| item(number).to_string() + "\n").collect();
+            let items: String = (0..*images)
+                .map(|number| item(number).to_string() + "\n")
+                .collect();
             // Each is a content of its own: what has the same content is bought once.
             let manifest = json!({"manifest": {"job": {"run": job}}}).to_string() + "\n" + &items;
-            world.cloud.bucket.put(&format!("inbox/stones-{job}.jsonl"), "application/jsonl", manifest).await?;
+            world
+                .cloud
+                .bucket
+                .put(
+                    &format!("inbox/stones-{job}.jsonl"),
+                    "application/jsonl",
+                    manifest,
+                )
+                .await?;
         }
         Ok(world)
     }
@@ -262,7 +333,9 @@ impl World {
     /// # Errors
     /// When it can't be asked.
     pub(crate) async fn control(&self, word: &str) -> anyhow::Result<bool> {
-        let Some(job) = self.jobs()?.into_iter().next() else { return Ok(false) };
+        let Some(job) = self.jobs()?.into_iter().next() else {
+            return Ok(false);
+        };
         let key = format!("control/{}{word}", job.trim_start_matches("jobs/"));
         self.cloud.bucket.put(&key, "text/plain", "").await?;
         Ok(true)
@@ -276,11 +349,15 @@ impl World {
         self.create_as("somebody else's").await
     }
 
-    /// A batch that another folder makes with the same API key, for the same job as our batch `display_name`.
+    /// A batch that another folder makes with the same API key, for the same job as our batch
+    /// `display_name`.
     ///
     /// # Errors
     /// When Gemini refuses.
-    pub(crate) async fn another_folder_creates_a_batch(&self, display_name: &str) -> anyhow::Result<()> {
+    pub(crate) async fn another_folder_creates_a_batch(
+        &self,
+        display_name: &str,
+    ) -> anyhow::Result<()> {
         let job = display_name.split_once('/').map_or("", |(_, job)| job);
         self.create_as(&format!("{}/{job}", self.stranger)).await
     }
@@ -301,13 +378,30 @@ impl World {
     ///
     /// # Errors
     /// When it refuses.
-    pub(crate) async fn ask(&self, method: &str, path: &str, body: String) -> anyhow::Result<Bytes> {
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: String,
+    ) -> anyhow::Result<Bytes> {
         let uri = format!("https://gemini.internal{path}");
-        let request = Request::builder().method(method).uri(uri).header("x-goog-api-key", "canary-1234");
+        let request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .header("x-goog-api-key", "canary-1234");
         let answer = self.gemini.send(request.body(full(body))?).await?;
         let status = answer.status();
-        let body = answer.into_body().collect().await.map_err(anyhow::Error::from_boxed)?.to_bytes();
-        anyhow::ensure!(status.is_success(), "{path}: {status} {}", String::from_utf8_lossy(&body));
+        let body = answer
+            .into_body()
+            .collect()
+            .await
+            .map_err(anyhow::Error::from_boxed)?
+            .to_bytes();
+        anyhow::ensure!(
+            status.is_success(),
+            "{path}: {status} {}",
+            String::from_utf8_lossy(&body)
+        );
         Ok(body)
     }
 
@@ -325,9 +419,11 @@ impl World {
         if !folder.is_dir() {
             return Ok(Vec::new());
         }
-        let names =
-            std::fs::read_dir(folder)?.map(|entry| Ok(format!("jobs/{}/", entry?.file_name().to_string_lossy())));
-        let mut jobs = names.collect::<anyhow::Result<Vec<String>>>().context("the jobs")?;
+        let names = std::fs::read_dir(folder)?
+            .map(|entry| Ok(format!("jobs/{}/", entry?.file_name().to_string_lossy())));
+        let mut jobs = names
+            .collect::<anyhow::Result<Vec<String>>>()
+            .context("the jobs")?;
         jobs.sort();
         Ok(jobs)
     }
@@ -335,7 +431,9 @@ impl World {
     /// A job's closing marker, if it has one.
     pub(crate) fn marker(&self, job: &str) -> Option<&'static str> {
         let there = |marker: &&str| self.cloud.path_of(&format!("{job}{marker}")).is_file();
-        ["_SUCCESS", "_PARTIAL", "_FAILED", "_CANCELLED", "_REJECTED"].into_iter().find(|marker| there(marker))
+        ["_SUCCESS", "_PARTIAL", "_FAILED", "_CANCELLED", "_REJECTED"]
+            .into_iter()
+            .find(|marker| there(marker))
     }
 
     /// Whether every dropped manifest has become a job that is closed.

@@ -18,14 +18,21 @@ pub struct Share {
     pub warnings: u64,
 }
 
-/// A manifest's images by model, a full id, and by size, where none that was asked for means the model's own.
+/// A manifest's images by model, a full id, and by size, where none that was asked for means the
+/// model's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Breakdown(BTreeMap<(String, String), Share>);
 
 impl Breakdown {
-    /// Counts an image of `model` and `size` that is expected to cost `estimate`; `level` is what its request says about
-    /// thinking.
-    pub(crate) fn add(&mut self, model: &Model, size: Option<&str>, level: Option<ThinkingLevel>, estimate: Estimate) {
+    /// Counts an image of `model` and `size` that is expected to cost `estimate`; `level` is what
+    /// its request says about thinking.
+    pub(crate) fn add(
+        &mut self,
+        model: &Model,
+        size: Option<&str>,
+        level: Option<ThinkingLevel>,
+        estimate: Estimate,
+    ) {
         let share = self.of(model, size);
         share.images += 1;
         share.estimate = share.estimate + estimate;
@@ -41,7 +48,9 @@ impl Breakdown {
 
     /// The model, the size, and what they come to; in order.
     pub fn shares(&self) -> impl Iterator<Item = (&str, &str, &Share)> {
-        self.0.iter().map(|((model, size), share)| (model.as_str(), size.as_str(), share))
+        self.0
+            .iter()
+            .map(|((model, size), share)| (model.as_str(), size.as_str(), share))
     }
 
     /// What all images of a model are expected to cost.
@@ -52,7 +61,8 @@ impl Breakdown {
 
     /// What the thoughts about all images may cost.
     pub fn thinking(&self) -> Thinking {
-        self.shares().fold(Thinking::default(), |sum, (.., share)| sum + share.thinking)
+        self.shares()
+            .fold(Thinking::default(), |sum, (.., share)| sum + share.thinking)
     }
 
     fn of(&mut self, model: &Model, size: Option<&str>) -> &mut Share {
@@ -70,16 +80,31 @@ mod tests {
     fn a_size_that_is_not_named_is_the_models_own() {
         let catalogue = Catalogue::built_in();
         let model = catalogue.model("gemini-nano-banana-2.1").unwrap();
-        let one = Estimate { batch_usd: "0.02".parse().unwrap(), interactive_usd: "0.04".parse().unwrap() };
+        let one = Estimate {
+            batch_usd: "0.02".parse().unwrap(),
+            interactive_usd: "0.04".parse().unwrap(),
+        };
         let mut breakdown = Breakdown::default();
         breakdown.add(model, None, None, one);
         breakdown.add(model, Some("1K"), None, one);
         breakdown.add(model, Some("4K"), None, one);
         breakdown.warn(model, Some("4K"), 2);
-        let told: Vec<_> = breakdown.shares().map(|(_, size, share)| (size, share.images, share.warnings)).collect();
+        let told: Vec<_> = breakdown
+            .shares()
+            .map(|(_, size, share)| (size, share.images, share.warnings))
+            .collect();
         assert_eq!(told, [("1K", 2, 0), ("4K", 1, 2)]);
-        assert_eq!(breakdown.of_model(&model.id).batch_usd, "0.06".parse().unwrap());
+        assert_eq!(
+            breakdown.of_model(&model.id).batch_usd,
+            "0.06".parse().unwrap()
+        );
         assert_eq!(breakdown.of_model("another"), Estimate::default());
-        assert_eq!((breakdown.thinking().min_tokens, breakdown.thinking().max_tokens), (3 * 330, 3 * 620));
+        assert_eq!(
+            (
+                breakdown.thinking().min_tokens,
+                breakdown.thinking().max_tokens
+            ),
+            (3 * 330, 3 * 620)
+        );
     }
 }

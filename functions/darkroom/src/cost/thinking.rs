@@ -1,4 +1,5 @@
-//! What a model's thoughts may cost: they are charged for, and how long they are nobody knows before.
+//! What a model's thoughts may cost: they are charged for, and how long they are nobody knows
+//! before.
 
 use std::ops::Add;
 
@@ -7,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::Estimate;
 use crate::models::{Model, ThinkingLevel, Thoughts};
 
-/// What the thoughts about some images may come to, at the least and at the most. It is not a part of any [`Estimate`].
+/// What the thoughts about some images may come to, at the least and at the most. It is not a part
+/// of any [`Estimate`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thinking {
     /// The fewest tokens to expect.
@@ -21,10 +23,12 @@ pub struct Thinking {
 }
 
 impl Thinking {
-    /// The thoughts about one image of `model` at a level, by its catalogue: those of its default level where nothing is
-    /// known of this one, and none for a model of which none are known.
+    /// The thoughts about one image of `model` at a level, by its catalogue: those of its default
+    /// level where nothing is known of this one, and none for a model of which none are known.
     pub(crate) fn of_image(model: &Model, level: Option<ThinkingLevel>) -> Self {
-        let Some(thoughts) = at_level(model, level).or(model.thoughts.as_ref()) else { return Self::default() };
+        let Some(thoughts) = at_level(model, level).or(model.thoughts.as_ref()) else {
+            return Self::default();
+        };
         let price = |tokens| Estimate {
             batch_usd: model.batch.text.per_million(tokens),
             interactive_usd: model.standard.text.per_million(tokens),
@@ -51,13 +55,15 @@ impl Add for Thinking {
     }
 }
 
-/// What is put aside for the thoughts about one image, in tokens: half as much again as its model is expected to think at the
-/// most, so that a bill stays below what was reserved. A model of which nothing is known, or nothing at this level, is taken
-/// to think longer than any does at its default.
+/// What is put aside for the thoughts about one image, in tokens: half as much again as its model
+/// is expected to think at the most, so that a bill stays below what was reserved. A model of which
+/// nothing is known, or nothing at this level, is taken to think longer than any does at its
+/// default.
 pub fn reserved_thoughts(model: &Model, level: Option<ThinkingLevel>) -> u64 {
     const UNKNOWN: u64 = 1_000;
 
-    let with_margin = |thoughts: &Thoughts| thoughts.max_tokens.saturating_add(thoughts.max_tokens / 2);
+    let with_margin =
+        |thoughts: &Thoughts| thoughts.max_tokens.saturating_add(thoughts.max_tokens / 2);
     let by_default = || model.thoughts.as_ref().map_or(UNKNOWN, with_margin);
     match (at_level(model, level), level) {
         (Some(thoughts), _) => with_margin(thoughts),
@@ -85,8 +91,20 @@ mod tests {
         assert_eq!((both.min_tokens, both.max_tokens), (660, 1240));
         let usd = |text: &str| text.parse().unwrap();
         // 660 and 1,240 tokens at $3.75 and $7.50 a million.
-        assert_eq!(both.min, Estimate { batch_usd: usd("0.002475"), interactive_usd: usd("0.00495") });
-        assert_eq!(both.max, Estimate { batch_usd: usd("0.00465"), interactive_usd: usd("0.0093") });
+        assert_eq!(
+            both.min,
+            Estimate {
+                batch_usd: usd("0.002475"),
+                interactive_usd: usd("0.00495")
+            }
+        );
+        assert_eq!(
+            both.max,
+            Estimate {
+                batch_usd: usd("0.00465"),
+                interactive_usd: usd("0.0093")
+            }
+        );
     }
 
     #[test]
@@ -94,12 +112,19 @@ mod tests {
         let catalogue = Catalogue::built_in();
         for model in catalogue.models() {
             let most = model.thoughts.as_ref().unwrap().max_tokens;
-            assert!(reserved_thoughts(model, None) > most || most == 0, "{}", model.id);
+            assert!(
+                reserved_thoughts(model, None) > most || most == 0,
+                "{}",
+                model.id
+            );
         }
         let mut unknown = catalogue.models()[0].clone();
         unknown.thoughts = None;
         assert!(
-            catalogue.models().iter().all(|model| reserved_thoughts(model, None) <= reserved_thoughts(&unknown, None))
+            catalogue
+                .models()
+                .iter()
+                .all(|model| reserved_thoughts(model, None) <= reserved_thoughts(&unknown, None))
         );
         assert_eq!(Thinking::of_image(&unknown, None), Thinking::default());
     }
@@ -109,7 +134,10 @@ mod tests {
         let catalogue = Catalogue::built_in();
         let model = catalogue.model("gemini-nano-banana-2.1").unwrap();
         let most = |level| Thinking::of_image(model, level).max_tokens;
-        assert!(most(Some(ThinkingLevel::Minimal)) < most(None) && most(None) < most(Some(ThinkingLevel::High)));
+        assert!(
+            most(Some(ThinkingLevel::Minimal)) < most(None)
+                && most(None) < most(Some(ThinkingLevel::High))
+        );
         assert_eq!(most(Some(ThinkingLevel::Medium)), most(None), "its default");
         assert_eq!(reserved_thoughts(model, Some(ThinkingLevel::High)), 3_000);
 
@@ -117,7 +145,16 @@ mod tests {
         let mut silent = model.clone();
         silent.thoughts_at.clear();
         let high = Some(ThinkingLevel::High);
-        assert_eq!(Thinking::of_image(&silent, high), Thinking::of_image(&silent, None));
-        assert_eq!((reserved_thoughts(&silent, None), reserved_thoughts(&silent, high)), (930, 1_000));
+        assert_eq!(
+            Thinking::of_image(&silent, high),
+            Thinking::of_image(&silent, None)
+        );
+        assert_eq!(
+            (
+                reserved_thoughts(&silent, None),
+                reserved_thoughts(&silent, high)
+            ),
+            (930, 1_000)
+        );
     }
 }

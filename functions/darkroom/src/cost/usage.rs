@@ -61,18 +61,32 @@ impl Usage {
         Ok(Self::of(serde_json::from_str(json)?, holds_image))
     }
 
-    /// The details may list images only: text is what remains. Without details all that a reply with an image put out
-    /// counts as image, the dearer, and all of another as text.
+    /// The details may list images only: text is what remains. Without details all that a reply
+    /// with an image put out counts as image, the dearer, and all of another as text.
     fn of(counts: Counts, holds_image: bool) -> Self {
-        let output = counts.candidates_token_count.0.max(counts.response_token_count.0);
-        let images = counts.candidates_tokens_details.map_or(if holds_image { output } else { 0 }, |details| {
-            details
-                .iter()
-                .filter(|detail| detail.modality.as_ref().is_some_and(|name| name.eq_ignore_ascii_case("IMAGE")))
-                .fold(0, |sum, detail| detail.token_count.0.saturating_add(sum))
-        });
+        let output = counts
+            .candidates_token_count
+            .0
+            .max(counts.response_token_count.0);
+        let images = counts.candidates_tokens_details.map_or(
+            if holds_image { output } else { 0 },
+            |details| {
+                details
+                    .iter()
+                    .filter(|detail| {
+                        detail
+                            .modality
+                            .as_ref()
+                            .is_some_and(|name| name.eq_ignore_ascii_case("IMAGE"))
+                    })
+                    .fold(0, |sum, detail| detail.token_count.0.saturating_add(sum))
+            },
+        );
         Self {
-            prompt_tokens: counts.prompt_token_count.0.saturating_add(counts.tool_use_prompt_token_count.0),
+            prompt_tokens: counts
+                .prompt_token_count
+                .0
+                .saturating_add(counts.tool_use_prompt_token_count.0),
             output_image_tokens: images.max(counts.image.0),
             output_text_tokens: output.saturating_sub(images).max(counts.text.0),
             thought_tokens: counts.thoughts_token_count.0,
@@ -86,8 +100,12 @@ impl Add for Usage {
     fn add(self, other: Self) -> Self {
         Self {
             prompt_tokens: self.prompt_tokens.saturating_add(other.prompt_tokens),
-            output_image_tokens: self.output_image_tokens.saturating_add(other.output_image_tokens),
-            output_text_tokens: self.output_text_tokens.saturating_add(other.output_text_tokens),
+            output_image_tokens: self
+                .output_image_tokens
+                .saturating_add(other.output_image_tokens),
+            output_text_tokens: self
+                .output_text_tokens
+                .saturating_add(other.output_text_tokens),
             thought_tokens: self.thought_tokens.saturating_add(other.thought_tokens),
         }
     }
@@ -99,7 +117,8 @@ impl From<Counts> for Usage {
     }
 }
 
-/// A count as JSON writes it: a number, or the text of one (the way of 64-bit numbers in Google's JSON).
+/// A count as JSON writes it: a number, or the text of one (the way of 64-bit numbers in Google's
+/// JSON).
 #[derive(Clone, Copy, Default)]
 struct Count(u64);
 
@@ -149,7 +168,10 @@ impl<'de> de::Visitor<'de> for CountVisitor {
     }
 
     fn visit_map<A: de::MapAccess<'de>>(self, mut members: A) -> Result<Count, A::Error> {
-        while members.next_entry::<de::IgnoredAny, de::IgnoredAny>()?.is_some() {}
+        while members
+            .next_entry::<de::IgnoredAny, de::IgnoredAny>()?
+            .is_some()
+        {}
         Ok(Count(0))
     }
 }
@@ -168,8 +190,12 @@ mod tests {
             r#"{"promptTokenCount":1156,"candidatesTokenCount":1488,"thoughtsTokenCount":483,"totalTokenCount":3127,
                 "candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":1120}],"serviceTier":"standard"}"#,
         );
-        let expected =
-            Usage { prompt_tokens: 1156, output_image_tokens: 1120, output_text_tokens: 368, thought_tokens: 483 };
+        let expected = Usage {
+            prompt_tokens: 1156,
+            output_image_tokens: 1120,
+            output_text_tokens: 368,
+            thought_tokens: 483,
+        };
         assert_eq!(read, expected);
     }
 
@@ -179,36 +205,66 @@ mod tests {
             r#"{"prompt_token_count":6,"tool_use_prompt_token_count":"4","candidates_token_count":1488,
                 "candidates_tokens_details":[{"modality":"image","token_count":1120}],"thoughts_token_count":483}"#,
         );
-        let expected =
-            Usage { prompt_tokens: 10, output_image_tokens: 1120, output_text_tokens: 368, thought_tokens: 483 };
+        let expected = Usage {
+            prompt_tokens: 10,
+            output_image_tokens: 1120,
+            output_text_tokens: 368,
+            thought_tokens: 483,
+        };
         assert_eq!(read, expected);
-        assert_eq!(usage(r#"{"response_token_count":7}"#).output_image_tokens, 7);
+        assert_eq!(
+            usage(r#"{"response_token_count":7}"#).output_image_tokens,
+            7
+        );
     }
 
     #[test]
     fn counts_may_be_texts_and_may_be_missing() {
         assert_eq!(usage("{}"), Usage::default());
-        let read = usage(r#"{"promptTokenCount":"10","candidatesTokenCount":"1290","thoughtsTokenCount":null}"#);
-        assert_eq!((read.prompt_tokens, read.output_image_tokens, read.output_text_tokens), (10, 1290, 0));
+        let read = usage(
+            r#"{"promptTokenCount":"10","candidatesTokenCount":"1290","thoughtsTokenCount":null}"#,
+        );
+        assert_eq!(
+            (
+                read.prompt_tokens,
+                read.output_image_tokens,
+                read.output_text_tokens
+            ),
+            (10, 1290, 0)
+        );
     }
 
     #[test]
     fn a_reply_without_image_put_out_text() {
-        let read = Usage::of_reply(r#"{"promptTokenCount":10,"candidatesTokenCount":15}"#, false).unwrap();
+        let read = Usage::of_reply(
+            r#"{"promptTokenCount":10,"candidatesTokenCount":15}"#,
+            false,
+        )
+        .unwrap();
         assert_eq!((read.output_image_tokens, read.output_text_tokens), (0, 15));
         let told = r#"{"candidatesTokenCount":15,"candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":15}]}"#;
-        assert_eq!(Usage::of_reply(told, false).unwrap().output_image_tokens, 15);
+        assert_eq!(
+            Usage::of_reply(told, false).unwrap().output_image_tokens,
+            15
+        );
     }
 
     #[test]
     fn a_strange_count_is_nothing() {
-        let read = usage(r#"{"promptTokenCount":-5,"candidatesTokenCount":{"a":[1]},"thoughtsTokenCount":"many"}"#);
+        let read = usage(
+            r#"{"promptTokenCount":-5,"candidatesTokenCount":{"a":[1]},"thoughtsTokenCount":"many"}"#,
+        );
         assert_eq!(read, Usage::default());
     }
 
     #[test]
     fn what_is_written_reads_back() {
-        let written = Usage { prompt_tokens: 1, output_image_tokens: 2, output_text_tokens: 3, thought_tokens: 4 };
+        let written = Usage {
+            prompt_tokens: 1,
+            output_image_tokens: 2,
+            output_text_tokens: 3,
+            thought_tokens: 4,
+        };
         assert_eq!(usage(&serde_json::to_string(&written).unwrap()), written);
     }
 }

@@ -33,28 +33,45 @@ impl Usd {
 
     /// The price of so many tokens, where this is the price of a million.
     pub fn per_million(self, tokens: u64) -> Self {
-        Self(self.0.saturating_mul(Decimal::from(tokens)).saturating_mul(Decimal::new(1, 6)))
+        Self(
+            self.0
+                .saturating_mul(Decimal::from(tokens))
+                .saturating_mul(Decimal::new(1, 6)),
+        )
     }
 
-    /// How far this is above `base`, in per cent of `base`; below it, it is negative. Of nothing, no share is known.
+    /// How far this is above `base`, in per cent of `base`; below it, it is negative. Of nothing,
+    /// no share is known.
     pub fn percent_above(self, base: Self) -> Option<Decimal> {
-        (self - base).0.checked_div(base.0)?.checked_mul(Decimal::ONE_HUNDRED)
+        (self - base)
+            .0
+            .checked_div(base.0)?
+            .checked_mul(Decimal::ONE_HUNDRED)
     }
 
     /// `part` of `whole` equal parts, rounded up to what a document keeps. Of no parts, nothing.
     pub fn share(self, part: u64, whole: u64) -> Self {
-        let share = self.0.saturating_mul(Decimal::from(part)).checked_div(Decimal::from(whole));
+        let share = self
+            .0
+            .saturating_mul(Decimal::from(part))
+            .checked_div(Decimal::from(whole));
         Self(share.unwrap_or_default()).rounded_up()
     }
 
     /// The amount in whole cents, and no less.
     pub fn rounded_up_to_cents(self) -> Self {
-        Self(self.0.round_dp_with_strategy(2, RoundingStrategy::AwayFromZero))
+        Self(
+            self.0
+                .round_dp_with_strategy(2, RoundingStrategy::AwayFromZero),
+        )
     }
 
     /// The amount as a document keeps it, and no less.
     pub fn rounded_up(self) -> Self {
-        Self(self.0.round_dp_with_strategy(DECIMALS, RoundingStrategy::AwayFromZero))
+        Self(
+            self.0
+                .round_dp_with_strategy(DECIMALS, RoundingStrategy::AwayFromZero),
+        )
     }
 }
 
@@ -97,10 +114,18 @@ impl Sum for Usd {
 impl fmt::Display for Usd {
     /// Two decimals from one dollar up, where they tell enough; up to four below.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sign = if self.0.is_sign_negative() && !self.0.is_zero() { "-" } else { "" };
+        let sign = if self.0.is_sign_negative() && !self.0.is_zero() {
+            "-"
+        } else {
+            ""
+        };
         let amount = self.0.abs();
         let fine = amount.round_dp(4).normalize();
-        let shown = if amount < Decimal::ONE && fine.scale() > 2 { fine } else { amount.round_dp(2) };
+        let shown = if amount < Decimal::ONE && fine.scale() > 2 {
+            fine
+        } else {
+            amount.round_dp(2)
+        };
         let decimals = shown.scale().max(2) as usize;
         write!(f, "{sign}${shown:.decimals$}")
     }
@@ -115,7 +140,9 @@ impl FromStr for Usd {
     type Err = UsdError;
 
     fn from_str(text: &str) -> Result<Self, UsdError> {
-        text.parse().map(Self).map_err(|_| UsdError(text.chars().take(40).collect()))
+        text.parse()
+            .map(Self)
+            .map_err(|_| UsdError(text.chars().take(40).collect()))
     }
 }
 
@@ -153,7 +180,8 @@ impl de::Visitor<'_> for Amount {
         Ok(Usd(dollars.into()))
     }
 
-    /// Through the shortest text of the number, so that 0.0336 is 0.0336 and not its nearest binary fraction.
+    /// Through the shortest text of the number, so that 0.0336 is 0.0336 and not its nearest binary
+    /// fraction.
     fn visit_f64<E: de::Error>(self, dollars: f64) -> Result<Usd, E> {
         self.visit_str(&dollars.to_string())
     }
@@ -181,14 +209,26 @@ mod tests {
             ("0.99999", "$1.00"),
             ("-2.5", "-$2.50"),
         ] {
-            assert_eq!(amount.parse::<Usd>().unwrap().to_string(), shown, "{amount}");
+            assert_eq!(
+                amount.parse::<Usd>().unwrap().to_string(),
+                shown,
+                "{amount}"
+            );
         }
     }
 
     #[test]
     fn json_holds_a_number_of_at_most_six_decimals() {
-        for (amount, json) in [("0.02085825", "0.020858"), ("1.340", "1.34"), ("340.00", "340"), ("0", "0")] {
-            assert_eq!(serde_json::to_string(&amount.parse::<Usd>().unwrap()).unwrap(), json);
+        for (amount, json) in [
+            ("0.02085825", "0.020858"),
+            ("1.340", "1.34"),
+            ("340.00", "340"),
+            ("0", "0"),
+        ] {
+            assert_eq!(
+                serde_json::to_string(&amount.parse::<Usd>().unwrap()).unwrap(),
+                json
+            );
         }
         assert!(serde_json::from_str::<Usd>("\"much\"").is_err());
         assert!(serde_json::from_str::<Usd>("1e300").is_err());

@@ -1,9 +1,10 @@
 //! What each job may cost in all: its `budget_usd`, over all its shards and rounds.
 //!
-//! A manifest is accepted only if all its images, each asked for once, fit its budget at the most that they may cost. The
-//! account begins with that sum. As batches end, what they did cost takes the place of what they might have cost, and
-//! what is left over may be used for rounds. It goes by shard and can be repeated, as all else in the ledger; what a
-//! crash leaves behind, `sweep` counts again from the states.
+//! A manifest is accepted only if all its images, each asked for once, fit its budget at the most
+//! that they may cost. The account begins with that sum. As batches end, what they did cost takes
+//! the place of what they might have cost, and what is left over may be used for rounds. It goes by
+//! shard and can be repeated, as all else in the ledger; what a crash leaves behind, `sweep` counts
+//! again from the states.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,10 +22,11 @@ use crate::{
 pub struct Account {
     /// What the job may cost.
     pub budget_usd: Usd,
-    /// What its shards have cost, and what those may cost whose cost isn't known yet. Shards of the first round are in it
-    /// from the beginning, rounds from their admission on.
+    /// What its shards have cost, and what those may cost whose cost isn't known yet. Shards of the
+    /// first round are in it from the beginning, rounds from their admission on.
     pub committed_usd: Usd,
-    /// Shards of the first round that found no room any more, because others cost more than was reserved for them.
+    /// Shards of the first round that found no room any more, because others cost more than was
+    /// reserved for them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub refused: BTreeSet<ShardId>,
 }
@@ -47,16 +49,26 @@ impl Commitment {
             None if shard.shard.round > 1 => Usd::ZERO,
             None => shard.demand.usd,
         };
-        Self { shard: shard.shard, usd }
+        Self {
+            shard: shard.shard,
+            usd,
+        }
     }
 }
 
 impl Ledger {
-    /// Why the budget of its job has no room for a shard, if it has none. The sums of a shard of the first round are in
-    /// the account already; refused, it makes room for others.
+    /// Why the budget of its job has no room for a shard, if it has none. The sums of a shard of
+    /// the first round are in the account already; refused, it makes room for others.
     pub(super) fn over_budget(&mut self, shard: &Shard) -> Option<String> {
-        let Budget { usd: budget_usd, first_round_usd } = shard.budget?;
-        let new = Account { budget_usd, committed_usd: first_round_usd, refused: BTreeSet::new() };
+        let Budget {
+            usd: budget_usd,
+            first_round_usd,
+        } = shard.budget?;
+        let new = Account {
+            budget_usd,
+            committed_usd: first_round_usd,
+            refused: BTreeSet::new(),
+        };
         let account = self.accounts.entry(shard.job.clone()).or_insert(new);
         let (cost, is_first) = (shard.demand.usd, shard.shard.round == 1);
         let others = account.committed_usd - if is_first { cost } else { Usd::ZERO };
@@ -87,16 +99,27 @@ impl Ledger {
         }
     }
 
-    /// Counts an account again from the states of all the job's shards and rounds. `seen` is the account as it was
-    /// before they were read: one that has changed since then is left for the next time.
+    /// Counts an account again from the states of all the job's shards and rounds. `seen` is the
+    /// account as it was before they were read: one that has changed since then is left for the
+    /// next time.
     pub fn recount(&mut self, job: &JobId, seen: &Account, shards: &[Commitment]) {
-        // What is reserved counts whatever the state says: when it is settled, the cost takes its place.
+        // What is reserved counts whatever the state says: when it is settled, the cost takes its
+        // place.
         let mut sums: BTreeMap<String, Usd> = BTreeMap::new();
-        for Commitment { shard, usd } in shards.iter().filter(|of| !seen.refused.contains(&of.shard)) {
+        for Commitment { shard, usd } in
+            shards.iter().filter(|of| !seen.refused.contains(&of.shard))
+        {
             sums.insert(name(job, *shard), *usd);
         }
-        sums.extend(self.reservations_of(job).map(|(name, usd)| (name.to_owned(), usd)));
-        if let Some(account) = self.accounts.get_mut(job).filter(|account| *account == seen) {
+        sums.extend(
+            self.reservations_of(job)
+                .map(|(name, usd)| (name.to_owned(), usd)),
+        );
+        if let Some(account) = self
+            .accounts
+            .get_mut(job)
+            .filter(|account| *account == seen)
+        {
             account.committed_usd = sums.into_values().sum();
         }
     }
@@ -109,9 +132,16 @@ impl Ledger {
     }
 
     fn reservations_of<'a>(&'a self, job: &'a JobId) -> impl Iterator<Item = (&'a str, Usd)> {
-        let live = self.live.iter().map(|(name, live)| (name.as_str(), live.usd));
-        let ended = self.unsettled.iter().map(|(name, ended)| (name.as_str(), ended.usd));
-        live.chain(ended).filter(|(name, _)| job_of(name) == job.as_str())
+        let live = self
+            .live
+            .iter()
+            .map(|(name, live)| (name.as_str(), live.usd));
+        let ended = self
+            .unsettled
+            .iter()
+            .map(|(name, ended)| (name.as_str(), ended.usd));
+        live.chain(ended)
+            .filter(|(name, _)| job_of(name) == job.as_str())
     }
 }
 

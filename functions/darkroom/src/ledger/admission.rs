@@ -1,15 +1,17 @@
 //! Whose turn it is to get a batch.
 //!
-//! Jobs that wait have an order: the job with the fewest live batches comes first, of these the one whose last turn, or
-//! whose arrival, is longest ago. A shard that asks is refused if the jobs ahead of it would use up what it needs. Of
-//! the jobs ahead, only those count that could be admitted now, because their model has tokens left and the day has
-//! money left for them: a job that has to wait for one model's tokens holds up neither the jobs of other models nor
-//! those that have the tokens they need. So as long as a batch is free and some waiting shard fits every limit, the first
-//! of those in the order is admitted when it asks.
+//! Jobs that wait have an order: the job with the fewest live batches comes first, of these the one
+//! whose last turn, or whose arrival, is longest ago. A shard that asks is refused if the jobs
+//! ahead of it would use up what it needs. Of the jobs ahead, only those count that could be
+//! admitted now, because their model has tokens left and the day has money left for them: a job
+//! that has to wait for one model's tokens holds up neither the jobs of other models nor those that
+//! have the tokens they need. So as long as a batch is free and some waiting shard fits every
+//! limit, the first of those in the order is admitted when it asks.
 //!
-//! Small batches could in this way keep a large one of the same model from its tokens for ever. So once it has
-//! waited for [`OVERTAKEN_AT_MOST`], it may not be delayed any further: of its model, only such batches are still
-//! admitted beside which it fits when the batches have ended that were there before it.
+//! Small batches could in this way keep a large one of the same model from its tokens for ever. So
+//! once it has waited for [`OVERTAKEN_AT_MOST`], it may not be delayed any further: of its model,
+//! only such batches are still admitted beside which it fits when the batches have ended that were
+//! there before it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,8 +24,8 @@ use crate::{
     state::{Demand, Shard},
 };
 
-/// How long batches of the same model may be admitted ahead of a job that waits for more tokens than are left. About as
-/// long as the batches take that it has to wait for in any case.
+/// How long batches of the same model may be admitted ahead of a job that waits for more tokens
+/// than are left. About as long as the batches take that it has to wait for in any case.
 const OVERTAKEN_AT_MOST: SignedDuration = SignedDuration::from_hours(24);
 
 /// What there is too little of.
@@ -31,7 +33,8 @@ const OVERTAKEN_AT_MOST: SignedDuration = SignedDuration::from_hours(24);
 enum Lack {
     Batches,
     Tokens,
-    /// Not enough is left of this day. `may_be_freed` says that it could be, if what is reserved is not all spent.
+    /// Not enough is left of this day. `may_be_freed` says that it could be, if what is reserved is
+    /// not all spent.
     DollarsToday {
         may_be_freed: bool,
     },
@@ -50,7 +53,9 @@ impl Refusal {
     /// When to ask again: `soon`, or at `midnight` if nothing can change before.
     pub(super) fn ask_again_at(&self, soon: Timestamp, midnight: Timestamp) -> Timestamp {
         match self.lack {
-            Lack::DollarsToday { may_be_freed: false } => midnight,
+            Lack::DollarsToday {
+                may_be_freed: false,
+            } => midnight,
             Lack::DollarsToday { may_be_freed: true } => soon.min(midnight),
             Lack::Batches | Lack::Tokens | Lack::DollarsForAll => soon,
         }
@@ -80,26 +85,44 @@ impl Ledger {
         let today = day(now);
         let taken = self.taken_before(&shard.job, limits, since, now);
         let lack = self.lack(shard, limits, &taken, today)?;
-        Some(Refusal { lack, why: self.explain(lack, shard, limits, &taken, today) })
+        Some(Refusal {
+            lack,
+            why: self.explain(lack, shard, limits, &taken, today),
+        })
     }
 
-    fn lack(&self, shard: &Shard, limits: &ProjectLimits, taken: &Taken<'_>, today: Date) -> Option<Lack> {
+    fn lack(
+        &self,
+        shard: &Shard,
+        limits: &ProjectLimits,
+        taken: &Taken<'_>,
+        today: Date,
+    ) -> Option<Lack> {
         let Demand { tokens, usd, .. } = shard.demand;
         if taken.batches >= usize::try_from(limits.live_batches).unwrap_or(usize::MAX) {
             return Some(Lack::Batches);
         }
-        if !taken.has_tokens(&shard.model, tokens, limits) || self.would_delay(shard, limits, taken) {
+        if !taken.has_tokens(&shard.model, tokens, limits) || self.would_delay(shard, limits, taken)
+        {
             return Some(Lack::Tokens);
         }
         let left = self.left(limits, today)?;
         if usd > left {
-            return Some(Lack::DollarsToday { may_be_freed: usd <= left + self.reserved(today) });
+            return Some(Lack::DollarsToday {
+                may_be_freed: usd <= left + self.reserved(today),
+            });
         }
         (usd > left - taken.usd).then_some(Lack::DollarsForAll)
     }
 
     /// What is taken up before it is the turn of `job`, which has waited since `since`.
-    fn taken_before(&self, job: &JobId, limits: &ProjectLimits, since: Timestamp, now: Timestamp) -> Taken<'_> {
+    fn taken_before(
+        &self,
+        job: &JobId,
+        limits: &ProjectLimits,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Taken<'_> {
         // What live batches take up.
         let mut tokens: HashMap<&str, u64> = HashMap::new();
         for live in self.live.values() {
@@ -107,12 +130,20 @@ impl Ledger {
             *sum = sum.saturating_add(live.tokens);
         }
         let (usd, ahead, overdue) = (Usd::ZERO, Vec::new(), HashMap::new());
-        let mut taken = Taken { batches: self.live.len(), tokens, usd, ahead, overdue };
+        let mut taken = Taken {
+            batches: self.live.len(),
+            tokens,
+            usd,
+            ahead,
+            overdue,
+        };
         // Then the jobs ahead, in their order, each as if it asked now.
         let left = self.left(limits, day(now));
         for waiting in self.ahead_of(job, since) {
-            // What costs more than is left of the day has its turn tomorrow, and holds nothing up today.
-            let has_money = left.is_none_or(|left| waiting.usd <= left && taken.usd + waiting.usd <= left);
+            // What costs more than is left of the day has its turn tomorrow, and holds nothing up
+            // today.
+            let has_money =
+                left.is_none_or(|left| waiting.usd <= left && taken.usd + waiting.usd <= left);
             if !has_money {
                 continue;
             }
@@ -134,7 +165,12 @@ impl Ledger {
         let turn = |job: &JobId, since: Timestamp| {
             let served = self.served.get(job);
             let last = served.map_or(since, |served| since.max(*served));
-            (live.get(job.as_str()).copied().unwrap_or_default(), last, served.is_some(), job.clone())
+            (
+                live.get(job.as_str()).copied().unwrap_or_default(),
+                last,
+                served.is_some(),
+                job.clone(),
+            )
         };
         let own = turn(job, since);
         let turns = self.waiting.iter().filter(|(other, _)| *other != job);
@@ -143,28 +179,50 @@ impl Ledger {
         ahead.into_values()
     }
 
-    /// Whether the shard's tokens would delay a job of its model that has been overtaken for long enough.
+    /// Whether the shard's tokens would delay a job of its model that has been overtaken for long
+    /// enough.
     fn would_delay(&self, shard: &Shard, limits: &ProjectLimits, taken: &Taken<'_>) -> bool {
-        let Some(overdue) = taken.overdue.get(shard.model.as_str()) else { return false };
-        let Some(limit) = limits.enqueued_tokens.get(&shard.model) else { return false };
-        let later = self.live.values().filter(|live| live.model == shard.model && live.at > overdue.since);
-        let later: u64 = later.map(|live| live.tokens).fold(shard.demand.tokens, u64::saturating_add);
+        let Some(overdue) = taken.overdue.get(shard.model.as_str()) else {
+            return false;
+        };
+        let Some(limit) = limits.enqueued_tokens.get(&shard.model) else {
+            return false;
+        };
+        let later = self
+            .live
+            .values()
+            .filter(|live| live.model == shard.model && live.at > overdue.since);
+        let later: u64 = later
+            .map(|live| live.tokens)
+            .fold(shard.demand.tokens, u64::saturating_add);
         later.saturating_add(overdue.tokens) > *limit
     }
 
     /// What may still be reserved today, if that has a limit.
     fn left(&self, limits: &ProjectLimits, today: Date) -> Option<Usd> {
-        limits.daily_usd.map(|cap| cap - self.spent.get(&today).copied().unwrap_or_default())
+        limits
+            .daily_usd
+            .map(|cap| cap - self.spent.get(&today).copied().unwrap_or_default())
     }
 
     /// What of the day's money is reserved and not settled: some of it may come back.
     fn reserved(&self, today: Date) -> Usd {
         let live = self.live.values().map(|live| (live.usd, live.at));
         let ended = self.unsettled.values().map(|ended| (ended.usd, ended.at));
-        live.chain(ended).filter(|(_, at)| day(*at) == today).map(|(usd, _)| usd).sum()
+        live.chain(ended)
+            .filter(|(_, at)| day(*at) == today)
+            .map(|(usd, _)| usd)
+            .sum()
     }
 
-    fn explain(&self, lack: Lack, shard: &Shard, limits: &ProjectLimits, taken: &Taken<'_>, today: Date) -> String {
+    fn explain(
+        &self,
+        lack: Lack,
+        shard: &Shard,
+        limits: &ProjectLimits,
+        taken: &Taken<'_>,
+        today: Date,
+    ) -> String {
         match lack {
             Lack::Batches => format!(
                 "{} batches are live, of {} that may be{}",
@@ -174,24 +232,38 @@ impl Ledger {
             ),
             Lack::Tokens => {
                 let live = self.live.values().filter(|live| live.model == shard.model);
-                let same = taken.ahead.iter().filter(|ahead| ahead.model == shard.model).count();
+                let same = taken
+                    .ahead
+                    .iter()
+                    .filter(|ahead| ahead.model == shard.model)
+                    .count();
                 format!(
                     "batches of {} hold {} input tokens of the {} that may be enqueued, and this needs {}{}",
                     shard.model,
                     live.map(|live| live.tokens).fold(0, u64::saturating_add),
-                    limits.enqueued_tokens.get(&shard.model).copied().unwrap_or_default(),
+                    limits
+                        .enqueued_tokens
+                        .get(&shard.model)
+                        .copied()
+                        .unwrap_or_default(),
                     shard.demand.tokens,
-                    come_first(same + usize::from(taken.overdue.contains_key(shard.model.as_str()))),
+                    come_first(
+                        same + usize::from(taken.overdue.contains_key(shard.model.as_str()))
+                    ),
                 )
             }
             Lack::DollarsToday { .. } | Lack::DollarsForAll => {
                 let midnight = midnight_after(today);
                 let until = match lack {
-                    Lack::DollarsToday { may_be_freed: false } => "",
+                    Lack::DollarsToday {
+                        may_be_freed: false,
+                    } => "",
                     Lack::DollarsToday { may_be_freed: true } => {
                         ", or sooner if batches cost less than is reserved for them"
                     }
-                    Lack::DollarsForAll | Lack::Batches | Lack::Tokens => ", or today if they leave enough",
+                    Lack::DollarsForAll | Lack::Batches | Lack::Tokens => {
+                        ", or today if they leave enough"
+                    }
                 };
                 format!(
                     "{} of the {} that may be spent a day are spent or reserved, and this may cost {}{}: it goes at \
@@ -210,7 +282,10 @@ impl<'a> Taken<'a> {
     /// Whether a model has so many tokens left.
     fn has_tokens(&self, model: &str, tokens: u64, limits: &ProjectLimits) -> bool {
         let taken = self.tokens.get(model).copied().unwrap_or_default();
-        limits.enqueued_tokens.get(model).is_none_or(|limit| taken.saturating_add(tokens) <= *limit)
+        limits
+            .enqueued_tokens
+            .get(model)
+            .is_none_or(|limit| taken.saturating_add(tokens) <= *limit)
     }
 
     /// Counts a job ahead as if it were admitted.

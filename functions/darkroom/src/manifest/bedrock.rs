@@ -1,5 +1,6 @@
 //! Lines of Bedrock's batch files: `{"recordId":…,"modelInput":{…}}`
-//! (<https://docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-data.html>, read 2026-11).
+//! (<https://docs.aws.amazon.com/bedrock/latest/userguide/batch-inference-data.html>, read
+//! 2026-11).
 
 use std::borrow::Cow;
 
@@ -64,8 +65,9 @@ fn read_input<'a>(value: &'a RawValue, findings: &mut Findings) -> Option<Input<
         () if has("messages") => "a conversation with a text model",
         () => "no request that makes an image",
     };
-    let message =
-        format!("modelInput is {whose}: write {{\"prompt\": …}}, or a request in Google's form, {{\"contents\": …}}");
+    let message = format!(
+        "modelInput is {whose}: write {{\"prompt\": …}}, or a request in Google's form, {{\"contents\": …}}"
+    );
     findings.error("bad_request", message);
     None
 }

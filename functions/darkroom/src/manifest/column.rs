@@ -1,9 +1,10 @@
 //! What a column of a table holds, by its name in the header.
 //!
-//! A name that is a field's but for case, blanks, `-` and `_` is that field. A name that is one typing slip away from a
-//! field of six or more letters is refused. Every other column is a variable. A table that has a prompt was written for
-//! images: there a column that tells how the image should be under another name, such as `size`, is taken or refused,
-//! and the names `images` and `references` hold references. In the export of a shop they are the shop's own.
+//! A name that is a field's but for case, blanks, `-` and `_` is that field. A name that is one
+//! typing slip away from a field of six or more letters is refused. Every other column is a
+//! variable. A table that has a prompt was written for images: there a column that tells how the
+//! image should be under another name, such as `size`, is taken or refused, and the names `images`
+//! and `references` hold references. In the export of a shop they are the shop's own.
 
 use super::{
     cell::is_blank,
@@ -113,8 +114,8 @@ const OTHER_FIELDS: [(&str, Field); 20] = [
     ("systeminstructions", Field::System),
 ];
 
-/// Fields of which a typing slip is refused: those of six letters or more. `images`, `custom_id` and `record_id` are not
-/// among them, as a shop's `image` or `recorded` is a word of its own.
+/// Fields of which a typing slip is refused: those of six letters or more. `images`, `custom_id`
+/// and `record_id` are not among them, as a shop's `image` or `recorded` is a word of its own.
 const GUARDED: [&str; 10] = [
     "prompt",
     "template",
@@ -128,9 +129,12 @@ const GUARDED: [&str; 10] = [
     "outputpath",
 ];
 
-/// A name without what tables write in different ways: case, blanks, `-`, `_`, and characters that can't be seen.
+/// A name without what tables write in different ways: case, blanks, `-`, `_`, and characters that
+/// can't be seen.
 pub(super) fn fold(name: &str) -> String {
-    let kept = name.chars().filter(|letter| !is_blank(*letter) && !matches!(letter, '-' | '_'));
+    let kept = name
+        .chars()
+        .filter(|letter| !is_blank(*letter) && !matches!(letter, '-' | '_'));
     kept.flat_map(char::to_lowercase).collect()
 }
 
@@ -141,7 +145,10 @@ pub(super) fn column_field(name: &str) -> Option<Field> {
         return Some(Field::Output);
     }
     let names = FIELDS.iter().filter(|(_, field)| field.may_be_column());
-    names.into_iter().find(|(known, _)| fold(known) == folded).map(|(_, field)| *field)
+    names
+        .into_iter()
+        .find(|(known, _)| fold(known) == folded)
+        .map(|(_, field)| *field)
 }
 
 /// What the column of this name holds, or what to say about the name.
@@ -162,7 +169,11 @@ pub(super) fn column(name: &str, about: &About<'_>) -> Result<Column, BadName> {
         let is_free = about.columns.is_taken(field)
             || (field == Field::Key && is_alias && about.key_is_made)
             || (field == Field::Refs && is_alias && (about.refs_are_made || !for_images));
-        return Ok(if is_free { Column::Variable } else { Column::Field(field) });
+        return Ok(if is_free {
+            Column::Variable
+        } else {
+            Column::Field(field)
+        });
     }
     if about.has_prompt
         && let Some((_, other)) = OTHERS.iter().find(|(known, _)| *known == folded)
@@ -172,14 +183,22 @@ pub(super) fn column(name: &str, about: &About<'_>) -> Result<Column, BadName> {
     if about.has_prompt
         && let Some((_, field)) = OTHER_FIELDS.iter().find(|(known, _)| *known == folded)
     {
-        return Ok(if about.columns.is_taken(*field) { Column::Variable } else { Column::Field(*field) });
+        return Ok(if about.columns.is_taken(*field) {
+            Column::Variable
+        } else {
+            Column::Field(*field)
+        });
     }
     if for_images && let Some(refused) = unsupported(name) {
         return Err(refused);
     }
     // `Reference` is a shop's word for an article's number.
     let is_own_word = folded == "reference";
-    match GUARDED.iter().find(|field| is_slip(&folded, field)).filter(|_| !is_own_word) {
+    match GUARDED
+        .iter()
+        .find(|field| is_slip(&folded, field))
+        .filter(|_| !is_own_word)
+    {
         Some(near) => {
             let near = match *near {
                 "aspectratio" => "aspect_ratio",
@@ -202,7 +221,11 @@ pub(super) fn column(name: &str, about: &About<'_>) -> Result<Column, BadName> {
 /// Whether one letter was left out, added or changed, or two neighbors were swapped.
 fn is_slip(name: &str, field: &str) -> bool {
     let (name, field): (Vec<char>, Vec<char>) = (name.chars().collect(), field.chars().collect());
-    let same_start = name.iter().zip(&field).take_while(|(left, right)| left == right).count();
+    let same_start = name
+        .iter()
+        .zip(&field)
+        .take_while(|(left, right)| left == right)
+        .count();
     let (name, field) = (&name[same_start..], &field[same_start..]);
     match (name, field) {
         ([], []) => false,
@@ -221,7 +244,13 @@ mod tests {
     use super::*;
 
     fn about(columns: &Columns) -> About<'_> {
-        About { columns, has_prompt: true, has_template: false, key_is_made: false, refs_are_made: false }
+        About {
+            columns,
+            has_prompt: true,
+            has_template: false,
+            key_is_made: false,
+            refs_are_made: false,
+        }
     }
 
     fn holds(name: &str) -> Result<Column, &'static str> {
@@ -230,7 +259,14 @@ mod tests {
 
     fn in_export(name: &str) -> Result<Column, &'static str> {
         let columns = Columns::default();
-        column(name, &About { has_prompt: false, ..about(&columns) }).map_err(|(code, _)| code)
+        column(
+            name,
+            &About {
+                has_prompt: false,
+                ..about(&columns)
+            },
+        )
+        .map_err(|(code, _)| code)
     }
 
     #[test]
@@ -254,14 +290,32 @@ mod tests {
 
     #[test]
     fn a_typing_slip_is_refused_and_any_other_name_is_a_variable() {
-        for name in ["aspect_ration", "image_siz", "promt", "prompts", "porompt", "Tempalte", "imgae size", "refrences"]
-        {
+        for name in [
+            "aspect_ration",
+            "image_siz",
+            "promt",
+            "prompts",
+            "porompt",
+            "Tempalte",
+            "imgae size",
+            "refrences",
+        ] {
             assert_eq!(holds(name), Err("unknown_field"), "{name}");
             assert_eq!(in_export(name), Err("unknown_field"), "{name}");
         }
-        for name in
-            ["No", "#", "Country", "Image", "image_link", "Image Src", "UID", "Lang", "Color", "Recorded", "IMAGE1"]
-        {
+        for name in [
+            "No",
+            "#",
+            "Country",
+            "Image",
+            "image_link",
+            "Image Src",
+            "UID",
+            "Lang",
+            "Color",
+            "Recorded",
+            "IMAGE1",
+        ] {
             assert_eq!(holds(name), Ok(Column::Variable), "{name}");
             assert_eq!(in_export(name), Ok(Column::Variable), "{name}");
         }
@@ -273,7 +327,14 @@ mod tests {
         assert_eq!(holds("negative_prompt"), Ok(Column::Other(Other::Negative)));
         assert_eq!(holds("Reference Image"), Ok(Column::Field(Field::Refs)));
         assert_eq!(holds("images"), Ok(Column::Field(Field::Refs)));
-        for name in ["Size", "Width", "Quality", "Images", "Reference", "Reference Image"] {
+        for name in [
+            "Size",
+            "Width",
+            "Quality",
+            "Images",
+            "Reference",
+            "Reference Image",
+        ] {
             assert_eq!(in_export(name), Ok(Column::Variable), "{name}");
         }
     }
@@ -293,9 +354,19 @@ mod tests {
             ("Prompt 2", Column::Variable),
             ("prompt", Column::Field(Field::Prompt)),
         ] {
-            assert_eq!(column(name, &about(&columns)).ok(), Some(expected), "{name}");
+            assert_eq!(
+                column(name, &about(&columns)).ok(),
+                Some(expected),
+                "{name}"
+            );
         }
-        for text in [r#"{"key":1}"#, r#"{"SKU":"key"}"#, r#"{"model":"{a}"}"#, "[]", r#"{"key":["a","b"]}"#] {
+        for text in [
+            r#"{"key":1}"#,
+            r#"{"SKU":"key"}"#,
+            r#"{"model":"{a}"}"#,
+            "[]",
+            r#"{"key":["a","b"]}"#,
+        ] {
             let mut findings = crate::manifest::problem::Findings::default();
             Columns::read(text, &mut findings);
             assert!(findings.failed(), "{text}");
@@ -305,13 +376,17 @@ mod tests {
     #[test]
     fn a_made_key_leaves_an_id_column_to_the_templates() {
         let columns = Columns::default();
-        let made = About { key_is_made: true, ..about(&columns) };
+        let made = About {
+            key_is_made: true,
+            ..about(&columns)
+        };
         assert_eq!(column("ID", &made).ok(), Some(Column::Variable));
         assert_eq!(column("key", &made).ok(), Some(Column::Field(Field::Key)));
     }
 
     proptest! {
-        /// Every name has one meaning or one reason, however its letters, blanks and hyphens are written.
+        /// Every name has one meaning or one reason, however its letters, blanks and hyphens are
+        /// written.
         #[test]
         fn matching_is_total_and_blind_to_case_and_blanks(name in "[a-zA-Z #()/._-]{0,14}|\\PC{0,8}") {
             let written = [name.to_uppercase(), format!(" {name}\u{a0}"), name.replace(' ', "_"), name.replace('_', "-")];

@@ -94,7 +94,10 @@ impl Columns {
     /// The field that the column of this name was said to hold.
     pub(super) fn field_of(&self, name: &str) -> Option<Field> {
         let folded = fold(name);
-        self.mapped.iter().find(|(_, column)| fold(column) == folded).map(|(field, _)| *field)
+        self.mapped
+            .iter()
+            .find(|(_, column)| fold(column) == folded)
+            .map(|(field, _)| *field)
     }
 
     /// Whether the column of this name was said to be a variable, by its own name.
@@ -109,18 +112,25 @@ impl Columns {
             Field::Refs => self.refs.is_some(),
             _ => false,
         };
-        is_template || self.freed.contains(&field) || self.mapped.iter().any(|(mapped, _)| *mapped == field)
+        is_template
+            || self.freed.contains(&field)
+            || self.mapped.iter().any(|(mapped, _)| *mapped == field)
     }
 
     /// Whether `name` is the name of the column that was said to hold the key.
     pub(super) fn is_key(&self, name: &str) -> bool {
-        self.mapped.iter().any(|(field, column)| *field == Field::Key && spelling(column) == spelling(name))
+        self.mapped
+            .iter()
+            .any(|(field, column)| *field == Field::Key && spelling(column) == spelling(name))
     }
 
     /// The columns that were named and are not among `names`.
     pub(super) fn missing<'a>(&'a self, names: &[String]) -> impl Iterator<Item = &'a str> {
         let folded: Vec<String> = names.iter().map(|name| fold(name)).collect();
-        self.mapped.iter().map(|(_, column)| column.as_str()).filter(move |column| !folded.contains(&fold(column)))
+        self.mapped
+            .iter()
+            .map(|(_, column)| column.as_str())
+            .filter(move |column| !folded.contains(&fold(column)))
     }
 
     /// What this says, and of `other` what it leaves out.

@@ -1,4 +1,5 @@
-//! From what an item says to what it means: with the defaults, its template filled in, and named references looked up.
+//! From what an item says to what it means: with the defaults, its template filled in, and named
+//! references looked up.
 
 use std::{borrow::Cow, collections::HashSet};
 
@@ -28,12 +29,20 @@ impl Intake<'_> {
         let header = self.header;
         let defaults = &header.said.defaults;
         if item.prompt.is_some() && item.template.is_some() {
-            findings.error("bad_value", "the item has a prompt and a template: keep one");
+            findings.error(
+                "bad_value",
+                "the item has a prompt and a template: keep one",
+            );
         }
-        let named = item.prompt.is_none().then(|| item.template.as_ref().or(defaults.template.as_ref())).flatten();
+        let named = item
+            .prompt
+            .is_none()
+            .then(|| item.template.as_ref().or(defaults.template.as_ref()))
+            .flatten();
         let named = named.filter(|_| item.template.is_some() || defaults.prompt.is_none());
         let template = named.and_then(|name| self.template(name, findings));
-        // References of the item's own are keys or addresses; those of the defaults may be templates.
+        // References of the item's own are keys or addresses; those of the defaults may be
+        // templates.
         let has_own_refs = item.refs.is_some();
         let mut item = match &template {
             Some(template) => item.or(&template.fields).or(defaults),
@@ -50,8 +59,10 @@ impl Intake<'_> {
             item.key = self.fill("key", key, &item, findings);
         }
         if item.template.take().is_some() {
-            let filled = template.and_then(|template| self.fill("template", &template.text, &item, findings));
-            // What is wrong with the template has been said: that there is no prompt would say it twice.
+            let filled = template
+                .and_then(|template| self.fill("template", &template.text, &item, findings));
+            // What is wrong with the template has been said: that there is no prompt would say it
+            // twice.
             item.prompt = Some(filled.unwrap_or_else(|| "?".to_owned()));
         } else if let Some(prompt) = &item.prompt {
             check_literal(prompt, &item, findings);
@@ -59,13 +70,20 @@ impl Intake<'_> {
         if !has_own_refs && let Some(refs) = item.refs.take() {
             item.refs = Some(self.filled_references(&refs, &item, findings));
         }
-        item.refs = item.refs.map(|refs| header.said.shared.resolve(refs, findings));
+        item.refs = item
+            .refs
+            .map(|refs| header.said.shared.resolve(refs, findings));
         self.add_further_references(&mut item, findings);
         item
     }
 
     /// References whose templates are filled in: each may become several, as a cell holds them.
-    fn filled_references(&mut self, refs: &[String], item: &Item, findings: &mut Findings) -> Vec<String> {
+    fn filled_references(
+        &mut self,
+        refs: &[String],
+        item: &Item,
+        findings: &mut Findings,
+    ) -> Vec<String> {
         let mut filled = Vec::with_capacity(refs.len());
         for reference in refs {
             if template::variables(reference).next().is_none() {
@@ -96,8 +114,16 @@ impl Intake<'_> {
         }
         let more = std::mem::take(&mut item.more_refs);
         let refs = item.refs.get_or_insert_default();
-        let mut more: Vec<String> = more.into_iter().filter(|reference| !refs.contains(reference)).collect();
-        let Context { catalogue, default_model, on, .. } = *self.context;
+        let mut more: Vec<String> = more
+            .into_iter()
+            .filter(|reference| !refs.contains(reference))
+            .collect();
+        let Context {
+            catalogue,
+            default_model,
+            on,
+            ..
+        } = *self.context;
         let asked = item.model.as_deref().unwrap_or(default_model);
         if let Ok(resolution) = catalogue.resolve(asked, on, true) {
             let room = resolution.model.max_references.saturating_sub(refs.len());
@@ -118,8 +144,9 @@ impl Intake<'_> {
         for name in template::variables(text) {
             self.mark_used(name);
             if self.twice.contains(&spelling(name)) {
-                let message =
-                    format!("the {what} uses {{{name}}}, and the table has two columns of that name: rename one");
+                let message = format!(
+                    "the {what} uses {{{name}}}, and the table has two columns of that name: rename one"
+                );
                 findings.error("duplicate_column", message);
             }
         }
@@ -132,18 +159,39 @@ impl Intake<'_> {
         }
     }
 
-    /// The variables that what counts for all items uses, in one spelling; none as long as that isn't known.
+    /// The variables that what counts for all items uses, in one spelling; none as long as that
+    /// isn't known.
     pub(super) fn used_names(&self) -> Option<HashSet<String>> {
         let (said, stored) = (&self.header.said, &self.context.beside.templates);
         if stored.values().any(|template| template.text.is_none()) {
             return None;
         }
-        let defaults = [&said.defaults.template, &said.defaults.key, &said.defaults.path];
+        let defaults = [
+            &said.defaults.template,
+            &said.defaults.key,
+            &said.defaults.path,
+        ];
         let refs = said.defaults.refs.iter().flatten();
-        let own = said.shared.templates.values().map(|template| &template.text);
-        let stored = stored.values().filter_map(|template| template.text.as_ref());
-        let texts = defaults.into_iter().flatten().chain(refs).chain(own).chain(stored);
-        Some(texts.flat_map(|text| template::variables(text)).map(spelling).collect())
+        let own = said
+            .shared
+            .templates
+            .values()
+            .map(|template| &template.text);
+        let stored = stored
+            .values()
+            .filter_map(|template| template.text.as_ref());
+        let texts = defaults
+            .into_iter()
+            .flatten()
+            .chain(refs)
+            .chain(own)
+            .chain(stored);
+        Some(
+            texts
+                .flat_map(|text| template::variables(text))
+                .map(spelling)
+                .collect(),
+        )
     }
 
     /// The text of the template that is for all items, where there is one.
@@ -153,36 +201,59 @@ impl Intake<'_> {
         if name.contains('{') {
             return Some(name.clone());
         }
-        let named = said.shared.templates.get(name).map(|template| template.text.clone());
+        let named = said
+            .shared
+            .templates
+            .get(name)
+            .map(|template| template.text.clone());
         named.or_else(|| beside.template(name)?.text.clone())
     }
 
     /// Whether any item's template or path has used a variable.
     pub(super) fn uses(&self, name: &str) -> bool {
-        self.variables.get(&spelling(name)).copied().unwrap_or(false)
+        self.variables
+            .get(&spelling(name))
+            .copied()
+            .unwrap_or(false)
     }
 
     /// Warns, once, of variables that no template and no path uses.
     pub(super) fn warn_of_unused(&mut self) {
-        let unused: Vec<&str> =
-            self.variables.iter().filter(|(_, used)| !**used).map(|(name, _)| name.as_str()).collect();
+        let unused: Vec<&str> = self
+            .variables
+            .iter()
+            .filter(|(_, used)| !**used)
+            .map(|(name, _)| name.as_str())
+            .collect();
         // What is wrong may well be the name by which it should be used.
         if unused.is_empty() || self.problems.errors > 0 {
             return;
         }
         // A shop's export has dozens of columns: the first ones say what is meant.
-        let mut names: Vec<String> = unused.iter().take(UNUSED_NAMED).map(|name| bare(name)).collect();
+        let mut names: Vec<String> = unused
+            .iter()
+            .take(UNUSED_NAMED)
+            .map(|name| bare(name))
+            .collect();
         if unused.len() > UNUSED_NAMED {
             names.push(format!("{} more", unused.len() - UNUSED_NAMED));
         }
-        let message = format!("no template or path uses {}: it only comes back in the results", names.join(", "));
-        self.problems.push(super::Problem::warning(1, "unused_variable", message));
+        let message = format!(
+            "no template or path uses {}: it only comes back in the results",
+            names.join(", ")
+        );
+        self.problems
+            .push(super::Problem::warning(1, "unused_variable", message));
     }
 
-    /// The template of a name: one of the manifest's, or a stored one; or the text itself, which has a placeholder.
+    /// The template of a name: one of the manifest's, or a stored one; or the text itself, which
+    /// has a placeholder.
     fn template(&mut self, name: &str, findings: &mut Findings) -> Option<Template> {
         if name.contains('{') {
-            return Some(Template { text: name.to_owned(), fields: Item::default() });
+            return Some(Template {
+                text: name.to_owned(),
+                fields: Item::default(),
+            });
         }
         let (shared, beside) = (&self.header.said.shared, self.context.beside);
         if let Some(template) = shared.templates.get(name) {
@@ -197,9 +268,18 @@ impl Intake<'_> {
         None
     }
 
-    fn stored(&self, name: &str, key: &str, text: &str, findings: &mut Findings) -> Option<Template> {
+    fn stored(
+        &self,
+        name: &str,
+        key: &str,
+        text: &str,
+        findings: &mut Findings,
+    ) -> Option<Template> {
         if !key.ends_with(".json") {
-            return Some(Template { text: text.trim().to_owned(), fields: Item::default() });
+            return Some(Template {
+                text: text.trim().to_owned(),
+                fields: Item::default(),
+            });
         }
         let mut found = Findings::default();
         let template = match strict::check(text) {
@@ -215,7 +295,13 @@ impl Intake<'_> {
     }
 
     /// Fills a text in with what the item says; a finding where something is missing.
-    pub(super) fn fill(&mut self, what: &str, text: &str, item: &Item, findings: &mut Findings) -> Option<String> {
+    pub(super) fn fill(
+        &mut self,
+        what: &str,
+        text: &str,
+        item: &Item,
+        findings: &mut Findings,
+    ) -> Option<String> {
         let columns = &self.header.said.job.columns;
         let value = |name: &str| -> Option<Cow<'_, str>> {
             let field = match name {
@@ -225,13 +311,17 @@ impl Intake<'_> {
                 "image_size" => item.image_size.as_deref(),
                 _ => item.vars.get(name),
             };
-            field.or_else(|| item.key.as_deref().filter(|_| item.key_name == Some(name))).map(Cow::Borrowed)
+            field
+                .or_else(|| item.key.as_deref().filter(|_| item.key_name == Some(name)))
+                .map(Cow::Borrowed)
         };
         let filled = template::fill(text, value);
         self.used(what, text, findings);
         let (code, message) = match filled {
             Ok(filled) => return Some(filled),
-            Err(Unfilled::Malformed(message)) => ("bad_template", format!("in the {what}: {message}")),
+            Err(Unfilled::Malformed(message)) => {
+                ("bad_template", format!("in the {what}: {message}"))
+            }
             Err(Unfilled::Missing(names)) => ("missing_variable", missing(what, &names, item)),
         };
         findings.error(code, message);
@@ -240,8 +330,13 @@ impl Intake<'_> {
 }
 
 fn missing(what: &str, names: &[String], item: &Item) -> String {
-    let braced: Vec<String> = names.iter().map(|name| format!("{{{}}}", quote(name).trim_matches('"'))).collect();
-    let near = names.iter().find_map(|name| nearest(&spelling(name), item.vars.names()).first().copied());
+    let braced: Vec<String> = names
+        .iter()
+        .map(|name| format!("{{{}}}", quote(name).trim_matches('"')))
+        .collect();
+    let near = names
+        .iter()
+        .find_map(|name| nearest(&spelling(name), item.vars.names()).first().copied());
     let hint = match near {
         Some(near) => format!("did you mean {{{near}}}? Else"),
         None => "give it a value, or".to_owned(),
@@ -252,7 +347,8 @@ fn missing(what: &str, names: &[String], item: &Item) -> String {
     )
 }
 
-/// A prompt is sent as it is written: who writes a variable into it means a template, and would pay for braces.
+/// A prompt is sent as it is written: who writes a variable into it means a template, and would pay
+/// for braces.
 fn check_literal(prompt: &str, item: &Item, findings: &mut Findings) {
     if let Some(name) = template::variables(prompt).find(|name| item.vars.get(name).is_some()) {
         let message = format!(

@@ -1,9 +1,12 @@
-//! Rows that continue the row above: a shop's export has one row for each variant and each further picture of a product,
-//! and only the first of them has the product's title and texts.
+//! Rows that continue the row above: a shop's export has one row for each variant and each further
+//! picture of a product, and only the first of them has the product's title and texts.
 //!
-//! A row continues the row above it when both name the same product and it lacks what the prompt is made of. The product
-//! is named by a column `handle` where there is one, else by the columns that make the key. What the prompt is made of is
-//! the prompt, the template, or the columns that the template uses, and a column `title` or `name`.
+//! A row continues the row above it when both name the same product and it lacks what the prompt is
+//! made of. The product is named by a column `handle` where there is one, else by the columns that
+//! make the key. What the prompt is made of is the prompt, the template, or the columns that the
+//! template uses, and a column `title` or `name`.
+
+use std::borrow::Cow;
 
 use serde::Deserialize;
 
@@ -17,7 +20,6 @@ use super::{
     template,
     variables::spelling,
 };
-use std::borrow::Cow;
 
 /// Columns by which shops' exports name a product, folded.
 const PRODUCTS: [&str; 4] = ["handle", "handleid", "urlhandle", "producthandle"];
@@ -46,8 +48,8 @@ pub(super) struct Group {
     lead: Vec<usize>,
     /// The name of a column of the product, for people.
     called: String,
-    /// Whether a row that doesn't name the product may continue the row above: in an export, not where people write
-    /// prompts into rows, as there a row without key and prompt is a mistake.
+    /// Whether a row that doesn't name the product may continue the row above: in an export, not
+    /// where people write prompts into rows, as there a row without key and prompt is a mistake.
     may_be_unnamed: bool,
 }
 
@@ -70,15 +72,24 @@ pub(super) struct Held {
 impl Group {
     /// The columns of a table whose header was read.
     pub(super) fn new(names: &[String], columns: &[Column], intake: &Intake<'_>) -> Self {
-        let places = |is_meant: &dyn Fn(usize) -> bool| (0..names.len()).filter(|place| is_meant(*place)).collect();
+        let places = |is_meant: &dyn Fn(usize) -> bool| {
+            (0..names.len()).filter(|place| is_meant(*place)).collect()
+        };
         let is_field = |place: usize, field| columns[place] == Column::Field(field);
         let is_variable = |place: usize, wanted: &[String]| {
             columns[place] == Column::Variable && wanted.contains(&spelling(&names[place]))
         };
-        let mut product: Vec<usize> = places(&|place| PRODUCTS.contains(&fold(&names[place]).as_str()));
+        let mut product: Vec<usize> =
+            places(&|place| PRODUCTS.contains(&fold(&names[place]).as_str()));
         product.truncate(1);
         if product.is_empty() {
-            let key = intake.header.said.defaults.key.as_deref().unwrap_or_default();
+            let key = intake
+                .header
+                .said
+                .defaults
+                .key
+                .as_deref()
+                .unwrap_or_default();
             let used: Vec<String> = template::variables(key).map(spelling).collect();
             product = places(&|place| is_field(place, Field::Key) || is_variable(place, &used));
         }
@@ -90,11 +101,21 @@ impl Group {
                 .prompt_template()
                 .map(|text| template::variables(&text).map(spelling).collect())
                 .unwrap_or_default();
-            lead = places(&|place| is_variable(place, &used) || TITLES.contains(&fold(&names[place]).as_str()));
+            lead = places(&|place| {
+                is_variable(place, &used) || TITLES.contains(&fold(&names[place]).as_str())
+            });
             lead.retain(|place| !product.contains(place));
         }
-        let called = product.first().map(|place| names[*place].clone()).unwrap_or_default();
-        Self { product, lead, called, may_be_unnamed }
+        let called = product
+            .first()
+            .map(|place| names[*place].clone())
+            .unwrap_or_default();
+        Self {
+            product,
+            lead,
+            called,
+            may_be_unnamed,
+        }
     }
 
     /// Whether a row continues the one that is held.
@@ -105,25 +126,45 @@ impl Group {
         let is_same = if is_named {
             product.eq(held.head.product.iter().map(String::as_str))
         } else {
-            self.may_be_unnamed && product.next().is_some() && held.head.product.iter().any(|cell| !cell.is_empty())
+            self.may_be_unnamed
+                && product.next().is_some()
+                && held.head.product.iter().any(|cell| !cell.is_empty())
         };
-        is_same && self.lead.iter().zip(&held.head.fills).any(|(place, fills)| *fills && cell(place).is_empty())
+        is_same
+            && self
+                .lead
+                .iter()
+                .zip(&held.head.fills)
+                .any(|(place, fills)| *fills && cell(place).is_empty())
     }
 
     /// What a row that begins a product is remembered by.
     pub(super) fn head(&self, cells: &[Cow<'_, str>]) -> Head {
         let cell = |place: &usize| cells.get(*place).map_or("", Cow::as_ref);
-        let product = self.product.iter().map(|place| cell(place).to_owned()).collect();
-        let fills = self.lead.iter().map(|place| !cell(place).is_empty()).collect();
+        let product = self
+            .product
+            .iter()
+            .map(|place| cell(place).to_owned())
+            .collect();
+        let fills = self
+            .lead
+            .iter()
+            .map(|place| !cell(place).is_empty())
+            .collect();
         Head { product, fills }
     }
 
     /// What is said of the rows that continued the one above.
     pub(super) fn describe(&self, rows: &str, is_one: bool, choice: ContinuationRows) -> String {
-        let (continues, what) = (if is_one { "continues" } else { "continue" }, if is_one { "its" } else { "their" });
+        let (continues, what) = (
+            if is_one { "continues" } else { "continue" },
+            if is_one { "its" } else { "their" },
+        );
         let done = match choice {
             ContinuationRows::References => {
-                format!("{what} pictures are references of the row above, where references come from a column")
+                format!(
+                    "{what} pictures are references of the row above, where references come from a column"
+                )
             }
             ContinuationRows::Skip if is_one => "it is left out".to_owned(),
             ContinuationRows::Skip => "they are left out".to_owned(),
@@ -140,7 +181,12 @@ impl Group {
 impl Held {
     /// Holds a row until it is known that no other continues it.
     pub(super) fn new(line: u64, item: Item, findings: Findings, head: Head) -> Self {
-        Self { line, item, findings, head }
+        Self {
+            line,
+            item,
+            findings,
+            head,
+        }
     }
 
     /// What the row says.
@@ -164,7 +210,20 @@ impl Held {
 
     /// Hands the item over.
     pub(super) fn take(self, intake: &mut Intake<'_>) -> Result<(), Stop> {
-        let Self { line, item, findings, .. } = self;
-        intake.take_item(Spot { line, nameless: ("line", line), is_row: true }, item, findings)
+        let Self {
+            line,
+            item,
+            findings,
+            ..
+        } = self;
+        intake.take_item(
+            Spot {
+                line,
+                nameless: ("line", line),
+                is_row: true,
+            },
+            item,
+            findings,
+        )
     }
 }

@@ -20,8 +20,16 @@ use super::{
 };
 
 /// An envelope's members.
-pub(super) const ENVELOPE: [&str; 8] =
-    ["version", "job", "defaults", "templates", "references", "matrix", "items", "$schema"];
+pub(super) const ENVELOPE: [&str; 8] = [
+    "version",
+    "job",
+    "defaults",
+    "templates",
+    "references",
+    "matrix",
+    "items",
+    "$schema",
+];
 
 /// What the first object of a manifest says about the whole.
 #[derive(Debug, Default)]
@@ -40,7 +48,10 @@ impl Sections {
     /// Reads the first object. Where it can't be understood, reading the items will say so.
     pub(super) fn read(&mut self, mut input: Input<'_>) -> Result<(), Stop> {
         let place = input.place();
-        let visitor = SectionsVisitor { sections: self, place: &place };
+        let visitor = SectionsVisitor {
+            sections: self,
+            place: &place,
+        };
         match serde_json::Deserializer::from_reader(&mut input).deserialize_map(visitor) {
             Err(error) if error.is_io() => Err(place.stop(error.into())),
             Ok(()) | Err(_) => Ok(()),
@@ -67,11 +78,15 @@ impl<'de> de::Visitor<'de> for SectionsVisitor<'_> {
             self.sections.envelope |= name_str != "references" && ENVELOPE.contains(&name_str);
             match name_str {
                 "items" => members.next_value_seed(&mut Items::new(self.place, None))?,
-                // One that stands twice is a problem that reading the items will meet: the first is all that is kept.
-                "version" | "job" | "defaults" | "templates" | "references" | "matrix" | "manifest"
+                // One that stands twice is a problem that reading the items will meet: the first is
+                // all that is kept.
+                "version" | "job" | "defaults" | "templates" | "references" | "matrix"
+                | "manifest"
                     if !self.sections.has(&name) =>
                 {
-                    self.sections.found.push((line, name, members.next_value()?));
+                    self.sections
+                        .found
+                        .push((line, name, members.next_value()?));
                 }
                 _ => {
                     members.next_value::<IgnoredAny>()?;
@@ -84,7 +99,11 @@ impl<'de> de::Visitor<'de> for SectionsVisitor<'_> {
 }
 
 /// Reads a document's items.
-pub(super) fn read(input: &mut Input<'_>, format: Format, intake: &mut Intake<'_>) -> Result<(), Stop> {
+pub(super) fn read(
+    input: &mut Input<'_>,
+    format: Format,
+    intake: &mut Intake<'_>,
+) -> Result<(), Stop> {
     let place = input.place();
     input.first_byte().map_err(|error| place.stop(error))?;
     let lines_before = place.line() - 1;
@@ -101,7 +120,11 @@ pub(super) fn read(input: &mut Input<'_>, format: Format, intake: &mut Intake<'_
         (None, Err(error)) if error.is_io() => Err(place.stop(error.into())),
         (None, Err(error)) => {
             let (code, message) = strict::refusal(&error, lines_before);
-            Err(Stop::Problem(Problem::error(lines_before + error.line() as u64, code, message)))
+            Err(Stop::Problem(Problem::error(
+                lines_before + error.line() as u64,
+                code,
+                message,
+            )))
         }
     }
 }
@@ -123,7 +146,11 @@ impl<'de> de::Visitor<'de> for Envelope<'_, '_, '_> {
             let line = items.place.line();
             match ENVELOPE.into_iter().find(|known| *known == name) {
                 Some(known) if seen.contains(&known) => {
-                    items.problem(Problem::error(line, "duplicate_member", strict::twice(known)));
+                    items.problem(Problem::error(
+                        line,
+                        "duplicate_member",
+                        strict::twice(known),
+                    ));
                 }
                 Some(known) => seen.push(known),
                 None => {
@@ -134,13 +161,18 @@ impl<'de> de::Visitor<'de> for Envelope<'_, '_, '_> {
             if name == "items" {
                 members.next_value_seed(&mut *items)?;
             } else {
-                // Not ignored: what can't be read is missing from the header, and here alone can be said so.
+                // Not ignored: what can't be read is missing from the header, and here alone can be
+                // said so.
                 members.next_value::<Box<RawValue>>()?;
             }
             items.place.begin_item();
         }
         if !seen.contains(&"items") && !seen.contains(&"matrix") {
-            items.problem(Problem::error(items.place.line(), "no_items", "there are no items: add \"items\": [ … ]"));
+            items.problem(Problem::error(
+                items.place.line(),
+                "no_items",
+                "there are no items: add \"items\": [ … ]",
+            ));
         }
         Ok(())
     }
@@ -156,7 +188,12 @@ struct Items<'a, 'b> {
 
 impl<'a, 'b> Items<'a, 'b> {
     fn new(place: &'a Place, intake: Option<&'a mut Intake<'b>>) -> Self {
-        Self { place, intake, number: 0, stop: None }
+        Self {
+            place,
+            intake,
+            number: 0,
+            stop: None,
+        }
     }
 
     fn problem(&mut self, problem: Problem) {
@@ -203,7 +240,14 @@ impl<'de> DeserializeSeed<'de> for Element<'_, '_, '_> {
         };
         let item = Box::<RawValue>::deserialize(deserializer)?;
         let taken = intake.check_full().and_then(|()| {
-            intake.take_json(Spot { line, nameless: ("item", items.number), is_row: false }, item.get())
+            intake.take_json(
+                Spot {
+                    line,
+                    nameless: ("item", items.number),
+                    is_row: false,
+                },
+                item.get(),
+            )
         });
         taken.map_err(|stop| {
             items.stop = Some(stop);

@@ -1,32 +1,86 @@
-//! What the bytes of a file are: text as UTF-8, text as UTF-16, or something that can't be a manifest.
+//! What the bytes of a file are: text as UTF-8, text as UTF-16, or something that can't be a
+//! manifest.
 
 use std::io::{self, Read};
 
 /// Files that people drop in place of a manifest, by their first bytes, and what to do instead.
 const OTHER_FILES: [(&[u8], &str); 16] = [
-    (b"PK\x05\x06", "an empty zip archive: unpack it and drop the file that was in it"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook (.xls): save it as CSV UTF-8 and drop that"),
-    (b"BZh", "compressed with bzip2: decompress it, or compress it with gzip"),
-    (b"\xfd7zXZ\0", "compressed with xz: decompress it, or compress it with gzip"),
-    (b"\x28\xb5\x2f\xfd", "compressed with zstd: decompress it, or compress it with gzip"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it and drop the file that was in it"),
-    (b"Rar!\x1a\x07", "a RAR archive: unpack it and drop the file that was in it"),
-    (b"%PDF-", "a PDF document: export its table as CSV and drop that"),
-    (b"{\\rtf", "a document of formatted text (RTF): save it as plain text"),
-    (b"\x89PNG\r\n", "a PNG picture: put pictures below refs/ and name them in a manifest"),
-    (b"\xff\xd8\xff", "a JPEG picture: put pictures below refs/ and name them in a manifest"),
-    (b"GIF8", "a GIF picture: put pictures below refs/ and name them in a manifest"),
-    (b"PAR1", "a Parquet file: write it as CSV or JSON Lines and drop that"),
-    (b"SQLite format 3\0", "a SQLite database: export its table as CSV and drop that"),
-    (b"Obj\x01", "an Avro file: write it as CSV or JSON Lines and drop that"),
-    (b"ORC\x00", "an ORC file: write it as CSV or JSON Lines and drop that"),
+    (
+        b"PK\x05\x06",
+        "an empty zip archive: unpack it and drop the file that was in it",
+    ),
+    (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        "an Excel workbook (.xls): save it as CSV UTF-8 and drop that",
+    ),
+    (
+        b"BZh",
+        "compressed with bzip2: decompress it, or compress it with gzip",
+    ),
+    (
+        b"\xfd7zXZ\0",
+        "compressed with xz: decompress it, or compress it with gzip",
+    ),
+    (
+        b"\x28\xb5\x2f\xfd",
+        "compressed with zstd: decompress it, or compress it with gzip",
+    ),
+    (
+        b"7z\xbc\xaf\x27\x1c",
+        "a 7z archive: unpack it and drop the file that was in it",
+    ),
+    (
+        b"Rar!\x1a\x07",
+        "a RAR archive: unpack it and drop the file that was in it",
+    ),
+    (
+        b"%PDF-",
+        "a PDF document: export its table as CSV and drop that",
+    ),
+    (
+        b"{\\rtf",
+        "a document of formatted text (RTF): save it as plain text",
+    ),
+    (
+        b"\x89PNG\r\n",
+        "a PNG picture: put pictures below refs/ and name them in a manifest",
+    ),
+    (
+        b"\xff\xd8\xff",
+        "a JPEG picture: put pictures below refs/ and name them in a manifest",
+    ),
+    (
+        b"GIF8",
+        "a GIF picture: put pictures below refs/ and name them in a manifest",
+    ),
+    (
+        b"PAR1",
+        "a Parquet file: write it as CSV or JSON Lines and drop that",
+    ),
+    (
+        b"SQLite format 3\0",
+        "a SQLite database: export its table as CSV and drop that",
+    ),
+    (
+        b"Obj\x01",
+        "an Avro file: write it as CSV or JSON Lines and drop that",
+    ),
+    (
+        b"ORC\x00",
+        "an ORC file: write it as CSV or JSON Lines and drop that",
+    ),
 ];
 
 /// What a zip archive begins with, and so does a workbook.
 const ZIP: &[u8] = b"PK\x03\x04";
 
 /// Names that the first entries of a workbook have.
-const WORKBOOK_ENTRIES: [&[u8]; 4] = [b"[Content_Types].xml", b"xl/", b"_rels/", b"mimetypeapplication/vnd.oasis"];
+const WORKBOOK_ENTRIES: [&[u8]; 4] = [
+    b"[Content_Types].xml",
+    b"xl/",
+    b"_rels/",
+    b"mimetypeapplication/vnd.oasis",
+];
 
 /// Names that the first entries of Apple's workbooks have.
 const NUMBERS_ENTRIES: [&[u8]; 2] = [b"Index/", b".iwa"];
@@ -34,7 +88,8 @@ const NUMBERS_ENTRIES: [&[u8]; 2] = [b"Index/", b".iwa"];
 /// How many of a file's first bytes are looked at.
 pub(super) const LOOKED_AT: usize = 256;
 
-/// What a file is whose first bytes are these, and what to do about it; none where it may be a manifest.
+/// What a file is whose first bytes are these, and what to do about it; none where it may be a
+/// manifest.
 pub(super) fn other_file(start: &[u8]) -> Option<&'static str> {
     if start.starts_with(ZIP) {
         let holds = |name: &&[u8]| memchr::memmem::find(start, name).is_some();
@@ -46,16 +101,29 @@ pub(super) fn other_file(start: &[u8]) -> Option<&'static str> {
             "a zip archive: unpack it and drop the file that was in it"
         });
     }
-    if let Some((_, what)) = OTHER_FILES.iter().find(|(magic, _)| start.starts_with(magic)) {
+    if let Some((_, what)) = OTHER_FILES
+        .iter()
+        .find(|(magic, _)| start.starts_with(magic))
+    {
         return Some(what);
     }
     let text = start.trim_ascii_start().to_ascii_lowercase();
-    let is_page =
-        [&b"<!doctype html"[..], b"<html", b"<table", b"<meta", b"<head"].iter().any(|tag| text.starts_with(tag));
+    let is_page = [
+        &b"<!doctype html"[..],
+        b"<html",
+        b"<table",
+        b"<meta",
+        b"<head",
+    ]
+    .iter()
+    .any(|tag| text.starts_with(tag));
     if is_page {
-        return Some("a web page, even if its name ends in .xls or .csv: save the table as CSV UTF-8 and drop that");
+        return Some(
+            "a web page, even if its name ends in .xls or .csv: save the table as CSV UTF-8 and drop that",
+        );
     }
-    (text.starts_with(b"<?xml") || text.starts_with(b"<rss")).then_some("XML: export it as CSV and drop that")
+    (text.starts_with(b"<?xml") || text.starts_with(b"<rss"))
+        .then_some("XML: export it as CSV and drop that")
 }
 
 /// The order of the two bytes of UTF-16.
@@ -88,7 +156,8 @@ impl Utf16 {
     }
 }
 
-/// A byte that no UTF-8 text holds: what is no UTF-16 becomes it, and the line that holds it is refused as damaged.
+/// A byte that no UTF-8 text holds: what is no UTF-16 becomes it, and the line that holds it is
+/// refused as damaged.
 const DAMAGED: u8 = 0xff;
 
 /// UTF-16 read as UTF-8.
@@ -106,13 +175,23 @@ pub(super) struct AsUtf8<R> {
 impl<R: Read> AsUtf8<R> {
     /// Reads `source`, whose byte order mark has been read, as UTF-8.
     pub(super) fn new(source: R, order: Utf16) -> Self {
-        Self { source, order, text: Vec::new(), handed: 0, high: None, ended: false }
+        Self {
+            source,
+            order,
+            text: Vec::new(),
+            handed: 0,
+            high: None,
+            ended: false,
+        }
     }
 
     fn refill(&mut self) -> io::Result<()> {
         const UNITS: u64 = 8 << 10;
         let mut bytes = Vec::new();
-        self.source.by_ref().take(2 * UNITS).read_to_end(&mut bytes)?;
+        self.source
+            .by_ref()
+            .take(2 * UNITS)
+            .read_to_end(&mut bytes)?;
         self.ended = bytes.is_empty();
         self.text.clear();
         self.handed = 0;
@@ -134,7 +213,9 @@ impl<R: Read> AsUtf8<R> {
         }
         for letter in char::decode_utf16(units.into_iter().flatten()) {
             match letter {
-                Ok(letter) => self.text.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes()),
+                Ok(letter) => self
+                    .text
+                    .extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes()),
                 Err(_) => self.text.push(DAMAGED),
             }
         }
@@ -185,13 +266,19 @@ mod tests {
     #[test]
     fn a_character_may_lie_across_two_reads() {
         let text = format!("{}😀", "x".repeat((8 << 10) - 1));
-        assert_eq!(decoded(&encoded(&text, Utf16::BigEndian), Utf16::BigEndian), text.as_bytes());
+        assert_eq!(
+            decoded(&encoded(&text, Utf16::BigEndian), Utf16::BigEndian),
+            text.as_bytes()
+        );
     }
 
     #[test]
     fn what_is_no_utf_16_is_no_utf_8_either() {
         for bytes in [&b"\x3d\xd8"[..], b"\x00\xdea\0", b"a\0b"] {
-            assert!(String::from_utf8(decoded(bytes, Utf16::LittleEndian)).is_err(), "{bytes:?}");
+            assert!(
+                String::from_utf8(decoded(bytes, Utf16::LittleEndian)).is_err(),
+                "{bytes:?}"
+            );
         }
     }
 
@@ -206,9 +293,19 @@ mod tests {
             (b"\n<!DOCTYPE html>", "web page"),
             (b"<?xml version=\"1.0\"?>", "XML"),
         ] {
-            assert!(other_file(start).is_some_and(|what| what.contains(name)), "{name}");
+            assert!(
+                other_file(start).is_some_and(|what| what.contains(name)),
+                "{name}"
+            );
         }
-        for start in [&b"key,prompt\n"[..], b"{\"key\":1}", b"[", b"", b"BZ,prompt", b"<key>,prompt"] {
+        for start in [
+            &b"key,prompt\n"[..],
+            b"{\"key\":1}",
+            b"[",
+            b"",
+            b"BZ,prompt",
+            b"<key>,prompt",
+        ] {
             assert_eq!(other_file(start), None);
         }
     }

@@ -16,7 +16,8 @@ use crate::{
 pub struct Expected {
     /// The line on which its item begins.
     pub line: u64,
-    /// The request key: the item's key, or `<key>.v01` and on where the item asks for several images.
+    /// The request key: the item's key, or `<key>.v01` and on where the item asks for several
+    /// images.
     pub key: RequestKey,
     /// The item's own key.
     pub item: String,
@@ -40,13 +41,15 @@ pub struct Expected {
     pub path: String,
     /// The reference pictures, in order.
     pub refs: Vec<ObjectUri>,
-    /// Reference pictures by web address that weren't copied to the bucket yet: neither `refs` nor `request` have them.
-    /// None in a reading that is given the copies of all ([`super::Context::copies`]).
+    /// Reference pictures by web address that weren't copied to the bucket yet: neither `refs` nor
+    /// `request` have them. None in a reading that is given the copies of all
+    /// ([`super::Context::copies`]).
     pub web: Vec<Url>,
     /// The prompt, or the texts of a request in Google's form.
     pub prompt: Option<String>,
-    /// The whole `GenerateContentRequest`. References are `s3://bucket/key` texts, or as a request in Google's form
-    /// has them; such a request is passed through byte for byte, without a `model` member.
+    /// The whole `GenerateContentRequest`. References are `s3://bucket/key` texts, or as a request
+    /// in Google's form has them; such a request is passed through byte for byte, without a `model`
+    /// member.
     pub request: Box<RawValue>,
     /// Input tokens, about.
     pub input_tokens: u64,
@@ -54,8 +57,8 @@ pub struct Expected {
     pub estimate: Estimate,
     /// What it may cost in a batch at the most.
     pub ceiling_usd: Usd,
-    /// A manifest line that asks for this image alone, under the same key, with all values spelled out. None for a
-    /// request of more than [`REPEATED_BYTES`], which would be held twice.
+    /// A manifest line that asks for this image alone, under the same key, with all values spelled
+    /// out. None for a request of more than [`REPEATED_BYTES`], which would be held twice.
     pub retry: Option<Value>,
 }
 

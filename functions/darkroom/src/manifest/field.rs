@@ -1,8 +1,7 @@
 //! The names that a manifest may use, and what to say about all others.
 
-use crate::models::nearest;
-
 use super::{column::fold, columns::freeing, problem::quote};
+use crate::models::nearest;
 
 /// A field of a friendly item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,8 +55,8 @@ pub(super) const FIELDS: [(&str, Field); 24] = [
 ];
 
 impl Field {
-    /// Whether a column of a table may hold it by this name. The path is called `output.path` there, and every column
-    /// that is no field is a variable.
+    /// Whether a column of a table may hold it by this name. The path is called `output.path`
+    /// there, and every column that is no field is a variable.
     pub(super) fn may_be_column(self) -> bool {
         !matches!(self, Self::Output | Self::Vars | Self::Metadata)
     }
@@ -65,24 +64,48 @@ impl Field {
 
 /// Fields of an item that this version doesn't act on, and what to do instead.
 const UNSUPPORTED_FIELDS: [(&str, &str); 8] = [
-    ("depends_on", "drop a second manifest when the first is done"),
+    (
+        "depends_on",
+        "drop a second manifest when the first is done",
+    ),
     ("gate", "look at the images and drop a second manifest"),
-    ("on_block", "leave it out: a blocked image is reported with its reason"),
-    ("max_attempts", "leave it out: failures worth another try get one"),
-    ("safety_settings", "write a line of Google's form: {\"key\":…,\"request\":…}"),
-    ("response_modalities", "write a line of Google's form: {\"key\":…,\"request\":…}"),
+    (
+        "on_block",
+        "leave it out: a blocked image is reported with its reason",
+    ),
+    (
+        "max_attempts",
+        "leave it out: failures worth another try get one",
+    ),
+    (
+        "safety_settings",
+        "write a line of Google's form: {\"key\":…,\"request\":…}",
+    ),
+    (
+        "response_modalities",
+        "write a line of Google's form: {\"key\":…,\"request\":…}",
+    ),
     ("deadline", "leave it out: batches take up to a day"),
     ("priority", "leave it out"),
 ];
 
 /// Other names with a meaning that this version doesn't act on, and what to do instead.
 const UNSUPPORTED: [(&str, &str); 17] = [
-    ("templates", "put it beside the items: {\"templates\": …, \"items\": …}"),
+    (
+        "templates",
+        "put it beside the items: {\"templates\": …, \"items\": …}",
+    ),
     ("matrix", "put it beside the items: {\"matrix\": …}"),
     ("tags", "leave it out: the key comes back with each result"),
     ("custom", "call it metadata: it comes back with each result"),
-    ("model_input", "write a line of Bedrock's form: {\"recordId\":…,\"modelInput\":…}"),
-    ("body", "write a line of OpenAI's form: {\"custom_id\":…,\"body\":…}"),
+    (
+        "model_input",
+        "write a line of Bedrock's form: {\"recordId\":…,\"modelInput\":…}",
+    ),
+    (
+        "body",
+        "write a line of OpenAI's form: {\"custom_id\":…,\"body\":…}",
+    ),
     ("method", "leave it out"),
     ("url", "leave it out"),
     ("tenant", "leave it out"),
@@ -103,14 +126,18 @@ pub(super) type BadName = (&'static str, String);
 pub(super) fn field(name: &str) -> Result<Field, BadName> {
     let snake = snake_case(name);
     let found = FIELDS.iter().find(|(known, _)| *known == snake);
-    found.map(|(_, field)| *field).ok_or_else(|| bad_name(name, FIELDS.iter().map(|(known, _)| *known)))
+    found
+        .map(|(_, field)| *field)
+        .ok_or_else(|| bad_name(name, FIELDS.iter().map(|(known, _)| *known)))
 }
 
-/// What to say about a column of a table of prompts whose name is a field that this version doesn't act on. A single
-/// word, such as `priority`, may be anything.
+/// What to say about a column of a table of prompts whose name is a field that this version doesn't
+/// act on. A single word, such as `priority`, may be anything.
 pub(super) fn unsupported(name: &str) -> Option<BadName> {
     let folded = fold(name);
-    let mut fields = UNSUPPORTED_FIELDS.iter().filter(|(field, _)| field.contains('_'));
+    let mut fields = UNSUPPORTED_FIELDS
+        .iter()
+        .filter(|(field, _)| field.contains('_'));
     let (field, _) = fields.find(|(field, _)| fold(field) == folded)?;
     let (code, message) = bad_name(field, std::iter::empty());
     let freed = format!("; if the column is your own, free it: {}", freeing(name));
@@ -119,16 +146,31 @@ pub(super) fn unsupported(name: &str) -> Option<BadName> {
 
 /// Names that other programs have for what a field says, and what to write.
 const MEANT: [(&str, &str); 12] = [
-    ("size", "image_size, such as \"1K\", and aspect_ratio, such as \"4:5\""),
+    (
+        "size",
+        "image_size, such as \"1K\", and aspect_ratio, such as \"4:5\"",
+    ),
     ("resolution", "image_size, such as \"1K\""),
-    ("dimensions", "image_size, such as \"1K\", and aspect_ratio, such as \"4:5\""),
-    ("width", "aspect_ratio, such as \"4:5\", and image_size, such as \"1K\""),
-    ("height", "aspect_ratio, such as \"4:5\", and image_size, such as \"1K\""),
+    (
+        "dimensions",
+        "image_size, such as \"1K\", and aspect_ratio, such as \"4:5\"",
+    ),
+    (
+        "width",
+        "aspect_ratio, such as \"4:5\", and image_size, such as \"1K\"",
+    ),
+    (
+        "height",
+        "aspect_ratio, such as \"4:5\", and image_size, such as \"1K\"",
+    ),
     ("ratio", "aspect_ratio, such as \"4:5\""),
     ("aspect", "aspect_ratio, such as \"4:5\""),
     ("orientation", "aspect_ratio, such as \"3:4\""),
     ("quality", "image_size, such as \"2K\""),
-    ("negative_prompt", "it in the prompt: Gemini takes no negative prompt"),
+    (
+        "negative_prompt",
+        "it in the prompt: Gemini takes no negative prompt",
+    ),
     ("num_images", "n"),
     ("reference_images", "refs"),
 ];
@@ -138,13 +180,23 @@ pub(super) fn bad_name<'a>(name: &str, known: impl Iterator<Item = &'a str> + Cl
     let snake = snake_case(name);
     let mut unsupported = UNSUPPORTED_FIELDS.iter().chain(&UNSUPPORTED);
     if let Some((_, instead)) = unsupported.find(|(unsupported, _)| *unsupported == snake) {
-        return ("unsupported_field", format!("{} is not supported yet: {instead}", quote(name)));
+        return (
+            "unsupported_field",
+            format!("{} is not supported yet: {instead}", quote(name)),
+        );
     }
     if let Some((_, meant)) = MEANT.iter().find(|(other, _)| *other == snake) {
-        return ("unknown_field", format!("there is no field {}: write {meant}", quote(name)));
+        return (
+            "unknown_field",
+            format!("there is no field {}: write {meant}", quote(name)),
+        );
     }
     // Half a name is no slip of the finger, but as clear.
-    let whole = || known.clone().find(|known| snake.len() > 2 && known.starts_with(&snake));
+    let whole = || {
+        known
+            .clone()
+            .find(|known| snake.len() > 2 && known.starts_with(&snake))
+    };
     let message = match nearest(name, known.clone()).first().copied().or_else(whole) {
         Some(near) => format!("there is no field {}: did you mean {near}?", quote(name)),
         None => {
@@ -191,14 +243,27 @@ mod tests {
 
     #[test]
     fn a_mistaken_name_gets_the_nearest_one() {
-        assert_eq!(field("promt").unwrap_err().1, r#"there is no field "promt": did you mean prompt?"#);
-        assert!(field("colour").unwrap_err().1.contains("use one of key, id, "));
+        assert_eq!(
+            field("promt").unwrap_err().1,
+            r#"there is no field "promt": did you mean prompt?"#
+        );
+        assert!(
+            field("colour")
+                .unwrap_err()
+                .1
+                .contains("use one of key, id, ")
+        );
     }
 
     #[test]
     fn a_name_of_another_program_gets_what_it_means() {
         assert!(field("size").unwrap_err().1.contains("image_size"));
-        assert!(field("negativePrompt").unwrap_err().1.contains("no negative prompt"));
+        assert!(
+            field("negativePrompt")
+                .unwrap_err()
+                .1
+                .contains("no negative prompt")
+        );
     }
 
     #[test]
@@ -207,7 +272,10 @@ mod tests {
             let (code, message) = field(name).unwrap_err();
             assert_eq!(code, "unsupported_field", "{message}");
         }
-        assert!(unsupported("On Block").is_some(), "a column can't make it acted on");
+        assert!(
+            unsupported("On Block").is_some(),
+            "a column can't make it acted on"
+        );
         assert_eq!(unsupported("priority"), None, "a shop's column");
     }
 }

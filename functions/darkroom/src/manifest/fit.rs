@@ -11,7 +11,8 @@ pub(super) struct Fit {
     pub(super) pixels: (u32, u32),
 }
 
-/// The ratio nearest in shape, and of that the size nearest in area. `None` only of a model that makes nothing.
+/// The ratio nearest in shape, and of that the size nearest in area. `None` only of a model that
+/// makes nothing.
 pub(super) fn nearest(model: &Model, (width, height): (u32, u32)) -> Option<Fit> {
     let shape = |(width, height): (u32, u32)| (f64::from(width) / f64::from(height)).ln();
     let area = |(width, height): (u32, u32)| (f64::from(width) * f64::from(height)).ln();
@@ -22,12 +23,22 @@ pub(super) fn nearest(model: &Model, (width, height): (u32, u32)) -> Option<Fit>
         .ratios
         .iter()
         .filter_map(|ratio| Some((ratio, made(ratio)?)))
-        .min_by(|(_, a), (_, b)| off(shape(*a), shape(wanted)).total_cmp(&off(shape(*b), shape(wanted))))
+        .min_by(|(_, a), (_, b)| {
+            off(shape(*a), shape(wanted)).total_cmp(&off(shape(*b), shape(wanted)))
+        })
         .map(|(ratio, _)| ratio)?;
-    let sizes = model.sizes.iter().filter_map(|size| Some((size, model.pixels(ratio, Some(&size.name))?)));
-    let (size, pixels) =
-        sizes.min_by(|(_, a), (_, b)| off(area(*a), area(wanted)).total_cmp(&off(area(*b), area(wanted))))?;
-    Some(Fit { aspect_ratio: ratio.clone(), image_size: size.name.clone(), pixels })
+    let sizes = model
+        .sizes
+        .iter()
+        .filter_map(|size| Some((size, model.pixels(ratio, Some(&size.name))?)));
+    let (size, pixels) = sizes.min_by(|(_, a), (_, b)| {
+        off(area(*a), area(wanted)).total_cmp(&off(area(*b), area(wanted)))
+    })?;
+    Some(Fit {
+        aspect_ratio: ratio.clone(),
+        image_size: size.name.clone(),
+        pixels,
+    })
 }
 
 #[cfg(test)]
@@ -40,8 +51,16 @@ mod tests {
         for model in Catalogue::built_in().models() {
             for ratio in &model.ratios {
                 for size in &model.sizes {
-                    let Some(pixels) = model.pixels(ratio, Some(&size.name)) else { continue };
-                    assert_eq!(nearest(model, pixels).unwrap().pixels, pixels, "{} {ratio} {}", model.id, size.name);
+                    let Some(pixels) = model.pixels(ratio, Some(&size.name)) else {
+                        continue;
+                    };
+                    assert_eq!(
+                        nearest(model, pixels).unwrap().pixels,
+                        pixels,
+                        "{} {ratio} {}",
+                        model.id,
+                        size.name
+                    );
                 }
             }
         }
@@ -61,8 +80,16 @@ mod tests {
             ((256, 256), "1:1", "1K"),
         ] {
             let fit = nearest(model, wanted).unwrap();
-            assert_eq!((fit.aspect_ratio.as_str(), fit.image_size.as_str()), (ratio, size), "{wanted:?}");
+            assert_eq!(
+                (fit.aspect_ratio.as_str(), fit.image_size.as_str()),
+                (ratio, size),
+                "{wanted:?}"
+            );
         }
-        assert_eq!(nearest(model, (1024, 1024)).unwrap().pixels, (1024, 1024), "exactly");
+        assert_eq!(
+            nearest(model, (1024, 1024)).unwrap().pixels,
+            (1024, 1024),
+            "exactly"
+        );
     }
 }

@@ -21,8 +21,16 @@ use super::{
 use crate::cost::Usd;
 
 /// What a job may say.
-const JOB_FIELDS: [&str; 8] =
-    ["name", "run", "budget_usd", "mode", "request_check", "lane", "columns", "continuation_rows"];
+const JOB_FIELDS: [&str; 8] = [
+    "name",
+    "run",
+    "budget_usd",
+    "mode",
+    "request_check",
+    "lane",
+    "columns",
+    "continuation_rows",
+];
 
 /// The longest name of a job, in characters.
 const NAME_CHARACTERS: usize = 256;
@@ -52,8 +60,8 @@ pub(super) struct Said {
 pub struct Job {
     /// What people call it.
     pub name: Option<String>,
-    /// The most that the job may cost, rounds included. [`super::read`] compares it with what the images may cost at the
-    /// most when each is asked for once.
+    /// The most that the job may cost, rounds included. [`super::read`] compares it with what the
+    /// images may cost at the most when each is asked for once.
     pub budget_usd: Option<Usd>,
     /// Whether anything is bought.
     pub mode: Option<Mode>,
@@ -112,7 +120,8 @@ impl Header {
     /// Reads as much of a manifest as is needed; of an envelope that is all of it.
     ///
     /// # Errors
-    /// [`ReadError::Source`] when the source fails. What is wrong in the manifest is left to [`super::read`].
+    /// [`ReadError::Source`] when the source fails. What is wrong in the manifest is left to
+    /// [`super::read`].
     pub fn read(source: impl io::Read, context: &Context<'_>) -> Result<Self, ReadError> {
         let mut header = Self {
             said: Said::default(),
@@ -132,15 +141,19 @@ impl Header {
         Ok(header)
     }
 
-    /// What stands beside a manifest counts before what stands in it, and the metadata, which is written last, before all.
+    /// What stands beside a manifest counts before what stands in it, and the metadata, which is
+    /// written last, before all.
     fn take_beside(&mut self, beside: &Beside) {
         let mut findings = Findings::default();
         if let Some(text) = &beside.job {
             match strict::check(text) {
-                Ok(()) => self.overrule("the job document beside the manifest", text, &mut findings),
-                Err((code, message)) => {
-                    findings.error(code, format!("the job document beside the manifest: {message}"))
+                Ok(()) => {
+                    self.overrule("the job document beside the manifest", text, &mut findings)
                 }
+                Err((code, message)) => findings.error(
+                    code,
+                    format!("the job document beside the manifest: {message}"),
+                ),
             }
         }
         if let Some(text) = beside.said_by_metadata(&mut findings) {
@@ -152,9 +165,17 @@ impl Header {
     /// Only a table has columns.
     fn check_columns(&mut self) {
         let job = &self.said.job;
-        let named = [(!job.columns.is_empty(), "columns"), (job.continuation_rows.is_some(), "continuation_rows")];
-        for (_, name) in named.into_iter().filter(|(is_said, _)| *is_said && self.format != Format::Table) {
-            let message = format!("job.{name} is about the columns of a table, and this manifest is JSON: take it out");
+        let named = [
+            (!job.columns.is_empty(), "columns"),
+            (job.continuation_rows.is_some(), "continuation_rows"),
+        ];
+        for (_, name) in named
+            .into_iter()
+            .filter(|(is_said, _)| *is_said && self.format != Format::Table)
+        {
+            let message = format!(
+                "job.{name} is about the columns of a table, and this manifest is JSON: take it out"
+            );
             self.problems.push(Problem::error(1, "bad_value", message));
         }
     }
@@ -179,7 +200,8 @@ impl Header {
         Ok(())
     }
 
-    /// The first object is an envelope if it has a member that only envelopes have; else it is a JSON line.
+    /// The first object is an envelope if it has a member that only envelopes have; else it is a
+    /// JSON line.
     fn fill_from_object(&mut self, input: Input<'_>) -> Result<(), Stop> {
         let mut sections = Sections::default();
         let read = sections.read(input);
@@ -212,15 +234,23 @@ impl Header {
 impl Said {
     /// What this says, and of `others` what it leaves out.
     fn or(self, others: Self) -> Self {
-        let key = self.defaults.key.clone().or_else(|| others.defaults.key.clone());
+        let key = self
+            .defaults
+            .key
+            .clone()
+            .or_else(|| others.defaults.key.clone());
         Self {
             job: self.job.or(others.job),
-            defaults: Item { key, ..self.defaults.or(&others.defaults) },
+            defaults: Item {
+                key,
+                ..self.defaults.or(&others.defaults)
+            },
             shared: self.shared.or(others.shared),
         }
     }
 
-    /// A key and references that are templates may stand in `job.columns`: they count before the defaults.
+    /// A key and references that are templates may stand in `job.columns`: they count before the
+    /// defaults.
     fn take_columns(&mut self) {
         let columns = &self.job.columns;
         self.defaults.key = columns.key.clone().or(self.defaults.key.take());
@@ -230,7 +260,10 @@ impl Said {
     fn take(&mut self, name: &str, value: &str, findings: &mut Findings) {
         match name {
             "version" if value == "1" => {}
-            "version" => findings.error("unsupported_version", format!("version must be 1, not {}", quote_json(value))),
+            "version" => findings.error(
+                "unsupported_version",
+                format!("version must be 1, not {}", quote_json(value)),
+            ),
             // For editors.
             "$schema" => {}
             "job" => self.job = Job::read(value, findings),
@@ -258,31 +291,49 @@ impl Job {
             let value = value.get();
             match name.as_ref() {
                 "name" => {
-                    let name: Option<String> = item::read("job.name", value, "a text in quotes", findings);
-                    if name.as_ref().is_some_and(|name| name.chars().count() > NAME_CHARACTERS) {
-                        findings.error("bad_value", format!("job.name must have at most {NAME_CHARACTERS} characters"));
+                    let name: Option<String> =
+                        item::read("job.name", value, "a text in quotes", findings);
+                    if name
+                        .as_ref()
+                        .is_some_and(|name| name.chars().count() > NAME_CHARACTERS)
+                    {
+                        findings.error(
+                            "bad_value",
+                            format!("job.name must have at most {NAME_CHARACTERS} characters"),
+                        );
                     } else {
                         job.name = name;
                     }
                 }
                 // Another run makes other bytes, and so another job. Nothing else is done with it.
                 "run" => {
-                    let _: Option<Run> = item::read("job.run", value, "a text or a whole number", findings);
+                    let _: Option<Run> =
+                        item::read("job.run", value, "a text or a whole number", findings);
                 }
                 "budget_usd" | "budgetUsd" => {
-                    job.budget_usd = item::read("job.budget_usd", value, "a number of dollars", findings)
+                    job.budget_usd =
+                        item::read("job.budget_usd", value, "a number of dollars", findings)
                 }
                 "columns" => job.columns = Columns::read(value, findings),
                 "continuation_rows" | "continuationRows" => {
                     let expected = "\"references\", \"skip\" or \"fill\"";
-                    job.continuation_rows = item::read("job.continuation_rows", value, expected, findings);
+                    job.continuation_rows =
+                        item::read("job.continuation_rows", value, expected, findings);
                 }
-                "mode" => job.mode = item::read("job.mode", value, "\"run\" or \"dry_run\"", findings),
+                "mode" => {
+                    job.mode = item::read("job.mode", value, "\"run\" or \"dry_run\"", findings)
+                }
                 "request_check" | "requestCheck" => {
-                    job.request_check = item::read("job.request_check", value, "\"error\" or \"warn\"", findings);
+                    job.request_check = item::read(
+                        "job.request_check",
+                        value,
+                        "\"error\" or \"warn\"",
+                        findings,
+                    );
                 }
                 "lane" => {
-                    let lane: Option<String> = item::read("job.lane", value, "a text in quotes", findings);
+                    let lane: Option<String> =
+                        item::read("job.lane", value, "a text in quotes", findings);
                     item::check_lane(lane.as_deref(), findings);
                 }
                 _ => {

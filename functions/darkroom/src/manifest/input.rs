@@ -69,25 +69,35 @@ impl Place {
             Ok(SourceFailed(error)) => return Stop::Source(error),
             Err(error) => error,
         };
-        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Refused>());
+        let inner = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<Refused>());
         let mut line = self.line();
         let (code, message) = match inner {
             Some(Refused::Manifest) => (
                 "manifest_too_large",
-                format!("the manifest is larger than {} bytes: split it", self.limits.manifest_bytes),
+                format!(
+                    "the manifest is larger than {} bytes: split it",
+                    self.limits.manifest_bytes
+                ),
             ),
             Some(Refused::Item) => {
                 line = self.item_line.get();
                 let most = self.item_limit.get();
-                let message =
-                    format!("the item that begins here is larger than {most} bytes: is a quote or a bracket missing?");
+                let message = format!(
+                    "the item that begins here is larger than {most} bytes: is a quote or a bracket missing?"
+                );
                 ("item_too_large", message)
             }
-            Some(Refused::Nested) => {
-                ("bad_gzip", "the manifest is compressed twice: compress it once, or not at all".to_owned())
-            }
+            Some(Refused::Nested) => (
+                "bad_gzip",
+                "the manifest is compressed twice: compress it once, or not at all".to_owned(),
+            ),
             Some(Refused::OtherFile(what)) => ("unsupported_file", format!("the file is {what}")),
-            None => ("bad_gzip", format!("the compressed manifest can't be read on ({error}): compress it again")),
+            None => (
+                "bad_gzip",
+                format!("the compressed manifest can't be read on ({error}): compress it again"),
+            ),
         };
         Stop::Problem(Problem::error(line, code, message))
     }
@@ -104,7 +114,10 @@ impl<'a> Input<'a> {
             limits: *limits,
         });
         let text = plain_text(Tagged(source)).map_err(|error| place.stop(error))?;
-        Ok(Self { text: BufReader::with_capacity(BUFFER_BYTES, text), place })
+        Ok(Self {
+            text: BufReader::with_capacity(BUFFER_BYTES, text),
+            place,
+        })
     }
 
     pub(super) fn place(&self) -> Rc<Place> {
@@ -119,7 +132,9 @@ impl<'a> Input<'a> {
             // What is skipped has no items.
             place.begin_item();
             let found = self.fill_buf().map_err(|error| place.stop(error))?;
-            let Some(last) = found.last().copied() else { break };
+            let Some(last) = found.last().copied() else {
+                break;
+            };
             ends_in_line = last != b'\n';
             let count = found.len();
             self.consume(count);
@@ -131,7 +146,10 @@ impl<'a> Input<'a> {
     pub(super) fn first_byte(&mut self) -> io::Result<Option<u8>> {
         loop {
             let found = self.fill_buf()?;
-            let blank = found.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            let blank = found
+                .iter()
+                .take_while(|byte| byte.is_ascii_whitespace())
+                .count();
             let first = found.get(blank).copied();
             let end = found.is_empty();
             self.consume(blank);
@@ -194,7 +212,10 @@ fn utf_8<'a>(start: &[u8], text: impl Read + 'a) -> io::Result<Box<dyn Read + 'a
         return Ok(Box::new(without(BYTE_ORDER_MARK.len(), text)?));
     }
     match Utf16::of_mark(start) {
-        Some(order) => Ok(Box::new(AsUtf8::new(without(Utf16::MARK_BYTES, text)?, order))),
+        Some(order) => Ok(Box::new(AsUtf8::new(
+            without(Utf16::MARK_BYTES, text)?,
+            order,
+        ))),
         None => Ok(Box::new(text)),
     }
 }
@@ -211,11 +232,19 @@ type LookedAt<R> = io::Chain<io::Cursor<Vec<u8>>, FailedAhead<R>>;
 /// The first bytes of a source, and the source as if they had not been read.
 fn look_ahead<R: Read>(mut source: R) -> (Vec<u8>, LookedAt<R>) {
     let mut start = Vec::with_capacity(encoding::LOOKED_AT);
-    let error = source.by_ref().take(encoding::LOOKED_AT as u64).read_to_end(&mut start).err();
-    (start.clone(), io::Cursor::new(start).chain(FailedAhead { error, source }))
+    let error = source
+        .by_ref()
+        .take(encoding::LOOKED_AT as u64)
+        .read_to_end(&mut start)
+        .err();
+    (
+        start.clone(),
+        io::Cursor::new(start).chain(FailedAhead { error, source }),
+    )
 }
 
-/// A source whose failure was met while its first bytes were looked at: it fails where it failed, behind them.
+/// A source whose failure was met while its first bytes were looked at: it fails where it failed,
+/// behind them.
 struct FailedAhead<R> {
     error: Option<io::Error>,
     source: R,
@@ -275,7 +304,10 @@ mod tests {
     fn all(source: impl Read, limits: &Limits) -> Result<String, Stop> {
         let mut input = Input::open(source, limits)?;
         let mut text = String::new();
-        input.read_to_string(&mut text).map(|_| text).map_err(|error| input.place.stop(error))
+        input
+            .read_to_string(&mut text)
+            .map(|_| text)
+            .map_err(|error| input.place.stop(error))
     }
 
     fn code(stop: Stop) -> String {
@@ -292,8 +324,15 @@ mod tests {
         let marked = [BYTE_ORDER_MARK, b"a,b\n"].concat();
         let members = [gzip(b"a,"), gzip(b"b\n")].concat();
         let utf_16 = b"\xff\xfea\0,\0b\0\n\0".to_vec();
-        for source in [b"a,b\n".to_vec(), marked.clone(), gzip(b"a,b\n"), gzip(&marked), members, gzip(&utf_16), utf_16]
-        {
+        for source in [
+            b"a,b\n".to_vec(),
+            marked.clone(),
+            gzip(b"a,b\n"),
+            gzip(&marked),
+            members,
+            gzip(&utf_16),
+            utf_16,
+        ] {
             assert_eq!(all(&*source, &limits).ok().as_deref(), Some("a,b\n"));
         }
         for short in ["", "\u{1f}", "x"] {
@@ -304,13 +343,19 @@ mod tests {
     #[test]
     fn what_is_compressed_twice_is_refused() {
         let twice = gzip(&gzip(b"a,b\n"));
-        assert_eq!(all(&*twice, &Limits::default()).err().map(code).as_deref(), Some("bad_gzip"));
+        assert_eq!(
+            all(&*twice, &Limits::default()).err().map(code).as_deref(),
+            Some("bad_gzip")
+        );
     }
 
     #[test]
     fn a_file_that_is_no_text_is_refused_with_what_it_is() {
         for source in [b"PK\x03\x04xl/workbook".to_vec(), gzip(b"BZh91AY")] {
-            assert_eq!(all(&*source, &Limits::default()).err().map(code).as_deref(), Some("unsupported_file"));
+            assert_eq!(
+                all(&*source, &Limits::default()).err().map(code).as_deref(),
+                Some("unsupported_file")
+            );
         }
     }
 
@@ -318,13 +363,22 @@ mod tests {
     fn a_bomb_stops_at_the_limit() {
         let bomb = gzip(&vec![b' '; 1 << 20]);
         assert!(bomb.len() < 4 << 10);
-        let limits = Limits { manifest_bytes: 100_000, ..Limits::default() };
-        assert_eq!(all(&*bomb, &limits).err().map(code).as_deref(), Some("manifest_too_large"));
+        let limits = Limits {
+            manifest_bytes: 100_000,
+            ..Limits::default()
+        };
+        assert_eq!(
+            all(&*bomb, &limits).err().map(code).as_deref(),
+            Some("manifest_too_large")
+        );
     }
 
     #[test]
     fn an_endless_item_stops_at_the_limit() {
-        let limits = Limits { item_bytes: 1_000, ..Limits::default() };
+        let limits = Limits {
+            item_bytes: 1_000,
+            ..Limits::default()
+        };
         let stop = all(io::repeat(b'x'), &limits).err();
         assert_eq!(stop.map(code).as_deref(), Some("item_too_large"));
     }
@@ -333,7 +387,13 @@ mod tests {
     fn broken_gzip_is_the_manifests_fault_and_a_broken_source_is_not() {
         let limits = Limits::default();
         let whole = gzip(&[b'x'; 5_000]);
-        assert_eq!(all(&whole[..whole.len() - 9], &limits).err().map(code).as_deref(), Some("bad_gzip"));
+        assert_eq!(
+            all(&whole[..whole.len() - 9], &limits)
+                .err()
+                .map(code)
+                .as_deref(),
+            Some("bad_gzip")
+        );
 
         struct Broken;
         impl Read for Broken {
@@ -342,20 +402,26 @@ mod tests {
             }
         }
         let stop = all(whole[..20].chain(Broken), &limits).err();
-        assert!(matches!(stop, Some(Stop::Source(error)) if error.kind() == io::ErrorKind::ConnectionReset));
+        assert!(
+            matches!(stop, Some(Stop::Source(error)) if error.kind() == io::ErrorKind::ConnectionReset)
+        );
     }
 
     #[test]
     fn the_rest_is_counted_in_lines() {
         for (text, lines) in [("", 0), ("a", 1), ("a\n", 1), ("a\nb", 2), ("a\r\n\n\n", 3)] {
-            let mut input = Input::open(text.as_bytes(), &Limits::default()).ok().unwrap();
+            let mut input = Input::open(text.as_bytes(), &Limits::default())
+                .ok()
+                .unwrap();
             assert_eq!(input.count_lines().ok(), Some(lines), "{text:?}");
         }
     }
 
     #[test]
     fn lines_are_counted_as_they_are_consumed() {
-        let mut input = Input::open(&b"\n\r\n  x\ny"[..], &Limits::default()).ok().unwrap();
+        let mut input = Input::open(&b"\n\r\n  x\ny"[..], &Limits::default())
+            .ok()
+            .unwrap();
         assert_eq!(input.first_byte().unwrap(), Some(b'x'));
         assert_eq!(input.place().line(), 3);
         let mut byte = [0; 2];

@@ -72,7 +72,11 @@ impl<'a> Intake<'a> {
         sink: &'a mut dyn FnMut(Expected) -> io::Result<()>,
     ) -> Self {
         let mut problems = Problems::new(context.limits.problems);
-        header.problems.iter().cloned().for_each(|problem| problems.push(problem));
+        header
+            .problems
+            .iter()
+            .cloned()
+            .for_each(|problem| problems.push(problem));
         Self {
             context,
             problems,
@@ -103,15 +107,19 @@ impl<'a> Intake<'a> {
         }
         let Some(members) = strict::members(text) else {
             self.items += 1;
-            let message =
-                format!("an item is an object such as {{\"key\": …, \"prompt\": …}}, not {}", quote_json(text));
+            let message = format!(
+                "an item is an object such as {{\"key\": …, \"prompt\": …}}, not {}",
+                quote_json(text)
+            );
             self.problems.push(refused("not_an_item", message));
             return Ok(());
         };
         if self.header.header_line == Some(spot.line) {
             if members.len() > 1 {
-                let message = "the first line's manifest must stand alone: put the rest on a line of its own";
-                self.problems.push(refused("not_an_item", message.to_owned()));
+                let message =
+                    "the first line's manifest must stand alone: put the rest on a line of its own";
+                self.problems
+                    .push(refused("not_an_item", message.to_owned()));
             }
             return Ok(());
         }
@@ -119,7 +127,8 @@ impl<'a> Intake<'a> {
             && name == "manifest"
         {
             let message = "what holds for all items stands on the first line, once: move it there";
-            self.problems.push(refused("misplaced_header", message.to_owned()));
+            self.problems
+                .push(refused("misplaced_header", message.to_owned()));
             return Ok(());
         }
         let mut findings = Findings::default();
@@ -142,12 +151,18 @@ impl<'a> Intake<'a> {
     /// Takes every combination of the matrix, if there is one.
     pub(super) fn take_matrix(&mut self) -> Result<(), Stop> {
         let header = self.header;
-        let Some(matrix) = &header.matrix else { return Ok(()) };
+        let Some(matrix) = &header.matrix else {
+            return Ok(());
+        };
         for (number, item) in (1..).zip(matrix.items()) {
             // A key of the defaults says better what is meant.
             let key = item.key.filter(|_| header.said.defaults.key.is_none());
             self.check_full()?;
-            let spot = Spot { line: matrix.line, nameless: ("item", number), is_row: false };
+            let spot = Spot {
+                line: matrix.line,
+                nameless: ("item", number),
+                is_row: false,
+            };
             self.take_item(spot, Item { key, ..item }, Findings::default())?;
         }
         let unused: Vec<&str> = matrix.variables().filter(|name| !self.uses(name)).collect();
@@ -156,19 +171,35 @@ impl<'a> Intake<'a> {
                 "no template or path uses the axis {}: the same images would be paid for again and again; use it, or take it out",
                 quote(&unused.join(", ")).trim_matches('"')
             );
-            self.problems.push(Problem::error(matrix.line, "unused_axis", message));
+            self.problems
+                .push(Problem::error(matrix.line, "unused_axis", message));
             matrix.variables().for_each(|name| self.mark_used(name));
         }
         Ok(())
     }
 
     /// Takes a record of Bedrock's form.
-    fn take_record(&mut self, spot: Spot, members: &Members<'_>, mut findings: Findings) -> Result<(), Stop> {
+    fn take_record(
+        &mut self,
+        spot: Spot,
+        members: &Members<'_>,
+        mut findings: Findings,
+    ) -> Result<(), Stop> {
         let (key, input) = bedrock::read(members, &mut findings);
         let key_name = Some("recordId");
         match input {
-            Some(bedrock::Input::Item(item)) => self.take_item(spot, Item { key, key_name, ..*item }, findings),
-            Some(bedrock::Input::Request(request)) => self.take_request(spot, Line::of_record(key, request), findings),
+            Some(bedrock::Input::Item(item)) => self.take_item(
+                spot,
+                Item {
+                    key,
+                    key_name,
+                    ..*item
+                },
+                findings,
+            ),
+            Some(bedrock::Input::Request(request)) => {
+                self.take_request(spot, Line::of_record(key, request), findings)
+            }
             None => {
                 self.refuse(spot, key.as_deref(), findings);
                 Ok(())
@@ -177,7 +208,12 @@ impl<'a> Intake<'a> {
     }
 
     /// Takes a request in Google's form.
-    fn take_request(&mut self, spot: Spot, line: Line<'_>, mut findings: Findings) -> Result<(), Stop> {
+    fn take_request(
+        &mut self,
+        spot: Spot,
+        line: Line<'_>,
+        mut findings: Findings,
+    ) -> Result<(), Stop> {
         let strictness = self.header.job().request_check.unwrap_or_default();
         match line.order(self.context.bucket, strictness, &mut findings) {
             Some(mut order) => {
@@ -194,14 +230,26 @@ impl<'a> Intake<'a> {
     /// Counts an item that there is nothing more to say about.
     fn refuse(&mut self, spot: Spot, key: Option<&str>, findings: Findings) {
         self.items += 1;
-        findings.into_problems(spot.line, key).for_each(|problem| self.problems.push(problem));
+        findings
+            .into_problems(spot.line, key)
+            .for_each(|problem| self.problems.push(problem));
     }
 
     /// For a model of OpenAI's the model of the defaults stands in, if there is one.
     fn stand_in(&self, item: Item, findings: &mut Findings) -> Item {
-        let Some(asked) = &item.model else { return item };
-        let Context { catalogue, on, allow_retired_models, .. } = *self.context;
-        if !matches!(catalogue.resolve(asked, on, allow_retired_models), Err(ModelError::Unknown { .. })) {
+        let Some(asked) = &item.model else {
+            return item;
+        };
+        let Context {
+            catalogue,
+            on,
+            allow_retired_models,
+            ..
+        } = *self.context;
+        if !matches!(
+            catalogue.resolve(asked, on, allow_retired_models),
+            Err(ModelError::Unknown { .. })
+        ) {
             return item;
         }
         match &self.header.said.defaults.model {
@@ -216,11 +264,19 @@ impl<'a> Intake<'a> {
                 ),
             ),
         }
-        Item { model: None, ..item }
+        Item {
+            model: None,
+            ..item
+        }
     }
 
     /// Takes a friendly item, without the defaults yet.
-    pub(super) fn take_item(&mut self, spot: Spot, item: Item, mut findings: Findings) -> Result<(), Stop> {
+    pub(super) fn take_item(
+        &mut self,
+        spot: Spot,
+        item: Item,
+        mut findings: Findings,
+    ) -> Result<(), Stop> {
         let item = self.complete(item, &mut findings);
         let order = Order::from_item(item, self.context, &mut findings);
         self.take_order(spot, order, findings)
@@ -228,7 +284,11 @@ impl<'a> Intake<'a> {
 
     /// Stops once there are as many errors as are listed.
     pub(super) fn check_full(&self) -> Result<(), Stop> {
-        if self.problems.is_full() { Err(Stop::Full) } else { Ok(()) }
+        if self.problems.is_full() {
+            Err(Stop::Full)
+        } else {
+            Ok(())
+        }
     }
 
     /// Says how much of the manifest is not looked at, which costs no more than to count its lines.
@@ -244,7 +304,11 @@ impl<'a> Intake<'a> {
     /// Totals and problems.
     pub(super) fn finish(mut self) -> Reading {
         if self.items == 0 && self.problems.errors == 0 {
-            self.problems.push(Problem::error(1, "empty", "the manifest holds no items: add some and drop it again"));
+            self.problems.push(Problem::error(
+                1,
+                "empty",
+                "the manifest holds no items: add some and drop it again",
+            ));
         }
         self.warn_of_unused();
         if let Some(budget) = self.header.job().budget_usd
@@ -256,7 +320,8 @@ impl<'a> Intake<'a> {
                  raise it to {}, or order fewer",
                 most.rounded_up_to_cents()
             );
-            self.problems.push(Problem::error(1, "over_budget", message));
+            self.problems
+                .push(Problem::error(1, "over_budget", message));
         }
         self.problems.close(self.last_line);
         Reading {
@@ -274,12 +339,22 @@ impl<'a> Intake<'a> {
         }
     }
 
-    /// A request of Google's form is not touched: only the model and the path can come from the defaults.
+    /// A request of Google's form is not touched: only the model and the path can come from the
+    /// defaults.
     fn apply_defaults(&mut self, order: &mut Order, findings: &mut Findings) {
         let header = self.header;
         let defaults = &header.said.defaults;
-        let (key, model, path) = (defaults.key.clone(), defaults.model.clone(), defaults.path.clone());
-        let used = Item { key, model, path, ..Item::default() };
+        let (key, model, path) = (
+            defaults.key.clone(),
+            defaults.model.clone(),
+            defaults.path.clone(),
+        );
+        let used = Item {
+            key,
+            model,
+            path,
+            ..Item::default()
+        };
         if *defaults != used {
             findings.warning(
                 "defaults_unused",
@@ -289,18 +364,28 @@ impl<'a> Intake<'a> {
         if order.key.is_none()
             && let Some(key) = &used.key
         {
-            let item = Item { vars: order.vars.clone(), ..Item::default() };
+            let item = Item {
+                vars: order.vars.clone(),
+                ..Item::default()
+            };
             order.key = self.fill("key", key, &item, findings);
         }
         order.model = order.model.take().or(used.model);
         order.path = order.path.take().or(used.path);
     }
 
-    fn take_order(&mut self, spot: Spot, mut order: Order, mut findings: Findings) -> Result<(), Stop> {
+    fn take_order(
+        &mut self,
+        spot: Spot,
+        mut order: Order,
+        mut findings: Findings,
+    ) -> Result<(), Stop> {
         self.items += 1;
         self.last_line = spot.line;
         let written = order.key.take();
-        let item = written.clone().unwrap_or_else(|| format!("{}-{:06}", spot.nameless.0, spot.nameless.1));
+        let item = written
+            .clone()
+            .unwrap_or_else(|| format!("{}-{:06}", spot.nameless.0, spot.nameless.1));
         if written.is_none() && !spot.is_row {
             findings.warning(
                 "missing_key",
@@ -327,40 +412,70 @@ impl<'a> Intake<'a> {
         }
         let good = model.filter(|_| !findings.failed());
         let warned = self.problems.warnings;
-        findings.into_problems(spot.line, written.as_deref()).for_each(|problem| self.problems.push(problem));
+        findings
+            .into_problems(spot.line, written.as_deref())
+            .for_each(|problem| self.problems.push(problem));
         let Some(model) = good else { return Ok(()) };
         let most = self.context.limits.images;
         if self.images + keys.len() as u64 > most {
-            let message =
-                format!("with this item the manifest asks for more than {most} images: drop several manifests");
-            return Err(Stop::Problem(Problem::error(spot.line, "too_many_images", message)));
+            let message = format!(
+                "with this item the manifest asks for more than {most} images: drop several manifests"
+            );
+            return Err(Stop::Problem(Problem::error(
+                spot.line,
+                "too_many_images",
+                message,
+            )));
         }
-        self.breakdown.warn(&model, order.image_size.as_deref(), self.problems.warnings - warned);
+        self.breakdown.warn(
+            &model,
+            order.image_size.as_deref(),
+            self.problems.warnings - warned,
+        );
         for (variant, key) in (1..).zip(keys) {
             let image = expected(spot.line, &item, key, variant, &order, &model);
             self.images += 1;
             self.estimate = self.estimate + image.estimate;
             self.ceiling_usd += image.ceiling_usd;
-            self.breakdown.add(&model, image.image_size.as_deref(), order.thinking, image.estimate);
+            self.breakdown.add(
+                &model,
+                image.image_size.as_deref(),
+                order.thinking,
+                image.estimate,
+            );
             (self.sink)(image).map_err(Stop::Sink)?;
         }
         Ok(())
     }
 
     fn model(&mut self, order: &Order, findings: &mut Findings) -> Option<Cow<'a, Model>> {
-        let Context { catalogue, default_model, on, allow_retired_models, allow_unknown_models, .. } = *self.context;
+        let Context {
+            catalogue,
+            default_model,
+            on,
+            allow_retired_models,
+            allow_unknown_models,
+            ..
+        } = *self.context;
         let asked = order.model.as_deref().unwrap_or(default_model);
         match catalogue.resolve(asked, on, allow_retired_models) {
-            Ok(Resolution { model, alias, warnings }) => {
+            Ok(Resolution {
+                model,
+                alias,
+                warnings,
+            }) => {
                 if let Some(alias) = alias {
                     self.aliases.insert(alias, model.id.clone());
                 }
-                warnings.into_iter().for_each(|warning| findings.warning("model", warning));
+                warnings
+                    .into_iter()
+                    .for_each(|warning| findings.warning("model", warning));
                 Some(Cow::Borrowed(model))
             }
             Err(error) => {
                 if let ModelError::Unknown { .. } = error
-                    && let Some((model, warning)) = catalogue.stand_in(asked).filter(|_| allow_unknown_models)
+                    && let Some((model, warning)) =
+                        catalogue.stand_in(asked).filter(|_| allow_unknown_models)
                 {
                     findings.warning("unknown_model", warning);
                     return Some(Cow::Owned(model));
@@ -381,13 +496,25 @@ impl<'a> Intake<'a> {
 fn costs(order: &Order, model: &Model) -> (u64, Estimate, Usd) {
     let input_tokens = cost::input_tokens(model, order.characters, order.pictures);
     let estimate = cost::estimate(model, order.image_size.as_deref(), input_tokens);
-    (input_tokens, estimate, cost::ceiling(model, order.thinking, estimate))
+    (
+        input_tokens,
+        estimate,
+        cost::ceiling(model, order.thinking, estimate),
+    )
 }
 
-fn expected(line: u64, item: &str, key: String, variant: u32, order: &Order, model: &Model) -> Expected {
+fn expected(
+    line: u64,
+    item: &str,
+    key: String,
+    variant: u32,
+    order: &Order,
+    model: &Model,
+) -> Expected {
     let template = order.path.as_deref();
     // The template was checked before.
-    let path = template.and_then(|template| path::fill(template, &values(&key, variant, order, model)).ok());
+    let path = template
+        .and_then(|template| path::fill(template, &values(&key, variant, order, model)).ok());
     let (input_tokens, estimate, ceiling_usd) = costs(order, model);
     let mut expected = Expected {
         line,
@@ -417,13 +544,17 @@ fn expected(line: u64, item: &str, key: String, variant: u32, order: &Order, mod
     expected
 }
 
-/// Warns, once for each model and ending, of paths that ask for another format than the model makes: images are kept as
-/// they come, and their names end as their bytes say.
+/// Warns, once for each model and ending, of paths that ask for another format than the model
+/// makes: images are kept as they come, and their names end as their bytes say.
 fn warn_of_extension(order: &Order, model: &Model, key: Option<&String>, findings: &mut Findings) {
-    let (Some(template), Some(key)) = (&order.path, key) else { return };
+    let (Some(template), Some(key)) = (&order.path, key) else {
+        return;
+    };
     let values = values(key, 1, order, model);
     // What is wrong with the path was said before.
-    let Ok(path) = path::fill(template, &values) else { return };
+    let Ok(path) = path::fill(template, &values) else {
+        return;
+    };
     if let Some(asked) = path::other_extension(&path, values.extension) {
         let message = format!(
             "{} makes {} images, so that paths which end in {asked} end in .{} instead: end output.path in .{{ext}}, or \
@@ -436,8 +567,12 @@ fn warn_of_extension(order: &Order, model: &Model, key: Option<&String>, finding
 
 /// Pixels that were asked for become a ratio and a size.
 fn fit_pixels(order: &mut Order, model: &Model, findings: &mut Findings) {
-    let Some((width, height)) = order.pixels else { return };
-    let Some(fit) = fit::nearest(model, (width, height)) else { return };
+    let Some((width, height)) = order.pixels else {
+        return;
+    };
+    let Some(fit) = fit::nearest(model, (width, height)) else {
+        return;
+    };
     if fit.pixels != (width, height) {
         let message = format!(
             "{width}x{height} becomes {} at {}, {}x{} pixels: the nearest that {} makes",

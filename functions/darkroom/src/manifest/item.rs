@@ -32,7 +32,8 @@ pub(super) struct Item {
     /// Width and height that stand for a ratio and a size.
     pub(super) pixels: Option<(u32, u32)>,
     pub(super) refs: Option<Vec<String>>,
-    /// Further references, of rows that continue the item's: as many of them are sent as the model takes.
+    /// Further references, of rows that continue the item's: as many of them are sent as the model
+    /// takes.
     pub(super) more_refs: Vec<String>,
     pub(super) system: Option<String>,
     pub(super) seed: Option<i32>,
@@ -43,7 +44,10 @@ pub(super) struct Item {
 
 impl Item {
     /// Reads an object's members.
-    pub(super) fn from_json(members: &[(Cow<'_, str>, &RawValue)], findings: &mut Findings) -> Self {
+    pub(super) fn from_json(
+        members: &[(Cow<'_, str>, &RawValue)],
+        findings: &mut Findings,
+    ) -> Self {
         let mut item = Self::default();
         let mut seen: Vec<(Field, &str)> = Vec::new();
         for (name, value) in members {
@@ -51,7 +55,10 @@ impl Item {
                 Err((code, message)) => findings.error(code, message),
                 Ok(field) => match seen.iter().find(|(other, _)| *other == field) {
                     Some((_, other)) => {
-                        findings.error("duplicate_member", format!("{name} and {other} are the same field: keep one"));
+                        findings.error(
+                            "duplicate_member",
+                            format!("{name} and {other} are the same field: keep one"),
+                        );
                     }
                     None => {
                         seen.push((field, name));
@@ -67,7 +74,13 @@ impl Item {
     }
 
     /// Sets a field to a JSON value.
-    pub(super) fn set_json(&mut self, field: Field, name: &str, value: &str, findings: &mut Findings) {
+    pub(super) fn set_json(
+        &mut self,
+        field: Field,
+        name: &str,
+        value: &str,
+        findings: &mut Findings,
+    ) {
         match field {
             Field::Key => self.key = read_key(name, value, findings),
             Field::Prompt => self.prompt = read(name, value, A_TEXT, findings),
@@ -79,8 +92,12 @@ impl Item {
             Field::Metadata => self.set_metadata(name, value, findings),
             Field::Count => self.count = read_whole(name, value, A_COUNT, findings),
             Field::Model => self.model = read(name, value, A_TEXT, findings),
-            Field::AspectRatio => self.aspect_ratio = read(name, value, "a text such as \"4:5\"", findings),
-            Field::ImageSize => self.image_size = read(name, value, "a text such as \"1K\"", findings),
+            Field::AspectRatio => {
+                self.aspect_ratio = read(name, value, "a text such as \"4:5\"", findings)
+            }
+            Field::ImageSize => {
+                self.image_size = read(name, value, "a text such as \"1K\"", findings)
+            }
             Field::Refs => self.refs = references(name, value, findings),
             Field::System => self.system = read(name, value, A_TEXT, findings),
             Field::Seed => self.seed = read_whole(name, value, A_SEED, findings),
@@ -109,12 +126,22 @@ impl Item {
         {
             self.key = read_key("metadata.key", key.get(), findings);
         }
-        let own: Vec<_> = members.into_iter().filter(|member| !is_key(&member)).collect();
+        let own: Vec<_> = members
+            .into_iter()
+            .filter(|member| !is_key(&member))
+            .collect();
         self.vars = std::mem::take(&mut self.vars).or(&Variables::from_own(&own));
     }
 
     /// Reads one cell of a table, which isn't empty.
-    pub(super) fn set_cell(&mut self, field: Field, name: &str, cell: &str, style: CellStyle, findings: &mut Findings) {
+    pub(super) fn set_cell(
+        &mut self,
+        field: Field,
+        name: &str,
+        cell: &str,
+        style: CellStyle,
+        findings: &mut Findings,
+    ) {
         let text = || Some(cell.to_owned());
         let number = || cell::number(cell, style.decimal_comma);
         match field {
@@ -128,17 +155,24 @@ impl Item {
             Field::AspectRatio => {
                 let (ratio, is_time) = cell::aspect_ratio(cell);
                 if is_time {
-                    let message = format!("ratios in {name} were saved as times of the day: 04:05 is read as 4:5");
+                    let message = format!(
+                        "ratios in {name} were saved as times of the day: 04:05 is read as 4:5"
+                    );
                     findings.warning("ratio_as_time", message);
                 }
                 self.aspect_ratio = Some(ratio.into_owned());
             }
             Field::ImageSize => self.image_size = text(),
             // Several columns may hold references.
-            Field::Refs => self.refs.get_or_insert_default().extend(cell::references(cell)),
+            Field::Refs => self
+                .refs
+                .get_or_insert_default()
+                .extend(cell::references(cell)),
             Field::System => self.system = text(),
             Field::Seed => self.seed = parse(name, &number(), A_SEED, findings),
-            Field::Temperature => self.temperature = parse(name, &number(), A_TEMPERATURE, findings),
+            Field::Temperature => {
+                self.temperature = parse(name, &number(), A_TEMPERATURE, findings)
+            }
             Field::Thinking => self.thinking = parse(name, cell, A_LEVEL, findings),
             Field::Lane => check_lane(Some(cell), findings),
             Field::Output => self.path = text(),
@@ -147,15 +181,26 @@ impl Item {
 
     /// The item of a row with what the row leaves empty taken from the row above.
     pub(super) fn filled_from(self, above: &Self) -> Self {
-        let (path, pixels) = (self.path.clone().or_else(|| above.path.clone()), self.pixels.or(above.pixels));
-        Self { path, pixels, ..self.or(above) }
+        let (path, pixels) = (
+            self.path.clone().or_else(|| above.path.clone()),
+            self.pixels.or(above.pixels),
+        );
+        Self {
+            path,
+            pixels,
+            ..self.or(above)
+        }
     }
 
-    /// The item with what it leaves out taken from the defaults. A prompt and a template stand for each other.
+    /// The item with what it leaves out taken from the defaults. A prompt and a template stand for
+    /// each other.
     pub(super) fn or(self, defaults: &Self) -> Self {
         let speaks = self.prompt.is_some() || self.template.is_some();
-        let (prompt, template) =
-            if speaks { (self.prompt, self.template) } else { (defaults.prompt.clone(), defaults.template.clone()) };
+        let (prompt, template) = if speaks {
+            (self.prompt, self.template)
+        } else {
+            (defaults.prompt.clone(), defaults.template.clone())
+        };
         Self {
             key: self.key,
             key_name: self.key_name,
@@ -192,9 +237,17 @@ const A_TEMPERATURE: &str = "a number from 0 to 2";
 const A_LEVEL: &str = "minimal, low, medium or high";
 
 /// A member's value, `None` for null and, with a finding, for a value of another type.
-pub(super) fn read<T: DeserializeOwned>(name: &str, value: &str, expected: &str, findings: &mut Findings) -> Option<T> {
+pub(super) fn read<T: DeserializeOwned>(
+    name: &str,
+    value: &str,
+    expected: &str,
+    findings: &mut Findings,
+) -> Option<T> {
     serde_json::from_str::<Option<T>>(value).unwrap_or_else(|_| {
-        findings.error("bad_value", format!("{name} must be {expected}, not {}", quote_json(value)));
+        findings.error(
+            "bad_value",
+            format!("{name} must be {expected}, not {}", quote_json(value)),
+        );
         None
     })
 }
@@ -221,10 +274,18 @@ pub(super) fn read_whole<T: DeserializeOwned>(
     read(name, value, expected, findings)
 }
 
-fn parse<T: std::str::FromStr>(name: &str, cell: &str, expected: &str, findings: &mut Findings) -> Option<T> {
+fn parse<T: std::str::FromStr>(
+    name: &str,
+    cell: &str,
+    expected: &str,
+    findings: &mut Findings,
+) -> Option<T> {
     let parsed = cell.parse().ok();
     if parsed.is_none() {
-        findings.error("bad_value", format!("{name} must be {expected}, not {}", quote(cell)));
+        findings.error(
+            "bad_value",
+            format!("{name} must be {expected}, not {}", quote(cell)),
+        );
     }
     parsed
 }
@@ -239,7 +300,10 @@ pub(super) fn references(name: &str, value: &str, findings: &mut Findings) -> Op
         Ok(Reference::Object(_)) | Err(_) => serde_json::from_str::<Vec<Reference<'_>>>(value),
     };
     let Ok(list) = list else {
-        let message = format!("{name} must be a list such as [\"refs/a.jpg\"], not {}", quote_json(value));
+        let message = format!(
+            "{name} must be a list such as [\"refs/a.jpg\"], not {}",
+            quote_json(value)
+        );
         findings.error("bad_value", message);
         return None;
     };
@@ -258,11 +322,18 @@ enum Reference<'a> {
     Object(BTreeMap<Cow<'a, str>, Value>),
 }
 
-fn uri_of(name: &str, mut members: BTreeMap<Cow<'_, str>, Value>, findings: &mut Findings) -> Option<String> {
+fn uri_of(
+    name: &str,
+    mut members: BTreeMap<Cow<'_, str>, Value>,
+    findings: &mut Findings,
+) -> Option<String> {
     let uri = match members.remove("uri") {
         Some(Value::String(uri)) => Some(uri),
         Some(_) | None => {
-            findings.error("bad_reference", format!("a reference in {name} has no uri: write its address"));
+            findings.error(
+                "bad_reference",
+                format!("a reference in {name} has no uri: write its address"),
+            );
             None
         }
     };
@@ -275,7 +346,9 @@ fn uri_of(name: &str, mut members: BTreeMap<Cow<'_, str>, Value>, findings: &mut
 
 /// A name for the key by which the results call it too.
 pub(super) fn callers_name(name: &str) -> Option<&'static str> {
-    ["id", "custom_id", "customId", "recordId", "record_id"].into_iter().find(|known| *known == name)
+    ["id", "custom_id", "customId", "recordId", "record_id"]
+        .into_iter()
+        .find(|known| *known == name)
 }
 
 /// The path of `output: {"path": …}`.
@@ -286,7 +359,10 @@ pub(super) fn path(name: &str, value: &str, findings: &mut Findings) -> Option<S
     let Some(members) = strict::members(value) else {
         findings.error(
             "bad_value",
-            format!("{name} must be an object such as {{\"path\": \"sku/1\"}}, not {}", quote_json(value)),
+            format!(
+                "{name} must be an object such as {{\"path\": \"sku/1\"}}, not {}",
+                quote_json(value)
+            ),
         );
         return None;
     };
@@ -307,7 +383,10 @@ pub(super) fn check_lane(lane: Option<&str>, findings: &mut Findings) {
     if let Some(lane) = lane.filter(|lane| *lane != "batch") {
         findings.error(
             "unsupported_field",
-            format!("lane {} is not supported yet: leave it out, every image goes through a batch", quote(lane)),
+            format!(
+                "lane {} is not supported yet: leave it out, every image goes through a batch",
+                quote(lane)
+            ),
         );
     }
 }

@@ -10,7 +10,8 @@ use super::{
     strict::NOT_UTF_8,
 };
 
-/// Reads a file of JSON lines. Blank lines are skipped; a line that is too long or not UTF-8 is a problem of its own.
+/// Reads a file of JSON lines. Blank lines are skipped; a line that is too long or not UTF-8 is a
+/// problem of its own.
 pub(super) fn read(input: &mut Input<'_>, intake: &mut Intake<'_>) -> Result<(), Stop> {
     let place = input.place();
     let mut buffer = Vec::new();
@@ -21,13 +22,23 @@ pub(super) fn read(input: &mut Input<'_>, intake: &mut Intake<'_>) -> Result<(),
         match next(input, &mut buffer, limit).map_err(|error| place.stop(error))? {
             Line::End => return Ok(()),
             Line::TooLong => {
-                let message =
-                    format!("the line is longer than {limit} bytes: put pictures into refs, not into the line");
-                intake.problems.push(Problem::error(line, "item_too_large", message));
+                let message = format!(
+                    "the line is longer than {limit} bytes: put pictures into refs, not into the line"
+                );
+                intake
+                    .problems
+                    .push(Problem::error(line, "item_too_large", message));
             }
             Line::Whole => match std::str::from_utf8(&buffer).map(str::trim) {
                 Ok("") => {}
-                Ok(text) => intake.take_json(Spot { line, nameless: ("line", line), is_row: false }, text)?,
+                Ok(text) => intake.take_json(
+                    Spot {
+                        line,
+                        nameless: ("line", line),
+                        is_row: false,
+                    },
+                    text,
+                )?,
                 Err(_) => intake.problems.push(not_utf8(line)),
             },
         }
@@ -60,7 +71,10 @@ fn next(input: &mut Input<'_>, buffer: &mut Vec<u8>, limit: u64) -> io::Result<L
         if !too_long {
             buffer.extend_from_slice(text);
         }
-        let (consumed, last) = (text.len() + usize::from(end.is_some()), end.is_some() || found.is_empty());
+        let (consumed, last) = (
+            text.len() + usize::from(end.is_some()),
+            end.is_some() || found.is_empty(),
+        );
         input.consume(consumed);
         if last {
             return Ok(match (any, too_long) {

@@ -49,7 +49,11 @@ struct Value {
 impl Matrix {
     /// Reads a matrix. `None` where it can't be expanded.
     pub(super) fn read(line: u64, text: &str, findings: &mut Findings) -> Option<Self> {
-        let mut matrix = Self { line, axes: Vec::new(), exclude: Vec::new() };
+        let mut matrix = Self {
+            line,
+            axes: Vec::new(),
+            exclude: Vec::new(),
+        };
         let mut exclude = None;
         for (name, values) in strict::members_of("matrix", text, findings) {
             if name == "exclude" {
@@ -59,12 +63,18 @@ impl Matrix {
             }
         }
         if matrix.axes.is_empty() {
-            findings
-                .error("empty_matrix", "the matrix has no axis with values: add one, such as \"scene\": [\"cafe\"]");
+            findings.error(
+                "empty_matrix",
+                "the matrix has no axis with values: add one, such as \"scene\": [\"cafe\"]",
+            );
         }
         let combinations = matrix.combinations();
         if combinations > COMBINATIONS {
-            let sizes: Vec<String> = matrix.axes.iter().map(|axis| axis.values.len().to_string()).collect();
+            let sizes: Vec<String> = matrix
+                .axes
+                .iter()
+                .map(|axis| axis.values.len().to_string())
+                .collect();
             let message = format!(
                 "the matrix has {} = {combinations} combinations, {COMBINATIONS} are allowed: drop several manifests",
                 sizes.join(" x ")
@@ -87,12 +97,17 @@ impl Matrix {
 
     /// The axes that are variables and have more than one value.
     pub(super) fn variables(&self) -> impl Iterator<Item = &str> {
-        let varying = self.axes.iter().filter(|axis| axis.values.len() > 1 && field(&axis.name).is_err());
+        let varying = self
+            .axes
+            .iter()
+            .filter(|axis| axis.values.len() > 1 && field(&axis.name).is_err());
         varying.map(|axis| axis.name.as_str())
     }
 
     fn combinations(&self) -> u64 {
-        self.axes.iter().fold(1_u64, |product, axis| product.saturating_mul(axis.values.len() as u64))
+        self.axes.iter().fold(1_u64, |product, axis| {
+            product.saturating_mul(axis.values.len() as u64)
+        })
     }
 
     /// Which value of each axis the combination of this number has.
@@ -113,29 +128,46 @@ impl Matrix {
     }
 
     fn is_excluded(&self, places: &[usize]) -> bool {
-        self.exclude.iter().any(|rule| rule.iter().all(|(axis, values)| values.contains(&places[*axis])))
+        self.exclude.iter().any(|rule| {
+            rule.iter()
+                .all(|(axis, values)| values.contains(&places[*axis]))
+        })
     }
 
     fn item(&self, places: &[usize]) -> Item {
-        let chosen = || self.axes.iter().zip(places).map(|(axis, place)| (axis, &axis.values[*place]));
+        let chosen = || {
+            self.axes
+                .iter()
+                .zip(places)
+                .map(|(axis, place)| (axis, &axis.values[*place]))
+        };
         let varies = self.axes.iter().any(|axis| axis.values.len() > 1);
-        let labels =
-            chosen().filter(|(axis, _)| !varies || axis.values.len() > 1).map(|(_, value)| value.label.as_str());
+        let labels = chosen()
+            .filter(|(axis, _)| !varies || axis.values.len() > 1)
+            .map(|(_, value)| value.label.as_str());
         let key = labels.collect::<Vec<_>>().join(BETWEEN);
         let item = chosen().fold(Item::default(), |item, (_, value)| item.or(&value.item));
-        Item { key: Some(key), ..item }
+        Item {
+            key: Some(key),
+            ..item
+        }
     }
 
     fn read_exclude(&mut self, text: &str, findings: &mut Findings) {
         let Ok(rules) = serde_json::from_str::<Vec<&RawValue>>(text) else {
-            let message =
-                format!("exclude must be a list such as [{{\"scene\": \"cabin\"}}], not {}", quote_json(text));
+            let message = format!(
+                "exclude must be a list such as [{{\"scene\": \"cabin\"}}], not {}",
+                quote_json(text)
+            );
             return findings.error("bad_value", message);
         };
         for rule in rules {
             let members = strict::members_of("each rule of exclude", rule.get(), findings);
             if members.is_empty() {
-                findings.error("bad_value", "a rule of exclude that names no axis leaves out everything: take it out");
+                findings.error(
+                    "bad_value",
+                    "a rule of exclude that names no axis leaves out everything: take it out",
+                );
             }
             let mut found = Vec::new();
             for (name, value) in members {
@@ -145,7 +177,10 @@ impl Matrix {
                         Some(near) => format!("did you mean {near}?"),
                         None => format!("use {}", axes.join(", ")),
                     };
-                    findings.error("unknown_axis", format!("exclude names no axis by {}: {hint}", quote(&name)));
+                    findings.error(
+                        "unknown_axis",
+                        format!("exclude names no axis by {}: {hint}", quote(&name)),
+                    );
                     continue;
                 };
                 found.push((at, self.axes[at].places_of(value.get(), findings)));
@@ -159,7 +194,10 @@ impl Axis {
     fn read(name: &str, text: &str, findings: &mut Findings) -> Option<Self> {
         let meant = match field(name) {
             Ok(Field::Key | Field::Vars | Field::Lane | Field::Output) => {
-                findings.error("bad_axis", format!("{} can't be an axis: put it into the defaults", quote(name)));
+                findings.error(
+                    "bad_axis",
+                    format!("{} can't be an axis: put it into the defaults", quote(name)),
+                );
                 return None;
             }
             Ok(field) => Some(field),
@@ -170,12 +208,22 @@ impl Axis {
             Err(_) => None,
         };
         let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(text) else {
-            let message = format!("axis {} must be a list of values, not {}", quote(name), quote_json(text));
+            let message = format!(
+                "axis {} must be a list of values, not {}",
+                quote(name),
+                quote_json(text)
+            );
             findings.error("bad_axis", message);
             return None;
         };
         if elements.is_empty() {
-            findings.error("bad_axis", format!("axis {} has no values: add some, or take it out", quote(name)));
+            findings.error(
+                "bad_axis",
+                format!(
+                    "axis {} has no values: add some, or take it out",
+                    quote(name)
+                ),
+            );
             return None;
         }
         let mut values: Vec<Value> = Vec::with_capacity(elements.len());
@@ -186,17 +234,29 @@ impl Axis {
         let mut labels: Vec<&str> = values.iter().map(|value| value.label.as_str()).collect();
         labels.sort_unstable();
         if let Some(pair) = labels.windows(2).find(|pair| pair[0] == pair[1]) {
-            let message = format!("axis {} has the value {} twice: keep one", quote(name), quote(pair[0]));
+            let message = format!(
+                "axis {} has the value {} twice: keep one",
+                quote(name),
+                quote(pair[0])
+            );
             findings.error("bad_axis", message);
         }
-        Some(Self { name: name.to_owned(), values })
+        Some(Self {
+            name: name.to_owned(),
+            values,
+        })
     }
 
     /// Which values a rule of `exclude` means by one of them, or a list.
     fn places_of(&self, text: &str, findings: &mut Findings) -> Vec<usize> {
         let one = label(text).map(|label| vec![label]);
-        let many =
-            || serde_json::from_str::<Vec<&RawValue>>(text).ok()?.into_iter().map(|one| label(one.get())).collect();
+        let many = || {
+            serde_json::from_str::<Vec<&RawValue>>(text)
+                .ok()?
+                .into_iter()
+                .map(|one| label(one.get()))
+                .collect()
+        };
         let wanted: Vec<String> = one.or_else(many).unwrap_or_else(|| vec![text.to_owned()]);
         let mut places = Vec::new();
         for wanted in wanted {
@@ -205,7 +265,11 @@ impl Axis {
                 None => {
                     let labels = || self.values.iter().map(|value| value.label.as_str());
                     let near = nearest(&wanted, labels());
-                    let near = if near.is_empty() { labels().take(20).collect() } else { near };
+                    let near = if near.is_empty() {
+                        labels().take(20).collect()
+                    } else {
+                        near
+                    };
                     let message = format!(
                         "exclude names a value {} that axis {} doesn't have: use {}",
                         quote(&wanted),
@@ -228,18 +292,27 @@ impl Value {
             None => match scalar(text) {
                 Some(value) => item.vars.set(name, value, findings),
                 None => {
-                    let message =
-                        format!("axis {} has a value that is no text or number: {}", quote(name), quote_json(text));
+                    let message = format!(
+                        "axis {} has a value that is no text or number: {}",
+                        quote(name),
+                        quote_json(text)
+                    );
                     findings.error("bad_axis", message);
                     return None;
                 }
             },
         }
         if text == "null" {
-            findings.error("bad_axis", format!("axis {} has the value null: leave it out", quote(name)));
+            findings.error(
+                "bad_axis",
+                format!("axis {} has the value null: leave it out", quote(name)),
+            );
             return None;
         }
-        Some(Self { label: label(text).unwrap_or_else(|| list_label(text)), item })
+        Some(Self {
+            label: label(text).unwrap_or_else(|| list_label(text)),
+            item,
+        })
     }
 }
 
@@ -251,5 +324,8 @@ fn label(text: &str) -> Option<String> {
 /// A list of references in a key.
 fn list_label(text: &str) -> String {
     let list: Vec<String> = serde_json::from_str(text).unwrap_or_default();
-    list.iter().map(|one| one.trim_start_matches('@')).collect::<Vec<_>>().join("+")
+    list.iter()
+        .map(|one| one.trim_start_matches('@'))
+        .collect::<Vec<_>>()
+        .join("+")
 }

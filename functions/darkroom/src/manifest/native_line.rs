@@ -1,4 +1,5 @@
-//! What stands beside a request in Google's form: its key, and what the caller keeps there for himself.
+//! What stands beside a request in Google's form: its key, and what the caller keeps there for
+//! himself.
 
 use std::borrow::Cow;
 
@@ -15,7 +16,14 @@ use super::{
 type Members<'a> = [(Cow<'a, str>, &'a RawValue)];
 
 /// Names of the key, the first one that a line has before the others.
-const KEYS: [&str; 6] = ["key", "custom_id", "customId", "recordId", "record_id", "id"];
+const KEYS: [&str; 6] = [
+    "key",
+    "custom_id",
+    "customId",
+    "recordId",
+    "record_id",
+    "id",
+];
 
 /// Objects whose members come back with the results.
 const OWN: [&str; 2] = ["vars", "metadata"];
@@ -44,7 +52,15 @@ impl<'a> Line<'a> {
     pub(super) fn of_record(key: Option<String>, request: &'a RawValue) -> Self {
         let (key_name, request) = (Some("recordId"), Some(request.get()));
         let (model, path, vars) = Default::default();
-        Self { key, key_name, model, path, vars, request, root: "modelInput" }
+        Self {
+            key,
+            key_name,
+            model,
+            path,
+            vars,
+            request,
+            root: "modelInput",
+        }
     }
 
     /// Reads a line that has a `request` member.
@@ -52,14 +68,24 @@ impl<'a> Line<'a> {
         let key_member = KEYS.iter().find(|key| has_value(members, key));
         let (key, model, path, vars, request) = Default::default();
         let key_name = key_member.and_then(|key| item::callers_name(key));
-        let mut line = Self { key, key_name, model, path, vars, request, root: "request" };
+        let mut line = Self {
+            key,
+            key_name,
+            model,
+            path,
+            vars,
+            request,
+            root: "request",
+        };
         for (name, value) in members {
             let value = value.get();
             match name.as_ref() {
                 "request" => line.request = Some(value),
                 "model" => line.model = item::read(name, value, "a text in quotes", findings),
                 "output" | "out" => line.path = item::path(name, value, findings),
-                name if key_member.is_some_and(|key| *key == name) => line.key = read_key(name, value, findings),
+                name if key_member.is_some_and(|key| *key == name) => {
+                    line.key = read_key(name, value, findings)
+                }
                 _ => {}
             }
         }
@@ -67,18 +93,33 @@ impl<'a> Line<'a> {
         for (name, value) in members {
             let is_known = matches!(name.as_ref(), "request" | "model" | "output" | "out");
             let is_key = key_member.is_some_and(|key| key == name);
-            if !is_known && !is_key && strict::members(value.get()).filter(|_| is_own(name)).is_none() {
+            if !is_known
+                && !is_key
+                && strict::members(value.get())
+                    .filter(|_| is_own(name))
+                    .is_none()
+            {
                 line.carry(name, value.get(), findings);
             }
         }
         for (name, value) in members.iter().filter(|(name, _)| is_own(name)) {
-            line.carry_members(name, strict::members(value.get()).unwrap_or_default(), findings);
+            line.carry_members(
+                name,
+                strict::members(value.get()).unwrap_or_default(),
+                findings,
+            );
         }
         line
     }
 
-    /// Keeps the members of `vars` or `metadata`. Google's inline requests have their key in the metadata.
-    fn carry_members(&mut self, of: &str, members: Vec<(Cow<'_, str>, &RawValue)>, findings: &mut Findings) {
+    /// Keeps the members of `vars` or `metadata`. Google's inline requests have their key in the
+    /// metadata.
+    fn carry_members(
+        &mut self,
+        of: &str,
+        members: Vec<(Cow<'_, str>, &RawValue)>,
+        findings: &mut Findings,
+    ) {
         for (name, value) in members {
             if of == "metadata" && name == "key" && self.key.is_none() {
                 self.key = read_key("metadata.key", value.get(), findings);
@@ -90,7 +131,8 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Keeps a member of the line itself, unless it asks for something that a request says in itself.
+    /// Keeps a member of the line itself, unless it asks for something that a request says in
+    /// itself.
     fn carry(&mut self, name: &str, value: &str, findings: &mut Findings) {
         match field(name) {
             Ok(Field::Lane) => {
@@ -107,7 +149,8 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Keeps a value under its name, or under `own_<name>` where placeholders have that name already.
+    /// Keeps a value under its name, or under `own_<name>` where placeholders have that name
+    /// already.
     fn keep(&mut self, name: &str, value: &str, findings: &mut Findings) {
         if value == "null" {
             return;
@@ -123,20 +166,26 @@ impl<'a> Line<'a> {
 }
 
 fn has_value(members: &Members<'_>, wanted: &str) -> bool {
-    members.iter().any(|(name, value)| name == wanted && value.get() != "null")
+    members
+        .iter()
+        .any(|(name, value)| name == wanted && value.get() != "null")
 }
 
 fn is_own(name: &str) -> bool {
     OWN.contains(&name)
 }
 
-/// Whether a field of a friendly item, under this name, would change the image that comes. Words that people use for
-/// values of their own, such as `count` and `images`, are theirs.
+/// Whether a field of a friendly item, under this name, would change the image that comes. Words
+/// that people use for values of their own, such as `count` and `images`, are theirs.
 fn steers(field: Field, name: &str) -> bool {
     match field {
         Field::Count => name == "n",
         Field::Refs => name == "refs",
-        Field::AspectRatio | Field::ImageSize | Field::Seed | Field::Temperature | Field::Thinking => true,
+        Field::AspectRatio
+        | Field::ImageSize
+        | Field::Seed
+        | Field::Temperature
+        | Field::Thinking => true,
         _ => false,
     }
 }
@@ -148,7 +197,13 @@ fn read_key(name: &str, value: &str, findings: &mut Findings) -> Option<String> 
     }
     let key = scalar(value).filter(|_| !matches!(value, "true" | "false"));
     if key.is_none() {
-        findings.error("bad_value", format!("{name} must be a text or a number, not {}", quote_json(value)));
+        findings.error(
+            "bad_value",
+            format!(
+                "{name} must be a text or a number, not {}",
+                quote_json(value)
+            ),
+        );
     }
     key
 }

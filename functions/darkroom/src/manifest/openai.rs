@@ -1,4 +1,5 @@
-//! Lines of OpenAI's batch files: `{"custom_id":…,"method":"POST","url":"/v1/images/generations","body":{…}}`
+//! Lines of OpenAI's batch files:
+//! `{"custom_id":…,"method":"POST","url":"/v1/images/generations","body":{…}}`
 //! (<https://platform.openai.com/docs/api-reference/batch>, read 2026-11).
 
 use std::borrow::Cow;
@@ -37,13 +38,19 @@ pub(super) fn is_line(members: &[(Cow<'_, str>, &RawValue)]) -> bool {
 
 /// Reads a line. What it says of the model is in [`Item::model`], as it is written there.
 pub(super) fn item(members: &[(Cow<'_, str>, &RawValue)], findings: &mut Findings) -> Item {
-    let mut item = Item { key_name: item::callers_name("custom_id"), ..Item::default() };
+    let mut item = Item {
+        key_name: item::callers_name("custom_id"),
+        ..Item::default()
+    };
     for (name, value) in members {
         let value = value.get();
         match name.as_ref() {
             "custom_id" => item.key = item::read_key(name, value, findings),
             "method" if value == "\"POST\"" => {}
-            "method" => findings.error("bad_value", format!("method must be \"POST\", not {}", quote_json(value))),
+            "method" => findings.error(
+                "bad_value",
+                format!("method must be \"POST\", not {}", quote_json(value)),
+            ),
             "url" => check_url(value, findings),
             "body" => read_body(value, &mut item, findings),
             _ => {
@@ -60,8 +67,10 @@ const A_TEXT: &str = "a text in quotes";
 fn check_url(value: &str, findings: &mut Findings) {
     let url: Option<String> = item::read("url", value, A_TEXT, findings);
     if let Some(url) = url.filter(|url| url != GENERATIONS) {
-        let message =
-            format!("requests to {} can't be taken: only those to {GENERATIONS} make images here", quote(&url));
+        let message = format!(
+            "requests to {} can't be taken: only those to {GENERATIONS} make images here",
+            quote(&url)
+        );
         findings.error("unsupported_url", message);
     }
 }
@@ -72,11 +81,15 @@ fn read_body(value: &str, item: &mut Item, findings: &mut Findings) {
         match name.as_ref() {
             "model" => item.model = item::read("body.model", value, A_TEXT, findings),
             "prompt" => item.prompt = item::read("body.prompt", value, A_TEXT, findings),
-            "n" => item.count = item::read_whole("body.n", value, "a whole number such as 2", findings),
+            "n" => {
+                item.count = item::read_whole("body.n", value, "a whole number such as 2", findings)
+            }
             "size" => item.pixels = size(value, findings),
             "background" => check_background(value, findings),
             _ => match LEFT_ASIDE.iter().find(|(known, _)| *known == name) {
-                Some((_, why)) => findings.warning("left_aside", format!("body.{name} is left aside: {why}")),
+                Some((_, why)) => {
+                    findings.warning("left_aside", format!("body.{name} is left aside: {why}"))
+                }
                 None => {
                     let (code, message) = bad_name(&name, BODY.into_iter());
                     findings.error(code, format!("in body: {message}"));
@@ -92,10 +105,19 @@ fn size(value: &str, findings: &mut Findings) -> Option<(u32, u32)> {
     if size == "auto" {
         return None;
     }
-    let pixels = size.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
-    let pixels = pixels.filter(|(width, height)| (1..=16_384).contains(width) && (1..=16_384).contains(height));
+    let pixels = size
+        .split_once('x')
+        .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    let pixels = pixels
+        .filter(|(width, height)| (1..=16_384).contains(width) && (1..=16_384).contains(height));
     if pixels.is_none() {
-        findings.error("bad_value", format!("body.size must be such as \"1024x1024\", not {}", quote(&size)));
+        findings.error(
+            "bad_value",
+            format!(
+                "body.size must be such as \"1024x1024\", not {}",
+                quote(&size)
+            ),
+        );
     }
     pixels
 }
@@ -103,6 +125,9 @@ fn size(value: &str, findings: &mut Findings) -> Option<(u32, u32)> {
 fn check_background(value: &str, findings: &mut Findings) {
     let background: Option<String> = item::read("body.background", value, A_TEXT, findings);
     if background.as_deref() == Some("transparent") {
-        findings.error("unsupported_field", "Gemini makes no transparent images: take body.background out");
+        findings.error(
+            "unsupported_field",
+            "Gemini makes no transparent images: take body.background out",
+        );
     }
 }

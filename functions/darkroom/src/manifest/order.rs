@@ -1,10 +1,12 @@
 //! What an item orders, in whichever form it was written.
 
 use serde_json::value::RawValue;
-
 use url::Url;
 
-use super::{Context, RequestCheck, item::Item, problem::Findings, reference, reference::Named, variables::Variables};
+use super::{
+    Context, RequestCheck, item::Item, problem::Findings, reference, reference::Named,
+    variables::Variables,
+};
 use crate::{
     models::{Control, ThinkingLevel},
     names::ObjectUri,
@@ -46,7 +48,8 @@ pub(super) struct Order {
 /// What the request is made from.
 #[derive(Debug)]
 pub(super) enum Form {
-    /// Made by us. Each reference has its type; `sources` are all references as another manifest may name them.
+    /// Made by us. Each reference has its type; `sources` are all references as another manifest
+    /// may name them.
     Friendly {
         system: Option<String>,
         /// Of the first image; each further one has the next.
@@ -71,12 +74,18 @@ impl Order {
         let limits = &context.limits;
         let count = item.count.unwrap_or(1);
         if !(1..=limits.variants).contains(&count) {
-            findings.error("bad_value", format!("n must be from 1 to {}, not {count}", limits.variants));
+            findings.error(
+                "bad_value",
+                format!("n must be from 1 to {}, not {count}", limits.variants),
+            );
         }
         let prompt = item.prompt.unwrap_or_default();
         let characters = prompt.chars().count();
         if prompt.trim().is_empty() {
-            findings.error("missing_prompt", "there is no prompt: say what the image should show");
+            findings.error(
+                "missing_prompt",
+                "there is no prompt: say what the image should show",
+            );
         } else if characters > limits.prompt_characters {
             let most = limits.prompt_characters;
             findings.error(
@@ -85,10 +94,17 @@ impl Order {
             );
         }
         let in_range = |temperature: &f64| (0.0..=MAX_TEMPERATURE).contains(temperature);
-        if let Some(temperature) = item.temperature.filter(|temperature| !in_range(temperature)) {
-            findings.error("bad_value", format!("temperature must be from 0 to 2, not {temperature}"));
+        if let Some(temperature) = item
+            .temperature
+            .filter(|temperature| !in_range(temperature))
+        {
+            findings.error(
+                "bad_value",
+                format!("temperature must be from 0 to 2, not {temperature}"),
+            );
         }
-        let (mut refs, mut types, mut web, mut sources) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut refs, mut types, mut web, mut sources) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for text in item.refs.iter().flatten() {
             match reference::named(text, context.bucket, context.copies) {
                 Ok(Named::Object(uri)) => match reference::mime_type(&uri) {
@@ -117,7 +133,10 @@ impl Order {
         }
         check_seeds(item.seed, count.min(limits.variants), findings);
         let seed = item.seed.map(|_| Control::Seed);
-        let temperature = item.temperature.filter(in_range).map(|_| Control::Temperature);
+        let temperature = item
+            .temperature
+            .filter(in_range)
+            .map(|_| Control::Temperature);
         let system = item.system.filter(|system| !system.is_empty());
         Self {
             key: item.key,
@@ -136,7 +155,13 @@ impl Order {
             prompt: Some(prompt),
             thinking: item.thinking,
             controls: seed.into_iter().chain(temperature).collect(),
-            form: Form::Friendly { system, seed: item.seed, temperature: item.temperature, types, sources },
+            form: Form::Friendly {
+                system,
+                seed: item.seed,
+                temperature: item.temperature,
+                types,
+                sources,
+            },
         }
     }
 }

@@ -58,13 +58,26 @@ impl OwnKeys {
     /// Looks for columns that could be the key; for none, where the table has a key.
     pub(super) fn new(names: &[String], has_key: bool) -> Self {
         let candidate = |(place, name): (usize, &String)| {
-            let rank = CANDIDATES.iter().position(|candidate| *candidate == fold(name))?;
-            Some(Candidate { place, rank, name: name.clone(), seen: HashSet::new() })
+            let rank = CANDIDATES
+                .iter()
+                .position(|candidate| *candidate == fold(name))?;
+            Some(Candidate {
+                place,
+                rank,
+                name: name.clone(),
+                seen: HashSet::new(),
+            })
         };
-        let mut candidates: Vec<Candidate> =
-            if has_key { Vec::new() } else { names.iter().enumerate().filter_map(candidate).collect() };
+        let mut candidates: Vec<Candidate> = if has_key {
+            Vec::new()
+        } else {
+            names.iter().enumerate().filter_map(candidate).collect()
+        };
         candidates.sort_by_key(|candidate| candidate.rank);
-        Self { candidates, ..Self::default() }
+        Self {
+            candidates,
+            ..Self::default()
+        }
     }
 
     /// Takes note of a row. A column with a value twice, or without one, can't be the key.
@@ -82,7 +95,8 @@ impl OwnKeys {
         });
     }
 
-    /// Whether the key is missing in so many rows, and which column to use; with the line of the first such row.
+    /// Whether the key is missing in so many rows, and which column to use; with the line of the
+    /// first such row.
     pub(super) fn describe(&self) -> Option<(u64, String)> {
         if self.rows == 0 {
             return None;
@@ -90,7 +104,10 @@ impl OwnKeys {
         let (rows, named) = if self.rows == 1 {
             ("1 row has".to_owned(), "is named by its line")
         } else {
-            (format!("{} rows have", self.rows), "are named by their lines")
+            (
+                format!("{} rows have", self.rows),
+                "are named by their lines",
+            )
         };
         let hint = match self.candidates.first() {
             Some(candidate) => format!(
@@ -100,6 +117,12 @@ impl OwnKeys {
             ),
             None => "add a column key, so that images keep their names when lines move".to_owned(),
         };
-        Some((self.line, format!("{rows} no key and {named}, such as line-{:06}: {hint}", self.line)))
+        Some((
+            self.line,
+            format!(
+                "{rows} no key and {named}, such as line-{:06}: {hint}",
+                self.line
+            ),
+        ))
     }
 }

@@ -27,7 +27,9 @@ const EXTENSIONS: [&str; 4] = [".jpg", ".jpeg", ".png", ".webp"];
 /// The ending of a path that is a picture's, but another one than the image will have.
 pub(super) fn other_extension(path: &str, extension: &str) -> Option<&'static str> {
     let lower = path.to_ascii_lowercase();
-    EXTENSIONS.into_iter().find(|known| lower.ends_with(known) && known.trim_start_matches('.') != extension)
+    EXTENSIONS
+        .into_iter()
+        .find(|known| lower.ends_with(known) && known.trim_start_matches('.') != extension)
 }
 
 /// How the n-th of several images is told from the others: `.v01`.
@@ -36,22 +38,39 @@ pub(super) fn variant_suffix(variant: u32) -> String {
 }
 
 /// The longest template, in bytes: as long as S3's longest key
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>, read 2026-11). Placeholders make it longer.
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>, read 2026-11).
+/// Placeholders make it longer.
 const TEMPLATE_BYTES: usize = 1024;
 
 /// Says what is wrong with a template, for an item with these variables.
 pub(super) fn check(template: &str, vars: &Variables) -> Result<(), String> {
     if template.len() > TEMPLATE_BYTES {
-        return Err(format!("the path {} has more than {TEMPLATE_BYTES} bytes: shorten it", quote(template)));
+        return Err(format!(
+            "the path {} has more than {TEMPLATE_BYTES} bytes: shorten it",
+            quote(template)
+        ));
     }
     let (key, model, aspect_ratio, image_size, extension) = Default::default();
-    fill(template, &Values { key, variant: 1, variants: 1, model, aspect_ratio, image_size, extension, vars })
-        .map(|_| ())
+    fill(
+        template,
+        &Values {
+            key,
+            variant: 1,
+            variants: 1,
+            model,
+            aspect_ratio,
+            image_size,
+            extension,
+            vars,
+        },
+    )
+    .map(|_| ())
 }
 
 /// Fills a template in, or says what is wrong with it.
 ///
-/// Where an item has several images and the template doesn't tell them apart, `.v01` is added before the extension.
+/// Where an item has several images and the template doesn't tell them apart, `.v01` is added
+/// before the extension.
 pub(super) fn fill(template: &str, values: &Values<'_>) -> Result<String, String> {
     let mut distinct = values.variants == 1;
     let filled = template::fill(template, |name| {
@@ -69,16 +88,28 @@ pub(super) fn fill(template: &str, values: &Values<'_>) -> Result<String, String
     let mut path = filled.map_err(|unfilled| match unfilled {
         Unfilled::Malformed(message) => message,
         Unfilled::Missing(names) => {
-            let known: Vec<String> =
-                BUILT_IN.into_iter().chain(values.vars.names()).map(|name| format!("{{{name}}}")).collect();
-            let names: Vec<String> =
-                names.iter().map(|name| format!("{{{}}}", quote(name).trim_matches('"'))).collect();
-            format!("the path needs {}, which this item doesn't have: use {}", names.join(", "), known.join(", "))
+            let known: Vec<String> = BUILT_IN
+                .into_iter()
+                .chain(values.vars.names())
+                .map(|name| format!("{{{name}}}"))
+                .collect();
+            let names: Vec<String> = names
+                .iter()
+                .map(|name| format!("{{{}}}", quote(name).trim_matches('"')))
+                .collect();
+            format!(
+                "the path needs {}, which this item doesn't have: use {}",
+                names.join(", "),
+                known.join(", ")
+            )
         }
     })?;
     if !distinct {
         let lower = path.to_ascii_lowercase();
-        let extension = EXTENSIONS.into_iter().find(|extension| lower.ends_with(extension)).map_or(0, str::len);
+        let extension = EXTENSIONS
+            .into_iter()
+            .find(|extension| lower.ends_with(extension))
+            .map_or(0, str::len);
         path.insert_str(path.len() - extension, &variant_suffix(values.variant));
     }
     Ok(path)
@@ -91,8 +122,9 @@ mod tests {
     use super::*;
     use crate::manifest::problem::Findings;
 
-    static VARS: LazyLock<Variables> =
-        LazyLock::new(|| Variables::from_json("vars", r#"{"scene":"cafe"}"#, &mut Findings::default()).unwrap());
+    static VARS: LazyLock<Variables> = LazyLock::new(|| {
+        Variables::from_json("vars", r#"{"scene":"cafe"}"#, &mut Findings::default()).unwrap()
+    });
 
     fn values() -> Values<'static> {
         Values {
@@ -117,7 +149,10 @@ mod tests {
 
     #[test]
     fn several_images_of_one_path_are_numbered() {
-        let several = || Values { variants: 3, ..values() };
+        let several = || Values {
+            variants: 3,
+            ..values()
+        };
         for (template, path) in [
             ("hero/{model}", "hero/gemini-3-pro-image.v02"),
             ("sku/1.jpg", "sku/1.v02.jpg"),
@@ -131,9 +166,13 @@ mod tests {
 
     #[test]
     fn only_the_ending_of_another_format_is_another_one() {
-        for (path, other) in
-            [("a.png", Some(".png")), ("a.PNG", Some(".png")), ("a.jpeg", Some(".jpeg")), ("a.jpg", None), ("a", None)]
-        {
+        for (path, other) in [
+            ("a.png", Some(".png")),
+            ("a.PNG", Some(".png")),
+            ("a.jpeg", Some(".jpeg")),
+            ("a.jpg", None),
+            ("a", None),
+        ] {
             assert_eq!(other_extension(path, "jpg"), other, "{path}");
         }
         assert_eq!(other_extension("x/a.jpg", "png"), Some(".jpg"));
@@ -143,7 +182,10 @@ mod tests {
     #[test]
     fn an_unknown_placeholder_or_a_lone_brace_is_refused() {
         let problem = fill("{sceen}/x", &values()).unwrap_err();
-        assert!(problem.contains("needs {sceen}") && problem.contains("{ext}, {scene}"), "{problem}");
+        assert!(
+            problem.contains("needs {sceen}") && problem.contains("{ext}, {scene}"),
+            "{problem}"
+        );
         for template in ["{key", "key}", "{", "}", "{}"] {
             assert!(fill(template, &values()).is_err(), "{template}");
         }

@@ -24,11 +24,20 @@ pub struct Problem {
 
 impl Problem {
     pub(super) fn error(line: u64, code: &'static str, message: impl Into<String>) -> Self {
-        Self { line, key: None, severity: Severity::Error, code: code.to_owned(), message: message.into() }
+        Self {
+            line,
+            key: None,
+            severity: Severity::Error,
+            code: code.to_owned(),
+            message: message.into(),
+        }
     }
 
     pub(super) fn warning(line: u64, code: &'static str, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(line, code, message) }
+        Self {
+            severity: Severity::Warning,
+            ..Self::error(line, code, message)
+        }
     }
 }
 
@@ -51,8 +60,8 @@ impl fmt::Display for Severity {
     }
 }
 
-/// The problems so far: all counted, and of each severity no more than the limit listed. A warning that would only repeat
-/// another's words says nothing.
+/// The problems so far: all counted, and of each severity no more than the limit listed. A warning
+/// that would only repeat another's words says nothing.
 #[derive(Debug)]
 pub(super) struct Problems {
     /// The warnings listed, by code and message.
@@ -61,7 +70,8 @@ pub(super) struct Problems {
     pub(super) errors: u64,
     pub(super) warnings: u64,
     limit: u64,
-    /// Whether reading has stopped because of the errors. That says more than how many of them are not listed.
+    /// Whether reading has stopped because of the errors. That says more than how many of them are
+    /// not listed.
     has_stopped: bool,
 }
 
@@ -99,7 +109,11 @@ impl Problems {
 
     /// The last line on which there was a problem, or 0.
     pub(super) fn last_line(&self) -> u64 {
-        self.listed.iter().map(|problem| problem.line).max().unwrap_or_default()
+        self.listed
+            .iter()
+            .map(|problem| problem.line)
+            .max()
+            .unwrap_or_default()
     }
 
     /// Whether as many errors were found as are listed.
@@ -109,23 +123,34 @@ impl Problems {
 
     /// Says that so many lines were not looked at, as there were too many errors before them.
     pub(super) fn skipped(&mut self, line: u64, lines: u64) {
-        let lines = if lines == 1 { "1 line was".to_owned() } else { format!("{lines} lines were") };
+        let lines = if lines == 1 {
+            "1 line was".to_owned()
+        } else {
+            format!("{lines} lines were")
+        };
         let message = format!(
             "after {} errors the rest of the manifest was left unread: {lines} not looked at; correct these first",
             self.errors
         );
-        self.listed.push(Problem::error(line, "lines_not_read", message));
+        self.listed
+            .push(Problem::error(line, "lines_not_read", message));
         self.has_stopped = true;
     }
 
     /// Says how many are not listed.
     pub(super) fn close(&mut self, line: u64) {
         let more = |count: u64, what| {
-            (count > self.limit).then(|| format!("{} more {what} are not listed: mend these first", count - self.limit))
+            (count > self.limit).then(|| {
+                format!(
+                    "{} more {what} are not listed: mend these first",
+                    count - self.limit
+                )
+            })
         };
         let errors = more(self.errors, "errors").filter(|_| !self.has_stopped);
         let errors = errors.map(|message| Problem::error(line, "more_errors", message));
-        let warnings = more(self.warnings, "warnings").map(|message| Problem::warning(line, "more_warnings", message));
+        let warnings = more(self.warnings, "warnings")
+            .map(|message| Problem::warning(line, "more_warnings", message));
         self.listed.extend(errors.into_iter().chain(warnings));
     }
 }
@@ -157,32 +182,52 @@ impl Findings {
             Severity::Warning => "more_warnings",
         };
         if !self.found.iter().any(|(_, found, _)| *found == code) {
-            self.found.push((severity, code, format!("there is more than these {FINDINGS}: mend them first")));
+            self.found.push((
+                severity,
+                code,
+                format!("there is more than these {FINDINGS}: mend them first"),
+            ));
         }
     }
 
     /// Takes over what was found in the document `name`.
     pub(super) fn adopt(&mut self, others: Self, name: &str) {
         for (severity, code, message) in others.found {
-            let message = if message.contains(name) { message } else { format!("in {name}: {message}") };
+            let message = if message.contains(name) {
+                message
+            } else {
+                format!("in {name}: {message}")
+            };
             self.push(severity, code, message);
         }
     }
 
     pub(super) fn failed(&self) -> bool {
-        self.found.iter().any(|(severity, ..)| *severity == Severity::Error)
+        self.found
+            .iter()
+            .any(|(severity, ..)| *severity == Severity::Error)
     }
 
-    pub(super) fn into_problems(self, line: u64, key: Option<&str>) -> impl Iterator<Item = Problem> {
-        let key: Option<String> =
-            key.map(|key| key.chars().take(256).collect::<String>().replace(char::is_control, "\u{fffd}"));
-        self.found.into_iter().map(move |(severity, code, message)| Problem {
-            line,
-            key: key.clone(),
-            severity,
-            code: code.to_owned(),
-            message,
-        })
+    pub(super) fn into_problems(
+        self,
+        line: u64,
+        key: Option<&str>,
+    ) -> impl Iterator<Item = Problem> {
+        let key: Option<String> = key.map(|key| {
+            key.chars()
+                .take(256)
+                .collect::<String>()
+                .replace(char::is_control, "\u{fffd}")
+        });
+        self.found
+            .into_iter()
+            .map(move |(severity, code, message)| Problem {
+                line,
+                key: key.clone(),
+                severity,
+                code: code.to_owned(),
+                message,
+            })
     }
 }
 
@@ -194,11 +239,16 @@ pub(super) fn quote(text: &str) -> String {
     }
 }
 
-/// A JSON value of the manifest as a message repeats it: as it is written, on one line, and not too long.
+/// A JSON value of the manifest as a message repeats it: as it is written, on one line, and not too
+/// long.
 pub(super) fn quote_json(value: &str) -> String {
     let mut short: String = value.trim().chars().take(QUOTED).collect();
     short = short.replace(char::is_control, " ");
-    if short.len() < value.trim().len() { short + "…" } else { short }
+    if short.len() < value.trim().len() {
+        short + "…"
+    } else {
+        short
+    }
 }
 
 #[cfg(test)]
@@ -215,7 +265,11 @@ mod tests {
         problems.push(Problem::error(9, "e", "e"));
         problems.close(9);
         assert_eq!((problems.errors, problems.warnings), (1, 5));
-        let codes: Vec<&str> = problems.listed.iter().map(|problem| problem.code.as_str()).collect();
+        let codes: Vec<&str> = problems
+            .listed
+            .iter()
+            .map(|problem| problem.code.as_str())
+            .collect();
         assert_eq!(codes, ["w", "w", "e", "more_warnings"]);
         assert!(problems.listed[3].message.starts_with("3 more warnings"));
     }

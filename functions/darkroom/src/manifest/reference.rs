@@ -1,20 +1,21 @@
-//! Reference pictures: objects in S3, named in full or by their key in the bucket; and addresses on the web, where those
-//! are allowed.
+//! Reference pictures: objects in S3, named in full or by their key in the bucket; and addresses on
+//! the web, where those are allowed.
 //!
-//! Of the deployment's own bucket only [`REFS`] may be named: results of other jobs, other people's manifests and the
-//! deployment's own documents are in the same bucket, and dropping a manifest must not be a way to read them. What
-//! objects of other buckets may be read is decided by the permissions of the functions' roles.
+//! Of the deployment's own bucket only [`REFS`] may be named: results of other jobs, other people's
+//! manifests and the deployment's own documents are in the same bucket, and dropping a manifest
+//! must not be a way to read them. What objects of other buckets may be read is decided by the
+//! permissions of the functions' roles.
 
 use url::Url;
 
-use crate::names::ObjectUri;
-
 use super::{Copies, problem::quote};
+use crate::names::ObjectUri;
 
 /// Where the reference pictures of the deployment's own bucket are.
 const REFS: &str = "refs/";
 
-/// Percent-encoded dots and slashes, in lower case: what would be a path to anything that decodes it.
+/// Percent-encoded dots and slashes, in lower case: what would be a path to anything that decodes
+/// it.
 const ENCODED: [&str; 3] = ["%2e", "%2f", "%5c"];
 
 /// The longest address that is fetched, in bytes: what browsers and servers agree upon.
@@ -51,15 +52,24 @@ pub(super) enum Named {
 }
 
 /// What a text names, or a code and what to do. Without `copies` only objects are allowed.
-pub(super) fn named(text: &str, bucket: &str, copies: Option<&Copies>) -> Result<Named, (&'static str, String)> {
-    let Some(copies) = copies.filter(|_| text.starts_with("https://") || text.starts_with("http://")) else {
+pub(super) fn named(
+    text: &str,
+    bucket: &str,
+    copies: Option<&Copies>,
+) -> Result<Named, (&'static str, String)> {
+    let Some(copies) =
+        copies.filter(|_| text.starts_with("https://") || text.starts_with("http://"))
+    else {
         return object(text, bucket).map(Named::Object);
     };
     let bad = |what: &str| Err(("bad_reference", format!("reference {} {what}", quote(text))));
-    let Ok(mut url) = text.parse::<Url>() else { return bad("is no web address: write https://host/path") };
+    let Ok(mut url) = text.parse::<Url>() else {
+        return bad("is no web address: write https://host/path");
+    };
     if !url.username().is_empty() || url.password().is_some() {
         // Not quoted: it would show the password.
-        let message = "a reference holds a user's name or password: nothing is fetched with credentials";
+        let message =
+            "a reference holds a user's name or password: nothing is fetched with credentials";
         return Err(("bad_reference", message.to_owned()));
     }
     if url.scheme() != "https" {
@@ -81,7 +91,12 @@ pub(super) fn named(text: &str, bucket: &str, copies: Option<&Copies>) -> Result
 /// The object that a text names, or a code and what to do.
 pub(super) fn object(text: &str, bucket: &str) -> Result<ObjectUri, (&'static str, String)> {
     let bad = |what: &str| Err(("bad_reference", format!("reference {} {what}", quote(text))));
-    let unsupported = |what: &str| Err(("unsupported_reference", format!("reference {} {what}", quote(text))));
+    let unsupported = |what: &str| {
+        Err((
+            "unsupported_reference",
+            format!("reference {} {what}", quote(text)),
+        ))
+    };
     let uri = match text.split_once("://") {
         Some(("s3", _)) => match text.parse::<ObjectUri>() {
             Ok(uri) => uri,
@@ -93,32 +108,55 @@ pub(super) fn object(text: &str, bucket: &str) -> Result<ObjectUri, (&'static st
                  key, or allow web addresses (AllowHttpsReferences, or --allow-https-references)",
             );
         }
-        Some(_) => return bad("is of an unknown kind: write s3://bucket/key, or a key in the bucket"),
+        Some(_) => {
+            return bad("is of an unknown kind: write s3://bucket/key, or a key in the bucket");
+        }
         None if text.starts_with("s3:") => return bad("names no object: write s3://bucket/key"),
         None if text.starts_with('@') => {
-            return unsupported("is a name, and names are not supported yet: write the picture's key in the bucket");
+            return unsupported(
+                "is a name, and names are not supported yet: write the picture's key in the bucket",
+            );
         }
-        None if text.starts_with("data:") => return bad("is data: put the picture into the bucket and write its key"),
-        None => ObjectUri { bucket: bucket.to_owned(), key: text.to_owned() },
+        None if text.starts_with("data:") => {
+            return bad("is data: put the picture into the bucket and write its key");
+        }
+        None => ObjectUri {
+            bucket: bucket.to_owned(),
+            key: text.to_owned(),
+        },
     };
     let key = &uri.key;
     if key.is_empty() {
         return bad("is empty: take it out");
     }
-    if key.starts_with('/') || key.split(['/', '\\']).any(|segment| matches!(segment, "." | "..")) {
+    if key.starts_with('/')
+        || key
+            .split(['/', '\\'])
+            .any(|segment| matches!(segment, "." | ".."))
+    {
         return bad("is a path of a file system: write the key as S3 shows it, such as refs/a.jpg");
     }
     if key.len() > KEY_BYTES || key.chars().any(char::is_control) {
         return bad("can't be a key in S3: it is too long or holds control characters");
     }
     // Names of buckets have no upper case, but what asks for one may ignore case.
-    if uri.bucket.trim_end_matches('.').eq_ignore_ascii_case(bucket) {
+    if uri
+        .bucket
+        .trim_end_matches('.')
+        .eq_ignore_ascii_case(bucket)
+    {
         let lower = key.to_ascii_lowercase();
-        if key.split(['/', '\\']).any(str::is_empty) || ENCODED.iter().any(|encoded| lower.contains(encoded)) {
-            return bad("holds an empty or an encoded folder: write the key as S3 shows it, such as refs/a.jpg");
+        if key.split(['/', '\\']).any(str::is_empty)
+            || ENCODED.iter().any(|encoded| lower.contains(encoded))
+        {
+            return bad(
+                "holds an empty or an encoded folder: write the key as S3 shows it, such as refs/a.jpg",
+            );
         }
         if uri.bucket != bucket || !key.starts_with(REFS) {
-            return bad("is not below refs/, where alone this bucket's pictures may be named: copy it there first");
+            return bad(
+                "is not below refs/, where alone this bucket's pictures may be named: copy it there first",
+            );
         }
     }
     Ok(uri)
@@ -127,10 +165,20 @@ pub(super) fn object(text: &str, bucket: &str) -> Result<ObjectUri, (&'static st
 /// The type of a picture by its name, or a code and what to do.
 pub(super) fn mime_type(uri: &ObjectUri) -> Result<&'static str, (&'static str, String)> {
     let name = uri.key.to_ascii_lowercase();
-    TYPES.iter().find(|(extension, _)| name.ends_with(extension)).map(|(_, mime_type)| *mime_type).ok_or_else(|| {
-        let known = TYPES.map(|(extension, _)| extension).join(", ");
-        ("bad_reference", format!("reference {} has no picture's extension: name it {known}", quote(&uri.key)))
-    })
+    TYPES
+        .iter()
+        .find(|(extension, _)| name.ends_with(extension))
+        .map(|(_, mime_type)| *mime_type)
+        .ok_or_else(|| {
+            let known = TYPES.map(|(extension, _)| extension).join(", ");
+            (
+                "bad_reference",
+                format!(
+                    "reference {} has no picture's extension: name it {known}",
+                    quote(&uri.key)
+                ),
+            )
+        })
 }
 
 #[cfg(test)]
@@ -141,11 +189,20 @@ mod tests {
     fn a_key_is_in_the_bucket_and_a_full_name_where_it_says() {
         for (text, uri) in [
             ("refs/a b.jpg", "s3://studio/refs/a b.jpg"),
-            ("s3://acme-refs/1001/front.jpg", "s3://acme-refs/1001/front.jpg"),
+            (
+                "s3://acme-refs/1001/front.jpg",
+                "s3://acme-refs/1001/front.jpg",
+            ),
             ("refs/a..b/c.png", "s3://studio/refs/a..b/c.png"),
-            ("refs/100% wool, 50%25.png", "s3://studio/refs/100% wool, 50%25.png"),
+            (
+                "refs/100% wool, 50%25.png",
+                "s3://studio/refs/100% wool, 50%25.png",
+            ),
             ("s3://studio/refs/x/y.png", "s3://studio/refs/x/y.png"),
-            ("s3://other/jobs/x//images/a%2fb.png", "s3://other/jobs/x//images/a%2fb.png"),
+            (
+                "s3://other/jobs/x//images/a%2fb.png",
+                "s3://other/jobs/x//images/a%2fb.png",
+            ),
         ] {
             assert_eq!(object(text, "studio").unwrap().to_string(), uri);
         }
@@ -204,7 +261,9 @@ mod tests {
             "refs%2fa.png",
             "s3://studio//refs/a.png",
         ] {
-            let Err((code, message)) = object(text, "studio") else { panic!("{text} is allowed") };
+            let Err((code, message)) = object(text, "studio") else {
+                panic!("{text} is allowed")
+            };
             assert_eq!(code, "bad_reference", "{text}");
             assert!(message.contains("refs/"), "{message}");
         }
@@ -212,7 +271,12 @@ mod tests {
 
     #[test]
     fn the_extension_tells_the_type() {
-        let of = |key: &str| mime_type(&ObjectUri { bucket: "b".to_owned(), key: key.to_owned() });
+        let of = |key: &str| {
+            mime_type(&ObjectUri {
+                bucket: "b".to_owned(),
+                key: key.to_owned(),
+            })
+        };
         assert_eq!(of("a.JPG"), Ok("image/jpeg"));
         assert_eq!(of("a.webp"), Ok("image/webp"));
         assert!(of("a.tiff").is_err() && of("png").is_err());
@@ -220,20 +284,33 @@ mod tests {
 
     #[test]
     fn a_web_address_is_refused_unless_those_are_allowed() {
-        let Err((code, message)) = named("https://example.com/x.png", "studio", None) else { panic!("allowed") };
+        let Err((code, message)) = named("https://example.com/x.png", "studio", None) else {
+            panic!("allowed")
+        };
         assert_eq!(code, "unsupported_reference");
         assert!(message.contains("not switched on"), "{message}");
         let allowed = named("https://example.com/x.png", "studio", Some(&Copies::new()));
-        assert!(matches!(allowed, Ok(Named::Web(url)) if url.as_str() == "https://example.com/x.png"));
+        assert!(
+            matches!(allowed, Ok(Named::Web(url)) if url.as_str() == "https://example.com/x.png")
+        );
     }
 
     #[test]
     fn a_copied_address_is_its_object_wherever_in_the_page_it_points() {
-        let copy = ObjectUri { bucket: "studio".to_owned(), key: "jobs/j/refs/0.png".to_owned() };
+        let copy = ObjectUri {
+            bucket: "studio".to_owned(),
+            key: "jobs/j/refs/0.png".to_owned(),
+        };
         let copies = Copies::from([("https://example.com/x.png".parse().unwrap(), copy.clone())]);
-        for text in ["https://example.com/x.png", "https://EXAMPLE.com:443/x.png#middle"] {
+        for text in [
+            "https://example.com/x.png",
+            "https://EXAMPLE.com:443/x.png#middle",
+        ] {
             let named = named(text, "studio", Some(&copies));
-            assert!(matches!(named, Ok(Named::Copied { copy: object, .. }) if object == copy), "{text}");
+            assert!(
+                matches!(named, Ok(Named::Copied { copy: object, .. }) if object == copy),
+                "{text}"
+            );
         }
     }
 
@@ -249,7 +326,9 @@ mod tests {
             "https://exa mple.com/x.png",
             &format!("https://example.com/{}", "x".repeat(2_048)),
         ] {
-            let Err((code, message)) = named(text, "studio", Some(&Copies::new())) else { panic!("{text}") };
+            let Err((code, message)) = named(text, "studio", Some(&Copies::new())) else {
+                panic!("{text}")
+            };
             assert_eq!(code, "bad_reference", "{text}");
             assert!(!message.contains("pw"), "{message}");
         }

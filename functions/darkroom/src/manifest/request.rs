@@ -14,13 +14,25 @@ use super::{
 use crate::names::ObjectUri;
 
 /// The `GenerateContentRequest` of an order's image: made from a friendly item, or passed through.
-#[expect(clippy::expect_used, reason = "texts and finite numbers are always JSON")]
+#[expect(
+    clippy::expect_used,
+    reason = "texts and finite numbers are always JSON"
+)]
 pub(super) fn request(order: &Order, variant: u32) -> Box<RawValue> {
     match &order.form {
         Form::Native { request, .. } => request.clone(),
-        Form::Friendly { system, seed, temperature, types, .. } => {
+        Form::Friendly {
+            system,
+            seed,
+            temperature,
+            types,
+            ..
+        } => {
             let pictures = order.refs.iter().zip(types);
-            let pictures = pictures.map(|(file_uri, mime_type)| Part::FileData { mime_type, file_uri });
+            let pictures = pictures.map(|(file_uri, mime_type)| Part::FileData {
+                mime_type,
+                file_uri,
+            });
             let prompt = order.prompt.as_deref().unwrap_or_default();
             let aspect_ratio = order.aspect_ratio.as_deref();
             let image_size = order.image_size.as_deref();
@@ -29,14 +41,21 @@ pub(super) fn request(order: &Order, variant: u32) -> Box<RawValue> {
                     role: Some("user"),
                     parts: [Part::Text(prompt)].into_iter().chain(pictures).collect(),
                 }],
-                system_instruction: system
-                    .as_deref()
-                    .map(|system| Content { role: None, parts: vec![Part::Text(system)] }),
+                system_instruction: system.as_deref().map(|system| Content {
+                    role: None,
+                    parts: vec![Part::Text(system)],
+                }),
                 generation_config: GenerationConfig {
                     response_modalities: ["IMAGE"],
-                    image_config: (aspect_ratio.is_some() || image_size.is_some())
-                        .then_some(ImageConfig { aspect_ratio, image_size }),
-                    thinking_config: order.thinking.map(|level| ThinkingConfig { thinking_level: level.wire() }),
+                    image_config: (aspect_ratio.is_some() || image_size.is_some()).then_some(
+                        ImageConfig {
+                            aspect_ratio,
+                            image_size,
+                        },
+                    ),
+                    thinking_config: order.thinking.map(|level| ThinkingConfig {
+                        thinking_level: level.wire(),
+                    }),
                     seed: seed.map(|seed| seed_of(seed, variant)),
                     temperature: *temperature,
                 },
@@ -67,7 +86,10 @@ struct Content<'a> {
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 enum Part<'a> {
     Text(&'a str),
-    FileData { mime_type: &'a str, file_uri: &'a ObjectUri },
+    FileData {
+        mime_type: &'a str,
+        file_uri: &'a ObjectUri,
+    },
 }
 
 #[derive(Serialize)]
@@ -100,19 +122,35 @@ struct ThinkingConfig {
 }
 
 /// The manifest line for one image of an order, with all values spelled out.
-#[expect(clippy::expect_used, reason = "the request was checked when it was read")]
+#[expect(
+    clippy::expect_used,
+    reason = "the request was checked when it was read"
+)]
 pub(super) fn retry(order: &Order, expected: &Expected) -> Value {
     let text = |text: &Option<String>| text.as_ref().map(|text| json!(text));
-    let path = (expected.path != expected.key.as_str()).then(|| json!({"path": template::literal(&expected.path)}));
+    let path = (expected.path != expected.key.as_str())
+        .then(|| json!({"path": template::literal(&expected.path)}));
     let line = match &order.form {
         Form::Native { request, .. } => object([
             (order.key_name.unwrap_or("key"), Some(json!(expected.key))),
             ("model", Some(json!(expected.model))),
-            ("request", Some(serde_json::from_str(request.get()).expect("a request is JSON"))),
-            ("vars", (!expected.vars.is_empty()).then(|| json!(expected.vars))),
+            (
+                "request",
+                Some(serde_json::from_str(request.get()).expect("a request is JSON")),
+            ),
+            (
+                "vars",
+                (!expected.vars.is_empty()).then(|| json!(expected.vars)),
+            ),
             ("output", path),
         ]),
-        Form::Friendly { system, seed, temperature, sources, .. } => object([
+        Form::Friendly {
+            system,
+            seed,
+            temperature,
+            sources,
+            ..
+        } => object([
             (order.key_name.unwrap_or("key"), Some(json!(expected.key))),
             ("prompt", text(&order.prompt)),
             ("model", Some(json!(expected.model))),
@@ -121,8 +159,14 @@ pub(super) fn retry(order: &Order, expected: &Expected) -> Value {
             ("refs", (!sources.is_empty()).then(|| json!(sources))),
             ("system", text(system)),
             ("thinking", order.thinking.map(|level| json!(level))),
-            ("seed", seed.map(|seed| json!(seed_of(seed, expected.variant)))),
-            ("temperature", temperature.map(|temperature| json!(temperature))),
+            (
+                "seed",
+                seed.map(|seed| json!(seed_of(seed, expected.variant))),
+            ),
+            (
+                "temperature",
+                temperature.map(|temperature| json!(temperature)),
+            ),
             ("output", path),
         ]),
     };
@@ -131,5 +175,8 @@ pub(super) fn retry(order: &Order, expected: &Expected) -> Value {
 
 /// An object of those members that have a value.
 fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Map<String, Value> {
-    members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    members
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
 }

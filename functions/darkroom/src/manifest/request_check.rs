@@ -1,9 +1,9 @@
 //! A request in Google's form against the members that Gemini knows.
 //!
-//! Google refuses a whole batch when one of its requests has an unknown name or a value of another type. So each is found
-//! here, with its place in the request. What Google's parser takes is not refused: names in lowerCamelCase or in
-//! snake_case, names of enums in any case, numbers as texts, and `null` for what is absent
-//! (<https://protobuf.dev/programming-guides/json/>, read 2026-11).
+//! Google refuses a whole batch when one of its requests has an unknown name or a value of another
+//! type. So each is found here, with its place in the request. What Google's parser takes is not
+//! refused: names in lowerCamelCase or in snake_case, names of enums in any case, numbers as texts,
+//! and `null` for what is absent (<https://protobuf.dev/programming-guides/json/>, read 2026-11).
 
 use std::{
     borrow::Cow,
@@ -35,10 +35,19 @@ pub enum RequestCheck {
 
 impl RequestCheck {
     /// Notes what Gemini may refuse at this place of a request.
-    pub(super) fn note(self, code: &'static str, place: impl fmt::Display, what: &str, findings: &mut Findings) {
+    pub(super) fn note(
+        self,
+        code: &'static str,
+        place: impl fmt::Display,
+        what: &str,
+        findings: &mut Findings,
+    ) {
         match self {
             Self::Error => findings.error(code, format!("{place}: {what}")),
-            Self::Warn => findings.warning(code, format!("{place}: {what} (sent as it is: Gemini may refuse it)")),
+            Self::Warn => findings.warning(
+                code,
+                format!("{place}: {what} (sent as it is: Gemini may refuse it)"),
+            ),
         }
     }
 
@@ -55,8 +64,16 @@ static REQUEST: Kind = Kind::Object(&GENERATE_CONTENT_REQUEST);
 
 /// Finds what Gemini does not know in a request. `root` is the request's name in the messages.
 pub(super) fn check(request: &str, root: &str, strictness: RequestCheck, findings: &mut Findings) {
-    let mut walk = Walk { root, place: root.to_owned(), strictness, findings };
-    let member = Member { walk: &mut walk, kind: &REQUEST };
+    let mut walk = Walk {
+        root,
+        place: root.to_owned(),
+        strictness,
+        findings,
+    };
+    let member = Member {
+        walk: &mut walk,
+        kind: &REQUEST,
+    };
     // That it is JSON was checked before, and nothing else fails.
     let _ = member.deserialize(&mut serde_json::Deserializer::from_str(request));
 }
@@ -89,14 +106,18 @@ impl Walk<'_> {
             Hint::Unsure(hint) => format!("Gemini's {of} has no such field: {hint}{way_out}"),
         };
         self.inside(format_args!(".{}", step(name)), |walk| {
-            walk.strictness.note("unknown_request_field", &walk.place, &what, walk.findings);
+            walk.strictness
+                .note("unknown_request_field", &walk.place, &what, walk.findings);
         });
     }
 
     /// Notes a member that stands there in the other casing already.
     fn twice(&mut self, name: &str, first: &str) {
         let place = &self.place;
-        self.findings.error("duplicate_member", format!("{place}.{name} and {place}.{first} are the same: keep one"));
+        self.findings.error(
+            "duplicate_member",
+            format!("{place}.{name} and {place}.{first} are the same: keep one"),
+        );
     }
 }
 
@@ -107,7 +128,8 @@ struct Member<'w, 'a> {
 }
 
 impl Member<'_, '_> {
-    /// The same, where the kind is a list that is given its only element: Google's parser takes that.
+    /// The same, where the kind is a list that is given its only element: Google's parser takes
+    /// that.
     fn only(self) -> Self {
         match self.kind {
             Kind::List(kind) => Self { kind, ..self },
@@ -117,9 +139,18 @@ impl Member<'_, '_> {
 
     fn expect(self, is_right: bool, found: &str) {
         if !is_right {
-            let way_out = if matches!(self.kind, Kind::Enum(_)) { self.walk.strictness.way_out() } else { "" };
+            let way_out = if matches!(self.kind, Kind::Enum(_)) {
+                self.walk.strictness.way_out()
+            } else {
+                ""
+            };
             let what = format!("must be {}, not {found}{way_out}", expected(self.kind));
-            let Walk { place, strictness, findings, .. } = self.walk;
+            let Walk {
+                place,
+                strictness,
+                findings,
+                ..
+            } = self.walk;
             strictness.note("bad_request_value", place, &what, findings);
         }
     }
@@ -183,7 +214,10 @@ impl<'de> de::Visitor<'de> for Member<'_, '_> {
             Kind::Bytes => is_base64(text),
             Kind::Enum(names) => names.iter().any(|name| name.eq_ignore_ascii_case(text)),
             Kind::Truth => matches!(text, "true" | "false"),
-            kind => text.trim().parse().is_ok_and(|value| is_number(kind, value)),
+            kind => text
+                .trim()
+                .parse()
+                .is_ok_and(|value| is_number(kind, value)),
         };
         member.expect(is_right, &quote(text));
         Ok(())
@@ -197,9 +231,9 @@ impl<'de> de::Visitor<'de> for Member<'_, '_> {
             return Ok(());
         };
         for number in 0_u64.. {
-            let element = self
-                .walk
-                .inside(format_args!("[{number}]"), |walk| elements.next_element_seed(Member { walk, kind }))?;
+            let element = self.walk.inside(format_args!("[{number}]"), |walk| {
+                elements.next_element_seed(Member { walk, kind })
+            })?;
             if element.is_none() {
                 break;
             }
@@ -227,8 +261,9 @@ impl<'de> de::Visitor<'de> for Member<'_, '_> {
                 _ => None,
             };
             match known {
-                Some(kind) => walk
-                    .inside(format_args!(".{}", step(&name)), |walk| members.next_value_seed(Member { walk, kind }))?,
+                Some(kind) => walk.inside(format_args!(".{}", step(&name)), |walk| {
+                    members.next_value_seed(Member { walk, kind })
+                })?,
                 None => drop(members.next_value::<IgnoredAny>()?),
             }
         }
@@ -241,12 +276,16 @@ impl<'de> de::Visitor<'de> for Member<'_, '_> {
 impl Message {
     /// The member of a name in either casing.
     fn member(&self, name: &str) -> Option<(&'static str, &'static Kind)> {
-        let found = self.1.iter().find(|(camel, _)| *camel == name || is_snake_case_of(name, camel));
+        let found = self
+            .1
+            .iter()
+            .find(|(camel, _)| *camel == name || is_snake_case_of(name, camel));
         found.map(|(camel, kind)| (*camel, kind))
     }
 }
 
-/// Whether a name is the snake_case of another one, without a copy of either: every member of every request is asked.
+/// Whether a name is the snake_case of another one, without a copy of either: every member of every
+/// request is asked.
 fn is_snake_case_of(name: &str, camel: &str) -> bool {
     let mut letters = name.bytes();
     let is_next = |letter: u8| match letter.is_ascii_uppercase() {
@@ -258,8 +297,15 @@ fn is_snake_case_of(name: &str, camel: &str) -> bool {
 
 /// A name as a step of a path; in quotes where it could be mistaken for something else.
 fn step(name: &str) -> Cow<'_, str> {
-    let is_plain = name.len() <= 60 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-    if is_plain { name.into() } else { quote(name).into() }
+    let is_plain = name.len() <= 60
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    if is_plain {
+        name.into()
+    } else {
+        quote(name).into()
+    }
 }
 
 /// What a kind of member must be, in words.
@@ -280,7 +326,9 @@ fn expected(kind: &Kind) -> Cow<'static, str> {
 
 /// The names of an enum that mean something.
 fn known(names: &[&str]) -> String {
-    let mean = names.iter().filter(|name| !name.to_ascii_lowercase().ends_with("unspecified"));
+    let mean = names
+        .iter()
+        .filter(|name| !name.to_ascii_lowercase().ends_with("unspecified"));
     mean.copied().collect::<Vec<_>>().join(", ")
 }
 
@@ -288,7 +336,9 @@ fn known(names: &[&str]) -> String {
 fn is_number(kind: &Kind, value: f64) -> bool {
     match kind {
         Kind::Number => true,
-        Kind::Int32 => value.fract() == 0.0 && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&value),
+        Kind::Int32 => {
+            value.fract() == 0.0 && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&value)
+        }
         Kind::Int64 => value.fract() == 0.0 && (i64::MIN as f64..=i64::MAX as f64).contains(&value),
         _ => false,
     }
@@ -296,7 +346,9 @@ fn is_number(kind: &Kind, value: f64) -> bool {
 
 /// Whether a text has only the letters of base64, of either alphabet. A `data:` URL has others.
 fn is_base64(text: &str) -> bool {
-    let is_known = |byte: u8| byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b"+/-_=".contains(&byte);
+    let is_known = |byte: u8| {
+        byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b"+/-_=".contains(&byte)
+    };
     text.bytes().all(is_known)
 }
 

@@ -3,8 +3,8 @@
 use super::{
     field::snake_case,
     request_schema::{
-        BLOB, CONTENT, FILE_DATA, GENERATE_CONTENT_REQUEST, GENERATION_CONFIG, IMAGE_CONFIG, Message, PART,
-        SAFETY_SETTING, THINKING_CONFIG,
+        BLOB, CONTENT, FILE_DATA, GENERATE_CONTENT_REQUEST, GENERATION_CONFIG, IMAGE_CONFIG,
+        Message, PART, SAFETY_SETTING, THINKING_CONFIG,
     },
 };
 use crate::models::nearest;
@@ -25,14 +25,22 @@ static PLACES: [(&str, &Message); 9] = [
 const VERTEX: &str = "only Vertex AI has it, take it out";
 const ONE_IMAGE: &str = "a request makes one image, write a request with a key of its own for each";
 
-/// Members of other APIs and of Google's SDKs, and what to do instead. Vertex AI's are those of its `GenerateContent`
-/// (<https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference>, read 2026-11).
+/// Members of other APIs and of Google's SDKs, and what to do instead. Vertex AI's are those of its
+/// `GenerateContent`
+/// (<https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/inference>, read
+/// 2026-11).
 const ELSEWHERE: [(&str, &str); 19] = [
     ("personGeneration", VERTEX),
     ("prominentPeople", VERTEX),
     ("imageOutputOptions", VERTEX),
-    ("outputMimeType", "only Vertex AI has it, images are kept as Gemini makes them"),
-    ("outputCompressionQuality", "only Vertex AI has it, images are kept as Gemini makes them"),
+    (
+        "outputMimeType",
+        "only Vertex AI has it, images are kept as Gemini makes them",
+    ),
+    (
+        "outputCompressionQuality",
+        "only Vertex AI has it, images are kept as Gemini makes them",
+    ),
     ("addWatermark", VERTEX),
     ("labels", VERTEX),
     ("modelArmorConfig", VERTEX),
@@ -40,13 +48,25 @@ const ELSEWHERE: [(&str, &str); 19] = [
     ("modelSelectionConfig", VERTEX),
     ("audioTimestamp", VERTEX),
     ("displayName", VERTEX),
-    ("negativePrompt", "Gemini has none, say in the text what the image must not show"),
+    (
+        "negativePrompt",
+        "Gemini has none, say in the text what the image must not show",
+    ),
     ("numberOfImages", ONE_IMAGE),
     ("sampleCount", ONE_IMAGE),
     ("n", ONE_IMAGE),
-    ("config", "only Google's SDKs have it, write generationConfig"),
-    ("prompt", "write \"contents\": [{\"parts\": [{\"text\": …}]}]"),
-    ("messages", "write \"contents\": [{\"parts\": [{\"text\": …}]}]"),
+    (
+        "config",
+        "only Google's SDKs have it, write generationConfig",
+    ),
+    (
+        "prompt",
+        "write \"contents\": [{\"parts\": [{\"text\": …}]}]",
+    ),
+    (
+        "messages",
+        "write \"contents\": [{\"parts\": [{\"text\": …}]}]",
+    ),
 ];
 
 /// What to do about a name.
@@ -58,33 +78,53 @@ pub(super) enum Hint {
     Unsure(String),
 }
 
-/// What to do about a name that a message doesn't have: its right spelling or place where that can be told.
+/// What to do about a name that a message doesn't have: its right spelling or place where that can
+/// be told.
 pub(super) fn hint(message: &Message, name: &str, root: &str) -> Hint {
     let meant = squashed(name);
-    let has = |message: &Message| message.1.iter().map(|(known, _)| *known).find(|known| squashed(known) == meant);
+    let has = |message: &Message| {
+        message
+            .1
+            .iter()
+            .map(|(known, _)| *known)
+            .find(|known| squashed(known) == meant)
+    };
     if let Some(known) = has(message) {
         return Hint::Sure(format!("did you mean {}?", in_casing_of(name, known)));
     }
     if let Some((_, instead)) = ELSEWHERE.iter().find(|(known, _)| squashed(known) == meant) {
         return Hint::Sure((*instead).to_owned());
     }
-    if let Some((place, known)) = PLACES.iter().find_map(|(place, message)| Some((place, has(message)?))) {
+    if let Some((place, known)) = PLACES
+        .iter()
+        .find_map(|(place, message)| Some((place, has(message)?)))
+    {
         return Hint::Sure(format!("it belongs at {root}{place}.{known}"));
     }
     let names = || message.1.iter().map(|(known, _)| *known);
     match nearest(&meant, names()).first() {
         Some(near) => Hint::Unsure(format!("did you mean {}?", in_casing_of(name, near))),
         None if message.1.is_empty() => Hint::Unsure("take it out".to_owned()),
-        None => Hint::Unsure(format!("take it out, or use one of {}", names().collect::<Vec<_>>().join(", "))),
+        None => Hint::Unsure(format!(
+            "take it out, or use one of {}",
+            names().collect::<Vec<_>>().join(", ")
+        )),
     }
 }
 
 /// A name without what different spellings of it differ in.
 fn squashed(name: &str) -> String {
-    name.chars().filter(|letter| !matches!(letter, '_' | '-' | ' ')).collect::<String>().to_lowercase()
+    name.chars()
+        .filter(|letter| !matches!(letter, '_' | '-' | ' '))
+        .collect::<String>()
+        .to_lowercase()
 }
 
 /// A known name as the request would write it.
 fn in_casing_of(written: &str, known: &str) -> String {
-    if written.contains('_') { snake_case(known) } else { known.to_owned() }
+    if written.contains('_') {
+        snake_case(known)
+    } else {
+        known.to_owned()
+    }
 }

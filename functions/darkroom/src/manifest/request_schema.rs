@@ -1,9 +1,10 @@
 //! The members that a request to Gemini may have, at every level, and what each holds.
 //!
-//! Google's parser refuses a name that it does not know, and with one such request the whole batch. So requests in
-//! Google's form are compared with this table before anything is bought. It is the `GenerateContentRequest` of Google's
-//! discovery document as of August 2026 (<https://ai.google.dev/api/generate-content>, read 2026-11); a test compares it
-//! with `tests/gemini.schema.json`.
+//! Google's parser refuses a name that it does not know, and with one such request the whole batch.
+//! So requests in Google's form are compared with this table before anything is bought. It is the
+//! `GenerateContentRequest` of Google's discovery document as of August 2026
+//! (<https://ai.google.dev/api/generate-content>, read 2026-11); a test compares it with
+//! `tests/gemini.schema.json`.
 
 mod tools;
 
@@ -14,7 +15,10 @@ use self::{
 
 /// A message: its name in Google's document, and its members by their names in lowerCamelCase.
 #[derive(Debug)]
-pub(super) struct Message(pub(super) &'static str, pub(super) &'static [(&'static str, Kind)]);
+pub(super) struct Message(
+    pub(super) &'static str,
+    pub(super) &'static [(&'static str, Kind)],
+);
 
 /// What a member holds.
 #[derive(Debug)]
@@ -52,7 +56,10 @@ pub(super) static GENERATE_CONTENT_REQUEST: Message = Message(
         ("generationConfig", Object(&GENERATION_CONFIG)),
         ("model", Text),
         ("safetySettings", List(&Object(&SAFETY_SETTING))),
-        ("serviceTier", Enum(&["unspecified", "standard", "flex", "priority"])),
+        (
+            "serviceTier",
+            Enum(&["unspecified", "standard", "flex", "priority"]),
+        ),
         ("store", Truth),
         ("systemInstruction", Object(&CONTENT)),
         ("toolConfig", Object(&TOOL_CONFIG)),
@@ -60,7 +67,10 @@ pub(super) static GENERATE_CONTENT_REQUEST: Message = Message(
     ],
 );
 
-pub(super) static CONTENT: Message = Message("Content", &[("parts", List(&Object(&PART))), ("role", Text)]);
+pub(super) static CONTENT: Message = Message(
+    "Content",
+    &[("parts", List(&Object(&PART))), ("role", Text)],
+);
 
 pub(super) static PART: Message = Message(
     "Part",
@@ -71,7 +81,10 @@ pub(super) static PART: Message = Message(
         ("functionCall", Object(&FUNCTION_CALL)),
         ("functionResponse", Object(&FUNCTION_RESPONSE)),
         ("inlineData", Object(&BLOB)),
-        ("mediaProcessing", Enum(&["MEDIA_PROCESSING_UNSPECIFIED", "STATIC", "AGENTIC"])),
+        (
+            "mediaProcessing",
+            Enum(&["MEDIA_PROCESSING_UNSPECIFIED", "STATIC", "AGENTIC"]),
+        ),
         ("mediaResolution", Object(&V1MAIN_MEDIA_RESOLUTION)),
         ("partMetadata", Map(&Any)),
         ("text", Text),
@@ -83,7 +96,8 @@ pub(super) static PART: Message = Message(
     ],
 );
 
-pub(super) static FILE_DATA: Message = Message("FileData", &[("fileUri", Text), ("mimeType", Text)]);
+pub(super) static FILE_DATA: Message =
+    Message("FileData", &[("fileUri", Text), ("mimeType", Text)]);
 
 pub(super) static BLOB: Message = Message("Blob", &[("data", Bytes), ("mimeType", Text)]);
 
@@ -101,8 +115,10 @@ static V1MAIN_MEDIA_RESOLUTION: Message = Message(
     )],
 );
 
-static VIDEO_METADATA: Message =
-    Message("VideoMetadata", &[("endOffset", Text), ("fps", Number), ("startOffset", Text)]);
+static VIDEO_METADATA: Message = Message(
+    "VideoMetadata",
+    &[("endOffset", Text), ("fps", Number), ("startOffset", Text)],
+);
 
 pub(super) static SAFETY_SETTING: Message = Message(
     "SafetySetting",
@@ -142,7 +158,10 @@ pub(super) static SAFETY_SETTING: Message = Message(
 pub(super) static GENERATION_CONFIG: Message = Message(
     "GenerationConfig",
     &[
-        ("audioTranscriptionConfig", Object(&AUDIO_TRANSCRIPTION_CONFIG)),
+        (
+            "audioTranscriptionConfig",
+            Object(&AUDIO_TRANSCRIPTION_CONFIG),
+        ),
         ("candidateCount", Int32),
         ("enableAffectiveDialog", Truth),
         ("enableEnhancedCivicAnswers", Truth),
@@ -164,7 +183,16 @@ pub(super) static GENERATION_CONFIG: Message = Message(
         ("responseJsonSchema", Any),
         ("responseLogprobs", Truth),
         ("responseMimeType", Text),
-        ("responseModalities", List(&Enum(&["MODALITY_UNSPECIFIED", "TEXT", "IMAGE", "AUDIO", "VIDEO"]))),
+        (
+            "responseModalities",
+            List(&Enum(&[
+                "MODALITY_UNSPECIFIED",
+                "TEXT",
+                "IMAGE",
+                "AUDIO",
+                "VIDEO",
+            ])),
+        ),
         ("responseSchema", Object(&SCHEMA)),
         ("seed", Int32),
         ("speechConfig", Object(&SPEECH_CONFIG)),
@@ -177,14 +205,24 @@ pub(super) static GENERATION_CONFIG: Message = Message(
     ],
 );
 
-pub(super) static IMAGE_CONFIG: Message = Message("ImageConfig", &[("aspectRatio", Text), ("imageSize", Text)]);
+pub(super) static IMAGE_CONFIG: Message =
+    Message("ImageConfig", &[("aspectRatio", Text), ("imageSize", Text)]);
 
 pub(super) static THINKING_CONFIG: Message = Message(
     "ThinkingConfig",
     &[
         ("includeThoughts", Truth),
         ("thinkingBudget", Int32),
-        ("thinkingLevel", Enum(&["THINKING_LEVEL_UNSPECIFIED", "MINIMAL", "LOW", "MEDIUM", "HIGH"])),
+        (
+            "thinkingLevel",
+            Enum(&[
+                "THINKING_LEVEL_UNSPECIFIED",
+                "MINIMAL",
+                "LOW",
+                "MEDIUM",
+                "HIGH",
+            ]),
+        ),
     ],
 );
 
@@ -258,7 +296,13 @@ static AUDIO_RESPONSE_FORMAT: Message = Message(
 
 static TEXT_RESPONSE_FORMAT: Message = Message(
     "TextResponseFormat",
-    &[("mimeType", Enum(&["MIME_TYPE_UNSPECIFIED", "APPLICATION_JSON", "TEXT_PLAIN"])), ("schema", Any)],
+    &[
+        (
+            "mimeType",
+            Enum(&["MIME_TYPE_UNSPECIFIED", "APPLICATION_JSON", "TEXT_PLAIN"]),
+        ),
+        ("schema", Any),
+    ],
 );
 
 #[cfg(test)]

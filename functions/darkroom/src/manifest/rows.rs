@@ -15,7 +15,8 @@ use super::{
 
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// Bytes of one row: 4 MiB, ten times the longest prompt. Every empty cell of a row costs many times its comma in memory.
+/// Bytes of one row: 4 MiB, ten times the longest prompt. Every empty cell of a row costs many
+/// times its comma in memory.
 const ROW_BYTES: u64 = 4 << 20;
 
 /// What may separate cells, the likeliest first.
@@ -39,9 +40,13 @@ pub(super) struct Rows<'a, 'b> {
 }
 
 impl<'a, 'b> Rows<'a, 'b> {
-    /// The rows of a table. Its delimiter is the one that a first line `sep=;` names; else the one with which the header
-    /// names the most columns that are `known`, and of those with which it has the most columns.
-    pub(super) fn new(input: &'a mut Input<'b>, known: impl Fn(&str) -> bool) -> Result<Self, Stop> {
+    /// The rows of a table. Its delimiter is the one that a first line `sep=;` names; else the one
+    /// with which the header names the most columns that are `known`, and of those with which it
+    /// has the most columns.
+    pub(super) fn new(
+        input: &'a mut Input<'b>,
+        known: impl Fn(&str) -> bool,
+    ) -> Result<Self, Stop> {
         let place = input.place();
         let mut line = place.line();
         place.limit_items(ROW_BYTES);
@@ -60,8 +65,18 @@ impl<'a, 'b> Rows<'a, 'b> {
             .delimiter(delimiter)
             .terminator(Terminator::Any(b'\n'))
             .buffer_capacity(BUFFER_BYTES)
-            .from_reader(PlainNewlines { input, after_return: false, last: b'\n' });
-        Ok(Self { reader, place, delimiter, lines_before: line - 1, next_line: line })
+            .from_reader(PlainNewlines {
+                input,
+                after_return: false,
+                last: b'\n',
+            });
+        Ok(Self {
+            reader,
+            place,
+            delimiter,
+            lines_before: line - 1,
+            next_line: line,
+        })
     }
 
     /// Whether a comma may separate a number's fraction, as it doesn't separate cells.
@@ -72,17 +87,28 @@ impl<'a, 'b> Rows<'a, 'b> {
     /// Reads the next row and gives its line.
     pub(super) fn next(&mut self, record: &mut ByteRecord) -> Result<Option<u64>, Stop> {
         self.place.begin_item();
-        if !self.reader.read_byte_record(record).map_err(|error| self.stop(error))? {
+        if !self
+            .reader
+            .read_byte_record(record)
+            .map_err(|error| self.stop(error))?
+        {
             return Ok(None);
         }
         // The parser counts from the row's end: blank lines before a row would count as the row's.
-        let within: usize = record.iter().map(|cell| memchr::memchr_iter(b'\n', cell).count()).sum();
+        let within: usize = record
+            .iter()
+            .map(|cell| memchr::memchr_iter(b'\n', cell).count())
+            .sum();
         let after = self.lines_before + self.reader.position().line();
         let line = after.saturating_sub(1 + within as u64);
         // A row can't begin before the last one ended, unless its own end is missing.
         if line < self.next_line {
             let message = "a quote that opens in this row is never closed: close it, or double it if it is meant";
-            return Err(Stop::Problem(Problem::error(self.next_line, "open_quote", message)));
+            return Err(Stop::Problem(Problem::error(
+                self.next_line,
+                "open_quote",
+                message,
+            )));
         }
         self.next_line = after;
         Ok(Some(line))
@@ -91,9 +117,10 @@ impl<'a, 'b> Rows<'a, 'b> {
     /// The parser reads ahead: where a row is too long, the place is far behind its first line.
     fn stop(&self, error: csv::Error) -> Stop {
         match self.place.stop(io_error(error)) {
-            Stop::Problem(problem) if problem.code == "item_too_large" => {
-                Stop::Problem(Problem { line: self.next_line, ..problem })
-            }
+            Stop::Problem(problem) if problem.code == "item_too_large" => Stop::Problem(Problem {
+                line: self.next_line,
+                ..problem
+            }),
             stop => stop,
         }
     }
@@ -107,7 +134,8 @@ fn io_error(error: csv::Error) -> io::Error {
     }
 }
 
-/// The header without its end, which stays in the input. A line break within a quoted name doesn't end it.
+/// The header without its end, which stays in the input. A line break within a quoted name doesn't
+/// end it.
 fn header(input: &mut Input<'_>) -> io::Result<Vec<u8>> {
     let mut header: Vec<u8> = Vec::new();
     let mut is_quoted = false;
@@ -118,9 +146,15 @@ fn header(input: &mut Input<'_>) -> io::Result<Vec<u8>> {
             match byte {
                 b'"' if is_quoted => is_quoted = false,
                 b'"' => {
-                    // A quote opens a name at its beginning, and after the quote of which it is the double.
-                    let before = if place > 0 { found.get(place - 1) } else { header.last() };
-                    is_quoted = before.is_none_or(|byte| *byte == b'"' || DELIMITERS.contains(byte));
+                    // A quote opens a name at its beginning, and after the quote of which it is the
+                    // double.
+                    let before = if place > 0 {
+                        found.get(place - 1)
+                    } else {
+                        header.last()
+                    };
+                    is_quoted =
+                        before.is_none_or(|byte| *byte == b'"' || DELIMITERS.contains(byte));
                 }
                 b'\n' | b'\r' if !is_quoted => {
                     end = Some(place);
@@ -141,7 +175,10 @@ fn header(input: &mut Input<'_>) -> io::Result<Vec<u8>> {
 
 /// What a first line such as `sep=;` says that cells are separated by.
 fn separator_line(line: &[u8]) -> Option<u8> {
-    let line = line.strip_prefix(b"\"").and_then(|line| line.strip_suffix(b"\"")).unwrap_or(line);
+    let line = line
+        .strip_prefix(b"\"")
+        .and_then(|line| line.strip_suffix(b"\""))
+        .unwrap_or(line);
     let (name, separator) = line.split_at_checked(SEPARATOR_LINE.len())?;
     match separator {
         [separator] if name.eq_ignore_ascii_case(SEPARATOR_LINE) => Some(*separator),
@@ -161,17 +198,26 @@ fn consume_newline(input: &mut Input<'_>) -> io::Result<()> {
 /// The delimiter that makes the most of a header.
 fn likeliest(header: &[u8], known: impl Fn(&str) -> bool) -> u8 {
     let score = |delimiter: &u8| {
-        let mut reader = ReaderBuilder::new().has_headers(false).delimiter(*delimiter).from_reader(header);
+        let mut reader = ReaderBuilder::new()
+            .has_headers(false)
+            .delimiter(*delimiter)
+            .from_reader(header);
         let mut names = ByteRecord::new();
         // A header that can't be parsed names nothing.
         if !reader.read_byte_record(&mut names).unwrap_or_default() {
             return (0, 0);
         }
-        let is_known = |name: &&[u8]| std::str::from_utf8(name).is_ok_and(|name| known(&cell::text(name)));
+        let is_known =
+            |name: &&[u8]| std::str::from_utf8(name).is_ok_and(|name| known(&cell::text(name)));
         (names.iter().filter(is_known).count(), names.len())
     };
     // Of several with the same score `max_by_key` takes the last.
-    DELIMITERS.iter().rev().max_by_key(|delimiter| score(delimiter)).copied().unwrap_or(b',')
+    DELIMITERS
+        .iter()
+        .rev()
+        .max_by_key(|delimiter| score(delimiter))
+        .copied()
+        .unwrap_or(b',')
 }
 
 /// Every line ends in one `\n`, the last one too, whatever system wrote the file.
@@ -216,11 +262,17 @@ mod tests {
 
     /// The rows of a table with their lines, where `key` and `prompt` are known.
     fn rows(text: &str) -> Vec<(u64, Vec<String>)> {
-        let mut input = Input::open(text.as_bytes(), &Limits::default()).ok().unwrap();
-        let mut rows = Rows::new(&mut input, |name| ["key", "prompt"].contains(&name)).ok().unwrap();
+        let mut input = Input::open(text.as_bytes(), &Limits::default())
+            .ok()
+            .unwrap();
+        let mut rows = Rows::new(&mut input, |name| ["key", "prompt"].contains(&name))
+            .ok()
+            .unwrap();
         let (mut record, mut found) = (ByteRecord::new(), Vec::new());
         while let Some(line) = rows.next(&mut record).ok().unwrap() {
-            let cells = record.iter().map(|cell| String::from_utf8_lossy(cell).into_owned());
+            let cells = record
+                .iter()
+                .map(|cell| String::from_utf8_lossy(cell).into_owned());
             found.push((line, cells.collect()));
         }
         found
@@ -248,9 +300,17 @@ mod tests {
 
     #[test]
     fn excels_own_first_line_names_the_delimiter_and_is_counted() {
-        for text in ["sep=;\r\nkey;prompt\r\na;b,c", "\"sep=;\"\nkey;prompt\na;b,c", "SEP=;\rkey;prompt\ra;b,c"] {
+        for text in [
+            "sep=;\r\nkey;prompt\r\na;b,c",
+            "\"sep=;\"\nkey;prompt\na;b,c",
+            "SEP=;\rkey;prompt\ra;b,c",
+        ] {
             let rows = rows(text);
-            assert_eq!((rows[0].0, rows[0].1.len(), rows[1].0), (2, 2, 3), "{text:?}");
+            assert_eq!(
+                (rows[0].0, rows[0].1.len(), rows[1].0),
+                (2, 2, 3),
+                "{text:?}"
+            );
         }
         assert_eq!(header_of("sep=;x,key"), ["sep=;x", "key"]);
         assert_eq!(header_of("sep=\t\nkey\tprompt"), ["key", "prompt"]);

@@ -1,4 +1,5 @@
-//! The JSON Schema of manifests, made from the same names that reading knows, for editors and for CI.
+//! The JSON Schema of manifests, made from the same names that reading knows, for editors and for
+//! CI.
 
 use serde_json::{Map, Value, json};
 
@@ -9,9 +10,11 @@ use super::{
     field::{FIELDS, Field},
 };
 
-/// The JSON Schema (2020-12) of a manifest in JSON, of one line of JSON Lines, and of a job document.
+/// The JSON Schema (2020-12) of a manifest in JSON, of one line of JSON Lines, and of a job
+/// document.
 ///
-/// It knows shapes and names. What depends on models, on the day or on other items, only reading can tell.
+/// It knows shapes and names. What depends on models, on the day or on other items, only reading
+/// can tell.
 pub fn json_schema() -> Value {
     let line = json!({"anyOf": [
         {"$ref": "#/$defs/item"},
@@ -63,14 +66,17 @@ fn envelope() -> Value {
 
 /// An object of these members and no others.
 fn closed<'a>(names: impl Iterator<Item = &'a str>, required: &[&str]) -> Value {
-    let properties: Map<String, Value> = names.map(|name| (name.to_owned(), section(name))).collect();
+    let properties: Map<String, Value> =
+        names.map(|name| (name.to_owned(), section(name))).collect();
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }
 
 /// What stands once and counts for all items.
 fn section(name: &str) -> Value {
     match name {
-        "$schema" => json!({"description": "For editors: where this schema lies.", "type": "string"}),
+        "$schema" => {
+            json!({"description": "For editors: where this schema lies.", "type": "string"})
+        }
         "version" => json!({"description": "The form's version.", "const": 1}),
         "job" => json!({"$ref": "#/$defs/job"}),
         "defaults" => json!({"description": "What items leave out.", "$ref": "#/$defs/item"}),
@@ -117,7 +123,10 @@ fn field(field: Field) -> Value {
             "The caller's own id, unique in the manifest; it comes back with the result. In the defaults, a template such as {sku}.",
             json!({"type": ["string", "number", "null"], "minLength": 1, "maxLength": 256}),
         ),
-        Field::Prompt => ("What the image should show, sent as it is written.", json!({"type": ["string", "null"]})),
+        Field::Prompt => (
+            "What the image should show, sent as it is written.",
+            json!({"type": ["string", "null"]}),
+        ),
         Field::Template => (
             "The name of a template, or the text of one: {name}, {name|default}; {{ for a brace.",
             json!({"type": ["string", "null"]}),
@@ -134,22 +143,34 @@ fn field(field: Field) -> Value {
             "How many images.",
             json!({"type": ["integer", "null"], "minimum": 1, "maximum": Limits::default().variants}),
         ),
-        Field::Model => ("A family such as nano-banana-2, or a full id.", json!({"type": ["string", "null"]})),
-        Field::AspectRatio => {
-            ("Width to height, such as 4:5.", json!({"type": ["string", "null"], "pattern": "^[0-9]+:[0-9]+$"}))
-        }
-        Field::ImageSize => ("The size: 512, 1K, 2K or 4K.", json!({"type": ["string", "null"]})),
-        Field::Refs => {
-            ("Reference pictures, in order.", json!({"anyOf": [{"$ref": "#/$defs/refs"}, {"type": "null"}]}))
-        }
-        Field::System => ("Instructions for all of the image's making.", json!({"type": ["string", "null"]})),
+        Field::Model => (
+            "A family such as nano-banana-2, or a full id.",
+            json!({"type": ["string", "null"]}),
+        ),
+        Field::AspectRatio => (
+            "Width to height, such as 4:5.",
+            json!({"type": ["string", "null"], "pattern": "^[0-9]+:[0-9]+$"}),
+        ),
+        Field::ImageSize => (
+            "The size: 512, 1K, 2K or 4K.",
+            json!({"type": ["string", "null"]}),
+        ),
+        Field::Refs => (
+            "Reference pictures, in order.",
+            json!({"anyOf": [{"$ref": "#/$defs/refs"}, {"type": "null"}]}),
+        ),
+        Field::System => (
+            "Instructions for all of the image's making.",
+            json!({"type": ["string", "null"]}),
+        ),
         Field::Seed => (
             "Chance's number; of several images each has the next.",
             json!({"type": ["integer", "null"], "minimum": i32::MIN, "maximum": i32::MAX}),
         ),
-        Field::Temperature => {
-            ("How free the model is.", json!({"type": ["number", "null"], "minimum": 0, "maximum": 2}))
-        }
+        Field::Temperature => (
+            "How free the model is.",
+            json!({"type": ["number", "null"], "minimum": 0, "maximum": 2}),
+        ),
         Field::Thinking => (
             "How much the model thinks before it draws: a level that the model takes.",
             json!({"enum": ["minimal", "low", "medium", "high", null]}),
@@ -180,7 +201,8 @@ fn refs() -> Value {
 }
 
 fn job() -> Value {
-    let budget = json!({"description": "The most that the images may cost.", "type": ["number", "string"]});
+    let budget =
+        json!({"description": "The most that the images may cost.", "type": ["number", "string"]});
     let request_check = json!({
         "description": "Whether a request in Google's form that Gemini may refuse rejects the manifest, or is sent with a warning.",
         "enum": ["error", "warn"],
@@ -223,7 +245,8 @@ fn continuation_rows() -> Value {
 
 /// `{"key":…,"request":…}`, and the same without a key, as Vertex has it.
 fn gemini_line() -> Value {
-    let key = || json!({"description": "The caller's own id.", "type": ["string", "number", "null"]});
+    let key =
+        || json!({"description": "The caller's own id.", "type": ["string", "number", "null"]});
     json!({
         "description": "A line of Google's batch files. The request is passed through; members of your own come back with the results.",
         "type": "object",

@@ -1,5 +1,5 @@
-//! What an image should be, under the names that other programs have for it. What can't be told for certain is refused: an
-//! image of another size than was asked for costs as much as the right one.
+//! What an image should be, under the names that other programs have for it. What can't be told for
+//! certain is refused: an image of another size than was asked for costs as much as the right one.
 
 use super::{cell, column::Other, columns::freeing, item::Item, problem::quote};
 
@@ -43,7 +43,14 @@ impl Sides<'_> {
 
 /// Sets what the cell of such a column says, or says why it can't be.
 pub(super) fn set(item: &mut Item, other: Other, name: &str, cell: &str) -> Result<(), String> {
-    let refused = |what: &str| Err(format!("{} says {}: {what}, or {}", quote(name), quote(cell), freed(name)));
+    let refused = |what: &str| {
+        Err(format!(
+            "{} says {}: {what}, or {}",
+            quote(name),
+            quote(cell),
+            freed(name)
+        ))
+    };
     match other {
         Other::Size => match (size(cell), cell::pixels(cell), ratio(cell)) {
             (Some(size), _, _) => set_once(&mut item.image_size, name, "image_size", size),
@@ -59,10 +66,16 @@ pub(super) fn set(item: &mut Item, other: Other, name: &str, cell: &str) -> Resu
         },
         Other::Quality => match size(cell) {
             Some(size) => set_once(&mut item.image_size, name, "image_size", size),
-            None => refused("Gemini has one quality; what it can make larger is image_size (1K, 2K, 4K)"),
+            None => refused(
+                "Gemini has one quality; what it can make larger is image_size (1K, 2K, 4K)",
+            ),
         },
-        Other::Negative => refused("Gemini takes no negative prompt: say in the prompt what the image must not show"),
-        Other::Orientation => refused("write aspect_ratio, such as 3:4 for upright or 4:3 for wide"),
+        Other::Negative => refused(
+            "Gemini takes no negative prompt: say in the prompt what the image must not show",
+        ),
+        Other::Orientation => {
+            refused("write aspect_ratio, such as 3:4 for upright or 4:3 for wide")
+        }
         // Both are needed at once: see [`Sides`].
         Other::Width | Other::Height => Ok(()),
     }
@@ -70,25 +83,41 @@ pub(super) fn set(item: &mut Item, other: Other, name: &str, cell: &str) -> Resu
 
 fn set_pixels(item: &mut Item, name: &str, pixels: (u32, u32)) -> Result<(), String> {
     if item.pixels.replace(pixels).is_some() {
-        return Err(format!("{} and another column say pixels: keep one", quote(name)));
+        return Err(format!(
+            "{} and another column say pixels: keep one",
+            quote(name)
+        ));
     }
     Ok(())
 }
 
-fn set_once(field: &mut Option<String>, name: &str, meaning: &str, value: String) -> Result<(), String> {
+fn set_once(
+    field: &mut Option<String>,
+    name: &str,
+    meaning: &str,
+    value: String,
+) -> Result<(), String> {
     match field.replace(value.clone()) {
-        Some(other) if other != value => Err(format!("{} and another column say {meaning}: keep one", quote(name))),
+        Some(other) if other != value => Err(format!(
+            "{} and another column say {meaning}: keep one",
+            quote(name)
+        )),
         Some(_) | None => Ok(()),
     }
 }
 
 /// How a column is freed of its meaning.
 fn freed(name: &str) -> String {
-    format!("if the column is your own, say so in the job document: {}", freeing(name))
+    format!(
+        "if the column is your own, say so in the job document: {}",
+        freeing(name)
+    )
 }
 
 fn size(cell: &str) -> Option<String> {
-    let size = SIZES.iter().find(|size| size.eq_ignore_ascii_case(cell.trim()))?;
+    let size = SIZES
+        .iter()
+        .find(|size| size.eq_ignore_ascii_case(cell.trim()))?;
     Some(if *size == "0.5K" { "512" } else { size }.to_owned())
 }
 
@@ -113,11 +142,46 @@ mod tests {
         let text = |text: &str| Some(text.to_owned());
         let nothing = Item::default;
         for (other, cell, item) in [
-            (Other::Size, "2k", Item { image_size: text("2K"), ..nothing() }),
-            (Other::Size, "4:5", Item { aspect_ratio: text("4:5"), ..nothing() }),
-            (Other::Size, "1024 x 1536", Item { pixels: Some((1024, 1536)), ..nothing() }),
-            (Other::Ratio, "16:09", Item { aspect_ratio: text("16:9"), ..nothing() }),
-            (Other::Quality, "4K", Item { image_size: text("4K"), ..nothing() }),
+            (
+                Other::Size,
+                "2k",
+                Item {
+                    image_size: text("2K"),
+                    ..nothing()
+                },
+            ),
+            (
+                Other::Size,
+                "4:5",
+                Item {
+                    aspect_ratio: text("4:5"),
+                    ..nothing()
+                },
+            ),
+            (
+                Other::Size,
+                "1024 x 1536",
+                Item {
+                    pixels: Some((1024, 1536)),
+                    ..nothing()
+                },
+            ),
+            (
+                Other::Ratio,
+                "16:09",
+                Item {
+                    aspect_ratio: text("16:9"),
+                    ..nothing()
+                },
+            ),
+            (
+                Other::Quality,
+                "4K",
+                Item {
+                    image_size: text("4K"),
+                    ..nothing()
+                },
+            ),
         ] {
             assert_eq!(said(other, cell), Ok(item), "{cell}");
         }
@@ -133,12 +197,21 @@ mod tests {
             (Other::Quality, "hd", "image_size"),
             (Other::Orientation, "portrait", "aspect_ratio"),
         ] {
-            assert!(said(other, cell).is_err_and(|message| message.contains(name)), "{cell}");
+            assert!(
+                said(other, cell).is_err_and(|message| message.contains(name)),
+                "{cell}"
+            );
         }
         let mut item = Item::default();
-        let one = Sides { width: Some(("width", "1024")), height: None };
+        let one = Sides {
+            width: Some(("width", "1024")),
+            height: None,
+        };
         assert!(one.set(&mut item).is_err());
-        let centimeters = Sides { width: Some(("width", "30")), height: Some(("height", "40")) };
+        let centimeters = Sides {
+            width: Some(("width", "30")),
+            height: Some(("height", "40")),
+        };
         assert!(centimeters.set(&mut item).is_err());
     }
 }

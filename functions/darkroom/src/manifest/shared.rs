@@ -20,25 +20,41 @@ impl Template {
     /// Reads `"{product} on white"`, or an item's fields with the text as `prompt` or `template`.
     pub(super) fn from_json(name: &str, value: &str, findings: &mut Findings) -> Option<Self> {
         if let Ok(text) = serde_json::from_str(value) {
-            return Some(Self { text, fields: Item::default() });
+            return Some(Self {
+                text,
+                fields: Item::default(),
+            });
         }
         let Some(members) = strict::members(value) else {
-            let message = format!("template {} must be a text or an object, not {}", quote(name), quote_json(value));
+            let message = format!(
+                "template {} must be a text or an object, not {}",
+                quote(name),
+                quote_json(value)
+            );
             findings.error("bad_value", message);
             return None;
         };
         let mut fields = Item::from_json(&members, findings);
         if fields.key.is_some() {
-            findings.error("bad_value", format!("template {} has a key: keys belong to items", quote(name)));
+            findings.error(
+                "bad_value",
+                format!("template {} has a key: keys belong to items", quote(name)),
+            );
         }
         match (fields.prompt.take(), fields.template.take()) {
             (Some(text), None) | (None, Some(text)) => Some(Self { text, fields }),
             (None, None) => {
-                findings.error("missing_prompt", format!("template {} has no prompt: add one", quote(name)));
+                findings.error(
+                    "missing_prompt",
+                    format!("template {} has no prompt: add one", quote(name)),
+                );
                 None
             }
             (Some(_), Some(_)) => {
-                findings.error("bad_value", format!("template {} has prompt and template: keep one", quote(name)));
+                findings.error(
+                    "bad_value",
+                    format!("template {} has prompt and template: keep one", quote(name)),
+                );
                 None
             }
         }
@@ -68,7 +84,10 @@ impl Shared {
             let what = format!("references.{name}");
             let found = references(&what, value.get(), findings).unwrap_or_default();
             if found.iter().any(|reference| reference.starts_with('@')) {
-                let message = format!("{} names another reference: write the pictures themselves", quote(&what));
+                let message = format!(
+                    "{} names another reference: write the pictures themselves",
+                    quote(&what)
+                );
                 findings.error("bad_reference", message);
             } else {
                 self.references.insert(name.into_owned(), found);
@@ -95,7 +114,10 @@ impl Shared {
                 None => resolved.push(reference),
                 Some(name) => match self.references.get(name) {
                     Some(found) => resolved.extend(found.iter().cloned()),
-                    None => findings.error("unknown_reference", unknown("reference", name, self.references.keys())),
+                    None => findings.error(
+                        "unknown_reference",
+                        unknown("reference", name, self.references.keys()),
+                    ),
                 },
             }
         }
@@ -104,7 +126,11 @@ impl Shared {
 }
 
 /// What to say about a name that nothing has.
-pub(super) fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a String> + Clone) -> String {
+pub(super) fn unknown<'a>(
+    what: &str,
+    name: &str,
+    known: impl Iterator<Item = &'a String> + Clone,
+) -> String {
     let near = nearest(name, known.clone().map(String::as_str));
     let names: Vec<&str> = known.map(String::as_str).take(20).collect();
     let hint = match near.first() {

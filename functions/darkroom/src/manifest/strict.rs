@@ -13,10 +13,12 @@ use super::problem::{Findings, quote, quote_json};
 /// Objects and arrays within each other. Gemini's requests need eight.
 const DEPTH: u32 = 64;
 
-/// Values of one item. Each costs many times its bytes in memory; no request needs a hundredth of them.
+/// Values of one item. Each costs many times its bytes in memory; no request needs a hundredth of
+/// them.
 const VALUES: u32 = 100_000;
 
-/// A name by which `serde_json` marks text to be parsed once more: as a member it could break what reads the item later.
+/// A name by which `serde_json` marks text to be parsed once more: as a member it could break what
+/// reads the item later.
 const MARK: &str = "$serde_json::private::";
 
 /// Why a text isn't JSON that can be trusted: a code, and a message for people.
@@ -26,8 +28,12 @@ pub(super) type Refusal = (&'static str, String);
 pub(super) fn check(text: &str) -> Result<(), Refusal> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let values = Cell::new(VALUES);
-    let checked =
-        Value { depth: DEPTH, values: &values }.deserialize(&mut deserializer).and_then(|()| deserializer.end());
+    let checked = Value {
+        depth: DEPTH,
+        values: &values,
+    }
+    .deserialize(&mut deserializer)
+    .and_then(|()| deserializer.end());
     checked.map_err(|error| {
         let (code, message) = refusal(&error, 0);
         // The commonest cause: JSON that was laid out over several lines.
@@ -43,18 +49,30 @@ pub(super) fn check(text: &str) -> Result<(), Refusal> {
 /// What a failed parse means; `first_line` is the line before the text's first.
 pub(super) fn refusal(error: &serde_json::Error, first_line: u64) -> Refusal {
     let whole = error.to_string();
-    let what = whole.rsplit_once(" at line ").map_or(whole.as_str(), |(what, _)| what);
+    let what = whole
+        .rsplit_once(" at line ")
+        .map_or(whole.as_str(), |(what, _)| what);
     if error.is_data() {
-        let code = if what.contains(TWICE) { "duplicate_member" } else { "invalid_json" };
+        let code = if what.contains(TWICE) {
+            "duplicate_member"
+        } else {
+            "invalid_json"
+        };
         return (code, shortened(what));
     }
     if what == "invalid unicode code point" {
         return ("not_utf8", NOT_UTF_8.to_owned());
     }
     let line = first_line + error.line() as u64;
-    let place =
-        if line > 1 { format!("line {line}, column {}", error.column()) } else { format!("column {}", error.column()) };
-    ("invalid_json", format!("this is not valid JSON: {} ({place})", shortened(what)))
+    let place = if line > 1 {
+        format!("line {line}, column {}", error.column())
+    } else {
+        format!("column {}", error.column())
+    };
+    (
+        "invalid_json",
+        format!("this is not valid JSON: {} ({place})", shortened(what)),
+    )
 }
 
 /// What to say about text that isn't UTF-8.
@@ -97,13 +115,22 @@ pub(super) fn members(text: &str) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
             Ok(members)
         }
     }
-    serde_json::Deserializer::from_str(text).deserialize_map(Members).ok()
+    serde_json::Deserializer::from_str(text)
+        .deserialize_map(Members)
+        .ok()
 }
 
 /// The members of a text that must be an object; where it is none, a finding, and no members.
-pub(super) fn members_of<'a>(name: &str, text: &'a str, findings: &mut Findings) -> Vec<(Cow<'a, str>, &'a RawValue)> {
+pub(super) fn members_of<'a>(
+    name: &str,
+    text: &'a str,
+    findings: &mut Findings,
+) -> Vec<(Cow<'a, str>, &'a RawValue)> {
     members(text).unwrap_or_else(|| {
-        findings.error("bad_value", format!("{name} must be an object, not {}", quote_json(text)));
+        findings.error(
+            "bad_value",
+            format!("{name} must be an object, not {}", quote_json(text)),
+        );
         Vec::new()
     })
 }
@@ -123,8 +150,11 @@ struct Value<'a> {
 impl Value<'_> {
     fn deeper<E: de::Error>(self) -> Result<Self, E> {
         let depth = self.depth.checked_sub(1);
-        let depth = depth
-            .ok_or_else(|| E::custom(format!("the item's JSON is more than {DEPTH} levels deep: write it flatter")))?;
+        let depth = depth.ok_or_else(|| {
+            E::custom(format!(
+                "the item's JSON is more than {DEPTH} levels deep: write it flatter"
+            ))
+        })?;
         Ok(Self { depth, ..self })
     }
 }
@@ -134,7 +164,9 @@ impl<'de> DeserializeSeed<'de> for Value<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         let left = self.values.get().checked_sub(1).ok_or_else(|| {
-            de::Error::custom(format!("the item holds more than {VALUES} values: make several items of it"))
+            de::Error::custom(format!(
+                "the item holds more than {VALUES} values: make several items of it"
+            ))
         })?;
         self.values.set(left);
         deserializer.deserialize_any(self)
@@ -186,7 +218,10 @@ impl<'de> de::Visitor<'de> for Value<'_> {
                 return Err(de::Error::custom(twice(&name)));
             }
             if name.starts_with(MARK) {
-                return Err(de::Error::custom(format!("member {} can't be used: take it out", quote(&name))));
+                return Err(de::Error::custom(format!(
+                    "member {} can't be used: take it out",
+                    quote(&name)
+                )));
             }
             names.insert(name);
             members.next_value_seed(inner)?;
@@ -205,7 +240,10 @@ mod tests {
             let (code, message) = check(text).unwrap_err();
             assert_eq!(
                 (code, message.as_str()),
-                ("duplicate_member", r#"member "a" stands twice in one object: keep one"#)
+                (
+                    "duplicate_member",
+                    r#"member "a" stands twice in one object: keep one"#
+                )
             );
         }
         check(r#"{"a":{"a":1},"b":{"a":1.5e3}}"#).unwrap();
@@ -217,7 +255,12 @@ mod tests {
         assert_eq!(code, "invalid_json");
         insta::assert_snapshot!(message, @"this is not valid JSON: expected value (column 7)");
         assert_eq!(check(r#"{"a":1} {"#).unwrap_err().0, "invalid_json");
-        assert!(check(r#"{"a":1,"#).unwrap_err().1.ends_with("put items of several lines into [ … ]"));
+        assert!(
+            check(r#"{"a":1,"#)
+                .unwrap_err()
+                .1
+                .ends_with("put items of several lines into [ … ]")
+        );
     }
 
     #[test]
@@ -231,7 +274,10 @@ mod tests {
     #[test]
     fn members_keep_their_values_as_written() {
         let found = members(r#" { "a" : 1.50 , "b\n" : { "c" : [ ] } } "#).unwrap();
-        let found: Vec<(&str, &str)> = found.iter().map(|(name, value)| (name.as_ref(), value.get())).collect();
+        let found: Vec<(&str, &str)> = found
+            .iter()
+            .map(|(name, value)| (name.as_ref(), value.get()))
+            .collect();
         assert_eq!(found, [("a", "1.50"), ("b\n", r#"{ "c" : [ ] }"#)]);
         assert!(members("[1]").is_none());
     }

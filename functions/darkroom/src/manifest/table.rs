@@ -36,8 +36,11 @@ pub(super) fn read(input: &mut Input<'_>, intake: &mut Intake<'_>) -> Result<(),
     input.first_byte().map_err(|error| place.stop(error))?;
     let used = intake.used_names().unwrap_or_default();
     let said = intake.header.said.job.columns.clone();
-    let known =
-        |name: &str| column_field(name).is_some() || said.field_of(name).is_some() || used.contains(&spelling(name));
+    let known = |name: &str| {
+        column_field(name).is_some()
+            || said.field_of(name).is_some()
+            || used.contains(&spelling(name))
+    };
     let mut rows = Rows::new(input, known)?;
     let mut record = ByteRecord::new();
     let mut line = rows.next(&mut record)?;
@@ -45,7 +48,9 @@ pub(super) fn read(input: &mut Input<'_>, intake: &mut Intake<'_>) -> Result<(),
         line = rows.next(&mut record)?;
     }
     let Some(line) = line else { return Ok(()) };
-    let style = CellStyle { decimal_comma: rows.has_decimal_commas() };
+    let style = CellStyle {
+        decimal_comma: rows.has_decimal_commas(),
+    };
     let mut table = Table::new(line, &record, style, &used, intake)?;
     intake.columns = table.variables();
     while let Some(line) = rows.next(&mut record)? {
@@ -106,7 +111,11 @@ impl Count {
 
     /// `1 row`, or `2 rows`.
     fn rows(self) -> String {
-        if self.rows == 1 { "1 row".to_owned() } else { format!("{} rows", self.rows) }
+        if self.rows == 1 {
+            "1 row".to_owned()
+        } else {
+            format!("{} rows", self.rows)
+        }
     }
 }
 
@@ -120,19 +129,32 @@ impl Table {
         intake: &mut Intake<'_>,
     ) -> Result<Self, Stop> {
         if header.len() > COLUMNS {
-            let message = format!("the header has {} columns, {COLUMNS} are allowed: is this a table?", header.len());
-            return Err(Stop::Problem(Problem::error(line, "too_many_columns", message)));
+            let message = format!(
+                "the header has {} columns, {COLUMNS} are allowed: is this a table?",
+                header.len()
+            );
+            return Err(Stop::Problem(Problem::error(
+                line,
+                "too_many_columns",
+                message,
+            )));
         }
-        let Some(names) = texts(header) else { return Err(Stop::Problem(not_utf8(line))) };
+        let Some(names) = texts(header) else {
+            return Err(Stop::Problem(not_utf8(line)));
+        };
         let names: Vec<String> = names.into_iter().map(Cow::into_owned).collect();
         let mut findings = Findings::default();
         let columns = read_columns(&names, used, intake, &mut findings);
         check_has_prompt(&columns, intake, &mut findings);
         for missing in intake.header.said.job.columns.missing(&names) {
-            let message = format!("job.columns names the column {}, which the table doesn't have", quote(missing));
+            let message = format!(
+                "job.columns names the column {}, which the table doesn't have",
+                quote(missing)
+            );
             findings.error("unknown_column", message);
         }
-        // Without the columns the rows mean nothing: one problem that is corrected beats one for each row.
+        // Without the columns the rows mean nothing: one problem that is corrected beats one for
+        // each row.
         let mut problems = findings.into_problems(line, None);
         if let Some(mut problem) = problems.next() {
             for next in problems.by_ref().take(COLUMN_PROBLEMS - 1) {
@@ -141,28 +163,57 @@ impl Table {
             if problems.next().is_some() {
                 problem.message += "; and so on";
             }
-            if !columns.iter().any(|holds| matches!(holds, Column::Field(_))) && problem.code == "missing_prompt" {
-                problem.message =
-                    format!("the first line must name the columns, such as key,prompt: {}", problem.message);
+            if !columns
+                .iter()
+                .any(|holds| matches!(holds, Column::Field(_)))
+                && problem.code == "missing_prompt"
+            {
+                problem.message = format!(
+                    "the first line must name the columns, such as key,prompt: {}",
+                    problem.message
+                );
             }
             return Err(Stop::Problem(problem));
         }
         let group = Group::new(&names, &columns, intake);
-        let has_key = columns.contains(&Column::Field(Field::Key)) || intake.header.said.defaults.key.is_some();
+        let has_key = columns.contains(&Column::Field(Field::Key))
+            || intake.header.said.defaults.key.is_some();
         let keyless = OwnKeys::new(&names, has_key);
-        let notes = Notes { keyless, ..Notes::default() };
-        let count = columns.iter().position(|column| *column == Column::Field(Field::Count));
-        Ok(Self { names, columns, count, style, group, held: None, refused: HashSet::new(), notes })
+        let notes = Notes {
+            keyless,
+            ..Notes::default()
+        };
+        let count = columns
+            .iter()
+            .position(|column| *column == Column::Field(Field::Count));
+        Ok(Self {
+            names,
+            columns,
+            count,
+            style,
+            group,
+            held: None,
+            refused: HashSet::new(),
+            notes,
+        })
     }
 
     /// The variables among the columns, by their names in one spelling.
     fn variables(&self) -> Vec<String> {
         let columns = self.columns.iter().zip(&self.names);
-        columns.filter(|(holds, _)| **holds == Column::Variable).map(|(_, name)| spelling(name)).collect()
+        columns
+            .filter(|(holds, _)| **holds == Column::Variable)
+            .map(|(_, name)| spelling(name))
+            .collect()
     }
 
     /// Takes a row.
-    fn take(&mut self, line: u64, record: &ByteRecord, intake: &mut Intake<'_>) -> Result<(), Stop> {
+    fn take(
+        &mut self,
+        line: u64,
+        record: &ByteRecord,
+        intake: &mut Intake<'_>,
+    ) -> Result<(), Stop> {
         let Some(cells) = texts(record) else {
             return self.refuse(not_utf8(line), intake);
         };
@@ -184,7 +235,11 @@ impl Table {
         let mut findings = Findings::default();
         let mut item = self.item(line, &cells, &mut findings);
         let mut head = None;
-        if let Some(held) = self.held.as_mut().filter(|held| self.group.continues(held, &cells)) {
+        if let Some(held) = self
+            .held
+            .as_mut()
+            .filter(|held| self.group.continues(held, &cells))
+        {
             self.notes.continued.add(line);
             match intake.header.job().continuation_rows.unwrap_or_default() {
                 ContinuationRows::Skip => return Ok(()),
@@ -204,7 +259,8 @@ impl Table {
             self.notes.counted.add(line);
             self.notes.images += u64::from(item.count.unwrap_or(1));
         }
-        // A row that was filled is no product's first: the rows after it are compared with the same one.
+        // A row that was filled is no product's first: the rows after it are compared with the same
+        // one.
         let head = head.unwrap_or_else(|| self.group.head(&cells));
         match self.held.replace(Held::new(line, item, findings, head)) {
             Some(above) => above.take(intake),
@@ -227,13 +283,19 @@ impl Table {
             held.take(intake)?;
         }
         let notes = self.notes;
-        let mut warn = |line, code, message: String| intake.problems.push(Problem::warning(line, code, message));
+        let mut warn = |line, code, message: String| {
+            intake.problems.push(Problem::warning(line, code, message))
+        };
         if notes.headers.rows > 0 {
-            let message = format!("the header is repeated among the rows: {} left out", notes.headers.rows());
+            let message = format!(
+                "the header is repeated among the rows: {} left out",
+                notes.headers.rows()
+            );
             warn(notes.headers.line, "repeated_header", message);
         }
         if notes.index.rows > 0 {
-            let message = "the first column has no name and numbers the rows: it is left out".to_owned();
+            let message =
+                "the first column has no name and numbers the rows: it is left out".to_owned();
             warn(notes.index.line, "nameless_column", message);
         }
         if let Some(name) = self.count.map(|place| &self.names[place])
@@ -251,10 +313,17 @@ impl Table {
         }
         if notes.continued.rows > 0 {
             let choice = intake.header.job().continuation_rows.unwrap_or_default();
-            let message = self.group.describe(&notes.continued.rows(), notes.continued.rows == 1, choice);
-            intake.problems.push(Problem::warning(notes.continued.line, "continuation_rows", message));
+            let message =
+                self.group
+                    .describe(&notes.continued.rows(), notes.continued.rows == 1, choice);
+            intake.problems.push(Problem::warning(
+                notes.continued.line,
+                "continuation_rows",
+                message,
+            ));
         }
-        let has_refs = self.columns.contains(&Column::Field(Field::Refs)) || intake.header.said.defaults.refs.is_some();
+        let has_refs = self.columns.contains(&Column::Field(Field::Refs))
+            || intake.header.said.defaults.refs.is_some();
         if let Some(name) = notes.pictures.map(|place| &self.names[place])
             && !has_refs
             && !intake.uses(name)
@@ -265,24 +334,35 @@ impl Table {
                 quote(name),
                 spelling(name)
             );
-            intake.problems.push(Problem::warning(1, "unused_pictures", message));
+            intake
+                .problems
+                .push(Problem::warning(1, "unused_pictures", message));
         }
         if let Some((line, message)) = notes.keyless.describe() {
-            intake.problems.push(Problem::warning(line, "missing_key", message));
+            intake
+                .problems
+                .push(Problem::warning(line, "missing_key", message));
         }
         Ok(())
     }
 
     /// Whether a row says what the header says.
     fn is_header(&self, cells: &[Cow<'_, str>]) -> bool {
-        cells.len() == self.names.len() && cells.iter().zip(&self.names).all(|(cell, name)| fold(cell) == fold(name))
+        cells.len() == self.names.len()
+            && cells
+                .iter()
+                .zip(&self.names)
+                .all(|(cell, name)| fold(cell) == fold(name))
     }
 
     fn item(&mut self, line: u64, cells: &[Cow<'_, str>], findings: &mut Findings) -> Item {
         let mut item = Item::default();
         let mut sides = setting::Sides::default();
-        for (place, (cell, column)) in
-            cells.iter().zip(&self.columns).enumerate().filter(|(_, (cell, _))| !cell.is_empty())
+        for (place, (cell, column)) in cells
+            .iter()
+            .zip(&self.columns)
+            .enumerate()
+            .filter(|(_, (cell, _))| !cell.is_empty())
         {
             let name = &self.names[place];
             match column {
@@ -309,12 +389,17 @@ impl Table {
                 }
                 Column::Again => {}
                 // Programs number the rows so: pandas, R, and whoever saved a sheet's row numbers.
-                Column::Nameless if place == 0 && cell.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Column::Nameless
+                    if place == 0 && cell.bytes().all(|byte| byte.is_ascii_digit()) =>
+                {
                     self.notes.index.add(line);
                 }
                 Column::Nameless => findings.error(
                     "unknown_field",
-                    format!("the cell {} stands in a column without a name: name it", quote(cell)),
+                    format!(
+                        "the cell {} stands in a column without a name: name it",
+                        quote(cell)
+                    ),
                 ),
             }
         }
@@ -324,17 +409,20 @@ impl Table {
             findings.error("unknown_setting", message);
         }
         if item.pixels.is_some() && (item.aspect_ratio.is_some() || item.image_size.is_some()) {
-            let message = "a column says pixels, and another aspect_ratio or image_size: keep one of them";
+            let message =
+                "a column says pixels, and another aspect_ratio or image_size: keep one of them";
             findings.error("unknown_setting", message);
         }
         item
     }
 }
 
-/// Whether a row ahead of the header only explains the columns, as the templates of Meta's catalogs do: each cell begins
-/// with `# `.
+/// Whether a row ahead of the header only explains the columns, as the templates of Meta's catalogs
+/// do: each cell begins with `# `.
 fn is_note(record: &ByteRecord) -> bool {
-    record.iter().all(|cell| cell.trim_ascii().starts_with(b"# "))
+    record
+        .iter()
+        .all(|cell| cell.trim_ascii().starts_with(b"# "))
 }
 
 /// What each column holds. Two columns may not hold one field, except references that were mapped.
@@ -374,7 +462,11 @@ fn read_columns(
                 if let Some(other) = fields.insert(field, name)
                     && !(field == Field::Refs && is_mapped)
                 {
-                    let message = format!("columns {} and {} are the same: keep one", quote(other), quote(name));
+                    let message = format!(
+                        "columns {} and {} are the same: keep one",
+                        quote(other),
+                        quote(name)
+                    );
                     findings.error("duplicate_column", message);
                 }
                 Column::Field(field)
@@ -382,7 +474,10 @@ fn read_columns(
             Column::Variable if !variables.insert(spelling(name)) => {
                 let spelt = spelling(name);
                 if used.contains(&spelt) {
-                    let message = format!("there are two columns {}, and a template uses it: keep one", quote(name));
+                    let message = format!(
+                        "there are two columns {}, and a template uses it: keep one",
+                        quote(name)
+                    );
                     findings.error("duplicate_column", message);
                 }
                 intake.twice.insert(spelt);
@@ -399,16 +494,24 @@ fn read_columns(
 fn check_has_prompt(columns: &[Column], intake: &Intake<'_>, findings: &mut Findings) {
     let has = |wanted: Field| columns.contains(&Column::Field(wanted));
     let defaults = &intake.header.said.defaults;
-    let speaks = has(Field::Prompt) || has(Field::Template) || defaults.prompt.is_some() || defaults.template.is_some();
+    let speaks = has(Field::Prompt)
+        || has(Field::Template)
+        || defaults.prompt.is_some()
+        || defaults.template.is_some();
     if !speaks && !findings.failed() {
-        let message =
-            "there is no column prompt, and no template: add one, or drop the table with the metadata template=…";
+        let message = "there is no column prompt, and no template: add one, or drop the table with the metadata template=…";
         findings.error("missing_prompt", message);
     }
 }
 
-/// What the cells say, if all are UTF-8. Text with NUL is UTF-16 without a byte order mark, or damaged.
+/// What the cells say, if all are UTF-8. Text with NUL is UTF-16 without a byte order mark, or
+/// damaged.
 fn texts(record: &ByteRecord) -> Option<Vec<Cow<'_, str>>> {
-    let text = |cell| std::str::from_utf8(cell).ok().filter(|cell| !cell.contains('\0')).map(cell::text);
+    let text = |cell| {
+        std::str::from_utf8(cell)
+            .ok()
+            .filter(|cell| !cell.contains('\0'))
+            .map(cell::text)
+    };
     record.iter().map(text).collect()
 }

@@ -33,8 +33,10 @@ pub(super) fn fill<'v>(
         let (inner, after) = match rest.split_once('}') {
             Some(found) if brace == "{" => found,
             _ => {
-                let message =
-                    format!("a brace in {} has no partner: write {brace}{brace} for the brace itself", quote(template));
+                let message = format!(
+                    "a brace in {} has no partner: write {brace}{brace} for the brace itself",
+                    quote(template)
+                );
                 return Err(Unfilled::Malformed(message));
             }
         };
@@ -50,12 +52,19 @@ pub(super) fn fill<'v>(
         }
     }
     text.push_str(rest);
-    if missing.is_empty() { Ok(text) } else { Err(Unfilled::Missing(missing)) }
+    if missing.is_empty() {
+        Ok(text)
+    } else {
+        Err(Unfilled::Missing(missing))
+    }
 }
 
 /// The names in the placeholders of a text, which need not be a template.
 pub(super) fn variables(text: &str) -> impl Iterator<Item = &str> {
-    let inner = text.split('{').skip(1).filter_map(|after| after.split_once('}'));
+    let inner = text
+        .split('{')
+        .skip(1)
+        .filter_map(|after| after.split_once('}'));
     inner.map(|(inner, _)| inner.split_once('|').map_or(inner, |(name, _)| name))
 }
 
@@ -71,12 +80,17 @@ mod tests {
     use super::*;
 
     fn filled(template: &str) -> Result<String, Unfilled> {
-        fill(template, |name| (name == "color").then_some(Cow::Borrowed("red")))
+        fill(template, |name| {
+            (name == "color").then_some(Cow::Borrowed("red"))
+        })
     }
 
     #[test]
     fn placeholders_take_a_value_or_their_default() {
-        assert_eq!(filled("a {color} {thing|shoe}, {{so}}{x|}").unwrap(), "a red shoe, {so}");
+        assert_eq!(
+            filled("a {color} {thing|shoe}, {{so}}{x|}").unwrap(),
+            "a red shoe, {so}"
+        );
         assert_eq!(filled("{color|blue}").unwrap(), "red");
     }
 
@@ -89,7 +103,10 @@ mod tests {
     #[test]
     fn a_lone_brace_is_refused() {
         for template in ["{color", "color}", "{", "}"] {
-            assert!(matches!(filled(template), Err(Unfilled::Malformed(_))), "{template}");
+            assert!(
+                matches!(filled(template), Err(Unfilled::Malformed(_))),
+                "{template}"
+            );
         }
     }
 

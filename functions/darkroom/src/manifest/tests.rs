@@ -62,7 +62,11 @@ fn problems(manifest: &str) -> Vec<String> {
 /// The codes of a manifest's problems with their lines.
 fn codes(manifest: &str) -> Vec<(u64, String)> {
     let (_, reading) = read_all(manifest.as_bytes(), &context());
-    reading.problems.into_iter().map(|problem| (problem.line, problem.code)).collect()
+    reading
+        .problems
+        .into_iter()
+        .map(|problem| (problem.line, problem.code))
+        .collect()
 }
 
 fn keys(images: &[Expected]) -> Vec<&str> {

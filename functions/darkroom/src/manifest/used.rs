@@ -7,8 +7,9 @@ use jiff::civil::Date;
 use super::{Beside, Context, Copies, Header, Limits, ReadError, read};
 use crate::{job::Settings, models::Catalogue, plan::BatchBounds};
 
-/// The stored templates that a manifest names anywhere, of those that are in `beside`. They are part of the job's
-/// identity, so this depends on nothing that a deployment decides: all that may be allowed is allowed.
+/// The stored templates that a manifest names anywhere, of those that are in `beside`. They are
+/// part of the job's identity, so this depends on nothing that a deployment decides: all that may
+/// be allowed is allowed.
 ///
 /// # Errors
 /// [`ReadError::Source`] when a source fails.

@@ -12,12 +12,26 @@ use crate::csv_cell::guarded;
 /// # Errors
 /// Whatever writing to `out` gives.
 pub fn write_validation(problems: &[Problem], out: impl io::Write) -> io::Result<()> {
-    let mut csv = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(out);
+    let mut csv = csv::WriterBuilder::new()
+        .terminator(csv::Terminator::CRLF)
+        .from_writer(out);
     csv.write_record(["line", "key", "severity", "code", "message"])?;
     for problem in problems {
-        let Problem { line, key, severity, code, message } = problem;
+        let Problem {
+            line,
+            key,
+            severity,
+            code,
+            message,
+        } = problem;
         let key = guarded(key.as_deref().unwrap_or_default());
-        csv.write_record([&line.to_string(), &*key, &severity.to_string(), code, &guarded(message)])?;
+        csv.write_record([
+            &line.to_string(),
+            &*key,
+            &severity.to_string(),
+            code,
+            &guarded(message),
+        ])?;
     }
     csv.flush()
 }
@@ -28,8 +42,10 @@ mod tests {
 
     #[test]
     fn cells_are_quoted_and_formulas_are_disarmed() {
-        let problem =
-            |key: &str, message| Problem { key: Some(key.to_owned()), ..Problem::error(3, "bad_key", message) };
+        let problem = |key: &str, message| Problem {
+            key: Some(key.to_owned()),
+            ..Problem::error(3, "bad_key", message)
+        };
         let problems = [
             problem("=HYPERLINK(\"x\")", "say \"hi\", twice\nor not"),
             problem("a", "-1"),

@@ -9,7 +9,14 @@ use super::{
 };
 
 /// What every path template can say without a variable.
-pub(super) const BUILT_IN: [&str; 6] = ["key", "variant", "model", "aspect_ratio", "image_size", "ext"];
+pub(super) const BUILT_IN: [&str; 6] = [
+    "key",
+    "variant",
+    "model",
+    "aspect_ratio",
+    "image_size",
+    "ext",
+];
 
 /// The variables of one item, by their names in one spelling.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +29,10 @@ impl Variables {
             return None;
         }
         let Some(members) = strict::members(value) else {
-            let message = format!("{name} must be an object such as {{\"color\": \"red\"}}, not {}", quote_json(value));
+            let message = format!(
+                "{name} must be an object such as {{\"color\": \"red\"}}, not {}",
+                quote_json(value)
+            );
             findings.error("bad_value", message);
             return None;
         };
@@ -48,7 +58,10 @@ impl Variables {
     pub(super) fn set(&mut self, written: &str, value: String, findings: &mut Findings) {
         let name = spelling(written);
         if name.is_empty() || BUILT_IN.contains(&name.as_str()) {
-            let message = format!("{} can't be a variable's name: choose another", quote(written));
+            let message = format!(
+                "{} can't be a variable's name: choose another",
+                quote(written)
+            );
             return findings.error("bad_variable", message);
         }
         match self.0.entry(name) {
@@ -56,19 +69,25 @@ impl Variables {
                 free.insert(value);
             }
             Entry::Occupied(_) => {
-                findings.error("duplicate_member", format!("variable {} stands twice: keep one", quote(written)));
+                findings.error(
+                    "duplicate_member",
+                    format!("variable {} stands twice: keep one", quote(written)),
+                );
             }
         }
     }
 
-    /// Gives a variable the value of a column. Any name will do: where it is one that placeholders have already, such as
-    /// `variant`, the placeholder of a path keeps its meaning.
+    /// Gives a variable the value of a column. Any name will do: where it is one that placeholders
+    /// have already, such as `variant`, the placeholder of a path keeps its meaning.
     pub(super) fn set_column(&mut self, written: &str, value: String) {
         self.0.insert(spelling(written), value);
     }
 
-    /// Reads an object of the caller's own: texts and numbers as they are, lists and objects as their JSON.
-    pub(super) fn from_own(members: &[(std::borrow::Cow<'_, str>, &serde_json::value::RawValue)]) -> Self {
+    /// Reads an object of the caller's own: texts and numbers as they are, lists and objects as
+    /// their JSON.
+    pub(super) fn from_own(
+        members: &[(std::borrow::Cow<'_, str>, &serde_json::value::RawValue)],
+    ) -> Self {
         let mut variables = Self::default();
         for (name, value) in members.iter().filter(|(_, value)| value.get() != "null") {
             variables.set_column(name, own_text(value.get()));
@@ -100,8 +119,8 @@ impl Variables {
     }
 }
 
-/// `Product Title`, `product-title` and `product_title` are one name, and so are `Body (HTML)` and `body_html`. A name
-/// without any letter or digit, such as `#`, is as it is written.
+/// `Product Title`, `product-title` and `product_title` are one name, and so are `Body (HTML)` and
+/// `body_html`. A name without any letter or digit, such as `#`, is as it is written.
 pub(super) fn spelling(name: &str) -> String {
     let mut spelt = String::with_capacity(name.len());
     for letter in name.trim_matches(is_blank).chars() {
@@ -112,7 +131,11 @@ pub(super) fn spelling(name: &str) -> String {
         }
     }
     spelt.truncate(spelt.trim_end_matches('_').len());
-    if spelt.is_empty() { name.trim_matches(is_blank).to_owned() } else { spelt }
+    if spelt.is_empty() {
+        name.trim_matches(is_blank).to_owned()
+    } else {
+        spelt
+    }
 }
 
 /// A value of the caller's own as text: a list or an object is its JSON.
@@ -141,29 +164,44 @@ mod tests {
 
     #[test]
     fn a_name_may_be_written_as_a_sheet_writes_it() {
-        let (variables, problems) = read(r#"{"Product Title":"shoe","year":2026,"new":true,"none":null}"#);
+        let (variables, problems) =
+            read(r#"{"Product Title":"shoe","year":2026,"new":true,"none":null}"#);
         assert_eq!(problems, 0);
         assert_eq!(variables.get("product_title"), Some("shoe"));
         assert_eq!(variables.get("PRODUCT-title"), Some("shoe"));
         assert_eq!(
-            (variables.get("year"), variables.get("new"), variables.get("none")),
+            (
+                variables.get("year"),
+                variables.get("new"),
+                variables.get("none")
+            ),
             (Some("2026"), Some("true"), None)
         );
     }
 
     #[test]
     fn signs_around_a_name_do_not_count_and_a_name_of_signs_is_one() {
-        for (name, spelt) in [("Body (HTML)", "body_html"), ("_id", "id"), ("#", "#"), (" % ", "%"), ("Größe", "größe")]
-        {
+        for (name, spelt) in [
+            ("Body (HTML)", "body_html"),
+            ("_id", "id"),
+            ("#", "#"),
+            (" % ", "%"),
+            ("Größe", "größe"),
+        ] {
             assert_eq!(spelling(name), spelt, "{name}");
         }
     }
 
     #[test]
     fn what_has_no_text_or_takes_a_name_that_means_something_is_refused() {
-        for json in
-            [r#"{"a":[1]}"#, r#"{"a":{}}"#, r#"{"key":"x"}"#, r#"{"Aspect Ratio":"x"}"#, r#"{"a":1,"A":2}"#, "[1]"]
-        {
+        for json in [
+            r#"{"a":[1]}"#,
+            r#"{"a":{}}"#,
+            r#"{"key":"x"}"#,
+            r#"{"Aspect Ratio":"x"}"#,
+            r#"{"a":1,"A":2}"#,
+            "[1]",
+        ] {
             assert_eq!(read(json).1, 1, "{json}");
         }
     }

@@ -10,7 +10,11 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .filter(|(distance, _)| *distance <= bound)
         .collect();
     found.sort();
-    found.into_iter().map(|(_, candidate)| candidate).take(3).collect()
+    found
+        .into_iter()
+        .map(|(_, candidate)| candidate)
+        .take(3)
+        .collect()
 }
 
 /// Letters to insert, delete or replace.

@@ -37,18 +37,29 @@ impl Catalogue {
     /// Reads and checks a catalogue.
     ///
     /// # Errors
-    /// [`CatalogueError::Syntax`] for text of another shape, [`CatalogueError::Wrong`] for ids that repeat or lead
-    /// nowhere, prices that can't be, and pixels that are missing.
+    /// [`CatalogueError::Syntax`] for text of another shape, [`CatalogueError::Wrong`] for ids that
+    /// repeat or lead nowhere, prices that can't be, and pixels that are missing.
     pub fn parse(text: &str) -> Result<Self, CatalogueError> {
-        let File { model: mut models, withdrawn, pixels } = toml::from_str(text)?;
+        let File {
+            model: mut models,
+            withdrawn,
+            pixels,
+        } = toml::from_str(text)?;
         for model in &mut models {
             let table = pixels.get(&model.pixel_table);
             for size in &mut model.sizes {
-                size.pixels = table.and_then(|table| table.get(&size.name)).cloned().unwrap_or_default();
+                size.pixels = table
+                    .and_then(|table| table.get(&size.name))
+                    .cloned()
+                    .unwrap_or_default();
             }
         }
         check(&models, &withdrawn)?;
-        Ok(Self { models, withdrawn, text: text.to_owned() })
+        Ok(Self {
+            models,
+            withdrawn,
+            text: text.to_owned(),
+        })
     }
 }
 
@@ -60,31 +71,46 @@ fn check(models: &[Model], withdrawn: &[Withdrawn]) -> Result<(), CatalogueError
             return Err(wrong(id, "the id is empty, repeated, or a family's name"));
         }
         match successor {
-            Some(successor) if successor == id || !live.contains(successor) => {
-                Err(wrong(id, format!("its successor {successor:?} is not a model of the catalogue")))
-            }
+            Some(successor) if successor == id || !live.contains(successor) => Err(wrong(
+                id,
+                format!("its successor {successor:?} is not a model of the catalogue"),
+            )),
             _ => Ok(()),
         }
     };
     for model in models {
-        name(&model.id, seen.insert(&model.id), model.successor.as_deref())?;
+        name(
+            &model.id,
+            seen.insert(&model.id),
+            model.successor.as_deref(),
+        )?;
         check_model(model).map_err(|what| wrong(&model.id, what))?;
     }
     for gone in withdrawn {
         name(&gone.id, seen.insert(&gone.id), Some(&gone.successor))?;
     }
-    if models.is_empty() { Err(wrong("the start", "it names no model")) } else { Ok(()) }
+    if models.is_empty() {
+        Err(wrong("the start", "it names no model"))
+    } else {
+        Ok(())
+    }
 }
 
 fn check_model(model: &Model) -> Result<(), String> {
     if model.sizes.is_empty() || model.size(None).is_none() {
-        return Err(format!("the default size {:?} is not among its sizes", model.default_size));
+        return Err(format!(
+            "the default size {:?} is not among its sizes",
+            model.default_size
+        ));
     }
     if model.ratios.is_empty() {
         return Err("it names no aspect ratio".to_owned());
     }
     if model.sizes.iter().any(|size| size.pixels.is_empty()) {
-        return Err(format!("a size of it has no pixels in the table {:?}", model.pixel_table));
+        return Err(format!(
+            "a size of it has no pixels in the table {:?}",
+            model.pixel_table
+        ));
     }
     if let (Some(deprecated), Some(shutdown)) = (model.deprecated, model.shutdown)
         && shutdown < deprecated
@@ -95,25 +121,44 @@ fn check_model(model: &Model) -> Result<(), String> {
         return Err("shutdown and shutdown_source go together".to_owned());
     }
     let thoughts = model.thoughts.iter().chain(model.thoughts_at.values());
-    if thoughts.into_iter().any(|thoughts| thoughts.max_tokens < thoughts.min_tokens) {
+    if thoughts
+        .into_iter()
+        .any(|thoughts| thoughts.max_tokens < thoughts.min_tokens)
+    {
         return Err("its thoughts have more tokens at the least than at the most".to_owned());
     }
     if let Some(levels) = &model.thinking_levels
-        && let Some(level) = model.thoughts_at.keys().find(|level| !levels.contains(level))
+        && let Some(level) = model
+            .thoughts_at
+            .keys()
+            .find(|level| !levels.contains(level))
     {
-        return Err(format!("it has thoughts at the level {level}, which is not among its thinking_levels"));
+        return Err(format!(
+            "it has thoughts at the level {level}, which is not among its thinking_levels"
+        ));
     }
     let Rates { input, text, image } = &model.standard;
-    let pairs = [(input, &model.batch.input), (text, &model.batch.text), (image, &model.batch.image)];
+    let pairs = [
+        (input, &model.batch.input),
+        (text, &model.batch.text),
+        (image, &model.batch.image),
+    ];
     let images = model.sizes.iter().map(|size| (&size.standard, &size.batch));
-    if pairs.into_iter().chain(images).any(|(standard, batch)| *batch <= Usd::ZERO || standard < batch) {
+    if pairs
+        .into_iter()
+        .chain(images)
+        .any(|(standard, batch)| *batch <= Usd::ZERO || standard < batch)
+    {
         return Err("a price is zero, or dearer in a batch".to_owned());
     }
     Ok(())
 }
 
 fn wrong(id: &str, what: impl Into<String>) -> CatalogueError {
-    CatalogueError::Wrong { id: id.to_owned(), what: what.into() }
+    CatalogueError::Wrong {
+        id: id.to_owned(),
+        what: what.into(),
+    }
 }
 
 #[cfg(test)]
@@ -123,14 +168,34 @@ mod tests {
     #[test]
     fn a_catalogue_that_cannot_be_right_is_refused() {
         for (from, to, said) in [
-            ("successor = \"gemini-3-pro-image\"", "successor = \"gemini-4\"", "gemini-4"),
-            ("id = \"gemini-3-pro-image\"", "id = \"gemini-3.1-flash-image\"", "repeated"),
-            ("id = \"gemini-3-pro-image\"", "id = \"nano-banana-2\"", "family"),
+            (
+                "successor = \"gemini-3-pro-image\"",
+                "successor = \"gemini-4\"",
+                "gemini-4",
+            ),
+            (
+                "id = \"gemini-3-pro-image\"",
+                "id = \"gemini-3.1-flash-image\"",
+                "repeated",
+            ),
+            (
+                "id = \"gemini-3-pro-image\"",
+                "id = \"nano-banana-2\"",
+                "family",
+            ),
             ("default_size = \"1K\"", "default_size = \"8K\"", "8K"),
             ("batch = 0.0168", "batch = 0.0468", "dearer"),
             ("batch = 0.0168", "batch = 0.0", "zero"),
-            ("shutdown = \"2026-10-29\"", "shutdown = \"2026-09-29\"", "before"),
-            ("pixels = \"gemini-2.5\"", "pixels = \"gemini-2\"", "no pixels"),
+            (
+                "shutdown = \"2026-10-29\"",
+                "shutdown = \"2026-09-29\"",
+                "before",
+            ),
+            (
+                "pixels = \"gemini-2.5\"",
+                "pixels = \"gemini-2\"",
+                "no pixels",
+            ),
             ("max_tokens = 620", "max_tokens = 62", "at the least"),
             ("max_tokens = 2_000", "max_tokens = 2", "at the least"),
             (
@@ -138,7 +203,11 @@ mod tests {
                 "thinking_levels = [\"medium\"",
                 "not among its thinking_levels",
             ),
-            ("thinking_levels = [\"minimal\"", "thinking_levels = [\"utmost\"", "utmost"),
+            (
+                "thinking_levels = [\"minimal\"",
+                "thinking_levels = [\"utmost\"",
+                "utmost",
+            ),
             ("controls = []", "controls = [\"tone\"]", "tone"),
             ("max_references = 3", "max_reference = 3", "max_reference"),
             ("available = \"2026-10-06\"", "available = \"soon\"", "soon"),

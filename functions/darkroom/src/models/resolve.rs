@@ -12,7 +12,8 @@ const NOTICE_DAYS: i64 = 60;
 pub struct Resolution<'a> {
     /// The model that will be asked.
     pub model: &'a Model,
-    /// The family's name, if that is what was written: say `nano-banana-2 → gemini-nano-banana-2.1` to people.
+    /// The family's name, if that is what was written: say `nano-banana-2 → gemini-nano-banana-2.1`
+    /// to people.
     pub alias: Option<String>,
     /// What the person should know before paying.
     pub warnings: Vec<String>,
@@ -62,19 +63,28 @@ pub enum ModelError {
 impl Catalogue {
     /// Finds the model of a family's name or a full id, with or without `models/` before it.
     ///
-    /// A family's name leads to its newest model that is live on that day. A full id is never rewritten.
+    /// A family's name leads to its newest model that is live on that day. A full id is never
+    /// rewritten.
     ///
     /// # Errors
-    /// [`ModelError::Retired`] past the last day unless `allow_retired`, [`ModelError::Withdrawn`] for previews and
-    /// other ids that are gone, [`ModelError::Unknown`] for any other name.
-    pub fn resolve(&self, name: &str, on: Date, allow_retired: bool) -> Result<Resolution<'_>, ModelError> {
+    /// [`ModelError::Retired`] past the last day unless `allow_retired`, [`ModelError::Withdrawn`]
+    /// for previews and other ids that are gone, [`ModelError::Unknown`] for any other name.
+    pub fn resolve(
+        &self,
+        name: &str,
+        on: Date,
+        allow_retired: bool,
+    ) -> Result<Resolution<'_>, ModelError> {
         let asked = name.strip_prefix("models/").unwrap_or(name);
         if let Some(model) = self.model(asked) {
             return admit(model, None, on, allow_retired);
         }
         let family = || self.models.iter().filter(|model| model.family == asked);
         let live = family().filter(|model| model.available <= on && !model.retired(on));
-        if let Some(model) = live.max_by_key(|model| model.available).or(family().max_by_key(|model| model.available)) {
+        if let Some(model) = live
+            .max_by_key(|model| model.available)
+            .or(family().max_by_key(|model| model.available))
+        {
             return admit(model, Some(asked), on, allow_retired);
         }
         if let Some(gone) = self.withdrawn.iter().find(|gone| gone.id == asked) {
@@ -87,16 +97,16 @@ impl Catalogue {
         Err(self.unknown(asked))
     }
 
-    /// What a full id that nothing is known of is taken for, where that is allowed: the dearest model under that id, so
-    /// that no bill is higher than the estimate for want of a price. With a warning for the person. None for what can't be
-    /// the id of a Gemini model.
+    /// What a full id that nothing is known of is taken for, where that is allowed: the dearest
+    /// model under that id, so that no bill is higher than the estimate for want of a price. With a
+    /// warning for the person. None for what can't be the id of a Gemini model.
     pub fn stand_in(&self, name: &str) -> Option<(Model, String)> {
         let asked = name.strip_prefix("models/").unwrap_or(name);
         let is_id = asked.starts_with("gemini-")
             && asked.len() <= 100
-            && asked
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'));
+            && asked.bytes().all(|byte| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
+            });
         let dearest = self.dearest().filter(|_| is_id)?;
         let warning = format!(
             "model {asked} is not in the catalogue: it is taken to be like {}, the dearest there is, in sizes, ratios and prices",
@@ -107,24 +117,42 @@ impl Catalogue {
         let (deprecated, shutdown, shutdown_source, successor) = unset;
         // What it is told to think is Google's to judge.
         let thinking_levels = None;
-        let known =
-            Model { id, name, deprecated, shutdown, shutdown_source, successor, thinking_levels, ..dearest.clone() };
+        let known = Model {
+            id,
+            name,
+            deprecated,
+            shutdown,
+            shutdown_source,
+            successor,
+            thinking_levels,
+            ..dearest.clone()
+        };
         Some((known, warning))
     }
 
-    /// What a model of a plan costs: one that was allowed although nothing is known of it, as the dearest.
+    /// What a model of a plan costs: one that was allowed although nothing is known of it, as the
+    /// dearest.
     pub fn priced(&self, id: &str) -> Option<&Model> {
         self.model(id).or_else(|| self.dearest())
     }
 
     fn dearest(&self) -> Option<&Model> {
-        self.models.iter().max_by_key(|model| model.size(None).map(|size| size.standard))
+        self.models
+            .iter()
+            .max_by_key(|model| model.size(None).map(|size| size.standard))
     }
 
     fn unknown(&self, asked: &str) -> ModelError {
-        let mut families: Vec<&str> = self.models.iter().map(|model| model.family.as_str()).collect();
+        let mut families: Vec<&str> = self
+            .models
+            .iter()
+            .map(|model| model.family.as_str())
+            .collect();
         families.dedup();
-        let known = families.iter().copied().chain(self.models.iter().map(|model| model.id.as_str()));
+        let known = families
+            .iter()
+            .copied()
+            .chain(self.models.iter().map(|model| model.id.as_str()));
         let near = nearest(asked, known);
         let names = if near.is_empty() { &families } else { &near };
         ModelError::Unknown {
@@ -143,24 +171,42 @@ fn admit<'a>(
 ) -> Result<Resolution<'a>, ModelError> {
     let reported = model.shutdown_source == Some(ShutdownSource::Reported);
     match model.shutdown {
-        Some(shutdown) if model.retired(on) && !allow_retired => {
-            Err(ModelError::Retired { id: model.id.clone(), shutdown, reported, successor: model.successor.clone() })
-        }
-        _ => Ok(Resolution { model, alias: alias.map(str::to_owned), warnings: warnings(model, on) }),
+        Some(shutdown) if model.retired(on) && !allow_retired => Err(ModelError::Retired {
+            id: model.id.clone(),
+            shutdown,
+            reported,
+            successor: model.successor.clone(),
+        }),
+        _ => Ok(Resolution {
+            model,
+            alias: alias.map(str::to_owned),
+            warnings: warnings(model, on),
+        }),
     }
 }
 
 fn warnings(model: &Model, on: Date) -> Vec<String> {
     let id = &model.id;
-    let instead = model.successor.as_deref().map_or(String::new(), |successor| format!(": use {successor}"));
+    let instead = model
+        .successor
+        .as_deref()
+        .map_or(String::new(), |successor| format!(": use {successor}"));
     let soon = on.saturating_add(Span::new().days(NOTICE_DAYS));
     let warning = match (model.shutdown, model.deprecated) {
         (Some(shutdown), _) if shutdown <= on => {
-            format!("model {id} was shut down on {shutdown}, and its images may never come{instead}")
+            format!(
+                "model {id} was shut down on {shutdown}, and its images may never come{instead}"
+            )
         }
-        (Some(shutdown), _) if shutdown <= soon => format!("model {id} will be shut down on {shutdown}{instead}"),
-        (_, Some(deprecated)) if deprecated <= on => format!("model {id} is deprecated since {deprecated}{instead}"),
-        _ if model.available > on => format!("model {id} is not available before {}", model.available),
+        (Some(shutdown), _) if shutdown <= soon => {
+            format!("model {id} will be shut down on {shutdown}{instead}")
+        }
+        (_, Some(deprecated)) if deprecated <= on => {
+            format!("model {id} is deprecated since {deprecated}{instead}")
+        }
+        _ if model.available > on => {
+            format!("model {id} is not available before {}", model.available)
+        }
         _ => return Vec::new(),
     };
     vec![warning]
@@ -185,10 +231,19 @@ mod tests {
             (date(2026, 10, 5), "gemini-3.1-flash-image"),
         ] {
             let found = catalogue.resolve("nano-banana-2", on, false).unwrap();
-            assert_eq!((found.model.id.as_str(), found.alias.as_deref()), (id, Some("nano-banana-2")), "{on}");
+            assert_eq!(
+                (found.model.id.as_str(), found.alias.as_deref()),
+                (id, Some("nano-banana-2")),
+                "{on}"
+            );
         }
-        let found = catalogue.resolve("models/nano-banana-pro", today(), false).unwrap();
-        assert_eq!((found.model.id.as_str(), found.warnings.len()), ("gemini-3-pro-image", 0));
+        let found = catalogue
+            .resolve("models/nano-banana-pro", today(), false)
+            .unwrap();
+        assert_eq!(
+            (found.model.id.as_str(), found.warnings.len()),
+            ("gemini-3-pro-image", 0)
+        );
     }
 
     #[test]
@@ -196,23 +251,43 @@ mod tests {
         let catalogue = Catalogue::built_in();
         for name in ["gemini-3.1-flash-image", "models/gemini-3.1-flash-image"] {
             let found = catalogue.resolve(name, date(2026, 6, 1), false).unwrap();
-            assert_eq!((found.model.id.as_str(), &found.alias), ("gemini-3.1-flash-image", &None));
+            assert_eq!(
+                (found.model.id.as_str(), &found.alias),
+                ("gemini-3.1-flash-image", &None)
+            );
         }
     }
 
     #[test]
     fn a_retired_model_is_refused_unless_allowed() {
         let catalogue = Catalogue::built_in();
-        let error = catalogue.resolve("gemini-3.1-flash-image", today(), false).unwrap_err();
+        let error = catalogue
+            .resolve("gemini-3.1-flash-image", today(), false)
+            .unwrap_err();
         insta::assert_snapshot!(error, @"model gemini-3.1-flash-image was shut down on 2026-10-29 (as reported by others than Google): use gemini-nano-banana-2.1, or set allow_retired_models to ask for it all the same");
-        let allowed = catalogue.resolve("gemini-3.1-flash-image", today(), true).unwrap();
+        let allowed = catalogue
+            .resolve("gemini-3.1-flash-image", today(), true)
+            .unwrap();
         assert_eq!(allowed.model.id, "gemini-3.1-flash-image");
-        assert!(allowed.warnings[0].contains("may never come"), "{:?}", allowed.warnings);
+        assert!(
+            allowed.warnings[0].contains("may never come"),
+            "{:?}",
+            allowed.warnings
+        );
 
-        let error = catalogue.resolve("nano-banana", today(), false).unwrap_err();
-        assert!(matches!(&error, ModelError::Retired { id, .. } if id == "gemini-2.5-flash-image"), "{error}");
+        let error = catalogue
+            .resolve("nano-banana", today(), false)
+            .unwrap_err();
+        assert!(
+            matches!(&error, ModelError::Retired { id, .. } if id == "gemini-2.5-flash-image"),
+            "{error}"
+        );
         assert_eq!(
-            catalogue.resolve("nano-banana", today(), true).unwrap().alias.as_deref(),
+            catalogue
+                .resolve("nano-banana", today(), true)
+                .unwrap()
+                .alias
+                .as_deref(),
             Some("nano-banana"),
             "the switch holds for families that have no live model"
         );
@@ -221,8 +296,16 @@ mod tests {
     #[test]
     fn the_last_day_is_the_day_before_the_shutdown() {
         let catalogue = Catalogue::built_in();
-        assert!(catalogue.resolve("gemini-3.1-flash-image", date(2026, 10, 28), false).is_ok());
-        assert!(catalogue.resolve("gemini-3.1-flash-image", date(2026, 10, 29), false).is_err());
+        assert!(
+            catalogue
+                .resolve("gemini-3.1-flash-image", date(2026, 10, 28), false)
+                .is_ok()
+        );
+        assert!(
+            catalogue
+                .resolve("gemini-3.1-flash-image", date(2026, 10, 29), false)
+                .is_err()
+        );
     }
 
     #[test]
@@ -232,16 +315,24 @@ mod tests {
         assert_eq!(said("gemini-3.1-flash-image", date(2026, 8, 29)), [""; 0]);
         insta::assert_snapshot!(said("gemini-3.1-flash-image", date(2026, 8, 30))[0], @"model gemini-3.1-flash-image will be shut down on 2026-10-29: use gemini-nano-banana-2.1");
 
-        let no_date = Catalogue::BUILT_IN.replacen("shutdown = \"2026-10-29\"\nshutdown_source = \"reported\"", "", 1);
+        let no_date = Catalogue::BUILT_IN.replacen(
+            "shutdown = \"2026-10-29\"\nshutdown_source = \"reported\"",
+            "",
+            1,
+        );
         let catalogue = Catalogue::parse(&no_date).unwrap();
-        let found = catalogue.resolve("gemini-3.1-flash-image", today(), false).unwrap();
+        let found = catalogue
+            .resolve("gemini-3.1-flash-image", today(), false)
+            .unwrap();
         insta::assert_snapshot!(found.warnings[0], @"model gemini-3.1-flash-image is deprecated since 2026-10-06: use gemini-nano-banana-2.1");
     }
 
     #[test]
     fn a_preview_names_its_successor_and_no_switch_allows_it() {
         let catalogue = Catalogue::built_in();
-        let error = catalogue.resolve("models/gemini-3-pro-image-preview", today(), true).unwrap_err();
+        let error = catalogue
+            .resolve("models/gemini-3-pro-image-preview", today(), true)
+            .unwrap_err();
         insta::assert_snapshot!(error, @"model gemini-3-pro-image-preview is no longer served (since 2026-06-25): use gemini-3-pro-image");
     }
 
@@ -252,30 +343,95 @@ mod tests {
         let answer = |id, on| match catalogue.resolve(id, on, false) {
             Ok(found) if found.warnings.is_empty() => "live".to_owned(),
             Ok(found) => {
-                let [warning] = &found.warnings[..] else { panic!("{:?}", found.warnings) };
+                let [warning] = &found.warnings[..] else {
+                    panic!("{:?}", found.warnings)
+                };
                 assert!(warning.contains("use gemini-nano-banana-2.1"), "{warning}");
-                if warning.contains("will be shut down") { "soon gone" } else { "deprecated" }.to_owned()
+                if warning.contains("will be shut down") {
+                    "soon gone"
+                } else {
+                    "deprecated"
+                }
+                .to_owned()
             }
-            Err(ModelError::Retired { successor, .. }) => format!("retired: {}", successor.unwrap()),
+            Err(ModelError::Retired { successor, .. }) => {
+                format!("retired: {}", successor.unwrap())
+            }
             Err(ModelError::Withdrawn { successor, .. }) => format!("withdrawn: {successor}"),
             Err(error) => panic!("{error}"),
         };
         let (flash, pro) = ("gemini-nano-banana-2.1", "gemini-3-pro-image");
         for (id, on, expected) in [
-            ("gemini-3-pro-image-preview", date(2026, 6, 25), format!("withdrawn: {pro}")),
-            ("gemini-3-pro-image-preview", today(), format!("withdrawn: {pro}")),
-            ("gemini-3.1-flash-image-preview", date(2026, 6, 25), format!("withdrawn: {flash}")),
-            ("gemini-3.1-flash-image-preview", today(), format!("withdrawn: {flash}")),
-            ("gemini-2.5-flash-image-preview", date(2026, 1, 15), format!("withdrawn: {flash}")),
-            ("gemini-2.5-flash-image-preview", today(), format!("withdrawn: {flash}")),
-            ("gemini-2.5-flash-image", date(2026, 8, 2), "live".to_owned()),
-            ("gemini-2.5-flash-image", date(2026, 8, 3), "soon gone".to_owned()),
-            ("gemini-2.5-flash-image", date(2026, 10, 1), "soon gone".to_owned()),
-            ("gemini-2.5-flash-image", date(2026, 10, 2), format!("retired: {flash}")),
-            ("gemini-2.5-flash-image", today(), format!("retired: {flash}")),
-            ("gemini-3.1-flash-image", date(2026, 8, 29), "live".to_owned()),
-            ("gemini-3.1-flash-image", date(2026, 10, 28), "soon gone".to_owned()),
-            ("gemini-3.1-flash-image", date(2026, 10, 29), format!("retired: {flash}")),
+            (
+                "gemini-3-pro-image-preview",
+                date(2026, 6, 25),
+                format!("withdrawn: {pro}"),
+            ),
+            (
+                "gemini-3-pro-image-preview",
+                today(),
+                format!("withdrawn: {pro}"),
+            ),
+            (
+                "gemini-3.1-flash-image-preview",
+                date(2026, 6, 25),
+                format!("withdrawn: {flash}"),
+            ),
+            (
+                "gemini-3.1-flash-image-preview",
+                today(),
+                format!("withdrawn: {flash}"),
+            ),
+            (
+                "gemini-2.5-flash-image-preview",
+                date(2026, 1, 15),
+                format!("withdrawn: {flash}"),
+            ),
+            (
+                "gemini-2.5-flash-image-preview",
+                today(),
+                format!("withdrawn: {flash}"),
+            ),
+            (
+                "gemini-2.5-flash-image",
+                date(2026, 8, 2),
+                "live".to_owned(),
+            ),
+            (
+                "gemini-2.5-flash-image",
+                date(2026, 8, 3),
+                "soon gone".to_owned(),
+            ),
+            (
+                "gemini-2.5-flash-image",
+                date(2026, 10, 1),
+                "soon gone".to_owned(),
+            ),
+            (
+                "gemini-2.5-flash-image",
+                date(2026, 10, 2),
+                format!("retired: {flash}"),
+            ),
+            (
+                "gemini-2.5-flash-image",
+                today(),
+                format!("retired: {flash}"),
+            ),
+            (
+                "gemini-3.1-flash-image",
+                date(2026, 8, 29),
+                "live".to_owned(),
+            ),
+            (
+                "gemini-3.1-flash-image",
+                date(2026, 10, 28),
+                "soon gone".to_owned(),
+            ),
+            (
+                "gemini-3.1-flash-image",
+                date(2026, 10, 29),
+                format!("retired: {flash}"),
+            ),
             ("gemini-3-pro-image", today(), "live".to_owned()),
             ("gemini-nano-banana-2.1", today(), "live".to_owned()),
             ("gemini-3.1-flash-lite-image", today(), "live".to_owned()),
@@ -289,11 +445,24 @@ mod tests {
         let catalogue = Catalogue::built_in();
         let (model, warning) = catalogue.stand_in("models/gemini-4-image").unwrap();
         let pro = catalogue.model("gemini-3-pro-image").unwrap();
-        assert_eq!((model.id.as_str(), &model.batch, &model.sizes), ("gemini-4-image", &pro.batch, &pro.sizes));
+        assert_eq!(
+            (model.id.as_str(), &model.batch, &model.sizes),
+            ("gemini-4-image", &pro.batch, &pro.sizes)
+        );
         insta::assert_snapshot!(warning, @"model gemini-4-image is not in the catalogue: it is taken to be like gemini-3-pro-image, the dearest there is, in sizes, ratios and prices");
         assert_eq!(catalogue.priced("gemini-4-image"), Some(pro));
-        assert_eq!(catalogue.priced("gemini-nano-banana-2.1").unwrap().id, "gemini-nano-banana-2.1");
-        for name in ["dall-e-3", "nano-bananna", "gemini-4/../x", "gemini-4:generate", "gemini-4 image", "gemini-É"] {
+        assert_eq!(
+            catalogue.priced("gemini-nano-banana-2.1").unwrap().id,
+            "gemini-nano-banana-2.1"
+        );
+        for name in [
+            "dall-e-3",
+            "nano-bananna",
+            "gemini-4/../x",
+            "gemini-4:generate",
+            "gemini-4 image",
+            "gemini-É",
+        ] {
             assert_eq!(catalogue.stand_in(name), None, "{name}");
         }
     }
@@ -301,7 +470,12 @@ mod tests {
     #[test]
     fn an_unknown_name_gets_the_nearest_known_ones() {
         let catalogue = Catalogue::built_in();
-        let said = |name| catalogue.resolve(name, today(), false).unwrap_err().to_string();
+        let said = |name| {
+            catalogue
+                .resolve(name, today(), false)
+                .unwrap_err()
+                .to_string()
+        };
         insta::assert_snapshot!(said("nano-bananna-pro"), @r#"there is no image model "nano-bananna-pro": did you mean nano-banana-pro, nano-banana-2, nano-banana"#);
         insta::assert_snapshot!(said("dall-e-3"), @r#"there is no image model "dall-e-3": use nano-banana-2, nano-banana-2-lite, nano-banana-pro, nano-banana"#);
     }

@@ -59,6 +59,9 @@ impl FromStr for ThinkingLevel {
     /// Reads a level in any case, as Google does.
     fn from_str(text: &str) -> Result<Self, ThinkingLevelError> {
         let text = text.trim();
-        Self::ALL.into_iter().find(|level| level.name().eq_ignore_ascii_case(text)).ok_or(ThinkingLevelError)
+        Self::ALL
+            .into_iter()
+            .find(|level| level.name().eq_ignore_ascii_case(text))
+            .ok_or(ThinkingLevelError)
     }
 }

@@ -10,21 +10,26 @@ use crate::{
     models::{Catalogue, Tier},
 };
 
-/// What a batch may hold so that it can be admitted on a day on which nothing else is: [`crate::plan::Sharder`] cuts shards
-/// by it, and an image that alone is above it can't be made. It is no part of a job's identity. `plan.lock` keeps it, so
-/// that planning again after a crash cuts in the same way.
+/// What a batch may hold so that it can be admitted on a day on which nothing else is:
+/// [`crate::plan::Sharder`] cuts shards by it, and an image that alone is above it can't be made.
+/// It is no part of a job's identity. `plan.lock` keeps it, so that planning again after a crash
+/// cuts in the same way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchBounds {
     /// Dollars: the daily cap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usd: Option<Usd>,
-    /// Input tokens by model, a full id: the tier's limit on enqueued tokens. A model that isn't named has none.
+    /// Input tokens by model, a full id: the tier's limit on enqueued tokens. A model that isn't
+    /// named has none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tokens: BTreeMap<String, u64>,
 }
 
 /// For manifests that are read outside of any project.
-static NONE: BatchBounds = BatchBounds { usd: None, tokens: BTreeMap::new() };
+static NONE: BatchBounds = BatchBounds {
+    usd: None,
+    tokens: BTreeMap::new(),
+};
 
 impl BatchBounds {
     /// None at all.
@@ -32,8 +37,8 @@ impl BatchBounds {
         &NONE
     }
 
-    /// Those of a project that allows `limits`. The catalogue that a deployment was given may know of lower limits of its
-    /// tier, and of models that the program doesn't know.
+    /// Those of a project that allows `limits`. The catalogue that a deployment was given may know
+    /// of lower limits of its tier, and of models that the program doesn't know.
     pub fn of(limits: &ProjectLimits, catalogue: &Catalogue, tier: Tier) -> Self {
         let (mut tokens, built_in) = (limits.enqueued_tokens.clone(), Catalogue::built_in());
         for (model, of_tier) in catalogue.enqueued_tokens(tier) {
@@ -43,7 +48,10 @@ impl BatchBounds {
                 tokens.insert(model, of_tier);
             }
         }
-        Self { usd: limits.daily_usd, tokens }
+        Self {
+            usd: limits.daily_usd,
+            tokens,
+        }
     }
 
     /// Why an image can't be in any batch, if it can't: a code, and what to do.
@@ -56,7 +64,11 @@ impl BatchBounds {
             );
             return Some(("over_daily_cap", message));
         }
-        let limit = self.tokens.get(model).copied().filter(|limit| tokens > *limit)?;
+        let limit = self
+            .tokens
+            .get(model)
+            .copied()
+            .filter(|limit| tokens > *limit)?;
         let message = format!(
             "the request has about {tokens} input tokens, above the {limit} of {model} that this project's tier may \
              enqueue: shorten it, or raise GEMINI_TIER if the project's tier is higher"
@@ -85,23 +97,47 @@ mod tests {
             BatchBounds::of(&limits(limit, None), catalogue, Tier::One).tokens
         }
         for (limit, expected) in [(400_000, 400_000), (9_000_000, 1_000_000)] {
-            assert_eq!(of(limit, &Catalogue::built_in()), BTreeMap::from([(MODEL.to_owned(), expected)]));
+            assert_eq!(
+                of(limit, &Catalogue::built_in()),
+                BTreeMap::from([(MODEL.to_owned(), expected)])
+            );
         }
-        let text = Catalogue::BUILT_IN.replace("id = \"gemini-3-pro-image\"", "id = \"gemini-4-image\"");
-        let text = text.replace("successor = \"gemini-3-pro-image\"", "successor = \"gemini-4-image\"");
+        let text =
+            Catalogue::BUILT_IN.replace("id = \"gemini-3-pro-image\"", "id = \"gemini-4-image\"");
+        let text = text.replace(
+            "successor = \"gemini-3-pro-image\"",
+            "successor = \"gemini-4-image\"",
+        );
         let newer = Catalogue::parse(&text).unwrap();
-        assert_eq!(of(9_000_000, &newer)["gemini-4-image"], 2_000_000, "a model of which only the catalogue knows");
+        assert_eq!(
+            of(9_000_000, &newer)["gemini-4-image"],
+            2_000_000,
+            "a model of which only the catalogue knows"
+        );
     }
 
     #[test]
     fn what_no_batch_can_hold_is_refused_with_what_to_do() {
-        let bounds = BatchBounds::of(&limits(1_000, Some("0.05")), &Catalogue::built_in(), Tier::One);
+        let bounds = BatchBounds::of(
+            &limits(1_000, Some("0.05")),
+            &Catalogue::built_in(),
+            Tier::One,
+        );
         assert_eq!(bounds.refusal(MODEL, 1_000, "0.05".parse().unwrap()), None);
         let (code, message) = bounds.refusal(MODEL, 1, "0.051".parse().unwrap()).unwrap();
-        assert!(code == "over_daily_cap" && message.contains("$0.051, above the daily cap of $0.05"), "{message}");
+        assert!(
+            code == "over_daily_cap" && message.contains("$0.051, above the daily cap of $0.05"),
+            "{message}"
+        );
         let (code, message) = bounds.refusal(MODEL, 1_001, Usd::ZERO).unwrap();
-        assert!(code == "over_token_limit" && message.contains("1001 input tokens, above the 1000"), "{message}");
+        assert!(
+            code == "over_token_limit" && message.contains("1001 input tokens, above the 1000"),
+            "{message}"
+        );
         assert_eq!(bounds.refusal("unknown", u64::MAX, Usd::ZERO), None);
-        assert_eq!(BatchBounds::default().refusal(MODEL, u64::MAX, "1000".parse().unwrap()), None);
+        assert_eq!(
+            BatchBounds::default().refusal(MODEL, u64::MAX, "1000".parse().unwrap()),
+            None
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! How long a job takes at most, where the project's limits let only some of its batches run at the same time.
+//! How long a job takes at most, where the project's limits let only some of its batches run at the
+//! same time.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,7 +9,8 @@ use super::{BatchBounds, PlannedShard};
 use crate::{cost::Usd, state::SUBMIT_DEADLINE};
 
 /// A job that takes longer than a day, if each batch takes a day, as Google says that it may
-/// (<https://ai.google.dev/gemini-api/docs/batch-api>, read 2026-11). Rounds and other jobs come on top.
+/// (<https://ai.google.dev/gemini-api/docs/batch-api>, read 2026-11). Rounds and other jobs come on
+/// top.
 ///
 /// ```json
 /// {"batches":7,"at_once":1,"days":7,"limit":"enqueued_tokens","note":"7 batches, one after another, by …"}
@@ -56,7 +58,13 @@ impl Forecast {
         let limit = limit.filter(|_| days > 1)?;
         let batches = u32::try_from(shards.len()).unwrap_or(u32::MAX);
         let note = note(batches, at_once, days, limit, live_batches, bounds);
-        Some(Self { batches, at_once, days, limit, note })
+        Some(Self {
+            batches,
+            at_once,
+            days,
+            limit,
+            note,
+        })
     }
 }
 
@@ -76,13 +84,24 @@ impl<'a> Day<'a> {
         live_batches: u32,
         bounds: &BatchBounds,
     ) -> Self {
-        let mut day = Self { batches: 0, tokens: BTreeMap::new(), usd: Usd::ZERO, limit: None };
+        let mut day = Self {
+            batches: 0,
+            tokens: BTreeMap::new(),
+            usd: Usd::ZERO,
+            limit: None,
+        };
         loop {
             let mut moved = false;
             for queue in queues.values_mut() {
-                let Some(next) = queue.front().copied() else { continue };
-                // One that has no room on an empty day, as the limits have changed, is held: it must not end the count.
-                match day.lacks(next, live_batches, bounds).filter(|_| day.batches > 0) {
+                let Some(next) = queue.front().copied() else {
+                    continue;
+                };
+                // One that has no room on an empty day, as the limits have changed, is held: it
+                // must not end the count.
+                match day
+                    .lacks(next, live_batches, bounds)
+                    .filter(|_| day.batches > 0)
+                {
                     Some(limit) => day.limit = Some(limit),
                     None => {
                         day.take(next);
@@ -98,10 +117,21 @@ impl<'a> Day<'a> {
     }
 
     fn lacks(&self, next: &PlannedShard, live_batches: u32, bounds: &BatchBounds) -> Option<Limit> {
-        let tokens = self.tokens.get(next.model.as_str()).copied().unwrap_or_default();
-        if bounds.tokens.get(&next.model).is_some_and(|limit| tokens.saturating_add(next.demand.tokens) > *limit) {
+        let tokens = self
+            .tokens
+            .get(next.model.as_str())
+            .copied()
+            .unwrap_or_default();
+        if bounds
+            .tokens
+            .get(&next.model)
+            .is_some_and(|limit| tokens.saturating_add(next.demand.tokens) > *limit)
+        {
             Some(Limit::EnqueuedTokens)
-        } else if bounds.usd.is_some_and(|cap| self.usd + next.demand.usd > cap) {
+        } else if bounds
+            .usd
+            .is_some_and(|cap| self.usd + next.demand.usd > cap)
+        {
             Some(Limit::DailyCap)
         } else {
             (self.batches >= live_batches).then_some(Limit::LiveBatches)
@@ -116,7 +146,14 @@ impl<'a> Day<'a> {
     }
 }
 
-fn note(batches: u32, at_once: u32, days: u32, limit: Limit, live_batches: u32, bounds: &BatchBounds) -> String {
+fn note(
+    batches: u32,
+    at_once: u32,
+    days: u32,
+    limit: Limit,
+    live_batches: u32,
+    bounds: &BatchBounds,
+) -> String {
     let together = match at_once {
         1 => "one after another".to_owned(),
         more => format!("at most {more} at a time"),
@@ -143,13 +180,29 @@ mod tests {
     use crate::state::Demand;
 
     fn shards(model: &str, count: usize, tokens: u64, usd: &str) -> Vec<PlannedShard> {
-        let demand = Demand { requests: 1_000, tokens, usd: usd.parse().unwrap() };
-        vec![PlannedShard { model: model.to_owned(), demand }; count]
+        let demand = Demand {
+            requests: 1_000,
+            tokens,
+            usd: usd.parse().unwrap(),
+        };
+        vec![
+            PlannedShard {
+                model: model.to_owned(),
+                demand
+            };
+            count
+        ]
     }
 
     fn bounds(tokens: &[(&str, u64)], cap: Option<&str>) -> BatchBounds {
-        let tokens = tokens.iter().map(|(model, limit)| ((*model).to_owned(), *limit)).collect();
-        BatchBounds { usd: cap.map(|cap| cap.parse().unwrap()), tokens }
+        let tokens = tokens
+            .iter()
+            .map(|(model, limit)| ((*model).to_owned(), *limit))
+            .collect();
+        BatchBounds {
+            usd: cap.map(|cap| cap.parse().unwrap()),
+            tokens,
+        }
     }
 
     fn told(forecast: Option<Forecast>) -> Option<(u32, u32, Limit)> {
@@ -158,36 +211,73 @@ mod tests {
 
     #[test]
     fn batches_that_fill_the_tier_run_one_after_another() {
-        let forecast = Forecast::of(&shards("m", 7, 900_000, "1"), 100, &bounds(&[("m", 1_000_000)], None)).unwrap();
-        assert_eq!((forecast.batches, forecast.at_once, forecast.days), (7, 1, 7));
-        assert_eq!(forecast.note, "7 batches, one after another, by your tier's token limit: about 7 days");
+        let forecast = Forecast::of(
+            &shards("m", 7, 900_000, "1"),
+            100,
+            &bounds(&[("m", 1_000_000)], None),
+        )
+        .unwrap();
+        assert_eq!(
+            (forecast.batches, forecast.at_once, forecast.days),
+            (7, 1, 7)
+        );
+        assert_eq!(
+            forecast.note,
+            "7 batches, one after another, by your tier's token limit: about 7 days"
+        );
     }
 
     #[test]
     fn what_all_runs_at_the_same_time_is_not_worth_a_word() {
         let tier = bounds(&[("m", 1_000_000)], Some("100"));
-        assert_eq!(Forecast::of(&shards("m", 100, 10_000, "1"), 100, &tier), None);
+        assert_eq!(
+            Forecast::of(&shards("m", 100, 10_000, "1"), 100, &tier),
+            None
+        );
         assert_eq!(Forecast::of(&[], 100, &tier), None);
-        assert_eq!(Forecast::of(&shards("unlimited", 100, u64::MAX, "1"), 100, &tier), None);
+        assert_eq!(
+            Forecast::of(&shards("unlimited", 100, u64::MAX, "1"), 100, &tier),
+            None
+        );
     }
 
     #[test]
     fn each_limit_is_named_with_how_many_run_at_a_time() {
         let none = bounds(&[], None);
-        assert_eq!(told(Forecast::of(&shards("m", 250, 1, "1"), 100, &none)), Some((100, 3, Limit::LiveBatches)));
+        assert_eq!(
+            told(Forecast::of(&shards("m", 250, 1, "1"), 100, &none)),
+            Some((100, 3, Limit::LiveBatches))
+        );
         let cap = bounds(&[], Some("20.55"));
         let forecast = Forecast::of(&shards("m", 12, 1, "10"), 100, &cap).unwrap();
-        assert_eq!((forecast.at_once, forecast.days, forecast.limit), (2, 6, Limit::DailyCap));
-        assert_eq!(forecast.note, "12 batches, at most 2 at a time, by the daily cap of $20.55: about 6 days");
+        assert_eq!(
+            (forecast.at_once, forecast.days, forecast.limit),
+            (2, 6, Limit::DailyCap)
+        );
+        assert_eq!(
+            forecast.note,
+            "12 batches, at most 2 at a time, by the daily cap of $20.55: about 6 days"
+        );
         let tier = bounds(&[("m", 100)], None);
-        assert_eq!(told(Forecast::of(&shards("m", 7, 30, "1"), 100, &tier)), Some((3, 3, Limit::EnqueuedTokens)));
+        assert_eq!(
+            told(Forecast::of(&shards("m", 7, 30, "1"), 100, &tier)),
+            Some((3, 3, Limit::EnqueuedTokens))
+        );
     }
 
     #[test]
     fn models_do_not_wait_for_each_others_tokens() {
-        let all = [shards("a", 3, 100, "1"), shards("b", 2, 100, "1"), shards("c", 5, 1, "1")].concat();
+        let all = [
+            shards("a", 3, 100, "1"),
+            shards("b", 2, 100, "1"),
+            shards("c", 5, 1, "1"),
+        ]
+        .concat();
         let tier = bounds(&[("a", 100), ("b", 100), ("c", 100)], None);
-        assert_eq!(told(Forecast::of(&all, 100, &tier)), Some((7, 3, Limit::EnqueuedTokens)));
+        assert_eq!(
+            told(Forecast::of(&all, 100, &tier)),
+            Some((7, 3, Limit::EnqueuedTokens))
+        );
     }
 
     #[test]
@@ -195,12 +285,22 @@ mod tests {
         let week = Forecast::of(&shards("m", 7, 1, "1"), 1, &bounds(&[], None)).unwrap();
         assert!(!week.note.contains("given up"), "{}", week.note);
         let longer = Forecast::of(&shards("m", 8, 1, "1"), 1, &bounds(&[], None)).unwrap();
-        assert!(longer.note.contains("about 8 days. A batch that has not started after 7 days"), "{}", longer.note);
+        assert!(
+            longer
+                .note
+                .contains("about 8 days. A batch that has not started after 7 days"),
+            "{}",
+            longer.note
+        );
     }
 
     #[test]
     fn a_batch_that_fits_no_day_does_not_make_it_endless() {
-        let forecast = Forecast::of(&shards("m", 3, 200, "9"), 100, &bounds(&[("m", 100)], Some("1")));
+        let forecast = Forecast::of(
+            &shards("m", 3, 200, "9"),
+            100,
+            &bounds(&[("m", 100)], Some("1")),
+        );
         assert_eq!(told(forecast), Some((1, 3, Limit::EnqueuedTokens)));
         assert_eq!(
             told(Forecast::of(&shards("m", 3, 1, "1"), 0, &bounds(&[], None))),
@@ -210,7 +310,12 @@ mod tests {
 
     #[test]
     fn a_hundred_thousand_batches_are_foreseen_in_a_moment() {
-        let forecast = Forecast::of(&shards("m", 100_000, 100, "1"), 1, &bounds(&[("m", 100)], None)).unwrap();
+        let forecast = Forecast::of(
+            &shards("m", 100_000, 100, "1"),
+            1,
+            &bounds(&[("m", 100)], None),
+        )
+        .unwrap();
         assert_eq!(forecast.days, 100_000);
     }
 }

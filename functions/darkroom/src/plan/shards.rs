@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::BatchBounds;
 use crate::{
-    cost::Usd, job::ShardLimits, manifest::Expected, models::Catalogue, names::ShardId, requests, state::Demand,
+    cost::Usd, job::ShardLimits, manifest::Expected, models::Catalogue, names::ShardId, requests,
+    state::Demand,
 };
 
 /// Bytes of a response per pixel: JPEG of a detailed picture, as base64, with room.
@@ -32,10 +33,13 @@ impl RequestSize {
         let ratio = expected.aspect_ratio.as_deref().unwrap_or("1:1");
         let size = expected.image_size.as_deref();
         let model = catalogue.priced(&expected.model);
-        let pixels = model.and_then(|model| model.pixels(ratio, size)).unwrap_or((1024, 1024));
+        let pixels = model
+            .and_then(|model| model.pixels(ratio, size))
+            .unwrap_or((1024, 1024));
         Self {
             input_bytes: requests::line_bytes(&expected.key, &expected.request),
-            response_bytes: RESPONSE_BYTES + u64::from(pixels.0) * u64::from(pixels.1) * RESPONSE_BYTES_PER_PIXEL,
+            response_bytes: RESPONSE_BYTES
+                + u64::from(pixels.0) * u64::from(pixels.1) * RESPONSE_BYTES_PER_PIXEL,
             tokens: expected.input_tokens,
             usd: expected.ceiling_usd,
         }
@@ -60,7 +64,8 @@ pub struct Placement {
     pub closed: Option<ShardId>,
 }
 
-/// Deals requests into shards in manifest order: one model a shard, as a batch has one model, and none over its limits.
+/// Deals requests into shards in manifest order: one model a shard, as a batch has one model, and
+/// none over its limits.
 #[derive(Debug)]
 pub struct Sharder {
     limits: ShardLimits,
@@ -79,30 +84,62 @@ struct Open {
 impl Sharder {
     /// An empty sharder.
     pub fn new(limits: ShardLimits, bounds: BatchBounds) -> Self {
-        Self { limits, bounds, open: BTreeMap::new(), planned: Vec::new() }
+        Self {
+            limits,
+            bounds,
+            open: BTreeMap::new(),
+            planned: Vec::new(),
+        }
     }
 
-    /// Places the next request of `model`. A request that alone is over a limit gets a shard of its own.
+    /// Places the next request of `model`. A request that alone is over a limit gets a shard of its
+    /// own.
     pub fn place(&mut self, model: &str, size: RequestSize) -> Placement {
-        let fits = self.open.get(model).is_some_and(|open| self.fits(model, open, size));
+        let fits = self
+            .open
+            .get(model)
+            .is_some_and(|open| self.fits(model, open, size));
         let mut closed = None;
         if !fits {
             let shard = ShardId::first(u32::try_from(self.planned.len()).unwrap_or(u32::MAX));
-            let full = self.open.insert(model.to_owned(), Open { shard, requests: 0, size: RequestSize::default() });
+            let full = self.open.insert(
+                model.to_owned(),
+                Open {
+                    shard,
+                    requests: 0,
+                    size: RequestSize::default(),
+                },
+            );
             closed = full.map(|full| full.shard);
-            self.planned.push(PlannedShard { model: model.to_owned(), demand: Demand::default() });
+            self.planned.push(PlannedShard {
+                model: model.to_owned(),
+                demand: Demand::default(),
+            });
         }
-        let Some(open) = self.open.get_mut(model) else { unreachable!("it was opened") };
+        let Some(open) = self.open.get_mut(model) else {
+            unreachable!("it was opened")
+        };
         open.add(size);
         if let Some(planned) = self.planned.get_mut(open.shard.number as usize) {
-            planned.demand = Demand { requests: open.requests, tokens: open.size.tokens, usd: open.size.usd };
+            planned.demand = Demand {
+                requests: open.requests,
+                tokens: open.size.tokens,
+                usd: open.size.usd,
+            };
         }
-        Placement { shard: open.shard, closed }
+        Placement {
+            shard: open.shard,
+            closed,
+        }
     }
 
     fn fits(&self, model: &str, open: &Open, more: RequestSize) -> bool {
         let (limits, size) = (&self.limits, open.size.with(more));
-        let tokens = self.bounds.tokens.get(model).map_or(limits.tokens, |limit| limits.tokens.min(*limit));
+        let tokens = self
+            .bounds
+            .tokens
+            .get(model)
+            .map_or(limits.tokens, |limit| limits.tokens.min(*limit));
         open.requests < limits.requests
             && size.input_bytes <= limits.input_bytes
             && size.response_bytes <= limits.response_bytes
@@ -138,14 +175,27 @@ impl RequestSize {
 mod tests {
     use super::*;
 
-    const SMALL: RequestSize = RequestSize { input_bytes: 1, response_bytes: 1, tokens: 1, usd: Usd::ZERO };
+    const SMALL: RequestSize = RequestSize {
+        input_bytes: 1,
+        response_bytes: 1,
+        tokens: 1,
+        usd: Usd::ZERO,
+    };
 
     fn limits() -> ShardLimits {
-        ShardLimits { requests: 3, input_bytes: 100, response_bytes: 100, tokens: 100 }
+        ShardLimits {
+            requests: 3,
+            input_bytes: 100,
+            response_bytes: 100,
+            tokens: 100,
+        }
     }
 
     fn bounds() -> BatchBounds {
-        BatchBounds { usd: Some(usd("1")), tokens: BTreeMap::from([("few".to_owned(), 50)]) }
+        BatchBounds {
+            usd: Some(usd("1")),
+            tokens: BTreeMap::from([("few".to_owned(), 50)]),
+        }
     }
 
     fn usd(dollars: &str) -> Usd {
@@ -154,41 +204,86 @@ mod tests {
 
     fn deal(requests: &[(&str, RequestSize)]) -> Vec<String> {
         let mut sharder = Sharder::new(limits(), bounds());
-        requests.iter().map(|(model, size)| sharder.place(model, *size).shard.to_string()).collect()
+        requests
+            .iter()
+            .map(|(model, size)| sharder.place(model, *size).shard.to_string())
+            .collect()
     }
 
     #[test]
     fn a_full_shard_is_closed_and_the_next_begins() {
         let mut sharder = Sharder::new(limits(), bounds());
         let placements: Vec<Placement> = (0..4).map(|_| sharder.place("m", SMALL)).collect();
-        assert_eq!(placements[2], Placement { shard: ShardId::first(0), closed: None });
-        assert_eq!(placements[3], Placement { shard: ShardId::first(1), closed: Some(ShardId::first(0)) });
-        let planned: Vec<u32> = sharder.planned().iter().map(|shard| shard.demand.requests).collect();
+        assert_eq!(
+            placements[2],
+            Placement {
+                shard: ShardId::first(0),
+                closed: None
+            }
+        );
+        assert_eq!(
+            placements[3],
+            Placement {
+                shard: ShardId::first(1),
+                closed: Some(ShardId::first(0))
+            }
+        );
+        let planned: Vec<u32> = sharder
+            .planned()
+            .iter()
+            .map(|shard| shard.demand.requests)
+            .collect();
         assert_eq!(planned, [3, 1]);
     }
 
     #[test]
     fn models_do_not_share_a_shard() {
-        assert_eq!(deal(&[("a", SMALL), ("b", SMALL), ("a", SMALL), ("b", SMALL)]), ["0000", "0001", "0000", "0001"]);
+        assert_eq!(
+            deal(&[("a", SMALL), ("b", SMALL), ("a", SMALL), ("b", SMALL)]),
+            ["0000", "0001", "0000", "0001"]
+        );
     }
 
     #[test]
     fn each_limit_alone_closes_a_shard() {
         for big in [
-            RequestSize { input_bytes: 60, ..SMALL },
-            RequestSize { response_bytes: 60, ..SMALL },
-            RequestSize { tokens: 60, ..SMALL },
-            RequestSize { usd: usd("0.60"), ..SMALL },
+            RequestSize {
+                input_bytes: 60,
+                ..SMALL
+            },
+            RequestSize {
+                response_bytes: 60,
+                ..SMALL
+            },
+            RequestSize {
+                tokens: 60,
+                ..SMALL
+            },
+            RequestSize {
+                usd: usd("0.60"),
+                ..SMALL
+            },
         ] {
-            assert_eq!(deal(&[("m", big), ("m", SMALL), ("m", big)]), ["0000", "0000", "0001"]);
+            assert_eq!(
+                deal(&[("m", big), ("m", SMALL), ("m", big)]),
+                ["0000", "0000", "0001"]
+            );
         }
     }
 
     #[test]
     fn a_model_of_few_tokens_is_cut_smaller() {
-        let request = RequestSize { tokens: 30, ..SMALL };
+        let request = RequestSize {
+            tokens: 30,
+            ..SMALL
+        };
         assert_eq!(
-            deal(&[("few", request), ("m", request), ("few", request), ("m", request)]),
+            deal(&[
+                ("few", request),
+                ("m", request),
+                ("few", request),
+                ("m", request)
+            ]),
             ["0000", "0001", "0002", "0001"]
         );
     }
@@ -196,16 +291,37 @@ mod tests {
     #[test]
     fn a_shard_asks_for_the_sum_of_its_requests() {
         let mut sharder = Sharder::new(limits(), bounds());
-        for size in [RequestSize { tokens: 30, usd: usd("0.10"), ..SMALL }; 2] {
+        for size in [RequestSize {
+            tokens: 30,
+            usd: usd("0.10"),
+            ..SMALL
+        }; 2]
+        {
             sharder.place("m", size);
         }
-        let demand = Demand { requests: 2, tokens: 60, usd: usd("0.20") };
-        assert_eq!(sharder.planned(), [PlannedShard { model: "m".to_owned(), demand }]);
+        let demand = Demand {
+            requests: 2,
+            tokens: 60,
+            usd: usd("0.20"),
+        };
+        assert_eq!(
+            sharder.planned(),
+            [PlannedShard {
+                model: "m".to_owned(),
+                demand
+            }]
+        );
     }
 
     #[test]
     fn a_request_over_a_limit_is_alone() {
-        let huge = RequestSize { response_bytes: 1_000, ..SMALL };
-        assert_eq!(deal(&[("m", SMALL), ("m", huge), ("m", SMALL)]), ["0000", "0001", "0002"]);
+        let huge = RequestSize {
+            response_bytes: 1_000,
+            ..SMALL
+        };
+        assert_eq!(
+            deal(&[("m", SMALL), ("m", huge), ("m", SMALL)]),
+            ["0000", "0001", "0002"]
+        );
     }
 }

@@ -5,7 +5,8 @@ use std::{collections::HashSet, io};
 use super::{Finished, published_line::PublishedLine, table};
 use crate::plan::{OwnNames, PlanLine};
 
-/// The form of `results.jsonl` and `results.csv`: which members and columns a job has in addition to those of every job.
+/// The form of `results.jsonl` and `results.csv`: which members and columns a job has in addition
+/// to those of every job.
 #[derive(Debug, Default)]
 pub struct ResultForm {
     pub(super) names: OwnNames,
@@ -16,7 +17,10 @@ pub struct ResultForm {
 impl ResultForm {
     /// That of a job whose manifest uses these names.
     pub fn new(names: OwnNames) -> Self {
-        Self { listed: names.variables.iter().cloned().collect(), names }
+        Self {
+            listed: names.variables.iter().cloned().collect(),
+            names,
+        }
     }
 
     /// A line of `results.jsonl`, with its end.

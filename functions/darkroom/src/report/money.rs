@@ -24,18 +24,23 @@ const PERCENT_DECIMALS: u32 = 2;
 pub struct Cost {
     /// What was foretold: each image once, without thoughts and without rounds.
     pub estimated_usd: Usd,
-    /// What all the tokens that Gemini told come to at batch prices: images, refusals, every round, and what was set
-    /// aside.
+    /// What all the tokens that Gemini told come to at batch prices: images, refusals, every round,
+    /// and what was set aside.
     pub actual_usd: Usd,
-    /// How far the actual cost is above the estimate, in per cent of the estimate; below it, it is negative.
-    #[serde(with = "rust_decimal::serde::float_option", skip_serializing_if = "Option::is_none", default)]
+    /// How far the actual cost is above the estimate, in per cent of the estimate; below it, it is
+    /// negative.
+    #[serde(
+        with = "rust_decimal::serde::float_option",
+        skip_serializing_if = "Option::is_none",
+        default
+    )]
     pub variance_percent: Option<Decimal>,
     /// What the same tokens cost interactively.
     pub interactive_usd: Usd,
     /// The difference: interactive less actual.
     pub saved_usd: Usd,
-    /// The part of the actual cost that belongs to no image of the plan: answers whose key nobody asked for, or that
-    /// have none. The rest is the sum of `cost_usd` of all result lines.
+    /// The part of the actual cost that belongs to no image of the plan: answers whose key nobody
+    /// asked for, or that have none. The rest is the sum of `cost_usd` of all result lines.
     pub aside_usd: Usd,
     /// What Gemini may have charged for beside that, and doesn't tell.
     pub unaccounted: Unaccounted,
@@ -45,8 +50,8 @@ pub struct Cost {
     pub by_round: Vec<RoundCost>,
 }
 
-/// Requests that may have been charged for, and whose answer was lost, can't be read, or tells no tokens. They are not
-/// in the actual cost.
+/// Requests that may have been charged for, and whose answer was lost, can't be read, or tells no
+/// tokens. They are not in the actual cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unaccounted {
     /// How many, each time they were asked for.
@@ -67,7 +72,11 @@ pub struct ModelCost {
     /// What it cost.
     pub actual_usd: Usd,
     /// How far that is above the estimate, in per cent of the estimate.
-    #[serde(with = "rust_decimal::serde::float_option", skip_serializing_if = "Option::is_none", default)]
+    #[serde(
+        with = "rust_decimal::serde::float_option",
+        skip_serializing_if = "Option::is_none",
+        default
+    )]
     pub variance_percent: Option<Decimal>,
     /// What the same tokens cost interactively.
     pub interactive_usd: Usd,
@@ -126,12 +135,21 @@ impl Sums {
             saved_usd: total.interactive - total.batch,
             aside_usd: self.aside,
             unaccounted: self.unaccounted,
-            by_model: plan.models.iter().map(|share| self.of_model(share)).collect(),
+            by_model: plan
+                .models
+                .iter()
+                .map(|share| self.of_model(share))
+                .collect(),
             by_round: rounds(self.cells.iter()),
         }
     }
 
-    fn of_model(&self, ModelShare { model, estimate, .. }: &ModelShare) -> ModelCost {
+    fn of_model(
+        &self,
+        ModelShare {
+            model, estimate, ..
+        }: &ModelShare,
+    ) -> ModelCost {
         let cells = || self.cells.iter().filter(|((of, _), _)| of == model);
         let total: Charge = cells().map(|(_, cell)| cell.charge).sum();
         ModelCost {
@@ -148,7 +166,9 @@ impl Sums {
 }
 
 fn variance(actual: Usd, estimated: Usd) -> Option<Decimal> {
-    actual.percent_above(estimated).map(|percent| percent.round_dp(PERCENT_DECIMALS))
+    actual
+        .percent_above(estimated)
+        .map(|percent| percent.round_dp(PERCENT_DECIMALS))
 }
 
 fn rounds<'a>(cells: impl Iterator<Item = (&'a (String, u8), &'a Cell)>) -> Vec<RoundCost> {
@@ -159,7 +179,14 @@ fn rounds<'a>(cells: impl Iterator<Item = (&'a (String, u8), &'a Cell)>) -> Vec<
         sum.images += cell.images;
         sum.charge += cell.charge;
     }
-    let cost = |(round, Cell { requests, images, charge })| RoundCost {
+    let cost = |(
+        round,
+        Cell {
+            requests,
+            images,
+            charge,
+        },
+    )| RoundCost {
         round,
         requests,
         images,

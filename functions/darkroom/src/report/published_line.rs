@@ -1,5 +1,5 @@
-//! One line of `results.jsonl`: every line of a job has the same members in the same order, so that programs which look
-//! at the first lines only know what to expect of all of them.
+//! One line of `results.jsonl`: every line of a job has the same members in the same order, so that
+//! programs which look at the first lines only know what to expect of all of them.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
@@ -11,7 +11,8 @@ use crate::{
     results::{Lane, Reason, ResultLine, Status, StoredImage},
 };
 
-/// A result line in its published form. What is unknown or empty is `null`; only a list without elements is `[]`.
+/// A result line in its published form. What is unknown or empty is `null`; only a list without
+/// elements is `[]`.
 #[derive(Serialize)]
 pub(super) struct PublishedLine<'a> {
     key: &'a RequestKey,
@@ -40,7 +41,8 @@ pub(super) struct PublishedLine<'a> {
 
 impl<'a> PublishedLine<'a> {
     pub(super) fn new(plan: &'a PlanLine, line: &'a ResultLine, form: &'a ResultForm) -> Self {
-        // All members by name: one that is added to the line has to be published, or left out on purpose.
+        // All members by name: one that is added to the line has to be published, or left out on
+        // purpose.
         let ResultLine {
             key,
             variant,
@@ -91,8 +93,8 @@ impl<'a> PublishedLine<'a> {
     }
 }
 
-/// The item's key under the caller's name for it: `"custom_id": "a-1"`. Where the items of a job use several names, a line
-/// has all of them.
+/// The item's key under the caller's name for it: `"custom_id": "a-1"`. Where the items of a job
+/// use several names, a line has all of them.
 struct OwnKeys<'a> {
     plan: &'a PlanLine,
     form: &'a ResultForm,
@@ -112,8 +114,8 @@ impl Serialize for OwnKeys<'_> {
     }
 }
 
-/// The variables of the job, each with its value in this line. Those of the line that the job's list doesn't have, as it
-/// has no list or a full one, follow.
+/// The variables of the job, each with its value in this line. Those of the line that the job's
+/// list doesn't have, as it has no list or a full one, follow.
 struct Variables<'a> {
     line: &'a ResultLine,
     form: &'a ResultForm,

@@ -54,13 +54,14 @@ struct Round {
     answered: u32,
     /// Whether all of its keys must have one: `collect` has written a line for each of them.
     is_done: bool,
-    /// If it ended without its output being read to the end: the keys it asked for, where these aren't all.
+    /// If it ended without its output being read to the end: the keys it asked for, where these
+    /// aren't all.
     unread: Option<Option<HashSet<RequestKey>>>,
 }
 
 impl ShardResults {
-    /// Begins the next round of the shard: what is added from now on belongs to it. `keys` are those that the round asked
-    /// for, where these are not all of the shard's.
+    /// Begins the next round of the shard: what is added from now on belongs to it. `keys` are
+    /// those that the round asked for, where these are not all of the shard's.
     pub fn begin(&mut self, shard: &Shard, keys: Option<HashSet<RequestKey>>) {
         self.stopped |= shard.stopped;
         let reason = |code: &str, message: &str, retryable| Reason {
@@ -77,12 +78,17 @@ impl ShardResults {
             }
             Phase::Failed(failed) => {
                 let batch = failed.batch.clone().filter(|_| failed.may_be_billed);
-                self.without_batch = Some((Status::Failed, reason(&failed.code, &failed.message, false), batch));
+                self.without_batch = Some((
+                    Status::Failed,
+                    reason(&failed.code, &failed.message, false),
+                    batch,
+                ));
                 failed.may_be_billed.then_some(keys)
             }
             Phase::Cancelled => {
                 let message = "the job was cancelled before this was asked for";
-                self.without_batch = Some((Status::Skipped, reason("CANCELLED", message, true), None));
+                self.without_batch =
+                    Some((Status::Skipped, reason("CANCELLED", message, true), None));
                 None
             }
             Phase::Planned { .. }
@@ -96,11 +102,24 @@ impl ShardResults {
             | Phase::Held { .. } => None,
         };
         let asked = shard.phase.batch().is_some() || unread.is_some();
-        let refused = shard.refused.as_ref().map_or(0, |refused| u32::try_from(refused.lines).unwrap_or(u32::MAX));
+        let refused = shard.refused.as_ref().map_or(0, |refused| {
+            u32::try_from(refused.lines).unwrap_or(u32::MAX)
+        });
         let keys = shard.demand.requests;
-        let requests = if asked { keys.saturating_sub(refused) } else { 0 };
+        let requests = if asked {
+            keys.saturating_sub(refused)
+        } else {
+            0
+        };
         let is_done = matches!(shard.phase, Phase::Done { .. });
-        self.rounds.push(Round { number: shard.shard.round, keys, requests, answered: 0, is_done, unread });
+        self.rounds.push(Round {
+            number: shard.shard.round,
+            keys,
+            requests,
+            answered: 0,
+            is_done,
+            unread,
+        });
     }
 
     /// Adds a line of a part of this round.
@@ -112,7 +131,10 @@ impl ShardResults {
                 let answers = self.answers.entry(result.key.clone()).or_default();
                 if answers.answered_in != round {
                     answers.answered_in = round;
-                    self.rounds.last_mut().into_iter().for_each(|last| last.answered += 1);
+                    self.rounds
+                        .last_mut()
+                        .into_iter()
+                        .for_each(|last| last.answered += 1);
                 }
                 answers.results.push(*result);
                 answers.charged.push((round, charged));
@@ -122,7 +144,11 @@ impl ShardResults {
                 self.aside_images += u64::from(aside.image.is_some());
                 match (aside.aside, aside.key, charged) {
                     (AsideReason::RepeatedKey, Some(key), _) => {
-                        self.answers.entry(key).or_default().charged.push((round, charged));
+                        self.answers
+                            .entry(key)
+                            .or_default()
+                            .charged
+                            .push((round, charged));
                     }
                     (_, _, Charged::Told(usage)) => {
                         let sum = self.strays.entry(round).or_default();
@@ -134,10 +160,14 @@ impl ShardResults {
         }
     }
 
-    /// A round whose parts lack lines: `collect` wrote a result for each of its keys, and fewer were read. With how many.
+    /// A round whose parts lack lines: `collect` wrote a result for each of its keys, and fewer
+    /// were read. With how many.
     pub fn incomplete_round(&self) -> Option<(u8, u32)> {
         let lacking = |round: &&Round| round.is_done && round.answered < round.keys;
-        self.rounds.iter().find(lacking).map(|round| (round.number, round.keys - round.answered))
+        self.rounds
+            .iter()
+            .find(lacking)
+            .map(|round| (round.number, round.keys - round.answered))
     }
 
     /// Whether a person's cancel changed its course.
@@ -162,14 +192,18 @@ impl ShardResults {
 
     /// The requests of each round that has had a batch.
     pub(super) fn requests(&self) -> impl Iterator<Item = (u8, u32)> {
-        self.rounds.iter().map(|round| (round.number, round.requests))
+        self.rounds
+            .iter()
+            .map(|round| (round.number, round.requests))
     }
 
     /// All that was said of a key, with what nobody could read of it.
     pub(super) fn take(&mut self, key: &RequestKey) -> Answers {
         let mut answers = self.answers.remove(key).unwrap_or_default();
         for Round { number, unread, .. } in &self.rounds {
-            let asked = unread.as_ref().is_some_and(|keys| keys.as_ref().is_none_or(|keys| keys.contains(key)));
+            let asked = unread
+                .as_ref()
+                .is_some_and(|keys| keys.as_ref().is_none_or(|keys| keys.contains(key)));
             if asked && answers.charged.iter().all(|(round, _)| round != number) {
                 answers.charged.push((*number, Charged::Unknown));
             }
@@ -177,13 +211,26 @@ impl ShardResults {
         answers
     }
 
-    /// The last line of a key, which says why it is not asked for again where only the budget is in the way.
+    /// The last line of a key, which says why it is not asked for again where only the budget is in
+    /// the way.
     pub(super) fn within_budget(&self, line: ResultLine) -> ResultLine {
-        let Some(budget) = &self.over_budget else { return line };
+        let Some(budget) = &self.over_budget else {
+            return line;
+        };
         match &line.error {
             Some(error) if error.retryable && line.status != Status::Succeeded => {
-                let message = format!("{}; the last try ended with {}: {}", budget.message, error.code, error.message);
-                ResultLine { status: Status::Failed, error: Some(Reason { message, ..budget.clone() }), ..line }
+                let message = format!(
+                    "{}; the last try ended with {}: {}",
+                    budget.message, error.code, error.message
+                );
+                ResultLine {
+                    status: Status::Failed,
+                    error: Some(Reason {
+                        message,
+                        ..budget.clone()
+                    }),
+                    ..line
+                }
             }
             Some(_) | None => line,
         }
@@ -193,7 +240,15 @@ impl ShardResults {
     pub(super) fn without_result(&self, plan: &PlanLine) -> ResultLine {
         let (status, reason, batch_name) = self.without_batch.clone().unwrap_or_else(|| {
             let message = "no result was collected for this request".to_owned();
-            (Status::Failed, Reason { code: "MISSING".to_owned(), message, retryable: true }, None)
+            (
+                Status::Failed,
+                Reason {
+                    code: "MISSING".to_owned(),
+                    message,
+                    retryable: true,
+                },
+                None,
+            )
         });
         ResultLine {
             error: Some(reason),

@@ -129,7 +129,11 @@ pub struct CodeCount {
 
 impl CodeCount {
     pub(super) fn new(code: &str, key: &RequestKey) -> Self {
-        Self { code: code.to_owned(), count: 0, example_key: key.clone() }
+        Self {
+            code: code.to_owned(),
+            count: 0,
+            example_key: key.clone(),
+        }
     }
 }
 
@@ -161,7 +165,8 @@ pub struct UnfetchedBatch {
     pub shard: ShardId,
     /// The batch.
     pub batch_name: BatchName,
-    /// Its output: a file, or `inline` where it is in the batch itself. None if Gemini has not named any.
+    /// Its output: a file, or `inline` where it is in the batch itself. None if Gemini has not
+    /// named any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<BatchOutput>,
     /// Until when Gemini keeps that, at most.
@@ -172,7 +177,9 @@ pub struct UnfetchedBatch {
 impl UnfetchedBatch {
     /// That of a shard that has ended, if it left one.
     pub fn of(shard: &Shard) -> Option<Self> {
-        let Phase::Failed(failed) = &shard.phase else { return None };
+        let Phase::Failed(failed) = &shard.phase else {
+            return None;
+        };
         Some(Self {
             shard: shard.shard,
             batch_name: failed.batch.clone().filter(|_| failed.may_be_billed)?,

@@ -9,7 +9,8 @@ use std::{
 use super::Finished;
 use crate::csv_cell::guarded;
 
-/// Without it Excel takes the table for text in the alphabet of the computer's country, and shows "cafÃ©".
+/// Without it Excel takes the table for text in the alphabet of the computer's country, and shows
+/// "cafÃ©".
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 /// The columns that every job has. Those of its variables follow.
@@ -48,12 +49,18 @@ pub(super) fn write_header(mut to: impl Write, variables: &[String]) -> io::Resu
 }
 
 /// Writes the line of one image. Cells that a spreadsheet would take for a formula are guarded.
-pub(super) fn write_row(to: impl Write, finished: &Finished, variables: &[String]) -> io::Result<()> {
+pub(super) fn write_row(
+    to: impl Write,
+    finished: &Finished,
+    variables: &[String],
+) -> io::Result<()> {
     let line = &finished.line;
     let image = line.image.as_ref();
     let text = |value: Option<String>| value.unwrap_or_default();
     let word = |value: Option<serde_json::Value>| {
-        value.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+        value
+            .and_then(|value| value.as_str().map(str::to_owned))
+            .unwrap_or_default()
     };
     let cells: [String; COLUMNS.len()] = [
         line.key.to_string(),
@@ -68,10 +75,22 @@ pub(super) fn write_row(to: impl Write, finished: &Finished, variables: &[String
         text(line.finish_reason.clone()),
         text(line.error.as_ref().map(|reason| reason.code.clone())),
         text(line.error.as_ref().map(|reason| reason.message.clone())),
-        text(line.cost_usd.map(|cost| cost.dollars().round_dp(6).normalize().to_string())),
+        text(
+            line.cost_usd
+                .map(|cost| cost.dollars().round_dp(6).normalize().to_string()),
+        ),
     ];
-    let values = variables.iter().map(|name| line.vars.get(name).map(String::as_str).unwrap_or_default());
-    write(to, cells.iter().map(String::as_str).chain(values).map(Cow::Borrowed))
+    let values = variables
+        .iter()
+        .map(|name| line.vars.get(name).map(String::as_str).unwrap_or_default());
+    write(
+        to,
+        cells
+            .iter()
+            .map(String::as_str)
+            .chain(values)
+            .map(Cow::Borrowed),
+    )
 }
 
 fn write<'a>(to: impl Write, cells: impl Iterator<Item = Cow<'a, str>>) -> io::Result<()> {

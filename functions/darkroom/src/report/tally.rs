@@ -50,8 +50,10 @@ impl Tally {
         self.money.unaccounted.requests += finished.unknown;
         self.money.unaccounted.estimated_usd += plan.estimate.batch_usd * finished.unknown;
         if let Some(reason) = &line.error {
-            let count =
-                self.errors.entry(reason.code.clone()).or_insert_with(|| CodeCount::new(&reason.code, &line.key));
+            let count = self
+                .errors
+                .entry(reason.code.clone())
+                .or_insert_with(|| CodeCount::new(&reason.code, &line.key));
             count.count += 1;
             self.integrity.missing += u64::from(reason.code == "MISSING");
         }
@@ -67,7 +69,8 @@ impl Tally {
         }
     }
 
-    /// Counts a shard, whose model is `model`, and what it set aside, once all its images are counted.
+    /// Counts a shard, whose model is `model`, and what it set aside, once all its images are
+    /// counted.
     pub fn add_shard(&mut self, model: &str, results: &ShardResults, catalogue: &Catalogue) {
         self.stopped |= results.is_stopped();
         self.aside_images += results.aside_images();
@@ -75,7 +78,10 @@ impl Tally {
             self.money.of(model, round).requests += u64::from(requests);
         }
         for (round, usage) in results.strays() {
-            let charge = catalogue.priced(model).map(|model| Charge::of(usage, model)).unwrap_or_default();
+            let charge = catalogue
+                .priced(model)
+                .map(|model| Charge::of(usage, model))
+                .unwrap_or_default();
             self.money.of(model, *round).charge += charge;
             self.money.aside += charge.batch;
         }
@@ -115,7 +121,10 @@ impl Tally {
     /// The images of `job` that belong to no request, if there are any.
     pub fn aside(&self, job: &JobId) -> Option<AsideImages> {
         let images = self.aside_images;
-        (images > 0).then(|| AsideImages { images, folder: layout::asides(job) })
+        (images > 0).then(|| AsideImages {
+            images,
+            folder: layout::asides(job),
+        })
     }
 
     /// The money.
@@ -126,7 +135,12 @@ impl Tally {
     /// The most frequent reasons for missing images, most frequent first.
     pub fn top_errors(&self) -> Vec<CodeCount> {
         let mut errors: Vec<CodeCount> = self.errors.values().cloned().collect();
-        errors.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.code.cmp(&other.code)));
+        errors.sort_by(|one, other| {
+            other
+                .count
+                .cmp(&one.count)
+                .then_with(|| one.code.cmp(&other.code))
+        });
         errors.truncate(TOP_ERRORS);
         errors
     }

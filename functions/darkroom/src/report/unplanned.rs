@@ -21,7 +21,10 @@ impl Summary {
             status: JobPhase::Cancelled,
             counts: tally.counts().clone(),
             integrity: tally.integrity().clone(),
-            time: Times { planned: cancelled_at, finished: cancelled_at },
+            time: Times {
+                planned: cancelled_at,
+                finished: cancelled_at,
+            },
             cost: tally.cost(&plan),
             shards: Vec::new(),
             unfetched: Vec::new(),

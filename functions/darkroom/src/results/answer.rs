@@ -23,8 +23,8 @@ pub struct Answer {
     pub response_id: Option<String>,
     /// The tokens used.
     pub usage: Option<Usage>,
-    /// Images that belonged to the model's thoughts and were dropped. If there is no other image, the last of them that is
-    /// whole is not dropped: it is the image.
+    /// Images that belonged to the model's thoughts and were dropped. If there is no other image,
+    /// the last of them that is whole is not dropped: it is the image.
     pub thought_images: usize,
     /// What was odd about the answer, for people.
     pub warnings: Vec<String>,
@@ -66,9 +66,10 @@ impl Outcome {
     pub fn reason(&self) -> Option<&Reason> {
         match self {
             Self::Succeeded { .. } => None,
-            Self::Blocked(reason) | Self::NoImage(reason) | Self::Failed(reason) | Self::Cancelled(reason) => {
-                Some(reason)
-            }
+            Self::Blocked(reason)
+            | Self::NoImage(reason)
+            | Self::Failed(reason)
+            | Self::Cancelled(reason) => Some(reason),
         }
     }
 }
@@ -128,12 +129,21 @@ impl Image {
     /// [`ImageFlaw::NotAnImage`] or [`ImageFlaw::TooManyPixels`], by the header of the bytes.
     pub(super) fn new(bytes: PooledBuffer) -> Result<Self, ImageFlaw> {
         let header = read_header(bytes.as_ref())?;
-        Ok(Self { media_type: header.media_type, width: header.width, height: header.height, bytes })
+        Ok(Self {
+            media_type: header.media_type,
+            width: header.width,
+            height: header.height,
+            bytes,
+        })
     }
 }
 
 impl From<ImageFlaw> for Reason {
     fn from(flaw: ImageFlaw) -> Self {
-        Self { code: flaw.code().into(), message: flaw.to_string(), retryable: flaw.retryable() }
+        Self {
+            code: flaw.code().into(),
+            message: flaw.to_string(),
+            retryable: flaw.retryable(),
+        }
     }
 }

@@ -14,7 +14,10 @@ pub struct BadLine {
 
 impl BadLine {
     pub(super) fn new(reason: BadLineReason, skeleton: &[u8]) -> Self {
-        Self { reason, key: key_of_damaged(skeleton).map(RequestKey::new) }
+        Self {
+            reason,
+            key: key_of_damaged(skeleton).map(RequestKey::new),
+        }
     }
 }
 
@@ -22,13 +25,16 @@ impl BadLine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadLineReason {
     /// It has more than [`Limits::skeleton_bytes`](super::Limits) beside its images.
-    #[error("the line is longer than accepted: ask for the image again, or for fewer texts beside it")]
+    #[error(
+        "the line is longer than accepted: ask for the image again, or for fewer texts beside it"
+    )]
     LineTooLong,
     /// It is no JSON, or ends within it.
     #[error("the line of the result file is no valid JSON: ask for the image again")]
     NotJson,
-    /// It is JSON but neither a response nor an error, nor the members of a response without the response around them; or a
-    /// member that holds an image has the wrong type or stands there twice.
+    /// It is JSON but neither a response nor an error, nor the members of a response without the
+    /// response around them; or a member that holds an image has the wrong type or stands there
+    /// twice.
     #[error(
         "the line of the result file is neither a response nor an error as Gemini documents them: ask for the image again"
     )]
@@ -52,6 +58,10 @@ impl BadLineReason {
 
 impl From<BadLineReason> for Reason {
     fn from(reason: BadLineReason) -> Self {
-        Self { code: reason.code().into(), message: reason.to_string(), retryable: true }
+        Self {
+            code: reason.code().into(),
+            message: reason.to_string(),
+            retryable: true,
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! The base64 text of one image, decoded as it passes.
 //!
-//! Base64 of one alphabet, the standard one or the URL-safe one, takes the SIMD path. Because an image that was paid for
-//! should not be lost over its spelling, a slow path also accepts both at once, white space and JSON escapes; padding may
-//! be missing. A `data:` URL is read as the base64 that it holds.
+//! Base64 of one alphabet, the standard one or the URL-safe one, takes the SIMD path. Because an
+//! image that was paid for should not be lost over its spelling, a slow path also accepts both at
+//! once, white space and JSON escapes; padding may be missing. A `data:` URL is read as the base64
+//! that it holds.
 
 use base64_simd::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
@@ -46,7 +47,10 @@ pub(super) struct Blob {
 #[derive(Clone, Copy, Debug)]
 enum Beginning {
     /// So far it is as many characters of [`SCHEME`] as `matched`, in the spelling that is kept.
-    Scheme { matched: usize, spelling: [u8; SCHEME.len()] },
+    Scheme {
+        matched: usize,
+        spelling: [u8; SCHEME.len()],
+    },
     /// It is a URL, and its comma is still to come.
     MediaType,
     /// What comes is base64.
@@ -67,7 +71,10 @@ impl Blob {
         Self {
             bytes,
             limit,
-            beginning: Beginning::Scheme { matched: 0, spelling: [0; SCHEME.len()] },
+            beginning: Beginning::Scheme {
+                matched: 0,
+                spelling: [0; SCHEME.len()],
+            },
             group: 0,
             grouped: 0,
             padded: false,
@@ -78,7 +85,10 @@ impl Blob {
 
     /// An image that isn't wanted: its text passes, nothing is kept.
     pub(super) fn unwanted(bytes: PooledBuffer, flaw: ImageFlaw) -> Self {
-        Self { flaw: Some(flaw), ..Self::new(bytes, 0) }
+        Self {
+            flaw: Some(flaw),
+            ..Self::new(bytes, 0)
+        }
     }
 
     /// Takes the next part of the text, which holds no quote, backslash or newline.
@@ -107,7 +117,12 @@ impl Blob {
     pub(super) fn push_escaped(&mut self, byte: u8) -> bool {
         match self.escape {
             Escape::No => return false,
-            Escape::Begun if byte == b'u' => self.escape = Escape::Unicode { digits: 0, value: 0 },
+            Escape::Begun if byte == b'u' => {
+                self.escape = Escape::Unicode {
+                    digits: 0,
+                    value: 0,
+                }
+            }
             Escape::Begun => {
                 self.escape = Escape::No;
                 self.push_char(match byte {
@@ -123,7 +138,10 @@ impl Blob {
                 };
                 let value = value << 4 | digit;
                 if digits < 3 {
-                    self.escape = Escape::Unicode { digits: digits + 1, value };
+                    self.escape = Escape::Unicode {
+                        digits: digits + 1,
+                        value,
+                    };
                 } else {
                     self.escape = Escape::No;
                     self.push_char(u8::try_from(value).unwrap_or(INVALID));
@@ -155,7 +173,8 @@ impl Blob {
         }
     }
 
-    /// The fast path: decodes as many groups of four from the start of `text` as there are, or none of them.
+    /// The fast path: decodes as many groups of four from the start of `text` as there are, or none
+    /// of them.
     fn push_whole_groups(&mut self, text: &mut &[u8]) {
         let unpadded = text.len() - text.iter().rev().take_while(|char| **char == b'=').count();
         let (groups, rest) = text.split_at(unpadded & !3);
@@ -166,7 +185,10 @@ impl Blob {
         self.bytes.make_room(size, self.limit);
         let bytes = self.bytes.bytes_mut();
         let decoded = STANDARD_NO_PAD.decode_append(groups, bytes);
-        if decoded.or_else(|_| URL_SAFE_NO_PAD.decode_append(groups, bytes)).is_ok() {
+        if decoded
+            .or_else(|_| URL_SAFE_NO_PAD.decode_append(groups, bytes))
+            .is_ok()
+        {
             *text = rest;
         }
     }
@@ -178,7 +200,9 @@ impl Blob {
             Beginning::MediaType if char == b',' => self.beginning = Beginning::Over,
             Beginning::MediaType => {}
             Beginning::Scheme { matched: 0, .. } if is_blank(char) => {}
-            Beginning::Scheme { matched, spelling } if char.eq_ignore_ascii_case(&SCHEME[*matched]) => {
+            Beginning::Scheme { matched, spelling }
+                if char.eq_ignore_ascii_case(&SCHEME[*matched]) =>
+            {
                 spelling[*matched] = char;
                 *matched += 1;
                 if *matched == SCHEME.len() {
@@ -259,7 +283,11 @@ mod tests {
                 blob.begin_escape();
                 rest = tail;
             } else {
-                let plain = rest.iter().take(run).take_while(|byte| **byte != b'\\').count();
+                let plain = rest
+                    .iter()
+                    .take(run)
+                    .take_while(|byte| **byte != b'\\')
+                    .count();
                 blob.push(&rest[..plain]);
                 rest = &rest[plain..];
             }
@@ -270,7 +298,11 @@ mod tests {
     fn decode(text: &str, limit: usize) -> Result<Vec<u8>, ImageFlaw> {
         let decoded = decode_in_runs(text, limit, usize::MAX);
         for run in 1..text.len() {
-            assert_eq!(decode_in_runs(text, limit, run), decoded, "{text} in runs of {run}");
+            assert_eq!(
+                decode_in_runs(text, limit, run),
+                decoded,
+                "{text} in runs of {run}"
+            );
         }
         decoded
     }
@@ -328,17 +360,30 @@ mod tests {
 
     #[test]
     fn a_url_without_base64_is_a_flaw() {
-        for text in ["data:", "data:image/png;base64", "data :image/png;base64,AAAA", "http://host/AAAA", "dat:AAAA"] {
+        for text in [
+            "data:",
+            "data:image/png;base64",
+            "data :image/png;base64,AAAA",
+            "http://host/AAAA",
+            "dat:AAAA",
+        ] {
             assert_eq!(decode(text, 100), Err(ImageFlaw::InvalidBase64), "{text}");
         }
-        assert_eq!(decode("data:image/png;base64,", 100), Ok(vec![]), "an empty image");
+        assert_eq!(
+            decode("data:image/png;base64,", 100),
+            Ok(vec![]),
+            "an empty image"
+        );
     }
 
     #[test]
     fn the_limit_counts_decoded_bytes_and_not_the_beginning_of_a_url() {
         let beginning = format!("data:image/png;name={};base64,", "x".repeat(500));
         assert_eq!(decode(&format!("{beginning}AAAAAAAA"), 6), Ok(vec![0; 6]));
-        assert_eq!(decode(&format!("{beginning}AAAAAAAA"), 5), Err(ImageFlaw::TooLarge));
+        assert_eq!(
+            decode(&format!("{beginning}AAAAAAAA"), 5),
+            Err(ImageFlaw::TooLarge)
+        );
     }
 
     #[test]
@@ -368,7 +413,12 @@ mod tests {
 
     #[test]
     fn an_image_may_be_as_large_as_the_limit_and_no_larger() {
-        for (text, size) in [("AAAAAAAA", 6), ("AAAAAAA=", 5), ("AAAAAA==", 4), ("AA AA AA AA", 6)] {
+        for (text, size) in [
+            ("AAAAAAAA", 6),
+            ("AAAAAAA=", 5),
+            ("AAAAAA==", 4),
+            ("AA AA AA AA", 6),
+        ] {
             assert_eq!(decode(text, size), Ok(vec![0; size]), "{text}");
             assert_eq!(decode(text, size - 1), Err(ImageFlaw::TooLarge), "{text}");
         }

@@ -1,4 +1,5 @@
-//! What an image is, from the first bytes of it. Nothing is decoded, and no one's word is taken for it.
+//! What an image is, from the first bytes of it. Nothing is decoded, and no one's word is taken for
+//! it.
 
 mod header;
 
@@ -6,23 +7,24 @@ use serde::{Deserialize, Serialize};
 
 pub use header::read_header;
 
-/// The most pixels an image may have: 100 million. Gemini's largest has 34 million; a file of a few kilobytes can claim
-/// billions, and whoever opens it pays.
+/// The most pixels an image may have: 100 million. Gemini's largest has 34 million; a file of a few
+/// kilobytes can claim billions, and whoever opens it pays.
 pub const PIXEL_LIMIT: u64 = 100_000_000;
 
-/// How far an image's shape may be from what was asked for: 3.5 %. Gemini answers 16:9 with 1408 × 768, 3.1 % off; the
-/// nearest two ratios it offers differ by 6.7 %.
+/// How far an image's shape may be from what was asked for: 3.5 %. Gemini answers 16:9 with 1408 ×
+/// 768, 3.1 % off; the nearest two ratios it offers differ by 6.7 %.
 const RATIO_TOLERANCE: f64 = 0.035;
 
-/// The same where one side is four times the other or more: 5 %. Gemini answers 8:1 at 2K with 5856 × 704, 4 % off; 4:1 and
-/// the next ratio that it offers differ by 70 %.
+/// The same where one side is four times the other or more: 5 %. Gemini answers 8:1 at 2K with 5856
+/// × 704, 4 % off; 4:1 and the next ratio that it offers differ by 70 %.
 const EXTREME_RATIO_TOLERANCE: f64 = 0.05;
 
 /// From which ratio on a shape is extreme.
 const EXTREME_RATIO: f64 = 4.0;
 
-/// How many times as many pixels an image may have as the square of its size, or as few: twice. One size has four times
-/// the pixels of the next. Of all shapes that Gemini answers with, 3072 × 384 is the farthest from its square, 12.5 % off.
+/// How many times as many pixels an image may have as the square of its size, or as few: twice. One
+/// size has four times the pixels of the next. Of all shapes that Gemini answers with, 3072 × 384
+/// is the farthest from its square, 12.5 % off.
 const SIZE_FACTOR: f64 = 2.0;
 
 /// The formats that Gemini makes and browsers show. Others are refused: SVG and HTML run scripts.
@@ -89,7 +91,8 @@ pub enum ImageFlaw {
     /// Its text is no base64.
     #[error("the image isn't valid base64")]
     InvalidBase64,
-    /// It is larger than [`Limits`](super::Limits) allow, alone or together with those before it in its line.
+    /// It is larger than [`Limits`](super::Limits) allow, alone or together with those before it in
+    /// its line.
     #[error("the image has more bytes than are accepted")]
     TooLarge,
     /// Its line holds more images than [`Limits`](super::Limits) allow.
@@ -124,33 +127,47 @@ impl ImageFlaw {
     }
 }
 
-/// Whether an image of `width` × `height` has the shape that was asked for, `16:9` say, give or take 3.5 %; 5 % where one
-/// side is at least four times the other.
+/// Whether an image of `width` × `height` has the shape that was asked for, `16:9` say, give or
+/// take 3.5 %; 5 % where one side is at least four times the other.
 ///
-/// Sizes differ from the documented ones by a few pixels, so exact ones would refuse good images. A text that is no
-/// ratio matches nothing.
+/// Sizes differ from the documented ones by a few pixels, so exact ones would refuse good images. A
+/// text that is no ratio matches nothing.
 pub fn ratio_matches(width: u32, height: u32, ratio: &str) -> bool {
-    let positive = |text: &str| text.parse().ok().filter(|side: &u16| *side > 0).map(f64::from);
-    let Some((wide, high)) = ratio.split_once(':').and_then(|(wide, high)| Some((positive(wide)?, positive(high)?)))
+    let positive = |text: &str| {
+        text.parse()
+            .ok()
+            .filter(|side: &u16| *side > 0)
+            .map(f64::from)
+    };
+    let Some((wide, high)) = ratio
+        .split_once(':')
+        .and_then(|(wide, high)| Some((positive(wide)?, positive(high)?)))
     else {
         return false;
     };
     let (is, asked) = (f64::from(width) / f64::from(height), wide / high);
     let is_extreme = asked.max(asked.recip()) >= EXTREME_RATIO;
-    let tolerance = if is_extreme { EXTREME_RATIO_TOLERANCE } else { RATIO_TOLERANCE };
+    let tolerance = if is_extreme {
+        EXTREME_RATIO_TOLERANCE
+    } else {
+        RATIO_TOLERANCE
+    };
     (is / asked - 1.0).abs() <= tolerance
 }
 
-/// Whether an image of `width` × `height` has the size that was asked for, `512`, `1K`, `2K` or `4K`, whatever its shape.
+/// Whether an image of `width` × `height` has the size that was asked for, `512`, `1K`, `2K` or
+/// `4K`, whatever its shape.
 ///
-/// It is told by the number of pixels: a size has about as many in every ratio, though each side differs. A text that is
-/// no size is not compared.
+/// It is told by the number of pixels: a size has about as many in every ratio, though each side
+/// differs. A text that is no size is not compared.
 pub fn size_matches(width: u32, height: u32, size: &str) -> bool {
     let side = match size.strip_suffix('K') {
         Some(kilo) => kilo.parse().ok().map(|kilo: u16| 1024.0 * f64::from(kilo)),
         None => size.parse().ok().map(|side: u16| f64::from(side)),
     };
-    let Some(side) = side.filter(|side| *side > 0.0) else { return true };
+    let Some(side) = side.filter(|side| *side > 0.0) else {
+        return true;
+    };
     let times = f64::from(width) * f64::from(height) / (side * side);
     (SIZE_FACTOR.recip()..SIZE_FACTOR).contains(&times)
 }
@@ -165,15 +182,33 @@ mod tests {
         let catalogue = Catalogue::built_in();
         let mut compared = 0;
         for model in catalogue.models() {
-            for (ratio, size) in model.ratios.iter().flat_map(|ratio| model.sizes.iter().map(move |size| (ratio, size)))
+            for (ratio, size) in model
+                .ratios
+                .iter()
+                .flat_map(|ratio| model.sizes.iter().map(move |size| (ratio, size)))
             {
-                let Some((width, height)) = model.pixels(ratio, Some(&size.name)) else { continue };
+                let Some((width, height)) = model.pixels(ratio, Some(&size.name)) else {
+                    continue;
+                };
                 // Give or take three per cent of each side, or of one.
-                for (wider, higher) in [(100, 100), (103, 103), (97, 97), (103, 97), (103, 100), (97, 100)] {
+                for (wider, higher) in [
+                    (100, 100),
+                    (103, 103),
+                    (97, 97),
+                    (103, 97),
+                    (103, 100),
+                    (97, 100),
+                ] {
                     let (width, height) = (width * wider / 100, height * higher / 100);
                     for asked in ["512", "1K", "2K", "4K"] {
                         let found = size_matches(width, height, asked);
-                        assert_eq!(found, asked == size.name, "{} {width} x {height} is {}", model.id, size.name);
+                        assert_eq!(
+                            found,
+                            asked == size.name,
+                            "{} {width} x {height} is {}",
+                            model.id,
+                            size.name
+                        );
                         compared += 1;
                     }
                 }
@@ -184,8 +219,16 @@ mod tests {
 
     #[test]
     fn measured_shapes_are_of_their_size() {
-        for (width, height, size) in [(1408, 768, "1K"), (2816, 1536, "2K"), (5632, 3072, "4K"), (1024, 1024, "1K")] {
-            assert!(size_matches(width, height, size), "{width} x {height} is {size}");
+        for (width, height, size) in [
+            (1408, 768, "1K"),
+            (2816, 1536, "2K"),
+            (5632, 3072, "4K"),
+            (1024, 1024, "1K"),
+        ] {
+            assert!(
+                size_matches(width, height, size),
+                "{width} x {height} is {size}"
+            );
         }
     }
 
@@ -213,8 +256,15 @@ mod tests {
             (704, 5856, "1:8"),
             (2120, 512, "4:1"),
         ] {
-            assert!(ratio_matches(width, height, ratio), "{width} x {height} is {ratio}");
-            assert_eq!(ratio_matches(height, width, ratio), width == height, "{height} x {width} isn't {ratio}");
+            assert!(
+                ratio_matches(width, height, ratio),
+                "{width} x {height} is {ratio}"
+            );
+            assert_eq!(
+                ratio_matches(height, width, ratio),
+                width == height,
+                "{height} x {width} isn't {ratio}"
+            );
         }
     }
 
@@ -230,7 +280,10 @@ mod tests {
             (2048, 512, "8:1"),
             (2170, 512, "4:1"),
         ] {
-            assert!(!ratio_matches(width, height, ratio), "{width} x {height} isn't {ratio}");
+            assert!(
+                !ratio_matches(width, height, ratio),
+                "{width} x {height} isn't {ratio}"
+            );
         }
     }
 

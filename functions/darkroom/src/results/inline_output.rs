@@ -1,4 +1,5 @@
-//! Results that stand inside of a batch's own description, where a batch has them instead of a responses file.
+//! Results that stand inside of a batch's own description, where a batch has them instead of a
+//! responses file.
 //!
 //! ```json
 //! {"name":"batches/4m85","metadata":{"state":"BATCH_STATE_SUCCEEDED","output":{"inlinedResponses":{"inlinedResponses":[
@@ -13,14 +14,17 @@ use memchr::memchr2;
 /// The member whose array holds the results.
 const NAMES: [&[u8]; 2] = [b"inlinedResponses", b"inlined_responses"];
 
-/// The longest text that is looked at as a name, quotes excluded: one more than the longest of [`NAMES`].
+/// The longest text that is looked at as a name, quotes excluded: one more than the longest of
+/// [`NAMES`].
 const NAME_BYTES: usize = 18;
 
-/// Divides the JSON of a batch as it passes: into its description, which is small, and its inline results, which may have any
-/// size and become lines that a [`Scanner`](super::Scanner) reads. Nothing is kept.
+/// Divides the JSON of a batch as it passes: into its description, which is small, and its inline
+/// results, which may have any size and become lines that a [`Scanner`](super::Scanner) reads.
+/// Nothing is kept.
 ///
-/// How the JSON is cut into pieces changes nothing. Only the first array that holds results gives lines: Google writes all of
-/// them twice. JSON without such an array is all description, byte by byte.
+/// How the JSON is cut into pieces changes nothing. Only the first array that holds results gives
+/// lines: Google writes all of them twice. JSON without such an array is all description, byte by
+/// byte.
 #[derive(Debug, Default)]
 pub struct InlineOutput {
     within: Within,
@@ -34,7 +38,8 @@ pub struct InlineOutput {
 /// What an [`InlineOutput`] gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputPiece<'a> {
-    /// A piece of the JSON without its results. In place of an array of results stands `[0]`, or `[]` if it holds none.
+    /// A piece of the JSON without its results. In place of an array of results stands `[0]`, or
+    /// `[]` if it holds none.
     Description(&'a [u8]),
     /// A piece of the results: one line each, without newlines or blanks between its texts.
     Results(&'a [u8]),
@@ -45,7 +50,11 @@ enum Within {
     #[default]
     Description,
     /// In an array of results, inside of so many objects and arrays.
-    Array { depth: usize, is_empty: bool, is_first: bool },
+    Array {
+        depth: usize,
+        is_empty: bool,
+        is_first: bool,
+    },
 }
 
 /// What was seen of the first array that holds results.
@@ -121,7 +130,12 @@ impl InlineOutput {
     }
 
     /// Takes a text up to its closing quote. Returns how much that was.
-    fn take_text(&mut self, mut text: OpenText, rest: &[u8], sink: &mut impl FnMut(OutputPiece<'_>)) -> usize {
+    fn take_text(
+        &mut self,
+        mut text: OpenText,
+        rest: &[u8],
+        sink: &mut impl FnMut(OutputPiece<'_>),
+    ) -> usize {
         let mut at = 0;
         let mut is_over = false;
         while !is_over && at < rest.len() {
@@ -165,7 +179,11 @@ impl InlineOutput {
                 }
                 Step::Enter => {
                     self.give(&rest[from..=at], sink);
-                    self.within = Within::Array { depth: 0, is_empty: true, is_first: self.first == First::None };
+                    self.within = Within::Array {
+                        depth: 0,
+                        is_empty: true,
+                        is_first: self.first == First::None,
+                    };
                 }
                 Step::Leave { is_empty } => {
                     self.give(&rest[from..at], sink);
@@ -181,12 +199,21 @@ impl InlineOutput {
     /// What becomes of a byte between texts.
     fn step(&mut self, byte: u8) -> Step {
         let is_blank = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
-        let Within::Array { depth, is_empty, is_first } = &mut self.within else {
+        let Within::Array {
+            depth,
+            is_empty,
+            is_first,
+        } = &mut self.within
+        else {
             return self.step_in_description(byte, is_blank);
         };
         match byte {
             _ if is_blank => return Step::Drop,
-            b']' if *depth == 0 => return Step::Leave { is_empty: *is_empty },
+            b']' if *depth == 0 => {
+                return Step::Leave {
+                    is_empty: *is_empty,
+                };
+            }
             b',' if *depth == 0 => return Step::EndResult,
             _ => {}
         }
@@ -233,13 +260,16 @@ impl InlineOutput {
         self.give(if is_empty { b"]" } else { b"0]" }, sink);
     }
 
-    /// Gives bytes as a piece of what they belong to. Results that have been given before are left out.
+    /// Gives bytes as a piece of what they belong to. Results that have been given before are left
+    /// out.
     fn give(&self, bytes: &[u8], sink: &mut impl FnMut(OutputPiece<'_>)) {
         match self.within {
             _ if bytes.is_empty() => {}
             Within::Description => sink(OutputPiece::Description(bytes)),
             Within::Array { is_first: true, .. } => sink(OutputPiece::Results(bytes)),
-            Within::Array { is_first: false, .. } => {}
+            Within::Array {
+                is_first: false, ..
+            } => {}
         }
     }
 }
@@ -251,7 +281,8 @@ mod tests {
 
     use super::*;
 
-    /// What a batch's JSON is divided into: the description, the results, and whether they are complete.
+    /// What a batch's JSON is divided into: the description, the results, and whether they are
+    /// complete.
     fn divided(json: &[u8], size: usize) -> (String, String, bool) {
         let (mut description, mut results) = (Vec::new(), Vec::new());
         let mut output = InlineOutput::default();
@@ -269,7 +300,11 @@ mod tests {
     fn of(json: &str) -> (String, String, bool) {
         let whole = divided(json.as_bytes(), usize::MAX);
         for size in 1..=json.len() {
-            assert_eq!(divided(json.as_bytes(), size), whole, "in chunks of {size}: {json}");
+            assert_eq!(
+                divided(json.as_bytes(), size),
+                whole,
+                "in chunks of {size}: {json}"
+            );
         }
         whole
     }
@@ -287,10 +322,16 @@ mod tests {
         ]);
         let expected = format!("{}\n{}\n", elements[0], elements[1]);
         let described = batch(&json!([0]));
-        for json in [batch(&elements).to_string(), serde_json::to_string_pretty(&batch(&elements)).unwrap()] {
+        for json in [
+            batch(&elements).to_string(),
+            serde_json::to_string_pretty(&batch(&elements)).unwrap(),
+        ] {
             let (description, results, is_complete) = of(&json);
             assert_eq!((results.as_str(), is_complete), (expected.as_str(), true));
-            assert_eq!(serde_json::from_str::<Value>(&description).unwrap(), described);
+            assert_eq!(
+                serde_json::from_str::<Value>(&description).unwrap(),
+                described
+            );
         }
     }
 
@@ -298,7 +339,10 @@ mod tests {
     fn an_empty_array_holds_no_results_and_the_next_may() {
         let (description, results, is_complete) =
             of(r#"{"a":{"inlinedResponses":[ ]},"b":{"inlined_responses" : [1]}}"#);
-        assert_eq!(description, r#"{"a":{"inlinedResponses":[]},"b":{"inlined_responses" : [0]}}"#);
+        assert_eq!(
+            description,
+            r#"{"a":{"inlinedResponses":[]},"b":{"inlined_responses" : [0]}}"#
+        );
         assert_eq!((results.as_str(), is_complete), ("1\n", true));
     }
 

@@ -1,4 +1,5 @@
-//! Buffers for decoded images, used again and again: a fresh one costs a page fault for every 4 KiB of image.
+//! Buffers for decoded images, used again and again: a fresh one costs a page fault for every 4 KiB
+//! of image.
 
 use std::{
     fmt, mem,
@@ -11,7 +12,8 @@ use std::{
 /// The room a buffer starts with; it then doubles.
 const FIRST_BYTES: usize = 64 * 1024;
 
-/// A store of buffers. Those in use belong to images; those given back wait here for the next image.
+/// A store of buffers. Those in use belong to images; those given back wait here for the next
+/// image.
 #[derive(Debug)]
 pub struct Pool {
     idle: Mutex<Idle>,
@@ -27,7 +29,8 @@ struct Idle {
 }
 
 impl Pool {
-    /// A pool that keeps at most `idle_bytes` bytes of unused buffers; what would exceed that is freed.
+    /// A pool that keeps at most `idle_bytes` bytes of unused buffers; what would exceed that is
+    /// freed.
     pub fn new(idle_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             idle: Mutex::default(),
@@ -52,7 +55,10 @@ impl Pool {
         let mut idle = self.idle();
         let bytes = idle.buffers.pop().unwrap_or_default();
         idle.bytes -= bytes.capacity();
-        PooledBuffer { bytes, pool: Arc::clone(self) }
+        PooledBuffer {
+            bytes,
+            pool: Arc::clone(self),
+        }
     }
 
     fn give_back(&self, mut bytes: Vec<u8>) {
@@ -80,7 +86,8 @@ impl Pool {
 
 /// The bytes of one image. Dropped, its memory goes back to the pool.
 ///
-/// It owns its bytes and may cross threads, so `bytes::Bytes::from_owner(buffer)` sends it without a copy.
+/// It owns its bytes and may cross threads, so `bytes::Bytes::from_owner(buffer)` sends it without
+/// a copy.
 pub struct PooledBuffer {
     bytes: Vec<u8>,
     pool: Arc<Pool>,
@@ -92,7 +99,8 @@ impl PooledBuffer {
         &mut self.bytes
     }
 
-    /// Grows so that `more` bytes fit: to twice the size, but not beyond `limit` unless they need it.
+    /// Grows so that `more` bytes fit: to twice the size, but not beyond `limit` unless they need
+    /// it.
     #[inline]
     pub(super) fn make_room(&mut self, more: usize, limit: usize) {
         if self.bytes.capacity() - self.bytes.len() < more {

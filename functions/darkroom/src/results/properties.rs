@@ -90,7 +90,8 @@ proptest! {
     }
 }
 
-/// A file of lines: answers in any spelling, and some that are none. The last newline may be missing.
+/// A file of lines: answers in any spelling, and some that are none. The last newline may be
+/// missing.
 fn result_file() -> impl Strategy<Value = Vec<u8>> {
     let broken = select(vec![
         "",
@@ -116,16 +117,31 @@ fn result_file() -> impl Strategy<Value = Vec<u8>> {
 
 /// Any of the forms that a result file may have, and files that have none.
 fn any_file() -> impl Strategy<Value = Vec<u8>> {
-    let pieces = vec(prop_oneof![3 => answer_line().prop_map(String::into_bytes), 2 => garbage()], 0..12);
-    prop_oneof![result_file(), array_file().prop_map(|(file, _)| file), pieces.prop_map(|pieces| pieces.concat())]
+    let pieces = vec(
+        prop_oneof![3 => answer_line().prop_map(String::into_bytes), 2 => garbage()],
+        0..12,
+    );
+    prop_oneof![
+        result_file(),
+        array_file().prop_map(|(file, _)| file),
+        pieces.prop_map(|pieces| pieces.concat())
+    ]
 }
 
-/// One JSON array of answers, written in one of many ways, and what its elements are. Some of them may be broken, each in a
-/// way that leaves no doubt where the next begins.
+/// One JSON array of answers, written in one of many ways, and what its elements are. Some of them
+/// may be broken, each in a way that leaves no doubt where the next begins.
 fn array_file() -> impl Strategy<Value = (Vec<u8>, Vec<Plain>)> {
     let blank = || select(vec!["", " ", "\n", "\r\n", "\n\n\t", "\n  "]);
-    let broken =
-        select(vec!["null", "17", "\"text\"", "{\"key\":\"x\"", "{\"key\":\"x\",\"response\":{}", "{}", "{", "true"]);
+    let broken = select(vec![
+        "null",
+        "17",
+        "\"text\"",
+        "{\"key\":\"x\"",
+        "{\"key\":\"x\",\"response\":{}",
+        "{}",
+        "{",
+        "true",
+    ]);
     let element = prop_oneof![
         6 => (answer(), 0..5_usize).prop_map(|(answer, indent)| {
             let plain = plain_line(answer.to_string().as_bytes());
@@ -133,8 +149,19 @@ fn array_file() -> impl Strategy<Value = (Vec<u8>, Vec<Plain>)> {
         }),
         1 => broken.prop_map(|text| (text.to_owned(), None)),
     ];
-    (vec((blank(), element, blank(), select(vec![",", ",", ",", ",,", ""])), 0..6), blank()).prop_map(
-        |(elements, end)| {
+    (
+        vec(
+            (
+                blank(),
+                element,
+                blank(),
+                select(vec![",", ",", ",", ",,", ""]),
+            ),
+            0..6,
+        ),
+        blank(),
+    )
+        .prop_map(|(elements, end)| {
             let mut file = String::from("[");
             let mut expected = Vec::new();
             for (before, (text, plain), after, comma) in elements {
@@ -146,25 +173,40 @@ fn array_file() -> impl Strategy<Value = (Vec<u8>, Vec<Plain>)> {
             file.push_str(end);
             file.push(']');
             (file.into_bytes(), expected)
-        },
-    )
+        })
 }
 
-/// The value on one line, for an indent of zero; or over many, each level indented by so many spaces less one.
+/// The value on one line, for an indent of zero; or over many, each level indented by so many
+/// spaces less one.
 fn printed(value: &Value, indent: usize) -> String {
-    let Some(spaces) = indent.checked_sub(1) else { return value.to_string() };
+    let Some(spaces) = indent.checked_sub(1) else {
+        return value.to_string();
+    };
     let indent = " ".repeat(spaces);
     let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
     let mut text = Vec::new();
-    value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, formatter)).unwrap();
+    value
+        .serialize(&mut serde_json::Serializer::with_formatter(
+            &mut text, formatter,
+        ))
+        .unwrap();
     String::from_utf8(text).unwrap()
 }
 
 fn answer_line() -> impl Strategy<Value = String> {
     (answer(), any::<bool>(), any::<bool>()).prop_map(|(line, spaced, slashes)| {
-        let text =
-            if spaced { serde_json::to_string_pretty(&line).unwrap().replace('\n', " ") } else { line.to_string() };
-        if slashes { text.replace('/', "\\/") } else { text }
+        let text = if spaced {
+            serde_json::to_string_pretty(&line)
+                .unwrap()
+                .replace('\n', " ")
+        } else {
+            line.to_string()
+        };
+        if slashes {
+            text.replace('/', "\\/")
+        } else {
+            text
+        }
     })
 }
 
@@ -184,9 +226,15 @@ fn answer() -> impl Strategy<Value = Value> {
     );
     let noise = subsequence(
         vec![
-            ("metadata", json!({"data": "no base64", "inlineData": {"x": "data"}})),
+            (
+                "metadata",
+                json!({"data": "no base64", "inlineData": {"x": "data"}}),
+            ),
             ("data", json!("AAAA")),
-            ("modelStatus", json!({"a": [1, 2.5e3, null, true, {"inlineData": [{"data": "?"}]}]})),
+            (
+                "modelStatus",
+                json!({"a": [1, 2.5e3, null, true, {"inlineData": [{"data": "?"}]}]}),
+            ),
         ],
         0..3,
     );
@@ -209,8 +257,13 @@ fn answer() -> impl Strategy<Value = Value> {
 
 fn part() -> impl Strategy<Value = Value> {
     let bytes = vec(any::<u8>(), 0..300);
-    let image =
-        (bytes, any::<bool>()).prop_map(|(rest, is_png)| if is_png { png(3, 4, &rest) } else { jpeg(3, 4, &rest) });
+    let image = (bytes, any::<bool>()).prop_map(|(rest, is_png)| {
+        if is_png {
+            png(3, 4, &rest)
+        } else {
+            jpeg(3, 4, &rest)
+        }
+    });
     let spelled = prop_oneof![
         3 => Just(base64 as fn(&[u8]) -> String),
         1 => Just((|bytes| URL_SAFE.encode_to_string(bytes)) as fn(&[u8]) -> String),
@@ -218,10 +271,12 @@ fn part() -> impl Strategy<Value = Value> {
         1 => Just((|bytes| base64(bytes).replace('A', " A\r\n")) as fn(&[u8]) -> String),
         1 => Just((|bytes| format!("data:image/png;base64,{}", base64(bytes))) as fn(&[u8]) -> String),
     ];
-    let inline = (image, spelled, any::<bool>(), any::<bool>()).prop_map(|(image, spell, camel, thought)| {
-        let name = if camel { "inlineData" } else { "inline_data" };
-        json!({name: {"mimeType": "image/png", "data": spell(&image)}, "thought": thought})
-    });
+    let inline = (image, spelled, any::<bool>(), any::<bool>()).prop_map(
+        |(image, spell, camel, thought)| {
+            let name = if camel { "inlineData" } else { "inline_data" };
+            json!({name: {"mimeType": "image/png", "data": spell(&image)}, "thought": thought})
+        },
+    );
     let damaged = select(vec![
         json!({"inlineData": {"data": "A"}}),
         json!({"inlineData": {"data": "PHN2Zz4="}}),
@@ -242,12 +297,18 @@ fn shuffled(value: Value, seed: &mut u64) -> Value {
             let mut members: Vec<(u64, String, Value)> = members
                 .into_iter()
                 .map(|(name, value)| {
-                    *seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    *seed = seed
+                        .wrapping_mul(6364136223846793005)
+                        .wrapping_add(1442695040888963407);
                     (*seed >> 33, name, shuffled(value, seed))
                 })
                 .collect();
             members.sort_by_key(|(rank, ..)| *rank);
-            members.into_iter().map(|(_, name, value)| (name, value)).collect::<Map<_, _>>().into()
+            members
+                .into_iter()
+                .map(|(_, name, value)| (name, value))
+                .collect::<Map<_, _>>()
+                .into()
         }
         Value::Array(items) => items.into_iter().map(|item| shuffled(item, seed)).collect(),
         other => other,
@@ -292,13 +353,17 @@ fn garbage() -> impl Strategy<Value = Vec<u8>> {
 
 type Plain = Option<(Option<String>, Vec<Vec<u8>>, usize)>;
 
-/// The same rules over whole lines and parsed values: start, end and, of answers, key, images and thoughts.
+/// The same rules over whole lines and parsed values: start, end and, of answers, key, images and
+/// thoughts.
 fn plain_parse(file: &[u8]) -> Vec<(u64, u64, Plain)> {
     let mut start = 0;
     let mut lines = Vec::new();
     for line in file.split_inclusive(|byte| *byte == b'\n') {
         let end = start + line.len() as u64;
-        if !line.iter().all(|byte| byte.is_ascii_whitespace() || b"[],\xef\xbb\xbf".contains(byte)) {
+        if !line
+            .iter()
+            .all(|byte| byte.is_ascii_whitespace() || b"[],\xef\xbb\xbf".contains(byte))
+        {
             lines.push((start, end, plain_line(line)));
         }
         start = end;
@@ -309,26 +374,37 @@ fn plain_parse(file: &[u8]) -> Vec<(u64, u64, Plain)> {
 fn plain_line(line: &[u8]) -> Plain {
     let line: Value = serde_json::from_slice(line).ok()?;
     let response = line.get("response").unwrap_or(&line);
-    let key =
-        line["key"].as_number().map_or_else(|| line["key"].as_str().map(str::to_owned), |key| Some(key.to_string()));
+    let key = line["key"].as_number().map_or_else(
+        || line["key"].as_str().map(str::to_owned),
+        |key| Some(key.to_string()),
+    );
     let parts = response["candidates"][0]["content"]["parts"].as_array()?;
     let inline = |part: &Value| part.get("inlineData").or(part.get("inline_data")).cloned();
-    let (thoughts, parts): (Vec<_>, Vec<_>) = parts.iter().partition(|part| part["thought"] == json!(true));
+    let (thoughts, parts): (Vec<_>, Vec<_>) = parts
+        .iter()
+        .partition(|part| part["thought"] == json!(true));
     let images = |parts: &[&Value]| -> Vec<Vec<u8>> {
-        let images = parts.iter().filter_map(|part| plain_base64(inline(part)?["data"].as_str()?));
+        let images = parts
+            .iter()
+            .filter_map(|part| plain_base64(inline(part)?["data"].as_str()?));
         images.filter(|bytes| read_header(bytes).is_ok()).collect()
     };
     let (finals, drafts) = (images(&parts), images(&thoughts));
     let thoughts = thoughts.into_iter().filter_map(inline).count();
     let is_refused = response["candidates"][0]["finishReason"] == "IMAGE_SAFETY";
     match drafts.last() {
-        Some(draft) if finals.is_empty() && !is_refused => Some((key, vec![draft.clone()], thoughts - 1)),
+        Some(draft) if finals.is_empty() && !is_refused => {
+            Some((key, vec![draft.clone()], thoughts - 1))
+        }
         Some(_) | None => Some((key, finals, thoughts)),
     }
 }
 
 fn plain_base64(text: &str) -> Option<Vec<u8>> {
-    let text = text.strip_prefix("data:").and_then(|url| url.split_once(',')).map_or(text, |(_, text)| text);
+    let text = text
+        .strip_prefix("data:")
+        .and_then(|url| url.split_once(','))
+        .map_or(text, |(_, text)| text);
     let standard: String = text
         .chars()
         .filter(|char| !char.is_whitespace())
@@ -338,5 +414,7 @@ fn plain_base64(text: &str) -> Option<Vec<u8>> {
             other => other,
         })
         .collect();
-    STANDARD_NO_PAD.decode_to_vec(standard.trim_end_matches('=')).ok()
+    STANDARD_NO_PAD
+        .decode_to_vec(standard.trim_end_matches('='))
+        .ok()
 }

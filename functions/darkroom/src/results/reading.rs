@@ -1,5 +1,6 @@
 //! From a skeleton and its images to an answer, by the rules of the contract.
 
+use found::Found;
 use serde_json::{error::Category, value::RawValue};
 
 use super::{
@@ -14,7 +15,6 @@ use super::{
     skeleton::{Text, WireError, WireLine, WireResponse, is_own_text},
 };
 use crate::{cost::Usage, names::RequestKey};
-use found::Found;
 
 mod found;
 mod text_image;
@@ -29,7 +29,11 @@ pub(super) type Blobs = Vec<Option<Result<PooledBuffer, ImageFlaw>>>;
 ///
 /// # Errors
 /// [`BadLine`] if the skeleton isn't JSON of the right form.
-pub(super) fn read_line(skeleton: &[u8], blobs: &mut Blobs, ends_file: bool) -> Result<Answer, BadLine> {
+pub(super) fn read_line(
+    skeleton: &[u8],
+    blobs: &mut Blobs,
+    ends_file: bool,
+) -> Result<Answer, BadLine> {
     let bad = |reason| BadLine::new(reason, skeleton);
     let text = String::from_utf8_lossy(skeleton);
     let mut wire: WireLine<'_> = serde_json::from_str(&text).map_err(|error| {
@@ -39,8 +43,13 @@ pub(super) fn read_line(skeleton: &[u8], blobs: &mut Blobs, ends_file: bool) -> 
             Category::Eof | Category::Syntax | Category::Io => BadLineReason::NotJson,
         })
     })?;
-    let key = wire.take_key().filter(|key| is_own_text(key, skeleton)).map(RequestKey::new);
-    let response = wire.take_response().map_err(|_| bad(BadLineReason::NotAReply))?;
+    let key = wire
+        .take_key()
+        .filter(|key| is_own_text(key, skeleton))
+        .map(RequestKey::new);
+    let response = wire
+        .take_response()
+        .map_err(|_| bad(BadLineReason::NotAReply))?;
     let answer = match (response, wire.error()) {
         (Some(mut response), error) => {
             response.usage_metadata = response.usage_metadata.or(wire.usage_metadata);
@@ -69,18 +78,32 @@ fn failure(error: &WireError<'_>) -> Outcome {
     let message = clean(error.message.as_ref());
     // An error that is nothing but a text may be the name of its code.
     let is_named = error.status.is_none() && error.code.is_none();
-    let named = message.as_deref().filter(|message| is_named && grpc_status_of_name(message).is_some());
+    let named = message
+        .as_deref()
+        .filter(|message| is_named && grpc_status_of_name(message).is_some());
     let (code, retryable) = error_status(error.status.as_deref().or(named), error.code.as_deref());
     let message = match &message {
         Some(message) if named.is_none() => message.clone(),
         Some(_) | None => format!("Gemini reported {code} and gave no message."),
     };
-    let reason = Reason { code: code.into(), message, retryable };
-    if code == "CANCELLED" { Outcome::Cancelled(reason) } else { Outcome::Failed(reason) }
+    let reason = Reason {
+        code: code.into(),
+        message,
+        retryable,
+    };
+    if code == "CANCELLED" {
+        Outcome::Cancelled(reason)
+    } else {
+        Outcome::Failed(reason)
+    }
 }
 
 /// Reads a response; an `error` beside it counts only if the response holds no image.
-fn read_response(response: &WireResponse<'_>, error: Option<WireError<'_>>, blobs: &mut Blobs) -> Answer {
+fn read_response(
+    response: &WireResponse<'_>,
+    error: Option<WireError<'_>>,
+    blobs: &mut Blobs,
+) -> Answer {
     let mut found = Found::of(response, blobs);
     let mut warnings = Vec::new();
     let error = error.filter(|error| !error.says_nothing());
@@ -96,14 +119,18 @@ fn read_response(response: &WireResponse<'_>, error: Option<WireError<'_>>, blob
     let outcome = match (found.images.pop(), error) {
         (Some(image), _) => {
             warnings.extend(found.unused());
-            Outcome::Succeeded { image, extras: found.images }
+            Outcome::Succeeded {
+                image,
+                extras: found.images,
+            }
         }
         (None, Some(error)) => failure(&error),
         (None, None) => ending.without_image(found),
     };
     let usage = response.usage_metadata.and_then(|usage| {
         let read = Usage::of_reply(usage.get(), holds_image);
-        read.map_err(|_| warnings.push("the answer's token counts can't be read".into())).ok()
+        read.map_err(|_| warnings.push("the answer's token counts can't be read".into()))
+            .ok()
     });
     Answer {
         key: None,
@@ -126,25 +153,43 @@ struct Ending {
 
 impl Ending {
     fn of(response: &WireResponse<'_>) -> Self {
-        let name = |text: Option<&Text<'_>>| clean(text).map(|text| reason_name(&text)).filter(|name| !name.is_empty());
+        let name = |text: Option<&Text<'_>>| {
+            clean(text)
+                .map(|text| reason_name(&text))
+                .filter(|name| !name.is_empty())
+        };
         let candidates = response.candidates.as_deref().unwrap_or_default();
         let feedback = response.prompt_feedback.as_ref();
         Self {
             block_reason: name(feedback.and_then(|feedback| feedback.block_reason.as_ref())),
-            finish_reason: candidates.iter().find_map(|candidate| name(candidate.finish_reason.as_ref())),
-            finish_message: candidates.iter().find_map(|candidate| clean(candidate.finish_message.as_ref())),
+            finish_reason: candidates
+                .iter()
+                .find_map(|candidate| name(candidate.finish_reason.as_ref())),
+            finish_message: candidates
+                .iter()
+                .find_map(|candidate| clean(candidate.finish_message.as_ref())),
         }
     }
 
     /// The filter that withheld the image, if one did.
     fn refusal(&self) -> Option<&str> {
-        self.block_reason.as_deref().or(self.finish_reason.as_deref().filter(|reason| is_refusal(reason)))
+        self.block_reason.as_deref().or(self
+            .finish_reason
+            .as_deref()
+            .filter(|reason| is_refusal(reason)))
     }
 
-    /// Why a response holds no image. A refusal is the answer even if there is a damaged image too. An image that was made
-    /// and came in another form than the contract says is not asked for again: it would be charged for again.
+    /// Why a response holds no image. A refusal is the answer even if there is a damaged image too.
+    /// An image that was made and came in another form than the contract says is not asked for
+    /// again: it would be charged for again.
     fn without_image(self, found: Found) -> Outcome {
-        let Found { link, text_image, last_flaw, text, .. } = found;
+        let Found {
+            link,
+            text_image,
+            last_flaw,
+            text,
+            ..
+        } = found;
         let has_text = text.is_some();
         let explained = self.finish_message.clone().or(text);
         let reason = |code: &str, otherwise: &str, retryable| Reason {
@@ -154,13 +199,21 @@ impl Ending {
         };
 
         if let Some(code) = &self.block_reason {
-            return Outcome::Blocked(reason(code, "The prompt was blocked.", is_passing_block(code)));
+            return Outcome::Blocked(reason(
+                code,
+                "The prompt was blocked.",
+                is_passing_block(code),
+            ));
         }
         if let Some(code) = self.refusal() {
             return Outcome::Blocked(reason(code, "The image was withheld.", false));
         }
         if let Some(link) = link {
-            return Outcome::Failed(Reason { code: FILE_DATA.into(), message: link.message(), retryable: false });
+            return Outcome::Failed(Reason {
+                code: FILE_DATA.into(),
+                message: link.message(),
+                retryable: false,
+            });
         }
         if text_image {
             return Outcome::Failed(Reason {
@@ -174,12 +227,16 @@ impl Ending {
         }
         let finish_reason = self.finish_reason.as_deref();
         let retryable = is_worth_asking_again(finish_reason, has_text);
-        Outcome::NoImage(reason(no_image_code(finish_reason), "The answer holds no image.", retryable))
+        Outcome::NoImage(reason(
+            no_image_code(finish_reason),
+            "The answer holds no image.",
+            retryable,
+        ))
     }
 }
 
-/// A text from Google, made fit for a report: without control characters, without blanks around it, not longer than
-/// [`TEXT_BYTES`], not empty.
+/// A text from Google, made fit for a report: without control characters, without blanks around it,
+/// not longer than [`TEXT_BYTES`], not empty.
 fn clean(text: Option<&Text<'_>>) -> Option<String> {
     let mut cleaned = String::new();
     for char in text?.lossy().trim().chars() {

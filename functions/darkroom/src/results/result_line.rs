@@ -14,8 +14,9 @@ use crate::{
     names::{BatchName, ObjectUri, RequestKey, ShardId},
 };
 
-/// One line of a shard's `results/<offset>.jsonl`, which lacks what only the plan knows. It says what is known and nothing
-/// else; `results.jsonl` has all members in every line ([`crate::report::ResultForm`]).
+/// One line of a shard's `results/<offset>.jsonl`, which lacks what only the plan knows. It says
+/// what is known and nothing else; `results.jsonl` has all members in every line
+/// ([`crate::report::ResultForm`]).
 ///
 /// ```json
 /// {"key":"SKU-1001","variant":1,"line":2,"status":"succeeded","image":{"uri":"s3://…","mime_type":"image/jpeg",…},…}
@@ -125,7 +126,10 @@ impl ResultLine {
 
     /// What a line that can't be read says of `key`: it failed.
     pub fn of_bad_line(key: RequestKey, bad: &BadLine) -> Self {
-        Self { error: Some(bad.reason.into()), ..Self::new(key, Status::Failed) }
+        Self {
+            error: Some(bad.reason.into()),
+            ..Self::new(key, Status::Failed)
+        }
     }
 }
 
@@ -169,7 +173,10 @@ mod tests {
     #[test]
     fn a_line_says_what_is_known_and_nothing_else() {
         let line = ResultLine::new(RequestKey::new("SKU-1"), Status::NoImage);
-        assert_eq!(serde_json::to_string(&line).unwrap(), r#"{"key":"SKU-1","status":"no_image"}"#);
+        assert_eq!(
+            serde_json::to_string(&line).unwrap(),
+            r#"{"key":"SKU-1","status":"no_image"}"#
+        );
     }
 
     #[test]
@@ -180,7 +187,11 @@ mod tests {
                 .replace('\n', " "),
         );
         let line = ResultLine::of_answer(RequestKey::new("SKU-1"), &answer);
-        let line = ResultLine { lane: Some(Lane::Batch), shard: Some(ShardId::first(1).next_round()), ..line };
+        let line = ResultLine {
+            lane: Some(Lane::Batch),
+            shard: Some(ShardId::first(1).next_round()),
+            ..line
+        };
         let text = serde_json::to_string(&line).unwrap();
         assert_eq!(
             text,
@@ -200,7 +211,10 @@ mod tests {
             height: 3,
             bytes: 24,
         };
-        let line = ResultLine { image: Some(image), ..ResultLine::of_answer(RequestKey::new("k"), &answer) };
+        let line = ResultLine {
+            image: Some(image),
+            ..ResultLine::of_answer(RequestKey::new("k"), &answer)
+        };
         let text = serde_json::to_string(&line).unwrap();
         assert_eq!(
             text,
@@ -211,9 +225,15 @@ mod tests {
 
     #[test]
     fn a_line_that_cannot_be_read_failed_and_may_be_asked_for_again() {
-        let bad = BadLine { reason: BadLineReason::Truncated, key: None };
+        let bad = BadLine {
+            reason: BadLineReason::Truncated,
+            key: None,
+        };
         let line = ResultLine::of_bad_line(RequestKey::new("k"), &bad);
         let error = line.error.unwrap();
-        assert_eq!((line.status, error.code.as_str(), error.retryable), (Status::Failed, "TRUNCATED_LINE", true));
+        assert_eq!(
+            (line.status, error.code.as_str(), error.retryable),
+            (Status::Failed, "TRUNCATED_LINE", true)
+        );
     }
 }

@@ -1,10 +1,12 @@
 //! The scan of a result file: bytes in, lines out.
 //!
-//! The scanner follows just enough JSON to know one thing: whether a text is the `data` of an `inlineData`. Such a text is
-//! decoded as it passes and replaced by its number; all else of the line, the skeleton, is kept and left to serde.
+//! The scanner follows just enough JSON to know one thing: whether a text is the `data` of an
+//! `inlineData`. Such a text is decoded as it passes and replaced by its number; all else of the
+//! line, the skeleton, is kept and left to serde.
 //!
-//! Where one line ends and the next begins is decided by what stands there alone, never by what came before the line.
-//! So a scan can be resumed at the end of any line, and a result file may also be one JSON array, on one line or on many.
+//! Where one line ends and the next begins is decided by what stands there alone, never by what
+//! came before the line. So a scan can be resumed at the end of any line, and a result file may
+//! also be one JSON array, on one line or on many.
 
 mod beginning;
 mod boundary;
@@ -12,6 +14,9 @@ mod members;
 
 use std::{mem, sync::Arc};
 
+use beginning::{BEGINNING_BYTES, whole_characters};
+use boundary::{Boundary, lies_between_lines};
+use members::Members;
 use memchr::memchr3;
 
 use super::{
@@ -24,16 +29,14 @@ use super::{
     reading::{Blobs, read_line},
 };
 use crate::names::RequestKey;
-use beginning::{BEGINNING_BYTES, whole_characters};
-use boundary::{Boundary, lies_between_lines};
-use members::Members;
 
 /// One line of a result file.
 #[derive(Debug)]
 pub struct Line {
     /// Where it begins: a position in the file.
     pub start: u64,
-    /// Where it ends: after its newline, or after the comma or bracket that ends it. A scan may be resumed here.
+    /// Where it ends: after its newline, or after the comma or bracket that ends it. A scan may be
+    /// resumed here.
     pub end: u64,
     /// What it says, or why that can't be known.
     pub content: Result<Answer, BadLine>,
@@ -51,21 +54,22 @@ impl Line {
 
 /// Takes a result file in pieces and gives its lines.
 ///
-/// How the file is cut into pieces changes nothing. What is held is one line's decoded images, within [`Limits`], and
-/// its skeleton.
+/// How the file is cut into pieces changes nothing. What is held is one line's decoded images,
+/// within [`Limits`], and its skeleton.
 ///
-/// A line is one JSON object on a line of text, as JSON Lines has it. Other ways of writing a list of objects are read by
-/// the same rules:
+/// A line is one JSON object on a line of text, as JSON Lines has it. Other ways of writing a list
+/// of objects are read by the same rules:
 ///
-/// - **Between lines**, blanks, commas, square brackets and byte order marks have no meaning. So the elements of one JSON
-///   array are lines, and a line of text with nothing else on it is none.
-/// - **A newline ends a line** wherever it stands, so that one broken line can't swallow the next. There is one exception:
-///   if nothing follows the opening brace of the line's object on its line of text, the object is pretty-printed, and a
-///   newline between its texts is a blank. A newline within a text, which JSON doesn't allow, still ends the line.
-/// - **A comma or a closing bracket after the object** ends the line too; anything else that follows the object, such as an
-///   object whose newline was lost, begins another line.
-/// - **An object where JSON allows none** begins another line: after an element that lacks its closing brace, or after
-///   something that is no object.
+/// - **Between lines**, blanks, commas, square brackets and byte order marks have no meaning. So
+///   the elements of one JSON array are lines, and a line of text with nothing else on it is none.
+/// - **A newline ends a line** wherever it stands, so that one broken line can't swallow the next.
+///   There is one exception: if nothing follows the opening brace of the line's object on its line
+///   of text, the object is pretty-printed, and a newline between its texts is a blank. A newline
+///   within a text, which JSON doesn't allow, still ends the line.
+/// - **A comma or a closing bracket after the object** ends the line too; anything else that
+///   follows the object, such as an object whose newline was lost, begins another line.
+/// - **An object where JSON allows none** begins another line: after an element that lacks its
+///   closing brace, or after something that is no object.
 ///
 /// The last line needs no newline if its JSON is whole.
 #[derive(Debug)]
@@ -79,7 +83,8 @@ pub struct Scanner {
     // All below is about the line.
     place: Place,
     skeleton: Vec<u8>,
-    /// Whether the line is longer than accepted: then only its structure is followed, up to its end.
+    /// Whether the line is longer than accepted: then only its structure is followed, up to its
+    /// end.
     is_too_long: bool,
     blobs: Blobs,
     decoded_bytes: usize,
@@ -98,7 +103,8 @@ enum Place {
 }
 
 impl Scanner {
-    /// A scanner whose first byte is byte `offset` of the file, where a line begins: 0, or a [`Line::end`].
+    /// A scanner whose first byte is byte `offset` of the file, where a line begins: 0, or a
+    /// [`Line::end`].
     pub fn new(limits: Limits, pool: Arc<Pool>, offset: u64) -> Self {
         Self {
             limits,
@@ -126,7 +132,9 @@ impl Scanner {
             self.offset += taken as u64;
             rest = &rest[taken..];
 
-            let Some((&byte, after)) = rest.split_first() else { return };
+            let Some((&byte, after)) = rest.split_first() else {
+                return;
+            };
             match self.boundary(byte) {
                 Boundary::None => continue,
                 Boundary::Blank => {
@@ -154,9 +162,11 @@ impl Scanner {
     fn boundary(&mut self, byte: u8) -> Boundary {
         let between_texts = matches!(self.place, Place::Structure);
         match byte {
-            // A line that is too long ends at its newline however it is printed: if a closing brace is missing, all that
-            // follows would count as a part of it.
-            b'\n' if between_texts && !self.is_too_long && self.members.pass_newline() => Boundary::Blank,
+            // A line that is too long ends at its newline however it is printed: if a closing brace
+            // is missing, all that follows would count as a part of it.
+            b'\n' if between_texts && !self.is_too_long && self.members.pass_newline() => {
+                Boundary::Blank
+            }
             b'\n' => Boundary::After,
             b',' | b']' if between_texts && self.members.object_ended() => Boundary::After,
             _ if between_texts && self.begins_another(byte, 0) => Boundary::Before,
@@ -164,8 +174,8 @@ impl Scanner {
         }
     }
 
-    /// Whether `byte` belongs to another line, when `taken` bytes are not yet in the skeleton: it stands behind the line's
-    /// object, or begins an object where JSON allows none.
+    /// Whether `byte` belongs to another line, when `taken` bytes are not yet in the skeleton: it
+    /// stands behind the line's object, or begins an object where JSON allows none.
     fn begins_another(&self, byte: u8, taken: usize) -> bool {
         if self.members.object_ended() {
             return !matches!(byte, b' ' | b'\t' | b'\r');
@@ -173,10 +183,14 @@ impl Scanner {
         byte == b'{' && !self.members.may_hold_object() && (taken > 0 || !self.skeleton.is_empty())
     }
 
-    /// Takes what lies between texts, up to the next text or the next [`Boundary`]. Returns how much that was.
+    /// Takes what lies between texts, up to the next text or the next [`Boundary`]. Returns how
+    /// much that was.
     fn take_structure(&mut self, rest: &[u8]) -> usize {
         if self.skeleton.is_empty() {
-            let between = rest.iter().take_while(|byte| lies_between_lines(**byte)).count();
+            let between = rest
+                .iter()
+                .take_while(|byte| lies_between_lines(**byte))
+                .count();
             if between > 0 {
                 return between;
             }
@@ -207,8 +221,12 @@ impl Scanner {
         if self.is_too_long {
             return;
         }
-        let room = self.limits.skeleton_bytes.saturating_sub(self.skeleton.len());
-        self.skeleton.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let room = self
+            .limits
+            .skeleton_bytes
+            .saturating_sub(self.skeleton.len());
+        self.skeleton
+            .extend_from_slice(&bytes[..bytes.len().min(room)]);
         if bytes.len() > room {
             // What was kept of the line serves to find its key.
             self.is_too_long = true;
@@ -220,12 +238,20 @@ impl Scanner {
     fn begin_text(&mut self) {
         let is_image = self.members.begin_text(self.skeleton.len());
         if self.is_too_long || !is_image {
-            self.place = Place::Text { escaped: false, left_out: self.is_too_long };
+            self.place = Place::Text {
+                escaped: false,
+                left_out: self.is_too_long,
+            };
             return;
         }
         let buffer = self.pool.take();
         let blob = if self.blobs.len() < self.limits.images {
-            Blob::new(buffer, self.limits.image_bytes.min(self.limits.line_bytes - self.decoded_bytes))
+            Blob::new(
+                buffer,
+                self.limits
+                    .image_bytes
+                    .min(self.limits.line_bytes - self.decoded_bytes),
+            )
         } else {
             Blob::unwanted(buffer, ImageFlaw::TooMany)
         };
@@ -236,7 +262,9 @@ impl Scanner {
     fn take_text(&mut self, rest: &[u8]) -> usize {
         let mut at = 0;
         loop {
-            let Place::Text { escaped, .. } = &mut self.place else { return at };
+            let Place::Text { escaped, .. } = &mut self.place else {
+                return at;
+            };
             if *escaped && rest.get(at).is_some_and(|byte| *byte != b'\n') {
                 *escaped = false;
                 self.keep_text(&rest[at..=at]);
@@ -263,7 +291,9 @@ impl Scanner {
     }
 
     fn keep_text(&mut self, bytes: &[u8]) {
-        let Place::Text { left_out, .. } = &mut self.place else { return };
+        let Place::Text { left_out, .. } = &mut self.place else {
+            return;
+        };
         if *left_out {
             return;
         }
@@ -274,8 +304,13 @@ impl Scanner {
             return;
         }
         *left_out = true;
-        let wanted = if self.members.is_text() { BEGINNING_BYTES.min(self.limits.text_bytes) } else { 0 };
-        self.skeleton.extend_from_slice(&bytes[..wanted.saturating_sub(kept)]);
+        let wanted = if self.members.is_text() {
+            BEGINNING_BYTES.min(self.limits.text_bytes)
+        } else {
+            0
+        };
+        self.skeleton
+            .extend_from_slice(&bytes[..wanted.saturating_sub(kept)]);
         let beginning = &self.skeleton[start..self.skeleton.len().min(start + wanted)];
         self.skeleton.truncate(start + whole_characters(beginning));
     }
@@ -289,7 +324,9 @@ impl Scanner {
 
     /// Takes base64 up to its closing quote or the line's end. Returns how much that was.
     fn take_image(&mut self, rest: &[u8]) -> usize {
-        let Place::Image(blob) = &mut self.place else { return 0 };
+        let Place::Image(blob) = &mut self.place else {
+            return 0;
+        };
         let mut at = 0;
         loop {
             while let Some(byte) = rest.get(at)
@@ -337,7 +374,11 @@ impl Scanner {
             Place::Text { .. } | Place::Image(_) if ends_file => bad(BadLineReason::Truncated),
             Place::Text { .. } | Place::Image(_) => bad(BadLineReason::NotJson),
         };
-        let line = content.map(|content| Line { start: self.start, end: self.offset, content });
+        let line = content.map(|content| Line {
+            start: self.start,
+            end: self.offset,
+            content,
+        });
         self.start = self.offset;
         self.skeleton.clear();
         self.is_too_long = false;
@@ -348,7 +389,8 @@ impl Scanner {
     }
 }
 
-/// Reads the body of a synchronous `generateContent` response by the same rules, as if it were a line without key.
+/// Reads the body of a synchronous `generateContent` response by the same rules, as if it were a
+/// line without key.
 ///
 /// # Errors
 /// [`BadLine`] if it isn't JSON of the right form.
@@ -364,7 +406,12 @@ pub fn read_response(body: &[u8], limits: Limits, pool: Arc<Pool>) -> Result<Ans
     }
     scanner.feed(b"}", &mut sink);
     scanner.finish(&mut sink);
-    content.unwrap_or_else(|| Err(BadLine { reason: BadLineReason::Truncated, key: None }))
+    content.unwrap_or_else(|| {
+        Err(BadLine {
+            reason: BadLineReason::Truncated,
+            key: None,
+        })
+    })
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
-//! A line without its images, as JSON: borrowed, and as forgiving as an answer that was paid for deserves.
+//! A line without its images, as JSON: borrowed, and as forgiving as an answer that was paid for
+//! deserves.
 //!
-//! What holds an image must be as the contract says, so that no image can vanish unseen: else the line is bad, and its
-//! request is made again. What only describes it may be anything, and is then as good as missing. Texts may be broken
-//! Unicode (a model can stop in the middle of an emoji); members that aren't named here may be anything too.
+//! What holds an image must be as the contract says, so that no image can vanish unseen: else the
+//! line is bad, and its request is made again. What only describes it may be anything, and is then
+//! as good as missing. Texts may be broken Unicode (a model can stop in the middle of an emoji);
+//! members that aren't named here may be anything too.
 
 use std::{borrow::Cow, fmt};
 
@@ -23,8 +25,9 @@ pub(super) struct WireLine<'a> {
     pub(super) response: Option<WireResponse<'a>>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
-    // By the contract, the members below stand in the response. They are also read from a line that is a response itself,
-    // with a key. And what says that tokens were used is believed wherever it stands: they are charged for.
+    // By the contract, the members below stand in the response. They are also read from a line that
+    // is a response itself, with a key. And what says that tokens were used is believed wherever it
+    // stands: they are charged for.
     #[serde(borrow)]
     candidates: Option<&'a RawValue>,
     #[serde(borrow, rename = "promptFeedback", alias = "prompt_feedback")]
@@ -38,15 +41,20 @@ pub(super) struct WireLine<'a> {
 }
 
 impl<'a> WireLine<'a> {
-    /// The request key: the line's own, or that of the metadata, which is where inline requests carry it. A key of broken
-    /// Unicode is none: no request has such a key.
+    /// The request key: the line's own, or that of the metadata, which is where inline requests
+    /// carry it. A key of broken Unicode is none: no request has such a key.
     pub(super) fn take_key(&mut self) -> Option<String> {
         #[derive(Deserialize)]
         struct Metadata<'a> {
             #[serde(borrow)]
             key: Option<&'a RawValue>,
         }
-        let in_metadata = || serde_json::from_str::<Metadata<'_>>(self.metadata?.get()).ok()?.key.and_then(key_of);
+        let in_metadata = || {
+            serde_json::from_str::<Metadata<'_>>(self.metadata?.get())
+                .ok()?
+                .key
+                .and_then(key_of)
+        };
         self.key.and_then(key_of).or_else(in_metadata)
     }
 
@@ -65,8 +73,13 @@ impl<'a> WireLine<'a> {
             return Ok(None);
         }
         Ok(Some(WireResponse {
-            candidates: self.candidates.map(|candidates| serde_json::from_str(candidates.get())).transpose()?,
-            prompt_feedback: self.prompt_feedback.and_then(|feedback| serde_json::from_str(feedback.get()).ok()),
+            candidates: self
+                .candidates
+                .map(|candidates| serde_json::from_str(candidates.get()))
+                .transpose()?,
+            prompt_feedback: self
+                .prompt_feedback
+                .and_then(|feedback| serde_json::from_str(feedback.get()).ok()),
             usage_metadata: self.usage_metadata,
             model_version: self.model_version.take(),
             response_id: self.response_id.take(),
@@ -81,7 +94,9 @@ impl<'a> WireLine<'a> {
 
 /// A request key: a text, or a number, whose digits are taken as they are written.
 fn key_of(value: &RawValue) -> Option<String> {
-    word(value).filter(|key| !key.is_empty() && key.len() <= KEY_BYTES).map(Cow::into_owned)
+    word(value)
+        .filter(|key| !key.is_empty() && key.len() <= KEY_BYTES)
+        .map(Cow::into_owned)
 }
 
 /// The longest request key. Longer ones are refused when a job is planned.
@@ -108,12 +123,13 @@ pub(super) struct WireError<'a> {
 }
 
 impl<'a> WireError<'a> {
-    /// Reads an object; a text, which is the message or the name of a code; or a number, which is the code. Anything else is
-    /// an error of which nothing is known.
+    /// Reads an object; a text, which is the message or the name of a code; or a number, which is
+    /// the code. Anything else is an error of which nothing is known.
     fn read(value: &'a RawValue) -> Self {
         let (error, inner) = Self::read_with_inner(value);
         match inner {
-            // Some proxies put the envelope of an answer, which has an `error` of its own, into that of a line.
+            // Some proxies put the envelope of an answer, which has an `error` of its own, into
+            // that of a line.
             Some(inner) if error.says_nothing() => Self::read_with_inner(inner).0,
             Some(_) | None => error,
         }
@@ -136,20 +152,48 @@ impl<'a> WireError<'a> {
         match text.as_bytes().first() {
             Some(b'{') => serde_json::from_str(text).map_or_else(
                 |_| (Self::default(), None),
-                |Members { code, status, message, error }| {
-                    (Self { code: code.and_then(word), status: status.and_then(word), message }, error)
+                |Members {
+                     code,
+                     status,
+                     message,
+                     error,
+                 }| {
+                    (
+                        Self {
+                            code: code.and_then(word),
+                            status: status.and_then(word),
+                            message,
+                        },
+                        error,
+                    )
                 },
             ),
-            Some(b'"') => (Self { message: serde_json::from_str(text).ok(), ..Self::default() }, None),
-            _ => (Self { code: word(value), ..Self::default() }, None),
+            Some(b'"') => (
+                Self {
+                    message: serde_json::from_str(text).ok(),
+                    ..Self::default()
+                },
+                None,
+            ),
+            _ => (
+                Self {
+                    code: word(value),
+                    ..Self::default()
+                },
+                None,
+            ),
         }
     }
 
     /// Whether it neither names a reason nor describes one.
     pub(super) fn says_nothing(&self) -> bool {
-        let is_nothing =
-            |word: &Option<Cow<'_, str>>| word.as_ref().is_none_or(|word| matches!(&**word, "" | "0" | "OK"));
-        is_nothing(&self.code) && is_nothing(&self.status) && self.message.as_ref().is_none_or(|text| text.0.is_empty())
+        let is_nothing = |word: &Option<Cow<'_, str>>| {
+            word.as_ref()
+                .is_none_or(|word| matches!(&**word, "" | "0" | "OK"))
+        };
+        is_nothing(&self.code)
+            && is_nothing(&self.status)
+            && self.message.as_ref().is_none_or(|text| text.0.is_empty())
     }
 }
 
@@ -159,7 +203,12 @@ impl<'a> WireError<'a> {
 pub(super) struct WireResponse<'a> {
     #[serde(borrow)]
     pub(super) candidates: Option<Vec<WireCandidate<'a>>>,
-    #[serde(borrow, default, alias = "prompt_feedback", deserialize_with = "readable")]
+    #[serde(
+        borrow,
+        default,
+        alias = "prompt_feedback",
+        deserialize_with = "readable"
+    )]
     pub(super) prompt_feedback: Option<WirePromptFeedback<'a>>,
     #[serde(borrow, alias = "usage_metadata")]
     pub(super) usage_metadata: Option<&'a RawValue>,
@@ -224,7 +273,9 @@ pub(super) struct WireFileData<'a> {
 }
 
 /// A value if it can be read as what it should be, else none.
-fn readable<'de: 'a, 'a, T: Deserialize<'a>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+fn readable<'de: 'a, 'a, T: Deserialize<'a>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     Ok(serde_json::from_str(<&RawValue>::deserialize(deserializer)?.get()).ok())
 }
 
@@ -261,8 +312,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 
         // As bytes, serde_json resolves escapes but asks for no valid Unicode.
         let raw = <&RawValue>::deserialize(deserializer)?.get();
-        let text = raw.starts_with('"').then(|| serde_json::Deserializer::from_str(raw).deserialize_bytes(TextVisitor));
-        Ok(text.and_then(Result::ok).unwrap_or(Text(Cow::Borrowed(b""))))
+        let text = raw
+            .starts_with('"')
+            .then(|| serde_json::Deserializer::from_str(raw).deserialize_bytes(TextVisitor));
+        Ok(text
+            .and_then(Result::ok)
+            .unwrap_or(Text(Cow::Borrowed(b""))))
     }
 }
 
@@ -271,13 +326,19 @@ pub(super) fn key_of_damaged(skeleton: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(skeleton);
     let mut found = Keys::default();
     // The error is known already; what counts is what was seen before it.
-    let _ =
-        KeySearch { keys: &mut found, in_metadata: false }.deserialize(&mut serde_json::Deserializer::from_str(&text));
-    found.own.or(found.in_metadata).filter(|key| is_own_text(key, skeleton))
+    let _ = KeySearch {
+        keys: &mut found,
+        in_metadata: false,
+    }
+    .deserialize(&mut serde_json::Deserializer::from_str(&text));
+    found
+        .own
+        .or(found.in_metadata)
+        .filter(|key| is_own_text(key, skeleton))
 }
 
-/// Whether a key that was read from a skeleton with replacement characters stood there without ours: those are no part
-/// of any request's key.
+/// Whether a key that was read from a skeleton with replacement characters stood there without
+/// ours: those are no part of any request's key.
 pub(super) fn is_own_text(key: &str, skeleton: &[u8]) -> bool {
     !key.contains(char::REPLACEMENT_CHARACTER) || std::str::from_utf8(skeleton).is_ok()
 }
@@ -290,7 +351,11 @@ struct Keys {
 
 impl Keys {
     fn of(&mut self, in_metadata: bool) -> &mut Option<String> {
-        if in_metadata { &mut self.in_metadata } else { &mut self.own }
+        if in_metadata {
+            &mut self.in_metadata
+        } else {
+            &mut self.own
+        }
     }
 }
 
@@ -316,7 +381,8 @@ impl<'de> Visitor<'de> for KeySearch<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Self { keys, in_metadata } = self;
-        // A number may be cut where the line is: only what follows it shows that it is whole. A text has its quote.
+        // A number may be cut where the line is: only what follows it shows that it is whole. A
+        // text has its quote.
         let mut number = None;
         loop {
             let name = map.next_key::<Text<'de>>()?;
@@ -333,7 +399,10 @@ impl<'de> Visitor<'de> for KeySearch<'_> {
                     }
                 }
                 Some("metadata") if !in_metadata => {
-                    map.next_value_seed(KeySearch { keys: &mut *keys, in_metadata: true })?;
+                    map.next_value_seed(KeySearch {
+                        keys: &mut *keys,
+                        in_metadata: true,
+                    })?;
                 }
                 Some(_) => {
                     map.next_value::<IgnoredAny>()?;
@@ -352,7 +421,10 @@ mod tests {
     fn the_key_of_a_damaged_line_is_found_before_the_damage() {
         for (skeleton, key) in [
             (r#"{"key":"k1","response":{"candidates":["#, Some("k1")),
-            (r#"{"response":{},"metadata":{"key":"k2"},"error""#, Some("k2")),
+            (
+                r#"{"response":{},"metadata":{"key":"k2"},"error""#,
+                Some("k2"),
+            ),
             (r#"{"metadata":{"key":"k2"},"key":"k1",,"#, Some("k1")),
             (r#"{"response":{"key":"no"},"#, None),
             (r#"{"response":tru,"key":"k1"}"#, None),
@@ -367,13 +439,20 @@ mod tests {
             ("{\"\u{fffd}\":1,\"key\":\"\u{fffd}\"}}", Some("\u{fffd}")),
             ("", None),
         ] {
-            assert_eq!(key_of_damaged(skeleton.as_bytes()).as_deref(), key, "{skeleton}");
+            assert_eq!(
+                key_of_damaged(skeleton.as_bytes()).as_deref(),
+                key,
+                "{skeleton}"
+            );
         }
     }
 
     #[test]
     fn a_key_of_broken_unicode_is_no_key() {
-        assert_eq!(key_of_damaged(b"{\"\xff\":1,\"key\":\"k1\",,"), Some("k1".to_owned()));
+        assert_eq!(
+            key_of_damaged(b"{\"\xff\":1,\"key\":\"k1\",,"),
+            Some("k1".to_owned())
+        );
         assert_eq!(key_of_damaged(b"{\"key\":\"k\xff\",,"), None);
         assert_eq!(key_of_damaged(br#"{"key":"\ud800",,"#), None);
     }
@@ -384,6 +463,9 @@ mod tests {
         let line = String::from_utf8_lossy(line);
         let wire: WireLine<'_> = serde_json::from_str(&line).unwrap();
         let message = wire.error().unwrap().message.unwrap().lossy().into_owned();
-        assert!(message.starts_with('a') && message.ends_with("\u{fffd}\0b"), "{message:?}");
+        assert!(
+            message.starts_with('a') && message.ends_with("\u{fffd}\0b"),
+            "{message:?}"
+        );
     }
 }

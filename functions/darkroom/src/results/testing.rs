@@ -8,12 +8,24 @@ use super::{Answer, BadLine, BadLineReason, Limits, Line, Outcome, Pool, Scanner
 
 /// The start of a PNG of this size, and `rest`.
 pub(super) fn png(width: u32, height: u32, rest: &[u8]) -> Vec<u8> {
-    [b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".as_slice(), &width.to_be_bytes(), &height.to_be_bytes(), rest].concat()
+    [
+        b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".as_slice(),
+        &width.to_be_bytes(),
+        &height.to_be_bytes(),
+        rest,
+    ]
+    .concat()
 }
 
 /// The start of a JPEG of this size, and `rest`.
 pub(super) fn jpeg(width: u16, height: u16, rest: &[u8]) -> Vec<u8> {
-    [b"\xff\xd8\xff\xc0\0\x11\x08", &height.to_be_bytes()[..], &width.to_be_bytes(), rest].concat()
+    [
+        b"\xff\xd8\xff\xc0\0\x11\x08",
+        &height.to_be_bytes()[..],
+        &width.to_be_bytes(),
+        rest,
+    ]
+    .concat()
 }
 
 /// Standard base64, padded.
@@ -23,7 +35,10 @@ pub(super) fn base64(bytes: &[u8]) -> String {
 
 /// An image part.
 pub(super) fn image_part(bytes: &[u8]) -> String {
-    format!(r#"{{"inlineData":{{"mimeType":"image/png","data":"{}"}}}}"#, base64(bytes))
+    format!(
+        r#"{{"inlineData":{{"mimeType":"image/png","data":"{}"}}}}"#,
+        base64(bytes)
+    )
 }
 
 /// A line, without its newline, whose response has one candidate with these parts.
@@ -40,7 +55,12 @@ pub(super) fn image_line(key: &str, bytes: &[u8]) -> String {
 }
 
 /// All lines of a file, fed in chunks of `size` bytes.
-pub(super) fn scan_in_chunks(file: &[u8], size: usize, limits: Limits, pool: &Arc<Pool>) -> Vec<Line> {
+pub(super) fn scan_in_chunks(
+    file: &[u8],
+    size: usize,
+    limits: Limits,
+    pool: &Arc<Pool>,
+) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut scanner = Scanner::new(limits, Arc::clone(pool), 0);
     for chunk in file.chunks(size) {
@@ -93,7 +113,11 @@ impl From<&Line> for Summary {
         Self {
             start: line.start,
             end: line.end,
-            content: line.content.as_ref().map(Content::from).map_err(Clone::clone),
+            content: line
+                .content
+                .as_ref()
+                .map(Content::from)
+                .map_err(Clone::clone),
         }
     }
 }
@@ -113,9 +137,13 @@ impl From<&Answer> for Content {
 /// The bytes of the extras, then of the image.
 pub(super) fn images(outcome: &Outcome) -> Vec<Vec<u8>> {
     match outcome {
-        Outcome::Succeeded { image, extras } => {
-            extras.iter().chain([image]).map(|image| image.bytes.as_ref().to_vec()).collect()
+        Outcome::Succeeded { image, extras } => extras
+            .iter()
+            .chain([image])
+            .map(|image| image.bytes.as_ref().to_vec())
+            .collect(),
+        Outcome::Blocked(_) | Outcome::NoImage(_) | Outcome::Failed(_) | Outcome::Cancelled(_) => {
+            vec![]
         }
-        Outcome::Blocked(_) | Outcome::NoImage(_) | Outcome::Failed(_) | Outcome::Cancelled(_) => vec![],
     }
 }

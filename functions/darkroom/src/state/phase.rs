@@ -55,14 +55,15 @@ pub enum Phase {
         /// The round that asks again for what failed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         next: Option<ShardId>,
-        /// The most that the batch cost: the tokens that Gemini reported, and the estimate of what it did not report. It
-        /// settles the ledger.
+        /// The most that the batch cost: the tokens that Gemini reported, and the estimate of what
+        /// it did not report. It settles the ledger.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cost_usd: Option<Usd>,
     },
     /// A person is asked. Meanwhile the shard's function keeps trying whatever costs nothing.
     Held {
-        /// Why, for people: what happened, which batch is concerned, and what `approve` and `cancel` do.
+        /// Why, for people: what happened, which batch is concerned, and what `approve` and
+        /// `cancel` do.
         reason: String,
         /// The phase that it was in.
         before: Box<Phase>,
@@ -115,16 +116,19 @@ pub struct Collecting {
     pub offset: u64,
     /// The parts written so far, in order.
     pub parts: Vec<Part>,
-    /// How many readings began at `offset` without reaching the next checkpoint. Readings that a quota, the API key, the
-    /// credit or the bucket prevented do not count.
+    /// How many readings began at `offset` without reaching the next checkpoint. Readings that a
+    /// quota, the API key, the credit or the bucket prevented do not count.
     pub tries: u32,
-    /// How many of those ended without giving the lease back: the line that is read there may have ended its reader.
+    /// How many of those ended without giving the lease back: the line that is read there may have
+    /// ended its reader.
     #[serde(default)]
     pub strikes: u32,
-    /// The reader has ended by then; afterwards another may read on. None once it has given the lease back.
+    /// The reader has ended by then; afterwards another may read on. None once it has given the
+    /// lease back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_until: Option<Timestamp>,
-    /// Set when the output was read to its end and none of its lines belongs to a request of this shard.
+    /// Set when the output was read to its end and none of its lines belongs to a request of this
+    /// shard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unmatched: Option<Unmatched>,
 }
@@ -148,10 +152,12 @@ pub struct Failed {
     /// The parts that were written before that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
-    /// Whether there is or may have been a batch: what is not in the parts may have been charged for.
+    /// Whether there is or may have been a batch: what is not in the parts may have been charged
+    /// for.
     #[serde(default)]
     pub may_be_billed: bool,
-    /// The batch, if its name is known: its images can be fetched by hand as long as Gemini keeps them.
+    /// The batch, if its name is known: its images can be fetched by hand as long as Gemini keeps
+    /// them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchName>,
     /// Where that batch's output is, if it is known.
@@ -198,7 +204,11 @@ const INLINE: &str = "inline";
 
 impl From<String> for BatchOutput {
     fn from(text: String) -> Self {
-        if text == INLINE { Self::Inline } else { Self::File(FileName::new(text)) }
+        if text == INLINE {
+            Self::Inline
+        } else {
+            Self::File(FileName::new(text))
+        }
     }
 }
 
@@ -236,7 +246,9 @@ pub enum Owner {
 impl EndedBatch {
     /// Until when Gemini keeps its output.
     pub fn kept_until(&self) -> Timestamp {
-        self.ended_at.saturating_add(OUTPUT_KEPT).unwrap_or(Timestamp::MAX)
+        self.ended_at
+            .saturating_add(OUTPUT_KEPT)
+            .unwrap_or(Timestamp::MAX)
     }
 
     /// Where its output is and how long it is kept, as the end of a sentence for people.
@@ -244,10 +256,16 @@ impl EndedBatch {
         let until = day(self.kept_until());
         match &self.output {
             Some(BatchOutput::File(file)) => {
-                format!("Gemini keeps the output of {} in {file} until {until}", self.batch)
+                format!(
+                    "Gemini keeps the output of {} in {file} until {until}",
+                    self.batch
+                )
             }
             Some(BatchOutput::Inline) => {
-                format!("Gemini keeps the output of {} in the batch itself until {until}", self.batch)
+                format!(
+                    "Gemini keeps the output of {} in the batch itself until {until}",
+                    self.batch
+                )
             }
             None => format!("{} has no output", self.batch),
         }
@@ -260,9 +278,13 @@ fn day(moment: Timestamp) -> String {
 }
 
 impl Submitted {
-    /// Which batch is concerned and how long its output is kept, as the end of a sentence for people.
+    /// Which batch is concerned and how long its output is kept, as the end of a sentence for
+    /// people.
     pub fn whereabouts(&self) -> String {
-        format!("the batch is {}; Gemini keeps its output for six weeks after its end", self.batch)
+        format!(
+            "the batch is {}; Gemini keeps its output for six weeks after its end",
+            self.batch
+        )
     }
 }
 
@@ -300,9 +322,10 @@ impl Phase {
     /// Who moves the shard on. A held shard stays with the function that it was with.
     pub fn owner(&self) -> Owner {
         match self {
-            Self::Planned { .. } | Self::Uploading { .. } | Self::Creating { .. } | Self::Recovering(_) => {
-                Owner::Submit
-            }
+            Self::Planned { .. }
+            | Self::Uploading { .. }
+            | Self::Creating { .. }
+            | Self::Recovering(_) => Owner::Submit,
             Self::Submitted(_) => Owner::Poll,
             Self::Ready { .. } | Self::Collecting(_) => Owner::Collect,
             Self::Held { before, .. } => before.owner(),

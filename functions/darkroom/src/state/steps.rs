@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    BETWEEN_LISTS, CANCEL_GRACE, Collecting, Owner, Phase, Recovering, Shard, Submitted, UNKNOWN_CREATES_BEFORE_HELD,
-    Unmatched,
+    BETWEEN_LISTS, CANCEL_GRACE, Collecting, Owner, Phase, Recovering, Shard, Submitted,
+    UNKNOWN_CREATES_BEFORE_HELD, Unmatched,
 };
 use crate::names::{BatchName, FileName, ShardId};
 
@@ -20,8 +20,8 @@ pub struct Arrival<'a> {
 }
 
 impl Arrival<'_> {
-    /// Whether this message may be the first since a person cancelled the job. It comes with an id of its own, and need
-    /// not wait for the message that drives the shard.
+    /// Whether this message may be the first since a person cancelled the job. It comes with an id
+    /// of its own, and need not wait for the message that drives the shard.
     fn brings_cancel(&self, shard: &Shard) -> bool {
         self.stopped && !shard.stopped
     }
@@ -39,7 +39,8 @@ pub enum SubmitStep {
     },
     /// Another submitter may be alive, or a person is waited for: look again at this time.
     Wait(Timestamp),
-    /// The create call of a submitter that has ended may have had its effect: find out, quietly at first.
+    /// The create call of a submitter that has ended may have had its effect: find out, quietly at
+    /// first.
     Recover {
         /// The attempt that it was.
         attempt: u32,
@@ -89,19 +90,37 @@ pub fn submit_step(shard: &Shard, arrival: &Arrival<'_>) -> SubmitStep {
     let is_past_deadline = now >= shard.deadline;
     match &shard.phase {
         Phase::Planned { .. } if arrival.stopped => SubmitStep::Stop,
-        Phase::Held { before, .. } if arrival.stopped && !before.may_have_live_batch() && is_ours => SubmitStep::Stop,
-        _ if is_ours && !arrival.brings_cancel(shard) && shard.is_driven_by_another(arrival.message, now) => {
+        Phase::Held { before, .. }
+            if arrival.stopped && !before.may_have_live_batch() && is_ours =>
+        {
+            SubmitStep::Stop
+        }
+        _ if is_ours
+            && !arrival.brings_cancel(shard)
+            && shard.is_driven_by_another(arrival.message, now) =>
+        {
             SubmitStep::StandBack
         }
-        Phase::Uploading { lease_until, .. } | Phase::Creating { lease_until, .. } if now < *lease_until => {
+        Phase::Uploading { lease_until, .. } | Phase::Creating { lease_until, .. }
+            if now < *lease_until =>
+        {
             SubmitStep::Wait(*lease_until)
         }
         Phase::Uploading { .. } if arrival.stopped => SubmitStep::Stop,
         // Nothing was bought, so nothing is lost.
         Phase::Planned { .. } | Phase::Uploading { .. } if is_past_deadline => SubmitStep::GiveUp,
-        Phase::Planned { attempts } => SubmitStep::Submit { attempt: attempts + 1, died: false },
-        Phase::Uploading { attempt, .. } => SubmitStep::Submit { attempt: attempt + 1, died: true },
-        Phase::Creating { attempt, file, .. } => SubmitStep::Recover { attempt: *attempt, file: file.clone() },
+        Phase::Planned { attempts } => SubmitStep::Submit {
+            attempt: attempts + 1,
+            died: false,
+        },
+        Phase::Uploading { attempt, .. } => SubmitStep::Submit {
+            attempt: attempt + 1,
+            died: true,
+        },
+        Phase::Creating { attempt, file, .. } => SubmitStep::Recover {
+            attempt: *attempt,
+            file: file.clone(),
+        },
         Phase::Recovering(recovering) => look(shard, recovering, arrival),
         // Once `poll` has it, it needs no other message.
         Phase::Submitted(_) if shard.driver.is_none() => SubmitStep::Poll,
@@ -109,7 +128,10 @@ pub fn submit_step(shard: &Shard, arrival: &Arrival<'_>) -> SubmitStep {
         Phase::Held { before, .. } if is_ours => match &**before {
             // Looking costs nothing: the batch may show up, or lists may work again.
             Phase::Recovering(recovering) => look(shard, recovering, arrival),
-            Phase::Creating { attempt, file, .. } => SubmitStep::Recover { attempt: *attempt, file: file.clone() },
+            Phase::Creating { attempt, file, .. } => SubmitStep::Recover {
+                attempt: *attempt,
+                file: file.clone(),
+            },
             Phase::Planned { .. }
             | Phase::Uploading { .. }
             | Phase::Submitted(_)
@@ -132,9 +154,16 @@ pub fn submit_step(shard: &Shard, arrival: &Arrival<'_>) -> SubmitStep {
 
 fn look(shard: &Shard, recovering: &Recovering, arrival: &Arrival<'_>) -> SubmitStep {
     let (now, recovering) = (arrival.at, recovering.clone());
-    let Recovering { quiet_until, missed_at, .. } = recovering;
+    let Recovering {
+        quiet_until,
+        missed_at,
+        ..
+    } = recovering;
     if now < quiet_until {
-        return SubmitStep::Fence { file: recovering.file, until: quiet_until };
+        return SubmitStep::Fence {
+            file: recovering.file,
+            until: quiet_until,
+        };
     }
     if let Some(missed) = missed_at
         && now < missed + BETWEEN_LISTS
@@ -177,21 +206,42 @@ pub fn poll_step(shard: &Shard, arrival: &Arrival<'_>) -> PollStep {
     let now = arrival.at;
     let is_ours = shard.phase.owner() == Owner::Poll;
     match &shard.phase {
-        _ if is_ours && !arrival.brings_cancel(shard) && shard.is_driven_by_another(arrival.message, now) => {
+        _ if is_ours
+            && !arrival.brings_cancel(shard)
+            && shard.is_driven_by_another(arrival.message, now) =>
+        {
             PollStep::StandBack
         }
-        Phase::Submitted(Submitted { batch, cancelled_at, .. }) => PollStep::Ask {
+        Phase::Submitted(Submitted {
+            batch,
+            cancelled_at,
+            ..
+        }) => PollStep::Ask {
             batch: batch.clone(),
             cancel: cancelled_at.is_none() && (arrival.stopped || now >= shard.deadline),
-            overdue: now >= shard.deadline + if cancelled_at.is_some() { SignedDuration::ZERO } else { CANCEL_GRACE },
+            overdue: now
+                >= shard.deadline
+                    + if cancelled_at.is_some() {
+                        SignedDuration::ZERO
+                    } else {
+                        CANCEL_GRACE
+                    },
         },
         Phase::Ready { .. } if shard.driver.is_none() => PollStep::Collect,
         Phase::Held { .. } if is_ours && now >= shard.deadline => PollStep::GiveUp,
         Phase::Held { before, .. } => match &**before {
             // Asking costs nothing, and the batch may yet end well.
-            Phase::Submitted(Submitted { batch, cancelled_at, .. }) => {
+            Phase::Submitted(Submitted {
+                batch,
+                cancelled_at,
+                ..
+            }) => {
                 let cancel = arrival.stopped && cancelled_at.is_none();
-                PollStep::Ask { batch: batch.clone(), cancel, overdue: false }
+                PollStep::Ask {
+                    batch: batch.clone(),
+                    cancel,
+                    overdue: false,
+                }
             }
             Phase::Planned { .. }
             | Phase::Uploading { .. }
@@ -223,8 +273,8 @@ pub enum CollectStep {
     Read(Collecting),
     /// Another reader may be alive, or a person is waited for: look again at this time.
     Wait(Timestamp),
-    /// The output was read, and none of its lines belongs to a request: end the shard with that, and plan a round for its
-    /// keys only if a person has approved it.
+    /// The output was read, and none of its lines belongs to a request: end the shard with that,
+    /// and plan a round for its keys only if a person has approved it.
     Finish(Collecting),
     /// The shard is done; the message of its next round may have been lost: send it again.
     Wake(ShardId),
@@ -243,12 +293,21 @@ pub fn collect_step(shard: &Shard, arrival: &Arrival<'_>) -> CollectStep {
     let is_past_deadline = now >= shard.deadline;
     let brings_cancel = arrival.brings_cancel(shard) && shard.phase.is_held();
     match &shard.phase {
-        _ if is_ours && !brings_cancel && shard.is_driven_by_another(arrival.message, now) => CollectStep::StandBack,
-        Phase::Collecting(Collecting { lease_until: Some(lease), .. }) if now < *lease => CollectStep::Wait(*lease),
-        Phase::Done { next: Some(next), .. } => CollectStep::Wake(*next),
+        _ if is_ours && !brings_cancel && shard.is_driven_by_another(arrival.message, now) => {
+            CollectStep::StandBack
+        }
+        Phase::Collecting(Collecting {
+            lease_until: Some(lease),
+            ..
+        }) if now < *lease => CollectStep::Wait(*lease),
+        Phase::Done {
+            next: Some(next), ..
+        } => CollectStep::Wake(*next),
         phase if is_ours => match phase.before_held() {
             Phase::Collecting(collecting) => match collecting.unmatched {
-                Some(unmatched) if unmatched.buy_again || is_past_deadline => CollectStep::Finish(collecting.clone()),
+                Some(unmatched) if unmatched.buy_again || is_past_deadline => {
+                    CollectStep::Finish(collecting.clone())
+                }
                 // An output of which nothing could be used may yet become whole.
                 Some(Unmatched { images: 0, .. }) => CollectStep::Read(collecting.resumed()),
                 Some(_) if arrival.stopped => CollectStep::Finish(collecting.clone()),

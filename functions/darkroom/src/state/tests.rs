@@ -1,4 +1,5 @@
-//! What a shard does in each phase, and what it keeps. The table of phases and messages is in `table`.
+//! What a shard does in each phase, and what it keeps. The table of phases and messages is in
+//! `table`.
 
 mod table;
 
@@ -13,10 +14,25 @@ const NOW: Timestamp = Timestamp::constant(1_000_000, 0);
 const LATER: Timestamp = Timestamp::constant(2_000_000, 0);
 const EARLIER: Timestamp = Timestamp::constant(500_000, 0);
 
-const DEMAND: Demand = Demand { requests: 3, tokens: 10, usd: Usd::ZERO };
+const DEMAND: Demand = Demand {
+    requests: 3,
+    tokens: 10,
+    usd: Usd::ZERO,
+};
 
 fn shard(phase: Phase, deadline: Timestamp) -> Shard {
-    Shard { phase, deadline, ..Shard::planned(&JobId::new("job"), ShardId::first(0), "model", DEMAND, (0, 9), NOW) }
+    Shard {
+        phase,
+        deadline,
+        ..Shard::planned(
+            &JobId::new("job"),
+            ShardId::first(0),
+            "model",
+            DEMAND,
+            (0, 9),
+            NOW,
+        )
+    }
 }
 
 fn ended() -> EndedBatch {
@@ -33,31 +49,55 @@ fn ended() -> EndedBatch {
 
 /// The name of a step, without what it carries.
 fn name(step: impl Debug) -> String {
-    format!("{step:?}").split(|letter: char| !letter.is_alphanumeric()).next().unwrap_or_default().to_owned()
+    format!("{step:?}")
+        .split(|letter: char| !letter.is_alphanumeric())
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Which message arrives.
 const DRIVER: &str = "m-1";
 
 fn arrival(message: &str, stopped: bool) -> Arrival<'_> {
-    Arrival { message, at: NOW, stopped }
+    Arrival {
+        message,
+        at: NOW,
+        stopped,
+    }
 }
 
 /// What a message on (shards), (polls) and (results) means.
 fn steps(shard: &Shard, arrival: &Arrival<'_>) -> [String; 3] {
-    [name(submit_step(shard, arrival)), name(poll_step(shard, arrival)), name(collect_step(shard, arrival))]
+    [
+        name(submit_step(shard, arrival)),
+        name(poll_step(shard, arrival)),
+        name(collect_step(shard, arrival)),
+    ]
 }
 
 fn creating(lease_until: Timestamp) -> Phase {
-    Phase::Creating { attempt: 1, file: FileName::new("files/f"), lease_until }
+    Phase::Creating {
+        attempt: 1,
+        file: FileName::new("files/f"),
+        lease_until,
+    }
 }
 
 fn recovering(quiet_until: Timestamp, missed_at: Option<Timestamp>) -> Phase {
-    Phase::Recovering(Recovering { attempt: 1, file: FileName::new("files/f"), quiet_until, missed_at })
+    Phase::Recovering(Recovering {
+        attempt: 1,
+        file: FileName::new("files/f"),
+        quiet_until,
+        missed_at,
+    })
 }
 
 fn submitted(cancelled_at: Option<Timestamp>) -> Phase {
-    Phase::Submitted(Submitted { cancelled_at, ..submitted_fields() })
+    Phase::Submitted(Submitted {
+        cancelled_at,
+        ..submitted_fields()
+    })
 }
 
 fn submitted_fields() -> Submitted {
@@ -76,25 +116,47 @@ fn parts() -> Vec<Part> {
 }
 
 fn collecting(tries: u32, lease_until: Option<Timestamp>) -> Phase {
-    Phase::Collecting(Collecting { offset: 7, parts: parts(), tries, lease_until, ..Collecting::of(ended()) })
+    Phase::Collecting(Collecting {
+        offset: 7,
+        parts: parts(),
+        tries,
+        lease_until,
+        ..Collecting::of(ended())
+    })
 }
 
 /// Read to its end, without a line that belongs to a request.
 fn unmatched(buy_again: bool) -> Phase {
-    let unmatched = Some(Unmatched { images: 3, buy_again });
-    Phase::Collecting(Collecting { unmatched, ..Collecting::of(ended()) })
+    let unmatched = Some(Unmatched {
+        images: 3,
+        buy_again,
+    });
+    Phase::Collecting(Collecting {
+        unmatched,
+        ..Collecting::of(ended())
+    })
 }
 
 fn held(before: Phase) -> Phase {
-    Phase::Held { reason: "why".to_owned(), before: Box::new(before) }
+    Phase::Held {
+        reason: "why".to_owned(),
+        before: Box::new(before),
+    }
 }
 
 fn done(next: Option<ShardId>) -> Phase {
-    Phase::Done { ended: ended(), parts: parts(), next, cost_usd: None }
+    Phase::Done {
+        ended: ended(),
+        parts: parts(),
+        next,
+        cost_usd: None,
+    }
 }
 
 fn failed() -> Phase {
-    shard(held(Phase::Planned { attempts: 1 }), NOW).given_up().phase
+    shard(held(Phase::Planned { attempts: 1 }), NOW)
+        .given_up()
+        .phase
 }
 
 #[test]
@@ -103,7 +165,9 @@ fn a_batch_past_its_deadline_is_cancelled_once_and_then_overdue() {
         &shard(submitted(cancelled_at), deadline),
         &arrival(DRIVER, stopped),
     ) {
-        PollStep::Ask { cancel, overdue, .. } => (cancel, overdue),
+        PollStep::Ask {
+            cancel, overdue, ..
+        } => (cancel, overdue),
         step => panic!("{step:?}"),
     };
     assert_eq!(ask(None, LATER, false), (false, false));
@@ -112,29 +176,73 @@ fn a_batch_past_its_deadline_is_cancelled_once_and_then_overdue() {
     assert_eq!(ask(Some(EARLIER), LATER, true), (false, false));
     assert_eq!(ask(Some(EARLIER), EARLIER, false), (false, true));
     // Gemini may not have said a word for hours.
-    assert_eq!(ask(None, NOW - SignedDuration::from_mins(119), false), (true, false));
+    assert_eq!(
+        ask(None, NOW - SignedDuration::from_mins(119), false),
+        (true, false)
+    );
 }
 
 #[test]
 fn attempts_count_up_and_a_time_has_come_when_it_is_there() {
     let step = |phase| submit_step(&shard(phase, LATER), &arrival(DRIVER, false));
-    assert_eq!(step(Phase::Planned { attempts: 2 }), SubmitStep::Submit { attempt: 3, died: false });
-    let uploading = Phase::Uploading { attempt: 2, lease_until: NOW };
-    assert_eq!(step(uploading), SubmitStep::Submit { attempt: 3, died: true });
+    assert_eq!(
+        step(Phase::Planned { attempts: 2 }),
+        SubmitStep::Submit {
+            attempt: 3,
+            died: false
+        }
+    );
+    let uploading = Phase::Uploading {
+        attempt: 2,
+        lease_until: NOW,
+    };
+    assert_eq!(
+        step(uploading),
+        SubmitStep::Submit {
+            attempt: 3,
+            died: true
+        }
+    );
     assert!(matches!(step(creating(NOW)), SubmitStep::Recover { .. }));
-    assert!(matches!(step(recovering(NOW, None)), SubmitStep::Look(Look { last: false, .. })));
-    assert_eq!(step(recovering(NOW, Some(NOW))), SubmitStep::Wait(NOW + BETWEEN_LISTS));
+    assert!(matches!(
+        step(recovering(NOW, None)),
+        SubmitStep::Look(Look { last: false, .. })
+    ));
+    assert_eq!(
+        step(recovering(NOW, Some(NOW))),
+        SubmitStep::Wait(NOW + BETWEEN_LISTS)
+    );
     let listed = Some(NOW - BETWEEN_LISTS);
-    assert!(matches!(step(recovering(NOW, listed)), SubmitStep::Look(Look { last: true, .. })));
+    assert!(matches!(
+        step(recovering(NOW, listed)),
+        SubmitStep::Look(Look { last: true, .. })
+    ));
     let held = shard(held(Phase::Planned { attempts: 3 }), NOW);
-    assert_eq!(submit_step(&held, &arrival(DRIVER, false)), SubmitStep::GiveUp);
+    assert_eq!(
+        submit_step(&held, &arrival(DRIVER, false)),
+        SubmitStep::GiveUp
+    );
 }
 
 #[test]
 fn a_submitter_that_dies_while_it_uploads_is_bound_by_the_deadline() {
-    let uploading = |deadline| shard(Phase::Uploading { attempt: 7, lease_until: EARLIER }, deadline);
+    let uploading = |deadline| {
+        shard(
+            Phase::Uploading {
+                attempt: 7,
+                lease_until: EARLIER,
+            },
+            deadline,
+        )
+    };
     let step = |deadline, stopped| submit_step(&uploading(deadline), &arrival(DRIVER, stopped));
-    assert_eq!(step(LATER, false), SubmitStep::Submit { attempt: 8, died: true });
+    assert_eq!(
+        step(LATER, false),
+        SubmitStep::Submit {
+            attempt: 8,
+            died: true
+        }
+    );
     assert_eq!(step(NOW, false), SubmitStep::GiveUp);
     assert_eq!(step(NOW, true), SubmitStep::Stop);
 }
@@ -142,75 +250,141 @@ fn a_submitter_that_dies_while_it_uploads_is_bound_by_the_deadline() {
 #[test]
 fn a_create_that_went_unanswered_is_looked_for_twice_and_then_a_person_is_asked() {
     let look = |phase, unknown_creates, deadline, stopped| {
-        let shard = Shard { unknown_creates, ..shard(phase, deadline) };
+        let shard = Shard {
+            unknown_creates,
+            ..shard(phase, deadline)
+        };
         match submit_step(&shard, &arrival(DRIVER, stopped)) {
-            SubmitStep::Look(Look { last, ask_person, stop, overdue, .. }) => (last, ask_person, stop, overdue),
+            SubmitStep::Look(Look {
+                last,
+                ask_person,
+                stop,
+                overdue,
+                ..
+            }) => (last, ask_person, stop, overdue),
             step => panic!("{step:?}"),
         }
     };
     let first = || recovering(EARLIER, None);
     assert_eq!(look(first(), 1, LATER, false), (false, false, false, false));
-    assert_eq!(look(recovering(EARLIER, Some(EARLIER)), 1, LATER, false), (true, false, false, false));
+    assert_eq!(
+        look(recovering(EARLIER, Some(EARLIER)), 1, LATER, false),
+        (true, false, false, false)
+    );
     let listed = Some(NOW - BETWEEN_LISTS);
     assert_eq!(
-        look(recovering(EARLIER, listed), UNKNOWN_CREATES_BEFORE_HELD, LATER, false),
+        look(
+            recovering(EARLIER, listed),
+            UNKNOWN_CREATES_BEFORE_HELD,
+            LATER,
+            false
+        ),
         (true, true, false, false)
     );
     // A cancel and a passed deadline change what follows from a look, and do not take its place.
     assert_eq!(look(first(), 1, LATER, true), (false, false, true, false));
     assert_eq!(look(first(), 1, NOW, false), (false, false, false, true));
     // A held one is looked for on and on.
-    assert_eq!(look(held(first()), 1, LATER, false), (false, false, false, false));
-    assert_eq!(look(held(first()), 1, LATER, true), (false, false, true, false));
+    assert_eq!(
+        look(held(first()), 1, LATER, false),
+        (false, false, false, false)
+    );
+    assert_eq!(
+        look(held(first()), 1, LATER, true),
+        (false, false, true, false)
+    );
 }
 
 #[test]
 fn readers_that_die_are_strikes() {
-    let read =
-        |tries, lease_until| match collect_step(&shard(collecting(tries, lease_until), LATER), &arrival(DRIVER, false))
-        {
-            CollectStep::Read(collecting) => (collecting.tries, collecting.strikes, collecting.lease_until),
-            step => panic!("{step:?}"),
-        };
+    let read = |tries, lease_until| match collect_step(
+        &shard(collecting(tries, lease_until), LATER),
+        &arrival(DRIVER, false),
+    ) {
+        CollectStep::Read(collecting) => {
+            (collecting.tries, collecting.strikes, collecting.lease_until)
+        }
+        step => panic!("{step:?}"),
+    };
     assert_eq!(read(1, None), (1, 0, None));
     assert_eq!(read(1, Some(EARLIER)), (1, 1, None));
-    assert_eq!(read(1, Some(NOW)), (1, 1, None), "a lease ends when it says");
+    assert_eq!(
+        read(1, Some(NOW)),
+        (1, 1, None),
+        "a lease ends when it says"
+    );
 }
 
 #[test]
 fn an_output_is_read_as_long_as_gemini_keeps_it() {
-    for before in [Phase::Ready { ended: ended() }, collecting(READS_BEFORE_HELD * 9, None)] {
+    for before in [
+        Phase::Ready { ended: ended() },
+        collecting(READS_BEFORE_HELD * 9, None),
+    ] {
         let held = shard(before, LATER).held("why", NOW);
         assert_eq!(held.deadline, NOW + OUTPUT_KEPT);
-        let at = |at| collect_step(&held, &Arrival { message: DRIVER, at, stopped: false });
-        assert!(matches!(at(NOW + OUTPUT_KEPT - SignedDuration::from_secs(1)), CollectStep::Read(_)));
+        let at = |at| {
+            collect_step(
+                &held,
+                &Arrival {
+                    message: DRIVER,
+                    at,
+                    stopped: false,
+                },
+            )
+        };
+        assert!(matches!(
+            at(NOW + OUTPUT_KEPT - SignedDuration::from_secs(1)),
+            CollectStep::Read(_)
+        ));
         assert_eq!(at(NOW + OUTPUT_KEPT), CollectStep::GiveUp);
     }
 }
 
 #[test]
 fn an_output_without_a_line_for_a_request_waits_for_a_person() {
-    let step = |phase, deadline, stopped| collect_step(&shard(phase, deadline), &arrival(DRIVER, stopped));
-    assert_eq!(step(held(unmatched(false)), LATER, false), CollectStep::Wait(LATER));
-    for (phase, deadline, stopped) in
-        [(held(unmatched(false)), LATER, true), (held(unmatched(false)), NOW, false), (unmatched(true), LATER, false)]
-    {
-        assert!(matches!(step(phase, deadline, stopped), CollectStep::Finish(_)));
+    let step =
+        |phase, deadline, stopped| collect_step(&shard(phase, deadline), &arrival(DRIVER, stopped));
+    assert_eq!(
+        step(held(unmatched(false)), LATER, false),
+        CollectStep::Wait(LATER)
+    );
+    for (phase, deadline, stopped) in [
+        (held(unmatched(false)), LATER, true),
+        (held(unmatched(false)), NOW, false),
+        (unmatched(true), LATER, false),
+    ] {
+        assert!(matches!(
+            step(phase, deadline, stopped),
+            CollectStep::Finish(_)
+        ));
     }
     let held = shard(unmatched(false), LATER).held("why", NOW);
     assert_eq!(held.deadline, NOW + HELD_DEADLINE);
     assert_eq!(held.approved(NOW).unwrap().phase, unmatched(true));
     // Where there was nothing at all, it is read again, even after a cancel.
     let nothing = |buy_again| {
-        let unmatched = Some(Unmatched { images: 0, buy_again });
-        Phase::Collecting(Collecting { unmatched, ..Collecting::of(ended()) })
+        let unmatched = Some(Unmatched {
+            images: 0,
+            buy_again,
+        });
+        Phase::Collecting(Collecting {
+            unmatched,
+            ..Collecting::of(ended())
+        })
     };
     let held = shard(nothing(false), LATER).held("why", NOW);
     assert_eq!(held.deadline, NOW + OUTPUT_KEPT);
     for stopped in [false, true] {
-        assert!(matches!(collect_step(&held, &arrival(DRIVER, stopped)), CollectStep::Read(_)));
+        assert!(matches!(
+            collect_step(&held, &arrival(DRIVER, stopped)),
+            CollectStep::Read(_)
+        ));
     }
-    assert!(matches!(step(nothing(true), LATER, false), CollectStep::Finish(_)));
+    assert!(matches!(
+        step(nothing(true), LATER, false),
+        CollectStep::Finish(_)
+    ));
 }
 
 #[test]
@@ -219,7 +393,10 @@ fn waits_grow_and_never_end() {
     assert_eq!([0, 1, 2, 3, 4, 5, 6].map(retry), [1, 1, 2, 4, 8, 15, 15]);
     assert_eq!([101, 102, u32::MAX].map(retry), [15, 60, 60]);
     let read = |tries| read_wait(tries).as_mins();
-    assert_eq!([0, 1, 2, 3, 4, 5, 7, 8, u32::MAX].map(read), [1, 1, 4, 16, 60, 120, 360, 360, 360]);
+    assert_eq!(
+        [0, 1, 2, 3, 4, 5, 7, 8, u32::MAX].map(read),
+        [1, 1, 4, 16, 60, 120, 360, 360, 360]
+    );
     // A message is received 1,000 times at most, and kept for 14 days.
     let receives = |wait: fn(u32) -> SignedDuration| {
         let mut passed = SignedDuration::ZERO;
@@ -235,23 +412,55 @@ fn waits_grow_and_never_end() {
 
 #[test]
 fn where_the_invocation_is_known_to_have_ended_its_lease_ends_too() {
-    let without = |phase, failed| shard(phase, LATER).without_lease(failed, NOW).map(|shard| shard.phase);
+    let without = |phase, failed| {
+        shard(phase, LATER)
+            .without_lease(failed, NOW)
+            .map(|shard| shard.phase)
+    };
     for failed in [false, true] {
         assert_eq!(
-            without(Phase::Uploading { attempt: 1, lease_until: LATER }, failed),
-            Some(Phase::Uploading { attempt: 1, lease_until: NOW })
+            without(
+                Phase::Uploading {
+                    attempt: 1,
+                    lease_until: LATER
+                },
+                failed
+            ),
+            Some(Phase::Uploading {
+                attempt: 1,
+                lease_until: NOW
+            })
         );
         assert_eq!(without(creating(LATER), failed), Some(creating(NOW)));
-        for phase in [creating(EARLIER), collecting(3, None), Phase::Planned { attempts: 0 }, submitted(None)] {
+        for phase in [
+            creating(EARLIER),
+            collecting(3, None),
+            Phase::Planned { attempts: 0 },
+            submitted(None),
+        ] {
             assert_eq!(without(phase, failed), None);
         }
     }
     // The end of the process was no try, and its line no danger.
-    assert_eq!(without(collecting(3, Some(LATER)), false), Some(collecting(2, None)));
-    assert_eq!(without(collecting(3, Some(LATER)), true), Some(collecting(3, Some(NOW))));
+    assert_eq!(
+        without(collecting(3, Some(LATER)), false),
+        Some(collecting(2, None))
+    );
+    assert_eq!(
+        without(collecting(3, Some(LATER)), true),
+        Some(collecting(3, Some(NOW)))
+    );
     // Its message is lost once it does not come back from now on.
     let driven = shard(collecting(3, Some(LATER)), LATER).driven_by(DRIVER, LATER);
-    assert_eq!(driven.without_lease(false, NOW).unwrap().driver.unwrap().back_at, NOW);
+    assert_eq!(
+        driven
+            .without_lease(false, NOW)
+            .unwrap()
+            .driver
+            .unwrap()
+            .back_at,
+        NOW
+    );
 }
 
 #[test]
@@ -264,12 +473,20 @@ fn a_message_that_comes_back_gives_a_sign_of_life_each_hour() {
 
 #[test]
 fn a_driver_is_kept_within_one_function_and_a_note_within_one_phase() {
-    let planned = shard(Phase::Planned { attempts: 0 }, LATER).driven_by(DRIVER, NOW).waiting("its turn");
+    let planned = shard(Phase::Planned { attempts: 0 }, LATER)
+        .driven_by(DRIVER, NOW)
+        .waiting("its turn");
     assert_eq!(planned.waiting.as_deref(), Some("its turn"));
-    let driver = Some(Driver { message: DRIVER.to_owned(), back_at: NOW });
+    let driver = Some(Driver {
+        message: DRIVER.to_owned(),
+        back_at: NOW,
+    });
     assert_eq!(planned.driver, driver);
     let creating = planned.enter(creating(LATER), LATER);
-    assert_eq!((creating.driver.clone(), creating.waiting.clone()), (driver, None));
+    assert_eq!(
+        (creating.driver.clone(), creating.waiting.clone()),
+        (driver, None)
+    );
     let submitted = creating.enter(submitted(None), LATER);
     assert_eq!((submitted.driver, submitted.waiting), (None, None));
 }
@@ -278,24 +495,47 @@ fn a_driver_is_kept_within_one_function_and_a_note_within_one_phase() {
 fn a_message_is_lost_two_hours_after_it_should_have_come_back() {
     let back_at = |back_at| shard(submitted(None), LATER).driven_by(DRIVER, back_at);
     let nearly = SignedDuration::from_mins(119);
-    assert!(!back_at(NOW - nearly).has_lost_its_driver(NOW) && back_at(NOW - OVERDUE).has_lost_its_driver(NOW));
+    assert!(
+        !back_at(NOW - nearly).has_lost_its_driver(NOW)
+            && back_at(NOW - OVERDUE).has_lost_its_driver(NOW)
+    );
     assert!(back_at(NOW - nearly).is_driven_by_another("m-2", NOW));
     assert!(!back_at(NOW - OVERDUE).is_driven_by_another("m-2", NOW));
     assert!(!back_at(NOW).is_driven_by_another(DRIVER, NOW));
     // Where no message has come yet, it counts from the last change.
     let without = shard(submitted(None), LATER);
-    assert!(!without.has_lost_its_driver(NOW + nearly) && without.has_lost_its_driver(NOW + OVERDUE));
+    assert!(
+        !without.has_lost_its_driver(NOW + nearly) && without.has_lost_its_driver(NOW + OVERDUE)
+    );
     assert!(!without.is_driven_by_another(DRIVER, NOW));
-    assert!(!shard(failed(), LATER).driven_by(DRIVER, EARLIER).has_lost_its_driver(LATER));
+    assert!(
+        !shard(failed(), LATER)
+            .driven_by(DRIVER, EARLIER)
+            .has_lost_its_driver(LATER)
+    );
 }
 
 #[test]
 fn a_round_asks_for_its_share_rounded_up() {
-    let demand = Demand { requests: 3, tokens: 10, usd: "1".parse().unwrap() };
-    let parent = Shard { demand, ..shard(Phase::Ready { ended: ended() }, LATER) };
+    let demand = Demand {
+        requests: 3,
+        tokens: 10,
+        usd: "1".parse().unwrap(),
+    };
+    let parent = Shard {
+        demand,
+        ..shard(Phase::Ready { ended: ended() }, LATER)
+    };
     let keys = |count: usize| KeyList::of(&vec![RequestKey::new("a"); count]).unwrap().0;
     let round = |count| parent.next_round(keys(count), NOW).demand;
-    assert_eq!(round(1), Demand { requests: 1, tokens: 4, usd: "0.333334".parse().unwrap() });
+    assert_eq!(
+        round(1),
+        Demand {
+            requests: 1,
+            tokens: 4,
+            usd: "0.333334".parse().unwrap()
+        }
+    );
     assert_eq!(round(3), demand);
 }
 
@@ -308,9 +548,18 @@ fn what_is_cancelled_held_or_given_up_says_so() {
         Phase::Failed(failed) => (failed.code, failed.message),
         phase => panic!("{phase:?}"),
     };
-    assert_eq!(ends(&planned.held("no credit", NOW)), ("HELD".to_owned(), "no credit".to_owned()));
-    assert_eq!(ends(&planned.waiting("its turn")), ("DEADLINE".to_owned(), "its turn".to_owned()));
-    assert_eq!(ends(&planned), ("DEADLINE".to_owned(), "it waited for too long".to_owned()));
+    assert_eq!(
+        ends(&planned.held("no credit", NOW)),
+        ("HELD".to_owned(), "no credit".to_owned())
+    );
+    assert_eq!(
+        ends(&planned.waiting("its turn")),
+        ("DEADLINE".to_owned(), "its turn".to_owned())
+    );
+    assert_eq!(
+        ends(&planned),
+        ("DEADLINE".to_owned(), "it waited for too long".to_owned())
+    );
 }
 
 #[test]
@@ -323,19 +572,44 @@ fn every_phase_knows_its_owner_its_batch_and_whether_it_may_be_live() {
             "creating" | "recovering" => (None, true),
             _ => (None, false),
         };
-        assert_eq!((phase.batch(), phase.may_have_live_batch()), (known, live), "{phase:?}");
-        assert_eq!(shard(phase.clone(), LATER).is_terminal(), phase.owner() == Owner::Nobody);
+        assert_eq!(
+            (phase.batch(), phase.may_have_live_batch()),
+            (known, live),
+            "{phase:?}"
+        );
+        assert_eq!(
+            shard(phase.clone(), LATER).is_terminal(),
+            phase.owner() == Owner::Nobody
+        );
     }
 }
 
 #[test]
 fn waits_and_deadlines_are_those_that_are_written_down() {
-    let hours = [BATCH_DEADLINE, BATCH_ENDED, CANCEL_GRACE, COLLECT_PATIENCE, RECOVER_DEADLINE, OVERDUE, OUTPUT_LATE];
+    let hours = [
+        BATCH_DEADLINE,
+        BATCH_ENDED,
+        CANCEL_GRACE,
+        COLLECT_PATIENCE,
+        RECOVER_DEADLINE,
+        OVERDUE,
+        OUTPUT_LATE,
+    ];
     assert_eq!(hours.map(|wait| wait.as_hours()), [46, 50, 2, 48, 24, 2, 1]);
     let days = [SUBMIT_DEADLINE, HELD_DEADLINE, OUTPUT_KEPT, OUTPUT_DOUBTFUL];
     assert_eq!(days.map(|wait| wait.as_hours() / 24), [7, 7, 42, 1]);
-    assert_eq!([QUIET_PERIOD, BETWEEN_LISTS, LONGEST_WAIT].map(|wait| wait.as_mins()), [30, 1, 690]);
-    assert_eq!((UNKNOWN_CREATES_BEFORE_HELD, REFUSED_CREATES_BEFORE_HELD, READS_BEFORE_HELD), (3, 5, 5));
+    assert_eq!(
+        [QUIET_PERIOD, BETWEEN_LISTS, LONGEST_WAIT].map(|wait| wait.as_mins()),
+        [30, 1, 690]
+    );
+    assert_eq!(
+        (
+            UNKNOWN_CREATES_BEFORE_HELD,
+            REFUSED_CREATES_BEFORE_HELD,
+            READS_BEFORE_HELD
+        ),
+        (3, 5, 5)
+    );
     assert_eq!(STRIKES_BEFORE_SKIPPED, 3);
 }
 
@@ -343,53 +617,109 @@ fn waits_and_deadlines_are_those_that_are_written_down() {
 fn a_held_shard_waits_as_long_as_something_can_come_of_it() {
     let held = |phase, at| shard(phase, LATER).held("why", at).deadline;
     // As long as Gemini may keep an output that may yet be made.
-    assert_eq!(held(submitted(Some(EARLIER)), NOW), EARLIER + BATCH_ENDED + OUTPUT_KEPT);
+    assert_eq!(
+        held(submitted(Some(EARLIER)), NOW),
+        EARLIER + BATCH_ENDED + OUTPUT_KEPT
+    );
     // A batch may exist that no list could show.
     assert_eq!(held(recovering(EARLIER, None), NOW), NOW + OUTPUT_KEPT);
     assert_eq!(held(creating(EARLIER), NOW), NOW + OUTPUT_KEPT);
     // Nothing can come any more but a person's word.
-    assert_eq!(held(recovering(EARLIER, Some(EARLIER)), NOW), NOW + HELD_DEADLINE);
-    assert_eq!(held(Phase::Planned { attempts: 1 }, NOW), NOW + HELD_DEADLINE);
+    assert_eq!(
+        held(recovering(EARLIER, Some(EARLIER)), NOW),
+        NOW + HELD_DEADLINE
+    );
+    assert_eq!(
+        held(Phase::Planned { attempts: 1 }, NOW),
+        NOW + HELD_DEADLINE
+    );
 }
 
 #[test]
 fn what_a_person_approves_continues_where_it_was() {
     let approved = |phase: Phase, at| shard(phase, LATER).held("why", at).approved(at).unwrap();
     let batch = approved(submitted(Some(EARLIER)), NOW);
-    assert_eq!((batch.phase.name(), batch.driver, batch.errors), ("submitted", None, 0));
+    assert_eq!(
+        (batch.phase.name(), batch.driver, batch.errors),
+        ("submitted", None, 0)
+    );
     assert!(batch.phase == submitted(None) && batch.deadline > EARLIER);
-    let lost = Shard { unknown_creates: 3, ..shard(recovering(EARLIER, Some(EARLIER)), LATER) };
+    let lost = Shard {
+        unknown_creates: 3,
+        ..shard(recovering(EARLIER, Some(EARLIER)), LATER)
+    };
     let lost = lost.held("why", NOW).approved(NOW).unwrap();
-    assert_eq!((lost.phase, lost.unknown_creates), (recovering(NOW, None), 0));
+    assert_eq!(
+        (lost.phase, lost.unknown_creates),
+        (recovering(NOW, None), 0)
+    );
     assert_eq!(lost.deadline, NOW + RECOVER_DEADLINE);
     let asked = approved(creating(EARLIER), NOW);
-    assert_eq!((asked.phase, asked.deadline), (recovering(NOW, None), NOW + RECOVER_DEADLINE));
-    assert_eq!(approved(Phase::Planned { attempts: 2 }, NOW).deadline, NOW + SUBMIT_DEADLINE);
-    assert_eq!(approved(Phase::Ready { ended: ended() }, LATER).deadline, NOW + OUTPUT_KEPT);
-    assert_eq!(approved(submitted(None), EARLIER).deadline, EARLIER + BATCH_DEADLINE);
+    assert_eq!(
+        (asked.phase, asked.deadline),
+        (recovering(NOW, None), NOW + RECOVER_DEADLINE)
+    );
+    assert_eq!(
+        approved(Phase::Planned { attempts: 2 }, NOW).deadline,
+        NOW + SUBMIT_DEADLINE
+    );
+    assert_eq!(
+        approved(Phase::Ready { ended: ended() }, LATER).deadline,
+        NOW + OUTPUT_KEPT
+    );
+    assert_eq!(
+        approved(submitted(None), EARLIER).deadline,
+        EARLIER + BATCH_DEADLINE
+    );
     // Errors are forgotten, and the message that comes first moves it on.
-    let tired = Shard { errors: 4, refused_creates: 5, ..shard(submitted(None), LATER).driven_by(DRIVER, NOW) };
+    let tired = Shard {
+        errors: 4,
+        refused_creates: 5,
+        ..shard(submitted(None), LATER).driven_by(DRIVER, NOW)
+    };
     let fresh = tired.held("no answer", NOW).approved(NOW).unwrap();
-    assert_eq!((fresh.errors, fresh.refused_creates, fresh.driver), (0, 0, None));
+    assert_eq!(
+        (fresh.errors, fresh.refused_creates, fresh.driver),
+        (0, 0, None)
+    );
     let read = approved(collecting(5, None), EARLIER);
-    assert_eq!((read.phase, read.deadline), (collecting(0, None), NOW + OUTPUT_KEPT));
+    assert_eq!(
+        (read.phase, read.deadline),
+        (collecting(0, None), NOW + OUTPUT_KEPT)
+    );
     assert_eq!(shard(submitted(None), LATER).approved(NOW), None);
 }
 
 #[test]
 fn approving_a_batch_without_output_lets_its_images_be_bought_again() {
-    let submitted = Submitted { output_missing_since: Some(NOW), ..submitted_fields() };
+    let submitted = Submitted {
+        output_missing_since: Some(NOW),
+        ..submitted_fields()
+    };
     let held = shard(Phase::Submitted(submitted), LATER).held("why", LATER);
-    let Phase::Ready { ended } = held.approved(LATER).unwrap().phase else { panic!("{held:?}") };
-    assert_eq!((ended.output, ended.ended_at, ended.batch), (None, NOW, BatchName::new("batches/b")));
+    let Phase::Ready { ended } = held.approved(LATER).unwrap().phase else {
+        panic!("{held:?}")
+    };
+    assert_eq!(
+        (ended.output, ended.ended_at, ended.batch),
+        (None, NOW, BatchName::new("batches/b"))
+    );
 }
 
 #[test]
 fn an_error_is_counted_and_says_why_the_shard_waits() {
     let mut shard = shard(Phase::Planned { attempts: 0 }, LATER);
     for attempt in 1..=20 {
-        let uploading = shard.enter(Phase::Uploading { attempt, lease_until: LATER }, LATER);
-        shard = uploading.enter(Phase::Planned { attempts: attempt }, LATER).after_error("no connection");
+        let uploading = shard.enter(
+            Phase::Uploading {
+                attempt,
+                lease_until: LATER,
+            },
+            LATER,
+        );
+        shard = uploading
+            .enter(Phase::Planned { attempts: attempt }, LATER)
+            .after_error("no connection");
         assert_eq!((shard.errors, shard.phase.name()), (attempt, "planned"));
     }
     assert_eq!(shard.waiting.as_deref(), Some("no connection"));
@@ -402,10 +732,19 @@ fn a_shard_that_failed_names_the_batch_to_fetch_by_hand() {
         phase => panic!("{phase:?}"),
     };
     let read = failed(collecting(5, None));
-    assert_eq!((read.batch, read.output), (Some(ended().batch), ended().output));
-    assert_eq!((read.kept_until, read.may_be_billed), (Some(NOW + OUTPUT_KEPT), true));
+    assert_eq!(
+        (read.batch, read.output),
+        (Some(ended().batch), ended().output)
+    );
+    assert_eq!(
+        (read.kept_until, read.may_be_billed),
+        (Some(NOW + OUTPUT_KEPT), true)
+    );
     let waited = failed(submitted(None));
-    assert_eq!((waited.batch, waited.output, waited.may_be_billed), (Some(ended().batch), None, true));
+    assert_eq!(
+        (waited.batch, waited.output, waited.may_be_billed),
+        (Some(ended().batch), None, true)
+    );
     let planned = failed(Phase::Planned { attempts: 1 });
     assert_eq!((planned.batch, planned.may_be_billed), (None, false));
     let unknown = failed(recovering(EARLIER, None));
@@ -414,8 +753,14 @@ fn a_shard_that_failed_names_the_batch_to_fetch_by_hand() {
 
 #[test]
 fn what_was_collected_before_a_shard_was_held_is_not_forgotten() {
-    let failed = shard(collecting(5, None), LATER).held("why", NOW).held("why again", NOW).given_up();
-    assert!(matches!(&failed.phase, Phase::Failed(failed) if failed.parts == parts()), "{failed:?}");
+    let failed = shard(collecting(5, None), LATER)
+        .held("why", NOW)
+        .held("why again", NOW)
+        .given_up();
+    assert!(
+        matches!(&failed.phase, Phase::Failed(failed) if failed.parts == parts()),
+        "{failed:?}"
+    );
 }
 
 #[test]
@@ -430,11 +775,17 @@ fn a_round_is_a_new_shard_with_the_given_keys() {
     let parent = shard(Phase::Ready { ended: ended() }, LATER);
     let (keys, _) = KeyList::of(&[RequestKey::new("a"), RequestKey::new("b")]).unwrap();
     let round = parent.next_round(keys.clone(), NOW);
-    assert_eq!((round.shard.to_string().as_str(), round.phase.name()), ("0000.r2", "planned"));
+    assert_eq!(
+        (round.shard.to_string().as_str(), round.phase.name()),
+        ("0000.r2", "planned")
+    );
     assert_eq!((round.demand.requests, round.demand.tokens), (2, 7));
     assert_eq!(round.keys, Some(keys));
     assert_eq!(round.deadline, NOW + SUBMIT_DEADLINE);
-    assert_eq!((round.plan_bytes, round.model), (parent.plan_bytes, parent.model));
+    assert_eq!(
+        (round.plan_bytes, round.model),
+        (parent.plan_bytes, parent.model)
+    );
 }
 
 #[test]

@@ -34,25 +34,45 @@ pub struct DocumentVersion {
 impl Blocker {
     /// A document that is missing.
     pub fn missing(key: &str, since: Timestamp) -> Self {
-        let document = DocumentVersion { key: key.to_owned(), etag: None };
+        let document = DocumentVersion {
+            key: key.to_owned(),
+            etag: None,
+        };
         Self::new(format!("{key} is missing"), vec![document], since)
     }
 
-    /// A document, or one of several documents, that is not what was written: `damage` says what is wrong with it.
+    /// A document, or one of several documents, that is not what was written: `damage` says what is
+    /// wrong with it.
     pub fn damaged(documents: Vec<DocumentVersion>, damage: &str, since: Timestamp) -> Self {
-        let keys: Vec<&str> = documents.iter().map(|document| document.key.as_str()).collect();
-        Self::new(format!("{} is damaged: {damage}", keys.join(" or ")), documents, since)
+        let keys: Vec<&str> = documents
+            .iter()
+            .map(|document| document.key.as_str())
+            .collect();
+        Self::new(
+            format!("{} is damaged: {damage}", keys.join(" or ")),
+            documents,
+            since,
+        )
     }
 
     fn new(what: String, documents: Vec<DocumentVersion>, since: Timestamp) -> Self {
         let what_to_do = "Restore it from an earlier version of the object, or from a backup. The job is then closed \
                           within an hour; `darkroom run` closes it as soon as the same command is run again. Nothing \
                           is bought again, and every image that was collected is kept.";
-        Self { what, what_to_do: what_to_do.to_owned(), since, documents }
+        Self {
+            what,
+            what_to_do: what_to_do.to_owned(),
+            since,
+            documents,
+        }
     }
 
     /// Whether `other` says the same of the same documents, whenever it was noticed.
     pub fn is_same_as(&self, other: &Self) -> bool {
-        *self == Self { since: self.since, ..other.clone() }
+        *self
+            == Self {
+                since: self.since,
+                ..other.clone()
+            }
     }
 }

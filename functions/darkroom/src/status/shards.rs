@@ -1,7 +1,7 @@
 //! The shards' entries in `job.json`, and what follows from them for the job.
 //!
-//! `report` keeps the entries up to date one at a time: it reads only the states that have changed, and reads all of
-//! them once, when the entries say that every shard is over.
+//! `report` keeps the entries up to date one at a time: it reads only the states that have changed,
+//! and reads all of them once, when the entries say that every shard is over.
 
 use serde::{Deserialize, Serialize};
 
@@ -86,9 +86,13 @@ impl ShardPhase {
     /// Where the job stands as long as no shard is less advanced than this one.
     fn of_job(self) -> JobPhase {
         match self {
-            Self::Planned | Self::Uploading | Self::Creating | Self::Recovering => JobPhase::Submitting,
+            Self::Planned | Self::Uploading | Self::Creating | Self::Recovering => {
+                JobPhase::Submitting
+            }
             Self::Submitted | Self::Held => JobPhase::Waiting,
-            Self::Ready | Self::Collecting | Self::Done | Self::Failed | Self::Cancelled => JobPhase::Collecting,
+            Self::Ready | Self::Collecting | Self::Done | Self::Failed | Self::Cancelled => {
+                JobPhase::Collecting
+            }
         }
     }
 
@@ -115,7 +119,11 @@ impl From<&Shard> for ShardStatus {
             phase: ShardPhase::from(&shard.phase),
             requests: shard.demand.requests,
             finished: finished(shard),
-            next: if let Phase::Done { next, .. } = &shard.phase { *next } else { None },
+            next: if let Phase::Done { next, .. } = &shard.phase {
+                *next
+            } else {
+                None
+            },
             batch: shard.phase.batch().cloned(),
             // A held shard keeps the reason that a person is to act upon, whatever was tried since.
             note: if shard.phase.is_held() {
@@ -137,9 +145,11 @@ fn finished(shard: &Shard) -> u32 {
         | Phase::Recovering(_)
         | Phase::Held { .. } => 0,
         Phase::Submitted(submitted) => submitted.finished.min(shard.demand.requests),
-        Phase::Ready { .. } | Phase::Collecting(_) | Phase::Done { .. } | Phase::Failed(_) | Phase::Cancelled => {
-            shard.demand.requests
-        }
+        Phase::Ready { .. }
+        | Phase::Collecting(_)
+        | Phase::Done { .. }
+        | Phase::Failed(_)
+        | Phase::Cancelled => shard.demand.requests,
     }
 }
 
@@ -151,9 +161,9 @@ fn note(phase: &Phase) -> Option<String> {
         | Phase::Creating { .. }
         | Phase::Recovering(_)
         | Phase::Submitted(_) => None,
-        Phase::Ready { ended } | Phase::Collecting(Collecting { ended, .. }) | Phase::Done { ended, .. } => {
-            ended.error.as_ref().map(|error| error.message.clone())
-        }
+        Phase::Ready { ended }
+        | Phase::Collecting(Collecting { ended, .. })
+        | Phase::Done { ended, .. } => ended.error.as_ref().map(|error| error.message.clone()),
         Phase::Held { reason, .. } => Some(reason.clone()),
         Phase::Failed(failed) => Some(format!("{}: {}", failed.code, failed.message)),
         Phase::Cancelled => Some("the job was cancelled before this was asked for".to_owned()),
@@ -163,13 +173,19 @@ fn note(phase: &Phase) -> Option<String> {
 impl JobStatus {
     /// The entry of a shard, if there is one.
     pub fn shard(&self, shard: ShardId) -> Option<&ShardStatus> {
-        let place = self.shards.binary_search_by_key(&shard, |entry| entry.shard).ok()?;
+        let place = self
+            .shards
+            .binary_search_by_key(&shard, |entry| entry.shard)
+            .ok()?;
         self.shards.get(place)
     }
 
     /// Puts in a shard's entry, in place of the one that the shard has. The entries stay in order.
     pub fn put_shard(&mut self, entry: ShardStatus) {
-        match self.shards.binary_search_by_key(&entry.shard, |entry| entry.shard) {
+        match self
+            .shards
+            .binary_search_by_key(&entry.shard, |entry| entry.shard)
+        {
             Ok(place) => self.shards[place] = entry,
             Err(place) => self.shards.insert(place, entry),
         }
@@ -177,11 +193,13 @@ impl JobStatus {
 
     /// Brings the job's phase and the number of finished images up to date with the entries.
     ///
-    /// The least advanced shard decides the phase. A shard without an entry is one that nothing was heard of yet.
+    /// The least advanced shard decides the phase. A shard without an entry is one that nothing was
+    /// heard of yet.
     pub fn follow_shards(&mut self) {
         let planned = self.plan.as_ref().map_or(0, |plan| plan.shards);
         let chains = chains(&self.shards);
-        let is_unheard_of = |chain: &&[ShardStatus]| chain.last().is_some_and(|last| last.next.is_some());
+        let is_unheard_of =
+            |chain: &&[ShardStatus]| chain.last().is_some_and(|last| last.next.is_some());
         let phases = || self.shards.iter().map(|entry| entry.phase.of_job());
         self.phase = if self.blocker.is_some() {
             JobPhase::Blocked
@@ -198,27 +216,36 @@ impl JobStatus {
         self.finished = chains.map(finished_of_chain).sum();
     }
 
-    /// Whether, by the entries, nothing more happens to any shard: its last round is over, and names no other.
+    /// Whether, by the entries, nothing more happens to any shard: its last round is over, and
+    /// names no other.
     pub fn shards_are_over(&self) -> bool {
         let planned = self.plan.as_ref().map_or(0, |plan| plan.shards);
         let over = chains(&self.shards)
-            .filter(|chain| chain.last().is_some_and(|last| last.phase.is_over() && last.next.is_none()))
+            .filter(|chain| {
+                chain
+                    .last()
+                    .is_some_and(|last| last.phase.is_over() && last.next.is_none())
+            })
             .count();
         over >= planned as usize
     }
 }
 
-/// The entries of each shard and its rounds, of entries that are in order. A chain without its first round is none.
+/// The entries of each shard and its rounds, of entries that are in order. A chain without its
+/// first round is none.
 fn chains(shards: &[ShardStatus]) -> impl Iterator<Item = &[ShardStatus]> + Clone {
     shards
         .chunk_by(|one, other| one.shard.number == other.shard.number)
         .filter(|chain| chain.first().is_some_and(|first| first.shard.round == 1))
 }
 
-/// Images of a shard that need no more waiting: those that are not asked for again, and those that Gemini has finished.
+/// Images of a shard that need no more waiting: those that are not asked for again, and those that
+/// Gemini has finished.
 fn finished_of_chain(chain: &[ShardStatus]) -> u64 {
     let all = chain.first().map_or(0, |first| first.requests);
-    let open = chain.last().map_or(0, |last| last.requests.saturating_sub(last.finished));
+    let open = chain
+        .last()
+        .map_or(0, |last| last.requests.saturating_sub(last.finished));
     u64::from(all.saturating_sub(open))
 }
 

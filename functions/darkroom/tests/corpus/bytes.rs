@@ -17,7 +17,11 @@ pub(crate) fn text(text: impl Into<Vec<u8>>) -> Pieces {
 pub(crate) fn repeated(piece: &str, count: usize) -> Pieces {
     let together = (64 << 10) / piece.len().max(1) + 1;
     let piece = piece.to_owned();
-    Box::new((0..count).step_by(together).map(move |done| piece.repeat(together.min(count - done)).into_bytes()))
+    Box::new(
+        (0..count)
+            .step_by(together)
+            .map(move |done| piece.repeat(together.min(count - done)).into_bytes()),
+    )
 }
 
 /// One after the other.
@@ -35,7 +39,12 @@ pub(crate) struct Slow {
 
 impl Slow {
     pub(crate) fn new(pieces: Pieces, size: usize) -> Self {
-        Self { pieces, piece: Vec::new(), at: 0, size }
+        Self {
+            pieces,
+            piece: Vec::new(),
+            at: 0,
+            size,
+        }
     }
 
     /// The next bytes, none at the end.

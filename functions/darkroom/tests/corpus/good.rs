@@ -20,11 +20,31 @@ const SAMPLES: [(&str, u64, &[&str]); 36] = [
     ("compressed.csv.gz", 2, &[]),
     ("compressed.jsonl.gz", 2, &[]),
     ("estimate.json", 4, &[]),
-    ("export-etsy.csv", 2, &["unused_pictures", "unused_variable"]),
-    ("export-merchant-center.tsv", 2, &["unused_pictures", "unused_variable"]),
-    ("export-meta.csv", 2, &["unused_pictures", "unused_variable"]),
-    ("export-shopify.csv", 2, &["continuation_rows", "unused_pictures", "unused_variable"]),
-    ("export-woocommerce.csv", 3, &["unused_pictures", "unused_variable"]),
+    (
+        "export-etsy.csv",
+        2,
+        &["unused_pictures", "unused_variable"],
+    ),
+    (
+        "export-merchant-center.tsv",
+        2,
+        &["unused_pictures", "unused_variable"],
+    ),
+    (
+        "export-meta.csv",
+        2,
+        &["unused_pictures", "unused_variable"],
+    ),
+    (
+        "export-shopify.csv",
+        2,
+        &["continuation_rows", "unused_pictures", "unused_variable"],
+    ),
+    (
+        "export-woocommerce.csv",
+        3,
+        &["unused_pictures", "unused_variable"],
+    ),
     ("first.csv", 5, &[]),
     ("header-line.jsonl", 2, &[]),
     ("keys-of-other-case.csv", 3, &[]),
@@ -36,7 +56,11 @@ const SAMPLES: [(&str, u64, &[&str]); 36] = [
     ("native-metadata-key.jsonl", 1, &[]),
     ("native.jsonl", 4, &[]),
     ("old-mac.csv", 2, &[]),
-    ("openai.jsonl", 4, &["foreign_model", "inexact_size", "left_aside"]),
+    (
+        "openai.jsonl",
+        4,
+        &["foreign_model", "inexact_size", "left_aside"],
+    ),
     ("quote-within.csv", 2, &[]),
     ("seed-of-several.jsonl", 3, &["unsupported_control"]),
     ("semicolons.csv", 3, &[]),
@@ -53,10 +77,22 @@ const SAMPLES: [(&str, u64, &[&str]); 36] = [
 /// The metadata with which the exports are dropped.
 const METADATA: [(&str, &str, &str); 5] = [
     ("export-etsy.csv", "{sku}", "{title}, on a pale oak table"),
-    ("export-merchant-center.tsv", "{id}", "{title} in size {size}, on a hanger"),
+    (
+        "export-merchant-center.tsv",
+        "{id}",
+        "{title} in size {size}, on a hanger",
+    ),
     ("export-meta.csv", "{id}", "{title}, {color}, on a plinth"),
-    ("export-shopify.csv", "{handle}", "{title} on a white background"),
-    ("export-woocommerce.csv", "{sku}", "{name} in a kitchen, morning light"),
+    (
+        "export-shopify.csv",
+        "{handle}",
+        "{title} on a white background",
+    ),
+    (
+        "export-woocommerce.csv",
+        "{sku}",
+        "{name} in a kitchen, morning light",
+    ),
 ];
 
 /// Their folder.
@@ -70,17 +106,35 @@ fn beside(name: &str) -> Beside {
     let key = format!("inbox/{name}");
     let job = text(&folder().join(Beside::job_key(name)));
     let templates = fs::read_dir(folder().join("templates")).unwrap();
-    let keys: Vec<String> =
-        templates.map(|entry| format!("templates/{}", entry.unwrap().file_name().into_string().unwrap())).collect();
+    let keys: Vec<String> = templates
+        .map(|entry| {
+            format!(
+                "templates/{}",
+                entry.unwrap().file_name().into_string().unwrap()
+            )
+        })
+        .collect();
     let stored = |(name, key): (String, String)| {
         let text = text(&folder().join(&key));
         (name, StoredTemplate { key, text })
     };
-    let templates = Beside::template_names(&key, &keys).into_iter().map(stored).collect();
+    let templates = Beside::template_names(&key, &keys)
+        .into_iter()
+        .map(stored)
+        .collect();
     let export = METADATA.iter().find(|(export, ..)| *export == name);
-    let said = export.map(|(_, key, template)| [("key", *key), ("template", *template)]).into_iter().flatten();
-    let metadata = said.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    Beside { metadata, job, templates }
+    let said = export
+        .map(|(_, key, template)| [("key", *key), ("template", *template)])
+        .into_iter()
+        .flatten();
+    let metadata = said
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    Beside {
+        metadata,
+        job,
+        templates,
+    }
 }
 
 /// Reads a sample as `plan` does, and gives the paths that its images get.
@@ -114,8 +168,17 @@ fn every_sample_is_accepted_with_the_warnings_that_are_written_here() {
         let (reading, _) = read_sample(name);
         assert_eq!(reading.errors, 0, "{name}: {:?}", reading.problems);
         assert_eq!(reading.images, images, "{name}");
-        let mut found: Vec<&str> = reading.problems.iter().map(|problem| problem.code.as_str()).collect();
-        assert!(reading.problems.iter().all(|problem| problem.severity == Severity::Warning));
+        let mut found: Vec<&str> = reading
+            .problems
+            .iter()
+            .map(|problem| problem.code.as_str())
+            .collect();
+        assert!(
+            reading
+                .problems
+                .iter()
+                .all(|problem| problem.severity == Severity::Warning)
+        );
         found.sort_unstable();
         found.dedup();
         assert_eq!(found, warnings, "{name}: {:?}", reading.problems);
@@ -124,7 +187,10 @@ fn every_sample_is_accepted_with_the_warnings_that_are_written_here() {
 
 #[test]
 fn every_file_of_the_folder_is_a_sample() {
-    let files = fs::read_dir(folder()).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file());
+    let files = fs::read_dir(folder())
+        .unwrap()
+        .map(Result::unwrap)
+        .filter(|entry| entry.path().is_file());
     let names = files.map(|entry| entry.file_name().into_string().unwrap());
     let mut names: Vec<String> = names.filter(|name| !name.ends_with(".job.json")).collect();
     names.sort();
@@ -134,10 +200,16 @@ fn every_file_of_the_folder_is_a_sample() {
 #[test]
 fn a_sweep_and_a_catalogue_by_template_name_their_images_for_people() {
     let (_, sweep) = read_sample("matrix.json");
-    assert!(sweep.iter().any(|path| path.starts_with("kitchen/Grind")), "{sweep:?}");
+    assert!(
+        sweep.iter().any(|path| path.starts_with("kitchen/Grind")),
+        "{sweep:?}"
+    );
     let (_, shop) = read_sample("shop.csv");
     assert_eq!(shop, ["sneaker-low/1", "loafer-black/1", "bag-tan/1"]);
     let (reading, skus) = read_sample("skus.csv");
     assert_eq!(skus[0], "SKU-1001/1");
-    assert_eq!(reading.templates.into_iter().collect::<Vec<_>>(), ["lifestyle", "white-bg"]);
+    assert_eq!(
+        reading.templates.into_iter().collect::<Vec<_>>(),
+        ["lifestyle", "white-bg"]
+    );
 }

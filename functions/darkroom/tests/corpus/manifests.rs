@@ -16,8 +16,9 @@ use super::{
 /// The sizes of the pieces that every case is read in.
 const CHUNKS: [usize; 4] = [usize::MAX, 64 << 10, 7, 1];
 
-/// The most memory that reading may take, whatever the manifest: four times its longest item, while that is read,
-/// parsed and written as a request, and 64 MiB for the problems that are listed, the keys and one item's values.
+/// The most memory that reading may take, whatever the manifest: four times its longest item, while
+/// that is read, parsed and written as a request, and 64 MiB for the problems that are listed, the
+/// keys and one item's values.
 pub(crate) fn bound() -> usize {
     4 * usize::try_from(Limits::default().item_bytes).unwrap() + (64 << 20)
 }

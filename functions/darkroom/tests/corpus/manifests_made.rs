@@ -24,7 +24,11 @@ struct Case {
 }
 
 fn case(name: &'static str, expected: &str, make: impl Fn() -> Pieces + 'static) -> Case {
-    Case { name, make: Box::new(make), expected: expected.to_owned() }
+    Case {
+        name,
+        make: Box::new(make),
+        expected: expected.to_owned(),
+    }
 }
 
 /// 64 MiB of one byte as a member of a gzip file: 64 KiB.
@@ -44,12 +48,21 @@ fn compressed(bytes: &[u8]) -> Vec<u8> {
 /// A file of a little text and `count` times 64 MiB behind it.
 fn bomb(start: &str, byte: u8, count: usize) -> Pieces {
     let member = member(byte);
-    chain([text(compressed(start.as_bytes())), Box::new((0..count).map(move |_| member.clone()))])
+    chain([
+        text(compressed(start.as_bytes())),
+        Box::new((0..count).map(move |_| member.clone())),
+    ])
 }
 
 /// An item with this member, on the second line.
 fn second(start: &str, piece: &str, count: usize, end: &str) -> Pieces {
-    chain([text(FIRST), text(start), repeated(piece, count), text(end), text("\n{\"key\":\"c\",\"prompt\":\"x\"}\n")])
+    chain([
+        text(FIRST),
+        text(start),
+        repeated(piece, count),
+        text(end),
+        text("\n{\"key\":\"c\",\"prompt\":\"x\"}\n"),
+    ])
 }
 
 fn cases() -> Vec<Case> {
@@ -77,11 +90,25 @@ fn cases() -> Vec<Case> {
         case(
             "cell-of-40-mebibytes",
             "3,,error,item_too_large,the item that begins here is larger than 4194304 bytes: is a quote or a bracket missing?",
-            || chain([text("key,prompt\na,x\nb,"), repeated("x", 40 << 20), text("\nc,x\n")]),
+            || {
+                chain([
+                    text("key,prompt\na,x\nb,"),
+                    repeated("x", 40 << 20),
+                    text("\nc,x\n"),
+                ])
+            },
         ),
-        case("row-of-commas", "4,c,error,missing_prompt,there is no prompt: say what the image should show", || {
-            chain([text("key,prompt\na,x\nb,x"), repeated(",", 3 << 20), text("\nc,\n")])
-        }),
+        case(
+            "row-of-commas",
+            "4,c,error,missing_prompt,there is no prompt: say what the image should show",
+            || {
+                chain([
+                    text("key,prompt\na,x\nb,x"),
+                    repeated(",", 3 << 20),
+                    text("\nc,\n"),
+                ])
+            },
+        ),
         case(
             "header-of-commas",
             r#"1,,error,too_many_columns,"the header has 3145729 columns, 16384 are allowed: is this a table?""#,
@@ -128,7 +155,14 @@ fn cases() -> Vec<Case> {
                 r#"2,b,error,bad_path,"the path ""{}""… has more than 1024 bytes: shorten it""#,
                 "{key}".repeat(12)
             ),
-            || second(r#"{"key":"b","prompt":"x","output":{"path":""#, "{key}", 1 << 18, r#""}}"#),
+            || {
+                second(
+                    r#"{"key":"b","prompt":"x","output":{"path":""#,
+                    "{key}",
+                    1 << 18,
+                    r#""}}"#,
+                )
+            },
         ),
         case(
             "unknown-field-of-a-megabyte",
@@ -141,14 +175,27 @@ fn cases() -> Vec<Case> {
         case(
             "a-million-references",
             "2,,error,invalid_json,the item holds more than 100000 values: make several items of it",
-            || second(r#"{"key":"b","prompt":"x","refs":["refs/a.png""#, r#","refs/a.png""#, 1 << 20, "]}"),
+            || {
+                second(
+                    r#"{"key":"b","prompt":"x","refs":["refs/a.png""#,
+                    r#","refs/a.png""#,
+                    1 << 20,
+                    "]}",
+                )
+            },
         ),
         case(
             "ten-thousand-unknown-fields",
             "51 rows, the last 1,a,error,more_errors,there is more than these 50: mend them first",
             || {
-                let fields: Vec<u8> = (0..10_000).flat_map(|number| format!(",\"a{number}\":0").into_bytes()).collect();
-                chain([text(r#"{"key":"a","prompt":"x""#), text(fields), text("}\n")])
+                let fields: Vec<u8> = (0..10_000)
+                    .flat_map(|number| format!(",\"a{number}\":0").into_bytes())
+                    .collect();
+                chain([
+                    text(r#"{"key":"a","prompt":"x""#),
+                    text(fields),
+                    text("}\n"),
+                ])
             },
         ),
         case("request-of-30-mebibytes", "", || {
@@ -164,9 +211,11 @@ fn cases() -> Vec<Case> {
             "2,,error,invalid_json,the item's JSON is more than 64 levels deep: write it flatter",
             || second(r#"{"key":"b","prompt":"#, "[", 100_000, ""),
         ),
-        case("deep-first-object", r#"1,,error,invalid_json,"invalid type: map, expected a list of items""#, || {
-            repeated(r#"{"items":"#, 100_000)
-        }),
+        case(
+            "deep-first-object",
+            r#"1,,error,invalid_json,"invalid type: map, expected a list of items""#,
+            || repeated(r#"{"items":"#, 100_000),
+        ),
         case(
             "deep-section",
             "1,,error,invalid_json,in defaults: the item's JSON is more than 64 levels deep: write it flatter",
@@ -182,11 +231,20 @@ fn cases() -> Vec<Case> {
         case(
             "sections-again-and-again",
             "10001 rows, the last 1,,error,more_errors,1038575 more errors are not listed: mend these first",
-            || chain([text(r#"{"items":[{"key":"a","prompt":"x"}]"#), repeated(r#","version":1"#, 1 << 20), text("}")]),
+            || {
+                chain([
+                    text(r#"{"items":[{"key":"a","prompt":"x"}]"#),
+                    repeated(r#","version":1"#, 1 << 20),
+                    text("}"),
+                ])
+            },
         ),
         case(
             "items-as-a-long-text",
-            &format!(r#"1,,error,invalid_json,"invalid type: string ""{}…""#, "x".repeat(178)),
+            &format!(
+                r#"1,,error,invalid_json,"invalid type: string ""{}…""#,
+                "x".repeat(178)
+            ),
             || chain([text(r#"{"items":""#), repeated("x", 8 << 20), text(r#""}"#)]),
         ),
         case(
@@ -194,9 +252,11 @@ fn cases() -> Vec<Case> {
             "10001 rows, the last 5003,,error,lines_not_read,after 10001 errors the rest of the manifest was left unread: 94999 lines were not looked at; correct these first",
             || chain([text("key,prompt\n"), repeated("a,\n", 100_000)]),
         ),
-        case("blank-lines", "1,,error,empty,the manifest holds no items: add some and drop it again", || {
-            repeated("\r\n", 8 << 20)
-        }),
+        case(
+            "blank-lines",
+            "1,,error,empty,the manifest holds no items: add some and drop it again",
+            || repeated("\r\n", 8 << 20),
+        ),
         case(
             "open-quote-in-a-long-table",
             "2,,error,item_too_large,the item that begins here is larger than 4194304 bytes: is a quote or a bracket missing?",
@@ -209,19 +269,32 @@ fn cases() -> Vec<Case> {
 fn every_made_manifest_has_its_validation_in_flat_memory() {
     let catalogue = Catalogue::built_in();
     let mut wrong = Vec::new();
-    for Case { name, make, expected } in cases() {
+    for Case {
+        name,
+        make,
+        expected,
+    } in cases()
+    {
         alone(|| {
             for chunk in CHUNKS {
                 let (found, peak) = peak(|| validation(&make, chunk, &catalogue));
-                assert!(peak <= bound(), "{name} in pieces of {chunk}: {peak} bytes, {} allowed", bound());
+                assert!(
+                    peak <= bound(),
+                    "{name} in pieces of {chunk}: {peak} bytes, {} allowed",
+                    bound()
+                );
                 let rows: Vec<&str> = found.lines().skip(1).collect();
                 let found = match &rows[..] {
                     // Of so many the last says how many there are.
-                    [.., last] if rows.len() > 50 => format!("{} rows, the last {last}", rows.len()),
+                    [.., last] if rows.len() > 50 => {
+                        format!("{} rows, the last {last}", rows.len())
+                    }
                     rows => rows.join("\n"),
                 };
                 if found != expected {
-                    wrong.push(format!("{name} in pieces of {chunk}: expected\n{expected}\nbut found\n{found}"));
+                    wrong.push(format!(
+                        "{name} in pieces of {chunk}: expected\n{expected}\nbut found\n{found}"
+                    ));
                 }
             }
         });

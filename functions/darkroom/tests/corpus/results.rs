@@ -20,8 +20,8 @@ pub(crate) const CHUNKS: [usize; 4] = [usize::MAX, 64 << 10, 7, 1];
 /// Lines of a report; what comes after is counted.
 const LISTED: usize = 40;
 
-/// The most memory that scanning may take, whatever the file: the images of one line, once more half of them while a
-/// buffer grows, and sixteen times the rest of a line, which is parsed.
+/// The most memory that scanning may take, whatever the file: the images of one line, once more
+/// half of them while a buffer grows, and sixteen times the rest of a line, which is parsed.
 pub(crate) fn bound() -> usize {
     let limits = Limits::default();
     limits.line_bytes / 2 * 3 + 16 * limits.skeleton_bytes
@@ -76,15 +76,26 @@ impl Report {
             return *self.more.entry(outcome).or_default() += 1;
         }
         self.listed += 1;
-        let key = line.key().map_or_else(|| "no key".to_owned(), |key| brief(key.as_str()));
-        writeln!(self.lines, "{}..{} {key} {outcome}{details}", line.start, line.end).unwrap();
+        let key = line
+            .key()
+            .map_or_else(|| "no key".to_owned(), |key| brief(key.as_str()));
+        writeln!(
+            self.lines,
+            "{}..{} {key} {outcome}{details}",
+            line.start, line.end
+        )
+        .unwrap();
     }
 
     fn text(mut self) -> String {
         for (outcome, count) in &self.more {
             writeln!(self.lines, "and {count} more: {outcome}").unwrap();
         }
-        if self.lines.is_empty() { "no lines\n".to_owned() } else { self.lines }
+        if self.lines.is_empty() {
+            "no lines\n".to_owned()
+        } else {
+            self.lines
+        }
     }
 }
 
@@ -93,12 +104,26 @@ fn answered(answer: &Answer) -> (String, String) {
     let outcome = match &answer.outcome {
         Outcome::Succeeded { image, extras } => {
             write!(details, " {}", described(image)).unwrap();
-            extras.iter().for_each(|extra| write!(details, ", before it {}", described(extra)).unwrap());
+            extras
+                .iter()
+                .for_each(|extra| write!(details, ", before it {}", described(extra)).unwrap());
             "succeeded".to_owned()
         }
-        Outcome::Blocked(reason) | Outcome::NoImage(reason) | Outcome::Failed(reason) | Outcome::Cancelled(reason) => {
-            write!(details, " {}, {}", if reason.retryable { "retryable" } else { "final" }, brief(&reason.message))
-                .unwrap();
+        Outcome::Blocked(reason)
+        | Outcome::NoImage(reason)
+        | Outcome::Failed(reason)
+        | Outcome::Cancelled(reason) => {
+            write!(
+                details,
+                " {}, {}",
+                if reason.retryable {
+                    "retryable"
+                } else {
+                    "final"
+                },
+                brief(&reason.message)
+            )
+            .unwrap();
             let status = serde_json::to_value(answer.outcome.status()).unwrap();
             format!("{} {}", status.as_str().unwrap(), reason.code)
         }
@@ -107,14 +132,20 @@ fn answered(answer: &Answer) -> (String, String) {
         write!(
             details,
             ", tokens {} in {} image {} text {} thought",
-            usage.prompt_tokens, usage.output_image_tokens, usage.output_text_tokens, usage.thought_tokens
+            usage.prompt_tokens,
+            usage.output_image_tokens,
+            usage.output_text_tokens,
+            usage.thought_tokens
         )
         .unwrap();
     }
     if answer.thought_images > 0 {
         write!(details, ", thought images {}", answer.thought_images).unwrap();
     }
-    answer.warnings.iter().for_each(|warning| write!(details, ", warning: {warning}").unwrap());
+    answer
+        .warnings
+        .iter()
+        .for_each(|warning| write!(details, ", warning: {warning}").unwrap());
     (outcome, details)
 }
 
@@ -122,7 +153,13 @@ fn answered(answer: &Answer) -> (String, String) {
 fn described(image: &Image) -> String {
     let bytes = image.bytes.as_ref();
     let digest = hex(&Sha256::digest(bytes)[..8]);
-    format!("{} {}x{} {} bytes sha256 {digest}", image.media_type.mime(), image.width, image.height, bytes.len())
+    format!(
+        "{} {}x{} {} bytes sha256 {digest}",
+        image.media_type.mime(),
+        image.width,
+        image.height,
+        bytes.len()
+    )
 }
 
 /// A text in quotes, its first 60 characters at the most.

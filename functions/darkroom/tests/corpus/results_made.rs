@@ -9,14 +9,16 @@ use super::{
     results::{CHUNKS, bound, report},
 };
 
-/// A PNG of 2 x 2 pixels, its signature and header alone: 33 bytes, so that base64 goes on behind it.
+/// A PNG of 2 x 2 pixels, its signature and header alone: 33 bytes, so that base64 goes on behind
+/// it.
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAA";
 
 /// Base64 of the first 30 bytes of that.
 const START: &str = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD9";
 
 /// What a report says of an image that is too large.
-const TOO_LARGE: &str = "failed IMAGE_TOO_LARGE final, \"the image has more bytes than are accepted\"";
+const TOO_LARGE: &str =
+    "failed IMAGE_TOO_LARGE final, \"the image has more bytes than are accepted\"";
 
 /// What a report says of it.
 const SMALL: &str = "succeeded image/png 2x2 34 bytes sha256 ";
@@ -27,8 +29,16 @@ struct Case {
     expected: String,
 }
 
-fn case(name: &'static str, expected: impl Into<String>, make: impl Fn() -> Pieces + 'static) -> Case {
-    Case { name, make: Box::new(make), expected: expected.into() }
+fn case(
+    name: &'static str,
+    expected: impl Into<String>,
+    make: impl Fn() -> Pieces + 'static,
+) -> Case {
+    Case {
+        name,
+        make: Box::new(make),
+        expected: expected.into(),
+    }
 }
 
 /// A line with these parts.
@@ -39,11 +49,19 @@ fn line(key: &str, parts: Pieces) -> Pieces {
 
 /// A line with a small image, without its newline.
 fn small_line(key: &str) -> String {
-    line(key, small()).map(|piece| String::from_utf8(piece.to_vec()).unwrap()).collect::<String>().trim_end().to_owned()
+    line(key, small())
+        .map(|piece| String::from_utf8(piece.to_vec()).unwrap())
+        .collect::<String>()
+        .trim_end()
+        .to_owned()
 }
 
 fn image(data: Pieces) -> Pieces {
-    chain([text(r#"{"inlineData":{"mimeType":"image/png","data":""#), data, text(r#""}}"#)])
+    chain([
+        text(r#"{"inlineData":{"mimeType":"image/png","data":""#),
+        data,
+        text(r#""}}"#),
+    ])
 }
 
 fn small() -> Pieces {
@@ -71,16 +89,26 @@ fn digest_of(bytes: usize) -> String {
 }
 
 fn small_digest() -> String {
-    hex(&Sha256::digest(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x02\0\0\0\x02\x08\x02\0\0\0\xfd\xd4\x9as\0")[..8])
+    hex(&Sha256::digest(
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x02\0\0\0\x02\x08\x02\0\0\0\xfd\xd4\x9as\0",
+    )[..8])
 }
 
 /// The reports of lines of so many bytes that say the same.
 fn alike(count: usize, bytes: usize, outcome: &str) -> String {
-    (0..count).map(|number| format!("{}..{} {outcome}\n", number * bytes, (number + 1) * bytes)).collect()
+    (0..count)
+        .map(|number| format!("{}..{} {outcome}\n", number * bytes, (number + 1) * bytes))
+        .collect()
 }
 
 fn cases() -> Vec<Case> {
-    let Limits { image_bytes, line_bytes, skeleton_bytes, text_bytes, images } = Limits::default();
+    let Limits {
+        image_bytes,
+        line_bytes,
+        skeleton_bytes,
+        text_bytes,
+        images,
+    } = Limits::default();
     let small_image = format!("{SMALL}{}", small_digest());
     vec![
         case(
@@ -237,13 +265,26 @@ fn cases() -> Vec<Case> {
 
 #[test]
 fn every_made_result_file_has_its_outcome_in_flat_memory() {
-    for Case { name, make, expected } in cases() {
+    for Case {
+        name,
+        make,
+        expected,
+    } in cases()
+    {
         alone(|| {
             let size: usize = make().map(|piece| piece.len()).sum();
             for chunk in CHUNKS {
                 let (found, peak) = peak(|| report(make(), chunk));
-                assert_eq!(found, expected.replace("{end}", &size.to_string()), "{name} in chunks of {chunk}");
-                assert!(peak <= bound(), "{name} in chunks of {chunk}: {peak} bytes, {} allowed", bound());
+                assert_eq!(
+                    found,
+                    expected.replace("{end}", &size.to_string()),
+                    "{name} in chunks of {chunk}"
+                );
+                assert!(
+                    peak <= bound(),
+                    "{name} in chunks of {chunk}: {peak} bytes, {} allowed",
+                    bound()
+                );
             }
         });
     }

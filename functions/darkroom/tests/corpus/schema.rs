@@ -1,4 +1,5 @@
-//! The published schema: made from the code, true of every sample, and false of what has a mistake in its shape.
+//! The published schema: made from the code, true of every sample, and false of what has a mistake
+//! in its shape.
 
 use std::{fs, path::Path};
 
@@ -28,7 +29,10 @@ fn validator() -> Validator {
 /// The documents of a file, one or one a line, where they are JSON.
 fn documents(path: &Path) -> Vec<serde_json::Result<Value>> {
     let text = fs::read_to_string(path).unwrap();
-    if path.extension().is_some_and(|extension| extension == "jsonl") {
+    if path
+        .extension()
+        .is_some_and(|extension| extension == "jsonl")
+    {
         return text.lines().map(serde_json::from_str).collect();
     }
     vec![serde_json::from_str(&text)]
@@ -41,7 +45,11 @@ fn the_published_schema_is_what_the_code_says() {
     if fs::read_to_string(&kept).unwrap_or_default() != made {
         let here = Path::new(env!("CARGO_TARGET_TMPDIR")).join("manifest.schema.json");
         fs::write(&here, made).unwrap();
-        panic!("{} is not what the code says: copy {}", kept.display(), here.display());
+        panic!(
+            "{} is not what the code says: copy {}",
+            kept.display(),
+            here.display()
+        );
     }
 }
 
@@ -51,10 +59,16 @@ fn every_json_sample_is_valid() {
     let mut seen = 0;
     for entry in fs::read_dir(good::folder()).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "json" || extension == "jsonl") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "json" || extension == "jsonl")
+        {
             for document in documents(&path).into_iter().map(Result::unwrap) {
                 seen += 1;
-                let faults: Vec<String> = validator.iter_errors(&document).map(|error| error.to_string()).collect();
+                let faults: Vec<String> = validator
+                    .iter_errors(&document)
+                    .map(|error| error.to_string())
+                    .collect();
                 assert!(faults.is_empty(), "{}: {faults:?}", path.display());
             }
         }
@@ -68,7 +82,9 @@ fn a_mistake_of_shape_is_seen() {
     for name in BAD {
         let documents = documents(&good::folder().join("bad").join(name));
         let is_refused = |document: &serde_json::Result<Value>| {
-            document.as_ref().is_ok_and(|document| !validator.is_valid(document))
+            document
+                .as_ref()
+                .is_ok_and(|document| !validator.is_valid(document))
         };
         assert!(documents.iter().any(is_refused), "{name}");
     }

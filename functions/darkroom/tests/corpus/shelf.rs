@@ -19,7 +19,8 @@ pub(crate) struct Case {
 impl Case {
     /// Compares what came of the case with what is expected.
     ///
-    /// What came of it is left in cargo's folder for tests: where it is right and the expectation wrong, copy it.
+    /// What came of it is left in cargo's folder for tests: where it is right and the expectation
+    /// wrong, copy it.
     pub(crate) fn check(&self, found: &str) -> Result<(), String> {
         let expected = fs::read_to_string(&self.expected).unwrap_or_default();
         if found == expected {
@@ -27,21 +28,39 @@ impl Case {
         }
         let mut names = self.expected.iter().rev();
         let (file, folder) = (names.next().unwrap(), names.next().unwrap());
-        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder).join(file);
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join(folder)
+            .join(file);
         fs::create_dir_all(kept.parent().unwrap()).unwrap();
         fs::write(&kept, found).unwrap();
-        Err(format!("{}: expected\n{expected}\nbut found, as in {},\n{found}", self.name, kept.display()))
+        Err(format!(
+            "{}: expected\n{expected}\nbut found, as in {},\n{found}",
+            self.name,
+            kept.display()
+        ))
     }
 }
 
-/// All cases of a folder of the repository, in order. Each file has an expectation and each expectation a file.
+/// All cases of a folder of the repository, in order. Each file has an expectation and each
+/// expectation a file.
 pub(crate) fn cases(folder: &str) -> Vec<Case> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(folder);
-    let names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let (expected, files): (BTreeSet<String>, BTreeSet<String>) = names.partition(|name| name.ends_with(".expected"));
-    let wanted: BTreeSet<String> = files.iter().map(|name| format!("{}.expected", stem(name))).collect();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(folder);
+    let names = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let (expected, files): (BTreeSet<String>, BTreeSet<String>) =
+        names.partition(|name| name.ends_with(".expected"));
+    let wanted: BTreeSet<String> = files
+        .iter()
+        .map(|name| format!("{}.expected", stem(name)))
+        .collect();
     assert_eq!(wanted.len(), files.len(), "two cases share an expectation");
-    assert_eq!(expected, wanted, "an expectation without a case, or a case without");
+    assert_eq!(
+        expected, wanted,
+        "an expectation without a case, or a case without"
+    );
     assert!(files.len() >= CASES, "only {} cases", files.len());
     files
         .into_iter()

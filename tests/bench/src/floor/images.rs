@@ -1,4 +1,5 @@
-//! From a responses file to images, for one form of line: compact, the key first, one image, nothing escaped.
+//! From a responses file to images, for one form of line: compact, the key first, one image,
+//! nothing escaped.
 
 use std::{collections::VecDeque, mem};
 
@@ -19,7 +20,11 @@ pub(super) struct Image {
 
 impl Default for Image {
     fn default() -> Self {
-        Self { key: String::new(), bytes: Vec::new(), crc32: Digest::new(Crc32IsoHdlc) }
+        Self {
+            key: String::new(),
+            bytes: Vec::new(),
+            crc32: Digest::new(Crc32IsoHdlc),
+        }
     }
 }
 
@@ -70,7 +75,11 @@ impl Images {
             let mut image = self.idle.pop().unwrap_or_default();
             image.bytes.clear();
             image.crc32.reset();
-            image.key = str::from_utf8(&self.head)?.split('"').nth(3).context("a line without a key")?.to_owned();
+            image.key = str::from_utf8(&self.head)?
+                .split('"')
+                .nth(3)
+                .context("a line without a key")?
+                .to_owned();
             self.image = Some(image);
         }
         Ok(&bytes[at + 1..])
@@ -80,7 +89,9 @@ impl Images {
     fn take_image<'a>(&mut self, bytes: &'a [u8]) -> anyhow::Result<&'a [u8]> {
         let end = memchr(b'"', bytes);
         let mut text = &bytes[..end.unwrap_or(bytes.len())];
-        let Some(image) = &mut self.image else { return Ok(bytes) };
+        let Some(image) = &mut self.image else {
+            return Ok(bytes);
+        };
         if !self.rest.is_empty() {
             let (more, others) = text.split_at(text.len().min(4 - self.rest.len()));
             self.rest.extend_from_slice(more);
@@ -105,7 +116,9 @@ impl Image {
     fn decode(&mut self, groups: &[u8]) -> anyhow::Result<()> {
         let before = self.bytes.len();
         self.bytes.resize(before + groups.len() / 4 * 3, 0);
-        let decoded = STANDARD.decode(groups, Out::from_slice(&mut self.bytes[before..]))?.len();
+        let decoded = STANDARD
+            .decode(groups, Out::from_slice(&mut self.bytes[before..]))?
+            .len();
         self.bytes.truncate(before + decoded);
         self.crc32.update(&self.bytes[before..]);
         Ok(())

@@ -1,4 +1,5 @@
-//! A TLS connection without buffers between: records are decrypted in place, and encrypted into one buffer.
+//! A TLS connection without buffers between: records are decrypted in place, and encrypted into one
+//! buffer.
 
 use std::{
     fs,
@@ -38,7 +39,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects to a server that `authority`, a PEM file, vouches for. The handshake comes with the first bytes.
+    /// Connects to a server that `authority`, a PEM file, vouches for. The handshake comes with the
+    /// first bytes.
     pub(super) fn open(address: &Address, authority: &Path) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&fs::read(authority)?) {
@@ -63,8 +65,9 @@ impl Connection {
     /// Sends all of these bytes.
     pub(super) fn send(&mut self, parts: &[&[u8]]) -> anyhow::Result<()> {
         loop {
-            let UnbufferedStatus { discard, state, .. } =
-                self.tls.process_tls_records(&mut self.incoming[..self.filled]);
+            let UnbufferedStatus { discard, state, .. } = self
+                .tls
+                .process_tls_records(&mut self.incoming[..self.filled]);
             let mut sent = false;
             match state? {
                 ConnectionState::EncodeTlsData(mut data) => {
@@ -97,11 +100,16 @@ impl Connection {
     }
 
     /// Waits for bytes, and gives `sink` the content of the records that are whole.
-    pub(super) fn receive(&mut self, mut sink: impl FnMut(&[u8]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    pub(super) fn receive(
+        &mut self,
+        mut sink: impl FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         self.filled += read(&mut self.socket, &mut self.incoming[self.filled..])?;
         let mut done = 0;
         loop {
-            let status = self.tls.process_tls_records(&mut self.incoming[done..self.filled]);
+            let status = self
+                .tls
+                .process_tls_records(&mut self.incoming[done..self.filled]);
             done += status.discard;
             match status.state? {
                 ConnectionState::ReadTraffic(mut traffic) => {

@@ -3,10 +3,10 @@
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use clients::transport::{Body, BoxError, Transport, TransportError, full};
 use http::StatusCode;
 use http_body_util::{BodyExt, StreamBody};
 use jiff::SignedDuration;
+use seam::transport::{Body, BoxError, Transport, TransportError, full};
 
 use super::{Late, Schedule, Scheduler, invocation::Until};
 use crate::faults::{
@@ -23,14 +23,24 @@ const LATEST: SignedDuration = SignedDuration::from_mins(10);
 const PAUSED: SignedDuration = SignedDuration::from_mins(14);
 const JUMPED: SignedDuration = SignedDuration::from_mins(20);
 
-/// The size of a list's page, whatever was asked for: each of our batches is soon off the first one.
+/// The size of a list's page, whatever was asked for: each of our batches is soon off the first
+/// one.
 const PAGE: &str = "pageSize=2";
 
 impl Scheduler {
     /// Lets the request at a place through, or not.
-    pub(super) async fn inflict(&mut self, place: usize, request: usize, fault: Option<Fault>) -> anyhow::Result<()> {
+    pub(super) async fn inflict(
+        &mut self,
+        place: usize,
+        request: usize,
+        fault: Option<Fault>,
+    ) -> anyhow::Result<()> {
         let (number, sent) = self.world.desk.look(place);
-        let name = self.invocations.iter().find(|one| one.number == number).map_or(String::new(), |one| one.name());
+        let name = self
+            .invocations
+            .iter()
+            .find(|one| one.number == number)
+            .map_or(String::new(), |one| one.name());
         let about = format!("{request:>4} {name} {}", sent.what());
         if let Some(fault) = fault {
             self.note(&format!("{about} [{fault}]"));
@@ -47,13 +57,19 @@ impl Scheduler {
             }
             Some(_) | None => {}
         }
-        let Arrival { sent, answer, service, .. } = self.world.desk.take(place);
+        let Arrival {
+            sent,
+            answer,
+            service,
+            ..
+        } = self.world.desk.take(place);
         let reply = match fault {
             None | Some(Fault::AckLost | Fault::Twice | Fault::Paused | Fault::Jump) => {
                 let told = self.effect(&service, sent).await;
                 if fault.is_none() {
-                    let status =
-                        told.as_ref().map_or_else(ToString::to_string, |told| told.status.as_u16().to_string());
+                    let status = told
+                        .as_ref()
+                        .map_or_else(ToString::to_string, |told| told.status.as_u16().to_string());
                     self.note(&format!("{about} -> {status}"));
                 }
                 told.map(|told| told.response(full))
@@ -81,7 +97,9 @@ impl Scheduler {
                 Err(reset())
             }
             Some(Fault::NeverSent) => Err(TransportError::NeverSent("no connection".into())),
-            Some(Fault::Unavailable) => Ok(Whole::bare(StatusCode::SERVICE_UNAVAILABLE).response(full)),
+            Some(Fault::Unavailable) => {
+                Ok(Whole::bare(StatusCode::SERVICE_UNAVAILABLE).response(full))
+            }
             Some(Fault::FailedAfter) => {
                 self.have_effect(&service, sent).await;
                 Ok(Whole::bare(StatusCode::INTERNAL_SERVER_ERROR).response(full))
@@ -94,7 +112,10 @@ impl Scheduler {
                 }
                 return Ok(());
             }
-            Some(Fault::HalfBody) => self.effect(&service, sent).await.map(|told| told.response(half)),
+            Some(Fault::HalfBody) => self
+                .effect(&service, sent)
+                .await
+                .map(|told| told.response(half)),
         };
         // Who sent it may be gone.
         let _ = answer.send(reply);
@@ -109,10 +130,16 @@ impl Scheduler {
     ) -> Result<Whole, TransportError> {
         if sent.is_list() {
             let uri = sent.uri.to_string().replace("pageSize=100", PAGE);
-            sent.uri = uri.parse().map_err(|error: http::uri::InvalidUri| TransportError::NeverSent(error.into()))?;
+            sent.uri = uri
+                .parse()
+                .map_err(|error: http::uri::InvalidUri| TransportError::NeverSent(error.into()))?;
         }
         let passed = self.world.now().duration_since(self.began);
-        if let Some(outage) = self.aws_outages.iter().find(|outage| outage.concerns(&sent, passed)) {
+        if let Some(outage) = self
+            .aws_outages
+            .iter()
+            .find(|outage| outage.concerns(&sent, passed))
+        {
             return Ok(Whole::bare(outage.status));
         }
         if let Some(batch) = sent.cancels() {
@@ -121,8 +148,14 @@ impl Scheduler {
         let answer = perform(&self.world, self.broken, service.as_ref(), &sent).await;
         if let Some(display_name) = sent.display_name() {
             let refused = |error: anyhow::Error| TransportError::NeverSent(error.into());
-            self.world.somebody_else_creates_a_batch().await.map_err(refused)?;
-            self.world.another_folder_creates_a_batch(&display_name).await.map_err(refused)?;
+            self.world
+                .somebody_else_creates_a_batch()
+                .await
+                .map_err(refused)?;
+            self.world
+                .another_folder_creates_a_batch(&display_name)
+                .await
+                .map_err(refused)?;
         }
         answer
     }
@@ -130,7 +163,10 @@ impl Scheduler {
     /// Carries a request out whose answer nobody hears.
     async fn have_effect(&mut self, service: &Arc<dyn Transport>, sent: Sent) {
         let told = self.effect(service, sent).await;
-        let told = told.map_or_else(|error| error.to_string(), |told| told.status.as_u16().to_string());
+        let told = told.map_or_else(
+            |error| error.to_string(),
+            |told| told.status.as_u16().to_string(),
+        );
         self.note(&format!("     unheard: {told}"));
     }
 
@@ -140,12 +176,18 @@ impl Scheduler {
             Schedule::Listed(_) => LATEST,
             Schedule::Drawn { rng, .. } => SignedDuration::from_secs(rng.i64(1..=LATEST.as_secs())),
         };
-        self.late.push(Late { due: self.world.now() + after, sent, service });
+        self.late.push(Late {
+            due: self.world.now() + after,
+            sent,
+            service,
+        });
     }
 
     /// Delivers the message that an invocation works on to another.
     fn twice(&mut self, number: usize) -> anyhow::Result<()> {
-        let Some(one) = self.invocations.iter().find(|one| one.number == number) else { return Ok(()) };
+        let Some(one) = self.invocations.iter().find(|one| one.number == number) else {
+            return Ok(());
+        };
         let Some((source, delivery)) = one.source.zip(one.deliveries.first().cloned()) else {
             let second = self.sweep();
             if let Schedule::Listed(_) = self.schedule {
@@ -155,12 +197,17 @@ impl Scheduler {
         };
         let queues = &self.world.cloud.queues;
         let queue = source.queue;
-        if queues.change_visibility(queue, &delivery.receipt_handle, SignedDuration::ZERO).is_err() {
+        if queues
+            .change_visibility(queue, &delivery.receipt_handle, SignedDuration::ZERO)
+            .is_err()
+        {
             // It is visible again already, or gone.
             return Ok(());
         }
-        let (again, others): (Vec<_>, Vec<_>) =
-            queues.receive(queue, 10, None)?.into_iter().partition(|other| other.message_id == delivery.message_id);
+        let (again, others): (Vec<_>, Vec<_>) = queues
+            .receive(queue, 10, None)?
+            .into_iter()
+            .partition(|other| other.message_id == delivery.message_id);
         for other in others {
             queues.change_visibility(queue, &other.receipt_handle, SignedDuration::ZERO)?;
         }
@@ -198,5 +245,8 @@ fn reset() -> TransportError {
 fn half(body: Bytes) -> Body {
     let first = http_body::Frame::data(body.slice(..body.len() / 2));
     let broken: BoxError = io::Error::from(io::ErrorKind::ConnectionReset).into();
-    BodyExt::boxed(StreamBody::new(futures_util::stream::iter([Ok(first), Err(broken)])))
+    BodyExt::boxed(StreamBody::new(futures_util::stream::iter([
+        Ok(first),
+        Err(broken),
+    ])))
 }

@@ -1,12 +1,10 @@
 //! Invocations: how they begin, how they end, and how they are ended.
 
 use aws_lambda_events::event::sqs::SqsBatchResponse;
+use aws_sim::queue::Delivery;
+use cli::host::{self, invoke};
+use darkroom::chain::{FUNCTION_TIMEOUT, SWEEP_EVERY, Source};
 use jiff::{SignedDuration, Timestamp};
-use local::{
-    chain::{FUNCTION_TIMEOUT, SWEEP_EVERY, Source},
-    host::{self, invoke},
-    queue::Delivery,
-};
 use tokio::{
     sync::oneshot,
     task::{JoinHandle, spawn_local},
@@ -81,7 +79,9 @@ impl Invocation {
 
     /// As the log calls it.
     pub(super) fn name(&self) -> String {
-        let function = self.source.map_or("sweep".to_owned(), |source| format!("{:?}", source.function).to_lowercase());
+        let function = self.source.map_or("sweep".to_owned(), |source| {
+            format!("{:?}", source.function).to_lowercase()
+        });
         format!("{function}#{}", self.number)
     }
 }
@@ -89,7 +89,10 @@ impl Invocation {
 impl Scheduler {
     /// Whether a function may run once more.
     pub(super) fn may_run(&self, source: &Source) -> bool {
-        self.invocations.iter().filter(|one| one.source.is_some_and(|of| of.queue == source.queue)).count()
+        self.invocations
+            .iter()
+            .filter(|one| one.source.is_some_and(|of| of.queue == source.queue))
+            .count()
             < source.concurrency
     }
 
@@ -107,31 +110,57 @@ impl Scheduler {
     }
 
     /// Begins an invocation, and answers with its number.
-    pub(super) fn invoke(&mut self, source: &'static Source, deliveries: Vec<Delivery>) -> anyhow::Result<usize> {
+    pub(super) fn invoke(
+        &mut self,
+        source: &'static Source,
+        deliveries: Vec<Delivery>,
+    ) -> anyhow::Result<usize> {
         let number = self.started;
         self.started += 1;
         if self.broken == Some(Break::AckEarly) {
             for delivery in &deliveries {
-                self.world.cloud.queues.delete(source.queue, &delivery.receipt_handle)?;
+                self.world
+                    .cloud
+                    .queues
+                    .delete(source.queue, &delivery.receipt_handle)?;
             }
         }
         let skew = match &mut self.schedule {
             // One in five.
-            Schedule::Drawn { rng, .. } => i64::from(rng.u8(..5) == 0) * rng.i64(-SKEW_SECONDS..=SKEW_SECONDS),
+            Schedule::Drawn { rng, .. } => {
+                i64::from(rng.u8(..5) == 0) * rng.i64(-SKEW_SECONDS..=SKEW_SECONDS)
+            }
             Schedule::Listed(_) => 0,
         };
-        let deps = self.world.deps(SignedDuration::from_secs(skew), self.broken);
+        let deps = self
+            .world
+            .deps(SignedDuration::from_secs(skew), self.broken);
         let event = invoke::event(source.queue, &deliveries);
         let deadline = self.world.now() + FUNCTION_TIMEOUT;
-        let invoked = async move { invoke::invoke(&deps, source.function, event, deadline).await.ok() };
+        let invoked = async move {
+            invoke::invoke(&deps, source.function, event, deadline)
+                .await
+                .ok()
+        };
         let handle = spawn_local(INVOCATION.scope(number, invoked));
-        let bodies: Vec<&str> = deliveries.iter().map(|delivery| delivery.body.as_str()).collect();
+        let bodies: Vec<&str> = deliveries
+            .iter()
+            .map(|delivery| delivery.body.as_str())
+            .collect();
         let bodies = bodies.join(" ");
-        let skewed = if skew == 0 { String::new() } else { format!(", its clock wrong by {skew} s") };
+        let skewed = if skew == 0 {
+            String::new()
+        } else {
+            format!(", its clock wrong by {skew} s")
+        };
         // S3's own events are long, and say nothing new.
         let bodies = if bodies.len() > 200 { "" } else { &bodies };
         let one = Invocation::new(number, Some(source), deliveries, deadline, handle);
-        self.note(&format!("{} begins with {} message(s){skewed} {bodies}", one.name(), one.deliveries.len()));
+        self.note(&format!(
+            "{} begins with {} message(s){skewed} {bodies}",
+            one.name(),
+            one.deliveries.len()
+        ));
         self.invocations.push(one);
         Ok(number)
     }
@@ -145,16 +174,26 @@ impl Scheduler {
         let deps = self.world.deps(SignedDuration::ZERO, self.broken).sweep;
         let deadline = self.world.now() + FUNCTION_TIMEOUT;
         // What fails is tried again by the next.
-        let swept =
-            async move { sweep::handler::handle(&deps, deadline).await.ok().map(|_| SqsBatchResponse::default()) };
-        let one =
-            Invocation::new(number, None, Vec::new(), deadline, spawn_local(INVOCATION.scope(number, Box::pin(swept))));
+        let swept = async move {
+            sweep::handler::handle(&deps, deadline)
+                .await
+                .ok()
+                .map(|_| SqsBatchResponse::default())
+        };
+        let one = Invocation::new(
+            number,
+            None,
+            Vec::new(),
+            deadline,
+            spawn_local(INVOCATION.scope(number, Box::pin(swept))),
+        );
         self.note(&format!("{} begins", one.name()));
         self.invocations.push(one);
         number
     }
 
-    /// Ends what is over: acknowledges what is done, kills who is past the deadline, wakes who has waited for it.
+    /// Ends what is over: acknowledges what is done, kills who is past the deadline, wakes who has
+    /// waited for it.
     pub(super) async fn reap(&mut self) -> anyhow::Result<()> {
         let now = self.world.now();
         let mut place = 0;
@@ -185,12 +224,18 @@ impl Scheduler {
             Ok(response) => response.unwrap_or_default(),
             Err(error) => {
                 let words = format!("{name} panicked: {error}");
-                self.outcome.violations.push(Violation { wrong: Wrong::Stuck, words });
+                self.outcome.violations.push(Violation {
+                    wrong: Wrong::Stuck,
+                    words,
+                });
                 return Ok(());
             }
         };
-        let failed: Vec<&str> =
-            response.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
+        let failed: Vec<&str> = response
+            .batch_item_failures
+            .iter()
+            .map(|failure| failure.item_identifier.as_str())
+            .collect();
         let (mut done, mut again) = (0, 0);
         for delivery in &one.deliveries {
             if failed.contains(&delivery.message_id.as_str()) {
@@ -198,7 +243,10 @@ impl Scheduler {
                 continue;
             }
             done += 1;
-            let (queues, queue) = (&self.world.cloud.queues, one.source.map_or("", |source| source.queue));
+            let (queues, queue) = (
+                &self.world.cloud.queues,
+                one.source.map_or("", |source| source.queue),
+            );
             // It may be in other hands, or gone, by now.
             let _ = if one.ack_lost {
                 queues.change_visibility(queue, &delivery.receipt_handle, SignedDuration::ZERO)
@@ -206,8 +254,14 @@ impl Scheduler {
                 queues.delete(queue, &delivery.receipt_handle)
             };
         }
-        let lost = if one.ack_lost { ", the acknowledgement lost" } else { "" };
-        self.note(&format!("{name} ends: {done} done{lost}, {again} to come back"));
+        let lost = if one.ack_lost {
+            ", the acknowledgement lost"
+        } else {
+            ""
+        };
+        self.note(&format!(
+            "{name} ends: {done} done{lost}, {again} to come back"
+        ));
         Ok(())
     }
 
@@ -222,7 +276,8 @@ impl Scheduler {
         host::resume(&self.world.cloud).await
     }
 
-    /// Ends an invocation where it stands. Its messages come back when their visibility time-out is over.
+    /// Ends an invocation where it stands. Its messages come back when their visibility time-out is
+    /// over.
     pub(super) fn kill(&mut self, number: usize) {
         if let Some(place) = self.invocations.iter().position(|one| one.number == number) {
             let one = self.invocations.remove(place);

@@ -9,14 +9,27 @@ use crate::{
 
 /// A shard of ten images at ten cents in a job of two such shards, with this budget.
 fn of_budget(number: u32, budget: i64) -> Shard {
-    let budget = Some(Budget { usd: cents(budget), first_round_usd: cents(200) });
-    let demand = Demand { requests: 10, tokens: 1, usd: cents(100) };
-    Shard { budget, demand, ..small("job", number) }
+    let budget = Some(Budget {
+        usd: cents(budget),
+        first_round_usd: cents(200),
+    });
+    let demand = Demand {
+        requests: 10,
+        tokens: 1,
+        usd: cents(100),
+    };
+    Shard {
+        budget,
+        demand,
+        ..small("job", number)
+    }
 }
 
 /// A round of so many of its images.
 fn round(shard: &Shard, keys: usize) -> Shard {
-    let keys: Vec<RequestKey> = (0..keys).map(|key| RequestKey::new(key.to_string())).collect();
+    let keys: Vec<RequestKey> = (0..keys)
+        .map(|key| RequestKey::new(key.to_string()))
+        .collect();
     shard.next_round(KeyList::of(&keys).unwrap().0, noon())
 }
 
@@ -50,7 +63,12 @@ fn done(shard: &Shard, cost: Option<i64>) -> Shard {
         submitted_at: noon(),
         ended_at: noon(),
     };
-    let phase = Phase::Done { ended, parts: Vec::new(), next: None, cost_usd: cost.map(cents) };
+    let phase = Phase::Done {
+        ended,
+        parts: Vec::new(),
+        next: None,
+        cost_usd: cost.map(cents),
+    };
     shard.enter(phase, shard.deadline)
 }
 
@@ -59,12 +77,21 @@ fn a_round_is_admitted_only_while_it_fits_beside_what_was_spent_and_what_is_rese
     let mut ledger = Ledger::default();
     let (one, two) = (of_budget(0, 230), of_budget(1, 230));
     assert!(admitted(&mut ledger, &one));
-    assert_eq!(committed(&ledger), cents(200), "the other shard's money is kept for it");
+    assert_eq!(
+        committed(&ledger),
+        cents(200),
+        "the other shard's money is kept for it"
+    );
     // 85 cents of 100 were spent: 15 are left over, and 30 were not planned for.
     settle(&mut ledger, &one, 85);
     assert_eq!(committed(&ledger), cents(185));
-    let Admission::OverBudget { why } = ledger.admit(&round(&one, 5), &limits(), noon()) else { panic!("admitted") };
-    assert!(why.contains("5 images may cost $0.50, and $1.85 of the job's budget_usd of $2.30"), "{why}");
+    let Admission::OverBudget { why } = ledger.admit(&round(&one, 5), &limits(), noon()) else {
+        panic!("admitted")
+    };
+    assert!(
+        why.contains("5 images may cost $0.50, and $1.85 of the job's budget_usd of $2.30"),
+        "{why}"
+    );
     assert!(admitted(&mut ledger, &round(&one, 4)));
     assert_eq!(committed(&ledger), cents(225));
     // The next shard's money is still there, and what the round has left over serves the next one.
@@ -87,7 +114,10 @@ fn an_admission_a_refund_and_a_settlement_that_are_repeated_change_nothing() {
     for _ in 0..2 {
         // Refused by Gemini for now: the shard will ask again, so its money stays its own.
         ledger.refund(&one.job, one.shard);
-        assert_eq!((committed(&ledger), ledger.spent_today(noon())), (cents(200), Usd::ZERO));
+        assert_eq!(
+            (committed(&ledger), ledger.spent_today(noon())),
+            (cents(200), Usd::ZERO)
+        );
     }
     assert!(admitted(&mut ledger, &one));
     for _ in 0..2 {
@@ -101,7 +131,11 @@ fn an_admission_a_refund_and_a_settlement_that_are_repeated_change_nothing() {
     }
     for _ in 0..2 {
         ledger.refund(&again.job, again.shard);
-        assert_eq!(committed(&ledger), cents(180), "a round that is not admitted has no claim");
+        assert_eq!(
+            committed(&ledger),
+            cents(180),
+            "a round that is not admitted has no claim"
+        );
     }
 }
 
@@ -110,25 +144,52 @@ fn a_shard_that_never_had_a_batch_gives_its_money_back_to_the_day_and_to_the_job
     let mut ledger = Ledger::default();
     let (one, two) = (of_budget(0, 200), of_budget(1, 200));
     assert!(admitted(&mut ledger, &one) && admitted(&mut ledger, &two));
-    let cancelled = one.enter(Phase::Uploading { attempt: 1, lease_until: noon() }, noon()).cancelled();
+    let cancelled = one
+        .enter(
+            Phase::Uploading {
+                attempt: 1,
+                lease_until: noon(),
+            },
+            noon(),
+        )
+        .cancelled();
     for _ in 0..2 {
         ledger.close(&one.job, one.shard, cancelled.settlement().unwrap());
-        assert_eq!((committed(&ledger), ledger.spent_today(noon())), (cents(100), cents(100)));
+        assert_eq!(
+            (committed(&ledger), ledger.spent_today(noon())),
+            (cents(100), cents(100))
+        );
     }
     // Where Gemini may have made the batch, the money stays.
     let file = crate::names::FileName::new("files/f");
-    let creating = Phase::Creating { attempt: 1, file, lease_until: noon() };
-    let unknown = two.enter(creating, noon()).held("unanswered", noon()).cancelled();
+    let creating = Phase::Creating {
+        attempt: 1,
+        file,
+        lease_until: noon(),
+    };
+    let unknown = two
+        .enter(creating, noon())
+        .held("unanswered", noon())
+        .cancelled();
     ledger.close(&two.job, two.shard, unknown.settlement().unwrap());
-    assert_eq!((committed(&ledger), ledger.spent_today(noon())), (cents(100), cents(100)));
+    assert_eq!(
+        (committed(&ledger), ledger.spent_today(noon())),
+        (cents(100), cents(100))
+    );
     assert!(ledger.live.is_empty() && ledger.unsettled.is_empty());
 }
 
 #[test]
 fn where_batches_cost_more_than_was_reserved_later_shards_are_refused_one_by_one() {
     let mut ledger = Ledger::default();
-    let budget = Some(Budget { usd: cents(300), first_round_usd: cents(300) });
-    let shards = [0, 1, 2].map(|number| Shard { budget, ..of_budget(number, 0) });
+    let budget = Some(Budget {
+        usd: cents(300),
+        first_round_usd: cents(300),
+    });
+    let shards = [0, 1, 2].map(|number| Shard {
+        budget,
+        ..of_budget(number, 0)
+    });
     assert!(admitted(&mut ledger, &shards[0]));
     settle(&mut ledger, &shards[0], 101);
     for _ in 0..2 {
@@ -152,7 +213,10 @@ fn a_cost_that_is_known_late_still_counts_for_the_job() {
     assert!(admitted(&mut ledger, &one));
     release(&mut ledger, &one);
     let days_later = noon() + SignedDuration::from_hours(72);
-    assert_eq!(ledger.admit(&small("other", 0), &limits(), days_later), Admission::Granted);
+    assert_eq!(
+        ledger.admit(&small("other", 0), &limits(), days_later),
+        Admission::Granted
+    );
     settle(&mut ledger, &one, 50);
     assert_eq!(committed(&ledger), cents(150));
 }
@@ -171,21 +235,29 @@ fn an_account_is_counted_again_from_the_states() {
     let states = [done(&one, Some(80)), again.clone(), two.clone()];
     let commitments: Vec<Commitment> = states.iter().map(Commitment::of).collect();
     for wrong in [0, 999] {
-        let account = Account { committed_usd: cents(wrong), ..ledger.accounts[&one.job].clone() };
+        let account = Account {
+            committed_usd: cents(wrong),
+            ..ledger.accounts[&one.job].clone()
+        };
         ledger.accounts.insert(one.job.clone(), account.clone());
         ledger.recount(&one.job, &account, &commitments);
         assert_eq!(committed(&ledger), right);
     }
     // A round of which the states that were read know nothing yet.
     let account = ledger.accounts[&one.job].clone();
-    ledger.recount(&one.job, &account, &[Commitment::of(&states[0]), Commitment::of(&two)]);
+    ledger.recount(
+        &one.job,
+        &account,
+        &[Commitment::of(&states[0]), Commitment::of(&two)],
+    );
     assert_eq!(committed(&ledger), right);
     // A round that waits for its turn has no claim; one whose cost nobody knows has all of it.
     ledger.refund(&again.job, again.shard);
     let account = ledger.accounts[&one.job].clone();
     ledger.recount(&one.job, &account, &commitments);
     assert_eq!(committed(&ledger), cents(180));
-    let unread = [done(&one, None), two.failed("INPUT", "gone")].map(|shard| Commitment::of(&shard));
+    let unread =
+        [done(&one, None), two.failed("INPUT", "gone")].map(|shard| Commitment::of(&shard));
     let account = ledger.accounts[&one.job].clone();
     ledger.recount(&one.job, &account, &unread);
     assert_eq!(committed(&ledger), cents(100));

@@ -15,16 +15,36 @@ fn two_models(live_batches: u32, tokens: u64, daily_cents: Option<i64>) -> Proje
 #[test]
 fn jobs_that_wait_for_one_models_tokens_do_not_hold_up_another_model() {
     let (mut ledger, limits, now) = (Ledger::default(), two_models(100, 100, None), noon());
-    assert_eq!(ledger.admit(&shard("x-000", 0, LIMITED, 60, cents(1)), &limits, now), Admission::Granted);
+    assert_eq!(
+        ledger.admit(&shard("x-000", 0, LIMITED, 60, cents(1)), &limits, now),
+        Admission::Granted
+    );
     for number in 1..105 {
         let waits = shard(&format!("x-{number:03}"), 0, LIMITED, 60, cents(1));
-        assert_later(ledger.admit(&waits, &limits, now), "hold 60 input tokens of the 100");
+        assert_later(
+            ledger.admit(&waits, &limits, now),
+            "hold 60 input tokens of the 100",
+        );
     }
     for (job, model) in [("y", OTHER), ("z", UNLIMITED)] {
-        assert_eq!(ledger.admit(&shard(job, 0, model, 60, cents(1)), &limits, now + minutes(5)), Admission::Granted);
+        assert_eq!(
+            ledger.admit(
+                &shard(job, 0, model, 60, cents(1)),
+                &limits,
+                now + minutes(5)
+            ),
+            Admission::Granted
+        );
     }
     // Nor do they hold up what fits beside the batch of their own model.
-    assert_eq!(ledger.admit(&shard("small", 0, LIMITED, 40, cents(1)), &limits, now + minutes(5)), Admission::Granted);
+    assert_eq!(
+        ledger.admit(
+            &shard("small", 0, LIMITED, 40, cents(1)),
+            &limits,
+            now + minutes(5)
+        ),
+        Admission::Granted
+    );
 }
 
 #[test]
@@ -35,8 +55,14 @@ fn jobs_that_compete_for_the_same_tokens_keep_their_order_and_are_told_of_it() {
     assert_later(ledger.admit(&large("first"), &limits, now), "this needs 60");
     release(&mut ledger, &large("x"));
     let said = "hold 0 input tokens of the 100 that may be enqueued, and this needs 60, and 1 other job comes first";
-    assert_later(ledger.admit(&large("second"), &limits, now + minutes(1)), said);
-    assert_eq!(ledger.admit(&large("first"), &limits, now + minutes(2)), Admission::Granted);
+    assert_later(
+        ledger.admit(&large("second"), &limits, now + minutes(1)),
+        said,
+    );
+    assert_eq!(
+        ledger.admit(&large("first"), &limits, now + minutes(2)),
+        Admission::Granted
+    );
 }
 
 #[test]
@@ -51,19 +77,28 @@ fn many_small_batches_keep_a_large_one_from_its_tokens_for_a_day_at_most() {
             match ledger.admit(&large, &limits, noon() + minutes(asks_at)) {
                 Admission::Granted => admitted = Some(asks_at),
                 Admission::Later { at, .. } => asks_at = at.duration_since(noon()).as_mins() + 1,
-                refused @ (Admission::Never { .. } | Admission::OverBudget { .. }) => panic!("{refused:?}"),
+                refused @ (Admission::Never { .. } | Admission::OverBudget { .. }) => {
+                    panic!("{refused:?}")
+                }
             }
         }
         let small = |hour: i64| shard(&format!("small-{hour:02}"), 0, LIMITED, 10, cents(1));
         if hour >= 10 {
             release(&mut ledger, &small(hour - 10));
         }
-        let granted = ledger.admit(&small(hour), &limits, noon() + minutes(hour * 60)) == Admission::Granted;
-        assert!(granted || hour >= 24, "hour {hour}: nothing stands idle at first");
+        let granted =
+            ledger.admit(&small(hour), &limits, noon() + minutes(hour * 60)) == Admission::Granted;
+        assert!(
+            granted || hour >= 24,
+            "hour {hour}: nothing stands idle at first"
+        );
         asks_at = asks_at.max(1);
     }
     let admitted = admitted.unwrap();
-    assert!((24 * 60..35 * 60).contains(&admitted), "admitted after {admitted} minutes");
+    assert!(
+        (24 * 60..35 * 60).contains(&admitted),
+        "admitted after {admitted} minutes"
+    );
 }
 
 #[test]
@@ -73,18 +108,34 @@ fn a_large_batch_that_waits_holds_up_nothing_that_fits_beside_it() {
     assert_eq!(ledger.admit(&large("x"), &limits, now), Admission::Granted);
     let mut at = now;
     while at < now + SignedDuration::from_hours(25) {
-        at = assert_later(ledger.admit(&large("large"), &limits, at), "60 input tokens");
+        at = assert_later(
+            ledger.admit(&large("large"), &limits, at),
+            "60 input tokens",
+        );
     }
     // Ends before or with `x`, or lives on beside `large`: either way it delays nothing.
-    assert_eq!(ledger.admit(&shard("beside", 0, LIMITED, 40, cents(1)), &limits, at), Admission::Granted);
+    assert_eq!(
+        ledger.admit(&shard("beside", 0, LIMITED, 40, cents(1)), &limits, at),
+        Admission::Granted
+    );
     release(&mut ledger, &large("x"));
-    assert_later(ledger.admit(&shard("more", 0, LIMITED, 10, cents(1)), &limits, at), "1 other job comes first");
-    assert_eq!(ledger.admit(&large("large"), &limits, at), Admission::Granted);
+    assert_later(
+        ledger.admit(&shard("more", 0, LIMITED, 10, cents(1)), &limits, at),
+        "1 other job comes first",
+    );
+    assert_eq!(
+        ledger.admit(&large("large"), &limits, at),
+        Admission::Granted
+    );
 }
 
 #[test]
 fn what_is_remembered_of_ten_thousand_jobs_is_little() {
-    let (mut ledger, limits, mut now) = (Ledger::default(), limits(100, 1_000_000, Some(1_000_000)), noon());
+    let (mut ledger, limits, mut now) = (
+        Ledger::default(),
+        limits(100, 1_000_000, Some(1_000_000)),
+        noon(),
+    );
     let mut most = 0;
     // One a minute, each with a batch of an hour, for a week.
     for number in 0..10_000_u32 {
@@ -96,8 +147,19 @@ fn what_is_remembered_of_ten_thousand_jobs_is_little() {
         most = most.max(serde_json::to_vec(&ledger).unwrap().len());
         now += minutes(1);
     }
-    let Ledger { live, unsettled, waiting, served, spent, .. } = &ledger;
-    assert!(served.len() <= 100 && live.len() <= 100 && spent.len() <= 2, "{} served", served.len());
+    let Ledger {
+        live,
+        unsettled,
+        waiting,
+        served,
+        spent,
+        ..
+    } = &ledger;
+    assert!(
+        served.len() <= 100 && live.len() <= 100 && spent.len() <= 2,
+        "{} served",
+        served.len()
+    );
     assert!(unsettled.is_empty() && waiting.is_empty());
     assert!(most < 32 << 10, "{most} bytes");
 }
@@ -112,16 +174,27 @@ enum Happening {
 }
 
 fn happenings() -> impl Strategy<Value = (Vec<Shard>, Vec<Happening>)> {
-    let demand = (prop::sample::select(vec![LIMITED, OTHER, UNLIMITED]), 1..=100_u64, 1..=100_i64);
+    let demand = (
+        prop::sample::select(vec![LIMITED, OTHER, UNLIMITED]),
+        1..=100_u64,
+        1..=100_i64,
+    );
     let shards = prop::collection::vec(demand, 2..25).prop_map(|demands| {
-        let shard = |(number, (model, tokens, usd))| shard(&format!("job-{number:02}"), 0, model, tokens, cents(usd));
+        let shard = |(number, (model, tokens, usd))| {
+            shard(&format!("job-{number:02}"), 0, model, tokens, cents(usd))
+        };
         (0..).zip(demands).map(shard).collect::<Vec<Shard>>()
     });
     shards.prop_flat_map(|shards| {
         let which = 0..shards.len();
         let happening = (prop::bool::weighted(0.7), which);
-        let happening =
-            happening.prop_map(|(asks, which)| if asks { Happening::Asks(which) } else { Happening::Ends(which) });
+        let happening = happening.prop_map(|(asks, which)| {
+            if asks {
+                Happening::Asks(which)
+            } else {
+                Happening::Ends(which)
+            }
+        });
         (Just(shards), prop::collection::vec(happening, 1..120))
     })
 }

@@ -11,7 +11,9 @@ fn found(members: &str) -> String {
 fn found_in(request: &str, strictness: RequestCheck) -> String {
     let mut findings = Findings::default();
     check(request, "request", strictness, &mut findings);
-    let found = findings.into_problems(1, None).map(|problem| problem.message);
+    let found = findings
+        .into_problems(1, None)
+        .map(|problem| problem.message);
     found.collect::<Vec<_>>().join(" | ")
 }
 
@@ -125,11 +127,26 @@ fn a_value_that_gemini_cannot_read_is_found() {
             r#""generationConfig":{"imageConfig":{"imageSize":512}}"#,
             "request.generationConfig.imageConfig.imageSize: must be a text, not 512",
         ),
-        (r#""generationConfig":[]"#, "request.generationConfig: must be an object, not a list"),
-        (r#""generationConfig":"x""#, r#"request.generationConfig: must be an object, not "x""#),
-        (r#""safetySettings":["OFF"]"#, r#"request.safetySettings[0]: must be an object, not "OFF""#),
-        (r#""store":1"#, "request.store: must be true or false, not 1"),
-        (r#""cachedContent":{}"#, "request.cachedContent: must be a text, not an object"),
+        (
+            r#""generationConfig":[]"#,
+            "request.generationConfig: must be an object, not a list",
+        ),
+        (
+            r#""generationConfig":"x""#,
+            r#"request.generationConfig: must be an object, not "x""#,
+        ),
+        (
+            r#""safetySettings":["OFF"]"#,
+            r#"request.safetySettings[0]: must be an object, not "OFF""#,
+        ),
+        (
+            r#""store":1"#,
+            "request.store: must be true or false, not 1",
+        ),
+        (
+            r#""cachedContent":{}"#,
+            "request.cachedContent: must be a text, not an object",
+        ),
     ] {
         assert_eq!(found(members), said);
     }
@@ -152,11 +169,24 @@ fn both_casings_of_one_name_are_one_member() {
 
 #[test]
 fn by_the_switch_it_is_only_said() {
-    let request = r#"{"generationConfig":{"newThing":{"a":[1]},"thinkingConfig":{"thinkingLevel":"ULTRA"}}}"#;
+    let request =
+        r#"{"generationConfig":{"newThing":{"a":[1]},"thinkingConfig":{"thinkingLevel":"ULTRA"}}}"#;
     let mut findings = Findings::default();
     check(request, "modelInput", RequestCheck::Warn, &mut findings);
     assert!(!findings.failed());
-    let messages: Vec<String> = findings.into_problems(1, None).map(|problem| problem.message).collect();
-    assert!(messages[0].starts_with("modelInput.generationConfig.newThing: "), "{messages:?}");
-    assert!(messages.len() == 2 && messages.iter().all(|message| message.contains("sent as it is")), "{messages:?}");
+    let messages: Vec<String> = findings
+        .into_problems(1, None)
+        .map(|problem| problem.message)
+        .collect();
+    assert!(
+        messages[0].starts_with("modelInput.generationConfig.newThing: "),
+        "{messages:?}"
+    );
+    assert!(
+        messages.len() == 2
+            && messages
+                .iter()
+                .all(|message| message.contains("sent as it is")),
+        "{messages:?}"
+    );
 }

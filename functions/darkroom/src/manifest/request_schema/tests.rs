@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// The kind as the schema writes it. Only the names of messages are compared here: their members are compared apart.
+/// The kind as the schema writes it. Only the names of messages are compared here: their members
+/// are compared apart.
 fn schema_of(kind: &Kind) -> Value {
     match kind {
         Text => json!({"type": "string"}),
@@ -23,14 +24,15 @@ fn schema_of(kind: &Kind) -> Value {
     }
 }
 
-/// The published schema of a member, without what the table does not tell apart: descriptions, and the formats of times
-/// and of fractions.
+/// The published schema of a member, without what the table does not tell apart: descriptions, and
+/// the formats of times and of fractions.
 fn plain(mut schema: Value) -> Value {
     if let Value::Object(members) = &mut schema {
         members.remove("description");
         members.retain(|name, format| {
-            let is_vague =
-                ["google-duration", "google-datetime", "float", "double"].iter().any(|vague| format == vague);
+            let is_vague = ["google-duration", "google-datetime", "float", "double"]
+                .iter()
+                .any(|vague| format == vague);
             !(name == "x-format" && is_vague)
         });
         for inner in ["items", "additionalProperties"] {
@@ -63,19 +65,37 @@ fn messages() -> BTreeMap<&'static str, &'static Message> {
 
 #[test]
 fn the_table_is_the_published_schema() {
-    let schema: Value = serde_json::from_str(include_str!("../../../../../tests/gemini.schema.json")).unwrap();
+    let schema: Value =
+        serde_json::from_str(include_str!("../../../../../tests/gemini.schema.json")).unwrap();
     let messages = messages();
     assert!(messages.len() > 50, "{}", messages.len());
     for (name, Message(_, members)) in messages {
         let none = json!({});
         let published = &schema["$defs"][name];
         assert_eq!(published["additionalProperties"], false, "{name}");
-        let published = published.get("properties").unwrap_or(&none).as_object().unwrap();
-        let names = |names: &mut dyn Iterator<Item = &str>| names.map(str::to_owned).collect::<BTreeSet<_>>();
+        let published = published
+            .get("properties")
+            .unwrap_or(&none)
+            .as_object()
+            .unwrap();
+        let names = |names: &mut dyn Iterator<Item = &str>| {
+            names.map(str::to_owned).collect::<BTreeSet<_>>()
+        };
         let ours = names(&mut members.iter().map(|(member, _)| *member));
-        assert_eq!((ours.len(), &ours), (members.len(), &names(&mut published.keys().map(String::as_str))), "{name}");
+        assert_eq!(
+            (ours.len(), &ours),
+            (
+                members.len(),
+                &names(&mut published.keys().map(String::as_str))
+            ),
+            "{name}"
+        );
         for (member, kind) in *members {
-            assert_eq!(schema_of(kind), plain(published[*member].clone()), "{name}.{member}");
+            assert_eq!(
+                schema_of(kind),
+                plain(published[*member].clone()),
+                "{name}.{member}"
+            );
         }
     }
 }

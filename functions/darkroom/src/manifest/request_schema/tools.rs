@@ -20,12 +20,26 @@ pub(super) static TOOL: Message = Message(
     ],
 );
 
-pub(super) static MCP_SERVER: Message =
-    Message("McpServer", &[("name", Text), ("streamableHttpTransport", Object(&STREAMABLE_HTTP_TRANSPORT))]);
+pub(super) static MCP_SERVER: Message = Message(
+    "McpServer",
+    &[
+        ("name", Text),
+        (
+            "streamableHttpTransport",
+            Object(&STREAMABLE_HTTP_TRANSPORT),
+        ),
+    ],
+);
 
 pub(super) static STREAMABLE_HTTP_TRANSPORT: Message = Message(
     "StreamableHttpTransport",
-    &[("headers", Map(&Text)), ("sseReadTimeout", Text), ("terminateOnClose", Truth), ("timeout", Text), ("url", Text)],
+    &[
+        ("headers", Map(&Text)),
+        ("sseReadTimeout", Text),
+        ("terminateOnClose", Truth),
+        ("timeout", Text),
+        ("url", Text),
+    ],
 );
 
 pub(super) static URL_CONTEXT: Message = Message("UrlContext", &[]);
@@ -33,7 +47,10 @@ pub(super) static URL_CONTEXT: Message = Message("UrlContext", &[]);
 pub(super) static FUNCTION_DECLARATION: Message = Message(
     "FunctionDeclaration",
     &[
-        ("behavior", Enum(&["UNSPECIFIED", "BLOCKING", "NON_BLOCKING"])),
+        (
+            "behavior",
+            Enum(&["UNSPECIFIED", "BLOCKING", "NON_BLOCKING"]),
+        ),
         ("description", Text),
         ("name", Text),
         ("parameters", Object(&SCHEMA)),
@@ -67,34 +84,68 @@ pub(super) static SCHEMA: Message = Message(
         ("propertyOrdering", List(&Text)),
         ("required", List(&Text)),
         ("title", Text),
-        ("type", Enum(&["TYPE_UNSPECIFIED", "STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT", "NULL"])),
+        (
+            "type",
+            Enum(&[
+                "TYPE_UNSPECIFIED",
+                "STRING",
+                "NUMBER",
+                "INTEGER",
+                "BOOLEAN",
+                "ARRAY",
+                "OBJECT",
+                "NULL",
+            ]),
+        ),
     ],
 );
 
 pub(super) static CODE_EXECUTION: Message = Message("CodeExecution", &[]);
 
-pub(super) static GOOGLE_SEARCH_RETRIEVAL: Message =
-    Message("GoogleSearchRetrieval", &[("dynamicRetrievalConfig", Object(&DYNAMIC_RETRIEVAL_CONFIG))]);
+pub(super) static GOOGLE_SEARCH_RETRIEVAL: Message = Message(
+    "GoogleSearchRetrieval",
+    &[("dynamicRetrievalConfig", Object(&DYNAMIC_RETRIEVAL_CONFIG))],
+);
 
 pub(super) static DYNAMIC_RETRIEVAL_CONFIG: Message = Message(
     "DynamicRetrievalConfig",
-    &[("dynamicThreshold", Number), ("mode", Enum(&["MODE_UNSPECIFIED", "MODE_DYNAMIC"]))],
+    &[
+        ("dynamicThreshold", Number),
+        ("mode", Enum(&["MODE_UNSPECIFIED", "MODE_DYNAMIC"])),
+    ],
 );
 
-pub(super) static GOOGLE_SEARCH: Message =
-    Message("GoogleSearch", &[("searchTypes", Object(&SEARCH_TYPES)), ("timeRangeFilter", Object(&INTERVAL))]);
+pub(super) static GOOGLE_SEARCH: Message = Message(
+    "GoogleSearch",
+    &[
+        ("searchTypes", Object(&SEARCH_TYPES)),
+        ("timeRangeFilter", Object(&INTERVAL)),
+    ],
+);
 
-pub(super) static SEARCH_TYPES: Message =
-    Message("SearchTypes", &[("imageSearch", Object(&IMAGE_SEARCH)), ("webSearch", Object(&WEB_SEARCH))]);
+pub(super) static SEARCH_TYPES: Message = Message(
+    "SearchTypes",
+    &[
+        ("imageSearch", Object(&IMAGE_SEARCH)),
+        ("webSearch", Object(&WEB_SEARCH)),
+    ],
+);
 
 pub(super) static WEB_SEARCH: Message = Message("WebSearch", &[]);
 
 pub(super) static IMAGE_SEARCH: Message = Message("ImageSearch", &[]);
 
-pub(super) static INTERVAL: Message = Message("Interval", &[("endTime", Text), ("startTime", Text)]);
+pub(super) static INTERVAL: Message =
+    Message("Interval", &[("endTime", Text), ("startTime", Text)]);
 
-pub(super) static FILE_SEARCH: Message =
-    Message("FileSearch", &[("fileSearchStoreNames", List(&Text)), ("metadataFilter", Text), ("topK", Int32)]);
+pub(super) static FILE_SEARCH: Message = Message(
+    "FileSearch",
+    &[
+        ("fileSearchStoreNames", List(&Text)),
+        ("metadataFilter", Text),
+        ("topK", Int32),
+    ],
+);
 
 pub(super) static GOOGLE_MAPS: Message = Message("GoogleMaps", &[("enableWidget", Truth)]);
 
@@ -117,7 +168,12 @@ pub(super) static COMPUTER_USE: Message = Message(
         ("enablePromptInjectionDetection", Truth),
         (
             "environment",
-            Enum(&["ENVIRONMENT_UNSPECIFIED", "ENVIRONMENT_BROWSER", "ENVIRONMENT_MOBILE", "ENVIRONMENT_DESKTOP"]),
+            Enum(&[
+                "ENVIRONMENT_UNSPECIFIED",
+                "ENVIRONMENT_BROWSER",
+                "ENVIRONMENT_MOBILE",
+                "ENVIRONMENT_DESKTOP",
+            ]),
         ),
         ("excludedPredefinedFunctions", List(&Text)),
     ],
@@ -134,13 +190,22 @@ pub(super) static TOOL_CONFIG: Message = Message(
 
 pub(super) static FUNCTION_CALLING_CONFIG: Message = Message(
     "FunctionCallingConfig",
-    &[("allowedFunctionNames", List(&Text)), ("mode", Enum(&["MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED"]))],
+    &[
+        ("allowedFunctionNames", List(&Text)),
+        (
+            "mode",
+            Enum(&["MODE_UNSPECIFIED", "AUTO", "ANY", "NONE", "VALIDATED"]),
+        ),
+    ],
 );
 
-pub(super) static RETRIEVAL_CONFIG: Message =
-    Message("RetrievalConfig", &[("languageCode", Text), ("latLng", Object(&LAT_LNG))]);
+pub(super) static RETRIEVAL_CONFIG: Message = Message(
+    "RetrievalConfig",
+    &[("languageCode", Text), ("latLng", Object(&LAT_LNG))],
+);
 
-pub(super) static LAT_LNG: Message = Message("LatLng", &[("latitude", Number), ("longitude", Number)]);
+pub(super) static LAT_LNG: Message =
+    Message("LatLng", &[("latitude", Number), ("longitude", Number)]);
 
 pub(super) static FUNCTION_RESPONSE: Message = Message(
     "FunctionResponse",
@@ -149,31 +214,54 @@ pub(super) static FUNCTION_RESPONSE: Message = Message(
         ("name", Text),
         ("parts", List(&Object(&FUNCTION_RESPONSE_PART))),
         ("response", Map(&Any)),
-        ("scheduling", Enum(&["SCHEDULING_UNSPECIFIED", "SILENT", "WHEN_IDLE", "INTERRUPT"])),
+        (
+            "scheduling",
+            Enum(&["SCHEDULING_UNSPECIFIED", "SILENT", "WHEN_IDLE", "INTERRUPT"]),
+        ),
         ("willContinue", Truth),
     ],
 );
 
-pub(super) static FUNCTION_RESPONSE_PART: Message =
-    Message("FunctionResponsePart", &[("inlineData", Object(&FUNCTION_RESPONSE_BLOB))]);
+pub(super) static FUNCTION_RESPONSE_PART: Message = Message(
+    "FunctionResponsePart",
+    &[("inlineData", Object(&FUNCTION_RESPONSE_BLOB))],
+);
 
-pub(super) static FUNCTION_RESPONSE_BLOB: Message =
-    Message("FunctionResponseBlob", &[("data", Bytes), ("mimeType", Text)]);
+pub(super) static FUNCTION_RESPONSE_BLOB: Message = Message(
+    "FunctionResponseBlob",
+    &[("data", Bytes), ("mimeType", Text)],
+);
 
 pub(super) static CODE_EXECUTION_RESULT: Message = Message(
     "CodeExecutionResult",
     &[
         ("id", Text),
-        ("outcome", Enum(&["OUTCOME_UNSPECIFIED", "OUTCOME_OK", "OUTCOME_FAILED", "OUTCOME_DEADLINE_EXCEEDED"])),
+        (
+            "outcome",
+            Enum(&[
+                "OUTCOME_UNSPECIFIED",
+                "OUTCOME_OK",
+                "OUTCOME_FAILED",
+                "OUTCOME_DEADLINE_EXCEEDED",
+            ]),
+        ),
         ("output", Text),
     ],
 );
 
-pub(super) static FUNCTION_CALL: Message =
-    Message("FunctionCall", &[("args", Map(&Any)), ("id", Text), ("name", Text)]);
+pub(super) static FUNCTION_CALL: Message = Message(
+    "FunctionCall",
+    &[("args", Map(&Any)), ("id", Text), ("name", Text)],
+);
 
-pub(super) static EXECUTABLE_CODE: Message =
-    Message("ExecutableCode", &[("code", Text), ("id", Text), ("language", Enum(&["LANGUAGE_UNSPECIFIED", "PYTHON"]))]);
+pub(super) static EXECUTABLE_CODE: Message = Message(
+    "ExecutableCode",
+    &[
+        ("code", Text),
+        ("id", Text),
+        ("language", Enum(&["LANGUAGE_UNSPECIFIED", "PYTHON"])),
+    ],
+);
 
 const TOOL_TYPE: Kind = Enum(&[
     "TOOL_TYPE_UNSPECIFIED",
@@ -184,34 +272,59 @@ const TOOL_TYPE: Kind = Enum(&[
     "FILE_SEARCH",
 ]);
 
-pub(super) static TOOL_CALL: Message =
-    Message("ToolCall", &[("args", Map(&Any)), ("id", Text), ("toolName", Text), ("toolType", TOOL_TYPE)]);
+pub(super) static TOOL_CALL: Message = Message(
+    "ToolCall",
+    &[
+        ("args", Map(&Any)),
+        ("id", Text),
+        ("toolName", Text),
+        ("toolType", TOOL_TYPE),
+    ],
+);
 
-pub(super) static TOOL_RESPONSE: Message =
-    Message("ToolResponse", &[("id", Text), ("response", Map(&Any)), ("toolType", TOOL_TYPE)]);
+pub(super) static TOOL_RESPONSE: Message = Message(
+    "ToolResponse",
+    &[
+        ("id", Text),
+        ("response", Map(&Any)),
+        ("toolType", TOOL_TYPE),
+    ],
+);
 
 pub(super) static SPEECH_CONFIG: Message = Message(
     "SpeechConfig",
     &[
         ("languageCode", Text),
-        ("multiSpeakerVoiceConfig", Object(&MULTI_SPEAKER_VOICE_CONFIG)),
+        (
+            "multiSpeakerVoiceConfig",
+            Object(&MULTI_SPEAKER_VOICE_CONFIG),
+        ),
         ("voiceConfig", Object(&VOICE_CONFIG)),
     ],
 );
 
-pub(super) static VOICE_CONFIG: Message =
-    Message("VoiceConfig", &[("prebuiltVoiceConfig", Object(&PREBUILT_VOICE_CONFIG))]);
+pub(super) static VOICE_CONFIG: Message = Message(
+    "VoiceConfig",
+    &[("prebuiltVoiceConfig", Object(&PREBUILT_VOICE_CONFIG))],
+);
 
-pub(super) static PREBUILT_VOICE_CONFIG: Message = Message("PrebuiltVoiceConfig", &[("voiceName", Text)]);
+pub(super) static PREBUILT_VOICE_CONFIG: Message =
+    Message("PrebuiltVoiceConfig", &[("voiceName", Text)]);
 
-pub(super) static MULTI_SPEAKER_VOICE_CONFIG: Message =
-    Message("MultiSpeakerVoiceConfig", &[("speakerVoiceConfigs", List(&Object(&SPEAKER_VOICE_CONFIG)))]);
+pub(super) static MULTI_SPEAKER_VOICE_CONFIG: Message = Message(
+    "MultiSpeakerVoiceConfig",
+    &[("speakerVoiceConfigs", List(&Object(&SPEAKER_VOICE_CONFIG)))],
+);
 
-pub(super) static SPEAKER_VOICE_CONFIG: Message =
-    Message("SpeakerVoiceConfig", &[("speaker", Text), ("voiceConfig", Object(&VOICE_CONFIG))]);
+pub(super) static SPEAKER_VOICE_CONFIG: Message = Message(
+    "SpeakerVoiceConfig",
+    &[("speaker", Text), ("voiceConfig", Object(&VOICE_CONFIG))],
+);
 
-pub(super) static TRANSLATION_CONFIG: Message =
-    Message("TranslationConfig", &[("echoTargetLanguage", Truth), ("targetLanguageCode", Text)]);
+pub(super) static TRANSLATION_CONFIG: Message = Message(
+    "TranslationConfig",
+    &[("echoTargetLanguage", Truth), ("targetLanguageCode", Text)],
+);
 
 pub(super) static AUDIO_TRANSCRIPTION_CONFIG: Message = Message(
     "AudioTranscriptionConfig",
@@ -227,6 +340,7 @@ pub(super) static AUDIO_TRANSCRIPTION_CONFIG: Message = Message(
     ],
 );
 
-pub(super) static LANGUAGE_HINTS: Message = Message("LanguageHints", &[("languageCodes", List(&Text))]);
+pub(super) static LANGUAGE_HINTS: Message =
+    Message("LanguageHints", &[("languageCodes", List(&Text))]);
 
 pub(super) static LANGUAGE_AUTO: Message = Message("LanguageAuto", &[]);

@@ -4,8 +4,7 @@ use std::io::Write;
 
 use super::*;
 
-const CSV: &str =
-    "key,prompt,refs,aspect_ratio\nSKU-1,\"a shoe, \"\"canvas\"\"\",refs/a.jpg|s3://acme/b.png,4:5\nSKU-2,a bag,,\n";
+const CSV: &str = "key,prompt,refs,aspect_ratio\nSKU-1,\"a shoe, \"\"canvas\"\"\",refs/a.jpg|s3://acme/b.png,4:5\nSKU-2,a bag,,\n";
 
 #[test]
 fn csv_cells_become_fields() {
@@ -14,9 +13,18 @@ fn csv_cells_become_fields() {
     assert_eq!(images[0].prompt.as_deref(), Some("a shoe, \"canvas\""));
     let refs: Vec<String> = images[0].refs.iter().map(ToString::to_string).collect();
     assert_eq!(refs, ["s3://studio/refs/a.jpg", "s3://acme/b.png"]);
-    assert_eq!((images[0].aspect_ratio.as_deref(), images[1].aspect_ratio.as_deref()), (Some("4:5"), None));
+    assert_eq!(
+        (
+            images[0].aspect_ratio.as_deref(),
+            images[1].aspect_ratio.as_deref()
+        ),
+        (Some("4:5"), None)
+    );
     assert_eq!((images[0].line, images[1].line), (2, 3));
-    assert_eq!((images[0].model.as_str(), &images[0].model_asked), ("gemini-nano-banana-2.1", &None));
+    assert_eq!(
+        (images[0].model.as_str(), &images[0].model_asked),
+        ("gemini-nano-banana-2.1", &None)
+    );
 }
 
 #[test]
@@ -34,7 +42,12 @@ fn the_content_tells_the_format_whatever_surrounds_it() {
     ];
     for form in forms {
         let (images, reading) = read_all(&form, &context());
-        assert_eq!((keys(&images), reading.errors), (vec!["SKU-1", "SKU-2"], 0), "{:?}", reading.problems);
+        assert_eq!(
+            (keys(&images), reading.errors),
+            (vec!["SKU-1", "SKU-2"], 0),
+            "{:?}",
+            reading.problems
+        );
         assert_eq!((images[0].line, images[1].line), (2, 3));
     }
 }
@@ -51,17 +64,29 @@ fn csv_may_be_separated_by_tabs_or_semicolons() {
 fn csv_lines_are_physical_lines() {
     let table = "\n\nkey,prompt\n\na,\"one\ntwo\nthree\"\n\n\nb,two\n\"c\",\"x\ny\"";
     for table in [table.to_owned(), table.replace('\n', "\r\n")] {
-        let lines: Vec<(String, u64)> = images(&table).iter().map(|image| (image.item.clone(), image.line)).collect();
-        assert_eq!(lines, [("a".to_owned(), 5), ("b".to_owned(), 10), ("c".to_owned(), 11)]);
+        let lines: Vec<(String, u64)> = images(&table)
+            .iter()
+            .map(|image| (image.item.clone(), image.line))
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                ("a".to_owned(), 5),
+                ("b".to_owned(), 10),
+                ("c".to_owned(), 11)
+            ]
+        );
     }
 }
 
 #[test]
 fn json_lines_array_and_envelope_say_the_same() {
-    let lines =
-        "{\"key\":\"a\",\"prompt\":\"one\"}\r\n\n{\"id\":\"b\",\"prompt\":\"two\",\"aspectRatio\":\"1:1\"}\n \n";
+    let lines = "{\"key\":\"a\",\"prompt\":\"one\"}\r\n\n{\"id\":\"b\",\"prompt\":\"two\",\"aspectRatio\":\"1:1\"}\n \n";
     let array = "\u{feff}\n [\n{\"key\":\"a\",\"prompt\":\"one\"},\n{\"id\":\"b\",\n\"prompt\":\"two\",\"aspectRatio\":\"1:1\"}]\n";
-    let envelope = format!("{{\"version\":1,\n\"items\":{}}}", array.trim_start_matches('\u{feff}').trim());
+    let envelope = format!(
+        "{{\"version\":1,\n\"items\":{}}}",
+        array.trim_start_matches('\u{feff}').trim()
+    );
     for manifest in [lines, array, &envelope] {
         let images = images(manifest);
         assert_eq!(keys(&images), ["a", "b"], "{manifest}");
@@ -79,13 +104,27 @@ fn an_envelope_may_give_its_defaults_after_its_items() {
         "job":{"name":"spring","run":2,"budget_usd":10},"version":1}"#;
     let images = images(envelope);
     assert_eq!(images[0].model, "gemini-3-pro-image");
-    assert_eq!((images[0].image_size.as_deref(), images[1].image_size.as_deref()), (Some("2K"), Some("4K")));
-    assert_eq!((images[0].refs.len(), images[1].refs.len()), (1, 0), "an empty list is a list");
+    assert_eq!(
+        (
+            images[0].image_size.as_deref(),
+            images[1].image_size.as_deref()
+        ),
+        (Some("2K"), Some("4K"))
+    );
+    assert_eq!(
+        (images[0].refs.len(), images[1].refs.len()),
+        (1, 0),
+        "an empty list is a list"
+    );
     assert_eq!(images[0].path, "x/a");
     let header = Header::read(envelope.as_bytes(), &context()).unwrap();
     assert_eq!(
         *header.job(),
-        Job { name: Some("spring".to_owned()), budget_usd: Some("10".parse().unwrap()), ..Job::default() }
+        Job {
+            name: Some("spring".to_owned()),
+            budget_usd: Some("10".parse().unwrap()),
+            ..Job::default()
+        }
     );
 }
 
@@ -93,10 +132,14 @@ fn an_envelope_may_give_its_defaults_after_its_items() {
 fn json_lines_may_begin_with_what_holds_for_all() {
     let lines = "{\"manifest\":{\"version\":1,\"defaults\":{\"model\":\"nano-banana-pro\"}}}\n{\"key\":\"a\",\"prompt\":\"one\"}\n";
     let images = images(lines);
-    assert_eq!((keys(&images), images[0].model.as_str()), (vec!["a"], "gemini-3-pro-image"));
+    assert_eq!(
+        (keys(&images), images[0].model.as_str()),
+        (vec!["a"], "gemini-3-pro-image")
+    );
     let late = "{\"key\":\"a\",\"prompt\":\"one\"}\n{\"manifest\":{}}\n";
     assert_eq!(codes(late)[0], (2, "misplaced_header".to_owned()));
-    let more = "{\"manifest\":{},\"key\":\"a\",\"prompt\":\"lost\"}\n{\"key\":\"b\",\"prompt\":\"one\"}\n";
+    let more =
+        "{\"manifest\":{},\"key\":\"a\",\"prompt\":\"lost\"}\n{\"key\":\"b\",\"prompt\":\"one\"}\n";
     assert_eq!(codes(more), [(1, "not_an_item".to_owned())]);
 }
 
@@ -112,7 +155,13 @@ fn friendly_and_native_lines_may_be_mixed() {
     assert_eq!(keys(&images), ["a", "b"]);
     assert_eq!(images[1].request.get(), request, "byte for byte");
     assert_eq!(images[1].model, "gemini-3-pro-image");
-    assert_eq!((images[1].aspect_ratio.as_deref(), images[1].image_size.as_deref()), (Some("16:9"), Some("2K")));
+    assert_eq!(
+        (
+            images[1].aspect_ratio.as_deref(),
+            images[1].image_size.as_deref()
+        ),
+        (Some("16:9"), Some("2K"))
+    );
     assert_eq!(images[1].refs[0].to_string(), "s3://studio/refs/a.png");
     assert_eq!(images[1].prompt.as_deref(), Some("a cat"));
     assert_eq!(images[1].input_tokens, 2 + 1120);
@@ -123,7 +172,10 @@ fn a_model_within_a_native_request_is_taken_out_and_nothing_else() {
     let line = r#"{"key":"a","request":{"model": "models/gemini-3-pro-image", "contents" : [ {"parts":[{"text":"x"}]} ], "store": false}}"#;
     let image = &images(line)[0];
     assert_eq!(image.model, "gemini-3-pro-image");
-    assert_eq!(image.request.get(), r#"{"contents":[ {"parts":[{"text":"x"}]} ],"store":false}"#);
+    assert_eq!(
+        image.request.get(),
+        r#"{"contents":[ {"parts":[{"text":"x"}]} ],"store":false}"#
+    );
     let two = line.replace("\"key\"", "\"model\":\"nano-banana-2\",\"key\"");
     assert_eq!(codes(&two)[0].1, "bad_request");
 }
@@ -132,9 +184,25 @@ fn a_model_within_a_native_request_is_taken_out_and_nothing_else() {
 fn several_images_get_numbered_keys_and_paths() {
     let table = "key,prompt,n,output.path\na,one,3,\nb,two,2,shop/b.jpg\nc,three,2,{key}/x\n";
     let images = images(table);
-    assert_eq!(keys(&images), ["a.v01", "a.v02", "a.v03", "b.v01", "b.v02", "c.v01", "c.v02"]);
+    assert_eq!(
+        keys(&images),
+        [
+            "a.v01", "a.v02", "a.v03", "b.v01", "b.v02", "c.v01", "c.v02"
+        ]
+    );
     let paths: Vec<&str> = images.iter().map(|image| image.path.as_str()).collect();
-    assert_eq!(paths, ["a.v01", "a.v02", "a.v03", "shop/b.v01.jpg", "shop/b.v02.jpg", "c.v01/x", "c.v02/x"]);
+    assert_eq!(
+        paths,
+        [
+            "a.v01",
+            "a.v02",
+            "a.v03",
+            "shop/b.v01.jpg",
+            "shop/b.v02.jpg",
+            "c.v01/x",
+            "c.v02/x"
+        ]
+    );
     assert_eq!((images[1].item.as_str(), images[1].variant), ("a", 2));
 }
 
@@ -143,18 +211,33 @@ fn an_item_without_a_key_is_called_after_its_place() {
     let (images, reading) = read_all(b"prompt\none\n\ntwo\n", &context());
     assert_eq!(keys(&images), ["line-000002", "line-000004"]);
     assert_eq!((reading.errors, reading.warnings), (0, 1));
-    assert_eq!(keys(&super::images(r#"[{"prompt":"one"},{"prompt":"two"}]"#)), ["item-000001", "item-000002"]);
+    assert_eq!(
+        keys(&super::images(r#"[{"prompt":"one"},{"prompt":"two"}]"#)),
+        ["item-000001", "item-000002"]
+    );
     let native = r#"{"request":{"contents":[{"parts":[{"text":"x"}]}]}}"#;
     assert_eq!(keys(&super::images(native)), ["line-000001"]);
 }
 
 #[test]
 fn families_are_resolved_and_reported() {
-    let (images, reading) = read_all(b"key,prompt,model\na,one,nano-banana-pro\nb,two,\n", &context());
+    let (images, reading) = read_all(
+        b"key,prompt,model\na,one,nano-banana-pro\nb,two,\n",
+        &context(),
+    );
     assert_eq!(images[0].model_asked.as_deref(), Some("nano-banana-pro"));
-    let aliases: Vec<(&str, &str)> =
-        reading.aliases.iter().map(|(alias, model)| (alias.as_str(), model.as_str())).collect();
-    assert_eq!(aliases, [("nano-banana-2", "gemini-nano-banana-2.1"), ("nano-banana-pro", "gemini-3-pro-image")]);
+    let aliases: Vec<(&str, &str)> = reading
+        .aliases
+        .iter()
+        .map(|(alias, model)| (alias.as_str(), model.as_str()))
+        .collect();
+    assert_eq!(
+        aliases,
+        [
+            ("nano-banana-2", "gemini-nano-banana-2.1"),
+            ("nano-banana-pro", "gemini-3-pro-image")
+        ]
+    );
     assert_eq!(reading.images, 2);
     assert_eq!(reading.estimate, images[0].estimate + images[1].estimate);
 }

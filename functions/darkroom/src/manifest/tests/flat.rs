@@ -38,13 +38,21 @@ fn items_are_handed_over_while_the_manifest_is_read() {
     };
     let lines = |number, _| format!("{{\"key\":\"SKU-{number:06}\",\"prompt\":\"{PROMPT}\"}}\n");
     let array = |number, count| {
-        let (start, end) = (if number == 0 { "[" } else { "" }, if number == count { "]" } else { "," });
+        let (start, end) = (
+            if number == 0 { "[" } else { "" },
+            if number == count { "]" } else { "," },
+        );
         format!("{start}{{\"key\":\"SKU-{number:06}\",\"prompt\":\"{PROMPT}\"}}{end}\n")
     };
     let forms: [&dyn Fn(u64, u64) -> String; 3] = [&table, &lines, &array];
     for item in forms {
-        let source =
-            |given: &Rc<Cell<u64>>| Endless { item, number: 0, count: 5_000, rest: Vec::new(), given: given.clone() };
+        let source = |given: &Rc<Cell<u64>>| Endless {
+            item,
+            number: 0,
+            count: 5_000,
+            rest: Vec::new(),
+            given: given.clone(),
+        };
         let given = Rc::new(Cell::new(0));
         let header = Header::read(source(&given), &context()).unwrap();
         assert!(given.get() < 200_000, "the header needs only the start");
@@ -58,6 +66,10 @@ fn items_are_handed_over_while_the_manifest_is_read() {
         });
         let reading = reading.unwrap();
         assert_eq!(reading.errors, 0, "{:?}", reading.problems);
-        assert!(reading.images >= 5_000 && most < 300_000, "{} images, {most} bytes ahead", reading.images);
+        assert!(
+            reading.images >= 5_000 && most < 300_000,
+            "{} images, {most} bytes ahead",
+            reading.images
+        );
     }
 }

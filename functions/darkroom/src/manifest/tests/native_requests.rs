@@ -1,10 +1,13 @@
-//! Requests in Google's form: what is refused before anything is bought, and what comes back with the results.
+//! Requests in Google's form: what is refused before anything is bought, and what comes back with
+//! the results.
 
 use super::*;
 
 /// A line with a request of these members beside its contents.
 fn line(members: &str) -> String {
-    format!(r#"{{"key":"bad","request":{{"contents":[{{"parts":[{{"text":"a shoe"}}]}}],{members}}}}}"#)
+    format!(
+        r#"{{"key":"bad","request":{{"contents":[{{"parts":[{{"text":"a shoe"}}]}}],{members}}}}}"#
+    )
 }
 
 /// A line whose request holds a picture at this address.
@@ -16,17 +19,25 @@ fn line_with_picture(uri: &str) -> String {
 
 /// Seven good lines, and this one as the fifth. With `check`, a header line that says so.
 fn among_seven(bad: &str, check: Option<&str>) -> String {
-    let header = check.map(|check| format!(r#"{{"manifest":{{"job":{{"request_check":"{check}"}}}}}}"#));
+    let header =
+        check.map(|check| format!(r#"{{"manifest":{{"job":{{"request_check":"{check}"}}}}}}"#));
     let good = |number| format!(r#"{{"key":"good-{number}","prompt":"a shoe"}}"#);
-    let lines = header.into_iter().chain((0..4).map(good)).chain([bad.to_owned()]).chain((5..8).map(good));
+    let lines = header
+        .into_iter()
+        .chain((0..4).map(good))
+        .chain([bad.to_owned()])
+        .chain((5..8).map(good));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Ways to be refused by Gemini with the whole batch, each with its code and the place that must be named.
+/// Ways to be refused by Gemini with the whole batch, each with its code and the place that must be
+/// named.
 fn bad_ways() -> Vec<(String, &'static str, &'static str)> {
     vec![
         (
-            line(r#""generationConfig":{"imageConfig":{"aspectRatio":"1:1","personGeneration":"ALLOW_ALL"}}"#),
+            line(
+                r#""generationConfig":{"imageConfig":{"aspectRatio":"1:1","personGeneration":"ALLOW_ALL"}}"#,
+            ),
             "unknown_request_field",
             "request.generationConfig.imageConfig.personGeneration: ",
         ),
@@ -77,7 +88,9 @@ fn bad_ways() -> Vec<(String, &'static str, &'static str)> {
 fn one_bad_request_of_eight_is_named_with_its_line_and_place() {
     for (bad, code, place) in bad_ways() {
         let (_, reading) = read_all(among_seven(&bad, None).as_bytes(), &context());
-        let [problem] = &reading.problems[..] else { panic!("{bad}: {:?}", reading.problems) };
+        let [problem] = &reading.problems[..] else {
+            panic!("{bad}: {:?}", reading.problems)
+        };
         assert_eq!(
             (problem.line, problem.key.as_deref(), problem.code.as_str()),
             (5, Some("bad"), code),
@@ -92,10 +105,24 @@ fn one_bad_request_of_eight_is_named_with_its_line_and_place() {
 fn by_the_switch_each_of_them_is_sent_as_it_is_with_a_warning() {
     for (bad, code, place) in bad_ways() {
         let (images, reading) = read_all(among_seven(&bad, Some("warn")).as_bytes(), &context());
-        assert_eq!((images.len(), reading.errors), (8, 0), "{:?}", reading.problems);
-        let [problem] = &reading.problems[..] else { panic!("{bad}: {:?}", reading.problems) };
-        assert_eq!((problem.line, problem.code.as_str()), (6, code), "{problem:?}");
-        assert!(problem.message.starts_with(place) && problem.message.contains("sent as it is"), "{problem:?}");
+        assert_eq!(
+            (images.len(), reading.errors),
+            (8, 0),
+            "{:?}",
+            reading.problems
+        );
+        let [problem] = &reading.problems[..] else {
+            panic!("{bad}: {:?}", reading.problems)
+        };
+        assert_eq!(
+            (problem.line, problem.code.as_str()),
+            (6, code),
+            "{problem:?}"
+        );
+        assert!(
+            problem.message.starts_with(place) && problem.message.contains("sent as it is"),
+            "{problem:?}"
+        );
         assert!(bad.contains(images[4].request.get()), "byte for byte");
     }
 }
@@ -103,22 +130,44 @@ fn by_the_switch_each_of_them_is_sent_as_it_is_with_a_warning() {
 #[test]
 fn the_switch_may_be_metadata_and_lets_no_size_through_that_has_no_price() {
     let unknown = line(r#""generationConfig":{"newThing":1}"#);
-    let beside = Beside { metadata: [("request-check".to_owned(), "warn".to_owned())].into(), ..Beside::default() };
-    let context = Context { beside: &beside, ..context() };
+    let beside = Beside {
+        metadata: [("request-check".to_owned(), "warn".to_owned())].into(),
+        ..Beside::default()
+    };
+    let context = Context {
+        beside: &beside,
+        ..context()
+    };
     assert_eq!(read_all(unknown.as_bytes(), &context).1.errors, 0);
     let size = line(r#""generationConfig":{"imageConfig":{"imageSize":"8K"}}"#);
     let (_, reading) = read_all(size.as_bytes(), &context);
-    assert_eq!((reading.errors, reading.problems[0].code.as_str()), (1, "bad_image_size"));
-    assert!(reading.problems[0].message.starts_with("request.generationConfig.imageConfig.imageSize: "));
+    assert_eq!(
+        (reading.errors, reading.problems[0].code.as_str()),
+        (1, "bad_image_size")
+    );
+    assert!(
+        reading.problems[0]
+            .message
+            .starts_with("request.generationConfig.imageConfig.imageSize: ")
+    );
     let other = r#"{"manifest":{"job":{"request_check":"off"}}}"#.to_owned() + "\n" + &unknown;
-    assert!(codes(&other).contains(&(1, "bad_value".to_owned())), "{:?}", codes(&other));
+    assert!(
+        codes(&other).contains(&(1, "bad_value".to_owned())),
+        "{:?}",
+        codes(&other)
+    );
 }
 
 #[test]
 fn the_requests_of_vertex_and_bedrock_are_checked_too() {
     let vertex = r#"{"request":{"contents":[{"parts":[{"text":"x"}]}],"labels":{"a":"b"}}}"#;
     let bedrock = r#"{"recordId":"a","modelInput":{"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"imageConfig":{"imageOutputOptions":{}}}}}"#;
-    let errors = |line: &str| problems(line).into_iter().filter(|problem| !problem.contains("missing_key")).collect();
+    let errors = |line: &str| {
+        problems(line)
+            .into_iter()
+            .filter(|problem| !problem.contains("missing_key"))
+            .collect()
+    };
     let vertex: Vec<String> = errors(vertex);
     assert_eq!(
         vertex,
@@ -156,10 +205,18 @@ fn uploaded_files_and_objects_in_s3_are_where_gemini_or_we_find_them() {
         "file:///tmp/a.png",
         "https://",
     ] {
-        assert_eq!(codes(&line_with_picture(uri)), [(1, "unsupported_reference".to_owned())], "{uri}");
+        assert_eq!(
+            codes(&line_with_picture(uri)),
+            [(1, "unsupported_reference".to_owned())],
+            "{uri}"
+        );
     }
     for uri in ["data:image/png;base64,AAAA", "files/abc", "../a.png"] {
-        assert_eq!(codes(&line_with_picture(uri)), [(1, "bad_reference".to_owned())], "{uri}");
+        assert_eq!(
+            codes(&line_with_picture(uri)),
+            [(1, "bad_reference".to_owned())],
+            "{uri}"
+        );
     }
 }
 
@@ -169,7 +226,11 @@ fn members_next_to_a_request_come_back_as_variables() {
         "count":3,"variant":"red","metadata":{"model":"m","sku":7},"vars":{"sku":8,"nested":{"b":1}},
         "output":{"path":"{product_id}/{sku}"},"request":{"contents":[{"parts":[{"text":"x"}]}]}}"#;
     let image = &images(&line.replace('\n', " "))[0];
-    let vars: Vec<(&str, &str)> = image.vars.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let vars: Vec<(&str, &str)> = image
+        .vars
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
     assert_eq!(
         vars,
         [
@@ -186,7 +247,14 @@ fn members_next_to_a_request_come_back_as_variables() {
             ("vars_sku", "8"),
         ]
     );
-    assert_eq!((image.key.as_str(), image.path.as_str(), image.prompt.as_deref()), ("a", "p1/7", Some("x")));
+    assert_eq!(
+        (
+            image.key.as_str(),
+            image.path.as_str(),
+            image.prompt.as_deref()
+        ),
+        ("a", "p1/7", Some("x"))
+    );
     assert_eq!(image.model, "gemini-nano-banana-2.1");
 }
 
@@ -196,19 +264,44 @@ fn the_first_name_of_a_key_is_the_key_and_the_others_are_the_callers_own() {
     for (members, key, key_name, own) in [
         (r#""metadata":{"key":"a"}"#, "a", None, None),
         (r#""metadata":{"key":1001}"#, "1001", None, None),
-        (r#""key":"a","metadata":{"key":"b"}"#, "a", None, Some(("own_key", "b"))),
+        (
+            r#""key":"a","metadata":{"key":"b"}"#,
+            "a",
+            None,
+            Some(("own_key", "b")),
+        ),
         (r#""id":7,"key":"a""#, "a", None, Some(("id", "7"))),
-        (r#""id":7,"custom_id":"b""#, "b", Some("custom_id"), Some(("id", "7"))),
+        (
+            r#""id":7,"custom_id":"b""#,
+            "b",
+            Some("custom_id"),
+            Some(("id", "7")),
+        ),
         (r#""key":null,"id":"c""#, "c", Some("id"), None),
         (r#""key":12"#, "12", None, None),
     ] {
         let image = &images(&format!("{{{members},{request}}}"))[0];
-        assert_eq!((image.key.as_str(), image.key_name), (key, key_name), "{members}");
-        let vars: Vec<(&str, &str)> = image.vars.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(
+            (image.key.as_str(), image.key_name),
+            (key, key_name),
+            "{members}"
+        );
+        let vars: Vec<(&str, &str)> = image
+            .vars
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
         assert_eq!(vars, own.into_iter().collect::<Vec<_>>(), "{members}");
     }
-    for members in [r#""key":["a"]"#, r#""key":true"#, r#""metadata":{"key":{}}"#] {
-        assert!(codes(&format!("{{{members},{request}}}")).contains(&(1, "bad_value".to_owned())), "{members}");
+    for members in [
+        r#""key":["a"]"#,
+        r#""key":true"#,
+        r#""metadata":{"key":{}}"#,
+    ] {
+        assert!(
+            codes(&format!("{{{members},{request}}}")).contains(&(1, "bad_value".to_owned())),
+            "{members}"
+        );
     }
 }
 
@@ -227,10 +320,21 @@ fn a_key_may_be_made_of_a_requests_own_members() {
 
 #[test]
 fn what_would_change_the_image_is_refused_beside_a_request() {
-    for member in [r#""n":2"#, r#""aspectRatio":"4:5""#, r#""image_size":"2K""#, r#""seed":1"#, r#""thinking":"high""#]
-    {
-        let line = format!(r#"{{"key":"a",{member},"request":{{"contents":[{{"parts":[{{"text":"x"}}]}}]}}}}"#);
-        assert_eq!(codes(&line), [(1, "misplaced_field".to_owned())], "{member}");
+    for member in [
+        r#""n":2"#,
+        r#""aspectRatio":"4:5""#,
+        r#""image_size":"2K""#,
+        r#""seed":1"#,
+        r#""thinking":"high""#,
+    ] {
+        let line = format!(
+            r#"{{"key":"a",{member},"request":{{"contents":[{{"parts":[{{"text":"x"}}]}}]}}}}"#
+        );
+        assert_eq!(
+            codes(&line),
+            [(1, "misplaced_field".to_owned())],
+            "{member}"
+        );
     }
 }
 
@@ -239,7 +343,10 @@ fn a_retry_line_has_the_own_members_again() {
     let line = r#"{"key":"a","sku":"p1","request":{"contents":[{"parts":[{"text":"x"}]}]}}"#;
     let first = &images(line)[0];
     let again = &images(&first.retry.as_ref().unwrap().to_string())[0];
-    assert_eq!((&first.vars, &first.key, first.request.get()), (&again.vars, &again.key, again.request.get()));
+    assert_eq!(
+        (&first.vars, &first.key, first.request.get()),
+        (&again.vars, &again.key, again.request.get())
+    );
 }
 
 #[test]
@@ -248,20 +355,39 @@ fn each_of_several_images_has_a_seed_of_its_own() {
         let (images, reading) = read_all(manifest.as_bytes(), &context());
         assert_eq!(reading.errors, 0, "{:?}", reading.problems);
         let seed = |request: &str| serde_json::from_str::<serde_json::Value>(request).unwrap();
-        images.iter().map(|image| seed(image.request.get())["generationConfig"]["seed"].as_i64().unwrap()).collect()
+        images
+            .iter()
+            .map(|image| {
+                seed(image.request.get())["generationConfig"]["seed"]
+                    .as_i64()
+                    .unwrap()
+            })
+            .collect()
     };
-    assert_eq!(seeds(r#"{"key":"a","prompt":"A red shoe","n":3,"seed":7}"#), [7, 8, 9]);
-    assert_eq!(seeds(r#"{"recordId":"a","modelInput":{"prompt":"x","n":2,"seed":-1}}"#), [-1, 0]);
+    assert_eq!(
+        seeds(r#"{"key":"a","prompt":"A red shoe","n":3,"seed":7}"#),
+        [7, 8, 9]
+    );
+    assert_eq!(
+        seeds(r#"{"recordId":"a","modelInput":{"prompt":"x","n":2,"seed":-1}}"#),
+        [-1, 0]
+    );
     assert_eq!(
         seeds(r#"{"key":"a","prompt":"x","n":2,"seed":2147483646}"#),
         [i64::from(i32::MAX) - 1, i64::from(i32::MAX)]
     );
-    assert_eq!(seeds(r#"{"matrix":{"seed":[1,5]},"defaults":{"prompt":"x","n":2}}"#), [1, 2, 5, 6]);
-    let found = problems(r#"{"key":"a","prompt":"x","n":3,"seed":2147483646,"model":"nano-banana-pro"}"#);
+    assert_eq!(
+        seeds(r#"{"matrix":{"seed":[1,5]},"defaults":{"prompt":"x","n":2}}"#),
+        [1, 2, 5, 6]
+    );
+    let found =
+        problems(r#"{"key":"a","prompt":"x","n":3,"seed":2147483646,"model":"nano-banana-pro"}"#);
     assert_eq!(
         found,
-        ["1 bad_value each of the 3 images has the seed after the one before, and those after 2147483646 are beyond \
-          2147483647: use 2147483645 or less"]
+        [
+            "1 bad_value each of the 3 images has the seed after the one before, and those after 2147483646 are beyond \
+          2147483647: use 2147483645 or less"
+        ]
     );
     // A retry asks for the same seed again.
     let third = &images(r#"{"key":"a","prompt":"x","n":3,"seed":7,"model":"nano-banana-pro"}"#)[2];
@@ -273,23 +399,46 @@ fn a_level_of_thinking_is_checked_against_the_model_and_sent() {
     for (model, level, refused) in [
         ("nano-banana-2", "minimal", None),
         ("nano-banana-2", "HIGH", None),
-        ("nano-banana-2", "low", Some("doesn't take thinking low: use minimal, medium, high")),
+        (
+            "nano-banana-2",
+            "low",
+            Some("doesn't take thinking low: use minimal, medium, high"),
+        ),
         ("nano-banana-2-lite", "high", None),
-        ("nano-banana-2-lite", "medium", Some("doesn't take thinking medium: use minimal, high")),
-        ("nano-banana-pro", "high", Some("takes no level of thinking: leave it out")),
-        ("nano-banana-2", "much", Some(r#"thinking must be minimal, low, medium or high, not "much""#)),
+        (
+            "nano-banana-2-lite",
+            "medium",
+            Some("doesn't take thinking medium: use minimal, high"),
+        ),
+        (
+            "nano-banana-pro",
+            "high",
+            Some("takes no level of thinking: leave it out"),
+        ),
+        (
+            "nano-banana-2",
+            "much",
+            Some(r#"thinking must be minimal, low, medium or high, not "much""#),
+        ),
     ] {
         for name in ["thinking", "thinking_level", "thinkingLevel"] {
-            let item = format!(r#"{{"key":"a","prompt":"x","model":"{model}","{name}":"{level}"}}"#);
+            let item =
+                format!(r#"{{"key":"a","prompt":"x","model":"{model}","{name}":"{level}"}}"#);
             let found = problems(&item);
             match refused {
                 None => {
                     assert_eq!(found, [""; 0], "{item}");
-                    let config = format!(r#""thinkingConfig":{{"thinkingLevel":"{}"}}"#, level.to_uppercase());
+                    let config = format!(
+                        r#""thinkingConfig":{{"thinkingLevel":"{}"}}"#,
+                        level.to_uppercase()
+                    );
                     assert!(images(&item)[0].request.get().contains(&config), "{item}");
                 }
                 Some(_) if name != "thinking" => assert_eq!(found.len(), 1, "{item}"),
-                Some(refused) => assert!(found.len() == 1 && found[0].contains(refused), "{item}: {found:?}"),
+                Some(refused) => assert!(
+                    found.len() == 1 && found[0].contains(refused),
+                    "{item}: {found:?}"
+                ),
             }
         }
     }
@@ -305,26 +454,55 @@ fn a_level_of_thinking_may_come_from_wherever_fields_come_from_and_decides_the_c
     for (manifest, beside) in [
         ("key,prompt,thinking\na,x,high\n", &nothing),
         ("key,prompt\na,x\n", &thinking),
-        (r#"{"defaults":{"thinking":"high"},"items":[{"key":"a","prompt":"x"}]}"#, &nothing),
-        (r#"{"templates":{"t":{"prompt":"x","thinking":"high"}},"items":[{"key":"a","template":"t"}]}"#, &nothing),
-        (r#"{"matrix":{"thinking":["high"]},"defaults":{"prompt":"x"}}"#, &nothing),
+        (
+            r#"{"defaults":{"thinking":"high"},"items":[{"key":"a","prompt":"x"}]}"#,
+            &nothing,
+        ),
+        (
+            r#"{"templates":{"t":{"prompt":"x","thinking":"high"}},"items":[{"key":"a","template":"t"}]}"#,
+            &nothing,
+        ),
+        (
+            r#"{"matrix":{"thinking":["high"]},"defaults":{"prompt":"x"}}"#,
+            &nothing,
+        ),
     ] {
-        let (images, reading) = read_all(manifest.as_bytes(), &Context { beside, ..context() });
-        assert_eq!((reading.errors, images.len()), (0, 1), "{manifest}: {:?}", reading.problems);
-        assert_eq!(images[0].thinking.map(|level| level.name()), Some("high"), "{manifest}");
+        let (images, reading) = read_all(
+            manifest.as_bytes(),
+            &Context {
+                beside,
+                ..context()
+            },
+        );
+        assert_eq!(
+            (reading.errors, images.len()),
+            (0, 1),
+            "{manifest}: {:?}",
+            reading.problems
+        );
+        assert_eq!(
+            images[0].thinking.map(|level| level.name()),
+            Some("high"),
+            "{manifest}"
+        );
         assert_eq!(reading.breakdown.thinking().max_tokens, 2_000, "{manifest}");
-        assert!(images[0].ceiling_usd > "0.028".parse().unwrap(), "{manifest}");
+        assert!(
+            images[0].ceiling_usd > "0.028".parse().unwrap(),
+            "{manifest}"
+        );
     }
     let native = line(r#""generationConfig":{"thinkingConfig":{"thinking_level":"Minimal"}}"#);
     let (images, reading) = read_all(native.as_bytes(), &context());
-    assert_eq!((images[0].thinking.map(|level| level.name()), reading.errors), (Some("minimal"), 0));
+    assert_eq!(
+        (images[0].thinking.map(|level| level.name()), reading.errors),
+        (Some("minimal"), 0)
+    );
     assert_eq!(reading.breakdown.thinking().max_tokens, 200);
 }
 
 #[test]
 fn a_path_that_asks_for_another_format_than_comes_is_said_once() {
-    let table =
-        "key,prompt,output.path\na,x,shop/1.png\nb,x,shop/2.PNG\nc,x,shop/3.jpg\nd,x,shop/{key}.{ext}\ne,x,plain\n";
+    let table = "key,prompt,output.path\na,x,shop/1.png\nb,x,shop/2.PNG\nc,x,shop/3.jpg\nd,x,shop/{key}.{ext}\ne,x,plain\n";
     assert_eq!(
         problems(table),
         [
@@ -334,7 +512,16 @@ fn a_path_that_asks_for_another_format_than_comes_is_said_once() {
     );
     let by_default = r#"{"defaults":{"output":{"path":"{file}"}},"items":[
         {"key":"a","prompt":"x","vars":{"file":"a.webp"}},{"key":"b","prompt":"x","vars":{"file":"b.webp"}}]}"#;
-    let other = |codes: Vec<(u64, String)>| codes.iter().filter(|(_, code)| code == "other_extension").count();
+    let other = |codes: Vec<(u64, String)>| {
+        codes
+            .iter()
+            .filter(|(_, code)| code == "other_extension")
+            .count()
+    };
     assert_eq!(other(codes(by_default)), 1);
-    assert_eq!(other(codes("key,prompt\na.png,x\n")), 0, "a key asks for no format");
+    assert_eq!(
+        other(codes("key,prompt\na.png,x\n")),
+        0,
+        "a key asks for no format"
+    );
 }

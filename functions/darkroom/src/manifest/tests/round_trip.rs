@@ -23,7 +23,8 @@ struct Meant {
 
 impl Meant {
     fn json(&self) -> Value {
-        let mut item = json!({"key": self.key, "prompt": self.prompt, "n": self.count, "refs": self.refs});
+        let mut item =
+            json!({"key": self.key, "prompt": self.prompt, "n": self.count, "refs": self.refs});
         item["aspect_ratio"] = json!(self.aspect_ratio);
         item["imageSize"] = json!(self.image_size);
         item["system"] = json!(self.system);
@@ -45,7 +46,9 @@ impl Meant {
     /// The size is given by the pixels that the model makes of it.
     fn openai(&self) -> Value {
         let model = CATALOGUE.model("gemini-3-pro-image").unwrap();
-        let (width, height) = model.pixels(self.aspect_ratio.unwrap_or("1:1"), self.image_size).unwrap();
+        let (width, height) = model
+            .pixels(self.aspect_ratio.unwrap_or("1:1"), self.image_size)
+            .unwrap();
         let size = format!("{width}x{height}");
         let body = json!({"model": model.id, "prompt": self.prompt, "n": self.count, "size": size});
         json!({"custom_id": self.key, "method": "POST", "url": "/v1/images/generations", "body": body})
@@ -53,7 +56,11 @@ impl Meant {
 
     fn native(&self) -> Value {
         let mut parts = vec![json!({"text": self.prompt})];
-        parts.extend(self.refs.iter().map(|uri| json!({"file_data": {"file_uri": uri}})));
+        parts.extend(
+            self.refs
+                .iter()
+                .map(|uri| json!({"file_data": {"file_uri": uri}})),
+        );
         let mut image = json!({});
         if let Some(ratio) = self.aspect_ratio {
             image["aspectRatio"] = json!(ratio);
@@ -66,10 +73,25 @@ impl Meant {
 }
 
 fn csv(items: &[Meant], end: csv::Terminator, delimiter: u8) -> Vec<u8> {
-    let mut table = csv::WriterBuilder::new().terminator(end).delimiter(delimiter).from_writer(Vec::new());
-    let header =
-        ["key", "prompt", "n", "aspectRatio", "image_size", "refs", "system", "seed", "temperature", "thinkingLevel"];
-    table.write_record(header.into_iter().chain(["output.path"])).unwrap();
+    let mut table = csv::WriterBuilder::new()
+        .terminator(end)
+        .delimiter(delimiter)
+        .from_writer(Vec::new());
+    let header = [
+        "key",
+        "prompt",
+        "n",
+        "aspectRatio",
+        "image_size",
+        "refs",
+        "system",
+        "seed",
+        "temperature",
+        "thinkingLevel",
+    ];
+    table
+        .write_record(header.into_iter().chain(["output.path"]))
+        .unwrap();
     for item in items {
         let text = |value: Option<String>| value.unwrap_or_default();
         let cells = [
@@ -105,7 +127,9 @@ fn by_template(items: &[Meant]) -> Vec<u8> {
 }
 
 fn json_lines(items: impl Iterator<Item = Value>) -> Vec<u8> {
-    items.flat_map(|item| format!("{item}\n").into_bytes()).collect()
+    items
+        .flat_map(|item| format!("{item}\n").into_bytes())
+        .collect()
 }
 
 /// Texts that every form must carry, without blanks at the ends, which CSV cells lose.
@@ -131,25 +155,57 @@ fn text() -> impl Strategy<Value = String> {
 }
 
 fn meant() -> impl Strategy<Value = Vec<Meant>> {
-    let path =
-        prop::option::of(prop::sample::select(vec!["x/{key}.{ext}", "{variant}-{model}/{key}", "{{{key}}}", "{key}"]));
+    let path = prop::option::of(prop::sample::select(vec![
+        "x/{key}.{ext}",
+        "{variant}-{model}/{key}",
+        "{{{key}}}",
+        "{key}",
+    ]));
     let item = (
         text(),
         1_u32..4,
         prop::option::of(prop::sample::select(vec!["1:1", "4:5", "16:9"])),
         prop::option::of(prop::sample::select(vec!["1K", "2K"])),
-        prop::collection::vec("(s3://acme/[a-z]{1,5}|refs)/[a-z ]{1,5}[a-z]\\.(png|jpg)", 0..3),
+        prop::collection::vec(
+            "(s3://acme/[a-z]{1,5}|refs)/[a-z ]{1,5}[a-z]\\.(png|jpg)",
+            0..3,
+        ),
         prop::option::of(text()),
         prop::option::of(i32::MIN..i32::MAX - 2),
         prop::option::of((0..=20_u32).prop_map(|tenths| f64::from(tenths) / 10.0)),
-        (prop::option::of(prop::sample::select(vec!["minimal", "medium", "high"])), path),
+        (
+            prop::option::of(prop::sample::select(vec!["minimal", "medium", "high"])),
+            path,
+        ),
     );
     prop::collection::vec((text(), item), 1..6).prop_map(|items| {
         let meant = items.into_iter().enumerate().map(|(number, (key, item))| {
-            let (prompt, count, aspect_ratio, image_size, refs, system, seed, temperature, (thinking, path)) = item;
+            let (
+                prompt,
+                count,
+                aspect_ratio,
+                image_size,
+                refs,
+                system,
+                seed,
+                temperature,
+                (thinking, path),
+            ) = item;
             let key = format!("{number}{}", key.replace('\n', ""));
             let path = path.map(str::to_owned);
-            Meant { key, prompt, count, aspect_ratio, image_size, refs, system, seed, temperature, thinking, path }
+            Meant {
+                key,
+                prompt,
+                count,
+                aspect_ratio,
+                image_size,
+                refs,
+                system,
+                seed,
+                temperature,
+                thinking,
+                path,
+            }
         });
         meant.collect()
     })
@@ -158,7 +214,10 @@ fn meant() -> impl Strategy<Value = Vec<Meant>> {
 fn read_clean(manifest: &[u8]) -> Vec<Expected> {
     let (images, reading) = read_all(manifest, &context());
     // Not every model takes what is drawn here.
-    let told = reading.problems.iter().filter(|problem| problem.code != "unsupported_control");
+    let told = reading
+        .problems
+        .iter()
+        .filter(|problem| problem.code != "unsupported_control");
     assert_eq!(told.count(), 0, "{:#?}", reading.problems);
     images
 }

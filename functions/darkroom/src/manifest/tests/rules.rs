@@ -41,7 +41,10 @@ fn duplicate_key_names_both_lines() {
 
 #[test]
 fn an_items_key_is_used_up_by_its_images() {
-    for table in ["key,prompt,n\na,one,2\na,two,\n", "key,prompt,n\na,one,\na,two,2\n"] {
+    for table in [
+        "key,prompt,n\na,one,2\na,two,\n",
+        "key,prompt,n\na,one,\na,two,2\n",
+    ] {
         assert_eq!(codes(table), [(3, "duplicate_key".to_owned())]);
     }
 }
@@ -54,7 +57,13 @@ fn keys_that_look_the_same_are_the_same() {
 
 #[test]
 fn a_duplicate_is_found_even_where_the_first_is_bad() {
-    assert_eq!(codes("key,prompt\na,\na,two\n"), [(2, "missing_prompt".to_owned()), (3, "duplicate_key".to_owned())]);
+    assert_eq!(
+        codes("key,prompt\na,\na,two\n"),
+        [
+            (2, "missing_prompt".to_owned()),
+            (3, "duplicate_key".to_owned())
+        ]
+    );
 }
 
 #[test]
@@ -66,8 +75,11 @@ fn keys_are_bounded() {
         &long[..253],
         &long[..256],
     );
-    let lines: Vec<u64> =
-        codes(&lines).into_iter().filter(|(_, code)| code == "bad_key").map(|(line, _)| line).collect();
+    let lines: Vec<u64> = codes(&lines)
+        .into_iter()
+        .filter(|(_, code)| code == "bad_key")
+        .map(|(line, _)| line)
+        .collect();
     assert_eq!(lines, [1, 2, 3, 4]);
 }
 
@@ -75,24 +87,57 @@ fn keys_are_bounded() {
 fn nothing_is_silently_ignored() {
     for (item, code) in [
         (r#"{"key":"a","promt":"x"}"#, "unknown_field"),
-        (r#"{"key":"a","prompt":"x","depends_on":["b"]}"#, "unsupported_field"),
-        (r#"{"key":"a","prompt":"x","lane":"interactive"}"#, "unsupported_field"),
-        (r#"{"key":"a","prompt":"x","output":{"format":"png"}}"#, "unknown_field"),
-        (r#"{"key":"a","prompt":"x","output":{"path":"{scene}"}}"#, "bad_path"),
+        (
+            r#"{"key":"a","prompt":"x","depends_on":["b"]}"#,
+            "unsupported_field",
+        ),
+        (
+            r#"{"key":"a","prompt":"x","lane":"interactive"}"#,
+            "unsupported_field",
+        ),
+        (
+            r#"{"key":"a","prompt":"x","output":{"format":"png"}}"#,
+            "unknown_field",
+        ),
+        (
+            r#"{"key":"a","prompt":"x","output":{"path":"{scene}"}}"#,
+            "bad_path",
+        ),
         (r#"{"key":"a","id":"a","prompt":"x"}"#, "duplicate_member"),
-        (r#"{"key":"a","prompt":"x","prompt":"y"}"#, "duplicate_member"),
-        (r#"{"key":"a","prompt":"x","refs":[{"uri":"refs/a.png","role":"style"}]}"#, "unsupported_field"),
-        (r#"{"key":"a","prompt":"x","refs":["refs/a.tiff"]}"#, "bad_reference"),
+        (
+            r#"{"key":"a","prompt":"x","prompt":"y"}"#,
+            "duplicate_member",
+        ),
+        (
+            r#"{"key":"a","prompt":"x","refs":[{"uri":"refs/a.png","role":"style"}]}"#,
+            "unsupported_field",
+        ),
+        (
+            r#"{"key":"a","prompt":"x","refs":["refs/a.tiff"]}"#,
+            "bad_reference",
+        ),
         (r#"{"key":[7],"prompt":"x"}"#, "bad_value"),
         (r#"{"key":"a","prompt":"x","image_size":512}"#, "bad_value"),
         (r#"{"key":"a","prompt":"x","n":17}"#, "bad_value"),
-        (r#"{"custom_id":"a","method":"POST","url":"/v1","body":{}}"#, "unsupported_url"),
+        (
+            r#"{"custom_id":"a","method":"POST","url":"/v1","body":{}}"#,
+            "unsupported_url",
+        ),
         (r#"["a"]"#, "not_an_item"),
         (r#"{"key":"a","prompt":"x"} {}"#, "invalid_json"),
         (r#"{"key":"a","request":{"contents":[]}}"#, "bad_request"),
-        (r#"{"key":"a","request":{"contents":[{"parts":[{"text":"x"}]}],"serviceTier":"flex"}}"#, "bad_request"),
-        (r#"{"key":"a","n":2,"request":{"contents":[{"parts":[{"text":"x"}]}]}}"#, "misplaced_field"),
-        (r#"{"key":"a","request":{"config":{},"contents":[{"parts":[{"text":"x"}]}]}}"#, "unknown_request_field"),
+        (
+            r#"{"key":"a","request":{"contents":[{"parts":[{"text":"x"}]}],"serviceTier":"flex"}}"#,
+            "bad_request",
+        ),
+        (
+            r#"{"key":"a","n":2,"request":{"contents":[{"parts":[{"text":"x"}]}]}}"#,
+            "misplaced_field",
+        ),
+        (
+            r#"{"key":"a","request":{"config":{},"contents":[{"parts":[{"text":"x"}]}]}}"#,
+            "unknown_request_field",
+        ),
         (
             r#"{"key":"a","request":{"contents":[{"parts":[{"text":"x"}]}],"generationConfig":{"imageConfig":{"imageSize":"1k"}}}}"#,
             "bad_image_size",
@@ -129,8 +174,14 @@ fn columns_are_checked_once() {
 #[test]
 fn a_column_without_a_name_must_be_empty() {
     assert_eq!(keys(&images("key,prompt,\na,x,\n")), ["a"]);
-    assert_eq!(codes("key,prompt,\na,x,y\n"), [(2, "unknown_field".to_owned())]);
-    assert_eq!(codes("key,prompt\na,x,y\n"), [(2, "wrong_cells".to_owned())]);
+    assert_eq!(
+        codes("key,prompt,\na,x,y\n"),
+        [(2, "unknown_field".to_owned())]
+    );
+    assert_eq!(
+        codes("key,prompt\na,x,y\n"),
+        [(2, "wrong_cells".to_owned())]
+    );
 }
 
 #[test]
@@ -144,12 +195,21 @@ fn an_open_quote_is_found_where_it_opens() {
 fn text_that_is_not_utf_8_is_a_problem_of_its_line() {
     let (images, reading) = read_all(b"key,prompt\na,one\nb,caf\xe9\nc,three\n", &context());
     assert_eq!(
-        (keys(&images), reading.problems[0].line, reading.problems[0].code.as_str()),
+        (
+            keys(&images),
+            reading.problems[0].line,
+            reading.problems[0].code.as_str()
+        ),
         (vec!["a", "c"], 3, "not_utf8")
     );
-    let (images, reading) =
-        read_all(b"{\"key\":\"a\",\"prompt\":\"\xff\"}\n{\"key\":\"b\",\"prompt\":\"x\"}\n", &context());
-    assert_eq!((keys(&images), reading.problems[0].code.as_str()), (vec!["b"], "not_utf8"));
+    let (images, reading) = read_all(
+        b"{\"key\":\"a\",\"prompt\":\"\xff\"}\n{\"key\":\"b\",\"prompt\":\"x\"}\n",
+        &context(),
+    );
+    assert_eq!(
+        (keys(&images), reading.problems[0].code.as_str()),
+        (vec!["b"], "not_utf8")
+    );
     // UTF-16 is known by its byte order mark.
     let (_, reading) = read_all(b"k\0e\0y\0", &context());
     assert_eq!(reading.problems[0].code, "not_utf8");
@@ -164,7 +224,10 @@ fn a_header_that_cannot_be_read_is_never_silently_dropped() {
     ] {
         let envelope =
             br#"{"job":{"name":"spring"},"items":[{"key":"a","prompt":"x"}],"defaults":{"system":"x","n":1}}"#;
-        let at = envelope.windows(from.len()).position(|window| window == from).unwrap();
+        let at = envelope
+            .windows(from.len())
+            .position(|window| window == from)
+            .unwrap();
         let broken = [&envelope[..at], to, &envelope[at + from.len()..]].concat();
         let (_, reading) = read_all(&broken, &context());
         assert!(reading.errors > 0, "{}", String::from_utf8_lossy(&broken));
@@ -173,7 +236,14 @@ fn a_header_that_cannot_be_read_is_never_silently_dropped() {
 
 #[test]
 fn an_empty_manifest_is_refused() {
-    for manifest in ["", "\n \r\n", "key,prompt\n", "[]", "{\"items\":[]}", "\u{feff}"] {
+    for manifest in [
+        "",
+        "\n \r\n",
+        "key,prompt\n",
+        "[]",
+        "{\"items\":[]}",
+        "\u{feff}",
+    ] {
         let found = codes(manifest);
         assert_eq!(found.len(), 1, "{manifest:?} {found:?}");
         assert_eq!(found[0].1, "empty", "{manifest:?}");
@@ -184,22 +254,55 @@ fn an_empty_manifest_is_refused() {
 #[test]
 fn an_envelope_says_what_it_does_not_know() {
     for (envelope, code) in [
-        (r#"{"version":2,"items":[{"key":"a","prompt":"x"}]}"#, "unsupported_version"),
-        (r#"{"matrix":{},"items":[{"key":"a","prompt":"x"}]}"#, "empty_matrix"),
-        (r#"{"model":"nano-banana-2","items":[{"key":"a","prompt":"x"}]}"#, "unknown_field"),
-        (r#"{"job":{"deadline":"2026-11-22"},"items":[{"key":"a","prompt":"x"}]}"#, "unsupported_field"),
-        (r#"{"job":{"run":{}},"items":[{"key":"a","prompt":"x"}]}"#, "bad_value"),
-        (r#"{"defaults":{"key":"b"},"items":[{"key":"a","prompt":"x"}]}"#, "bad_value"),
-        (r#"{"defaults":{"n":2,"n":3},"items":[{"key":"a","prompt":"x"}]}"#, "duplicate_member"),
-        (r#"{"items":[{"key":"a","prompt":"x"}],"items":[]}"#, "duplicate_member"),
+        (
+            r#"{"version":2,"items":[{"key":"a","prompt":"x"}]}"#,
+            "unsupported_version",
+        ),
+        (
+            r#"{"matrix":{},"items":[{"key":"a","prompt":"x"}]}"#,
+            "empty_matrix",
+        ),
+        (
+            r#"{"model":"nano-banana-2","items":[{"key":"a","prompt":"x"}]}"#,
+            "unknown_field",
+        ),
+        (
+            r#"{"job":{"deadline":"2026-11-22"},"items":[{"key":"a","prompt":"x"}]}"#,
+            "unsupported_field",
+        ),
+        (
+            r#"{"job":{"run":{}},"items":[{"key":"a","prompt":"x"}]}"#,
+            "bad_value",
+        ),
+        (
+            r#"{"defaults":{"key":"b"},"items":[{"key":"a","prompt":"x"}]}"#,
+            "bad_value",
+        ),
+        (
+            r#"{"defaults":{"n":2,"n":3},"items":[{"key":"a","prompt":"x"}]}"#,
+            "duplicate_member",
+        ),
+        (
+            r#"{"items":[{"key":"a","prompt":"x"}],"items":[]}"#,
+            "duplicate_member",
+        ),
         (r#"{"items":{"key":"a","prompt":"x"}}"#, "invalid_json"),
         (r#"{"items":[{"key":"a","prompt":"x"}]"#, "invalid_json"),
         (r#"{"items":[{"key":"a","prompt":"x"}]} x"#, "invalid_json"),
-        (r#"{"items":[{"key":"a","prompt":"x","prompt":"y"}]}"#, "duplicate_member"),
-        (r#"{"job":{"budget_usd":0.01},"items":[{"key":"a","prompt":"x"}]}"#, "over_budget"),
+        (
+            r#"{"items":[{"key":"a","prompt":"x","prompt":"y"}]}"#,
+            "duplicate_member",
+        ),
+        (
+            r#"{"job":{"budget_usd":0.01},"items":[{"key":"a","prompt":"x"}]}"#,
+            "over_budget",
+        ),
     ] {
         let found = codes(envelope);
-        assert!(found.iter().any(|(_, found)| found == code), "{envelope}: {found:?}");
+        assert!(
+            found.iter().any(|(_, found)| found == code),
+            "{envelope}: {found:?}"
+        );
     }
 }
 
@@ -213,9 +316,17 @@ fn defaults_that_a_native_line_cannot_take_are_warned_about_once() {
 
 #[test]
 fn references_are_bounded_by_the_model() {
-    let refs = |count| (0..count).map(|number| format!("refs/{number}.png")).collect::<Vec<_>>().join("|");
+    let refs = |count| {
+        (0..count)
+            .map(|number| format!("refs/{number}.png"))
+            .collect::<Vec<_>>()
+            .join("|")
+    };
     assert!(codes(&format!("key,prompt,refs\na,x,{}\n", refs(14))).is_empty());
-    assert_eq!(codes(&format!("key,prompt,refs\na,x,{}\n", refs(15))), [(2, "too_many_references".to_owned())]);
+    assert_eq!(
+        codes(&format!("key,prompt,refs\na,x,{}\n", refs(15))),
+        [(2, "too_many_references".to_owned())]
+    );
 }
 
 #[test]
@@ -225,7 +336,8 @@ fn a_control_that_the_model_does_not_take_is_warned_about_once() {
     let lines: Vec<String> = (0..20)
         .map(|number| {
             let line = if number % 2 == 0 { friendly } else { native };
-            line.replace("KEY", &format!("k{number}")).replace("NUMBER", &number.to_string())
+            line.replace("KEY", &format!("k{number}"))
+                .replace("NUMBER", &number.to_string())
         })
         .collect();
     let warned = |line: u64, control: &str| {
@@ -235,13 +347,32 @@ fn a_control_that_the_model_does_not_take_is_warned_about_once() {
         )
     };
     let found = problems(&lines.join("\n"));
-    assert_eq!(found, [warned(1, "seed"), warned(1, "temperature"), warned(2, "topP"), warned(2, "topK")]);
+    assert_eq!(
+        found,
+        [
+            warned(1, "seed"),
+            warned(1, "temperature"),
+            warned(2, "topP"),
+            warned(2, "topK")
+        ]
+    );
     // Models of which nothing is said take all of them, and `null` sets nothing.
     assert_eq!(
-        problems(&friendly.replace("NUMBER", "1").replace("{\"key\"", "{\"model\":\"nano-banana-pro\",\"key\"")),
+        problems(
+            &friendly
+                .replace("NUMBER", "1")
+                .replace("{\"key\"", "{\"model\":\"nano-banana-pro\",\"key\"")
+        ),
         [""; 0]
     );
-    assert_eq!(problems(&native.replace("NUMBER", "null").replace(",\"top_p\":0.5,\"topK\":3", "")), [""; 0]);
+    assert_eq!(
+        problems(
+            &native
+                .replace("NUMBER", "null")
+                .replace(",\"top_p\":0.5,\"topK\":3", "")
+        ),
+        [""; 0]
+    );
 }
 
 #[test]
@@ -252,15 +383,25 @@ fn a_size_in_small_letters_gets_the_right_one() {
 
 #[test]
 fn an_item_of_many_faults_lists_some_and_says_so() {
-    let members: Vec<String> = (0..1_000).map(|number| format!("\"a{number}\":0")).collect();
-    let found = codes(&format!("{{\"key\":\"a\",\"prompt\":\"x\",{}}}", members.join(",")));
+    let members: Vec<String> = (0..1_000)
+        .map(|number| format!("\"a{number}\":0"))
+        .collect();
+    let found = codes(&format!(
+        "{{\"key\":\"a\",\"prompt\":\"x\",{}}}",
+        members.join(",")
+    ));
     assert_eq!(found.len(), 51);
     assert_eq!(found[50].1, "more_errors");
 }
 
 #[test]
 fn an_item_of_countless_values_is_refused() {
-    let item = |count| format!("[{{\"key\":\"a\",\"prompt\":\"x\",\"refs\":[{}]}}]", vec!["0"; count].join(","));
+    let item = |count| {
+        format!(
+            "[{{\"key\":\"a\",\"prompt\":\"x\",\"refs\":[{}]}}]",
+            vec!["0"; count].join(",")
+        )
+    };
     assert_eq!(codes(&item(100_000)), [(1, "invalid_json".to_owned())]);
     assert_eq!(codes(&item(1_000)), [(1, "bad_value".to_owned())]);
 }
@@ -268,7 +409,9 @@ fn an_item_of_countless_values_is_refused() {
 #[test]
 fn a_member_that_would_be_parsed_once_more_is_refused() {
     let mark = r#"{"$serde_json::private::RawValue":"no JSON"}"#;
-    let native = format!(r#"{{"key":"a","request":{{"contents":[{{"parts":[{{"text":"x"}}]}}],"x":{mark}}}}}"#);
+    let native = format!(
+        r#"{{"key":"a","request":{{"contents":[{{"parts":[{{"text":"x"}}]}}],"x":{mark}}}}}"#
+    );
     assert_eq!(codes(&native), [(1, "invalid_json".to_owned())]);
 }
 
@@ -279,13 +422,20 @@ fn a_section_that_stands_twice_is_refused_wherever_it_stands() {
         r#"{"defaults":{},"items":[{"key":"a","prompt":"x"}],"defaults":{"model":"nano-banana-pro"}}"#,
         "{\"manifest\":{},\"manifest\":{}}\n{\"key\":\"a\",\"prompt\":\"x\"}",
     ] {
-        assert_eq!(codes(envelope), [(1, "duplicate_member".to_owned())], "{envelope}");
+        assert_eq!(
+            codes(envelope),
+            [(1, "duplicate_member".to_owned())],
+            "{envelope}"
+        );
     }
 }
 
 #[test]
 fn names_and_paths_are_bounded() {
-    let job = format!(r#"{{"job":{{"name":"{}"}},"items":[{{"key":"a","prompt":"x"}}]}}"#, "n".repeat(257));
+    let job = format!(
+        r#"{{"job":{{"name":"{}"}},"items":[{{"key":"a","prompt":"x"}}]}}"#,
+        "n".repeat(257)
+    );
     assert_eq!(codes(&job), [(1, "bad_value".to_owned())]);
     let path = format!("key,prompt,output.path\na,x,{}\n", "{key}".repeat(205));
     assert_eq!(codes(&path), [(2, "bad_path".to_owned())]);
@@ -301,48 +451,111 @@ fn a_parsers_message_repeats_no_long_text() {
 
 #[test]
 fn a_table_has_no_more_columns_than_excel_and_no_longer_rows_than_a_prompt_needs() {
-    let empty = format!("key,prompt{}\na,x{}\n", ",".repeat(16_382), ",".repeat(16_382));
+    let empty = format!(
+        "key,prompt{}\na,x{}\n",
+        ",".repeat(16_382),
+        ",".repeat(16_382)
+    );
     assert_eq!(keys(&images(&empty)), ["a"]);
-    assert_eq!(codes(&",".repeat(16_384)), [(1, "too_many_columns".to_owned())]);
-    assert_eq!(codes(&format!("key,prompt\na,{}\n", "x".repeat(5 << 20))), [(2, "item_too_large".to_owned())]);
-    assert_eq!(codes("k\0e\0y\0,\0p\0\n\0"), [(1, "not_utf8".to_owned())], "UTF-16");
+    assert_eq!(
+        codes(&",".repeat(16_384)),
+        [(1, "too_many_columns".to_owned())]
+    );
+    assert_eq!(
+        codes(&format!("key,prompt\na,{}\n", "x".repeat(5 << 20))),
+        [(2, "item_too_large".to_owned())]
+    );
+    assert_eq!(
+        codes("k\0e\0y\0,\0p\0\n\0"),
+        [(1, "not_utf8".to_owned())],
+        "UTF-16"
+    );
 }
 
 #[test]
 fn a_line_that_is_too_long_does_not_stop_the_others() {
-    let context = Context { limits: Limits { item_bytes: 100, ..Limits::default() }, ..context() };
-    let lines = format!("{{\"key\":\"a\",\"prompt\":\"{}\"}}\n{{\"key\":\"b\",\"prompt\":\"x\"}}\n", "x".repeat(200));
+    let context = Context {
+        limits: Limits {
+            item_bytes: 100,
+            ..Limits::default()
+        },
+        ..context()
+    };
+    let lines = format!(
+        "{{\"key\":\"a\",\"prompt\":\"{}\"}}\n{{\"key\":\"b\",\"prompt\":\"x\"}}\n",
+        "x".repeat(200)
+    );
     let (images, reading) = read_all(lines.as_bytes(), &context);
-    assert_eq!((keys(&images), reading.problems[0].code.as_str()), (vec!["b"], "item_too_large"));
+    assert_eq!(
+        (keys(&images), reading.problems[0].code.as_str()),
+        (vec!["b"], "item_too_large")
+    );
     for document in [
         format!("[{}]", lines.replace("}\n{", "},{")),
         format!("{{\"items\":[{}]}}", lines.trim().replace("}\n{", "},{")),
     ] {
         let (_, reading) = read_all(document.as_bytes(), &context);
-        assert_eq!((reading.errors, reading.problems[0].code.as_str()), (1, "item_too_large"), "{document}");
+        assert_eq!(
+            (reading.errors, reading.problems[0].code.as_str()),
+            (1, "item_too_large"),
+            "{document}"
+        );
     }
 }
 
 #[test]
 fn a_retired_model_is_accepted_where_the_setting_says_so_and_warned_about_once() {
-    let context = Context { allow_retired_models: true, default_model: "gemini-3.1-flash-image", ..context() };
+    let context = Context {
+        allow_retired_models: true,
+        default_model: "gemini-3.1-flash-image",
+        ..context()
+    };
     let (images, reading) = read_all(b"key,prompt\na,x\nb,y\n", &context);
     assert_eq!((images.len(), reading.errors, reading.warnings), (2, 0, 1));
 }
 
 #[test]
 fn an_unknown_full_id_is_taken_for_the_dearest_model_where_the_setting_says_so() {
-    let manifest = b"key,prompt,model\na,x,gemini-4-image\nb,y,gemini-4-image\nc,z,gemini-3-pro-image\n";
+    let manifest =
+        b"key,prompt,model\na,x,gemini-4-image\nb,y,gemini-4-image\nc,z,gemini-3-pro-image\n";
     assert_eq!(read_all(manifest, &context()).1.errors, 2);
-    let (images, reading) = read_all(manifest, &Context { allow_unknown_models: true, ..context() });
+    let (images, reading) = read_all(
+        manifest,
+        &Context {
+            allow_unknown_models: true,
+            ..context()
+        },
+    );
     let models: Vec<&str> = images.iter().map(|image| image.model.as_str()).collect();
-    assert_eq!(models, ["gemini-4-image", "gemini-4-image", "gemini-3-pro-image"]);
+    assert_eq!(
+        models,
+        ["gemini-4-image", "gemini-4-image", "gemini-3-pro-image"]
+    );
     assert_eq!(images[0].estimate, images[2].estimate);
-    assert_eq!((reading.errors, reading.warnings, reading.problems[0].code.as_str()), (0, 1, "unknown_model"));
-    for (id, code) in [("dall-e-3", "unknown_model"), ("gemini-3-pro-image-preview", "withdrawn_model")] {
+    assert_eq!(
+        (
+            reading.errors,
+            reading.warnings,
+            reading.problems[0].code.as_str()
+        ),
+        (0, 1, "unknown_model")
+    );
+    for (id, code) in [
+        ("dall-e-3", "unknown_model"),
+        ("gemini-3-pro-image-preview", "withdrawn_model"),
+    ] {
         let manifest = format!("key,prompt,model\na,x,{id}\n");
-        let (_, reading) = read_all(manifest.as_bytes(), &Context { allow_unknown_models: true, ..context() });
-        assert_eq!((reading.errors, reading.problems[0].code.as_str()), (1, code));
+        let (_, reading) = read_all(
+            manifest.as_bytes(),
+            &Context {
+                allow_unknown_models: true,
+                ..context()
+            },
+        );
+        assert_eq!(
+            (reading.errors, reading.problems[0].code.as_str()),
+            (1, code)
+        );
     }
 }
 
@@ -350,8 +563,12 @@ fn an_unknown_full_id_is_taken_for_the_dearest_model_where_the_setting_says_so()
 fn a_failing_source_or_sink_is_no_problem_of_the_manifest() {
     let manifest = b"key,prompt\na,x\n";
     let header = Header::read(&manifest[..], &context()).unwrap();
-    let sink = read(&manifest[..], &header, &context(), |_| Err(io::ErrorKind::StorageFull.into()));
-    assert!(matches!(sink, Err(ReadError::Sink(error)) if error.kind() == io::ErrorKind::StorageFull));
+    let sink = read(&manifest[..], &header, &context(), |_| {
+        Err(io::ErrorKind::StorageFull.into())
+    });
+    assert!(
+        matches!(sink, Err(ReadError::Sink(error)) if error.kind() == io::ErrorKind::StorageFull)
+    );
 
     struct Broken;
     impl io::Read for Broken {
@@ -359,10 +576,20 @@ fn a_failing_source_or_sink_is_no_problem_of_the_manifest() {
             Err(io::ErrorKind::TimedOut.into())
         }
     }
-    let (table, array) = (&b"key,prompt\na,x\n"[..], &b"[{\"key\":\"a\",\"prompt\":\"x\"},"[..]);
-    for (start, format) in [(table, Format::Table), (table, Format::Lines), (array, Format::Array)] {
+    let (table, array) = (
+        &b"key,prompt\na,x\n"[..],
+        &b"[{\"key\":\"a\",\"prompt\":\"x\"},"[..],
+    );
+    for (start, format) in [
+        (table, Format::Table),
+        (table, Format::Lines),
+        (array, Format::Array),
+    ] {
         let source = io::Read::chain(start, Broken);
-        let header = Header { format, ..header.clone() };
+        let header = Header {
+            format,
+            ..header.clone()
+        };
         let source = read(source, &header, &context(), |_| Ok(()));
         assert!(
             matches!(source, Err(ReadError::Source(error)) if error.kind() == io::ErrorKind::TimedOut),

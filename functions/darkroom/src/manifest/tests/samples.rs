@@ -6,17 +6,28 @@ use super::*;
 
 macro_rules! sample {
     ($name:literal) => {
-        ($name, include_str!(concat!("../../../../../events/manifests/", $name)))
+        (
+            $name,
+            include_str!(concat!("../../../../../events/manifests/", $name)),
+        )
     };
 }
 
-pub(super) const SAMPLES: [(&str, &str); 4] =
-    [sample!("catalog.csv"), sample!("sweep.json"), sample!("characters.jsonl"), sample!("native.jsonl")];
+pub(super) const SAMPLES: [(&str, &str); 4] = [
+    sample!("catalog.csv"),
+    sample!("sweep.json"),
+    sample!("characters.jsonl"),
+    sample!("native.jsonl"),
+];
 
 #[test]
 fn every_sample_is_accepted_without_a_warning() {
     for (name, manifest) in SAMPLES {
-        assert!(problems(manifest).is_empty(), "{name}: {:?}", problems(manifest));
+        assert!(
+            problems(manifest).is_empty(),
+            "{name}: {:?}",
+            problems(manifest)
+        );
     }
 }
 
@@ -35,8 +46,10 @@ fn every_picture_that_a_sample_refers_to_lies_beside_it() {
     for (name, manifest) in SAMPLES {
         for reference in images(manifest).iter().flat_map(|image| &image.refs) {
             assert_eq!(reference.bucket, "studio", "{name}");
-            let size =
-                folder.join(&reference.key).metadata().unwrap_or_else(|error| panic!("{name} {reference}: {error}"));
+            let size = folder
+                .join(&reference.key)
+                .metadata()
+                .unwrap_or_else(|error| panic!("{name} {reference}: {error}"));
             assert!((1..60 << 10).contains(&size.len()), "{reference}");
         }
     }

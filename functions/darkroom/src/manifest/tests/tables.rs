@@ -5,11 +5,32 @@ use proptest::prelude::*;
 use super::*;
 
 /// What a table with these metadata orders, and its problems as `code message`.
-fn read_with(table: &[u8], metadata: &[(&str, &str)], job: Option<&str>) -> (Vec<Expected>, Vec<String>) {
-    let metadata = metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let beside = Beside { metadata, job: job.map(str::to_owned), ..Beside::default() };
-    let (images, reading) = read_all(table, &Context { beside: &beside, ..context() });
-    let problems = reading.problems.iter().map(|problem| format!("{} {}", problem.code, problem.message)).collect();
+fn read_with(
+    table: &[u8],
+    metadata: &[(&str, &str)],
+    job: Option<&str>,
+) -> (Vec<Expected>, Vec<String>) {
+    let metadata = metadata
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    let beside = Beside {
+        metadata,
+        job: job.map(str::to_owned),
+        ..Beside::default()
+    };
+    let (images, reading) = read_all(
+        table,
+        &Context {
+            beside: &beside,
+            ..context()
+        },
+    );
+    let problems = reading
+        .problems
+        .iter()
+        .map(|problem| format!("{} {}", problem.code, problem.message))
+        .collect();
     (images, problems)
 }
 
@@ -33,16 +54,28 @@ fn rows_that_continue_a_product_give_it_their_pictures_and_are_counted() {
     assert_eq!(keys(&images), ["tee", "hat"]);
     assert_eq!(refs(&images[0]), ["1.jpg", "2.jpg", "3.jpg"]);
     assert_eq!(refs(&images[1]), ["4.jpg"]);
-    let said = problems.iter().find(|problem| problem.starts_with("continuation_rows")).unwrap();
-    assert!(said.contains("2 rows continue the row above (the same Handle"), "{said}");
+    let said = problems
+        .iter()
+        .find(|problem| problem.starts_with("continuation_rows"))
+        .unwrap();
+    assert!(
+        said.contains("2 rows continue the row above (the same Handle"),
+        "{said}"
+    );
 }
 
 #[test]
 fn rows_that_continue_a_product_are_left_out_or_filled_by_choice() {
-    let job =
-        |choice: &str| format!(r#"{{"job":{{"continuation_rows":"{choice}"}},"defaults":{{"refs":"{{image_src}}"}}}}"#);
+    let job = |choice: &str| {
+        format!(
+            r#"{{"job":{{"continuation_rows":"{choice}"}},"defaults":{{"refs":"{{image_src}}"}}}}"#
+        )
+    };
     let (images, _) = read_with(SHOP.as_bytes(), &EXPORT, Some(&job("skip")));
-    assert_eq!((keys(&images), refs(&images[0])), (vec!["tee", "hat"], vec!["1.jpg".to_owned()]));
+    assert_eq!(
+        (keys(&images), refs(&images[0])),
+        (vec!["tee", "hat"], vec!["1.jpg".to_owned()])
+    );
     let by_color = [("key", "{handle}-{image_src}"), EXPORT[1]];
     let (images, _) = read_with(SHOP.as_bytes(), &by_color, Some(&job("fill")));
     assert_eq!(images.len(), 4);
@@ -54,20 +87,47 @@ fn rows_that_continue_a_product_are_left_out_or_filled_by_choice() {
 
 #[test]
 fn a_product_with_more_pictures_than_its_model_takes_keeps_the_first() {
-    let more: String = (2..40).map(|number| format!("tee,,,s3://shop/{number}.jpg\n")).collect();
+    let more: String = (2..40)
+        .map(|number| format!("tee,,,s3://shop/{number}.jpg\n"))
+        .collect();
     let table = format!("Handle,Title,Color,Image Src\ntee,Tee,red,s3://shop/1.jpg\n{more}");
-    let (images, problems) = read_with(table.as_bytes(), &EXPORT, Some(r#"{"job":{"columns":{"refs":"Image Src"}}}"#));
+    let (images, problems) = read_with(
+        table.as_bytes(),
+        &EXPORT,
+        Some(r#"{"job":{"columns":{"refs":"Image Src"}}}"#),
+    );
     let most = CATALOGUE.priced(&images[0].model).unwrap().max_references;
-    assert_eq!((refs(&images[0]).len(), refs(&images[0])[0].as_str()), (most, "1.jpg"));
-    assert!(problems.iter().any(|problem| problem.starts_with("spare_references")), "{problems:?}");
+    assert_eq!(
+        (refs(&images[0]).len(), refs(&images[0])[0].as_str()),
+        (most, "1.jpg")
+    );
+    assert!(
+        problems
+            .iter()
+            .any(|problem| problem.starts_with("spare_references")),
+        "{problems:?}"
+    );
 }
 
 #[test]
 fn a_row_without_a_prompt_is_no_continuation_where_its_key_is_another() {
-    assert_eq!(codes("key,prompt\na,one\nb,\n"), [(3, "missing_prompt".to_owned())]);
-    assert_eq!(codes("key,prompt\na,one\n,\"\"\n,x\n").len(), 1, "a blank row, and one without a key");
-    assert_eq!(codes("key,prompt\na,one\na,two\n"), [(3, "duplicate_key".to_owned())]);
-    assert_eq!(codes("key,prompt,refs\na,one,refs/1.png\na,,refs/2.png\n"), [(3, "continuation_rows".to_owned())]);
+    assert_eq!(
+        codes("key,prompt\na,one\nb,\n"),
+        [(3, "missing_prompt".to_owned())]
+    );
+    assert_eq!(
+        codes("key,prompt\na,one\n,\"\"\n,x\n").len(),
+        1,
+        "a blank row, and one without a key"
+    );
+    assert_eq!(
+        codes("key,prompt\na,one\na,two\n"),
+        [(3, "duplicate_key".to_owned())]
+    );
+    assert_eq!(
+        codes("key,prompt,refs\na,one,refs/1.png\na,,refs/2.png\n"),
+        [(3, "continuation_rows".to_owned())]
+    );
 }
 
 #[test]
@@ -89,20 +149,36 @@ fn references_come_from_a_column() {
             assert_eq!(refs(&images[0]), expected, "{job} {problems:?}");
         }
     }
-    let metadata = [("key", "{sku}"), ("template", "a {name}"), ("refs", "{picture_url}|s3://x/style.png")];
-    let (images, _) = read_with(b"SKU,Name,Picture URL\nA1,Shoe,s3://x/1.jpg\n", &metadata, None);
+    let metadata = [
+        ("key", "{sku}"),
+        ("template", "a {name}"),
+        ("refs", "{picture_url}|s3://x/style.png"),
+    ];
+    let (images, _) = read_with(
+        b"SKU,Name,Picture URL\nA1,Shoe,s3://x/1.jpg\n",
+        &metadata,
+        None,
+    );
     assert_eq!(refs(&images[0]), ["1.jpg", "style.png"]);
     let table = "SKU,Name,Picture URL\nA1,Shoe,\n";
     let job = r#"{"defaults":{"key":"{sku}","template":"{name}","refs":"{picture_url}"}}"#;
     let (_, problems) = read_with(table.as_bytes(), &[], Some(job));
-    assert!(problems[0].starts_with("missing_variable"), "a product without its picture is not bought: {problems:?}");
-    let (images, _) = read_with(table.as_bytes(), &[], Some(&job.replace("{picture_url}", "{picture_url|}")));
+    assert!(
+        problems[0].starts_with("missing_variable"),
+        "a product without its picture is not bought: {problems:?}"
+    );
+    let (images, _) = read_with(
+        table.as_bytes(),
+        &[],
+        Some(&job.replace("{picture_url}", "{picture_url|}")),
+    );
     assert_eq!(refs(&images[0]), [""; 0]);
 }
 
 #[test]
 fn columns_are_mapped_and_freed() {
-    let table = "ID,SKU,Name,Model,Count,Image 1,Image 2\n7,A1,Shoe,X-200,12,s3://x/1.jpg,s3://x/2.jpg\n";
+    let table =
+        "ID,SKU,Name,Model,Count,Image 1,Image 2\n7,A1,Shoe,X-200,12,s3://x/1.jpg,s3://x/2.jpg\n";
     let job = r#"{"job":{"columns":{"key":"SKU","refs":["Image 1","Image 2"],"model":null,"count":null}},
         "defaults":{"template":"a {name} {model}, no. {id}, {sku}"}}"#;
     let (images, problems) = read_with(table.as_bytes(), &[], Some(job));
@@ -112,59 +188,119 @@ fn columns_are_mapped_and_freed() {
         "{problems:?}"
     );
     assert_eq!(images[0].prompt.as_deref(), Some("a Shoe X-200, no. 7, A1"));
-    let (_, problems) = read_with(table.as_bytes(), &[], Some(&job.replace("\"SKU\"", "\"Sku Number\"")));
-    assert!(problems[0].contains("\"Sku Number\", which the table doesn't have"), "{problems:?}");
-    let (_, problems) = read_with(br#"[{"key":"a","prompt":"x"}]"#, &[], Some(r#"{"job":{"columns":{"key":"x"}}}"#));
-    assert!(problems[0].contains("this manifest is JSON"), "{problems:?}");
+    let (_, problems) = read_with(
+        table.as_bytes(),
+        &[],
+        Some(&job.replace("\"SKU\"", "\"Sku Number\"")),
+    );
+    assert!(
+        problems[0].contains("\"Sku Number\", which the table doesn't have"),
+        "{problems:?}"
+    );
+    let (_, problems) = read_with(
+        br#"[{"key":"a","prompt":"x"}]"#,
+        &[],
+        Some(r#"{"job":{"columns":{"key":"x"}}}"#),
+    );
+    assert!(
+        problems[0].contains("this manifest is JSON"),
+        "{problems:?}"
+    );
 }
 
 #[test]
 fn a_key_made_by_a_template_counts_before_an_id_column() {
-    let (images, _) = read_with(b"ID,SKU,Name\n1,A1,Shoe\n", &[("key", "{sku}"), ("template", "{name} {id}")], None);
-    assert_eq!((keys(&images), images[0].prompt.as_deref()), (vec!["A1"], Some("Shoe 1")));
+    let (images, _) = read_with(
+        b"ID,SKU,Name\n1,A1,Shoe\n",
+        &[("key", "{sku}"), ("template", "{name} {id}")],
+        None,
+    );
+    assert_eq!(
+        (keys(&images), images[0].prompt.as_deref()),
+        (vec!["A1"], Some("Shoe 1"))
+    );
 }
 
 #[test]
 fn a_column_that_could_be_the_key_is_named() {
     for (table, hint) in [
         ("prompt,SKU\na,1\nb,2\n", "key={sku}"),
-        ("prompt,Handle,Variant SKU\na,x,1\nb,x,2\n", "key={variant_sku}"),
+        (
+            "prompt,Handle,Variant SKU\na,x,1\nb,x,2\n",
+            "key={variant_sku}",
+        ),
         ("prompt,SKU\na,1\nb,1\n", "add a column key"),
         ("prompt,SKU\na,1\nb,\n", "add a column key"),
         ("prompt,color\na,1\nb,2\n", "add a column key"),
     ] {
         let (_, problems) = read_with(table.as_bytes(), &[], None);
-        let said: Vec<&String> = problems.iter().filter(|problem| problem.starts_with("missing_key")).collect();
-        assert!(said.len() == 1 && said[0].contains(hint), "{table} {problems:?}");
+        let said: Vec<&String> = problems
+            .iter()
+            .filter(|problem| problem.starts_with("missing_key"))
+            .collect();
+        assert!(
+            said.len() == 1 && said[0].contains(hint),
+            "{table} {problems:?}"
+        );
     }
 }
 
 #[test]
 fn a_count_column_says_how_many_images_it_orders() {
-    let (images, problems) = read_with(b"sku,title,count,template\nA1,Shoe,7,{title}\nA2,Hat,3,{title}\n", &[], None);
+    let (images, problems) = read_with(
+        b"sku,title,count,template\nA1,Shoe,7,{title}\nA2,Hat,3,{title}\n",
+        &[],
+        None,
+    );
     assert_eq!(images.len(), 10);
-    assert!(problems.iter().any(|problem| problem.contains("orders 10 images in 2 rows")), "{problems:?}");
+    assert!(
+        problems
+            .iter()
+            .any(|problem| problem.contains("orders 10 images in 2 rows")),
+        "{problems:?}"
+    );
     let (_, problems) = read_with(b"key,prompt,n\na,x,7\n", &[], None);
     assert_eq!(problems, [""; 0]);
 }
 
 #[test]
 fn a_column_that_stands_twice_is_an_error_only_where_it_is_used() {
-    assert_eq!(images("key,prompt,tag,Tag\na,x,one,two\n")[0].vars["tag"], "one");
-    for table in ["key,template,tag,tag\na,{tag},one,two\n", "key,prompt,output.path,tag,tag\na,x,{tag},one,two\n"] {
+    assert_eq!(
+        images("key,prompt,tag,Tag\na,x,one,two\n")[0].vars["tag"],
+        "one"
+    );
+    for table in [
+        "key,template,tag,tag\na,{tag},one,two\n",
+        "key,prompt,output.path,tag,tag\na,x,{tag},one,two\n",
+    ] {
         assert_eq!(codes(table), [(2, "duplicate_column".to_owned())]);
     }
     let (_, problems) = read_with(b"key,tag,tag\na,one,two\n", &[("template", "{tag}")], None);
     assert!(problems[0].starts_with("duplicate_column"), "{problems:?}");
-    assert_eq!(codes("key,prompt,Prompt\na,x,y\n"), [(1, "duplicate_column".to_owned())]);
+    assert_eq!(
+        codes("key,prompt,Prompt\na,x,y\n"),
+        [(1, "duplicate_column".to_owned())]
+    );
 }
 
 #[test]
 fn a_setting_under_another_name_is_taken_or_refused_once() {
     let images = images("key,prompt,Size,Ratio\na,x,2K,4:5\nb,x,,1:1\n");
-    assert_eq!((images[0].image_size.as_deref(), images[0].aspect_ratio.as_deref()), (Some("2K"), Some("4:5")));
+    assert_eq!(
+        (
+            images[0].image_size.as_deref(),
+            images[0].aspect_ratio.as_deref()
+        ),
+        (Some("2K"), Some("4:5"))
+    );
     let images = super::images("key,prompt,width,height\na,x,1024,1024\n");
-    assert_eq!((images[0].image_size.as_deref(), images[0].aspect_ratio.as_deref()), (Some("1K"), Some("1:1")));
+    assert_eq!(
+        (
+            images[0].image_size.as_deref(),
+            images[0].aspect_ratio.as_deref()
+        ),
+        (Some("1K"), Some("1:1"))
+    );
     for table in [
         "key,prompt,size\na,x,XL\nb,x,L\n",
         "key,prompt,width\na,x,1024\nb,x,1024\n",
@@ -173,10 +309,25 @@ fn a_setting_under_another_name_is_taken_or_refused_once() {
     ] {
         assert_eq!(codes(table), [(2, "unknown_setting".to_owned())], "{table}");
     }
-    assert_eq!(codes("key,prompt,size,aspect_ratio\na,x,1024x1024,1:1\n"), [(2, "unknown_setting".to_owned())]);
-    assert_eq!(super::images("key,prompt,negative_prompt,size\na,x,,\n").len(), 1, "empty cells say nothing");
-    let (images, _) = read_with(b"sku,name,size\n1,Tee,XL\n", &[("key", "{sku}"), ("template", "{name} {size}")], None);
-    assert_eq!(images[0].prompt.as_deref(), Some("Tee XL"), "a shop's own size");
+    assert_eq!(
+        codes("key,prompt,size,aspect_ratio\na,x,1024x1024,1:1\n"),
+        [(2, "unknown_setting".to_owned())]
+    );
+    assert_eq!(
+        super::images("key,prompt,negative_prompt,size\na,x,,\n").len(),
+        1,
+        "empty cells say nothing"
+    );
+    let (images, _) = read_with(
+        b"sku,name,size\n1,Tee,XL\n",
+        &[("key", "{sku}"), ("template", "{name} {size}")],
+        None,
+    );
+    assert_eq!(
+        images[0].prompt.as_deref(),
+        Some("Tee XL"),
+        "a shop's own size"
+    );
 }
 
 #[test]
@@ -185,11 +336,26 @@ fn json_takes_numbers_for_texts_and_carries_own_members() {
     let images = images(lines);
     assert_eq!(keys(&images), ["1001.v01", "1001.v02"]);
     assert_eq!(images[0].vars["tags"], r#"["a","b"]"#);
-    assert_eq!((images[0].vars["color"].as_str(), images[0].vars["sku"].as_str()), ("red", "A1"));
+    assert_eq!(
+        (
+            images[0].vars["color"].as_str(),
+            images[0].vars["sku"].as_str()
+        ),
+        ("red", "A1")
+    );
     assert_eq!(images[0].vars["model"], "X");
-    assert_eq!(keys(&super::images(r#"{"prompt":"x","metadata":{"key":"a"}}"#)), ["a"]);
-    assert_eq!(codes(r#"{"key":"a","prompt":"x","n":2.5}"#)[0].1, "bad_value");
-    assert_eq!(codes(r#"{"key":"a","prompt":"x","size":"1K"}"#)[0].1, "unknown_field");
+    assert_eq!(
+        keys(&super::images(r#"{"prompt":"x","metadata":{"key":"a"}}"#)),
+        ["a"]
+    );
+    assert_eq!(
+        codes(r#"{"key":"a","prompt":"x","n":2.5}"#)[0].1,
+        "bad_value"
+    );
+    assert_eq!(
+        codes(r#"{"key":"a","prompt":"x","size":"1K"}"#)[0].1,
+        "unknown_field"
+    );
 }
 
 /// How a program may write one and the same table.
@@ -209,34 +375,67 @@ enum Encoding {
 }
 
 fn dialects() -> impl Strategy<Value = Dialect> {
-    let encodings = [Encoding::Utf8, Encoding::Marked, Encoding::Utf16(false), Encoding::Utf16(true)];
+    let encodings = [
+        Encoding::Utf8,
+        Encoding::Marked,
+        Encoding::Utf16(false),
+        Encoding::Utf16(true),
+    ];
     let delimiters = prop::sample::select(&[b',', b';', b'\t', b'|'][..]);
     let newlines = prop::sample::select(&["\n", "\r\n"][..]);
-    (delimiters, newlines, any::<bool>(), prop::sample::select(encodings.to_vec())).prop_map(
-        |(delimiter, newline, always_quotes, encoding)| Dialect { delimiter, newline, always_quotes, encoding },
+    (
+        delimiters,
+        newlines,
+        any::<bool>(),
+        prop::sample::select(encodings.to_vec()),
     )
+        .prop_map(|(delimiter, newline, always_quotes, encoding)| Dialect {
+            delimiter,
+            newline,
+            always_quotes,
+            encoding,
+        })
 }
 
 fn written(rows: &[[String; 3]], dialect: &Dialect) -> Vec<u8> {
-    let style = if dialect.always_quotes { csv::QuoteStyle::Always } else { csv::QuoteStyle::Necessary };
-    let mut writer = csv::WriterBuilder::new().delimiter(dialect.delimiter).quote_style(style).from_writer(Vec::new());
+    let style = if dialect.always_quotes {
+        csv::QuoteStyle::Always
+    } else {
+        csv::QuoteStyle::Necessary
+    };
+    let mut writer = csv::WriterBuilder::new()
+        .delimiter(dialect.delimiter)
+        .quote_style(style)
+        .from_writer(Vec::new());
     writer.write_record(["Key", "Prompt", "My Color"]).unwrap();
     for row in rows {
         writer.write_record(row).unwrap();
     }
-    let text = String::from_utf8(writer.into_inner().unwrap()).unwrap().replace('\n', dialect.newline);
+    let text = String::from_utf8(writer.into_inner().unwrap())
+        .unwrap()
+        .replace('\n', dialect.newline);
     match dialect.encoding {
         Encoding::Utf8 => text.into_bytes(),
         Encoding::Marked => format!("\u{feff}{text}").into_bytes(),
         Encoding::Utf16(big) => {
-            let bytes = |unit: u16| if big { unit.to_be_bytes() } else { unit.to_le_bytes() };
-            format!("\u{feff}{text}").encode_utf16().flat_map(bytes).collect()
+            let bytes = |unit: u16| {
+                if big {
+                    unit.to_be_bytes()
+                } else {
+                    unit.to_le_bytes()
+                }
+            };
+            format!("\u{feff}{text}")
+                .encode_utf16()
+                .flat_map(bytes)
+                .collect()
         }
     }
 }
 
 proptest! {
-    /// What a program writes is what is read, whatever the delimiter, the quotes, the newlines and the encoding.
+    /// What a program writes is what is read, whatever the delimiter, the quotes, the newlines and
+    /// the encoding.
     #[test]
     fn what_was_written_is_read(
         cells in prop::collection::vec(("[a-zäß東 ,;\t|\"'.]{0,8}", "[a-z ,;|\"]{0,6}"), 1..6),

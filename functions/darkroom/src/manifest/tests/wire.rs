@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::*;
 
 static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| {
-    let schema: Value = serde_json::from_str(include_str!("../../../../../tests/gemini.schema.json")).unwrap();
+    let schema: Value =
+        serde_json::from_str(include_str!("../../../../../tests/gemini.schema.json")).unwrap();
     let line = json!({"$schema": schema["$schema"], "$defs": schema["$defs"], "$ref": "#/$defs/BatchInputLine"});
     jsonschema::validator_for(&line).unwrap()
 });
@@ -14,7 +15,10 @@ static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| {
 fn assert_valid(image: &Expected) {
     let request: Value = serde_json::from_str(image.request.get()).unwrap();
     let line = json!({"key": image.key, "request": request});
-    let faults: Vec<String> = VALIDATOR.iter_errors(&line).map(|error| error.to_string()).collect();
+    let faults: Vec<String> = VALIDATOR
+        .iter_errors(&line)
+        .map(|error| error.to_string())
+        .collect();
     assert!(faults.is_empty(), "{faults:?}\n{line:#}");
 }
 
@@ -57,7 +61,8 @@ fn only_what_is_asked_for_is_sent() {
 
 #[test]
 fn the_schema_refuses_what_gemini_refuses() {
-    let wrong = json!({"key": "a", "request": {"contents": [], "generationConfig": {"imageSize": "1K"}}});
+    let wrong =
+        json!({"key": "a", "request": {"contents": [], "generationConfig": {"imageSize": "1K"}}});
     assert!(!VALIDATOR.is_valid(&wrong));
 }
 

@@ -17,11 +17,16 @@ type Vars<'a> = &'a [(&'a str, &'a str)];
 
 fn form(keys: &[&str], variables: &[&str]) -> ResultForm {
     let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    ResultForm::new(OwnNames { keys: owned(keys), variables: owned(variables) })
+    ResultForm::new(OwnNames {
+        keys: owned(keys),
+        variables: owned(variables),
+    })
 }
 
 fn vars(vars: Vars<'_>) -> BTreeMap<String, String> {
-    vars.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    vars.iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 fn plan(key_name: Option<&str>) -> PlanLine {
@@ -75,7 +80,11 @@ fn full(given: Vars<'_>) -> ResultLine {
         vars: vars(given),
         usage: Some(Usage::default()),
         cost_usd: Some(Usd::ZERO),
-        error: Some(Reason { code: "C".to_owned(), message: "m".to_owned(), retryable: false }),
+        error: Some(Reason {
+            code: "C".to_owned(),
+            message: "m".to_owned(),
+            retryable: false,
+        }),
         warnings: vec!["odd".to_owned()],
         ..bare(&[])
     }
@@ -83,11 +92,18 @@ fn full(given: Vars<'_>) -> ResultLine {
 
 /// A line of which nothing is known.
 fn bare(given: Vars<'_>) -> ResultLine {
-    ResultLine { vars: vars(given), ..ResultLine::new(RequestKey::new("café/1.v02"), Status::Skipped) }
+    ResultLine {
+        vars: vars(given),
+        ..ResultLine::new(RequestKey::new("café/1.v02"), Status::Skipped)
+    }
 }
 
 fn finished(line: ResultLine) -> Finished {
-    Finished { line, charges: Vec::new(), unknown: 0 }
+    Finished {
+        line,
+        charges: Vec::new(),
+        unknown: 0,
+    }
 }
 
 fn text(form: &ResultForm, key_name: Option<&str>, line: ResultLine) -> String {
@@ -99,7 +115,8 @@ fn parsed(form: &ResultForm, key_name: Option<&str>, line: ResultLine) -> Map<St
     serde_json::from_str(&text(form, key_name, line)).unwrap()
 }
 
-/// The names of the members of a line in their order, which a parsed object does not keep. Those within `vars` have a dot.
+/// The names of the members of a line in their order, which a parsed object does not keep. Those
+/// within `vars` have a dot.
 fn names(line: &str) -> Vec<String> {
     let mut found = Vec::new();
     let (mut depth, mut in_vars) = (0, false);
@@ -124,8 +141,13 @@ fn names(line: &str) -> Vec<String> {
 /// The cells of a table that begins with a byte order mark.
 fn cells(table: &[u8]) -> Vec<Vec<String>> {
     let table = table.strip_prefix(b"\xef\xbb\xbf").unwrap();
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(table);
-    reader.records().map(|record| record.unwrap().iter().map(str::to_owned).collect()).collect()
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .from_reader(table);
+    reader
+        .records()
+        .map(|record| record.unwrap().iter().map(str::to_owned).collect())
+        .collect()
 }
 
 #[test]
@@ -137,7 +159,10 @@ fn every_line_has_the_same_members_in_the_same_order() {
         (Some("custom_id"), bare(&[("title", "shoe")])),
         (None, bare(&[])),
     ];
-    let texts: Vec<String> = lines.into_iter().map(|(key_name, line)| text(&form, key_name, line)).collect();
+    let texts: Vec<String> = lines
+        .into_iter()
+        .map(|(key_name, line)| text(&form, key_name, line))
+        .collect();
     for line in &texts {
         assert!(line.ends_with("}\n") && line.matches('\n').count() == 1);
         assert_eq!(
@@ -189,8 +214,15 @@ fn what_is_empty_is_null_and_only_a_list_is_an_empty_list() {
 
 #[test]
 fn own_keys_and_variables_have_their_values() {
-    let line = parsed(&form(&["id", "custom_id"], &["b", "a"]), Some("id"), full(&[("a", "1"), ("b", "2")]));
-    assert_eq!((&line["id"], &line["custom_id"]), (&json!("café/1"), &Value::Null));
+    let line = parsed(
+        &form(&["id", "custom_id"], &["b", "a"]),
+        Some("id"),
+        full(&[("a", "1"), ("b", "2")]),
+    );
+    assert_eq!(
+        (&line["id"], &line["custom_id"]),
+        (&json!("café/1"), &Value::Null)
+    );
     assert_eq!(line["vars"], json!({"b": "2", "a": "1"}));
 }
 
@@ -205,7 +237,10 @@ fn a_job_without_variables_has_no_object_for_them() {
 fn a_line_keeps_what_the_list_of_its_job_lacks() {
     // A job that was planned before there were lists.
     let line = parsed(&ResultForm::default(), Some("id"), full(&[("a", "1")]));
-    assert_eq!((&line["id"], &line["vars"]), (&json!("café/1"), &json!({"a": "1"})));
+    assert_eq!(
+        (&line["id"], &line["vars"]),
+        (&json!("café/1"), &json!({"a": "1"}))
+    );
     // A list that was full.
     let line = parsed(&form(&[], &["a"]), None, full(&[("b", "2")]));
     assert_eq!(line["vars"], json!({"a": null, "b": "2"}));
@@ -215,9 +250,26 @@ fn a_line_keeps_what_the_list_of_its_job_lacks() {
 fn variables_are_columns_and_a_name_that_is_taken_gets_a_prefix() {
     let form = form(&[], &["title", "status", "vars.status", "Width", "länge"]);
     let mut table = form.header().unwrap();
-    table.extend(form.row(&finished(full(&[("title", "Café \"Noir\"\nlarge"), ("status", "=1+1")]))).unwrap());
-    let [header, row] = &cells(&table)[..] else { panic!("{table:?}") };
-    assert_eq!(header[13..], ["title", "vars.status", "vars.vars.status", "vars.Width", "länge"]);
+    table.extend(
+        form.row(&finished(full(&[
+            ("title", "Café \"Noir\"\nlarge"),
+            ("status", "=1+1"),
+        ])))
+        .unwrap(),
+    );
+    let [header, row] = &cells(&table)[..] else {
+        panic!("{table:?}")
+    };
+    assert_eq!(
+        header[13..],
+        [
+            "title",
+            "vars.status",
+            "vars.vars.status",
+            "vars.Width",
+            "länge"
+        ]
+    );
     assert_eq!(row[0], "café/1.v02");
     assert_eq!(row[13..], ["Café \"Noir\"\nlarge", "'=1+1", "", "", ""]);
 }

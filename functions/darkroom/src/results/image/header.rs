@@ -16,19 +16,28 @@ pub fn read_header(bytes: &[u8]) -> Result<Header, ImageFlaw> {
     };
     match size {
         None | Some((0, _) | (_, 0)) => Err(ImageFlaw::NotAnImage),
-        Some((width, height)) if u64::from(width) * u64::from(height) > PIXEL_LIMIT => Err(ImageFlaw::TooManyPixels),
-        Some((width, height)) => Ok(Header { media_type, width, height }),
+        Some((width, height)) if u64::from(width) * u64::from(height) > PIXEL_LIMIT => {
+            Err(ImageFlaw::TooManyPixels)
+        }
+        Some((width, height)) => Ok(Header {
+            media_type,
+            width,
+            height,
+        }),
     }
 }
 
 /// The first chunk of a PNG is IHDR, and starts with the size (PNG 1.2 §4.1.1).
 fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
     (bytes.get(12..16)? == b"IHDR").then_some(())?;
-    Some((u32::from_be_bytes(array(bytes, 16)?), u32::from_be_bytes(array(bytes, 20)?)))
+    Some((
+        u32::from_be_bytes(array(bytes, 16)?),
+        u32::from_be_bytes(array(bytes, 20)?),
+    ))
 }
 
-/// The frame header of a JPEG, found by walking the segments before it (ITU T.81 §B.1.1). Thumbnails are JPEGs too, but
-/// lie inside a segment.
+/// The frame header of a JPEG, found by walking the segments before it (ITU T.81 §B.1.1).
+/// Thumbnails are JPEGs too, but lie inside a segment.
 fn jpeg_size(bytes: &[u8]) -> Option<(u32, u32)> {
     let mut at = 2;
     loop {
@@ -87,12 +96,23 @@ mod tests {
     use super::*;
 
     fn png(width: u32, height: u32) -> Vec<u8> {
-        [b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".as_slice(), &width.to_be_bytes(), &height.to_be_bytes(), b"\x08\x02\0\0\0"]
-            .concat()
+        [
+            b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".as_slice(),
+            &width.to_be_bytes(),
+            &height.to_be_bytes(),
+            b"\x08\x02\0\0\0",
+        ]
+        .concat()
     }
 
     fn frame(marker: u8, width: u16, height: u16) -> Vec<u8> {
-        [&[0xff, marker, 0, 17, 8], &height.to_be_bytes()[..], &width.to_be_bytes(), &[3; 10]].concat()
+        [
+            &[0xff, marker, 0, 17, 8],
+            &height.to_be_bytes()[..],
+            &width.to_be_bytes(),
+            &[3; 10],
+        ]
+        .concat()
     }
 
     fn webp(chunk: &[u8]) -> Vec<u8> {
@@ -100,12 +120,19 @@ mod tests {
     }
 
     fn is(media_type: MediaType, width: u32, height: u32) -> Result<Header, ImageFlaw> {
-        Ok(Header { media_type, width, height })
+        Ok(Header {
+            media_type,
+            width,
+            height,
+        })
     }
 
     #[test]
     fn png_gives_its_size_in_ihdr() {
-        assert_eq!(read_header(&png(5504, 3072)), is(MediaType::Png, 5504, 3072));
+        assert_eq!(
+            read_header(&png(5504, 3072)),
+            is(MediaType::Png, 5504, 3072)
+        );
     }
 
     #[test]
@@ -119,10 +146,22 @@ mod tests {
     #[test]
     fn jpeg_thumbnails_tables_and_fill_bytes_are_passed_over() {
         let thumbnail = [b"\xff\xd8".as_slice(), &frame(0xc0, 160, 120)].concat();
-        let exif = [b"\xff\xe1".as_slice(), &(thumbnail.len() as u16 + 2).to_be_bytes(), &thumbnail].concat();
+        let exif = [
+            b"\xff\xe1".as_slice(),
+            &(thumbnail.len() as u16 + 2).to_be_bytes(),
+            &thumbnail,
+        ]
+        .concat();
         let table = b"\xff\xc4\x00\x04\xff\xc0";
-        let bytes =
-            [b"\xff\xd8".as_slice(), &exif, table, b"\xff\x01", b"\xff\xff\xff", &frame(0xc2, 1376, 768)].concat();
+        let bytes = [
+            b"\xff\xd8".as_slice(),
+            &exif,
+            table,
+            b"\xff\x01",
+            b"\xff\xff\xff",
+            &frame(0xc2, 1376, 768),
+        ]
+        .concat();
         assert_eq!(read_header(&bytes), is(MediaType::Jpeg, 1376, 768));
     }
 
@@ -139,9 +178,18 @@ mod tests {
 
     #[test]
     fn an_image_may_have_a_hundred_million_pixels_and_no_more() {
-        assert_eq!(read_header(&png(10_000, 10_000)), is(MediaType::Png, 10_000, 10_000));
-        assert_eq!(read_header(&png(10_001, 10_000)), Err(ImageFlaw::TooManyPixels));
-        assert_eq!(read_header(&png(u32::MAX, u32::MAX)), Err(ImageFlaw::TooManyPixels));
+        assert_eq!(
+            read_header(&png(10_000, 10_000)),
+            is(MediaType::Png, 10_000, 10_000)
+        );
+        assert_eq!(
+            read_header(&png(10_001, 10_000)),
+            Err(ImageFlaw::TooManyPixels)
+        );
+        assert_eq!(
+            read_header(&png(u32::MAX, u32::MAX)),
+            Err(ImageFlaw::TooManyPixels)
+        );
     }
 
     #[test]

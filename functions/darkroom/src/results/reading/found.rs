@@ -32,7 +32,11 @@ pub(super) struct Found {
 impl Found {
     pub(super) fn of(response: &WireResponse<'_>, blobs: &mut Blobs) -> Self {
         let mut found = Self::default();
-        let contents = response.candidates.iter().flatten().filter_map(|candidate| candidate.content.as_ref());
+        let contents = response
+            .candidates
+            .iter()
+            .flatten()
+            .filter_map(|candidate| candidate.content.as_ref());
         for part in contents.flat_map(|content| content.parts.iter().flatten()) {
             if part.thought.unwrap_or_default() {
                 found.add_thought(part);
@@ -51,10 +55,12 @@ impl Found {
 
     fn add(&mut self, part: &WirePart<'_>, blobs: &mut Blobs) {
         match (&part.inline_data, &part.file_data) {
-            (Some(inline), _) => match take_blob(blobs, number(inline.data.as_ref())).and_then(Image::new) {
-                Ok(image) => self.images.push(image),
-                Err(flaw) => self.last_flaw = Some(flaw),
-            },
+            (Some(inline), _) => {
+                match take_blob(blobs, number(inline.data.as_ref())).and_then(Image::new) {
+                    Ok(image) => self.images.push(image),
+                    Err(flaw) => self.last_flaw = Some(flaw),
+                }
+            }
             (None, Some(file)) => self.link = Link::of(file).or(self.link.take()),
             (None, None) => match &part.text {
                 Some(text) if text_image::is_image(&text.lossy()) => self.text_image = true,
@@ -63,17 +69,24 @@ impl Found {
         }
     }
 
-    /// Whether the answer holds an image in any form, whole or not: then its tokens may be an image's.
+    /// Whether the answer holds an image in any form, whole or not: then its tokens may be an
+    /// image's.
     pub(super) fn holds_image(&self) -> bool {
-        !self.images.is_empty() || self.last_flaw.is_some() || !self.thoughts.is_empty() || self.link.is_some()
+        !self.images.is_empty()
+            || self.last_flaw.is_some()
+            || !self.thoughts.is_empty()
+            || self.link.is_some()
     }
 
-    /// Makes the last thought that is a whole image the image, for an answer that has no other: it was charged for, and
-    /// Google says that the last image among the thoughts is the final one
+    /// Makes the last thought that is a whole image the image, for an answer that has no other: it
+    /// was charged for, and Google says that the last image among the thoughts is the final one
     /// (<https://ai.google.dev/gemini-api/docs/image-generation>, read 2026-11).
     pub(super) fn use_thought(&mut self, blobs: &mut Blobs, warnings: &mut Vec<String>) {
-        let images =
-            self.thoughts.iter().rev().filter_map(|number| take_blob(blobs, *number).and_then(Image::new).ok());
+        let images = self
+            .thoughts
+            .iter()
+            .rev()
+            .filter_map(|number| take_blob(blobs, *number).and_then(Image::new).ok());
         if let Some(image) = { images }.next() {
             self.images.push(image);
             self.is_thought_used = true;
@@ -84,20 +97,27 @@ impl Found {
 
     /// What else the answer holds that was meant as an image, beside those that can be used.
     pub(super) fn unused(&self) -> impl Iterator<Item = String> {
-        let flaw = self.last_flaw.map(|flaw| format!("another image of the answer can't be used: {flaw}"));
-        let link = self.link.as_ref().map(|link| format!("another image of the answer is at {}", link.0));
+        let flaw = self
+            .last_flaw
+            .map(|flaw| format!("another image of the answer can't be used: {flaw}"));
+        let link = self
+            .link
+            .as_ref()
+            .map(|link| format!("another image of the answer is at {}", link.0));
         [flaw, link].into_iter().flatten()
     }
 }
 
-/// The number that stands for an image's text. A part without `data` has an empty one: JSON made from Protocol Buffers
-/// leaves out what is empty.
+/// The number that stands for an image's text. A part without `data` has an empty one: JSON made
+/// from Protocol Buffers leaves out what is empty.
 fn number(data: Option<&Text<'_>>) -> Option<usize> {
     data?.lossy().parse().ok()
 }
 
 fn take_blob(blobs: &mut Blobs, number: Option<usize>) -> Result<PooledBuffer, ImageFlaw> {
-    number.and_then(|number| blobs.get_mut(number)?.take()).unwrap_or(Err(ImageFlaw::NotAnImage))
+    number
+        .and_then(|number| blobs.get_mut(number)?.take())
+        .unwrap_or(Err(ImageFlaw::NotAnImage))
 }
 
 /// The address of an image, without its query, which may hold a key.
@@ -107,7 +127,9 @@ pub(super) struct Link(String);
 impl Link {
     /// The address, if the file may be an image: its type says so, or there is none.
     fn of(file: &WireFileData<'_>) -> Option<Self> {
-        let kind = clean(file.mime_type.as_ref()).unwrap_or_default().to_ascii_lowercase();
+        let kind = clean(file.mime_type.as_ref())
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         if !kind.is_empty() && !kind.starts_with("image/") {
             return None;
         }

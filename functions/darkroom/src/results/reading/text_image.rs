@@ -14,11 +14,12 @@ const MEDIA_TYPE_BYTES: usize = 256;
 /// The characters of base64 that tell an image's type: those of its first 12 bytes.
 const TYPE_CHARACTERS: usize = 16;
 
-/// The fewest characters of base64 that are taken for an image: half of the smallest file that is one.
+/// The fewest characters of base64 that are taken for an image: half of the smallest file that is
+/// one.
 const BASE64_CHARACTERS: usize = 40;
 
-/// Whether a text, or the beginning of a long one, is an image or holds one: as a `data:` URL, alone or in Markdown or
-/// HTML, or as base64, alone or as a block of code.
+/// Whether a text, or the beginning of a long one, is an image or holds one: as a `data:` URL,
+/// alone or in Markdown or HTML, or as base64, alone or as a block of code.
 pub(super) fn is_image(text: &str) -> bool {
     holds_data_url(text) || is_base64(text)
 }
@@ -26,7 +27,11 @@ pub(super) fn is_image(text: &str) -> bool {
 fn holds_data_url(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     text.match_indices("data:image/").any(|(at, _)| {
-        let url = text.as_bytes()[at..].iter().take(MEDIA_TYPE_BYTES).copied().collect::<Vec<_>>();
+        let url = text.as_bytes()[at..]
+            .iter()
+            .take(MEDIA_TYPE_BYTES)
+            .copied()
+            .collect::<Vec<_>>();
         url.windows(8).any(|window| window == b";base64,")
     })
 }
@@ -35,13 +40,20 @@ fn is_base64(text: &str) -> bool {
     let code = text.trim().trim_matches('`');
     let is_block = code.len() < text.trim().len();
     // A block of code may begin with the name of its language.
-    let code = code.split_once('\n').filter(|_| is_block).map_or(code, |(_, code)| code);
+    let code = code
+        .split_once('\n')
+        .filter(|_| is_block)
+        .map_or(code, |(_, code)| code);
     let standard = |byte: u8| match byte {
         b'-' => b'+',
         b'_' => b'/',
         other => other,
     };
-    let characters: Vec<u8> = code.bytes().filter(|byte| !matches!(byte, b'\n' | b'\r')).map(standard).collect();
+    let characters: Vec<u8> = code
+        .bytes()
+        .filter(|byte| !matches!(byte, b'\n' | b'\r'))
+        .map(standard)
+        .collect();
     let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
     characters.len() >= BASE64_CHARACTERS
         && characters.iter().all(is_base64)
@@ -54,8 +66,7 @@ fn is_base64(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    const PNG: &str =
-        "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEElEQVR42mM4YSMHRAwQCgAibgSJSCiuIAAAAABJRU5ErkJggg==";
+    const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEElEQVR42mM4YSMHRAwQCgAibgSJSCiuIAAAAABJRU5ErkJggg==";
 
     #[test]
     fn an_image_is_found_in_whichever_form_it_is_written() {

@@ -1,11 +1,11 @@
 //! The beginning of a text that is too long to be kept whole.
 
-/// How many bytes are kept of a `text` that is too long: enough to see that it is an image written as text, and to show how
-/// it begins.
+/// How many bytes are kept of a `text` that is too long: enough to see that it is an image written
+/// as text, and to show how it begins.
 pub(super) const BEGINNING_BYTES: usize = 1024;
 
-/// How many bytes at the start of a JSON text, without its quotes, are whole characters and whole escapes: the text may
-/// be cut there and is valid as far as it goes.
+/// How many bytes at the start of a JSON text, without its quotes, are whole characters and whole
+/// escapes: the text may be cut there and is valid as far as it goes.
 pub(super) fn whole_characters(text: &[u8]) -> usize {
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
@@ -13,7 +13,9 @@ pub(super) fn whole_characters(text: &[u8]) -> usize {
             0..0x20 => return at,
             b'\\' => match text.get(at + 1) {
                 Some(b'u')
-                    if text.get(at + 2..at + 6).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) =>
+                    if text
+                        .get(at + 2..at + 6)
+                        .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) =>
                 {
                     6
                 }

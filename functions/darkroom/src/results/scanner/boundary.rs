@@ -13,8 +13,12 @@ pub(super) enum Boundary {
     After,
 }
 
-/// Whether a byte has no meaning between lines: a blank, the punctuation of an array, or a byte of a byte order mark,
-/// which some programs put before a text. The line behind it was paid for like any other.
+/// Whether a byte has no meaning between lines: a blank, the punctuation of an array, or a byte of
+/// a byte order mark, which some programs put before a text. The line behind it was paid for like
+/// any other.
 pub(super) fn lies_between_lines(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'[' | b']' | b',' | 0xef | 0xbb | 0xbf)
+    matches!(
+        byte,
+        b' ' | b'\t' | b'\r' | b'[' | b']' | b',' | 0xef | 0xbb | 0xbf
+    )
 }

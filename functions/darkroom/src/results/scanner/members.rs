@@ -5,7 +5,8 @@ use std::{mem, ops::Range};
 /// Follows names, colons and braces through one line.
 #[derive(Debug, Default)]
 pub(super) struct Members {
-    /// Where in the skeleton the last text lies, without its quotes. If a colon follows, it was a name.
+    /// Where in the skeleton the last text lies, without its quotes. If a colon follows, it was a
+    /// name.
     text: Range<usize>,
     /// What the name before the next value says that it is.
     value: Value,
@@ -30,8 +31,8 @@ enum Value {
     Other,
 }
 
-/// Which of the objects and arrays that are open is an array, as bits: the innermost is the last, before the outermost
-/// stands a 1. Zero if they were too many, and no more is known.
+/// Which of the objects and arrays that are open is an array, as bits: the innermost is the last,
+/// before the outermost stands a 1. Zero if they were too many, and no more is known.
 #[derive(Clone, Copy, Debug)]
 struct Containers(u64);
 
@@ -43,7 +44,11 @@ impl Default for Containers {
 
 impl Containers {
     fn open(&mut self, is_array: bool) {
-        self.0 = if self.0.leading_zeros() > 0 { self.0 << 1 } else { 0 };
+        self.0 = if self.0.leading_zeros() > 0 {
+            self.0 << 1
+        } else {
+            0
+        };
         if self.0 > 0 {
             self.0 |= u64::from(is_array);
         }
@@ -94,14 +99,16 @@ impl Members {
         }
     }
 
-    /// Passes a newline that lies between texts. Returns whether it lies within an object that is printed over several
-    /// lines of text: one that began with an opening brace and nothing behind it.
+    /// Passes a newline that lies between texts. Returns whether it lies within an object that is
+    /// printed over several lines of text: one that began with an opening brace and nothing behind
+    /// it.
     pub(super) fn pass_newline(&mut self) -> bool {
         self.is_pretty |= self.depth == 1 && self.last == b'{';
         self.is_pretty && self.depth > 0
     }
 
-    /// Whether JSON allows an object here, within the object that is open: as the value of a member, or as an element.
+    /// Whether JSON allows an object here, within the object that is open: as the value of a
+    /// member, or as an element.
     pub(super) fn may_hold_object(&self) -> bool {
         let is_expected = match self.last {
             b':' | b'[' => true,
@@ -111,7 +118,8 @@ impl Members {
         is_expected && self.depth > 0
     }
 
-    /// Passes an opening quote, after which the skeleton has `at` bytes. Returns whether an image begins there.
+    /// Passes an opening quote, after which the skeleton has `at` bytes. Returns whether an image
+    /// begins there.
     pub(super) fn begin_text(&mut self, at: usize) -> bool {
         self.text = at..at;
         self.object_ended = false;
@@ -139,12 +147,16 @@ impl Members {
         self.text.start
     }
 
-    /// What the last text, as a name, says about the value after it. Names may be written with escapes.
+    /// What the last text, as a name, says about the value after it. Names may be written with
+    /// escapes.
     fn named(&self, skeleton: &[u8]) -> Value {
         let name = &skeleton[self.text.clone()];
         // In a line that is too long, the closing quote may be missing.
         let quoted = || skeleton.get(self.text.start - 1..=self.text.end);
-        let unescaped: Option<String> = name.contains(&b'\\').then(|| serde_json::from_slice(quoted()?).ok()).flatten();
+        let unescaped: Option<String> = name
+            .contains(&b'\\')
+            .then(|| serde_json::from_slice(quoted()?).ok())
+            .flatten();
         match unescaped.as_deref().map_or(name, str::as_bytes) {
             b"inlineData" | b"inline_data" => Value::InlineData,
             b"data" => Value::Data,

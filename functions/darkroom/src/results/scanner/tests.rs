@@ -3,23 +3,39 @@ use std::sync::Arc;
 use super::super::{
     BadLine, BadLineReason, Limits, Line, Outcome, Pool, Status,
     testing::{
-        Content, Summary, base64, image_line, image_part, images, parts_line, png, read, read_bad, scan, scan_in_chunks,
+        Content, Summary, base64, image_line, image_part, images, parts_line, png, read, read_bad,
+        scan, scan_in_chunks,
     },
 };
 
-const SMALL: Limits = Limits { skeleton_bytes: 300, text_bytes: 100, image_bytes: 60, images: 3, line_bytes: 100 };
+const SMALL: Limits = Limits {
+    skeleton_bytes: 300,
+    text_bytes: 100,
+    image_bytes: 60,
+    images: 3,
+    line_bytes: 100,
+};
 
-/// Scans with small limits, in chunks of every size, which must all give the same; and one line, with what came of it.
+/// Scans with small limits, in chunks of every size, which must all give the same; and one line,
+/// with what came of it.
 fn scan_small(line: &str) -> Result<Content, BadLine> {
     let file = format!("{line}\n{}\n", image_line("next", &png(1, 1, b"")));
     let whole = scan_in_chunks(file.as_bytes(), file.len(), SMALL, &Pool::new(0));
     let summaries: Vec<Summary> = whole.iter().map(Summary::from).collect();
     for size in 1..40 {
         let lines = scan_in_chunks(file.as_bytes(), size, SMALL, &Pool::new(0));
-        assert_eq!(lines.iter().map(Summary::from).collect::<Vec<_>>(), summaries, "chunks of {size}");
+        assert_eq!(
+            lines.iter().map(Summary::from).collect::<Vec<_>>(),
+            summaries,
+            "chunks of {size}"
+        );
     }
     let [line, next] = summaries.try_into().unwrap();
-    assert_eq!(next.content.unwrap().status, Status::Succeeded, "the scan goes on with the next line");
+    assert_eq!(
+        next.content.unwrap().status,
+        Status::Succeeded,
+        "the scan goes on with the next line"
+    );
     line.content
 }
 
@@ -28,12 +44,18 @@ fn code(content: Result<Content, BadLine>) -> String {
 }
 
 fn bad(reason: BadLineReason, key: Option<&str>) -> Result<Content, BadLine> {
-    Err(BadLine { reason, key: key.map(crate::names::RequestKey::new) })
+    Err(BadLine {
+        reason,
+        key: key.map(crate::names::RequestKey::new),
+    })
 }
 
 #[test]
 fn lines_know_where_they_begin_and_end() {
-    let (one, two) = (image_line("one", &png(1, 1, b"1")), image_line("two", &png(1, 1, b"2")));
+    let (one, two) = (
+        image_line("one", &png(1, 1, b"1")),
+        image_line("two", &png(1, 1, b"2")),
+    );
     let file = format!("{one}\n\r\n  \n{two}");
     let lines = scan(&file);
     let ends: Vec<(u64, u64)> = lines.iter().map(|line| (line.start, line.end)).collect();
@@ -56,7 +78,11 @@ fn the_last_line_needs_no_newline_if_its_json_is_whole() {
     for cut in 1..line.len() {
         let (reason, key) = read_bad(&line[..cut]);
         assert_eq!(reason, BadLineReason::Truncated, "cut at {cut}");
-        assert_eq!(key.is_some(), cut > r#"{"key":"k""#.len() - 1, "cut at {cut}");
+        assert_eq!(
+            key.is_some(),
+            cut > r#"{"key":"k""#.len() - 1,
+            "cut at {cut}"
+        );
     }
 }
 
@@ -73,17 +99,25 @@ fn a_newline_ends_a_line_wherever_it_stands() {
         let lines = scan(format!("{broken}\n{next}\n"));
         assert_eq!(lines.len(), 2, "{broken}");
         let line = lines[0].content.as_ref().unwrap_err();
-        assert_eq!((line.reason, line.key.as_ref().unwrap().as_str()), (BadLineReason::NotJson, "k1"), "{broken}");
+        assert_eq!(
+            (line.reason, line.key.as_ref().unwrap().as_str()),
+            (BadLineReason::NotJson, "k1"),
+            "{broken}"
+        );
         assert!(lines[1].content.is_ok(), "{broken}");
     }
 }
 
-/// The key of each line, or `-`, and whether the line could be read; the same in chunks of every size.
+/// The key of each line, or `-`, and whether the line could be read; the same in chunks of every
+/// size.
 fn outline(file: &str) -> Vec<(String, bool)> {
     let outline = |size| -> Vec<(String, bool)> {
         let lines = scan_in_chunks(file.as_bytes(), size, Limits::default(), &Pool::new(0));
         let key = |line: &Line| line.key().map_or("-".to_owned(), ToString::to_string);
-        lines.iter().map(|line| (key(line), line.content.is_ok())).collect()
+        lines
+            .iter()
+            .map(|line| (key(line), line.content.is_ok()))
+            .collect()
     };
     let whole = outline(usize::MAX);
     for size in [1, 2, 3, 7, 64] {
@@ -93,7 +127,11 @@ fn outline(file: &str) -> Vec<(String, bool)> {
 }
 
 fn read_keys(file: &str) -> Vec<String> {
-    outline(file).into_iter().filter(|(_, is_read)| *is_read).map(|(key, _)| key).collect()
+    outline(file)
+        .into_iter()
+        .filter(|(_, is_read)| *is_read)
+        .map(|(key, _)| key)
+        .collect()
 }
 
 #[test]
@@ -110,7 +148,11 @@ fn the_elements_of_an_array_are_lines() {
         format!("[,{a},,{b},{c},]"),
         format!("{a},\n{b},\n{c}"),
     ] {
-        assert_eq!(outline(&file), ["a", "b", "c"].map(|key| (key.to_owned(), true)), "{file}");
+        assert_eq!(
+            outline(&file),
+            ["a", "b", "c"].map(|key| (key.to_owned(), true)),
+            "{file}"
+        );
     }
     for empty in ["[]", " [ ] \n", "[\n]\n", "[[],[]]"] {
         assert!(scan(empty).is_empty(), "{empty}");
@@ -122,10 +164,16 @@ fn a_line_of_an_array_ends_with_what_ends_its_element() {
     let line = image_line("k", &png(1, 1, b""));
     let length = line.len() as u64;
     let file = format!("[\n  {line} ,{line}\n,\n{line}]");
-    let spans: Vec<(u64, u64)> = scan(&file).iter().map(|line| (line.start, line.end)).collect();
+    let spans: Vec<(u64, u64)> = scan(&file)
+        .iter()
+        .map(|line| (line.start, line.end))
+        .collect();
     let first = 2 + 2 + length + 2;
     let second = first + length + 1;
-    assert_eq!(spans, [(2, first), (first, second), (second + 2, file.len() as u64)]);
+    assert_eq!(
+        spans,
+        [(2, first), (first, second), (second + 2, file.len() as u64)]
+    );
 }
 
 #[test]
@@ -135,7 +183,11 @@ fn an_object_may_be_printed_over_many_lines() {
         let value: serde_json::Value = serde_json::from_str(&image_line(key, &bytes)).unwrap();
         let mut text = Vec::new();
         let formatter = serde_json::ser::PrettyFormatter::with_indent(indent.as_bytes());
-        serde::Serialize::serialize(&value, &mut serde_json::Serializer::with_formatter(&mut text, formatter)).unwrap();
+        serde::Serialize::serialize(
+            &value,
+            &mut serde_json::Serializer::with_formatter(&mut text, formatter),
+        )
+        .unwrap();
         String::from_utf8(text).unwrap()
     };
     for indent in ["", " ", "  ", "\t"] {
@@ -148,9 +200,16 @@ fn an_object_may_be_printed_over_many_lines() {
             format!("{a}{b}\n\n{next}"),
             format!("[\n{a},\n{b},\n{next}\n]\n").replace('\n', " \r\n"),
         ] {
-            assert_eq!(outline(&file), ["a", "b", "c"].map(|key| (key.to_owned(), true)), "{file}");
+            assert_eq!(
+                outline(&file),
+                ["a", "b", "c"].map(|key| (key.to_owned(), true)),
+                "{file}"
+            );
             for line in scan(&file) {
-                assert_eq!(images(&line.content.unwrap().outcome), std::slice::from_ref(&bytes));
+                assert_eq!(
+                    images(&line.content.unwrap().outcome),
+                    std::slice::from_ref(&bytes)
+                );
             }
         }
     }
@@ -176,9 +235,11 @@ fn no_broken_element_takes_the_next_along() {
         "junk".to_owned(),
         "}]}".to_owned(),
     ] {
-        for file in
-            [format!("[{a},{broken},{c}]"), format!("[\n{a},\n{broken},\n{c}\n]"), format!("{a}\n{broken}\n{c}\n")]
-        {
+        for file in [
+            format!("[{a},{broken},{c}]"),
+            format!("[\n{a},\n{broken},\n{c}\n]"),
+            format!("{a}\n{broken}\n{c}\n"),
+        ] {
             assert_eq!(read_keys(&file), ["a", "c"], "{file}");
         }
     }
@@ -190,31 +251,54 @@ fn no_broken_element_takes_the_next_along() {
 #[test]
 fn a_newline_in_a_text_ends_a_line_however_the_line_is_printed() {
     let next = image_line("next", &png(1, 1, b""));
-    for broken in
-        ["{\n  \"key\": \"k1\",\n  \"text\": \"a", "{\n  \"key\": \"k1\",\n  \"inlineData\": {\n    \"data\": \"AAA"]
-    {
+    for broken in [
+        "{\n  \"key\": \"k1\",\n  \"text\": \"a",
+        "{\n  \"key\": \"k1\",\n  \"inlineData\": {\n    \"data\": \"AAA",
+    ] {
         let found = outline(&format!("{broken}\n{next}\n"));
-        assert_eq!(found, [("k1".to_owned(), false), ("next".to_owned(), true)], "{broken}");
+        assert_eq!(
+            found,
+            [("k1".to_owned(), false), ("next".to_owned(), true)],
+            "{broken}"
+        );
     }
 }
 
 #[test]
 fn an_element_over_the_skeleton_limit_is_recorded_and_the_next_is_read() {
     let next = image_line("next", &png(1, 1, b""));
-    let long =
-        format!(r#"{{"key":"k","a":[{}],"inlineData":{{"data":"AAAA","b":"]}}"}}}}"#, r#"{"data":"0123"},"#.repeat(40));
-    for file in [format!("[{long},{next}]"), format!("[\n{long},\n{next}\n]\n"), format!("{long}{next}")] {
+    let long = format!(
+        r#"{{"key":"k","a":[{}],"inlineData":{{"data":"AAAA","b":"]}}"}}}}"#,
+        r#"{"data":"0123"},"#.repeat(40)
+    );
+    for file in [
+        format!("[{long},{next}]"),
+        format!("[\n{long},\n{next}\n]\n"),
+        format!("{long}{next}"),
+    ] {
         for size in [1, 7, usize::MAX] {
             let lines = scan_in_chunks(file.as_bytes(), size, SMALL, &Pool::new(0));
-            let [long, next] = &lines[..] else { panic!("{lines:?}") };
-            assert_eq!(long.content.as_ref().unwrap_err().reason, BadLineReason::LineTooLong);
-            assert_eq!(next.content.as_ref().unwrap().outcome.status(), Status::Succeeded);
+            let [long, next] = &lines[..] else {
+                panic!("{lines:?}")
+            };
+            assert_eq!(
+                long.content.as_ref().unwrap_err().reason,
+                BadLineReason::LineTooLong
+            );
+            assert_eq!(
+                next.content.as_ref().unwrap().outcome.status(),
+                Status::Succeeded
+            );
         }
     }
     let pretty = format!("{{\n\"a\": [{}\n{next}\n", "\n{},".repeat(200));
     let lines = scan_in_chunks(pretty.as_bytes(), 7, SMALL, &Pool::new(0));
     let last = lines.last().unwrap().content.as_ref().unwrap();
-    assert_eq!(last.outcome.status(), Status::Succeeded, "a pretty-printed line that is too long ends at a newline");
+    assert_eq!(
+        last.outcome.status(),
+        Status::Succeeded,
+        "a pretty-printed line that is too long ends at a newline"
+    );
 }
 
 #[test]
@@ -222,7 +306,11 @@ fn arrays_may_be_nested_however_deep() {
     let bytes = png(1, 1, b"x");
     for depth in [62, 63, 64, 65, 200] {
         let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        let parts = [format!(r#"{{"x":{deep}}}"#), image_part(&bytes), image_part(&bytes)];
+        let parts = [
+            format!(r#"{{"x":{deep}}}"#),
+            image_part(&bytes),
+            image_part(&bytes),
+        ];
         let answer = read(parts_line("k", &[&parts[0], &parts[1], &parts[2]]));
         assert_eq!(images(&answer.outcome).len(), 2, "{depth}");
     }
@@ -233,14 +321,21 @@ fn spaces_and_escapes_change_nothing() {
     let bytes = png(1, 1, &[0xfb; 31]);
     let line = image_line("k", &bytes);
     for written in [
-        line.replace(':', "\t: \r").replace(',', "\t,\r").replace('{', "{ "),
+        line.replace(':', "\t: \r")
+            .replace(',', "\t,\r")
+            .replace('{', "{ "),
         line.replace('/', r"\/"),
         line.replace("=", r"\u003d"),
-        line.replace("\"data\"", r#""d\u0061t\u0061""#).replace("inlineData", r"inline\u0044ata"),
+        line.replace("\"data\"", r#""d\u0061t\u0061""#)
+            .replace("inlineData", r"inline\u0044ata"),
         line.replace('+', "-").replace('/', "_").replace('=', ""),
     ] {
         assert_ne!(written, line);
-        assert_eq!(images(&read(&written).outcome), std::slice::from_ref(&bytes), "{written}");
+        assert_eq!(
+            images(&read(&written).outcome),
+            std::slice::from_ref(&bytes),
+            "{written}"
+        );
     }
 }
 
@@ -249,7 +344,10 @@ fn data_elsewhere_is_a_text_like_any_other() {
     let bytes = png(1, 1, b"");
     let line = image_line("k", &bytes);
     // If any of these were taken for an image, there would be no room for the image.
-    let limits = Limits { images: 1, ..Limits::default() };
+    let limits = Limits {
+        images: 1,
+        ..Limits::default()
+    };
     for beside in [
         r#""metadata":{"data":"hello, world"},"#,
         r#""data":"not base64!","#,
@@ -265,7 +363,11 @@ fn data_elsewhere_is_a_text_like_any_other() {
         let written = format!("{{{beside}{}", &line[1..]);
         let lines = scan_in_chunks(written.as_bytes(), usize::MAX, limits, &Pool::new(0));
         let answer = lines[0].content.as_ref().unwrap();
-        assert_eq!(images(&answer.outcome), std::slice::from_ref(&bytes), "{written}");
+        assert_eq!(
+            images(&answer.outcome),
+            std::slice::from_ref(&bytes),
+            "{written}"
+        );
     }
 }
 
@@ -274,25 +376,50 @@ fn an_image_that_is_no_part_of_the_reply_is_dropped() {
     let bytes = png(1, 1, b"");
     let line = image_line("k", &bytes);
     for data in ["AAAA", "not base64!", &base64(&png(2, 2, b""))] {
-        let written = format!(r#"{{"x":{{"inlineData":{{"data":"{data}"}}}},{}"#, &line[1..]);
-        assert_eq!(images(&read(&written).outcome), std::slice::from_ref(&bytes), "{written}");
+        let written = format!(
+            r#"{{"x":{{"inlineData":{{"data":"{data}"}}}},{}"#,
+            &line[1..]
+        );
+        assert_eq!(
+            images(&read(&written).outcome),
+            std::slice::from_ref(&bytes),
+            "{written}"
+        );
     }
 }
 
 #[test]
 fn an_image_of_another_line_is_never_taken() {
-    let line = parts_line("k", &[r#"{"inlineData":{"x":{"inlineData":{}},"data":"0"}}"#]);
+    let line = parts_line(
+        "k",
+        &[r#"{"inlineData":{"x":{"inlineData":{}},"data":"0"}}"#],
+    );
     let file = format!("{}\n{line}\n", image_line("first", &png(1, 1, b"")));
     let lines = scan(file);
-    assert!(!matches!(lines[1].content.as_ref().unwrap().outcome, Outcome::Succeeded { .. }));
+    assert!(!matches!(
+        lines[1].content.as_ref().unwrap().outcome,
+        Outcome::Succeeded { .. }
+    ));
 }
 
 #[test]
 fn a_line_over_the_skeleton_limit_is_recorded_with_its_key() {
-    for filler in [r#"{"text":"0123456789"},"#.repeat(20), format!("1{}", " ".repeat(400)), "[".repeat(400)] {
-        let line = |first: &str, last: &str| format!("{{{first}\"response\":{{\"candidates\":[{filler}]}}{last}}}");
-        assert_eq!(scan_small(&line(r#""key":"k","#, "")), bad(BadLineReason::LineTooLong, Some("k")));
-        assert_eq!(scan_small(&line("", r#","key":"k""#)), bad(BadLineReason::LineTooLong, None));
+    for filler in [
+        r#"{"text":"0123456789"},"#.repeat(20),
+        format!("1{}", " ".repeat(400)),
+        "[".repeat(400),
+    ] {
+        let line = |first: &str, last: &str| {
+            format!("{{{first}\"response\":{{\"candidates\":[{filler}]}}{last}}}")
+        };
+        assert_eq!(
+            scan_small(&line(r#""key":"k","#, "")),
+            bad(BadLineReason::LineTooLong, Some("k"))
+        );
+        assert_eq!(
+            scan_small(&line("", r#","key":"k""#)),
+            bad(BadLineReason::LineTooLong, None)
+        );
     }
 }
 
@@ -303,7 +430,11 @@ fn a_long_text_is_left_out_however_long() {
         for text in ["x".repeat(size), r#"\""#.repeat(size / 2)] {
             let part = format!(r#"{{"thoughtSignature":"{text}"}}"#);
             let line = parts_line("k", &[&part, &image_part(&bytes)]);
-            assert_eq!(scan_small(&line).unwrap().images, std::slice::from_ref(&bytes), "{size}");
+            assert_eq!(
+                scan_small(&line).unwrap().images,
+                std::slice::from_ref(&bytes),
+                "{size}"
+            );
         }
     }
 }
@@ -311,9 +442,19 @@ fn a_long_text_is_left_out_however_long() {
 #[test]
 fn a_text_may_be_as_long_as_the_limit_and_no_longer() {
     for (size, kept) in [(100, true), (101, false)] {
-        let line = format!(r#"{{"key":"k","error":{{"message":"{}"}}}}"#, "x".repeat(size));
+        let line = format!(
+            r#"{{"key":"k","error":{{"message":"{}"}}}}"#,
+            "x".repeat(size)
+        );
         let lines = scan_in_chunks(line.as_bytes(), 7, SMALL, &Pool::new(0));
-        let message = &lines[0].content.as_ref().unwrap().outcome.reason().unwrap().message;
+        let message = &lines[0]
+            .content
+            .as_ref()
+            .unwrap()
+            .outcome
+            .reason()
+            .unwrap()
+            .message;
         assert_eq!(message.len() == size, kept, "{message}");
     }
 }
@@ -321,19 +462,56 @@ fn a_text_may_be_as_long_as_the_limit_and_no_longer() {
 #[test]
 fn an_image_over_a_limit_is_a_flaw_of_that_image_alone() {
     let image = |size: usize| image_part(&png(1, 1, &vec![7; size - 24]));
-    assert_eq!(scan_small(&parts_line("k", &[&image(60)])).unwrap().status, Status::Succeeded);
-    assert_eq!(code(scan_small(&parts_line("k", &[&image(61)]))), "IMAGE_TOO_LARGE");
-    assert_eq!(code(scan_small(&parts_line("k", &[&image(5000)]))), "IMAGE_TOO_LARGE");
-    assert_eq!(scan_small(&parts_line("k", &[&image(50), &image(50)])).unwrap().images.len(), 2);
-    assert_eq!(scan_small(&parts_line("k", &[&image(50), &image(51)])).unwrap().images.len(), 1);
-    assert_eq!(scan_small(&parts_line("k", &[image(24).as_str(); 3])).unwrap().images.len(), 3);
-    assert_eq!(scan_small(&parts_line("k", &[image(24).as_str(); 4])).unwrap().images.len(), 3);
+    assert_eq!(
+        scan_small(&parts_line("k", &[&image(60)])).unwrap().status,
+        Status::Succeeded
+    );
+    assert_eq!(
+        code(scan_small(&parts_line("k", &[&image(61)]))),
+        "IMAGE_TOO_LARGE"
+    );
+    assert_eq!(
+        code(scan_small(&parts_line("k", &[&image(5000)]))),
+        "IMAGE_TOO_LARGE"
+    );
+    assert_eq!(
+        scan_small(&parts_line("k", &[&image(50), &image(50)]))
+            .unwrap()
+            .images
+            .len(),
+        2
+    );
+    assert_eq!(
+        scan_small(&parts_line("k", &[&image(50), &image(51)]))
+            .unwrap()
+            .images
+            .len(),
+        1
+    );
+    assert_eq!(
+        scan_small(&parts_line("k", &[image(24).as_str(); 3]))
+            .unwrap()
+            .images
+            .len(),
+        3
+    );
+    assert_eq!(
+        scan_small(&parts_line("k", &[image(24).as_str(); 4]))
+            .unwrap()
+            .images
+            .len(),
+        3
+    );
 }
 
 #[test]
 fn a_flood_of_images_holds_no_more_than_the_limits() {
     let pool = Pool::new(0);
-    let limits = Limits { image_bytes: 1 << 20, line_bytes: 2 << 20, ..Limits::default() };
+    let limits = Limits {
+        image_bytes: 1 << 20,
+        line_bytes: 2 << 20,
+        ..Limits::default()
+    };
     let part = image_part(&png(1, 1, &vec![0; 700_000]));
     let line = parts_line("k", &[part.as_str(); 20]);
     let lines = scan_in_chunks(line.as_bytes(), 65_536, limits, &pool);
@@ -349,14 +527,22 @@ fn images_given_back_serve_the_next_ones() {
     let file = format!("{}\n", image_line("k", &png(1, 1, &[0; 100_000]))).repeat(50);
     let mut count = 0;
     let mut scanner = super::Scanner::new(Limits::default(), Arc::clone(&pool), 0);
-    scanner.feed(file.as_bytes(), |line| count += usize::from(line.content.is_ok()));
+    scanner.feed(file.as_bytes(), |line| {
+        count += usize::from(line.content.is_ok())
+    });
     assert_eq!(count, 50);
     assert!(pool.peak_bytes() <= 1 << 18, "{}", pool.peak_bytes());
 }
 
 #[test]
 fn what_is_no_json_is_a_bad_line() {
-    for (line, key) in [("not json", None), ("\0\0\0\0", None), ("}", None), (":::", None), ("\"data\":\"x", None)] {
+    for (line, key) in [
+        ("not json", None),
+        ("\0\0\0\0", None),
+        ("}", None),
+        (":::", None),
+        ("\"data\":\"x", None),
+    ] {
         let lines = scan(format!("{line}\n"));
         let found = lines[0].content.as_ref().unwrap_err();
         assert_eq!(
@@ -370,12 +556,23 @@ fn what_is_no_json_is_a_bad_line() {
 #[test]
 fn a_byte_order_mark_costs_no_line() {
     let bytes = png(1, 1, b"");
-    let file = format!("\u{feff}{}\n\u{feff}\n\u{feff} {}", image_line("a", &bytes), image_line("b", &bytes));
+    let file = format!(
+        "\u{feff}{}\n\u{feff}\n\u{feff} {}",
+        image_line("a", &bytes),
+        image_line("b", &bytes)
+    );
     for size in [1, 2, 3, usize::MAX] {
         let lines = scan_in_chunks(file.as_bytes(), size, Limits::default(), &Pool::new(0));
-        let keys: Vec<&str> = lines.iter().filter_map(|line| Some(line.key()?.as_str())).collect();
+        let keys: Vec<&str> = lines
+            .iter()
+            .filter_map(|line| Some(line.key()?.as_str()))
+            .collect();
         assert_eq!(keys, ["a", "b"]);
-        assert!(lines.iter().all(|line| images(&line.content.as_ref().unwrap().outcome) == [bytes.clone()]));
+        assert!(
+            lines
+                .iter()
+                .all(|line| images(&line.content.as_ref().unwrap().outcome) == [bytes.clone()])
+        );
         assert_eq!(lines[0].start, 0);
     }
 }
@@ -389,27 +586,53 @@ fn an_object_after_an_object_is_a_line_of_its_own() {
         let second = (one.len() + between.len()) as u64;
         for size in [1, 7, usize::MAX] {
             let lines = scan_in_chunks(file.as_bytes(), size, Limits::default(), &Pool::new(0));
-            let keys: Vec<&str> = lines.iter().filter_map(|line| Some(line.key()?.as_str())).collect();
-            assert_eq!((keys, lines[0].end, lines[1].start), (vec!["one", "two"], second, second), "{between:?}");
+            let keys: Vec<&str> = lines
+                .iter()
+                .filter_map(|line| Some(line.key()?.as_str()))
+                .collect();
+            assert_eq!(
+                (keys, lines[0].end, lines[1].start),
+                (vec!["one", "two"], second, second),
+                "{between:?}"
+            );
             assert!(lines.iter().all(|line| line.content.is_ok()));
         }
     }
     for junk in ["}", "null", "\"text\"", ":", "x"] {
         assert_eq!(outline(&format!("{one}{junk}\n{two}")).len(), 3);
-        assert_eq!(read_keys(&format!("{one} {junk}\n{two}")), ["one", "two"], "what follows an object spoils nothing");
+        assert_eq!(
+            read_keys(&format!("{one} {junk}\n{two}")),
+            ["one", "two"],
+            "what follows an object spoils nothing"
+        );
     }
     for bad in ["[{}{}", "{}:{}", "{},{}", "}{}", "{\"a\":{}{}}"] {
         assert!(scan(bad).iter().all(|line| line.content.is_err()), "{bad}");
     }
-    let lines = scan_in_chunks(format!("{}{one}", " ".repeat(400) + "{}").as_bytes(), 7, SMALL, &Pool::new(0));
-    assert_eq!(lines.iter().map(|line| line.content.is_ok()).collect::<Vec<_>>(), [false, true], "blanks cost nothing");
+    let lines = scan_in_chunks(
+        format!("{}{one}", " ".repeat(400) + "{}").as_bytes(),
+        7,
+        SMALL,
+        &Pool::new(0),
+    );
+    assert_eq!(
+        lines
+            .iter()
+            .map(|line| line.content.is_ok())
+            .collect::<Vec<_>>(),
+        [false, true],
+        "blanks cost nothing"
+    );
 }
 
 #[test]
 fn an_image_within_the_data_of_another_is_none_of_the_lines() {
     let bytes = png(1, 1, b"");
     let inner = image_part(&png(2, 2, b""));
-    let part = format!(r#"{{"inlineData":{{"x":{inner},"data":"{}"}}}}"#, base64(&bytes));
+    let part = format!(
+        r#"{{"inlineData":{{"x":{inner},"data":"{}"}}}}"#,
+        base64(&bytes)
+    );
     assert_eq!(images(&read(parts_line("k", &[&part])).outcome), [bytes]);
 }
 
@@ -420,8 +643,15 @@ fn deep_nesting_is_skipped_or_refused_but_never_a_crash() {
     let skipped = format!(r#"{{"x":{open}{close},{}"#, &image_line("k", &bytes)[1..]);
     assert_eq!(images(&read(skipped).outcome), [bytes]);
     let refused = format!(r#"{{"key":"k","response":{{"candidates":{open}{close}}}}}"#);
-    assert_eq!(read_bad(refused), (BadLineReason::NotAReply, Some("k".into())));
-    let objects = format!("{}1{}", r#"{"response":"#.repeat(50_000), "}".repeat(50_000));
+    assert_eq!(
+        read_bad(refused),
+        (BadLineReason::NotAReply, Some("k".into()))
+    );
+    let objects = format!(
+        "{}1{}",
+        r#"{"response":"#.repeat(50_000),
+        "}".repeat(50_000)
+    );
     assert_eq!(read(objects).outcome.status(), Status::NoImage);
 }
 
@@ -429,7 +659,10 @@ fn deep_nesting_is_skipped_or_refused_but_never_a_crash() {
 fn an_image_in_a_line_without_key_is_still_an_image() {
     let line = image_line("k", &png(1, 1, b"")).replace(r#""key":"k","#, "");
     let answer = read(line);
-    assert_eq!((answer.key, answer.outcome.status()), (None, Status::Succeeded));
+    assert_eq!(
+        (answer.key, answer.outcome.status()),
+        (None, Status::Succeeded)
+    );
 }
 
 #[test]

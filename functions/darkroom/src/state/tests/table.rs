@@ -1,25 +1,48 @@
-//! Every phase against every message: what it means, for the message that moves the shard on and for any other.
+//! Every phase against every message: what it means, for the message that moves the shard on and
+//! for any other.
 
 use super::*;
 
-/// Every phase, where its deadline lies, and what a message on (shards), (polls) and (results) means: first when nothing
-/// is special, then after a person has cancelled the job.
+/// Every phase, where its deadline lies, and what a message on (shards), (polls) and (results)
+/// means: first when nothing is special, then after a person has cancelled the job.
 pub(super) fn cells() -> Vec<(Phase, Timestamp, [&'static str; 3], [&'static str; 3])> {
     let planned = Phase::Planned { attempts: 0 };
-    let uploading = |lease_until| Phase::Uploading { attempt: 1, lease_until };
+    let uploading = |lease_until| Phase::Uploading {
+        attempt: 1,
+        lease_until,
+    };
     let ready = Phase::Ready { ended: ended() };
     let round = ShardId::first(0).next_round();
     let told = ["Report", "Report", "Report"];
-    let (wait, stop, look) = (["Wait", "Report", "Report"], ["Stop", "Report", "Report"], ["Look", "Report", "Report"]);
+    let (wait, stop, look) = (
+        ["Wait", "Report", "Report"],
+        ["Stop", "Report", "Report"],
+        ["Look", "Report", "Report"],
+    );
     let (ask, read) = (["Poll", "Ask", "Report"], ["Report", "Collect", "Read"]);
     vec![
         (planned.clone(), LATER, ["Submit", "Report", "Report"], stop),
         (planned, EARLIER, ["GiveUp", "Report", "Report"], stop),
         (uploading(LATER), LATER, wait, wait),
-        (uploading(EARLIER), LATER, ["Submit", "Report", "Report"], stop),
+        (
+            uploading(EARLIER),
+            LATER,
+            ["Submit", "Report", "Report"],
+            stop,
+        ),
         (creating(LATER), LATER, wait, wait),
-        (creating(EARLIER), LATER, ["Recover", "Report", "Report"], ["Recover", "Report", "Report"]),
-        (recovering(LATER, None), LATER, ["Fence", "Report", "Report"], ["Fence", "Report", "Report"]),
+        (
+            creating(EARLIER),
+            LATER,
+            ["Recover", "Report", "Report"],
+            ["Recover", "Report", "Report"],
+        ),
+        (
+            recovering(LATER, None),
+            LATER,
+            ["Fence", "Report", "Report"],
+            ["Fence", "Report", "Report"],
+        ),
         (recovering(EARLIER, None), LATER, look, look),
         (recovering(EARLIER, Some(NOW)), LATER, wait, wait),
         (recovering(EARLIER, Some(EARLIER)), LATER, look, look),
@@ -27,25 +50,105 @@ pub(super) fn cells() -> Vec<(Phase, Timestamp, [&'static str; 3], [&'static str
         (submitted(None), LATER, ask, ask),
         (submitted(Some(NOW)), EARLIER, ask, ask),
         (ready.clone(), LATER, read, read),
-        (ready, EARLIER, ["Report", "Collect", "GiveUp"], ["Report", "Collect", "GiveUp"]),
-        (collecting(1, None), LATER, ["Report", "Report", "Read"], ["Report", "Report", "Read"]),
-        (collecting(1, Some(EARLIER)), LATER, ["Report", "Report", "Read"], ["Report", "Report", "Read"]),
-        (collecting(1, Some(LATER)), LATER, ["Report", "Report", "Wait"], ["Report", "Report", "Wait"]),
-        (collecting(READS_BEFORE_HELD, None), LATER, ["Report", "Report", "Read"], ["Report", "Report", "Read"]),
-        (collecting(1, None), EARLIER, ["Report", "Report", "GiveUp"], ["Report", "Report", "GiveUp"]),
-        (unmatched(true), LATER, ["Report", "Report", "Finish"], ["Report", "Report", "Finish"]),
+        (
+            ready,
+            EARLIER,
+            ["Report", "Collect", "GiveUp"],
+            ["Report", "Collect", "GiveUp"],
+        ),
+        (
+            collecting(1, None),
+            LATER,
+            ["Report", "Report", "Read"],
+            ["Report", "Report", "Read"],
+        ),
+        (
+            collecting(1, Some(EARLIER)),
+            LATER,
+            ["Report", "Report", "Read"],
+            ["Report", "Report", "Read"],
+        ),
+        (
+            collecting(1, Some(LATER)),
+            LATER,
+            ["Report", "Report", "Wait"],
+            ["Report", "Report", "Wait"],
+        ),
+        (
+            collecting(READS_BEFORE_HELD, None),
+            LATER,
+            ["Report", "Report", "Read"],
+            ["Report", "Report", "Read"],
+        ),
+        (
+            collecting(1, None),
+            EARLIER,
+            ["Report", "Report", "GiveUp"],
+            ["Report", "Report", "GiveUp"],
+        ),
+        (
+            unmatched(true),
+            LATER,
+            ["Report", "Report", "Finish"],
+            ["Report", "Report", "Finish"],
+        ),
         (done(None), LATER, told, told),
-        (done(Some(round)), LATER, ["Report", "Report", "Wake"], ["Report", "Report", "Wake"]),
+        (
+            done(Some(round)),
+            LATER,
+            ["Report", "Report", "Wake"],
+            ["Report", "Report", "Wake"],
+        ),
         (held(Phase::Planned { attempts: 1 }), LATER, wait, stop),
-        (held(Phase::Planned { attempts: 1 }), EARLIER, ["GiveUp", "Report", "Report"], stop),
+        (
+            held(Phase::Planned { attempts: 1 }),
+            EARLIER,
+            ["GiveUp", "Report", "Report"],
+            stop,
+        ),
         (held(recovering(EARLIER, None)), LATER, look, look),
-        (held(recovering(EARLIER, None)), EARLIER, ["GiveUp", "Report", "Report"], ["GiveUp", "Report", "Report"]),
-        (held(submitted(None)), LATER, ["Report", "Ask", "Report"], ["Report", "Ask", "Report"]),
-        (held(submitted(None)), EARLIER, ["Report", "GiveUp", "Report"], ["Report", "GiveUp", "Report"]),
-        (held(collecting(5, None)), LATER, ["Report", "Report", "Read"], ["Report", "Report", "Read"]),
-        (held(collecting(5, None)), EARLIER, ["Report", "Report", "GiveUp"], ["Report", "Report", "GiveUp"]),
-        (held(unmatched(false)), LATER, ["Report", "Report", "Wait"], ["Report", "Report", "Finish"]),
-        (held(unmatched(false)), EARLIER, ["Report", "Report", "Finish"], ["Report", "Report", "Finish"]),
+        (
+            held(recovering(EARLIER, None)),
+            EARLIER,
+            ["GiveUp", "Report", "Report"],
+            ["GiveUp", "Report", "Report"],
+        ),
+        (
+            held(submitted(None)),
+            LATER,
+            ["Report", "Ask", "Report"],
+            ["Report", "Ask", "Report"],
+        ),
+        (
+            held(submitted(None)),
+            EARLIER,
+            ["Report", "GiveUp", "Report"],
+            ["Report", "GiveUp", "Report"],
+        ),
+        (
+            held(collecting(5, None)),
+            LATER,
+            ["Report", "Report", "Read"],
+            ["Report", "Report", "Read"],
+        ),
+        (
+            held(collecting(5, None)),
+            EARLIER,
+            ["Report", "Report", "GiveUp"],
+            ["Report", "Report", "GiveUp"],
+        ),
+        (
+            held(unmatched(false)),
+            LATER,
+            ["Report", "Report", "Wait"],
+            ["Report", "Report", "Finish"],
+        ),
+        (
+            held(unmatched(false)),
+            EARLIER,
+            ["Report", "Report", "Finish"],
+            ["Report", "Report", "Finish"],
+        ),
         (failed(), LATER, told, told),
         (Phase::Cancelled, LATER, told, told),
     ]
@@ -57,13 +160,18 @@ fn every_message_means_something_in_every_phase() {
         let shard = shard(phase, deadline);
         let about = format!("{:?} until {deadline}", shard.phase);
         assert_eq!(steps(&shard, &arrival(DRIVER, false)), usual, "{about}");
-        assert_eq!(steps(&shard, &arrival(DRIVER, true)), stopped, "{about}, cancelled");
+        assert_eq!(
+            steps(&shard, &arrival(DRIVER, true)),
+            stopped,
+            "{about}, cancelled"
+        );
     }
 }
 
 #[test]
 fn the_table_leaves_out_no_phase() {
-    let names: std::collections::BTreeSet<&str> = cells().iter().map(|(phase, ..)| phase.name()).collect();
+    let names: std::collections::BTreeSet<&str> =
+        cells().iter().map(|(phase, ..)| phase.name()).collect();
     let all = [
         "planned",
         "uploading",
@@ -95,16 +203,36 @@ fn a_message_that_does_not_move_the_shard_on_is_left_without_effect() {
             let own = own_of(owner);
             // A cancel need not wait for the message that moves the shard on.
             let brings_cancel = cancelled && (owner != Owner::Collect || shard.phase.is_held());
-            let expected = if brings_cancel { otherwise[own] } else { "StandBack" };
+            let expected = if brings_cancel {
+                otherwise[own]
+            } else {
+                "StandBack"
+            };
             assert_eq!(now[own], expected, "{about}, cancelled: {cancelled}");
             // Nor is it handed on again while its new owner has it.
-            assert!(now.iter().enumerate().all(|(queue, step)| queue == own || step == "Report"), "{about}: {now:?}");
+            assert!(
+                now.iter()
+                    .enumerate()
+                    .all(|(queue, step)| queue == own || step == "Report"),
+                "{about}: {now:?}"
+            );
         }
         // Its own message, and any other once that one is lost, mean what they mean.
-        assert_eq!(steps(&shard, &arrival("m-2", false))[own_of(owner)], usual[own_of(owner)], "{about}");
+        assert_eq!(
+            steps(&shard, &arrival("m-2", false))[own_of(owner)],
+            usual[own_of(owner)],
+            "{about}"
+        );
         let lost = shard.driven_by("m-2", NOW - OVERDUE);
-        assert!(lost.is_terminal() || lost.has_lost_its_driver(NOW), "{about}");
-        assert_eq!(steps(&lost, &arrival(DRIVER, false))[own_of(owner)], usual[own_of(owner)], "{about}");
+        assert!(
+            lost.is_terminal() || lost.has_lost_its_driver(NOW),
+            "{about}"
+        );
+        assert_eq!(
+            steps(&lost, &arrival(DRIVER, false))[own_of(owner)],
+            usual[own_of(owner)],
+            "{about}"
+        );
     }
 }
 

@@ -13,15 +13,30 @@ use crate::{
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
 fn status(shards: u32) -> JobStatus {
-    let manifest = ObjectUri { bucket: "studio".to_owned(), key: "inbox/a.csv".to_owned() };
-    let reading = Reading { images: u64::from(shards) * 10, ..Reading::default() };
+    let manifest = ObjectUri {
+        bucket: "studio".to_owned(),
+        key: "inbox/a.csv".to_owned(),
+    };
+    let reading = Reading {
+        images: u64::from(shards) * 10,
+        ..Reading::default()
+    };
     let plan = PlanSummary::of(&reading, shards, NOW);
-    JobStatus { plan: Some(plan), ..JobStatus::new(&JobId::new("a-1"), &manifest, JobPhase::Submitting, NOW) }
+    JobStatus {
+        plan: Some(plan),
+        ..JobStatus::new(&JobId::new("a-1"), &manifest, JobPhase::Submitting, NOW)
+    }
 }
 
 fn shard(id: ShardId, requests: u32, phase: Phase) -> Shard {
-    let demand = Demand { requests, ..Demand::default() };
-    Shard { phase, ..Shard::planned(&JobId::new("a-1"), id, "m", demand, (0, 0), NOW) }
+    let demand = Demand {
+        requests,
+        ..Demand::default()
+    };
+    Shard {
+        phase,
+        ..Shard::planned(&JobId::new("a-1"), id, "m", demand, (0, 0), NOW)
+    }
 }
 
 fn submitted(finished: u32) -> Phase {
@@ -45,7 +60,12 @@ fn done(next: Option<ShardId>) -> Phase {
         submitted_at: NOW,
         ended_at: NOW,
     };
-    Phase::Done { ended, parts: Vec::new(), next, cost_usd: None }
+    Phase::Done {
+        ended,
+        parts: Vec::new(),
+        next,
+        cost_usd: None,
+    }
 }
 
 /// What the job's phase and number of finished images are after these states were seen.
@@ -62,13 +82,31 @@ fn after(shards: u32, seen: &[(ShardId, u32, Phase)]) -> (JobPhase, u64, bool) {
 fn the_least_advanced_shard_decides_the_phase() {
     let (one, two) = (ShardId::first(0), ShardId::first(1));
     let planned = Phase::Planned { attempts: 0 };
-    let held = Phase::Held { reason: "why".to_owned(), before: Box::new(planned.clone()) };
+    let held = Phase::Held {
+        reason: "why".to_owned(),
+        before: Box::new(planned.clone()),
+    };
     assert_eq!(after(2, &[]), (JobPhase::Submitting, 0, false));
-    assert_eq!(after(2, &[(one, 10, done(None))]), (JobPhase::Submitting, 10, false));
-    assert_eq!(after(2, &[(one, 10, done(None)), (two, 10, planned)]), (JobPhase::Submitting, 10, false));
-    assert_eq!(after(2, &[(one, 10, done(None)), (two, 10, submitted(3))]), (JobPhase::Waiting, 13, false));
-    assert_eq!(after(2, &[(one, 10, done(None)), (two, 10, held)]), (JobPhase::Waiting, 10, false));
-    assert_eq!(after(2, &[(one, 10, done(None)), (two, 10, Phase::Cancelled)]), (JobPhase::Collecting, 20, true));
+    assert_eq!(
+        after(2, &[(one, 10, done(None))]),
+        (JobPhase::Submitting, 10, false)
+    );
+    assert_eq!(
+        after(2, &[(one, 10, done(None)), (two, 10, planned)]),
+        (JobPhase::Submitting, 10, false)
+    );
+    assert_eq!(
+        after(2, &[(one, 10, done(None)), (two, 10, submitted(3))]),
+        (JobPhase::Waiting, 13, false)
+    );
+    assert_eq!(
+        after(2, &[(one, 10, done(None)), (two, 10, held)]),
+        (JobPhase::Waiting, 10, false)
+    );
+    assert_eq!(
+        after(2, &[(one, 10, done(None)), (two, 10, Phase::Cancelled)]),
+        (JobPhase::Collecting, 20, true)
+    );
 }
 
 #[test]
@@ -76,9 +114,18 @@ fn a_shard_is_over_when_its_last_round_is_and_not_before() {
     let (first, round) = (ShardId::first(0), ShardId::first(0).next_round());
     let parent = (first, 10, done(Some(round)));
     // Nothing was heard of the round that the parent names.
-    assert_eq!(after(1, std::slice::from_ref(&parent)), (JobPhase::Submitting, 10, false));
-    assert_eq!(after(1, &[parent.clone(), (round, 4, submitted(1))]), (JobPhase::Waiting, 7, false));
-    assert_eq!(after(1, &[parent, (round, 4, done(None))]), (JobPhase::Collecting, 10, true));
+    assert_eq!(
+        after(1, std::slice::from_ref(&parent)),
+        (JobPhase::Submitting, 10, false)
+    );
+    assert_eq!(
+        after(1, &[parent.clone(), (round, 4, submitted(1))]),
+        (JobPhase::Waiting, 7, false)
+    );
+    assert_eq!(
+        after(1, &[parent, (round, 4, done(None))]),
+        (JobPhase::Collecting, 10, true)
+    );
     // A round alone, whose parent was not heard of, is no shard of the plan.
     assert!(!after(1, &[(round, 4, done(None))]).2);
 }
@@ -89,14 +136,20 @@ fn a_job_that_is_blocked_stays_so_whatever_its_shards_do() {
     status.blocker = Some(Blocker::missing("jobs/a-1/plan.jsonl", NOW));
     status.put_shard(ShardStatus::from(&shard(ShardId::first(0), 10, done(None))));
     status.follow_shards();
-    assert_eq!((status.phase, status.finished, status.shards_are_over()), (JobPhase::Blocked, 10, true));
+    assert_eq!(
+        (status.phase, status.finished, status.shards_are_over()),
+        (JobPhase::Blocked, 10, true)
+    );
 }
 
 #[test]
 fn entries_are_written_as_they_always_were() {
     let entry = ShardStatus::from(&shard(ShardId::first(3), 10, submitted(4)));
     let text = serde_json::to_string(&entry).unwrap();
-    assert_eq!(text, r#"{"shard":"0003","phase":"submitted","requests":10,"finished":4,"batch":"batches/b"}"#);
+    assert_eq!(
+        text,
+        r#"{"shard":"0003","phase":"submitted","requests":10,"finished":4,"batch":"batches/b"}"#
+    );
     assert_eq!(serde_json::from_str::<ShardStatus>(&text).unwrap(), entry);
 }
 
@@ -110,7 +163,8 @@ fn any_phase() -> impl Strategy<Value = Phase> {
 }
 
 proptest! {
-    /// Whatever the order in which the shards are heard of, and however often, the last entry of each counts.
+    /// Whatever the order in which the shards are heard of, and however often, the last entry of
+    /// each counts.
     #[test]
     fn the_order_of_the_entries_does_not_matter(
         heard in proptest::collection::vec((0..5_u32, any_phase()), 1..40),

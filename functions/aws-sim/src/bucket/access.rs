@@ -1,0 +1,102 @@
+//! Which requests are carried out at all: signed ones, that ask for nothing which would be left out
+//! silently.
+
+use http::HeaderMap;
+use s3s::{
+    S3Result,
+    access::{S3Access, S3AccessContext},
+    s3_error,
+};
+
+/// Headers whose meaning is not carried out, by what their names begin with. Whoever sends one
+/// relies on it: the object must not be kept without encryption or protection instead.
+const REFUSED: [(&str, &str); 4] = [
+    (
+        "x-amz-server-side-encryption-customer-",
+        "Encryption with keys of the caller (SSE-C)",
+    ),
+    (
+        "x-amz-copy-source-server-side-encryption-customer-",
+        "Encryption with keys of the caller (SSE-C)",
+    ),
+    ("x-amz-object-lock-", "Object lock"),
+    ("x-amz-bucket-object-lock-enabled", "Object lock"),
+];
+
+/// The check before every operation.
+pub(super) struct Access;
+
+#[async_trait::async_trait]
+impl S3Access for Access {
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result {
+        if context.credentials().is_none() {
+            return Err(s3_error!(AccessDenied, "Signature is required"));
+        }
+        refuse_unsupported(context.headers())
+    }
+}
+
+/// # Errors
+/// `NotImplemented` for a header of [`REFUSED`].
+fn refuse_unsupported(headers: &HeaderMap) -> S3Result {
+    for (name, value) in headers {
+        let refused = REFUSED
+            .iter()
+            .find(|(start, _)| name.as_str().starts_with(start));
+        if let Some((_, what)) = refused
+            && !value.as_bytes().eq_ignore_ascii_case(b"false")
+        {
+            return Err(s3_error!(
+                NotImplemented,
+                "{what} is not available here: send the request without {name}."
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+    use s3s::S3ErrorCode;
+
+    use super::*;
+
+    fn headers(name: &'static str, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        )])
+    }
+
+    #[test]
+    fn what_would_be_left_out_is_refused_by_its_name() {
+        for (name, value) in [
+            ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+            ("x-amz-server-side-encryption-customer-key", "a2V5"),
+            (
+                "x-amz-copy-source-server-side-encryption-customer-key-md5",
+                "a2V5",
+            ),
+            ("x-amz-object-lock-mode", "COMPLIANCE"),
+            ("x-amz-object-lock-legal-hold", "ON"),
+            ("x-amz-bucket-object-lock-enabled", "true"),
+        ] {
+            let refusal = refuse_unsupported(&headers(name, value)).unwrap_err();
+            assert_eq!(*refusal.code(), S3ErrorCode::NotImplemented, "{name}");
+            assert!(
+                refusal
+                    .message()
+                    .is_some_and(|message| message.contains(name)),
+                "{refusal:?}"
+            );
+        }
+        for (name, value) in [
+            ("x-amz-server-side-encryption", "AES256"),
+            ("x-amz-bucket-object-lock-enabled", "False"),
+            ("x-amz-meta-object-lock-mode", "mine"),
+        ] {
+            assert!(refuse_unsupported(&headers(name, value)).is_ok(), "{name}");
+        }
+    }
+}

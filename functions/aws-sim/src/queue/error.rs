@@ -1,0 +1,125 @@
+//! What SQS refuses, under the service's own names.
+
+use disk::documents::DocumentError;
+
+/// Why a call had no effect. The names are the service's
+/// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Operations.html>,
+/// read 2026-11).
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// No queue of that name: create it first.
+    #[error("The specified queue does not exist.")]
+    QueueDoesNotExist,
+    /// There is a queue of that name with another value of this attribute: set its attributes
+    /// instead.
+    #[error("A queue already exists with the same name and a different value for attribute {0}")]
+    QueueNameExists(&'static str),
+    /// An attribute that no queue here has.
+    #[error("Unknown Attribute {0}.")]
+    InvalidAttributeName(String),
+    /// An attribute's value is outside of its bounds.
+    #[error("Invalid value for the parameter {0}.")]
+    InvalidAttributeValue(&'static str),
+    /// A parameter's value is outside of its bounds.
+    #[error("{0}")]
+    InvalidParameterValue(String),
+    /// A parameter that must be there is not.
+    #[error("The request must contain the parameter {0}.")]
+    MissingParameter(&'static str),
+    /// The body has characters that XML can't hold.
+    #[error(
+        "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF"
+    )]
+    InvalidMessageContents,
+    /// Not a receipt handle that was ever given.
+    #[error("The input receipt handle is invalid.")]
+    ReceiptHandleIsInvalid,
+    /// The receive that the handle stands for is over: the message is visible again, or somebody
+    /// else received it.
+    #[error("The specified message isn't in flight.")]
+    MessageNotInflight,
+    /// The queue was purged less than a minute ago.
+    #[error("Only one PurgeQueue operation on {0} is allowed every 60 seconds.")]
+    PurgeQueueInProgress(String),
+    /// A batch without entries.
+    #[error("There should be at least one entry in the request.")]
+    EmptyBatchRequest,
+    /// A batch of more than ten.
+    #[error("Maximum number of entries per request are 10. You have sent {0}.")]
+    TooManyEntriesInBatchRequest(usize),
+    /// Two entries of a batch have the same id.
+    #[error("Id {0} repeated.")]
+    BatchEntryIdsNotDistinct(String),
+    /// A batch entry's id is not 1 to 80 letters, digits, `-` and `_`.
+    #[error(
+        "A batch entry id can only contain alphanumeric characters, hyphens and underscores. It can be at most 80 letters long."
+    )]
+    InvalidBatchEntryId,
+    /// The messages of a batch are more than 1 MiB together.
+    #[error("Batch requests cannot be longer than 1048576 bytes. You have sent {0} bytes.")]
+    BatchRequestTooLong(usize),
+    /// A request that is not JSON of the operation's shape.
+    #[error("the request could not be read: {0}")]
+    Malformed(#[source] serde_json::Error),
+    /// An operation this stand-in has not.
+    #[error("Unsupported operation {0}.")]
+    UnsupportedOperation(String),
+    /// The disk refused; nothing changed.
+    #[error("{0}")]
+    Storage(#[from] DocumentError),
+}
+
+impl QueueError {
+    /// The error's name in the JSON protocol.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::QueueDoesNotExist => "QueueDoesNotExist",
+            Self::QueueNameExists(_) => "QueueNameExists",
+            Self::InvalidAttributeName(_) => "InvalidAttributeName",
+            Self::InvalidAttributeValue(_) => "InvalidAttributeValue",
+            Self::InvalidParameterValue(_) => "InvalidParameterValue",
+            Self::MissingParameter(_) => "MissingParameter",
+            Self::InvalidMessageContents => "InvalidMessageContents",
+            Self::ReceiptHandleIsInvalid => "ReceiptHandleIsInvalid",
+            Self::MessageNotInflight => "MessageNotInflight",
+            Self::PurgeQueueInProgress(_) => "PurgeQueueInProgress",
+            Self::EmptyBatchRequest => "EmptyBatchRequest",
+            Self::TooManyEntriesInBatchRequest(_) => "TooManyEntriesInBatchRequest",
+            Self::BatchEntryIdsNotDistinct(_) => "BatchEntryIdsNotDistinct",
+            Self::InvalidBatchEntryId => "InvalidBatchEntryId",
+            Self::BatchRequestTooLong(_) => "BatchRequestTooLong",
+            Self::Malformed(_) => "SerializationException",
+            Self::UnsupportedOperation(_) => "UnsupportedOperation",
+            Self::Storage(_) => "InternalFailure",
+        }
+    }
+
+    /// The error's code in the older query protocol, which the SDKs go by.
+    pub fn query_code(&self) -> String {
+        match self {
+            Self::QueueDoesNotExist => "AWS.SimpleQueueService.NonExistentQueue".to_owned(),
+            Self::QueueNameExists(_) => "QueueAlreadyExists".to_owned(),
+            Self::MessageNotInflight
+            | Self::PurgeQueueInProgress(_)
+            | Self::EmptyBatchRequest
+            | Self::TooManyEntriesInBatchRequest(_)
+            | Self::BatchEntryIdsNotDistinct(_)
+            | Self::InvalidBatchEntryId
+            | Self::BatchRequestTooLong(_)
+            | Self::UnsupportedOperation(_) => format!("AWS.SimpleQueueService.{}", self.name()),
+            Self::InvalidAttributeName(_)
+            | Self::InvalidAttributeValue(_)
+            | Self::InvalidParameterValue(_)
+            | Self::MissingParameter(_)
+            | Self::InvalidMessageContents
+            | Self::ReceiptHandleIsInvalid
+            | Self::Malformed(_)
+            | Self::Storage(_) => self.name().to_owned(),
+        }
+    }
+
+    /// Whether the caller is at fault: calling again won't help.
+    pub fn is_callers_fault(&self) -> bool {
+        !matches!(self, Self::Storage(_))
+    }
+}

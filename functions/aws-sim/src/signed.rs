@@ -1,0 +1,254 @@
+//! S3 and SQS as other programs may call them over a socket: every request is signed with the
+//! folder's access key.
+//!
+//! S3 requests are verified by `s3s`, with their many forms of signatures. SQS has one form, which
+//! is verified here.
+
+mod sigv4;
+
+use std::{fmt, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+};
+use http_body_util::BodyExt;
+use seam::{
+    clock::Clock,
+    transport::{Body, BoxFuture, Transport, TransportError, full},
+};
+use serde_json::json;
+
+use self::sigv4::{SignatureError, verify};
+use crate::{credentials::Credentials, listen::forbidden, wire::is_of_sqs};
+
+/// The largest body of an SQS request: a batch of 1 MiB, all of whose letters are escaped.
+const LARGEST_BODY: usize = 8 << 20;
+
+/// The content types with which a page can post without being asked first, by a form or by a
+/// script.
+const FORM_TYPES: [&str; 3] = [
+    "multipart/form-data",
+    "application/x-www-form-urlencoded",
+    "text/plain",
+];
+
+/// S3 and SQS behind their signatures.
+pub struct Signed {
+    service: Arc<dyn Transport>,
+    credentials: Credentials,
+    clock: Clock,
+}
+
+impl Signed {
+    /// `service`, for those who have these credentials. `clock` is the time by which signatures are
+    /// dated, which is the real one.
+    pub fn new(service: Arc<dyn Transport>, credentials: Credentials, clock: Clock) -> Self {
+        Self {
+            service,
+            credentials,
+            clock,
+        }
+    }
+
+    async fn send_to_sqs(&self, request: Request<Body>) -> Result<Response<Body>, TransportError> {
+        let (head, body) = request.into_parts();
+        let Some(body) = read(body).await? else {
+            return Ok(forbidden("the request is larger than any of SQS"));
+        };
+        match verify(&head, &body, &self.credentials, self.clock.now()) {
+            Ok(()) => {
+                self.service
+                    .send(Request::from_parts(head, full(body)))
+                    .await
+            }
+            Err(error) => Ok(refusal(&error)),
+        }
+    }
+}
+
+impl Transport for Signed {
+    fn send(
+        &self,
+        request: Request<Body>,
+    ) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
+        Box::pin(async move {
+            if is_form(&request) {
+                return Ok(forbidden(
+                    "forms are not accepted: upload with an S3 client",
+                ));
+            }
+            if is_of_sqs(request.headers()) {
+                self.send_to_sqs(request).await
+            } else {
+                self.service.send(request).await
+            }
+        })
+    }
+}
+
+impl fmt::Debug for Signed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signed")
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A whole body; none if it is larger than [`LARGEST_BODY`].
+async fn read(mut body: Body) -> Result<Option<Bytes>, TransportError> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(bytes) = frame.map_err(TransportError::Interrupted)?.into_data() {
+            if whole.len() + bytes.len() > LARGEST_BODY {
+                return Ok(None);
+            }
+            whole.extend_from_slice(&bytes);
+        }
+    }
+    Ok(Some(whole.freeze()))
+}
+
+/// Whether a page could have posted this. A client that begins the upload of a large text file
+/// looks almost alike, but no form has an `Authorization` header.
+fn is_form(request: &Request<Body>) -> bool {
+    let begins_upload = || {
+        let query = request.uri().query().unwrap_or_default();
+        let is_uploads = query
+            .split('&')
+            .any(|name| matches!(name, "uploads" | "uploads="));
+        is_uploads && request.headers().contains_key(AUTHORIZATION)
+    };
+    *request.method() == Method::POST
+        && match form_type(request.headers()) {
+            Some("text/plain") => !begins_upload(),
+            Some(_) => true,
+            None => false,
+        }
+}
+
+/// The first of a form's content types that the request has. There may be several headers, of which
+/// a server could take any.
+fn form_type(headers: &HeaderMap) -> Option<&'static str> {
+    let types = headers
+        .get_all(CONTENT_TYPE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut names = types
+        .flat_map(|types| types.split(','))
+        .map(|one| one.split(';').next().unwrap_or_default().trim());
+    names.find_map(|name| {
+        FORM_TYPES
+            .into_iter()
+            .find(|form| form.eq_ignore_ascii_case(name))
+    })
+}
+
+/// The refusal as SQS gives it.
+fn refusal(error: &SignatureError) -> Response<Body> {
+    let body = json!({ "__type": format!("com.amazon.coral.service#{}", error.code()), "message": error.to_string() });
+    let mut response = Response::new(full(body.to_string()));
+    *response.status_mut() = StatusCode::FORBIDDEN;
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/x-amz-json-1.0"),
+    );
+    if let Ok(code) = HeaderValue::try_from(format!("{};Sender", error.code())) {
+        response.headers_mut().insert("x-amzn-query-error", code);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: Method, uri: &str, headers: &[(&str, &str)]) -> Request<Body> {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(full("")).unwrap()
+    }
+
+    #[test]
+    fn forms_are_told_from_what_clients_post() {
+        let upload = "http://127.0.0.1/darkroom/notes.txt?uploads";
+        for (is_a_form, method, uri, headers) in [
+            (
+                true,
+                Method::POST,
+                "/darkroom",
+                &[("content-type", "multipart/form-data; boundary=x")][..],
+            ),
+            (
+                true,
+                Method::POST,
+                "/",
+                &[("content-type", "APPLICATION/x-www-form-urlencoded")],
+            ),
+            (
+                true,
+                Method::POST,
+                "/",
+                &[("content-type", "text/plain;charset=UTF-8")],
+            ),
+            (
+                true,
+                Method::POST,
+                "/",
+                &[
+                    ("content-type", "application/json"),
+                    ("content-type", "text/plain"),
+                ],
+            ),
+            (
+                true,
+                Method::POST,
+                upload,
+                &[("content-type", "text/plain")],
+            ),
+            (
+                true,
+                Method::POST,
+                upload,
+                &[
+                    ("content-type", "multipart/form-data"),
+                    ("authorization", "AWS4"),
+                ],
+            ),
+            (
+                true,
+                Method::POST,
+                "/?uploadsx",
+                &[("content-type", "text/plain"), ("authorization", "AWS4")],
+            ),
+            (
+                false,
+                Method::POST,
+                upload,
+                &[("content-type", "text/plain"), ("authorization", "AWS4")],
+            ),
+            (
+                false,
+                Method::POST,
+                "/",
+                &[("content-type", "application/x-amz-json-1.0")],
+            ),
+            (false, Method::POST, "/darkroom/a?uploadId=1", &[]),
+            (
+                false,
+                Method::PUT,
+                "/darkroom/notes.txt",
+                &[("content-type", "text/plain")],
+            ),
+        ] {
+            assert_eq!(
+                is_form(&request(method.clone(), uri, headers)),
+                is_a_form,
+                "{method} {uri} {headers:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! Everything the chain needs, on one machine: the stand-ins for AWS, and each function's clients
+//! to them.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use aws_sim::{
+    bucket::{Buckets, NotificationRule, to_queues},
+    credentials::Credentials,
+    queue::{QueueApi, QueueAttributes, Queues, RedrivePolicy},
+    wire::{ACCOUNT, InProcess, REGION, Router},
+};
+use collect::handler::Pace;
+use darkroom::{
+    chain::{
+        CHAIN, CONTROLS, MANIFESTS, POLLS, REPORTS, RESULTS, RETENTION, SHARDS, SWEEP_EVERY,
+        Source, VISIBILITY_TIMEOUT,
+    },
+    job::Settings,
+    layout,
+    ledger::ProjectLimits,
+    manifest,
+    models::{Catalogue, Tier},
+    results,
+    state::QUIET_PERIOD,
+};
+use disk::Disk;
+use gemini::Gemini;
+use jiff::SignedDuration;
+use plan::web::Web;
+use poll::handler::Waits;
+use runtime::{
+    aws, bucket::Bucket, catalogue::Catalogues, ledger::Books, metrics::Metrics, queue::Queue,
+    references::References, states::States, wake::Wake,
+};
+use seam::{rng::Chance, transport::Transport};
+
+use crate::{time::Time, words};
+
+/// The local bucket.
+pub const BUCKET: &str = "darkroom";
+
+/// The folder below the root that people need not look into.
+pub const INTERNAL: &str = ".darkroom";
+
+/// The file that has the folder's own name, in the internal folder.
+const IDENTITY: &str = "identity";
+
+/// The stand-ins in one folder, and the functions' clients.
+#[derive(Debug)]
+pub struct Cloud {
+    root: PathBuf,
+    /// The time of everything here.
+    pub time: Time,
+    /// The queues, as AWS sees them.
+    pub queues: Arc<Queues>,
+    /// The bucket, as its users see it.
+    pub bucket: Bucket,
+    /// What the functions work with.
+    pub deps: Deps,
+    /// How often the host sweeps, if ever.
+    pub sweep_every: Option<SignedDuration>,
+    /// S3 and SQS, for whoever else wants to call them.
+    pub wire: InProcess,
+    /// Held while this process uses the folder.
+    _lock: File,
+}
+
+/// What each function works with.
+#[derive(Clone, Debug)]
+pub struct Deps {
+    /// Of `plan`.
+    pub plan: plan::handler::Deps,
+    /// Of `submit`.
+    pub submit: submit::handler::Deps,
+    /// Of `poll`.
+    pub poll: poll::handler::Deps,
+    /// Of `collect`.
+    pub collect: collect::handler::Deps,
+    /// Of `report`.
+    pub report: report::handler::Deps,
+    /// Of `control`.
+    pub control: control::handler::Deps,
+    /// Of `sweep`.
+    pub sweep: sweep::handler::Deps,
+}
+
+/// What a local cloud is made with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The settings of every job.
+    pub settings: Settings,
+    /// How fast images are collected, and how often progress is written down.
+    pub pace: Pace,
+    /// How often batches are asked about.
+    pub waits: Waits,
+    /// What the Gemini project allows.
+    pub limits: ProjectLimits,
+    /// The project's tier.
+    pub tier: Tier,
+    /// How long nobody looks for a batch whose create call went unanswered.
+    pub quiet: SignedDuration,
+    /// How often the host sweeps, if ever.
+    pub sweep_every: Option<SignedDuration>,
+    /// Where references by web address are fetched from.
+    pub web: Web,
+    /// Write ids and jitter.
+    pub chance: Chance,
+    /// What an operator watches.
+    pub metrics: Metrics,
+    /// What requests to S3 and SQS are signed with. None: random ones, which
+    /// only this process knows.
+    pub credentials: Option<Credentials>,
+    /// How far what is written survives. With the real Gemini it must be durable: a state that is
+    /// lost with the power buys a second batch.
+    pub disk: Disk,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            settings: Settings::default(),
+            pace: Pace::default(),
+            waits: Waits::default(),
+            limits: ProjectLimits {
+                live_batches: 100,
+                enqueued_tokens: Catalogue::built_in().enqueued_tokens(Tier::default()),
+                daily_usd: None,
+            },
+            tier: Tier::default(),
+            quiet: QUIET_PERIOD,
+            sweep_every: Some(SWEEP_EVERY),
+            web: Web::over_https(),
+            chance: Chance::system(),
+            metrics: Metrics::none(),
+            credentials: None,
+            disk: Disk::fast(),
+        }
+    }
+}
+
+impl Cloud {
+    /// Opens the stand-ins below `root`, which is made when it is missing, with `gemini` behind
+    /// them.
+    ///
+    /// # Errors
+    /// When the folder can't be used, or another process uses it.
+    pub fn open(root: &Path, time: Time, gemini: Gemini, setup: Setup) -> anyhow::Result<Self> {
+        let wrap = |transport| transport;
+        Self::open_with(root, time, gemini, setup, wrap)
+    }
+
+    /// As [`Cloud::open`], with `wrap` around what answers for S3 and SQS: to watch, or to
+    /// interfere.
+    ///
+    /// # Errors
+    /// As [`Cloud::open`].
+    pub fn open_with(
+        root: &Path,
+        time: Time,
+        gemini: Gemini,
+        setup: Setup,
+        wrap: impl FnOnce(Arc<dyn Transport>) -> Arc<dyn Transport>,
+    ) -> anyhow::Result<Self> {
+        let internal = root.join(INTERNAL);
+        fs::create_dir_all(&internal)
+            .with_context(|| format!("can't make the folder {}", internal.display()))?;
+        let lock = lock(&internal)?;
+        let stack = identity(&setup.disk, &internal, &setup.chance)?;
+        let clock = time.clock();
+        let disk = setup.disk.clone();
+        let queues = Arc::new(Queues::open_on(&disk, internal.join("sqs"), clock.clone())?);
+        for source in CHAIN {
+            queues.create(
+                &source.dead_letters(),
+                QueueAttributes {
+                    retention: RETENTION,
+                    ..QueueAttributes::default()
+                },
+            )?;
+            queues.create(source.queue, attributes(&source))?;
+        }
+        let rule = |prefix: &str, queue: &str| NotificationRule {
+            bucket: BUCKET.to_owned(),
+            events: "s3:ObjectCreated:*".to_owned(),
+            prefix: prefix.to_owned(),
+            suffix: String::new(),
+            queue: queue.to_owned(),
+        };
+        let rules = vec![rule("inbox/", MANIFESTS), rule("control/", CONTROLS)];
+        let credentials = setup
+            .credentials
+            .clone()
+            .map_or_else(Credentials::random, Ok)?;
+        let sink = to_queues(Arc::clone(&queues));
+        let buckets =
+            Buckets::open_on(disk.clone(), root, clock.clone(), rules, sink, &credentials)?;
+        buckets.create(BUCKET)?;
+        sync_folders(&disk, root)?;
+        let api = Arc::new(QueueApi::new(Arc::clone(&queues)));
+        let wire = InProcess::new(
+            wrap(Arc::new(Router::new(Arc::new(buckets), api))),
+            credentials,
+        );
+        let s3 = aws_sdk_s3::Client::from_conf(aws::s3_settings(wire.s3_config()).build());
+        let sqs = aws_sdk_sqs::Client::from_conf(wire.sqs_config().build());
+        let bucket = Bucket::new(s3, BUCKET);
+        let sweep_every = setup.sweep_every;
+        let deps = Deps::new(&bucket, sqs, gemini, &time, &stack, setup);
+        Ok(Self {
+            root: root.to_owned(),
+            time,
+            queues,
+            bucket,
+            deps,
+            sweep_every,
+            wire,
+            _lock: lock,
+        })
+    }
+
+    /// Whether a job is not closed.
+    pub fn has_open_jobs(&self) -> bool {
+        fs::read_dir(self.path_of(layout::OPEN_JOBS))
+            .is_ok_and(|mut entries| entries.next().is_some())
+    }
+
+    /// Drops in the bucket what people have said about jobs at the terminal.
+    ///
+    /// # Errors
+    /// When it can't be read or dropped; it is dropped the next time.
+    pub(crate) async fn drop_words(&self) -> anyhow::Result<()> {
+        words::drop_all(&self.root.join(INTERNAL), &self.bucket).await
+    }
+
+    /// Where an object lies as a file, for people to open.
+    pub fn path_of(&self, key: &str) -> PathBuf {
+        self.root.join(BUCKET).join(key)
+    }
+}
+
+/// The settings of a queue of the chain.
+fn attributes(source: &Source) -> QueueAttributes {
+    QueueAttributes {
+        visibility_timeout: VISIBILITY_TIMEOUT,
+        redrive: Some(RedrivePolicy {
+            dead_letter_queue: source.dead_letters(),
+            max_receive_count: source.max_receive_count,
+        }),
+        retention: RETENTION,
+        ..QueueAttributes::default()
+    }
+}
+
+impl Deps {
+    fn new(
+        bucket: &Bucket,
+        sqs: aws_sdk_sqs::Client,
+        gemini: Gemini,
+        time: &Time,
+        stack: &str,
+        setup: Setup,
+    ) -> Self {
+        let clock = time.clock();
+        let states = States::new(
+            bucket.clone(),
+            clock.clone(),
+            setup.chance.clone(),
+            setup.metrics.clone(),
+        );
+        let queue = |name| {
+            Queue::new(
+                sqs.clone(),
+                format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}"),
+            )
+        };
+        let wake = Wake {
+            shards: queue(SHARDS),
+            polls: queue(POLLS),
+            results: queue(RESULTS),
+            reports: queue(REPORTS),
+        };
+        let books = Books::new(bucket.clone(), setup.chance.clone());
+        let catalogue = Arc::new(Catalogue::built_in());
+        let catalogues = Catalogues::new(bucket.clone(), Arc::clone(&catalogue));
+        Self {
+            plan: plan::handler::Deps {
+                bucket: bucket.clone(),
+                states: states.clone(),
+                manifests: queue(MANIFESTS),
+                shards: queue(SHARDS),
+                clock: clock.clone(),
+                catalogue: Arc::clone(&catalogue),
+                catalogues: catalogues.clone(),
+                project: setup.limits.clone(),
+                tier: setup.tier,
+                settings: setup.settings,
+                web: setup.web,
+                limits: manifest::Limits::default(),
+            },
+            submit: submit::handler::Deps {
+                bucket: bucket.clone(),
+                states: states.clone(),
+                books: books.clone(),
+                references: References::new(bucket.clone(), setup.chance.clone()),
+                limits: setup.limits,
+                quiet: setup.quiet,
+                gemini: gemini.clone(),
+                shards: queue(SHARDS),
+                polls: queue(POLLS),
+                reports: queue(REPORTS),
+                clock: clock.clone(),
+                stack: stack.to_owned(),
+                metrics: setup.metrics.clone(),
+            },
+            poll: poll::handler::Deps {
+                states: states.clone(),
+                books: books.clone(),
+                gemini: gemini.clone(),
+                polls: queue(POLLS),
+                results: queue(RESULTS),
+                reports: queue(REPORTS),
+                clock: clock.clone(),
+                chance: setup.chance,
+                waits: setup.waits,
+                metrics: setup.metrics.clone(),
+            },
+            collect: collect::handler::Deps {
+                bucket: bucket.clone(),
+                states: states.clone(),
+                books: books.clone(),
+                gemini: gemini.clone(),
+                results: queue(RESULTS),
+                shards: queue(SHARDS),
+                reports: queue(REPORTS),
+                clock: clock.clone(),
+                catalogues: catalogues.clone(),
+                limits: results::Limits::default(),
+                pace: setup.pace,
+                metrics: setup.metrics.clone(),
+            },
+            report: report::handler::Deps {
+                bucket: bucket.clone(),
+                states: states.clone(),
+                reports: queue(REPORTS),
+                clock: clock.clone(),
+                catalogue,
+                catalogues,
+                metrics: setup.metrics.clone(),
+            },
+            control: control::handler::Deps {
+                bucket: bucket.clone(),
+                states: states.clone(),
+                controls: queue(CONTROLS),
+                wake: wake.clone(),
+                clock: clock.clone(),
+            },
+            sweep: sweep::handler::Deps {
+                bucket: bucket.clone(),
+                states,
+                books,
+                gemini,
+                wake,
+                clock,
+                stack: stack.to_owned(),
+                metrics: setup.metrics,
+            },
+        }
+    }
+}
+
+/// The name that begins the display names of batches made from this folder: `local-<16 hex
+/// digits>`, drawn once. Two folders may run the same manifest with the same API key, and must not
+/// take each other's batches for their own.
+fn identity(disk: &Disk, folder: &Path, chance: &Chance) -> anyhow::Result<String> {
+    let path = folder.join(IDENTITY);
+    match fs::read_to_string(&path) {
+        Ok(name) => Ok(name.trim().to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let name = format!("local-{}", &chance.id()[..16]);
+            disk.replace(&path, name.as_bytes())
+                .with_context(|| format!("can't write {}", path.display()))?;
+            Ok(name)
+        }
+        Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
+    }
+}
+
+/// Has the folders that were made for `root` reach the disk. A folder above it that this user may
+/// not read was there before, and is left alone.
+fn sync_folders(disk: &Disk, root: &Path) -> anyhow::Result<()> {
+    disk.sync_folder(root)?;
+    for above in fs::canonicalize(root)?.ancestors().skip(1) {
+        if let Err(error) = disk.sync_folder(above)
+            && error.kind() != io::ErrorKind::PermissionDenied
+        {
+            return Err(error)
+                .with_context(|| format!("can't synchronize the folder {}", above.display()));
+        }
+    }
+    Ok(())
+}
+
+/// One process at a time: two would not see each other's messages.
+fn lock(folder: &Path) -> anyhow::Result<File> {
+    let file = File::create(folder.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => {
+            anyhow::bail!(
+                "another process is using {}: wait for it, or choose another --out",
+                folder.display()
+            )
+        }
+        Err(fs::TryLockError::Error(error)) => Err(error.into()),
+    }
+}

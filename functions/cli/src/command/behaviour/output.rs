@@ -1,0 +1,65 @@
+//! How the simulated Gemini shows the outputs of batches, as flags.
+
+use clap::{Args, value_parser};
+use gemini_sim::{ArrayRule, Behaviour, DoneFlag, LateOutput, ShapeRule, Which};
+
+/// What is odd about outputs. Without any flag they are there as soon as their batch is over, in
+/// the usual shape.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct OutputArgs {
+    /// Let outputs come so long after the end of their batch, though its state says that it
+    /// succeeded. 30m means all batches, 30m:first-2 the first two; may be repeated.
+    #[arg(long, value_name = "DURATION[:WHICH]")]
+    late_output: Vec<LateOutput>,
+    /// Never give the outputs of these batches.
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    lost_output: Vec<Which>,
+    /// When batches that are over say "done": at once, with their output, or never.
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    done: DoneFlag,
+    /// Leave out how many requests of a batch were successful, failed or are pending.
+    #[arg(long)]
+    without_counts: bool,
+    /// Give the results of these batches inline, though their input was a file.
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    inline_output: Vec<Which>,
+    /// Write the result files of these batches as one array: 3:compact on one line, 3:lines with
+    /// one element a line; 3 draws which. May be repeated.
+    #[arg(long, value_name = "N[:STYLE]")]
+    array: Vec<ArrayRule>,
+    /// Write that share of the result lines in an odd shape. SHAPE is no-key, numeric-key,
+    /// no-wrapper, data-url, thought-only, file-data, image-as-text, snake-case, error-http,
+    /// error-text, error-code-text, error-status, error-empty, no-image, image-other, other,
+    /// malformed or empty-response. As in no-key:20; may be repeated.
+    #[arg(long, value_name = "SHAPE:PERCENT")]
+    shape: Vec<ShapeRule>,
+    /// Delete result files after so many days. Default: 42, as Google does.
+    #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(1..))]
+    keep_output: Option<u32>,
+}
+
+impl OutputArgs {
+    /// The rest of the behaviour, with outputs as the flags ask for.
+    pub(super) fn applied_to(&self, behaviour: Behaviour) -> Behaviour {
+        Behaviour {
+            late_outputs: named_first(&self.late_output, |rule| rule.which),
+            lost_outputs: self.lost_output.clone(),
+            done: self.done,
+            without_counts: self.without_counts,
+            inline_outputs: self.inline_output.clone(),
+            arrays: named_first(&self.array, |rule| rule.which),
+            shapes: self.shape.clone(),
+            keep_output_days: self.keep_output.unwrap_or(behaviour.keep_output_days),
+            ..behaviour
+        }
+    }
+}
+
+/// Batches that are named come before shares: a share is of the others.
+pub(super) fn named_first<T: Clone>(rules: &[T], which: impl Fn(&T) -> Which) -> Vec<T> {
+    let (shares, named): (Vec<T>, Vec<T>) = rules
+        .iter()
+        .cloned()
+        .partition(|rule| matches!(which(rule), Which::Percent(_)));
+    [named, shares].concat()
+}

@@ -1,0 +1,33 @@
+//! The models and prices that count in a folder.
+
+use std::{fs, io, path::Path};
+
+use anyhow::Context;
+use darkroom::{layout, models::Catalogue, names::JobId};
+
+use crate::cloud::BUCKET;
+
+/// The catalogue that `plan` will use for a job in the folder `out`: the job's own if it was
+/// planned already, else the one that a person put there as `stack/models.toml`, else the built-in
+/// one.
+pub(super) fn of(out: &Path, job: &JobId) -> anyhow::Result<Catalogue> {
+    let bucket = out.join(BUCKET);
+    for key in [&layout::job_models(job), layout::MODELS] {
+        let path = bucket.join(key);
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                return Catalogue::parse(&text)
+                    .with_context(|| format!("{} can't be used", path.display()));
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("can't read {}", path.display()));
+            }
+        }
+    }
+    Ok(Catalogue::built_in())
+}

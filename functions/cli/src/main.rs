@@ -1,0 +1,7 @@
+//! The `darkroom` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::command::main()
+}

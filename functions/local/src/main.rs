@@ -1,7 +1,0 @@
-//! The `darkroom` command.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    local::command::main()
-}

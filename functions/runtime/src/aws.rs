@@ -1,0 +1,126 @@
+//! The AWS clients of a deployed function.
+
+use std::{sync::OnceLock, time::Duration};
+
+use aws_config::SdkConfig;
+use aws_sdk_s3::{
+    config::{RequestChecksumCalculation, StalledStreamProtectionConfig, timeout::TimeoutConfig},
+    error::{ProvideErrorMetadata, SdkError},
+};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, rustls_provider::CryptoMode},
+};
+use aws_smithy_runtime_api::client::http::{HttpClient, SharedHttpClient, http_client_fn};
+use aws_types::service_config::ServiceConfigKey;
+
+/// Clients for S3 and SQS with the function's role, region and, where one is set, endpoint.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    /// S3.
+    pub s3: aws_sdk_s3::Client,
+    /// SQS.
+    pub sqs: aws_sdk_sqs::Client,
+}
+
+impl Aws {
+    /// From the environment that Lambda gives a function.
+    pub async fn from_env() -> Self {
+        let config = config().await;
+        let s3 = s3_settings(aws_sdk_s3::config::Builder::from(&config));
+        // Emulators have no host name for every bucket.
+        let s3 = s3.force_path_style(config.endpoint_url().is_some());
+        Self {
+            s3: aws_sdk_s3::Client::from_conf(s3.build()),
+            sqs: aws_sdk_sqs::Client::new(&config),
+        }
+    }
+}
+
+/// The role, region, credentials and endpoint in the environment.
+pub(crate) async fn config() -> SdkConfig {
+    aws_config::from_env()
+        .timeout_config(timeouts())
+        .http_client(https())
+        .load()
+        .await
+}
+
+/// The SDK's own HTTPS client, made when a connection is first needed. The SDK would make it when
+/// it is configured, and reading the root certificates takes longer than all else at a function's
+/// start.
+fn https() -> SharedHttpClient {
+    let made = OnceLock::new();
+    http_client_fn(move |settings, components| {
+        let make = || {
+            Builder::new()
+                .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+                .build_https()
+        };
+        made.get_or_init(make).http_connector(settings, components)
+    })
+}
+
+/// Scheme and host of a service that no SDK crate calls: the endpoint in the environment
+/// (`AWS_ENDPOINT_URL_SSM`, `AWS_ENDPOINT_URL`), or the one of the region.
+pub(crate) fn endpoint(config: &SdkConfig, service: &'static str) -> String {
+    let key = ServiceConfigKey::builder()
+        .service_id(service)
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build();
+    let own = key
+        .ok()
+        .and_then(|key| config.service_config()?.load_config(key));
+    if let Some(url) = own.as_deref().or(config.endpoint_url()) {
+        return url.trim_end_matches('/').to_owned();
+    }
+    let region = config.region().map_or("us-east-1", AsRef::as_ref);
+    let fips = if config.use_fips() == Some(true) {
+        "-fips"
+    } else {
+        ""
+    };
+    let domain = if region.starts_with("cn-") {
+        "amazonaws.com.cn"
+    } else {
+        "amazonaws.com"
+    };
+    format!("https://{service}{fips}.{region}.{domain}")
+}
+
+/// What AWS said, or what happened to the connection, in a few words.
+pub(crate) fn said<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
+    match error {
+        SdkError::ServiceError(service) => {
+            let reply = service.err();
+            format!(
+                "{} {}",
+                reply.code().unwrap_or("error"),
+                reply.message().unwrap_or_default()
+            )
+        }
+        SdkError::TimeoutError(_) => "time-out".to_owned(),
+        SdkError::DispatchFailure(_) => "connection failed".to_owned(),
+        SdkError::ResponseError(_) => "the answer can't be read".to_owned(),
+        SdkError::ConstructionFailure(_) => "the request can't be built".to_owned(),
+        _ => "failed".to_owned(),
+    }
+}
+
+/// What every S3 client here is set to: a CRC32 of every object, and no stalled-stream protection,
+/// which would count the wait for Gemini's next bytes as a stall of the upload.
+pub fn s3_settings(builder: aws_sdk_s3::config::Builder) -> aws_sdk_s3::config::Builder {
+    builder
+        .request_checksum_calculation(RequestChecksumCalculation::WhenSupported)
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+}
+
+/// The SDK alone has only a connect time-out.
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(4))
+        .read_timeout(Duration::from_secs(30))
+        .operation_attempt_timeout(Duration::from_secs(120))
+        .build()
+}

@@ -1,0 +1,68 @@
+//! What objects there are.
+
+use darkroom::status::DocumentVersion;
+
+use super::{Bucket, BucketError};
+
+impl Bucket {
+    /// The keys of all objects that begin with `prefix`, in order.
+    ///
+    /// # Errors
+    /// [`BucketError`]; a list that could not be read to its end is one.
+    pub async fn keys(&self, prefix: &str) -> Result<Vec<String>, BucketError> {
+        let mut keys = Vec::new();
+        let mut pages = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.name)
+            .prefix(prefix)
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| BucketError::of(prefix, error))?;
+            keys.extend(
+                page.contents
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(|object| object.key),
+            );
+        }
+        Ok(keys)
+    }
+
+    /// An object's ETag, with its quotes; none if there is no such object. Unlike [`Bucket::head`]
+    /// it needs no permission to read the object.
+    ///
+    /// # Errors
+    /// [`BucketError`].
+    pub async fn etag(&self, key: &str) -> Result<Option<String>, BucketError> {
+        // Of all keys that begin with this one, the key itself is the first.
+        let request = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.name)
+            .prefix(key)
+            .max_keys(1);
+        let page = request
+            .send()
+            .await
+            .map_err(|error| BucketError::of(key, error))?;
+        let first = page.contents.unwrap_or_default().into_iter().next();
+        Ok(first
+            .filter(|object| object.key.as_deref() == Some(key))
+            .and_then(|object| object.e_tag))
+    }
+
+    /// Whether all these objects still are, or are missing, as they were found.
+    ///
+    /// # Errors
+    /// [`BucketError`].
+    pub async fn are_unchanged(&self, documents: &[DocumentVersion]) -> Result<bool, BucketError> {
+        for document in documents {
+            if self.etag(&document.key).await? != document.etag {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}

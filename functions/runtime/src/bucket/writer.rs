@@ -1,0 +1,146 @@
+//! An object written piece by piece.
+
+use aws_sdk_s3::{
+    primitives::ByteStream,
+    types::{CompletedMultipartUpload, CompletedPart},
+};
+use bytes::{Bytes, BytesMut};
+
+use super::{Bucket, BucketError, payload::UnsignedOverTls};
+
+/// Bytes of one part: S3 wants 5 MiB at least, and allows 10,000 parts
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>, read 2026-11), so an
+/// object may have 78 GiB.
+const PART_BYTES: usize = 8 << 20;
+
+/// Writes an object of unknown length: one PUT if it stays small, else a multipart upload of 8 MiB
+/// parts.
+///
+/// Nothing is visible before [`ObjectWriter::finish`]. A writer that is dropped leaves at the most
+/// an unfinished multipart upload, which the bucket's lifecycle rule removes.
+#[derive(Debug)]
+pub struct ObjectWriter {
+    bucket: Bucket,
+    key: String,
+    content_type: String,
+    pending: BytesMut,
+    written: u64,
+    upload: Option<Upload>,
+}
+
+#[derive(Debug)]
+struct Upload {
+    id: String,
+    parts: Vec<CompletedPart>,
+}
+
+impl ObjectWriter {
+    pub(super) fn new(bucket: Bucket, key: &str, content_type: &str) -> Self {
+        Self {
+            bucket,
+            key: key.to_owned(),
+            content_type: content_type.to_owned(),
+            pending: BytesMut::new(),
+            written: 0,
+            upload: None,
+        }
+    }
+
+    /// Bytes taken so far.
+    pub fn len(&self) -> u64 {
+        self.written
+    }
+
+    /// Whether nothing was written yet.
+    pub fn is_empty(&self) -> bool {
+        self.written == 0
+    }
+
+    /// Takes the next bytes; sends a part when one is full.
+    ///
+    /// # Errors
+    /// [`BucketError`] of a part; the object is not written then.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), BucketError> {
+        self.pending.extend_from_slice(bytes);
+        self.written += bytes.len() as u64;
+        while self.pending.len() >= PART_BYTES {
+            let part = self.pending.split_to(PART_BYTES).freeze();
+            self.send(part).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the object visible.
+    ///
+    /// # Errors
+    /// [`BucketError`]; the object may or may not be written then: write it again.
+    pub async fn finish(mut self) -> Result<(), BucketError> {
+        let rest = self.pending.split().freeze();
+        if self.upload.is_none() {
+            self.bucket.put(&self.key, &self.content_type, rest).await?;
+            return Ok(());
+        }
+        if !rest.is_empty() {
+            self.send(rest).await?;
+        }
+        let Some(Upload { id, parts }) = self.upload else {
+            return Ok(());
+        };
+        let parts = CompletedMultipartUpload::builder()
+            .set_parts(Some(parts))
+            .build();
+        let (client, bucket) = (&self.bucket.client, &self.bucket.name);
+        let request = client
+            .complete_multipart_upload()
+            .bucket(bucket)
+            .key(&self.key)
+            .upload_id(id);
+        request
+            .multipart_upload(parts)
+            .send()
+            .await
+            .map_err(|error| BucketError::of(&self.key, error))?;
+        Ok(())
+    }
+
+    async fn send(&mut self, part: Bytes) -> Result<(), BucketError> {
+        let (client, bucket) = (&self.bucket.client, &self.bucket.name);
+        let upload = match &mut self.upload {
+            Some(upload) => upload,
+            None => {
+                let request = client
+                    .create_multipart_upload()
+                    .bucket(bucket)
+                    .key(&self.key);
+                let reply = request.content_type(&self.content_type).send().await;
+                let reply = reply.map_err(|error| BucketError::of(&self.key, error))?;
+                self.upload.insert(Upload {
+                    id: reply.upload_id.unwrap_or_default(),
+                    parts: Vec::new(),
+                })
+            }
+        };
+        let number = i32::try_from(upload.parts.len() + 1).unwrap_or(i32::MAX);
+        let request = client
+            .upload_part()
+            .bucket(bucket)
+            .key(&self.key)
+            .upload_id(&upload.id)
+            .part_number(number);
+        let reply = request
+            .body(ByteStream::from(part))
+            .customize()
+            .interceptor(UnsignedOverTls)
+            .send()
+            .await;
+        let reply = reply.map_err(|error| BucketError::of(&self.key, error))?;
+        upload.parts.push(
+            CompletedPart::builder()
+                .part_number(number)
+                .set_e_tag(reply.e_tag)
+                .set_checksum_crc32(reply.checksum_crc32)
+                .build(),
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! The ledger in the bucket, changed by compare-and-swap alone.
+
+use darkroom::{layout, ledger::Ledger};
+use seam::rng::Chance;
+
+use crate::{
+    bucket::Bucket,
+    swap::{self, Stamped, SwapError},
+};
+
+/// How often a change is made anew because somebody else's came first.
+const TRIES: u32 = 20;
+
+/// The ledger of the deployment.
+#[derive(Clone, Debug)]
+pub struct Books {
+    bucket: Bucket,
+    chance: Chance,
+}
+
+/// The ledger could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// It can't be read or written.
+    #[error(transparent)]
+    Swap(#[from] SwapError),
+    /// Others change it all the time.
+    #[error("the ledger was changed by others {TRIES} times in a row")]
+    Contended,
+}
+
+impl Stamped for Ledger {
+    fn write_id(&self) -> &str {
+        &self.write_id
+    }
+}
+
+impl Books {
+    /// The ledger in `bucket`.
+    pub fn new(bucket: Bucket, chance: Chance) -> Self {
+        Self { bucket, chance }
+    }
+
+    /// The ledger as it is; an empty one if nobody has written it yet.
+    ///
+    /// # Errors
+    /// [`LedgerError::Swap`].
+    pub async fn read(&self) -> Result<Ledger, LedgerError> {
+        Ok(swap::read(&self.bucket, layout::LEDGER)
+            .await?
+            .map(|(ledger, _)| ledger)
+            .unwrap_or_default())
+    }
+
+    /// Changes the ledger, and answers with what `change` answered. It may be called several times,
+    /// each time with what is stored then. What changes nothing writes nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; it may have been changed then, so the change is to be one that can be
+    /// repeated.
+    pub async fn change<T>(&self, change: impl Fn(&mut Ledger) -> T) -> Result<T, LedgerError> {
+        for _ in 0..TRIES {
+            let stored = swap::read::<Ledger>(&self.bucket, layout::LEDGER).await?;
+            let (before, etag) =
+                stored.map_or_else(Default::default, |(ledger, etag)| (ledger, Some(etag)));
+            let mut after = before.clone();
+            let answer = change(&mut after);
+            if after == before {
+                return Ok(answer);
+            }
+            (after.rev, after.write_id) = (before.rev + 1, self.chance.id());
+            if swap::write(&self.bucket, layout::LEDGER, &after, etag.as_deref())
+                .await?
+                .is_some()
+            {
+                return Ok(answer);
+            }
+        }
+        Err(LedgerError::Contended)
+    }
+}

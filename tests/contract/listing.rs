@@ -1,0 +1,243 @@
+//! Lists of objects, and keys that a file system would take for something else, or for nothing.
+
+use aws_sdk_s3::types::EncodingType;
+use percent_encoding::percent_decode_str;
+
+use super::{
+    World,
+    differences::{KEY_TOO_LONG, WRONG_TOKEN},
+    said,
+};
+
+/// In the order of their bytes.
+fn odd_keys() -> Vec<String> {
+    let mut keys: Vec<_> = [
+        "a",
+        "a/b",
+        "a/b/c",
+        "a//b",
+        "a/",
+        "/a",
+        "dir/.",
+        "dir/..",
+        "x/../y",
+        "sp ace",
+        "pl+us",
+        "per%20cent",
+        "per%cent",
+        "ümläut",
+        "画像/猫.png",
+        "quote\"s",
+        "back\\slash",
+        "q?u=e&r#y",
+        "~tilde*",
+        "emoji🍌",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    keys.push("long/".to_owned() + &"n".repeat(300));
+    keys.push("deep/".to_owned() + &"0123456789/".repeat(80) + "end");
+    keys.push("k".repeat(1_024));
+    keys.push("é".repeat(512));
+    keys.sort();
+    keys
+}
+
+#[tokio::test]
+async fn odd_keys_are_put_listed_read_and_deleted_like_any_other() {
+    let world = World::new().await;
+    // Both orders: what needs a folder where a file is, and a file where a folder is.
+    let keys = odd_keys();
+    for reverse in [false, true] {
+        let mut order = keys.clone();
+        if reverse {
+            order.reverse();
+        }
+        for key in &order {
+            world.put(key, key.as_bytes()).await;
+        }
+        assert_eq!(world.keys().await, keys);
+        for key in &keys {
+            assert_eq!(world.read(key).await, key.as_bytes(), "{key:?}");
+        }
+        for key in &order {
+            world
+                .s3
+                .delete_object()
+                .bucket(&world.bucket)
+                .key(key)
+                .send()
+                .await
+                .unwrap();
+            assert!(!world.keys().await.contains(key), "{key:?}");
+        }
+        assert!(world.keys().await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn key_is_1024_bytes_long_at_most() {
+    let world = World::new().await;
+    for key in ["k".repeat(1_025), "é".repeat(512) + "k"] {
+        let put = world
+            .s3
+            .put_object()
+            .bucket(&world.bucket)
+            .key(key)
+            .body(b"x".to_vec().into())
+            .send()
+            .await;
+        world.judge(KEY_TOO_LONG, &said(put));
+    }
+}
+
+#[tokio::test]
+async fn pages_follow_one_another_in_the_order_of_bytes() {
+    let world = World::new().await;
+    let keys = odd_keys();
+    for key in &keys {
+        world.put(key, b"12").await;
+    }
+    let list = || world.s3.list_objects_v2().bucket(&world.bucket);
+    let mut listed = Vec::new();
+    let mut pages = list().max_keys(3).into_paginator().send();
+    while let Some(page) = pages.next().await {
+        let page = page.unwrap();
+        assert!(page.contents().len() <= 3);
+        assert_eq!(page.key_count(), i32::try_from(page.contents().len()).ok());
+        for object in page.contents() {
+            assert_eq!(
+                (object.size(), object.e_tag()),
+                (Some(2), Some("\"c20ad4d76fe97759aa27a0c99bff6710\""))
+            );
+            listed.push(object.key().unwrap().to_owned());
+        }
+    }
+    assert_eq!(listed, keys);
+
+    let after = list().start_after("per%cent").send().await.unwrap();
+    assert_eq!(
+        after.contents()[0].key(),
+        keys.iter()
+            .find(|key| key.as_str() > "per%cent")
+            .map(String::as_str)
+    );
+    world.judge(
+        WRONG_TOKEN,
+        &said(list().continuation_token("?").send().await),
+    );
+}
+
+#[tokio::test]
+async fn delimiter_shows_one_level() {
+    let world = World::new().await;
+    for key in [
+        "jobs/one/a.png",
+        "jobs/one/b.png",
+        "jobs/two/c//d",
+        "jobs/job.json",
+        "inbox/x",
+        "jobs",
+    ] {
+        world.put(key, b"x").await;
+    }
+    let level = |prefix: &'static str| {
+        let list = world
+            .s3
+            .list_objects_v2()
+            .bucket(&world.bucket)
+            .prefix(prefix)
+            .delimiter("/");
+        async move {
+            let listed = list.send().await.unwrap();
+            let folders = listed
+                .common_prefixes()
+                .iter()
+                .map(|prefix| prefix.prefix().unwrap().to_owned());
+            let keys = listed
+                .contents()
+                .iter()
+                .map(|object| object.key().unwrap().to_owned());
+            folders.chain(keys).collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(level("").await, ["inbox/", "jobs/", "jobs"]);
+    assert_eq!(
+        level("jobs/").await,
+        ["jobs/one/", "jobs/two/", "jobs/job.json"]
+    );
+    assert_eq!(level("jobs/o").await, ["jobs/one/"]);
+    assert_eq!(level("jobs/two/c/").await, ["jobs/two/c//"]);
+    assert_eq!(level("none/").await, [""; 0]);
+    assert_eq!(level("../").await, [""; 0]);
+
+    let list = || {
+        world
+            .s3
+            .list_objects_v2()
+            .bucket(&world.bucket)
+            .delimiter("/")
+            .max_keys(1)
+    };
+    let first = list().send().await.unwrap();
+    assert_eq!(
+        (first.common_prefixes()[0].prefix(), first.is_truncated()),
+        (Some("inbox/"), Some(true))
+    );
+    let second = list()
+        .continuation_token(first.next_continuation_token().unwrap())
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        (second.contents()[0].key(), second.common_prefixes().len()),
+        (Some("jobs"), 0)
+    );
+}
+
+#[tokio::test]
+async fn older_list_goes_on_by_marker() {
+    let world = World::new().await;
+    for key in ["a/1", "a/2", "b", "c"] {
+        world.put(key, b"x").await;
+    }
+    let list = || world.s3.list_objects().bucket(&world.bucket).delimiter("/");
+    let first = list().max_keys(1).send().await.unwrap();
+    assert_eq!(
+        (first.common_prefixes()[0].prefix(), first.next_marker()),
+        (Some("a/"), Some("a/"))
+    );
+    let second = list().marker("a/").send().await.unwrap();
+    let keys: Vec<_> = second
+        .contents()
+        .iter()
+        .filter_map(|object| object.key())
+        .collect();
+    assert_eq!(
+        (keys, second.common_prefixes().len(), second.is_truncated()),
+        (vec!["b", "c"], 0, Some(false))
+    );
+}
+
+#[tokio::test]
+async fn keys_are_url_encoded_on_demand() {
+    let world = World::new().await;
+    let key = "a b/c+d%41é";
+    world.put(key, b"x").await;
+    let list = world
+        .s3
+        .list_objects_v2()
+        .bucket(&world.bucket)
+        .prefix("a b")
+        .encoding_type(EncodingType::Url);
+    let listed = list.send().await.unwrap();
+    // A space may be `+` or `%20`: all clients read both.
+    let spelled = listed.contents()[0].key().unwrap();
+    assert!(spelled.is_ascii() && !spelled.contains(' '), "{spelled}");
+    assert_eq!(
+        percent_decode_str(&spelled.replace('+', " "))
+            .decode_utf8()
+            .unwrap(),
+        key
+    );
+}

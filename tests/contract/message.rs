@@ -1,0 +1,212 @@
+//! Messages: what is taken, and that it arrives as it was sent.
+
+use aws_sdk_sqs::{
+    primitives::Blob,
+    types::{
+        MessageAttributeValue, MessageSystemAttributeName as System,
+        MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
+        QueueAttributeName as Attribute,
+    },
+};
+
+use super::{
+    PATIENCE, World,
+    differences::{LONG_DELAY, NEGATIVE_DELAY},
+    number, receive_count, said,
+};
+
+/// The largest message, in bytes.
+pub(super) const LARGEST: usize = 1_048_576;
+
+#[tokio::test]
+async fn message_arrives_as_it_was_sent() {
+    let world = World::new().await;
+    let url = world.queue(&[]).await;
+    let body = "{\"key\": \"a\\u0000\"}\n\t\u{1f34c}";
+    let text = MessageAttributeValue::builder()
+        .data_type("String")
+        .string_value("v")
+        .build()
+        .unwrap();
+    let bytes = MessageAttributeValue::builder()
+        .data_type("Binary")
+        .binary_value(Blob::new([0, 1, 2]))
+        .build()
+        .unwrap();
+    let trace = MessageSystemAttributeValue::builder()
+        .data_type("String")
+        .string_value("Root=1-2")
+        .build()
+        .unwrap();
+    let send = world
+        .sqs
+        .send_message()
+        .queue_url(&url)
+        .message_body(body)
+        .message_attributes("text", text.clone());
+    let send = send.message_attributes("bytes", bytes.clone());
+    let send =
+        send.message_system_attributes(MessageSystemAttributeNameForSends::AwsTraceHeader, trace);
+    let sent = send.send().await.unwrap();
+
+    let receive = world
+        .sqs
+        .receive_message()
+        .queue_url(&url)
+        .message_system_attribute_names(System::All);
+    let receive = receive
+        .message_attribute_names("All")
+        .wait_time_seconds(PATIENCE);
+    let received = receive.send().await.unwrap();
+    let message = &received.messages()[0];
+    assert_eq!(message.body(), Some(body));
+    assert_eq!(message.message_id(), sent.message_id());
+    assert_eq!(message.md5_of_body(), sent.md5_of_message_body());
+    assert_eq!(
+        message.md5_of_message_attributes(),
+        sent.md5_of_message_attributes()
+    );
+    assert_eq!(message.message_attributes().unwrap()["text"], text);
+    assert_eq!(message.message_attributes().unwrap()["bytes"], bytes);
+    assert_eq!(receive_count(message), 1);
+    assert!(
+        number(message, System::SentTimestamp)
+            <= number(message, System::ApproximateFirstReceiveTimestamp)
+    );
+    assert_eq!(
+        message.attributes().unwrap()[&System::AwsTraceHeader],
+        "Root=1-2"
+    );
+    assert!(
+        message
+            .attributes()
+            .unwrap()
+            .contains_key(&System::SenderId)
+    );
+}
+
+#[tokio::test]
+async fn md5_is_that_of_the_body_and_that_of_the_attributes() {
+    let world = World::new().await;
+    let url = world.queue(&[]).await;
+    let sent = world
+        .sqs
+        .send_message()
+        .queue_url(&url)
+        .message_body("hello")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(
+        sent.md5_of_message_body(),
+        Some("5d41402abc4b2a76b9719d911017c592")
+    );
+    assert_eq!(sent.md5_of_message_attributes(), None);
+    let received = world
+        .sqs
+        .receive_message()
+        .queue_url(&url)
+        .wait_time_seconds(PATIENCE)
+        .send()
+        .await
+        .unwrap();
+    assert!(
+        received.messages()[0].attributes().is_none(),
+        "nobody asked"
+    );
+
+    let attribute = |value: &str| {
+        MessageAttributeValue::builder()
+            .data_type("String")
+            .string_value(value)
+            .build()
+            .unwrap()
+    };
+    let send = world
+        .sqs
+        .send_message()
+        .queue_url(&url)
+        .message_body("hello")
+        .message_attributes("b", attribute("2"));
+    let sent = send
+        .message_attributes("a", attribute("1"))
+        .send()
+        .await
+        .unwrap();
+    // Of "\0\0\0\x01a\0\0\0\x06String\x01\0\0\0\x011\0\0\0\x01b\0\0\0\x06String\x01\0\0\0\x012".
+    assert_eq!(
+        sent.md5_of_message_attributes(),
+        Some("fb921ed26b602b1dbe2a595741287c4a")
+    );
+}
+
+#[tokio::test]
+async fn delay_holds_a_message_back() {
+    let world = World::new().await;
+    let url = world.queue(&[]).await;
+    let send = |delay| {
+        world
+            .sqs
+            .send_message()
+            .queue_url(&url)
+            .message_body("x")
+            .delay_seconds(delay)
+            .send()
+    };
+    send(900).await.unwrap();
+    assert!(world.receive(&url, 0).await.is_empty());
+    send(2).await.unwrap();
+    let message = world.receive_one(&url).await;
+    let held_back = number(&message, System::ApproximateFirstReceiveTimestamp)
+        - number(&message, System::SentTimestamp);
+    assert!(held_back >= 2_000, "{held_back} ms");
+    world.judge(LONG_DELAY, &said(send(901).await));
+    world.judge(NEGATIVE_DELAY, &said(send(-1).await));
+}
+
+#[tokio::test]
+async fn queue_delays_where_the_message_says_nothing() {
+    let world = World::new().await;
+    let url = world.queue(&[(Attribute::DelaySeconds, "900")]).await;
+    world.send(&url, "by the queue").await;
+    world
+        .sqs
+        .send_message()
+        .queue_url(&url)
+        .message_body("at once")
+        .delay_seconds(0)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(world.receive_one(&url).await.body(), Some("at once"));
+    assert!(world.receive(&url, 0).await.is_empty());
+}
+
+#[tokio::test]
+async fn message_is_one_mebibyte_of_xml_characters_and_not_empty() {
+    let world = World::new().await;
+    let url = world.queue(&[]).await;
+    let send = |body: String| {
+        world
+            .sqs
+            .send_message()
+            .queue_url(&url)
+            .message_body(body)
+            .send()
+    };
+    send("x".repeat(LARGEST)).await.unwrap();
+    assert_eq!(
+        said(send("x".repeat(LARGEST + 1)).await),
+        "400 InvalidParameterValue"
+    );
+    assert_eq!(said(send(String::new()).await), "400 MissingParameter");
+    let illegal = send("a\u{0}b".to_owned())
+        .await
+        .unwrap_err()
+        .into_service_error();
+    assert!(illegal.is_invalid_message_contents());
+    assert_eq!(
+        world.receive_one(&url).await.body().map(str::len),
+        Some(LARGEST)
+    );
+}

@@ -1,0 +1,146 @@
+//! Queues: made, found, described, changed, purged.
+
+use aws_sdk_sqs::types::QueueAttributeName as Attribute;
+
+use super::{
+    World,
+    differences::{PURGE_AGAIN, UNKNOWN_ATTRIBUTE, WRONG_QUEUE_NAME},
+    fresh, said,
+};
+
+#[tokio::test]
+async fn queue_is_found_by_its_name() {
+    let world = World::new().await;
+    let name = fresh("queue");
+    let url_of = || world.sqs.get_queue_url().queue_name(&name).send();
+    assert!(
+        url_of()
+            .await
+            .unwrap_err()
+            .into_service_error()
+            .is_queue_does_not_exist()
+    );
+    let create = || world.sqs.create_queue().queue_name(&name);
+    let url = create().send().await.unwrap().queue_url.unwrap();
+    assert_eq!(url_of().await.unwrap().queue_url(), Some(url.as_str()));
+    assert_eq!(
+        create().send().await.unwrap().queue_url(),
+        Some(url.as_str()),
+        "making it again changes nothing"
+    );
+    let other = create()
+        .attributes(Attribute::DelaySeconds, "5")
+        .send()
+        .await;
+    assert!(
+        other
+            .unwrap_err()
+            .into_service_error()
+            .is_queue_name_exists()
+    );
+    let listed = world
+        .sqs
+        .list_queues()
+        .queue_name_prefix(&name)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(listed.queue_urls(), std::slice::from_ref(&url));
+    let missing = world
+        .sqs
+        .send_message()
+        .queue_url(format!("{url}-not"))
+        .message_body("x")
+        .send()
+        .await;
+    assert!(
+        missing
+            .unwrap_err()
+            .into_service_error()
+            .is_queue_does_not_exist()
+    );
+}
+
+#[tokio::test]
+async fn queue_is_made_with_what_a_queue_can_be() {
+    let world = World::new().await;
+    let create = |name: String| world.sqs.create_queue().queue_name(name);
+    let wrong = create(fresh("queue"))
+        .attributes(Attribute::DelaySeconds, "901")
+        .send()
+        .await;
+    assert!(
+        wrong
+            .unwrap_err()
+            .into_service_error()
+            .is_invalid_attribute_value()
+    );
+    let unknown = create(fresh("queue"))
+        .attributes(Attribute::from("Colour"), "red")
+        .send()
+        .await;
+    world.judge(UNKNOWN_ATTRIBUTE, &said(unknown));
+    world.judge(
+        WRONG_QUEUE_NAME,
+        &said(create(fresh("queue with a space")).send().await),
+    );
+}
+
+#[tokio::test]
+async fn queue_describes_itself() {
+    let world = World::new().await;
+    let url = world.queue(&[]).await;
+    for body in ["one", "two"] {
+        world.send(&url, body).await;
+    }
+    let described = async || {
+        let describe = world
+            .sqs
+            .get_queue_attributes()
+            .queue_url(&url)
+            .attribute_names(Attribute::All);
+        describe.send().await.unwrap().attributes.unwrap()
+    };
+    let before = described().await;
+    assert_eq!(before[&Attribute::ApproximateNumberOfMessages], "2");
+    for (name, default) in [
+        (Attribute::VisibilityTimeout, "30"),
+        (Attribute::DelaySeconds, "0"),
+        (Attribute::MessageRetentionPeriod, "345600"),
+        (Attribute::ReceiveMessageWaitTimeSeconds, "0"),
+        (Attribute::MaximumMessageSize, "1048576"),
+    ] {
+        assert_eq!(before[&name], default, "{name:?}");
+    }
+    let name = url.rsplit('/').next().unwrap();
+    assert!(before[&Attribute::QueueArn].ends_with(&format!(":{name}")));
+
+    let set = |value: &str| {
+        let set = world.sqs.set_queue_attributes().queue_url(&url);
+        set.attributes(Attribute::VisibilityTimeout, value).send()
+    };
+    set("60").await.unwrap();
+    assert!(
+        set("43201")
+            .await
+            .unwrap_err()
+            .into_service_error()
+            .is_invalid_attribute_value()
+    );
+    assert_eq!(described().await[&Attribute::VisibilityTimeout], "60");
+}
+
+#[tokio::test]
+async fn purged_queue_is_empty() {
+    let world = World::new().await;
+    let url = world.queue(&[]).await;
+    for body in ["one", "two", "three"] {
+        world.send(&url, body).await;
+    }
+    let purge = || world.sqs.purge_queue().queue_url(&url).send();
+    purge().await.unwrap();
+    assert!(world.receive(&url, 1).await.is_empty());
+    world.judge(PURGE_AGAIN, &said(purge().await));
+    world.send(&url, "four").await;
+    assert_eq!(world.receive_one(&url).await.body(), Some("four"));
+}

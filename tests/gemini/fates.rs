@@ -1,0 +1,376 @@
+//! Lies about whole batches, and what a cancel makes of one.
+
+use gemini_sim::{BatchFate, Behaviour, FateRule};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::service::{
+    Service, assert_schema, download_path, image, jpeg_pixels, name, plain_lines, request, steady,
+};
+
+const MODEL: &str = "gemini-3.1-flash-image";
+const TWO_DAYS: i64 = 48 * 60;
+
+fn fated(which: &str, fate: BatchFate) -> Behaviour {
+    Behaviour {
+        batch_fates: vec![FateRule {
+            which: which.parse().unwrap(),
+            fate,
+        }],
+        ..steady()
+    }
+}
+
+/// A service whose first batch has this fate, and that batch, of eight lines.
+async fn first(fate: BatchFate) -> (Service, Value) {
+    let service = Service::new(fated("1", fate));
+    let batch = service.batch(MODEL, &plain_lines(8)).await;
+    (service, batch)
+}
+
+fn state(operation: &Value) -> &str {
+    operation["metadata"]["state"].as_str().unwrap()
+}
+
+async fn cancel(service: &Service, batch: &Value) {
+    assert_eq!(
+        service
+            .call("POST", &format!("/v1beta/{}:cancel", name(batch)))
+            .await
+            .json(),
+        json!({})
+    );
+}
+
+async fn assert_no_results(service: &Service, operation: &Value) {
+    assert_eq!(operation["done"], true);
+    assert_eq!(operation["metadata"].get("output"), None);
+    assert_eq!(operation.get("response"), None);
+    assert_eq!(
+        service
+            .call("GET", &download_path(operation))
+            .await
+            .error()
+            .0,
+        403
+    );
+}
+
+#[tokio::test]
+async fn cancel_before_the_start_leaves_all_pending() {
+    let service = Service::steady();
+    let batch = service.batch(MODEL, &plain_lines(4)).await;
+    service.pass_minutes(5);
+    assert_eq!(
+        service
+            .call("POST", &format!("/v1beta/{}:cancel", name(&batch)))
+            .await
+            .json(),
+        json!({})
+    );
+    service.pass_minutes(500);
+    let cancelled = service.get(&batch).await;
+    assert_schema("Operation", &cancelled);
+    assert_eq!(cancelled["done"], true);
+    assert_eq!(cancelled["metadata"]["state"], "BATCH_STATE_CANCELLED");
+    assert_eq!(
+        cancelled["metadata"]["batchStats"],
+        json!({"requestCount": "4", "pendingRequestCount": "4"})
+    );
+    assert_eq!(cancelled["error"]["code"], 13);
+    assert_eq!(cancelled["metadata"].get("output"), None);
+    assert_eq!(service.gemini.billed().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn cancel_after_the_start_ends_in_either_of_two_ways() {
+    let service = Service::steady();
+    let mut batches = Vec::new();
+    for _ in 0..12 {
+        batches.push(service.batch(MODEL, &plain_lines(4)).await);
+    }
+    service.pass_minutes(55);
+    let running = service.gemini.billed().unwrap();
+    for batch in &batches {
+        cancel(&service, batch).await;
+    }
+    service.pass_minutes(500);
+    let service = service.reopened(Behaviour {
+        seed: 5,
+        ..steady()
+    });
+    let (mut told, mut partial) = (0, 0);
+    for batch in &batches {
+        let ended = service.get(batch).await;
+        assert_schema("Operation", &ended);
+        assert_eq!(ended["done"], true);
+        assert_eq!(ended.get("error"), None);
+        let stats = &ended["metadata"]["batchStats"];
+        let lines = service.results(batch).await;
+        assert!(
+            lines[..2]
+                .iter()
+                .all(|line| jpeg_pixels(&image(line)) == (512, 512))
+        );
+        match state(&ended) {
+            "BATCH_STATE_SUCCEEDED" => {
+                assert_eq!(
+                    *stats,
+                    json!({"requestCount": "4", "successfulRequestCount": "2", "failedRequestCount": "2"})
+                );
+                let unserved: Vec<_> = lines[2..]
+                    .iter()
+                    .map(|line| (&line["key"], &line["error"]))
+                    .collect();
+                assert_eq!(
+                    unserved,
+                    [
+                        (&json!("k2"), &json!({"code": 1})),
+                        (&json!("k3"), &json!({"code": 1}))
+                    ]
+                );
+                told += 1;
+            }
+            "BATCH_STATE_CANCELLED" => {
+                assert_eq!(
+                    *stats,
+                    json!({"requestCount": "4", "successfulRequestCount": "2", "pendingRequestCount": "2"})
+                );
+                assert_eq!(lines.len(), 2);
+                partial += 1;
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert!(told > 0 && partial > 0, "{told} told, {partial} partial");
+    assert_eq!(
+        service.gemini.billed().unwrap(),
+        running,
+        "what was not served costs nothing"
+    );
+}
+
+#[tokio::test]
+async fn cancel_after_the_end_changes_nothing() {
+    let service = Service::steady();
+    let batch = service.batch(MODEL, &plain_lines(2)).await;
+    service.pass_minutes(100);
+    let ended = service.get(&batch).await;
+    cancel(&service, &batch).await;
+    assert_eq!(service.get(&batch).await, ended);
+}
+
+#[tokio::test]
+async fn stuck_batches_end_by_a_cancel_alone() {
+    for (fate, stays) in [
+        (BatchFate::StuckPending, "PENDING"),
+        (BatchFate::StuckRunning, "RUNNING"),
+    ] {
+        let (service, batch) = first(fate).await;
+        service.pass_minutes(5 * TWO_DAYS);
+        let stuck = service.get(&batch).await;
+        assert_eq!(state(&stuck), format!("BATCH_STATE_{stays}"));
+        assert_eq!(stuck.get("done"), None);
+        assert_eq!(service.gemini.next_event(), None);
+        cancel(&service, &batch).await;
+        assert_eq!(service.get(&batch).await["done"], true);
+    }
+}
+
+#[tokio::test]
+async fn expired_batch_runs_two_days_and_has_no_results() {
+    let (service, batch) = first(BatchFate::Expired).await;
+    service.pass_minutes(TWO_DAYS - 1);
+    assert_eq!(state(&service.get(&batch).await), "BATCH_STATE_RUNNING");
+    service.pass_minutes(1);
+    let expired = service.get(&batch).await;
+    assert_schema("Operation", &expired);
+    assert_eq!(state(&expired), "BATCH_STATE_EXPIRED");
+    assert_no_results(&service, &expired).await;
+    assert_eq!(service.gemini.billed().unwrap(), 0);
+}
+
+#[tokio::test]
+async fn failed_batch_tells_its_reason_at_the_top_or_nowhere() {
+    for (fate, code) in [
+        (BatchFate::Failed, json!(13)),
+        (BatchFate::FailedSilently, Value::Null),
+    ] {
+        let (service, batch) = first(fate).await;
+        service.pass_minutes(99);
+        assert_eq!(state(&service.get(&batch).await), "BATCH_STATE_RUNNING");
+        service.pass_minutes(1);
+        let failed = service.get(&batch).await;
+        assert_schema("Operation", &failed);
+        assert_eq!(state(&failed), "BATCH_STATE_FAILED");
+        assert_eq!(failed["error"]["code"], code);
+        assert_eq!(failed.get("error").is_some(), fate == BatchFate::Failed);
+        assert_no_results(&service, &failed).await;
+        assert_eq!(service.gemini.billed().unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn batch_cancelled_by_the_service_has_half_of_its_results() {
+    let (service, batch) = first(BatchFate::Cancelled).await;
+    service.pass_minutes(100);
+    let cancelled = service.get(&batch).await;
+    assert_eq!(state(&cancelled), "BATCH_STATE_CANCELLED");
+    let stats =
+        json!({"requestCount": "8", "successfulRequestCount": "4", "pendingRequestCount": "4"});
+    assert_eq!(cancelled["metadata"]["batchStats"], stats);
+    assert_eq!(service.results(&batch).await.len(), 4);
+}
+
+#[tokio::test]
+async fn truncated_file_is_the_whole_one_up_to_the_middle_of_a_line() {
+    let (service, batch) = first(BatchFate::Truncated).await;
+    service.pass_minutes(100);
+    let ended = service.get(&batch).await;
+    assert_eq!(state(&ended), "BATCH_STATE_SUCCEEDED");
+    assert_eq!(
+        ended["metadata"]["batchStats"],
+        json!({"requestCount": "8", "successfulRequestCount": "8"})
+    );
+    let truncated = service.output(&batch).await;
+
+    let honest = Service::steady();
+    let batch = honest.batch(MODEL, &plain_lines(8)).await;
+    honest.pass_minutes(100);
+    let whole = honest.output(&batch).await;
+    assert!(whole.starts_with(&truncated));
+    let ends: Vec<usize> = whole
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'\n')
+        .map(|(at, _)| at + 1)
+        .collect();
+    assert!(
+        ends[2] < truncated.len() && truncated.len() < ends[3],
+        "inside of the fourth line"
+    );
+    assert_eq!(
+        service.gemini.billed().unwrap(),
+        honest.gemini.billed().unwrap()
+    );
+}
+
+#[tokio::test]
+async fn fate_meets_the_batch_that_is_meant_and_no_other_and_survives_a_restart() {
+    let service = Service::new(fated("2", BatchFate::Failed));
+    let mut batches = vec![service.batch(MODEL, &plain_lines(1)).await];
+    // A batch that is refused is none: it takes no ordinal.
+    assert_eq!(
+        service.try_batch(MODEL, "{").await.status,
+        StatusCode::BAD_REQUEST
+    );
+    let service = service.reopened(fated("2", BatchFate::Failed));
+    batches.push(service.batch(MODEL, &plain_lines(1)).await);
+    batches.push(service.batch(MODEL, &plain_lines(1)).await);
+    let service = service.reopened(fated("100%", BatchFate::Expired));
+    service.pass_minutes(100);
+    let mut states = Vec::new();
+    for batch in &batches {
+        states.push(state(&service.get(batch).await).to_owned());
+    }
+    assert_eq!(
+        states,
+        [
+            "BATCH_STATE_SUCCEEDED",
+            "BATCH_STATE_FAILED",
+            "BATCH_STATE_SUCCEEDED"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn share_of_batches_is_drawn_by_the_seed() {
+    let mut drawn = Vec::new();
+    for seed in [1, 1, 2] {
+        let service = Service::new(Behaviour {
+            seed,
+            ..fated("50%", BatchFate::Failed)
+        });
+        let mut failed = Vec::new();
+        for _ in 0..12 {
+            failed.push(service.batch(MODEL, &plain_lines(1)).await);
+        }
+        service.pass_minutes(100);
+        let mut states = Vec::new();
+        for batch in &failed {
+            states.push(state(&service.get(batch).await).to_owned());
+        }
+        drawn.push(states);
+    }
+    assert_eq!(drawn[0], drawn[1]);
+    assert_ne!(drawn[0], drawn[2]);
+    assert!(drawn[0].iter().any(|state| state != "BATCH_STATE_FAILED"));
+    assert!(drawn[0].iter().any(|state| state == "BATCH_STATE_FAILED"));
+}
+
+#[tokio::test]
+async fn lists_lag_behind_and_names_do_not() {
+    let service = Service::new(Behaviour {
+        list_lag_seconds: 600,
+        ..steady()
+    });
+    let mut batches = Vec::new();
+    for _ in 0..10 {
+        batches.push(service.batch(MODEL, &plain_lines(1)).await);
+    }
+    let listed = async || {
+        let list = service
+            .call("GET", "/v1beta/batches?pageSize=100")
+            .await
+            .json();
+        list.get("operations")
+            .map_or(0, |operations| operations.as_array().unwrap().len())
+    };
+    assert!(listed().await < 3, "hardly any at once");
+    for batch in &batches {
+        assert_eq!(service.get(batch).await["name"], batch["name"]);
+    }
+    service.pass_minutes(5);
+    assert!((1..10).contains(&listed().await), "some after half of it");
+    service.pass_minutes(5);
+    assert_eq!(listed().await, 10);
+}
+
+#[tokio::test]
+async fn a_range_is_honoured_where_that_is_asked_for() {
+    for ranges in [false, true] {
+        let service = Service::new(Behaviour { ranges, ..steady() });
+        let batch = service.batch(MODEL, &plain_lines(3)).await;
+        service.pass_minutes(100);
+        let whole = service.output(&batch).await;
+        let from = async |range: String| {
+            let asked = request("GET", &download_path(&batch)).header("range", range);
+            service
+                .send(asked.body(seam::transport::empty()).unwrap())
+                .await
+        };
+        let (first, length) = (whole.len() / 2, whole.len());
+        let part = from(format!("bytes={first}-")).await;
+        if !ranges {
+            assert_eq!(
+                (part.status.as_u16(), part.header("content-range")),
+                (200, String::new())
+            );
+            assert!(part.bytes == whole);
+            continue;
+        }
+        assert_eq!(part.status, 206);
+        assert_eq!(
+            part.header("content-range"),
+            format!("bytes {first}-{}/{length}", length - 1)
+        );
+        assert!(part.bytes == whole[first..]);
+        let two = from("bytes=5-6".to_owned()).await;
+        assert!((two.status.as_u16(), &two.bytes[..]) == (206, &whole[5..7]));
+        let behind = from(format!("bytes={length}-")).await;
+        assert_eq!(
+            (behind.status.as_u16(), behind.header("content-range")),
+            (416, format!("bytes */{length}"))
+        );
+    }
+}

@@ -1,0 +1,99 @@
+//! Planning a hundred thousand images: in flat memory, whichever form asks for them. How fast is
+//! printed, not judged.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+#![expect(
+    clippy::print_stdout,
+    reason = "how fast it was is for whoever asks with --nocapture"
+)]
+
+use std::{sync::Mutex, time::Instant};
+
+use aws_lambda_events::event::sqs::SqsEvent;
+use darkroom::chain::{FUNCTION_TIMEOUT, MANIFESTS};
+use peak_alloc::PeakAlloc;
+use serde_json::{Value, json};
+use tests::World;
+
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
+
+/// The heap is the whole process's: one job at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+const IMAGES: usize = 100_000;
+
+/// A quarter of the smallest function that `plan` is deployed as. What plays S3 here is counted
+/// with it.
+const MOST_BYTES: usize = 64 << 20;
+
+/// Plans a manifest with the real function, and gives the plan's summary.
+fn planned(name: &str, manifest: String) -> Value {
+    let _alone = ALONE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let world = World::new().unwrap();
+        let bytes = manifest.len();
+        world.put(&format!("inbox/{name}"), manifest).await.unwrap();
+        let [delivery] = &world.cloud.queues.receive(MANIFESTS, 1, None).unwrap()[..] else { panic!("no message") };
+        let message = json!({
+            "messageId": delivery.message_id, "receiptHandle": delivery.receipt_handle, "body": delivery.body,
+        });
+        let event: SqsEvent = serde_json::from_value(json!({"Records": [message]})).unwrap();
+
+        let before = HEAP.current_usage();
+        HEAP.reset_peak_usage();
+        let started = Instant::now();
+        let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
+        let answer = plan::handler::handle(&world.cloud.deps.plan, event, deadline).await;
+        let seconds = started.elapsed().as_secs_f64();
+        let peak = HEAP.peak_usage().saturating_sub(before);
+        assert!(answer.batch_item_failures.is_empty(), "{answer:?}");
+
+        let job = world.jobs().unwrap().remove(0);
+        let plan = std::fs::metadata(world.cloud.path_of(&format!("{job}plan.jsonl"))).unwrap().len();
+        println!(
+            "{name}: {:.1} MB planned at {:.1} MB/s of manifest, {:.1} MB/s of plan; peak {:.1} MiB",
+            bytes as f64 / 1e6,
+            bytes as f64 / 1e6 / seconds,
+            plan as f64 / 1e6 / seconds,
+            peak as f64 / f64::from(1 << 20)
+        );
+        assert!(peak <= MOST_BYTES, "{peak} bytes");
+        world.json(&format!("{job}job.json")).await.unwrap()
+    })
+}
+
+#[test]
+fn a_table_of_a_hundred_thousand_rows_is_planned_in_flat_memory() {
+    let mut table = "key,prompt,aspect_ratio\n".to_owned();
+    for number in 0..IMAGES {
+        table += &format!(
+            "SKU-{number:06},\"a canvas sneaker in off white, three-quarter view, pure white background\",4:5\n"
+        );
+    }
+    let status = planned("skus.csv", table);
+    assert_eq!(
+        (&status["plan"]["images"], &status["plan"]["shards"]),
+        (&json!(IMAGES), &json!(100))
+    );
+}
+
+#[test]
+fn a_matrix_of_a_hundred_thousand_images_is_planned_in_flat_memory() {
+    let values = |what: &str, count: usize| -> Vec<String> {
+        (0..count).map(|n| format!("{what} {n}")).collect()
+    };
+    let manifest = json!({
+        "templates": {"hero": "{product} in {scene}, {light}"},
+        "matrix": {"template": ["hero"], "product": values("product", 100), "scene": values("scene", 50),
+                   "light": values("light", 20)},
+    });
+    let status = planned("sweep.json", manifest.to_string());
+    assert_eq!(status["plan"]["images"], json!(IMAGES));
+}

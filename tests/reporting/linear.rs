@@ -1,0 +1,213 @@
+//! How much reporting costs as jobs grow.
+
+use std::{sync::Mutex, time::Instant};
+
+use darkroom::job::{Settings, ShardLimits};
+use gemini_sim::Behaviour;
+use serde_json::{Value, json};
+use tests::{Making, World};
+
+use super::{
+    HEAP, count,
+    made::{Spec, VARIABLES, make},
+    markers, tell, watch,
+};
+
+/// The heap is the whole process's: one measurement at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// A quarter of the function's memory. What plays S3 here is counted with it.
+const MOST_BYTES: usize = 64 << 20;
+
+fn run<T>(test: impl Future<Output = T>) -> T {
+    let _alone = ALONE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(test)
+}
+
+/// A job of so many items without images, a tenth of them failed, and all shards of which have just
+/// ended.
+async fn close(items: usize, models: usize) {
+    let world = World::new().unwrap();
+    let made = make(
+        &world,
+        Spec {
+            items,
+            models,
+            shard_requests: 1_000,
+            every_failed: 10,
+        },
+    )
+    .await;
+    let shards = made.shards.len() as u64;
+    let asked = watch(&world);
+    made.shards
+        .iter()
+        .rev()
+        .for_each(|shard| tell(&world, &made.job, *shard));
+    let before = HEAP.current_usage();
+    HEAP.reset_peak_usage();
+
+    let started = Instant::now();
+    world.run().await.unwrap();
+    let seconds = started.elapsed().as_secs_f64();
+    let peak = HEAP.peak_usage().saturating_sub(before);
+
+    assert_eq!(markers(&world, &made.job), ["_PARTIAL"]);
+    let results = world
+        .lines(&format!("jobs/{}/results.jsonl", made.job))
+        .await
+        .unwrap();
+    let retry = world
+        .lines(&format!("jobs/{}/retry.jsonl", made.job))
+        .await
+        .unwrap();
+    assert!(
+        results
+            .iter()
+            .enumerate()
+            .all(|(number, line)| line["line"] == number + 1),
+        "not in manifest order"
+    );
+    let failed = results
+        .iter()
+        .filter(|line| line["status"] == "blocked")
+        .map(|line| &line["key"]);
+    assert!(
+        failed.eq(retry.iter().map(|line| &line["key"])),
+        "what failed is not what is to be asked for again"
+    );
+    assert_eq!((results.len(), retry.len()), (items, items / 10));
+    assert!(
+        results
+            .iter()
+            .all(|line| members(line).eq(members(&results[0]))),
+        "a line lacks members that others have"
+    );
+    assert!(
+        results
+            .iter()
+            .all(|line| members(&line["vars"]).count() == VARIABLES.len())
+    );
+
+    let states = count(&asked, "GET state.json");
+    println!(
+        "{items:>6} items of {models} models in {shards} shards: {:.2} s, {:.1} µs an item; {:.2} state reads a shard, \
+         {} writes of job.json; peak {:.1} MiB",
+        seconds,
+        seconds * 1e6 / items as f64,
+        states as f64 / shards as f64,
+        count(&asked, "PUT job.json"),
+        peak as f64 / f64::from(1 << 20),
+    );
+    // Once because it has changed, and once because the job is closed.
+    assert_eq!(states, 2 * shards);
+    assert_eq!(
+        (count(&asked, "GET plan.jsonl"), count(&asked, "GET part")),
+        (1, made.parts)
+    );
+    assert_eq!(
+        count(&asked, "GET request.jsonl"),
+        shards,
+        "a request file was read more than once"
+    );
+    assert!(peak <= MOST_BYTES, "{peak} bytes");
+}
+
+#[test]
+fn closing_is_linear_in_the_images_and_flat_in_memory() {
+    run(async {
+        for items in [10_000, 50_000, 100_000] {
+            close(items, 1).await;
+        }
+        for models in 2..=5 {
+            close(20_000, models).await;
+        }
+        close(100_000, 5).await;
+    });
+}
+
+/// The names of an object's members.
+fn members(object: &Value) -> impl Iterator<Item = &String> {
+    object
+        .as_object()
+        .into_iter()
+        .flat_map(serde_json::Map::keys)
+}
+
+/// How often the state of a shard is read by `report`, on average, while a job goes through the
+/// whole chain. No image is made: Gemini refuses each.
+async fn reads_of_a_chain(shards: usize) -> f64 {
+    let shard = ShardLimits {
+        requests: 2,
+        ..ShardLimits::default()
+    };
+    let settings = Settings {
+        shard,
+        max_rounds: 1,
+        ..Settings::default()
+    };
+    let behaviour = Behaviour {
+        refuse_percent: 100,
+        ..Behaviour::default()
+    };
+    let world = World::made_with(Making {
+        settings,
+        behaviour,
+        ..Making::default()
+    })
+    .unwrap();
+    let asked = watch(&world);
+    let item = |number| {
+        json!({ "key": format!("stone-{number:04}"), "prompt": "a stone" }).to_string() + "\n"
+    };
+    world
+        .put(
+            "inbox/stones.jsonl",
+            (0..2 * shards).map(item).collect::<String>(),
+        )
+        .await
+        .unwrap();
+    world.run().await.unwrap();
+    let job = world.jobs().unwrap().remove(0);
+    assert!(
+        world
+            .read(&format!("{job}_FAILED"))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(
+        world.json(&format!("{job}job.json")).await.unwrap()["shards"]
+            .as_array()
+            .unwrap()
+            .len(),
+        shards
+    );
+
+    let reads = count(&asked, "GET state.json") as f64 / shards as f64;
+    println!(
+        "{shards:>6} shards through the whole chain: {reads:.2} state reads a shard, {:.2} of job.json, {:.2} writes of it",
+        count(&asked, "GET job.json") as f64 / shards as f64,
+        count(&asked, "PUT job.json") as f64 / shards as f64,
+    );
+    reads
+}
+
+#[test]
+fn states_are_read_as_often_a_shard_however_many_shards_there_are() {
+    run(async {
+        let few = reads_of_a_chain(10).await;
+        let many = reads_of_a_chain(30).await;
+        assert!(
+            few >= 2.0 && many <= few * 1.2 + 1.0,
+            "{few} of 10, {many} of 30"
+        );
+    });
+}

@@ -1,0 +1,324 @@
+//! Jobs as the other functions leave them, made without running those.
+
+use std::collections::BTreeMap;
+
+use darkroom::{
+    cost::{Estimate, Usage},
+    job::{Settings, ShardLimits},
+    layout,
+    manifest::Reading,
+    models::Catalogue,
+    names::{BatchName, JobId, ObjectUri, RequestKey, ShardId},
+    parts::{Part, PartLine},
+    plan::{
+        BatchBounds, ManifestVersion, OwnNames, PlanLine, PlanLock, PlanSummary, RequestSize,
+        Sharder,
+    },
+    results::{Reason, ResultLine, Status},
+    state::{Demand, EndedBatch, Phase, Shard},
+    status::{JobPhase, JobStatus},
+};
+use jiff::Timestamp;
+use runtime::{bucket::ObjectWriter, states::Swap};
+use serde_json::json;
+use tests::World;
+
+/// Result lines of one part.
+const PART_LINES: usize = 200;
+
+/// The variables of the items.
+pub(crate) const VARIABLES: [&str; 4] = ["title", "material", "color", "status"];
+
+/// Of what size and kind a job is to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spec {
+    pub(crate) items: usize,
+    /// Models, which alternate from line to line.
+    pub(crate) models: usize,
+    pub(crate) shard_requests: u32,
+    /// One of so many items fails, of all models alike. Its request has to be looked for in the
+    /// request file.
+    pub(crate) every_failed: usize,
+}
+
+/// A job all of whose shards are done, with everything in the bucket but what `report` writes.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) job: JobId,
+    pub(crate) shards: Vec<ShardId>,
+    pub(crate) parts: u64,
+}
+
+struct Building {
+    model: String,
+    start: u64,
+    end: u64,
+    requests: ObjectWriter,
+    lines: Vec<String>,
+    count: u32,
+}
+
+/// Writes the job. Its `job.json` says no more than that it is planned.
+pub(crate) async fn make(world: &World, spec: Spec) -> Made {
+    let (bucket, now) = (&world.cloud.bucket, world.cloud.time.now());
+    let job = JobId::new(format!("made-{}-{}", spec.items, spec.models));
+    let models: Vec<String> = Catalogue::built_in()
+        .models()
+        .iter()
+        .map(|model| model.id.clone())
+        .collect();
+    let models: Vec<&String> = (0..spec.models)
+        .map(|number| &models[number % models.len()])
+        .collect();
+    write_lock(world, &job, now).await;
+
+    // The plan and the request files, as `plan` writes them, and what will be said of each request.
+    let limits = ShardLimits {
+        requests: spec.shard_requests,
+        ..ShardLimits::default()
+    };
+    let mut sharder = Sharder::new(limits, BatchBounds::default());
+    let mut shards: BTreeMap<ShardId, Building> = BTreeMap::new();
+    let mut plan = bucket.writer(&layout::plan(&job), "application/jsonl");
+    for number in 0..spec.items {
+        let model = models[number % models.len()];
+        let id = sharder.place(model, RequestSize::default()).shard;
+        let line = plan_line(number, model, id);
+        let start = plan.len();
+        plan.write(format!("{}\n", serde_json::to_string(&line).unwrap()).as_bytes())
+            .await
+            .unwrap();
+        let shard = shards.entry(id).or_insert_with(|| Building {
+            model: model.clone(),
+            start,
+            end: start,
+            requests: bucket.writer(&layout::requests(&job, id.number), "application/jsonl"),
+            lines: Vec::new(),
+            count: 0,
+        });
+        let request = json!({ "key": line.key, "request": { "contents": [{ "parts": [{ "text": "a stone" }] }] } });
+        shard
+            .requests
+            .write(format!("{request}\n").as_bytes())
+            .await
+            .unwrap();
+        shard.end = plan.len();
+        shard.count += 1;
+        shard.lines.push(part_line(
+            &line.key,
+            id,
+            is_failed(number, spec.every_failed),
+        ));
+    }
+    plan.finish().await.unwrap();
+
+    let ids: Vec<ShardId> = shards.keys().copied().collect();
+    let mut parts = 0;
+    for (id, shard) in shards {
+        parts += finish_shard(world, &job, id, shard, now).await;
+    }
+    write_status(world, &job, spec, ids.len(), now).await;
+    Made {
+        job,
+        shards: ids,
+        parts,
+    }
+}
+
+/// One of so many in a row, each time at another place of the row.
+fn is_failed(number: usize, of: usize) -> bool {
+    number % of == (number / of) % of
+}
+
+fn plan_line(number: usize, model: &str, shard: ShardId) -> PlanLine {
+    PlanLine {
+        key: RequestKey::new(format!("stone-{number:06}")),
+        item: format!("stone-{number:06}"),
+        key_name: None,
+        vars: vars(number),
+        variant: 1,
+        line: number as u64 + 1,
+        shard,
+        model: model.to_owned(),
+        aspect_ratio: Some("1:1".to_owned()),
+        image_size: Some("1K".to_owned()),
+        thinking: None,
+        path: format!("stone-{number:06}"),
+        prompt: Some("a stone on a beach, seen from above".to_owned()),
+        refs: Vec::new(),
+        estimate: Estimate::default(),
+        retry: None,
+    }
+}
+
+/// The variables of an item: each has the first, and one of the others.
+fn vars(number: usize) -> BTreeMap<String, String> {
+    let own = VARIABLES[1 + number % (VARIABLES.len() - 1)];
+    [VARIABLES[0], own]
+        .map(|name| (name.to_owned(), format!("{name} of café {number}")))
+        .into()
+}
+
+fn part_line(key: &RequestKey, shard: ShardId, failed: bool) -> String {
+    let status = if failed {
+        Status::Blocked
+    } else {
+        Status::Succeeded
+    };
+    let reason = Reason {
+        code: "IMAGE_SAFETY".to_owned(),
+        message: "withheld".to_owned(),
+        retryable: false,
+    };
+    let usage = Usage {
+        prompt_tokens: 12,
+        output_image_tokens: 1120,
+        output_text_tokens: 0,
+        thought_tokens: 300,
+    };
+    let line = ResultLine {
+        usage: Some(usage),
+        response_id: Some(format!("response-{key}")),
+        attempts: Some(1),
+        batch_name: Some(BatchName::new("batches/b")),
+        shard: Some(shard),
+        error: failed.then_some(reason),
+        ..ResultLine::new(key.clone(), status)
+    };
+    serde_json::to_string(&PartLine::Result(Box::new(line))).unwrap() + "\n"
+}
+
+async fn finish_shard(
+    world: &World,
+    job: &JobId,
+    id: ShardId,
+    shard: Building,
+    now: Timestamp,
+) -> u64 {
+    shard.requests.finish().await.unwrap();
+    let chunks: Vec<&[String]> = shard.lines.chunks(PART_LINES).collect();
+    let mut parts = Vec::new();
+    for (number, chunk) in chunks.iter().enumerate() {
+        let is_last = number + 1 == chunks.len();
+        let part = if is_last {
+            Part::rest(chunk.len())
+        } else {
+            Part::up_to(1_000 * (number as u64 + 1), chunk.len())
+        };
+        let key = layout::part(job, id, &part);
+        world
+            .cloud
+            .bucket
+            .put(&key, "application/jsonl", chunk.concat().into_bytes())
+            .await
+            .unwrap();
+        parts.push(part);
+    }
+    let count = parts.len() as u64;
+    let demand = Demand {
+        requests: shard.count,
+        ..Demand::default()
+    };
+    let planned = Shard::planned(job, id, &shard.model, demand, (shard.start, shard.end), now);
+    let done = Phase::Done {
+        ended: ended(now),
+        parts,
+        next: None,
+        cost_usd: None,
+    };
+    create(
+        world,
+        Shard {
+            phase: done,
+            ..planned
+        },
+    )
+    .await;
+    count
+}
+
+pub(crate) fn ended(now: Timestamp) -> EndedBatch {
+    EndedBatch {
+        batch: BatchName::new("batches/b"),
+        attempt: 1,
+        state: "SUCCEEDED".to_owned(),
+        output: None,
+        error: None,
+        submitted_at: now,
+        ended_at: now,
+    }
+}
+
+pub(crate) async fn create(world: &World, shard: Shard) {
+    let Swap::Mine(_) = world.cloud.deps.report.states.create(shard).await.unwrap() else {
+        panic!("there is a state already")
+    };
+}
+
+pub(crate) async fn write_lock(world: &World, job: &JobId, now: Timestamp) {
+    // Not the built-in one: without its own, the job would seem to have cost something else.
+    let catalogue = Catalogue::parse(&format!(
+        "{}# of the deployment\n",
+        Catalogue::built_in().text()
+    ))
+    .unwrap();
+    let manifest = ManifestVersion {
+        uri: ObjectUri {
+            bucket: "darkroom".to_owned(),
+            key: "inbox/made.csv".to_owned(),
+        },
+        etag: "\"e\"".to_owned(),
+        sha256: String::new(),
+        size_bytes: 1,
+    };
+    let lock = PlanLock {
+        v: 1,
+        job: job.clone(),
+        manifest,
+        settings: Settings::default(),
+        bounds: BatchBounds::default(),
+        templates: BTreeMap::new(),
+        catalogue_sha256: PlanLock::hash_of(&catalogue),
+        planned_at: now,
+        own_names: OwnNames {
+            keys: Vec::new(),
+            variables: VARIABLES.map(str::to_owned).to_vec(),
+        },
+    };
+    world
+        .put(&layout::plan_lock(job), serde_json::to_vec(&lock).unwrap())
+        .await
+        .unwrap();
+    world
+        .put(&layout::job_models(job), catalogue.text())
+        .await
+        .unwrap();
+    world.put(&layout::open_job(job), "").await.unwrap();
+}
+
+async fn write_status(world: &World, job: &JobId, spec: Spec, shards: usize, now: Timestamp) {
+    let reading = Reading {
+        images: spec.items as u64,
+        ..Reading::default()
+    };
+    let plan = PlanSummary::of(&reading, u32::try_from(shards).unwrap(), now);
+    write_plan(world, job, plan, now).await;
+}
+
+pub(crate) async fn write_plan(world: &World, job: &JobId, plan: PlanSummary, now: Timestamp) {
+    let manifest = ObjectUri {
+        bucket: "darkroom".to_owned(),
+        key: "inbox/made.csv".to_owned(),
+    };
+    let status = JobStatus {
+        plan: Some(plan),
+        ..JobStatus::new(job, &manifest, JobPhase::Submitting, now)
+    };
+    world
+        .put(
+            &layout::status(job),
+            serde_json::to_vec_pretty(&status).unwrap(),
+        )
+        .await
+        .unwrap();
+}
