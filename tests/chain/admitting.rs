@@ -7,17 +7,17 @@ use std::{
 };
 
 use cli::{
-    cloud::Setup,
+    cloud::CloudConfig,
     host::{self, Waiting},
 };
 use darkroom::{
     chain::{FUNCTION_TIMEOUT, SHARDS},
     cost::{self, Usd},
     ledger::ProjectLimits,
-    models::{Catalogue, Tier},
+    models::{Catalog, Tier},
     parts::PartLine,
 };
-use gemini_sim::Behaviour;
+use gemini_sim::Scenario;
 use tests::{Making, World};
 
 use super::{acknowledged, another_run, delivered, planned, state, stones};
@@ -27,17 +27,17 @@ const JOBS: usize = 10;
 fn limits(live_batches: u32, daily_usd: &str) -> ProjectLimits {
     ProjectLimits {
         live_batches,
-        enqueued_tokens: Catalogue::built_in().enqueued_tokens(Tier::default()),
+        enqueued_tokens: Catalog::built_in().enqueued_tokens(Tier::default()),
         daily_usd: Some(daily_usd.parse().unwrap()),
     }
 }
 
 /// Ten jobs of two batches each, dropped in one moment.
-async fn ten_jobs(limits: ProjectLimits, behaviour: Behaviour) -> World {
-    let mut settings = Setup::default().settings;
+async fn ten_jobs(limits: ProjectLimits, scenario: Scenario) -> World {
+    let mut settings = CloudConfig::default().settings;
     settings.shard.requests = 6;
     let world = World::made_with(Making {
-        behaviour,
+        scenario,
         settings,
         limits: Some(limits),
         ..Making::default()
@@ -57,7 +57,7 @@ async fn ten_jobs(limits: ProjectLimits, behaviour: Behaviour) -> World {
 
 /// What each batch has cost, by the usage that Gemini told: the batch's name, and dollars.
 fn costs(world: &World) -> BTreeMap<String, Usd> {
-    let catalogue = Catalogue::built_in();
+    let catalog = Catalog::built_in();
     let mut costs: BTreeMap<String, Usd> = BTreeMap::new();
     for (_, lines) in world
         .objects()
@@ -69,7 +69,7 @@ fn costs(world: &World) -> BTreeMap<String, Usd> {
             let PartLine::Result(result) = serde_json::from_str(line).unwrap() else {
                 continue;
             };
-            let rates = &catalogue.model(&result.model.unwrap()).unwrap().batch;
+            let rates = &catalog.model(&result.model.unwrap()).unwrap().batch;
             let cost = result
                 .usage
                 .map(|usage| cost::actual(&usage, rates))
@@ -86,13 +86,13 @@ fn costs(world: &World) -> BTreeMap<String, Usd> {
 async fn ten_jobs_share_three_batches_and_a_daily_cap_and_none_starves() {
     // At some $0.021 an image with its thoughts, 66 images a day; 120 are wanted.
     let cap = "1.40";
-    let behaviour = Behaviour {
+    let scenario = Scenario {
         seed: 2,
         live_batches: 3,
         internal_error_percent: 5,
-        ..Behaviour::default()
+        ..Scenario::default()
     };
-    let world = ten_jobs(limits(3, cap), behaviour).await;
+    let world = ten_jobs(limits(3, cap), scenario).await;
     world.run().await.unwrap();
     for job in world.jobs().unwrap() {
         assert!(
@@ -108,7 +108,7 @@ async fn ten_jobs_share_three_batches_and_a_daily_cap_and_none_starves() {
     let created = world.gemini.batches_created();
     assert_eq!(world.wire.count(":batchGenerateContent"), created);
     assert!(created >= 2 * JOBS, "{created} batches");
-    let ledger = world.cloud.deps.submit.books.read().await.unwrap();
+    let ledger = world.cloud.deps.submit.ledger.read().await.unwrap();
     assert!(
         ledger.live.is_empty() && ledger.waiting.is_empty(),
         "{ledger:?}"
@@ -135,7 +135,7 @@ async fn ten_jobs_share_three_batches_and_a_daily_cap_and_none_starves() {
 
 #[tokio::test]
 async fn a_shard_that_waits_says_for_what() {
-    let world = ten_jobs(limits(1, "100"), Behaviour::default()).await;
+    let world = ten_jobs(limits(1, "100"), Scenario::default()).await;
     let waits: Arc<Mutex<Vec<String>>> = Arc::default();
     let seen = Arc::clone(&waits);
     host::run(&world.cloud, Waiting::Jump, pending(), async || {
@@ -258,7 +258,7 @@ async fn of_two_jobs_under_one_daily_cap_one_waits_and_says_when_it_will_go() {
             .all(|day| day == "2026-11-21" || day == "2026-11-22"),
         "{days:?}"
     );
-    let ledger = world.cloud.deps.submit.books.read().await.unwrap();
+    let ledger = world.cloud.deps.submit.ledger.read().await.unwrap();
     assert!(
         ledger
             .spent

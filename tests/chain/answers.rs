@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, future::pending};
 use base64_simd::STANDARD;
 use cli::host::{self, Waiting};
 use darkroom::job::Settings;
-use gemini_sim::Behaviour;
+use gemini_sim::Scenario;
 use http::StatusCode;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -14,8 +14,8 @@ use tests::{Making, World, wire::Fault};
 use super::stones;
 
 /// A Gemini that goes wrong in every way at once.
-fn unreliable() -> Behaviour {
-    Behaviour {
+fn unreliable() -> Scenario {
+    Scenario {
         seed: 7,
         refuse_percent: 10,
         internal_error_percent: 12,
@@ -23,7 +23,7 @@ fn unreliable() -> Behaviour {
         repeated_percent: 8,
         thoughts_percent: 20,
         shuffle: true,
-        ..Behaviour::default()
+        ..Scenario::default()
     }
 }
 
@@ -49,7 +49,7 @@ async fn with_rounds_every_key_that_may_succeed_becomes_an_image() {
         ..Settings::default()
     };
     let world = World::made_with(Making {
-        behaviour: unreliable(),
+        scenario: unreliable(),
         settings,
         ..Making::default()
     })
@@ -103,7 +103,7 @@ async fn without_rounds_the_retry_manifest_finishes_the_rest() {
         ..Settings::default()
     };
     let world = World::made_with(Making {
-        behaviour: unreliable(),
+        scenario: unreliable(),
         settings,
         ..Making::default()
     })
@@ -145,12 +145,12 @@ async fn without_rounds_the_retry_manifest_finishes_the_rest() {
 
 #[tokio::test]
 async fn a_refused_prompt_is_a_result_and_only_an_empty_answer_is_asked_again() {
-    let behaviour = Behaviour {
+    let scenario = Scenario {
         refuse_percent: 100,
-        ..Behaviour::default()
+        ..Scenario::default()
     };
     let world = World::made_with(Making {
-        behaviour,
+        scenario,
         ..Making::default()
     })
     .unwrap();
@@ -207,12 +207,12 @@ async fn a_refused_prompt_is_a_result_and_only_an_empty_answer_is_asked_again() 
 }
 
 /// A batch that takes so many hours.
-fn slow(hours: u32) -> Behaviour {
+fn slow(hours: u32) -> Scenario {
     let seconds = hours * 60 * 60;
-    Behaviour {
+    Scenario {
         shortest_batch_seconds: seconds,
         longest_batch_seconds: seconds,
-        ..Behaviour::default()
+        ..Scenario::default()
     }
 }
 
@@ -221,7 +221,7 @@ async fn a_batch_past_its_deadline_is_cancelled_and_salvaged_and_the_rest_is_ask
     let mut ends = BTreeSet::new();
     for seed in 0..6 {
         let world = World::made_with(Making {
-            behaviour: Behaviour { seed, ..slow(60) },
+            scenario: Scenario { seed, ..slow(60) },
             ..Making::default()
         })
         .unwrap();
@@ -266,7 +266,7 @@ async fn a_batch_past_its_deadline_is_cancelled_and_salvaged_and_the_rest_is_ask
 #[tokio::test]
 async fn a_batch_that_gemini_lets_expire_is_asked_again_in_a_round() {
     let world = World::made_with(Making {
-        behaviour: slow(200),
+        scenario: slow(200),
         ..Making::default()
     })
     .unwrap();
@@ -500,13 +500,13 @@ async fn a_held_shard_goes_on_when_gemini_answers_again() {
 
 #[tokio::test]
 async fn a_repeated_refusal_is_counted_once() {
-    let behaviour = Behaviour {
+    let scenario = Scenario {
         refuse_percent: 100,
         repeated_percent: 100,
-        ..Behaviour::default()
+        ..Scenario::default()
     };
     let world = World::made_with(Making {
-        behaviour,
+        scenario,
         ..Making::default()
     })
     .unwrap();
@@ -531,12 +531,12 @@ async fn a_repeated_refusal_is_counted_once() {
 #[tokio::test]
 async fn cost_is_what_gemini_billed_with_refusals_and_rounds() {
     // A line that is missing from the output is billed, but nobody can know how much.
-    let behaviour = Behaviour {
+    let scenario = Scenario {
         missing_percent: 0,
         ..unreliable()
     };
     let world = World::made_with(Making {
-        behaviour,
+        scenario,
         ..Making::default()
     })
     .unwrap();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64_simd::STANDARD;
 use darkroom::job::Settings;
-use gemini_sim::{BatchFate, Behaviour, FateRule, Gemini};
+use gemini_sim::{BatchFate, FateRule, Gemini, Scenario};
 use http::Request;
 use http_body_util::BodyExt;
 use seam::transport::{Transport, empty};
@@ -16,9 +16,9 @@ const IMAGES: usize = 5_000;
 
 /// 3 % refused, 2 % internal errors, 1 % missing, 1 % repeated, shuffled; the second batch never
 /// ends, the fourth expires; creating and asking is refused now and then.
-fn bad_day() -> Behaviour {
+fn bad_day() -> Scenario {
     let fault = |rule: &str| rule.parse().unwrap();
-    Behaviour {
+    Scenario {
         seed: 11,
         refuse_percent: 3,
         internal_error_percent: 2,
@@ -41,7 +41,7 @@ fn bad_day() -> Behaviour {
             fault("get-batch:503:5%"),
             fault("download:cut:first-2"),
         ],
-        ..Behaviour::default()
+        ..Scenario::default()
     }
 }
 
@@ -61,7 +61,7 @@ async fn day(max_rounds: u8) -> (World, String) {
         ..Settings::default()
     };
     let world = World::made_with(Making {
-        behaviour: bad_day(),
+        scenario: bad_day(),
         settings,
         ..Making::default()
     })
@@ -288,7 +288,7 @@ async fn on_a_bad_day_without_rounds_the_counts_are_exact_and_the_retry_manifest
         .await
         .unwrap()
         .unwrap();
-    let world = world.with_behaviour(Behaviour::default()).unwrap();
+    let world = world.with_behavior(Scenario::default()).unwrap();
     world.put("inbox/retry.jsonl", retry).await.unwrap();
     world.run().await.unwrap();
     let second = world

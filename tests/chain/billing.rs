@@ -12,11 +12,11 @@ use darkroom::{
     chain::{CONTROLS, REPORTS},
     cost::{self, Estimate, Usd},
     messages::JobMessage,
-    models::Catalogue,
+    models::Catalog,
     names::JobId,
     state::{Phase, Shard, Submitted},
 };
-use gemini_sim::{BatchFate, Behaviour, Bill, FateRule};
+use gemini_sim::{BatchFate, Bill, FateRule, Scenario};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use tests::{Making, World};
@@ -28,8 +28,8 @@ const MODELS: [&str; 3] = ["nano-banana-2", "nano-banana-pro", "nano-banana-2-li
 
 /// A Gemini that refuses in every way, fails, tells answers twice, serves twice, and answers what
 /// nobody asked for.
-fn lying(seed: u64) -> Behaviour {
-    Behaviour {
+fn lying(seed: u64) -> Scenario {
+    Scenario {
         seed,
         refuse_percent: 20,
         internal_error_percent: 20,
@@ -38,14 +38,14 @@ fn lying(seed: u64) -> Behaviour {
         unknown_percent: 15,
         thoughts_percent: 10,
         shuffle: true,
-        ..Behaviour::default()
+        ..Scenario::default()
     }
 }
 
 /// A world in which shards are small.
-fn world(behaviour: Behaviour) -> World {
+fn world(scenario: Scenario) -> World {
     let mut making = Making {
-        behaviour,
+        scenario,
         ..Making::default()
     };
     making.settings.shard.requests = 5;
@@ -123,7 +123,7 @@ pub(crate) async fn shards(world: &World) -> Vec<Shard> {
 
 /// The ledger has no open place, and counts what the shards cost.
 pub(crate) async fn assert_settled(world: &World) {
-    let ledger = world.cloud.deps.submit.books.read().await.unwrap();
+    let ledger = world.cloud.deps.submit.ledger.read().await.unwrap();
     assert!(
         ledger.live.is_empty() && ledger.unsettled.is_empty(),
         "{ledger:?}"
@@ -161,7 +161,7 @@ fn assert_adds_up(cost: &Value, lines: &[Value]) {
     let of_lines: Decimal = lines.iter().map(|line| amount(&line["cost_usd"])).sum();
     assert!(
         !off(
-            of_lines + amount(&cost["aside_usd"]),
+            of_lines + amount(&cost["unattributed_usd"]),
             amount(&cost["actual_usd"]),
             lines.len()
         ),
@@ -211,7 +211,7 @@ async fn the_summary_is_the_bill_whatever_was_refused_failed_or_told_twice() {
         some(&integrity["repeated_keys"]);
         some(&integrity["unknown_keys"]);
         assert!(counts["blocked"].as_u64().unwrap() + counts["no_image"].as_u64().unwrap() > 0);
-        assert!(amount(&cost["aside_usd"]) > Decimal::ZERO);
+        assert!(amount(&cost["unattributed_usd"]) > Decimal::ZERO);
         assert_eq!(cost["by_model"].as_array().unwrap().len(), MODELS.len());
         let rounds = cost["by_round"].as_array().unwrap();
         assert!(rounds.len() > 1 && rounds[0]["requests"] == 27, "{cost}");
@@ -285,7 +285,7 @@ async fn batches_that_are_cancelled_fail_or_expire_are_paid_for_as_far_as_they_c
         fate("3", BatchFate::Failed),
         fate("4", BatchFate::Expired),
     ];
-    let world = world(Behaviour {
+    let world = world(Scenario {
         batch_fates,
         ..lying(6)
     });
@@ -317,7 +317,7 @@ async fn batches_that_are_cancelled_fail_or_expire_are_paid_for_as_far_as_they_c
 async fn what_is_charged_for_and_lost_is_counted_apart_at_its_estimate() {
     // No answer that is charged for twice, of which nobody is told when it is lost; and none under
     // the key of nobody, which would be taken for the answer that a lost one is.
-    let world = world(Behaviour {
+    let world = world(Scenario {
         missing_percent: 25,
         served_twice_percent: 0,
         unknown_percent: 0,
@@ -336,10 +336,10 @@ async fn what_is_charged_for_and_lost_is_counted_apart_at_its_estimate() {
         "{lost} in {cost}"
     );
     // What may have been spent counts against the day's cap, at the most that it may have been.
-    let ledger = world.cloud.deps.submit.books.read().await.unwrap();
+    let ledger = world.cloud.deps.submit.ledger.read().await.unwrap();
     let spent: Usd = ledger.spent.values().copied().sum();
-    let catalogue = Catalogue::built_in();
-    let lite = catalogue.model("gemini-3.1-flash-lite-image").unwrap();
+    let catalog = Catalog::built_in();
+    let lite = catalog.model("gemini-3.1-flash-lite-image").unwrap();
     let thoughts = cost::ceiling(lite, None, Estimate::default())
         * cost["unaccounted"]["requests"].as_u64().unwrap();
     assert!(
@@ -354,7 +354,7 @@ async fn a_file_that_is_cut_off_is_counted_as_far_as_it_can_be_read() {
         which: "first-2".parse().unwrap(),
         fate: BatchFate::Truncated,
     }];
-    let world = world(Behaviour {
+    let world = world(Scenario {
         batch_fates,
         ..lying(8)
     });
@@ -425,11 +425,11 @@ async fn one_answer_that_is_left_out_is_one_answer_too_little() {
         ("refused", |line| {
             line["status"] == "blocked" || line["status"] == "no_image"
         }),
-        ("of nobody", |line| line["aside"] == "unknown_key"),
-        ("served twice", |line| line["aside"] == "repeated_key"),
+        ("of nobody", |line| line["unmatched"] == "unknown_key"),
+        ("served twice", |line| line["unmatched"] == "repeated_key"),
         ("an image", |line| line["status"] == "succeeded"),
     ];
-    let world = world(Behaviour {
+    let world = world(Scenario {
         repeated_percent: 0,
         ..lying(9)
     });

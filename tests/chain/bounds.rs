@@ -11,7 +11,7 @@ use std::{
 };
 
 use cli::{
-    cloud::Setup,
+    cloud::CloudConfig,
     host::{self, Waiting},
 };
 use darkroom::{
@@ -337,7 +337,7 @@ async fn a_manifest_that_is_too_large_to_be_read_is_rejected_unread() {
         manifest_bytes: 1_000,
         ..Limits::default()
     };
-    assert!(plan_with(&world, Setup::default().limits, limits).await);
+    assert!(plan_with(&world, CloudConfig::default().limits, limits).await);
     assert!(is_rejected(&world).await);
     assert!(
         validation(&world)
@@ -374,7 +374,7 @@ async fn missing_references_are_listed_up_to_the_limit_and_no_others_are_looked_
         );
         Trip::Pass
     });
-    assert!(plan_with(&world, Setup::default().limits, limits).await);
+    assert!(plan_with(&world, CloudConfig::default().limits, limits).await);
     assert!(is_rejected(&world).await);
     let validation = validation(&world).await;
     assert_eq!(

@@ -1,7 +1,7 @@
 //! A job's own budget holds over all its rounds.
 
 use darkroom::{chain::FUNCTION_TIMEOUT, cost::Usd, ledger::Ledger};
-use gemini_sim::Behaviour;
+use gemini_sim::Scenario;
 use jiff::SignedDuration;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
@@ -15,14 +15,14 @@ const CEILING: &str = "0.020289";
 /// A job of forty images in four shards with this budget, of which Gemini makes and charges for
 /// all, and loses some.
 async fn finished(seed: u64, missing_percent: u8, budget: Usd) -> World {
-    let behaviour = Behaviour {
+    let scenario = Scenario {
         seed,
         missing_percent,
         internal_error_percent: 10,
-        ..Behaviour::default()
+        ..Scenario::default()
     };
     let mut making = Making {
-        behaviour,
+        scenario,
         ..Making::default()
     };
     making.settings.shard.requests = 10;
@@ -51,7 +51,7 @@ fn billed(world: &World) -> Usd {
 }
 
 async fn ledger(world: &World) -> Ledger {
-    world.cloud.deps.submit.books.read().await.unwrap()
+    world.cloud.deps.submit.ledger.read().await.unwrap()
 }
 
 async fn lines(world: &World, name: &str) -> Vec<Value> {
@@ -179,8 +179,8 @@ async fn the_account_goes_when_the_job_is_over_and_is_put_right_while_it_runs() 
     )));
     let right = ledger(&world).await.accounts;
     assert_eq!(right.len(), 1);
-    let books = &world.cloud.deps.submit.books;
-    books
+    let store = &world.cloud.deps.submit.ledger;
+    store
         .change(|ledger| {
             ledger
                 .accounts

@@ -2,7 +2,7 @@
 
 use aws_sim::queue::Outgoing;
 use darkroom::chain::{MANIFESTS, POLLS, REPORTS, RESULTS, SHARDS};
-use gemini_sim::Behaviour;
+use gemini_sim::Scenario;
 use serde_json::json;
 use tests::{Making, World};
 
@@ -35,19 +35,19 @@ async fn a_job_with_an_open_shard_is_not_closed() {
 /// first may have left.
 #[tokio::test]
 async fn every_step_on_finished_work_pays_nothing_and_changes_nothing() {
-    let unreliable = Behaviour {
+    let unreliable = Scenario {
         seed: 7,
         refuse_percent: 10,
         internal_error_percent: 20,
         missing_percent: 10,
         repeated_percent: 10,
         unknown_percent: 10,
-        ..Behaviour::default()
+        ..Scenario::default()
     };
-    for behaviour in [Behaviour::default(), unreliable] {
-        let has_rounds = behaviour != Behaviour::default();
+    for scenario in [Scenario::default(), unreliable] {
+        let has_rounds = scenario != Scenario::default();
         let world = World::made_with(Making {
-            behaviour,
+            scenario,
             ..Making::default()
         })
         .unwrap();

@@ -1,31 +1,31 @@
 //! Collecting in pieces gives what collecting at once gives.
 
-use collect::handler::Pace;
+use collect::handler::CollectLimits;
 use darkroom::chain::{FUNCTION_TIMEOUT, MANIFESTS, POLLS, RESULTS, SHARDS};
-use gemini_sim::Behaviour;
+use gemini_sim::Scenario;
 use jiff::SignedDuration;
 use serde_json::Value;
 use tests::{Making, World};
 
 use super::{acknowledged, next_in, state, step, stones};
 
-fn noisy() -> Behaviour {
-    Behaviour {
+fn noisy() -> Scenario {
+    Scenario {
         seed: 3,
         refuse_percent: 10,
         internal_error_percent: 10,
         missing_percent: 10,
         repeated_percent: 10,
         shuffle: true,
-        ..Behaviour::default()
+        ..Scenario::default()
     }
 }
 
 /// A world whose one batch has ended, and waits to be collected.
-async fn ended(pace: Pace) -> World {
+async fn ended(pace: CollectLimits) -> World {
     ended_in(
         Making {
-            behaviour: noisy(),
+            scenario: noisy(),
             pace,
             ..Making::default()
         },
@@ -82,21 +82,21 @@ pub(crate) fn images(world: &World) -> Vec<(String, Vec<u8>)> {
         .objects()
         .unwrap()
         .into_iter()
-        .filter(|(key, _)| key.contains("/images/") || key.contains("/aside/"))
+        .filter(|(key, _)| key.contains("/images/") || key.contains("/unmatched/"))
         .collect()
 }
 
 #[tokio::test]
 async fn stopped_after_every_line_it_resumes_to_the_same_images_and_results() {
-    let whole = ended(Pace::default()).await;
+    let whole = ended(CollectLimits::default()).await;
     assert!(acknowledged(&step!(&whole, collect, RESULTS)));
     assert_eq!(state(&whole).await["phase"]["name"], "done");
 
     // With all of its time in reserve, an invocation stops after its first line.
-    let pace = Pace {
+    let pace = CollectLimits {
         reserve: FUNCTION_TIMEOUT,
         puts: 1,
-        ..Pace::default()
+        ..CollectLimits::default()
     };
     let pieces = ended(pace).await;
     let mut invocations = 1;
@@ -111,12 +111,12 @@ async fn stopped_after_every_line_it_resumes_to_the_same_images_and_results() {
 
 #[tokio::test]
 async fn checkpoints_change_nothing_of_the_result() {
-    let whole = ended(Pace::default()).await;
+    let whole = ended(CollectLimits::default()).await;
     assert!(acknowledged(&step!(&whole, collect, RESULTS)));
     for checkpoint_results in [1, 7] {
-        let often = ended(Pace {
+        let often = ended(CollectLimits {
             checkpoint_results,
-            ..Pace::default()
+            ..CollectLimits::default()
         })
         .await;
         assert!(acknowledged(&step!(&often, collect, RESULTS)));
@@ -135,18 +135,18 @@ async fn checkpoints_change_nothing_of_the_result() {
 #[tokio::test]
 async fn with_and_without_range_the_same_is_collected_and_what_follows_the_checkpoint_is_asked_for()
 {
-    let whole = ended(Pace::default()).await;
+    let whole = ended(CollectLimits::default()).await;
     assert!(acknowledged(&step!(&whole, collect, RESULTS)));
     for ranges in [false, true] {
-        let pace = Pace {
+        let pace = CollectLimits {
             reserve: FUNCTION_TIMEOUT,
             puts: 1,
-            ..Pace::default()
+            ..CollectLimits::default()
         };
-        let behaviour = Behaviour { ranges, ..noisy() };
+        let scenario = Scenario { ranges, ..noisy() };
         let pieces = ended_in(
             Making {
-                behaviour,
+                scenario,
                 pace,
                 ..Making::default()
             },

@@ -9,7 +9,7 @@ use darkroom::{
     report::Summary,
     status::{JobPhase, JobStatus},
 };
-use gemini_sim::Behaviour;
+use gemini_sim::Scenario;
 use jiff::SignedDuration;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -90,13 +90,13 @@ async fn a_job_cancelled_before_anything_was_asked_for_costs_nothing() {
 
 #[tokio::test]
 async fn what_was_made_before_the_cancel_is_collected() {
-    let behaviour = Behaviour {
+    let scenario = Scenario {
         seed: 5,
         internal_error_percent: 20,
-        ..Behaviour::default()
+        ..Scenario::default()
     };
     let world = World::made_with(Making {
-        behaviour,
+        scenario,
         ..Making::default()
     })
     .unwrap();
@@ -165,13 +165,13 @@ async fn a_batch_that_is_being_looked_for_is_found_before_it_is_cancelled() {
 
 #[tokio::test]
 async fn a_cancel_while_images_are_collected_plans_no_round() {
-    let behaviour = Behaviour {
+    let scenario = Scenario {
         seed: 5,
         internal_error_percent: 30,
-        ..Behaviour::default()
+        ..Scenario::default()
     };
     let world = World::made_with(Making {
-        behaviour,
+        scenario,
         ..Making::default()
     })
     .unwrap();
@@ -329,7 +329,7 @@ async fn a_cancel_between_two_plannings_counts_though_control_knew_no_such_job()
 async fn what_a_cancelled_shard_without_a_batch_had_reserved_is_given_back_by_the_sweep_too() {
     let world = planned().await;
     // `submit` dies with the shard's place taken, and again after it has ended the shard.
-    let books = world.cloud.deps.submit.books.clone();
+    let ledger = world.cloud.deps.submit.ledger.clone();
     let shard = world
         .cloud
         .deps
@@ -344,11 +344,11 @@ async fn what_a_cancelled_shard_without_a_batch_had_reserved_is_given_back_by_th
         world.cloud.time.now(),
         world.cloud.deps.submit.limits.clone(),
     );
-    books
+    ledger
         .change(|ledger| ledger.admit(&shard, &limits, now))
         .await
         .unwrap();
-    assert!(books.read().await.unwrap().spent_today(now) > Usd::ZERO);
+    assert!(ledger.read().await.unwrap().spent_today(now) > Usd::ZERO);
     let stored = world
         .cloud
         .deps
@@ -370,7 +370,7 @@ async fn what_a_cancelled_shard_without_a_batch_had_reserved_is_given_back_by_th
     sweep::handler::handle(&world.cloud.deps.sweep, deadline)
         .await
         .unwrap();
-    let ledger = books.read().await.unwrap();
+    let ledger = ledger.read().await.unwrap();
     assert!(
         ledger.live.is_empty() && ledger.unsettled.is_empty(),
         "{ledger:?}"

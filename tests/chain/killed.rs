@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use collect::handler::{Deps, Pace};
+use collect::handler::{CollectLimits, Deps};
 use darkroom::{chain::RESULTS, state::STRIKES_BEFORE_SKIPPED};
 use fastrand::Rng;
 use gemini::{
@@ -33,12 +33,12 @@ const IMAGE_BYTES: std::ops::Range<usize> = 100_000..750_000;
 const TIMEOUT: SignedDuration = SignedDuration::from_mins(5);
 
 /// Checkpoints come so often that a reader that follows a killed one soon reads fast again.
-fn pace() -> Pace {
-    Pace {
+fn pace() -> CollectLimits {
+    CollectLimits {
         checkpoint_bytes: 2 << 20,
         checkpoint_results: 3,
         put_bytes: 2 << 20,
-        ..Pace::default()
+        ..CollectLimits::default()
     }
 }
 
@@ -47,7 +47,7 @@ fn pace() -> Pace {
 /// the line that is read, and a piece of the next.
 fn bound() -> u64 {
     let line = (IMAGE_BYTES.end as u64 + 1_000) * 4 / 3;
-    let Pace {
+    let CollectLimits {
         checkpoint_bytes,
         put_bytes,
         ..
@@ -153,7 +153,7 @@ impl Shard {
         lines
     }
 
-    /// The files of its images and asides.
+    /// The files of its images and unmatched_folder.
     fn images(&self) -> Vec<PathBuf> {
         let mut folders = vec![self.world.cloud.path_of(&self.world.jobs().unwrap()[0])];
         let mut found = Vec::new();
@@ -224,7 +224,7 @@ async fn killed_at_two_hundred_bytes_of_300_mb_it_resumes_to_the_same_and_reads_
     let (mut offset, mut fast) = (0, 0);
     for kill in kills(&output, 200, &mut random) {
         // Some servers send the whole file again.
-        output.honour_range(random.u8(..16) > 0);
+        output.honor_range(random.u8(..16) > 0);
         let phase = killed.read_until_killed(kill).await;
         let reached = phase["offset"].as_u64().unwrap();
         assert!(
@@ -261,7 +261,7 @@ async fn killed_at_two_hundred_bytes_of_300_mb_it_resumes_to_the_same_and_reads_
             .lines()
             .await
             .iter()
-            .all(|line| line["aside"] != "skipped_line")
+            .all(|line| line["unmatched"] != "skipped_line")
     );
 }
 
@@ -312,11 +312,11 @@ async fn a_line_that_kills_while_it_is_read_is_skipped_and_no_other() {
     let lines = shard.lines().await;
     let skipped: Vec<&Value> = lines
         .iter()
-        .filter(|line| line["aside"] == "skipped_line")
+        .filter(|line| line["unmatched"] == "skipped_line")
         .collect();
     assert_eq!(
         skipped,
-        [&json!({ "aside": "skipped_line", "offset": start })]
+        [&json!({ "unmatched": "skipped_line", "offset": start })]
     );
     let missing = lines
         .iter()

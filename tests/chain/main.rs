@@ -7,7 +7,7 @@ mod bad_day;
 mod billing;
 mod bounds;
 mod budgets;
-mod catalogue;
+mod catalog;
 mod closing;
 mod collecting;
 mod controlling;

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use gemini_sim::Behaviour;
+use gemini_sim::Scenario;
 use runtime::metrics::{Metric, Metrics};
 use tests::{Making, World};
 
@@ -34,14 +34,14 @@ pub(crate) fn watching() -> (Metrics, Seen) {
 #[tokio::test]
 async fn a_job_is_counted_once_whatever_its_rounds() {
     let (metrics, seen) = watching();
-    let behaviour = Behaviour {
+    let scenario = Scenario {
         seed: 3,
         refuse_percent: 10,
         internal_error_percent: 10,
-        ..Behaviour::default()
+        ..Scenario::default()
     };
     let world = World::made_with(Making {
-        behaviour,
+        scenario,
         metrics,
         ..Making::default()
     })
@@ -93,12 +93,12 @@ async fn a_job_is_counted_once_whatever_its_rounds() {
 #[tokio::test]
 async fn a_creation_without_an_answer_is_counted_and_so_is_finding_its_batch() {
     let (metrics, seen) = watching();
-    let behaviour = Behaviour {
+    let scenario = Scenario {
         faults: vec!["create-batch:lost-reply:1".parse().unwrap()],
-        ..Behaviour::default()
+        ..Scenario::default()
     };
     let world = World::made_with(Making {
-        behaviour,
+        scenario,
         metrics,
         ..Making::default()
     })

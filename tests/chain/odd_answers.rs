@@ -5,13 +5,15 @@ use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use darkroom::job::Settings;
-use gemini_sim::{ArrayRule, ArrayStyle, Behaviour, DoneFlag, LateOutput, Shape, ShapeRule, Which};
+use gemini_sim::{
+    ArrayRule, ArrayStyle, DoneFlag, LateOutput, Scenario, Selector, Shape, ShapeRule,
+};
 use serde_json::{Value, json};
 use tests::{Making, World};
 
 /// How the end of a batch is told: early, late, never; with and without counts; with the output
 /// there at once or later.
-fn tellings() -> Vec<Behaviour> {
+fn tellings() -> Vec<Scenario> {
     let mut tellings = Vec::new();
     for done in [DoneFlag::Early, DoneFlag::Late, DoneFlag::Absent] {
         for without_counts in [false, true] {
@@ -19,18 +21,18 @@ fn tellings() -> Vec<Behaviour> {
                 let delay = Duration::from_secs(late_minutes * 60);
                 let late = LateOutput {
                     delay,
-                    which: Which::Percent(100),
+                    which: Selector::Percent(100),
                 };
                 let late_outputs = if late_minutes > 0 {
                     vec![late]
                 } else {
                     Vec::new()
                 };
-                tellings.push(Behaviour {
+                tellings.push(Scenario {
                     done,
                     without_counts,
                     late_outputs,
-                    ..Behaviour::default()
+                    ..Scenario::default()
                 });
             }
         }
@@ -39,13 +41,13 @@ fn tellings() -> Vec<Behaviour> {
 }
 
 /// A world in which twelve images were asked for, with keys that can be numbers.
-async fn world(behaviour: Behaviour) -> World {
+async fn world(scenario: Scenario) -> World {
     let settings = Settings {
         max_rounds: 3,
         ..Settings::default()
     };
     let world = World::made_with(Making {
-        behaviour,
+        scenario,
         settings,
         ..Making::default()
     })
@@ -94,7 +96,7 @@ async fn assert_all_is_kept(world: &World, about: &str) {
             "{about}: {line}"
         );
     }
-    let (own, unmatched) = (kept(world, "images"), kept(world, "aside"));
+    let (own, unmatched) = (kept(world, "images"), kept(world, "unmatched"));
     assert!(
         images.values().flatten().all(|image| own.contains(*image)),
         "{about}"
@@ -129,7 +131,7 @@ async fn lines_of_odd_shapes_are_read_or_kept_and_never_bought_again() {
             }
             for percent in [30, 100] {
                 let shapes = vec![ShapeRule { shape, percent }];
-                let world = world(Behaviour {
+                let world = world(Scenario {
                     shapes,
                     shuffle: true,
                     seed: number as u64,
@@ -146,35 +148,35 @@ async fn lines_of_odd_shapes_are_read_or_kept_and_never_bought_again() {
 async fn outputs_of_odd_forms_are_read() {
     let array = |style| {
         vec![ArrayRule {
-            which: Which::Percent(100),
+            which: Selector::Percent(100),
             style: Some(style),
         }]
     };
     for (number, telling) in tellings().into_iter().enumerate() {
-        for (form, behaviour) in [
+        for (form, scenario) in [
             (
                 "inline",
-                Behaviour {
-                    inline_outputs: vec![Which::Percent(100)],
+                Scenario {
+                    inline_outputs: vec![Selector::Percent(100)],
                     ..telling.clone()
                 },
             ),
             (
                 "one line",
-                Behaviour {
+                Scenario {
                     arrays: array(ArrayStyle::Compact),
                     ..telling.clone()
                 },
             ),
             (
                 "lines",
-                Behaviour {
+                Scenario {
                     arrays: array(ArrayStyle::Lines),
                     ..telling.clone()
                 },
             ),
         ] {
-            let world = world(behaviour).await;
+            let world = world(scenario).await;
             assert_all_is_kept(&world, &format!("{form}, {number}")).await;
             assert!(
                 world
@@ -194,9 +196,9 @@ async fn images_that_no_line_gives_to_a_request_are_told_of_and_counted_once() {
         shape: Shape::NoKey,
         percent: 100,
     }];
-    let world = world(Behaviour {
+    let world = world(Scenario {
         shapes,
-        ..Behaviour::default()
+        ..Scenario::default()
     })
     .await;
     let job = job(&world);

@@ -3,12 +3,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sim::queue::Outgoing;
-use collect::handler::Pace;
+use collect::handler::CollectLimits;
 use darkroom::{
     chain::{FUNCTION_TIMEOUT, RESULTS, SHARDS},
     names::{JobId, RequestKey, ShardId},
 };
-use gemini_sim::Behaviour;
+use gemini_sim::Scenario;
 use serde_json::{Value, json};
 use tests::{Making, World, wire::Trip};
 
@@ -21,10 +21,10 @@ use super::{
 /// A Gemini whose first batch has keys that are worth another try.
 fn failing() -> Making {
     Making {
-        behaviour: Behaviour {
+        scenario: Scenario {
             seed: 3,
             internal_error_percent: 30,
-            ..Behaviour::default()
+            ..Scenario::default()
         },
         ..Making::default()
     }
@@ -111,13 +111,13 @@ async fn a_round_whose_message_was_lost_is_woken_by_the_next_delivery() {
 #[tokio::test]
 async fn a_round_is_not_woken_before_its_parent_is_done() {
     // Few enough fail that none fails in every round.
-    let behaviour = Behaviour {
+    let scenario = Scenario {
         internal_error_percent: 10,
-        ..failing().behaviour
+        ..failing().scenario
     };
     let world = ended_in(
         Making {
-            behaviour,
+            scenario,
             ..failing()
         },
         30,
@@ -280,10 +280,10 @@ async fn a_cancelled_job_is_collected_and_has_no_further_round() {
 
 #[tokio::test]
 async fn only_the_message_that_moves_a_shard_on_reads_it_until_it_must_have_been_lost() {
-    let pace = Pace {
+    let pace = CollectLimits {
         reserve: FUNCTION_TIMEOUT,
         puts: 1,
-        ..Pace::default()
+        ..CollectLimits::default()
     };
     let world = ended_in(Making { pace, ..failing() }, 30).await;
     let first = delivered(&world, RESULTS);
@@ -311,7 +311,7 @@ async fn only_the_message_that_moves_a_shard_on_reads_it_until_it_must_have_been
     world
         .cloud
         .time
-        .jump_to(world.cloud.time.now() + darkroom::state::OVERDUE)
+        .jump_to(world.cloud.time.now() + darkroom::state::DRIVER_LOST_AFTER)
         .unwrap();
     world.cloud.queues.purge(RESULTS).unwrap();
     let second = world

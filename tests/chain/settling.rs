@@ -10,7 +10,7 @@ use darkroom::{
     cost::Usd,
     state::Phase,
 };
-use gemini_sim::Behaviour;
+use gemini_sim::Scenario;
 use http::StatusCode;
 use jiff::SignedDuration;
 use serde_json::json;
@@ -30,9 +30,9 @@ use super::{
 async fn dies_before_it_settles() -> World {
     let world = ended_in(
         Making {
-            behaviour: Behaviour {
+            scenario: Scenario {
                 seed: 3,
-                ..Behaviour::default()
+                ..Scenario::default()
             },
             ..Making::default()
         },
@@ -47,7 +47,7 @@ async fn dies_before_it_settles() -> World {
         }
     });
     super::collect_dies(&world).await;
-    let ledger = world.cloud.deps.submit.books.read().await.unwrap();
+    let ledger = world.cloud.deps.submit.ledger.read().await.unwrap();
     assert_eq!(
         (ledger.live.len(), ledger.unsettled.len()),
         (0, 1),
@@ -66,7 +66,7 @@ async fn a_cost_that_was_not_put_down_is_put_down_when_the_message_comes_again()
         .unwrap();
     assert!(acknowledged(&step!(&world, collect, RESULTS)));
     assert_settled(&world).await;
-    let settled = world.cloud.deps.submit.books.read().await.unwrap();
+    let settled = world.cloud.deps.submit.ledger.read().await.unwrap();
     // Again, it changes nothing.
     let message = json!({ "v": 1, "job": job(&world).trim_start_matches("jobs/").trim_end_matches('/'), "shard": "0000" });
     world
@@ -75,7 +75,10 @@ async fn a_cost_that_was_not_put_down_is_put_down_when_the_message_comes_again()
         .send(RESULTS, Outgoing::new(message.to_string()))
         .unwrap();
     world.run().await.unwrap();
-    assert_eq!(world.cloud.deps.submit.books.read().await.unwrap(), settled);
+    assert_eq!(
+        world.cloud.deps.submit.ledger.read().await.unwrap(),
+        settled
+    );
     assert_eq!(
         summary(&world).await["cost"]["actual_usd"],
         written(bill(&world).0)
@@ -114,7 +117,7 @@ async fn a_batch_that_was_refused_costs_nothing_of_the_day() {
             .unwrap()
             .is_some()
     );
-    let ledger = world.cloud.deps.submit.books.read().await.unwrap();
+    let ledger = world.cloud.deps.submit.ledger.read().await.unwrap();
     assert!(
         ledger.live.is_empty() && ledger.unsettled.is_empty(),
         "{ledger:?}"
@@ -149,8 +152,8 @@ async fn a_batch_that_nobody_could_read_is_counted_apart_and_stays_reserved() {
     })
     .await
     .unwrap();
-    let books = &world.cloud.deps.submit.books;
-    let reserved: Usd = books.read().await.unwrap().spent.values().copied().sum();
+    let ledger = &world.cloud.deps.submit.ledger;
+    let reserved: Usd = ledger.read().await.unwrap().spent.values().copied().sum();
     world
         .put(
             &format!(
@@ -175,7 +178,7 @@ async fn a_batch_that_nobody_could_read_is_counted_apart_and_stays_reserved() {
         &cost["estimated_usd"],
     );
     assert!(!off(amount(lost), amount(estimated), 2), "{cost}");
-    let ledger = books.read().await.unwrap();
+    let ledger = ledger.read().await.unwrap();
     assert!(
         ledger.live.is_empty() && ledger.unsettled.is_empty(),
         "{ledger:?}"

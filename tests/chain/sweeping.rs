@@ -196,9 +196,9 @@ async fn input_files_that_were_read_are_deleted_and_no_others() {
 async fn a_place_in_the_ledger_that_nobody_needs_is_freed() {
     let world = planned().await;
     assert!(acknowledged(&step!(&world, submit, SHARDS)));
-    let books = &world.cloud.deps.submit.books;
+    let ledger = &world.cloud.deps.submit.ledger;
     let now = world.cloud.time.now();
-    books
+    ledger
         .change(|ledger| {
             let model = "m".to_owned();
             let usd = "1".parse().unwrap();
@@ -214,7 +214,14 @@ async fn a_place_in_the_ledger_that_nobody_needs_is_freed() {
         .await
         .unwrap();
     assert_eq!(sweep(&world).await.live, 1);
-    assert!(!books.read().await.unwrap().live.contains_key("gone-1/0000"));
+    assert!(
+        !ledger
+            .read()
+            .await
+            .unwrap()
+            .live
+            .contains_key("gone-1/0000")
+    );
 }
 
 #[tokio::test]

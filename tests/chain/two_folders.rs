@@ -4,7 +4,7 @@
 use std::{future::pending, path::Path, sync::Arc};
 
 use cli::{
-    cloud::{Cloud, INTERNAL, Setup},
+    cloud::{Cloud, CloudConfig, INTERNAL},
     host::{self, Waiting},
     time::Time,
 };
@@ -13,9 +13,9 @@ use gemini::{
     self, Gemini,
     key::{ApiKey, KeySource},
 };
-use gemini_sim::{Behaviour, Call, Gemini as SimulatedGemini};
+use gemini_sim::{Call, Gemini as SimulatedGemini, Scenario};
 use jiff::{SignedDuration, Timestamp};
-use seam::rng::Chance;
+use seam::rng::Rng;
 use tempfile::TempDir;
 
 use super::stones;
@@ -36,20 +36,20 @@ impl Two {
     async fn open(chances: [u64; 2]) -> Self {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let time = Time::frozen("2026-11-21T09:00:00Z".parse::<Timestamp>().unwrap());
-        let behaviour = Behaviour {
+        let scenario = Scenario {
             shortest_batch_seconds: 20 * 3600,
             longest_batch_seconds: 23 * 3600,
-            ..Behaviour::default()
+            ..Scenario::default()
         };
         let state = folders[0].path().join(INTERNAL).join("gemini");
-        let gemini = Arc::new(SimulatedGemini::open(&state, time.clock(), behaviour).unwrap());
-        let open = |folder: &Path, chance| {
+        let gemini = Arc::new(SimulatedGemini::open(&state, time.clock(), scenario).unwrap());
+        let open = |folder: &Path, rng| {
             let key = Arc::new(KeySource::fixed(ApiKey::new("canary-1234").unwrap()));
             let client = Gemini::new(gemini::Settings::new(key), Arc::clone(&gemini) as _).unwrap();
-            let setup = Setup {
-                chance: Chance::seeded(chance),
+            let setup = CloudConfig {
+                rng: Rng::seeded(rng),
                 sweep_every: None,
-                ..Setup::default()
+                ..CloudConfig::default()
             };
             Arc::new(Cloud::open(folder, time.clone(), client, setup).unwrap())
         };

@@ -9,7 +9,7 @@ use std::{
 
 use aws_sim::queue::Depth;
 use cli::{
-    cloud::{Cloud, INTERNAL, Setup},
+    cloud::{Cloud, CloudConfig, INTERNAL},
     host::{self, Stopped, Waiting},
     time::Time,
 };
@@ -22,13 +22,13 @@ use gemini::{
     self, Gemini,
     key::{ApiKey, KeySource},
 };
-use gemini_sim::{BatchFate, Behaviour, FateRule, Gemini as SimulatedGemini, Which};
+use gemini_sim::{BatchFate, FateRule, Gemini as SimulatedGemini, Scenario, Selector};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use jiff::SignedDuration;
-use poll::handler::Waits;
+use poll::handler::PollBackoff;
 use seam::{
-    rng::Chance,
+    rng::Rng,
     transport::{Body, BoxFuture, Transport, TransportError, full},
 };
 use serde_json::{Value, json};
@@ -126,31 +126,31 @@ impl Days {
         let folder = tempfile::tempdir().unwrap();
         let time = Time::frozen("2026-11-21T09:00:00Z".parse().unwrap());
         let stuck = FateRule {
-            which: Which::Percent(100),
+            which: Selector::Percent(100),
             fate: BatchFate::StuckRunning,
         };
-        let behaviour = Behaviour {
+        let scenario = Scenario {
             batch_fates: vec![stuck],
-            ..Behaviour::default()
+            ..Scenario::default()
         };
         let state = folder.path().join(INTERNAL).join("gemini");
         let wire = Arc::new(Wire::new(Arc::new(
-            SimulatedGemini::open(&state, time.clock(), behaviour).unwrap(),
+            SimulatedGemini::open(&state, time.clock(), scenario).unwrap(),
         )));
         let key = Arc::new(KeySource::fixed(ApiKey::new("canary-1234").unwrap()));
         let client = Gemini::new(gemini::Settings::new(key), Arc::clone(&wire) as _).unwrap();
         let five_minutes = SignedDuration::from_mins(5);
-        let waits = Waits {
+        let waits = PollBackoff {
             shortest: five_minutes,
             longest: five_minutes,
         };
-        let setup = Setup {
+        let setup = CloudConfig {
             waits,
-            chance: Chance::seeded(1),
-            ..Setup::default()
+            rng: Rng::seeded(1),
+            ..CloudConfig::default()
         };
         // A chain that was stopped stays stopped.
-        let setup = Setup {
+        let setup = CloudConfig {
             sweep_every: setup.sweep_every.filter(|_| !resends),
             ..setup
         };

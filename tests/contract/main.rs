@@ -7,7 +7,7 @@
 //! in `contract/differences.rs`.
 //!
 //! Every test makes its own bucket and queues, so tests run side by side and against a service in
-//! use. Waits are real but short, and long polls: nothing depends on how fast an answer comes.
+//! use. PollBackoff are real but short, and long polls: nothing depends on how fast an answer comes.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
@@ -38,7 +38,7 @@ use aws_sim::{
     queue::{QueueApi, Queues},
     wire::{InProcess, REGION, Router},
 };
-use seam::{clock::Clock, environment::Variables, rng::Chance};
+use seam::{clock::Clock, environment::Variables, rng::Rng};
 use tempfile::TempDir;
 
 use self::differences::Difference;
@@ -279,7 +279,7 @@ fn sqs(endpoint: &str) -> aws_sdk_sqs::Client {
 
 /// A name that nothing has yet.
 fn fresh(kind: &str) -> String {
-    format!("contract-{kind}-{}", Chance::system().id())
+    format!("contract-{kind}-{}", Rng::system().id())
 }
 
 /// What a call came to: `accepted`, or status and code of the refusal, as `412 PreconditionFailed`.

@@ -14,14 +14,15 @@ use darkroom::{
     job::Settings,
     ledger::ProjectLimits,
     manifest::Limits,
-    models::{Catalogue, Tier},
+    models::{Catalog, Tier},
 };
 use jiff::{SignedDuration, Timestamp};
 use plan::web::Web;
 use runtime::{
-    bucket::Bucket, catalogue::Catalogues, metrics::Metrics, queue::Queue, states::States,
+    bucket::Bucket, catalog_store::CatalogStore, metrics::Metrics, queue::Queue,
+    shard_store::ShardStore,
 };
-use seam::{clock::Clock, rng::Chance};
+use seam::{clock::Clock, rng::Rng};
 use serde_json::{Value, json};
 
 use super::{
@@ -334,18 +335,18 @@ async fn our_reader_finds_the_object_that_an_event_names() {
         Clock::system(),
     );
     let plan = plan::handler::Deps {
-        states: States::new(
+        states: ShardStore::new(
             bucket.clone(),
             clock.clone(),
-            Chance::system(),
+            Rng::system(),
             Metrics::none(),
         ),
-        catalogues: Catalogues::new(bucket.clone(), Arc::new(Catalogue::built_in())),
+        catalogs: CatalogStore::new(bucket.clone(), Arc::new(Catalog::built_in())),
         bucket,
         manifests: Queue::new(world.sqs.clone(), &url),
         shards: Queue::new(world.sqs.clone(), world.queue(&[]).await),
         clock: clock.clone(),
-        catalogue: Arc::new(Catalogue::built_in()),
+        catalog: Arc::new(Catalog::built_in()),
         web: Web::over_https(),
         project: ProjectLimits {
             live_batches: 100,

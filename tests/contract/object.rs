@@ -11,7 +11,7 @@ use super::{
     said,
 };
 
-/// The check value of the CRC catalogue.
+/// The check value of the CRC catalog.
 const CHECK: &[u8] = b"123456789";
 
 /// The checksums of [`CHECK`].

@@ -76,7 +76,7 @@ async fn queue_is_made_with_what_a_queue_can_be() {
             .is_invalid_attribute_value()
     );
     let unknown = create(fresh("queue"))
-        .attributes(Attribute::from("Colour"), "red")
+        .attributes(Attribute::from("Color"), "red")
         .send()
         .await;
     world.judge(UNKNOWN_ATTRIBUTE, &said(unknown));

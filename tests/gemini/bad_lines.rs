@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use gemini_sim::{Behaviour, Which};
+use gemini_sim::{Scenario, Selector};
 use serde_json::{Value, json};
 
 use super::service::{Service, line, lines_of, plain_lines, steady};
 
 const MODEL: &str = "gemini-3.1-flash-image";
 
-fn bad(which: &[&str]) -> Behaviour {
-    Behaviour {
+fn bad(which: &[&str]) -> Scenario {
+    Scenario {
         bad_lines: which.iter().map(|which| which.parse().unwrap()).collect(),
         ..steady()
     }
@@ -75,7 +75,7 @@ async fn a_key_is_bad_in_every_batch_and_after_a_restart() {
     let service = service.reopened(bad(&["30%", "2"]));
     let reversed: Vec<Value> = lines.iter().rev().cloned().collect();
     assert_eq!(keys(refused(&service, &reversed).await, &reversed), first);
-    let other = Service::new(Behaviour {
+    let other = Service::new(Scenario {
         seed: 1,
         ..bad(&["30%"])
     });
@@ -88,8 +88,8 @@ async fn a_key_is_bad_in_every_batch_and_after_a_restart() {
 
 #[tokio::test]
 async fn bad_lines_and_wrong_ones_are_named_together_in_their_order() {
-    let service = Service::new(Behaviour {
-        bad_lines: vec![Which::First(1), Which::Nth(3)],
+    let service = Service::new(Scenario {
+        bad_lines: vec![Selector::First(1), Selector::Nth(3)],
         ..steady()
     });
     let wrong = json!({"key": "w", "request": {"contents": [], "model": "models/x"}});

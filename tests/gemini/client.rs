@@ -10,7 +10,7 @@ use gemini::{
     ApiError, BatchState, CreateError, File, FileState, Gemini, Settings, UploadRequest,
     key::{ApiKey, KeySource},
 };
-use gemini_sim::{BatchFate, Behaviour, Call, FateRule, Which};
+use gemini_sim::{BatchFate, Call, FateRule, Scenario, Selector};
 use seam::clock::Clock;
 use serde_json::{Value, json};
 
@@ -82,7 +82,7 @@ async fn a_key_that_nobody_has_is_refused_as_google_refuses_it() {
     let folder = tempfile::tempdir().unwrap();
     let key = |text| ApiKey::new(text).unwrap();
     let service =
-        gemini_sim::Gemini::open(folder.path(), Clock::system(), Behaviour::default()).unwrap();
+        gemini_sim::Gemini::open(folder.path(), Clock::system(), Scenario::default()).unwrap();
     let service = Arc::new(service.accepting(key("right").header()));
     let list = async |text| {
         let settings = Settings::new(Arc::new(KeySource::fixed(key(text))));
@@ -159,7 +159,7 @@ async fn a_download_from_an_offset_starts_at_the_beginning() {
 
 #[tokio::test]
 async fn a_download_begins_at_the_offset_where_ranges_are_honoured() {
-    let service = Service::new(Behaviour {
+    let service = Service::new(Scenario {
         ranges: true,
         ..steady()
     });
@@ -323,10 +323,10 @@ async fn every_end_of_a_batch_is_terminal_and_says_what_it_has() {
         (BatchFate::Truncated, BatchState::Succeeded, None, true),
     ] {
         let batch_fates = vec![FateRule {
-            which: Which::Nth(1),
+            which: Selector::Nth(1),
             fate,
         }];
-        let service = Service::new(Behaviour {
+        let service = Service::new(Scenario {
             batch_fates,
             ..steady()
         });

@@ -1,14 +1,14 @@
 //! Input files that are deleted: before the batch is created, and while it is live.
 
-use gemini_sim::{Behaviour, DeletingInput};
+use gemini_sim::{DeletingInput, Scenario};
 use serde_json::{Value, json};
 
 use super::service::{Reply, Service, assert_schema, download_path, lines_of, plain_lines, steady};
 
 const CREATE: &str = "/v1beta/models/gemini-3.1-flash-image:batchGenerateContent";
 
-fn failing() -> Behaviour {
-    Behaviour {
+fn failing() -> Scenario {
+    Scenario {
         deleting_input: DeletingInput::Fails,
         ..steady()
     }
@@ -46,8 +46,8 @@ fn state(operation: &Value) -> &str {
 
 #[tokio::test]
 async fn no_batch_is_made_of_a_file_that_was_deleted() {
-    for behaviour in [steady(), failing()] {
-        let service = Service::new(behaviour);
+    for scenario in [steady(), failing()] {
+        let service = Service::new(scenario);
         let file = upload(&service).await;
         delete(&service, &file).await;
         let (code, status, _) = create(&service, &file).await.error();

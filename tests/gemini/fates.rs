@@ -1,6 +1,6 @@
 //! Lies about whole batches, and what a cancel makes of one.
 
-use gemini_sim::{BatchFate, Behaviour, FateRule};
+use gemini_sim::{BatchFate, FateRule, Scenario};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -11,8 +11,8 @@ use super::service::{
 const MODEL: &str = "gemini-3.1-flash-image";
 const TWO_DAYS: i64 = 48 * 60;
 
-fn fated(which: &str, fate: BatchFate) -> Behaviour {
-    Behaviour {
+fn fated(which: &str, fate: BatchFate) -> Scenario {
+    Scenario {
         batch_fates: vec![FateRule {
             which: which.parse().unwrap(),
             fate,
@@ -95,7 +95,7 @@ async fn cancel_after_the_start_ends_in_either_of_two_ways() {
         cancel(&service, batch).await;
     }
     service.pass_minutes(500);
-    let service = service.reopened(Behaviour {
+    let service = service.reopened(Scenario {
         seed: 5,
         ..steady()
     });
@@ -287,7 +287,7 @@ async fn fate_meets_the_batch_that_is_meant_and_no_other_and_survives_a_restart(
 async fn share_of_batches_is_drawn_by_the_seed() {
     let mut drawn = Vec::new();
     for seed in [1, 1, 2] {
-        let service = Service::new(Behaviour {
+        let service = Service::new(Scenario {
             seed,
             ..fated("50%", BatchFate::Failed)
         });
@@ -310,7 +310,7 @@ async fn share_of_batches_is_drawn_by_the_seed() {
 
 #[tokio::test]
 async fn lists_lag_behind_and_names_do_not() {
-    let service = Service::new(Behaviour {
+    let service = Service::new(Scenario {
         list_lag_seconds: 600,
         ..steady()
     });
@@ -339,7 +339,7 @@ async fn lists_lag_behind_and_names_do_not() {
 #[tokio::test]
 async fn a_range_is_honoured_where_that_is_asked_for() {
     for ranges in [false, true] {
-        let service = Service::new(Behaviour { ranges, ..steady() });
+        let service = Service::new(Scenario { ranges, ..steady() });
         let batch = service.batch(MODEL, &plain_lines(3)).await;
         service.pass_minutes(100);
         let whole = service.output(&batch).await;

@@ -1,7 +1,7 @@
 //! Faults of single calls: errors, answers and requests that are lost, bodies that come slowly or
 //! break off.
 
-use gemini_sim::{Behaviour, Call};
+use gemini_sim::{Call, Scenario};
 use http_body_util::BodyExt;
 use seam::transport::{Transport, empty, full};
 use serde_json::{Value, json};
@@ -16,9 +16,9 @@ fn faulty(rules: &[&str]) -> Service {
     Service::new(faults(rules))
 }
 
-/// A steady service's behaviour with these faults.
-pub(super) fn faults(rules: &[&str]) -> Behaviour {
-    Behaviour {
+/// A steady service's behavior with these faults.
+pub(super) fn faults(rules: &[&str]) -> Scenario {
+    Scenario {
         faults: rules.iter().map(|rule| rule.parse().unwrap()).collect(),
         ..steady()
     }
@@ -261,7 +261,7 @@ async fn slow_answer_is_the_same_answer() {
 async fn share_of_calls_is_drawn_by_the_seed_and_the_call() {
     let mut drawn = Vec::new();
     for seed in [1, 1, 2] {
-        let service = Service::new(Behaviour {
+        let service = Service::new(Scenario {
             seed,
             ..faults(&["any:503:30%"])
         });

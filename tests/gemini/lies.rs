@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gemini_sim::{BatchFate, Behaviour, FateRule};
+use gemini_sim::{BatchFate, FateRule, Scenario};
 use serde_json::{Value, json};
 
 use super::{
@@ -40,7 +40,7 @@ fn shape(response: &Value) -> String {
 #[tokio::test]
 async fn refusals_take_every_shape_and_never_have_an_image() {
     let (service, lines) = done(
-        Behaviour {
+        Scenario {
             refuse_percent: 100,
             ..steady()
         },
@@ -117,7 +117,7 @@ async fn refusals_take_every_shape_and_never_have_an_image() {
 
 #[tokio::test]
 async fn refusals_of_single_requests_have_the_same_shapes() {
-    let service = Service::new(Behaviour {
+    let service = Service::new(Scenario {
         refuse_percent: 100,
         ..steady()
     });
@@ -139,7 +139,7 @@ async fn refusals_of_single_requests_have_the_same_shapes() {
 #[tokio::test]
 async fn missing_lines_are_missing_and_repeated_ones_come_twice() {
     let (_, lines) = done(
-        Behaviour {
+        Scenario {
             missing_percent: 40,
             repeated_percent: 40,
             ..steady()
@@ -158,7 +158,7 @@ async fn missing_lines_are_missing_and_repeated_ones_come_twice() {
 #[tokio::test]
 async fn a_thought_image_comes_before_the_image_and_is_marked() {
     let (_, lines) = done(
-        Behaviour {
+        Scenario {
             thoughts_percent: 100,
             ..steady()
         },
@@ -181,7 +181,7 @@ async fn a_thought_image_comes_before_the_image_and_is_marked() {
 #[tokio::test]
 async fn unknown_keys_come_beside_the_asked_ones_and_are_billed() {
     let (service, lines) = done(
-        Behaviour {
+        Scenario {
             unknown_percent: 50,
             ..steady()
         },
@@ -224,7 +224,7 @@ async fn unknown_keys_come_beside_the_asked_ones_and_are_billed() {
 #[tokio::test]
 async fn a_request_that_is_served_twice_has_two_answers_and_both_are_billed() {
     let (service, lines) = done(
-        Behaviour {
+        Scenario {
             served_twice_percent: 50,
             ..steady()
         },
@@ -252,7 +252,7 @@ async fn a_request_that_is_served_twice_has_two_answers_and_both_are_billed() {
 
 #[tokio::test]
 async fn a_bill_tells_what_was_delivered_from_what_was_lost() {
-    let lies = Behaviour {
+    let lies = Scenario {
         missing_percent: 30,
         repeated_percent: 30,
         served_twice_percent: 30,
@@ -263,7 +263,7 @@ async fn a_bill_tells_what_was_delivered_from_what_was_lost() {
             which: "100%".parse().unwrap(),
             fate,
         });
-        let service = Service::new(Behaviour {
+        let service = Service::new(Scenario {
             batch_fates: rule.into_iter().collect(),
             ..lies.clone()
         });
@@ -306,7 +306,7 @@ async fn a_bill_tells_what_was_delivered_from_what_was_lost() {
 
 #[tokio::test]
 async fn wrong_ratio_is_another_ratio_of_the_same_size() {
-    let service = Service::new(Behaviour {
+    let service = Service::new(Scenario {
         wrong_ratio_percent: 50,
         ..steady()
     });
@@ -344,7 +344,7 @@ async fn wrong_ratio_is_another_ratio_of_the_same_size() {
 #[tokio::test]
 async fn mislabelled_image_is_png_and_said_to_be_jpeg() {
     let (_, lines) = done(
-        Behaviour {
+        Scenario {
             mislabelled_percent: 50,
             ..steady()
         },
@@ -370,7 +370,7 @@ async fn mislabelled_image_is_png_and_said_to_be_jpeg() {
 
 #[tokio::test]
 async fn same_seed_same_lies_and_another_seed_others() {
-    let lying = |seed| Behaviour {
+    let lying = |seed| Scenario {
         seed,
         refuse_percent: 20,
         internal_error_percent: 20,

@@ -1,6 +1,6 @@
 //! How much may be live at once: batches, and input tokens of a model.
 
-use gemini_sim::Behaviour;
+use gemini_sim::Scenario;
 use serde_json::{Value, json};
 
 use super::service::{Reply, Service, line, lines_of, name, steady};
@@ -43,7 +43,7 @@ async fn the_hundred_and_first_live_batch_is_over_quota() {
 
 #[tokio::test]
 async fn the_limit_of_live_batches_is_as_told_and_for_all_models() {
-    let service = Service::new(Behaviour {
+    let service = Service::new(Scenario {
         live_batches: 2,
         ..steady()
     });
@@ -55,7 +55,7 @@ async fn the_limit_of_live_batches_is_as_told_and_for_all_models() {
 
 #[tokio::test]
 async fn input_tokens_of_live_batches_add_up_to_the_limit_and_not_beyond() {
-    let service = Service::new(Behaviour {
+    let service = Service::new(Scenario {
         enqueued_tokens: Some(10 * LINE_TOKENS),
         ..steady()
     });
@@ -76,7 +76,7 @@ async fn input_tokens_of_live_batches_add_up_to_the_limit_and_not_beyond() {
 
 #[tokio::test]
 async fn each_model_has_its_own_tokens_and_requests_that_fail_count_too() {
-    let limited = Behaviour {
+    let limited = Scenario {
         enqueued_tokens: Some(LINE_TOKENS),
         internal_error_percent: 100,
         ..steady()

@@ -24,7 +24,7 @@ mod service;
 mod shapes;
 mod whole_uploads;
 
-use gemini_sim::{Behaviour, Call};
+use gemini_sim::{Call, Scenario};
 use seam::transport::empty;
 use serde_json::json;
 
@@ -141,7 +141,7 @@ async fn a_single_request_is_answered_at_once_and_billed_in_full() {
 
 #[tokio::test]
 async fn a_failing_single_request_is_a_server_error_and_free() {
-    let service = Service::new(Behaviour {
+    let service = Service::new(Scenario {
         internal_error_percent: 100,
         ..service::steady()
     });

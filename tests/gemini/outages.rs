@@ -1,14 +1,14 @@
 //! Outages: from one moment until another, by the simulated clock alone.
 
-use gemini_sim::{Behaviour, Call, Calls, Fault, Outage};
+use gemini_sim::{Call, Calls, Fault, Outage, Scenario};
 use serde_json::{Value, json};
 
 use super::service::{Service, chunk, download_path, lines_of, name, plain_lines, steady};
 
 const MODEL: &str = "gemini-3.1-flash-image";
 
-fn outages(rules: &[&str]) -> Behaviour {
-    Behaviour {
+fn outages(rules: &[&str]) -> Scenario {
+    Scenario {
         outages: rules.iter().map(|rule| rule.parse().unwrap()).collect(),
         ..steady()
     }
@@ -92,12 +92,12 @@ async fn an_outage_of_uploads_meets_every_call_of_an_upload() {
 
 #[tokio::test]
 async fn an_outage_of_downloads_hides_the_output_and_not_the_batch() {
-    let quick = Behaviour {
+    let quick = Scenario {
         shortest_batch_seconds: 60,
         longest_batch_seconds: 60,
         ..steady()
     };
-    let service = Service::new(Behaviour {
+    let service = Service::new(Scenario {
         outages: outages(&["downloads:429-prepaid:0..81m"]).outages,
         ..quick
     });
@@ -154,19 +154,19 @@ async fn an_outage_of_lists_fails_each_page_and_no_look_up_by_name() {
 
 #[tokio::test]
 async fn an_outage_comes_before_faults_and_a_lost_answer_has_its_effect() {
-    let behaviour = Behaviour {
+    let scenario = Scenario {
         faults: vec!["any:404:100%".parse().unwrap()],
         ..outages(&["create-batch:lost-reply:0..1h"])
     };
-    let service = Service::new(Behaviour {
+    let service = Service::new(Scenario {
         outages: Vec::new(),
         faults: Vec::new(),
-        ..behaviour.clone()
+        ..scenario.clone()
     });
     let file = service
         .upload(lines_of(&plain_lines(1)), "application/jsonl", json!({}))
         .await;
-    let service = service.reopened(behaviour);
+    let service = service.reopened(scenario);
     let wish = json!({"batch": {"displayName": "a", "inputConfig": {"fileName": file["name"]}}});
     service
         .lose(
@@ -192,7 +192,7 @@ async fn outages_can_be_made_of_their_fields() {
         from: hour,
         until: 3 * hour,
     };
-    let service = Service::new(Behaviour {
+    let service = Service::new(Scenario {
         outages: vec![outage],
         ..steady()
     });

@@ -1,7 +1,7 @@
 //! Outputs that come late, never, inline or as one array, and what the service itself knows of
 //! them.
 
-use gemini_sim::{BatchFate, Behaviour, DoneFlag, FateRule, Which};
+use gemini_sim::{BatchFate, DoneFlag, FateRule, Scenario, Selector};
 use serde_json::{Value, json};
 
 use super::service::{
@@ -10,8 +10,8 @@ use super::service::{
 
 const MODEL: &str = "gemini-3.1-flash-image";
 
-fn late(rule: &str, done: DoneFlag) -> Behaviour {
-    Behaviour {
+fn late(rule: &str, done: DoneFlag) -> Scenario {
+    Scenario {
         late_outputs: vec![rule.parse().unwrap()],
         done,
         ..steady()
@@ -105,10 +105,10 @@ async fn late_output_means_the_batches_that_it_names() {
 #[tokio::test]
 async fn partial_results_of_a_cancelled_batch_come_late_too() {
     let fates = vec![FateRule {
-        which: Which::Nth(1),
+        which: Selector::Nth(1),
         fate: BatchFate::Cancelled,
     }];
-    let service = Service::new(Behaviour {
+    let service = Service::new(Scenario {
         batch_fates: fates,
         ..late("1h", DoneFlag::Late)
     });
@@ -133,10 +133,10 @@ async fn an_end_without_results_is_done_at_once_unless_nothing_ever_is() {
         (DoneFlag::Absent, Value::Null),
     ] {
         let fates = vec![FateRule {
-            which: Which::Nth(1),
+            which: Selector::Nth(1),
             fate: BatchFate::Failed,
         }];
-        let service = Service::new(Behaviour {
+        let service = Service::new(Scenario {
             batch_fates: fates,
             ..late("1h", done)
         });
@@ -153,8 +153,8 @@ async fn an_end_without_results_is_done_at_once_unless_nothing_ever_is() {
 
 #[tokio::test]
 async fn lost_output_never_comes_and_is_billed() {
-    let service = Service::new(Behaviour {
-        lost_outputs: vec![Which::First(1)],
+    let service = Service::new(Scenario {
+        lost_outputs: vec![Selector::First(1)],
         ..late("1h", DoneFlag::Late)
     });
     let lost = service.batch(MODEL, &plain_lines(2)).await;
@@ -185,7 +185,7 @@ async fn lost_output_never_comes_and_is_billed() {
 
 #[tokio::test]
 async fn counts_are_in_no_answer_where_they_are_left_out() {
-    let service = Service::new(Behaviour {
+    let service = Service::new(Scenario {
         without_counts: true,
         ..steady()
     });
@@ -206,14 +206,14 @@ async fn counts_are_in_no_answer_where_they_are_left_out() {
 
 #[tokio::test]
 async fn inline_output_of_a_file_is_in_the_operation_twice_and_in_no_list_and_no_file() {
-    let lies = Behaviour {
+    let lies = Scenario {
         repeated_percent: 50,
         unknown_percent: 50,
         served_twice_percent: 50,
         ..steady()
     };
-    let service = Service::new(Behaviour {
-        inline_outputs: vec![Which::Nth(1)],
+    let service = Service::new(Scenario {
+        inline_outputs: vec![Selector::Nth(1)],
         ..lies.clone()
     });
     let batch = service.batch(MODEL, &plain_lines(6)).await;
@@ -270,8 +270,8 @@ async fn inline_output_of_a_file_is_in_the_operation_twice_and_in_no_list_and_no
 
 #[tokio::test]
 async fn late_inline_output_comes_at_its_time() {
-    let service = Service::new(Behaviour {
-        inline_outputs: vec![Which::Percent(100)],
+    let service = Service::new(Scenario {
+        inline_outputs: vec![Selector::Percent(100)],
         ..late("1h", DoneFlag::Early)
     });
     let batch = service.batch(MODEL, &plain_lines(1)).await;
@@ -288,7 +288,7 @@ async fn an_array_holds_the_same_lines_in_either_style() {
     honest.pass_minutes(100);
     let lines = honest.results(&batch).await;
     for (rule, first, last) in [("100%:compact", "[{", "}]"), ("1:lines", "[\n{", "}\n]\n")] {
-        let service = Service::new(Behaviour {
+        let service = Service::new(Scenario {
             arrays: vec![rule.parse().unwrap()],
             ..steady()
         });
@@ -311,7 +311,7 @@ async fn an_array_holds_the_same_lines_in_either_style() {
 async fn an_array_may_be_empty_or_cut_off_and_may_be_read_in_parts() {
     let array = |style: &str| vec![format!("100%:{style}").parse().unwrap()];
     for (style, empty) in [("compact", "[]"), ("lines", "[\n\n]\n")] {
-        let service = Service::new(Behaviour {
+        let service = Service::new(Scenario {
             arrays: array(style),
             missing_percent: 100,
             ..steady()
@@ -323,12 +323,12 @@ async fn an_array_may_be_empty_or_cut_off_and_may_be_read_in_parts() {
     let mut outputs = Vec::new();
     let fate = |fate| {
         vec![FateRule {
-            which: Which::Nth(1),
+            which: Selector::Nth(1),
             fate,
         }]
     };
     for batch_fates in [Vec::new(), fate(BatchFate::Truncated)] {
-        let service = Service::new(Behaviour {
+        let service = Service::new(Scenario {
             arrays: array("compact"),
             batch_fates,
             ranges: true,
@@ -356,7 +356,7 @@ async fn an_array_may_be_empty_or_cut_off_and_may_be_read_in_parts() {
 
 #[tokio::test]
 async fn output_files_are_kept_as_long_as_is_asked_for_from_when_they_are_there() {
-    let service = Service::new(Behaviour {
+    let service = Service::new(Scenario {
         keep_output_days: 2,
         ..late("1d", DoneFlag::Early)
     });

@@ -1,6 +1,6 @@
 //! Results: output files, inline responses, refusals, errors.
 
-use gemini_sim::Behaviour;
+use gemini_sim::Scenario;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
@@ -12,8 +12,8 @@ use super::service::{
 const MODEL: &str = "gemini-3.1-flash-image";
 
 /// A service whose batch of this many plain lines is done.
-pub(super) async fn done(behaviour: Behaviour, count: usize) -> (Service, Vec<Value>) {
-    let service = Service::new(behaviour);
+pub(super) async fn done(scenario: Scenario, count: usize) -> (Service, Vec<Value>) {
+    let service = Service::new(scenario);
     let batch = service.batch(MODEL, &plain_lines(count)).await;
     service.pass_minutes(100);
     let lines = service.results(&batch).await;
@@ -22,13 +22,13 @@ pub(super) async fn done(behaviour: Behaviour, count: usize) -> (Service, Vec<Va
 
 #[tokio::test]
 async fn downloads_are_the_same_to_the_byte() {
-    let behaviour = Behaviour {
+    let scenario = Scenario {
         thoughts_percent: 50,
         shuffle: true,
         repeated_percent: 30,
         ..steady()
     };
-    let service = Service::new(behaviour);
+    let service = Service::new(scenario);
     let batch = service.batch(MODEL, &plain_lines(6)).await;
     service.pass_minutes(100);
     let file = service.get(&batch).await["metadata"]["output"]["responsesFile"]
@@ -39,9 +39,9 @@ async fn downloads_are_the_same_to_the_byte() {
         .call("GET", &format!("/v1beta/{file}:download?alt=media"))
         .await
         .bytes;
-    let service = service.reopened(Behaviour {
+    let service = service.reopened(Scenario {
         seed: 9,
-        ..Behaviour::default()
+        ..Scenario::default()
     });
     for path in [
         format!("/v1/{file}"),
@@ -116,7 +116,7 @@ async fn images_have_the_pixels_of_ratio_and_size() {
 
 #[tokio::test]
 async fn internal_errors_are_error_lines_and_counted_as_failed() {
-    let service = Service::new(Behaviour {
+    let service = Service::new(Scenario {
         internal_error_percent: 50,
         ..steady()
     });
@@ -141,7 +141,7 @@ async fn internal_errors_are_error_lines_and_counted_as_failed() {
 #[tokio::test]
 async fn shuffled_lines_keep_their_keys() {
     let (_, lines) = done(
-        Behaviour {
+        Scenario {
             shuffle: true,
             ..steady()
         },
@@ -299,9 +299,9 @@ async fn batches_and_their_results_survive_a_restart() {
     let batch = service.batch(MODEL, &plain_lines(3)).await;
     service.pass_minutes(55);
     let half = service.get(&batch).await;
-    let service = service.reopened(Behaviour {
+    let service = service.reopened(Scenario {
         refuse_percent: 100,
-        ..Behaviour::default()
+        ..Scenario::default()
     });
     assert_eq!(service.get(&batch).await, half);
     service.pass_minutes(45);

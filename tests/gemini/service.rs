@@ -11,7 +11,7 @@ use gemini::{
     Settings,
     key::{ApiKey, KeySource},
 };
-use gemini_sim::{Behaviour, Gemini};
+use gemini_sim::{Gemini, Scenario};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
@@ -41,11 +41,11 @@ pub(super) struct Reply {
 
 impl Service {
     /// A new service in a new folder.
-    pub(super) fn new(behaviour: Behaviour) -> Self {
+    pub(super) fn new(scenario: Scenario) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let seconds = Arc::new(AtomicI64::new(START));
         Self {
-            gemini: open(&folder, &seconds, behaviour),
+            gemini: open(&folder, &seconds, scenario),
             folder,
             seconds,
         }
@@ -57,7 +57,7 @@ impl Service {
     }
 
     /// The same service after its process ended.
-    pub(super) fn reopened(self, behaviour: Behaviour) -> Self {
+    pub(super) fn reopened(self, scenario: Scenario) -> Self {
         let Self {
             gemini,
             folder,
@@ -65,7 +65,7 @@ impl Service {
         } = self;
         drop(gemini);
         Self {
-            gemini: open(&folder, &seconds, behaviour),
+            gemini: open(&folder, &seconds, scenario),
             folder,
             seconds,
         }
@@ -308,11 +308,11 @@ pub(super) fn download_path(batch: &Value) -> String {
 }
 
 /// Batches that run for exactly 100 minutes and start after ten.
-pub(super) fn steady() -> Behaviour {
-    Behaviour {
+pub(super) fn steady() -> Scenario {
+    Scenario {
         shortest_batch_seconds: 6_000,
         longest_batch_seconds: 6_000,
-        ..Behaviour::default()
+        ..Scenario::default()
     }
 }
 
@@ -350,9 +350,9 @@ pub(super) fn assert_schema(definition: &str, body: &Value) {
     assert!(errors.is_empty(), "{definition}: {errors:?}");
 }
 
-fn open(folder: &TempDir, seconds: &Arc<AtomicI64>, behaviour: Behaviour) -> Arc<Gemini> {
+fn open(folder: &TempDir, seconds: &Arc<AtomicI64>, scenario: Scenario) -> Arc<Gemini> {
     let seconds = Arc::clone(seconds);
     let clock =
         Clock::from_fn(move || Timestamp::from_second(seconds.load(Ordering::Relaxed)).unwrap());
-    Arc::new(Gemini::open(folder.path(), clock, behaviour).unwrap())
+    Arc::new(Gemini::open(folder.path(), clock, scenario).unwrap())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gemini_sim::{Behaviour, Delivered, ImageForm, LineOrigin, Which};
+use gemini_sim::{Delivered, ImageForm, LineOrigin, Scenario, Selector};
 use serde_json::{Value, json};
 
 use super::service::{Service, assert_schema, image, jpeg_pixels, line, name, steady};
@@ -13,8 +13,8 @@ const MODEL: &str = "gemini-3.1-flash-image";
 /// price.
 const IMAGE_NANODOLLARS: std::ops::RangeInclusive<u64> = 747 * 30_000..=747 * 30_000 + 10 * 250;
 
-fn shaped(rules: &[&str]) -> Behaviour {
-    Behaviour {
+fn shaped(rules: &[&str]) -> Scenario {
+    Scenario {
         shapes: rules.iter().map(|rule| rule.parse().unwrap()).collect(),
         ..steady()
     }
@@ -30,8 +30,8 @@ fn lines(count: usize) -> Vec<Value> {
 }
 
 /// The result lines of a batch of these lines, what the service knows of them, and the bill.
-async fn done(behaviour: Behaviour, asked: &[Value]) -> (Vec<Value>, Delivered, u64) {
-    let service = Service::new(behaviour);
+async fn done(scenario: Scenario, asked: &[Value]) -> (Vec<Value>, Delivered, u64) {
+    let service = Service::new(scenario);
     let batch = service.batch(MODEL, asked).await;
     service.pass_minutes(100);
     let lines = service.results(&batch).await;
@@ -198,7 +198,7 @@ async fn images_are_given_as_urls_thoughts_files_and_texts() {
 #[tokio::test]
 async fn the_last_of_several_thoughts_is_the_image() {
     let (lines, delivered, _) = done(
-        Behaviour {
+        Scenario {
             thoughts_percent: 100,
             ..shaped(&["thought-only:100"])
         },
@@ -353,7 +353,7 @@ async fn answers_without_image_have_their_reason_and_cost_their_prompt() {
 
 #[tokio::test]
 async fn all_lines_of_a_request_have_its_shape_and_their_origin_is_known() {
-    let lies = Behaviour {
+    let lies = Scenario {
         repeated_percent: 50,
         served_twice_percent: 50,
         unknown_percent: 50,
@@ -426,15 +426,15 @@ async fn all_lines_of_a_request_have_its_shape_and_their_origin_is_known() {
 
 #[tokio::test]
 async fn inline_responses_have_the_same_shapes() {
-    let behaviour = shaped(&[
+    let scenario = shaped(&[
         "no-key:30",
         "numeric-key:40",
         "no-wrapper:50",
         "error-text:20",
     ]);
-    let service = Service::new(Behaviour {
-        inline_outputs: vec![Which::Percent(100)],
-        ..behaviour
+    let service = Service::new(Scenario {
+        inline_outputs: vec![Selector::Percent(100)],
+        ..scenario
     });
     let batch = service.batch(MODEL, &lines(28)).await;
     service.pass_minutes(100);
@@ -472,15 +472,15 @@ async fn a_restart_and_another_answer_change_no_byte() {
         "error-empty:10",
         "snake-case:20",
     ];
-    let behaviour = Behaviour {
+    let scenario = Scenario {
         arrays: vec!["50%".parse().unwrap()],
         ..shaped(&rules)
     };
     let mut outputs = Vec::new();
     for seed in [4, 4, 5] {
-        let service = Service::new(Behaviour {
+        let service = Service::new(Scenario {
             seed,
-            ..behaviour.clone()
+            ..scenario.clone()
         });
         let batch = service.batch(MODEL, &lines(20)).await;
         service.pass_minutes(100);

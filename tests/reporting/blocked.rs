@@ -4,7 +4,7 @@ use darkroom::{
     chain::{CHAIN, FUNCTION_TIMEOUT},
     names::JobId,
 };
-use gemini_sim::Behaviour;
+use gemini_sim::Scenario;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use sweep::handler::Swept;
@@ -302,9 +302,9 @@ async fn the_next_document_is_told_when_the_first_is_back() {
 /// A job of the whole chain that is over, but for its report.
 async fn collected() -> (World, JobId, String) {
     let world = World::made_with(Making {
-        behaviour: Behaviour {
+        scenario: Scenario {
             refuse_percent: 100,
-            ..Behaviour::default()
+            ..Scenario::default()
         },
         ..Making::default()
     });

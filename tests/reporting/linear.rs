@@ -3,7 +3,7 @@
 use std::{sync::Mutex, time::Instant};
 
 use darkroom::job::{Settings, ShardLimits};
-use gemini_sim::Behaviour;
+use gemini_sim::Scenario;
 use serde_json::{Value, json};
 use tests::{Making, World};
 
@@ -153,13 +153,13 @@ async fn reads_of_a_chain(shards: usize) -> f64 {
         max_rounds: 1,
         ..Settings::default()
     };
-    let behaviour = Behaviour {
+    let scenario = Scenario {
         refuse_percent: 100,
-        ..Behaviour::default()
+        ..Scenario::default()
     };
     let world = World::made_with(Making {
         settings,
-        behaviour,
+        scenario,
         ..Making::default()
     })
     .unwrap();

@@ -7,7 +7,7 @@ use darkroom::{
     job::{Settings, ShardLimits},
     layout,
     manifest::Reading,
-    models::Catalogue,
+    models::Catalog,
     names::{BatchName, JobId, ObjectUri, RequestKey, ShardId},
     parts::{Part, PartLine},
     plan::{
@@ -19,7 +19,7 @@ use darkroom::{
     status::{JobPhase, JobStatus},
 };
 use jiff::Timestamp;
-use runtime::{bucket::ObjectWriter, states::Swap};
+use runtime::{bucket::ObjectWriter, shard_store::Cas};
 use serde_json::json;
 use tests::World;
 
@@ -62,7 +62,7 @@ struct Building {
 pub(crate) async fn make(world: &World, spec: Spec) -> Made {
     let (bucket, now) = (&world.cloud.bucket, world.cloud.time.now());
     let job = JobId::new(format!("made-{}-{}", spec.items, spec.models));
-    let models: Vec<String> = Catalogue::built_in()
+    let models: Vec<String> = Catalog::built_in()
         .models()
         .iter()
         .map(|model| model.id.clone())
@@ -250,16 +250,16 @@ pub(crate) fn ended(now: Timestamp) -> EndedBatch {
 }
 
 pub(crate) async fn create(world: &World, shard: Shard) {
-    let Swap::Mine(_) = world.cloud.deps.report.states.create(shard).await.unwrap() else {
+    let Cas::Written(_) = world.cloud.deps.report.states.create(shard).await.unwrap() else {
         panic!("there is a state already")
     };
 }
 
 pub(crate) async fn write_lock(world: &World, job: &JobId, now: Timestamp) {
     // Not the built-in one: without its own, the job would seem to have cost something else.
-    let catalogue = Catalogue::parse(&format!(
+    let catalog = Catalog::parse(&format!(
         "{}# of the deployment\n",
-        Catalogue::built_in().text()
+        Catalog::built_in().text()
     ))
     .unwrap();
     let manifest = ManifestVersion {
@@ -278,7 +278,7 @@ pub(crate) async fn write_lock(world: &World, job: &JobId, now: Timestamp) {
         settings: Settings::default(),
         bounds: BatchBounds::default(),
         templates: BTreeMap::new(),
-        catalogue_sha256: PlanLock::hash_of(&catalogue),
+        catalog_sha256: PlanLock::hash_of(&catalog),
         planned_at: now,
         own_names: OwnNames {
             keys: Vec::new(),
@@ -290,7 +290,7 @@ pub(crate) async fn write_lock(world: &World, job: &JobId, now: Timestamp) {
         .await
         .unwrap();
     world
-        .put(&layout::job_models(job), catalogue.text())
+        .put(&layout::job_models(job), catalog.text())
         .await
         .unwrap();
     world.put(&layout::open_job(job), "").await.unwrap();

@@ -18,7 +18,7 @@ use darkroom::{
     status::ShardStatus,
 };
 use jiff::SignedDuration;
-use runtime::states::{StoredShard, Swap};
+use runtime::shard_store::{Cas, StoredShard};
 use serde_json::json;
 use tests::{World, wire::Trip};
 use tokio::runtime::Handle;
@@ -68,7 +68,7 @@ async fn stored(world: &World, job: &JobId, shard: ShardId) -> StoredShard {
 async fn enter(world: &World, job: &JobId, shard: ShardId, phase: Phase) {
     let stored = stored(world, job, shard).await;
     let next = stored.shard.enter(phase, stored.shard.deadline);
-    let Swap::Mine(_) = world
+    let Cas::Written(_) = world
         .cloud
         .deps
         .report

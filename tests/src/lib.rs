@@ -9,11 +9,11 @@ use std::{future::pending, path::Path, sync::Arc};
 use anyhow::Context;
 use bytes::Bytes;
 use cli::{
-    cloud::{Cloud, INTERNAL, Setup},
+    cloud::{Cloud, CloudConfig, INTERNAL},
     host::{self, Stopped, Waiting},
     time::Time,
 };
-use collect::handler::Pace;
+use collect::handler::CollectLimits;
 use darkroom::{job::Settings, ledger::ProjectLimits, names::FileName};
 use disk::Disk;
 use futures_util::stream;
@@ -21,11 +21,11 @@ use gemini::{
     self, Gemini, UploadRequest,
     key::{ApiKey, KeySource},
 };
-use gemini_sim::{Behaviour, Gemini as SimulatedGemini};
+use gemini_sim::{Gemini as SimulatedGemini, Scenario};
 use jiff::Timestamp;
 use plan::web::Web;
 use runtime::metrics::Metrics;
-use seam::rng::Chance;
+use seam::rng::Rng;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -71,11 +71,11 @@ pub struct World {
 #[derive(Clone, Debug, Default)]
 pub struct Making {
     /// How the simulated Gemini behaves.
-    pub behaviour: Behaviour,
+    pub scenario: Scenario,
     /// The settings of every job.
     pub settings: Settings,
     /// How fast images are collected.
-    pub pace: Pace,
+    pub pace: CollectLimits,
     /// What an operator watches.
     pub metrics: Metrics,
     /// What the Gemini project allows, if it isn't what a new one does.
@@ -108,7 +108,7 @@ impl World {
     ///
     /// # Errors
     /// When its folder can't be opened.
-    pub fn with_behaviour(self, behaviour: Behaviour) -> anyhow::Result<Self> {
+    pub fn with_behavior(self, scenario: Scenario) -> anyhow::Result<Self> {
         let Self {
             folder,
             cloud,
@@ -117,14 +117,7 @@ impl World {
         } = self;
         let time = cloud.time.clone();
         drop(cloud);
-        Self::open(
-            folder,
-            time,
-            Making {
-                behaviour,
-                ..making
-            },
-        )
+        Self::open(folder, time, Making { scenario, ..making })
     }
 
     fn open(folder: TempDir, time: Time, making: Making) -> anyhow::Result<Self> {
@@ -132,19 +125,19 @@ impl World {
         let gemini = Arc::new(SimulatedGemini::open(
             &state,
             time.clock(),
-            making.behaviour.clone(),
+            making.scenario.clone(),
         )?);
         let wire = Arc::new(Wire::new(Arc::clone(&gemini)));
         let key = Arc::new(KeySource::fixed(ApiKey::new("canary-1234")?));
         let client = Gemini::new(gemini::Settings::new(key), Arc::clone(&wire) as _)?;
         let (settings, pace) = (making.settings.clone(), making.pace);
         let metrics = making.metrics.clone();
-        let setup = Setup {
+        let setup = CloudConfig {
             settings,
             pace,
-            chance: Chance::seeded(1),
+            rng: Rng::seeded(1),
             metrics,
-            ..Setup::default()
+            ..CloudConfig::default()
         };
         let web = making.web.clone().unwrap_or_else(|| setup.web.clone());
         let limits = making
@@ -152,7 +145,7 @@ impl World {
             .clone()
             .unwrap_or_else(|| setup.limits.clone());
         // Tests that want a sweep ask for it: others count every call.
-        let setup = Setup {
+        let setup = CloudConfig {
             limits,
             web,
             sweep_every: None,

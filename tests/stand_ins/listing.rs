@@ -6,7 +6,7 @@ use super::{BUCKET, World};
 async fn key_that_can_be_a_path_again_is_one() {
     let world = World::new();
     world.put("a/b", b"below").await;
-    world.put("a", b"set aside").await;
+    world.put("a", b"set unmatched").await;
     assert_eq!(world.keys().await, ["a", "a/b"]);
     world
         .s3
@@ -16,14 +16,14 @@ async fn key_that_can_be_a_path_again_is_one() {
         .send()
         .await
         .unwrap();
-    assert_eq!(world.read("a").await, b"set aside");
+    assert_eq!(world.read("a").await, b"set unmatched");
     world.put("a", b"plain").await;
     assert_eq!(std::fs::read(world.path("a")).unwrap(), b"plain");
     assert_eq!(world.keys().await, ["a"]);
     std::fs::remove_file(world.path("a")).unwrap();
     assert!(
         world.keys().await.is_empty(),
-        "the one set aside before does not come back"
+        "the one set unmatched before does not come back"
     );
 }
 

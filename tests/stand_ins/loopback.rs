@@ -21,7 +21,7 @@ use aws_sim::{
     signed::Signed,
     wire::Router,
 };
-use gemini_sim::{Behaviour, Gemini};
+use gemini_sim::{Gemini, Scenario};
 use http::{Request, Response};
 use seam::{
     clock::Clock,
@@ -83,7 +83,7 @@ impl Ports {
         );
         let signed = Signed::new(Arc::new(router), credentials.clone(), clock.clone());
         let gemini =
-            Gemini::open(&folder.path().join("gemini"), clock, Behaviour::default()).unwrap();
+            Gemini::open(&folder.path().join("gemini"), clock, Scenario::default()).unwrap();
 
         let (through, stop) = (Arc::<AtomicUsize>::default(), watch::Sender::new(false));
         let (mut ports, mut serving) = (Vec::new(), Vec::new());

@@ -203,7 +203,7 @@ async fn discard(mut body: Incoming) {
     }
 }
 
-/// Waits until `stopped` is true or gone.
+/// PollBackoff until `stopped` is true or gone.
 pub async fn is_stopped(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }

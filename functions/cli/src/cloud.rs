@@ -15,7 +15,7 @@ use aws_sim::{
     queue::{QueueApi, QueueAttributes, Queues, RedrivePolicy},
     wire::{ACCOUNT, InProcess, REGION, Router},
 };
-use collect::handler::Pace;
+use collect::handler::CollectLimits;
 use darkroom::{
     chain::{
         CHAIN, CONTROLS, MANIFESTS, POLLS, REPORTS, RESULTS, RETENTION, SHARDS, SWEEP_EVERY,
@@ -25,7 +25,7 @@ use darkroom::{
     layout,
     ledger::ProjectLimits,
     manifest,
-    models::{Catalogue, Tier},
+    models::{Catalog, Tier},
     results,
     state::QUIET_PERIOD,
 };
@@ -33,12 +33,12 @@ use disk::Disk;
 use gemini::Gemini;
 use jiff::SignedDuration;
 use plan::web::Web;
-use poll::handler::Waits;
+use poll::handler::PollBackoff;
 use runtime::{
-    aws, bucket::Bucket, catalogue::Catalogues, ledger::Books, metrics::Metrics, queue::Queue,
-    references::References, states::States, wake::Wake,
+    aws, bucket::Bucket, catalog_store::CatalogStore, ledger_store::LedgerStore, metrics::Metrics,
+    queue::Queue, shard_queues::ShardQueues, shard_store::ShardStore, upload_store::UploadStore,
 };
-use seam::{rng::Chance, transport::Transport};
+use seam::{rng::Rng, transport::Transport};
 
 use crate::{time::Time, words};
 
@@ -92,13 +92,13 @@ pub struct Deps {
 
 /// What a local cloud is made with.
 #[derive(Clone, Debug)]
-pub struct Setup {
+pub struct CloudConfig {
     /// The settings of every job.
     pub settings: Settings,
     /// How fast images are collected, and how often progress is written down.
-    pub pace: Pace,
+    pub pace: CollectLimits,
     /// How often batches are asked about.
-    pub waits: Waits,
+    pub waits: PollBackoff,
     /// What the Gemini project allows.
     pub limits: ProjectLimits,
     /// The project's tier.
@@ -110,7 +110,7 @@ pub struct Setup {
     /// Where references by web address are fetched from.
     pub web: Web,
     /// Write ids and jitter.
-    pub chance: Chance,
+    pub rng: Rng,
     /// What an operator watches.
     pub metrics: Metrics,
     /// What requests to S3 and SQS are signed with. None: random ones, which
@@ -121,22 +121,22 @@ pub struct Setup {
     pub disk: Disk,
 }
 
-impl Default for Setup {
+impl Default for CloudConfig {
     fn default() -> Self {
         Self {
             settings: Settings::default(),
-            pace: Pace::default(),
-            waits: Waits::default(),
+            pace: CollectLimits::default(),
+            waits: PollBackoff::default(),
             limits: ProjectLimits {
                 live_batches: 100,
-                enqueued_tokens: Catalogue::built_in().enqueued_tokens(Tier::default()),
+                enqueued_tokens: Catalog::built_in().enqueued_tokens(Tier::default()),
                 daily_usd: None,
             },
             tier: Tier::default(),
             quiet: QUIET_PERIOD,
             sweep_every: Some(SWEEP_EVERY),
             web: Web::over_https(),
-            chance: Chance::system(),
+            rng: Rng::system(),
             metrics: Metrics::none(),
             credentials: None,
             disk: Disk::fast(),
@@ -150,7 +150,12 @@ impl Cloud {
     ///
     /// # Errors
     /// When the folder can't be used, or another process uses it.
-    pub fn open(root: &Path, time: Time, gemini: Gemini, setup: Setup) -> anyhow::Result<Self> {
+    pub fn open(
+        root: &Path,
+        time: Time,
+        gemini: Gemini,
+        setup: CloudConfig,
+    ) -> anyhow::Result<Self> {
         let wrap = |transport| transport;
         Self::open_with(root, time, gemini, setup, wrap)
     }
@@ -164,14 +169,14 @@ impl Cloud {
         root: &Path,
         time: Time,
         gemini: Gemini,
-        setup: Setup,
+        setup: CloudConfig,
         wrap: impl FnOnce(Arc<dyn Transport>) -> Arc<dyn Transport>,
     ) -> anyhow::Result<Self> {
         let internal = root.join(INTERNAL);
         fs::create_dir_all(&internal)
             .with_context(|| format!("can't make the folder {}", internal.display()))?;
         let lock = lock(&internal)?;
-        let stack = identity(&setup.disk, &internal, &setup.chance)?;
+        let stack = identity(&setup.disk, &internal, &setup.rng)?;
         let clock = time.clock();
         let disk = setup.disk.clone();
         let queues = Arc::new(Queues::open_on(&disk, internal.join("sqs"), clock.clone())?);
@@ -264,13 +269,13 @@ impl Deps {
         gemini: Gemini,
         time: &Time,
         stack: &str,
-        setup: Setup,
+        setup: CloudConfig,
     ) -> Self {
         let clock = time.clock();
-        let states = States::new(
+        let states = ShardStore::new(
             bucket.clone(),
             clock.clone(),
-            setup.chance.clone(),
+            setup.rng.clone(),
             setup.metrics.clone(),
         );
         let queue = |name| {
@@ -279,15 +284,15 @@ impl Deps {
                 format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}"),
             )
         };
-        let wake = Wake {
+        let wake = ShardQueues {
             shards: queue(SHARDS),
             polls: queue(POLLS),
             results: queue(RESULTS),
             reports: queue(REPORTS),
         };
-        let books = Books::new(bucket.clone(), setup.chance.clone());
-        let catalogue = Arc::new(Catalogue::built_in());
-        let catalogues = Catalogues::new(bucket.clone(), Arc::clone(&catalogue));
+        let ledger = LedgerStore::new(bucket.clone(), setup.rng.clone());
+        let catalog = Arc::new(Catalog::built_in());
+        let catalogs = CatalogStore::new(bucket.clone(), Arc::clone(&catalog));
         Self {
             plan: plan::handler::Deps {
                 bucket: bucket.clone(),
@@ -295,8 +300,8 @@ impl Deps {
                 manifests: queue(MANIFESTS),
                 shards: queue(SHARDS),
                 clock: clock.clone(),
-                catalogue: Arc::clone(&catalogue),
-                catalogues: catalogues.clone(),
+                catalog: Arc::clone(&catalog),
+                catalogs: catalogs.clone(),
                 project: setup.limits.clone(),
                 tier: setup.tier,
                 settings: setup.settings,
@@ -306,8 +311,8 @@ impl Deps {
             submit: submit::handler::Deps {
                 bucket: bucket.clone(),
                 states: states.clone(),
-                books: books.clone(),
-                references: References::new(bucket.clone(), setup.chance.clone()),
+                ledger: ledger.clone(),
+                references: UploadStore::new(bucket.clone(), setup.rng.clone()),
                 limits: setup.limits,
                 quiet: setup.quiet,
                 gemini: gemini.clone(),
@@ -320,26 +325,26 @@ impl Deps {
             },
             poll: poll::handler::Deps {
                 states: states.clone(),
-                books: books.clone(),
+                ledger: ledger.clone(),
                 gemini: gemini.clone(),
                 polls: queue(POLLS),
                 results: queue(RESULTS),
                 reports: queue(REPORTS),
                 clock: clock.clone(),
-                chance: setup.chance,
+                rng: setup.rng,
                 waits: setup.waits,
                 metrics: setup.metrics.clone(),
             },
             collect: collect::handler::Deps {
                 bucket: bucket.clone(),
                 states: states.clone(),
-                books: books.clone(),
+                ledger: ledger.clone(),
                 gemini: gemini.clone(),
                 results: queue(RESULTS),
                 shards: queue(SHARDS),
                 reports: queue(REPORTS),
                 clock: clock.clone(),
-                catalogues: catalogues.clone(),
+                catalogs: catalogs.clone(),
                 limits: results::Limits::default(),
                 pace: setup.pace,
                 metrics: setup.metrics.clone(),
@@ -349,8 +354,8 @@ impl Deps {
                 states: states.clone(),
                 reports: queue(REPORTS),
                 clock: clock.clone(),
-                catalogue,
-                catalogues,
+                catalog,
+                catalogs,
                 metrics: setup.metrics.clone(),
             },
             control: control::handler::Deps {
@@ -363,7 +368,7 @@ impl Deps {
             sweep: sweep::handler::Deps {
                 bucket: bucket.clone(),
                 states,
-                books,
+                ledger,
                 gemini,
                 wake,
                 clock,
@@ -377,12 +382,12 @@ impl Deps {
 /// The name that begins the display names of batches made from this folder: `local-<16 hex
 /// digits>`, drawn once. Two folders may run the same manifest with the same API key, and must not
 /// take each other's batches for their own.
-fn identity(disk: &Disk, folder: &Path, chance: &Chance) -> anyhow::Result<String> {
+fn identity(disk: &Disk, folder: &Path, rng: &Rng) -> anyhow::Result<String> {
     let path = folder.join(IDENTITY);
     match fs::read_to_string(&path) {
         Ok(name) => Ok(name.trim().to_owned()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let name = format!("local-{}", &chance.id()[..16]);
+            let name = format!("local-{}", &rng.id()[..16]);
             disk.replace(&path, name.as_bytes())
                 .with_context(|| format!("can't write {}", path.display()))?;
             Ok(name)

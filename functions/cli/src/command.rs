@@ -6,18 +6,18 @@
 )]
 
 mod announce;
-mod behaviour;
 mod beside;
-mod catalogue;
+mod catalog;
 mod check;
 mod dropped;
 mod gemini;
-mod live;
+mod gemini_mode;
 mod manifest;
 mod offer;
 mod outcome;
 mod progress;
 mod run;
+mod scenario;
 mod serve;
 mod setting;
 mod signal;
@@ -34,10 +34,10 @@ use darkroom::{
     cost::Usd,
     job::{HttpsReferences, Settings},
     ledger::ProjectLimits,
-    models::{Catalogue, Tier},
+    models::{Catalog, Tier},
 };
 
-use self::behaviour::BehaviourArgs;
+use self::scenario::BehaviorArgs;
 use crate::words::Word;
 
 /// How the command ends, for scripts.
@@ -94,9 +94,9 @@ enum Verb {
     Gemini(GeminiArgs),
 }
 
-/// Which Gemini answers.
+/// GeminiMode Gemini answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Which {
+enum GeminiMode {
     /// A simulated one: free, offline, and hours pass in a moment.
     Sim,
     /// Google's, with the key in `GEMINI_API_KEY`; it costs money and takes hours.
@@ -128,17 +128,17 @@ struct RunArgs {
     /// The folder that holds the local bucket and all state.
     #[arg(long, value_name = "DIR", default_value = "darkroom-out")]
     out: PathBuf,
-    /// Which Gemini answers. Default: sim, unless GEMINI_API_KEY is set and you say yes to the real
+    /// GeminiMode Gemini answers. Default: sim, unless GEMINI_API_KEY is set and you say yes to the real
     /// one.
     #[arg(long, value_enum)]
-    gemini: Option<Which>,
+    gemini: Option<GeminiMode>,
     /// Don't ask before spending.
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]
-    behaviour: BehaviourArgs,
+    scenario: BehaviorArgs,
 }
 
 #[derive(Debug, Args)]
@@ -184,16 +184,16 @@ struct ServeArgs {
     /// else the folder's own.
     #[arg(long, value_name = "SECRET", requires = "access_key")]
     secret_key: Option<String>,
-    /// Which Gemini answers. Default: sim.
+    /// GeminiMode Gemini answers. Default: sim.
     #[arg(long, value_enum)]
-    gemini: Option<Which>,
+    gemini: Option<GeminiMode>,
     /// With the real one: don't ask before spending.
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]
-    behaviour: BehaviourArgs,
+    scenario: BehaviorArgs,
 }
 
 #[derive(Debug, Args)]
@@ -208,7 +208,7 @@ struct GeminiArgs {
     #[arg(long)]
     require_key: bool,
     #[command(flatten)]
-    behaviour: BehaviourArgs,
+    scenario: BehaviorArgs,
 }
 
 /// What a deployment sets for all its jobs.
@@ -223,7 +223,7 @@ struct SettingsArgs {
     /// Allow models past their shutdown date.
     #[arg(long)]
     allow_retired_models: bool,
-    /// Allow full ids of models that the catalogue doesn't know, at the dearest one's price.
+    /// Allow full ids of models that the catalog doesn't know, at the dearest one's price.
     #[arg(long)]
     allow_unknown_models: bool,
     /// Fetch references that are https addresses, from public hosts.
@@ -245,7 +245,7 @@ impl SettingsArgs {
     fn limits(&self) -> ProjectLimits {
         ProjectLimits {
             live_batches: self.max_live_batches,
-            enqueued_tokens: Catalogue::built_in().enqueued_tokens(self.tier),
+            enqueued_tokens: Catalog::built_in().enqueued_tokens(self.tier),
             daily_usd: self.daily_cap_usd,
         }
     }

@@ -226,7 +226,7 @@ impl<'a> Running<'a> {
         !self.invocations.is_empty()
     }
 
-    /// Waits until an invocation has ended; for ever where none is under way.
+    /// PollBackoff until an invocation has ended; for ever where none is under way.
     async fn one_ended(&mut self) -> Result<(), JoinError> {
         let Some(done) = self.invocations.join_next().await else {
             return std::future::pending().await;
@@ -352,7 +352,7 @@ impl<T> Drop for AbortOnDrop<T> {
     }
 }
 
-/// Waits for real until a moment of the cloud's time, for a while at the most.
+/// PollBackoff for real until a moment of the cloud's time, for a while at the most.
 async fn sleep_until(cloud: &Cloud, due: Option<Timestamp>) {
     let pause = due.map_or(LONGEST_SLEEP, |due| due.duration_since(cloud.time.now()));
     tokio::time::sleep(

@@ -1,18 +1,18 @@
 //! What `collect` is told by its environment.
 
-use darkroom::{models::Catalogue, results::Limits};
+use darkroom::{models::Catalog, results::Limits};
 use gemini::Gemini;
 use runtime::{
-    aws::Aws, bucket::Bucket, catalogue::Catalogues, ledger::Books, metrics::Metrics, queue::Queue,
-    states::States,
+    aws::Aws, bucket::Bucket, catalog_store::CatalogStore, ledger_store::LedgerStore,
+    metrics::Metrics, queue::Queue, shard_store::ShardStore,
 };
 use seam::{
     clock::Clock,
     environment::{VariableError, Variables},
-    rng::Chance,
+    rng::Rng,
 };
 
-use crate::handler::{Deps, Pace};
+use crate::handler::{CollectLimits, Deps};
 
 /// The environment of `collect`.
 pub struct Config {
@@ -52,27 +52,22 @@ impl Config {
     /// When the Gemini settings can't be used.
     pub async fn deps(self) -> anyhow::Result<Deps> {
         let aws = Aws::from_env().await;
-        let (clock, chance) = (Clock::system(), Chance::system());
+        let (clock, rng) = (Clock::system(), Rng::system());
         let bucket = Bucket::new(aws.s3, self.bucket);
         let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
-        let catalogues = Catalogues::new(bucket.clone(), Catalogue::built_in().into());
+        let catalogs = CatalogStore::new(bucket.clone(), Catalog::built_in().into());
         Ok(Deps {
-            states: States::new(
-                bucket.clone(),
-                clock.clone(),
-                chance.clone(),
-                metrics.clone(),
-            ),
-            books: Books::new(bucket.clone(), chance),
+            states: ShardStore::new(bucket.clone(), clock.clone(), rng.clone(), metrics.clone()),
+            ledger: LedgerStore::new(bucket.clone(), rng),
             bucket,
             gemini: Gemini::over_https(self.gemini)?,
             results: Queue::new(aws.sqs.clone(), self.results_queue),
             shards: Queue::new(aws.sqs.clone(), self.shards_queue),
             reports: Queue::new(aws.sqs, self.reports_queue),
             clock,
-            catalogues,
+            catalogs,
             limits: Limits::default(),
-            pace: Pace::default(),
+            pace: CollectLimits::default(),
             metrics,
         })
     }

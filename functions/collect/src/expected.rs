@@ -8,7 +8,7 @@ use darkroom::{
     layout,
     models::Rates,
     names::{RequestKey, ShardId},
-    parts::{AsideReason, PartLine},
+    parts::{PartLine, UnmatchedReason},
     plan::PlanLine,
     results::{ResultLine, Status},
     state::{Collecting, Phase, Shard},
@@ -24,7 +24,7 @@ pub(crate) struct Expected {
     /// What was found in the output.
     pub(crate) found: Found,
     meter: Meter,
-    /// The prices of the shard's model, if the catalogue has it.
+    /// The prices of the shard's model, if the catalog has it.
     rates: Option<Rates>,
     cost: Usd,
 }
@@ -83,8 +83,8 @@ impl Expected {
             .await?
             .map(|keys| keys.into_iter().collect());
         let first_round = ShardId::first(shard.shard.number);
-        let catalogue = deps.catalogues.of_job(&shard.job).await?;
-        let model = catalogue.priced(&shard.model);
+        let catalog = deps.catalogs.of_job(&shard.job).await?;
+        let model = catalog.priced(&shard.model);
         let mut expected = Self {
             rates: model.map(|model| model.batch.clone()),
             ..Self::default()
@@ -131,7 +131,7 @@ impl Expected {
             for part in parts {
                 read_part(&deps.bucket, &shard.job, shard.shard, part, |line| {
                     let has_image =
-                        matches!(&line, PartLine::Aside(aside) if aside.image.is_some());
+                        matches!(&line, PartLine::Unmatched(unmatched) if unmatched.image.is_some());
                     expected.see_output(&line, has_image);
                 })
                 .await?;
@@ -152,12 +152,12 @@ impl Expected {
         self.found.lines += 1;
         match line {
             PartLine::Result(_) => self.found.matched += 1,
-            PartLine::Aside(aside) => match aside.aside {
+            PartLine::Unmatched(unmatched) => match unmatched.unmatched {
                 // Its key is one of this shard's.
-                AsideReason::RepeatedKey => self.found.matched += 1,
-                AsideReason::SkippedLine => self.found.skipped_lines += 1,
-                AsideReason::UnknownKey => self.found.unmatched_images += image,
-                AsideReason::NoKey => {
+                UnmatchedReason::RepeatedKey => self.found.matched += 1,
+                UnmatchedReason::SkippedLine => self.found.skipped_lines += 1,
+                UnmatchedReason::UnknownKey => self.found.unmatched_images += image,
+                UnmatchedReason::NoKey => {
                     self.found.unmatched_images += image;
                     self.found.keyless_images += image;
                 }
@@ -171,7 +171,7 @@ impl Expected {
         let charged = self.meter.charged(line);
         let ceiling = match line {
             PartLine::Result(result) => self.see_result(result),
-            PartLine::Aside(_) => Usd::ZERO,
+            PartLine::Unmatched(_) => Usd::ZERO,
         };
         self.cost += match (charged, &self.rates) {
             (Charged::Told(usage), Some(rates)) => cost::actual(&usage, rates),

@@ -10,7 +10,7 @@ use darkroom::{
     results::{BATCH_FAILED, Reason, ResultLine, Status, UNMATCHED, UNREAD_LINE, grpc_status},
     state::{Collecting, Phase, Shard},
 };
-use runtime::states::{StoredShard, Swap};
+use runtime::shard_store::{Cas, StoredShard};
 
 use crate::{
     expected::{Expected, Found},
@@ -88,11 +88,11 @@ pub(crate) async fn finish(
         )
         .await?
     {
-        Swap::Mine(stored) => Ok(Ended {
+        Cas::Written(stored) => Ok(Ended {
             round,
             shard: stored.shard,
         }),
-        Swap::Theirs => Err(CollectError::Contended),
+        Cas::Conflict => Err(CollectError::Contended),
     }
 }
 
@@ -116,7 +116,7 @@ async fn plan_round(
     let id = shard.shard.next_round();
     let keys = deps.states.keep_keys(&shard.job, id, &keys).await?;
     let round = shard.next_round(keys, deps.clock.now());
-    if let Swap::Mine(_) = deps.states.create(round.clone()).await? {
+    if let Cas::Written(_) = deps.states.create(round.clone()).await? {
         return Ok(id);
     }
     // An earlier invocation wrote it and ended before this shard was done, so it was not sent on
@@ -131,8 +131,8 @@ async fn plan_round(
         return Err(CollectError::RoundBegun(id));
     }
     match deps.states.swap(&earlier, round).await? {
-        Swap::Mine(_) => Ok(id),
-        Swap::Theirs => Err(CollectError::Contended),
+        Cas::Written(_) => Ok(id),
+        Cas::Conflict => Err(CollectError::Contended),
     }
 }
 

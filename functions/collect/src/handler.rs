@@ -12,14 +12,14 @@ use gemini::{ApiError, Gemini};
 use jiff::{SignedDuration, Timestamp};
 use runtime::{
     bucket::{Bucket, BucketError},
-    catalogue::{CatalogueFault, Catalogues},
+    catalog_store::{CatalogFault, CatalogStore},
     deliveries::{Disposition, Message, deliver},
-    ledger::{Books, LedgerError},
+    ledger_store::{LedgerError, LedgerStore},
     lines::LineError,
     metrics::Metrics,
     parts::PartError,
     queue::{Queue, QueueError},
-    states::{StateError, States, StoredShard, Swap},
+    shard_store::{Cas, ShardStore, StateError, StoredShard},
 };
 use seam::clock::Clock;
 
@@ -38,9 +38,9 @@ pub struct Deps {
     /// Plans, parts and images.
     pub bucket: Bucket,
     /// Shard states.
-    pub states: States,
+    pub states: ShardStore,
     /// What may be spent today, where each shard's cost is put down.
-    pub books: Books,
+    pub ledger: LedgerStore,
     /// The Gemini API.
     pub gemini: Gemini,
     /// The queue that triggers it.
@@ -52,18 +52,18 @@ pub struct Deps {
     /// The time.
     pub clock: Clock,
     /// The models and prices that each job was planned with.
-    pub catalogues: Catalogues,
+    pub catalogs: CatalogStore,
     /// What one line may hold.
     pub limits: Limits,
     /// How fast, and how often progress is written down.
-    pub pace: Pace,
+    pub pace: CollectLimits,
     /// What an operator watches.
     pub metrics: Metrics,
 }
 
 /// How fast to read, and how often to write progress down.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct CollectLimits {
     /// Images on their way to S3 at once.
     pub puts: usize,
     /// Bytes of images on their way to S3 at once; one larger image goes alone.
@@ -76,7 +76,7 @@ pub struct Pace {
     pub reserve: SignedDuration,
 }
 
-impl Default for Pace {
+impl Default for CollectLimits {
     fn default() -> Self {
         Self {
             puts: 8,
@@ -105,9 +105,9 @@ pub enum CollectError {
     /// The shard's state was removed by hand.
     #[error("job {0} has no state for shard {1}")]
     NoState(JobId, ShardId),
-    /// The job's catalogue can't be read.
+    /// The job's catalog can't be read.
     #[error(transparent)]
-    Catalogue(#[from] CatalogueFault),
+    Catalog(#[from] CatalogFault),
     /// The state can't be read or written.
     #[error(transparent)]
     State(#[from] StateError),
@@ -186,18 +186,18 @@ async fn process(
     };
     match step {
         CollectStep::Read(collecting) => match begin(&work, &stored, collecting).await? {
-            Swap::Mine(stored) => collect(&work, stored, read_on).await,
-            Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+            Cas::Written(stored) => collect(&work, stored, read_on).await,
+            Cas::Conflict => Ok(Disposition::Later(CONTENDED)),
         },
         CollectStep::Finish(collecting) => match begin(&work, &stored, collecting).await? {
-            Swap::Mine(stored) => collect(&work, stored, finish_as_it_is).await,
-            Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+            Cas::Written(stored) => collect(&work, stored, finish_as_it_is).await,
+            Cas::Conflict => Ok(Disposition::Later(CONTENDED)),
         },
         CollectStep::Wake(round) => {
             work.settle(&stored.shard).await?;
             work.wake(Some(round)).await
         }
-        CollectStep::StandBack => Ok(Disposition::Done),
+        CollectStep::NotOwner => Ok(Disposition::Done),
         CollectStep::Wait(until) => work.wait_on(&stored, until).await,
         CollectStep::GiveUp => work.give_up(&stored).await,
         CollectStep::Report => {
@@ -212,7 +212,7 @@ async fn begin(
     work: &Work<'_>,
     stored: &StoredShard,
     collecting: Collecting,
-) -> Result<Swap, CollectError> {
+) -> Result<Cas, CollectError> {
     let deadline = collecting.ended.kept_until();
     let collecting = Collecting {
         tries: collecting.tries + 1,

@@ -4,14 +4,14 @@
 use std::{collections::VecDeque, pin::pin};
 
 use darkroom::{
-    parts::{Aside, AsideReason, Part, PartLine},
+    parts::{Part, PartLine, UnmatchedReason, UnmatchedResult},
     results::{Line, Pool, Scanner},
     state::{BatchOutput, Collecting, Phase, STRIKES_BEFORE_SKIPPED, Shard},
 };
 use futures_util::{StreamExt, stream::FuturesOrdered};
 use runtime::{
     metrics::Metric,
-    states::{StoredShard, Swap},
+    shard_store::{Cas, StoredShard},
 };
 use tracing::warn;
 
@@ -166,7 +166,10 @@ async fn skip_line(
         "a line of the output is skipped: each reader has ended at it"
     );
     let mut results = Results::default();
-    let line = PartLine::Aside(Box::new(Aside::new(AsideReason::SkippedLine, start)));
+    let line = PartLine::Unmatched(Box::new(UnmatchedResult::new(
+        UnmatchedReason::SkippedLine,
+        start,
+    )));
     expected.see_output(&line, false);
     results.add(end, line);
     results.checkpoint(work, stored).await?;
@@ -189,9 +192,9 @@ impl Results {
     fn add(&mut self, end: u64, line: PartLine) {
         self.matched |= match &line {
             PartLine::Result(_) => true,
-            PartLine::Aside(aside) => matches!(
-                aside.aside,
-                AsideReason::RepeatedKey | AsideReason::SkippedLine
+            PartLine::Unmatched(unmatched) => matches!(
+                unmatched.unmatched,
+                UnmatchedReason::RepeatedKey | UnmatchedReason::SkippedLine
             ),
         };
         self.lines.push(line);
@@ -242,11 +245,11 @@ impl Results {
             ..stored.shard.clone()
         };
         match work.deps.states.swap(stored, next).await? {
-            Swap::Mine(written) => {
+            Cas::Written(written) => {
                 *stored = written;
                 Ok(())
             }
-            Swap::Theirs => Err(CollectError::Contended),
+            Cas::Conflict => Err(CollectError::Contended),
         }
     }
 }

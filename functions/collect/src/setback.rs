@@ -8,7 +8,7 @@ use darkroom::state::{
 };
 use gemini::ApiError;
 use jiff::SignedDuration;
-use runtime::{deliveries::Disposition, states::StoredShard};
+use runtime::{deliveries::Disposition, shard_store::StoredShard};
 use tracing::warn;
 
 use crate::{
@@ -95,7 +95,7 @@ fn counts(problem: &CollectError) -> bool {
             | ApiError::PrepaymentDepleted { .. }
             | ApiError::Unauthorized { .. },
         )
-        | CollectError::Catalogue(_)
+        | CollectError::Catalog(_)
         | CollectError::State(_)
         | CollectError::Bucket(_)
         | CollectError::Lines(_)

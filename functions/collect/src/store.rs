@@ -4,7 +4,7 @@ use bytes::Bytes;
 use darkroom::{
     keys, layout,
     names::{ObjectUri, RequestKey},
-    parts::{Aside, AsideReason, Part, PartLine},
+    parts::{Part, PartLine, UnmatchedReason, UnmatchedResult},
     results::{
         Answer, Image, Lane, Line, Outcome, ResultLine, StoredImage,
         image::{ratio_matches, size_matches},
@@ -55,20 +55,20 @@ pub(crate) fn place(shard: &Shard, expected: &mut Expected, line: Line) -> Put {
             (images, PartLine::Result(Box::new(of_shard(result, shard))))
         }
         owner => {
-            let aside = match (&owner, &key) {
-                (Some(_), _) => AsideReason::RepeatedKey,
-                (None, Some(_)) => AsideReason::UnknownKey,
-                (None, None) => AsideReason::NoKey,
+            let unmatched = match (&owner, &key) {
+                (Some(_), _) => UnmatchedReason::RepeatedKey,
+                (None, Some(_)) => UnmatchedReason::UnknownKey,
+                (None, None) => UnmatchedReason::NoKey,
             };
-            let aside = Aside {
+            let unmatched = UnmatchedResult {
                 key,
-                ..Aside::new(aside, start)
+                ..UnmatchedResult::new(unmatched, start)
             };
-            let (images, aside) = match line.content {
-                Ok(answer) => set_aside(shard, aside, answer),
-                Err(_) => (Vec::new(), aside),
+            let (images, unmatched) = match line.content {
+                Ok(answer) => set_aside(shard, unmatched, answer),
+                Err(_) => (Vec::new(), unmatched),
             };
-            (images, PartLine::Aside(Box::new(aside)))
+            (images, PartLine::Unmatched(Box::new(unmatched)))
         }
     };
     expected.see_output(&line, !images.is_empty());
@@ -137,7 +137,11 @@ fn answered(
 }
 
 /// What is kept of an answer that is no key's result: its image, and what it cost.
-fn set_aside(shard: &Shard, aside: Aside, answer: Answer) -> (Vec<(String, Image)>, Aside) {
+fn set_aside(
+    shard: &Shard,
+    unmatched: UnmatchedResult,
+    answer: Answer,
+) -> (Vec<(String, Image)>, UnmatchedResult) {
     let Answer {
         outcome,
         usage,
@@ -147,10 +151,10 @@ fn set_aside(shard: &Shard, aside: Aside, answer: Answer) -> (Vec<(String, Image
     let images = match outcome {
         Outcome::Succeeded { image, .. } => {
             vec![(
-                layout::aside(
+                layout::unmatched_image(
                     &shard.job,
                     shard.shard,
-                    aside.offset,
+                    unmatched.offset,
                     image.media_type.extension(),
                 ),
                 image,
@@ -162,10 +166,10 @@ fn set_aside(shard: &Shard, aside: Aside, answer: Answer) -> (Vec<(String, Image
     };
     (
         images,
-        Aside {
+        UnmatchedResult {
             usage,
             response_id,
-            ..aside
+            ..unmatched
         },
     )
 }
@@ -201,7 +205,7 @@ impl Put {
                 result.image = stored.next();
                 result.extras = stored.collect();
             }
-            PartLine::Aside(aside) => aside.image = stored.next(),
+            PartLine::Unmatched(unmatched) => unmatched.image = stored.next(),
         }
         Ok(Stored { end, bytes, line })
     }

@@ -8,7 +8,7 @@ use darkroom::{
 use jiff::{SignedDuration, Timestamp};
 use runtime::{
     deliveries::Disposition,
-    states::{StoredShard, Swap},
+    shard_store::{Cas, StoredShard},
 };
 
 use crate::handler::{CollectError, Deps};
@@ -48,8 +48,8 @@ impl Work<'_> {
             .swap(stored, next.driven_by(self.message, back_at))
             .await?
         {
-            Swap::Mine(_) => self.tell_report(Disposition::Later(wait)).await,
-            Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+            Cas::Written(_) => self.tell_report(Disposition::Later(wait)).await,
+            Cas::Conflict => Ok(Disposition::Later(CONTENDED)),
         }
     }
 
@@ -94,11 +94,11 @@ impl Work<'_> {
             ..given_up
         };
         match self.deps.states.swap(stored, next).await? {
-            Swap::Mine(stored) => {
+            Cas::Written(stored) => {
                 self.settle(&stored.shard).await?;
                 self.tell_report(Disposition::Done).await
             }
-            Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+            Cas::Conflict => Ok(Disposition::Later(CONTENDED)),
         }
     }
 
@@ -107,7 +107,7 @@ impl Work<'_> {
     pub(crate) async fn settle(&self, shard: &Shard) -> Result<(), CollectError> {
         if let Some(settlement) = shard.settlement() {
             self.deps
-                .books
+                .ledger
                 .change(|ledger| ledger.close(&shard.job, shard.shard, settlement))
                 .await?;
         }

@@ -1,12 +1,13 @@
 //! What `control` is told by its environment.
 
 use runtime::{
-    aws::Aws, bucket::Bucket, metrics::Metrics, queue::Queue, states::States, wake::Wake,
+    aws::Aws, bucket::Bucket, metrics::Metrics, queue::Queue, shard_queues::ShardQueues,
+    shard_store::ShardStore,
 };
 use seam::{
     clock::Clock,
     environment::{VariableError, Variables},
-    rng::Chance,
+    rng::Rng,
 };
 
 use crate::handler::Deps;
@@ -57,10 +58,10 @@ impl Config {
         let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
         let queue = |url| Queue::new(aws.sqs.clone(), url);
         Ok(Deps {
-            states: States::new(bucket.clone(), clock.clone(), Chance::system(), metrics),
+            states: ShardStore::new(bucket.clone(), clock.clone(), Rng::system(), metrics),
             bucket,
             controls: queue(self.controls_queue),
-            wake: Wake {
+            wake: ShardQueues {
                 shards: queue(self.shards_queue),
                 polls: queue(self.polls_queue),
                 results: queue(self.results_queue),

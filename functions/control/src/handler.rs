@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use runtime::{
     bucket::{Bucket, BucketError},
     deliveries::{Disposition, Message, deliver},
+    notifications::{EventError, uploads},
     queue::{Queue, QueueError},
-    states::{Rounds, StateError, States, StoredShard, Swap},
-    uploads::{EventError, uploads},
-    wake::Wake,
+    shard_queues::ShardQueues,
+    shard_store::{Cas, Rounds, ShardStore, StateError, StoredShard},
 };
 use seam::clock::Clock;
 use tracing::{info, warn};
@@ -20,11 +20,11 @@ pub struct Deps {
     /// Jobs.
     pub bucket: Bucket,
     /// Shard states.
-    pub states: States,
+    pub states: ShardStore,
     /// The queue that triggers it.
     pub controls: Queue,
     /// Whoever moves shards on.
-    pub wake: Wake,
+    pub wake: ShardQueues,
     /// The time.
     pub clock: Clock,
 }
@@ -144,8 +144,8 @@ async fn approve(deps: &Deps, stored: &StoredShard) -> Result<(), ControlError> 
         return Ok(());
     };
     match deps.states.swap(stored, next).await? {
-        Swap::Mine(stored) => Ok(deps.wake.shard(&stored.shard).await?),
-        Swap::Theirs => Err(ControlError::Contended),
+        Cas::Written(stored) => Ok(deps.wake.shard(&stored.shard).await?),
+        Cas::Conflict => Err(ControlError::Contended),
     }
 }
 

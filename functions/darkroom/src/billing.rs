@@ -96,7 +96,7 @@ impl Meter {
     pub fn charged(&mut self, line: &PartLine) -> Charged {
         let (usage, answer) = match line {
             PartLine::Result(result) => (&result.usage, &result.response_id),
-            PartLine::Aside(aside) => (&aside.usage, &aside.response_id),
+            PartLine::Unmatched(unmatched) => (&unmatched.usage, &unmatched.response_id),
         };
         match (usage, line) {
             (Some(usage), _) => match answer {
@@ -104,7 +104,7 @@ impl Meter {
                 Some(_) | None => Charged::Told(*usage),
             },
             (None, PartLine::Result(result)) => without_usage(result),
-            (None, PartLine::Aside(_)) => Charged::Nothing,
+            (None, PartLine::Unmatched(_)) => Charged::Nothing,
         }
     }
 }
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
     use crate::{
         names::RequestKey,
-        parts::{Aside, AsideReason},
+        parts::{UnmatchedReason, UnmatchedResult},
         results::Reason,
     };
 
@@ -178,11 +178,11 @@ mod tests {
         }))
     }
 
-    fn aside(usage: Option<Usage>, answer: Option<&str>) -> PartLine {
-        PartLine::Aside(Box::new(Aside {
+    fn unmatched(usage: Option<Usage>, answer: Option<&str>) -> PartLine {
+        PartLine::Unmatched(Box::new(UnmatchedResult {
             usage,
             response_id: answer.map(Into::into),
-            ..Aside::new(AsideReason::UnknownKey, 0)
+            ..UnmatchedResult::new(UnmatchedReason::UnknownKey, 0)
         }))
     }
 
@@ -200,7 +200,7 @@ mod tests {
             assert_eq!(told, Charged::Told(USAGE), "{status:?}");
         }
         assert_eq!(
-            Meter::default().charged(&aside(Some(USAGE), None)),
+            Meter::default().charged(&unmatched(Some(USAGE), None)),
             Charged::Told(USAGE)
         );
     }
@@ -211,11 +211,11 @@ mod tests {
         let line = |answer| result(Status::Blocked, None, Some(USAGE), answer);
         assert_eq!(meter.charged(&line(Some("r1"))), Charged::Told(USAGE));
         assert_eq!(
-            meter.charged(&aside(Some(USAGE), Some("r1"))),
+            meter.charged(&unmatched(Some(USAGE), Some("r1"))),
             Charged::Nothing
         );
         assert_eq!(
-            meter.charged(&aside(Some(USAGE), Some("r2"))),
+            meter.charged(&unmatched(Some(USAGE), Some("r2"))),
             Charged::Told(USAGE)
         );
         // Without an id nobody can tell them apart, and too much is better than too little.
@@ -250,7 +250,7 @@ mod tests {
             );
         }
         assert_eq!(
-            Meter::default().charged(&aside(None, None)),
+            Meter::default().charged(&unmatched(None, None)),
             Charged::Nothing
         );
     }

@@ -1,4 +1,4 @@
-//! What images cost: before, from the catalogue; after, from what Gemini says it used.
+//! What images cost: before, from the catalog; after, from what Gemini says it used.
 
 mod estimate;
 mod thinking;
@@ -87,7 +87,7 @@ pub fn actual(usage: &Usage, rates: &Rates) -> Usd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::Catalogue;
+    use crate::models::Catalog;
 
     fn usd(text: &str) -> Usd {
         text.parse().unwrap()
@@ -95,12 +95,12 @@ mod tests {
 
     #[test]
     fn ten_thousand_images_cost_what_google_prints() {
-        let catalogue = Catalogue::built_in();
+        let catalog = Catalog::built_in();
         for (id, interactive, batch) in [
             ("gemini-3.1-flash-image", "670", "340"),
             ("gemini-3-pro-image", "1340", "670"),
         ] {
-            let one = estimate(catalogue.model(id).unwrap(), Some("1K"), 0);
+            let one = estimate(catalog.model(id).unwrap(), Some("1K"), 0);
             assert_eq!(
                 (one.interactive_usd * 10_000, one.batch_usd * 10_000),
                 (usd(interactive), usd(batch)),
@@ -111,8 +111,8 @@ mod tests {
 
     #[test]
     fn input_is_text_and_references_at_the_input_price() {
-        let catalogue = Catalogue::built_in();
-        let model = catalogue.model("gemini-nano-banana-2.1").unwrap();
+        let catalog = Catalog::built_in();
+        let model = catalog.model("gemini-nano-banana-2.1").unwrap();
         assert_eq!(input_tokens(model, 41, 2), 11 + 2 * 1120);
         let one = estimate(model, None, 1_000);
         assert_eq!(
@@ -123,8 +123,8 @@ mod tests {
 
     #[test]
     fn an_image_may_cost_its_estimate_and_its_thoughts_at_the_most() {
-        let catalogue = Catalogue::built_in();
-        let model = catalogue.model("gemini-nano-banana-2.1").unwrap();
+        let catalog = Catalog::built_in();
+        let model = catalog.model("gemini-nano-banana-2.1").unwrap();
         assert_eq!(
             ceiling(model, None, estimate(model, None, 1_000)),
             usd("0.0210375")
@@ -139,8 +139,8 @@ mod tests {
 
     #[test]
     fn each_kind_of_token_has_its_price() {
-        let catalogue = Catalogue::built_in();
-        let model = catalogue.model("gemini-nano-banana-2.1").unwrap();
+        let catalog = Catalog::built_in();
+        let model = catalog.model("gemini-nano-banana-2.1").unwrap();
         let usage = Usage {
             prompt_tokens: 1156,
             output_image_tokens: 1120,
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn absurd_usage_is_a_price_and_no_panic() {
-        let catalogue = Catalogue::built_in();
+        let catalog = Catalog::built_in();
         let most = u64::MAX;
         let usage = Usage {
             prompt_tokens: most,
@@ -163,6 +163,6 @@ mod tests {
             output_text_tokens: most,
             thought_tokens: most,
         };
-        assert!(actual(&usage, &catalogue.models()[0].batch) > usd("1000000"));
+        assert!(actual(&usage, &catalog.models()[0].batch) > usd("1000000"));
     }
 }

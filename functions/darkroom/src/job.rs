@@ -19,7 +19,7 @@ pub struct Settings {
     pub default_model: String,
     /// Whether models past their shutdown date may be asked for.
     pub allow_retired_models: bool,
-    /// Whether models that the catalogue doesn't know may be asked for. Left out where not, as the
+    /// Whether models that the catalog doesn't know may be asked for. Left out where not, as the
     /// next.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_unknown_models: bool,

@@ -138,18 +138,18 @@ pub fn image(job: &JobId, path: &str, extension: &str) -> String {
 
 /// An image that belongs to no request key: `offset` is where its line begins in the responses
 /// file.
-pub fn aside(job: &JobId, shard: ShardId, offset: u64, extension: &str) -> String {
-    format!("jobs/{job}/aside/{shard}/{offset:020}.{extension}")
+pub fn unmatched_image(job: &JobId, shard: ShardId, offset: u64, extension: &str) -> String {
+    format!("jobs/{job}/unmatched/{shard}/{offset:020}.{extension}")
 }
 
 /// Where all images lie that belong to no request key.
-pub fn asides(job: &JobId) -> String {
-    format!("jobs/{job}/aside/")
+pub fn unmatched_folder(job: &JobId) -> String {
+    format!("jobs/{job}/unmatched/")
 }
 
 /// Where those of one shard lie.
-pub fn unmatched(job: &JobId, shard: ShardId) -> String {
-    format!("jobs/{job}/aside/{shard}/")
+pub fn shard_unmatched_folder(job: &JobId, shard: ShardId) -> String {
+    format!("jobs/{job}/unmatched/{shard}/")
 }
 
 /// The copy of a reference picture from the web, by the hash of its content; `extension` without a

@@ -77,7 +77,7 @@ pub use self::{
 use self::{header::Format, input::Input, intake::Intake};
 use crate::{
     cost::{Breakdown, Estimate, Usd},
-    models::Catalogue,
+    models::Catalog,
     names::ObjectUri,
     plan::BatchBounds,
 };
@@ -88,7 +88,7 @@ pub struct Context<'a> {
     /// The bucket of references that name none.
     pub bucket: &'a str,
     /// The models there are.
-    pub catalogue: &'a Catalogue,
+    pub catalog: &'a Catalog,
     /// The model of items that name none: a family's name or a full id.
     pub default_model: &'a str,
     /// The day that decides which models are live.
@@ -97,7 +97,7 @@ pub struct Context<'a> {
     pub allow_retired_models: bool,
     /// What stands beside the manifest.
     pub beside: &'a Beside,
-    /// Whether full ids that the catalogue doesn't know may be asked for, at the price of the
+    /// Whether full ids that the catalog doesn't know may be asked for, at the price of the
     /// dearest.
     pub allow_unknown_models: bool,
     /// Where references by web address were copied to; none if those are not allowed.

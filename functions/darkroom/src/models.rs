@@ -1,6 +1,6 @@
-//! The catalogue of Gemini's image models: what each can do, what it costs, how long it lives.
+//! The catalog of Gemini's image models: what each can do, what it costs, how long it lives.
 //!
-//! The catalogue is data (`models.toml`), because models, prices and dates change every few months.
+//! The catalog is data (`models.toml`), because models, prices and dates change every few months.
 //! A deployment may bring its own.
 
 mod controls;
@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 pub(crate) use self::nearest::nearest;
 pub use self::{
-    parse::CatalogueError,
+    parse::CatalogError,
     resolve::{ModelError, Resolution},
     thinking::ThinkingLevel,
 };
@@ -25,17 +25,17 @@ pub use controls::Control;
 
 /// The models that can be asked for, and the ids that no longer can.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Catalogue {
+pub struct Catalog {
     models: Vec<Model>,
     withdrawn: Vec<Withdrawn>,
     text: String,
 }
 
-impl Catalogue {
-    /// The catalogue's text that is built into the program.
+impl Catalog {
+    /// The catalog's text that is built into the program.
     pub const BUILT_IN: &str = include_str!("../models.toml");
 
-    /// The catalogue that is built into the program.
+    /// The catalog that is built into the program.
     #[expect(
         clippy::expect_used,
         reason = "the text is part of the program, and a test parses it"
@@ -49,7 +49,7 @@ impl Catalogue {
         &self.text
     }
 
-    /// Every model, in the order of the catalogue.
+    /// Every model, in the order of the catalog.
     pub fn models(&self) -> &[Model] {
         &self.models
     }
@@ -257,21 +257,21 @@ mod tests {
 
     #[test]
     fn expected_pixels_transpose_with_the_ratio() {
-        let catalogue = Catalogue::built_in();
-        let model = catalogue.model("gemini-nano-banana-2.1").unwrap();
+        let catalog = Catalog::built_in();
+        let model = catalog.model("gemini-nano-banana-2.1").unwrap();
         assert_eq!(model.pixels("5:4", None), Some((1152, 928)));
         assert_eq!(model.pixels("4:5", None), Some((928, 1152)));
         assert_eq!(model.pixels("1:8", Some("4K")), Some((1536, 12288)));
         assert_eq!(model.pixels("1:1", Some("512")), None, "it refuses 512");
-        let lite = catalogue.model("gemini-3.1-flash-image").unwrap();
+        let lite = catalog.model("gemini-3.1-flash-image").unwrap();
         assert_eq!(lite.pixels("9:16", Some("512")), Some((384, 688)));
-        let first = catalogue.model("gemini-2.5-flash-image").unwrap();
+        let first = catalog.model("gemini-2.5-flash-image").unwrap();
         assert_eq!(first.pixels("2:3", None), Some((832, 1248)));
     }
 
     #[test]
     fn every_model_knows_the_pixels_of_its_ratios_at_its_default_size() {
-        for model in Catalogue::built_in().models() {
+        for model in Catalog::built_in().models() {
             for ratio in &model.ratios {
                 assert!(model.pixels(ratio, None).is_some(), "{} {ratio}", model.id);
             }

@@ -51,7 +51,7 @@ impl Part {
 #[serde(untagged)]
 pub enum PartLine {
     /// What was set aside. It comes first: it is told by a member that no result has.
-    Aside(Box<Aside>),
+    Unmatched(Box<UnmatchedResult>),
     /// What became of a request key.
     Result(Box<ResultLine>),
 }
@@ -59,9 +59,9 @@ pub enum PartLine {
 /// A result that belongs to no request key, or to one that has its image. Its image was paid for,
 /// and is kept, unless the line was skipped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Aside {
+pub struct UnmatchedResult {
     /// Why it was set aside.
-    pub aside: AsideReason,
+    pub unmatched: UnmatchedReason,
     /// Where its line begins in the responses file.
     pub offset: u64,
     /// The key it has.
@@ -78,11 +78,11 @@ pub struct Aside {
     pub response_id: Option<String>,
 }
 
-impl Aside {
+impl UnmatchedResult {
     /// A line, which begins at `offset`, of which nothing is known yet but why it is set aside.
-    pub fn new(aside: AsideReason, offset: u64) -> Self {
+    pub fn new(unmatched: UnmatchedReason, offset: u64) -> Self {
         Self {
-            aside,
+            unmatched,
             offset,
             key: None,
             image: None,
@@ -95,7 +95,7 @@ impl Aside {
 /// Why a result was set aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum AsideReason {
+pub enum UnmatchedReason {
     /// Its key was not asked for in this shard.
     UnknownKey,
     /// Its key has its image already, or has its reason and this is no image.
@@ -117,13 +117,13 @@ mod tests {
             prompt_tokens: 7,
             ..Usage::default()
         });
-        let aside = Aside {
+        let unmatched = UnmatchedResult {
             key: Some(RequestKey::new("k")),
             usage,
-            ..Aside::new(AsideReason::UnknownKey, 7)
+            ..UnmatchedResult::new(UnmatchedReason::UnknownKey, 7)
         };
         for line in [
-            PartLine::Aside(Box::new(aside)),
+            PartLine::Unmatched(Box::new(unmatched)),
             PartLine::Result(Box::new(ResultLine::new(
                 RequestKey::new("k"),
                 Status::Succeeded,

@@ -18,7 +18,7 @@ use crate::{
     job::Settings,
     keys::hex,
     manifest::Reading,
-    models::{Catalogue, ThinkingLevel},
+    models::{Catalog, ThinkingLevel},
     names::{JobId, ObjectUri, RequestKey, ShardId},
 };
 
@@ -47,8 +47,8 @@ pub struct PlanLock {
     /// The keys of the stored templates that count, by the names the manifest uses.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub templates: BTreeMap<String, String>,
-    /// SHA-256 of the model catalogue, in hexadecimal.
-    pub catalogue_sha256: String,
+    /// SHA-256 of the model catalog, in hexadecimal.
+    pub catalog_sha256: String,
     /// When the plan was made: names of model families mean the newest live model of that day.
     pub planned_at: Timestamp,
     /// The names that every result of the job has in addition to ours. A job that was planned
@@ -72,14 +72,14 @@ pub struct ContentClaim {
 }
 
 impl PlanLock {
-    /// The value of `catalogue_sha256` for a catalogue.
-    pub fn hash_of(catalogue: &Catalogue) -> String {
-        hex(&Sha256::digest(catalogue.text()))
+    /// The value of `catalog_sha256` for a catalog.
+    pub fn hash_of(catalog: &Catalog) -> String {
+        hex(&Sha256::digest(catalog.text()))
     }
 
     /// Whether the job was planned with these models and prices.
-    pub fn was_planned_with(&self, catalogue: &Catalogue) -> bool {
-        self.catalogue_sha256 == Self::hash_of(catalogue)
+    pub fn was_planned_with(&self, catalog: &Catalog) -> bool {
+        self.catalog_sha256 == Self::hash_of(catalog)
     }
 }
 

@@ -14,7 +14,7 @@ mod unplanned;
 
 use crate::{
     billing::{Charge, Charged},
-    models::Catalogue,
+    models::Catalog,
     plan::PlanLine,
     results::{ResultLine, Status},
 };
@@ -40,9 +40,9 @@ pub struct Finished {
 
 /// Completes what `results` has for a line of the plan: the plan's part, the attempts and the cost
 /// of all of them.
-pub fn finish(plan: &PlanLine, results: &mut ShardResults, catalogue: &Catalogue) -> Finished {
+pub fn finish(plan: &PlanLine, results: &mut ShardResults, catalog: &Catalog) -> Finished {
     let answers = results.take(&plan.key);
-    let model = catalogue.priced(&plan.model);
+    let model = catalog.priced(&plan.model);
     let (mut charges, mut unknown) = (Vec::new(), 0);
     for (round, charged) in &answers.charged {
         match charged {

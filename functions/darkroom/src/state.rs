@@ -34,7 +34,7 @@ pub const BATCH_DEADLINE: SignedDuration = SignedDuration::from_hours(46);
 
 /// How long after its creation a batch has surely ended by itself: Gemini expires it after 48
 /// hours, whether or not it heeds a cancel.
-pub const BATCH_ENDED: SignedDuration = SignedDuration::from_hours(50);
+pub const BATCH_MAX_LIFETIME: SignedDuration = SignedDuration::from_hours(50);
 
 /// How long after its cancellation a batch may take to end.
 pub const CANCEL_GRACE: SignedDuration = SignedDuration::from_hours(2);
@@ -93,11 +93,11 @@ pub const STRIKES_BEFORE_SKIPPED: u32 = 3;
 pub const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(11 * 60 + 30);
 
 /// How often a shard's state notes that a message still moves it on, though nothing has changed.
-const SIGN_OF_LIFE: SignedDuration = SignedDuration::from_hours(1);
+const HEARTBEAT_INTERVAL: SignedDuration = SignedDuration::from_hours(1);
 
 /// How long after it should have come back a message counts as lost. One whose function was killed
 /// comes back after 90 minutes, the visibility time-out of its queue.
-pub const OVERDUE: SignedDuration = SignedDuration::from_hours(2);
+pub const DRIVER_LOST_AFTER: SignedDuration = SignedDuration::from_hours(2);
 
 /// The wait after the so many-th error in a row of something that costs nothing to try again, in
 /// minutes. The last one repeats: it keeps a message below the 1,000 receives of its queue for as
@@ -245,7 +245,7 @@ impl Driver {
     pub fn is_overdue(&self, now: Timestamp) -> bool {
         now >= self
             .back_at
-            .saturating_add(OVERDUE)
+            .saturating_add(DRIVER_LOST_AFTER)
             .unwrap_or(Timestamp::MAX)
     }
 }
@@ -403,8 +403,9 @@ impl Shard {
     /// Whether the state need not note that `message` moves it on and comes back at `back_at`: it
     /// is known, or nearly.
     pub fn knows_of(&self, message: &str, back_at: Timestamp) -> bool {
-        let near =
-            |driver: &Driver| driver.message == message && back_at < driver.back_at + SIGN_OF_LIFE;
+        let near = |driver: &Driver| {
+            driver.message == message && back_at < driver.back_at + HEARTBEAT_INTERVAL
+        };
         self.driver.as_ref().is_some_and(near)
     }
 
@@ -420,7 +421,7 @@ impl Shard {
         match &self.driver {
             _ if self.is_terminal() => false,
             Some(driver) => driver.is_overdue(now),
-            None => now >= self.changed_at + OVERDUE,
+            None => now >= self.changed_at + DRIVER_LOST_AFTER,
         }
     }
 
@@ -435,7 +436,7 @@ impl Shard {
                 missed_at: None, ..
             }) => kept_from(now),
             Phase::Submitted(Submitted { submitted_at, .. }) => {
-                kept_from(*submitted_at + BATCH_ENDED)
+                kept_from(*submitted_at + BATCH_MAX_LIFETIME)
             }
             // What has come of it is stored: no more is waited for than a person's word.
             Phase::Collecting(Collecting {

@@ -47,7 +47,7 @@ pub struct JobStatus {
     pub cost_usd: Option<Usd>,
     /// Images that belong to no request, when it is over and there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub aside: Option<AsideImages>,
+    pub unmatched: Option<AsideImages>,
     /// The shards and their rounds.
     #[serde(default)]
     pub shards: Vec<ShardStatus>,
@@ -67,7 +67,7 @@ impl JobStatus {
             blocker: None,
             finished: 0,
             cost_usd: None,
-            aside: None,
+            unmatched: None,
             shards: Vec::new(),
             updated_at,
         }

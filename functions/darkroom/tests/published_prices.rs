@@ -11,7 +11,7 @@ use darkroom::{
     billing::Charge,
     cost::{Estimate, Usage, Usd},
     manifest::{self, Beside, Context, Header, Limits},
-    models::Catalogue,
+    models::Catalog,
     plan::BatchBounds,
 };
 
@@ -31,8 +31,8 @@ const PUBLISHED: [(&str, [&str; 2], [&str; 2]); 2] = [
     ),
 ];
 
-fn catalogue() -> Catalogue {
-    Catalogue::parse(include_str!("prices/2026-03-23.toml")).unwrap()
+fn catalog() -> Catalog {
+    Catalog::parse(include_str!("prices/2026-03-23.toml")).unwrap()
 }
 
 fn usd(text: &str) -> Usd {
@@ -42,11 +42,11 @@ fn usd(text: &str) -> Usd {
 /// What a manifest of so many images of `model` is estimated at on that day, and how many images it
 /// asks for.
 fn estimated(model: &str, prompt: &str) -> (u64, Estimate) {
-    let catalogue = catalogue();
+    let catalog = catalog();
     let beside = Beside::default();
     let context = Context {
         bucket: "studio",
-        catalogue: &catalogue,
+        catalog: &catalog,
         default_model: model,
         on: "2026-03-23".parse().unwrap(),
         allow_retired_models: false,
@@ -75,8 +75,8 @@ fn ten_thousand_images_are_estimated_at_the_published_price_and_their_prompts() 
     for (model, [interactive, batch], _) in PUBLISHED {
         // Forty letters are ten tokens.
         let (images, estimate) = estimated(model, "a red stone on a white table, lit softly");
-        let catalogue = catalogue();
-        let rates = catalogue.model(model).unwrap();
+        let catalog = catalog();
+        let rates = catalog.model(model).unwrap();
         let input = |rates: &darkroom::models::Rates| rates.input.per_million(10) * IMAGES;
         assert_eq!(images, IMAGES);
         assert_eq!(
@@ -101,7 +101,7 @@ fn ten_thousand_images_are_billed_by_their_tokens() {
         thought_tokens: 0,
     };
     for (model, [printed, printed_batch], [interactive, batch]) in PUBLISHED {
-        let one = Charge::of(&usage, catalogue().model(model).unwrap());
+        let one = Charge::of(&usage, catalog().model(model).unwrap());
         assert_eq!(
             (one.interactive * IMAGES, one.batch * IMAGES),
             (usd(interactive), usd(batch)),
@@ -119,9 +119,9 @@ fn ten_thousand_images_are_billed_by_their_tokens() {
 
 #[test]
 fn these_prices_have_not_changed_since() {
-    let today = Catalogue::built_in();
+    let today = Catalog::built_in();
     for (model, ..) in PUBLISHED {
-        let then = catalogue();
+        let then = catalog();
         let then = then.model(model).unwrap();
         let now = today.model(model.trim_end_matches("-preview")).unwrap();
         assert_eq!(

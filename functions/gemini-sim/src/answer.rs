@@ -28,7 +28,7 @@ pub(super) struct Question<'a> {
     pub(super) serving: Serving,
 }
 
-/// Which answer to a request it is.
+/// Selector answer to a request it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Serving {
     /// The one that was asked for.

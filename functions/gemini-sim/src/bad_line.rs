@@ -1,7 +1,7 @@
 //! Request lines that the service calls wrong though they are right: the whole batch is refused
 //! because of them.
 //!
-//! A line is bad because of its key, so it is bad in every batch that holds it. Which key is the
+//! A line is bad because of its key, so it is bad in every batch that holds it. Selector key is the
 //! third, or among the first two, is counted over all create calls that ever came, and survives a
 //! restart.
 
@@ -13,7 +13,7 @@ use std::{
 
 use disk::documents::{DocumentError, Documents};
 
-use super::{behaviour::Behaviour, draw::Draw};
+use super::{draw::Draw, scenario::Scenario};
 
 const DOCUMENT: &str = "keys";
 
@@ -96,7 +96,7 @@ impl SeenKeys {
     }
 }
 
-impl Behaviour {
+impl Scenario {
     /// What the service says is wrong with the line of this key, if it is to say anything. `length`
     /// is the line's, in bytes.
     pub(super) fn bad_line(&self, key: &str, length: usize, seen: &SeenKeys) -> Option<String> {
@@ -121,18 +121,18 @@ impl Behaviour {
 mod tests {
     use super::*;
 
-    fn bad(which: &[&str]) -> Behaviour {
-        Behaviour {
+    fn bad(which: &[&str]) -> Scenario {
+        Scenario {
             bad_lines: which
                 .iter()
                 .map(|which| which.parse().expect("valid"))
                 .collect(),
-            ..Behaviour::default()
+            ..Scenario::default()
         }
     }
 
-    fn bad_keys(behaviour: &Behaviour, seen: &SeenKeys, keys: &[&str]) -> Vec<String> {
-        let is_bad = |key: &&&str| behaviour.bad_line(key, 100, seen).is_some();
+    fn bad_keys(scenario: &Scenario, seen: &SeenKeys, keys: &[&str]) -> Vec<String> {
+        let is_bad = |key: &&&str| scenario.bad_line(key, 100, seen).is_some();
         keys.iter()
             .filter(is_bad)
             .map(|key| (*key).to_owned())
@@ -142,18 +142,18 @@ mod tests {
     #[test]
     fn ordinals_are_of_keys_and_survive_a_restart() {
         let folder = tempfile::tempdir().expect("a folder");
-        let behaviour = bad(&["2", "4"]);
+        let scenario = bad(&["2", "4"]);
         let seen = SeenKeys::open(folder.path()).expect("opens");
-        assert_eq!(bad_keys(&behaviour, &seen, &["a", "b", "c"]), ["b"]);
+        assert_eq!(bad_keys(&scenario, &seen, &["a", "b", "c"]), ["b"]);
         assert_eq!(
-            bad_keys(&behaviour, &seen, &["c", "b", "a"]),
+            bad_keys(&scenario, &seen, &["c", "b", "a"]),
             ["b"],
             "the same key in another place"
         );
         seen.keep().expect("kept");
         let seen = SeenKeys::open(folder.path()).expect("opens");
         assert_eq!(
-            bad_keys(&behaviour, &seen, &["e", "a", "b", "f"]),
+            bad_keys(&scenario, &seen, &["e", "a", "b", "f"]),
             ["e", "b"],
             "e is the fourth"
         );
@@ -168,7 +168,7 @@ mod tests {
         let first = bad_keys(&bad(&["20%"]), &seen, &keys);
         assert!((30..=90).contains(&first.len()), "{} of 300", first.len());
         assert_eq!(bad_keys(&bad(&["20%"]), &seen, &keys), first);
-        assert!(bad_keys(&Behaviour::default(), &seen, &keys).is_empty());
+        assert!(bad_keys(&Scenario::default(), &seen, &keys).is_empty());
         assert!(seen.lock().ordinals.is_empty(), "a share needs no ordinals");
     }
 

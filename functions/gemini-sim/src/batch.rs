@@ -52,7 +52,7 @@ pub(super) struct Batch {
     /// Counts against the model's limit as long as the batch is live.
     #[serde(default)]
     pub(super) input_tokens: u64,
-    /// Which rows end in an error line, by their place in the order of doing.
+    /// Selector rows end in an error line, by their place in the order of doing.
     pub(super) failed: Vec<usize>,
     pub(super) references: References,
 }

@@ -14,13 +14,13 @@ use serde_json::Value;
 
 use super::{
     batch::{Batch, Deleted},
-    behaviour::Behaviour,
     fate::BatchFate,
     files::keep_only,
     input::{Input, Row},
     paging::Page,
     record::Record,
     reply::Refused,
+    scenario::Scenario,
 };
 
 /// All batches, deleted ones included: those still count and cost.
@@ -104,7 +104,7 @@ impl Batches {
     pub(super) fn add(
         &self,
         now: Timestamp,
-        limits: &Behaviour,
+        limits: &Scenario,
         make: impl FnOnce(u64) -> Result<Batch, Refused>,
     ) -> Result<Batch, Refused> {
         let mut batches = self.lock();

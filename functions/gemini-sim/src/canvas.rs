@@ -1,4 +1,4 @@
-//! A picture made of horizontal runs of colour, encoded as JPEG or PNG.
+//! A picture made of horizontal runs of color, encoded as JPEG or PNG.
 //!
 //! Runs instead of pixels: a large picture takes little memory, and the rows the encoder asks for
 //! are filled at the speed of memory.
@@ -11,17 +11,17 @@ use jpeg_encoder::{
 
 const QUALITY: u8 = 80;
 
-/// A colour: its parts of red, green and blue.
+/// A color: its parts of red, green and blue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Colour([u8; 3]);
+pub(super) struct Color([u8; 3]);
 
-impl Colour {
-    /// The colour of these parts of red, green and blue.
+impl Color {
+    /// The color of these parts of red, green and blue.
     pub(super) fn rgb(red: u8, green: u8, blue: u8) -> Self {
         Self([red, green, blue])
     }
 
-    /// A colour from hue (degrees), saturation and brightness (of 255).
+    /// A color from hue (degrees), saturation and brightness (of 255).
     pub(super) fn hsv(hue: u16, saturation: u8, brightness: u8) -> Self {
         let (hue, full) = (u32::from(hue % 360), u32::from(brightness));
         let faded = |part: u32| {
@@ -40,7 +40,7 @@ impl Colour {
         }
     }
 
-    /// The colour this part of the way (of `whole`) to another.
+    /// The color this part of the way (of `whole`) to another.
     pub(super) fn towards(self, other: Self, part: u32, whole: u32) -> Self {
         let part = part.min(whole);
         let mix = |from: u8, to: u8| {
@@ -59,7 +59,7 @@ impl Colour {
 }
 
 struct Row {
-    background: Colour,
+    background: Color,
     /// Later runs cover earlier ones.
     runs: Vec<Run>,
 }
@@ -67,7 +67,7 @@ struct Row {
 struct Run {
     from: u16,
     to: u16,
-    colour: Colour,
+    color: Color,
 }
 
 /// A picture to draw on.
@@ -77,8 +77,8 @@ pub(super) struct Canvas {
 }
 
 impl Canvas {
-    /// A canvas whose row `y` has the colour `background(y)`.
-    pub(super) fn new(width: u16, height: u16, background: impl Fn(u16) -> Colour) -> Self {
+    /// A canvas whose row `y` has the color `background(y)`.
+    pub(super) fn new(width: u16, height: u16, background: impl Fn(u16) -> Color) -> Self {
         let row = |y| Row {
             background: background(y),
             runs: Vec::new(),
@@ -100,7 +100,7 @@ impl Canvas {
     }
 
     /// Fills a rectangle; what lies outside the canvas is cut off.
-    pub(super) fn fill(&mut self, x: i32, y: i32, width: i32, height: i32, colour: Colour) {
+    pub(super) fn fill(&mut self, x: i32, y: i32, width: i32, height: i32, color: Color) {
         let within = |at: i32, limit: i32| u16::try_from(at.clamp(0, limit)).unwrap_or(0);
         let (from, to) = (
             within(x, self.width()),
@@ -114,16 +114,16 @@ impl Canvas {
             return;
         }
         for row in &mut self.rows[usize::from(top)..usize::from(bottom)] {
-            row.runs.push(Run { from, to, colour });
+            row.runs.push(Run { from, to, color });
         }
     }
 
-    /// Lets a disc shine through: each row's background goes a fifth of the way to `colour`.
-    pub(super) fn tint_disc(&mut self, x: i32, y: i32, radius: i32, colour: Colour) {
+    /// Lets a disc shine through: each row's background goes a fifth of the way to `color`.
+    pub(super) fn tint_disc(&mut self, x: i32, y: i32, radius: i32, color: Color) {
         for row in (y - radius).max(0)..(y + radius).min(self.height()) {
             let half = (radius * radius - (row - y) * (row - y)).isqrt();
             if let Some(background) = usize::try_from(row).ok().and_then(|row| self.rows.get(row)) {
-                let tinted = background.background.towards(colour, 1, 5);
+                let tinted = background.background.towards(color, 1, 5);
                 self.fill(x - half, row, 2 * half, 1, tinted);
             }
         }
@@ -162,7 +162,7 @@ impl Canvas {
                 let run_bytes = 3 * usize::from(run.from)..3 * usize::from(run.to);
                 line[run_bytes]
                     .chunks_exact_mut(3)
-                    .for_each(|pixel| pixel.copy_from_slice(&run.colour.0));
+                    .for_each(|pixel| pixel.copy_from_slice(&run.color.0));
             }
             pixels.write_all(&line)?;
         }
@@ -194,7 +194,7 @@ impl ImageBuffer for Canvas {
         }
         for run in &row.runs {
             let run_pixels = start + usize::from(run.from)..start + usize::from(run.to);
-            for (buffer, part) in buffers.iter_mut().zip(run.colour.ycbcr()) {
+            for (buffer, part) in buffers.iter_mut().zip(run.color.ycbcr()) {
                 buffer[run_pixels.clone()].fill(part);
             }
         }
@@ -205,8 +205,8 @@ impl ImageBuffer for Canvas {
 mod tests {
     use super::*;
 
-    const WHITE: Colour = Colour([255, 255, 255]);
-    const BLACK: Colour = Colour([0, 0, 0]);
+    const WHITE: Color = Color([255, 255, 255]);
+    const BLACK: Color = Color([0, 0, 0]);
 
     fn luma(canvas: &Canvas, y: u16) -> Vec<u8> {
         let mut buffers = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
@@ -235,11 +235,11 @@ mod tests {
     }
 
     #[test]
-    fn hues_are_the_primary_colours_where_they_should_be() {
-        assert_eq!(Colour::hsv(0, 255, 255), Colour::rgb(255, 0, 0));
-        assert_eq!(Colour::hsv(120, 255, 255), Colour::rgb(0, 255, 0));
-        assert_eq!(Colour::hsv(240, 255, 255), Colour::rgb(0, 0, 255));
-        assert_eq!(Colour::hsv(77, 0, 200), Colour::rgb(200, 200, 200));
+    fn hues_are_the_primary_colors_where_they_should_be() {
+        assert_eq!(Color::hsv(0, 255, 255), Color::rgb(255, 0, 0));
+        assert_eq!(Color::hsv(120, 255, 255), Color::rgb(0, 255, 0));
+        assert_eq!(Color::hsv(240, 255, 255), Color::rgb(0, 0, 255));
+        assert_eq!(Color::hsv(77, 0, 200), Color::rgb(200, 200, 200));
     }
 
     #[test]

@@ -10,11 +10,11 @@ use super::{
     bad_line::SeenKeys,
     batch::Batch,
     batches::Batches,
-    behaviour::Behaviour,
     files::Files,
     input::{Input, Reader, write_inline},
     models::Model,
     reply::Refused,
+    scenario::Scenario,
 };
 
 /// A batch somebody wants, read from the create call.
@@ -31,7 +31,7 @@ pub(super) struct Creation {
     pub(super) files: Arc<Files>,
     pub(super) batches: Arc<Batches>,
     pub(super) seen: Arc<SeenKeys>,
-    pub(super) behaviour: Behaviour,
+    pub(super) scenario: Scenario,
     pub(super) id: String,
     pub(super) number: u64,
     pub(super) now: Timestamp,
@@ -104,12 +104,12 @@ impl Creation {
             model: wish.model,
         };
         let find = |ids: &[&str]| self.files.references(ids.iter().copied(), self.now);
-        let examined = reader.examine(&path, &self.id, &self.behaviour, &self.seen, |ask| {
+        let examined = reader.examine(&path, &self.id, &self.scenario, &self.seen, |ask| {
             find(&ask.uploaded().collect::<Vec<_>>())
         })?;
         self.batches.write_rows(&self.id, &examined.rows)?;
-        let schedule = self.behaviour.schedule(&self.id, self.now);
-        let batch = self.batches.add(self.now, &self.behaviour, |ordinal| {
+        let schedule = self.scenario.schedule(&self.id, self.now);
+        let batch = self.batches.add(self.now, &self.scenario, |ordinal| {
             // It may have been deleted while it was read.
             if let Input::File(file) = &wish.input {
                 self.files.find(file, self.now)?;
@@ -121,14 +121,14 @@ impl Creation {
                 display_name: wish.display_name,
                 priority: wish.priority,
                 input: wish.input,
-                seed: self.behaviour.seed,
+                seed: self.scenario.seed,
                 created: self.now,
                 starts: schedule.starts,
                 ends: schedule.ends,
-                listed: self.behaviour.listed(&self.id, self.now),
-                fate: self.behaviour.batch_fate(&self.id, ordinal),
-                delivery: self.behaviour.delivery(&self.id, ordinal),
-                succeeds_when_cancelled: self.behaviour.succeeds_when_cancelled(&self.id),
+                listed: self.scenario.listed(&self.id, self.now),
+                fate: self.scenario.batch_fate(&self.id, ordinal),
+                delivery: self.scenario.delivery(&self.id, ordinal),
+                succeeds_when_cancelled: self.scenario.succeeds_when_cancelled(&self.id),
                 cancelled: None,
                 input_deleted: None,
                 deleted: None,

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     batch::Batch,
-    behaviour::Behaviour,
     delivery_rules::{ArrayStyle, DoneFlag},
     draw::Draw,
     input::Input,
     progress::Progress,
-    which::Which,
+    scenario::Scenario,
+    selector::Selector,
 };
 
 /// How a batch shows its output. It is decided when the batch is created. By default the output is
@@ -33,15 +33,15 @@ pub(super) struct Delivery {
     pub(super) array: Option<ArrayStyle>,
 }
 
-impl Behaviour {
+impl Scenario {
     /// How the batch that is created as the `ordinal`th, counted from 1, shows its output.
     pub(super) fn delivery(&self, batch: &str, ordinal: u64) -> Delivery {
-        let means = |which: Which, what: &str| {
+        let means = |which: Selector, what: &str| {
             which.means(ordinal, || {
                 Draw::about(self.seed, &[what, &which.to_string(), batch])
             })
         };
-        let any = |rules: &[Which], what: &str| rules.iter().any(|which| means(*which, what));
+        let any = |rules: &[Selector], what: &str| rules.iter().any(|which| means(*which, what));
         let late = self
             .late_outputs
             .iter()
@@ -276,21 +276,21 @@ mod tests {
 
     #[test]
     fn delivery_is_drawn_for_each_batch() {
-        let behaviour = Behaviour {
+        let scenario = Scenario {
             late_outputs: vec![
                 "2h:3".parse().expect("valid"),
                 "1m:50%".parse().expect("valid"),
             ],
-            lost_outputs: vec![Which::Nth(2)],
-            inline_outputs: vec![Which::First(1)],
+            lost_outputs: vec![Selector::Nth(2)],
+            inline_outputs: vec![Selector::First(1)],
             arrays: vec!["100%".parse().expect("valid")],
-            ..Behaviour::default()
+            ..Scenario::default()
         };
-        assert_eq!(behaviour.delivery("b", 3).late_milliseconds, 7_200_000);
-        assert!(behaviour.delivery("b", 2).lost && !behaviour.delivery("b", 1).lost);
-        assert!(behaviour.delivery("b", 1).inline && !behaviour.delivery("b", 2).inline);
+        assert_eq!(scenario.delivery("b", 3).late_milliseconds, 7_200_000);
+        assert!(scenario.delivery("b", 2).lost && !scenario.delivery("b", 1).lost);
+        assert!(scenario.delivery("b", 1).inline && !scenario.delivery("b", 2).inline);
         let drawn: Vec<_> = (0..40)
-            .map(|n| behaviour.delivery(&n.to_string(), 9))
+            .map(|n| scenario.delivery(&n.to_string(), 9))
             .collect();
         for style in [ArrayStyle::Compact, ArrayStyle::Lines] {
             assert!(
@@ -303,6 +303,6 @@ mod tests {
             .filter(|delivery| delivery.late_milliseconds == 60_000)
             .count();
         assert!((10..=30).contains(&late), "{late} of 40");
-        assert_eq!(Behaviour::default().delivery("b", 1), Delivery::default());
+        assert_eq!(Scenario::default().delivery("b", 1), Delivery::default());
     }
 }

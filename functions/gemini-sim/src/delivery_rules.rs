@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     duration::{self, DurationError},
-    which::{Which, WhichError},
+    selector::{Selector, SelectorError},
 };
 
 /// When an operation says that it is done.
@@ -31,7 +31,7 @@ pub struct LateOutput {
     /// How long after the end of the batch its output comes. Whole milliseconds.
     pub delay: Duration,
     /// The batches, by the ordinal of their creation or as a share.
-    pub which: Which,
+    pub which: Selector,
 }
 
 /// How an output file that is one array is written.
@@ -49,7 +49,7 @@ pub enum ArrayStyle {
 #[serde(into = "String", try_from = "String")]
 pub struct ArrayRule {
     /// The batches, by the ordinal of their creation or as a share.
-    pub which: Which,
+    pub which: Selector,
     /// The style; it is drawn for each batch where there is none.
     pub style: Option<ArrayStyle>,
 }
@@ -62,7 +62,7 @@ pub enum OutputRuleError {
     Duration(#[from] DurationError),
     /// Nothing that means some of the batches.
     #[error(transparent)]
-    Which(#[from] WhichError),
+    Selector(#[from] SelectorError),
     /// No such style of an array.
     #[error("{0:?} is no style of an array; there are compact and lines")]
     Style(String),
@@ -156,7 +156,7 @@ impl TryFrom<String> for ArrayRule {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::which::tests::any_which, *};
+    use super::{super::selector::tests::any_which, *};
 
     #[test]
     fn late_outputs_mean_all_batches_unless_they_say_which() {
@@ -165,14 +165,14 @@ mod tests {
             "1h".parse(),
             Ok(LateOutput {
                 delay: hour,
-                which: Which::Percent(100)
+                which: Selector::Percent(100)
             })
         );
         assert_eq!(
             "1h:first-2".parse(),
             Ok(LateOutput {
                 delay: hour,
-                which: Which::First(2)
+                which: Selector::First(2)
             })
         );
     }

@@ -1,4 +1,4 @@
-//! Chance without a generator: every draw is a hash of the seed and of what it is about.
+//! Rng without a generator: every draw is a hash of the seed and of what it is about.
 //!
 //! The same seed, batch and key give the same draw in any order, on any thread and after a restart.
 

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::which::Which;
+use super::selector::Selector;
 
 /// What goes wrong with a batch. Only these are lies; a batch without a fate is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ impl BatchFate {
     }
 }
 
-/// What becomes of a live batch, pending or running, whose input file is deleted. Which it is on
+/// What becomes of a live batch, pending or running, whose input file is deleted. Selector it is on
 /// the real service is not known: its pages don't say, and no capture shows it. Whoever deletes
 /// input files must bear both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -54,12 +54,12 @@ pub enum DeletingInput {
     Fails,
 }
 
-/// Which batches have this fate, by the ordinal of their creation or as a share.
+/// Selector batches have this fate, by the ordinal of their creation or as a share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FateRule {
     /// The batches.
-    pub which: Which,
+    pub which: Selector,
     /// What becomes of them.
     pub fate: BatchFate,
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     route::Call,
-    which::{Which, WhichError},
+    selector::{Selector, SelectorError},
 };
 
 /// What goes wrong with a call. It is counted all the same.
@@ -115,7 +115,7 @@ impl Fault {
     }
 }
 
-/// Which calls go wrong, and how.
+/// Selector calls go wrong, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct FaultRule {
@@ -123,8 +123,8 @@ pub struct FaultRule {
     pub call: Option<Call>,
     /// What goes wrong.
     pub fault: Fault,
-    /// Which calls of that kind, by their ordinal since the state folder is new, or as a share.
-    pub which: Which,
+    /// Selector calls of that kind, by their ordinal since the state folder is new, or as a share.
+    pub which: Selector,
 }
 
 /// A text that is no [`FaultRule`].
@@ -141,7 +141,7 @@ pub enum FaultRuleError {
     Fault(String),
     /// Nothing that means some of the calls.
     #[error(transparent)]
-    Which(#[from] WhichError),
+    Selector(#[from] SelectorError),
 }
 
 /// Stands for every kind of call in a rule.
@@ -213,7 +213,7 @@ impl TryFrom<String> for FaultRule {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::which::tests::any_which, *};
+    use super::{super::selector::tests::any_which, *};
 
     #[test]
     fn wrong_rules_say_what_there_is() {

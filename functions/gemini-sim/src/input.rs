@@ -13,7 +13,6 @@ use super::{
     answer::{Question, Serving},
     ask::{Ask, References},
     bad_line::SeenKeys,
-    behaviour::Behaviour,
     line_form::LineForm,
     messages::{INLINE_REQUEST, INPUT_LINE},
     models::Model,
@@ -21,6 +20,7 @@ use super::{
     proto::{Fault, Parser, read},
     reply::Refused,
     results::stray_key,
+    scenario::Scenario,
     usage::Usage,
 };
 
@@ -119,7 +119,7 @@ impl Reader<'_> {
         &self,
         path: &Path,
         batch: &str,
-        behaviour: &Behaviour,
+        scenario: &Scenario,
         seen: &SeenKeys,
         find: impl Fn(&Ask) -> References,
     ) -> Result<Examined, Refused> {
@@ -146,7 +146,7 @@ impl Reader<'_> {
             };
             let position = examined.rows.len();
             let label = line.label(position + errors.len());
-            if let Some(told) = behaviour.bad_line(&label, length, seen) {
+            if let Some(told) = scenario.bad_line(&label, length, seen) {
                 errors.push(format!("Error on line {number}: {told}"));
                 continue;
             }
@@ -158,28 +158,28 @@ impl Reader<'_> {
                 uploaded: &examined.references,
                 label,
                 batch,
-                seed: behaviour.seed,
+                seed: scenario.seed,
                 serving,
             };
             let asked = question(&label, Serving::First);
-            let fate = behaviour.line_fate(batch, &label);
+            let fate = scenario.line_fate(batch, &label);
             let outcome = if asked.absent_file().is_some() {
                 Outcome::NoReference
             } else {
-                behaviour.shaped_outcome(batch, &label, fate.outcome)
+                scenario.shaped_outcome(batch, &label, fate.outcome)
             };
             let price = |question: &Question<'_>, outcome| {
                 question.usage(outcome).nanodollars(self.model) / 2
             };
             let image = Outcome::Image(Rendering::default());
             let served_twice = fate.served_twice && outcome.is_answer();
-            let stray = stray_key(behaviour.seed, batch, &label);
+            let stray = stray_key(scenario.seed, batch, &label);
             let row = Row {
                 position,
                 offset: start,
                 length,
                 outcome,
-                form: behaviour.line_form(batch, &label),
+                form: scenario.line_form(batch, &label),
                 repeated: fate.repeated,
                 nanodollars: price(&asked, outcome),
                 again: served_twice.then(|| price(&question(&label, Serving::Second), image)),
@@ -198,7 +198,7 @@ impl Reader<'_> {
         }
         examined
             .rows
-            .sort_by_cached_key(|row| behaviour.rank(batch, row.position));
+            .sort_by_cached_key(|row| scenario.rank(batch, row.position));
         Ok(examined)
     }
 

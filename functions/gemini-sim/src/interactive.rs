@@ -90,8 +90,8 @@ impl Gemini {
         } else {
             "interactive"
         };
-        let (seed, batch) = (self.behaviour.seed, format!("{kind} {ordinal}"));
-        let outcome = self.behaviour.line_fate(&batch, "").outcome;
+        let (seed, batch) = (self.scenario.seed, format!("{kind} {ordinal}"));
+        let outcome = self.scenario.line_fate(&batch, "").outcome;
         let (response, nanodollars) = on_blocking_thread(move || {
             let label = ask.title();
             let question = Question {

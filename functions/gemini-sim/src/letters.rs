@@ -2,7 +2,7 @@
 
 use font8x8::{BASIC_FONTS, BOX_FONTS, GREEK_FONTS, HIRAGANA_FONTS, LATIN_FONTS, UnicodeFonts};
 
-use super::canvas::{Canvas, Colour};
+use super::canvas::{Canvas, Color};
 
 /// Pixels of a letter's side at scale 1.
 pub(super) const CELL: i32 = 8;
@@ -14,12 +14,12 @@ const DIGITS: [u16; 16] = [
 ];
 
 /// Writes one line of text, its upper left corner at `x`, `y`.
-pub(super) fn write(canvas: &mut Canvas, x: i32, y: i32, scale: i32, colour: Colour, text: &str) {
+pub(super) fn write(canvas: &mut Canvas, x: i32, y: i32, scale: i32, color: Color, text: &str) {
     let mut x = x;
     for letter in text.chars() {
         match glyph(letter) {
-            Some(rows) => stamp(canvas, x, y, scale, colour, &rows),
-            None => write_code_point(canvas, x, y, scale, colour, letter),
+            Some(rows) => stamp(canvas, x, y, scale, color, &rows),
+            None => write_code_point(canvas, x, y, scale, color, letter),
         }
         x += CELL * scale;
     }
@@ -80,7 +80,7 @@ fn glyph(letter: char) -> Option<[u8; 8]> {
 }
 
 /// Draws the set bits of a glyph; its lowest bit is its left column.
-fn stamp(canvas: &mut Canvas, x: i32, y: i32, scale: i32, colour: Colour, rows: &[u8; 8]) {
+fn stamp(canvas: &mut Canvas, x: i32, y: i32, scale: i32, color: Color, rows: &[u8; 8]) {
     for (row, bits) in (0..).zip(rows) {
         let mut column = 0;
         let mut rest = *bits;
@@ -95,7 +95,7 @@ fn stamp(canvas: &mut Canvas, x: i32, y: i32, scale: i32, colour: Colour, rows: 
                 y + row * scale,
                 length * scale,
                 scale,
-                colour,
+                color,
             );
             column += run;
             rest = rest.checked_shr(gap + run).unwrap_or(0);
@@ -104,13 +104,13 @@ fn stamp(canvas: &mut Canvas, x: i32, y: i32, scale: i32, colour: Colour, rows: 
 }
 
 /// Draws a box with the code point's digits in two rows: what a letter without a glyph looks like.
-fn write_code_point(canvas: &mut Canvas, x: i32, y: i32, scale: i32, colour: Colour, letter: char) {
+fn write_code_point(canvas: &mut Canvas, x: i32, y: i32, scale: i32, color: Color, letter: char) {
     let dot = (scale / 2).max(1);
     let side = CELL * scale - dot;
-    canvas.fill(x, y, side, dot, colour);
-    canvas.fill(x, y + side - dot, side, dot, colour);
-    canvas.fill(x, y, dot, side, colour);
-    canvas.fill(x + side - dot, y, dot, side, colour);
+    canvas.fill(x, y, side, dot, color);
+    canvas.fill(x, y + side - dot, side, dot, color);
+    canvas.fill(x, y, dot, side, color);
+    canvas.fill(x + side - dot, y, dot, side, color);
     if scale < 2 {
         return;
     }
@@ -127,7 +127,7 @@ fn write_code_point(canvas: &mut Canvas, x: i32, y: i32, scale: i32, colour: Col
         let bits = DIGITS.get(digit as usize).copied().unwrap_or(0);
         for bit in 0..15 {
             if bits >> (14 - bit) & 1 == 1 {
-                canvas.fill(left + bit % 3 * dot, top + bit / 3 * dot, dot, dot, colour);
+                canvas.fill(left + bit % 3 * dot, top + bit / 3 * dot, dot, dot, color);
             }
         }
     }

@@ -11,7 +11,6 @@ mod ask;
 mod bad_line;
 mod batch;
 mod batches;
-mod behaviour;
 mod body;
 mod canvas;
 mod counters;
@@ -48,11 +47,12 @@ mod refusal;
 mod reply;
 mod results;
 mod route;
+mod scenario;
+mod selector;
 mod shape;
 mod shape_effect;
 mod uploads;
 mod usage;
-mod which;
 mod whole_upload;
 
 use std::{io, path::Path, sync::Arc};
@@ -88,7 +88,6 @@ use self::{
     whole_upload::Protocol,
 };
 pub use self::{
-    behaviour::Behaviour,
     counters::Requests,
     delivered::{Delivered, DeliveredImage, DeliveredLine, LineOrigin},
     delivery_rules::{ArrayRule, ArrayStyle, DoneFlag, LateOutput, OutputRuleError},
@@ -99,8 +98,9 @@ pub use self::{
     outage::{Calls, Outage, OutageError},
     record::{Bill, Record},
     route::Call,
+    scenario::Scenario,
+    selector::{Selector, SelectorError},
     shape::{Shape, ShapeRule, ShapeRuleError},
-    which::{Which, WhichError},
 };
 use disk::documents::DocumentError;
 
@@ -118,7 +118,7 @@ const LARGEST_PAGE: usize = 1_000;
 #[derive(Debug)]
 pub struct Gemini {
     clock: Clock,
-    behaviour: Behaviour,
+    scenario: Scenario,
     counters: Counters,
     files: Arc<Files>,
     uploads: Uploads,
@@ -133,15 +133,15 @@ impl Gemini {
     /// Opens the service whose state is below `folder`, which is made when it is missing. One
     /// process at a time.
     ///
-    /// Batches keep the fate that was decided when they were created, whatever `behaviour` says
+    /// Batches keep the fate that was decided when they were created, whatever `behavior` says
     /// now.
     ///
     /// # Errors
     /// [`DocumentError`] when the folder can't be read or written, or holds something else.
-    pub fn open(folder: &Path, clock: Clock, behaviour: Behaviour) -> Result<Self, DocumentError> {
+    pub fn open(folder: &Path, clock: Clock, scenario: Scenario) -> Result<Self, DocumentError> {
         let files = Files::open(folder)?;
         Ok(Self {
-            behaviour,
+            scenario,
             counters: Counters::open(folder, clock.now())?,
             uploads: Uploads::open(folder, &files)?,
             files: Arc::new(files),
@@ -195,7 +195,7 @@ impl Gemini {
     /// When an input can't be read.
     pub fn records(&self) -> io::Result<Vec<Record>> {
         self.batches
-            .records(self.behaviour.output_lifetime(), self.clock.now())
+            .records(self.scenario.output_lifetime(), self.clock.now())
     }
 
     /// The next moment at which a batch changes its state, or its output comes, if there is one.
@@ -316,7 +316,7 @@ impl Gemini {
     fn delete_file(&self, id: &str, now: Timestamp) -> Result<(), Refused> {
         self.files.delete(id, now)?;
         self.uploads.forget(id);
-        match self.behaviour.deleting_input {
+        match self.scenario.deleting_input {
             DeletingInput::Harmless => Ok(()),
             DeletingInput::Fails => self.batches.take_input(id, now),
         }
@@ -335,14 +335,14 @@ impl Gemini {
         // come.
         let name = wish.display_name();
         let drawn = Draw::about(
-            self.behaviour.seed,
+            self.scenario.seed,
             &["batch", name, &self.batches.next_of(name).to_string()],
         );
         let creation = Creation {
             files: Arc::clone(&self.files),
             batches: Arc::clone(&self.batches),
             seen: Arc::clone(&self.seen),
-            behaviour: self.behaviour.clone(),
+            scenario: self.scenario.clone(),
             id: drawn.id(36),
             number,
             now,
@@ -383,12 +383,12 @@ impl Gemini {
             .output_comes(now)
             .filter(|came| *came <= now && !batch.is_inline());
         let came = came.ok_or_else(|| Refused::no_file(id))?;
-        if kept_until(came, self.behaviour.output_lifetime()) <= now {
+        if kept_until(came, self.scenario.output_lifetime()) <= now {
             return Err(Refused::not_found());
         }
         let rows = self.batches.rows(&batch, now)?;
         let file = OutputFile::new(self.results(batch)?, &rows);
-        if self.behaviour.ranges {
+        if self.scenario.ranges {
             file.part(&request.headers)
                 .await
                 .map_err(|_| Refused::internal())
@@ -409,10 +409,7 @@ impl Gemini {
     /// Draws for the `ordinal`th of its kind. Calls of other kinds, whose number depends on how
     /// fast the machine is, do not change what is drawn.
     fn draw(&self, kind: &str, ordinal: u64) -> Draw {
-        Draw::about(
-            self.behaviour.seed,
-            &["ordinal", kind, &ordinal.to_string()],
-        )
+        Draw::about(self.scenario.seed, &["ordinal", kind, &ordinal.to_string()])
     }
 }
 
@@ -429,10 +426,10 @@ impl Transport for Gemini {
             };
             let age = self.clock.now().duration_since(self.counters.since());
             let outage = self
-                .behaviour
+                .scenario
                 .outage(route.call, age.try_into().unwrap_or_default());
             let fault = outage.or_else(|| {
-                self.behaviour
+                self.scenario
                     .fault(route.call, counted.number, counted.ordinal)
             });
             let serve = |body| async move {

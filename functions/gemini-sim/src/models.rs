@@ -1,6 +1,6 @@
 //! The models the simulated service knows, with its own prices.
 //!
-//! Written apart from the product's catalogue on purpose, so that each checks the other. Source:
+//! Written apart from the product's catalog on purpose, so that each checks the other. Source:
 //! ai.google.dev/gemini-api/docs/pricing and /models, read 2026-11-21. 4K of Nano Banana 2.1:
 //! readings of the pricing page of October 2026, $0.1134.
 

@@ -13,10 +13,10 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    behaviour::Behaviour,
     duration::{self, DurationError},
     faults::{ANY, Fault, list},
     route::Call,
+    scenario::Scenario,
 };
 
 /// From one moment until another, all calls of some kind are answered in the same way. They are
@@ -72,7 +72,7 @@ pub enum OutageError {
     },
 }
 
-impl Behaviour {
+impl Scenario {
     /// How a call is answered that comes this long after the state folder was made, if an outage
     /// decides about it. The first outage that means the call decides.
     pub(super) fn outage(&self, call: Call, age: Duration) -> Option<Fault> {
@@ -173,20 +173,20 @@ mod tests {
 
     use super::*;
 
-    fn outages(rules: &[&str]) -> Behaviour {
-        Behaviour {
+    fn outages(rules: &[&str]) -> Scenario {
+        Scenario {
             outages: rules
                 .iter()
                 .map(|rule| rule.parse().expect("valid"))
                 .collect(),
-            ..Behaviour::default()
+            ..Scenario::default()
         }
     }
 
     #[test]
     fn an_outage_begins_at_its_start_and_is_over_at_its_end() {
-        let behaviour = outages(&["download:503:1m..2m"]);
-        let at = |seconds| behaviour.outage(Call::Download, Duration::from_secs(seconds));
+        let scenario = outages(&["download:503:1m..2m"]);
+        let at = |seconds| scenario.outage(Call::Download, Duration::from_secs(seconds));
         assert_eq!(
             [at(59), at(60), at(119), at(120)],
             [
@@ -201,8 +201,8 @@ mod tests {
     #[test]
     fn groups_hold_their_calls_and_no_other() {
         let meant = |rule: &str| {
-            let behaviour = outages(&[rule]);
-            let on = |call: &Call| behaviour.outage(*call, Duration::ZERO).is_some();
+            let scenario = outages(&[rule]);
+            let on = |call: &Call| scenario.outage(*call, Duration::ZERO).is_some();
             Call::ALL.into_iter().filter(on).collect::<Vec<_>>()
         };
         assert_eq!(
@@ -216,13 +216,13 @@ mod tests {
 
     #[test]
     fn first_outage_that_means_a_call_decides() {
-        let behaviour = outages(&["get-batch:404:0..1h", "any:503:0..1d"]);
+        let scenario = outages(&["get-batch:404:0..1h", "any:503:0..1d"]);
         let answers = [
             (Call::GetBatch, 0),
             (Call::GetBatch, 3_600),
             (Call::Download, 0),
         ]
-        .map(|(call, seconds)| behaviour.outage(call, Duration::from_secs(seconds)));
+        .map(|(call, seconds)| scenario.outage(call, Duration::from_secs(seconds)));
         assert_eq!(
             answers,
             [Fault::NotFound, Fault::Unavailable, Fault::Unavailable].map(Some)

@@ -1,7 +1,7 @@
-//! The simulated image: a coloured sky with the request's key and prompt written on it.
+//! The simulated image: a colored sky with the request's key and prompt written on it.
 
 use super::{
-    canvas::{Canvas, Colour},
+    canvas::{Canvas, Color},
     draw::Draw,
     letters::{CELL, wrap, write},
 };
@@ -10,17 +10,17 @@ use super::{
 pub(super) struct Picture<'a> {
     /// Width and height in pixels.
     pub(super) pixels: (u16, u16),
-    /// In large letters; also gives the colours.
+    /// In large letters; also gives the colors.
     pub(super) title: &'a str,
     /// Below it, wrapped.
     pub(super) text: &'a str,
     /// In small letters at the bottom.
     pub(super) caption: &'a str,
-    /// One coloured tile each.
+    /// One colored tile each.
     pub(super) tiles: &'a [&'a str],
 }
 
-/// Rows of one colour in the sky: the height of JPEG's blocks, so that each block is flat and costs
+/// Rows of one color in the sky: the height of JPEG's blocks, so that each block is flat and costs
 /// next to nothing.
 const BAND: u16 = 16;
 
@@ -45,8 +45,8 @@ impl Picture<'_> {
         let mut canvas = self.sky();
         let short = canvas.width().min(canvas.height());
         let margin = short / 16;
-        let white = Colour::rgb(255, 255, 255);
-        let pale = Colour::rgb(215, 222, 230);
+        let white = Color::rgb(255, 255, 255);
+        let pale = Color::rgb(215, 222, 230);
 
         let small = (short / 512).max(1);
         let corner = "SIMULATED";
@@ -78,7 +78,7 @@ impl Picture<'_> {
         let (width, height) = self.pixels;
         let draw = Draw::about(0, &["sky", self.title]);
         let hue = u16::try_from(draw.below(360)).unwrap_or(0);
-        let (top, bottom) = (Colour::hsv(hue, 150, 140), Colour::hsv(hue + 45, 170, 70));
+        let (top, bottom) = (Color::hsv(hue, 150, 140), Color::hsv(hue + 45, 170, 70));
         let bands = u32::from(height / BAND);
         let mut canvas = Canvas::new(width, height, |y| {
             top.towards(bottom, u32::from(y / BAND), bands)
@@ -88,7 +88,7 @@ impl Picture<'_> {
             right * 7 / 10,
             down * 2 / 5,
             right.min(down) / 4,
-            Colour::hsv(hue + 330, 90, 255),
+            Color::hsv(hue + 330, 90, 255),
         );
         canvas
     }
@@ -105,7 +105,7 @@ impl Picture<'_> {
         for (n, label) in (0..).zip(self.tiles) {
             let hue = u16::try_from(Draw::about(0, &["tile", label]).below(360)).unwrap_or(0);
             let x = margin + n * pitch;
-            canvas.fill(x, top, side, side, Colour::hsv(hue, 130, 150));
+            canvas.fill(x, top, side, side, Color::hsv(hue, 130, 150));
             let mut y = top + CELL * scale;
             for line in wrap(label, columns(side, scale).saturating_sub(1), 3) {
                 write(
@@ -113,7 +113,7 @@ impl Picture<'_> {
                     x + CELL * scale / 2,
                     y,
                     scale,
-                    Colour::rgb(255, 255, 255),
+                    Color::rgb(255, 255, 255),
                     &line,
                 );
                 y += (CELL + 2) * scale;

@@ -1,4 +1,4 @@
-//! Which call a request is: method and path, in any version and below `/upload` and `/download`.
+//! Selector call a request is: method and path, in any version and below `/upload` and `/download`.
 
 use http::{HeaderMap, HeaderValue, Method, Uri, header::HOST, request::Parts};
 use serde::{Deserialize, Serialize};

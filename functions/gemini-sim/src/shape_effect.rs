@@ -1,15 +1,15 @@
-//! Which result lines have which odd shape, and what that makes of them.
+//! Selector result lines have which odd shape, and what that makes of them.
 //!
 //! Shapes of one kind exclude each other and share their hundred percent; shapes of different kinds
 //! meet in one line.
 
 use super::{
-    behaviour::Behaviour,
     draw::Draw,
     error_form::ErrorForm,
     line_form::{ImageForm, KeyForm, LineForm},
     outcome::Outcome,
     refusal::{FinishReason, Refusal},
+    scenario::Scenario,
     shape::Shape,
 };
 
@@ -98,7 +98,7 @@ impl Kind {
     }
 }
 
-impl Behaviour {
+impl Scenario {
     /// How the line of the request `key` in `batch` is written.
     pub(super) fn line_form(&self, batch: &str, key: &str) -> LineForm {
         let mut form = LineForm::default();
@@ -161,20 +161,20 @@ mod tests {
         mislabelled: false,
     });
 
-    fn shaped(rules: &[&str]) -> Behaviour {
-        Behaviour {
+    fn shaped(rules: &[&str]) -> Scenario {
+        Scenario {
             shapes: rules
                 .iter()
                 .map(|rule| rule.parse().expect("valid"))
                 .collect(),
-            ..Behaviour::default()
+            ..Scenario::default()
         }
     }
 
     #[test]
     fn shapes_of_one_kind_share_their_hundred_percent() {
-        let behaviour = shaped(&["no-image:50", "error-text:50"]);
-        let endings = (0..200).map(|n| behaviour.shaped_outcome("b", &n.to_string(), IMAGE));
+        let scenario = shaped(&["no-image:50", "error-text:50"]);
+        let endings = (0..200).map(|n| scenario.shaped_outcome("b", &n.to_string(), IMAGE));
         let (texts, others): (Vec<_>, Vec<_>) =
             endings.partition(|ending| *ending == Outcome::Failed(ErrorForm::Text));
         assert!((60..=140).contains(&texts.len()), "{} of 200", texts.len());
@@ -197,17 +197,14 @@ mod tests {
             image: ImageForm::DataUrl,
         };
         assert_eq!(form, met);
-        assert_eq!(
-            Behaviour::default().line_form("b", "k"),
-            LineForm::default()
-        );
+        assert_eq!(Scenario::default().line_form("b", "k"), LineForm::default());
     }
 
     #[test]
     fn only_images_give_way_to_an_ending() {
-        let behaviour = shaped(&["empty-response:100"]);
+        let scenario = shaped(&["empty-response:100"]);
         assert_eq!(
-            behaviour.shaped_outcome("b", "k", IMAGE),
+            scenario.shaped_outcome("b", "k", IMAGE),
             Outcome::EmptyResponse
         );
         for outcome in [
@@ -215,7 +212,7 @@ mod tests {
             Outcome::NoReference,
             Outcome::InternalError,
         ] {
-            assert_eq!(behaviour.shaped_outcome("b", "k", outcome), outcome);
+            assert_eq!(scenario.shaped_outcome("b", "k", outcome), outcome);
         }
     }
 
@@ -229,19 +226,19 @@ mod tests {
                     .all(|(other, _)| other.effect() != shape.effect()),
                 "{name}"
             );
-            let behaviour = shaped(&[&format!("{name}:100")]);
-            let same = behaviour.line_form("b", "1") == LineForm::default()
-                && behaviour.shaped_outcome("b", "1", IMAGE) == IMAGE;
+            let scenario = shaped(&[&format!("{name}:100")]);
+            let same = scenario.line_form("b", "1") == LineForm::default()
+                && scenario.shaped_outcome("b", "1", IMAGE) == IMAGE;
             assert!(!same, "{name}");
         }
     }
 
     #[test]
     fn another_batch_draws_anew() {
-        let behaviour = shaped(&["no-key:50"]);
+        let scenario = shaped(&["no-key:50"]);
         let forms = |batch: &str| {
             (0..60)
-                .map(|n| behaviour.line_form(batch, &n.to_string()))
+                .map(|n| scenario.line_form(batch, &n.to_string()))
                 .collect::<Vec<_>>()
         };
         assert_eq!(forms("one"), forms("one"));

@@ -51,7 +51,7 @@ impl fmt::Debug for Download {
 }
 
 impl Gemini {
-    /// Downloads a file from `offset` on. That Google honours the offset is not documented: see
+    /// Downloads a file from `offset` on. That Google honors the offset is not documented: see
     /// [`Download::starts_at`].
     ///
     /// # Errors

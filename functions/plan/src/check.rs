@@ -8,7 +8,7 @@ use std::sync::{
 use darkroom::{
     job::ShardLimits,
     manifest::{self, Beside, Context, Copies, Header, Limits, Problem, Reading, Severity},
-    models::Catalogue,
+    models::Catalog,
     plan::{
         BatchBounds, Forecast, OwnNames, OwnNamesReader, PlanSummary, PlannedShard, RequestSize,
         Sharder,
@@ -71,7 +71,7 @@ impl Good {
 #[derive(Clone, Debug)]
 pub(crate) struct Setting {
     bucket: String,
-    catalogue: Arc<Catalogue>,
+    catalog: Arc<Catalog>,
     default_model: String,
     on: Date,
     allow_retired_models: bool,
@@ -94,7 +94,7 @@ impl Setting {
     ) -> Self {
         Self {
             bucket: deps.bucket.name().to_owned(),
-            catalogue: deps.catalogue.clone(),
+            catalog: deps.catalog.clone(),
             default_model: deps.settings.default_model.clone(),
             on: planned_at.to_zoned(TimeZone::UTC).date(),
             allow_retired_models: deps.settings.allow_retired_models,
@@ -114,7 +114,7 @@ impl Setting {
     pub(crate) fn context(&self) -> Context<'_> {
         Context {
             bucket: &self.bucket,
-            catalogue: &self.catalogue,
+            catalog: &self.catalog,
             default_model: &self.default_model,
             on: self.on,
             allow_retired_models: self.allow_retired_models,
@@ -204,7 +204,7 @@ async fn read(
             own_names.note(&expected);
             sharder.place(
                 &expected.model,
-                RequestSize::of(&expected, &setting.catalogue),
+                RequestSize::of(&expected, &setting.catalog),
             );
             images.fetch_add(1, Ordering::Relaxed);
             // A matrix makes many images of few bytes.

@@ -6,15 +6,16 @@ use darkroom::{
     job::{Settings, ShardLimits},
     ledger::ProjectLimits,
     manifest::Limits,
-    models::{Catalogue, Tier},
+    models::{Catalog, Tier},
 };
 use runtime::{
-    aws::Aws, bucket::Bucket, catalogue::Catalogues, metrics::Metrics, queue::Queue, states::States,
+    aws::Aws, bucket::Bucket, catalog_store::CatalogStore, metrics::Metrics, queue::Queue,
+    shard_store::ShardStore,
 };
 use seam::{
     clock::Clock,
     environment::{VariableError, Variables},
-    rng::Chance,
+    rng::Rng,
 };
 
 use crate::{handler::Deps, web::Web};
@@ -52,7 +53,7 @@ impl Config {
         Ok(Self {
             project: ProjectLimits {
                 live_batches: variables.parsed("MAX_LIVE_BATCHES", 100)?,
-                enqueued_tokens: Catalogue::built_in().enqueued_tokens(tier),
+                enqueued_tokens: Catalog::built_in().enqueued_tokens(tier),
                 daily_usd: variables.optional_parsed("DAILY_CAP_USD")?,
             },
             tier,
@@ -90,15 +91,15 @@ impl Config {
         let bucket = Bucket::new(aws.s3, self.bucket);
         let clock = Clock::system();
         let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
-        let catalogue = Arc::new(Catalogue::built_in());
+        let catalog = Arc::new(Catalog::built_in());
         Ok(Deps {
-            catalogues: Catalogues::new(bucket.clone(), Arc::clone(&catalogue)),
-            states: States::new(bucket.clone(), clock.clone(), Chance::system(), metrics),
+            catalogs: CatalogStore::new(bucket.clone(), Arc::clone(&catalog)),
+            states: ShardStore::new(bucket.clone(), clock.clone(), Rng::system(), metrics),
             bucket,
             manifests: Queue::new(aws.sqs.clone(), self.manifests_queue),
             shards: Queue::new(aws.sqs, self.shards_queue),
             clock,
-            catalogue,
+            catalog,
             project: self.project,
             tier: self.tier,
             settings: self.settings,
@@ -148,7 +149,7 @@ mod tests {
         );
         assert_eq!(
             (tier, project.enqueued_tokens),
-            (Tier::Two, Catalogue::built_in().enqueued_tokens(Tier::Two))
+            (Tier::Two, Catalog::built_in().enqueued_tokens(Tier::Two))
         );
         let without =
             Config::read(&NEEDED.into_iter().chain([("DAILY_CAP_USD", "")]).collect()).unwrap();

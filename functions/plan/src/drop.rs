@@ -133,7 +133,7 @@ impl Dropped {
                 .iter()
                 .map(|(name, stored)| (name.clone(), stored.key.clone()))
                 .collect(),
-            catalogue_sha256: PlanLock::hash_of(&deps.catalogue),
+            catalog_sha256: PlanLock::hash_of(&deps.catalog),
             planned_at: terms.planned_at,
             own_names: own_names.clone(),
         }

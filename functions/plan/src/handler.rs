@@ -10,7 +10,7 @@ use darkroom::{
     ledger::ProjectLimits,
     manifest::{Limits, Mode, ReadError},
     messages::ShardMessage,
-    models::{Catalogue, Tier},
+    models::{Catalog, Tier},
     names::{JobId, ShardId},
     plan::{ContentClaim, OwnNames, PlanLock, PlanSummary},
     state::Phase,
@@ -20,12 +20,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use runtime::{
     bucket::{Bucket, BucketError, Conditional},
-    catalogue::{CatalogueFault, Catalogues},
+    catalog_store::{CatalogFault, CatalogStore},
     deliveries::{Disposition, Message, deliver},
+    notifications::{EventError, UploadedObject, uploads},
     queue::{Queue, QueueError},
     rejection::{RejectionError, write_first_status},
-    states::{StateError, States},
-    uploads::{EventError, Upload, uploads},
+    shard_store::{ShardStore, StateError},
 };
 use seam::clock::Clock;
 use tracing::{info, warn};
@@ -52,7 +52,7 @@ pub struct Deps {
     /// Manifests, references and jobs.
     pub bucket: Bucket,
     /// Shard states.
-    pub states: States,
+    pub states: ShardStore,
     /// The queue that triggers it.
     pub manifests: Queue,
     /// Where planned shards go.
@@ -61,13 +61,13 @@ pub struct Deps {
     pub clock: Clock,
     /// Models and prices: the built-in ones, and once it is known which job is planned, those of
     /// the job.
-    pub catalogue: Arc<Catalogue>,
+    pub catalog: Arc<Catalog>,
     /// What the project allows, by which shards are cut.
     pub project: ProjectLimits,
-    /// The project's tier, by which catalogues limit the tokens of their models.
+    /// The project's tier, by which catalogs limit the tokens of their models.
     pub tier: Tier,
     /// Models and prices, of deployment and jobs.
-    pub catalogues: Catalogues,
+    pub catalogs: CatalogStore,
     /// What holds for every job.
     pub settings: Settings,
     /// The bounds of a manifest.
@@ -112,9 +112,9 @@ pub enum PlanError {
     /// A picture from the web has no copy, though it was checked: a defect.
     #[error("a reference by web address was not copied")]
     NotCopied,
-    /// There is no catalogue to plan with: nobody's manifest is wrong, so none is rejected.
+    /// There is no catalog to plan with: nobody's manifest is wrong, so none is rejected.
     #[error(transparent)]
-    Catalogue(#[from] CatalogueFault),
+    Catalog(#[from] CatalogFault),
     /// The next queue can't be reached.
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -167,7 +167,7 @@ async fn process(
 
 async fn uploaded(
     deps: &Deps,
-    upload: &Upload,
+    upload: &UploadedObject,
     deadline: Timestamp,
 ) -> Result<Disposition, PlanError> {
     if upload.key.ends_with(".job.json") {
@@ -237,7 +237,7 @@ async fn plan(
         return refuse(deps, dropped, &claim, lock.is_some()).await;
     }
     let deps = &Deps {
-        catalogue: deps.catalogues.to_plan(job).await?,
+        catalog: deps.catalogs.to_plan(job).await?,
         ..deps.clone()
     };
     let terms = Terms::of(lock, deps);
@@ -345,7 +345,7 @@ async fn planned(deps: &Deps, job: &JobId) -> Result<Option<PlanSummary>, PlanEr
         .and_then(|status| status.plan))
 }
 
-/// Writes the job's catalogue, then the lock. False if another invocation was first.
+/// Writes the job's catalog, then the lock. False if another invocation was first.
 async fn lock_plan(
     deps: &Deps,
     dropped: &Dropped,
@@ -353,7 +353,7 @@ async fn lock_plan(
     own_names: &OwnNames,
 ) -> Result<bool, PlanError> {
     let job = &dropped.job;
-    if !deps.catalogues.keep(job, &deps.catalogue).await? {
+    if !deps.catalogs.keep(job, &deps.catalog).await? {
         return Ok(false);
     }
     let key = layout::plan_lock(job);

@@ -22,7 +22,7 @@ pub(crate) struct Terms {
 
 impl Terms {
     /// Those of the lock, or those of this moment if there is none yet. `deps` has the job's own
-    /// catalogue.
+    /// catalog.
     pub(crate) fn of(lock: Option<PlanLock>, deps: &Deps) -> Self {
         match lock {
             Some(lock) => Self {
@@ -32,7 +32,7 @@ impl Terms {
             },
             None => Self {
                 planned_at: deps.clock.now(),
-                bounds: BatchBounds::of(&deps.project, &deps.catalogue, deps.tier),
+                bounds: BatchBounds::of(&deps.project, &deps.catalog, deps.tier),
                 are_locked: false,
             },
         }

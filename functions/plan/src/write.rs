@@ -10,7 +10,7 @@ use darkroom::{
     keys::ImagePaths,
     layout,
     manifest::{self, Expected},
-    models::Catalogue,
+    models::Catalog,
     names::{JobId, ShardId},
     plan::{BatchBounds, PlanLine, PlanSummary, PlannedShard, RequestSize, Sharder},
     requests,
@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use runtime::{
     bucket::{Bucket, ObjectWriter},
     rejection::write_problems,
-    states::Swap,
+    shard_store::Cas,
 };
 use tokio::sync::mpsc;
 
@@ -37,7 +37,7 @@ use crate::{
 /// with inline pictures may have megabytes.
 const AHEAD: usize = 2;
 
-/// States written at once.
+/// ShardStore written at once.
 const AT_ONCE: usize = 16;
 
 /// Writes all that `submit` needs. Without the status, which comes after it, the job isn't planned,
@@ -71,7 +71,7 @@ pub(crate) async fn write(
     stream::iter(shards)
         .map(|shard| async move {
             // Theirs is the state of an earlier planning of the same drop, or already further on.
-            let (Swap::Mine(_) | Swap::Theirs) = deps.states.create(shard).await?;
+            let (Cas::Written(_) | Cas::Conflict) = deps.states.create(shard).await?;
             Ok::<_, PlanError>(())
         })
         .buffer_unordered(AT_ONCE)
@@ -115,7 +115,7 @@ async fn read_again(
 /// Writes images as they come; holds a part of the plan and of each open request file.
 struct Writer<'a> {
     bucket: &'a Bucket,
-    catalogue: &'a Catalogue,
+    catalog: &'a Catalog,
     job: &'a JobId,
     paths: ImagePaths,
     sharder: Sharder,
@@ -129,7 +129,7 @@ impl<'a> Writer<'a> {
     fn new(deps: &'a Deps, job: &'a JobId, bounds: &BatchBounds) -> Self {
         Self {
             bucket: &deps.bucket,
-            catalogue: &deps.catalogue,
+            catalog: &deps.catalog,
             job,
             paths: ImagePaths::default(),
             sharder: Sharder::new(deps.settings.shard.clone(), bounds.clone()),
@@ -146,7 +146,7 @@ impl<'a> Writer<'a> {
         let request = requests::line(&expected.key, &expected.request);
         let placement = self
             .sharder
-            .place(&expected.model, RequestSize::of(&expected, self.catalogue));
+            .place(&expected.model, RequestSize::of(&expected, self.catalog));
         if let Some(full) = placement
             .closed
             .and_then(|shard| self.requests.remove(&shard))

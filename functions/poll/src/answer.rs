@@ -7,7 +7,7 @@
 use darkroom::{
     names::BatchName,
     state::{
-        BATCH_DEADLINE, BATCH_ENDED, BatchFailure, BatchOutput, CANCEL_GRACE, EndedBatch,
+        BATCH_DEADLINE, BATCH_MAX_LIFETIME, BatchFailure, BatchOutput, CANCEL_GRACE, EndedBatch,
         OUTPUT_DOUBTFUL, OUTPUT_LATE, Phase, Shard, Submitted, retry_wait,
     },
 };
@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use runtime::{
     deliveries::Disposition,
     metrics::Metric,
-    states::{StoredShard, Swap},
+    shard_store::{Cas, StoredShard},
 };
 use tracing::{info, warn};
 
@@ -144,8 +144,8 @@ async fn ended(
         .swap(stored, stored.shard.enter(Phase::Ready { ended }, deadline))
         .await?
     {
-        Swap::Mine(_) => work.hand_on().await,
-        Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+        Cas::Written(_) => work.hand_on().await,
+        Cas::Conflict => Ok(Disposition::Later(CONTENDED)),
     }
 }
 
@@ -183,9 +183,7 @@ async fn output_missing(
     let pause = if is_held {
         HELD_PAUSE
     } else {
-        work.deps
-            .waits
-            .after(missing_for, work.deps.chance.fraction())
+        work.deps.waits.after(missing_for, work.deps.rng.fraction())
     };
     let is_news = submitted.output_missing_since.is_none() || work.stopped != stored.shard.stopped;
     let submitted = Submitted {
@@ -226,7 +224,7 @@ async fn output_missing(
 fn is_abandoned(work: &Work<'_>, submitted: &Submitted) -> bool {
     let now = work.deps.clock.now();
     let asked_for = submitted.cancelled_at.unwrap_or(submitted.submitted_at) + OUTPUT_DOUBTFUL;
-    work.stopped && now >= (submitted.submitted_at + BATCH_ENDED).max(asked_for)
+    work.stopped && now >= (submitted.submitted_at + BATCH_MAX_LIFETIME).max(asked_for)
 }
 
 /// Ends the shard of a cancelled job without its batch's output.
@@ -258,7 +256,7 @@ async fn running(
     let waited = deps.clock.now().duration_since(submitted.submitted_at);
     deps.metrics
         .put(&[(Metric::BatchAge, waited.as_secs_f64())]);
-    let pause = deps.waits.after(waited, deps.chance.fraction());
+    let pause = deps.waits.after(waited, deps.rng.fraction());
     let done = answer.stats.successful.saturating_add(answer.stats.failed);
     let finished = u32::try_from(done).unwrap_or(u32::MAX);
     let says_nothing = finished == submitted.finished && stored.shard.errors == 0 && !is_held;

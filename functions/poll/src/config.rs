@@ -3,15 +3,16 @@
 use gemini::Gemini;
 use jiff::SignedDuration;
 use runtime::{
-    aws::Aws, bucket::Bucket, ledger::Books, metrics::Metrics, queue::Queue, states::States,
+    aws::Aws, bucket::Bucket, ledger_store::LedgerStore, metrics::Metrics, queue::Queue,
+    shard_store::ShardStore,
 };
 use seam::{
     clock::Clock,
     environment::{VariableError, Variables},
-    rng::Chance,
+    rng::Rng,
 };
 
-use crate::handler::{Deps, Waits};
+use crate::handler::{Deps, PollBackoff};
 
 /// The environment of `poll`.
 pub struct Config {
@@ -27,7 +28,7 @@ pub struct Config {
     pub reports_queue: String,
     /// `POLL_SHORTEST_SECONDS` and `POLL_LONGEST_SECONDS`: how long a batch is left alone between
     /// two questions.
-    pub waits: Waits,
+    pub waits: PollBackoff,
     /// `GEMINI_API_KEY`, `GEMINI_BASE_URL` and `GEMINI_API_VERSION`.
     pub gemini: gemini::Settings,
 }
@@ -38,7 +39,7 @@ impl Config {
     /// # Errors
     /// [`VariableError`] names the first that is missing or malformed.
     pub fn read(variables: &Variables) -> Result<Self, VariableError> {
-        let waits = Waits::default();
+        let waits = PollBackoff::default();
         let seconds = |name, default: SignedDuration| {
             let seconds = variables.parsed(name, default.as_secs().unsigned_abs())?;
             Ok(SignedDuration::from_secs(
@@ -51,7 +52,7 @@ impl Config {
             polls_queue: variables.required("POLLS_QUEUE_URL")?,
             results_queue: variables.required("RESULTS_QUEUE_URL")?,
             reports_queue: variables.required("REPORTS_QUEUE_URL")?,
-            waits: Waits {
+            waits: PollBackoff {
                 shortest: seconds("POLL_SHORTEST_SECONDS", waits.shortest)?,
                 longest: seconds("POLL_LONGEST_SECONDS", waits.longest)?,
             },
@@ -65,18 +66,18 @@ impl Config {
     /// When the Gemini settings can't be used.
     pub async fn deps(self) -> anyhow::Result<Deps> {
         let aws = Aws::from_env().await;
-        let (clock, chance) = (Clock::system(), Chance::system());
+        let (clock, rng) = (Clock::system(), Rng::system());
         let bucket = Bucket::new(aws.s3, self.bucket);
         let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
         Ok(Deps {
-            books: Books::new(bucket.clone(), chance.clone()),
-            states: States::new(bucket, clock.clone(), chance.clone(), metrics.clone()),
+            ledger: LedgerStore::new(bucket.clone(), rng.clone()),
+            states: ShardStore::new(bucket, clock.clone(), rng.clone(), metrics.clone()),
             gemini: Gemini::over_https(self.gemini)?,
             polls: Queue::new(aws.sqs.clone(), self.polls_queue),
             results: Queue::new(aws.sqs.clone(), self.results_queue),
             reports: Queue::new(aws.sqs, self.reports_queue),
             clock,
-            chance,
+            rng,
             waits: self.waits,
             metrics,
         })
@@ -98,7 +99,7 @@ mod tests {
     #[test]
     fn waits_are_a_minute_to_a_quarter_of_an_hour_unless_told() {
         let config = Config::read(&NEEDED.into_iter().collect()).unwrap();
-        assert_eq!(config.waits, Waits::default());
+        assert_eq!(config.waits, PollBackoff::default());
         let told = NEEDED
             .into_iter()
             .chain([("POLL_SHORTEST_SECONDS", "2")])

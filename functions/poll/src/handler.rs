@@ -11,25 +11,25 @@ use gemini::Gemini;
 use jiff::{SignedDuration, Timestamp};
 use runtime::{
     deliveries::{Disposition, Message, deliver},
-    ledger::{Books, LedgerError},
+    ledger_store::{LedgerError, LedgerStore},
     metrics::Metrics,
     queue::{Queue, QueueError},
-    states::{StateError, States},
+    shard_store::{ShardStore, StateError},
 };
-use seam::{clock::Clock, rng::Chance};
+use seam::{clock::Clock, rng::Rng};
 
 use crate::{answer::ask, work::Work};
 
 /// How long a batch is left alone between two questions about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waits {
+pub struct PollBackoff {
     /// At first.
     pub shortest: SignedDuration,
     /// Once it has taken hours, and after errors.
     pub longest: SignedDuration,
 }
 
-impl Default for Waits {
+impl Default for PollBackoff {
     fn default() -> Self {
         Self {
             shortest: SignedDuration::from_mins(1),
@@ -42,9 +42,9 @@ impl Default for Waits {
 #[derive(Clone, Debug)]
 pub struct Deps {
     /// Shard states.
-    pub states: States,
+    pub states: ShardStore,
     /// What the project's limits are taken up by.
-    pub books: Books,
+    pub ledger: LedgerStore,
     /// The Gemini API.
     pub gemini: Gemini,
     /// The queue that triggers it.
@@ -56,9 +56,9 @@ pub struct Deps {
     /// The time.
     pub clock: Clock,
     /// Jitter.
-    pub chance: Chance,
+    pub rng: Rng,
     /// How often to ask.
-    pub waits: Waits,
+    pub waits: PollBackoff,
     /// What an operator watches.
     pub metrics: Metrics,
 }
@@ -117,17 +117,17 @@ async fn process(deps: &Deps, message: &Message) -> Result<Disposition, PollErro
         } => ask(&work, stored, &batch, cancel, overdue).await,
         PollStep::Collect => work.hand_on().await,
         PollStep::GiveUp => work.end(&stored, stored.shard.given_up()).await,
-        PollStep::StandBack => Ok(Disposition::Done),
+        PollStep::NotOwner => Ok(Disposition::Done),
         PollStep::Report => work.tell_report(Disposition::Done).await,
     }
 }
 
-impl Waits {
+impl PollBackoff {
     /// A tenth of the time already waited, within the bounds, give or take a tenth, so that shards
     /// submitted together don't ask together.
-    pub(crate) fn after(self, waited: SignedDuration, chance: f64) -> SignedDuration {
+    pub(crate) fn after(self, waited: SignedDuration, rng: f64) -> SignedDuration {
         let pause = (waited / 10).clamp(self.shortest, self.longest.max(self.shortest));
-        pause.mul_f64(0.9 + 0.2 * chance)
+        pause.mul_f64(0.9 + 0.2 * rng)
     }
 }
 
@@ -137,9 +137,9 @@ mod tests {
 
     #[test]
     fn pauses_grow_from_a_minute_to_a_quarter_of_an_hour() {
-        let pause = |minutes, chance| {
-            Waits::default()
-                .after(SignedDuration::from_mins(minutes), chance)
+        let pause = |minutes, rng| {
+            PollBackoff::default()
+                .after(SignedDuration::from_mins(minutes), rng)
                 .as_secs()
         };
         assert_eq!(pause(0, 0.5), 60);

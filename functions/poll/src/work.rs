@@ -7,7 +7,7 @@ use darkroom::{
 use jiff::SignedDuration;
 use runtime::{
     deliveries::Disposition,
-    states::{StoredShard, Swap},
+    shard_store::{Cas, StoredShard},
 };
 use tracing::warn;
 
@@ -46,8 +46,8 @@ impl Work<'_> {
             .swap(stored, next.driven_by(self.message, back_at))
             .await?
         {
-            Swap::Mine(_) => self.tell_report(Disposition::Later(wait)).await,
-            Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+            Cas::Written(_) => self.tell_report(Disposition::Later(wait)).await,
+            Cas::Conflict => Ok(Disposition::Later(CONTENDED)),
         }
     }
 
@@ -67,8 +67,8 @@ impl Work<'_> {
             .swap(stored, shard.driven_by(self.message, back_at))
             .await?
         {
-            Swap::Mine(_) => Ok(Disposition::Later(wait)),
-            Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+            Cas::Written(_) => Ok(Disposition::Later(wait)),
+            Cas::Conflict => Ok(Disposition::Later(CONTENDED)),
         }
     }
 
@@ -111,15 +111,15 @@ impl Work<'_> {
         next: Shard,
     ) -> Result<Disposition, PollError> {
         match self.deps.states.swap(stored, next).await? {
-            Swap::Mine(_) => {
+            Cas::Written(_) => {
                 // What it cost nobody knows: what was reserved for it stays.
                 self.deps
-                    .books
+                    .ledger
                     .change(|ledger| ledger.settle(&self.about.job, self.about.shard, None))
                     .await?;
                 self.tell_report(Disposition::Done).await
             }
-            Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+            Cas::Conflict => Ok(Disposition::Later(CONTENDED)),
         }
     }
 
@@ -133,7 +133,7 @@ impl Work<'_> {
 
     async fn free(&self) -> Result<(), PollError> {
         self.deps
-            .books
+            .ledger
             .change(|ledger| ledger.release(&self.about.job, self.about.shard))
             .await?;
         Ok(())

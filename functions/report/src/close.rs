@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use darkroom::{
     layout::{self, Marker},
-    models::Catalogue,
+    models::Catalog,
     names::JobId,
     plan::PlanLock,
     report::{Counts, Links, ResultForm, ShardSummary, Summary, Times, UnfetchedBatch},
     state::{Collecting, Phase, Shard},
     status::{DocumentVersion, JobPhase, JobStatus, ShardStatus},
 };
-use runtime::{bucket::Conditional, catalogue::CatalogueFault, metrics::Metric, states::Rounds};
+use runtime::{
+    bucket::Conditional, catalog_store::CatalogFault, metrics::Metric, shard_store::Rounds,
+};
 
 use crate::{
     documents::{damaged, missing, read_json},
@@ -36,7 +38,7 @@ pub(crate) async fn close(
     };
     let lock: PlanLock = read_json(deps, &layout::plan_lock(job)).await?;
     let deps = &Deps {
-        catalogue: catalogue(deps, job, &lock).await?,
+        catalog: catalog(deps, job, &lock).await?,
         ..deps.clone()
     };
     let form = ResultForm::new(lock.own_names);
@@ -67,7 +69,7 @@ pub(crate) async fn close(
         cost: tally.cost(plan),
         shards: shards().map(summary_of).collect(),
         unfetched: shards().filter_map(UnfetchedBatch::of).collect(),
-        aside: tally.aside(job),
+        unmatched: tally.unmatched(job),
         errors_top: tally.top_errors(),
         links: Links::of(job),
     };
@@ -77,7 +79,7 @@ pub(crate) async fn close(
         blocker: None,
         finished: summary.counts.succeeded,
         cost_usd: Some(summary.cost.actual_usd),
-        aside: summary.aside.clone(),
+        unmatched: summary.unmatched.clone(),
         shards: shards().map(ShardStatus::from).collect(),
         updated_at: finished,
         ..status
@@ -101,21 +103,17 @@ pub(crate) async fn close(
 
 /// The models and prices that the job was planned with. With others it would seem to have cost
 /// something else.
-async fn catalogue(
-    deps: &Deps,
-    job: &JobId,
-    lock: &PlanLock,
-) -> Result<Arc<Catalogue>, ReportError> {
+async fn catalog(deps: &Deps, job: &JobId, lock: &PlanLock) -> Result<Arc<Catalog>, ReportError> {
     let key = layout::job_models(job);
-    let catalogue = match deps.catalogues.of_job(job).await {
-        Ok(catalogue) => catalogue,
-        Err(CatalogueFault::Broken { what, .. }) => {
+    let catalog = match deps.catalogs.of_job(job).await {
+        Ok(catalog) => catalog,
+        Err(CatalogFault::Broken { what, .. }) => {
             return Err(not_the_planned(deps, &key, &what).await?);
         }
-        Err(error @ CatalogueFault::Bucket(_)) => return Err(error.into()),
+        Err(error @ CatalogFault::Bucket(_)) => return Err(error.into()),
     };
-    if lock.was_planned_with(&catalogue) {
-        return Ok(catalogue);
+    if lock.was_planned_with(&catalog) {
+        return Ok(catalog);
     }
     Err(not_the_planned(
         deps,

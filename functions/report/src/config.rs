@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use darkroom::models::Catalogue;
+use darkroom::models::Catalog;
 use runtime::{
-    aws::Aws, bucket::Bucket, catalogue::Catalogues, metrics::Metrics, queue::Queue, states::States,
+    aws::Aws, bucket::Bucket, catalog_store::CatalogStore, metrics::Metrics, queue::Queue,
+    shard_store::ShardStore,
 };
 use seam::{
     clock::Clock,
     environment::{VariableError, Variables},
-    rng::Chance,
+    rng::Rng,
 };
 
 use crate::handler::Deps;
@@ -46,19 +47,19 @@ impl Config {
         let bucket = Bucket::new(aws.s3, self.bucket);
         let clock = Clock::system();
         let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
-        let catalogue = Arc::new(Catalogue::built_in());
+        let catalog = Arc::new(Catalog::built_in());
         Ok(Deps {
-            catalogues: Catalogues::new(bucket.clone(), Arc::clone(&catalogue)),
-            states: States::new(
+            catalogs: CatalogStore::new(bucket.clone(), Arc::clone(&catalog)),
+            states: ShardStore::new(
                 bucket.clone(),
                 clock.clone(),
-                Chance::system(),
+                Rng::system(),
                 metrics.clone(),
             ),
             bucket,
             reports: Queue::new(aws.sqs, self.reports_queue),
             clock,
-            catalogue,
+            catalog,
             metrics,
         })
     }

@@ -7,9 +7,9 @@ use darkroom::{
     status::{Blocker, DocumentVersion},
 };
 use runtime::{
+    cas::CasError,
     lines::{LineError, Lines},
-    states::StateError,
-    swap::SwapError,
+    shard_store::StateError,
 };
 use serde::de::DeserializeOwned;
 
@@ -166,7 +166,7 @@ pub(crate) async fn unreadable_state(
 ) -> Result<ReportError, ReportError> {
     match error {
         StateError::Missing(job, shard) => Ok(missing(deps, &layout::state(&job, shard))),
-        StateError::Swap(SwapError::Malformed { key, source }) => {
+        StateError::Cas(CasError::Malformed { key, source }) => {
             let etag = deps.bucket.etag(&key).await?;
             let damage = format!(
                 "it can't be read from line {}, column {} on",
@@ -179,6 +179,6 @@ pub(crate) async fn unreadable_state(
             None => Ok(missing(deps, &key)),
             etag @ Some(_) => Ok(damaged(deps, vec![DocumentVersion { key, etag }], &what)),
         },
-        StateError::Swap(SwapError::Bucket(_)) => Err(error.into()),
+        StateError::Cas(CasError::Bucket(_)) => Err(error.into()),
     }
 }

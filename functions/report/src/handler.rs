@@ -5,19 +5,19 @@ use std::{collections::BTreeSet, sync::Arc};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use darkroom::{
     messages::JobMessage,
-    models::Catalogue,
+    models::Catalog,
     names::{JobId, ShardId},
     status::Blocker,
 };
 use jiff::Timestamp;
 use runtime::{
     bucket::{Bucket, BucketError},
-    catalogue::{CatalogueFault, Catalogues},
+    catalog_store::{CatalogFault, CatalogStore},
     deliveries::{Message, deliver_together},
     lines::LineError,
     metrics::Metrics,
     queue::Queue,
-    states::{StateError, States},
+    shard_store::{ShardStore, StateError},
 };
 use seam::clock::Clock;
 
@@ -29,15 +29,15 @@ pub struct Deps {
     /// Plans, parts and reports.
     pub bucket: Bucket,
     /// Shard states.
-    pub states: States,
+    pub states: ShardStore,
     /// The queue that triggers it.
     pub reports: Queue,
     /// The time.
     pub clock: Clock,
     /// Models and prices: the built-in ones, and once a job is closed, those it was planned with.
-    pub catalogue: Arc<Catalogue>,
+    pub catalog: Arc<Catalog>,
     /// Models and prices of jobs.
-    pub catalogues: Catalogues,
+    pub catalogs: CatalogStore,
     /// What an operator watches.
     pub metrics: Metrics,
 }
@@ -66,9 +66,9 @@ pub enum ReportError {
     /// An object can't be read or written.
     #[error(transparent)]
     Bucket(#[from] BucketError),
-    /// The job's catalogue can't be read.
+    /// The job's catalog can't be read.
     #[error(transparent)]
-    Catalogue(#[from] CatalogueFault),
+    Catalog(#[from] CatalogFault),
     /// An object broke off.
     #[error(transparent)]
     Lines(#[from] LineError),

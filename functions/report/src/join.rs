@@ -22,7 +22,7 @@ use darkroom::{
 };
 use runtime::{
     bucket::ObjectWriter,
-    states::{Rounds, StoredShard},
+    shard_store::{Rounds, StoredShard},
 };
 use serde_json::value::RawValue;
 
@@ -71,7 +71,7 @@ pub(crate) async fn write_results(
             )));
         }
 
-        let finished = report::finish(&line, &mut shard.results, &deps.catalogue);
+        let finished = report::finish(&line, &mut shard.results, &deps.catalog);
         tally.add(&line, &finished);
         let retry = match finished.line.status {
             Status::Succeeded => None,
@@ -80,7 +80,7 @@ pub(crate) async fn write_results(
         out.write(&line, &finished, retry).await?;
         shard.left = shard.left.saturating_sub(1);
         if shard.left == 0 {
-            tally.add_shard(&line.model, &shard.results, &deps.catalogue);
+            tally.add_shard(&line.model, &shard.results, &deps.catalog);
             open.insert(line.shard, None);
         }
     }

@@ -14,7 +14,7 @@ use darkroom::{
 };
 use futures_util::{StreamExt, stream};
 use jiff::SignedDuration;
-use runtime::{bucket::Conditional, deliveries::Disposition, states::Rounds};
+use runtime::{bucket::Conditional, deliveries::Disposition, shard_store::Rounds};
 
 use crate::{
     blocked,

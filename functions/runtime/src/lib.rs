@@ -2,19 +2,19 @@
 
 pub mod aws;
 pub mod bucket;
-pub mod catalogue;
+pub mod cas;
+pub mod catalog_store;
 pub mod deliveries;
 pub mod lambda;
-pub mod ledger;
+pub mod ledger_store;
 pub mod lines;
 pub mod log;
 pub mod metrics;
+pub mod notifications;
 pub mod parameter;
 pub mod parts;
 pub mod queue;
-pub mod references;
 pub mod rejection;
-pub mod states;
-pub mod swap;
-pub mod uploads;
-pub mod wake;
+pub mod shard_queues;
+pub mod shard_store;
+pub mod upload_store;

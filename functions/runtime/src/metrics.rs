@@ -22,7 +22,7 @@ pub enum Metric {
     ImagesRefused,
     /// Images of a closed job that are missing for any other reason.
     ImagesFailed,
-    /// What a closed job has cost, in dollars, by the catalogue's prices.
+    /// What a closed job has cost, in dollars, by the catalog's prices.
     CostUsd,
     /// What it would have cost more without batches, in dollars.
     SavedUsd,

@@ -1,22 +1,20 @@
-//! Chance, passed in: write ids and jitter come from a source that tests can seed.
+//! Rng, passed in: write ids and jitter come from a source that tests can seed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fastrand::Rng;
-
 /// A source of randomness that serves no secret: unique ids and jitter.
 #[derive(Clone, Debug)]
-pub struct Chance(Arc<Mutex<Rng>>);
+pub struct Rng(Arc<Mutex<fastrand::Rng>>);
 
-impl Chance {
+impl Rng {
     /// Seeded by the operating system.
     pub fn system() -> Self {
-        Self(Arc::new(Mutex::new(Rng::new())))
+        Self(Arc::new(Mutex::new(fastrand::Rng::new())))
     }
 
     /// The same numbers in every run.
     pub fn seeded(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(Rng::with_seed(seed))))
+        Self(Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))))
     }
 
     /// An id that no other call gives: 32 hexadecimal digits.
@@ -29,7 +27,7 @@ impl Chance {
         self.rng().f64()
     }
 
-    fn rng(&self) -> std::sync::MutexGuard<'_, Rng> {
+    fn rng(&self) -> std::sync::MutexGuard<'_, fastrand::Rng> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

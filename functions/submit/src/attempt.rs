@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use runtime::{
     deliveries::Disposition,
     metrics::Metric,
-    states::{StoredShard, Swap},
+    shard_store::{Cas, StoredShard},
 };
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -68,7 +68,7 @@ pub(crate) async fn submit(
     // A shard has its place in the ledger before anything is uploaded for it.
     let now = deps.clock.now();
     match deps
-        .books
+        .ledger
         .change(|ledger| ledger.admit(&stored.shard, &deps.limits, now))
         .await?
     {
@@ -119,7 +119,7 @@ async fn upload(
         waiting: planned.waiting.clone(),
         ..planned.enter(uploading, planned.deadline)
     };
-    let Swap::Mine(stored) = deps
+    let Cas::Written(stored) = deps
         .states
         .swap(&stored, next.driven_by(work.message, work.deadline))
         .await?
@@ -191,7 +191,7 @@ async fn create(
         lease_until: work.deadline,
     };
     let next = stored.shard.enter(creating, stored.shard.deadline);
-    let Swap::Mine(stored) = deps.states.swap(&stored, next).await? else {
+    let Cas::Written(stored) = deps.states.swap(&stored, next).await? else {
         return Ok(Disposition::Later(CONTENDED));
     };
     match deps
@@ -213,7 +213,7 @@ async fn create(
             let next = stored
                 .shard
                 .enter(Phase::Submitted(submitted), now + BATCH_DEADLINE);
-            if let Swap::Theirs = write_down(work, &stored, next).await? {
+            if let Cas::Conflict = write_down(work, &stored, next).await? {
                 return Ok(Disposition::Later(CONTENDED));
             }
             deps.polls.send(&work.about).await?;
@@ -252,7 +252,7 @@ async fn write_down(
     work: &Work<'_>,
     stored: &StoredShard,
     next: Shard,
-) -> Result<Swap, SubmitError> {
+) -> Result<Cas, SubmitError> {
     let mut tries = 1;
     loop {
         match work.deps.states.swap(stored, next.clone()).await {

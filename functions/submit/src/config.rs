@@ -3,19 +3,19 @@
 use darkroom::{
     cost::Usd,
     ledger::ProjectLimits,
-    models::{Catalogue, Tier},
+    models::{Catalog, Tier},
     state::QUIET_PERIOD,
 };
 use gemini::Gemini;
 use jiff::SignedDuration;
 use runtime::{
-    aws::Aws, bucket::Bucket, ledger::Books, metrics::Metrics, queue::Queue,
-    references::References, states::States,
+    aws::Aws, bucket::Bucket, ledger_store::LedgerStore, metrics::Metrics, queue::Queue,
+    shard_store::ShardStore, upload_store::UploadStore,
 };
 use seam::{
     clock::Clock,
     environment::{VariableError, Variables},
-    rng::Chance,
+    rng::Rng,
 };
 
 use crate::handler::Deps;
@@ -80,21 +80,16 @@ impl Config {
     /// When the Gemini settings can't be used.
     pub async fn deps(self) -> anyhow::Result<Deps> {
         let aws = Aws::from_env().await;
-        let (clock, chance) = (Clock::system(), Chance::system());
+        let (clock, rng) = (Clock::system(), Rng::system());
         let bucket = Bucket::new(aws.s3, self.bucket);
         let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
         Ok(Deps {
-            states: States::new(
-                bucket.clone(),
-                clock.clone(),
-                chance.clone(),
-                metrics.clone(),
-            ),
-            books: Books::new(bucket.clone(), chance.clone()),
-            references: References::new(bucket.clone(), chance),
+            states: ShardStore::new(bucket.clone(), clock.clone(), rng.clone(), metrics.clone()),
+            ledger: LedgerStore::new(bucket.clone(), rng.clone()),
+            references: UploadStore::new(bucket.clone(), rng),
             limits: ProjectLimits {
                 live_batches: self.live_batches,
-                enqueued_tokens: Catalogue::built_in().enqueued_tokens(self.tier),
+                enqueued_tokens: Catalog::built_in().enqueued_tokens(self.tier),
                 daily_usd: self.daily_usd,
             },
             quiet: self.quiet,

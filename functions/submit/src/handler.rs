@@ -12,11 +12,11 @@ use jiff::{SignedDuration, Timestamp};
 use runtime::{
     bucket::{Bucket, BucketError},
     deliveries::{Disposition, Message, deliver},
-    ledger::{Books, LedgerError},
+    ledger_store::{LedgerError, LedgerStore},
     metrics::Metrics,
     queue::{Queue, QueueError},
-    references::References,
-    states::{StateError, States},
+    shard_store::{ShardStore, StateError},
+    upload_store::UploadStore,
 };
 use seam::clock::Clock;
 
@@ -28,11 +28,11 @@ pub struct Deps {
     /// Request files and reference pictures.
     pub bucket: Bucket,
     /// Shard states.
-    pub states: States,
+    pub states: ShardStore,
     /// What the project's limits are taken up by.
-    pub books: Books,
+    pub ledger: LedgerStore,
     /// The records of uploaded references.
-    pub references: References,
+    pub references: UploadStore,
     /// The project's limits.
     pub limits: ProjectLimits,
     /// The Gemini API.
@@ -122,7 +122,7 @@ async fn process(
         }
         SubmitStep::Stop => work.end(&stored, stored.shard.cancelled()).await,
         SubmitStep::GiveUp => work.end(&stored, stored.shard.given_up()).await,
-        SubmitStep::StandBack => Ok(Disposition::Done),
+        SubmitStep::NotOwner => Ok(Disposition::Done),
         SubmitStep::Report => work.tell_report().await,
     }
 }

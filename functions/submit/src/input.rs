@@ -16,10 +16,10 @@ use gemini::{ApiError, FileState, UploadError, UploadRequest};
 use jiff::Timestamp;
 use runtime::{
     bucket::BucketError,
+    cas::CasError,
     lines::{LineError, Lines},
     parts::{PartError, read_part},
-    states::StateError,
-    swap::SwapError,
+    shard_store::StateError,
 };
 
 use crate::{handler::Deps, references};
@@ -53,8 +53,8 @@ impl From<BucketError> for InputError {
     }
 }
 
-impl From<SwapError> for InputError {
-    fn from(error: SwapError) -> Self {
+impl From<CasError> for InputError {
+    fn from(error: CasError) -> Self {
         Self::Transient(error.to_string())
     }
 }
@@ -174,7 +174,7 @@ impl<'a> Source<'a> {
     async fn of(deps: &'a Deps, shard: &Shard) -> Result<Self, InputError> {
         let key_of = |line| match line {
             PartLine::Result(result) => Some(result.key),
-            PartLine::Aside(_) => None,
+            PartLine::Unmatched(_) => None,
         };
         Ok(Self {
             deps,

@@ -24,7 +24,7 @@ use jiff::{SignedDuration, Timestamp};
 use runtime::{
     deliveries::Disposition,
     metrics::Metric,
-    states::{StoredShard, Swap},
+    shard_store::{Cas, StoredShard},
 };
 use tracing::{info, warn};
 
@@ -61,7 +61,7 @@ pub(crate) async fn begin(
     let next = next.waiting(format!(
         "{why}; Gemini is asked for its batches after {quiet_until}"
     ));
-    let Swap::Mine(stored) = work
+    let Cas::Written(stored) = work
         .deps
         .states
         .swap(stored, next.driven_by(work.message, quiet_until))
@@ -267,7 +267,7 @@ async fn adopt(
         unknown_creates: 0,
         ..next
     };
-    let Swap::Mine(_) = deps.states.swap(stored, next).await? else {
+    let Cas::Written(_) = deps.states.swap(stored, next).await? else {
         return Ok(Disposition::Later(CONTENDED));
     };
     deps.metrics.count(Metric::Adoptions);

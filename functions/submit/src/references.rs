@@ -19,7 +19,7 @@ use gemini::{FileState, UploadRequest};
 use jiff::Timestamp;
 use runtime::{
     bucket::Bucket,
-    references::{Claim, ReferenceFile},
+    upload_store::{Claim, ReferenceFile},
 };
 use sha2::{Digest, Sha256};
 use tracing::warn;

@@ -11,7 +11,7 @@ use darkroom::{
 };
 use gemini::ApiError;
 use jiff::SignedDuration;
-use runtime::{deliveries::Disposition, states::StoredShard};
+use runtime::{deliveries::Disposition, shard_store::StoredShard};
 use tracing::warn;
 
 use crate::{

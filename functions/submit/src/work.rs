@@ -7,7 +7,7 @@ use darkroom::{
 use jiff::{SignedDuration, Timestamp};
 use runtime::{
     deliveries::Disposition,
-    states::{StoredShard, Swap},
+    shard_store::{Cas, StoredShard},
 };
 use tracing::{info, warn};
 
@@ -49,14 +49,14 @@ impl Work<'_> {
             .swap(stored, next.driven_by(self.message, back_at))
             .await?
         {
-            Swap::Mine(_) => {
+            Cas::Written(_) => {
                 self.deps
                     .reports
                     .send(&JobMessage::of_shard(&self.about.job, self.about.shard))
                     .await?;
                 Ok(Disposition::Later(wait))
             }
-            Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+            Cas::Conflict => Ok(Disposition::Later(CONTENDED)),
         }
     }
 
@@ -110,11 +110,11 @@ impl Work<'_> {
         next: Shard,
     ) -> Result<Disposition, SubmitError> {
         match self.deps.states.swap(stored, next).await? {
-            Swap::Mine(ended) => {
+            Cas::Written(ended) => {
                 self.close(&ended.shard).await?;
                 self.tell_report().await
             }
-            Swap::Theirs => Ok(Disposition::Later(CONTENDED)),
+            Cas::Conflict => Ok(Disposition::Later(CONTENDED)),
         }
     }
 
@@ -130,7 +130,7 @@ impl Work<'_> {
     async fn close(&self, ended: &Shard) -> Result<(), SubmitError> {
         if let Some(settlement) = ended.settlement() {
             self.deps
-                .books
+                .ledger
                 .change(|ledger| ledger.close(&ended.job, ended.shard, settlement))
                 .await?;
         }
@@ -142,7 +142,7 @@ impl Work<'_> {
     pub(crate) async fn free(&self, shard: &Shard) -> Result<(), SubmitError> {
         if !shard.phase.may_have_live_batch() {
             self.deps
-                .books
+                .ledger
                 .change(|ledger| ledger.refund(&shard.job, shard.shard))
                 .await?;
         }

@@ -14,7 +14,7 @@ use crate::handler::{Deps, SweepError};
 /// weeks.
 const RECENT: SignedDuration = SignedDuration::from_hours(72);
 
-/// Which ended batches were not yet counted by an earlier sweep.
+/// Selector ended batches were not yet counted by an earlier sweep.
 const SINCE_LAST: SignedDuration = SignedDuration::from_hours(2);
 
 /// What was found.

@@ -2,13 +2,13 @@
 
 use gemini::Gemini;
 use runtime::{
-    aws::Aws, bucket::Bucket, ledger::Books, metrics::Metrics, queue::Queue, states::States,
-    wake::Wake,
+    aws::Aws, bucket::Bucket, ledger_store::LedgerStore, metrics::Metrics, queue::Queue,
+    shard_queues::ShardQueues, shard_store::ShardStore,
 };
 use seam::{
     clock::Clock,
     environment::{VariableError, Variables},
-    rng::Chance,
+    rng::Rng,
 };
 
 use crate::handler::Deps;
@@ -58,20 +58,15 @@ impl Config {
     pub async fn deps(self) -> anyhow::Result<Deps> {
         let aws = Aws::from_env().await;
         let bucket = Bucket::new(aws.s3, self.bucket);
-        let (clock, chance) = (Clock::system(), Chance::system());
+        let (clock, rng) = (Clock::system(), Rng::system());
         let metrics = Metrics::to_cloudwatch(self.service, clock.clone());
         let queue = |url| Queue::new(aws.sqs.clone(), url);
         Ok(Deps {
-            states: States::new(
-                bucket.clone(),
-                clock.clone(),
-                chance.clone(),
-                metrics.clone(),
-            ),
-            books: Books::new(bucket.clone(), chance),
+            states: ShardStore::new(bucket.clone(), clock.clone(), rng.clone(), metrics.clone()),
+            ledger: LedgerStore::new(bucket.clone(), rng),
             bucket,
             gemini: Gemini::over_https(self.gemini)?,
-            wake: Wake {
+            wake: ShardQueues {
                 shards: queue(self.shards_queue),
                 polls: queue(self.polls_queue),
                 results: queue(self.results_queue),

@@ -6,12 +6,12 @@ use gemini::{ApiError, Gemini};
 use jiff::Timestamp;
 use runtime::{
     bucket::{Bucket, BucketError},
-    ledger::{Books, LedgerError},
+    ledger_store::{LedgerError, LedgerStore},
     metrics::{Metric, Metrics},
     queue::QueueError,
     rejection::RejectionError,
-    states::{StateError, States},
-    wake::Wake,
+    shard_queues::ShardQueues,
+    shard_store::{ShardStore, StateError},
 };
 use seam::clock::Clock;
 use tracing::{error, info};
@@ -21,16 +21,16 @@ use crate::{batches, files, jobs, known::Known, ledger};
 /// What `sweep` works with.
 #[derive(Clone, Debug)]
 pub struct Deps {
-    /// Which jobs are open.
+    /// Selector jobs are open.
     pub bucket: Bucket,
     /// Shard states.
-    pub states: States,
+    pub states: ShardStore,
     /// What the project's limits are taken up by.
-    pub books: Books,
+    pub ledger: LedgerStore,
     /// The Gemini API.
     pub gemini: Gemini,
     /// Whoever moves shards on.
-    pub wake: Wake,
+    pub wake: ShardQueues,
     /// The time.
     pub clock: Clock,
     /// Begins every display name.
@@ -100,7 +100,7 @@ pub async fn handle(deps: &Deps, _deadline: Timestamp) -> Result<Swept, Incomple
     let mut known = Known::new(deps);
     let mut failures = Failures::default();
     // Read before the states are: an account that changes meanwhile is left for the next sweep.
-    let seen = failures.note("ledger", deps.books.read().await.map_err(SweepError::from));
+    let seen = failures.note("ledger", deps.ledger.read().await.map_err(SweepError::from));
     let open = failures.note("jobs", jobs::wake(deps).await);
     if let Some(problem) = open.as_ref().and_then(|open| open.problem.as_ref()) {
         failures.add("jobs", problem);

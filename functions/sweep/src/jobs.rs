@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use darkroom::{layout, ledger::Commitment, names::JobId, state::OVERDUE, status::JobStatus};
+use darkroom::{
+    layout, ledger::Commitment, names::JobId, state::DRIVER_LOST_AFTER, status::JobStatus,
+};
 use runtime::{
-    states::{Rounds, StateError},
-    swap::SwapError,
+    cas::CasError,
+    shard_store::{Rounds, StateError},
 };
 use tracing::{error, info, warn};
 
@@ -92,7 +94,7 @@ async fn wake_job(deps: &Deps, job: &JobId) -> Result<OpenJob, SweepError> {
         Err(
             StateError::Missing(..)
             | StateError::Keys { .. }
-            | StateError::Swap(SwapError::Malformed { .. }),
+            | StateError::Cas(CasError::Malformed { .. }),
         ) => {
             if status.blocker.is_none() {
                 deps.wake.report(job).await?;
@@ -122,7 +124,7 @@ async fn wake_job(deps: &Deps, job: &JobId) -> Result<OpenJob, SweepError> {
         .max();
     if status.blocker.is_none()
         && shards.iter().all(Rounds::are_over)
-        && last_change.is_none_or(|changed| now >= changed + OVERDUE)
+        && last_change.is_none_or(|changed| now >= changed + DRIVER_LOST_AFTER)
     {
         warn!(correlation_id = %job, "the message that should close it was lost");
         deps.wake.report(job).await?;

@@ -30,7 +30,7 @@ pub(crate) async fn reconcile(
     open: &BTreeMap<JobId, Option<Vec<Commitment>>>,
 ) -> Result<Ledger, SweepError> {
     let now = deps.clock.now();
-    let ledger = deps.books.read().await?;
+    let ledger = deps.ledger.read().await?;
     let mut closed = Vec::new();
     for (name, reservation) in &ledger.live {
         let end = match state_of(known, name).await? {
@@ -58,7 +58,7 @@ pub(crate) async fn reconcile(
     for (name, _, end) in &closed {
         info!(reservation = name, ?end, "the ledger is put right");
     }
-    let put_right = deps.books.change(|ledger| {
+    let put_right = deps.ledger.change(|ledger| {
         for (name, seen, end) in &closed {
             // One that asked again meanwhile needs it after all.
             let is_as_seen = ledger.live.get(name) == seen.as_ref();

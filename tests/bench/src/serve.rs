@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::Context;
 use cli::{
-    cloud::{BUCKET, Cloud, Setup},
+    cloud::{BUCKET, Cloud, CloudConfig},
     time::Time,
 };
 use darkroom::names::JobId;
@@ -126,10 +126,16 @@ fn cloud(root: &Path) -> anyhow::Result<(Cloud, Arc<Sink>)> {
     let key = Arc::new(KeySource::fixed(ApiKey::new("unused")?));
     let gemini = Gemini::over_https(gemini::Settings::new(key))?;
     let mut stand_ins = None;
-    let cloud = Cloud::open_with(root, Time::system(), gemini, Setup::default(), |services| {
-        stand_ins = Some(Arc::clone(&services));
-        services
-    })?;
+    let cloud = Cloud::open_with(
+        root,
+        Time::system(),
+        gemini,
+        CloudConfig::default(),
+        |services| {
+            stand_ins = Some(Arc::clone(&services));
+            services
+        },
+    )?;
     Ok((
         cloud,
         Arc::new(Sink::new(stand_ins.context("a cloud without stand-ins")?)),

@@ -12,7 +12,7 @@ use darkroom::{
     plan::PlanLine,
     state::{BatchOutput, Demand, EndedBatch, Phase, Shard},
 };
-use runtime::{bucket::Bucket, states::Swap};
+use runtime::{bucket::Bucket, shard_store::Cas};
 use serde_json::json;
 
 use crate::dataset::{Dataset, Expected};
@@ -54,8 +54,8 @@ pub(crate) async fn prepare(
     let deadline = ended.kept_until();
     let ready = planned.enter(Phase::Ready { ended }, deadline);
     match cloud.deps.collect.states.create(ready).await? {
-        Swap::Mine(_) => event(job),
-        Swap::Theirs => anyhow::bail!("there is a job {job} already"),
+        Cas::Written(_) => event(job),
+        Cas::Conflict => anyhow::bail!("there is a job {job} already"),
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) struct Responses {
     ends: Vec<u64>,
     kill_at: AtomicU64,
     reached: Notify,
-    honours_range: AtomicBool,
+    honors_range: AtomicBool,
 }
 
 impl Responses {
@@ -63,14 +63,14 @@ impl Responses {
         }
         out.flush().unwrap();
         drop(out);
-        let (kill_at, honours_range) = (AtomicU64::new(u64::MAX), AtomicBool::new(true));
+        let (kill_at, honors_range) = (AtomicU64::new(u64::MAX), AtomicBool::new(true));
         Arc::new(Self {
             file,
             length,
             ends,
             kill_at,
             reached: Notify::new(),
-            honours_range,
+            honors_range,
         })
     }
 
@@ -90,11 +90,11 @@ impl Responses {
     }
 
     /// Whether a download may begin elsewhere than at the start.
-    pub(super) fn honour_range(&self, honours: bool) {
-        self.honours_range.store(honours, Ordering::Relaxed);
+    pub(super) fn honor_range(&self, honors: bool) {
+        self.honors_range.store(honors, Ordering::Relaxed);
     }
 
-    /// Waits until a reader has all bytes before the one at which nothing more is sent.
+    /// PollBackoff until a reader has all bytes before the one at which nothing more is sent.
     pub(super) async fn reached(&self) {
         self.reached.notified().await;
     }
@@ -153,8 +153,8 @@ impl Transport for Served {
                 .ok()
         });
         let responses = Arc::clone(&self.0);
-        let honours = responses.honours_range.load(Ordering::Relaxed);
-        let start: u64 = start.filter(|_| honours).unwrap_or(0);
+        let honors = responses.honors_range.load(Ordering::Relaxed);
+        let start: u64 = start.filter(|_| honors).unwrap_or(0);
         let length = responses.length;
         Box::pin(async move {
             let pieces = stream::unfold(start, move |at| Arc::clone(&responses).piece(at));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use gemini_sim::{
-    ArrayRule, ArrayStyle, Behaviour, DoneFlag, LateOutput, Outage, Shape, ShapeRule, Which,
+    ArrayRule, ArrayStyle, DoneFlag, LateOutput, Outage, Scenario, Selector, Shape, ShapeRule,
 };
 use http::StatusCode;
 use jiff::SignedDuration;
@@ -147,11 +147,11 @@ pub(crate) fn shapes(rng: &mut Rng) -> Vec<ShapeRule> {
     drawn
 }
 
-/// `behaviour` with outputs that may come late, as an array, or within the batch.
-pub(crate) fn outputs(rng: &mut Rng, behaviour: Behaviour) -> Behaviour {
+/// `behavior` with outputs that may come late, as an array, or within the batch.
+pub(crate) fn outputs(rng: &mut Rng, scenario: Scenario) -> Scenario {
     let late = [2, 50, 90, 20 * 60].map(|minutes| LateOutput {
         delay: Duration::from_secs(minutes * 60),
-        which: Which::Percent(50),
+        which: Selector::Percent(50),
     });
     let is_array = rng.u8(..5) == 0;
     let style = if rng.bool() {
@@ -159,7 +159,7 @@ pub(crate) fn outputs(rng: &mut Rng, behaviour: Behaviour) -> Behaviour {
     } else {
         ArrayStyle::Lines
     };
-    Behaviour {
+    Scenario {
         late_outputs: if rng.u8(..3) == 0 {
             vec![late[rng.usize(..late.len())]]
         } else {
@@ -168,18 +168,18 @@ pub(crate) fn outputs(rng: &mut Rng, behaviour: Behaviour) -> Behaviour {
         done: [DoneFlag::Early, DoneFlag::Late, DoneFlag::Absent][rng.usize(..3)],
         without_counts: rng.u8(..4) == 0,
         inline_outputs: if rng.u8(..6) == 0 {
-            vec![Which::Percent(100)]
+            vec![Selector::Percent(100)]
         } else {
             Vec::new()
         },
         arrays: if is_array {
             vec![ArrayRule {
-                which: Which::Percent(100),
+                which: Selector::Percent(100),
                 style: Some(style),
             }]
         } else {
             Vec::new()
         },
-        ..behaviour
+        ..scenario
     }
 }

@@ -1,4 +1,4 @@
-//! Which schedules are played: every single fault, pairs of faults, and drawn ones.
+//! Selector schedules are played: every single fault, pairs of faults, and drawn ones.
 //!
 //! Single faults are exhaustive: each kind that can be told apart, at each request of the small
 //! world, whose other choices are fixed. So are pairs of crashes, up to what fingerprints tell
@@ -45,7 +45,7 @@ pub enum Case {
 /// A schedule that went wrong.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// Which.
+    /// Selector.
     pub case: Case,
     /// What was wrong.
     pub violations: Vec<Violation>,

@@ -148,7 +148,7 @@ impl FromStr for Fault {
 /// A fault at the request of this number, counted over a whole world from 0: `37:reply-lost`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct At {
-    /// Which request.
+    /// Selector request.
     pub request: usize,
     /// What goes wrong there.
     pub fault: Fault,

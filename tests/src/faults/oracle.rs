@@ -331,7 +331,7 @@ fn unmatched(
     if summary.integrity.skipped_lines > 0 {
         return Ok(());
     }
-    let kept = files(&world.cloud.path_of(&format!("{job}aside")))?;
+    let kept = files(&world.cloud.path_of(&format!("{job}unmatched")))?;
     for made in made.iter().filter(was_read) {
         for line in made.output.unmatched() {
             let image = line.image.as_ref().map(|image| &image.bytes);

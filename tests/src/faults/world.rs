@@ -8,22 +8,22 @@ use std::{
 use anyhow::Context;
 use bytes::Bytes;
 use cli::{
-    cloud::{Cloud, Deps, INTERNAL, Setup},
+    cloud::{Cloud, CloudConfig, Deps, INTERNAL},
     time::Time,
 };
-use collect::handler::Pace;
+use collect::handler::CollectLimits;
 use darkroom::job::{Settings, ShardLimits};
 use gemini::{
     self, Gemini,
     key::{ApiKey, KeySource},
 };
-use gemini_sim::{BatchFate, Behaviour, DeletingInput, FateRule, Gemini as SimulatedGemini};
+use gemini_sim::{BatchFate, DeletingInput, FateRule, Gemini as SimulatedGemini, Scenario};
 use http::Request;
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
 use seam::{
     clock::Clock,
-    rng::Chance,
+    rng::Rng,
     transport::{Transport, full},
 };
 use serde_json::json;
@@ -63,7 +63,7 @@ fn picture() -> Vec<u8> {
 #[derive(Clone, Debug)]
 pub(crate) struct Scene {
     /// How Gemini behaves.
-    pub(crate) behaviour: Behaviour,
+    pub(crate) scenario: Scenario,
     /// Images per shard, at the most.
     pub(crate) shard_requests: u32,
     /// Results between two checkpoints of `collect`.
@@ -74,7 +74,7 @@ pub(crate) struct Scene {
     pub(crate) control: Option<(usize, &'static str)>,
     /// Whether all images refer to one picture, too large to be sent within a line.
     pub(crate) reference: bool,
-    /// When AWS does not do what it is asked to. Gemini's outages are part of its behaviour.
+    /// When AWS does not do what it is asked to. Gemini's outages are part of its behavior.
     pub(crate) aws_outages: Vec<AwsOutage>,
     /// After how many requests everything that runs is killed and begun again, as on one machine.
     pub(crate) restarts: Vec<usize>,
@@ -100,7 +100,7 @@ impl Scene {
     /// minutes behind.
     pub(crate) fn small() -> Self {
         let truncated = [(2, BatchFate::Truncated)];
-        let behaviour = Behaviour {
+        let scenario = Scenario {
             seed: 1,
             shuffle: true,
             list_lag_seconds: 600,
@@ -108,7 +108,7 @@ impl Scene {
             ..lasting(100, 100)
         };
         Self {
-            behaviour,
+            scenario,
             shard_requests: 10,
             checkpoint_results: 2,
             manifests: vec![3],
@@ -149,7 +149,7 @@ impl Scene {
         let aws_outages = (0..rng.usize(least..=1))
             .map(|_| draw::aws_outage(&mut rng))
             .collect();
-        let behaviour = Behaviour {
+        let scenario = Scenario {
             seed,
             outages: gemini_outages,
             shapes: draw::shapes(&mut rng),
@@ -173,7 +173,7 @@ impl Scene {
         let shard_requests = rng.u32(1..=4);
         let most = shard_requests as usize + 3;
         Self {
-            behaviour,
+            scenario,
             shard_requests,
             checkpoint_results: rng.usize(1..4),
             manifests: (0..rng.usize(1..=3)).map(|_| rng.usize(1..=most)).collect(),
@@ -189,15 +189,15 @@ impl Scene {
 impl Scene {
     /// Whether Gemini, S3 or SQS fails for a while.
     pub(crate) fn has_outage(&self) -> bool {
-        !self.behaviour.outages.is_empty() || !self.aws_outages.is_empty()
+        !self.scenario.outages.is_empty() || !self.aws_outages.is_empty()
     }
 }
 
-fn lasting(shortest: u32, longest: u32) -> Behaviour {
-    Behaviour {
+fn lasting(shortest: u32, longest: u32) -> Scenario {
+    Scenario {
         shortest_batch_seconds: shortest,
         longest_batch_seconds: longest,
-        ..Behaviour::default()
+        ..Scenario::default()
     }
 }
 
@@ -229,7 +229,7 @@ impl World {
         let gemini = Arc::new(SimulatedGemini::open(
             &state,
             time.clock(),
-            scene.behaviour.clone(),
+            scene.scenario.clone(),
         )?);
         let key = Arc::new(KeySource::fixed(ApiKey::new("canary-1234")?));
         let client = Gemini::new(
@@ -245,15 +245,15 @@ impl World {
             },
             ..Settings::default()
         };
-        let pace = Pace {
+        let pace = CollectLimits {
             checkpoint_results: scene.checkpoint_results,
-            ..Pace::default()
+            ..CollectLimits::default()
         };
-        let setup = Setup {
+        let setup = CloudConfig {
             settings,
             pace,
-            chance: Chance::seeded(scene.seed),
-            ..Setup::default()
+            rng: Rng::seeded(scene.seed),
+            ..CloudConfig::default()
         };
         let cloud = Cloud::open_with(folder.path(), time, client, setup, |service| {
             Gate::aws(&desk, service)

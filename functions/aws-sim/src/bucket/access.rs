@@ -1,4 +1,4 @@
-//! Which requests are carried out at all: signed ones, that ask for nothing which would be left out
+//! Selector requests are carried out at all: signed ones, that ask for nothing which would be left out
 //! silently.
 
 use http::HeaderMap;

@@ -228,7 +228,7 @@ pub(super) fn to_dto(checksums: &Checksums) -> Checksum {
 mod tests {
     use super::*;
 
-    /// The check value of the CRC catalogue.
+    /// The check value of the CRC catalog.
     const CHECK: &[u8] = b"123456789";
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_are_the_catalogues() {
+    fn sums_are_the_catalogs() {
         let mut hasher = hasher(Algorithm::ALL);
         hasher.update(CHECK);
         let sums = computed(hasher);

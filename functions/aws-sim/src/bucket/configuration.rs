@@ -22,7 +22,7 @@ use crate::queue::queue_arn;
 pub struct NotificationRule {
     /// The bucket.
     pub bucket: String,
-    /// Which events, `s3:ObjectCreated:Put`, or many: `s3:ObjectCreated:*`.
+    /// Selector events, `s3:ObjectCreated:Put`, or many: `s3:ObjectCreated:*`.
     pub events: String,
     /// What the keys begin with; empty for all.
     pub prefix: String,

@@ -1,4 +1,4 @@
-//! Which bytes of an object a read asks for: all of them, a range, or one of the parts that it was
+//! Selector bytes of an object a read asks for: all of them, a range, or one of the parts that it was
 //! uploaded in.
 
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! Which requests a loopback port answers: those that a program on this machine makes of its own
+//! Selector requests a loopback port answers: those that a program on this machine makes of its own
 //! accord, and none that a web page makes in a browser.
 //!
 //! A page can send requests to a loopback port. It can do so across origins (the browser says so in

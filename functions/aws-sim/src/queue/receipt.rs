@@ -7,7 +7,7 @@ use super::error::QueueError;
 pub(super) struct Receipt {
     /// The message's id.
     pub(super) message: String,
-    /// Which receive of the message this was, counted from 1.
+    /// Selector receive of the message this was, counted from 1.
     pub(super) receive: u32,
 }
 

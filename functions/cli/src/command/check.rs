@@ -3,7 +3,7 @@
 use darkroom::manifest::{Problem, Reading};
 use seam::clock::Clock;
 
-use super::{CheckArgs, Exit, catalogue, dropped::Dropped, offer::Offer};
+use super::{CheckArgs, Exit, catalog, dropped::Dropped, offer::Offer};
 
 /// How many problems are shown on the terminal.
 pub(super) const SHOWN: usize = 25;
@@ -11,9 +11,9 @@ pub(super) const SHOWN: usize = 25;
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     let settings = args.settings.settings();
     let dropped = Dropped::open(&args.manifest, &settings)?;
-    let catalogue = catalogue::of(&args.out, &dropped.job)?;
-    let read = dropped.read(&catalogue, &args.settings, Clock::system().now())?;
-    let offer = Offer::new(&dropped.job, &read, &catalogue);
+    let catalog = catalog::of(&args.out, &dropped.job)?;
+    let read = dropped.read(&catalog, &args.settings, Clock::system().now())?;
+    let offer = Offer::new(&dropped.job, &read, &catalog);
     let exit = if read.reading.errors > 0 {
         Exit::Rejected
     } else {

@@ -13,7 +13,7 @@ use darkroom::{
     manifest::{
         self, Beside, Context, Copies, Expected, Header, Limits, Mode, Problem, Reading, Severity,
     },
-    models::Catalogue,
+    models::Catalog,
     names::{JobId, ObjectUri},
     plan::{BatchBounds, Forecast, RequestSize, Sharder},
 };
@@ -92,16 +92,16 @@ impl Dropped {
     /// Reads the manifest as `plan` will.
     pub(super) fn read(
         &self,
-        catalogue: &Catalogue,
+        catalog: &Catalog,
         args: &SettingsArgs,
         now: Timestamp,
     ) -> anyhow::Result<Order> {
         // Nothing is fetched here: `plan` does that.
         let (settings, project, copies) = (args.settings(), args.limits(), Copies::new());
-        let bounds = BatchBounds::of(&project, catalogue, args.tier);
+        let bounds = BatchBounds::of(&project, catalog, args.tier);
         let context = Context {
             bucket: BUCKET,
-            catalogue,
+            catalog,
             default_model: &settings.default_model,
             on: now.to_zoned(TimeZone::UTC).date(),
             allow_retired_models: settings.allow_retired_models,
@@ -115,7 +115,7 @@ impl Dropped {
         let mut sharder = Sharder::new(settings.shard.clone(), bounds.clone());
         let mut pictures = Pictures::default();
         let mut reading = manifest::read(open(&self.path)?, &header, &context, |expected| {
-            sharder.place(&expected.model, RequestSize::of(&expected, catalogue));
+            sharder.place(&expected.model, RequestSize::of(&expected, catalog));
             pictures.look_for(self, &expected);
             Ok(())
         })?;

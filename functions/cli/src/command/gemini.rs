@@ -22,7 +22,7 @@ async fn answer(args: &GeminiArgs) -> anyhow::Result<Exit> {
     let mut service = Gemini::open(
         &args.state,
         Clock::system(),
-        args.behaviour.behaviour(setting::SECONDS),
+        args.scenario.scenario(setting::SECONDS),
     )?;
     if args.require_key {
         service = service

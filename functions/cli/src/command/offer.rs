@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Display};
 use darkroom::{
     cost::{self, Thinking, Usd},
     manifest::{Problem, Reading},
-    models::Catalogue,
+    models::Catalog,
     names::JobId,
     plan::Forecast,
     results::Lane,
@@ -81,7 +81,7 @@ struct Total {
 
 impl Offer {
     /// What was read of the manifest of `job`.
-    pub(super) fn new(job: &JobId, order: &Order, catalogue: &Catalogue) -> Self {
+    pub(super) fn new(job: &JobId, order: &Order, catalog: &Catalog) -> Self {
         let reading = &order.reading;
         let accepted = reading.errors == 0;
         let (images, estimate) = if accepted {
@@ -96,7 +96,7 @@ impl Offer {
             images,
             aliases: reading.aliases.clone(),
             rows: if accepted {
-                rows(reading, catalogue)
+                rows(reading, catalog)
             } else {
                 Vec::new()
             },
@@ -206,9 +206,9 @@ impl Offer {
     }
 }
 
-fn rows(reading: &Reading, catalogue: &Catalogue) -> Vec<Row> {
+fn rows(reading: &Reading, catalog: &Catalog) -> Vec<Row> {
     let row = |(id, size, share): (&str, &str, &cost::Share)| {
-        let model = catalogue.priced(id)?;
+        let model = catalog.priced(id)?;
         Some(Row {
             model: id.to_owned(),
             size: size.to_owned(),

@@ -101,11 +101,11 @@ async fn show_summary(cloud: &Cloud, job: &JobId) -> anyhow::Result<Exit> {
             cloud.path_of(&summary.links.results).display()
         );
     }
-    if let Some(aside) = &summary.aside {
-        let folder = cloud.path_of(&aside.folder);
+    if let Some(unmatched) = &summary.unmatched {
+        let folder = cloud.path_of(&unmatched.folder);
         println!(
-            "  aside    {} of no request: {}",
-            count(aside.images, "image"),
+            "  unmatched    {} of no request: {}",
+            count(unmatched.images, "image"),
             folder.display()
         );
     }
@@ -157,7 +157,7 @@ fn whereabouts(batch: &UnfetchedBatch) -> String {
     )
 }
 
-/// Which images are not as they were asked for.
+/// GeminiMode images are not as they were asked for.
 fn misfits(integrity: &Integrity) -> Vec<String> {
     let of = |images: u64, what: &str| {
         let verb = if images == 1 { "has" } else { "have" };

@@ -15,17 +15,17 @@ use gemini_sim::Gemini as SimulatedGemini;
 use seam::environment::Variables;
 
 use super::{
-    Exit, RunArgs, Which, catalogue,
+    Exit, GeminiMode, RunArgs, catalog,
     check::show_offer,
     dropped::{Dropped, Order},
-    live::{self, Choice},
+    gemini_mode::{self, Choice},
     offer::Offer,
     outcome,
     progress::Progress,
     setting, signal,
 };
 use crate::{
-    cloud::{BUCKET, Cloud, INTERNAL, Setup},
+    cloud::{BUCKET, Cloud, CloudConfig, INTERNAL},
     host::{self, Stopped, Waiting},
     time::Time,
 };
@@ -42,16 +42,16 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
     let dropped = Dropped::open(&args.manifest, &settings)?;
     let internal = setting::folder(&args.out)?;
     let simulated = Time::simulated(&internal)?;
-    let catalogue = catalogue::of(&args.out, &dropped.job)?;
-    let read = dropped.read(&catalogue, &args.settings, simulated.now())?;
+    let catalog = catalog::of(&args.out, &dropped.job)?;
+    let read = dropped.read(&catalog, &args.settings, simulated.now())?;
 
     let variables = Variables::from_env();
     let finished = is_finished(&args.out, &dropped);
-    let offer = Offer::new(&dropped.job, &read, &catalogue);
+    let offer = Offer::new(&dropped.job, &read, &catalog);
     let choice = if read.is_dry_run {
-        live::choose_for_estimate(args, &internal)
+        gemini_mode::choose_for_estimate(args, &internal)
     } else {
-        live::choose(args, &internal, finished, &variables, &offer.price())
+        gemini_mode::choose(args, &internal, finished, &variables, &offer.price())
     };
     let which = match choice? {
         Choice::Use(which) => which,
@@ -61,18 +61,18 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
 
     let stop = signal::stopped()?;
     let (gemini, time, waiting) = match which {
-        Which::Sim => {
+        GeminiMode::Sim => {
             println!("Simulated Gemini: no key, no cost, hours pass in a moment.");
-            let behaviour = args.behaviour.behaviour(setting::HOURS);
+            let scenario = args.scenario.scenario(setting::HOURS);
             let service =
-                SimulatedGemini::open(&internal.join("gemini"), simulated.clock(), behaviour)?;
+                SimulatedGemini::open(&internal.join("gemini"), simulated.clock(), scenario)?;
             (
                 setting::simulated(Arc::new(service))?,
                 simulated,
                 Waiting::Jump,
             )
         }
-        Which::Live => {
+        GeminiMode::Live => {
             println!(
                 "The real Gemini API: this takes hours. Stop it whenever you like; the same command resumes it."
             );
@@ -84,12 +84,12 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
         }
     };
     let (limits, tier) = (args.settings.limits(), args.settings.tier);
-    let setup = Setup {
+    let setup = CloudConfig {
         settings,
         limits,
         tier,
         disk: setting::disk(which),
-        ..Setup::default()
+        ..CloudConfig::default()
     };
     let cloud = Arc::new(Cloud::open(&args.out, time, gemini, setup)?);
     if finished {

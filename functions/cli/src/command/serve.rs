@@ -6,25 +6,25 @@ use anyhow::Context;
 use aws_sim::{credentials::Credentials, listen::is_stopped, signed::Signed, wire::REGION};
 use gemini_sim::Gemini as SimulatedGemini;
 use jiff::SignedDuration;
-use poll::handler::Waits;
+use poll::handler::PollBackoff;
 use seam::{clock::Clock, environment::Variables};
 use tokio::task::JoinSet;
 
 use super::{
-    Exit, ServeArgs, Which,
+    Exit, GeminiMode, ServeArgs,
     announce::Announcing,
     gemini::hang_up_when,
-    live::{self, Choice},
+    gemini_mode::{self, Choice},
     setting, signal,
 };
 use crate::{
-    cloud::{BUCKET, Cloud, Setup},
+    cloud::{BUCKET, Cloud, CloudConfig},
     host,
     time::Time,
 };
 
 /// How often simulated batches, which take seconds here, are asked about.
-const SIMULATED_WAITS: Waits = Waits {
+const SIMULATED_WAITS: PollBackoff = PollBackoff {
     shortest: SignedDuration::from_secs(1),
     longest: SignedDuration::from_secs(30),
 };
@@ -39,7 +39,7 @@ pub(super) fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
 async fn serve_all(args: &ServeArgs) -> anyhow::Result<Exit> {
     let variables = Variables::from_env();
     let internal = setting::folder(&args.out)?;
-    let which = match live::choose_for_all(args, &internal, &variables)? {
+    let which = match gemini_mode::choose_for_all(args, &internal, &variables)? {
         Choice::Use(which) => which,
         Choice::End(exit) => return Ok(exit),
     };
@@ -48,13 +48,13 @@ async fn serve_all(args: &ServeArgs) -> anyhow::Result<Exit> {
     let stopped = signal::stopped()?;
 
     let (gemini, time, waits, simulated) = match which {
-        Which::Sim => {
+        GeminiMode::Sim => {
             let time = Time::simulated(&internal)?;
-            let behaviour = args.behaviour.behaviour(setting::SECONDS);
+            let scenario = args.scenario.scenario(setting::SECONDS);
             let service = Arc::new(SimulatedGemini::open(
                 &internal.join("gemini"),
                 time.clock(),
-                behaviour,
+                scenario,
             )?);
             (
                 setting::simulated(Arc::clone(&service) as _)?,
@@ -63,10 +63,10 @@ async fn serve_all(args: &ServeArgs) -> anyhow::Result<Exit> {
                 Some(service),
             )
         }
-        Which::Live => (
+        GeminiMode::Live => (
             setting::live(&variables)?,
             Time::system(),
-            Waits::default(),
+            PollBackoff::default(),
             None,
         ),
     };
@@ -74,14 +74,14 @@ async fn serve_all(args: &ServeArgs) -> anyhow::Result<Exit> {
     let credentials = credentials(args, &internal, &variables)?;
     let disk = setting::disk(which);
     let (limits, tier) = (args.settings.limits(), args.settings.tier);
-    let setup = Setup {
+    let setup = CloudConfig {
         settings,
         waits,
         limits,
         tier,
         credentials: Some(credentials.clone()),
         disk,
-        ..Setup::default()
+        ..CloudConfig::default()
     };
     let cloud = Arc::new(Cloud::open_with(&args.out, time, gemini, setup, |wire| {
         announcing.around(wire)

@@ -21,7 +21,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use super::Which;
+use super::GeminiMode;
 use crate::cloud::INTERNAL;
 
 /// The folder below `out` that people need not look into, made where it is missing.
@@ -52,10 +52,10 @@ pub(super) fn live(variables: &Variables) -> anyhow::Result<Gemini> {
 }
 
 /// How far what is written survives: where money is spent, the end of the power.
-pub(super) fn disk(which: Which) -> Disk {
+pub(super) fn disk(which: GeminiMode) -> Disk {
     match which {
-        Which::Sim => Disk::fast(),
-        Which::Live => Disk::durable(),
+        GeminiMode::Sim => Disk::fast(),
+        GeminiMode::Live => Disk::durable(),
     }
 }
 

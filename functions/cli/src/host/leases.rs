@@ -7,7 +7,7 @@
 
 use aws_sim::queue::Delivery;
 use darkroom::{layout, messages::ShardMessage, names::JobId, status::JobStatus};
-use runtime::states::{States, StoredShard, Swap};
+use runtime::shard_store::{Cas, ShardStore, StoredShard};
 use tracing::error;
 
 use crate::cloud::Cloud;
@@ -60,13 +60,13 @@ pub(super) async fn end_those_of(cloud: &Cloud, deliveries: &[Delivery]) -> anyh
 
 async fn end_one(
     cloud: &Cloud,
-    states: &States,
+    states: &ShardStore,
     stored: &StoredShard,
     failed: bool,
 ) -> anyhow::Result<()> {
     if let Some(next) = stored.shard.without_lease(failed, cloud.time.now()) {
         // Theirs would be a newer state, which has a holder or none.
-        let (Swap::Mine(_) | Swap::Theirs) = states.swap(stored, next).await?;
+        let (Cas::Written(_) | Cas::Conflict) = states.swap(stored, next).await?;
     }
     Ok(())
 }

@@ -204,7 +204,7 @@ fn the_models_of_the_folder_count_for_what_is_shown() {
     let manifest = place.manifest("one.jsonl", r#"{"key":"a","prompt":"a stone"}"#);
     let models = place.out().join("darkroom/stack/models.toml");
     fs::create_dir_all(models.parent().unwrap()).unwrap();
-    let dearer = darkroom::models::Catalogue::BUILT_IN.replace("batch = 0.0168", "batch = 0.0268");
+    let dearer = darkroom::models::Catalog::BUILT_IN.replace("batch = 0.0168", "batch = 0.0268");
     let out = place.out();
     let args = ["--out", out.to_str().unwrap()];
 
@@ -221,7 +221,7 @@ fn the_models_of_the_folder_count_for_what_is_shown() {
     assert_eq!(plan["plan"]["thinking"]["max_tokens"], json!(620), "{plan}");
 
     // A job keeps the prices that it was planned with.
-    fs::write(&models, darkroom::models::Catalogue::BUILT_IN).unwrap();
+    fs::write(&models, darkroom::models::Catalog::BUILT_IN).unwrap();
     assert!(check(&manifest, &args).exits(0).contains("$0.0268"));
     let other = place.manifest("other.jsonl", r#"{"key":"b","prompt":"a stone"}"#);
     assert!(check(&other, &args).exits(0).contains("$0.0168"));

@@ -74,12 +74,12 @@ impl Breakdown {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::Catalogue;
+    use crate::models::Catalog;
 
     #[test]
     fn a_size_that_is_not_named_is_the_models_own() {
-        let catalogue = Catalogue::built_in();
-        let model = catalogue.model("gemini-nano-banana-2.1").unwrap();
+        let catalog = Catalog::built_in();
+        let model = catalog.model("gemini-nano-banana-2.1").unwrap();
         let one = Estimate {
             batch_usd: "0.02".parse().unwrap(),
             interactive_usd: "0.04".parse().unwrap(),

@@ -23,7 +23,7 @@ pub struct Thinking {
 }
 
 impl Thinking {
-    /// The thoughts about one image of `model` at a level, by its catalogue: those of its default
+    /// The thoughts about one image of `model` at a level, by its catalog: those of its default
     /// level where nothing is known of this one, and none for a model of which none are known.
     pub(crate) fn of_image(model: &Model, level: Option<ThinkingLevel>) -> Self {
         let Some(thoughts) = at_level(model, level).or(model.thoughts.as_ref()) else {
@@ -80,12 +80,12 @@ fn at_level(model: &Model, level: Option<ThinkingLevel>) -> Option<&Thoughts> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::Catalogue;
+    use crate::models::Catalog;
 
     #[test]
     fn thoughts_are_priced_as_text() {
-        let catalogue = Catalogue::built_in();
-        let one = Thinking::of_image(catalogue.model("gemini-nano-banana-2.1").unwrap(), None);
+        let catalog = Catalog::built_in();
+        let one = Thinking::of_image(catalog.model("gemini-nano-banana-2.1").unwrap(), None);
         assert_eq!((one.min_tokens, one.max_tokens), (330, 620));
         let both = one + one;
         assert_eq!((both.min_tokens, both.max_tokens), (660, 1240));
@@ -109,8 +109,8 @@ mod tests {
 
     #[test]
     fn more_is_reserved_than_is_expected() {
-        let catalogue = Catalogue::built_in();
-        for model in catalogue.models() {
+        let catalog = Catalog::built_in();
+        for model in catalog.models() {
             let most = model.thoughts.as_ref().unwrap().max_tokens;
             assert!(
                 reserved_thoughts(model, None) > most || most == 0,
@@ -118,10 +118,10 @@ mod tests {
                 model.id
             );
         }
-        let mut unknown = catalogue.models()[0].clone();
+        let mut unknown = catalog.models()[0].clone();
         unknown.thoughts = None;
         assert!(
-            catalogue
+            catalog
                 .models()
                 .iter()
                 .all(|model| reserved_thoughts(model, None) <= reserved_thoughts(&unknown, None))
@@ -130,9 +130,9 @@ mod tests {
     }
 
     #[test]
-    fn a_level_that_the_catalogue_knows_decides_the_thoughts() {
-        let catalogue = Catalogue::built_in();
-        let model = catalogue.model("gemini-nano-banana-2.1").unwrap();
+    fn a_level_that_the_catalog_knows_decides_the_thoughts() {
+        let catalog = Catalog::built_in();
+        let model = catalog.model("gemini-nano-banana-2.1").unwrap();
         let most = |level| Thinking::of_image(model, level).max_tokens;
         assert!(
             most(Some(ThinkingLevel::Minimal)) < most(None)
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(most(Some(ThinkingLevel::Medium)), most(None), "its default");
         assert_eq!(reserved_thoughts(model, Some(ThinkingLevel::High)), 3_000);
 
-        // Another catalogue may say nothing of levels.
+        // Another catalog may say nothing of levels.
         let mut silent = model.clone();
         silent.thoughts_at.clear();
         let high = Some(ThinkingLevel::High);

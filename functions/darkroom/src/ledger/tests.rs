@@ -487,7 +487,7 @@ proptest! {
             if event == Event::End {
                 running.remove(&at);
             }
-            // By our own books, not by the ledger's.
+            // By our own ledger, not by the ledger's.
             prop_assert!(running.len() <= usize::try_from(live).unwrap());
             let of_model = |at: &&usize| wishes[**at].shard.model == LIMITED;
             prop_assert!(running.iter().filter(of_model).map(|at| wishes[*at].shard.demand.tokens).sum::<u64>() <= tokens);

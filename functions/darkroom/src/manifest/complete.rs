@@ -119,13 +119,13 @@ impl Intake<'_> {
             .filter(|reference| !refs.contains(reference))
             .collect();
         let Context {
-            catalogue,
+            catalog,
             default_model,
             on,
             ..
         } = *self.context;
         let asked = item.model.as_deref().unwrap_or(default_model);
-        if let Ok(resolution) = catalogue.resolve(asked, on, true) {
+        if let Ok(resolution) = catalog.resolve(asked, on, true) {
             let room = resolution.model.max_references.saturating_sub(refs.len());
             if more.len() > room {
                 let message = format!(

@@ -248,7 +248,7 @@ mod tests {
             r#"there is no field "promt": did you mean prompt?"#
         );
         assert!(
-            field("colour")
+            field("color")
                 .unwrap_err()
                 .1
                 .contains("use one of key, id, ")

@@ -44,11 +44,11 @@ pub(super) fn nearest(model: &Model, (width, height): (u32, u32)) -> Option<Fit>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::Catalogue;
+    use crate::models::Catalog;
 
     #[test]
     fn what_a_model_makes_leads_back_to_what_was_asked() {
-        for model in Catalogue::built_in().models() {
+        for model in Catalog::built_in().models() {
             for ratio in &model.ratios {
                 for size in &model.sizes {
                     let Some(pixels) = model.pixels(ratio, Some(&size.name)) else {
@@ -68,8 +68,8 @@ mod tests {
 
     #[test]
     fn pixels_lead_to_the_nearest_ratio_and_size() {
-        let catalogue = Catalogue::built_in();
-        let model = catalogue.model("gemini-3-pro-image").unwrap();
+        let catalog = Catalog::built_in();
+        let model = catalog.model("gemini-3-pro-image").unwrap();
         for (wanted, ratio, size) in [
             ((1024, 1024), "1:1", "1K"),
             ((1536, 1024), "3:2", "1K"),

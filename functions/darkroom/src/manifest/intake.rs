@@ -241,13 +241,13 @@ impl<'a> Intake<'a> {
             return item;
         };
         let Context {
-            catalogue,
+            catalog,
             on,
             allow_retired_models,
             ..
         } = *self.context;
         if !matches!(
-            catalogue.resolve(asked, on, allow_retired_models),
+            catalog.resolve(asked, on, allow_retired_models),
             Err(ModelError::Unknown { .. })
         ) {
             return item;
@@ -450,7 +450,7 @@ impl<'a> Intake<'a> {
 
     fn model(&mut self, order: &Order, findings: &mut Findings) -> Option<Cow<'a, Model>> {
         let Context {
-            catalogue,
+            catalog,
             default_model,
             on,
             allow_retired_models,
@@ -458,7 +458,7 @@ impl<'a> Intake<'a> {
             ..
         } = *self.context;
         let asked = order.model.as_deref().unwrap_or(default_model);
-        match catalogue.resolve(asked, on, allow_retired_models) {
+        match catalog.resolve(asked, on, allow_retired_models) {
             Ok(Resolution {
                 model,
                 alias,
@@ -475,7 +475,7 @@ impl<'a> Intake<'a> {
             Err(error) => {
                 if let ModelError::Unknown { .. } = error
                     && let Some((model, warning)) =
-                        catalogue.stand_in(asked).filter(|_| allow_unknown_models)
+                        catalog.stand_in(asked).filter(|_| allow_unknown_models)
                 {
                     findings.warning("unknown_model", warning);
                     return Some(Cow::Owned(model));

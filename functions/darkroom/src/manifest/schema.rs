@@ -164,7 +164,7 @@ fn field(field: Field) -> Value {
             json!({"type": ["string", "null"]}),
         ),
         Field::Seed => (
-            "Chance's number; of several images each has the next.",
+            "Rng's number; of several images each has the next.",
             json!({"type": ["integer", "null"], "minimum": i32::MIN, "maximum": i32::MAX}),
         ),
         Field::Temperature => (

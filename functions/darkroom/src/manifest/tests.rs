@@ -16,13 +16,13 @@ use jiff::civil::date;
 
 use super::*;
 
-static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::built_in);
+static CATALOG: LazyLock<Catalog> = LazyLock::new(Catalog::built_in);
 static NOTHING: LazyLock<Beside> = LazyLock::new(Beside::default);
 
 fn context() -> Context<'static> {
     Context {
         bucket: "studio",
-        catalogue: &CATALOGUE,
+        catalog: &CATALOG,
         default_model: "nano-banana-2",
         on: date(2026, 11, 21),
         allow_retired_models: false,

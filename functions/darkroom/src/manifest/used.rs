@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, io};
 use jiff::civil::Date;
 
 use super::{Beside, Context, Copies, Header, Limits, ReadError, read};
-use crate::{job::Settings, models::Catalogue, plan::BatchBounds};
+use crate::{job::Settings, models::Catalog, plan::BatchBounds};
 
 /// The stored templates that a manifest names anywhere, of those that are in `beside`. They are
 /// part of the job's identity, so this depends on nothing that a deployment decides: all that may
@@ -19,10 +19,10 @@ pub fn used_templates(
     bucket: &str,
     beside: &Beside,
 ) -> Result<BTreeSet<String>, ReadError> {
-    let (catalogue, copies) = (Catalogue::built_in(), Copies::new());
+    let (catalog, copies) = (Catalog::built_in(), Copies::new());
     let context = Context {
         bucket,
-        catalogue: &catalogue,
+        catalog: &catalog,
         default_model: &Settings::default().default_model,
         on: Date::MIN,
         allow_retired_models: true,

@@ -1,20 +1,20 @@
-//! From `models.toml` to a catalogue that can be trusted.
+//! From `models.toml` to a catalog that can be trusted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::{Catalogue, Model, Rates, Withdrawn};
+use super::{Catalog, Model, Rates, Withdrawn};
 use crate::cost::Usd;
 
-/// Why a text is no catalogue.
+/// Why a text is no catalog.
 #[derive(Debug, thiserror::Error)]
-pub enum CatalogueError {
+pub enum CatalogError {
     /// It isn't TOML of the right shape: mend the place that the message names.
-    #[error("the model catalogue can't be read: {0}")]
+    #[error("the model catalog can't be read: {0}")]
     Syntax(#[from] toml::de::Error),
     /// It reads well and can't be right: mend the model that is named.
-    #[error("the model catalogue is wrong at {id}: {what}")]
+    #[error("the model catalog is wrong at {id}: {what}")]
     Wrong {
         /// The model.
         id: String,
@@ -33,13 +33,13 @@ struct File {
     pixels: BTreeMap<String, BTreeMap<String, BTreeMap<String, [u32; 2]>>>,
 }
 
-impl Catalogue {
-    /// Reads and checks a catalogue.
+impl Catalog {
+    /// Reads and checks a catalog.
     ///
     /// # Errors
-    /// [`CatalogueError::Syntax`] for text of another shape, [`CatalogueError::Wrong`] for ids that
+    /// [`CatalogError::Syntax`] for text of another shape, [`CatalogError::Wrong`] for ids that
     /// repeat or lead nowhere, prices that can't be, and pixels that are missing.
-    pub fn parse(text: &str) -> Result<Self, CatalogueError> {
+    pub fn parse(text: &str) -> Result<Self, CatalogError> {
         let File {
             model: mut models,
             withdrawn,
@@ -63,7 +63,7 @@ impl Catalogue {
     }
 }
 
-fn check(models: &[Model], withdrawn: &[Withdrawn]) -> Result<(), CatalogueError> {
+fn check(models: &[Model], withdrawn: &[Withdrawn]) -> Result<(), CatalogError> {
     let live: BTreeSet<&str> = models.iter().map(|model| model.id.as_str()).collect();
     let mut seen: BTreeSet<&str> = models.iter().map(|model| model.family.as_str()).collect();
     let name = |id: &str, new: bool, successor: Option<&str>| {
@@ -73,7 +73,7 @@ fn check(models: &[Model], withdrawn: &[Withdrawn]) -> Result<(), CatalogueError
         match successor {
             Some(successor) if successor == id || !live.contains(successor) => Err(wrong(
                 id,
-                format!("its successor {successor:?} is not a model of the catalogue"),
+                format!("its successor {successor:?} is not a model of the catalog"),
             )),
             _ => Ok(()),
         }
@@ -154,8 +154,8 @@ fn check_model(model: &Model) -> Result<(), String> {
     Ok(())
 }
 
-fn wrong(id: &str, what: impl Into<String>) -> CatalogueError {
-    CatalogueError::Wrong {
+fn wrong(id: &str, what: impl Into<String>) -> CatalogError {
+    CatalogError::Wrong {
         id: id.to_owned(),
         what: what.into(),
     }
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_catalogue_that_cannot_be_right_is_refused() {
+    fn a_catalog_that_cannot_be_right_is_refused() {
         for (from, to, said) in [
             (
                 "successor = \"gemini-3-pro-image\"",
@@ -212,16 +212,16 @@ mod tests {
             ("max_references = 3", "max_reference = 3", "max_reference"),
             ("available = \"2026-10-06\"", "available = \"soon\"", "soon"),
         ] {
-            let text = Catalogue::BUILT_IN.replacen(from, to, 1);
-            assert_ne!(text, Catalogue::BUILT_IN, "{from}");
-            let error = Catalogue::parse(&text).unwrap_err().to_string();
+            let text = Catalog::BUILT_IN.replacen(from, to, 1);
+            assert_ne!(text, Catalog::BUILT_IN, "{from}");
+            let error = Catalog::parse(&text).unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
         }
     }
 
     #[test]
     fn batch_rates_are_half_the_standard_ones() {
-        for model in Catalogue::built_in().models() {
+        for model in Catalog::built_in().models() {
             for (standard, batch) in [
                 (model.standard.input, model.batch.input),
                 (model.standard.text, model.batch.text),

@@ -2,7 +2,7 @@
 
 use jiff::{Span, civil::Date};
 
-use super::{Catalogue, Model, ShutdownSource, nearest};
+use super::{Catalog, Model, ShutdownSource, nearest};
 
 /// How long before its last day a model is warned about.
 const NOTICE_DAYS: i64 = 60;
@@ -60,7 +60,7 @@ pub enum ModelError {
     },
 }
 
-impl Catalogue {
+impl Catalog {
     /// Finds the model of a family's name or a full id, with or without `models/` before it.
     ///
     /// A family's name leads to its newest model that is live on that day. A full id is never
@@ -109,7 +109,7 @@ impl Catalogue {
             });
         let dearest = self.dearest().filter(|_| is_id)?;
         let warning = format!(
-            "model {asked} is not in the catalogue: it is taken to be like {}, the dearest there is, in sizes, ratios and prices",
+            "model {asked} is not in the catalog: it is taken to be like {}, the dearest there is, in sizes, ratios and prices",
             dearest.id
         );
         let (id, name) = (asked.to_owned(), asked.to_owned());
@@ -224,20 +224,20 @@ mod tests {
 
     #[test]
     fn a_family_leads_to_its_newest_live_model_and_says_so() {
-        let catalogue = Catalogue::built_in();
+        let catalog = Catalog::built_in();
         for (on, id) in [
             (today(), "gemini-nano-banana-2.1"),
             (date(2026, 10, 6), "gemini-nano-banana-2.1"),
             (date(2026, 10, 5), "gemini-3.1-flash-image"),
         ] {
-            let found = catalogue.resolve("nano-banana-2", on, false).unwrap();
+            let found = catalog.resolve("nano-banana-2", on, false).unwrap();
             assert_eq!(
                 (found.model.id.as_str(), found.alias.as_deref()),
                 (id, Some("nano-banana-2")),
                 "{on}"
             );
         }
-        let found = catalogue
+        let found = catalog
             .resolve("models/nano-banana-pro", today(), false)
             .unwrap();
         assert_eq!(
@@ -248,9 +248,9 @@ mod tests {
 
     #[test]
     fn a_full_id_is_never_rewritten() {
-        let catalogue = Catalogue::built_in();
+        let catalog = Catalog::built_in();
         for name in ["gemini-3.1-flash-image", "models/gemini-3.1-flash-image"] {
-            let found = catalogue.resolve(name, date(2026, 6, 1), false).unwrap();
+            let found = catalog.resolve(name, date(2026, 6, 1), false).unwrap();
             assert_eq!(
                 (found.model.id.as_str(), &found.alias),
                 ("gemini-3.1-flash-image", &None)
@@ -260,12 +260,12 @@ mod tests {
 
     #[test]
     fn a_retired_model_is_refused_unless_allowed() {
-        let catalogue = Catalogue::built_in();
-        let error = catalogue
+        let catalog = Catalog::built_in();
+        let error = catalog
             .resolve("gemini-3.1-flash-image", today(), false)
             .unwrap_err();
         insta::assert_snapshot!(error, @"model gemini-3.1-flash-image was shut down on 2026-10-29 (as reported by others than Google): use gemini-nano-banana-2.1, or set allow_retired_models to ask for it all the same");
-        let allowed = catalogue
+        let allowed = catalog
             .resolve("gemini-3.1-flash-image", today(), true)
             .unwrap();
         assert_eq!(allowed.model.id, "gemini-3.1-flash-image");
@@ -275,15 +275,13 @@ mod tests {
             allowed.warnings
         );
 
-        let error = catalogue
-            .resolve("nano-banana", today(), false)
-            .unwrap_err();
+        let error = catalog.resolve("nano-banana", today(), false).unwrap_err();
         assert!(
             matches!(&error, ModelError::Retired { id, .. } if id == "gemini-2.5-flash-image"),
             "{error}"
         );
         assert_eq!(
-            catalogue
+            catalog
                 .resolve("nano-banana", today(), true)
                 .unwrap()
                 .alias
@@ -295,14 +293,14 @@ mod tests {
 
     #[test]
     fn the_last_day_is_the_day_before_the_shutdown() {
-        let catalogue = Catalogue::built_in();
+        let catalog = Catalog::built_in();
         assert!(
-            catalogue
+            catalog
                 .resolve("gemini-3.1-flash-image", date(2026, 10, 28), false)
                 .is_ok()
         );
         assert!(
-            catalogue
+            catalog
                 .resolve("gemini-3.1-flash-image", date(2026, 10, 29), false)
                 .is_err()
         );
@@ -310,18 +308,18 @@ mod tests {
 
     #[test]
     fn a_model_soon_gone_or_deprecated_is_warned_about() {
-        let catalogue = Catalogue::built_in();
-        let said = |name, on| catalogue.resolve(name, on, false).unwrap().warnings;
+        let catalog = Catalog::built_in();
+        let said = |name, on| catalog.resolve(name, on, false).unwrap().warnings;
         assert_eq!(said("gemini-3.1-flash-image", date(2026, 8, 29)), [""; 0]);
         insta::assert_snapshot!(said("gemini-3.1-flash-image", date(2026, 8, 30))[0], @"model gemini-3.1-flash-image will be shut down on 2026-10-29: use gemini-nano-banana-2.1");
 
-        let no_date = Catalogue::BUILT_IN.replacen(
+        let no_date = Catalog::BUILT_IN.replacen(
             "shutdown = \"2026-10-29\"\nshutdown_source = \"reported\"",
             "",
             1,
         );
-        let catalogue = Catalogue::parse(&no_date).unwrap();
-        let found = catalogue
+        let catalog = Catalog::parse(&no_date).unwrap();
+        let found = catalog
             .resolve("gemini-3.1-flash-image", today(), false)
             .unwrap();
         insta::assert_snapshot!(found.warnings[0], @"model gemini-3.1-flash-image is deprecated since 2026-10-06: use gemini-nano-banana-2.1");
@@ -329,8 +327,8 @@ mod tests {
 
     #[test]
     fn a_preview_names_its_successor_and_no_switch_allows_it() {
-        let catalogue = Catalogue::built_in();
-        let error = catalogue
+        let catalog = Catalog::built_in();
+        let error = catalog
             .resolve("models/gemini-3-pro-image-preview", today(), true)
             .unwrap_err();
         insta::assert_snapshot!(error, @"model gemini-3-pro-image-preview is no longer served (since 2026-06-25): use gemini-3-pro-image");
@@ -339,8 +337,8 @@ mod tests {
     /// What the guides of 2026 write, on the days that matter to each.
     #[test]
     fn every_id_of_the_guides_gets_the_right_answer_for_the_day() {
-        let catalogue = Catalogue::built_in();
-        let answer = |id, on| match catalogue.resolve(id, on, false) {
+        let catalog = Catalog::built_in();
+        let answer = |id, on| match catalog.resolve(id, on, false) {
             Ok(found) if found.warnings.is_empty() => "live".to_owned(),
             Ok(found) => {
                 let [warning] = &found.warnings[..] else {
@@ -442,17 +440,17 @@ mod tests {
 
     #[test]
     fn an_id_that_nothing_is_known_of_is_taken_for_the_dearest_model() {
-        let catalogue = Catalogue::built_in();
-        let (model, warning) = catalogue.stand_in("models/gemini-4-image").unwrap();
-        let pro = catalogue.model("gemini-3-pro-image").unwrap();
+        let catalog = Catalog::built_in();
+        let (model, warning) = catalog.stand_in("models/gemini-4-image").unwrap();
+        let pro = catalog.model("gemini-3-pro-image").unwrap();
         assert_eq!(
             (model.id.as_str(), &model.batch, &model.sizes),
             ("gemini-4-image", &pro.batch, &pro.sizes)
         );
-        insta::assert_snapshot!(warning, @"model gemini-4-image is not in the catalogue: it is taken to be like gemini-3-pro-image, the dearest there is, in sizes, ratios and prices");
-        assert_eq!(catalogue.priced("gemini-4-image"), Some(pro));
+        insta::assert_snapshot!(warning, @"model gemini-4-image is not in the catalog: it is taken to be like gemini-3-pro-image, the dearest there is, in sizes, ratios and prices");
+        assert_eq!(catalog.priced("gemini-4-image"), Some(pro));
         assert_eq!(
-            catalogue.priced("gemini-nano-banana-2.1").unwrap().id,
+            catalog.priced("gemini-nano-banana-2.1").unwrap().id,
             "gemini-nano-banana-2.1"
         );
         for name in [
@@ -463,15 +461,15 @@ mod tests {
             "gemini-4 image",
             "gemini-É",
         ] {
-            assert_eq!(catalogue.stand_in(name), None, "{name}");
+            assert_eq!(catalog.stand_in(name), None, "{name}");
         }
     }
 
     #[test]
     fn an_unknown_name_gets_the_nearest_known_ones() {
-        let catalogue = Catalogue::built_in();
+        let catalog = Catalog::built_in();
         let said = |name| {
-            catalogue
+            catalog
                 .resolve(name, today(), false)
                 .unwrap_err()
                 .to_string()

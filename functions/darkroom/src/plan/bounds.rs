@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cost::Usd,
     ledger::ProjectLimits,
-    models::{Catalogue, Tier},
+    models::{Catalog, Tier},
 };
 
 /// What a batch may hold so that it can be admitted on a day on which nothing else is:
@@ -37,11 +37,11 @@ impl BatchBounds {
         &NONE
     }
 
-    /// Those of a project that allows `limits`. The catalogue that a deployment was given may know
+    /// Those of a project that allows `limits`. The catalog that a deployment was given may know
     /// of lower limits of its tier, and of models that the program doesn't know.
-    pub fn of(limits: &ProjectLimits, catalogue: &Catalogue, tier: Tier) -> Self {
-        let (mut tokens, built_in) = (limits.enqueued_tokens.clone(), Catalogue::built_in());
-        for (model, of_tier) in catalogue.enqueued_tokens(tier) {
+    pub fn of(limits: &ProjectLimits, catalog: &Catalog, tier: Tier) -> Self {
+        let (mut tokens, built_in) = (limits.enqueued_tokens.clone(), Catalog::built_in());
+        for (model, of_tier) in catalog.enqueued_tokens(tier) {
             if let Some(limit) = tokens.get_mut(&model) {
                 *limit = of_tier.min(*limit);
             } else if built_in.model(&model).is_none() {
@@ -93,26 +93,26 @@ mod tests {
 
     #[test]
     fn the_lower_of_two_token_limits_counts() {
-        fn of(limit: u64, catalogue: &Catalogue) -> BTreeMap<String, u64> {
-            BatchBounds::of(&limits(limit, None), catalogue, Tier::One).tokens
+        fn of(limit: u64, catalog: &Catalog) -> BTreeMap<String, u64> {
+            BatchBounds::of(&limits(limit, None), catalog, Tier::One).tokens
         }
         for (limit, expected) in [(400_000, 400_000), (9_000_000, 1_000_000)] {
             assert_eq!(
-                of(limit, &Catalogue::built_in()),
+                of(limit, &Catalog::built_in()),
                 BTreeMap::from([(MODEL.to_owned(), expected)])
             );
         }
         let text =
-            Catalogue::BUILT_IN.replace("id = \"gemini-3-pro-image\"", "id = \"gemini-4-image\"");
+            Catalog::BUILT_IN.replace("id = \"gemini-3-pro-image\"", "id = \"gemini-4-image\"");
         let text = text.replace(
             "successor = \"gemini-3-pro-image\"",
             "successor = \"gemini-4-image\"",
         );
-        let newer = Catalogue::parse(&text).unwrap();
+        let newer = Catalog::parse(&text).unwrap();
         assert_eq!(
             of(9_000_000, &newer)["gemini-4-image"],
             2_000_000,
-            "a model of which only the catalogue knows"
+            "a model of which only the catalog knows"
         );
     }
 
@@ -120,7 +120,7 @@ mod tests {
     fn what_no_batch_can_hold_is_refused_with_what_to_do() {
         let bounds = BatchBounds::of(
             &limits(1_000, Some("0.05")),
-            &Catalogue::built_in(),
+            &Catalog::built_in(),
             Tier::One,
         );
         assert_eq!(bounds.refusal(MODEL, 1_000, "0.05".parse().unwrap()), None);

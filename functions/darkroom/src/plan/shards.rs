@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::BatchBounds;
 use crate::{
-    cost::Usd, job::ShardLimits, manifest::Expected, models::Catalogue, names::ShardId, requests,
+    cost::Usd, job::ShardLimits, manifest::Expected, models::Catalog, names::ShardId, requests,
     state::Demand,
 };
 
@@ -29,10 +29,10 @@ pub struct RequestSize {
 
 impl RequestSize {
     /// That of the request for an image.
-    pub fn of(expected: &Expected, catalogue: &Catalogue) -> Self {
+    pub fn of(expected: &Expected, catalog: &Catalog) -> Self {
         let ratio = expected.aspect_ratio.as_deref().unwrap_or("1:1");
         let size = expected.image_size.as_deref();
-        let model = catalogue.priced(&expected.model);
+        let model = catalog.priced(&expected.model);
         let pixels = model
             .and_then(|model| model.pixels(ratio, size))
             .unwrap_or((1024, 1024));

@@ -18,7 +18,7 @@ const PERCENT_DECIMALS: u32 = 2;
 ///
 /// ```json
 /// {"estimated_usd":0.627404,"actual_usd":0.65935,"variance_percent":5.09,"interactive_usd":1.3187,"saved_usd":0.65935,
-///  "aside_usd":0,"unaccounted":{"requests":0,"estimated_usd":0},"by_model":[…],"by_round":[…]}
+///  "unattributed_usd":0,"unaccounted":{"requests":0,"estimated_usd":0},"by_model":[…],"by_round":[…]}
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
@@ -41,7 +41,7 @@ pub struct Cost {
     pub saved_usd: Usd,
     /// The part of the actual cost that belongs to no image of the plan: answers whose key nobody
     /// asked for, or that have none. The rest is the sum of `cost_usd` of all result lines.
-    pub aside_usd: Usd,
+    pub unattributed_usd: Usd,
     /// What Gemini may have charged for beside that, and doesn't tell.
     pub unaccounted: Unaccounted,
     /// By model, in order of their names.
@@ -114,7 +114,7 @@ pub(super) struct Cell {
 /// The sums over a job, exact: rounding is for whoever writes them down.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
-    pub(super) aside: Usd,
+    pub(super) unmatched: Usd,
     pub(super) unaccounted: Unaccounted,
     cells: BTreeMap<(String, u8), Cell>,
 }
@@ -133,7 +133,7 @@ impl Sums {
             variance_percent: variance(total.batch, estimated_usd),
             interactive_usd: total.interactive,
             saved_usd: total.interactive - total.batch,
-            aside_usd: self.aside,
+            unattributed_usd: self.unmatched,
             unaccounted: self.unaccounted,
             by_model: plan
                 .models

@@ -7,7 +7,7 @@ use crate::{
     cost::Usage,
     ledger::OVER_BUDGET,
     names::{BatchName, RequestKey},
-    parts::{AsideReason, PartLine},
+    parts::{PartLine, UnmatchedReason},
     plan::PlanLine,
     results::{Reason, ResultLine, Status},
     state::{Phase, Shard},
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct ShardResults {
     answers: HashMap<RequestKey, Answers>,
-    asides: BTreeMap<AsideReason, u64>,
+    unmatched_folder: BTreeMap<UnmatchedReason, u64>,
     /// Tokens of answers that belong to no key of the shard, by round.
     strays: BTreeMap<u8, Usage>,
     meter: Meter,
@@ -139,11 +139,14 @@ impl ShardResults {
                 answers.results.push(*result);
                 answers.charged.push((round, charged));
             }
-            PartLine::Aside(aside) => {
-                *self.asides.entry(aside.aside).or_default() += 1;
-                self.aside_images += u64::from(aside.image.is_some());
-                match (aside.aside, aside.key, charged) {
-                    (AsideReason::RepeatedKey, Some(key), _) => {
+            PartLine::Unmatched(unmatched) => {
+                *self
+                    .unmatched_folder
+                    .entry(unmatched.unmatched)
+                    .or_default() += 1;
+                self.aside_images += u64::from(unmatched.image.is_some());
+                match (unmatched.unmatched, unmatched.key, charged) {
+                    (UnmatchedReason::RepeatedKey, Some(key), _) => {
                         self.answers
                             .entry(key)
                             .or_default()
@@ -176,8 +179,8 @@ impl ShardResults {
     }
 
     /// How many results were set aside, by why.
-    pub fn asides(&self) -> &BTreeMap<AsideReason, u64> {
-        &self.asides
+    pub fn unmatched_folder(&self) -> &BTreeMap<UnmatchedReason, u64> {
+        &self.unmatched_folder
     }
 
     /// How many images were set aside.

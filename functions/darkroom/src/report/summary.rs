@@ -42,7 +42,7 @@ pub struct Summary {
     pub unfetched: Vec<UnfetchedBatch>,
     /// Images that belong to no request, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub aside: Option<AsideImages>,
+    pub unmatched: Option<AsideImages>,
     /// The most frequent reasons for missing images.
     pub errors_top: Vec<CodeCount>,
     /// Where everything is.
@@ -91,9 +91,9 @@ impl Counts {
 /// Results that don't fit what was asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Integrity {
-    /// Results whose key was not asked for; their images are in `aside/`.
+    /// Results whose key was not asked for; their images are in `unmatched/`.
     pub unknown_keys: u64,
-    /// Results whose key had its image already; theirs are in `aside/`.
+    /// Results whose key had its image already; theirs are in `unmatched/`.
     pub repeated_keys: u64,
     /// Lines without a key, or that can't be read.
     pub unreadable_lines: u64,

@@ -10,9 +10,9 @@ use super::{
 use crate::{
     billing::Charge,
     layout::{self, Marker},
-    models::Catalogue,
+    models::Catalog,
     names::JobId,
-    parts::AsideReason,
+    parts::UnmatchedReason,
     plan::PlanLine,
     plan::PlanSummary,
     results::{
@@ -71,26 +71,26 @@ impl Tally {
 
     /// Counts a shard, whose model is `model`, and what it set aside, once all its images are
     /// counted.
-    pub fn add_shard(&mut self, model: &str, results: &ShardResults, catalogue: &Catalogue) {
+    pub fn add_shard(&mut self, model: &str, results: &ShardResults, catalog: &Catalog) {
         self.stopped |= results.is_stopped();
         self.aside_images += results.aside_images();
         for (round, requests) in results.requests().filter(|(_, requests)| *requests > 0) {
             self.money.of(model, round).requests += u64::from(requests);
         }
         for (round, usage) in results.strays() {
-            let charge = catalogue
+            let charge = catalog
                 .priced(model)
                 .map(|model| Charge::of(usage, model))
                 .unwrap_or_default();
             self.money.of(model, *round).charge += charge;
-            self.money.aside += charge.batch;
+            self.money.unmatched += charge.batch;
         }
-        for (reason, count) in results.asides() {
+        for (reason, count) in results.unmatched_folder() {
             *match reason {
-                AsideReason::UnknownKey => &mut self.integrity.unknown_keys,
-                AsideReason::RepeatedKey => &mut self.integrity.repeated_keys,
-                AsideReason::NoKey => &mut self.integrity.unreadable_lines,
-                AsideReason::SkippedLine => &mut self.integrity.skipped_lines,
+                UnmatchedReason::UnknownKey => &mut self.integrity.unknown_keys,
+                UnmatchedReason::RepeatedKey => &mut self.integrity.repeated_keys,
+                UnmatchedReason::NoKey => &mut self.integrity.unreadable_lines,
+                UnmatchedReason::SkippedLine => &mut self.integrity.skipped_lines,
             } += count;
         }
     }
@@ -119,11 +119,11 @@ impl Tally {
     }
 
     /// The images of `job` that belong to no request, if there are any.
-    pub fn aside(&self, job: &JobId) -> Option<AsideImages> {
+    pub fn unmatched(&self, job: &JobId) -> Option<AsideImages> {
         let images = self.aside_images;
         (images > 0).then(|| AsideImages {
             images,
-            folder: layout::asides(job),
+            folder: layout::unmatched_folder(job),
         })
     }
 

@@ -28,7 +28,7 @@ impl Summary {
             cost: tally.cost(&plan),
             shards: Vec::new(),
             unfetched: Vec::new(),
-            aside: None,
+            unmatched: None,
             errors_top: tally.top_errors(),
             links: Links::of(job),
         }

@@ -175,13 +175,13 @@ pub fn size_matches(width: u32, height: u32, size: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::Catalogue;
+    use crate::models::Catalog;
 
     #[test]
-    fn every_shape_of_the_catalogue_is_of_its_size_and_of_no_other() {
-        let catalogue = Catalogue::built_in();
+    fn every_shape_of_the_catalog_is_of_its_size_and_of_no_other() {
+        let catalog = Catalog::built_in();
         let mut compared = 0;
-        for model in catalogue.models() {
+        for model in catalog.models() {
             for (ratio, size) in model
                 .ratios
                 .iter()

@@ -73,7 +73,7 @@ pub struct ResultLine {
     /// The tokens used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// What it cost. From the catalogue of models.
+    /// What it cost. From the catalog of models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<Usd>,
     /// Why there is no image.

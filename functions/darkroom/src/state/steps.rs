@@ -63,7 +63,7 @@ pub enum SubmitStep {
     /// Waiting is over: end it as failed.
     GiveUp,
     /// Another message moves it on: acknowledge this one.
-    StandBack,
+    NotOwner,
     /// Later functions have it, or it is over: only notify `report`.
     Report,
 }
@@ -99,7 +99,7 @@ pub fn submit_step(shard: &Shard, arrival: &Arrival<'_>) -> SubmitStep {
             && !arrival.brings_cancel(shard)
             && shard.is_driven_by_another(arrival.message, now) =>
         {
-            SubmitStep::StandBack
+            SubmitStep::NotOwner
         }
         Phase::Uploading { lease_until, .. } | Phase::Creating { lease_until, .. }
             if now < *lease_until =>
@@ -196,7 +196,7 @@ pub enum PollStep {
     /// Waiting is over: end it as failed.
     GiveUp,
     /// Another message moves it on: acknowledge this one.
-    StandBack,
+    NotOwner,
     /// Nothing to wait for here: only notify `report`.
     Report,
 }
@@ -210,7 +210,7 @@ pub fn poll_step(shard: &Shard, arrival: &Arrival<'_>) -> PollStep {
             && !arrival.brings_cancel(shard)
             && shard.is_driven_by_another(arrival.message, now) =>
         {
-            PollStep::StandBack
+            PollStep::NotOwner
         }
         Phase::Submitted(Submitted {
             batch,
@@ -281,7 +281,7 @@ pub enum CollectStep {
     /// Gemini has deleted the output by now: end it as failed.
     GiveUp,
     /// Another message moves it on: acknowledge this one.
-    StandBack,
+    NotOwner,
     /// Nothing to read: only notify `report`.
     Report,
 }
@@ -294,7 +294,7 @@ pub fn collect_step(shard: &Shard, arrival: &Arrival<'_>) -> CollectStep {
     let brings_cancel = arrival.brings_cancel(shard) && shard.phase.is_held();
     match &shard.phase {
         _ if is_ours && !brings_cancel && shard.is_driven_by_another(arrival.message, now) => {
-            CollectStep::StandBack
+            CollectStep::NotOwner
         }
         Phase::Collecting(Collecting {
             lease_until: Some(lease),

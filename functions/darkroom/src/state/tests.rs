@@ -497,15 +497,16 @@ fn a_message_is_lost_two_hours_after_it_should_have_come_back() {
     let nearly = SignedDuration::from_mins(119);
     assert!(
         !back_at(NOW - nearly).has_lost_its_driver(NOW)
-            && back_at(NOW - OVERDUE).has_lost_its_driver(NOW)
+            && back_at(NOW - DRIVER_LOST_AFTER).has_lost_its_driver(NOW)
     );
     assert!(back_at(NOW - nearly).is_driven_by_another("m-2", NOW));
-    assert!(!back_at(NOW - OVERDUE).is_driven_by_another("m-2", NOW));
+    assert!(!back_at(NOW - DRIVER_LOST_AFTER).is_driven_by_another("m-2", NOW));
     assert!(!back_at(NOW).is_driven_by_another(DRIVER, NOW));
     // Where no message has come yet, it counts from the last change.
     let without = shard(submitted(None), LATER);
     assert!(
-        !without.has_lost_its_driver(NOW + nearly) && without.has_lost_its_driver(NOW + OVERDUE)
+        !without.has_lost_its_driver(NOW + nearly)
+            && without.has_lost_its_driver(NOW + DRIVER_LOST_AFTER)
     );
     assert!(!without.is_driven_by_another(DRIVER, NOW));
     assert!(
@@ -588,11 +589,11 @@ fn every_phase_knows_its_owner_its_batch_and_whether_it_may_be_live() {
 fn waits_and_deadlines_are_those_that_are_written_down() {
     let hours = [
         BATCH_DEADLINE,
-        BATCH_ENDED,
+        BATCH_MAX_LIFETIME,
         CANCEL_GRACE,
         COLLECT_PATIENCE,
         RECOVER_DEADLINE,
-        OVERDUE,
+        DRIVER_LOST_AFTER,
         OUTPUT_LATE,
     ];
     assert_eq!(hours.map(|wait| wait.as_hours()), [46, 50, 2, 48, 24, 2, 1]);
@@ -619,7 +620,7 @@ fn a_held_shard_waits_as_long_as_something_can_come_of_it() {
     // As long as Gemini may keep an output that may yet be made.
     assert_eq!(
         held(submitted(Some(EARLIER)), NOW),
-        EARLIER + BATCH_ENDED + OUTPUT_KEPT
+        EARLIER + BATCH_MAX_LIFETIME + OUTPUT_KEPT
     );
     // A batch may exist that no list could show.
     assert_eq!(held(recovering(EARLIER, None), NOW), NOW + OUTPUT_KEPT);

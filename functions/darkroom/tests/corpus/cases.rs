@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use darkroom::{
     manifest::{Beside, Context, Expected, Header, Limits, Reading, read},
-    models::Catalogue,
+    models::Catalog,
     plan::BatchBounds,
 };
 use jiff::civil::date;
@@ -26,10 +26,10 @@ impl Case {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
         let job = fs::read_to_string(folder.join(Beside::job_key(name))).ok();
-        let (catalogue, copies) = (Catalogue::built_in(), BTreeMap::new());
+        let (catalog, copies) = (Catalog::built_in(), BTreeMap::new());
         let context = Context {
             bucket: "studio",
-            catalogue: &catalogue,
+            catalog: &catalog,
             default_model: "nano-banana-2",
             on: date(2026, 11, 26),
             allow_retired_models: false,

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use darkroom::{
     keys::ImagePaths,
     manifest::{Beside, Context, Header, Limits, Reading, Severity, StoredTemplate, read},
-    models::Catalogue,
+    models::Catalog,
     plan::BatchBounds,
 };
 use jiff::civil::date;
@@ -139,10 +139,10 @@ fn beside(name: &str) -> Beside {
 
 /// Reads a sample as `plan` does, and gives the paths that its images get.
 fn read_sample(name: &str) -> (Reading, Vec<String>) {
-    let (catalogue, beside) = (Catalogue::built_in(), beside(name));
+    let (catalog, beside) = (Catalog::built_in(), beside(name));
     let context = Context {
         bucket: "studio",
-        catalogue: &catalogue,
+        catalog: &catalog,
         default_model: "nano-banana-2",
         on: date(2026, 11, 21),
         allow_retired_models: false,
@@ -198,7 +198,7 @@ fn every_file_of_the_folder_is_a_sample() {
 }
 
 #[test]
-fn a_sweep_and_a_catalogue_by_template_name_their_images_for_people() {
+fn a_sweep_and_a_catalog_by_template_name_their_images_for_people() {
     let (_, sweep) = read_sample("matrix.json");
     assert!(
         sweep.iter().any(|path| path.starts_with("kitchen/Grind")),

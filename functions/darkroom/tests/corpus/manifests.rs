@@ -2,7 +2,7 @@
 
 use darkroom::{
     manifest::{Beside, Context, Header, Limits, read, write_validation},
-    models::Catalogue,
+    models::Catalog,
     plan::BatchBounds,
 };
 use jiff::civil::date;
@@ -25,14 +25,14 @@ pub(crate) fn bound() -> usize {
 
 #[test]
 fn every_kept_manifest_has_the_validation_written_beside_it() {
-    let catalogue = Catalogue::built_in();
+    let catalog = Catalog::built_in();
     let mut wrong = Vec::new();
     for case in shelf::cases("events/manifests/bad") {
         let bytes = case.bytes.clone();
         let make: Make = Box::new(move || text(&*bytes));
         alone(|| {
             for size in CHUNKS {
-                let (found, peak) = peak(|| validation(&make, size, &catalogue));
+                let (found, peak) = peak(|| validation(&make, size, &catalog));
                 assert!(peak <= bound(), "{}: {peak} bytes", case.name);
                 if let Err(problem) = case.check(&found) {
                     wrong.push(format!("in pieces of {size}, {problem}"));
@@ -45,11 +45,11 @@ fn every_kept_manifest_has_the_validation_written_beside_it() {
 }
 
 /// The `validation.csv` that a person gets, as text.
-pub(crate) fn validation(make: &Make, size: usize, catalogue: &Catalogue) -> String {
+pub(crate) fn validation(make: &Make, size: usize, catalog: &Catalog) -> String {
     let beside = Beside::default();
     let context = Context {
         bucket: "studio",
-        catalogue,
+        catalog,
         default_model: "nano-banana-2",
         on: date(2026, 11, 21),
         allow_retired_models: false,

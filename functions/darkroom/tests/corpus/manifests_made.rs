@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use darkroom::models::Catalogue;
+use darkroom::models::Catalog;
 use flate2::{Compression, write::GzEncoder};
 
 use super::{
@@ -267,7 +267,7 @@ fn cases() -> Vec<Case> {
 
 #[test]
 fn every_made_manifest_has_its_validation_in_flat_memory() {
-    let catalogue = Catalogue::built_in();
+    let catalog = Catalog::built_in();
     let mut wrong = Vec::new();
     for Case {
         name,
@@ -277,7 +277,7 @@ fn every_made_manifest_has_its_validation_in_flat_memory() {
     {
         alone(|| {
             for chunk in CHUNKS {
-                let (found, peak) = peak(|| validation(&make, chunk, &catalogue));
+                let (found, peak) = peak(|| validation(&make, chunk, &catalog));
                 assert!(
                     peak <= bound(),
                     "{name} in pieces of {chunk}: {peak} bytes, {} allowed",

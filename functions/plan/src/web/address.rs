@@ -1,4 +1,4 @@
-//! Which addresses are on the public internet: the only ones that a picture is fetched from.
+//! Selector addresses are on the public internet: the only ones that a picture is fetched from.
 //!
 //! A function is inside a cloud account, and a name may lead to anywhere: to the function's own
 //! runtime API, to the machine's metadata, into a private network. What is not surely public is

@@ -99,7 +99,7 @@ impl Connection {
         }
     }
 
-    /// Waits for bytes, and gives `sink` the content of the records that are whole.
+    /// PollBackoff for bytes, and gives `sink` the content of the records that are whole.
     pub(super) fn receive(
         &mut self,
         mut sink: impl FnMut(&[u8]) -> anyhow::Result<()>,

@@ -216,7 +216,7 @@ proptest! {
                 Happening::Ends(which) => ledger.settle(&shards[which].job, shards[which].shard, None),
             }
             now += minutes(pause);
-            // By our own books.
+            // By our own ledger.
             let fits = |shard: &Shard| {
                 let live = ledger.live.values().filter(|live| live.model == shard.model);
                 let has_tokens = limits

@@ -45,7 +45,7 @@ impl Meant {
 
     /// The size is given by the pixels that the model makes of it.
     fn openai(&self) -> Value {
-        let model = CATALOGUE.model("gemini-3-pro-image").unwrap();
+        let model = CATALOG.model("gemini-3-pro-image").unwrap();
         let (width, height) = model
             .pixels(self.aspect_ratio.unwrap_or("1:1"), self.image_size)
             .unwrap();

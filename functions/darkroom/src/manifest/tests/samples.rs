@@ -32,7 +32,7 @@ fn every_sample_is_accepted_without_a_warning() {
 }
 
 #[test]
-fn the_catalogue_orders_at_least_two_dozen_images_of_two_models() {
+fn the_catalog_orders_at_least_two_dozen_images_of_two_models() {
     let images = images(SAMPLES[0].1);
     assert!(images.len() >= 24, "{}", images.len());
     for model in ["gemini-nano-banana-2.1", "gemini-3-pro-image"] {

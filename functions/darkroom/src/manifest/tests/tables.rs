@@ -96,7 +96,7 @@ fn a_product_with_more_pictures_than_its_model_takes_keeps_the_first() {
         &EXPORT,
         Some(r#"{"job":{"columns":{"refs":"Image Src"}}}"#),
     );
-    let most = CATALOGUE.priced(&images[0].model).unwrap().max_references;
+    let most = CATALOG.priced(&images[0].model).unwrap().max_references;
     assert_eq!(
         (refs(&images[0]).len(), refs(&images[0])[0].as_str()),
         (most, "1.jpg")

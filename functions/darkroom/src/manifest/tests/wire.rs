@@ -25,7 +25,7 @@ fn assert_valid(image: &Expected) {
 #[test]
 fn a_friendly_item_becomes_a_whole_request() {
     let image = &images(
-        r#"{"key":"a","prompt":"a fox","refs":["refs/fox.png","s3://other/b.webp"],"system":"flat colours","seed":-5,
+        r#"{"key":"a","prompt":"a fox","refs":["refs/fox.png","s3://other/b.webp"],"system":"flat colors","seed":-5,
             "temperature":0.5,"aspect_ratio":"16:9","image_size":"2K"}"#
             .replace('\n', " ")
             .as_str(),
@@ -38,7 +38,7 @@ fn a_friendly_item_becomes_a_whole_request() {
             {"fileData": {"mimeType": "image/png", "fileUri": "s3://studio/refs/fox.png"}},
             {"fileData": {"mimeType": "image/webp", "fileUri": "s3://other/b.webp"}},
         ]}],
-        "systemInstruction": {"parts": [{"text": "flat colours"}]},
+        "systemInstruction": {"parts": [{"text": "flat colors"}]},
         "generationConfig": {
             "responseModalities": ["IMAGE"],
             "imageConfig": {"aspectRatio": "16:9", "imageSize": "2K"},

@@ -206,7 +206,7 @@ fn a_message_that_does_not_move_the_shard_on_is_left_without_effect() {
             let expected = if brings_cancel {
                 otherwise[own]
             } else {
-                "StandBack"
+                "NotOwner"
             };
             assert_eq!(now[own], expected, "{about}, cancelled: {cancelled}");
             // Nor is it handed on again while its new owner has it.
@@ -223,7 +223,7 @@ fn a_message_that_does_not_move_the_shard_on_is_left_without_effect() {
             usual[own_of(owner)],
             "{about}"
         );
-        let lost = shard.driven_by("m-2", NOW - OVERDUE);
+        let lost = shard.driven_by("m-2", NOW - DRIVER_LOST_AFTER);
         assert!(
             lost.is_terminal() || lost.has_lost_its_driver(NOW),
             "{about}"

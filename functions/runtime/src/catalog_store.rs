@@ -1,7 +1,7 @@
-//! Which models and prices hold: the catalogue that a deployment was given, and the one that each
+//! Selector models and prices hold: the catalog that a deployment was given, and the one that each
 //! job keeps.
 //!
-//! `stack/models.toml` in the bucket, written by people, replaces the catalogue that is built in. A
+//! `stack/models.toml` in the bucket, written by people, replaces the catalog that is built in. A
 //! job keeps a copy of what it was planned with: what its images did cost is counted by the prices
 //! that it was estimated with, whatever is put there later.
 
@@ -9,30 +9,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use darkroom::{
     layout,
-    models::{Catalogue, CatalogueError},
+    models::{Catalog, CatalogError},
     names::JobId,
 };
 
 use crate::bucket::{Bucket, BucketError, Conditional};
 
-/// The catalogues in the bucket.
+/// The catalogs in the bucket.
 #[derive(Clone, Debug)]
-pub struct Catalogues {
+pub struct CatalogStore {
     bucket: Bucket,
-    built_in: Arc<Catalogue>,
+    built_in: Arc<Catalog>,
     /// What was read last, so that the same text isn't parsed twice.
-    latest: Arc<Mutex<Option<Arc<Catalogue>>>>,
+    latest: Arc<Mutex<Option<Arc<Catalog>>>>,
 }
 
-/// No catalogue can be had now.
+/// No catalog can be had now.
 #[derive(Debug, thiserror::Error)]
-pub enum CatalogueFault {
+pub enum CatalogFault {
     /// It can't be read or written.
     #[error(transparent)]
     Bucket(#[from] BucketError),
     /// What somebody put there is none. Prices are not guessed: nothing is planned before it is
     /// mended.
-    #[error("{key}: {what}; mend it, or delete it to have the built-in catalogue")]
+    #[error("{key}: {what}; mend it, or delete it to have the built-in catalog")]
     Broken {
         /// The object's key.
         key: String,
@@ -41,9 +41,9 @@ pub enum CatalogueFault {
     },
 }
 
-impl Catalogues {
+impl CatalogStore {
     /// Those in `bucket`.
-    pub fn new(bucket: Bucket, built_in: Arc<Catalogue>) -> Self {
+    pub fn new(bucket: Bucket, built_in: Arc<Catalog>) -> Self {
         Self {
             bucket,
             built_in,
@@ -55,8 +55,8 @@ impl Catalogues {
     /// given, else the built-in.
     ///
     /// # Errors
-    /// [`CatalogueFault`].
-    pub async fn to_plan(&self, job: &JobId) -> Result<Arc<Catalogue>, CatalogueFault> {
+    /// [`CatalogFault`].
+    pub async fn to_plan(&self, job: &JobId) -> Result<Arc<Catalog>, CatalogFault> {
         match self.read(&layout::job_models(job)).await? {
             Some(own) => Ok(own),
             None => Ok(self
@@ -66,16 +66,16 @@ impl Catalogues {
         }
     }
 
-    /// Has the job keep the catalogue. False if it keeps another: somebody else is planning it, and
+    /// Has the job keep the catalog. False if it keeps another: somebody else is planning it, and
     /// was first.
     ///
     /// # Errors
-    /// [`CatalogueFault`].
-    pub async fn keep(&self, job: &JobId, catalogue: &Catalogue) -> Result<bool, CatalogueFault> {
+    /// [`CatalogFault`].
+    pub async fn keep(&self, job: &JobId, catalog: &Catalog) -> Result<bool, CatalogFault> {
         let key = layout::job_models(job);
         match self
             .bucket
-            .create(&key, "application/toml", catalogue.text().to_owned())
+            .create(&key, "application/toml", catalog.text().to_owned())
             .await?
         {
             Conditional::Written(_) => Ok(true),
@@ -84,7 +84,7 @@ impl Catalogues {
                 .bucket
                 .read(&key)
                 .await?
-                .is_some_and(|kept| kept.bytes == catalogue.text().as_bytes())),
+                .is_some_and(|kept| kept.bytes == catalog.text().as_bytes())),
         }
     }
 
@@ -92,34 +92,34 @@ impl Catalogues {
     /// one.
     ///
     /// # Errors
-    /// [`CatalogueFault`].
-    pub async fn of_job(&self, job: &JobId) -> Result<Arc<Catalogue>, CatalogueFault> {
+    /// [`CatalogFault`].
+    pub async fn of_job(&self, job: &JobId) -> Result<Arc<Catalog>, CatalogFault> {
         Ok(self
             .read(&layout::job_models(job))
             .await?
             .unwrap_or_else(|| Arc::clone(&self.built_in)))
     }
 
-    async fn read(&self, key: &str) -> Result<Option<Arc<Catalogue>>, CatalogueFault> {
+    async fn read(&self, key: &str) -> Result<Option<Arc<Catalog>>, CatalogFault> {
         let Some(object) = self.bucket.read(key).await? else {
             return Ok(None);
         };
         let latest = || self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(catalogue) = &*latest()
-            && catalogue.text().as_bytes() == object.bytes
+        if let Some(catalog) = &*latest()
+            && catalog.text().as_bytes() == object.bytes
         {
-            return Ok(Some(Arc::clone(catalogue)));
+            return Ok(Some(Arc::clone(catalog)));
         }
-        let broken = |what: String| CatalogueFault::Broken {
+        let broken = |what: String| CatalogFault::Broken {
             key: key.to_owned(),
             what,
         };
         let text = std::str::from_utf8(&object.bytes)
             .map_err(|error| broken(format!("it is no text: {error}")))?;
-        let catalogue = Arc::new(
-            Catalogue::parse(text).map_err(|error: CatalogueError| broken(error.to_string()))?,
+        let catalog = Arc::new(
+            Catalog::parse(text).map_err(|error: CatalogError| broken(error.to_string()))?,
         );
-        *latest() = Some(Arc::clone(&catalogue));
-        Ok(Some(catalogue))
+        *latest() = Some(Arc::clone(&catalog));
+        Ok(Some(catalog))
     }
 }

@@ -5,14 +5,14 @@ mod output;
 use std::ops::RangeInclusive;
 
 use clap::{Args, value_parser};
-use gemini_sim::{BatchFate, Behaviour, DeletingInput, FateRule, FaultRule, Outage, Which};
+use gemini_sim::{BatchFate, DeletingInput, FateRule, FaultRule, Outage, Scenario, Selector};
 
 use self::output::{OutputArgs, named_first};
 
 /// The lies the simulated Gemini tells. Without any, everything goes well.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "The simulated Gemini")]
-pub(super) struct BehaviourArgs {
+pub(super) struct BehaviorArgs {
     /// What all chance starts from: the same seed, the same lies.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -51,7 +51,7 @@ pub(super) struct BehaviourArgs {
     /// draws a fifth of the keys, 3 is the third key that ever came, first-2 the first two. A key
     /// is bad in every batch or in none.
     #[arg(long, value_name = "WHICH", value_delimiter = ',')]
-    bad_line: Vec<Which>,
+    bad_line: Vec<Selector>,
     /// Write the results in another order than the requests.
     #[arg(long)]
     shuffle: bool,
@@ -59,25 +59,25 @@ pub(super) struct BehaviourArgs {
     /// first-2 for the first two, 20% for a fifth of all; several are separated by commas. So it is
     /// with all flags for batches.
     #[arg(long, value_name = "N", value_delimiter = ',')]
-    stuck: Vec<Which>,
+    stuck: Vec<Selector>,
     /// Never start these batches, until they are cancelled.
     #[arg(long, value_name = "N", value_delimiter = ',')]
-    stuck_pending: Vec<Which>,
+    stuck_pending: Vec<Selector>,
     /// Let these batches expire after 48 hours, without results, whoever cancels them.
     #[arg(long, value_name = "N", value_delimiter = ',')]
-    expired: Vec<Which>,
+    expired: Vec<Selector>,
     /// Let these batches fail, and say why.
     #[arg(long, value_name = "N", value_delimiter = ',')]
-    failed: Vec<Which>,
+    failed: Vec<Selector>,
     /// Let these batches fail, and don't say why.
     #[arg(long, value_name = "N", value_delimiter = ',')]
-    failed_silently: Vec<Which>,
+    failed_silently: Vec<Selector>,
     /// Cancel these batches half-way, though nobody asked for it.
     #[arg(long, value_name = "N", value_delimiter = ',')]
-    cancelled: Vec<Which>,
+    cancelled: Vec<Selector>,
     /// End the result files of these batches in the middle of a line.
     #[arg(long, value_name = "N", value_delimiter = ',')]
-    truncated: Vec<Which>,
+    truncated: Vec<Selector>,
     /// What becomes of batches under way whose input file is deleted. What Google does is not
     /// known.
     #[arg(long, value_name = "OUTCOME", value_enum, default_value_t)]
@@ -112,11 +112,11 @@ pub(super) struct BehaviourArgs {
     output: OutputArgs,
 }
 
-impl BehaviourArgs {
+impl BehaviorArgs {
     /// What the flags ask for, with batches that take `usual` seconds unless they say otherwise.
-    pub(super) fn behaviour(&self, usual: RangeInclusive<u32>) -> Behaviour {
+    pub(super) fn scenario(&self, usual: RangeInclusive<u32>) -> Scenario {
         let batch_seconds = self.batch_seconds.clone().unwrap_or(usual);
-        self.output.applied_to(Behaviour {
+        self.output.applied_to(Scenario {
             seed: self.seed,
             shortest_batch_seconds: *batch_seconds.start(),
             longest_batch_seconds: *batch_seconds.end(),
@@ -135,13 +135,13 @@ impl BehaviourArgs {
             deleting_input: self.deleting_input,
             live_batches: self
                 .live_batches
-                .unwrap_or(Behaviour::default().live_batches),
+                .unwrap_or(Scenario::default().live_batches),
             enqueued_tokens: self.enqueued_tokens,
             list_lag_seconds: self.list_lag,
             ranges: self.ranges,
             faults: self.fault.clone(),
             outages: self.outage.clone(),
-            ..Behaviour::default()
+            ..Scenario::default()
         })
     }
 
@@ -191,23 +191,20 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Alone {
         #[command(flatten)]
-        behaviour: BehaviourArgs,
+        scenario: BehaviorArgs,
     }
 
     const HOUR: RangeInclusive<u32> = 1200..=5400;
 
-    fn read(flags: &str) -> Result<Behaviour, clap::Error> {
+    fn read(flags: &str) -> Result<Scenario, clap::Error> {
         let words = std::iter::once("gemini").chain(flags.split_whitespace());
-        Alone::try_parse_from(words).map(|alone| alone.behaviour.behaviour(HOUR))
+        Alone::try_parse_from(words).map(|alone| alone.scenario.scenario(HOUR))
     }
 
     #[test]
     fn without_flags_everything_goes_well() {
-        assert_eq!(read("").unwrap(), Behaviour::default());
-        assert_eq!(
-            BehaviourArgs::default().behaviour(HOUR),
-            Behaviour::default()
-        );
+        assert_eq!(read("").unwrap(), Scenario::default());
+        assert_eq!(BehaviorArgs::default().scenario(HOUR), Scenario::default());
         Alone::command().debug_assert();
     }
 
@@ -218,7 +215,7 @@ mod tests {
                      --deleting-input fails --live-batches 10 --enqueued-tokens 5000 \
                      --fault create-batch:429:20% --fault download:cut:first-2 \
                      --outage uploads:timeout:1d..20d --outage any:html:0..81m";
-        let expected = Behaviour {
+        let expected = Scenario {
             seed: 7,
             shortest_batch_seconds: 60,
             longest_batch_seconds: 120,
@@ -231,7 +228,7 @@ mod tests {
             thoughts_percent: 6,
             wrong_ratio_percent: 8,
             mislabelled_percent: 9,
-            bad_lines: vec![Which::Percent(20), Which::Nth(3)],
+            bad_lines: vec![Selector::Percent(20), Selector::Nth(3)],
             shuffle: true,
             batch_fates: Vec::new(),
             deleting_input: DeletingInput::Fails,
@@ -247,7 +244,7 @@ mod tests {
                 "uploads:timeout:1d..20d".parse().unwrap(),
                 "any:html:0..81m".parse().unwrap(),
             ],
-            ..Behaviour::default()
+            ..Scenario::default()
         };
         assert_eq!(read(flags).unwrap(), expected);
         assert_eq!(
@@ -261,19 +258,19 @@ mod tests {
         let flags = "--late-output 30m --late-output 2h:3 --lost-output 4,first-2 --done absent --without-counts \
                      --inline-output 5 --array 20% --array 6:compact --shape no-key:20 --shape error-text:5 \
                      --keep-output 7";
-        let expected = Behaviour {
+        let expected = Scenario {
             late_outputs: vec!["2h:3".parse().unwrap(), "30m".parse().unwrap()],
-            lost_outputs: vec![Which::Nth(4), Which::First(2)],
+            lost_outputs: vec![Selector::Nth(4), Selector::First(2)],
             done: DoneFlag::Absent,
             without_counts: true,
-            inline_outputs: vec![Which::Nth(5)],
+            inline_outputs: vec![Selector::Nth(5)],
             arrays: vec!["6:compact".parse().unwrap(), "20%".parse().unwrap()],
             shapes: vec![
                 "no-key:20".parse().unwrap(),
                 "error-text:5".parse().unwrap(),
             ],
             keep_output_days: 7,
-            ..Behaviour::default()
+            ..Scenario::default()
         };
         assert_eq!(read(flags).unwrap(), expected);
         assert_eq!(read("--done late").unwrap().done, DoneFlag::Late);

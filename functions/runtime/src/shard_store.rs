@@ -7,13 +7,13 @@ use darkroom::{
     state::{Phase, Shard},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
-use seam::{clock::Clock, rng::Chance};
+use seam::{clock::Clock, rng::Rng};
 use serde_json::json;
 
 use crate::{
     bucket::Bucket,
+    cas::{self, CasError, Stamped},
     metrics::{Metric, Metrics},
-    swap::{self, Stamped, SwapError},
 };
 
 /// How many states are read at once.
@@ -21,10 +21,10 @@ const AT_ONCE: usize = 16;
 
 /// The states of all shards.
 #[derive(Clone, Debug)]
-pub struct States {
+pub struct ShardStore {
     bucket: Bucket,
     clock: Clock,
-    chance: Chance,
+    rng: Rng,
     metrics: Metrics,
 }
 
@@ -42,11 +42,11 @@ pub struct StoredShard {
     clippy::large_enum_variant,
     reason = "there is one at a time, beside a network call"
 )]
-pub enum Swap {
+pub enum Cas {
     /// Ours: the state is as we wrote it.
-    Mine(StoredShard),
+    Written(StoredShard),
     /// Somebody else wrote first: look again.
-    Theirs,
+    Conflict,
 }
 
 /// A state that can't be read or written now.
@@ -54,7 +54,7 @@ pub enum Swap {
 pub enum StateError {
     /// It can't be read or written. After a write, whether it happened is unknown.
     #[error(transparent)]
-    Swap(#[from] SwapError),
+    Cas(#[from] CasError),
     /// There is none, though there should be: it was removed by hand.
     #[error("job {0} has no state for shard {1}; restore it from an earlier version")]
     Missing(JobId, ShardId),
@@ -90,13 +90,13 @@ impl Rounds {
     }
 }
 
-impl States {
+impl ShardStore {
     /// The states in `bucket`. A shard that comes into another phase is counted.
-    pub fn new(bucket: Bucket, clock: Clock, chance: Chance, metrics: Metrics) -> Self {
+    pub fn new(bucket: Bucket, clock: Clock, rng: Rng, metrics: Metrics) -> Self {
         Self {
             bucket,
             clock,
-            chance,
+            rng,
             metrics,
         }
     }
@@ -110,7 +110,7 @@ impl States {
         job: &JobId,
         shard: ShardId,
     ) -> Result<Option<StoredShard>, StateError> {
-        let stored = swap::read(&self.bucket, &layout::state(job, shard)).await?;
+        let stored = cas::read(&self.bucket, &layout::state(job, shard)).await?;
         Ok(stored.map(|(shard, etag)| StoredShard { shard, etag }))
     }
 
@@ -156,7 +156,7 @@ impl States {
             key: key.clone(),
             what,
         };
-        let object = self.bucket.read(&key).await.map_err(SwapError::from)?;
+        let object = self.bucket.read(&key).await.map_err(CasError::from)?;
         let object = object.ok_or_else(|| wrong("it is missing".to_owned()))?;
         Ok(Some(
             list.read(&object.bytes)
@@ -184,7 +184,7 @@ impl States {
         self.bucket
             .put(&key, "application/jsonl", bytes)
             .await
-            .map_err(SwapError::from)?;
+            .map_err(CasError::from)?;
         Ok(list)
     }
 
@@ -197,7 +197,7 @@ impl States {
             .bucket
             .head(&layout::cancel(job))
             .await
-            .map_err(SwapError::from)?
+            .map_err(CasError::from)?
             .is_some())
     }
 
@@ -213,14 +213,14 @@ impl States {
             .await;
         created
             .map(drop)
-            .map_err(|error| SwapError::from(error).into())
+            .map_err(|error| CasError::from(error).into())
     }
 
     /// Writes a shard's first state; [`Swap::Theirs`] if it has one already.
     ///
     /// # Errors
     /// [`StateError`]; it may have been written then.
-    pub async fn create(&self, shard: Shard) -> Result<Swap, StateError> {
+    pub async fn create(&self, shard: Shard) -> Result<Cas, StateError> {
         let swap = self.write(shard, None).await?;
         self.count(None, &swap);
         Ok(swap)
@@ -230,7 +230,7 @@ impl States {
     ///
     /// # Errors
     /// [`StateError`]; it may have been written then.
-    pub async fn swap(&self, stored: &StoredShard, next: Shard) -> Result<Swap, StateError> {
+    pub async fn swap(&self, stored: &StoredShard, next: Shard) -> Result<Cas, StateError> {
         let swap = self
             .write(
                 Shard {
@@ -244,8 +244,8 @@ impl States {
         Ok(swap)
     }
 
-    fn count(&self, before: Option<&Phase>, swap: &Swap) {
-        let Swap::Mine(StoredShard { shard, .. }) = swap else {
+    fn count(&self, before: Option<&Phase>, swap: &Cas) {
+        let Cas::Written(StoredShard { shard, .. }) = swap else {
             return;
         };
         if before.is_none_or(|before| before.name() != shard.phase.name())
@@ -255,16 +255,16 @@ impl States {
         }
     }
 
-    async fn write(&self, shard: Shard, etag: Option<&str>) -> Result<Swap, StateError> {
+    async fn write(&self, shard: Shard, etag: Option<&str>) -> Result<Cas, StateError> {
         let shard = Shard {
-            write_id: self.chance.id(),
+            write_id: self.rng.id(),
             changed_at: self.clock.now(),
             ..shard
         };
         let key = layout::state(&shard.job, shard.shard);
-        Ok(match swap::write(&self.bucket, &key, &shard, etag).await? {
-            Some(etag) => Swap::Mine(StoredShard { shard, etag }),
-            None => Swap::Theirs,
+        Ok(match cas::write(&self.bucket, &key, &shard, etag).await? {
+            Some(etag) => Cas::Written(StoredShard { shard, etag }),
+            None => Cas::Conflict,
         })
     }
 }

@@ -1,11 +1,11 @@
 //! The ledger in the bucket, changed by compare-and-swap alone.
 
 use darkroom::{layout, ledger::Ledger};
-use seam::rng::Chance;
+use seam::rng::Rng;
 
 use crate::{
     bucket::Bucket,
-    swap::{self, Stamped, SwapError},
+    cas::{self, CasError, Stamped},
 };
 
 /// How often a change is made anew because somebody else's came first.
@@ -13,9 +13,9 @@ const TRIES: u32 = 20;
 
 /// The ledger of the deployment.
 #[derive(Clone, Debug)]
-pub struct Books {
+pub struct LedgerStore {
     bucket: Bucket,
-    chance: Chance,
+    rng: Rng,
 }
 
 /// The ledger could not be changed.
@@ -23,7 +23,7 @@ pub struct Books {
 pub enum LedgerError {
     /// It can't be read or written.
     #[error(transparent)]
-    Swap(#[from] SwapError),
+    Cas(#[from] CasError),
     /// Others change it all the time.
     #[error("the ledger was changed by others {TRIES} times in a row")]
     Contended,
@@ -35,10 +35,10 @@ impl Stamped for Ledger {
     }
 }
 
-impl Books {
+impl LedgerStore {
     /// The ledger in `bucket`.
-    pub fn new(bucket: Bucket, chance: Chance) -> Self {
-        Self { bucket, chance }
+    pub fn new(bucket: Bucket, rng: Rng) -> Self {
+        Self { bucket, rng }
     }
 
     /// The ledger as it is; an empty one if nobody has written it yet.
@@ -46,7 +46,7 @@ impl Books {
     /// # Errors
     /// [`LedgerError::Swap`].
     pub async fn read(&self) -> Result<Ledger, LedgerError> {
-        Ok(swap::read(&self.bucket, layout::LEDGER)
+        Ok(cas::read(&self.bucket, layout::LEDGER)
             .await?
             .map(|(ledger, _)| ledger)
             .unwrap_or_default())
@@ -60,7 +60,7 @@ impl Books {
     /// repeated.
     pub async fn change<T>(&self, change: impl Fn(&mut Ledger) -> T) -> Result<T, LedgerError> {
         for _ in 0..TRIES {
-            let stored = swap::read::<Ledger>(&self.bucket, layout::LEDGER).await?;
+            let stored = cas::read::<Ledger>(&self.bucket, layout::LEDGER).await?;
             let (before, etag) =
                 stored.map_or_else(Default::default, |(ledger, etag)| (ledger, Some(etag)));
             let mut after = before.clone();
@@ -68,8 +68,8 @@ impl Books {
             if after == before {
                 return Ok(answer);
             }
-            (after.rev, after.write_id) = (before.rev + 1, self.chance.id());
-            if swap::write(&self.bucket, layout::LEDGER, &after, etag.as_deref())
+            (after.rev, after.write_id) = (before.rev + 1, self.rng.id());
+            if cas::write(&self.bucket, layout::LEDGER, &after, etag.as_deref())
                 .await?
                 .is_some()
             {

@@ -1,4 +1,4 @@
-//! Which objects a message says were uploaded.
+//! Selector objects a message says were uploaded.
 //!
 //! S3's own notifications reach the queue as S3 sends them, or in an SNS envelope where the bucket
 //! notifies a topic with several subscribers. EventBridge has an event of another form. Programs
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 /// An object that was uploaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Upload {
+pub struct UploadedObject {
     /// The bucket.
     pub bucket: String,
     /// The key.
@@ -48,7 +48,7 @@ pub enum EventError {
 ///
 /// # Errors
 /// When the message is none of these, or does not say which object it is about.
-pub fn uploads(message: &str) -> Result<Vec<Upload>, EventError> {
+pub fn uploads(message: &str) -> Result<Vec<UploadedObject>, EventError> {
     let message: Message = serde_json::from_str(message).map_err(EventError::Json)?;
     match message {
         Message {
@@ -134,7 +134,7 @@ struct Object {
 
 impl Record {
     /// The upload that a record tells of; `at` is its place in the message.
-    fn upload(&self, at: &str) -> Result<Option<Upload>, EventError> {
+    fn upload(&self, at: &str) -> Result<Option<UploadedObject>, EventError> {
         let name = self
             .name
             .as_deref()
@@ -147,7 +147,7 @@ impl Record {
             .as_ref()
             .unwrap_or(&Entity::default())
             .upload(&format!("{at}.s3"))?;
-        let upload = Upload {
+        let upload = UploadedObject {
             key: decoded(&upload.key),
             ..upload
         };
@@ -158,7 +158,7 @@ impl Record {
 /// The upload that an EventBridge event tells of, if its `detail-type` says that there is one. Its
 /// key is spelled as it is, unlike in S3's own events
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html>, read 2026-11).
-fn of_event_bridge(kind: &str, detail: Option<Entity>) -> Result<Vec<Upload>, EventError> {
+fn of_event_bridge(kind: &str, detail: Option<Entity>) -> Result<Vec<UploadedObject>, EventError> {
     if kind != "Object Created" {
         return Ok(Vec::new());
     }
@@ -172,7 +172,7 @@ fn of_event_bridge(kind: &str, detail: Option<Entity>) -> Result<Vec<Upload>, Ev
 
 impl Entity {
     /// The object by the spelling of the event; `at` is the place of this in the message.
-    fn upload(&self, at: &str) -> Result<Upload, EventError> {
+    fn upload(&self, at: &str) -> Result<UploadedObject, EventError> {
         let needed = |value: &Option<String>, member: &str| {
             value
                 .clone()
@@ -183,11 +183,11 @@ impl Entity {
             needed(&self.bucket.name, "bucket.name")?,
             needed(&self.object.key, "object.key")?,
         );
-        Ok(Upload { bucket, key })
+        Ok(UploadedObject { bucket, key })
     }
 }
 
-impl Upload {
+impl UploadedObject {
     fn is_file(&self) -> bool {
         !self.key.ends_with('/')
     }
@@ -234,8 +234,8 @@ mod tests {
         })
     }
 
-    fn upload(key: &str) -> Upload {
-        Upload {
+    fn upload(key: &str) -> UploadedObject {
+        UploadedObject {
             bucket: "studio".to_owned(),
             key: key.to_owned(),
         }

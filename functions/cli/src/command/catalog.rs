@@ -3,20 +3,20 @@
 use std::{fs, io, path::Path};
 
 use anyhow::Context;
-use darkroom::{layout, models::Catalogue, names::JobId};
+use darkroom::{layout, models::Catalog, names::JobId};
 
 use crate::cloud::BUCKET;
 
-/// The catalogue that `plan` will use for a job in the folder `out`: the job's own if it was
+/// The catalog that `plan` will use for a job in the folder `out`: the job's own if it was
 /// planned already, else the one that a person put there as `stack/models.toml`, else the built-in
 /// one.
-pub(super) fn of(out: &Path, job: &JobId) -> anyhow::Result<Catalogue> {
+pub(super) fn of(out: &Path, job: &JobId) -> anyhow::Result<Catalog> {
     let bucket = out.join(BUCKET);
     for key in [&layout::job_models(job), layout::MODELS] {
         let path = bucket.join(key);
         match fs::read_to_string(&path) {
             Ok(text) => {
-                return Catalogue::parse(&text)
+                return Catalog::parse(&text)
                     .with_context(|| format!("{} can't be used", path.display()));
             }
             Err(error)
@@ -29,5 +29,5 @@ pub(super) fn of(out: &Path, job: &JobId) -> anyhow::Result<Catalogue> {
             }
         }
     }
-    Ok(Catalogue::built_in())
+    Ok(Catalog::built_in())
 }

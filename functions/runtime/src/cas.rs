@@ -17,7 +17,7 @@ pub(crate) trait Stamped: Serialize + DeserializeOwned {
 
 /// A document that can't be read or written now.
 #[derive(Debug, thiserror::Error)]
-pub enum SwapError {
+pub enum CasError {
     /// The bucket failed. After a write, whether it happened is unknown.
     #[error(transparent)]
     Bucket(#[from] BucketError),
@@ -35,7 +35,7 @@ pub enum SwapError {
 pub(crate) async fn read<T: DeserializeOwned>(
     bucket: &Bucket,
     key: &str,
-) -> Result<Option<(T, String)>, SwapError> {
+) -> Result<Option<(T, String)>, CasError> {
     let Some(object) = bucket.read(key).await? else {
         return Ok(None);
     };
@@ -51,7 +51,7 @@ pub(crate) async fn write<T: Stamped>(
     key: &str,
     document: &T,
     etag: Option<&str>,
-) -> Result<Option<String>, SwapError> {
+) -> Result<Option<String>, CasError> {
     let bytes = serde_json::to_vec(document).map_err(|source| malformed(key, source))?;
     let written = match etag {
         Some(etag) => bucket.replace(key, etag, "application/json", bytes).await,
@@ -74,8 +74,8 @@ pub(crate) async fn write<T: Stamped>(
     }
 }
 
-fn malformed(key: &str, source: serde_json::Error) -> SwapError {
-    SwapError::Malformed {
+fn malformed(key: &str, source: serde_json::Error) -> CasError {
+    CasError::Malformed {
         key: key.to_owned(),
         source,
     }

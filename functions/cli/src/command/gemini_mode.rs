@@ -1,4 +1,4 @@
-//! Which Gemini answers, and whether money may be spent.
+//! GeminiMode Gemini answers, and whether money may be spent.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
 use disk::Disk;
 use seam::environment::Variables;
 
-use super::{Exit, RunArgs, ServeArgs, Which};
+use super::{Exit, GeminiMode, RunArgs, ServeArgs};
 
 /// The file that says which Gemini answered in a folder: simulated and real images are not to be
 /// mixed.
@@ -19,7 +19,7 @@ const KEPT: &str = "gemini-is";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
     /// This one.
-    Use(Which),
+    Use(GeminiMode),
     /// None: the command ends.
     End(Exit),
 }
@@ -34,7 +34,7 @@ pub(super) fn choose(
     price: &str,
 ) -> anyhow::Result<Choice> {
     keep(&args.out, internal, args.gemini, |wanted| match wanted {
-        Some(Which::Live) if finished => Ok(Choice::Use(Which::Live)),
+        Some(GeminiMode::Live) if finished => Ok(Choice::Use(GeminiMode::Live)),
         wanted => choose_new(wanted, args.yes, variables, price),
     })
 }
@@ -43,7 +43,7 @@ pub(super) fn choose(
 /// folder free for either Gemini.
 pub(super) fn choose_for_estimate(args: &RunArgs, internal: &Path) -> anyhow::Result<Choice> {
     let kept = kept(&args.out, &internal.join(KEPT), args.gemini)?;
-    Ok(Choice::Use(kept.or(args.gemini).unwrap_or(Which::Sim)))
+    Ok(Choice::Use(kept.or(args.gemini).unwrap_or(GeminiMode::Sim)))
 }
 
 /// Decides for a host that takes whatever is dropped: the simulated one, unless told otherwise.
@@ -54,7 +54,7 @@ pub(super) fn choose_for_all(
 ) -> anyhow::Result<Choice> {
     keep(&args.out, internal, args.gemini, |wanted| {
         choose_new(
-            wanted.or(Some(Which::Sim)),
+            wanted.or(Some(GeminiMode::Sim)),
             args.yes,
             variables,
             "what each manifest costs",
@@ -66,14 +66,18 @@ pub(super) fn choose_for_all(
 fn keep(
     out: &Path,
     internal: &Path,
-    wanted: Option<Which>,
-    choose: impl FnOnce(Option<Which>) -> anyhow::Result<Choice>,
+    wanted: Option<GeminiMode>,
+    choose: impl FnOnce(Option<GeminiMode>) -> anyhow::Result<Choice>,
 ) -> anyhow::Result<Choice> {
     let file = internal.join(KEPT);
     let kept = kept(out, &file, wanted)?;
     let choice = choose(kept.or(wanted))?;
     if let (None, Choice::Use(which)) = (kept, choice) {
-        let name = if which == Which::Live { "live" } else { "sim" };
+        let name = if which == GeminiMode::Live {
+            "live"
+        } else {
+            "sim"
+        };
         // A folder that forgot it could mix real images with simulated ones.
         Disk::durable().replace(&file, name.as_bytes())?;
     }
@@ -81,21 +85,21 @@ fn keep(
 }
 
 /// The Gemini that a folder began with, if it has begun with one; another can't be `wanted`.
-fn kept(out: &Path, file: &Path, wanted: Option<Which>) -> anyhow::Result<Option<Which>> {
+fn kept(out: &Path, file: &Path, wanted: Option<GeminiMode>) -> anyhow::Result<Option<GeminiMode>> {
     let kept = match fs::read_to_string(file) {
-        Ok(text) if text == "live" => Some(Which::Live),
-        Ok(_) => Some(Which::Sim),
+        Ok(text) if text == "live" => Some(GeminiMode::Live),
+        Ok(_) => Some(GeminiMode::Sim),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error.into()),
     };
     match (kept, wanted) {
-        (Some(Which::Sim), Some(Which::Live)) => {
+        (Some(GeminiMode::Sim), Some(GeminiMode::Live)) => {
             anyhow::bail!(
                 "{} holds simulated images: choose another folder with --out",
                 out.display()
             )
         }
-        (Some(Which::Live), Some(Which::Sim)) => {
+        (Some(GeminiMode::Live), Some(GeminiMode::Sim)) => {
             anyhow::bail!(
                 "{} holds real images: choose another folder with --out",
                 out.display()
@@ -106,7 +110,7 @@ fn kept(out: &Path, file: &Path, wanted: Option<Which>) -> anyhow::Result<Option
 }
 
 fn choose_new(
-    wanted: Option<Which>,
+    wanted: Option<GeminiMode>,
     agreed: bool,
     variables: &Variables,
     price: &str,
@@ -114,20 +118,20 @@ fn choose_new(
     let has_key = variables.optional("GEMINI_API_KEY").is_some();
     let at_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
     match wanted {
-        Some(Which::Sim) => Ok(Choice::Use(Which::Sim)),
-        Some(Which::Live) if !has_key => {
+        Some(GeminiMode::Sim) => Ok(Choice::Use(GeminiMode::Sim)),
+        Some(GeminiMode::Live) if !has_key => {
             anyhow::bail!("--gemini live needs your API key in GEMINI_API_KEY")
         }
-        Some(Which::Live) if agreed => Ok(Choice::Use(Which::Live)),
-        Some(Which::Live) if at_terminal => {
+        Some(GeminiMode::Live) if agreed => Ok(Choice::Use(GeminiMode::Live)),
+        Some(GeminiMode::Live) if at_terminal => {
             let yes = ask(&format!("Spend {price} with the real Gemini API? [y/N] "))?;
             Ok(if yes {
-                Choice::Use(Which::Live)
+                Choice::Use(GeminiMode::Live)
             } else {
                 Choice::End(Exit::Declined)
             })
         }
-        Some(Which::Live) => {
+        Some(GeminiMode::Live) => {
             eprintln!("The real Gemini API would be paid {price}: say --yes to agree.");
             Ok(Choice::End(Exit::Declined))
         }
@@ -136,9 +140,9 @@ fn choose_new(
                 "GEMINI_API_KEY is set. Spend {price} with the real Gemini API? [y/N: simulate] "
             );
             Ok(Choice::Use(if ask(&question)? {
-                Which::Live
+                GeminiMode::Live
             } else {
-                Which::Sim
+                GeminiMode::Sim
             }))
         }
         None => {
@@ -147,7 +151,7 @@ fn choose_new(
                     "GEMINI_API_KEY is set: --gemini live would make real images for {price}."
                 );
             }
-            Ok(Choice::Use(Which::Sim))
+            Ok(Choice::Use(GeminiMode::Sim))
         }
     }
 }

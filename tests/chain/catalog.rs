@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use darkroom::{
     chain::{MANIFESTS, SHARDS},
     keys::hex,
-    models::Catalogue,
+    models::Catalog,
 };
 use sha2::{Digest, Sha256};
 use tests::World;
@@ -14,9 +14,9 @@ use super::{acknowledged, messages, step, stones};
 
 const DEPLOYED: &str = "stack/models.toml";
 
-/// The built-in catalogue with every price of the default model's sizes and images doubled.
+/// The built-in catalog with every price of the default model's sizes and images doubled.
 fn dearer() -> String {
-    let text = Catalogue::BUILT_IN
+    let text = Catalog::BUILT_IN
         .replacen(
             "standard = 0.0336, batch = 0.0168",
             "standard = 0.0672, batch = 0.0336",
@@ -24,7 +24,7 @@ fn dearer() -> String {
         )
         .replacen("image = 30.00", "image = 60.00", 1)
         .replacen("image = 15.00", "image = 30.00", 1);
-    Catalogue::parse(&text).unwrap();
+    Catalog::parse(&text).unwrap();
     text
 }
 
@@ -43,11 +43,11 @@ async fn costs(world: &World) -> (f64, f64) {
 }
 
 #[tokio::test]
-async fn a_catalogue_in_the_bucket_takes_the_place_of_the_built_in_one() {
+async fn a_catalog_in_the_bucket_takes_the_place_of_the_built_in_one() {
     let mut seen = BTreeMap::new();
-    for (name, catalogue) in [("built in", None), ("dearer", Some(dearer()))] {
+    for (name, catalog) in [("built in", None), ("dearer", Some(dearer()))] {
         let world = World::new().unwrap();
-        if let Some(text) = &catalogue {
+        if let Some(text) = &catalog {
             world.put(DEPLOYED, text.clone()).await.unwrap();
         }
         world.put("inbox/stones.jsonl", stones(3)).await.unwrap();
@@ -60,12 +60,12 @@ async fn a_catalogue_in_the_bucket_takes_the_place_of_the_built_in_one() {
             .unwrap();
         assert_eq!(
             kept,
-            catalogue.unwrap_or_else(|| Catalogue::BUILT_IN.to_owned()),
+            catalog.unwrap_or_else(|| Catalog::BUILT_IN.to_owned()),
             "{name}"
         );
         let lock = world.json(&format!("{job}plan.lock")).await.unwrap();
         assert_eq!(
-            lock["catalogue_sha256"],
+            lock["catalog_sha256"],
             hex(&Sha256::digest(&kept)),
             "{name}"
         );
@@ -115,7 +115,7 @@ async fn a_job_that_is_planned_again_is_planned_with_its_own_prices() {
 }
 
 #[tokio::test]
-async fn a_broken_catalogue_stops_planning_and_rejects_nothing_until_it_is_mended() {
+async fn a_broken_catalog_stops_planning_and_rejects_nothing_until_it_is_mended() {
     for text in [
         "",
         "[[model]]\nid = 1",
@@ -145,7 +145,7 @@ async fn a_broken_catalogue_stops_planning_and_rejects_nothing_until_it_is_mende
 }
 
 #[tokio::test]
-async fn a_broken_catalogue_holds_up_no_job_that_is_planned() {
+async fn a_broken_catalog_holds_up_no_job_that_is_planned() {
     let world = World::new().unwrap();
     world.put("inbox/stones.jsonl", stones(3)).await.unwrap();
     assert!(acknowledged(&step!(&world, plan, MANIFESTS)));

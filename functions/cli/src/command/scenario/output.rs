@@ -1,7 +1,7 @@
 //! How the simulated Gemini shows the outputs of batches, as flags.
 
 use clap::{Args, value_parser};
-use gemini_sim::{ArrayRule, Behaviour, DoneFlag, LateOutput, ShapeRule, Which};
+use gemini_sim::{ArrayRule, DoneFlag, LateOutput, Scenario, Selector, ShapeRule};
 
 /// What is odd about outputs. Without any flag they are there as soon as their batch is over, in
 /// the usual shape.
@@ -13,7 +13,7 @@ pub(super) struct OutputArgs {
     late_output: Vec<LateOutput>,
     /// Never give the outputs of these batches.
     #[arg(long, value_name = "N", value_delimiter = ',')]
-    lost_output: Vec<Which>,
+    lost_output: Vec<Selector>,
     /// When batches that are over say "done": at once, with their output, or never.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     done: DoneFlag,
@@ -22,7 +22,7 @@ pub(super) struct OutputArgs {
     without_counts: bool,
     /// Give the results of these batches inline, though their input was a file.
     #[arg(long, value_name = "N", value_delimiter = ',')]
-    inline_output: Vec<Which>,
+    inline_output: Vec<Selector>,
     /// Write the result files of these batches as one array: 3:compact on one line, 3:lines with
     /// one element a line; 3 draws which. May be repeated.
     #[arg(long, value_name = "N[:STYLE]")]
@@ -39,9 +39,9 @@ pub(super) struct OutputArgs {
 }
 
 impl OutputArgs {
-    /// The rest of the behaviour, with outputs as the flags ask for.
-    pub(super) fn applied_to(&self, behaviour: Behaviour) -> Behaviour {
-        Behaviour {
+    /// The rest of the behavior, with outputs as the flags ask for.
+    pub(super) fn applied_to(&self, scenario: Scenario) -> Scenario {
+        Scenario {
             late_outputs: named_first(&self.late_output, |rule| rule.which),
             lost_outputs: self.lost_output.clone(),
             done: self.done,
@@ -49,17 +49,17 @@ impl OutputArgs {
             inline_outputs: self.inline_output.clone(),
             arrays: named_first(&self.array, |rule| rule.which),
             shapes: self.shape.clone(),
-            keep_output_days: self.keep_output.unwrap_or(behaviour.keep_output_days),
-            ..behaviour
+            keep_output_days: self.keep_output.unwrap_or(scenario.keep_output_days),
+            ..scenario
         }
     }
 }
 
 /// Batches that are named come before shares: a share is of the others.
-pub(super) fn named_first<T: Clone>(rules: &[T], which: impl Fn(&T) -> Which) -> Vec<T> {
+pub(super) fn named_first<T: Clone>(rules: &[T], which: impl Fn(&T) -> Selector) -> Vec<T> {
     let (shares, named): (Vec<T>, Vec<T>) = rules
         .iter()
         .cloned()
-        .partition(|rule| matches!(which(rule), Which::Percent(_)));
+        .partition(|rule| matches!(which(rule), Selector::Percent(_)));
     [named, shares].concat()
 }

@@ -10,7 +10,7 @@ use crate::queue::{Queue, QueueError};
 
 /// (shards), (polls), (results) and (reports).
 #[derive(Clone, Debug)]
-pub struct Wake {
+pub struct ShardQueues {
     /// What `submit` handles.
     pub shards: Queue,
     /// What `poll` handles.
@@ -21,7 +21,7 @@ pub struct Wake {
     pub reports: Queue,
 }
 
-impl Wake {
+impl ShardQueues {
     /// Sends a message about a shard to whoever moves it on; to nobody if it is over.
     ///
     /// # Errors

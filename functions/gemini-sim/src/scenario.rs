@@ -16,15 +16,15 @@ use super::{
     outcome::{LineFate, Outcome, Rendering},
     refusal::Refusal,
     route::Call,
+    selector::Selector,
     shape::ShapeRule,
-    which::Which,
 };
 
 /// What to simulate. Percentages are of request lines; `refuse`, `internal_error` and `missing`
 /// exclude each other and together want to stay within 100.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Behaviour {
+pub struct Scenario {
     /// What all draws start from.
     pub seed: u64,
     /// The least time from a batch's creation to its end, in simulated seconds.
@@ -57,7 +57,7 @@ pub struct Behaviour {
     /// Request lines that the service calls wrong, so that it refuses their batch. Ordinals count
     /// the keys in the order in which create calls first brought them; shares are drawn by the key,
     /// so that a key is bad in every batch or in none.
-    pub bad_lines: Vec<Which>,
+    pub bad_lines: Vec<Selector>,
     /// Whether output lines come in another order than the requests.
     pub shuffle: bool,
     /// What goes wrong with whole batches. The first rule that means a batch decides.
@@ -66,13 +66,13 @@ pub struct Behaviour {
     /// decides.
     pub late_outputs: Vec<LateOutput>,
     /// Batches whose output never comes.
-    pub lost_outputs: Vec<Which>,
+    pub lost_outputs: Vec<Selector>,
     /// When the operations of batches that are over say `done`.
     pub done: DoneFlag,
     /// Whether operations leave out `batchStats`.
     pub without_counts: bool,
     /// Batches whose results are in the operation although their input was a file.
-    pub inline_outputs: Vec<Which>,
+    pub inline_outputs: Vec<Selector>,
     /// Batches whose output file is one array. The first rule that means a batch decides.
     pub arrays: Vec<ArrayRule>,
     /// How many days an output file is kept, from the moment on at which it is there. Then its
@@ -89,7 +89,7 @@ pub struct Behaviour {
     /// The most seconds from a batch's creation until lists have it. By its name it is there at
     /// once.
     pub list_lag_seconds: u32,
-    /// Whether a download may begin elsewhere than at the start: `Range` is honoured. Whether the
+    /// Whether a download may begin elsewhere than at the start: `Range` is honored. Whether the
     /// real service does is not known.
     pub ranges: bool,
     /// What goes wrong with single calls. The first rule that means a call decides.
@@ -99,7 +99,7 @@ pub struct Behaviour {
     pub outages: Vec<Outage>,
 }
 
-impl Default for Behaviour {
+impl Default for Scenario {
     /// Everything goes well, in 20 to 90 minutes. 100 batches may be live
     /// (<https://ai.google.dev/gemini-api/docs/rate-limits>, read 2026-11-21), and results are kept
     /// for six weeks (<https://ai.google.dev/gemini-api/docs/batch-api>, read 2026-11-21).
@@ -145,7 +145,7 @@ pub(super) struct Schedule {
     pub(super) ends: Timestamp,
 }
 
-impl Behaviour {
+impl Scenario {
     /// What becomes of the request `key` in `batch`.
     pub(super) fn line_fate(&self, batch: &str, key: &str) -> LineFate {
         let percent = |what: &str| Draw::about(self.seed, &[what, batch, key]).below(100);
@@ -254,38 +254,38 @@ fn after(moment: Timestamp, duration: SignedDuration) -> Timestamp {
 mod tests {
     use super::*;
 
-    fn outcomes(behaviour: &Behaviour, batch: &str) -> Vec<Outcome> {
+    fn outcomes(scenario: &Scenario, batch: &str) -> Vec<Outcome> {
         (0..300)
-            .map(|n| behaviour.line_fate(batch, &n.to_string()).outcome)
+            .map(|n| scenario.line_fate(batch, &n.to_string()).outcome)
             .collect()
     }
 
     #[test]
     fn nothing_goes_wrong_by_default() {
-        let behaviour = Behaviour::default();
+        let scenario = Scenario::default();
         let well = LineFate {
             outcome: Outcome::Image(Rendering::default()),
             repeated: false,
             served_twice: false,
             stray: false,
         };
-        assert!((0..300).all(|n| behaviour.line_fate("b", &n.to_string()) == well));
-        assert_eq!(behaviour.batch_fate("b", 1), None);
-        assert_eq!(behaviour.fault(Call::CreateBatch, 1, 1), None);
+        assert!((0..300).all(|n| scenario.line_fate("b", &n.to_string()) == well));
+        assert_eq!(scenario.batch_fate("b", 1), None);
+        assert_eq!(scenario.fault(Call::CreateBatch, 1, 1), None);
         assert_eq!(
-            behaviour.listed("b", Timestamp::UNIX_EPOCH),
+            scenario.listed("b", Timestamp::UNIX_EPOCH),
             Timestamp::UNIX_EPOCH
         );
     }
 
     #[test]
     fn percentages_are_kept_roughly() {
-        let behaviour = Behaviour {
+        let scenario = Scenario {
             internal_error_percent: 30,
             missing_percent: 20,
-            ..Behaviour::default()
+            ..Scenario::default()
         };
-        let outcomes = outcomes(&behaviour, "b");
+        let outcomes = outcomes(&scenario, "b");
         let count = |wanted| {
             outcomes
                 .iter()
@@ -298,20 +298,20 @@ mod tests {
 
     #[test]
     fn another_batch_draws_anew() {
-        let behaviour = Behaviour {
+        let scenario = Scenario {
             internal_error_percent: 50,
-            ..Behaviour::default()
+            ..Scenario::default()
         };
-        assert_ne!(outcomes(&behaviour, "one"), outcomes(&behaviour, "two"));
+        assert_ne!(outcomes(&scenario, "one"), outcomes(&scenario, "two"));
     }
 
     #[test]
     fn refusals_take_every_shape() {
-        let behaviour = Behaviour {
+        let scenario = Scenario {
             refuse_percent: 100,
-            ..Behaviour::default()
+            ..Scenario::default()
         };
-        let outcomes = outcomes(&behaviour, "b");
+        let outcomes = outcomes(&scenario, "b");
         for refusal in Refusal::ALL {
             assert!(outcomes.contains(&Outcome::Refused(refusal)), "{refusal:?}");
         }
@@ -327,12 +327,12 @@ mod tests {
             rule("2", BatchFate::Failed),
             rule("first-3", BatchFate::Expired),
         ];
-        let behaviour = Behaviour {
+        let scenario = Scenario {
             batch_fates,
-            ..Behaviour::default()
+            ..Scenario::default()
         };
         let fates: Vec<_> = (1..=4)
-            .map(|ordinal| behaviour.batch_fate("b", ordinal))
+            .map(|ordinal| scenario.batch_fate("b", ordinal))
             .collect();
         assert_eq!(
             fates,
@@ -351,27 +351,27 @@ mod tests {
             "download:cut:first-1".parse().expect("valid"),
             "any:503:5".parse().expect("valid"),
         ];
-        let behaviour = Behaviour {
+        let scenario = Scenario {
             faults,
-            ..Behaviour::default()
+            ..Scenario::default()
         };
-        assert_eq!(behaviour.fault(Call::Download, 9, 1), Some(Fault::Cut));
-        assert_eq!(behaviour.fault(Call::Download, 10, 2), None);
-        assert_eq!(behaviour.fault(Call::GetFile, 1, 1), None);
+        assert_eq!(scenario.fault(Call::Download, 9, 1), Some(Fault::Cut));
+        assert_eq!(scenario.fault(Call::Download, 10, 2), None);
+        assert_eq!(scenario.fault(Call::GetFile, 1, 1), None);
         assert_eq!(
-            behaviour.fault(Call::GetFile, 5, 2),
+            scenario.fault(Call::GetFile, 5, 2),
             Some(Fault::Unavailable)
         );
     }
 
     #[test]
     fn list_lag_is_within_its_bound() {
-        let behaviour = Behaviour {
+        let scenario = Scenario {
             list_lag_seconds: 600,
-            ..Behaviour::default()
+            ..Scenario::default()
         };
         let lags = (0..200).map(|n| {
-            behaviour
+            scenario
                 .listed(&n.to_string(), Timestamp::UNIX_EPOCH)
                 .as_second()
         });
@@ -385,21 +385,21 @@ mod tests {
     }
 
     #[test]
-    fn behaviour_is_kept_as_json() {
+    fn behavior_is_kept_as_json() {
         let rule = FateRule {
             which: "5%".parse().expect("valid"),
             fate: BatchFate::StuckRunning,
         };
         let faults = vec!["create-batch:lost-reply:20%".parse().expect("valid")];
         let deleting_input = DeletingInput::Fails;
-        let behaviour = Behaviour {
+        let scenario = Scenario {
             batch_fates: vec![rule],
             deleting_input,
             faults,
             ranges: true,
-            ..Behaviour::default()
+            ..Scenario::default()
         };
-        let json = serde_json::to_value(&behaviour).expect("JSON");
+        let json = serde_json::to_value(&scenario).expect("JSON");
         assert_eq!(
             json["batch_fates"],
             serde_json::json!([{"which": "5%", "fate": "stuck_running"}])
@@ -410,16 +410,16 @@ mod tests {
             serde_json::json!(["create-batch:lost-reply:20%"])
         );
         assert_eq!(
-            serde_json::from_value::<Behaviour>(json).expect("the same"),
-            behaviour
+            serde_json::from_value::<Scenario>(json).expect("the same"),
+            scenario
         );
     }
 
     #[test]
     fn batches_end_within_the_bounds_and_start_before_they_end() {
-        let behaviour = Behaviour::default();
+        let scenario = Scenario::default();
         for n in 0..100 {
-            let schedule = behaviour.schedule(&n.to_string(), Timestamp::UNIX_EPOCH);
+            let schedule = scenario.schedule(&n.to_string(), Timestamp::UNIX_EPOCH);
             assert!((1200..=5400).contains(&schedule.ends.as_second()));
             assert!(schedule.starts < schedule.ends);
         }
@@ -427,23 +427,23 @@ mod tests {
 
     #[test]
     fn batch_of_a_second_waits_too() {
-        let behaviour = Behaviour {
+        let scenario = Scenario {
             shortest_batch_seconds: 1,
             longest_batch_seconds: 1,
-            ..Behaviour::default()
+            ..Scenario::default()
         };
-        assert!(behaviour.schedule("b", Timestamp::UNIX_EPOCH).starts > Timestamp::UNIX_EPOCH);
+        assert!(scenario.schedule("b", Timestamp::UNIX_EPOCH).starts > Timestamp::UNIX_EPOCH);
     }
 
     #[test]
     fn shuffling_changes_the_order_but_not_for_one_batch() {
-        let behaviour = Behaviour {
+        let scenario = Scenario {
             shuffle: true,
-            ..Behaviour::default()
+            ..Scenario::default()
         };
         let order = |batch: &str| {
             let mut positions: Vec<usize> = (0..20).collect();
-            positions.sort_by_key(|position| behaviour.rank(batch, *position));
+            positions.sort_by_key(|position| scenario.rank(batch, *position));
             positions
         };
         assert_eq!(order("one"), order("one"));

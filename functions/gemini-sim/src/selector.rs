@@ -1,4 +1,4 @@
-//! Which of many: batches or calls, by their ordinal or as a share drawn by the seed.
+//! Selector of many: batches or calls, by their ordinal or as a share drawn by the seed.
 
 use std::{fmt, str::FromStr};
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::draw::Draw;
 
-/// Which of a row of things that are numbered from 1. Written `3`, `first-2` or `20%`.
+/// Selector of a row of things that are numbered from 1. Written `3`, `first-2` or `20%`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub enum Which {
+pub enum Selector {
     /// This one alone.
     Nth(u64),
     /// All up to this one.
@@ -18,12 +18,12 @@ pub enum Which {
     Percent(u8),
 }
 
-/// A text that is no [`Which`].
+/// A text that is no [`Selector`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is neither a number from 1 like 3, nor a start like first-2, nor a share like 20%")]
-pub struct WhichError(String);
+pub struct SelectorError(String);
 
-impl Which {
+impl Selector {
     /// Whether it means the thing with this ordinal; `draw` decides about shares.
     pub(super) fn means(self, ordinal: u64, draw: impl FnOnce() -> Draw) -> bool {
         match self {
@@ -42,7 +42,7 @@ impl Which {
     }
 }
 
-impl fmt::Display for Which {
+impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nth(nth) => write!(f, "{nth}"),
@@ -52,10 +52,10 @@ impl fmt::Display for Which {
     }
 }
 
-impl FromStr for Which {
-    type Err = WhichError;
+impl FromStr for Selector {
+    type Err = SelectorError;
 
-    fn from_str(text: &str) -> Result<Self, WhichError> {
+    fn from_str(text: &str) -> Result<Self, SelectorError> {
         let ordinal = |digits: &str| digits.parse().ok().filter(|ordinal| *ordinal > 0);
         let which = if let Some(percent) = text.strip_suffix('%') {
             percent
@@ -68,20 +68,20 @@ impl FromStr for Which {
         } else {
             ordinal(text).map(Self::Nth)
         };
-        which.ok_or_else(|| WhichError(text.to_owned()))
+        which.ok_or_else(|| SelectorError(text.to_owned()))
     }
 }
 
-impl From<Which> for String {
-    fn from(which: Which) -> Self {
+impl From<Selector> for String {
+    fn from(which: Selector) -> Self {
         which.to_string()
     }
 }
 
-impl TryFrom<String> for Which {
-    type Error = WhichError;
+impl TryFrom<String> for Selector {
+    type Error = SelectorError;
 
-    fn try_from(text: String) -> Result<Self, WhichError> {
+    fn try_from(text: String) -> Result<Self, SelectorError> {
         text.parse()
     }
 }
@@ -93,7 +93,7 @@ pub(super) mod tests {
     use super::*;
 
     fn meant(which: &str) -> Vec<u64> {
-        let which: Which = which.parse().expect("valid");
+        let which: Selector = which.parse().expect("valid");
         (1..=6)
             .filter(|n| which.means(*n, || Draw::about(*n, &[])))
             .collect()
@@ -109,7 +109,7 @@ pub(super) mod tests {
 
     #[test]
     fn shares_are_kept_roughly() {
-        let which = Which::Percent(20);
+        let which = Selector::Percent(20);
         let meant = (0..500)
             .filter(|n| which.means(1, || Draw::about(*n, &["share"])))
             .count();
@@ -121,15 +121,15 @@ pub(super) mod tests {
         for wrong in [
             "", "0", "-1", "first-0", "first-", "first 2", "101%", "%", "1.5%", "3rd",
         ] {
-            assert!(wrong.parse::<Which>().is_err(), "{wrong}");
+            assert!(wrong.parse::<Selector>().is_err(), "{wrong}");
         }
     }
 
-    pub(in super::super) fn any_which() -> impl Strategy<Value = Which> {
+    pub(in super::super) fn any_which() -> impl Strategy<Value = Selector> {
         prop_oneof![
-            (1..=u64::MAX).prop_map(Which::Nth),
-            (1..=u64::MAX).prop_map(Which::First),
-            (0..=100_u8).prop_map(Which::Percent),
+            (1..=u64::MAX).prop_map(Selector::Nth),
+            (1..=u64::MAX).prop_map(Selector::First),
+            (0..=100_u8).prop_map(Selector::Percent),
         ]
     }
 

@@ -1,4 +1,4 @@
-//! Which reference pictures a job has uploaded to Gemini, by the hash of their content.
+//! Selector reference pictures a job has uploaded to Gemini, by the hash of their content.
 //!
 //! Shards of a job start at the same moment and share their pictures. So whoever is about to upload
 //! one claims it first, by compare-and-swap, and others wait for the upload instead of making a
@@ -11,12 +11,12 @@ use darkroom::{
     requests::UploadedReference,
 };
 use jiff::{SignedDuration, Timestamp};
-use seam::rng::Chance;
+use seam::rng::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     bucket::Bucket,
-    swap::{self, Stamped, SwapError},
+    cas::{self, CasError, Stamped},
 };
 
 /// How long an upload is left to whoever claimed it. It takes seconds; after this its owner counts
@@ -28,9 +28,9 @@ const TRIES: u32 = 3;
 
 /// The records of uploaded references, `jobs/<job>/refs/<sha256>.json`.
 #[derive(Clone, Debug)]
-pub struct References {
+pub struct UploadStore {
     bucket: Bucket,
-    chance: Chance,
+    rng: Rng,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -84,18 +84,18 @@ pub enum Claim {
     Ours(Claimed),
 }
 
-/// A picture that is ours to upload: to be given up with [`References::uploaded`] or
-/// [`References::release`].
+/// A picture that is ours to upload: to be given up with [`UploadStore::uploaded`] or
+/// [`UploadStore::release`].
 #[derive(Debug)]
 pub struct Claimed {
     key: String,
     etag: String,
 }
 
-impl References {
+impl UploadStore {
     /// The records in `bucket`.
-    pub fn new(bucket: Bucket, chance: Chance) -> Self {
-        Self { bucket, chance }
+    pub fn new(bucket: Bucket, rng: Rng) -> Self {
+        Self { bucket, rng }
     }
 
     /// Claims the upload of a picture, unless it was made and outlives `needed_for` from `now` on.
@@ -109,10 +109,10 @@ impl References {
         sha256: &str,
         now: Timestamp,
         needed_for: SignedDuration,
-    ) -> Result<Claim, SwapError> {
+    ) -> Result<Claim, CasError> {
         let key = layout::reference(job, sha256);
         for _ in 0..TRIES {
-            let etag = match swap::read::<Record>(&self.bucket, &key).await? {
+            let etag = match cas::read::<Record>(&self.bucket, &key).await? {
                 Some((
                     Record {
                         upload: Upload::Done(file),
@@ -141,7 +141,7 @@ impl References {
             let claim = self.record(Upload::Claimed {
                 claimed_until: now + LEASE,
             });
-            if let Some(etag) = swap::write(&self.bucket, &key, &claim, etag.as_deref()).await? {
+            if let Some(etag) = cas::write(&self.bucket, &key, &claim, etag.as_deref()).await? {
                 return Ok(Claim::Ours(Claimed { key, etag }));
             }
         }
@@ -153,7 +153,7 @@ impl References {
     ///
     /// # Errors
     /// [`SwapError`].
-    pub async fn uploaded(&self, claimed: Claimed, file: ReferenceFile) -> Result<(), SwapError> {
+    pub async fn uploaded(&self, claimed: Claimed, file: ReferenceFile) -> Result<(), CasError> {
         self.replace(&claimed, Upload::Done(file)).await
     }
 
@@ -161,7 +161,7 @@ impl References {
     ///
     /// # Errors
     /// [`SwapError`].
-    pub async fn release(&self, claimed: Claimed) -> Result<(), SwapError> {
+    pub async fn release(&self, claimed: Claimed) -> Result<(), CasError> {
         self.replace(
             &claimed,
             Upload::Claimed {
@@ -171,8 +171,8 @@ impl References {
         .await
     }
 
-    async fn replace(&self, claimed: &Claimed, upload: Upload) -> Result<(), SwapError> {
-        let written = swap::write(
+    async fn replace(&self, claimed: &Claimed, upload: Upload) -> Result<(), CasError> {
+        let written = cas::write(
             &self.bucket,
             &claimed.key,
             &self.record(upload),
@@ -187,7 +187,7 @@ impl References {
 
     fn record(&self, upload: Upload) -> Record {
         Record {
-            write_id: self.chance.id(),
+            write_id: self.rng.id(),
             upload,
         }
     }
