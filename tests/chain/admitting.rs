@@ -12,10 +12,10 @@ use cli::{
 };
 use darkroom::{
     chain::{FUNCTION_TIMEOUT, SHARDS},
+    chunks::ChunkLine,
     cost::{self, Usd},
     ledger::ProjectLimits,
     models::{Catalog, Tier},
-    parts::PartLine,
 };
 use gemini_sim::Scenario;
 use tests::{Making, World};
@@ -66,7 +66,7 @@ fn costs(world: &World) -> BTreeMap<String, Usd> {
         .filter(|(key, _)| key.contains("/results/"))
     {
         for line in String::from_utf8(lines).unwrap().lines() {
-            let PartLine::Result(result) = serde_json::from_str(line).unwrap() else {
+            let ChunkLine::Result(result) = serde_json::from_str(line).unwrap() else {
                 continue;
             };
             let rates = &catalog.model(&result.model.unwrap()).unwrap().batch;

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use darkroom::{
+    chunks::{Chunk, ChunkLine},
     cost::{Estimate, Usage},
     job::{Settings, ShardLimits},
     layout,
     manifest::Reading,
     models::Catalog,
     names::{BatchName, JobId, ObjectUri, RequestKey, ShardId},
-    parts::{Part, PartLine},
     plan::{
         BatchBounds, ManifestVersion, OwnNames, PlanLine, PlanLock, PlanSummary, RequestSize,
         Sharder,
@@ -46,7 +46,7 @@ pub(crate) struct Spec {
 pub(crate) struct Made {
     pub(crate) job: JobId,
     pub(crate) shards: Vec<ShardId>,
-    pub(crate) parts: u64,
+    pub(crate) chunks: u64,
 }
 
 struct Building {
@@ -96,7 +96,7 @@ pub(crate) async fn make(world: &World, spec: Spec) -> Made {
             lines: Vec::new(),
             count: 0,
         });
-        let request = json!({ "key": line.key, "request": { "contents": [{ "parts": [{ "text": "a stone" }] }] } });
+        let request = json!({ "key": line.key, "request": { "contents": [{ "chunks": [{ "text": "a stone" }] }] } });
         shard
             .requests
             .write(format!("{request}\n").as_bytes())
@@ -113,15 +113,15 @@ pub(crate) async fn make(world: &World, spec: Spec) -> Made {
     plan.finish().await.unwrap();
 
     let ids: Vec<ShardId> = shards.keys().copied().collect();
-    let mut parts = 0;
+    let mut chunks = 0;
     for (id, shard) in shards {
-        parts += finish_shard(world, &job, id, shard, now).await;
+        chunks += finish_shard(world, &job, id, shard, now).await;
     }
     write_status(world, &job, spec, ids.len(), now).await;
     Made {
         job,
         shards: ids,
-        parts,
+        chunks,
     }
 }
 
@@ -185,7 +185,7 @@ fn part_line(key: &RequestKey, shard: ShardId, failed: bool) -> String {
         error: failed.then_some(reason),
         ..ResultLine::new(key.clone(), status)
     };
-    serde_json::to_string(&PartLine::Result(Box::new(line))).unwrap() + "\n"
+    serde_json::to_string(&ChunkLine::Result(Box::new(line))).unwrap() + "\n"
 }
 
 async fn finish_shard(
@@ -197,24 +197,24 @@ async fn finish_shard(
 ) -> u64 {
     shard.requests.finish().await.unwrap();
     let chunks: Vec<&[String]> = shard.lines.chunks(PART_LINES).collect();
-    let mut parts = Vec::new();
+    let mut chunks = Vec::new();
     for (number, chunk) in chunks.iter().enumerate() {
         let is_last = number + 1 == chunks.len();
         let part = if is_last {
-            Part::rest(chunk.len())
+            Chunk::rest(chunk.len())
         } else {
-            Part::up_to(1_000 * (number as u64 + 1), chunk.len())
+            Chunk::up_to(1_000 * (number as u64 + 1), chunk.len())
         };
-        let key = layout::part(job, id, &part);
+        let key = layout::chunk(job, id, &part);
         world
             .cloud
             .bucket
             .put(&key, "application/jsonl", chunk.concat().into_bytes())
             .await
             .unwrap();
-        parts.push(part);
+        chunks.push(part);
     }
-    let count = parts.len() as u64;
+    let count = chunks.len() as u64;
     let demand = Demand {
         requests: shard.count,
         ..Demand::default()
@@ -222,7 +222,7 @@ async fn finish_shard(
     let planned = Shard::planned(job, id, &shard.model, demand, (shard.start, shard.end), now);
     let done = Phase::Done {
         ended: ended(now),
-        parts,
+        chunks,
         next: None,
         cost_usd: None,
     };

@@ -262,7 +262,7 @@ async fn a_round_that_its_parent_names_is_seen_before_it_sends_a_message() {
         first,
         Phase::Done {
             ended: ended(now),
-            parts: Vec::new(),
+            chunks: Vec::new(),
             next,
             cost_usd: None,
         },

@@ -4,16 +4,16 @@ use std::collections::{HashMap, HashSet};
 
 use darkroom::{
     billing::{Charged, Meter},
+    chunks::{ChunkLine, UnmatchedReason},
     cost::{self, Usd},
     layout,
     models::Rates,
     names::{RequestKey, ShardId},
-    parts::{PartLine, UnmatchedReason},
     plan::PlanLine,
     results::{ResultLine, Status},
     state::{Collecting, Phase, Shard},
 };
-use runtime::{lines::Lines, parts::read_part};
+use runtime::{chunks::read_chunk, lines::Lines};
 
 use crate::handler::{CollectError, Deps, malformed};
 
@@ -119,19 +119,19 @@ impl Expected {
                 );
             }
         }
-        if let Some(part) = &shard.refused {
-            read_part(&deps.bucket, &shard.job, shard.shard, part, |line| {
+        if let Some(chunk) = &shard.refused {
+            read_chunk(&deps.bucket, &shard.job, shard.shard, chunk, |line| {
                 expected.see(&line)
             })
             .await?;
         }
         // What Gemini refused to take is not in the output.
         expected.found = Found::default();
-        if let Phase::Collecting(Collecting { parts, .. }) = &shard.phase {
-            for part in parts {
-                read_part(&deps.bucket, &shard.job, shard.shard, part, |line| {
+        if let Phase::Collecting(Collecting { chunks, .. }) = &shard.phase {
+            for chunk in chunks {
+                read_chunk(&deps.bucket, &shard.job, shard.shard, chunk, |line| {
                     let has_image =
-                        matches!(&line, PartLine::Unmatched(unmatched) if unmatched.image.is_some());
+                        matches!(&line, ChunkLine::Unmatched(unmatched) if unmatched.image.is_some());
                     expected.see_output(&line, has_image);
                 })
                 .await?;
@@ -147,12 +147,12 @@ impl Expected {
 
     /// Notes a line that came of the output: what became of its key, what it cost, and whether it
     /// belongs to a request. `has_image` says whether it has an image, if it belongs to none.
-    pub(crate) fn see_output(&mut self, line: &PartLine, has_image: bool) {
+    pub(crate) fn see_output(&mut self, line: &ChunkLine, has_image: bool) {
         let image = u64::from(has_image);
         self.found.lines += 1;
         match line {
-            PartLine::Result(_) => self.found.matched += 1,
-            PartLine::Unmatched(unmatched) => match unmatched.unmatched {
+            ChunkLine::Result(_) => self.found.matched += 1,
+            ChunkLine::Unmatched(unmatched) => match unmatched.unmatched {
                 // Its key is one of this shard's.
                 UnmatchedReason::RepeatedKey => self.found.matched += 1,
                 UnmatchedReason::SkippedLine => self.found.skipped_lines += 1,
@@ -167,11 +167,11 @@ impl Expected {
     }
 
     /// Notes a line of a part: what became of its key, and what it cost.
-    pub(crate) fn see(&mut self, line: &PartLine) {
+    pub(crate) fn see(&mut self, line: &ChunkLine) {
         let charged = self.meter.charged(line);
         let ceiling = match line {
-            PartLine::Result(result) => self.see_result(result),
-            PartLine::Unmatched(_) => Usd::ZERO,
+            ChunkLine::Result(result) => self.see_result(result),
+            ChunkLine::Unmatched(_) => Usd::ZERO,
         };
         self.cost += match (charged, &self.rates) {
             (Charged::Told(usage), Some(rates)) => cost::actual(&usage, rates),

@@ -2,10 +2,10 @@
 //! what may yet succeed.
 
 use darkroom::{
+    chunks::{Chunk, ChunkLine},
     job::Settings,
     layout,
     names::{RequestKey, ShardId},
-    parts::{Part, PartLine},
     plan::PlanLock,
     results::{BATCH_FAILED, Reason, ResultLine, Status, UNMATCHED, UNREAD_LINE, grpc_status},
     state::{Collecting, Phase, Shard},
@@ -34,7 +34,7 @@ pub(crate) async fn finish(
     work: &Work<'_>,
     stored: &StoredShard,
     mut expected: Expected,
-    mut lines: Vec<PartLine>,
+    mut lines: Vec<ChunkLine>,
 ) -> Result<Ended, CollectError> {
     let shard = &stored.shard;
     let Phase::Collecting(collecting) = &shard.phase else {
@@ -46,12 +46,12 @@ pub(crate) async fn finish(
             error: Some(reason.clone()),
             ..ResultLine::new(key, status)
         };
-        let line = PartLine::Result(Box::new(store::of_shard(result, shard)));
+        let line = ChunkLine::Result(Box::new(store::of_shard(result, shard)));
         expected.see(&line);
         lines.push(line);
     }
-    let rest = Part::rest(lines.len());
-    store::write_part(work, &rest, &lines).await?;
+    let rest = Chunk::rest(lines.len());
+    store::write_chunk(work, &rest, &lines).await?;
 
     let again = worth_another_try(work.deps, shard, &expected).await?;
     // A person may have cancelled the job while its images were collected.
@@ -62,7 +62,7 @@ pub(crate) async fn finish(
     } else {
         Some(plan_round(work.deps, shard, again).await?)
     };
-    let parts = collecting.parts.iter().cloned().chain([rest]).collect();
+    let chunks = collecting.chunks.iter().cloned().chain([rest]).collect();
     let ended = collecting.ended.clone();
     // The cost of an output that never came is unknown: what was reserved for it stays.
     let is_unknown = ended.output.is_none() && ended.state == "SUCCEEDED";
@@ -70,7 +70,7 @@ pub(crate) async fn finish(
     let done = shard.enter(
         Phase::Done {
             ended,
-            parts,
+            chunks,
             next: round,
             cost_usd,
         },

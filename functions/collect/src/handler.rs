@@ -13,11 +13,11 @@ use jiff::{SignedDuration, Timestamp};
 use runtime::{
     bucket::{Bucket, BucketError},
     catalog_store::{CatalogFault, CatalogStore},
+    chunks::ChunkError,
     deliveries::{Disposition, Message, deliver},
     ledger_store::{LedgerError, LedgerStore},
     lines::LineError,
     metrics::Metrics,
-    parts::PartError,
     queue::{Queue, QueueError},
     shard_store::{Cas, ShardStore, StateError, StoredShard},
 };
@@ -128,7 +128,7 @@ pub enum CollectError {
     Queue(#[from] QueueError),
     /// A part of the results can't be read.
     #[error(transparent)]
-    Part(#[from] PartError),
+    Chunk(#[from] ChunkError),
     /// The output was read to its end, and none of its lines belongs to a request, nor has an
     /// image.
     #[error("the output has no line for any request of its batch, in {lines} lines")]

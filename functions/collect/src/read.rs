@@ -4,7 +4,7 @@
 use std::{collections::VecDeque, pin::pin};
 
 use darkroom::{
-    parts::{Part, PartLine, UnmatchedReason, UnmatchedResult},
+    chunks::{Chunk, ChunkLine, UnmatchedReason, UnmatchedResult},
     results::{Line, Pool, Scanner},
     state::{BatchOutput, Collecting, Phase, STRIKES_BEFORE_SKIPPED, Shard},
 };
@@ -166,7 +166,7 @@ async fn skip_line(
         "a line of the output is skipped: each reader has ended at it"
     );
     let mut results = Results::default();
-    let line = PartLine::Unmatched(Box::new(UnmatchedResult::new(
+    let line = ChunkLine::Unmatched(Box::new(UnmatchedResult::new(
         UnmatchedReason::SkippedLine,
         start,
     )));
@@ -181,7 +181,7 @@ async fn skip_line(
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     /// The lines of the next part.
-    pub(crate) lines: Vec<PartLine>,
+    pub(crate) lines: Vec<ChunkLine>,
     /// Up to where in the output they go.
     end: Option<u64>,
     /// Whether any of them belongs to a request of the shard.
@@ -189,10 +189,10 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    fn add(&mut self, end: u64, line: PartLine) {
+    fn add(&mut self, end: u64, line: ChunkLine) {
         self.matched |= match &line {
-            PartLine::Result(_) => true,
-            PartLine::Unmatched(unmatched) => matches!(
+            ChunkLine::Result(_) => true,
+            ChunkLine::Unmatched(unmatched) => matches!(
                 unmatched.unmatched,
                 UnmatchedReason::RepeatedKey | UnmatchedReason::SkippedLine
             ),
@@ -224,15 +224,15 @@ impl Results {
         let Phase::Collecting(collecting) = &stored.shard.phase else {
             return Err(CollectError::Contended);
         };
-        let part = Part::up_to(end, self.lines.len());
-        store::write_part(work, &part, &self.lines).await?;
+        let chunk = Chunk::up_to(end, self.lines.len());
+        store::write_chunk(work, &chunk, &self.lines).await?;
         self.lines.clear();
         let mut collecting = Collecting {
             offset: end,
             strikes: 0,
             ..collecting.clone()
         };
-        collecting.parts.push(part);
+        collecting.chunks.push(chunk);
         let mut errors = stored.shard.errors;
         if std::mem::take(&mut self.matched) {
             (collecting.tries, errors) = (1, 0);

@@ -99,7 +99,7 @@ fn counts(problem: &CollectError) -> bool {
         | CollectError::State(_)
         | CollectError::Bucket(_)
         | CollectError::Lines(_)
-        | CollectError::Part(_)
+        | CollectError::Chunk(_)
         | CollectError::Ledger(_)
         | CollectError::Queue(_)
         | CollectError::Missing(_)

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use darkroom::{
+    chunks::{Chunk, ChunkLine, UnmatchedReason, UnmatchedResult},
     keys, layout,
     names::{ObjectUri, RequestKey},
-    parts::{Part, PartLine, UnmatchedReason, UnmatchedResult},
     results::{
         Answer, Image, Lane, Line, Outcome, ResultLine, StoredImage,
         image::{ratio_matches, size_matches},
@@ -26,7 +26,7 @@ pub(crate) struct Put {
     pub(crate) bytes: usize,
     end: u64,
     images: Vec<(String, Image)>,
-    line: PartLine,
+    line: ChunkLine,
 }
 
 /// What was stored of one line.
@@ -37,7 +37,7 @@ pub(crate) struct Stored {
     /// Bytes of its images.
     pub(crate) bytes: usize,
     /// Its line for the part.
-    pub(crate) line: PartLine,
+    pub(crate) line: ChunkLine,
 }
 
 /// Decides, by key alone, whose result a line is. Notes it in `expected`.
@@ -52,7 +52,7 @@ pub(crate) fn place(shard: &Shard, expected: &mut Expected, line: Line) -> Put {
                 Ok(answer) => answered(shard, key, &wanted, answer),
                 Err(bad) => (Vec::new(), ResultLine::of_bad_line(key, &bad)),
             };
-            (images, PartLine::Result(Box::new(of_shard(result, shard))))
+            (images, ChunkLine::Result(Box::new(of_shard(result, shard))))
         }
         owner => {
             let unmatched = match (&owner, &key) {
@@ -68,7 +68,7 @@ pub(crate) fn place(shard: &Shard, expected: &mut Expected, line: Line) -> Put {
                 Ok(answer) => set_aside(shard, unmatched, answer),
                 Err(_) => (Vec::new(), unmatched),
             };
-            (images, PartLine::Unmatched(Box::new(unmatched)))
+            (images, ChunkLine::Unmatched(Box::new(unmatched)))
         }
     };
     expected.see_output(&line, !images.is_empty());
@@ -201,11 +201,11 @@ impl Put {
         }
         let mut stored = stored.into_iter();
         match &mut line {
-            PartLine::Result(result) => {
+            ChunkLine::Result(result) => {
                 result.image = stored.next();
                 result.extras = stored.collect();
             }
-            PartLine::Unmatched(unmatched) => unmatched.image = stored.next(),
+            ChunkLine::Unmatched(unmatched) => unmatched.image = stored.next(),
         }
         Ok(Stored { end, bytes, line })
     }
@@ -238,15 +238,15 @@ async fn store(deps: &Deps, key: String, image: Image) -> Result<StoredImage, Bu
 
 /// Writes a part: the same lines give the same bytes. A reader that is past its lease writes none:
 /// another may have written one of the same name that holds less.
-pub(crate) async fn write_part(
+pub(crate) async fn write_chunk(
     work: &Work<'_>,
-    part: &Part,
-    lines: &[PartLine],
+    chunk: &Chunk,
+    lines: &[ChunkLine],
 ) -> Result<(), CollectError> {
     if work.deps.clock.now() >= work.deadline {
         return Err(CollectError::Contended);
     }
-    let key = layout::part(&work.about.job, work.about.shard, part);
+    let key = layout::chunk(&work.about.job, work.about.shard, chunk);
     let mut bytes = Vec::new();
     for line in lines {
         serde_json::to_writer(&mut bytes, line).map_err(malformed(&key))?;

@@ -12,9 +12,9 @@ use std::{
 };
 
 use crate::{
+    chunks::ChunkLine,
     cost::{self, Estimate, Usage, Usd},
     models::Model,
-    parts::PartLine,
     results::{ResultLine, Status, UNMATCHED, is_error_entry, is_image_elsewhere},
 };
 
@@ -93,18 +93,18 @@ pub struct Meter {
 
 impl Meter {
     /// What `line` says about money, if its answer is new.
-    pub fn charged(&mut self, line: &PartLine) -> Charged {
+    pub fn charged(&mut self, line: &ChunkLine) -> Charged {
         let (usage, answer) = match line {
-            PartLine::Result(result) => (&result.usage, &result.response_id),
-            PartLine::Unmatched(unmatched) => (&unmatched.usage, &unmatched.response_id),
+            ChunkLine::Result(result) => (&result.usage, &result.response_id),
+            ChunkLine::Unmatched(unmatched) => (&unmatched.usage, &unmatched.response_id),
         };
         match (usage, line) {
             (Some(usage), _) => match answer {
                 Some(answer) if !self.answers.insert(answer.clone()) => Charged::Nothing,
                 Some(_) | None => Charged::Told(*usage),
             },
-            (None, PartLine::Result(result)) => without_usage(result),
-            (None, PartLine::Unmatched(_)) => Charged::Nothing,
+            (None, ChunkLine::Result(result)) => without_usage(result),
+            (None, ChunkLine::Unmatched(_)) => Charged::Nothing,
         }
     }
 }
@@ -146,8 +146,8 @@ fn without_usage(result: &ResultLine) -> Charged {
 mod tests {
     use super::*;
     use crate::{
+        chunks::{UnmatchedReason, UnmatchedResult},
         names::RequestKey,
-        parts::{UnmatchedReason, UnmatchedResult},
         results::Reason,
     };
 
@@ -163,14 +163,14 @@ mod tests {
         code: Option<&str>,
         usage: Option<Usage>,
         answer: Option<&str>,
-    ) -> PartLine {
+    ) -> ChunkLine {
         let error = code.map(|code| Reason {
             code: code.into(),
             message: String::new(),
             retryable: true,
         });
         let line = ResultLine::new(RequestKey::new("k"), status);
-        PartLine::Result(Box::new(ResultLine {
+        ChunkLine::Result(Box::new(ResultLine {
             error,
             usage,
             response_id: answer.map(Into::into),
@@ -178,8 +178,8 @@ mod tests {
         }))
     }
 
-    fn unmatched(usage: Option<Usage>, answer: Option<&str>) -> PartLine {
-        PartLine::Unmatched(Box::new(UnmatchedResult {
+    fn unmatched(usage: Option<Usage>, answer: Option<&str>) -> ChunkLine {
+        ChunkLine::Unmatched(Box::new(UnmatchedResult {
             usage,
             response_id: answer.map(Into::into),
             ..UnmatchedResult::new(UnmatchedReason::UnknownKey, 0)

@@ -1,9 +1,9 @@
 //! Where a job's documents lie in the bucket.
 
 use crate::{
+    chunks::Chunk,
     key_list::KeyList,
     names::{JobId, ShardId},
-    parts::Part,
 };
 
 /// What a job leaves behind when it ends, written last: its presence means that all the rest is
@@ -122,8 +122,8 @@ pub fn state(job: &JobId, shard: ShardId) -> String {
 }
 
 /// Some of a shard's result lines.
-pub fn part(job: &JobId, shard: ShardId, part: &Part) -> String {
-    format!("jobs/{job}/shards/{shard}/results/{}.jsonl", part.name)
+pub fn chunk(job: &JobId, shard: ShardId, chunk: &Chunk) -> String {
+    format!("jobs/{job}/shards/{shard}/results/{}.jsonl", chunk.name)
 }
 
 /// Request keys that a shard's state refers to.

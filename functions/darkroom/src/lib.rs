@@ -6,6 +6,7 @@
 
 pub mod billing;
 pub mod chain;
+pub mod chunks;
 pub mod cost;
 mod csv_cell;
 pub mod display_name;
@@ -19,7 +20,6 @@ pub mod manifest;
 pub mod messages;
 pub mod models;
 pub mod names;
-pub mod parts;
 pub mod plan;
 pub mod report;
 pub mod requests;

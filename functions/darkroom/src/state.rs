@@ -22,10 +22,10 @@ pub use self::{
     },
 };
 use crate::{
+    chunks::Chunk,
     cost::Usd,
     key_list::KeyList,
     names::{FileName, JobId, ShardId},
-    parts::Part,
 };
 
 /// How long a batch may take before it is cancelled: below the 48 hours after which Gemini expires
@@ -163,7 +163,7 @@ pub struct Shard {
     /// The result lines of requests that Gemini refused to take when the batch was created. They
     /// are in no batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused: Option<Part>,
+    pub refused: Option<Chunk>,
     /// Where it stands.
     pub phase: Phase,
     /// When it stops waiting in this phase.
@@ -269,7 +269,7 @@ impl Collecting {
         Self {
             ended,
             offset: 0,
-            parts: Vec::new(),
+            chunks: Vec::new(),
             tries: 0,
             strikes: 0,
             lease_until: None,
@@ -291,7 +291,7 @@ impl Collecting {
     pub fn from_the_start(&self) -> Self {
         Self {
             offset: 0,
-            parts: Vec::new(),
+            chunks: Vec::new(),
             ..self.clone()
         }
     }
@@ -531,15 +531,15 @@ impl Shard {
     /// This shard, ended without an output that was read to its end.
     pub fn failed(&self, code: impl Into<String>, message: impl Into<String>) -> Self {
         let before = self.phase.before_held();
-        let parts = match before {
-            Phase::Collecting(collecting) => collecting.parts.clone(),
+        let chunks = match before {
+            Phase::Collecting(collecting) => collecting.chunks.clone(),
             _ => Vec::new(),
         };
         let ended = before.ended();
         let failed = Failed {
             code: code.into(),
             message: message.into(),
-            parts,
+            chunks,
             may_be_billed: before.may_have_live_batch() || before.owner() == Owner::Collect,
             batch: before.batch().cloned(),
             output: ended.and_then(|ended| ended.output.clone()),

@@ -118,17 +118,19 @@ impl<'a> OpenShard<'a> {
                 _ => None,
             };
             results.begin(shard, keys);
-            let parts = match &shard.phase {
-                Phase::Done { parts, .. } | Phase::Failed(Failed { parts, .. }) => parts.as_slice(),
+            let chunks = match &shard.phase {
+                Phase::Done { chunks, .. } | Phase::Failed(Failed { chunks, .. }) => {
+                    chunks.as_slice()
+                }
                 _ => &[],
             };
-            for part in shard.refused.iter().chain(parts) {
+            for chunk in shard.refused.iter().chain(chunks) {
                 read.push(
-                    read_part(
+                    read_chunk(
                         deps,
                         &mut results,
-                        &layout::part(job, shard.shard, part),
-                        part.lines,
+                        &layout::chunk(job, shard.shard, chunk),
+                        chunk.lines,
                     )
                     .await?,
                 );
@@ -206,7 +208,7 @@ async fn keys_of(deps: &Deps, shard: &Shard) -> Result<Option<HashSet<RequestKey
 }
 
 /// Adds the lines of a part, of which `written` were written.
-async fn read_part(
+async fn read_chunk(
     deps: &Deps,
     results: &mut ShardResults,
     key: &str,

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::{Bytes, BytesMut};
 use darkroom::{
+    chunks::ChunkLine,
     layout,
     names::{FileName, ObjectUri, RequestKey},
-    parts::PartLine,
     requests::{self, PlacedReference, RequestLineError},
     state::Shard,
 };
@@ -17,8 +17,8 @@ use jiff::Timestamp;
 use runtime::{
     bucket::BucketError,
     cas::CasError,
+    chunks::{ChunkError, read_chunk},
     lines::{LineError, Lines},
-    parts::{PartError, read_part},
     shard_store::StateError,
 };
 
@@ -65,8 +65,8 @@ impl From<StateError> for InputError {
     }
 }
 
-impl From<PartError> for InputError {
-    fn from(error: PartError) -> Self {
+impl From<ChunkError> for InputError {
+    fn from(error: ChunkError) -> Self {
         Self::Transient(error.to_string())
     }
 }
@@ -149,10 +149,10 @@ pub(crate) async fn keys(deps: &Deps, shard: &Shard) -> Result<Vec<RequestKey>, 
 }
 
 /// The result lines of the requests that Gemini refused to take in earlier attempts.
-pub(crate) async fn refused(deps: &Deps, shard: &Shard) -> Result<Vec<PartLine>, InputError> {
+pub(crate) async fn refused(deps: &Deps, shard: &Shard) -> Result<Vec<ChunkLine>, InputError> {
     let mut lines = Vec::new();
-    if let Some(part) = &shard.refused {
-        read_part(&deps.bucket, &shard.job, shard.shard, part, |line| {
+    if let Some(chunk) = &shard.refused {
+        read_chunk(&deps.bucket, &shard.job, shard.shard, chunk, |line| {
             lines.push(line)
         })
         .await?;
@@ -173,8 +173,8 @@ struct Source<'a> {
 impl<'a> Source<'a> {
     async fn of(deps: &'a Deps, shard: &Shard) -> Result<Self, InputError> {
         let key_of = |line| match line {
-            PartLine::Result(result) => Some(result.key),
-            PartLine::Unmatched(_) => None,
+            ChunkLine::Result(result) => Some(result.key),
+            ChunkLine::Unmatched(_) => None,
         };
         Ok(Self {
             deps,

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use darkroom::{
+    chunks::{Chunk, ChunkLine},
     layout,
     names::RequestKey,
-    parts::{Part, PartLine},
     results::{Lane, Reason, ResultLine, Status},
     state::Shard,
 };
@@ -63,11 +63,11 @@ pub(crate) async fn leave_out(
     let results = keys
         .iter()
         .filter_map(|key| Some(result(shard, key, named.get(key)?)));
-    let all: Vec<PartLine> = earlier.into_iter().chain(results).collect();
-    let part = Part::refused(attempt, all.len());
-    write(work, shard, &part, &all).await?;
+    let all: Vec<ChunkLine> = earlier.into_iter().chain(results).collect();
+    let chunk = Chunk::refused(attempt, all.len());
+    write(work, shard, &chunk, &all).await?;
     let next = Shard {
-        refused: Some(part),
+        refused: Some(chunk),
         refused_creates: 0,
         errors: 0,
         ..planned(shard, attempt)
@@ -87,20 +87,20 @@ pub(crate) async fn leave_out(
 async fn read(
     work: &Work<'_>,
     shard: &Shard,
-) -> Result<(Vec<RequestKey>, Vec<PartLine>), InputError> {
+) -> Result<(Vec<RequestKey>, Vec<ChunkLine>), InputError> {
     Ok((
         input::keys(work.deps, shard).await?,
         input::refused(work.deps, shard).await?,
     ))
 }
 
-fn result(shard: &Shard, key: &RequestKey, words: &str) -> PartLine {
+fn result(shard: &Shard, key: &RequestKey, words: &str) -> ChunkLine {
     let reason = Reason {
         code: CODE.to_owned(),
         message: format!("Gemini refused the request: {words}"),
         retryable: false,
     };
-    PartLine::Result(Box::new(ResultLine {
+    ChunkLine::Result(Box::new(ResultLine {
         model: Some(shard.model.clone()),
         lane: Some(Lane::Batch),
         shard: Some(shard.shard),
@@ -113,15 +113,15 @@ fn result(shard: &Shard, key: &RequestKey, words: &str) -> PartLine {
 async fn write(
     work: &Work<'_>,
     shard: &Shard,
-    part: &Part,
-    lines: &[PartLine],
+    chunk: &Chunk,
+    lines: &[ChunkLine],
 ) -> Result<(), SubmitError> {
     let mut bytes = Vec::new();
     for line in lines {
         serde_json::to_writer(&mut bytes, line)?;
         bytes.push(b'\n');
     }
-    let key = layout::part(&shard.job, shard.shard, part);
+    let key = layout::chunk(&shard.job, shard.shard, chunk);
     work.deps
         .bucket
         .put(&key, "application/jsonl", bytes)

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::{
     billing::{Charged, Meter},
+    chunks::{ChunkLine, UnmatchedReason},
     cost::Usage,
     ledger::OVER_BUDGET,
     names::{BatchName, RequestKey},
-    parts::{PartLine, UnmatchedReason},
     plan::PlanLine,
     results::{Reason, ResultLine, Status},
     state::{Phase, Shard},
@@ -123,11 +123,11 @@ impl ShardResults {
     }
 
     /// Adds a line of a part of this round.
-    pub fn add(&mut self, line: PartLine) {
+    pub fn add(&mut self, line: ChunkLine) {
         let round = self.rounds.last().map_or(1, |round| round.number);
         let charged = self.meter.charged(&line);
         match line {
-            PartLine::Result(result) => {
+            ChunkLine::Result(result) => {
                 let answers = self.answers.entry(result.key.clone()).or_default();
                 if answers.answered_in != round {
                     answers.answered_in = round;
@@ -139,7 +139,7 @@ impl ShardResults {
                 answers.results.push(*result);
                 answers.charged.push((round, charged));
             }
-            PartLine::Unmatched(unmatched) => {
+            ChunkLine::Unmatched(unmatched) => {
                 *self
                     .unmatched_folder
                     .entry(unmatched.unmatched)

@@ -9,10 +9,10 @@ use super::{
 };
 use crate::{
     billing::Charge,
+    chunks::UnmatchedReason,
     layout::{self, Marker},
     models::Catalog,
     names::JobId,
-    parts::UnmatchedReason,
     plan::PlanLine,
     plan::PlanSummary,
     results::{

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::OUTPUT_KEPT;
 use crate::{
+    chunks::Chunk,
     cost::Usd,
     names::{BatchName, FileName, ShardId},
-    parts::Part,
 };
 
 /// Where a shard stands.
@@ -51,7 +51,7 @@ pub enum Phase {
         /// How the batch ended.
         ended: EndedBatch,
         /// The parts with its result lines.
-        parts: Vec<Part>,
+        chunks: Vec<Chunk>,
         /// The round that asks again for what failed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         next: Option<ShardId>,
@@ -115,7 +115,7 @@ pub struct Collecting {
     /// Bytes of the responses file whose images and result lines are stored.
     pub offset: u64,
     /// The parts written so far, in order.
-    pub parts: Vec<Part>,
+    pub chunks: Vec<Chunk>,
     /// How many readings began at `offset` without reaching the next checkpoint. Readings that a
     /// quota, the API key, the credit or the bucket prevented do not count.
     pub tries: u32,
@@ -151,7 +151,7 @@ pub struct Failed {
     pub message: String,
     /// The parts that were written before that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parts: Vec<Part>,
+    pub chunks: Vec<Chunk>,
     /// Whether there is or may have been a batch: what is not in the parts may have been charged
     /// for.
     #[serde(default)]

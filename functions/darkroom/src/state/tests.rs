@@ -111,14 +111,14 @@ fn submitted_fields() -> Submitted {
     }
 }
 
-fn parts() -> Vec<Part> {
-    vec![Part::up_to(7, 2)]
+fn chunks() -> Vec<Chunk> {
+    vec![Chunk::up_to(7, 2)]
 }
 
 fn collecting(tries: u32, lease_until: Option<Timestamp>) -> Phase {
     Phase::Collecting(Collecting {
         offset: 7,
-        parts: parts(),
+        chunks: chunks(),
         tries,
         lease_until,
         ..Collecting::of(ended())
@@ -147,7 +147,7 @@ fn held(before: Phase) -> Phase {
 fn done(next: Option<ShardId>) -> Phase {
     Phase::Done {
         ended: ended(),
-        parts: parts(),
+        chunks: chunks(),
         next,
         cost_usd: None,
     }
@@ -759,7 +759,7 @@ fn what_was_collected_before_a_shard_was_held_is_not_forgotten() {
         .held("why again", NOW)
         .given_up();
     assert!(
-        matches!(&failed.phase, Phase::Failed(failed) if failed.parts == parts()),
+        matches!(&failed.phase, Phase::Failed(failed) if failed.chunks == chunks()),
         "{failed:?}"
     );
 }

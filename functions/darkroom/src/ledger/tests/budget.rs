@@ -65,7 +65,7 @@ fn done(shard: &Shard, cost: Option<i64>) -> Shard {
     };
     let phase = Phase::Done {
         ended,
-        parts: Vec::new(),
+        chunks: Vec::new(),
         next: None,
         cost_usd: cost.map(cents),
     };

@@ -62,7 +62,7 @@ fn done(next: Option<ShardId>) -> Phase {
     };
     Phase::Done {
         ended,
-        parts: Vec::new(),
+        chunks: Vec::new(),
         next,
         cost_usd: None,
     }

@@ -11,14 +11,14 @@ use crate::{
 
 /// One part of a shard's results: `shards/<id>/results/<name>.jsonl`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
+pub struct Chunk {
     /// The object's name, without its folder and its extension.
     pub name: String,
     /// How many lines it has. An object with another number of lines was damaged.
     pub lines: u64,
 }
 
-impl Part {
+impl Chunk {
     /// What was read between two checkpoints, up to byte `offset` of the responses file: twenty
     /// digits, so that a listing is in order.
     pub fn up_to(offset: u64, lines: usize) -> Self {
@@ -49,7 +49,7 @@ impl Part {
 /// One line of a part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum PartLine {
+pub enum ChunkLine {
     /// What was set aside. It comes first: it is told by a member that no result has.
     Unmatched(Box<UnmatchedResult>),
     /// What became of a request key.
@@ -123,15 +123,15 @@ mod tests {
             ..UnmatchedResult::new(UnmatchedReason::UnknownKey, 7)
         };
         for line in [
-            PartLine::Unmatched(Box::new(unmatched)),
-            PartLine::Result(Box::new(ResultLine::new(
+            ChunkLine::Unmatched(Box::new(unmatched)),
+            ChunkLine::Result(Box::new(ResultLine::new(
                 RequestKey::new("k"),
                 Status::Succeeded,
             ))),
         ] {
             let text = serde_json::to_string(&line).unwrap();
             assert_eq!(
-                serde_json::from_str::<PartLine>(&text).unwrap(),
+                serde_json::from_str::<ChunkLine>(&text).unwrap(),
                 line,
                 "{text}"
             );

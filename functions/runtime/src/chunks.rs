@@ -1,9 +1,9 @@
 //! Reading what `collect` and `submit` wrote down of a shard's results, part by part.
 
 use darkroom::{
+    chunks::{Chunk, ChunkLine},
     layout,
     names::{JobId, ShardId},
-    parts::{Part, PartLine},
 };
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 
 /// A part that can't be read.
 #[derive(Debug, thiserror::Error)]
-pub enum PartError {
+pub enum ChunkError {
     /// There is no such object.
     #[error("{key} is missing; restore it from an earlier version")]
     Missing {
@@ -39,22 +39,22 @@ pub enum PartError {
 /// Gives each line of a part to `take`.
 ///
 /// # Errors
-/// [`PartError`]. By then some lines were given: start anew with what they went into. A part that
+/// [`ChunkError`]. By then some lines were given: start anew with what they went into. A part that
 /// is not whole is an error, never an end.
-pub async fn read_part(
+pub async fn read_chunk(
     bucket: &Bucket,
     job: &JobId,
     shard: ShardId,
-    part: &Part,
-    mut take: impl FnMut(PartLine),
-) -> Result<(), PartError> {
-    let key = layout::part(job, shard, part);
-    let damaged = |what: String| PartError::Damaged {
+    chunk: &Chunk,
+    mut take: impl FnMut(ChunkLine),
+) -> Result<(), ChunkError> {
+    let key = layout::chunk(job, shard, chunk);
+    let damaged = |what: String| ChunkError::Damaged {
         key: key.clone(),
         what,
     };
     let Some((stream, _)) = bucket.open(&key, None).await? else {
-        return Err(PartError::Missing { key });
+        return Err(ChunkError::Missing { key });
     };
     let mut lines = Lines::of_document(stream);
     let mut count = 0;
@@ -64,10 +64,10 @@ pub async fn read_part(
             .map_err(|error| damaged(format!("line {count}: {error}")))?;
         take(line);
     }
-    if count != part.lines {
+    if count != chunk.lines {
         return Err(damaged(format!(
             "it has {count} lines, and {} were written",
-            part.lines
+            chunk.lines
         )));
     }
     Ok(())
