@@ -110,7 +110,7 @@ async fn close(items: usize, models: usize) {
     assert_eq!(states, 2 * shards);
     assert_eq!(
         (count(&asked, "GET plan.jsonl"), count(&asked, "GET part")),
-        (1, made.parts)
+        (1, made.chunks)
     );
     assert_eq!(
         count(&asked, "GET request.jsonl"),

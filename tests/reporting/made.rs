@@ -96,7 +96,7 @@ pub(crate) async fn make(world: &World, spec: Spec) -> Made {
             lines: Vec::new(),
             count: 0,
         });
-        let request = json!({ "key": line.key, "request": { "contents": [{ "chunks": [{ "text": "a stone" }] }] } });
+        let request = json!({ "key": line.key, "request": { "contents": [{ "parts": [{ "text": "a stone" }] }] } });
         shard
             .requests
             .write(format!("{request}\n").as_bytes())
