@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CHAIN = (ROOT / "functions/darkroom/src/chain.rs").read_text()
 WIRING = (ROOT / "functions/runtime/src/wiring.rs").read_text()
 SETTINGS = (ROOT / "functions/runtime/src/settings.rs").read_text()
+BOUNDED = (ROOT / "functions/darkroom/src/settings.rs").read_text()
 SOURCE = re.compile(
     r"Source \{\s*queue: (\w+),\s*function: Function::(\w+),\s*"
     r"batch_size: ([\d_]+),\s*concurrency: (\d+),\s*max_receive_count: ([\d_]+),?\s*\}"
@@ -18,6 +19,7 @@ SWEEP_EVERY = re.compile(r"SWEEP_EVERY: SignedDuration = SignedDuration::from_(h
 RATE = re.compile(r"rate\((\d+) (hour|min)(?:ute)?s?\)")
 URL_VARIABLE_SUFFIX = re.compile(r'URL_VARIABLE_SUFFIX: &str = "(\w+)";')
 VARIABLE = re.compile(r'"([A-Z][A-Z0-9_]+)"')
+BOUNDS = re.compile(r"const (\w+): Bounds<\w+> = Bounds::(?:between|at_least)\(([\d_]+)(?:, ([\d_]+))?\);")
 SECONDS = {"hour": 3600, "min": 60}
 
 
@@ -190,6 +192,26 @@ class Template(unittest.TestCase):
         for name in FUNCTIONS:
             given = {variable for variable in variables(name) if not variable.endswith(suffix)}
             self.assertEqual(given - variables_read(name), set(), name)
+
+    def test_parameters_have_the_bounds_of_the_settings(self):
+        # Python reads the underscores of a Rust number, too.
+        bounds = {variable: {"MinValue": int(least), "MaxValue": int(most) if most else None}
+                  for variable, least, most in BOUNDS.findall(BOUNDED)}
+        compared = set()
+        for name in FUNCTIONS:
+            for variable, setting in variables(name).items():
+                if variable in bounds:
+                    parameter = TEMPLATE["Parameters"][setting["Ref"]]
+                    self.assertEqual({bound: parameter.get(bound) for bound in bounds[variable]}, bounds[variable],
+                                     variable)
+                    compared.add(variable)
+        # No parameter sets the other two.
+        self.assertEqual(compared, set(bounds) - {"SHARD_INPUT_BYTES", "SHARD_RESPONSE_BYTES"})
+
+    def test_the_daily_cap_is_nothing_or_above_zero(self):
+        pattern = TEMPLATE["Parameters"]["DailyCapUsd"]["AllowedPattern"]
+        accepted = [cap for cap in ["", "25", "12.50", "0.01", "0", "0.00", "-1", "1.234"] if re.search(pattern, cap)]
+        self.assertEqual(accepted, ["", "25", "12.50", "0.01"])
 
     def test_every_alarm_is_about_a_metric_that_the_code_writes(self):
         metrics = (ROOT / "functions/runtime/src/metrics.rs").read_text()

@@ -16,6 +16,7 @@ use darkroom::{
     cost::{self, Usd},
     ledger::ProjectLimits,
     models::{Catalog, Tier},
+    settings::MaxLiveBatches,
 };
 use gemini_sim::Scenario;
 use tests::{Making, World};
@@ -26,7 +27,7 @@ const JOBS: usize = 10;
 
 fn limits(live_batches: u32, daily_usd: &str) -> ProjectLimits {
     ProjectLimits {
-        live_batches,
+        live_batches: MaxLiveBatches::new(live_batches).unwrap(),
         enqueued_tokens: Catalog::built_in().enqueued_tokens(Tier::default()),
         daily_usd: Some(daily_usd.parse().unwrap()),
     }

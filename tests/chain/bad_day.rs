@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64_simd::STANDARD;
-use darkroom::job::Settings;
+use darkroom::{job::Settings, settings::MaxRounds};
 use gemini_sim::{BatchFate, FateRule, Gemini, Scenario};
 use http::Request;
 use http_body_util::BodyExt;
@@ -55,7 +55,7 @@ fn manifest() -> String {
 
 async fn day(max_rounds: u8) -> (World, String) {
     let settings = Settings {
-        max_rounds,
+        max_rounds: MaxRounds::new(max_rounds).unwrap(),
         default_model: "gemini-3.1-flash-image".to_owned(),
         allow_retired_models: true,
         ..Settings::default()

@@ -20,6 +20,7 @@ use darkroom::{
     job::Settings,
     ledger::ProjectLimits,
     manifest::Limits,
+    settings::MaxLiveBatches,
 };
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -35,7 +36,7 @@ fn allowing(tokens: &[(&str, u64)], daily_usd: Option<&str>) -> ProjectLimits {
         .iter()
         .map(|(model, limit)| ((*model).to_owned(), *limit));
     ProjectLimits {
-        live_batches: 100,
+        live_batches: MaxLiveBatches::default(),
         enqueued_tokens: tokens.collect(),
         daily_usd: daily_usd.map(usd),
     }

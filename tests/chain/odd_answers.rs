@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
-use darkroom::job::Settings;
+use darkroom::{job::Settings, settings::MaxRounds};
 use gemini_sim::{
     ArrayRule, ArrayStyle, DoneFlag, LateOutput, Scenario, Selector, Shape, ShapeRule,
 };
@@ -43,7 +43,7 @@ fn tellings() -> Vec<Scenario> {
 /// A world in which twelve images were asked for, with keys that can be numbers.
 async fn world(scenario: Scenario) -> World {
     let settings = Settings {
-        max_rounds: 3,
+        max_rounds: MaxRounds::new(3).unwrap(),
         ..Settings::default()
     };
     let world = World::made_with(Making {

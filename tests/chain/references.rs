@@ -6,6 +6,7 @@ use darkroom::{
     chain::{FUNCTION_TIMEOUT, MANIFESTS, SHARDS},
     job::{Settings, ShardLimits},
     ledger::ProjectLimits,
+    settings::MaxLiveBatches,
 };
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -30,7 +31,7 @@ fn picture(name: &str) -> Vec<u8> {
 /// A planned job of so many items with these references, and `shard` of them to a batch.
 async fn planned(items: usize, refs: &[&str], shard: u32) -> World {
     let limits = ProjectLimits {
-        live_batches: 100,
+        live_batches: MaxLiveBatches::default(),
         enqueued_tokens: BTreeMap::new(),
         daily_usd: None,
     };

@@ -139,11 +139,7 @@ impl Days {
         )));
         let key = Arc::new(KeySource::fixed(ApiKey::new("canary-1234").unwrap()));
         let client = Gemini::new(gemini::Settings::new(key), Arc::clone(&wire) as _).unwrap();
-        let five_minutes = SignedDuration::from_mins(5);
-        let waits = PollBackoff {
-            shortest: five_minutes,
-            longest: five_minutes,
-        };
+        let waits = PollBackoff::from_seconds(300, 300).unwrap();
         let setup = CloudConfig {
             waits,
             rng: Rng::seeded(1),

@@ -15,6 +15,7 @@ use darkroom::{
     ledger::ProjectLimits,
     manifest::Limits,
     models::{Catalog, Tier},
+    settings::MaxLiveBatches,
 };
 use jiff::{SignedDuration, Timestamp};
 use plan::web::Web;
@@ -349,7 +350,7 @@ async fn our_reader_finds_the_object_that_an_event_names() {
         catalog: Arc::new(Catalog::built_in()),
         web: Web::over_https(),
         project: ProjectLimits {
-            live_batches: 100,
+            live_batches: MaxLiveBatches::default(),
             enqueued_tokens: BTreeMap::new(),
             daily_usd: None,
         },

@@ -2,7 +2,10 @@
 
 use std::{sync::Mutex, time::Instant};
 
-use darkroom::job::{Settings, ShardLimits};
+use darkroom::{
+    job::{Settings, ShardLimits},
+    settings::MaxRounds,
+};
 use gemini_sim::Scenario;
 use serde_json::{Value, json};
 use tests::{Making, World};
@@ -150,7 +153,7 @@ async fn reads_of_a_chain(shards: usize) -> f64 {
     };
     let settings = Settings {
         shard,
-        max_rounds: 1,
+        max_rounds: MaxRounds::new(1).unwrap(),
         ..Settings::default()
     };
     let scenario = Scenario {

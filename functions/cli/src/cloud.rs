@@ -1,5 +1,5 @@
-//! Everything the chain needs, on one machine: the stand-ins for AWS, and each function's clients
-//! to them.
+//! The cloud on one machine: stand-ins for S3 and SQS in a folder, and the functions' clients to
+//! them.
 
 use std::{
     fs::{self, File},
@@ -21,8 +21,7 @@ use darkroom::{
     layout,
     ledger::ProjectLimits,
     models::{Catalog, Tier},
-    settings::{CollectLimits, PollBackoff},
-    state::QUIET_PERIOD,
+    settings::{CollectLimits, MaxLiveBatches, PollBackoff, QuietPeriod},
 };
 use disk::Disk;
 use gemini::Gemini;
@@ -39,82 +38,82 @@ use seam::{rng::Rng, transport::Transport};
 
 use crate::{time::Time, words};
 
-/// The local bucket.
+/// The name of the local bucket.
 pub const BUCKET: &str = "darkroom";
 
-/// The folder below the root that people need not look into.
+/// The folder below the root for internal state.
 pub const INTERNAL: &str = ".darkroom";
 
-/// The file that has the folder's own name, in the internal folder.
+/// The file in the internal folder that holds the folder's stack name.
 const IDENTITY: &str = "identity";
 
-/// The stand-ins in one folder, and the functions' clients.
+/// The stand-ins in one folder, and the functions' dependencies.
 #[derive(Debug)]
 pub struct Cloud {
     root: PathBuf,
-    /// The time of everything here.
+    /// The time, which may be simulated.
     pub time: Time,
-    /// The queues, as AWS sees them.
+    /// The queues.
     pub queues: Arc<Queues>,
-    /// The bucket, as its users see it.
+    /// A client of the bucket.
     pub bucket: Bucket,
-    /// What the functions work with.
+    /// What the functions depend on.
     pub deps: Deps,
-    /// How often the host sweeps, if ever.
+    /// How often the host runs `sweep`. It never does if this is none.
     pub sweep_every: Option<SignedDuration>,
-    /// S3 and SQS, for whoever else wants to call them.
+    /// The S3 and SQS APIs, for other clients.
     pub wire: InProcess,
-    /// Held while this process uses the folder.
+    /// The lock on the folder, which is held while this process uses it.
     _lock: File,
 }
 
-/// What each function works with.
+/// What each function depends on.
 #[derive(Clone, Debug)]
 pub struct Deps {
-    /// Of `plan`.
+    /// The dependencies of `plan`.
     pub plan: plan::deps::Deps,
-    /// Of `submit`.
+    /// The dependencies of `submit`.
     pub submit: submit::deps::Deps,
-    /// Of `poll`.
+    /// The dependencies of `poll`.
     pub poll: poll::deps::Deps,
-    /// Of `collect`.
+    /// The dependencies of `collect`.
     pub collect: collect::deps::Deps,
-    /// Of `report`.
+    /// The dependencies of `report`.
     pub report: report::deps::Deps,
-    /// Of `control`.
+    /// The dependencies of `control`.
     pub control: control::deps::Deps,
-    /// Of `sweep`.
+    /// The dependencies of `sweep`.
     pub sweep: sweep::deps::Deps,
 }
 
-/// What a local cloud is made with.
+/// The configuration of a local cloud.
 #[derive(Clone, Debug)]
 pub struct CloudConfig {
     /// The settings of every job.
     pub settings: Settings,
-    /// How fast images are collected, and how often progress is written down.
+    /// How fast images are collected, and how often progress is recorded.
     pub pace: CollectLimits,
-    /// How often batches are asked about.
+    /// How long to wait between two status requests for a batch.
     pub waits: PollBackoff,
-    /// What the Gemini project allows.
+    /// The limits of the Gemini project.
     pub limits: ProjectLimits,
-    /// The project's tier.
+    /// The paid tier of the Gemini project.
     pub tier: Tier,
-    /// How long nobody looks for a batch whose create call went unanswered.
-    pub quiet: SignedDuration,
-    /// How often the host sweeps, if ever.
+    /// How long to wait, after a create call with unknown outcome, before looking for its batch.
+    pub quiet: QuietPeriod,
+    /// How often the host runs `sweep`. It never does if this is none.
     pub sweep_every: Option<SignedDuration>,
-    /// Where references by web address are fetched from.
+    /// Fetches references that are web addresses.
     pub web: Web,
     /// Write ids and jitter.
     pub rng: Rng,
-    /// What an operator watches.
+    /// The metrics that an operator watches.
     pub metrics: Metrics,
-    /// What requests to S3 and SQS are signed with. None: random ones, which
-    /// only this process knows.
+    /// The credentials that sign requests to S3 and SQS. If none are given, they are random and only
+    /// this process has them.
     pub credentials: Option<Credentials>,
-    /// How far what is written survives. With the real Gemini it must be durable: a state that is
-    /// lost with the power buys a second batch.
+    /// Whether writes survive a power failure. With the real Gemini API they must: the loss of a state
+    /// would buy a second batch.
     pub disk: Disk,
 }
 
@@ -125,12 +124,12 @@ impl Default for CloudConfig {
             pace: CollectLimits::default(),
             waits: PollBackoff::default(),
             limits: ProjectLimits {
-                live_batches: 100,
+                live_batches: MaxLiveBatches::default(),
                 enqueued_tokens: Catalog::built_in().enqueued_tokens(Tier::default()),
                 daily_usd: None,
             },
             tier: Tier::default(),
-            quiet: QUIET_PERIOD,
+            quiet: QuietPeriod::default(),
             sweep_every: Some(SWEEP_EVERY),
             web: Web::over_https(),
             rng: Rng::system(),
@@ -142,23 +141,23 @@ impl Default for CloudConfig {
 }
 
 impl Cloud {
-    /// Opens the stand-ins below `root`, which is made when it is missing, with `gemini` behind
-    /// them.
+    /// Opens a cloud in the folder `root`, which is created if it is missing. The functions use
+    /// `gemini`.
     ///
     /// # Errors
-    /// When the folder can't be used, or another process uses it.
+    /// If the folder can't be used, or another process uses it.
     pub fn open(
         root: &Path,
         time: Time,
         gemini: Gemini,
-        setup: CloudConfig,
+        config: CloudConfig,
     ) -> anyhow::Result<Self> {
         let wrap = |transport| transport;
-        Self::open_with(root, time, gemini, setup, wrap)
+        Self::open_with(root, time, gemini, config, wrap)
     }
 
-    /// As [`Cloud::open`], with `wrap` around what answers for S3 and SQS: to watch, or to
-    /// interfere.
+    /// Opens a cloud like [`Cloud::open`], and wraps the service that answers for S3 and SQS with
+    /// `wrap`, which can observe and change requests.
     ///
     /// # Errors
     /// As [`Cloud::open`].
@@ -166,16 +165,19 @@ impl Cloud {
         root: &Path,
         time: Time,
         gemini: Gemini,
-        setup: CloudConfig,
+        config: CloudConfig,
         wrap: impl FnOnce(Arc<dyn Transport>) -> Arc<dyn Transport>,
     ) -> anyhow::Result<Self> {
+        // The folder belongs to this process from here on.
         let internal = root.join(INTERNAL);
         fs::create_dir_all(&internal)
-            .with_context(|| format!("can't make the folder {}", internal.display()))?;
+            .with_context(|| format!("can't create the folder {}", internal.display()))?;
         let lock = lock(&internal)?;
-        let stack = identity(&setup.disk, &internal, &setup.rng)?;
+        let stack = identity(&config.disk, &internal, &config.rng)?;
         let clock = time.clock();
-        let disk = setup.disk.clone();
+        let disk = config.disk.clone();
+
+        // The queues of the chain, each with its dead-letter queue.
         let queues = Arc::new(Queues::open_on(&disk, internal.join("sqs"), clock.clone())?);
         for source in CHAIN {
             queues.create(
@@ -187,6 +189,8 @@ impl Cloud {
             )?;
             queues.create(source.queue, attributes(&source))?;
         }
+
+        // The bucket, whose notifications go to the queues as in the template.
         let rule = |prefix: &str, queue: &str| NotificationRule {
             bucket: BUCKET.to_owned(),
             events: "s3:ObjectCreated:*".to_owned(),
@@ -195,7 +199,7 @@ impl Cloud {
             queue: queue.to_owned(),
         };
         let rules = vec![rule("inbox/", MANIFESTS), rule("control/", CONTROLS)];
-        let credentials = setup
+        let credentials = config
             .credentials
             .clone()
             .map_or_else(Credentials::random, Ok)?;
@@ -204,6 +208,8 @@ impl Cloud {
             Buckets::open_on(disk.clone(), root, clock.clone(), rules, sink, &credentials)?;
         buckets.create(BUCKET)?;
         sync_folders(&disk, root)?;
+
+        // The clients reach the stand-ins by requests in AWS's protocol, within this process.
         let api = Arc::new(QueueApi::new(Arc::clone(&queues)));
         let wire = InProcess::new(
             wrap(Arc::new(Router::new(Arc::new(buckets), api))),
@@ -212,27 +218,28 @@ impl Cloud {
         let s3 = aws_sdk_s3::Client::from_conf(aws::s3_settings(wire.s3_config()).build());
         let sqs = aws_sdk_sqs::Client::from_conf(wire.sqs_config().build());
         let bucket = Bucket::new(s3, BUCKET);
-        let sweep_every = setup.sweep_every;
+
+        let sweep_every = config.sweep_every;
         let wiring = Wiring::on_host(HostParts {
             bucket: bucket.clone(),
             sqs,
             queue_url_prefix: format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/"),
             gemini,
             clock,
-            rng: setup.rng,
-            metrics: setup.metrics,
+            rng: config.rng,
+            metrics: config.metrics,
             catalog: Arc::new(Catalog::built_in()),
             settings: StackSettings {
                 stack,
-                job: setup.settings,
-                project: setup.limits,
-                tier: setup.tier,
-                quiet_period: setup.quiet,
-                poll_backoff: setup.waits,
-                collect_limits: setup.pace,
+                job: config.settings,
+                project: config.limits,
+                tier: config.tier,
+                quiet_period: config.quiet,
+                poll_backoff: config.waits,
+                collect_limits: config.pace,
             },
         });
-        let deps = Deps::new(&wiring, setup.web)?;
+        let deps = Deps::new(&wiring, config.web)?;
         Ok(Self {
             root: root.to_owned(),
             time,
@@ -245,27 +252,27 @@ impl Cloud {
         })
     }
 
-    /// Whether a job is not closed.
+    /// Whether there is a job that is not closed.
     pub fn has_open_jobs(&self) -> bool {
         fs::read_dir(self.path_of(layout::OPEN_JOBS))
             .is_ok_and(|mut entries| entries.next().is_some())
     }
 
-    /// Drops in the bucket what people have said about jobs at the terminal.
+    /// Uploads the requests that users made about jobs with the command.
     ///
     /// # Errors
-    /// When it can't be read or dropped; it is dropped the next time.
+    /// If a request can't be read or uploaded. The next call repeats it.
     pub(crate) async fn drop_words(&self) -> anyhow::Result<()> {
         words::drop_all(&self.root.join(INTERNAL), &self.bucket).await
     }
 
-    /// Where an object lies as a file, for people to open.
+    /// Returns the path of the file that holds an object's content.
     pub fn path_of(&self, key: &str) -> PathBuf {
         self.root.join(BUCKET).join(key)
     }
 }
 
-/// The settings of a queue of the chain.
+/// Returns the attributes of a queue of the chain.
 fn attributes(source: &Source) -> QueueAttributes {
     QueueAttributes {
         visibility_timeout: VISIBILITY_TIMEOUT,
@@ -295,9 +302,9 @@ impl Deps {
     }
 }
 
-/// The name that begins the display names of batches made from this folder: `local-<16 hex
-/// digits>`, drawn once. Two folders may run the same manifest with the same API key, and must not
-/// take each other's batches for their own.
+/// Returns the stack name of this folder, which begins the display names of its batches: `local-<16 hex
+/// digits>`, generated once. Two folders may run the same manifest with the same API key, and must not
+/// adopt each other's batches.
 fn identity(disk: &Disk, folder: &Path, rng: &Rng) -> anyhow::Result<String> {
     let path = folder.join(IDENTITY);
     match fs::read_to_string(&path) {
@@ -312,8 +319,8 @@ fn identity(disk: &Disk, folder: &Path, rng: &Rng) -> anyhow::Result<String> {
     }
 }
 
-/// Has the folders that were made for `root` reach the disk. A folder above it that this user may
-/// not read was there before, and is left alone.
+/// Synchronizes `root` and the folders above it to the disk. A folder that this user may not read
+/// existed before, so it is skipped.
 fn sync_folders(disk: &Disk, root: &Path) -> anyhow::Result<()> {
     disk.sync_folder(root)?;
     for above in fs::canonicalize(root)?.ancestors().skip(1) {
@@ -327,7 +334,7 @@ fn sync_folders(disk: &Disk, root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One process at a time: two would not see each other's messages.
+/// Locks the folder for this process. Two processes would not see each other's messages.
 fn lock(folder: &Path) -> anyhow::Result<File> {
     let file = File::create(folder.join("lock"))?;
     match file.try_lock() {

@@ -35,6 +35,7 @@ use darkroom::{
     job::{HttpsReferences, Settings},
     ledger::ProjectLimits,
     models::{Catalog, Tier},
+    settings::{DailyCap, MaxLiveBatches, MaxRounds},
 };
 
 use self::scenario::BehaviorArgs;
@@ -218,8 +219,8 @@ struct SettingsArgs {
     #[arg(long, value_name = "MODEL")]
     default_model: Option<String>,
     /// How often an image is asked for in all, when it fails for a reason that may pass.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
-    max_rounds: Option<u8>,
+    #[arg(long, value_name = "N")]
+    max_rounds: Option<MaxRounds>,
     /// Allow models past their shutdown date.
     #[arg(long)]
     allow_retired_models: bool,
@@ -233,11 +234,11 @@ struct SettingsArgs {
     #[arg(long, value_name = "N", default_value = "1")]
     tier: Tier,
     /// Batches that may be live at once.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100))]
-    max_live_batches: u32,
+    #[arg(long, value_name = "N", default_value_t)]
+    max_live_batches: MaxLiveBatches,
     /// Dollars that may be spent or reserved on one day (UTC); what is over waits. Default none.
     #[arg(long, value_name = "USD")]
-    daily_cap_usd: Option<Usd>,
+    daily_cap_usd: Option<DailyCap>,
 }
 
 impl SettingsArgs {
@@ -246,7 +247,7 @@ impl SettingsArgs {
         ProjectLimits {
             live_batches: self.max_live_batches,
             enqueued_tokens: Catalog::built_in().enqueued_tokens(self.tier),
-            daily_usd: self.daily_cap_usd,
+            daily_usd: self.daily_cap_usd.map(Usd::from),
         }
     }
 

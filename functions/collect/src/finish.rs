@@ -104,7 +104,8 @@ async fn worth_another_try(
     expected: &Expected,
 ) -> Result<Vec<RequestKey>, CollectError> {
     let keys = expected.retryable();
-    let is_last = !keys.is_empty() && shard.shard.round >= settings(deps, shard).await?.max_rounds;
+    let is_last =
+        !keys.is_empty() && shard.shard.round >= settings(deps, shard).await?.max_rounds.get();
     Ok(if is_last { Vec::new() } else { keys })
 }
 

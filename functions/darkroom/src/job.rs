@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{keys::hex, manifest::Beside, names::JobId};
+use crate::{keys::hex, manifest::Beside, names::JobId, settings::MaxRounds};
 
 /// The longest stem that a job id keeps of its manifest's name.
 const STEM_CHARACTERS: usize = 60;
@@ -29,7 +29,7 @@ pub struct Settings {
     pub https_references: HttpsReferences,
     /// How often a key that failed for a retryable reason is paid for, at the most: 1 means no
     /// second try.
-    pub max_rounds: u8,
+    pub max_rounds: MaxRounds,
     /// The bounds of one shard.
     pub shard: ShardLimits,
 }
@@ -101,7 +101,7 @@ impl Default for Settings {
             allow_retired_models: false,
             allow_unknown_models: false,
             https_references: HttpsReferences::default(),
-            max_rounds: 3,
+            max_rounds: MaxRounds::default(),
             shard: ShardLimits::default(),
         }
     }
@@ -229,7 +229,7 @@ mod tests {
                 "inbox/acme/skus.csv",
                 b"key\n1",
                 &Settings {
-                    max_rounds: 1,
+                    max_rounds: MaxRounds::new(1).unwrap(),
                     ..settings.clone()
                 },
             ),
@@ -279,7 +279,7 @@ mod tests {
             of(
                 b"key\n1",
                 &Settings {
-                    max_rounds: 1,
+                    max_rounds: MaxRounds::new(1).unwrap(),
                     ..settings.clone()
                 },
                 &nothing,

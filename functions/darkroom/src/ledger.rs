@@ -19,6 +19,7 @@ pub use self::account::{Account, Commitment};
 use crate::{
     cost::Usd,
     names::{JobId, ShardId},
+    settings::MaxLiveBatches,
     state::{Demand, Settlement, Shard},
 };
 
@@ -106,7 +107,7 @@ pub struct Waiting {
 pub struct ProjectLimits {
     /// Batches that may be pending or running at once. Google: 100
     /// (<https://ai.google.dev/gemini-api/docs/rate-limits>, read 2026-11).
-    pub live_batches: u32,
+    pub live_batches: MaxLiveBatches,
     /// Input tokens of pending and running batches, by model; a model that isn't named has no
     /// limit.
     pub enqueued_tokens: BTreeMap<String, u64>,

@@ -60,7 +60,7 @@ impl Good {
     /// What is known about the whole job.
     pub(crate) fn summary(&self, deps: &Deps, terms: &Terms) -> PlanSummary {
         let shards = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
-        let forecast = Forecast::of(&self.shards, deps.project.live_batches, &terms.bounds);
+        let forecast = Forecast::of(&self.shards, deps.project.live_batches.get(), &terms.bounds);
         PlanSummary {
             forecast,
             ..PlanSummary::of(&self.reading, shards, terms.planned_at)

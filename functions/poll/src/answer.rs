@@ -323,7 +323,7 @@ async fn cancel_batch(
     let next = next.waiting(format!(
         "cancelled {why}; what it produced will be collected"
     ));
-    work.wait(stored, next, work.deps.waits.shortest).await
+    work.wait(stored, next, work.deps.waits.shortest()).await
 }
 
 /// Gemini gave no answer about the batch: it is asked again, however long that takes. Where the
@@ -338,14 +338,14 @@ async fn not_answered(
     warn!("no answer about the batch: {error}");
     let waits = work.deps.waits;
     let asked = match &error {
-        ApiError::RateLimited { retry_after, .. } => retry_after.unwrap_or(waits.longest),
+        ApiError::RateLimited { retry_after, .. } => retry_after.unwrap_or(waits.longest()),
         ApiError::Unauthorized { .. }
         | ApiError::PrepaymentDepleted { .. }
         | ApiError::NotFound { .. }
         | ApiError::Conflict { .. }
         | ApiError::Invalid { .. }
         | ApiError::Transient { .. }
-        | ApiError::Malformed { .. } => waits.shortest,
+        | ApiError::Malformed { .. } => waits.shortest(),
     };
     let why = format!("Gemini does not answer about the batch: {error}; it is asked again");
     let next = stored.shard.after_error(why);

@@ -1,13 +1,18 @@
 //! The settings of a deployment.
 
+use std::{fmt::Display, str::FromStr};
+
 use darkroom::{
+    cost::Usd,
     job::{self, ShardLimits},
     ledger::ProjectLimits,
     models::{Catalog, Tier},
-    settings::{CollectLimits, PollBackoff},
-    state::QUIET_PERIOD,
+    settings::{
+        Bounds, CollectLimits, DailyCap, MaxLiveBatches, POLL_LONGEST_SECONDS,
+        POLL_SHORTEST_SECONDS, PollBackoff, QuietPeriod, SHARD_INPUT_BYTES, SHARD_REQUESTS,
+        SHARD_RESPONSE_BYTES, SHARD_TOKENS,
+    },
 };
-use jiff::SignedDuration;
 use seam::environment::{VariableError, Variables};
 
 /// The settings of a deployment. On Lambda they are read from the environment; on one machine the
@@ -23,7 +28,7 @@ pub struct StackSettings {
     /// The paid tier of the Gemini project, from which the limits of further catalogs follow.
     pub tier: Tier,
     /// How long to wait, after a create call with unknown outcome, before looking for its batch.
-    pub quiet_period: SignedDuration,
+    pub quiet_period: QuietPeriod,
     /// How long to wait between two status requests for a batch.
     pub poll_backoff: PollBackoff,
     /// How fast images are collected, and how often progress is recorded. No variable changes them.
@@ -67,20 +72,25 @@ fn job(variables: &Variables) -> Result<job::Settings, VariableError> {
         https_references: variables.parsed("HTTPS_REFERENCES", defaults.https_references)?,
         max_rounds: variables.parsed("MAX_ROUNDS", defaults.max_rounds)?,
         shard: ShardLimits {
-            requests: variables.parsed("SHARD_REQUESTS", defaults.shard.requests)?,
-            input_bytes: variables.parsed("SHARD_INPUT_BYTES", defaults.shard.input_bytes)?,
-            response_bytes: variables
-                .parsed("SHARD_RESPONSE_BYTES", defaults.shard.response_bytes)?,
-            tokens: variables.parsed("SHARD_TOKENS", defaults.shard.tokens)?,
+            requests: bounded(variables, "SHARD_REQUESTS", SHARD_REQUESTS)?
+                .unwrap_or(defaults.shard.requests),
+            input_bytes: bounded(variables, "SHARD_INPUT_BYTES", SHARD_INPUT_BYTES)?
+                .unwrap_or(defaults.shard.input_bytes),
+            response_bytes: bounded(variables, "SHARD_RESPONSE_BYTES", SHARD_RESPONSE_BYTES)?
+                .unwrap_or(defaults.shard.response_bytes),
+            tokens: bounded(variables, "SHARD_TOKENS", SHARD_TOKENS)?
+                .unwrap_or(defaults.shard.tokens),
         },
     })
 }
 
 fn project(variables: &Variables, catalog: &Catalog) -> Result<ProjectLimits, VariableError> {
     Ok(ProjectLimits {
-        live_batches: variables.parsed("MAX_LIVE_BATCHES", 100)?,
+        live_batches: variables.parsed("MAX_LIVE_BATCHES", MaxLiveBatches::default())?,
         enqueued_tokens: catalog.enqueued_tokens(tier(variables)?),
-        daily_usd: variables.optional_parsed("DAILY_CAP_USD")?,
+        daily_usd: variables
+            .optional_parsed::<DailyCap>("DAILY_CAP_USD")?
+            .map(Usd::from),
     })
 }
 
@@ -88,28 +98,42 @@ fn tier(variables: &Variables) -> Result<Tier, VariableError> {
     variables.parsed("GEMINI_TIER", Tier::default())
 }
 
-fn quiet_period(variables: &Variables) -> Result<SignedDuration, VariableError> {
-    let minutes: Option<u32> = variables.optional_parsed("QUIET_PERIOD_MINUTES")?;
-    Ok(minutes.map_or(QUIET_PERIOD, |minutes| {
-        SignedDuration::from_mins(minutes.into())
-    }))
+fn quiet_period(variables: &Variables) -> Result<QuietPeriod, VariableError> {
+    variables.parsed("QUIET_PERIOD_MINUTES", QuietPeriod::default())
 }
 
 fn poll_backoff(variables: &Variables) -> Result<PollBackoff, VariableError> {
-    let defaults = PollBackoff::default();
-    let seconds = |name, default: SignedDuration| {
-        let seconds: Option<u32> = variables.optional_parsed(name)?;
-        Ok(seconds.map_or(default, |seconds| SignedDuration::from_secs(seconds.into())))
-    };
-    Ok(PollBackoff {
-        shortest: seconds("POLL_SHORTEST_SECONDS", defaults.shortest)?,
-        longest: seconds("POLL_LONGEST_SECONDS", defaults.longest)?,
+    let shortest = bounded(variables, "POLL_SHORTEST_SECONDS", POLL_SHORTEST_SECONDS)?
+        .unwrap_or(PollBackoff::DEFAULT_SHORTEST_SECONDS);
+    let longest = bounded(variables, "POLL_LONGEST_SECONDS", POLL_LONGEST_SECONDS)?
+        .unwrap_or(PollBackoff::DEFAULT_LONGEST_SECONDS);
+    // Both are within their bounds, so what is wrong here is their order.
+    PollBackoff::from_seconds(shortest, longest).map_err(|_| VariableError::Malformed {
+        name: "POLL_SHORTEST_SECONDS",
+        problem: "it is larger than POLL_LONGEST_SECONDS".to_owned(),
     })
+}
+
+/// A variable that is a whole number within `bounds`, if it is set.
+fn bounded<T: Copy + PartialOrd + Display + FromStr>(
+    variables: &Variables,
+    name: &'static str,
+    bounds: Bounds<T>,
+) -> Result<Option<T>, VariableError> {
+    variables
+        .optional(name)
+        .map(|text| bounds.parse(&text))
+        .transpose()
+        .map_err(|error| VariableError::Malformed {
+            name,
+            problem: error.to_string(),
+        })
 }
 
 #[cfg(test)]
 mod tests {
-    use darkroom::job::HttpsReferences;
+    use darkroom::{job::HttpsReferences, settings::MaxRounds};
+    use jiff::SignedDuration;
 
     use super::*;
 
@@ -129,7 +153,7 @@ mod tests {
         assert_eq!(
             read(&[("MAX_ROUNDS", "1")]).unwrap().job,
             job::Settings {
-                max_rounds: 1,
+                max_rounds: MaxRounds::new(1).unwrap(),
                 ..job::Settings::default()
             }
         );
@@ -147,13 +171,16 @@ mod tests {
         assert_eq!(
             settings.project,
             ProjectLimits {
-                live_batches: 7,
+                live_batches: MaxLiveBatches::new(7).unwrap(),
                 enqueued_tokens: Catalog::built_in().enqueued_tokens(Tier::Two),
                 daily_usd: Some("12.50".parse().unwrap()),
             }
         );
         let defaults = read(&[("DAILY_CAP_USD", "")]).unwrap().project;
-        assert_eq!((defaults.daily_usd, defaults.live_batches), (None, 100));
+        assert_eq!(
+            (defaults.daily_usd, defaults.live_batches.get()),
+            (None, 100)
+        );
     }
 
     #[test]
@@ -172,12 +199,37 @@ mod tests {
     fn the_poll_backoff_has_defaults_and_can_be_set() {
         assert_eq!(read(&[]).unwrap().poll_backoff, PollBackoff::default());
         assert_eq!(
-            read(&[("POLL_SHORTEST_SECONDS", "2")])
+            read(&[("POLL_SHORTEST_SECONDS", "12")])
                 .unwrap()
                 .poll_backoff
-                .shortest,
-            SignedDuration::from_secs(2)
+                .shortest(),
+            SignedDuration::from_secs(12)
         );
+    }
+
+    #[test]
+    fn names_a_setting_that_is_out_of_bounds_and_its_bounds() {
+        for (variable, value, bounds) in [
+            ("QUIET_PERIOD_MINUTES", "0", "20 to 600"),
+            ("POLL_SHORTEST_SECONDS", "1", "10 or more"),
+            ("POLL_LONGEST_SECONDS", "1", "180 to 43000"),
+            ("MAX_ROUNDS", "10", "1 to 9"),
+            ("MAX_LIVE_BATCHES", "0", "1 to 100"),
+            ("SHARD_REQUESTS", "0", "1 to 100000"),
+            ("SHARD_TOKENS", "0", "10000 or more"),
+            ("DAILY_CAP_USD", "0", "above zero"),
+            (
+                "POLL_SHORTEST_SECONDS",
+                "901",
+                "larger than POLL_LONGEST_SECONDS",
+            ),
+        ] {
+            let refusal = refusal(&[(variable, value)]);
+            assert!(
+                refusal.contains(variable) && refusal.contains(bounds),
+                "{refusal}"
+            );
+        }
     }
 
     #[test]

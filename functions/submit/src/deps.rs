@@ -3,9 +3,9 @@
 use darkroom::{
     chain::{POLLS, REPORTS, SHARDS},
     ledger::ProjectLimits,
+    settings::QuietPeriod,
 };
 use gemini::Gemini;
-use jiff::SignedDuration;
 use runtime::{
     bucket::Bucket,
     ledger_store::LedgerStore,
@@ -43,7 +43,7 @@ pub struct Deps {
     /// The first part of every display name.
     pub stack: String,
     /// How long to wait, after a create call with unknown outcome, before looking for its batch.
-    pub quiet: SignedDuration,
+    pub quiet: QuietPeriod,
     /// The metrics that an operator watches.
     pub metrics: Metrics,
 }

@@ -47,7 +47,7 @@ pub(crate) async fn begin(
 ) -> Result<Disposition, SubmitError> {
     warn!(attempt, "finding out whether there is a batch: {why}");
     let now = work.deps.clock.now();
-    let quiet_until = now + work.deps.quiet;
+    let quiet_until = now + work.deps.quiet.duration();
     let recovering = Phase::Recovering(Recovering {
         attempt,
         file: file.clone(),

@@ -12,7 +12,7 @@ use cli::{
     time::Time,
 };
 use darkroom::job::{Settings, ShardLimits};
-use darkroom::settings::CollectLimits;
+use darkroom::settings::{CollectLimits, QuietPeriod};
 use gemini::{
     self, Gemini,
     key::{ApiKey, KeySource},
@@ -311,7 +311,7 @@ impl World {
     pub(crate) fn deps(&self, skew: SignedDuration, broken: Option<Break>) -> Deps {
         let mut deps = self.cloud.deps.clone();
         if broken == Some(Break::QuietPeriod) {
-            deps.submit.quiet = SignedDuration::ZERO;
+            deps.submit.quiet = QuietPeriod::zero_for_null_control();
         }
         let time = self.cloud.time.clone();
         let clock = Clock::from_fn(move || time.now() + skew);

@@ -119,7 +119,7 @@ impl Dropped {
             pictures.look_for(self, &expected);
             Ok(())
         })?;
-        let forecast = Forecast::of(&sharder.planned(), project.live_batches, &bounds);
+        let forecast = Forecast::of(&sharder.planned(), project.live_batches.get(), &bounds);
         reading.errors += pictures.missing.len() as u64;
         reading.problems.extend(pictures.problems());
         reading.problems.sort_by_key(|problem| problem.line);

@@ -6,7 +6,6 @@ use anyhow::Context;
 use aws_sim::{credentials::Credentials, listen::is_stopped, signed::Signed, wire::REGION};
 use darkroom::settings::PollBackoff;
 use gemini_sim::Gemini as SimulatedGemini;
-use jiff::SignedDuration;
 use seam::{clock::Clock, environment::Variables};
 use tokio::task::JoinSet;
 
@@ -24,10 +23,7 @@ use crate::{
 };
 
 /// How often simulated batches, which take seconds here, are asked about.
-const SIMULATED_WAITS: PollBackoff = PollBackoff {
-    shortest: SignedDuration::from_secs(1),
-    longest: SignedDuration::from_secs(30),
-};
+const SIMULATED_WAITS: PollBackoff = PollBackoff::for_simulated_batches(1, 30);
 
 pub(super) fn serve(args: &ServeArgs) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread()

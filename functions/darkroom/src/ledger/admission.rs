@@ -99,7 +99,7 @@ impl Ledger {
         today: Date,
     ) -> Option<Lack> {
         let Demand { tokens, usd, .. } = shard.demand;
-        if taken.batches >= usize::try_from(limits.live_batches).unwrap_or(usize::MAX) {
+        if taken.batches >= usize::try_from(limits.live_batches.get()).unwrap_or(usize::MAX) {
             return Some(Lack::Batches);
         }
         if !taken.has_tokens(&shard.model, tokens, limits) || self.would_delay(shard, limits, taken)

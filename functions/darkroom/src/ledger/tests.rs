@@ -48,7 +48,7 @@ fn small(job: &str, number: u32) -> Shard {
 fn limits(live_batches: u32, tokens: u64, daily_cents: Option<i64>) -> ProjectLimits {
     let enqueued_tokens = BTreeMap::from([(LIMITED.to_owned(), tokens)]);
     ProjectLimits {
-        live_batches,
+        live_batches: MaxLiveBatches::new(live_batches).unwrap(),
         enqueued_tokens,
         daily_usd: daily_cents.map(cents),
     }

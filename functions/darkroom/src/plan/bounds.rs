@@ -80,12 +80,13 @@ impl BatchBounds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::MaxLiveBatches;
 
     const MODEL: &str = "gemini-nano-banana-2.1";
 
     fn limits(tokens: u64, cap: Option<&str>) -> ProjectLimits {
         ProjectLimits {
-            live_batches: 100,
+            live_batches: MaxLiveBatches::default(),
             enqueued_tokens: BTreeMap::from([(MODEL.to_owned(), tokens)]),
             daily_usd: cap.map(|cap| cap.parse().unwrap()),
         }

@@ -224,7 +224,7 @@ proptest! {
                     .get(&shard.model)
                     .is_none_or(|limit| live.map(|live| live.tokens).sum::<u64>() + shard.demand.tokens <= *limit);
                 let has_money = cap.is_none_or(|cap| ledger.spent_today(now) + shard.demand.usd <= cents(cap));
-                ledger.live.len() < limits.live_batches as usize && has_tokens && has_money
+                ledger.live.len() < limits.live_batches.get() as usize && has_tokens && has_money
             };
             let waiting: Vec<&Shard> = shards.iter().filter(|shard| ledger.waiting.contains_key(&shard.job)).collect();
             let admitted = |shard: &Shard| ledger.clone().admit(shard, &limits, now) == Admission::Granted;
