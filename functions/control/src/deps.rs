@@ -20,7 +20,7 @@ pub struct Deps {
     /// The queue that triggers `control`.
     pub controls: Queue,
     /// The queues of the functions that move shards on.
-    pub wake: ShardQueues,
+    pub queues: ShardQueues,
     /// The time.
     pub clock: Clock,
 }
@@ -35,7 +35,7 @@ impl Deps {
             bucket: wiring.bucket.clone(),
             states: wiring.shard_store(),
             controls: wiring.queue(CONTROLS)?,
-            wake: wiring.shard_queues()?,
+            queues: wiring.shard_queues()?,
             clock: wiring.clock.clone(),
         })
     }

@@ -1,57 +1,28 @@
-//! One message of (controls): which job, and what is asked.
+//! Handles a message of (controls): carries out what a user requested for a job.
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use darkroom::{layout, names::JobId, status::JobStatus};
 use jiff::Timestamp;
 use runtime::{
-    bucket::BucketError,
     deliveries::{Disposition, Message, deliver},
-    notifications::{EventError, uploads},
-    queue::QueueError,
-    shard_store::{Cas, Rounds, StateError, StoredShard},
+    document::DocumentError,
+    notifications::uploads,
+    shard_store::{Cas, Rounds, StoredShard},
 };
 use tracing::{info, warn};
 
-use crate::deps::Deps;
+use crate::{deps::Deps, error::ControlError};
 
-/// What a person can ask.
+/// What a user can request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Request {
-    /// End the job with what it has.
+    /// End the job with the images that it has.
     Cancel,
-    /// Let its held shards go on.
+    /// Continue its held shards.
     Approve,
 }
 
-/// Why it could not be done now; the message comes back.
-#[derive(Debug, thiserror::Error)]
-pub enum ControlError {
-    /// The body can't be read as one about uploads.
-    #[error("the message can't be read: {0}")]
-    Event(EventError),
-    /// A stored document is not what it should be.
-    #[error("{what} can't be read: {source}")]
-    Malformed {
-        /// The document.
-        what: String,
-        /// What serde found.
-        source: serde_json::Error,
-    },
-    /// A state can't be read or written.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// An object can't be read or written.
-    #[error(transparent)]
-    Bucket(#[from] BucketError),
-    /// A queue can't be reached.
-    #[error(transparent)]
-    Queue(#[from] QueueError),
-    /// A shard was changed by somebody else at the same moment.
-    #[error("a held shard was changed by somebody else just now")]
-    Contended,
-}
-
-/// Handles one event of (controls).
+/// Handles an event of (controls).
 pub async fn handle(deps: &Deps, event: SqsEvent, _deadline: Timestamp) -> SqsBatchResponse {
     deliver(&deps.controls, event, async |message| {
         process(deps, message).await
@@ -63,17 +34,15 @@ async fn process(deps: &Deps, message: &Message) -> Result<Disposition, ControlE
     for upload in uploads(&message.body).map_err(ControlError::Event)? {
         match request(&upload.key) {
             Some((job, request)) if upload.bucket == deps.bucket.name() => {
-                asked(deps, &job, request).await?
+                carry_out(deps, &job, request).await?
             }
-            _ => warn!(
-                "ignored: what is dropped here is called control/<job>/cancel or control/<job>/approve"
-            ),
+            _ => warn!("ignored: expected control/<job>/cancel or control/<job>/approve"),
         }
     }
     Ok(Disposition::Done)
 }
 
-/// What a key below `control/` asks of which job.
+/// The job and the request that a key below `control/` names.
 fn request(key: &str) -> Option<(JobId, Request)> {
     let (job, word) = key.strip_prefix("control/")?.split_once('/')?;
     let request = match word {
@@ -84,60 +53,60 @@ fn request(key: &str) -> Option<(JobId, Request)> {
     (!job.is_empty()).then(|| (JobId::new(job), request))
 }
 
-async fn asked(deps: &Deps, job: &JobId, request: Request) -> Result<(), ControlError> {
+async fn carry_out(deps: &Deps, job: &JobId, request: Request) -> Result<(), ControlError> {
+    // People can write any name below control/, so nothing is stored for an unknown one. A cancel
+    // that comes too early for this check is not lost: `plan` looks for it before and after it
+    // writes the lock.
     if deps.bucket.head(&layout::plan_lock(job)).await?.is_none() {
-        // Any name can be written below control/, so nothing is kept of one that is unknown. `plan`
-        // looks at what was dropped there itself, before and after it writes the lock: a cancel
-        // that comes too early for this is not lost.
-        warn!(correlation_id = %job, "there is no such job, or it isn't planned yet");
+        warn!(correlation_id = %job, "ignored: the job does not exist or is not planned yet");
         return Ok(());
     }
-    let key = layout::status(job);
-    let status = match deps.bucket.read(&key).await? {
-        Some(object) => {
-            Some(serde_json::from_slice::<JobStatus>(&object.bytes).map_err(malformed(&key))?)
-        }
-        None => None,
-    };
+    let status = status(deps, job).await?;
     if status.as_ref().is_some_and(|status| status.phase.is_over()) {
-        info!(correlation_id = %job, "the job is over");
+        info!(correlation_id = %job, "ignored: the job is closed");
         return Ok(());
     }
+
+    // `submit`, `poll` and `collect` check for the cancellation before each step.
     if request == Request::Cancel {
-        // `submit`, `poll` and `collect` look for it before each step.
         deps.states.stop(job).await?;
     }
-    // While it is being planned there are no shards to wake: each sees the mark when its turn
-    // comes.
+
+    // A job that is still being planned has no shards to notify: each one finds the cancellation
+    // when it is submitted.
     let shards = status
         .and_then(|status| status.plan)
         .map_or(0, |plan| plan.shards);
     let shards = deps.states.read_all(job, shards).await?;
     for last in shards.iter().filter_map(|Rounds(rounds)| rounds.last()) {
         match request {
-            Request::Cancel => deps.wake.shard(&last.shard).await?,
+            Request::Cancel => deps.queues.notify_owner(&last.shard).await?,
             Request::Approve => approve(deps, last).await?,
         }
     }
-    deps.wake.report(job).await?;
-    info!(correlation_id = %job, "{request:?} done");
+    deps.queues.notify_report(job).await?;
+    info!(correlation_id = %job, "carried out: {request:?}");
     Ok(())
 }
 
+async fn status(deps: &Deps, job: &JobId) -> Result<Option<JobStatus>, ControlError> {
+    let key = layout::status(job);
+    let Some(object) = deps.bucket.read(&key).await? else {
+        return Ok(None);
+    };
+    let status = serde_json::from_slice(&object.bytes).map_err(DocumentError::at(&key))?;
+    Ok(Some(status))
+}
+
+/// Continues a shard if it is held.
 async fn approve(deps: &Deps, stored: &StoredShard) -> Result<(), ControlError> {
     let Some(next) = stored.shard.approved(deps.clock.now()) else {
         return Ok(());
     };
     match deps.states.swap(stored, next).await? {
-        Cas::Written(stored) => Ok(deps.wake.shard(&stored.shard).await?),
+        Cas::Written(stored) => Ok(deps.queues.notify_owner(&stored.shard).await?),
         Cas::Conflict => Err(ControlError::Contended),
     }
-}
-
-/// Names what could not be read.
-fn malformed(what: &str) -> impl FnOnce(serde_json::Error) -> ControlError {
-    let what = what.to_owned();
-    move |source| ControlError::Malformed { what, source }
 }
 
 #[cfg(test)]
@@ -145,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_follows_from_the_key() {
+    fn the_key_names_the_job_and_the_request() {
         assert_eq!(
             request("control/catalog-1/cancel"),
             Some((JobId::new("catalog-1"), Request::Cancel))

@@ -1,9 +1,10 @@
-//! `control`: what a person asks of a job, by dropping `control/<job>/cancel` or
+//! `control`: carries out what a user requests for a job by uploading `control/<job>/cancel` or
 //! `control/<job>/approve`.
 //!
-//! Triggered by (controls). A cancel is written down for the other functions to see, of which
-//! `poll` carries it out; an approval lets held shards go on. It asks Gemini nothing, and has no
-//! key to.
+//! Triggered by (controls). A cancellation is recorded for the other functions, which check for it;
+//! `poll` cancels the batches. An approval continues held shards. `control` has no Gemini API key
+//! and sends Gemini no request.
 
 pub mod deps;
+pub mod error;
 pub mod handler;

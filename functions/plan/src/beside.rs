@@ -8,7 +8,7 @@ use darkroom::{
     plan::ManifestVersion,
 };
 
-use crate::{deps::Deps, drop::reader, handler::PlanError};
+use crate::{deps::Deps, drop::reader, error::PlanError};
 
 /// The largest job document or template, in bytes.
 const LARGEST_BYTES: u64 = 1 << 20;

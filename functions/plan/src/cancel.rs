@@ -1,9 +1,8 @@
-//! A person's cancel that comes before the job is planned.
+//! Cancels a job that is not planned yet.
 //!
-//! `control` knows a job by its lock, and keeps nothing of a name that it doesn't know. So `plan`
-//! looks for what the person dropped below `control/` itself: before it locks the plan, and again
-//! afterwards. A cancel that `control` came upon before there was a lock was there before the lock
-//! was, and is found by the second look.
+//! `control` ignores a job without a lock, because users can write any name below `control/`. So
+//! `plan` looks for a cancel request itself: before it locks the plan, and again afterwards. A request
+//! that `control` ignored was written before the lock, so the second lookup finds it.
 
 use darkroom::{
     layout::{self, Marker},
@@ -12,17 +11,17 @@ use darkroom::{
     report::{ResultForm, Summary},
     status::{JobPhase, JobStatus},
 };
-use runtime::{deliveries::Disposition, rejection::write_problems};
+use runtime::{
+    deliveries::Disposition,
+    document::DocumentError,
+    rejection::{write_first_status, write_problems},
+};
 use tracing::info;
 
-use crate::{
-    deps::Deps,
-    drop::Dropped,
-    handler::{PlanError, malformed},
-};
+use crate::{deps::Deps, drop::Dropped, error::PlanError};
 
-/// Whether a person has asked for the job to be cancelled.
-pub(crate) async fn is_asked(deps: &Deps, job: &JobId) -> Result<bool, PlanError> {
+/// Whether a user has requested that the job be canceled.
+pub(crate) async fn is_requested(deps: &Deps, job: &JobId) -> Result<bool, PlanError> {
     Ok(deps
         .bucket
         .head(&layout::cancel_request(job))
@@ -30,14 +29,15 @@ pub(crate) async fn is_asked(deps: &Deps, job: &JobId) -> Result<bool, PlanError
         .is_some())
 }
 
-/// Ends a job that is not planned and never will be: the documents of a cancelled job without
-/// images, its status, and the marker.
+/// Ends a job that is not planned and never will be: writes the documents of a canceled job without
+/// images, its status and the marker.
 pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, PlanError> {
+    // The reason, as a warning in validation.csv.
     let (job, now) = (&dropped.job, deps.clock.now());
     let request = layout::cancel_request(job);
     let message = format!(
-        "{request} was there before the job was planned, so nothing was planned or bought: to have the images after all, \
-         drop the manifest with another job.run"
+        "{request} existed before the job was planned, so nothing was planned or bought. To get the images after all, drop \
+         the manifest with another job.run"
     );
     let code = "cancelled".to_owned();
     let warning = Problem {
@@ -49,6 +49,7 @@ pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, P
     };
     write_problems(&deps.bucket, job, &[warning]).await?;
 
+    // The same documents as those of a job that is canceled later, so that they can be read alike.
     let summary = Summary::unplanned(job, dropped.version.clone(), now);
     let table = ResultForm::default().header()?;
     for (key, content_type, content) in [
@@ -58,18 +59,21 @@ pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, P
         (
             &layout::document(job, "summary.json"),
             "application/json",
-            serde_json::to_vec_pretty(&summary).map_err(malformed("the summary"))?,
+            serde_json::to_vec_pretty(&summary)
+                .map_err(DocumentError::at(&layout::document(job, "summary.json")))?,
         ),
     ] {
         deps.bucket.put(key, content_type, content).await?;
     }
+
+    // The marker comes last: it means that all other documents are there.
     let status = JobStatus {
         cost_usd: Some(summary.cost.actual_usd),
         ..JobStatus::new(job, &dropped.version.uri, JobPhase::Cancelled, now)
     };
-    if !runtime::rejection::write_first_status(&deps.bucket, &status).await? {
-        // Another invocation planned it meanwhile, and found the cancel after it had locked the
-        // plan.
+    if !write_first_status(&deps.bucket, &status).await? {
+        // Another invocation has planned the job in the meantime, and found the request after it had
+        // locked the plan.
         return Ok(Disposition::Done);
     }
     deps.bucket
@@ -79,10 +83,10 @@ pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, P
             "",
         )
         .await?;
-    // A rejection of the same manifest is over with that.
+    // An earlier rejection of the same manifest no longer applies.
     deps.bucket
         .delete(&layout::document(job, Marker::Rejected.name()))
         .await?;
-    info!(correlation_id = %job, "cancelled before it was planned");
+    info!(correlation_id = %job, "canceled before it was planned");
     Ok(Disposition::Done)
 }

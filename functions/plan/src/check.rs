@@ -19,7 +19,7 @@ use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use crate::{
     deps::Deps,
     drop::Dropped,
-    handler::PlanError,
+    error::PlanError,
     references::{self, Used},
     terms::Terms,
     time::{TO_REJECT, TimeLimit},

@@ -1,33 +1,32 @@
-//! One content is one job, under whatever key it is dropped.
+//! Makes sure that the same content is bought once, under whatever key it is dropped.
 //!
-//! A job's id holds its manifest's key, so a manifest that was moved, or that was uploaded under a
-//! temporary name and renamed, is another job. It must not buy the same images again. So a job
-//! claims its content before anything is bought: it creates a document that is named by the content
-//! and names the job. All other jobs of this content are refused.
+//! A job's ID depends on the key of its manifest, so a manifest that was moved, or that was uploaded
+//! under a temporary name and renamed, is another job. It must not buy the same images again. So a
+//! job claims its content before anything is bought: it creates a document whose name is derived from
+//! the content and which names the job. All other jobs with this content are refused.
 //!
-//! The claim comes when the plan, the request files and the states are written, and before the
-//! status that makes the job planned. Nothing but that status is then missing, and the claim holds
-//! what is in it: whoever comes upon the claim of a job that isn't planned yet, because its
-//! invocation was killed or is about to write the status, makes it planned. So nobody waits for an
-//! invocation that may be dead, and no claim is taken from one that may be alive.
+//! The claim is written after the plan, the request files and the states, and before the status that
+//! makes the job planned. Only that status is then missing, and the claim holds what the status needs.
+//! An invocation that finds the claim of a job that isn't planned yet completes that job, because the
+//! job's own invocation may have been killed. So no invocation waits for another one that may be dead,
+//! and no claim is taken from one that may be alive.
 //!
-//! A claim counts as long as its job's `plan.lock` is there, which is written before it. If a
-//! person has deleted the job's folder, the next job takes the claim over.
+//! A claim is valid while its job's `plan.lock` exists, which is written before the claim. If a user
+//! deletes the job's folder, the next job takes over the claim.
 
 use bytes::Bytes;
 use darkroom::{
     layout,
     plan::{ContentClaim, PlanSummary},
 };
-use runtime::bucket::{Bucket, BucketError, Conditional};
-
-use crate::{
-    deps::Deps,
-    drop::Dropped,
-    handler::{PlanError, malformed},
+use runtime::{
+    bucket::{Bucket, BucketError, Conditional},
+    document::DocumentError,
 };
 
-/// The claim of another job to the content of this one, if there is one that counts.
+use crate::{deps::Deps, drop::Dropped, error::PlanError};
+
+/// Returns the valid claim of another job to the content of this one, if there is one.
 pub(crate) async fn claim_of_another(
     deps: &Deps,
     dropped: &Dropped,
@@ -36,7 +35,7 @@ pub(crate) async fn claim_of_another(
         return Ok(None);
     };
     Ok(
-        if claim.job != dropped.job && counts(&deps.bucket, &claim).await? {
+        if claim.job != dropped.job && is_valid(&deps.bucket, &claim).await? {
             Some(claim)
         } else {
             None
@@ -44,8 +43,8 @@ pub(crate) async fn claim_of_another(
     )
 }
 
-/// Claims the content for this job. The claim that counts then: its own, or that of another job
-/// which was first.
+/// Claims the content for this job. Returns the valid claim: its own, or that of another job that was
+/// first.
 pub(crate) async fn claim(
     deps: &Deps,
     dropped: &Dropped,
@@ -58,7 +57,9 @@ pub(crate) async fn claim(
         manifest: dropped.version.uri.clone(),
         plan: plan.clone(),
     };
-    let bytes = Bytes::from(serde_json::to_vec_pretty(&own).map_err(malformed(&key))?);
+    let bytes = Bytes::from(serde_json::to_vec_pretty(&own).map_err(DocumentError::at(&key))?);
+    // Each round either finds a valid claim or tries to write one, which fails only if another claim
+    // was written at the same moment.
     loop {
         let written = match read(bucket, &key).await? {
             None => {
@@ -66,10 +67,10 @@ pub(crate) async fn claim(
                     .create(&key, "application/json", bytes.clone())
                     .await?
             }
-            // It was planned before, perhaps by an invocation that was killed after it had claimed
-            // the content.
+            // This job has the claim already, perhaps from an invocation that was killed after it
+            // had claimed the content.
             Some((claim, _)) if claim.job == own.job => return Ok(own),
-            Some((claim, _)) if counts(bucket, &claim).await? => return Ok(claim),
+            Some((claim, _)) if is_valid(bucket, &claim).await? => return Ok(claim),
             Some((_, etag)) => {
                 bucket
                     .replace(&key, &etag, "application/json", bytes.clone())
@@ -78,21 +79,23 @@ pub(crate) async fn claim(
         };
         match written {
             Conditional::Written(_) => return Ok(own),
-            // Another was first, or it was this one and the answer was lost: the next look tells.
+            // Another job was first, or this one was and the response was lost. Reading the claim
+            // again shows which.
             Conditional::Refused => {}
         }
     }
 }
 
-/// Whether the job that a claim names is still there.
-async fn counts(bucket: &Bucket, claim: &ContentClaim) -> Result<bool, BucketError> {
+/// Whether the job that a claim names still exists.
+async fn is_valid(bucket: &Bucket, claim: &ContentClaim) -> Result<bool, BucketError> {
     Ok(bucket.head(&layout::plan_lock(&claim.job)).await?.is_some())
 }
 
+/// Returns a claim and its version, if there is one.
 async fn read(bucket: &Bucket, key: &str) -> Result<Option<(ContentClaim, String)>, PlanError> {
     let Some(object) = bucket.read(key).await? else {
         return Ok(None);
     };
-    let claim = serde_json::from_slice(&object.bytes).map_err(malformed(key))?;
+    let claim = serde_json::from_slice(&object.bytes).map_err(DocumentError::at(key))?;
     Ok(Some((claim, object.etag)))
 }

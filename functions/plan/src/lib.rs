@@ -1,9 +1,10 @@
-//! `plan`: a manifest upload becomes a validated plan, or a line-numbered rejection; nothing is
-//! bought here.
+//! `plan`: turns an uploaded manifest into a validated plan, or rejects it with the numbers of the
+//! lines that have errors. It buys nothing.
 //!
-//! Triggered by (manifests), which S3 tells of uploads to `inbox/`. It copies references from the
-//! web, where those are allowed, writes the plan, a request file and a state for each shard, and
-//! sends one message per shard to (shards). It has no key to Gemini and never writes to `inbox/`.
+//! Triggered by (manifests), to which S3 sends a notification of each upload to `inbox/`. It copies
+//! references from the web if those are allowed, writes the plan, and a request file and a state for
+//! each shard, and sends one message per shard to (shards). It has no Gemini API key and never writes
+//! to `inbox/`.
 
 mod beside;
 mod cancel;
@@ -11,6 +12,7 @@ mod check;
 mod content;
 pub mod deps;
 mod drop;
+pub mod error;
 mod estimate;
 pub mod handler;
 mod references;

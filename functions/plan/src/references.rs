@@ -1,8 +1,8 @@
-//! Reference pictures are looked at before anything is bought: that they are there, can be read,
-//! and are pictures.
+//! Checks reference pictures before anything is bought: each must exist, be readable, and be a
+//! picture.
 //!
-//! One from the web is copied to the job's folder while that is done, once: what was checked is
-//! what is sent, in every round and whenever the job is planned again.
+//! A picture from the web is copied to the job's folder once, during the check. So the bytes that were
+//! checked are the bytes that are sent, in every round and whenever the job is planned again.
 
 use std::collections::BTreeMap;
 
@@ -14,53 +14,50 @@ use darkroom::{
     results::image::MediaType,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
-use runtime::bucket::{BucketError, Conditional};
+use runtime::{
+    bucket::{BucketError, Conditional},
+    document::DocumentError,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use crate::{
-    deps::Deps,
-    handler::{PlanError, malformed},
-    time::TimeLimit,
-    web::WebError,
-};
+use crate::{deps::Deps, error::PlanError, time::TimeLimit, web::WebError};
 
-/// How many objects are looked at at once. Each is one short request, which for the most part is
-/// waited for.
-const AT_ONCE: usize = 64;
+/// How many objects are checked concurrently. Each check is one short request, most of whose time is
+/// spent waiting.
+const CONCURRENCY: usize = 64;
 
-/// So many references at the least were looked at where it is the manifest that takes long. If time
-/// is up before, something else has stood still, and the next invocation may find it gone. Even if
-/// none of so many web addresses answers, there is time enough for all of them.
-const MANY: usize = 30;
+/// The minimum number of references that must have been checked to conclude that the manifest itself
+/// takes too long. If time runs out earlier, something else was slow, and the next invocation may
+/// succeed: even if none of 30 web addresses answers, there is enough time for all of them.
+const MIN_CHECKED: usize = 30;
 
-/// How many pictures from the web are in memory at once.
-const FETCHED_AT_ONCE: usize = 4;
+/// How many pictures from the web are fetched concurrently, and so are in memory.
+const FETCH_CONCURRENCY: usize = 4;
 
-/// How often a picture is asked for whose host does not answer. After that it is a problem of the
-/// manifest, not of the function: the person who dropped it knows the host. What was copied by then
-/// is not fetched again.
-const TRIES: u32 = 3;
+/// How many times a picture is requested if its host does not answer. After that it is an error of the
+/// manifest, whose author knows the host. Pictures that were already copied are not fetched again.
+const MAX_ATTEMPTS: u32 = 3;
 
-/// Enough of an object to tell a picture by.
+/// How many bytes of an object are read to recognize a picture.
 const HEAD_BYTES: u64 = 64;
 
-/// The largest reference picture. Gemini takes 2 GB a file, but `submit` holds a few pictures at
-/// once in a small function, and no camera makes larger ones.
-const LARGEST_BYTES: u64 = 20 << 20;
+/// The maximum size of a reference picture. Gemini accepts 2 GB per file, but `submit` holds a few
+/// pictures in memory, and a camera's pictures are smaller.
+const MAX_BYTES: u64 = 20 << 20;
 
-/// Bytes of the names of all references, at the most, that are kept while a manifest is checked:
-/// some half a million.
+/// The maximum size of the names of all references that are kept while a manifest is checked. It is
+/// enough for about half a million references.
 const MAX_NAME_BYTES: usize = 128 << 20;
 
-/// What one name takes up in memory, in addition to its letters.
+/// The memory that one name uses in addition to its characters, in bytes.
 const NAME_BYTES: usize = 128;
 
-/// Where a manifest first names a reference.
+/// Where the manifest first names a reference.
 #[derive(Debug)]
 struct FirstUse {
-    /// The line.
+    /// The number of the line.
     line: u64,
     /// The item's key.
     key: String,
@@ -84,7 +81,7 @@ pub(crate) struct Used {
     objects: BTreeMap<ObjectUri, FirstUse>,
     web: BTreeMap<Url, FirstUse>,
     name_bytes: usize,
-    /// The first use of a reference for which there was no room any more.
+    /// The first use of a reference that exceeded [`MAX_NAME_BYTES`]. No further ones are noted.
     overflow: Option<FirstUse>,
 }
 
@@ -118,46 +115,45 @@ impl Used {
     }
 }
 
-/// A problem's code, and what to do.
+/// The code and the message of a problem.
 type Fault = (&'static str, String);
 
-/// What was found out about references so far.
-struct Looking<'a> {
+/// The progress of checking references.
+struct Progress<'a> {
     problems: Vec<Problem>,
-    /// How many were looked at, and how many there are.
-    looked_at: usize,
-    all: usize,
-    most: usize,
+    /// How many references were checked.
+    checked: usize,
+    /// How many references there are.
+    total: usize,
+    /// After how many problems checking stops.
+    max_problems: usize,
     time: &'a TimeLimit,
 }
 
-impl Looking<'_> {
-    /// Notes one more. Whether to look at others.
+impl Progress<'_> {
+    /// Notes a checked reference and its problem, if it has one. Returns whether to check others.
     fn note(&mut self, problem: Option<Problem>) -> bool {
-        self.looked_at += 1;
+        self.checked += 1;
         self.problems.extend(problem);
-        self.problems.len() < self.most && !self.time.is_up()
+        self.problems.len() < self.max_problems && !self.time.is_up()
     }
 
-    /// The problems, and why not all references were looked at, if that is so.
+    /// Returns the problems. If not all references were checked, one of them gives the reason.
     ///
     /// # Errors
-    /// [`PlanError::TimeUp`] where that is not due to the manifest.
+    /// [`PlanError::TimeUp`] if time ran out and the manifest is not the cause.
     fn finish(mut self) -> Result<Vec<Problem>, PlanError> {
-        let left = self.all - self.looked_at;
+        let left = self.total - self.checked;
         if left > 0 && self.time.is_up() {
-            if self.looked_at < MANY {
+            if self.checked < MIN_CHECKED {
                 return Err(PlanError::TimeUp);
             }
-            let what = format!(
-                "looking at {} of its {} distinct references",
-                self.looked_at, self.all
-            );
+            let what = format!("{} of its {} distinct references", self.checked, self.total);
             self.problems.push(too_slow(&what));
         } else if left > 0 {
             let message = format!(
-                "after so many errors {left} of {} distinct references were not looked at; correct these first",
-                self.all
+                "too many errors: {left} of {} distinct references were not checked; correct these errors first",
+                self.total
             );
             self.problems
                 .push(general("references_not_checked", message));
@@ -166,7 +162,7 @@ impl Looking<'_> {
     }
 }
 
-/// An error of the whole manifest.
+/// Returns a problem of the whole manifest.
 fn general(code: &str, message: String) -> Problem {
     Problem {
         line: 1,
@@ -177,69 +173,73 @@ fn general(code: &str, message: String) -> Problem {
     }
 }
 
-/// Says that checking took too long, of which `what` could be done.
+/// Returns the problem that checking took too long. `what` is what was checked by then.
 pub(crate) fn too_slow(what: &str) -> Problem {
     let message = format!(
-        "checking the manifest took as long as a function may run, and got as far as {what}: drop it in several parts; \
-         where references are web addresses, dropping it again goes further, as the pictures that were fetched are kept"
+        "checking the manifest took longer than a function may run, and only covered {what}: split the manifest and drop \
+         the parts. If references are web addresses, you can also drop it again: pictures that were fetched are kept"
     );
     general("checking_took_too_long", message)
 }
 
-/// Looks at each object, and copies each picture from the web, once. A problem each for those that
-/// can't be used, `most` of them, and where the copies are.
+/// Checks each object, and copies each picture from the web. Returns a problem for each reference that
+/// can't be used, up to `max_problems`, and the copies.
 pub(crate) async fn check(
     deps: &Deps,
     job: &JobId,
     used: Used,
-    most: usize,
+    max_problems: usize,
     time: &TimeLimit,
 ) -> Result<(Vec<Problem>, Copies), PlanError> {
     let mut copies = Copies::new();
     if let Some(first) = used.overflow {
         let count = used.objects.len() + used.web.len();
         let message = format!(
-            "up to here the items refer to {count} distinct pictures, more than can be checked at once: drop several \
-             manifests"
+            "the items up to this line refer to {count} distinct pictures, more than one manifest can have: split the \
+             manifest"
         );
         return Ok((vec![first.problem(("too_many_pictures", message))], copies));
     }
-    let mut looking = Looking {
+    let mut progress = Progress {
         problems: Vec::new(),
-        looked_at: 0,
-        all: used.len(),
-        most,
+        checked: 0,
+        total: used.len(),
+        max_problems,
         time,
     };
-    let mut goes_on = !time.is_up();
+    let mut is_checking = !time.is_up();
+
+    // The results come in the order of the references, so that two checks report the same problems.
     let mut found = stream::iter(used.objects)
         .map(|(object, first)| async move {
             Ok::<_, PlanError>(
-                look_at(deps, &object)
+                check_object(deps, &object)
                     .await?
                     .map(|fault| first.problem(fault)),
             )
         })
-        .buffered(AT_ONCE);
-    while goes_on && let Some(problem) = found.next().await {
-        goes_on = looking.note(problem?);
+        .buffered(CONCURRENCY);
+    while is_checking && let Some(problem) = found.next().await {
+        is_checking = progress.note(problem?);
     }
+
+    // Fetched pictures are held in memory, so fewer of them are processed at a time.
     let mut copied = stream::iter(used.web)
         .map(|(url, first)| async move { (copy(deps, job, &url).await, url, first) })
-        .buffered(FETCHED_AT_ONCE);
-    while goes_on && let Some((copied, url, first)) = copied.next().await {
-        goes_on = match copied? {
+        .buffered(FETCH_CONCURRENCY);
+    while is_checking && let Some((copied, url, first)) = copied.next().await {
+        is_checking = match copied? {
             Ok(object) => {
                 copies.insert(url, object);
-                looking.note(None)
+                progress.note(None)
             }
-            Err(fault) => looking.note(Some(first.problem(fault))),
+            Err(fault) => progress.note(Some(first.problem(fault))),
         };
     }
-    Ok((looking.finish()?, copies))
+    Ok((progress.finish()?, copies))
 }
 
-/// The copies that a job has of pictures from the web.
+/// Returns the job's copies of pictures from the web.
 pub(crate) async fn copies(deps: &Deps, job: &JobId) -> Result<Copies, PlanError> {
     let records = deps.bucket.keys(&layout::web_references(job)).await?;
     let copies = stream::iter(records).map(|record| async move {
@@ -249,21 +249,21 @@ pub(crate) async fn copies(deps: &Deps, job: &JobId) -> Result<Copies, PlanError
         )
     });
     copies
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(CONCURRENCY)
         .try_filter_map(async |copy| Ok(copy))
         .try_collect()
         .await
 }
 
-/// Where a picture from the web was copied to, `jobs/<job>/web/<sha256 of its address>.json`. The
-/// first write wins, so that a job that is planned again, or twice at once, sends the same bytes.
+/// The record of a copied picture, `jobs/<job>/web/<sha256 of its address>.json`. The first write
+/// wins, so that a job that is planned again, or twice at the same time, sends the same bytes.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     url: String,
     object: ObjectUri,
 }
 
-/// The copy of what is at `url`, made unless there is one.
+/// Returns the copy of the picture at `url`, and makes it if there is none.
 async fn copy(deps: &Deps, job: &JobId, url: &Url) -> Result<Result<ObjectUri, Fault>, PlanError> {
     let record = layout::web_reference(job, &hex(&Sha256::digest(url.as_str())));
     if let Some(object) = copied(deps, &record).await? {
@@ -276,7 +276,7 @@ async fn copy(deps: &Deps, job: &JobId, url: &Url) -> Result<Result<ObjectUri, F
     let Some(media_type) = MediaType::of(&bytes) else {
         return Ok(Err((
             "bad_reference",
-            format!("{url} is no PNG, JPEG or WebP picture by its content"),
+            format!("{url} is not a PNG, JPEG or WebP picture: use another picture"),
         )));
     };
     let key = layout::reference_copy(job, &hex(&Sha256::digest(&bytes)), media_type.extension());
@@ -291,14 +291,14 @@ async fn copy(deps: &Deps, job: &JobId, url: &Url) -> Result<Result<ObjectUri, F
         url: url.to_string(),
         object: object.clone(),
     })
-    .map_err(malformed(&record))?;
+    .map_err(DocumentError::at(&record))?;
     match deps
         .bucket
         .create(&record, "application/json", bytes)
         .await?
     {
         Conditional::Written(_) => Ok(Ok(object)),
-        // Ours, if the answer to it was lost, or another's.
+        // Another invocation wrote the record, or this one did and the response was lost.
         Conditional::Refused => Ok(Ok(copied(deps, &record).await?.unwrap_or(object))),
     }
 }
@@ -311,46 +311,47 @@ async fn read_record(deps: &Deps, record: &str) -> Result<Option<Record>, PlanEr
     let Some(stored) = deps.bucket.read(record).await? else {
         return Ok(None);
     };
-    serde_json::from_slice(&stored.bytes)
-        .map(Some)
-        .map_err(malformed(record))
+    Ok(serde_json::from_slice(&stored.bytes).map_err(DocumentError::at(record))?)
 }
 
+/// Fetches a picture. An unreachable host is tried several times.
 async fn fetch(deps: &Deps, url: &Url) -> Result<bytes::Bytes, WebError> {
-    let mut tries = 1;
+    let mut attempts = 1;
     loop {
-        match deps.web.fetch(url, LARGEST_BYTES).await {
-            Err(WebError::Unreachable(_)) if tries < TRIES => tries += 1,
+        match deps.web.fetch(url, MAX_BYTES).await {
+            Err(WebError::Unreachable(_)) if attempts < MAX_ATTEMPTS => attempts += 1,
             fetched => return fetched,
         }
     }
 }
 
+/// Returns the problem of a picture that can't be fetched.
 fn fault(url: &Url, error: &WebError) -> Fault {
     let (code, advice) = match error {
         WebError::Refused(_) => (
             "bad_reference",
-            "put the picture into the bucket and write its key",
+            "upload the picture to the bucket and use its key",
         ),
-        WebError::Redirected(_) => ("bad_reference", "write the address that it leads to"),
+        WebError::Redirected(_) => ("bad_reference", "use the address that it redirects to"),
         WebError::Missing(_) => (
             "missing_reference",
-            "mend the address, then drop the manifest again",
+            "correct the address, then drop the manifest again",
         ),
         WebError::Forbidden(_) => (
             "forbidden_reference",
-            "put the picture into the bucket and write its key",
+            "upload the picture to the bucket and use its key",
         ),
         WebError::TooLarge { .. } => ("large_reference", "make it smaller"),
         WebError::Unreachable(_) => (
             "unreachable_reference",
-            "drop the manifest again once its host is up",
+            "drop the manifest again when its host is available",
         ),
     };
     (code, format!("{url} was not fetched: {error}: {advice}"))
 }
 
-async fn look_at(deps: &Deps, object: &ObjectUri) -> Result<Option<Fault>, PlanError> {
+/// Checks an object. Returns what is wrong with it, if anything is.
+async fn check_object(deps: &Deps, object: &ObjectUri) -> Result<Option<Fault>, PlanError> {
     let own = object.bucket == deps.bucket.name();
     let bucket = if own {
         deps.bucket.clone()
@@ -366,7 +367,7 @@ async fn look_at(deps: &Deps, object: &ObjectUri) -> Result<Option<Fault>, PlanE
         }
         Err(BucketError::Permanent { .. }) => {
             let message = format!(
-                "{object} can't be read: put the picture into this bucket, or give the deployment access to its bucket"
+                "{object} can't be read: upload the picture to this bucket, or give the deployment access to its bucket"
             );
             return Ok(Some(("forbidden_reference", message)));
         }
@@ -375,13 +376,13 @@ async fn look_at(deps: &Deps, object: &ObjectUri) -> Result<Option<Fault>, PlanE
     Ok(if MediaType::of(&start).is_none() {
         Some((
             "bad_reference",
-            format!("{object} is no PNG, JPEG or WebP picture by its content"),
+            format!("{object} is not a PNG, JPEG or WebP picture: use another picture"),
         ))
-    } else if size > LARGEST_BYTES {
+    } else if size > MAX_BYTES {
         let message = format!(
-            "{object} has {} MiB: {} at the most, make it smaller",
+            "{object} has {} MiB, but at most {} are allowed: make it smaller",
             size >> 20,
-            LARGEST_BYTES >> 20
+            MAX_BYTES >> 20
         );
         Some(("large_reference", message))
     } else {

@@ -1,4 +1,4 @@
-//! A manifest with errors: all of them for the person who wrote it, and nothing bought.
+//! Rejects a manifest: its author gets the complete list of errors, and nothing is bought.
 
 use darkroom::{
     layout,
@@ -8,17 +8,16 @@ use darkroom::{
 use runtime::{deliveries::Disposition, rejection};
 use tracing::{info, warn};
 
-use crate::{deps::Deps, drop::Dropped, handler::PlanError, terms::Terms};
+use crate::{deps::Deps, drop::Dropped, error::PlanError, terms::Terms};
 
-/// Writes the problems, the status, and the marker.
+/// Rejects a manifest that has errors.
 pub(crate) async fn reject(
     deps: &Deps,
     dropped: &Dropped,
     terms: &Terms,
     reading: &Reading,
 ) -> Result<Disposition, PlanError> {
-    // If the plan is locked, the manifest was found good before: another version of this program
-    // knows better.
+    // A locked plan means that an earlier version of this program accepted the manifest.
     write(
         deps,
         dropped,
@@ -29,7 +28,7 @@ pub(crate) async fn reject(
     .await
 }
 
-/// Refuses a content that another job has claimed: its images are bought already.
+/// Rejects a manifest whose content another job has claimed and therefore bought.
 pub(crate) async fn same_content(
     deps: &Deps,
     dropped: &Dropped,
@@ -38,8 +37,8 @@ pub(crate) async fn same_content(
 ) -> Result<Disposition, PlanError> {
     let ContentClaim { job, manifest, .. } = claim;
     let message = format!(
-        "the same content was dropped as {} and is job {job}: nothing was bought again. Look for its results in jobs/{job}/; \
-         to have all its images made once more, change job.run, for example by the metadata run=2, and drop it again",
+        "the same content was dropped as {} and is job {job}, so nothing was bought again. Its results are in jobs/{job}/. \
+         To get all its images again, change job.run, for example with the metadata run=2, and drop the manifest again",
         manifest.key
     );
     let code = "same_content".to_owned();
@@ -53,6 +52,7 @@ pub(crate) async fn same_content(
     write(deps, dropped, &[problem], 1, is_locked).await
 }
 
+/// Writes the rejection, unless the job is already planned.
 async fn write(
     deps: &Deps,
     dropped: &Dropped,
@@ -71,19 +71,19 @@ async fn write(
     )
     .await?
     {
-        info!(correlation_id = %job, "planned meanwhile by another");
+        info!(correlation_id = %job, "not rejected: another invocation has planned the job");
         return Ok(Disposition::Done);
     }
     if is_locked {
-        // The job is not open any more.
+        // The lock made it an open job.
         deps.bucket.delete(&layout::open_job(job)).await?;
     }
     info!(correlation_id = %job, errors, "rejected");
     Ok(Disposition::Done)
 }
 
-/// Ends a job whose manifest was overwritten or deleted while it was read. Before the lock nothing
-/// was written of it that has to be ended.
+/// Rejects a job whose manifest was overwritten or deleted while it was read. A job without a lock has
+/// no documents and needs no rejection.
 pub(crate) async fn overwritten(deps: &Deps, dropped: &Dropped) -> Result<(), PlanError> {
     let (job, manifest) = (&dropped.job, &dropped.version.uri);
     if deps.bucket.head(&layout::plan_lock(job)).await?.is_some()

@@ -1,28 +1,27 @@
-//! What a job is planned by.
+//! The terms by which a job is planned.
 
 use darkroom::plan::{BatchBounds, PlanLock};
 use jiff::Timestamp;
 
 use crate::deps::Deps;
 
-/// What a plan depends on, apart from the manifest and the settings. The first planning of a job
-/// decides it and writes it into `plan.lock`; each later one goes by that, so that it makes the
-/// same plan.
+/// The inputs of a plan other than the manifest and the settings. The first planning of a job fixes
+/// them in `plan.lock`, and each later planning uses those, so that it produces the same plan.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
-    /// When the job was planned first: names of model families mean the newest live model of that
+    /// When the job was first planned: the name of a model family means the newest live model of that
     /// day.
     pub(crate) planned_at: Timestamp,
-    /// What one batch may hold.
+    /// The bounds of one batch.
     pub(crate) bounds: BatchBounds,
-    /// Whether they are in `plan.lock`. Then the manifest was found good, with all the pictures
-    /// that it refers to.
+    /// Whether the terms come from `plan.lock`. Then the manifest and all its reference pictures were
+    /// accepted before.
     pub(crate) are_locked: bool,
 }
 
 impl Terms {
-    /// Those of the lock, or those of this moment if there is none yet. `deps` has the job's own
-    /// catalog.
+    /// Returns the terms of the lock, or the current terms if there is no lock yet. `deps` has the
+    /// job's own catalog.
     pub(crate) fn of(lock: Option<PlanLock>, deps: &Deps) -> Self {
         match lock {
             Some(lock) => Self {

@@ -1,33 +1,31 @@
-//! How long an invocation may take: it ends by itself, with something to show, before Lambda ends
-//! it.
+//! The time limit of an invocation. It stops with a useful result before Lambda ends it.
 
 use std::io::{self, Read};
 
 use jiff::{SignedDuration, Timestamp};
 use seam::clock::Clock;
 
-/// What is kept of an invocation's time to reject a manifest whose checking takes too long: writing
-/// three documents, and before that waiting for a picture from the web, three times for half a
-/// minute.
+/// The time reserved to reject a manifest that takes too long to check: to wait for a picture from
+/// the web, up to three times for half a minute, and then to write three documents.
 pub(crate) const TO_REJECT: SignedDuration = SignedDuration::from_secs(120);
 
-/// What is kept of it while the plan is written: time to give the message back.
+/// The time reserved while the plan is written: to return the message.
 pub(crate) const TO_RETURN: SignedDuration = SignedDuration::from_secs(30);
 
-/// A moment after which nothing new is begun.
+/// A time after which no new work is started.
 #[derive(Clone, Debug)]
 pub(crate) struct TimeLimit {
     clock: Clock,
     until: Timestamp,
 }
 
-/// There is no time left.
+/// The time limit is reached.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no time left")]
 struct TimeUp;
 
 impl TimeLimit {
-    /// So long before `deadline`.
+    /// Creates a limit that is reached `reserve` before `deadline`.
     pub(crate) fn before(deadline: Timestamp, reserve: SignedDuration, clock: &Clock) -> Self {
         Self {
             clock: clock.clone(),
@@ -35,12 +33,12 @@ impl TimeLimit {
         }
     }
 
-    /// Whether the moment has come.
+    /// Whether the limit is reached.
     pub(crate) fn is_up(&self) -> bool {
         self.clock.now() >= self.until
     }
 
-    /// The same as an error, for those who read.
+    /// Fails if the limit is reached. For code that reads and returns I/O errors.
     pub(crate) fn check(&self) -> io::Result<()> {
         if self.is_up() {
             Err(io::Error::new(io::ErrorKind::TimedOut, TimeUp))
@@ -49,7 +47,7 @@ impl TimeLimit {
         }
     }
 
-    /// A source that fails once the moment has come.
+    /// Wraps a source so that it fails once the limit is reached.
     pub(crate) fn bound<R: Read>(&self, source: R) -> impl Read + use<R> {
         Bound {
             source,
@@ -58,7 +56,7 @@ impl TimeLimit {
     }
 }
 
-/// Whether it was a [`TimeLimit`] that ended a reading.
+/// Whether a [`TimeLimit`] caused the error.
 pub(crate) fn is_time_up(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<TimeUp>())
 }

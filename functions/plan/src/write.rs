@@ -20,6 +20,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use runtime::{
     bucket::{Bucket, ObjectWriter},
+    document::DocumentError,
     rejection::write_problems,
     shard_store::Cas,
 };
@@ -29,7 +30,7 @@ use crate::{
     check::{Good, Setting},
     deps::Deps,
     drop::Dropped,
-    handler::{PlanError, malformed},
+    error::PlanError,
     terms::Terms,
     time::{TO_RETURN, TimeLimit},
 };
@@ -163,7 +164,10 @@ impl<'a> Writer<'a> {
 
         let start = self.plan.len();
         let line = self.plan_line(expected, shard);
-        let mut line = serde_json::to_vec(&line).map_err(malformed("the plan"))?;
+        let mut line = serde_json::to_vec(&line).map_err(|source| DocumentError {
+            key: layout::plan(job),
+            source,
+        })?;
         line.push(b'\n');
         self.plan.write(&line).await?;
         self.plan_bytes.entry(shard).or_insert((start, start)).1 = self.plan.len();

@@ -8,6 +8,7 @@ use darkroom::{
 };
 use runtime::{
     cas::CasError,
+    document::DocumentError,
     lines::{LineError, Lines},
     shard_store::StateError,
 };
@@ -166,7 +167,7 @@ pub(crate) async fn unreadable_state(
 ) -> Result<ReportError, ReportError> {
     match error {
         StateError::Missing(job, shard) => Ok(missing(deps, &layout::state(&job, shard))),
-        StateError::Cas(CasError::Malformed { key, source }) => {
+        StateError::Cas(CasError::Document(DocumentError { key, source })) => {
             let etag = deps.bucket.etag(&key).await?;
             let damage = format!(
                 "it can't be read from line {}, column {} on",

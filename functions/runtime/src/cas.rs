@@ -1,37 +1,36 @@
-//! Documents that are written by compare-and-swap alone.
+//! Documents that are written only by compare-and-swap.
 //!
-//! A conditional write can succeed and still be answered with a refusal or not at all: the SDK
-//! sends it again after a time-out, and the second finds the first's object. So every write carries
-//! an id of its own, and whoever is refused reads back and compares. The answer is *mine*,
-//! *theirs*, or an error, which means unknown, and never "absent".
+//! A conditional write can succeed although its response is a refusal, or is lost: the SDK repeats a
+//! request after a timeout, and the repetition finds the object of the first. So every write carries
+//! a unique ID, and after a refusal the document is read back and its ID compared. The outcome is
+//! *written*, *conflict*, or an error. An error means that the outcome is unknown.
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::bucket::{Bucket, BucketError, Conditional};
+use crate::{
+    bucket::{Bucket, BucketError, Conditional},
+    document::DocumentError,
+};
 
-/// A document that carries the id of the write that made it.
+/// A document that carries the ID of the write that created it.
 pub(crate) trait Stamped: Serialize + DeserializeOwned {
-    /// The id of the write.
+    /// The ID of the write.
     fn write_id(&self) -> &str;
 }
 
-/// A document that can't be read or written now.
+/// Why a document can't be read or written now.
 #[derive(Debug, thiserror::Error)]
 pub enum CasError {
-    /// The bucket failed. After a write, whether it happened is unknown.
+    /// The request to S3 failed. Whether a write took effect is unknown.
     #[error(transparent)]
     Bucket(#[from] BucketError),
-    /// The stored document isn't what it should be.
-    #[error("{key} can't be read: {source}; restore it from an earlier version")]
-    Malformed {
-        /// The object's key.
-        key: String,
-        /// What serde found.
-        source: serde_json::Error,
-    },
+    /// The stored document can't be parsed.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
 }
 
-/// A document with the version that the next write must replace; none if there is none.
+/// Reads a document, with the version that the next write must replace. Returns none if there is no
+/// such document.
 pub(crate) async fn read<T: DeserializeOwned>(
     bucket: &Bucket,
     key: &str,
@@ -39,27 +38,27 @@ pub(crate) async fn read<T: DeserializeOwned>(
     let Some(object) = bucket.read(key).await? else {
         return Ok(None);
     };
-    let document =
-        serde_json::from_slice(&object.bytes).map_err(|source| malformed(key, source))?;
+    let document = serde_json::from_slice(&object.bytes).map_err(DocumentError::at(key))?;
     Ok(Some((document, object.etag)))
 }
 
-/// Writes a document over the version `etag`, or as the first where there is none. Answers with its
-/// new version, or with nothing if somebody else wrote first.
+/// Writes a document if the stored version is `etag`, or if there is no document and `etag` is none.
+/// Returns the new version, or none if another write came first.
 pub(crate) async fn write<T: Stamped>(
     bucket: &Bucket,
     key: &str,
     document: &T,
     etag: Option<&str>,
 ) -> Result<Option<String>, CasError> {
-    let bytes = serde_json::to_vec(document).map_err(|source| malformed(key, source))?;
+    let bytes = serde_json::to_vec(document).map_err(DocumentError::at(key))?;
     let written = match etag {
         Some(etag) => bucket.replace(key, etag, "application/json", bytes).await,
         None => bucket.create(key, "application/json", bytes).await,
     };
     match written {
         Ok(Conditional::Written(etag)) => Ok(Some(etag)),
-        // Refused, or unanswered: whose write is stored now?
+        // The write was refused or its response was lost, and it may have taken effect: the stored
+        // document shows whose write came last.
         Ok(Conditional::Refused) | Err(BucketError::Transient { .. }) => {
             let stored = read::<T>(bucket, key).await?;
             match (stored, written) {
@@ -71,12 +70,5 @@ pub(crate) async fn write<T: Stamped>(
             }
         }
         Err(error) => Err(error.into()),
-    }
-}
-
-fn malformed(key: &str, source: serde_json::Error) -> CasError {
-    CasError::Malformed {
-        key: key.to_owned(),
-        source,
     }
 }

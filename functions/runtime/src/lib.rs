@@ -6,6 +6,7 @@ pub mod cas;
 pub mod catalog_store;
 pub mod chunks;
 pub mod deliveries;
+pub mod document;
 pub mod lambda;
 pub mod ledger_store;
 pub mod lines;

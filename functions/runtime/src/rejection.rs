@@ -1,4 +1,5 @@
-//! A job that ends before anything is bought: its problems, its status and its marker.
+//! Writes the documents of a job that ends before anything is bought: `validation.csv`, the status
+//! and the marker.
 
 use std::io;
 
@@ -10,29 +11,27 @@ use darkroom::{
 };
 use jiff::Timestamp;
 
-use crate::bucket::{Bucket, BucketError, Conditional};
+use crate::{
+    bucket::{Bucket, BucketError, Conditional},
+    document::DocumentError,
+};
 
-/// The documents could not be written now.
+/// Why the documents can't be written now.
 #[derive(Debug, thiserror::Error)]
 pub enum RejectionError {
-    /// The bucket failed.
+    /// The request to S3 failed.
     #[error(transparent)]
     Bucket(#[from] BucketError),
-    /// The stored status isn't what it should be.
-    #[error("{key} can't be read: {source}")]
-    Malformed {
-        /// The object's key.
-        key: String,
-        /// What serde found.
-        source: serde_json::Error,
-    },
-    /// The table could not be made.
-    #[error("the table of problems can't be written: {0}")]
+    /// The stored status can't be parsed.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// The table can't be built.
+    #[error("validation.csv can't be built: {0}")]
     Table(#[from] io::Error),
 }
 
-/// Rejects a job: writes its problems, the status, and the marker. False if the job was planned
-/// already, which then stays as it is.
+/// Rejects a job: writes its problems, the status and the marker. Returns false if the job is already
+/// planned; then only `validation.csv` is written.
 ///
 /// # Errors
 /// [`RejectionError`].
@@ -57,7 +56,7 @@ pub async fn reject(
     Ok(true)
 }
 
-/// Writes all of a rejection but its marker. False if the job was planned already.
+/// Writes the documents of a rejection except the marker. Returns false if the job is already planned.
 async fn write_reasons(
     bucket: &Bucket,
     job: &JobId,
@@ -74,10 +73,11 @@ async fn write_reasons(
     write_first_status(bucket, &status).await
 }
 
-/// Rejects a job whose plan was locked, and whose manifest was overwritten or deleted before the
-/// plan was written. It is no open job any more. What was written of its plan does no harm: nothing
-/// was bought, and if the same manifest is dropped again under the same key, it is the same job and
-/// is planned from its lock.
+/// Rejects a job with a locked plan whose manifest was overwritten or deleted before the plan was
+/// written, and removes it from the open jobs. Returns false if the job is already planned.
+///
+/// The written part of the plan is harmless: nothing was bought, and if the same manifest is dropped
+/// again under the same key, it is the same job and is planned from its lock.
 ///
 /// # Errors
 /// [`RejectionError`].
@@ -88,8 +88,8 @@ pub async fn reject_overwritten(
     now: Timestamp,
 ) -> Result<bool, RejectionError> {
     let message = format!(
-        "{} was overwritten or deleted before this version of it was planned: nothing was bought. The new version is a job \
-         of its own; to have this one as well, drop it again under the same key when that is planned",
+        "{} was overwritten or deleted before this version of it was planned: nothing was bought. The new version is \
+         another job. To have the images of this version too, drop it again under the same key after that job is planned",
         manifest.key
     );
     let code = "overwritten".to_owned();
@@ -104,9 +104,9 @@ pub async fn reject_overwritten(
         return Ok(false);
     }
 
-    // An invocation that began before the manifest was overwritten may be writing the plan. It
-    // writes the status first, then looks for the marker; this writes the marker first, then looks
-    // at the status. So one of them sees the other.
+    // An invocation that began before the manifest was overwritten may still be writing the plan. It
+    // writes the status and then looks for the marker. This function writes the marker and then reads
+    // the status. So at least one of the two notices the other.
     let (open, marker) = (
         layout::open_job(job),
         layout::document(job, Marker::Rejected.name()),
@@ -123,6 +123,7 @@ pub async fn reject_overwritten(
     Ok(!is_planned)
 }
 
+/// The status of a job and its version.
 async fn read_status(
     bucket: &Bucket,
     job: &JobId,
@@ -131,14 +132,12 @@ async fn read_status(
     let Some(object) = bucket.read(&key).await? else {
         return Ok(None);
     };
-    match serde_json::from_slice(&object.bytes) {
-        Ok(status) => Ok(Some((status, object.etag))),
-        Err(source) => Err(RejectionError::Malformed { key, source }),
-    }
+    let status = serde_json::from_slice(&object.bytes).map_err(DocumentError::at(&key))?;
+    Ok(Some((status, object.etag)))
 }
 
-/// Writes a job's status unless it was planned already: from then on `report` alone writes it.
-/// Whether it was written.
+/// Writes a job's status unless the job is already planned: from then on only `report` writes it.
+/// Returns whether it was written.
 ///
 /// # Errors
 /// [`RejectionError`].
@@ -147,10 +146,7 @@ pub async fn write_first_status(
     status: &JobStatus,
 ) -> Result<bool, RejectionError> {
     let key = layout::status(&status.job);
-    let bytes = serde_json::to_vec_pretty(status).map_err(|source| RejectionError::Malformed {
-        key: key.clone(),
-        source,
-    })?;
+    let bytes = serde_json::to_vec_pretty(status).map_err(DocumentError::at(&key))?;
     let written = match read_status(bucket, &status.job).await? {
         None => bucket.create(&key, "application/json", bytes).await?,
         Some((earlier, _)) if earlier.plan.is_some() => return Ok(false),
@@ -163,7 +159,7 @@ pub async fn write_first_status(
     Ok(matches!(written, Conditional::Written(_)))
 }
 
-/// `validation.csv`: for an accepted manifest, its warnings.
+/// Writes `validation.csv`. For an accepted manifest it holds the warnings.
 ///
 /// # Errors
 /// [`RejectionError`].

@@ -1,4 +1,4 @@
-//! The queues whose messages move shards on, for functions that do not move them themselves.
+//! The queues of the functions that move shards on, for functions that do not do so themselves.
 
 use darkroom::{
     messages::{JobMessage, ShardMessage},
@@ -11,22 +11,23 @@ use crate::queue::{Queue, QueueError};
 /// (shards), (polls), (results) and (reports).
 #[derive(Clone, Debug)]
 pub struct ShardQueues {
-    /// What `submit` handles.
+    /// The queue that triggers `submit`.
     pub shards: Queue,
-    /// What `poll` handles.
+    /// The queue that triggers `poll`.
     pub polls: Queue,
-    /// What `collect` handles.
+    /// The queue that triggers `collect`.
     pub results: Queue,
-    /// What `report` handles.
+    /// The queue that triggers `report`.
     pub reports: Queue,
 }
 
 impl ShardQueues {
-    /// Sends a message about a shard to whoever moves it on; to nobody if it is over.
+    /// Sends a message about a shard to the function that owns it. A terminal shard has no owner,
+    /// and nothing is sent.
     ///
     /// # Errors
     /// [`QueueError`].
-    pub async fn shard(&self, shard: &Shard) -> Result<(), QueueError> {
+    pub async fn notify_owner(&self, shard: &Shard) -> Result<(), QueueError> {
         let message = ShardMessage::new(&shard.job, shard.shard);
         match shard.phase.owner() {
             Owner::Submit => self.shards.send(&message).await,
@@ -36,11 +37,11 @@ impl ShardQueues {
         }
     }
 
-    /// Has `report` look at a job.
+    /// Sends a message about a job to `report`.
     ///
     /// # Errors
     /// [`QueueError`].
-    pub async fn report(&self, job: &JobId) -> Result<(), QueueError> {
+    pub async fn notify_report(&self, job: &JobId) -> Result<(), QueueError> {
         self.reports.send(&JobMessage::new(job)).await
     }
 }

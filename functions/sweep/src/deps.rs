@@ -23,7 +23,7 @@ pub struct Deps {
     /// The Gemini API.
     pub gemini: Gemini,
     /// The queues of the functions that move shards on.
-    pub wake: ShardQueues,
+    pub queues: ShardQueues,
     /// The time.
     pub clock: Clock,
     /// The first part of every display name.
@@ -43,7 +43,7 @@ impl Deps {
             states: wiring.shard_store(),
             ledger: wiring.ledger_store(),
             gemini: wiring.gemini()?,
-            wake: wiring.shard_queues()?,
+            queues: wiring.shard_queues()?,
             clock: wiring.clock.clone(),
             stack: wiring.settings.stack.clone(),
             metrics: wiring.metrics.clone(),

@@ -81,7 +81,7 @@ async fn wake_job(deps: &Deps, job: &JobId) -> Result<OpenJob, SweepError> {
         && !deps.bucket.are_unchanged(&blocker.documents).await?
     {
         info!(correlation_id = %job, "a document that was missing or damaged has changed: the job is looked at again");
-        deps.wake.report(job).await?;
+        deps.queues.notify_report(job).await?;
     }
 
     let now = deps.clock.now();
@@ -91,10 +91,10 @@ async fn wake_job(deps: &Deps, job: &JobId) -> Result<OpenJob, SweepError> {
         Err(
             StateError::Missing(..)
             | StateError::Keys { .. }
-            | StateError::Cas(CasError::Malformed { .. }),
+            | StateError::Cas(CasError::Document(_)),
         ) => {
             if status.blocker.is_none() {
-                deps.wake.report(job).await?;
+                deps.queues.notify_report(job).await?;
             }
             return Ok(OpenJob {
                 is_blocked: true,
@@ -110,7 +110,7 @@ async fn wake_job(deps: &Deps, job: &JobId) -> Result<OpenJob, SweepError> {
     {
         if last.has_lost_its_driver(now) {
             warn!(correlation_id = %job, shard = %last.shard, phase = last.phase.name(), "its message was lost");
-            deps.wake.shard(last).await?;
+            deps.queues.notify_owner(last).await?;
             stale += 1;
         }
     }
@@ -124,7 +124,7 @@ async fn wake_job(deps: &Deps, job: &JobId) -> Result<OpenJob, SweepError> {
         && last_change.is_none_or(|changed| now >= changed + DRIVER_LOST_AFTER)
     {
         warn!(correlation_id = %job, "the message that should close it was lost");
-        deps.wake.report(job).await?;
+        deps.queues.notify_report(job).await?;
         stale += 1;
     }
     let mut all = shards.iter().flat_map(Rounds::shards).peekable();

@@ -111,7 +111,7 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
             // All shards may have been over before, and then nothing else has the job looked at for
             // an hour.
             is_looked_at = true;
-            cloud.deps.sweep.wake.report(&dropped.job).await?;
+            cloud.deps.sweep.queues.notify_report(&dropped.job).await?;
             return Ok(false);
         }
         is_blocked(&cloud, &args.out, &dropped).await
