@@ -1,4 +1,5 @@
-//! The chain as it is deployed: which queue triggers which function, and with what settings.
+//! The chain: which queue triggers which function, and with what settings. The local host runs it from
+//! this table, and tests/template.py compares the deployed template with it.
 
 use jiff::SignedDuration;
 
@@ -6,59 +7,59 @@ use jiff::SignedDuration;
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html>, read 2026-11).
 pub const FUNCTION_TIMEOUT: SignedDuration = SignedDuration::from_mins(15);
 
-/// How long a received message stays hidden: six times the functions' timeout, as Lambda advises
+/// How long a received message stays hidden: six times the functions' timeout, as Lambda recommends
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>, read 2026-11).
 pub const VISIBILITY_TIMEOUT: SignedDuration = SignedDuration::from_mins(90);
 
-/// How long every queue keeps a message: 14 days, the longest that SQS allows.
+/// How long every queue keeps a message: 14 days, the maximum of SQS.
 pub const RETENTION: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// A function of the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Function {
-    /// A manifest becomes a plan.
+    /// Turns a manifest into a plan.
     Plan,
-    /// A shard becomes a batch.
+    /// Turns a shard into a batch.
     Submit,
-    /// A batch is waited for.
+    /// Waits for a batch to end.
     Poll,
-    /// An ended batch becomes images.
+    /// Turns the output of a batch into images.
     Collect,
-    /// A finished job becomes a report.
+    /// Reports on a job and closes it.
     Report,
-    /// A person's request is carried out.
+    /// Carries out what a user requests for a job.
     Control,
 }
 
-/// A queue and the event source mapping that empties it.
+/// A queue and the event source mapping from it to a function.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {
-    /// The queue.
+    /// The name of the queue.
     pub queue: &'static str,
     /// The function that its messages trigger.
     pub function: Function,
-    /// Messages of one event, at the most. Where they are more than the ten that SQS gives at a
-    /// time, Lambda gathers them.
+    /// The maximum number of messages in an event. SQS delivers at most ten at a time, so Lambda
+    /// collects larger events from several deliveries.
     pub batch_size: usize,
-    /// Events handled at once, at the most.
+    /// The maximum number of events that are handled concurrently.
     pub concurrency: usize,
-    /// How often a message may be received before it is a dead letter. Where messages wait by
-    /// visibility, each wait is a receive.
+    /// How many times a message may be received before it becomes a dead letter. A message that waits
+    /// by its visibility timeout uses one receive per wait.
     pub max_receive_count: u32,
 }
 
-/// S3's notifications of uploads.
+/// The queue of S3's notifications of uploads to `inbox/`.
 pub const MANIFESTS: &str = "manifests";
-/// Shards to submit.
+/// The queue of shards to submit.
 pub const SHARDS: &str = "shards";
-/// Batches to wait for.
+/// The queue of batches to wait for.
 pub const POLLS: &str = "polls";
-/// Batches that ended.
+/// The queue of batches that ended.
 pub const RESULTS: &str = "results";
-/// Jobs of which a shard has changed.
+/// The queue of jobs with a changed shard.
 pub const REPORTS: &str = "reports";
 
-/// S3's notifications of what people ask.
+/// The queue of S3's notifications of uploads to `control/`.
 pub const CONTROLS: &str = "controls";
 
 /// What follows a queue's name, in capitals, in the name of the environment variable that holds the
@@ -70,10 +71,10 @@ pub fn url_variable(queue: &str) -> String {
     queue.to_ascii_uppercase() + URL_VARIABLE_SUFFIX
 }
 
-/// How often `sweep` runs, which no queue triggers.
+/// How often `sweep` runs. A schedule triggers it, not a queue.
 pub const SWEEP_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
-/// The whole chain, in its order.
+/// The chain, in its order.
 pub const CHAIN: [Source; 6] = [
     Source {
         queue: MANIFESTS,
@@ -120,7 +121,7 @@ pub const CHAIN: [Source; 6] = [
 ];
 
 impl Source {
-    /// The queue's dead-letter queue.
+    /// Returns the name of the queue's dead-letter queue.
     pub fn dead_letters(&self) -> String {
         format!("{}-dead", self.queue)
     }

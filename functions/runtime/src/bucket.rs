@@ -1,5 +1,4 @@
-//! The bucket: objects read and written through the real S3 client, with errors by what the caller
-//! may do.
+//! Reads and writes objects through the S3 client. Errors are classified by what the caller can do.
 
 mod error;
 mod list;
@@ -15,8 +14,8 @@ use jiff::Timestamp;
 use self::payload::UnsignedOverTls;
 pub use self::{error::BucketError, writer::ObjectWriter};
 
-/// How often a conditional write that met a concurrent one (409) is sent again.
-const CONFLICT_TRIES: u32 = 5;
+/// How many times a conditional write is sent if it conflicts with a concurrent one (409).
+const MAX_CONFLICT_ATTEMPTS: u32 = 5;
 
 /// A bucket.
 #[derive(Clone, Debug)]
@@ -25,7 +24,7 @@ pub struct Bucket {
     name: String,
 }
 
-/// An object's bytes and the version they are of.
+/// An object's content and its version.
 #[derive(Clone, Debug)]
 pub struct Object {
     /// The content.
@@ -34,27 +33,26 @@ pub struct Object {
     pub etag: String,
 }
 
-/// What is known of an object without its content.
+/// An object's attributes.
 #[derive(Clone, Debug)]
 pub struct ObjectHead {
-    /// The content's length in bytes.
+    /// The length of the content, in bytes.
     pub size: u64,
     /// The ETag, with its quotes.
     pub etag: String,
-    /// When it was written, by S3's clock and in whole seconds.
+    /// When it was written, by S3's clock, in whole seconds.
     pub last_modified: Option<Timestamp>,
-    /// What whoever wrote it put beside it, by names without `x-amz-meta-`.
+    /// The user metadata. Names are without `x-amz-meta-`.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// What became of a conditional write.
+/// The outcome of a conditional write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Conditional {
-    /// Written; the ETag of the new object.
+    /// The object was written; it has this ETag.
     Written(String),
-    /// The condition did not hold: the object exists, or isn't the expected one. It may be our own
-    /// earlier write whose answer was lost and which the SDK sent again: read back before
-    /// concluding anything.
+    /// The condition did not hold: the object exists, or has another version. The stored object may
+    /// be our own: the SDK repeats a request whose response was lost. Read it back to find out.
     Refused,
 }
 
@@ -77,7 +75,7 @@ impl Bucket {
         Self::new(self.client.clone(), name)
     }
 
-    /// A small object whole; none if there is none.
+    /// Reads a small object. Returns none if there is no such object.
     ///
     /// # Errors
     /// [`BucketError`]; a missing object is not one.
@@ -93,11 +91,11 @@ impl Bucket {
         Ok(Some(Object { bytes, etag }))
     }
 
-    /// An object as a stream, with its ETag; of exactly the version `etag`, if given. None if there
-    /// is no such object.
+    /// Opens an object as a stream and returns it with its ETag. Returns none if there is no such
+    /// object. If `etag` is given, only that version is opened.
     ///
     /// # Errors
-    /// [`BucketError::Changed`] when the object isn't the asked version any more.
+    /// [`BucketError::Changed`] if the object no longer has the version `etag`.
     pub async fn open(
         &self,
         key: &str,
@@ -115,8 +113,8 @@ impl Bucket {
         }
     }
 
-    /// The first bytes of an object, `most` of them, and the length of the whole, by one request.
-    /// None if there is no such object.
+    /// Reads up to `most` bytes from the start of an object and returns them with the length of the
+    /// whole, by one request. Returns none if there is no such object.
     ///
     /// # Errors
     /// [`BucketError`]; a missing object is not one.
@@ -130,11 +128,11 @@ impl Bucket {
             .range(range);
         let reply = match request.send().await {
             Ok(reply) => reply,
-            // There is no first byte of an empty object.
+            // An empty object has no first byte, so no range can be satisfied.
             Err(error) if error::status(&error) == Some(416) => return Ok(Some((Bytes::new(), 0))),
             Err(error) => return BucketError::unless_missing(key, error),
         };
-        // `bytes 0-63/4096`. An answer without it is the whole object.
+        // `bytes 0-63/4096`. A response without this header holds the whole object.
         let whole = reply
             .content_range
             .as_deref()
@@ -144,6 +142,7 @@ impl Bucket {
                 .content_length
                 .and_then(|length| u64::try_from(length).ok()))
             .unwrap_or_default();
+        // A server that ignores the range sends more than was requested.
         let (mut body, mut start) = (reply.body, BytesMut::new());
         while (start.len() as u64) < most
             && let Some(bytes) = body
@@ -157,7 +156,7 @@ impl Bucket {
         Ok(Some((start.freeze(), whole)))
     }
 
-    /// What is known of an object; none if there is none.
+    /// An object's attributes. Returns none if there is no such object.
     ///
     /// # Errors
     /// [`BucketError`]; a missing object is not one.
@@ -190,11 +189,11 @@ impl Bucket {
         }
     }
 
-    /// Some bytes of an object, `range` being from and up to; a range past the end gives what there
-    /// is.
+    /// Opens the bytes of an object from `range.0` up to, not including, `range.1`. A range beyond the
+    /// end yields the bytes that exist.
     ///
     /// # Errors
-    /// [`BucketError`]; a missing object is one.
+    /// [`BucketError`], also if there is no such object.
     pub async fn open_range(
         &self,
         key: &str,
@@ -217,7 +216,7 @@ impl Bucket {
             .map_err(|error| BucketError::of(key, error))
     }
 
-    /// Writes an object whatever was there. Its ETag comes back.
+    /// Writes an object unconditionally and returns its ETag.
     ///
     /// # Errors
     /// [`BucketError`].
@@ -231,8 +230,8 @@ impl Bucket {
             .await
     }
 
-    /// Writes an object whatever was there, with metadata by names without `x-amz-meta-`. Its ETag
-    /// comes back.
+    /// Writes an object unconditionally, with user metadata, and returns its ETag. Names of metadata
+    /// are without `x-amz-meta-`.
     ///
     /// # Errors
     /// [`BucketError`].
@@ -263,7 +262,7 @@ impl Bucket {
         }
     }
 
-    /// Writes an object only if there is none.
+    /// Writes an object only if there is none with this key.
     ///
     /// # Errors
     /// [`BucketError`]; an existing object is not one.
@@ -276,10 +275,10 @@ impl Bucket {
         self.put_if(key, content_type, bytes.into(), None).await
     }
 
-    /// Writes an object only over the version `etag`.
+    /// Writes an object only if it replaces the version `etag`.
     ///
     /// # Errors
-    /// [`BucketError`]; another or a missing object is not one.
+    /// [`BucketError`]; another version or a missing object is not one.
     pub async fn replace(
         &self,
         key: &str,
@@ -298,7 +297,7 @@ impl Bucket {
         bytes: Bytes,
         etag: Option<&str>,
     ) -> Result<Conditional, BucketError> {
-        let mut tries = 1;
+        let mut attempts = 1;
         loop {
             let request = self
                 .client
@@ -314,19 +313,19 @@ impl Bucket {
                 Ok(reply) => return Ok(Conditional::Written(reply.e_tag.unwrap_or_default())),
                 Err(error) => match error::status(&error) {
                     Some(412 | 404) => return Ok(Conditional::Refused),
-                    // Another conditional write of this key is under way; the SDK doesn't retry
-                    // this one.
-                    Some(409) if tries < CONFLICT_TRIES => tries += 1,
+                    // Another conditional write of this key is in progress. The SDK does not retry
+                    // this status.
+                    Some(409) if attempts < MAX_CONFLICT_ATTEMPTS => attempts += 1,
                     _ => return Err(BucketError::of(key, error)),
                 },
             }
         }
     }
 
-    /// Deletes an object; a missing one is deleted.
+    /// Deletes an object.
     ///
     /// # Errors
-    /// [`BucketError`].
+    /// [`BucketError`]; a missing object is not one.
     pub async fn delete(&self, key: &str) -> Result<(), BucketError> {
         let deleted = self
             .client
@@ -340,8 +339,8 @@ impl Bucket {
             .map_err(|error| BucketError::of(key, error))
     }
 
-    /// A writer for an object of unknown length, in flat memory. Nothing is visible before it is
-    /// finished.
+    /// Creates a writer for an object of unknown length. It uses constant memory, and the object
+    /// becomes visible when the writer is finished.
     pub fn writer(&self, key: &str, content_type: &str) -> ObjectWriter {
         ObjectWriter::new(self.clone(), key, content_type)
     }

@@ -1,9 +1,8 @@
-//! Selector models and prices hold: the catalog that a deployment was given, and the one that each
-//! job keeps.
+//! The catalogs of models and prices: one for the deployment, and a copy for each job.
 //!
-//! `stack/models.toml` in the bucket, written by people, replaces the catalog that is built in. A
-//! job keeps a copy of what it was planned with: what its images did cost is counted by the prices
-//! that it was estimated with, whatever is put there later.
+//! People can write `stack/models.toml` in the bucket, which replaces the built-in catalog. A job
+//! keeps a copy of the catalog that it was planned with, so that the actual cost of its images is
+//! computed with the prices of the estimate, whatever is written later.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,29 +19,29 @@ use crate::bucket::{Bucket, BucketError, Conditional};
 pub struct CatalogStore {
     bucket: Bucket,
     built_in: Arc<Catalog>,
-    /// What was read last, so that the same text isn't parsed twice.
+    /// The last catalog that was read, so that the same text isn't parsed twice.
     latest: Arc<Mutex<Option<Arc<Catalog>>>>,
 }
 
-/// No catalog can be had now.
+/// Why a catalog can't be read or written now.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogFault {
-    /// It can't be read or written.
+    /// The request to S3 failed.
     #[error(transparent)]
     Bucket(#[from] BucketError),
-    /// What somebody put there is none. Prices are not guessed: nothing is planned before it is
-    /// mended.
-    #[error("{key}: {what}; mend it, or delete it to have the built-in catalog")]
+    /// The object is not a catalog. Nothing is planned until a user has corrected or deleted it,
+    /// because prices are never guessed.
+    #[error("{key}: {what}; correct it, or delete it to use the built-in catalog")]
     Broken {
         /// The object's key.
         key: String,
-        /// What is wrong where.
+        /// What is wrong, and where.
         what: String,
     },
 }
 
 impl CatalogStore {
-    /// Those in `bucket`.
+    /// The catalogs in `bucket`.
     pub fn new(bucket: Bucket, built_in: Arc<Catalog>) -> Self {
         Self {
             bucket,
@@ -51,8 +50,8 @@ impl CatalogStore {
         }
     }
 
-    /// The one to plan a job with: its own if it has one already, else what the deployment was
-    /// given, else the built-in.
+    /// The catalog to plan a job with: the job's own if it has one, otherwise the deployment's,
+    /// otherwise the built-in one.
     ///
     /// # Errors
     /// [`CatalogFault`].
@@ -66,8 +65,8 @@ impl CatalogStore {
         }
     }
 
-    /// Has the job keep the catalog. False if it keeps another: somebody else is planning it, and
-    /// was first.
+    /// Stores the catalog for the job. Returns false if the job already has another catalog, because
+    /// another invocation planned it at the same time and was first.
     ///
     /// # Errors
     /// [`CatalogFault`].
@@ -79,7 +78,7 @@ impl CatalogStore {
             .await?
         {
             Conditional::Written(_) => Ok(true),
-            // By another, or by us, if the answer to it was lost.
+            // Another invocation wrote it, or this one did and the response was lost.
             Conditional::Refused => Ok(self
                 .bucket
                 .read(&key)
@@ -88,8 +87,7 @@ impl CatalogStore {
         }
     }
 
-    /// The one that the job was planned with. A job from before they were kept has the built-in
-    /// one.
+    /// The catalog that the job was planned with, or the built-in one if it has none.
     ///
     /// # Errors
     /// [`CatalogFault`].
@@ -100,6 +98,7 @@ impl CatalogStore {
             .unwrap_or_else(|| Arc::clone(&self.built_in)))
     }
 
+    /// Reads a catalog. Returns none if there is no such object.
     async fn read(&self, key: &str) -> Result<Option<Arc<Catalog>>, CatalogFault> {
         let Some(object) = self.bucket.read(key).await? else {
             return Ok(None);
@@ -115,7 +114,7 @@ impl CatalogStore {
             what,
         };
         let text = std::str::from_utf8(&object.bytes)
-            .map_err(|error| broken(format!("it is no text: {error}")))?;
+            .map_err(|error| broken(format!("not valid UTF-8: {error}")))?;
         let catalog = Arc::new(
             Catalog::parse(text).map_err(|error: CatalogError| broken(error.to_string()))?,
         );

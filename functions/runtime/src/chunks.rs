@@ -1,4 +1,4 @@
-//! Reading what `collect` and `submit` wrote down of a shard's results, part by part.
+//! Reads the results of a shard, which `collect` and `submit` store in chunks.
 
 use darkroom::{
     chunks::{Chunk, ChunkLine},
@@ -11,7 +11,7 @@ use crate::{
     lines::{LineError, Lines},
 };
 
-/// A part that can't be read.
+/// Why a chunk can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ChunkError {
     /// There is no such object.
@@ -20,7 +20,7 @@ pub enum ChunkError {
         /// The object's key.
         key: String,
     },
-    /// The object is not what was written.
+    /// The object has other content than was written.
     #[error("{key} is damaged ({what}); restore it from an earlier version")]
     Damaged {
         /// The object's key.
@@ -28,19 +28,19 @@ pub enum ChunkError {
         /// What is wrong with it.
         what: String,
     },
-    /// The object can't be read now.
+    /// The request to S3 failed.
     #[error(transparent)]
     Bucket(#[from] BucketError),
-    /// The object broke off while it was read.
+    /// The object could not be read to its end.
     #[error(transparent)]
     Lines(#[from] LineError),
 }
 
-/// Gives each line of a part to `take`.
+/// Calls `take` with each line of a chunk.
 ///
 /// # Errors
-/// [`ChunkError`]. By then some lines were given: start anew with what they went into. A part that
-/// is not whole is an error, never an end.
+/// [`ChunkError`], also if the chunk has fewer or more lines than were written. `take` may have been
+/// called by then, so discard what it collected.
 pub async fn read_chunk(
     bucket: &Bucket,
     job: &JobId,
@@ -66,7 +66,7 @@ pub async fn read_chunk(
     }
     if count != chunk.lines {
         return Err(damaged(format!(
-            "it has {count} lines, and {} were written",
+            "it has {count} lines, but {} were written",
             chunk.lines
         )));
     }

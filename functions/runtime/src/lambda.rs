@@ -1,4 +1,4 @@
-//! A function on Lambda: its events, and how long it has for each.
+//! Connects a function to the runtime of AWS Lambda.
 
 use std::{fmt::Display, mem};
 
@@ -8,11 +8,11 @@ use lambda_runtime::{Context, Error, LambdaEvent, Runtime, service_fn};
 use serde::de::IgnoredAny;
 use tracing::{Instrument, Span, info_span};
 
-/// Gives every event that Lambda has for this function to `handle`, with the moment at which Lambda
-/// ends the invocation.
+/// Calls `handle` with every event of this function, and with the time at which Lambda ends the
+/// invocation.
 ///
 /// # Errors
-/// When Lambda's runtime API can't be reached.
+/// If Lambda's runtime API can't be reached.
 pub async fn serve<D: Clone>(
     deps: D,
     handle: impl AsyncFn(&D, SqsEvent, Timestamp) -> SqsBatchResponse + Copy,
@@ -21,19 +21,19 @@ pub async fn serve<D: Clone>(
     let answer = |event: LambdaEvent<SqsEvent>| {
         let span = invocation(mem::replace(&mut cold_start, false), &event.context);
         let (deps, deadline) = (deps.clone(), deadline(event.context.deadline));
-        // Boxed: the futures of a whole function are deep.
+        // Boxed, because the future of a whole function is large.
         async move { Ok::<_, Error>(Box::pin(handle(&deps, event.payload, deadline)).await) }
             .instrument(span)
     };
-    // Without the runtime's own span, which names the same things otherwise.
+    // Without the runtime's own span, which has the same fields under other names.
     Runtime::new(service_fn(answer)).run().await
 }
 
-/// Calls `handle` whenever Lambda's schedule does, with the moment at which Lambda ends the
-/// invocation. What the schedule sends is not looked at.
+/// Calls `handle` whenever the schedule invokes this function, with the time at which Lambda ends the
+/// invocation. The content of the event is ignored.
 ///
 /// # Errors
-/// When Lambda's runtime API can't be reached.
+/// If Lambda's runtime API can't be reached.
 pub async fn serve_schedule<D: Clone, T, E: Display>(
     deps: D,
     handle: impl AsyncFn(&D, Timestamp) -> Result<T, E> + Copy,
@@ -52,6 +52,7 @@ pub async fn serve_schedule<D: Clone, T, E: Display>(
     Runtime::new(service_fn(answer)).run().await
 }
 
+/// The span of an invocation, whose fields are in each of its log lines.
 fn invocation(cold_start: bool, context: &Context) -> Span {
     info_span!(
         "invocation",
@@ -62,7 +63,7 @@ fn invocation(cold_start: bool, context: &Context) -> Span {
     )
 }
 
-/// `milliseconds` is the context's deadline, counted from the Unix epoch.
+/// The time of a deadline in milliseconds since the Unix epoch.
 fn deadline(milliseconds: u64) -> Timestamp {
     i64::try_from(milliseconds)
         .ok()

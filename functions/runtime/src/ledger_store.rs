@@ -1,4 +1,4 @@
-//! The ledger in the bucket, changed by compare-and-swap alone.
+//! The ledger in the bucket, which is changed only by compare-and-swap.
 
 use darkroom::{layout, ledger::Ledger};
 use seam::rng::Rng;
@@ -8,8 +8,8 @@ use crate::{
     cas::{self, CasError, Stamped},
 };
 
-/// How often a change is made anew because somebody else's came first.
-const TRIES: u32 = 20;
+/// How many times a change is attempted if other changes come first.
+const MAX_ATTEMPTS: u32 = 20;
 
 /// The ledger of the deployment.
 #[derive(Clone, Debug)]
@@ -18,14 +18,14 @@ pub struct LedgerStore {
     rng: Rng,
 }
 
-/// The ledger could not be changed.
+/// Why the ledger can't be read or changed now.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// It can't be read or written.
     #[error(transparent)]
     Cas(#[from] CasError),
-    /// Others change it all the time.
-    #[error("the ledger was changed by others {TRIES} times in a row")]
+    /// Other changes came first every time.
+    #[error("other functions changed the ledger {MAX_ATTEMPTS} times in a row")]
     Contended,
 }
 
@@ -41,10 +41,10 @@ impl LedgerStore {
         Self { bucket, rng }
     }
 
-    /// The ledger as it is; an empty one if nobody has written it yet.
+    /// The stored ledger, or an empty one if there is none.
     ///
     /// # Errors
-    /// [`LedgerError::Swap`].
+    /// [`LedgerError::Cas`].
     pub async fn read(&self) -> Result<Ledger, LedgerError> {
         Ok(cas::read(&self.bucket, layout::LEDGER)
             .await?
@@ -52,14 +52,13 @@ impl LedgerStore {
             .unwrap_or_default())
     }
 
-    /// Changes the ledger, and answers with what `change` answered. It may be called several times,
-    /// each time with what is stored then. What changes nothing writes nothing.
+    /// Changes the ledger and returns the result of `change`, which may be called several times, each
+    /// time with the ledger that is stored then. If it changes nothing, nothing is written.
     ///
     /// # Errors
-    /// [`LedgerError`]; it may have been changed then, so the change is to be one that can be
-    /// repeated.
+    /// [`LedgerError`]. The change may have been stored, so it must be repeatable.
     pub async fn change<T>(&self, change: impl Fn(&mut Ledger) -> T) -> Result<T, LedgerError> {
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let stored = cas::read::<Ledger>(&self.bucket, layout::LEDGER).await?;
             let (before, etag) =
                 stored.map_or_else(Default::default, |(ledger, etag)| (ledger, Some(etag)));

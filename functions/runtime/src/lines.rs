@@ -1,13 +1,13 @@
-//! Lines of an object, one at a time.
+//! Reads an object line by line.
 
 use aws_sdk_s3::primitives::{ByteStream, ByteStreamError};
 use bytes::{Bytes, BytesMut};
 
-/// The longest line of a plan, a part, a list of keys or a request file: a request with inline
-/// pictures.
+/// The longest line of a plan, a chunk, a list of keys or a request file, in bytes. A request with
+/// inline pictures is the longest.
 const DOCUMENT_LINE_BYTES: usize = 64 << 20;
 
-/// Reads an object line by line, holding one line and one network read at the most.
+/// Reads an object line by line. It holds at most one line and one network read in memory.
 #[derive(Debug)]
 pub struct Lines {
     stream: ByteStream,
@@ -17,27 +17,27 @@ pub struct Lines {
     ended: bool,
 }
 
-/// Why there is no next line.
+/// Why the next line can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
-    /// The object broke off; reading it again may work.
-    #[error("the object broke off: {0}")]
+    /// The connection broke; reading the object again may work.
+    #[error("the connection broke while an object was read: {0}")]
     Stream(#[from] ByteStreamError),
-    /// A line is longer than any of ours.
+    /// A line is longer than any that Darkroom writes.
     #[error("a line has more than {limit} bytes")]
     TooLong {
-        /// The longest allowed, in bytes.
+        /// The maximum length in bytes.
         limit: usize,
     },
 }
 
 impl Lines {
-    /// The lines of one of the job's own documents.
+    /// The lines of a document that Darkroom wrote.
     pub fn of_document(stream: ByteStream) -> Self {
         Self::new(stream, DOCUMENT_LINE_BYTES)
     }
 
-    /// The lines of `stream`, none of which may have more than `limit` bytes.
+    /// The lines of `stream`, of at most `limit` bytes each.
     fn new(stream: ByteStream, limit: usize) -> Self {
         Self {
             stream,
@@ -48,7 +48,7 @@ impl Lines {
         }
     }
 
-    /// The next line that isn't empty, without its newline; none at the end.
+    /// The next line that isn't empty, without its newline. Returns none at the end.
     ///
     /// # Errors
     /// [`LineError`].
@@ -96,14 +96,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_end_with_or_without_a_newline_and_empty_ones_are_none() {
+    async fn skips_empty_lines_and_accepts_a_last_line_without_a_newline() {
         assert_eq!(lines("a\n\nbc\nd", 9).await.unwrap(), ["a", "bc", "d"]);
         assert_eq!(lines("a\n", 9).await.unwrap(), ["a"]);
         assert!(lines("", 9).await.unwrap().is_empty());
     }
 
     #[tokio::test]
-    async fn a_line_over_the_limit_is_refused() {
+    async fn refuses_a_line_over_the_limit() {
         assert!(matches!(
             lines("abcdefgh", 4).await,
             Err(LineError::TooLong { limit: 4 })

@@ -1,5 +1,5 @@
-//! What a deployed function says: one JSON object a line on standard output, with the field names
-//! of Powertools for AWS Lambda, which CloudWatch's queries and people know
+//! The log of a deployed function: one JSON object per line on standard output. The field names are
+//! those of Powertools for AWS Lambda, which CloudWatch queries and people know
 //! (<https://docs.aws.amazon.com/powertools/python/latest/core/logger/>, read 2026-11).
 //!
 //! ```json
@@ -8,7 +8,7 @@
 //!  "function_request_id":"8c9f…","correlation_id":"catalog-9cf485441ecdeefd","shard":"0000","batch":"batches/3u9z…","name":"message"}
 //! ```
 //!
-//! Names and counts only: no prompt, no key, no body of a message is ever handed to it.
+//! The log contains names and counts. Prompts, API keys and message bodies are never logged.
 
 use json_subscriber::JsonLayer;
 use seam::environment::{VariableError, Variables};
@@ -22,22 +22,22 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-/// Says from now on what this process has to say, as `AWS_LAMBDA_LOG_LEVEL` wants it, which Lambda
-/// sets from the function's configuration.
+/// Starts the log at the level in `AWS_LAMBDA_LOG_LEVEL`, which Lambda sets from the function's
+/// configuration.
 ///
 /// # Errors
-/// [`VariableError`] when `AWS_LAMBDA_LOG_LEVEL` is no level.
+/// [`VariableError`] if `AWS_LAMBDA_LOG_LEVEL` is not a level.
 pub fn init(variables: &Variables) -> Result<(), VariableError> {
     let level = variables.parsed("AWS_LAMBDA_LOG_LEVEL", LevelFilter::INFO)?;
-    // Set already where several functions share a process, as in tests.
+    // In tests several functions share a process, and only the first call has an effect.
     let _ = tracing_subscriber::registry()
         .with(lines(variables, std::io::stdout).with_filter(level))
         .try_init();
     Ok(())
 }
 
-/// The lines, into `out`. Fields of spans are in each line, inner spans' before outer ones'; `name`
-/// is the innermost's.
+/// The layer that writes the lines to `out`. A line includes the fields of all its spans, those of
+/// inner spans first; `name` is that of the innermost span.
 fn lines<S, W>(variables: &Variables, out: W) -> JsonLayer<S, W>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_the_fields_of_powertools_and_those_of_its_spans() {
+    fn a_line_has_the_fields_of_powertools_and_of_its_spans() {
         let written = Written::default();
         let out = written.clone();
         let variables = [
@@ -111,28 +111,28 @@ mod tests {
             warn!("held: \"why\"\n");
         });
         let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-        let said: Vec<Value> = text
+        let lines: Vec<Value> = text
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
-        let mut first = said[0].clone();
+        let mut first = lines[0].clone();
         let time = first.as_object_mut().unwrap().remove("timestamp").unwrap();
         time.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
-        let wanted = json!({
+        let expected = json!({
             "level": "INFO", "message": "batch ended", "location": "runtime::log::tests", "service": "studio",
             "function_name": "studio-poll", "function_memory_size": "256", "cold_start": true,
             "function_request_id": "8c9f", "correlation_id": "stones-1", "shard": "0000", "batch": "batches/3",
             "name": "message",
         });
-        assert_eq!(first, wanted);
+        assert_eq!(first, expected);
         assert_eq!(
-            (&said[1]["level"], &said[1]["message"]),
+            (&lines[1]["level"], &lines[1]["message"]),
             (&json!("WARN"), &json!("held: \"why\"\n"))
         );
     }
 
     #[test]
-    fn a_level_that_there_is_not_is_refused() {
+    fn refuses_an_unknown_level() {
         let variables = [("AWS_LAMBDA_LOG_LEVEL", "loud")].into_iter().collect();
         assert!(
             init(&variables)

@@ -1,10 +1,10 @@
-//! What an operator watches, in CloudWatch's embedded metric format: a line on standard output, of
-//! which CloudWatch makes metrics by itself
+//! Metrics in CloudWatch's embedded metric format: lines on standard output that CloudWatch turns
+//! into metrics
 //! (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>,
 //! read 2026-11).
 //!
-//! A line is written when its event has happened, so nothing is left to be flushed when a function
-//! is ended. Metrics have one dimension, `service`, which is the deployment's name.
+//! Each line is written as soon as its event has happened, so that no metric
+//! waits to be flushed when a function ends. Metrics have one dimension, `service`, which is the deployment's name.
 
 use std::{fmt, sync::Arc};
 
@@ -16,15 +16,15 @@ const NAMESPACE: &str = "Darkroom";
 /// A metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Metric {
-    /// Images of a closed job that are there.
+    /// Images of a closed job that were generated.
     ImagesSucceeded,
-    /// Images of a closed job that a filter or the model withheld.
+    /// Images of a closed job that a filter or the model refused.
     ImagesRefused,
-    /// Images of a closed job that are missing for any other reason.
+    /// Images of a closed job that failed for any other reason.
     ImagesFailed,
-    /// What a closed job has cost, in dollars, by the catalog's prices.
+    /// The cost of a closed job in dollars, by the catalog's prices.
     CostUsd,
-    /// What it would have cost more without batches, in dollars.
+    /// How many dollars more a closed job would have cost without batches.
     SavedUsd,
     /// Jobs that were closed.
     JobsClosed,
@@ -32,39 +32,39 @@ pub enum Metric {
     ShardsPlanned,
     /// Shards whose batch was created.
     ShardsSubmitted,
-    /// Shards whose batch has ended.
+    /// Shards whose batch ended.
     ShardsReady,
-    /// Shards of which every image has its result.
+    /// Shards with a result for every image.
     ShardsDone,
-    /// Shards that wait for a person.
+    /// Shards that were held until a user decides.
     ShardsHeld,
-    /// Shards that ended without a batch that could be read.
+    /// Shards that ended without readable output.
     ShardsFailed,
-    /// The time since a batch that has not ended was created. Its maximum is the age of the oldest.
+    /// The age of a batch that has not ended, in seconds. The maximum is that of the oldest batch.
     BatchAge,
-    /// Creations of batches of which nobody knew whether they happened.
+    /// Create calls with unknown outcome.
     AmbiguousCreates,
-    /// Of these, those whose batch was found.
+    /// Create calls with unknown outcome whose batch was found later.
     Adoptions,
-    /// Second batches of one shard, found and cancelled.
+    /// Additional batches of a shard that were found and cancelled.
     ExtraBatches,
-    /// Batches that carry our name, but belong to no shard that is known.
+    /// Batches with this deployment's name that belong to no known shard.
     OrphanBatches,
-    /// Shards whose message was lost, and that were sent another.
+    /// Shards whose message was lost and sent again.
     StaleShards,
-    /// Hourly sweeps that came to their end.
+    /// Sweeps that were completed.
     Sweeps,
-    /// Batches that take up the project's limits.
+    /// Batches that count toward the project's limits.
     LiveBatches,
     /// Jobs that can't be closed because a document is missing or damaged.
     BlockedJobs,
-    /// Money spent or reserved today, in dollars.
+    /// Dollars spent or reserved today.
     ReservedUsd,
     /// Shards that were cancelled before they had a batch.
     ShardsCancelled,
-    /// Refusals because the project's prepaid credit is used up.
+    /// Requests that Gemini refused because the project's prepaid credit is exhausted.
     PrepaymentDepleted,
-    /// Lines of output that were skipped because each reader died at them.
+    /// Lines of output that were skipped because every attempt to read them crashed.
     PoisonLines,
 }
 
@@ -103,35 +103,35 @@ impl Metric {
     }
 }
 
-/// Where metrics go.
+/// The destination of metrics.
 #[derive(Clone)]
-pub struct Metrics(Arc<Take>);
+pub struct Metrics(Arc<Sink>);
 
-/// Takes what happened together.
-type Take = dyn Fn(&[(Metric, f64)]) + Send + Sync;
+/// Accepts the metrics of one event.
+type Sink = dyn Fn(&[(Metric, f64)]) + Send + Sync;
 
 impl Metrics {
-    /// To CloudWatch, by way of the log, for the deployment called `service`.
+    /// Sends metrics to CloudWatch through the log, for the deployment called `service`.
     pub fn to_cloudwatch(service: String, clock: Clock) -> Self {
         Self::from_fn(move |values| print(&line(&service, clock.now().as_millisecond(), values)))
     }
 
-    /// Nowhere.
+    /// Discards metrics.
     pub fn none() -> Self {
         Self::from_fn(|_| ())
     }
 
-    /// To a function that is given what happened together.
-    pub fn from_fn(take: impl Fn(&[(Metric, f64)]) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(take))
+    /// Passes the metrics of each event to a function.
+    pub fn from_fn(sink: impl Fn(&[(Metric, f64)]) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(sink))
     }
 
-    /// One more of it.
+    /// Adds one to a metric.
     pub fn count(&self, metric: Metric) {
         self.put(&[(metric, 1.0)]);
     }
 
-    /// These values, of one event.
+    /// Records the metrics of one event.
     pub fn put(&self, values: &[(Metric, f64)]) {
         (self.0)(values);
     }
@@ -157,6 +157,7 @@ fn print(line: &Value) {
     println!("{line}");
 }
 
+/// A line in the embedded metric format.
 fn line(service: &str, milliseconds: i64, values: &[(Metric, f64)]) -> Value {
     let metrics: Vec<Value> = values
         .iter()
@@ -184,13 +185,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_as_cloudwatch_reads_it() {
+    fn a_line_has_the_embedded_metric_format() {
         let found = line(
             "studio",
             1_763_715_600_000,
             &[(Metric::ImagesSucceeded, 27.0), (Metric::CostUsd, 0.5)],
         );
-        let wanted = json!({
+        let expected = json!({
             "_aws": {
                 "Timestamp": 1_763_715_600_000_i64,
                 "CloudWatchMetrics": [{
@@ -206,6 +207,6 @@ mod tests {
             "ImagesSucceeded": 27.0,
             "CostUsd": 0.5,
         });
-        assert_eq!(found, wanted);
+        assert_eq!(found, expected);
     }
 }

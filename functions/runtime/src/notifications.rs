@@ -1,9 +1,9 @@
-//! Selector objects a message says were uploaded.
+//! Reads which objects were uploaded from a message about uploads.
 //!
-//! S3's own notifications reach the queue as S3 sends them, or in an SNS envelope where the bucket
-//! notifies a topic with several subscribers. EventBridge has an event of another form. Programs
-//! that send such messages themselves often leave out most of a record, so no member is required
-//! that isn't used here.
+//! A notification of S3 reaches the queue as S3 sends it, or in an SNS envelope if the bucket notifies
+//! a topic with several subscribers. An event of EventBridge has another form. Programs that send such
+//! messages themselves often leave out most of a record, so members that aren't used here are not
+//! required.
 
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
@@ -17,10 +17,10 @@ pub struct UploadedObject {
     pub key: String,
 }
 
-/// Why a message can't be read as one about uploads.
+/// Why a message can't be read as a message about uploads.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
-    /// The message, or what an SNS envelope holds, is not JSON, or a member has the wrong type.
+    /// The message, or the content of an SNS envelope, is not JSON, or a member has the wrong type.
     #[error("it is not the JSON of an event: {0}")]
     Json(serde_json::Error),
     /// The message is JSON of another kind.
@@ -29,25 +29,24 @@ pub enum EventError {
          (with detail-type)"
     )]
     Unknown,
-    /// The event lacks a member that is needed.
+    /// The event lacks a required member.
     #[error("the event has no {0}")]
     Missing(String),
-    /// SNS asks whether the queue may be subscribed to a topic. Nothing is delivered before that.
+    /// SNS asks for the confirmation of a subscription, and delivers nothing before that.
     #[error(
         "it is an SNS subscription that is not confirmed yet: open the SubscribeURL of this message"
     )]
     Unconfirmed,
 }
 
-/// The uploads that a message tells of: an S3 event, by itself or in an SNS envelope, or an
-/// EventBridge event.
+/// The uploads in a message: an S3 event, alone or in an SNS envelope, or an EventBridge event.
 ///
-/// There are none in the test message that S3 sends once, when notifications are switched on
-/// (`{"Service":"Amazon S3","Event":"s3:TestEvent",…}`), nor in events about anything but a new
-/// object. Folders are no uploads.
+/// The result is empty for the test message that S3 sends when notifications are switched on
+/// (`{"Service":"Amazon S3","Event":"s3:TestEvent",…}`), and for events about anything but a new
+/// object. Folders are not uploads.
 ///
 /// # Errors
-/// When the message is none of these, or does not say which object it is about.
+/// [`EventError`] if the message is none of these, or does not name the object.
 pub fn uploads(message: &str) -> Result<Vec<UploadedObject>, EventError> {
     let message: Message = serde_json::from_str(message).map_err(EventError::Json)?;
     match message {
@@ -75,7 +74,7 @@ pub fn uploads(message: &str) -> Result<Vec<UploadedObject>, EventError> {
         Message {
             kind: Some(kind), ..
         } if kind == "UnsubscribeConfirmation" => Ok(Vec::new()),
-        // An envelope within an envelope is shorter than it, so this ends.
+        // The recursion ends, because the content of an envelope is shorter than the envelope.
         Message {
             envelope: Some(inner),
             ..
@@ -84,24 +83,24 @@ pub fn uploads(message: &str) -> Result<Vec<UploadedObject>, EventError> {
     }
 }
 
-/// All members of all kinds of messages that matter here; each kind has some of them.
+/// The members of all kinds of messages. Each kind has some of them.
 #[derive(Deserialize)]
 struct Message {
-    /// Of S3's test message.
+    /// A member of S3's test message.
     #[serde(rename = "Event")]
     test: Option<String>,
-    /// Of an S3 event.
+    /// A member of an S3 event.
     #[serde(rename = "Records")]
     records: Option<Vec<Record>>,
-    /// Of an EventBridge event.
+    /// A member of an EventBridge event.
     #[serde(rename = "detail-type")]
     detail_type: Option<String>,
-    /// Of an EventBridge event.
+    /// A member of an EventBridge event.
     detail: Option<Entity>,
-    /// Of an SNS envelope.
+    /// A member of an SNS envelope.
     #[serde(rename = "Type")]
     kind: Option<String>,
-    /// Of an SNS envelope: the message that was published.
+    /// A member of an SNS envelope: the published message.
     #[serde(rename = "Message")]
     envelope: Option<String>,
 }
@@ -133,7 +132,7 @@ struct Object {
 }
 
 impl Record {
-    /// The upload that a record tells of; `at` is its place in the message.
+    /// The upload in a record, if it is one. `at` is the record's path in the message.
     fn upload(&self, at: &str) -> Result<Option<UploadedObject>, EventError> {
         let name = self
             .name
@@ -155,8 +154,7 @@ impl Record {
     }
 }
 
-/// The upload that an EventBridge event tells of, if its `detail-type` says that there is one. Its
-/// key is spelled as it is, unlike in S3's own events
+/// The upload in an EventBridge event, if it is one. Its key is not encoded, unlike in S3's own events
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html>, read 2026-11).
 fn of_event_bridge(kind: &str, detail: Option<Entity>) -> Result<Vec<UploadedObject>, EventError> {
     if kind != "Object Created" {
@@ -171,17 +169,17 @@ fn of_event_bridge(kind: &str, detail: Option<Entity>) -> Result<Vec<UploadedObj
 }
 
 impl Entity {
-    /// The object by the spelling of the event; `at` is the place of this in the message.
+    /// The bucket and the key as the event spells them. `at` is this member's path in the message.
     fn upload(&self, at: &str) -> Result<UploadedObject, EventError> {
-        let needed = |value: &Option<String>, member: &str| {
+        let required = |value: &Option<String>, member: &str| {
             value
                 .clone()
                 .filter(|value| !value.is_empty())
                 .ok_or_else(|| EventError::Missing(format!("{at}.{member}")))
         };
         let (bucket, key) = (
-            needed(&self.bucket.name, "bucket.name")?,
-            needed(&self.object.key, "object.key")?,
+            required(&self.bucket.name, "bucket.name")?,
+            required(&self.object.key, "object.key")?,
         );
         Ok(UploadedObject { bucket, key })
     }
@@ -193,7 +191,7 @@ impl UploadedObject {
     }
 }
 
-/// Keys in S3's events are form-encoded: a space is `+`
+/// Decodes a key of an S3 event, which is form-encoded: a space is `+`
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>,
 /// read 2026-11).
 fn decoded(key: &str) -> String {
@@ -207,7 +205,7 @@ mod tests {
 
     use super::*;
 
-    /// A record with only the members that are needed, as other senders than S3 write it.
+    /// A record with only the required members, as senders other than S3 write it.
     fn record(name: &str, key: &str) -> Value {
         json!({ "eventName": name, "s3": { "bucket": { "name": "studio" }, "object": { "key": key } } })
     }
@@ -223,8 +221,7 @@ mod tests {
         })
     }
 
-    /// What SNS sends to a queue of a message that was published, unless raw delivery is switched
-    /// on.
+    /// The message that SNS sends to a queue, unless raw delivery is switched on.
     fn envelope(message: &Value) -> Value {
         json!({
             "Type": "Notification", "MessageId": "m", "TopicArn": "arn:aws:sns:us-east-1:123456789012:uploads",
@@ -246,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn event_keys_are_form_encoded() {
+    fn keys_of_s3_events_are_form_encoded() {
         assert_eq!(
             decoded("inbox/Fall+26%2Bx/%E6%9D%B1.csv"),
             "inbox/Fall 26+x/東.csv"
@@ -254,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_event_bridge_are_as_they_are() {
+    fn keys_of_event_bridge_are_not_encoded() {
         let message = event_bridge("Object Created", "inbox/Fall 26+x/100%25 東.csv").to_string();
         assert_eq!(
             uploads(&message).unwrap(),
@@ -263,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn an_sns_envelope_holds_any_of_the_others() {
+    fn reads_the_message_in_an_sns_envelope() {
         let created = event(&[record("ObjectCreated:Put", "inbox/a+b.csv")]);
         for (message, expected) in [
             (created.clone(), vec![upload("inbox/a b.csv")]),
@@ -290,13 +287,13 @@ mod tests {
     }
 
     #[test]
-    fn a_test_event_tells_of_nothing() {
+    fn a_test_event_has_no_uploads() {
         let test = r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"studio"}"#;
         assert_eq!(uploads(test).unwrap(), []);
     }
 
     #[test]
-    fn folders_and_deletions_are_no_uploads() {
+    fn folders_and_deletions_are_not_uploads() {
         let records = [
             record("ObjectCreated:Put", "inbox/a.csv"),
             record("s3:ObjectCreated:CompleteMultipartUpload", "inbox/c.csv"),
@@ -318,9 +315,9 @@ mod tests {
     }
 
     #[test]
-    fn members_that_are_not_used_may_have_any_form_and_be_missing() {
+    fn unused_members_may_be_missing_or_have_any_type() {
         let mut full = record("ObjectCreated:Put", "inbox/a.csv");
-        full["userIdentity"] = json!("somebody");
+        full["userIdentity"] = json!("a user");
         full["requestParameters"] = json!(null);
         full["eventTime"] = json!(1_795_251_600);
         full["s3"]["object"]["size"] = json!("10");
@@ -331,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_another_kind_says_what_is_wrong() {
+    fn the_error_names_what_is_wrong_with_a_message() {
         for (message, expected) in [
             (json!({}), "it is neither an S3 event"),
             (json!({ "Event": "other" }), "it is neither an S3 event"),

@@ -1,4 +1,4 @@
-//! A queue, as those who send to it see it, and the loop over what it delivers.
+//! Sends messages to a queue, and changes when a received message returns.
 
 use aws_sdk_sqs::{
     Client,
@@ -17,7 +17,8 @@ pub struct Queue {
     url: String,
 }
 
-/// An SQS call that failed. Its effect is unknown: send again, everything here is idempotent.
+/// A request to SQS failed. Whether it took effect is unknown. Repeat it: messages may be delivered
+/// twice.
 #[derive(Debug, thiserror::Error)]
 #[error("sqs {call} {queue}: {what}")]
 pub struct QueueError {
@@ -52,17 +53,17 @@ impl Queue {
         sent.map(drop).map_err(|error| self.failed("send", error))
     }
 
-    /// Has a received message come back after `wait`, instead of after the queue's visibility
-    /// time-out.
+    /// Makes SQS deliver a received message again after `wait`, instead of after the queue's
+    /// visibility timeout.
     ///
     /// # Errors
-    /// [`QueueError`]; the message then comes back after the visibility time-out.
+    /// [`QueueError`]. The message then returns after the visibility timeout.
     pub async fn return_after(
         &self,
         receipt_handle: &str,
         wait: SignedDuration,
     ) -> Result<(), QueueError> {
-        // Rounded up: a message that comes back too early spends its receives on coming back.
+        // Rounded up: a message that returns too early uses one of its limited receives for nothing.
         let wait = wait.clamp(SignedDuration::ZERO, LONGEST_WAIT);
         let seconds = wait.as_secs() + i64::from(wait.subsec_nanos() > 0);
         let request = self

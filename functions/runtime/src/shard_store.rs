@@ -1,4 +1,4 @@
-//! Shard states in the bucket, written by compare-and-swap alone.
+//! Shard states in the bucket, which are written only by compare-and-swap.
 
 use darkroom::{
     key_list::{KeyList, KeyListError},
@@ -16,8 +16,8 @@ use crate::{
     metrics::{Metric, Metrics},
 };
 
-/// How many states are read at once.
-const AT_ONCE: usize = 16;
+/// How many states are read concurrently.
+const CONCURRENCY: usize = 16;
 
 /// The states of all shards.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct ShardStore {
     metrics: Metrics,
 }
 
-/// A state as it is stored, with the version that the next write must replace.
+/// A stored state, with the version that the next write must replace.
 #[derive(Clone, Debug)]
 pub struct StoredShard {
     /// The state.
@@ -36,29 +36,29 @@ pub struct StoredShard {
     etag: String,
 }
 
-/// What became of a write.
+/// The outcome of a write.
 #[derive(Clone, Debug)]
 #[expect(
     clippy::large_enum_variant,
-    reason = "there is one at a time, beside a network call"
+    reason = "there is one at a time, and each comes from a network request"
 )]
 pub enum Cas {
-    /// Ours: the state is as we wrote it.
+    /// The state was written.
     Written(StoredShard),
-    /// Somebody else wrote first: look again.
+    /// Another write came first: read the state again.
     Conflict,
 }
 
-/// A state that can't be read or written now.
+/// Why a state can't be read or written now.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// It can't be read or written. After a write, whether it happened is unknown.
+    /// The document can't be read or written. Whether a write took effect is unknown.
     #[error(transparent)]
     Cas(#[from] CasError),
-    /// There is none, though there should be: it was removed by hand.
+    /// The state is missing, because it was deleted by hand.
     #[error("job {0} has no state for shard {1}; restore it from an earlier version")]
     Missing(JobId, ShardId),
-    /// The list of keys that a state names isn't there, or isn't what was written.
+    /// The list of keys that a state names is missing or has other content than was written.
     #[error("{key} can't be used: {what}; restore it from an earlier version")]
     Keys {
         /// The object's key.
@@ -74,24 +74,24 @@ impl Stamped for Shard {
     }
 }
 
-/// A shard and its rounds, in order.
+/// The states of a shard and of its rounds, in order.
 #[derive(Clone, Debug)]
 pub struct Rounds(pub Vec<StoredShard>);
 
 impl Rounds {
-    /// Whether nothing more happens to the shard: its last round is terminal, and names no other.
+    /// Whether the shard is finished: its last round is terminal and names no other round.
     pub fn are_over(&self) -> bool {
         self.0.last().is_some_and(|last| last.shard.is_terminal())
     }
 
-    /// The shard and its rounds, without their versions.
+    /// The states without their versions.
     pub fn shards(&self) -> impl DoubleEndedIterator<Item = &Shard> {
         self.0.iter().map(|stored| &stored.shard)
     }
 }
 
 impl ShardStore {
-    /// The states in `bucket`. A shard that comes into another phase is counted.
+    /// The states in `bucket`. When a shard enters another phase, a metric is recorded.
     pub fn new(bucket: Bucket, clock: Clock, rng: Rng, metrics: Metrics) -> Self {
         Self {
             bucket,
@@ -101,10 +101,10 @@ impl ShardStore {
         }
     }
 
-    /// A shard's state; none if it was never planned.
+    /// A shard's state. Returns none if the shard was never planned.
     ///
     /// # Errors
-    /// [`StateError`]. An error is never "none".
+    /// [`StateError`]. It does not mean that there is no state.
     pub async fn read(
         &self,
         job: &JobId,
@@ -114,14 +114,14 @@ impl ShardStore {
         Ok(stored.map(|(shard, etag)| StoredShard { shard, etag }))
     }
 
-    /// The states of all shards of a job, each with its rounds, in order of their numbers.
+    /// The states of all shards of a job, each with its rounds, ordered by number.
     ///
     /// # Errors
-    /// [`StateError`]; that of the first that can't be read.
+    /// [`StateError`] of the first state that can't be read.
     pub async fn read_all(&self, job: &JobId, shards: u32) -> Result<Vec<Rounds>, StateError> {
         stream::iter(0..shards)
             .map(|number| self.read_rounds(job, number))
-            .buffered(AT_ONCE)
+            .buffered(CONCURRENCY)
             .try_collect()
             .await
     }
@@ -143,43 +143,42 @@ impl ShardStore {
         Ok(Rounds(rounds))
     }
 
-    /// The request keys of a round; none in a first round, which asks for all of its request file.
+    /// The request keys of a round. Returns none for a first round, which includes all keys of its
+    /// request file.
     ///
     /// # Errors
-    /// [`StateError::Keys`] when the list is gone or was changed.
+    /// [`StateError::Keys`] if the list is missing or was changed.
     pub async fn keys(&self, shard: &Shard) -> Result<Option<Vec<RequestKey>>, StateError> {
         let Some(list) = &shard.keys else {
             return Ok(None);
         };
         let key = layout::keys(&shard.job, shard.shard, list);
-        let wrong = |what: String| StateError::Keys {
+        let unusable = |what: String| StateError::Keys {
             key: key.clone(),
             what,
         };
         let object = self.bucket.read(&key).await.map_err(CasError::from)?;
-        let object = object.ok_or_else(|| wrong("it is missing".to_owned()))?;
-        Ok(Some(
-            list.read(&object.bytes)
-                .map_err(|error: KeyListError| wrong(error.to_string()))?,
-        ))
+        let object = object.ok_or_else(|| unusable("it is missing".to_owned()))?;
+        Ok(Some(list.read(&object.bytes).map_err(
+            |error: KeyListError| unusable(error.to_string()),
+        )?))
     }
 
-    /// Stores the request keys of a round, before its first state. The same keys are the same
-    /// object.
+    /// Stores the request keys of a round, before its first state. The object's name depends on the
+    /// keys, so storing the same keys again writes the same object.
     ///
     /// # Errors
-    /// [`StateError`]; it may have been written then.
+    /// [`StateError`]. The list may have been written.
     pub async fn keep_keys(
         &self,
         job: &JobId,
         shard: ShardId,
         keys: &[RequestKey],
     ) -> Result<KeyList, StateError> {
-        let malformed = |error: serde_json::Error| StateError::Keys {
-            key: job.to_string(),
+        let (list, bytes) = KeyList::of(keys).map_err(|error| StateError::Keys {
+            key: layout::state(job, shard),
             what: error.to_string(),
-        };
-        let (list, bytes) = KeyList::of(keys).map_err(malformed)?;
+        })?;
         let key = layout::keys(job, shard, &list);
         self.bucket
             .put(&key, "application/jsonl", bytes)
@@ -188,10 +187,10 @@ impl ShardStore {
         Ok(list)
     }
 
-    /// Whether a person has cancelled the job.
+    /// Whether a user has canceled the job.
     ///
     /// # Errors
-    /// [`StateError`]. An error is never "no".
+    /// [`StateError`]. It does not mean that the job is not canceled.
     pub async fn is_stopped(&self, job: &JobId) -> Result<bool, StateError> {
         Ok(self
             .bucket
@@ -201,10 +200,10 @@ impl ShardStore {
             .is_some())
     }
 
-    /// Writes down that a person has cancelled the job. The first time stays.
+    /// Records that a user has canceled the job. The time of the first call is kept.
     ///
     /// # Errors
-    /// [`StateError`]; it may have been written then.
+    /// [`StateError`]. The cancellation may have been recorded.
     pub async fn stop(&self, job: &JobId) -> Result<(), StateError> {
         let mark = json!({ "v": 1, "job": job, "cancelled_at": self.clock.now() });
         let created = self
@@ -216,20 +215,20 @@ impl ShardStore {
             .map_err(|error| CasError::from(error).into())
     }
 
-    /// Writes a shard's first state; [`Swap::Theirs`] if it has one already.
+    /// Writes a shard's first state. Returns [`Cas::Conflict`] if the shard has a state.
     ///
     /// # Errors
-    /// [`StateError`]; it may have been written then.
+    /// [`StateError`]. The state may have been written.
     pub async fn create(&self, shard: Shard) -> Result<Cas, StateError> {
         let swap = self.write(shard, None).await?;
         self.count(None, &swap);
         Ok(swap)
     }
 
-    /// Writes the state that follows `stored`.
+    /// Replaces the state `stored` with `next`.
     ///
     /// # Errors
-    /// [`StateError`]; it may have been written then.
+    /// [`StateError`]. The state may have been written.
     pub async fn swap(&self, stored: &StoredShard, next: Shard) -> Result<Cas, StateError> {
         let swap = self
             .write(
@@ -244,6 +243,7 @@ impl ShardStore {
         Ok(swap)
     }
 
+    /// Records a metric if the shard has entered another phase.
     fn count(&self, before: Option<&Phase>, swap: &Cas) {
         let Cas::Written(StoredShard { shard, .. }) = swap else {
             return;
@@ -269,7 +269,7 @@ impl ShardStore {
     }
 }
 
-/// What a shard that comes into this phase counts as. Those of a moment are not counted.
+/// The metric of a shard that enters this phase. Phases that last only seconds have none.
 fn metric(phase: &Phase) -> Option<Metric> {
     match phase {
         Phase::Planned { .. } => Some(Metric::ShardsPlanned),

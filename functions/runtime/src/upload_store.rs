@@ -1,9 +1,9 @@
-//! Selector reference pictures a job has uploaded to Gemini, by the hash of their content.
+//! Records which reference pictures a job has uploaded to Gemini, by the hash of their content.
 //!
-//! Shards of a job start at the same moment and share their pictures. So whoever is about to upload
-//! one claims it first, by compare-and-swap, and others wait for the upload instead of making a
-//! second. A claim is a lease, as its owner may die. Two uploads of one picture would be a waste
-//! and nothing worse, so the lease is short.
+//! The shards of a job start at the same time and share their pictures. So an invocation claims a
+//! picture by compare-and-swap before it uploads it, and other invocations wait for the upload. A
+//! claim is a lease, because its owner may be killed. The lease is short, because a second upload of a
+//! picture is harmless.
 
 use darkroom::{
     layout,
@@ -19,12 +19,12 @@ use crate::{
     cas::{self, CasError, Stamped},
 };
 
-/// How long an upload is left to whoever claimed it. It takes seconds; after this its owner counts
-/// as dead.
+/// How long a claim is valid. An upload takes seconds, so after this time its owner is assumed to have
+/// been killed.
 const LEASE: SignedDuration = SignedDuration::from_mins(2);
 
-/// How often a claim is made anew because somebody else's came first.
-const TRIES: u32 = 3;
+/// How many times a claim is attempted if other claims come first.
+const MAX_ATTEMPTS: u32 = 3;
 
 /// The records of uploaded references, `jobs/<job>/refs/<sha256>.json`.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ struct Record {
 #[serde(untagged)]
 enum Upload {
     Done(ReferenceFile),
-    /// Somebody uploads it, or died in it.
+    /// An invocation uploads the picture, or was killed while it did.
     Claimed {
         claimed_until: Timestamp,
     },
@@ -64,28 +64,27 @@ pub struct ReferenceFile {
     pub file: FileName,
     /// Its URI there.
     pub uri: String,
-    /// Its MIME type, by its bytes.
+    /// Its MIME type, as determined by its bytes.
     pub mime_type: String,
     /// When Google deletes it.
     pub expires_at: Timestamp,
 }
 
-/// Whether a picture is to be uploaded.
+/// The result of claiming a picture.
 #[derive(Debug)]
 pub enum Claim {
-    /// It was, and is there as long as it is needed.
+    /// The picture is uploaded, and exists for as long as it is needed.
     Uploaded(UploadedReference),
-    /// Somebody else is at it, or was until he died: look again then, or earlier.
+    /// Another invocation holds the claim; retry once its lease has expired, or earlier.
     Taken {
         /// When the lease ends.
         until: Timestamp,
     },
-    /// It is ours to upload.
+    /// The caller holds the claim and uploads the picture.
     Ours(Claimed),
 }
 
-/// A picture that is ours to upload: to be given up with [`UploadStore::uploaded`] or
-/// [`UploadStore::release`].
+/// A claim that the caller holds. It ends with [`UploadStore::uploaded`] or [`UploadStore::release`].
 #[derive(Debug)]
 pub struct Claimed {
     key: String,
@@ -98,11 +97,10 @@ impl UploadStore {
         Self { bucket, rng }
     }
 
-    /// Claims the upload of a picture, unless it was made and outlives `needed_for` from `now` on.
+    /// Claims the upload of a picture, unless it is uploaded and exists for `needed_for` from `now` on.
     ///
     /// # Errors
-    /// [`SwapError`]. It may be claimed then, by somebody who doesn't know: that passes with the
-    /// lease.
+    /// [`CasError`]. The claim may have been recorded; it then ends with its lease.
     pub async fn claim(
         &self,
         job: &JobId,
@@ -111,7 +109,9 @@ impl UploadStore {
         needed_for: SignedDuration,
     ) -> Result<Claim, CasError> {
         let key = layout::reference(job, sha256);
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
+            // An upload that lasts long enough or a valid claim ends the search; any other record can
+            // be replaced.
             let etag = match cas::read::<Record>(&self.bucket, &key).await? {
                 Some((
                     Record {
@@ -148,19 +148,19 @@ impl UploadStore {
         Ok(Claim::Taken { until: now })
     }
 
-    /// Writes down what became of a claim. Whoever was slower than the lease may find another's
-    /// upload there, which then stays: both files serve.
+    /// Records the uploaded file and ends the claim. If the lease expired and another invocation
+    /// recorded its own upload, that record stays: both files can be used.
     ///
     /// # Errors
-    /// [`SwapError`].
+    /// [`CasError`].
     pub async fn uploaded(&self, claimed: Claimed, file: ReferenceFile) -> Result<(), CasError> {
         self.replace(&claimed, Upload::Done(file)).await
     }
 
-    /// Gives a claim back unused.
+    /// Ends a claim without an upload.
     ///
     /// # Errors
-    /// [`SwapError`].
+    /// [`CasError`].
     pub async fn release(&self, claimed: Claimed) -> Result<(), CasError> {
         self.replace(
             &claimed,
@@ -180,7 +180,7 @@ impl UploadStore {
         )
         .await?;
         if written.is_none() {
-            tracing::debug!("another's upload of a reference was recorded first");
+            tracing::debug!("another invocation recorded its upload of this reference first");
         }
         Ok(())
     }

@@ -65,9 +65,9 @@ pub struct HostParts {
 /// Where the queues and the Gemini API are.
 #[derive(Clone)]
 enum Services {
-    /// As the environment variables say.
+    /// The environment variables have the URLs and the settings.
     Lambda(Variables),
-    /// As the host says.
+    /// The host supplied them.
     Host {
         queue_url_prefix: String,
         gemini: Gemini,

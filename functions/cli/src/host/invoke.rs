@@ -1,4 +1,4 @@
-//! One invocation: the event as Lambda would make it, and the function's handler.
+//! Invokes a function with an event in the form that Lambda uses.
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use aws_sim::{
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::cloud::Deps;
 
-/// The event of an SQS event source mapping
+/// Returns the event of an SQS event source mapping
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html>, read 2026-11).
 pub fn event(queue: &str, deliveries: &[Delivery]) -> Value {
     let records: Vec<Value> = deliveries
@@ -41,10 +41,10 @@ pub fn event(queue: &str, deliveries: &[Delivery]) -> Value {
     json!({ "Records": records })
 }
 
-/// Hands the event to the function's handler.
+/// Calls the function's handler with the event.
 ///
 /// # Errors
-/// When the event isn't one of SQS.
+/// If the event does not have the form of an SQS event.
 pub async fn invoke(
     deps: &Deps,
     function: Function,

@@ -1,4 +1,4 @@
-//! What went wrong with the bucket, by what the caller may do.
+//! Errors of S3, classified by what the caller can do.
 
 use aws_sdk_s3::{
     config::http::HttpResponse,
@@ -11,26 +11,26 @@ use crate::aws::said;
 /// An S3 call that failed. It names the object's key, never its content.
 #[derive(Debug, thiserror::Error)]
 pub enum BucketError {
-    /// It may work later: a time-out, an interrupted connection, a busy or broken service. A write
-    /// may have happened.
+    /// A timeout, a broken connection, or a busy or broken service: it may work later. A write may
+    /// have taken effect.
     #[error("s3 {key}: {what}; it may work later")]
     Transient {
         /// The object's key.
         key: String,
-        /// What S3 or the connection said.
+        /// The error of S3 or of the connection.
         what: String,
     },
-    /// It will not work before somebody changes something: permissions, a missing bucket, a refused
-    /// request.
+    /// Missing permissions, a missing bucket or an invalid request: it does not work until the
+    /// deployment is changed.
     #[error("s3 {key}: {what}; check the bucket's name and the function's permissions")]
     Permanent {
         /// The object's key.
         key: String,
-        /// What S3 said.
+        /// The error of S3.
         what: String,
     },
-    /// The object isn't the version that was asked for any more.
-    #[error("s3 {key}: the object was changed meanwhile")]
+    /// The object no longer has the requested version.
+    #[error("s3 {key}: the object was changed in the meantime")]
     Changed {
         /// The object's key.
         key: String,
@@ -38,7 +38,7 @@ pub enum BucketError {
 }
 
 impl BucketError {
-    /// Classes an SDK error.
+    /// Classifies an error of the SDK.
     pub(super) fn of<E: ProvideErrorMetadata + std::error::Error>(
         key: &str,
         error: SdkError<E, HttpResponse>,
@@ -54,15 +54,15 @@ impl BucketError {
         }
     }
 
-    /// A body that broke off while it was read.
+    /// The error for content that could not be read to its end.
     pub(super) fn body(key: &str, error: ByteStreamError) -> Self {
         Self::Transient {
             key: key.to_owned(),
-            what: format!("the content broke off: {error}"),
+            what: format!("the connection broke while the content was read: {error}"),
         }
     }
 
-    /// None for a missing object, else the error.
+    /// Returns none if the object is missing, and otherwise the error.
     pub(super) fn unless_missing<T, E: ProvideErrorMetadata + std::error::Error>(
         key: &str,
         error: SdkError<E, HttpResponse>,
@@ -77,7 +77,7 @@ impl BucketError {
     }
 }
 
-/// The answer's HTTP status, if there was an answer.
+/// The HTTP status of the response, if there was one.
 pub(super) fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
     error.raw_response().map(|reply| reply.status().as_u16())
 }

@@ -1,4 +1,4 @@
-//! What objects there are.
+//! Lists objects.
 
 use darkroom::status::DocumentVersion;
 
@@ -8,7 +8,7 @@ impl Bucket {
     /// The keys of all objects that begin with `prefix`, in order.
     ///
     /// # Errors
-    /// [`BucketError`]; a list that could not be read to its end is one.
+    /// [`BucketError`], also if a later page of the list can't be read.
     pub async fn keys(&self, prefix: &str) -> Result<Vec<String>, BucketError> {
         let mut keys = Vec::new();
         let mut pages = self
@@ -30,13 +30,13 @@ impl Bucket {
         Ok(keys)
     }
 
-    /// An object's ETag, with its quotes; none if there is no such object. Unlike [`Bucket::head`]
-    /// it needs no permission to read the object.
+    /// An object's ETag, with its quotes. Returns none if there is no such object. Unlike
+    /// [`Bucket::head`], this needs no permission to read the object.
     ///
     /// # Errors
     /// [`BucketError`].
     pub async fn etag(&self, key: &str) -> Result<Option<String>, BucketError> {
-        // Of all keys that begin with this one, the key itself is the first.
+        // The list is in order, so of all keys with this prefix the key itself comes first.
         let request = self
             .client
             .list_objects_v2()
@@ -53,7 +53,7 @@ impl Bucket {
             .and_then(|object| object.e_tag))
     }
 
-    /// Whether all these objects still are, or are missing, as they were found.
+    /// Whether each of these objects still has the version, or is still missing, as recorded.
     ///
     /// # Errors
     /// [`BucketError`].

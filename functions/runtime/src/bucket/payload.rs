@@ -1,4 +1,4 @@
-//! Whether a request's payload is signed.
+//! Uploads without a payload hash.
 
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::{
@@ -8,10 +8,11 @@ use aws_sdk_s3::{
     error::BoxError,
 };
 
-/// Leaves the payload of a request out of its signature if TLS guards it on its way. S3 checks its
-/// CRC32 in any case.
+/// Leaves the payload of a request out of its signature if TLS protects it. S3 checks the payload's
+/// CRC32 in either case.
 ///
-/// A SHA-256 of all images would cost more than all else that is done with them.
+/// Hashing all images with SHA-256 would take more CPU time than everything else that `collect` does
+/// with them.
 #[derive(Debug)]
 pub(super) struct UnsignedOverTls;
 

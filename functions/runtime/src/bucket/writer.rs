@@ -1,4 +1,4 @@
-//! An object written piece by piece.
+//! Writes an object in parts.
 
 use aws_sdk_s3::{
     primitives::ByteStream,
@@ -8,16 +8,16 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Bucket, BucketError, payload::UnsignedOverTls};
 
-/// Bytes of one part: S3 wants 5 MiB at least, and allows 10,000 parts
-/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>, read 2026-11), so an
-/// object may have 78 GiB.
+/// The size of a part in bytes. S3 requires at least 5 MiB and allows 10,000 parts
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>, read 2026-11), so an object
+/// can have 78 GiB.
 const PART_BYTES: usize = 8 << 20;
 
-/// Writes an object of unknown length: one PUT if it stays small, else a multipart upload of 8 MiB
-/// parts.
+/// Writes an object of unknown length: with one PUT if it is small, otherwise as a multipart upload
+/// with parts of 8 MiB.
 ///
-/// Nothing is visible before [`ObjectWriter::finish`]. A writer that is dropped leaves at the most
-/// an unfinished multipart upload, which the bucket's lifecycle rule removes.
+/// The object becomes visible with [`ObjectWriter::finish`]. A dropped writer may leave an unfinished
+/// multipart upload, which the bucket's lifecycle rule removes.
 #[derive(Debug)]
 pub struct ObjectWriter {
     bucket: Bucket,
@@ -46,7 +46,7 @@ impl ObjectWriter {
         }
     }
 
-    /// Bytes taken so far.
+    /// The number of bytes accepted so far.
     pub fn len(&self) -> u64 {
         self.written
     }
@@ -56,10 +56,10 @@ impl ObjectWriter {
         self.written == 0
     }
 
-    /// Takes the next bytes; sends a part when one is full.
+    /// Appends bytes, and uploads a part when it is full.
     ///
     /// # Errors
-    /// [`BucketError`] of a part; the object is not written then.
+    /// [`BucketError`] if a part can't be uploaded. The object is not written.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), BucketError> {
         self.pending.extend_from_slice(bytes);
         self.written += bytes.len() as u64;
@@ -73,8 +73,9 @@ impl ObjectWriter {
     /// Makes the object visible.
     ///
     /// # Errors
-    /// [`BucketError`]; the object may or may not be written then: write it again.
+    /// [`BucketError`]. Whether the object was written is unknown: write it again.
     pub async fn finish(mut self) -> Result<(), BucketError> {
+        // A small object has no parts yet and needs none.
         let rest = self.pending.split().freeze();
         if self.upload.is_none() {
             self.bucket.put(&self.key, &self.content_type, rest).await?;
@@ -86,6 +87,7 @@ impl ObjectWriter {
         let Some(Upload { id, parts }) = self.upload else {
             return Ok(());
         };
+
         let parts = CompletedMultipartUpload::builder()
             .set_parts(Some(parts))
             .build();
@@ -103,6 +105,7 @@ impl ObjectWriter {
         Ok(())
     }
 
+    /// Uploads a part, and starts the multipart upload before the first one.
     async fn send(&mut self, part: Bytes) -> Result<(), BucketError> {
         let (client, bucket) = (&self.bucket.client, &self.bucket.name);
         let upload = match &mut self.upload {
@@ -120,6 +123,7 @@ impl ObjectWriter {
                 })
             }
         };
+
         let number = i32::try_from(upload.parts.len() + 1).unwrap_or(i32::MAX);
         let request = client
             .upload_part()
