@@ -21,12 +21,11 @@ use darkroom::{
         CHAIN, CONTROLS, MANIFESTS, POLLS, REPORTS, RESULTS, RETENTION, SHARDS, SWEEP_EVERY,
         Source, VISIBILITY_TIMEOUT,
     },
-    job::Settings,
-    layout,
+    job::JobSettings,
     ledger::ProjectLimits,
     manifest,
     models::{Catalog, Tier},
-    results,
+    object_keys, results,
     state::QUIET_PERIOD,
 };
 use disk::Disk;
@@ -94,7 +93,7 @@ pub struct Deps {
 #[derive(Clone, Debug)]
 pub struct CloudConfig {
     /// The settings of every job.
-    pub settings: Settings,
+    pub settings: JobSettings,
     /// How fast images are collected, and how often progress is written down.
     pub pace: CollectLimits,
     /// How often batches are asked about.
@@ -124,7 +123,7 @@ pub struct CloudConfig {
 impl Default for CloudConfig {
     fn default() -> Self {
         Self {
-            settings: Settings::default(),
+            settings: JobSettings::default(),
             pace: CollectLimits::default(),
             waits: PollBackoff::default(),
             limits: ProjectLimits {
@@ -231,7 +230,7 @@ impl Cloud {
 
     /// Whether a job is not closed.
     pub fn has_open_jobs(&self) -> bool {
-        fs::read_dir(self.path_of(layout::OPEN_JOBS))
+        fs::read_dir(self.path_of(object_keys::OPEN_JOBS))
             .is_ok_and(|mut entries| entries.next().is_some())
     }
 

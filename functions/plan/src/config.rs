@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use darkroom::{
-    job::{Settings, ShardLimits},
+    job::{JobSettings, ShardLimits},
     ledger::ProjectLimits,
     manifest::Limits,
     models::{Catalog, Tier},
@@ -39,7 +39,7 @@ pub struct Config {
     /// `DEFAULT_MODEL`, `ALLOW_RETIRED_MODELS`, `ALLOW_UNKNOWN_MODELS`, `HTTPS_REFERENCES` (`allow`
     /// or `refuse`), `MAX_ROUNDS`, `SHARD_REQUESTS`, `SHARD_INPUT_BYTES`, `SHARD_RESPONSE_BYTES`,
     /// `SHARD_TOKENS`: what holds for every job.
-    pub settings: Settings,
+    pub settings: JobSettings,
 }
 
 impl Config {
@@ -48,7 +48,7 @@ impl Config {
     /// # Errors
     /// [`VariableError`] names the first that is missing or malformed.
     pub fn read(variables: &Variables) -> Result<Self, VariableError> {
-        let settings = Settings::default();
+        let settings = JobSettings::default();
         let tier = variables.parsed("GEMINI_TIER", Tier::default())?;
         Ok(Self {
             project: ProjectLimits {
@@ -61,7 +61,7 @@ impl Config {
             service: variables.service(),
             manifests_queue: variables.required("MANIFESTS_QUEUE_URL")?,
             shards_queue: variables.required("SHARDS_QUEUE_URL")?,
-            settings: Settings {
+            settings: JobSettings {
                 default_model: variables.parsed("DEFAULT_MODEL", settings.default_model)?,
                 allow_retired_models: variables
                     .parsed("ALLOW_RETIRED_MODELS", settings.allow_retired_models)?,
@@ -127,9 +127,9 @@ mod tests {
         let config = Config::read(&variables).unwrap();
         assert_eq!(
             config.settings,
-            Settings {
+            JobSettings {
                 max_rounds: 1,
-                ..Settings::default()
+                ..JobSettings::default()
             }
         );
     }

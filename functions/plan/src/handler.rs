@@ -4,15 +4,15 @@ use std::{io, sync::Arc};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use darkroom::{
-    inbox,
-    job::Settings,
-    layout::{self, Marker},
+    ignored_files,
+    job::JobSettings,
     ledger::ProjectLimits,
     manifest::{Limits, Mode, ReadError},
     messages::ShardMessage,
     models::{Catalog, Tier},
     names::{JobId, ShardId},
-    plan::{ContentClaim, OwnNames, PlanLock, PlanSummary},
+    object_keys::{self, Marker},
+    plan::{ContentClaim, CustomNames, PlanLock, PlanSummary},
     state::Phase,
     status::{JobPhase, JobStatus},
 };
@@ -69,7 +69,7 @@ pub struct Deps {
     /// Models and prices, of deployment and jobs.
     pub catalogs: CatalogStore,
     /// What holds for every job.
-    pub settings: Settings,
+    pub settings: JobSettings,
     /// The bounds of a manifest.
     pub limits: Limits,
     /// Where references by web address are fetched from.
@@ -173,7 +173,7 @@ async fn uploaded(
     if upload.key.ends_with(".job.json") {
         return Ok(Disposition::Done);
     }
-    if inbox::is_left_alone(&upload.key) {
+    if ignored_files::is_ignored(&upload.key) {
         info!(
             key = upload.key,
             "left alone: by its name it is a temporary file, or one of a file manager's own"
@@ -229,7 +229,7 @@ async fn plan(
         wake(deps, job, plan.shards).await?;
         return Ok(Disposition::Done);
     }
-    let lock = read_json::<PlanLock>(deps, &layout::plan_lock(job)).await?;
+    let lock = read_json::<PlanLock>(deps, &object_keys::plan_lock(job)).await?;
     if lock.is_none() && cancel::is_asked(deps, job).await? {
         return cancel::end(deps, dropped).await;
     }
@@ -249,7 +249,7 @@ async fn plan(
     if good.header.job().mode == Some(Mode::DryRun) {
         return estimate(deps, dropped, &terms, &good).await;
     }
-    if !terms.are_locked && !lock_plan(deps, dropped, &terms, &good.own_names).await? {
+    if !terms.are_locked && !lock_plan(deps, dropped, &terms, &good.custom_names).await? {
         // Another invocation plans the same drop, perhaps by other prices or on the other side of
         // midnight: plan what it plans.
         return Ok(Disposition::Later(SignedDuration::ZERO));
@@ -260,7 +260,7 @@ async fn plan(
         deps.states.stop(job).await?;
     }
     deps.bucket
-        .put(&layout::open_job(job), "text/plain", "")
+        .put(&object_keys::open_job(job), "text/plain", "")
         .await?;
     let summary = write(deps, dropped, &terms, good, deadline).await?;
     // From here on its images are bought: those of no other job with the same content.
@@ -311,12 +311,12 @@ async fn begin(deps: &Deps, claim: &ContentClaim) -> Result<(), PlanError> {
     // same moment.
     while !write_first_status(&deps.bucket, &status).await? && planned(deps, job).await?.is_none() {
     }
-    let rejected = layout::document(job, Marker::Rejected.name());
+    let rejected = object_keys::document(job, Marker::Rejected.name());
     if deps.bucket.head(&rejected).await?.is_some() {
         // It was rejected once, perhaps while this was under way, as its manifest was overwritten:
         // it is open after all.
         deps.bucket
-            .put(&layout::open_job(job), "text/plain", "")
+            .put(&object_keys::open_job(job), "text/plain", "")
             .await?;
         deps.bucket.delete(&rejected).await?;
     }
@@ -328,7 +328,7 @@ async fn is_over(deps: &Deps, job: &JobId) -> Result<bool, PlanError> {
     for marker in Marker::LAST {
         if deps
             .bucket
-            .head(&layout::document(job, marker.name()))
+            .head(&object_keys::document(job, marker.name()))
             .await?
             .is_some()
         {
@@ -340,7 +340,7 @@ async fn is_over(deps: &Deps, job: &JobId) -> Result<bool, PlanError> {
 
 /// The plan of a job that is planned.
 async fn planned(deps: &Deps, job: &JobId) -> Result<Option<PlanSummary>, PlanError> {
-    Ok(read_json::<JobStatus>(deps, &layout::status(job))
+    Ok(read_json::<JobStatus>(deps, &object_keys::status(job))
         .await?
         .and_then(|status| status.plan))
 }
@@ -350,14 +350,14 @@ async fn lock_plan(
     deps: &Deps,
     dropped: &Dropped,
     terms: &Terms,
-    own_names: &OwnNames,
+    custom_names: &CustomNames,
 ) -> Result<bool, PlanError> {
     let job = &dropped.job;
     if !deps.catalogs.keep(job, &deps.catalog).await? {
         return Ok(false);
     }
-    let key = layout::plan_lock(job);
-    let bytes = serde_json::to_vec_pretty(&dropped.lock(deps, terms, own_names))
+    let key = object_keys::plan_lock(job);
+    let bytes = serde_json::to_vec_pretty(&dropped.lock(deps, terms, custom_names))
         .map_err(malformed(&key))?;
     Ok(matches!(
         deps.bucket.create(&key, "application/json", bytes).await?,

@@ -1,9 +1,9 @@
 //! What `submit` is told by its environment.
 
 use darkroom::{
-    cost::Usd,
     ledger::ProjectLimits,
     models::{Catalog, Tier},
+    money::Usd,
     state::QUIET_PERIOD,
 };
 use gemini::Gemini;
