@@ -13,9 +13,10 @@ use cli::{
 use darkroom::{
     chain::{FUNCTION_TIMEOUT, SHARDS},
     chunks::ChunkLine,
-    cost::{self, Usd},
+    cost,
     ledger::ProjectLimits,
     models::{Catalog, Tier},
+    money::Usd,
 };
 use gemini_sim::Scenario;
 use tests::{Making, World};

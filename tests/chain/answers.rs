@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, future::pending};
 
 use base64_simd::STANDARD;
 use cli::host::{self, Waiting};
-use darkroom::job::Settings;
+use darkroom::job::JobSettings;
 use gemini_sim::Scenario;
 use http::StatusCode;
 use jiff::SignedDuration;
@@ -44,9 +44,9 @@ fn keys(lines: &[Value]) -> Vec<&str> {
 #[tokio::test]
 async fn with_rounds_every_key_that_may_succeed_becomes_an_image() {
     // So many that no key can fail in each.
-    let settings = Settings {
+    let settings = JobSettings {
         max_rounds: 9,
-        ..Settings::default()
+        ..JobSettings::default()
     };
     let world = World::made_with(Making {
         scenario: unreliable(),
@@ -98,9 +98,9 @@ async fn with_rounds_every_key_that_may_succeed_becomes_an_image() {
 
 #[tokio::test]
 async fn without_rounds_the_retry_manifest_finishes_the_rest() {
-    let settings = Settings {
+    let settings = JobSettings {
         max_rounds: 1,
-        ..Settings::default()
+        ..JobSettings::default()
     };
     let world = World::made_with(Making {
         scenario: unreliable(),
@@ -573,9 +573,9 @@ fn image_line(key: &str, width: u32, height: u32) -> String {
 
 #[tokio::test]
 async fn whatever_does_not_fit_what_was_asked_is_counted_and_told() {
-    let settings = Settings {
+    let settings = JobSettings {
         max_rounds: 1,
-        ..Settings::default()
+        ..JobSettings::default()
     };
     let world = World::made_with(Making {
         settings,

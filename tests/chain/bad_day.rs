@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64_simd::STANDARD;
-use darkroom::job::Settings;
+use darkroom::job::JobSettings;
 use gemini_sim::{BatchFate, FateRule, Gemini, Scenario};
 use http::Request;
 use http_body_util::BodyExt;
@@ -54,11 +54,11 @@ fn manifest() -> String {
 }
 
 async fn day(max_rounds: u8) -> (World, String) {
-    let settings = Settings {
+    let settings = JobSettings {
         max_rounds,
         default_model: "gemini-3.1-flash-image".to_owned(),
         allow_retired_models: true,
-        ..Settings::default()
+        ..JobSettings::default()
     };
     let world = World::made_with(Making {
         scenario: bad_day(),

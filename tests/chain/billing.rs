@@ -10,9 +10,10 @@ use aws_sim::queue::Outgoing;
 use cli::host::{self, Waiting};
 use darkroom::{
     chain::{CONTROLS, REPORTS},
-    cost::{self, Estimate, Usd},
+    cost::{self, Estimate},
     messages::JobMessage,
     models::Catalog,
+    money::Usd,
     names::JobId,
     state::{Phase, Shard, Submitted},
 };

@@ -16,10 +16,10 @@ use cli::{
 };
 use darkroom::{
     chain::{FUNCTION_TIMEOUT, MANIFESTS, SHARDS},
-    cost::Usd,
-    job::Settings,
+    job::JobSettings,
     ledger::ProjectLimits,
     manifest::Limits,
+    money::Usd,
 };
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -309,7 +309,7 @@ async fn a_model_whose_tokens_are_taken_holds_up_no_other_model() {
 
 #[tokio::test]
 async fn a_manifest_of_too_many_batches_is_rejected() {
-    let mut settings = Settings::default();
+    let mut settings = JobSettings::default();
     settings.shard.requests = 1;
     let world = World::made_with(Making {
         settings,

@@ -317,7 +317,7 @@ async fn a_line_that_kills_while_it_is_read_is_skipped_and_no_other() {
         .collect();
     assert_eq!(
         skipped,
-        [&json!({ "unmatched": "skipped_line", "offset": start })]
+        [&json!({ "kind": "unmatched", "unmatched": "skipped_line", "offset": start })]
     );
     let missing = lines
         .iter()

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
-use darkroom::job::Settings;
+use darkroom::job::JobSettings;
 use gemini_sim::{
     ArrayRule, ArrayStyle, DoneFlag, LateOutput, Scenario, Selector, Shape, ShapeRule,
 };
@@ -42,9 +42,9 @@ fn tellings() -> Vec<Scenario> {
 
 /// A world in which twelve images were asked for, with keys that can be numbers.
 async fn world(scenario: Scenario) -> World {
-    let settings = Settings {
+    let settings = JobSettings {
         max_rounds: 3,
-        ..Settings::default()
+        ..JobSettings::default()
     };
     let world = World::made_with(Making {
         scenario,

@@ -7,7 +7,7 @@ use aws_sim::queue::Outgoing;
 use cli::host::{self, Waiting};
 use darkroom::{
     chain::{FUNCTION_TIMEOUT, RESULTS},
-    cost::Usd,
+    money::Usd,
     state::Phase,
 };
 use gemini_sim::Scenario;

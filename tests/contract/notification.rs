@@ -11,7 +11,7 @@ use aws_sdk_s3::types::{
     NotificationConfiguration, NotificationConfigurationFilter, QueueConfiguration, S3KeyFilter,
 };
 use darkroom::{
-    job::Settings,
+    job::JobSettings,
     ledger::ProjectLimits,
     manifest::Limits,
     models::{Catalog, Tier},
@@ -354,7 +354,7 @@ async fn our_reader_finds_the_object_that_an_event_names() {
             daily_usd: None,
         },
         tier: Tier::default(),
-        settings: Settings::default(),
+        settings: JobSettings::default(),
         limits: Limits::default(),
     };
     let record = json!({ "messageId": message.message_id(), "receiptHandle": handle(&message), "body": message.body() });

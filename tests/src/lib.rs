@@ -14,7 +14,7 @@ use cli::{
     time::Time,
 };
 use darkroom::settings::CollectLimits;
-use darkroom::{job::Settings, ledger::ProjectLimits, names::FileName};
+use darkroom::{job::JobSettings, ledger::ProjectLimits, names::FileName};
 use disk::Disk;
 use futures_util::stream;
 use gemini::{
@@ -73,7 +73,7 @@ pub struct Making {
     /// How the simulated Gemini behaves.
     pub scenario: Scenario,
     /// The settings of every job.
-    pub settings: Settings,
+    pub settings: JobSettings,
     /// How fast images are collected.
     pub pace: CollectLimits,
     /// What an operator watches.

@@ -1,4 +1,4 @@
-//! Bytes that are written in hexadecimal. The other way around is `darkroom::keys::hex`.
+//! Bytes that are written in hexadecimal. The other way around is `darkroom::digest::hex`.
 
 /// The bytes that a text of hexadecimal digits stands for; none if it is no such text.
 pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {

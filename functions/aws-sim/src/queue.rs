@@ -35,7 +35,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use darkroom::keys::hex;
+use darkroom::digest::hex;
 use jiff::{SignedDuration, Timestamp};
 use seam::clock::Clock;
 use serde::{Deserialize, Serialize};

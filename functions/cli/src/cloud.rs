@@ -17,10 +17,10 @@ use aws_sim::{
 };
 use darkroom::{
     chain::{CHAIN, CONTROLS, MANIFESTS, RETENTION, SWEEP_EVERY, Source, VISIBILITY_TIMEOUT},
-    job::Settings,
-    layout,
+    job::JobSettings,
     ledger::ProjectLimits,
     models::{Catalog, Tier},
+    object_keys,
     settings::{CollectLimits, PollBackoff},
     state::QUIET_PERIOD,
 };
@@ -91,7 +91,7 @@ pub struct Deps {
 #[derive(Clone, Debug)]
 pub struct CloudConfig {
     /// The settings of every job.
-    pub settings: Settings,
+    pub settings: JobSettings,
     /// How fast images are collected, and how often progress is written down.
     pub pace: CollectLimits,
     /// How often batches are asked about.
@@ -121,7 +121,7 @@ pub struct CloudConfig {
 impl Default for CloudConfig {
     fn default() -> Self {
         Self {
-            settings: Settings::default(),
+            settings: JobSettings::default(),
             pace: CollectLimits::default(),
             waits: PollBackoff::default(),
             limits: ProjectLimits {
@@ -247,7 +247,7 @@ impl Cloud {
 
     /// Whether a job is not closed.
     pub fn has_open_jobs(&self) -> bool {
-        fs::read_dir(self.path_of(layout::OPEN_JOBS))
+        fs::read_dir(self.path_of(object_keys::OPEN_JOBS))
             .is_ok_and(|mut entries| entries.next().is_some())
     }
 

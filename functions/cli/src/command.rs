@@ -31,10 +31,10 @@ use clap::{
     error::ErrorKind,
 };
 use darkroom::{
-    cost::Usd,
-    job::{HttpsReferences, Settings},
+    job::{HttpsReferences, JobSettings},
     ledger::ProjectLimits,
     models::{Catalog, Tier},
+    money::Usd,
 };
 
 use self::scenario::BehaviorArgs;
@@ -250,9 +250,9 @@ impl SettingsArgs {
         }
     }
 
-    fn settings(&self) -> Settings {
-        let defaults = Settings::default();
-        Settings {
+    fn settings(&self) -> JobSettings {
+        let defaults = JobSettings::default();
+        JobSettings {
             default_model: self.default_model.clone().unwrap_or(defaults.default_model),
             max_rounds: self.max_rounds.unwrap_or(defaults.max_rounds),
             allow_retired_models: self.allow_retired_models,

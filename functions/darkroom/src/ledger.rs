@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::account::{Account, Commitment};
 use crate::{
-    cost::Usd,
+    money::Usd,
     names::{JobId, ShardId},
     state::{Demand, Settlement, Shard},
 };

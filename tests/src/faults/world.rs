@@ -11,7 +11,7 @@ use cli::{
     cloud::{Cloud, CloudConfig, Deps, INTERNAL},
     time::Time,
 };
-use darkroom::job::{Settings, ShardLimits};
+use darkroom::job::{JobSettings, ShardLimits};
 use darkroom::settings::CollectLimits;
 use gemini::{
     self, Gemini,
@@ -236,14 +236,14 @@ impl World {
             gemini::Settings::new(key),
             Gate::gemini(&desk, Arc::clone(&gemini) as _),
         )?;
-        let settings = Settings {
+        let settings = JobSettings {
             default_model: MODEL.to_owned(),
             allow_retired_models: true,
             shard: ShardLimits {
                 requests: scene.shard_requests,
                 ..ShardLimits::default()
             },
-            ..Settings::default()
+            ..JobSettings::default()
         };
         let pace = CollectLimits {
             checkpoint_results: scene.checkpoint_results,

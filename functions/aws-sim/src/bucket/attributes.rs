@@ -15,7 +15,7 @@ use std::{
     time::SystemTime,
 };
 
-use darkroom::keys::hex;
+use darkroom::digest::hex;
 use disk::Disk;
 use jiff::Timestamp;
 use s3s::crypto::{Checksum as _, Md5};

@@ -9,7 +9,7 @@ use std::{
     time::SystemTime,
 };
 
-use darkroom::keys::hex;
+use darkroom::digest::hex;
 use disk::Disk;
 use jiff::Timestamp;
 use s3s::{

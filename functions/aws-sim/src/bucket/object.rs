@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use darkroom::keys::hex;
+use darkroom::digest::hex;
 use futures_util::stream;
 use http::{HeaderMap, StatusCode};
 use s3s::{

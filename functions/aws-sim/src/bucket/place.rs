@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use darkroom::keys::hex;
+use darkroom::digest::hex;
 use sha2::{Digest, Sha256};
 
 /// The folder beside the buckets that a person need not look into. No bucket's name begins with a

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use darkroom::keys::hex;
+use darkroom::digest::hex;
 use jiff::{SignedDuration, Timestamp};
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};

@@ -7,7 +7,7 @@
 
 use std::str::FromStr;
 
-use darkroom::keys::hex;
+use darkroom::digest::hex;
 use hmac::{Hmac, KeyInit, Mac};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION, request::Parts};
 use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};

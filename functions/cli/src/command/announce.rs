@@ -8,8 +8,8 @@ use std::{
 };
 
 use darkroom::{
-    layout,
     names::JobId,
+    object_keys,
     status::{JobPhase, JobStatus},
 };
 use http::{Method, Request, Response};
@@ -91,7 +91,7 @@ impl Announced {
     pub(super) async fn tell(mut self) {
         let mut told: HashMap<JobId, JobPhase> = HashMap::new();
         while let Some(job) = self.written.recv().await {
-            let path = self.bucket.join(layout::status(&job));
+            let path = self.bucket.join(object_keys::status(&job));
             let Some(status) = fs::read(path)
                 .ok()
                 .and_then(|bytes| serde_json::from_slice(&bytes).ok())

@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path};
 
 use anyhow::Context;
-use darkroom::{layout, models::Catalog, names::JobId};
+use darkroom::{models::Catalog, names::JobId, object_keys};
 
 use crate::cloud::BUCKET;
 
@@ -12,7 +12,7 @@ use crate::cloud::BUCKET;
 /// one.
 pub(super) fn of(out: &Path, job: &JobId) -> anyhow::Result<Catalog> {
     let bucket = out.join(BUCKET);
-    for key in [&layout::job_models(job), layout::MODELS] {
+    for key in [&object_keys::job_models(job), object_keys::MODELS] {
         let path = bucket.join(key);
         match fs::read_to_string(&path) {
             Ok(text) => {

@@ -9,13 +9,15 @@ use std::{
 
 use anyhow::Context as _;
 use darkroom::{
-    job::{Settings, job_id},
+    batch_bounds::BatchBounds,
+    job::JobSettings,
     manifest::{
         self, Beside, Context, Copies, Expected, Header, Limits, Mode, Problem, Reading, Severity,
     },
     models::Catalog,
     names::{JobId, ObjectUri},
-    plan::{BatchBounds, Forecast, RequestSize, Sharder},
+    plan::job_id,
+    plan::{Forecast, RequestSize, Sharder},
 };
 use jiff::{Timestamp, tz::TimeZone};
 use sha2::{Digest, Sha256};
@@ -50,7 +52,7 @@ pub(super) struct Order {
 
 impl Dropped {
     /// Finds the manifest, and the job that it means with its metadata and these settings.
-    pub(super) fn open(args: &ManifestArgs, settings: &Settings) -> anyhow::Result<Self> {
+    pub(super) fn open(args: &ManifestArgs, settings: &JobSettings) -> anyhow::Result<Self> {
         let path = args.manifest.as_path();
         let name = path.file_name().and_then(|name| name.to_str());
         let name = name.with_context(|| format!("{} has no usable file name", path.display()))?;

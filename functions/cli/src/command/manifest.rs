@@ -3,14 +3,14 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use darkroom::{cost::Usd, inbox::is_left_alone, manifest::metadata_name};
+use darkroom::{ignored_files::is_ignored, manifest::metadata_name, money::Usd};
 
 use super::ManifestArgs;
 
 /// The file, unless its name says that it is none that anybody would drop.
 pub(super) fn path(path: PathBuf) -> Result<PathBuf, String> {
     match path.file_name().and_then(|name| name.to_str()) {
-        Some(name) if is_left_alone(name) => {
+        Some(name) if is_ignored(name) => {
             Err("by its name it is a temporary file, or one of a file manager's own, \
                                                   which is left alone in inbox/: give it another name"
                 .to_owned())

@@ -4,9 +4,10 @@
 use std::{collections::BTreeMap, fmt::Display};
 
 use darkroom::{
-    cost::{self, Thinking, Usd},
+    cost::{self, Thinking},
     manifest::{Problem, Reading},
     models::Catalog,
+    money::Usd,
     names::JobId,
     plan::Forecast,
     results::Lane,

@@ -4,8 +4,8 @@ use std::fs;
 
 use anyhow::Context;
 use darkroom::{
-    layout,
     names::JobId,
+    object_keys,
     report::{Integrity, Summary, UnfetchedBatch},
     state::BatchOutput,
     status::{JobPhase, JobStatus},
@@ -21,7 +21,7 @@ use crate::cloud::Cloud;
 /// Shows where everything is, and what it cost; of a rejected manifest its problems, unless they
 /// are `listed` already.
 pub(super) async fn show(cloud: &Cloud, job: &JobId, listed: bool) -> anyhow::Result<Exit> {
-    let status: JobStatus = read(cloud, &layout::status(job))
+    let status: JobStatus = read(cloud, &object_keys::status(job))
         .await?
         .context("the job left no job.json")?;
     match status.phase {
@@ -48,7 +48,7 @@ fn show_rejection(
     status: &JobStatus,
     listed: bool,
 ) -> anyhow::Result<Exit> {
-    let table = cloud.path_of(&layout::document(job, "validation.csv"));
+    let table = cloud.path_of(&object_keys::document(job, "validation.csv"));
     if !listed {
         let text = fs::read_to_string(&table)
             .with_context(|| format!("can't read {}", table.display()))?;
@@ -66,7 +66,7 @@ fn show_rejection(
 }
 
 async fn show_summary(cloud: &Cloud, job: &JobId) -> anyhow::Result<Exit> {
-    let summary: Summary = read(cloud, &layout::document(job, "summary.json"))
+    let summary: Summary = read(cloud, &object_keys::document(job, "summary.json"))
         .await?
         .context("the job left no summary.json")?;
     let (counts, cost) = (&summary.counts, &summary.cost);

@@ -14,8 +14,8 @@ use std::{
 };
 
 use darkroom::{
-    layout,
     names::JobId,
+    object_keys,
     status::{JobPhase, JobStatus, ShardPhase},
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -39,8 +39,8 @@ impl Progress {
         let ended = Arc::new(AtomicBool::new(false));
         let watch = Watch {
             out: root.to_owned(),
-            status: root.join(BUCKET).join(layout::status(job)),
-            images: root.join(BUCKET).join(layout::document(job, "images")),
+            status: root.join(BUCKET).join(object_keys::status(job)),
+            images: root.join(BUCKET).join(object_keys::document(job, "images")),
             before: time.jumped(),
             time,
         };

@@ -6,8 +6,8 @@ use anyhow::Context;
 use aws_sim::listen::is_stopped;
 use darkroom::{
     chain::CHAIN,
-    layout::{self, Marker},
     manifest::{Beside, StoredTemplate},
+    object_keys::{self, Marker},
     status::JobStatus,
 };
 use gemini::{ApiError, Gemini};
@@ -193,8 +193,10 @@ async fn is_blocked(cloud: &Cloud, out: &Path, dropped: &Dropped) -> anyhow::Res
 }
 
 fn status(out: &Path, dropped: &Dropped) -> Option<JobStatus> {
-    serde_json::from_slice(&fs::read(out.join(BUCKET).join(layout::status(&dropped.job))).ok()?)
-        .ok()
+    serde_json::from_slice(
+        &fs::read(out.join(BUCKET).join(object_keys::status(&dropped.job))).ok()?,
+    )
+    .ok()
 }
 
 /// Whether the job was carried through, with or without all its images.
@@ -211,7 +213,7 @@ fn is_over(out: &Path, dropped: &Dropped) -> bool {
 
 fn has(out: &Path, dropped: &Dropped, marker: Marker) -> bool {
     out.join(BUCKET)
-        .join(layout::document(&dropped.job, marker.name()))
+        .join(object_keys::document(&dropped.job, marker.name()))
         .exists()
 }
 

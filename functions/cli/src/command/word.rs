@@ -4,7 +4,7 @@
 use std::{fs, io, path::Path};
 
 use anyhow::Context;
-use darkroom::{layout, names::JobId};
+use darkroom::{names::JobId, object_keys};
 
 use super::{Exit, WordArgs, setting};
 use crate::{
@@ -47,7 +47,7 @@ fn find(out: &Path, beginning: &str) -> anyhow::Result<JobId> {
 
 /// The jobs of a folder that are not closed, in order.
 fn open_jobs(out: &Path) -> anyhow::Result<Vec<String>> {
-    let folder = out.join(BUCKET).join(layout::OPEN_JOBS);
+    let folder = out.join(BUCKET).join(object_keys::OPEN_JOBS);
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

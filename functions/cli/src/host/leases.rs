@@ -6,7 +6,7 @@
 //! was being read; a panic of the function does.
 
 use aws_sim::queue::Delivery;
-use darkroom::{layout, messages::ShardMessage, names::JobId, status::JobStatus};
+use darkroom::{messages::ShardMessage, names::JobId, object_keys, status::JobStatus};
 use runtime::shard_store::{Cas, ShardStore, StoredShard};
 use tracing::error;
 
@@ -14,8 +14,8 @@ use crate::cloud::Cloud;
 
 /// Ends the leases on all shards of open jobs: no invocation is under way.
 pub(super) async fn end_all(cloud: &Cloud) -> anyhow::Result<()> {
-    for key in cloud.bucket.keys(layout::OPEN_JOBS).await? {
-        let job = JobId::new(key.trim_start_matches(layout::OPEN_JOBS));
+    for key in cloud.bucket.keys(object_keys::OPEN_JOBS).await? {
+        let job = JobId::new(key.trim_start_matches(object_keys::OPEN_JOBS));
         // A job that can't be read is no reason to leave the others.
         if let Err(problem) = end_those_of_job(cloud, &job).await {
             error!(correlation_id = %job, "{problem}");
@@ -27,7 +27,7 @@ pub(super) async fn end_all(cloud: &Cloud) -> anyhow::Result<()> {
 async fn end_those_of_job(cloud: &Cloud, job: &JobId) -> anyhow::Result<()> {
     let states = &cloud.deps.collect.states;
     // A job without a plan has no shards yet.
-    let Some(status) = cloud.bucket.read(&layout::status(job)).await? else {
+    let Some(status) = cloud.bucket.read(&object_keys::status(job)).await? else {
         return Ok(());
     };
     let status: JobStatus = serde_json::from_slice(&status.bytes)?;

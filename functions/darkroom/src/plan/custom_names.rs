@@ -25,7 +25,7 @@ const BYTES_AROUND_NAME: u64 = 8;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct OwnNames {
+pub struct CustomNames {
     /// What the items call their key, where that isn't `key`.
     pub keys: Vec<String>,
     /// The variables: first those of a table, in the order of its columns, then the others, in the
@@ -33,7 +33,7 @@ pub struct OwnNames {
     pub variables: Vec<String>,
 }
 
-impl OwnNames {
+impl CustomNames {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.variables.is_empty()
@@ -42,12 +42,12 @@ impl OwnNames {
 
 /// Collects the names of a manifest while it is read, in bounded memory.
 #[derive(Debug, Default)]
-pub struct OwnNamesReader {
+pub struct CustomNamesCollector {
     keys: Ranks,
     variables: Ranks,
 }
 
-impl OwnNamesReader {
+impl CustomNamesCollector {
     /// Notes the names of one image.
     pub fn note(&mut self, expected: &Expected) {
         expected
@@ -62,7 +62,7 @@ impl OwnNamesReader {
 
     /// The names of a job of so many images, whose table has variables in these columns. Where
     /// there are more variables than all lines can hold, the last ones are left out.
-    pub fn finish(self, columns: &[String], images: u64) -> OwnNames {
+    pub fn finish(self, columns: &[String], images: u64) -> CustomNames {
         let max_bytes = MAX_BYTES.min(MAX_BYTES_IN_ALL_LINES / images.max(1));
         let (mut bytes, mut seen) = (0, HashSet::new());
         let variables = columns.iter().cloned().chain(self.variables.in_order());
@@ -72,7 +72,7 @@ impl OwnNamesReader {
                 bytes += bytes_of(name);
                 bytes <= max_bytes
             });
-        OwnNames {
+        CustomNames {
             variables: variables.collect(),
             keys: self.keys.in_order(),
         }
@@ -109,8 +109,8 @@ fn bytes_of(name: &str) -> u64 {
 mod tests {
     use super::*;
 
-    fn reader(variables: &[&str]) -> OwnNamesReader {
-        let mut reader = OwnNamesReader::default();
+    fn reader(variables: &[&str]) -> CustomNamesCollector {
+        let mut reader = CustomNamesCollector::default();
         variables
             .iter()
             .for_each(|name| reader.variables.note(name));
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_job_without_names_of_its_own_has_none() {
-        assert!(OwnNamesReader::default().finish(&[], 0).is_empty());
+        assert!(CustomNamesCollector::default().finish(&[], 0).is_empty());
         assert!(!reader(&["a"]).finish(&[], 0).is_empty());
     }
 
@@ -143,7 +143,11 @@ mod tests {
         let many: Vec<String> = (0..20_000)
             .map(|number| format!("column_{number:05}"))
             .collect();
-        let listed = |images| OwnNamesReader::default().finish(&many, images).variables;
+        let listed = |images| {
+            CustomNamesCollector::default()
+                .finish(&many, images)
+                .variables
+        };
         // A column is 20 bytes: a table may have 16,384.
         assert_eq!(listed(1).len(), 26_214.min(many.len()));
         assert_eq!(listed(1_000_000), many[..214]);
@@ -152,7 +156,7 @@ mod tests {
 
     #[test]
     fn collecting_ends_before_the_names_fill_the_memory() {
-        let mut reader = OwnNamesReader::default();
+        let mut reader = CustomNamesCollector::default();
         (0..1_000_000)
             .for_each(|number| reader.variables.note(&format!("variable-of-item-{number}")));
         assert!(

@@ -1,44 +1,47 @@
-//! What the project lets one batch be at most, whatever the deployment's own settings say.
+//! The largest batch that the Gemini project allows, whatever the settings of the deployment are.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cost::Usd,
     ledger::ProjectLimits,
     models::{Catalog, Tier},
+    money::Usd,
 };
 
-/// What a batch may hold so that it can be admitted on a day on which nothing else is:
-/// [`crate::plan::Sharder`] cuts shards by it, and an image that alone is above it can't be made.
-/// It is no part of a job's identity. `plan.lock` keeps it, so that planning again after a crash
-/// cuts in the same way.
+/// The bounds of a batch that is admitted on a day without any other batch.
+///
+/// [`crate::plan::Sharder`] cuts shards to these bounds, and an image that exceeds them on its own
+/// can't be made. They are not a part of a job's identity. `plan.lock` keeps them, so that planning
+/// again after a crash produces the same shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchBounds {
-    /// Dollars: the daily cap.
+    /// The daily cap, in dollars. None means no cap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usd: Option<Usd>,
-    /// Input tokens by model, a full id: the tier's limit on enqueued tokens. A model that isn't
-    /// named has none.
+    /// The tier's limit on enqueued input tokens, by the model's full id. A model that isn't listed
+    /// has no limit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tokens: BTreeMap<String, u64>,
 }
 
-/// For manifests that are read outside of any project.
+/// The bounds for manifests that are read outside any project.
 static NONE: BatchBounds = BatchBounds {
     usd: None,
     tokens: BTreeMap::new(),
 };
 
 impl BatchBounds {
-    /// None at all.
+    /// Returns bounds that allow everything.
     pub fn none() -> &'static Self {
         &NONE
     }
 
-    /// Those of a project that allows `limits`. The catalog that a deployment was given may know
-    /// of lower limits of its tier, and of models that the program doesn't know.
+    /// Returns the bounds of a project with these limits.
+    ///
+    /// The deployment's own catalog may list lower limits for its tier, and models that the
+    /// built-in catalog lacks. Of two limits the lower one holds.
     pub fn of(limits: &ProjectLimits, catalog: &Catalog, tier: Tier) -> Self {
         let (mut tokens, built_in) = (limits.enqueued_tokens.clone(), Catalog::built_in());
         for (model, of_tier) in catalog.enqueued_tokens(tier) {
@@ -54,13 +57,14 @@ impl BatchBounds {
         }
     }
 
-    /// Why an image can't be in any batch, if it can't: a code, and what to do.
+    /// Returns why an image fits no batch, as a diagnostic's code and message, or `None` if it
+    /// fits.
     pub fn refusal(&self, model: &str, tokens: u64, usd: Usd) -> Option<(&'static str, String)> {
         if let Some(cap) = self.usd
             && usd > cap
         {
             let message = format!(
-                "one image of {model} may cost {usd}, above the daily cap of {cap}: raise DAILY_CAP_USD, or ask for less"
+                "one image of {model} may cost {usd}, above the daily cap of {cap}: raise DAILY_CAP_USD, or request a cheaper image"
             );
             return Some(("over_daily_cap", message));
         }
@@ -92,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_lower_of_two_token_limits_counts() {
+    fn the_lower_of_two_token_limits_holds() {
         fn of(limit: u64, catalog: &Catalog) -> BTreeMap<String, u64> {
             BatchBounds::of(&limits(limit, None), catalog, Tier::One).tokens
         }
@@ -112,12 +116,12 @@ mod tests {
         assert_eq!(
             of(9_000_000, &newer)["gemini-4-image"],
             2_000_000,
-            "a model of which only the catalog knows"
+            "a model that only the deployment's catalog lists"
         );
     }
 
     #[test]
-    fn what_no_batch_can_hold_is_refused_with_what_to_do() {
+    fn an_image_that_fits_no_batch_is_refused_with_a_remedy() {
         let bounds = BatchBounds::of(
             &limits(1_000, Some("0.05")),
             &Catalog::built_in(),

@@ -1,8 +1,8 @@
-//! Which uploads below `inbox/` are manifests: files that programs leave there for a while, or for
-//! themselves, are not.
+//! Uploads below `inbox/` that are not manifests: temporary files, and files that file managers and
+//! other programs keep for themselves.
 
-/// Endings of files that are still being written, or that an editor keeps: WinSCP, Firefox, rclone,
-/// Edge, Chrome, Safari, Opera, aria2, Vim, and what programs agree upon.
+/// Endings of unfinished downloads and of files that editors keep: WinSCP, Firefox, rclone, Edge,
+/// Chrome, Safari, Opera, aria2, Vim, and common conventions.
 const ENDINGS: [&str; 21] = [
     ".filepart",
     ".part",
@@ -24,15 +24,15 @@ const ENDINGS: [&str; 21] = [
     ".lock",
     ".lck",
     "~",
-    // How Hadoop and EMR write a folder.
+    // Hadoop and EMR mark a folder with this.
     "_$folder$",
 ];
 
-/// What the names of such files begin with: hidden files (`.DS_Store`, `._skus.csv`, `.keep`,
-/// `.~lock.skus.csv#`), and those that Office keeps beside an open document (`~$skus.xlsx`).
+/// Beginnings of file names: hidden files (`.DS_Store`, `._skus.csv`, `.keep`, `.~lock.skus.csv#`),
+/// and the lock files of Office (`~$skus.xlsx`).
 const BEGINNINGS: [&str; 2] = [".", "~"];
 
-/// What file managers and Hadoop write into folders.
+/// Names of files that file managers and Hadoop write into folders.
 const NAMES: [&str; 6] = [
     "thumbs.db",
     "ehthumbs.db",
@@ -42,8 +42,8 @@ const NAMES: [&str; 6] = [
     "_success",
 ];
 
-/// Folders in which file managers and Hadoop keep files of their own, beside those whose names
-/// begin with a dot.
+/// Folders that file managers and Hadoop keep for themselves. Folders whose names begin with a dot
+/// are ignored as well.
 const FOLDERS: [&str; 6] = [
     "$recycle.bin",
     "system volume information",
@@ -53,17 +53,17 @@ const FOLDERS: [&str; 6] = [
     "_temporary",
 ];
 
-/// Whether an upload is left alone, by its key: it is a temporary file, or one of a file manager's
-/// own. Upper and lower case are alike.
-pub fn is_left_alone(key: &str) -> bool {
+/// Whether the upload with this key is ignored, because it is a temporary file or a file that a
+/// program keeps for itself. Upper and lower case make no difference.
+pub fn is_ignored(key: &str) -> bool {
     let key = key.strip_prefix("inbox/").unwrap_or(key).to_lowercase();
     let (folders, name) = key.rsplit_once('/').unwrap_or(("", &key));
-    let is_of_programs = |folder: &str| folder.starts_with('.') || FOLDERS.contains(&folder);
-    folders.split('/').any(is_of_programs)
+    let is_reserved = |folder: &str| folder.starts_with('.') || FOLDERS.contains(&folder);
+    folders.split('/').any(is_reserved)
         || NAMES.contains(&name)
         || BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
         || ENDINGS.iter().any(|ending| name.ends_with(ending))
-        // Emacs saves so what isn't saved yet.
+        // Emacs keeps unsaved changes in such files.
         || (name.len() > 1 && name.starts_with('#') && name.ends_with('#'))
 }
 
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn temporary_files_and_those_of_file_managers_are_left_alone() {
+    fn ignores_temporary_files_and_files_of_file_managers() {
         for name in [
             "skus.csv.filepart",
             "skus.csv.part",
@@ -106,13 +106,13 @@ mod tests {
                 format!("inbox/acme/fall/{name}"),
                 name.to_owned(),
             ] {
-                assert!(is_left_alone(&key), "{key}");
+                assert!(is_ignored(&key), "{key}");
             }
         }
     }
 
     #[test]
-    fn whatever_a_person_would_call_a_manifest_is_one() {
+    fn accepts_the_usual_names_of_manifests() {
         for name in [
             "skus.csv",
             "SKUS.CSV",
@@ -133,7 +133,7 @@ mod tests {
             "_skus.csv",
             "日本.csv",
         ] {
-            assert!(!is_left_alone(&format!("inbox/{name}")), "{name}");
+            assert!(!is_ignored(&format!("inbox/{name}")), "{name}");
         }
     }
 }

@@ -90,7 +90,7 @@ pub fn cancel_request(job: &JobId) -> String {
 /// The ledger of the whole deployment.
 pub const LEDGER: &str = "stack/ledger.json";
 
-/// Which job a content is, by [`crate::job::content_id`].
+/// Which job a content is, by [`crate::plan::content_id`].
 pub fn content(id: &str) -> String {
     format!("stack/contents/{id}.json")
 }
@@ -131,7 +131,7 @@ pub fn keys(job: &JobId, shard: ShardId, keys: &KeyList) -> String {
     format!("jobs/{job}/shards/{shard}/keys/{}.jsonl", keys.sha256)
 }
 
-/// An image: `path` as [`crate::keys::ImagePaths`] gave it, `extension` without a dot.
+/// An image: `path` as [`crate::image_paths::ImagePaths`] gave it, `extension` without a dot.
 pub fn image(job: &JobId, path: &str, extension: &str) -> String {
     format!("jobs/{job}/images/{path}.{extension}")
 }

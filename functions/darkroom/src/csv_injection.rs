@@ -1,30 +1,30 @@
-//! Cells of the tables that people open in spreadsheets.
+//! Protection against CSV injection: spreadsheets run cells that begin as a formula does
+//! (<https://owasp.org/www-community/attacks/CSV_Injection>, read 2026-11).
 
 use std::borrow::Cow;
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Where some spreadsheet begins another cell. Our tables are separated by commas, but a
-/// spreadsheet of a country whose lists are separated by semicolons, or one that is told to split
-/// at tabs, takes the quotes around a cell as part of its text, and so splits in the middle of it,
-/// at line breaks too.
+/// Characters at which a spreadsheet may begin another cell. The published tables are separated by
+/// commas. A spreadsheet with another list separator, such as a semicolon or a tab, takes the
+/// quotes around a cell for a part of its text. It then splits inside the cell, and at line breaks
+/// too.
 const SEPARATORS: [char; 4] = [';', '\t', '\n', '\r'];
 
-/// What begins a formula.
+/// Characters that begin a formula.
 const FORMULA: [char; 4] = ['=', '+', '-', '@'];
 
-/// What is taken for a minus though Unicode doesn't call it a form of one.
+/// Characters that spreadsheets take for a minus sign, although Unicode doesn't normalize them to
+/// one.
 const MINUS: [char; 2] = ['\u{2212}', '\u{30fc}'];
 
-/// The cell as text, whatever it begins with: what a spreadsheet could take for the beginning of a
-/// formula gets an apostrophe before it. Full-width and other forms of the same signs count as
-/// well: Excel takes them in a Japanese environment
-/// (<https://owasp.org/www-community/attacks/CSV_Injection>, read 2026-11).
-pub(crate) fn guarded(cell: &str) -> Cow<'_, str> {
+/// Returns the cell with an apostrophe before each part that a spreadsheet could take for a
+/// formula. Full-width and other forms of the same signs count as well, since Excel accepts them in
+/// a Japanese environment.
+pub(crate) fn escape_formulas(cell: &str) -> Cow<'_, str> {
     let parts = || cell.split_inclusive(SEPARATORS).enumerate();
     let is_dangerous = |(number, part): (usize, &str)| {
-        // A separator that is the first of all is dangerous by itself: spreadsheets drop it, and
-        // look at what follows.
+        // A leading separator is dangerous on its own: spreadsheets drop it and evaluate the rest.
         begins_formula(part) || (number == 0 && part.starts_with(SEPARATORS))
     };
     if !parts().any(is_dangerous) {
@@ -37,7 +37,7 @@ pub(crate) fn guarded(cell: &str) -> Cow<'_, str> {
         .into()
 }
 
-/// Whether a text begins as a formula does, after what spreadsheets ignore.
+/// Whether a text begins as a formula does, apart from the characters that spreadsheets ignore.
 fn begins_formula(text: &str) -> bool {
     let first = text.chars().find(|letter| !is_ignored(*letter));
     first.is_some_and(|first| {
@@ -46,7 +46,7 @@ fn begins_formula(text: &str) -> bool {
     })
 }
 
-/// Blanks, quotes, and what has no width.
+/// Whether spreadsheets ignore a leading character: blanks, quotes, and characters without width.
 fn is_ignored(letter: char) -> bool {
     letter.is_whitespace()
         || letter.is_control()
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_dangerous_beginning_is_guarded() {
+    fn every_dangerous_beginning_is_escaped() {
         for cell in [
             "=1",
             "+1",
@@ -81,15 +81,15 @@ mod tests {
             "\"=1",
             "\0=1",
         ] {
-            assert_eq!(guarded(cell), format!("'{cell}"));
+            assert_eq!(escape_formulas(cell), format!("'{cell}"));
         }
         for cell in ["a=1", "a+b", "'=1", "", "a;b", "a\nb", "100-200"] {
-            assert_eq!(guarded(cell), cell);
+            assert_eq!(escape_formulas(cell), cell);
         }
     }
 
     #[test]
-    fn what_a_spreadsheet_splits_off_is_guarded_too() {
+    fn a_part_that_a_spreadsheet_splits_off_is_escaped_too() {
         for (cell, safe) in [
             ("a;=1+1", "a;'=1+1"),
             ("a\t=1+1", "a\t'=1+1"),
@@ -100,12 +100,12 @@ mod tests {
             ("=a;=b", "'=a;'=b"),
             ("a;;@b", "a;;'@b"),
         ] {
-            assert_eq!(guarded(cell), safe);
+            assert_eq!(escape_formulas(cell), safe);
         }
     }
 
     #[test]
-    fn other_forms_of_the_signs_count_as_well() {
+    fn other_forms_of_the_signs_are_escaped_as_well() {
         for cell in [
             "＝1",
             "＋1",
@@ -119,17 +119,17 @@ mod tests {
             "ー1",
             "a;＝cmd|' /C calc'!A0",
         ] {
-            assert!(guarded(cell).contains('\''), "{cell}");
-            assert_ne!(guarded(cell), cell);
+            assert!(escape_formulas(cell).contains('\''), "{cell}");
+            assert_ne!(escape_formulas(cell), cell);
         }
-        // A dash in a sentence is none.
-        assert_eq!(guarded("a – b"), "a – b");
+        // A dash in a sentence is not a sign.
+        assert_eq!(escape_formulas("a – b"), "a – b");
     }
 
     #[test]
-    fn nothing_is_split_off_that_begins_as_a_formula() {
+    fn no_part_begins_as_a_formula_after_escaping() {
         for cell in ["a;=b;\n+c\t\t-d\r\r@e", ";;\n=x", "x;\u{200b}\" ＝y"] {
-            let safe = guarded(cell);
+            let safe = escape_formulas(cell);
             assert!(!safe.split(SEPARATORS).any(begins_formula), "{safe:?}");
         }
     }

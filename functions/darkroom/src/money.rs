@@ -1,37 +1,38 @@
-//! Money.
+//! The money type: exact amounts of US dollars.
 
 use std::{fmt, iter::Sum, ops, str::FromStr};
 
 use rust_decimal::{Decimal, RoundingStrategy, prelude::ToPrimitive};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Decimals of a dollar that a document keeps: a ten-thousandth of a cent.
+/// The decimals of a dollar that a document keeps. Six decimals are a ten-thousandth of a cent.
 const DECIMALS: u32 = 6;
 
-/// US dollars, exact. In JSON a number with at most six decimals; for people `$1.34`, `$0.0336`.
+/// An exact amount of US dollars. In JSON it is a number with at most six decimals. It is displayed
+/// as `$1.34`, or as `$0.0336` below one dollar.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Usd(Decimal);
 
 impl Usd {
-    /// Nothing.
+    /// Zero dollars.
     pub const ZERO: Self = Self(Decimal::ZERO);
 
-    /// This many dollars.
+    /// Creates an amount from a number of dollars.
     pub fn new(dollars: Decimal) -> Self {
         Self(dollars)
     }
 
-    /// The dollars.
+    /// Returns the number of dollars.
     pub fn dollars(self) -> Decimal {
         self.0
     }
 
-    /// The dollars, as near as a float gets.
+    /// Returns the dollars as the nearest float.
     pub fn as_f64(self) -> f64 {
         self.0.to_f64().unwrap_or_default()
     }
 
-    /// The price of so many tokens, where this is the price of a million.
+    /// Returns the price of `tokens` tokens, where this amount is the price of a million.
     pub fn per_million(self, tokens: u64) -> Self {
         Self(
             self.0
@@ -40,8 +41,8 @@ impl Usd {
         )
     }
 
-    /// How far this is above `base`, in per cent of `base`; below it, it is negative. Of nothing,
-    /// no share is known.
+    /// Returns the difference from `base` in percent of `base`. It is negative for an amount below
+    /// `base`, and `None` if `base` is zero.
     pub fn percent_above(self, base: Self) -> Option<Decimal> {
         (self - base)
             .0
@@ -49,7 +50,8 @@ impl Usd {
             .checked_mul(Decimal::ONE_HUNDRED)
     }
 
-    /// `part` of `whole` equal parts, rounded up to what a document keeps. Of no parts, nothing.
+    /// Returns `part` of `whole` equal parts, rounded up to six decimals. It is zero if `whole` is
+    /// zero.
     pub fn share(self, part: u64, whole: u64) -> Self {
         let share = self
             .0
@@ -58,7 +60,7 @@ impl Usd {
         Self(share.unwrap_or_default()).rounded_up()
     }
 
-    /// The amount in whole cents, and no less.
+    /// Rounds up to whole cents.
     pub fn rounded_up_to_cents(self) -> Self {
         Self(
             self.0
@@ -66,7 +68,7 @@ impl Usd {
         )
     }
 
-    /// The amount as a document keeps it, and no less.
+    /// Rounds up to the six decimals that a document keeps.
     pub fn rounded_up(self) -> Self {
         Self(
             self.0
@@ -131,9 +133,9 @@ impl fmt::Display for Usd {
     }
 }
 
-/// A text that is no amount of dollars.
+/// The text is not an amount of dollars.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no amount of dollars: write 150 or 0.75")]
+#[error("invalid amount of dollars {0:?}: expected a number such as 150 or 0.75")]
 pub struct UsdError(String);
 
 impl FromStr for Usd {
@@ -180,8 +182,8 @@ impl de::Visitor<'_> for Amount {
         Ok(Usd(dollars.into()))
     }
 
-    /// Through the shortest text of the number, so that 0.0336 is 0.0336 and not its nearest binary
-    /// fraction.
+    /// Converts through the number's shortest text, so that 0.0336 stays 0.0336 instead of becoming
+    /// its nearest binary fraction.
     fn visit_f64<E: de::Error>(self, dollars: f64) -> Result<Usd, E> {
         self.visit_str(&dollars.to_string())
     }
@@ -198,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_see_dollars_and_as_many_cents_as_matter() {
+    fn amounts_below_a_dollar_are_displayed_with_up_to_four_decimals() {
         for (amount, shown) in [
             ("1.344", "$1.34"),
             ("340", "$340.00"),
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn json_holds_a_number_of_at_most_six_decimals() {
+    fn json_holds_a_number_with_at_most_six_decimals() {
         for (amount, json) in [
             ("0.02085825", "0.020858"),
             ("1.340", "1.34"),

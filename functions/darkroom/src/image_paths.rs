@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
-use crate::names::RequestKey;
+use crate::{digest::hex, names::RequestKey};
 
 /// The longest segment of a path, in bytes, before a hash: file systems allow 255 with extension
 /// and temporary suffix.
@@ -68,11 +68,6 @@ impl ImagePaths {
 /// key.
 pub fn extra_path(path: &str, number: usize) -> String {
     format!("{path}.alt{number}")
-}
-
-/// Lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The path made safe, and whether nothing of it had to be cut.
