@@ -1,16 +1,29 @@
 //! One batch: what is stored of it, and what the service says of it.
 
+pub(crate) mod bad_lines;
+pub(crate) mod creation;
+pub(crate) mod delivered;
+pub(crate) mod delivery;
+pub(crate) mod input;
+pub(crate) mod output_file;
+pub(crate) mod progress;
+pub(crate) mod record;
+pub(crate) mod results;
+pub(crate) mod store;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{
-    ask::References,
-    delivery::Delivery,
-    fate::BatchFate,
-    input::{Input, Row},
-    progress::{Progress, State},
-    reply::INTERNAL_MESSAGE,
+use crate::{
+    batch::{
+        delivery::Delivery,
+        input::{Input, Row},
+        progress::{Progress, State},
+    },
+    generation::generate_request::References,
+    scenario::batch_outcome::BatchFate,
+    wire::reply::INTERNAL_MESSAGE,
 };
 
 const BATCH_TYPE: &str =
@@ -21,51 +34,51 @@ const OUTPUT_TYPE: &str =
 /// A batch. Its whole life is decided when it is created; only a cancel, an update or a delete, of
 /// it or of its input file, changes it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Batch {
+pub(crate) struct Batch {
     /// 36 letters and digits.
-    pub(super) id: String,
+    pub(crate) id: String,
     /// Counts up: the order of lists.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// The model's id, without `models/`.
-    pub(super) model: String,
-    pub(super) display_name: String,
-    pub(super) priority: i64,
-    pub(super) input: Input,
-    pub(super) seed: u64,
-    pub(super) created: Timestamp,
-    pub(super) starts: Timestamp,
-    pub(super) ends: Timestamp,
+    pub(crate) model: String,
+    pub(crate) display_name: String,
+    pub(crate) priority: i64,
+    pub(crate) input: Input,
+    pub(crate) seed: u64,
+    pub(crate) created: Timestamp,
+    pub(crate) starts: Timestamp,
+    pub(crate) ends: Timestamp,
     /// From when on lists have it.
-    pub(super) listed: Timestamp,
+    pub(crate) listed: Timestamp,
     /// What goes wrong with it as a whole.
-    pub(super) fate: Option<BatchFate>,
+    pub(crate) fate: Option<BatchFate>,
     /// How it shows its output.
     #[serde(default)]
-    pub(super) delivery: Delivery,
+    pub(crate) delivery: Delivery,
     /// Whether a cancel after the start ends it in success, the unserved rows as errors.
-    pub(super) succeeds_when_cancelled: bool,
-    pub(super) cancelled: Option<Timestamp>,
+    pub(crate) succeeds_when_cancelled: bool,
+    pub(crate) cancelled: Option<Timestamp>,
     /// When its input file was deleted, where that fails it.
-    pub(super) input_deleted: Option<Timestamp>,
-    pub(super) deleted: Option<Deleted>,
-    pub(super) request_count: usize,
+    pub(crate) input_deleted: Option<Timestamp>,
+    pub(crate) deleted: Option<Deleted>,
+    pub(crate) request_count: usize,
     /// Counts against the model's limit as long as the batch is live.
     #[serde(default)]
-    pub(super) input_tokens: u64,
+    pub(crate) input_tokens: u64,
     /// Selector rows end in an error line, by their place in the order of doing.
-    pub(super) failed: Vec<usize>,
-    pub(super) references: References,
+    pub(crate) failed: Vec<usize>,
+    pub(crate) references: References,
 }
 
 /// What is left of a deleted batch.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Deleted {
-    pub(super) billed_nanodollars: u64,
+pub(crate) struct Deleted {
+    pub(crate) billed_nanodollars: u64,
 }
 
 impl Batch {
     /// The places of the rows that end in an error line.
-    pub(super) fn failed_places(rows: &[Row]) -> Vec<usize> {
+    pub(crate) fn failed_places(rows: &[Row]) -> Vec<usize> {
         rows.iter()
             .enumerate()
             .filter(|(_, row)| row.outcome.is_failure())
@@ -74,7 +87,7 @@ impl Batch {
     }
 
     /// The `Operation` at `now`. `inlined` are the results of a batch whose output is inline.
-    pub(super) fn operation(&self, now: Timestamp, inlined: Option<Vec<Value>>) -> Value {
+    pub(crate) fn operation(&self, now: Timestamp, inlined: Option<Vec<Value>>) -> Value {
         let (progress, there) = (self.progress(now), self.has_output(now));
         let output = match inlined {
             _ if !there => None,
@@ -99,7 +112,7 @@ impl Batch {
     }
 
     /// The `GenerateContentBatch` at `now`, without inline results.
-    pub(super) fn resource(&self, now: Timestamp) -> Value {
+    pub(crate) fn resource(&self, now: Timestamp) -> Value {
         let mut operation = self.operation(now, None);
         let mut resource = operation["metadata"].take();
         if let Value::Object(members) = &mut resource {
@@ -109,7 +122,7 @@ impl Batch {
     }
 
     /// `batches/<id>`.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         format!("batches/{}", self.id)
     }
 
@@ -175,7 +188,7 @@ impl Batch {
 
     /// The name of its output file. The id in it has 42 letters, more than a file id may have, as
     /// with the real service.
-    pub(super) fn output_file(&self) -> String {
+    pub(crate) fn output_file(&self) -> String {
         format!("files/batch-{}", self.id)
     }
 }
@@ -189,15 +202,15 @@ fn typed(name: &str, value: Value) -> Value {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    pub(in super::super) fn at(second: i64) -> Timestamp {
+    pub(crate) fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("in range")
     }
 
     /// Ten requests, the second and the fifth an error, from second 100 to second 1100.
-    pub(in super::super) fn batch() -> Batch {
+    pub(crate) fn batch() -> Batch {
         Batch {
             id: "b".repeat(36),
             number: 1,

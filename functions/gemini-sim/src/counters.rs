@@ -10,7 +10,7 @@ use disk::documents::{DocumentError, Documents};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::route::Call;
+use crate::wire::route::Call;
 
 const DOCUMENT: &str = "counters";
 
@@ -33,7 +33,7 @@ impl Requests {
 
 /// The counters, kept in a document.
 #[derive(Debug)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     documents: Documents<Counts>,
     since: Timestamp,
     counts: Mutex<Counts>,
@@ -41,18 +41,18 @@ pub(super) struct Counters {
 
 /// A call's place among all, from 1 on. No other call has it, not even after a restart.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Counted {
+pub(crate) struct Counted {
     /// Among all calls.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// Among the calls of its kind.
-    pub(super) ordinal: u64,
+    pub(crate) ordinal: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Counts {
-    pub(super) requests: Requests,
+pub(crate) struct Counts {
+    pub(crate) requests: Requests,
     /// Billed for single requests, in billionths of a dollar.
-    pub(super) interactive_nanodollars: u64,
+    pub(crate) interactive_nanodollars: u64,
     /// When the state folder was made. Folders that older versions made do not say it.
     #[serde(default)]
     since: Option<Timestamp>,
@@ -64,7 +64,7 @@ impl Counters {
     ///
     /// # Errors
     /// [`DocumentError`].
-    pub(super) fn open(folder: &Path, now: Timestamp) -> Result<Self, DocumentError> {
+    pub(crate) fn open(folder: &Path, now: Timestamp) -> Result<Self, DocumentError> {
         let documents: Documents<Counts> = Documents::open(folder.join("counters"))?;
         let counts = documents
             .load_all()?
@@ -87,7 +87,7 @@ impl Counters {
     }
 
     /// When the state folder was made.
-    pub(super) fn since(&self) -> Timestamp {
+    pub(crate) fn since(&self) -> Timestamp {
         self.since
     }
 
@@ -95,7 +95,7 @@ impl Counters {
     ///
     /// # Errors
     /// [`DocumentError`].
-    pub(super) fn count(&self, call: Call) -> Result<Counted, DocumentError> {
+    pub(crate) fn count(&self, call: Call) -> Result<Counted, DocumentError> {
         let mut counted = Counted {
             number: 0,
             ordinal: 0,
@@ -114,14 +114,14 @@ impl Counters {
     ///
     /// # Errors
     /// [`DocumentError`].
-    pub(super) fn change(&self, change: impl FnOnce(&mut Counts)) -> Result<(), DocumentError> {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Counts)) -> Result<(), DocumentError> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut counts);
         self.documents.put(DOCUMENT, &counts)
     }
 
     /// The counts as they are.
-    pub(super) fn read(&self) -> Counts {
+    pub(crate) fn read(&self) -> Counts {
         self.counts
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

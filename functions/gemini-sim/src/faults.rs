@@ -10,13 +10,16 @@
 //! continue-upload:lost-reply:3   the third chunk of an upload
 //! ```
 
+pub(crate) mod inject;
+pub(crate) mod outage;
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    route::Call,
-    selector::{Selector, SelectorError},
+use crate::{
+    scenario::selector::{Selector, SelectorError},
+    wire::route::Call,
 };
 
 /// What goes wrong with a call. It is counted all the same.
@@ -75,7 +78,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them, with their names in rules.
-    pub(super) const NAMES: [(Self, &str); 23] = [
+    pub(crate) const NAMES: [(Self, &str); 23] = [
         (Self::Invalid, "400"),
         (Self::Unauthenticated, "401"),
         (Self::Forbidden, "403"),
@@ -102,7 +105,7 @@ impl Fault {
     ];
 
     /// The fault of this name.
-    pub(super) fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         Self::NAMES
             .iter()
             .find(|(_, known)| *known == name)
@@ -110,7 +113,7 @@ impl Fault {
     }
 
     /// All names, as a list for people.
-    pub(super) fn names() -> String {
+    pub(crate) fn names() -> String {
         list(Self::NAMES.iter().map(|(_, name)| *name))
     }
 }
@@ -145,10 +148,10 @@ pub enum FaultRuleError {
 }
 
 /// Stands for every kind of call in a rule.
-pub(super) const ANY: &str = "any";
+pub(crate) const ANY: &str = "any";
 
 /// Names as a list for people.
-pub(super) fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
@@ -213,7 +216,8 @@ impl TryFrom<String> for FaultRule {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::selector::tests::any_which, *};
+    use super::*;
+    use crate::scenario::selector::tests::any_which;
 
     #[test]
     fn wrong_rules_say_what_there_is() {

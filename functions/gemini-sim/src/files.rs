@@ -1,5 +1,9 @@
 //! The Files API's store: what was uploaded, for two days.
 
+pub(crate) mod multipart;
+pub(crate) mod uploads;
+pub(crate) mod whole_upload;
+
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -12,17 +16,16 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{
-    ask::{References, UploadedReference},
-    paging::Page,
-    reply::Refused,
+use crate::{
+    generation::generate_request::{References, UploadedReference},
+    wire::{paging::Page, reply::Refused},
 };
 
 /// How long a file is kept. Source: ai.google.dev/gemini-api/docs/files, read 2026-11-21.
 const LIFETIME: SignedDuration = SignedDuration::from_hours(48);
 
 /// The most bytes of one file. Source: as above.
-pub(super) const LARGEST_FILE_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+pub(crate) const LARGEST_FILE_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 
 /// The most bytes of all files. Source: as above.
 const PROJECT_BYTES: u64 = 20 * 1024 * 1024 * 1024;
@@ -33,23 +36,23 @@ const LONGEST_ID: usize = 40;
 
 /// An uploaded file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct StoredFile {
-    pub(super) id: String,
+pub(crate) struct StoredFile {
+    pub(crate) id: String,
     /// Counts up: the order of lists.
-    pub(super) number: u64,
-    pub(super) display_name: String,
-    pub(super) mime_type: String,
-    pub(super) size_bytes: u64,
-    pub(super) created: Timestamp,
+    pub(crate) number: u64,
+    pub(crate) display_name: String,
+    pub(crate) mime_type: String,
+    pub(crate) size_bytes: u64,
+    pub(crate) created: Timestamp,
     /// In hexadecimal digits.
-    pub(super) sha256: String,
+    pub(crate) sha256: String,
     /// Width and height of an image.
-    pub(super) pixels: Option<(u32, u32)>,
+    pub(crate) pixels: Option<(u32, u32)>,
 }
 
 /// All uploaded files: a document for each, and its bytes beside it.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(crate) struct Files {
     documents: Documents<StoredFile>,
     contents: PathBuf,
     shelf: Mutex<Shelf>,
@@ -103,7 +106,7 @@ impl Files {
     ///
     /// # Errors
     /// [`DocumentError`].
-    pub(super) fn open(folder: &Path) -> Result<Self, DocumentError> {
+    pub(crate) fn open(folder: &Path) -> Result<Self, DocumentError> {
         let documents = Documents::open(folder.join("files"))?;
         let files: BTreeMap<_, _> = documents.load_all()?.into_iter().collect();
         let contents = folder.join("contents");
@@ -122,7 +125,7 @@ impl Files {
     ///
     /// # Errors
     /// 403 when there is none, 400 for an id too long to be one.
-    pub(super) fn find(&self, id: &str, now: Timestamp) -> Result<StoredFile, Refused> {
+    pub(crate) fn find(&self, id: &str, now: Timestamp) -> Result<StoredFile, Refused> {
         if id.len() > LONGEST_ID {
             return Err(Refused::invalid(format!(
                 "File ID {id} cannot be more than {LONGEST_ID} characters"
@@ -134,13 +137,13 @@ impl Files {
     }
 
     /// Where a file's bytes are.
-    pub(super) fn content(&self, id: &str) -> PathBuf {
+    pub(crate) fn content(&self, id: &str) -> PathBuf {
         self.contents.join(id)
     }
 
     /// What requests that refer to these files need to know of them. Files that are not there are
     /// left out.
-    pub(super) fn references<'a>(
+    pub(crate) fn references<'a>(
         &self,
         ids: impl Iterator<Item = &'a str>,
         now: Timestamp,
@@ -168,7 +171,7 @@ impl Files {
     /// # Errors
     /// 400 for a wrong id or too many bytes, 409 for an id in use, 429 when the project's storage
     /// is full.
-    pub(super) fn admit(
+    pub(crate) fn admit(
         &self,
         upload_id: &str,
         id: Option<&str>,
@@ -201,7 +204,7 @@ impl Files {
     }
 
     /// Keeps the room for an upload that was admitted before.
-    pub(super) fn keep_room(&self, upload_id: &str, size_bytes: u64, started: Timestamp) {
+    pub(crate) fn keep_room(&self, upload_id: &str, size_bytes: u64, started: Timestamp) {
         self.lock().reserve(upload_id, size_bytes, started);
     }
 
@@ -209,7 +212,7 @@ impl Files {
     ///
     /// # Errors
     /// 500 when the state can't be written.
-    pub(super) fn add(
+    pub(crate) fn add(
         &self,
         file: StoredFile,
         upload_id: &str,
@@ -234,13 +237,13 @@ impl Files {
     ///
     /// # Errors
     /// As [`Files::find`].
-    pub(super) fn delete(&self, id: &str, now: Timestamp) -> Result<(), Refused> {
+    pub(crate) fn delete(&self, id: &str, now: Timestamp) -> Result<(), Refused> {
         self.find(id, now)?;
         self.forget(&mut self.lock().files, id)
     }
 
     /// A page of the files that have not expired, newest first.
-    pub(super) fn list(&self, page: &Page, origin: &str, now: Timestamp) -> Value {
+    pub(crate) fn list(&self, page: &Page, origin: &str, now: Timestamp) -> Value {
         let shelf = self.lock();
         let mut newest: Vec<&StoredFile> = shelf
             .files
@@ -271,12 +274,12 @@ impl Files {
 
 impl StoredFile {
     /// When it goes.
-    pub(super) fn expires(&self) -> Timestamp {
+    pub(crate) fn expires(&self) -> Timestamp {
         after_lifetime(self.created)
     }
 
     /// The `File` resource.
-    pub(super) fn resource(&self, origin: &str) -> Value {
+    pub(crate) fn resource(&self, origin: &str) -> Value {
         let mut resource = json!({"name": format!("files/{}", self.id)});
         if !self.display_name.is_empty() {
             resource["displayName"] = Value::from(self.display_name.as_str());
@@ -305,7 +308,7 @@ fn after_lifetime(moment: Timestamp) -> Timestamp {
 }
 
 /// Makes the folder if need be and removes the files in it that `wanted` doesn't know.
-pub(super) fn keep_only(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<(), DocumentError> {
+pub(crate) fn keep_only(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<(), DocumentError> {
     let remove_strangers = || -> io::Result<()> {
         fs::create_dir_all(folder)?;
         for entry in fs::read_dir(folder)? {

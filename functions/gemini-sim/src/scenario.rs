@@ -4,20 +4,29 @@
 //! the same batch gives the same results whenever it is asked, and a retry in another batch draws
 //! anew.
 
+pub(crate) mod batch_outcome;
+pub(crate) mod duration;
+pub(crate) mod output_rules;
+pub(crate) mod selector;
+pub(crate) mod shape;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    delivery_rules::{ArrayRule, DoneFlag, LateOutput},
-    draw::Draw,
-    fate::{BatchFate, DeletingInput, FateRule},
-    faults::{Fault, FaultRule},
-    outage::Outage,
-    outcome::{LineFate, Outcome, Rendering},
-    refusal::Refusal,
-    route::Call,
-    selector::Selector,
-    shape::ShapeRule,
+use crate::{
+    faults::{Fault, FaultRule, outage::Outage},
+    generation::{
+        outcome::{LineFate, Outcome, Rendering},
+        refusal::Refusal,
+    },
+    scenario::{
+        batch_outcome::{BatchFate, DeletingInput, FateRule},
+        output_rules::{ArrayRule, DoneFlag, LateOutput},
+        selector::Selector,
+        shape::ShapeRule,
+    },
+    seeded_random::Draw,
+    wire::route::Call,
 };
 
 /// What to simulate. Percentages are of request lines; `refuse`, `internal_error` and `missing`
@@ -140,14 +149,14 @@ impl Default for Scenario {
 }
 
 /// When a batch runs.
-pub(super) struct Schedule {
-    pub(super) starts: Timestamp,
-    pub(super) ends: Timestamp,
+pub(crate) struct Schedule {
+    pub(crate) starts: Timestamp,
+    pub(crate) ends: Timestamp,
 }
 
 impl Scenario {
     /// What becomes of the request `key` in `batch`.
-    pub(super) fn line_fate(&self, batch: &str, key: &str) -> LineFate {
+    pub(crate) fn line_fate(&self, batch: &str, key: &str) -> LineFate {
         let percent = |what: &str| Draw::about(self.seed, &[what, batch, key]).below(100);
         let drawn = |what: &str, share: u8| percent(what) < u64::from(share);
         let refuse = u64::from(self.refuse_percent);
@@ -172,7 +181,7 @@ impl Scenario {
     }
 
     /// What goes wrong with the batch that is created as the `ordinal`th, counted from 1.
-    pub(super) fn batch_fate(&self, batch: &str, ordinal: u64) -> Option<BatchFate> {
+    pub(crate) fn batch_fate(&self, batch: &str, ordinal: u64) -> Option<BatchFate> {
         let meant = |rule: &&FateRule| {
             rule.which.means(ordinal, || {
                 Draw::about(self.seed, &["batch fate", rule.fate.name(), batch])
@@ -183,13 +192,13 @@ impl Scenario {
 
     /// Whether a cancel after the start ends in success, the unserved requests as errors. Both ends
     /// have been seen.
-    pub(super) fn succeeds_when_cancelled(&self, batch: &str) -> bool {
+    pub(crate) fn succeeds_when_cancelled(&self, batch: &str) -> bool {
         Draw::about(self.seed, &["cancel", batch]).below(2) == 1
     }
 
     /// What goes wrong with a call: the `number`th of all, and the `ordinal`th of its kind, counted
     /// from 1.
-    pub(super) fn fault(&self, call: Call, number: u64, ordinal: u64) -> Option<Fault> {
+    pub(crate) fn fault(&self, call: Call, number: u64, ordinal: u64) -> Option<Fault> {
         let meant = |rule: &&FaultRule| {
             let ordinal = if rule.call.is_some() { ordinal } else { number };
             rule.call.is_none_or(|of| of == call)
@@ -204,7 +213,7 @@ impl Scenario {
     }
 
     /// From when on lists have a batch created at `created`.
-    pub(super) fn listed(&self, batch: &str, created: Timestamp) -> Timestamp {
+    pub(crate) fn listed(&self, batch: &str, created: Timestamp) -> Timestamp {
         let seconds = Draw::about(self.seed, &["list lag", batch])
             .between(0, u64::from(self.list_lag_seconds));
         after(
@@ -214,12 +223,12 @@ impl Scenario {
     }
 
     /// How long an output file is kept.
-    pub(super) fn output_lifetime(&self) -> SignedDuration {
+    pub(crate) fn output_lifetime(&self) -> SignedDuration {
         SignedDuration::from_hours(24 * i64::from(self.keep_output_days))
     }
 
     /// When a batch created at `created` starts and ends. It waits for a tenth of its time.
-    pub(super) fn schedule(&self, batch: &str, created: Timestamp) -> Schedule {
+    pub(crate) fn schedule(&self, batch: &str, created: Timestamp) -> Schedule {
         let shortest = u64::from(self.shortest_batch_seconds);
         let longest = u64::from(self.longest_batch_seconds);
         let seconds = Draw::about(self.seed, &["duration", batch]).between(shortest, longest);
@@ -231,7 +240,7 @@ impl Scenario {
     }
 
     /// Where the line at `position` of the input comes in the order of the output.
-    pub(super) fn rank(&self, batch: &str, position: usize) -> u64 {
+    pub(crate) fn rank(&self, batch: &str, position: usize) -> u64 {
         if self.shuffle {
             Draw::about(self.seed, &["order", batch, &position.to_string()]).number()
         } else {

@@ -1,0 +1,195 @@
+//! Uploads of a whole file in one request: by the protocols `multipart` and `raw`.
+//!
+//! The protocol is named in `X-Goog-Upload-Protocol`, or in the query as `upload_protocol` or
+//! `uploadType`. A request that names none and no command is raw: its body is the file, its content
+//! type the file's. Source: people's requests that worked, discuss.ai.google.dev/t/6904, and
+//! Google's own `@google/generative-ai` 0.24, read 2026-11-26.
+
+use std::fs;
+
+use http::{Response, header::CONTENT_TYPE, request::Parts};
+use seam::transport::{Body, full};
+use serde_json::Value;
+
+use crate::{
+    files::{
+        Files, LARGEST_FILE_BYTES, StoredFile, multipart,
+        uploads::{Caller, Upload, Uploads, last, text},
+    },
+    wire::{
+        body::{read_message, read_whole, write_file},
+        messages::CREATE_FILE,
+        reply::{Refused, Unserved},
+        route::parameter,
+    },
+};
+
+/// The most bytes of a multipart upload, which is held in memory. Larger files are for the
+/// resumable protocol.
+const LARGEST_MULTIPART_BYTES: usize = 200 * 1024 * 1024;
+
+/// How a file is uploaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// Its start, and then its bytes in further requests.
+    Resumable,
+    /// Its description and its bytes in one request.
+    Multipart,
+    /// Its bytes alone.
+    Raw,
+}
+
+/// A file that comes in one request.
+struct WholeFile {
+    /// Its description, as `CreateFileRequest` has it.
+    description: Value,
+    mime_type: Option<String>,
+    content: Body,
+}
+
+impl Protocol {
+    /// The protocol of a request that begins an upload.
+    ///
+    /// # Errors
+    /// 400 for a protocol that does not exist, or a command without one.
+    pub(crate) fn of(request: &Parts) -> Result<Self, Refused> {
+        let in_query = || {
+            ["upload_protocol", "uploadType"]
+                .iter()
+                .find_map(|name| parameter(&request.uri, name))
+        };
+        let named = text(&request.headers, "x-goog-upload-protocol").or_else(in_query);
+        match named {
+            Some("resumable") => Ok(Self::Resumable),
+            Some("multipart") => Ok(Self::Multipart),
+            Some("raw" | "media") => Ok(Self::Raw),
+            None if !request.headers.contains_key("x-goog-upload-command") => Ok(Self::Raw),
+            _ => Err(Refused::invalid(
+                "Upload protocol must be resumable, multipart or raw",
+            )),
+        }
+    }
+}
+
+impl WholeFile {
+    async fn read(protocol: Protocol, request: &Parts, body: Body) -> Result<Self, Unserved> {
+        let content_type = request
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        let announced =
+            text(&request.headers, "x-goog-upload-header-content-type").map(str::to_owned);
+        if protocol != Protocol::Multipart {
+            let mime_type = announced.or_else(|| content_type.map(str::to_owned));
+            return Ok(Self {
+                description: Value::Null,
+                mime_type,
+                content: body,
+            });
+        }
+        let body = read_whole(body, LARGEST_MULTIPART_BYTES).await?;
+        let parts = multipart::split(content_type.unwrap_or_default(), &body)?;
+        Ok(Self {
+            description: read_message(&parts.description, &CREATE_FILE)?,
+            mime_type: announced.or(parts.mime_type),
+            content: full(parts.content),
+        })
+    }
+}
+
+impl Uploads {
+    /// Uploads a whole file. `new_id` is what the file is called when the caller gives it no name.
+    ///
+    /// # Errors
+    /// 400, 409 or 429 when such a file can't be added.
+    pub(crate) async fn take_whole(
+        &self,
+        files: &Files,
+        caller: &Caller,
+        (protocol, request): (Protocol, &Parts),
+        body: Body,
+        new_id: &str,
+    ) -> Result<Response<Body>, Unserved> {
+        let whole = WholeFile::read(protocol, request, body).await?;
+        let upload = Upload::begun(
+            caller,
+            &whole.description["file"],
+            whole.mime_type.as_deref(),
+            None,
+            new_id,
+        )?;
+        let upload_id = format!("upload-{new_id}");
+        // A name in use is refused before the bytes arrive.
+        files.admit(&upload_id, Some(&upload.file_id), 0, caller.now)?;
+        let kept = self
+            .keep_whole(files, caller, upload, &upload_id, whole.content)
+            .await;
+        if kept.is_err() {
+            // What stays is removed at the next opening.
+            let _ = fs::remove_file(self.part(&upload_id));
+        }
+        Ok(last(&kept?, caller))
+    }
+
+    async fn keep_whole(
+        &self,
+        files: &Files,
+        caller: &Caller,
+        mut upload: Upload,
+        upload_id: &str,
+        content: Body,
+    ) -> Result<StoredFile, Unserved> {
+        upload.received_bytes =
+            write_file(content, &self.part(upload_id), 0, LARGEST_FILE_BYTES).await?;
+        self.store(files, &upload, upload_id, caller).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn protocol(uri: &str, headers: &[(&str, &str)]) -> Result<Protocol, String> {
+        let request = headers
+            .iter()
+            .fold(Request::post(uri), |request, (name, value)| {
+                request.header(*name, *value)
+            });
+        let (parts, ()) = request.body(()).expect("a request").into_parts();
+        Protocol::of(&parts).map_err(|refused| refused.to_string())
+    }
+
+    #[test]
+    fn protocol_is_named_in_a_header_or_in_the_query() {
+        let header = |name| protocol("/upload/v1beta/files", &[("X-Goog-Upload-Protocol", name)]);
+        assert_eq!(header("resumable"), Ok(Protocol::Resumable));
+        assert_eq!(header("multipart"), Ok(Protocol::Multipart));
+        assert_eq!(header("raw"), Ok(Protocol::Raw));
+        assert!(header("carrier-pigeon").is_err());
+        assert_eq!(
+            protocol("/upload/v1beta/files?uploadType=multipart&key=a", &[]),
+            Ok(Protocol::Multipart)
+        );
+        assert_eq!(
+            protocol("/upload/v1beta/files?upload_protocol=raw", &[]),
+            Ok(Protocol::Raw)
+        );
+    }
+
+    #[test]
+    fn body_alone_is_raw_and_a_command_alone_is_wrong() {
+        assert_eq!(
+            protocol("/upload/v1beta/files", &[("Content-Type", "image/png")]),
+            Ok(Protocol::Raw)
+        );
+        assert!(
+            protocol(
+                "/upload/v1beta/files",
+                &[("X-Goog-Upload-Command", "start")]
+            )
+            .is_err()
+        );
+    }
+}
