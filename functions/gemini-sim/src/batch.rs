@@ -1,4 +1,4 @@
-//! One batch: what is stored of it, and what the service says of it.
+//! A batch: what is stored about it, and how the API presents it.
 
 pub(crate) mod bad_lines;
 pub(crate) mod creation;
@@ -22,7 +22,7 @@ use crate::{
         progress::{Progress, State},
     },
     generation::generate_request::References,
-    scenario::batch_outcome::BatchFate,
+    scenario::batch_outcome::BatchOutcome,
     wire::reply::INTERNAL_MESSAGE,
 };
 
@@ -31,13 +31,13 @@ const BATCH_TYPE: &str =
 const OUTPUT_TYPE: &str =
     "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatchOutput";
 
-/// A batch. Its whole life is decided when it is created; only a cancel, an update or a delete, of
-/// it or of its input file, changes it.
+/// A batch. Its whole course is decided when it is created. Afterwards, only a cancel, an update or
+/// the deletion of the batch or of its input file changes it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Batch {
-    /// 36 letters and digits.
+    /// 36 lower-case letters and digits.
     pub(crate) id: String,
-    /// Counts up: the order of lists.
+    /// The number of the call that created it; lists are ordered by it.
     pub(crate) number: u64,
     /// The model's id, without `models/`.
     pub(crate) model: String,
@@ -48,36 +48,38 @@ pub(crate) struct Batch {
     pub(crate) created: Timestamp,
     pub(crate) starts: Timestamp,
     pub(crate) ends: Timestamp,
-    /// From when on lists have it.
+    /// When the batch starts to appear in lists.
     pub(crate) listed: Timestamp,
-    /// What goes wrong with it as a whole.
-    pub(crate) fate: Option<BatchFate>,
-    /// How it shows its output.
+    /// How the batch departs from normal processing, if it does. Stored as `fate`.
+    #[serde(rename = "fate")]
+    pub(crate) outcome: Option<BatchOutcome>,
+    /// When and how the output is delivered.
     #[serde(default)]
     pub(crate) delivery: Delivery,
-    /// Whether a cancel after the start ends it in success, the unserved rows as errors.
+    /// Whether a cancel after the start ends the batch as succeeded, with an error for each
+    /// unserved request, instead of as cancelled.
     pub(crate) succeeds_when_cancelled: bool,
     pub(crate) cancelled: Option<Timestamp>,
-    /// When its input file was deleted, where that fails it.
+    /// When the input file was deleted, if that makes the batch fail.
     pub(crate) input_deleted: Option<Timestamp>,
     pub(crate) deleted: Option<Deleted>,
     pub(crate) request_count: usize,
-    /// Counts against the model's limit as long as the batch is live.
+    /// Counts against the model's token limit while the batch is live.
     #[serde(default)]
     pub(crate) input_tokens: u64,
-    /// Selector rows end in an error line, by their place in the order of doing.
+    /// The rows that end in an error line, as indices into the processing order, ascending.
     pub(crate) failed: Vec<usize>,
     pub(crate) references: References,
 }
 
-/// What is left of a deleted batch.
+/// What is kept of a deleted batch.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Deleted {
     pub(crate) billed_nanodollars: u64,
 }
 
 impl Batch {
-    /// The places of the rows that end in an error line.
+    /// Returns the indices of the rows that end in an error line.
     pub(crate) fn failed_places(rows: &[Row]) -> Vec<usize> {
         rows.iter()
             .enumerate()
@@ -86,21 +88,22 @@ impl Batch {
             .collect()
     }
 
-    /// The `Operation` at `now`. `inlined` are the results of a batch whose output is inline.
+    /// Returns the `Operation` at `now`. `inlined` holds the results of a batch whose output is
+    /// inline.
     pub(crate) fn operation(&self, now: Timestamp, inlined: Option<Vec<Value>>) -> Value {
-        let (progress, there) = (self.progress(now), self.has_output(now));
+        let (progress, available) = (self.progress(now), self.has_output(now));
         let output = match inlined {
-            _ if !there => None,
+            _ if !available => None,
             _ if !self.is_inline() => Some(json!({"responsesFile": self.output_file()})),
             Some(responses) => Some(json!({"inlinedResponses": {"inlinedResponses": responses}})),
             None => None,
         };
         let mut operation = json!({"name": self.name(), "metadata": self.metadata(&progress, now, output.as_ref())});
         if progress.state.is_terminal() {
-            if self.says_done(&progress, now) {
+            if self.is_shown_as_done(&progress, now) {
                 operation["done"] = Value::from(true);
             }
-            if there {
+            if available {
                 operation["response"] = typed(OUTPUT_TYPE, output.unwrap_or(json!({})));
             } else if !progress.has_output()
                 && let Some(error) = self.error(progress.state)
@@ -111,7 +114,7 @@ impl Batch {
         operation
     }
 
-    /// The `GenerateContentBatch` at `now`, without inline results.
+    /// Returns the `GenerateContentBatch` at `now`, without inline results.
     pub(crate) fn resource(&self, now: Timestamp) -> Value {
         let mut operation = self.operation(now, None);
         let mut resource = operation["metadata"].take();
@@ -121,7 +124,7 @@ impl Batch {
         resource
     }
 
-    /// `batches/<id>`.
+    /// Returns `batches/<id>`.
     pub(crate) fn name(&self) -> String {
         format!("batches/{}", self.id)
     }
@@ -132,6 +135,7 @@ impl Batch {
             "model": format!("models/{}", self.model),
             "displayName": self.display_name,
         });
+        // The members are in the order of captured answers.
         if let Input::File(id) = &self.input {
             metadata["inputConfig"] = json!({"fileName": format!("files/{id}")});
         }
@@ -142,8 +146,10 @@ impl Batch {
         if progress.state.is_terminal() {
             metadata["endTime"] = Value::from(progress.updated.to_string());
         }
-        let output_came = self.output_comes(now).filter(|came| *came <= now);
+        // The arrival of a late output updates the batch.
+        let output_came = self.output_available_from(now).filter(|came| *came <= now);
         metadata["updateTime"] = Value::from(output_came.unwrap_or(progress.updated).to_string());
+        // A scenario can leave the counts out. A priority of 0 is absent, as in Protobuf.
         if !self.delivery.without_counts {
             metadata["batchStats"] = self.stats(progress);
         }
@@ -164,17 +170,17 @@ impl Batch {
             ("failedRequestCount", failed + unserved),
             ("pendingRequestCount", self.request_count - done - unserved),
         ];
-        let counted = counts.into_iter().filter(|(_, count)| *count > 0);
-        counted
+        let numbers = counts.into_iter().filter(|(_, count)| *count > 0);
+        numbers
             .map(|(name, count)| (name.to_owned(), Value::from(count.to_string())))
             .collect::<Map<_, _>>()
             .into()
     }
 
-    /// The top-level error of an operation that ended without results.
+    /// Returns the top-level error of an operation that ended without results.
     fn error(&self, state: State) -> Option<Value> {
         match state {
-            State::Failed if self.fate == Some(BatchFate::FailedSilently) => None,
+            State::Failed if self.outcome == Some(BatchOutcome::FailedSilently) => None,
             State::Failed => Some(json!({"code": 13, "message": INTERNAL_MESSAGE})),
             State::Cancelled => {
                 Some(json!({"code": 13, "message": "Batch was cancelled before it was processed."}))
@@ -186,8 +192,8 @@ impl Batch {
         }
     }
 
-    /// The name of its output file. The id in it has 42 letters, more than a file id may have, as
-    /// with the real service.
+    /// Returns the name of the output file. Its id has 42 characters, more than a file id may have,
+    /// as in the real service.
     pub(crate) fn output_file(&self) -> String {
         format!("files/batch-{}", self.id)
     }
@@ -209,7 +215,8 @@ pub(crate) mod tests {
         Timestamp::from_second(second).expect("in range")
     }
 
-    /// Ten requests, the second and the fifth an error, from second 100 to second 1100.
+    /// A batch of ten requests that runs from second 100 to second 1100. The second and the fifth
+    /// request end in an error.
     pub(crate) fn batch() -> Batch {
         Batch {
             id: "b".repeat(36),
@@ -223,7 +230,7 @@ pub(crate) mod tests {
             starts: at(100),
             ends: at(1100),
             listed: at(0),
-            fate: None,
+            outcome: None,
             delivery: Delivery::default(),
             succeeds_when_cancelled: false,
             cancelled: None,
@@ -241,7 +248,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn stats_leave_out_zeros() {
+    fn zeros_are_left_out_of_the_stats() {
         assert_eq!(
             stats(&batch(), 0),
             json!({"requestCount": "10", "pendingRequestCount": "10"})
@@ -261,26 +268,26 @@ pub(crate) mod tests {
             succeeds_when_cancelled: true,
             ..batch()
         };
-        let told =
+        let message =
             json!({"requestCount": "10", "successfulRequestCount": "3", "failedRequestCount": "7"});
-        assert_eq!(stats(&batch, 600), told);
+        assert_eq!(stats(&batch, 600), message);
     }
 
     #[test]
-    fn failed_batch_says_why_or_nothing() {
-        let failed = |fate| {
+    fn a_failed_batch_has_an_error_unless_it_fails_silently() {
+        let failed = |outcome| {
             Batch {
-                fate: Some(fate),
+                outcome: Some(outcome),
                 ..batch()
             }
             .operation(at(1100), None)
         };
-        let told = failed(BatchFate::Failed);
+        let message = failed(BatchOutcome::Failed);
         assert_eq!(
-            (&told["done"], &told["error"]["code"]),
+            (&message["done"], &message["error"]["code"]),
             (&json!(true), &json!(13))
         );
-        let silent = failed(BatchFate::FailedSilently);
+        let silent = failed(BatchOutcome::FailedSilently);
         assert_eq!(silent["metadata"]["state"], "BATCH_STATE_FAILED");
         assert_eq!(
             (&silent["done"], silent.get("error"), silent.get("response")),

@@ -1,5 +1,5 @@
-//! What the model makes of a request: reading it, and answering it with an image, a refusal or an
-//! error.
+//! What the model makes of a request: requests are parsed and answered with an image, a refusal or
+//! an error.
 
 pub(crate) mod answer;
 pub(crate) mod error_form;

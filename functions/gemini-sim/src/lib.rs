@@ -31,9 +31,9 @@ pub use self::{
     generation::line_form::ImageForm,
     scenario::{
         Scenario,
-        batch_outcome::{BatchFate, DeletingInput, FateRule},
+        batch_outcome::{BatchOutcome, BatchOutcomeRule, DeletingInput},
         duration::DurationError,
-        output_rules::{ArrayRule, ArrayStyle, DoneFlag, LateOutput, OutputRuleError},
+        output_rules::{ArrayRule, ArrayStyle, DoneFlag, LateOutputRule, OutputRuleError},
         selector::{Selector, SelectorError},
         shape::{Shape, ShapeRule, ShapeRuleError},
     },

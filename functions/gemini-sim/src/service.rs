@@ -1,4 +1,4 @@
-//! The simulated service: its state, and how it routes each call.
+//! The simulated service: its state, and the dispatch of calls.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -16,14 +16,14 @@ use crate::{
     batch::{
         Batch,
         bad_lines::SeenKeys,
-        creation::{Creation, Wish},
+        creation::{CreateRequest, Creation},
         output_file::{OutputFile, whole_lines},
         record::{Record, kept_until},
         results::Results,
         store::Batches,
     },
-    counters::{Counted, Counters, Requests},
-    faults::inject::inflict,
+    counters::{CallNumbers, Counters, Requests},
+    faults::inject::inject,
     files::{
         Files,
         uploads::{Caller, Uploads},
@@ -31,26 +31,26 @@ use crate::{
     },
     generation::models::{MODELS, Model},
     scenario::{Scenario, batch_outcome::DeletingInput},
-    seeded_random::Draw,
+    seeded_random::SeededRandom,
     wire::{
         body::read_json,
         messages::{BATCH, CREATE_BATCH, CREATE_FILE},
         paging::Page,
-        reply::{Refused, Unserved, json_response},
+        reply::{ApiError, ServeError, json_response},
         route::{Call, Route, key, origin, parameter},
     },
 };
-/// The most bytes of a create call. Source: ai.google.dev/gemini-api/docs/batch-api, read
-/// 2026-11-21.
-const LARGEST_CREATE_BYTES: usize = 20 * 1024 * 1024;
+/// The maximum size of the body of a create call. Source: ai.google.dev/gemini-api/docs/batch-api,
+/// read 2026-11-21.
+const MAX_CREATE_BYTES: usize = 20 * 1024 * 1024;
 
-/// The most bytes of any other body.
-const LARGEST_BODY_BYTES: usize = 64 * 1024;
+/// The maximum size of other JSON bodies.
+const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// The most batches, files or models on a page.
-const LARGEST_PAGE: usize = 1_000;
+/// The maximum number of batches or models on a page.
+const MAX_PAGE: usize = 1_000;
 
-/// The simulated service. Mount it as the Gemini client's [`Transport`].
+/// The simulated service. Pass it to the Gemini client as its [`Transport`].
 #[derive(Debug)]
 pub struct Gemini {
     pub(crate) clock: Clock,
@@ -60,20 +60,20 @@ pub struct Gemini {
     uploads: Uploads,
     pub(crate) batches: Arc<Batches>,
     seen: Arc<SeenKeys>,
-    accepts: Option<HeaderValue>,
-    /// Whether calls that get no answer are let go.
+    accepted_key: Option<HeaderValue>,
+    /// Whether calls that get no answer are ended.
     hung_up: watch::Sender<bool>,
 }
 
 impl Gemini {
-    /// Opens the service whose state is below `folder`, which is made when it is missing. One
-    /// process at a time.
+    /// Opens the service with its state below `folder`, which is created if it is missing. Only one
+    /// process may use the folder at a time.
     ///
-    /// Batches keep the fate that was decided when they were created, whatever `behavior` says
-    /// now.
+    /// Batches keep the outcome that was decided when they were created, whatever `scenario`
+    /// specifies now.
     ///
     /// # Errors
-    /// [`DocumentError`] when the folder can't be read or written, or holds something else.
+    /// [`DocumentError`] when the folder can't be read or written, or contains something else.
     pub fn open(folder: &Path, clock: Clock, scenario: Scenario) -> Result<Self, DocumentError> {
         let files = Files::open(folder)?;
         Ok(Self {
@@ -84,39 +84,38 @@ impl Gemini {
             batches: Arc::new(Batches::open(folder)?),
             seen: Arc::new(SeenKeys::open(folder)?),
             clock,
-            accepts: None,
+            accepted_key: None,
             hung_up: watch::Sender::new(false),
         })
     }
 
-    /// The same service, which accepts only the API key in this value of the header
-    /// `x-goog-api-key`.
+    /// Makes the service accept only this API key, the value of the header `x-goog-api-key`.
     #[must_use]
     pub fn accepting(self, key: HeaderValue) -> Self {
         Self {
-            accepts: Some(key),
+            accepted_key: Some(key),
             ..self
         }
     }
 
-    /// Lets go of every call that gets no answer, now and from now on, so that a service that is to
-    /// end does not wait for callers that have not given up yet.
+    /// Ends every call that gets no answer, now and in the future, so that a shutdown does not wait
+    /// for callers that have not given up yet.
     pub fn hang_up(&self) {
         self.hung_up.send_replace(true);
     }
 
-    /// How often each kind of call came since the state folder is new.
+    /// Returns the number of calls of each kind since the state folder was created.
     pub fn requests(&self) -> Requests {
         self.counters.read().requests
     }
 
-    /// The number of batches ever created, deleted ones included.
+    /// Returns the number of batches ever created, deleted ones included.
     pub fn batches_created(&self) -> usize {
         self.batches.created()
     }
 
-    /// What all this would have cost until now, in billionths of a dollar: requests of batches as
-    /// they are done, at half price, and single requests.
+    /// Returns what all requests would have cost until now, in billionths of a dollar: requests of
+    /// batches when they are done, at half price, and single requests.
     ///
     /// # Errors
     /// When the state folder can't be read.
@@ -125,7 +124,7 @@ impl Gemini {
         Ok(batches + self.counters.read().interactive_nanodollars)
     }
 
-    /// Every batch that was not deleted, in the order of their creation.
+    /// Returns a record of every batch that was not deleted, in the order of creation.
     ///
     /// # Errors
     /// When an input can't be read.
@@ -134,7 +133,8 @@ impl Gemini {
             .records(self.scenario.output_lifetime(), self.clock.now())
     }
 
-    /// The next moment at which a batch changes its state, or its output comes, if there is one.
+    /// Returns the next time at which a batch changes its state or its output becomes available, if
+    /// there is one.
     pub fn next_event(&self) -> Option<Timestamp> {
         self.batches.next_event(self.clock.now())
     }
@@ -144,8 +144,9 @@ impl Gemini {
         request: Parts,
         body: Body,
         route: Route,
-        counted: Counted,
-    ) -> Result<Response<Body>, Unserved> {
+        numbers: CallNumbers,
+    ) -> Result<Response<Body>, ServeError> {
+        // The URL of a started upload needs no key.
         if route.call != Call::ContinueUpload {
             self.check_key(&request)?;
         }
@@ -154,75 +155,78 @@ impl Gemini {
             ref id,
             version,
         } = route;
+        // What answers depend on apart from the call itself.
         let caller = Caller {
             origin: origin(&request),
             version,
-            number: counted.number,
+            number: numbers.number,
             now: self.clock.now(),
         };
         let (now, uri) = (caller.now, &request.uri);
+        // Calls that do not answer with plain JSON return early.
         let answer = match call {
             Call::StartUpload => {
-                let new_id = self.draw("file", counted.ordinal).id(12);
+                let new_id = self.random("file", numbers.ordinal).id(12);
                 return self.start_upload(&request, &caller, body, &new_id).await;
             }
             Call::ContinueUpload => {
                 let upload_id = parameter(uri, "upload_id").unwrap_or_default();
                 return self
                     .uploads
-                    .proceed(&self.files, &caller, upload_id, &request.headers, body)
+                    .continue_upload(&self.files, &caller, upload_id, &request.headers, body)
                     .await;
             }
             Call::Download => return Ok(self.download(&request, id, now).await?),
-            Call::ListFiles => self
-                .files
-                .list(&Page::asked_or(uri, 10, 100)?, &caller.origin, now),
+            Call::ListFiles => {
+                self.files
+                    .list(&Page::from_query_or(uri, 10, 100)?, &caller.origin, now)
+            }
             Call::GetFile => self.files.find(id, now)?.resource(&caller.origin),
             Call::DeleteFile => self.delete_file(id, now).map(|()| json!({}))?,
             Call::CreateBatch => {
-                self.create_batch(find_model(id, version, call)?, counted.number, body, now)
+                self.create_batch(find_model(id, version, call)?, numbers.number, body, now)
                     .await?
             }
             Call::GetBatch => self.batch(id, now).await?,
-            // Without a page size the service was seen to answer that there is nothing.
-            Call::ListBatches => Page::asked(uri, LARGEST_PAGE)?
+            // Without a page size, the real service was seen to return an empty list.
+            Call::ListBatches => Page::from_query(uri, MAX_PAGE)?
                 .map_or(json!({}), |page| self.batches.list(&page, now)),
             Call::CancelBatch => self.batches.cancel(id, now).map(|()| json!({}))?,
             Call::DeleteBatch => self.batches.delete(id, now).map(|()| json!({}))?,
             Call::UpdateBatch => {
-                let wanted = read_json(body, &BATCH, LARGEST_BODY_BYTES).await?;
+                let wanted = read_json(body, &BATCH, MAX_BODY_BYTES).await?;
                 let mask = parameter(uri, "updateMask").or_else(|| parameter(uri, "update_mask"));
                 self.batches
                     .update(id, mask.unwrap_or_default(), &wanted, now)?
             }
             Call::GenerateContent => {
-                self.generate(&route, &caller, counted.ordinal, body)
+                self.generate(&route, &caller, numbers.ordinal, body)
                     .await?
             }
             Call::StreamGenerateContent => {
                 return self
-                    .stream(uri, &route, &caller, counted.ordinal, body)
+                    .stream(uri, &route, &caller, numbers.ordinal, body)
                     .await;
             }
             Call::CountTokens => self.count_tokens(&route, &caller, body).await?,
             Call::ListModels => {
                 let numbers = (1..=MODELS.len() as u64).rev();
-                Page::asked_or(uri, 50, LARGEST_PAGE)?.of(
+                Page::from_query_or(uri, 50, MAX_PAGE)?.of(
                     "models",
                     numbers.zip(&MODELS),
                     Model::resource,
                 )
             }
             Call::GetModel => find_model(id, version, call)?.resource(),
-            Call::Unknown => return Err(Refused::not_found().into()),
+            Call::Unknown => return Err(ApiError::not_found().into()),
         };
         Ok(json_response(&answer))
     }
 
-    fn check_key(&self, request: &Parts) -> Result<(), Refused> {
-        match (key(request), &self.accepts) {
-            (None, _) => Err(Refused::no_key()),
-            (Some(key), Some(accepted)) if key != accepted.as_bytes() => Err(Refused::wrong_key()),
+    fn check_key(&self, request: &Parts) -> Result<(), ApiError> {
+        match (key(request), &self.accepted_key) {
+            (None, _) => Err(ApiError::no_key()),
+            (Some(key), Some(accepted)) if key != accepted.as_bytes() => Err(ApiError::wrong_key()),
             (Some(_), _) => Ok(()),
         }
     }
@@ -233,28 +237,28 @@ impl Gemini {
         caller: &Caller,
         body: Body,
         new_id: &str,
-    ) -> Result<Response<Body>, Unserved> {
+    ) -> Result<Response<Body>, ServeError> {
         match Protocol::of(request)? {
             Protocol::Resumable => {
-                let body = read_json(body, &CREATE_FILE, LARGEST_BODY_BYTES).await?;
+                let body = read_json(body, &CREATE_FILE, MAX_BODY_BYTES).await?;
                 Ok(self
                     .uploads
                     .start(&self.files, caller, &request.headers, &body, new_id)?)
             }
             whole => {
                 self.uploads
-                    .take_whole(&self.files, caller, (whole, request), body, new_id)
+                    .upload_whole(&self.files, caller, (whole, request), body, new_id)
                     .await
             }
         }
     }
 
-    fn delete_file(&self, id: &str, now: Timestamp) -> Result<(), Refused> {
+    fn delete_file(&self, id: &str, now: Timestamp) -> Result<(), ApiError> {
         self.files.delete(id, now)?;
         self.uploads.forget(id);
         match self.scenario.deleting_input {
             DeletingInput::Harmless => Ok(()),
-            DeletingInput::Fails => self.batches.take_input(id, now),
+            DeletingInput::Fails => self.batches.fail_batches_with_input(id, now),
         }
     }
 
@@ -264,16 +268,22 @@ impl Gemini {
         number: u64,
         body: Body,
         now: Timestamp,
-    ) -> Result<Value, Unserved> {
-        let body = read_json(body, &CREATE_BATCH, LARGEST_CREATE_BYTES).await?;
-        let wish = Wish::read(body, model)?;
-        // Calls for other batches do not change what is drawn for this one, in whatever order they
-        // come.
-        let name = wish.display_name();
-        let drawn = Draw::about(
+    ) -> Result<Value, ServeError> {
+        // Validation needs neither an id nor an ordinal.
+        let body = read_json(body, &CREATE_BATCH, MAX_CREATE_BYTES).await?;
+        let request = CreateRequest::read(body, model)?;
+        // The name and its ordinal make the id independent of create calls for other batches and of
+        // their order.
+        let name = request.display_name();
+        let drawn = SeededRandom::new(
             self.scenario.seed,
-            &["batch", name, &self.batches.next_of(name).to_string()],
+            &[
+                "batch",
+                name,
+                &self.batches.next_ordinal_of(name).to_string(),
+            ],
         );
+        // Reading and validating the input takes a while, so it runs on a blocking thread.
         let creation = Creation {
             files: Arc::clone(&self.files),
             batches: Arc::clone(&self.batches),
@@ -283,10 +293,10 @@ impl Gemini {
             number,
             now,
         };
-        Ok(on_blocking_thread(move || creation.make(wish)).await?)
+        Ok(on_blocking_thread(move || creation.create(request)).await?)
     }
 
-    async fn batch(&self, id: &str, now: Timestamp) -> Result<Value, Refused> {
+    async fn batch(&self, id: &str, now: Timestamp) -> Result<Value, ApiError> {
         let batch = self.batches.find(id)?;
         if !batch.is_inline() || !batch.has_output(now) {
             return Ok(batch.operation(now, None));
@@ -294,47 +304,53 @@ impl Gemini {
         let results = self.results(batch)?;
         let lines = whole_lines(&results.batch, &self.batches.rows(&results.batch, now)?);
         on_blocking_thread(move || {
-            let inlined = results.inlined(&lines).map_err(|_| Refused::internal())?;
+            let inlined = results.inlined(&lines).map_err(|_| ApiError::internal())?;
             Ok(results.batch.operation(now, Some(inlined)))
         })
         .await
     }
 
-    /// Answers with a batch's output file. Only that can be downloaded.
+    /// Returns a batch's output file. Only output files can be downloaded.
     async fn download(
         &self,
         request: &Parts,
         id: &str,
         now: Timestamp,
-    ) -> Result<Response<Body>, Refused> {
+    ) -> Result<Response<Body>, ApiError> {
+        // The id of an output file is that of its batch with a prefix.
         if parameter(&request.uri, "alt") != Some("media") {
-            return Err(Refused::invalid("Download needs alt=media"));
+            return Err(ApiError::invalid("Download needs alt=media"));
         }
         let Some(batch) = id.strip_prefix("batch-") else {
             self.files.find(id, now)?;
-            return Err(Refused::invalid("Only generated files can be downloaded."));
+            return Err(ApiError::invalid("Only generated files can be downloaded."));
         };
-        let batch = self.batches.find(batch).map_err(|_| Refused::no_file(id))?;
-        let came = batch
-            .output_comes(now)
-            .filter(|came| *came <= now && !batch.is_inline());
-        let came = came.ok_or_else(|| Refused::no_file(id))?;
-        if kept_until(came, self.scenario.output_lifetime()) <= now {
-            return Err(Refused::not_found());
+        let batch = self
+            .batches
+            .find(batch)
+            .map_err(|_| ApiError::no_file(id))?;
+        // The output must be available, a file, and not expired.
+        let available_from = batch
+            .output_available_from(now)
+            .filter(|available_from| *available_from <= now && !batch.is_inline());
+        let available_from = available_from.ok_or_else(|| ApiError::no_file(id))?;
+        if kept_until(available_from, self.scenario.output_lifetime()) <= now {
+            return Err(ApiError::not_found());
         }
+        // Ranges are honored only if the scenario enables them.
         let rows = self.batches.rows(&batch, now)?;
         let file = OutputFile::new(self.results(batch)?, &rows);
         if self.scenario.ranges {
             file.part(&request.headers)
                 .await
-                .map_err(|_| Refused::internal())
+                .map_err(|_| ApiError::internal())
         } else {
             Ok(file.whole())
         }
     }
 
-    pub(crate) fn results(&self, batch: Batch) -> Result<Results, Refused> {
-        let model = Model::find(&batch.model).ok_or_else(Refused::internal)?;
+    pub(crate) fn results(&self, batch: Batch) -> Result<Results, ApiError> {
+        let model = Model::find(&batch.model).ok_or_else(ApiError::internal)?;
         Ok(Results {
             model,
             input: self.batches.input(&batch.id),
@@ -342,10 +358,10 @@ impl Gemini {
         })
     }
 
-    /// Draws for the `ordinal`th of its kind. Calls of other kinds, whose number depends on how
-    /// fast the machine is, do not change what is drawn.
-    fn draw(&self, kind: &str, ordinal: u64) -> Draw {
-        Draw::about(self.scenario.seed, &["ordinal", kind, &ordinal.to_string()])
+    /// Derives the random value for the `ordinal`th call of a kind. It does not depend on calls of
+    /// other kinds, whose number varies with the speed of the machine.
+    fn random(&self, kind: &str, ordinal: u64) -> SeededRandom {
+        SeededRandom::new(self.scenario.seed, &["ordinal", kind, &ordinal.to_string()])
     }
 }
 
@@ -355,37 +371,40 @@ impl Transport for Gemini {
         request: Request<Body>,
     ) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
         Box::pin(async move {
+            // Every call is counted before a fault is chosen, because rules depend on its ordinal.
             let (request, body) = request.into_parts();
             let route = Route::of(&request);
-            let Ok(counted) = self.counters.count(route.call) else {
-                return Ok(Refused::internal().response());
+            let Ok(numbers) = self.counters.count(route.call) else {
+                return Ok(ApiError::internal().response());
             };
+            // Outages take precedence over faults of single calls.
             let age = self.clock.now().duration_since(self.counters.since());
             let outage = self
                 .scenario
                 .outage(route.call, age.try_into().unwrap_or_default());
             let fault = outage.or_else(|| {
                 self.scenario
-                    .fault(route.call, counted.number, counted.ordinal)
+                    .fault(route.call, numbers.number, numbers.ordinal)
             });
+            // A fault decides whether the call is executed at all.
             let serve = |body| async move {
-                match self.serve(request, body, route, counted).await {
+                match self.serve(request, body, route, numbers).await {
                     Ok(response) => Ok(response),
-                    Err(Unserved::Refused(refused)) => Ok(refused.response()),
-                    Err(Unserved::BrokeOff(error)) => Err(TransportError::Interrupted(error)),
+                    Err(ServeError::Refused(refused)) => Ok(refused.response()),
+                    Err(ServeError::Interrupted(error)) => Err(TransportError::Interrupted(error)),
                 }
             };
-            inflict(fault, body, &self.hung_up, serve).await
+            inject(fault, body, &self.hung_up, serve).await
         })
     }
 }
 
-pub(crate) fn find_model(id: &str, version: &str, call: Call) -> Result<&'static Model, Refused> {
+pub(crate) fn find_model(id: &str, version: &str, call: Call) -> Result<&'static Model, ApiError> {
     if let Some(model) = Model::find(id) {
         return Ok(model);
     }
     if let Some(replacement) = Model::replacement(id) {
-        return Err(Refused::no_model(format!(
+        return Err(ApiError::no_model(format!(
             "This model models/{id} is no longer available to new users. Please update your code to use \
              models/{replacement}."
         )));
@@ -395,17 +414,17 @@ pub(crate) fn find_model(id: &str, version: &str, call: Call) -> Result<&'static
         Call::CountTokens => "countTokens",
         _ => "generateContent",
     };
-    Err(Refused::no_model(format!(
+    Err(ApiError::no_model(format!(
         "models/{id} is not found for API version {version}, or is not supported for {method}. Call ListModels to see \
          the list of available models and their supported methods."
     )))
 }
 
-/// Runs what takes the processor or the disk a while.
+/// Runs work that occupies the processor or the disk for a while.
 pub(crate) async fn on_blocking_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Refused> + Send + 'static,
-) -> Result<T, Refused> {
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|_| Refused::internal())?
+        .map_err(|_| ApiError::internal())?
 }

@@ -1,9 +1,7 @@
-//! Request lines that the service calls wrong though they are right: the whole batch is refused
-//! because of them.
+//! Valid request lines that the service rejects anyway, together with their whole batch.
 //!
-//! A line is bad because of its key, so it is bad in every batch that holds it. Selector key is the
-//! third, or among the first two, is counted over all create calls that ever came, and survives a
-//! restart.
+//! Whether a line is bad depends on its key alone, so it is bad in every batch that contains it.
+//! The ordinals of keys are counted over all create calls and survive a restart.
 
 use std::{
     collections::BTreeMap,
@@ -13,11 +11,11 @@ use std::{
 
 use disk::documents::{DocumentError, Documents};
 
-use crate::{scenario::Scenario, seeded_random::Draw};
+use crate::{scenario::Scenario, seeded_random::SeededRandom};
 
 const DOCUMENT: &str = "keys";
 
-/// Names that the service calls unknown.
+/// Field names that the error message reports as unknown.
 const NAMES: [&str; 4] = [
     "x",
     "thinking_config",
@@ -25,8 +23,8 @@ const NAMES: [&str; 4] = [
     "person_generation",
 ];
 
-/// The keys of request lines in the order in which create calls brought them, as far as anything
-/// depends on it.
+/// The keys of request lines, in the order in which create calls first sent them. Keys are recorded
+/// only as far as a rule depends on their ordinal.
 #[derive(Debug)]
 pub(crate) struct SeenKeys {
     documents: Documents<Vec<String>>,
@@ -35,17 +33,17 @@ pub(crate) struct SeenKeys {
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// The ordinals of the keys, from 1 on.
+    /// The ordinal of each key, from 1.
     ordinals: BTreeMap<String, u64>,
-    /// How many of them the document has.
+    /// The number of keys that are already in the document.
     kept: usize,
 }
 
 impl SeenKeys {
-    /// Opens the keys kept below `folder`.
+    /// Opens the keys that are stored below `folder`.
     ///
     /// # Errors
-    /// [`DocumentError`].
+    /// [`DocumentError`] when the document can't be read.
     pub(crate) fn open(folder: &Path) -> Result<Self, DocumentError> {
         let documents: Documents<Vec<String>> = Documents::open(folder.join("seen"))?;
         let keys = documents
@@ -61,11 +59,11 @@ impl SeenKeys {
         })
     }
 
-    /// Keeps the keys that were seen since the last time.
+    /// Stores the keys that were added since the last call.
     ///
     /// # Errors
-    /// [`DocumentError`].
-    pub(crate) fn keep(&self) -> Result<(), DocumentError> {
+    /// [`DocumentError`] when the document can't be written.
+    pub(crate) fn store(&self) -> Result<(), DocumentError> {
         let mut seen = self.lock();
         if seen.ordinals.len() > seen.kept {
             let mut keys: Vec<(&String, &u64)> = seen.ordinals.iter().collect();
@@ -79,16 +77,17 @@ impl SeenKeys {
         Ok(())
     }
 
-    /// The ordinal of a key among all that were ever seen, if it is one of the first `most`.
-    fn ordinal(&self, key: &str, most: u64) -> Option<u64> {
+    /// Returns the key's ordinal among all keys ever seen, if it is at most `max`. Records a new
+    /// key if its ordinal is.
+    fn ordinal(&self, key: &str, max: u64) -> Option<u64> {
         let mut seen = self.lock();
         let next = seen.ordinals.len() as u64 + 1;
         let known = seen.ordinals.get(key).copied();
-        if known.is_none() && next <= most {
+        if known.is_none() && next <= max {
             seen.ordinals.insert(key.to_owned(), next);
             return Some(next);
         }
-        known.filter(|ordinal| *ordinal <= most)
+        known.filter(|ordinal| *ordinal <= max)
     }
 
     fn lock(&self) -> MutexGuard<'_, Seen> {
@@ -97,20 +96,20 @@ impl SeenKeys {
 }
 
 impl Scenario {
-    /// What the service says is wrong with the line of this key, if it is to say anything. `length`
-    /// is the line's, in bytes.
+    /// Returns the error message for the line with this key, or `None` if the line is accepted.
+    /// `length` is the length of the line in bytes.
     pub(crate) fn bad_line(&self, key: &str, length: usize, seen: &SeenKeys) -> Option<String> {
-        let most = self.bad_lines.iter().map(|which| which.last()).max()?;
-        // Beyond the last ordinal that any rule means, all keys are alike.
-        let ordinal = seen.ordinal(key, most).unwrap_or(u64::MAX);
-        let draw = |what: &str| Draw::about(self.seed, &[what, key]);
+        let max = self.bad_lines.iter().map(|which| which.last()).max()?;
+        // No rule distinguishes ordinals beyond the largest that any rule names.
+        let ordinal = seen.ordinal(key, max).unwrap_or(u64::MAX);
+        let random = |what: &str| SeededRandom::new(self.seed, &[what, key]);
         let is_bad = self
             .bad_lines
             .iter()
-            .any(|which| which.means(ordinal, || draw("bad line")));
+            .any(|which| which.matches(ordinal, || random("bad line")));
         is_bad.then(|| {
-            let column = draw("bad column").between(1, length as u64);
-            let name = usize::try_from(draw("bad name").below(NAMES.len() as u64))
+            let column = random("bad column").between(1, length as u64);
+            let name = usize::try_from(random("bad name").below(NAMES.len() as u64))
                 .map_or("", |drawn| NAMES[drawn]);
             format!("invalid JSON, near column {column}: no such field: '{name}'")
         })
@@ -150,7 +149,7 @@ mod tests {
             ["b"],
             "the same key in another place"
         );
-        seen.keep().expect("kept");
+        seen.store().expect("kept");
         let seen = SeenKeys::open(folder.path()).expect("opens");
         assert_eq!(
             bad_keys(&scenario, &seen, &["e", "a", "b", "f"]),
@@ -160,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_drawn_by_the_key_alone() {
+    fn shares_depend_on_the_key_alone() {
         let folder = tempfile::tempdir().expect("a folder");
         let seen = SeenKeys::open(folder.path()).expect("opens");
         let keys: Vec<String> = (0..300).map(|n| format!("k{n}")).collect();
@@ -177,16 +176,16 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let seen = SeenKeys::open(folder.path()).expect("opens");
         for n in 0..100 {
-            let told = bad(&["100%"])
+            let message = bad(&["100%"])
                 .bad_line(&n.to_string(), 7, &seen)
                 .expect("bad");
-            let column = told
+            let column = message
                 .strip_prefix("invalid JSON, near column ")
                 .and_then(|rest| rest.split_once(':'));
             let column: u64 = column
                 .and_then(|(column, _)| column.parse().ok())
                 .expect("a column");
-            assert!((1..=7).contains(&column), "{told}");
+            assert!((1..=7).contains(&column), "{message}");
         }
     }
 }

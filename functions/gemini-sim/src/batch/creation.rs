@@ -1,4 +1,4 @@
-//! How a batch comes to be: its input is read, its fate decided, and then it is there.
+//! Creating a batch: its input is read and its course decided before it is added to the store.
 
 use std::{fs, io, path::Path, sync::Arc};
 
@@ -9,17 +9,17 @@ use crate::{
     batch::{
         Batch,
         bad_lines::SeenKeys,
-        input::{Input, Reader, write_inline},
+        input::{Input, InputReader, write_inline},
         store::Batches,
     },
     files::Files,
     generation::{generate_request::file_id, models::Model},
     scenario::Scenario,
-    wire::reply::Refused,
+    wire::reply::ApiError,
 };
 
-/// A batch somebody wants, read from the create call.
-pub(crate) struct Wish {
+/// The content of a create call.
+pub(crate) struct CreateRequest {
     model: &'static Model,
     display_name: String,
     priority: i64,
@@ -27,7 +27,8 @@ pub(crate) struct Wish {
     inline_requests: Vec<Value>,
 }
 
-/// Where a wish comes true. Reading the input takes time: this belongs on a blocking thread.
+/// What is needed to create a batch. Reading the input takes a while, so this runs on a blocking
+/// thread.
 pub(crate) struct Creation {
     pub(crate) files: Arc<Files>,
     pub(crate) batches: Arc<Batches>,
@@ -38,17 +39,19 @@ pub(crate) struct Creation {
     pub(crate) now: Timestamp,
 }
 
-impl Wish {
-    /// Reads a `BatchGenerateContentRequest` whose names are known to be right.
+impl CreateRequest {
+    /// Reads a `BatchGenerateContentRequest` whose field names are already validated.
     ///
     /// # Errors
     /// 400 when it has no display name, or not exactly one input.
-    pub(crate) fn read(mut body: Value, model: &'static Model) -> Result<Self, Refused> {
+    pub(crate) fn read(mut body: Value, model: &'static Model) -> Result<Self, ApiError> {
+        // A display name is required.
         let batch = &mut body["batch"];
         let display_name = batch["displayName"].as_str().unwrap_or_default().to_owned();
         if display_name.is_empty() {
             return Err(missing("display_name"));
         }
+        // The input is either an uploaded file or inline requests.
         let config = &mut batch["inputConfig"];
         let file = config["fileName"]
             .as_str()
@@ -56,7 +59,7 @@ impl Wish {
             .map(str::to_owned);
         let (input, inline_requests) = match (file, config["requests"]["requests"].take()) {
             (Some(name), Value::Null) if name.starts_with("files/") => (
-                Input::File(file_id(&name).map_err(Refused::invalid)?.to_owned()),
+                Input::File(file_id(&name).map_err(ApiError::invalid)?.to_owned()),
                 Vec::new(),
             ),
             (None, Value::Array(requests)) => (Input::Inline, requests),
@@ -72,62 +75,66 @@ impl Wish {
         })
     }
 
-    /// The batch's display name.
+    /// Returns the batch's display name.
     pub(crate) fn display_name(&self) -> &str {
         &self.display_name
     }
 }
 
 impl Creation {
-    /// Makes the batch and answers with its first `Operation`.
+    /// Creates the batch and returns its first `Operation`.
     ///
     /// # Errors
-    /// 400 for bad lines, 403 for an input file that is not there, 429 when too much is live.
-    pub(crate) fn make(&self, wish: Wish) -> Result<Value, Refused> {
-        let made = self.try_make(wish);
-        if made.is_err() {
+    /// 400 for bad lines, 403 for a missing input file, 429 when too many batches or tokens are
+    /// live.
+    pub(crate) fn create(&self, request: CreateRequest) -> Result<Value, ApiError> {
+        let created = self.try_create(request);
+        if created.is_err() {
             self.batches.discard(&self.id);
         }
-        made
+        created
     }
 
-    fn try_make(&self, wish: Wish) -> Result<Value, Refused> {
+    fn try_create(&self, request: CreateRequest) -> Result<Value, ApiError> {
+        // The batch needs its own copy of the input, because files expire.
         let path = self.batches.input(&self.id);
-        match &wish.input {
-            Input::File(file) => keep(
+        match &request.input {
+            Input::File(file) => link_or_copy(
                 &self.files.content(&self.files.find(file, self.now)?.id),
                 &path,
             )?,
-            Input::Inline => write_inline(&path, &wish.inline_requests)?,
+            Input::Inline => write_inline(&path, &request.inline_requests)?,
         }
-        let reader = Reader {
-            input: &wish.input,
-            model: wish.model,
+        // Every line is validated before anything else is decided.
+        let reader = InputReader {
+            input: &request.input,
+            model: request.model,
         };
         let find = |ids: &[&str]| self.files.references(ids.iter().copied(), self.now);
-        let examined = reader.examine(&path, &self.id, &self.scenario, &self.seen, |ask| {
-            find(&ask.uploaded().collect::<Vec<_>>())
+        let examined = reader.examine(&path, &self.id, &self.scenario, &self.seen, |request| {
+            find(&request.uploaded().collect::<Vec<_>>())
         })?;
         self.batches.write_rows(&self.id, &examined.rows)?;
+        // The store decides the ordinal, on which rules about batches depend.
         let schedule = self.scenario.schedule(&self.id, self.now);
         let batch = self.batches.add(self.now, &self.scenario, |ordinal| {
-            // It may have been deleted while it was read.
-            if let Input::File(file) = &wish.input {
+            // The file may have been deleted while it was being read.
+            if let Input::File(file) = &request.input {
                 self.files.find(file, self.now)?;
             }
             Ok(Batch {
                 id: self.id.clone(),
                 number: self.number,
-                model: wish.model.id.to_owned(),
-                display_name: wish.display_name,
-                priority: wish.priority,
-                input: wish.input,
+                model: request.model.id.to_owned(),
+                display_name: request.display_name,
+                priority: request.priority,
+                input: request.input,
                 seed: self.scenario.seed,
                 created: self.now,
                 starts: schedule.starts,
                 ends: schedule.ends,
                 listed: self.scenario.listed(&self.id, self.now),
-                fate: self.scenario.batch_fate(&self.id, ordinal),
+                outcome: self.scenario.batch_outcome(&self.id, ordinal),
                 delivery: self.scenario.delivery(&self.id, ordinal),
                 succeeds_when_cancelled: self.scenario.succeeds_when_cancelled(&self.id),
                 cancelled: None,
@@ -143,14 +150,14 @@ impl Creation {
     }
 }
 
-/// Gives the bytes a second name, so that the end of the file does not take them from the batch; or
-/// copies them where the file system has no second names.
-fn keep(content: &Path, input: &Path) -> io::Result<()> {
+/// Links the content to the batch, so that the batch keeps it after the file is deleted. Copies it
+/// if the file system has no hard links.
+fn link_or_copy(content: &Path, input: &Path) -> io::Result<()> {
     fs::hard_link(content, input).or_else(|_| fs::copy(content, input).map(drop))
 }
 
-fn missing(member: &str) -> Refused {
-    Refused::invalid(format!(
+fn missing(member: &str) -> ApiError {
+    ApiError::invalid(format!(
         "* BatchGenerateContentRequest.batch.{member}: {member} is not specified"
     ))
 }

@@ -1,5 +1,5 @@
-//! What the output of a batch really holds, line by line, whatever shape the lines have: so that a
-//! test can hold what a client made of it against it. No call tells it.
+//! What a batch's output contains, line by line and whatever the form of the lines, so that a test
+//! can compare what a client made of it. No API call returns this.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,13 +13,13 @@ use crate::{
     batch::{
         input::Row,
         output_file::whole_lines,
-        results::{Results, Written},
+        results::{OutputLine, Results},
     },
-    generation::{line_form::ImageForm, outcome::Outcome},
+    generation::{line_form::ImageForm, outcome::RequestOutcome},
     service::Gemini,
 };
 
-/// The output of a batch as far as it is whole: a line of its file, or an inline response, each.
+/// The complete lines of a batch's output: lines of its file, or inline responses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Delivered {
     /// The lines, in the order of the output.
@@ -29,47 +29,47 @@ pub struct Delivered {
 /// One line of an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveredLine {
-    /// The key of the request that it answers, whether the line carries it or not. Of a stray line,
-    /// the key that it carries. `request 3` stands for the third of inline requests that have no
-    /// key.
+    /// The key of the request that the line answers, whether or not the line carries it. For a
+    /// stray line, the key that it carries. For the third of the inline requests without keys,
+    /// `request 3`.
     pub key: String,
-    /// Why it is there.
+    /// Why the line is in the output.
     pub origin: LineOrigin,
-    /// Whether the line carries a key, as a text or as a number. One without can be attributed to
-    /// no request.
+    /// Whether the line carries a key, as a string or as a number. A line without one can't be
+    /// attributed to a request.
     pub carries_key: bool,
-    /// Its final image, if it holds one.
+    /// The final image, if the line has one.
     pub image: Option<DeliveredImage>,
-    /// What was billed for it, in billionths of a dollar.
+    /// What was billed for the line, in billionths of a dollar.
     pub nanodollars: u64,
 }
 
 /// Why a line is in an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineOrigin {
-    /// A request asked for it.
+    /// It is the answer to a request.
     Request,
     /// It repeats the line of a request.
     Repetition,
-    /// It is another answer to a request that was served twice.
+    /// It is a second answer to a request that was served twice.
     SecondAnswer,
-    /// No request asked for it.
+    /// It answers no request.
     Stray,
 }
 
 /// An image in an output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveredImage {
-    /// The image as it was made. An output whose image is the URI of a file does not hold these
-    /// bytes.
+    /// The image as it was made. If the line refers to the image by a file URI, the output does not
+    /// contain these bytes.
     pub bytes: Bytes,
-    /// How the line holds it.
+    /// How the line holds the image.
     pub form: ImageForm,
 }
 
 impl Gemini {
-    /// What the output of a batch holds that has one by now, whatever shape it has, and whether its
-    /// file is still kept or not. `batch` is `batches/<id>`. Drawing the images takes a while.
+    /// Returns what the batch's current output contains, whatever its form, and even if its file
+    /// has expired. `batch` is `batches/<id>`. Drawing the images takes a while.
     ///
     /// # Errors
     /// When there is no such batch, or the state folder can't be read.
@@ -86,8 +86,8 @@ impl Gemini {
 }
 
 impl Delivered {
-    /// The images that a client can find and attribute, by request key. A request that was served
-    /// twice has two; what is repeated comes once.
+    /// Returns the images that a client can decode and attribute, by request key. A request that
+    /// was served twice has two; a repeated line counts once.
     pub fn images(&self) -> BTreeMap<&str, BTreeSet<&Bytes>> {
         let mut images: BTreeMap<&str, BTreeSet<&Bytes>> = BTreeMap::new();
         for (line, image) in self.decodable() {
@@ -98,7 +98,7 @@ impl Delivered {
         images
     }
 
-    /// The lines whose image a client can find but attribute to no request: they carry no key, or
+    /// Returns the lines whose image a client can decode but not attribute: they carry no key, or
     /// one that no request has.
     pub fn unmatched(&self) -> impl Iterator<Item = &DeliveredLine> {
         let is_unmatched =
@@ -108,8 +108,8 @@ impl Delivered {
             .filter(move |line| is_unmatched(line))
     }
 
-    /// The lines whose image a client can't be expected to find: it is the URI of a file, or in a
-    /// text.
+    /// Returns the lines whose image a client can't be expected to decode: it is a file URI or part
+    /// of a text.
     pub fn undecodable(&self) -> impl Iterator<Item = &DeliveredLine> {
         let is_hidden = |image: &DeliveredImage| !image.form.is_decodable();
         self.lines
@@ -117,25 +117,25 @@ impl Delivered {
             .filter(move |line| line.image.as_ref().is_some_and(is_hidden))
     }
 
-    /// The lines that carry no key, with or without an image.
+    /// Returns the lines that carry no key, with or without an image.
     pub fn without_key(&self) -> impl Iterator<Item = &DeliveredLine> {
         self.lines.iter().filter(|line| !line.carries_key)
     }
 
-    /// What was billed for all lines, in billionths of a dollar.
+    /// Returns what was billed for all lines, in billionths of a dollar.
     pub fn nanodollars(&self) -> u64 {
         self.lines.iter().map(|line| line.nanodollars).sum()
     }
 
-    /// Draws the lines of a batch whose rows these are.
+    /// Resolves the lines of a batch with these rows.
     ///
     /// # Errors
-    /// When a request can't be read again or its picture can't be encoded.
+    /// When a request can't be read again or its image can't be encoded.
     pub(crate) fn of(results: &Results, rows: &[Row]) -> io::Result<Self> {
         let lines = whole_lines(&results.batch, rows);
         let lines = lines
             .iter()
-            .map(|written| DeliveredLine::of(results, written))
+            .map(|output_line| DeliveredLine::of(results, output_line))
             .collect::<Result<_, BoxError>>();
         Ok(Self {
             lines: lines.map_err(io::Error::other)?,
@@ -152,37 +152,39 @@ impl Delivered {
 }
 
 impl DeliveredLine {
-    fn of(results: &Results, written: &Written) -> Result<Self, BoxError> {
-        let asked = results.asked(written)?;
-        let image = match asked.outcome {
-            Outcome::Image(rendering) => {
-                let bytes = results.question(&asked).image(rendering)?.into();
+    fn of(results: &Results, output_line: &OutputLine) -> Result<Self, BoxError> {
+        let resolved = results.resolve(output_line)?;
+        // Only an image outcome has an image. Interim images don't count.
+        let image = match resolved.outcome {
+            RequestOutcome::Image(rendering) => {
+                let bytes = results.context(&resolved).image(rendering)?.into();
                 Some(DeliveredImage {
                     bytes,
-                    form: asked.form.image,
+                    form: resolved.form.image,
                 })
             }
-            Outcome::Refused(_)
-            | Outcome::EmptyResponse
-            | Outcome::InternalError
-            | Outcome::Failed(_)
-            | Outcome::NoReference
-            | Outcome::Unserved
-            | Outcome::Missing => None,
+            RequestOutcome::Refused(_)
+            | RequestOutcome::EmptyResponse
+            | RequestOutcome::InternalError
+            | RequestOutcome::Failed(_)
+            | RequestOutcome::NoReference
+            | RequestOutcome::Unserved
+            | RequestOutcome::Missing => None,
         };
-        let origin = match written {
-            Written::AsAsked(_) => LineOrigin::Request,
-            Written::Repeated(_) => LineOrigin::Repetition,
-            Written::Again(_) => LineOrigin::SecondAnswer,
-            Written::Stray(_) => LineOrigin::Stray,
+        // The origin follows from the kind of output line.
+        let origin = match output_line {
+            OutputLine::Requested(_) => LineOrigin::Request,
+            OutputLine::Repeated(_) => LineOrigin::Repetition,
+            OutputLine::SecondAnswer(_) => LineOrigin::SecondAnswer,
+            OutputLine::Stray(_) => LineOrigin::Stray,
         };
-        let carries_key = asked.carries_key();
+        let carries_key = resolved.carries_key();
         Ok(Self {
-            key: asked.label,
+            key: resolved.label,
             origin,
             carries_key,
             image,
-            nanodollars: written.billed(),
+            nanodollars: output_line.billed(),
         })
     }
 }

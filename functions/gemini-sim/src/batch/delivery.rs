@@ -1,5 +1,5 @@
-//! When and how a batch shows its output: late, never, inline, as one array, and what it says of
-//! its end.
+//! When and how a batch's output is delivered: late, never, inline or as one array, and when the
+//! operation is shown as done.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -11,42 +11,45 @@ use crate::{
         output_rules::{ArrayStyle, DoneFlag},
         selector::Selector,
     },
-    seeded_random::Draw,
+    seeded_random::SeededRandom,
 };
 
-/// How a batch shows its output. It is decided when the batch is created. By default the output is
-/// a file that is there as soon as the batch is over.
+/// When and how a batch's output is delivered, decided when the batch is created. By default, the
+/// output is a file that is available as soon as the batch has ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Delivery {
-    /// How long after the end of the batch its output comes.
+    /// The delay between the end of the batch and its output.
     pub(crate) late_milliseconds: u64,
-    /// Whether its output never comes.
+    /// Whether the output is never delivered.
     pub(crate) lost: bool,
-    /// When the operation says that it is done.
+    /// When the operation is shown as done.
     pub(crate) done: DoneFlag,
-    /// Whether the operation leaves out the counts of requests.
+    /// Whether the operation leaves out the request counts.
     pub(crate) without_counts: bool,
-    /// Whether the output is in the operation itself although the input was a file.
+    /// Whether the output is part of the operation although the input was a file.
     pub(crate) inline: bool,
-    /// If the output file is one array: in which style.
+    /// The style, if the output file is one array.
     pub(crate) array: Option<ArrayStyle>,
 }
 
 impl Scenario {
-    /// How the batch that is created as the `ordinal`th, counted from 1, shows its output.
+    /// Decides the delivery of the batch that is the `ordinal`th created, from 1.
     pub(crate) fn delivery(&self, batch: &str, ordinal: u64) -> Delivery {
-        let means = |which: Selector, what: &str| {
-            which.means(ordinal, || {
-                Draw::about(self.seed, &[what, &which.to_string(), batch])
+        let matches = |which: Selector, what: &str| {
+            which.matches(ordinal, || {
+                SeededRandom::new(self.seed, &[what, &which.to_string(), batch])
             })
         };
-        let any = |rules: &[Selector], what: &str| rules.iter().any(|which| means(*which, what));
+        let any = |rules: &[Selector], what: &str| rules.iter().any(|which| matches(*which, what));
         let late = self
             .late_outputs
             .iter()
-            .find(|late| means(late.which, "late output"));
-        let array = self.arrays.iter().find(|array| means(array.which, "array"));
+            .find(|late| matches(late.which, "late output"));
+        let array = self
+            .arrays
+            .iter()
+            .find(|array| matches(array.which, "array"));
         Delivery {
             late_milliseconds: late.map_or(0, |late| {
                 u64::try_from(late.delay.as_millis()).unwrap_or(u64::MAX)
@@ -60,7 +63,7 @@ impl Scenario {
     }
 
     fn array_style(&self, batch: &str) -> ArrayStyle {
-        let drawn = Draw::about(self.seed, &["array style", batch]).below(2);
+        let drawn = SeededRandom::new(self.seed, &["array style", batch]).below(2);
         if drawn == 0 {
             ArrayStyle::Compact
         } else {
@@ -70,43 +73,45 @@ impl Scenario {
 }
 
 impl Batch {
-    /// When the results come that the batch has as it is at `now`; nothing when it has none, or
-    /// they never come.
-    pub(crate) fn output_comes(&self, now: Timestamp) -> Option<Timestamp> {
-        self.output_of(&self.progress(now))
+    /// Returns when the output becomes available that the batch has in its state at `now`. `None`
+    /// if it has none, or if the output is lost.
+    pub(crate) fn output_available_from(&self, now: Timestamp) -> Option<Timestamp> {
+        self.output_time(&self.progress(now))
     }
 
-    /// Whether its output is there at `now`.
+    /// Returns whether the output is available at `now`.
     pub(crate) fn has_output(&self, now: Timestamp) -> bool {
-        self.output_comes(now).is_some_and(|comes| comes <= now)
+        self.output_available_from(now)
+            .is_some_and(|comes| comes <= now)
     }
 
-    /// Whether its output is in the operation itself.
+    /// Returns whether the output is part of the operation.
     pub(crate) fn is_inline(&self) -> bool {
         self.input == Input::Inline || self.delivery.inline
     }
 
-    /// When its output comes after its end, if that is later than the end.
-    pub(crate) fn late_output(&self) -> Option<Timestamp> {
+    /// Returns when the output becomes available, if that is later than the end of the batch.
+    pub(crate) fn late_output_from(&self) -> Option<Timestamp> {
         if self.delivery.late_milliseconds == 0 {
             None
         } else {
-            self.output_comes(Timestamp::MAX)
+            self.output_available_from(Timestamp::MAX)
         }
     }
 
-    /// Whether the operation says at `now`, when the batch is over, that it is done.
-    pub(crate) fn says_done(&self, progress: &Progress, now: Timestamp) -> bool {
+    /// Returns whether the operation of a batch that has ended is shown as done at `now`.
+    pub(crate) fn is_shown_as_done(&self, progress: &Progress, now: Timestamp) -> bool {
         match self.delivery.done {
             DoneFlag::Early => true,
             DoneFlag::Late => {
-                !progress.has_output() || self.output_of(progress).is_some_and(|comes| comes <= now)
+                !progress.has_output()
+                    || self.output_time(progress).is_some_and(|comes| comes <= now)
             }
             DoneFlag::Absent => false,
         }
     }
 
-    fn output_of(&self, progress: &Progress) -> Option<Timestamp> {
+    fn output_time(&self, progress: &Progress) -> Option<Timestamp> {
         if !progress.has_output() || self.delivery.lost {
             return None;
         }
@@ -127,7 +132,7 @@ mod tests {
     use super::*;
     use crate::batch::tests::{at, batch};
 
-    /// A batch that is over at second 1100, with an output that comes at second 2100.
+    /// A batch that ends at second 1100, with an output that becomes available at second 2100.
     fn late(done: DoneFlag) -> Batch {
         let delivery = Delivery {
             late_milliseconds: 1_000_000,
@@ -140,7 +145,7 @@ mod tests {
         }
     }
 
-    fn look(batch: &Batch, second: i64) -> (Value, bool, bool) {
+    fn observe(batch: &Batch, second: i64) -> (Value, bool, bool) {
         let operation = batch.operation(at(second), None);
         let metadata = &operation["metadata"];
         assert_eq!(
@@ -155,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn late_output_comes_after_the_end_and_done_as_it_is_asked_for() {
+    fn a_late_output_follows_the_end_and_done_is_configurable() {
         let succeeded = json!("BATCH_STATE_SUCCEEDED");
         for (done, before, after) in [
             (DoneFlag::Early, true, true),
@@ -163,17 +168,17 @@ mod tests {
             (DoneFlag::Absent, false, false),
         ] {
             assert_eq!(
-                look(&late(done), 1100),
+                observe(&late(done), 1100),
                 (succeeded.clone(), before, false),
                 "{done:?}"
             );
             assert_eq!(
-                look(&late(done), 2099),
+                observe(&late(done), 2099),
                 (succeeded.clone(), before, false),
                 "{done:?}"
             );
             assert_eq!(
-                look(&late(done), 2100),
+                observe(&late(done), 2100),
                 (succeeded.clone(), after, true),
                 "{done:?}"
             );
@@ -181,17 +186,17 @@ mod tests {
     }
 
     #[test]
-    fn late_output_of_a_cancelled_batch_comes_after_the_cancel() {
+    fn a_late_output_of_a_cancelled_batch_follows_the_cancel() {
         let cancelled = Batch {
             cancelled: Some(at(600)),
             ..late(DoneFlag::Late)
         };
         assert_eq!(
-            look(&cancelled, 600),
+            observe(&cancelled, 600),
             (json!("BATCH_STATE_CANCELLED"), false, false)
         );
         assert_eq!(
-            look(&cancelled, 1600),
+            observe(&cancelled, 1600),
             (json!("BATCH_STATE_CANCELLED"), true, true)
         );
         assert_eq!(
@@ -205,14 +210,14 @@ mod tests {
             ..late(DoneFlag::Late)
         };
         assert_eq!(
-            look(&never_started, 50),
+            observe(&never_started, 50),
             (json!("BATCH_STATE_CANCELLED"), true, false),
             "nothing is to come"
         );
     }
 
     #[test]
-    fn lost_output_never_comes() {
+    fn a_lost_output_is_never_available() {
         let lost = Batch {
             delivery: Delivery {
                 lost: true,
@@ -221,7 +226,7 @@ mod tests {
             ..late(DoneFlag::Late)
         };
         assert_eq!(
-            look(&lost, 1_000_000_000),
+            observe(&lost, 1_000_000_000),
             (json!("BATCH_STATE_SUCCEEDED"), true, false)
         );
         let delivery = Delivery {
@@ -233,30 +238,30 @@ mod tests {
             ..batch()
         };
         assert_eq!(
-            look(&lost, 1_000_000_000),
+            observe(&lost, 1_000_000_000),
             (json!("BATCH_STATE_SUCCEEDED"), false, false)
         );
-        assert_eq!(lost.late_output(), None);
+        assert_eq!(lost.late_output_from(), None);
     }
 
     #[test]
-    fn the_coming_of_an_output_is_an_event_and_a_change() {
+    fn the_arrival_of_an_output_is_an_event_and_an_update() {
         let late = late(DoneFlag::Early);
         assert_eq!(
             late.events().collect::<Vec<_>>(),
             [at(100), at(1100), at(2100)]
         );
-        let told = |second| {
+        let message = |second| {
             let metadata = late.operation(at(second), None)["metadata"].take();
             (metadata["endTime"].clone(), metadata["updateTime"].clone())
         };
         let (end, came) = (json!(at(1100).to_string()), json!(at(2100).to_string()));
-        assert_eq!(told(1500), (end.clone(), end.clone()));
-        assert_eq!(told(9999), (end, came));
+        assert_eq!(message(1500), (end.clone(), end.clone()));
+        assert_eq!(message(9999), (end, came));
     }
 
     #[test]
-    fn counts_are_left_out_altogether() {
+    fn counts_can_be_left_out() {
         let delivery = Delivery {
             without_counts: true,
             ..Delivery::default()
@@ -273,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn delivery_is_drawn_for_each_batch() {
+    fn delivery_is_decided_for_each_batch() {
         let scenario = Scenario {
             late_outputs: vec![
                 "2h:3".parse().expect("valid"),

@@ -1,4 +1,5 @@
-//! A batch's input: read line by line when the batch is created, all bad lines told at once.
+//! A batch's input. It is read line by line when the batch is created, and all bad lines are
+//! reported at once.
 
 use std::{
     fs::File,
@@ -12,81 +13,91 @@ use serde_json::Value;
 use crate::{
     batch::{bad_lines::SeenKeys, results::stray_key},
     generation::{
-        answer::{Question, Serving},
-        generate_request::{Ask, References},
+        answer::{AnswerContext, Serving},
+        generate_request::{GenerateRequest, References},
         line_form::LineForm,
         models::Model,
-        outcome::{Outcome, Rendering},
+        outcome::{Rendering, RequestOutcome},
         usage::Usage,
     },
     scenario::Scenario,
     wire::{
         messages::{INLINE_REQUEST, INPUT_LINE},
-        proto::{Fault, Parser, read},
-        reply::Refused,
+        proto::{FieldError, Parser, read},
+        reply::ApiError,
     },
 };
 
-/// Where a batch's requests came from. Inline ones are kept as lines too.
+/// Where a batch's requests came from. Inline requests are stored as lines too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Input {
     /// An uploaded file, by its id.
     File(String),
-    /// The create call itself.
+    /// The create call.
     Inline,
 }
 
-/// One request of a batch: where its line is, and what becomes of it.
+/// One request of a batch: where its line is, and how it ends.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
-    /// The line's place in the input, from 0.
+    /// The index of the line in the input, from 0.
     pub(crate) position: usize,
     offset: u64,
     length: usize,
-    pub(crate) outcome: Outcome,
-    /// How all lines are written that are made for it.
-    #[serde(default, skip_serializing_if = "LineForm::is_usual")]
+    pub(crate) outcome: RequestOutcome,
+    /// The form of every output line that belongs to this request.
+    #[serde(default, skip_serializing_if = "LineForm::is_default")]
     pub(crate) form: LineForm,
-    /// Whether the output file has its line twice.
+    /// Whether the output file contains the line twice.
     pub(crate) repeated: bool,
-    /// What its answer costs once it is done, in billionths of a dollar.
+    /// The cost of the answer once the request is done, in billionths of a dollar.
     pub(crate) nanodollars: u64,
-    /// If it is served twice: what the other answer costs.
+    /// The cost of the second answer, if the request is served twice.
     pub(crate) again: Option<u64>,
-    /// If the output file has an image more, under a key that nobody asked for: what that costs.
+    /// The cost of the extra image under an unrequested key, if the output has one for this row.
     pub(crate) stray: Option<u64>,
 }
 
-/// A request line, read.
-pub(crate) struct Line {
+/// A parsed request line.
+pub(crate) struct InputLine {
     pub(crate) key: Option<String>,
     pub(crate) metadata: Option<Value>,
-    pub(crate) ask: Ask,
+    pub(crate) request: GenerateRequest,
 }
 
-/// What a batch's input holds.
+/// Where a line is in the input.
+struct Place {
+    /// The index among the requests, from 0.
+    position: usize,
+    /// The offset in bytes.
+    offset: u64,
+    /// The length in bytes, including the line break.
+    length: usize,
+}
+
+/// The content of a batch's input.
 #[derive(Default)]
-pub(crate) struct Examined {
-    /// Its requests, in the order in which they will be done.
+pub(crate) struct ExaminedInput {
+    /// The requests, in processing order.
     pub(crate) rows: Vec<Row>,
-    /// The uploaded files that they refer to.
+    /// The uploaded files that the requests refer to.
     pub(crate) references: References,
-    /// The tokens of all requests, however they will end.
+    /// The input tokens of all requests, whatever their outcome.
     pub(crate) input_tokens: u64,
 }
 
-/// What there is to know to read a batch's input.
-pub(crate) struct Reader<'a> {
+/// What is needed to read a batch's input.
+pub(crate) struct InputReader<'a> {
     pub(crate) input: &'a Input,
     pub(crate) model: &'static Model,
 }
 
 impl Row {
-    /// What a cancel makes of a row whose turn did not come.
-    pub(crate) fn leave_unserved(&mut self) {
+    /// Turns the row into one that a cancel left unprocessed.
+    pub(crate) fn mark_unserved(&mut self) {
         *self = Self {
-            outcome: Outcome::Unserved,
+            outcome: RequestOutcome::Unserved,
             repeated: false,
             again: None,
             stray: None,
@@ -95,14 +106,14 @@ impl Row {
         };
     }
 
-    /// What all that was made for it costs once it is done, in billionths of a dollar.
+    /// Returns the cost of all answers that were made for the row, in billionths of a dollar.
     pub(crate) fn billed(&self) -> u64 {
         self.nanodollars + self.again.unwrap_or(0) + self.stray.unwrap_or(0)
     }
 }
 
-impl Line {
-    /// The request's key, or what stands for it.
+impl InputLine {
+    /// Returns the request's key, or a replacement if it has none.
     pub(crate) fn label(&self, position: usize) -> String {
         let in_metadata = || self.metadata.as_ref()?["key"].as_str().map(str::to_owned);
         self.key
@@ -112,23 +123,25 @@ impl Line {
     }
 }
 
-impl Reader<'_> {
-    /// Reads all lines and decides what becomes of each. `seen` are the keys that earlier create
-    /// calls brought; `find` tells what is known of uploaded files.
+impl InputReader<'_> {
+    /// Reads all lines and decides the outcome of each. `seen` holds the keys of earlier create
+    /// calls; `find` looks up the uploaded files of a request.
     ///
     /// # Errors
-    /// 400 with a message per bad line; 400 for an input without requests.
+    /// 400 with a message for each bad line; 400 for an input without requests.
     pub(crate) fn examine(
         &self,
         path: &Path,
         batch: &str,
         scenario: &Scenario,
         seen: &SeenKeys,
-        find: impl Fn(&Ask) -> References,
-    ) -> Result<Examined, Refused> {
+        find: impl Fn(&GenerateRequest) -> References,
+    ) -> Result<ExaminedInput, ApiError> {
+        // The whole input is read even after an error, so that one answer names all bad lines.
         let mut lines = BufReader::new(File::open(path)?);
-        let (mut examined, mut errors) = (Examined::default(), Vec::new());
+        let (mut examined, mut errors) = (ExaminedInput::default(), Vec::new());
         let (mut offset, mut bytes) = (0, Vec::new());
+        // Line numbers in error messages count empty lines too.
         for number in 1.. {
             bytes.clear();
             let length = lines.read_until(b'\n', &mut bytes)?;
@@ -142,62 +155,36 @@ impl Reader<'_> {
             }
             let line = match self.line(&bytes) {
                 Ok(line) => line,
-                Err(told) => {
-                    errors.push(format!("Error on line {number}: {told}"));
+                Err(message) => {
+                    errors.push(format!("Error on line {number}: {message}"));
                     continue;
                 }
             };
+            // Bad lines do not become rows, but they count for the label of inline requests.
             let position = examined.rows.len();
             let label = line.label(position + errors.len());
-            if let Some(told) = scenario.bad_line(&label, length, seen) {
-                errors.push(format!("Error on line {number}: {told}"));
+            if let Some(message) = scenario.bad_line(&label, length, seen) {
+                errors.push(format!("Error on line {number}: {message}"));
                 continue;
             }
-            examined.references.append(&mut find(&line.ask));
-            examined.input_tokens += Usage::of_prompt(&line.ask, self.model).input_tokens();
-            let question = |label, serving| Question {
-                ask: &line.ask,
-                model: self.model,
-                uploaded: &examined.references,
-                label,
-                batch,
-                seed: scenario.seed,
-                serving,
-            };
-            let asked = question(&label, Serving::First);
-            let fate = scenario.line_fate(batch, &label);
-            let outcome = if asked.absent_file().is_some() {
-                Outcome::NoReference
-            } else {
-                scenario.shaped_outcome(batch, &label, fate.outcome)
-            };
-            let price = |question: &Question<'_>, outcome| {
-                question.usage(outcome).nanodollars(self.model) / 2
-            };
-            let image = Outcome::Image(Rendering::default());
-            let served_twice = fate.served_twice && outcome.is_answer();
-            let stray = stray_key(scenario.seed, batch, &label);
-            let row = Row {
+            // References come first, because the answer's aspect ratio may depend on them.
+            examined.references.append(&mut find(&line.request));
+            examined.input_tokens += Usage::of_prompt(&line.request, self.model).input_tokens();
+            let place = Place {
                 position,
                 offset: start,
                 length,
-                outcome,
-                form: scenario.line_form(batch, &label),
-                repeated: fate.repeated,
-                nanodollars: price(&asked, outcome),
-                again: served_twice.then(|| price(&question(&label, Serving::Second), image)),
-                stray: fate
-                    .stray
-                    .then(|| price(&question(&stray, Serving::First), image)),
             };
+            let row = self.row(place, &line, &label, batch, scenario, &examined.references);
             examined.rows.push(row);
         }
-        seen.keep()?;
+        // Keys count even if the batch is rejected, so that a key is bad in its next batch too.
+        seen.store()?;
         if !errors.is_empty() {
-            return Err(Refused::invalid(errors.join("\n")));
+            return Err(ApiError::invalid(errors.join("\n")));
         }
         if examined.rows.is_empty() {
-            return Err(Refused::invalid("Batch input holds no request."));
+            return Err(ApiError::invalid("Batch input holds no request."));
         }
         examined
             .rows
@@ -205,11 +192,62 @@ impl Reader<'_> {
         Ok(examined)
     }
 
-    /// Reads one row's line again.
+    /// Decides the outcome of a line and what its answers cost.
+    fn row(
+        &self,
+        place: Place,
+        line: &InputLine,
+        label: &str,
+        batch: &str,
+        scenario: &Scenario,
+        references: &References,
+    ) -> Row {
+        let context = |label, serving| AnswerContext {
+            request: &line.request,
+            model: self.model,
+            uploaded: references,
+            label,
+            batch,
+            seed: scenario.seed,
+            serving,
+        };
+        let regular = context(label, Serving::First);
+
+        // A missing reference takes precedence over everything that the scenario decides.
+        let plan = scenario.line_plan(batch, label);
+        let outcome = if regular.absent_file().is_some() {
+            RequestOutcome::NoReference
+        } else {
+            scenario.shaped_outcome(batch, label, plan.outcome)
+        };
+
+        // Batches cost half. Second answers and stray lines are always images.
+        let price = |context: &AnswerContext<'_>, outcome| {
+            context.usage(outcome).nanodollars(self.model) / 2
+        };
+        let image = RequestOutcome::Image(Rendering::default());
+        let served_twice = plan.served_twice && outcome.is_answer();
+        let stray = stray_key(scenario.seed, batch, label);
+        Row {
+            position: place.position,
+            offset: place.offset,
+            length: place.length,
+            outcome,
+            form: scenario.line_form(batch, label),
+            repeated: plan.repeated,
+            nanodollars: price(&regular, outcome),
+            again: served_twice.then(|| price(&context(label, Serving::Second), image)),
+            stray: plan
+                .stray
+                .then(|| price(&context(&stray, Serving::First), image)),
+        }
+    }
+
+    /// Reads the line of one row again.
     ///
     /// # Errors
-    /// When it is not there any more.
-    pub(crate) fn reread(&self, path: &Path, row: &Row) -> io::Result<Line> {
+    /// When the line can't be read or parsed.
+    pub(crate) fn reread(&self, path: &Path, row: &Row) -> io::Result<InputLine> {
         let mut file = File::open(path)?;
         file.seek(SeekFrom::Start(row.offset))?;
         let mut bytes = vec![0; row.length];
@@ -218,7 +256,7 @@ impl Reader<'_> {
             .map_err(|_| io::ErrorKind::InvalidData.into())
     }
 
-    fn line(&self, bytes: &[u8]) -> Result<Line, String> {
+    fn line(&self, bytes: &[u8]) -> Result<InputLine, String> {
         let value: Value = serde_json::from_slice(bytes.trim_ascii_end()).map_err(|error| {
             format!("invalid JSON, near column {}: syntax error", error.column())
         })?;
@@ -227,15 +265,15 @@ impl Reader<'_> {
             Input::Inline => &INLINE_REQUEST,
         };
         let mut line =
-            read(value, message, Parser::Lines).map_err(|faults| tell(&faults, bytes))?;
+            read(value, message, Parser::Lines).map_err(|errors| describe(&errors, bytes))?;
         let request = line["request"].take();
         if request.is_null() {
             return Err("request is required".to_owned());
         }
-        Ok(Line {
+        Ok(InputLine {
             key: line["key"].as_str().map(str::to_owned),
             metadata: line.get("metadata").cloned(),
-            ask: Ask::read(request, self.model)?,
+            request: GenerateRequest::read(request, self.model)?,
         })
     }
 }
@@ -252,14 +290,14 @@ pub(crate) fn write_inline(path: &Path, requests: &[Value]) -> io::Result<()> {
     file.flush()
 }
 
-/// A line's first fault, told the way the service tells it.
-fn tell(faults: &[Fault], line: &[u8]) -> String {
-    match faults.first() {
-        Some(Fault::UnknownName { name, .. }) => {
+/// Describes the first error of a line in the service's format.
+fn describe(errors: &[FieldError], line: &[u8]) -> String {
+    match errors.first() {
+        Some(FieldError::UnknownName { name, .. }) => {
             let column = column_of(line, format!("\"{name}\"").as_bytes());
             format!("invalid JSON, near column {column}: no such field: '{name}'")
         }
-        Some(wrong @ Fault::WrongValue { .. }) => format!("invalid JSON: {wrong}"),
+        Some(wrong @ FieldError::WrongValue { .. }) => format!("invalid JSON: {wrong}"),
         None => "invalid JSON".to_owned(),
     }
 }

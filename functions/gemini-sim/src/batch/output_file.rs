@@ -1,5 +1,5 @@
-//! A batch's output file: its lines, drawn while they are downloaded, as a whole or from a byte on;
-//! and which lines the output of a batch has at all.
+//! A batch's output file. Its lines are drawn while it is downloaded, in full or from an offset.
+//! Also defines which lines an output has.
 
 use std::sync::Arc;
 
@@ -17,28 +17,28 @@ use crate::{
     batch::{
         Batch,
         input::Row,
-        results::{Results, Written},
+        results::{OutputLine, Results},
     },
-    generation::outcome::Outcome,
-    scenario::{batch_outcome::BatchFate, output_rules::ArrayStyle},
+    generation::outcome::RequestOutcome,
+    scenario::{batch_outcome::BatchOutcome, output_rules::ArrayStyle},
     wire::reply::typed_response,
 };
 
 const CONTENT_TYPE: &str = "application/jsonl";
 
-/// How many lines are drawn at the same time, ahead of who downloads them.
-const LINES_AHEAD: usize = 3;
+/// The number of lines that are drawn at the same time, ahead of the download.
+const DRAWING_CONCURRENCY: usize = 3;
 
 /// The output file of a batch.
 pub(crate) struct OutputFile {
     results: Results,
-    lines: Vec<Written>,
-    /// Whether only half of the last line is there.
+    lines: Vec<OutputLine>,
+    /// Whether the last line is cut in half.
     truncated: bool,
 }
 
 impl OutputFile {
-    /// The file of a batch whose rows these are.
+    /// Creates the file of a batch with these rows.
     pub(crate) fn new(results: Results, rows: &[Row]) -> Self {
         let truncated = is_truncated(&results.batch);
         Self {
@@ -48,13 +48,14 @@ impl OutputFile {
         }
     }
 
-    /// All of it: 200.
+    /// Returns the whole file: 200.
     pub(crate) fn whole(self) -> Response<Body> {
         typed_response(CONTENT_TYPE, body(Arc::new(self).drawn()))
     }
 
-    /// The part that the headers ask for: 206, or 416 when it begins behind the end; all of it when
-    /// they ask for none. All is drawn to know its length, and the part once more.
+    /// Returns the range that the headers request: 206, or 416 when it starts at or after the end.
+    /// Without a range, returns the whole file. The file is drawn once to measure its length and
+    /// again to serve the range.
     ///
     /// # Errors
     /// When a line can't be drawn.
@@ -62,11 +63,13 @@ impl OutputFile {
         let Some(range) = Range::of(headers) else {
             return Ok(self.whole());
         };
+        // The length of the file is known only once all lines are drawn.
         let file = Arc::new(self);
         let length = Arc::clone(&file)
             .drawn()
             .try_fold(0, |length, line| future::ok(length + line.len() as u64));
         let length: u64 = length.await?;
+        // The second pass draws the lines again and cuts out the range.
         let (status, part, content_range) = match range.within(length) {
             Some((first, last)) => {
                 let part = body(cut_out(file.drawn(), first, last - first + 1));
@@ -93,7 +96,7 @@ impl OutputFile {
     fn drawn(
         self: Arc<Self>,
     ) -> impl Stream<Item = Result<Bytes, BoxError>> + Send + Sync + 'static {
-        // An array has its brackets even where it has no element.
+        // An array has its brackets even if it has no elements.
         let pieces = if self.results.batch.delivery.array.is_some() {
             self.lines.len().max(1)
         } else {
@@ -103,19 +106,19 @@ impl OutputFile {
             let file = Arc::clone(&self);
             async move { tokio::task::spawn_blocking(move || file.piece(place)).await? }
         });
-        lines.buffered(LINES_AHEAD)
+        lines.buffered(DRAWING_CONCURRENCY)
     }
 
-    /// A line with what stands before and after it.
+    /// Returns a line with its separators.
     fn piece(&self, place: usize) -> Result<Bytes, BoxError> {
-        let written = self.lines.get(place);
-        let mut line = written.map_or(Ok(String::new()), |written| {
-            self.results.output_line(written)
+        let output_line = self.lines.get(place);
+        let mut line = output_line.map_or(Ok(String::new()), |output_line| {
+            self.results.file_line(output_line)
         })?;
         let is_last = place + 1 >= self.lines.len();
         let is_cut = is_last && self.truncated;
         if is_cut {
-            // Base64 and escapes are ASCII, but a key may be anything.
+            // Base64 and escapes are ASCII, but a key may contain any character.
             line.truncate(line.floor_char_boundary(line.len() / 2));
         }
         let (first, next, last) = match self.results.batch.delivery.array {
@@ -133,8 +136,8 @@ impl OutputFile {
     }
 }
 
-/// The lines that the output of a batch has whole, inline or in a file.
-pub(crate) fn whole_lines(batch: &Batch, rows: &[Row]) -> Vec<Written> {
+/// Returns the complete lines of a batch's output, inline or in a file.
+pub(crate) fn whole_lines(batch: &Batch, rows: &[Row]) -> Vec<OutputLine> {
     let truncated = is_truncated(batch);
     let mut lines = lines(rows, truncated);
     if truncated {
@@ -143,36 +146,40 @@ pub(crate) fn whole_lines(batch: &Batch, rows: &[Row]) -> Vec<Written> {
     lines
 }
 
-/// Inline results are never cut off.
+/// Inline results are never truncated.
 fn is_truncated(batch: &Batch) -> bool {
-    batch.fate == Some(BatchFate::Truncated) && !batch.is_inline()
+    batch.outcome == Some(BatchOutcome::Truncated) && !batch.is_inline()
 }
 
-/// A line for each row but the missing, then the repeated ones once more, then other answers to
-/// those that were served twice, then those that no request asked for. Of a truncated file, the
-/// first half; the last of them is cut.
-fn lines(rows: &[Row], truncated: bool) -> Vec<Written> {
-    let of = |wanted: fn(&Row) -> bool, write: fn(Row) -> Written| {
+/// Returns one line for each row that is not missing, then the repeated lines, then the second
+/// answers, then the stray lines. A truncated file has the first half of them, and its last line is
+/// cut.
+fn lines(rows: &[Row], truncated: bool) -> Vec<OutputLine> {
+    let of = |wanted: fn(&Row) -> bool, write: fn(Row) -> OutputLine| {
         rows.iter()
             .copied()
             .filter(wanted)
             .map(write)
             .collect::<Vec<_>>()
     };
-    let mut lines = of(|row| row.outcome != Outcome::Missing, Written::AsAsked);
+    let mut lines = of(
+        |row| row.outcome != RequestOutcome::Missing,
+        OutputLine::Requested,
+    );
     lines.extend(of(
-        |row| row.outcome != Outcome::Missing && row.repeated,
-        Written::Repeated,
+        |row| row.outcome != RequestOutcome::Missing && row.repeated,
+        OutputLine::Repeated,
     ));
-    lines.extend(of(|row| row.again.is_some(), Written::Again));
-    lines.extend(of(|row| row.stray.is_some(), Written::Stray));
+    lines.extend(of(|row| row.again.is_some(), OutputLine::SecondAnswer));
+    lines.extend(of(|row| row.stray.is_some(), OutputLine::Stray));
     if truncated {
         lines.truncate(lines.len().div_ceil(2));
     }
     lines
 }
 
-/// `bytes=5-` or `bytes=5-9`. Other forms are not served, which is allowed: they get all of it.
+/// `bytes=5-` or `bytes=5-9`. Other forms are ignored, as HTTP allows: the answer is the whole
+/// file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Range {
     first: u64,
@@ -196,15 +203,15 @@ impl Range {
         Some(Self { first, last })
     }
 
-    /// The first and the last byte of it in a file of this length; nothing when it begins behind
-    /// the end.
+    /// Returns the first and the last byte of the range in a file of this length; `None` when it
+    /// starts at or after the end.
     fn within(self, length: u64) -> Option<(u64, u64)> {
         let end = length.checked_sub(1).filter(|end| self.first <= *end)?;
         Some((self.first, self.last.unwrap_or(end).min(end)))
     }
 }
 
-/// `length` bytes of what the pieces hold, from byte `first` on.
+/// Returns `length` bytes of the concatenated pieces, from byte `first`.
 fn cut_out(
     pieces: impl Stream<Item = Result<Bytes, BoxError>> + Send + Sync + 'static,
     first: u64,
@@ -244,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_end_with_the_file() {
+    fn ranges_end_at_the_end_of_the_file() {
         assert_eq!(
             range("bytes=5-").and_then(|range| range.within(10)),
             Some((5, 9))
@@ -262,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn other_forms_ask_for_nothing_in_particular() {
+    fn other_forms_of_ranges_are_ignored() {
         for other in [
             "bytes=-5",
             "bytes=1-2,4-5",
@@ -276,7 +283,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn any_part_can_be_cut_out() {
+    async fn any_range_can_be_cut_out() {
         let text = "one two three";
         for first in 0..=text.len() {
             for length in 0..=text.len() - first {

@@ -1,8 +1,8 @@
-//! How far a batch is at a moment: its life by itself, and what a cancel makes of it.
+//! A batch's progress at a given time: its normal course, and the effect of a cancel.
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{batch::Batch, scenario::batch_outcome::BatchFate};
+use crate::{batch::Batch, scenario::batch_outcome::BatchOutcome};
 
 /// A batch that has not ended by then expires without results. Source:
 /// ai.google.dev/gemini-api/docs/batch-api, read 2026-11-21.
@@ -19,21 +19,22 @@ pub(crate) enum State {
     Expired,
 }
 
-/// How far a batch is.
+/// A batch's progress.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
     pub(crate) state: State,
-    /// The rows that are done, the first ones of their order.
+    /// The number of rows that are done; rows are processed in order.
     pub(crate) done: usize,
-    /// The rows after them that end in an error because the batch was cancelled.
+    /// The number of rows after them that end in an error because the batch was cancelled.
     pub(crate) unserved: usize,
-    /// When it came to this.
+    /// When this state was reached.
     pub(crate) updated: Timestamp,
 }
 
 impl Batch {
-    /// How far it is at `now`.
+    /// Returns the progress at `now`.
     pub(crate) fn progress(&self, now: Timestamp) -> Progress {
+        // The deletion of the input ends the batch at once, whatever else was decided.
         if let Some(updated) = self.input_deleted.filter(|at| *at <= now) {
             return Progress {
                 state: State::Failed,
@@ -42,6 +43,7 @@ impl Batch {
                 updated,
             };
         }
+        // A cancel has an effect only before the batch has ended.
         let end = self.end();
         let by_then = |moment: Timestamp| end.as_ref().is_some_and(|end| end.updated <= moment);
         match (self.cancelled.filter(|at| *at <= now && !by_then(*at)), end) {
@@ -62,23 +64,27 @@ impl Batch {
         }
     }
 
-    /// Whether it is pending or running.
+    /// Returns whether the batch is pending or running.
     pub(crate) fn is_live(&self, now: Timestamp) -> bool {
         self.deleted.is_none() && !self.progress(now).state.is_terminal()
     }
 
-    /// The moments at which its state changes, or its output comes.
+    /// Returns the times at which the state changes or the output becomes available.
     pub(crate) fn events(&self) -> impl Iterator<Item = Timestamp> {
-        let over =
+        let is_final =
             self.cancelled.is_some() || self.input_deleted.is_some() || self.deleted.is_some();
-        let starts = self.starts_at_all().then_some(self.starts);
+        let starts = self.ever_starts().then_some(self.starts);
         let ends = self.end().map(|end| end.updated);
-        let changes = [starts, ends].into_iter().flatten().filter(move |_| !over);
-        changes.chain(self.late_output().filter(|_| self.deleted.is_none()))
+        let changes = [starts, ends]
+            .into_iter()
+            .flatten()
+            .filter(move |_| !is_final);
+        changes.chain(self.late_output_from().filter(|_| self.deleted.is_none()))
     }
 
-    /// How it ends if it is not cancelled; nothing when it never ends.
+    /// Returns how the batch ends if it is not cancelled; `None` if it never ends.
     pub(crate) fn end(&self) -> Option<Progress> {
+        // Every ending has the same form: no cancel, and so no unserved rows.
         let end = |state, done, updated| {
             Some(Progress {
                 state,
@@ -91,27 +97,30 @@ impl Batch {
             .created
             .saturating_add(EXPIRES_AFTER)
             .unwrap_or(Timestamp::MAX);
+        // A batch that would take longer than 48 hours expires, whatever its outcome.
         let too_long = self.ends > expires;
-        match self.fate {
-            Some(BatchFate::StuckPending | BatchFate::StuckRunning) => None,
-            Some(BatchFate::Expired) => end(State::Expired, 0, expires),
+        match self.outcome {
+            Some(BatchOutcome::StuckPending | BatchOutcome::StuckRunning) => None,
+            Some(BatchOutcome::Expired) => end(State::Expired, 0, expires),
             Some(
-                BatchFate::Failed
-                | BatchFate::FailedSilently
-                | BatchFate::Cancelled
-                | BatchFate::Truncated,
+                BatchOutcome::Failed
+                | BatchOutcome::FailedSilently
+                | BatchOutcome::Cancelled
+                | BatchOutcome::Truncated,
             )
             | None
                 if too_long =>
             {
                 end(State::Expired, 0, expires)
             }
-            Some(BatchFate::Failed | BatchFate::FailedSilently) => end(State::Failed, 0, self.ends),
-            Some(BatchFate::Cancelled) => {
+            Some(BatchOutcome::Failed | BatchOutcome::FailedSilently) => {
+                end(State::Failed, 0, self.ends)
+            }
+            Some(BatchOutcome::Cancelled) => {
                 let half_way = self.starts + self.ends.duration_since(self.starts) / 2;
                 end(State::Cancelled, self.done_by(half_way), half_way)
             }
-            Some(BatchFate::Truncated) | None => {
+            Some(BatchOutcome::Truncated) | None => {
                 end(State::Succeeded, self.request_count, self.ends)
             }
         }
@@ -141,36 +150,36 @@ impl Batch {
     }
 
     fn started(&self, at: Timestamp) -> bool {
-        self.starts_at_all() && at >= self.starts
+        self.ever_starts() && at >= self.starts
     }
 
-    fn starts_at_all(&self) -> bool {
-        self.fate != Some(BatchFate::StuckPending)
+    fn ever_starts(&self) -> bool {
+        self.outcome != Some(BatchOutcome::StuckPending)
     }
 
-    /// The rows done at a moment after the start and before the end.
+    /// Returns the number of rows done at a time between the start and the end.
     fn done_by(&self, reached: Timestamp) -> usize {
         let whole = self.ends.duration_since(self.starts).as_millis().max(1);
         let part = reached.duration_since(self.starts).as_millis();
         let done = usize::try_from(self.request_count as i128 * part / whole)
             .unwrap_or(0)
             .min(self.request_count);
-        match self.fate {
+        match self.outcome {
             Some(
-                BatchFate::StuckPending
-                | BatchFate::Expired
-                | BatchFate::Failed
-                | BatchFate::FailedSilently,
+                BatchOutcome::StuckPending
+                | BatchOutcome::Expired
+                | BatchOutcome::Failed
+                | BatchOutcome::FailedSilently,
             ) => 0,
-            Some(BatchFate::StuckRunning) => done.min(self.request_count / 2),
-            Some(BatchFate::Cancelled | BatchFate::Truncated) | None => done,
+            Some(BatchOutcome::StuckRunning) => done.min(self.request_count / 2),
+            Some(BatchOutcome::Cancelled | BatchOutcome::Truncated) | None => done,
         }
     }
 }
 
 impl Progress {
-    /// Whether it has results: of a success, or of what was done before a cancel. They may come
-    /// later than this.
+    /// Returns whether there are results: all of a success, or those before a cancel. Their
+    /// delivery may be later.
     pub(crate) fn has_output(&self) -> bool {
         match self.state {
             State::Succeeded => true,
@@ -207,8 +216,8 @@ mod tests {
 
     const HOUR: i64 = 3600;
 
-    /// State, done and unserved at a second.
-    fn look(batch: &Batch, second: i64) -> (State, usize, usize) {
+    /// Returns the state, and the done and unserved rows, at a second.
+    fn observe(batch: &Batch, second: i64) -> (State, usize, usize) {
         let Progress {
             state,
             done,
@@ -218,39 +227,39 @@ mod tests {
         (state, done, unserved)
     }
 
-    fn fated(fate: BatchFate) -> Batch {
+    fn with_outcome(outcome: BatchOutcome) -> Batch {
         Batch {
-            fate: Some(fate),
+            outcome: Some(outcome),
             ..batch()
         }
     }
 
     #[test]
-    fn requests_are_done_one_after_the_other() {
+    fn requests_are_processed_in_sequence() {
         let batch = batch();
-        assert_eq!(look(&batch, 99), (State::Pending, 0, 0));
-        assert_eq!(look(&batch, 100), (State::Running, 0, 0));
-        assert_eq!(look(&batch, 600), (State::Running, 5, 0));
-        assert_eq!(look(&batch, 1099), (State::Running, 9, 0));
-        assert_eq!(look(&batch, 1100), (State::Succeeded, 10, 0));
+        assert_eq!(observe(&batch, 99), (State::Pending, 0, 0));
+        assert_eq!(observe(&batch, 100), (State::Running, 0, 0));
+        assert_eq!(observe(&batch, 600), (State::Running, 5, 0));
+        assert_eq!(observe(&batch, 1099), (State::Running, 9, 0));
+        assert_eq!(observe(&batch, 1100), (State::Succeeded, 10, 0));
         assert_eq!(batch.events().collect::<Vec<_>>(), [at(100), at(1100)]);
     }
 
     #[test]
-    fn a_cancel_stops_the_work_where_it_is() {
+    fn a_cancel_stops_processing() {
         let cancelled = Batch {
             cancelled: Some(at(600)),
             ..batch()
         };
-        assert_eq!(look(&cancelled, 599), (State::Running, 4, 0));
-        assert_eq!(look(&cancelled, 5000), (State::Cancelled, 5, 0));
+        assert_eq!(observe(&cancelled, 599), (State::Running, 4, 0));
+        assert_eq!(observe(&cancelled, 5000), (State::Cancelled, 5, 0));
         assert!(cancelled.progress(at(5000)).has_output());
         assert_eq!(cancelled.events().count(), 0);
-        let told = Batch {
+        let message = Batch {
             succeeds_when_cancelled: true,
             ..cancelled
         };
-        assert_eq!(look(&told, 5000), (State::Succeeded, 5, 5));
+        assert_eq!(observe(&message, 5000), (State::Succeeded, 5, 5));
     }
 
     #[test]
@@ -261,7 +270,7 @@ mod tests {
                 succeeds_when_cancelled,
                 ..batch()
             };
-            assert_eq!(look(&cancelled, 5000), (State::Cancelled, 0, 0));
+            assert_eq!(observe(&cancelled, 5000), (State::Cancelled, 0, 0));
             assert!(!cancelled.progress(at(5000)).has_output());
         }
     }
@@ -269,7 +278,7 @@ mod tests {
     #[test]
     fn a_cancel_after_the_end_changes_nothing() {
         assert_eq!(
-            look(
+            observe(
                 &Batch {
                     cancelled: Some(at(1200)),
                     ..batch()
@@ -281,70 +290,70 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_whose_input_is_taken_away_fails_at_that_moment() {
+    fn a_batch_fails_when_its_input_is_deleted() {
         for (deleted, before) in [(50, State::Pending), (600, State::Running)] {
             let batch = Batch {
                 input_deleted: Some(at(deleted)),
                 ..batch()
             };
-            assert_eq!(look(&batch, deleted - 1).0, before);
+            assert_eq!(observe(&batch, deleted - 1).0, before);
             assert!(batch.is_live(at(deleted - 1)) && !batch.is_live(at(deleted)));
-            assert_eq!(look(&batch, 5000), (State::Failed, 0, 0));
+            assert_eq!(observe(&batch, 5000), (State::Failed, 0, 0));
             assert_eq!(batch.progress(at(5000)).updated, at(deleted));
             assert_eq!(batch.events().count(), 0);
         }
     }
 
     #[test]
-    fn a_batch_too_long_expires_without_results() {
+    fn a_batch_that_takes_too_long_expires_without_results() {
         let batch = Batch {
             ends: at(49 * HOUR),
             ..batch()
         };
-        assert_eq!(look(&batch, 48 * HOUR - 1).0, State::Running);
-        assert_eq!(look(&batch, 50 * HOUR), (State::Expired, 0, 0));
+        assert_eq!(observe(&batch, 48 * HOUR - 1).0, State::Running);
+        assert_eq!(observe(&batch, 50 * HOUR), (State::Expired, 0, 0));
         assert!(!batch.progress(at(50 * HOUR)).has_output());
     }
 
     #[test]
-    fn stuck_batches_wait_for_a_cancel() {
-        let pending = fated(BatchFate::StuckPending);
-        assert_eq!(look(&pending, 1000 * HOUR), (State::Pending, 0, 0));
+    fn stuck_batches_end_only_by_a_cancel() {
+        let pending = with_outcome(BatchOutcome::StuckPending);
+        assert_eq!(observe(&pending, 1000 * HOUR), (State::Pending, 0, 0));
         assert_eq!(pending.events().count(), 0);
-        let running = fated(BatchFate::StuckRunning);
-        assert_eq!(look(&running, 1000 * HOUR), (State::Running, 5, 0));
+        let running = with_outcome(BatchOutcome::StuckRunning);
+        assert_eq!(observe(&running, 1000 * HOUR), (State::Running, 5, 0));
         assert_eq!(running.events().collect::<Vec<_>>(), [at(100)]);
         let cancelled = Batch {
             cancelled: Some(at(900 * HOUR)),
             ..running
         };
-        assert_eq!(look(&cancelled, 1000 * HOUR), (State::Cancelled, 5, 0));
+        assert_eq!(observe(&cancelled, 1000 * HOUR), (State::Cancelled, 5, 0));
     }
 
     #[test]
-    fn fates_end_in_their_state() {
+    fn each_outcome_ends_in_its_state() {
         assert_eq!(
-            look(&fated(BatchFate::Expired), 48 * HOUR - 1),
+            observe(&with_outcome(BatchOutcome::Expired), 48 * HOUR - 1),
             (State::Running, 0, 0)
         );
         assert_eq!(
-            look(&fated(BatchFate::Expired), 48 * HOUR),
+            observe(&with_outcome(BatchOutcome::Expired), 48 * HOUR),
             (State::Expired, 0, 0)
         );
-        for failed in [BatchFate::Failed, BatchFate::FailedSilently] {
-            assert_eq!(look(&fated(failed), 1099), (State::Running, 0, 0));
-            assert_eq!(look(&fated(failed), 1100), (State::Failed, 0, 0));
+        for failed in [BatchOutcome::Failed, BatchOutcome::FailedSilently] {
+            assert_eq!(observe(&with_outcome(failed), 1099), (State::Running, 0, 0));
+            assert_eq!(observe(&with_outcome(failed), 1100), (State::Failed, 0, 0));
         }
         assert_eq!(
-            look(&fated(BatchFate::Cancelled), 599),
+            observe(&with_outcome(BatchOutcome::Cancelled), 599),
             (State::Running, 4, 0)
         );
         assert_eq!(
-            look(&fated(BatchFate::Cancelled), 600),
+            observe(&with_outcome(BatchOutcome::Cancelled), 600),
             (State::Cancelled, 5, 0)
         );
         assert_eq!(
-            look(&fated(BatchFate::Truncated), 1100),
+            observe(&with_outcome(BatchOutcome::Truncated), 1100),
             (State::Succeeded, 10, 0)
         );
     }

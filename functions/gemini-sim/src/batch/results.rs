@@ -1,4 +1,4 @@
-//! A batch's results, drawn when they are asked for.
+//! A batch's results, drawn on demand.
 
 use std::path::PathBuf;
 
@@ -8,15 +8,15 @@ use serde_json::{Map, Value, json};
 use crate::{
     batch::{
         Batch,
-        input::{Input, Line, Reader, Row},
+        input::{Input, InputLine, InputReader, Row},
     },
     generation::{
-        answer::{Answer, Question, Serving},
+        answer::{Answer, AnswerContext, Serving},
         line_form::LineForm,
         models::Model,
-        outcome::{Outcome, Rendering},
+        outcome::{Rendering, RequestOutcome},
     },
-    seeded_random::Draw,
+    seeded_random::SeededRandom,
 };
 
 /// The results of a batch.
@@ -25,45 +25,46 @@ pub(crate) struct Results {
     pub(crate) batch: Batch,
     /// Its model.
     pub(crate) model: &'static Model,
-    /// Where its input lines are.
+    /// The file with the input lines.
     pub(crate) input: PathBuf,
 }
 
-/// A line of the output.
+/// One line of the output.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Written {
-    /// What a request asked for.
-    AsAsked(Row),
-    /// The same once more.
+pub(crate) enum OutputLine {
+    /// The answer to a request.
+    Requested(Row),
+    /// The same line again.
     Repeated(Row),
-    /// Another answer to it.
-    Again(Row),
-    /// An image under a key that no request has, made in addition to this row's.
+    /// A second answer to the request.
+    SecondAnswer(Row),
+    /// An extra image under a key that no request has, made for this row.
     Stray(Row),
 }
 
-/// What a line of the output answers.
-pub(crate) struct Asked {
-    line: Line,
-    /// The request's key, or what stands for it; of a stray line, the key that no request has.
+/// An output line with everything that its content depends on.
+pub(crate) struct ResolvedLine {
+    line: InputLine,
+    /// The request's key, or a replacement if it has none. For a stray line, the key that no
+    /// request has.
     pub(crate) label: String,
-    /// What the line holds.
-    pub(crate) outcome: Outcome,
+    /// The outcome that the line shows.
+    pub(crate) outcome: RequestOutcome,
     serving: Serving,
-    /// How it is written.
+    /// The form of the line.
     pub(crate) form: LineForm,
 }
 
 impl Results {
-    /// The inline responses.
+    /// Returns the inline responses.
     ///
     /// # Errors
-    /// When a request can't be read again or its picture can't be encoded.
-    pub(crate) fn inlined(&self, lines: &[Written]) -> Result<Vec<Value>, BoxError> {
-        let inlined = lines.iter().map(|written| {
-            let asked = self.asked(written)?;
-            let mut response = self.members(&asked)?;
-            if let Some(metadata) = self.metadata(&asked) {
+    /// When a request can't be read again or its image can't be encoded.
+    pub(crate) fn inlined(&self, lines: &[OutputLine]) -> Result<Vec<Value>, BoxError> {
+        let inlined = lines.iter().map(|output_line| {
+            let resolved = self.resolve(output_line)?;
+            let mut response = self.members(&resolved)?;
+            if let Some(metadata) = self.metadata(&resolved) {
                 response.insert("metadata".to_owned(), metadata);
             }
             Ok(Value::from(response))
@@ -71,20 +72,20 @@ impl Results {
         inlined.collect()
     }
 
-    /// A line of the output file, without its end.
+    /// Returns a line of the output file, without its line break.
     ///
     /// # Errors
     /// As [`Self::inlined`].
-    pub(crate) fn output_line(&self, written: &Written) -> Result<String, BoxError> {
-        let asked = self.asked(written)?;
-        let mut members = self.members(&asked)?;
-        if let Some(key) = asked
+    pub(crate) fn file_line(&self, output_line: &OutputLine) -> Result<String, BoxError> {
+        let resolved = self.resolve(output_line)?;
+        let mut members = self.members(&resolved)?;
+        if let Some(key) = resolved
             .line
             .key
             .as_deref()
-            .and_then(|key| asked.form.key.key(key))
+            .and_then(|key| resolved.form.key.key(key))
         {
-            let place = if self.question(&asked).key_comes_last() {
+            let place = if self.context(&resolved).key_comes_last() {
                 members.len()
             } else {
                 0
@@ -94,23 +95,25 @@ impl Results {
         Ok(Value::from(members).to_string())
     }
 
-    /// What a line answers.
+    /// Resolves a line of the output.
     ///
     /// # Errors
     /// When its request can't be read again.
-    pub(crate) fn asked(&self, written: &Written) -> Result<Asked, BoxError> {
-        let row = written.row();
-        let reader = Reader {
+    pub(crate) fn resolve(&self, output_line: &OutputLine) -> Result<ResolvedLine, BoxError> {
+        // Requests are not kept in memory: the line is read again from the stored input.
+        let row = output_line.row();
+        let reader = InputReader {
             input: &self.batch.input,
             model: self.model,
         };
         let mut line = reader.reread(&self.input, row)?;
         let mut label = line.label(row.position);
-        let image = Outcome::Image(Rendering::default());
-        let (outcome, serving) = match written {
-            Written::AsAsked(row) | Written::Repeated(row) => (row.outcome, Serving::First),
-            Written::Again(_) => (image, Serving::Second),
-            Written::Stray(_) => {
+        // Second answers and stray lines are always images without deviations.
+        let image = RequestOutcome::Image(Rendering::default());
+        let (outcome, serving) = match output_line {
+            OutputLine::Requested(row) | OutputLine::Repeated(row) => (row.outcome, Serving::First),
+            OutputLine::SecondAnswer(_) => (image, Serving::Second),
+            OutputLine::Stray(_) => {
                 label = stray_key(self.batch.seed, &self.batch.id, &label);
                 match self.batch.input {
                     Input::File(_) => line.key = Some(label.clone()),
@@ -119,7 +122,7 @@ impl Results {
                 (image, Serving::First)
             }
         };
-        Ok(Asked {
+        Ok(ResolvedLine {
             line,
             label,
             outcome,
@@ -128,36 +131,36 @@ impl Results {
         })
     }
 
-    /// The request that a line answers, with all that its answer depends on.
-    pub(crate) fn question<'a>(&'a self, asked: &'a Asked) -> Question<'a> {
-        Question {
-            ask: &asked.line.ask,
+    /// Returns everything that the line's answer depends on.
+    pub(crate) fn context<'a>(&'a self, resolved: &'a ResolvedLine) -> AnswerContext<'a> {
+        AnswerContext {
+            request: &resolved.line.request,
             model: self.model,
             uploaded: &self.batch.references,
-            label: &asked.label,
+            label: &resolved.label,
             batch: &self.batch.id,
             seed: self.batch.seed,
-            serving: asked.serving,
+            serving: resolved.serving,
         }
     }
 
-    /// The members of a line but those that tell which request it answers.
-    fn members(&self, asked: &Asked) -> Result<Map<String, Value>, BoxError> {
+    /// Returns the members of a line, except those that identify the request.
+    fn members(&self, resolved: &ResolvedLine) -> Result<Map<String, Value>, BoxError> {
         Ok(
             match self
-                .question(asked)
-                .answer(asked.outcome, asked.form.image)?
+                .context(resolved)
+                .answer(resolved.outcome, resolved.form.image)?
             {
-                Answer::Response(response) => asked.form.response(response),
+                Answer::Response(response) => resolved.form.response(response),
                 Answer::Error(error) => Map::from_iter([("error".to_owned(), error)]),
             },
         )
     }
 
-    /// What tells which request an inline response answers: what the request brought along, or its
-    /// key.
-    fn metadata(&self, asked: &Asked) -> Option<Value> {
-        let Asked { line, form, .. } = asked;
+    /// Returns what identifies the request of an inline response: the metadata that the request
+    /// brought, or its key.
+    fn metadata(&self, resolved: &ResolvedLine) -> Option<Value> {
+        let ResolvedLine { line, form, .. } = resolved;
         let mut metadata = match (&line.metadata, &line.key) {
             (Some(metadata), _) => metadata.clone(),
             (None, Some(key)) => json!({"key": key}),
@@ -170,8 +173,8 @@ impl Results {
     }
 }
 
-impl Asked {
-    /// Whether the line carries a key.
+impl ResolvedLine {
+    /// Returns whether the line carries a key.
     pub(crate) fn carries_key(&self) -> bool {
         let in_metadata = || {
             self.line
@@ -183,28 +186,31 @@ impl Asked {
     }
 }
 
-impl Written {
-    /// What the line's answer was billed for, in billionths of a dollar. One that is written once
-    /// more isn't billed again.
+impl OutputLine {
+    /// Returns what was billed for the line, in billionths of a dollar. A repeated line isn't
+    /// billed again.
     pub(crate) fn billed(&self) -> u64 {
         match self {
-            Self::AsAsked(row) => row.nanodollars,
+            Self::Requested(row) => row.nanodollars,
             Self::Repeated(_) => 0,
-            Self::Again(row) => row.again.unwrap_or(0),
+            Self::SecondAnswer(row) => row.again.unwrap_or(0),
             Self::Stray(row) => row.stray.unwrap_or(0),
         }
     }
 
     fn row(&self) -> &Row {
-        let (Self::AsAsked(row) | Self::Repeated(row) | Self::Again(row) | Self::Stray(row)) = self;
+        let (Self::Requested(row)
+        | Self::Repeated(row)
+        | Self::SecondAnswer(row)
+        | Self::Stray(row)) = self;
         row
     }
 }
 
-/// The key of the image that is made in addition to the one of `label`. No request has it.
+/// Returns the key of the extra image that is made for `label`. No request has this key.
 pub(crate) fn stray_key(seed: u64, batch: &str, label: &str) -> String {
     format!(
         "stray-{}",
-        Draw::about(seed, &["stray key", batch, label]).id(12)
+        SeededRandom::new(seed, &["stray key", batch, label]).id(12)
     )
 }

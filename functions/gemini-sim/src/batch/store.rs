@@ -1,4 +1,4 @@
-//! The batches' store: a document each, with its input and its rows beside it.
+//! The store of batches: a document for each, with its input and its rows in separate files.
 
 use std::{
     cmp::Reverse,
@@ -18,61 +18,64 @@ use crate::{
         input::{Input, Row},
         record::Record,
     },
-    files::keep_only,
-    scenario::{Scenario, batch_outcome::BatchFate},
-    wire::{paging::Page, reply::Refused},
+    files::remove_except,
+    scenario::{Scenario, batch_outcome::BatchOutcome},
+    wire::{paging::Page, reply::ApiError},
 };
 
-/// All batches, deleted ones included: those still count and cost.
+/// All batches. Deleted ones remain, because they still count and cost.
 #[derive(Debug)]
 pub(crate) struct Batches {
     documents: Documents<Batch>,
     inputs: PathBuf,
     rows: PathBuf,
     batches: Mutex<BTreeMap<String, Batch>>,
-    /// How many batches were asked for, by their display names.
-    asked: Mutex<BTreeMap<String, u64>>,
+    /// The number of create calls by display name.
+    create_calls: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Batches {
-    /// Opens the store below `folder`. Inputs whose batch was never written are removed.
+    /// Opens the store below `folder`, and removes the inputs of batches that were never stored.
     ///
     /// # Errors
-    /// [`DocumentError`].
+    /// [`DocumentError`] when the folder can't be read or changed.
     pub(crate) fn open(folder: &Path) -> Result<Self, DocumentError> {
         let documents: Documents<Batch> = Documents::open(folder.join("batches"))?;
         let batches: BTreeMap<_, _> = documents.load_all()?.into_iter().collect();
         let (inputs, rows) = (folder.join("inputs"), folder.join("rows"));
         let stored = |id: &str| batches.get(id).is_some_and(|batch| batch.deleted.is_none());
-        keep_only(&inputs, stored)?;
-        keep_only(&rows, stored)?;
-        let mut asked: BTreeMap<String, u64> = BTreeMap::new();
+        remove_except(&inputs, stored)?;
+        remove_except(&rows, stored)?;
+        let mut create_calls: BTreeMap<String, u64> = BTreeMap::new();
         batches
             .values()
-            .for_each(|batch| *asked.entry(batch.display_name.clone()).or_default() += 1);
+            .for_each(|batch| *create_calls.entry(batch.display_name.clone()).or_default() += 1);
         Ok(Self {
             documents,
             inputs,
             rows,
             batches: Mutex::new(batches),
-            asked: Mutex::new(asked),
+            create_calls: Mutex::new(create_calls),
         })
     }
 
-    /// Counts one more call for a batch of this display name: which one it is, from 1.
-    pub(crate) fn next_of(&self, display_name: &str) -> u64 {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = asked.entry(display_name.to_owned()).or_default();
+    /// Counts a create call for this display name, and returns its ordinal, from 1.
+    pub(crate) fn next_ordinal_of(&self, display_name: &str) -> u64 {
+        let mut create_calls = self
+            .create_calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let count = create_calls.entry(display_name.to_owned()).or_default();
         *count += 1;
         *count
     }
 
-    /// Where a batch's input lines are.
+    /// Returns the file with a batch's input lines.
     pub(crate) fn input(&self, id: &str) -> PathBuf {
         self.inputs.join(id)
     }
 
-    /// Keeps a batch's rows; before the batch itself is added.
+    /// Stores a batch's rows. Call this before the batch is added.
     ///
     /// # Errors
     /// When they can't be written.
@@ -80,8 +83,8 @@ impl Batches {
         fs::write(self.rows.join(id), serde_json::to_vec(rows)?)
     }
 
-    /// The rows of a batch that have results at `now`, in their order: first those that are done,
-    /// then those that a cancel left unserved, where these are told.
+    /// Returns the rows of a batch that have results at `now`, in processing order: those that are
+    /// done, then those that a cancel left unserved, if the batch reports them.
     ///
     /// # Errors
     /// When they can't be read.
@@ -91,13 +94,13 @@ impl Batches {
         rows.truncate(progress.done + progress.unserved);
         rows.iter_mut()
             .skip(progress.done)
-            .for_each(Row::leave_unserved);
+            .for_each(Row::mark_unserved);
         Ok(rows)
     }
 
-    /// Adds the batch that `make` gives, whose input and rows are there, and answers with it,
-    /// unless that would be more than `limits` allow. `make` is told that it is the so many-th ever
-    /// created.
+    /// Adds the batch that `make` returns and returns it, unless that would exceed `limits`. Its
+    /// input and rows must be stored already. `make` receives the batch's ordinal among all batches
+    /// ever created, from 1.
     ///
     /// # Errors
     /// Those of `make`; 429 when too much is live; 500 when the state can't be written.
@@ -105,42 +108,41 @@ impl Batches {
         &self,
         now: Timestamp,
         limits: &Scenario,
-        make: impl FnOnce(u64) -> Result<Batch, Refused>,
-    ) -> Result<Batch, Refused> {
+        make: impl FnOnce(u64) -> Result<Batch, ApiError>,
+    ) -> Result<Batch, ApiError> {
         let mut batches = self.lock();
         let batch = make(batches.len() as u64 + 1)?;
         let live = || batches.values().filter(|other| other.is_live(now));
-        let of_the_model = live().filter(|other| other.model == batch.model);
-        let enqueued =
-            of_the_model.map(|other| other.input_tokens).sum::<u64>() + batch.input_tokens;
+        let same_model = live().filter(|other| other.model == batch.model);
+        let enqueued = same_model.map(|other| other.input_tokens).sum::<u64>() + batch.input_tokens;
         if live().count() >= limits.live_batches
             || limits.enqueued_tokens.is_some_and(|most| enqueued > most)
         {
-            return Err(Refused::exhausted());
+            return Err(ApiError::exhausted());
         }
         self.documents.put(&batch.id, &batch)?;
         batches.insert(batch.id.clone(), batch.clone());
         Ok(batch)
     }
 
-    /// Removes what a batch that was not added left behind.
+    /// Removes the files of a batch that was not added.
     pub(crate) fn discard(&self, id: &str) {
-        // What stays is removed at the next opening.
+        // Files that can't be removed now are removed when the store is next opened.
         let _ = fs::remove_file(self.inputs.join(id));
         let _ = fs::remove_file(self.rows.join(id));
     }
 
-    /// The batch of this id.
+    /// Returns the batch with this id.
     ///
     /// # Errors
     /// 404 when there is none.
-    pub(crate) fn find(&self, id: &str) -> Result<Batch, Refused> {
+    pub(crate) fn find(&self, id: &str) -> Result<Batch, ApiError> {
         let batches = self.lock();
         let batch = batches.get(id).filter(|batch| batch.deleted.is_none());
-        batch.cloned().ok_or_else(Refused::not_found)
+        batch.cloned().ok_or_else(ApiError::not_found)
     }
 
-    /// A page of the batches that lists have by now, newest first, without inline results.
+    /// Returns a page of the batches that lists show by now, newest first, without inline results.
     pub(crate) fn list(&self, page: &Page, now: Timestamp) -> Value {
         let batches = self.lock();
         let listed = |batch: &&Batch| batch.deleted.is_none() && batch.listed <= now;
@@ -153,25 +155,30 @@ impl Batches {
         )
     }
 
-    /// Cancels a batch; one that has ended, or is to expire, stays as it is.
+    /// Cancels a batch. A batch that has ended or will expire is left unchanged.
     ///
     /// # Errors
     /// 404 when there is none.
-    pub(crate) fn cancel(&self, id: &str, now: Timestamp) -> Result<(), Refused> {
+    pub(crate) fn cancel(&self, id: &str, now: Timestamp) -> Result<(), ApiError> {
         self.change(id, |batch| {
-            let heard = batch.fate != Some(BatchFate::Expired);
-            if heard && batch.cancelled.is_none() && !batch.progress(now).state.is_terminal() {
+            let cancellable = batch.outcome != Some(BatchOutcome::Expired);
+            if cancellable && batch.cancelled.is_none() && !batch.progress(now).state.is_terminal()
+            {
                 batch.cancelled = Some(now);
             }
             Ok(())
         })
     }
 
-    /// Fails the live batches whose input this file was.
+    /// Makes the live batches fail that have this input file.
     ///
     /// # Errors
     /// 500 when the state can't be written.
-    pub(crate) fn take_input(&self, file: &str, now: Timestamp) -> Result<(), Refused> {
+    pub(crate) fn fail_batches_with_input(
+        &self,
+        file: &str,
+        now: Timestamp,
+    ) -> Result<(), ApiError> {
         let is_input = |batch: &Batch| matches!(&batch.input, Input::File(id) if id == file);
         for batch in self
             .lock()
@@ -188,19 +195,20 @@ impl Batches {
         Ok(())
     }
 
-    /// Changes a batch's display name or priority, and answers with it.
+    /// Changes a batch's display name or priority, and returns its resource.
     ///
     /// # Errors
-    /// 404 when there is none, 400 for a member that can't be changed.
+    /// 404 when there is none, 400 for a field that can't be changed.
     pub(crate) fn update(
         &self,
         id: &str,
         mask: &str,
         wanted: &Value,
         now: Timestamp,
-    ) -> Result<Value, Refused> {
+    ) -> Result<Value, ApiError> {
         let mut resource = Value::Null;
         self.change(id, |batch| {
+            // Only the fields in the mask may change.
             for member in mask.split(',') {
                 match (member, wanted["displayName"].as_str()) {
                     ("displayName" | "display_name", Some(name)) => {
@@ -208,7 +216,7 @@ impl Batches {
                     }
                     ("priority", _) => batch.priority = wanted["priority"].as_i64().unwrap_or(0),
                     _ => {
-                        return Err(Refused::invalid(format!(
+                        return Err(ApiError::invalid(format!(
                             "Invalid update_mask: {member} can't be updated"
                         )));
                     }
@@ -220,11 +228,11 @@ impl Batches {
         Ok(resource)
     }
 
-    /// Deletes a batch and its results. What it has cost stays counted.
+    /// Deletes a batch and its results. Its cost remains counted.
     ///
     /// # Errors
     /// 404 when there is none.
-    pub(crate) fn delete(&self, id: &str, now: Timestamp) -> Result<(), Refused> {
+    pub(crate) fn delete(&self, id: &str, now: Timestamp) -> Result<(), ApiError> {
         self.change(id, |batch| {
             batch.deleted = Some(Deleted {
                 billed_nanodollars: self.cost(batch, now)?,
@@ -235,12 +243,12 @@ impl Batches {
         Ok(())
     }
 
-    /// The number of batches ever created.
+    /// Returns the number of batches ever created.
     pub(crate) fn created(&self) -> usize {
         self.lock().len()
     }
 
-    /// What all batches have cost until `now`, in billionths of a dollar.
+    /// Returns what all batches have cost until `now`, in billionths of a dollar.
     ///
     /// # Errors
     /// When rows can't be read.
@@ -251,8 +259,8 @@ impl Batches {
             .sum()
     }
 
-    /// Every batch that is not deleted, in the order of their creation. Output files are kept for
-    /// `lifetime`.
+    /// Returns a record of every batch that is not deleted, in the order of creation. Output files
+    /// are kept for `lifetime`.
     ///
     /// # Errors
     /// When an input can't be read.
@@ -280,7 +288,8 @@ impl Batches {
         batches.iter().map(record).collect()
     }
 
-    /// The next moment after `now` at which a batch changes its state, or its output comes.
+    /// Returns the next time after `now` at which a batch changes its state or its output becomes
+    /// available.
     pub(crate) fn next_event(&self, now: Timestamp) -> Option<Timestamp> {
         self.lock()
             .values()
@@ -299,13 +308,13 @@ impl Batches {
     fn change(
         &self,
         id: &str,
-        change: impl FnOnce(&mut Batch) -> Result<(), Refused>,
-    ) -> Result<(), Refused> {
+        change: impl FnOnce(&mut Batch) -> Result<(), ApiError>,
+    ) -> Result<(), ApiError> {
         let mut batches = self.lock();
         let stored = batches
             .get_mut(id)
             .filter(|batch| batch.deleted.is_none())
-            .ok_or_else(Refused::not_found)?;
+            .ok_or_else(ApiError::not_found)?;
         let mut changed = stored.clone();
         change(&mut changed)?;
         self.documents.put(id, &changed)?;

@@ -1,4 +1,4 @@
-//! Answers a call in the way that a fault says.
+//! Answers a call as its fault prescribes.
 
 use std::{future, io, time::Duration};
 
@@ -12,33 +12,32 @@ use tokio::sync::watch;
 
 use crate::{
     faults::Fault,
-    wire::reply::{Refused, html_response},
+    wire::reply::{ApiError, html_response},
 };
 
-/// The bytes of a slow answer that come at once.
-const SLOW_BYTES: usize = 16 * 1024;
+/// The size of the chunks in which a slow answer is sent.
+const SLOW_CHUNK_BYTES: usize = 16 * 1024;
 
-/// The wait before each of them.
+/// The delay before each of these chunks.
 const SLOW_WAIT: Duration = Duration::from_millis(250);
 
-/// What a proxy says in HTML when the service behind it gives no answer.
+/// The HTML page of a proxy when the service behind it does not answer.
 const PROXY_PAGE: &str = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad \
                           Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
 
-/// What Google's front end says in HTML of a request that did not arrive in time, in the form of
+/// The HTML page of Google's front end for a request that did not arrive in time, in the format of
 /// its other pages.
 const REQUEST_TIMEOUT_PAGE: &str = "<!DOCTYPE html>\n<html lang=en>\n  <meta charset=utf-8>\n  <title>Error 408 (Request \
                                     Timeout)!!1</title>\n  <p><b>408.</b> <ins>That\u{2019}s an error.</ins>\n  \
                                     <p>Your client has taken too long to issue its request.  <ins>That\u{2019}s all we \
                                     know.</ins>\n";
 
-/// Gives an answer as the fault has it. The call happens when `serve` is called with the request's
-/// body and its outcome is awaited. A fault that leaves the caller without an answer ends once
-/// `hung_up` is true.
+/// Answers a call as the fault prescribes. `serve` executes the call with the request's body. A
+/// fault that leaves the caller without an answer ends once `hung_up` is true.
 ///
 /// # Errors
-/// Those of `serve`, and [`TransportError::Interrupted`] for what is lost.
-pub(crate) async fn inflict<F>(
+/// Those of `serve`, and [`TransportError::Interrupted`] for a lost request or answer.
+pub(crate) async fn inject<F>(
     fault: Option<Fault>,
     body: Body,
     hung_up: &watch::Sender<bool>,
@@ -47,11 +46,12 @@ pub(crate) async fn inflict<F>(
 where
     F: Future<Output = Result<Response<Body>, TransportError>>,
 {
+    // Faults that do not answer with an error envelope return early.
     let refused = match fault {
         None => return serve(body).await,
         Some(Fault::LostRequest) => return Err(lost()),
         Some(Fault::LostReply) => return serve(body).await.and(Err(lost())),
-        Some(Fault::NoAnswer) => return Err(stay_silent(body, hung_up.subscribe()).await),
+        Some(Fault::NoAnswer) => return Err(never_answer(body, hung_up.subscribe()).await),
         Some(Fault::EmptyBody) => return serve(body).await.map(|_| Response::new(empty())),
         Some(Fault::Slow) => return serve(body).await.map(|response| response.map(slow)),
         Some(Fault::Cut) => return serve(body).await.map(|response| response.map(cut)),
@@ -62,34 +62,34 @@ where
                 REQUEST_TIMEOUT_PAGE,
             ));
         }
-        Some(Fault::Invalid) => Refused::invalid("Unsupported MIME type: jsonl"),
-        Some(Fault::KeyInvalid) => Refused::wrong_key(),
-        Some(Fault::CountryNotServed) => Refused::country_not_served(),
-        Some(Fault::Unauthenticated) => Refused::unauthenticated(),
-        Some(Fault::Forbidden) => Refused::forbidden(),
-        Some(Fault::ApiDisabled) => Refused::api_disabled(),
-        Some(Fault::NotFound) => Refused::not_found(),
-        Some(Fault::Exhausted) => Refused::exhausted(),
-        Some(Fault::RateLimited) => Refused::rate_limited(),
-        Some(Fault::DayExhausted) => Refused::day_exhausted(),
-        Some(Fault::PrepaymentDepleted) => Refused::prepayment_depleted(),
-        Some(Fault::RateLimitedForever) => Refused::rate_limited_forever(),
-        Some(Fault::Internal) => Refused::internal(),
-        Some(Fault::Unavailable) => Refused::unavailable(),
-        Some(Fault::DeadlineExceeded) => Refused::deadline_exceeded(),
+        Some(Fault::Invalid) => ApiError::invalid("Unsupported MIME type: jsonl"),
+        Some(Fault::KeyInvalid) => ApiError::wrong_key(),
+        Some(Fault::CountryNotServed) => ApiError::country_not_served(),
+        Some(Fault::Unauthenticated) => ApiError::unauthenticated(),
+        Some(Fault::Forbidden) => ApiError::forbidden(),
+        Some(Fault::ApiDisabled) => ApiError::api_disabled(),
+        Some(Fault::NotFound) => ApiError::not_found(),
+        Some(Fault::Exhausted) => ApiError::exhausted(),
+        Some(Fault::RateLimited) => ApiError::rate_limited(),
+        Some(Fault::DayExhausted) => ApiError::day_exhausted(),
+        Some(Fault::PrepaymentDepleted) => ApiError::prepayment_depleted(),
+        Some(Fault::RateLimitedForever) => ApiError::rate_limited_forever(),
+        Some(Fault::Internal) => ApiError::internal(),
+        Some(Fault::Unavailable) => ApiError::unavailable(),
+        Some(Fault::DeadlineExceeded) => ApiError::deadline_exceeded(),
     };
     Ok(refused.response())
 }
 
-/// Takes the request and says nothing until the simulated service hangs up. A caller that gives up
-/// sooner drops this.
-async fn stay_silent(body: Body, mut hung_up: watch::Receiver<bool>) -> TransportError {
-    // A server that left the body unread would not notice that the caller has closed the
+/// Reads the request and sends no answer until the simulated service hangs up. A caller that gives
+/// up earlier drops this future.
+async fn never_answer(body: Body, mut hung_up: watch::Receiver<bool>) -> TransportError {
+    // A server that leaves the body unread does not notice that the caller has closed the
     // connection.
     let taken = async {
-        let mut pieces = BodyDataStream::new(body);
-        while let Some(piece) = pieces.next().await {
-            piece?;
+        let mut chunks = BodyDataStream::new(body);
+        while let Some(chunk) = chunks.next().await {
+            chunk?;
         }
         future::pending::<Result<(), BoxError>>().await
     };
@@ -108,36 +108,36 @@ fn reset() -> BoxError {
 }
 
 fn slow(body: Body) -> Body {
-    let pieces = BodyDataStream::new(body).flat_map(|piece| {
-        let pieces = match piece {
+    let chunks = BodyDataStream::new(body).flat_map(|chunk| {
+        let chunks = match chunk {
             Ok(bytes) => split(bytes).into_iter().map(Ok).collect(),
             Err(error) => vec![Err(error)],
         };
-        stream::iter(pieces)
+        stream::iter(chunks)
     });
-    let late = pieces.then(async |piece: Result<Bytes, BoxError>| {
+    let late = chunks.then(async |chunk: Result<Bytes, BoxError>| {
         tokio::time::sleep(SLOW_WAIT).await;
-        piece.map(Frame::data)
+        chunk.map(Frame::data)
     });
     BodyExt::boxed(StreamBody::new(Box::pin(late)))
 }
 
 fn split(mut bytes: Bytes) -> Vec<Bytes> {
-    let mut pieces = Vec::new();
-    while bytes.len() > SLOW_BYTES {
-        pieces.push(bytes.split_to(SLOW_BYTES));
+    let mut chunks = Vec::new();
+    while bytes.len() > SLOW_CHUNK_BYTES {
+        chunks.push(bytes.split_to(SLOW_CHUNK_BYTES));
     }
-    pieces.push(bytes);
-    pieces
+    chunks.push(bytes);
+    chunks
 }
 
-/// The first piece and half of the second, or half of the only one; then the connection is gone.
+/// Sends the first chunk and half of the second, or half of the only one. Then the connection ends.
 fn cut(body: Body) -> Body {
     let halves = async move {
-        let mut pieces = BodyDataStream::new(body);
+        let mut chunks = BodyDataStream::new(body);
         let (first, second) = (
-            pieces.next().await.transpose()?,
-            pieces.next().await.transpose()?,
+            chunks.next().await.transpose()?,
+            chunks.next().await.transpose()?,
         );
         Ok::<_, BoxError>(match (first, second) {
             (Some(first), Some(second)) => vec![first, half(&second)],
@@ -149,14 +149,14 @@ fn cut(body: Body) -> Body {
         let whole = halves
             .unwrap_or_default()
             .into_iter()
-            .map(|piece| Ok(Frame::data(piece)));
+            .map(|chunk| Ok(Frame::data(chunk)));
         stream::iter(whole.chain([Err(reset())]).collect::<Vec<_>>())
     });
     BodyExt::boxed(StreamBody::new(Box::pin(frames)))
 }
 
-fn half(piece: &Bytes) -> Bytes {
-    piece.slice(..piece.len() / 2)
+fn half(chunk: &Bytes) -> Bytes {
+    chunk.slice(..chunk.len() / 2)
 }
 
 #[cfg(test)]
@@ -166,28 +166,28 @@ mod tests {
 
     use super::*;
 
-    fn body(pieces: &[&'static str]) -> Body {
-        let frames: Vec<_> = pieces
+    fn body(chunks: &[&'static str]) -> Body {
+        let frames: Vec<_> = chunks
             .iter()
-            .map(|piece| Ok(Frame::data(Bytes::from_static(piece.as_bytes()))))
+            .map(|chunk| Ok(Frame::data(Bytes::from_static(chunk.as_bytes()))))
             .collect();
         BodyExt::boxed(StreamBody::new(stream::iter(frames)))
     }
 
     async fn received(body: Body) -> (String, bool) {
-        let mut pieces = BodyDataStream::new(body);
+        let mut chunks = BodyDataStream::new(body);
         let mut text = String::new();
-        while let Some(piece) = pieces.next().await {
-            let Ok(piece) = piece else {
+        while let Some(chunk) = chunks.next().await {
+            let Ok(chunk) = chunk else {
                 return (text, false);
             };
-            text.push_str(std::str::from_utf8(&piece).expect("text"));
+            text.push_str(std::str::from_utf8(&chunk).expect("text"));
         }
         (text, true)
     }
 
     #[tokio::test]
-    async fn cut_body_ends_inside_of_a_piece_with_an_error() {
+    async fn a_cut_body_ends_inside_a_chunk_with_an_error() {
         assert_eq!(
             received(cut(body(&["first", "second", "third"]))).await,
             ("firstsec".to_owned(), false)
@@ -200,28 +200,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn slow_body_is_whole_and_takes_its_time() {
-        let long: &'static str = "x".repeat(5 * SLOW_BYTES + 1).leak();
+    async fn a_slow_body_is_complete_and_delayed() {
+        let long: &'static str = "x".repeat(5 * SLOW_CHUNK_BYTES + 1).leak();
         let begin = tokio::time::Instant::now();
         assert_eq!(received(slow(body(&[long]))).await, (long.to_owned(), true));
         assert_eq!(begin.elapsed(), 6 * SLOW_WAIT);
     }
 
     #[tokio::test]
-    async fn a_silent_call_ends_when_the_service_hangs_up() {
+    async fn an_unanswered_call_ends_when_the_service_hangs_up() {
         let hung_up = watch::Sender::new(false);
         let serve = |_| future::ready(Ok(Response::new(empty())));
-        let mut silent = Box::pin(inflict(
-            Some(Fault::NoAnswer),
-            full("body"),
-            &hung_up,
-            serve,
-        ));
+        let mut silent = Box::pin(inject(Some(Fault::NoAnswer), full("body"), &hung_up, serve));
         assert!(silent.as_mut().now_or_never().is_none());
         hung_up.send_replace(true);
         assert!(matches!(silent.await, Err(TransportError::Interrupted(_))));
-        // From then on it does not wait at all.
-        let silent = inflict(Some(Fault::NoAnswer), full("body"), &hung_up, serve);
+        // From then on, it does not wait at all.
+        let silent = inject(Some(Fault::NoAnswer), full("body"), &hung_up, serve);
         assert!(matches!(
             silent.now_or_never(),
             Some(Err(TransportError::Interrupted(_)))
@@ -229,11 +224,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_silent_call_ends_when_its_request_breaks_off() {
+    async fn an_unanswered_call_ends_when_its_request_breaks_off() {
         let broken = stream::iter([Ok(Frame::data(Bytes::from_static(b"half"))), Err(reset())]);
         let broken = BodyExt::boxed(StreamBody::new(broken));
         let hung_up = watch::Sender::new(false);
-        let outcome = inflict(Some(Fault::NoAnswer), broken, &hung_up, |_| {
+        let outcome = inject(Some(Fault::NoAnswer), broken, &hung_up, |_| {
             future::ready(Ok(Response::new(empty())))
         });
         assert!(matches!(outcome.await, Err(TransportError::Interrupted(_))));

@@ -1,10 +1,11 @@
-//! Outages: spans of time in which every call of some kind is answered in one way.
+//! Outages: periods in which every call of some kind is answered in the same way.
 //!
-//! An outage is written `CALL:ANSWER:FROM..TO`, with durations since the state folder was made:
+//! An outage has the form `CALL:ANSWER:FROM..TO`, with durations since the state folder was
+//! created:
 //!
 //! ```text
 //! download:503:0..81m            downloads fail for the first 81 minutes
-//! get-batch:429-prepaid:2h..62h  the prepaid credit is used up for 60 hours
+//! get-batch:429-prepaid:2h..62h  the prepaid credit is exhausted for 60 hours
 //! uploads:timeout:1d..20d        no call of an upload is answered for 19 days
 //! ```
 
@@ -21,8 +22,7 @@ use crate::{
     wire::route::Call,
 };
 
-/// From one moment until another, all calls of some kind are answered in the same way. They are
-/// counted all the same.
+/// A period in which all calls of some kind are answered in the same way. They are counted anyway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Outage {
@@ -30,18 +30,18 @@ pub struct Outage {
     pub call: Calls,
     /// How they are answered.
     pub answer: Fault,
-    /// When it begins, since the state folder was made. Whole milliseconds.
+    /// When it starts, since the state folder was created. Whole milliseconds.
     pub from: Duration,
-    /// When it is over, since the state folder was made. Whole milliseconds.
+    /// When it ends, since the state folder was created. Whole milliseconds.
     pub until: Duration,
 }
 
-/// The calls that an outage is about.
+/// The calls that an outage affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Calls {
     /// Every call.
     Any,
-    /// All calls of resumable uploads.
+    /// All calls of uploads.
     Uploads,
     /// All downloads of output files.
     Downloads,
@@ -49,24 +49,24 @@ pub enum Calls {
     Of(Call),
 }
 
-/// A text that is no [`Outage`].
+/// An invalid [`Outage`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OutageError {
-    /// It has not three parts, the last of them a range.
-    #[error("an outage is written CALL:ANSWER:FROM..TO, as in download:503:0..81m")]
+    /// The outage does not have three parts, with a range as the last.
+    #[error("invalid outage: expected CALL:ANSWER:FROM..TO, as in download:503:0..81m")]
     Shape,
-    /// No such calls.
-    #[error("{0:?} is no call; there are {calls}", calls = list(Calls::names()))]
+    /// There are no such calls.
+    #[error("unknown call {0:?}: expected one of {calls}", calls = list(Calls::names()))]
     Calls(String),
-    /// No such answer.
-    #[error("{0:?} is no answer; there are {answers}", answers = Fault::names())]
+    /// There is no such answer.
+    #[error("unknown answer {0:?}: expected one of {answers}", answers = Fault::names())]
     Answer(String),
-    /// A moment that can't be read.
+    /// A duration is invalid.
     #[error(transparent)]
     Moment(#[from] DurationError),
-    /// It would be over before it begins.
-    #[error("an outage from {from} until {until} would never begin: its end must be later than its start", from = duration::written(*.from), until = duration::written(*.until))]
-    NeverBegins {
+    /// The outage would end before it starts.
+    #[error("invalid outage from {from} until {until}: the end must be later than the start", from = duration::format(*.from), until = duration::format(*.until))]
+    EndsBeforeStart {
         /// Its start.
         from: Duration,
         /// Its end.
@@ -75,13 +75,16 @@ pub enum OutageError {
 }
 
 impl Scenario {
-    /// How a call is answered that comes this long after the state folder was made, if an outage
-    /// decides about it. The first outage that means the call decides.
+    /// Returns the answer to a call at this age of the state folder, if an outage affects it. The
+    /// first matching outage applies.
     pub(crate) fn outage(&self, call: Call, age: Duration) -> Option<Fault> {
-        let meant = |outage: &&Outage| {
+        let applies = |outage: &&Outage| {
             outage.call.include(call) && (outage.from..outage.until).contains(&age)
         };
-        self.outages.iter().find(meant).map(|outage| outage.answer)
+        self.outages
+            .iter()
+            .find(applies)
+            .map(|outage| outage.answer)
     }
 }
 
@@ -107,12 +110,12 @@ impl Calls {
         }
     }
 
-    fn named(name: &str) -> Option<Self> {
+    fn from_name(name: &str) -> Option<Self> {
         match name {
             ANY => Some(Self::Any),
             Self::UPLOADS => Some(Self::Uploads),
             Self::DOWNLOADS => Some(Self::Downloads),
-            name => Call::named(name).map(Self::Of),
+            name => Call::from_name(name).map(Self::Of),
         }
     }
 
@@ -125,7 +128,7 @@ impl Calls {
 
 impl fmt::Display for Outage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (from, until) = (duration::written(self.from), duration::written(self.until));
+        let (from, until) = (duration::format(self.from), duration::format(self.until));
         write!(f, "{}:{}:{from}..{until}", self.call.name(), self.answer)
     }
 }
@@ -139,9 +142,10 @@ impl FromStr for Outage {
             return Err(OutageError::Shape);
         };
         let (from, until) = span.split_once("..").ok_or(OutageError::Shape)?;
-        let call = Calls::named(call).ok_or_else(|| OutageError::Calls(call.to_owned()))?;
-        let answer = Fault::named(answer).ok_or_else(|| OutageError::Answer(answer.to_owned()))?;
-        let (from, until) = (duration::read(from)?, duration::read(until)?);
+        let call = Calls::from_name(call).ok_or_else(|| OutageError::Calls(call.to_owned()))?;
+        let answer =
+            Fault::from_name(answer).ok_or_else(|| OutageError::Answer(answer.to_owned()))?;
+        let (from, until) = (duration::parse(from)?, duration::parse(until)?);
         if from < until {
             Ok(Self {
                 call,
@@ -150,7 +154,7 @@ impl FromStr for Outage {
                 until,
             })
         } else {
-            Err(OutageError::NeverBegins { from, until })
+            Err(OutageError::EndsBeforeStart { from, until })
         }
     }
 }
@@ -186,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_begins_at_its_start_and_is_over_at_its_end() {
+    fn an_outage_includes_its_start_and_excludes_its_end() {
         let scenario = outages(&["download:503:1m..2m"]);
         let at = |seconds| scenario.outage(Call::Download, Duration::from_secs(seconds));
         assert_eq!(
@@ -201,23 +205,23 @@ mod tests {
     }
 
     #[test]
-    fn groups_hold_their_calls_and_no_other() {
-        let meant = |rule: &str| {
+    fn groups_contain_only_their_calls() {
+        let applies = |rule: &str| {
             let scenario = outages(&[rule]);
             let on = |call: &Call| scenario.outage(*call, Duration::ZERO).is_some();
             Call::ALL.into_iter().filter(on).collect::<Vec<_>>()
         };
         assert_eq!(
-            meant("uploads:500:0..1s"),
+            applies("uploads:500:0..1s"),
             [Call::StartUpload, Call::ContinueUpload]
         );
-        assert_eq!(meant("downloads:500:0..1s"), [Call::Download]);
-        assert_eq!(meant("list-batches:500:0..1s"), [Call::ListBatches]);
-        assert_eq!(meant("any:500:0..1s"), Call::ALL);
+        assert_eq!(applies("downloads:500:0..1s"), [Call::Download]);
+        assert_eq!(applies("list-batches:500:0..1s"), [Call::ListBatches]);
+        assert_eq!(applies("any:500:0..1s"), Call::ALL);
     }
 
     #[test]
-    fn first_outage_that_means_a_call_decides() {
+    fn the_first_matching_outage_applies() {
         let scenario = outages(&["get-batch:404:0..1h", "any:503:0..1d"]);
         let answers = [
             (Call::GetBatch, 0),
@@ -232,31 +236,34 @@ mod tests {
     }
 
     #[test]
-    fn wrong_outages_say_what_is_wrong() {
-        let told = |text: &str| text.parse::<Outage>().expect_err("wrong").to_string();
-        assert!(told("download:503").contains("CALL:ANSWER:FROM..TO"));
-        assert!(told("download:503:81m").contains("CALL:ANSWER:FROM..TO"));
+    fn invalid_outages_are_rejected_with_a_reason() {
+        let message = |text: &str| text.parse::<Outage>().expect_err("wrong").to_string();
+        assert!(message("download:503").contains("CALL:ANSWER:FROM..TO"));
+        assert!(message("download:503:81m").contains("CALL:ANSWER:FROM..TO"));
         assert!(
-            told("upload:503:0..1h")
-                .starts_with("\"upload\" is no call; there are any, uploads, downloads, ")
+            message("upload:503:0..1h")
+                .starts_with("unknown call \"upload\": expected one of any, uploads, downloads, ")
         );
-        assert!(told("any:418:0..1h").starts_with("\"418\" is no answer; there are 400, 401, "));
-        assert!(told("any:503:0..soon").contains("\"soon\" is no duration"));
+        assert!(
+            message("any:418:0..1h")
+                .starts_with("unknown answer \"418\": expected one of 400, 401, ")
+        );
+        assert!(message("any:503:0..soon").contains("invalid duration \"soon\""));
         assert_eq!(
-            told("any:503:2h..90m"),
-            "an outage from 2h until 1h30m would never begin: its end must be later than its start"
+            message("any:503:2h..90m"),
+            "invalid outage from 2h until 1h30m: the end must be later than the start"
         );
     }
 
     proptest! {
         #[test]
-        fn outage_that_is_written_is_read_again(
+        fn outages_round_trip(
             name in proptest::sample::select(Calls::names().collect::<Vec<_>>()),
             answer in proptest::sample::select(Fault::NAMES.to_vec()),
             from in 0..u64::MAX / 2,
             lasts in 1..u64::MAX / 2,
         ) {
-            let call = Calls::named(name).expect("a name");
+            let call = Calls::from_name(name).expect("a name");
             let (from, until) = (Duration::from_millis(from), Duration::from_millis(from + lasts));
             let outage = Outage { call, answer: answer.0, from, until };
             prop_assert_eq!(outage.to_string().parse(), Ok(outage));

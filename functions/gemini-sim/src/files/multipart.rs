@@ -1,21 +1,20 @@
-//! The body of a multipart upload: a description in JSON, and then the file itself.
+//! The body of a multipart upload: a JSON description, followed by the file.
 //!
-//! `multipart/related` is what the protocol wants; clients that post a form send the same two parts
-//! as `multipart/form-data`. Source:
-//! developers.google.com/workspace/drive/api/guides/manage-uploads (the protocol is the same in all
-//! of Google's upload APIs), read 2026-11-26.
+//! The protocol specifies `multipart/related`; clients that post a form send the same two parts as
+//! `multipart/form-data`. Source: developers.google.com/workspace/drive/api/guides/manage-uploads
+//! (the protocol is the same in all of Google's upload APIs), read 2026-11-26.
 
 use bytes::Bytes;
 use memchr::memmem;
 
-use crate::wire::reply::Refused;
+use crate::wire::reply::ApiError;
 
 /// The two parts of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Multipart {
     /// The description.
     pub(crate) description: Bytes,
-    /// What the file's part says of its type.
+    /// The type in the headers of the file's part.
     pub(crate) mime_type: Option<String>,
     /// The file.
     pub(crate) content: Bytes,
@@ -24,18 +23,18 @@ pub(crate) struct Multipart {
 /// Splits a body of this content type into its parts.
 ///
 /// # Errors
-/// 400 when the type names no boundary, or the body has not exactly two parts.
-pub(crate) fn split(content_type: &str, body: &Bytes) -> Result<Multipart, Refused> {
+/// 400 when the type names no boundary, or the body does not have exactly two parts.
+pub(crate) fn split(content_type: &str, body: &Bytes) -> Result<Multipart, ApiError> {
     let boundary = boundary(content_type).ok_or_else(|| {
-        Refused::invalid(
+        ApiError::invalid(
             "Multipart upload needs the content type multipart/related with a boundary",
         )
     })?;
     let sections = sections(body, boundary).ok_or_else(|| {
-        Refused::invalid("Multipart upload must end with its boundary and two dashes")
+        ApiError::invalid("Multipart upload must end with its boundary and two dashes")
     })?;
     let [description, file] = sections.as_slice() else {
-        return Err(Refused::invalid(
+        return Err(ApiError::invalid(
             "Multipart upload must have two parts: the metadata in JSON, then the file",
         ));
     };
@@ -47,7 +46,7 @@ pub(crate) fn split(content_type: &str, body: &Bytes) -> Result<Multipart, Refus
     })
 }
 
-/// The boundary that a content type names.
+/// Returns the boundary that a content type names.
 fn boundary(content_type: &str) -> Option<&str> {
     let (kind, parameters) = content_type.split_once(';')?;
     if !kind
@@ -70,7 +69,7 @@ fn boundary(content_type: &str) -> Option<&str> {
     (!unquoted.is_empty()).then_some(unquoted)
 }
 
-/// What stands between the boundaries; nothing when the last one is missing.
+/// Returns the sections between the boundaries; `None` when the final boundary is missing.
 fn sections(body: &Bytes, boundary: &str) -> Option<Vec<Bytes>> {
     let delimiter = format!("--{boundary}");
     let mut sections = Vec::new();
@@ -81,7 +80,7 @@ fn sections(body: &Bytes, boundary: &str) -> Option<Vec<Bytes>> {
             after.starts_with(b"--"),
             after.trim_ascii_start().len() < after.len(),
         );
-        // Inside the file, or the start of a longer word.
+        // This occurrence is part of the file's content, or the start of a longer word.
         if !(before.is_empty() || before.ends_with(b"\n")) || !(is_last || is_whole) {
             continue;
         }
@@ -96,7 +95,7 @@ fn sections(body: &Bytes, boundary: &str) -> Option<Vec<Bytes>> {
     None
 }
 
-/// The length of the line break at the end.
+/// Returns the length of the line break at the end of the text.
 fn line_break(text: &[u8]) -> usize {
     if text.ends_with(b"\r\n") {
         2
@@ -105,7 +104,7 @@ fn line_break(text: &[u8]) -> usize {
     }
 }
 
-/// A part: its headers, and what follows them.
+/// A part: its headers and its content.
 struct Part {
     headers: String,
     content: Bytes,
@@ -113,7 +112,7 @@ struct Part {
 
 impl Part {
     fn read(section: &Bytes) -> Self {
-        // An empty line ends the headers, or stands at the start where there are none.
+        // An empty line ends the headers. It is the first line if there are no headers.
         let mut at = 0;
         while let Some(length) = section
             .get(at..)
@@ -143,7 +142,7 @@ impl Part {
             .map(|(_, value)| value.trim_ascii())
     }
 
-    fn content(&self) -> Result<Bytes, Refused> {
+    fn content(&self) -> Result<Bytes, ApiError> {
         let encoding = self
             .header("content-transfer-encoding")
             .unwrap_or("binary")
@@ -152,8 +151,8 @@ impl Part {
             "binary" | "7bit" | "8bit" => Ok(self.content.clone()),
             "base64" => base64_simd::forgiving_decode_to_vec(&self.content)
                 .map(Bytes::from)
-                .map_err(|_| Refused::invalid("A part of the multipart upload is not base64")),
-            _ => Err(Refused::invalid(
+                .map_err(|_| ApiError::invalid("A part of the multipart upload is not base64")),
+            _ => Err(ApiError::invalid(
                 "Content-Transfer-Encoding must be binary or base64",
             )),
         }
@@ -180,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn body_of_googles_old_sdk_is_read() {
+    fn the_format_of_googles_old_sdk_is_accepted() {
         let body = b"--b1\r\nContent-Type: application/json; charset=utf-8\r\n\r\n{}\r\n--b1\r\n\
                      Content-Type: image/png\r\n\r\n\x89PNG\r\n\x1a\n\r\n--b1--";
         assert_eq!(
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn forms_preambles_line_feeds_and_ends_are_read() {
+    fn forms_preambles_line_feeds_and_epilogues_are_accepted() {
         let form = b"--b1\r\ncontent-disposition: form-data; name=\"metadata\"\r\n\r\n{}\r\n--b1\r\n\
                      Content-Disposition: form-data; name=\"file\"\r\ncontent-type:image/png\r\n\r\nx\r\n--b1--\r\n";
         assert_eq!(
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn file_may_hold_what_looks_like_a_boundary() {
+    fn the_file_may_contain_text_like_a_boundary() {
         let body = b"--b\r\n\r\n{}\r\n--b\r\nContent-Type: image/png\r\n\r\nx--b--\r\n--bb\r\n--b\xff\r\n--b--";
         assert_eq!(
             read("multipart/related; boundary=b", body),
@@ -224,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_bodies_are_refused() {
+    fn invalid_bodies_are_rejected() {
         let whole = b"--b\n\n{}\n--b\n\nx\n--b--";
         for content_type in [
             "multipart/related",

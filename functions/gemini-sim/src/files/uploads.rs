@@ -1,7 +1,7 @@
-//! The Files API's uploads, and its resumable protocol.
+//! Uploads to the Files API, and the resumable protocol.
 //!
-//! A chunk counts only when all of it arrived: one that breaks off leaves the upload where it was,
-//! and the caller sends it again.
+//! A chunk counts only when it has arrived completely. After a chunk that breaks off, the upload is
+//! unchanged and the caller sends the chunk again.
 
 use std::{
     collections::HashMap,
@@ -21,22 +21,22 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::{
-    files::{Files, LARGEST_FILE_BYTES, StoredFile, keep_only},
+    files::{Files, MAX_FILE_BYTES, StoredFile, remove_except},
     generation::generate_request::file_id,
-    images::header::{ENOUGH_BYTES, dimensions},
+    images::header::{MAX_HEADER_BYTES, dimensions},
     wire::{
         body::write_file,
-        reply::{Refused, Unserved, json_response},
+        reply::{ApiError, ServeError, json_response},
     },
 };
 
-/// Every chunk but the last is a multiple of this long.
+/// Every chunk except the last has a multiple of this size.
 const GRANULARITY_BYTES: u64 = 8 * 1024 * 1024;
 
-/// The longest display name, in characters.
-const LONGEST_DISPLAY_NAME: usize = 512;
+/// The maximum length of a display name, in characters.
+const MAX_DISPLAY_NAME_CHARS: usize = 512;
 
-/// An upload under way, or done.
+/// An upload, unfinished or finished.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Upload {
     number: u64,
@@ -44,13 +44,13 @@ pub(crate) struct Upload {
     pub(crate) file_id: String,
     display_name: String,
     mime_type: String,
-    /// What the caller said, if it did.
+    /// The size that the caller announced, if any.
     size_bytes: Option<u64>,
     pub(crate) received_bytes: u64,
     finished: bool,
 }
 
-/// All uploads: those under way, and those whose file is still kept.
+/// All uploads that are unfinished or whose file is still kept.
 #[derive(Debug)]
 pub(crate) struct Uploads {
     documents: Documents<Upload>,
@@ -58,39 +58,41 @@ pub(crate) struct Uploads {
     uploads: Mutex<HashMap<String, Arc<AsyncMutex<Upload>>>>,
 }
 
-/// Who asks, and when.
+/// The caller of an API method, and when it called.
 pub(crate) struct Caller {
-    /// What URLs in answers start with.
+    /// The start of URLs in answers.
     pub(crate) origin: String,
     /// `v1` or `v1beta`.
     pub(crate) version: &'static str,
-    /// The number of the call, which no other call has.
+    /// The number of the call, which is unique.
     pub(crate) number: u64,
-    /// The present moment.
+    /// The time of the call.
     pub(crate) now: Timestamp,
 }
 
 impl Upload {
-    /// An upload of which no byte arrived, with the file's description by the caller. `new_id` is
-    /// what the file is called when the caller gives it no name.
+    /// Creates an upload without content from the caller's description of the file. `new_id`
+    /// becomes the file's id if the caller does not name it.
     ///
     /// # Errors
-    /// 400 for a description that no file can have.
-    pub(crate) fn begun(
+    /// 400 for an invalid description.
+    pub(crate) fn new(
         caller: &Caller,
         file: &Value,
         mime_type: Option<&str>,
         size_bytes: Option<u64>,
         new_id: &str,
-    ) -> Result<Self, Refused> {
+    ) -> Result<Self, ApiError> {
         let display_name = file["displayName"].as_str().unwrap_or_default().to_owned();
-        if display_name.chars().count() > LONGEST_DISPLAY_NAME {
-            return Err(Refused::invalid(
+        // The service limits the display name.
+        if display_name.chars().count() > MAX_DISPLAY_NAME_CHARS {
+            return Err(ApiError::invalid(
                 "* CreateFileRequest.file.display_name: at most 512 characters",
             ));
         }
         let name = file["name"].as_str().filter(|name| !name.is_empty());
-        let wanted_id = name.map(file_id).transpose().map_err(Refused::invalid)?;
+        let wanted_id = name.map(file_id).transpose().map_err(ApiError::invalid)?;
+        // The type in the headers takes precedence over the description.
         Ok(Self {
             number: caller.number,
             started: caller.now,
@@ -108,15 +110,17 @@ impl Upload {
 }
 
 impl Uploads {
-    /// Opens the uploads below `folder`. Those whose bytes are not all there any more are
-    /// forgotten, and those whose file is gone.
+    /// Opens the uploads below `folder`. Forgets those whose content is incomplete or whose file is
+    /// gone.
     ///
     /// # Errors
-    /// [`DocumentError`].
+    /// [`DocumentError`] when the folder can't be read or changed.
     pub(crate) fn open(folder: &Path, files: &Files) -> Result<Self, DocumentError> {
         let documents: Documents<Upload> = Documents::open(folder.join("uploads"))?;
         let parts = folder.join("parts");
         let mut uploads = HashMap::new();
+        // An unfinished upload can be resumed only if all bytes that were acknowledged are still on
+        // disk.
         for (id, upload) in documents.load_all()? {
             let complete = if upload.finished {
                 files.content(&upload.file_id).exists()
@@ -126,14 +130,14 @@ impl Uploads {
             };
             if complete {
                 if !upload.finished {
-                    files.keep_room(&id, upload.size_bytes.unwrap_or(0), upload.started);
+                    files.reserve(&id, upload.size_bytes.unwrap_or(0), upload.started);
                 }
                 uploads.insert(id, Arc::new(AsyncMutex::new(upload)));
             } else {
                 documents.remove(&id)?;
             }
         }
-        keep_only(&parts, |id| uploads.contains_key(id))?;
+        remove_except(&parts, |id| uploads.contains_key(id))?;
         Ok(Self {
             documents,
             parts,
@@ -141,20 +145,19 @@ impl Uploads {
         })
     }
 
-    /// Forgets the finished uploads of a file that is deleted.
+    /// Forgets the finished uploads of a deleted file.
     pub(crate) fn forget(&self, file_id: &str) {
         let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
         uploads.retain(|id, upload| {
             let is_of_file = upload
                 .try_lock()
                 .is_ok_and(|upload| upload.finished && upload.file_id == file_id);
-            // What stays is forgotten at the next opening.
+            // An upload that can't be removed now is forgotten when the folder is next opened.
             !(is_of_file && self.documents.remove(id).is_ok())
         });
     }
 
-    /// Starts a resumable upload. `new_id` is what the file is called when the caller gives it no
-    /// name.
+    /// Starts a resumable upload. `new_id` becomes the file's id if the caller does not name it.
     ///
     /// # Errors
     /// 400, 409 or 429 when such a file can't be added.
@@ -165,15 +168,16 @@ impl Uploads {
         headers: &HeaderMap,
         body: &Value,
         new_id: &str,
-    ) -> Result<Response<Body>, Refused> {
+    ) -> Result<Response<Body>, ApiError> {
         if text(headers, "x-goog-upload-command") != Some("start") {
-            return Err(Refused::invalid(
+            return Err(ApiError::invalid(
                 "A resumable upload must begin with the command start",
             ));
         }
+        // The headers announce the type and the size of the file.
         let mime_type = text(headers, "x-goog-upload-header-content-type");
         let size_bytes = number_in(headers, "x-goog-upload-header-content-length")?;
-        let upload = Upload::begun(caller, &body["file"], mime_type, size_bytes, new_id)?;
+        let upload = Upload::new(caller, &body["file"], mime_type, size_bytes, new_id)?;
         let upload_id = format!("upload-{new_id}");
         files.admit(
             &upload_id,
@@ -181,6 +185,7 @@ impl Uploads {
             size_bytes.unwrap_or(0),
             caller.now,
         )?;
+        // The upload is stored before its URL is returned, so that it survives a restart.
         self.documents.put(&upload_id, &upload)?;
         let url = format!(
             "{}/upload/{}/files?upload_id={upload_id}&upload_protocol=resumable",
@@ -188,9 +193,10 @@ impl Uploads {
         );
         let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
         uploads.insert(upload_id, Arc::new(AsyncMutex::new(upload)));
-        let mut response = active();
-        let url =
-            HeaderValue::from_str(&url).map_err(|_| Refused::invalid("Host is not a host name"))?;
+        // The URL is returned under both names that clients read.
+        let mut response = active_response();
+        let url = HeaderValue::from_str(&url)
+            .map_err(|_| ApiError::invalid("Host is not a host name"))?;
         response
             .headers_mut()
             .insert("x-goog-upload-control-url", url.clone());
@@ -198,30 +204,37 @@ impl Uploads {
         Ok(response)
     }
 
-    /// Serves a request to an upload's URL: bytes, the end, or the question how many bytes arrived.
+    /// Serves a request to an upload's URL: a chunk, the end, or a query of the number of received
+    /// bytes.
     ///
     /// # Errors
-    /// 404 for an unknown upload, 400 for a chunk that does not follow the last one, or is no
-    /// multiple of the granularity, or makes the file another size than was said.
-    pub(crate) async fn proceed(
+    /// 404 for an unknown upload. 400 for a chunk that does not follow the previous one, that is
+    /// not a multiple of the granularity, or that gives the file another size than announced.
+    pub(crate) async fn continue_upload(
         &self,
         files: &Files,
         caller: &Caller,
         upload_id: &str,
         headers: &HeaderMap,
         body: Body,
-    ) -> Result<Response<Body>, Unserved> {
+    ) -> Result<Response<Body>, ServeError> {
+        // The lock of the upload is held for the whole request, so that its chunks do not overlap.
         let upload = self
             .uploads
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .get(upload_id)
             .cloned();
-        let upload = upload.ok_or_else(Refused::not_found)?;
+        let upload = upload.ok_or_else(ApiError::not_found)?;
         let mut upload = upload.lock().await;
+        // The answer to the final chunk may have been lost, so the caller gets it again.
         if upload.finished {
-            return Ok(last(&files.find(&upload.file_id, caller.now)?, caller));
+            return Ok(final_response(
+                &files.find(&upload.file_id, caller.now)?,
+                caller,
+            ));
         }
+        // A command may combine a chunk with the end of the upload.
         let commands = text(headers, "x-goog-upload-command").unwrap_or_default();
         let commands: Vec<&str> = commands.split(',').map(str::trim).collect();
         let (with_bytes, with_end) = match commands.as_slice() {
@@ -229,7 +242,7 @@ impl Uploads {
             ["upload"] => (true, false),
             ["upload", "finalize"] => (true, true),
             ["finalize"] => (false, true),
-            _ => return Err(Refused::invalid("Unknown upload command").into()),
+            _ => return Err(ApiError::invalid("Unknown upload command").into()),
         };
         if with_bytes {
             self.receive(&mut upload, upload_id, headers, body, with_end)
@@ -237,9 +250,9 @@ impl Uploads {
         }
         if with_end {
             let file = self.finish(files, &mut upload, upload_id, caller).await?;
-            return Ok(last(&file, caller));
+            return Ok(final_response(&file, caller));
         }
-        let mut response = active();
+        let mut response = active_response();
         response
             .headers_mut()
             .insert("x-goog-upload-size-received", upload.received_bytes.into());
@@ -252,31 +265,41 @@ impl Uploads {
         upload_id: &str,
         headers: &HeaderMap,
         body: Body,
-        last: bool,
-    ) -> Result<(), Unserved> {
+        is_last: bool,
+    ) -> Result<(), ServeError> {
+        // A chunk must start where the previous one ended.
         let offset = number_in(headers, "x-goog-upload-offset")?;
         if offset != Some(upload.received_bytes) {
-            let told = format!(
+            let message = format!(
                 "Upload offset must be {}, the bytes received so far",
                 upload.received_bytes
             );
-            return Err(Refused::invalid(told).into());
+            return Err(ApiError::invalid(message).into());
         }
-        let limit = upload.size_bytes.unwrap_or(LARGEST_FILE_BYTES);
+        let limit = upload.size_bytes.unwrap_or(MAX_FILE_BYTES);
         let length = write_file(body, &self.part(upload_id), upload.received_bytes, limit).await?;
-        if !last && !(length - upload.received_bytes).is_multiple_of(GRANULARITY_BYTES) {
-            let told =
+        // Only the final chunk may have any length, and the total must be as announced.
+        if !is_last && !(length - upload.received_bytes).is_multiple_of(GRANULARITY_BYTES) {
+            let message =
                 format!("All chunks but the last must be a multiple of {GRANULARITY_BYTES} bytes");
-            return Err(Refused::invalid(told).into());
+            return Err(ApiError::invalid(message).into());
         }
-        if last && upload.size_bytes.is_some_and(|said| said != length) {
-            return Err(Refused::invalid("Upload has another size than its start said").into());
+        if is_last
+            && upload
+                .size_bytes
+                .is_some_and(|announced| announced != length)
+        {
+            return Err(ApiError::invalid(
+                "Upload size differs from the size announced at its start",
+            )
+            .into());
         }
+        // The chunk counts from here on.
         upload.received_bytes = length;
         Ok(self
             .documents
             .put(upload_id, upload)
-            .map_err(Refused::from)?)
+            .map_err(ApiError::from)?)
     }
 
     async fn finish(
@@ -285,16 +308,16 @@ impl Uploads {
         upload: &mut Upload,
         upload_id: &str,
         caller: &Caller,
-    ) -> Result<StoredFile, Unserved> {
+    ) -> Result<StoredFile, ServeError> {
         let file = self.store(files, upload, upload_id, caller).await?;
         upload.finished = true;
         self.documents
             .put(upload_id, upload)
-            .map_err(Refused::from)?;
+            .map_err(ApiError::from)?;
         Ok(file)
     }
 
-    /// Makes a file of the bytes that arrived.
+    /// Turns the received bytes into a file.
     ///
     /// # Errors
     /// 400, 409 or 429 when such a file can't be added.
@@ -304,18 +327,20 @@ impl Uploads {
         upload: &Upload,
         upload_id: &str,
         caller: &Caller,
-    ) -> Result<StoredFile, Unserved> {
+    ) -> Result<StoredFile, ServeError> {
+        // The size was unknown at the start if the caller did not announce it.
         files.admit(
             upload_id,
             Some(&upload.file_id),
             upload.received_bytes,
             caller.now,
         )?;
+        // Hashing a large file takes a while, so it runs on a blocking thread.
         let path = self.part(upload_id);
         let (content, length) = (path.clone(), upload.received_bytes);
         let (sha256, pixels) = tokio::task::spawn_blocking(move || examine(&content, length))
             .await
-            .map_err(|_| Refused::internal())??;
+            .map_err(|_| ApiError::internal())??;
         let file = StoredFile {
             id: upload.file_id.clone(),
             number: upload.number,
@@ -330,14 +355,14 @@ impl Uploads {
         Ok(file)
     }
 
-    /// Where the bytes of an upload are that arrived.
+    /// Returns the path of an upload's received bytes.
     pub(crate) fn part(&self, upload_id: &str) -> PathBuf {
         self.parts.join(upload_id)
     }
 }
 
-/// The SHA-256 of a file's first `length` bytes in hexadecimal digits, and its pixels if it is an
-/// image. What a chunk that did not count left behind them is cut off.
+/// Returns the SHA-256 of a file's first `length` bytes in hexadecimal digits, and its dimensions
+/// if it is an image. Cuts off what an incomplete chunk left after them.
 fn examine(path: &Path, length: u64) -> std::io::Result<(String, Option<(u32, u32)>)> {
     let mut file = fs::File::options()
         .create(true)
@@ -348,7 +373,7 @@ fn examine(path: &Path, length: u64) -> std::io::Result<(String, Option<(u32, u3
     file.set_len(length)?;
     let mut start = Vec::new();
     file.by_ref()
-        .take(ENOUGH_BYTES as u64)
+        .take(MAX_HEADER_BYTES as u64)
         .read_to_end(&mut start)?;
     let mut hash = Sha256::new_with_prefix(&start);
     let mut buffer = vec![0; 64 * 1024];
@@ -367,7 +392,7 @@ fn examine(path: &Path, length: u64) -> std::io::Result<(String, Option<(u32, u3
     Ok((hex, dimensions(&start)))
 }
 
-fn active() -> Response<Body> {
+fn active_response() -> Response<Body> {
     let mut response = json_response(&json!({}));
     response
         .headers_mut()
@@ -378,8 +403,8 @@ fn active() -> Response<Body> {
     response
 }
 
-/// The answer to the end of an upload.
-pub(crate) fn last(file: &StoredFile, caller: &Caller) -> Response<Body> {
+/// Returns the answer to the end of an upload.
+pub(crate) fn final_response(file: &StoredFile, caller: &Caller) -> Response<Body> {
     let mut response = json_response(&json!({"file": file.resource(&caller.origin)}));
     response
         .headers_mut()
@@ -387,12 +412,12 @@ pub(crate) fn last(file: &StoredFile, caller: &Caller) -> Response<Body> {
     response
 }
 
-/// A header, if it is text.
+/// Returns a header, if it is text.
 pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-fn number_in(headers: &HeaderMap, name: &str) -> Result<Option<u64>, Refused> {
+fn number_in(headers: &HeaderMap, name: &str) -> Result<Option<u64>, ApiError> {
     let number = text(headers, name).map(str::parse).transpose();
-    number.map_err(|_| Refused::invalid(format!("Header {name} is not a number")))
+    number.map_err(|_| ApiError::invalid(format!("Header {name} is not a number")))
 }

@@ -1,8 +1,8 @@
-//! Uploads of a whole file in one request: by the protocols `multipart` and `raw`.
+//! Uploads of a whole file in one request: the protocols `multipart` and `raw`.
 //!
 //! The protocol is named in `X-Goog-Upload-Protocol`, or in the query as `upload_protocol` or
-//! `uploadType`. A request that names none and no command is raw: its body is the file, its content
-//! type the file's. Source: people's requests that worked, discuss.ai.google.dev/t/6904, and
+//! `uploadType`. A request with neither a protocol nor a command is raw: its body is the file, and
+//! its content type is the file's. Source: working requests in discuss.ai.google.dev/t/6904, and
 //! Google's own `@google/generative-ai` 0.24, read 2026-11-26.
 
 use std::fs;
@@ -13,46 +13,46 @@ use serde_json::Value;
 
 use crate::{
     files::{
-        Files, LARGEST_FILE_BYTES, StoredFile, multipart,
-        uploads::{Caller, Upload, Uploads, last, text},
+        Files, MAX_FILE_BYTES, StoredFile, multipart,
+        uploads::{Caller, Upload, Uploads, final_response, text},
     },
     wire::{
         body::{read_message, read_whole, write_file},
         messages::CREATE_FILE,
-        reply::{Refused, Unserved},
+        reply::{ApiError, ServeError},
         route::parameter,
     },
 };
 
-/// The most bytes of a multipart upload, which is held in memory. Larger files are for the
-/// resumable protocol.
-const LARGEST_MULTIPART_BYTES: usize = 200 * 1024 * 1024;
+/// The maximum size of a multipart upload, which is held in memory. Larger files need the resumable
+/// protocol.
+const MAX_MULTIPART_BYTES: usize = 200 * 1024 * 1024;
 
 /// How a file is uploaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
-    /// Its start, and then its bytes in further requests.
+    /// The request starts the upload, and further requests send the content.
     Resumable,
-    /// Its description and its bytes in one request.
+    /// One request sends the description and the content.
     Multipart,
-    /// Its bytes alone.
+    /// One request sends the content alone.
     Raw,
 }
 
-/// A file that comes in one request.
+/// A file that arrives in one request.
 struct WholeFile {
-    /// Its description, as `CreateFileRequest` has it.
+    /// The description, in the format of `CreateFileRequest`.
     description: Value,
     mime_type: Option<String>,
     content: Body,
 }
 
 impl Protocol {
-    /// The protocol of a request that begins an upload.
+    /// Returns the protocol of a request that starts an upload.
     ///
     /// # Errors
-    /// 400 for a protocol that does not exist, or a command without one.
-    pub(crate) fn of(request: &Parts) -> Result<Self, Refused> {
+    /// 400 for an unknown protocol, or a command without a protocol.
+    pub(crate) fn of(request: &Parts) -> Result<Self, ApiError> {
         let in_query = || {
             ["upload_protocol", "uploadType"]
                 .iter()
@@ -64,7 +64,7 @@ impl Protocol {
             Some("multipart") => Ok(Self::Multipart),
             Some("raw" | "media") => Ok(Self::Raw),
             None if !request.headers.contains_key("x-goog-upload-command") => Ok(Self::Raw),
-            _ => Err(Refused::invalid(
+            _ => Err(ApiError::invalid(
                 "Upload protocol must be resumable, multipart or raw",
             )),
         }
@@ -72,7 +72,7 @@ impl Protocol {
 }
 
 impl WholeFile {
-    async fn read(protocol: Protocol, request: &Parts, body: Body) -> Result<Self, Unserved> {
+    async fn read(protocol: Protocol, request: &Parts, body: Body) -> Result<Self, ServeError> {
         let content_type = request
             .headers
             .get(CONTENT_TYPE)
@@ -87,7 +87,7 @@ impl WholeFile {
                 content: body,
             });
         }
-        let body = read_whole(body, LARGEST_MULTIPART_BYTES).await?;
+        let body = read_whole(body, MAX_MULTIPART_BYTES).await?;
         let parts = multipart::split(content_type.unwrap_or_default(), &body)?;
         Ok(Self {
             description: read_message(&parts.description, &CREATE_FILE)?,
@@ -98,20 +98,21 @@ impl WholeFile {
 }
 
 impl Uploads {
-    /// Uploads a whole file. `new_id` is what the file is called when the caller gives it no name.
+    /// Uploads a whole file. `new_id` becomes the file's id if the caller does not name it.
     ///
     /// # Errors
     /// 400, 409 or 429 when such a file can't be added.
-    pub(crate) async fn take_whole(
+    pub(crate) async fn upload_whole(
         &self,
         files: &Files,
         caller: &Caller,
         (protocol, request): (Protocol, &Parts),
         body: Body,
         new_id: &str,
-    ) -> Result<Response<Body>, Unserved> {
+    ) -> Result<Response<Body>, ServeError> {
+        // The description is known before the content is stored.
         let whole = WholeFile::read(protocol, request, body).await?;
-        let upload = Upload::begun(
+        let upload = Upload::new(
             caller,
             &whole.description["file"],
             whole.mime_type.as_deref(),
@@ -119,28 +120,28 @@ impl Uploads {
             new_id,
         )?;
         let upload_id = format!("upload-{new_id}");
-        // A name in use is refused before the bytes arrive.
+        // A name in use is rejected before the content arrives.
         files.admit(&upload_id, Some(&upload.file_id), 0, caller.now)?;
         let kept = self
-            .keep_whole(files, caller, upload, &upload_id, whole.content)
+            .receive_whole(files, caller, upload, &upload_id, whole.content)
             .await;
         if kept.is_err() {
-            // What stays is removed at the next opening.
+            // A file that can't be removed now is removed when the folder is next opened.
             let _ = fs::remove_file(self.part(&upload_id));
         }
-        Ok(last(&kept?, caller))
+        Ok(final_response(&kept?, caller))
     }
 
-    async fn keep_whole(
+    async fn receive_whole(
         &self,
         files: &Files,
         caller: &Caller,
         mut upload: Upload,
         upload_id: &str,
         content: Body,
-    ) -> Result<StoredFile, Unserved> {
+    ) -> Result<StoredFile, ServeError> {
         upload.received_bytes =
-            write_file(content, &self.part(upload_id), 0, LARGEST_FILE_BYTES).await?;
+            write_file(content, &self.part(upload_id), 0, MAX_FILE_BYTES).await?;
         self.store(files, &upload, upload_id, caller).await
     }
 }
@@ -162,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn protocol_is_named_in_a_header_or_in_the_query() {
+    fn the_protocol_is_named_in_a_header_or_in_the_query() {
         let header = |name| protocol("/upload/v1beta/files", &[("X-Goog-Upload-Protocol", name)]);
         assert_eq!(header("resumable"), Ok(Protocol::Resumable));
         assert_eq!(header("multipart"), Ok(Protocol::Multipart));
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn body_alone_is_raw_and_a_command_alone_is_wrong() {
+    fn a_body_alone_is_raw_and_a_command_alone_is_invalid() {
         assert_eq!(
             protocol("/upload/v1beta/files", &[("Content-Type", "image/png")]),
             Ok(Protocol::Raw)

@@ -1,105 +1,118 @@
-//! What the model says to one request: a `GenerateContentResponse`, or a `google.rpc.Status`.
+//! The model's answer to one request: a `GenerateContentResponse`, or a `google.rpc.Status`.
 
 use seam::transport::BoxError;
 use serde_json::{Value, json};
 
 use crate::{
     generation::{
-        generate_request::{Ask, Reference, References},
+        generate_request::{GenerateRequest, Reference, References},
         line_form::{ImageForm, inline},
         models::Model,
-        outcome::{Outcome, Rendering},
+        outcome::{Rendering, RequestOutcome},
         usage::{REMARK, Usage},
     },
-    images::{dimensions::Ratio, placeholder::Picture},
-    seeded_random::Draw,
+    images::{dimensions::AspectRatio, placeholder::Placeholder},
+    seeded_random::SeededRandom,
     wire::reply::{INTERNAL_MESSAGE, no_file_message},
 };
 
-/// A request with all that its answer depends on: asked twice, the answer is the same to the byte.
-pub(crate) struct Question<'a> {
-    pub(crate) ask: &'a Ask,
+/// Distinguishes the random values of second answers. It is hashed, so it can't change.
+const SECOND: &str = "once more"; // words: allow once more: changing it would change every hash
+
+/// A request with everything that its answer depends on. The answer is always the same, byte for
+/// byte.
+pub(crate) struct AnswerContext<'a> {
+    pub(crate) request: &'a GenerateRequest,
     pub(crate) model: &'static Model,
     pub(crate) uploaded: &'a References,
-    /// The request's key, or what stands for it: the picture's title.
+    /// The request's key, or a replacement if it has none: the title of the image.
     pub(crate) label: &'a str,
-    /// The batch it is in, or what stands for it.
+    /// The batch of the request, or a replacement for a single request.
     pub(crate) batch: &'a str,
     pub(crate) seed: u64,
     pub(crate) serving: Serving,
 }
 
-/// Selector answer to a request it is.
+/// Which of a request's answers this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Serving {
-    /// The one that was asked for.
+    /// The regular answer.
     First,
-    /// Another, as the request was served twice.
+    /// The second answer of a request that is served twice.
     Second,
 }
 
-/// An answer, as an output line or a response body holds it.
+/// An answer, as the content of an output line or of a response body.
 pub(crate) enum Answer {
     /// A `GenerateContentResponse`.
     Response(Value),
-    /// A `google.rpc.Status`, or what stands for it.
+    /// A `google.rpc.Status`, or what an error line holds instead.
     Error(Value),
 }
 
-impl Question<'_> {
-    /// The answer when the request ends as `outcome`, and its image is given as `form`.
+impl AnswerContext<'_> {
+    /// Returns the answer of a request with this `outcome`, with its image in this `form`.
     ///
     /// # Errors
-    /// When the picture can't be encoded.
-    pub(crate) fn answer(&self, outcome: Outcome, form: ImageForm) -> Result<Answer, BoxError> {
-        let said = match outcome {
-            Outcome::Image(rendering) => self.images(rendering, form)?,
-            Outcome::Missing => self.images(Rendering::default(), form)?,
-            Outcome::Refused(refusal) => refusal.response(&self.draw("signature").base64()),
-            Outcome::EmptyResponse => return Ok(Answer::Response(json!({}))),
-            // Seen without a message.
-            Outcome::Unserved => return Ok(Answer::Error(json!({"code": 1}))),
-            Outcome::InternalError => {
+    /// When the image can't be encoded.
+    pub(crate) fn answer(
+        &self,
+        outcome: RequestOutcome,
+        form: ImageForm,
+    ) -> Result<Answer, BoxError> {
+        // Errors and empty responses return early, because they report no usage.
+        let mut response = match outcome {
+            RequestOutcome::Image(rendering) => self.images(rendering, form)?,
+            RequestOutcome::Missing => self.images(Rendering::default(), form)?,
+            RequestOutcome::Refused(refusal) => {
+                refusal.response(&self.random("signature").base64())
+            }
+            RequestOutcome::EmptyResponse => return Ok(Answer::Response(json!({}))),
+            // The captured error has no message.
+            RequestOutcome::Unserved => return Ok(Answer::Error(json!({"code": 1}))),
+            RequestOutcome::InternalError => {
                 return Ok(Answer::Error(
                     json!({"code": 13, "message": INTERNAL_MESSAGE}),
                 ));
             }
-            Outcome::Failed(form) => return Ok(Answer::Error(form.error(&self.draw("error")))),
-            Outcome::NoReference => {
+            RequestOutcome::Failed(form) => {
+                return Ok(Answer::Error(form.error(&self.random("error"))));
+            }
+            RequestOutcome::NoReference => {
                 let message = no_file_message(self.absent_file().unwrap_or_default());
                 return Ok(Answer::Error(json!({"code": 7, "message": message})));
             }
         };
-        let mut response = said;
+
         response["usageMetadata"] = self.usage(outcome).metadata();
         response["modelVersion"] = Value::from(self.model.id);
-        response["responseId"] = Value::from(self.draw("response").id(22));
+        response["responseId"] = Value::from(self.random("response").id(22));
         Ok(Answer::Response(response))
     }
 
-    /// The tokens of this request and its answer.
-    pub(crate) fn usage(&self, outcome: Outcome) -> Usage {
-        Usage::of(self.ask, self.model, outcome, &self.draw("thinking"))
+    /// Returns the tokens of the request and its answer.
+    pub(crate) fn usage(&self, outcome: RequestOutcome) -> Usage {
+        Usage::of(self.request, self.model, outcome, &self.random("thinking"))
     }
 
-    /// The first uploaded file it refers to that was not there.
+    /// Returns the first uploaded file that the request refers to and that does not exist.
     pub(crate) fn absent_file(&self) -> Option<&str> {
-        self.ask
+        self.request
             .uploaded()
             .find(|id| !self.uploaded.contains_key(*id))
     }
 
-    /// Whether the members of its output line come in the other order.
+    /// Returns whether the key is the last member of the output line instead of the first.
     pub(crate) fn key_comes_last(&self) -> bool {
-        self.draw("member order").below(2) == 1
+        self.random("member order").below(2) == 1
     }
 
-    /// The bytes of the image itself.
+    /// Returns the bytes of the image.
     ///
     /// # Errors
-    /// When the picture can't be encoded.
+    /// When the image can't be encoded.
     pub(crate) fn image(&self, rendering: Rendering) -> Result<Vec<u8>, BoxError> {
-        self.picture(self.label, rendering)
+        self.draw_image(self.label, rendering)
     }
 
     fn images(&self, rendering: Rendering, form: ImageForm) -> Result<Value, BoxError> {
@@ -109,16 +122,16 @@ impl Question<'_> {
         }
         if rendering.after_thought {
             let idea =
-                base64_simd::STANDARD.encode_to_string(self.picture("a first idea", rendering)?);
+                base64_simd::STANDARD.encode_to_string(self.draw_image("a first idea", rendering)?);
             parts.push(json!({"inlineData": inline(idea), "thought": true}));
         }
-        if self.ask.text_wanted {
+        if self.request.text_wanted {
             parts.push(json!({"text": REMARK}));
         }
-        let signature = self.draw("signature").base64();
+        let signature = self.random("signature").base64();
         let file = format!(
             "https://generativelanguage.googleapis.com/v1beta/files/{}",
-            self.draw("image file").id(12)
+            self.random("image file").id(12)
         );
         parts.push(form.part(&self.image(rendering)?, &signature, &file));
         Ok(json!({"candidates": [{
@@ -128,43 +141,43 @@ impl Question<'_> {
         }]}))
     }
 
-    fn picture(&self, title: &str, rendering: Rendering) -> Result<Vec<u8>, BoxError> {
+    fn draw_image(&self, title: &str, rendering: Rendering) -> Result<Vec<u8>, BoxError> {
         let ratio = self.ratio(rendering);
         let labels: Vec<&str> = self
-            .ask
+            .request
             .references
             .iter()
             .map(|reference| self.tile(reference))
             .collect();
-        let picture = Picture {
-            pixels: ratio.pixels(self.ask.size),
+        let draw_image = Placeholder {
+            pixels: ratio.pixels(self.request.size),
             title,
-            text: &self.ask.prompt,
+            text: &self.request.prompt,
             caption: &format!(
                 "{}  {}  {}",
                 self.model.id,
                 ratio.name,
-                self.ask.size.name()
+                self.request.size.name()
             ),
             tiles: &labels,
         };
         Ok(if rendering.mislabelled {
-            picture.png()?
+            draw_image.png()?
         } else {
-            picture.jpeg()?
+            draw_image.jpeg()?
         })
     }
 
-    fn ratio(&self, rendering: Rendering) -> &'static Ratio {
-        let asked = self.ask.ratio(self.uploaded);
+    fn ratio(&self, rendering: Rendering) -> &'static AspectRatio {
+        let asked = self.request.ratio(self.uploaded);
         if !rendering.wrong_ratio {
             return asked;
         }
         let others: Vec<_> = asked
-            .clearly_others()
-            .filter(|ratio| self.model.draws(ratio))
+            .clearly_different()
+            .filter(|ratio| self.model.supports(ratio))
             .collect();
-        let drawn = self.draw("wrong ratio").below(others.len() as u64);
+        let drawn = self.random("wrong ratio").below(others.len() as u64);
         usize::try_from(drawn)
             .ok()
             .and_then(|drawn| others.get(drawn))
@@ -179,10 +192,12 @@ impl Question<'_> {
         }
     }
 
-    fn draw(&self, what: &str) -> Draw {
+    fn random(&self, what: &str) -> SeededRandom {
         match self.serving {
-            Serving::First => Draw::about(self.seed, &[what, self.batch, self.label]),
-            Serving::Second => Draw::about(self.seed, &[what, self.batch, self.label, "once more"]),
+            Serving::First => SeededRandom::new(self.seed, &[what, self.batch, self.label]),
+            Serving::Second => {
+                SeededRandom::new(self.seed, &[what, self.batch, self.label, SECOND])
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One request for an image, read and checked.
+//! One request for an image: parsing and validation.
 
 use std::collections::BTreeMap;
 
@@ -8,22 +8,22 @@ use serde_json::Value;
 use crate::{
     generation::models::Model,
     images::{
-        dimensions::{RATIOS, Ratio, Size},
-        header::{ENOUGH_BYTES, dimensions},
+        dimensions::{AspectRatio, ImageSize, RATIOS},
+        header::{MAX_HEADER_BYTES, dimensions},
     },
 };
 
-/// What a request asks for.
+/// A request for an image.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Ask {
-    /// All its text.
+pub(crate) struct GenerateRequest {
+    /// All text parts, joined by line breaks.
     pub(crate) prompt: String,
-    /// Its images, in order.
+    /// The images in the request, in order.
     pub(crate) references: Vec<Reference>,
-    ratio: Option<&'static Ratio>,
+    ratio: Option<&'static AspectRatio>,
     /// The image size.
-    pub(crate) size: Size,
-    /// Whether the answer may hold text beside the image.
+    pub(crate) size: ImageSize,
+    /// Whether the answer may contain text with the image.
     pub(crate) text_wanted: bool,
 }
 
@@ -32,35 +32,37 @@ pub(crate) struct Ask {
 pub(crate) enum Reference {
     /// An uploaded file, by its id.
     Uploaded(String),
-    /// Bytes in the request itself, with their pixels where these can be told.
+    /// Image data in the request itself, with its width and height if they can be read.
     Inline(Option<(u32, u32)>),
 }
 
-/// What is known of the uploaded files that requests refer to, by file id.
+/// The uploaded files that requests refer to, by file id.
 pub(crate) type References = BTreeMap<String, UploadedReference>;
 
-/// An uploaded file that requests refer to. Noted down when a batch is created, because files go
-/// after two days.
+/// An uploaded file that requests refer to. It is recorded when the batch is created, because files
+/// expire after two days.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct UploadedReference {
-    /// Its display name, or its id.
+    /// The display name, or the id if there is none.
     pub(crate) label: String,
-    /// Its width and height, where it is an image whose header can be read.
+    /// The width and height, if the file is an image with a readable header.
     pub(crate) pixels: Option<(u32, u32)>,
 }
 
-impl Ask {
-    /// Reads a `GenerateContentRequest` whose names are known to be right.
+impl GenerateRequest {
+    /// Reads a `GenerateContentRequest` whose field names are already validated.
     ///
     /// # Errors
-    /// What the service says of a request it can't serve.
+    /// The service's message for a request that it can't serve.
     pub(crate) fn read(request: Value, model: &Model) -> Result<Self, String> {
-        let request: Request =
+        // The field names were validated before, so this fails only for wrong types.
+        let wire: Request =
             serde_json::from_value(request).map_err(|_| "Request could not be read.".to_owned())?;
-        let config = request.generation_config;
+        let config = wire.generation_config;
         if config.candidate_count.is_some_and(|count| count > 1) {
             return Err("Multiple candidates is not enabled for this model".to_owned());
         }
+        // Ratio and size must be supported by the model.
         let ratio = config
             .image_config
             .aspect_ratio
@@ -71,14 +73,15 @@ impl Ask {
             .image_size
             .map(|name| readable_size(&name))
             .transpose()?
-            .unwrap_or(Size::One);
+            .unwrap_or(ImageSize::One);
         if model.image_tokens(size).is_none() {
             return Err(format!(
                 "Image size {} is not supported for this model",
                 size.name()
             ));
         }
-        let mut ask = Self {
+        // The parts of all contents add up to one prompt and its images.
+        let mut request = Self {
             prompt: String::new(),
             references: Vec::new(),
             ratio,
@@ -89,21 +92,17 @@ impl Ask {
                     .iter()
                     .any(|modality| modality == "TEXT"),
         };
-        for part in request
-            .contents
-            .into_iter()
-            .flat_map(|content| content.parts)
-        {
-            ask.add(part)?;
+        for part in wire.contents.into_iter().flat_map(|content| content.parts) {
+            request.add(part)?;
         }
-        if ask.prompt.is_empty() && ask.references.is_empty() {
+        if request.prompt.is_empty() && request.references.is_empty() {
             return Err("* GenerateContentRequest.contents: contents is not specified".to_owned());
         }
-        Ok(ask)
+        Ok(request)
     }
 
-    /// The ratio to draw: the one asked for, or else that of the first reference image.
-    pub(crate) fn ratio(&self, uploaded: &References) -> &'static Ratio {
+    /// Returns the ratio to draw: the requested one, or that of the first reference image.
+    pub(crate) fn ratio(&self, uploaded: &References) -> &'static AspectRatio {
         self.ratio.unwrap_or_else(|| {
             let pixels = self
                 .references
@@ -112,13 +111,13 @@ impl Ask {
                     Reference::Uploaded(id) => uploaded.get(id)?.pixels,
                     Reference::Inline(pixels) => *pixels,
                 });
-            pixels.map_or(Ratio::square(), |(width, height)| {
-                Ratio::nearest(width, height)
+            pixels.map_or(AspectRatio::square(), |(width, height)| {
+                AspectRatio::nearest(width, height)
             })
         })
     }
 
-    /// A title for a request that has no key: its first words.
+    /// Returns a title for a request that has no key: its first words.
     pub(crate) fn title(&self) -> String {
         self.prompt
             .split_whitespace()
@@ -127,7 +126,7 @@ impl Ask {
             .join(" ")
     }
 
-    /// The ids of the uploaded files it refers to.
+    /// Returns the ids of the uploaded files that the request refers to.
     pub(crate) fn uploaded(&self) -> impl Iterator<Item = &str> {
         self.references
             .iter()
@@ -181,7 +180,7 @@ impl Ask {
     }
 }
 
-/// The file id in `files/<id>` or in a URI that ends so.
+/// Returns the file id in `files/<id>` or in a URI that ends with it.
 pub(crate) fn file_id(uri: &str) -> Result<&str, String> {
     let (before, id) = uri.rsplit_once('/').unwrap_or_default();
     let names_a_file = (before == "files" || before.ends_with("/files")) && !id.is_empty();
@@ -192,15 +191,15 @@ pub(crate) fn file_id(uri: &str) -> Result<&str, String> {
     }
 }
 
-fn readable_ratio(name: &str, model: &Model) -> Result<&'static Ratio, String> {
-    let ratio = Ratio::named(name).ok_or_else(|| {
+fn readable_ratio(name: &str, model: &Model) -> Result<&'static AspectRatio, String> {
+    let ratio = AspectRatio::from_name(name).ok_or_else(|| {
         let known: Vec<String> = RATIOS.iter().map(|ratio| format!("'{}'", ratio.name)).collect();
         format!(
             "* GenerateContentRequest.generation_config.image_config.aspect_ratio: aspect_ratio must be one of {}",
             known.join(", ")
         )
     })?;
-    if model.draws(ratio) {
+    if model.supports(ratio) {
         Ok(ratio)
     } else {
         Err(format!(
@@ -210,20 +209,20 @@ fn readable_ratio(name: &str, model: &Model) -> Result<&'static Ratio, String> {
     }
 }
 
-fn readable_size(name: &str) -> Result<Size, String> {
-    Size::named(name).ok_or_else(|| {
+fn readable_size(name: &str) -> Result<ImageSize, String> {
+    ImageSize::from_name(name).ok_or_else(|| {
         format!(
             "Unsupported image_size '{name}'. Supported values are: {}.",
-            Size::SPELLINGS
+            ImageSize::SPELLINGS
         )
     })
 }
 
 fn blob_dimensions(base64: &str) -> Option<(u32, u32)> {
-    // Whole groups of four only, so that a cut does not make the base64 wrong.
-    let length = base64.len().min(ENOUGH_BYTES / 3 * 4) / 4 * 4;
+    // Decodes whole groups of four characters only, so that the cut leaves valid base64.
+    let length = base64.len().min(MAX_HEADER_BYTES / 3 * 4) / 4 * 4;
     let start = base64.as_bytes().get(..length)?;
-    // The service takes both alphabets; Google's Python SDK writes the one for URLs.
+    // The service accepts both alphabets; Google's Python SDK writes the one for URLs.
     let bytes = base64_simd::STANDARD
         .decode_to_vec(start)
         .or_else(|_| base64_simd::URL_SAFE.decode_to_vec(start));
@@ -284,31 +283,31 @@ mod tests {
 
     use super::*;
 
-    fn read(image_config: Value, model: &str) -> Result<Ask, String> {
+    fn read(image_config: Value, model: &str) -> Result<GenerateRequest, String> {
         let request = json!({
             "contents": [{"parts": [{"text": "a fox"}]}],
             "generationConfig": {"imageConfig": image_config},
         });
-        Ask::read(request, Model::find(model).expect("live"))
+        GenerateRequest::read(request, Model::find(model).expect("live"))
     }
 
     #[test]
-    fn nothing_said_means_square_1k_with_text() {
-        let ask = read(json!({}), "gemini-nano-banana-2.1").expect("valid");
-        assert_eq!(ask.ratio(&References::new()).name, "1:1");
-        assert_eq!(ask.size, Size::One);
-        assert!(ask.text_wanted);
+    fn the_defaults_are_square_1k_with_text() {
+        let request = read(json!({}), "gemini-nano-banana-2.1").expect("valid");
+        assert_eq!(request.ratio(&References::new()).name, "1:1");
+        assert_eq!(request.size, ImageSize::One);
+        assert!(request.text_wanted);
     }
 
     #[test]
-    fn unknown_ratio_lists_all() {
+    fn an_unknown_ratio_is_answered_with_all_ratios() {
         let error =
             read(json!({"aspectRatio": "7:5"}), "gemini-nano-banana-2.1").expect_err("unknown");
         assert!(error.contains("aspect_ratio must be one of '1:1', '1:4'"));
     }
 
     #[test]
-    fn ratio_or_size_of_another_model_is_refused() {
+    fn an_unsupported_ratio_or_size_is_rejected() {
         let ratio =
             read(json!({"aspectRatio": "1:4"}), "gemini-3-pro-image").expect_err("not drawn");
         assert_eq!(ratio, "Aspect ratio 1:4 is not supported for this model");
@@ -323,41 +322,44 @@ mod tests {
     }
 
     #[test]
-    fn first_reference_gives_the_ratio_when_none_is_asked_for() {
+    fn the_first_reference_determines_the_default_ratio() {
         let request = json!({"contents": [{"parts": [
             {"text": "like this"},
             {"fileData": {"fileUri": "https://host/v1beta/files/wide"}},
         ]}]});
-        let ask =
-            Ask::read(request, Model::find("gemini-3-pro-image").expect("live")).expect("valid");
-        assert_eq!(ask.uploaded().collect::<Vec<_>>(), ["wide"]);
+        let request =
+            GenerateRequest::read(request, Model::find("gemini-3-pro-image").expect("live"))
+                .expect("valid");
+        assert_eq!(request.uploaded().collect::<Vec<_>>(), ["wide"]);
         let wide = UploadedReference {
             label: "wide.png".to_owned(),
             pixels: Some((1920, 1080)),
         };
         assert_eq!(
-            ask.ratio(&References::from([("wide".to_owned(), wide)]))
+            request
+                .ratio(&References::from([("wide".to_owned(), wide)]))
                 .name,
             "16:9"
         );
     }
 
     #[test]
-    fn inline_image_gives_the_ratio_too() {
+    fn an_inline_image_determines_the_default_ratio() {
         let png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x03\0\0\0\x04\0\x08\x02\xff\xff\xff";
         for alphabet in [base64_simd::STANDARD, base64_simd::URL_SAFE] {
             let data = alphabet.encode_to_string(png);
             let request = json!({"contents": [{"parts": [{"inlineData": {"mimeType": "image/png", "data": data}}]}]});
-            let ask = Ask::read(request, Model::find("gemini-3-pro-image").expect("live"))
-                .expect("valid");
-            assert_eq!(ask.ratio(&References::new()).name, "3:4");
+            let request =
+                GenerateRequest::read(request, Model::find("gemini-3-pro-image").expect("live"))
+                    .expect("valid");
+            assert_eq!(request.ratio(&References::new()).name, "3:4");
         }
     }
 
     #[test]
-    fn nothing_to_draw_is_refused() {
+    fn an_empty_request_is_rejected() {
         let model = Model::find("gemini-3-pro-image").expect("live");
-        assert!(Ask::read(json!({"contents": [{"parts": [{}]}]}), model).is_err());
-        assert!(Ask::read(json!({}), model).is_err());
+        assert!(GenerateRequest::read(json!({"contents": [{"parts": [{}]}]}), model).is_err());
+        assert!(GenerateRequest::read(json!({}), model).is_err());
     }
 }

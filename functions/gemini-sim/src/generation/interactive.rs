@@ -1,5 +1,4 @@
-//! Calls that are answered at once: single requests, whole or as a stream, and the count of their
-//! tokens.
+//! Calls that are answered immediately: single requests, streamed or not, and token counts.
 
 use http::{Response, Uri};
 use seam::transport::{Body, full};
@@ -8,8 +7,8 @@ use serde_json::{Value, json};
 use crate::{
     files::uploads::Caller,
     generation::{
-        answer::{Answer, Question, Serving},
-        generate_request::Ask,
+        answer::{Answer, AnswerContext, Serving},
+        generate_request::GenerateRequest,
         line_form::ImageForm,
         models::Model,
         usage::Usage,
@@ -18,25 +17,25 @@ use crate::{
     wire::{
         body::read_json,
         messages::{COUNT_TOKENS, GENERATE_CONTENT},
-        reply::{Refused, Unserved, json_response, typed_response},
+        reply::{ApiError, ServeError, json_response, typed_response},
         route::{Call, Route, parameter},
     },
 };
 
-/// The most bytes of a single request: much more than its documentation says was seen to work.
-const LARGEST_REQUEST_BYTES: usize = 200 * 1024 * 1024;
+/// The maximum size of a single request. The documentation mentions much smaller requests only.
+const MAX_REQUEST_BYTES: usize = 200 * 1024 * 1024;
 
-/// How a stream of responses is written.
+/// The format of a stream of responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stream {
     /// As server-sent events.
     Events,
-    /// As one list in JSON, errors too.
+    /// As one JSON array, errors included.
     List,
 }
 
 impl Stream {
-    fn asked(uri: &Uri) -> Self {
+    fn from_query(uri: &Uri) -> Self {
         if parameter(uri, "alt") == Some("sse") {
             Self::Events
         } else {
@@ -44,7 +43,7 @@ impl Stream {
         }
     }
 
-    fn holding(self, response: &Value) -> Response<Body> {
+    fn response(self, response: &Value) -> Response<Body> {
         match self {
             Self::Events => typed_response(
                 "text/event-stream",
@@ -56,7 +55,8 @@ impl Stream {
 }
 
 impl Gemini {
-    /// Answers a single request with a stream of one response: an image does not come in pieces.
+    /// Answers a single request with a stream of one response, because an image is not sent in
+    /// pieces.
     pub(crate) async fn stream(
         &self,
         uri: &Uri,
@@ -64,40 +64,43 @@ impl Gemini {
         caller: &Caller,
         ordinal: u64,
         body: Body,
-    ) -> Result<Response<Body>, Unserved> {
-        let stream = Stream::asked(uri);
+    ) -> Result<Response<Body>, ServeError> {
+        let stream = Stream::from_query(uri);
         match self.generate(route, caller, ordinal, body).await {
-            Ok(response) => Ok(stream.holding(&response)),
-            Err(Unserved::Refused(refused)) if stream == Stream::List => {
+            Ok(response) => Ok(stream.response(&response)),
+            Err(ServeError::Refused(refused)) if stream == Stream::List => {
                 Ok(refused.listed_response())
             }
             Err(unserved) => Err(unserved),
         }
     }
 
-    /// Answers a single request at once, at full price.
+    /// Answers a single request immediately, at full price.
     pub(crate) async fn generate(
         &self,
         route: &Route,
         caller: &Caller,
         ordinal: u64,
         body: Body,
-    ) -> Result<Value, Unserved> {
+    ) -> Result<Value, ServeError> {
+        // The request is validated as in a batch.
         let model = find_model(&route.id, route.version, route.call)?;
-        let body = read_json(body, &GENERATE_CONTENT, LARGEST_REQUEST_BYTES).await?;
-        let ask = Ask::read(body, model).map_err(Refused::invalid)?;
-        let references = self.files.references(ask.uploaded(), caller.now);
+        let body = read_json(body, &GENERATE_CONTENT, MAX_REQUEST_BYTES).await?;
+        let request = GenerateRequest::read(body, model).map_err(ApiError::invalid)?;
+        let references = self.files.references(request.uploaded(), caller.now);
+        // The ordinal of the call takes the place of the batch in random decisions.
         let kind = if route.call == Call::StreamGenerateContent {
             "streamed"
         } else {
             "interactive"
         };
         let (seed, batch) = (self.scenario.seed, format!("{kind} {ordinal}"));
-        let outcome = self.scenario.line_fate(&batch, "").outcome;
+        let outcome = self.scenario.line_plan(&batch, "").outcome;
+        // Drawing an image takes a while, so it runs on a blocking thread.
         let (response, nanodollars) = on_blocking_thread(move || {
-            let label = ask.title();
-            let question = Question {
-                ask: &ask,
+            let label = request.title();
+            let context = AnswerContext {
+                request: &request,
                 model,
                 uploaded: &references,
                 label: &label,
@@ -105,47 +108,48 @@ impl Gemini {
                 seed,
                 serving: Serving::First,
             };
-            if let Some(id) = question.absent_file() {
-                return Err(Refused::no_file(id));
+            if let Some(id) = context.absent_file() {
+                return Err(ApiError::no_file(id));
             }
-            match question
+            match context
                 .answer(outcome, ImageForm::default())
-                .map_err(|_| Refused::internal())?
+                .map_err(|_| ApiError::internal())?
             {
                 Answer::Response(response) => {
-                    Ok((response, question.usage(outcome).nanodollars(model)))
+                    Ok((response, context.usage(outcome).nanodollars(model)))
                 }
-                Answer::Error(_) => Err(Refused::internal()),
+                Answer::Error(_) => Err(ApiError::internal()),
             }
         })
         .await?;
+        // Only answered requests are billed.
         self.counters
             .change(|counts| counts.interactive_nanodollars += nanodollars)
-            .map_err(Refused::from)?;
+            .map_err(ApiError::from)?;
         Ok(response)
     }
 
-    /// Counts the tokens of a prompt. It costs nothing.
+    /// Counts the tokens of a prompt, free of charge.
     pub(crate) async fn count_tokens(
         &self,
         route: &Route,
         caller: &Caller,
         body: Body,
-    ) -> Result<Value, Unserved> {
+    ) -> Result<Value, ServeError> {
         let model = find_model(&route.id, route.version, route.call)?;
-        let body = read_json(body, &COUNT_TOKENS, LARGEST_REQUEST_BYTES).await?;
-        let ask = read_counted(body, model)?;
-        let references = self.files.references(ask.uploaded(), caller.now);
-        if let Some(absent) = ask.uploaded().find(|id| !references.contains_key(*id)) {
-            return Err(Refused::no_file(absent).into());
+        let body = read_json(body, &COUNT_TOKENS, MAX_REQUEST_BYTES).await?;
+        let request = read_counted(body, model)?;
+        let references = self.files.references(request.uploaded(), caller.now);
+        if let Some(absent) = request.uploaded().find(|id| !references.contains_key(*id)) {
+            return Err(ApiError::no_file(absent).into());
         }
-        Ok(Usage::of_prompt(&ask, model).prompt_count())
+        Ok(Usage::of_prompt(&request, model).prompt_count())
     }
 }
 
-/// Reads what a `CountTokensRequest` wants to have counted: contents alone, or a whole request,
-/// which names its model.
-fn read_counted(mut body: Value, model: &Model) -> Result<Ask, Refused> {
+/// Reads the subject of a `CountTokensRequest`: contents alone, or a whole request that names its
+/// model.
+fn read_counted(mut body: Value, model: &Model) -> Result<GenerateRequest, ApiError> {
     let contents = body.get_mut("contents").map(Value::take);
     let request = match (
         body.get_mut("generateContentRequest").map(Value::take),
@@ -153,16 +157,16 @@ fn read_counted(mut body: Value, model: &Model) -> Result<Ask, Refused> {
     ) {
         (Some(request), None) if request["model"].is_string() => request,
         (Some(_), None) => {
-            let told =
+            let message =
                 "* CountTokensRequest.generate_content_request.model: model is not specified";
-            return Err(Refused::invalid(told));
+            return Err(ApiError::invalid(message));
         }
         (Some(_), Some(_)) => {
-            let told =
+            let message =
                 "* CountTokensRequest: contents and generate_content_request exclude each other";
-            return Err(Refused::invalid(told));
+            return Err(ApiError::invalid(message));
         }
         (None, contents) => json!({"contents": contents.unwrap_or_else(|| json!([]))}),
     };
-    Ask::read(request, model).map_err(Refused::invalid)
+    GenerateRequest::read(request, model).map_err(ApiError::invalid)
 }

@@ -1,4 +1,4 @@
-//! How a result line is written: its key, the member around its response, the names of members, its
+//! The form of a result line: its key, the member around its response, the names of members, its
 //! image.
 
 use serde::{Deserialize, Serialize};
@@ -6,15 +6,15 @@ use serde_json::{Map, Value, json};
 
 use crate::wire::proto::snake;
 
-/// What the service says of the format of every image.
+/// The format that the service states for every image.
 const MIME_TYPE: &str = "image/jpeg";
 
-/// How a result line is written. By default as the contract says.
+/// The form of a result line. The default is that of the contract.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct LineForm {
     pub(crate) key: KeyForm,
-    /// Whether the members of the response stand in the line itself.
+    /// Whether the members of the response are in the line itself.
     pub(crate) unwrapped: bool,
     /// Whether the names of the response's members are in snake_case.
     pub(crate) snake_case: bool,
@@ -25,10 +25,10 @@ pub(crate) struct LineForm {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum KeyForm {
-    /// As a text.
+    /// As a string.
     #[default]
     Text,
-    /// As a number, if it is one.
+    /// As a number, if the key is one.
     Number,
     /// Not at all.
     Absent,
@@ -45,14 +45,15 @@ pub enum ImageForm {
     DataUrl,
     /// As base64 in `inlineData` of a part that is marked as a thought.
     OnlyThought,
-    /// As the URI of a file. Its bytes are nowhere.
+    /// As the URI of a file. The output does not contain the bytes.
     FileData,
-    /// As a `data:` URL in a text.
+    /// As a `data:` URL in a text part.
     Text,
 }
 
 impl ImageForm {
-    /// Whether a client can be expected to find the image: its bytes are in an `inlineData`.
+    /// Returns whether a client can be expected to decode the image, because its bytes are in an
+    /// `inlineData`.
     pub fn is_decodable(self) -> bool {
         match self {
             Self::InlineData | Self::DataUrl | Self::OnlyThought => true,
@@ -60,8 +61,8 @@ impl ImageForm {
         }
     }
 
-    /// The part that holds the image. `signature` is that of the thought behind it; `file` is the
-    /// URI of a file.
+    /// Returns the part that holds the image. `signature` is that of the preceding thought; `file`
+    /// is the URI of a file.
     pub(crate) fn part(self, bytes: &[u8], signature: &str, file: &str) -> Value {
         let base64 = base64_simd::STANDARD.encode_to_string(bytes);
         let url = || format!("data:{MIME_TYPE};base64,{base64}");
@@ -87,9 +88,9 @@ pub(crate) fn inline(data: String) -> Value {
 }
 
 impl KeyForm {
-    /// The key as the line carries it, if it does.
+    /// Returns the key as the line carries it, or `None` if it carries none.
     pub(crate) fn key(self, key: &str) -> Option<Value> {
-        // With leading zeros, or beyond what a number holds exactly, it would be another key.
+        // As a number, a key with leading zeros or with too many digits would become another key.
         let number = || {
             key.parse::<u64>()
                 .ok()
@@ -104,12 +105,12 @@ impl KeyForm {
 }
 
 impl LineForm {
-    /// Whether the line is written as the contract says.
-    pub(crate) fn is_usual(&self) -> bool {
+    /// Returns whether the line has the form of the contract.
+    pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The members of a line with this response.
+    /// Returns the members of a line with this response.
     pub(crate) fn response(self, response: Value) -> Map<String, Value> {
         let response = if self.snake_case {
             in_snake_case(response)
@@ -140,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_numbers_only_where_no_digit_is_lost() {
+    fn keys_become_numbers_only_if_lossless() {
         let number = |key: &str| KeyForm::Number.key(key);
         assert_eq!(number("17"), Some(json!(17)));
         assert_eq!(number("18446744073709551615"), Some(json!(u64::MAX)));
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn unwrapped_responses_stand_in_the_line() {
+    fn unwrapped_responses_are_in_the_line() {
         let form = LineForm {
             unwrapped: true,
             snake_case: true,

@@ -1,26 +1,26 @@
-//! The models the simulated service knows, with its own prices.
+//! The models that the simulated service offers, with its own prices.
 //!
-//! Written apart from the product's catalog on purpose, so that each checks the other. Source:
-//! ai.google.dev/gemini-api/docs/pricing and /models, read 2026-11-21. 4K of Nano Banana 2.1:
-//! readings of the pricing page of October 2026, $0.1134.
+//! They are separate from the product's catalog on purpose, so that the two check each other.
+//! Source: ai.google.dev/gemini-api/docs/pricing and /models, read 2026-11-21. 4K of Nano Banana
+//! 2.1: quotations of the pricing page of October 2026, $0.1134.
 
 use serde_json::{Value, json};
 
-use crate::images::dimensions::{Ratio, Size};
+use crate::images::dimensions::{AspectRatio, ImageSize};
 
 /// An image model.
 #[derive(Debug)]
 pub(crate) struct Model {
-    /// Its id, without `models/`.
+    /// The id, without `models/`.
     pub(crate) id: &'static str,
     display_name: &'static str,
-    /// Image sizes, each with the tokens one image counts.
-    sizes: &'static [(Size, u64)],
+    /// The image sizes, each with its tokens per image.
+    sizes: &'static [(ImageSize, u64)],
     extreme_ratios: bool,
-    /// Prompt tokens that one reference image counts.
+    /// The prompt tokens of one reference image.
     pub(crate) reference_tokens: u64,
-    /// The fewest and the most tokens it thinks before it draws, unless it is asked to think
-    /// otherwise.
+    /// The minimum and maximum number of thinking tokens per image, unless the request configures
+    /// thinking.
     pub(crate) thoughts: Option<(u64, u64)>,
     output_token_limit: u32,
     /// The standard price of one token, in billionths of a dollar; a batch costs half.
@@ -38,12 +38,16 @@ pub(crate) struct Price {
     pub(crate) image: u64,
 }
 
-/// The models that answer.
+/// The available models.
 pub(crate) static MODELS: [Model; 4] = [
     Model {
         id: "gemini-nano-banana-2.1",
         display_name: "Nano Banana 2.1",
-        sizes: &[(Size::One, 1120), (Size::Two, 1680), (Size::Four, 3780)],
+        sizes: &[
+            (ImageSize::One, 1120),
+            (ImageSize::Two, 1680),
+            (ImageSize::Four, 3780),
+        ],
         extreme_ratios: true,
         reference_tokens: 1120,
         thoughts: Some((330, 620)),
@@ -58,10 +62,10 @@ pub(crate) static MODELS: [Model; 4] = [
         id: "gemini-3.1-flash-image",
         display_name: "Nano Banana 2",
         sizes: &[
-            (Size::Half, 747),
-            (Size::One, 1120),
-            (Size::Two, 1680),
-            (Size::Four, 2520),
+            (ImageSize::Half, 747),
+            (ImageSize::One, 1120),
+            (ImageSize::Two, 1680),
+            (ImageSize::Four, 2520),
         ],
         extreme_ratios: true,
         reference_tokens: 258,
@@ -76,7 +80,11 @@ pub(crate) static MODELS: [Model; 4] = [
     Model {
         id: "gemini-3-pro-image",
         display_name: "Nano Banana Pro",
-        sizes: &[(Size::One, 1120), (Size::Two, 1120), (Size::Four, 2000)],
+        sizes: &[
+            (ImageSize::One, 1120),
+            (ImageSize::Two, 1120),
+            (ImageSize::Four, 2000),
+        ],
         extreme_ratios: false,
         reference_tokens: 258,
         thoughts: Some((80, 600)),
@@ -90,7 +98,7 @@ pub(crate) static MODELS: [Model; 4] = [
     Model {
         id: "gemini-3.1-flash-lite-image",
         display_name: "Nano Banana 2 Lite",
-        sizes: &[(Size::One, 1120)],
+        sizes: &[(ImageSize::One, 1120)],
         extreme_ratios: false,
         reference_tokens: 258,
         thoughts: None,
@@ -103,7 +111,7 @@ pub(crate) static MODELS: [Model; 4] = [
     },
 ];
 
-/// Models that answered once, each with the one to use now.
+/// Retired models, each with its replacement.
 static RETIRED: [(&str, &str); 3] = [
     ("gemini-2.5-flash-image", "gemini-nano-banana-2.1"),
     ("gemini-3.1-flash-image-preview", "gemini-3.1-flash-image"),
@@ -111,12 +119,12 @@ static RETIRED: [(&str, &str); 3] = [
 ];
 
 impl Model {
-    /// The live model with this id.
+    /// Returns the available model with this id.
     pub(crate) fn find(id: &str) -> Option<&'static Self> {
         MODELS.iter().find(|model| model.id == id)
     }
 
-    /// What to use instead of a retired model.
+    /// Returns the replacement of a retired model.
     pub(crate) fn replacement(id: &str) -> Option<&'static str> {
         RETIRED
             .iter()
@@ -124,20 +132,21 @@ impl Model {
             .map(|(_, replacement)| *replacement)
     }
 
-    /// Whether the model draws this ratio.
-    pub(crate) fn draws(&self, ratio: &Ratio) -> bool {
+    /// Returns whether the model supports this ratio.
+    pub(crate) fn supports(&self, ratio: &AspectRatio) -> bool {
         self.extreme_ratios || !ratio.extreme
     }
 
-    /// The tokens one image of this size counts; nothing when the model doesn't make it.
-    pub(crate) fn image_tokens(&self, size: Size) -> Option<u64> {
+    /// Returns the tokens of one image of this size; `None` when the model doesn't support the
+    /// size.
+    pub(crate) fn image_tokens(&self, size: ImageSize) -> Option<u64> {
         self.sizes
             .iter()
             .find(|(offered, _)| *offered == size)
             .map(|(_, tokens)| *tokens)
     }
 
-    /// The `Model` resource.
+    /// Returns the `Model` resource.
     pub(crate) fn resource(&self) -> Value {
         json!({
             "name": format!("models/{}", self.id),
@@ -157,11 +166,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_model_makes_the_default_size() {
+    fn every_model_supports_the_default_size() {
         assert!(
             MODELS
                 .iter()
-                .all(|model| model.image_tokens(Size::One).is_some())
+                .all(|model| model.image_tokens(ImageSize::One).is_some())
         );
     }
 
@@ -174,13 +183,13 @@ mod tests {
     }
 
     #[test]
-    fn images_cost_what_the_price_page_prints() {
+    fn image_costs_equal_the_price_page() {
         let cost = |id: &str, size| {
             let model = Model::find(id).expect("live");
             model.image_tokens(size).expect("offered") * model.price.image
         };
-        assert_eq!(cost("gemini-nano-banana-2.1", Size::Two), 50_400_000);
-        assert_eq!(cost("gemini-nano-banana-2.1", Size::Four), 113_400_000);
-        assert_eq!(cost("gemini-3-pro-image", Size::Four), 240_000_000);
+        assert_eq!(cost("gemini-nano-banana-2.1", ImageSize::Two), 50_400_000);
+        assert_eq!(cost("gemini-nano-banana-2.1", ImageSize::Four), 113_400_000);
+        assert_eq!(cost("gemini-3-pro-image", ImageSize::Four), 240_000_000);
     }
 }

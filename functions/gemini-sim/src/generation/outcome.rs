@@ -1,4 +1,4 @@
-//! What becomes of one request.
+//! How a request ends.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,27 +7,27 @@ use crate::generation::{error_form::ErrorForm, refusal::Refusal};
 /// How one request ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Outcome {
+pub(crate) enum RequestOutcome {
     /// An image.
     Image(Rendering),
     /// A response without an image.
     Refused(Refusal),
-    /// A response without any member. It is not billed: it tells of no tokens.
+    /// A response without any member. It is not billed, because it reports no tokens.
     EmptyResponse,
-    /// An error line, code 13.
+    /// An error line with code 13.
     InternalError,
-    /// An error line of an odd form.
+    /// An error line of an unusual form.
     Failed(ErrorForm),
-    /// An error line, code 7: the request points to a file that is not there.
+    /// An error line with code 7: the request refers to a file that does not exist.
     NoReference,
-    /// An error line, code 1: the batch was cancelled before the request's turn.
+    /// An error line with code 1: the batch was cancelled before the request was processed.
     Unserved,
-    /// Served and billed, but not in the output file.
+    /// The request is served and billed, but the output file has no line for it.
     Missing,
 }
 
-impl Outcome {
-    /// Whether the output file has a response of the model for it.
+impl RequestOutcome {
+    /// Returns whether the output file has a response of the model for the request.
     pub(crate) fn is_answer(self) -> bool {
         match self {
             Self::Image(_) | Self::Refused(_) | Self::EmptyResponse => true,
@@ -39,7 +39,7 @@ impl Outcome {
         }
     }
 
-    /// Whether the output has an error line for it that counts as a failure.
+    /// Returns whether the output has an error line for the request that counts as failed.
     pub(crate) fn is_failure(self) -> bool {
         match self {
             Self::InternalError | Self::Failed(_) | Self::NoReference => true,
@@ -52,25 +52,25 @@ impl Outcome {
     }
 }
 
-/// How an image is given.
+/// Deviations in how an image is delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rendering {
-    /// After an interim image marked as a thought.
+    /// It follows an interim image that is marked as a thought.
     pub(crate) after_thought: bool,
-    /// In another ratio than was asked for.
+    /// Its ratio differs from the requested one.
     pub(crate) wrong_ratio: bool,
-    /// As PNG that is said to be JPEG.
+    /// It is PNG, labelled as JPEG.
     pub(crate) mislabelled: bool,
 }
 
-/// What becomes of one request line.
+/// What the scenario decides about one request line.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct LineFate {
-    pub(crate) outcome: Outcome,
+pub(crate) struct LinePlan {
+    pub(crate) outcome: RequestOutcome,
     /// Whether the output file has the line twice.
     pub(crate) repeated: bool,
-    /// Whether the output file has another answer under its key.
+    /// Whether the output file has a second answer with the same key.
     pub(crate) served_twice: bool,
-    /// Whether the output file has an image more, under a key that nobody asked for.
+    /// Whether the output file has an extra image, under a key that no request has.
     pub(crate) stray: bool,
 }

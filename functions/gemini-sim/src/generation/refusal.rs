@@ -1,4 +1,4 @@
-//! The ways to answer without an image, though the request was fine.
+//! Answers without an image to valid requests.
 //!
 //! Source: the service's discovery document as of 2026-08 and the official SDKs, read 2026-11-21,
 //! and captured answers.
@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// The words of a refusal that has words.
+/// The text of a refusal that has text.
 pub(crate) const REFUSAL_TEXT: &str =
     "I can't create this image. I can describe the scene instead.";
 
@@ -14,23 +14,23 @@ const IMAGE_SAFETY_MESSAGE: &str = "Unable to show the generated image. The imag
                                     Google's Generative AI Prohibited Use policy. You will not be charged for blocked \
                                     images. Try rephrasing the prompt.";
 
-/// The shape of a refusal.
+/// The form of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Refusal {
     /// The prompt was blocked: no candidate.
     Blocked(BlockReason),
-    /// A candidate whose content is `{}`, for this reason.
+    /// A candidate that ended for this reason, with the content `{}`.
     Finished(FinishReason),
-    /// `STOP` after words alone.
+    /// `STOP` after a text part alone.
     TextOnly,
-    /// `STOP` after a part that holds nothing but a thought's signature.
+    /// `STOP` after a part that holds only the signature of a thought.
     SignatureOnly,
-    /// No candidate, and no word about the prompt.
+    /// No candidate and no feedback on the prompt.
     NoCandidates,
 }
 
-/// Why a prompt was blocked, as it is written on the wire.
+/// Why a prompt was blocked. Serialized as on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(crate) enum BlockReason {
@@ -39,13 +39,13 @@ pub(crate) enum BlockReason {
     Blocklist,
     ProhibitedContent,
     ImageSafety,
-    /// Known to the SDKs only.
+    /// Defined by the SDKs only.
     ModelArmor,
-    /// Known to the SDKs only.
+    /// Defined by the SDKs only.
     Jailbreak,
 }
 
-/// Why a candidate ended, as it is written on the wire.
+/// Why a candidate ended. Serialized as on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(crate) enum FinishReason {
@@ -61,12 +61,12 @@ pub(crate) enum FinishReason {
     ImageRecitation,
     NoImage,
     MalformedResponse,
-    /// None of the documented ones: what the service may add tomorrow.
+    /// An undocumented reason, which the service may add at any time.
     NotYetDocumented,
 }
 
 impl Refusal {
-    /// The shapes that a share of refused requests is drawn from.
+    /// The refusals that the refused requests are divided among at random.
     pub(crate) const ALL: [Self; 22] = [
         Self::Blocked(BlockReason::Safety),
         Self::Blocked(BlockReason::Other),
@@ -92,19 +92,19 @@ impl Refusal {
         Self::NoCandidates,
     ];
 
-    /// The response, without its usage. `signature` is that of the thought before it.
+    /// Returns the response, without its usage. `signature` is that of the preceding thought.
     pub(crate) fn response(self, signature: &str) -> Value {
         match self {
             Self::Blocked(reason) => json!({"promptFeedback": {"blockReason": reason}}),
             Self::Finished(reason) => candidate(json!({}), reason),
-            Self::TextOnly => spoken(json!({"text": REFUSAL_TEXT})),
-            Self::SignatureOnly => spoken(json!({"thoughtSignature": signature})),
+            Self::TextOnly => stopped_candidate(json!({"text": REFUSAL_TEXT})),
+            Self::SignatureOnly => stopped_candidate(json!({"thoughtSignature": signature})),
             Self::NoCandidates => json!({}),
         }
     }
 }
 
-fn spoken(part: Value) -> Value {
+fn stopped_candidate(part: Value) -> Value {
     candidate(
         json!({"parts": [part], "role": "model"}),
         FinishReason::Stop,

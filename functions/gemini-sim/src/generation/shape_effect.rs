@@ -1,35 +1,35 @@
-//! Selector result lines have which odd shape, and what that makes of them.
+//! Which result lines have an unusual shape, and the effect of the shape.
 //!
-//! Shapes of one kind exclude each other and share their hundred percent; shapes of different kinds
-//! meet in one line.
+//! Shapes of one kind exclude each other and share 100 percent; shapes of different kinds can
+//! combine in one line.
 
 use crate::{
     generation::{
         error_form::ErrorForm,
         line_form::{ImageForm, KeyForm, LineForm},
-        outcome::Outcome,
+        outcome::RequestOutcome,
         refusal::{FinishReason, Refusal},
     },
     scenario::{Scenario, shape::Shape},
-    seeded_random::Draw,
+    seeded_random::SeededRandom,
 };
 
-/// What a shape makes of a line.
+/// The effect of a shape on a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
-    /// It carries its key so.
+    /// The line carries its key in this form.
     Key(KeyForm),
-    /// It has no member around its response.
+    /// The line has no member around its response.
     Unwrapped,
-    /// It gives its image so.
+    /// The line holds its image in this form.
     Image(ImageForm),
-    /// Its members have their names in snake_case.
+    /// The names of the response's members are in snake_case.
     SnakeCase,
-    /// It has no image: its request ends so.
-    Ending(Outcome),
+    /// The line has no image: its request has this outcome.
+    Ending(RequestOutcome),
 }
 
-/// The kinds of shapes. Each kind draws on its own.
+/// The kinds of shapes. Each kind is drawn at random independently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Key,
@@ -41,8 +41,8 @@ enum Kind {
 
 impl Shape {
     fn effect(self) -> Effect {
-        let finished = |reason| Effect::Ending(Outcome::Refused(Refusal::Finished(reason)));
-        let failed = |form| Effect::Ending(Outcome::Failed(form));
+        let finished = |reason| Effect::Ending(RequestOutcome::Refused(Refusal::Finished(reason)));
+        let failed = |form| Effect::Ending(RequestOutcome::Failed(form));
         match self {
             Self::NoKey => Effect::Key(KeyForm::Absent),
             Self::NumericKey => Effect::Key(KeyForm::Number),
@@ -61,7 +61,7 @@ impl Shape {
             Self::ImageOther => finished(FinishReason::ImageOther),
             Self::Other => finished(FinishReason::Other),
             Self::Malformed => finished(FinishReason::MalformedResponse),
-            Self::EmptyResponse => Effect::Ending(Outcome::EmptyResponse),
+            Self::EmptyResponse => Effect::Ending(RequestOutcome::EmptyResponse),
         }
     }
 }
@@ -87,7 +87,7 @@ impl Kind {
         Self::Ending,
     ];
 
-    /// Its name in a draw.
+    /// Returns the name of the kind in random draws.
     fn name(self) -> &'static str {
         match self {
             Self::Key => "key shape",
@@ -100,7 +100,7 @@ impl Kind {
 }
 
 impl Scenario {
-    /// How the line of the request `key` in `batch` is written.
+    /// Returns the form of the line of the request `key` in `batch`.
     pub(crate) fn line_form(&self, batch: &str, key: &str) -> LineForm {
         let mut form = LineForm::default();
         for effect in self.effects(batch, key) {
@@ -115,10 +115,15 @@ impl Scenario {
         form
     }
 
-    /// What the request `key` in `batch` ends as, which would otherwise end as `outcome`. Only
-    /// images give way.
-    pub(crate) fn shaped_outcome(&self, batch: &str, key: &str, outcome: Outcome) -> Outcome {
-        if !matches!(outcome, Outcome::Image(_)) {
+    /// Returns the outcome of the request `key` in `batch` that would otherwise be `outcome`.
+    /// Shapes replace images only.
+    pub(crate) fn shaped_outcome(
+        &self,
+        batch: &str,
+        key: &str,
+        outcome: RequestOutcome,
+    ) -> RequestOutcome {
+        if !matches!(outcome, RequestOutcome::Image(_)) {
             return outcome;
         }
         let ending = self.effects(batch, key).find_map(|effect| match effect {
@@ -128,7 +133,7 @@ impl Scenario {
         ending.unwrap_or(outcome)
     }
 
-    /// What the shapes make of a line: of each kind at most one.
+    /// Returns the effects of the shapes on a line, at most one of each kind.
     fn effects<'a>(&'a self, batch: &'a str, key: &'a str) -> impl Iterator<Item = Effect> + 'a {
         let kinds = if self.shapes.is_empty() {
             &[][..]
@@ -136,18 +141,18 @@ impl Scenario {
             &Kind::ALL
         };
         kinds.iter().filter_map(move |kind| {
-            let drawn = Draw::about(self.seed, &[kind.name(), batch, key]).below(100);
+            let drawn = SeededRandom::new(self.seed, &[kind.name(), batch, key]).below(100);
             let mut share = 0;
             let of_kind = self
                 .shapes
                 .iter()
                 .map(|rule| (rule.shape.effect(), rule.percent));
             let mut of_kind = of_kind.filter(|(effect, _)| effect.kind() == *kind);
-            let meant = of_kind.find(|(_, percent)| {
+            let selected = of_kind.find(|(_, percent)| {
                 share += u64::from(*percent);
                 drawn < share
             });
-            meant.map(|(effect, _)| effect)
+            selected.map(|(effect, _)| effect)
         })
     }
 }
@@ -157,7 +162,7 @@ mod tests {
     use super::*;
     use crate::generation::outcome::Rendering;
 
-    const IMAGE: Outcome = Outcome::Image(Rendering {
+    const IMAGE: RequestOutcome = RequestOutcome::Image(Rendering {
         after_thought: false,
         wrong_ratio: false,
         mislabelled: false,
@@ -174,17 +179,20 @@ mod tests {
     }
 
     #[test]
-    fn shapes_of_one_kind_share_their_hundred_percent() {
+    fn shapes_of_one_kind_share_100_percent() {
         let scenario = shaped(&["no-image:50", "error-text:50"]);
         let endings = (0..200).map(|n| scenario.shaped_outcome("b", &n.to_string(), IMAGE));
         let (texts, others): (Vec<_>, Vec<_>) =
-            endings.partition(|ending| *ending == Outcome::Failed(ErrorForm::Text));
+            endings.partition(|ending| *ending == RequestOutcome::Failed(ErrorForm::Text));
         assert!((60..=140).contains(&texts.len()), "{} of 200", texts.len());
-        assert!(others.iter().all(|ending| *ending == Outcome::Refused(Refusal::Finished(FinishReason::NoImage))));
+        assert!(
+            others.iter().all(|ending| *ending
+                == RequestOutcome::Refused(Refusal::Finished(FinishReason::NoImage)))
+        );
     }
 
     #[test]
-    fn shapes_of_different_kinds_meet() {
+    fn shapes_of_different_kinds_combine() {
         let form = shaped(&[
             "no-key:100",
             "data-url:100",
@@ -203,23 +211,23 @@ mod tests {
     }
 
     #[test]
-    fn only_images_give_way_to_an_ending() {
+    fn an_ending_replaces_images_only() {
         let scenario = shaped(&["empty-response:100"]);
         assert_eq!(
             scenario.shaped_outcome("b", "k", IMAGE),
-            Outcome::EmptyResponse
+            RequestOutcome::EmptyResponse
         );
         for outcome in [
-            Outcome::Missing,
-            Outcome::NoReference,
-            Outcome::InternalError,
+            RequestOutcome::Missing,
+            RequestOutcome::NoReference,
+            RequestOutcome::InternalError,
         ] {
             assert_eq!(scenario.shaped_outcome("b", "k", outcome), outcome);
         }
     }
 
     #[test]
-    fn every_shape_has_an_effect_of_its_own() {
+    fn every_shape_has_a_distinct_effect() {
         for (n, (shape, name)) in Shape::NAMES.into_iter().enumerate() {
             let others = &Shape::NAMES[n + 1..];
             assert!(
@@ -236,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn another_batch_draws_anew() {
+    fn batches_are_drawn_independently() {
         let scenario = shaped(&["no-key:50"]);
         let forms = |batch: &str| {
             (0..60)

@@ -1,18 +1,18 @@
-//! Tokens: what a request counts, and what that costs.
+//! Token counts and their cost.
 
 use serde_json::{Value, json};
 
 use crate::{
     generation::{
-        generate_request::Ask,
+        generate_request::GenerateRequest,
         models::Model,
-        outcome::Outcome,
+        outcome::RequestOutcome,
         refusal::{REFUSAL_TEXT, Refusal},
     },
-    seeded_random::Draw,
+    seeded_random::SeededRandom,
 };
 
-/// The words beside an image, where text is wanted.
+/// The text with an image, if the request wants text.
 pub(crate) const REMARK: &str = "Here is your image.";
 
 /// The tokens of one request and its answer.
@@ -26,53 +26,63 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// The tokens of `ask` when it ends as `outcome`. `draw` decides how long a thinking model
-    /// thinks.
-    pub(crate) fn of(ask: &Ask, model: &Model, outcome: Outcome, draw: &Draw) -> Self {
-        let prompt = Self::of_prompt(ask, model);
+    /// Returns the tokens of `request` when it ends with `outcome`. `random` decides how long a
+    /// thinking model thinks.
+    pub(crate) fn of(
+        request: &GenerateRequest,
+        model: &Model,
+        outcome: RequestOutcome,
+        random: &SeededRandom,
+    ) -> Self {
+        let prompt = Self::of_prompt(request, model);
         let thoughts = model
             .thoughts
-            .map_or(0, |(fewest, most)| draw.between(fewest, most));
+            .map_or(0, |(fewest, most)| random.between(fewest, most));
         match outcome {
-            Outcome::Image(_) | Outcome::Missing => Self {
+            RequestOutcome::Image(_) | RequestOutcome::Missing => Self {
                 thoughts,
-                text: if ask.text_wanted { tokens(REMARK) } else { 0 },
-                image: model.image_tokens(ask.size).unwrap_or(0),
+                text: if request.text_wanted {
+                    tokens(REMARK)
+                } else {
+                    0
+                },
+                image: model.image_tokens(request.size).unwrap_or(0),
                 ..prompt
             },
-            // A blocked image is not charged, but the way to it is.
-            Outcome::Refused(Refusal::Finished(_) | Refusal::SignatureOnly) => {
+            // A blocked image is not charged, but the thinking before it is.
+            RequestOutcome::Refused(Refusal::Finished(_) | Refusal::SignatureOnly) => {
                 Self { thoughts, ..prompt }
             }
-            Outcome::Refused(Refusal::TextOnly) => Self {
+            RequestOutcome::Refused(Refusal::TextOnly) => Self {
                 thoughts,
                 text: tokens(REFUSAL_TEXT),
                 ..prompt
             },
-            Outcome::Refused(Refusal::Blocked(_) | Refusal::NoCandidates) => prompt,
-            Outcome::EmptyResponse
-            | Outcome::InternalError
-            | Outcome::Failed(_)
-            | Outcome::NoReference
-            | Outcome::Unserved => Self::default(),
+            RequestOutcome::Refused(Refusal::Blocked(_) | Refusal::NoCandidates) => prompt,
+            RequestOutcome::EmptyResponse
+            | RequestOutcome::InternalError
+            | RequestOutcome::Failed(_)
+            | RequestOutcome::NoReference
+            | RequestOutcome::Unserved => Self::default(),
         }
     }
 
-    /// The tokens of `ask` itself, before anything is made of it.
-    pub(crate) fn of_prompt(ask: &Ask, model: &Model) -> Self {
+    /// Returns the tokens of the prompt of `request`.
+    pub(crate) fn of_prompt(request: &GenerateRequest, model: &Model) -> Self {
         Self {
-            prompt_text: tokens(&ask.prompt),
-            prompt_images: ask.references.len() as u64 * model.reference_tokens,
+            prompt_text: tokens(&request.prompt),
+            prompt_images: request.references.len() as u64 * model.reference_tokens,
             ..Self::default()
         }
     }
 
-    /// The tokens that go in: of text and of images.
+    /// Returns the number of input tokens, of text and images.
     pub(crate) fn input_tokens(&self) -> u64 {
         self.prompt_text + self.prompt_images
     }
 
-    /// The price at the model's standard rates, in billionths of a dollar. A batch costs half.
+    /// Returns the price at the model's standard rates, in billionths of a dollar. A batch costs
+    /// half.
     pub(crate) fn nanodollars(&self, model: &Model) -> u64 {
         let price = &model.price;
         self.input_tokens() * price.input
@@ -80,7 +90,7 @@ impl Usage {
             + self.image * price.image
     }
 
-    /// The `usageMetadata` of a response.
+    /// Returns the `usageMetadata` of a response.
     pub(crate) fn metadata(&self) -> Value {
         let prompt = self.input_tokens();
         let candidates = self.text + self.image;
@@ -97,7 +107,7 @@ impl Usage {
         metadata
     }
 
-    /// The `CountTokensResponse` of a prompt.
+    /// Returns the `CountTokensResponse` of a prompt.
     pub(crate) fn prompt_count(&self) -> Value {
         let mut count = json!({"totalTokens": self.input_tokens(), "promptTokensDetails": self.prompt_details()});
         leave_out_empty(&mut count);
@@ -109,7 +119,7 @@ impl Usage {
     }
 }
 
-/// Leaves out members that are zero or empty, as proto JSON does.
+/// Removes members that are zero or empty, as Protobuf's JSON format does.
 fn leave_out_empty(message: &mut Value) {
     if let Value::Object(members) = message {
         members
@@ -118,13 +128,13 @@ fn leave_out_empty(message: &mut Value) {
 }
 
 fn details(counts: &[(&str, u64)]) -> Value {
-    let counted = counts.iter().filter(|(_, count)| *count > 0);
-    counted
+    let numbers = counts.iter().filter(|(_, count)| *count > 0);
+    numbers
         .map(|(modality, count)| json!({"modality": modality, "tokenCount": count}))
         .collect()
 }
 
-/// About four letters to a token.
+/// Estimates the tokens of a text: one for four characters.
 fn tokens(text: &str) -> u64 {
     (text.chars().count() as u64).div_ceil(4)
 }
@@ -134,19 +144,22 @@ mod tests {
     use super::*;
     use crate::generation::{error_form::ErrorForm, outcome::Rendering, refusal::BlockReason};
 
-    fn usage(outcome: Outcome) -> (Usage, &'static Model) {
+    fn usage(outcome: RequestOutcome) -> (Usage, &'static Model) {
         let model = Model::find("gemini-3.1-flash-image").expect("live");
         let request = json!({
             "contents": [{"parts": [{"text": "a red fox in snow"}, {"fileData": {"fileUri": "files/a"}}]}],
             "generationConfig": {"responseModalities": ["IMAGE"]},
         });
-        let ask = Ask::read(request, model).expect("valid");
-        (Usage::of(&ask, model, outcome, &Draw::about(0, &[])), model)
+        let request = GenerateRequest::read(request, model).expect("valid");
+        (
+            Usage::of(&request, model, outcome, &SeededRandom::new(0, &[])),
+            model,
+        )
     }
 
     #[test]
     fn an_image_costs_its_prompt_and_its_tokens() {
-        let (usage, model) = usage(Outcome::Image(Rendering::default()));
+        let (usage, model) = usage(RequestOutcome::Image(Rendering::default()));
         assert_eq!(usage.nanodollars(model), (5 + 258) * 500 + 1120 * 60_000);
         assert_eq!(
             usage.metadata(),
@@ -163,21 +176,25 @@ mod tests {
 
     #[test]
     fn a_refusal_costs_its_prompt_and_an_error_nothing() {
-        let (refused, model) = usage(Outcome::Refused(Refusal::Blocked(BlockReason::Other)));
+        let (refused, model) = usage(RequestOutcome::Refused(Refusal::Blocked(
+            BlockReason::Other,
+        )));
         assert_eq!(refused.nanodollars(model), (5 + 258) * 500);
-        assert_eq!(usage(Outcome::InternalError).0.nanodollars(model), 0);
-        assert_eq!(usage(Outcome::Unserved).0.nanodollars(model), 0);
+        assert_eq!(usage(RequestOutcome::InternalError).0.nanodollars(model), 0);
+        assert_eq!(usage(RequestOutcome::Unserved).0.nanodollars(model), 0);
         assert_eq!(
-            usage(Outcome::Failed(ErrorForm::Text)).0.nanodollars(model),
+            usage(RequestOutcome::Failed(ErrorForm::Text))
+                .0
+                .nanodollars(model),
             0
         );
-        assert_eq!(usage(Outcome::EmptyResponse).0.nanodollars(model), 0);
+        assert_eq!(usage(RequestOutcome::EmptyResponse).0.nanodollars(model), 0);
     }
 
     #[test]
-    fn no_refusal_costs_an_image_and_words_cost_as_text() {
+    fn refusals_cost_no_image_and_their_text_costs_as_text() {
         for refusal in Refusal::ALL {
-            let (usage, model) = usage(Outcome::Refused(refusal));
+            let (usage, model) = usage(RequestOutcome::Refused(refusal));
             let words = if refusal == Refusal::TextOnly {
                 tokens(REFUSAL_TEXT) * 3_000
             } else {

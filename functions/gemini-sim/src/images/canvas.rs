@@ -1,7 +1,7 @@
-//! A picture made of horizontal runs of color, encoded as JPEG or PNG.
+//! An image made of horizontal runs of color, encoded as JPEG or PNG.
 //!
-//! Runs instead of pixels: a large picture takes little memory, and the rows the encoder asks for
-//! are filled at the speed of memory.
+//! Runs take little memory even for a large image, and the rows that the encoder requests are
+//! filled by simple memory copies.
 
 use std::io::Write;
 
@@ -11,17 +11,17 @@ use jpeg_encoder::{
 
 const QUALITY: u8 = 80;
 
-/// A color: its parts of red, green and blue.
+/// A color, as red, green and blue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Color([u8; 3]);
 
 impl Color {
-    /// The color of these parts of red, green and blue.
+    /// Returns the color with these red, green and blue values.
     pub(crate) fn rgb(red: u8, green: u8, blue: u8) -> Self {
         Self([red, green, blue])
     }
 
-    /// A color from hue (degrees), saturation and brightness (of 255).
+    /// Returns the color with this hue (in degrees), saturation and brightness (0 to 255).
     pub(crate) fn hsv(hue: u16, saturation: u8, brightness: u8) -> Self {
         let (hue, full) = (u32::from(hue % 360), u32::from(brightness));
         let faded = |part: u32| {
@@ -40,8 +40,8 @@ impl Color {
         }
     }
 
-    /// The color this part of the way (of `whole`) to another.
-    pub(crate) fn towards(self, other: Self, part: u32, whole: u32) -> Self {
+    /// Mixes this color with another, in the proportion `part` of `whole`.
+    pub(crate) fn blend(self, other: Self, part: u32, whole: u32) -> Self {
         let part = part.min(whole);
         let mix = |from: u8, to: u8| {
             let sum = u32::from(from) * (whole - part) + u32::from(to) * part;
@@ -51,14 +51,14 @@ impl Color {
         Self([mix(a, x), mix(b, y), mix(c, z)])
     }
 
-    /// As JPEG has it.
+    /// Returns the color in the color space of JPEG.
     fn ycbcr(self) -> [u8; 3] {
         let [red, green, blue] = self.0;
         rgb_to_ycbcr(red, green, blue).into()
     }
 }
 
-struct Row {
+struct PixelRow {
     background: Color,
     /// Later runs cover earlier ones.
     runs: Vec<Run>,
@@ -70,16 +70,16 @@ struct Run {
     color: Color,
 }
 
-/// A picture to draw on.
+/// An image to draw on.
 pub(crate) struct Canvas {
     width: u16,
-    rows: Vec<Row>,
+    rows: Vec<PixelRow>,
 }
 
 impl Canvas {
-    /// A canvas whose row `y` has the color `background(y)`.
+    /// Creates a canvas whose row `y` has the color `background(y)`.
     pub(crate) fn new(width: u16, height: u16, background: impl Fn(u16) -> Color) -> Self {
-        let row = |y| Row {
+        let row = |y| PixelRow {
             background: background(y),
             runs: Vec::new(),
         };
@@ -89,17 +89,17 @@ impl Canvas {
         }
     }
 
-    /// Width in pixels.
+    /// Returns the width in pixels.
     pub(crate) fn width(&self) -> i32 {
         i32::from(self.width)
     }
 
-    /// Height in pixels.
+    /// Returns the height in pixels.
     pub(crate) fn height(&self) -> i32 {
         i32::try_from(self.rows.len()).unwrap_or(i32::MAX)
     }
 
-    /// Fills a rectangle; what lies outside the canvas is cut off.
+    /// Fills a rectangle. Parts outside the canvas are cut off.
     pub(crate) fn fill(&mut self, x: i32, y: i32, width: i32, height: i32, color: Color) {
         let within = |at: i32, limit: i32| u16::try_from(at.clamp(0, limit)).unwrap_or(0);
         let (from, to) = (
@@ -118,18 +118,18 @@ impl Canvas {
         }
     }
 
-    /// Lets a disc shine through: each row's background goes a fifth of the way to `color`.
+    /// Draws a translucent disc, which shifts each row's background by a fifth towards `color`.
     pub(crate) fn tint_disc(&mut self, x: i32, y: i32, radius: i32, color: Color) {
         for row in (y - radius).max(0)..(y + radius).min(self.height()) {
             let half = (radius * radius - (row - y) * (row - y)).isqrt();
             if let Some(background) = usize::try_from(row).ok().and_then(|row| self.rows.get(row)) {
-                let tinted = background.background.towards(color, 1, 5);
+                let tinted = background.background.blend(color, 1, 5);
                 self.fill(x - half, row, 2 * half, 1, tinted);
             }
         }
     }
 
-    /// Encodes the picture as JPEG.
+    /// Encodes the image as JPEG.
     ///
     /// # Errors
     /// When a side is 0 pixels long.
@@ -141,7 +141,7 @@ impl Canvas {
         Ok(bytes)
     }
 
-    /// Encodes the picture as PNG.
+    /// Encodes the image as PNG.
     ///
     /// # Errors
     /// When a side is 0 pixels long.
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn hues_are_the_primary_colors_where_they_should_be() {
+    fn hues_give_the_primary_colors() {
         assert_eq!(Color::hsv(0, 255, 255), Color::rgb(255, 0, 0));
         assert_eq!(Color::hsv(120, 255, 255), Color::rgb(0, 255, 0));
         assert_eq!(Color::hsv(240, 255, 255), Color::rgb(0, 0, 255));
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jpeg_starts_and_ends_as_one() {
+    fn a_jpeg_has_start_and_end_markers() {
         let jpeg = Canvas::new(17, 9, |_| BLACK).jpeg().expect("encodes");
         assert!(jpeg.starts_with(b"\xff\xd8\xff") && jpeg.ends_with(b"\xff\xd9"));
     }

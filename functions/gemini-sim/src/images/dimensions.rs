@@ -1,20 +1,20 @@
-//! Aspect ratios, image sizes, and the pixels they give.
+//! Aspect ratios, image sizes and the resulting dimensions in pixels.
 //!
 //! Source: ai.google.dev/gemini-api/docs/image-generation, read 2026-11-21.
 
-/// An aspect ratio the service knows, with its pixels at size `1K`.
+/// An aspect ratio that the service supports, with its dimensions at size `1K`.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Ratio {
-    /// As it is written in a request, e.g. `16:9`.
+pub(crate) struct AspectRatio {
+    /// The name in requests, such as `16:9`.
     pub(crate) name: &'static str,
     width: u16,
     height: u16,
-    /// Whether only some models draw it: 1:4, 4:1, 1:8 and 8:1.
+    /// Whether only some models support it: 1:4, 4:1, 1:8 and 8:1.
     pub(crate) extreme: bool,
 }
 
-const fn ratio(name: &'static str, width: u16, height: u16) -> Ratio {
-    Ratio {
+const fn ratio(name: &'static str, width: u16, height: u16) -> AspectRatio {
+    AspectRatio {
         name,
         width,
         height,
@@ -23,7 +23,7 @@ const fn ratio(name: &'static str, width: u16, height: u16) -> Ratio {
 }
 
 /// All aspect ratios.
-pub(crate) static RATIOS: [Ratio; 14] = [
+pub(crate) static RATIOS: [AspectRatio; 14] = [
     ratio("1:1", 1024, 1024),
     ratio("1:4", 512, 2048),
     ratio("4:1", 2048, 512),
@@ -40,18 +40,18 @@ pub(crate) static RATIOS: [Ratio; 14] = [
     ratio("21:9", 1584, 672),
 ];
 
-impl Ratio {
-    /// The ratio when neither the request nor a reference image names one.
+impl AspectRatio {
+    /// Returns the ratio for requests with neither a ratio nor a reference image.
     pub(crate) fn square() -> &'static Self {
         &RATIOS[0]
     }
 
-    /// The ratio written as `name`.
-    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+    /// Returns the ratio with this name.
+    pub(crate) fn from_name(name: &str) -> Option<&'static Self> {
         RATIOS.iter().find(|ratio| ratio.name == name)
     }
 
-    /// The ratio nearest to that of an image, of those every model draws.
+    /// Returns the ratio nearest to that of an image, among those that every model supports.
     pub(crate) fn nearest(width: u32, height: u32) -> &'static Self {
         let wanted = f64::from(width.max(1)) / f64::from(height.max(1));
         let distance = |ratio: &Self| (ratio.quotient() / wanted).ln().abs();
@@ -61,20 +61,20 @@ impl Ratio {
             .unwrap_or(Self::square())
     }
 
-    /// The ratios that nobody takes for this one: at least a fifth wider or narrower.
-    pub(crate) fn clearly_others(&self) -> impl Iterator<Item = &'static Self> {
+    /// Returns the ratios that can't be mistaken for this one: at least a fifth wider or narrower.
+    pub(crate) fn clearly_different(&self) -> impl Iterator<Item = &'static Self> {
         RATIOS
             .iter()
             .filter(|other| (other.quotient() / self.quotient()).ln().abs() > 0.2)
     }
 
-    /// Width and height in pixels.
-    pub(crate) fn pixels(&self, size: Size) -> (u16, u16) {
+    /// Returns the width and height in pixels.
+    pub(crate) fn pixels(&self, size: ImageSize) -> (u16, u16) {
         let scaled = |length: u16| match size {
-            Size::Half => length / 2,
-            Size::One => length,
-            Size::Two => length * 2,
-            Size::Four => length * 4,
+            ImageSize::Half => length / 2,
+            ImageSize::One => length,
+            ImageSize::Two => length * 2,
+            ImageSize::Four => length * 4,
         };
         (scaled(self.width), scaled(self.height))
     }
@@ -86,7 +86,7 @@ impl Ratio {
 
 /// An image size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Size {
+pub(crate) enum ImageSize {
     /// `512`.
     Half,
     /// `1K`.
@@ -97,12 +97,12 @@ pub(crate) enum Size {
     Four,
 }
 
-impl Size {
-    /// The spellings the service accepts, as its error message lists them.
+impl ImageSize {
+    /// The names that the service accepts, as its error message lists them.
     pub(crate) const SPELLINGS: &'static str = "1K, 2K, 4K, 512, 512P, 512PX";
 
-    /// The size written as `name`.
-    pub(crate) fn named(name: &str) -> Option<Self> {
+    /// Returns the size with this name.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         match name {
             "512" | "512P" | "512PX" => Some(Self::Half),
             "1K" => Some(Self::One),
@@ -112,7 +112,7 @@ impl Size {
         }
     }
 
-    /// As it is written in a request.
+    /// Returns the name in requests.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Half => "512",
@@ -143,11 +143,11 @@ mod tests {
 
     #[test]
     fn sizes_double() {
-        let ratio = Ratio::named("16:9").expect("known");
-        assert_eq!(ratio.pixels(Size::Half), (688, 384));
-        assert_eq!(ratio.pixels(Size::One), (1376, 768));
-        assert_eq!(ratio.pixels(Size::Two), (2752, 1536));
-        assert_eq!(ratio.pixels(Size::Four), (5504, 3072));
+        let ratio = AspectRatio::from_name("16:9").expect("known");
+        assert_eq!(ratio.pixels(ImageSize::Half), (688, 384));
+        assert_eq!(ratio.pixels(ImageSize::One), (1376, 768));
+        assert_eq!(ratio.pixels(ImageSize::Two), (2752, 1536));
+        assert_eq!(ratio.pixels(ImageSize::Four), (5504, 3072));
     }
 
     #[test]
@@ -161,17 +161,17 @@ mod tests {
     }
 
     #[test]
-    fn every_ratio_has_plain_ones_that_are_clearly_others() {
+    fn every_ratio_has_clearly_different_plain_ratios() {
         for ratio in &RATIOS {
-            assert!(ratio.clearly_others().any(|other| !other.extreme));
-            assert!(ratio.clearly_others().all(|other| other != ratio));
+            assert!(ratio.clearly_different().any(|other| !other.extreme));
+            assert!(ratio.clearly_different().all(|other| other != ratio));
         }
     }
 
     #[test]
-    fn a_photograph_gives_its_own_ratio() {
-        assert_eq!(Ratio::nearest(6000, 4000).name, "3:2");
-        assert_eq!(Ratio::nearest(1080, 1920).name, "9:16");
-        assert_eq!(Ratio::nearest(300, 300).name, "1:1");
+    fn photographs_have_the_nearest_ratio() {
+        assert_eq!(AspectRatio::nearest(6000, 4000).name, "3:2");
+        assert_eq!(AspectRatio::nearest(1080, 1920).name, "9:16");
+        assert_eq!(AspectRatio::nearest(300, 300).name, "1:1");
     }
 }

@@ -1,9 +1,9 @@
-//! The pixels of an image, read from the start of its bytes.
+//! The dimensions of an image, read from the header of its file.
 
-/// How many bytes of a file are worth reading: a JPEG's frame header comes after its metadata.
-pub(crate) const ENOUGH_BYTES: usize = 256 * 1024;
+/// The number of bytes to search. The frame header of a JPEG comes after its metadata.
+pub(crate) const MAX_HEADER_BYTES: usize = 256 * 1024;
 
-/// Width and height of a PNG, JPEG or WebP image; nothing for anything else.
+/// Returns the width and height of a PNG, JPEG or WebP image, and `None` for anything else.
 pub(crate) fn dimensions(bytes: &[u8]) -> Option<(u32, u32)> {
     let (width, height) = png(bytes).or_else(|| jpeg(bytes)).or_else(|| webp(bytes))?;
     (width > 0 && height > 0).then_some((width, height))
@@ -24,7 +24,7 @@ fn jpeg(bytes: &[u8]) -> Option<(u32, u32)> {
             return None;
         };
         let length = u16::from_be_bytes(array(rest, 2)?);
-        // Start of frame, of any coding; the three in between are tables.
+        // The markers of a start of frame, for any coding. The three excluded markers are tables.
         if (0xc0..=0xcf).contains(&marker) && !matches!(marker, 0xc4 | 0xc8 | 0xcc) {
             let height = u16::from_be_bytes(array(rest, 5)?);
             let width = u16::from_be_bytes(array(rest, 7)?);
@@ -75,13 +75,13 @@ mod tests {
     }
 
     #[test]
-    fn jpeg_frame_is_found_behind_metadata() {
+    fn jpeg_frame_is_found_after_metadata() {
         let jpeg = b"\xff\xd8\xff\xe0\0\x04xx\xff\xc4\0\x02\xff\xc0\0\x0b\x08\x01\xe0\x02\x80\x01";
         assert_eq!(dimensions(jpeg), Some((640, 480)));
     }
 
     #[test]
-    fn webp_of_each_coding_is_read() {
+    fn each_webp_coding_is_read() {
         let simple = b"RIFF\0\0\0\0WEBPVP8 \0\0\0\0\0\0\0\x9d\x01\x2a\x80\x02\xe0\x01";
         assert_eq!(dimensions(simple), Some((640, 480)));
         let extended = b"RIFF\0\0\0\0WEBPVP8X\0\0\0\0\0\0\0\0\x7f\x02\0\xdf\x01\0";
@@ -102,7 +102,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(start in 0_usize..4, bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn arbitrary_bytes_do_not_panic(start in 0_usize..4, bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             let magic: [&[u8]; 4] = [b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBPVP8X"];
             dimensions(&[magic[start], &bytes].concat());
         }

@@ -1,19 +1,19 @@
-//! Letters: an 8 × 8 font scaled up, and text wrapped to a width.
+//! Text on images: an 8 × 8 font, scaled up, and line wrapping.
 
 use font8x8::{BASIC_FONTS, BOX_FONTS, GREEK_FONTS, HIRAGANA_FONTS, LATIN_FONTS, UnicodeFonts};
 
 use crate::images::canvas::{Canvas, Color};
 
-/// Pixels of a letter's side at scale 1.
+/// The width and height of a letter in pixels at scale 1.
 pub(crate) const CELL: i32 = 8;
 
-/// The hexadecimal digits as 3 × 5 pixels, rows from the top, three bits each.
+/// The hexadecimal digits as 3 × 5 pixels: five rows from the top, three bits each.
 const DIGITS: [u16; 16] = [
     0o75557, 0o26227, 0o71747, 0o71717, 0o55711, 0o74717, 0o74757, 0o71122, 0o75757, 0o75717,
     0o75755, 0o65656, 0o74447, 0o65556, 0o74747, 0o74744,
 ];
 
-/// Writes one line of text, its upper left corner at `x`, `y`.
+/// Writes one line of text with its upper left corner at `x`, `y`.
 pub(crate) fn write(canvas: &mut Canvas, x: i32, y: i32, scale: i32, color: Color, text: &str) {
     let mut x = x;
     for letter in text.chars() {
@@ -25,9 +25,9 @@ pub(crate) fn write(canvas: &mut Canvas, x: i32, y: i32, scale: i32, color: Colo
     }
 }
 
-/// Breaks text into lines of at most `columns` letters, between words where it can. At most `most`
-/// lines; the last one ends in `...` when text is left over.
-pub(crate) fn wrap(text: &str, columns: usize, most: usize) -> Vec<String> {
+/// Breaks text into at most `max_lines` lines of at most `columns` letters, between words if
+/// possible. The last line ends in `...` if text is left over.
+pub(crate) fn wrap(text: &str, columns: usize, max_lines: usize) -> Vec<String> {
     let columns = columns.max(4);
     let mut lines: Vec<String> = Vec::new();
     let mut line = Vec::new();
@@ -41,15 +41,15 @@ pub(crate) fn wrap(text: &str, columns: usize, most: usize) -> Vec<String> {
             }
             line.extend_from_slice(piece);
         }
-        if lines.len() > most {
+        if lines.len() > max_lines {
             break;
         }
     }
     if !line.is_empty() {
         lines.push(line.into_iter().collect());
     }
-    if lines.len() > most {
-        lines.truncate(most);
+    if lines.len() > max_lines {
+        lines.truncate(max_lines);
         if let Some(last) = lines.last_mut() {
             *last = last
                 .chars()
@@ -79,7 +79,7 @@ fn glyph(letter: char) -> Option<[u8; 8]> {
         .or_else(|| BOX_FONTS.get(typographic))
 }
 
-/// Draws the set bits of a glyph; its lowest bit is its left column.
+/// Draws the set bits of a glyph; the lowest bit is the left column.
 fn stamp(canvas: &mut Canvas, x: i32, y: i32, scale: i32, color: Color, rows: &[u8; 8]) {
     for (row, bits) in (0..).zip(rows) {
         let mut column = 0;
@@ -88,7 +88,7 @@ fn stamp(canvas: &mut Canvas, x: i32, y: i32, scale: i32, color: Color, rows: &[
             let gap = rest.trailing_zeros();
             let run = (rest >> gap).trailing_ones();
             column += gap;
-            // Run lengths are at most eight.
+            // Runs have at most eight pixels, so the casts are lossless.
             let (left, length) = (column.cast_signed(), run.cast_signed());
             canvas.fill(
                 x + left * scale,
@@ -103,7 +103,7 @@ fn stamp(canvas: &mut Canvas, x: i32, y: i32, scale: i32, color: Color, rows: &[
     }
 }
 
-/// Draws a box with the code point's digits in two rows: what a letter without a glyph looks like.
+/// Draws a replacement for a missing glyph: a box with the digits of the code point in two rows.
 fn write_code_point(canvas: &mut Canvas, x: i32, y: i32, scale: i32, color: Color, letter: char) {
     let dot = (scale / 2).max(1);
     let side = CELL * scale - dot;
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn left_over_text_is_marked() {
+    fn truncated_text_ends_in_dots() {
         assert_eq!(wrap("one two three four", 6, 2), ["one", "two..."]);
     }
 
@@ -165,14 +165,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_is_too_long_and_none_too_many(text in "\\PC{0,200}", columns in 4_usize..40, most in 1_usize..6) {
-            let lines = wrap(&text, columns, most);
-            prop_assert!(lines.len() <= most);
+        fn lines_are_within_both_limits(text in "\\PC{0,200}", columns in 4_usize..40, max_lines in 1_usize..6) {
+            let lines = wrap(&text, columns, max_lines);
+            prop_assert!(lines.len() <= max_lines);
             prop_assert!(lines.iter().all(|line| line.chars().count() <= columns));
         }
 
         #[test]
-        fn wrapping_loses_no_letter(text in "\\PC{0,200}", columns in 4_usize..40) {
+        fn wrapping_keeps_every_letter(text in "\\PC{0,200}", columns in 4_usize..40) {
             let solid = |text: &str| text.split_whitespace().collect::<String>();
             prop_assert_eq!(solid(&wrap(&text, columns, usize::MAX).concat()), solid(&text));
         }

@@ -1,4 +1,4 @@
-//! Durations as flags and rules write them: `0`, `90s`, `81m`, `1h30m`, `2d`.
+//! Durations in the notation of flags and rules: `0`, `90s`, `81m`, `1h30m`, `2d`.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ const UNITS: [(&str, u64); 5] = [
     ("ms", 1),
 ];
 
-/// A text that is no duration.
+/// An invalid duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no duration: write whole numbers with the units d, h, m, s or ms, as in 81m or 1d12h"
+    "invalid duration {0:?}: expected whole numbers with the units d, h, m, s or ms, as in 81m or 1d12h"
 )]
 pub struct DurationError(String);
 
-/// Reads a duration.
+/// Parses a duration.
 ///
 /// # Errors
-/// [`DurationError`] for a text without a unit (but `0` needs none), with an unknown one, or of too
-/// many milliseconds.
-pub(crate) fn read(text: &str) -> Result<Duration, DurationError> {
+/// [`DurationError`] for a text without a unit (except `0`), with an unknown unit, or of too many
+/// milliseconds.
+pub(crate) fn parse(text: &str) -> Result<Duration, DurationError> {
     let milliseconds = if text == "0" {
         Some(0)
     } else {
@@ -34,9 +34,8 @@ pub(crate) fn read(text: &str) -> Result<Duration, DurationError> {
         .ok_or_else(|| DurationError(text.to_owned()))
 }
 
-/// Writes a duration so that [`read`] reads it again. What is shorter than a millisecond is left
-/// out.
-pub(crate) fn written(duration: Duration) -> String {
+/// Formats a duration so that [`parse`] reads it again. Fractions of a millisecond are dropped.
+pub(crate) fn format(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
     for (unit, length) in UNITS {
@@ -54,7 +53,7 @@ pub(crate) fn written(duration: Duration) -> String {
 
 fn milliseconds(text: &str) -> Option<u64> {
     let (mut rest, mut sum) = (text, 0_u64);
-    // Each unit may come once, the longer ones first.
+    // Each unit may occur once, in descending order.
     let mut units = UNITS.iter();
     while !rest.is_empty() {
         let digits = rest.len()
@@ -91,13 +90,13 @@ mod tests {
             ("1h30m", 5_400),
             ("20d", 1_728_000),
         ] {
-            assert_eq!(read(text), Ok(Duration::from_secs(seconds)), "{text}");
+            assert_eq!(parse(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
-        assert_eq!(read("1500ms"), Ok(Duration::from_millis(1_500)));
+        assert_eq!(parse("1500ms"), Ok(Duration::from_millis(1_500)));
     }
 
     #[test]
-    fn other_texts_are_refused() {
+    fn invalid_texts_are_rejected() {
         for wrong in [
             "",
             "5",
@@ -112,23 +111,23 @@ mod tests {
             "99999999999999d",
             "1H",
         ] {
-            assert!(read(wrong).is_err(), "{wrong}");
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
-        assert!(read("soon").unwrap_err().to_string().contains("as in 81m"));
+        assert!(parse("soon").unwrap_err().to_string().contains("as in 81m"));
     }
 
     #[test]
-    fn durations_are_written_with_the_longest_units() {
-        assert_eq!(written(Duration::ZERO), "0");
-        assert_eq!(written(Duration::from_secs(81 * 60)), "1h21m");
-        assert_eq!(written(Duration::from_millis(86_401_500)), "1d1s500ms");
+    fn durations_are_formatted_with_the_longest_units() {
+        assert_eq!(format(Duration::ZERO), "0");
+        assert_eq!(format(Duration::from_secs(81 * 60)), "1h21m");
+        assert_eq!(format(Duration::from_millis(86_401_500)), "1d1s500ms");
     }
 
     proptest! {
         #[test]
-        fn duration_that_is_written_is_read_again(milliseconds in any::<u64>()) {
+        fn durations_round_trip(milliseconds in any::<u64>()) {
             let duration = Duration::from_millis(milliseconds);
-            prop_assert_eq!(read(&written(duration)), Ok(duration));
+            prop_assert_eq!(parse(&format(duration)), Ok(duration));
         }
     }
 }

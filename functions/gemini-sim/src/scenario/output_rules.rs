@@ -1,9 +1,8 @@
-//! What flags and fields say of the outputs of batches: `30m:first-2` for a late one, `20%:compact`
-//! for an array.
+//! Rules about the outputs of batches, in the notation of flags and fields: `30m:first-2` for late
+//! ones, `20%:compact` for arrays.
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::scenario::{
@@ -11,60 +10,61 @@ use crate::scenario::{
     selector::{Selector, SelectorError},
 };
 
-/// When an operation says that it is done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+/// When an operation is shown as done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DoneFlag {
-    /// From the end of the batch on.
+    /// As soon as the batch has ended.
     #[default]
     Early,
-    /// From the moment on at which the output of the batch is there.
+    /// As soon as the output is available.
     Late,
     /// Never.
     Absent,
 }
 
-/// Batches whose output comes late. Written `30m`, which means all batches, or `30m:first-2`.
+/// Makes the outputs of batches late. Written `30m`, which applies to all batches, or
+/// `30m:first-2`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct LateOutput {
-    /// How long after the end of the batch its output comes. Whole milliseconds.
+pub struct LateOutputRule {
+    /// The delay between the end of the batch and its output. Whole milliseconds.
     pub delay: Duration,
     /// The batches, by the ordinal of their creation or as a share.
     pub which: Selector,
 }
 
-/// How an output file that is one array is written.
+/// The layout of an output file that is one array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ArrayStyle {
     /// On one line: `[{…},{…}]`.
     Compact,
-    /// Each element on a line of its own, the brackets too.
+    /// Each element and each bracket on its own line.
     Lines,
 }
 
-/// Batches whose output file is one array. Written `3`, whose style is drawn, or `3:compact`.
+/// Makes the output files of batches one array. Written `3`, with a random style, or `3:compact`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct ArrayRule {
     /// The batches, by the ordinal of their creation or as a share.
     pub which: Selector,
-    /// The style; it is drawn for each batch where there is none.
+    /// The style; `None` for a random one for each batch.
     pub style: Option<ArrayStyle>,
 }
 
-/// A text that is no rule about outputs.
+/// An invalid rule about outputs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OutputRuleError {
-    /// No duration.
+    /// The duration is invalid.
     #[error(transparent)]
     Duration(#[from] DurationError),
-    /// Nothing that means some of the batches.
+    /// The selector is invalid.
     #[error(transparent)]
     Selector(#[from] SelectorError),
-    /// No such style of an array.
-    #[error("{0:?} is no style of an array; there are compact and lines")]
+    /// There is no such style.
+    #[error("invalid array style {0:?}: expected compact or lines")]
     Style(String),
 }
 
@@ -77,19 +77,19 @@ impl ArrayStyle {
     }
 }
 
-impl fmt::Display for LateOutput {
+impl fmt::Display for LateOutputRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", duration::written(self.delay), self.which)
+        write!(f, "{}:{}", duration::format(self.delay), self.which)
     }
 }
 
-impl FromStr for LateOutput {
+impl FromStr for LateOutputRule {
     type Err = OutputRuleError;
 
     fn from_str(text: &str) -> Result<Self, OutputRuleError> {
         let (delay, which) = text.split_once(':').unwrap_or((text, "100%"));
         Ok(Self {
-            delay: duration::read(delay)?,
+            delay: duration::parse(delay)?,
             which: which.parse()?,
         })
     }
@@ -124,13 +124,13 @@ impl FromStr for ArrayRule {
     }
 }
 
-impl From<LateOutput> for String {
-    fn from(rule: LateOutput) -> Self {
+impl From<LateOutputRule> for String {
+    fn from(rule: LateOutputRule) -> Self {
         rule.to_string()
     }
 }
 
-impl TryFrom<String> for LateOutput {
+impl TryFrom<String> for LateOutputRule {
     type Error = OutputRuleError;
 
     fn try_from(text: String) -> Result<Self, OutputRuleError> {
@@ -160,18 +160,18 @@ mod tests {
     use crate::scenario::selector::tests::any_which;
 
     #[test]
-    fn late_outputs_mean_all_batches_unless_they_say_which() {
+    fn a_late_output_applies_to_all_batches_by_default() {
         let hour = Duration::from_secs(3600);
         assert_eq!(
             "1h".parse(),
-            Ok(LateOutput {
+            Ok(LateOutputRule {
                 delay: hour,
                 which: Selector::Percent(100)
             })
         );
         assert_eq!(
             "1h:first-2".parse(),
-            Ok(LateOutput {
+            Ok(LateOutputRule {
                 delay: hour,
                 which: Selector::First(2)
             })
@@ -179,26 +179,30 @@ mod tests {
     }
 
     #[test]
-    fn wrong_rules_say_what_is_wrong() {
-        let late = |text: &str| text.parse::<LateOutput>().expect_err("wrong").to_string();
-        assert!(late("later").contains("\"later\" is no duration"));
+    fn invalid_rules_are_rejected_with_a_reason() {
+        let late = |text: &str| {
+            text.parse::<LateOutputRule>()
+                .expect_err("wrong")
+                .to_string()
+        };
+        assert!(late("later").contains("invalid duration \"later\""));
         assert!(late("1h:some").contains("20%"));
         let array = |text: &str| text.parse::<ArrayRule>().expect_err("wrong").to_string();
         assert_eq!(
             array("3:pretty"),
-            "\"pretty\" is no style of an array; there are compact and lines"
+            "invalid array style \"pretty\": expected compact or lines"
         );
         assert!(array("compact").contains("20%"));
     }
 
     proptest! {
         #[test]
-        fn rules_that_are_written_are_read_again(
+        fn rules_round_trip(
             which in any_which(),
             milliseconds in any::<u64>(),
             style in proptest::sample::select(vec![None, Some(ArrayStyle::Compact), Some(ArrayStyle::Lines)]),
         ) {
-            let late = LateOutput { delay: Duration::from_millis(milliseconds), which };
+            let late = LateOutputRule { delay: Duration::from_millis(milliseconds), which };
             prop_assert_eq!(late.to_string().parse(), Ok(late));
             let array = ArrayRule { which, style };
             prop_assert_eq!(array.to_string().parse(), Ok(array));

@@ -1,39 +1,41 @@
-//! Selector of many: batches or calls, by their ordinal or as a share drawn by the seed.
+//! Selects batches, calls or keys, by their ordinal or as a random share.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::seeded_random::Draw;
+use crate::seeded_random::SeededRandom;
 
-/// Selector of a row of things that are numbered from 1. Written `3`, `first-2` or `20%`.
+/// Selects among things that are numbered from 1. Written `3`, `first-2` or `20%`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Selector {
-    /// This one alone.
+    /// The one with this ordinal.
     Nth(u64),
-    /// All up to this one.
+    /// All with an ordinal up to this one.
     First(u64),
-    /// So many of a hundred, drawn.
+    /// A share of this many percent, drawn at random.
     Percent(u8),
 }
 
-/// A text that is no [`Selector`].
+/// An invalid [`Selector`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is neither a number from 1 like 3, nor a start like first-2, nor a share like 20%")]
+#[error(
+    "invalid selector {0:?}: expected an ordinal such as 3, a range such as first-2, or a share such as 20%"
+)]
 pub struct SelectorError(String);
 
 impl Selector {
-    /// Whether it means the thing with this ordinal; `draw` decides about shares.
-    pub(crate) fn means(self, ordinal: u64, draw: impl FnOnce() -> Draw) -> bool {
+    /// Returns whether the thing with this ordinal is selected; `random` decides about shares.
+    pub(crate) fn matches(self, ordinal: u64, random: impl FnOnce() -> SeededRandom) -> bool {
         match self {
             Self::Nth(nth) => ordinal == nth,
             Self::First(first) => ordinal <= first,
-            Self::Percent(percent) => draw().below(100) < u64::from(percent),
+            Self::Percent(percent) => random().below(100) < u64::from(percent),
         }
     }
 
-    /// The last ordinal that it depends on; 0 for a share.
+    /// Returns the largest ordinal that the selector distinguishes; 0 for a share.
     pub(crate) fn last(self) -> u64 {
         match self {
             Self::Nth(last) | Self::First(last) => last,
@@ -92,32 +94,32 @@ pub(crate) mod tests {
 
     use super::*;
 
-    fn meant(which: &str) -> Vec<u64> {
+    fn selected(which: &str) -> Vec<u64> {
         let which: Selector = which.parse().expect("valid");
         (1..=6)
-            .filter(|n| which.means(*n, || Draw::about(*n, &[])))
+            .filter(|n| which.matches(*n, || SeededRandom::new(*n, &[])))
             .collect()
     }
 
     #[test]
-    fn ordinals_and_starts_are_exact() {
-        assert_eq!(meant("3"), [3]);
-        assert_eq!(meant("first-2"), [1, 2]);
-        assert!(meant("0%").is_empty());
-        assert_eq!(meant("100%"), [1, 2, 3, 4, 5, 6]);
+    fn ordinals_and_ranges_are_exact() {
+        assert_eq!(selected("3"), [3]);
+        assert_eq!(selected("first-2"), [1, 2]);
+        assert!(selected("0%").is_empty());
+        assert_eq!(selected("100%"), [1, 2, 3, 4, 5, 6]);
     }
 
     #[test]
-    fn shares_are_kept_roughly() {
+    fn shares_are_approximately_met() {
         let which = Selector::Percent(20);
-        let meant = (0..500)
-            .filter(|n| which.means(1, || Draw::about(*n, &["share"])))
+        let selected = (0..500)
+            .filter(|n| which.matches(1, || SeededRandom::new(*n, &["share"])))
             .count();
-        assert!((60..=140).contains(&meant), "{meant} of 500");
+        assert!((60..=140).contains(&selected), "{selected} of 500");
     }
 
     #[test]
-    fn other_texts_are_refused() {
+    fn invalid_texts_are_rejected() {
         for wrong in [
             "", "0", "-1", "first-0", "first-", "first 2", "101%", "%", "1.5%", "3rd",
         ] {
@@ -135,7 +137,7 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_again(which in any_which()) {
+        fn selectors_round_trip(which in any_which()) {
             prop_assert_eq!(which.to_string().parse(), Ok(which));
         }
     }

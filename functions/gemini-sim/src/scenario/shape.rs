@@ -1,7 +1,6 @@
-//! Odd shapes of result lines: what the contract does not say, and what clients have met all the
-//! same.
+//! Unusual shapes of result lines, which the contract does not describe but clients have received.
 //!
-//! A rule is written `SHAPE:PERCENT`, as in `no-key:20`.
+//! A rule has the form `SHAPE:PERCENT`, as in `no-key:20`.
 
 use std::{fmt, str::FromStr};
 
@@ -9,19 +8,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::faults::list;
 
-/// An odd shape of a result line.
+/// An unusual shape of a result line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// The line carries no key.
     NoKey,
-    /// The key is a number in JSON. Only where the key is the digits of a number below 2^64,
+    /// The key is a JSON number. Applies only to keys that are the digits of a number below 2^64,
     /// without leading zeros.
     NumericKey,
-    /// The members of the response stand in the line itself, without `response` around them.
+    /// The members of the response are in the line itself, without `response` around them.
     NoWrapper,
-    /// The data of the image is a whole `data:` URL instead of base64 alone.
+    /// The data of the image is a `data:` URL instead of plain base64.
     DataUrl,
-    /// The only image part carries `thought: true`. It is the image all the same.
+    /// The only image part carries `thought: true`. It is the final image nevertheless.
     ThoughtOnly,
     /// The image is the URI of a file instead of data.
     FileData,
@@ -31,13 +30,13 @@ pub enum Shape {
     SnakeCase,
     /// An error with an HTTP code and the name of its status.
     ErrorHttp,
-    /// An error that is one text.
+    /// An error that is a string.
     ErrorText,
-    /// An error whose code is a text.
+    /// An error whose code is a string.
     ErrorCodeText,
     /// An error with the name of its status and no code.
     ErrorStatus,
-    /// An error that says nothing.
+    /// An error without content.
     ErrorEmpty,
     /// A candidate that ended with `NO_IMAGE`.
     NoImage,
@@ -51,32 +50,32 @@ pub enum Shape {
     EmptyResponse,
 }
 
-/// How many of the lines have a shape.
+/// Gives a share of the lines a shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct ShapeRule {
     /// The shape.
     pub shape: Shape,
-    /// So many of a hundred lines that could have it, drawn.
+    /// The share in percent of the lines that could have the shape, drawn at random.
     pub percent: u8,
 }
 
-/// A text that is no [`ShapeRule`].
+/// An invalid [`ShapeRule`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShapeRuleError {
-    /// It has not two parts.
-    #[error("a shape is written SHAPE:PERCENT, as in no-key:20")]
+    /// The rule does not have two parts.
+    #[error("invalid shape: expected SHAPE:PERCENT, as in no-key:20")]
     Form,
-    /// No such shape.
-    #[error("{0:?} is no shape; there are {shapes}", shapes = list(Shape::NAMES.iter().map(|(_, name)| *name)))]
+    /// There is no such shape.
+    #[error("unknown shape {0:?}: expected one of {shapes}", shapes = list(Shape::NAMES.iter().map(|(_, name)| *name)))]
     Shape(String),
-    /// No share.
-    #[error("{0:?} is no share: write a whole number from 0 to 100")]
+    /// The percentage is invalid.
+    #[error("invalid percentage {0:?}: expected a whole number from 0 to 100")]
     Percent(String),
 }
 
 impl Shape {
-    /// All of them, with their names in rules.
+    /// All shapes, with their names in rules.
     pub(crate) const NAMES: [(Self, &str); 18] = [
         (Self::NoKey, "no-key"),
         (Self::NumericKey, "numeric-key"),
@@ -116,7 +115,7 @@ impl FromStr for ShapeRule {
         let (name, percent) = text.split_once(':').ok_or(ShapeRuleError::Form)?;
         let named = Shape::NAMES.iter().find(|(_, known)| *known == name);
         let (shape, _) = named.ok_or_else(|| ShapeRuleError::Shape(name.to_owned()))?;
-        // A percent sign is as usual elsewhere.
+        // Accept a percent sign, because other rules require one.
         let share = percent
             .strip_suffix('%')
             .unwrap_or(percent)
@@ -152,16 +151,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrong_rules_say_what_there_is() {
-        let told = |text: &str| text.parse::<ShapeRule>().expect_err("wrong").to_string();
-        assert!(told("no-key").contains("SHAPE:PERCENT"));
+    fn invalid_rules_are_rejected_with_the_valid_names() {
+        let message = |text: &str| text.parse::<ShapeRule>().expect_err("wrong").to_string();
+        assert!(message("no-key").contains("SHAPE:PERCENT"));
         assert!(
-            told("keyless:5")
-                .starts_with("\"keyless\" is no shape; there are no-key, numeric-key, ")
+            message("keyless:5")
+                .starts_with("unknown shape \"keyless\": expected one of no-key, numeric-key, ")
         );
         assert_eq!(
-            told("no-key:101"),
-            "\"101\" is no share: write a whole number from 0 to 100"
+            message("no-key:101"),
+            "invalid percentage \"101\": expected a whole number from 0 to 100"
         );
         assert_eq!(
             "no-key:20%".parse(),
@@ -174,7 +173,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rule_that_is_written_is_read_again(
+        fn rules_round_trip(
             named in proptest::sample::select(Shape::NAMES.to_vec()),
             percent in 0..=100_u8,
         ) {

@@ -1,42 +1,42 @@
-//! JSON as the front end of Google's APIs reads it in the bodies of calls, which is more than the
+//! JSON as the front end of Google's APIs parses it in request bodies, which is more than the
 //! standard allows.
 //!
-//! Taken besides standard JSON:
+//! Accepted in addition to standard JSON:
 //! - strings and names in single quotes, as in the `curl` samples of Google's documentation;
-//! - names without quotes, of letters, digits, `_` and `$`, but for `true`, `false` and `null`;
+//! - names without quotes, made of letters, digits, `_` and `$`, except `true`, `false` and `null`;
 //! - a comma after the last member or the last value;
 //! - line breaks and other control characters inside strings;
-//! - `\v` in a string, and a backslash before any other character, which then stands for itself.
+//! - `\v` in a string, and a backslash before any other character, which then represents itself.
 //!
-//! Comments, empty values (`[1,,2]`), leading zeros, `NaN` and `Infinity` are not taken, and
-//! neither is anything after the end. Source: the parser that the front end uses and whose messages
-//! it answers with, github.com/protocolbuffers/protobuf,
+//! Comments, empty values (`[1,,2]`), leading zeros, `NaN` and `Infinity` are rejected, as is
+//! anything after the end. Source: the parser that the front end uses and whose messages it
+//! returns, github.com/protocolbuffers/protobuf,
 //! `src/google/protobuf/util/internal/json_stream_parser.cc`, read 2026-11-26.
 
 use serde_json::{Map, Value};
 
-/// The deepest nesting.
+/// The maximum nesting depth.
 const MAX_DEPTH: usize = 100;
 
 const UNCLOSED_STRING: &str = "Closing quote expected in string.";
 const BAD_NUMBER: &str = "Unable to parse number.";
 
-/// A text that is not JSON. The real front end shows the text around the place too; here it is
-/// never part of the message, because it may be somebody's prompt.
+/// A text that is not JSON. Unlike the real front end, the message does not quote the text, which
+/// may be a user's prompt.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{problem} (line {line}, column {column})")]
 pub(crate) struct Malformed {
-    /// What is wrong, in the front end's words.
+    /// The problem, in the front end's wording.
     problem: &'static str,
     /// The line where the parser stopped, from 1.
     line: usize,
-    /// The character in that line, from 1.
+    /// The position in that line where the parser stopped, in characters, from 1.
     column: usize,
 }
 
 type Parsed<T> = Result<T, &'static str>;
 
-/// Reads one JSON value and nothing after it.
+/// Parses one JSON value with nothing after it.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value, Malformed> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let (before, _) = bytes.split_at(error.valid_up_to());
@@ -64,9 +64,9 @@ fn malformed(problem: &'static str, before: &str) -> Malformed {
 }
 
 struct Parser<'a> {
-    /// What is not read yet.
+    /// The text that is not parsed yet.
     rest: &'a str,
-    /// How many objects and lists are open.
+    /// The number of open objects and lists.
     depth: usize,
 }
 
@@ -93,7 +93,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads an object or a list, whose opening bracket comes next.
+    /// Parses an object or a list, whose opening bracket comes next.
     fn nested(&mut self, read: fn(&mut Self) -> Parsed<Value>) -> Parsed<Value> {
         if self.depth == MAX_DEPTH {
             return Err("Message too deep. Max recursion depth reached.");
@@ -138,7 +138,7 @@ impl Parser<'_> {
         Ok(values.into())
     }
 
-    /// Reads the name of a member, with quotes or without.
+    /// Parses the name of a member, with or without quotes.
     fn name(&mut self) -> Parsed<String> {
         self.skip_blanks();
         if self.rest.starts_with(['"', '\'']) {
@@ -158,7 +158,7 @@ impl Parser<'_> {
         Ok(name.to_owned())
     }
 
-    /// Reads a string, whose opening quote comes next and is also the closing one.
+    /// Parses a string. The opening quote comes next and determines the closing one.
     fn string(&mut self) -> Parsed<String> {
         let quote = if self.rest.starts_with('"') {
             b'"'
@@ -182,7 +182,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads what follows a backslash.
+    /// Parses what follows a backslash.
     fn escaped(&mut self) -> Parsed<char> {
         let mut letters = self.rest.chars();
         let letter = letters.next().ok_or(UNCLOSED_STRING)?;
@@ -199,7 +199,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Reads the digits after `\u`, and the second half of a surrogate pair.
+    /// Parses the digits after `\u`, and the second half of a surrogate pair.
     fn code_point(&mut self) -> Parsed<char> {
         let first = self.code_unit()?;
         if !(0xd800..0xdc00).contains(&first) {
@@ -242,7 +242,7 @@ impl Parser<'_> {
         };
         let value = match whole {
             Some(whole) => whole,
-            // A whole number too large for 64 bits becomes a fraction too.
+            // A whole number of more than 64 bits becomes a floating-point number.
             None => fraction(number)?,
         };
         self.rest = rest;
@@ -263,7 +263,7 @@ impl Parser<'_> {
         Ok(value)
     }
 
-    /// Takes the letter if it comes next, after blanks.
+    /// Consumes the character if it comes next, after white space.
     fn takes(&mut self, letter: char) -> bool {
         self.skip_blanks();
         let rest = self.rest.strip_prefix(letter);
@@ -277,13 +277,13 @@ impl Parser<'_> {
             .trim_start_matches([' ', '\t', '\n', '\u{b}', '\u{c}', '\r']);
     }
 
-    /// Skips so many bytes, which are whole letters.
+    /// Skips this many bytes, which must end at a character boundary.
     fn skip(&mut self, bytes: usize) {
         self.rest = self.rest.get(bytes..).unwrap_or_default();
     }
 }
 
-/// A whole number, if it has at most 64 bits.
+/// Parses a whole number; `None` if it has more than 64 bits.
 fn whole(number: &str) -> Parsed<Option<Value>> {
     let digits = number.strip_prefix('-').unwrap_or(number);
     if digits.len() > 1 && digits.starts_with('0') {
@@ -315,12 +315,12 @@ mod tests {
         parse(text.as_bytes()).unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
-    fn told(text: &str) -> String {
+    fn message(text: &str) -> String {
         parse(text.as_bytes()).expect_err(text).to_string()
     }
 
     #[test]
-    fn googles_own_samples_are_read() {
+    fn googles_own_samples_are_accepted() {
         assert_eq!(
             read("{'file': {'display_name': 'TEXT'}}"),
             json!({"file": {"display_name": "TEXT"}})
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn either_quote_holds_the_other() {
+    fn either_quote_may_contain_the_other() {
         assert_eq!(
             read(r#"['say "hi"', "it's", 'it\'s', "\"" ]"#),
             json!([r#"say "hi""#, "it's", "it's", "\""])
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn one_comma_may_follow_the_last() {
+    fn a_trailing_comma_is_accepted() {
         assert_eq!(read("[1,{'a':[2,],},]"), json!([1, {"a": [2]}]));
         for wrong in [
             "[,]",
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_take_control_characters_and_any_escape() {
+    fn strings_accept_control_characters_and_any_escape() {
         assert_eq!(read("'a\nb\tc'"), "a\nb\tc");
         assert_eq!(
             read(r"'\b\f\n\r\t\v\/\\\q\ä'"),
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_those_of_json() {
+    fn numbers_are_standard_json() {
         let numbers = read(
             "[0, -1, 18446744073709551615, -9223372036854775808, 1.5, -2e3, 1E+2, 36893488147419103232]",
         );
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_comments_nor_other_words_are_taken() {
+    fn comments_and_other_words_are_rejected() {
         for wrong in [
             "",
             "  ",
@@ -439,18 +439,18 @@ mod tests {
     fn nesting_has_a_limit() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(parse(nested(MAX_DEPTH).as_bytes()).is_ok());
-        assert!(told(&nested(MAX_DEPTH + 1)).starts_with("Message too deep."));
+        assert!(message(&nested(MAX_DEPTH + 1)).starts_with("Message too deep."));
         assert!(parse("[".repeat(1_000_000).as_bytes()).is_err());
     }
 
     #[test]
-    fn problems_are_told_with_their_place_and_without_the_text() {
+    fn errors_have_a_position_and_do_not_quote_the_text() {
         assert_eq!(
-            told("{'a': 1,\n 'ä' 'a secret'}"),
+            message("{'a': 1,\n 'ä' 'a secret'}"),
             "Expected : between key:value pair. (line 2, column 6)"
         );
         assert_eq!(
-            told("{'prompt': 'a secret"),
+            message("{'prompt': 'a secret"),
             "Closing quote expected in string. (line 1, column 13)"
         );
         let wrong = parse(b"'a\xff'").expect_err("no text");
@@ -480,19 +480,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn standard_json_is_read_as_everywhere(value in any_value()) {
+        fn standard_json_is_accepted(value in any_value()) {
             prop_assert_eq!(parse(value.to_string().as_bytes()), Ok(value.clone()));
             prop_assert_eq!(parse(format!("{value:#}").as_bytes()), Ok(value));
         }
 
         #[test]
-        fn single_quotes_mean_the_same(text in any::<String>()) {
+        fn single_quotes_are_equivalent(text in any::<String>()) {
             let quoted = format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'"));
             prop_assert_eq!(parse(quoted.as_bytes()), Ok(Value::from(text)));
         }
 
         #[test]
-        fn no_bytes_stop_the_parser(bytes: Vec<u8>) {
+        fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>) {
             let _ = parse(&bytes);
         }
     }

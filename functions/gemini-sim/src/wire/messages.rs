@@ -1,10 +1,10 @@
-//! The messages a request may hold, as far as image generation uses them.
+//! The messages that a request may contain, as far as image generation uses them.
 //!
-//! Members of other uses (tools, speech, schemas) are known by name and not looked into.
-//! Source: the service's discovery document as of 2026-08, read 2026-11-21.
+//! Fields for other uses (tools, speech, schemas) are accepted by name and not examined. Source:
+//! the service's discovery document as of 2026-08, read 2026-11-21.
 
 use crate::wire::proto::{
-    Kind::{Any, Enum, Integer, List, Number, Text, Truth},
+    Kind::{Any, Boolean, Enum, Integer, List, Number, Text},
     Message,
 };
 
@@ -22,7 +22,7 @@ pub(crate) static GENERATE_CONTENT: Message = Message(&[
     ("tools", Any),
     ("toolConfig", Any),
     ("cachedContent", Text),
-    ("store", Truth),
+    ("store", Boolean),
     (
         "serviceTier",
         Enum(&["unspecified", "standard", "flex", "priority"]),
@@ -36,8 +36,7 @@ pub(crate) static COUNT_TOKENS: Message = Message(&[
     ("generateContentRequest", message(&GENERATE_CONTENT)),
 ]);
 
-/// The same as [`GENERATE_CONTENT`] in a batch, where the model is the batch's and the tier is
-/// fixed.
+/// [`GENERATE_CONTENT`] in a batch, where the model is the batch's and the tier is fixed.
 pub(crate) static BATCHED_REQUEST: Message = Message(&[
     ("contents", List(&message(&CONTENT))),
     ("systemInstruction", message(&CONTENT)),
@@ -46,21 +45,21 @@ pub(crate) static BATCHED_REQUEST: Message = Message(&[
     ("tools", Any),
     ("toolConfig", Any),
     ("cachedContent", Text),
-    ("store", Truth),
+    ("store", Boolean),
 ]);
 
 /// One line of a batch's input file.
 pub(crate) static INPUT_LINE: Message =
     Message(&[("key", Text), ("request", message(&BATCHED_REQUEST))]);
 
-/// One request written into the create call itself.
+/// One request in the create call itself.
 pub(crate) static INLINE_REQUEST: Message =
     Message(&[("request", message(&BATCHED_REQUEST)), ("metadata", Any)]);
 
 /// `BatchGenerateContentRequest`, the body of `:batchGenerateContent`.
 pub(crate) static CREATE_BATCH: Message = Message(&[("batch", message(&BATCH))]);
 
-/// `GenerateContentBatch`, as far as it is not the service that fills it in; the body of an update.
+/// The fields of `GenerateContentBatch` that a caller sets; the body of an update.
 pub(crate) static BATCH: Message = Message(&[
     ("model", Text),
     ("displayName", Text),
@@ -90,7 +89,7 @@ static PART: Message = Message(&[
     ("text", Text),
     ("inlineData", message(&BLOB)),
     ("fileData", message(&FILE_DATA)),
-    ("thought", Truth),
+    ("thought", Boolean),
     ("thoughtSignature", Text),
     ("mediaResolution", Any),
     ("partMetadata", Any),
@@ -140,7 +139,7 @@ static GENERATION_CONFIG: Message = Message(&[
     ("stopSequences", List(&Text)),
     ("presencePenalty", Number),
     ("frequencyPenalty", Number),
-    ("responseLogprobs", Truth),
+    ("responseLogprobs", Boolean),
     ("logprobs", Integer),
     ("mediaResolution", Text),
     ("responseMimeType", Text),
@@ -148,8 +147,8 @@ static GENERATION_CONFIG: Message = Message(&[
     ("responseJsonSchema", Any),
     ("responseFormat", message(&RESPONSE_FORMAT)),
     ("speechConfig", Any),
-    ("enableEnhancedCivicAnswers", Truth),
-    ("enableAffectiveDialog", Truth),
+    ("enableEnhancedCivicAnswers", Boolean),
+    ("enableAffectiveDialog", Boolean),
 ]);
 
 static RESPONSE_FORMAT: Message = Message(&[
@@ -158,7 +157,7 @@ static RESPONSE_FORMAT: Message = Message(&[
     ("audio", Any),
 ]);
 
-/// Known and ignored; only the names of enums are taken, and only delivery inline.
+/// Accepted and ignored. Only the declared enum names are valid, and only inline delivery.
 static IMAGE_RESPONSE_FORMAT: Message = Message(&[
     ("delivery", Enum(&["DELIVERY_UNSPECIFIED", "INLINE"])),
     (
@@ -197,7 +196,7 @@ static IMAGE_RESPONSE_FORMAT: Message = Message(&[
 static IMAGE_CONFIG: Message = Message(&[("aspectRatio", Text), ("imageSize", Text)]);
 
 static THINKING_CONFIG: Message = Message(&[
-    ("includeThoughts", Truth),
+    ("includeThoughts", Boolean),
     ("thinkingBudget", Integer),
     (
         "thinkingLevel",

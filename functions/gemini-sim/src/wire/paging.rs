@@ -1,53 +1,57 @@
-//! Pages of a list: `pageSize`, `pageToken`, `nextPageToken`.
+//! Pages of lists: `pageSize`, `pageToken`, `nextPageToken`.
 
 use http::Uri;
 use serde_json::{Value, json};
 
-use crate::wire::{reply::Refused, route::parameter};
+use crate::wire::{reply::ApiError, route::parameter};
 
-/// The page a caller asks for.
+/// The page that a caller requests.
 pub(crate) struct Page {
     size: usize,
-    /// The page holds entries with a smaller number than this: it stays right while entries come
-    /// and go.
+    /// The page contains entries with a smaller number than this, so it stays correct while entries
+    /// are added and removed.
     before: Option<u64>,
 }
 
 impl Page {
-    /// Reads the page asked for; nothing when `pageSize` is not set.
+    /// Reads the requested page; `None` when `pageSize` is not set.
     ///
     /// # Errors
-    /// 400 for a size that is no number, or a token that no page ended with.
-    pub(crate) fn asked(uri: &Uri, most: usize) -> Result<Option<Self>, Refused> {
+    /// 400 for a size that is not a number, or an invalid token.
+    pub(crate) fn from_query(uri: &Uri, max_size: usize) -> Result<Option<Self>, ApiError> {
         let Some(size) = parameter(uri, "pageSize").or_else(|| parameter(uri, "page_size")) else {
             return Ok(None);
         };
         let size: usize = size
             .parse()
-            .map_err(|_| Refused::invalid("Invalid value at 'page_size' (TYPE_INT32)"))?;
+            .map_err(|_| ApiError::invalid("Invalid value at 'page_size' (TYPE_INT32)"))?;
         let before = token(uri)?;
         Ok((size > 0).then(|| Self {
-            size: size.min(most),
+            size: size.min(max_size),
             before,
         }))
     }
 
-    /// Reads the page asked for, of `usual` entries when `pageSize` is not set.
+    /// Reads the requested page, of `default_size` entries when `pageSize` is not set.
     ///
     /// # Errors
-    /// 400 for a size that is no number, or a token that no page ended with.
-    pub(crate) fn asked_or(uri: &Uri, usual: usize, most: usize) -> Result<Self, Refused> {
-        match Self::asked(uri, most)? {
+    /// 400 for a size that is not a number, or an invalid token.
+    pub(crate) fn from_query_or(
+        uri: &Uri,
+        default_size: usize,
+        max_size: usize,
+    ) -> Result<Self, ApiError> {
+        match Self::from_query(uri, max_size)? {
             Some(page) => Ok(page),
             None => Ok(Self {
-                size: usual,
+                size: default_size,
                 before: token(uri)?,
             }),
         }
     }
 
-    /// The page as JSON, of entries that come with their number, highest first. An empty list is
-    /// `{}`.
+    /// Returns the page as JSON. The entries come with their numbers, the highest first. An empty
+    /// page is `{}`.
     pub(crate) fn of<T>(
         &self,
         member: &str,
@@ -76,7 +80,7 @@ impl Page {
     }
 }
 
-fn token(uri: &Uri) -> Result<Option<u64>, Refused> {
+fn token(uri: &Uri) -> Result<Option<u64>, ApiError> {
     let token = parameter(uri, "pageToken")
         .or_else(|| parameter(uri, "page_token"))
         .unwrap_or_default();
@@ -86,21 +90,21 @@ fn token(uri: &Uri) -> Result<Option<u64>, Refused> {
     let number = u64::from_str_radix(token, 16);
     number
         .map(Some)
-        .map_err(|_| Refused::invalid("Invalid page token."))
+        .map_err(|_| ApiError::invalid("Invalid page token."))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn page(query: &str, numbers: &[u64]) -> Result<Value, Refused> {
+    fn page(query: &str, numbers: &[u64]) -> Result<Value, ApiError> {
         let uri: Uri = format!("/v1/files?{query}").parse().expect("a uri");
         let entries = numbers.iter().map(|number| (*number, *number));
-        Ok(Page::asked_or(&uri, 10, 100)?.of("all", entries, Value::from))
+        Ok(Page::from_query_or(&uri, 10, 100)?.of("all", entries, Value::from))
     }
 
     #[test]
-    fn pages_follow_each_other_without_gap() {
+    fn pages_are_consecutive() {
         let first = page("pageSize=2", &[9, 7, 5, 3, 1]).expect("page");
         assert_eq!(
             first,
@@ -111,13 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn the_entry_a_page_ended_with_may_go() {
+    fn the_last_entry_of_a_page_may_be_deleted() {
         let second = page("pageSize=3&pageToken=0000000000000007", &[11, 9, 5, 3]).expect("page");
         assert_eq!(second, json!({"all": [5, 3]}));
     }
 
     #[test]
-    fn a_made_up_token_is_refused() {
+    fn an_invalid_token_is_rejected() {
         assert!(page("pageToken=elsewhere", &[1]).is_err());
     }
 }

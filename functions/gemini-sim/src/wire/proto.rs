@@ -1,23 +1,22 @@
-//! JSON read the way the service reads it: against message descriptions.
+//! JSON parsed as the service does, against descriptions of messages.
 //!
-//! Members may be written in lowerCamelCase or in snake_case, mixed at will; an unknown name is an
-//! error; numbers may be strings; `null` means absent. The names of enums may be written in any
-//! case, and with dashes instead of underscores. What comes out has lowerCamelCase names only, and
-//! the names of enums as they are declared. Source: protobuf.dev/programming-guides/json, read
-//! 2026-11-21.
+//! Field names may be in lowerCamelCase or snake_case, in any mixture; an unknown name is an error;
+//! numbers may be strings; `null` means absent. Enum names may be in any case, with dashes instead
+//! of underscores. The result has lowerCamelCase names only, and enum names as declared. Source:
+//! protobuf.dev/programming-guides/json, read 2026-11-21.
 //!
-//! The front end that reads the bodies of calls is looser than that. It takes one value where a
-//! list is due, as Google's samples write `"parts": {"text": …}`, and `"true"` for `true`. Another
-//! parser reads the lines of input files, of which this is not known. Source:
+//! The front end that parses the bodies of calls is more lenient: it accepts one value for a list,
+//! as in `"parts": {"text": …}` in Google's samples, and `"true"` for `true`. Another parser reads
+//! the lines of input files; it is not known to be lenient. Source:
 //! github.com/protocolbuffers/protobuf, `src/google/protobuf/util/internal/datapiece.cc` and
 //! `protostream_objectwriter.cc`, read 2026-11-26.
 
 use serde_json::{Map, Value};
 
-/// A message: its members by lowerCamelCase name.
+/// A message: its fields by lowerCamelCase name.
 pub(crate) struct Message(pub(crate) &'static [(&'static str, Kind)]);
 
-/// What a member holds.
+/// The type of a field.
 pub(crate) enum Kind {
     /// A string, or bytes in base64.
     Text,
@@ -28,32 +27,32 @@ pub(crate) enum Kind {
     /// Any number, or its digits as a string.
     Number,
     /// `true` or `false`.
-    Truth,
+    Boolean,
     /// A message.
     Message(&'static Message),
     /// A list.
     List(&'static Kind),
-    /// Any JSON: what the simulation accepts without looking at it.
+    /// Any JSON, which the simulation accepts without examining it.
     Any,
 }
 
-/// A member that can't be read. Values are never part of it: they may be somebody's prompt.
+/// A field that can't be read. The message never includes values, which may be a user's prompt.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fault {
-    /// No such member.
+pub(crate) enum FieldError {
+    /// There is no such field.
     #[error("Unknown name \"{name}\"{}: Cannot find field.", place(.at))]
     UnknownName {
-        /// As it was written.
+        /// The name as it was written.
         name: String,
-        /// The path of the message it is in, in snake_case.
+        /// The path of the message that contains it, in snake_case.
         at: String,
     },
-    /// The member is there but holds something else.
+    /// The field has a value of the wrong type.
     #[error("Invalid value{} ({wanted})", place(.at))]
     WrongValue {
-        /// The path of the member, in snake_case.
+        /// The path of the field, in snake_case.
         at: String,
-        /// What should be there.
+        /// The expected type.
         wanted: &'static str,
     },
 }
@@ -61,36 +60,40 @@ pub(crate) enum Fault {
 /// The parser that reads a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parser {
-    /// That of the bodies of calls.
+    /// The parser of the bodies of calls.
     FrontEnd,
-    /// That of the lines of input files.
+    /// The parser of the lines of input files.
     Lines,
 }
 
-/// Reads a message and answers with it in lowerCamelCase, or with all its faults.
-pub(crate) fn read(value: Value, message: &Message, parser: Parser) -> Result<Value, Vec<Fault>> {
+/// Reads a message and returns it in lowerCamelCase, or returns all its errors.
+pub(crate) fn read(
+    value: Value,
+    message: &Message,
+    parser: Parser,
+) -> Result<Value, Vec<FieldError>> {
     let mut reading = Reading {
         parser,
-        faults: Vec::new(),
+        errors: Vec::new(),
     };
     let read = reading.message(value, message, "");
-    if reading.faults.is_empty() {
+    if reading.errors.is_empty() {
         Ok(read)
     } else {
-        Err(reading.faults)
+        Err(reading.errors)
     }
 }
 
-/// A message that is being read, with the faults found so far.
+/// The state of reading a message, with the errors found so far.
 struct Reading {
     parser: Parser,
-    faults: Vec<Fault>,
+    errors: Vec<FieldError>,
 }
 
 impl Reading {
     fn message(&mut self, value: Value, message: &Message, at: &str) -> Value {
         let Value::Object(members) = value else {
-            return self.wrong(at, "an object");
+            return self.wrong_value(at, "an object");
         };
         let mut read = Map::new();
         for (name, value) in members {
@@ -99,7 +102,7 @@ impl Reading {
                 .iter()
                 .find(|(camel, _)| *camel == name || snake(camel) == name)
             else {
-                self.faults.push(Fault::UnknownName {
+                self.errors.push(FieldError::UnknownName {
                     name,
                     at: at.to_owned(),
                 });
@@ -123,9 +126,9 @@ impl Reading {
             Kind::Enum(names) => (declared(&value, names).map(Value::from), "TYPE_ENUM"),
             Kind::Integer => (integer(&value).map(Value::from), "TYPE_INT64"),
             Kind::Number => (number(value), "TYPE_FLOAT"),
-            Kind::Truth => (self.truth(&value).map(Value::from), "TYPE_BOOL"),
+            Kind::Boolean => (self.boolean(&value).map(Value::from), "TYPE_BOOL"),
         };
-        read.unwrap_or_else(|| self.wrong(at, wanted))
+        read.unwrap_or_else(|| self.wrong_value(at, wanted))
     }
 
     fn list(&mut self, value: Value, kind: &Kind, at: &str) -> Value {
@@ -137,11 +140,11 @@ impl Reading {
                     .collect()
             }
             value if self.parser == Parser::FrontEnd => vec![self.value(value, kind, at)].into(),
-            _ => self.wrong(at, "a list"),
+            _ => self.wrong_value(at, "a list"),
         }
     }
 
-    fn truth(&self, value: &Value) -> Option<bool> {
+    fn boolean(&self, value: &Value) -> Option<bool> {
         match value.as_str() {
             Some("true") if self.parser == Parser::FrontEnd => Some(true),
             Some("false") if self.parser == Parser::FrontEnd => Some(false),
@@ -149,8 +152,8 @@ impl Reading {
         }
     }
 
-    fn wrong(&mut self, at: &str, wanted: &'static str) -> Value {
-        self.faults.push(Fault::WrongValue {
+    fn wrong_value(&mut self, at: &str, wanted: &'static str) -> Value {
+        self.errors.push(FieldError::WrongValue {
             at: at.to_owned(),
             wanted,
         });
@@ -158,16 +161,16 @@ impl Reading {
     }
 }
 
-/// The name that a value means, of those an enum has.
+/// Returns the declared name that a value matches.
 fn declared(value: &Value, names: &[&'static str]) -> Option<&'static str> {
-    let written = value.as_str()?.replace('-', "_");
+    let output_line = value.as_str()?.replace('-', "_");
     names
         .iter()
         .copied()
-        .find(|name| name.eq_ignore_ascii_case(&written))
+        .find(|name| name.eq_ignore_ascii_case(&output_line))
 }
 
-/// A whole number, also one written as `5.0` or `"5"`.
+/// Reads a whole number, also if written as `5.0` or `"5"`.
 fn integer(value: &Value) -> Option<i64> {
     let whole = |number: f64| {
         if number.fract() == 0.0 {
@@ -182,7 +185,7 @@ fn integer(value: &Value) -> Option<i64> {
     }
 }
 
-/// A number, also one in a string.
+/// Reads a number, also if written as a string.
 fn number(value: Value) -> Option<Value> {
     match value {
         Value::Number(_) => Some(value),
@@ -203,7 +206,7 @@ fn place(at: &str) -> String {
     }
 }
 
-/// A lowerCamelCase name in snake_case.
+/// Converts a lowerCamelCase name to snake_case.
 pub(crate) fn snake(camel: &str) -> String {
     let mut snake = String::with_capacity(camel.len() + 4);
     for letter in camel.chars() {
@@ -225,7 +228,7 @@ mod tests {
         ("sizeBytes", Kind::Integer),
         ("mode", Kind::Enum(&["ON", "HALF_ON"])),
         ("share", Kind::Number),
-        ("isOld", Kind::Truth),
+        ("isOld", Kind::Boolean),
     ]);
     static OUTER: Message = Message(&[
         ("displayName", Kind::Text),
@@ -236,16 +239,16 @@ mod tests {
 
     fn lines(value: Value) -> Result<Value, Vec<String>> {
         read(value, &OUTER, Parser::Lines)
-            .map_err(|faults| faults.iter().map(ToString::to_string).collect())
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect())
     }
 
     fn front_end(value: Value) -> Result<Value, Vec<String>> {
         read(value, &OUTER, Parser::FrontEnd)
-            .map_err(|faults| faults.iter().map(ToString::to_string).collect())
+            .map_err(|errors| errors.iter().map(ToString::to_string).collect())
     }
 
     #[test]
-    fn both_spellings_come_out_as_camel_case() {
+    fn names_become_camel_case() {
         let camel = json!({"displayName": "a", "innerParts": [{"sizeBytes": 5}]});
         let snake = json!({"display_name": "a", "inner_parts": [{"size_bytes": "5"}]});
         assert_eq!(lines(camel.clone()), Ok(camel.clone()));
@@ -258,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn enums_are_named_in_any_case() {
+    fn enum_names_are_case_insensitive() {
         for name in ["HALF_ON", "half_on", "Half_On", "half-on"] {
             assert_eq!(
                 lines(json!({"inner": {"mode": name}})),
@@ -269,7 +272,7 @@ mod tests {
             lines(json!({"modes": ["On", "half_on"]})),
             Ok(json!({"modes": ["ON", "HALF_ON"]}))
         );
-        for wrong in [
+        for wrong_value in [
             json!("HALFON"),
             json!("HALF ON"),
             json!(""),
@@ -277,7 +280,7 @@ mod tests {
             json!(1),
         ] {
             assert_eq!(
-                lines(json!({"modes": [wrong]})),
+                lines(json!({"modes": [wrong_value]})),
                 Err(vec!["Invalid value at 'modes[0]' (TYPE_ENUM)".to_owned()])
             );
         }
@@ -296,12 +299,12 @@ mod tests {
             (json!("5,0"), json!("NaN")),
             (json!(1e300), json!(true)),
         ] {
-            assert_eq!(inner(size, share).map_err(|faults| faults.len()), Err(2));
+            assert_eq!(inner(size, share).map_err(|errors| errors.len()), Err(2));
         }
     }
 
     #[test]
-    fn only_the_front_end_takes_one_value_for_a_list_and_quoted_truth() {
+    fn only_the_front_end_accepts_single_values_and_quoted_booleans() {
         let loose = json!({"innerParts": {"isOld": "true"}, "modes": "on"});
         assert_eq!(
             front_end(loose.clone()),
@@ -319,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_names_are_told_with_their_place() {
+    fn unknown_names_are_reported_with_their_path() {
         assert_eq!(
             lines(json!({"x": 1})),
             Err(vec!["Unknown name \"x\": Cannot find field.".to_owned()])
@@ -333,17 +336,17 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_are_told_at_once() {
-        let faults =
+    fn all_errors_are_reported_at_once() {
+        let errors =
             lines(json!({"displayName": 1, "inner": {"mode": "OFF", "sizeBytes": 1.5}, "z": 0}));
-        assert_eq!(faults.map_err(|faults| faults.len()), Err(4));
+        assert_eq!(errors.map_err(|errors| errors.len()), Err(4));
     }
 
     #[test]
-    fn faults_never_quote_a_value() {
-        let faults = lines(json!({"inner": "a secret prompt"}));
+    fn errors_never_quote_a_value() {
+        let errors = lines(json!({"inner": "a secret prompt"}));
         assert_eq!(
-            faults,
+            errors,
             Err(vec!["Invalid value at 'inner' (an object)".to_owned()])
         );
     }

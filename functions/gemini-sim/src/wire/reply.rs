@@ -1,4 +1,4 @@
-//! What the service answers: JSON, or its error envelope.
+//! The service's answers: JSON, or an error envelope.
 
 mod front_end;
 
@@ -7,12 +7,12 @@ use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use seam::transport::{Body, BoxError, full};
 use serde_json::{Value, json};
 
-use crate::wire::proto::Fault;
+use crate::wire::proto::FieldError;
 
-/// An answer that says no: `{"error":{"code":…,"message":…,"status":…}}`.
+/// An error answer: `{"error":{"code":…,"message":…,"status":…}}`.
 #[derive(Debug, thiserror::Error)]
 #[error("{status:?}: {message}")]
-pub(crate) struct Refused {
+pub(crate) struct ApiError {
     status: Status,
     message: String,
     details: Vec<Value>,
@@ -20,16 +20,16 @@ pub(crate) struct Refused {
 
 /// Why a request was not served.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unserved {
-    /// It was answered with an error.
+pub(crate) enum ServeError {
+    /// It is answered with an error.
     #[error(transparent)]
-    Refused(#[from] Refused),
-    /// Its body broke off: there is nobody to answer.
-    #[error("the request broke off: {0}")]
-    BrokeOff(#[source] BoxError),
+    Refused(#[from] ApiError),
+    /// Its body broke off, so no caller is left to answer.
+    #[error("the body of the request broke off")]
+    Interrupted(#[source] BoxError),
 }
 
-/// The kinds of error, as `google.rpc.Code` names them.
+/// The kinds of errors, as `google.rpc.Code` names them.
 #[derive(Clone, Copy, Debug)]
 enum Status {
     InvalidArgument,
@@ -44,19 +44,19 @@ enum Status {
     DeadlineExceeded,
 }
 
-impl Refused {
-    /// 400: the request is wrong.
+impl ApiError {
+    /// 400: the request is invalid.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(Status::InvalidArgument, message)
     }
 
-    /// 400: the body has members that no message has, or wrong values.
-    pub(crate) fn faults(faults: &[Fault]) -> Self {
-        let told: Vec<String> = faults
+    /// 400: the body has unknown fields or invalid values.
+    pub(crate) fn invalid_fields(errors: &[FieldError]) -> Self {
+        let message: Vec<String> = errors
             .iter()
-            .map(|fault| format!("Invalid JSON payload received. {fault}"))
+            .map(|error| format!("Invalid JSON payload received. {error}"))
             .collect();
-        let violations: Vec<Value> = told
+        let violations: Vec<Value> = message
             .iter()
             .map(|description| json!({"description": description}))
             .collect();
@@ -65,7 +65,7 @@ impl Refused {
                 "@type": "type.googleapis.com/google.rpc.BadRequest",
                 "fieldViolations": violations,
             })],
-            ..Self::invalid(told.join("\n"))
+            ..Self::invalid(message.join("\n"))
         }
     }
 
@@ -78,9 +78,9 @@ impl Refused {
         )
     }
 
-    /// 400: an API key that nobody has.
+    /// 400: an unknown API key.
     pub(crate) fn wrong_key() -> Self {
-        let told = "API key not valid. Please pass a valid API key.";
+        let message = "API key not valid. Please pass a valid API key.";
         let reason = json!({
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
             "reason": "API_KEY_INVALID",
@@ -88,32 +88,32 @@ impl Refused {
         });
         Self {
             details: vec![reason],
-            ..Self::invalid(told)
+            ..Self::invalid(message)
         }
     }
 
-    /// 403: a file that is not there, has expired, or is somebody else's.
+    /// 403: a file that does not exist, has expired, or belongs to another project.
     pub(crate) fn no_file(id: &str) -> Self {
         Self::new(Status::PermissionDenied, no_file_message(id))
     }
 
-    /// 404: a batch, upload or path that is not there.
+    /// 404: a batch, upload or path that does not exist.
     pub(crate) fn not_found() -> Self {
         Self::new(Status::NotFound, "Requested entity was not found.")
     }
 
-    /// 404: a model that is not there, with the reason.
+    /// 404: a model that does not exist, with the reason.
     pub(crate) fn no_model(message: impl Into<String>) -> Self {
         Self::new(Status::NotFound, message)
     }
 
-    /// 409: a file of that name is there.
+    /// 409: a file of that name exists.
     pub(crate) fn already_exists() -> Self {
         Self::new(Status::AlreadyExists, "Requested entity already exists.")
     }
 
-    /// 429: the project's quota is used up. Like the real one on batch creation, it says neither
-    /// which nor until when.
+    /// 429: the project's quota is exhausted. As captured on batch creation, the answer names
+    /// neither the quota nor a time to wait.
     pub(crate) fn exhausted() -> Self {
         Self {
             details: vec![help()],
@@ -121,18 +121,18 @@ impl Refused {
         }
     }
 
-    /// 429: too many requests in a minute, with the quota and the time to wait, as single requests
-    /// answer.
+    /// 429: too many requests per minute, with the quota and the time to wait, as for single
+    /// requests.
     pub(crate) fn rate_limited() -> Self {
         Self::rate_limited_for("34.28s", "34s")
     }
 
-    /// 429: the same with a time to wait that is longer than most types of a duration can hold.
+    /// 429: the same, with a time to wait that exceeds the range of most duration types.
     pub(crate) fn rate_limited_forever() -> Self {
         Self::rate_limited_for("1000000000000s", "1000000000000s")
     }
 
-    /// 429: too many requests in a day, which ends at midnight Pacific time.
+    /// 429: too many requests per day. The quota resets at midnight Pacific time.
     pub(crate) fn day_exhausted() -> Self {
         let quota = quota("GenerateRequestsPerDayPerProjectPerModel");
         Self {
@@ -141,14 +141,14 @@ impl Refused {
         }
     }
 
-    /// 429: the prepaid credit is spent.
+    /// 429: the prepaid credit is exhausted.
     pub(crate) fn prepayment_depleted() -> Self {
-        let told = "Your prepayment credits are depleted. Please go to AI Studio at https://ai.studio/projects to \
+        let message = "Your prepayment credits are depleted. Please go to AI Studio at https://ai.studio/projects to \
                     manage your project and billing.";
-        Self::new(Status::ResourceExhausted, told)
+        Self::new(Status::ResourceExhausted, message)
     }
 
-    /// 503: too busy.
+    /// 503: overloaded.
     pub(crate) fn unavailable() -> Self {
         Self::new(
             Status::Unavailable,
@@ -156,17 +156,17 @@ impl Refused {
         )
     }
 
-    /// 500: a simulated failure, or one of the folder the state is in.
+    /// 500: a simulated failure, or a real one of the state folder.
     pub(crate) fn internal() -> Self {
         Self::new(Status::Internal, INTERNAL_MESSAGE)
     }
 
-    /// The answer itself.
+    /// Returns the HTTP response.
     pub(crate) fn response(&self) -> Response<Body> {
         self.response_of(&self.envelope())
     }
 
-    /// The answer in a list, as a stream of JSON values has it.
+    /// Returns the HTTP response with the error in a list, as in a stream of JSON values.
     pub(crate) fn listed_response(&self) -> Response<Body> {
         self.response_of(&json!([self.envelope()]))
     }
@@ -186,7 +186,7 @@ impl Refused {
         response
     }
 
-    fn rate_limited_for(told: &str, delay: &str) -> Self {
+    fn rate_limited_for(message: &str, delay: &str) -> Self {
         let wait =
             json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay});
         Self {
@@ -197,7 +197,7 @@ impl Refused {
             ],
             ..Self::new(
                 Status::ResourceExhausted,
-                format!("{QUOTA_MESSAGE}Please retry in {told}."),
+                format!("{QUOTA_MESSAGE}Please retry in {message}."),
             )
         }
     }
@@ -211,19 +211,19 @@ impl Refused {
     }
 }
 
-impl From<std::io::Error> for Refused {
+impl From<std::io::Error> for ApiError {
     fn from(_: std::io::Error) -> Self {
         Self::internal()
     }
 }
 
-impl From<DocumentError> for Refused {
+impl From<DocumentError> for ApiError {
     fn from(_: DocumentError) -> Self {
         Self::internal()
     }
 }
 
-impl From<std::io::Error> for Unserved {
+impl From<std::io::Error> for ServeError {
     fn from(error: std::io::Error) -> Self {
         Self::Refused(error.into())
     }
@@ -246,18 +246,18 @@ impl Status {
     }
 }
 
-/// What an internal error says, in an envelope and in an output line.
+/// The message of an internal error, in an envelope and in an output line.
 pub(crate) const INTERNAL_MESSAGE: &str = "An internal error has occurred. Please retry or report in \
                                            https://developers.generativeai.google/guide/troubleshooting";
 
-/// What is said of a file that is not there, in an envelope and in an output line.
+/// Returns the message about a missing file, in an envelope and in an output line.
 pub(crate) fn no_file_message(id: &str) -> String {
     format!("You do not have permission to access the File {id} or it may not exist.")
 }
 
 const RATE_LIMITS: &str = "https://ai.google.dev/gemini-api/docs/rate-limits";
 
-/// What every quota's answer says; it does end in a space.
+/// The common part of all quota messages. The final space is part of the captured message.
 const QUOTA_MESSAGE: &str = "You exceeded your current quota, please check your plan and billing details. For more \
                              information on this error, head to: https://ai.google.dev/gemini-api/docs/rate-limits. To \
                              monitor your current usage, head to: https://ai.dev/rate-limit. ";
@@ -276,12 +276,12 @@ fn quota(id: &str) -> Value {
     json!({"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]})
 }
 
-/// A 200 with a JSON body.
+/// Returns a 200 with a JSON body.
 pub(crate) fn json_response(body: &Value) -> Response<Body> {
     typed_response("application/json; charset=UTF-8", full(body.to_string()))
 }
 
-/// A 200 with a body of this type.
+/// Returns a 200 with a body of this type.
 pub(crate) fn typed_response(content_type: &'static str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     response
@@ -290,7 +290,7 @@ pub(crate) fn typed_response(content_type: &'static str, body: Body) -> Response
     response
 }
 
-/// A page in HTML, as a proxy or a front end answers when the service itself does not.
+/// Returns an HTML page, as from a proxy or a front end when the service itself does not answer.
 pub(crate) fn html_response(status: StatusCode, page: &'static str) -> Response<Body> {
     let mut response = typed_response("text/html; charset=UTF-8", full(page));
     *response.status_mut() = status;

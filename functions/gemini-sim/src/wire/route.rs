@@ -1,15 +1,16 @@
-//! Selector call a request is: method and path, in any version and below `/upload` and `/download`.
+//! The call that a request makes, by its method and path, in any version and below `/upload` and
+//! `/download`.
 
 use http::{HeaderMap, HeaderValue, Method, Uri, header::HOST, request::Parts};
 use serde::{Deserialize, Serialize};
 
-/// A kind of call, as the simulated service counts them.
+/// A kind of call, as counted by the simulated service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Call {
     /// The start of a resumable upload, or a whole upload in one request.
     StartUpload,
-    /// Bytes of an upload, its end, or the question how many bytes arrived.
+    /// A chunk of an upload, its end, or a query of the number of received bytes.
     ContinueUpload,
     /// `files.list`.
     ListFiles,
@@ -41,7 +42,7 @@ pub enum Call {
     ListModels,
     /// `models.get`.
     GetModel,
-    /// Anything the simulated service does not know.
+    /// Any other request.
     Unknown,
 }
 
@@ -68,7 +69,7 @@ impl Call {
         Self::Unknown,
     ];
 
-    /// Its name on a command line, e.g. `create-batch`.
+    /// Returns the name in rules and flags, such as `create-batch`.
     pub fn name(self) -> &'static str {
         match self {
             Self::StartUpload => "start-upload",
@@ -92,19 +93,19 @@ impl Call {
         }
     }
 
-    /// The kind of this name.
-    pub(crate) fn named(name: &str) -> Option<Self> {
+    /// Returns the kind with this name.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|call| call.name() == name)
     }
 
-    /// All names.
+    /// Returns all names.
     pub(crate) fn names() -> impl Iterator<Item = &'static str> {
         Self::ALL.into_iter().map(Self::name)
     }
 }
 
-/// A request's call and the id in its path, without `files/`, `batches/` or `models/`; empty where
-/// there is none.
+/// The call of a request and the id in its path, without `files/`, `batches/` or `models/`; empty
+/// if there is none.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     pub(crate) call: Call,
@@ -114,7 +115,7 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    /// The route of a request.
+    /// Returns the route of a request.
     pub(crate) fn of(request: &Parts) -> Self {
         Self::parse(&request.method, &request.uri).unwrap_or(Self {
             call: Call::Unknown,
@@ -124,6 +125,7 @@ impl Route {
     }
 
     fn parse(method: &Method, uri: &Uri) -> Option<Self> {
+        // An optional prefix, then the version, then a collection with an optional name.
         let mut path: Vec<&str> = uri.path().split('/').skip(1).collect();
         let below = match path.first() {
             Some(&below @ ("upload" | "download")) => {
@@ -142,6 +144,7 @@ impl Route {
             [collection, name] if !name.is_empty() => (*collection, *name),
             _ => return None,
         };
+        // The name may end with a custom verb, as in `batches/x:cancel`.
         let (id, verb) = name.split_once(':').unwrap_or((name, ""));
         let call = match (below, method.as_str(), collection, verb, id.is_empty()) {
             ("upload", "POST", "files", "", true) if parameter(uri, "upload_id").is_some() => {
@@ -173,7 +176,7 @@ impl Route {
     }
 }
 
-/// A query parameter, as it is written.
+/// Returns a query parameter, without decoding it.
 pub(crate) fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
     let mut pairs = uri
         .query()?
@@ -182,7 +185,7 @@ pub(crate) fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
     pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
-/// The API key that the request carries.
+/// Returns the API key that the request carries.
 pub(crate) fn key(request: &Parts) -> Option<&[u8]> {
     let header = request
         .headers
@@ -192,7 +195,8 @@ pub(crate) fn key(request: &Parts) -> Option<&[u8]> {
     key.filter(|key| !key.is_empty())
 }
 
-/// Scheme and host the caller used, e.g. `http://127.0.0.1:9000`: what URLs in answers start with.
+/// Returns the scheme and host that the caller used, such as `http://127.0.0.1:9000`, with which
+/// URLs in answers start.
 pub(crate) fn origin(request: &Parts) -> String {
     let scheme = request.uri.scheme_str().unwrap_or("http");
     let host = host_header(&request.headers)
@@ -236,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn upload_id_tells_a_chunk_from_a_start() {
+    fn an_upload_id_distinguishes_a_chunk_from_a_start() {
         assert_eq!(route("POST", "/upload/v1beta/files").0, Call::StartUpload);
         assert_eq!(
             route(
@@ -249,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn verbs_belong_to_their_collection() {
+    fn verbs_are_valid_for_their_collection_only() {
         assert_eq!(
             route("POST", "/v1/batches/b:cancel"),
             (Call::CancelBatch, "b".to_owned())
@@ -271,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn host_header_wins_over_the_uri() {
+    fn the_host_header_takes_precedence_over_the_uri() {
         let request = Request::builder()
             .uri("http://one/x")
             .header(HOST, "two:81")

@@ -1,20 +1,19 @@
-//! The errors that Google's API front end writes before a request reaches the service: keys,
-//! projects, countries, time.
+//! The errors that Google's API front end returns before a request reaches the service: invalid
+//! keys, disabled APIs, unsupported countries, timeouts.
 //!
-//! Source: answers that people have published, e.g.
-//! <https://github.com/google-gemini/gemini-cli/issues/1343> for a disabled API and
-//! <https://github.com/rohitaryal/imageFX-api/issues/19> for wrong credentials, read 2026-11-26.
-//! The words of the 504 are those of Google's client libraries.
+//! Source: published answers, for example <https://github.com/google-gemini/gemini-cli/issues/1343>
+//! for a disabled API and <https://github.com/rohitaryal/imageFX-api/issues/19> for invalid
+//! credentials, read 2026-11-26. The message of the 504 is that of Google's client libraries.
 
 use serde_json::json;
 
-use super::{Refused, Status};
+use super::{ApiError, Status};
 
-/// The project whose key is refused.
+/// The project number in the answers.
 const PROJECT: &str = "123456789012";
 
-impl Refused {
-    /// 400: the service is not offered where the caller is.
+impl ApiError {
+    /// 400: the service is not offered in the caller's country.
     pub(crate) fn country_not_served() -> Self {
         Self::new(
             Status::FailedPrecondition,
@@ -22,15 +21,15 @@ impl Refused {
         )
     }
 
-    /// 401: there are no credentials that the front end understands.
+    /// 401: the credentials are not of a kind that the front end accepts.
     pub(crate) fn unauthenticated() -> Self {
-        let told = "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other \
+        let message = "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other \
                     valid authentication credential. See \
                     https://developers.google.com/identity/sign-in/web/devconsole-project.";
-        Self::new(Status::Unauthenticated, told)
+        Self::new(Status::Unauthenticated, message)
     }
 
-    /// 403: the key is good and may not make this call.
+    /// 403: the key is valid but may not make this call.
     pub(crate) fn forbidden() -> Self {
         Self::new(
             Status::PermissionDenied,
@@ -44,11 +43,12 @@ impl Refused {
         let activation = format!(
             "https://console.developers.google.com/apis/api/{service}/overview?project={PROJECT}"
         );
-        let told = format!(
+        let message = format!(
             "Generative Language API has not been used in project {PROJECT} before or it is disabled. Enable it by visiting \
              {activation} then retry. If you enabled this API recently, wait a few minutes for the action to propagate to \
              our systems and retry."
         );
+        // The details repeat the message and the link, as in the published answer.
         let link =
             json!({"description": "Google developers console API activation", "url": activation});
         let reason = json!({
@@ -67,11 +67,11 @@ impl Refused {
         let localized = json!({
             "@type": "type.googleapis.com/google.rpc.LocalizedMessage",
             "locale": "en-US",
-            "message": told,
+            "message": message,
         });
         Self {
             details: vec![reason, localized, help],
-            ..Self::new(Status::PermissionDenied, told)
+            ..Self::new(Status::PermissionDenied, message)
         }
     }
 

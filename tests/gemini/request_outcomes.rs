@@ -1,9 +1,9 @@
-//! Lies about single requests: lines that are refusals, missing, doubled, of nobody, or hold
-//! another image.
+//! Outcomes of single requests: refused, missing and repeated lines, unrequested keys, deviating
+//! images.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gemini_sim::{BatchFate, FateRule, Scenario};
+use gemini_sim::{BatchOutcome, BatchOutcomeRule, Scenario};
 use serde_json::{Value, json};
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     service::{Service, assert_schema, image, jpeg_pixels, line, steady},
 };
 
-/// What a refusal looks like, in words.
+/// Describes a refusal.
 fn shape(response: &Value) -> String {
     let Some(candidate) = response.get("candidates").map(|candidates| &candidates[0]) else {
         return match response.get("promptFeedback") {
@@ -51,7 +51,7 @@ async fn refusals_take_every_shape_and_never_have_an_image() {
     for line in &lines {
         let response = &line["response"];
         let shape = shape(response);
-        // These the schema does not know; that is the point of them.
+        // The schema lacks these values on purpose.
         if ![
             "blocked MODEL_ARMOR",
             "blocked JAILBREAK",
@@ -76,7 +76,7 @@ async fn refusals_take_every_shape_and_never_have_an_image() {
         assert_eq!(
             message
                 .as_str()
-                .is_some_and(|told| told.contains("not be charged")),
+                .is_some_and(|text| text.contains("not be charged")),
             shape == "IMAGE_SAFETY"
         );
         shapes.insert(shape);
@@ -137,7 +137,7 @@ async fn refusals_of_single_requests_have_the_same_shapes() {
 }
 
 #[tokio::test]
-async fn missing_lines_are_missing_and_repeated_ones_come_twice() {
+async fn missing_lines_are_absent_and_repeated_lines_occur_twice() {
     let (_, lines) = done(
         Scenario {
             missing_percent: 40,
@@ -179,7 +179,7 @@ async fn a_thought_image_comes_before_the_image_and_is_marked() {
 }
 
 #[tokio::test]
-async fn unknown_keys_come_beside_the_asked_ones_and_are_billed() {
+async fn stray_images_are_added_and_billed() {
     let (service, lines) = done(
         Scenario {
             unknown_percent: 50,
@@ -188,7 +188,7 @@ async fn unknown_keys_come_beside_the_asked_ones_and_are_billed() {
         10,
     )
     .await;
-    let (asked, honest) = done(steady(), 10).await;
+    let (asked, regular) = done(steady(), 10).await;
     let (known, strays): (Vec<_>, Vec<_>) = lines
         .iter()
         .partition(|line| line["key"].as_str().unwrap().starts_with('k'));
@@ -198,7 +198,7 @@ async fn unknown_keys_come_beside_the_asked_ones_and_are_billed() {
             .map(|line| line["key"].clone())
             .collect::<Vec<_>>()
     };
-    assert_eq!(keys(&known), keys(&honest.iter().collect::<Vec<_>>()));
+    assert_eq!(keys(&known), keys(&regular.iter().collect::<Vec<_>>()));
     let count = strays.len() as u64;
     assert!((1..10).contains(&count), "{count} strays");
     assert_eq!(
@@ -213,7 +213,7 @@ async fn unknown_keys_come_beside_the_asked_ones_and_are_billed() {
         assert_schema("BatchOutputLine", stray);
         assert_eq!(jpeg_pixels(&image(stray)), (512, 512));
     }
-    // All ask for the same.
+    // All requests cost the same.
     let one = asked.gemini.billed().unwrap() / 10;
     assert_eq!(
         service.gemini.billed().unwrap(),
@@ -222,7 +222,7 @@ async fn unknown_keys_come_beside_the_asked_ones_and_are_billed() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_served_twice_has_two_answers_and_both_are_billed() {
+async fn a_request_served_twice_has_two_billed_answers() {
     let (service, lines) = done(
         Scenario {
             served_twice_percent: 50,
@@ -243,7 +243,7 @@ async fn a_request_that_is_served_twice_has_two_answers_and_both_are_billed() {
     assert_eq!(
         (all.len(), keys.len()),
         (lines.len(), 10),
-        "no answer is told twice, and no key is new"
+        "every answer is distinct, and no key is new"
     );
     assert!((11..20).contains(&lines.len()), "{} lines", lines.len());
     let one = once.gemini.billed().unwrap() / 10;
@@ -251,26 +251,26 @@ async fn a_request_that_is_served_twice_has_two_answers_and_both_are_billed() {
 }
 
 #[tokio::test]
-async fn a_bill_tells_what_was_delivered_from_what_was_lost() {
-    let lies = Scenario {
+async fn a_bill_separates_delivered_and_undelivered_answers() {
+    let scenario = Scenario {
         missing_percent: 30,
         repeated_percent: 30,
         served_twice_percent: 30,
         ..steady()
     };
-    for fate in [None, Some(BatchFate::Truncated)] {
-        let rule = fate.map(|fate| FateRule {
+    for outcome in [None, Some(BatchOutcome::Truncated)] {
+        let rule = outcome.map(|outcome| BatchOutcomeRule {
             which: "100%".parse().unwrap(),
-            fate,
+            outcome,
         });
         let service = Service::new(Scenario {
-            batch_fates: rule.into_iter().collect(),
-            ..lies.clone()
+            batch_outcomes: rule.into_iter().collect(),
+            ..scenario.clone()
         });
         let asked: Vec<_> = (0..30).map(|n| line(&format!("k{n}"), json!({}))).collect();
         let batch = service.batch("gemini-nano-banana-2.1", &asked).await;
         service.pass_minutes(100);
-        // What a reader can add up: each answer that is whole, once.
+        // A reader can add up each complete answer once.
         let output = service.output(&batch).await;
         let output = std::str::from_utf8(&output).unwrap();
         let whole = output
@@ -297,7 +297,7 @@ async fn a_bill_tells_what_was_delivered_from_what_was_lost() {
         assert_eq!(
             answers.values().map(price).sum::<u64>(),
             delivered,
-            "{fate:?}"
+            "{outcome:?}"
         );
         assert!(record.bill.undelivered_nanodollars > 0);
         assert_eq!(record.bill.nanodollars, service.gemini.billed().unwrap());
@@ -305,7 +305,7 @@ async fn a_bill_tells_what_was_delivered_from_what_was_lost() {
 }
 
 #[tokio::test]
-async fn wrong_ratio_is_another_ratio_of_the_same_size() {
+async fn a_wrong_ratio_is_clearly_another_ratio() {
     let service = Service::new(Scenario {
         wrong_ratio_percent: 50,
         ..steady()
@@ -342,7 +342,7 @@ async fn wrong_ratio_is_another_ratio_of_the_same_size() {
 }
 
 #[tokio::test]
-async fn mislabelled_image_is_png_and_said_to_be_jpeg() {
+async fn a_mislabelled_image_is_png_labelled_as_jpeg() {
     let (_, lines) = done(
         Scenario {
             mislabelled_percent: 50,
@@ -353,7 +353,7 @@ async fn mislabelled_image_is_png_and_said_to_be_jpeg() {
     .await;
     let mut kinds = BTreeMap::new();
     for line in &lines {
-        // Asserts that it is said to be JPEG.
+        // This asserts that the image is labelled as JPEG.
         let image = image(line);
         let kind = if let Some(header) = image.strip_prefix(b"\x89PNG\r\n\x1a\n") {
             assert_eq!(header[8..16], [0, 0, 2, 0, 0, 0, 2, 0], "512 x 512");
@@ -369,8 +369,8 @@ async fn mislabelled_image_is_png_and_said_to_be_jpeg() {
 }
 
 #[tokio::test]
-async fn same_seed_same_lies_and_another_seed_others() {
-    let lying = |seed| Scenario {
+async fn the_seed_determines_the_outcomes() {
+    let with_seed = |seed| Scenario {
         seed,
         refuse_percent: 20,
         internal_error_percent: 20,
@@ -380,9 +380,9 @@ async fn same_seed_same_lies_and_another_seed_others() {
         wrong_ratio_percent: 20,
         ..steady()
     };
-    let (_, one) = done(lying(1), 30).await;
-    let (_, again) = done(lying(1), 30).await;
-    let (_, other) = done(lying(2), 30).await;
+    let (_, one) = done(with_seed(1), 30).await;
+    let (_, again) = done(with_seed(1), 30).await;
+    let (_, other) = done(with_seed(2), 30).await;
     assert_eq!(one, again);
     assert_ne!(one, other);
 }

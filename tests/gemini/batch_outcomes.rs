@@ -1,6 +1,6 @@
-//! Lies about whole batches, and what a cancel makes of one.
+//! Outcomes of whole batches, and the effect of a cancel.
 
-use gemini_sim::{BatchFate, FateRule, Scenario};
+use gemini_sim::{BatchOutcome, BatchOutcomeRule, Scenario};
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -11,19 +11,19 @@ use super::service::{
 const MODEL: &str = "gemini-3.1-flash-image";
 const TWO_DAYS: i64 = 48 * 60;
 
-fn fated(which: &str, fate: BatchFate) -> Scenario {
+fn with_outcome(which: &str, outcome: BatchOutcome) -> Scenario {
     Scenario {
-        batch_fates: vec![FateRule {
+        batch_outcomes: vec![BatchOutcomeRule {
             which: which.parse().unwrap(),
-            fate,
+            outcome,
         }],
         ..steady()
     }
 }
 
-/// A service whose first batch has this fate, and that batch, of eight lines.
-async fn first(fate: BatchFate) -> (Service, Value) {
-    let service = Service::new(fated("1", fate));
+/// Creates a service whose first batch has this outcome, and that batch, with eight lines.
+async fn first(outcome: BatchOutcome) -> (Service, Value) {
+    let service = Service::new(with_outcome("1", outcome));
     let batch = service.batch(MODEL, &plain_lines(8)).await;
     (service, batch)
 }
@@ -57,7 +57,7 @@ async fn assert_no_results(service: &Service, operation: &Value) {
 }
 
 #[tokio::test]
-async fn cancel_before_the_start_leaves_all_pending() {
+async fn a_cancel_before_the_start_leaves_all_requests_pending() {
     let service = Service::steady();
     let batch = service.batch(MODEL, &plain_lines(4)).await;
     service.pass_minutes(5);
@@ -83,7 +83,7 @@ async fn cancel_before_the_start_leaves_all_pending() {
 }
 
 #[tokio::test]
-async fn cancel_after_the_start_ends_in_either_of_two_ways() {
+async fn a_cancel_after_the_start_ends_in_either_of_two_ways() {
     let service = Service::steady();
     let mut batches = Vec::new();
     for _ in 0..12 {
@@ -99,7 +99,7 @@ async fn cancel_after_the_start_ends_in_either_of_two_ways() {
         seed: 5,
         ..steady()
     });
-    let (mut told, mut partial) = (0, 0);
+    let (mut succeeded, mut partial) = (0, 0);
     for batch in &batches {
         let ended = service.get(batch).await;
         assert_schema("Operation", &ended);
@@ -129,7 +129,7 @@ async fn cancel_after_the_start_ends_in_either_of_two_ways() {
                         (&json!("k3"), &json!({"code": 1}))
                     ]
                 );
-                told += 1;
+                succeeded += 1;
             }
             "BATCH_STATE_CANCELLED" => {
                 assert_eq!(
@@ -142,11 +142,14 @@ async fn cancel_after_the_start_ends_in_either_of_two_ways() {
             other => panic!("{other}"),
         }
     }
-    assert!(told > 0 && partial > 0, "{told} told, {partial} partial");
+    assert!(
+        succeeded > 0 && partial > 0,
+        "{succeeded} succeeded, {partial} partial"
+    );
     assert_eq!(
         service.gemini.billed().unwrap(),
         running,
-        "what was not served costs nothing"
+        "unserved requests cost nothing"
     );
 }
 
@@ -161,12 +164,12 @@ async fn cancel_after_the_end_changes_nothing() {
 }
 
 #[tokio::test]
-async fn stuck_batches_end_by_a_cancel_alone() {
-    for (fate, stays) in [
-        (BatchFate::StuckPending, "PENDING"),
-        (BatchFate::StuckRunning, "RUNNING"),
+async fn stuck_batches_end_only_by_a_cancel() {
+    for (outcome, stays) in [
+        (BatchOutcome::StuckPending, "PENDING"),
+        (BatchOutcome::StuckRunning, "RUNNING"),
     ] {
-        let (service, batch) = first(fate).await;
+        let (service, batch) = first(outcome).await;
         service.pass_minutes(5 * TWO_DAYS);
         let stuck = service.get(&batch).await;
         assert_eq!(state(&stuck), format!("BATCH_STATE_{stays}"));
@@ -179,7 +182,7 @@ async fn stuck_batches_end_by_a_cancel_alone() {
 
 #[tokio::test]
 async fn expired_batch_runs_two_days_and_has_no_results() {
-    let (service, batch) = first(BatchFate::Expired).await;
+    let (service, batch) = first(BatchOutcome::Expired).await;
     service.pass_minutes(TWO_DAYS - 1);
     assert_eq!(state(&service.get(&batch).await), "BATCH_STATE_RUNNING");
     service.pass_minutes(1);
@@ -191,12 +194,12 @@ async fn expired_batch_runs_two_days_and_has_no_results() {
 }
 
 #[tokio::test]
-async fn failed_batch_tells_its_reason_at_the_top_or_nowhere() {
-    for (fate, code) in [
-        (BatchFate::Failed, json!(13)),
-        (BatchFate::FailedSilently, Value::Null),
+async fn a_failed_batch_has_a_top_level_error_or_none() {
+    for (outcome, code) in [
+        (BatchOutcome::Failed, json!(13)),
+        (BatchOutcome::FailedSilently, Value::Null),
     ] {
-        let (service, batch) = first(fate).await;
+        let (service, batch) = first(outcome).await;
         service.pass_minutes(99);
         assert_eq!(state(&service.get(&batch).await), "BATCH_STATE_RUNNING");
         service.pass_minutes(1);
@@ -204,15 +207,18 @@ async fn failed_batch_tells_its_reason_at_the_top_or_nowhere() {
         assert_schema("Operation", &failed);
         assert_eq!(state(&failed), "BATCH_STATE_FAILED");
         assert_eq!(failed["error"]["code"], code);
-        assert_eq!(failed.get("error").is_some(), fate == BatchFate::Failed);
+        assert_eq!(
+            failed.get("error").is_some(),
+            outcome == BatchOutcome::Failed
+        );
         assert_no_results(&service, &failed).await;
         assert_eq!(service.gemini.billed().unwrap(), 0);
     }
 }
 
 #[tokio::test]
-async fn batch_cancelled_by_the_service_has_half_of_its_results() {
-    let (service, batch) = first(BatchFate::Cancelled).await;
+async fn a_batch_cancelled_by_the_service_has_half_of_its_results() {
+    let (service, batch) = first(BatchOutcome::Cancelled).await;
     service.pass_minutes(100);
     let cancelled = service.get(&batch).await;
     assert_eq!(state(&cancelled), "BATCH_STATE_CANCELLED");
@@ -223,8 +229,8 @@ async fn batch_cancelled_by_the_service_has_half_of_its_results() {
 }
 
 #[tokio::test]
-async fn truncated_file_is_the_whole_one_up_to_the_middle_of_a_line() {
-    let (service, batch) = first(BatchFate::Truncated).await;
+async fn a_truncated_file_ends_in_the_middle_of_a_line() {
+    let (service, batch) = first(BatchOutcome::Truncated).await;
     service.pass_minutes(100);
     let ended = service.get(&batch).await;
     assert_eq!(state(&ended), "BATCH_STATE_SUCCEEDED");
@@ -234,10 +240,10 @@ async fn truncated_file_is_the_whole_one_up_to_the_middle_of_a_line() {
     );
     let truncated = service.output(&batch).await;
 
-    let honest = Service::steady();
-    let batch = honest.batch(MODEL, &plain_lines(8)).await;
-    honest.pass_minutes(100);
-    let whole = honest.output(&batch).await;
+    let regular = Service::steady();
+    let batch = regular.batch(MODEL, &plain_lines(8)).await;
+    regular.pass_minutes(100);
+    let whole = regular.output(&batch).await;
     assert!(whole.starts_with(&truncated));
     let ends: Vec<usize> = whole
         .iter()
@@ -247,27 +253,27 @@ async fn truncated_file_is_the_whole_one_up_to_the_middle_of_a_line() {
         .collect();
     assert!(
         ends[2] < truncated.len() && truncated.len() < ends[3],
-        "inside of the fourth line"
+        "the file ends inside the fourth line"
     );
     assert_eq!(
         service.gemini.billed().unwrap(),
-        honest.gemini.billed().unwrap()
+        regular.gemini.billed().unwrap()
     );
 }
 
 #[tokio::test]
-async fn fate_meets_the_batch_that_is_meant_and_no_other_and_survives_a_restart() {
-    let service = Service::new(fated("2", BatchFate::Failed));
+async fn an_outcome_applies_to_the_selected_batch_and_survives_a_restart() {
+    let service = Service::new(with_outcome("2", BatchOutcome::Failed));
     let mut batches = vec![service.batch(MODEL, &plain_lines(1)).await];
-    // A batch that is refused is none: it takes no ordinal.
+    // A rejected batch takes no ordinal.
     assert_eq!(
         service.try_batch(MODEL, "{").await.status,
         StatusCode::BAD_REQUEST
     );
-    let service = service.reopened(fated("2", BatchFate::Failed));
+    let service = service.reopened(with_outcome("2", BatchOutcome::Failed));
     batches.push(service.batch(MODEL, &plain_lines(1)).await);
     batches.push(service.batch(MODEL, &plain_lines(1)).await);
-    let service = service.reopened(fated("100%", BatchFate::Expired));
+    let service = service.reopened(with_outcome("100%", BatchOutcome::Expired));
     service.pass_minutes(100);
     let mut states = Vec::new();
     for batch in &batches {
@@ -284,12 +290,12 @@ async fn fate_meets_the_batch_that_is_meant_and_no_other_and_survives_a_restart(
 }
 
 #[tokio::test]
-async fn share_of_batches_is_drawn_by_the_seed() {
+async fn the_seed_determines_a_share_of_batches() {
     let mut drawn = Vec::new();
     for seed in [1, 1, 2] {
         let service = Service::new(Scenario {
             seed,
-            ..fated("50%", BatchFate::Failed)
+            ..with_outcome("50%", BatchOutcome::Failed)
         });
         let mut failed = Vec::new();
         for _ in 0..12 {
@@ -309,7 +315,7 @@ async fn share_of_batches_is_drawn_by_the_seed() {
 }
 
 #[tokio::test]
-async fn lists_lag_behind_and_names_do_not() {
+async fn lists_lag_but_lookups_by_name_do_not() {
     let service = Service::new(Scenario {
         list_lag_seconds: 600,
         ..steady()
@@ -326,18 +332,21 @@ async fn lists_lag_behind_and_names_do_not() {
         list.get("operations")
             .map_or(0, |operations| operations.as_array().unwrap().len())
     };
-    assert!(listed().await < 3, "hardly any at once");
+    assert!(listed().await < 3, "few batches are listed at once");
     for batch in &batches {
         assert_eq!(service.get(batch).await["name"], batch["name"]);
     }
     service.pass_minutes(5);
-    assert!((1..10).contains(&listed().await), "some after half of it");
+    assert!(
+        (1..10).contains(&listed().await),
+        "some batches are listed after half of the lag"
+    );
     service.pass_minutes(5);
     assert_eq!(listed().await, 10);
 }
 
 #[tokio::test]
-async fn a_range_is_honoured_where_that_is_asked_for() {
+async fn ranges_are_honored_if_enabled() {
     for ranges in [false, true] {
         let service = Service::new(Scenario { ranges, ..steady() });
         let batch = service.batch(MODEL, &plain_lines(3)).await;
