@@ -23,7 +23,7 @@ use gemini::{
     self, Gemini,
     key::{ApiKey, KeySource},
 };
-use gemini_sim::{BatchFate, FateRule, Gemini as SimulatedGemini, Scenario, Selector};
+use gemini_sim::{BatchOutcome, BatchOutcomeRule, Gemini as SimulatedGemini, Scenario, Selector};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use jiff::SignedDuration;
@@ -125,12 +125,12 @@ impl Days {
     fn new(resends: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let time = Time::frozen("2026-11-21T09:00:00Z".parse().unwrap());
-        let stuck = FateRule {
+        let stuck = BatchOutcomeRule {
             which: Selector::Percent(100),
-            fate: BatchFate::StuckRunning,
+            outcome: BatchOutcome::StuckRunning,
         };
         let scenario = Scenario {
-            batch_fates: vec![stuck],
+            batch_outcomes: vec![stuck],
             ..Scenario::default()
         };
         let state = folder.path().join(INTERNAL).join("gemini");

@@ -4,8 +4,10 @@ mod output;
 
 use std::ops::RangeInclusive;
 
-use clap::{Args, value_parser};
-use gemini_sim::{BatchFate, DeletingInput, FateRule, FaultRule, Outage, Scenario, Selector};
+use clap::{Args, ValueEnum, value_parser};
+use gemini_sim::{
+    BatchOutcome, BatchOutcomeRule, DeletingInput, FaultRule, Outage, Scenario, Selector,
+};
 
 use self::output::{OutputArgs, named_first};
 
@@ -81,7 +83,7 @@ pub(super) struct BehaviorArgs {
     /// What becomes of batches under way whose input file is deleted. What Google does is not
     /// known.
     #[arg(long, value_name = "OUTCOME", value_enum, default_value_t)]
-    deleting_input: DeletingInput,
+    deleting_input: DeletingInputArg,
     /// Refuse a batch when so many are under way. Default: 100, as Google does.
     #[arg(long, value_name = "N")]
     live_batches: Option<usize>,
@@ -112,6 +114,25 @@ pub(super) struct BehaviorArgs {
     output: OutputArgs,
 }
 
+/// The values of `--deleting-input`.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum DeletingInputArg {
+    /// The batch continues, because it has already read the file.
+    #[default]
+    Harmless,
+    /// The batch fails at that moment: no output, no cost.
+    Fails,
+}
+
+impl From<DeletingInputArg> for DeletingInput {
+    fn from(argument: DeletingInputArg) -> Self {
+        match argument {
+            DeletingInputArg::Harmless => Self::Harmless,
+            DeletingInputArg::Fails => Self::Fails,
+        }
+    }
+}
+
 impl BehaviorArgs {
     /// What the flags ask for, with batches that take `usual` seconds unless they say otherwise.
     pub(super) fn scenario(&self, usual: RangeInclusive<u32>) -> Scenario {
@@ -131,8 +152,8 @@ impl BehaviorArgs {
             mislabelled_percent: self.mislabelled,
             bad_lines: self.bad_line.clone(),
             shuffle: self.shuffle,
-            batch_fates: self.batch_fates(),
-            deleting_input: self.deleting_input,
+            batch_outcomes: self.batch_outcome_rules(),
+            deleting_input: self.deleting_input.into(),
             live_batches: self
                 .live_batches
                 .unwrap_or(Scenario::default().live_batches),
@@ -145,20 +166,20 @@ impl BehaviorArgs {
         })
     }
 
-    fn batch_fates(&self) -> Vec<FateRule> {
+    fn batch_outcome_rules(&self) -> Vec<BatchOutcomeRule> {
         let flags = [
-            (&self.stuck, BatchFate::StuckRunning),
-            (&self.stuck_pending, BatchFate::StuckPending),
-            (&self.expired, BatchFate::Expired),
-            (&self.failed, BatchFate::Failed),
-            (&self.failed_silently, BatchFate::FailedSilently),
-            (&self.cancelled, BatchFate::Cancelled),
-            (&self.truncated, BatchFate::Truncated),
+            (&self.stuck, BatchOutcome::StuckRunning),
+            (&self.stuck_pending, BatchOutcome::StuckPending),
+            (&self.expired, BatchOutcome::Expired),
+            (&self.failed, BatchOutcome::Failed),
+            (&self.failed_silently, BatchOutcome::FailedSilently),
+            (&self.cancelled, BatchOutcome::Cancelled),
+            (&self.truncated, BatchOutcome::Truncated),
         ];
-        let rules = flags.iter().flat_map(|(which, fate)| {
-            which.iter().map(|which| FateRule {
+        let rules = flags.iter().flat_map(|(which, outcome)| {
+            which.iter().map(|which| BatchOutcomeRule {
                 which: *which,
-                fate: *fate,
+                outcome: *outcome,
             })
         });
         named_first(&rules.collect::<Vec<_>>(), |rule| rule.which)
@@ -230,7 +251,7 @@ mod tests {
             mislabelled_percent: 9,
             bad_lines: vec![Selector::Percent(20), Selector::Nth(3)],
             shuffle: true,
-            batch_fates: Vec::new(),
+            batch_outcomes: Vec::new(),
             deleting_input: DeletingInput::Fails,
             live_batches: 10,
             enqueued_tokens: Some(5000),
@@ -280,31 +301,31 @@ mod tests {
     fn every_flag_for_batches_has_its_fate() {
         let flags = "--stuck 1 --stuck-pending 2 --expired 3 --failed 4 --failed-silently 5 --cancelled 6 \
                      --truncated first-7";
-        let fates: Vec<_> = read(flags)
+        let outcomes: Vec<_> = read(flags)
             .unwrap()
-            .batch_fates
+            .batch_outcomes
             .iter()
-            .map(|rule| (rule.which.to_string(), rule.fate))
+            .map(|rule| (rule.which.to_string(), rule.outcome))
             .collect();
         let expected = [
-            ("1", BatchFate::StuckRunning),
-            ("2", BatchFate::StuckPending),
-            ("3", BatchFate::Expired),
-            ("4", BatchFate::Failed),
-            ("5", BatchFate::FailedSilently),
-            ("6", BatchFate::Cancelled),
-            ("first-7", BatchFate::Truncated),
+            ("1", BatchOutcome::StuckRunning),
+            ("2", BatchOutcome::StuckPending),
+            ("3", BatchOutcome::Expired),
+            ("4", BatchOutcome::Failed),
+            ("5", BatchOutcome::FailedSilently),
+            ("6", BatchOutcome::Cancelled),
+            ("first-7", BatchOutcome::Truncated),
         ];
         assert_eq!(
-            fates,
-            expected.map(|(which, fate)| (which.to_owned(), fate))
+            outcomes,
+            expected.map(|(which, outcome)| (which.to_owned(), outcome))
         );
     }
 
     #[test]
     fn named_batches_come_before_shares() {
-        let fates = read("--stuck 100%,4 --failed 2").unwrap().batch_fates;
-        let order: Vec<_> = fates.iter().map(|rule| rule.which.to_string()).collect();
+        let outcomes = read("--stuck 100%,4 --failed 2").unwrap().batch_outcomes;
+        let order: Vec<_> = outcomes.iter().map(|rule| rule.which.to_string()).collect();
         assert_eq!(order, ["4", "2", "100%"]);
     }
 
@@ -316,17 +337,17 @@ mod tests {
             ("--batch-seconds 9..5", "9 is more than 5"),
             ("--batch-seconds soon", "\"soon\" is no number of seconds"),
             ("--stuck 0", "first-2"),
-            ("--fault create-batch:418:1", "there are 400, 401"),
-            ("--late-output later", "\"later\" is no duration"),
-            ("--array 3:pretty", "there are compact and lines"),
-            ("--shape keyless:5", "there are no-key, numeric-key"),
+            ("--fault create-batch:418:1", "expected one of 400, 401"),
+            ("--late-output later", "invalid duration \"later\""),
+            ("--array 3:pretty", "expected compact or lines"),
+            ("--shape keyless:5", "expected one of no-key, numeric-key"),
             ("--shape no-key:101", "from 0 to 100"),
             ("--done sometimes", "early, late, absent"),
             ("--keep-output 0", "0 is not in 1.."),
             ("--outage download:503:81m", "download:503:0..81m"),
             (
                 "--outage download:503:2h..1h",
-                "its end must be later than its start",
+                "the end must be later than the start",
             ),
         ] {
             let error = read(flags).unwrap_err().to_string();

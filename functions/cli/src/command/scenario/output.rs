@@ -1,7 +1,7 @@
 //! How the simulated Gemini shows the outputs of batches, as flags.
 
-use clap::{Args, value_parser};
-use gemini_sim::{ArrayRule, DoneFlag, LateOutput, Scenario, Selector, ShapeRule};
+use clap::{Args, ValueEnum, value_parser};
+use gemini_sim::{ArrayRule, DoneFlag, LateOutputRule, Scenario, Selector, ShapeRule};
 
 /// What is odd about outputs. Without any flag they are there as soon as their batch is over, in
 /// the usual shape.
@@ -10,13 +10,13 @@ pub(super) struct OutputArgs {
     /// Let outputs come so long after the end of their batch, though its state says that it
     /// succeeded. 30m means all batches, 30m:first-2 the first two; may be repeated.
     #[arg(long, value_name = "DURATION[:WHICH]")]
-    late_output: Vec<LateOutput>,
+    late_output: Vec<LateOutputRule>,
     /// Never give the outputs of these batches.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     lost_output: Vec<Selector>,
     /// When batches that are over say "done": at once, with their output, or never.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
-    done: DoneFlag,
+    done: DoneArg,
     /// Leave out how many requests of a batch were successful, failed or are pending.
     #[arg(long)]
     without_counts: bool,
@@ -38,13 +38,35 @@ pub(super) struct OutputArgs {
     keep_output: Option<u32>,
 }
 
+/// The values of `--done`.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum DoneArg {
+    /// As soon as the batch has ended.
+    #[default]
+    Early,
+    /// As soon as the output is available.
+    Late,
+    /// Never.
+    Absent,
+}
+
+impl From<DoneArg> for DoneFlag {
+    fn from(argument: DoneArg) -> Self {
+        match argument {
+            DoneArg::Early => Self::Early,
+            DoneArg::Late => Self::Late,
+            DoneArg::Absent => Self::Absent,
+        }
+    }
+}
+
 impl OutputArgs {
     /// The rest of the behavior, with outputs as the flags ask for.
     pub(super) fn applied_to(&self, scenario: Scenario) -> Scenario {
         Scenario {
             late_outputs: named_first(&self.late_output, |rule| rule.which),
             lost_outputs: self.lost_output.clone(),
-            done: self.done,
+            done: self.done.into(),
             without_counts: self.without_counts,
             inline_outputs: self.inline_output.clone(),
             arrays: named_first(&self.array, |rule| rule.which),
