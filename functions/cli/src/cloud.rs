@@ -38,7 +38,7 @@ use runtime::{
     aws, bucket::Bucket, catalog_store::CatalogStore, ledger_store::LedgerStore, metrics::Metrics,
     queue::Queue, shard_queues::ShardQueues, shard_store::ShardStore, upload_store::UploadStore,
 };
-use seam::{rng::Rng, transport::Transport};
+use seam::{proxies::Proxies, rng::Rng, transport::Transport};
 
 use crate::{time::Time, words};
 
@@ -135,7 +135,7 @@ impl Default for CloudConfig {
             tier: Tier::default(),
             quiet: QUIET_PERIOD,
             sweep_every: Some(SWEEP_EVERY),
-            web: Web::over_https(),
+            web: Web::over_https(Proxies::default()),
             rng: Rng::system(),
             metrics: Metrics::none(),
             credentials: None,

@@ -15,6 +15,7 @@ use runtime::{
 use seam::{
     clock::Clock,
     environment::{VariableError, Variables},
+    proxies::Proxies,
     rng::Rng,
 };
 
@@ -40,6 +41,8 @@ pub struct Config {
     /// or `refuse`), `MAX_ROUNDS`, `SHARD_REQUESTS`, `SHARD_INPUT_BYTES`, `SHARD_RESPONSE_BYTES`,
     /// `SHARD_TOKENS`: what holds for every job.
     pub settings: Settings,
+    /// `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`: the proxies for reference pictures on the web.
+    pub proxies: Proxies,
 }
 
 impl Config {
@@ -57,6 +60,7 @@ impl Config {
                 daily_usd: variables.optional_parsed("DAILY_CAP_USD")?,
             },
             tier,
+            proxies: Proxies::from_variables(variables)?,
             bucket: variables.required("BUCKET")?,
             service: variables.service(),
             manifests_queue: variables.required("MANIFESTS_QUEUE_URL")?,
@@ -104,7 +108,7 @@ impl Config {
             tier: self.tier,
             settings: self.settings,
             limits: Limits::default(),
-            web: Web::over_https(),
+            web: Web::over_https(self.proxies),
         })
     }
 }
