@@ -22,7 +22,7 @@ use runtime::{
     bucket::Bucket, catalog_store::CatalogStore, metrics::Metrics, queue::Queue,
     shard_store::ShardStore,
 };
-use seam::{clock::Clock, rng::Rng};
+use seam::{clock::Clock, proxies::Proxies, rng::Rng};
 use serde_json::{Value, json};
 
 use super::{
@@ -347,7 +347,7 @@ async fn our_reader_finds_the_object_that_an_event_names() {
         shards: Queue::new(world.sqs.clone(), world.queue(&[]).await),
         clock: clock.clone(),
         catalog: Arc::new(Catalog::built_in()),
-        web: Web::over_https(),
+        web: Web::over_https(Proxies::default()),
         project: ProjectLimits {
             live_batches: 100,
             enqueued_tokens: BTreeMap::new(),

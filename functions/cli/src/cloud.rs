@@ -35,7 +35,7 @@ use runtime::{
     settings::StackSettings,
     wiring::{HostParts, Wiring, WiringError},
 };
-use seam::{rng::Rng, transport::Transport};
+use seam::{proxies::Proxies, rng::Rng, transport::Transport};
 
 use crate::{time::Time, words};
 
@@ -132,7 +132,7 @@ impl Default for CloudConfig {
             tier: Tier::default(),
             quiet: QUIET_PERIOD,
             sweep_every: Some(SWEEP_EVERY),
-            web: Web::over_https(),
+            web: Web::over_https(Proxies::default()),
             rng: Rng::system(),
             metrics: Metrics::none(),
             credentials: None,

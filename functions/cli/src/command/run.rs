@@ -89,6 +89,7 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
         limits,
         tier,
         disk: setting::disk(which),
+        web: setting::web(&variables)?,
         ..CloudConfig::default()
     };
     let cloud = Arc::new(Cloud::open(&args.out, time, gemini, setup)?);

@@ -81,6 +81,7 @@ async fn serve_all(args: &ServeArgs) -> anyhow::Result<Exit> {
         tier,
         credentials: Some(credentials.clone()),
         disk,
+        web: setting::web(&variables)?,
         ..CloudConfig::default()
     };
     let cloud = Arc::new(Cloud::open_with(&args.out, time, gemini, setup, |wire| {

@@ -14,7 +14,8 @@ use gemini::{
     self, Gemini,
     key::{ApiKey, KeySource},
 };
-use seam::{environment::Variables, transport::Transport};
+use plan::web::Web;
+use seam::{environment::Variables, proxies::Proxies, transport::Transport};
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
     layer::SubscriberExt,
@@ -49,6 +50,11 @@ pub(super) fn live(variables: &Variables) -> anyhow::Result<Gemini> {
     Ok(Gemini::over_https(runtime::parameter::gemini_settings(
         variables,
     )?)?)
+}
+
+/// Fetches reference pictures from the web, through the proxies in the environment.
+pub(super) fn web(variables: &Variables) -> anyhow::Result<Web> {
+    Ok(Web::over_https(Proxies::from_variables(variables)?))
 }
 
 /// How far what is written survives: where money is spent, the end of the power.

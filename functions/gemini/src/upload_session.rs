@@ -1,8 +1,8 @@
-//! An open upload: chunks to its URL, until the file is there.
+//! An open upload: it sends chunks to the upload's URL until the file exists.
 //!
-//! A chunk without an answer is not lost: the server is asked how much it has, and the upload goes
-//! on from there. The upload's URL is a capability, as whoever has it can write the file: no error
-//! shows it.
+//! After a chunk without a response, the session queries how many bytes the server has received,
+//! and resumes there. The upload's URL is a capability that allows its holder to write the file, so
+//! no error contains it.
 
 use std::time::Duration;
 
@@ -17,61 +17,66 @@ use url::Url;
 use super::{
     Gemini,
     batches::CALL_TIMEOUT,
+    call::{Answer, Call},
     error::{ApiError, UploadError},
-    exchange::{Answer, Call},
     file::{File, WireFile},
     refusal,
-    window::Window,
+    upload_buffer::UploadBuffer,
 };
 
-/// A chunk of 8 MiB passes at 70 KB/s within this time.
+/// How long one chunk may take. 8 MiB need 70 KB/s.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(120);
-/// How often a chunk is sent, as in Google's SDKs.
-const CHUNK_TRIES: u32 = 3;
-/// The wait before a second try; before the third it is twice as long. Enough for a connection that
-/// blinked. What takes longer is for the caller's queue to wait for.
-const PAUSE: Duration = Duration::from_millis(250);
+/// How many times a chunk is sent, as in Google's SDKs.
+const MAX_CHUNK_ATTEMPTS: u32 = 3;
+/// The wait before the second attempt; it doubles for the third. That bridges a short interruption
+/// of the connection. The caller's queue handles a longer one.
+const RETRY_DELAY: Duration = Duration::from_millis(250);
 
-/// The header that says what a request of an upload is.
+/// The header with the command of a request.
 pub(super) const COMMAND: &str = "x-goog-upload-command";
 const OFFSET: &str = "x-goog-upload-offset";
 const STATUS: &str = "x-goog-upload-status";
 
-/// An open upload. There is no `Debug`: the URL must not be shown.
-pub(super) struct Session<'a> {
+/// An open upload. There is no `Debug`, because the URL must not be shown.
+pub(super) struct UploadSession<'a> {
     gemini: &'a Gemini,
     url: Url,
     chunk: usize,
 }
 
-/// How far the server is.
+/// How many bytes the server has received.
 enum Progress {
-    /// It has all bytes before this offset.
+    /// All bytes before this offset.
     Received(u64),
-    /// It has all bytes, and made the file.
+    /// All bytes, and the file exists.
     Finished(File),
 }
 
-impl<'a> Session<'a> {
+impl<'a> UploadSession<'a> {
     /// An upload to `url`, in chunks of `chunk` bytes.
     pub(super) fn new(gemini: &'a Gemini, url: Url, chunk: usize) -> Self {
         Self { gemini, url, chunk }
     }
 
-    /// Sends all that is in the window and behind it.
-    pub(super) async fn send_all<S, E>(&self, window: &mut Window<S>) -> Result<File, UploadError>
+    /// Sends the whole content of the buffer and its stream.
+    pub(super) async fn send_all<S, E>(
+        &self,
+        buffer: &mut UploadBuffer<S>,
+    ) -> Result<File, UploadError>
     where
         S: Stream<Item = Result<Bytes, E>> + Send + Unpin,
         E: Into<BoxError> + Send,
     {
         let mut failures = 0;
         loop {
-            window.fill(self.chunk).await?;
-            let (start, end) = (window.offset(), window.end());
-            let progress = match self.send(start, window.held(), window.is_last()).await {
-                Err(ApiError::Transient { .. }) if failures + 1 < CHUNK_TRIES => {
+            buffer.fill(self.chunk).await?;
+            let (start, end) = (buffer.offset(), buffer.end());
+
+            // After a lost response the server may have received any part of the chunk.
+            let progress = match self.send(start, buffer.bytes(), buffer.is_last()).await {
+                Err(ApiError::Transient { .. }) if failures + 1 < MAX_CHUNK_ATTEMPTS => {
                     failures += 1;
-                    sleep(PAUSE * failures).await;
+                    sleep(RETRY_DELAY * failures).await;
                     self.query().await?
                 }
                 outcome => outcome?,
@@ -79,9 +84,9 @@ impl<'a> Session<'a> {
             match progress {
                 Progress::Finished(file) => return Ok(file),
                 Progress::Received(received) => {
-                    window.advance_to(received)?;
-                    // The next chunk has its own tries. (The last one may be all there and still
-                    // not finished.)
+                    buffer.advance_to(received)?;
+                    // Each chunk has its own attempts. After the last chunk the upload can still be
+                    // unfinished; then there is no progress, and the attempts are not renewed.
                     if received == end && end > start {
                         failures = 0;
                     }
@@ -90,6 +95,7 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Sends one chunk.
     async fn send(&self, offset: u64, bytes: Bytes, last: bool) -> Result<Progress, ApiError> {
         let end = offset + bytes.len() as u64;
         let command = if last { "upload, finalize" } else { "upload" };
@@ -97,7 +103,7 @@ impl<'a> Session<'a> {
             .call(command)?
             .header(OFFSET, &offset.to_string())?
             .body(bytes);
-        let answer = self.gemini.once(&call, CHUNK_TIMEOUT).await?;
+        let answer = self.gemini.send_once(&call, CHUNK_TIMEOUT).await?;
         match (text(&answer.headers, STATUS), last) {
             (Some("final"), true) => Ok(Progress::Finished(finished(&answer)?)),
             (Some("active"), false) => Ok(Progress::Received(end)),
@@ -105,23 +111,27 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Asks how far the server is, after a chunk without an answer.
+    /// Queries how many bytes the server has received, after a chunk without a response.
     async fn query(&self) -> Result<Progress, ApiError> {
         let answer = self
             .gemini
-            .again(&self.call("query")?, CALL_TIMEOUT)
+            .send_with_retry(&self.call("query")?, CALL_TIMEOUT)
             .await?;
         match text(&answer.headers, STATUS) {
             Some("final") => Ok(Progress::Finished(finished(&answer)?)),
             Some("active") => text(&answer.headers, "x-goog-upload-size-received")
                 .and_then(|received| received.parse().ok())
                 .map(Progress::Received)
-                .ok_or_else(|| ApiError::malformed("an open upload that does not say what it has")),
+                .ok_or_else(|| {
+                    ApiError::malformed(
+                        "an open upload without the number of bytes that it received",
+                    )
+                }),
             _ => Err(unexpected(&answer)),
         }
     }
 
-    /// The upload's URL is all the right it takes: the API key stays here.
+    /// A request to the upload's URL. The URL itself authorizes it, so the API key is not sent.
     fn call(&self, command: &str) -> Result<Call, ApiError> {
         Call::new(Method::POST, self.url.clone())
             .without_key()
@@ -134,20 +144,19 @@ struct Finished {
     file: WireFile,
 }
 
-/// The file at the end of an upload.
+/// Reads the file at the end of an upload.
 fn finished(answer: &Answer) -> Result<File, ApiError> {
     match answer.json::<Finished>() {
         Ok(finished) => finished.file.try_into(),
-        Err(error) => Err(refusal::hidden(&answer.headers, &answer.body).unwrap_or(error)),
+        Err(error) => Err(refusal::in_success(&answer.headers, &answer.body).unwrap_or(error)),
     }
 }
 
-/// An answer whose upload status is missing or does not fit: a refusal inside of it, or else no
-/// answer to rely on.
+/// The error for a response with a missing or unexpected upload status: the rejection inside it, or
+/// a temporary failure.
 fn unexpected(answer: &Answer) -> ApiError {
-    refusal::hidden(&answer.headers, &answer.body).unwrap_or_else(|| {
-        ApiError::transient("an answer without the upload status that was expected")
-    })
+    refusal::in_success(&answer.headers, &answer.body)
+        .unwrap_or_else(|| ApiError::transient("a response without the expected upload status"))
 }
 
 /// A header's value, if it is text.
@@ -167,29 +176,32 @@ mod tests {
 
     use super::*;
     use crate::{
-        script::{Reply, Script, client, interrupted, json as answer, reply, shown},
-        upload_server::{Fault, UPLOAD_URL, server},
+        fake_transport::{
+            FakeTransport, Reply, client, error_chain, interrupted, json as answer, reply,
+        },
+        fake_upload_server::{Fault, UPLOAD_URL, server},
     };
 
-    /// Uploads `bytes` in pieces of `piece` and chunks of `chunk`. Time jumps over the pauses.
+    /// Uploads `bytes` from a stream of pieces of size `piece`, in chunks of size `chunk`. Time
+    /// skips the delays.
     fn send(
-        script: &std::sync::Arc<Script>,
+        fake: &std::sync::Arc<FakeTransport>,
         bytes: &[u8],
         piece: usize,
         chunk: usize,
     ) -> Result<File, UploadError> {
-        let gemini = client(script);
-        let session = Session::new(&gemini, UPLOAD_URL.parse().unwrap(), chunk);
+        let gemini = client(fake);
+        let session = UploadSession::new(&gemini, UPLOAD_URL.parse().unwrap(), chunk);
         let pieces: Vec<_> = bytes
             .chunks(piece)
             .map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece)))
             .collect();
-        let mut window = Window::new(stream::iter(pieces), bytes.len() as u64);
+        let mut buffer = UploadBuffer::new(stream::iter(pieces), bytes.len() as u64);
         let paused = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build();
-        paused.unwrap().block_on(session.send_all(&mut window))
+        paused.unwrap().block_on(session.send_all(&mut buffer))
     }
 
     fn bytes(size: usize) -> Vec<u8> {
@@ -208,22 +220,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn file_is_the_same_whichever_chunks_fail(
+        fn the_file_is_the_same_whichever_chunks_fail(
             size in 0..200_usize,
             piece in 1..40_usize,
             granularity in 1..20_usize,
             multiple in 1..3_usize,
-            // Two tries of three may fail, so the third of each group never does.
+            // At most two attempts in a row fail.
             faults in proptest::collection::vec(proptest::option::of(fault()), 0..60),
         ) {
             let bytes = bytes(size);
             let mut in_a_row = 0;
-            let (script, upload) = server(size, granularity, move |chunk| {
+            let (fake, upload) = server(size, granularity, move |chunk| {
                 let fault = faults.get(chunk).copied().flatten().filter(|_| in_a_row < 2);
                 in_a_row = if fault.is_some() { in_a_row + 1 } else { 0 };
                 fault
             });
-            let file = send(&script, &bytes, piece, granularity * multiple).unwrap();
+            let file = send(&fake, &bytes, piece, granularity * multiple).unwrap();
             let upload = upload.lock().unwrap();
             prop_assert_eq!(file.size_bytes, size as u64);
             prop_assert!(upload.finished);
@@ -232,17 +244,17 @@ mod tests {
     }
 
     #[test]
-    fn lost_answer_does_not_send_the_chunk_again() {
-        let (script, upload) = server(10, 5, |chunk| (chunk == 0).then_some(Fault::AnswerLost));
-        send(&script, &bytes(10), 10, 5).unwrap();
+    fn a_chunk_is_not_repeated_after_a_lost_response() {
+        let (fake, upload) = server(10, 5, |chunk| (chunk == 0).then_some(Fault::AnswerLost));
+        send(&fake, &bytes(10), 10, 5).unwrap();
         assert_eq!(upload.lock().unwrap().chunks, 2);
     }
 
     #[test]
-    fn chunk_is_sent_three_times_and_no_more() {
+    fn a_chunk_is_sent_three_times_at_most() {
         for fault in [Fault::NeverSent, Fault::Cut(1), Fault::Unavailable] {
-            let (script, upload) = server(50, 10, move |chunk| (chunk >= 1).then_some(fault));
-            let error = send(&script, &bytes(50), 10, 10).unwrap_err();
+            let (fake, upload) = server(50, 10, move |chunk| (chunk >= 1).then_some(fault));
+            let error = send(&fake, &bytes(50), 10, 10).unwrap_err();
             assert!(
                 matches!(error, UploadError::Api(ApiError::Transient { .. })),
                 "{error:?}"
@@ -250,23 +262,23 @@ mod tests {
             assert_eq!(
                 upload.lock().unwrap().chunks,
                 4,
-                "one that went well, then three"
+                "one success, then three attempts"
             );
         }
     }
 
     #[test]
-    fn end_that_never_comes_is_an_error() {
-        // All bytes arrive, and the server goes on to say that the upload is open.
-        let script = Script::new(|seen| {
-            let received = if seen.header(COMMAND) == Some("query") {
+    fn an_upload_that_never_finishes_is_an_error() {
+        // All bytes arrive, and the server still reports that the upload is open.
+        let fake = FakeTransport::new(|request| {
+            let received = if request.header(COMMAND) == Some("query") {
                 "10"
             } else {
                 "0"
             };
             status("active", received, "")
         });
-        let error = send(&script, &bytes(10), 10, 10).unwrap_err();
+        let error = send(&fake, &bytes(10), 10, 10).unwrap_err();
         assert!(
             matches!(error, UploadError::Api(ApiError::Transient { .. })),
             "{error:?}"
@@ -274,13 +286,13 @@ mod tests {
     }
 
     #[test]
-    fn refusal_of_a_chunk_is_final() {
+    fn a_rejected_chunk_is_not_repeated() {
         let refusal =
             json!({ "error": { "code": 400, "message": "Unsupported MIME type: jsonl" } });
         let with_status = status("final", "10", &refusal.to_string());
         for reply in [answer(400, &refusal), answer(200, &refusal), with_status] {
-            let script = Script::replies([reply]);
-            let error = send(&script, &bytes(10), 10, 10).unwrap_err();
+            let fake = FakeTransport::replies([reply]);
+            let error = send(&fake, &bytes(10), 10, 10).unwrap_err();
             let UploadError::Api(ApiError::Invalid { message, .. }) = error else {
                 panic!("{error:?}")
             };
@@ -289,10 +301,10 @@ mod tests {
     }
 
     #[test]
-    fn end_without_a_file_is_malformed() {
+    fn an_end_without_a_file_is_malformed() {
         for body in ["", "{}", r#"{"file":{}}"#] {
             let error = send(
-                &Script::replies([status("final", "10", body)]),
+                &FakeTransport::replies([status("final", "10", body)]),
                 &bytes(10),
                 10,
                 10,
@@ -306,21 +318,21 @@ mod tests {
     }
 
     #[test]
-    fn server_that_counts_wrongly_is_not_followed() {
+    fn a_wrong_count_of_received_bytes_is_an_error() {
         let open = || status("active", "", "");
-        let too_much = Script::replies([open(), interrupted(), status("active", "21", "")]);
+        let too_much = FakeTransport::replies([open(), interrupted(), status("active", "21", "")]);
         let error = send(&too_much, &bytes(30), 10, 10).unwrap_err();
         assert!(
             matches!(error, UploadError::Api(ApiError::Malformed { .. })),
             "{error:?}"
         );
-        let too_little = Script::replies([open(), interrupted(), status("active", "9", "")]);
+        let too_little = FakeTransport::replies([open(), interrupted(), status("active", "9", "")]);
         let error = send(&too_little, &bytes(30), 10, 10).unwrap_err();
         assert!(
             matches!(error, UploadError::Api(ApiError::Transient { .. })),
             "{error:?}"
         );
-        let silent = Script::replies([open(), interrupted(), status("active", "", "")]);
+        let silent = FakeTransport::replies([open(), interrupted(), status("active", "", "")]);
         let error = send(&silent, &bytes(30), 10, 10).unwrap_err();
         assert!(
             matches!(error, UploadError::Api(ApiError::Malformed { .. })),
@@ -329,16 +341,16 @@ mod tests {
     }
 
     #[test]
-    fn upload_url_shows_in_no_error() {
+    fn no_error_contains_the_upload_url() {
         let message = format!("the upload {UPLOAD_URL} is gone");
         let body = json!({ "error": { "code": 404, "message": message } });
         for status in [400, 404, 410, 302] {
-            let script = Script::replies([answer(status, &body)]);
-            let shown = shown(&send(&script, &bytes(10), 10, 10).unwrap_err());
+            let fake = FakeTransport::replies([answer(status, &body)]);
+            let shown = error_chain(&send(&fake, &bytes(10), 10, 10).unwrap_err());
             assert!(!shown.contains("capability-77"), "{shown}");
         }
-        let script = Script::new(|_| reply(503, ""));
-        let shown = shown(&send(&script, &bytes(10), 10, 10).unwrap_err());
+        let fake = FakeTransport::new(|_| reply(503, ""));
+        let shown = error_chain(&send(&fake, &bytes(10), 10, 10).unwrap_err());
         assert!(!shown.contains("capability-77"), "{shown}");
     }
 

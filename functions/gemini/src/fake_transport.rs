@@ -1,4 +1,4 @@
-//! A transport for tests: it notes what it is sent and answers from a script.
+//! A transport for tests. It records requests and returns prepared replies.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,17 +11,17 @@ use serde_json::Value;
 use super::{Gemini, Settings};
 use crate::key::{ApiKey, KeySource};
 
-/// The API key of every test. It must be seen nowhere but in its header.
+/// The API key of every test. It must appear nowhere but in its header.
 pub(super) const CANARY: &str = "canary-key-1234";
 
-/// A request as the other side sees it.
-pub(super) struct Seen {
+/// A request as the server receives it.
+pub(super) struct RecordedRequest {
     pub(super) head: Parts,
     pub(super) body: Bytes,
 }
 
-impl Seen {
-    /// `GET /v1beta/batches?pageSize=100`
+impl RecordedRequest {
+    /// Method and path, such as `GET /v1beta/batches?pageSize=100`.
     pub(super) fn line(&self) -> String {
         let path = self
             .head
@@ -42,62 +42,65 @@ impl Seen {
 
 pub(super) type Reply = Result<Response<Body>, TransportError>;
 
-/// The other side: what it was sent, and how it answers.
-pub(super) struct Script {
-    seen: Mutex<Vec<Arc<Seen>>>,
+/// The server: the requests that it received, and its replies.
+pub(super) struct FakeTransport {
+    requests: Mutex<Vec<Arc<RecordedRequest>>>,
     #[expect(clippy::type_complexity, reason = "one closure, named by its field")]
-    answer: Mutex<Box<dyn FnMut(&Seen) -> Reply + Send>>,
+    answer: Mutex<Box<dyn FnMut(&RecordedRequest) -> Reply + Send>>,
 }
 
-impl Script {
-    pub(super) fn new(answer: impl FnMut(&Seen) -> Reply + Send + 'static) -> Arc<Self> {
+impl FakeTransport {
+    /// A server that replies with `answer` to each request.
+    pub(super) fn new(answer: impl FnMut(&RecordedRequest) -> Reply + Send + 'static) -> Arc<Self> {
         Arc::new(Self {
-            seen: Mutex::default(),
+            requests: Mutex::default(),
             answer: Mutex::new(Box::new(answer)),
         })
     }
 
-    /// Gives these replies, in this order; one request more than there are replies is a failed
-    /// test.
+    /// A server that returns these replies in this order. A request without a reply fails the test.
     pub(super) fn replies(replies: impl IntoIterator<Item = Reply>) -> Arc<Self> {
         let mut replies: std::collections::VecDeque<_> = replies.into_iter().collect();
-        Self::new(move |seen| {
+        Self::new(move |request| {
             replies
                 .pop_front()
-                .unwrap_or_else(|| panic!("not in the script: {}", seen.line()))
+                .unwrap_or_else(|| panic!("no reply for {}", request.line()))
         })
     }
 
-    pub(super) fn seen(&self) -> Vec<Arc<Seen>> {
-        self.seen.lock().unwrap().clone()
+    pub(super) fn requests(&self) -> Vec<Arc<RecordedRequest>> {
+        self.requests.lock().unwrap().clone()
     }
 
-    /// The first line of every request.
+    /// Method and path of every request.
     pub(super) fn lines(&self) -> Vec<String> {
-        self.seen().iter().map(|seen| seen.line()).collect()
+        self.requests()
+            .iter()
+            .map(|request| request.line())
+            .collect()
     }
 }
 
-impl Transport for Script {
+impl Transport for FakeTransport {
     fn send(&self, request: Request<Body>) -> BoxFuture<'_, Reply> {
         Box::pin(async move {
             let (head, body) = request.into_parts();
             assert!(
                 !format!("{head:?}").contains(CANARY),
-                "the key shows in {head:?}"
+                "the key is visible in {head:?}"
             );
             let body = body.collect().await.unwrap().to_bytes();
-            let seen = Arc::new(Seen { head, body });
-            self.seen.lock().unwrap().push(Arc::clone(&seen));
-            (self.answer.lock().unwrap())(&seen)
+            let request = Arc::new(RecordedRequest { head, body });
+            self.requests.lock().unwrap().push(Arc::clone(&request));
+            (self.answer.lock().unwrap())(&request)
         })
     }
 }
 
-/// A client of Google's own address that talks to the script.
-pub(super) fn client(script: &Arc<Script>) -> Gemini {
+/// A client that is configured for Google's address and sends its requests to the fake.
+pub(super) fn client(fake: &Arc<FakeTransport>) -> Gemini {
     let key = KeySource::fixed(ApiKey::new(CANARY).unwrap());
-    let transport: Arc<dyn Transport> = Arc::<Script>::clone(script);
+    let transport: Arc<dyn Transport> = Arc::<FakeTransport>::clone(fake);
     Gemini::new(Settings::new(Arc::new(key)), transport).unwrap()
 }
 
@@ -117,8 +120,8 @@ pub(super) fn interrupted() -> Reply {
     Err(TransportError::Interrupted("reset".into()))
 }
 
-/// The error and all its sources, in both ways of showing them.
-pub(super) fn shown(error: &dyn std::error::Error) -> String {
+/// The error and all its sources, formatted with `Display` and `Debug`.
+pub(super) fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = format!("{error} {error:?}");
     let mut source = error.source();
     while let Some(error) = source {
@@ -128,7 +131,7 @@ pub(super) fn shown(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Fails unless `body` is what `tests/gemini.schema.json` says a `definition` is.
+/// Fails unless `body` is valid for a `definition` of `tests/gemini.schema.json`.
 pub(super) fn assert_valid(definition: &str, body: &Value) {
     let text = include_str!(concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -138,6 +141,6 @@ pub(super) fn assert_valid(definition: &str, body: &Value) {
     schema["$ref"] = format!("#/$defs/{definition}").into();
     let validator = jsonschema::validator_for(&schema).unwrap();
     if let Err(error) = validator.validate(body) {
-        panic!("{body} is no {definition}: {error}");
+        panic!("{body} is not a valid {definition}: {error}");
     }
 }

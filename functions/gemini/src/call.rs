@@ -1,4 +1,4 @@
-//! One call: a request that can be built again, and its answer or what went wrong with it.
+//! One call of the API: a request that can be built more than once, and its response or error.
 
 use std::time::Duration;
 
@@ -17,41 +17,41 @@ use url::Url;
 use super::{Gemini, error::ApiError, refusal};
 use crate::key::ApiKey;
 
-/// The most of an answer that is held in memory, inline results excepted, which never are. A page
-/// of 100 batches has some 100 KB.
-const ANSWER_BYTES: usize = 16 << 20;
+/// The maximum size of a response in memory. Inline results do not count, because they are never
+/// kept. A page of 100 batches has about 100 KB.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
 
-/// The longest silence within an answer that refuses.
+/// How long the body of a rejection may pause.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A request, kept so that it can be sent a second time.
+/// A request, in a form that can be sent more than once.
 pub(super) struct Call {
     method: Method,
     url: Url,
     headers: HeaderMap,
     body: Bytes,
-    keyed: bool,
-    answer_within: Option<Duration>,
+    needs_key: bool,
+    response_timeout: Option<Duration>,
 }
 
 impl Call {
-    /// A request without a body that carries the API key.
+    /// A request with the API key and without a body.
     pub(super) fn new(method: Method, url: Url) -> Self {
         Self {
             method,
             url,
             headers: HeaderMap::new(),
             body: Bytes::new(),
-            keyed: true,
-            answer_within: None,
+            needs_key: true,
+            response_timeout: None,
         }
     }
 
-    /// The same request, whose answer may take this long to arrive once it has begun, as long as it
-    /// doesn't stand still.
-    pub(super) fn with_long_answer(self, within: Duration) -> Self {
+    /// The same request with a longer limit for the whole response, as long as its body does not
+    /// stall.
+    pub(super) fn with_long_response(self, within: Duration) -> Self {
         Self {
-            answer_within: Some(within),
+            response_timeout: Some(within),
             ..self
         }
     }
@@ -59,31 +59,38 @@ impl Call {
     /// The same request without the API key.
     pub(super) fn without_key(self) -> Self {
         Self {
-            keyed: false,
+            needs_key: false,
             ..self
         }
     }
 
+    /// The same request with a header.
+    ///
+    /// # Errors
+    /// [`ApiError::Invalid`] when a header can't contain the value.
     pub(super) fn header(mut self, name: &'static str, value: &str) -> Result<Self, ApiError> {
         let value = HeaderValue::from_str(value)
-            .map_err(|_| ApiError::invalid(format!("{name} can't hold this text")))?;
+            .map_err(|_| ApiError::invalid(format!("{name} can't contain this text")))?;
         self.headers.insert(HeaderName::from_static(name), value);
         Ok(self)
     }
 
+    /// The same request with a body.
     pub(super) fn body(self, body: Bytes) -> Self {
         Self { body, ..self }
     }
 
+    /// The same request with a JSON body.
     pub(super) fn json(mut self, body: &impl Serialize) -> Result<Self, ApiError> {
         let body = serde_json::to_vec(body)
-            .map_err(|_| ApiError::invalid("the request can't be written as JSON"))?;
+            .map_err(|_| ApiError::invalid("the request can't be serialized as JSON"))?;
         self.headers
             .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(self.body(body.into()))
     }
 
-    fn request(&self, key: Option<&ApiKey>) -> Result<Request<Body>, ApiError> {
+    /// Builds the request.
+    pub(super) fn request(&self, key: Option<&ApiKey>) -> Result<Request<Body>, ApiError> {
         let mut request = Request::builder()
             .method(self.method.clone())
             .uri(self.url.as_str())
@@ -92,7 +99,7 @@ impl Call {
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
         if self.method == Method::POST {
-            // Google's front end refuses a POST that does not say its length, even if that is 0.
+            // Google's front end rejects a POST without a length, even if the length is 0.
             headers.insert(CONTENT_LENGTH, self.body.len().into());
         }
         if let Some(key) = key {
@@ -102,68 +109,82 @@ impl Call {
     }
 }
 
-/// A 2xx answer, all of it but the results that a batch may hold.
+/// A response with status 2xx, without the results that a batch may contain.
 pub(super) struct Answer {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
 impl Answer {
-    /// What the body holds.
+    /// Parses the body.
     ///
     /// # Errors
-    /// [`ApiError::Malformed`], which says where the body is wrong, and nothing of what it holds.
+    /// [`ApiError::Malformed`], with the position of the problem and without any of the content.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        // To serde a list is a struct too, its members in order: `[]` would be an answer that
-        // leaves all of them out.
+        // Serde also reads a struct from a list of its members: `[]` would be a response that omits
+        // all of them.
         if self.body.trim_ascii_start().first() != Some(&b'{') {
             return Err(ApiError::malformed("not a JSON object"));
         }
         serde_json::from_slice(&self.body).map_err(|error| {
             let (class, line, column) = (error.classify(), error.line(), error.column());
             ApiError::malformed(format!(
-                "not the JSON that was expected ({class:?} at line {line} column {column})"
+                "unexpected JSON ({class:?} at line {line} column {column})"
             ))
         })
     }
 }
 
 impl Gemini {
-    /// Sends the request once and reads the answer, within a time. Where it describes a batch, its
-    /// inline results are left out.
-    pub(super) async fn once(&self, call: &Call, within: Duration) -> Result<Answer, ApiError> {
+    /// Sends the request once and reads the response. The inline results of a batch are dropped.
+    ///
+    /// # Errors
+    /// [`ApiError::Transient`] when the response takes longer than `within`, and the error of a
+    /// response with another status than 2xx.
+    pub(super) async fn send_once(
+        &self,
+        call: &Call,
+        within: Duration,
+    ) -> Result<Answer, ApiError> {
         let exchange = self.with_key(call, async |key| {
-            let response = in_time(within, self.respond(call, key)).await?;
+            let request = call.request(key)?;
+            let response = with_timeout(within, async {
+                Ok::<_, ApiError>(self.transport.send(request).await?)
+            })
+            .await?;
             if !response.status().is_success() {
-                return Err(refused(response, key).await);
+                return Err(refusal_of(response, key).await);
             }
             let (head, body) = response.into_parts();
             Ok(Answer {
                 headers: head.headers,
-                body: whole(body, within).await?,
+                body: read_body(body, within).await?,
             })
         });
-        // Boxed, or the types of the calls above it grow beyond what the compiler looks into.
-        in_time(call.answer_within.unwrap_or(within), Box::pin(exchange)).await
+        // Without the box, the types of the calling futures exceed the compiler's recursion limit.
+        with_timeout(call.response_timeout.unwrap_or(within), Box::pin(exchange)).await
     }
 
-    /// Sends a request that changes nothing when repeated: once more, at once, if the first time
-    /// was interrupted.
-    pub(super) async fn again(&self, call: &Call, within: Duration) -> Result<Answer, ApiError> {
-        match self.once(call, within).await {
-            Err(ApiError::Transient { .. }) => self.once(call, within).await,
+    /// Sends an idempotent request, and repeats it once, without a pause, if it fails temporarily.
+    pub(super) async fn send_with_retry(
+        &self,
+        call: &Call,
+        within: Duration,
+    ) -> Result<Answer, ApiError> {
+        match self.send_once(call, within).await {
+            Err(ApiError::Transient { .. }) => self.send_once(call, within).await,
             outcome => outcome,
         }
     }
 
-    /// Makes an exchange with the key to use now, and once more if that key is refused and there is
-    /// another by now: a call that was refused has had no effect.
+    /// Runs an exchange with the current key. If Gemini rejects that key and the store has a new
+    /// one, runs it again with the new key: a rejected call had no effect.
     pub(super) async fn with_key<T>(
         &self,
         call: &Call,
         exchange: impl AsyncFn(Option<&ApiKey>) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
-        if !call.keyed {
+        if !call.needs_key {
             return exchange(None).await;
         }
         let key = self.key.key().await?;
@@ -177,49 +198,41 @@ impl Gemini {
             outcome => outcome,
         }
     }
-
-    /// The head of the answer, whatever its status.
-    pub(super) async fn respond(
-        &self,
-        call: &Call,
-        key: Option<&ApiKey>,
-    ) -> Result<Response<Body>, ApiError> {
-        Ok(self.transport.send(call.request(key)?).await?)
-    }
 }
 
-/// What an answer other than 2xx means. If its body can't be read, the status speaks alone.
-pub(super) async fn refused(response: Response<Body>, key: Option<&ApiKey>) -> ApiError {
+/// The error for a response with another status than 2xx. If its body can't be read, only the
+/// status counts.
+pub(super) async fn refusal_of(response: Response<Body>, key: Option<&ApiKey>) -> ApiError {
     let (head, body) = response.into_parts();
-    let body = whole(body, REFUSAL_TIMEOUT).await.unwrap_or_default();
-    refusal::refused(head.status, &head.headers, &body, key)
+    let body = read_body(body, REFUSAL_TIMEOUT).await.unwrap_or_default();
+    refusal::from_response(head.status, &head.headers, &body, key)
 }
 
-/// The outcome, or [`ApiError::Transient`] when it takes longer than it may.
-pub(super) async fn in_time<T, E: From<ApiError>>(
+/// The outcome, or [`ApiError::Transient`] if it takes longer than `within`.
+pub(super) async fn with_timeout<T, E: From<ApiError>>(
     within: Duration,
     outcome: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
     match timeout(within, outcome).await {
         Ok(outcome) => outcome,
         Err(_) => {
-            let message = format!("no answer within {} s", within.as_secs());
+            let message = format!("no response within {} s", within.as_secs());
             Err(ApiError::transient(message).into())
         }
     }
 }
 
-/// The answer's body without the results that a batch may hold: those can be gigabytes. It ends
-/// with an error when nothing comes for `idle`.
-async fn whole(mut body: Body, idle: Duration) -> Result<Bytes, ApiError> {
+/// Reads a body without the results that a batch may contain, which can be gigabytes. It is an
+/// error if nothing arrives for `idle`.
+async fn read_body(mut body: Body, idle: Duration) -> Result<Bytes, ApiError> {
     let mut output = InlineOutput::default();
     let mut kept = Vec::new();
     loop {
         let frame = match timeout(idle, body.frame()).await {
             Ok(Some(Ok(frame))) => frame,
-            Ok(Some(Err(error))) => return Err(ApiError::broken_off(error)),
+            Ok(Some(Err(error))) => return Err(ApiError::body_interrupted(error)),
             Ok(None) => return Ok(kept.into()),
-            Err(_) => return Err(ApiError::transient("the answer stands still")),
+            Err(_) => return Err(ApiError::transient("the response stalled")),
         };
         let Ok(data) = frame.into_data() else {
             continue;
@@ -228,9 +241,9 @@ async fn whole(mut body: Body, idle: Duration) -> Result<Bytes, ApiError> {
             OutputPiece::Description(bytes) => kept.extend_from_slice(bytes),
             OutputPiece::Results(_) => {}
         });
-        if kept.len() > ANSWER_BYTES {
+        if kept.len() > MAX_ANSWER_BYTES {
             return Err(ApiError::malformed(format!(
-                "more than {ANSWER_BYTES} bytes"
+                "more than {MAX_ANSWER_BYTES} bytes"
             )));
         }
     }

@@ -1,5 +1,4 @@
-//! The other side of an upload, for tests: strict about the protocol, and able to fail at every
-//! chunk.
+//! An upload server for tests. It checks the protocol strictly and can fail at every chunk.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,54 +6,56 @@ use http::Response;
 use seam::transport::full;
 use serde_json::json;
 
-use super::script::{Reply, Script, Seen, interrupted, never_sent, reply};
+use super::fake_transport::{
+    FakeTransport, RecordedRequest, Reply, interrupted, never_sent, reply,
+};
 
-/// Where the uploads of these tests go. Its query must be seen nowhere.
+/// The URL of the upload. Its query must appear in no error.
 pub(super) const UPLOAD_URL: &str =
     "https://generativelanguage.googleapis.com/upload/v1beta/files?upload_id=capability-77";
 
-/// How a chunk fails.
+/// A way in which a chunk fails.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
-    /// Not a byte arrives.
+    /// No byte arrives.
     NeverSent,
-    /// Only this many bytes arrive.
+    /// This many bytes arrive.
     Cut(usize),
-    /// All arrives; the answer is lost.
+    /// All bytes arrive, and the response is lost.
     AnswerLost,
-    /// All arrives; the answer says nothing about the upload.
+    /// All bytes arrive, and the response has no upload status.
     NoStatus,
-    /// Nothing is taken: 503.
+    /// The server rejects the chunk with status 503.
     Unavailable,
 }
 
-/// What the server has.
+/// The state of the upload on the server.
 pub(super) struct Upload {
     pub(super) received: Vec<u8>,
     pub(super) finished: bool,
-    /// How many chunks came, failed ones too.
+    /// The number of chunks, including failed ones.
     pub(super) chunks: usize,
 }
 
-/// A server for one upload of `size` bytes, whose chunks fail as `fault` says, given how many came
-/// before.
+/// A server for one upload of `size` bytes. `fault` returns the failure of a chunk, given the
+/// number of chunks before it.
 pub(super) fn server(
     size: usize,
     granularity: usize,
     mut fault: impl FnMut(usize) -> Option<Fault> + Send + 'static,
-) -> (Arc<Script>, Arc<Mutex<Upload>>) {
+) -> (Arc<FakeTransport>, Arc<Mutex<Upload>>) {
     let upload = Arc::new(Mutex::new(Upload {
         received: Vec::new(),
         finished: false,
         chunks: 0,
     }));
     let shared = Arc::clone(&upload);
-    let script = Script::new(move |seen| {
+    let fake = FakeTransport::new(move |request| {
         let mut upload = shared.lock().unwrap();
-        match seen.header("x-goog-upload-command").unwrap() {
+        match request.header("x-goog-upload-command").unwrap() {
             "start" => started(granularity),
             "query" => {
-                assert_eq!(seen.header("x-goog-api-key"), None);
+                assert_eq!(request.header("x-goog-api-key"), None);
                 upload.progress()
             }
             command => {
@@ -62,11 +63,11 @@ pub(super) fn server(
                 assert!(last || command == "upload", "{command}");
                 let fault = fault(upload.chunks);
                 upload.chunks += 1;
-                upload.chunk(seen, last, size, granularity, fault)
+                upload.chunk(request, last, size, granularity, fault)
             }
         }
     });
-    (script, upload)
+    (fake, upload)
 }
 
 pub(super) fn started(granularity: usize) -> Reply {
@@ -81,37 +82,40 @@ pub(super) fn started(granularity: usize) -> Reply {
 impl Upload {
     fn chunk(
         &mut self,
-        seen: &Seen,
+        request: &RecordedRequest,
         last: bool,
         size: usize,
         granularity: usize,
         fault: Option<Fault>,
     ) -> Reply {
+        // A chunk follows the protocol: no key, the right offset and length, whole granules.
         assert_eq!(
-            seen.header("x-goog-api-key"),
+            request.header("x-goog-api-key"),
             None,
-            "the key went with a chunk"
+            "a chunk was sent with the key"
         );
         assert_eq!(
-            seen.header("x-goog-upload-offset"),
+            request.header("x-goog-upload-offset"),
             Some(self.received.len().to_string().as_str())
         );
         assert_eq!(
-            seen.header("content-length"),
-            Some(seen.body.len().to_string().as_str())
+            request.header("content-length"),
+            Some(request.body.len().to_string().as_str())
         );
         assert!(
-            last || seen.body.len().is_multiple_of(granularity),
+            last || request.body.len().is_multiple_of(granularity),
             "{} bytes",
-            seen.body.len()
+            request.body.len()
         );
         assert!(!self.finished, "a chunk after the end");
+
+        // The fault determines how many bytes arrive.
         let taken = match fault {
             Some(Fault::NeverSent | Fault::Unavailable) => 0,
-            Some(Fault::Cut(bytes)) => bytes.min(seen.body.len()),
-            Some(Fault::AnswerLost | Fault::NoStatus) | None => seen.body.len(),
+            Some(Fault::Cut(bytes)) => bytes.min(request.body.len()),
+            Some(Fault::AnswerLost | Fault::NoStatus) | None => request.body.len(),
         };
-        self.received.extend_from_slice(&seen.body[..taken]);
+        self.received.extend_from_slice(&request.body[..taken]);
         if last
             && !matches!(
                 fault,
