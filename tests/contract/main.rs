@@ -20,6 +20,7 @@ mod notification;
 mod object;
 mod queue;
 mod redrive;
+mod stand_ins;
 mod upload;
 mod visibility;
 

@@ -1,8 +1,6 @@
 //! What is promised of the stand-ins beyond the services' contract (`contract.rs`): their files,
 //! what a restart finds, and time that is passed in. Asked through the real SDK clients.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-
 mod bucket;
 mod durable;
 mod key;
