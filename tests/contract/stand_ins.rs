@@ -102,7 +102,7 @@ impl World {
 
     fn pass(&self, seconds: i64) {
         self.now.fetch_add(seconds, Ordering::SeqCst);
-        self.queues.wake();
+        self.queues.notify_waiters();
     }
 
     /// Where a person finds an object.

@@ -41,7 +41,7 @@ impl Watched {
             Arc::<Mutex<Vec<DiskEvent>>>::default(),
         );
         let seen = Arc::clone(&events);
-        let disk = disk.watched(move |event| seen.lock().unwrap().push(event));
+        let disk = disk.with_observer(move |event| seen.lock().unwrap().push(event));
         let (clock, credentials) = (Clock::system(), Credentials::random().unwrap());
         let queues = Arc::new(Queues::open(folder.path().join("queues"), clock.clone()).unwrap());
         let buckets = Buckets::open_on(

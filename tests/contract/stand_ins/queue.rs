@@ -401,9 +401,13 @@ fn buried_message_is_a_dead_letter_at_once_and_by_its_latest_handle_alone() {
             .remove(0)
     };
     let (first, second) = (receive(), receive());
-    queues.bury("polls", &first.receipt_handle).unwrap();
+    queues
+        .move_to_dead_letter_queue("polls", &first.receipt_handle)
+        .unwrap();
     assert_eq!(queues.depth("polls-dead").unwrap(), Depth::default());
-    queues.bury("polls", &second.receipt_handle).unwrap();
+    queues
+        .move_to_dead_letter_queue("polls", &second.receipt_handle)
+        .unwrap();
     assert_eq!(queues.depth("polls").unwrap(), Depth::default());
     let dead = queues.receive("polls-dead", 1, None).unwrap().remove(0);
     assert_eq!(
@@ -412,7 +416,9 @@ fn buried_message_is_a_dead_letter_at_once_and_by_its_latest_handle_alone() {
     );
     assert_eq!(dead.dead_letter_source.as_deref(), Some("polls"));
 
-    queues.bury("polls-dead", &dead.receipt_handle).unwrap();
+    queues
+        .move_to_dead_letter_queue("polls-dead", &dead.receipt_handle)
+        .unwrap();
     assert_eq!(
         queues.depth("polls-dead").unwrap().in_flight,
         1,
@@ -468,7 +474,7 @@ fn message_that_cannot_be_kept_is_not_sent() {
     let messages = world.folder.path().join("queues/messages");
     std::fs::remove_dir(&messages).unwrap();
     let refused = world.queues.send("polls", Outgoing::new("x")).unwrap_err();
-    assert!(matches!(refused, QueueError::Storage(_)) && !refused.is_callers_fault());
+    assert!(matches!(refused, QueueError::Storage(_)) && !refused.is_sender_fault());
     assert_eq!(world.queues.depth("polls").unwrap(), Depth::default());
     std::fs::create_dir(&messages).unwrap();
     world.queues.send("polls", Outgoing::new("x")).unwrap();
