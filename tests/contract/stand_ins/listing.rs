@@ -1,14 +1,14 @@
-//! Keys that can't be paths, and the buckets.
+//! Keys that are not valid paths, and buckets.
 
-use super::{BUCKET, World};
+use super::{BUCKET, StandIns};
 
 #[tokio::test]
-async fn key_that_can_be_a_path_again_is_one() {
-    let world = World::new();
-    world.put("a/b", b"below").await;
-    world.put("a", b"set unmatched").await;
-    assert_eq!(world.keys().await, ["a", "a/b"]);
-    world
+async fn a_key_becomes_a_plain_path_when_it_can() {
+    let stand_ins = StandIns::new();
+    stand_ins.put("a/b", b"below").await;
+    stand_ins.put("a", b"hashed").await;
+    assert_eq!(stand_ins.keys().await, ["a", "a/b"]);
+    stand_ins
         .s3
         .delete_object()
         .bucket(BUCKET)
@@ -16,20 +16,20 @@ async fn key_that_can_be_a_path_again_is_one() {
         .send()
         .await
         .unwrap();
-    assert_eq!(world.read("a").await, b"set unmatched");
-    world.put("a", b"plain").await;
-    assert_eq!(std::fs::read(world.path("a")).unwrap(), b"plain");
-    assert_eq!(world.keys().await, ["a"]);
-    std::fs::remove_file(world.path("a")).unwrap();
+    assert_eq!(stand_ins.read("a").await, b"hashed");
+    stand_ins.put("a", b"plain").await;
+    assert_eq!(std::fs::read(stand_ins.path("a")).unwrap(), b"plain");
+    assert_eq!(stand_ins.keys().await, ["a"]);
+    std::fs::remove_file(stand_ins.path("a")).unwrap();
     assert!(
-        world.keys().await.is_empty(),
-        "the one set unmatched before does not come back"
+        stand_ins.keys().await.is_empty(),
+        "the object that was stored under its hash does not return"
     );
 }
 
 #[tokio::test]
-async fn nothing_of_a_deleted_object_is_left_in_the_bucket() {
-    let world = World::new();
+async fn a_deleted_object_leaves_nothing_in_the_bucket() {
+    let stand_ins = StandIns::new();
     let keys = [
         "a",
         "a/b",
@@ -40,10 +40,10 @@ async fn nothing_of_a_deleted_object_is_left_in_the_bucket() {
         "deep/er/still",
     ];
     for key in keys {
-        world.put(key, b"x").await;
+        stand_ins.put(key, b"x").await;
     }
     for key in keys {
-        world
+        stand_ins
             .s3
             .delete_object()
             .bucket(BUCKET)
@@ -52,20 +52,25 @@ async fn nothing_of_a_deleted_object_is_left_in_the_bucket() {
             .await
             .unwrap();
     }
-    assert!(std::fs::read_dir(world.path("")).unwrap().next().is_none());
+    assert!(
+        std::fs::read_dir(stand_ins.path(""))
+            .unwrap()
+            .next()
+            .is_none()
+    );
 }
 
 #[tokio::test]
-async fn buckets_are_the_folders() {
-    let world = World::new();
-    world
+async fn every_folder_is_a_bucket() {
+    let stand_ins = StandIns::new();
+    stand_ins
         .s3
         .create_bucket()
         .bucket("another")
         .send()
         .await
         .unwrap();
-    let listed = world.s3.list_buckets().send().await.unwrap();
+    let listed = stand_ins.s3.list_buckets().send().await.unwrap();
     let names: Vec<_> = listed
         .buckets()
         .iter()
