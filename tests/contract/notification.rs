@@ -346,7 +346,7 @@ async fn the_plan_function_finds_the_object_named_by_an_event() {
         Bucket::new(services.s3.clone(), &services.bucket),
         Clock::system(),
     );
-    let plan = plan::handler::Deps {
+    let plan = plan::deps::Deps {
         states: ShardStore::new(
             bucket.clone(),
             clock.clone(),
