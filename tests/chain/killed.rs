@@ -110,7 +110,11 @@ impl Shard {
         self.output.stop_at(u64::MAX);
         // Another may take over when the lease has ended.
         self.world.cloud.time.jump_to(deadline).unwrap();
-        self.world.cloud.queues.take_back(RESULTS).unwrap();
+        self.world
+            .cloud
+            .queues
+            .make_in_flight_visible(RESULTS)
+            .unwrap();
         state(&self.world).await["phase"].clone()
     }
 

@@ -101,7 +101,7 @@ pub async fn run(
                 match waiting {
                     Waiting::Jump => {
                         cloud.time.jump_to(due)?;
-                        cloud.queues.wake();
+                        cloud.queues.notify_waiters();
                     }
                     Waiting::Sleep => tokio::select! {
                         () = &mut stop => return Ok(Stopped::Asked),
@@ -167,7 +167,7 @@ pub async fn resume(cloud: &Cloud) -> anyhow::Result<()> {
 fn take_back(cloud: &Cloud) -> Result<(), QueueError> {
     CHAIN
         .iter()
-        .try_for_each(|source| cloud.queues.take_back(source.queue))
+        .try_for_each(|source| cloud.queues.make_in_flight_visible(source.queue))
 }
 
 /// The invocations under way.
@@ -279,7 +279,9 @@ async fn handle(
     {
         error!(function = ?source.function, message_id = looping.message_id, "not invoked: it triggers itself");
         // One that can't be moved comes back, and is refused again.
-        let _ = cloud.queues.bury(source.queue, &looping.receipt_handle);
+        let _ = cloud
+            .queues
+            .move_to_dead_letter_queue(source.queue, &looping.receipt_handle);
     }
     if deliveries.is_empty() {
         return source.queue;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aws_sim::listen::is_stopped;
+use aws_sim::listen::wait_until_stopped;
 use gemini::key::ApiKey;
 use gemini_sim::Gemini;
 use seam::{clock::Clock, environment::Variables};
@@ -45,6 +45,6 @@ async fn answer(args: &GeminiArgs) -> anyhow::Result<Exit> {
 /// Lets go of the calls that get no answer once the command is to end: it would wait for their
 /// callers otherwise.
 pub(super) async fn hang_up_when(mut stopped: watch::Receiver<bool>, service: Arc<Gemini>) {
-    is_stopped(&mut stopped).await;
+    wait_until_stopped(&mut stopped).await;
     service.hang_up();
 }

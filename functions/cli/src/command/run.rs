@@ -3,7 +3,7 @@
 use std::{fs, path::Path, sync::Arc};
 
 use anyhow::Context;
-use aws_sim::listen::is_stopped;
+use aws_sim::listen::wait_until_stopped;
 use darkroom::{
     chain::CHAIN,
     manifest::{Beside, StoredTemplate},
@@ -103,20 +103,25 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
 
     let progress = Progress::start(&args.out, &dropped.job, cloud.time.clone());
     let mut refusal = None;
-    let stopped = host::run(&cloud, waiting, is_stopped(&mut stop.clone()), async || {
-        refusal = refused_key(&args.out, &dropped);
-        if refusal.is_some() || is_over(&args.out, &dropped) {
-            return Ok(true);
-        }
-        if !is_looked_at {
-            // All shards may have been over before, and then nothing else has the job looked at for
-            // an hour.
-            is_looked_at = true;
-            cloud.deps.sweep.wake.report(&dropped.job).await?;
-            return Ok(false);
-        }
-        is_blocked(&cloud, &args.out, &dropped).await
-    })
+    let stopped = host::run(
+        &cloud,
+        waiting,
+        wait_until_stopped(&mut stop.clone()),
+        async || {
+            refusal = refused_key(&args.out, &dropped);
+            if refusal.is_some() || is_over(&args.out, &dropped) {
+                return Ok(true);
+            }
+            if !is_looked_at {
+                // All shards may have been over before, and then nothing else has the job looked at for
+                // an hour.
+                is_looked_at = true;
+                cloud.deps.sweep.wake.report(&dropped.job).await?;
+                return Ok(false);
+            }
+            is_blocked(&cloud, &args.out, &dropped).await
+        },
+    )
     .await;
     progress.end();
     match (stopped?, refusal) {

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
-use aws_sim::{credentials::Credentials, listen::is_stopped, signed::Signed, wire::REGION};
+use aws_sim::{credentials::Credentials, listen::wait_until_stopped, signed::Signed, wire::REGION};
 use darkroom::settings::PollBackoff;
 use gemini_sim::Gemini as SimulatedGemini;
 use jiff::SignedDuration;
@@ -119,7 +119,7 @@ async fn serve_all(args: &ServeArgs) -> anyhow::Result<Exit> {
     println!("{}\n", examples(&endpoint));
 
     let telling = tokio::spawn(announced.tell());
-    let served = host::serve(&cloud, is_stopped(&mut stopped.clone())).await;
+    let served = host::serve(&cloud, wait_until_stopped(&mut stopped.clone())).await;
     services.join_all().await;
     // Ends as the last one who could announce anything goes.
     drop(cloud);
@@ -151,7 +151,7 @@ fn credentials(
     ) {
         (Some(id), Some(secret)) => Ok(Credentials::new(id, secret)?),
         (None, None) => {
-            Credentials::kept_in(internal).context("no credentials for S3 and SQS clients")
+            Credentials::load_or_create(internal).context("no credentials for S3 and SQS clients")
         }
         (Some(_), None) => anyhow::bail!(
             "DARKROOM_ACCESS_KEY is set and DARKROOM_SECRET_KEY is not: set both or none"

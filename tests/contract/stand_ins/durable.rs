@@ -1,9 +1,9 @@
-//! What survives the end of the power, by the order in which the disk is written: not by the disk
-//! itself.
+//! Which files survive a power failure. The tests check the order of the operations on the disk,
+//! and not a real disk.
 //!
-//! A power cut may come between any two steps. What was not synchronized by then may be lost, or be
-//! there by chance. So a state may be on the disk from the moment on in which it has its name, and
-//! all that it names must be there before.
+//! Power may fail between any two steps. Data that is not synchronized by then may be lost, or may
+//! be there by chance. So a state may be on the disk from its rename on, and everything that it
+//! names must be on the disk before.
 
 use std::{
     fs,
@@ -27,21 +27,21 @@ use tempfile::TempDir;
 
 const BUCKET: &str = "darkroom";
 
-/// A bucket on a disk that is watched.
-struct Watched {
+/// A bucket on an observed disk.
+struct ObservedBucket {
     folder: TempDir,
     events: Arc<Mutex<Vec<DiskEvent>>>,
     s3: aws_sdk_s3::Client,
 }
 
-impl Watched {
+impl ObservedBucket {
     fn on(disk: Disk) -> Self {
         let (folder, events) = (
             tempfile::tempdir().unwrap(),
             Arc::<Mutex<Vec<DiskEvent>>>::default(),
         );
         let seen = Arc::clone(&events);
-        let disk = disk.watched(move |event| seen.lock().unwrap().push(event));
+        let disk = disk.with_observer(move |event| seen.lock().unwrap().push(event));
         let (clock, credentials) = (Clock::system(), Credentials::random().unwrap());
         let queues = Arc::new(Queues::open(folder.path().join("queues"), clock.clone()).unwrap());
         let buckets = Buckets::open_on(
@@ -102,7 +102,7 @@ impl Watched {
             .unwrap()
     }
 
-    /// An object that is uploaded in parts.
+    /// Uploads an object in parts.
     async fn put_in_parts(&self, key: &str) {
         let begun = self
             .s3
@@ -144,8 +144,8 @@ impl Watched {
         self.events.lock().unwrap().clone()
     }
 
-    /// All files of objects and what is known of them, as far as they were written by now and are
-    /// still there.
+    /// Returns all files with content and attributes of objects that were written so far and still
+    /// exist.
     fn files(&self) -> Vec<PathBuf> {
         let is_of_an_object = |path: &Path| {
             let passing = ["incoming", "uploads", "queues"];
@@ -162,7 +162,7 @@ impl Watched {
     }
 }
 
-/// Whether a file, its name, and the folders that were made for it are on the disk after these
+/// Whether a file, its name and the folders that were created for it are on the disk after these
 /// steps.
 fn survives(events: &[DiskEvent], root: &Path, file: &Path) -> bool {
     let named = events.iter().rposition(|event| match event {
@@ -189,10 +189,10 @@ fn survives(events: &[DiskEvent], root: &Path, file: &Path) -> bool {
             .all(|folder| events[named..].contains(&DiskEvent::FolderSynced(folder.to_owned())))
 }
 
-/// What is wrong with the order: files that a state could name, and that are lost while the state
-/// is there.
+/// Returns the files that violate the order: the state may name them, and they can be lost while
+/// the state survives.
 fn lost(events: &[DiskEvent], root: &Path, state: &Path, relied_on: &[PathBuf]) -> Vec<PathBuf> {
-    // From this step on the state may be there.
+    // The state may be on the disk from this step on.
     let named = events
         .iter()
         .rposition(|event| matches!(event, DiskEvent::Renamed { to, .. } if to == state))
@@ -202,7 +202,7 @@ fn lost(events: &[DiskEvent], root: &Path, state: &Path, relied_on: &[PathBuf]) 
         .filter(|file| !survives(&events[..named], root, file))
         .cloned()
         .collect();
-    // And its own content must be there before its name is.
+    // The state's own content must be on the disk before its rename.
     let DiskEvent::Renamed { from, .. } = &events[named] else {
         unreachable!()
     };
@@ -212,77 +212,81 @@ fn lost(events: &[DiskEvent], root: &Path, state: &Path, relied_on: &[PathBuf]) 
     lost
 }
 
-/// Writes what a collector writes, and more. Answers with what is lost at each state.
-async fn collect(disk: Disk) -> (Watched, Vec<PathBuf>) {
-    let watched = Watched::on(disk);
+/// Writes the objects of a collector and several special cases. Returns the files that can be lost
+/// at each state.
+async fn collect(disk: Disk) -> (ObservedBucket, Vec<PathBuf>) {
+    let observed = ObservedBucket::on(disk);
     let (root, state) = (
-        watched.folder.path().to_owned(),
-        watched.path("jobs/a/shards/0000/state.json"),
+        observed.folder.path().to_owned(),
+        observed.path("jobs/a/shards/0000/state.json"),
     );
-    watched.put("jobs/a/plan.jsonl", b"plan").await;
-    watched
+    observed.put("jobs/a/plan.jsonl", b"plan").await;
+    observed
         .put("jobs/a/shards/0000/request.jsonl", b"requests")
         .await;
-    let relied_on = watched.files();
-    let mut etag = watched.create("jobs/a/shards/0000/state.json").await;
-    let mut all_lost = lost(&watched.events(), &root, &state, &relied_on);
+    let relied_on = observed.files();
+    let mut etag = observed.create("jobs/a/shards/0000/state.json").await;
+    let mut all_lost = lost(&observed.events(), &root, &state, &relied_on);
     for round in 0..3 {
         for number in 0..40 {
-            watched
+            observed
                 .put(&format!("jobs/a/images/{round}/{number}.jpg"), b"image")
                 .await;
         }
-        // A key that can't be a path, an object in parts, and one that is written again.
-        watched.put("jobs/a/images//strange", b"image").await;
-        watched.put_in_parts("jobs/a/results.jsonl").await;
-        watched
+        // A key that is not a valid path, an object in parts, and one that is written repeatedly.
+        observed.put("jobs/a/images//strange", b"image").await;
+        observed.put_in_parts("jobs/a/results.jsonl").await;
+        observed
             .put("jobs/a/shards/0000/results/1.jsonl", b"part")
             .await;
-        let relied_on = watched.files();
-        etag = watched
+        let relied_on = observed.files();
+        etag = observed
             .replace("jobs/a/shards/0000/state.json", &etag)
             .await;
-        let events = watched.events();
+        let events = observed.events();
         all_lost.extend(lost(&events, &root, &state, &relied_on));
-        // Once the writer has its answer, the state itself is there.
+        // After the answer to the writer, the state itself must be on the disk.
         all_lost.extend(
-            watched
+            observed
                 .files()
                 .into_iter()
                 .filter(|file| !survives(&events, &root, file)),
         );
     }
-    (watched, all_lost)
+    (observed, all_lost)
 }
 
 #[tokio::test]
-async fn all_that_a_state_names_is_on_the_disk_before_the_state_is() {
-    let (watched, lost) = collect(Disk::durable()).await;
+async fn everything_a_state_names_is_on_the_disk_before_the_state() {
+    let (observed, lost) = collect(Disk::durable()).await;
     assert_eq!(lost, Vec::<PathBuf>::new());
-    assert!(watched.files().len() > 100);
+    assert!(observed.files().len() > 100);
 }
 
 #[tokio::test]
-async fn without_synchronizing_everything_may_be_lost() {
-    let (watched, lost) = collect(Disk::fast()).await;
+async fn a_fast_disk_may_lose_everything() {
+    let (observed, lost) = collect(Disk::fast()).await;
     assert!(lost.len() > 100, "{lost:?}");
     assert!(
-        watched
+        observed
             .events()
             .iter()
             .all(|event| !matches!(event, DiskEvent::FileSynced(_) | DiskEvent::FolderSynced(_)))
     );
 }
 
-/// The judge of these tests finds a state that has its name one step too early.
+/// The check in these tests detects a state that is renamed one step too early.
 #[tokio::test]
-async fn a_state_that_is_named_too_early_is_noticed() {
-    let watched = Watched::on(Disk::durable());
-    let (root, state) = (watched.folder.path().to_owned(), watched.path("state.json"));
-    watched.put("image.jpg", b"image").await;
-    let relied_on = watched.files();
-    watched.create("state.json").await;
-    let events = watched.events();
+async fn a_state_renamed_too_early_is_detected() {
+    let observed = ObservedBucket::on(Disk::durable());
+    let (root, state) = (
+        observed.folder.path().to_owned(),
+        observed.path("state.json"),
+    );
+    observed.put("image.jpg", b"image").await;
+    let relied_on = observed.files();
+    observed.create("state.json").await;
+    let events = observed.events();
     assert_eq!(
         lost(&events, &root, &state, &relied_on),
         Vec::<PathBuf>::new()
@@ -301,32 +305,32 @@ async fn a_state_that_is_named_too_early_is_noticed() {
         broken.insert(early, rename);
         assert!(
             !lost(&broken, &root, &state, &relied_on).is_empty(),
-            "not noticed at {early}: {broken:?}"
+            "not detected at {early}: {broken:?}"
         );
     }
 }
 
-/// Several write at the same time. One whose files are being synchronized for another's state waits
-/// for them.
+/// Several writers run at the same time. A writer must wait if its files are being synchronized for
+/// the state of another one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn states_that_are_written_at_once_rely_on_nothing_that_is_not_there() {
-    let watched = Arc::new(Watched::on(Disk::durable()));
+async fn simultaneous_states_rely_only_on_synchronized_files() {
+    let observed = Arc::new(ObservedBucket::on(Disk::durable()));
     let writers = (0..8).map(|writer| {
-        let watched = Arc::clone(&watched);
+        let observed = Arc::clone(&observed);
         tokio::spawn(async move {
             let mut relied_on = Vec::new();
             for round in 0..6 {
                 for number in 0..5 {
                     let key = format!("jobs/{writer}/images/{round}-{number}.jpg");
-                    watched.put(&key, b"image").await;
-                    relied_on.push(watched.path(&key));
+                    observed.put(&key, b"image").await;
+                    relied_on.push(observed.path(&key));
                 }
                 let state = format!("jobs/{writer}/shards/{round:04}/state.json");
-                watched.create(&state).await;
+                observed.create(&state).await;
                 let lost = lost(
-                    &watched.events(),
-                    watched.folder.path(),
-                    &watched.path(&state),
+                    &observed.events(),
+                    observed.folder.path(),
+                    &observed.path(&state),
                     &relied_on,
                 );
                 assert_eq!(lost, Vec::<PathBuf>::new(), "{state}");
@@ -338,14 +342,14 @@ async fn states_that_are_written_at_once_rely_on_nothing_that_is_not_there() {
     }
 }
 
-/// More files than may wait are synchronized before any state comes.
+/// At the limit, files are synchronized before the next state is written.
 #[tokio::test]
-async fn what_waits_for_a_state_is_bounded() {
-    let watched = Watched::on(Disk::durable());
+async fn the_number_of_unsynchronized_files_is_bounded() {
+    let observed = ObservedBucket::on(Disk::durable());
     for number in 0..300 {
-        watched.put(&format!("refs/{number}"), b"picture").await;
+        observed.put(&format!("refs/{number}"), b"picture").await;
     }
-    let synced = watched
+    let synced = observed
         .events()
         .iter()
         .filter(|event| matches!(event, DiskEvent::FileSynced(_)))
@@ -353,14 +357,14 @@ async fn what_waits_for_a_state_is_bounded() {
     assert!((500..600).contains(&synced), "{synced}");
 }
 
-/// An object that takes the place of another is never empty, though no condition is given.
+/// An object that replaces another one is never empty, even without a condition.
 #[tokio::test]
-async fn an_object_that_is_replaced_is_whole_before_it_has_the_name() {
-    let watched = Watched::on(Disk::durable());
-    watched.put("job.json", b"old").await;
-    watched.put("job.json", b"new").await;
-    let events = watched.events();
-    let path = watched.path("job.json");
+async fn a_replacement_is_synchronized_before_its_rename() {
+    let observed = ObservedBucket::on(Disk::durable());
+    observed.put("job.json", b"old").await;
+    observed.put("job.json", b"new").await;
+    let events = observed.events();
+    let path = observed.path("job.json");
     let named = events
         .iter()
         .rposition(|event| matches!(event, DiskEvent::Renamed { to, .. } if *to == path))

@@ -1,17 +1,18 @@
-//! Pages of keys, rolled up at a delimiter: what `ListObjectsV2` and `ListObjects` have in common.
+//! Pages of keys with common prefixes, which `ListObjectsV2` and `ListObjects` share.
 
-/// What a caller asks for.
+/// The parameters of a page.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Query<'a> {
     pub(super) prefix: &'a str,
-    /// Keys that have this after the prefix are rolled up into one common prefix. Empty: none are.
+    /// Keys that contain this after the prefix are combined into one common prefix. Empty for no
+    /// common prefixes.
     pub(super) delimiter: &'a str,
-    /// Only what comes after this: a key, or a common prefix that has been listed whole.
+    /// The page begins after this key, or after this common prefix, which an earlier page listed.
     pub(super) after: &'a str,
     pub(super) max: usize,
 }
 
-/// What a page lists.
+/// One entry of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Item<'a> {
     Key(&'a str),
@@ -21,9 +22,9 @@ pub(super) enum Item<'a> {
 /// One page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Page<'a> {
-    /// Ordered by UTF-8 bytes.
+    /// The entries, ordered by their UTF-8 bytes.
     pub(super) items: Vec<Item<'a>>,
-    /// Whether there is more.
+    /// Whether another page follows.
     pub(super) truncated: bool,
 }
 
@@ -36,13 +37,13 @@ impl<'a> Item<'a> {
 }
 
 impl<'a> Page<'a> {
-    /// The page that answers `query`, of `keys` in order that all have the prefix.
+    /// Returns the page for `query`. `keys` must be in order, and all of them must have the prefix.
     pub(super) fn of(keys: &'a [String], query: &Query<'_>) -> Self {
         let mut page = Self::default();
         let mut rest = &keys[keys.partition_point(|key| key.as_str() <= query.after)..];
         while let Some(key) = rest.first() {
             let item = roll_up(key, query);
-            // Everything under a common prefix comes next in the order, and is listed with it.
+            // All keys under a common prefix are adjacent, and the prefix represents them.
             let under = |key: &String| matches!(item, Item::CommonPrefix(prefix) if key.starts_with(prefix));
             rest = &rest[rest.partition_point(under).max(1)..];
             if item == Item::CommonPrefix(query.after) {
@@ -57,13 +58,13 @@ impl<'a> Page<'a> {
         page
     }
 
-    /// What to go on after, if there is more.
+    /// Returns the entry after which the next page begins, if there is one.
     pub(super) fn next(&self) -> Option<&'a str> {
         self.items.last().filter(|_| self.truncated).map(Item::text)
     }
 }
 
-/// A key as it is listed: by itself, or as the common prefix that it is rolled up into.
+/// Returns the entry of a key: the key itself, or the common prefix that covers it.
 pub(super) fn roll_up<'a>(key: &'a str, query: &Query<'_>) -> Item<'a> {
     if query.delimiter.is_empty() {
         return Item::Key(key);
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn delimiter_rolls_up_what_is_below() {
+    fn a_delimiter_combines_keys_into_common_prefixes() {
         let keys = keys(&["a", "a/b", "a/c/d", "a0", "b/c"]);
         let query = Query {
             delimiter: "/",
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn common_prefix_that_was_listed_is_not_listed_again() {
+    fn a_common_prefix_is_listed_on_one_page_only() {
         let keys = keys(&["a/b", "a/c", "b"]);
         let query = Query {
             delimiter: "/",
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn start_inside_a_common_prefix_lists_the_prefix() {
+    fn a_start_within_a_common_prefix_lists_the_prefix() {
         let keys = keys(&["a/b", "a/c"]);
         let query = Query {
             delimiter: "/",
@@ -145,13 +146,13 @@ mod tests {
     }
 
     #[test]
-    fn no_keys_asked_for_is_an_empty_page_and_the_last() {
+    fn a_page_of_zero_keys_is_empty_and_the_last() {
         assert_eq!(Page::of(&keys(&["a"]), &Query::default()), Page::default());
     }
 
     proptest! {
         #[test]
-        fn pages_together_are_the_one_page(
+        fn pages_together_equal_one_large_page(
             keys in prop::collection::btree_set("[ab/]{1,5}", 0..30),
             prefix in "[ab]{0,1}",
             delimiter in "/?",

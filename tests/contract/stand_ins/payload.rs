@@ -1,4 +1,4 @@
-//! What a written object's payload is guarded by.
+//! How the payload of a written object is protected.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,14 +7,14 @@ use http::{HeaderMap, Request, Response};
 use runtime::{aws, bucket::Bucket};
 use seam::transport::{Body, BoxFuture, Transport, TransportError, empty};
 
-/// The name of the header that holds what was signed of the payload.
+/// The header that contains the signed hash of the payload.
 const SIGNED: &str = "x-amz-content-sha256";
 
-/// Keeps the headers of the last request.
+/// Records the headers of the last request.
 #[derive(Default)]
-struct Witness(Mutex<HeaderMap>);
+struct Recorder(Mutex<HeaderMap>);
 
-impl Transport for Witness {
+impl Transport for Recorder {
     fn send(
         &self,
         request: Request<Body>,
@@ -24,10 +24,10 @@ impl Transport for Witness {
     }
 }
 
-/// The headers with which `hello` is written to a bucket at `endpoint`.
+/// Returns the headers of a request that writes `hello` to a bucket at `endpoint`.
 async fn written(endpoint: &str) -> HeaderMap {
-    let witness = Arc::new(Witness::default());
-    let settings = InProcess::new(Arc::clone(&witness) as _, Credentials::random().unwrap())
+    let recorder = Arc::new(Recorder::default());
+    let settings = InProcess::new(Arc::clone(&recorder) as _, Credentials::random().unwrap())
         .s3_config()
         .endpoint_url(endpoint);
     let client = aws_sdk_s3::Client::from_conf(aws::s3_settings(settings).build());
@@ -35,11 +35,11 @@ async fn written(endpoint: &str) -> HeaderMap {
         .put("a.txt", "text/plain", "hello")
         .await
         .unwrap();
-    witness.0.lock().unwrap().clone()
+    recorder.0.lock().unwrap().clone()
 }
 
 #[tokio::test]
-async fn payload_is_signed_unless_tls_guards_it() {
+async fn the_payload_is_signed_unless_tls_protects_it() {
     assert_eq!(
         written("https://s3.internal").await[SIGNED],
         "UNSIGNED-PAYLOAD"

@@ -1,4 +1,4 @@
-//! What the loopback ports answer, and to whom: through real sockets.
+//! Which requests the loopback ports answer, through real sockets.
 
 use std::{
     fs,
@@ -37,7 +37,7 @@ use tokio::{
 
 const BUCKET: &str = "darkroom";
 
-/// Counts the requests that get through.
+/// Counts the requests that reach the service.
 struct Counting {
     service: Arc<dyn Transport>,
     through: Arc<AtomicUsize>,
@@ -53,7 +53,7 @@ impl Transport for Counting {
     }
 }
 
-/// S3 and SQS, and the simulated Gemini, each on a port of its own.
+/// S3 and SQS on one port, and the simulated Gemini on another.
 struct Ports {
     folder: TempDir,
     aws: u16,
@@ -146,7 +146,7 @@ impl Ports {
         aws_sdk_sqs::Client::from_conf(config.build())
     }
 
-    /// Nothing was written by anybody.
+    /// Asserts that no request has written an object or sent a message.
     fn assert_untouched(&self, what: &str) {
         assert_eq!(
             fs::read_dir(self.folder.path().join(BUCKET))
@@ -163,8 +163,8 @@ impl Ports {
     }
 }
 
-/// Sends a request as it stands, but for a header that has the connection closed after it. Answers
-/// with the status and the whole answer.
+/// Sends a request as given, with an additional header that closes the connection. Returns the
+/// status and the whole answer.
 async fn send(port: u16, request: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let request = request.replacen("\r\n", "\r\nConnection: close\r\n", 1);
@@ -183,13 +183,13 @@ async fn send(port: u16, request: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn requests_that_a_web_page_makes_reach_no_service() {
+async fn requests_from_web_pages_reach_no_service() {
     let ports = Ports::open().await;
     for port in [ports.aws, ports.gemini] {
         let (other, ours) = (port.wrapping_add(1), format!("Host: 127.0.0.1:{port}"));
         let get = "GET /darkroom?list-type=2 HTTP/1.1";
         for request in [
-            // DNS rebinding: the name in the address bar leads to this port.
+            // DNS rebinding: the name in the address bar resolves to this address.
             format!("{get}\r\nHost: evil.example:{port}\r\n\r\n"),
             format!("{get}\r\nHost: evil.example\r\n\r\n"),
             format!("{get}\r\nHost: EVIL.EXAMPLE:{port}\r\n\r\n"),
@@ -199,7 +199,7 @@ async fn requests_that_a_web_page_makes_reach_no_service() {
             format!("{get}\r\nHost: [::2]:{port}\r\n\r\n"),
             format!("{get}\r\nHost: 0.0.0.0:{port}\r\n\r\n"),
             format!("{get}\r\nHost:\r\n\r\n"),
-            // None, and more than one.
+            // No `Host` header, and more than one.
             "GET /darkroom HTTP/1.0\r\n\r\n".to_owned(),
             format!("{get}\r\n\r\n"),
             format!("{get}\r\n{ours}\r\nHost: evil.example:{port}\r\n\r\n"),
@@ -210,7 +210,7 @@ async fn requests_that_a_web_page_makes_reach_no_service() {
             format!("GET http://evil.example:{port}/darkroom HTTP/1.1\r\n{ours}\r\n\r\n"),
             format!("GET http://127.0.0.1:{port}/darkroom HTTP/1.1\r\nHost: evil.example\r\n\r\n"),
             format!("GET http://evil@127.0.0.1:{port}/darkroom HTTP/1.1\r\n{ours}\r\n\r\n"),
-            // A page of another origin, by what the browser says.
+            // A page of another origin, as the browser reports it.
             format!("{get}\r\n{ours}\r\nOrigin: https://evil.example\r\n\r\n"),
             format!("{get}\r\n{ours}\r\nOrigin: null\r\n\r\n"),
             format!("{get}\r\n{ours}\r\nOrigin: http://127.0.0.1:{other}\r\n\r\n"),
@@ -223,7 +223,7 @@ async fn requests_that_a_web_page_makes_reach_no_service() {
             format!(
                 "{get}\r\n{ours}\r\nSec-Fetch-Site: same-origin\r\nSec-Fetch-Site: cross-site\r\n\r\n"
             ),
-            // What a browser asks before it lets a page send more than a form.
+            // The preflight request of a browser, for everything that a form can't send.
             format!(
                 "OPTIONS /darkroom/inbox/a.csv HTTP/1.1\r\n{ours}\r\nOrigin: https://evil.example\r\n\
                  Access-Control-Request-Method: PUT\r\n\r\n"
@@ -250,7 +250,7 @@ async fn requests_that_a_web_page_makes_reach_no_service() {
 }
 
 #[tokio::test]
-async fn requests_by_every_name_of_the_port_reach_the_service() {
+async fn requests_to_every_name_of_the_port_reach_the_service() {
     let ports = Ports::open().await;
     for (number, port) in [ports.aws, ports.gemini].into_iter().enumerate() {
         let get = "GET /v1beta/batches?pageSize=1 HTTP/1.1";
@@ -277,15 +277,15 @@ async fn requests_by_every_name_of_the_port_reach_the_service() {
             let (status, answer) = send(port, request).await;
             assert_eq!(ports.through(), before + 1, "{request}: {answer}");
             assert!(!answer.contains("Refused: "), "{request}: {answer}");
-            // S3 wants a signature; the simulated Gemini takes any key, and wants one.
+            // S3 requires a signature. The simulated Gemini requires a key, and accepts any.
             assert!(status == 403 || number == 1, "{request}: {status}");
         }
     }
 }
 
-/// The client gets the refusal though its body was not read.
+/// The client receives the refusal although its body was not read.
 #[tokio::test]
-async fn a_large_upload_from_elsewhere_is_refused_and_not_read() {
+async fn a_large_upload_to_another_host_is_refused_unread() {
     let ports = Ports::open().await;
     let head = format!(
         "PUT /darkroom/a HTTP/1.1\r\nHost: evil.example:{}\r\nContent-Length: 100\r\n\r\n",
@@ -297,7 +297,7 @@ async fn a_large_upload_from_elsewhere_is_refused_and_not_read() {
 }
 
 #[tokio::test]
-async fn what_is_not_signed_with_the_folders_key_is_refused() {
+async fn requests_without_the_folders_key_are_refused() {
     let ports = Ports::open().await;
     let ours = format!("Host: 127.0.0.1:{}", ports.aws);
     let sqs = "x-amz-target: AmazonSQS.SendMessage\r\nContent-Type: application/x-amz-json-1.0";
@@ -326,8 +326,7 @@ async fn what_is_not_signed_with_the_folders_key_is_refused() {
         let (status, answer) = send(ports.aws, &request).await;
         assert_eq!(status, 403, "{request}: {answer}");
     }
-    // The well-known pair, which every stand-in of this kind knows, and the right id with a wrong
-    // secret.
+    // The pair that every S3 emulator accepts, and the right id with a wrong secret.
     let known = || aws_sdk_s3::config::Credentials::new("test", "test", None, None, "test");
     let guessed = || {
         aws_sdk_s3::config::Credentials::new(
@@ -372,7 +371,7 @@ async fn what_is_not_signed_with_the_folders_key_is_refused() {
 }
 
 #[tokio::test]
-async fn forms_are_refused_though_they_are_signed() {
+async fn signed_forms_are_refused() {
     let ports = Ports::open().await;
     let ours = format!("Host: 127.0.0.1:{}", ports.aws);
     for kind in [
@@ -394,7 +393,7 @@ async fn forms_are_refused_though_they_are_signed() {
 }
 
 #[tokio::test]
-async fn clients_with_the_folders_key_are_served_by_every_name() {
+async fn clients_with_the_folders_key_are_served_under_every_name() {
     let ports = Ports::open().await;
     for (number, host) in ["127.0.0.1", "localhost"].into_iter().enumerate() {
         let s3 = ports.s3(
@@ -419,7 +418,8 @@ async fn clients_with_the_folders_key_are_served_by_every_name() {
             .await
             .unwrap();
         assert_eq!(got.body.collect().await.unwrap().to_vec(), b"hello");
-        // A large text file is uploaded in parts, which begins with a POST of its type.
+        // A large text file is uploaded in parts, and the first request is a POST with the file's
+        // content type.
         let begin = s3
             .create_multipart_upload()
             .bucket(BUCKET)
@@ -446,9 +446,9 @@ async fn clients_with_the_folders_key_are_served_by_every_name() {
     assert_eq!(received.messages().len(), 1);
 }
 
-/// s3cmd signs for a region `US` until it is told which one there is.
+/// s3cmd signs for the region `US` until it receives the right one.
 #[tokio::test]
-async fn any_region_is_served_and_what_is_none_is_told_the_right_one() {
+async fn any_region_is_served_and_a_malformed_one_is_corrected() {
     let ports = Ports::open().await;
     let s3 = ports.s3(
         &format!("http://127.0.0.1:{}", ports.aws),
@@ -473,10 +473,9 @@ async fn any_region_is_served_and_what_is_none_is_told_the_right_one() {
     );
 }
 
-/// A client without path style names the bucket by the host, and a link that was signed needs no
-/// header.
+/// A client without path style names the bucket in the host. A presigned link needs no header.
 #[tokio::test]
-async fn buckets_may_be_named_by_the_host_and_links_may_be_signed() {
+async fn virtual_hosts_and_presigned_links_are_served() {
     let ports = Ports::open().await;
     let endpoint = format!("http://localhost:{}", ports.aws);
     let s3 = ports.s3(&endpoint, ports.sdk_credentials());
@@ -539,7 +538,7 @@ async fn buckets_may_be_named_by_the_host_and_links_may_be_signed() {
             fs::read(ports.folder.path().join(BUCKET).join("inbox/b.txt")).unwrap(),
             b"here"
         );
-        // With another signature it is no link.
+        // A changed signature invalidates the link.
         let forged = target.replace("X-Amz-Signature=", "X-Amz-Signature=0");
         let (status, _) = send(
             ports.aws,

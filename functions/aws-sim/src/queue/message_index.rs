@@ -1,4 +1,5 @@
-//! The messages of one queue in memory, ordered by when they can be received and by age.
+//! The messages of one queue in memory, indexed by the time at which they become visible and by
+//! age.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,33 +7,33 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::message::Message;
 
-/// How many messages a queue holds.
+/// The number of messages in a queue, by their visibility.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {
-    /// Can be received now.
+    /// Messages that can be received now.
     pub visible: usize,
-    /// Were received and neither deleted nor visible again.
+    /// Messages that were received, and are neither deleted nor visible again.
     pub in_flight: usize,
-    /// Were sent with a delay that is not over.
+    /// Messages whose delay has not ended.
     pub delayed: usize,
 }
 
 /// The messages of one queue.
 #[derive(Debug, Default)]
-pub(super) struct Mailbox {
+pub(super) struct MessageIndex {
     messages: BTreeMap<String, Message>,
-    /// Every message by the moment it becomes visible, then in the order of sending.
+    /// All messages by the time at which they become visible, then in the order of sending.
     due: BTreeSet<(Timestamp, u64, String)>,
-    /// Every message by the moment it was sent.
+    /// All messages by the time at which they were sent.
     age: BTreeSet<(Timestamp, String)>,
 }
 
-impl Mailbox {
+impl MessageIndex {
     pub(super) fn message(&self, id: &str) -> Option<&Message> {
         self.messages.get(id)
     }
 
-    /// Puts a message in, in place of the one of that id.
+    /// Adds a message, or replaces the one with this id.
     pub(super) fn put(&mut self, id: &str, message: Message) {
         self.remove(id);
         self.due
@@ -41,7 +42,7 @@ impl Mailbox {
         self.messages.insert(id.to_owned(), message);
     }
 
-    /// Takes a message out.
+    /// Removes a message and returns it.
     pub(super) fn remove(&mut self, id: &str) -> Option<Message> {
         let message = self.messages.remove(id)?;
         self.due
@@ -50,8 +51,8 @@ impl Mailbox {
         Some(message)
     }
 
-    /// The ids of at most `max` messages that can be received now, those first that can be for the
-    /// longest.
+    /// Returns the ids of at most `max` messages that can be received now, in the order in which
+    /// they became visible.
     pub(super) fn receivable(&self, now: Timestamp, max: usize) -> Vec<String> {
         self.due
             .iter()
@@ -61,7 +62,7 @@ impl Mailbox {
             .collect()
     }
 
-    /// The ids of the messages that are past their retention.
+    /// Returns the ids of the messages whose retention period has ended.
     pub(super) fn expired(&self, now: Timestamp, retention: SignedDuration) -> Vec<String> {
         self.age
             .iter()
@@ -70,12 +71,12 @@ impl Mailbox {
             .collect()
     }
 
-    /// The ids of all messages.
+    /// Returns the ids of all messages.
     pub(super) fn ids(&self) -> Vec<String> {
         self.messages.keys().cloned().collect()
     }
 
-    /// The earliest moment at which a message is visible; it may be past.
+    /// Returns the earliest time at which a message is visible, which may be in the past.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         self.due.first().map(|(at, ..)| *at)
     }

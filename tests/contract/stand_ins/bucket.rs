@@ -1,4 +1,4 @@
-//! Single objects.
+//! Single objects and their files.
 
 use std::fs;
 
@@ -10,14 +10,14 @@ use aws_sim::bucket::NotificationRule;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{BUCKET, World, refusal};
+use super::{BUCKET, StandIns, refusal};
 
 #[tokio::test]
-async fn condition_holds_for_content_changed_by_hand() {
-    let world = World::new();
-    let etag = world.put("a", b"ours").await;
-    fs::write(world.path("a"), b"theirs").unwrap();
-    let put = world
+async fn a_condition_applies_to_content_changed_by_hand() {
+    let stand_ins = StandIns::new();
+    let etag = stand_ins.put("a", b"ours").await;
+    fs::write(stand_ins.path("a"), b"theirs").unwrap();
+    let put = stand_ins
         .s3
         .put_object()
         .bucket(BUCKET)
@@ -27,7 +27,7 @@ async fn condition_holds_for_content_changed_by_hand() {
         .send()
         .await;
     assert_eq!(refusal(put), ("PreconditionFailed".to_owned(), 412));
-    let head = world
+    let head = stand_ins
         .s3
         .head_object()
         .bucket(BUCKET)
@@ -39,11 +39,11 @@ async fn condition_holds_for_content_changed_by_hand() {
 }
 
 #[tokio::test]
-async fn file_put_there_by_hand_is_an_object() {
-    let world = World::new();
-    fs::create_dir_all(world.path("inbox")).unwrap();
-    fs::write(world.path("inbox/by hand.txt"), b"hello").unwrap();
-    let got = world
+async fn a_file_added_by_hand_is_an_object() {
+    let stand_ins = StandIns::new();
+    fs::create_dir_all(stand_ins.path("inbox")).unwrap();
+    fs::write(stand_ins.path("inbox/by hand.txt"), b"hello").unwrap();
+    let got = stand_ins
         .s3
         .get_object()
         .bucket(BUCKET)
@@ -53,8 +53,8 @@ async fn file_put_there_by_hand_is_an_object() {
         .unwrap();
     assert_eq!(got.e_tag(), Some("\"5d41402abc4b2a76b9719d911017c592\""));
     assert_eq!(got.content_type(), Some("binary/octet-stream"));
-    assert_eq!(world.keys().await, ["inbox/by hand.txt"]);
-    world
+    assert_eq!(stand_ins.keys().await, ["inbox/by hand.txt"]);
+    stand_ins
         .s3
         .delete_object()
         .bucket(BUCKET)
@@ -63,16 +63,16 @@ async fn file_put_there_by_hand_is_an_object() {
         .await
         .unwrap();
     assert!(
-        !world.path("inbox").exists(),
-        "an empty folder is taken away"
+        !stand_ins.path("inbox").exists(),
+        "an empty folder is removed"
     );
-    assert!(world.path("").exists(), "the bucket is not");
+    assert!(stand_ins.path("").exists(), "the bucket is not removed");
 }
 
 #[tokio::test]
-async fn what_the_uploader_says_is_there_after_a_restart() {
-    let world = World::new();
-    let put = world
+async fn the_description_of_an_upload_survives_a_restart() {
+    let stand_ins = StandIns::new();
+    let put = stand_ins
         .s3
         .put_object()
         .bucket(BUCKET)
@@ -89,10 +89,10 @@ async fn what_the_uploader_says_is_there_after_a_restart() {
         .await
         .unwrap();
     assert!(put.version_id().is_none());
-    world.pass(3_600);
+    stand_ins.advance(3_600);
 
-    let world = world.reopen();
-    let got = world
+    let stand_ins = stand_ins.reopen();
+    let got = stand_ins
         .s3
         .get_object()
         .bucket(BUCKET)
@@ -115,23 +115,23 @@ async fn what_the_uploader_says_is_there_after_a_restart() {
     assert_eq!(
         got.last_modified().unwrap().secs(),
         1_800_000_000,
-        "dated by the clock that was passed in"
+        "dated by the injected clock"
     );
     assert!(got.version_id().is_none());
     assert_eq!(got.body.collect().await.unwrap().to_vec(), b"png");
-    assert_eq!(fs::read(world.path("a.png")).unwrap(), b"png");
+    assert_eq!(fs::read(stand_ins.path("a.png")).unwrap(), b"png");
     assert_eq!(
-        fs::read_dir(world.path("")).unwrap().count(),
+        fs::read_dir(stand_ins.path("")).unwrap().count(),
         1,
-        "nothing lies beside an object"
+        "there is no other file next to an object"
     );
 }
 
 #[tokio::test]
-async fn wrong_checksum_leaves_no_file() {
-    let world = World::new();
+async fn a_wrong_checksum_leaves_no_file() {
+    let stand_ins = StandIns::new();
     let put = || {
-        world
+        stand_ins
             .s3
             .put_object()
             .bucket(BUCKET)
@@ -140,8 +140,8 @@ async fn wrong_checksum_leaves_no_file() {
     };
     let wrong = put().checksum_crc64_nvme("AAAAAAAAAAA=").send().await;
     assert_eq!(refusal(wrong), ("BadDigest".to_owned(), 400));
-    assert_eq!(fs::read_dir(world.path("")).unwrap().count(), 0);
-    let incoming = world.folder.path().join("buckets/.darkroom/incoming");
+    assert_eq!(fs::read_dir(stand_ins.path("")).unwrap().count(), 0);
+    let incoming = stand_ins.folder.path().join("buckets/.darkroom/incoming");
     assert_eq!(fs::read_dir(incoming).unwrap().count(), 0);
     put()
         .checksum_crc64_nvme("rosUhgp5mIg=")
@@ -151,9 +151,9 @@ async fn wrong_checksum_leaves_no_file() {
 }
 
 #[tokio::test]
-async fn part_named_like_a_path_is_no_part() {
-    let world = World::new();
-    let begun = world
+async fn a_part_named_like_a_path_is_refused() {
+    let stand_ins = StandIns::new();
+    let begun = stand_ins
         .s3
         .create_multipart_upload()
         .bucket(BUCKET)
@@ -165,7 +165,7 @@ async fn part_named_like_a_path_is_no_part() {
         .part_number(1)
         .e_tag("\"../../etc/passwd\"")
         .build();
-    let complete = world
+    let complete = stand_ins
         .s3
         .complete_multipart_upload()
         .bucket(BUCKET)
@@ -178,12 +178,12 @@ async fn part_named_like_a_path_is_no_part() {
     );
 }
 
-/// Who asks for it relies on it: what can't be carried out must not be left out silently.
+/// A caller that requests such a feature relies on it, so it must not be ignored silently.
 #[tokio::test]
-async fn encryption_with_own_keys_locks_and_tags_are_refused() {
-    let world = World::new();
+async fn customer_keys_locks_and_tags_are_refused() {
+    let stand_ins = StandIns::new();
     let put = || {
-        world
+        stand_ins
             .s3
             .put_object()
             .bucket(BUCKET)
@@ -203,8 +203,8 @@ async fn encryption_with_own_keys_locks_and_tags_are_refused() {
     for refused in [keyed.send().await, locked.send().await] {
         assert_eq!(refusal(refused), not_implemented);
     }
-    assert!(world.keys().await.is_empty());
-    let vault = world
+    assert!(stand_ins.keys().await.is_empty());
+    let vault = stand_ins
         .s3
         .create_bucket()
         .bucket("vault")
@@ -212,8 +212,8 @@ async fn encryption_with_own_keys_locks_and_tags_are_refused() {
         .send()
         .await;
     assert_eq!(refusal(vault), not_implemented);
-    world.put("a", b"x").await;
-    let read = world
+    stand_ins.put("a", b"x").await;
+    let read = stand_ins
         .s3
         .get_object()
         .bucket(BUCKET)
@@ -228,7 +228,7 @@ async fn encryption_with_own_keys_locks_and_tags_are_refused() {
     let tag = Tag::builder().key("k").value("v").build().unwrap();
     let tagged = |tags: Vec<Tag>| {
         let tagging = Tagging::builder().set_tag_set(Some(tags)).build().unwrap();
-        world
+        stand_ins
             .s3
             .put_object_tagging()
             .bucket(BUCKET)
@@ -240,23 +240,23 @@ async fn encryption_with_own_keys_locks_and_tags_are_refused() {
     tagged(Vec::new()).await.unwrap();
 }
 
-/// Clients that stream say `aws-chunked`, which is about the transfer and not about the object.
+/// Streaming clients send `aws-chunked`, which describes the transfer rather than the object.
 #[tokio::test]
-async fn encoding_of_the_transfer_is_not_of_the_object() {
-    let world = World::new();
+async fn the_transfer_encoding_is_not_stored() {
+    let stand_ins = StandIns::new();
     for (sent, kept) in [
         ("aws-chunked", None),
         ("aws-chunked,gzip", Some("gzip")),
         ("gzip", Some("gzip")),
     ] {
-        let put = world
+        let put = stand_ins
             .s3
             .put_object()
             .bucket(BUCKET)
             .key("a")
             .content_encoding(sent);
         put.body(b"x".to_vec().into()).send().await.unwrap();
-        let head = world
+        let head = stand_ins
             .s3
             .head_object()
             .bucket(BUCKET)
@@ -269,9 +269,9 @@ async fn encoding_of_the_transfer_is_not_of_the_object() {
 }
 
 #[tokio::test]
-async fn sizes_of_parts_are_there_after_a_restart() {
-    let world = World::new();
-    let begun = world
+async fn part_sizes_survive_a_restart() {
+    let stand_ins = StandIns::new();
+    let begun = stand_ins
         .s3
         .create_multipart_upload()
         .bucket(BUCKET)
@@ -280,7 +280,7 @@ async fn sizes_of_parts_are_there_after_a_restart() {
         .await
         .unwrap();
     let upload = begun.upload_id().unwrap();
-    let part = world
+    let part = stand_ins
         .s3
         .upload_part()
         .bucket(BUCKET)
@@ -297,7 +297,7 @@ async fn sizes_of_parts_are_there_after_a_restart() {
             .part_number(number)
             .set_e_tag(part.e_tag.clone())
             .build();
-        let complete = world
+        let complete = stand_ins
             .s3
             .complete_multipart_upload()
             .bucket(BUCKET)
@@ -311,10 +311,10 @@ async fn sizes_of_parts_are_there_after_a_restart() {
     assert_eq!(
         refusal(complete(2).await),
         ("NoSuchUpload".to_owned(), 404),
-        "not what was completed"
+        "different from the completed parts"
     );
-    let world = world.reopen();
-    let head = world
+    let stand_ins = stand_ins.reopen();
+    let head = stand_ins
         .s3
         .head_object()
         .bucket(BUCKET)
@@ -330,7 +330,7 @@ async fn sizes_of_parts_are_there_after_a_restart() {
 }
 
 #[tokio::test]
-async fn rule_holds_until_the_bucket_is_given_another_configuration() {
+async fn a_rule_applies_until_the_configuration_is_replaced() {
     let rule = NotificationRule {
         bucket: BUCKET.to_owned(),
         events: "s3:ObjectCreated:*".to_owned(),
@@ -338,25 +338,21 @@ async fn rule_holds_until_the_bucket_is_given_another_configuration() {
         suffix: String::new(),
         queue: "manifests".to_owned(),
     };
-    let world = World::with_rules(vec![rule.clone()]);
-    let told = |world: &World| world.queues.receive("manifests", 10, None).unwrap();
-    world.put("inbox/a", b"{}").await;
-    let body: Value = serde_json::from_str(&told(&world)[0].body).unwrap();
+    let stand_ins = StandIns::with_rules(vec![rule.clone()]);
+    let told = |stand_ins: &StandIns| stand_ins.queues.receive("manifests", 10, None).unwrap();
+    stand_ins.put("inbox/a", b"{}").await;
+    let body: Value = serde_json::from_str(&told(&stand_ins)[0].body).unwrap();
     let at: Timestamp = body["Records"][0]["eventTime"]
         .as_str()
         .unwrap()
         .parse()
         .unwrap();
-    assert_eq!(
-        at.as_second(),
-        1_800_000_000,
-        "dated by the clock that was passed in"
-    );
+    assert_eq!(at.as_second(), 1_800_000_000, "dated by the injected clock");
 
-    let world = world.reopen_with(vec![rule.clone()]);
-    world.put("inbox/b", b"{}").await;
-    assert_eq!(told(&world).len(), 1);
-    let described = world
+    let stand_ins = stand_ins.reopen_with(vec![rule.clone()]);
+    stand_ins.put("inbox/b", b"{}").await;
+    assert_eq!(told(&stand_ins).len(), 1);
+    let described = stand_ins
         .s3
         .get_bucket_notification_configuration()
         .bucket(BUCKET)
@@ -365,13 +361,13 @@ async fn rule_holds_until_the_bucket_is_given_another_configuration() {
         .unwrap();
     assert_eq!(described.queue_configurations().len(), 1);
     let nobody = NotificationConfiguration::builder().build();
-    let put = world
+    let put = stand_ins
         .s3
         .put_bucket_notification_configuration()
         .bucket(BUCKET)
         .notification_configuration(nobody);
     put.send().await.unwrap();
-    let world = world.reopen_with(vec![rule]);
-    world.put("inbox/c", b"{}").await;
-    assert!(told(&world).is_empty());
+    let stand_ins = stand_ins.reopen_with(vec![rule]);
+    stand_ins.put("inbox/c", b"{}").await;
+    assert!(told(&stand_ins).is_empty());
 }

@@ -1,4 +1,4 @@
-//! The operations that list a bucket's objects.
+//! The operations `ListObjectsV2` and `ListObjects`.
 
 use std::{io, sync::Arc};
 
@@ -14,38 +14,38 @@ use s3s::{
 use super::{
     attributes::Attributes,
     blocking, disk_error,
-    listing::{Item, Page, Query},
     notification::encode,
+    page::{Item, Page, Query},
     service::Service,
     store::Store,
     walk,
 };
 
-/// The most keys and common prefixes of one page
+/// The maximum number of keys and common prefixes in one page
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>, read 2026-11).
-const LONGEST_PAGE: i32 = 1_000;
+const MAX_PAGE: i32 = 1_000;
 
-/// A page as it is answered.
-struct Listed {
+/// A page in the form of the answer.
+struct ListedPage {
     contents: Vec<Object>,
     common_prefixes: Vec<CommonPrefix>,
-    /// What the next page comes after.
+    /// The key or common prefix after which the next page begins, if there is one.
     next: Option<String>,
 }
 
-/// What both operations are asked.
-struct Asked {
+/// The parameters that both operations share.
+struct ListRequest {
     bucket: String,
     prefix: String,
     delimiter: String,
     after: String,
     max: i32,
-    spelling: Spelling,
+    encoding: KeyEncoding,
 }
 
-/// How keys are spelled in the answer.
+/// The encoding of keys in the answer.
 #[derive(Clone, Copy)]
-pub(super) enum Spelling {
+pub(super) enum KeyEncoding {
     Plain,
     Url,
 }
@@ -55,28 +55,29 @@ impl Service {
         &self,
         input: ListObjectsV2Input,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
-        let spelling = Spelling::of(input.encoding_type.as_ref());
+        let encoding = KeyEncoding::of(input.encoding_type.as_ref());
         let max = page_length(input.max_keys)?;
+        // A token continues an earlier list, so it takes precedence over `StartAfter`.
         let after = match &input.continuation_token {
             Some(token) => parse_token(token)?,
             None => input.start_after.clone().unwrap_or_default(),
         };
         let listed = self
-            .page(Asked {
+            .page(ListRequest {
                 bucket: input.bucket.clone(),
                 prefix: input.prefix.clone().unwrap_or_default(),
                 delimiter: input.delimiter.clone().unwrap_or_default(),
                 after,
                 max,
-                spelling,
+                encoding,
             })
             .await?;
         let count = listed.contents.len() + listed.common_prefixes.len();
         Ok(S3Response::new(ListObjectsV2Output {
             name: Some(input.bucket),
-            prefix: Some(spelling.spell(&input.prefix.unwrap_or_default())),
-            delimiter: input.delimiter.map(|delimiter| spelling.spell(&delimiter)),
-            start_after: input.start_after.map(|after| spelling.spell(&after)),
+            prefix: Some(encoding.apply(&input.prefix.unwrap_or_default())),
+            delimiter: input.delimiter.map(|delimiter| encoding.apply(&delimiter)),
+            start_after: input.start_after.map(|after| encoding.apply(&after)),
             max_keys: Some(max),
             key_count: i32::try_from(count).ok(),
             encoding_type: input.encoding_type,
@@ -95,55 +96,56 @@ impl Service {
         &self,
         input: ListObjectsInput,
     ) -> S3Result<S3Response<ListObjectsOutput>> {
-        let spelling = Spelling::of(input.encoding_type.as_ref());
+        let encoding = KeyEncoding::of(input.encoding_type.as_ref());
         let max = page_length(input.max_keys)?;
         let listed = self
-            .page(Asked {
+            .page(ListRequest {
                 bucket: input.bucket.clone(),
                 prefix: input.prefix.clone().unwrap_or_default(),
                 delimiter: input.delimiter.clone().unwrap_or_default(),
                 after: input.marker.clone().unwrap_or_default(),
                 max,
-                spelling,
+                encoding,
             })
             .await?;
         Ok(S3Response::new(ListObjectsOutput {
             name: Some(input.bucket),
-            prefix: Some(spelling.spell(&input.prefix.unwrap_or_default())),
-            delimiter: input.delimiter.map(|delimiter| spelling.spell(&delimiter)),
-            marker: Some(spelling.spell(&input.marker.unwrap_or_default())),
+            prefix: Some(encoding.apply(&input.prefix.unwrap_or_default())),
+            delimiter: input.delimiter.map(|delimiter| encoding.apply(&delimiter)),
+            marker: Some(encoding.apply(&input.marker.unwrap_or_default())),
             max_keys: Some(max),
             encoding_type: input.encoding_type,
             is_truncated: Some(listed.next.is_some()),
-            next_marker: listed.next.map(|next| spelling.spell(&next)),
+            next_marker: listed.next.map(|next| encoding.apply(&next)),
             contents: Some(listed.contents),
             common_prefixes: Some(listed.common_prefixes),
             ..ListObjectsOutput::default()
         }))
     }
 
-    async fn page(&self, asked: Asked) -> S3Result<Listed> {
+    async fn page(&self, requested: ListRequest) -> S3Result<ListedPage> {
         let store = Arc::clone(&self.store);
         blocking(move || {
-            store.check_bucket(&asked.bucket)?;
-            page(&store, &asked).map_err(disk_error)
+            store.check_bucket(&requested.bucket)?;
+            page(&store, &requested).map_err(disk_error)
         })
         .await
     }
 }
 
-fn page(store: &Store, asked: &Asked) -> io::Result<Listed> {
-    let keys = walk::keys(&store.places, &asked.bucket, &asked.prefix)?;
+fn page(store: &Store, requested: &ListRequest) -> io::Result<ListedPage> {
+    // Only the entries of this page need their attributes, which may have to be computed.
+    let keys = walk::keys(&store.paths, &requested.bucket, &requested.prefix)?;
     let page = Page::of(
         &keys,
         &Query {
-            prefix: &asked.prefix,
-            delimiter: &asked.delimiter,
-            after: &asked.after,
-            max: usize::try_from(asked.max).unwrap_or_default(),
+            prefix: &requested.prefix,
+            delimiter: &requested.delimiter,
+            after: &requested.after,
+            max: usize::try_from(requested.max).unwrap_or_default(),
         },
     );
-    let mut listed = Listed {
+    let mut listed = ListedPage {
         contents: Vec::new(),
         common_prefixes: Vec::new(),
         next: page.next().map(str::to_owned),
@@ -151,15 +153,15 @@ fn page(store: &Store, asked: &Asked) -> io::Result<Listed> {
     for item in &page.items {
         match item {
             Item::Key(key) => {
-                // It may have been deleted since the folder was read.
-                let object = store.find_object(&asked.bucket, key)?;
+                // The object may have been deleted after its folder was read.
+                let object = store.find_object(&requested.bucket, key)?;
                 listed.contents.extend(
-                    object.map(|object| summary(asked.spelling.spell(key), object.attributes)),
+                    object.map(|object| summary(requested.encoding.apply(key), object.attributes)),
                 );
             }
             Item::CommonPrefix(prefix) => {
                 listed.common_prefixes.push(CommonPrefix {
-                    prefix: Some(asked.spelling.spell(prefix)),
+                    prefix: Some(requested.encoding.apply(prefix)),
                 });
             }
         }
@@ -171,7 +173,7 @@ fn summary(key: String, attributes: Attributes) -> Object {
     Object {
         key: Some(key),
         last_modified: Some(attributes.last_modified()),
-        size: i64::try_from(attributes.of.size).ok(),
+        size: i64::try_from(attributes.file.size).ok(),
         storage_class: Some(ObjectStorageClass::from_static(
             ObjectStorageClass::STANDARD,
         )),
@@ -180,16 +182,16 @@ fn summary(key: String, attributes: Attributes) -> Object {
     }
 }
 
-impl Spelling {
-    pub(super) fn of(asked: Option<&EncodingType>) -> Self {
-        if asked.is_some_and(|asked| asked.as_str() == EncodingType::URL) {
+impl KeyEncoding {
+    pub(super) fn of(requested: Option<&EncodingType>) -> Self {
+        if requested.is_some_and(|requested| requested.as_str() == EncodingType::URL) {
             Self::Url
         } else {
             Self::Plain
         }
     }
 
-    pub(super) fn spell(self, key: &str) -> String {
+    pub(super) fn apply(self, key: &str) -> String {
         match self {
             Self::Plain => key.to_owned(),
             Self::Url => encode(key),
@@ -197,10 +199,12 @@ impl Spelling {
     }
 }
 
-pub(super) fn page_length(asked: Option<i32>) -> S3Result<i32> {
-    match asked.unwrap_or(LONGEST_PAGE) {
-        asked if asked < 0 => Err(s3_error!(InvalidArgument, "max-keys must not be negative")),
-        asked => Ok(asked.min(LONGEST_PAGE)),
+pub(super) fn page_length(requested: Option<i32>) -> S3Result<i32> {
+    match requested.unwrap_or(MAX_PAGE) {
+        requested if requested < 0 => {
+            Err(s3_error!(InvalidArgument, "max-keys must not be negative"))
+        }
+        requested => Ok(requested.min(MAX_PAGE)),
     }
 }
 

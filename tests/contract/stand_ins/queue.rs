@@ -1,4 +1,4 @@
-//! Queues.
+//! Queues with an injected clock, and after a restart.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -10,9 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use seam::transport::Transport;
 use serde_json::{Value, json};
 
-use super::World;
+use super::StandIns;
 
-impl World {
+impl StandIns {
     async fn queue(&self, name: &str) -> String {
         self.sqs
             .create_queue()
@@ -68,12 +68,12 @@ fn receive_count(message: &Message) -> &str {
 }
 
 #[tokio::test]
-async fn message_is_dated_by_the_clock_that_was_passed_in() {
-    let world = World::new();
-    let url = world.queue("polls").await;
-    world.send(&url, "x").await;
-    world.pass(5);
-    let message = world.receive_one(&url).await;
+async fn a_message_is_dated_by_the_injected_clock() {
+    let stand_ins = StandIns::new();
+    let url = stand_ins.queue("polls").await;
+    stand_ins.send(&url, "x").await;
+    stand_ins.advance(5);
+    let message = stand_ins.receive_one(&url).await;
     let system = message.attributes().unwrap();
     assert_eq!(system[&System::SentTimestamp], "1800000000000");
     assert_eq!(
@@ -83,10 +83,10 @@ async fn message_is_dated_by_the_clock_that_was_passed_in() {
 }
 
 #[tokio::test]
-async fn delay_ends_at_its_second() {
-    let world = World::new();
-    let url = world.queue("shards").await;
-    world
+async fn a_delay_ends_at_the_exact_second() {
+    let stand_ins = StandIns::new();
+    let url = stand_ins.queue("shards").await;
+    stand_ins
         .sqs
         .send_message()
         .queue_url(&url)
@@ -96,62 +96,62 @@ async fn delay_ends_at_its_second() {
         .await
         .unwrap();
     assert_eq!(
-        world.queues.next_due("shards").unwrap(),
+        stand_ins.queues.next_due("shards").unwrap(),
         Timestamp::from_second(1_800_000_900).ok()
     );
     assert_eq!(
-        world.queues.depth("shards").unwrap(),
+        stand_ins.queues.depth("shards").unwrap(),
         Depth {
             delayed: 1,
             ..Depth::default()
         }
     );
-    world.pass(899);
-    assert!(world.receive(&url).await.is_empty());
-    world.pass(1);
-    world.receive_one(&url).await;
+    stand_ins.advance(899);
+    assert!(stand_ins.receive(&url).await.is_empty());
+    stand_ins.advance(1);
+    stand_ins.receive_one(&url).await;
 }
 
 #[tokio::test]
-async fn visibility_ends_at_its_second() {
-    let world = World::new();
-    let url = world.queue("polls").await;
-    world.send(&url, "x").await;
-    let first = world.receive_one(&url).await;
-    world.pass(29);
+async fn a_visibility_timeout_ends_at_the_exact_second() {
+    let stand_ins = StandIns::new();
+    let url = stand_ins.queue("polls").await;
+    stand_ins.send(&url, "x").await;
+    let first = stand_ins.receive_one(&url).await;
+    stand_ins.advance(29);
     assert!(
-        world.receive(&url).await.is_empty(),
-        "the queue's time-out is 30 s"
+        stand_ins.receive(&url).await.is_empty(),
+        "the queue's timeout is 30 s"
     );
-    let change = world
+    let change = stand_ins
         .sqs
         .change_message_visibility()
         .queue_url(&url)
         .receipt_handle(handle(&first));
     change.visibility_timeout(43_200).send().await.unwrap();
     assert_eq!(
-        world.queues.depth("polls").unwrap(),
+        stand_ins.queues.depth("polls").unwrap(),
         Depth {
             in_flight: 1,
             ..Depth::default()
         }
     );
-    world.pass(43_199);
-    assert!(world.receive(&url).await.is_empty());
-    world.pass(1);
-    assert_eq!(receive_count(&world.receive_one(&url).await), "2");
+    stand_ins.advance(43_199);
+    assert!(stand_ins.receive(&url).await.is_empty());
+    stand_ins.advance(1);
+    assert_eq!(receive_count(&stand_ins.receive_one(&url).await), "2");
 }
 
-/// The service leaves this open.
+/// SQS does not define this behavior.
 #[tokio::test]
-async fn handle_of_an_earlier_receive_changes_nothing() {
-    let world = World::new();
-    let url = world.queue("polls").await;
-    world.send(&url, "x").await;
-    let first = world.receive_one(&url).await;
-    world.pass(30);
-    let second = world.receive_one(&url).await;
-    let change = world
+async fn the_handle_of_an_earlier_receive_changes_nothing() {
+    let stand_ins = StandIns::new();
+    let url = stand_ins.queue("polls").await;
+    stand_ins.send(&url, "x").await;
+    let first = stand_ins.receive_one(&url).await;
+    stand_ins.advance(30);
+    let second = stand_ins.receive_one(&url).await;
+    let change = stand_ins
         .sqs
         .change_message_visibility()
         .queue_url(&url)
@@ -162,10 +162,10 @@ async fn handle_of_an_earlier_receive_changes_nothing() {
             .unwrap_err()
             .into_service_error()
             .is_message_not_inflight(),
-        "somebody else's"
+        "the message belongs to a later receive"
     );
     let delete = |handle: &str| {
-        world
+        stand_ins
             .sqs
             .delete_message()
             .queue_url(&url)
@@ -173,42 +173,42 @@ async fn handle_of_an_earlier_receive_changes_nothing() {
             .send()
     };
     delete(handle(&first)).await.unwrap();
-    assert_eq!(world.queues.depth("polls").unwrap().in_flight, 1);
+    assert_eq!(stand_ins.queues.depth("polls").unwrap().in_flight, 1);
     delete(handle(&second)).await.unwrap();
     delete(handle(&second)).await.unwrap();
-    assert_eq!(world.queues.depth("polls").unwrap(), Depth::default());
+    assert_eq!(stand_ins.queues.depth("polls").unwrap(), Depth::default());
 }
 
 #[tokio::test]
-async fn dead_letter_is_one_after_a_restart() {
-    let world = World::new();
-    let dead = world.queue("polls-dead").await;
+async fn a_dead_letter_survives_a_restart() {
+    let stand_ins = StandIns::new();
+    let dead = stand_ins.queue("polls-dead").await;
     let policy = r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:polls-dead","maxReceiveCount":1}"#;
-    let create = world
+    let create = stand_ins
         .sqs
         .create_queue()
         .queue_name("polls")
         .attributes(Attribute::RedrivePolicy, policy);
     let url = create.send().await.unwrap().queue_url.unwrap();
-    let id = world.send(&url, "poison").await;
-    world.receive_one(&url).await;
-    world.pass(30);
-    assert!(world.receive(&url).await.is_empty());
+    let id = stand_ins.send(&url, "poison").await;
+    stand_ins.receive_one(&url).await;
+    stand_ins.advance(30);
+    assert!(stand_ins.receive(&url).await.is_empty());
 
-    let world = world.reopen();
-    let buried = world.receive_one(&dead).await;
+    let stand_ins = stand_ins.reopen();
+    let buried = stand_ins.receive_one(&dead).await;
     assert_eq!(
         (buried.body(), buried.message_id()),
         (Some("poison"), Some(id.as_str()))
     );
-    assert_eq!(world.queues.depth("polls").unwrap(), Depth::default());
+    assert_eq!(stand_ins.queues.depth("polls").unwrap(), Depth::default());
 }
 
 #[tokio::test]
-async fn all_is_there_after_a_restart() {
-    let world = World::new();
-    let url = world.queue("polls").await;
-    world
+async fn queues_and_messages_survive_a_restart() {
+    let stand_ins = StandIns::new();
+    let url = stand_ins.queue("polls").await;
+    stand_ins
         .sqs
         .set_queue_attributes()
         .queue_url(&url)
@@ -217,16 +217,16 @@ async fn all_is_there_after_a_restart() {
         .await
         .unwrap();
     for body in ["received", "deleted", "waiting"] {
-        world.send(&url, body).await;
+        stand_ins.send(&url, body).await;
     }
-    let messages = world.receive(&url).await;
+    let messages = stand_ins.receive(&url).await;
     let [received, deleted] = ["received", "deleted"].map(|body| {
         messages
             .iter()
             .find(|message| message.body() == Some(body))
             .unwrap()
     });
-    world
+    stand_ins
         .sqs
         .delete_message()
         .queue_url(&url)
@@ -238,34 +238,38 @@ async fn all_is_there_after_a_restart() {
         .iter()
         .find(|message| message.body() == Some("waiting"))
         .unwrap();
-    let change = world
+    let change = stand_ins
         .sqs
         .change_message_visibility()
         .queue_url(&url)
         .receipt_handle(handle(waiting));
     change.visibility_timeout(500).send().await.unwrap();
 
-    let world = world.reopen();
+    let stand_ins = stand_ins.reopen();
     assert_eq!(
-        world.queues.attributes("polls").unwrap().visibility_timeout,
+        stand_ins
+            .queues
+            .attributes("polls")
+            .unwrap()
+            .visibility_timeout,
         SignedDuration::from_secs(120)
     );
     assert_eq!(
-        world.queues.depth("polls").unwrap(),
+        stand_ins.queues.depth("polls").unwrap(),
         Depth {
             in_flight: 2,
             ..Depth::default()
         }
     );
-    world.pass(120);
-    let again = world.receive_one(&url).await;
+    stand_ins.advance(120);
+    let again = stand_ins.receive_one(&url).await;
     assert_eq!(
         (again.body(), receive_count(&again)),
         (Some("received"), "2")
     );
     assert_ne!(handle(&again), handle(received));
-    world.pass(380);
-    let bodies: HashSet<_> = world
+    stand_ins.advance(380);
+    let bodies: HashSet<_> = stand_ins
         .receive(&url)
         .await
         .iter()
@@ -275,23 +279,26 @@ async fn all_is_there_after_a_restart() {
 }
 
 #[tokio::test]
-async fn message_is_forgotten_after_its_retention() {
-    let world = World::new();
-    let url = world.queue("polls").await;
-    world.send(&url, "old").await;
-    world.pass(4 * 24 * 3_600 - 1);
-    world.send(&url, "new").await;
-    world.pass(1);
-    assert_eq!(world.receive_one(&url).await.body(), Some("new"));
-    assert_eq!(world.reopen().queues.depth("polls").unwrap().in_flight, 1);
+async fn a_message_is_removed_after_its_retention_period() {
+    let stand_ins = StandIns::new();
+    let url = stand_ins.queue("polls").await;
+    stand_ins.send(&url, "old").await;
+    stand_ins.advance(4 * 24 * 3_600 - 1);
+    stand_ins.send(&url, "new").await;
+    stand_ins.advance(1);
+    assert_eq!(stand_ins.receive_one(&url).await.body(), Some("new"));
+    assert_eq!(
+        stand_ins.reopen().queues.depth("polls").unwrap().in_flight,
+        1
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn long_poll_ends_with_a_message_or_with_its_time() {
-    let world = World::new();
-    let url = world.queue("polls").await;
+async fn a_long_poll_ends_with_a_message_or_at_its_limit() {
+    let stand_ins = StandIns::new();
+    let url = stand_ins.queue("polls").await;
     let poll = || {
-        world
+        stand_ins
             .sqs
             .receive_message()
             .queue_url(&url)
@@ -302,10 +309,10 @@ async fn long_poll_ends_with_a_message_or_with_its_time() {
     assert!(poll().await.unwrap().messages().is_empty());
     assert_eq!(start.elapsed(), Duration::from_secs(20));
 
-    let (polled, _) = tokio::join!(poll(), world.send(&url, "sent meanwhile"));
+    let (polled, _) = tokio::join!(poll(), stand_ins.send(&url, "sent meanwhile"));
     assert_eq!(polled.unwrap().messages()[0].body(), Some("sent meanwhile"));
 
-    world
+    stand_ins
         .queues
         .send(
             "polls",
@@ -315,7 +322,7 @@ async fn long_poll_ends_with_a_message_or_with_its_time() {
             },
         )
         .unwrap();
-    let (polled, ()) = tokio::join!(poll(), async { world.pass(900) });
+    let (polled, ()) = tokio::join!(poll(), async { stand_ins.advance(900) });
     let bodies: Vec<_> = polled
         .unwrap()
         .messages()
@@ -323,13 +330,17 @@ async fn long_poll_ends_with_a_message_or_with_its_time() {
         .filter_map(|message| message.body().map(str::to_owned))
         .collect();
     assert_eq!(bodies.len(), 1);
-    assert_eq!(start.elapsed(), Duration::from_secs(20), "neither waited");
+    assert_eq!(
+        start.elapsed(),
+        Duration::from_secs(20),
+        "neither poll waited longer"
+    );
 }
 
 #[tokio::test]
-async fn trace_of_the_call_is_the_message_s_unless_it_names_its_own() {
-    let world = World::new();
-    let url = world.queue("polls").await;
+async fn a_message_takes_the_trace_of_its_call_unless_it_has_its_own() {
+    let stand_ins = StandIns::new();
+    let url = stand_ins.queue("polls").await;
     let call = |target: &str, body: Value| {
         let body = seam::transport::full(body.to_string());
         let request =
@@ -339,7 +350,7 @@ async fn trace_of_the_call_is_the_message_s_unless_it_names_its_own() {
             .body(body)
             .unwrap()
     };
-    let api = QueueApi::new(Arc::clone(&world.queues));
+    let api = QueueApi::new(Arc::clone(&stand_ins.queues));
     let own = json!({ "AWSTraceHeader": { "DataType": "String", "StringValue": "Root=1-c-d" } });
     let single = json!({ "QueueUrl": url, "MessageBody": "1" });
     let named = json!({ "Id": "2", "MessageBody": "2", "MessageSystemAttributes": own });
@@ -347,8 +358,8 @@ async fn trace_of_the_call_is_the_message_s_unless_it_names_its_own() {
     for request in [call("SendMessage", single), call("SendMessageBatch", batch)] {
         assert_eq!(api.send(request).await.unwrap().status(), 200);
     }
-    world.send(&url, "4").await;
-    let deliveries = world.queues.receive("polls", 10, None).unwrap();
+    stand_ins.send(&url, "4").await;
+    let deliveries = stand_ins.queues.receive("polls", 10, None).unwrap();
     let traces: Vec<_> = deliveries
         .iter()
         .map(|delivery| (delivery.body.as_str(), delivery.trace_header.as_deref()))
@@ -366,9 +377,9 @@ async fn trace_of_the_call_is_the_message_s_unless_it_names_its_own() {
 }
 
 #[test]
-fn buried_message_is_a_dead_letter_at_once_and_by_its_latest_handle_alone() {
-    let world = World::new();
-    let queues = &world.queues;
+fn only_the_latest_handle_moves_a_message_to_the_dead_letter_queue() {
+    let stand_ins = StandIns::new();
+    let queues = &stand_ins.queues;
     queues
         .create("polls-dead", QueueAttributes::default())
         .unwrap();
@@ -401,9 +412,13 @@ fn buried_message_is_a_dead_letter_at_once_and_by_its_latest_handle_alone() {
             .remove(0)
     };
     let (first, second) = (receive(), receive());
-    queues.bury("polls", &first.receipt_handle).unwrap();
+    queues
+        .move_to_dead_letter_queue("polls", &first.receipt_handle)
+        .unwrap();
     assert_eq!(queues.depth("polls-dead").unwrap(), Depth::default());
-    queues.bury("polls", &second.receipt_handle).unwrap();
+    queues
+        .move_to_dead_letter_queue("polls", &second.receipt_handle)
+        .unwrap();
     assert_eq!(queues.depth("polls").unwrap(), Depth::default());
     let dead = queues.receive("polls-dead", 1, None).unwrap().remove(0);
     assert_eq!(
@@ -412,18 +427,20 @@ fn buried_message_is_a_dead_letter_at_once_and_by_its_latest_handle_alone() {
     );
     assert_eq!(dead.dead_letter_source.as_deref(), Some("polls"));
 
-    queues.bury("polls-dead", &dead.receipt_handle).unwrap();
+    queues
+        .move_to_dead_letter_queue("polls-dead", &dead.receipt_handle)
+        .unwrap();
     assert_eq!(
         queues.depth("polls-dead").unwrap().in_flight,
         1,
-        "it has no dead-letter queue"
+        "the queue has no dead-letter queue"
     );
 }
 
 #[test]
-fn host_sees_what_becomes_due_without_the_wire() {
-    let world = World::new();
-    let queues = &world.queues;
+fn a_host_observes_due_messages_in_process() {
+    let stand_ins = StandIns::new();
+    let queues = &stand_ins.queues;
     assert!(matches!(
         queues.receive("polls", 1, None),
         Err(QueueError::QueueDoesNotExist)
@@ -459,18 +476,21 @@ fn host_sees_what_becomes_due_without_the_wire() {
 }
 
 #[test]
-fn message_that_cannot_be_kept_is_not_sent() {
-    let world = World::new();
-    world
+fn a_message_that_cannot_be_stored_is_not_sent() {
+    let stand_ins = StandIns::new();
+    stand_ins
         .queues
         .create("polls", QueueAttributes::default())
         .unwrap();
-    let messages = world.folder.path().join("queues/messages");
+    let messages = stand_ins.folder.path().join("queues/messages");
     std::fs::remove_dir(&messages).unwrap();
-    let refused = world.queues.send("polls", Outgoing::new("x")).unwrap_err();
-    assert!(matches!(refused, QueueError::Storage(_)) && !refused.is_callers_fault());
-    assert_eq!(world.queues.depth("polls").unwrap(), Depth::default());
+    let refused = stand_ins
+        .queues
+        .send("polls", Outgoing::new("x"))
+        .unwrap_err();
+    assert!(matches!(refused, QueueError::Storage(_)) && !refused.is_sender_fault());
+    assert_eq!(stand_ins.queues.depth("polls").unwrap(), Depth::default());
     std::fs::create_dir(&messages).unwrap();
-    world.queues.send("polls", Outgoing::new("x")).unwrap();
-    assert_eq!(world.queues.depth("polls").unwrap().visible, 1);
+    stand_ins.queues.send("polls", Outgoing::new("x")).unwrap();
+    assert_eq!(stand_ins.queues.depth("polls").unwrap().visible, 1);
 }

@@ -1,7 +1,5 @@
-//! What is promised of the stand-ins beyond the services' contract (`contract.rs`): their files,
-//! what a restart finds, and time that is passed in. Asked through the real SDK clients.
-
-#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+//! The properties of the stand-ins beyond the services' contract: their files, what a restart
+//! finds, durability, injected time and the loopback listener. Most tests use the real SDK clients.
 
 mod bucket;
 mod durable;
@@ -27,11 +25,11 @@ use jiff::Timestamp;
 use seam::clock::Clock;
 use tempfile::TempDir;
 
-/// The bucket that every world has.
+/// The bucket in every test.
 const BUCKET: &str = "darkroom";
 
-/// Both stand-ins over one folder, and clients of them.
-struct World {
+/// Both stand-ins over one folder, with clients.
+struct StandIns {
     folder: TempDir,
     /// Seconds since the epoch.
     now: Arc<AtomicI64>,
@@ -40,7 +38,7 @@ struct World {
     sqs: aws_sdk_sqs::Client,
 }
 
-impl World {
+impl StandIns {
     fn new() -> Self {
         Self::with_rules(Vec::new())
     }
@@ -53,7 +51,7 @@ impl World {
         )
     }
 
-    /// The same folder and time, as a new process finds them.
+    /// Reopens the same folder at the same time, as a new process does.
     fn reopen(self) -> Self {
         self.reopen_with(Vec::new())
     }
@@ -102,17 +100,17 @@ impl World {
         }
     }
 
-    fn pass(&self, seconds: i64) {
+    fn advance(&self, seconds: i64) {
         self.now.fetch_add(seconds, Ordering::SeqCst);
-        self.queues.wake();
+        self.queues.notify_waiters();
     }
 
-    /// Where a person finds an object.
+    /// Returns the path of an object's file.
     fn path(&self, key: &str) -> std::path::PathBuf {
         self.folder.path().join("buckets").join(BUCKET).join(key)
     }
 
-    /// How many objects there are, and files beside them that should not be.
+    /// Lists the keys of all objects.
     async fn keys(&self) -> Vec<String> {
         let listed = self
             .s3
@@ -154,7 +152,7 @@ impl World {
     }
 }
 
-/// The code and the status of a refusal.
+/// Returns the code and the status of a refusal.
 fn refusal<T: std::fmt::Debug, E>(
     outcome: Result<T, aws_sdk_s3::error::SdkError<E, aws_sdk_s3::config::http::HttpResponse>>,
 ) -> (String, u16)

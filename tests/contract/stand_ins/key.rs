@@ -1,5 +1,5 @@
-//! The API key in SSM: when it is asked for, how long it is used, and what Gemini's refusal of it
-//! leads to.
+//! The API key in SSM: when it is read, how long it is cached, and what happens after Gemini
+//! rejects it.
 
 use std::sync::{
     Arc, Mutex,
@@ -20,11 +20,11 @@ use seam::{
 };
 use serde_json::{Value, json};
 
-/// What SSM answers at the moment, and what it has been asked.
+/// A stand-in for SSM: its current answer, and the requests that it received.
 #[derive(Default)]
 struct FakeSsm {
     answer: Mutex<Option<(u16, Value)>>,
-    asked: Mutex<Vec<Value>>,
+    requests: Mutex<Vec<Value>>,
 }
 
 impl FakeSsm {
@@ -41,8 +41,8 @@ impl FakeSsm {
         *self.answer.lock().unwrap() = None;
     }
 
-    fn times_asked(&self) -> usize {
-        self.asked.lock().unwrap().len()
+    fn request_count(&self) -> usize {
+        self.requests.lock().unwrap().len()
     }
 }
 
@@ -54,9 +54,9 @@ impl Transport for FakeSsm {
         Box::pin(async move {
             assert_eq!(request.headers()["x-amz-target"], "AmazonSSM.GetParameter");
             let body = request.into_body().collect().await.unwrap().to_bytes();
-            // Others that want the key come while this one waits.
+            // Other callers that need the key arrive while this one waits.
             tokio::task::yield_now().await;
-            self.asked
+            self.requests
                 .lock()
                 .unwrap()
                 .push(serde_json::from_slice(&body).unwrap());
@@ -71,7 +71,7 @@ impl Transport for FakeSsm {
     }
 }
 
-/// A key source, what it asks, and the seconds on its clock.
+/// Returns a key source, its SSM, and the seconds on its clock.
 fn source(name: &str) -> (Arc<KeySource>, Arc<FakeSsm>, Arc<AtomicI64>) {
     let (ssm, seconds) = (Arc::<FakeSsm>::default(), Arc::new(AtomicI64::new(0)));
     let credentials = Credentials::new("test", "test", None, None, "test");
@@ -94,14 +94,14 @@ fn source(name: &str) -> (Arc<KeySource>, Arc<FakeSsm>, Arc<AtomicI64>) {
     )
 }
 
-/// A Gemini that accepts one key, and counts what it refuses.
-struct Picky {
+/// A Gemini that accepts one key and counts its refusals.
+struct OneKeyGemini {
     accepts: &'static str,
     refusal: (u16, Value),
     refused: Mutex<u32>,
 }
 
-impl Transport for Picky {
+impl Transport for OneKeyGemini {
     fn send(
         &self,
         request: Request<Body>,
@@ -126,8 +126,8 @@ impl Transport for Picky {
 
 const FORBIDDEN: &str = "Permission denied on resource project.";
 
-async fn create(key: &Arc<KeySource>, picky: &Arc<Picky>) -> Result<(), CreateError> {
-    let gemini = Gemini::new(Settings::new(Arc::clone(key)), Arc::clone(picky) as _).unwrap();
+async fn create(key: &Arc<KeySource>, gemini_stub: &Arc<OneKeyGemini>) -> Result<(), CreateError> {
+    let gemini = Gemini::new(Settings::new(Arc::clone(key)), Arc::clone(gemini_stub) as _).unwrap();
     gemini
         .create_batch(
             "gemini-3-pro-image",
@@ -139,26 +139,26 @@ async fn create(key: &Arc<KeySource>, picky: &Arc<Picky>) -> Result<(), CreateEr
 }
 
 #[tokio::test]
-async fn the_key_is_asked_for_once_whoever_needs_it_and_only_when_it_is_needed() {
+async fn simultaneous_callers_share_one_read_of_the_key() {
     let (source, ssm, seconds) = source("arn:aws:ssm:us-east-1:000000000000:parameter/studio/key");
     ssm.holds("first");
-    assert_eq!(ssm.times_asked(), 0);
+    assert_eq!(ssm.request_count(), 0);
     let keys = join_all((0..20).map(|_| source.key())).await;
     assert!(keys.iter().all(Result::is_ok));
-    assert_eq!(ssm.times_asked(), 1);
+    assert_eq!(ssm.request_count(), 1);
     let wanted = json!({"Name": "arn:aws:ssm:us-east-1:000000000000:parameter/studio/key", "WithDecryption": true});
-    assert_eq!(ssm.asked.lock().unwrap()[0], wanted);
+    assert_eq!(ssm.requests.lock().unwrap()[0], wanted);
 
     seconds.store(299, Ordering::Relaxed);
     source.key().await.unwrap();
-    assert_eq!(ssm.times_asked(), 1);
+    assert_eq!(ssm.request_count(), 1);
     seconds.store(300, Ordering::Relaxed);
     source.key().await.unwrap();
-    assert_eq!(ssm.times_asked(), 2);
+    assert_eq!(ssm.request_count(), 2);
 }
 
 #[tokio::test]
-async fn a_key_is_used_on_while_ssm_is_down_but_not_when_it_was_taken_away() {
+async fn a_cached_key_is_used_during_an_outage_but_not_after_its_removal() {
     let (source, ssm, seconds) = source("/studio/key");
     ssm.is_down();
     let problem = source.key().await.unwrap_err().to_string();
@@ -188,7 +188,7 @@ async fn a_key_is_used_on_while_ssm_is_down_but_not_when_it_was_taken_away() {
 }
 
 #[tokio::test]
-async fn what_can_be_no_key_is_refused_unseen() {
+async fn a_malformed_key_is_refused_and_not_printed() {
     let (source, ssm, _) = source("/studio/key");
     ssm.holds("canary with blanks");
     let problem = source.key().await.unwrap_err().to_string();
@@ -199,7 +199,7 @@ async fn what_can_be_no_key_is_refused_unseen() {
 }
 
 #[tokio::test]
-async fn a_key_that_was_replaced_costs_one_refusal() {
+async fn a_replaced_key_costs_one_refusal() {
     for refusal in [
         (401, json!({"error": {"code": 401, "message": "no"}})),
         (403, json!({"error": {"code": 403, "message": FORBIDDEN}})),
@@ -213,51 +213,54 @@ async fn a_key_that_was_replaced_costs_one_refusal() {
         source.key().await.unwrap();
         ssm.holds("second");
         seconds.store(60, Ordering::Relaxed);
-        let picky = Arc::new(Picky {
+        let gemini_stub = Arc::new(OneKeyGemini {
             accepts: "second",
             refusal,
             refused: Mutex::default(),
         });
-        create(&source, &picky).await.unwrap();
-        assert_eq!(*picky.refused.lock().unwrap(), 1);
-        create(&source, &picky).await.unwrap();
-        assert_eq!((*picky.refused.lock().unwrap(), ssm.times_asked()), (1, 2));
+        create(&source, &gemini_stub).await.unwrap();
+        assert_eq!(*gemini_stub.refused.lock().unwrap(), 1);
+        create(&source, &gemini_stub).await.unwrap();
+        assert_eq!(
+            (*gemini_stub.refused.lock().unwrap(), ssm.request_count()),
+            (1, 2)
+        );
     }
 }
 
 #[tokio::test]
-async fn a_key_that_stays_refused_is_not_asked_for_all_the_time() {
+async fn a_rejected_key_is_not_read_again_at_each_request() {
     let (source, ssm, seconds) = source("/studio/key");
     ssm.holds("first");
     let refusal = (401, json!({"error": {"code": 401, "message": "no"}}));
-    let picky = Arc::new(Picky {
+    let gemini_stub = Arc::new(OneKeyGemini {
         accepts: "second",
         refusal,
         refused: Mutex::default(),
     });
     for second in 0..60 {
         seconds.store(second, Ordering::Relaxed);
-        let outcome = create(&source, &picky).await;
+        let outcome = create(&source, &gemini_stub).await;
         assert!(
             matches!(outcome, Err(CreateError::NotCreated(_))),
             "{outcome:?}"
         );
     }
-    assert_eq!(ssm.times_asked(), 2);
-    assert_eq!(*picky.refused.lock().unwrap(), 60);
+    assert_eq!(ssm.request_count(), 2);
+    assert_eq!(*gemini_stub.refused.lock().unwrap(), 60);
 }
 
 #[tokio::test]
 async fn nothing_is_created_without_a_key() {
     let (source, ssm, _) = source("/studio/key");
     ssm.refuses("AccessDeniedException");
-    let picky = Arc::new(Picky {
+    let gemini_stub = Arc::new(OneKeyGemini {
         accepts: "first",
         refusal: (401, json!({})),
         refused: Mutex::default(),
     });
-    let problem = create(&source, &picky).await.unwrap_err();
+    let problem = create(&source, &gemini_stub).await.unwrap_err();
     assert!(matches!(problem, CreateError::NotCreated(_)), "{problem:?}");
     assert!(problem.to_string().contains("/studio/key"), "{problem}");
-    assert_eq!(*picky.refused.lock().unwrap(), 0);
+    assert_eq!(*gemini_stub.refused.lock().unwrap(), 0);
 }

@@ -1,20 +1,19 @@
-//! A message's way out of a queue: received, given another visibility, deleted, or moved to the
-//! dead-letter queue.
+//! The consumer's operations: receive, change the visibility, delete, and move to the dead-letter
+//! queue.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    BATCH, Queue, Queues, State,
+    MAX_BATCH, Queue, Queues, State, after,
     attributes::{VISIBILITY, parameter},
     error::QueueError,
-    later,
     message::{Delivery, Message},
     receipt::Receipt,
 };
 
 impl Queues {
-    /// Receives at most `max` messages, up to ten, that are visible now, and makes them invisible
-    /// for `visibility`, or for the queue's time-out where none. Never waits.
+    /// Receives at most `max` messages, and no more than ten, that are visible now. Makes them
+    /// invisible for `visibility`, or by default for the queue's timeout. Never waits.
     ///
     /// # Errors
     /// [`QueueError::QueueDoesNotExist`]; [`QueueError::InvalidParameterValue`] for a visibility of
@@ -33,20 +32,21 @@ impl Queues {
         self.expire(state.queue(name)?, now)?;
         loop {
             let queue = state.queue(name)?;
-            let ids = queue.mailbox.receivable(now, max.min(BATCH));
-            let Some((dead_letter_queue, spent)) = queue.spent(&ids) else {
+            let ids = queue.messages.receivable(now, max.min(MAX_BATCH));
+            // Exhausted messages make room for others, so the search repeats after they have moved.
+            let Some((dead_letter_queue, exhausted)) = queue.over_receive_limit(&ids) else {
                 return ids
                     .iter()
                     .map(|id| self.deliver(queue, id, visibility, now))
                     .collect();
             };
-            for id in spent {
+            for id in exhausted {
                 self.redrive(&mut state, name, &dead_letter_queue, &id, now)?;
             }
         }
     }
 
-    /// Deletes a message. An earlier receive's handle deletes nothing, and that is not an error.
+    /// Deletes a message. The handle of an earlier receive deletes nothing, which is not an error.
     ///
     /// # Errors
     /// [`QueueError::QueueDoesNotExist`], [`QueueError::ReceiptHandleIsInvalid`].
@@ -55,22 +55,22 @@ impl Queues {
         let queue = state.queue(name)?;
         let receipt = Receipt::parse(receipt_handle)?;
         if queue
-            .mailbox
+            .messages
             .message(&receipt.message)
             .is_some_and(|message| message.receive_count == receipt.receive)
         {
             self.messages.remove(&receipt.message)?;
-            queue.mailbox.remove(&receipt.message);
+            queue.messages.remove(&receipt.message);
         }
         Ok(())
     }
 
-    /// Has a received message become visible after `visibility` from now, for this receive only.
+    /// Makes a received message visible `visibility` from now. Applies to this receive only.
     ///
     /// # Errors
-    /// [`QueueError::MessageNotInflight`] when the message is visible again or was received by
-    /// somebody else since; [`QueueError::InvalidParameterValue`] when it is deleted, or for more
-    /// than 12 hours; [`QueueError::QueueDoesNotExist`], [`QueueError::ReceiptHandleIsInvalid`].
+    /// [`QueueError::MessageNotInflight`] if the message is visible again or was received again
+    /// since; [`QueueError::InvalidParameterValue`] if it is deleted, or for more than 12 hours;
+    /// [`QueueError::QueueDoesNotExist`], [`QueueError::ReceiptHandleIsInvalid`].
     pub fn change_visibility(
         &self,
         name: &str,
@@ -83,35 +83,40 @@ impl Queues {
         let queue = state.queue(name)?;
         let receipt = Receipt::parse(receipt_handle)?;
         let message = queue
-            .mailbox
+            .messages
             .message(&receipt.message)
             .ok_or_else(|| no_message(receipt_handle))?;
+        // Only the latest receive controls the message, and only while it is in flight.
         if message.receive_count != receipt.receive || message.visible_at <= now {
             return Err(QueueError::MessageNotInflight);
         }
         let message = Message {
-            visible_at: later(now, visibility),
+            visible_at: after(now, visibility),
             ..message.clone()
         };
         self.messages.put(&receipt.message, &message)?;
-        queue.mailbox.put(&receipt.message, message);
+        queue.messages.put(&receipt.message, message);
         self.changed();
         Ok(())
     }
 
-    /// Moves a received message to the dead-letter queue, however often it might yet be received.
-    /// Where the queue has none, or the handle is an earlier receive's, nothing happens.
+    /// Moves a received message to the dead-letter queue, regardless of its receive count. Does
+    /// nothing if the queue has none, or if the handle is that of an earlier receive.
     ///
     /// # Errors
     /// [`QueueError::QueueDoesNotExist`], [`QueueError::ReceiptHandleIsInvalid`].
-    pub fn bury(&self, name: &str, receipt_handle: &str) -> Result<(), QueueError> {
+    pub fn move_to_dead_letter_queue(
+        &self,
+        name: &str,
+        receipt_handle: &str,
+    ) -> Result<(), QueueError> {
         let now = self.clock.now();
         let mut state = self.lock();
         let queue = state.queue(name)?;
         let Receipt { message, receive } = Receipt::parse(receipt_handle)?;
         let policy = queue.settings.attributes.redrive.clone();
         let is_latest = queue
-            .mailbox
+            .messages
             .message(&message)
             .is_some_and(|message| message.receive_count == receive);
         match policy {
@@ -122,17 +127,17 @@ impl Queues {
         }
     }
 
-    /// Makes all messages that were received and not deleted visible now: for a host that starts,
-    /// and knows that nobody works on them.
+    /// Makes all messages in flight visible. A host calls it when it starts, since no consumer of
+    /// an earlier process can still be working on them.
     ///
     /// # Errors
     /// [`QueueError::QueueDoesNotExist`].
-    pub fn take_back(&self, name: &str) -> Result<(), QueueError> {
+    pub fn make_in_flight_visible(&self, name: &str) -> Result<(), QueueError> {
         let now = self.clock.now();
         let mut state = self.lock();
         let queue = state.queue(name)?;
-        for id in queue.mailbox.ids() {
-            let Some(message) = queue.mailbox.message(&id) else {
+        for id in queue.messages.ids() {
+            let Some(message) = queue.messages.message(&id) else {
                 continue;
             };
             if message.receive_count > 0 && message.visible_at > now {
@@ -141,14 +146,14 @@ impl Queues {
                     ..message.clone()
                 };
                 self.messages.put(&id, &message)?;
-                queue.mailbox.put(&id, message);
+                queue.messages.put(&id, message);
             }
         }
         self.changed();
         Ok(())
     }
 
-    /// Gives one visible message out, and notes that on disk.
+    /// Delivers one visible message, and stores its new visibility and receive count.
     fn deliver(
         &self,
         queue: &mut Queue,
@@ -157,18 +162,19 @@ impl Queues {
         now: Timestamp,
     ) -> Result<Delivery, QueueError> {
         let mut message = queue
-            .mailbox
+            .messages
             .message(id)
             .cloned()
             .ok_or_else(|| no_message(id))?;
+        // A new count also makes the receipt handles of earlier receives stale.
         message.receive_count += 1;
-        message.visible_at = later(
+        message.visible_at = after(
             now,
             visibility.unwrap_or(queue.settings.attributes.visibility_timeout),
         );
         let first_received_at = *message.first_received_at.get_or_insert(now);
         self.messages.put(id, &message)?;
-        queue.mailbox.put(id, message.clone());
+        queue.messages.put(id, message.clone());
         let receipt = Receipt {
             message: id.to_owned(),
             receive: message.receive_count,
@@ -186,7 +192,7 @@ impl Queues {
         })
     }
 
-    /// Moves a message to the dead-letter queue.
+    /// Moves a message from one queue to another.
     fn redrive(
         &self,
         state: &mut State,
@@ -198,10 +204,11 @@ impl Queues {
         state.queue(to)?;
         let message = state
             .queue(from)?
-            .mailbox
+            .messages
             .message(id)
             .cloned()
             .ok_or_else(|| no_message(id))?;
+        // One document moves the message, so a kill leaves it in exactly one queue.
         let dead_letter_source = Some(from.to_owned());
         let moved = Message {
             queue: to.to_owned(),
@@ -210,29 +217,29 @@ impl Queues {
             ..message
         };
         self.messages.put(id, &moved)?;
-        state.queue(from)?.mailbox.remove(id);
-        state.queue(to)?.mailbox.put(id, moved);
+        state.queue(from)?.messages.remove(id);
+        state.queue(to)?.messages.put(id, moved);
         self.changed();
         Ok(())
     }
 }
 
 impl Queue {
-    /// Those of `ids` for which one more receive would be one too many, and where they belong. None
-    /// if all may be received.
-    fn spent(&self, ids: &[String]) -> Option<(String, Vec<String>)> {
+    /// Returns the messages among `ids` that have reached the maximum receive count, and their
+    /// dead-letter queue. None if all of them may be received.
+    fn over_receive_limit(&self, ids: &[String]) -> Option<(String, Vec<String>)> {
         let policy = self.settings.attributes.redrive.as_ref()?;
         let receives = |id: &String| {
-            self.mailbox
+            self.messages
                 .message(id)
                 .map_or(0, |message| message.receive_count)
         };
-        let spent: Vec<_> = ids
+        let exhausted: Vec<_> = ids
             .iter()
             .filter(|id| receives(id) >= policy.max_receive_count)
             .cloned()
             .collect();
-        (!spent.is_empty()).then(|| (policy.dead_letter_queue.clone(), spent))
+        (!exhausted.is_empty()).then(|| (policy.dead_letter_queue.clone(), exhausted))
     }
 }
 

@@ -1,9 +1,9 @@
-//! Files that have their names, and are not on the disk yet.
+//! Files that are renamed into place but not synchronized to the disk yet.
 //!
-//! Objects that are written without a condition (images, parts, request files) are many and large,
-//! and nothing relies on them before a state names them. So they are not synchronized one by one.
-//! Before an object is written under a condition (a state, the ledger, a claim, a marker), all that
-//! was written until then is.
+//! Objects that are written without a condition (images, parts, request files) are numerous and
+//! large, and nothing relies on them before a state names them, so they are not synchronized one by
+//! one. Before an object is written under a condition (a state, the ledger, a claim, a marker),
+//! everything that was written until then is synchronized.
 
 use std::{
     collections::BTreeSet,
@@ -18,27 +18,28 @@ use std::{
 
 use disk::Disk;
 
-/// How many files may wait. More are synchronized without waiting for a state.
-const MOST: usize = 512;
+/// The maximum number of unsynchronized files. At this number they are synchronized without waiting
+/// for a state.
+const MAX_UNSYNCED: usize = 512;
 
-/// How many files are synchronized at once: the file system can then write several names with one
+/// How many files are synchronized in parallel, so that the file system can combine several in one
 /// step of its journal.
 const CONCURRENCY: usize = 8;
 
-/// What waits for the disk.
+/// The files that are not synchronized yet.
 #[derive(Debug, Default)]
-pub(super) struct Unsettled {
+pub(super) struct UnsyncedFiles {
     files: Mutex<Vec<PathBuf>>,
-    /// Held while files are synchronized, so that another caller that comes meanwhile waits for
-    /// them too.
-    settling: Mutex<()>,
+    /// Held while files are synchronized, so that a second caller also waits for the files that the
+    /// first one took.
+    syncing: Mutex<()>,
 }
 
-impl Unsettled {
-    /// Remembers files that were written just now.
+impl UnsyncedFiles {
+    /// Adds files that were just written.
     ///
     /// # Errors
-    /// What the file system says, when so many wait that they are synchronized at once.
+    /// Returns the file system's error if the limit is reached and the files can't be synchronized.
     pub(super) fn add(
         &self,
         disk: &Disk,
@@ -53,32 +54,31 @@ impl Unsettled {
             files.extend(written);
             files.len()
         };
-        if count >= MOST {
-            self.settle(disk, root)
+        if count >= MAX_UNSYNCED {
+            self.sync_all(disk, root)
         } else {
             Ok(())
         }
     }
 
-    /// Has everything that was remembered until now reach the disk: the files, then their names in
-    /// the folders below `root`.
+    /// Synchronizes all added files, then their names in the folders below `root`.
     ///
     /// # Errors
-    /// What the file system says; all of it is tried again the next time.
-    pub(super) fn settle(&self, disk: &Disk, root: &Path) -> io::Result<()> {
+    /// Returns the file system's error. All files are then tried again in the next call.
+    pub(super) fn sync_all(&self, disk: &Disk, root: &Path) -> io::Result<()> {
         if !disk.is_durable() {
             return Ok(());
         }
-        let _alone = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         let files = std::mem::take(&mut *self.files.lock().unwrap_or_else(PoisonError::into_inner));
-        let settled = sync_files(disk, &files).and_then(|()| sync_folders(disk, root, &files));
-        if settled.is_err() {
+        let synced = sync_files(disk, &files).and_then(|()| sync_folders(disk, root, &files));
+        if synced.is_err() {
             self.files
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .extend(files);
         }
-        settled
+        synced
     }
 }
 
@@ -97,17 +97,19 @@ fn sync_files(disk: &Disk, files: &[PathBuf]) -> io::Result<()> {
         let workers: Vec<_> = (0..CONCURRENCY.min(files.len()))
             .map(|_| scope.spawn(sync_some))
             .collect();
-        let ended = workers.into_iter().map(|worker| {
-            worker
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("panicked")))
+        let results = workers.into_iter().map(|worker| {
+            worker.join().unwrap_or_else(|_| {
+                Err(io::Error::other(
+                    "a thread panicked while it synchronized files",
+                ))
+            })
         });
-        ended.collect()
+        results.collect()
     })
 }
 
-/// Synchronizes the folders of these files, and those above them up to `root`: each may have been
-/// made for the file.
+/// Synchronizes the folders of these files and their parents up to `root`, because each of them may
+/// have been created for the file.
 pub(super) fn sync_folders(disk: &Disk, root: &Path, files: &[PathBuf]) -> io::Result<()> {
     let above = |path: &PathBuf| {
         let folders = path
@@ -116,7 +118,8 @@ pub(super) fn sync_folders(disk: &Disk, root: &Path, files: &[PathBuf]) -> io::R
             .take_while(|folder| folder.starts_with(root));
         folders.map(Path::to_owned).collect::<Vec<_>>()
     };
-    // The deepest first, so that no folder has a name on the disk before its content has.
+    // The deepest folder comes first, so that no folder's name is on the disk before its entries
+    // are.
     let folders: BTreeSet<PathBuf> = files.iter().flat_map(above).collect();
     folders
         .iter()

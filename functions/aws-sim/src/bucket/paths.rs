@@ -1,12 +1,12 @@
-//! Where an object's bytes and what is known of them lie on the disk.
+//! The paths of an object's content and attributes on the disk.
 //!
 //! ```text
-//! <root>/<bucket>/<key>                                     wherever the key can be a path
-//! <root>/.darkroom/buckets/<bucket>/keys/<hash>/{key,body}  where it can't
+//! <root>/<bucket>/<key>                                     if the key is a valid path
+//! <root>/.darkroom/buckets/<bucket>/keys/<hash>/{key,body}  otherwise
 //! <root>/.darkroom/buckets/<bucket>/attributes/<hash>.<inode>
-//! <root>/.darkroom/buckets/<bucket>/uploads/<id>/           multipart uploads under way
+//! <root>/.darkroom/buckets/<bucket>/uploads/<id>/           active multipart uploads
 //! <root>/.darkroom/incoming/                                bodies being received
-//! <root>/.darkroom/notifications/<bucket>.json              who is told of its new objects
+//! <root>/.darkroom/notifications/<bucket>.json              notification rules
 //! ```
 
 use std::{
@@ -17,23 +17,22 @@ use std::{
 use darkroom::digest::hex;
 use sha2::{Digest, Sha256};
 
-/// The folder beside the buckets that a person need not look into. No bucket's name begins with a
-/// dot.
-const ASIDE: &str = ".darkroom";
+/// The folder for internal data, next to the buckets. No bucket's name can begin with a dot.
+const DATA_FOLDER: &str = ".darkroom";
 
-/// The longest file name of common file systems, in bytes. A file system with a lower limit says
-/// so, and the object is set aside then.
-const LONGEST_NAME: usize = 255;
+/// The longest file name of common file systems, in bytes. A file system with a lower limit reports
+/// an error, and the object is then stored under the hash of its key.
+const MAX_NAME_LENGTH: usize = 255;
 
 /// The paths under one root folder.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
+pub(super) struct Paths {
     root: PathBuf,
 }
 
-/// The folder of an object whose key can't be a path.
+/// The files of an object whose key is not a valid path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct SetAside {
+pub(super) struct HashedObject {
     pub(super) folder: PathBuf,
     /// The file that holds the key itself.
     pub(super) key: PathBuf,
@@ -41,7 +40,7 @@ pub(super) struct SetAside {
     pub(super) body: PathBuf,
 }
 
-impl Places {
+impl Paths {
     pub(super) fn new(root: PathBuf) -> Self {
         Self { root }
     }
@@ -54,75 +53,75 @@ impl Places {
         self.root.join(bucket)
     }
 
-    /// Where bodies are received: on the same file system as the buckets, so that a rename is all
-    /// it takes to commit.
-    pub(super) fn incoming(&self) -> PathBuf {
-        self.root.join(ASIDE).join("incoming")
+    /// Returns the folder for temporary files. It is on the same file system as the buckets, so
+    /// that a rename can commit an object.
+    pub(super) fn temporary_folder(&self) -> PathBuf {
+        self.root.join(DATA_FOLDER).join("incoming")
     }
 
-    /// The folder of the notification configurations.
+    /// Returns the folder of the notification configurations.
     pub(super) fn notifications(&self) -> PathBuf {
-        self.root.join(ASIDE).join("notifications")
+        self.root.join(DATA_FOLDER).join("notifications")
     }
 
-    /// The plain file of an object; none if the key can't be a path.
+    /// Returns the plain file of an object, or none if the key is not a valid path.
     pub(super) fn plain(&self, bucket: &str, key: &str) -> Option<PathBuf> {
         is_path(key).then(|| self.bucket(bucket).join(key))
     }
 
-    pub(super) fn set_aside(&self, bucket: &str, key: &str) -> SetAside {
-        self.set_aside_in(self.keys(bucket).join(hash(key)))
+    pub(super) fn hashed(&self, bucket: &str, key: &str) -> HashedObject {
+        self.hashed_in(self.hashed_keys(bucket).join(hash(key)))
     }
 
-    /// The set-aside object in one folder of [`Self::keys`].
-    pub(super) fn set_aside_in(&self, folder: PathBuf) -> SetAside {
-        SetAside {
+    /// Returns the files of the object in one folder of [`Self::hashed_keys`].
+    pub(super) fn hashed_in(&self, folder: PathBuf) -> HashedObject {
+        HashedObject {
             key: folder.join("key"),
             body: folder.join("body"),
             folder,
         }
     }
 
-    /// The folder of the objects set aside.
-    pub(super) fn keys(&self, bucket: &str) -> PathBuf {
-        self.about(bucket).join("keys")
+    /// Returns the folder of the objects that are stored under a hash.
+    pub(super) fn hashed_keys(&self, bucket: &str) -> PathBuf {
+        self.bucket_data(bucket).join("keys")
     }
 
     pub(super) fn attributes(&self, bucket: &str, key: &str, inode: u64) -> PathBuf {
-        self.about(bucket)
+        self.bucket_data(bucket)
             .join("attributes")
             .join(format!("{}.{inode}", hash(key)))
     }
 
-    /// The folder of the multipart uploads under way.
+    /// Returns the folder of the active multipart uploads.
     pub(super) fn uploads(&self, bucket: &str) -> PathBuf {
-        self.about(bucket).join("uploads")
+        self.bucket_data(bucket).join("uploads")
     }
 
-    fn about(&self, bucket: &str) -> PathBuf {
-        self.root.join(ASIDE).join("buckets").join(bucket)
+    fn bucket_data(&self, bucket: &str) -> PathBuf {
+        self.root.join(DATA_FOLDER).join("buckets").join(bucket)
     }
 }
 
-/// Whether the parts of a key can be names of folders and of a file: none empty, none too long,
-/// none that points elsewhere. The empty text is no path.
+/// Whether a key is a valid relative path: each segment is a file name of acceptable length, and
+/// none is empty, `.` or `..`.
 pub(super) fn is_path(key: &str) -> bool {
     let is_name = |name: &str| {
-        !matches!(name, "" | "." | "..") && name.len() <= LONGEST_NAME && !name.contains('\0')
+        !matches!(name, "" | "." | "..") && name.len() <= MAX_NAME_LENGTH && !name.contains('\0')
     };
     key.split('/').all(is_name)
 }
 
-/// Whether the file system found nothing there: no such file, a file where the path wants a folder,
-/// or a name that it can't hold.
+/// Whether the error means that nothing exists at the path: no such file, a file in place of a
+/// folder, or a name that the file system does not allow.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
     matches!(error.kind(), NotFound | NotADirectory | InvalidFilename)
 }
 
-/// Whether the file system can't have a file there: there is a folder, a file where the path wants
-/// a folder, or the name is too long for it.
-pub(super) fn is_clash(error: &io::Error) -> bool {
+/// Whether the error means that no file can have this path: it is a folder, it leads through a
+/// file, or the name is too long.
+pub(super) fn is_name_conflict(error: &io::Error) -> bool {
     use io::ErrorKind::{
         AlreadyExists, DirectoryNotEmpty, InvalidFilename, IsADirectory, NotADirectory,
     };
@@ -143,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_that_point_elsewhere_are_no_paths() {
+    fn keys_that_escape_or_are_too_long_are_not_paths() {
         for key in [
             "",
             "/",
@@ -176,9 +175,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_key_leaves_its_bucket(key in "[a./\\\\\0é]{0,12}") {
-            let places = Places::new(PathBuf::from("/buckets"));
-            if let Some(path) = places.plain("bucket", &key) {
+        fn no_key_escapes_its_bucket(key in "[a./\\\\\0é]{0,12}") {
+            let paths = Paths::new(PathBuf::from("/buckets"));
+            if let Some(path) = paths.plain("bucket", &key) {
                 let normal = path.components().all(|part| !matches!(part, std::path::Component::ParentDir | std::path::Component::CurDir));
                 prop_assert!(normal && path.starts_with("/buckets/bucket/"));
                 prop_assert_eq!(path.strip_prefix("/buckets/bucket/").unwrap().to_str().unwrap(), key);
