@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, future::pending};
 
 use aws_sim::queue::Outgoing;
-use cli::host::{self, Waiting};
+use cli::host::{self, WaitMode};
 use darkroom::{
     chain::{CONTROLS, REPORTS},
     cost::{self, Estimate},
@@ -235,7 +235,7 @@ async fn the_summary_is_the_bill_whatever_was_refused_failed_or_told_twice() {
 async fn a_job_that_a_person_cancels_pays_for_what_was_made() {
     let world = world(lying(5));
     drop_mixed(&world, 27, &MODELS).await;
-    host::run(&world.cloud, Waiting::Jump, pending(), async || {
+    host::run(&world.cloud, WaitMode::Jump, pending(), async || {
         Ok(shards(&world).await.iter().any(|shard| {
             matches!(
                 shard.phase,

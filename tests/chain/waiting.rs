@@ -10,7 +10,7 @@ use std::{
 use aws_sim::queue::Depth;
 use cli::{
     cloud::{Cloud, CloudConfig, INTERNAL},
-    host::{self, Stopped, Waiting},
+    host::{self, StopReason, WaitMode},
     time::Time,
 };
 use darkroom::settings::PollBackoff;
@@ -184,13 +184,13 @@ impl Days {
             )
             .await
             .unwrap();
-        let stopped = host::run(&self.cloud, Waiting::Jump, pending(), async || {
+        let stopped = host::run(&self.cloud, WaitMode::Jump, pending(), async || {
             if self.resends {
                 self.forget_driver().await;
             }
             Ok(false)
         });
-        assert_eq!(stopped.await.unwrap(), Stopped::Idle);
+        assert_eq!(stopped.await.unwrap(), StopReason::Idle);
     }
 
     /// The poller that we don't have takes any message for its shard's own.

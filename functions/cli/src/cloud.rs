@@ -37,7 +37,7 @@ use runtime::{
 };
 use seam::{proxies::Proxies, rng::Rng, transport::Transport};
 
-use crate::{time::Time, words};
+use crate::{controls, time::Time};
 
 /// The local bucket.
 pub const BUCKET: &str = "darkroom";
@@ -255,8 +255,8 @@ impl Cloud {
     ///
     /// # Errors
     /// When it can't be read or dropped; it is dropped the next time.
-    pub(crate) async fn drop_words(&self) -> anyhow::Result<()> {
-        words::drop_all(&self.root.join(INTERNAL), &self.bucket).await
+    pub(crate) async fn forward_controls(&self) -> anyhow::Result<()> {
+        controls::forward_all(&self.root.join(INTERNAL), &self.bucket).await
     }
 
     /// Where an object lies as a file, for people to open.

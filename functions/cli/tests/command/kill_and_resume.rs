@@ -1,4 +1,4 @@
-//! Killed at any moment, and started again.
+//! A command that is killed and started again.
 
 use std::{
     fs,
@@ -10,12 +10,13 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Place, files, keys};
+use super::{Workspace, files, keys};
 
-/// How many moments of a run are tried.
+/// The number of moments of a run at which it is killed.
 const MOMENTS: usize = 10;
 
-/// Kills the process as soon as the bucket holds `objects` objects; false if it ended before that.
+/// Kills the process as soon as the bucket holds `objects` objects. Returns false if the process
+/// ended before that.
 fn kill_at(mut process: Child, bucket: &Path, objects: usize) -> bool {
     loop {
         if files(bucket).len() >= objects {
@@ -31,10 +32,10 @@ fn kill_at(mut process: Child, bucket: &Path, objects: usize) -> bool {
     }
 }
 
-/// Whether a shard was left between asking for its batch and writing down the answer. Such a shard
-/// is held for a person, and never asked for again.
-fn ambiguous(place: &Place) -> bool {
-    files(&place.out().join("darkroom/jobs"))
+/// Whether the process was killed between a request to create a batch and storing the answer. Such
+/// a shard is held for the user and its batch is never requested again.
+fn ambiguous(workspace: &Workspace) -> bool {
+    files(&workspace.out().join("darkroom/jobs"))
         .iter()
         .filter(|file| file.ends_with("state.json"))
         .any(|file| {
@@ -44,7 +45,7 @@ fn ambiguous(place: &Place) -> bool {
 }
 
 #[test]
-fn killed_at_ten_moments_it_goes_on_and_never_makes_two_batches_for_a_shard() {
+fn resumes_after_a_kill_at_ten_moments_without_a_second_batch_for_a_shard() {
     let lines: Vec<String> = (0..60)
         .map(|number| {
             let model = if number % 3 == 0 {
@@ -57,7 +58,7 @@ fn killed_at_ten_moments_it_goes_on_and_never_makes_two_batches_for_a_shard() {
         })
         .collect();
     let text = lines.join("\n");
-    let undisturbed = Place::new();
+    let undisturbed = Workspace::new();
     undisturbed
         .run(&undisturbed.manifest("stones.jsonl", &text), &[])
         .exits(0);
@@ -65,9 +66,9 @@ fn killed_at_ten_moments_it_goes_on_and_never_makes_two_batches_for_a_shard() {
 
     let mut killed = 0;
     for moment in 1..=MOMENTS {
-        let place = Place::new();
-        let manifest = place.manifest("stones.jsonl", &text);
-        let process = place
+        let workspace = Workspace::new();
+        let manifest = workspace.manifest("stones.jsonl", &text);
+        let process = workspace
             .command(&manifest, &[])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -75,13 +76,13 @@ fn killed_at_ten_moments_it_goes_on_and_never_makes_two_batches_for_a_shard() {
             .unwrap();
         killed += usize::from(kill_at(
             process,
-            &place.out().join("darkroom"),
+            &workspace.out().join("darkroom"),
             total * moment / (MOMENTS + 1),
         ));
-        let held = ambiguous(&place);
+        let held = ambiguous(&workspace);
 
-        place.run(&manifest, &[]).exits(i32::from(held));
-        let results = place.lines("results.jsonl");
+        workspace.run(&manifest, &[]).exits(i32::from(held));
+        let results = workspace.lines("results.jsonl");
         assert_eq!(
             keys(&results),
             keys(&undisturbed.lines("results.jsonl")),
@@ -91,10 +92,10 @@ fn killed_at_ten_moments_it_goes_on_and_never_makes_two_batches_for_a_shard() {
             held || results.iter().all(|result| result["status"] == "succeeded"),
             "moment {moment}"
         );
-        let mut batches = place.batches();
+        let mut batches = workspace.batches();
         let made = batches.len();
         batches.sort();
-        // The last part of a display name is the attempt.
+        // Batches of the same shard differ only in the last part of their names, the attempt.
         batches.dedup_by_key(|name| name.rsplit_once('/').unwrap().0.to_owned());
         assert_eq!(
             batches.len(),
@@ -105,6 +106,6 @@ fn killed_at_ten_moments_it_goes_on_and_never_makes_two_batches_for_a_shard() {
     }
     assert!(
         killed >= MOMENTS / 2,
-        "only {killed} runs were killed before their end"
+        "only {killed} runs were killed before they finished"
     );
 }

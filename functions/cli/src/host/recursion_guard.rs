@@ -1,56 +1,58 @@
-//! Lambda's guard against functions that trigger themselves.
+//! Lambda's recursive loop detection.
 //!
-//! Each invocation has a trace header. What the function sends to SQS during it carries the header
-//! on, as the message's `AWSTraceHeader`, and so into the next invocation:
+//! Each invocation has a trace header. Messages that the function sends to SQS carry this header in
+//! the attribute `AWSTraceHeader`, and so pass it to the next invocation:
 //!
 //! ```text
 //! Root=1-6921c1f0-3f0c5a1be2d94c7788aa01f3;Lineage=plan:1|poll:16|submit:1
 //! ```
 //!
-//! `Lineage` counts how often each function has run in this chain of messages. Lambda does not
+//! `Lineage` counts how many times each function has run in this chain of messages. Lambda does not
 //! invoke a function that has run 16 times in the chain
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html>, read 2026-11). A
-//! message that comes back by visibility keeps its header: waiting counts nothing.
+//! message that returns after its visibility timeout keeps its header, so waiting does not count.
 //!
-//! Where Lambda leaves it open or cannot be followed, this is what happens here:
-//! - `Lineage` holds the functions' names; Lambda writes hashes, in a form that it does not
-//!   document.
-//! - Of an event with several messages, each is judged by its own chain. What the function then
-//!   sends belongs to all of them: each count is the highest that one of them has.
-//! - A refused message goes to the dead-letter queue at once; on AWS it is received in vain until
-//!   it has been received too often.
-//! - S3's notifications begin a new chain.
+//! This implementation differs from Lambda, or fills a gap in its documentation, as follows:
+//! - `Lineage` contains the functions' names. Lambda writes hashes in an undocumented form.
+//! - Each message of an event is checked by its own chain. What the function then sends belongs to
+//!   all of these chains, so each count is the highest among them.
+//! - A refused message is moved to the dead-letter queue immediately. On AWS, it is first received
+//!   until it reaches the queue's maximum receive count.
+//! - Notifications from S3 start a new chain.
 
 use std::collections::BTreeMap;
 
 use aws_sim::queue::Delivery;
 use darkroom::chain::Function;
 
-/// How often a function may run in one chain.
-const MOST_RUNS: u32 = 16;
+/// How many times a function may run in one chain.
+const MAX_RUNS: u32 = 16;
 
-/// How often each function ran in a chain.
+/// How many times each function has run in a chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Lineage(BTreeMap<String, u32>);
 
-/// Whether the function has run too often in the chain that this message ends.
-pub(super) fn is_loop(function: Function, delivery: &Delivery) -> bool {
+/// Whether the function has already run [`MAX_RUNS`] times in the chain of this message.
+pub(super) fn is_recursive(function: Function, delivery: &Delivery) -> bool {
     Lineage::of(delivery)
         .0
         .get(name(function))
-        .is_some_and(|runs| *runs >= MOST_RUNS)
+        .is_some_and(|runs| *runs >= MAX_RUNS)
 }
 
-/// The trace header of the function's invocation with these messages.
+/// Returns the trace header for an invocation of the function with these messages.
 pub(super) fn header(function: Function, deliveries: &[Delivery]) -> String {
+    // Each count is the highest among the chains of the messages.
     let mut lineage = Lineage::default();
     for (name, runs) in deliveries
         .iter()
         .flat_map(|delivery| Lineage::of(delivery).0)
     {
-        let most = lineage.0.entry(name).or_default();
-        *most = runs.max(*most);
+        let highest = lineage.0.entry(name).or_default();
+        *highest = runs.max(*highest);
     }
+
+    // This invocation counts, too. Of several roots, the first one represents all chains.
     *lineage.0.entry(name(function).to_owned()).or_default() += 1;
     let runs: Vec<String> = lineage
         .0
@@ -62,24 +64,24 @@ pub(super) fn header(function: Function, deliveries: &[Delivery]) -> String {
 }
 
 impl Lineage {
-    /// That of a message's chain. What can't be read counts nothing.
+    /// Returns the counts of a message's chain. Parts that can't be parsed count as zero.
     fn of(delivery: &Delivery) -> Self {
         let counts = part(delivery, "Lineage").unwrap_or_default().split('|');
         Self(
             counts
                 .filter_map(|count| count.split_once(':'))
-                .filter_map(read)
+                .filter_map(parse)
                 .collect(),
         )
     }
 }
 
-fn read((name, runs): (&str, &str)) -> Option<(String, u32)> {
+fn parse((name, runs): (&str, &str)) -> Option<(String, u32)> {
     Some((name.to_owned(), runs.parse().ok()?))
 }
 
-/// The trace that the message belongs to, or a new one: `1-<seconds>-<24 digits>`, all in
-/// hexadecimal.
+/// Returns the trace ID of the message's chain, or a new one in the form `1-<seconds>-<24 digits>`,
+/// all in hexadecimal.
 fn root(delivery: &Delivery) -> String {
     part(delivery, "Root").map_or_else(
         || {
@@ -95,6 +97,7 @@ fn root(delivery: &Delivery) -> String {
     )
 }
 
+/// Returns a part of the message's trace header.
 fn part<'a>(delivery: &'a Delivery, name: &str) -> Option<&'a str> {
     let parts = delivery.trace_header.as_deref()?.split(';');
     parts
@@ -135,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn first_message_begins_a_chain() {
+    fn the_first_message_starts_a_chain() {
         let header = header(Function::Plan, &[delivery(None)]);
         assert_eq!(
             header,
@@ -144,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn chain_goes_on_under_its_root_with_one_run_more() {
+    fn an_invocation_keeps_the_root_and_adds_one_run() {
         let sent = delivery(Some("Root=1-a-b;Parent=c;Sampled=1;Lineage=plan:1|poll:3"));
         assert_eq!(
             header(Function::Poll, std::slice::from_ref(&sent)),
@@ -157,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_handled_together_share_the_highest_counts() {
+    fn messages_of_one_event_share_the_highest_counts() {
         let chains = [
             "Root=1-a-b;Lineage=poll:3|submit:1",
             "Root=1-c-d;Lineage=poll:2|submit:5",
@@ -167,15 +170,15 @@ mod tests {
     }
 
     #[test]
-    fn seventeenth_run_is_a_loop_and_only_of_the_function_that_ran() {
+    fn the_seventeenth_run_of_the_same_function_is_recursive() {
         let after = |runs: u32| delivery(Some(&format!("Root=1-a-b;Lineage=poll:{runs}")));
-        assert!(!is_loop(Function::Poll, &after(15)));
-        assert!(is_loop(Function::Poll, &after(16)));
-        assert!(!is_loop(Function::Submit, &after(16)));
+        assert!(!is_recursive(Function::Poll, &after(15)));
+        assert!(is_recursive(Function::Poll, &after(16)));
+        assert!(!is_recursive(Function::Submit, &after(16)));
     }
 
     #[test]
-    fn foreign_header_counts_nothing() {
+    fn a_foreign_header_counts_as_no_runs() {
         for foreign in [
             "",
             "Root=1-a-b",
@@ -188,7 +191,7 @@ mod tests {
                 Lineage::default(),
                 "{foreign}"
             );
-            assert!(!is_loop(Function::Poll, &delivery(Some(foreign))));
+            assert!(!is_recursive(Function::Poll, &delivery(Some(foreign))));
         }
     }
 }

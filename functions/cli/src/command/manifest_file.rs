@@ -1,4 +1,4 @@
-//! A manifest on this machine: its bytes, what it asks for, and the pictures beside it.
+//! A manifest file on this machine, and the reference pictures next to it.
 
 use std::{
     collections::BTreeSet,
@@ -22,41 +22,46 @@ use darkroom::{
 use jiff::{Timestamp, tz::TimeZone};
 use sha2::{Digest, Sha256};
 
-use super::{ManifestArgs, SettingsArgs, beside};
+use super::{ManifestArgs, SettingsArgs, sidecar};
 use crate::cloud::BUCKET;
 
-/// A manifest as a file.
+/// A manifest file and what determines its job.
 #[derive(Debug)]
-pub(super) struct Dropped {
+pub(super) struct ManifestFile {
     path: PathBuf,
-    /// Where it goes in the bucket.
+    /// The key that the manifest gets in the bucket.
     pub(super) key: String,
-    /// The job that dropping it means.
+    /// The job that the manifest becomes.
     pub(super) job: JobId,
-    /// What stands beside it: metadata, the job document, and the templates that it uses.
-    pub(super) stands_beside: Beside,
+    /// The metadata, the job document, and the templates that the manifest uses.
+    pub(super) sidecar: Beside,
 }
 
-/// What a manifest asks for.
+/// What checking a manifest has found.
 #[derive(Debug)]
-pub(super) struct Order {
-    /// Problems, counts and costs, by model and size too.
+pub(super) struct CheckedManifest {
+    /// The problems, and the counts and costs in total and by model and size.
     pub(super) reading: Reading,
-    /// How long it takes, where that is longer than a day.
+    /// How long the job takes, if that is longer than a day.
     pub(super) forecast: Option<Forecast>,
-    /// Whether it asks for an estimate only.
+    /// Whether the manifest or its metadata requests a dry run.
     pub(super) is_dry_run: bool,
-    /// The pictures of the local bucket that it refers to.
+    /// The keys of the reference pictures in the local bucket.
     pub(super) references: BTreeSet<String>,
 }
 
-impl Dropped {
-    /// Finds the manifest, and the job that it means with its metadata and these settings.
-    pub(super) fn open(args: &ManifestArgs, settings: &JobSettings) -> anyhow::Result<Self> {
+impl ManifestFile {
+    /// Reads the manifest and what is next to it once, to determine the job that it becomes with
+    /// its metadata and these settings.
+    pub(super) fn open(args: &ManifestArgs, settings: &Settings) -> anyhow::Result<Self> {
+        // The file name becomes the key, and the key is part of the job's identity.
         let path = args.manifest.as_path();
         let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.with_context(|| format!("{} has no usable file name", path.display()))?;
+        let name =
+            name.with_context(|| format!("the file name of {} is not valid", path.display()))?;
         let key = format!("inbox/{name}");
+
+        // A manifest may be larger than the memory, so it is hashed in pieces.
         let mut hash = Sha256::new();
         let mut file = open(path)?;
         let mut buffer = vec![0; 1 << 16];
@@ -69,36 +74,39 @@ impl Dropped {
                 read => hash.update(&buffer[..read]),
             }
         }
-        let mut beside = beside::read(path, &key, args.metadata().map_err(anyhow::Error::msg)?)?;
-        let used = used_templates(path, &beside)?;
-        beside.templates.retain(|name, _| used.contains(name));
-        let job = job_id(BUCKET, &key, &hash.finalize().into(), settings, &beside);
+
+        // Templates that the manifest does not use must not change the job.
+        let mut sidecar = sidecar::read(path, &key, args.metadata().map_err(anyhow::Error::msg)?)?;
+        let used = used_templates(path, &sidecar)?;
+        sidecar.templates.retain(|name, _| used.contains(name));
+        let job = job_id(BUCKET, &key, &hash.finalize().into(), settings, &sidecar);
         Ok(Self {
             path: path.to_owned(),
             key,
             job,
-            stands_beside: beside,
+            sidecar,
         })
     }
 
-    /// The manifest's bytes.
+    /// Returns the content of the manifest.
     pub(super) fn bytes(&self) -> anyhow::Result<Vec<u8>> {
         fs::read(&self.path).with_context(|| format!("can't read {}", self.path.display()))
     }
 
-    /// Where a picture of the bucket lies beside the manifest.
-    pub(super) fn beside(&self, key: &str) -> PathBuf {
+    /// Returns the path of the local file that becomes the object `key`: keys are relative to the
+    /// manifest's folder.
+    pub(super) fn local_path(&self, key: &str) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(key)
     }
 
-    /// Reads the manifest as `plan` will.
-    pub(super) fn read(
+    /// Checks the manifest as `plan` does.
+    pub(super) fn check(
         &self,
         catalog: &Catalog,
         args: &SettingsArgs,
         now: Timestamp,
-    ) -> anyhow::Result<Order> {
-        // Nothing is fetched here: `plan` does that.
+    ) -> anyhow::Result<CheckedManifest> {
+        // Web references are not fetched here. `plan` fetches them.
         let (settings, project, copies) = (args.settings(), args.limits(), Copies::new());
         let bounds = BatchBounds::of(&project, catalog, args.tier);
         let context = Context {
@@ -107,26 +115,30 @@ impl Dropped {
             default_model: &settings.default_model,
             on: now.to_zoned(TimeZone::UTC).date(),
             allow_retired_models: settings.allow_retired_models,
-            beside: &self.stands_beside,
+            beside: &self.sidecar,
             allow_unknown_models: settings.allow_unknown_models,
             copies: settings.https_references.are_allowed().then_some(&copies),
             bounds: &bounds,
             limits: Limits::default(),
         };
+
+        // The reader gives out one image at a time, so memory use does not grow with the manifest.
         let header = Header::read(open(&self.path)?, &context)?;
         let mut sharder = Sharder::new(settings.shard.clone(), bounds.clone());
-        let mut pictures = Pictures::default();
+        let mut pictures = ReferencePictures::default();
         let mut reading = manifest::read(open(&self.path)?, &header, &context, |expected| {
             sharder.place(&expected.model, RequestSize::of(&expected, catalog));
-            pictures.look_for(self, &expected);
+            pictures.check(self, &expected);
             Ok(())
         })?;
+
+        // Missing pictures are added to the manifest's own problems, in the order of the lines.
         let forecast = Forecast::of(&sharder.planned(), project.live_batches, &bounds);
         reading.errors += pictures.missing.len() as u64;
         reading.problems.extend(pictures.problems());
         reading.problems.sort_by_key(|problem| problem.line);
         let is_dry_run = header.job().mode == Some(Mode::DryRun);
-        Ok(Order {
+        Ok(CheckedManifest {
             reading,
             forecast,
             is_dry_run,
@@ -135,22 +147,25 @@ impl Dropped {
     }
 }
 
-/// The pictures that a manifest refers to in the local bucket, which are files in its own folder.
+/// The reference pictures of a manifest that are in the local bucket. They are uploaded from files
+/// in the manifest's folder.
 #[derive(Default)]
-struct Pictures {
+struct ReferencePictures {
     found: BTreeSet<String>,
     missing: BTreeSet<String>,
+    /// Problems of missing pictures, up to the limit for the problems of a manifest.
     listed: Vec<Problem>,
 }
 
-impl Pictures {
-    /// Looks for those of an image.
-    fn look_for(&mut self, dropped: &Dropped, expected: &Expected) {
+impl ReferencePictures {
+    /// Checks that the pictures of an image exist.
+    fn check(&mut self, manifest: &ManifestFile, expected: &Expected) {
         for ObjectUri { bucket, key } in &expected.refs {
             if bucket != BUCKET || self.found.contains(key) || self.missing.contains(key) {
                 continue;
             }
-            if dropped.beside(key).is_file() {
+            let path = manifest.local_path(key);
+            if path.is_file() {
                 self.found.insert(key.clone());
                 continue;
             }
@@ -161,13 +176,14 @@ impl Pictures {
                     key: Some(expected.item.clone()),
                     severity: Severity::Error,
                     code: "missing_reference".to_owned(),
-                    message: format!("there is no file {}", dropped.beside(key).display()),
+                    message: format!("there is no file {}", path.display()),
                 });
             }
         }
     }
 
-    /// A problem for each that is missing, as many as a manifest's other problems are listed.
+    /// Takes the problems of the missing pictures. If there are too many to list, the last problem
+    /// gives the number of the others.
     fn problems(&mut self) -> Vec<Problem> {
         let mut listed = std::mem::take(&mut self.listed);
         let more = self.missing.len() - listed.len();
@@ -177,23 +193,23 @@ impl Pictures {
                 key: None,
                 severity: Severity::Error,
                 code: "more_errors".to_owned(),
-                message: format!("{more} more pictures are missing"),
+                message: format!("{more} more reference pictures are missing"),
             });
         }
         listed
     }
 }
 
-/// The stored templates that a manifest names.
-fn used_templates(path: &Path, beside: &Beside) -> anyhow::Result<BTreeSet<String>> {
-    if beside.templates.is_empty() {
+/// Returns the names of the stored templates that a manifest uses.
+fn used_templates(path: &Path, sidecar: &Beside) -> anyhow::Result<BTreeSet<String>> {
+    if sidecar.templates.is_empty() {
         return Ok(BTreeSet::new());
     }
     Ok(manifest::used_templates(
         open(path)?,
         open(path)?,
         BUCKET,
-        beside,
+        sidecar,
     )?)
 }
 

@@ -1,5 +1,4 @@
-//! What the command line says about a manifest: which file it is, and the metadata that it is
-//! dropped with.
+//! The arguments that describe a manifest: its file and its metadata.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -7,42 +6,43 @@ use darkroom::{ignored_files::is_ignored, manifest::metadata_name, money::Usd};
 
 use super::ManifestArgs;
 
-/// The file, unless its name says that it is none that anybody would drop.
+/// Accepts the path of a manifest, unless its name marks it as a temporary file. `plan` ignores
+/// such files in `inbox/`, so a job would never start.
 pub(super) fn path(path: PathBuf) -> Result<PathBuf, String> {
     match path.file_name().and_then(|name| name.to_str()) {
-        Some(name) if is_ignored(name) => {
-            Err("by its name it is a temporary file, or one of a file manager's own, \
-                                                  which is left alone in inbox/: give it another name"
-                .to_owned())
-        }
+        Some(name) if is_left_alone(name) => Err(
+            "the name is that of a temporary file or of a file manager's own file, and such \
+                 files are ignored in inbox/: rename the manifest"
+                .to_owned(),
+        ),
         Some(_) | None => Ok(path),
     }
 }
 
-/// Names and values of metadata, by the names that they have in the bucket. A comma within a value
-/// is taken for one that separates only where a name and `=` follow it, so that a template may hold
-/// commas.
+/// Parses metadata and returns it under the names that it has in the bucket. A comma separates two
+/// entries only if a name and `=` follow it, so a value such as a template may contain commas.
 pub(super) fn metadata(text: &str) -> Result<Vec<(String, String)>, String> {
-    let mut said: Vec<(&str, String)> = Vec::new();
+    let mut entries: Vec<(&str, String)> = Vec::new();
     for piece in text.split(',') {
         match (
             piece.split_once('=').filter(|(name, _)| is_name(name)),
-            said.last_mut(),
+            entries.last_mut(),
         ) {
-            (Some((name, value)), _) => said.push((name.trim(), value.to_owned())),
+            (Some((name, value)), _) => entries.push((name.trim(), value.to_owned())),
             (None, Some((_, value))) => {
                 value.push(',');
                 value.push_str(piece);
             }
-            (None, None) => return Err("write name=value".to_owned()),
+            (None, None) => return Err("expected NAME=VALUE".to_owned()),
         }
     }
-    said.into_iter()
+    entries
+        .into_iter()
         .map(|(name, value)| Ok((metadata_name(name, &value)?.to_owned(), value)))
         .collect()
 }
 
-/// Whether a text is written as the names of metadata are.
+/// Whether a text has the form of a metadata name.
 fn is_name(text: &str) -> bool {
     let text = text.trim();
     !text.is_empty()
@@ -51,7 +51,8 @@ fn is_name(text: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
-/// An amount, as it was written: it is part of the job's identity.
+/// Accepts an amount in US dollars and returns the text as it was written, because the text is part
+/// of the job's identity.
 pub(super) fn dollars(text: &str) -> Result<String, String> {
     match text.parse::<Usd>() {
         Ok(_) => Ok(text.to_owned()),
@@ -60,14 +61,14 @@ pub(super) fn dollars(text: &str) -> Result<String, String> {
 }
 
 impl ManifestArgs {
-    /// The metadata that the manifest is dropped with: what `--metadata` says, and what has an
-    /// option of its own.
+    /// Returns the metadata of the manifest, from `--metadata` and from the options that stand for
+    /// a single entry.
     ///
     /// # Errors
-    /// When two of them say something else about the same.
+    /// Returns an error if two of them give different values for the same name.
     pub(super) fn metadata(&self) -> Result<BTreeMap<String, String>, String> {
-        let mut said: BTreeMap<String, (String, &str)> = BTreeMap::new();
-        let given = self
+        // Each entry with the option that it comes from, for the error message.
+        let listed = self
             .metadata
             .iter()
             .flatten()
@@ -77,31 +78,36 @@ impl ManifestArgs {
             .budget_usd
             .as_deref()
             .map(|usd| ("budget-usd", usd, "--budget-usd"));
-        for (name, value, source) in given.chain(dry_run).chain(budget) {
-            match said.get(name) {
-                Some((before, _)) if means_the_same(name, before, value) => {}
-                Some((before, first)) => {
+
+        // The first value wins, since the text of a value is part of the job's identity.
+        let mut merged: BTreeMap<String, (String, &str)> = BTreeMap::new();
+        for (name, value, option) in listed.chain(dry_run).chain(budget) {
+            match merged.get(name) {
+                Some((earlier, _)) if is_equivalent(name, earlier, value) => {}
+                Some((earlier, first_option)) => {
                     return Err(format!(
-                        "{first} says {name}={before}, and {source} says {name}={value}: say one of them"
+                        "conflicting values: {first_option} sets {name}={earlier} and {option} \
+                         sets {name}={value}; use only one of them"
                     ));
                 }
                 None => {
-                    said.insert(name.to_owned(), (value.to_owned(), source));
+                    merged.insert(name.to_owned(), (value.to_owned(), option));
                 }
             }
         }
-        Ok(said
+        Ok(merged
             .into_iter()
             .map(|(name, (value, _))| (name, value))
             .collect())
     }
 }
 
-fn means_the_same(name: &str, one: &str, other: &str) -> bool {
-    let is_estimate = |value: &str| matches!(value, "dry_run" | "estimate");
+/// Whether two values of the metadata `name` have the same meaning.
+fn is_equivalent(name: &str, one: &str, other: &str) -> bool {
+    let is_dry_run = |value: &str| matches!(value, "dry_run" | "estimate");
     let usd = |value: &str| value.parse::<Usd>().ok();
     match name {
-        "mode" => one == other || (is_estimate(one) && is_estimate(other)),
+        "mode" => one == other || (is_dry_run(one) && is_dry_run(other)),
         "budget-usd" => one == other || (usd(one).is_some() && usd(one) == usd(other)),
         _ => one == other,
     }
@@ -111,7 +117,7 @@ fn means_the_same(name: &str, one: &str, other: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn said(
+    fn merged(
         metadata: &[(&str, &str)],
         dry_run: bool,
         budget_usd: Option<&str>,
@@ -121,14 +127,14 @@ mod tests {
             .map(|(name, value)| vec![((*name).to_owned(), (*value).to_owned())])
             .collect();
         let budget_usd = budget_usd.map(str::to_owned);
-        let said = ManifestArgs {
+        let merged = ManifestArgs {
             manifest: PathBuf::new(),
             metadata,
             dry_run,
             budget_usd,
         }
         .metadata()?;
-        Ok(said
+        Ok(merged
             .iter()
             .map(|(name, value)| format!("{name}={value}"))
             .collect::<Vec<_>>()
@@ -136,35 +142,36 @@ mod tests {
     }
 
     #[test]
-    fn an_option_says_what_the_metadata_says() {
+    fn an_option_is_merged_with_the_metadata() {
         assert_eq!(
-            said(&[("key", "{sku}")], true, Some("5")),
+            merged(&[("key", "{sku}")], true, Some("5")),
             Ok("budget-usd=5,key={sku},mode=dry_run".to_owned())
         );
         assert_eq!(
-            said(&[("budget-usd", "5")], false, Some("5.00")),
+            merged(&[("budget-usd", "5")], false, Some("5.00")),
             Ok("budget-usd=5".to_owned())
         );
         assert_eq!(
-            said(&[("mode", "estimate")], true, None),
+            merged(&[("mode", "estimate")], true, None),
             Ok("mode=estimate".to_owned())
         );
-        assert_eq!(said(&[], false, None), Ok(String::new()));
+        assert_eq!(merged(&[], false, None), Ok(String::new()));
     }
 
     #[test]
-    fn two_values_for_the_same_are_an_error() {
-        let two = said(&[("budget-usd", "5")], false, Some("6")).unwrap_err();
+    fn rejects_two_values_for_one_name() {
+        let error = merged(&[("budget-usd", "5")], false, Some("6")).unwrap_err();
         assert_eq!(
-            two,
-            "--metadata says budget-usd=5, and --budget-usd says budget-usd=6: say one of them"
+            error,
+            "conflicting values: --metadata sets budget-usd=5 and --budget-usd sets budget-usd=6; \
+             use only one of them"
         );
-        assert!(said(&[("mode", "run")], true, None).is_err());
-        assert!(said(&[("key", "{a}"), ("key", "{b}")], false, None).is_err());
+        assert!(merged(&[("mode", "run")], true, None).is_err());
+        assert!(merged(&[("key", "{a}"), ("key", "{b}")], false, None).is_err());
     }
 
     #[test]
-    fn metadata_has_the_names_of_the_bucket_and_no_other() {
+    fn accepts_only_the_metadata_names_of_the_bucket() {
         assert_eq!(
             metadata("Budget_USD=5"),
             Ok(vec![("budget-usd".to_owned(), "5".to_owned())])
@@ -181,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_may_hold_commas() {
+    fn a_value_may_contain_commas() {
         for (text, expected) in [
             (
                 "template=white-bg,budget-usd=150",
@@ -206,19 +213,19 @@ mod tests {
         }
         assert!(
             metadata("template=a,buget=5").is_err(),
-            "no value may swallow a mistaken name"
+            "a misspelled name must not become part of a value"
         );
     }
 
     #[test]
-    fn a_temporary_file_is_no_manifest() {
+    fn rejects_a_temporary_file() {
         assert!(
             path(PathBuf::from("a/skus.csv.part")).is_err()
                 && path(PathBuf::from("~$skus.csv")).is_err()
         );
         assert!(
             path(PathBuf::from(".hidden/skus.csv")).is_ok(),
-            "its folder is not part of its key"
+            "the folder is not part of the key"
         );
     }
 }

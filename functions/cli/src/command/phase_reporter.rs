@@ -1,4 +1,4 @@
-//! A line on the terminal whenever a job goes on, for a host that runs many.
+//! A line on the terminal whenever a job changes phase, for a host that runs many jobs.
 
 use std::{
     collections::HashMap,
@@ -19,43 +19,43 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use super::check::count;
 use crate::cloud::BUCKET;
 
-/// Sees every `job.json` that is written.
-pub(super) struct Announcing(UnboundedSender<JobId>);
+/// Observes every write of a `job.json` and passes the job to a [`PhaseReporter`].
+pub(super) struct StatusWrites(UnboundedSender<JobId>);
 
-/// What was seen, to be told.
-pub(super) struct Announced {
+/// Prints the phases of the jobs whose `job.json` was written.
+pub(super) struct PhaseReporter {
     bucket: PathBuf,
     written: UnboundedReceiver<JobId>,
 }
 
-impl Announcing {
-    /// For the bucket below `out`.
-    pub(super) fn new(out: &Path) -> (Self, Announced) {
+impl StatusWrites {
+    /// Creates the observer and the reporter for the bucket below `out`.
+    pub(super) fn new(out: &Path) -> (Self, PhaseReporter) {
         let (sender, written) = mpsc::unbounded_channel();
         (
             Self(sender),
-            Announced {
+            PhaseReporter {
                 bucket: out.join(BUCKET),
                 written,
             },
         )
     }
 
-    /// Around what answers for S3.
+    /// Wraps the transport that answers S3 requests.
     pub(super) fn around(self, wire: Arc<dyn Transport>) -> Arc<dyn Transport> {
-        Arc::new(Announcer {
+        Arc::new(StatusWriteTransport {
             wire,
             written: self.0,
         })
     }
 }
 
-struct Announcer {
+struct StatusWriteTransport {
     wire: Arc<dyn Transport>,
     written: UnboundedSender<JobId>,
 }
 
-impl Transport for Announcer {
+impl Transport for StatusWriteTransport {
     fn send(
         &self,
         request: Request<Body>,
@@ -68,7 +68,7 @@ impl Transport for Announcer {
             if let Some(job) = job
                 && answer.status().is_success()
             {
-                // Nobody listens any more once the command ends.
+                // The receiver is gone once the command stops, and then no line is needed.
                 let _ = self.written.send(job);
             }
             Ok(answer)
@@ -76,7 +76,7 @@ impl Transport for Announcer {
     }
 }
 
-/// The job whose `job.json` a path names.
+/// Returns the job whose `job.json` is at the path of a request.
 fn job_of(path: &str) -> Option<JobId> {
     let key = path
         .strip_prefix('/')?
@@ -86,32 +86,35 @@ fn job_of(path: &str) -> Option<JobId> {
     (!job.contains(['/', '.'])).then(|| JobId::new(job))
 }
 
-impl Announced {
-    /// Tells of every phase that a job enters, until nobody can write any more.
-    pub(super) async fn tell(mut self) {
-        let mut told: HashMap<JobId, JobPhase> = HashMap::new();
+impl PhaseReporter {
+    /// Prints a line for every phase that a job enters, until the last [`StatusWrites`] is dropped.
+    pub(super) async fn run(mut self) {
+        let mut reported: HashMap<JobId, JobPhase> = HashMap::new();
         while let Some(job) = self.written.recv().await {
-            let path = self.bucket.join(object_keys::status(&job));
+            // The file may already have been replaced by a later version, which is then reported
+            // instead. If it can't be read now, the next write is reported.
+            let path = self.bucket.join(layout::status(&job));
             let Some(status) = fs::read(path)
                 .ok()
-                .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+                .and_then(|bytes| serde_json::from_slice::<JobStatus>(&bytes).ok())
             else {
                 continue;
             };
-            let status: JobStatus = status;
-            if told.get(&job) != Some(&status.phase) {
-                println!("{job}  {}", words(&status));
+            if reported.get(&job) != Some(&status.phase) {
+                println!("{job}  {}", describe(&status));
             }
+            // A job in a final phase is forgotten, so that the map does not grow forever.
             if status.phase.is_over() {
-                told.remove(&job)
+                reported.remove(&job)
             } else {
-                told.insert(job, status.phase)
+                reported.insert(job, status.phase)
             };
         }
     }
 }
 
-fn words(status: &JobStatus) -> String {
+/// Returns the text for a job's phase.
+fn describe(status: &JobStatus) -> String {
     let images = status.plan.as_ref().map_or(0, |plan| plan.images);
     let cost = status
         .cost_usd
@@ -119,32 +122,35 @@ fn words(status: &JobStatus) -> String {
     match status.phase {
         JobPhase::Rejected => {
             format!(
-                "rejected: {}; see validation.csv. Nothing was bought",
+                "rejected: {}; see validation.csv. Nothing was bought.",
                 count(status.errors.unwrap_or(0), "error")
             )
         }
-        JobPhase::Estimated => format!("estimated: {}; nothing was bought", count(images, "image")),
+        JobPhase::Estimated => format!(
+            "dry run complete: {}. Nothing was bought.",
+            count(images, "image")
+        ),
         JobPhase::Submitting => format!("planned: {}", count(images, "image")),
         JobPhase::Waiting => "waiting for Gemini".to_owned(),
         JobPhase::Collecting => "collecting images".to_owned(),
-        JobPhase::Blocked => format!("can't be closed: {}", blocker(status)),
-        JobPhase::Succeeded => format!("done: all of {}{cost}", count(images, "image")),
+        JobPhase::Blocked => format!("blocked: {}", blocker(status)),
+        JobPhase::Succeeded => format!("complete: {}{cost}", count(images, "image")),
         JobPhase::Partial => format!(
-            "done: {} of {images} images{cost}; see retry.jsonl",
+            "incomplete: {} of {images} images{cost}; see retry.jsonl",
             status.finished
         ),
-        JobPhase::Failed => format!("failed: no image{cost}; see results.csv"),
+        JobPhase::Failed => format!("failed: no images{cost}; see results.csv"),
         JobPhase::Cancelled => format!(
-            "cancelled: {} of {images} images{cost}; see retry.jsonl",
+            "canceled: {} of {images} images{cost}; see retry.jsonl",
             status.finished
         ),
     }
 }
 
-/// What keeps a job from being closed, and what to do about it.
+/// Returns what prevents a job from being closed, and what to do about it.
 pub(super) fn blocker(status: &JobStatus) -> String {
     status.blocker.as_ref().map_or_else(
-        || "see its job.json".to_owned(),
+        || "see the job's job.json".to_owned(),
         |blocker| format!("{}. {}", blocker.what, blocker.what_to_do),
     )
 }
@@ -154,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_status_is_told_of() {
+    fn only_writes_of_a_job_status_are_reported() {
         let job =
             job_of("/darkroom/jobs/catalog-9cf485441ecdeefd/job.json").map(|job| job.to_string());
         assert_eq!(job.as_deref(), Some("catalog-9cf485441ecdeefd"));

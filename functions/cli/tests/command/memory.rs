@@ -1,4 +1,4 @@
-//! A large job in flat memory.
+//! The memory use of a large job.
 
 use std::{
     fs,
@@ -8,22 +8,22 @@ use std::{
     time::Duration,
 };
 
-use super::{Place, keys};
+use super::{Workspace, keys};
 
-/// The most memory a run of `items` items had, in MiB.
+/// Returns the peak memory use of a run of `items` items, in MiB.
 fn peak_of(items: usize) -> u64 {
-    let place = Place::new();
+    let workspace = Workspace::new();
     let lines: Vec<String> = (0..items)
         .map(|number| format!(r#"{{"key":"item-{number:05}","prompt":"stone number {number}","image_size":"512"}}"#))
         .collect();
-    let manifest = place.manifest("stones.jsonl", &lines.join("\n"));
-    // The smallest images there are: what counts here is how many.
+    let manifest = workspace.manifest("stones.jsonl", &lines.join("\n"));
+    // The smallest possible images, because only their number matters here.
     let more = [
         "--default-model",
         "gemini-3.1-flash-image",
         "--allow-retired-models",
     ];
-    let mut process = place
+    let mut process = workspace
         .command(&manifest, &more)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -43,18 +43,21 @@ fn peak_of(items: usize) -> u64 {
         thread::sleep(Duration::from_millis(20));
     };
     assert_eq!(code, Some(0));
-    let results = place.lines("results.jsonl");
+    let results = workspace.lines("results.jsonl");
     assert_eq!(results.len(), items);
     assert!(keys(&results).is_sorted());
-    let shards = fs::read_dir(place.job().join("shards")).unwrap().count();
+    let shards = fs::read_dir(workspace.job().join("shards"))
+        .unwrap()
+        .count();
     assert_eq!(shards, items.div_ceil(1_000));
     peak >> 10
 }
 
 #[test]
-fn five_thousand_items_take_no_more_memory_than_five_hundred() {
+fn memory_use_does_not_grow_from_500_to_5_000_items() {
     let (small, large) = (peak_of(500), peak_of(5_000));
-    // Past the test runner, which keeps the output of tests that pass to itself.
+    // Written to standard error directly, because the test runner hides the output of tests that
+    // pass.
     let _ = writeln!(
         io::stderr(),
         "peak memory: {small} MiB for 500 items, {large} MiB for 5,000 items in five shards"

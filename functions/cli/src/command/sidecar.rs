@@ -1,4 +1,4 @@
-//! What stands beside a manifest on this machine: metadata from the command line, and the files
+//! The sidecar of a manifest on this machine: the metadata from the command line, and the files
 //! that `plan` will find in the bucket.
 
 use std::{
@@ -10,8 +10,8 @@ use std::{
 use anyhow::Context as _;
 use darkroom::manifest::{Beside, StoredTemplate, TEMPLATES};
 
-/// What stands beside the manifest at `path`, which goes to the bucket as `key`: `<stem>.job.json`
-/// and the texts of `templates/` in its folder.
+/// Reads the sidecar of the manifest at `path`, which becomes the object `key`: `<stem>.job.json`
+/// and the texts below `templates/` in the manifest's folder.
 pub(super) fn read(
     path: &Path,
     key: &str,
@@ -34,6 +34,7 @@ pub(super) fn read(
     })
 }
 
+/// Reads a file as text. None if there is no such file.
 fn text(path: &Path) -> anyhow::Result<Option<String>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
@@ -42,7 +43,7 @@ fn text(path: &Path) -> anyhow::Result<Option<String>> {
     }
 }
 
-/// The files of a folder, and of those in it, as keys.
+/// Adds the keys of all files below a folder. A folder that does not exist has no files.
 fn list(folder: &PathBuf, prefix: &str, keys: &mut Vec<String>) -> anyhow::Result<()> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -53,6 +54,7 @@ fn list(folder: &PathBuf, prefix: &str, keys: &mut Vec<String>) -> anyhow::Resul
     };
     for entry in entries {
         let entry = entry.with_context(|| format!("can't list {}", folder.display()))?;
+        // A name that is not valid UTF-8 can't be the key of an object.
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };

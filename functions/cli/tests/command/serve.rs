@@ -1,4 +1,5 @@
-//! `darkroom serve`: other processes drop manifests over a socket; it may be killed, and ended.
+//! `darkroom serve`: other processes drop manifests over a socket; the command is killed or
+//! stopped.
 
 use std::{
     fs,
@@ -11,22 +12,22 @@ use aws_sdk_s3::{
     primitives::ByteStream,
 };
 
-use super::Place;
+use super::Workspace;
 
-/// A host that is kept running, and what it says.
+/// A running `darkroom serve` and its output.
 struct Host {
     process: Child,
-    said: BufReader<ChildStdout>,
+    output: BufReader<ChildStdout>,
     endpoint: String,
     access_key: (String, String),
 }
 
 impl Host {
-    fn start(place: &Place) -> Self {
-        Self::start_with(place, &[])
+    fn start(workspace: &Workspace) -> Self {
+        Self::start_with(workspace, &[])
     }
 
-    fn start_with(place: &Place, more: &[&str]) -> Self {
+    fn start_with(workspace: &Workspace, more: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_darkroom"));
         command
             .args([
@@ -39,23 +40,23 @@ impl Host {
                 "3",
                 "--out",
             ])
-            .arg(place.out());
+            .arg(workspace.out());
         command.args(more);
         let mut process = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let said = BufReader::new(process.stdout.take().unwrap());
+        let output = BufReader::new(process.stdout.take().unwrap());
         let mut host = Self {
             process,
-            said,
+            output,
             endpoint: String::new(),
             access_key: Default::default(),
         };
         let line = host.wait_for("S3 and SQS");
         host.endpoint = line.split_whitespace().last().unwrap().to_owned();
-        // What it tells a person to type.
+        // The commands that users are shown must match the endpoint.
         let line = host.wait_for("export AWS_ENDPOINT_URL=");
         let value = |name: &str| {
             let words = line
@@ -77,16 +78,16 @@ impl Host {
         host
     }
 
-    /// The next line that holds `words`.
-    fn wait_for(&mut self, words: &str) -> String {
+    /// Returns the next line that contains `text`.
+    fn wait_for(&mut self, text: &str) -> String {
         let mut before = String::new();
         loop {
             let mut line = String::new();
             assert!(
-                self.said.read_line(&mut line).unwrap() > 0,
-                "ended without {words:?}, after {before}"
+                self.output.read_line(&mut line).unwrap() > 0,
+                "the output ended without {text:?}, after {before}"
             );
-            if line.contains(words) {
+            if line.contains(text) {
                 return line.trim_end().to_owned();
             }
             before.push_str(&line);
@@ -102,15 +103,15 @@ impl Host {
                 &self.access_key.1,
                 None,
                 None,
-                "as told",
+                "from the command",
             ))
             .endpoint_url(&self.endpoint)
             .force_path_style(true);
         aws_sdk_s3::Client::from_conf(config.build())
     }
 
-    /// Asks it to end, as Ctrl-C does, and answers with its exit code.
-    fn end(&mut self) -> Option<i32> {
+    /// Stops it as Ctrl-C does, and returns its exit code.
+    fn stop(&mut self) -> Option<i32> {
         let pid = self.process.id().to_string();
         assert!(
             Command::new("kill")
@@ -119,23 +120,23 @@ impl Host {
                 .unwrap()
                 .success()
         );
-        self.wait_for("nothing is lost");
+        self.wait_for("Stopped. Run the same command to resume.");
         self.process.wait().unwrap().code()
     }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // Fails where it has ended, as it should.
+        // This fails if the process has already ended, as it should have.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
 #[tokio::test]
-async fn host_killed_while_it_waits_goes_on_and_ends_cleanly() {
-    let place = Place::new();
-    let mut host = Host::start(&place);
+async fn a_host_killed_while_it_waits_resumes_and_stops_cleanly() {
+    let workspace = Workspace::new();
+    let mut host = Host::start(&workspace);
     let body = ByteStream::from_static(
         br#"[{"key": "a", "prompt": "a stone"}, {"key": "b", "prompt": "a leaf"}]"#,
     );
@@ -152,10 +153,10 @@ async fn host_killed_while_it_waits_goes_on_and_ends_cleanly() {
     host.process.kill().unwrap();
     host.process.wait().unwrap();
 
-    let mut host = Host::start(&place);
-    let done = host.wait_for("done");
+    let mut host = Host::start(&workspace);
+    let done = host.wait_for("complete");
     assert!(
-        done.starts_with("two-") && done.contains("all of 2 images, $"),
+        done.starts_with("two-") && done.contains("complete: 2 images, $"),
         "{done}"
     );
     let key = format!(
@@ -173,20 +174,20 @@ async fn host_killed_while_it_waits_goes_on_and_ends_cleanly() {
     assert_eq!(image.content_type(), Some("image/jpeg"));
     assert_eq!(
         image.body.collect().await.unwrap().to_vec(),
-        fs::read(place.out().join("darkroom").join(key)).unwrap()
+        fs::read(workspace.out().join("darkroom").join(key)).unwrap()
     );
-    assert_eq!(host.end(), Some(0));
+    assert_eq!(host.stop(), Some(0));
     assert_eq!(
-        place.batches().len(),
+        workspace.batches().len(),
         1,
-        "it asked for another batch after the kill"
+        "it created another batch after the kill"
     );
 }
 
 #[tokio::test]
-async fn rejected_manifest_is_told_and_port_in_use_is_explained() {
-    let place = Place::new();
-    let mut host = Host::start(&place);
+async fn reports_a_rejected_manifest_and_explains_a_port_in_use() {
+    let workspace = Workspace::new();
+    let mut host = Host::start(&workspace);
     let body = ByteStream::from_static(br#"[{"key": "a", "promt": "a stone"}]"#);
     host.s3()
         .put_object()
@@ -196,13 +197,13 @@ async fn rejected_manifest_is_told_and_port_in_use_is_explained() {
         .send()
         .await
         .unwrap();
-    let told = host.wait_for("rejected");
+    let line = host.wait_for("rejected");
     assert!(
-        told.contains("see validation.csv. Nothing was bought"),
-        "{told}"
+        line.contains("see validation.csv. Nothing was bought"),
+        "{line}"
     );
 
-    let other = Place::new();
+    let other = Workspace::new();
     let port = host.endpoint.rsplit(':').next().unwrap();
     let refused = Command::new(env!("CARGO_BIN_EXE_darkroom"))
         .args(["serve", "--port", port, "--out"])
@@ -212,19 +213,19 @@ async fn rejected_manifest_is_told_and_port_in_use_is_explained() {
     assert_eq!(refused.status.code(), Some(3));
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(why.contains(port) && why.contains("--port"), "{why}");
-    assert_eq!(host.end(), Some(0));
+    assert_eq!(host.stop(), Some(0));
 }
 
 #[tokio::test]
-async fn a_folder_keeps_its_secret_and_another_can_be_given() {
-    let place = Place::new();
-    let mut host = Host::start(&place);
+async fn a_folder_keeps_its_access_key_and_accepts_another_for_one_run() {
+    let workspace = Workspace::new();
+    let mut host = Host::start(&workspace);
     let first = host.access_key.clone();
     assert!(
         first.1.len() == 40 && first != ("test".to_owned(), "test".to_owned()),
         "{first:?}"
     );
-    let known = Credentials::new("test", "test", None, None, "well known");
+    let known = Credentials::new("test", "test", None, None, "well-known");
     let stranger = host
         .s3()
         .config()
@@ -238,26 +239,29 @@ async fn a_folder_keeps_its_secret_and_another_can_be_given() {
         .unwrap_err();
     assert_eq!(refused.raw_response().unwrap().status().as_u16(), 403);
     host.s3().list_buckets().send().await.unwrap();
-    assert_eq!(host.end(), Some(0));
+    assert_eq!(host.stop(), Some(0));
 
-    let mut host = Host::start_with(&place, &["--access-key", "test", "--secret-key", "test"]);
+    let mut host = Host::start_with(
+        &workspace,
+        &["--access-key", "test", "--secret-key", "test"],
+    );
     assert_eq!(host.access_key, ("test".to_owned(), "test".to_owned()));
     host.s3().list_buckets().send().await.unwrap();
-    assert_eq!(host.end(), Some(0));
+    assert_eq!(host.stop(), Some(0));
 
-    // What was given once is not kept.
-    let mut host = Host::start(&place);
-    assert_eq!((host.access_key.clone(), host.end()), (first, Some(0)));
+    // A key from the command line is not stored.
+    let mut host = Host::start(&workspace);
+    assert_eq!((host.access_key.clone(), host.stop()), (first, Some(0)));
 }
 
 #[test]
-fn half_an_access_key_or_one_that_a_shell_would_take_apart_is_refused() {
-    let place = Place::new();
+fn rejects_an_incomplete_access_key_and_one_with_shell_syntax() {
+    let workspace = Workspace::new();
     let serve = |arguments: &[&str], variables: &[(&str, &str)]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_darkroom"));
         command
             .args(["serve", "--port", "0", "--gemini-port", "0", "--out"])
-            .arg(place.out());
+            .arg(workspace.out());
         let refused = command
             .args(arguments)
             .envs(variables.iter().copied())
@@ -268,16 +272,19 @@ fn half_an_access_key_or_one_that_a_shell_would_take_apart_is_refused() {
             String::from_utf8_lossy(&refused.stderr).into_owned(),
         )
     };
-    let (code, said) = serve(&["--access-key", "test"], &[]);
-    assert!(code == Some(64) && said.contains("--secret-key"), "{said}");
-    let (code, said) = serve(&[], &[("DARKROOM_ACCESS_KEY", "test")]);
+    let (code, output) = serve(&["--access-key", "test"], &[]);
     assert!(
-        code == Some(3) && said.contains("DARKROOM_SECRET_KEY"),
-        "{said}"
+        code == Some(64) && output.contains("--secret-key"),
+        "{output}"
     );
-    let (code, said) = serve(&["--access-key", "a", "--secret-key", "$(reboot)"], &[]);
+    let (code, output) = serve(&[], &[("DARKROOM_ACCESS_KEY", "test")]);
     assert!(
-        code == Some(3) && said.contains("secret access key") && !said.contains("reboot"),
-        "{said}"
+        code == Some(3) && output.contains("DARKROOM_SECRET_KEY"),
+        "{output}"
+    );
+    let (code, output) = serve(&["--access-key", "a", "--secret-key", "$(reboot)"], &[]);
+    assert!(
+        code == Some(3) && output.contains("secret access key") && !output.contains("reboot"),
+        "{output}"
     );
 }

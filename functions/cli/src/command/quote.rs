@@ -1,5 +1,4 @@
-//! What a manifest asks for and what it would cost, by model and size: for people as a table, for
-//! programs as JSON.
+//! The quote for a manifest: its images and their cost by model and size, as a table or as JSON.
 
 use std::{collections::BTreeMap, fmt::Display};
 
@@ -14,64 +13,67 @@ use darkroom::{
 };
 use serde::Serialize;
 
-use super::dropped::Order;
+use super::manifest_file::CheckedManifest;
 
-/// What a manifest would do, as `darkroom check --json` prints it. The names of its members stay as
-/// they are.
+/// The quote for a manifest, in the form in which `darkroom check --json` prints it. Programs rely
+/// on the names of its fields.
 ///
 /// ```json
-/// {"job":"catalog-…","accepted":true,"items":23,"images":27,"aliases":{"nano-banana-2":"gemini-…"},
-///  "rows":[{"model":"gemini-…","size":"1K","lane":"batch","images":24,"each_usd":0.0168,"total_usd":0.419614,…}],
-///  "total":{"images":27,"total_usd":0.627404,…},"thinking":{"min_tokens":8220,"max_tokens":16740,"min":{"batch_usd":…},…},
+/// {"job":"catalog-…","accepted":true,"items":23,"images":27,
+///  "aliases":{"nano-banana-2":"gemini-…"},
+///  "rows":[{"model":"gemini-…","size":"1K","lane":"batch","images":24,"each_usd":0.0168,
+///           "total_usd":0.419614,…}],
+///  "total":{"images":27,"total_usd":0.627404,…},
+///  "thinking":{"min_tokens":8220,"max_tokens":16740,"min":{"batch_usd":…},…},
 ///  "errors":0,"warnings":0,"problems":[]}
 /// ```
 #[derive(Debug, Serialize)]
-pub(super) struct Offer {
-    /// The job that dropping it means.
+pub(super) struct Quote {
+    /// The job that the manifest becomes.
     job: JobId,
-    /// Whether it can be dropped. Of a manifest that can't, nothing is counted but its items and
-    /// problems.
+    /// Whether the manifest has no errors. If it has errors, only its items and problems are
+    /// counted.
     accepted: bool,
-    /// Items of the manifest.
+    /// The items of the manifest.
     items: u64,
-    /// Images they ask for.
+    /// The images that the items request.
     images: u64,
-    /// The families' names that were used, each with the model it leads to today.
+    /// The model families that the manifest names, each with the model that it currently means.
     aliases: BTreeMap<String, String>,
-    /// By model and size.
+    /// The images and their cost by model and size.
     rows: Vec<Row>,
-    /// All of them.
+    /// The sum of all rows.
     total: Total,
-    /// What the models' thoughts may cost on top of that.
+    /// What thinking may cost in addition to the total.
     thinking: Thinking,
-    /// How long it takes, where that is longer than a day.
+    /// How long the job takes, if that is longer than a day.
     #[serde(skip_serializing_if = "Option::is_none")]
     forecast: Option<Forecast>,
-    /// All errors, also those that aren't listed.
+    /// The number of errors, including those that are not listed.
     errors: u64,
-    /// All warnings, also those that aren't listed.
+    /// The number of warnings, including those that are not listed.
     warnings: u64,
-    /// What is wrong, or odd, line by line.
+    /// Errors and warnings, in the order of their lines.
     problems: Vec<Problem>,
 }
 
-/// Images of one model and size.
+/// The images of one model and size.
 #[derive(Debug, Serialize)]
 struct Row {
     model: String,
     size: String,
     lane: Lane,
-    /// The published price of one image, without its input.
+    /// The list price of one image, without input tokens.
     each_usd: Usd,
-    /// Warnings about the items that ask for them.
+    /// Warnings about the items that request these images.
     warnings: u64,
     #[serde(flatten)]
     total: Total,
-    /// What the thoughts about them may cost on top.
+    /// What thinking may cost in addition to the total.
     thinking: Thinking,
 }
 
-/// What images come to, input tokens included.
+/// The cost of images, including input tokens.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 struct Total {
     images: u64,
@@ -80,16 +82,18 @@ struct Total {
     saved_usd: Usd,
 }
 
-impl Offer {
-    /// What was read of the manifest of `job`.
-    pub(super) fn new(job: &JobId, order: &Order, catalog: &Catalog) -> Self {
-        let reading = &order.reading;
+impl Quote {
+    /// Creates the quote for the manifest of `job`.
+    pub(super) fn new(job: &JobId, manifest: &CheckedManifest, catalog: &Catalog) -> Self {
+        // A manifest with errors buys nothing, so it has no price.
+        let reading = &manifest.reading;
         let accepted = reading.errors == 0;
         let (images, estimate) = if accepted {
             (reading.images, reading.estimate)
         } else {
             Default::default()
         };
+
         Self {
             job: job.clone(),
             accepted,
@@ -107,14 +111,14 @@ impl Offer {
             } else {
                 Thinking::default()
             },
-            forecast: order.forecast.clone().filter(|_| accepted),
+            forecast: manifest.forecast.clone().filter(|_| accepted),
             errors: reading.errors,
             warnings: reading.warnings,
             problems: reading.problems.clone(),
         }
     }
 
-    /// The table, a line each; with a total, unless there is but one.
+    /// Returns the lines of the table. The last one is the total, unless there is only one row.
     pub(super) fn table(&self) -> Vec<String> {
         let heads = [
             "images",
@@ -129,6 +133,8 @@ impl Offer {
         ];
         let mut cells = vec![heads.map(str::to_owned)];
         cells.extend(self.rows.iter().map(Row::cells));
+
+        // A total below a single row would repeat it.
         if self.rows.len() > 1 {
             let [images, total, interactive, saved] = self.total.cells();
             let none = String::new;
@@ -153,18 +159,21 @@ impl Offer {
         aligned(&cells)
     }
 
-    /// What thinking may cost on top of the table, a line for each model that thinks.
+    /// Returns a line for each model that thinks, with what thinking may cost in addition.
     pub(super) fn thinking(&self) -> Vec<String> {
+        // Thinking does not depend on the size, so the sizes of a model are summed.
         let mut models: BTreeMap<&str, (u64, Thinking)> = BTreeMap::new();
         for row in &self.rows {
             let (images, thinking) = models.entry(&row.model).or_default();
             *images += row.total.images;
             *thinking = *thinking + row.thinking;
         }
+
+        // The model is named only if there is more than one.
         let several = models.len() > 1;
         let line = |(model, (images, thinking)): (&str, (u64, Thinking))| {
-            let of_model = if several {
-                format!(" of {model}")
+            let by_model = if several {
+                format!(" by {model}")
             } else {
                 String::new()
             };
@@ -173,12 +182,12 @@ impl Offer {
             let tokens = range(fewest?, most?);
             let usd = range(thinking.min.batch_usd, thinking.max.batch_usd);
             (thinking.max_tokens > 0)
-                .then(|| format!("thinking{of_model}, about {tokens} tokens an image: + {usd}"))
+                .then(|| format!("thinking{by_model}, about {tokens} tokens per image: + {usd}"))
         };
         models.into_iter().filter_map(line).collect()
     }
 
-    /// What all of it may cost: `about $0.63, and $0.03 to $0.06 for thinking`.
+    /// Returns the total cost as text: `about $0.63, plus $0.03 to $0.06 for thinking`.
     pub(super) fn price(&self) -> String {
         let Thinking {
             max_tokens,
@@ -190,18 +199,18 @@ impl Offer {
         match max_tokens {
             0 => format!("about {total}"),
             _ => format!(
-                "about {total}, and {} for thinking",
+                "about {total}, plus {} for thinking",
                 range(min.batch_usd, max.batch_usd)
             ),
         }
     }
 
-    /// How long it takes, where that is longer than a day.
+    /// Returns how long the job takes, if that is longer than a day.
     pub(super) fn forecast(&self) -> Option<&Forecast> {
         self.forecast.as_ref()
     }
 
-    /// How many images of how many items.
+    /// Returns the number of images and the number of items.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.images, self.items)
     }
@@ -223,7 +232,7 @@ fn rows(reading: &Reading, catalog: &Catalog) -> Vec<Row> {
     reading.breakdown.shares().filter_map(row).collect()
 }
 
-/// `330 to 620`, or one of them if they are the same.
+/// Returns a range as text: `330 to 620`, or one number if both are the same.
 fn range<T: PartialEq + Display>(least: T, most: T) -> String {
     if least == most {
         most.to_string()
@@ -285,7 +294,7 @@ impl Total {
     }
 }
 
-/// Lines whose cells stand below each other: words to the left, numbers to the right.
+/// Aligns the cells of a table in columns: text to the left, numbers to the right.
 fn aligned(cells: &[[String; 9]]) -> Vec<String> {
     let width = |column: usize| {
         cells

@@ -1,4 +1,4 @@
-//! `darkroom approve` and `darkroom cancel`: a person's word about a job, for the host of its
+//! `darkroom approve` and `darkroom cancel`: leave a request about a job for the host of its
 //! folder.
 
 use std::{fs, io, path::Path};
@@ -6,46 +6,48 @@ use std::{fs, io, path::Path};
 use anyhow::Context;
 use darkroom::{names::JobId, object_keys};
 
-use super::{Exit, WordArgs, setting};
+use super::{ControlArgs, Exit, environment};
 use crate::{
     cloud::BUCKET,
-    words::{self, Word},
+    controls::{self, ControlAction},
 };
 
-pub(super) fn say(args: &WordArgs, word: Word) -> anyhow::Result<Exit> {
+/// Runs `darkroom approve` or `darkroom cancel`.
+pub(super) fn request(args: &ControlArgs, action: ControlAction) -> anyhow::Result<Exit> {
     let job = find(&args.out, &args.job)?;
-    words::leave(&setting::folder(&args.out)?, &job, word)?;
-    println!("{job}: {} was noted.", word.name());
+    controls::request(&environment::internal_folder(&args.out)?, &job, action)?;
+    println!("Requested: {} job {job}.", action.name());
     println!(
-        "It takes effect within seconds where `darkroom run` or `serve` uses {}, else when it next does.",
+        "This takes effect within seconds if `darkroom run` or `darkroom serve` is using {}, and \
+         otherwise when one of them next starts.",
         args.out.display()
     );
     Ok(Exit::Complete)
 }
 
-/// The open job whose name begins so.
-fn find(out: &Path, beginning: &str) -> anyhow::Result<JobId> {
+/// Returns the open job whose name starts with `prefix`.
+fn find(out: &Path, prefix: &str) -> anyhow::Result<JobId> {
     let open = open_jobs(out)?;
-    let matching: Vec<&String> = open
-        .iter()
-        .filter(|job| job.starts_with(beginning))
-        .collect();
+    let matching: Vec<&String> = open.iter().filter(|job| job.starts_with(prefix)).collect();
     match matching[..] {
         [job] => Ok(JobId::new(job)),
-        [] if open.is_empty() => anyhow::bail!("no job is open in {}", out.display()),
+        [] if open.is_empty() => anyhow::bail!("there is no open job in {}", out.display()),
         [] => anyhow::bail!(
-            "no open job of {} begins with {beginning:?}; open are {}",
+            "no open job in {} starts with {prefix:?}: the open jobs are {}",
             out.display(),
             open.join(", ")
         ),
         _ => {
             let jobs: Vec<&str> = matching.into_iter().map(String::as_str).collect();
-            anyhow::bail!("{beginning:?} could be any of {}", jobs.join(", "))
+            anyhow::bail!(
+                "ambiguous job {prefix:?}: it could be any of {}",
+                jobs.join(", ")
+            )
         }
     }
 }
 
-/// The jobs of a folder that are not closed, in order.
+/// Returns the names of the jobs in a folder that are not closed, sorted.
 fn open_jobs(out: &Path) -> anyhow::Result<Vec<String>> {
     let folder = out.join(BUCKET).join(object_keys::OPEN_JOBS);
     let entries = match fs::read_dir(&folder) {
