@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, future::pending};
 
 use base64_simd::STANDARD;
 use cli::host::{self, WaitMode};
-use darkroom::job::Settings;
+use darkroom::job::JobSettings;
 use gemini_sim::Scenario;
 use http::StatusCode;
 use jiff::SignedDuration;

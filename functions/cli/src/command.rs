@@ -261,9 +261,9 @@ impl SettingsArgs {
     }
 
     /// Returns the settings of jobs. They are part of a job's identity.
-    fn settings(&self) -> Settings {
-        let defaults = Settings::default();
-        Settings {
+    fn settings(&self) -> JobSettings {
+        let defaults = JobSettings::default();
+        JobSettings {
             default_model: self.default_model.clone().unwrap_or(defaults.default_model),
             max_rounds: self.max_rounds.unwrap_or(defaults.max_rounds),
             allow_retired_models: self.allow_retired_models,

@@ -294,7 +294,9 @@ async fn handle(
             "not invoked: recursive loop detected"
         );
         // A message that can't be moved now becomes visible again and is refused again.
-        let _ = cloud.queues.bury(source.queue, &recursive.receipt_handle);
+        let _ = cloud
+            .queues
+            .move_to_dead_letter_queue(source.queue, &recursive.receipt_handle);
     }
     if deliveries.is_empty() {
         return source.queue;

@@ -14,7 +14,8 @@ use gemini::{
     self, Gemini,
     key::{ApiKey, KeySource},
 };
-use seam::{environment::Variables, transport::Transport};
+use plan::web::Web;
+use seam::{environment::Variables, proxies::Proxies, transport::Transport};
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
     layer::SubscriberExt,
@@ -51,6 +52,12 @@ pub(super) fn live_gemini(variables: &Variables) -> anyhow::Result<Gemini> {
     Ok(Gemini::over_https(runtime::parameter::gemini_settings(
         variables,
     )?)?)
+}
+
+/// Returns the client that fetches reference pictures from the web, through the proxies in the
+/// environment.
+pub(super) fn web(variables: &Variables) -> anyhow::Result<Web> {
+    Ok(Web::over_https(Proxies::from_variables(variables)?))
 }
 
 /// Returns the disk for a folder. If money is spent, what is written must survive a power failure.

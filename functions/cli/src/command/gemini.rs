@@ -50,6 +50,6 @@ async fn serve(args: &GeminiArgs) -> anyhow::Result<Exit> {
 /// Closes the calls that the simulated Gemini leaves unanswered, once a shutdown is requested. The
 /// listener would otherwise wait for their clients to time out.
 pub(super) async fn hang_up_on_shutdown(mut shutdown: watch::Receiver<bool>, service: Arc<Gemini>) {
-    is_stopped(&mut shutdown).await;
+    wait_until_stopped(&mut shutdown).await;
     service.hang_up();
 }

@@ -4,8 +4,8 @@ use std::fs;
 
 use anyhow::Context;
 use darkroom::{
-    layout,
     names::JobId,
+    object_keys,
     report::{Integrity, Summary, UnfetchedBatch},
     state::BatchOutput,
     status::{JobPhase, JobStatus},
@@ -21,7 +21,7 @@ use crate::cloud::Cloud;
 /// Prints where the results of a job are and what it cost. For a rejected manifest, prints its
 /// problems, unless they were already `listed`.
 pub(super) async fn show(cloud: &Cloud, job: &JobId, listed: bool) -> anyhow::Result<Exit> {
-    let status: JobStatus = read(cloud, &layout::status(job))
+    let status: JobStatus = read(cloud, &object_keys::status(job))
         .await?
         .with_context(|| format!("job {job} has no job.json"))?;
     match status.phase {
@@ -49,7 +49,7 @@ fn show_rejection(
     status: &JobStatus,
     listed: bool,
 ) -> anyhow::Result<Exit> {
-    let table = cloud.path_of(&layout::document(job, "validation.csv"));
+    let table = cloud.path_of(&object_keys::document(job, "validation.csv"));
     if !listed {
         let text = fs::read_to_string(&table)
             .with_context(|| format!("can't read {}", table.display()))?;
@@ -67,7 +67,7 @@ fn show_rejection(
 }
 
 async fn show_summary(cloud: &Cloud, job: &JobId) -> anyhow::Result<Exit> {
-    let summary: Summary = read(cloud, &layout::document(job, "summary.json"))
+    let summary: Summary = read(cloud, &object_keys::document(job, "summary.json"))
         .await?
         .with_context(|| format!("job {job} has no summary.json"))?;
     let (counts, cost) = (&summary.counts, &summary.cost);

@@ -10,7 +10,7 @@ use super::ManifestArgs;
 /// such files in `inbox/`, so a job would never start.
 pub(super) fn path(path: PathBuf) -> Result<PathBuf, String> {
     match path.file_name().and_then(|name| name.to_str()) {
-        Some(name) if is_left_alone(name) => Err(
+        Some(name) if is_ignored(name) => Err(
             "the name is that of a temporary file or of a file manager's own file, and such \
                  files are ignored in inbox/: rename the manifest"
                 .to_owned(),

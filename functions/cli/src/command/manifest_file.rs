@@ -53,7 +53,7 @@ pub(super) struct CheckedManifest {
 impl ManifestFile {
     /// Reads the manifest and what is next to it once, to determine the job that it becomes with
     /// its metadata and these settings.
-    pub(super) fn open(args: &ManifestArgs, settings: &Settings) -> anyhow::Result<Self> {
+    pub(super) fn open(args: &ManifestArgs, settings: &JobSettings) -> anyhow::Result<Self> {
         // The file name becomes the key, and the key is part of the job's identity.
         let path = args.manifest.as_path();
         let name = path.file_name().and_then(|name| name.to_str());

@@ -93,7 +93,7 @@ impl PhaseReporter {
         while let Some(job) = self.written.recv().await {
             // The file may already have been replaced by a later version, which is then reported
             // instead. If it can't be read now, the next write is reported.
-            let path = self.bucket.join(layout::status(&job));
+            let path = self.bucket.join(object_keys::status(&job));
             let Some(status) = fs::read(path)
                 .ok()
                 .and_then(|bytes| serde_json::from_slice::<JobStatus>(&bytes).ok())

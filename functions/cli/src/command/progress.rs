@@ -39,8 +39,8 @@ impl Progress {
         let stop = Arc::new(AtomicBool::new(false));
         let view = View {
             out: root.to_owned(),
-            status: root.join(BUCKET).join(layout::status(job)),
-            images: root.join(BUCKET).join(layout::document(job, "images")),
+            status: root.join(BUCKET).join(object_keys::status(job)),
+            images: root.join(BUCKET).join(object_keys::document(job, "images")),
             jumped_at_start: time.jumped(),
             time,
         };

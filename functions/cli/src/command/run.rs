@@ -8,6 +8,7 @@ use darkroom::{
     chain::CHAIN,
     manifest::{Beside, StoredTemplate},
     names::JobId,
+    object_keys::{self, Marker},
     status::JobStatus,
 };
 use gemini::{ApiError, Gemini};
@@ -95,6 +96,7 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
         limits: args.settings.limits(),
         tier: args.settings.tier,
         disk: environment::disk(mode),
+        web: environment::web(&variables)?,
         ..CloudConfig::default()
     };
     let cloud = Arc::new(Cloud::open(&args.out, time, gemini, config)?);
@@ -112,7 +114,7 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
     let result = run_host(
         &cloud,
         wait_mode,
-        is_stopped(&mut shutdown.clone()),
+        wait_until_stopped(&mut shutdown.clone()),
         local,
         is_resumed,
     )
@@ -222,14 +224,14 @@ struct LocalJob<'a> {
 impl LocalJob<'_> {
     /// Returns the content of `job.json`. None if it does not exist or can't be read.
     fn status(self) -> Option<JobStatus> {
-        let path = self.out.join(BUCKET).join(layout::status(self.job));
+        let path = self.out.join(BUCKET).join(object_keys::status(self.job));
         serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
 
     fn has(self, marker: Marker) -> bool {
         self.out
             .join(BUCKET)
-            .join(layout::document(self.job, marker.name()))
+            .join(object_keys::document(self.job, marker.name()))
             .exists()
     }
 

@@ -4,8 +4,10 @@ mod output;
 
 use std::ops::RangeInclusive;
 
-use clap::{Args, builder::RangedI64ValueParser, value_parser};
-use gemini_sim::{BatchFate, DeletingInput, FateRule, FaultRule, Outage, Scenario, Selector};
+use clap::{Args, ValueEnum, builder::RangedI64ValueParser, value_parser};
+use gemini_sim::{
+    BatchOutcome, BatchOutcomeRule, DeletingInput, FaultRule, Outage, Scenario, Selector,
+};
 
 use self::output::{OutputArgs, named_first};
 
@@ -81,7 +83,7 @@ pub(super) struct ScenarioArgs {
     /// What happens to a running batch if its input file is deleted. The behavior of the real API
     /// is unknown.
     #[arg(long, value_name = "OUTCOME", value_enum, default_value_t)]
-    deleting_input: DeletingInput,
+    deleting_input: DeletingInputArg,
     /// Refuse a batch if this many are pending or running. Default: 100, the limit of the real API.
     #[arg(long, value_name = "N")]
     live_batches: Option<usize>,
@@ -153,7 +155,7 @@ impl ScenarioArgs {
     }
 
     /// Returns one rule for each batch selector.
-    fn batch_fates(&self) -> Vec<FateRule> {
+    fn batch_outcome_rules(&self) -> Vec<BatchOutcomeRule> {
         let flags = [
             (&self.stuck, BatchOutcome::StuckRunning),
             (&self.stuck_pending, BatchOutcome::StuckPending),
@@ -170,6 +172,25 @@ impl ScenarioArgs {
             })
         });
         named_first(&rules.collect::<Vec<_>>(), |rule| rule.which)
+    }
+}
+
+/// The values of `--deleting-input`.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum DeletingInputArg {
+    /// The batch continues, because it has already read the file.
+    #[default]
+    Harmless,
+    /// The batch fails at that moment: no output, no cost.
+    Fails,
+}
+
+impl From<DeletingInputArg> for DeletingInput {
+    fn from(argument: DeletingInputArg) -> Self {
+        match argument {
+            DeletingInputArg::Harmless => Self::Harmless,
+            DeletingInputArg::Fails => Self::Fails,
+        }
     }
 }
 
@@ -294,7 +315,7 @@ mod tests {
     fn every_flag_for_batches_has_its_effect() {
         let flags = "--stuck 1 --stuck-pending 2 --expired 3 --failed 4 --failed-silently 5 \
                      --cancelled 6 --truncated first-7";
-        let fates: Vec<_> = read(flags)
+        let outcomes: Vec<_> = read(flags)
             .unwrap()
             .batch_outcomes
             .iter()
@@ -317,8 +338,8 @@ mod tests {
 
     #[test]
     fn named_batches_take_precedence_over_shares() {
-        let fates = read("--stuck 100%,4 --failed 2").unwrap().batch_fates;
-        let order: Vec<_> = fates.iter().map(|rule| rule.which.to_string()).collect();
+        let outcomes = read("--stuck 100%,4 --failed 2").unwrap().batch_outcomes;
+        let order: Vec<_> = outcomes.iter().map(|rule| rule.which.to_string()).collect();
         assert_eq!(order, ["4", "2", "100%"]);
     }
 

@@ -83,6 +83,7 @@ async fn serve_chain(args: &ServeArgs) -> anyhow::Result<Exit> {
         tier: args.settings.tier,
         credentials: Some(credentials.clone()),
         disk: environment::disk(mode),
+        web: environment::web(&variables)?,
         ..CloudConfig::default()
     };
     let cloud = Arc::new(Cloud::open_with(&args.out, time, gemini, config, |wire| {
@@ -118,7 +119,7 @@ async fn serve_chain(args: &ServeArgs) -> anyhow::Result<Exit> {
     // The ports close on the same signal as the host; open exchanges may finish. The functions are
     // not affected, because they reach S3 and SQS in process.
     let reporting = tokio::spawn(phase_reporter.run());
-    let served = host::serve(&cloud, is_stopped(&mut shutdown.clone())).await;
+    let served = host::serve(&cloud, wait_until_stopped(&mut shutdown.clone())).await;
     services.join_all().await;
     // The reporter ends when its last sender, which belongs to the cloud, is dropped.
     drop(cloud);
@@ -160,9 +161,8 @@ fn credentials(
         given(&args.secret_key, "DARKROOM_SECRET_KEY"),
     ) {
         (Some(id), Some(secret)) => Ok(Credentials::new(id, secret)?),
-        (None, None) => {
-            Credentials::kept_in(internal).context("can't get an access key for S3 and SQS clients")
-        }
+        (None, None) => Credentials::load_or_create(internal)
+            .context("can't get an access key for S3 and SQS clients"),
         (Some(_), None) => anyhow::bail!(
             "DARKROOM_ACCESS_KEY is set but DARKROOM_SECRET_KEY is not: set both or neither"
         ),

@@ -16,8 +16,8 @@ use crate::cloud::Cloud;
 
 /// Releases the leases on all shards of open jobs. No invocation may be running.
 pub(super) async fn release_all(cloud: &Cloud) -> anyhow::Result<()> {
-    for key in cloud.bucket.keys(layout::OPEN_JOBS).await? {
-        let job = JobId::new(key.trim_start_matches(layout::OPEN_JOBS));
+    for key in cloud.bucket.keys(object_keys::OPEN_JOBS).await? {
+        let job = JobId::new(key.trim_start_matches(object_keys::OPEN_JOBS));
         // One unreadable job must not block the others.
         if let Err(error) = release_job(cloud, &job).await {
             error!(correlation_id = %job, "can't release the leases of the job: {error:#}");

@@ -10,13 +10,13 @@ pub(super) struct OutputArgs {
     /// Provide outputs only this long after their batch has succeeded: 30m for all batches,
     /// 30m:first-2 for the first two. May be repeated.
     #[arg(long, value_name = "DURATION[:WHICH]")]
-    late_output: Vec<LateOutput>,
+    late_output: Vec<LateOutputRule>,
     /// Never provide the outputs of these batches.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     lost_output: Vec<Selector>,
     /// When a batch that has ended reports "done": immediately, with its output, or never.
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
-    done: DoneFlag,
+    done: DoneArg,
     /// Never report how many requests of a batch succeeded, failed or are pending.
     #[arg(long)]
     without_counts: bool,
