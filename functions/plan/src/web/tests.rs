@@ -49,7 +49,8 @@ impl Resolve for Stage {
         let resolving = self.resolver.resolve(name);
         let (dialed, listener) = (Arc::clone(&self.dialed), self.listener);
         Box::pin(async move {
-            dialed.lock().unwrap().extend(resolving.await?);
+            let resolved = resolving.await?;
+            dialed.lock().unwrap().extend(resolved);
             let addresses: Addrs = Box::new(std::iter::once(listener));
             Ok(addresses)
         })
