@@ -135,6 +135,7 @@ impl Batch {
             "model": format!("models/{}", self.model),
             "displayName": self.display_name,
         });
+
         // The members are in the order of captured answers.
         if let Input::File(id) = &self.input {
             metadata["inputConfig"] = json!({"fileName": format!("files/{id}")});
@@ -146,9 +147,11 @@ impl Batch {
         if progress.state.is_terminal() {
             metadata["endTime"] = Value::from(progress.updated.to_string());
         }
+
         // The arrival of a late output updates the batch.
         let output_came = self.output_available_from(now).filter(|came| *came <= now);
         metadata["updateTime"] = Value::from(output_came.unwrap_or(progress.updated).to_string());
+
         // A scenario can leave the counts out. A priority of 0 is absent, as in Protobuf.
         if !self.delivery.without_counts {
             metadata["batchStats"] = self.stats(progress);

@@ -155,7 +155,8 @@ impl Gemini {
             ref id,
             version,
         } = route;
-        // What answers depend on apart from the call itself.
+
+        // Answers depend on this in addition to the call itself.
         let caller = Caller {
             origin: origin(&request),
             version,
@@ -163,6 +164,7 @@ impl Gemini {
             now: self.clock.now(),
         };
         let (now, uri) = (caller.now, &request.uri);
+
         // Calls that do not answer with plain JSON return early.
         let answer = match call {
             Call::StartUpload => {
@@ -269,9 +271,9 @@ impl Gemini {
         body: Body,
         now: Timestamp,
     ) -> Result<Value, ServeError> {
-        // Validation needs neither an id nor an ordinal.
         let body = read_json(body, &CREATE_BATCH, MAX_CREATE_BYTES).await?;
         let request = CreateRequest::read(body, model)?;
+
         // The name and its ordinal make the id independent of create calls for other batches and of
         // their order.
         let name = request.display_name();
@@ -283,6 +285,7 @@ impl Gemini {
                 &self.batches.next_ordinal_of(name).to_string(),
             ],
         );
+
         // Reading and validating the input takes a while, so it runs on a blocking thread.
         let creation = Creation {
             files: Arc::clone(&self.files),
@@ -317,10 +320,10 @@ impl Gemini {
         id: &str,
         now: Timestamp,
     ) -> Result<Response<Body>, ApiError> {
-        // The id of an output file is that of its batch with a prefix.
         if parameter(&request.uri, "alt") != Some("media") {
             return Err(ApiError::invalid("Download needs alt=media"));
         }
+        // The id of an output file is that of its batch with a prefix.
         let Some(batch) = id.strip_prefix("batch-") else {
             self.files.find(id, now)?;
             return Err(ApiError::invalid("Only generated files can be downloaded."));
@@ -337,6 +340,7 @@ impl Gemini {
         if kept_until(available_from, self.scenario.output_lifetime()) <= now {
             return Err(ApiError::not_found());
         }
+
         // Ranges are honored only if the scenario enables them.
         let rows = self.batches.rows(&batch, now)?;
         let file = OutputFile::new(self.results(batch)?, &rows);

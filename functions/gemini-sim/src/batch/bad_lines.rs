@@ -100,6 +100,7 @@ impl Scenario {
     /// `length` is the length of the line in bytes.
     pub(crate) fn bad_line(&self, key: &str, length: usize, seen: &SeenKeys) -> Option<String> {
         let max = self.bad_lines.iter().map(|which| which.last()).max()?;
+
         // No rule distinguishes ordinals beyond the largest that any rule names.
         let ordinal = seen.ordinal(key, max).unwrap_or(u64::MAX);
         let random = |what: &str| SeededRandom::new(self.seed, &[what, key]);

@@ -51,6 +51,7 @@ impl CreateRequest {
         if display_name.is_empty() {
             return Err(missing("display_name"));
         }
+
         // The input is either an uploaded file or inline requests.
         let config = &mut batch["inputConfig"];
         let file = config["fileName"]
@@ -105,6 +106,7 @@ impl Creation {
             )?,
             Input::Inline => write_inline(&path, &request.inline_requests)?,
         }
+
         // Every line is validated before anything else is decided.
         let reader = InputReader {
             input: &request.input,
@@ -115,6 +117,7 @@ impl Creation {
             find(&request.uploaded().collect::<Vec<_>>())
         })?;
         self.batches.write_rows(&self.id, &examined.rows)?;
+
         // The store decides the ordinal, on which rules about batches depend.
         let schedule = self.scenario.schedule(&self.id, self.now);
         let batch = self.batches.add(self.now, &self.scenario, |ordinal| {

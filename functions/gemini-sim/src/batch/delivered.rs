@@ -154,6 +154,7 @@ impl Delivered {
 impl DeliveredLine {
     fn of(results: &Results, output_line: &OutputLine) -> Result<Self, BoxError> {
         let resolved = results.resolve(output_line)?;
+
         // Only an image outcome has an image. Interim images don't count.
         let image = match resolved.outcome {
             RequestOutcome::Image(rendering) => {
@@ -171,6 +172,7 @@ impl DeliveredLine {
             | RequestOutcome::Unserved
             | RequestOutcome::Missing => None,
         };
+
         // The origin follows from the kind of output line.
         let origin = match output_line {
             OutputLine::Requested(_) => LineOrigin::Request,

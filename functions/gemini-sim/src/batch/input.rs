@@ -141,6 +141,7 @@ impl InputReader<'_> {
         let mut lines = BufReader::new(File::open(path)?);
         let (mut examined, mut errors) = (ExaminedInput::default(), Vec::new());
         let (mut offset, mut bytes) = (0, Vec::new());
+
         // Line numbers in error messages count empty lines too.
         for number in 1.. {
             bytes.clear();
@@ -178,6 +179,7 @@ impl InputReader<'_> {
             let row = self.row(place, &line, &label, batch, scenario, &examined.references);
             examined.rows.push(row);
         }
+
         // Keys count even if the batch is rejected, so that a key is bad in its next batch too.
         seen.store()?;
         if !errors.is_empty() {

@@ -63,12 +63,14 @@ impl OutputFile {
         let Some(range) = Range::of(headers) else {
             return Ok(self.whole());
         };
+
         // The length of the file is known only once all lines are drawn.
         let file = Arc::new(self);
         let length = Arc::clone(&file)
             .drawn()
             .try_fold(0, |length, line| future::ok(length + line.len() as u64));
         let length: u64 = length.await?;
+
         // The second pass draws the lines again and cuts out the range.
         let (status, part, content_range) = match range.within(length) {
             Some((first, last)) => {

@@ -43,6 +43,7 @@ impl Batch {
                 updated,
             };
         }
+
         // A cancel has an effect only before the batch has ended.
         let end = self.end();
         let by_then = |moment: Timestamp| end.as_ref().is_some_and(|end| end.updated <= moment);

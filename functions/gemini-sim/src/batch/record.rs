@@ -66,6 +66,7 @@ impl Record {
         let progress = batch.progress(now);
         let (output_from, in_file) = (batch.output_available_from(now), !batch.is_inline());
         let available = batch.has_output(now);
+
         // The keys are read from the stored input, since rows do not hold them.
         let mut keys = Vec::new();
         if let Input::File(_) = batch.input {
@@ -74,6 +75,7 @@ impl Record {
                 keys.extend(line["key"].as_str().map(str::to_owned));
             }
         }
+
         // What was billed but is in no line of the output was not delivered.
         let nanodollars: u64 = rows.iter().map(Row::billed).sum();
         let lines = if available {

@@ -108,6 +108,7 @@ impl Results {
         };
         let mut line = reader.reread(&self.input, row)?;
         let mut label = line.label(row.position);
+
         // Second answers and stray lines are always images without deviations.
         let image = RequestOutcome::Image(Rendering::default());
         let (outcome, serving) = match output_line {

@@ -215,6 +215,7 @@ mod tests {
         assert!(silent.as_mut().now_or_never().is_none());
         hung_up.send_replace(true);
         assert!(matches!(silent.await, Err(TransportError::Interrupted(_))));
+
         // From then on, it does not wait at all.
         let silent = inject(Some(Fault::NoAnswer), full("body"), &hung_up, serve);
         assert!(matches!(

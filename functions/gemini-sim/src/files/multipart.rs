@@ -80,6 +80,7 @@ fn sections(body: &Bytes, boundary: &str) -> Option<Vec<Bytes>> {
             after.starts_with(b"--"),
             after.trim_ascii_start().len() < after.len(),
         );
+
         // This occurrence is part of the file's content, or the start of a longer word.
         if !(before.is_empty() || before.ends_with(b"\n")) || !(is_last || is_whole) {
             continue;

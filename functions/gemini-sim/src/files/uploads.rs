@@ -84,6 +84,7 @@ impl Upload {
         new_id: &str,
     ) -> Result<Self, ApiError> {
         let display_name = file["displayName"].as_str().unwrap_or_default().to_owned();
+
         // The service limits the display name.
         if display_name.chars().count() > MAX_DISPLAY_NAME_CHARS {
             return Err(ApiError::invalid(
@@ -92,6 +93,7 @@ impl Upload {
         }
         let name = file["name"].as_str().filter(|name| !name.is_empty());
         let wanted_id = name.map(file_id).transpose().map_err(ApiError::invalid)?;
+
         // The type in the headers takes precedence over the description.
         Ok(Self {
             number: caller.number,
@@ -119,6 +121,7 @@ impl Uploads {
         let documents: Documents<Upload> = Documents::open(folder.join("uploads"))?;
         let parts = folder.join("parts");
         let mut uploads = HashMap::new();
+
         // An unfinished upload can be resumed only if all bytes that were acknowledged are still on
         // disk.
         for (id, upload) in documents.load_all()? {
@@ -174,6 +177,7 @@ impl Uploads {
                 "A resumable upload must begin with the command start",
             ));
         }
+
         // The headers announce the type and the size of the file.
         let mime_type = text(headers, "x-goog-upload-header-content-type");
         let size_bytes = number_in(headers, "x-goog-upload-header-content-length")?;
@@ -185,6 +189,7 @@ impl Uploads {
             size_bytes.unwrap_or(0),
             caller.now,
         )?;
+
         // The upload is stored before its URL is returned, so that it survives a restart.
         self.documents.put(&upload_id, &upload)?;
         let url = format!(
@@ -193,6 +198,7 @@ impl Uploads {
         );
         let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
         uploads.insert(upload_id, Arc::new(AsyncMutex::new(upload)));
+
         // The URL is returned under both names that clients read.
         let mut response = active_response();
         let url = HeaderValue::from_str(&url)
@@ -227,6 +233,7 @@ impl Uploads {
             .cloned();
         let upload = upload.ok_or_else(ApiError::not_found)?;
         let mut upload = upload.lock().await;
+
         // The answer to the final chunk may have been lost, so the caller gets it again.
         if upload.finished {
             return Ok(final_response(
@@ -234,6 +241,7 @@ impl Uploads {
                 caller,
             ));
         }
+
         // A command may combine a chunk with the end of the upload.
         let commands = text(headers, "x-goog-upload-command").unwrap_or_default();
         let commands: Vec<&str> = commands.split(',').map(str::trim).collect();
@@ -278,6 +286,7 @@ impl Uploads {
         }
         let limit = upload.size_bytes.unwrap_or(MAX_FILE_BYTES);
         let length = write_file(body, &self.part(upload_id), upload.received_bytes, limit).await?;
+
         // Only the final chunk may have any length, and the total must be as announced.
         if !is_last && !(length - upload.received_bytes).is_multiple_of(GRANULARITY_BYTES) {
             let message =
@@ -294,6 +303,7 @@ impl Uploads {
             )
             .into());
         }
+
         // The chunk counts from here on.
         upload.received_bytes = length;
         Ok(self
@@ -335,6 +345,7 @@ impl Uploads {
             upload.received_bytes,
             caller.now,
         )?;
+
         // Hashing a large file takes a while, so it runs on a blocking thread.
         let path = self.part(upload_id);
         let (content, length) = (path.clone(), upload.received_bytes);

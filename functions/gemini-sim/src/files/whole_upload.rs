@@ -120,6 +120,7 @@ impl Uploads {
             new_id,
         )?;
         let upload_id = format!("upload-{new_id}");
+
         // A name in use is rejected before the content arrives.
         files.admit(&upload_id, Some(&upload.file_id), 0, caller.now)?;
         let kept = self

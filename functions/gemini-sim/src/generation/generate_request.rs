@@ -62,6 +62,7 @@ impl GenerateRequest {
         if config.candidate_count.is_some_and(|count| count > 1) {
             return Err("Multiple candidates is not enabled for this model".to_owned());
         }
+
         // Ratio and size must be supported by the model.
         let ratio = config
             .image_config
@@ -80,6 +81,7 @@ impl GenerateRequest {
                 size.name()
             ));
         }
+
         // The parts of all contents add up to one prompt and its images.
         let mut request = Self {
             prompt: String::new(),

@@ -88,6 +88,7 @@ impl Gemini {
         let body = read_json(body, &GENERATE_CONTENT, MAX_REQUEST_BYTES).await?;
         let request = GenerateRequest::read(body, model).map_err(ApiError::invalid)?;
         let references = self.files.references(request.uploaded(), caller.now);
+
         // The ordinal of the call takes the place of the batch in random decisions.
         let kind = if route.call == Call::StreamGenerateContent {
             "streamed"
@@ -96,6 +97,7 @@ impl Gemini {
         };
         let (seed, batch) = (self.scenario.seed, format!("{kind} {ordinal}"));
         let outcome = self.scenario.line_plan(&batch, "").outcome;
+
         // Drawing an image takes a while, so it runs on a blocking thread.
         let (response, nanodollars) = on_blocking_thread(move || {
             let label = request.title();
@@ -122,6 +124,7 @@ impl Gemini {
             }
         })
         .await?;
+
         // Only answered requests are billed.
         self.counters
             .change(|counts| counts.interactive_nanodollars += nanodollars)

@@ -24,6 +24,7 @@ fn jpeg(bytes: &[u8]) -> Option<(u32, u32)> {
             return None;
         };
         let length = u16::from_be_bytes(array(rest, 2)?);
+
         // The markers of a start of frame, for any coding. The three excluded markers are tables.
         if (0xc0..=0xcf).contains(&marker) && !matches!(marker, 0xc4 | 0xc8 | 0xcc) {
             let height = u16::from_be_bytes(array(rest, 5)?);

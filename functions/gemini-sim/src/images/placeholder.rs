@@ -68,6 +68,7 @@ impl Placeholder<'_> {
             y += (CELL + 2) * title_scale;
         }
         y += margin / 2;
+
         // The prompt fills the remaining space.
         let text_scale = (shorter_side / 340).max(1);
         let line_height = (CELL + 4) * text_scale;
@@ -103,11 +104,13 @@ impl Placeholder<'_> {
         let Ok(count @ 1..) = i32::try_from(self.tiles.len()) else {
             return bottom;
         };
+
         // All tiles share the width, up to a quarter of the shorter side each.
         let pitch =
             ((canvas.width() - 2 * margin) / count).min(canvas.width().min(canvas.height()) / 4);
         let side = pitch * 7 / 8;
         let (scale, top) = ((side / 80).max(1), bottom - side);
+
         // The color of a tile depends on its label alone.
         for (n, label) in (0..).zip(self.tiles) {
             let hue = u16::try_from(SeededRandom::new(0, &["tile", label]).below(360)).unwrap_or(0);

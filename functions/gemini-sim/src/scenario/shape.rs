@@ -115,6 +115,7 @@ impl FromStr for ShapeRule {
         let (name, percent) = text.split_once(':').ok_or(ShapeRuleError::Form)?;
         let named = Shape::NAMES.iter().find(|(_, known)| *known == name);
         let (shape, _) = named.ok_or_else(|| ShapeRuleError::Shape(name.to_owned()))?;
+
         // Accept a percent sign, because other rules require one.
         let share = percent
             .strip_suffix('%')

@@ -107,6 +107,7 @@ impl Parser<'_> {
 
     fn object(&mut self) -> Parsed<Value> {
         let mut members = Map::new();
+
         // The closing bracket may follow a comma.
         while !self.takes('}') {
             let name = self.name()?;

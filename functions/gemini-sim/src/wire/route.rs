@@ -144,6 +144,7 @@ impl Route {
             [collection, name] if !name.is_empty() => (*collection, *name),
             _ => return None,
         };
+
         // The name may end with a custom verb, as in `batches/x:cancel`.
         let (id, verb) = name.split_once(':').unwrap_or((name, ""));
         let call = match (below, method.as_str(), collection, verb, id.is_empty()) {

@@ -48,6 +48,7 @@ impl ApiError {
              {activation} then retry. If you enabled this API recently, wait a few minutes for the action to propagate to \
              our systems and retry."
         );
+
         // The details repeat the message and the link, as in the published answer.
         let link =
             json!({"description": "Google developers console API activation", "url": activation});
