@@ -63,7 +63,7 @@ pub enum StopReason {
 /// completes.
 ///
 /// `is_done` is called whenever no function is running and no message can be delivered. Once `stop`
-/// completes, running invocations get [`SHUTDOWN_GRACE`] to finish before they are aborted.
+/// completes, running invocations get two seconds to finish before they are aborted.
 ///
 /// # Errors
 /// Returns an error if the queues, the shard states or the simulated time can't be read or written.
@@ -85,7 +85,8 @@ pub async fn run(
             cloud.forward_controls().await?;
             invocations.start()?;
 
-            // The time must not jump while a function is running, or its deadlines would pass.
+            // The time must not jump while a function is running: to the function, that would look
+            // like a call that took hours.
             if invocations.is_busy() {
                 tokio::select! {
                     () = &mut stop => return invocations.stop(cloud).await,

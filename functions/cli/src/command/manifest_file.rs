@@ -61,7 +61,7 @@ impl ManifestFile {
             name.with_context(|| format!("the file name of {} is not valid", path.display()))?;
         let key = format!("inbox/{name}");
 
-        // A manifest may be larger than the memory, so it is hashed in pieces.
+        // Hashed in pieces, so that `check` needs little memory for a large manifest.
         let mut hash = Sha256::new();
         let mut file = open(path)?;
         let mut buffer = vec![0; 1 << 16];
