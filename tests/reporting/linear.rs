@@ -3,7 +3,7 @@
 use std::{sync::Mutex, time::Instant};
 
 use darkroom::{
-    job::{Settings, ShardLimits},
+    job::{JobSettings, ShardLimits},
     settings::MaxRounds,
 };
 use gemini_sim::Scenario;
@@ -151,10 +151,10 @@ async fn reads_of_a_chain(shards: usize) -> f64 {
         requests: 2,
         ..ShardLimits::default()
     };
-    let settings = Settings {
+    let settings = JobSettings {
         shard,
         max_rounds: MaxRounds::new(1).unwrap(),
-        ..Settings::default()
+        ..JobSettings::default()
     };
     let scenario = Scenario {
         refuse_percent: 100,

@@ -17,10 +17,10 @@ use aws_sim::{
 };
 use darkroom::{
     chain::{CHAIN, CONTROLS, MANIFESTS, RETENTION, SWEEP_EVERY, Source, VISIBILITY_TIMEOUT},
-    job::Settings,
-    layout,
+    job::JobSettings,
     ledger::ProjectLimits,
     models::{Catalog, Tier},
+    object_keys,
     settings::{CollectLimits, MaxLiveBatches, PollBackoff, QuietPeriod},
 };
 use disk::Disk;
@@ -34,9 +34,9 @@ use runtime::{
     settings::StackSettings,
     wiring::{HostParts, Wiring, WiringError},
 };
-use seam::{rng::Rng, transport::Transport};
+use seam::{proxies::Proxies, rng::Rng, transport::Transport};
 
-use crate::{time::Time, words};
+use crate::{controls, time::Time};
 
 /// The name of the local bucket.
 pub const BUCKET: &str = "darkroom";
@@ -90,7 +90,7 @@ pub struct Deps {
 #[derive(Clone, Debug)]
 pub struct CloudConfig {
     /// The settings of every job.
-    pub settings: Settings,
+    pub settings: JobSettings,
     /// How fast images are collected, and how often progress is recorded.
     pub pace: CollectLimits,
     /// How long to wait between two status requests for a batch.
@@ -120,7 +120,7 @@ pub struct CloudConfig {
 impl Default for CloudConfig {
     fn default() -> Self {
         Self {
-            settings: Settings::default(),
+            settings: JobSettings::default(),
             pace: CollectLimits::default(),
             waits: PollBackoff::default(),
             limits: ProjectLimits {
@@ -131,7 +131,7 @@ impl Default for CloudConfig {
             tier: Tier::default(),
             quiet: QuietPeriod::default(),
             sweep_every: Some(SWEEP_EVERY),
-            web: Web::over_https(),
+            web: Web::over_https(Proxies::default()),
             rng: Rng::system(),
             metrics: Metrics::none(),
             credentials: None,
@@ -254,7 +254,7 @@ impl Cloud {
 
     /// Whether there is a job that is not closed.
     pub fn has_open_jobs(&self) -> bool {
-        fs::read_dir(self.path_of(layout::OPEN_JOBS))
+        fs::read_dir(self.path_of(object_keys::OPEN_JOBS))
             .is_ok_and(|mut entries| entries.next().is_some())
     }
 
@@ -262,8 +262,8 @@ impl Cloud {
     ///
     /// # Errors
     /// If a request can't be read or uploaded. The next call repeats it.
-    pub(crate) async fn drop_words(&self) -> anyhow::Result<()> {
-        words::drop_all(&self.root.join(INTERNAL), &self.bucket).await
+    pub(crate) async fn forward_controls(&self) -> anyhow::Result<()> {
+        controls::forward_all(&self.root.join(INTERNAL), &self.bucket).await
     }
 
     /// Returns the path of the file that holds an object's content.

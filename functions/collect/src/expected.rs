@@ -5,10 +5,11 @@ use std::collections::{HashMap, HashSet};
 use darkroom::{
     billing::{Charged, Meter},
     chunks::{ChunkLine, UnmatchedReason},
-    cost::{self, Usd},
-    layout,
+    cost,
     models::Rates,
+    money::Usd,
     names::{RequestKey, ShardId},
+    object_keys,
     plan::PlanLine,
     results::{ResultLine, Status},
     state::{Collecting, Phase, Shard},
@@ -79,7 +80,7 @@ pub(crate) enum Seen {
 impl Expected {
     /// Reads the shard's lines of the plan, and the parts written so far.
     pub(crate) async fn load(deps: &Deps, shard: &Shard) -> Result<Self, CollectError> {
-        let key = layout::plan(&shard.job);
+        let key = object_keys::plan(&shard.job);
         let only: Option<HashSet<RequestKey>> = deps
             .states
             .keys(shard)
@@ -177,9 +178,9 @@ impl Expected {
             ChunkLine::Unmatched(_) => Usd::ZERO,
         };
         self.cost += match (charged, &self.rates) {
-            (Charged::Told(usage), Some(rates)) => cost::actual(&usage, rates),
+            (Charged::Reported(usage), Some(rates)) => cost::actual(&usage, rates),
             (Charged::Estimated | Charged::Unknown, _) => ceiling,
-            (Charged::Told(_), None) | (Charged::Nothing, _) => Usd::ZERO,
+            (Charged::Reported(_), None) | (Charged::Nothing, _) => Usd::ZERO,
         };
     }
 

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use darkroom::{
     chunks::{Chunk, ChunkLine, UnmatchedReason, UnmatchedResult},
-    keys, layout,
+    image_paths,
     names::{ObjectUri, RequestKey},
+    object_keys,
     results::{
         Answer, Image, Lane, Line, Outcome, ResultLine, StoredImage,
         image::{ratio_matches, size_matches},
@@ -125,12 +126,13 @@ fn answered(
             "asked for {asked}, but the image is {width} x {height}"
         ));
     }
-    let path =
-        |path: &str, image: &Image| layout::image(&shard.job, path, image.media_type.extension());
+    let path = |path: &str, image: &Image| {
+        object_keys::image(&shard.job, path, image.media_type.extension())
+    };
     let mut images = vec![(path(&wanted.path, &image), image)];
     for (number, extra) in extras.into_iter().enumerate() {
         images.push((
-            path(&keys::extra_path(&wanted.path, number + 1), &extra),
+            path(&image_paths::extra_path(&wanted.path, number + 1), &extra),
             extra,
         ));
     }
@@ -152,7 +154,7 @@ fn set_aside(
     let images = match outcome {
         Outcome::Succeeded { image, .. } => {
             vec![(
-                layout::unmatched_image(
+                object_keys::unmatched_image(
                     &shard.job,
                     shard.shard,
                     unmatched.offset,
@@ -247,7 +249,7 @@ pub(crate) async fn write_chunk(
     if work.deps.clock.now() >= work.deadline {
         return Err(CollectError::Contended);
     }
-    let key = layout::chunk(&work.about.job, work.about.shard, chunk);
+    let key = object_keys::chunk(&work.about.job, work.about.shard, chunk);
     let mut bytes = Vec::new();
     for line in lines {
         serde_json::to_writer(&mut bytes, line).map_err(malformed(&key))?;

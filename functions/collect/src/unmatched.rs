@@ -4,7 +4,7 @@
 //! themselves: a person looks at them and decides.
 
 use darkroom::{
-    layout,
+    object_keys,
     state::{Collecting, HELD_DEADLINE, Phase, Shard, Unmatched},
 };
 use runtime::{deliveries::Disposition, shard_store::StoredShard};
@@ -54,7 +54,7 @@ pub(crate) async fn hold(
     let Phase::Collecting(collecting) = &stored.shard.phase else {
         return Ok(Disposition::Later(CONTENDED));
     };
-    let folder = layout::shard_unmatched_folder(&stored.shard.job, stored.shard.shard);
+    let folder = object_keys::shard_unmatched_folder(&stored.shard.job, stored.shard.shard);
     let reason = format!(
         "Gemini made {} images and does not say for which requests. They are stored in {folder}; {}. Approve to have the \
          images made again, which is paid again; cancel to end without them",

@@ -1,7 +1,7 @@
 //! Handles a message of (controls): carries out what a user requested for a job.
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use darkroom::{layout, names::JobId, status::JobStatus};
+use darkroom::{names::JobId, object_keys, status::JobStatus};
 use jiff::Timestamp;
 use runtime::{
     deliveries::{Disposition, Message, deliver},
@@ -57,7 +57,12 @@ async fn carry_out(deps: &Deps, job: &JobId, request: Request) -> Result<(), Con
     // People can write any name below control/, so nothing is stored for an unknown one. A cancel
     // that comes too early for this check is not lost: `plan` looks for it before and after it
     // writes the lock.
-    if deps.bucket.head(&layout::plan_lock(job)).await?.is_none() {
+    if deps
+        .bucket
+        .head(&object_keys::plan_lock(job))
+        .await?
+        .is_none()
+    {
         warn!(correlation_id = %job, "ignored: the job does not exist or is not planned yet");
         return Ok(());
     }
@@ -90,7 +95,7 @@ async fn carry_out(deps: &Deps, job: &JobId, request: Request) -> Result<(), Con
 }
 
 async fn status(deps: &Deps, job: &JobId) -> Result<Option<JobStatus>, ControlError> {
-    let key = layout::status(job);
+    let key = object_keys::status(job);
     let Some(object) = deps.bucket.read(&key).await? else {
         return Ok(None);
     };

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{keys::hex, names::RequestKey};
+use crate::{digest::hex, names::RequestKey};
 
 /// The name of a list of request keys, by its content: `shards/<id>/keys/<sha256>.jsonl`, one JSON
 /// string a line.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::account::{Account, Commitment};
 use crate::{
-    cost::Usd,
+    money::Usd,
     names::{JobId, ShardId},
     settings::MaxLiveBatches,
     state::{Demand, Settlement, Shard},

@@ -20,7 +20,7 @@ pub use self::{
     resolve::{ModelError, Resolution},
     thinking::ThinkingLevel,
 };
-use crate::cost::Usd;
+use crate::money::Usd;
 pub use controls::Control;
 
 /// The models that can be asked for, and the ids that no longer can.

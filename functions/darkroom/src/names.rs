@@ -32,7 +32,7 @@ macro_rules! name {
 }
 
 name! {
-    /// A job: `<manifest stem>-<16 hex digits>`. See [`crate::job::job_id`].
+    /// A job: `<manifest stem>-<16 hex digits>`. See [`crate::plan::job_id`].
     JobId
 }
 name! {

@@ -1,9 +1,9 @@
 //! The plan of a job: what it was made from, one line per expected image, and how images are dealt
 //! into shards.
 
-mod bounds;
+mod custom_names;
 mod forecast;
-mod own_names;
+mod job_id;
 mod shards;
 
 use std::collections::BTreeMap;
@@ -14,18 +14,19 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    batch_bounds::BatchBounds,
     cost::{Estimate, Thinking},
-    job::Settings,
-    keys::hex,
+    digest::hex,
+    job::JobSettings,
     manifest::Reading,
     models::{Catalog, ThinkingLevel},
     names::{JobId, ObjectUri, RequestKey, ShardId},
 };
 
 pub use self::{
-    bounds::BatchBounds,
+    custom_names::{CustomNames, CustomNamesCollector},
     forecast::{Forecast, Limit},
-    own_names::{OwnNames, OwnNamesReader},
+    job_id::{content_id, job_id},
     shards::{Placement, PlannedShard, RequestSize, Sharder},
 };
 
@@ -40,9 +41,8 @@ pub struct PlanLock {
     /// The manifest.
     pub manifest: ManifestVersion,
     /// The settings in force.
-    pub settings: Settings,
+    pub settings: JobSettings,
     /// What the project let one batch be at most then.
-    #[serde(default)]
     pub bounds: BatchBounds,
     /// The keys of the stored templates that count, by the names the manifest uses.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -53,8 +53,12 @@ pub struct PlanLock {
     pub planned_at: Timestamp,
     /// The names that every result of the job has in addition to ours. A job that was planned
     /// before there was such a list has none.
-    #[serde(default, skip_serializing_if = "OwnNames::is_empty")]
-    pub own_names: OwnNames,
+    #[serde(
+        default,
+        rename = "own_names",
+        skip_serializing_if = "CustomNames::is_empty"
+    )]
+    pub custom_names: CustomNames,
 }
 
 /// `stack/contents/<content id>.json`: the job that this content is, whatever other keys it is
@@ -156,7 +160,6 @@ pub struct PlanSummary {
     /// What it is expected to cost.
     pub estimate: Estimate,
     /// What the models' thoughts may cost on top.
-    #[serde(default)]
     pub thinking: Thinking,
     /// Images by model, in order of the models' names.
     pub models: Vec<ModelShare>,
@@ -209,9 +212,7 @@ pub struct ModelShare {
     /// Images asked of it.
     pub images: u64,
     /// What they are expected to cost.
-    #[serde(default)]
     pub estimate: Estimate,
     /// What the model's thoughts may cost on top.
-    #[serde(default)]
     pub thinking: Thinking,
 }

@@ -23,7 +23,7 @@ pub use form::ResultForm;
 pub use money::{Cost, ModelCost, RoundCost, Unaccounted};
 pub use shard_results::ShardResults;
 pub use summary::{
-    AsideImages, CodeCount, Counts, Integrity, Links, ShardSummary, Summary, Times, UnfetchedBatch,
+    CodeCount, Counts, Integrity, Links, ShardSummary, Summary, Times, UnfetchedBatch,
 };
 pub use tally::Tally;
 
@@ -46,7 +46,7 @@ pub fn finish(plan: &PlanLine, results: &mut ShardResults, catalog: &Catalog) ->
     let (mut charges, mut unknown) = (Vec::new(), 0);
     for (round, charged) in &answers.charged {
         match charged {
-            Charged::Told(usage) => {
+            Charged::Reported(usage) => {
                 charges.extend(model.map(|model| (*round, Charge::of(usage, model))))
             }
             Charged::Estimated => charges.push((*round, plan.estimate.into())),

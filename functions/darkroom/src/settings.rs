@@ -9,7 +9,7 @@ use std::{
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use crate::{cost::Usd, state::QUIET_PERIOD};
+use crate::{money::Usd, state::QUIET_PERIOD};
 
 // Each constant has the name of the environment variable that it bounds: tests/template.py compares
 // them with the template's parameters.

@@ -11,10 +11,9 @@ pub use self::{
     shards::{ShardPhase, ShardStatus},
 };
 use crate::{
-    cost::Usd,
+    money::Usd,
     names::{JobId, ObjectUri},
     plan::PlanSummary,
-    report::AsideImages,
 };
 
 /// `jobs/<job>/job.json`. Derived from the shard states: `plan` creates it, `report` alone rewrites
@@ -47,9 +46,8 @@ pub struct JobStatus {
     pub cost_usd: Option<Usd>,
     /// Images that belong to no request, when it is over and there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unmatched: Option<AsideImages>,
+    pub unmatched: Option<UnmatchedImages>,
     /// The shards and their rounds.
-    #[serde(default)]
     pub shards: Vec<ShardStatus>,
     /// When this was written.
     pub updated_at: Timestamp,
@@ -72,6 +70,15 @@ impl JobStatus {
             updated_at,
         }
     }
+}
+
+/// Images that were made and belong to no request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnmatchedImages {
+    /// How many.
+    pub images: u64,
+    /// The folder that they are in, a key of the bucket.
+    pub folder: String,
 }
 
 /// Where a job stands.

@@ -5,9 +5,9 @@
 //! that `control` ignored was written before the lock, so the second lookup finds it.
 
 use darkroom::{
-    layout::{self, Marker},
     manifest::{Problem, Severity},
     names::JobId,
+    object_keys::{self, Marker},
     report::{ResultForm, Summary},
     status::{JobPhase, JobStatus},
 };
@@ -24,7 +24,7 @@ use crate::{deps::Deps, drop::Dropped, error::PlanError};
 pub(crate) async fn is_requested(deps: &Deps, job: &JobId) -> Result<bool, PlanError> {
     Ok(deps
         .bucket
-        .head(&layout::cancel_request(job))
+        .head(&object_keys::cancel_request(job))
         .await?
         .is_some())
 }
@@ -34,7 +34,7 @@ pub(crate) async fn is_requested(deps: &Deps, job: &JobId) -> Result<bool, PlanE
 pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, PlanError> {
     // The reason, as a warning in validation.csv.
     let (job, now) = (&dropped.job, deps.clock.now());
-    let request = layout::cancel_request(job);
+    let request = object_keys::cancel_request(job);
     let message = format!(
         "{request} existed before the job was planned, so nothing was planned or bought. To get the images after all, drop \
          the manifest with another job.run"
@@ -57,10 +57,11 @@ pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, P
         (&summary.links.table, "text/csv; charset=utf-8", table),
         (&summary.links.retry, "application/jsonl", Vec::new()),
         (
-            &layout::document(job, "summary.json"),
+            &object_keys::document(job, "summary.json"),
             "application/json",
-            serde_json::to_vec_pretty(&summary)
-                .map_err(DocumentError::at(&layout::document(job, "summary.json")))?,
+            serde_json::to_vec_pretty(&summary).map_err(DocumentError::at(
+                &object_keys::document(job, "summary.json"),
+            ))?,
         ),
     ] {
         deps.bucket.put(key, content_type, content).await?;
@@ -78,14 +79,14 @@ pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, P
     }
     deps.bucket
         .create(
-            &layout::document(job, Marker::Cancelled.name()),
+            &object_keys::document(job, Marker::Cancelled.name()),
             "text/plain",
             "",
         )
         .await?;
     // An earlier rejection of the same manifest no longer applies.
     deps.bucket
-        .delete(&layout::document(job, Marker::Rejected.name()))
+        .delete(&object_keys::document(job, Marker::Rejected.name()))
         .await?;
     info!(correlation_id = %job, "canceled before it was planned");
     Ok(Disposition::Done)

@@ -2,12 +2,12 @@
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use darkroom::{
-    inbox,
-    layout::{self, Marker},
+    ignored_files,
     manifest::Mode,
     messages::ShardMessage,
     names::{JobId, ShardId},
-    plan::{ContentClaim, OwnNames, PlanLock, PlanSummary},
+    object_keys::{self, Marker},
+    plan::{ContentClaim, CustomNames, PlanLock, PlanSummary},
     state::Phase,
     status::{JobPhase, JobStatus},
 };
@@ -68,7 +68,7 @@ async fn process_upload(
     if upload.key.ends_with(".job.json") {
         return Ok(Disposition::Done);
     }
-    if inbox::is_left_alone(&upload.key) {
+    if ignored_files::is_ignored(&upload.key) {
         info!(
             key = upload.key,
             "ignored: the name is that of a temporary file or of a file manager's own file"
@@ -132,7 +132,7 @@ async fn plan(
         send_shards(deps, job, plan.shards).await?;
         return Ok(Disposition::Done);
     }
-    let lock = read_json::<PlanLock>(deps, &layout::plan_lock(job)).await?;
+    let lock = read_json::<PlanLock>(deps, &object_keys::plan_lock(job)).await?;
     if lock.is_none() && cancel::is_requested(deps, job).await? {
         return cancel::end(deps, dropped).await;
     }
@@ -156,7 +156,7 @@ async fn plan(
         return estimate(deps, dropped, &terms, &good).await;
     }
 
-    if !terms.are_locked && !lock_plan(deps, dropped, &terms, &good.own_names).await? {
+    if !terms.are_locked && !lock_plan(deps, dropped, &terms, &good.custom_names).await? {
         // Another invocation plans the same manifest, perhaps with other prices or on the other side
         // of midnight. The next delivery continues with its terms.
         return Ok(Disposition::Later(SignedDuration::ZERO));
@@ -167,7 +167,7 @@ async fn plan(
         deps.states.stop(job).await?;
     }
     deps.bucket
-        .put(&layout::open_job(job), "text/plain", "")
+        .put(&object_keys::open_job(job), "text/plain", "")
         .await?;
     let summary = write(deps, dropped, &terms, good, deadline).await?;
 
@@ -219,12 +219,12 @@ async fn begin(deps: &Deps, claim: &ContentClaim) -> Result<(), PlanError> {
     // moment. In the second case it is repeated.
     while !write_first_status(&deps.bucket, &status).await? && planned(deps, job).await?.is_none() {
     }
-    let rejected = layout::document(job, Marker::Rejected.name());
+    let rejected = object_keys::document(job, Marker::Rejected.name());
     if deps.bucket.head(&rejected).await?.is_some() {
         // The job was rejected earlier, perhaps in the meantime because its manifest was
         // overwritten. Now it is open.
         deps.bucket
-            .put(&layout::open_job(job), "text/plain", "")
+            .put(&object_keys::open_job(job), "text/plain", "")
             .await?;
         deps.bucket.delete(&rejected).await?;
     }
@@ -236,7 +236,7 @@ async fn is_closed(deps: &Deps, job: &JobId) -> Result<bool, PlanError> {
     for marker in Marker::LAST {
         if deps
             .bucket
-            .head(&layout::document(job, marker.name()))
+            .head(&object_keys::document(job, marker.name()))
             .await?
             .is_some()
         {
@@ -248,7 +248,7 @@ async fn is_closed(deps: &Deps, job: &JobId) -> Result<bool, PlanError> {
 
 /// The summary of a job's plan, if the job is planned.
 async fn planned(deps: &Deps, job: &JobId) -> Result<Option<PlanSummary>, PlanError> {
-    Ok(read_json::<JobStatus>(deps, &layout::status(job))
+    Ok(read_json::<JobStatus>(deps, &object_keys::status(job))
         .await?
         .and_then(|status| status.plan))
 }
@@ -258,14 +258,14 @@ async fn lock_plan(
     deps: &Deps,
     dropped: &Dropped,
     terms: &Terms,
-    own_names: &OwnNames,
+    custom_names: &CustomNames,
 ) -> Result<bool, PlanError> {
     let job = &dropped.job;
     if !deps.catalogs.keep(job, &deps.catalog).await? {
         return Ok(false);
     }
-    let key = layout::plan_lock(job);
-    let bytes = serde_json::to_vec_pretty(&dropped.lock(deps, terms, own_names))
+    let key = object_keys::plan_lock(job);
+    let bytes = serde_json::to_vec_pretty(&dropped.lock(deps, terms, custom_names))
         .map_err(DocumentError::at(&key))?;
     Ok(matches!(
         deps.bucket.create(&key, "application/json", bytes).await?,

@@ -1,6 +1,6 @@
 //! The terms by which a job is planned.
 
-use darkroom::plan::{BatchBounds, PlanLock};
+use darkroom::{batch_bounds::BatchBounds, plan::PlanLock};
 use jiff::Timestamp;
 
 use crate::deps::Deps;

@@ -6,13 +6,14 @@ use std::{
 };
 
 use darkroom::{
-    cost::Usd,
-    keys::ImagePaths,
-    layout,
+    batch_bounds::BatchBounds,
+    image_paths::ImagePaths,
     manifest::{self, Expected},
     models::Catalog,
+    money::Usd,
     names::{JobId, ShardId},
-    plan::{BatchBounds, PlanLine, PlanSummary, PlannedShard, RequestSize, Sharder},
+    object_keys,
+    plan::{PlanLine, PlanSummary, PlannedShard, RequestSize, Sharder},
     requests,
     state::{Budget, Shard},
 };
@@ -135,7 +136,9 @@ impl<'a> Writer<'a> {
             job,
             paths: ImagePaths::default(),
             sharder: Sharder::new(deps.settings.shard.clone(), bounds.clone()),
-            plan: deps.bucket.writer(&layout::plan(job), "application/jsonl"),
+            plan: deps
+                .bucket
+                .writer(&object_keys::plan(job), "application/jsonl"),
             requests: HashMap::new(),
             plan_bytes: BTreeMap::new(),
         }
@@ -158,14 +161,17 @@ impl<'a> Writer<'a> {
         let shard = placement.shard;
         let (bucket, job) = (self.bucket, self.job);
         let requests = self.requests.entry(shard).or_insert_with(|| {
-            bucket.writer(&layout::requests(job, shard.number), "application/jsonl")
+            bucket.writer(
+                &object_keys::requests(job, shard.number),
+                "application/jsonl",
+            )
         });
         requests.write(&request).await?;
 
         let start = self.plan.len();
         let line = self.plan_line(expected, shard);
         let mut line = serde_json::to_vec(&line).map_err(|source| DocumentError {
-            key: layout::plan(job),
+            key: object_keys::plan(job),
             source,
         })?;
         line.push(b'\n');

@@ -5,8 +5,8 @@
 //! about the job, or the hourly sweep, finds that a document has changed, and the job is closed.
 
 use darkroom::{
-    layout,
     names::{JobId, ObjectUri, ShardId},
+    object_keys,
     plan::PlanLock,
     state::Phase,
     status::{Blocker, DocumentVersion, JobPhase, JobStatus},
@@ -61,7 +61,7 @@ pub(crate) async fn status_is_missing(
     if !is_begun {
         return Err(ReportError::NotPlanned(job.clone()));
     }
-    let key = layout::status(job);
+    let key = object_keys::status(job);
     let document = DocumentVersion {
         key: key.clone(),
         etag: None,
@@ -85,7 +85,7 @@ pub(crate) async fn status_is_damaged(
     object: &Object,
     error: serde_json::Error,
 ) -> Result<Disposition, ReportError> {
-    let key = layout::status(job);
+    let key = object_keys::status(job);
     if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&object.bytes).is_ok() {
         return Err(malformed(&key)(error));
     }
@@ -111,7 +111,7 @@ async fn stand_in(
     what: String,
     document: DocumentVersion,
 ) -> Result<JobStatus, ReportError> {
-    let lock = deps.bucket.read(&layout::plan_lock(job)).await?;
+    let lock = deps.bucket.read(&object_keys::plan_lock(job)).await?;
     let lock = lock.and_then(|object| serde_json::from_slice::<PlanLock>(&object.bytes).ok());
     // Without its lock it isn't known which manifest the job was made from.
     let unknown = || ObjectUri {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use darkroom::{
-    layout::{self, Marker},
     models::Catalog,
     names::JobId,
+    object_keys::{self, Marker},
     plan::PlanLock,
     report::{Counts, Links, ResultForm, ShardSummary, Summary, Times, UnfetchedBatch},
     state::{Collecting, Phase, Shard},
@@ -37,12 +37,12 @@ pub(crate) async fn close(
     let Some(plan) = &status.plan else {
         return Err(ReportError::NotPlanned(job.clone()));
     };
-    let lock: PlanLock = read_json(deps, &layout::plan_lock(job)).await?;
+    let lock: PlanLock = read_json(deps, &object_keys::plan_lock(job)).await?;
     let deps = &Deps {
         catalog: catalog(deps, job, &lock).await?,
         ..deps.clone()
     };
-    let form = ResultForm::new(lock.own_names);
+    let form = ResultForm::new(lock.custom_names);
     let tally = write_results(deps, job, plan.images, form, chains).await?;
 
     let marker = tally.marker();
@@ -74,7 +74,7 @@ pub(crate) async fn close(
         errors_top: tally.top_errors(),
         links: Links::of(job),
     };
-    write_json(deps, &layout::document(job, "summary.json"), &summary).await?;
+    write_json(deps, &object_keys::document(job, "summary.json"), &summary).await?;
     let status = JobStatus {
         phase,
         blocker: None,
@@ -85,11 +85,11 @@ pub(crate) async fn close(
         updated_at: finished,
         ..status
     };
-    write_json(deps, &layout::status(job), &status).await?;
+    write_json(deps, &object_keys::status(job), &status).await?;
     // Two may close at once, with the same bytes; the one whose marker it is counts the job.
     if let Conditional::Written(_) = deps
         .bucket
-        .create(&layout::document(job, marker.name()), "text/plain", "")
+        .create(&object_keys::document(job, marker.name()), "text/plain", "")
         .await?
     {
         deps.metrics.put(&metrics_of(&summary));
@@ -105,7 +105,7 @@ pub(crate) async fn close(
 /// The models and prices that the job was planned with. With others it would seem to have cost
 /// something else.
 async fn catalog(deps: &Deps, job: &JobId, lock: &PlanLock) -> Result<Arc<Catalog>, ReportError> {
-    let key = layout::job_models(job);
+    let key = object_keys::job_models(job);
     let catalog = match deps.catalogs.of_job(job).await {
         Ok(catalog) => catalog,
         Err(CatalogFault::Broken { what, .. }) => {

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use darkroom::{
-    layout,
+    object_keys,
     status::{Blocker, DocumentVersion},
 };
 use runtime::{
@@ -166,7 +166,7 @@ pub(crate) async fn unreadable_state(
     error: StateError,
 ) -> Result<ReportError, ReportError> {
     match error {
-        StateError::Missing(job, shard) => Ok(missing(deps, &layout::state(&job, shard))),
+        StateError::Missing(job, shard) => Ok(missing(deps, &object_keys::state(&job, shard))),
         StateError::Cas(CasError::Document(DocumentError { key, source })) => {
             let etag = deps.bucket.etag(&key).await?;
             let damage = format!(

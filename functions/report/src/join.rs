@@ -11,8 +11,8 @@ use std::{
 };
 
 use darkroom::{
-    layout,
     names::{JobId, RequestKey, ShardId},
+    object_keys,
     plan::PlanLine,
     report::{self, Finished, Links, ResultForm, ShardResults, Tally},
     requests,
@@ -45,7 +45,7 @@ pub(crate) async fn write_results(
     let mut tally = Tally::default();
     // None for a shard all of whose lines were read.
     let mut open: HashMap<ShardId, Option<OpenShard<'_>>> = HashMap::new();
-    let mut lines = DocumentLines::open(deps, &layout::plan(job)).await?;
+    let mut lines = DocumentLines::open(deps, &object_keys::plan(job)).await?;
     while let Some(line) = lines.next::<PlanLine>().await? {
         let shard = match open.entry(line.shard) {
             Entry::Occupied(entry) => entry.into_mut(),
@@ -130,7 +130,7 @@ impl<'a> OpenShard<'a> {
                     read_chunk(
                         deps,
                         &mut results,
-                        &layout::chunk(job, shard.shard, chunk),
+                        &object_keys::chunk(job, shard.shard, chunk),
                         chunk.lines,
                     )
                     .await?,
@@ -174,7 +174,7 @@ impl<'a> OpenShard<'a> {
         let requests = match &mut self.requests {
             Some(requests) => requests,
             none => {
-                let key = layout::requests(&self.shard.job, self.shard.shard.number);
+                let key = object_keys::requests(&self.shard.job, self.shard.shard.number);
                 none.insert(DocumentLines::open(self.deps, &key).await?)
             }
         };

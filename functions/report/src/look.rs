@@ -7,8 +7,8 @@
 //! again.
 
 use darkroom::{
-    layout::{self, Marker},
     names::{JobId, ShardId},
+    object_keys::{self, Marker},
     state::{Phase, Shard},
     status::{Blocker, JobStatus, ShardStatus},
 };
@@ -47,7 +47,7 @@ pub(crate) async fn look(
     job: &JobId,
     news: &News,
 ) -> Result<Disposition, ReportError> {
-    let Some(head) = deps.bucket.head(&layout::status(job)).await? else {
+    let Some(head) = deps.bucket.head(&object_keys::status(job)).await? else {
         return blocked::status_is_missing(deps, job, news).await;
     };
     if let Some(wait) = pace::wait_before_reading(&head, deps.clock.now()).filter(|_| !news.waited)
@@ -68,7 +68,7 @@ async fn look_once(
     job: &JobId,
     news: &News,
 ) -> Result<Option<Disposition>, ReportError> {
-    let key = layout::status(job);
+    let key = object_keys::status(job);
     let Some(object) = deps.bucket.read(&key).await? else {
         return blocked::status_is_missing(deps, job, news).await.map(Some);
     };
@@ -84,7 +84,7 @@ async fn look_once(
         return Ok(Some(Disposition::Done));
     }
     if status.phase.is_over() && is_closed(deps, job).await? {
-        deps.bucket.delete(&layout::open_job(job)).await?;
+        deps.bucket.delete(&object_keys::open_job(job)).await?;
         return Ok(Some(Disposition::Done));
     }
 
@@ -96,7 +96,7 @@ async fn look_once(
     };
     match update(deps, &stored, news, &mut next).await {
         Ok(Updated::Closed) => {
-            deps.bucket.delete(&layout::open_job(job)).await?;
+            deps.bucket.delete(&object_keys::open_job(job)).await?;
             Ok(Some(Disposition::Done))
         }
         Ok(Updated::Open) => refresh(deps, &stored, next, news.waited).await,
@@ -224,7 +224,7 @@ async fn merge_changed(
                     next.put_shard(ShardStatus::from(&shard));
                 }
                 Ok(None) if is_known(next, id, shards) => {
-                    blocked.get_or_insert(missing(deps, &layout::state(job, id)));
+                    blocked.get_or_insert(missing(deps, &object_keys::state(job, id)));
                 }
                 Ok(None) => tracing::warn!(shard = %id, "ignored: the job has no such shard"),
                 Err(error @ ReportError::Blocked(_)) => drop(blocked.get_or_insert(error)),
@@ -259,7 +259,7 @@ async fn is_closed(deps: &Deps, job: &JobId) -> Result<bool, ReportError> {
     for marker in Marker::LAST {
         if deps
             .bucket
-            .head(&layout::document(job, marker.name()))
+            .head(&object_keys::document(job, marker.name()))
             .await?
             .is_some()
         {
@@ -293,7 +293,7 @@ async fn refresh(
     {
         return Ok(Some(Disposition::Later(wait)));
     }
-    let key = layout::status(&next.job);
+    let key = object_keys::status(&next.job);
     let bytes = serde_json::to_vec_pretty(&next).map_err(malformed(&key))?;
     match deps
         .bucket

@@ -1,6 +1,6 @@
 //! The ledger in the bucket, which is changed only by compare-and-swap.
 
-use darkroom::{layout, ledger::Ledger};
+use darkroom::{ledger::Ledger, object_keys};
 use seam::rng::Rng;
 
 use crate::{
@@ -46,7 +46,7 @@ impl LedgerStore {
     /// # Errors
     /// [`LedgerError::Cas`].
     pub async fn read(&self) -> Result<Ledger, LedgerError> {
-        Ok(cas::read(&self.bucket, layout::LEDGER)
+        Ok(cas::read(&self.bucket, object_keys::LEDGER)
             .await?
             .map(|(ledger, _)| ledger)
             .unwrap_or_default())
@@ -59,7 +59,7 @@ impl LedgerStore {
     /// [`LedgerError`]. The change may have been stored, so it must be repeatable.
     pub async fn change<T>(&self, change: impl Fn(&mut Ledger) -> T) -> Result<T, LedgerError> {
         for _ in 0..MAX_ATTEMPTS {
-            let stored = cas::read::<Ledger>(&self.bucket, layout::LEDGER).await?;
+            let stored = cas::read::<Ledger>(&self.bucket, object_keys::LEDGER).await?;
             let (before, etag) =
                 stored.map_or_else(Default::default, |(ledger, etag)| (ledger, Some(etag)));
             let mut after = before.clone();
@@ -68,7 +68,7 @@ impl LedgerStore {
                 return Ok(answer);
             }
             (after.rev, after.write_id) = (before.rev + 1, self.rng.id());
-            if cas::write(&self.bucket, layout::LEDGER, &after, etag.as_deref())
+            if cas::write(&self.bucket, object_keys::LEDGER, &after, etag.as_deref())
                 .await?
                 .is_some()
             {

@@ -4,9 +4,9 @@
 use std::io;
 
 use darkroom::{
-    layout::{self, Marker},
     manifest::{Problem, Severity, write_validation},
     names::{JobId, ObjectUri},
+    object_keys::{self, Marker},
     status::{JobPhase, JobStatus},
 };
 use jiff::Timestamp;
@@ -48,7 +48,7 @@ pub async fn reject(
     }
     bucket
         .put(
-            &layout::document(job, Marker::Rejected.name()),
+            &object_keys::document(job, Marker::Rejected.name()),
             "text/plain",
             "",
         )
@@ -108,8 +108,8 @@ pub async fn reject_overwritten(
     // writes the status and then looks for the marker. This function writes the marker and then reads
     // the status. So at least one of the two notices the other.
     let (open, marker) = (
-        layout::open_job(job),
-        layout::document(job, Marker::Rejected.name()),
+        object_keys::open_job(job),
+        object_keys::document(job, Marker::Rejected.name()),
     );
     bucket.delete(&open).await?;
     bucket.put(&marker, "text/plain", "").await?;
@@ -128,7 +128,7 @@ async fn read_status(
     bucket: &Bucket,
     job: &JobId,
 ) -> Result<Option<(JobStatus, String)>, RejectionError> {
-    let key = layout::status(job);
+    let key = object_keys::status(job);
     let Some(object) = bucket.read(&key).await? else {
         return Ok(None);
     };
@@ -145,7 +145,7 @@ pub async fn write_first_status(
     bucket: &Bucket,
     status: &JobStatus,
 ) -> Result<bool, RejectionError> {
-    let key = layout::status(&status.job);
+    let key = object_keys::status(&status.job);
     let bytes = serde_json::to_vec_pretty(status).map_err(DocumentError::at(&key))?;
     let written = match read_status(bucket, &status.job).await? {
         None => bucket.create(&key, "application/json", bytes).await?,
@@ -172,7 +172,7 @@ pub async fn write_problems(
     write_validation(problems, &mut table)?;
     bucket
         .put(
-            &layout::document(job, "validation.csv"),
+            &object_keys::document(job, "validation.csv"),
             "text/csv; charset=utf-8",
             table,
         )

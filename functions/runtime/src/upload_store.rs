@@ -6,8 +6,8 @@
 //! picture is harmless.
 
 use darkroom::{
-    layout,
     names::{FileName, JobId},
+    object_keys,
     requests::UploadedReference,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -108,7 +108,7 @@ impl UploadStore {
         now: Timestamp,
         needed_for: SignedDuration,
     ) -> Result<Claim, CasError> {
-        let key = layout::reference(job, sha256);
+        let key = object_keys::reference(job, sha256);
         for _ in 0..MAX_ATTEMPTS {
             // An upload that lasts long enough or a valid claim ends the search; any other record can
             // be replaced.

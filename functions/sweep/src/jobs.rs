@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use darkroom::{
-    layout, ledger::Commitment, names::JobId, state::DRIVER_LOST_AFTER, status::JobStatus,
+    ledger::Commitment, names::JobId, object_keys, state::DRIVER_LOST_AFTER, status::JobStatus,
 };
 use runtime::{
     cas::CasError,
@@ -39,8 +39,8 @@ struct OpenJob {
 /// long be closed.
 pub(crate) async fn wake(deps: &Deps) -> Result<OpenJobs, SweepError> {
     let mut open = OpenJobs::default();
-    for key in deps.bucket.keys(layout::OPEN_JOBS).await? {
-        let job = JobId::new(key.trim_start_matches(layout::OPEN_JOBS));
+    for key in deps.bucket.keys(object_keys::OPEN_JOBS).await? {
+        let job = JobId::new(key.trim_start_matches(object_keys::OPEN_JOBS));
         let commitments = match wake_job(deps, &job).await {
             Ok(found) => {
                 open.stale += found.stale;
@@ -60,7 +60,7 @@ pub(crate) async fn wake(deps: &Deps) -> Result<OpenJobs, SweepError> {
 }
 
 async fn wake_job(deps: &Deps, job: &JobId) -> Result<OpenJob, SweepError> {
-    let key = layout::status(job);
+    let key = object_keys::status(job);
     // While it is being planned, its manifest's message sees to it, as long as there is that
     // manifest.
     let Some(object) = deps.bucket.read(&key).await? else {

@@ -4,7 +4,7 @@
 //! `plan` ends such a job when it comes upon it. If the invocation that wrote the lock was killed,
 //! the next one finds another manifest, which is another job, and knows nothing of the first.
 
-use darkroom::{layout, names::JobId, plan::PlanLock};
+use darkroom::{names::JobId, object_keys, plan::PlanLock};
 use jiff::SignedDuration;
 use runtime::rejection;
 use tracing::warn;
@@ -17,7 +17,7 @@ const PLANNING: SignedDuration = SignedDuration::from_hours(1);
 /// Rejects an open job that isn't planned, if its manifest is not there any more. As long as the
 /// manifest is there, its message comes back, and the job is planned.
 pub(crate) async fn reject(deps: &Deps, job: &JobId) -> Result<(), SweepError> {
-    let key = layout::plan_lock(job);
+    let key = object_keys::plan_lock(job);
     let Some(object) = deps.bucket.read(&key).await? else {
         return Ok(());
     };

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Ledger, job_of, name};
 use crate::{
-    cost::Usd,
+    money::Usd,
     names::{JobId, ShardId},
     state::{Budget, Settlement, Shard},
 };

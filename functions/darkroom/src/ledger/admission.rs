@@ -19,7 +19,7 @@ use jiff::{SignedDuration, Timestamp, civil::Date};
 
 use super::{Ledger, ProjectLimits, Waiting, day, job_of, midnight_after};
 use crate::{
-    cost::Usd,
+    money::Usd,
     names::JobId,
     state::{Demand, Shard},
 };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::{Catalog, Model, Rates, Withdrawn};
-use crate::cost::Usd;
+use crate::money::Usd;
 
 /// Why a text is no catalog.
 #[derive(Debug, thiserror::Error)]

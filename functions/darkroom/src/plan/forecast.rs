@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BatchBounds, PlannedShard};
-use crate::{cost::Usd, state::SUBMIT_DEADLINE};
+use super::PlannedShard;
+use crate::{batch_bounds::BatchBounds, money::Usd, state::SUBMIT_DEADLINE};
 
 /// A job that takes longer than a day, if each batch takes a day, as Google says that it may
 /// (<https://ai.google.dev/gemini-api/docs/batch-api>, read 2026-11). Rounds and other jobs come on

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::BatchBounds;
 use crate::{
-    cost::Usd, job::ShardLimits, manifest::Expected, models::Catalog, names::ShardId, requests,
-    state::Demand,
+    batch_bounds::BatchBounds, job::ShardLimits, manifest::Expected, models::Catalog, money::Usd,
+    names::ShardId, requests, state::Demand,
 };
 
 /// Bytes of a response per pixel: JPEG of a detailed picture, as base64, with room.

@@ -3,20 +3,20 @@
 use std::{collections::HashSet, io};
 
 use super::{Finished, published_line::PublishedLine, table};
-use crate::plan::{OwnNames, PlanLine};
+use crate::plan::{CustomNames, PlanLine};
 
 /// The form of `results.jsonl` and `results.csv`: which members and columns a job has in addition
 /// to those of every job.
 #[derive(Debug, Default)]
 pub struct ResultForm {
-    pub(super) names: OwnNames,
+    pub(super) names: CustomNames,
     /// The variables again, to look one up.
     listed: HashSet<String>,
 }
 
 impl ResultForm {
     /// That of a job whose manifest uses these names.
-    pub fn new(names: OwnNames) -> Self {
+    pub fn new(names: CustomNames) -> Self {
         Self {
             listed: names.variables.iter().cloned().collect(),
             names,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     billing::Charge,
-    cost::Usd,
+    money::Usd,
     plan::{ModelShare, PlanSummary},
 };
 

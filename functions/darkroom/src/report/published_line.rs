@@ -5,7 +5,8 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::ResultForm;
 use crate::{
-    cost::{Usage, Usd},
+    cost::Usage,
+    money::Usd,
     names::{BatchName, RequestKey, ShardId},
     plan::PlanLine,
     results::{Lane, Reason, ResultLine, Status, StoredImage},

@@ -153,7 +153,7 @@ impl ShardResults {
                             .charged
                             .push((round, charged));
                     }
-                    (_, _, Charged::Told(usage)) => {
+                    (_, _, Charged::Reported(usage)) => {
                         let sum = self.strays.entry(round).or_default();
                         *sum = *sum + usage;
                     }

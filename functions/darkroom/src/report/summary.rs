@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Cost;
 use crate::{
-    layout,
     names::{BatchName, JobId, RequestKey, ShardId},
+    object_keys,
     plan::ManifestVersion,
     results::Status,
     state::{BatchOutput, Phase, Shard},
-    status::JobPhase,
+    status::{JobPhase, UnmatchedImages},
 };
 
 /// `summary.json`.
@@ -42,7 +42,7 @@ pub struct Summary {
     pub unfetched: Vec<UnfetchedBatch>,
     /// Images that belong to no request, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unmatched: Option<AsideImages>,
+    pub unmatched: Option<UnmatchedImages>,
     /// The most frequent reasons for missing images.
     pub errors_top: Vec<CodeCount>,
     /// Where everything is.
@@ -68,8 +68,6 @@ pub struct Counts {
     pub cancelled: u64,
     /// Never asked for.
     pub skipped: u64,
-    /// Refused by the plan.
-    pub invalid: u64,
 }
 
 impl Counts {
@@ -83,7 +81,6 @@ impl Counts {
             Status::Expired => &mut self.expired,
             Status::Cancelled => &mut self.cancelled,
             Status::Skipped => &mut self.skipped,
-            Status::Invalid => &mut self.invalid,
         } += 1;
     }
 }
@@ -189,15 +186,6 @@ impl UnfetchedBatch {
     }
 }
 
-/// Images that were made and belong to no request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AsideImages {
-    /// How many.
-    pub images: u64,
-    /// The folder that they are in, a key of the bucket.
-    pub folder: String,
-}
-
 /// Where everything is, as keys of the bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Links {
@@ -215,10 +203,10 @@ impl Links {
     /// Those of `job`.
     pub fn of(job: &JobId) -> Self {
         Self {
-            results: layout::document(job, "results.jsonl"),
-            table: layout::document(job, "results.csv"),
-            retry: layout::document(job, "retry.jsonl"),
-            images: layout::document(job, "images/"),
+            results: object_keys::document(job, "results.jsonl"),
+            table: object_keys::document(job, "results.csv"),
+            retry: object_keys::document(job, "retry.jsonl"),
+            images: object_keys::document(job, "images/"),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::Finished;
-use crate::csv_cell::guarded;
+use crate::csv_injection::escape_formulas;
 
 /// Without it Excel takes the table for text in the alphabet of the computer's country, and shows
 /// "cafÃ©".
@@ -96,7 +96,7 @@ pub(super) fn write_row(
 fn write<'a>(to: impl Write, cells: impl Iterator<Item = Cow<'a, str>>) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(to);
     for cell in cells {
-        writer.write_field(guarded(&cell).as_bytes())?;
+        writer.write_field(escape_formulas(&cell).as_bytes())?;
     }
     writer.write_record(None::<&[u8]>)?;
     writer.flush()

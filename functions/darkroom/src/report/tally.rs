@@ -5,20 +5,21 @@ use std::collections::BTreeMap;
 use super::{
     Cost, Finished, ShardResults,
     money::Sums,
-    summary::{AsideImages, CodeCount, Counts, Integrity},
+    summary::{CodeCount, Counts, Integrity},
 };
 use crate::{
     billing::Charge,
     chunks::UnmatchedReason,
-    layout::{self, Marker},
     models::Catalog,
     names::JobId,
+    object_keys::{self, Marker},
     plan::PlanLine,
     plan::PlanSummary,
     results::{
         Status,
         image::{ratio_matches, size_matches},
     },
+    status::UnmatchedImages,
 };
 
 /// How many kinds of errors a summary names.
@@ -119,11 +120,11 @@ impl Tally {
     }
 
     /// The images of `job` that belong to no request, if there are any.
-    pub fn unmatched(&self, job: &JobId) -> Option<AsideImages> {
+    pub fn unmatched(&self, job: &JobId) -> Option<UnmatchedImages> {
         let images = self.aside_images;
-        (images > 0).then(|| AsideImages {
+        (images > 0).then(|| UnmatchedImages {
             images,
-            folder: layout::unmatched_folder(job),
+            folder: object_keys::unmatched_folder(job),
         })
     }
 

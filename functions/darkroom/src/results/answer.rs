@@ -92,8 +92,6 @@ pub enum Status {
     Cancelled,
     /// It was never asked for.
     Skipped,
-    /// The manifest's line was wrong.
-    Invalid,
 }
 
 /// Why there is no image.

@@ -10,7 +10,8 @@ use super::{
     image::MediaType,
 };
 use crate::{
-    cost::{Usage, Usd},
+    cost::Usage,
+    money::Usd,
     names::{BatchName, ObjectUri, RequestKey, ShardId},
 };
 

@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::{
-    cost::{Estimate, Usage, Usd},
-    csv_cell::guarded,
+    cost::{Estimate, Usage},
+    csv_injection::escape_formulas,
+    money::Usd,
     names::{BatchName, RequestKey, ShardId},
     results::{Lane, Reason, ResultLine, Status, StoredImage, image::MediaType},
 };
@@ -17,7 +18,7 @@ type Vars<'a> = &'a [(&'a str, &'a str)];
 
 fn form(keys: &[&str], variables: &[&str]) -> ResultForm {
     let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    ResultForm::new(OwnNames {
+    ResultForm::new(CustomNames {
         keys: owned(keys),
         variables: owned(variables),
     })
@@ -296,7 +297,7 @@ proptest! {
         let mut variables: Vec<String> = items.iter().flat_map(|(_, vars, _)| vars.keys().cloned()).collect();
         variables.sort();
         variables.dedup();
-        let form = ResultForm::new(OwnNames { keys: keys.map(str::to_owned).to_vec(), variables: variables.clone() });
+        let form = ResultForm::new(CustomNames { keys: keys.map(str::to_owned).to_vec(), variables: variables.clone() });
 
         let mut table = form.header().unwrap();
         let mut members = None;
@@ -317,7 +318,7 @@ proptest! {
         names.dedup();
         prop_assert_eq!(names.len(), 13 + variables.len());
         for ((_, vars, _), row) in items.iter().zip(&table[1..]) {
-            let values = variables.iter().map(|name| guarded(vars.get(name).map_or("", String::as_str)).into_owned());
+            let values = variables.iter().map(|name| escape_formulas(vars.get(name).map_or("", String::as_str)).into_owned());
             prop_assert_eq!(&row[13..], &values.collect::<Vec<_>>()[..]);
         }
         prop_assert_eq!(table.len(), items.len() + 1);
