@@ -17,4 +17,5 @@ pub mod queue;
 pub mod rejection;
 pub mod shard_queues;
 pub mod shard_store;
+pub mod turn;
 pub mod upload_store;
