@@ -1,40 +1,21 @@
 //! What `collect` depends on.
 
-use darkroom::results::Limits;
+use darkroom::{
+    chain::{REPORTS, RESULTS, SHARDS},
+    results::Limits,
+    settings::CollectLimits,
+};
 use gemini::Gemini;
-use jiff::SignedDuration;
 use runtime::{
-    bucket::Bucket, catalog_store::CatalogStore, ledger_store::LedgerStore, metrics::Metrics,
-    queue::Queue, shard_store::ShardStore,
+    bucket::Bucket,
+    catalog_store::CatalogStore,
+    ledger_store::LedgerStore,
+    metrics::Metrics,
+    queue::Queue,
+    shard_store::ShardStore,
+    wiring::{Wiring, WiringError},
 };
 use seam::clock::Clock;
-
-/// How fast to read, and how often to record progress.
-#[derive(Clone, Copy, Debug)]
-pub struct CollectLimits {
-    /// Images on their way to S3 at once.
-    pub puts: usize,
-    /// Bytes of images on their way to S3 at once; one larger image goes alone.
-    pub put_bytes: usize,
-    /// Bytes of the responses file between two checkpoints: what a killed invocation reads again.
-    pub checkpoint_bytes: u64,
-    /// Results between two checkpoints.
-    pub checkpoint_results: usize,
-    /// Time kept at the end of an invocation to record progress.
-    pub reserve: SignedDuration,
-}
-
-impl Default for CollectLimits {
-    fn default() -> Self {
-        Self {
-            puts: 8,
-            put_bytes: 48 << 20,
-            checkpoint_bytes: 64 << 20,
-            checkpoint_results: 200,
-            reserve: SignedDuration::from_secs(30),
-        }
-    }
-}
 
 /// What `collect` depends on.
 #[derive(Clone, Debug)]
@@ -63,4 +44,27 @@ pub struct Deps {
     pub pace: CollectLimits,
     /// The metrics that an operator watches.
     pub metrics: Metrics,
+}
+
+impl Deps {
+    /// Builds what `collect` depends on.
+    ///
+    /// # Errors
+    /// [`WiringError`] when a variable is missing or can't be used.
+    pub fn new(wiring: &Wiring) -> Result<Self, WiringError> {
+        Ok(Self {
+            bucket: wiring.bucket.clone(),
+            states: wiring.shard_store(),
+            ledger: wiring.ledger_store(),
+            gemini: wiring.gemini()?,
+            results: wiring.queue(RESULTS)?,
+            shards: wiring.queue(SHARDS)?,
+            reports: wiring.queue(REPORTS)?,
+            clock: wiring.clock.clone(),
+            catalogs: wiring.catalog_store(),
+            limits: Limits::default(),
+            pace: wiring.settings.collect_limits,
+            metrics: wiring.metrics.clone(),
+        })
+    }
 }

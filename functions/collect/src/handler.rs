@@ -8,7 +8,7 @@ use runtime::{
     turn::{Effects, Turn, TurnError},
 };
 
-pub use crate::deps::{CollectLimits, Deps};
+use crate::deps::Deps;
 use crate::{
     error::CollectError,
     expectations::ShardExpectations,

@@ -6,7 +6,6 @@
 
 mod checkpoint;
 mod chunks;
-pub mod config;
 pub mod deps;
 pub mod error;
 mod expectations;

@@ -8,10 +8,7 @@ use darkroom::{
     plan::ManifestVersion,
 };
 
-use crate::{
-    drop::reader,
-    handler::{Deps, PlanError},
-};
+use crate::{deps::Deps, drop::reader, handler::PlanError};
 
 /// The largest job document or template, in bytes.
 const LARGEST_BYTES: u64 = 1 << 20;

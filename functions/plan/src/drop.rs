@@ -13,11 +13,7 @@ use runtime::bucket::BucketError;
 use sha2::{Digest, Sha256};
 use tokio_util::io::SyncIoBridge;
 
-use crate::{
-    beside,
-    handler::{Deps, PlanError},
-    terms::Terms,
-};
+use crate::{beside, deps::Deps, handler::PlanError, terms::Terms};
 
 /// One version of a manifest, and the job that it means.
 #[derive(Clone, Debug)]

@@ -8,8 +8,8 @@
 mod beside;
 mod cancel;
 mod check;
-pub mod config;
 mod content;
+pub mod deps;
 mod drop;
 mod estimate;
 pub mod handler;

@@ -27,8 +27,9 @@ use tokio::sync::mpsc;
 
 use crate::{
     check::{Good, Setting},
+    deps::Deps,
     drop::Dropped,
-    handler::{Deps, PlanError, malformed},
+    handler::{PlanError, malformed},
     terms::Terms,
     time::{TO_RETURN, TimeLimit},
 };

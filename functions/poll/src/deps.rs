@@ -1,36 +1,18 @@
 //! What `poll` depends on.
 
+use darkroom::{
+    chain::{POLLS, REPORTS, RESULTS},
+    settings::PollBackoff,
+};
 use gemini::Gemini;
-use jiff::SignedDuration;
-use runtime::{ledger_store::LedgerStore, metrics::Metrics, queue::Queue, shard_store::ShardStore};
+use runtime::{
+    ledger_store::LedgerStore,
+    metrics::Metrics,
+    queue::Queue,
+    shard_store::ShardStore,
+    wiring::{Wiring, WiringError},
+};
 use seam::{clock::Clock, rng::Rng};
-
-/// How long to wait between two status requests for a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PollBackoff {
-    /// At first.
-    pub shortest: SignedDuration,
-    /// Once it has taken hours, and after errors.
-    pub longest: SignedDuration,
-}
-
-impl Default for PollBackoff {
-    fn default() -> Self {
-        Self {
-            shortest: SignedDuration::from_mins(1),
-            longest: SignedDuration::from_mins(15),
-        }
-    }
-}
-
-impl PollBackoff {
-    /// A tenth of the time already waited, within the bounds, give or take a tenth, so that shards
-    /// submitted together don't ask together.
-    pub(crate) fn after(self, waited: SignedDuration, rng: f64) -> SignedDuration {
-        let pause = (waited / 10).clamp(self.shortest, self.longest.max(self.shortest));
-        pause.mul_f64(0.9 + 0.2 * rng)
-    }
-}
 
 /// What `poll` depends on.
 #[derive(Clone, Debug)]
@@ -57,20 +39,23 @@ pub struct Deps {
     pub metrics: Metrics,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_from_a_minute_to_a_quarter_of_an_hour() {
-        let pause = |minutes, rng| {
-            PollBackoff::default()
-                .after(SignedDuration::from_mins(minutes), rng)
-                .as_secs()
-        };
-        assert_eq!(pause(0, 0.5), 60);
-        assert_eq!(pause(60, 0.5), 360);
-        assert_eq!(pause(60 * 24, 0.5), 900);
-        assert!(pause(60, 0.0) < pause(60, 0.99));
+impl Deps {
+    /// Builds what `poll` depends on.
+    ///
+    /// # Errors
+    /// [`WiringError`] when a variable is missing or can't be used.
+    pub fn new(wiring: &Wiring) -> Result<Self, WiringError> {
+        Ok(Self {
+            states: wiring.shard_store(),
+            ledger: wiring.ledger_store(),
+            gemini: wiring.gemini()?,
+            polls: wiring.queue(POLLS)?,
+            results: wiring.queue(RESULTS)?,
+            reports: wiring.queue(REPORTS)?,
+            clock: wiring.clock.clone(),
+            rng: wiring.rng.clone(),
+            waits: wiring.settings.poll_backoff,
+            metrics: wiring.metrics.clone(),
+        })
     }
 }

@@ -9,7 +9,7 @@ use runtime::{
 };
 
 use crate::answer::ask;
-pub use crate::deps::{Deps, PollBackoff};
+use crate::deps::Deps;
 
 /// Handles one event of (polls). `deadline` is when Lambda ends the invocation.
 pub async fn handle(deps: &Deps, event: SqsEvent, deadline: Timestamp) -> SqsBatchResponse {

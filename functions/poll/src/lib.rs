@@ -5,6 +5,5 @@
 //! shard is forwarded to (results).
 
 mod answer;
-pub mod config;
 pub mod deps;
 pub mod handler;

@@ -3,8 +3,8 @@
 //!
 //! "An acknowledgement follows its effect" is this module: only [`Turn::finish`] answers SQS, and
 //! it does so after the state, the ledger and the messages are written. A function may crash
-//! between any two of these; the message then returns, and the state tells the next invocation
-//! what is left to do.
+//! between any two of these; the message then returns, and the state determines what is left to
+//! do.
 
 use darkroom::{
     ledger::{Admission, Ledger, ProjectLimits},

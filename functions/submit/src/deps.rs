@@ -1,11 +1,19 @@
 //! What `submit` depends on.
 
-use darkroom::ledger::ProjectLimits;
+use darkroom::{
+    chain::{POLLS, REPORTS, SHARDS},
+    ledger::ProjectLimits,
+};
 use gemini::Gemini;
 use jiff::SignedDuration;
 use runtime::{
-    bucket::Bucket, ledger_store::LedgerStore, metrics::Metrics, queue::Queue,
-    shard_store::ShardStore, upload_store::UploadStore,
+    bucket::Bucket,
+    ledger_store::LedgerStore,
+    metrics::Metrics,
+    queue::Queue,
+    shard_store::ShardStore,
+    upload_store::UploadStore,
+    wiring::{Wiring, WiringError},
 };
 use seam::clock::Clock;
 
@@ -38,4 +46,28 @@ pub struct Deps {
     pub quiet: SignedDuration,
     /// The metrics that an operator watches.
     pub metrics: Metrics,
+}
+
+impl Deps {
+    /// Builds what `submit` depends on.
+    ///
+    /// # Errors
+    /// [`WiringError`] when a variable is missing or can't be used.
+    pub fn new(wiring: &Wiring) -> Result<Self, WiringError> {
+        Ok(Self {
+            bucket: wiring.bucket.clone(),
+            states: wiring.shard_store(),
+            ledger: wiring.ledger_store(),
+            references: wiring.upload_store(),
+            limits: wiring.settings.project.clone(),
+            gemini: wiring.gemini()?,
+            shards: wiring.queue(SHARDS)?,
+            polls: wiring.queue(POLLS)?,
+            reports: wiring.queue(REPORTS)?,
+            clock: wiring.clock.clone(),
+            stack: wiring.settings.stack.clone(),
+            quiet: wiring.settings.quiet_period,
+            metrics: wiring.metrics.clone(),
+        })
+    }
 }

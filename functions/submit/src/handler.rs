@@ -8,7 +8,7 @@ use runtime::{
     turn::{Effects, Turn, TurnError},
 };
 
-pub use crate::deps::Deps;
+use crate::deps::Deps;
 use crate::{attempt::submit, error::SubmitError, recovery};
 
 /// Handles one event of (shards). `deadline` is when Lambda ends the invocation.

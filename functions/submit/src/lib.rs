@@ -5,7 +5,6 @@
 //! records of uploaded references, and the results of requests that Gemini refuses.
 
 mod attempt;
-pub mod config;
 pub mod deps;
 pub mod error;
 pub mod handler;
