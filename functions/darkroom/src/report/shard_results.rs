@@ -63,7 +63,7 @@ impl ShardResults {
     /// Begins the next round of the shard: what is added from now on belongs to it. `keys` are
     /// those that the round asked for, where these are not all of the shard's.
     pub fn begin(&mut self, shard: &Shard, keys: Option<HashSet<RequestKey>>) {
-        self.stopped |= shard.stopped;
+        self.stopped |= shard.cancel_requested;
         let reason = |code: &str, message: &str, retryable| Reason {
             code: code.to_owned(),
             message: message.to_owned(),
