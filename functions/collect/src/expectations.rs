@@ -5,8 +5,7 @@ use std::collections::{HashMap, HashSet};
 use darkroom::{
     billing::{Charged, Meter},
     chunks::{Chunk, ChunkLine, UnmatchedReason},
-    cost::{self, Usd},
-    layout,
+    cost,
     models::Rates,
     money::Usd,
     names::{RequestKey, ShardId},
@@ -89,7 +88,7 @@ impl ShardExpectations {
         chunks: &[Chunk],
     ) -> Result<Self, CollectError> {
         // A later round requests only some keys of its first round.
-        let key = layout::plan(&shard.job);
+        let key = object_keys::plan(&shard.job);
         let only: Option<HashSet<RequestKey>> = deps
             .states
             .keys(shard)

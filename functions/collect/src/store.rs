@@ -131,8 +131,9 @@ fn answered(
         ));
     }
 
-    let path =
-        |path: &str, image: &Image| layout::image(&shard.job, path, image.media_type.extension());
+    let path = |path: &str, image: &Image| {
+        object_keys::image(&shard.job, path, image.media_type.extension())
+    };
     let mut images = vec![(path(&wanted.path, &image), image)];
     for (number, extra) in extras.into_iter().enumerate() {
         images.push((
@@ -259,7 +260,7 @@ pub(crate) async fn write_chunk(
     if reading.has_lost_its_lease() {
         return Err(TurnError::Conflict.into());
     }
-    let key = layout::chunk(reading.turn.job(), reading.turn.shard_id(), chunk);
+    let key = object_keys::chunk(reading.turn.job(), reading.turn.shard_id(), chunk);
     let mut bytes = Vec::new();
     for line in lines {
         serde_json::to_writer(&mut bytes, line).map_err(malformed(&key))?;

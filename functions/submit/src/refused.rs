@@ -118,7 +118,7 @@ async fn write(
         serde_json::to_writer(&mut bytes, line).map_err(SubmitError::Result)?;
         bytes.push(b'\n');
     }
-    let key = layout::chunk(&shard.job, shard.shard, chunk);
+    let key = object_keys::chunk(&shard.job, shard.shard, chunk);
     deps.bucket.put(&key, "application/jsonl", bytes).await?;
     Ok(())
 }
