@@ -102,7 +102,7 @@ impl Announced {
             if told.get(&job) != Some(&status.phase) {
                 println!("{job}  {}", words(&status));
             }
-            if status.phase.is_over() {
+            if status.phase.is_terminal() {
                 told.remove(&job)
             } else {
                 told.insert(job, status.phase)

@@ -81,11 +81,11 @@ impl Watch {
             if let Some(status) = self.read() {
                 let landed = count_files(&self.images);
                 let (what, position) = words(&status, landed);
-                if said != Some(status.phase) && !on_terminal && !status.phase.is_over() {
+                if said != Some(status.phase) && !on_terminal && !status.phase.is_terminal() {
                     eprintln!("{what}{}", self.passed());
                 }
                 said = Some(status.phase);
-                if !status.phase.is_over() {
+                if !status.phase.is_terminal() {
                     for reason in reasons.new_in(&status, &self.out) {
                         let line = format!("{reason}{}", self.passed());
                         if on_terminal {
@@ -167,7 +167,11 @@ impl Reasons {
     /// job.
     fn new_in(&mut self, status: &JobStatus, out: &Path) -> Vec<String> {
         let mut lines = Vec::new();
-        for shard in status.shards.iter().filter(|shard| !shard.phase.is_over()) {
+        for shard in status
+            .shards
+            .iter()
+            .filter(|shard| !shard.phase.is_terminal())
+        {
             let Some(note) = &shard.note else { continue };
             let kind: String = note.chars().filter(|char| !char.is_ascii_digit()).collect();
             if self.0.insert((shard.phase, kind)) {

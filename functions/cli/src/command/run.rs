@@ -183,7 +183,7 @@ fn refused_key(out: &Path, dropped: &Dropped) -> Option<String> {
 
 /// Whether nothing but a document that is still missing or damaged keeps the job from being closed.
 async fn is_blocked(cloud: &Cloud, out: &Path, dropped: &Dropped) -> anyhow::Result<bool> {
-    let Some(status) = status(out, dropped).filter(JobStatus::shards_are_over) else {
+    let Some(status) = status(out, dropped).filter(JobStatus::all_shards_ended) else {
         return Ok(false);
     };
     let Some(blocker) = status.blocker else {
