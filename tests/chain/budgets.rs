@@ -86,10 +86,7 @@ async fn a_round_that_does_not_fit_is_not_asked_for_and_says_why() {
             message.contains("of the job's budget_usd of $0.8116 are spent or reserved"),
             "{message}"
         );
-        assert!(
-            message.contains("the last attempt ended with "),
-            "{message}"
-        );
+        assert!(message.contains("the last try ended with "), "{message}");
     }
     // All of them can be asked for again, and the summary tells of them.
     let retry = lines(&world, "retry.jsonl").await;

@@ -103,8 +103,9 @@ impl PhaseReporter {
             if reported.get(&job) != Some(&status.phase) {
                 println!("{job}  {}", describe(&status));
             }
+            // A job in a final phase is forgotten, so that the map does not grow forever.
             if status.phase.is_terminal() {
-                told.remove(&job)
+                reported.remove(&job)
             } else {
                 reported.insert(job, status.phase)
             };

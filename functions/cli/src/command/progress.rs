@@ -87,12 +87,16 @@ impl View {
             // The flag is read before the status, so that the last status is always shown.
             let is_last = stop.load(Ordering::Acquire);
             if let Some(status) = self.read() {
-                let landed = count_files(&self.images);
-                let (what, position) = words(&status, landed);
-                if said != Some(status.phase) && !on_terminal && !status.phase.is_terminal() {
-                    eprintln!("{what}{}", self.passed());
+                let stored = count_files(&self.images);
+                let (what, position) = describe(&status, stored);
+
+                // Without a terminal, a bar would fill a log file with control characters.
+                if shown_phase != Some(status.phase) && !on_terminal && !status.phase.is_terminal() {
+                    eprintln!("{what}{}", self.simulated_time());
                 }
-                said = Some(status.phase);
+                shown_phase = Some(status.phase);
+
+                // The final status is followed by the job's result, which repeats the reasons.
                 if !status.phase.is_terminal() {
                     for reason in reasons.new_in(&status, &self.out) {
                         let line = format!("{reason}{}", self.simulated_time());
@@ -173,11 +177,7 @@ impl ShownReasons {
     /// Returns one text for each reason that was not shown before. `out` is the folder of the job.
     fn new_in(&mut self, status: &JobStatus, out: &Path) -> Vec<String> {
         let mut lines = Vec::new();
-        for shard in status
-            .shards
-            .iter()
-            .filter(|shard| !shard.phase.is_terminal())
-        {
+        for shard in status.shards.iter().filter(|shard| !shard.phase.is_terminal()) {
             let Some(note) = &shard.note else { continue };
             let kind: String = note.chars().filter(|char| !char.is_ascii_digit()).collect();
             if self.0.insert((shard.phase, kind)) {

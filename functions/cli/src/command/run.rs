@@ -271,46 +271,16 @@ impl LocalJob<'_> {
     }
 }
 
-/// Whether nothing but a document that is still missing or damaged keeps the job from being closed.
-async fn is_blocked(cloud: &Cloud, out: &Path, dropped: &Dropped) -> anyhow::Result<bool> {
-    let Some(status) = status(out, dropped).filter(JobStatus::all_shards_ended) else {
-        return Ok(false);
-    };
-    let Some(blocker) = status.blocker else {
-        return Ok(false);
-    };
-    Ok(cloud.bucket.are_unchanged(&blocker.documents).await?)
-}
-
-fn status(out: &Path, dropped: &Dropped) -> Option<JobStatus> {
-    serde_json::from_slice(
-        &fs::read(out.join(BUCKET).join(object_keys::status(&dropped.job))).ok()?,
-    )
-    .ok()
-}
-
-/// Whether the job was carried through, with or without all its images.
-fn is_finished(out: &Path, dropped: &Dropped) -> bool {
-    Marker::LAST
-        .into_iter()
-        .any(|marker| has(out, dropped, marker))
-}
-
-/// Whether there is nothing to wait for: it was carried through, or rejected.
-fn is_over(out: &Path, dropped: &Dropped) -> bool {
-    is_finished(out, dropped) || has(out, dropped, Marker::Rejected)
-}
-
-fn has(out: &Path, dropped: &Dropped, marker: Marker) -> bool {
-    out.join(BUCKET)
-        .join(object_keys::document(&dropped.job, marker.name()))
-        .exists()
-}
-
-/// Puts the pictures beside the manifest into the bucket, then the manifest into its inbox.
-async fn put(cloud: &Cloud, dropped: &Dropped, read: &Order) -> anyhow::Result<()> {
-    for key in &read.references {
-        let path = dropped.beside(key);
+/// Uploads the reference pictures, the templates and the job document, and then the manifest, whose
+/// upload starts the job.
+async fn upload(
+    cloud: &Cloud,
+    manifest: &ManifestFile,
+    checked: &CheckedManifest,
+) -> anyhow::Result<()> {
+    // A picture that is already stored is not written again, because a running job may use it.
+    for key in &checked.references {
+        let path = manifest.local_path(key);
         let bytes = fs::read(&path).with_context(|| format!("can't read {}", path.display()))?;
         let stored = cloud.bucket.read(key).await?;
         if stored.is_none_or(|object| object.bytes != bytes) {
