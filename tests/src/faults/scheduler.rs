@@ -283,7 +283,7 @@ impl Scheduler {
     }
 
     fn next(&mut self) -> anyhow::Result<Option<Next>> {
-        if self.over.is_none() && self.world.is_terminal()? {
+        if self.over.is_none() && self.world.is_over()? {
             self.over = Some(self.world.now());
         }
         let (requests, deliveries) = (self.open_requests(), self.open_deliveries()?);
