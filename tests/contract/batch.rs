@@ -44,6 +44,7 @@ async fn each_batch_entry_has_its_own_outcome() {
     let names: Vec<_> = (0..MAX_ENTRIES)
         .map(|number| format!("entry-{number}"))
         .collect();
+    // Send: the entry with a character that XML does not allow fails alone.
     let entries = names
         .iter()
         .map(|name| entry(name, if name == "entry-4" { "\u{0}" } else { name }));
@@ -70,6 +71,7 @@ async fn each_batch_entry_has_its_own_outcome() {
     );
 
     let messages = services.receive_all(&url, MAX_ENTRIES - 1).await;
+    // Change the visibility: the entry with a malformed handle fails alone.
     let changes = messages
         .iter()
         .enumerate()
@@ -89,6 +91,7 @@ async fn each_batch_entry_has_its_own_outcome() {
 
     let messages = services.receive_all(&url, MAX_ENTRIES - 1).await;
     assert!(messages.iter().all(|message| receive_count(message) == 2));
+    // A visibility beyond the limit fails its entry, and not the whole call.
     let long = change("long", handle(&messages[0]), 43_201);
     let long = services
         .sqs
@@ -104,6 +107,7 @@ async fn each_batch_entry_has_its_own_outcome() {
             .first()
             .map_or(super::ACCEPTED, |failed| failed.code()),
     );
+    // Delete: the entry with a malformed handle fails alone.
     let deletions = messages
         .iter()
         .enumerate()
@@ -181,6 +185,7 @@ async fn delete_and_visibility_batches_have_the_same_limits() {
             .set_entries(Some(entries))
             .send()
     };
+    // Both operations refuse more than ten entries, and repeated ids.
     let twice = ["a".to_owned(), "a".to_owned()];
     assert!(
         delete(&ids)

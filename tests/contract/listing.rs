@@ -162,6 +162,7 @@ async fn a_delimiter_lists_one_level() {
             folders.chain(keys).collect::<Vec<_>>()
         }
     };
+    // A level consists of its common prefixes and its keys.
     assert_eq!(level("").await, ["inbox/", "jobs/", "jobs"]);
     assert_eq!(
         level("jobs/").await,
@@ -170,6 +171,7 @@ async fn a_delimiter_lists_one_level() {
     assert_eq!(level("jobs/o").await, ["jobs/one/"]);
     assert_eq!(level("jobs/two/c/").await, ["jobs/two/c//"]);
     assert_eq!(level("none/").await, [""; 0]);
+    // A prefix that would leave the bucket's folder matches nothing.
     assert_eq!(level("../").await, [""; 0]);
 
     let list = || {
@@ -180,6 +182,7 @@ async fn a_delimiter_lists_one_level() {
             .delimiter("/")
             .max_keys(1)
     };
+    // Common prefixes count toward a page, and a token continues after them.
     let first = list().send().await.unwrap();
     assert_eq!(
         (first.common_prefixes()[0].prefix(), first.is_truncated()),

@@ -49,6 +49,7 @@ async fn a_message_arrives_unchanged() {
         send.message_system_attributes(MessageSystemAttributeNameForSends::AwsTraceHeader, trace);
     let sent = send.send().await.unwrap();
 
+    // The body, the attributes, the MD5 sums and the trace arrive as they were sent.
     let receive = services
         .sqs
         .receive_message()

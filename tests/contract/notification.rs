@@ -176,6 +176,7 @@ async fn a_copy_and_a_completed_upload_notify_with_increasing_sequencers() {
         (Some("ObjectCreated:Copy"), "inbox/a")
     );
 
+    // Complete a multipart upload of the same key, which is the second event.
     let begun = services
         .s3
         .create_multipart_upload()
@@ -214,6 +215,7 @@ async fn a_copy_and_a_completed_upload_notify_with_increasing_sequencers() {
         "ObjectCreated:CompleteMultipartUpload"
     );
     assert_eq!(completed["Records"][0]["s3"]["object"]["size"], 3);
+    // Sequencers are compared as hexadecimal numbers, padded to the same length.
     let sequencer = |event: &Value| {
         event["Records"][0]["s3"]["object"]["sequencer"]
             .as_str()
@@ -283,6 +285,7 @@ async fn a_configuration_is_replaced_as_a_whole() {
         .collect();
     assert_eq!(filters, BTreeSet::from(["a/", ".json"]));
 
+    // A second configuration replaces the first one, and an empty one ends all notifications.
     let second = services.subscribed_queues(&[("", "")]).await.remove(0);
     services.put("a/1.json", b"{}").await;
     assert_eq!(key(&services.take(&second).await), "a/1.json");
@@ -370,6 +373,7 @@ async fn the_plan_function_finds_the_object_named_by_an_event() {
         settings: JobSettings::default(),
         limits: Limits::default(),
     };
+    // The event is passed on as Lambda's event source mapping does it.
     let record = json!({ "messageId": message.message_id(), "receiptHandle": handle(&message), "body": message.body() });
     let event: SqsEvent = serde_json::from_value(json!({ "Records": [record] })).unwrap();
     let deadline = clock.now() + SignedDuration::from_mins(15);

@@ -313,6 +313,7 @@ async fn a_copy_keeps_or_replaces_the_description() {
             .bucket(&services.bucket)
             .key(to)
     };
+    // By default, a copy has the content and the description of its source.
     let copied = copy("same").send().await.unwrap();
     assert_eq!(copied.copy_object_result().unwrap().e_tag(), put.e_tag());
     let same = services
@@ -330,6 +331,7 @@ async fn a_copy_keeps_or_replaces_the_description() {
     assert_eq!(same.body.collect().await.unwrap().to_vec(), CHECK);
     assert_eq!(services.checksums("same").await.0.as_deref(), Some(CRC32));
 
+    // `REPLACE` takes the description from the request and drops the source's metadata.
     let replace = copy("other")
         .metadata_directive(MetadataDirective::Replace)
         .content_type("image/webp");
@@ -344,6 +346,7 @@ async fn a_copy_keeps_or_replaces_the_description() {
         .unwrap();
     assert_eq!(other.content_type(), Some("image/webp"));
     assert!(other.metadata().is_none_or(|metadata| metadata.is_empty()));
+    // A stale ETag, a missing source and a copy that changes nothing are refused.
     let stale = copy("x")
         .copy_source_if_match("\"0123456789abcdef0123456789abcdef\"")
         .send()

@@ -28,6 +28,7 @@ async fn a_queue_is_found_by_its_name() {
         Some(url.as_str()),
         "creating it again changes nothing"
     );
+    // The same name with other attributes is an error.
     let other = create()
         .attributes(Attribute::DelaySeconds, "5")
         .send()
@@ -46,6 +47,7 @@ async fn a_queue_is_found_by_its_name() {
         .await
         .unwrap();
     assert_eq!(listed.queue_urls(), std::slice::from_ref(&url));
+    // A URL of a missing queue is an error, too.
     let missing = services
         .sqs
         .send_message()
@@ -115,6 +117,7 @@ async fn a_queue_describes_its_attributes() {
     let name = url.rsplit('/').next().unwrap();
     assert!(before[&Attribute::QueueArn].ends_with(&format!(":{name}")));
 
+    // A change of one attribute is visible at once, and its bounds are checked.
     let set = |value: &str| {
         let set = services.sqs.set_queue_attributes().queue_url(&url);
         set.attributes(Attribute::VisibilityTimeout, value).send()

@@ -210,6 +210,7 @@ async fn a_part_can_be_copied_from_an_object_or_a_range() {
             .upload_id(&upload);
         part.part_number(number).copy_source(&source)
     };
+    // Two ranges of one source become the two parts of another object.
     let ranges = [
         format!("bytes=0-{}", PART - 1),
         format!("bytes={PART}-{}", PART + 7),
@@ -253,6 +254,7 @@ async fn a_part_can_be_copied_from_an_object_or_a_range() {
             .part_number(1);
         part.copy_source(format!("{}/{source}", services.bucket))
     };
+    // A whole object, even one with parts, can become a single part.
     let whole = copy("big").send().await.unwrap().copy_part_result.unwrap();
     assert!(
         !whole.e_tag().unwrap().contains('-'),
@@ -263,6 +265,7 @@ async fn a_part_can_be_copied_from_an_object_or_a_range() {
         outcome_of(copy("big").upload_id("0-0").send().await),
         "404 NoSuchUpload"
     );
+    // A stale ETag of the source, and a range beyond its end, are refused.
     let stale = copy("big")
         .copy_source_if_match("\"0123456789abcdef0123456789abcdef\"")
         .send()
@@ -307,6 +310,7 @@ async fn active_uploads_are_listed() {
             .all(|upload| upload.upload_id().is_some() && upload.initiated().is_some())
     );
     assert_eq!(all.is_truncated(), Some(false));
+    // Prefixes, delimiters and pages work as they do for objects.
     let below = list().prefix("folder/").send().await.unwrap();
     assert_eq!(below.uploads().len(), 2);
     let folders = list().delimiter("/").send().await.unwrap();
@@ -415,6 +419,7 @@ async fn an_object_can_be_read_by_its_uploaded_parts() {
             .send()
     };
     services.check(MISSING_PART, &outcome_of(get("big", 3).await));
+    // An object without parts has one part and no number of parts.
     services.put("single", b"one piece").await;
     let single = get("single", 1).await.unwrap();
     assert_eq!(
@@ -434,6 +439,7 @@ async fn incomplete_and_disordered_parts_are_refused() {
             .e_tag(etag)
             .build()]
     };
+    // Parts that were never uploaded are refused, by ETag or by number.
     let unknown = named(1, "\"0123456789abcdef0123456789abcdef\"");
     assert_eq!(
         outcome_of(services.complete(&upload, &unknown).send().await),
@@ -444,6 +450,7 @@ async fn incomplete_and_disordered_parts_are_refused() {
         outcome_of(services.complete(&upload, &missing).send().await),
         "400 InvalidPart"
     );
+    // An upload belongs to one key, and its part numbers are limited.
     let elsewhere = services
         .complete(&upload, &[part])
         .key("other")
@@ -550,12 +557,12 @@ async fn the_object_checksum_covers_the_content_or_the_part_checksums() {
             .await;
         assert_eq!(outcome_of(wrong), "400 BadDigest");
         let completed = services.complete(&upload, &parts).send().await.unwrap();
-        let kept = services.checksums("big").await.0;
-        assert_eq!(completed.checksum_crc32, kept);
+        let stored = services.checksums("big").await.0;
+        assert_eq!(completed.checksum_crc32, stored);
         if kind == ChecksumType::Composite {
-            assert_eq!(kept.as_deref(), Some(composite));
+            assert_eq!(stored.as_deref(), Some(composite));
         } else {
-            let over = match kept.as_deref() {
+            let over = match stored.as_deref() {
                 Some(sum) if sum == whole => "over the whole object",
                 Some(sum) if sum == composite => "over the parts' checksums",
                 Some(_) | None => "none that is right",

@@ -67,7 +67,10 @@ async fn carry_out(deps: &Deps, job: &JobId, request: Request) -> Result<(), Con
         return Ok(());
     }
     let status = status(deps, job).await?;
-    if status.as_ref().is_some_and(|status| status.phase.is_over()) {
+    if status
+        .as_ref()
+        .is_some_and(|status| status.phase.is_terminal())
+    {
         info!(correlation_id = %job, "ignored: the job is closed");
         return Ok(());
     }

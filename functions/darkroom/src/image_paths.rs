@@ -1,9 +1,9 @@
-//! From request keys to image paths: safe, readable, and never the same for two keys.
+//! Derives image paths from request keys. Paths are safe, readable and unique.
 //!
-//! A path is what a person asked for (the key, or the item's `output.path`), made safe for S3, for
-//! file systems and for URLs. Two paths never meet, not even where case is ignored (Windows,
-//! macOS), and none is the directory of another. Where two would meet, or where a long name had to
-//! be cut, a short hash of the request key keeps them apart.
+//! A path is the requested name (the key, or the item's `output.path`), made safe for S3, for file
+//! systems and for URLs. No two paths are equal, even where case is ignored (Windows, macOS), and
+//! no path is the directory of another. If two paths would collide, or if a long name was cut, a
+//! short hash of the request key makes the path unique.
 
 use std::collections::HashSet;
 
@@ -12,42 +12,43 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::{digest::hex, names::RequestKey};
 
-/// The longest segment of a path, in bytes, before a hash: file systems allow 255 with extension
-/// and temporary suffix.
-const SEGMENT_BYTES: usize = 120;
+/// The longest segment of a path without a hash, in bytes. File systems allow 255 bytes, including
+/// the extension and a temporary suffix.
+const MAX_SEGMENT_BYTES: usize = 120;
 
-/// The longest path, in bytes, before a hash. S3 allows 1,024 for a whole key, `jobs/<job>/images/`
+/// The longest path without a hash, in bytes. S3 allows 1,024 for a whole key, `jobs/<job>/images/`
 /// included (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>, read
 /// 2026-11).
-const PATH_BYTES: usize = 600;
+const MAX_PATH_BYTES: usize = 600;
 
-/// Extensions that a path may carry; the real one is decided by the image's bytes.
+/// Extensions that a requested name may have. The actual extension is derived from the image's
+/// bytes.
 const IMAGE_EXTENSIONS: [&str; 4] = [".jpg", ".jpeg", ".png", ".webp"];
 
-/// Device names that Windows refuses as file names, whatever their extension.
+/// Device names that Windows rejects as file names, with any extension.
 const RESERVED: [&str; 22] = [
     "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8",
     "com9", "lpt1", "lpt2", "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9",
 ];
 
-/// Hands out the image paths of one job, in manifest order.
+/// Assigns the image paths of one job, in manifest order.
 ///
-/// The same keys in the same order get the same paths. It remembers 16 bytes a path.
+/// The same keys in the same order get the same paths. It keeps 16 bytes per path.
 #[derive(Debug, Default)]
 pub struct ImagePaths {
     taken: HashSet<[u8; 16]>,
 }
 
 impl ImagePaths {
-    /// The path of `key`'s image below `images/`, without extension. `wanted` is what the manifest
-    /// asks for.
+    /// Returns the path of `key`'s image below `images/`, without an extension. `wanted` is the
+    /// requested name.
     pub fn assign(&mut self, wanted: &str, key: &RequestKey) -> String {
         let (path, whole) = safe_path(wanted);
         if whole && self.take(&path) {
             return path;
         }
         let digest = hex(&Sha256::digest(key.as_str()));
-        // Eight digits serve; the longer ones are for keys made to collide.
+        // Eight digits suffice, except for keys that were chosen to collide.
         [8, 16, 64]
             .into_iter()
             .map(|digits| format!("{path}-{}", &digest[..digits]))
@@ -56,6 +57,7 @@ impl ImagePaths {
             .unwrap_or_else(|| unreachable!("the numbers do not end"))
     }
 
+    /// Whether a path was free. It is taken from then on.
     fn take(&mut self, path: &str) -> bool {
         let digest = Sha256::digest(ignoring_case(path));
         let mut short = [0; 16];
@@ -64,13 +66,13 @@ impl ImagePaths {
     }
 }
 
-/// The path of an image's further versions, when a reply holds several: never the path of another
-/// key.
+/// Returns the path of a further image in the same reply. It never equals the path of another key.
 pub fn extra_path(path: &str, number: usize) -> String {
     format!("{path}.alt{number}")
 }
 
-/// The path made safe, and whether nothing of it had to be cut.
+/// Returns the safe form of a path, and whether the path is whole, which means that nothing was
+/// cut.
 fn safe_path(wanted: &str) -> (String, bool) {
     let normal: String = wanted.nfc().collect();
     let segments: Vec<&str> = normal
@@ -87,7 +89,7 @@ fn safe_path(wanted: &str) -> (String, bool) {
         .chain([safe_file(file)]);
     for (segment, cut) in safe {
         whole &= !cut;
-        if path.len() + segment.len() >= PATH_BYTES {
+        if path.len() + segment.len() >= MAX_PATH_BYTES {
             whole = false;
             continue;
         }
@@ -99,7 +101,8 @@ fn safe_path(wanted: &str) -> (String, bool) {
     (path, whole)
 }
 
-/// A directory never looks like an image, so that no image is the directory of another.
+/// Returns the safe form of a directory name. It never has the extension of an image, so that no
+/// image is the directory of another.
 fn safe_directory(name: &str) -> (String, bool) {
     let (mut segment, cut) = safe_segment(name);
     if let Some(extension) = image_extension(&segment) {
@@ -111,8 +114,8 @@ fn safe_directory(name: &str) -> (String, bool) {
     (segment, cut)
 }
 
-/// A file loses its image extension (the right one is added later), and `.alt3` endings, which are
-/// ours.
+/// Returns the safe form of a file name. It has no image extension, since the actual one is added
+/// later, and no ending such as `.alt3`, which [`extra_path`] uses.
 fn safe_file(name: &str) -> (String, bool) {
     let stem =
         image_extension(name).map_or(name, |extension| &name[..name.len() - extension.len()]);
@@ -133,7 +136,8 @@ fn image_extension(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Letters, digits, `_`, `-` and inner dots stay; runs of anything else become one `-`.
+/// Returns the safe form of a segment, and whether it was cut. Letters, digits, `_`, `-` and inner
+/// dots stay. A run of any other characters becomes one `-`.
 fn safe_segment(name: &str) -> (String, bool) {
     let mut segment = String::with_capacity(name.len());
     let mut cut = false;
@@ -146,12 +150,14 @@ fn safe_segment(name: &str) -> (String, bool) {
         if letter == '-' && segment.ends_with('-') {
             continue;
         }
-        if segment.len() + letter.len_utf8() > SEGMENT_BYTES {
+        if segment.len() + letter.len_utf8() > MAX_SEGMENT_BYTES {
             cut = true;
             break;
         }
         segment.push(letter);
     }
+
+    // Leading and trailing dots and dashes are unsafe in shells and on Windows.
     let trimmed = segment
         .trim_start_matches(['-', '.'])
         .trim_end_matches(['-', '.']);
@@ -169,7 +175,8 @@ fn safe_segment(name: &str) -> (String, bool) {
     }
 }
 
-/// Equal for paths that a file system which ignores case could take for one.
+/// Returns a form that is equal for all paths that a case-insensitive file system could treat as
+/// the same.
 fn ignoring_case(path: &str) -> String {
     path.chars()
         .flat_map(char::to_uppercase)
@@ -215,12 +222,12 @@ mod tests {
     }
 
     #[test]
-    fn a_segment_has_its_bytes_to_the_last() {
+    fn a_segment_of_the_maximum_length_is_whole() {
         for (name, whole) in [
-            ("n".repeat(SEGMENT_BYTES), true),
-            ("n".repeat(SEGMENT_BYTES + 1), false),
-            ("é".repeat(SEGMENT_BYTES / 2), true),
-            ("n".repeat(SEGMENT_BYTES - 1) + "é", false),
+            ("n".repeat(MAX_SEGMENT_BYTES), true),
+            ("n".repeat(MAX_SEGMENT_BYTES + 1), false),
+            ("é".repeat(MAX_SEGMENT_BYTES / 2), true),
+            ("n".repeat(MAX_SEGMENT_BYTES - 1) + "é", false),
         ] {
             assert_eq!(safe_path(&name).1, whole, "{name}");
         }
@@ -248,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_would_meet_another_gets_a_hash() {
+    fn a_key_whose_path_would_collide_gets_a_hash() {
         let found = paths(&["upper", "UPPER", "x.jpg", "x", "x/y"]);
         assert_eq!(found[0], "upper");
         assert!(found[1].starts_with("UPPER-"), "{}", found[1]);
@@ -258,14 +265,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_key_is_cut_and_kept_apart() {
+    fn a_long_key_is_cut_and_stays_unique() {
         let (one, two) = ("k".repeat(255) + "1", "k".repeat(255) + "2");
         let found = paths(&[&one, &two]);
         assert_ne!(found[0], found[1]);
         assert!(found.iter().all(|path| path.len() < 255));
     }
 
-    /// Keys that are apt to meet: few letters, all the characters that matter.
+    /// Keys that are likely to collide: few letters, and all characters that matter.
     fn keys() -> impl Strategy<Value = Vec<String>> {
         let piece = prop::sample::select(vec![
             "a", "A", "b", "/", "..", ".", "-", " ", "ß", "SS", "é", "e\u{301}", ".jpg", ".PNG",
@@ -282,15 +289,15 @@ mod tests {
 
         #[test]
         fn no_two_keys_share_a_path_and_none_is_a_directory_of_another(keys in keys()) {
-            let mut book = ImagePaths::default();
+            let mut paths = ImagePaths::default();
             let mut files: HashMap<String, String> = HashMap::new();
             let mut directories: HashMap<String, String> = HashMap::new();
             let distinct: std::collections::BTreeSet<&String> = keys.iter().collect();
             for key in distinct {
-                let path = book.assign(key, &RequestKey::new(key));
+                let path = paths.assign(key, &RequestKey::new(key));
                 for file in [format!("{path}.jpg"), format!("{}.jpg", extra_path(&path, 1))] {
                     let folded = file.to_uppercase().to_lowercase();
-                    prop_assert!(files.insert(folded, key.clone()).is_none(), "{key} meets another at {file}");
+                    prop_assert!(files.insert(folded, key.clone()).is_none(), "{key} collides at {file}");
                 }
                 for (end, _) in path.match_indices('/') {
                     directories.insert(path[..end].to_uppercase().to_lowercase(), key.clone());
@@ -303,8 +310,8 @@ mod tests {
 
         #[test]
         fn every_path_is_safe(key in any::<String>()) {
-            let mut book = ImagePaths::default();
-            let path = book.assign(&key, &RequestKey::new(&key));
+            let mut paths = ImagePaths::default();
+            let path = paths.assign(&key, &RequestKey::new(&key));
             prop_assert!(path.len() < 700);
             for segment in path.split('/') {
                 prop_assert!(!segment.is_empty() && !segment.starts_with(['.', '-']) && segment.len() < 200);

@@ -1,4 +1,4 @@
-//! A job's identity and settings.
+//! The settings of a job.
 
 use std::str::FromStr;
 
@@ -6,25 +6,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::settings::MaxRounds;
 
-/// What a deployment decides about every job, and so part of a job's identity: with another setting
-/// the same manifest is another job.
+/// The settings that a deployment applies to every job. They are a part of a job's identity: with
+/// different settings the same manifest is a different job.
+///
+/// Only settings that differ from their defaults are written where a field is marked to be skipped,
+/// so that a new setting doesn't change the ids of existing jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JobSettings {
-    /// The model of items that name none.
+    /// The model of items that name no model.
     pub default_model: String,
-    /// Whether models past their shutdown date may be asked for.
+    /// Whether models past their shutdown date are allowed.
     pub allow_retired_models: bool,
-    /// Whether models that the catalog doesn't know may be asked for. Left out where not, as the
-    /// next.
+    /// Whether models that the catalog doesn't list are allowed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub allow_unknown_models: bool,
-    /// Whether references may be web addresses. Left out where they may not, as before there was
-    /// the choice: the jobs of then keep their ids.
+    /// Whether references may be web addresses.
     #[serde(skip_serializing_if = "HttpsReferences::is_default")]
     pub https_references: HttpsReferences,
-    /// How often a key that failed for a retryable reason is paid for, at the most: 1 means no
-    /// second try.
+    /// The maximum number of rounds in which a key is requested: 1 means that a failed key is not
+    /// retried.
     pub max_rounds: MaxRounds,
     /// The bounds of one shard.
     pub shard: ShardLimits,
@@ -34,15 +35,16 @@ pub struct JobSettings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HttpsReferences {
-    /// They may not: whoever drops a manifest would say what this deployment fetches.
+    /// Web addresses are rejected. Otherwise the author of a manifest would decide which addresses
+    /// this deployment fetches.
     #[default]
     Refuse,
-    /// They are fetched, from public addresses, and copied to the job's folder.
+    /// Web addresses are fetched if they are public, and copied to the job's folder.
     Allow,
 }
 
 impl HttpsReferences {
-    /// Whether they are fetched.
+    /// Whether web addresses are fetched.
     pub fn are_allowed(self) -> bool {
         match self {
             Self::Refuse => false,
@@ -55,9 +57,9 @@ impl HttpsReferences {
     }
 }
 
-/// A text that says neither.
+/// The text is neither `allow` nor `refuse`.
 #[derive(Debug, thiserror::Error)]
-#[error("it is neither allow nor refuse")]
+#[error("expected allow or refuse")]
 pub struct HttpsReferencesError;
 
 impl FromStr for HttpsReferences {
@@ -72,21 +74,20 @@ impl FromStr for HttpsReferences {
     }
 }
 
-/// What one Gemini batch may hold.
+/// The limits of one shard, and so of one Gemini batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ShardLimits {
-    /// Requests. Google documents no limit; a thousand keeps a lost batch bearable.
+    /// Requests. Google documents no limit; 1,000 requests limit the damage of a lost batch.
     pub requests: u32,
-    /// Bytes of the request file. Google: 2 GB a file
+    /// Bytes of the request file. Google allows 2 GB per file
     /// (<https://ai.google.dev/gemini-api/docs/files>, read 2026-11).
     pub input_bytes: u64,
-    /// Bytes of the responses file, as far as they can be foretold: one download must fit one
-    /// invocation.
+    /// Estimated bytes of the responses file. One invocation must be able to download it.
     pub response_bytes: u64,
-    /// Input tokens: a batch above the project's enqueued-token limit would never be accepted
-    /// (<https://ai.google.dev/gemini-api/docs/rate-limits>, read 2026-11; 1 M is the lowest paid
-    /// tier's).
+    /// Input tokens. A batch above the project's limit on enqueued tokens would never be accepted
+    /// (<https://ai.google.dev/gemini-api/docs/rate-limits>, read 2026-11; the lowest paid tier
+    /// has 1 million).
     pub tokens: u64,
 }
 
@@ -119,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_setting_that_is_as_it_always_was_leaves_the_ids_as_they_were() {
+    fn optional_settings_with_their_default_are_not_written() {
         let settings = serde_json::to_string(&JobSettings::default()).unwrap();
         assert!(
             !settings.contains("https") && !settings.contains("unknown"),

@@ -191,7 +191,7 @@ impl ShardStore {
     ///
     /// # Errors
     /// [`StateError`]. It does not mean that the job is not canceled.
-    pub async fn is_stopped(&self, job: &JobId) -> Result<bool, StateError> {
+    pub async fn cancel_requested(&self, job: &JobId) -> Result<bool, StateError> {
         Ok(self
             .bucket
             .head(&object_keys::cancel(job))

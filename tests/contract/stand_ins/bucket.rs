@@ -204,6 +204,7 @@ async fn customer_keys_locks_and_tags_are_refused() {
         assert_eq!(refusal(refused), not_implemented);
     }
     assert!(stand_ins.keys().await.is_empty());
+    // The same features are refused for a new bucket, a read and tags.
     let vault = stand_ins
         .s3
         .create_bucket()
@@ -237,6 +238,7 @@ async fn customer_keys_locks_and_tags_are_refused() {
             .send()
     };
     assert_eq!(refusal(tagged(vec![tag]).await), not_implemented);
+    // Some clients send an empty set of tags, which asks for nothing.
     tagged(Vec::new()).await.unwrap();
 }
 
@@ -244,7 +246,7 @@ async fn customer_keys_locks_and_tags_are_refused() {
 #[tokio::test]
 async fn the_transfer_encoding_is_not_stored() {
     let stand_ins = StandIns::new();
-    for (sent, kept) in [
+    for (sent, stored) in [
         ("aws-chunked", None),
         ("aws-chunked,gzip", Some("gzip")),
         ("gzip", Some("gzip")),
@@ -264,7 +266,7 @@ async fn the_transfer_encoding_is_not_stored() {
             .send()
             .await
             .unwrap();
-        assert_eq!(head.content_encoding(), kept, "{sent}");
+        assert_eq!(head.content_encoding(), stored, "{sent}");
     }
 }
 
@@ -339,9 +341,10 @@ async fn a_rule_applies_until_the_configuration_is_replaced() {
         queue: "manifests".to_owned(),
     };
     let stand_ins = StandIns::with_rules(vec![rule.clone()]);
-    let told = |stand_ins: &StandIns| stand_ins.queues.receive("manifests", 10, None).unwrap();
+    let notifications =
+        |stand_ins: &StandIns| stand_ins.queues.receive("manifests", 10, None).unwrap();
     stand_ins.put("inbox/a", b"{}").await;
-    let body: Value = serde_json::from_str(&told(&stand_ins)[0].body).unwrap();
+    let body: Value = serde_json::from_str(&notifications(&stand_ins)[0].body).unwrap();
     let at: Timestamp = body["Records"][0]["eventTime"]
         .as_str()
         .unwrap()
@@ -349,9 +352,10 @@ async fn a_rule_applies_until_the_configuration_is_replaced() {
         .unwrap();
     assert_eq!(at.as_second(), 1_800_000_000, "dated by the injected clock");
 
+    // The rule also applies after a restart, and the API reports it.
     let stand_ins = stand_ins.reopen_with(vec![rule.clone()]);
     stand_ins.put("inbox/b", b"{}").await;
-    assert_eq!(told(&stand_ins).len(), 1);
+    assert_eq!(notifications(&stand_ins).len(), 1);
     let described = stand_ins
         .s3
         .get_bucket_notification_configuration()
@@ -360,14 +364,15 @@ async fn a_rule_applies_until_the_configuration_is_replaced() {
         .await
         .unwrap();
     assert_eq!(described.queue_configurations().len(), 1);
-    let nobody = NotificationConfiguration::builder().build();
+    // A configuration that was replaced through the API takes precedence after a restart.
+    let empty = NotificationConfiguration::builder().build();
     let put = stand_ins
         .s3
         .put_bucket_notification_configuration()
         .bucket(BUCKET)
-        .notification_configuration(nobody);
+        .notification_configuration(empty);
     put.send().await.unwrap();
     let stand_ins = stand_ins.reopen_with(vec![rule]);
     stand_ins.put("inbox/c", b"{}").await;
-    assert!(told(&stand_ins).is_empty());
+    assert!(notifications(&stand_ins).is_empty());
 }

@@ -186,7 +186,7 @@ async fn send(port: u16, request: &str) -> (u16, String) {
 async fn requests_from_web_pages_reach_no_service() {
     let ports = Ports::open().await;
     for port in [ports.aws, ports.gemini] {
-        let (other, ours) = (port.wrapping_add(1), format!("Host: 127.0.0.1:{port}"));
+        let (other, own_host) = (port.wrapping_add(1), format!("Host: 127.0.0.1:{port}"));
         let get = "GET /darkroom?list-type=2 HTTP/1.1";
         for request in [
             // DNS rebinding: the name in the address bar resolves to this address.
@@ -202,37 +202,37 @@ async fn requests_from_web_pages_reach_no_service() {
             // No `Host` header, and more than one.
             "GET /darkroom HTTP/1.0\r\n\r\n".to_owned(),
             format!("{get}\r\n\r\n"),
-            format!("{get}\r\n{ours}\r\nHost: evil.example:{port}\r\n\r\n"),
-            format!("{get}\r\nHost: evil.example:{port}\r\n{ours}\r\n\r\n"),
-            format!("{get}\r\n{ours}\r\n{ours}\r\n\r\n"),
+            format!("{get}\r\n{own_host}\r\nHost: evil.example:{port}\r\n\r\n"),
+            format!("{get}\r\nHost: evil.example:{port}\r\n{own_host}\r\n\r\n"),
+            format!("{get}\r\n{own_host}\r\n{own_host}\r\n\r\n"),
             // The request target names another host than the header.
-            format!("GET http://evil.example/darkroom HTTP/1.1\r\n{ours}\r\n\r\n"),
-            format!("GET http://evil.example:{port}/darkroom HTTP/1.1\r\n{ours}\r\n\r\n"),
+            format!("GET http://evil.example/darkroom HTTP/1.1\r\n{own_host}\r\n\r\n"),
+            format!("GET http://evil.example:{port}/darkroom HTTP/1.1\r\n{own_host}\r\n\r\n"),
             format!("GET http://127.0.0.1:{port}/darkroom HTTP/1.1\r\nHost: evil.example\r\n\r\n"),
-            format!("GET http://evil@127.0.0.1:{port}/darkroom HTTP/1.1\r\n{ours}\r\n\r\n"),
+            format!("GET http://evil@127.0.0.1:{port}/darkroom HTTP/1.1\r\n{own_host}\r\n\r\n"),
             // A page of another origin, as the browser reports it.
-            format!("{get}\r\n{ours}\r\nOrigin: https://evil.example\r\n\r\n"),
-            format!("{get}\r\n{ours}\r\nOrigin: null\r\n\r\n"),
-            format!("{get}\r\n{ours}\r\nOrigin: http://127.0.0.1:{other}\r\n\r\n"),
-            format!("{get}\r\n{ours}\r\nOrigin: https://127.0.0.1:{port}\r\n\r\n"),
+            format!("{get}\r\n{own_host}\r\nOrigin: https://evil.example\r\n\r\n"),
+            format!("{get}\r\n{own_host}\r\nOrigin: null\r\n\r\n"),
+            format!("{get}\r\n{own_host}\r\nOrigin: http://127.0.0.1:{other}\r\n\r\n"),
+            format!("{get}\r\n{own_host}\r\nOrigin: https://127.0.0.1:{port}\r\n\r\n"),
             format!(
-                "{get}\r\n{ours}\r\nOrigin: http://127.0.0.1:{port}\r\nOrigin: https://evil.example\r\n\r\n"
+                "{get}\r\n{own_host}\r\nOrigin: http://127.0.0.1:{port}\r\nOrigin: https://evil.example\r\n\r\n"
             ),
-            format!("{get}\r\n{ours}\r\nSec-Fetch-Site: cross-site\r\n\r\n"),
-            format!("{get}\r\n{ours}\r\nSec-Fetch-Site: same-site\r\n\r\n"),
+            format!("{get}\r\n{own_host}\r\nSec-Fetch-Site: cross-site\r\n\r\n"),
+            format!("{get}\r\n{own_host}\r\nSec-Fetch-Site: same-site\r\n\r\n"),
             format!(
-                "{get}\r\n{ours}\r\nSec-Fetch-Site: same-origin\r\nSec-Fetch-Site: cross-site\r\n\r\n"
+                "{get}\r\n{own_host}\r\nSec-Fetch-Site: same-origin\r\nSec-Fetch-Site: cross-site\r\n\r\n"
             ),
             // The preflight request of a browser, for everything that a form can't send.
             format!(
-                "OPTIONS /darkroom/inbox/a.csv HTTP/1.1\r\n{ours}\r\nOrigin: https://evil.example\r\n\
+                "OPTIONS /darkroom/inbox/a.csv HTTP/1.1\r\n{own_host}\r\nOrigin: https://evil.example\r\n\
                  Access-Control-Request-Method: PUT\r\n\r\n"
             ),
             format!(
-                "OPTIONS /darkroom/inbox/a.csv HTTP/1.1\r\n{ours}\r\nOrigin: http://127.0.0.1:{port}\r\n\
+                "OPTIONS /darkroom/inbox/a.csv HTTP/1.1\r\n{own_host}\r\nOrigin: http://127.0.0.1:{port}\r\n\
                  Access-Control-Request-Method: PUT\r\n\r\n"
             ),
-            format!("OPTIONS * HTTP/1.1\r\n{ours}\r\n\r\n"),
+            format!("OPTIONS * HTTP/1.1\r\n{own_host}\r\n\r\n"),
         ] {
             let (status, answer) = send(port, &request).await;
             assert_eq!((status, ports.through()), (403, 0), "{request}: {answer}");
@@ -265,12 +265,12 @@ async fn requests_to_every_name_of_the_port_reach_the_service() {
             .iter()
             .map(|host| format!("{get}\r\nHost: {host}:{port}\r\n\r\n"))
             .collect();
-        let ours = format!("Host: 127.0.0.1:{port}");
+        let own_host = format!("Host: 127.0.0.1:{port}");
         requests.extend([
-            format!("GET http://localhost:{port}/v1beta/batches HTTP/1.1\r\n{ours}\r\n\r\n"),
-            format!("GET /v1beta/batches HTTP/1.0\r\n{ours}\r\n\r\n"),
-            format!("{get}\r\n{ours}\r\nOrigin: http://localhost:{port}\r\nSec-Fetch-Site: same-origin\r\n\r\n"),
-            format!("{get}\r\n{ours}\r\nSec-Fetch-Site: none\r\n\r\n"),
+            format!("GET http://localhost:{port}/v1beta/batches HTTP/1.1\r\n{own_host}\r\n\r\n"),
+            format!("GET /v1beta/batches HTTP/1.0\r\n{own_host}\r\n\r\n"),
+            format!("{get}\r\n{own_host}\r\nOrigin: http://localhost:{port}\r\nSec-Fetch-Site: same-origin\r\n\r\n"),
+            format!("{get}\r\n{own_host}\r\nSec-Fetch-Site: none\r\n\r\n"),
         ]);
         for request in &requests {
             let before = ports.through();
@@ -299,28 +299,28 @@ async fn a_large_upload_to_another_host_is_refused_unread() {
 #[tokio::test]
 async fn requests_without_the_folders_key_are_refused() {
     let ports = Ports::open().await;
-    let ours = format!("Host: 127.0.0.1:{}", ports.aws);
+    let own_host = format!("Host: 127.0.0.1:{}", ports.aws);
     let sqs = "x-amz-target: AmazonSQS.SendMessage\r\nContent-Type: application/x-amz-json-1.0";
     let message = r#"{"QueueUrl":"http://x/000000000000/manifests","MessageBody":"{}"}"#;
     let length = format!("Content-Length: {}", message.len());
     let forged = "Authorization: AWS4-HMAC-SHA256 Credential=test/20261121/us-east-1/sqs/aws4_request, \
                   SignedHeaders=host;x-amz-date;x-amz-target, Signature=00";
     for request in [
-        format!("GET / HTTP/1.1\r\n{ours}\r\n\r\n"),
-        format!("GET /darkroom?list-type=2 HTTP/1.1\r\n{ours}\r\n\r\n"),
-        format!("PUT /darkroom/inbox/a.csv HTTP/1.1\r\n{ours}\r\nContent-Length: 3\r\n\r\na,b"),
+        format!("GET / HTTP/1.1\r\n{own_host}\r\n\r\n"),
+        format!("GET /darkroom?list-type=2 HTTP/1.1\r\n{own_host}\r\n\r\n"),
+        format!("PUT /darkroom/inbox/a.csv HTTP/1.1\r\n{own_host}\r\nContent-Length: 3\r\n\r\na,b"),
         format!(
             "PUT /inbox/a.csv HTTP/1.1\r\nHost: darkroom.localhost:{}\r\nContent-Length: 1\r\n\r\na",
             ports.aws
         ),
-        format!("DELETE /darkroom/a HTTP/1.1\r\n{ours}\r\n\r\n"),
-        format!("POST /darkroom?delete HTTP/1.1\r\n{ours}\r\nContent-Length: 0\r\n\r\n"),
-        format!("POST / HTTP/1.1\r\n{ours}\r\n{sqs}\r\n{length}\r\n\r\n{message}"),
+        format!("DELETE /darkroom/a HTTP/1.1\r\n{own_host}\r\n\r\n"),
+        format!("POST /darkroom?delete HTTP/1.1\r\n{own_host}\r\nContent-Length: 0\r\n\r\n"),
+        format!("POST / HTTP/1.1\r\n{own_host}\r\n{sqs}\r\n{length}\r\n\r\n{message}"),
         format!(
-            "POST / HTTP/1.1\r\n{ours}\r\n{sqs}\r\n{forged}\r\nx-amz-date: 20261121T000000Z\r\n{length}\r\n\r\n{message}"
+            "POST / HTTP/1.1\r\n{own_host}\r\n{sqs}\r\n{forged}\r\nx-amz-date: 20261121T000000Z\r\n{length}\r\n\r\n{message}"
         ),
         format!(
-            "POST /?Action=PurgeQueue HTTP/1.1\r\n{ours}\r\n{sqs}\r\n{length}\r\n\r\n{message}"
+            "POST /?Action=PurgeQueue HTTP/1.1\r\n{own_host}\r\n{sqs}\r\n{length}\r\n\r\n{message}"
         ),
     ] {
         let (status, answer) = send(ports.aws, &request).await;
@@ -373,7 +373,7 @@ async fn requests_without_the_folders_key_are_refused() {
 #[tokio::test]
 async fn signed_forms_are_refused() {
     let ports = Ports::open().await;
-    let ours = format!("Host: 127.0.0.1:{}", ports.aws);
+    let own_host = format!("Host: 127.0.0.1:{}", ports.aws);
     for kind in [
         "multipart/form-data; boundary=b",
         "application/x-www-form-urlencoded",
@@ -381,7 +381,7 @@ async fn signed_forms_are_refused() {
         "Text/Plain",
     ] {
         let head = format!(
-            "POST /darkroom HTTP/1.1\r\n{ours}\r\nContent-Type: {kind}\r\nContent-Length: 4\r\n\r\n--b-"
+            "POST /darkroom HTTP/1.1\r\n{own_host}\r\nContent-Type: {kind}\r\nContent-Length: 4\r\n\r\n--b-"
         );
         let (status, answer) = send(ports.aws, &head).await;
         assert!(
@@ -427,6 +427,7 @@ async fn clients_with_the_folders_key_are_served_under_every_name() {
             .content_type("text/plain");
         begin.send().await.unwrap();
     }
+    // SQS answers on the same port.
     let sqs = ports.sqs(ports.sdk_credentials());
     let url = sqs
         .get_queue_url()

@@ -196,9 +196,9 @@ async fn a_dead_letter_survives_a_restart() {
     assert!(stand_ins.receive(&url).await.is_empty());
 
     let stand_ins = stand_ins.reopen();
-    let buried = stand_ins.receive_one(&dead).await;
+    let dead_letter = stand_ins.receive_one(&dead).await;
     assert_eq!(
-        (buried.body(), buried.message_id()),
+        (dead_letter.body(), dead_letter.message_id()),
         (Some("poison"), Some(id.as_str()))
     );
     assert_eq!(stand_ins.queues.depth("polls").unwrap(), Depth::default());
@@ -220,6 +220,7 @@ async fn queues_and_messages_survive_a_restart() {
         stand_ins.send(&url, body).await;
     }
     let messages = stand_ins.receive(&url).await;
+    // Leave one message in flight, delete one, and postpone one beyond the restart.
     let [received, deleted] = ["received", "deleted"].map(|body| {
         messages
             .iter()
@@ -267,6 +268,7 @@ async fn queues_and_messages_survive_a_restart() {
         (again.body(), receive_count(&again)),
         (Some("received"), "2")
     );
+    // The handle of the receive before the restart is stale.
     assert_ne!(handle(&again), handle(received));
     stand_ins.advance(380);
     let bodies: HashSet<_> = stand_ins
@@ -309,6 +311,7 @@ async fn a_long_poll_ends_with_a_message_or_at_its_limit() {
     assert!(poll().await.unwrap().messages().is_empty());
     assert_eq!(start.elapsed(), Duration::from_secs(20));
 
+    // A message that is sent during the poll ends it.
     let (polled, _) = tokio::join!(poll(), stand_ins.send(&url, "sent meanwhile"));
     assert_eq!(polled.unwrap().messages()[0].body(), Some("sent meanwhile"));
 
@@ -322,6 +325,7 @@ async fn a_long_poll_ends_with_a_message_or_at_its_limit() {
             },
         )
         .unwrap();
+    // So does a delayed message when the host advances the clock.
     let (polled, ()) = tokio::join!(poll(), async { stand_ins.advance(900) });
     let bodies: Vec<_> = polled
         .unwrap()
@@ -411,6 +415,7 @@ fn only_the_latest_handle_moves_a_message_to_the_dead_letter_queue() {
             .unwrap()
             .remove(0)
     };
+    // The handle of the first receive is stale after the second one.
     let (first, second) = (receive(), receive());
     queues
         .move_to_dead_letter_queue("polls", &first.receipt_handle)

@@ -104,7 +104,7 @@ impl PhaseReporter {
                 println!("{job}  {}", describe(&status));
             }
             // A job in a final phase is forgotten, so that the map does not grow forever.
-            if status.phase.is_over() {
+            if status.phase.is_terminal() {
                 reported.remove(&job)
             } else {
                 reported.insert(job, status.phase)

@@ -91,13 +91,14 @@ impl View {
                 let (what, position) = describe(&status, stored);
 
                 // Without a terminal, a bar would fill a log file with control characters.
-                if shown_phase != Some(status.phase) && !on_terminal && !status.phase.is_over() {
+                if shown_phase != Some(status.phase) && !on_terminal && !status.phase.is_terminal()
+                {
                     eprintln!("{what}{}", self.simulated_time());
                 }
                 shown_phase = Some(status.phase);
 
                 // The final status is followed by the job's result, which repeats the reasons.
-                if !status.phase.is_over() {
+                if !status.phase.is_terminal() {
                     for reason in reasons.new_in(&status, &self.out) {
                         let line = format!("{reason}{}", self.simulated_time());
                         if on_terminal {
@@ -177,7 +178,11 @@ impl ShownReasons {
     /// Returns one text for each reason that was not shown before. `out` is the folder of the job.
     fn new_in(&mut self, status: &JobStatus, out: &Path) -> Vec<String> {
         let mut lines = Vec::new();
-        for shard in status.shards.iter().filter(|shard| !shard.phase.is_over()) {
+        for shard in status
+            .shards
+            .iter()
+            .filter(|shard| !shard.phase.is_terminal())
+        {
             let Some(note) = &shard.note else { continue };
             let kind: String = note.chars().filter(|char| !char.is_ascii_digit()).collect();
             if self.0.insert((shard.phase, kind)) {

@@ -261,7 +261,7 @@ impl LocalJob<'_> {
     /// Whether the only reason that the job is not closed is a document that is still missing or
     /// damaged.
     async fn is_blocked(self, cloud: &Cloud) -> anyhow::Result<bool> {
-        let Some(status) = self.status().filter(JobStatus::shards_are_over) else {
+        let Some(status) = self.status().filter(JobStatus::all_shards_ended) else {
             return Ok(false);
         };
         let Some(blocker) = status.blocker else {

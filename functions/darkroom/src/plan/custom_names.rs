@@ -1,4 +1,5 @@
-//! The names that a manifest gives to values of its own: they come back in every result of the job.
+//! The names that a manifest uses for its keys and variables. They are repeated in every result of
+//! the job.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -6,19 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::Expected;
 
-/// Bytes of all names together, as they stand in a line. Their list is a part of `plan.lock`, which
-/// is read as a whole.
+/// The maximum size of all names in one line, in bytes. The list of names is a part of `plan.lock`,
+/// which is read as a whole.
 const MAX_BYTES: u64 = 512 << 10;
 
-/// Bytes of the names in all lines of a job together. Most of what they name may be empty, and a
-/// job that repeats thousands of empty members in each of a million lines could not be closed in
-/// time.
+/// The maximum size of the names in all lines of a job, in bytes. A job that repeats thousands of
+/// empty members in each of a million lines could not be closed in time.
 const MAX_BYTES_IN_ALL_LINES: u64 = 4 << 30;
 
-/// Bytes that a line of JSON has for a member without a value in addition to its name: `"":null,`.
+/// The bytes of an empty member in a line of JSON, apart from its name: `"":null,`.
 const BYTES_AROUND_NAME: u64 = 8;
 
-/// The names that the items of a job give to values of their own, each once.
+/// The names that the items of a job use for their keys and variables, each once.
 ///
 /// ```json
 /// {"keys":["custom_id"],"variables":["title","color"]}
@@ -26,21 +26,21 @@ const BYTES_AROUND_NAME: u64 = 8;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CustomNames {
-    /// What the items call their key, where that isn't `key`.
+    /// The names of the key, other than `key`.
     pub keys: Vec<String>,
-    /// The variables: first those of a table, in the order of its columns, then the others, in the
-    /// order in which the items use them, those of one item by their names.
+    /// The names of the variables. The columns of a table come first, in their order. Other
+    /// variables follow in the order in which items use them, and by name within one item.
     pub variables: Vec<String>,
 }
 
 impl CustomNames {
-    /// Whether there are none.
+    /// Whether there are no names.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.variables.is_empty()
     }
 }
 
-/// Collects the names of a manifest while it is read, in bounded memory.
+/// Collects the names in a manifest while it is read, in bounded memory.
 #[derive(Debug, Default)]
 pub struct CustomNamesCollector {
     keys: Ranks,
@@ -48,7 +48,7 @@ pub struct CustomNamesCollector {
 }
 
 impl CustomNamesCollector {
-    /// Notes the names of one image.
+    /// Adds the names of one image.
     pub fn note(&mut self, expected: &Expected) {
         expected
             .key_name
@@ -60,8 +60,8 @@ impl CustomNamesCollector {
             .for_each(|name| self.variables.note(name));
     }
 
-    /// The names of a job of so many images, whose table has variables in these columns. Where
-    /// there are more variables than all lines can hold, the last ones are left out.
+    /// Returns the names of a job with this number of images, whose table has variables in these
+    /// columns. If there are more variables than all lines can hold, the last ones are omitted.
     pub fn finish(self, columns: &[String], images: u64) -> CustomNames {
         let max_bytes = MAX_BYTES.min(MAX_BYTES_IN_ALL_LINES / images.max(1));
         let (mut bytes, mut seen) = (0, HashSet::new());
@@ -79,7 +79,7 @@ impl CustomNamesCollector {
     }
 }
 
-/// Names by when they came first.
+/// Names with the order in which they were first used.
 #[derive(Debug, Default)]
 struct Ranks {
     ranks: BTreeMap<String, usize>,
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_come_first_then_the_rest_as_they_were_met_each_once() {
+    fn columns_come_first_and_other_names_in_the_order_of_their_use() {
         let mut reader = reader(&["z", "color", "a", "z"]);
         ["recordId", "id", "recordId"]
             .iter()
@@ -133,13 +133,13 @@ mod tests {
     }
 
     #[test]
-    fn a_job_without_names_of_its_own_has_none() {
+    fn a_job_without_custom_names_has_an_empty_list() {
         assert!(CustomNamesCollector::default().finish(&[], 0).is_empty());
         assert!(!reader(&["a"]).finish(&[], 0).is_empty());
     }
 
     #[test]
-    fn names_are_left_out_from_the_last_on_once_all_lines_would_be_too_long() {
+    fn the_last_names_are_omitted_if_the_lines_would_be_too_long() {
         let many: Vec<String> = (0..20_000)
             .map(|number| format!("column_{number:05}"))
             .collect();
@@ -148,14 +148,14 @@ mod tests {
                 .finish(&many, images)
                 .variables
         };
-        // A column is 20 bytes: a table may have 16,384.
+        // Each name takes 20 bytes. A table may have 16,384 columns.
         assert_eq!(listed(1).len(), 26_214.min(many.len()));
         assert_eq!(listed(1_000_000), many[..214]);
         assert!(listed(u64::MAX).is_empty());
     }
 
     #[test]
-    fn collecting_ends_before_the_names_fill_the_memory() {
+    fn the_memory_for_names_is_bounded() {
         let mut reader = CustomNamesCollector::default();
         (0..1_000_000)
             .for_each(|number| reader.variables.note(&format!("variable-of-item-{number}")));

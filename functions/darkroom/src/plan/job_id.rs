@@ -4,20 +4,20 @@ use sha2::{Digest, Sha256};
 
 use crate::{digest::hex, job::JobSettings, manifest::Beside, names::JobId};
 
-/// The longest stem that a job id keeps of its manifest's name.
-const STEM_CHARACTERS: usize = 60;
+/// The maximum length of the part of a job id that comes from the manifest's name.
+const MAX_STEM_CHARACTERS: usize = 60;
 
-/// The id of the job that dropping these bytes under this key means: the same drop is the same job
-/// for ever.
+/// Returns the id of the job that is created when these bytes are dropped under this key. The same
+/// drop always gives the same id.
 ///
-/// `manifest_sha256` is the hash of the manifest's bytes as they were dropped, `beside` what stands
-/// beside them.
+/// `manifest_sha256` is the hash of the manifest's bytes as they were dropped. `sidecar` is the
+/// job document, the metadata and the templates that belong to the manifest.
 pub fn job_id(
     bucket: &str,
     key: &str,
     manifest_sha256: &[u8; 32],
     settings: &JobSettings,
-    beside: &Beside,
+    sidecar: &Beside,
 ) -> JobId {
     let settings = json(settings);
     let parts = [
@@ -29,18 +29,18 @@ pub fn job_id(
     JobId::new(format!(
         "{}-{}",
         stem(key),
-        hex(&hash(b"darkroom job v1\0", &parts, beside)[..8])
+        hex(&hash(b"darkroom job v1\0", &parts, sidecar)[..8])
     ))
 }
 
-/// What is bought, whatever its key: the same manifest with the same settings, and the same beside
-/// it, in hexadecimal. The key itself decides nothing but which templates and which job document
-/// stand beside the manifest.
-pub fn content_id(manifest_sha256: &[u8; 32], settings: &JobSettings, beside: &Beside) -> String {
+/// Returns the id, in hexadecimal, of what a job buys, regardless of the manifest's key: the
+/// manifest's bytes, the settings and the sidecar. The key only decides which templates and which
+/// job document belong to the sidecar.
+pub fn content_id(manifest_sha256: &[u8; 32], settings: &JobSettings, sidecar: &Beside) -> String {
     hex(&hash(
         b"darkroom content v1\0",
         &[manifest_sha256, json(settings).as_bytes()],
-        beside,
+        sidecar,
     ))
 }
 
@@ -49,20 +49,20 @@ fn json(settings: &JobSettings) -> String {
         .unwrap_or_else(|error| unreachable!("settings are JSON: {error}"))
 }
 
-fn hash(purpose: &[u8], parts: &[&[u8]], beside: &Beside) -> [u8; 32] {
+fn hash(purpose: &[u8], parts: &[&[u8]], sidecar: &Beside) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(purpose);
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    if let Some(digest) = beside.digest() {
+    if let Some(digest) = sidecar.digest() {
         hash.update(digest);
     }
     hash.finalize().into()
 }
 
-/// The manifest's file name without extensions, of letters, digits, `-` and `_` only.
+/// Returns the manifest's file name without extensions, with letters, digits, `-` and `_` only.
 fn stem(key: &str) -> String {
     let name = key.rsplit('/').next().unwrap_or(key);
     let name = name.strip_suffix(".gz").unwrap_or(name);
@@ -74,7 +74,7 @@ fn stem(key: &str) -> String {
         } else {
             '-'
         };
-        if !(letter == '-' && stem.ends_with('-')) && stem.len() < STEM_CHARACTERS {
+        if !(letter == '-' && stem.ends_with('-')) && stem.len() < MAX_STEM_CHARACTERS {
             stem.push(letter);
         }
     }
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_drop_is_the_same_job_and_any_change_is_another() {
+    fn the_same_drop_is_the_same_job_and_any_change_makes_another_job() {
         let settings = JobSettings::default();
         let one = id("studio", "inbox/acme/skus.csv", b"key\n1", &settings);
         assert_eq!(
@@ -146,9 +146,9 @@ mod tests {
     }
 
     #[test]
-    fn a_content_is_the_same_under_every_key_and_no_other_content_is() {
-        let of = |content: &[u8], settings: &JobSettings, beside: &Beside| {
-            content_id(&Sha256::digest(content).into(), settings, beside)
+    fn a_content_id_depends_on_the_content_and_not_on_the_key() {
+        let of = |content: &[u8], settings: &JobSettings, sidecar: &Beside| {
+            content_id(&Sha256::digest(content).into(), settings, sidecar)
         };
         let (settings, nothing) = (JobSettings::default(), Beside::default());
         let one = of(b"key\n1", &settings, &nothing);
@@ -181,24 +181,24 @@ mod tests {
     }
 
     #[test]
-    fn the_ids_of_jobs_stay_what_they_were() {
+    fn job_ids_are_stable() {
         let manifest = Sha256::digest(b"key,prompt\na,a stone\n").into();
-        let (settings, beside) = (
+        let (settings, sidecar) = (
             JobSettings::default(),
             Beside {
                 job: Some("{}".to_owned()),
                 ..Beside::default()
             },
         );
-        let of = |beside: &Beside| {
-            job_id("studio", "inbox/skus.csv", &manifest, &settings, beside).to_string()
+        let of = |sidecar: &Beside| {
+            job_id("studio", "inbox/skus.csv", &manifest, &settings, sidecar).to_string()
         };
         assert_eq!(of(&Beside::default()), "skus-3987f93b63a0dc78");
-        assert_eq!(of(&beside), "skus-9363fb36e3b93baf");
+        assert_eq!(of(&sidecar), "skus-9363fb36e3b93baf");
     }
 
     #[test]
-    fn a_job_is_called_after_its_manifest() {
+    fn a_job_is_named_after_its_manifest() {
         for (key, expected) in [
             ("inbox/skus.csv", "skus"),
             ("inbox/a/b/Fall 26 (final).jsonl.gz", "Fall-26-final"),

@@ -1,10 +1,10 @@
-//! One look at a job: the states that have changed are merged into `job.json`, and the job is
-//! closed when all its shards are over.
+//! Updates a job: merges the states that have changed into `job.json`, and closes the job when all
+//! its shards have ended.
 //!
-//! `job.json` is read before the states and replaced only in the version that was read. So a state
-//! that is merged is at least as new as the entry that it replaces, whatever the order in which
-//! messages come; and if another invocation has written `job.json` meanwhile, everything is read
-//! again.
+//! `job.json` is read before the states, and is replaced only in the version that was read. A state
+//! that is merged is therefore at least as new as the entry that it replaces, whatever the order of
+//! the messages is. If another invocation has written `job.json` in the meantime, everything is
+//! read again.
 
 use darkroom::{
     names::{JobId, ShardId},
@@ -14,63 +14,72 @@ use darkroom::{
 };
 use futures_util::{StreamExt, stream};
 use jiff::SignedDuration;
-use runtime::{bucket::Conditional, deliveries::Disposition, shard_store::Rounds};
+use runtime::{
+    bucket::Conditional, deliveries::Disposition, document::DocumentError, shard_store::Rounds,
+};
 
 use crate::{
     blocked,
+    changes::Changes,
     close::close,
     deps::Deps,
     documents::{missing, unreadable_state},
-    handler::{News, ReportError, malformed},
-    pace,
+    error::ReportError,
+    throttle,
 };
 
-/// How often a look is begun anew because another invocation has written `job.json` meanwhile.
+/// The number of attempts to update a job that other invocations write at the same time.
 const MAX_ATTEMPTS: u32 = 3;
 
-/// How long to leave a job alone that others keep changing.
+/// How long to wait after [`MAX_ATTEMPTS`] conflicts.
 const CONTENDED: SignedDuration = SignedDuration::from_secs(5);
 
-/// How many states are read at once.
+/// The number of states that are read at the same time.
 const CONCURRENCY: usize = 16;
 
-/// `job.json` as it is stored.
+/// A stored `job.json`, its ETag and its size in bytes.
 pub(crate) struct Stored {
     pub(crate) status: JobStatus,
     pub(crate) etag: String,
     pub(crate) bytes: u64,
 }
 
-/// Looks at a job, of which messages say that something has changed.
-pub(crate) async fn look(
+/// Updates a job with the changes that messages report.
+///
+/// # Errors
+/// [`ReportError`] if the job is not planned yet, or if a document can't be read or written now.
+pub(crate) async fn update_job(
     deps: &Deps,
     job: &JobId,
-    news: &News,
+    changes: &Changes,
 ) -> Result<Disposition, ReportError> {
     let Some(head) = deps.bucket.head(&object_keys::status(job)).await? else {
-        return blocked::status_is_missing(deps, job, news).await;
+        return blocked::status_is_missing(deps, job, changes).await;
     };
-    if let Some(wait) = pace::wait_before_reading(&head, deps.clock.now()).filter(|_| !news.waited)
+    if let Some(wait) =
+        throttle::wait_before_reading(&head, deps.clock.now()).filter(|_| !changes.waited)
     {
         return Ok(Disposition::Later(wait));
     }
     for _ in 0..MAX_ATTEMPTS {
-        if let Some(disposition) = look_once(deps, job, news).await? {
+        if let Some(disposition) = try_update(deps, job, changes).await? {
             return Ok(disposition);
         }
     }
     Ok(Disposition::Later(CONTENDED))
 }
 
-/// None if another invocation has written `job.json` meanwhile.
-async fn look_once(
+/// Updates a job once. Returns `None` if another invocation has written `job.json` in the meantime.
+async fn try_update(
     deps: &Deps,
     job: &JobId,
-    news: &News,
+    changes: &Changes,
 ) -> Result<Option<Disposition>, ReportError> {
     let key = object_keys::status(job);
     let Some(object) = deps.bucket.read(&key).await? else {
-        return blocked::status_is_missing(deps, job, news).await.map(Some);
+        return blocked::status_is_missing(deps, job, changes)
+            .await
+            .map(Some);
     };
     let status: JobStatus = match serde_json::from_slice(&object.bytes) {
         Ok(status) => status,
@@ -80,85 +89,88 @@ async fn look_once(
                 .map(Some);
         }
     };
+
+    // A job that was rejected, or is already closed, needs no update.
     if status.plan.is_none() {
         return Ok(Some(Disposition::Done));
     }
-    if status.phase.is_over() && is_closed(deps, job).await? {
+    if status.phase.is_terminal() && is_closed(deps, job).await? {
         deps.bucket.delete(&object_keys::open_job(job)).await?;
         return Ok(Some(Disposition::Done));
     }
 
+    // A blocker is recorded in `job.json` like any other change.
     let mut next = status.clone();
     let stored = Stored {
         status,
         etag: object.etag,
         bytes: object.bytes.len() as u64,
     };
-    match update(deps, &stored, news, &mut next).await {
+    match merge_and_close(deps, &stored, changes, &mut next).await {
         Ok(Updated::Closed) => {
             deps.bucket.delete(&object_keys::open_job(job)).await?;
             Ok(Some(Disposition::Done))
         }
-        Ok(Updated::Open) => refresh(deps, &stored, next, news.waited).await,
+        Ok(Updated::Open) => write_status(deps, &stored, next, changes.waited).await,
         Err(ReportError::Blocked(blocker)) => {
             next.blocker = Some(blocked::since_first_noticed(&stored.status, *blocker));
             next.follow_shards();
-            refresh(deps, &stored, next, news.waited).await
+            write_status(deps, &stored, next, changes.waited).await
         }
         Err(error) => Err(error),
     }
 }
 
-/// What a look has come to.
+/// The state of a job after an update.
 enum Updated {
-    /// Shards are not over, or the job can't be closed yet: `job.json` is to be refreshed.
+    /// Some shards have not ended, or the job is blocked: `job.json` must be written.
     Open,
-    /// Everything is written.
+    /// All documents are written.
     Closed,
 }
 
-/// Brings the entries of `next` up to date, and closes the job if all shards are over.
+/// Brings the entries of `next` up to date, and closes the job if all shards have ended.
 ///
 /// # Errors
-/// [`ReportError::Blocked`] if a document is missing or damaged; the entries that were read are in
-/// `next`.
-async fn update(
+/// [`ReportError::Blocked`] if a document is missing or damaged. `next` has the entries that were
+/// read.
+async fn merge_and_close(
     deps: &Deps,
     stored: &Stored,
-    news: &News,
+    changes: &Changes,
     next: &mut JobStatus,
 ) -> Result<Updated, ReportError> {
     let (job, shards) = (
         &stored.status.job,
         stored.status.plan.as_ref().map_or(0, |plan| plan.shards),
     );
-    // Once a document that blocked the job has changed, everything is read again. A person who asks
-    // for a look at the whole job has it read again though the documents seem unchanged.
-    let is_blocked = !news.whole_job && blocked::persists(deps, &stored.status).await?;
-    let whole_job = news.whole_job || (stored.status.blocker.is_some() && !is_blocked);
+    // Once a document that blocked the job has changed, everything is read again. A message about
+    // the whole job has the same effect even if the documents seem unchanged.
+    let is_blocked = !changes.whole_job && blocked::persists(deps, &stored.status).await?;
+    let whole_job = changes.whole_job || (stored.status.blocker.is_some() && !is_blocked);
     if !is_blocked {
         next.blocker = None;
     }
 
-    // What has changed.
+    // Merge the states that have changed. They are merged even if another state can't be read.
     let mut chains = None;
     if whole_job {
         match read_all(deps, job, shards, next).await {
             Ok(all) => chains = Some(all),
             Err(error) => {
-                merge_changed(deps, job, shards, news, next).await?;
+                merge_changed(deps, job, shards, changes, next).await?;
                 return Err(error);
             }
         }
     } else {
-        merge_changed(deps, job, shards, news, next).await?;
+        merge_changed(deps, job, shards, changes, next).await?;
     }
     next.follow_shards();
-    if !next.shards_are_over() || next.blocker.is_some() {
+    if !next.all_shards_ended() || next.blocker.is_some() {
         return Ok(Updated::Open);
     }
 
-    // All shards are over by their entries. Their states decide.
+    // By their entries all shards have ended. Entries may be stale, so the states decide.
     let chains = match chains {
         Some(chains) => chains,
         None => read_all(deps, job, shards, next).await?,
@@ -171,7 +183,7 @@ async fn update(
     Ok(Updated::Closed)
 }
 
-/// Reads the states of all shards, and makes all entries anew.
+/// Reads the states of all shards, and replaces all entries.
 async fn read_all(
     deps: &Deps,
     job: &JobId,
@@ -190,20 +202,20 @@ async fn read_all(
     Ok(chains)
 }
 
-/// Reads the states of the shards that have changed, and puts in their entries. A round that such a
-/// shard names, and of which nothing was heard yet, has an entry from then on.
+/// Reads the states of the shards that have changed, and updates their entries. If such a shard
+/// names a next round that has no entry yet, that round is read too.
 ///
 /// # Errors
-/// [`ReportError::Blocked`] for a state that is missing or damaged; the entries of the others are
-/// put in all the same, as their messages will not come again.
+/// [`ReportError::Blocked`] for a state that is missing or damaged. The entries of the other shards
+/// are updated nevertheless, because their messages are not delivered again.
 async fn merge_changed(
     deps: &Deps,
     job: &JobId,
     shards: u32,
-    news: &News,
+    changes: &Changes,
     next: &mut JobStatus,
 ) -> Result<(), ReportError> {
-    let mut wanted: Vec<ShardId> = news.shards.iter().copied().collect();
+    let mut wanted: Vec<ShardId> = changes.shards.iter().copied().collect();
     let mut blocked = None;
     while !wanted.is_empty() {
         let read: Vec<_> = stream::iter(std::mem::take(&mut wanted))
@@ -213,6 +225,7 @@ async fn merge_changed(
             .await;
         for (id, state) in read {
             match state {
+                // A finished round may have a next one, which is read in the next pass.
                 Ok(Some(shard)) => {
                     if let Phase::Done {
                         next: Some(round), ..
@@ -226,7 +239,9 @@ async fn merge_changed(
                 Ok(None) if is_known(next, id, shards) => {
                     blocked.get_or_insert(missing(deps, &object_keys::state(job, id)));
                 }
-                Ok(None) => tracing::warn!(shard = %id, "ignored: the job has no such shard"),
+                Ok(None) => {
+                    tracing::warn!(shard = %id, "message ignored: the job has no such shard")
+                }
                 Err(error @ ReportError::Blocked(_)) => drop(blocked.get_or_insert(error)),
                 Err(error) => return Err(error),
             }
@@ -235,7 +250,7 @@ async fn merge_changed(
     blocked.map_or(Ok(()), Err)
 }
 
-/// Whether there must be a state of this shard: it is in the plan, or was heard of before.
+/// Whether a state of this shard must exist, because the plan or an entry of `job.json` names it.
 fn is_known(status: &JobStatus, id: ShardId, shards: u32) -> bool {
     let is_planned = id.round == 1 && id.number < shards;
     let is_named = || {
@@ -254,7 +269,8 @@ async fn read_state(deps: &Deps, job: &JobId, id: ShardId) -> Result<Option<Shar
     }
 }
 
-/// Whether the job's marker is there. Before it is, the status says already how the job ends.
+/// Whether the job's marker exists. The status is terminal before the marker is written, so it does
+/// not show that the job is closed.
 async fn is_closed(deps: &Deps, job: &JobId) -> Result<bool, ReportError> {
     for marker in Marker::LAST {
         if deps
@@ -269,32 +285,37 @@ async fn is_closed(deps: &Deps, job: &JobId) -> Result<bool, ReportError> {
     Ok(false)
 }
 
-/// Rewrites `job.json` if it says something new. If it was written just now, the messages come back
-/// first, unless they have `waited`. None if another invocation has written it meanwhile.
-async fn refresh(
+/// Replaces `job.json` if something in it has changed. If it was written too recently, the messages
+/// return later, unless they have `waited`. Returns `None` if another invocation has written
+/// `job.json` in the meantime.
+async fn write_status(
     deps: &Deps,
     stored: &Stored,
     next: JobStatus,
     waited: bool,
 ) -> Result<Option<Disposition>, ReportError> {
-    let says_more = JobStatus {
+    let has_changed = JobStatus {
         updated_at: stored.status.updated_at,
         ..next.clone()
     } != stored.status;
-    if !says_more {
+    if !has_changed {
         return Ok(Some(Disposition::Done));
     }
+
+    // Frequent changes are merged in one write.
     let next = JobStatus {
         updated_at: deps.clock.now(),
         ..next
     };
     if let Some(wait) =
-        pace::wait_before_writing(&stored.status, stored.bytes, &next).filter(|_| !waited)
+        throttle::wait_before_writing(&stored.status, stored.bytes, &next).filter(|_| !waited)
     {
         return Ok(Some(Disposition::Later(wait)));
     }
+
+    // A blocker is logged once, by the invocation that records it.
     let key = object_keys::status(&next.job);
-    let bytes = serde_json::to_vec_pretty(&next).map_err(malformed(&key))?;
+    let bytes = serde_json::to_vec_pretty(&next).map_err(DocumentError::at(&key))?;
     match deps
         .bucket
         .replace(&key, &stored.etag, "application/json", bytes)
@@ -304,7 +325,7 @@ async fn refresh(
             if let Some(blocker) = next
                 .blocker
                 .as_ref()
-                .filter(|blocker| is_news(&stored.status, blocker))
+                .filter(|blocker| is_new(&stored.status, blocker))
             {
                 tracing::error!("{}. {}", blocker.what, blocker.what_to_do);
             }
@@ -314,6 +335,7 @@ async fn refresh(
     }
 }
 
-fn is_news(status: &JobStatus, blocker: &Blocker) -> bool {
+/// Whether `status` does not record this blocker yet.
+fn is_new(status: &JobStatus, blocker: &Blocker) -> bool {
     status.blocker.as_ref() != Some(blocker)
 }

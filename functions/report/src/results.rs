@@ -1,9 +1,9 @@
-//! The results in manifest order: one pass over the plan, with each part and each request file read
-//! once.
+//! Writes the results in manifest order, in one pass over the plan. Each chunk and each request
+//! file is read once.
 //!
-//! The lines of a shard follow one another in the plan, and those of shards of other models may be
-//! among them. So for each model one shard is open at a time: its results are in memory, and its
-//! request file is read on where the last line of this shard ended.
+//! In the plan, the lines of a shard are in order, with lines of shards of other models in between.
+//! So one shard per model is open at a time: its results are in memory, and its request file is
+//! read from where the previous line of the shard ended.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -29,11 +29,14 @@ use serde_json::value::RawValue;
 use crate::{
     deps::Deps,
     documents::{DocumentLines, damaged, unreadable_state},
-    handler::{ReportError, malformed},
+    error::ReportError,
 };
 
-/// Writes the result lines, the table and what to retry, and counts. Nothing is visible of it
-/// before all of it is good.
+/// Writes `results.jsonl`, `results.csv` and `retry.jsonl`, and returns their sums. The files
+/// become visible only after every line was written without an error.
+///
+/// # Errors
+/// [`ReportError::Blocked`] if a document is missing or damaged.
 pub(crate) async fn write_results(
     deps: &Deps,
     job: &JobId,
@@ -43,16 +46,17 @@ pub(crate) async fn write_results(
 ) -> Result<Tally, ReportError> {
     let mut out = Files::new(deps, job, form).await?;
     let mut tally = Tally::default();
-    // None for a shard all of whose lines were read.
+    // The value is None for a shard whose lines were all read.
     let mut open: HashMap<ShardId, Option<OpenShard<'_>>> = HashMap::new();
     let mut lines = DocumentLines::open(deps, &object_keys::plan(job)).await?;
     while let Some(line) = lines.next::<PlanLine>().await? {
+        // The first line of a shard loads its results.
         let shard = match open.entry(line.shard) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 let Some(chain) = chain_of(chains, line.shard) else {
                     return Err(lines.damaged(&format!(
-                        "line {} names a shard that is not there",
+                        "line {} names a shard that does not exist",
                         lines.line()
                     )));
                 };
@@ -61,17 +65,18 @@ pub(crate) async fn write_results(
         };
         let Some(shard) = shard else {
             return Err(lines.damaged(&format!(
-                "line {} is one more than its shard has requests",
+                "line {} exceeds the number of requests of its shard",
                 lines.line()
             )));
         };
         if line.model != shard.shard.model {
             return Err(lines.damaged(&format!(
-                "line {} names another model than its shard has",
+                "line {} names a different model than its shard",
                 lines.line()
             )));
         }
 
+        // The line is completed, counted and written, with a manifest line to retry a failure.
         let finished = report::finish(&line, &mut shard.results, &deps.catalog);
         tally.add(&line, &finished);
         let retry = match finished.line.status {
@@ -79,6 +84,8 @@ pub(crate) async fn write_results(
             _ => Some(shard.retry(&line, lines.version()).await?),
         };
         out.write(&line, &finished, retry).await?;
+
+        // The last line of a shard frees its results.
         shard.left = shard.left.saturating_sub(1);
         if shard.left == 0 {
             tally.add_shard(&line.model, &shard.results, &deps.catalog);
@@ -96,17 +103,19 @@ fn chain_of(chains: &[Rounds], id: ShardId) -> Option<&Rounds> {
         .filter(|_| id.round == 1)
 }
 
-/// A shard some of whose images are still to come in the plan.
+/// A shard of which some lines of the plan are still to be read.
 struct OpenShard<'a> {
     deps: &'a Deps,
     shard: &'a Shard,
     results: ShardResults,
+    /// The number of lines that are still to be read.
     left: u32,
-    /// Its request file, read as far as it was needed.
+    /// Its request file, if it was needed, at the position up to which it was read.
     requests: Option<DocumentLines<'a>>,
 }
 
 impl<'a> OpenShard<'a> {
+    /// Reads the results of a shard and its rounds.
     async fn load(deps: &'a Deps, job: &JobId, chain: &'a Rounds) -> Result<Self, ReportError> {
         let Some(StoredShard { shard: first, .. }) = chain.0.first() else {
             return Err(ReportError::NotPlanned(job.clone()));
@@ -114,11 +123,14 @@ impl<'a> OpenShard<'a> {
         let mut results = ShardResults::default();
         let mut read = Vec::new();
         for shard in chain.shards() {
+            // If a round failed with output that was not read, its keys may have been charged for.
             let keys = match &shard.phase {
                 Phase::Failed(failed) if failed.may_be_billed => keys_of(deps, shard).await?,
                 _ => None,
             };
             results.begin(shard, keys);
+
+            // The requests that Gemini refused come first, as when they were written.
             let chunks = match &shard.phase {
                 Phase::Done { chunks, .. } | Phase::Failed(Failed { chunks, .. }) => {
                     chunks.as_slice()
@@ -137,9 +149,10 @@ impl<'a> OpenShard<'a> {
                 );
             }
         }
-        if let Some((round, lacking)) = results.incomplete_round() {
-            let damage =
-                format!("results of {lacking} requests are missing in it, in round {round}");
+
+        // Each key of a finished round has a line in one of the chunks.
+        if let Some((round, missing)) = results.incomplete_round() {
+            let damage = format!("it lacks the results of {missing} requests of round {round}");
             return Err(damaged(deps, read, &damage));
         }
         Ok(Self {
@@ -151,21 +164,22 @@ impl<'a> OpenShard<'a> {
         })
     }
 
-    /// The manifest line that asks for this image alone. `plan` is the document that `line` is of.
+    /// Returns the manifest line that requests this image alone. `plan` is the document that
+    /// contains `line`.
     async fn retry(
         &mut self,
         line: &PlanLine,
         plan: &DocumentVersion,
     ) -> Result<Vec<u8>, ReportError> {
         match &line.retry {
-            Some(item) => serde_json::to_vec(item).map_err(malformed("the plan")),
+            Some(item) => serde_json::to_vec(item).map_err(|error| io::Error::from(error).into()),
             None => self.retry_of_request(line, plan).await,
         }
     }
 
-    /// The manifest line of a request too large for the plan, made of its line in the request file.
-    /// The lines of the file are in the order of the plan, so those before it are not needed any
-    /// more.
+    /// Returns the manifest line of a request that is too large for the plan, derived from its line
+    /// in the request file. The file is in the order of the plan, so the lines before it are no
+    /// longer needed.
     async fn retry_of_request(
         &mut self,
         line: &PlanLine,
@@ -189,7 +203,7 @@ impl<'a> OpenShard<'a> {
             }
         }
         let damage = format!(
-            "the request of the manifest's line {} is not where the plan has it",
+            "the request of the manifest's line {} is not at its place in the request file",
             line.line
         );
         Err(damaged(
@@ -200,7 +214,7 @@ impl<'a> OpenShard<'a> {
     }
 }
 
-/// The keys of a round that may be charged for and has no results.
+/// Reads the keys of a round that may have been charged for and has no results.
 async fn keys_of(deps: &Deps, shard: &Shard) -> Result<Option<HashSet<RequestKey>>, ReportError> {
     match deps.states.keys(shard).await {
         Ok(keys) => Ok(keys.map(|keys| keys.into_iter().collect())),
@@ -208,7 +222,7 @@ async fn keys_of(deps: &Deps, shard: &Shard) -> Result<Option<HashSet<RequestKey
     }
 }
 
-/// Adds the lines of a part, of which `written` were written.
+/// Adds the lines of a chunk. `written` is the number of lines that were written.
 async fn read_chunk(
     deps: &Deps,
     results: &mut ShardResults,
@@ -223,6 +237,7 @@ async fn read_chunk(
     Ok(lines.version().clone())
 }
 
+/// Converts a line of a request file into an item of a manifest.
 fn native_item(line: &[u8], plan: &PlanLine) -> Result<Vec<u8>, serde_json::Error> {
     #[derive(serde::Serialize, serde::Deserialize)]
     struct Item<'a> {
@@ -252,7 +267,7 @@ fn native_item(line: &[u8], plan: &PlanLine) -> Result<Vec<u8>, serde_json::Erro
     })
 }
 
-/// The three files that have a line per image.
+/// The three files that are written line by line.
 struct Files {
     form: ResultForm,
     results: ObjectWriter,
@@ -264,7 +279,7 @@ impl Files {
     async fn new(deps: &Deps, job: &JobId, form: ResultForm) -> Result<Self, ReportError> {
         let links = Links::of(job);
         let mut table = deps.bucket.writer(&links.table, "text/csv; charset=utf-8");
-        table.write(&form.header().map_err(not_a_row)?).await?;
+        table.write(&form.header()?).await?;
         Ok(Self {
             form,
             results: deps.bucket.writer(&links.results, "application/jsonl"),
@@ -280,16 +295,9 @@ impl Files {
         retry: Option<Vec<u8>>,
     ) -> Result<(), ReportError> {
         self.results
-            .write(
-                &self
-                    .form
-                    .line(plan, finished)
-                    .map_err(malformed("a result"))?,
-            )
+            .write(&self.form.line(plan, finished).map_err(io::Error::from)?)
             .await?;
-        self.table
-            .write(&self.form.row(finished).map_err(not_a_row)?)
-            .await?;
+        self.table.write(&self.form.row(finished)?).await?;
         if let Some(mut item) = retry {
             item.push(b'\n');
             self.retry.write(&item).await?;
@@ -303,8 +311,4 @@ impl Files {
         self.retry.finish().await?;
         Ok(())
     }
-}
-
-fn not_a_row(error: io::Error) -> ReportError {
-    malformed("the table")(serde_json::Error::io(error))
 }

@@ -1,40 +1,41 @@
-//! How often `job.json` is rewritten.
+//! Limits how often `job.json` is rewritten.
 //!
-//! Its size grows with the number of shards, and so does the number of changes. Were it rewritten
-//! after every change, a job would write the square of its shards. So it is written no faster than
-//! [`BYTES_PER_SECOND`] on average: a job that changes all day writes 84 MiB on that day, however
-//! many shards it has. Messages that come too soon return later, all at the same time, and are then
-//! merged in one write.
+//! The size of `job.json` grows with the number of shards, and so does the number of changes. If it
+//! were rewritten after every change, the bytes written would grow with the square of the shards.
+//! It is therefore written at [`BYTES_PER_SECOND`] on average: a job that changes all day writes
+//! 84 MiB on that day, however many shards it has. Messages that arrive too early return later, all
+//! at the same time, and are merged in one write.
 
 use darkroom::status::JobStatus;
 use jiff::{SignedDuration, Timestamp};
 use runtime::bucket::ObjectHead;
 
-/// How long two writes of `job.json` are apart at least, unless the job's phase changes.
-const SHORTEST: SignedDuration = SignedDuration::from_secs(5);
+/// The shortest interval between two writes of `job.json`, unless the job's phase changes.
+const MIN_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
 
-/// How fast `job.json` is written, on average.
+/// The average rate at which `job.json` is written.
 const BYTES_PER_SECOND: u64 = 1024;
 
-/// Up to this size `job.json` is written at once when the job's phase changes. The phase of a job
-/// with many shards changes with each of its rounds, which is too often for a larger document.
+/// The size up to which `job.json` is written immediately when the job's phase changes. The phase
+/// of a job with many shards changes with each round, which is too often for a larger document.
 const SMALL_BYTES: u64 = 64 * 1024;
 
-/// How long two writes of a `job.json` of so many bytes are apart.
+/// Returns the interval between two writes of a `job.json` of this size.
 fn interval(bytes: u64) -> SignedDuration {
-    SHORTEST.max(SignedDuration::from_secs(
+    MIN_INTERVAL.max(SignedDuration::from_secs(
         i64::try_from(bytes / BYTES_PER_SECOND).unwrap_or(i64::MAX),
     ))
 }
 
-/// How long to leave alone a `job.json` that is not even worth reading: it is large, and was
-/// written just now.
+/// Returns how long to wait before reading a large `job.json` that was just written, or `None` if
+/// it may be read now.
 pub(crate) fn wait_before_reading(head: &ObjectHead, now: Timestamp) -> Option<SignedDuration> {
     let written = head.last_modified.filter(|_| head.size > SMALL_BYTES)?;
     wait(written, head.size, now)
 }
 
-/// How long to wait before `next` is written in place of `stored`, which has so many bytes.
+/// Returns how long to wait before `next` replaces `stored`, whose size is `bytes`, or `None` if it
+/// may be written now.
 pub(crate) fn wait_before_writing(
     stored: &JobStatus,
     bytes: u64,
@@ -48,7 +49,7 @@ pub(crate) fn wait_before_writing(
 
 fn wait(written: Timestamp, bytes: u64, now: Timestamp) -> Option<SignedDuration> {
     let interval = interval(bytes);
-    // Where two clocks differ, no wait is longer than the whole interval.
+    // The clock of S3 may be ahead, so the wait is limited to one interval.
     let left = (interval - now.duration_since(written)).min(interval);
     (left > SignedDuration::ZERO).then_some(left)
 }
@@ -75,10 +76,10 @@ mod tests {
     }
 
     #[test]
-    fn a_large_document_is_left_alone_for_as_long_as_it_is_large() {
+    fn the_wait_before_reading_grows_with_the_size() {
         assert_eq!(wait_of(&head(300 * 1024, 100)), Some(200));
         assert_eq!(wait_of(&head(300 * 1024, 300)), None);
-        // A small one is read, as the job's phase may have changed.
+        // A small document is read at once, because the job's phase may have changed.
         assert_eq!(wait_of(&head(SMALL_BYTES, 0)), None);
         assert_eq!(
             wait_of(&ObjectHead {
@@ -90,11 +91,11 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_behind_lengthens_no_wait() {
+    fn a_clock_that_is_behind_does_not_lengthen_the_wait() {
         assert_eq!(wait_of(&head(300 * 1024, -5_000)), Some(300));
     }
 
-    /// A job that changes all the time writes as much in an hour, whatever its size.
+    /// A job that changes all the time writes the same amount in an hour, whatever its size.
     #[test]
     fn bytes_written_in_an_hour_do_not_grow_with_the_document() {
         for bytes in [20_000, 100_000, 1_000_000_u64] {

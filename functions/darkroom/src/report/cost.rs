@@ -1,4 +1,4 @@
-//! What a job cost, for those who pay: by model, and by round.
+//! The cost of a job by model and by round.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ use crate::{
     plan::{ModelShare, PlanSummary},
 };
 
-/// Decimals of a percentage.
+/// The decimals of a percentage.
 const PERCENT_DECIMALS: u32 = 2;
 
-/// What a job cost.
+/// The cost of a job.
 ///
 /// ```json
 /// {"estimated_usd":0.627404,"actual_usd":0.65935,"variance_percent":5.09,"interactive_usd":1.3187,"saved_usd":0.65935,
@@ -22,88 +22,88 @@ const PERCENT_DECIMALS: u32 = 2;
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// What was foretold: each image once, without thoughts and without rounds.
+    /// The estimate: each image once, without thinking tokens and retries.
     pub estimated_usd: Usd,
-    /// What all the tokens that Gemini told come to at batch prices: images, refusals, every round,
-    /// and what was set aside.
+    /// The cost of all tokens that Gemini reported, at batch prices: images, refusals, every round,
+    /// and unmatched results.
     pub actual_usd: Usd,
-    /// How far the actual cost is above the estimate, in per cent of the estimate; below it, it is
-    /// negative.
+    /// The difference between the actual cost and the estimate, in percent of the estimate. It is
+    /// negative if the actual cost is lower.
     #[serde(
         with = "rust_decimal::serde::float_option",
         skip_serializing_if = "Option::is_none",
         default
     )]
     pub variance_percent: Option<Decimal>,
-    /// What the same tokens cost interactively.
+    /// The cost of the same tokens in synchronous requests.
     pub interactive_usd: Usd,
-    /// The difference: interactive less actual.
+    /// The saving: the interactive cost minus the actual cost.
     pub saved_usd: Usd,
-    /// The part of the actual cost that belongs to no image of the plan: answers whose key nobody
-    /// asked for, or that have none. The rest is the sum of `cost_usd` of all result lines.
+    /// The part of the actual cost that belongs to no image of the plan: answers with an unknown key
+    /// or without a key. The rest is the sum of `cost_usd` of all result lines.
     pub unattributed_usd: Usd,
-    /// What Gemini may have charged for beside that, and doesn't tell.
+    /// Further requests for which Gemini may have charged.
     pub unaccounted: Unaccounted,
-    /// By model, in order of their names.
+    /// The cost of each model, in the order of their names.
     pub by_model: Vec<ModelCost>,
-    /// By round: the first asking is 1, what was asked for again is 2, 3, ….
+    /// The cost of each round: 1 for the first requests, and 2 and up for retries.
     pub by_round: Vec<RoundCost>,
 }
 
-/// Requests that may have been charged for, and whose answer was lost, can't be read, or tells no
-/// tokens. They are not in the actual cost.
+/// Requests that may have been charged for, but whose answer was lost, can't be read, or reports no
+/// tokens. The actual cost doesn't include them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unaccounted {
-    /// How many, each time they were asked for.
+    /// The number of requests. A retry counts again.
     pub requests: u64,
-    /// What they were estimated at.
+    /// Their estimated cost.
     pub estimated_usd: Usd,
 }
 
-/// What one model cost.
+/// The cost of one model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelCost {
     /// The model, a full id.
     pub model: String,
-    /// Images it made.
+    /// The number of images that exist.
     pub images: u64,
-    /// What was foretold.
+    /// The estimate.
     pub estimated_usd: Usd,
-    /// What it cost.
+    /// The actual cost.
     pub actual_usd: Usd,
-    /// How far that is above the estimate, in per cent of the estimate.
+    /// The difference between the actual cost and the estimate, in percent of the estimate.
     #[serde(
         with = "rust_decimal::serde::float_option",
         skip_serializing_if = "Option::is_none",
         default
     )]
     pub variance_percent: Option<Decimal>,
-    /// What the same tokens cost interactively.
+    /// The cost of the same tokens in synchronous requests.
     pub interactive_usd: Usd,
-    /// The difference.
+    /// The saving.
     pub saved_usd: Usd,
-    /// Its rounds.
+    /// The cost of each of its rounds.
     pub by_round: Vec<RoundCost>,
 }
 
-/// What one round cost.
+/// The cost of one round.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoundCost {
-    /// From 1, the first asking.
+    /// The number of the round, from 1.
     pub round: u8,
-    /// Requests in its batches.
+    /// The number of requests in its batches.
     pub requests: u64,
-    /// Images that came of it.
+    /// The number of images that it produced.
     pub images: u64,
-    /// What it cost.
+    /// The actual cost.
     pub actual_usd: Usd,
-    /// What the same tokens cost interactively.
+    /// The cost of the same tokens in synchronous requests.
     pub interactive_usd: Usd,
-    /// The difference.
+    /// The saving.
     pub saved_usd: Usd,
 }
 
-/// What is summed up for one model in one round.
+/// The sums of one model in one round.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cell {
     pub(super) requests: u64,
@@ -111,7 +111,7 @@ pub(super) struct Cell {
     pub(super) charge: Charge,
 }
 
-/// The sums over a job, exact: rounding is for whoever writes them down.
+/// The exact sums over a job. They are rounded only when they are written.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
     pub(super) unmatched: Usd,
@@ -120,10 +120,12 @@ pub(super) struct Sums {
 }
 
 impl Sums {
+    /// Returns the sums of a model in a round.
     pub(super) fn of(&mut self, model: &str, round: u8) -> &mut Cell {
         self.cells.entry((model.to_owned(), round)).or_default()
     }
 
+    /// Returns the cost of the job.
     pub(super) fn cost(&self, plan: &PlanSummary) -> Cost {
         let total: Charge = self.cells.values().map(|cell| cell.charge).sum();
         let estimated_usd = plan.estimate.batch_usd;
@@ -171,6 +173,7 @@ fn variance(actual: Usd, estimated: Usd) -> Option<Decimal> {
         .map(|percent| percent.round_dp(PERCENT_DECIMALS))
 }
 
+/// Adds the cells of each round.
 fn rounds<'a>(cells: impl Iterator<Item = (&'a (String, u8), &'a Cell)>) -> Vec<RoundCost> {
     let mut sums: BTreeMap<u8, Cell> = BTreeMap::new();
     for ((_, round), cell) in cells {

@@ -1,10 +1,10 @@
-//! What a shard's output should hold, and what of it was seen.
+//! The request keys that a shard's output should contain, and what was found of them.
 
 use std::collections::{HashMap, HashSet};
 
 use darkroom::{
     billing::{Charged, Meter},
-    chunks::{ChunkLine, UnmatchedReason},
+    chunks::{Chunk, ChunkLine, UnmatchedReason},
     cost,
     models::Rates,
     money::Usd,
@@ -12,18 +12,15 @@ use darkroom::{
     object_keys,
     plan::PlanLine,
     results::{ResultLine, Status},
-    state::{Collecting, Phase, Shard},
+    state::Shard,
 };
-use runtime::{chunks::read_chunk, lines::Lines};
+use runtime::{chunks::read_chunk, document::DocumentError, lines::Lines};
 
-use crate::{
-    deps::Deps,
-    handler::{CollectError, malformed},
-};
+use crate::{deps::Deps, error::CollectError};
 
-/// The request keys of a shard, at most a few thousand, and what its answers cost so far.
+/// The request keys of a shard, at most a few thousand, and the cost of its answers so far.
 #[derive(Debug, Default)]
-pub(crate) struct Expected {
+pub(crate) struct ShardExpectations {
     keys: HashMap<RequestKey, Wanted>,
     /// What was found in the output.
     pub(crate) found: Found,
@@ -36,30 +33,30 @@ pub(crate) struct Expected {
 /// What was found in the output so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Found {
-    /// Lines, blank ones apart.
+    /// The number of lines, without blank ones.
     pub(crate) lines: u64,
-    /// Of these, those with the key of a request of this shard.
+    /// How many lines have the key of a request of this shard.
     pub(crate) matched: u64,
-    /// Images of lines that belong to no request of this shard. They are stored as unmatched.
+    /// How many images belong to no request of this shard. They are stored as unmatched.
     pub(crate) unmatched_images: u64,
-    /// Of these, those whose line has no key at all: each must belong to some request.
+    /// How many of these have no key at all. Each of them must belong to some request.
     pub(crate) keyless_images: u64,
-    /// Lines that were passed over, because each reader ended at them.
+    /// How many lines were skipped because every reader crashed at them.
     pub(crate) skipped_lines: u64,
 }
 
-/// What is known of one request key.
+/// One request key of a shard.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     /// The path of its image below `images/`, without extension.
     pub(crate) path: String,
-    /// The ratio that was asked for.
+    /// The requested ratio.
     pub(crate) aspect_ratio: Option<String>,
-    /// The size that was asked for.
+    /// The requested size.
     pub(crate) image_size: Option<String>,
-    /// What one image may have cost at the most, if nothing tells what it did cost.
+    /// The maximum cost of one image, for an answer that reports no usage.
     pub(crate) ceiling: Usd,
-    /// What was found so far.
+    /// What was found of it so far.
     pub(crate) seen: Seen,
 }
 
@@ -68,18 +65,26 @@ pub(crate) struct Wanted {
 pub(crate) enum Seen {
     /// Nothing.
     No,
-    /// A reason why there is no image, and whether asking again may help.
+    /// A reason why there is no image.
     Reason {
-        /// Whether it may.
+        /// Whether requesting the image again may help.
         retryable: bool,
     },
     /// Its image.
     Image,
 }
 
-impl Expected {
-    /// Reads the shard's lines of the plan, and the parts written so far.
-    pub(crate) async fn load(deps: &Deps, shard: &Shard) -> Result<Self, CollectError> {
+impl ShardExpectations {
+    /// Reads the shard's lines of the plan, and the chunks written so far.
+    ///
+    /// # Errors
+    /// [`CollectError`] if one of these documents is missing or can't be read.
+    pub(crate) async fn load(
+        deps: &Deps,
+        shard: &Shard,
+        chunks: &[Chunk],
+    ) -> Result<Self, CollectError> {
+        // A later round requests only some keys of its first round.
         let key = object_keys::plan(&shard.job);
         let only: Option<HashSet<RequestKey>> = deps
             .states
@@ -89,13 +94,15 @@ impl Expected {
         let first_round = ShardId::first(shard.shard.number);
         let catalog = deps.catalogs.of_job(&shard.job).await?;
         let model = catalog.priced(&shard.model);
-        let mut expected = Self {
+        let mut expectations = Self {
             rates: model.map(|model| model.batch.clone()),
             ..Self::default()
         };
+
+        // Other shards' lines may lie in the same range of the plan.
         let mut lines = Lines::of_document(deps.bucket.open_range(&key, shard.plan_bytes).await?);
         while let Some(line) = lines.next().await? {
-            let line: PlanLine = serde_json::from_slice(&line).map_err(malformed(&key))?;
+            let line: PlanLine = serde_json::from_slice(&line).map_err(DocumentError::at(&key))?;
             if line.shard == first_round
                 && only.as_ref().is_none_or(|only| only.contains(&line.key))
             {
@@ -111,7 +118,7 @@ impl Expected {
                 let ceiling = model.map_or(estimate.batch_usd, |model| {
                     cost::ceiling(model, thinking, estimate)
                 });
-                expected.keys.insert(
+                expectations.keys.insert(
                     key,
                     Wanted {
                         path,
@@ -123,41 +130,41 @@ impl Expected {
                 );
             }
         }
+
+        // What earlier invocations and `submit` recorded is part of the result.
         if let Some(chunk) = &shard.refused {
             read_chunk(&deps.bucket, &shard.job, shard.shard, chunk, |line| {
-                expected.see(&line)
+                expectations.see(&line)
             })
             .await?;
         }
-        // What Gemini refused to take is not in the output.
-        expected.found = Found::default();
-        if let Phase::Collecting(Collecting { chunks, .. }) = &shard.phase {
-            for chunk in chunks {
-                read_chunk(&deps.bucket, &shard.job, shard.shard, chunk, |line| {
-                    let has_image =
-                        matches!(&line, ChunkLine::Unmatched(unmatched) if unmatched.image.is_some());
-                    expected.see_output(&line, has_image);
-                })
-                .await?;
-            }
+        // Refused requests are not in the output, so they don't count as found there.
+        expectations.found = Found::default();
+        for chunk in chunks {
+            read_chunk(&deps.bucket, &shard.job, shard.shard, chunk, |line| {
+                let has_image =
+                    matches!(&line, ChunkLine::Unmatched(unmatched) if unmatched.image.is_some());
+                expectations.see_output(&line, has_image);
+            })
+            .await?;
         }
-        Ok(expected)
+        Ok(expectations)
     }
 
-    /// What is known of a key; nothing if it was not asked for in this shard.
+    /// Returns what is known about a key; None if this shard does not request it.
     pub(crate) fn wanted(&self, key: &RequestKey) -> Option<&Wanted> {
         self.keys.get(key)
     }
 
-    /// Notes a line that came of the output: what became of its key, what it cost, and whether it
-    /// belongs to a request. `has_image` says whether it has an image, if it belongs to none.
+    /// Counts a line of the output: the result of its key, its cost, and whether it belongs to a
+    /// request. `has_image` is whether a line that belongs to none has an image.
     pub(crate) fn see_output(&mut self, line: &ChunkLine, has_image: bool) {
         let image = u64::from(has_image);
         self.found.lines += 1;
         match line {
             ChunkLine::Result(_) => self.found.matched += 1,
             ChunkLine::Unmatched(unmatched) => match unmatched.unmatched {
-                // Its key is one of this shard's.
+                // Its key belongs to this shard.
                 UnmatchedReason::RepeatedKey => self.found.matched += 1,
                 UnmatchedReason::SkippedLine => self.found.skipped_lines += 1,
                 UnmatchedReason::UnknownKey => self.found.unmatched_images += image,
@@ -170,7 +177,7 @@ impl Expected {
         self.see(line);
     }
 
-    /// Notes a line of a part: what became of its key, and what it cost.
+    /// Counts a line of a chunk: the result of its key, and its cost.
     pub(crate) fn see(&mut self, line: &ChunkLine) {
         let charged = self.meter.charged(line);
         let ceiling = match line {
@@ -184,13 +191,13 @@ impl Expected {
         };
     }
 
-    /// What the batch has cost at the most, by what was seen of it, as a document holds it; nothing
-    /// for a model without prices.
+    /// Returns the maximum cost of the batch, by what was found of it, rounded up as documents hold
+    /// it; None for a model without prices.
     pub(crate) fn cost(&self) -> Option<Usd> {
         self.rates.is_some().then(|| self.cost.rounded_up())
     }
 
-    /// Notes what became of a key, and answers with what its image may have cost at the most.
+    /// Records the result of a key, and returns the maximum cost of its image.
     fn see_result(&mut self, result: &ResultLine) -> Usd {
         let Some(wanted) = self.keys.get_mut(&result.key) else {
             return Usd::ZERO;
@@ -204,12 +211,12 @@ impl Expected {
         wanted.ceiling
     }
 
-    /// The keys of which nothing was found, in order.
+    /// Returns the keys of which nothing was found, in order.
     pub(crate) fn missing(&self) -> Vec<RequestKey> {
         self.keys(|seen| seen == Seen::No)
     }
 
-    /// The keys that are worth asking again, in order.
+    /// Returns the keys whose images may succeed in another round, in order.
     pub(crate) fn retryable(&self) -> Vec<RequestKey> {
         self.keys(|seen| seen == Seen::Reason { retryable: true })
     }

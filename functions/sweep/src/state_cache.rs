@@ -1,4 +1,4 @@
-//! Shard states, each read once a sweep.
+//! The shard states that a sweep has read. Each state is read once per sweep.
 
 use std::collections::HashMap;
 
@@ -7,15 +7,16 @@ use darkroom::{
     state::Shard,
 };
 
-use crate::{deps::Deps, handler::SweepError};
+use crate::{deps::Deps, error::SweepError};
 
-/// The states read so far.
-pub(crate) struct Known<'a> {
+/// The states that were read so far.
+pub(crate) struct StateCache<'a> {
     deps: &'a Deps,
     states: HashMap<(JobId, ShardId), Option<Shard>>,
 }
 
-impl<'a> Known<'a> {
+impl<'a> StateCache<'a> {
+    /// Creates an empty cache.
     pub(crate) fn new(deps: &'a Deps) -> Self {
         Self {
             deps,
@@ -23,7 +24,11 @@ impl<'a> Known<'a> {
         }
     }
 
-    /// A shard's state, not older than this sweep; none if there is none.
+    /// Returns a shard's state as it was at some time during this sweep, or `None` if there is no
+    /// such state.
+    ///
+    /// # Errors
+    /// [`SweepError::State`] if the state can't be read.
     pub(crate) async fn state(
         &mut self,
         job: &JobId,
