@@ -110,7 +110,11 @@ impl Shard {
         self.output.stop_at(u64::MAX);
         // Another may take over when the lease has ended.
         self.world.cloud.time.jump_to(deadline).unwrap();
-        self.world.cloud.queues.take_back(RESULTS).unwrap();
+        self.world
+            .cloud
+            .queues
+            .make_in_flight_visible(RESULTS)
+            .unwrap();
         state(&self.world).await["phase"].clone()
     }
 
@@ -317,7 +321,7 @@ async fn a_line_that_kills_while_it_is_read_is_skipped_and_no_other() {
         .collect();
     assert_eq!(
         skipped,
-        [&json!({ "unmatched": "skipped_line", "offset": start })]
+        [&json!({ "kind": "unmatched", "unmatched": "skipped_line", "offset": start })]
     );
     let missing = lines
         .iter()

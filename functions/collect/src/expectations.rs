@@ -5,10 +5,11 @@ use std::collections::{HashMap, HashSet};
 use darkroom::{
     billing::{Charged, Meter},
     chunks::{Chunk, ChunkLine, UnmatchedReason},
-    cost::{self, Usd},
-    layout,
+    cost,
     models::Rates,
+    money::Usd,
     names::{RequestKey, ShardId},
+    object_keys,
     plan::PlanLine,
     results::{ResultLine, Status},
     state::Shard,
@@ -87,7 +88,7 @@ impl ShardExpectations {
         chunks: &[Chunk],
     ) -> Result<Self, CollectError> {
         // A later round requests only some keys of its first round.
-        let key = layout::plan(&shard.job);
+        let key = object_keys::plan(&shard.job);
         let only: Option<HashSet<RequestKey>> = deps
             .states
             .keys(shard)
@@ -187,9 +188,9 @@ impl ShardExpectations {
             ChunkLine::Unmatched(_) => Usd::ZERO,
         };
         self.cost += match (charged, &self.rates) {
-            (Charged::Told(usage), Some(rates)) => cost::actual(&usage, rates),
+            (Charged::Reported(usage), Some(rates)) => cost::actual(&usage, rates),
             (Charged::Estimated | Charged::Unknown, _) => ceiling,
-            (Charged::Told(_), None) | (Charged::Nothing, _) => Usd::ZERO,
+            (Charged::Reported(_), None) | (Charged::Nothing, _) => Usd::ZERO,
         };
     }
 

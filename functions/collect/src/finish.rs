@@ -3,9 +3,9 @@
 
 use darkroom::{
     chunks::{Chunk, ChunkLine},
-    job::Settings,
-    layout,
+    job::JobSettings,
     names::{RequestKey, ShardId},
+    object_keys,
     plan::PlanLock,
     results::{BATCH_FAILED, Reason, ResultLine, Status, UNMATCHED, UNREAD_LINE, grpc_status},
     state::{Collecting, Outcome, Phase, Shard},
@@ -125,8 +125,8 @@ async fn plan_round(
     }
 }
 
-async fn settings(deps: &Deps, shard: &Shard) -> Result<Settings, CollectError> {
-    let key = layout::plan_lock(&shard.job);
+async fn settings(deps: &Deps, shard: &Shard) -> Result<JobSettings, CollectError> {
+    let key = object_keys::plan_lock(&shard.job);
     let Some(lock) = deps.bucket.read(&key).await? else {
         return Err(CollectError::Missing(key));
     };

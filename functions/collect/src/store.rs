@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use darkroom::{
     chunks::{Chunk, ChunkLine, UnmatchedReason, UnmatchedResult},
-    keys, layout,
+    image_paths,
     names::{ObjectUri, RequestKey},
+    object_keys,
     results::{
         Answer, Image, Lane, Line, Outcome, ResultLine, StoredImage,
         image::{ratio_matches, size_matches},
@@ -130,12 +131,13 @@ fn answered(
         ));
     }
 
-    let path =
-        |path: &str, image: &Image| layout::image(&shard.job, path, image.media_type.extension());
+    let path = |path: &str, image: &Image| {
+        object_keys::image(&shard.job, path, image.media_type.extension())
+    };
     let mut images = vec![(path(&wanted.path, &image), image)];
     for (number, extra) in extras.into_iter().enumerate() {
         images.push((
-            path(&keys::extra_path(&wanted.path, number + 1), &extra),
+            path(&image_paths::extra_path(&wanted.path, number + 1), &extra),
             extra,
         ));
     }
@@ -158,7 +160,7 @@ fn keep_unmatched(
     let images = match outcome {
         Outcome::Succeeded { image, .. } => {
             vec![(
-                layout::unmatched_image(
+                object_keys::unmatched_image(
                     &shard.job,
                     shard.shard,
                     unmatched.offset,
@@ -259,7 +261,7 @@ pub(crate) async fn write_chunk(
     if reading.has_lost_its_lease() {
         return Err(TurnError::Conflict.into());
     }
-    let key = layout::chunk(reading.turn.job(), reading.turn.shard_id(), chunk);
+    let key = object_keys::chunk(reading.turn.job(), reading.turn.shard_id(), chunk);
     let mut bytes = Vec::new();
     for line in lines {
         serde_json::to_writer(&mut bytes, line).map_err(malformed(&key))?;

@@ -4,7 +4,7 @@
 //! has looked at them and approves that.
 
 use darkroom::{
-    layout,
+    object_keys,
     state::{Collecting, EndedBatch, HELD_DEADLINE, Outcome, Unmatched},
 };
 
@@ -39,7 +39,7 @@ pub(crate) fn verdict(ended: &EndedBatch, found: &Found) -> Verdict {
 /// Holds the shard, so that an operator decides about its images.
 pub(crate) fn hold(reading: &Reading<'_, '_>, unmatched: Unmatched) -> Outcome {
     let shard = reading.turn.shard();
-    let folder = layout::shard_unmatched_folder(&shard.job, shard.shard);
+    let folder = object_keys::shard_unmatched_folder(&shard.job, shard.shard);
     let reason = format!(
         "Gemini made {} images without naming their requests. They are stored in {folder}; {}. \
          Approve to have the images made again, which is paid again; cancel to end without them",

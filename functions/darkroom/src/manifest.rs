@@ -76,10 +76,11 @@ pub use self::{
 };
 use self::{header::Format, input::Input, intake::Intake};
 use crate::{
-    cost::{Breakdown, Estimate, Usd},
+    batch_bounds::BatchBounds,
+    cost::{Breakdown, Estimate},
     models::Catalog,
+    money::Usd,
     names::ObjectUri,
-    plan::BatchBounds,
 };
 
 /// What a manifest is read with.

@@ -26,8 +26,8 @@ pub use self::{
 };
 use crate::{
     chunks::Chunk,
-    cost::Usd,
     key_list::KeyList,
+    money::Usd,
     names::{FileName, JobId, ShardId},
 };
 

@@ -1,23 +1,24 @@
-//! The arithmetic that is published: 10,000 images of 1K, at the prices of 23 March 2026.
+//! The published arithmetic: 10,000 images of 1K at the prices of 23 March 2026.
 //!
-//! $670 and $340 for 3.1 Flash Image, $1,340 and $670 for 3 Pro Image are what the output images
-//! cost, at the price of one image as the price page prints it, which is rounded to a tenth of a
-//! cent. They leave out what goes in (text, reference pictures) and thoughts. A bill goes by
-//! tokens, not by images, so it differs by the rounding: 1,120 tokens are $0.0672 where $0.067 is
-//! printed.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+//! The published sums, $670 and $340 for 3.1 Flash Image and $1,340 and $670 for 3 Pro Image, cover
+//! the output images at the listed price of one image, which is rounded to a tenth of a cent. They
+//! don't include input (text and reference images) and thinking tokens. A bill counts tokens instead
+//! of images, so it differs by the rounding: 1,120 tokens cost $0.0672, while $0.067 is listed.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use darkroom::{
+    batch_bounds::BatchBounds,
     billing::Charge,
-    cost::{Estimate, Usage, Usd},
+    cost::{Estimate, Usage},
     manifest::{self, Beside, Context, Header, Limits},
     models::Catalog,
-    plan::BatchBounds,
+    money::Usd,
 };
 
 const IMAGES: u64 = 10_000;
 
-/// Model, then what so many images cost one by one and in batches: as published, and by tokens.
+/// The model, and the costs of [`IMAGES`] images in synchronous requests and in batches: as
+/// published, and by tokens.
 const PUBLISHED: [(&str, [&str; 2], [&str; 2]); 2] = [
     (
         "gemini-3.1-flash-image-preview",
@@ -39,8 +40,7 @@ fn usd(text: &str) -> Usd {
     text.parse().unwrap()
 }
 
-/// What a manifest of so many images of `model` is estimated at on that day, and how many images it
-/// asks for.
+/// Returns the number of images and the estimate of a manifest with [`IMAGES`] images of `model`.
 fn estimated(model: &str, prompt: &str) -> (u64, Estimate) {
     let catalog = catalog();
     let beside = Beside::default();

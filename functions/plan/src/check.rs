@@ -6,11 +6,12 @@ use std::sync::{
 };
 
 use darkroom::{
+    batch_bounds::BatchBounds,
     job::ShardLimits,
     manifest::{self, Beside, Context, Copies, Header, Limits, Problem, Reading, Severity},
     models::Catalog,
     plan::{
-        BatchBounds, Forecast, OwnNames, OwnNamesReader, PlanSummary, PlannedShard, RequestSize,
+        CustomNames, CustomNamesCollector, Forecast, PlanSummary, PlannedShard, RequestSize,
         Sharder,
     },
 };
@@ -53,7 +54,7 @@ pub(crate) struct Good {
     /// The shards that it will be cut into.
     pub(crate) shards: Vec<PlannedShard>,
     /// The names that it gives to values of its own.
-    pub(crate) own_names: OwnNames,
+    pub(crate) custom_names: CustomNames,
 }
 
 impl Good {
@@ -198,11 +199,11 @@ async fn read(
     tokio::task::spawn_blocking(move || {
         let context = setting.context();
         let header = Header::read(for_header, &context)?;
-        let (mut used, mut own_names) = (Used::default(), OwnNamesReader::default());
+        let (mut used, mut custom_names) = (Used::default(), CustomNamesCollector::default());
         let mut sharder = Sharder::new(shard, setting.bounds.clone());
         let reading = manifest::read(for_items, &header, &context, |expected| {
             used.note(&expected);
-            own_names.note(&expected);
+            custom_names.note(&expected);
             sharder.place(
                 &expected.model,
                 RequestSize::of(&expected, &setting.catalog),
@@ -211,14 +212,14 @@ async fn read(
             // A matrix makes many images of few bytes.
             time.check()
         })?;
-        let own_names = own_names.finish(&reading.columns, reading.images);
+        let custom_names = custom_names.finish(&reading.columns, reading.images);
         Ok((
             Good {
                 header,
                 reading,
                 copies: Copies::new(),
                 shards: sharder.planned(),
-                own_names,
+                custom_names,
             },
             used,
         ))

@@ -3,11 +3,12 @@
 use std::io::Read;
 
 use darkroom::{
-    job::{content_id, job_id},
-    keys::hex,
+    digest::hex,
     manifest::Beside,
     names::{JobId, ObjectUri},
-    plan::{ManifestVersion, OwnNames, PlanLock},
+    plan::content_id,
+    plan::job_id,
+    plan::{CustomNames, ManifestVersion, PlanLock},
 };
 use runtime::bucket::BucketError;
 use sha2::{Digest, Sha256};
@@ -116,7 +117,7 @@ impl Dropped {
     }
 
     /// What is written down of it before anything else.
-    pub(crate) fn lock(&self, deps: &Deps, terms: &Terms, own_names: &OwnNames) -> PlanLock {
+    pub(crate) fn lock(&self, deps: &Deps, terms: &Terms, custom_names: &CustomNames) -> PlanLock {
         PlanLock {
             v: 1,
             job: self.job.clone(),
@@ -131,7 +132,7 @@ impl Dropped {
                 .collect(),
             catalog_sha256: PlanLock::hash_of(&deps.catalog),
             planned_at: terms.planned_at,
-            own_names: own_names.clone(),
+            custom_names: custom_names.clone(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A manifest that asks for an estimate only: what it would cost, and nothing bought.
 
 use darkroom::{
-    layout::{self, Marker},
+    object_keys::{self, Marker},
     plan::PlanSummary,
     status::{JobPhase, JobStatus},
 };
@@ -39,7 +39,7 @@ pub(crate) async fn estimate(
     write_first_status(&deps.bucket, &status).await?;
     deps.bucket
         .put(
-            &layout::document(job, Marker::DryRun.name()),
+            &object_keys::document(job, Marker::DryRun.name()),
             "text/plain",
             "",
         )

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use bytes::{Bytes, BytesMut};
 use darkroom::{
     chunks::ChunkLine,
-    layout,
     names::{FileName, ObjectUri, RequestKey},
+    object_keys,
     requests::{self, PlacedReference, RequestLineError},
     state::Shard,
 };
@@ -105,7 +105,7 @@ impl<'a> Source<'a> {
         };
         Ok(Self {
             deps,
-            key: layout::requests(&shard.job, shard.shard.number),
+            key: object_keys::requests(&shard.job, shard.shard.number),
             only: deps
                 .states
                 .keys(shard)

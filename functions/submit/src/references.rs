@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use darkroom::{
-    keys::hex,
+    digest::hex,
     names::{JobId, ObjectUri},
     requests::{PlacedReference, UploadedReference},
     results::image::MediaType,

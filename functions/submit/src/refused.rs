@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use darkroom::{
     chunks::{Chunk, ChunkLine},
-    layout,
     names::RequestKey,
+    object_keys,
     results::{Lane, Reason, ResultLine, Status},
     state::{Outcome, Shard},
 };
@@ -118,7 +118,7 @@ async fn write(
         serde_json::to_writer(&mut bytes, line).map_err(SubmitError::Result)?;
         bytes.push(b'\n');
     }
-    let key = layout::chunk(&shard.job, shard.shard, chunk);
+    let key = object_keys::chunk(&shard.job, shard.shard, chunk);
     deps.bucket.put(&key, "application/jsonl", bytes).await?;
     Ok(())
 }

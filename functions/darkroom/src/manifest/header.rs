@@ -18,7 +18,7 @@ use super::{
     shared::Shared,
     strict, template,
 };
-use crate::cost::Usd;
+use crate::money::Usd;
 
 /// What a job may say.
 const JOB_FIELDS: [&str; 8] = [

@@ -24,8 +24,9 @@ use super::{
     strict,
 };
 use crate::{
-    cost::{self, Breakdown, Estimate, Usd},
+    cost::{self, Breakdown, Estimate},
     models::{Model, ModelError, Resolution},
+    money::Usd,
     names::RequestKey,
 };
 

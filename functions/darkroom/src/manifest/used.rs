@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, io};
 use jiff::civil::Date;
 
 use super::{Beside, Context, Copies, Header, Limits, ReadError, read};
-use crate::{job::Settings, models::Catalog, plan::BatchBounds};
+use crate::{batch_bounds::BatchBounds, job::JobSettings, models::Catalog};
 
 /// The stored templates that a manifest names anywhere, of those that are in `beside`. They are
 /// part of the job's identity, so this depends on nothing that a deployment decides: all that may
@@ -23,7 +23,7 @@ pub fn used_templates(
     let context = Context {
         bucket,
         catalog: &catalog,
-        default_model: &Settings::default().default_model,
+        default_model: &JobSettings::default().default_model,
         on: Date::MIN,
         allow_retired_models: true,
         beside,

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Problem;
-use crate::csv_cell::guarded;
+use crate::csv_injection::escape_formulas;
 
 /// Writes the problems as CSV under the header `line,key,severity,code,message`.
 ///
@@ -24,13 +24,13 @@ pub fn write_validation(problems: &[Problem], out: impl io::Write) -> io::Result
             code,
             message,
         } = problem;
-        let key = guarded(key.as_deref().unwrap_or_default());
+        let key = escape_formulas(key.as_deref().unwrap_or_default());
         csv.write_record([
             &line.to_string(),
             &*key,
             &severity.to_string(),
             code,
-            &guarded(message),
+            &escape_formulas(message),
         ])?;
     }
     csv.flush()

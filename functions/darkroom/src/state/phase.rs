@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::OUTPUT_KEPT;
 use crate::{
     chunks::Chunk,
-    cost::Usd,
+    money::Usd,
     names::{BatchName, FileName, ShardId},
 };
 

@@ -4,9 +4,9 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use darkroom::{
+    batch_bounds::BatchBounds,
     manifest::{Beside, Context, Expected, Header, Limits, Reading, read},
     models::Catalog,
-    plan::BatchBounds,
 };
 use jiff::civil::date;
 

@@ -1,9 +1,9 @@
 //! Manifests: the kept cases, and the `validation.csv` of any.
 
 use darkroom::{
+    batch_bounds::BatchBounds,
     manifest::{Beside, Context, Header, Limits, read, write_validation},
     models::Catalog,
-    plan::BatchBounds,
 };
 use jiff::civil::date;
 
