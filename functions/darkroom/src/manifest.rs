@@ -10,49 +10,16 @@
 //! [`Header::read`] first, then [`read`]. Neither holds more than one item at a time; [`read`] also
 //! remembers a hash of each key.
 
-mod bedrock;
-mod beside;
-mod cell;
-mod check;
-mod column;
-mod columns;
-mod complete;
-mod continuation;
-mod document;
-mod encoding;
-mod expected;
-mod field;
-mod fit;
+mod diagnostics;
+mod dialect;
+mod format;
 mod header;
-mod input;
-mod intake;
-mod item;
-mod lines;
-mod matrix;
-mod metadata;
-mod native;
-mod native_line;
-mod openai;
-mod order;
-mod own_keys;
-mod path;
-mod problem;
-mod reference;
-mod request;
-mod request_check;
-mod request_hints;
-mod request_keys;
-mod request_schema;
-mod rows;
+mod planned_image;
+mod reader;
+mod resolve;
 mod schema;
-mod setting;
-mod shared;
-mod strict;
-mod table;
-mod template;
-mod used;
-mod validation;
-mod variables;
+mod strict_json;
+mod used_templates;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -63,18 +30,16 @@ use jiff::civil::Date;
 use url::Url;
 
 pub use self::{
-    beside::{Beside, StoredTemplate, TEMPLATES, metadata_name},
-    columns::Columns,
-    continuation::ContinuationRows,
-    expected::{Expected, REPEATED_BYTES},
+    diagnostics::{Problem, Severity, validation::write_validation},
+    dialect::native::request_check::RequestCheck,
+    format::csv::{columns::Columns, continuation::ContinuationRows},
     header::{Header, Job, Mode},
-    problem::{Problem, Severity},
-    request_check::RequestCheck,
+    planned_image::{Expected, REPEATED_BYTES},
+    resolve::sidecar::{Beside, StoredTemplate, TEMPLATES, metadata_name},
     schema::json_schema,
-    used::used_templates,
-    validation::write_validation,
+    used_templates::used_templates,
 };
-use self::{header::Format, input::Input, intake::Intake};
+use self::{format::input::Input, header::Format, reader::Intake};
 use crate::{
     cost::{Breakdown, Estimate, Usd},
     models::Catalog,
@@ -215,9 +180,9 @@ pub fn read(
 
 fn read_items(input: &mut Input<'_>, format: Format, intake: &mut Intake<'_>) -> Result<(), Stop> {
     match format {
-        Format::Table => table::read(input, intake),
-        Format::Lines => lines::read(input, intake),
-        Format::Array | Format::Envelope => document::read(input, format, intake),
+        Format::Table => format::csv::read(input, intake),
+        Format::Lines => format::jsonl::read(input, intake),
+        Format::Array | Format::Envelope => format::document::read(input, format, intake),
     }
 }
 

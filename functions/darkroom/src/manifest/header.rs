@@ -6,17 +6,23 @@ use serde::Deserialize;
 
 use super::{
     Context, ReadError, RequestCheck, Stop,
-    beside::{Beside, document},
-    columns::Columns,
-    continuation::ContinuationRows,
-    document::Sections,
-    field::bad_name,
-    input::Input,
-    item::{self, Item},
-    matrix::Matrix,
-    problem::{Findings, Problem, quote_json},
-    shared::Shared,
-    strict, template,
+    diagnostics::{Findings, Problem, quote_json},
+    dialect::{
+        field::bad_name,
+        item::{self, Item},
+    },
+    format::{
+        csv::{columns::Columns, continuation::ContinuationRows},
+        document::Sections,
+        input::Input,
+    },
+    resolve::{
+        matrix::Matrix,
+        named::Shared,
+        sidecar::{Beside, document},
+        template,
+    },
+    strict_json,
 };
 use crate::cost::Usd;
 
@@ -146,7 +152,7 @@ impl Header {
     fn take_beside(&mut self, beside: &Beside) {
         let mut findings = Findings::default();
         if let Some(text) = &beside.job {
-            match strict::check(text) {
+            match strict_json::check(text) {
                 Ok(()) => {
                     self.overrule("the job document beside the manifest", text, &mut findings)
                 }
@@ -210,7 +216,7 @@ impl Header {
         }
         for (line, name, value) in &sections.found {
             let mut findings = Findings::default();
-            if let Err((code, message)) = strict::check(value.get()) {
+            if let Err((code, message)) = strict_json::check(value.get()) {
                 findings.error(code, format!("in {name}: {message}"));
             } else if name == "matrix" {
                 self.matrix = Matrix::read(*line, value.get(), &mut findings);
@@ -270,7 +276,7 @@ impl Said {
             "templates" => self.shared.read_templates(value, findings),
             "references" => self.shared.read_references(value, findings),
             _ => {
-                let members = strict::members_of("defaults", value, findings);
+                let members = strict_json::members_of("defaults", value, findings);
                 self.defaults = Item::from_json(&members, findings);
                 let key = self.defaults.key.as_deref();
                 if key.is_some_and(|key| template::variables(key).next().is_none()) {
@@ -287,7 +293,7 @@ impl Said {
 impl Job {
     fn read(value: &str, findings: &mut Findings) -> Self {
         let mut job = Self::default();
-        for (name, value) in strict::members_of("job", value, findings) {
+        for (name, value) in strict_json::members_of("job", value, findings) {
             let value = value.get();
             match name.as_ref() {
                 "name" => {

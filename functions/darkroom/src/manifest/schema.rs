@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Limits,
-    beside::JOB_DOCUMENT,
-    document::ENVELOPE,
-    field::{FIELDS, Field},
+    dialect::field::{FIELDS, Field},
+    format::document::ENVELOPE,
+    resolve::sidecar::JOB_DOCUMENT,
 };
 
 /// The JSON Schema (2020-12) of a manifest in JSON, of one line of JSON Lines, and of a job

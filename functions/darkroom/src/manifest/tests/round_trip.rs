@@ -118,7 +118,7 @@ fn by_template(items: &[Meant]) -> Vec<u8> {
         let mut line = item.without_key();
         let (start, end) = item.prompt.split_at(1);
         line["prompt"] = Value::Null;
-        line["template"] = json!(format!("{}{{The Rest|missing}}", template::literal(start)));
+        line["template"] = json!(format!("{}{{The Rest|missing}}", crate::manifest::resolve::template::literal(start)));
         line["vars"] = json!({"the-rest": end, "sku": item.key});
         line
     });

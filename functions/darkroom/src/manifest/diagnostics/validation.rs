@@ -1,0 +1,64 @@
+//! `validation.csv`: the problems of a manifest, for a spreadsheet.
+
+use std::io;
+
+use crate::{csv_cell::guarded, manifest::Problem};
+
+/// Writes the problems as CSV under the header `line,key,severity,code,message`.
+///
+/// A cell that a spreadsheet could take for a formula gets an apostrophe before it.
+///
+/// # Errors
+/// Whatever writing to `out` gives.
+pub fn write_validation(problems: &[Problem], out: impl io::Write) -> io::Result<()> {
+    let mut csv = csv::WriterBuilder::new()
+        .terminator(csv::Terminator::CRLF)
+        .from_writer(out);
+    csv.write_record(["line", "key", "severity", "code", "message"])?;
+    for problem in problems {
+        let Problem {
+            line,
+            key,
+            severity,
+            code,
+            message,
+        } = problem;
+        let key = guarded(key.as_deref().unwrap_or_default());
+        csv.write_record([
+            &line.to_string(),
+            &*key,
+            &severity.to_string(),
+            code,
+            &guarded(message),
+        ])?;
+    }
+    csv.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_quoted_and_formulas_are_disarmed() {
+        let problem = |key: &str, message| Problem {
+            key: Some(key.to_owned()),
+            ..Problem::error(3, "bad_key", message)
+        };
+        let problems = [
+            problem("=HYPERLINK(\"x\")", "say \"hi\", twice\nor not"),
+            problem("a", "-1"),
+            Problem::warning(9, "missing_key", "plain"),
+        ];
+        let mut out = Vec::new();
+        write_validation(&problems, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(
+            text,
+            "line,key,severity,code,message\r\n\
+             3,\"'=HYPERLINK(\"\"x\"\")\",error,bad_key,\"say \"\"hi\"\", twice\nor not\"\r\n\
+             3,a,error,bad_key,'-1\r\n\
+             9,,warning,missing_key,plain\r\n"
+        );
+    }
+}

@@ -1,0 +1,394 @@
+//! A friendly item: `key`, `prompt` or `template`, and how the image should be.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Value, value::RawValue};
+
+use super::field::{Field, bad_name, field};
+use crate::{
+    manifest::{
+        diagnostics::{Findings, quote, quote_json},
+        format::csv::cell,
+        resolve::variables::Variables,
+        strict_json,
+    },
+    models::ThinkingLevel,
+};
+
+/// What an item says; what it leaves out may come from the defaults.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Item {
+    pub(crate) key: Option<String>,
+    /// What the caller calls the key, where that isn't `key`.
+    pub(crate) key_name: Option<&'static str>,
+    /// Sent as it is written.
+    pub(crate) prompt: Option<String>,
+    /// The name of a template, or the text of one.
+    pub(crate) template: Option<String>,
+    pub(crate) vars: Variables,
+    pub(crate) count: Option<u32>,
+    pub(crate) model: Option<String>,
+    pub(crate) aspect_ratio: Option<String>,
+    pub(crate) image_size: Option<String>,
+    /// Width and height that stand for a ratio and a size.
+    pub(crate) pixels: Option<(u32, u32)>,
+    pub(crate) refs: Option<Vec<String>>,
+    /// Further references, of rows that continue the item's: as many of them are sent as the model
+    /// takes.
+    pub(crate) more_refs: Vec<String>,
+    pub(crate) system: Option<String>,
+    pub(crate) seed: Option<i32>,
+    pub(crate) temperature: Option<f64>,
+    pub(crate) thinking: Option<ThinkingLevel>,
+    pub(crate) path: Option<String>,
+}
+
+impl Item {
+    /// Reads an object's members.
+    pub(crate) fn from_json(
+        members: &[(Cow<'_, str>, &RawValue)],
+        findings: &mut Findings,
+    ) -> Self {
+        let mut item = Self::default();
+        let mut seen: Vec<(Field, &str)> = Vec::new();
+        for (name, value) in members {
+            match field(name) {
+                Err((code, message)) => findings.error(code, message),
+                Ok(field) => match seen.iter().find(|(other, _)| *other == field) {
+                    Some((_, other)) => {
+                        findings.error(
+                            "duplicate_member",
+                            format!("{name} and {other} are the same field: keep one"),
+                        );
+                    }
+                    None => {
+                        seen.push((field, name));
+                        item.set_json(field, name, value.get(), findings);
+                        if field == Field::Key {
+                            item.key_name = callers_name(name);
+                        }
+                    }
+                },
+            }
+        }
+        item
+    }
+
+    /// Sets a field to a JSON value.
+    pub(crate) fn set_json(
+        &mut self,
+        field: Field,
+        name: &str,
+        value: &str,
+        findings: &mut Findings,
+    ) {
+        match field {
+            Field::Key => self.key = read_key(name, value, findings),
+            Field::Prompt => self.prompt = read(name, value, A_TEXT, findings),
+            Field::Template => self.template = read(name, value, A_TEXT, findings),
+            Field::Vars => {
+                let vars = Variables::from_json(name, value, findings).unwrap_or_default();
+                self.vars = vars.or(&self.vars);
+            }
+            Field::Metadata => self.set_metadata(name, value, findings),
+            Field::Count => self.count = read_whole(name, value, A_COUNT, findings),
+            Field::Model => self.model = read(name, value, A_TEXT, findings),
+            Field::AspectRatio => {
+                self.aspect_ratio = read(name, value, "a text such as \"4:5\"", findings)
+            }
+            Field::ImageSize => {
+                self.image_size = read(name, value, "a text such as \"1K\"", findings)
+            }
+            Field::Refs => self.refs = references(name, value, findings),
+            Field::System => self.system = read(name, value, A_TEXT, findings),
+            Field::Seed => self.seed = read_whole(name, value, A_SEED, findings),
+            Field::Temperature => self.temperature = read(name, value, A_TEMPERATURE, findings),
+            Field::Thinking => {
+                let level: Option<String> = read(name, value, A_LEVEL, findings);
+                self.thinking = level.and_then(|level| parse(name, &level, A_LEVEL, findings));
+            }
+            Field::Lane => {
+                let lane: Option<String> = read(name, value, A_TEXT, findings);
+                check_lane(lane.as_deref(), findings);
+            }
+            Field::Output => self.path = path(name, value, findings),
+        }
+    }
+
+    /// Reads values of the caller's own. Among them may be the key.
+    fn set_metadata(&mut self, name: &str, value: &str, findings: &mut Findings) {
+        if value == "null" {
+            return;
+        }
+        let members = strict_json::members_of(name, value, findings);
+        let is_key = |member: &&(Cow<'_, str>, &RawValue)| member.0 == "key";
+        if let Some((_, key)) = members.iter().find(is_key)
+            && self.key.is_none()
+        {
+            self.key = read_key("metadata.key", key.get(), findings);
+        }
+        let own: Vec<_> = members
+            .into_iter()
+            .filter(|member| !is_key(&member))
+            .collect();
+        self.vars = std::mem::take(&mut self.vars).or(&Variables::from_own(&own));
+    }
+
+    /// Reads one cell of a table, which isn't empty.
+    pub(crate) fn set_cell(
+        &mut self,
+        field: Field,
+        name: &str,
+        cell: &str,
+        style: CellStyle,
+        findings: &mut Findings,
+    ) {
+        let text = || Some(cell.to_owned());
+        let number = || cell::number(cell, style.decimal_comma);
+        match field {
+            Field::Key => self.key = text(),
+            Field::Prompt => self.prompt = text(),
+            Field::Template => self.template = text(),
+            // A table has a column for each variable.
+            Field::Vars | Field::Metadata => {}
+            Field::Count => self.count = parse(name, &number(), A_COUNT, findings),
+            Field::Model => self.model = text(),
+            Field::AspectRatio => {
+                let (ratio, is_time) = cell::aspect_ratio(cell);
+                if is_time {
+                    let message = format!(
+                        "ratios in {name} were saved as times of the day: 04:05 is read as 4:5"
+                    );
+                    findings.warning("ratio_as_time", message);
+                }
+                self.aspect_ratio = Some(ratio.into_owned());
+            }
+            Field::ImageSize => self.image_size = text(),
+            // Several columns may hold references.
+            Field::Refs => self
+                .refs
+                .get_or_insert_default()
+                .extend(cell::references(cell)),
+            Field::System => self.system = text(),
+            Field::Seed => self.seed = parse(name, &number(), A_SEED, findings),
+            Field::Temperature => {
+                self.temperature = parse(name, &number(), A_TEMPERATURE, findings)
+            }
+            Field::Thinking => self.thinking = parse(name, cell, A_LEVEL, findings),
+            Field::Lane => check_lane(Some(cell), findings),
+            Field::Output => self.path = text(),
+        }
+    }
+
+    /// The item of a row with what the row leaves empty taken from the row above.
+    pub(crate) fn filled_from(self, above: &Self) -> Self {
+        let (path, pixels) = (
+            self.path.clone().or_else(|| above.path.clone()),
+            self.pixels.or(above.pixels),
+        );
+        Self {
+            path,
+            pixels,
+            ..self.or(above)
+        }
+    }
+
+    /// The item with what it leaves out taken from the defaults. A prompt and a template stand for
+    /// each other.
+    pub(crate) fn or(self, defaults: &Self) -> Self {
+        let speaks = self.prompt.is_some() || self.template.is_some();
+        let (prompt, template) = if speaks {
+            (self.prompt, self.template)
+        } else {
+            (defaults.prompt.clone(), defaults.template.clone())
+        };
+        Self {
+            key: self.key,
+            key_name: self.key_name,
+            prompt,
+            template,
+            vars: self.vars.or(&defaults.vars),
+            pixels: self.pixels,
+            count: self.count.or(defaults.count),
+            model: self.model.or_else(|| defaults.model.clone()),
+            aspect_ratio: self.aspect_ratio.or_else(|| defaults.aspect_ratio.clone()),
+            image_size: self.image_size.or_else(|| defaults.image_size.clone()),
+            refs: self.refs.or_else(|| defaults.refs.clone()),
+            more_refs: self.more_refs,
+            system: self.system.or_else(|| defaults.system.clone()),
+            seed: self.seed.or(defaults.seed),
+            temperature: self.temperature.or(defaults.temperature),
+            thinking: self.thinking.or(defaults.thinking),
+            path: self.path.or_else(|| defaults.path.clone()),
+        }
+    }
+}
+
+/// How a table writes its cells.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CellStyle {
+    /// Whether a comma may separate a number's fraction.
+    pub(crate) decimal_comma: bool,
+}
+
+const A_TEXT: &str = "a text in quotes";
+const A_COUNT: &str = "a whole number such as 2";
+const A_SEED: &str = "a whole number from -2147483648 to 2147483647";
+const A_TEMPERATURE: &str = "a number from 0 to 2";
+const A_LEVEL: &str = "minimal, low, medium or high";
+
+/// A member's value, `None` for null and, with a finding, for a value of another type.
+pub(crate) fn read<T: DeserializeOwned>(
+    name: &str,
+    value: &str,
+    expected: &str,
+    findings: &mut Findings,
+) -> Option<T> {
+    serde_json::from_str::<Option<T>>(value).unwrap_or_else(|_| {
+        findings.error(
+            "bad_value",
+            format!("{name} must be {expected}, not {}", quote_json(value)),
+        );
+        None
+    })
+}
+
+/// A key: a text, or a number as it is written, `1001.0` without its fraction.
+pub(crate) fn read_key(name: &str, value: &str, findings: &mut Findings) -> Option<String> {
+    match value.as_bytes().first() {
+        Some(b'0'..=b'9' | b'-') => Some(cell::number(value, false).into_owned()),
+        _ => read(name, value, "a text in quotes, or a number", findings),
+    }
+}
+
+/// A whole number, which may be written with a fraction of zeros.
+pub(crate) fn read_whole<T: DeserializeOwned>(
+    name: &str,
+    value: &str,
+    expected: &str,
+    findings: &mut Findings,
+) -> Option<T> {
+    let whole = cell::number(value, false);
+    if serde_json::from_str::<Option<T>>(&whole).is_ok() {
+        return read(name, &whole, expected, findings);
+    }
+    read(name, value, expected, findings)
+}
+
+fn parse<T: std::str::FromStr>(
+    name: &str,
+    cell: &str,
+    expected: &str,
+    findings: &mut Findings,
+) -> Option<T> {
+    let parsed = cell.parse().ok();
+    if parsed.is_none() {
+        findings.error(
+            "bad_value",
+            format!("{name} must be {expected}, not {}", quote(cell)),
+        );
+    }
+    parsed
+}
+
+/// Reference pictures: `"refs/a.jpg"`, or a list of such texts or of `{"uri": "refs/a.jpg"}`.
+pub(crate) fn references(name: &str, value: &str, findings: &mut Findings) -> Option<Vec<String>> {
+    if value == "null" {
+        return None;
+    }
+    let list = match serde_json::from_str(value) {
+        Ok(Reference::Text(one)) => return Some(vec![one]),
+        Ok(Reference::Object(_)) | Err(_) => serde_json::from_str::<Vec<Reference<'_>>>(value),
+    };
+    let Ok(list) = list else {
+        let message = format!(
+            "{name} must be a list such as [\"refs/a.jpg\"], not {}",
+            quote_json(value)
+        );
+        findings.error("bad_value", message);
+        return None;
+    };
+    let uri = |reference| match reference {
+        Reference::Text(uri) => Some(uri),
+        Reference::Object(members) => uri_of(name, members, findings),
+    };
+    Some(list.into_iter().filter_map(uri).collect())
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Reference<'a> {
+    Text(String),
+    #[serde(borrow)]
+    Object(BTreeMap<Cow<'a, str>, Value>),
+}
+
+fn uri_of(
+    name: &str,
+    mut members: BTreeMap<Cow<'_, str>, Value>,
+    findings: &mut Findings,
+) -> Option<String> {
+    let uri = match members.remove("uri") {
+        Some(Value::String(uri)) => Some(uri),
+        Some(_) | None => {
+            findings.error(
+                "bad_reference",
+                format!("a reference in {name} has no uri: write its address"),
+            );
+            None
+        }
+    };
+    for member in members.keys() {
+        let (code, message) = bad_name(member, ["uri"].into_iter());
+        findings.error(code, format!("in {name}: {message}"));
+    }
+    uri
+}
+
+/// A name for the key by which the results call it too.
+pub(crate) fn callers_name(name: &str) -> Option<&'static str> {
+    ["id", "custom_id", "customId", "recordId", "record_id"]
+        .into_iter()
+        .find(|known| *known == name)
+}
+
+/// The path of `output: {"path": …}`.
+pub(crate) fn path(name: &str, value: &str, findings: &mut Findings) -> Option<String> {
+    if value == "null" {
+        return None;
+    }
+    let Some(members) = strict_json::members(value) else {
+        findings.error(
+            "bad_value",
+            format!(
+                "{name} must be an object such as {{\"path\": \"sku/1\"}}, not {}",
+                quote_json(value)
+            ),
+        );
+        return None;
+    };
+    let mut path = None;
+    for (member, value) in members {
+        if member == "path" {
+            path = read("output.path", value.get(), A_TEXT, findings);
+        } else {
+            let (code, message) = bad_name(&member, ["path"].into_iter());
+            findings.error(code, format!("in {name}: {message}"));
+        }
+    }
+    path
+}
+
+/// Every image goes through a batch for now.
+pub(crate) fn check_lane(lane: Option<&str>, findings: &mut Findings) {
+    if let Some(lane) = lane.filter(|lane| *lane != "batch") {
+        findings.error(
+            "unsupported_field",
+            format!(
+                "lane {} is not supported yet: leave it out, every image goes through a batch",
+                quote(lane)
+            ),
+        );
+    }
+}

@@ -1,0 +1,135 @@
+//! Lines of OpenAI's batch files:
+//! `{"custom_id":…,"method":"POST","url":"/v1/images/generations","body":{…}}`
+//! (<https://platform.openai.com/docs/api-reference/batch>, read 2026-11).
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::{
+    field::bad_name,
+    item::{self, Item},
+};
+use crate::manifest::{
+    diagnostics::{Findings, quote, quote_json},
+    strict_json,
+};
+
+const LINE: [&str; 4] = ["custom_id", "method", "url", "body"];
+const GENERATIONS: &str = "/v1/images/generations";
+const BODY: [&str; 4] = ["model", "prompt", "n", "size"];
+
+/// Members of a body that mean nothing to Gemini, and why.
+const LEFT_ASIDE: [(&str, &str); 9] = [
+    ("quality", "Gemini has one quality"),
+    ("style", "say it in the prompt"),
+    ("response_format", "every image becomes a file"),
+    ("output_format", "images are kept as Gemini makes them"),
+    ("output_compression", "images are kept as Gemini makes them"),
+    ("moderation", "Gemini has filters of its own"),
+    ("user", "the key comes back with each result"),
+    ("stream", "a batch doesn't stream"),
+    ("partial_images", "a batch doesn't stream"),
+];
+
+/// Whether these members make a line of OpenAI's form.
+pub(crate) fn is_line(members: &[(Cow<'_, str>, &RawValue)]) -> bool {
+    let has = |wanted: &str| members.iter().any(|(name, _)| name == wanted);
+    has("custom_id") && has("body")
+}
+
+/// Reads a line. What it says of the model is in [`Item::model`], as it is written there.
+pub(crate) fn item(members: &[(Cow<'_, str>, &RawValue)], findings: &mut Findings) -> Item {
+    let mut item = Item {
+        key_name: item::callers_name("custom_id"),
+        ..Item::default()
+    };
+    for (name, value) in members {
+        let value = value.get();
+        match name.as_ref() {
+            "custom_id" => item.key = item::read_key(name, value, findings),
+            "method" if value == "\"POST\"" => {}
+            "method" => findings.error(
+                "bad_value",
+                format!("method must be \"POST\", not {}", quote_json(value)),
+            ),
+            "url" => check_url(value, findings),
+            "body" => read_body(value, &mut item, findings),
+            _ => {
+                let (code, message) = bad_name(name, LINE.into_iter());
+                findings.error(code, format!("beside a body: {message}"));
+            }
+        }
+    }
+    item
+}
+
+const A_TEXT: &str = "a text in quotes";
+
+fn check_url(value: &str, findings: &mut Findings) {
+    let url: Option<String> = item::read("url", value, A_TEXT, findings);
+    if let Some(url) = url.filter(|url| url != GENERATIONS) {
+        let message = format!(
+            "requests to {} can't be taken: only those to {GENERATIONS} make images here",
+            quote(&url)
+        );
+        findings.error("unsupported_url", message);
+    }
+}
+
+fn read_body(value: &str, item: &mut Item, findings: &mut Findings) {
+    for (name, value) in strict_json::members_of("body", value, findings) {
+        let value = value.get();
+        match name.as_ref() {
+            "model" => item.model = item::read("body.model", value, A_TEXT, findings),
+            "prompt" => item.prompt = item::read("body.prompt", value, A_TEXT, findings),
+            "n" => {
+                item.count = item::read_whole("body.n", value, "a whole number such as 2", findings)
+            }
+            "size" => item.pixels = size(value, findings),
+            "background" => check_background(value, findings),
+            _ => match LEFT_ASIDE.iter().find(|(known, _)| *known == name) {
+                Some((_, why)) => {
+                    findings.warning("left_aside", format!("body.{name} is left aside: {why}"))
+                }
+                None => {
+                    let (code, message) = bad_name(&name, BODY.into_iter());
+                    findings.error(code, format!("in body: {message}"));
+                }
+            },
+        }
+    }
+}
+
+/// `1536x1024`; `auto` leaves it to the model.
+fn size(value: &str, findings: &mut Findings) -> Option<(u32, u32)> {
+    let size: String = item::read("body.size", value, "a text such as \"1024x1024\"", findings)?;
+    if size == "auto" {
+        return None;
+    }
+    let pixels = size
+        .split_once('x')
+        .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    let pixels = pixels
+        .filter(|(width, height)| (1..=16_384).contains(width) && (1..=16_384).contains(height));
+    if pixels.is_none() {
+        findings.error(
+            "bad_value",
+            format!(
+                "body.size must be such as \"1024x1024\", not {}",
+                quote(&size)
+            ),
+        );
+    }
+    pixels
+}
+
+fn check_background(value: &str, findings: &mut Findings) {
+    let background: Option<String> = item::read("body.background", value, A_TEXT, findings);
+    if background.as_deref() == Some("transparent") {
+        findings.error(
+            "unsupported_field",
+            "Gemini makes no transparent images: take body.background out",
+        );
+    }
+}

@@ -1,0 +1,419 @@
+//! What a column of a table holds, by its name in the header.
+//!
+//! A name that is a field's but for case, blanks, `-` and `_` is that field. A name that is one
+//! typing slip away from a field of six or more letters is refused. Every other column is a
+//! variable. A table that has a prompt was written for images: there a column that tells how the
+//! image should be under another name, such as `size`, is taken or refused, and the names `images`
+//! and `references` hold references. In the export of a shop they are the shop's own.
+
+use super::{
+    cell::is_blank,
+    columns::{Columns, freeing},
+};
+use crate::manifest::{
+    diagnostics::quote,
+    dialect::field::{BadName, FIELDS, Field, unsupported},
+};
+
+/// What a column holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Column {
+    /// A field of the item.
+    Field(Field),
+    /// What the image should be, under another name than a field's.
+    Other(Other),
+    /// A variable.
+    Variable,
+    /// It has no name.
+    Nameless,
+    /// It has the name of a column before it.
+    Again,
+}
+
+/// What programs for images call their settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Other {
+    /// A size by name, pixels or a ratio.
+    Size,
+    /// A ratio.
+    Ratio,
+    /// Pixels from left to right.
+    Width,
+    /// Pixels from top to bottom.
+    Height,
+    /// What the image must not show.
+    Negative,
+    /// A quality by name.
+    Quality,
+    /// Upright, wide or square.
+    Orientation,
+}
+
+/// What a table is read with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct About<'a> {
+    /// What the manifest says about columns.
+    pub(crate) columns: &'a Columns,
+    /// Whether a column holds prompts, or one prompt is for all rows.
+    pub(crate) has_prompt: bool,
+    /// Whether a column holds templates.
+    pub(crate) has_template: bool,
+    /// Whether the key is made by a template that stands outside of the table.
+    pub(crate) key_is_made: bool,
+    /// Whether references stand outside of the table.
+    pub(crate) refs_are_made: bool,
+}
+
+/// Settings under other names than fields have, folded.
+const OTHERS: [(&str, Other); 24] = [
+    ("size", Other::Size),
+    ("dimensions", Other::Size),
+    ("resolution", Other::Size),
+    ("imageresolution", Other::Size),
+    ("imagedimensions", Other::Size),
+    ("outputsize", Other::Size),
+    ("outputresolution", Other::Size),
+    ("imgsize", Other::Size),
+    ("ratio", Other::Ratio),
+    ("aspect", Other::Ratio),
+    ("imageratio", Other::Ratio),
+    ("imageaspect", Other::Ratio),
+    ("ar", Other::Ratio),
+    ("width", Other::Width),
+    ("imagewidth", Other::Width),
+    ("height", Other::Height),
+    ("imageheight", Other::Height),
+    ("negativeprompt", Other::Negative),
+    ("negprompt", Other::Negative),
+    ("negative", Other::Negative),
+    ("quality", Other::Quality),
+    ("imagequality", Other::Quality),
+    ("orientation", Other::Orientation),
+    ("imageorientation", Other::Orientation),
+];
+
+/// Fields under names of other programs whose meaning is certain, folded.
+const OTHER_FIELDS: [(&str, Field); 20] = [
+    ("numimages", Field::Count),
+    ("numberofimages", Field::Count),
+    ("numoutputs", Field::Count),
+    ("nimages", Field::Count),
+    ("modelname", Field::Model),
+    ("modelid", Field::Model),
+    ("ref", Field::Refs),
+    ("reference", Field::Refs),
+    ("referenceimage", Field::Refs),
+    ("referenceimages", Field::Refs),
+    ("referenceurl", Field::Refs),
+    ("referenceurls", Field::Refs),
+    ("refimage", Field::Refs),
+    ("refimages", Field::Refs),
+    ("inputimage", Field::Refs),
+    ("inputimages", Field::Refs),
+    ("initimage", Field::Refs),
+    ("systemprompt", Field::System),
+    ("systeminstruction", Field::System),
+    ("systeminstructions", Field::System),
+];
+
+/// Fields of which a typing slip is refused: those of six letters or more. `images`, `custom_id`
+/// and `record_id` are not among them, as a shop's `image` or `recorded` is a word of its own.
+const GUARDED: [&str; 10] = [
+    "prompt",
+    "template",
+    "aspectratio",
+    "imagesize",
+    "references",
+    "system",
+    "temperature",
+    "thinking",
+    "thinkinglevel",
+    "outputpath",
+];
+
+/// A name without what tables write in different ways: case, blanks, `-`, `_`, and characters that
+/// can't be seen.
+pub(crate) fn fold(name: &str) -> String {
+    let kept = name
+        .chars()
+        .filter(|letter| !is_blank(*letter) && !matches!(letter, '-' | '_'));
+    kept.flat_map(char::to_lowercase).collect()
+}
+
+/// The field of which a column may have the name.
+pub(crate) fn column_field(name: &str) -> Option<Field> {
+    let folded = fold(name);
+    if matches!(folded.as_str(), "output.path" | "outputpath") {
+        return Some(Field::Output);
+    }
+    let names = FIELDS.iter().filter(|(_, field)| field.may_be_column());
+    names
+        .into_iter()
+        .find(|(known, _)| fold(known) == folded)
+        .map(|(_, field)| *field)
+}
+
+/// What the column of this name holds, or what to say about the name.
+pub(crate) fn column(name: &str, about: &About<'_>) -> Result<Column, BadName> {
+    let folded = fold(name);
+    if folded.is_empty() {
+        return Ok(Column::Nameless);
+    }
+    if let Some(field) = about.columns.field_of(name) {
+        return Ok(Column::Field(field));
+    }
+    if about.columns.is_own(name) {
+        return Ok(Column::Variable);
+    }
+    let for_images = about.has_prompt || about.has_template;
+    if let Some(field) = column_field(name) {
+        let is_alias = !matches!(folded.as_str(), "key" | "refs");
+        let is_free = about.columns.is_taken(field)
+            || (field == Field::Key && is_alias && about.key_is_made)
+            || (field == Field::Refs && is_alias && (about.refs_are_made || !for_images));
+        return Ok(if is_free {
+            Column::Variable
+        } else {
+            Column::Field(field)
+        });
+    }
+    if about.has_prompt
+        && let Some((_, other)) = OTHERS.iter().find(|(known, _)| *known == folded)
+    {
+        return Ok(Column::Other(*other));
+    }
+    if about.has_prompt
+        && let Some((_, field)) = OTHER_FIELDS.iter().find(|(known, _)| *known == folded)
+    {
+        return Ok(if about.columns.is_taken(*field) {
+            Column::Variable
+        } else {
+            Column::Field(*field)
+        });
+    }
+    if for_images && let Some(refused) = unsupported(name) {
+        return Err(refused);
+    }
+    // `Reference` is a shop's word for an article's number.
+    let is_own_word = folded == "reference";
+    match GUARDED
+        .iter()
+        .find(|field| is_slip(&folded, field))
+        .filter(|_| !is_own_word)
+    {
+        Some(near) => {
+            let near = match *near {
+                "aspectratio" => "aspect_ratio",
+                "imagesize" => "image_size",
+                "thinkinglevel" => "thinking_level",
+                "outputpath" => "output.path",
+                near => near,
+            };
+            let message = format!(
+                "there is no field {}: did you mean {near}? If the column is your own, say so in the job document: {}",
+                quote(name),
+                freeing(name)
+            );
+            Err(("unknown_field", message))
+        }
+        None => Ok(Column::Variable),
+    }
+}
+
+/// Whether one letter was left out, added or changed, or two neighbors were swapped.
+fn is_slip(name: &str, field: &str) -> bool {
+    let (name, field): (Vec<char>, Vec<char>) = (name.chars().collect(), field.chars().collect());
+    let same_start = name
+        .iter()
+        .zip(&field)
+        .take_while(|(left, right)| left == right)
+        .count();
+    let (name, field) = (&name[same_start..], &field[same_start..]);
+    match (name, field) {
+        ([], []) => false,
+        (_, [_, rest @ ..]) if name == rest => true,
+        ([_, rest @ ..], _) if rest == field => true,
+        ([_, left @ ..], [_, right @ ..]) if left == right => true,
+        ([a, b, left @ ..], [c, d, right @ ..]) => a == d && b == c && left == right,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn about(columns: &Columns) -> About<'_> {
+        About {
+            columns,
+            has_prompt: true,
+            has_template: false,
+            key_is_made: false,
+            refs_are_made: false,
+        }
+    }
+
+    fn holds(name: &str) -> Result<Column, &'static str> {
+        column(name, &about(&Columns::default())).map_err(|(code, _)| code)
+    }
+
+    fn in_export(name: &str) -> Result<Column, &'static str> {
+        let columns = Columns::default();
+        column(
+            name,
+            &About {
+                has_prompt: false,
+                ..about(&columns)
+            },
+        )
+        .map_err(|(code, _)| code)
+    }
+
+    #[test]
+    fn a_field_may_be_written_as_a_sheet_writes_it() {
+        for (name, field) in [
+            ("Prompt", Field::Prompt),
+            ("\u{200b}prompt", Field::Prompt),
+            ("Aspect Ratio", Field::AspectRatio),
+            ("aspect-ratio", Field::AspectRatio),
+            ("ASPECT_RATIO", Field::AspectRatio),
+            ("aspectRatio", Field::AspectRatio),
+            ("ID", Field::Key),
+            ("Record ID", Field::Key),
+            ("Output Path", Field::Output),
+            ("output.path", Field::Output),
+            ("N", Field::Count),
+        ] {
+            assert_eq!(holds(name), Ok(Column::Field(field)), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_typing_slip_is_refused_and_any_other_name_is_a_variable() {
+        for name in [
+            "aspect_ration",
+            "image_siz",
+            "promt",
+            "prompts",
+            "porompt",
+            "Tempalte",
+            "imgae size",
+            "refrences",
+        ] {
+            assert_eq!(holds(name), Err("unknown_field"), "{name}");
+            assert_eq!(in_export(name), Err("unknown_field"), "{name}");
+        }
+        for name in [
+            "No",
+            "#",
+            "Country",
+            "Image",
+            "image_link",
+            "Image Src",
+            "UID",
+            "Lang",
+            "Color",
+            "Recorded",
+            "IMAGE1",
+        ] {
+            assert_eq!(holds(name), Ok(Column::Variable), "{name}");
+            assert_eq!(in_export(name), Ok(Column::Variable), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_the_image_should_be_has_other_names_only_beside_a_prompt() {
+        assert_eq!(holds("Size"), Ok(Column::Other(Other::Size)));
+        assert_eq!(holds("negative_prompt"), Ok(Column::Other(Other::Negative)));
+        assert_eq!(holds("Reference Image"), Ok(Column::Field(Field::Refs)));
+        assert_eq!(holds("images"), Ok(Column::Field(Field::Refs)));
+        for name in [
+            "Size",
+            "Width",
+            "Quality",
+            "Images",
+            "Reference",
+            "Reference Image",
+        ] {
+            assert_eq!(in_export(name), Ok(Column::Variable), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_manifest_says_what_its_columns_mean() {
+        let mut findings = crate::manifest::diagnostics::Findings::default();
+        let text = r#"{"key":"SKU","refs":["Image 1","Image 2"],"model":null,"prompt 2":null}"#;
+        let columns = Columns::read(text, &mut findings);
+        assert!(!findings.failed());
+        for (name, expected) in [
+            ("sku", Column::Field(Field::Key)),
+            ("id", Column::Variable),
+            ("image 2", Column::Field(Field::Refs)),
+            ("refs", Column::Variable),
+            ("Model", Column::Variable),
+            ("Prompt 2", Column::Variable),
+            ("prompt", Column::Field(Field::Prompt)),
+        ] {
+            assert_eq!(
+                column(name, &about(&columns)).ok(),
+                Some(expected),
+                "{name}"
+            );
+        }
+        for text in [
+            r#"{"key":1}"#,
+            r#"{"SKU":"key"}"#,
+            r#"{"model":"{a}"}"#,
+            "[]",
+            r#"{"key":["a","b"]}"#,
+        ] {
+            let mut findings = crate::manifest::diagnostics::Findings::default();
+            Columns::read(text, &mut findings);
+            assert!(findings.failed(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_made_key_leaves_an_id_column_to_the_templates() {
+        let columns = Columns::default();
+        let made = About {
+            key_is_made: true,
+            ..about(&columns)
+        };
+        assert_eq!(column("ID", &made).ok(), Some(Column::Variable));
+        assert_eq!(column("key", &made).ok(), Some(Column::Field(Field::Key)));
+    }
+
+    proptest! {
+        /// Every name has one meaning or one reason, however its letters, blanks and hyphens are
+        /// written.
+        #[test]
+        fn matching_is_total_and_blind_to_case_and_blanks(name in "[a-zA-Z #()/._-]{0,14}|\\PC{0,8}") {
+            let written = [name.to_uppercase(), format!(" {name}\u{a0}"), name.replace(' ', "_"), name.replace('_', "-")];
+            // Upper case of some letters is not the same in lower case again, such as that of ß.
+            prop_assume!(name.to_uppercase().to_lowercase() == name.to_lowercase());
+            for written in written {
+                prop_assert_eq!(holds(&written), holds(&name));
+            }
+        }
+
+        /// One slip makes no field into a variable.
+        #[test]
+        fn a_slip_is_never_a_variable(field in prop::sample::select(&GUARDED), place in 0_usize..12, letter in "[a-z]", kind in 0..4) {
+            let mut letters: Vec<char> = field.chars().collect();
+            let place = place % letters.len();
+            match kind {
+                0 => { letters.remove(place); }
+                1 => letters.insert(place, letter.chars().next().unwrap_or('x')),
+                2 => letters[place] = letter.chars().next().unwrap_or('x'),
+                _ => letters.swap(place, (place + 1) % field.len()),
+            }
+            let name: String = letters.into_iter().collect();
+            // The first and the last letter are no neighbors; `reference` is a word.
+            prop_assume!(!(kind == 3 && place + 1 == field.len()) && name != "reference");
+            prop_assert_ne!(holds(&name), Ok(Column::Variable), "{}", name);
+        }
+    }
+}

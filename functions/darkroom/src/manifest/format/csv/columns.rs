@@ -1,0 +1,142 @@
+//! `job.columns`: what a table's columns mean, where their names don't say it.
+//!
+//! ```json
+//! {"key": "SKU", "refs": ["Image 1", "Image 2"], "model": null}
+//! ```
+
+use serde_json::Value;
+
+use super::{
+    cell,
+    column::{column_field, fold},
+};
+use crate::manifest::{
+    diagnostics::{Findings, quote},
+    dialect::field::Field,
+    resolve::variables::spelling,
+    strict_json,
+};
+
+/// The job document that frees a column of its meaning, for messages.
+pub(crate) fn freeing(column: &str) -> String {
+    format!("{{\"job\": {{\"columns\": {{{}: null}}}}}}", quote(column))
+}
+
+/// What a manifest says about the columns of its table.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Columns {
+    /// Which column holds a field, by the column's name. Only `refs` may have several.
+    mapped: Vec<(Field, String)>,
+    /// Fields whose columns mean something else, and so are variables.
+    freed: Vec<Field>,
+    /// Columns that are variables whatever their names resemble, folded.
+    own: Vec<String>,
+    /// The key as a template, where it was written here.
+    pub(crate) key: Option<String>,
+    /// The references as templates, where they were written here.
+    pub(crate) refs: Option<Vec<String>>,
+}
+
+impl Columns {
+    /// Reads `job.columns`.
+    pub(crate) fn read(text: &str, findings: &mut Findings) -> Self {
+        let mut columns = Self::default();
+        for (name, value) in strict_json::members_of("job.columns", text, findings) {
+            let value = serde_json::from_str(value.get()).unwrap_or(Value::Null);
+            match (column_field(&name), value) {
+                (Some(field), Value::Null) => columns.freed.push(field),
+                (None, Value::Null) => columns.own.push(fold(&name)),
+                (Some(field), Value::String(column)) => columns.map(field, column, findings),
+                (Some(Field::Refs), Value::Array(names)) if names.iter().all(Value::is_string) => {
+                    for column in names {
+                        if let Value::String(column) = column {
+                            columns.map(Field::Refs, column, findings);
+                        }
+                    }
+                }
+                (Some(_), _) => findings.error(
+                    "bad_value",
+                    format!("job.columns.{name} must be the name of a column, or null if no column holds it"),
+                ),
+                (None, _) => findings.error(
+                    "unknown_field",
+                    format!(
+                        "job.columns: there is no field {}: write field: column, such as \"key\": \"SKU\", or null \
+                         behind a column that is your own",
+                        quote(&name)
+                    ),
+                ),
+            }
+        }
+        columns
+    }
+
+    fn map(&mut self, field: Field, column: String, findings: &mut Findings) {
+        match field {
+            Field::Refs if column.contains('{') => {
+                self.refs.get_or_insert_default().extend(cell::references(&column));
+            }
+            Field::Key if column.contains('{') => self.key = Some(column),
+            _ if column.contains('{') => findings.error(
+                "bad_value",
+                format!(
+                    "job.columns: {} is a template, which only key and refs may be: write the name of a column",
+                    quote(&column)
+                ),
+            ),
+            _ => self.mapped.push((field, column)),
+        }
+    }
+
+    /// Whether nothing is said.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The field that the column of this name was said to hold.
+    pub(crate) fn field_of(&self, name: &str) -> Option<Field> {
+        let folded = fold(name);
+        self.mapped
+            .iter()
+            .find(|(_, column)| fold(column) == folded)
+            .map(|(field, _)| *field)
+    }
+
+    /// Whether the column of this name was said to be a variable, by its own name.
+    pub(crate) fn is_own(&self, name: &str) -> bool {
+        self.own.contains(&fold(name))
+    }
+
+    /// Whether no column holds the field by its name: another column does, or none.
+    pub(crate) fn is_taken(&self, field: Field) -> bool {
+        let is_template = match field {
+            Field::Key => self.key.is_some(),
+            Field::Refs => self.refs.is_some(),
+            _ => false,
+        };
+        is_template
+            || self.freed.contains(&field)
+            || self.mapped.iter().any(|(mapped, _)| *mapped == field)
+    }
+
+    /// Whether `name` is the name of the column that was said to hold the key.
+    pub(crate) fn is_key(&self, name: &str) -> bool {
+        self.mapped
+            .iter()
+            .any(|(field, column)| *field == Field::Key && spelling(column) == spelling(name))
+    }
+
+    /// The columns that were named and are not among `names`.
+    pub(crate) fn missing<'a>(&'a self, names: &[String]) -> impl Iterator<Item = &'a str> {
+        let folded: Vec<String> = names.iter().map(|name| fold(name)).collect();
+        self.mapped
+            .iter()
+            .map(|(_, column)| column.as_str())
+            .filter(move |column| !folded.contains(&fold(column)))
+    }
+
+    /// What this says, and of `other` what it leaves out.
+    pub(crate) fn or(self, other: Self) -> Self {
+        if self.is_empty() { other } else { self }
+    }
+}

@@ -1,0 +1,181 @@
+//! What is sent to Gemini for an image, and the manifest line that asks for the image again.
+
+use serde::Serialize;
+use serde_json::{
+    Map, Value, json,
+    value::{RawValue, to_raw_value},
+};
+
+use super::{
+    image_request::{Form, Order, seed_of},
+    template,
+};
+use crate::{manifest::Expected, names::ObjectUri};
+
+/// The `GenerateContentRequest` of an order's image: made from a friendly item, or passed through.
+#[expect(
+    clippy::expect_used,
+    reason = "texts and finite numbers are always JSON"
+)]
+pub(crate) fn request(order: &Order, variant: u32) -> Box<RawValue> {
+    match &order.form {
+        Form::Native { request, .. } => request.clone(),
+        Form::Friendly {
+            system,
+            seed,
+            temperature,
+            types,
+            ..
+        } => {
+            let pictures = order.refs.iter().zip(types);
+            let pictures = pictures.map(|(file_uri, mime_type)| Part::FileData {
+                mime_type,
+                file_uri,
+            });
+            let prompt = order.prompt.as_deref().unwrap_or_default();
+            let aspect_ratio = order.aspect_ratio.as_deref();
+            let image_size = order.image_size.as_deref();
+            let request = Request {
+                contents: [Content {
+                    role: Some("user"),
+                    parts: [Part::Text(prompt)].into_iter().chain(pictures).collect(),
+                }],
+                system_instruction: system.as_deref().map(|system| Content {
+                    role: None,
+                    parts: vec![Part::Text(system)],
+                }),
+                generation_config: GenerationConfig {
+                    response_modalities: ["IMAGE"],
+                    image_config: (aspect_ratio.is_some() || image_size.is_some()).then_some(
+                        ImageConfig {
+                            aspect_ratio,
+                            image_size,
+                        },
+                    ),
+                    thinking_config: order.thinking.map(|level| ThinkingConfig {
+                        thinking_level: level.wire(),
+                    }),
+                    seed: seed.map(|seed| seed_of(seed, variant)),
+                    temperature: *temperature,
+                },
+            };
+            to_raw_value(&request).expect("a request is JSON")
+        }
+    }
+}
+
+/// As much of Google's `GenerateContentRequest` as a friendly item can ask for.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a> {
+    contents: [Content<'a>; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_instruction: Option<Content<'a>>,
+    generation_config: GenerationConfig<'a>,
+}
+
+#[derive(Serialize)]
+struct Content<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'a str>,
+    parts: Vec<Part<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+enum Part<'a> {
+    Text(&'a str),
+    FileData {
+        mime_type: &'a str,
+        file_uri: &'a ObjectUri,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GenerationConfig<'a> {
+    response_modalities: [&'a str; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_config: Option<ImageConfig<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking_config: Option<ThinkingConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ImageConfig<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aspect_ratio: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_size: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ThinkingConfig {
+    thinking_level: &'static str,
+}
+
+/// The manifest line for one image of an order, with all values spelled out.
+#[expect(
+    clippy::expect_used,
+    reason = "the request was checked when it was read"
+)]
+pub(crate) fn retry(order: &Order, expected: &Expected) -> Value {
+    let text = |text: &Option<String>| text.as_ref().map(|text| json!(text));
+    let path = (expected.path != expected.key.as_str())
+        .then(|| json!({"path": template::literal(&expected.path)}));
+    let line = match &order.form {
+        Form::Native { request, .. } => object([
+            (order.key_name.unwrap_or("key"), Some(json!(expected.key))),
+            ("model", Some(json!(expected.model))),
+            (
+                "request",
+                Some(serde_json::from_str(request.get()).expect("a request is JSON")),
+            ),
+            (
+                "vars",
+                (!expected.vars.is_empty()).then(|| json!(expected.vars)),
+            ),
+            ("output", path),
+        ]),
+        Form::Friendly {
+            system,
+            seed,
+            temperature,
+            sources,
+            ..
+        } => object([
+            (order.key_name.unwrap_or("key"), Some(json!(expected.key))),
+            ("prompt", text(&order.prompt)),
+            ("model", Some(json!(expected.model))),
+            ("aspect_ratio", text(&order.aspect_ratio)),
+            ("image_size", text(&order.image_size)),
+            ("refs", (!sources.is_empty()).then(|| json!(sources))),
+            ("system", text(system)),
+            ("thinking", order.thinking.map(|level| json!(level))),
+            (
+                "seed",
+                seed.map(|seed| json!(seed_of(seed, expected.variant))),
+            ),
+            (
+                "temperature",
+                temperature.map(|temperature| json!(temperature)),
+            ),
+            ("output", path),
+        ]),
+    };
+    line.into()
+}
+
+/// An object of those members that have a value.
+fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Map<String, Value> {
+    members
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
+}

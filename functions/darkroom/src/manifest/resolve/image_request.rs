@@ -1,0 +1,188 @@
+//! What an item orders, in whichever form it was written.
+
+use serde_json::value::RawValue;
+use url::Url;
+
+use super::{
+    references::{self, Named},
+    variables::Variables,
+};
+use crate::{
+    manifest::{Context, RequestCheck, diagnostics::Findings, dialect::item::Item},
+    models::{Control, ThinkingLevel},
+    names::ObjectUri,
+};
+
+/// The highest temperature
+/// (<https://ai.google.dev/api/generate-content#v1beta.GenerationConfig>, read 2026-11).
+const MAX_TEMPERATURE: f64 = 2.0;
+
+/// An item, read and checked by itself, but not yet against its model.
+#[derive(Debug)]
+pub(crate) struct Order {
+    pub(crate) key: Option<String>,
+    /// What the caller calls the key, where that isn't `key`.
+    pub(crate) key_name: Option<&'static str>,
+    pub(crate) vars: Variables,
+    pub(crate) model: Option<String>,
+    pub(crate) aspect_ratio: Option<String>,
+    pub(crate) image_size: Option<String>,
+    /// Width and height that stand for a ratio and a size.
+    pub(crate) pixels: Option<(u32, u32)>,
+    pub(crate) count: u32,
+    pub(crate) path: Option<String>,
+    pub(crate) refs: Vec<ObjectUri>,
+    /// References by web address that weren't copied yet.
+    pub(crate) web: Vec<Url>,
+    /// Pictures in the request, those that are no object in S3 included.
+    pub(crate) pictures: usize,
+    /// Characters of all its texts.
+    pub(crate) characters: usize,
+    pub(crate) prompt: Option<String>,
+    /// What it says about sampling.
+    pub(crate) controls: Vec<Control>,
+    /// How much the model is to think.
+    pub(crate) thinking: Option<ThinkingLevel>,
+    pub(crate) form: Form,
+}
+
+/// What the request is made from.
+#[derive(Debug)]
+pub(crate) enum Form {
+    /// Made by us. Each reference has its type; `sources` are all references as another manifest
+    /// may name them.
+    Friendly {
+        system: Option<String>,
+        /// Of the first image; each further one has the next.
+        seed: Option<i32>,
+        temperature: Option<f64>,
+        types: Vec<&'static str>,
+        sources: Vec<String>,
+    },
+    /// Google's form, passed through.
+    Native {
+        request: Box<RawValue>,
+        /// The request's name in messages.
+        root: &'static str,
+        /// What becomes of it where Gemini may refuse it.
+        strictness: RequestCheck,
+    },
+}
+
+impl Order {
+    /// Checks what a friendly item says, defaults included.
+    pub(crate) fn from_item(item: Item, context: &Context<'_>, findings: &mut Findings) -> Self {
+        let limits = &context.limits;
+        let count = item.count.unwrap_or(1);
+        if !(1..=limits.variants).contains(&count) {
+            findings.error(
+                "bad_value",
+                format!("n must be from 1 to {}, not {count}", limits.variants),
+            );
+        }
+        let prompt = item.prompt.unwrap_or_default();
+        let characters = prompt.chars().count();
+        if prompt.trim().is_empty() {
+            findings.error(
+                "missing_prompt",
+                "there is no prompt: say what the image should show",
+            );
+        } else if characters > limits.prompt_characters {
+            let most = limits.prompt_characters;
+            findings.error(
+                "prompt_too_long",
+                format!("the prompt has {characters} characters, {most} are allowed: shorten it"),
+            );
+        }
+        let in_range = |temperature: &f64| (0.0..=MAX_TEMPERATURE).contains(temperature);
+        if let Some(temperature) = item
+            .temperature
+            .filter(|temperature| !in_range(temperature))
+        {
+            findings.error(
+                "bad_value",
+                format!("temperature must be from 0 to 2, not {temperature}"),
+            );
+        }
+        let (mut refs, mut types, mut web, mut sources) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for text in item.refs.iter().flatten() {
+            match references::named(text, context.bucket, context.copies) {
+                Ok(Named::Object(uri)) => match references::mime_type(&uri) {
+                    Ok(mime_type) => {
+                        types.push(mime_type);
+                        sources.push(uri.to_string());
+                        refs.push(uri);
+                    }
+                    Err((code, message)) => findings.error(code, message),
+                },
+                Ok(Named::Copied { url, copy }) => match references::mime_type(&copy) {
+                    Ok(mime_type) => {
+                        types.push(mime_type);
+                        // The copy is this job's own: another one has to fetch the picture itself.
+                        sources.push(url.into());
+                        refs.push(copy);
+                    }
+                    Err((code, message)) => findings.error(code, message),
+                },
+                Ok(Named::Web(url)) => {
+                    sources.push(url.to_string());
+                    web.push(url);
+                }
+                Err((code, message)) => findings.error(code, message),
+            }
+        }
+        check_seeds(item.seed, count.min(limits.variants), findings);
+        let seed = item.seed.map(|_| Control::Seed);
+        let temperature = item
+            .temperature
+            .filter(in_range)
+            .map(|_| Control::Temperature);
+        let system = item.system.filter(|system| !system.is_empty());
+        Self {
+            key: item.key,
+            key_name: item.key_name,
+            vars: item.vars,
+            model: item.model,
+            aspect_ratio: item.aspect_ratio,
+            image_size: item.image_size,
+            pixels: item.pixels,
+            count,
+            path: item.path,
+            pictures: refs.len() + web.len(),
+            refs,
+            web,
+            characters: characters + system.as_ref().map_or(0, |system| system.chars().count()),
+            prompt: Some(prompt),
+            thinking: item.thinking,
+            controls: seed.into_iter().chain(temperature).collect(),
+            form: Form::Friendly {
+                system,
+                seed: item.seed,
+                temperature: item.temperature,
+                types,
+                sources,
+            },
+        }
+    }
+}
+
+/// The seed of an item's image: each has one of its own, as equal requests may make equal images.
+pub(crate) fn seed_of(seed: i32, variant: u32) -> i32 {
+    seed.saturating_add_unsigned(variant.saturating_sub(1))
+}
+
+/// The last image's seed must be one that Gemini takes.
+fn check_seeds(seed: Option<i32>, count: u32, findings: &mut Findings) {
+    if let Some(seed) = seed
+        && seed.checked_add_unsigned(count.saturating_sub(1)).is_none()
+    {
+        let most = i32::MAX.saturating_sub_unsigned(count.saturating_sub(1));
+        let message = format!(
+            "each of the {count} images has the seed after the one before, and those after {seed} are beyond {}: use \
+             {most} or less",
+            i32::MAX
+        );
+        findings.error("bad_value", message);
+    }
+}

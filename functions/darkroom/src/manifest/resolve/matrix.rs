@@ -1,0 +1,335 @@
+//! Sweeps: every combination of some values, one after the other.
+//!
+//! ```json
+//! {"scene":["kitchen","cabin"],"aspect_ratio":["1:1","16:9"],"exclude":[{"scene":"cabin","aspect_ratio":"1:1"}]}
+//! ```
+
+use serde_json::value::RawValue;
+
+use super::variables::scalar;
+use crate::{
+    manifest::{
+        diagnostics::{Findings, quote, quote_json},
+        dialect::{
+            field::{Field, field},
+            item::Item,
+        },
+        strict_json,
+    },
+    models::nearest,
+};
+
+/// Combinations of one matrix, those that are excluded included.
+const COMBINATIONS: u64 = 100_000;
+
+/// What an item's key joins its values with.
+const BETWEEN: &str = "_";
+
+/// Axes, and the combinations to leave out.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Matrix {
+    /// The line on which it begins.
+    pub(crate) line: u64,
+    axes: Vec<Axis>,
+    /// Of each, the axes that it names and which of their values it means.
+    exclude: Vec<Vec<(usize, Vec<usize>)>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Axis {
+    name: String,
+    values: Vec<Value>,
+}
+
+/// One value of an axis.
+#[derive(Clone, Debug, PartialEq)]
+struct Value {
+    /// As it stands in keys, and is found by `exclude`.
+    label: String,
+    /// An item that says this and nothing else.
+    item: Item,
+}
+
+impl Matrix {
+    /// Reads a matrix. `None` where it can't be expanded.
+    pub(crate) fn read(line: u64, text: &str, findings: &mut Findings) -> Option<Self> {
+        let mut matrix = Self {
+            line,
+            axes: Vec::new(),
+            exclude: Vec::new(),
+        };
+        let mut exclude = None;
+        for (name, values) in strict_json::members_of("matrix", text, findings) {
+            if name == "exclude" {
+                exclude = Some(values);
+            } else if let Some(axis) = Axis::read(&name, values.get(), findings) {
+                matrix.axes.push(axis);
+            }
+        }
+        if matrix.axes.is_empty() {
+            findings.error(
+                "empty_matrix",
+                "the matrix has no axis with values: add one, such as \"scene\": [\"cafe\"]",
+            );
+        }
+        let combinations = matrix.combinations();
+        if combinations > COMBINATIONS {
+            let sizes: Vec<String> = matrix
+                .axes
+                .iter()
+                .map(|axis| axis.values.len().to_string())
+                .collect();
+            let message = format!(
+                "the matrix has {} = {combinations} combinations, {COMBINATIONS} are allowed: drop several manifests",
+                sizes.join(" x ")
+            );
+            findings.error("matrix_too_large", message);
+        }
+        if let Some(exclude) = exclude {
+            matrix.read_exclude(exclude.get(), findings);
+        }
+        (!findings.failed()).then_some(matrix)
+    }
+
+    /// The items, in the order of the axes: the last one turns first.
+    pub(crate) fn items(&self) -> impl Iterator<Item = Item> + '_ {
+        (0..self.combinations()).filter_map(|number| {
+            let places = self.places(number);
+            (!self.is_excluded(&places)).then(|| self.item(&places))
+        })
+    }
+
+    /// The axes that are variables and have more than one value.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = &str> {
+        let varying = self
+            .axes
+            .iter()
+            .filter(|axis| axis.values.len() > 1 && field(&axis.name).is_err());
+        varying.map(|axis| axis.name.as_str())
+    }
+
+    fn combinations(&self) -> u64 {
+        self.axes.iter().fold(1_u64, |product, axis| {
+            product.saturating_mul(axis.values.len() as u64)
+        })
+    }
+
+    /// Which value of each axis the combination of this number has.
+    fn places(&self, mut number: u64) -> Vec<usize> {
+        let mut places: Vec<usize> = self
+            .axes
+            .iter()
+            .rev()
+            .map(|axis| {
+                let size = axis.values.len() as u64;
+                let place = number % size;
+                number /= size;
+                place as usize
+            })
+            .collect();
+        places.reverse();
+        places
+    }
+
+    fn is_excluded(&self, places: &[usize]) -> bool {
+        self.exclude.iter().any(|rule| {
+            rule.iter()
+                .all(|(axis, values)| values.contains(&places[*axis]))
+        })
+    }
+
+    fn item(&self, places: &[usize]) -> Item {
+        let chosen = || {
+            self.axes
+                .iter()
+                .zip(places)
+                .map(|(axis, place)| (axis, &axis.values[*place]))
+        };
+        let varies = self.axes.iter().any(|axis| axis.values.len() > 1);
+        let labels = chosen()
+            .filter(|(axis, _)| !varies || axis.values.len() > 1)
+            .map(|(_, value)| value.label.as_str());
+        let key = labels.collect::<Vec<_>>().join(BETWEEN);
+        let item = chosen().fold(Item::default(), |item, (_, value)| item.or(&value.item));
+        Item {
+            key: Some(key),
+            ..item
+        }
+    }
+
+    fn read_exclude(&mut self, text: &str, findings: &mut Findings) {
+        let Ok(rules) = serde_json::from_str::<Vec<&RawValue>>(text) else {
+            let message = format!(
+                "exclude must be a list such as [{{\"scene\": \"cabin\"}}], not {}",
+                quote_json(text)
+            );
+            return findings.error("bad_value", message);
+        };
+        for rule in rules {
+            let members = strict_json::members_of("each rule of exclude", rule.get(), findings);
+            if members.is_empty() {
+                findings.error(
+                    "bad_value",
+                    "a rule of exclude that names no axis leaves out everything: take it out",
+                );
+            }
+            let mut found = Vec::new();
+            for (name, value) in members {
+                let Some(at) = self.axes.iter().position(|axis| axis.name == name) else {
+                    let axes: Vec<&str> = self.axes.iter().map(|axis| axis.name.as_str()).collect();
+                    let hint = match nearest(&name, axes.iter().copied()).first() {
+                        Some(near) => format!("did you mean {near}?"),
+                        None => format!("use {}", axes.join(", ")),
+                    };
+                    findings.error(
+                        "unknown_axis",
+                        format!("exclude names no axis by {}: {hint}", quote(&name)),
+                    );
+                    continue;
+                };
+                found.push((at, self.axes[at].places_of(value.get(), findings)));
+            }
+            self.exclude.push(found);
+        }
+    }
+}
+
+impl Axis {
+    fn read(name: &str, text: &str, findings: &mut Findings) -> Option<Self> {
+        let meant = match field(name) {
+            Ok(Field::Key | Field::Vars | Field::Lane | Field::Output) => {
+                findings.error(
+                    "bad_axis",
+                    format!("{} can't be an axis: put it into the defaults", quote(name)),
+                );
+                return None;
+            }
+            Ok(field) => Some(field),
+            Err(("unsupported_field", message)) => {
+                findings.error("unsupported_field", format!("in matrix: {message}"));
+                return None;
+            }
+            Err(_) => None,
+        };
+        let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(text) else {
+            let message = format!(
+                "axis {} must be a list of values, not {}",
+                quote(name),
+                quote_json(text)
+            );
+            findings.error("bad_axis", message);
+            return None;
+        };
+        if elements.is_empty() {
+            findings.error(
+                "bad_axis",
+                format!(
+                    "axis {} has no values: add some, or take it out",
+                    quote(name)
+                ),
+            );
+            return None;
+        }
+        let mut values: Vec<Value> = Vec::with_capacity(elements.len());
+        for element in elements {
+            let value = Value::read(name, meant, element.get(), findings)?;
+            values.push(value);
+        }
+        let mut labels: Vec<&str> = values.iter().map(|value| value.label.as_str()).collect();
+        labels.sort_unstable();
+        if let Some(pair) = labels.windows(2).find(|pair| pair[0] == pair[1]) {
+            let message = format!(
+                "axis {} has the value {} twice: keep one",
+                quote(name),
+                quote(pair[0])
+            );
+            findings.error("bad_axis", message);
+        }
+        Some(Self {
+            name: name.to_owned(),
+            values,
+        })
+    }
+
+    /// Which values a rule of `exclude` means by one of them, or a list.
+    fn places_of(&self, text: &str, findings: &mut Findings) -> Vec<usize> {
+        let one = label(text).map(|label| vec![label]);
+        let many = || {
+            serde_json::from_str::<Vec<&RawValue>>(text)
+                .ok()?
+                .into_iter()
+                .map(|one| label(one.get()))
+                .collect()
+        };
+        let wanted: Vec<String> = one.or_else(many).unwrap_or_else(|| vec![text.to_owned()]);
+        let mut places = Vec::new();
+        for wanted in wanted {
+            match self.values.iter().position(|value| value.label == wanted) {
+                Some(place) => places.push(place),
+                None => {
+                    let labels = || self.values.iter().map(|value| value.label.as_str());
+                    let near = nearest(&wanted, labels());
+                    let near = if near.is_empty() {
+                        labels().take(20).collect()
+                    } else {
+                        near
+                    };
+                    let message = format!(
+                        "exclude names a value {} that axis {} doesn't have: use {}",
+                        quote(&wanted),
+                        self.name,
+                        near.join(", ")
+                    );
+                    findings.error("unknown_value", message);
+                }
+            }
+        }
+        places
+    }
+}
+
+impl Value {
+    fn read(name: &str, meant: Option<Field>, text: &str, findings: &mut Findings) -> Option<Self> {
+        let mut item = Item::default();
+        match meant {
+            Some(field) => item.set_json(field, name, text, findings),
+            None => match scalar(text) {
+                Some(value) => item.vars.set(name, value, findings),
+                None => {
+                    let message = format!(
+                        "axis {} has a value that is no text or number: {}",
+                        quote(name),
+                        quote_json(text)
+                    );
+                    findings.error("bad_axis", message);
+                    return None;
+                }
+            },
+        }
+        if text == "null" {
+            findings.error(
+                "bad_axis",
+                format!("axis {} has the value null: leave it out", quote(name)),
+            );
+            return None;
+        }
+        Some(Self {
+            label: label(text).unwrap_or_else(|| list_label(text)),
+            item,
+        })
+    }
+}
+
+/// A value in a key: the name of a reference without its `@`.
+fn label(text: &str) -> Option<String> {
+    scalar(text).map(|label| label.trim_start_matches('@').to_owned())
+}
+
+/// A list of references in a key.
+fn list_label(text: &str) -> String {
+    let list: Vec<String> = serde_json::from_str(text).unwrap_or_default();
+    list.iter()
+        .map(|one| one.trim_start_matches('@'))
+        .collect::<Vec<_>>()
+        .join("+")
+}

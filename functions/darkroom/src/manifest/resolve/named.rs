@@ -1,0 +1,144 @@
+//! What items share by name: templates, and references.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    manifest::{
+        diagnostics::{Findings, quote, quote_json},
+        dialect::item::{Item, references},
+        strict_json,
+    },
+    models::nearest,
+};
+
+/// A prompt to fill in, and how its images should be.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Template {
+    pub(crate) text: String,
+    pub(crate) fields: Item,
+}
+
+impl Template {
+    /// Reads `"{product} on white"`, or an item's fields with the text as `prompt` or `template`.
+    pub(crate) fn from_json(name: &str, value: &str, findings: &mut Findings) -> Option<Self> {
+        if let Ok(text) = serde_json::from_str(value) {
+            return Some(Self {
+                text,
+                fields: Item::default(),
+            });
+        }
+        let Some(members) = strict_json::members(value) else {
+            let message = format!(
+                "template {} must be a text or an object, not {}",
+                quote(name),
+                quote_json(value)
+            );
+            findings.error("bad_value", message);
+            return None;
+        };
+        let mut fields = Item::from_json(&members, findings);
+        if fields.key.is_some() {
+            findings.error(
+                "bad_value",
+                format!("template {} has a key: keys belong to items", quote(name)),
+            );
+        }
+        match (fields.prompt.take(), fields.template.take()) {
+            (Some(text), None) | (None, Some(text)) => Some(Self { text, fields }),
+            (None, None) => {
+                findings.error(
+                    "missing_prompt",
+                    format!("template {} has no prompt: add one", quote(name)),
+                );
+                None
+            }
+            (Some(_), Some(_)) => {
+                findings.error(
+                    "bad_value",
+                    format!("template {} has prompt and template: keep one", quote(name)),
+                );
+                None
+            }
+        }
+    }
+}
+
+/// Templates and references by their names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Shared {
+    pub(crate) templates: BTreeMap<String, Template>,
+    references: BTreeMap<String, Vec<String>>,
+}
+
+impl Shared {
+    /// Reads `{"hero": "{product} in {scene}"}`.
+    pub(crate) fn read_templates(&mut self, value: &str, findings: &mut Findings) {
+        for (name, value) in strict_json::members_of("templates", value, findings) {
+            if let Some(template) = Template::from_json(&name, value.get(), findings) {
+                self.templates.insert(name.into_owned(), template);
+            }
+        }
+    }
+
+    /// Reads `{"grinder": ["s3://studio/refs/a.png"]}`.
+    pub(crate) fn read_references(&mut self, value: &str, findings: &mut Findings) {
+        for (name, value) in strict_json::members_of("references", value, findings) {
+            let what = format!("references.{name}");
+            let found = references(&what, value.get(), findings).unwrap_or_default();
+            if found.iter().any(|reference| reference.starts_with('@')) {
+                let message = format!(
+                    "{} names another reference: write the pictures themselves",
+                    quote(&what)
+                );
+                findings.error("bad_reference", message);
+            } else {
+                self.references.insert(name.into_owned(), found);
+            }
+        }
+    }
+
+    /// These, and of `others` those that are not among them.
+    pub(crate) fn or(mut self, others: Self) -> Self {
+        for (name, template) in others.templates {
+            self.templates.entry(name).or_insert(template);
+        }
+        for (name, found) in others.references {
+            self.references.entry(name).or_insert(found);
+        }
+        self
+    }
+
+    /// The references with what their names stand for, in order.
+    pub(crate) fn resolve(&self, refs: Vec<String>, findings: &mut Findings) -> Vec<String> {
+        let mut resolved = Vec::with_capacity(refs.len());
+        for reference in refs {
+            match reference.strip_prefix('@') {
+                None => resolved.push(reference),
+                Some(name) => match self.references.get(name) {
+                    Some(found) => resolved.extend(found.iter().cloned()),
+                    None => findings.error(
+                        "unknown_reference",
+                        unknown("reference", name, self.references.keys()),
+                    ),
+                },
+            }
+        }
+        resolved
+    }
+}
+
+/// What to say about a name that nothing has.
+pub(crate) fn unknown<'a>(
+    what: &str,
+    name: &str,
+    known: impl Iterator<Item = &'a String> + Clone,
+) -> String {
+    let near = nearest(name, known.clone().map(String::as_str));
+    let names: Vec<&str> = known.map(String::as_str).take(20).collect();
+    let hint = match near.first() {
+        Some(near) => format!("did you mean {near}?"),
+        None if names.is_empty() => format!("the manifest names no {what}s"),
+        None => format!("use {}", names.join(", ")),
+    };
+    format!("there is no {what} {}: {hint}", quote(name))
+}

@@ -1,0 +1,338 @@
+//! Reference pictures: objects in S3, named in full or by their key in the bucket; and addresses on
+//! the web, where those are allowed.
+//!
+//! Of the deployment's own bucket only [`REFS`] may be named: results of other jobs, other people's
+//! manifests and the deployment's own documents are in the same bucket, and dropping a manifest
+//! must not be a way to read them. What objects of other buckets may be read is decided by the
+//! permissions of the functions' roles.
+
+use url::Url;
+
+use crate::{
+    manifest::{Copies, diagnostics::quote},
+    names::ObjectUri,
+};
+
+/// Where the reference pictures of the deployment's own bucket are.
+const REFS: &str = "refs/";
+
+/// Percent-encoded dots and slashes, in lower case: what would be a path to anything that decodes
+/// it.
+const ENCODED: [&str; 3] = ["%2e", "%2f", "%5c"];
+
+/// The longest address that is fetched, in bytes: what browsers and servers agree upon.
+const ADDRESS_BYTES: usize = 2_048;
+
+/// The longest key that S3 takes, in bytes
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>, read 2026-11).
+const KEY_BYTES: usize = 1_024;
+
+/// Picture types that Gemini takes, by extension
+/// (<https://ai.google.dev/gemini-api/docs/image-understanding>, read 2026-11).
+const TYPES: [(&str, &str); 6] = [
+    (".png", "image/png"),
+    (".jpg", "image/jpeg"),
+    (".jpeg", "image/jpeg"),
+    (".webp", "image/webp"),
+    (".heic", "image/heic"),
+    (".heif", "image/heif"),
+];
+
+/// What a text names.
+pub(crate) enum Named {
+    /// An object.
+    Object(ObjectUri),
+    /// An address that was copied to an object.
+    Copied {
+        /// The address.
+        url: Url,
+        /// The object.
+        copy: ObjectUri,
+    },
+    /// An address that wasn't copied yet.
+    Web(Url),
+}
+
+/// What a text names, or a code and what to do. Without `copies` only objects are allowed.
+pub(crate) fn named(
+    text: &str,
+    bucket: &str,
+    copies: Option<&Copies>,
+) -> Result<Named, (&'static str, String)> {
+    let Some(copies) =
+        copies.filter(|_| text.starts_with("https://") || text.starts_with("http://"))
+    else {
+        return object(text, bucket).map(Named::Object);
+    };
+    let bad = |what: &str| Err(("bad_reference", format!("reference {} {what}", quote(text))));
+    let Ok(mut url) = text.parse::<Url>() else {
+        return bad("is no web address: write https://host/path");
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        // Not quoted: it would show the password.
+        let message =
+            "a reference holds a user's name or password: nothing is fetched with credentials";
+        return Err(("bad_reference", message.to_owned()));
+    }
+    if url.scheme() != "https" {
+        return bad("goes over http: only https is fetched");
+    }
+    if url.port().is_some() {
+        return bad("names a port: only https's own, 443, is fetched");
+    }
+    if text.len() > ADDRESS_BYTES {
+        return bad("is too long: 2048 bytes at the most");
+    }
+    url.set_fragment(None);
+    Ok(match copies.get(&url).cloned() {
+        Some(copy) => Named::Copied { url, copy },
+        None => Named::Web(url),
+    })
+}
+
+/// The object that a text names, or a code and what to do.
+pub(crate) fn object(text: &str, bucket: &str) -> Result<ObjectUri, (&'static str, String)> {
+    let bad = |what: &str| Err(("bad_reference", format!("reference {} {what}", quote(text))));
+    let unsupported = |what: &str| {
+        Err((
+            "unsupported_reference",
+            format!("reference {} {what}", quote(text)),
+        ))
+    };
+    let uri = match text.split_once("://") {
+        Some(("s3", _)) => match text.parse::<ObjectUri>() {
+            Ok(uri) => uri,
+            Err(_) => return bad("names no object: write s3://bucket/key"),
+        },
+        Some(("http" | "https", _)) => {
+            return unsupported(
+                "is a web address, and fetching those is not switched on: put the picture into the bucket and write its \
+                 key, or allow web addresses (AllowHttpsReferences, or --allow-https-references)",
+            );
+        }
+        Some(_) => {
+            return bad("is of an unknown kind: write s3://bucket/key, or a key in the bucket");
+        }
+        None if text.starts_with("s3:") => return bad("names no object: write s3://bucket/key"),
+        None if text.starts_with('@') => {
+            return unsupported(
+                "is a name, and names are not supported yet: write the picture's key in the bucket",
+            );
+        }
+        None if text.starts_with("data:") => {
+            return bad("is data: put the picture into the bucket and write its key");
+        }
+        None => ObjectUri {
+            bucket: bucket.to_owned(),
+            key: text.to_owned(),
+        },
+    };
+    let key = &uri.key;
+    if key.is_empty() {
+        return bad("is empty: take it out");
+    }
+    if key.starts_with('/')
+        || key
+            .split(['/', '\\'])
+            .any(|segment| matches!(segment, "." | ".."))
+    {
+        return bad("is a path of a file system: write the key as S3 shows it, such as refs/a.jpg");
+    }
+    if key.len() > KEY_BYTES || key.chars().any(char::is_control) {
+        return bad("can't be a key in S3: it is too long or holds control characters");
+    }
+    // Names of buckets have no upper case, but what asks for one may ignore case.
+    if uri
+        .bucket
+        .trim_end_matches('.')
+        .eq_ignore_ascii_case(bucket)
+    {
+        let lower = key.to_ascii_lowercase();
+        if key.split(['/', '\\']).any(str::is_empty)
+            || ENCODED.iter().any(|encoded| lower.contains(encoded))
+        {
+            return bad(
+                "holds an empty or an encoded folder: write the key as S3 shows it, such as refs/a.jpg",
+            );
+        }
+        if uri.bucket != bucket || !key.starts_with(REFS) {
+            return bad(
+                "is not below refs/, where alone this bucket's pictures may be named: copy it there first",
+            );
+        }
+    }
+    Ok(uri)
+}
+
+/// The type of a picture by its name, or a code and what to do.
+pub(crate) fn mime_type(uri: &ObjectUri) -> Result<&'static str, (&'static str, String)> {
+    let name = uri.key.to_ascii_lowercase();
+    TYPES
+        .iter()
+        .find(|(extension, _)| name.ends_with(extension))
+        .map(|(_, mime_type)| *mime_type)
+        .ok_or_else(|| {
+            let known = TYPES.map(|(extension, _)| extension).join(", ");
+            (
+                "bad_reference",
+                format!(
+                    "reference {} has no picture's extension: name it {known}",
+                    quote(&uri.key)
+                ),
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_in_the_bucket_and_a_full_name_where_it_says() {
+        for (text, uri) in [
+            ("refs/a b.jpg", "s3://studio/refs/a b.jpg"),
+            (
+                "s3://acme-refs/1001/front.jpg",
+                "s3://acme-refs/1001/front.jpg",
+            ),
+            ("refs/a..b/c.png", "s3://studio/refs/a..b/c.png"),
+            (
+                "refs/100% wool, 50%25.png",
+                "s3://studio/refs/100% wool, 50%25.png",
+            ),
+            ("s3://studio/refs/x/y.png", "s3://studio/refs/x/y.png"),
+            (
+                "s3://other/jobs/x//images/a%2fb.png",
+                "s3://other/jobs/x//images/a%2fb.png",
+            ),
+        ] {
+            assert_eq!(object(text, "studio").unwrap().to_string(), uri);
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        for (text, code) in [
+            ("", "bad_reference"),
+            ("/etc/passwd", "bad_reference"),
+            ("../secret.png", "bad_reference"),
+            ("refs/../../x.png", "bad_reference"),
+            ("refs\\..\\x.png", "bad_reference"),
+            ("s3://studio/../x.png", "bad_reference"),
+            ("s3://studio", "bad_reference"),
+            ("s3:/studio/x.png", "bad_reference"),
+            ("gs://bucket/x.png", "bad_reference"),
+            ("file:///x.png", "bad_reference"),
+            ("data:image/png;base64,AAAA", "bad_reference"),
+            ("refs/\n.png", "bad_reference"),
+            ("https://example.com/x.png", "unsupported_reference"),
+            ("@milo", "unsupported_reference"),
+        ] {
+            assert_eq!(object(text, "studio").unwrap_err().0, code, "{text}");
+        }
+    }
+
+    #[test]
+    fn of_the_own_bucket_only_refs_may_be_named() {
+        for text in [
+            "a.png",
+            "jobs/catalog-1/images/a.png",
+            "jobs/catalog-1/refs/0.png",
+            "stack/models.png",
+            "inbox/a.png",
+            "templates/a.png",
+            "control/a.png",
+            "refsx/a.png",
+            "Refs/a.png",
+            "ref/s/a.png",
+            " refs/a.png",
+            "refs\\a.png",
+            "s3://studio/jobs/x/images/a.png",
+            "s3://Studio/jobs/x/images/a.png",
+            "s3://STUDIO/refs/a.png",
+            "s3://studio./jobs/x/images/a.png",
+            "refs/../jobs/x/images/a.png",
+            "refs/./../jobs/x.png",
+            "refs/..\\jobs/x.png",
+            "refs//a.png",
+            "refs/a//b.png",
+            "refs/\\a.png",
+            "refs/%2e%2e/jobs/x.png",
+            "refs/%2E%2e%2Fjobs%2fx.png",
+            "refs/..%5cjobs/x.png",
+            "refs%2fa.png",
+            "s3://studio//refs/a.png",
+        ] {
+            let Err((code, message)) = object(text, "studio") else {
+                panic!("{text} is allowed")
+            };
+            assert_eq!(code, "bad_reference", "{text}");
+            assert!(message.contains("refs/"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_extension_tells_the_type() {
+        let of = |key: &str| {
+            mime_type(&ObjectUri {
+                bucket: "b".to_owned(),
+                key: key.to_owned(),
+            })
+        };
+        assert_eq!(of("a.JPG"), Ok("image/jpeg"));
+        assert_eq!(of("a.webp"), Ok("image/webp"));
+        assert!(of("a.tiff").is_err() && of("png").is_err());
+    }
+
+    #[test]
+    fn a_web_address_is_refused_unless_those_are_allowed() {
+        let Err((code, message)) = named("https://example.com/x.png", "studio", None) else {
+            panic!("allowed")
+        };
+        assert_eq!(code, "unsupported_reference");
+        assert!(message.contains("not switched on"), "{message}");
+        let allowed = named("https://example.com/x.png", "studio", Some(&Copies::new()));
+        assert!(
+            matches!(allowed, Ok(Named::Web(url)) if url.as_str() == "https://example.com/x.png")
+        );
+    }
+
+    #[test]
+    fn a_copied_address_is_its_object_wherever_in_the_page_it_points() {
+        let copy = ObjectUri {
+            bucket: "studio".to_owned(),
+            key: "jobs/j/refs/0.png".to_owned(),
+        };
+        let copies = Copies::from([("https://example.com/x.png".parse().unwrap(), copy.clone())]);
+        for text in [
+            "https://example.com/x.png",
+            "https://EXAMPLE.com:443/x.png#middle",
+        ] {
+            let named = named(text, "studio", Some(&copies));
+            assert!(
+                matches!(named, Ok(Named::Copied { copy: object, .. }) if object == copy),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_plain_https_addresses_are_fetched() {
+        for text in [
+            "http://example.com/x.png",
+            "http://user:pw@example.com/x.png",
+            "https://example.com:8443/x.png",
+            "https://user:pw@example.com/x.png",
+            "https://user@example.com/x.png",
+            "https://",
+            "https://exa mple.com/x.png",
+            &format!("https://example.com/{}", "x".repeat(2_048)),
+        ] {
+            let Err((code, message)) = named(text, "studio", Some(&Copies::new())) else {
+                panic!("{text}")
+            };
+            assert_eq!(code, "bad_reference", "{text}");
+            assert!(!message.contains("pw"), "{message}");
+        }
+    }
+}

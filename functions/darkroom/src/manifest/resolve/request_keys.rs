@@ -1,0 +1,89 @@
+//! The request keys of a manifest, each used once.
+
+use std::collections::{HashMap, hash_map::Entry};
+
+use sha2::{Digest, Sha256};
+use unicode_normalization::UnicodeNormalization;
+
+use super::paths::variant_suffix;
+use crate::manifest::diagnostics::{Findings, quote};
+
+/// The longest key, in characters. Gemini documents no limit.
+const KEY_CHARACTERS: usize = 256;
+
+/// The keys so far, each with its line: 16 bytes a key, whatever its length.
+#[derive(Debug, Default)]
+pub(crate) struct RequestKeys {
+    lines: HashMap<[u8; 16], u64>,
+}
+
+impl RequestKeys {
+    /// The keys of an item's images, each remembered; the first that can't be is a finding.
+    pub(crate) fn of_item(
+        &mut self,
+        item: &str,
+        count: u32,
+        line: u64,
+        findings: &mut Findings,
+    ) -> Vec<String> {
+        // Before it is repeated for each image.
+        if item.len() > 4 * KEY_CHARACTERS {
+            findings.error("bad_key", too_long(item));
+            return Vec::new();
+        }
+        let variants = || (1..=count).map(|variant| item.to_owned() + &variant_suffix(variant));
+        let keys: Vec<String> = if count == 1 {
+            vec![item.to_owned()]
+        } else {
+            variants().collect()
+        };
+        // An item's own key is used up even where none of its images has it.
+        let own = (count != 1).then_some(item);
+        let all = own.into_iter().chain(keys.iter().map(String::as_str));
+        let bad: Vec<_> = all
+            .filter_map(|key| self.remember(key, line).err())
+            .collect();
+        if let Some((code, message)) = bad.into_iter().next() {
+            findings.error(code, message);
+        }
+        keys
+    }
+
+    /// Keys that look the same are the same (Unicode NFC).
+    fn remember(&mut self, key: &str, line: u64) -> Result<(), (&'static str, String)> {
+        if !(1..=KEY_CHARACTERS).contains(&key.chars().count()) {
+            return Err(("bad_key", too_long(key)));
+        }
+        if key.chars().any(char::is_control) {
+            return Err((
+                "bad_key",
+                format!("key {} holds a control character: take it out", quote(key)),
+            ));
+        }
+        let digest = Sha256::digest(key.nfc().collect::<String>());
+        let mut short = [0; 16];
+        short.copy_from_slice(&digest[..16]);
+        match self.lines.entry(short) {
+            Entry::Occupied(first) => {
+                let (key, first) = (quote(key), first.get());
+                let message = format!(
+                    "key {key} on line {line} is used on line {first} already: give each image its own"
+                );
+                Err(("duplicate_key", message))
+            }
+            Entry::Vacant(free) => {
+                free.insert(line);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn too_long(key: &str) -> String {
+    let most = KEY_CHARACTERS;
+    format!(
+        "key {} must have 1 to {most} characters, not {}",
+        quote(key),
+        key.chars().count()
+    )
+}

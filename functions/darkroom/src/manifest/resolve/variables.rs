@@ -1,0 +1,208 @@
+//! Variables: what a person's own columns, `vars` and axes are called and say.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use crate::manifest::{
+    diagnostics::{Findings, quote, quote_json},
+    format::csv::cell::is_blank,
+    strict_json,
+};
+
+/// What every path template can say without a variable.
+pub(crate) const BUILT_IN: [&str; 6] = [
+    "key",
+    "variant",
+    "model",
+    "aspect_ratio",
+    "image_size",
+    "ext",
+];
+
+/// The variables of one item, by their names in one spelling.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Variables(BTreeMap<String, String>);
+
+impl Variables {
+    /// Reads `{"color": "off white", "year": 2026}`.
+    pub(crate) fn from_json(name: &str, value: &str, findings: &mut Findings) -> Option<Self> {
+        if value == "null" {
+            return None;
+        }
+        let Some(members) = strict_json::members(value) else {
+            let message = format!(
+                "{name} must be an object such as {{\"color\": \"red\"}}, not {}",
+                quote_json(value)
+            );
+            findings.error("bad_value", message);
+            return None;
+        };
+        let mut variables = Self::default();
+        for (name, value) in members {
+            match scalar(value.get()) {
+                Some(text) => variables.set(&name, text, findings),
+                None if value.get() == "null" => {}
+                None => {
+                    let message = format!(
+                        "variable {} must be a text or a number, not {}",
+                        quote(&name),
+                        quote_json(value.get())
+                    );
+                    findings.error("bad_value", message);
+                }
+            }
+        }
+        Some(variables)
+    }
+
+    /// Gives a variable its value.
+    pub(crate) fn set(&mut self, written: &str, value: String, findings: &mut Findings) {
+        let name = spelling(written);
+        if name.is_empty() || BUILT_IN.contains(&name.as_str()) {
+            let message = format!(
+                "{} can't be a variable's name: choose another",
+                quote(written)
+            );
+            return findings.error("bad_variable", message);
+        }
+        match self.0.entry(name) {
+            Entry::Vacant(free) => {
+                free.insert(value);
+            }
+            Entry::Occupied(_) => {
+                findings.error(
+                    "duplicate_member",
+                    format!("variable {} stands twice: keep one", quote(written)),
+                );
+            }
+        }
+    }
+
+    /// Gives a variable the value of a column. Any name will do: where it is one that placeholders
+    /// have already, such as `variant`, the placeholder of a path keeps its meaning.
+    pub(crate) fn set_column(&mut self, written: &str, value: String) {
+        self.0.insert(spelling(written), value);
+    }
+
+    /// Reads an object of the caller's own: texts and numbers as they are, lists and objects as
+    /// their JSON.
+    pub(crate) fn from_own(
+        members: &[(std::borrow::Cow<'_, str>, &serde_json::value::RawValue)],
+    ) -> Self {
+        let mut variables = Self::default();
+        for (name, value) in members.iter().filter(|(_, value)| value.get() != "null") {
+            variables.set_column(name, own_text(value.get()));
+        }
+        variables
+    }
+
+    /// The value of a variable, however its name is written.
+    pub(crate) fn get(&self, written: &str) -> Option<&str> {
+        self.0.get(&spelling(written)).map(String::as_str)
+    }
+
+    /// The names, in one spelling.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// These, and of `others` those that are not among them.
+    pub(crate) fn or(mut self, others: &Self) -> Self {
+        for (name, value) in &others.0 {
+            self.0.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        self
+    }
+
+    /// Names and values.
+    pub(crate) fn into_map(self) -> BTreeMap<String, String> {
+        self.0
+    }
+}
+
+/// `Product Title`, `product-title` and `product_title` are one name, and so are `Body (HTML)` and
+/// `body_html`. A name without any letter or digit, such as `#`, is as it is written.
+pub(crate) fn spelling(name: &str) -> String {
+    let mut spelt = String::with_capacity(name.len());
+    for letter in name.trim_matches(is_blank).chars() {
+        if letter.is_alphanumeric() {
+            spelt.extend(letter.to_lowercase());
+        } else if !spelt.is_empty() && !spelt.ends_with('_') {
+            spelt.push('_');
+        }
+    }
+    spelt.truncate(spelt.trim_end_matches('_').len());
+    if spelt.is_empty() {
+        name.trim_matches(is_blank).to_owned()
+    } else {
+        spelt
+    }
+}
+
+/// A value of the caller's own as text: a list or an object is its JSON.
+pub(crate) fn own_text(json: &str) -> String {
+    scalar(json).unwrap_or_else(|| json.to_owned())
+}
+
+/// A text, a number or a truth value as text.
+pub(crate) fn scalar(json: &str) -> Option<String> {
+    match json.as_bytes().first()? {
+        b'"' => serde_json::from_str(json).ok(),
+        b'{' | b'[' | b'n' => None,
+        _ => Some(json.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> (Variables, usize) {
+        let mut findings = Findings::default();
+        let variables = Variables::from_json("vars", json, &mut findings).unwrap_or_default();
+        (variables, findings.into_problems(1, None).count())
+    }
+
+    #[test]
+    fn a_name_may_be_written_as_a_sheet_writes_it() {
+        let (variables, problems) =
+            read(r#"{"Product Title":"shoe","year":2026,"new":true,"none":null}"#);
+        assert_eq!(problems, 0);
+        assert_eq!(variables.get("product_title"), Some("shoe"));
+        assert_eq!(variables.get("PRODUCT-title"), Some("shoe"));
+        assert_eq!(
+            (
+                variables.get("year"),
+                variables.get("new"),
+                variables.get("none")
+            ),
+            (Some("2026"), Some("true"), None)
+        );
+    }
+
+    #[test]
+    fn signs_around_a_name_do_not_count_and_a_name_of_signs_is_one() {
+        for (name, spelt) in [
+            ("Body (HTML)", "body_html"),
+            ("_id", "id"),
+            ("#", "#"),
+            (" % ", "%"),
+            ("Größe", "größe"),
+        ] {
+            assert_eq!(spelling(name), spelt, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_text_or_takes_a_name_that_means_something_is_refused() {
+        for json in [
+            r#"{"a":[1]}"#,
+            r#"{"a":{}}"#,
+            r#"{"key":"x"}"#,
+            r#"{"Aspect Ratio":"x"}"#,
+            r#"{"a":1,"A":2}"#,
+            "[1]",
+        ] {
+            assert_eq!(read(json).1, 1, "{json}");
+        }
+    }
+}
