@@ -4,7 +4,7 @@ use darkroom::{
     chain::{CONTROLS, FUNCTION_TIMEOUT, MANIFESTS, POLLS, RESULTS, SHARDS},
     cost::Usd,
     job::{Settings, job_id},
-    manifest::Beside,
+    manifest::Sidecar,
     names::{JobId, ShardId},
     report::Summary,
     status::{JobPhase, JobStatus},
@@ -200,7 +200,7 @@ fn stones_job() -> JobId {
         "inbox/stones.jsonl",
         &hash,
         &Settings::default(),
-        &Beside::default(),
+        &Sidecar::default(),
     )
 }
 

@@ -6,7 +6,6 @@
 )]
 
 mod announce;
-mod beside;
 mod catalog;
 mod check;
 mod dropped;
@@ -20,6 +19,7 @@ mod run;
 mod scenario;
 mod serve;
 mod setting;
+mod sidecar;
 mod signal;
 mod word;
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{keys::hex, manifest::Beside, names::JobId};
+use crate::{keys::hex, manifest::Sidecar, names::JobId};
 
 /// The longest stem that a job id keeps of its manifest's name.
 const STEM_CHARACTERS: usize = 60;
@@ -121,14 +121,14 @@ impl Default for ShardLimits {
 /// The id of the job that dropping these bytes under this key means: the same drop is the same job
 /// for ever.
 ///
-/// `manifest_sha256` is the hash of the manifest's bytes as they were dropped, `beside` what stands
+/// `manifest_sha256` is the hash of the manifest's bytes as they were dropped, `sidecar` what stands
 /// beside them.
 pub fn job_id(
     bucket: &str,
     key: &str,
     manifest_sha256: &[u8; 32],
     settings: &Settings,
-    beside: &Beside,
+    sidecar: &Sidecar,
 ) -> JobId {
     let settings = json(settings);
     let parts = [
@@ -140,18 +140,18 @@ pub fn job_id(
     JobId::new(format!(
         "{}-{}",
         stem(key),
-        hex(&hash(b"darkroom job v1\0", &parts, beside)[..8])
+        hex(&hash(b"darkroom job v1\0", &parts, sidecar)[..8])
     ))
 }
 
 /// What is bought, whatever its key: the same manifest with the same settings, and the same beside
 /// it, in hexadecimal. The key itself decides nothing but which templates and which job document
 /// stand beside the manifest.
-pub fn content_id(manifest_sha256: &[u8; 32], settings: &Settings, beside: &Beside) -> String {
+pub fn content_id(manifest_sha256: &[u8; 32], settings: &Settings, sidecar: &Sidecar) -> String {
     hex(&hash(
         b"darkroom content v1\0",
         &[manifest_sha256, json(settings).as_bytes()],
-        beside,
+        sidecar,
     ))
 }
 
@@ -160,14 +160,14 @@ fn json(settings: &Settings) -> String {
         .unwrap_or_else(|error| unreachable!("settings are JSON: {error}"))
 }
 
-fn hash(purpose: &[u8], parts: &[&[u8]], beside: &Beside) -> [u8; 32] {
+fn hash(purpose: &[u8], parts: &[&[u8]], sidecar: &Sidecar) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(purpose);
     for part in parts {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
-    if let Some(digest) = beside.digest() {
+    if let Some(digest) = sidecar.digest() {
         hash.update(digest);
     }
     hash.finalize().into()
@@ -207,7 +207,7 @@ mod tests {
             key,
             &Sha256::digest(content).into(),
             settings,
-            &Beside::default(),
+            &Sidecar::default(),
         )
         .to_string()
     }
@@ -257,18 +257,18 @@ mod tests {
 
     #[test]
     fn a_content_is_the_same_under_every_key_and_no_other_content_is() {
-        let of = |content: &[u8], settings: &Settings, beside: &Beside| {
-            content_id(&Sha256::digest(content).into(), settings, beside)
+        let of = |content: &[u8], settings: &Settings, sidecar: &Sidecar| {
+            content_id(&Sha256::digest(content).into(), settings, sidecar)
         };
-        let (settings, nothing) = (Settings::default(), Beside::default());
+        let (settings, nothing) = (Settings::default(), Sidecar::default());
         let one = of(b"key\n1", &settings, &nothing);
-        let job = Beside {
+        let job = Sidecar {
             job: Some("{}".to_owned()),
-            ..Beside::default()
+            ..Sidecar::default()
         };
-        let by_tools = Beside {
+        let by_tools = Sidecar {
             metadata: [("mtime".to_owned(), "1".to_owned())].into(),
-            ..Beside::default()
+            ..Sidecar::default()
         };
         assert_eq!(
             (one.len(), &one),
@@ -293,18 +293,18 @@ mod tests {
     #[test]
     fn the_ids_of_jobs_stay_what_they_were() {
         let manifest = Sha256::digest(b"key,prompt\na,a stone\n").into();
-        let (settings, beside) = (
+        let (settings, sidecar) = (
             Settings::default(),
-            Beside {
+            Sidecar {
                 job: Some("{}".to_owned()),
-                ..Beside::default()
+                ..Sidecar::default()
             },
         );
-        let of = |beside: &Beside| {
-            job_id("studio", "inbox/skus.csv", &manifest, &settings, beside).to_string()
+        let of = |sidecar: &Sidecar| {
+            job_id("studio", "inbox/skus.csv", &manifest, &settings, sidecar).to_string()
         };
-        assert_eq!(of(&Beside::default()), "skus-3987f93b63a0dc78");
-        assert_eq!(of(&beside), "skus-9363fb36e3b93baf");
+        assert_eq!(of(&Sidecar::default()), "skus-3987f93b63a0dc78");
+        assert_eq!(of(&sidecar), "skus-9363fb36e3b93baf");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! [`Header::read`] first, then [`read`]. Neither holds more than one item at a time; [`read`] also
 //! remembers a hash of each key.
 
+mod context;
 mod diagnostics;
 mod dialect;
 mod format;
@@ -18,102 +19,34 @@ mod planned_image;
 mod reader;
 mod resolve;
 mod schema;
+mod source_set;
 mod strict_json;
-mod used_templates;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
 };
 
-use jiff::civil::Date;
-use url::Url;
-
 pub use self::{
-    diagnostics::{Problem, Severity, validation::write_validation},
+    context::{Context, Copies, Limits},
+    diagnostics::{Diagnostic, Severity, validation::write_validation},
     dialect::native::request_check::RequestCheck,
     format::csv::{columns::Columns, continuation::ContinuationRows},
     header::{Header, Job, Mode},
-    planned_image::{Expected, REPEATED_BYTES},
-    resolve::sidecar::{Beside, StoredTemplate, TEMPLATES, metadata_name},
+    planned_image::{PlannedImage, REPEATED_BYTES},
+    resolve::sidecar::{Sidecar, StoredTemplate, TEMPLATES, metadata_name},
     schema::json_schema,
-    used_templates::used_templates,
+    source_set::{OpenedManifest, SourceSet},
 };
-use self::{format::input::Input, header::Format, reader::Intake};
-use crate::{
-    cost::{Breakdown, Estimate, Usd},
-    models::Catalog,
-    names::ObjectUri,
-    plan::BatchBounds,
-};
-
-/// What a manifest is read with.
-#[derive(Clone, Debug)]
-pub struct Context<'a> {
-    /// The bucket of references that name none.
-    pub bucket: &'a str,
-    /// The models there are.
-    pub catalog: &'a Catalog,
-    /// The model of items that name none: a family's name or a full id.
-    pub default_model: &'a str,
-    /// The day that decides which models are live.
-    pub on: Date,
-    /// Whether models past their last day may be asked for.
-    pub allow_retired_models: bool,
-    /// What stands beside the manifest.
-    pub beside: &'a Beside,
-    /// Whether full ids that the catalog doesn't know may be asked for, at the price of the
-    /// dearest.
-    pub allow_unknown_models: bool,
-    /// Where references by web address were copied to; none if those are not allowed.
-    pub copies: Option<&'a Copies>,
-    /// What one batch may be at most: an image that is more can't be made.
-    pub bounds: &'a BatchBounds,
-    /// The bounds of a manifest.
-    pub limits: Limits,
-}
-
-/// Where references by web address were copied to, each without its fragment.
-pub type Copies = BTreeMap<Url, ObjectUri>;
-
-/// The bounds of a manifest, so that no file can exhaust a function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of the whole, decompressed.
-    pub manifest_bytes: u64,
-    /// Bytes of one line or item. A row of a table is bounded more tightly, as every cell costs
-    /// memory: 4 MiB.
-    pub item_bytes: u64,
-    /// Images of the whole. `plan` keeps a hash of each key and path in memory.
-    pub images: u64,
-    /// Images of one item.
-    pub variants: u32,
-    /// Characters of one prompt.
-    pub prompt_characters: usize,
-    /// Errors, and as many warnings, that are listed. After so many errors nothing more is looked
-    /// at.
-    pub problems: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            manifest_bytes: 2 << 30,
-            item_bytes: 32 << 20,
-            images: 1_000_000,
-            variants: 16,
-            prompt_characters: 100_000,
-            problems: 10_000,
-        }
-    }
-}
+use self::{format::input::Input, header::Format, reader::ItemReader};
+use crate::cost::{Breakdown, Estimate, Usd};
 
 /// What reading a manifest found, beside the images.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reading {
     /// The problems, as they were met. Beyond the limit they are counted, and one more problem says
     /// so.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<Diagnostic>,
     /// All errors, listed or not. With one or more the manifest must be rejected.
     pub errors: u64,
     /// All warnings, listed or not.
@@ -136,7 +69,7 @@ pub struct Reading {
     pub columns: Vec<String>,
 }
 
-/// Why a manifest couldn't be read at all. What is wrong *in* it is a [`Problem`].
+/// Why a manifest couldn't be read at all. What is wrong *in* it is a [`Diagnostic`].
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The source failed: reading again may work.
@@ -158,14 +91,14 @@ pub fn read(
     source: impl io::Read,
     header: &Header,
     context: &Context<'_>,
-    mut sink: impl FnMut(Expected) -> io::Result<()>,
+    mut sink: impl FnMut(PlannedImage) -> io::Result<()>,
 ) -> Result<Reading, ReadError> {
-    let mut intake = Intake::new(header, context, &mut sink);
+    let mut reader = ItemReader::new(header, context, &mut sink);
     let read = Input::open(source, &context.limits).and_then(|mut input| {
-        match read_items(&mut input, header.format, &mut intake) {
+        match read_items(&mut input, header.format, &mut reader) {
             // How much was not looked at is worth a pass over the rest: it says how much work is
             // left.
-            Err(Stop::Full) => intake.skip(&mut input),
+            Err(Stop::Full) => reader.skip(&mut input),
             read => read,
         }
     });
@@ -173,16 +106,20 @@ pub fn read(
         Ok(()) | Err(Stop::Full) => {}
         Err(Stop::Source(error)) => return Err(ReadError::Source(error)),
         Err(Stop::Sink(error)) => return Err(ReadError::Sink(error)),
-        Err(Stop::Problem(problem)) => intake.problems.push(problem),
+        Err(Stop::Diagnostic(diagnostic)) => reader.diagnostics.push(diagnostic),
     }
-    Ok(intake.finish())
+    Ok(reader.finish())
 }
 
-fn read_items(input: &mut Input<'_>, format: Format, intake: &mut Intake<'_>) -> Result<(), Stop> {
+fn read_items(
+    input: &mut Input<'_>,
+    format: Format,
+    reader: &mut ItemReader<'_>,
+) -> Result<(), Stop> {
     match format {
-        Format::Table => format::csv::read(input, intake),
-        Format::Lines => format::jsonl::read(input, intake),
-        Format::Array | Format::Envelope => format::document::read(input, format, intake),
+        Format::Table => format::csv::read(input, reader),
+        Format::Lines => format::jsonl::read(input, reader),
+        Format::Array | Format::Envelope => format::document::read(input, format, reader),
     }
 }
 
@@ -191,7 +128,7 @@ enum Stop {
     Source(io::Error),
     Sink(io::Error),
     /// What follows can't be understood.
-    Problem(Problem),
+    Diagnostic(Diagnostic),
     /// Enough errors were found: more of them would help no one.
     Full,
 }

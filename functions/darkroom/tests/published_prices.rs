@@ -10,7 +10,7 @@
 use darkroom::{
     billing::Charge,
     cost::{Estimate, Usage, Usd},
-    manifest::{self, Beside, Context, Header, Limits},
+    manifest::{self, Context, Header, Limits, Sidecar},
     models::Catalog,
     plan::BatchBounds,
 };
@@ -43,7 +43,7 @@ fn usd(text: &str) -> Usd {
 /// asks for.
 fn estimated(model: &str, prompt: &str) -> (u64, Estimate) {
     let catalog = catalog();
-    let beside = Beside::default();
+    let sidecar = Sidecar::default();
     let context = Context {
         bucket: "studio",
         catalog: &catalog,
@@ -51,7 +51,7 @@ fn estimated(model: &str, prompt: &str) -> (u64, Estimate) {
         on: "2026-03-23".parse().unwrap(),
         allow_retired_models: false,
         allow_unknown_models: false,
-        beside: &beside,
+        sidecar: &sidecar,
         copies: None,
         bounds: BatchBounds::none(),
         limits: Limits::default(),

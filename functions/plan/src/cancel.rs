@@ -7,7 +7,7 @@
 
 use darkroom::{
     layout::{self, Marker},
-    manifest::{Problem, Severity},
+    manifest::{Diagnostic, Severity},
     names::JobId,
     report::{ResultForm, Summary},
     status::{JobPhase, JobStatus},
@@ -39,7 +39,7 @@ pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, P
          drop the manifest with another job.run"
     );
     let code = "cancelled".to_owned();
-    let warning = Problem {
+    let warning = Diagnostic {
         line: 1,
         key: None,
         severity: Severity::Warning,

@@ -2,7 +2,7 @@
 
 use darkroom::{
     layout,
-    manifest::{Problem, Reading, Severity},
+    manifest::{Diagnostic, Reading, Severity},
     plan::ContentClaim,
 };
 use runtime::{deliveries::Disposition, rejection};
@@ -47,7 +47,7 @@ pub(crate) async fn same_content(
         manifest.key
     );
     let code = "same_content".to_owned();
-    let problem = Problem {
+    let problem = Diagnostic {
         line: 1,
         key: None,
         severity: Severity::Error,
@@ -60,7 +60,7 @@ pub(crate) async fn same_content(
 async fn write(
     deps: &Deps,
     dropped: &Dropped,
-    problems: &[Problem],
+    problems: &[Diagnostic],
     errors: u64,
     is_locked: bool,
 ) -> Result<Disposition, PlanError> {

@@ -1,6 +1,6 @@
 //! `darkroom check`: what a manifest would do and cost.
 
-use darkroom::manifest::{Problem, Reading};
+use darkroom::manifest::{Diagnostic, Reading};
 use seam::clock::Clock;
 
 use super::{CheckArgs, Exit, catalog, dropped::Dropped, offer::Offer};
@@ -57,8 +57,8 @@ pub(super) fn show_offer(offer: &Offer, reading: &Reading) {
 }
 
 /// The first problems, one a line.
-fn show_problems(problems: &[Problem]) {
-    for Problem {
+fn show_problems(problems: &[Diagnostic]) {
+    for Diagnostic {
         line,
         key,
         severity,

@@ -3,36 +3,37 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::Read,
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
 use darkroom::{
-    job::{Settings, job_id},
+    job::Settings,
     manifest::{
-        self, Beside, Context, Copies, Expected, Header, Limits, Mode, Problem, Reading, Severity,
+        self, Context, Copies, Diagnostic, Header, Limits, Mode, OpenedManifest, PlannedImage,
+        Reading, Severity, Sidecar,
     },
     models::Catalog,
     names::{JobId, ObjectUri},
     plan::{BatchBounds, Forecast, RequestSize, Sharder},
 };
 use jiff::{Timestamp, tz::TimeZone};
-use sha2::{Digest, Sha256};
 
-use super::{ManifestArgs, SettingsArgs, beside};
+use super::{ManifestArgs, SettingsArgs, sidecar::FolderSources};
 use crate::cloud::BUCKET;
 
 /// A manifest as a file.
 #[derive(Debug)]
 pub(super) struct Dropped {
     path: PathBuf,
+    sources: FolderSources,
+    header: Header,
     /// Where it goes in the bucket.
     pub(super) key: String,
     /// The job that dropping it means.
     pub(super) job: JobId,
     /// What stands beside it: metadata, the job document, and the templates that it uses.
-    pub(super) stands_beside: Beside,
+    pub(super) sidecar: Sidecar,
 }
 
 /// What a manifest asks for.
@@ -55,27 +56,20 @@ impl Dropped {
         let name = path.file_name().and_then(|name| name.to_str());
         let name = name.with_context(|| format!("{} has no usable file name", path.display()))?;
         let key = format!("inbox/{name}");
-        let mut hash = Sha256::new();
-        let mut file = open(path)?;
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            match file
-                .read(&mut buffer)
-                .with_context(|| format!("can't read {}", path.display()))?
-            {
-                0 => break,
-                read => hash.update(&buffer[..read]),
-            }
-        }
-        let mut beside = beside::read(path, &key, args.metadata().map_err(anyhow::Error::msg)?)?;
-        let used = used_templates(path, &beside)?;
-        beside.templates.retain(|name, _| used.contains(name));
-        let job = job_id(BUCKET, &key, &hash.finalize().into(), settings, &beside);
+        let uri = ObjectUri {
+            bucket: BUCKET.to_owned(),
+            key,
+        };
+        let sources = FolderSources::new(path);
+        let metadata = args.metadata().map_err(anyhow::Error::msg)?;
+        let opened = OpenedManifest::open(&sources, &uri, metadata)?;
         Ok(Self {
             path: path.to_owned(),
-            key,
-            job,
-            stands_beside: beside,
+            sources,
+            job: opened.job_id(&uri, settings),
+            key: uri.key,
+            sidecar: opened.sidecar,
+            header: opened.header,
         })
     }
 
@@ -105,16 +99,16 @@ impl Dropped {
             default_model: &settings.default_model,
             on: now.to_zoned(TimeZone::UTC).date(),
             allow_retired_models: settings.allow_retired_models,
-            beside: &self.stands_beside,
+            sidecar: &self.sidecar,
             allow_unknown_models: settings.allow_unknown_models,
             copies: settings.https_references.are_allowed().then_some(&copies),
             bounds: &bounds,
             limits: Limits::default(),
         };
-        let header = Header::read(open(&self.path)?, &context)?;
+        let header = &self.header;
         let mut sharder = Sharder::new(settings.shard.clone(), bounds.clone());
         let mut pictures = Pictures::default();
-        let mut reading = manifest::read(open(&self.path)?, &header, &context, |expected| {
+        let mut reading = manifest::read(self.sources.open()?, header, &context, |expected| {
             sharder.place(&expected.model, RequestSize::of(&expected, catalog));
             pictures.look_for(self, &expected);
             Ok(())
@@ -138,12 +132,12 @@ impl Dropped {
 struct Pictures {
     found: BTreeSet<String>,
     missing: BTreeSet<String>,
-    listed: Vec<Problem>,
+    listed: Vec<Diagnostic>,
 }
 
 impl Pictures {
     /// Looks for those of an image.
-    fn look_for(&mut self, dropped: &Dropped, expected: &Expected) {
+    fn look_for(&mut self, dropped: &Dropped, expected: &PlannedImage) {
         for ObjectUri { bucket, key } in &expected.refs {
             if bucket != BUCKET || self.found.contains(key) || self.missing.contains(key) {
                 continue;
@@ -154,7 +148,7 @@ impl Pictures {
             }
             self.missing.insert(key.clone());
             if self.listed.len() < Limits::default().problems {
-                self.listed.push(Problem {
+                self.listed.push(Diagnostic {
                     line: expected.line,
                     key: Some(expected.item.clone()),
                     severity: Severity::Error,
@@ -166,11 +160,11 @@ impl Pictures {
     }
 
     /// A problem for each that is missing, as many as a manifest's other problems are listed.
-    fn problems(&mut self) -> Vec<Problem> {
+    fn problems(&mut self) -> Vec<Diagnostic> {
         let mut listed = std::mem::take(&mut self.listed);
         let more = self.missing.len() - listed.len();
         if more > 0 {
-            listed.push(Problem {
+            listed.push(Diagnostic {
                 line: 1,
                 key: None,
                 severity: Severity::Error,
@@ -180,21 +174,4 @@ impl Pictures {
         }
         listed
     }
-}
-
-/// The stored templates that a manifest names.
-fn used_templates(path: &Path, beside: &Beside) -> anyhow::Result<BTreeSet<String>> {
-    if beside.templates.is_empty() {
-        return Ok(BTreeSet::new());
-    }
-    Ok(manifest::used_templates(
-        open(path)?,
-        open(path)?,
-        BUCKET,
-        beside,
-    )?)
-}
-
-fn open(path: &Path) -> anyhow::Result<fs::File> {
-    fs::File::open(path).with_context(|| format!("can't open {}", path.display()))
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Display};
 
 use darkroom::{
     cost::{self, Thinking, Usd},
-    manifest::{Problem, Reading},
+    manifest::{Diagnostic, Reading},
     models::Catalog,
     names::JobId,
     plan::Forecast,
@@ -51,7 +51,7 @@ pub(super) struct Offer {
     /// All warnings, also those that aren't listed.
     warnings: u64,
     /// What is wrong, or odd, line by line.
-    problems: Vec<Problem>,
+    problems: Vec<Diagnostic>,
 }
 
 /// Images of one model and size.

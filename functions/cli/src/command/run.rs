@@ -7,7 +7,7 @@ use aws_sim::listen::is_stopped;
 use darkroom::{
     chain::CHAIN,
     layout::{self, Marker},
-    manifest::{Beside, StoredTemplate},
+    manifest::{Sidecar, StoredTemplate},
     status::JobStatus,
 };
 use gemini::{ApiError, Gemini};
@@ -228,8 +228,8 @@ async fn put(cloud: &Cloud, dropped: &Dropped, read: &Order) -> anyhow::Result<(
                 .await?;
         }
     }
-    let beside = &dropped.stands_beside;
-    for StoredTemplate { key, text } in beside.templates.values() {
+    let sidecar = &dropped.sidecar;
+    for StoredTemplate { key, text } in sidecar.templates.values() {
         cloud
             .bucket
             .put(
@@ -239,17 +239,17 @@ async fn put(cloud: &Cloud, dropped: &Dropped, read: &Order) -> anyhow::Result<(
             )
             .await?;
     }
-    if let Some(job) = &beside.job {
+    if let Some(job) = &sidecar.job {
         cloud
             .bucket
             .put(
-                &Beside::job_key(&dropped.key),
+                &Sidecar::job_key(&dropped.key),
                 "application/json",
                 job.clone(),
             )
             .await?;
     }
-    let (bytes, metadata) = (dropped.bytes()?, beside.metadata.clone());
+    let (bytes, metadata) = (dropped.bytes()?, sidecar.metadata.clone());
     cloud
         .bucket
         .put_described(&dropped.key, "application/octet-stream", bytes, metadata)

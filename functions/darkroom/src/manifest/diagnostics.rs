@@ -11,7 +11,7 @@ const QUOTED: usize = 60;
 
 /// One problem of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
+pub struct Diagnostic {
     /// The line of the file, from 1, on which the item begins.
     pub line: u64,
     /// The item's key, if it has one.
@@ -24,7 +24,7 @@ pub struct Problem {
     pub message: String,
 }
 
-impl Problem {
+impl Diagnostic {
     pub(crate) fn error(line: u64, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             line,
@@ -65,10 +65,10 @@ impl fmt::Display for Severity {
 /// The problems so far: all counted, and of each severity no more than the limit listed. A warning
 /// that would only repeat another's words says nothing.
 #[derive(Debug)]
-pub(crate) struct Problems {
+pub(crate) struct Diagnostics {
     /// The warnings listed, by code and message.
-    said: HashSet<(String, String)>,
-    pub(crate) listed: Vec<Problem>,
+    listed_warnings: HashSet<(String, String)>,
+    pub(crate) listed: Vec<Diagnostic>,
     pub(crate) errors: u64,
     pub(crate) warnings: u64,
     limit: u64,
@@ -77,10 +77,10 @@ pub(crate) struct Problems {
     has_stopped: bool,
 }
 
-impl Problems {
+impl Diagnostics {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
-            said: HashSet::new(),
+            listed_warnings: HashSet::new(),
             listed: Vec::new(),
             errors: 0,
             warnings: 0,
@@ -89,23 +89,23 @@ impl Problems {
         }
     }
 
-    pub(crate) fn push(&mut self, problem: Problem) {
-        if problem.severity == Severity::Warning {
-            let words = (problem.code.clone(), problem.message.clone());
-            if self.said.contains(&words) {
+    pub(crate) fn push(&mut self, diagnostic: Diagnostic) {
+        if diagnostic.severity == Severity::Warning {
+            let words = (diagnostic.code.clone(), diagnostic.message.clone());
+            if self.listed_warnings.contains(&words) {
                 return;
             }
             if self.warnings < self.limit {
-                self.said.insert(words);
+                self.listed_warnings.insert(words);
             }
         }
-        let count = match problem.severity {
+        let count = match diagnostic.severity {
             Severity::Error => &mut self.errors,
             Severity::Warning => &mut self.warnings,
         };
         *count += 1;
         if *count <= self.limit {
-            self.listed.push(problem);
+            self.listed.push(diagnostic);
         }
     }
 
@@ -113,7 +113,7 @@ impl Problems {
     pub(crate) fn last_line(&self) -> u64 {
         self.listed
             .iter()
-            .map(|problem| problem.line)
+            .map(|diagnostic| diagnostic.line)
             .max()
             .unwrap_or_default()
     }
@@ -135,7 +135,7 @@ impl Problems {
             self.errors
         );
         self.listed
-            .push(Problem::error(line, "lines_not_read", message));
+            .push(Diagnostic::error(line, "lines_not_read", message));
         self.has_stopped = true;
     }
 
@@ -150,9 +150,9 @@ impl Problems {
             })
         };
         let errors = more(self.errors, "errors").filter(|_| !self.has_stopped);
-        let errors = errors.map(|message| Problem::error(line, "more_errors", message));
+        let errors = errors.map(|message| Diagnostic::error(line, "more_errors", message));
         let warnings = more(self.warnings, "warnings")
-            .map(|message| Problem::warning(line, "more_warnings", message));
+            .map(|message| Diagnostic::warning(line, "more_warnings", message));
         self.listed.extend(errors.into_iter().chain(warnings));
     }
 }
@@ -162,11 +162,11 @@ const FINDINGS: usize = 50;
 
 /// What was found in one item, before its line and key are put to it.
 #[derive(Debug, Default)]
-pub(crate) struct Findings {
+pub(crate) struct ItemDiagnostics {
     found: Vec<(Severity, &'static str, String)>,
 }
 
-impl Findings {
+impl ItemDiagnostics {
     pub(crate) fn error(&mut self, code: &'static str, message: impl Into<String>) {
         self.push(Severity::Error, code, message);
     }
@@ -210,11 +210,11 @@ impl Findings {
             .any(|(severity, ..)| *severity == Severity::Error)
     }
 
-    pub(crate) fn into_problems(
+    pub(crate) fn into_diagnostics(
         self,
         line: u64,
         key: Option<&str>,
-    ) -> impl Iterator<Item = Problem> {
+    ) -> impl Iterator<Item = Diagnostic> {
         let key: Option<String> = key.map(|key| {
             key.chars()
                 .take(256)
@@ -223,7 +223,7 @@ impl Findings {
         });
         self.found
             .into_iter()
-            .map(move |(severity, code, message)| Problem {
+            .map(move |(severity, code, message)| Diagnostic {
                 line,
                 key: key.clone(),
                 severity,
@@ -259,21 +259,21 @@ mod tests {
 
     #[test]
     fn beyond_the_limit_problems_are_counted_and_errors_are_not_crowded_out() {
-        let mut problems = Problems::new(2);
+        let mut diagnostics = Diagnostics::new(2);
         for line in 1..=5 {
-            problems.push(Problem::warning(line, "w", format!("w {line}")));
-            problems.push(Problem::warning(line, "w", "w 1"));
+            diagnostics.push(Diagnostic::warning(line, "w", format!("w {line}")));
+            diagnostics.push(Diagnostic::warning(line, "w", "w 1"));
         }
-        problems.push(Problem::error(9, "e", "e"));
-        problems.close(9);
-        assert_eq!((problems.errors, problems.warnings), (1, 5));
-        let codes: Vec<&str> = problems
+        diagnostics.push(Diagnostic::error(9, "e", "e"));
+        diagnostics.close(9);
+        assert_eq!((diagnostics.errors, diagnostics.warnings), (1, 5));
+        let codes: Vec<&str> = diagnostics
             .listed
             .iter()
-            .map(|problem| problem.code.as_str())
+            .map(|diagnostic| diagnostic.code.as_str())
             .collect();
         assert_eq!(codes, ["w", "w", "e", "more_warnings"]);
-        assert!(problems.listed[3].message.starts_with("3 more warnings"));
+        assert!(diagnostics.listed[3].message.starts_with("3 more warnings"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{
     Context, ReadError, RequestCheck, Stop,
-    diagnostics::{Findings, Problem, quote_json},
+    diagnostics::{Diagnostic, ItemDiagnostics, quote_json},
     dialect::{
         field::bad_name,
         item::{self, Item},
@@ -18,8 +18,8 @@ use super::{
     },
     resolve::{
         matrix::Matrix,
-        named::Shared,
-        sidecar::{Beside, document},
+        named::Definitions,
+        sidecar::{Sidecar, document},
         template,
     },
     strict_json,
@@ -42,23 +42,23 @@ const JOB_FIELDS: [&str; 8] = [
 const NAME_CHARACTERS: usize = 256;
 
 /// What holds for a whole manifest, read ahead of its items.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Header {
-    pub(super) said: Said,
+    pub(super) declarations: Declarations,
     pub(super) format: Format,
     pub(super) matrix: Option<Matrix>,
-    pub(super) problems: Vec<Problem>,
+    pub(super) diagnostics: Vec<Diagnostic>,
     /// The line of the first JSON line, if that is `{"manifest":{…}}`.
     pub(super) header_line: Option<u64>,
 }
 
 /// What is said once and counts for all items.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Said {
+pub(super) struct Declarations {
     pub(super) job: Job,
     pub(super) defaults: Item,
     /// Templates and references by name.
-    pub(super) shared: Shared,
+    pub(super) definitions: Definitions,
 }
 
 /// What a manifest says about its job.
@@ -105,11 +105,12 @@ pub enum Mode {
 }
 
 /// How a manifest is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Format {
     /// CSV with a header line.
     Table,
     /// JSON Lines.
+    #[default]
     Lines,
     /// A JSON array of items.
     Array,
@@ -120,7 +121,7 @@ pub(super) enum Format {
 impl Header {
     /// What is said about the job.
     pub fn job(&self) -> &Job {
-        &self.said.job
+        &self.declarations.job
     }
 
     /// Reads as much of a manifest as is needed; of an envelope that is all of it.
@@ -129,48 +130,45 @@ impl Header {
     /// [`ReadError::Source`] when the source fails. What is wrong in the manifest is left to
     /// [`super::read`].
     pub fn read(source: impl io::Read, context: &Context<'_>) -> Result<Self, ReadError> {
-        let mut header = Self {
-            said: Said::default(),
-            format: Format::Lines,
-            matrix: None,
-            problems: Vec::new(),
-            header_line: None,
-        };
+        let mut header = Self::default();
         match Input::open(source, &context.limits).and_then(|input| header.fill(input)) {
-            Ok(()) | Err(Stop::Problem(_) | Stop::Full) => {}
+            Ok(()) | Err(Stop::Diagnostic(_) | Stop::Full) => {}
             Err(Stop::Source(error)) => return Err(ReadError::Source(error)),
             Err(Stop::Sink(error)) => return Err(ReadError::Sink(error)),
         }
-        header.take_beside(context.beside);
-        header.said.take_columns();
+        header.apply_sidecar(context.sidecar);
+        header.declarations.apply_columns();
         header.check_columns();
         Ok(header)
     }
 
     /// What stands beside a manifest counts before what stands in it, and the metadata, which is
     /// written last, before all.
-    fn take_beside(&mut self, beside: &Beside) {
-        let mut findings = Findings::default();
-        if let Some(text) = &beside.job {
+    fn apply_sidecar(&mut self, sidecar: &Sidecar) {
+        let mut diagnostics = ItemDiagnostics::default();
+        if let Some(text) = &sidecar.job {
             match strict_json::check(text) {
-                Ok(()) => {
-                    self.overrule("the job document beside the manifest", text, &mut findings)
-                }
-                Err((code, message)) => findings.error(
+                Ok(()) => self.override_with(
+                    "the job document beside the manifest",
+                    text,
+                    &mut diagnostics,
+                ),
+                Err((code, message)) => diagnostics.error(
                     code,
                     format!("the job document beside the manifest: {message}"),
                 ),
             }
         }
-        if let Some(text) = beside.said_by_metadata(&mut findings) {
-            self.overrule("the metadata", &text, &mut findings);
+        if let Some(text) = sidecar.metadata_document(&mut diagnostics) {
+            self.override_with("the metadata", &text, &mut diagnostics);
         }
-        self.problems.extend(findings.into_problems(1, None));
+        self.diagnostics
+            .extend(diagnostics.into_diagnostics(1, None));
     }
 
     /// Only a table has columns.
     fn check_columns(&mut self) {
-        let job = &self.said.job;
+        let job = &self.declarations.job;
         let named = [
             (!job.columns.is_empty(), "columns"),
             (job.continuation_rows.is_some(), "continuation_rows"),
@@ -182,22 +180,23 @@ impl Header {
             let message = format!(
                 "job.{name} is about the columns of a table, and this manifest is JSON: take it out"
             );
-            self.problems.push(Problem::error(1, "bad_value", message));
+            self.diagnostics
+                .push(Diagnostic::error(1, "bad_value", message));
         }
     }
 
-    fn overrule(&mut self, name: &str, text: &str, findings: &mut Findings) {
-        let (mut over, mut found) = (Said::default(), Findings::default());
+    fn override_with(&mut self, name: &str, text: &str, diagnostics: &mut ItemDiagnostics) {
+        let (mut over, mut found) = (Declarations::default(), ItemDiagnostics::default());
         for (member, value) in document(name, text, &mut found) {
             over.take(&member, value.get(), &mut found);
         }
-        findings.adopt(found, name);
-        self.said = over.or(std::mem::take(&mut self.said));
+        diagnostics.adopt(found, name);
+        self.declarations = over.or(std::mem::take(&mut self.declarations));
     }
 
     fn fill(&mut self, mut input: Input<'_>) -> Result<(), Stop> {
-        let place = input.place();
-        match input.first_byte().map_err(|error| place.stop(error))? {
+        let position = input.position();
+        match input.first_byte().map_err(|error| position.stop(error))? {
             None => return Ok(()),
             Some(b'[') => self.format = Format::Array,
             Some(b'{') => return self.fill_from_object(input),
@@ -215,29 +214,30 @@ impl Header {
             self.format = Format::Envelope;
         }
         for (line, name, value) in &sections.found {
-            let mut findings = Findings::default();
+            let mut diagnostics = ItemDiagnostics::default();
             if let Err((code, message)) = strict_json::check(value.get()) {
-                findings.error(code, format!("in {name}: {message}"));
+                diagnostics.error(code, format!("in {name}: {message}"));
             } else if name == "matrix" {
-                self.matrix = Matrix::read(*line, value.get(), &mut findings);
+                self.matrix = Matrix::read(*line, value.get(), &mut diagnostics);
             } else if name != "manifest" {
                 // An item has references too.
                 if sections.envelope {
-                    self.said.take(name, value.get(), &mut findings);
+                    self.declarations.take(name, value.get(), &mut diagnostics);
                 }
             } else if !sections.envelope {
                 self.header_line = Some(*line);
-                for (name, value) in document("manifest", value.get(), &mut findings) {
-                    self.said.take(&name, value.get(), &mut findings);
+                for (name, value) in document("manifest", value.get(), &mut diagnostics) {
+                    self.declarations.take(&name, value.get(), &mut diagnostics);
                 }
             }
-            self.problems.extend(findings.into_problems(*line, None));
+            self.diagnostics
+                .extend(diagnostics.into_diagnostics(*line, None));
         }
         read
     }
 }
 
-impl Said {
+impl Declarations {
     /// What this says, and of `others` what it leaves out.
     fn or(self, others: Self) -> Self {
         let key = self
@@ -251,36 +251,36 @@ impl Said {
                 key,
                 ..self.defaults.or(&others.defaults)
             },
-            shared: self.shared.or(others.shared),
+            definitions: self.definitions.or(others.definitions),
         }
     }
 
     /// A key and references that are templates may stand in `job.columns`: they count before the
     /// defaults.
-    fn take_columns(&mut self) {
+    fn apply_columns(&mut self) {
         let columns = &self.job.columns;
         self.defaults.key = columns.key.clone().or(self.defaults.key.take());
         self.defaults.refs = columns.refs.clone().or(self.defaults.refs.take());
     }
 
-    fn take(&mut self, name: &str, value: &str, findings: &mut Findings) {
+    fn take(&mut self, name: &str, value: &str, diagnostics: &mut ItemDiagnostics) {
         match name {
             "version" if value == "1" => {}
-            "version" => findings.error(
+            "version" => diagnostics.error(
                 "unsupported_version",
                 format!("version must be 1, not {}", quote_json(value)),
             ),
             // For editors.
             "$schema" => {}
-            "job" => self.job = Job::read(value, findings),
-            "templates" => self.shared.read_templates(value, findings),
-            "references" => self.shared.read_references(value, findings),
+            "job" => self.job = Job::read(value, diagnostics),
+            "templates" => self.definitions.read_templates(value, diagnostics),
+            "references" => self.definitions.read_references(value, diagnostics),
             _ => {
-                let members = strict_json::members_of("defaults", value, findings);
-                self.defaults = Item::from_json(&members, findings);
+                let members = strict_json::members_of("defaults", value, diagnostics);
+                self.defaults = Item::from_json(&members, diagnostics);
                 let key = self.defaults.key.as_deref();
                 if key.is_some_and(|key| template::variables(key).next().is_none()) {
-                    findings.error(
+                    diagnostics.error(
                         "bad_value",
                         "a key can be a default only with a variable, such as {sku}: else all items have the same one",
                     );
@@ -291,19 +291,19 @@ impl Said {
 }
 
 impl Job {
-    fn read(value: &str, findings: &mut Findings) -> Self {
+    fn read(value: &str, diagnostics: &mut ItemDiagnostics) -> Self {
         let mut job = Self::default();
-        for (name, value) in strict_json::members_of("job", value, findings) {
+        for (name, value) in strict_json::members_of("job", value, diagnostics) {
             let value = value.get();
             match name.as_ref() {
                 "name" => {
                     let name: Option<String> =
-                        item::read("job.name", value, "a text in quotes", findings);
+                        item::read("job.name", value, "a text in quotes", diagnostics);
                     if name
                         .as_ref()
                         .is_some_and(|name| name.chars().count() > NAME_CHARACTERS)
                     {
-                        findings.error(
+                        diagnostics.error(
                             "bad_value",
                             format!("job.name must have at most {NAME_CHARACTERS} characters"),
                         );
@@ -314,37 +314,37 @@ impl Job {
                 // Another run makes other bytes, and so another job. Nothing else is done with it.
                 "run" => {
                     let _: Option<Run> =
-                        item::read("job.run", value, "a text or a whole number", findings);
+                        item::read("job.run", value, "a text or a whole number", diagnostics);
                 }
                 "budget_usd" | "budgetUsd" => {
                     job.budget_usd =
-                        item::read("job.budget_usd", value, "a number of dollars", findings)
+                        item::read("job.budget_usd", value, "a number of dollars", diagnostics)
                 }
-                "columns" => job.columns = Columns::read(value, findings),
+                "columns" => job.columns = Columns::read(value, diagnostics),
                 "continuation_rows" | "continuationRows" => {
                     let expected = "\"references\", \"skip\" or \"fill\"";
                     job.continuation_rows =
-                        item::read("job.continuation_rows", value, expected, findings);
+                        item::read("job.continuation_rows", value, expected, diagnostics);
                 }
                 "mode" => {
-                    job.mode = item::read("job.mode", value, "\"run\" or \"dry_run\"", findings)
+                    job.mode = item::read("job.mode", value, "\"run\" or \"dry_run\"", diagnostics)
                 }
                 "request_check" | "requestCheck" => {
                     job.request_check = item::read(
                         "job.request_check",
                         value,
                         "\"error\" or \"warn\"",
-                        findings,
+                        diagnostics,
                     );
                 }
                 "lane" => {
                     let lane: Option<String> =
-                        item::read("job.lane", value, "a text in quotes", findings);
-                    item::check_lane(lane.as_deref(), findings);
+                        item::read("job.lane", value, "a text in quotes", diagnostics);
+                    item::check_lane(lane.as_deref(), diagnostics);
                 }
                 _ => {
                     let (code, message) = bad_name(&name, JOB_FIELDS.into_iter());
-                    findings.error(code, format!("in job: {message}"));
+                    diagnostics.error(code, format!("in job: {message}"));
                 }
             }
         }

@@ -13,7 +13,7 @@ use crate::{
 
 /// One image that a manifest asks for, with all that planning needs.
 #[derive(Clone, Debug)]
-pub struct Expected {
+pub struct PlannedImage {
     /// The line on which its item begins.
     pub line: u64,
     /// The request key: the item's key, or `<key>.v01` and on where the item asks for several

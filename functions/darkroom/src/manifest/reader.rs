@@ -9,12 +9,12 @@ use std::{
 use serde_json::value::RawValue;
 
 use super::{
-    Context, Expected, Header, REPEATED_BYTES, Reading, Stop,
-    diagnostics::{Findings, Problem, Problems, quote, quote_json},
-    dialect::{bedrock, item::Item, native::line::Line, openai},
+    Context, Header, PlannedImage, REPEATED_BYTES, Reading, Stop,
+    diagnostics::{Diagnostic, Diagnostics, ItemDiagnostics, quote, quote_json},
+    dialect::{bedrock, item::Item, native::line::NativeLine, openai},
     format::input::Input,
     resolve::{
-        generate_request, image_request::Order, model_check::check, nearest_size, paths,
+        generate_request, image_request::ImageRequest, model_check::check, nearest_size, paths,
         request_keys::RequestKeys,
     },
     strict_json,
@@ -29,18 +29,18 @@ type Members<'a> = [(Cow<'a, str>, &'a RawValue)];
 
 /// Where an item stands.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Spot {
+pub(super) struct SourceLocation {
     pub(super) line: u64,
     /// What an item without a key is called after: `line` and 123 make `line-000123`.
-    pub(super) nameless: (&'static str, u64),
+    pub(super) fallback_key: (&'static str, u64),
     /// Whether it is the row of a table, where rows without keys are counted and said once.
     pub(super) is_row: bool,
 }
 
 /// Takes in items one by one.
-pub(super) struct Intake<'a> {
+pub(super) struct ItemReader<'a> {
     pub(super) context: &'a Context<'a>,
-    pub(super) problems: Problems,
+    pub(super) diagnostics: Diagnostics,
     pub(super) header: &'a Header,
     /// The variables that items have, and whether a template or a path uses them.
     pub(super) variables: BTreeMap<String, bool>,
@@ -50,7 +50,7 @@ pub(super) struct Intake<'a> {
     pub(super) templates: BTreeSet<String>,
     /// The variables that a table has columns for, in their order.
     pub(super) columns: Vec<String>,
-    sink: &'a mut dyn FnMut(Expected) -> io::Result<()>,
+    sink: &'a mut dyn FnMut(PlannedImage) -> io::Result<()>,
     keys: RequestKeys,
     last_line: u64,
     items: u64,
@@ -61,21 +61,21 @@ pub(super) struct Intake<'a> {
     aliases: BTreeMap<String, String>,
 }
 
-impl<'a> Intake<'a> {
+impl<'a> ItemReader<'a> {
     pub(super) fn new(
         header: &'a Header,
         context: &'a Context<'a>,
-        sink: &'a mut dyn FnMut(Expected) -> io::Result<()>,
+        sink: &'a mut dyn FnMut(PlannedImage) -> io::Result<()>,
     ) -> Self {
-        let mut problems = Problems::new(context.limits.problems);
+        let mut diagnostics = Diagnostics::new(context.limits.problems);
         header
-            .problems
+            .diagnostics
             .iter()
             .cloned()
-            .for_each(|problem| problems.push(problem));
+            .for_each(|diagnostic| diagnostics.push(diagnostic));
         Self {
             context,
-            problems,
+            diagnostics,
             header,
             variables: BTreeMap::new(),
             twice: HashSet::new(),
@@ -94,11 +94,11 @@ impl<'a> Intake<'a> {
     }
 
     /// Takes an item as JSON, in whichever form its members show.
-    pub(super) fn take_json(&mut self, spot: Spot, text: &str) -> Result<(), Stop> {
-        let refused = |code, message: String| Problem::error(spot.line, code, message);
+    pub(super) fn read_json(&mut self, location: SourceLocation, text: &str) -> Result<(), Stop> {
+        let refused = |code, message: String| Diagnostic::error(location.line, code, message);
         if let Err((code, message)) = strict_json::check(text) {
             self.items += 1;
-            self.problems.push(refused(code, message));
+            self.diagnostics.push(refused(code, message));
             return Ok(());
         }
         let Some(members) = strict_json::members(text) else {
@@ -107,14 +107,14 @@ impl<'a> Intake<'a> {
                 "an item is an object such as {{\"key\": …, \"prompt\": …}}, not {}",
                 quote_json(text)
             );
-            self.problems.push(refused("not_an_item", message));
+            self.diagnostics.push(refused("not_an_item", message));
             return Ok(());
         };
-        if self.header.header_line == Some(spot.line) {
+        if self.header.header_line == Some(location.line) {
             if members.len() > 1 {
                 let message =
                     "the first line's manifest must stand alone: put the rest on a line of its own";
-                self.problems
+                self.diagnostics
                     .push(refused("not_an_item", message.to_owned()));
             }
             return Ok(());
@@ -123,43 +123,45 @@ impl<'a> Intake<'a> {
             && name == "manifest"
         {
             let message = "what holds for all items stands on the first line, once: move it there";
-            self.problems
+            self.diagnostics
                 .push(refused("misplaced_header", message.to_owned()));
             return Ok(());
         }
-        let mut findings = Findings::default();
-        if Line::is_line(&members) {
-            let line = Line::read(&members, &mut findings);
-            return self.take_request(spot, line, findings);
+        let mut diagnostics = ItemDiagnostics::default();
+        if NativeLine::is_line(&members) {
+            let line = NativeLine::read(&members, &mut diagnostics);
+            return self.read_request(location, line, diagnostics);
         }
         if bedrock::is_line(&members) {
-            return self.take_record(spot, &members, findings);
+            return self.read_record(location, &members, diagnostics);
         }
         let item = if openai::is_line(&members) {
-            let item = openai::item(&members, &mut findings);
-            self.stand_in(item, &mut findings)
+            let item = openai::item(&members, &mut diagnostics);
+            self.stand_in(item, &mut diagnostics)
         } else {
-            Item::from_json(&members, &mut findings)
+            Item::from_json(&members, &mut diagnostics)
         };
-        self.take_item(spot, item, findings)
+        self.read_item(location, item, diagnostics)
     }
 
     /// Takes every combination of the matrix, if there is one.
-    pub(super) fn take_matrix(&mut self) -> Result<(), Stop> {
+    pub(super) fn read_matrix(&mut self) -> Result<(), Stop> {
         let header = self.header;
         let Some(matrix) = &header.matrix else {
             return Ok(());
         };
         for (number, item) in (1..).zip(matrix.items()) {
             // A key of the defaults says better what is meant.
-            let key = item.key.filter(|_| header.said.defaults.key.is_none());
+            let key = item
+                .key
+                .filter(|_| header.declarations.defaults.key.is_none());
             self.check_full()?;
-            let spot = Spot {
+            let location = SourceLocation {
                 line: matrix.line,
-                nameless: ("item", number),
+                fallback_key: ("item", number),
                 is_row: false,
             };
-            self.take_item(spot, Item { key, ..item }, Findings::default())?;
+            self.read_item(location, Item { key, ..item }, ItemDiagnostics::default())?;
         }
         let unused: Vec<&str> = matrix.variables().filter(|name| !self.uses(name)).collect();
         if !unused.is_empty() {
@@ -167,72 +169,77 @@ impl<'a> Intake<'a> {
                 "no template or path uses the axis {}: the same images would be paid for again and again; use it, or take it out",
                 quote(&unused.join(", ")).trim_matches('"')
             );
-            self.problems
-                .push(Problem::error(matrix.line, "unused_axis", message));
+            self.diagnostics
+                .push(Diagnostic::error(matrix.line, "unused_axis", message));
             matrix.variables().for_each(|name| self.mark_used(name));
         }
         Ok(())
     }
 
     /// Takes a record of Bedrock's form.
-    fn take_record(
+    fn read_record(
         &mut self,
-        spot: Spot,
+        location: SourceLocation,
         members: &Members<'_>,
-        mut findings: Findings,
+        mut diagnostics: ItemDiagnostics,
     ) -> Result<(), Stop> {
-        let (key, input) = bedrock::read(members, &mut findings);
+        let (key, input) = bedrock::read(members, &mut diagnostics);
         let key_name = Some("recordId");
         match input {
-            Some(bedrock::Input::Item(item)) => self.take_item(
-                spot,
+            Some(bedrock::ModelInput::Item(item)) => self.read_item(
+                location,
                 Item {
                     key,
                     key_name,
                     ..*item
                 },
-                findings,
+                diagnostics,
             ),
-            Some(bedrock::Input::Request(request)) => {
-                self.take_request(spot, Line::of_record(key, request), findings)
+            Some(bedrock::ModelInput::Request(request)) => {
+                self.read_request(location, NativeLine::of_record(key, request), diagnostics)
             }
             None => {
-                self.refuse(spot, key.as_deref(), findings);
+                self.refuse(location, key.as_deref(), diagnostics);
                 Ok(())
             }
         }
     }
 
     /// Takes a request in Google's form.
-    fn take_request(
+    fn read_request(
         &mut self,
-        spot: Spot,
-        line: Line<'_>,
-        mut findings: Findings,
+        location: SourceLocation,
+        line: NativeLine<'_>,
+        mut diagnostics: ItemDiagnostics,
     ) -> Result<(), Stop> {
         let strictness = self.header.job().request_check.unwrap_or_default();
-        match line.order(self.context.bucket, strictness, &mut findings) {
-            Some(mut order) => {
-                self.apply_defaults(&mut order, &mut findings);
-                self.take_order(spot, order, findings)
+        match line.image_request(self.context.bucket, strictness, &mut diagnostics) {
+            Some(mut request) => {
+                self.apply_defaults(&mut request, &mut diagnostics);
+                self.plan_images(location, request, diagnostics)
             }
             None => {
-                self.refuse(spot, None, findings);
+                self.refuse(location, None, diagnostics);
                 Ok(())
             }
         }
     }
 
     /// Counts an item that there is nothing more to say about.
-    fn refuse(&mut self, spot: Spot, key: Option<&str>, findings: Findings) {
+    fn refuse(
+        &mut self,
+        location: SourceLocation,
+        key: Option<&str>,
+        diagnostics: ItemDiagnostics,
+    ) {
         self.items += 1;
-        findings
-            .into_problems(spot.line, key)
-            .for_each(|problem| self.problems.push(problem));
+        diagnostics
+            .into_diagnostics(location.line, key)
+            .for_each(|diagnostic| self.diagnostics.push(diagnostic));
     }
 
     /// For a model of OpenAI's the model of the defaults stands in, if there is one.
-    fn stand_in(&self, item: Item, findings: &mut Findings) -> Item {
+    fn stand_in(&self, item: Item, diagnostics: &mut ItemDiagnostics) -> Item {
         let Some(asked) = &item.model else {
             return item;
         };
@@ -248,11 +255,11 @@ impl<'a> Intake<'a> {
         ) {
             return item;
         }
-        match &self.header.said.defaults.model {
+        match &self.header.declarations.defaults.model {
             Some(model) => {
-                findings.warning("foreign_model", format!("{model} stands in for the model {}", quote(asked)));
+                diagnostics.warning("foreign_model", format!("{model} stands in for the model {}", quote(asked)));
             }
-            None => findings.error(
+            None => diagnostics.error(
                 "foreign_model",
                 format!(
                     "model {} is not Google's: say which stands in, by the metadata model=nano-banana-2 or in the defaults",
@@ -267,20 +274,20 @@ impl<'a> Intake<'a> {
     }
 
     /// Takes a friendly item, without the defaults yet.
-    pub(super) fn take_item(
+    pub(super) fn read_item(
         &mut self,
-        spot: Spot,
+        location: SourceLocation,
         item: Item,
-        mut findings: Findings,
+        mut diagnostics: ItemDiagnostics,
     ) -> Result<(), Stop> {
-        let item = self.complete(item, &mut findings);
-        let order = Order::from_item(item, self.context, &mut findings);
-        self.take_order(spot, order, findings)
+        let item = self.complete(item, &mut diagnostics);
+        let request = ImageRequest::from_item(item, self.context, &mut diagnostics);
+        self.plan_images(location, request, diagnostics)
     }
 
     /// Stops once there are as many errors as are listed.
     pub(super) fn check_full(&self) -> Result<(), Stop> {
-        if self.problems.is_full() {
+        if self.diagnostics.is_full() {
             Err(Stop::Full)
         } else {
             Ok(())
@@ -289,18 +296,18 @@ impl<'a> Intake<'a> {
 
     /// Says how much of the manifest is not looked at, which costs no more than to count its lines.
     pub(super) fn skip(&mut self, input: &mut Input<'_>) -> Result<(), Stop> {
-        let looked_at = self.problems.last_line().max(self.last_line);
+        let looked_at = self.diagnostics.last_line().max(self.last_line);
         let skipped = input.count_lines()?.saturating_sub(looked_at);
         if skipped > 0 {
-            self.problems.skipped(looked_at + 1, skipped);
+            self.diagnostics.skipped(looked_at + 1, skipped);
         }
         Ok(())
     }
 
     /// Totals and problems.
     pub(super) fn finish(mut self) -> Reading {
-        if self.items == 0 && self.problems.errors == 0 {
-            self.problems.push(Problem::error(
+        if self.items == 0 && self.diagnostics.errors == 0 {
+            self.diagnostics.push(Diagnostic::error(
                 1,
                 "empty",
                 "the manifest holds no items: add some and drop it again",
@@ -313,17 +320,17 @@ impl<'a> Intake<'a> {
             let (most, about) = (self.ceiling_usd, self.estimate.batch_usd);
             let message = format!(
                 "the images may cost up to {most} (about {about}, and thinking on top), more than budget_usd {budget}: \
-                 raise it to {}, or order fewer",
+                 raise it to {}, or request fewer",
                 most.rounded_up_to_cents()
             );
-            self.problems
-                .push(Problem::error(1, "over_budget", message));
+            self.diagnostics
+                .push(Diagnostic::error(1, "over_budget", message));
         }
-        self.problems.close(self.last_line);
+        self.diagnostics.close(self.last_line);
         Reading {
-            errors: self.problems.errors,
-            warnings: self.problems.warnings,
-            problems: self.problems.listed,
+            errors: self.diagnostics.errors,
+            warnings: self.diagnostics.warnings,
+            problems: self.diagnostics.listed,
             items: self.items,
             images: self.images,
             estimate: self.estimate,
@@ -337,9 +344,9 @@ impl<'a> Intake<'a> {
 
     /// A request of Google's form is not touched: only the model and the path can come from the
     /// defaults.
-    fn apply_defaults(&mut self, order: &mut Order, findings: &mut Findings) {
+    fn apply_defaults(&mut self, request: &mut ImageRequest, diagnostics: &mut ItemDiagnostics) {
         let header = self.header;
-        let defaults = &header.said.defaults;
+        let defaults = &header.declarations.defaults;
         let (key, model, path) = (
             defaults.key.clone(),
             defaults.model.clone(),
@@ -352,91 +359,93 @@ impl<'a> Intake<'a> {
             ..Item::default()
         };
         if *defaults != used {
-            findings.warning(
+            diagnostics.warning(
                 "defaults_unused",
                 "requests of Google's form are sent as they are: of the defaults only key, model and output count for them",
             );
         }
-        if order.key.is_none()
+        if request.key.is_none()
             && let Some(key) = &used.key
         {
             let item = Item {
-                vars: order.vars.clone(),
+                vars: request.vars.clone(),
                 ..Item::default()
             };
-            order.key = self.fill("key", key, &item, findings);
+            request.key = self.fill("key", key, &item, diagnostics);
         }
-        order.model = order.model.take().or(used.model);
-        order.path = order.path.take().or(used.path);
+        request.model = request.model.take().or(used.model);
+        request.path = request.path.take().or(used.path);
     }
 
-    fn take_order(
+    fn plan_images(
         &mut self,
-        spot: Spot,
-        mut order: Order,
-        mut findings: Findings,
+        location: SourceLocation,
+        mut request: ImageRequest,
+        mut diagnostics: ItemDiagnostics,
     ) -> Result<(), Stop> {
         self.items += 1;
-        self.last_line = spot.line;
-        let written = order.key.take();
-        let item = written
-            .clone()
-            .unwrap_or_else(|| format!("{}-{:06}", spot.nameless.0, spot.nameless.1));
-        if written.is_none() && !spot.is_row {
-            findings.warning(
+        self.last_line = location.line;
+        let written = request.key.take();
+        let item = written.clone().unwrap_or_else(|| {
+            format!("{}-{:06}", location.fallback_key.0, location.fallback_key.1)
+        });
+        if written.is_none() && !location.is_row {
+            diagnostics.warning(
                 "missing_key",
                 format!("the item has no key and is called {item}: give it one, so that its image keeps its name when lines move"),
             );
         }
-        let count = order.count.min(self.context.limits.variants);
-        let keys = self.keys.of_item(&item, count, spot.line, &mut findings);
-        if let Some(template) = order.path.as_deref() {
-            match paths::check(template, &order.vars) {
-                Ok(()) => self.used("path", template, &mut findings),
-                Err(message) => findings.error("bad_path", message),
+        let count = request.count.min(self.context.limits.variants);
+        let keys = self
+            .keys
+            .of_item(&item, count, location.line, &mut diagnostics);
+        if let Some(template) = request.path.as_deref() {
+            match paths::check(template, &request.vars) {
+                Ok(()) => self.used("path", template, &mut diagnostics),
+                Err(message) => diagnostics.error("bad_path", message),
             }
         }
-        let model = self.model(&order, &mut findings);
+        let model = self.model(&request, &mut diagnostics);
         if let Some(model) = &model {
-            fit_pixels(&mut order, model, &mut findings);
-            check(&order, model, &mut findings);
-            warn_of_extension(&order, model, keys.first(), &mut findings);
-            let (tokens, _, ceiling) = costs(&order, model);
+            fit_pixels(&mut request, model, &mut diagnostics);
+            check(&request, model, &mut diagnostics);
+            warn_of_extension(&request, model, keys.first(), &mut diagnostics);
+            let (tokens, _, ceiling) = costs(&request, model);
             if let Some((code, message)) = self.context.bounds.refusal(&model.id, tokens, ceiling) {
-                findings.error(code, message);
+                diagnostics.error(code, message);
             }
         }
-        let good = model.filter(|_| !findings.failed());
-        let warned = self.problems.warnings;
-        findings
-            .into_problems(spot.line, written.as_deref())
-            .for_each(|problem| self.problems.push(problem));
+        let good = model.filter(|_| !diagnostics.failed());
+        let warned = self.diagnostics.warnings;
+        diagnostics
+            .into_diagnostics(location.line, written.as_deref())
+            .for_each(|diagnostic| self.diagnostics.push(diagnostic));
         let Some(model) = good else { return Ok(()) };
         let most = self.context.limits.images;
         if self.images + keys.len() as u64 > most {
             let message = format!(
                 "with this item the manifest asks for more than {most} images: drop several manifests"
             );
-            return Err(Stop::Problem(Problem::error(
-                spot.line,
+            return Err(Stop::Diagnostic(Diagnostic::error(
+                location.line,
                 "too_many_images",
                 message,
             )));
         }
         self.breakdown.warn(
             &model,
-            order.image_size.as_deref(),
-            self.problems.warnings - warned,
+            request.image_size.as_deref(),
+            self.diagnostics.warnings - warned,
         );
         for (variant, key) in (1..).zip(keys) {
-            let image = expected(spot.line, &item, key, variant, &order, &model);
+            let image = expected(location.line, &item, key, variant, &request, &model);
             self.images += 1;
             self.estimate = self.estimate + image.estimate;
             self.ceiling_usd += image.ceiling_usd;
             self.breakdown.add(
                 &model,
                 image.image_size.as_deref(),
-                order.thinking,
+                request.thinking,
                 image.estimate,
             );
             (self.sink)(image).map_err(Stop::Sink)?;
@@ -444,7 +453,11 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    fn model(&mut self, order: &Order, findings: &mut Findings) -> Option<Cow<'a, Model>> {
+    fn model(
+        &mut self,
+        request: &ImageRequest,
+        diagnostics: &mut ItemDiagnostics,
+    ) -> Option<Cow<'a, Model>> {
         let Context {
             catalog,
             default_model,
@@ -453,7 +466,7 @@ impl<'a> Intake<'a> {
             allow_unknown_models,
             ..
         } = *self.context;
-        let asked = order.model.as_deref().unwrap_or(default_model);
+        let asked = request.model.as_deref().unwrap_or(default_model);
         match catalog.resolve(asked, on, allow_retired_models) {
             Ok(Resolution {
                 model,
@@ -465,7 +478,7 @@ impl<'a> Intake<'a> {
                 }
                 warnings
                     .into_iter()
-                    .for_each(|warning| findings.warning("model", warning));
+                    .for_each(|warning| diagnostics.warning("model", warning));
                 Some(Cow::Borrowed(model))
             }
             Err(error) => {
@@ -473,7 +486,7 @@ impl<'a> Intake<'a> {
                     && let Some((model, warning)) =
                         catalog.stand_in(asked).filter(|_| allow_unknown_models)
                 {
-                    findings.warning("unknown_model", warning);
+                    diagnostics.warning("unknown_model", warning);
                     return Some(Cow::Owned(model));
                 }
                 let code = match error {
@@ -481,7 +494,7 @@ impl<'a> Intake<'a> {
                     ModelError::Withdrawn { .. } => "withdrawn_model",
                     ModelError::Unknown { .. } => "unknown_model",
                 };
-                findings.error(code, error.to_string());
+                diagnostics.error(code, error.to_string());
                 None
             }
         }
@@ -489,13 +502,13 @@ impl<'a> Intake<'a> {
 }
 
 /// The input tokens of one image of an order, what it will cost, and what it may cost at the most.
-fn costs(order: &Order, model: &Model) -> (u64, Estimate, Usd) {
-    let input_tokens = cost::input_tokens(model, order.characters, order.pictures);
-    let estimate = cost::estimate(model, order.image_size.as_deref(), input_tokens);
+fn costs(request: &ImageRequest, model: &Model) -> (u64, Estimate, Usd) {
+    let input_tokens = cost::input_tokens(model, request.characters, request.pictures);
+    let estimate = cost::estimate(model, request.image_size.as_deref(), input_tokens);
     (
         input_tokens,
         estimate,
-        cost::ceiling(model, order.thinking, estimate),
+        cost::ceiling(model, request.thinking, estimate),
     )
 }
 
@@ -504,49 +517,54 @@ fn expected(
     item: &str,
     key: String,
     variant: u32,
-    order: &Order,
+    request: &ImageRequest,
     model: &Model,
-) -> Expected {
-    let template = order.path.as_deref();
+) -> PlannedImage {
+    let template = request.path.as_deref();
     // The template was checked before.
     let path = template
-        .and_then(|template| paths::fill(template, &values(&key, variant, order, model)).ok());
-    let (input_tokens, estimate, ceiling_usd) = costs(order, model);
-    let mut expected = Expected {
+        .and_then(|template| paths::fill(template, &values(&key, variant, request, model)).ok());
+    let (input_tokens, estimate, ceiling_usd) = costs(request, model);
+    let mut expected = PlannedImage {
         line,
         path: path.unwrap_or_else(|| key.clone()),
         key: RequestKey::new(key),
         item: item.to_owned(),
-        key_name: order.key_name,
-        vars: order.vars.clone().into_map(),
+        key_name: request.key_name,
+        vars: request.vars.clone().into_map(),
         variant,
         model: model.id.clone(),
-        model_asked: order.model.clone(),
-        aspect_ratio: order.aspect_ratio.clone(),
-        image_size: order.image_size.clone(),
-        thinking: order.thinking,
-        refs: order.refs.clone(),
-        web: order.web.clone(),
-        prompt: order.prompt.clone(),
-        request: generate_request::request(order, variant),
+        model_asked: request.model.clone(),
+        aspect_ratio: request.aspect_ratio.clone(),
+        image_size: request.image_size.clone(),
+        thinking: request.thinking,
+        refs: request.refs.clone(),
+        web: request.web.clone(),
+        prompt: request.prompt.clone(),
+        request: generate_request::request(request, variant),
         input_tokens,
         estimate,
         ceiling_usd,
         retry: None,
     };
     if expected.request.get().len() <= REPEATED_BYTES {
-        expected.retry = Some(generate_request::retry(order, &expected));
+        expected.retry = Some(generate_request::retry(request, &expected));
     }
     expected
 }
 
 /// Warns, once for each model and ending, of paths that ask for another format than the model
 /// makes: images are kept as they come, and their names end as their bytes say.
-fn warn_of_extension(order: &Order, model: &Model, key: Option<&String>, findings: &mut Findings) {
-    let (Some(template), Some(key)) = (&order.path, key) else {
+fn warn_of_extension(
+    request: &ImageRequest,
+    model: &Model,
+    key: Option<&String>,
+    diagnostics: &mut ItemDiagnostics,
+) {
+    let (Some(template), Some(key)) = (&request.path, key) else {
         return;
     };
-    let values = values(key, 1, order, model);
+    let values = values(key, 1, request, model);
     // What is wrong with the path was said before.
     let Ok(path) = paths::fill(template, &values) else {
         return;
@@ -557,13 +575,13 @@ fn warn_of_extension(order: &Order, model: &Model, key: Option<&String>, finding
              convert the images afterwards",
             model.id, model.mime_type, values.extension
         );
-        findings.warning("other_extension", message);
+        diagnostics.warning("other_extension", message);
     }
 }
 
 /// Pixels that were asked for become a ratio and a size.
-fn fit_pixels(order: &mut Order, model: &Model, findings: &mut Findings) {
-    let Some((width, height)) = order.pixels else {
+fn fit_pixels(request: &mut ImageRequest, model: &Model, diagnostics: &mut ItemDiagnostics) {
+    let Some((width, height)) = request.pixels else {
         return;
     };
     let Some(fit) = nearest_size::nearest(model, (width, height)) else {
@@ -574,24 +592,29 @@ fn fit_pixels(order: &mut Order, model: &Model, findings: &mut Findings) {
             "{width}x{height} becomes {} at {}, {}x{} pixels: the nearest that {} makes",
             fit.aspect_ratio, fit.image_size, fit.pixels.0, fit.pixels.1, model.id
         );
-        findings.warning("inexact_size", message);
+        diagnostics.warning("inexact_size", message);
     }
-    (order.aspect_ratio, order.image_size) = (Some(fit.aspect_ratio), Some(fit.image_size));
+    (request.aspect_ratio, request.image_size) = (Some(fit.aspect_ratio), Some(fit.image_size));
 }
 
-fn values<'a>(key: &'a str, variant: u32, order: &'a Order, model: &'a Model) -> paths::Values<'a> {
+fn values<'a>(
+    key: &'a str,
+    variant: u32,
+    request: &'a ImageRequest,
+    model: &'a Model,
+) -> paths::Values<'a> {
     paths::Values {
         key,
         variant,
-        variants: order.count,
+        variants: request.count,
         model: &model.id,
-        aspect_ratio: order.aspect_ratio.as_deref().unwrap_or("auto"),
-        image_size: order.image_size.as_deref().unwrap_or(&model.default_size),
+        aspect_ratio: request.aspect_ratio.as_deref().unwrap_or("auto"),
+        image_size: request.image_size.as_deref().unwrap_or(&model.default_size),
         extension: match model.mime_type.as_str() {
             "image/png" => "png",
             "image/webp" => "webp",
             _ => "jpg",
         },
-        vars: &order.vars,
+        vars: &request.vars,
     }
 }

@@ -23,10 +23,10 @@ use self::{
 };
 use super::{
     Context,
-    diagnostics::{Findings, quote},
+    diagnostics::{ItemDiagnostics, quote},
     dialect::item::Item,
     format::csv::cell,
-    reader::Intake,
+    reader::ItemReader,
     strict_json,
 };
 use crate::models::nearest;
@@ -39,13 +39,13 @@ fn bare(name: &str) -> String {
     quote(name).replace('"', "")
 }
 
-impl Intake<'_> {
+impl ItemReader<'_> {
     /// The item with all that it leaves out, and its prompt as it will be sent.
-    pub(crate) fn complete(&mut self, item: Item, findings: &mut Findings) -> Item {
+    pub(crate) fn complete(&mut self, item: Item, diagnostics: &mut ItemDiagnostics) -> Item {
         let header = self.header;
-        let defaults = &header.said.defaults;
+        let defaults = &header.declarations.defaults;
         if item.prompt.is_some() && item.template.is_some() {
-            findings.error(
+            diagnostics.error(
                 "bad_value",
                 "the item has a prompt and a template: keep one",
             );
@@ -56,7 +56,7 @@ impl Intake<'_> {
             .then(|| item.template.as_ref().or(defaults.template.as_ref()))
             .flatten();
         let named = named.filter(|_| item.template.is_some() || defaults.prompt.is_none());
-        let template = named.and_then(|name| self.template(name, findings));
+        let template = named.and_then(|name| self.template(name, diagnostics));
         // References of the item's own are keys or addresses; those of the defaults may be
         // templates.
         let has_own_refs = item.refs.is_some();
@@ -72,24 +72,24 @@ impl Intake<'_> {
         if item.key.is_none()
             && let Some(key) = &defaults.key
         {
-            item.key = self.fill("key", key, &item, findings);
+            item.key = self.fill("key", key, &item, diagnostics);
         }
         if item.template.take().is_some() {
             let filled = template
-                .and_then(|template| self.fill("template", &template.text, &item, findings));
+                .and_then(|template| self.fill("template", &template.text, &item, diagnostics));
             // What is wrong with the template has been said: that there is no prompt would say it
             // twice.
             item.prompt = Some(filled.unwrap_or_else(|| "?".to_owned()));
         } else if let Some(prompt) = &item.prompt {
-            check_literal(prompt, &item, findings);
+            check_literal(prompt, &item, diagnostics);
         }
         if !has_own_refs && let Some(refs) = item.refs.take() {
-            item.refs = Some(self.filled_references(&refs, &item, findings));
+            item.refs = Some(self.filled_references(&refs, &item, diagnostics));
         }
         item.refs = item
             .refs
-            .map(|refs| header.said.shared.resolve(refs, findings));
-        self.add_further_references(&mut item, findings);
+            .map(|refs| header.declarations.definitions.resolve(refs, diagnostics));
+        self.add_further_references(&mut item, diagnostics);
         item
     }
 
@@ -98,13 +98,13 @@ impl Intake<'_> {
         &mut self,
         refs: &[String],
         item: &Item,
-        findings: &mut Findings,
+        diagnostics: &mut ItemDiagnostics,
     ) -> Vec<String> {
         let mut filled = Vec::with_capacity(refs.len());
         for reference in refs {
             if template::variables(reference).next().is_none() {
                 filled.push(reference.clone());
-            } else if let Some(text) = self.fill("reference", reference, item, findings) {
+            } else if let Some(text) = self.fill("reference", reference, item, diagnostics) {
                 filled.extend(cell::references(&text));
             }
         }
@@ -114,16 +114,18 @@ impl Intake<'_> {
     /// The references of a row that continues another.
     pub(crate) fn references_of(&mut self, item: Item) -> Vec<String> {
         let header = self.header;
-        match (&item.refs, &header.said.defaults.refs) {
+        match (&item.refs, &header.declarations.defaults.refs) {
             (Some(refs), _) => refs.clone(),
             // A row without a picture has a cell less, and that is no fault.
-            (None, Some(refs)) => self.filled_references(refs, &item, &mut Findings::default()),
+            (None, Some(refs)) => {
+                self.filled_references(refs, &item, &mut ItemDiagnostics::default())
+            }
             (None, None) => Vec::new(),
         }
     }
 
     /// Adds the references of the rows that continue the item's, as many as its model takes.
-    fn add_further_references(&self, item: &mut Item, findings: &mut Findings) {
+    fn add_further_references(&self, item: &mut Item, diagnostics: &mut ItemDiagnostics) {
         // Nearly all items: neither their model nor their references have to be looked at here.
         if item.more_refs.is_empty() {
             return;
@@ -148,7 +150,7 @@ impl Intake<'_> {
                     "{} takes {} reference images: of products with more pictures the first are sent",
                     resolution.model.id, resolution.model.max_references
                 );
-                findings.warning("spare_references", message);
+                diagnostics.warning("spare_references", message);
                 more.truncate(room);
             }
         }
@@ -156,14 +158,14 @@ impl Intake<'_> {
     }
 
     /// Remembers the variables that a filled text uses.
-    pub(crate) fn used(&mut self, what: &str, text: &str, findings: &mut Findings) {
+    pub(crate) fn used(&mut self, what: &str, text: &str, diagnostics: &mut ItemDiagnostics) {
         for name in template::variables(text) {
             self.mark_used(name);
             if self.twice.contains(&spelling(name)) {
                 let message = format!(
                     "the {what} uses {{{name}}}, and the table has two columns of that name: rename one"
                 );
-                findings.error("duplicate_column", message);
+                diagnostics.error("duplicate_column", message);
             }
         }
     }
@@ -178,7 +180,7 @@ impl Intake<'_> {
     /// The variables that what counts for all items uses, in one spelling; none as long as that
     /// isn't known.
     pub(crate) fn used_names(&self) -> Option<HashSet<String>> {
-        let (said, stored) = (&self.header.said, &self.context.beside.templates);
+        let (said, stored) = (&self.header.declarations, &self.context.sidecar.templates);
         if stored.values().any(|template| template.text.is_none()) {
             return None;
         }
@@ -189,7 +191,7 @@ impl Intake<'_> {
         ];
         let refs = said.defaults.refs.iter().flatten();
         let own = said
-            .shared
+            .definitions
             .templates
             .values()
             .map(|template| &template.text);
@@ -212,17 +214,17 @@ impl Intake<'_> {
 
     /// The text of the template that is for all items, where there is one.
     pub(crate) fn prompt_template(&self) -> Option<String> {
-        let (said, beside) = (&self.header.said, self.context.beside);
+        let (said, sidecar) = (&self.header.declarations, self.context.sidecar);
         let name = said.defaults.template.as_ref()?;
         if name.contains('{') {
             return Some(name.clone());
         }
         let named = said
-            .shared
+            .definitions
             .templates
             .get(name)
             .map(|template| template.text.clone());
-        named.or_else(|| beside.template(name)?.text.clone())
+        named.or_else(|| sidecar.template(name)?.text.clone())
     }
 
     /// Whether any item's template or path has used a variable.
@@ -242,7 +244,7 @@ impl Intake<'_> {
             .map(|(name, _)| name.as_str())
             .collect();
         // What is wrong may well be the name by which it should be used.
-        if unused.is_empty() || self.problems.errors > 0 {
+        if unused.is_empty() || self.diagnostics.errors > 0 {
             return;
         }
         // A shop's export has dozens of columns: the first ones say what is meant.
@@ -258,29 +260,29 @@ impl Intake<'_> {
             "no template or path uses {}: it only comes back in the results",
             names.join(", ")
         );
-        self.problems
-            .push(super::Problem::warning(1, "unused_variable", message));
+        self.diagnostics
+            .push(super::Diagnostic::warning(1, "unused_variable", message));
     }
 
     /// The template of a name: one of the manifest's, or a stored one; or the text itself, which
     /// has a placeholder.
-    fn template(&mut self, name: &str, findings: &mut Findings) -> Option<Template> {
+    fn template(&mut self, name: &str, diagnostics: &mut ItemDiagnostics) -> Option<Template> {
         if name.contains('{') {
             return Some(Template {
                 text: name.to_owned(),
                 fields: Item::default(),
             });
         }
-        let (shared, beside) = (&self.header.said.shared, self.context.beside);
-        if let Some(template) = shared.templates.get(name) {
+        let (definitions, sidecar) = (&self.header.declarations.definitions, self.context.sidecar);
+        if let Some(template) = definitions.templates.get(name) {
             return Some(template.clone());
         }
-        if let Some(stored) = beside.template(name) {
+        if let Some(stored) = sidecar.template(name) {
             self.templates.insert(name.to_owned());
-            return self.stored(name, &stored.key, stored.text.as_deref()?, findings);
+            return self.stored(name, &stored.key, stored.text.as_deref()?, diagnostics);
         }
-        let known = shared.templates.keys().chain(beside.templates.keys());
-        findings.error("unknown_template", unknown("template", name, known));
+        let known = definitions.templates.keys().chain(sidecar.templates.keys());
+        diagnostics.error("unknown_template", unknown("template", name, known));
         None
     }
 
@@ -289,7 +291,7 @@ impl Intake<'_> {
         name: &str,
         key: &str,
         text: &str,
-        findings: &mut Findings,
+        diagnostics: &mut ItemDiagnostics,
     ) -> Option<Template> {
         if !key.ends_with(".json") {
             return Some(Template {
@@ -297,7 +299,7 @@ impl Intake<'_> {
                 fields: Item::default(),
             });
         }
-        let mut found = Findings::default();
+        let mut found = ItemDiagnostics::default();
         let template = match strict_json::check(text) {
             Ok(()) => Template::from_json(name, text, &mut found),
             Err((code, message)) => {
@@ -306,7 +308,7 @@ impl Intake<'_> {
             }
         };
         let failed = found.failed();
-        findings.adopt(found, key);
+        diagnostics.adopt(found, key);
         template.filter(|_| !failed)
     }
 
@@ -316,9 +318,9 @@ impl Intake<'_> {
         what: &str,
         text: &str,
         item: &Item,
-        findings: &mut Findings,
+        diagnostics: &mut ItemDiagnostics,
     ) -> Option<String> {
-        let columns = &self.header.said.job.columns;
+        let columns = &self.header.declarations.job.columns;
         let value = |name: &str| -> Option<Cow<'_, str>> {
             let field = match name {
                 _ if columns.is_key(name) => item.key.as_deref(),
@@ -332,7 +334,7 @@ impl Intake<'_> {
                 .map(Cow::Borrowed)
         };
         let filled = template::fill(text, value);
-        self.used(what, text, findings);
+        self.used(what, text, diagnostics);
         let (code, message) = match filled {
             Ok(filled) => return Some(filled),
             Err(Unfilled::Malformed(message)) => {
@@ -340,7 +342,7 @@ impl Intake<'_> {
             }
             Err(Unfilled::Missing(names)) => ("missing_variable", missing(what, &names, item)),
         };
-        findings.error(code, message);
+        diagnostics.error(code, message);
         None
     }
 }
@@ -365,12 +367,12 @@ fn missing(what: &str, names: &[String], item: &Item) -> String {
 
 /// A prompt is sent as it is written: who writes a variable into it means a template, and would pay
 /// for braces.
-fn check_literal(prompt: &str, item: &Item, findings: &mut Findings) {
+fn check_literal(prompt: &str, item: &Item, diagnostics: &mut ItemDiagnostics) {
     if let Some(name) = template::variables(prompt).find(|name| item.vars.get(name).is_some()) {
         let message = format!(
             "the prompt holds {{{}}}, and prompts are sent as they are written: call it template to have it filled in",
             quote(name).trim_matches('"')
         );
-        findings.error("unfilled_prompt", message);
+        diagnostics.error("unfilled_prompt", message);
     }
 }

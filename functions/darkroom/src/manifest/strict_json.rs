@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::diagnostics::{Findings, quote, quote_json};
+use super::diagnostics::{ItemDiagnostics, quote, quote_json};
 
 /// Objects and arrays within each other. Gemini's requests need eight.
 const DEPTH: u32 = 64;
@@ -124,10 +124,10 @@ pub(super) fn members(text: &str) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
 pub(super) fn members_of<'a>(
     name: &str,
     text: &'a str,
-    findings: &mut Findings,
+    diagnostics: &mut ItemDiagnostics,
 ) -> Vec<(Cow<'a, str>, &'a RawValue)> {
     members(text).unwrap_or_else(|| {
-        findings.error(
+        diagnostics.error(
             "bad_value",
             format!("{name} must be an object, not {}", quote_json(text)),
         );

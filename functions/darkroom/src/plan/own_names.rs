@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::Expected;
+use crate::manifest::PlannedImage;
 
 /// Bytes of all names together, as they stand in a line. Their list is a part of `plan.lock`, which
 /// is read as a whole.
@@ -49,7 +49,7 @@ pub struct OwnNamesReader {
 
 impl OwnNamesReader {
     /// Notes the names of one image.
-    pub fn note(&mut self, expected: &Expected) {
+    pub fn note(&mut self, expected: &PlannedImage) {
         expected
             .key_name
             .iter()

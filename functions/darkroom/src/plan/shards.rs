@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::BatchBounds;
 use crate::{
-    cost::Usd, job::ShardLimits, manifest::Expected, models::Catalog, names::ShardId, requests,
+    cost::Usd, job::ShardLimits, manifest::PlannedImage, models::Catalog, names::ShardId, requests,
     state::Demand,
 };
 
@@ -29,7 +29,7 @@ pub struct RequestSize {
 
 impl RequestSize {
     /// That of the request for an image.
-    pub fn of(expected: &Expected, catalog: &Catalog) -> Self {
+    pub fn of(expected: &PlannedImage, catalog: &Catalog) -> Self {
         let ratio = expected.aspect_ratio.as_deref().unwrap_or("1:1");
         let size = expected.image_size.as_deref();
         let model = catalog.priced(&expected.model);

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use darkroom::{
-    manifest::{Beside, Context, Expected, Header, Limits, Reading, read},
+    manifest::{Context, Header, Limits, PlannedImage, Reading, Sidecar, read},
     models::Catalog,
     plan::BatchBounds,
 };
@@ -12,7 +12,7 @@ use jiff::civil::date;
 
 /// A case as it was read.
 struct Case {
-    images: Vec<Expected>,
+    images: Vec<PlannedImage>,
     reading: Reading,
 }
 
@@ -25,7 +25,7 @@ impl Case {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        let job = fs::read_to_string(folder.join(Beside::job_key(name))).ok();
+        let job = fs::read_to_string(folder.join(Sidecar::job_key(name))).ok();
         let (catalog, copies) = (Catalog::built_in(), BTreeMap::new());
         let context = Context {
             bucket: "studio",
@@ -33,7 +33,7 @@ impl Case {
             default_model: "nano-banana-2",
             on: date(2026, 11, 26),
             allow_retired_models: false,
-            beside: &Beside {
+            sidecar: &Sidecar {
                 metadata,
                 job,
                 templates: BTreeMap::new(),
@@ -56,7 +56,7 @@ impl Case {
     }
 
     /// The case without errors, and with warnings of these codes alone.
-    fn good(name: &str, metadata: &[(&str, &str)], warnings: &[&str]) -> Vec<Expected> {
+    fn good(name: &str, metadata: &[(&str, &str)], warnings: &[&str]) -> Vec<PlannedImage> {
         let case = Self::read(name, metadata);
         assert_eq!(case.reading.errors, 0, "{:#?}", case.reading.problems);
         let codes: Vec<&str> = case
@@ -80,18 +80,18 @@ impl Case {
     }
 }
 
-fn keys(images: &[Expected]) -> Vec<&str> {
+fn keys(images: &[PlannedImage]) -> Vec<&str> {
     images.iter().map(|image| image.item.as_str()).collect()
 }
 
-fn ratios(images: &[Expected]) -> Vec<&str> {
+fn ratios(images: &[PlannedImage]) -> Vec<&str> {
     images
         .iter()
         .map(|image| image.aspect_ratio.as_deref().unwrap_or_default())
         .collect()
 }
 
-fn prompt(image: &Expected) -> &str {
+fn prompt(image: &PlannedImage) -> &str {
     image.prompt.as_deref().unwrap_or_default()
 }
 

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use darkroom::{
     keys::ImagePaths,
-    manifest::{Beside, Context, Header, Limits, Reading, Severity, StoredTemplate, read},
+    manifest::{Context, Header, Limits, Reading, Severity, Sidecar, StoredTemplate, read},
     models::Catalog,
     plan::BatchBounds,
 };
@@ -101,10 +101,10 @@ pub(crate) fn folder() -> std::path::PathBuf {
 }
 
 /// What stands beside a sample in its folder.
-fn beside(name: &str) -> Beside {
+fn sidecar(name: &str) -> Sidecar {
     let text = |path: &Path| fs::read_to_string(path).ok();
     let key = format!("inbox/{name}");
-    let job = text(&folder().join(Beside::job_key(name)));
+    let job = text(&folder().join(Sidecar::job_key(name)));
     let templates = fs::read_dir(folder().join("templates")).unwrap();
     let keys: Vec<String> = templates
         .map(|entry| {
@@ -118,7 +118,7 @@ fn beside(name: &str) -> Beside {
         let text = text(&folder().join(&key));
         (name, StoredTemplate { key, text })
     };
-    let templates = Beside::template_names(&key, &keys)
+    let templates = Sidecar::template_names(&key, &keys)
         .into_iter()
         .map(stored)
         .collect();
@@ -130,7 +130,7 @@ fn beside(name: &str) -> Beside {
     let metadata = said
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    Beside {
+    Sidecar {
         metadata,
         job,
         templates,
@@ -139,14 +139,14 @@ fn beside(name: &str) -> Beside {
 
 /// Reads a sample as `plan` does, and gives the paths that its images get.
 fn read_sample(name: &str) -> (Reading, Vec<String>) {
-    let (catalog, beside) = (Catalog::built_in(), beside(name));
+    let (catalog, sidecar) = (Catalog::built_in(), sidecar(name));
     let context = Context {
         bucket: "studio",
         catalog: &catalog,
         default_model: "nano-banana-2",
         on: date(2026, 11, 21),
         allow_retired_models: false,
-        beside: &beside,
+        sidecar: &sidecar,
         allow_unknown_models: false,
         copies: None,
         bounds: BatchBounds::none(),

@@ -1,7 +1,7 @@
 //! Manifests: the kept cases, and the `validation.csv` of any.
 
 use darkroom::{
-    manifest::{Beside, Context, Header, Limits, read, write_validation},
+    manifest::{Context, Header, Limits, Sidecar, read, write_validation},
     models::Catalog,
     plan::BatchBounds,
 };
@@ -46,14 +46,14 @@ fn every_kept_manifest_has_the_validation_written_beside_it() {
 
 /// The `validation.csv` that a person gets, as text.
 pub(crate) fn validation(make: &Make, size: usize, catalog: &Catalog) -> String {
-    let beside = Beside::default();
+    let sidecar = Sidecar::default();
     let context = Context {
         bucket: "studio",
         catalog,
         default_model: "nano-banana-2",
         on: date(2026, 11, 21),
         allow_retired_models: false,
-        beside: &beside,
+        sidecar: &sidecar,
         allow_unknown_models: false,
         copies: None,
         bounds: BatchBounds::none(),

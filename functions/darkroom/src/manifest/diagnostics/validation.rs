@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::{csv_cell::guarded, manifest::Problem};
+use crate::{csv_cell::guarded, manifest::Diagnostic};
 
 /// Writes the problems as CSV under the header `line,key,severity,code,message`.
 ///
@@ -10,19 +10,19 @@ use crate::{csv_cell::guarded, manifest::Problem};
 ///
 /// # Errors
 /// Whatever writing to `out` gives.
-pub fn write_validation(problems: &[Problem], out: impl io::Write) -> io::Result<()> {
+pub fn write_validation(diagnostics: &[Diagnostic], out: impl io::Write) -> io::Result<()> {
     let mut csv = csv::WriterBuilder::new()
         .terminator(csv::Terminator::CRLF)
         .from_writer(out);
     csv.write_record(["line", "key", "severity", "code", "message"])?;
-    for problem in problems {
-        let Problem {
+    for diagnostic in diagnostics {
+        let Diagnostic {
             line,
             key,
             severity,
             code,
             message,
-        } = problem;
+        } = diagnostic;
         let key = guarded(key.as_deref().unwrap_or_default());
         csv.write_record([
             &line.to_string(),
@@ -41,17 +41,17 @@ mod tests {
 
     #[test]
     fn cells_are_quoted_and_formulas_are_disarmed() {
-        let problem = |key: &str, message| Problem {
+        let diagnostic = |key: &str, message| Diagnostic {
             key: Some(key.to_owned()),
-            ..Problem::error(3, "bad_key", message)
+            ..Diagnostic::error(3, "bad_key", message)
         };
-        let problems = [
-            problem("=HYPERLINK(\"x\")", "say \"hi\", twice\nor not"),
-            problem("a", "-1"),
-            Problem::warning(9, "missing_key", "plain"),
+        let diagnostics = [
+            diagnostic("=HYPERLINK(\"x\")", "say \"hi\", twice\nor not"),
+            diagnostic("a", "-1"),
+            Diagnostic::warning(9, "missing_key", "plain"),
         ];
         let mut out = Vec::new();
-        write_validation(&problems, &mut out).unwrap();
+        write_validation(&diagnostics, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert_eq!(
             text,

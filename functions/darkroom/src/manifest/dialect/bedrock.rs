@@ -10,12 +10,12 @@ use super::{
     field::bad_name,
     item::{self, Item},
 };
-use crate::manifest::{diagnostics::Findings, strict_json};
+use crate::manifest::{diagnostics::ItemDiagnostics, strict_json};
 
 const LINE: [&str; 2] = ["recordId", "modelInput"];
 
 /// What a record asks for.
-pub(crate) enum Input<'a> {
+pub(crate) enum ModelInput<'a> {
     /// A request in Google's form, as it is written.
     Request(&'a RawValue),
     /// A friendly item.
@@ -30,33 +30,39 @@ pub(crate) fn is_line(members: &[(Cow<'_, str>, &RawValue)]) -> bool {
 /// Reads a line: its record's id, and what it asks for. `None` where that can't be told.
 pub(crate) fn read<'a>(
     members: &[(Cow<'_, str>, &'a RawValue)],
-    findings: &mut Findings,
-) -> (Option<String>, Option<Input<'a>>) {
+    diagnostics: &mut ItemDiagnostics,
+) -> (Option<String>, Option<ModelInput<'a>>) {
     let (mut id, mut input) = (None, None);
     for (name, value) in members {
         match name.as_ref() {
-            "recordId" => id = item::read_key(name, value.get(), findings),
-            "modelInput" => input = read_input(value, findings),
+            "recordId" => id = item::read_key(name, value.get(), diagnostics),
+            "modelInput" => input = read_input(value, diagnostics),
             _ => {
                 let (code, message) = bad_name(name, LINE.into_iter());
-                findings.error(code, format!("beside modelInput: {message}"));
+                diagnostics.error(code, format!("beside modelInput: {message}"));
             }
         }
     }
     (id, input)
 }
 
-fn read_input<'a>(value: &'a RawValue, findings: &mut Findings) -> Option<Input<'a>> {
-    let members = strict_json::members_of("modelInput", value.get(), findings);
-    if members.is_empty() && findings.failed() {
+fn read_input<'a>(
+    value: &'a RawValue,
+    diagnostics: &mut ItemDiagnostics,
+) -> Option<ModelInput<'a>> {
+    let members = strict_json::members_of("modelInput", value.get(), diagnostics);
+    if members.is_empty() && diagnostics.failed() {
         return None;
     }
     let has = |wanted: &str| members.iter().any(|(name, _)| name == wanted);
     if has("contents") {
-        return Some(Input::Request(value));
+        return Some(ModelInput::Request(value));
     }
     if has("prompt") || has("template") {
-        return Some(Input::Item(Box::new(Item::from_json(&members, findings))));
+        return Some(ModelInput::Item(Box::new(Item::from_json(
+            &members,
+            diagnostics,
+        ))));
     }
     let whose = match () {
         () if has("taskType") => "a request to Amazon's image models",
@@ -67,6 +73,6 @@ fn read_input<'a>(value: &'a RawValue, findings: &mut Findings) -> Option<Input<
     let message = format!(
         "modelInput is {whose}: write {{\"prompt\": …}}, or a request in Google's form, {{\"contents\": …}}"
     );
-    findings.error("bad_request", message);
+    diagnostics.error("bad_request", message);
     None
 }

@@ -3,7 +3,7 @@
 use crate::{
     manifest::{
         diagnostics::quote,
-        format::csv::{column::fold, columns::freeing},
+        format::csv::{column::fold, columns::unmap_example},
     },
     models::nearest,
 };
@@ -145,7 +145,10 @@ pub(crate) fn unsupported(name: &str) -> Option<BadName> {
         .filter(|(field, _)| field.contains('_'));
     let (field, _) = fields.find(|(field, _)| fold(field) == folded)?;
     let (code, message) = bad_name(field, std::iter::empty());
-    let freed = format!("; if the column is your own, free it: {}", freeing(name));
+    let freed = format!(
+        "; if the column is your own, free it: {}",
+        unmap_example(name)
+    );
     Some((code, message + &freed))
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, value::RawValue};
 use super::field::{Field, bad_name, field};
 use crate::{
     manifest::{
-        diagnostics::{Findings, quote, quote_json},
+        diagnostics::{ItemDiagnostics, quote, quote_json},
         format::csv::cell,
         resolve::variables::Variables,
         strict_json,
@@ -48,25 +48,25 @@ impl Item {
     /// Reads an object's members.
     pub(crate) fn from_json(
         members: &[(Cow<'_, str>, &RawValue)],
-        findings: &mut Findings,
+        diagnostics: &mut ItemDiagnostics,
     ) -> Self {
         let mut item = Self::default();
         let mut seen: Vec<(Field, &str)> = Vec::new();
         for (name, value) in members {
             match field(name) {
-                Err((code, message)) => findings.error(code, message),
+                Err((code, message)) => diagnostics.error(code, message),
                 Ok(field) => match seen.iter().find(|(other, _)| *other == field) {
                     Some((_, other)) => {
-                        findings.error(
+                        diagnostics.error(
                             "duplicate_member",
                             format!("{name} and {other} are the same field: keep one"),
                         );
                     }
                     None => {
                         seen.push((field, name));
-                        item.set_json(field, name, value.get(), findings);
+                        item.set_json(field, name, value.get(), diagnostics);
                         if field == Field::Key {
-                            item.key_name = callers_name(name);
+                            item.key_name = reported_key_name(name);
                         }
                     }
                 },
@@ -81,58 +81,58 @@ impl Item {
         field: Field,
         name: &str,
         value: &str,
-        findings: &mut Findings,
+        diagnostics: &mut ItemDiagnostics,
     ) {
         match field {
-            Field::Key => self.key = read_key(name, value, findings),
-            Field::Prompt => self.prompt = read(name, value, A_TEXT, findings),
-            Field::Template => self.template = read(name, value, A_TEXT, findings),
+            Field::Key => self.key = read_key(name, value, diagnostics),
+            Field::Prompt => self.prompt = read(name, value, A_TEXT, diagnostics),
+            Field::Template => self.template = read(name, value, A_TEXT, diagnostics),
             Field::Vars => {
-                let vars = Variables::from_json(name, value, findings).unwrap_or_default();
+                let vars = Variables::from_json(name, value, diagnostics).unwrap_or_default();
                 self.vars = vars.or(&self.vars);
             }
-            Field::Metadata => self.set_metadata(name, value, findings),
-            Field::Count => self.count = read_whole(name, value, A_COUNT, findings),
-            Field::Model => self.model = read(name, value, A_TEXT, findings),
+            Field::Metadata => self.set_metadata(name, value, diagnostics),
+            Field::Count => self.count = read_whole(name, value, A_COUNT, diagnostics),
+            Field::Model => self.model = read(name, value, A_TEXT, diagnostics),
             Field::AspectRatio => {
-                self.aspect_ratio = read(name, value, "a text such as \"4:5\"", findings)
+                self.aspect_ratio = read(name, value, "a text such as \"4:5\"", diagnostics)
             }
             Field::ImageSize => {
-                self.image_size = read(name, value, "a text such as \"1K\"", findings)
+                self.image_size = read(name, value, "a text such as \"1K\"", diagnostics)
             }
-            Field::Refs => self.refs = references(name, value, findings),
-            Field::System => self.system = read(name, value, A_TEXT, findings),
-            Field::Seed => self.seed = read_whole(name, value, A_SEED, findings),
-            Field::Temperature => self.temperature = read(name, value, A_TEMPERATURE, findings),
+            Field::Refs => self.refs = references(name, value, diagnostics),
+            Field::System => self.system = read(name, value, A_TEXT, diagnostics),
+            Field::Seed => self.seed = read_whole(name, value, A_SEED, diagnostics),
+            Field::Temperature => self.temperature = read(name, value, A_TEMPERATURE, diagnostics),
             Field::Thinking => {
-                let level: Option<String> = read(name, value, A_LEVEL, findings);
-                self.thinking = level.and_then(|level| parse(name, &level, A_LEVEL, findings));
+                let level: Option<String> = read(name, value, A_LEVEL, diagnostics);
+                self.thinking = level.and_then(|level| parse(name, &level, A_LEVEL, diagnostics));
             }
             Field::Lane => {
-                let lane: Option<String> = read(name, value, A_TEXT, findings);
-                check_lane(lane.as_deref(), findings);
+                let lane: Option<String> = read(name, value, A_TEXT, diagnostics);
+                check_lane(lane.as_deref(), diagnostics);
             }
-            Field::Output => self.path = path(name, value, findings),
+            Field::Output => self.path = path(name, value, diagnostics),
         }
     }
 
     /// Reads values of the caller's own. Among them may be the key.
-    fn set_metadata(&mut self, name: &str, value: &str, findings: &mut Findings) {
+    fn set_metadata(&mut self, name: &str, value: &str, diagnostics: &mut ItemDiagnostics) {
         if value == "null" {
             return;
         }
-        let members = strict_json::members_of(name, value, findings);
+        let members = strict_json::members_of(name, value, diagnostics);
         let is_key = |member: &&(Cow<'_, str>, &RawValue)| member.0 == "key";
         if let Some((_, key)) = members.iter().find(is_key)
             && self.key.is_none()
         {
-            self.key = read_key("metadata.key", key.get(), findings);
+            self.key = read_key("metadata.key", key.get(), diagnostics);
         }
         let own: Vec<_> = members
             .into_iter()
             .filter(|member| !is_key(&member))
             .collect();
-        self.vars = std::mem::take(&mut self.vars).or(&Variables::from_own(&own));
+        self.vars = std::mem::take(&mut self.vars).or(&Variables::from_metadata(&own));
     }
 
     /// Reads one cell of a table, which isn't empty.
@@ -142,7 +142,7 @@ impl Item {
         name: &str,
         cell: &str,
         style: CellStyle,
-        findings: &mut Findings,
+        diagnostics: &mut ItemDiagnostics,
     ) {
         let text = || Some(cell.to_owned());
         let number = || cell::number(cell, style.decimal_comma);
@@ -152,7 +152,7 @@ impl Item {
             Field::Template => self.template = text(),
             // A table has a column for each variable.
             Field::Vars | Field::Metadata => {}
-            Field::Count => self.count = parse(name, &number(), A_COUNT, findings),
+            Field::Count => self.count = parse(name, &number(), A_COUNT, diagnostics),
             Field::Model => self.model = text(),
             Field::AspectRatio => {
                 let (ratio, is_time) = cell::aspect_ratio(cell);
@@ -160,7 +160,7 @@ impl Item {
                     let message = format!(
                         "ratios in {name} were saved as times of the day: 04:05 is read as 4:5"
                     );
-                    findings.warning("ratio_as_time", message);
+                    diagnostics.warning("ratio_as_time", message);
                 }
                 self.aspect_ratio = Some(ratio.into_owned());
             }
@@ -171,12 +171,12 @@ impl Item {
                 .get_or_insert_default()
                 .extend(cell::references(cell)),
             Field::System => self.system = text(),
-            Field::Seed => self.seed = parse(name, &number(), A_SEED, findings),
+            Field::Seed => self.seed = parse(name, &number(), A_SEED, diagnostics),
             Field::Temperature => {
-                self.temperature = parse(name, &number(), A_TEMPERATURE, findings)
+                self.temperature = parse(name, &number(), A_TEMPERATURE, diagnostics)
             }
-            Field::Thinking => self.thinking = parse(name, cell, A_LEVEL, findings),
-            Field::Lane => check_lane(Some(cell), findings),
+            Field::Thinking => self.thinking = parse(name, cell, A_LEVEL, diagnostics),
+            Field::Lane => check_lane(Some(cell), diagnostics),
             Field::Output => self.path = text(),
         }
     }
@@ -243,10 +243,10 @@ pub(crate) fn read<T: DeserializeOwned>(
     name: &str,
     value: &str,
     expected: &str,
-    findings: &mut Findings,
+    diagnostics: &mut ItemDiagnostics,
 ) -> Option<T> {
     serde_json::from_str::<Option<T>>(value).unwrap_or_else(|_| {
-        findings.error(
+        diagnostics.error(
             "bad_value",
             format!("{name} must be {expected}, not {}", quote_json(value)),
         );
@@ -255,10 +255,14 @@ pub(crate) fn read<T: DeserializeOwned>(
 }
 
 /// A key: a text, or a number as it is written, `1001.0` without its fraction.
-pub(crate) fn read_key(name: &str, value: &str, findings: &mut Findings) -> Option<String> {
+pub(crate) fn read_key(
+    name: &str,
+    value: &str,
+    diagnostics: &mut ItemDiagnostics,
+) -> Option<String> {
     match value.as_bytes().first() {
         Some(b'0'..=b'9' | b'-') => Some(cell::number(value, false).into_owned()),
-        _ => read(name, value, "a text in quotes, or a number", findings),
+        _ => read(name, value, "a text in quotes, or a number", diagnostics),
     }
 }
 
@@ -267,24 +271,24 @@ pub(crate) fn read_whole<T: DeserializeOwned>(
     name: &str,
     value: &str,
     expected: &str,
-    findings: &mut Findings,
+    diagnostics: &mut ItemDiagnostics,
 ) -> Option<T> {
     let whole = cell::number(value, false);
     if serde_json::from_str::<Option<T>>(&whole).is_ok() {
-        return read(name, &whole, expected, findings);
+        return read(name, &whole, expected, diagnostics);
     }
-    read(name, value, expected, findings)
+    read(name, value, expected, diagnostics)
 }
 
 fn parse<T: std::str::FromStr>(
     name: &str,
     cell: &str,
     expected: &str,
-    findings: &mut Findings,
+    diagnostics: &mut ItemDiagnostics,
 ) -> Option<T> {
     let parsed = cell.parse().ok();
     if parsed.is_none() {
-        findings.error(
+        diagnostics.error(
             "bad_value",
             format!("{name} must be {expected}, not {}", quote(cell)),
         );
@@ -293,7 +297,11 @@ fn parse<T: std::str::FromStr>(
 }
 
 /// Reference pictures: `"refs/a.jpg"`, or a list of such texts or of `{"uri": "refs/a.jpg"}`.
-pub(crate) fn references(name: &str, value: &str, findings: &mut Findings) -> Option<Vec<String>> {
+pub(crate) fn references(
+    name: &str,
+    value: &str,
+    diagnostics: &mut ItemDiagnostics,
+) -> Option<Vec<String>> {
     if value == "null" {
         return None;
     }
@@ -306,12 +314,12 @@ pub(crate) fn references(name: &str, value: &str, findings: &mut Findings) -> Op
             "{name} must be a list such as [\"refs/a.jpg\"], not {}",
             quote_json(value)
         );
-        findings.error("bad_value", message);
+        diagnostics.error("bad_value", message);
         return None;
     };
     let uri = |reference| match reference {
         Reference::Text(uri) => Some(uri),
-        Reference::Object(members) => uri_of(name, members, findings),
+        Reference::Object(members) => uri_of(name, members, diagnostics),
     };
     Some(list.into_iter().filter_map(uri).collect())
 }
@@ -327,12 +335,12 @@ enum Reference<'a> {
 fn uri_of(
     name: &str,
     mut members: BTreeMap<Cow<'_, str>, Value>,
-    findings: &mut Findings,
+    diagnostics: &mut ItemDiagnostics,
 ) -> Option<String> {
     let uri = match members.remove("uri") {
         Some(Value::String(uri)) => Some(uri),
         Some(_) | None => {
-            findings.error(
+            diagnostics.error(
                 "bad_reference",
                 format!("a reference in {name} has no uri: write its address"),
             );
@@ -341,25 +349,25 @@ fn uri_of(
     };
     for member in members.keys() {
         let (code, message) = bad_name(member, ["uri"].into_iter());
-        findings.error(code, format!("in {name}: {message}"));
+        diagnostics.error(code, format!("in {name}: {message}"));
     }
     uri
 }
 
 /// A name for the key by which the results call it too.
-pub(crate) fn callers_name(name: &str) -> Option<&'static str> {
+pub(crate) fn reported_key_name(name: &str) -> Option<&'static str> {
     ["id", "custom_id", "customId", "recordId", "record_id"]
         .into_iter()
         .find(|known| *known == name)
 }
 
 /// The path of `output: {"path": …}`.
-pub(crate) fn path(name: &str, value: &str, findings: &mut Findings) -> Option<String> {
+pub(crate) fn path(name: &str, value: &str, diagnostics: &mut ItemDiagnostics) -> Option<String> {
     if value == "null" {
         return None;
     }
     let Some(members) = strict_json::members(value) else {
-        findings.error(
+        diagnostics.error(
             "bad_value",
             format!(
                 "{name} must be an object such as {{\"path\": \"sku/1\"}}, not {}",
@@ -371,19 +379,19 @@ pub(crate) fn path(name: &str, value: &str, findings: &mut Findings) -> Option<S
     let mut path = None;
     for (member, value) in members {
         if member == "path" {
-            path = read("output.path", value.get(), A_TEXT, findings);
+            path = read("output.path", value.get(), A_TEXT, diagnostics);
         } else {
             let (code, message) = bad_name(&member, ["path"].into_iter());
-            findings.error(code, format!("in {name}: {message}"));
+            diagnostics.error(code, format!("in {name}: {message}"));
         }
     }
     path
 }
 
 /// Every image goes through a batch for now.
-pub(crate) fn check_lane(lane: Option<&str>, findings: &mut Findings) {
+pub(crate) fn check_lane(lane: Option<&str>, diagnostics: &mut ItemDiagnostics) {
     if let Some(lane) = lane.filter(|lane| *lane != "batch") {
-        findings.error(
+        diagnostics.error(
             "unsupported_field",
             format!(
                 "lane {} is not supported yet: leave it out, every image goes through a batch",

@@ -12,13 +12,13 @@ use std::borrow::Cow;
 use serde_json::{Value, value::RawValue};
 use url::Url;
 
-use self::{line::Line, request_check::RequestCheck};
+use self::{line::NativeLine, request_check::RequestCheck};
 use super::{field::snake_case, item};
 use crate::{
     manifest::{
-        diagnostics::{Findings, quote},
+        diagnostics::{ItemDiagnostics, quote},
         resolve::{
-            image_request::{Form, Order},
+            image_request::{Form, ImageRequest},
             references,
         },
         strict_json,
@@ -32,38 +32,38 @@ type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 /// Where uploaded files are.
 const FILES_HOST: &str = "generativelanguage.googleapis.com";
 
-impl Line<'_> {
+impl NativeLine<'_> {
     /// What the line orders. `None` where there is nothing to go on with.
-    pub(crate) fn order(
+    pub(crate) fn image_request(
         self,
         bucket: &str,
         strictness: RequestCheck,
-        findings: &mut Findings,
-    ) -> Option<Order> {
+        diagnostics: &mut ItemDiagnostics,
+    ) -> Option<ImageRequest> {
         let (request, root) = (self.request?, self.root);
         let Some(members) = strict_json::members(request) else {
-            findings.error(
+            diagnostics.error(
                 "bad_request",
                 format!("{root} must be an object with contents"),
             );
             return None;
         };
         if member(&members, "serviceTier").is_some() {
-            findings.error(
+            diagnostics.error(
                 "bad_request",
                 "serviceTier is not allowed in a batch: take it out",
             );
         }
-        request_check::check(request, root, strictness, findings);
+        request_check::check(request, root, strictness, diagnostics);
         let texts = Reader {
             root,
             bucket,
             strictness,
-            findings,
+            diagnostics,
         }
         .read(&members);
         let configuration = inner(&members, "generationConfig").unwrap_or_default();
-        check_candidates(&configuration, root, strictness, findings);
+        check_candidates(&configuration, root, strictness, diagnostics);
         let is_set = |control: &Control| member(&configuration, control.name()).is_some();
         let controls = Control::ALL.into_iter().filter(is_set).collect();
         let image = inner(&configuration, "imageConfig").unwrap_or_default();
@@ -71,14 +71,14 @@ impl Line<'_> {
         // Values of another type were found above.
         let text =
             |members: &Members<'_>, name| serde_json::from_str(member(members, name)?.get()).ok();
-        let (request, model) = without_model(request, &members, findings);
+        let (request, model) = without_model(request, &members, diagnostics);
         if self.model.is_some() && model.is_some() && self.model != model {
-            findings.error(
+            diagnostics.error(
                 "bad_request",
                 format!("the line and its {root} name different models: keep the line's"),
             );
         }
-        Some(Order {
+        Some(ImageRequest {
             key: self.key,
             key_name: self.key_name,
             vars: self.vars,
@@ -118,7 +118,7 @@ struct Reader<'a> {
     root: &'static str,
     bucket: &'a str,
     strictness: RequestCheck,
-    findings: &'a mut Findings,
+    diagnostics: &'a mut ItemDiagnostics,
 }
 
 impl Reader<'_> {
@@ -136,7 +136,7 @@ impl Reader<'_> {
                 }
             }
             _ => {
-                self.findings.error(
+                self.diagnostics.error(
                     "bad_request",
                     format!("{root}.contents must be a list with at least one content"),
                 );
@@ -157,7 +157,7 @@ impl Reader<'_> {
         let Some(parts) = strict_json::members(content)
             .and_then(|content| member(&content, "parts").and_then(list))
         else {
-            self.findings.error(
+            self.diagnostics.error(
                 "bad_request",
                 format!("{place} must be an object with a list of parts"),
             );
@@ -165,7 +165,7 @@ impl Reader<'_> {
         };
         for (number, part) in parts.into_iter().enumerate() {
             let Some(part) = strict_json::members(part.get()) else {
-                self.findings.error(
+                self.diagnostics.error(
                     "bad_request",
                     format!("{place}.parts[{number}] must be an object"),
                 );
@@ -200,7 +200,7 @@ impl Reader<'_> {
         let uri =
             member(file, "fileUri").and_then(|uri| serde_json::from_str::<String>(uri.get()).ok());
         let Some(uri) = uri.filter(|uri| !uri.is_empty()) else {
-            self.findings.error(
+            self.diagnostics.error(
                 "bad_request",
                 format!("{place}: there must be a text, the picture's address"),
             );
@@ -209,12 +209,12 @@ impl Reader<'_> {
         if uri.starts_with("s3://") || !uri.contains("://") {
             match references::object(&uri, self.bucket) {
                 Ok(uri) => texts.refs.push(uri),
-                Err((code, message)) => self.findings.error(code, format!("{place}: {message}")),
+                Err((code, message)) => self.diagnostics.error(code, format!("{place}: {message}")),
             }
         } else if !is_uploaded_file(&uri) {
             let what = format!("{} {}", quote(&uri), instead_of(&uri));
             self.strictness
-                .note("unsupported_reference", place, &what, self.findings);
+                .note("unsupported_reference", place, &what, self.diagnostics);
         }
     }
 }
@@ -263,7 +263,7 @@ fn check_candidates(
     configuration: &Members<'_>,
     root: &str,
     strictness: RequestCheck,
-    findings: &mut Findings,
+    diagnostics: &mut ItemDiagnostics,
 ) {
     let Some(count) = member(configuration, "candidateCount") else {
         return;
@@ -272,7 +272,7 @@ fn check_candidates(
     if number.is_some_and(|number| number > 1.0) {
         let what = "Gemini makes one image a request: take it out, and write a line with a key of its own for each image";
         let place = format_args!("{root}.generationConfig.candidateCount");
-        strictness.note("bad_request_value", place, what, findings);
+        strictness.note("bad_request_value", place, what, diagnostics);
     }
 }
 
@@ -284,7 +284,7 @@ fn check_candidates(
 fn without_model(
     request: &str,
     members: &Members<'_>,
-    findings: &mut Findings,
+    diagnostics: &mut ItemDiagnostics,
 ) -> (Box<RawValue>, Option<String>) {
     let Some((_, model)) = members.iter().find(|(name, _)| name == "model") else {
         return (
@@ -292,7 +292,12 @@ fn without_model(
             None,
         );
     };
-    let model = item::read("request.model", model.get(), "a text in quotes", findings);
+    let model = item::read(
+        "request.model",
+        model.get(),
+        "a text in quotes",
+        diagnostics,
+    );
     let rest = members.iter().filter(|(name, _)| name != "model");
     let rest: Vec<String> = rest
         .map(|(name, value)| format!("{}:{value}", Value::from(name.as_ref())))

@@ -11,7 +11,7 @@ use super::{
     item::{self, Item},
 };
 use crate::manifest::{
-    diagnostics::{Findings, quote, quote_json},
+    diagnostics::{ItemDiagnostics, quote, quote_json},
     strict_json,
 };
 
@@ -20,7 +20,7 @@ const GENERATIONS: &str = "/v1/images/generations";
 const BODY: [&str; 4] = ["model", "prompt", "n", "size"];
 
 /// Members of a body that mean nothing to Gemini, and why.
-const LEFT_ASIDE: [(&str, &str); 9] = [
+const IGNORED: [(&str, &str); 9] = [
     ("quality", "Gemini has one quality"),
     ("style", "say it in the prompt"),
     ("response_format", "every image becomes a file"),
@@ -39,25 +39,28 @@ pub(crate) fn is_line(members: &[(Cow<'_, str>, &RawValue)]) -> bool {
 }
 
 /// Reads a line. What it says of the model is in [`Item::model`], as it is written there.
-pub(crate) fn item(members: &[(Cow<'_, str>, &RawValue)], findings: &mut Findings) -> Item {
+pub(crate) fn item(
+    members: &[(Cow<'_, str>, &RawValue)],
+    diagnostics: &mut ItemDiagnostics,
+) -> Item {
     let mut item = Item {
-        key_name: item::callers_name("custom_id"),
+        key_name: item::reported_key_name("custom_id"),
         ..Item::default()
     };
     for (name, value) in members {
         let value = value.get();
         match name.as_ref() {
-            "custom_id" => item.key = item::read_key(name, value, findings),
+            "custom_id" => item.key = item::read_key(name, value, diagnostics),
             "method" if value == "\"POST\"" => {}
-            "method" => findings.error(
+            "method" => diagnostics.error(
                 "bad_value",
                 format!("method must be \"POST\", not {}", quote_json(value)),
             ),
-            "url" => check_url(value, findings),
-            "body" => read_body(value, &mut item, findings),
+            "url" => check_url(value, diagnostics),
+            "body" => read_body(value, &mut item, diagnostics),
             _ => {
                 let (code, message) = bad_name(name, LINE.into_iter());
-                findings.error(code, format!("beside a body: {message}"));
+                diagnostics.error(code, format!("beside a body: {message}"));
             }
         }
     }
@@ -66,35 +69,36 @@ pub(crate) fn item(members: &[(Cow<'_, str>, &RawValue)], findings: &mut Finding
 
 const A_TEXT: &str = "a text in quotes";
 
-fn check_url(value: &str, findings: &mut Findings) {
-    let url: Option<String> = item::read("url", value, A_TEXT, findings);
+fn check_url(value: &str, diagnostics: &mut ItemDiagnostics) {
+    let url: Option<String> = item::read("url", value, A_TEXT, diagnostics);
     if let Some(url) = url.filter(|url| url != GENERATIONS) {
         let message = format!(
             "requests to {} can't be taken: only those to {GENERATIONS} make images here",
             quote(&url)
         );
-        findings.error("unsupported_url", message);
+        diagnostics.error("unsupported_url", message);
     }
 }
 
-fn read_body(value: &str, item: &mut Item, findings: &mut Findings) {
-    for (name, value) in strict_json::members_of("body", value, findings) {
+fn read_body(value: &str, item: &mut Item, diagnostics: &mut ItemDiagnostics) {
+    for (name, value) in strict_json::members_of("body", value, diagnostics) {
         let value = value.get();
         match name.as_ref() {
-            "model" => item.model = item::read("body.model", value, A_TEXT, findings),
-            "prompt" => item.prompt = item::read("body.prompt", value, A_TEXT, findings),
+            "model" => item.model = item::read("body.model", value, A_TEXT, diagnostics),
+            "prompt" => item.prompt = item::read("body.prompt", value, A_TEXT, diagnostics),
             "n" => {
-                item.count = item::read_whole("body.n", value, "a whole number such as 2", findings)
+                item.count =
+                    item::read_whole("body.n", value, "a whole number such as 2", diagnostics)
             }
-            "size" => item.pixels = size(value, findings),
-            "background" => check_background(value, findings),
-            _ => match LEFT_ASIDE.iter().find(|(known, _)| *known == name) {
+            "size" => item.pixels = size(value, diagnostics),
+            "background" => check_background(value, diagnostics),
+            _ => match IGNORED.iter().find(|(known, _)| *known == name) {
                 Some((_, why)) => {
-                    findings.warning("left_aside", format!("body.{name} is left aside: {why}"))
+                    diagnostics.warning("left_aside", format!("body.{name} is left aside: {why}"))
                 }
                 None => {
                     let (code, message) = bad_name(&name, BODY.into_iter());
-                    findings.error(code, format!("in body: {message}"));
+                    diagnostics.error(code, format!("in body: {message}"));
                 }
             },
         }
@@ -102,8 +106,13 @@ fn read_body(value: &str, item: &mut Item, findings: &mut Findings) {
 }
 
 /// `1536x1024`; `auto` leaves it to the model.
-fn size(value: &str, findings: &mut Findings) -> Option<(u32, u32)> {
-    let size: String = item::read("body.size", value, "a text such as \"1024x1024\"", findings)?;
+fn size(value: &str, diagnostics: &mut ItemDiagnostics) -> Option<(u32, u32)> {
+    let size: String = item::read(
+        "body.size",
+        value,
+        "a text such as \"1024x1024\"",
+        diagnostics,
+    )?;
     if size == "auto" {
         return None;
     }
@@ -113,7 +122,7 @@ fn size(value: &str, findings: &mut Findings) -> Option<(u32, u32)> {
     let pixels = pixels
         .filter(|(width, height)| (1..=16_384).contains(width) && (1..=16_384).contains(height));
     if pixels.is_none() {
-        findings.error(
+        diagnostics.error(
             "bad_value",
             format!(
                 "body.size must be such as \"1024x1024\", not {}",
@@ -124,10 +133,10 @@ fn size(value: &str, findings: &mut Findings) -> Option<(u32, u32)> {
     pixels
 }
 
-fn check_background(value: &str, findings: &mut Findings) {
-    let background: Option<String> = item::read("body.background", value, A_TEXT, findings);
+fn check_background(value: &str, diagnostics: &mut ItemDiagnostics) {
+    let background: Option<String> = item::read("body.background", value, A_TEXT, diagnostics);
     if background.as_deref() == Some("transparent") {
-        findings.error(
+        diagnostics.error(
             "unsupported_field",
             "Gemini makes no transparent images: take body.background out",
         );

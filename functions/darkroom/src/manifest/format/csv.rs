@@ -5,7 +5,7 @@ pub(crate) mod column;
 pub(crate) mod columns;
 pub(crate) mod continuation;
 pub(crate) mod image_columns;
-pub(crate) mod own_keys;
+pub(crate) mod key_candidates;
 pub(crate) mod rows;
 
 use std::{
@@ -16,20 +16,20 @@ use std::{
 use csv::ByteRecord;
 
 use self::{
-    column::{About, Column, Other, column, column_field, fold},
-    continuation::{ContinuationRows, Group, Held},
-    own_keys::OwnKeys,
+    column::{Column, ForeignSetting, TableContext, column, column_field, fold},
+    continuation::{ContinuationRows, Group, PendingRow},
+    key_candidates::KeyCandidates,
     rows::Rows,
 };
 use super::{input::Input, jsonl::not_utf8};
 use crate::manifest::{
     Stop,
-    diagnostics::{Findings, Problem, quote},
+    diagnostics::{Diagnostic, ItemDiagnostics, quote},
     dialect::{
         field::Field,
         item::{self, CellStyle, Item},
     },
-    reader::Intake,
+    reader::ItemReader,
     resolve::variables::spelling,
 };
 
@@ -40,14 +40,14 @@ const COLUMN_PROBLEMS: usize = 5;
 const COLUMNS: usize = 16_384;
 
 /// Reads a table, a row at a time.
-pub(crate) fn read(input: &mut Input<'_>, intake: &mut Intake<'_>) -> Result<(), Stop> {
-    let place = input.place();
-    input.first_byte().map_err(|error| place.stop(error))?;
-    let used = intake.used_names().unwrap_or_default();
-    let said = intake.header.said.job.columns.clone();
+pub(crate) fn read(input: &mut Input<'_>, reader: &mut ItemReader<'_>) -> Result<(), Stop> {
+    let position = input.position();
+    input.first_byte().map_err(|error| position.stop(error))?;
+    let used = reader.used_names().unwrap_or_default();
+    let declarations = reader.header.declarations.job.columns.clone();
     let known = |name: &str| {
         column_field(name).is_some()
-            || said.field_of(name).is_some()
+            || declarations.field_of(name).is_some()
             || used.contains(&spelling(name))
     };
     let mut rows = Rows::new(input, known)?;
@@ -60,13 +60,13 @@ pub(crate) fn read(input: &mut Input<'_>, intake: &mut Intake<'_>) -> Result<(),
     let style = CellStyle {
         decimal_comma: rows.has_decimal_commas(),
     };
-    let mut table = Table::new(line, &record, style, &used, intake)?;
-    intake.columns = table.variables();
+    let mut table = Table::new(line, &record, style, &used, reader)?;
+    reader.columns = table.variables();
     while let Some(line) = rows.next(&mut record)? {
-        intake.check_full()?;
-        table.take(line, &record, intake)?;
+        reader.check_full()?;
+        table.take(line, &record, reader)?;
     }
-    table.finish(intake)
+    table.finish(reader)
 }
 
 /// A table: its columns, and what was met in its rows.
@@ -78,7 +78,7 @@ struct Table {
     style: CellStyle,
     group: Group,
     /// The row above, which is taken once no further row continues it.
-    held: Option<Held>,
+    pending: Option<PendingRow>,
     /// Settings under other names that hold what no image can be, each of which is said once.
     refused: HashSet<usize>,
     notes: Notes,
@@ -98,7 +98,7 @@ struct Notes {
     /// The images that it orders.
     images: u64,
     /// The rows without a key, and the columns that could be one.
-    keyless: OwnKeys,
+    keyless: KeyCandidates,
     /// The first column that is no field and holds a picture.
     pictures: Option<usize>,
 }
@@ -135,59 +135,59 @@ impl Table {
         header: &ByteRecord,
         style: CellStyle,
         used: &HashSet<String>,
-        intake: &mut Intake<'_>,
+        reader: &mut ItemReader<'_>,
     ) -> Result<Self, Stop> {
         if header.len() > COLUMNS {
             let message = format!(
                 "the header has {} columns, {COLUMNS} are allowed: is this a table?",
                 header.len()
             );
-            return Err(Stop::Problem(Problem::error(
+            return Err(Stop::Diagnostic(Diagnostic::error(
                 line,
                 "too_many_columns",
                 message,
             )));
         }
         let Some(names) = texts(header) else {
-            return Err(Stop::Problem(not_utf8(line)));
+            return Err(Stop::Diagnostic(not_utf8(line)));
         };
         let names: Vec<String> = names.into_iter().map(Cow::into_owned).collect();
-        let mut findings = Findings::default();
-        let columns = read_columns(&names, used, intake, &mut findings);
-        check_has_prompt(&columns, intake, &mut findings);
-        for missing in intake.header.said.job.columns.missing(&names) {
+        let mut diagnostics = ItemDiagnostics::default();
+        let columns = read_columns(&names, used, reader, &mut diagnostics);
+        check_has_prompt(&columns, reader, &mut diagnostics);
+        for missing in reader.header.declarations.job.columns.missing(&names) {
             let message = format!(
                 "job.columns names the column {}, which the table doesn't have",
                 quote(missing)
             );
-            findings.error("unknown_column", message);
+            diagnostics.error("unknown_column", message);
         }
         // Without the columns the rows mean nothing: one problem that is corrected beats one for
         // each row.
-        let mut problems = findings.into_problems(line, None);
-        if let Some(mut problem) = problems.next() {
+        let mut problems = diagnostics.into_diagnostics(line, None);
+        if let Some(mut diagnostic) = problems.next() {
             for next in problems.by_ref().take(COLUMN_PROBLEMS - 1) {
-                problem.message = format!("{}; {}", problem.message, next.message);
+                diagnostic.message = format!("{}; {}", diagnostic.message, next.message);
             }
             if problems.next().is_some() {
-                problem.message += "; and so on";
+                diagnostic.message += "; and so on";
             }
             if !columns
                 .iter()
                 .any(|holds| matches!(holds, Column::Field(_)))
-                && problem.code == "missing_prompt"
+                && diagnostic.code == "missing_prompt"
             {
-                problem.message = format!(
+                diagnostic.message = format!(
                     "the first line must name the columns, such as key,prompt: {}",
-                    problem.message
+                    diagnostic.message
                 );
             }
-            return Err(Stop::Problem(problem));
+            return Err(Stop::Diagnostic(diagnostic));
         }
-        let group = Group::new(&names, &columns, intake);
+        let group = Group::new(&names, &columns, reader);
         let has_key = columns.contains(&Column::Field(Field::Key))
-            || intake.header.said.defaults.key.is_some();
-        let keyless = OwnKeys::new(&names, has_key);
+            || reader.header.declarations.defaults.key.is_some();
+        let keyless = KeyCandidates::new(&names, has_key);
         let notes = Notes {
             keyless,
             ..Notes::default()
@@ -201,7 +201,7 @@ impl Table {
             count,
             style,
             group,
-            held: None,
+            pending: None,
             refused: HashSet::new(),
             notes,
         })
@@ -221,10 +221,10 @@ impl Table {
         &mut self,
         line: u64,
         record: &ByteRecord,
-        intake: &mut Intake<'_>,
+        reader: &mut ItemReader<'_>,
     ) -> Result<(), Stop> {
         let Some(cells) = texts(record) else {
-            return self.refuse(not_utf8(line), intake);
+            return self.refuse(not_utf8(line), reader);
         };
         if cells.iter().all(|cell| cell.is_empty()) {
             return Ok(());
@@ -239,30 +239,30 @@ impl Table {
                 "the row has {count} cells and the header {columns}: put texts that hold a comma, a quote or a line \
                  break in quotes"
             );
-            return self.refuse(Problem::error(line, "wrong_cells", message), intake);
+            return self.refuse(Diagnostic::error(line, "wrong_cells", message), reader);
         }
-        let mut findings = Findings::default();
-        let mut item = self.item(line, &cells, &mut findings);
+        let mut diagnostics = ItemDiagnostics::default();
+        let mut item = self.item(line, &cells, &mut diagnostics);
         let mut head = None;
-        if let Some(held) = self
-            .held
+        if let Some(pending) = self
+            .pending
             .as_mut()
-            .filter(|held| self.group.continues(held, &cells))
+            .filter(|pending| self.group.continues(pending, &cells))
         {
             self.notes.continued.add(line);
-            match intake.header.job().continuation_rows.unwrap_or_default() {
+            match reader.header.job().continuation_rows.unwrap_or_default() {
                 ContinuationRows::Skip => return Ok(()),
                 ContinuationRows::References => {
-                    held.add_references(intake.references_of(item));
+                    pending.add_references(reader.references_of(item));
                     return Ok(());
                 }
                 ContinuationRows::Fill => {
-                    item = item.filled_from(held.item());
-                    head = Some(held.head().clone());
+                    item = item.filled_from(pending.item());
+                    head = Some(pending.head().clone());
                 }
             }
         }
-        let is_keyless = item.key.is_none() && intake.header.said.defaults.key.is_none();
+        let is_keyless = item.key.is_none() && reader.header.declarations.defaults.key.is_none();
         self.notes.keyless.add(line, &cells, is_keyless);
         if self.count.is_some() {
             self.notes.counted.add(line);
@@ -271,29 +271,34 @@ impl Table {
         // A row that was filled is no product's first: the rows after it are compared with the same
         // one.
         let head = head.unwrap_or_else(|| self.group.head(&cells));
-        match self.held.replace(Held::new(line, item, findings, head)) {
-            Some(above) => above.take(intake),
+        match self
+            .pending
+            .replace(PendingRow::new(line, item, diagnostics, head))
+        {
+            Some(above) => above.take(reader),
             None => Ok(()),
         }
     }
 
     /// Takes note of a row that can't be read, after what is to be said of the row above.
-    fn refuse(&mut self, problem: Problem, intake: &mut Intake<'_>) -> Result<(), Stop> {
-        if let Some(above) = self.held.take() {
-            above.take(intake)?;
+    fn refuse(&mut self, diagnostic: Diagnostic, reader: &mut ItemReader<'_>) -> Result<(), Stop> {
+        if let Some(above) = self.pending.take() {
+            above.take(reader)?;
         }
-        intake.problems.push(problem);
+        reader.diagnostics.push(diagnostic);
         Ok(())
     }
 
     /// Takes the last row, and says what is to be said of the table.
-    fn finish(self, intake: &mut Intake<'_>) -> Result<(), Stop> {
-        if let Some(held) = self.held {
-            held.take(intake)?;
+    fn finish(self, reader: &mut ItemReader<'_>) -> Result<(), Stop> {
+        if let Some(pending) = self.pending {
+            pending.take(reader)?;
         }
         let notes = self.notes;
         let mut warn = |line, code, message: String| {
-            intake.problems.push(Problem::warning(line, code, message))
+            reader
+                .diagnostics
+                .push(Diagnostic::warning(line, code, message))
         };
         if notes.headers.rows > 0 {
             let message = format!(
@@ -307,7 +312,7 @@ impl Table {
                 "the first column has no name and numbers the rows: it is left out".to_owned();
             warn(notes.index.line, "nameless_column", message);
         }
-        if let Some(name) = self.count.map(|place| &self.names[place])
+        if let Some(name) = self.count.map(|position| &self.names[position])
             && fold(name) == "count"
             && notes.counted.rows > 0
         {
@@ -316,26 +321,26 @@ impl Table {
                 quote(name),
                 notes.images,
                 notes.counted.rows(),
-                columns::freeing("count")
+                columns::unmap_example("count")
             );
             warn(notes.counted.line, "count_column", message);
         }
         if notes.continued.rows > 0 {
-            let choice = intake.header.job().continuation_rows.unwrap_or_default();
+            let choice = reader.header.job().continuation_rows.unwrap_or_default();
             let message =
                 self.group
                     .describe(&notes.continued.rows(), notes.continued.rows == 1, choice);
-            intake.problems.push(Problem::warning(
+            reader.diagnostics.push(Diagnostic::warning(
                 notes.continued.line,
                 "continuation_rows",
                 message,
             ));
         }
         let has_refs = self.columns.contains(&Column::Field(Field::Refs))
-            || intake.header.said.defaults.refs.is_some();
-        if let Some(name) = notes.pictures.map(|place| &self.names[place])
+            || reader.header.declarations.defaults.refs.is_some();
+        if let Some(name) = notes.pictures.map(|position| &self.names[position])
             && !has_refs
-            && !intake.uses(name)
+            && !reader.uses(name)
         {
             let message = format!(
                 "the column {} holds pictures, and no image is made with them: to send them as references use the \
@@ -343,14 +348,14 @@ impl Table {
                 quote(name),
                 spelling(name)
             );
-            intake
-                .problems
-                .push(Problem::warning(1, "unused_pictures", message));
+            reader
+                .diagnostics
+                .push(Diagnostic::warning(1, "unused_pictures", message));
         }
         if let Some((line, message)) = notes.keyless.describe() {
-            intake
-                .problems
-                .push(Problem::warning(line, "missing_key", message));
+            reader
+                .diagnostics
+                .push(Diagnostic::warning(line, "missing_key", message));
         }
         Ok(())
     }
@@ -364,46 +369,51 @@ impl Table {
                 .all(|(cell, name)| fold(cell) == fold(name))
     }
 
-    fn item(&mut self, line: u64, cells: &[Cow<'_, str>], findings: &mut Findings) -> Item {
+    fn item(
+        &mut self,
+        line: u64,
+        cells: &[Cow<'_, str>],
+        diagnostics: &mut ItemDiagnostics,
+    ) -> Item {
         let mut item = Item::default();
         let mut sides = image_columns::Sides::default();
-        for (place, (cell, column)) in cells
+        for (position, (cell, column)) in cells
             .iter()
             .zip(&self.columns)
             .enumerate()
             .filter(|(_, (cell, _))| !cell.is_empty())
         {
-            let name = &self.names[place];
+            let name = &self.names[position];
             match column {
                 Column::Field(field) => {
-                    item.set_cell(*field, name, cell, self.style, findings);
+                    item.set_cell(*field, name, cell, self.style, diagnostics);
                     if *field == Field::Key {
-                        item.key_name = item::callers_name(name);
+                        item.key_name = item::reported_key_name(name);
                     }
                 }
-                Column::Other(Other::Width) => sides.width = Some((name, cell)),
-                Column::Other(Other::Height) => sides.height = Some((name, cell)),
-                Column::Other(other) => {
+                Column::Foreign(ForeignSetting::Width) => sides.width = Some((name, cell)),
+                Column::Foreign(ForeignSetting::Height) => sides.height = Some((name, cell)),
+                Column::Foreign(other) => {
                     if let Err(message) = image_columns::set(&mut item, *other, name, cell)
-                        && self.refused.insert(place)
+                        && self.refused.insert(position)
                     {
-                        findings.error("unknown_setting", message);
+                        diagnostics.error("unknown_setting", message);
                     }
                 }
                 Column::Variable => {
                     if self.notes.pictures.is_none() && cell::is_picture(cell) {
-                        self.notes.pictures = Some(place);
+                        self.notes.pictures = Some(position);
                     }
                     item.vars.set_column(name, cell.clone().into_owned());
                 }
-                Column::Again => {}
+                Column::Repeated => {}
                 // Programs number the rows so: pandas, R, and whoever saved a sheet's row numbers.
-                Column::Nameless
-                    if place == 0 && cell.bytes().all(|byte| byte.is_ascii_digit()) =>
+                Column::Unnamed
+                    if position == 0 && cell.bytes().all(|byte| byte.is_ascii_digit()) =>
                 {
                     self.notes.index.add(line);
                 }
-                Column::Nameless => findings.error(
+                Column::Unnamed => diagnostics.error(
                     "unknown_field",
                     format!(
                         "the cell {} stands in a column without a name: name it",
@@ -415,12 +425,12 @@ impl Table {
         if let Err(message) = sides.set(&mut item)
             && self.refused.insert(self.columns.len())
         {
-            findings.error("unknown_setting", message);
+            diagnostics.error("unknown_setting", message);
         }
         if item.pixels.is_some() && (item.aspect_ratio.is_some() || item.image_size.is_some()) {
             let message =
                 "a column says pixels, and another aspect_ratio or image_size: keep one of them";
-            findings.error("unknown_setting", message);
+            diagnostics.error("unknown_setting", message);
         }
         item
     }
@@ -438,36 +448,36 @@ fn is_note(record: &ByteRecord) -> bool {
 fn read_columns(
     names: &[String],
     used: &HashSet<String>,
-    intake: &mut Intake<'_>,
-    findings: &mut Findings,
+    reader: &mut ItemReader<'_>,
+    diagnostics: &mut ItemDiagnostics,
 ) -> Vec<Column> {
-    let said = &intake.header.said;
+    let declarations = &reader.header.declarations;
     let names_field = |wanted: Field| {
-        let columns = &said.job.columns;
+        let columns = &declarations.job.columns;
         let is_wanted = |name: &String| match columns.field_of(name) {
             Some(field) => field == wanted,
             None => column_field(name) == Some(wanted) && !columns.is_taken(wanted),
         };
         names.iter().any(is_wanted)
     };
-    let about = About {
-        columns: &said.job.columns,
-        has_prompt: names_field(Field::Prompt) || said.defaults.prompt.is_some(),
+    let about = TableContext {
+        columns: &declarations.job.columns,
+        has_prompt: names_field(Field::Prompt) || declarations.defaults.prompt.is_some(),
         has_template: names_field(Field::Template),
-        key_is_made: said.defaults.key.is_some(),
-        refs_are_made: said.defaults.refs.is_some(),
+        key_is_made: declarations.defaults.key.is_some(),
+        refs_are_made: declarations.defaults.refs.is_some(),
     };
     let mut fields: HashMap<Field, &str> = HashMap::new();
     let mut variables: HashSet<String> = HashSet::new();
     let mut columns = Vec::with_capacity(names.len());
     for (number, name) in (1..).zip(names) {
         let holds = column(name, &about).unwrap_or_else(|(code, message)| {
-            findings.error(code, format!("column {number}: {message}"));
-            Column::Nameless
+            diagnostics.error(code, format!("column {number}: {message}"));
+            Column::Unnamed
         });
         let holds = match holds {
             Column::Field(field) => {
-                let is_mapped = said.job.columns.field_of(name).is_some();
+                let is_mapped = declarations.job.columns.field_of(name).is_some();
                 if let Some(other) = fields.insert(field, name)
                     && !(field == Field::Refs && is_mapped)
                 {
@@ -476,7 +486,7 @@ fn read_columns(
                         quote(other),
                         quote(name)
                     );
-                    findings.error("duplicate_column", message);
+                    diagnostics.error("duplicate_column", message);
                 }
                 Column::Field(field)
             }
@@ -487,10 +497,10 @@ fn read_columns(
                         "there are two columns {}, and a template uses it: keep one",
                         quote(name)
                     );
-                    findings.error("duplicate_column", message);
+                    diagnostics.error("duplicate_column", message);
                 }
-                intake.twice.insert(spelt);
-                Column::Again
+                reader.twice.insert(spelt);
+                Column::Repeated
             }
             holds => holds,
         };
@@ -500,16 +510,20 @@ fn read_columns(
 }
 
 /// A table must have something to draw.
-fn check_has_prompt(columns: &[Column], intake: &Intake<'_>, findings: &mut Findings) {
+fn check_has_prompt(
+    columns: &[Column],
+    reader: &ItemReader<'_>,
+    diagnostics: &mut ItemDiagnostics,
+) {
     let has = |wanted: Field| columns.contains(&Column::Field(wanted));
-    let defaults = &intake.header.said.defaults;
+    let defaults = &reader.header.declarations.defaults;
     let speaks = has(Field::Prompt)
         || has(Field::Template)
         || defaults.prompt.is_some()
         || defaults.template.is_some();
-    if !speaks && !findings.failed() {
+    if !speaks && !diagnostics.failed() {
         let message = "there is no column prompt, and no template: add one, or drop the table with the metadata template=…";
-        findings.error("missing_prompt", message);
+        diagnostics.error("missing_prompt", message);
     }
 }
 

@@ -9,13 +9,13 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::input::{Input, Place};
+use super::input::{Input, Position};
 use crate::manifest::{
     Stop,
-    diagnostics::Problem,
+    diagnostics::Diagnostic,
     dialect::field::bad_name,
     header::Format,
-    reader::{Intake, Spot},
+    reader::{ItemReader, SourceLocation},
     strict_json,
 };
 
@@ -47,13 +47,13 @@ impl Sections {
 
     /// Reads the first object. Where it can't be understood, reading the items will say so.
     pub(crate) fn read(&mut self, mut input: Input<'_>) -> Result<(), Stop> {
-        let place = input.place();
+        let position = input.position();
         let visitor = SectionsVisitor {
             sections: self,
-            place: &place,
+            position: &position,
         };
         match serde_json::Deserializer::from_reader(&mut input).deserialize_map(visitor) {
-            Err(error) if error.is_io() => Err(place.stop(error.into())),
+            Err(error) if error.is_io() => Err(position.stop(error.into())),
             Ok(()) | Err(_) => Ok(()),
         }
     }
@@ -61,7 +61,7 @@ impl Sections {
 
 struct SectionsVisitor<'a> {
     sections: &'a mut Sections,
-    place: &'a Place,
+    position: &'a Position,
 }
 
 impl<'de> de::Visitor<'de> for SectionsVisitor<'_> {
@@ -73,11 +73,11 @@ impl<'de> de::Visitor<'de> for SectionsVisitor<'_> {
 
     fn visit_map<A: de::MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         while let Some(name) = members.next_key::<String>()? {
-            let (line, name_str) = (self.place.line(), name.as_str());
+            let (line, name_str) = (self.position.line(), name.as_str());
             // An item has references as well.
             self.sections.envelope |= name_str != "references" && ENVELOPE.contains(&name_str);
             match name_str {
-                "items" => members.next_value_seed(&mut Items::new(self.place, None))?,
+                "items" => members.next_value_seed(&mut Items::new(self.position, None))?,
                 // One that stands twice is a problem that reading the items will meet: the first is
                 // all that is kept.
                 "version" | "job" | "defaults" | "templates" | "references" | "matrix"
@@ -92,7 +92,7 @@ impl<'de> de::Visitor<'de> for SectionsVisitor<'_> {
                     members.next_value::<IgnoredAny>()?;
                 }
             }
-            self.place.begin_item();
+            self.position.begin_item();
         }
         Ok(())
     }
@@ -102,12 +102,12 @@ impl<'de> de::Visitor<'de> for SectionsVisitor<'_> {
 pub(crate) fn read(
     input: &mut Input<'_>,
     format: Format,
-    intake: &mut Intake<'_>,
+    reader: &mut ItemReader<'_>,
 ) -> Result<(), Stop> {
-    let place = input.place();
-    input.first_byte().map_err(|error| place.stop(error))?;
-    let lines_before = place.line() - 1;
-    let mut items = Items::new(&place, Some(intake));
+    let position = input.position();
+    input.first_byte().map_err(|error| position.stop(error))?;
+    let lines_before = position.line() - 1;
+    let mut items = Items::new(&position, Some(reader));
     let mut deserializer = serde_json::Deserializer::from_reader(&mut *input);
     let read = match format {
         Format::Envelope => deserializer.deserialize_map(Envelope(&mut items)),
@@ -116,11 +116,11 @@ pub(crate) fn read(
     let read = read.and_then(|()| deserializer.end());
     match (items.stop, read) {
         (Some(stop), _) => Err(stop),
-        (None, Ok(())) => intake.take_matrix(),
-        (None, Err(error)) if error.is_io() => Err(place.stop(error.into())),
+        (None, Ok(())) => reader.read_matrix(),
+        (None, Err(error)) if error.is_io() => Err(position.stop(error.into())),
         (None, Err(error)) => {
             let (code, message) = strict_json::refusal(&error, lines_before);
-            Err(Stop::Problem(Problem::error(
+            Err(Stop::Diagnostic(Diagnostic::error(
                 lines_before + error.line() as u64,
                 code,
                 message,
@@ -143,10 +143,10 @@ impl<'de> de::Visitor<'de> for Envelope<'_, '_, '_> {
         let Self(items) = self;
         let mut seen: Vec<&str> = Vec::new();
         while let Some(name) = members.next_key::<String>()? {
-            let line = items.place.line();
+            let line = items.position.line();
             match ENVELOPE.into_iter().find(|known| *known == name) {
                 Some(known) if seen.contains(&known) => {
-                    items.problem(Problem::error(
+                    items.report(Diagnostic::error(
                         line,
                         "duplicate_member",
                         strict_json::twice(known),
@@ -155,7 +155,7 @@ impl<'de> de::Visitor<'de> for Envelope<'_, '_, '_> {
                 Some(known) => seen.push(known),
                 None => {
                     let (code, message) = bad_name(&name, ENVELOPE.into_iter());
-                    items.problem(Problem::error(line, code, message));
+                    items.report(Diagnostic::error(line, code, message));
                 }
             }
             if name == "items" {
@@ -165,11 +165,11 @@ impl<'de> de::Visitor<'de> for Envelope<'_, '_, '_> {
                 // said so.
                 members.next_value::<Box<RawValue>>()?;
             }
-            items.place.begin_item();
+            items.position.begin_item();
         }
         if !seen.contains(&"items") && !seen.contains(&"matrix") {
-            items.problem(Problem::error(
-                items.place.line(),
+            items.report(Diagnostic::error(
+                items.position.line(),
                 "no_items",
                 "there are no items: add \"items\": [ … ]",
             ));
@@ -180,25 +180,25 @@ impl<'de> de::Visitor<'de> for Envelope<'_, '_, '_> {
 
 /// A list of items, handed to the intake one by one; or, without one, skipped.
 struct Items<'a, 'b> {
-    place: &'a Place,
-    intake: Option<&'a mut Intake<'b>>,
+    position: &'a Position,
+    reader: Option<&'a mut ItemReader<'b>>,
     number: u64,
     stop: Option<Stop>,
 }
 
 impl<'a, 'b> Items<'a, 'b> {
-    fn new(place: &'a Place, intake: Option<&'a mut Intake<'b>>) -> Self {
+    fn new(position: &'a Position, reader: Option<&'a mut ItemReader<'b>>) -> Self {
         Self {
-            place,
-            intake,
+            position,
+            reader,
             number: 0,
             stop: None,
         }
     }
 
-    fn problem(&mut self, problem: Problem) {
-        if let Some(intake) = &mut self.intake {
-            intake.problems.push(problem);
+    fn report(&mut self, diagnostic: Diagnostic) {
+        if let Some(reader) = &mut self.reader {
+            reader.diagnostics.push(diagnostic);
         }
     }
 }
@@ -232,18 +232,18 @@ impl<'de> DeserializeSeed<'de> for Element<'_, '_, '_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         let Self(items) = self;
-        items.place.begin_item();
-        let line = items.place.line();
+        items.position.begin_item();
+        let line = items.position.line();
         items.number += 1;
-        let Some(intake) = &mut items.intake else {
+        let Some(reader) = &mut items.reader else {
             return IgnoredAny::deserialize(deserializer).map(|_| ());
         };
         let item = Box::<RawValue>::deserialize(deserializer)?;
-        let taken = intake.check_full().and_then(|()| {
-            intake.take_json(
-                Spot {
+        let taken = reader.check_full().and_then(|()| {
+            reader.read_json(
+                SourceLocation {
                     line,
-                    nameless: ("item", items.number),
+                    fallback_key: ("item", items.number),
                     is_row: false,
                 },
                 item.get(),

@@ -9,7 +9,7 @@ use std::{
 use flate2::bufread::MultiGzDecoder;
 
 use super::encoding::{self, AsUtf8, Utf16};
-use crate::manifest::{Limits, Stop, diagnostics::Problem};
+use crate::manifest::{Limits, Stop, diagnostics::Diagnostic};
 
 const BUFFER_BYTES: usize = 64 << 10;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -18,12 +18,12 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// A manifest's text, from its first byte after the byte order mark.
 pub(crate) struct Input<'a> {
     text: BufReader<Box<dyn Read + 'a>>,
-    place: Rc<Place>,
+    position: Rc<Position>,
 }
 
 /// How far an [`Input`] has been read, for those who have given it away.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct Position {
     line: Cell<u64>,
     bytes: Cell<u64>,
     item_start: Cell<u64>,
@@ -32,7 +32,7 @@ pub(crate) struct Place {
     limits: Limits,
 }
 
-impl Place {
+impl Position {
     /// The line of the next byte, from 1.
     pub(crate) fn line(&self) -> u64 {
         self.line.get()
@@ -96,13 +96,13 @@ impl Place {
                 format!("the compressed manifest can't be read on ({error}): compress it again"),
             ),
         };
-        Stop::Problem(Problem::error(line, code, message))
+        Stop::Diagnostic(Diagnostic::error(line, code, message))
     }
 }
 
 impl<'a> Input<'a> {
     pub(crate) fn open(source: impl Read + 'a, limits: &Limits) -> Result<Self, Stop> {
-        let place = Rc::new(Place {
+        let position = Rc::new(Position {
             line: Cell::new(1),
             bytes: Cell::new(0),
             item_start: Cell::new(0),
@@ -110,25 +110,25 @@ impl<'a> Input<'a> {
             item_limit: Cell::new(limits.item_bytes),
             limits: *limits,
         });
-        let text = plain_text(Tagged(source)).map_err(|error| place.stop(error))?;
+        let text = plain_text(Tagged(source)).map_err(|error| position.stop(error))?;
         Ok(Self {
             text: BufReader::with_capacity(BUFFER_BYTES, text),
-            place,
+            position,
         })
     }
 
-    pub(crate) fn place(&self) -> Rc<Place> {
-        Rc::clone(&self.place)
+    pub(crate) fn position(&self) -> Rc<Position> {
+        Rc::clone(&self.position)
     }
 
     /// Reads to the end, and gives the number of lines there are in all.
     pub(crate) fn count_lines(&mut self) -> Result<u64, Stop> {
-        let place = self.place();
+        let position = self.position();
         let mut ends_in_line = false;
         loop {
             // What is skipped has no items.
-            place.begin_item();
-            let found = self.fill_buf().map_err(|error| place.stop(error))?;
+            position.begin_item();
+            let found = self.fill_buf().map_err(|error| position.stop(error))?;
             let Some(last) = found.last().copied() else {
                 break;
             };
@@ -136,7 +136,7 @@ impl<'a> Input<'a> {
             let count = found.len();
             self.consume(count);
         }
-        Ok(place.line() - 1 + u64::from(ends_in_line))
+        Ok(position.line() - 1 + u64::from(ends_in_line))
     }
 
     /// The first byte that isn't blank, without consuming it. Blank lines before it are counted.
@@ -150,7 +150,7 @@ impl<'a> Input<'a> {
             let first = found.get(blank).copied();
             let end = found.is_empty();
             self.consume(blank);
-            self.place.begin_item();
+            self.position.begin_item();
             if first.is_some() || end {
                 return Ok(first);
             }
@@ -160,7 +160,7 @@ impl<'a> Input<'a> {
 
 impl BufRead for Input<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.place.check()?;
+        self.position.check()?;
         self.text.fill_buf()
     }
 
@@ -170,8 +170,10 @@ impl BufRead for Input<'_> {
             [byte] => u64::from(*byte == b'\n'),
             bytes => memchr::memchr_iter(b'\n', bytes).count() as u64,
         };
-        self.place.line.set(self.place.line.get() + lines);
-        self.place.bytes.set(self.place.bytes.get() + count as u64);
+        self.position.line.set(self.position.line.get() + lines);
+        self.position
+            .bytes
+            .set(self.position.bytes.get() + count as u64);
         self.text.consume(count);
     }
 }
@@ -304,12 +306,12 @@ mod tests {
         input
             .read_to_string(&mut text)
             .map(|_| text)
-            .map_err(|error| input.place.stop(error))
+            .map_err(|error| input.position.stop(error))
     }
 
     fn code(stop: Stop) -> String {
         match stop {
-            Stop::Problem(problem) => problem.code,
+            Stop::Diagnostic(diagnostic) => diagnostic.code,
             Stop::Source(error) | Stop::Sink(error) => panic!("{error}"),
             Stop::Full => panic!("full"),
         }
@@ -420,9 +422,9 @@ mod tests {
             .ok()
             .unwrap();
         assert_eq!(input.first_byte().unwrap(), Some(b'x'));
-        assert_eq!(input.place().line(), 3);
+        assert_eq!(input.position().line(), 3);
         let mut byte = [0; 2];
         input.read_exact(&mut byte).unwrap();
-        assert_eq!(input.place().line(), 4);
+        assert_eq!(input.position().line(), 4);
     }
 }

@@ -7,18 +7,18 @@ use serde_json::{
 };
 
 use super::{
-    image_request::{Form, Order, seed_of},
+    image_request::{Form, ImageRequest, seed_of},
     template,
 };
-use crate::{manifest::Expected, names::ObjectUri};
+use crate::{manifest::PlannedImage, names::ObjectUri};
 
 /// The `GenerateContentRequest` of an order's image: made from a friendly item, or passed through.
 #[expect(
     clippy::expect_used,
     reason = "texts and finite numbers are always JSON"
 )]
-pub(crate) fn request(order: &Order, variant: u32) -> Box<RawValue> {
-    match &order.form {
+pub(crate) fn request(image: &ImageRequest, variant: u32) -> Box<RawValue> {
+    match &image.form {
         Form::Native { request, .. } => request.clone(),
         Form::Friendly {
             system,
@@ -27,14 +27,14 @@ pub(crate) fn request(order: &Order, variant: u32) -> Box<RawValue> {
             types,
             ..
         } => {
-            let pictures = order.refs.iter().zip(types);
+            let pictures = image.refs.iter().zip(types);
             let pictures = pictures.map(|(file_uri, mime_type)| Part::FileData {
                 mime_type,
                 file_uri,
             });
-            let prompt = order.prompt.as_deref().unwrap_or_default();
-            let aspect_ratio = order.aspect_ratio.as_deref();
-            let image_size = order.image_size.as_deref();
+            let prompt = image.prompt.as_deref().unwrap_or_default();
+            let aspect_ratio = image.aspect_ratio.as_deref();
+            let image_size = image.image_size.as_deref();
             let request = Request {
                 contents: [Content {
                     role: Some("user"),
@@ -52,7 +52,7 @@ pub(crate) fn request(order: &Order, variant: u32) -> Box<RawValue> {
                             image_size,
                         },
                     ),
-                    thinking_config: order.thinking.map(|level| ThinkingConfig {
+                    thinking_config: image.thinking.map(|level| ThinkingConfig {
                         thinking_level: level.wire(),
                     }),
                     seed: seed.map(|seed| seed_of(seed, variant)),
@@ -125,21 +125,21 @@ struct ThinkingConfig {
     clippy::expect_used,
     reason = "the request was checked when it was read"
 )]
-pub(crate) fn retry(order: &Order, expected: &Expected) -> Value {
+pub(crate) fn retry(image: &ImageRequest, planned: &PlannedImage) -> Value {
     let text = |text: &Option<String>| text.as_ref().map(|text| json!(text));
-    let path = (expected.path != expected.key.as_str())
-        .then(|| json!({"path": template::literal(&expected.path)}));
-    let line = match &order.form {
+    let path = (planned.path != planned.key.as_str())
+        .then(|| json!({"path": template::literal(&planned.path)}));
+    let line = match &image.form {
         Form::Native { request, .. } => object([
-            (order.key_name.unwrap_or("key"), Some(json!(expected.key))),
-            ("model", Some(json!(expected.model))),
+            (image.key_name.unwrap_or("key"), Some(json!(planned.key))),
+            ("model", Some(json!(planned.model))),
             (
                 "request",
                 Some(serde_json::from_str(request.get()).expect("a request is JSON")),
             ),
             (
                 "vars",
-                (!expected.vars.is_empty()).then(|| json!(expected.vars)),
+                (!planned.vars.is_empty()).then(|| json!(planned.vars)),
             ),
             ("output", path),
         ]),
@@ -150,17 +150,17 @@ pub(crate) fn retry(order: &Order, expected: &Expected) -> Value {
             sources,
             ..
         } => object([
-            (order.key_name.unwrap_or("key"), Some(json!(expected.key))),
-            ("prompt", text(&order.prompt)),
-            ("model", Some(json!(expected.model))),
-            ("aspect_ratio", text(&order.aspect_ratio)),
-            ("image_size", text(&order.image_size)),
+            (image.key_name.unwrap_or("key"), Some(json!(planned.key))),
+            ("prompt", text(&image.prompt)),
+            ("model", Some(json!(planned.model))),
+            ("aspect_ratio", text(&image.aspect_ratio)),
+            ("image_size", text(&image.image_size)),
             ("refs", (!sources.is_empty()).then(|| json!(sources))),
             ("system", text(system)),
-            ("thinking", order.thinking.map(|level| json!(level))),
+            ("thinking", image.thinking.map(|level| json!(level))),
             (
                 "seed",
-                seed.map(|seed| json!(seed_of(seed, expected.variant))),
+                seed.map(|seed| json!(seed_of(seed, planned.variant))),
             ),
             (
                 "temperature",

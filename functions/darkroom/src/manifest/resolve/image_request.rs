@@ -4,11 +4,11 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use super::{
-    references::{self, Named},
+    references::{self, Reference},
     variables::Variables,
 };
 use crate::{
-    manifest::{Context, RequestCheck, diagnostics::Findings, dialect::item::Item},
+    manifest::{Context, RequestCheck, diagnostics::ItemDiagnostics, dialect::item::Item},
     models::{Control, ThinkingLevel},
     names::ObjectUri,
 };
@@ -19,7 +19,7 @@ const MAX_TEMPERATURE: f64 = 2.0;
 
 /// An item, read and checked by itself, but not yet against its model.
 #[derive(Debug)]
-pub(crate) struct Order {
+pub(crate) struct ImageRequest {
     pub(crate) key: Option<String>,
     /// What the caller calls the key, where that isn't `key`.
     pub(crate) key_name: Option<&'static str>,
@@ -69,13 +69,17 @@ pub(crate) enum Form {
     },
 }
 
-impl Order {
+impl ImageRequest {
     /// Checks what a friendly item says, defaults included.
-    pub(crate) fn from_item(item: Item, context: &Context<'_>, findings: &mut Findings) -> Self {
+    pub(crate) fn from_item(
+        item: Item,
+        context: &Context<'_>,
+        diagnostics: &mut ItemDiagnostics,
+    ) -> Self {
         let limits = &context.limits;
         let count = item.count.unwrap_or(1);
         if !(1..=limits.variants).contains(&count) {
-            findings.error(
+            diagnostics.error(
                 "bad_value",
                 format!("n must be from 1 to {}, not {count}", limits.variants),
             );
@@ -83,13 +87,13 @@ impl Order {
         let prompt = item.prompt.unwrap_or_default();
         let characters = prompt.chars().count();
         if prompt.trim().is_empty() {
-            findings.error(
+            diagnostics.error(
                 "missing_prompt",
                 "there is no prompt: say what the image should show",
             );
         } else if characters > limits.prompt_characters {
             let most = limits.prompt_characters;
-            findings.error(
+            diagnostics.error(
                 "prompt_too_long",
                 format!("the prompt has {characters} characters, {most} are allowed: shorten it"),
             );
@@ -99,7 +103,7 @@ impl Order {
             .temperature
             .filter(|temperature| !in_range(temperature))
         {
-            findings.error(
+            diagnostics.error(
                 "bad_value",
                 format!("temperature must be from 0 to 2, not {temperature}"),
             );
@@ -107,32 +111,32 @@ impl Order {
         let (mut refs, mut types, mut web, mut sources) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for text in item.refs.iter().flatten() {
-            match references::named(text, context.bucket, context.copies) {
-                Ok(Named::Object(uri)) => match references::mime_type(&uri) {
+            match references::parse(text, context.bucket, context.copies) {
+                Ok(Reference::Object(uri)) => match references::mime_type(&uri) {
                     Ok(mime_type) => {
                         types.push(mime_type);
                         sources.push(uri.to_string());
                         refs.push(uri);
                     }
-                    Err((code, message)) => findings.error(code, message),
+                    Err((code, message)) => diagnostics.error(code, message),
                 },
-                Ok(Named::Copied { url, copy }) => match references::mime_type(&copy) {
+                Ok(Reference::Copied { url, copy }) => match references::mime_type(&copy) {
                     Ok(mime_type) => {
                         types.push(mime_type);
                         // The copy is this job's own: another one has to fetch the picture itself.
                         sources.push(url.into());
                         refs.push(copy);
                     }
-                    Err((code, message)) => findings.error(code, message),
+                    Err((code, message)) => diagnostics.error(code, message),
                 },
-                Ok(Named::Web(url)) => {
+                Ok(Reference::Web(url)) => {
                     sources.push(url.to_string());
                     web.push(url);
                 }
-                Err((code, message)) => findings.error(code, message),
+                Err((code, message)) => diagnostics.error(code, message),
             }
         }
-        check_seeds(item.seed, count.min(limits.variants), findings);
+        check_seeds(item.seed, count.min(limits.variants), diagnostics);
         let seed = item.seed.map(|_| Control::Seed);
         let temperature = item
             .temperature
@@ -173,7 +177,7 @@ pub(crate) fn seed_of(seed: i32, variant: u32) -> i32 {
 }
 
 /// The last image's seed must be one that Gemini takes.
-fn check_seeds(seed: Option<i32>, count: u32, findings: &mut Findings) {
+fn check_seeds(seed: Option<i32>, count: u32, diagnostics: &mut ItemDiagnostics) {
     if let Some(seed) = seed
         && seed.checked_add_unsigned(count.saturating_sub(1)).is_none()
     {
@@ -183,6 +187,6 @@ fn check_seeds(seed: Option<i32>, count: u32, findings: &mut Findings) {
              {most} or less",
             i32::MAX
         );
-        findings.error("bad_value", message);
+        diagnostics.error("bad_value", message);
     }
 }

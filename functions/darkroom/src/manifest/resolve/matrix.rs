@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::variables::scalar;
 use crate::{
     manifest::{
-        diagnostics::{Findings, quote, quote_json},
+        diagnostics::{ItemDiagnostics, quote, quote_json},
         dialect::{
             field::{Field, field},
             item::Item,
@@ -23,7 +23,7 @@ use crate::{
 const COMBINATIONS: u64 = 100_000;
 
 /// What an item's key joins its values with.
-const BETWEEN: &str = "_";
+const LABEL_SEPARATOR: &str = "_";
 
 /// Axes, and the combinations to leave out.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,22 +52,22 @@ struct Value {
 
 impl Matrix {
     /// Reads a matrix. `None` where it can't be expanded.
-    pub(crate) fn read(line: u64, text: &str, findings: &mut Findings) -> Option<Self> {
+    pub(crate) fn read(line: u64, text: &str, diagnostics: &mut ItemDiagnostics) -> Option<Self> {
         let mut matrix = Self {
             line,
             axes: Vec::new(),
             exclude: Vec::new(),
         };
         let mut exclude = None;
-        for (name, values) in strict_json::members_of("matrix", text, findings) {
+        for (name, values) in strict_json::members_of("matrix", text, diagnostics) {
             if name == "exclude" {
                 exclude = Some(values);
-            } else if let Some(axis) = Axis::read(&name, values.get(), findings) {
+            } else if let Some(axis) = Axis::read(&name, values.get(), diagnostics) {
                 matrix.axes.push(axis);
             }
         }
         if matrix.axes.is_empty() {
-            findings.error(
+            diagnostics.error(
                 "empty_matrix",
                 "the matrix has no axis with values: add one, such as \"scene\": [\"cafe\"]",
             );
@@ -83,19 +83,19 @@ impl Matrix {
                 "the matrix has {} = {combinations} combinations, {COMBINATIONS} are allowed: drop several manifests",
                 sizes.join(" x ")
             );
-            findings.error("matrix_too_large", message);
+            diagnostics.error("matrix_too_large", message);
         }
         if let Some(exclude) = exclude {
-            matrix.read_exclude(exclude.get(), findings);
+            matrix.read_exclude(exclude.get(), diagnostics);
         }
-        (!findings.failed()).then_some(matrix)
+        (!diagnostics.failed()).then_some(matrix)
     }
 
     /// The items, in the order of the axes: the last one turns first.
     pub(crate) fn items(&self) -> impl Iterator<Item = Item> + '_ {
         (0..self.combinations()).filter_map(|number| {
-            let places = self.places(number);
-            (!self.is_excluded(&places)).then(|| self.item(&places))
+            let indices = self.indices(number);
+            (!self.is_excluded(&indices)).then(|| self.item(&indices))
         })
     }
 
@@ -115,41 +115,41 @@ impl Matrix {
     }
 
     /// Which value of each axis the combination of this number has.
-    fn places(&self, mut number: u64) -> Vec<usize> {
-        let mut places: Vec<usize> = self
+    fn indices(&self, mut number: u64) -> Vec<usize> {
+        let mut indices: Vec<usize> = self
             .axes
             .iter()
             .rev()
             .map(|axis| {
                 let size = axis.values.len() as u64;
-                let place = number % size;
+                let index = number % size;
                 number /= size;
-                place as usize
+                index as usize
             })
             .collect();
-        places.reverse();
-        places
+        indices.reverse();
+        indices
     }
 
-    fn is_excluded(&self, places: &[usize]) -> bool {
+    fn is_excluded(&self, indices: &[usize]) -> bool {
         self.exclude.iter().any(|rule| {
             rule.iter()
-                .all(|(axis, values)| values.contains(&places[*axis]))
+                .all(|(axis, values)| values.contains(&indices[*axis]))
         })
     }
 
-    fn item(&self, places: &[usize]) -> Item {
+    fn item(&self, indices: &[usize]) -> Item {
         let chosen = || {
             self.axes
                 .iter()
-                .zip(places)
-                .map(|(axis, place)| (axis, &axis.values[*place]))
+                .zip(indices)
+                .map(|(axis, index)| (axis, &axis.values[*index]))
         };
         let varies = self.axes.iter().any(|axis| axis.values.len() > 1);
         let labels = chosen()
             .filter(|(axis, _)| !varies || axis.values.len() > 1)
             .map(|(_, value)| value.label.as_str());
-        let key = labels.collect::<Vec<_>>().join(BETWEEN);
+        let key = labels.collect::<Vec<_>>().join(LABEL_SEPARATOR);
         let item = chosen().fold(Item::default(), |item, (_, value)| item.or(&value.item));
         Item {
             key: Some(key),
@@ -157,18 +157,18 @@ impl Matrix {
         }
     }
 
-    fn read_exclude(&mut self, text: &str, findings: &mut Findings) {
+    fn read_exclude(&mut self, text: &str, diagnostics: &mut ItemDiagnostics) {
         let Ok(rules) = serde_json::from_str::<Vec<&RawValue>>(text) else {
             let message = format!(
                 "exclude must be a list such as [{{\"scene\": \"cabin\"}}], not {}",
                 quote_json(text)
             );
-            return findings.error("bad_value", message);
+            return diagnostics.error("bad_value", message);
         };
         for rule in rules {
-            let members = strict_json::members_of("each rule of exclude", rule.get(), findings);
+            let members = strict_json::members_of("each rule of exclude", rule.get(), diagnostics);
             if members.is_empty() {
-                findings.error(
+                diagnostics.error(
                     "bad_value",
                     "a rule of exclude that names no axis leaves out everything: take it out",
                 );
@@ -181,13 +181,13 @@ impl Matrix {
                         Some(near) => format!("did you mean {near}?"),
                         None => format!("use {}", axes.join(", ")),
                     };
-                    findings.error(
+                    diagnostics.error(
                         "unknown_axis",
                         format!("exclude names no axis by {}: {hint}", quote(&name)),
                     );
                     continue;
                 };
-                found.push((at, self.axes[at].places_of(value.get(), findings)));
+                found.push((at, self.axes[at].indices_of(value.get(), diagnostics)));
             }
             self.exclude.push(found);
         }
@@ -195,10 +195,10 @@ impl Matrix {
 }
 
 impl Axis {
-    fn read(name: &str, text: &str, findings: &mut Findings) -> Option<Self> {
+    fn read(name: &str, text: &str, diagnostics: &mut ItemDiagnostics) -> Option<Self> {
         let meant = match field(name) {
             Ok(Field::Key | Field::Vars | Field::Lane | Field::Output) => {
-                findings.error(
+                diagnostics.error(
                     "bad_axis",
                     format!("{} can't be an axis: put it into the defaults", quote(name)),
                 );
@@ -206,7 +206,7 @@ impl Axis {
             }
             Ok(field) => Some(field),
             Err(("unsupported_field", message)) => {
-                findings.error("unsupported_field", format!("in matrix: {message}"));
+                diagnostics.error("unsupported_field", format!("in matrix: {message}"));
                 return None;
             }
             Err(_) => None,
@@ -217,11 +217,11 @@ impl Axis {
                 quote(name),
                 quote_json(text)
             );
-            findings.error("bad_axis", message);
+            diagnostics.error("bad_axis", message);
             return None;
         };
         if elements.is_empty() {
-            findings.error(
+            diagnostics.error(
                 "bad_axis",
                 format!(
                     "axis {} has no values: add some, or take it out",
@@ -232,7 +232,7 @@ impl Axis {
         }
         let mut values: Vec<Value> = Vec::with_capacity(elements.len());
         for element in elements {
-            let value = Value::read(name, meant, element.get(), findings)?;
+            let value = Value::read(name, meant, element.get(), diagnostics)?;
             values.push(value);
         }
         let mut labels: Vec<&str> = values.iter().map(|value| value.label.as_str()).collect();
@@ -243,7 +243,7 @@ impl Axis {
                 quote(name),
                 quote(pair[0])
             );
-            findings.error("bad_axis", message);
+            diagnostics.error("bad_axis", message);
         }
         Some(Self {
             name: name.to_owned(),
@@ -252,7 +252,7 @@ impl Axis {
     }
 
     /// Which values a rule of `exclude` means by one of them, or a list.
-    fn places_of(&self, text: &str, findings: &mut Findings) -> Vec<usize> {
+    fn indices_of(&self, text: &str, diagnostics: &mut ItemDiagnostics) -> Vec<usize> {
         let one = label(text).map(|label| vec![label]);
         let many = || {
             serde_json::from_str::<Vec<&RawValue>>(text)
@@ -262,10 +262,10 @@ impl Axis {
                 .collect()
         };
         let wanted: Vec<String> = one.or_else(many).unwrap_or_else(|| vec![text.to_owned()]);
-        let mut places = Vec::new();
+        let mut indices = Vec::new();
         for wanted in wanted {
             match self.values.iter().position(|value| value.label == wanted) {
-                Some(place) => places.push(place),
+                Some(index) => indices.push(index),
                 None => {
                     let labels = || self.values.iter().map(|value| value.label.as_str());
                     let near = nearest(&wanted, labels());
@@ -280,34 +280,39 @@ impl Axis {
                         self.name,
                         near.join(", ")
                     );
-                    findings.error("unknown_value", message);
+                    diagnostics.error("unknown_value", message);
                 }
             }
         }
-        places
+        indices
     }
 }
 
 impl Value {
-    fn read(name: &str, meant: Option<Field>, text: &str, findings: &mut Findings) -> Option<Self> {
+    fn read(
+        name: &str,
+        meant: Option<Field>,
+        text: &str,
+        diagnostics: &mut ItemDiagnostics,
+    ) -> Option<Self> {
         let mut item = Item::default();
         match meant {
-            Some(field) => item.set_json(field, name, text, findings),
+            Some(field) => item.set_json(field, name, text, diagnostics),
             None => match scalar(text) {
-                Some(value) => item.vars.set(name, value, findings),
+                Some(value) => item.vars.set(name, value, diagnostics),
                 None => {
                     let message = format!(
                         "axis {} has a value that is no text or number: {}",
                         quote(name),
                         quote_json(text)
                     );
-                    findings.error("bad_axis", message);
+                    diagnostics.error("bad_axis", message);
                     return None;
                 }
             },
         }
         if text == "null" {
-            findings.error(
+            diagnostics.error(
                 "bad_axis",
                 format!("axis {} has the value null: leave it out", quote(name)),
             );

@@ -1,27 +1,27 @@
 //! What an item asks for against what its model can do.
 
-use super::image_request::{Form, Order};
+use super::image_request::{Form, ImageRequest};
 use crate::{
-    manifest::diagnostics::{Findings, quote},
+    manifest::diagnostics::{ItemDiagnostics, quote},
     models::{Model, ThinkingLevel, nearest},
 };
 
 /// Finds what the model would refuse.
-pub(crate) fn check(order: &Order, model: &Model, findings: &mut Findings) {
-    if let Some(ratio) = &order.aspect_ratio {
+pub(crate) fn check(request: &ImageRequest, model: &Model, diagnostics: &mut ItemDiagnostics) {
+    if let Some(ratio) = &request.aspect_ratio {
         let known: Vec<&str> = model.ratios.iter().map(String::as_str).collect();
         if let Some(what) = unknown_value("aspect_ratio", ratio, &known, model) {
             note(
                 "bad_aspect_ratio",
                 "imageConfig.aspectRatio",
                 &what,
-                order,
-                findings,
+                request,
+                diagnostics,
             );
         }
     }
-    check_size(order, model, findings);
-    if let Some(level) = order.thinking
+    check_size(request, model, diagnostics);
+    if let Some(level) = request.thinking
         && let Some(known) = model
             .thinking_levels
             .as_ref()
@@ -31,27 +31,27 @@ pub(crate) fn check(order: &Order, model: &Model, findings: &mut Findings) {
             "bad_thinking",
             "thinkingConfig.thinkingLevel",
             &unknown_level(level, known, model),
-            order,
-            findings,
+            request,
+            diagnostics,
         );
     }
-    for control in order
+    for control in request
         .controls
         .iter()
         .filter(|control| !model.controls.contains(control))
     {
         // The same words for every item: they are said once, with the first line.
-        findings.warning(
+        diagnostics.warning(
             "unsupported_control",
             format!("{} doesn't take {control}: Gemini may ignore it or refuse the request; leave it out", model.id),
         );
     }
-    if order.pictures > model.max_references {
-        findings.error(
+    if request.pictures > model.max_references {
+        diagnostics.error(
             "too_many_references",
             format!(
                 "{} takes {} reference images, not {}: leave some out",
-                model.id, model.max_references, order.pictures
+                model.id, model.max_references, request.pictures
             ),
         );
     }
@@ -59,8 +59,8 @@ pub(crate) fn check(order: &Order, model: &Model, findings: &mut Findings) {
 
 /// A size decides what an image costs, so that one without a price is an error whatever Gemini may
 /// know by now.
-fn check_size(order: &Order, model: &Model, findings: &mut Findings) {
-    let Some(size) = &order.image_size else {
+fn check_size(request: &ImageRequest, model: &Model, diagnostics: &mut ItemDiagnostics) {
+    let Some(size) = &request.image_size else {
         return;
     };
     let known: Vec<&str> = model.sizes.iter().map(|size| size.name.as_str()).collect();
@@ -73,21 +73,27 @@ fn check_size(order: &Order, model: &Model, findings: &mut Findings) {
         unknown_value("image_size", size, &known, model)
     };
     if let Some(what) = what {
-        match &order.form {
+        match &request.form {
             Form::Native { root, .. } => {
-                findings.error(
+                diagnostics.error(
                     "bad_image_size",
                     format!("{root}.generationConfig.imageConfig.imageSize: {what}"),
                 );
             }
-            Form::Friendly { .. } => findings.error("bad_image_size", what),
+            Form::Friendly { .. } => diagnostics.error("bad_image_size", what),
         }
     }
 }
 
 /// Notes what the model does not take, `place` being where a request in Google's form says it.
-fn note(code: &'static str, place: &str, what: &str, order: &Order, findings: &mut Findings) {
-    match &order.form {
+fn note(
+    code: &'static str,
+    place: &str,
+    what: &str,
+    request: &ImageRequest,
+    diagnostics: &mut ItemDiagnostics,
+) {
+    match &request.form {
         Form::Native {
             root, strictness, ..
         } => {
@@ -95,10 +101,10 @@ fn note(code: &'static str, place: &str, what: &str, order: &Order, findings: &m
                 code,
                 format_args!("{root}.generationConfig.{place}"),
                 what,
-                findings,
+                diagnostics,
             );
         }
-        Form::Friendly { .. } => findings.error(code, what),
+        Form::Friendly { .. } => diagnostics.error(code, what),
     }
 }
 

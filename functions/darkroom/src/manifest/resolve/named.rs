@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     manifest::{
-        diagnostics::{Findings, quote, quote_json},
+        diagnostics::{ItemDiagnostics, quote, quote_json},
         dialect::item::{Item, references},
         strict_json,
     },
@@ -20,7 +20,11 @@ pub(crate) struct Template {
 
 impl Template {
     /// Reads `"{product} on white"`, or an item's fields with the text as `prompt` or `template`.
-    pub(crate) fn from_json(name: &str, value: &str, findings: &mut Findings) -> Option<Self> {
+    pub(crate) fn from_json(
+        name: &str,
+        value: &str,
+        diagnostics: &mut ItemDiagnostics,
+    ) -> Option<Self> {
         if let Ok(text) = serde_json::from_str(value) {
             return Some(Self {
                 text,
@@ -33,12 +37,12 @@ impl Template {
                 quote(name),
                 quote_json(value)
             );
-            findings.error("bad_value", message);
+            diagnostics.error("bad_value", message);
             return None;
         };
-        let mut fields = Item::from_json(&members, findings);
+        let mut fields = Item::from_json(&members, diagnostics);
         if fields.key.is_some() {
-            findings.error(
+            diagnostics.error(
                 "bad_value",
                 format!("template {} has a key: keys belong to items", quote(name)),
             );
@@ -46,14 +50,14 @@ impl Template {
         match (fields.prompt.take(), fields.template.take()) {
             (Some(text), None) | (None, Some(text)) => Some(Self { text, fields }),
             (None, None) => {
-                findings.error(
+                diagnostics.error(
                     "missing_prompt",
                     format!("template {} has no prompt: add one", quote(name)),
                 );
                 None
             }
             (Some(_), Some(_)) => {
-                findings.error(
+                diagnostics.error(
                     "bad_value",
                     format!("template {} has prompt and template: keep one", quote(name)),
                 );
@@ -65,32 +69,32 @@ impl Template {
 
 /// Templates and references by their names.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Shared {
+pub(crate) struct Definitions {
     pub(crate) templates: BTreeMap<String, Template>,
     references: BTreeMap<String, Vec<String>>,
 }
 
-impl Shared {
+impl Definitions {
     /// Reads `{"hero": "{product} in {scene}"}`.
-    pub(crate) fn read_templates(&mut self, value: &str, findings: &mut Findings) {
-        for (name, value) in strict_json::members_of("templates", value, findings) {
-            if let Some(template) = Template::from_json(&name, value.get(), findings) {
+    pub(crate) fn read_templates(&mut self, value: &str, diagnostics: &mut ItemDiagnostics) {
+        for (name, value) in strict_json::members_of("templates", value, diagnostics) {
+            if let Some(template) = Template::from_json(&name, value.get(), diagnostics) {
                 self.templates.insert(name.into_owned(), template);
             }
         }
     }
 
     /// Reads `{"grinder": ["s3://studio/refs/a.png"]}`.
-    pub(crate) fn read_references(&mut self, value: &str, findings: &mut Findings) {
-        for (name, value) in strict_json::members_of("references", value, findings) {
+    pub(crate) fn read_references(&mut self, value: &str, diagnostics: &mut ItemDiagnostics) {
+        for (name, value) in strict_json::members_of("references", value, diagnostics) {
             let what = format!("references.{name}");
-            let found = references(&what, value.get(), findings).unwrap_or_default();
+            let found = references(&what, value.get(), diagnostics).unwrap_or_default();
             if found.iter().any(|reference| reference.starts_with('@')) {
                 let message = format!(
                     "{} names another reference: write the pictures themselves",
                     quote(&what)
                 );
-                findings.error("bad_reference", message);
+                diagnostics.error("bad_reference", message);
             } else {
                 self.references.insert(name.into_owned(), found);
             }
@@ -109,14 +113,18 @@ impl Shared {
     }
 
     /// The references with what their names stand for, in order.
-    pub(crate) fn resolve(&self, refs: Vec<String>, findings: &mut Findings) -> Vec<String> {
+    pub(crate) fn resolve(
+        &self,
+        refs: Vec<String>,
+        diagnostics: &mut ItemDiagnostics,
+    ) -> Vec<String> {
         let mut resolved = Vec::with_capacity(refs.len());
         for reference in refs {
             match reference.strip_prefix('@') {
                 None => resolved.push(reference),
                 Some(name) => match self.references.get(name) {
                     Some(found) => resolved.extend(found.iter().cloned()),
-                    None => findings.error(
+                    None => diagnostics.error(
                         "unknown_reference",
                         unknown("reference", name, self.references.keys()),
                     ),

@@ -4,7 +4,7 @@ use crate::models::Model;
 
 /// What comes nearest to some pixels.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Fit {
+pub(crate) struct NearestSize {
     pub(crate) aspect_ratio: String,
     pub(crate) image_size: String,
     /// What will come of it.
@@ -13,7 +13,7 @@ pub(crate) struct Fit {
 
 /// The ratio nearest in shape, and of that the size nearest in area. `None` only of a model that
 /// makes nothing.
-pub(crate) fn nearest(model: &Model, (width, height): (u32, u32)) -> Option<Fit> {
+pub(crate) fn nearest(model: &Model, (width, height): (u32, u32)) -> Option<NearestSize> {
     let shape = |(width, height): (u32, u32)| (f64::from(width) / f64::from(height)).ln();
     let area = |(width, height): (u32, u32)| (f64::from(width) * f64::from(height)).ln();
     let wanted = (width, height);
@@ -34,7 +34,7 @@ pub(crate) fn nearest(model: &Model, (width, height): (u32, u32)) -> Option<Fit>
     let (size, pixels) = sizes.min_by(|(_, a), (_, b)| {
         off(area(*a), area(wanted)).total_cmp(&off(area(*b), area(wanted)))
     })?;
-    Some(Fit {
+    Some(NearestSize {
         aspect_ratio: ratio.clone(),
         image_size: size.name.clone(),
         pixels,

@@ -120,10 +120,15 @@ mod tests {
     use std::sync::LazyLock;
 
     use super::*;
-    use crate::manifest::diagnostics::Findings;
+    use crate::manifest::diagnostics::ItemDiagnostics;
 
     static VARS: LazyLock<Variables> = LazyLock::new(|| {
-        Variables::from_json("vars", r#"{"scene":"cafe"}"#, &mut Findings::default()).unwrap()
+        Variables::from_json(
+            "vars",
+            r#"{"scene":"cafe"}"#,
+            &mut ItemDiagnostics::default(),
+        )
+        .unwrap()
     });
 
     fn values() -> Values<'static> {

@@ -39,7 +39,7 @@ const TYPES: [(&str, &str); 6] = [
 ];
 
 /// What a text names.
-pub(crate) enum Named {
+pub(crate) enum Reference {
     /// An object.
     Object(ObjectUri),
     /// An address that was copied to an object.
@@ -54,15 +54,15 @@ pub(crate) enum Named {
 }
 
 /// What a text names, or a code and what to do. Without `copies` only objects are allowed.
-pub(crate) fn named(
+pub(crate) fn parse(
     text: &str,
     bucket: &str,
     copies: Option<&Copies>,
-) -> Result<Named, (&'static str, String)> {
+) -> Result<Reference, (&'static str, String)> {
     let Some(copies) =
         copies.filter(|_| text.starts_with("https://") || text.starts_with("http://"))
     else {
-        return object(text, bucket).map(Named::Object);
+        return object(text, bucket).map(Reference::Object);
     };
     let bad = |what: &str| Err(("bad_reference", format!("reference {} {what}", quote(text))));
     let Ok(mut url) = text.parse::<Url>() else {
@@ -85,8 +85,8 @@ pub(crate) fn named(
     }
     url.set_fragment(None);
     Ok(match copies.get(&url).cloned() {
-        Some(copy) => Named::Copied { url, copy },
-        None => Named::Web(url),
+        Some(copy) => Reference::Copied { url, copy },
+        None => Reference::Web(url),
     })
 }
 
@@ -286,14 +286,14 @@ mod tests {
 
     #[test]
     fn a_web_address_is_refused_unless_those_are_allowed() {
-        let Err((code, message)) = named("https://example.com/x.png", "studio", None) else {
+        let Err((code, message)) = parse("https://example.com/x.png", "studio", None) else {
             panic!("allowed")
         };
         assert_eq!(code, "unsupported_reference");
         assert!(message.contains("not switched on"), "{message}");
-        let allowed = named("https://example.com/x.png", "studio", Some(&Copies::new()));
+        let allowed = parse("https://example.com/x.png", "studio", Some(&Copies::new()));
         assert!(
-            matches!(allowed, Ok(Named::Web(url)) if url.as_str() == "https://example.com/x.png")
+            matches!(allowed, Ok(Reference::Web(url)) if url.as_str() == "https://example.com/x.png")
         );
     }
 
@@ -308,9 +308,9 @@ mod tests {
             "https://example.com/x.png",
             "https://EXAMPLE.com:443/x.png#middle",
         ] {
-            let named = named(text, "studio", Some(&copies));
+            let parsed = parse(text, "studio", Some(&copies));
             assert!(
-                matches!(named, Ok(Named::Copied { copy: object, .. }) if object == copy),
+                matches!(parsed, Ok(Reference::Copied { copy: object, .. }) if object == copy),
                 "{text}"
             );
         }
@@ -328,7 +328,7 @@ mod tests {
             "https://exa mple.com/x.png",
             &format!("https://example.com/{}", "x".repeat(2_048)),
         ] {
-            let Err((code, message)) = named(text, "studio", Some(&Copies::new())) else {
+            let Err((code, message)) = parse(text, "studio", Some(&Copies::new())) else {
                 panic!("{text}")
             };
             assert_eq!(code, "bad_reference", "{text}");

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
 
 use super::paths::variant_suffix;
-use crate::manifest::diagnostics::{Findings, quote};
+use crate::manifest::diagnostics::{ItemDiagnostics, quote};
 
 /// The longest key, in characters. Gemini documents no limit.
 const KEY_CHARACTERS: usize = 256;
@@ -24,11 +24,11 @@ impl RequestKeys {
         item: &str,
         count: u32,
         line: u64,
-        findings: &mut Findings,
+        diagnostics: &mut ItemDiagnostics,
     ) -> Vec<String> {
         // Before it is repeated for each image.
         if item.len() > 4 * KEY_CHARACTERS {
-            findings.error("bad_key", too_long(item));
+            diagnostics.error("bad_key", too_long(item));
             return Vec::new();
         }
         let variants = || (1..=count).map(|variant| item.to_owned() + &variant_suffix(variant));
@@ -44,7 +44,7 @@ impl RequestKeys {
             .filter_map(|key| self.remember(key, line).err())
             .collect();
         if let Some((code, message)) = bad.into_iter().next() {
-            findings.error(code, message);
+            diagnostics.error(code, message);
         }
         keys
     }

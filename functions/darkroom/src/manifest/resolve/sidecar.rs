@@ -9,7 +9,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::manifest::{
-    diagnostics::Findings, dialect::field::bad_name, format::csv::cell, strict_json,
+    diagnostics::ItemDiagnostics, dialect::field::bad_name, format::csv::cell, strict_json,
 };
 
 /// The folder of stored templates.
@@ -47,7 +47,7 @@ enum Meaning {
 
 /// What stands beside a manifest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Beside {
+pub struct Sidecar {
     /// The object's metadata, by names without `x-amz-meta-`. What tools write by themselves may be
     /// among it.
     pub metadata: BTreeMap<String, String>,
@@ -67,7 +67,7 @@ pub struct StoredTemplate {
     pub text: Option<String>,
 }
 
-impl Beside {
+impl Sidecar {
     /// The key of the job document beside the manifest `key`: `inbox/acme/skus.job.json` of
     /// `inbox/acme/skus.csv.gz`.
     pub fn job_key(key: &str) -> String {
@@ -125,13 +125,13 @@ impl Beside {
     }
 
     /// What the metadata says, in the form of a job document: `{"job": …, "defaults": …}`.
-    pub(crate) fn said_by_metadata(&self, findings: &mut Findings) -> Option<String> {
+    pub(crate) fn metadata_document(&self, diagnostics: &mut ItemDiagnostics) -> Option<String> {
         let (mut job, mut defaults) = (serde_json::Map::new(), serde_json::Map::new());
         let mut said: BTreeMap<&str, (&String, &String)> = BTreeMap::new();
         for (name, value) in &self.metadata {
             let Some((known, meaning)) = known(name, value) else {
-                if !metadata::is_of_tools(&metadata::canonical(name), value) {
-                    findings.error("unknown_metadata", unknown(name));
+                if !metadata::is_written_by_tools(&metadata::canonical(name), value) {
+                    diagnostics.error("unknown_metadata", unknown(name));
                 }
                 continue;
             };
@@ -141,14 +141,14 @@ impl Beside {
                 let message = format!(
                     "the metadata {other} and {name} are one name, with two values: leave one of them out"
                 );
-                findings.error("repeated_metadata", message);
+                diagnostics.error("repeated_metadata", message);
             }
             // S3 writes so what isn't ASCII (RFC 2047).
             if value.starts_with("=?") {
                 let message = format!(
                     "metadata {name} is not plain ASCII: write it in the job document beside the manifest"
                 );
-                findings.error("bad_metadata", message);
+                diagnostics.error("bad_metadata", message);
                 continue;
             }
             match meaning {
@@ -187,7 +187,7 @@ fn known(name: &str, value: &str) -> Option<(&'static str, Meaning)> {
     let name = metadata::canonical(name);
     METADATA
         .into_iter()
-        .find(|(known, _)| *known == name && !metadata::is_of_tools(&name, value))
+        .find(|(known, _)| *known == name && !metadata::is_written_by_tools(&name, value))
 }
 
 fn unknown(name: &str) -> String {
@@ -202,7 +202,7 @@ fn unknown(name: &str) -> String {
 pub fn metadata_name(name: &str, value: &str) -> Result<&'static str, String> {
     let canonical = metadata::canonical(name);
     match METADATA.iter().find(|(known, _)| *known == canonical) {
-        Some((known, _)) if metadata::is_of_tools(&canonical, value) => {
+        Some((known, _)) if metadata::is_written_by_tools(&canonical, value) => {
             Err(format!("{known} must be run or dry_run, not {value}"))
         }
         Some((known, _)) => Ok(known),
@@ -224,14 +224,14 @@ pub(crate) const JOB_DOCUMENT: [&str; 6] = [
 pub(crate) fn document<'a>(
     name: &str,
     text: &'a str,
-    findings: &mut Findings,
+    diagnostics: &mut ItemDiagnostics,
 ) -> Vec<(std::borrow::Cow<'a, str>, &'a serde_json::value::RawValue)> {
-    let mut members = strict_json::members_of(name, text, findings);
+    let mut members = strict_json::members_of(name, text, diagnostics);
     members.retain(|(member, _)| {
         let known = JOB_DOCUMENT.contains(&member.as_ref());
         if !known {
             let (code, message) = bad_name(member, JOB_DOCUMENT.into_iter());
-            findings.error(code, format!("in {name}: {message}"));
+            diagnostics.error(code, format!("in {name}: {message}"));
         }
         known
     });
@@ -249,7 +249,7 @@ mod tests {
             ("inbox/skus.jsonl.gz", "inbox/skus.job.json"),
             ("inbox/v1.2/skus", "inbox/v1.2/skus.job.json"),
         ] {
-            assert_eq!(Beside::job_key(manifest), document);
+            assert_eq!(Sidecar::job_key(manifest), document);
         }
     }
 
@@ -262,7 +262,7 @@ mod tests {
             "templates/x.md",
         ];
         let keys = keys.map(str::to_owned);
-        let names = |key: &str| Beside::template_names(key, &keys);
+        let names = |key: &str| Sidecar::template_names(key, &keys);
         let of = |key: &str, name: &str| names(key).get(name).cloned().unwrap_or_default();
         assert_eq!(of("inbox/skus.csv", "white"), "templates/white.txt");
         assert_eq!(
@@ -285,25 +285,25 @@ mod tests {
         assert!(!names("inbox/skus.csv").contains_key("x"));
     }
 
-    fn with(metadata: &[(&str, &str)]) -> Beside {
+    fn with(metadata: &[(&str, &str)]) -> Sidecar {
         let metadata = metadata
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        Beside {
+        Sidecar {
             metadata,
-            ..Beside::default()
+            ..Sidecar::default()
         }
     }
 
     /// What is said by metadata, and what is wrong with it.
     fn said(metadata: &[(&str, &str)]) -> (Option<String>, Vec<(String, String)>) {
-        let mut findings = Findings::default();
-        let said = with(metadata).said_by_metadata(&mut findings);
+        let mut diagnostics = ItemDiagnostics::default();
+        let said = with(metadata).metadata_document(&mut diagnostics);
         (
             said,
-            findings
-                .into_problems(1, None)
+            diagnostics
+                .into_diagnostics(1, None)
                 .map(|problem| (problem.code, problem.message))
                 .collect(),
         )
@@ -329,9 +329,9 @@ mod tests {
             with(&[("budget-usd", "1")]).digest()
         );
         assert_ne!(with(&[("mode", "dry_run")]).digest(), None);
-        let job = Beside {
+        let job = Sidecar {
             job: Some("{}".to_owned()),
-            ..Beside::default()
+            ..Sidecar::default()
         };
         assert!(job.digest().is_some());
     }

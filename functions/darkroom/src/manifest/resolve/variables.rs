@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use crate::manifest::{
-    diagnostics::{Findings, quote, quote_json},
+    diagnostics::{ItemDiagnostics, quote, quote_json},
     format::csv::cell::is_blank,
     strict_json,
 };
@@ -24,7 +24,11 @@ pub(crate) struct Variables(BTreeMap<String, String>);
 
 impl Variables {
     /// Reads `{"color": "off white", "year": 2026}`.
-    pub(crate) fn from_json(name: &str, value: &str, findings: &mut Findings) -> Option<Self> {
+    pub(crate) fn from_json(
+        name: &str,
+        value: &str,
+        diagnostics: &mut ItemDiagnostics,
+    ) -> Option<Self> {
         if value == "null" {
             return None;
         }
@@ -33,13 +37,13 @@ impl Variables {
                 "{name} must be an object such as {{\"color\": \"red\"}}, not {}",
                 quote_json(value)
             );
-            findings.error("bad_value", message);
+            diagnostics.error("bad_value", message);
             return None;
         };
         let mut variables = Self::default();
         for (name, value) in members {
             match scalar(value.get()) {
-                Some(text) => variables.set(&name, text, findings),
+                Some(text) => variables.set(&name, text, diagnostics),
                 None if value.get() == "null" => {}
                 None => {
                     let message = format!(
@@ -47,7 +51,7 @@ impl Variables {
                         quote(&name),
                         quote_json(value.get())
                     );
-                    findings.error("bad_value", message);
+                    diagnostics.error("bad_value", message);
                 }
             }
         }
@@ -55,21 +59,21 @@ impl Variables {
     }
 
     /// Gives a variable its value.
-    pub(crate) fn set(&mut self, written: &str, value: String, findings: &mut Findings) {
+    pub(crate) fn set(&mut self, written: &str, value: String, diagnostics: &mut ItemDiagnostics) {
         let name = spelling(written);
         if name.is_empty() || BUILT_IN.contains(&name.as_str()) {
             let message = format!(
                 "{} can't be a variable's name: choose another",
                 quote(written)
             );
-            return findings.error("bad_variable", message);
+            return diagnostics.error("bad_variable", message);
         }
         match self.0.entry(name) {
             Entry::Vacant(free) => {
                 free.insert(value);
             }
             Entry::Occupied(_) => {
-                findings.error(
+                diagnostics.error(
                     "duplicate_member",
                     format!("variable {} stands twice: keep one", quote(written)),
                 );
@@ -85,12 +89,12 @@ impl Variables {
 
     /// Reads an object of the caller's own: texts and numbers as they are, lists and objects as
     /// their JSON.
-    pub(crate) fn from_own(
+    pub(crate) fn from_metadata(
         members: &[(std::borrow::Cow<'_, str>, &serde_json::value::RawValue)],
     ) -> Self {
         let mut variables = Self::default();
         for (name, value) in members.iter().filter(|(_, value)| value.get() != "null") {
-            variables.set_column(name, own_text(value.get()));
+            variables.set_column(name, json_text(value.get()));
         }
         variables
     }
@@ -139,7 +143,7 @@ pub(crate) fn spelling(name: &str) -> String {
 }
 
 /// A value of the caller's own as text: a list or an object is its JSON.
-pub(crate) fn own_text(json: &str) -> String {
+pub(crate) fn json_text(json: &str) -> String {
     scalar(json).unwrap_or_else(|| json.to_owned())
 }
 
@@ -157,9 +161,9 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> (Variables, usize) {
-        let mut findings = Findings::default();
-        let variables = Variables::from_json("vars", json, &mut findings).unwrap_or_default();
-        (variables, findings.into_problems(1, None).count())
+        let mut diagnostics = ItemDiagnostics::default();
+        let variables = Variables::from_json("vars", json, &mut diagnostics).unwrap_or_default();
+        (variables, diagnostics.into_diagnostics(1, None).count())
     }
 
     #[test]

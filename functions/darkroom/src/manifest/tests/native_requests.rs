@@ -130,12 +130,12 @@ fn by_the_switch_each_of_them_is_sent_as_it_is_with_a_warning() {
 #[test]
 fn the_switch_may_be_metadata_and_lets_no_size_through_that_has_no_price() {
     let unknown = line(r#""generationConfig":{"newThing":1}"#);
-    let beside = Beside {
+    let sidecar = Sidecar {
         metadata: [("request-check".to_owned(), "warn".to_owned())].into(),
-        ..Beside::default()
+        ..Sidecar::default()
     };
     let context = Context {
-        beside: &beside,
+        sidecar: &sidecar,
         ..context()
     };
     assert_eq!(read_all(unknown.as_bytes(), &context).1.errors, 0);
@@ -446,12 +446,12 @@ fn a_level_of_thinking_is_checked_against_the_model_and_sent() {
 
 #[test]
 fn a_level_of_thinking_may_come_from_wherever_fields_come_from_and_decides_the_cost() {
-    let beside = |name: &str, value: &str| Beside {
+    let sidecar = |name: &str, value: &str| Sidecar {
         metadata: [(name.to_owned(), value.to_owned())].into(),
-        ..Beside::default()
+        ..Sidecar::default()
     };
-    let (thinking, nothing) = (beside("thinking", "high"), Beside::default());
-    for (manifest, beside) in [
+    let (thinking, nothing) = (sidecar("thinking", "high"), Sidecar::default());
+    for (manifest, sidecar) in [
         ("key,prompt,thinking\na,x,high\n", &nothing),
         ("key,prompt\na,x\n", &thinking),
         (
@@ -470,7 +470,7 @@ fn a_level_of_thinking_may_come_from_wherever_fields_come_from_and_decides_the_c
         let (images, reading) = read_all(
             manifest.as_bytes(),
             &Context {
-                beside,
+                sidecar,
                 ..context()
             },
         );

@@ -118,7 +118,10 @@ fn by_template(items: &[Meant]) -> Vec<u8> {
         let mut line = item.without_key();
         let (start, end) = item.prompt.split_at(1);
         line["prompt"] = Value::Null;
-        line["template"] = json!(format!("{}{{The Rest|missing}}", crate::manifest::resolve::template::literal(start)));
+        line["template"] = json!(format!(
+            "{}{{The Rest|missing}}",
+            crate::manifest::resolve::template::literal(start)
+        ));
         line["vars"] = json!({"the-rest": end, "sku": item.key});
         line
     });
@@ -211,7 +214,7 @@ fn meant() -> impl Strategy<Value = Vec<Meant>> {
     })
 }
 
-fn read_clean(manifest: &[u8]) -> Vec<Expected> {
+fn read_clean(manifest: &[u8]) -> Vec<PlannedImage> {
     let (images, reading) = read_all(manifest, &context());
     // Not every model takes what is drawn here.
     let told = reading
@@ -223,7 +226,7 @@ fn read_clean(manifest: &[u8]) -> Vec<Expected> {
 }
 
 /// All that two readings of the same image have in common, whatever the form.
-fn essence(image: &Expected) -> Value {
+fn essence(image: &PlannedImage) -> Value {
     json!({
         "key": image.key, "item": image.item, "variant": image.variant, "model": image.model, "path": image.path,
         "aspect_ratio": image.aspect_ratio, "image_size": image.image_size, "refs": image.refs, "prompt": image.prompt,

@@ -9,20 +9,20 @@ fn read_with(
     table: &[u8],
     metadata: &[(&str, &str)],
     job: Option<&str>,
-) -> (Vec<Expected>, Vec<String>) {
+) -> (Vec<PlannedImage>, Vec<String>) {
     let metadata = metadata
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
-    let beside = Beside {
+    let sidecar = Sidecar {
         metadata,
         job: job.map(str::to_owned),
-        ..Beside::default()
+        ..Sidecar::default()
     };
     let (images, reading) = read_all(
         table,
         &Context {
-            beside: &beside,
+            sidecar: &sidecar,
             ..context()
         },
     );
@@ -43,7 +43,7 @@ const SHOP: &str = "Handle,Title,Color,Image Src\n\
     tee,,,s3://shop/3.jpg\n\
     hat,Hat,red,s3://shop/4.jpg\n";
 
-fn refs(image: &Expected) -> Vec<String> {
+fn refs(image: &PlannedImage) -> Vec<String> {
     image.refs.iter().map(|uri| uri.key.clone()).collect()
 }
 

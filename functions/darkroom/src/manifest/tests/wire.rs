@@ -12,7 +12,7 @@ static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| {
     jsonschema::validator_for(&line).unwrap()
 });
 
-fn assert_valid(image: &Expected) {
+fn assert_valid(image: &PlannedImage) {
     let request: Value = serde_json::from_str(image.request.get()).unwrap();
     let line = json!({"key": image.key, "request": request});
     let faults: Vec<String> = VALIDATOR

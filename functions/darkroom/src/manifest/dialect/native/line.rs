@@ -6,12 +6,12 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use crate::manifest::{
-    diagnostics::{Findings, quote_json},
+    diagnostics::{ItemDiagnostics, quote_json},
     dialect::{
         field::{Field, field},
         item,
     },
-    resolve::variables::{BUILT_IN, Variables, own_text, scalar, spelling},
+    resolve::variables::{BUILT_IN, Variables, json_text, scalar, spelling},
     strict_json,
 };
 
@@ -31,7 +31,7 @@ const KEYS: [&str; 6] = [
 const OWN: [&str; 2] = ["vars", "metadata"];
 
 /// A line, its request as it is written.
-pub(crate) struct Line<'a> {
+pub(crate) struct NativeLine<'a> {
     pub(crate) key: Option<String>,
     /// What the caller calls the key, where that isn't `key`.
     pub(crate) key_name: Option<&'static str>,
@@ -44,7 +44,7 @@ pub(crate) struct Line<'a> {
     pub(crate) root: &'static str,
 }
 
-impl<'a> Line<'a> {
+impl<'a> NativeLine<'a> {
     /// Whether these members make a line of Google's form.
     pub(crate) fn is_line(members: &Members<'_>) -> bool {
         members.iter().any(|(name, _)| name == "request")
@@ -66,10 +66,10 @@ impl<'a> Line<'a> {
     }
 
     /// Reads a line that has a `request` member.
-    pub(crate) fn read(members: &Members<'a>, findings: &mut Findings) -> Self {
+    pub(crate) fn read(members: &Members<'a>, diagnostics: &mut ItemDiagnostics) -> Self {
         let key_member = KEYS.iter().find(|key| has_value(members, key));
         let (key, model, path, vars, request) = Default::default();
-        let key_name = key_member.and_then(|key| item::callers_name(key));
+        let key_name = key_member.and_then(|key| item::reported_key_name(key));
         let mut line = Self {
             key,
             key_name,
@@ -83,10 +83,10 @@ impl<'a> Line<'a> {
             let value = value.get();
             match name.as_ref() {
                 "request" => line.request = Some(value),
-                "model" => line.model = item::read(name, value, "a text in quotes", findings),
-                "output" | "out" => line.path = item::path(name, value, findings),
+                "model" => line.model = item::read(name, value, "a text in quotes", diagnostics),
+                "output" | "out" => line.path = item::path(name, value, diagnostics),
                 name if key_member.is_some_and(|key| *key == name) => {
-                    line.key = read_key(name, value, findings)
+                    line.key = read_key(name, value, diagnostics)
                 }
                 _ => {}
             }
@@ -101,14 +101,14 @@ impl<'a> Line<'a> {
                     .filter(|_| is_own(name))
                     .is_none()
             {
-                line.carry(name, value.get(), findings);
+                line.carry(name, value.get(), diagnostics);
             }
         }
         for (name, value) in members.iter().filter(|(name, _)| is_own(name)) {
             line.carry_members(
                 name,
                 strict_json::members(value.get()).unwrap_or_default(),
-                findings,
+                diagnostics,
             );
         }
         line
@@ -120,49 +120,49 @@ impl<'a> Line<'a> {
         &mut self,
         of: &str,
         members: Vec<(Cow<'_, str>, &RawValue)>,
-        findings: &mut Findings,
+        diagnostics: &mut ItemDiagnostics,
     ) {
         for (name, value) in members {
             if of == "metadata" && name == "key" && self.key.is_none() {
-                self.key = read_key("metadata.key", value.get(), findings);
+                self.key = read_key("metadata.key", value.get(), diagnostics);
             } else if self.vars.get(&name).is_some() {
-                self.keep(&format!("{of}_{name}"), value.get(), findings);
+                self.keep(&format!("{of}_{name}"), value.get(), diagnostics);
             } else {
-                self.keep(&name, value.get(), findings);
+                self.keep(&name, value.get(), diagnostics);
             }
         }
     }
 
     /// Keeps a member of the line itself, unless it asks for something that a request says in
     /// itself.
-    fn carry(&mut self, name: &str, value: &str, findings: &mut Findings) {
+    fn carry(&mut self, name: &str, value: &str, diagnostics: &mut ItemDiagnostics) {
         match field(name) {
             Ok(Field::Lane) => {
-                let lane: Option<String> = item::read(name, value, "a text in quotes", findings);
-                item::check_lane(lane.as_deref(), findings);
+                let lane: Option<String> = item::read(name, value, "a text in quotes", diagnostics);
+                item::check_lane(lane.as_deref(), diagnostics);
             }
-            Ok(field) if value != "null" && steers(field, name) => findings.error(
+            Ok(field) if value != "null" && affects_image(field, name) => diagnostics.error(
                 "misplaced_field",
                 format!(
                     "beside a request, {name} has no effect: write it into the request, or into metadata to keep it"
                 ),
             ),
-            _ => self.keep(name, value, findings),
+            _ => self.keep(name, value, diagnostics),
         }
     }
 
     /// Keeps a value under its name, or under `own_<name>` where placeholders have that name
     /// already.
-    fn keep(&mut self, name: &str, value: &str, findings: &mut Findings) {
+    fn keep(&mut self, name: &str, value: &str, diagnostics: &mut ItemDiagnostics) {
         if value == "null" {
             return;
         }
-        let value = own_text(value);
+        let value = json_text(value);
         let spelt = spelling(name);
         if spelt.is_empty() || BUILT_IN.contains(&spelt.as_str()) {
-            self.vars.set(&format!("own_{name}"), value, findings);
+            self.vars.set(&format!("own_{name}"), value, diagnostics);
         } else {
-            self.vars.set(name, value, findings);
+            self.vars.set(name, value, diagnostics);
         }
     }
 }
@@ -179,7 +179,7 @@ fn is_own(name: &str) -> bool {
 
 /// Whether a field of a friendly item, under this name, would change the image that comes. Words
 /// that people use for values of their own, such as `count` and `images`, are theirs.
-fn steers(field: Field, name: &str) -> bool {
+fn affects_image(field: Field, name: &str) -> bool {
     match field {
         Field::Count => name == "n",
         Field::Refs => name == "refs",
@@ -193,13 +193,13 @@ fn steers(field: Field, name: &str) -> bool {
 }
 
 /// A key: a text, or a number, which is called by its digits.
-fn read_key(name: &str, value: &str, findings: &mut Findings) -> Option<String> {
+fn read_key(name: &str, value: &str, diagnostics: &mut ItemDiagnostics) -> Option<String> {
     if value == "null" {
         return None;
     }
     let key = scalar(value).filter(|_| !matches!(value, "true" | "false"));
     if key.is_none() {
-        findings.error(
+        diagnostics.error(
             "bad_value",
             format!(
                 "{name} must be a text or a number, not {}",

@@ -20,7 +20,7 @@ use super::{
     request_schema::{GENERATE_CONTENT_REQUEST, Kind, Message},
 };
 use crate::manifest::{
-    diagnostics::{Findings, quote},
+    diagnostics::{ItemDiagnostics, quote},
     strict_json::Name,
 };
 
@@ -42,11 +42,11 @@ impl RequestCheck {
         code: &'static str,
         place: impl fmt::Display,
         what: &str,
-        findings: &mut Findings,
+        diagnostics: &mut ItemDiagnostics,
     ) {
         match self {
-            Self::Error => findings.error(code, format!("{place}: {what}")),
-            Self::Warn => findings.warning(
+            Self::Error => diagnostics.error(code, format!("{place}: {what}")),
+            Self::Warn => diagnostics.warning(
                 code,
                 format!("{place}: {what} (sent as it is: Gemini may refuse it)"),
             ),
@@ -65,12 +65,17 @@ impl RequestCheck {
 static REQUEST: Kind = Kind::Object(&GENERATE_CONTENT_REQUEST);
 
 /// Finds what Gemini does not know in a request. `root` is the request's name in the messages.
-pub(crate) fn check(request: &str, root: &str, strictness: RequestCheck, findings: &mut Findings) {
+pub(crate) fn check(
+    request: &str,
+    root: &str,
+    strictness: RequestCheck,
+    diagnostics: &mut ItemDiagnostics,
+) {
     let mut walk = Walk {
         root,
         place: root.to_owned(),
         strictness,
-        findings,
+        diagnostics,
     };
     let member = Member {
         walk: &mut walk,
@@ -86,7 +91,7 @@ struct Walk<'a> {
     /// The member that is looked at, by its path as the request writes it.
     place: String,
     strictness: RequestCheck,
-    findings: &'a mut Findings,
+    diagnostics: &'a mut ItemDiagnostics,
 }
 
 impl Walk<'_> {
@@ -108,15 +113,19 @@ impl Walk<'_> {
             Hint::Unsure(hint) => format!("Gemini's {of} has no such field: {hint}{way_out}"),
         };
         self.inside(format_args!(".{}", step(name)), |walk| {
-            walk.strictness
-                .note("unknown_request_field", &walk.place, &what, walk.findings);
+            walk.strictness.note(
+                "unknown_request_field",
+                &walk.place,
+                &what,
+                walk.diagnostics,
+            );
         });
     }
 
     /// Notes a member that stands there in the other casing already.
     fn twice(&mut self, name: &str, first: &str) {
         let place = &self.place;
-        self.findings.error(
+        self.diagnostics.error(
             "duplicate_member",
             format!("{place}.{name} and {place}.{first} are the same: keep one"),
         );
@@ -150,10 +159,10 @@ impl Member<'_, '_> {
             let Walk {
                 place,
                 strictness,
-                findings,
+                diagnostics,
                 ..
             } = self.walk;
-            strictness.note("bad_request_value", place, &what, findings);
+            strictness.note("bad_request_value", place, &what, diagnostics);
         }
     }
 

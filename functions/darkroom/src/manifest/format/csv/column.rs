@@ -8,7 +8,7 @@
 
 use super::{
     cell::is_blank,
-    columns::{Columns, freeing},
+    columns::{Columns, unmap_example},
 };
 use crate::manifest::{
     diagnostics::quote,
@@ -21,18 +21,18 @@ pub(crate) enum Column {
     /// A field of the item.
     Field(Field),
     /// What the image should be, under another name than a field's.
-    Other(Other),
+    Foreign(ForeignSetting),
     /// A variable.
     Variable,
     /// It has no name.
-    Nameless,
+    Unnamed,
     /// It has the name of a column before it.
-    Again,
+    Repeated,
 }
 
 /// What programs for images call their settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Other {
+pub(crate) enum ForeignSetting {
     /// A size by name, pixels or a ratio.
     Size,
     /// A ratio.
@@ -51,7 +51,7 @@ pub(crate) enum Other {
 
 /// What a table is read with.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct About<'a> {
+pub(crate) struct TableContext<'a> {
     /// What the manifest says about columns.
     pub(crate) columns: &'a Columns,
     /// Whether a column holds prompts, or one prompt is for all rows.
@@ -65,35 +65,35 @@ pub(crate) struct About<'a> {
 }
 
 /// Settings under other names than fields have, folded.
-const OTHERS: [(&str, Other); 24] = [
-    ("size", Other::Size),
-    ("dimensions", Other::Size),
-    ("resolution", Other::Size),
-    ("imageresolution", Other::Size),
-    ("imagedimensions", Other::Size),
-    ("outputsize", Other::Size),
-    ("outputresolution", Other::Size),
-    ("imgsize", Other::Size),
-    ("ratio", Other::Ratio),
-    ("aspect", Other::Ratio),
-    ("imageratio", Other::Ratio),
-    ("imageaspect", Other::Ratio),
-    ("ar", Other::Ratio),
-    ("width", Other::Width),
-    ("imagewidth", Other::Width),
-    ("height", Other::Height),
-    ("imageheight", Other::Height),
-    ("negativeprompt", Other::Negative),
-    ("negprompt", Other::Negative),
-    ("negative", Other::Negative),
-    ("quality", Other::Quality),
-    ("imagequality", Other::Quality),
-    ("orientation", Other::Orientation),
-    ("imageorientation", Other::Orientation),
+const FOREIGN_SETTINGS: [(&str, ForeignSetting); 24] = [
+    ("size", ForeignSetting::Size),
+    ("dimensions", ForeignSetting::Size),
+    ("resolution", ForeignSetting::Size),
+    ("imageresolution", ForeignSetting::Size),
+    ("imagedimensions", ForeignSetting::Size),
+    ("outputsize", ForeignSetting::Size),
+    ("outputresolution", ForeignSetting::Size),
+    ("imgsize", ForeignSetting::Size),
+    ("ratio", ForeignSetting::Ratio),
+    ("aspect", ForeignSetting::Ratio),
+    ("imageratio", ForeignSetting::Ratio),
+    ("imageaspect", ForeignSetting::Ratio),
+    ("ar", ForeignSetting::Ratio),
+    ("width", ForeignSetting::Width),
+    ("imagewidth", ForeignSetting::Width),
+    ("height", ForeignSetting::Height),
+    ("imageheight", ForeignSetting::Height),
+    ("negativeprompt", ForeignSetting::Negative),
+    ("negprompt", ForeignSetting::Negative),
+    ("negative", ForeignSetting::Negative),
+    ("quality", ForeignSetting::Quality),
+    ("imagequality", ForeignSetting::Quality),
+    ("orientation", ForeignSetting::Orientation),
+    ("imageorientation", ForeignSetting::Orientation),
 ];
 
 /// Fields under names of other programs whose meaning is certain, folded.
-const OTHER_FIELDS: [(&str, Field); 20] = [
+const FOREIGN_FIELDS: [(&str, Field); 20] = [
     ("numimages", Field::Count),
     ("numberofimages", Field::Count),
     ("numoutputs", Field::Count),
@@ -154,10 +154,10 @@ pub(crate) fn column_field(name: &str) -> Option<Field> {
 }
 
 /// What the column of this name holds, or what to say about the name.
-pub(crate) fn column(name: &str, about: &About<'_>) -> Result<Column, BadName> {
+pub(crate) fn column(name: &str, about: &TableContext<'_>) -> Result<Column, BadName> {
     let folded = fold(name);
     if folded.is_empty() {
-        return Ok(Column::Nameless);
+        return Ok(Column::Unnamed);
     }
     if let Some(field) = about.columns.field_of(name) {
         return Ok(Column::Field(field));
@@ -178,12 +178,12 @@ pub(crate) fn column(name: &str, about: &About<'_>) -> Result<Column, BadName> {
         });
     }
     if about.has_prompt
-        && let Some((_, other)) = OTHERS.iter().find(|(known, _)| *known == folded)
+        && let Some((_, other)) = FOREIGN_SETTINGS.iter().find(|(known, _)| *known == folded)
     {
-        return Ok(Column::Other(*other));
+        return Ok(Column::Foreign(*other));
     }
     if about.has_prompt
-        && let Some((_, field)) = OTHER_FIELDS.iter().find(|(known, _)| *known == folded)
+        && let Some((_, field)) = FOREIGN_FIELDS.iter().find(|(known, _)| *known == folded)
     {
         return Ok(if about.columns.is_taken(*field) {
             Column::Variable
@@ -212,7 +212,7 @@ pub(crate) fn column(name: &str, about: &About<'_>) -> Result<Column, BadName> {
             let message = format!(
                 "there is no field {}: did you mean {near}? If the column is your own, say so in the job document: {}",
                 quote(name),
-                freeing(name)
+                unmap_example(name)
             );
             Err(("unknown_field", message))
         }
@@ -245,8 +245,8 @@ mod tests {
 
     use super::*;
 
-    fn about(columns: &Columns) -> About<'_> {
-        About {
+    fn about(columns: &Columns) -> TableContext<'_> {
+        TableContext {
             columns,
             has_prompt: true,
             has_template: false,
@@ -263,7 +263,7 @@ mod tests {
         let columns = Columns::default();
         column(
             name,
-            &About {
+            &TableContext {
                 has_prompt: false,
                 ..about(&columns)
             },
@@ -325,8 +325,11 @@ mod tests {
 
     #[test]
     fn what_the_image_should_be_has_other_names_only_beside_a_prompt() {
-        assert_eq!(holds("Size"), Ok(Column::Other(Other::Size)));
-        assert_eq!(holds("negative_prompt"), Ok(Column::Other(Other::Negative)));
+        assert_eq!(holds("Size"), Ok(Column::Foreign(ForeignSetting::Size)));
+        assert_eq!(
+            holds("negative_prompt"),
+            Ok(Column::Foreign(ForeignSetting::Negative))
+        );
         assert_eq!(holds("Reference Image"), Ok(Column::Field(Field::Refs)));
         assert_eq!(holds("images"), Ok(Column::Field(Field::Refs)));
         for name in [
@@ -343,10 +346,10 @@ mod tests {
 
     #[test]
     fn a_manifest_says_what_its_columns_mean() {
-        let mut findings = crate::manifest::diagnostics::Findings::default();
+        let mut diagnostics = crate::manifest::diagnostics::ItemDiagnostics::default();
         let text = r#"{"key":"SKU","refs":["Image 1","Image 2"],"model":null,"prompt 2":null}"#;
-        let columns = Columns::read(text, &mut findings);
-        assert!(!findings.failed());
+        let columns = Columns::read(text, &mut diagnostics);
+        assert!(!diagnostics.failed());
         for (name, expected) in [
             ("sku", Column::Field(Field::Key)),
             ("id", Column::Variable),
@@ -369,16 +372,16 @@ mod tests {
             "[]",
             r#"{"key":["a","b"]}"#,
         ] {
-            let mut findings = crate::manifest::diagnostics::Findings::default();
-            Columns::read(text, &mut findings);
-            assert!(findings.failed(), "{text}");
+            let mut diagnostics = crate::manifest::diagnostics::ItemDiagnostics::default();
+            Columns::read(text, &mut diagnostics);
+            assert!(diagnostics.failed(), "{text}");
         }
     }
 
     #[test]
     fn a_made_key_leaves_an_id_column_to_the_templates() {
         let columns = Columns::default();
-        let made = About {
+        let made = TableContext {
             key_is_made: true,
             ..about(&columns)
         };

@@ -11,14 +11,14 @@ use super::{
     column::{column_field, fold},
 };
 use crate::manifest::{
-    diagnostics::{Findings, quote},
+    diagnostics::{ItemDiagnostics, quote},
     dialect::field::Field,
     resolve::variables::spelling,
     strict_json,
 };
 
 /// The job document that frees a column of its meaning, for messages.
-pub(crate) fn freeing(column: &str) -> String {
+pub(crate) fn unmap_example(column: &str) -> String {
     format!("{{\"job\": {{\"columns\": {{{}: null}}}}}}", quote(column))
 }
 
@@ -39,26 +39,26 @@ pub struct Columns {
 
 impl Columns {
     /// Reads `job.columns`.
-    pub(crate) fn read(text: &str, findings: &mut Findings) -> Self {
+    pub(crate) fn read(text: &str, diagnostics: &mut ItemDiagnostics) -> Self {
         let mut columns = Self::default();
-        for (name, value) in strict_json::members_of("job.columns", text, findings) {
+        for (name, value) in strict_json::members_of("job.columns", text, diagnostics) {
             let value = serde_json::from_str(value.get()).unwrap_or(Value::Null);
             match (column_field(&name), value) {
                 (Some(field), Value::Null) => columns.freed.push(field),
                 (None, Value::Null) => columns.own.push(fold(&name)),
-                (Some(field), Value::String(column)) => columns.map(field, column, findings),
+                (Some(field), Value::String(column)) => columns.map(field, column, diagnostics),
                 (Some(Field::Refs), Value::Array(names)) if names.iter().all(Value::is_string) => {
                     for column in names {
                         if let Value::String(column) = column {
-                            columns.map(Field::Refs, column, findings);
+                            columns.map(Field::Refs, column, diagnostics);
                         }
                     }
                 }
-                (Some(_), _) => findings.error(
+                (Some(_), _) => diagnostics.error(
                     "bad_value",
                     format!("job.columns.{name} must be the name of a column, or null if no column holds it"),
                 ),
-                (None, _) => findings.error(
+                (None, _) => diagnostics.error(
                     "unknown_field",
                     format!(
                         "job.columns: there is no field {}: write field: column, such as \"key\": \"SKU\", or null \
@@ -71,13 +71,13 @@ impl Columns {
         columns
     }
 
-    fn map(&mut self, field: Field, column: String, findings: &mut Findings) {
+    fn map(&mut self, field: Field, column: String, diagnostics: &mut ItemDiagnostics) {
         match field {
             Field::Refs if column.contains('{') => {
                 self.refs.get_or_insert_default().extend(cell::references(&column));
             }
             Field::Key if column.contains('{') => self.key = Some(column),
-            _ if column.contains('{') => findings.error(
+            _ if column.contains('{') => diagnostics.error(
                 "bad_value",
                 format!(
                     "job.columns: {} is a template, which only key and refs may be: write the name of a column",

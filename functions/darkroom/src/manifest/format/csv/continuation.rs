@@ -13,9 +13,9 @@ use serde::Deserialize;
 use super::column::{Column, fold};
 use crate::manifest::{
     Stop,
-    diagnostics::Findings,
+    diagnostics::ItemDiagnostics,
     dialect::{field::Field, item::Item},
-    reader::{Intake, Spot},
+    reader::{ItemReader, SourceLocation},
     resolve::{template, variables::spelling},
 };
 
@@ -53,60 +53,63 @@ pub(crate) struct Group {
 
 /// The first row of a product.
 #[derive(Clone)]
-pub(crate) struct Head {
+pub(crate) struct ProductHead {
     product: Vec<String>,
     /// Which of [`Group::lead`] it fills.
     fills: Vec<bool>,
 }
 
 /// A row whose item is not taken yet.
-pub(crate) struct Held {
+pub(crate) struct PendingRow {
     line: u64,
     item: Item,
-    findings: Findings,
-    head: Head,
+    diagnostics: ItemDiagnostics,
+    head: ProductHead,
 }
 
 impl Group {
     /// The columns of a table whose header was read.
-    pub(crate) fn new(names: &[String], columns: &[Column], intake: &Intake<'_>) -> Self {
-        let places = |is_meant: &dyn Fn(usize) -> bool| {
-            (0..names.len()).filter(|place| is_meant(*place)).collect()
+    pub(crate) fn new(names: &[String], columns: &[Column], reader: &ItemReader<'_>) -> Self {
+        let columns_where = |is_meant: &dyn Fn(usize) -> bool| {
+            (0..names.len())
+                .filter(|column| is_meant(*column))
+                .collect()
         };
-        let is_field = |place: usize, field| columns[place] == Column::Field(field);
-        let is_variable = |place: usize, wanted: &[String]| {
-            columns[place] == Column::Variable && wanted.contains(&spelling(&names[place]))
+        let is_field = |column: usize, field| columns[column] == Column::Field(field);
+        let is_variable = |column: usize, wanted: &[String]| {
+            columns[column] == Column::Variable && wanted.contains(&spelling(&names[column]))
         };
         let mut product: Vec<usize> =
-            places(&|place| PRODUCTS.contains(&fold(&names[place]).as_str()));
+            columns_where(&|column| PRODUCTS.contains(&fold(&names[column]).as_str()));
         product.truncate(1);
         if product.is_empty() {
-            let key = intake
+            let key = reader
                 .header
-                .said
+                .declarations
                 .defaults
                 .key
                 .as_deref()
                 .unwrap_or_default();
             let used: Vec<String> = template::variables(key).map(spelling).collect();
-            product = places(&|place| is_field(place, Field::Key) || is_variable(place, &used));
+            product =
+                columns_where(&|column| is_field(column, Field::Key) || is_variable(column, &used));
         }
-        let speaks = |place| is_field(place, Field::Prompt) || is_field(place, Field::Template);
-        let mut lead: Vec<usize> = places(&speaks);
+        let speaks = |column| is_field(column, Field::Prompt) || is_field(column, Field::Template);
+        let mut lead: Vec<usize> = columns_where(&speaks);
         let may_be_unnamed = lead.is_empty();
         if lead.is_empty() {
-            let used: Vec<String> = intake
+            let used: Vec<String> = reader
                 .prompt_template()
                 .map(|text| template::variables(&text).map(spelling).collect())
                 .unwrap_or_default();
-            lead = places(&|place| {
-                is_variable(place, &used) || TITLES.contains(&fold(&names[place]).as_str())
+            lead = columns_where(&|column| {
+                is_variable(column, &used) || TITLES.contains(&fold(&names[column]).as_str())
             });
-            lead.retain(|place| !product.contains(place));
+            lead.retain(|column| !product.contains(column));
         }
         let called = product
             .first()
-            .map(|place| names[*place].clone())
+            .map(|column| names[*column].clone())
             .unwrap_or_default();
         Self {
             product,
@@ -117,39 +120,39 @@ impl Group {
     }
 
     /// Whether a row continues the one that is held.
-    pub(crate) fn continues(&self, held: &Held, cells: &[Cow<'_, str>]) -> bool {
-        let cell = |place: &usize| cells.get(*place).map_or("", Cow::as_ref);
+    pub(crate) fn continues(&self, pending: &PendingRow, cells: &[Cow<'_, str>]) -> bool {
+        let cell = |column: &usize| cells.get(*column).map_or("", Cow::as_ref);
         let mut product = self.product.iter().map(cell);
         let is_named = product.clone().any(|cell| !cell.is_empty());
         let is_same = if is_named {
-            product.eq(held.head.product.iter().map(String::as_str))
+            product.eq(pending.head.product.iter().map(String::as_str))
         } else {
             self.may_be_unnamed
                 && product.next().is_some()
-                && held.head.product.iter().any(|cell| !cell.is_empty())
+                && pending.head.product.iter().any(|cell| !cell.is_empty())
         };
         is_same
             && self
                 .lead
                 .iter()
-                .zip(&held.head.fills)
-                .any(|(place, fills)| *fills && cell(place).is_empty())
+                .zip(&pending.head.fills)
+                .any(|(column, fills)| *fills && cell(column).is_empty())
     }
 
     /// What a row that begins a product is remembered by.
-    pub(crate) fn head(&self, cells: &[Cow<'_, str>]) -> Head {
-        let cell = |place: &usize| cells.get(*place).map_or("", Cow::as_ref);
+    pub(crate) fn head(&self, cells: &[Cow<'_, str>]) -> ProductHead {
+        let cell = |column: &usize| cells.get(*column).map_or("", Cow::as_ref);
         let product = self
             .product
             .iter()
-            .map(|place| cell(place).to_owned())
+            .map(|column| cell(column).to_owned())
             .collect();
         let fills = self
             .lead
             .iter()
-            .map(|place| !cell(place).is_empty())
+            .map(|column| !cell(column).is_empty())
             .collect();
-        Head { product, fills }
+        ProductHead { product, fills }
     }
 
     /// What is said of the rows that continued the one above.
@@ -176,13 +179,18 @@ impl Group {
     }
 }
 
-impl Held {
+impl PendingRow {
     /// Holds a row until it is known that no other continues it.
-    pub(crate) fn new(line: u64, item: Item, findings: Findings, head: Head) -> Self {
+    pub(crate) fn new(
+        line: u64,
+        item: Item,
+        diagnostics: ItemDiagnostics,
+        head: ProductHead,
+    ) -> Self {
         Self {
             line,
             item,
-            findings,
+            diagnostics,
             head,
         }
     }
@@ -193,7 +201,7 @@ impl Held {
     }
 
     /// The first row of the product.
-    pub(crate) fn head(&self) -> &Head {
+    pub(crate) fn head(&self) -> &ProductHead {
         &self.head
     }
 
@@ -207,21 +215,21 @@ impl Held {
     }
 
     /// Hands the item over.
-    pub(crate) fn take(self, intake: &mut Intake<'_>) -> Result<(), Stop> {
+    pub(crate) fn take(self, reader: &mut ItemReader<'_>) -> Result<(), Stop> {
         let Self {
             line,
             item,
-            findings,
+            diagnostics,
             ..
         } = self;
-        intake.take_item(
-            Spot {
+        reader.read_item(
+            SourceLocation {
                 line,
-                nameless: ("line", line),
+                fallback_key: ("line", line),
                 is_row: true,
             },
             item,
-            findings,
+            diagnostics,
         )
     }
 }

@@ -1,7 +1,7 @@
 //! What an image should be, under the names that other programs have for it. What can't be told for
 //! certain is refused: an image of another size than was asked for costs as much as the right one.
 
-use super::{cell, column::Other, columns::freeing};
+use super::{cell, column::ForeignSetting, columns::unmap_example};
 use crate::manifest::{diagnostics::quote, dialect::item::Item};
 
 /// Sizes by name.
@@ -43,7 +43,12 @@ impl Sides<'_> {
 }
 
 /// Sets what the cell of such a column says, or says why it can't be.
-pub(crate) fn set(item: &mut Item, other: Other, name: &str, cell: &str) -> Result<(), String> {
+pub(crate) fn set(
+    item: &mut Item,
+    other: ForeignSetting,
+    name: &str,
+    cell: &str,
+) -> Result<(), String> {
     let refused = |what: &str| {
         Err(format!(
             "{} says {}: {what}, or {}",
@@ -53,7 +58,7 @@ pub(crate) fn set(item: &mut Item, other: Other, name: &str, cell: &str) -> Resu
         ))
     };
     match other {
-        Other::Size => match (size(cell), cell::pixels(cell), ratio(cell)) {
+        ForeignSetting::Size => match (size(cell), cell::pixels(cell), ratio(cell)) {
             (Some(size), _, _) => set_once(&mut item.image_size, name, "image_size", size),
             (_, Some(pixels), _) => set_pixels(item, name, pixels),
             (_, _, Some(ratio)) => set_once(&mut item.aspect_ratio, name, "aspect_ratio", ratio),
@@ -61,24 +66,24 @@ pub(crate) fn set(item: &mut Item, other: Other, name: &str, cell: &str) -> Resu
                 "write image_size (512, 1K, 2K, 4K) and aspect_ratio (such as 4:5), or pixels such as 1024x1536",
             ),
         },
-        Other::Ratio => match ratio(cell) {
+        ForeignSetting::Ratio => match ratio(cell) {
             Some(ratio) => set_once(&mut item.aspect_ratio, name, "aspect_ratio", ratio),
             None => refused("write aspect_ratio, such as 4:5"),
         },
-        Other::Quality => match size(cell) {
+        ForeignSetting::Quality => match size(cell) {
             Some(size) => set_once(&mut item.image_size, name, "image_size", size),
             None => refused(
                 "Gemini has one quality; what it can make larger is image_size (1K, 2K, 4K)",
             ),
         },
-        Other::Negative => refused(
+        ForeignSetting::Negative => refused(
             "Gemini takes no negative prompt: say in the prompt what the image must not show",
         ),
-        Other::Orientation => {
+        ForeignSetting::Orientation => {
             refused("write aspect_ratio, such as 3:4 for upright or 4:3 for wide")
         }
         // Both are needed at once: see [`Sides`].
-        Other::Width | Other::Height => Ok(()),
+        ForeignSetting::Width | ForeignSetting::Height => Ok(()),
     }
 }
 
@@ -111,7 +116,7 @@ fn set_once(
 fn freed(name: &str) -> String {
     format!(
         "if the column is your own, say so in the job document: {}",
-        freeing(name)
+        unmap_example(name)
     )
 }
 
@@ -133,7 +138,7 @@ fn ratio(cell: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn said(other: Other, cell: &str) -> Result<Item, String> {
+    fn said(other: ForeignSetting, cell: &str) -> Result<Item, String> {
         let mut item = Item::default();
         set(&mut item, other, "column", cell).map(|()| item)
     }
@@ -144,7 +149,7 @@ mod tests {
         let nothing = Item::default;
         for (other, cell, item) in [
             (
-                Other::Size,
+                ForeignSetting::Size,
                 "2k",
                 Item {
                     image_size: text("2K"),
@@ -152,7 +157,7 @@ mod tests {
                 },
             ),
             (
-                Other::Size,
+                ForeignSetting::Size,
                 "4:5",
                 Item {
                     aspect_ratio: text("4:5"),
@@ -160,7 +165,7 @@ mod tests {
                 },
             ),
             (
-                Other::Size,
+                ForeignSetting::Size,
                 "1024 x 1536",
                 Item {
                     pixels: Some((1024, 1536)),
@@ -168,7 +173,7 @@ mod tests {
                 },
             ),
             (
-                Other::Ratio,
+                ForeignSetting::Ratio,
                 "16:09",
                 Item {
                     aspect_ratio: text("16:9"),
@@ -176,7 +181,7 @@ mod tests {
                 },
             ),
             (
-                Other::Quality,
+                ForeignSetting::Quality,
                 "4K",
                 Item {
                     image_size: text("4K"),
@@ -191,12 +196,12 @@ mod tests {
     #[test]
     fn what_is_not_certain_is_refused_with_the_right_name() {
         for (other, cell, name) in [
-            (Other::Size, "XL", "image_size"),
-            (Other::Size, "30x40", "image_size"),
-            (Other::Ratio, "wide", "aspect_ratio"),
-            (Other::Negative, "blurry", "prompt"),
-            (Other::Quality, "hd", "image_size"),
-            (Other::Orientation, "portrait", "aspect_ratio"),
+            (ForeignSetting::Size, "XL", "image_size"),
+            (ForeignSetting::Size, "30x40", "image_size"),
+            (ForeignSetting::Ratio, "wide", "aspect_ratio"),
+            (ForeignSetting::Negative, "blurry", "prompt"),
+            (ForeignSetting::Quality, "hd", "image_size"),
+            (ForeignSetting::Orientation, "portrait", "aspect_ratio"),
         ] {
             assert!(
                 said(other, cell).is_err_and(|message| message.contains(name)),

@@ -10,8 +10,8 @@ use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 use super::cell;
 use crate::manifest::{
     Stop,
-    diagnostics::Problem,
-    format::input::{Input, Place},
+    diagnostics::Diagnostic,
+    format::input::{Input, Position},
 };
 
 const BUFFER_BYTES: usize = 64 << 10;
@@ -32,7 +32,7 @@ type FromTheStart<'a, 'b> = io::Chain<io::Cursor<Vec<u8>>, &'a mut Input<'b>>;
 /// Rows with the physical line on which each begins.
 pub(crate) struct Rows<'a, 'b> {
     reader: Reader<PlainNewlines<FromTheStart<'a, 'b>>>,
-    place: Rc<Place>,
+    position: Rc<Position>,
     delimiter: u8,
     /// The line on which the parser's counting began, less one.
     lines_before: u64,
@@ -48,13 +48,13 @@ impl<'a, 'b> Rows<'a, 'b> {
         input: &'a mut Input<'b>,
         known: impl Fn(&str) -> bool,
     ) -> Result<Self, Stop> {
-        let place = input.place();
-        let mut line = place.line();
-        place.limit_items(ROW_BYTES);
-        let mut header = header(input).map_err(|error| place.stop(error))?;
+        let position = input.position();
+        let mut line = position.line();
+        position.limit_items(ROW_BYTES);
+        let mut header = header(input).map_err(|error| position.stop(error))?;
         let mut delimiter = separator_line(&header);
         if delimiter.is_some() {
-            consume_newline(input).map_err(|error| place.stop(error))?;
+            consume_newline(input).map_err(|error| position.stop(error))?;
             line += 1;
             header.clear();
         }
@@ -73,7 +73,7 @@ impl<'a, 'b> Rows<'a, 'b> {
             });
         Ok(Self {
             reader,
-            place,
+            position,
             delimiter,
             lines_before: line - 1,
             next_line: line,
@@ -87,7 +87,7 @@ impl<'a, 'b> Rows<'a, 'b> {
 
     /// Reads the next row and gives its line.
     pub(crate) fn next(&mut self, record: &mut ByteRecord) -> Result<Option<u64>, Stop> {
-        self.place.begin_item();
+        self.position.begin_item();
         if !self
             .reader
             .read_byte_record(record)
@@ -105,7 +105,7 @@ impl<'a, 'b> Rows<'a, 'b> {
         // A row can't begin before the last one ended, unless its own end is missing.
         if line < self.next_line {
             let message = "a quote that opens in this row is never closed: close it, or double it if it is meant";
-            return Err(Stop::Problem(Problem::error(
+            return Err(Stop::Diagnostic(Diagnostic::error(
                 self.next_line,
                 "open_quote",
                 message,
@@ -117,11 +117,13 @@ impl<'a, 'b> Rows<'a, 'b> {
 
     /// The parser reads ahead: where a row is too long, the place is far behind its first line.
     fn stop(&self, error: csv::Error) -> Stop {
-        match self.place.stop(io_error(error)) {
-            Stop::Problem(problem) if problem.code == "item_too_large" => Stop::Problem(Problem {
-                line: self.next_line,
-                ..problem
-            }),
+        match self.position.stop(io_error(error)) {
+            Stop::Diagnostic(diagnostic) if diagnostic.code == "item_too_large" => {
+                Stop::Diagnostic(Diagnostic {
+                    line: self.next_line,
+                    ..diagnostic
+                })
+            }
             stop => stop,
         }
     }
@@ -143,14 +145,14 @@ fn header(input: &mut Input<'_>) -> io::Result<Vec<u8>> {
     loop {
         let found = input.fill_buf()?;
         let mut end = None;
-        for (place, byte) in found.iter().enumerate() {
+        for (position, byte) in found.iter().enumerate() {
             match byte {
                 b'"' if is_quoted => is_quoted = false,
                 b'"' => {
                     // A quote opens a name at its beginning, and after the quote of which it is the
                     // double.
-                    let before = if place > 0 {
-                        found.get(place - 1)
+                    let before = if position > 0 {
+                        found.get(position - 1)
                     } else {
                         header.last()
                     };
@@ -158,7 +160,7 @@ fn header(input: &mut Input<'_>) -> io::Result<Vec<u8>> {
                         before.is_none_or(|byte| *byte == b'"' || DELIMITERS.contains(byte));
                 }
                 b'\n' | b'\r' if !is_quoted => {
-                    end = Some(place);
+                    end = Some(position);
                     break;
                 }
                 _ => {}

@@ -170,11 +170,11 @@ const MEANINGS: [(&[&str], &str); 15] = [
 ];
 
 /// What people put before a name.
-const BEFORE: [&str; 4] = ["x-amz-meta-", "darkroom-", "job-", "defaults-"];
+const PREFIXES: [&str; 4] = ["x-amz-meta-", "darkroom-", "job-", "defaults-"];
 
 /// Words of fewer letters are neither looked for within a longer word, nor taken for a misspelt
 /// one.
-const SHORTEST: usize = 4;
+const MIN_WORD_LETTERS: usize = 4;
 
 /// A name as it is compared: S3 knows no upper case in it, and `_` is as good as `-`.
 pub(crate) fn canonical(name: &str) -> String {
@@ -183,7 +183,7 @@ pub(crate) fn canonical(name: &str) -> String {
 
 /// Whether a tool has written this by itself. `name` is canonical. `mode` of digits alone are a
 /// file's permissions.
-pub(crate) fn is_of_tools(name: &str, value: &str) -> bool {
+pub(crate) fn is_written_by_tools(name: &str, value: &str) -> bool {
     let is_mode =
         name == "mode" && !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     is_mode
@@ -197,7 +197,7 @@ pub(crate) fn is_of_tools(name: &str, value: &str) -> bool {
 /// its spelling, else all names there are.
 pub(crate) fn unknown(name: &str, known: &[&'static str]) -> String {
     let canonical = canonical(name).replace('.', "-");
-    let advice = without_what_stands_before(&canonical, known)
+    let advice = without_prefix(&canonical, known)
         .or_else(|| meant(&canonical))
         .or_else(|| misspelt(&canonical, known))
         .or_else(|| contained(&canonical));
@@ -211,8 +211,10 @@ pub(crate) fn unknown(name: &str, known: &[&'static str]) -> String {
     }
 }
 
-fn without_what_stands_before(name: &str, known: &[&'static str]) -> Option<&'static str> {
-    let plain = BEFORE.iter().find_map(|before| name.strip_prefix(before))?;
+fn without_prefix(name: &str, known: &[&'static str]) -> Option<&'static str> {
+    let plain = PREFIXES
+        .iter()
+        .find_map(|before| name.strip_prefix(before))?;
     known.iter().find(|known| **known == plain).copied()
 }
 
@@ -233,7 +235,7 @@ fn misspelt(name: &str, known: &[&'static str]) -> Option<&'static str> {
             .iter()
             .copied()
             .chain(words())
-            .filter(|word| word.len() >= SHORTEST);
+            .filter(|word| word.len() >= MIN_WORD_LETTERS);
         let found = nearest(written, candidates).first().copied()?;
         known
             .iter()
@@ -243,7 +245,7 @@ fn misspelt(name: &str, known: &[&'static str]) -> Option<&'static str> {
     };
     near(name).or_else(|| {
         name.split('-')
-            .filter(|word| word.len() >= SHORTEST)
+            .filter(|word| word.len() >= MIN_WORD_LETTERS)
             .find_map(near)
     })
 }
@@ -253,7 +255,7 @@ fn contained(name: &str) -> Option<&'static str> {
     let has = |words: &[&str]| {
         words
             .iter()
-            .any(|word| word.len() >= SHORTEST && name.contains(word))
+            .any(|word| word.len() >= MIN_WORD_LETTERS && name.contains(word))
     };
     MEANINGS
         .iter()
@@ -284,7 +286,7 @@ mod tests {
             ("content-type", "text/csv"),
             ("file-permissions", "0644"),
         ] {
-            assert!(is_of_tools(name, value), "{name}");
+            assert!(is_written_by_tools(name, value), "{name}");
         }
         for (name, value) in [
             ("mode", "dry_run"),
@@ -293,7 +295,7 @@ mod tests {
             ("x-amz-meta-mode", "1"),
             ("foo", "1"),
         ] {
-            assert!(!is_of_tools(name, value), "{name}={value}");
+            assert!(!is_written_by_tools(name, value), "{name}={value}");
         }
     }
 

@@ -9,10 +9,10 @@ fn found(members: &str) -> String {
 }
 
 fn found_in(request: &str, strictness: RequestCheck) -> String {
-    let mut findings = Findings::default();
-    check(request, "request", strictness, &mut findings);
-    let found = findings
-        .into_problems(1, None)
+    let mut diagnostics = ItemDiagnostics::default();
+    check(request, "request", strictness, &mut diagnostics);
+    let found = diagnostics
+        .into_diagnostics(1, None)
         .map(|problem| problem.message);
     found.collect::<Vec<_>>().join(" | ")
 }
@@ -171,11 +171,11 @@ fn both_casings_of_one_name_are_one_member() {
 fn by_the_switch_it_is_only_said() {
     let request =
         r#"{"generationConfig":{"newThing":{"a":[1]},"thinkingConfig":{"thinkingLevel":"ULTRA"}}}"#;
-    let mut findings = Findings::default();
-    check(request, "modelInput", RequestCheck::Warn, &mut findings);
-    assert!(!findings.failed());
-    let messages: Vec<String> = findings
-        .into_problems(1, None)
+    let mut diagnostics = ItemDiagnostics::default();
+    check(request, "modelInput", RequestCheck::Warn, &mut diagnostics);
+    assert!(!diagnostics.failed());
+    let messages: Vec<String> = diagnostics
+        .into_diagnostics(1, None)
         .map(|problem| problem.message)
         .collect();
     assert!(

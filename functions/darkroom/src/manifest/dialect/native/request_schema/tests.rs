@@ -65,8 +65,10 @@ fn messages() -> BTreeMap<&'static str, &'static Message> {
 
 #[test]
 fn the_table_is_the_published_schema() {
-    let schema: Value =
-        serde_json::from_str(include_str!("../../../../../../../tests/gemini.schema.json")).unwrap();
+    let schema: Value = serde_json::from_str(include_str!(
+        "../../../../../../../tests/gemini.schema.json"
+    ))
+    .unwrap();
     let messages = messages();
     assert!(messages.len() > 50, "{}", messages.len());
     for (name, Message(_, members)) in messages {

@@ -39,7 +39,7 @@ const CANDIDATES: [&str; 24] = [
 
 /// Rows without a key, and the columns that could be one.
 #[derive(Default)]
-pub(crate) struct OwnKeys {
+pub(crate) struct KeyCandidates {
     rows: u64,
     line: u64,
     candidates: Vec<Candidate>,
@@ -47,7 +47,7 @@ pub(crate) struct OwnKeys {
 }
 
 struct Candidate {
-    place: usize,
+    column: usize,
     /// Its rank in [`CANDIDATES`].
     rank: usize,
     name: String,
@@ -55,15 +55,15 @@ struct Candidate {
     seen: HashSet<u64>,
 }
 
-impl OwnKeys {
+impl KeyCandidates {
     /// Looks for columns that could be the key; for none, where the table has a key.
     pub(crate) fn new(names: &[String], has_key: bool) -> Self {
-        let candidate = |(place, name): (usize, &String)| {
+        let candidate = |(column, name): (usize, &String)| {
             let rank = CANDIDATES
                 .iter()
                 .position(|candidate| *candidate == fold(name))?;
             Some(Candidate {
-                place,
+                column,
                 rank,
                 name: name.clone(),
                 seen: HashSet::new(),
@@ -91,7 +91,7 @@ impl OwnKeys {
         }
         let hasher = &self.hasher;
         self.candidates.retain_mut(|candidate| {
-            let cell = cells.get(candidate.place).map_or("", Cow::as_ref);
+            let cell = cells.get(candidate.column).map_or("", Cow::as_ref);
             !cell.is_empty() && candidate.seen.insert(hasher.hash_one(cell))
         });
     }
