@@ -1,14 +1,18 @@
-//! Manifests: from the file that a person drops to the images that are expected, or to every
-//! problem it has.
+//! Manifests: from the file that a user drops to the images that it asks for, or to every problem
+//! that it has.
 //!
-//! CSV, JSON Lines, a JSON array and a JSON envelope are told apart by their content, gzip or not;
-//! so are friendly items and lines of the batch files of Gemini, Vertex, OpenAI and Bedrock, which
-//! may be mixed. Nothing is silently ignored: what isn't known, or not acted upon, is a problem
-//! with a line number.
+//! The format (CSV, JSON Lines, a JSON array or a JSON envelope) is recognized by content,
+//! compressed with gzip or not. So is the dialect of an item: Darkroom's own, or a line of the
+//! batch files of Gemini, Vertex, OpenAI or Bedrock. One manifest may mix dialects. Nothing is
+//! ignored silently: an unknown field, or one without effect, is reported with its line.
 //!
 //! A manifest is read twice, because an envelope may give its defaults after its items:
-//! [`Header::read`] first, then [`read`]. Neither holds more than one item at a time; [`read`] also
-//! remembers a hash of each key.
+//! [`Header::read`] first, then [`read`]. Neither holds more than one item at a time, but [`read`]
+//! also keeps a hash of each key. [`OpenedManifest::open`] combines the first read with what names
+//! the job.
+//!
+//! The rooms: `format` splits a file into items, `dialect` reads an item's fields, `resolve` adds
+//! what an item leaves out and builds its requests, and `diagnostics` collects what is wrong.
 
 mod context;
 mod diagnostics;
@@ -41,49 +45,49 @@ pub use self::{
 use self::{format::input::Input, header::Format, reader::ItemReader};
 use crate::cost::{Breakdown, Estimate, Usd};
 
-/// What reading a manifest found, beside the images.
+/// The result of reading a manifest, apart from its images.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reading {
-    /// The problems, as they were met. Beyond the limit they are counted, and one more problem says
-    /// so.
+    /// The errors and warnings, in the order in which they were found. Beyond the limit they are
+    /// only counted, and one more entry gives the number.
     pub problems: Vec<Diagnostic>,
-    /// All errors, listed or not. With one or more the manifest must be rejected.
+    /// The number of errors, listed or not. A manifest with at least one must be rejected.
     pub errors: u64,
-    /// All warnings, listed or not.
+    /// The number of warnings, listed or not.
     pub warnings: u64,
-    /// Items, good or bad.
+    /// The number of items, valid or not.
     pub items: u64,
-    /// Images that were handed over.
+    /// The number of images that were passed to the sink.
     pub images: u64,
-    /// What they will cost.
+    /// The estimated cost of all images.
     pub estimate: Estimate,
-    /// What they may cost in batches at the most, each asked for once.
+    /// The most that the images can cost in batches if each is requested once.
     pub ceiling_usd: Usd,
-    /// The same by model and size.
+    /// The estimate by model and size.
     pub breakdown: Breakdown,
-    /// The families' names that were used, each with the full id it led to.
+    /// The names of model families that items use, each with the full id that it resolved to.
     pub aliases: BTreeMap<String, String>,
-    /// The stored templates that were used, by the names they have in the manifest.
+    /// The names of the stored templates that items use.
     pub templates: BTreeSet<String>,
-    /// The variables that a table has columns for, in their order.
+    /// The variables that a table has columns for, in the order of the columns.
     pub columns: Vec<String>,
 }
 
-/// Why a manifest couldn't be read at all. What is wrong *in* it is a [`Diagnostic`].
+/// Why a manifest could not be read at all. Mistakes in its content are [`Diagnostic`]s instead.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The source failed: reading again may work.
+    /// The source failed. Reading it again may work.
     #[error("the manifest can't be read")]
     Source(#[source] io::Error),
     /// The sink refused an image.
-    #[error("an expected image can't be handed over")]
+    #[error("a planned image can't be passed on")]
     Sink(#[source] io::Error),
 }
 
-/// Reads a manifest and hands each expected image to `sink`, in order.
+/// Reads a manifest and passes each planned image to `sink`, in order.
 ///
-/// Good images are handed over whatever else is wrong: they count only when [`Reading::errors`] is
-/// 0.
+/// Valid images are passed on even if other items have errors. Use them only if [`Reading::errors`]
+/// is 0.
 ///
 /// # Errors
 /// [`ReadError`] when the source or the sink fails. No content of a manifest is an error.
@@ -96,8 +100,8 @@ pub fn read(
     let mut reader = ItemReader::new(header, context, &mut sink);
     let read = Input::open(source, &context.limits).and_then(|mut input| {
         match read_items(&mut input, header.format, &mut reader) {
-            // How much was not looked at is worth a pass over the rest: it says how much work is
-            // left.
+            // Counting the unread lines takes another pass over the rest, but the user learns how
+            // much of the manifest remains to be checked.
             Err(Stop::Full) => reader.skip(&mut input),
             read => read,
         }
@@ -123,13 +127,13 @@ fn read_items(
     }
 }
 
-/// Why reading ends before the end.
+/// Why reading stops before the end of a manifest.
 enum Stop {
     Source(io::Error),
     Sink(io::Error),
-    /// What follows can't be understood.
+    /// The rest of the manifest can't be parsed.
     Diagnostic(Diagnostic),
-    /// Enough errors were found: more of them would help no one.
+    /// The limit of listed errors is reached.
     Full,
 }
 

@@ -239,7 +239,8 @@ fn too_large(most: u64) -> Diagnostic {
 
 fn too_many_shards(shards: usize) -> Diagnostic {
     let message = format!(
-        "the manifest would become {shards} batches, and {MAX_SHARDS} are allowed: split it into several manifests, or \
+        "the manifest would become {shards} batches, and {MAX_SHARDS} are allowed: split it into \
+         several manifests, or \
          raise the settings that make batches this small (SHARD_REQUESTS, SHARD_TOKENS, DAILY_CAP_USD)"
     );
     Diagnostic {

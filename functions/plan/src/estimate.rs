@@ -26,6 +26,8 @@ pub(crate) async fn estimate(
     good: &Good,
 ) -> Result<Disposition, PlanError> {
     let (job, reading) = (&dropped.job, &good.reading);
+
+    // Warnings are written too: the user reads them before the real run.
     write_problems(&deps.bucket, job, &reading.problems).await?;
     // A dry run plans nothing, so the status must not announce shards.
     let plan = PlanSummary {

@@ -137,6 +137,8 @@ impl<'a> Writer<'a> {
         if !image.web.is_empty() {
             return Err(PlanError::NotCopied);
         }
+
+        // A shard that is full is finished before the next one begins.
         let request = requests::line(&image.key, &image.request);
         let placement = self
             .sharder

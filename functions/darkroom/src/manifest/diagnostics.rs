@@ -1,4 +1,4 @@
-//! What is wrong with a manifest, for the person who wrote it.
+//! Diagnostics: what is wrong with a manifest, for the user who wrote it.
 
 pub(crate) mod validation;
 
@@ -6,21 +6,21 @@ use std::{collections::HashSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
-/// The longest text of a manifest that a message repeats, in characters.
-const QUOTED: usize = 60;
+/// The longest text from a manifest that a message quotes, in characters.
+const MAX_QUOTE_CHARACTERS: usize = 60;
 
-/// One problem of a manifest.
+/// One problem of a manifest: an error or a warning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
     /// The line of the file, from 1, on which the item begins.
     pub line: u64,
-    /// The item's key, if it has one.
+    /// The key of the item, if it has one.
     pub key: Option<String>,
-    /// Whether the manifest can't be accepted.
+    /// Whether the manifest is rejected.
     pub severity: Severity,
-    /// A name for programs: `unknown_field`.
+    /// A code for programs, such as `unknown_field`.
     pub code: String,
-    /// What to do, for people.
+    /// What is wrong and what to do, for users.
     pub message: String,
 }
 
@@ -43,13 +43,13 @@ impl Diagnostic {
     }
 }
 
-/// How bad a problem is.
+/// How severe a diagnostic is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Nothing is bought until it is mended.
+    /// The manifest is rejected, and nothing is bought.
     Error,
-    /// It will be done; read this first.
+    /// The manifest is accepted, but the user should read this.
     Warning,
 }
 
@@ -62,18 +62,18 @@ impl fmt::Display for Severity {
     }
 }
 
-/// The problems so far: all counted, and of each severity no more than the limit listed. A warning
-/// that would only repeat another's words says nothing.
+/// The diagnostics so far. All are counted, and of each severity as many as the limit are listed. A
+/// warning with the same code and message as an earlier one is dropped.
 #[derive(Debug)]
 pub(crate) struct Diagnostics {
-    /// The warnings listed, by code and message.
+    /// The listed warnings, by code and message.
     listed_warnings: HashSet<(String, String)>,
     pub(crate) listed: Vec<Diagnostic>,
     pub(crate) errors: u64,
     pub(crate) warnings: u64,
     limit: u64,
-    /// Whether reading has stopped because of the errors. That says more than how many of them are
-    /// not listed.
+    /// Whether reading has stopped because of the errors. The number of unread lines is then
+    /// reported instead of the number of unlisted errors.
     has_stopped: bool,
 }
 
@@ -109,7 +109,7 @@ impl Diagnostics {
         }
     }
 
-    /// The last line on which there was a problem, or 0.
+    /// Returns the last line with a diagnostic, or 0.
     pub(crate) fn last_line(&self) -> u64 {
         self.listed
             .iter()
@@ -118,12 +118,13 @@ impl Diagnostics {
             .unwrap_or_default()
     }
 
-    /// Whether as many errors were found as are listed.
+    /// Whether the limit of errors is reached.
     pub(crate) fn is_full(&self) -> bool {
         self.errors >= self.limit
     }
 
-    /// Says that so many lines were not looked at, as there were too many errors before them.
+    /// Reports the number of lines that were not read because there were too many errors before
+    /// them.
     pub(crate) fn skipped(&mut self, line: u64, lines: u64) {
         let lines = if lines == 1 {
             "1 line was".to_owned()
@@ -131,7 +132,8 @@ impl Diagnostics {
             format!("{lines} lines were")
         };
         let message = format!(
-            "after {} errors the rest of the manifest was left unread: {lines} not looked at; correct these first",
+            "after {} errors the rest of the manifest was not read: {lines} skipped; fix these \
+             errors first",
             self.errors
         );
         self.listed
@@ -139,12 +141,12 @@ impl Diagnostics {
         self.has_stopped = true;
     }
 
-    /// Says how many are not listed.
+    /// Reports how many diagnostics are not listed.
     pub(crate) fn close(&mut self, line: u64) {
         let more = |count: u64, what| {
             (count > self.limit).then(|| {
                 format!(
-                    "{} more {what} are not listed: mend these first",
+                    "{} more {what} are not listed: fix these first",
                     count - self.limit
                 )
             })
@@ -157,10 +159,10 @@ impl Diagnostics {
     }
 }
 
-/// The most that is found in one item: who has mended so much may drop it again.
-const FINDINGS: usize = 50;
+/// The most diagnostics of one item. A user who fixes this many can drop the manifest again.
+const MAX_PER_ITEM: usize = 50;
 
-/// What was found in one item, before its line and key are put to it.
+/// The diagnostics of one item, before its line and key are added.
 #[derive(Debug, Default)]
 pub(crate) struct ItemDiagnostics {
     found: Vec<(Severity, &'static str, String)>,
@@ -176,7 +178,7 @@ impl ItemDiagnostics {
     }
 
     fn push(&mut self, severity: Severity, code: &'static str, message: impl Into<String>) {
-        if self.found.len() < FINDINGS {
+        if self.found.len() < MAX_PER_ITEM {
             return self.found.push((severity, code, message.into()));
         }
         let code = match severity {
@@ -187,12 +189,12 @@ impl ItemDiagnostics {
             self.found.push((
                 severity,
                 code,
-                format!("there is more than these {FINDINGS}: mend them first"),
+                format!("the item has more than these {MAX_PER_ITEM}: fix them first"),
             ));
         }
     }
 
-    /// Takes over what was found in the document `name`.
+    /// Adds the diagnostics of the document `name`.
     pub(crate) fn adopt(&mut self, others: Self, name: &str) {
         for (severity, code, message) in others.found {
             let message = if message.contains(name) {
@@ -233,18 +235,17 @@ impl ItemDiagnostics {
     }
 }
 
-/// A text of the manifest as a message repeats it: in quotes, on one line, and not too long.
+/// Quotes a text of the manifest for a message: in quotes, on one line, and shortened.
 pub(crate) fn quote(text: &str) -> String {
-    match text.char_indices().nth(QUOTED) {
+    match text.char_indices().nth(MAX_QUOTE_CHARACTERS) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),
     }
 }
 
-/// A JSON value of the manifest as a message repeats it: as it is written, on one line, and not too
-/// long.
+/// Quotes a JSON value of the manifest for a message: as it is written, on one line, and shortened.
 pub(crate) fn quote_json(value: &str) -> String {
-    let mut short: String = value.trim().chars().take(QUOTED).collect();
+    let mut short: String = value.trim().chars().take(MAX_QUOTE_CHARACTERS).collect();
     short = short.replace(char::is_control, " ");
     if short.len() < value.trim().len() {
         short + "…"
@@ -258,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn beyond_the_limit_problems_are_counted_and_errors_are_not_crowded_out() {
+    fn warnings_beyond_the_limit_are_counted_and_do_not_displace_errors() {
         let mut diagnostics = Diagnostics::new(2);
         for line in 1..=5 {
             diagnostics.push(Diagnostic::warning(line, "w", format!("w {line}")));
@@ -277,10 +278,16 @@ mod tests {
     }
 
     #[test]
-    fn a_long_or_odd_text_is_quoted_briefly() {
+    fn a_long_or_multiline_text_is_shortened_to_one_line() {
         assert_eq!(quote("a\nb"), r#""a\nb""#);
         assert_eq!(quote_json(" {\n\"a\": 1}\n"), r#"{ "a": 1}"#);
-        assert_eq!(quote_json(&"1".repeat(1000)).chars().count(), QUOTED + 1);
-        assert_eq!(quote(&"x".repeat(1000)).chars().count(), QUOTED + 3);
+        assert_eq!(
+            quote_json(&"1".repeat(1000)).chars().count(),
+            MAX_QUOTE_CHARACTERS + 1
+        );
+        assert_eq!(
+            quote(&"x".repeat(1000)).chars().count(),
+            MAX_QUOTE_CHARACTERS + 3
+        );
     }
 }

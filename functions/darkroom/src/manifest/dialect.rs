@@ -1,4 +1,4 @@
-//! The dialects of an item: Darkroom's own, and those of other batch APIs.
+//! Dialects: how an item is written. Darkroom has its own, and reads those of other batch APIs.
 
 pub(crate) mod bedrock;
 pub(crate) mod field;

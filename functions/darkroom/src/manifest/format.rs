@@ -1,4 +1,4 @@
-//! The forms of a manifest file: how its bytes become items.
+//! File formats: how the bytes of a manifest are decoded and split into items.
 
 pub(crate) mod csv;
 pub(crate) mod document;

@@ -1,4 +1,5 @@
-//! What holds for a whole manifest: its format, its job and its defaults.
+//! The header of a manifest: what holds for all items, such as its format, its job and its
+//! defaults.
 
 use std::io;
 
@@ -26,7 +27,7 @@ use super::{
 };
 use crate::cost::Usd;
 
-/// What a job may say.
+/// The fields of a job.
 const JOB_FIELDS: [&str; 8] = [
     "name",
     "run",
@@ -39,9 +40,9 @@ const JOB_FIELDS: [&str; 8] = [
 ];
 
 /// The longest name of a job, in characters.
-const NAME_CHARACTERS: usize = 256;
+const MAX_NAME_CHARACTERS: usize = 256;
 
-/// What holds for a whole manifest, read ahead of its items.
+/// What holds for a whole manifest. It is read ahead of the items.
 #[derive(Clone, Debug, Default)]
 pub struct Header {
     pub(super) declarations: Declarations,
@@ -52,35 +53,35 @@ pub struct Header {
     pub(super) header_line: Option<u64>,
 }
 
-/// What is said once and counts for all items.
+/// Declarations that hold for all items.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Declarations {
     pub(super) job: Job,
     pub(super) defaults: Item,
-    /// Templates and references by name.
+    /// Templates and references that items use by name.
     pub(super) definitions: Definitions,
 }
 
-/// What a manifest says about its job.
+/// A manifest's declarations about its job.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Job {
-    /// What people call it.
+    /// The name that the user gives it.
     pub name: Option<String>,
-    /// The most that the job may cost, rounds included. [`super::read`] compares it with what the
-    /// images may cost at the most when each is asked for once.
+    /// The most that the job may cost, retries included. [`super::read`] compares it with the most
+    /// that the images can cost if each is requested once.
     pub budget_usd: Option<Usd>,
-    /// Whether anything is bought.
+    /// Whether the images are made, or only estimated.
     pub mode: Option<Mode>,
-    /// What the columns of its table mean.
+    /// What the columns of its table hold.
     pub columns: Columns,
-    /// What is done with rows that continue the row above.
+    /// How rows that continue the previous one are handled.
     pub continuation_rows: Option<ContinuationRows>,
-    /// What becomes of requests in Google's form that Gemini may refuse.
+    /// How Gemini requests are handled that Gemini may refuse.
     pub request_check: Option<RequestCheck>,
 }
 
 impl Job {
-    /// What this says, and of `other` what it leaves out.
+    /// Fills what these declarations leave out from `other`.
     fn or(self, other: Self) -> Self {
         Self {
             name: self.name.or(other.name),
@@ -93,18 +94,18 @@ impl Job {
     }
 }
 
-/// How far a job goes.
+/// What a job does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// To the images.
+    /// It makes the images.
     Run,
-    /// To the estimate: nothing is bought.
+    /// It estimates the cost, and buys nothing.
     #[serde(alias = "estimate")]
     DryRun,
 }
 
-/// How a manifest is written.
+/// The format of a manifest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Format {
     /// CSV with a header line.
@@ -119,15 +120,15 @@ pub(super) enum Format {
 }
 
 impl Header {
-    /// What is said about the job.
+    /// Returns the declarations about the job.
     pub fn job(&self) -> &Job {
         &self.declarations.job
     }
 
-    /// Reads as much of a manifest as is needed; of an envelope that is all of it.
+    /// Reads as much of a manifest as the header needs. Of an envelope, that is everything.
     ///
     /// # Errors
-    /// [`ReadError::Source`] when the source fails. What is wrong in the manifest is left to
+    /// [`ReadError::Source`] if the source fails. Mistakes in the manifest are reported by
     /// [`super::read`].
     pub fn read(source: impl io::Read, context: &Context<'_>) -> Result<Self, ReadError> {
         let mut header = Self::default();
@@ -142,21 +143,16 @@ impl Header {
         Ok(header)
     }
 
-    /// What stands beside a manifest counts before what stands in it, and the metadata, which is
-    /// written last, before all.
+    /// Applies the sidecar. Precedence, highest first: the metadata, the job document, the
+    /// manifest.
     fn apply_sidecar(&mut self, sidecar: &Sidecar) {
         let mut diagnostics = ItemDiagnostics::default();
         if let Some(text) = &sidecar.job {
             match strict_json::check(text) {
-                Ok(()) => self.override_with(
-                    "the job document beside the manifest",
-                    text,
-                    &mut diagnostics,
-                ),
-                Err((code, message)) => diagnostics.error(
-                    code,
-                    format!("the job document beside the manifest: {message}"),
-                ),
+                Ok(()) => self.override_with("the job document", text, &mut diagnostics),
+                Err((code, message)) => {
+                    diagnostics.error(code, format!("the job document: {message}"))
+                }
             }
         }
         if let Some(text) = sidecar.metadata_document(&mut diagnostics) {
@@ -166,7 +162,7 @@ impl Header {
             .extend(diagnostics.into_diagnostics(1, None));
     }
 
-    /// Only a table has columns.
+    /// Reports declarations about columns if the manifest is not a table.
     fn check_columns(&mut self) {
         let job = &self.declarations.job;
         let named = [
@@ -175,10 +171,10 @@ impl Header {
         ];
         for (_, name) in named
             .into_iter()
-            .filter(|(is_said, _)| *is_said && self.format != Format::Table)
+            .filter(|(is_declared, _)| *is_declared && self.format != Format::Table)
         {
             let message = format!(
-                "job.{name} is about the columns of a table, and this manifest is JSON: take it out"
+                "job.{name} is about the columns of a table, and this manifest is JSON: remove it"
             );
             self.diagnostics
                 .push(Diagnostic::error(1, "bad_value", message));
@@ -188,7 +184,7 @@ impl Header {
     fn override_with(&mut self, name: &str, text: &str, diagnostics: &mut ItemDiagnostics) {
         let (mut over, mut found) = (Declarations::default(), ItemDiagnostics::default());
         for (member, value) in document(name, text, &mut found) {
-            over.take(&member, value.get(), &mut found);
+            over.set(&member, value.get(), &mut found);
         }
         diagnostics.adopt(found, name);
         self.declarations = over.or(std::mem::take(&mut self.declarations));
@@ -205,8 +201,8 @@ impl Header {
         Ok(())
     }
 
-    /// The first object is an envelope if it has a member that only envelopes have; else it is a
-    /// JSON line.
+    /// Reads the header from the first object. It is an envelope if it has a member that only
+    /// envelopes have, and otherwise a JSON line.
     fn fill_from_object(&mut self, input: Input<'_>) -> Result<(), Stop> {
         let mut sections = Sections::default();
         let read = sections.read(input);
@@ -214,20 +210,21 @@ impl Header {
             self.format = Format::Envelope;
         }
         for (line, name, value) in &sections.found {
+            // Each member is checked on its own, so that a mistake in one does not hide the others.
             let mut diagnostics = ItemDiagnostics::default();
             if let Err((code, message)) = strict_json::check(value.get()) {
                 diagnostics.error(code, format!("in {name}: {message}"));
             } else if name == "matrix" {
                 self.matrix = Matrix::read(*line, value.get(), &mut diagnostics);
             } else if name != "manifest" {
-                // An item has references too.
+                // In a JSON line, these are the item's references.
                 if sections.envelope {
-                    self.declarations.take(name, value.get(), &mut diagnostics);
+                    self.declarations.set(name, value.get(), &mut diagnostics);
                 }
             } else if !sections.envelope {
                 self.header_line = Some(*line);
                 for (name, value) in document("manifest", value.get(), &mut diagnostics) {
-                    self.declarations.take(&name, value.get(), &mut diagnostics);
+                    self.declarations.set(&name, value.get(), &mut diagnostics);
                 }
             }
             self.diagnostics
@@ -238,7 +235,7 @@ impl Header {
 }
 
 impl Declarations {
-    /// What this says, and of `others` what it leaves out.
+    /// Fills what these declarations leave out from `others`.
     fn or(self, others: Self) -> Self {
         let key = self
             .defaults
@@ -255,22 +252,22 @@ impl Declarations {
         }
     }
 
-    /// A key and references that are templates may stand in `job.columns`: they count before the
-    /// defaults.
+    /// Moves templates of the key and the references from `job.columns` to the defaults, where they
+    /// take precedence.
     fn apply_columns(&mut self) {
         let columns = &self.job.columns;
         self.defaults.key = columns.key.clone().or(self.defaults.key.take());
         self.defaults.refs = columns.refs.clone().or(self.defaults.refs.take());
     }
 
-    fn take(&mut self, name: &str, value: &str, diagnostics: &mut ItemDiagnostics) {
+    fn set(&mut self, name: &str, value: &str, diagnostics: &mut ItemDiagnostics) {
         match name {
             "version" if value == "1" => {}
             "version" => diagnostics.error(
                 "unsupported_version",
                 format!("version must be 1, not {}", quote_json(value)),
             ),
-            // For editors.
+            // Editors use it to find the schema.
             "$schema" => {}
             "job" => self.job = Job::read(value, diagnostics),
             "templates" => self.definitions.read_templates(value, diagnostics),
@@ -282,7 +279,8 @@ impl Declarations {
                 if key.is_some_and(|key| template::variables(key).next().is_none()) {
                     diagnostics.error(
                         "bad_value",
-                        "a key can be a default only with a variable, such as {sku}: else all items have the same one",
+                        "a key among the defaults must contain a variable, such as {sku}: \
+                         otherwise all items have the same key",
                     );
                 }
             }
@@ -295,23 +293,26 @@ impl Job {
         let mut job = Self::default();
         for (name, value) in strict_json::members_of("job", value, diagnostics) {
             let value = value.get();
+
+            // Each field has its own type. Unknown fields are reported.
             match name.as_ref() {
                 "name" => {
                     let name: Option<String> =
                         item::read("job.name", value, "a text in quotes", diagnostics);
                     if name
                         .as_ref()
-                        .is_some_and(|name| name.chars().count() > NAME_CHARACTERS)
+                        .is_some_and(|name| name.chars().count() > MAX_NAME_CHARACTERS)
                     {
                         diagnostics.error(
                             "bad_value",
-                            format!("job.name must have at most {NAME_CHARACTERS} characters"),
+                            format!("job.name must have at most {MAX_NAME_CHARACTERS} characters"),
                         );
                     } else {
                         job.name = name;
                     }
                 }
-                // Another run makes other bytes, and so another job. Nothing else is done with it.
+                // Another value changes the bytes of the manifest, and so makes another job. It has
+                // no other use.
                 "run" => {
                     let _: Option<Run> =
                         item::read("job.run", value, "a text or a whole number", diagnostics);
@@ -354,7 +355,7 @@ impl Job {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "only that it reads matters")]
+#[expect(dead_code, reason = "only whether it parses matters")]
 enum Run {
     Text(String),
     Number(u64),

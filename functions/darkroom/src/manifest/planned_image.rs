@@ -1,4 +1,4 @@
-//! One image that a manifest asks for.
+//! An image that a manifest asks for.
 
 use std::collections::BTreeMap;
 
@@ -11,56 +11,55 @@ use crate::{
     names::{ObjectUri, RequestKey},
 };
 
-/// One image that a manifest asks for, with all that planning needs.
+/// An image that a manifest asks for, with everything that planning needs.
 #[derive(Clone, Debug)]
 pub struct PlannedImage {
     /// The line on which its item begins.
     pub line: u64,
-    /// The request key: the item's key, or `<key>.v01` and on where the item asks for several
-    /// images.
+    /// The request key: the key of the item, or `<key>.v01`, `<key>.v02` and so on if the item asks
+    /// for several images.
     pub key: RequestKey,
-    /// The item's own key.
+    /// The key of the item.
     pub item: String,
-    /// What the caller calls the item's key, where that isn't `key`: `custom_id`, say.
+    /// The caller's name for the key of the item, such as `custom_id`. `None` for `key`.
     pub key_name: Option<&'static str>,
     /// The item's variables, by name.
     pub vars: BTreeMap<String, String>,
-    /// Which of the item's images, from 1.
+    /// The number of the image within its item, from 1.
     pub variant: u32,
-    /// The model that will be asked, a full id.
+    /// The full id of the model.
     pub model: String,
-    /// The model as the manifest names it; `None` where it names none.
+    /// The model as the manifest names it. `None` if it names none.
     pub model_asked: Option<String>,
-    /// The aspect ratio asked for.
+    /// The requested aspect ratio.
     pub aspect_ratio: Option<String>,
-    /// The image size asked for.
+    /// The requested image size.
     pub image_size: Option<String>,
-    /// How much the model is to think, where the manifest says it.
+    /// The requested thinking level.
     pub thinking: Option<ThinkingLevel>,
-    /// Where the image should lie, as the person wants it: neither safe nor unique yet.
+    /// The requested path of the image. It is neither safe nor unique yet.
     pub path: String,
     /// The reference pictures, in order.
     pub refs: Vec<ObjectUri>,
-    /// Reference pictures by web address that weren't copied to the bucket yet: neither `refs` nor
-    /// `request` have them. None in a reading that is given the copies of all
-    /// ([`super::Context::copies`]).
+    /// Reference pictures by web address that were not copied to the bucket yet. They are missing
+    /// from `refs` and `request`. Empty if all copies are given in [`super::Context::copies`].
     pub web: Vec<Url>,
-    /// The prompt, or the texts of a request in Google's form.
+    /// The prompt, or the texts of a Gemini request.
     pub prompt: Option<String>,
-    /// The whole `GenerateContentRequest`. References are `s3://bucket/key` texts, or as a request
-    /// in Google's form has them; such a request is passed through byte for byte, without a `model`
-    /// member.
+    /// The whole `GenerateContentRequest`, without a `model` member. References are
+    /// `s3://bucket/key` texts. A Gemini request from the manifest is passed through byte for byte,
+    /// with its own references.
     pub request: Box<RawValue>,
-    /// Input tokens, about.
+    /// The estimated number of input tokens.
     pub input_tokens: u64,
-    /// What the image will cost.
+    /// The estimated cost of the image.
     pub estimate: Estimate,
-    /// What it may cost in a batch at the most.
+    /// The most that the image can cost in a batch.
     pub ceiling_usd: Usd,
     /// A manifest line that asks for this image alone, under the same key, with all values spelled
-    /// out. None for a request of more than [`REPEATED_BYTES`], which would be held twice.
+    /// out. `None` for a request of more than [`REPEATED_BYTES`], which would be in memory twice.
     pub retry: Option<Value>,
 }
 
-/// The largest request, in bytes, that is repeated as a line to retry.
+/// The largest request that is repeated in a retry line, in bytes.
 pub const REPEATED_BYTES: usize = 64 << 10;

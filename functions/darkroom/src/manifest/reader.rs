@@ -1,4 +1,4 @@
-//! Where items of every form arrive, are checked, and leave as expected images.
+//! The reader of items: it accepts items in every dialect, checks them, and plans their images.
 
 use std::{
     borrow::Cow,
@@ -27,28 +27,30 @@ use crate::{
 
 type Members<'a> = [(Cow<'a, str>, &'a RawValue)];
 
-/// Where an item stands.
+/// The location of an item in the manifest.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SourceLocation {
     pub(super) line: u64,
-    /// What an item without a key is called after: `line` and 123 make `line-000123`.
+    /// The key of an item that has none, as a prefix and a number: `line` and 123 make
+    /// `line-000123`.
     pub(super) fallback_key: (&'static str, u64),
-    /// Whether it is the row of a table, where rows without keys are counted and said once.
+    /// Whether the item is a row of a table. Rows without keys are counted and reported once for
+    /// the whole table.
     pub(super) is_row: bool,
 }
 
-/// Takes in items one by one.
+/// Reads items one by one.
 pub(super) struct ItemReader<'a> {
     pub(super) context: &'a Context<'a>,
     pub(super) diagnostics: Diagnostics,
     pub(super) header: &'a Header,
-    /// The variables that items have, and whether a template or a path uses them.
+    /// The variables of all items, and whether a template or a path uses them.
     pub(super) variables: BTreeMap<String, bool>,
-    /// Variables whose columns stand twice in the table: to use one is an error.
-    pub(super) twice: HashSet<String>,
-    /// Stored templates that were used.
+    /// Variables with two columns in the table. Using one is an error.
+    pub(super) duplicate_variables: HashSet<String>,
+    /// The stored templates that items use.
     pub(super) templates: BTreeSet<String>,
-    /// The variables that a table has columns for, in their order.
+    /// The variables that a table has columns for, in the order of the columns.
     pub(super) columns: Vec<String>,
     sink: &'a mut dyn FnMut(PlannedImage) -> io::Result<()>,
     keys: RequestKeys,
@@ -67,6 +69,7 @@ impl<'a> ItemReader<'a> {
         context: &'a Context<'a>,
         sink: &'a mut dyn FnMut(PlannedImage) -> io::Result<()>,
     ) -> Self {
+        // The problems of the header come first.
         let mut diagnostics = Diagnostics::new(context.limits.problems);
         header
             .diagnostics
@@ -78,7 +81,7 @@ impl<'a> ItemReader<'a> {
             diagnostics,
             header,
             variables: BTreeMap::new(),
-            twice: HashSet::new(),
+            duplicate_variables: HashSet::new(),
             templates: BTreeSet::new(),
             columns: Vec::new(),
             sink,
@@ -93,8 +96,9 @@ impl<'a> ItemReader<'a> {
         }
     }
 
-    /// Takes an item as JSON, in whichever form its members show.
+    /// Reads an item in JSON. Its members show its dialect.
     pub(super) fn read_json(&mut self, location: SourceLocation, text: &str) -> Result<(), Stop> {
+        // An item that is not strict JSON can't be read at all.
         let refused = |code, message: String| Diagnostic::error(location.line, code, message);
         if let Err((code, message)) = strict_json::check(text) {
             self.items += 1;
@@ -110,10 +114,12 @@ impl<'a> ItemReader<'a> {
             self.diagnostics.push(refused("not_an_item", message));
             return Ok(());
         };
+
+        // The header line is not an item, and it is allowed only at the start.
         if self.header.header_line == Some(location.line) {
             if members.len() > 1 {
-                let message =
-                    "the first line's manifest must stand alone: put the rest on a line of its own";
+                let message = "the first line may contain nothing but \"manifest\": put the other \
+                               members on a separate line";
                 self.diagnostics
                     .push(refused("not_an_item", message.to_owned()));
             }
@@ -122,7 +128,7 @@ impl<'a> ItemReader<'a> {
         if let [(name, _)] = &members[..]
             && name == "manifest"
         {
-            let message = "what holds for all items stands on the first line, once: move it there";
+            let message = "\"manifest\" is allowed only on the first line, once: move it there";
             self.diagnostics
                 .push(refused("misplaced_header", message.to_owned()));
             return Ok(());
@@ -137,21 +143,21 @@ impl<'a> ItemReader<'a> {
         }
         let item = if openai::is_line(&members) {
             let item = openai::item(&members, &mut diagnostics);
-            self.stand_in(item, &mut diagnostics)
+            self.replace_foreign_model(item, &mut diagnostics)
         } else {
             Item::from_json(&members, &mut diagnostics)
         };
         self.read_item(location, item, diagnostics)
     }
 
-    /// Takes every combination of the matrix, if there is one.
+    /// Reads every combination of the matrix, if there is one.
     pub(super) fn read_matrix(&mut self) -> Result<(), Stop> {
         let header = self.header;
         let Some(matrix) = &header.matrix else {
             return Ok(());
         };
         for (number, item) in (1..).zip(matrix.items()) {
-            // A key of the defaults says better what is meant.
+            // A key of the defaults is more specific than the generated one.
             let key = item
                 .key
                 .filter(|_| header.declarations.defaults.key.is_none());
@@ -163,10 +169,13 @@ impl<'a> ItemReader<'a> {
             };
             self.read_item(location, Item { key, ..item }, ItemDiagnostics::default())?;
         }
+
+        // An axis without effect would make the same image several times.
         let unused: Vec<&str> = matrix.variables().filter(|name| !self.uses(name)).collect();
         if !unused.is_empty() {
             let message = format!(
-                "no template or path uses the axis {}: the same images would be paid for again and again; use it, or take it out",
+                "no template or path uses the axis {}, so the same images would be bought several \
+                 times: use it, or remove it",
                 quote(&unused.join(", ")).trim_matches('"')
             );
             self.diagnostics
@@ -176,13 +185,14 @@ impl<'a> ItemReader<'a> {
         Ok(())
     }
 
-    /// Takes a record of Bedrock's form.
+    /// Reads a record in Bedrock's dialect.
     fn read_record(
         &mut self,
         location: SourceLocation,
         members: &Members<'_>,
         mut diagnostics: ItemDiagnostics,
     ) -> Result<(), Stop> {
+        // The input of a record is an item or a Gemini request.
         let (key, input) = bedrock::read(members, &mut diagnostics);
         let key_name = Some("recordId");
         match input {
@@ -205,7 +215,7 @@ impl<'a> ItemReader<'a> {
         }
     }
 
-    /// Takes a request in Google's form.
+    /// Reads a Gemini request.
     fn read_request(
         &mut self,
         location: SourceLocation,
@@ -225,7 +235,7 @@ impl<'a> ItemReader<'a> {
         }
     }
 
-    /// Counts an item that there is nothing more to say about.
+    /// Counts an item that can't be read further, and reports its diagnostics.
     fn refuse(
         &mut self,
         location: SourceLocation,
@@ -238,11 +248,13 @@ impl<'a> ItemReader<'a> {
             .for_each(|diagnostic| self.diagnostics.push(diagnostic));
     }
 
-    /// For a model of OpenAI's the model of the defaults stands in, if there is one.
-    fn stand_in(&self, item: Item, diagnostics: &mut ItemDiagnostics) -> Item {
+    /// Replaces a model of OpenAI by the model of the defaults, if there is one.
+    fn replace_foreign_model(&self, item: Item, diagnostics: &mut ItemDiagnostics) -> Item {
         let Some(asked) = &item.model else {
             return item;
         };
+
+        // Only a model that the catalog does not have is foreign.
         let Context {
             catalog,
             on,
@@ -255,14 +267,20 @@ impl<'a> ItemReader<'a> {
         ) {
             return item;
         }
+
+        // The default replaces it, because the user chose that model for the manifest.
         match &self.header.declarations.defaults.model {
             Some(model) => {
-                diagnostics.warning("foreign_model", format!("{model} stands in for the model {}", quote(asked)));
+                diagnostics.warning(
+                    "foreign_model",
+                    format!("{model} replaces the model {}", quote(asked)),
+                );
             }
             None => diagnostics.error(
                 "foreign_model",
                 format!(
-                    "model {} is not Google's: say which stands in, by the metadata model=nano-banana-2 or in the defaults",
+                    "model {} is not a Google model: name a replacement with the metadata \
+                     model=nano-banana-2, or in the defaults",
                     quote(asked)
                 ),
             ),
@@ -273,7 +291,7 @@ impl<'a> ItemReader<'a> {
         }
     }
 
-    /// Takes a friendly item, without the defaults yet.
+    /// Reads an item in Darkroom's own dialect, to which the defaults have not been applied yet.
     pub(super) fn read_item(
         &mut self,
         location: SourceLocation,
@@ -285,7 +303,7 @@ impl<'a> ItemReader<'a> {
         self.plan_images(location, request, diagnostics)
     }
 
-    /// Stops once there are as many errors as are listed.
+    /// Stops if the limit of errors is reached.
     pub(super) fn check_full(&self) -> Result<(), Stop> {
         if self.diagnostics.is_full() {
             Err(Stop::Full)
@@ -294,7 +312,7 @@ impl<'a> ItemReader<'a> {
         }
     }
 
-    /// Says how much of the manifest is not looked at, which costs no more than to count its lines.
+    /// Reports how much of the manifest was not read. Counting its lines costs little.
     pub(super) fn skip(&mut self, input: &mut Input<'_>) -> Result<(), Stop> {
         let looked_at = self.diagnostics.last_line().max(self.last_line);
         let skipped = input.count_lines()?.saturating_sub(looked_at);
@@ -304,28 +322,35 @@ impl<'a> ItemReader<'a> {
         Ok(())
     }
 
-    /// Totals and problems.
+    /// Reports what concerns the whole manifest, and returns the totals.
     pub(super) fn finish(mut self) -> Reading {
         if self.items == 0 && self.diagnostics.errors == 0 {
             self.diagnostics.push(Diagnostic::error(
                 1,
                 "empty",
-                "the manifest holds no items: add some and drop it again",
+                "the manifest has no items: add some and drop it again",
             ));
         }
+
+        // Unused variables are reported once for the whole manifest.
         self.warn_of_unused();
+
+        // The budget must cover the worst case.
         if let Some(budget) = self.header.job().budget_usd
             && self.ceiling_usd > budget
         {
             let (most, about) = (self.ceiling_usd, self.estimate.batch_usd);
             let message = format!(
-                "the images may cost up to {most} (about {about}, and thinking on top), more than budget_usd {budget}: \
+                "the images can cost up to {most} (about {about}, plus thinking), which exceeds \
+                 budget_usd {budget}: \
                  raise it to {}, or request fewer",
                 most.rounded_up_to_cents()
             );
             self.diagnostics
                 .push(Diagnostic::error(1, "over_budget", message));
         }
+
+        // The number of unlisted diagnostics comes last.
         self.diagnostics.close(self.last_line);
         Reading {
             errors: self.diagnostics.errors,
@@ -342,8 +367,8 @@ impl<'a> ItemReader<'a> {
         }
     }
 
-    /// A request of Google's form is not touched: only the model and the path can come from the
-    /// defaults.
+    /// Applies the defaults to a Gemini request. Requests are sent unchanged, so only the key, the
+    /// model and the path can come from the defaults.
     fn apply_defaults(&mut self, request: &mut ImageRequest, diagnostics: &mut ItemDiagnostics) {
         let header = self.header;
         let defaults = &header.declarations.defaults;
@@ -352,6 +377,8 @@ impl<'a> ItemReader<'a> {
             defaults.model.clone(),
             defaults.path.clone(),
         );
+
+        // Other defaults would change the request, so they are reported as unused.
         let used = Item {
             key,
             model,
@@ -361,9 +388,12 @@ impl<'a> ItemReader<'a> {
         if *defaults != used {
             diagnostics.warning(
                 "defaults_unused",
-                "requests of Google's form are sent as they are: of the defaults only key, model and output count for them",
+                "Gemini requests are sent unchanged: of the defaults, only key, model and output \
+                 apply to them",
             );
         }
+
+        // The key may be a template of the line's variables.
         if request.key.is_none()
             && let Some(key) = &used.key
         {
@@ -385,6 +415,8 @@ impl<'a> ItemReader<'a> {
     ) -> Result<(), Stop> {
         self.items += 1;
         self.last_line = location.line;
+
+        // An item without a key is named by its position.
         let written = request.key.take();
         let item = written.clone().unwrap_or_else(|| {
             format!("{}-{:06}", location.fallback_key.0, location.fallback_key.1)
@@ -392,9 +424,14 @@ impl<'a> ItemReader<'a> {
         if written.is_none() && !location.is_row {
             diagnostics.warning(
                 "missing_key",
-                format!("the item has no key and is called {item}: give it one, so that its image keeps its name when lines move"),
+                format!(
+                    "the item has no key and is named {item}: give it a key, so that its \
+                         image keeps its name if lines move"
+                ),
             );
         }
+
+        // Keys are recorded even if the item has errors, so that a second use is reported too.
         let count = request.count.min(self.context.limits.variants);
         let keys = self
             .keys
@@ -405,26 +442,33 @@ impl<'a> ItemReader<'a> {
                 Err(message) => diagnostics.error("bad_path", message),
             }
         }
+
+        // Most checks depend on the model, so they are skipped if it is not known.
         let model = self.model(&request, &mut diagnostics);
         if let Some(model) = &model {
-            fit_pixels(&mut request, model, &mut diagnostics);
+            apply_nearest_size(&mut request, model, &mut diagnostics);
             check(&request, model, &mut diagnostics);
             warn_of_extension(&request, model, keys.first(), &mut diagnostics);
-            let (tokens, _, ceiling) = costs(&request, model);
+            let (tokens, _, ceiling) = cost_of(&request, model);
             if let Some((code, message)) = self.context.bounds.refusal(&model.id, tokens, ceiling) {
                 diagnostics.error(code, message);
             }
         }
+
+        // Warnings are counted per model. Ones that were dropped as repetitions do not count.
         let good = model.filter(|_| !diagnostics.failed());
         let warned = self.diagnostics.warnings;
         diagnostics
             .into_diagnostics(location.line, written.as_deref())
             .for_each(|diagnostic| self.diagnostics.push(diagnostic));
         let Some(model) = good else { return Ok(()) };
+
+        // The bound keeps the keys in memory.
         let most = self.context.limits.images;
         if self.images + keys.len() as u64 > most {
             let message = format!(
-                "with this item the manifest asks for more than {most} images: drop several manifests"
+                "with this item the manifest asks for more than {most} images: split it into \
+                 several manifests"
             );
             return Err(Stop::Diagnostic(Diagnostic::error(
                 location.line,
@@ -437,8 +481,10 @@ impl<'a> ItemReader<'a> {
             request.image_size.as_deref(),
             self.diagnostics.warnings - warned,
         );
+
+        // Each image is counted and passed on at once, so that none is held.
         for (variant, key) in (1..).zip(keys) {
-            let image = expected(location.line, &item, key, variant, &request, &model);
+            let image = planned_image(location.line, &item, key, variant, &request, &model);
             self.images += 1;
             self.estimate = self.estimate + image.estimate;
             self.ceiling_usd += image.ceiling_usd;
@@ -466,6 +512,8 @@ impl<'a> ItemReader<'a> {
             allow_unknown_models,
             ..
         } = *self.context;
+
+        // An alias is recorded with the model that it means today.
         let asked = request.model.as_deref().unwrap_or(default_model);
         match catalog.resolve(asked, on, allow_retired_models) {
             Ok(Resolution {
@@ -501,8 +549,8 @@ impl<'a> ItemReader<'a> {
     }
 }
 
-/// The input tokens of one image of an order, what it will cost, and what it may cost at the most.
-fn costs(request: &ImageRequest, model: &Model) -> (u64, Estimate, Usd) {
+/// Returns the input tokens of one image, its estimated cost, and the most that it can cost.
+fn cost_of(request: &ImageRequest, model: &Model) -> (u64, Estimate, Usd) {
     let input_tokens = cost::input_tokens(model, request.characters, request.pictures);
     let estimate = cost::estimate(model, request.image_size.as_deref(), input_tokens);
     (
@@ -512,7 +560,7 @@ fn costs(request: &ImageRequest, model: &Model) -> (u64, Estimate, Usd) {
     )
 }
 
-fn expected(
+fn planned_image(
     line: u64,
     item: &str,
     key: String,
@@ -521,11 +569,11 @@ fn expected(
     model: &Model,
 ) -> PlannedImage {
     let template = request.path.as_deref();
-    // The template was checked before.
+    // The template has been checked before.
     let path = template
         .and_then(|template| paths::fill(template, &values(&key, variant, request, model)).ok());
-    let (input_tokens, estimate, ceiling_usd) = costs(request, model);
-    let mut expected = PlannedImage {
+    let (input_tokens, estimate, ceiling_usd) = cost_of(request, model);
+    let mut image = PlannedImage {
         line,
         path: path.unwrap_or_else(|| key.clone()),
         key: RequestKey::new(key),
@@ -547,14 +595,14 @@ fn expected(
         ceiling_usd,
         retry: None,
     };
-    if expected.request.get().len() <= REPEATED_BYTES {
-        expected.retry = Some(generate_request::retry(request, &expected));
+    if image.request.get().len() <= REPEATED_BYTES {
+        image.retry = Some(generate_request::retry(request, &image));
     }
-    expected
+    image
 }
 
-/// Warns, once for each model and ending, of paths that ask for another format than the model
-/// makes: images are kept as they come, and their names end as their bytes say.
+/// Warns of paths with the extension of another format than the model makes, once for each model
+/// and extension. Images are stored as they come, and the extension follows from their bytes.
 fn warn_of_extension(
     request: &ImageRequest,
     model: &Model,
@@ -565,13 +613,14 @@ fn warn_of_extension(
         return;
     };
     let values = values(key, 1, request, model);
-    // What is wrong with the path was said before.
+    // A bad path has been reported before.
     let Ok(path) = paths::fill(template, &values) else {
         return;
     };
     if let Some(asked) = paths::other_extension(&path, values.extension) {
         let message = format!(
-            "{} makes {} images, so that paths which end in {asked} end in .{} instead: end output.path in .{{ext}}, or \
+            "{} makes {} images, so paths that end in {asked} will end in .{} instead: end \
+             output.path in .{{ext}}, or \
              convert the images afterwards",
             model.id, model.mime_type, values.extension
         );
@@ -579,8 +628,12 @@ fn warn_of_extension(
     }
 }
 
-/// Pixels that were asked for become a ratio and a size.
-fn fit_pixels(request: &mut ImageRequest, model: &Model, diagnostics: &mut ItemDiagnostics) {
+/// Replaces requested pixels by the nearest ratio and size.
+fn apply_nearest_size(
+    request: &mut ImageRequest,
+    model: &Model,
+    diagnostics: &mut ItemDiagnostics,
+) {
     let Some((width, height)) = request.pixels else {
         return;
     };
@@ -589,7 +642,8 @@ fn fit_pixels(request: &mut ImageRequest, model: &Model, diagnostics: &mut ItemD
     };
     if fit.pixels != (width, height) {
         let message = format!(
-            "{width}x{height} becomes {} at {}, {}x{} pixels: the nearest that {} makes",
+            "{width}x{height} becomes {} at {}, {}x{} pixels, which is the nearest size that {} \
+             makes",
             fit.aspect_ratio, fit.image_size, fit.pixels.0, fit.pixels.1, model.id
         );
         diagnostics.warning("inexact_size", message);

@@ -1,5 +1,5 @@
-//! From what an item says to what it means: with the defaults, its template filled in, and named
-//! references looked up.
+//! Resolution: the defaults are applied to an item, its template is filled in, and its named
+//! references are looked up.
 
 pub(crate) mod generate_request;
 pub(crate) mod image_request;
@@ -31,16 +31,16 @@ use super::{
 };
 use crate::models::nearest;
 
-/// How many of the variables that nothing uses are named.
-const UNUSED_NAMED: usize = 5;
+/// How many unused variables a warning names.
+const MAX_LISTED_VARIABLES: usize = 5;
 
-/// A name as a message has it among others: on one line, not too long, and without quotes.
-fn bare(name: &str) -> String {
+/// Formats a name for a list in a message: on one line, shortened, and without quotes.
+fn unquoted(name: &str) -> String {
     quote(name).replace('"', "")
 }
 
 impl ItemReader<'_> {
-    /// The item with all that it leaves out, and its prompt as it will be sent.
+    /// Completes an item with everything that it leaves out. Its prompt is then as it will be sent.
     pub(crate) fn complete(&mut self, item: Item, diagnostics: &mut ItemDiagnostics) -> Item {
         let header = self.header;
         let defaults = &header.declarations.defaults;
@@ -50,6 +50,8 @@ impl ItemReader<'_> {
                 "the item has a prompt and a template: keep one",
             );
         }
+
+        // The item's prompt or template takes precedence over those of the defaults.
         let named = item
             .prompt
             .is_none()
@@ -57,18 +59,21 @@ impl ItemReader<'_> {
             .flatten();
         let named = named.filter(|_| item.template.is_some() || defaults.prompt.is_none());
         let template = named.and_then(|name| self.template(name, diagnostics));
-        // References of the item's own are keys or addresses; those of the defaults may be
-        // templates.
+        // The item's own references are keys or addresses. Those of the defaults may be templates.
         let has_own_refs = item.refs.is_some();
         let mut item = match &template {
             Some(template) => item.or(&template.fields).or(defaults),
             None => item.or(defaults),
         };
+
+        // Variables are recorded, so that unused ones can be reported.
         for name in item.vars.names() {
             if !self.variables.contains_key(name) {
                 self.variables.insert(name.to_owned(), false);
             }
         }
+
+        // The key comes before the prompt, because a template may use it.
         if item.key.is_none()
             && let Some(key) = &defaults.key
         {
@@ -77,8 +82,8 @@ impl ItemReader<'_> {
         if item.template.take().is_some() {
             let filled = template
                 .and_then(|template| self.fill("template", &template.text, &item, diagnostics));
-            // What is wrong with the template has been said: that there is no prompt would say it
-            // twice.
+            // The errors of the template have been reported. The placeholder prompt avoids a second
+            // report that there is no prompt.
             item.prompt = Some(filled.unwrap_or_else(|| "?".to_owned()));
         } else if let Some(prompt) = &item.prompt {
             check_literal(prompt, &item, diagnostics);
@@ -86,6 +91,8 @@ impl ItemReader<'_> {
         if !has_own_refs && let Some(refs) = item.refs.take() {
             item.refs = Some(self.filled_references(&refs, &item, diagnostics));
         }
+
+        // Named references are replaced by their pictures.
         item.refs = item
             .refs
             .map(|refs| header.declarations.definitions.resolve(refs, diagnostics));
@@ -93,7 +100,7 @@ impl ItemReader<'_> {
         item
     }
 
-    /// References whose templates are filled in: each may become several, as a cell holds them.
+    /// Fills in the templates of references. Each may become several references, as in a cell.
     fn filled_references(
         &mut self,
         refs: &[String],
@@ -111,12 +118,12 @@ impl ItemReader<'_> {
         filled
     }
 
-    /// The references of a row that continues another.
+    /// Returns the references of a row that continues another.
     pub(crate) fn references_of(&mut self, item: Item) -> Vec<String> {
         let header = self.header;
         match (&item.refs, &header.declarations.defaults.refs) {
             (Some(refs), _) => refs.clone(),
-            // A row without a picture has a cell less, and that is no fault.
+            // An empty picture cell in such a row is not an error.
             (None, Some(refs)) => {
                 self.filled_references(refs, &item, &mut ItemDiagnostics::default())
             }
@@ -124,13 +131,15 @@ impl ItemReader<'_> {
         }
     }
 
-    /// Adds the references of the rows that continue the item's, as many as its model takes.
+    /// Adds the references of continuation rows, as many as the model accepts.
     fn add_further_references(&self, item: &mut Item, diagnostics: &mut ItemDiagnostics) {
-        // Nearly all items: neither their model nor their references have to be looked at here.
+        // Nearly all items end here, without a lookup of their model.
         if item.more_refs.is_empty() {
             return;
         }
         let more = std::mem::take(&mut item.more_refs);
+
+        // Pictures that the item has already are not sent twice.
         let refs = item.refs.get_or_insert_default();
         let mut more: Vec<String> = more
             .into_iter()
@@ -142,12 +151,15 @@ impl ItemReader<'_> {
             on,
             ..
         } = *self.context;
+
+        // The model limits the number of pictures. A model that is not known is reported elsewhere.
         let asked = item.model.as_deref().unwrap_or(default_model);
         if let Ok(resolution) = catalog.resolve(asked, on, true) {
             let room = resolution.model.max_references.saturating_sub(refs.len());
             if more.len() > room {
                 let message = format!(
-                    "{} takes {} reference images: of products with more pictures the first are sent",
+                    "{} accepts {} reference images: of products with more pictures, only the \
+                     first are sent",
                     resolution.model.id, resolution.model.max_references
                 );
                 diagnostics.warning("spare_references", message);
@@ -157,40 +169,44 @@ impl ItemReader<'_> {
         refs.append(&mut more);
     }
 
-    /// Remembers the variables that a filled text uses.
+    /// Records the variables that a text uses.
     pub(crate) fn used(&mut self, what: &str, text: &str, diagnostics: &mut ItemDiagnostics) {
         for name in template::variables(text) {
             self.mark_used(name);
-            if self.twice.contains(&spelling(name)) {
+            if self.duplicate_variables.contains(&spelling(name)) {
                 let message = format!(
-                    "the {what} uses {{{name}}}, and the table has two columns of that name: rename one"
+                    "the {what} uses {{{name}}}, but the table has two columns of that name: \
+                     rename one"
                 );
                 diagnostics.error("duplicate_column", message);
             }
         }
     }
 
-    /// Remembers that a variable is used, or that its being unused has been said.
+    /// Records that a variable is used, or that it has been reported as unused.
     pub(crate) fn mark_used(&mut self, name: &str) {
         if let Some(used) = self.variables.get_mut(&spelling(name)) {
             *used = true;
         }
     }
 
-    /// The variables that what counts for all items uses, in one spelling; none as long as that
-    /// isn't known.
+    /// Returns the variables that the defaults and the templates use, normalized. `None` if the
+    /// texts of the stored templates are not known yet.
     pub(crate) fn used_names(&self) -> Option<HashSet<String>> {
-        let (said, stored) = (&self.header.declarations, &self.context.sidecar.templates);
+        let (declarations, stored) = (&self.header.declarations, &self.context.sidecar.templates);
         if stored.values().any(|template| template.text.is_none()) {
             return None;
         }
+
+        // Texts with placeholders are in the defaults, in the manifest's templates and in stored
+        // ones.
         let defaults = [
-            &said.defaults.template,
-            &said.defaults.key,
-            &said.defaults.path,
+            &declarations.defaults.template,
+            &declarations.defaults.key,
+            &declarations.defaults.path,
         ];
-        let refs = said.defaults.refs.iter().flatten();
-        let own = said
+        let refs = declarations.defaults.refs.iter().flatten();
+        let own = declarations
             .definitions
             .templates
             .values()
@@ -212,14 +228,14 @@ impl ItemReader<'_> {
         )
     }
 
-    /// The text of the template that is for all items, where there is one.
+    /// Returns the text of the template for all items, if there is one.
     pub(crate) fn prompt_template(&self) -> Option<String> {
-        let (said, sidecar) = (&self.header.declarations, self.context.sidecar);
-        let name = said.defaults.template.as_ref()?;
+        let (declarations, sidecar) = (&self.header.declarations, self.context.sidecar);
+        let name = declarations.defaults.template.as_ref()?;
         if name.contains('{') {
             return Some(name.clone());
         }
-        let named = said
+        let named = declarations
             .definitions
             .templates
             .get(name)
@@ -227,7 +243,7 @@ impl ItemReader<'_> {
         named.or_else(|| sidecar.template(name)?.text.clone())
     }
 
-    /// Whether any item's template or path has used a variable.
+    /// Whether the template or the path of any item has used a variable.
     pub(crate) fn uses(&self, name: &str) -> bool {
         self.variables
             .get(&spelling(name))
@@ -235,7 +251,7 @@ impl ItemReader<'_> {
             .unwrap_or(false)
     }
 
-    /// Warns, once, of variables that no template and no path uses.
+    /// Warns once of variables that no template and no path uses.
     pub(crate) fn warn_of_unused(&mut self) {
         let unused: Vec<&str> = self
             .variables
@@ -243,29 +259,30 @@ impl ItemReader<'_> {
             .filter(|(_, used)| !**used)
             .map(|(name, _)| name.as_str())
             .collect();
-        // What is wrong may well be the name by which it should be used.
+        // An error may be the reason: a misspelled name that would use it.
         if unused.is_empty() || self.diagnostics.errors > 0 {
             return;
         }
-        // A shop's export has dozens of columns: the first ones say what is meant.
+        // A shop's export has dozens of columns, and the first ones are enough to recognize the
+        // problem.
         let mut names: Vec<String> = unused
             .iter()
-            .take(UNUSED_NAMED)
-            .map(|name| bare(name))
+            .take(MAX_LISTED_VARIABLES)
+            .map(|name| unquoted(name))
             .collect();
-        if unused.len() > UNUSED_NAMED {
-            names.push(format!("{} more", unused.len() - UNUSED_NAMED));
+        if unused.len() > MAX_LISTED_VARIABLES {
+            names.push(format!("{} more", unused.len() - MAX_LISTED_VARIABLES));
         }
         let message = format!(
-            "no template or path uses {}: it only comes back in the results",
+            "no template or path uses {}: it is only repeated in the results",
             names.join(", ")
         );
         self.diagnostics
             .push(super::Diagnostic::warning(1, "unused_variable", message));
     }
 
-    /// The template of a name: one of the manifest's, or a stored one; or the text itself, which
-    /// has a placeholder.
+    /// Returns the template of a name: one of the manifest, a stored one, or the text itself if it
+    /// contains a placeholder.
     fn template(&mut self, name: &str, diagnostics: &mut ItemDiagnostics) -> Option<Template> {
         if name.contains('{') {
             return Some(Template {
@@ -312,7 +329,7 @@ impl ItemReader<'_> {
         template.filter(|_| !failed)
     }
 
-    /// Fills a text in with what the item says; a finding where something is missing.
+    /// Fills in a text with the fields of an item. A missing value is reported.
     pub(crate) fn fill(
         &mut self,
         what: &str,
@@ -320,6 +337,7 @@ impl ItemReader<'_> {
         item: &Item,
         diagnostics: &mut ItemDiagnostics,
     ) -> Option<String> {
+        // Fields of the item may be used like variables, under the caller's name for the key too.
         let columns = &self.header.declarations.job.columns;
         let value = |name: &str| -> Option<Cow<'_, str>> {
             let field = match name {
@@ -333,6 +351,8 @@ impl ItemReader<'_> {
                 .or_else(|| item.key.as_deref().filter(|_| item.key_name == Some(name)))
                 .map(Cow::Borrowed)
         };
+
+        // Variables are recorded even if filling fails, so that they are not reported as unused.
         let filled = template::fill(text, value);
         self.used(what, text, diagnostics);
         let (code, message) = match filled {
@@ -356,21 +376,22 @@ fn missing(what: &str, names: &[String], item: &Item) -> String {
         .iter()
         .find_map(|name| nearest(&spelling(name), item.vars.names()).first().copied());
     let hint = match near {
-        Some(near) => format!("did you mean {{{near}}}? Else"),
+        Some(near) => format!("did you mean {{{near}}}? Otherwise"),
         None => "give it a value, or".to_owned(),
     };
     format!(
-        "the {what} needs {}, which this item doesn't have: {hint} write {{name|what stands for it}}",
+        "the {what} needs {}, which this item doesn't have: {hint} write {{name|default}}",
         braced.join(", ")
     )
 }
 
-/// A prompt is sent as it is written: who writes a variable into it means a template, and would pay
-/// for braces.
+/// Reports a variable in a prompt. Prompts are sent as they are written, so a variable in one means
+/// that it should be a template.
 fn check_literal(prompt: &str, item: &Item, diagnostics: &mut ItemDiagnostics) {
     if let Some(name) = template::variables(prompt).find(|name| item.vars.get(name).is_some()) {
         let message = format!(
-            "the prompt holds {{{}}}, and prompts are sent as they are written: call it template to have it filled in",
+            "the prompt contains {{{}}}, but prompts are sent as they are written: name the field \
+             template to fill it in",
             quote(name).trim_matches('"')
         );
         diagnostics.error("unfilled_prompt", message);

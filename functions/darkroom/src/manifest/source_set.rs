@@ -1,4 +1,4 @@
-//! Opening a manifest: the job that it stands for, its sidecar and its header, from one read.
+//! Opening a manifest: the job that it starts, its sidecar and its header, from one read.
 //!
 //! `plan` and `darkroom check` open a manifest by this routine, so that both find the same job.
 
@@ -46,7 +46,7 @@ pub trait SourceSet {
     fn template_keys(&self) -> Result<Vec<String>, Self::Error>;
 }
 
-/// What a manifest's bytes and its sidecar amount to, before any of its items is checked.
+/// A manifest's hash, sidecar and header: what decides its job, before any item is checked.
 #[derive(Clone, Debug)]
 pub struct OpenedManifest {
     /// The SHA-256 of the bytes as they are stored, compressed or not.
@@ -103,8 +103,8 @@ impl OpenedManifest {
         let mut replay = Replay::new(Hashed::new(sources.manifest()?));
         let header = Header::read(&mut replay, &context)?;
 
-        // Which templates are used, only the items show. They continue in the same stream wherever
-        // the header's bytes could be kept.
+        // Only the items show which templates are used. They are read from the same stream if the
+        // header's bytes could be kept.
         let (start, mut rest) = replay.into_parts();
         let used = match start {
             _ if sidecar.templates.is_empty() => BTreeSet::new(),
@@ -204,7 +204,7 @@ mod tests {
 
     use super::*;
 
-    /// A manifest in memory with one stored template, and how often it was opened.
+    /// A manifest in memory with stored templates, and how often it was opened.
     struct Memory {
         manifest: Vec<u8>,
         templates: BTreeMap<&'static str, &'static str>,
@@ -228,8 +228,8 @@ mod tests {
         }
     }
 
-    /// Opens a manifest, with the stored templates `white` and `dark`; how often it was opened
-    /// comes with it.
+    /// Opens a manifest with the stored templates `white` and `dark`, and returns how often it was
+    /// opened.
     fn opened(manifest: &[u8]) -> (OpenedManifest, u32) {
         let sources = Memory {
             manifest: manifest.to_vec(),

@@ -1,4 +1,4 @@
-//! JSON that says one thing only: well formed, not too deep, and no object with a member twice.
+//! Strict JSON: well formed, of bounded depth and size, and without duplicate members.
 
 use std::{borrow::Cow, cell::Cell, collections::HashSet, fmt};
 
@@ -10,35 +10,35 @@ use serde_json::value::RawValue;
 
 use super::diagnostics::{ItemDiagnostics, quote, quote_json};
 
-/// Objects and arrays within each other. Gemini's requests need eight.
-const DEPTH: u32 = 64;
+/// The most levels of nesting. Gemini's requests need eight.
+const MAX_DEPTH: u32 = 64;
 
-/// Values of one item. Each costs many times its bytes in memory; no request needs a hundredth of
-/// them.
-const VALUES: u32 = 100_000;
+/// The most values of one item. Each takes many times its bytes in memory, and no request needs a
+/// hundredth of them.
+const MAX_VALUES: u32 = 100_000;
 
-/// A name by which `serde_json` marks text to be parsed once more: as a member it could break what
-/// reads the item later.
+/// The prefix of names that `serde_json` uses for raw values. As a member's name it would break the
+/// parsing of the item.
 const MARK: &str = "$serde_json::private::";
 
-/// Why a text isn't JSON that can be trusted: a code, and a message for people.
+/// Why a text is not strict JSON: a code and a message.
 pub(super) type Refusal = (&'static str, String);
 
 /// Checks a whole text.
 pub(super) fn check(text: &str) -> Result<(), Refusal> {
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let values = Cell::new(VALUES);
+    let values = Cell::new(MAX_VALUES);
     let checked = Value {
-        depth: DEPTH,
+        depth: MAX_DEPTH,
         values: &values,
     }
     .deserialize(&mut deserializer)
     .and_then(|()| deserializer.end());
     checked.map_err(|error| {
         let (code, message) = refusal(&error, 0);
-        // The commonest cause: JSON that was laid out over several lines.
+        // The most common cause is an item that spans several lines.
         let hint = if error.is_eof() {
-            ": a line must hold a whole item; put items of several lines into [ … ]"
+            ": a line must hold a whole item; put items that span several lines into [ … ]"
         } else {
             ""
         };
@@ -46,14 +46,17 @@ pub(super) fn check(text: &str) -> Result<(), Refusal> {
     })
 }
 
-/// What a failed parse means; `first_line` is the line before the text's first.
+/// Describes a failed parse. `first_line` is the number of lines before the text.
 pub(super) fn refusal(error: &serde_json::Error, first_line: u64) -> Refusal {
+    // The parser's message ends with its own position, which does not count the lines before.
     let whole = error.to_string();
     let what = whole
         .rsplit_once(" at line ")
         .map_or(whole.as_str(), |(what, _)| what);
+
+    // Errors of the visitor have a message without a position.
     if error.is_data() {
-        let code = if what.contains(TWICE) {
+        let code = if what.contains(DUPLICATE) {
             "duplicate_member"
         } else {
             "invalid_json"
@@ -75,29 +78,30 @@ pub(super) fn refusal(error: &serde_json::Error, first_line: u64) -> Refusal {
     )
 }
 
-/// What to say about text that isn't UTF-8.
+/// The message for text that is not UTF-8.
 pub(super) const NOT_UTF_8: &str =
     "this is not UTF-8 text, or it is damaged: save the file as UTF-8 (in Excel: CSV UTF-8)";
 
-/// A parser's message, which may repeat a text of any length.
+/// Shortens a parser's message, which may quote a text of any length.
 fn shortened(what: &str) -> String {
-    match what.char_indices().nth(MESSAGE) {
+    match what.char_indices().nth(MAX_MESSAGE_CHARACTERS) {
         Some((end, _)) => format!("{}…", &what[..end]),
         None => what.to_owned(),
     }
 }
 
-/// The longest message of a parser that is repeated, in characters.
-const MESSAGE: usize = 200;
+/// The longest message of a parser that is shown, in characters.
+const MAX_MESSAGE_CHARACTERS: usize = 200;
 
-/// The message for a member that an object has twice.
-pub(super) fn twice(name: &str) -> String {
-    format!("member {} {TWICE}: keep one", quote(name))
+/// Returns the message for a duplicate member.
+pub(super) fn duplicate_member(name: &str) -> String {
+    format!("member {} {DUPLICATE}: keep one", quote(name))
 }
 
-const TWICE: &str = "stands twice in one object";
+const DUPLICATE: &str = "appears twice in one object";
 
-/// An object's members in order, each value as it is written. `None` if the text is no object.
+/// Returns the members of an object in order, each value as it is written. `None` if the text is
+/// not an object.
 pub(super) fn members(text: &str) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
     struct Members;
     impl<'de> de::Visitor<'de> for Members {
@@ -120,7 +124,8 @@ pub(super) fn members(text: &str) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
         .ok()
 }
 
-/// The members of a text that must be an object; where it is none, a finding, and no members.
+/// Returns the members of a text that must be an object. If it is not, that is reported, and there
+/// are no members.
 pub(super) fn members_of<'a>(
     name: &str,
     text: &'a str,
@@ -135,15 +140,15 @@ pub(super) fn members_of<'a>(
     })
 }
 
-/// A member's name, borrowed where it holds no escape.
+/// The name of a member, borrowed if it contains no escape.
 #[derive(Deserialize)]
 pub(super) struct Name<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
-/// Visits a value for its faults only.
+/// Visits a value to check it, without keeping it.
 #[derive(Clone, Copy)]
 struct Value<'a> {
     depth: u32,
-    /// How many more there may be.
+    /// How many more values are allowed.
     values: &'a Cell<u32>,
 }
 
@@ -152,7 +157,7 @@ impl Value<'_> {
         let depth = self.depth.checked_sub(1);
         let depth = depth.ok_or_else(|| {
             E::custom(format!(
-                "the item's JSON is more than {DEPTH} levels deep: write it flatter"
+                "the item's JSON is nested more than {MAX_DEPTH} levels deep: reduce the nesting"
             ))
         })?;
         Ok(Self { depth, ..self })
@@ -165,7 +170,7 @@ impl<'de> DeserializeSeed<'de> for Value<'_> {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         let left = self.values.get().checked_sub(1).ok_or_else(|| {
             de::Error::custom(format!(
-                "the item holds more than {VALUES} values: make several items of it"
+                "the item has more than {MAX_VALUES} values: split it into several items"
             ))
         })?;
         self.values.set(left);
@@ -215,11 +220,11 @@ impl<'de> de::Visitor<'de> for Value<'_> {
         let mut names: HashSet<Cow<'de, str>> = HashSet::new();
         while let Some(Name(name)) = members.next_key()? {
             if names.contains(&name) {
-                return Err(de::Error::custom(twice(&name)));
+                return Err(de::Error::custom(duplicate_member(&name)));
             }
             if name.starts_with(MARK) {
                 return Err(de::Error::custom(format!(
-                    "member {} can't be used: take it out",
+                    "member {} can't be used: remove it",
                     quote(&name)
                 )));
             }
@@ -235,14 +240,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_member_twice_is_refused_at_any_depth() {
+    fn a_duplicate_member_is_refused_at_any_depth() {
         for text in [r#"{"a":1,"a":2}"#, r#"{"b":[{"a":1,"\u0061":2}]}"#] {
             let (code, message) = check(text).unwrap_err();
             assert_eq!(
                 (code, message.as_str()),
                 (
                     "duplicate_member",
-                    r#"member "a" stands twice in one object: keep one"#
+                    r#"member "a" appears twice in one object: keep one"#
                 )
             );
         }
@@ -259,7 +264,7 @@ mod tests {
             check(r#"{"a":1,"#)
                 .unwrap_err()
                 .1
-                .ends_with("put items of several lines into [ … ]")
+                .ends_with("put items that span several lines into [ … ]")
         );
     }
 

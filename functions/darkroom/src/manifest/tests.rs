@@ -1,4 +1,4 @@
-//! Whole manifests, in and out.
+//! Tests of whole manifests.
 
 mod bounds;
 mod dialects;

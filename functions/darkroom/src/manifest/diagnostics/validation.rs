@@ -1,15 +1,15 @@
-//! `validation.csv`: the problems of a manifest, for a spreadsheet.
+//! `validation.csv`: the diagnostics of a manifest, for a spreadsheet.
 
 use std::io;
 
 use crate::{csv_cell::guarded, manifest::Diagnostic};
 
-/// Writes the problems as CSV under the header `line,key,severity,code,message`.
+/// Writes the diagnostics as CSV under the header `line,key,severity,code,message`.
 ///
-/// A cell that a spreadsheet could take for a formula gets an apostrophe before it.
+/// A cell that a spreadsheet could read as a formula gets an apostrophe at its start.
 ///
 /// # Errors
-/// Whatever writing to `out` gives.
+/// Writing to `out` fails.
 pub fn write_validation(diagnostics: &[Diagnostic], out: impl io::Write) -> io::Result<()> {
     let mut csv = csv::WriterBuilder::new()
         .terminator(csv::Terminator::CRLF)

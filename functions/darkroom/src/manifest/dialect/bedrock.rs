@@ -14,20 +14,20 @@ use crate::manifest::{diagnostics::ItemDiagnostics, strict_json};
 
 const LINE: [&str; 2] = ["recordId", "modelInput"];
 
-/// What a record asks for.
+/// The input of a record.
 pub(crate) enum ModelInput<'a> {
-    /// A request in Google's form, as it is written.
+    /// A Gemini request, as it is written.
     Request(&'a RawValue),
-    /// A friendly item.
+    /// An item in Darkroom's own dialect.
     Item(Box<Item>),
 }
 
-/// Whether these members make a line of Bedrock's form.
+/// Whether these members make a line of Bedrock's batch files.
 pub(crate) fn is_line(members: &[(Cow<'_, str>, &RawValue)]) -> bool {
     members.iter().any(|(name, _)| name == "modelInput")
 }
 
-/// Reads a line: its record's id, and what it asks for. `None` where that can't be told.
+/// Reads a line: the id of its record, and the input, or `None` if that is not recognized.
 pub(crate) fn read<'a>(
     members: &[(Cow<'_, str>, &'a RawValue)],
     diagnostics: &mut ItemDiagnostics,
@@ -39,7 +39,7 @@ pub(crate) fn read<'a>(
             "modelInput" => input = read_input(value, diagnostics),
             _ => {
                 let (code, message) = bad_name(name, LINE.into_iter());
-                diagnostics.error(code, format!("beside modelInput: {message}"));
+                diagnostics.error(code, format!("next to modelInput: {message}"));
             }
         }
     }
@@ -55,6 +55,8 @@ fn read_input<'a>(
         return None;
     }
     let has = |wanted: &str| members.iter().any(|(name, _)| name == wanted);
+
+    // Bedrock accepts the native form of each model, so the members determine the dialect.
     if has("contents") {
         return Some(ModelInput::Request(value));
     }
@@ -64,14 +66,16 @@ fn read_input<'a>(
             diagnostics,
         ))));
     }
+
+    // Requests to other models are named, so that the user recognizes the mistake.
     let whose = match () {
         () if has("taskType") => "a request to Amazon's image models",
         () if has("text_prompts") => "a request to Stability's models",
         () if has("messages") => "a conversation with a text model",
-        () => "no request that makes an image",
+        () => "not a request for an image",
     };
     let message = format!(
-        "modelInput is {whose}: write {{\"prompt\": …}}, or a request in Google's form, {{\"contents\": …}}"
+        "modelInput is {whose}: write {{\"prompt\": …}}, or a Gemini request, {{\"contents\": …}}"
     );
     diagnostics.error("bad_request", message);
     None

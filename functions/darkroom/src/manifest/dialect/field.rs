@@ -1,4 +1,4 @@
-//! The names that a manifest may use, and what to say about all others.
+//! The names of fields, and the messages for names that are not fields.
 
 use crate::{
     manifest::{
@@ -8,14 +8,14 @@ use crate::{
     models::nearest,
 };
 
-/// A field of a friendly item.
+/// A field of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Field {
     Key,
     Prompt,
     Template,
     Vars,
-    /// The caller's own values, which come back with the result; in JSON alone.
+    /// The caller's values, which are repeated in the results. Only in JSON.
     Metadata,
     Count,
     Model,
@@ -27,11 +27,11 @@ pub(crate) enum Field {
     Temperature,
     Thinking,
     Lane,
-    /// `output.path`: in JSON an object, in CSV a column.
+    /// `output.path`: an object in JSON, a column in CSV.
     Output,
 }
 
-/// The fields of a friendly item, by all their names in snake case.
+/// The names of all fields, in snake case.
 pub(crate) const FIELDS: [(&str, Field); 24] = [
     ("key", Field::Key),
     ("id", Field::Key),
@@ -60,14 +60,14 @@ pub(crate) const FIELDS: [(&str, Field); 24] = [
 ];
 
 impl Field {
-    /// Whether a column of a table may hold it by this name. The path is called `output.path`
-    /// there, and every column that is no field is a variable.
+    /// Whether a column of a table may have this name. The column of the path is called
+    /// `output.path`, and a column that is not a field is a variable.
     pub(crate) fn may_be_column(self) -> bool {
         !matches!(self, Self::Output | Self::Vars | Self::Metadata)
     }
 }
 
-/// Fields of an item that this version doesn't act on, and what to do instead.
+/// Fields of an item that are not supported yet, and what to do instead.
 const UNSUPPORTED_FIELDS: [(&str, &str); 8] = [
     (
         "depends_on",
@@ -80,7 +80,7 @@ const UNSUPPORTED_FIELDS: [(&str, &str); 8] = [
     ),
     (
         "max_attempts",
-        "leave it out: failures worth another try get one",
+        "leave it out: transient failures are retried automatically",
     ),
     (
         "safety_settings",
@@ -94,13 +94,13 @@ const UNSUPPORTED_FIELDS: [(&str, &str); 8] = [
     ("priority", "leave it out"),
 ];
 
-/// Other names with a meaning that this version doesn't act on, and what to do instead.
+/// Other names that are not supported yet or belong elsewhere, and what to do instead.
 const UNSUPPORTED: [(&str, &str); 17] = [
     (
         "templates",
-        "put it beside the items: {\"templates\": …, \"items\": …}",
+        "put it next to the items: {\"templates\": …, \"items\": …}",
     ),
-    ("matrix", "put it beside the items: {\"matrix\": …}"),
+    ("matrix", "put it next to the items: {\"matrix\": …}"),
     ("tags", "leave it out: the key comes back with each result"),
     ("custom", "call it metadata: it comes back with each result"),
     (
@@ -116,18 +116,22 @@ const UNSUPPORTED: [(&str, &str); 17] = [
     ("tenant", "leave it out"),
     ("proof", "drop a small manifest first"),
     ("on_error", "leave it out: one failure stops no other image"),
-    ("on_duplicate", "give each item a key of its own"),
+    ("on_duplicate", "give each item a different key"),
     ("notify", "leave it out"),
     ("cache", "leave it out"),
     ("output_prefix", "use output.path"),
     ("retention_days", "leave it out"),
-    ("role", "say in the prompt what the picture is for"),
+    ("role", "write into the prompt what the picture is for"),
 ];
 
-/// A name that can't be used: a code, and what to say.
+/// Why a name is refused: a code and a message.
 pub(crate) type BadName = (&'static str, String);
 
-/// The field of a JSON item.
+/// Returns the field of a JSON item.
+///
+/// # Errors
+///
+/// A code and a message, if there is no such field.
 pub(crate) fn field(name: &str) -> Result<Field, BadName> {
     let snake = snake_case(name);
     let found = FIELDS.iter().find(|(known, _)| *known == snake);
@@ -136,8 +140,8 @@ pub(crate) fn field(name: &str) -> Result<Field, BadName> {
         .ok_or_else(|| bad_name(name, FIELDS.iter().map(|(known, _)| *known)))
 }
 
-/// What to say about a column of a table of prompts whose name is a field that this version doesn't
-/// act on. A single word, such as `priority`, may be anything.
+/// Returns the error for a column in a table of prompts that is named like a field that is not
+/// supported yet. A single word, such as `priority`, may mean anything and is no error.
 pub(crate) fn unsupported(name: &str) -> Option<BadName> {
     let folded = fold(name);
     let mut fields = UNSUPPORTED_FIELDS
@@ -146,13 +150,13 @@ pub(crate) fn unsupported(name: &str) -> Option<BadName> {
     let (field, _) = fields.find(|(field, _)| fold(field) == folded)?;
     let (code, message) = bad_name(field, std::iter::empty());
     let freed = format!(
-        "; if the column is your own, free it: {}",
+        "; if the column is a variable, put this into the job document: {}",
         unmap_example(name)
     );
     Some((code, message + &freed))
 }
 
-/// Names that other programs have for what a field says, and what to write.
+/// Names of fields in other programs, and what to write instead.
 const MEANT: [(&str, &str); 12] = [
     (
         "size",
@@ -183,23 +187,27 @@ const MEANT: [(&str, &str); 12] = [
     ("reference_images", "refs"),
 ];
 
-/// What to say about a name that is not among `known`.
+/// Returns the error for a name that is not among `known`.
 pub(crate) fn bad_name<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> BadName {
     let snake = snake_case(name);
     let mut unsupported = UNSUPPORTED_FIELDS.iter().chain(&UNSUPPORTED);
+
+    // A planned field gets its replacement.
     if let Some((_, instead)) = unsupported.find(|(unsupported, _)| *unsupported == snake) {
         return (
             "unsupported_field",
             format!("{} is not supported yet: {instead}", quote(name)),
         );
     }
+
+    // A name of another program gets the field that it means.
     if let Some((_, meant)) = MEANT.iter().find(|(other, _)| *other == snake) {
         return (
             "unknown_field",
             format!("there is no field {}: write {meant}", quote(name)),
         );
     }
-    // Half a name is no slip of the finger, but as clear.
+    // The beginning of a name is not a typing error, but it is as clear.
     let whole = || {
         known
             .clone()
@@ -209,7 +217,7 @@ pub(crate) fn bad_name<'a>(name: &str, known: impl Iterator<Item = &'a str> + Cl
         Some(near) => format!("there is no field {}: did you mean {near}?", quote(name)),
         None => {
             format!(
-                "there is no field {}: take it out, or use one of {}",
+                "there is no field {}: remove it, or use one of {}",
                 quote(name),
                 known.collect::<Vec<_>>().join(", ")
             )
@@ -218,7 +226,7 @@ pub(crate) fn bad_name<'a>(name: &str, known: impl Iterator<Item = &'a str> + Cl
     ("unknown_field", message)
 }
 
-/// `aspectRatio` and `aspect_ratio` are one name.
+/// Converts a name to snake case: `aspectRatio` is `aspect_ratio`.
 pub(crate) fn snake_case(name: &str) -> String {
     let mut snake = String::with_capacity(name.len() + 4);
     for letter in name.chars() {
@@ -264,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_another_program_gets_what_it_means() {
+    fn a_name_of_another_program_gets_the_right_field() {
         assert!(field("size").unwrap_err().1.contains("image_size"));
         assert!(
             field("negativePrompt")
@@ -275,15 +283,12 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_is_not_acted_on_is_refused_and_says_what_to_do() {
+    fn an_unsupported_field_is_refused_with_what_to_do_instead() {
         for name in ["depends_on", "dependsOn", "matrix", "onBlock"] {
             let (code, message) = field(name).unwrap_err();
             assert_eq!(code, "unsupported_field", "{message}");
         }
-        assert!(
-            unsupported("On Block").is_some(),
-            "a column can't make it acted on"
-        );
+        assert!(unsupported("On Block").is_some(), "as a column too");
         assert_eq!(unsupported("priority"), None, "a shop's column");
     }
 }

@@ -1,4 +1,4 @@
-//! A friendly item: `key`, `prompt` or `template`, and how the image should be.
+//! Darkroom's own dialect: an item with `key`, `prompt` or `template`, and settings of its image.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -16,26 +16,26 @@ use crate::{
     models::ThinkingLevel,
 };
 
-/// What an item says; what it leaves out may come from the defaults.
+/// The fields of an item. Fields that it leaves out may come from the defaults.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Item {
     pub(crate) key: Option<String>,
-    /// What the caller calls the key, where that isn't `key`.
+    /// The caller's name for the key, if that is not `key`.
     pub(crate) key_name: Option<&'static str>,
-    /// Sent as it is written.
+    /// The prompt, sent as it is written.
     pub(crate) prompt: Option<String>,
-    /// The name of a template, or the text of one.
+    /// The name or the text of a template.
     pub(crate) template: Option<String>,
     pub(crate) vars: Variables,
     pub(crate) count: Option<u32>,
     pub(crate) model: Option<String>,
     pub(crate) aspect_ratio: Option<String>,
     pub(crate) image_size: Option<String>,
-    /// Width and height that stand for a ratio and a size.
+    /// A width and a height, from which ratio and size are derived.
     pub(crate) pixels: Option<(u32, u32)>,
     pub(crate) refs: Option<Vec<String>>,
-    /// Further references, of rows that continue the item's: as many of them are sent as the model
-    /// takes.
+    /// Further references, from rows that continue the item's row. They are sent as far as the
+    /// model accepts them.
     pub(crate) more_refs: Vec<String>,
     pub(crate) system: Option<String>,
     pub(crate) seed: Option<i32>,
@@ -45,7 +45,7 @@ pub(crate) struct Item {
 }
 
 impl Item {
-    /// Reads an object's members.
+    /// Reads an item from the members of a JSON object.
     pub(crate) fn from_json(
         members: &[(Cow<'_, str>, &RawValue)],
         diagnostics: &mut ItemDiagnostics,
@@ -53,6 +53,7 @@ impl Item {
         let mut item = Self::default();
         let mut seen: Vec<(Field, &str)> = Vec::new();
         for (name, value) in members {
+            // Two names of one field are an error, because only one of the values can be used.
             match field(name) {
                 Err((code, message)) => diagnostics.error(code, message),
                 Ok(field) => match seen.iter().find(|(other, _)| *other == field) {
@@ -75,7 +76,7 @@ impl Item {
         item
     }
 
-    /// Sets a field to a JSON value.
+    /// Sets a field from a JSON value.
     pub(crate) fn set_json(
         &mut self,
         field: Field,
@@ -116,7 +117,7 @@ impl Item {
         }
     }
 
-    /// Reads values of the caller's own. Among them may be the key.
+    /// Reads the caller's metadata. The key may be among it.
     fn set_metadata(&mut self, name: &str, value: &str, diagnostics: &mut ItemDiagnostics) {
         if value == "null" {
             return;
@@ -135,7 +136,7 @@ impl Item {
         self.vars = std::mem::take(&mut self.vars).or(&Variables::from_metadata(&own));
     }
 
-    /// Reads one cell of a table, which isn't empty.
+    /// Sets a field from a cell of a table that is not empty.
     pub(crate) fn set_cell(
         &mut self,
         field: Field,
@@ -158,7 +159,7 @@ impl Item {
                 let (ratio, is_time) = cell::aspect_ratio(cell);
                 if is_time {
                     let message = format!(
-                        "ratios in {name} were saved as times of the day: 04:05 is read as 4:5"
+                        "ratios in {name} were saved as times of day: 04:05 is read as 4:5"
                     );
                     diagnostics.warning("ratio_as_time", message);
                 }
@@ -181,7 +182,7 @@ impl Item {
         }
     }
 
-    /// The item of a row with what the row leaves empty taken from the row above.
+    /// Fills the empty cells of a row from the previous row.
     pub(crate) fn filled_from(self, above: &Self) -> Self {
         let (path, pixels) = (
             self.path.clone().or_else(|| above.path.clone()),
@@ -194,11 +195,13 @@ impl Item {
         }
     }
 
-    /// The item with what it leaves out taken from the defaults. A prompt and a template stand for
-    /// each other.
+    /// Fills the missing fields of an item from the defaults. A prompt and a template replace each
+    /// other.
     pub(crate) fn or(self, defaults: &Self) -> Self {
-        let speaks = self.prompt.is_some() || self.template.is_some();
-        let (prompt, template) = if speaks {
+        let has_prompt = self.prompt.is_some() || self.template.is_some();
+
+        // The default of one must not be combined with the item's other.
+        let (prompt, template) = if has_prompt {
             (self.prompt, self.template)
         } else {
             (defaults.prompt.clone(), defaults.template.clone())
@@ -225,10 +228,10 @@ impl Item {
     }
 }
 
-/// How a table writes its cells.
+/// How a table writes numbers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CellStyle {
-    /// Whether a comma may separate a number's fraction.
+    /// Whether a comma may be a decimal comma.
     pub(crate) decimal_comma: bool,
 }
 
@@ -238,7 +241,7 @@ const A_SEED: &str = "a whole number from -2147483648 to 2147483647";
 const A_TEMPERATURE: &str = "a number from 0 to 2";
 const A_LEVEL: &str = "minimal, low, medium or high";
 
-/// A member's value, `None` for null and, with a finding, for a value of another type.
+/// Reads a member's value. A null is `None`, and so is a value of another type, which is reported.
 pub(crate) fn read<T: DeserializeOwned>(
     name: &str,
     value: &str,
@@ -254,7 +257,7 @@ pub(crate) fn read<T: DeserializeOwned>(
     })
 }
 
-/// A key: a text, or a number as it is written, `1001.0` without its fraction.
+/// Reads a key: a text, or a number as it is written, with `1001.0` as `1001`.
 pub(crate) fn read_key(
     name: &str,
     value: &str,
@@ -266,7 +269,7 @@ pub(crate) fn read_key(
     }
 }
 
-/// A whole number, which may be written with a fraction of zeros.
+/// Reads a whole number, which may be written with a fraction of zeros.
 pub(crate) fn read_whole<T: DeserializeOwned>(
     name: &str,
     value: &str,
@@ -296,7 +299,7 @@ fn parse<T: std::str::FromStr>(
     parsed
 }
 
-/// Reference pictures: `"refs/a.jpg"`, or a list of such texts or of `{"uri": "refs/a.jpg"}`.
+/// Reads reference pictures: `"refs/a.jpg"`, or a list of such texts or of `{"uri": "refs/a.jpg"}`.
 pub(crate) fn references(
     name: &str,
     value: &str,
@@ -305,6 +308,8 @@ pub(crate) fn references(
     if value == "null" {
         return None;
     }
+
+    // A single text is a list of one. Only a list may contain objects.
     let list = match serde_json::from_str(value) {
         Ok(Reference::Text(one)) => return Some(vec![one]),
         Ok(Reference::Object(_)) | Err(_) => serde_json::from_str::<Vec<Reference<'_>>>(value),
@@ -317,6 +322,8 @@ pub(crate) fn references(
         diagnostics.error("bad_value", message);
         return None;
     };
+
+    // Elements without an address are reported and dropped.
     let uri = |reference| match reference {
         Reference::Text(uri) => Some(uri),
         Reference::Object(members) => uri_of(name, members, diagnostics),
@@ -354,14 +361,14 @@ fn uri_of(
     uri
 }
 
-/// A name for the key by which the results call it too.
+/// Returns the name of a key that the results repeat, if this is one.
 pub(crate) fn reported_key_name(name: &str) -> Option<&'static str> {
     ["id", "custom_id", "customId", "recordId", "record_id"]
         .into_iter()
         .find(|known| *known == name)
 }
 
-/// The path of `output: {"path": …}`.
+/// Reads the path of `output: {"path": …}`.
 pub(crate) fn path(name: &str, value: &str, diagnostics: &mut ItemDiagnostics) -> Option<String> {
     if value == "null" {
         return None;
@@ -388,13 +395,14 @@ pub(crate) fn path(name: &str, value: &str, diagnostics: &mut ItemDiagnostics) -
     path
 }
 
-/// Every image goes through a batch for now.
+/// Checks a lane. So far, `batch` is the only one.
 pub(crate) fn check_lane(lane: Option<&str>, diagnostics: &mut ItemDiagnostics) {
     if let Some(lane) = lane.filter(|lane| *lane != "batch") {
         diagnostics.error(
             "unsupported_field",
             format!(
-                "lane {} is not supported yet: leave it out, every image goes through a batch",
+                "lane {} is not supported yet: leave it out, because every image is made in a \
+                 batch",
                 quote(lane)
             ),
         );

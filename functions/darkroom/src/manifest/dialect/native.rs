@@ -1,6 +1,6 @@
-//! Lines of Google's own batch files: `{"key":…,"request":{…}}`, in either casing.
+//! Lines of Gemini's batch files: `{"key":…,"request":{…}}`, in snake case or camel case.
 //!
-//! The request is read only as far as needed to price and check it; its bytes are passed through.
+//! A request is parsed only as far as its price and its checks need. Its bytes are sent unchanged.
 
 pub(crate) mod line;
 pub(crate) mod request_check;
@@ -29,11 +29,11 @@ use crate::{
 
 type Members<'a> = Vec<(Cow<'a, str>, &'a RawValue)>;
 
-/// Where uploaded files are.
+/// The host of uploaded files.
 const FILES_HOST: &str = "generativelanguage.googleapis.com";
 
 impl NativeLine<'_> {
-    /// What the line orders. `None` where there is nothing to go on with.
+    /// Reads the line into what it asks for. `None` if it holds no usable request.
     pub(crate) fn image_request(
         self,
         bucket: &str,
@@ -48,13 +48,18 @@ impl NativeLine<'_> {
             );
             return None;
         };
+
+        // Gemini refuses a whole batch for these mistakes, so they are reported before anything is
+        // bought.
         if member(&members, "serviceTier").is_some() {
             diagnostics.error(
                 "bad_request",
-                "serviceTier is not allowed in a batch: take it out",
+                "serviceTier is not allowed in a batch: remove it",
             );
         }
         request_check::check(request, root, strictness, diagnostics);
+
+        // Only what is needed for the price and for the results is parsed.
         let texts = Reader {
             root,
             bucket,
@@ -68,14 +73,17 @@ impl NativeLine<'_> {
         let controls = Control::ALL.into_iter().filter(is_set).collect();
         let image = inner(&configuration, "imageConfig").unwrap_or_default();
         let thinking = inner(&configuration, "thinkingConfig").unwrap_or_default();
-        // Values of another type were found above.
+        // Values of another type have been reported above.
         let text =
             |members: &Members<'_>, name| serde_json::from_str(member(members, name)?.get()).ok();
+
+        // The line and its request may both name a model. Gemini accepts it only outside of the
+        // request.
         let (request, model) = without_model(request, &members, diagnostics);
         if self.model.is_some() && model.is_some() && self.model != model {
             diagnostics.error(
                 "bad_request",
-                format!("the line and its {root} name different models: keep the line's"),
+                format!("the line and its {root} name different models: keep the one of the line"),
             );
         }
         Some(ImageRequest {
@@ -104,16 +112,16 @@ impl NativeLine<'_> {
     }
 }
 
-/// What a request's contents hold.
+/// What was found in the contents of a request.
 #[derive(Default)]
-struct Texts {
+struct Contents {
     prompt: String,
     characters: usize,
     refs: Vec<ObjectUri>,
     pictures: usize,
 }
 
-/// Reads a request's contents.
+/// Reads the contents of a request.
 struct Reader<'a> {
     root: &'static str,
     bucket: &'a str,
@@ -122,8 +130,10 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn read(mut self, request: &Members<'_>) -> Texts {
-        let (mut texts, root) = (Texts::default(), self.root);
+    fn read(mut self, request: &Members<'_>) -> Contents {
+        let (mut texts, root) = (Contents::default(), self.root);
+
+        // The prompt is in the contents.
         match member(request, "contents").and_then(list) {
             Some(contents) if !contents.is_empty() => {
                 for (number, content) in contents.into_iter().enumerate() {
@@ -142,6 +152,8 @@ impl Reader<'_> {
                 );
             }
         }
+
+        // System instructions count as input, but are not part of the prompt.
         if let Some(system) = member(request, "systemInstruction") {
             self.read_content(
                 system.get(),
@@ -153,7 +165,7 @@ impl Reader<'_> {
         texts
     }
 
-    fn read_content(&mut self, content: &str, place: &str, is_prompt: bool, texts: &mut Texts) {
+    fn read_content(&mut self, content: &str, place: &str, is_prompt: bool, texts: &mut Contents) {
         let Some(parts) = strict_json::members(content)
             .and_then(|content| member(&content, "parts").and_then(list))
         else {
@@ -171,7 +183,9 @@ impl Reader<'_> {
                 );
                 continue;
             };
-            // A text of another type was found before.
+
+            // Texts are joined, and pictures are counted.
+            // A text of another type has been reported before.
             if let Some(text) = member(&part, "text")
                 .and_then(|text| serde_json::from_str::<String>(text.get()).ok())
             {
@@ -196,13 +210,18 @@ impl Reader<'_> {
         }
     }
 
-    fn read_file(&mut self, file: &Members<'_>, place: std::fmt::Arguments<'_>, texts: &mut Texts) {
+    fn read_file(
+        &mut self,
+        file: &Members<'_>,
+        place: std::fmt::Arguments<'_>,
+        texts: &mut Contents,
+    ) {
         let uri =
             member(file, "fileUri").and_then(|uri| serde_json::from_str::<String>(uri.get()).ok());
         let Some(uri) = uri.filter(|uri| !uri.is_empty()) else {
             self.diagnostics.error(
                 "bad_request",
-                format!("{place}: there must be a text, the picture's address"),
+                format!("{place} must be a text with the address of the picture"),
             );
             return;
         };
@@ -237,7 +256,7 @@ fn is_uploaded_file(uri: &str) -> bool {
     (is_gemini || is_here) && is_file
 }
 
-/// Why Gemini can't use an address, and what to do.
+/// Explains why Gemini can't use an address, and what to do instead.
 fn instead_of(uri: &str) -> &'static str {
     let scheme = uri
         .split("://")
@@ -246,19 +265,22 @@ fn instead_of(uri: &str) -> &'static str {
         .to_ascii_lowercase();
     match scheme.as_str() {
         "gs" => {
-            "is in Google's Cloud Storage, where Gemini's batches don't look: copy it to S3 and write s3://bucket/key"
+            "is in Google Cloud Storage, which Gemini's batches can't read: copy it to S3 and \
+             write s3://bucket/key"
         }
         "http" | "https" => {
-            "is a web address, which Gemini's batches don't fetch: put the picture into the bucket and write its key, \
+            "is a web address, which Gemini's batches don't fetch: put the picture into the \
+             bucket and write its key, \
              such as refs/a.jpg"
         }
         _ => {
-            "is an address of an unknown kind: write s3://bucket/key, or a key in the bucket, such as refs/a.jpg"
+            "is an address of an unknown kind: write s3://bucket/key, or a key in the bucket, \
+             such as refs/a.jpg"
         }
     }
 }
 
-/// Gemini refuses the whole batch where a request asks for several images at once.
+/// Checks the number of candidates: Gemini refuses the whole batch if one request asks for several.
 fn check_candidates(
     configuration: &Members<'_>,
     root: &str,
@@ -270,13 +292,15 @@ fn check_candidates(
     };
     let number: Option<f64> = count.get().trim_matches('"').trim().parse().ok();
     if number.is_some_and(|number| number > 1.0) {
-        let what = "Gemini makes one image a request: take it out, and write a line with a key of its own for each image";
+        let what = "Gemini makes one image per request: remove it, and write a line with its own \
+                    key for each image";
         let place = format_args!("{root}.generationConfig.candidateCount");
         strictness.note("bad_request_value", place, what, diagnostics);
     }
 }
 
-/// The request without its model, which Gemini doesn't allow there, and the model.
+/// Removes the model from a request, because Gemini does not allow it there. Returns the request
+/// and the model.
 #[expect(
     clippy::expect_used,
     reason = "a list of raw members is an object again"
@@ -298,6 +322,8 @@ fn without_model(
         "a text in quotes",
         diagnostics,
     );
+
+    // The request is assembled from its other members, whose values keep their bytes.
     let rest = members.iter().filter(|(name, _)| name != "model");
     let rest: Vec<String> = rest
         .map(|(name, value)| format!("{}:{value}", Value::from(name.as_ref())))
@@ -308,7 +334,7 @@ fn without_model(
     )
 }
 
-/// A member in either casing; `null` is as good as none.
+/// Returns a member by its name in either case. `null` counts as missing.
 fn member<'a>(members: &Members<'a>, camel: &str) -> Option<&'a RawValue> {
     let snake = snake_case(camel);
     let found = members

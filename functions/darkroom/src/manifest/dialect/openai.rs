@@ -19,26 +19,26 @@ const LINE: [&str; 4] = ["custom_id", "method", "url", "body"];
 const GENERATIONS: &str = "/v1/images/generations";
 const BODY: [&str; 4] = ["model", "prompt", "n", "size"];
 
-/// Members of a body that mean nothing to Gemini, and why.
+/// Members of a body that have no effect in Gemini, and why.
 const IGNORED: [(&str, &str); 9] = [
     ("quality", "Gemini has one quality"),
-    ("style", "say it in the prompt"),
+    ("style", "write it into the prompt"),
     ("response_format", "every image becomes a file"),
     ("output_format", "images are kept as Gemini makes them"),
     ("output_compression", "images are kept as Gemini makes them"),
-    ("moderation", "Gemini has filters of its own"),
+    ("moderation", "Gemini has its own filters"),
     ("user", "the key comes back with each result"),
     ("stream", "a batch doesn't stream"),
     ("partial_images", "a batch doesn't stream"),
 ];
 
-/// Whether these members make a line of OpenAI's form.
+/// Whether these members make a line of OpenAI's batch files.
 pub(crate) fn is_line(members: &[(Cow<'_, str>, &RawValue)]) -> bool {
     let has = |wanted: &str| members.iter().any(|(name, _)| name == wanted);
     has("custom_id") && has("body")
 }
 
-/// Reads a line. What it says of the model is in [`Item::model`], as it is written there.
+/// Reads a line. [`Item::model`] holds the model as it is written there.
 pub(crate) fn item(
     members: &[(Cow<'_, str>, &RawValue)],
     diagnostics: &mut ItemDiagnostics,
@@ -47,6 +47,8 @@ pub(crate) fn item(
         key_name: item::reported_key_name("custom_id"),
         ..Item::default()
     };
+
+    // Every member has an effect or is reported.
     for (name, value) in members {
         let value = value.get();
         match name.as_ref() {
@@ -60,7 +62,7 @@ pub(crate) fn item(
             "body" => read_body(value, &mut item, diagnostics),
             _ => {
                 let (code, message) = bad_name(name, LINE.into_iter());
-                diagnostics.error(code, format!("beside a body: {message}"));
+                diagnostics.error(code, format!("next to body: {message}"));
             }
         }
     }
@@ -73,7 +75,7 @@ fn check_url(value: &str, diagnostics: &mut ItemDiagnostics) {
     let url: Option<String> = item::read("url", value, A_TEXT, diagnostics);
     if let Some(url) = url.filter(|url| url != GENERATIONS) {
         let message = format!(
-            "requests to {} can't be taken: only those to {GENERATIONS} make images here",
+            "requests to {} are not supported: use {GENERATIONS}",
             quote(&url)
         );
         diagnostics.error("unsupported_url", message);
@@ -94,7 +96,7 @@ fn read_body(value: &str, item: &mut Item, diagnostics: &mut ItemDiagnostics) {
             "background" => check_background(value, diagnostics),
             _ => match IGNORED.iter().find(|(known, _)| *known == name) {
                 Some((_, why)) => {
-                    diagnostics.warning("left_aside", format!("body.{name} is left aside: {why}"))
+                    diagnostics.warning("left_aside", format!("body.{name} is ignored: {why}"))
                 }
                 None => {
                     let (code, message) = bad_name(&name, BODY.into_iter());
@@ -105,7 +107,7 @@ fn read_body(value: &str, item: &mut Item, diagnostics: &mut ItemDiagnostics) {
     }
 }
 
-/// `1536x1024`; `auto` leaves it to the model.
+/// Reads a size such as `1536x1024`. `auto` leaves it to the model.
 fn size(value: &str, diagnostics: &mut ItemDiagnostics) -> Option<(u32, u32)> {
     let size: String = item::read(
         "body.size",
@@ -116,6 +118,8 @@ fn size(value: &str, diagnostics: &mut ItemDiagnostics) -> Option<(u32, u32)> {
     if size == "auto" {
         return None;
     }
+
+    // A size is two numbers in the range of an image.
     let pixels = size
         .split_once('x')
         .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
@@ -138,7 +142,7 @@ fn check_background(value: &str, diagnostics: &mut ItemDiagnostics) {
     if background.as_deref() == Some("transparent") {
         diagnostics.error(
             "unsupported_field",
-            "Gemini makes no transparent images: take body.background out",
+            "Gemini can't make transparent images: remove body.background",
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Tables: CSV with a header line, by RFC 4180, as spreadsheets, shops and databases export it.
+//! Tables: CSV with a header line (RFC 4180), as spreadsheets, shops and databases export it.
 
 pub(crate) mod cell;
 pub(crate) mod column;
@@ -33,16 +33,18 @@ use crate::manifest::{
     resolve::variables::spelling,
 };
 
-/// Columns about which the problem of a header speaks.
-const COLUMN_PROBLEMS: usize = 5;
+/// How many columns the error of a header names.
+const MAX_LISTED_COLUMNS: usize = 5;
 
-/// Columns of a table: as many as a sheet of Excel has, which exports empty ones too.
-const COLUMNS: usize = 16_384;
+/// The most columns of a table: the limit of a sheet in Excel, which exports empty columns too.
+const MAX_COLUMNS: usize = 16_384;
 
-/// Reads a table, a row at a time.
+/// Reads a table, one row at a time.
 pub(crate) fn read(input: &mut Input<'_>, reader: &mut ItemReader<'_>) -> Result<(), Stop> {
     let position = input.position();
     input.first_byte().map_err(|error| position.stop(error))?;
+
+    // Names that the manifest uses help to detect the delimiter.
     let used = reader.used_names().unwrap_or_default();
     let declarations = reader.header.declarations.job.columns.clone();
     let known = |name: &str| {
@@ -51,12 +53,16 @@ pub(crate) fn read(input: &mut Input<'_>, reader: &mut ItemReader<'_>) -> Result
             || used.contains(&spelling(name))
     };
     let mut rows = Rows::new(input, known)?;
+
+    // Comments before the header are skipped.
     let mut record = ByteRecord::new();
     let mut line = rows.next(&mut record)?;
-    while line.is_some() && is_note(&record) {
+    while line.is_some() && is_comment(&record) {
         line = rows.next(&mut record)?;
     }
     let Some(line) = line else { return Ok(()) };
+
+    // The header decides how each row is read.
     let style = CellStyle {
         decimal_comma: rows.has_decimal_commas(),
     };
@@ -64,46 +70,46 @@ pub(crate) fn read(input: &mut Input<'_>, reader: &mut ItemReader<'_>) -> Result
     reader.columns = table.variables();
     while let Some(line) = rows.next(&mut record)? {
         reader.check_full()?;
-        table.take(line, &record, reader)?;
+        table.read_row(line, &record, reader)?;
     }
     table.finish(reader)
 }
 
-/// A table: its columns, and what was met in its rows.
+/// A table: its columns, and what its rows have shown so far.
 struct Table {
     names: Vec<String>,
     columns: Vec<Column>,
-    /// The column that says how many images a row orders.
+    /// The column with the number of images of a row.
     count: Option<usize>,
     style: CellStyle,
     group: Group,
-    /// The row above, which is taken once no further row continues it.
+    /// The previous row. It is read once no further row continues it.
     pending: Option<PendingRow>,
-    /// Settings under other names that hold what no image can be, each of which is said once.
+    /// Columns with a foreign setting that has been reported. Each is reported once.
     refused: HashSet<usize>,
     notes: Notes,
 }
 
-/// What is said once for the whole table.
+/// What is reported once for the whole table.
 #[derive(Default)]
 struct Notes {
-    /// The rows that continue the one above, and the line of the first.
+    /// The rows that continue the previous row.
     continued: Count,
-    /// The lines that repeat the header.
+    /// The rows that repeat the header.
     headers: Count,
-    /// The rows with a cell in a first column without name.
+    /// The rows with a number in a first column that has no name.
     index: Count,
-    /// The rows that a column `count` orders several images for, or one.
+    /// The rows in which a column `count` gives a number of images.
     counted: Count,
-    /// The images that it orders.
+    /// The sum of these numbers.
     images: u64,
-    /// The rows without a key, and the columns that could be one.
+    /// The rows without a key, and the columns that could be the key.
     keyless: KeyCandidates,
-    /// The first column that is no field and holds a picture.
+    /// The first column that is not a field and holds pictures.
     pictures: Option<usize>,
 }
 
-/// So many rows, and the line of the first.
+/// A number of rows, and the line of the first.
 #[derive(Clone, Copy, Default)]
 struct Count {
     line: u64,
@@ -118,7 +124,7 @@ impl Count {
         self.rows += 1;
     }
 
-    /// `1 row`, or `2 rows`.
+    /// Returns `1 row`, or `2 rows`.
     fn rows(self) -> String {
         if self.rows == 1 {
             "1 row".to_owned()
@@ -129,7 +135,7 @@ impl Count {
 }
 
 impl Table {
-    /// Reads the header. `used` are the variables that what counts for all rows uses.
+    /// Reads the header. `used` holds the variables that the defaults and templates use.
     fn new(
         line: u64,
         header: &ByteRecord,
@@ -137,9 +143,10 @@ impl Table {
         used: &HashSet<String>,
         reader: &mut ItemReader<'_>,
     ) -> Result<Self, Stop> {
-        if header.len() > COLUMNS {
+        if header.len() > MAX_COLUMNS {
             let message = format!(
-                "the header has {} columns, {COLUMNS} are allowed: is this a table?",
+                "the header has {} columns, and {MAX_COLUMNS} are allowed: check that the file is a \
+                 table",
                 header.len()
             );
             return Err(Stop::Diagnostic(Diagnostic::error(
@@ -148,7 +155,9 @@ impl Table {
                 message,
             )));
         }
-        let Some(names) = texts(header) else {
+
+        // All mistakes of the header are collected.
+        let Some(names) = utf8_cells(header) else {
             return Err(Stop::Diagnostic(not_utf8(line)));
         };
         let names: Vec<String> = names.into_iter().map(Cow::into_owned).collect();
@@ -162,11 +171,11 @@ impl Table {
             );
             diagnostics.error("unknown_column", message);
         }
-        // Without the columns the rows mean nothing: one problem that is corrected beats one for
-        // each row.
+        // Without the columns, no row can be read. One error that lists the wrong columns helps
+        // more than one for each row.
         let mut problems = diagnostics.into_diagnostics(line, None);
         if let Some(mut diagnostic) = problems.next() {
-            for next in problems.by_ref().take(COLUMN_PROBLEMS - 1) {
+            for next in problems.by_ref().take(MAX_LISTED_COLUMNS - 1) {
                 diagnostic.message = format!("{}; {}", diagnostic.message, next.message);
             }
             if problems.next().is_some() {
@@ -184,6 +193,8 @@ impl Table {
             }
             return Err(Stop::Diagnostic(diagnostic));
         }
+
+        // The header is valid. The rest follows from it.
         let group = Group::new(&names, &columns, reader);
         let has_key = columns.contains(&Column::Field(Field::Key))
             || reader.header.declarations.defaults.key.is_some();
@@ -207,7 +218,7 @@ impl Table {
         })
     }
 
-    /// The variables among the columns, by their names in one spelling.
+    /// Returns the columns that are variables, by their normalized names.
     fn variables(&self) -> Vec<String> {
         let columns = self.columns.iter().zip(&self.names);
         columns
@@ -216,16 +227,18 @@ impl Table {
             .collect()
     }
 
-    /// Takes a row.
-    fn take(
+    /// Reads a row.
+    fn read_row(
         &mut self,
         line: u64,
         record: &ByteRecord,
         reader: &mut ItemReader<'_>,
     ) -> Result<(), Stop> {
-        let Some(cells) = texts(record) else {
+        let Some(cells) = utf8_cells(record) else {
             return self.refuse(not_utf8(line), reader);
         };
+
+        // Empty rows and repeated headers are not items.
         if cells.iter().all(|cell| cell.is_empty()) {
             return Ok(());
         }
@@ -233,16 +246,21 @@ impl Table {
             self.notes.headers.add(line);
             return Ok(());
         }
+
+        // Missing cells at the end are empty, but additional cells are a mistake.
         let (count, columns) = (cells.len(), self.columns.len());
         if cells.iter().skip(columns).any(|cell| !cell.is_empty()) {
             let message = format!(
-                "the row has {count} cells and the header {columns}: put texts that hold a comma, a quote or a line \
+                "the row has {count} cells and the header {columns}: put texts that contain a \
+                 comma, a quote or a line \
                  break in quotes"
             );
             return self.refuse(Diagnostic::error(line, "wrong_cells", message), reader);
         }
         let mut diagnostics = ItemDiagnostics::default();
         let mut item = self.item(line, &cells, &mut diagnostics);
+
+        // A row may continue the pending row instead of being an item.
         let mut head = None;
         if let Some(pending) = self
             .pending
@@ -262,38 +280,42 @@ impl Table {
                 }
             }
         }
+
+        // The whole table is judged at its end.
         let is_keyless = item.key.is_none() && reader.header.declarations.defaults.key.is_none();
         self.notes.keyless.add(line, &cells, is_keyless);
         if self.count.is_some() {
             self.notes.counted.add(line);
             self.notes.images += u64::from(item.count.unwrap_or(1));
         }
-        // A row that was filled is no product's first: the rows after it are compared with the same
-        // one.
+        // A filled row does not begin a product: the rows after it are compared with the same first
+        // row.
         let head = head.unwrap_or_else(|| self.group.head(&cells));
         match self
             .pending
             .replace(PendingRow::new(line, item, diagnostics, head))
         {
-            Some(above) => above.take(reader),
+            Some(above) => above.finish(reader),
             None => Ok(()),
         }
     }
 
-    /// Takes note of a row that can't be read, after what is to be said of the row above.
+    /// Reports a row that can't be read, after the pending row, so that reports stay in order.
     fn refuse(&mut self, diagnostic: Diagnostic, reader: &mut ItemReader<'_>) -> Result<(), Stop> {
         if let Some(above) = self.pending.take() {
-            above.take(reader)?;
+            above.finish(reader)?;
         }
         reader.diagnostics.push(diagnostic);
         Ok(())
     }
 
-    /// Takes the last row, and says what is to be said of the table.
+    /// Reads the last row, and reports what concerns the whole table.
     fn finish(self, reader: &mut ItemReader<'_>) -> Result<(), Stop> {
         if let Some(pending) = self.pending {
-            pending.take(reader)?;
+            pending.finish(reader)?;
         }
+
+        // What was skipped is reported first.
         let notes = self.notes;
         let mut warn = |line, code, message: String| {
             reader
@@ -302,22 +324,25 @@ impl Table {
         };
         if notes.headers.rows > 0 {
             let message = format!(
-                "the header is repeated among the rows: {} left out",
+                "the header is repeated among the rows: {} skipped",
                 notes.headers.rows()
             );
             warn(notes.headers.line, "repeated_header", message);
         }
         if notes.index.rows > 0 {
             let message =
-                "the first column has no name and numbers the rows: it is left out".to_owned();
+                "the first column has no name and numbers the rows: it is ignored".to_owned();
             warn(notes.index.line, "nameless_column", message);
         }
+
+        // A column named `count` may hold a shop's stock, which would be expensive.
         if let Some(name) = self.count.map(|position| &self.names[position])
             && fold(name) == "count"
             && notes.counted.rows > 0
         {
             let message = format!(
-                "the column {} orders {} images in {}: if it counts something else, say so in the job document: {}",
+                "the column {} asks for {} images in {}: if it counts something else, put this \
+                 into the job document: {}",
                 quote(name),
                 notes.images,
                 notes.counted.rows(),
@@ -325,6 +350,8 @@ impl Table {
             );
             warn(notes.counted.line, "count_column", message);
         }
+
+        // Continuation rows were merged, which the user should know.
         if notes.continued.rows > 0 {
             let choice = reader.header.job().continuation_rows.unwrap_or_default();
             let message =
@@ -336,6 +363,8 @@ impl Table {
                 message,
             ));
         }
+
+        // A column with pictures that no image uses is probably a mistake.
         let has_refs = self.columns.contains(&Column::Field(Field::Refs))
             || reader.header.declarations.defaults.refs.is_some();
         if let Some(name) = notes.pictures.map(|position| &self.names[position])
@@ -343,7 +372,8 @@ impl Table {
             && !reader.uses(name)
         {
             let message = format!(
-                "the column {} holds pictures, and no image is made with them: to send them as references use the \
+                "the column {} holds pictures that no image uses: to send them as references, set \
+                 the \
                  metadata refs={{{}}}",
                 quote(name),
                 spelling(name)
@@ -352,6 +382,8 @@ impl Table {
                 .diagnostics
                 .push(Diagnostic::warning(1, "unused_pictures", message));
         }
+
+        // Keys made of line numbers change when rows move.
         if let Some((line, message)) = notes.keyless.describe() {
             reader
                 .diagnostics
@@ -360,7 +392,7 @@ impl Table {
         Ok(())
     }
 
-    /// Whether a row says what the header says.
+    /// Whether a row repeats the header.
     fn is_header(&self, cells: &[Cow<'_, str>]) -> bool {
         cells.len() == self.names.len()
             && cells
@@ -383,6 +415,7 @@ impl Table {
             .enumerate()
             .filter(|(_, (cell, _))| !cell.is_empty())
         {
+            // Empty cells leave a field to the defaults.
             let name = &self.names[position];
             match column {
                 Column::Field(field) => {
@@ -407,7 +440,7 @@ impl Table {
                     item.vars.set_column(name, cell.clone().into_owned());
                 }
                 Column::Repeated => {}
-                // Programs number the rows so: pandas, R, and whoever saved a sheet's row numbers.
+                // pandas, R and some spreadsheets write row numbers this way.
                 Column::Unnamed
                     if position == 0 && cell.bytes().all(|byte| byte.is_ascii_digit()) =>
                 {
@@ -416,35 +449,38 @@ impl Table {
                 Column::Unnamed => diagnostics.error(
                     "unknown_field",
                     format!(
-                        "the cell {} stands in a column without a name: name it",
+                        "the cell {} is in a column without a name: give the column a name",
                         quote(cell)
                     ),
                 ),
             }
         }
+
+        // Width and height only make sense together, so they are applied last.
         if let Err(message) = sides.set(&mut item)
             && self.refused.insert(self.columns.len())
         {
             diagnostics.error("unknown_setting", message);
         }
         if item.pixels.is_some() && (item.aspect_ratio.is_some() || item.image_size.is_some()) {
-            let message =
-                "a column says pixels, and another aspect_ratio or image_size: keep one of them";
+            let message = "one column gives pixels, and another gives aspect_ratio or image_size: \
+                           keep one of them";
             diagnostics.error("unknown_setting", message);
         }
         item
     }
 }
 
-/// Whether a row ahead of the header only explains the columns, as the templates of Meta's catalogs
-/// do: each cell begins with `# `.
-fn is_note(record: &ByteRecord) -> bool {
+/// Whether a row before the header is a comment, as in the templates of Meta's catalogs: each of
+/// its cells begins with `# `.
+fn is_comment(record: &ByteRecord) -> bool {
     record
         .iter()
         .all(|cell| cell.trim_ascii().starts_with(b"# "))
 }
 
-/// What each column holds. Two columns may not hold one field, except references that were mapped.
+/// Determines what each column holds. Two columns may not hold the same field, except mapped
+/// references.
 fn read_columns(
     names: &[String],
     used: &HashSet<String>,
@@ -452,6 +488,8 @@ fn read_columns(
     diagnostics: &mut ItemDiagnostics,
 ) -> Vec<Column> {
     let declarations = &reader.header.declarations;
+
+    // What a column means depends on what the other columns hold.
     let names_field = |wanted: Field| {
         let columns = &declarations.job.columns;
         let is_wanted = |name: &String| match columns.field_of(name) {
@@ -467,6 +505,8 @@ fn read_columns(
         key_is_made: declarations.defaults.key.is_some(),
         refs_are_made: declarations.defaults.refs.is_some(),
     };
+
+    // Each field and each variable needs a single column.
     let mut fields: HashMap<Field, &str> = HashMap::new();
     let mut variables: HashSet<String> = HashSet::new();
     let mut columns = Vec::with_capacity(names.len());
@@ -499,7 +539,7 @@ fn read_columns(
                     );
                     diagnostics.error("duplicate_column", message);
                 }
-                reader.twice.insert(spelt);
+                reader.duplicate_variables.insert(spelt);
                 Column::Repeated
             }
             holds => holds,
@@ -509,7 +549,7 @@ fn read_columns(
     columns
 }
 
-/// A table must have something to draw.
+/// Checks that a prompt or a template is given somewhere.
 fn check_has_prompt(
     columns: &[Column],
     reader: &ItemReader<'_>,
@@ -517,19 +557,20 @@ fn check_has_prompt(
 ) {
     let has = |wanted: Field| columns.contains(&Column::Field(wanted));
     let defaults = &reader.header.declarations.defaults;
-    let speaks = has(Field::Prompt)
+    let has_prompt = has(Field::Prompt)
         || has(Field::Template)
         || defaults.prompt.is_some()
         || defaults.template.is_some();
-    if !speaks && !diagnostics.failed() {
-        let message = "there is no column prompt, and no template: add one, or drop the table with the metadata template=…";
+    if !has_prompt && !diagnostics.failed() {
+        let message = "there is no column prompt and no template: add one, or drop the table with \
+                       the metadata template=…";
         diagnostics.error("missing_prompt", message);
     }
 }
 
-/// What the cells say, if all are UTF-8. Text with NUL is UTF-16 without a byte order mark, or
-/// damaged.
-fn texts(record: &ByteRecord) -> Option<Vec<Cow<'_, str>>> {
+/// Returns the text of the cells, or `None` if one is not valid. Text with NUL is UTF-16 without a
+/// byte order mark, or damaged.
+fn utf8_cells(record: &ByteRecord) -> Option<Vec<Cow<'_, str>>> {
     let text = |cell| {
         std::str::from_utf8(cell)
             .ok()

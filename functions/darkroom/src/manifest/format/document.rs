@@ -1,5 +1,5 @@
-//! JSON documents, one item at a time: an array of items, or an envelope
-//! `{version, job, defaults, templates, references, matrix, items}`.
+//! JSON documents, read one item at a time: an array of items, or an envelope `{version, job,
+//! defaults, templates, references, matrix, items}`.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ use crate::manifest::{
     strict_json,
 };
 
-/// An envelope's members.
+/// The members of an envelope.
 pub(crate) const ENVELOPE: [&str; 8] = [
     "version",
     "job",
@@ -31,12 +31,12 @@ pub(crate) const ENVELOPE: [&str; 8] = [
     "$schema",
 ];
 
-/// What the first object of a manifest says about the whole.
+/// The parts of a manifest's first object that hold for the whole manifest.
 #[derive(Debug, Default)]
 pub(crate) struct Sections {
-    /// Whether the object is an envelope. Else it is a JSON line.
+    /// Whether the object is an envelope. Otherwise it is a JSON line.
     pub(crate) envelope: bool,
-    /// `manifest`, and all that an envelope has but its items, each with its line.
+    /// `manifest`, and all members of an envelope except its items, each with its line.
     pub(crate) found: Vec<(u64, String, Box<RawValue>)>,
 }
 
@@ -45,7 +45,7 @@ impl Sections {
         self.found.iter().any(|(_, found, _)| found == name)
     }
 
-    /// Reads the first object. Where it can't be understood, reading the items will say so.
+    /// Reads the first object. If it can't be parsed, reading the items reports that.
     pub(crate) fn read(&mut self, mut input: Input<'_>) -> Result<(), Stop> {
         let position = input.position();
         let visitor = SectionsVisitor {
@@ -74,12 +74,12 @@ impl<'de> de::Visitor<'de> for SectionsVisitor<'_> {
     fn visit_map<A: de::MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         while let Some(name) = members.next_key::<String>()? {
             let (line, name_str) = (self.position.line(), name.as_str());
-            // An item has references as well.
+            // `references` proves nothing, because an item may have that member too.
             self.sections.envelope |= name_str != "references" && ENVELOPE.contains(&name_str);
             match name_str {
                 "items" => members.next_value_seed(&mut Items::new(self.position, None))?,
-                // One that stands twice is a problem that reading the items will meet: the first is
-                // all that is kept.
+                // Only the first of two equal members is kept. Reading the items reports the
+                // second.
                 "version" | "job" | "defaults" | "templates" | "references" | "matrix"
                 | "manifest"
                     if !self.sections.has(&name) =>
@@ -107,6 +107,8 @@ pub(crate) fn read(
     let position = input.position();
     input.first_byte().map_err(|error| position.stop(error))?;
     let lines_before = position.line() - 1;
+
+    // The items are read while the document is parsed, so that only one is in memory.
     let mut items = Items::new(&position, Some(reader));
     let mut deserializer = serde_json::Deserializer::from_reader(&mut *input);
     let read = match format {
@@ -114,6 +116,8 @@ pub(crate) fn read(
         Format::Array | Format::Lines | Format::Table => items.deserialize(&mut deserializer),
     };
     let read = read.and_then(|()| deserializer.end());
+
+    // A stop of the reader surfaces as a parser error, and takes precedence over it.
     match (items.stop, read) {
         (Some(stop), _) => Err(stop),
         (None, Ok(())) => reader.read_matrix(),
@@ -129,7 +133,7 @@ pub(crate) fn read(
     }
 }
 
-/// The members of an envelope, of which only the items count here.
+/// The members of an envelope. Only its items are read here; the header holds the others.
 struct Envelope<'a, 'b, 'c>(&'a mut Items<'b, 'c>);
 
 impl<'de> de::Visitor<'de> for Envelope<'_, '_, '_> {
@@ -149,7 +153,7 @@ impl<'de> de::Visitor<'de> for Envelope<'_, '_, '_> {
                     items.report(Diagnostic::error(
                         line,
                         "duplicate_member",
-                        strict_json::twice(known),
+                        strict_json::duplicate_member(known),
                     ));
                 }
                 Some(known) => seen.push(known),
@@ -161,8 +165,8 @@ impl<'de> de::Visitor<'de> for Envelope<'_, '_, '_> {
             if name == "items" {
                 members.next_value_seed(&mut *items)?;
             } else {
-                // Not ignored: what can't be read is missing from the header, and here alone can be
-                // said so.
+                // The value must be parsed, although the header holds it already: a value that
+                // can't be parsed is missing from the header, and only this read can report that.
                 members.next_value::<Box<RawValue>>()?;
             }
             items.position.begin_item();
@@ -178,7 +182,7 @@ impl<'de> de::Visitor<'de> for Envelope<'_, '_, '_> {
     }
 }
 
-/// A list of items, handed to the intake one by one; or, without one, skipped.
+/// A list of items, passed to the reader one by one, or skipped if there is no reader.
 struct Items<'a, 'b> {
     position: &'a Position,
     reader: Option<&'a mut ItemReader<'b>>,
@@ -224,7 +228,7 @@ impl<'de> de::Visitor<'de> for &mut Items<'_, '_> {
     }
 }
 
-/// One item. Its first byte has been read when this begins.
+/// One item. Its first byte has already been read when its deserialization begins.
 struct Element<'a, 'b, 'c>(&'a mut Items<'b, 'c>);
 
 impl<'de> DeserializeSeed<'de> for Element<'_, '_, '_> {

@@ -1,9 +1,8 @@
-//! What the bytes of a file are: text as UTF-8, text as UTF-16, or something that can't be a
-//! manifest.
+//! The encoding of a file: UTF-8, UTF-16, or bytes that can't be a manifest.
 
 use std::io::{self, Read};
 
-/// Files that people drop in place of a manifest, by their first bytes, and what to do instead.
+/// Other files that users drop by mistake, by their first bytes, and what to do instead.
 const OTHER_FILES: [(&[u8], &str); 16] = [
     (
         b"PK\x05\x06",
@@ -71,10 +70,10 @@ const OTHER_FILES: [(&[u8], &str); 16] = [
     ),
 ];
 
-/// What a zip archive begins with, and so does a workbook.
+/// The signature of a zip archive. Workbooks are zip archives too.
 const ZIP: &[u8] = b"PK\x03\x04";
 
-/// Names that the first entries of a workbook have.
+/// Names of the first entries of Excel and OpenDocument workbooks.
 const WORKBOOK_ENTRIES: [&[u8]; 4] = [
     b"[Content_Types].xml",
     b"xl/",
@@ -82,14 +81,14 @@ const WORKBOOK_ENTRIES: [&[u8]; 4] = [
     b"mimetypeapplication/vnd.oasis",
 ];
 
-/// Names that the first entries of Apple's workbooks have.
+/// Names of the first entries of Apple's Numbers documents.
 const NUMBERS_ENTRIES: [&[u8]; 2] = [b"Index/", b".iwa"];
 
-/// How many of a file's first bytes are looked at.
-pub(crate) const LOOKED_AT: usize = 256;
+/// How many bytes at the start of a file are examined.
+pub(crate) const EXAMINED_BYTES: usize = 256;
 
-/// What a file is whose first bytes are these, and what to do about it; none where it may be a
-/// manifest.
+/// Recognizes a file that can't be a manifest by its first bytes. Returns what it is and what to do
+/// instead.
 pub(crate) fn other_file(start: &[u8]) -> Option<&'static str> {
     if start.starts_with(ZIP) {
         let holds = |name: &&[u8]| memchr::memmem::find(start, name).is_some();
@@ -107,6 +106,8 @@ pub(crate) fn other_file(start: &[u8]) -> Option<&'static str> {
     {
         return Some(what);
     }
+
+    // Web pages and XML have no signature, so their first tag is examined.
     let text = start.trim_ascii_start().to_ascii_lowercase();
     let is_page = [
         &b"<!doctype html"[..],
@@ -119,27 +120,28 @@ pub(crate) fn other_file(start: &[u8]) -> Option<&'static str> {
     .any(|tag| text.starts_with(tag));
     if is_page {
         return Some(
-            "a web page, even if its name ends in .xls or .csv: save the table as CSV UTF-8 and drop that",
+            "a web page, even if its name ends in .xls or .csv: save the table as CSV UTF-8 and \
+             drop that",
         );
     }
     (text.starts_with(b"<?xml") || text.starts_with(b"<rss"))
         .then_some("XML: export it as CSV and drop that")
 }
 
-/// The order of the two bytes of UTF-16.
+/// The byte order of UTF-16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Utf16 {
-    /// The lower byte first.
+    /// The low byte comes first.
     LittleEndian,
-    /// The higher byte first.
+    /// The high byte comes first.
     BigEndian,
 }
 
 impl Utf16 {
-    /// Bytes of its byte order mark.
+    /// The length of a byte order mark, in bytes.
     pub(crate) const MARK_BYTES: usize = 2;
 
-    /// The order that a byte order mark tells.
+    /// Reads the byte order from a byte order mark.
     pub(crate) fn of_mark(start: &[u8]) -> Option<Self> {
         match start {
             [0xff, 0xfe, ..] => Some(Self::LittleEndian),
@@ -156,24 +158,24 @@ impl Utf16 {
     }
 }
 
-/// A byte that no UTF-8 text holds: what is no UTF-16 becomes it, and the line that holds it is
-/// refused as damaged.
+/// A byte that valid UTF-8 never contains. Invalid UTF-16 becomes this byte, so that the line with
+/// it is reported as damaged.
 const DAMAGED: u8 = 0xff;
 
-/// UTF-16 read as UTF-8.
+/// A reader that converts UTF-16 to UTF-8.
 pub(crate) struct AsUtf8<R> {
     source: R,
     order: Utf16,
-    /// UTF-8 that was not handed over yet, from `handed` on.
+    /// Converted text. The part from `handed` on was not returned yet.
     text: Vec<u8>,
     handed: usize,
-    /// The first half of a character of two units.
+    /// The first unit of a surrogate pair.
     high: Option<u16>,
     ended: bool,
 }
 
 impl<R: Read> AsUtf8<R> {
-    /// Reads `source`, whose byte order mark has been read, as UTF-8.
+    /// Converts `source`, whose byte order mark has already been read.
     pub(crate) fn new(source: R, order: Utf16) -> Self {
         Self {
             source,
@@ -264,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_character_may_lie_across_two_reads() {
+    fn a_character_may_span_two_reads() {
         let text = format!("{}😀", "x".repeat((8 << 10) - 1));
         assert_eq!(
             decoded(&encoded(&text, Utf16::BigEndian), Utf16::BigEndian),
@@ -273,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_utf_16_is_no_utf_8_either() {
+    fn invalid_utf_16_becomes_invalid_utf_8() {
         for bytes in [&b"\x3d\xd8"[..], b"\x00\xdea\0", b"a\0b"] {
             assert!(
                 String::from_utf8(decoded(bytes, Utf16::LittleEndian)).is_err(),
@@ -283,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_text_is_named() {
+    fn a_file_that_is_not_text_is_recognized() {
         let workbook = b"PK\x03\x04\x14\0\x06\0\x08\0\0\0!\0xxxx\x13\0\x08\x02[Content_Types].xml";
         for (start, name) in [
             (&workbook[..], "workbook"),

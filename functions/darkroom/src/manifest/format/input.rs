@@ -1,4 +1,4 @@
-//! The bytes of a manifest: decompressed, bounded, and counted in lines.
+//! The bytes of a manifest: decompressed, converted to UTF-8, bounded, and counted in lines.
 
 use std::{
     cell::Cell,
@@ -15,13 +15,13 @@ const BUFFER_BYTES: usize = 64 << 10;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// A manifest's text, from its first byte after the byte order mark.
+/// A manifest's text, without its byte order mark.
 pub(crate) struct Input<'a> {
     text: BufReader<Box<dyn Read + 'a>>,
     position: Rc<Position>,
 }
 
-/// How far an [`Input`] has been read, for those who have given it away.
+/// The position in an [`Input`], for a caller that has passed the input on to a parser.
 #[derive(Debug)]
 pub(crate) struct Position {
     line: Cell<u64>,
@@ -38,13 +38,13 @@ impl Position {
         self.line.get()
     }
 
-    /// From here on counts the length of an item.
+    /// Starts an item: the limit of its length counts from here.
     pub(crate) fn begin_item(&self) {
         self.item_start.set(self.bytes.get());
         self.item_line.set(self.line.get());
     }
 
-    /// Items may be no longer than `bytes`, or the limit of all items where that is less.
+    /// Limits the length of items to `bytes`, or to the general limit if that is lower.
     pub(crate) fn limit_items(&self, bytes: u64) {
         self.item_limit.set(bytes.min(self.limits.item_bytes));
     }
@@ -60,12 +60,14 @@ impl Position {
         Ok(())
     }
 
-    /// What a failed read means: a failed source, or a problem of the manifest.
+    /// Turns a failed read into its meaning: a failed source, or an error in the manifest.
     pub(crate) fn stop(&self, error: io::Error) -> Stop {
         let error = match error.downcast::<SourceFailed>() {
             Ok(SourceFailed(error)) => return Stop::Source(error),
             Err(error) => error,
         };
+
+        // Own refusals travel through the parsers as I/O errors. All other errors come from gzip.
         let inner = error
             .get_ref()
             .and_then(|inner| inner.downcast_ref::<Refused>());
@@ -82,7 +84,8 @@ impl Position {
                 line = self.item_line.get();
                 let most = self.item_limit.get();
                 let message = format!(
-                    "the item that begins here is larger than {most} bytes: is a quote or a bracket missing?"
+                    "the item that begins here is larger than {most} bytes: check for a missing \
+                     quote or bracket"
                 );
                 ("item_too_large", message)
             }
@@ -93,7 +96,7 @@ impl Position {
             Some(Refused::OtherFile(what)) => ("unsupported_file", format!("the file is {what}")),
             None => (
                 "bad_gzip",
-                format!("the compressed manifest can't be read on ({error}): compress it again"),
+                format!("the compressed manifest is damaged ({error}): compress it again"),
             ),
         };
         Stop::Diagnostic(Diagnostic::error(line, code, message))
@@ -121,12 +124,12 @@ impl<'a> Input<'a> {
         Rc::clone(&self.position)
     }
 
-    /// Reads to the end, and gives the number of lines there are in all.
+    /// Reads to the end and returns the number of lines in the whole input.
     pub(crate) fn count_lines(&mut self) -> Result<u64, Stop> {
         let position = self.position();
         let mut ends_in_line = false;
         loop {
-            // What is skipped has no items.
+            // Skipped text has no items, so the limit of an item must not stop it.
             position.begin_item();
             let found = self.fill_buf().map_err(|error| position.stop(error))?;
             let Some(last) = found.last().copied() else {
@@ -139,7 +142,8 @@ impl<'a> Input<'a> {
         Ok(position.line() - 1 + u64::from(ends_in_line))
     }
 
-    /// The first byte that isn't blank, without consuming it. Blank lines before it are counted.
+    /// Returns the first byte that is not blank, without consuming it. Blank lines before it are
+    /// counted.
     pub(crate) fn first_byte(&mut self) -> io::Result<Option<u8>> {
         loop {
             let found = self.fill_buf()?;
@@ -188,7 +192,8 @@ impl Read for Input<'_> {
     }
 }
 
-/// Decompressed where it was compressed, as UTF-8, and without byte order mark.
+/// Decompresses the source if it is compressed, converts it to UTF-8, and removes its byte order
+/// mark.
 fn plain_text<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let (start, source) = look_ahead(source);
     if !start.starts_with(&GZIP_MAGIC) {
@@ -202,7 +207,7 @@ fn plain_text<'a>(source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     utf_8(&start, text)
 }
 
-/// A text that begins with `start`, as UTF-8 without its byte order mark.
+/// Converts a text that begins with `start` to UTF-8 without a byte order mark.
 fn utf_8<'a>(start: &[u8], text: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     if let Some(what) = encoding::other_file(start) {
         return Err(io::Error::other(Refused::OtherFile(what)));
@@ -219,21 +224,21 @@ fn utf_8<'a>(start: &[u8], text: impl Read + 'a) -> io::Result<Box<dyn Read + 'a
     }
 }
 
-/// The text without its first bytes.
+/// Skips the first bytes of a text.
 fn without<R: Read>(bytes: usize, mut text: R) -> io::Result<R> {
     io::copy(&mut text.by_ref().take(bytes as u64), &mut io::sink())?;
     Ok(text)
 }
 
-/// A source whose first bytes have been looked at.
-type LookedAt<R> = io::Chain<io::Cursor<Vec<u8>>, FailedAhead<R>>;
+/// A source whose first bytes have been examined.
+type Examined<R> = io::Chain<io::Cursor<Vec<u8>>, FailedAhead<R>>;
 
-/// The first bytes of a source, and the source as if they had not been read.
-fn look_ahead<R: Read>(mut source: R) -> (Vec<u8>, LookedAt<R>) {
-    let mut start = Vec::with_capacity(encoding::LOOKED_AT);
+/// Returns the first bytes of a source, and the source as if they had not been read.
+fn look_ahead<R: Read>(mut source: R) -> (Vec<u8>, Examined<R>) {
+    let mut start = Vec::with_capacity(encoding::EXAMINED_BYTES);
     let error = source
         .by_ref()
-        .take(encoding::LOOKED_AT as u64)
+        .take(encoding::EXAMINED_BYTES as u64)
         .read_to_end(&mut start)
         .err();
     (
@@ -242,8 +247,8 @@ fn look_ahead<R: Read>(mut source: R) -> (Vec<u8>, LookedAt<R>) {
     )
 }
 
-/// A source whose failure was met while its first bytes were looked at: it fails where it failed,
-/// behind them.
+/// A source that failed while its first bytes were examined. It reports the failure where it
+/// occurred, after those bytes.
 struct FailedAhead<R> {
     error: Option<io::Error>,
     source: R,
@@ -258,7 +263,7 @@ impl<R: Read> Read for FailedAhead<R> {
     }
 }
 
-/// Marks the source's own failures, so that they can be told from bad gzip.
+/// Marks failures of the source itself, to distinguish them from damaged gzip data.
 struct Tagged<R>(R);
 
 impl<R: Read> Read for Tagged<R> {
@@ -274,15 +279,15 @@ impl<R: Read> Read for Tagged<R> {
 #[error("the source failed: {0}")]
 struct SourceFailed(io::Error);
 
-/// A bound was passed.
+/// Why the content of a source is refused.
 #[derive(Debug, thiserror::Error)]
 #[error("too large")]
 enum Refused {
     Manifest,
     Item,
-    /// What was decompressed is compressed.
+    /// The decompressed content is compressed again.
     Nested,
-    /// It is no text: what it is, and what to do.
+    /// The file is not text. Holds what it is, and what to do instead.
     OtherFile(&'static str),
 }
 
@@ -318,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_and_byte_order_marks_are_seen_by_content() {
+    fn gzip_and_byte_order_marks_are_recognized_by_content() {
         let limits = Limits::default();
         let marked = [BYTE_ORDER_MARK, b"a,b\n"].concat();
         let members = [gzip(b"a,"), gzip(b"b\n")].concat();
@@ -340,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_compressed_twice_is_refused() {
+    fn a_file_that_is_compressed_twice_is_refused() {
         let twice = gzip(&gzip(b"a,b\n"));
         assert_eq!(
             all(&*twice, &Limits::default()).err().map(code).as_deref(),
@@ -349,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_text_is_refused_with_what_it_is() {
+    fn a_file_that_is_not_text_is_refused_with_its_type() {
         for source in [b"PK\x03\x04xl/workbook".to_vec(), gzip(b"BZh91AY")] {
             assert_eq!(
                 all(&*source, &Limits::default()).err().map(code).as_deref(),
@@ -383,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_gzip_is_the_manifests_fault_and_a_broken_source_is_not() {
+    fn damaged_gzip_is_an_error_of_the_manifest_and_a_failed_source_is_not() {
         let limits = Limits::default();
         let whole = gzip(&[b'x'; 5_000]);
         assert_eq!(
@@ -407,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_is_counted_in_lines() {
+    fn the_rest_of_the_input_is_counted_in_lines() {
         for (text, lines) in [("", 0), ("a", 1), ("a\n", 1), ("a\nb", 2), ("a\r\n\n\n", 3)] {
             let mut input = Input::open(text.as_bytes(), &Limits::default())
                 .ok()

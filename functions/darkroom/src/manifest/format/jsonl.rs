@@ -1,4 +1,4 @@
-//! JSON Lines: an item on each line.
+//! JSON Lines: one item per line.
 
 use std::io::{self, BufRead};
 
@@ -10,20 +10,23 @@ use crate::manifest::{
     strict_json::NOT_UTF_8,
 };
 
-/// Reads a file of JSON lines. Blank lines are skipped; a line that is too long or not UTF-8 is a
-/// problem of its own.
+/// Reads a file of JSON lines. Blank lines are skipped. A line that is too long or not UTF-8 is
+/// reported, and reading continues with the next.
 pub(crate) fn read(input: &mut Input<'_>, reader: &mut ItemReader<'_>) -> Result<(), Stop> {
     let position = input.position();
     let mut buffer = Vec::new();
     loop {
         reader.check_full()?;
+
+        // A line that can't be read is reported, and the next one is read.
         let line = position.line();
         let limit = reader.context.limits.item_bytes;
         match next(input, &mut buffer, limit).map_err(|error| position.stop(error))? {
             NextLine::End => return Ok(()),
             NextLine::TooLong => {
                 let message = format!(
-                    "the line is longer than {limit} bytes: put pictures into refs, not into the line"
+                    "the line is longer than {limit} bytes: put pictures into the bucket and name \
+                     them in refs"
                 );
                 reader
                     .diagnostics
@@ -45,7 +48,7 @@ pub(crate) fn read(input: &mut Input<'_>, reader: &mut ItemReader<'_>) -> Result
     }
 }
 
-/// What to say about text that isn't UTF-8.
+/// The error for a line that is not UTF-8.
 pub(crate) fn not_utf8(line: u64) -> Diagnostic {
     Diagnostic::error(line, "not_utf8", NOT_UTF_8)
 }
@@ -56,12 +59,14 @@ enum NextLine {
     End,
 }
 
-/// Reads the next line into `buffer`, without its end, or skips it when it is longer than `limit`.
+/// Reads the next line into `buffer`, without its line break. A line longer than `limit` is
+/// skipped.
 fn next(input: &mut Input<'_>, buffer: &mut Vec<u8>, limit: u64) -> io::Result<NextLine> {
     buffer.clear();
     let (mut any, mut too_long) = (false, false);
     loop {
-        // The limit of an item is kept here: a long line is skipped, and the next one read.
+        // This function enforces the limit, because the input would stop at a long line instead of
+        // skipping it.
         input.position().begin_item();
         let found = input.fill_buf()?;
         let end = memchr::memchr(b'\n', found);

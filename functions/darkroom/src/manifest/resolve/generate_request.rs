@@ -1,4 +1,5 @@
-//! What is sent to Gemini for an image, and the manifest line that asks for the image again.
+//! The request that is sent to Gemini for an image, and the manifest line that asks for the image
+//! again.
 
 use serde::Serialize;
 use serde_json::{
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{manifest::PlannedImage, names::ObjectUri};
 
-/// The `GenerateContentRequest` of an order's image: made from a friendly item, or passed through.
+/// Returns the `GenerateContentRequest` of one image: built from an item, or passed through.
 #[expect(
     clippy::expect_used,
     reason = "texts and finite numbers are always JSON"
@@ -27,6 +28,7 @@ pub(crate) fn request(image: &ImageRequest, variant: u32) -> Box<RawValue> {
             types,
             ..
         } => {
+            // The pictures follow the prompt, in the order of the references.
             let pictures = image.refs.iter().zip(types);
             let pictures = pictures.map(|(file_uri, mime_type)| Part::FileData {
                 mime_type,
@@ -64,7 +66,7 @@ pub(crate) fn request(image: &ImageRequest, variant: u32) -> Box<RawValue> {
     }
 }
 
-/// As much of Google's `GenerateContentRequest` as a friendly item can ask for.
+/// The part of Google's `GenerateContentRequest` that an item can set.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Request<'a> {
@@ -120,7 +122,7 @@ struct ThinkingConfig {
     thinking_level: &'static str,
 }
 
-/// The manifest line for one image of an order, with all values spelled out.
+/// Returns the manifest line for one image, with all values spelled out.
 #[expect(
     clippy::expect_used,
     reason = "the request was checked when it was read"
@@ -172,7 +174,7 @@ pub(crate) fn retry(image: &ImageRequest, planned: &PlannedImage) -> Value {
     line.into()
 }
 
-/// An object of those members that have a value.
+/// Makes an object of the members that have a value.
 fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Map<String, Value> {
     members
         .into_iter()

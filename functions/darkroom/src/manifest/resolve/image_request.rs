@@ -1,4 +1,4 @@
-//! What an item orders, in whichever form it was written.
+//! What an item asks for, independent of its dialect.
 
 use serde_json::value::RawValue;
 use url::Url;
@@ -17,65 +17,66 @@ use crate::{
 /// (<https://ai.google.dev/api/generate-content#v1beta.GenerationConfig>, read 2026-11).
 const MAX_TEMPERATURE: f64 = 2.0;
 
-/// An item, read and checked by itself, but not yet against its model.
+/// An item that was read and checked on its own, but not yet against its model.
 #[derive(Debug)]
 pub(crate) struct ImageRequest {
     pub(crate) key: Option<String>,
-    /// What the caller calls the key, where that isn't `key`.
+    /// The caller's name for the key, if that is not `key`.
     pub(crate) key_name: Option<&'static str>,
     pub(crate) vars: Variables,
     pub(crate) model: Option<String>,
     pub(crate) aspect_ratio: Option<String>,
     pub(crate) image_size: Option<String>,
-    /// Width and height that stand for a ratio and a size.
+    /// A width and a height, from which ratio and size are derived.
     pub(crate) pixels: Option<(u32, u32)>,
     pub(crate) count: u32,
     pub(crate) path: Option<String>,
     pub(crate) refs: Vec<ObjectUri>,
-    /// References by web address that weren't copied yet.
+    /// References by web address that were not copied yet.
     pub(crate) web: Vec<Url>,
-    /// Pictures in the request, those that are no object in S3 included.
+    /// The number of pictures in the request, including those that are not objects in S3.
     pub(crate) pictures: usize,
-    /// Characters of all its texts.
+    /// The number of characters of all texts.
     pub(crate) characters: usize,
     pub(crate) prompt: Option<String>,
-    /// What it says about sampling.
+    /// The sampling settings that it sets.
     pub(crate) controls: Vec<Control>,
-    /// How much the model is to think.
+    /// The requested thinking level.
     pub(crate) thinking: Option<ThinkingLevel>,
     pub(crate) form: Form,
 }
 
-/// What the request is made from.
+/// Where the request comes from.
 #[derive(Debug)]
 pub(crate) enum Form {
-    /// Made by us. Each reference has its type; `sources` are all references as another manifest
-    /// may name them.
+    /// It is built here. `types` are the types of the references, and `sources` are all references
+    /// as another manifest can name them.
     Friendly {
         system: Option<String>,
-        /// Of the first image; each further one has the next.
+        /// The seed of the first image. Each further image has the next.
         seed: Option<i32>,
         temperature: Option<f64>,
         types: Vec<&'static str>,
         sources: Vec<String>,
     },
-    /// Google's form, passed through.
+    /// It is a Gemini request that is passed through.
     Native {
         request: Box<RawValue>,
-        /// The request's name in messages.
+        /// The name of the request in messages.
         root: &'static str,
-        /// What becomes of it where Gemini may refuse it.
+        /// How the request is handled if Gemini may refuse it.
         strictness: RequestCheck,
     },
 }
 
 impl ImageRequest {
-    /// Checks what a friendly item says, defaults included.
+    /// Checks an item whose defaults have been applied.
     pub(crate) fn from_item(
         item: Item,
         context: &Context<'_>,
         diagnostics: &mut ItemDiagnostics,
     ) -> Self {
+        // The values are checked one by one, so that all mistakes are reported together.
         let limits = &context.limits;
         let count = item.count.unwrap_or(1);
         if !(1..=limits.variants).contains(&count) {
@@ -89,13 +90,15 @@ impl ImageRequest {
         if prompt.trim().is_empty() {
             diagnostics.error(
                 "missing_prompt",
-                "there is no prompt: say what the image should show",
+                "there is no prompt: describe what the image should show",
             );
         } else if characters > limits.prompt_characters {
             let most = limits.prompt_characters;
             diagnostics.error(
                 "prompt_too_long",
-                format!("the prompt has {characters} characters, {most} are allowed: shorten it"),
+                format!(
+                    "the prompt has {characters} characters, and {most} are allowed: shorten it"
+                ),
             );
         }
         let in_range = |temperature: &f64| (0.0..=MAX_TEMPERATURE).contains(temperature);
@@ -108,6 +111,8 @@ impl ImageRequest {
                 format!("temperature must be from 0 to 2, not {temperature}"),
             );
         }
+
+        // References are objects, or web addresses that were copied or will be.
         let (mut refs, mut types, mut web, mut sources) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for text in item.refs.iter().flatten() {
@@ -123,7 +128,7 @@ impl ImageRequest {
                 Ok(Reference::Copied { url, copy }) => match references::mime_type(&copy) {
                     Ok(mime_type) => {
                         types.push(mime_type);
-                        // The copy is this job's own: another one has to fetch the picture itself.
+                        // The copy belongs to this job. Another job has to fetch the picture again.
                         sources.push(url.into());
                         refs.push(copy);
                     }
@@ -136,6 +141,8 @@ impl ImageRequest {
                 Err((code, message)) => diagnostics.error(code, message),
             }
         }
+
+        // What depends on the model is checked later.
         check_seeds(item.seed, count.min(limits.variants), diagnostics);
         let seed = item.seed.map(|_| Control::Seed);
         let temperature = item
@@ -171,19 +178,21 @@ impl ImageRequest {
     }
 }
 
-/// The seed of an item's image: each has one of its own, as equal requests may make equal images.
+/// Returns the seed of one image of an item. Each image has a different one, because equal requests
+/// may make equal images.
 pub(crate) fn seed_of(seed: i32, variant: u32) -> i32 {
     seed.saturating_add_unsigned(variant.saturating_sub(1))
 }
 
-/// The last image's seed must be one that Gemini takes.
+/// Checks that the seed of the last image is in the range of Gemini.
 fn check_seeds(seed: Option<i32>, count: u32, diagnostics: &mut ItemDiagnostics) {
     if let Some(seed) = seed
         && seed.checked_add_unsigned(count.saturating_sub(1)).is_none()
     {
         let most = i32::MAX.saturating_sub_unsigned(count.saturating_sub(1));
         let message = format!(
-            "each of the {count} images has the seed after the one before, and those after {seed} are beyond {}: use \
+            "each of the {count} images has the next seed, and counting up from {seed} exceeds \
+             {}: use \
              {most} or less",
             i32::MAX
         );

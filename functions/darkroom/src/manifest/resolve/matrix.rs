@@ -1,4 +1,4 @@
-//! Sweeps: every combination of some values, one after the other.
+//! Matrices: an image for every combination of some values.
 //!
 //! ```json
 //! {"scene":["kitchen","cabin"],"aspect_ratio":["1:1","16:9"],"exclude":[{"scene":"cabin","aspect_ratio":"1:1"}]}
@@ -19,19 +19,19 @@ use crate::{
     models::nearest,
 };
 
-/// Combinations of one matrix, those that are excluded included.
-const COMBINATIONS: u64 = 100_000;
+/// The most combinations of one matrix, excluded ones included.
+const MAX_COMBINATIONS: u64 = 100_000;
 
-/// What an item's key joins its values with.
+/// The separator between the values in a key.
 const LABEL_SEPARATOR: &str = "_";
 
-/// Axes, and the combinations to leave out.
+/// The axes, and the combinations to leave out.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Matrix {
-    /// The line on which it begins.
+    /// The line on which the matrix begins.
     pub(crate) line: u64,
     axes: Vec<Axis>,
-    /// Of each, the axes that it names and which of their values it means.
+    /// The rules of `exclude`: for each, the axes that it names, and the indices of their values.
     exclude: Vec<Vec<(usize, Vec<usize>)>>,
 }
 
@@ -44,20 +44,22 @@ struct Axis {
 /// One value of an axis.
 #[derive(Clone, Debug, PartialEq)]
 struct Value {
-    /// As it stands in keys, and is found by `exclude`.
+    /// The value's text in keys and in `exclude`.
     label: String,
-    /// An item that says this and nothing else.
+    /// An item that has only this field.
     item: Item,
 }
 
 impl Matrix {
-    /// Reads a matrix. `None` where it can't be expanded.
+    /// Reads a matrix. `None` if it can't be expanded.
     pub(crate) fn read(line: u64, text: &str, diagnostics: &mut ItemDiagnostics) -> Option<Self> {
         let mut matrix = Self {
             line,
             axes: Vec::new(),
             exclude: Vec::new(),
         };
+
+        // `exclude` refers to the axes, so it is read after them.
         let mut exclude = None;
         for (name, values) in strict_json::members_of("matrix", text, diagnostics) {
             if name == "exclude" {
@@ -66,6 +68,8 @@ impl Matrix {
                 matrix.axes.push(axis);
             }
         }
+
+        // A matrix must have combinations, but not too many.
         if matrix.axes.is_empty() {
             diagnostics.error(
                 "empty_matrix",
@@ -73,14 +77,15 @@ impl Matrix {
             );
         }
         let combinations = matrix.combinations();
-        if combinations > COMBINATIONS {
+        if combinations > MAX_COMBINATIONS {
             let sizes: Vec<String> = matrix
                 .axes
                 .iter()
                 .map(|axis| axis.values.len().to_string())
                 .collect();
             let message = format!(
-                "the matrix has {} = {combinations} combinations, {COMBINATIONS} are allowed: drop several manifests",
+                "the matrix has {} = {combinations} combinations, and {MAX_COMBINATIONS} are allowed: \
+                 split it into several manifests",
                 sizes.join(" x ")
             );
             diagnostics.error("matrix_too_large", message);
@@ -91,7 +96,7 @@ impl Matrix {
         (!diagnostics.failed()).then_some(matrix)
     }
 
-    /// The items, in the order of the axes: the last one turns first.
+    /// Returns the items, in the order of the axes. The last axis varies fastest.
     pub(crate) fn items(&self) -> impl Iterator<Item = Item> + '_ {
         (0..self.combinations()).filter_map(|number| {
             let indices = self.indices(number);
@@ -99,7 +104,7 @@ impl Matrix {
         })
     }
 
-    /// The axes that are variables and have more than one value.
+    /// Returns the axes that are variables and have more than one value.
     pub(crate) fn variables(&self) -> impl Iterator<Item = &str> {
         let varying = self
             .axes
@@ -114,7 +119,7 @@ impl Matrix {
         })
     }
 
-    /// Which value of each axis the combination of this number has.
+    /// Returns the index of each axis's value in the combination of this number.
     fn indices(&self, mut number: u64) -> Vec<usize> {
         let mut indices: Vec<usize> = self
             .axes
@@ -170,9 +175,11 @@ impl Matrix {
             if members.is_empty() {
                 diagnostics.error(
                     "bad_value",
-                    "a rule of exclude that names no axis leaves out everything: take it out",
+                    "a rule of exclude that names no axis excludes everything: remove it",
                 );
             }
+
+            // Each member of a rule names an axis and its values.
             let mut found = Vec::new();
             for (name, value) in members {
                 let Some(at) = self.axes.iter().position(|axis| axis.name == name) else {
@@ -183,7 +190,7 @@ impl Matrix {
                     };
                     diagnostics.error(
                         "unknown_axis",
-                        format!("exclude names no axis by {}: {hint}", quote(&name)),
+                        format!("exclude names an unknown axis {}: {hint}", quote(&name)),
                     );
                     continue;
                 };
@@ -196,11 +203,15 @@ impl Matrix {
 
 impl Axis {
     fn read(name: &str, text: &str, diagnostics: &mut ItemDiagnostics) -> Option<Self> {
+        // An axis is a field of the item or a variable.
         let meant = match field(name) {
             Ok(Field::Key | Field::Vars | Field::Lane | Field::Output) => {
                 diagnostics.error(
                     "bad_axis",
-                    format!("{} can't be an axis: put it into the defaults", quote(name)),
+                    format!(
+                        "{} can't be an axis: move it into the defaults",
+                        quote(name)
+                    ),
                 );
                 return None;
             }
@@ -211,6 +222,8 @@ impl Axis {
             }
             Err(_) => None,
         };
+
+        // Its values must be a list with at least one element.
         let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(text) else {
             let message = format!(
                 "axis {} must be a list of values, not {}",
@@ -223,10 +236,7 @@ impl Axis {
         if elements.is_empty() {
             diagnostics.error(
                 "bad_axis",
-                format!(
-                    "axis {} has no values: add some, or take it out",
-                    quote(name)
-                ),
+                format!("axis {} has no values: add some, or remove it", quote(name)),
             );
             return None;
         }
@@ -235,6 +245,8 @@ impl Axis {
             let value = Value::read(name, meant, element.get(), diagnostics)?;
             values.push(value);
         }
+
+        // Two equal labels would make two equal keys.
         let mut labels: Vec<&str> = values.iter().map(|value| value.label.as_str()).collect();
         labels.sort_unstable();
         if let Some(pair) = labels.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -251,7 +263,7 @@ impl Axis {
         })
     }
 
-    /// Which values a rule of `exclude` means by one of them, or a list.
+    /// Returns the indices of the values that a rule of `exclude` names, by one value or a list.
     fn indices_of(&self, text: &str, diagnostics: &mut ItemDiagnostics) -> Vec<usize> {
         let one = label(text).map(|label| vec![label]);
         let many = || {
@@ -262,6 +274,8 @@ impl Axis {
                 .collect()
         };
         let wanted: Vec<String> = one.or_else(many).unwrap_or_else(|| vec![text.to_owned()]);
+
+        // An unknown value is reported with the nearest one.
         let mut indices = Vec::new();
         for wanted in wanted {
             match self.values.iter().position(|value| value.label == wanted) {
@@ -302,7 +316,7 @@ impl Value {
                 Some(value) => item.vars.set(name, value, diagnostics),
                 None => {
                     let message = format!(
-                        "axis {} has a value that is no text or number: {}",
+                        "axis {} has a value that is not a text or a number: {}",
                         quote(name),
                         quote_json(text)
                     );
@@ -311,10 +325,12 @@ impl Value {
                 }
             },
         }
+
+        // Null would be a value without a label.
         if text == "null" {
             diagnostics.error(
                 "bad_axis",
-                format!("axis {} has the value null: leave it out", quote(name)),
+                format!("axis {} has the value null: remove it", quote(name)),
             );
             return None;
         }
@@ -325,12 +341,12 @@ impl Value {
     }
 }
 
-/// A value in a key: the name of a reference without its `@`.
+/// Returns the text of a value in a key. The name of a reference loses its `@`.
 fn label(text: &str) -> Option<String> {
     scalar(text).map(|label| label.trim_start_matches('@').to_owned())
 }
 
-/// A list of references in a key.
+/// Returns the text of a list of references in a key.
 fn list_label(text: &str) -> String {
     let list: Vec<String> = serde_json::from_str(text).unwrap_or_default();
     list.iter()

@@ -1,4 +1,4 @@
-//! What an item asks for against what its model can do.
+//! Compares what an item asks for with what its model can make.
 
 use super::image_request::{Form, ImageRequest};
 use crate::{
@@ -6,8 +6,9 @@ use crate::{
     models::{Model, ThinkingLevel, nearest},
 };
 
-/// Finds what the model would refuse.
+/// Reports what the model would refuse.
 pub(crate) fn check(request: &ImageRequest, model: &Model, diagnostics: &mut ItemDiagnostics) {
+    // A wrong ratio, size or thinking level makes Gemini refuse the request.
     if let Some(ratio) = &request.aspect_ratio {
         let known: Vec<&str> = model.ratios.iter().map(String::as_str).collect();
         if let Some(what) = unknown_value("aspect_ratio", ratio, &known, model) {
@@ -35,30 +36,35 @@ pub(crate) fn check(request: &ImageRequest, model: &Model, diagnostics: &mut Ite
             diagnostics,
         );
     }
+
+    // An unsupported control is only a warning, because Gemini may ignore it.
     for control in request
         .controls
         .iter()
         .filter(|control| !model.controls.contains(control))
     {
-        // The same words for every item: they are said once, with the first line.
+        // The message is the same for every item, so only the first is listed.
         diagnostics.warning(
             "unsupported_control",
-            format!("{} doesn't take {control}: Gemini may ignore it or refuse the request; leave it out", model.id),
+            format!(
+                "{} doesn't accept {control}: Gemini may ignore it or refuse the request; \
+                     remove it",
+                model.id
+            ),
         );
     }
     if request.pictures > model.max_references {
         diagnostics.error(
             "too_many_references",
             format!(
-                "{} takes {} reference images, not {}: leave some out",
+                "{} accepts {} reference images, not {}: remove some",
                 model.id, model.max_references, request.pictures
             ),
         );
     }
 }
 
-/// A size decides what an image costs, so that one without a price is an error whatever Gemini may
-/// know by now.
+/// Checks the size. It decides the cost of an image, so a size without a price is always an error.
 fn check_size(request: &ImageRequest, model: &Model, diagnostics: &mut ItemDiagnostics) {
     let Some(size) = &request.image_size else {
         return;
@@ -66,7 +72,7 @@ fn check_size(request: &ImageRequest, model: &Model, diagnostics: &mut ItemDiagn
     let known: Vec<&str> = model.sizes.iter().map(|size| size.name.as_str()).collect();
     let what = if model.image_size_ignored && !known.contains(&size.as_str()) {
         Some(format!(
-            "{} makes {} images whatever image_size says: leave it out",
+            "{} always makes {} images: remove image_size",
             model.id, model.default_size
         ))
     } else {
@@ -85,7 +91,8 @@ fn check_size(request: &ImageRequest, model: &Model, diagnostics: &mut ItemDiagn
     }
 }
 
-/// Notes what the model does not take, `place` being where a request in Google's form says it.
+/// Reports what the model does not accept. `place` is the member of a Gemini request with that
+/// value.
 fn note(
     code: &'static str,
     place: &str,
@@ -110,17 +117,17 @@ fn note(
 
 fn unknown_level(level: ThinkingLevel, known: &[ThinkingLevel], model: &Model) -> String {
     if known.is_empty() {
-        return format!("{} takes no level of thinking: leave it out", model.id);
+        return format!("{} accepts no thinking level: remove it", model.id);
     }
     let known: Vec<&str> = known.iter().map(|level| level.name()).collect();
     format!(
-        "{} doesn't take thinking {level}: use {}",
+        "{} doesn't accept thinking {level}: use {}",
         model.id,
         known.join(", ")
     )
 }
 
-/// What to say about a value that is not among those known; nothing if it is.
+/// Returns the message for a value that is not among `known`.
 fn unknown_value(name: &str, value: &str, known: &[&str], model: &Model) -> Option<String> {
     if known.contains(&value) {
         return None;
@@ -137,11 +144,11 @@ fn unknown_value(name: &str, value: &str, known: &[&str], model: &Model) -> Opti
         .copied()
         .or_else(|| nearest(value, known.iter().copied()).first().copied())
     {
-        Some(near) => format!("did you mean {near}? It takes {}", known.join(", ")),
+        Some(near) => format!("did you mean {near}? It accepts {}", known.join(", ")),
         None => format!("use {}", known.join(", ")),
     };
     Some(format!(
-        "{} doesn't take {name} {}: {hint}",
+        "{} doesn't accept {name} {}: {hint}",
         model.id,
         quote(value)
     ))

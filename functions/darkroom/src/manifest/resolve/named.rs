@@ -1,4 +1,4 @@
-//! What items share by name: templates, and references.
+//! Templates and references that items use by name.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::{
     models::nearest,
 };
 
-/// A prompt to fill in, and how its images should be.
+/// A prompt with placeholders, and settings for its images.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Template {
     pub(crate) text: String,
@@ -40,6 +40,8 @@ impl Template {
             diagnostics.error("bad_value", message);
             return None;
         };
+
+        // A template may set any field of an item but the key.
         let mut fields = Item::from_json(&members, diagnostics);
         if fields.key.is_some() {
             diagnostics.error(
@@ -47,6 +49,8 @@ impl Template {
                 format!("template {} has a key: keys belong to items", quote(name)),
             );
         }
+
+        // Its text is called prompt or template.
         match (fields.prompt.take(), fields.template.take()) {
             (Some(text), None) | (None, Some(text)) => Some(Self { text, fields }),
             (None, None) => {
@@ -67,7 +71,7 @@ impl Template {
     }
 }
 
-/// Templates and references by their names.
+/// Templates and references by name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Definitions {
     pub(crate) templates: BTreeMap<String, Template>,
@@ -101,7 +105,7 @@ impl Definitions {
         }
     }
 
-    /// These, and of `others` those that are not among them.
+    /// Adds those of `others` whose names are not defined here.
     pub(crate) fn or(mut self, others: Self) -> Self {
         for (name, template) in others.templates {
             self.templates.entry(name).or_insert(template);
@@ -112,7 +116,7 @@ impl Definitions {
         self
     }
 
-    /// The references with what their names stand for, in order.
+    /// Replaces the names among references by what they stand for, in order.
     pub(crate) fn resolve(
         &self,
         refs: Vec<String>,
@@ -135,7 +139,7 @@ impl Definitions {
     }
 }
 
-/// What to say about a name that nothing has.
+/// Returns the message for a name that is not defined.
 pub(crate) fn unknown<'a>(
     what: &str,
     name: &str,

@@ -1,24 +1,27 @@
-//! From pixels to the ratio and the size that a model makes.
+//! The ratio and size of a model that are nearest to given pixels.
 
 use crate::models::Model;
 
-/// What comes nearest to some pixels.
+/// The ratio and size that are nearest to given pixels.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NearestSize {
     pub(crate) aspect_ratio: String,
     pub(crate) image_size: String,
-    /// What will come of it.
+    /// The pixels of the resulting image.
     pub(crate) pixels: (u32, u32),
 }
 
-/// The ratio nearest in shape, and of that the size nearest in area. `None` only of a model that
-/// makes nothing.
+/// Returns the ratio that is nearest in shape, with the size that is nearest in area. `None` only
+/// for a model without ratios or sizes.
 pub(crate) fn nearest(model: &Model, (width, height): (u32, u32)) -> Option<NearestSize> {
+    // Distances are logarithmic, so that twice and half are equally far.
     let shape = |(width, height): (u32, u32)| (f64::from(width) / f64::from(height)).ln();
     let area = |(width, height): (u32, u32)| (f64::from(width) * f64::from(height)).ln();
     let wanted = (width, height);
     let off = |a: f64, b: f64| (a - b).abs();
     let made = |ratio: &str| model.pixels(ratio, None);
+
+    // The ratio is chosen first, because another shape changes an image more than another size.
     let ratio = model
         .ratios
         .iter()
@@ -47,7 +50,7 @@ mod tests {
     use crate::models::Catalog;
 
     #[test]
-    fn what_a_model_makes_leads_back_to_what_was_asked() {
+    fn the_pixels_of_every_size_lead_back_to_that_size() {
         for model in Catalog::built_in().models() {
             for ratio in &model.ratios {
                 for size in &model.sizes {

@@ -1,4 +1,4 @@
-//! `output.path`: where an image should lie, with placeholders.
+//! `output.path`: the path of an image, with placeholders.
 
 use std::borrow::Cow;
 
@@ -8,9 +8,9 @@ use super::{
 };
 use crate::manifest::diagnostics::quote;
 
-/// What placeholders stand for.
+/// The values of the placeholders.
 pub(crate) struct Values<'a> {
-    /// The request key.
+    /// The key of the request.
     pub(crate) key: &'a str,
     pub(crate) variant: u32,
     pub(crate) variants: u32,
@@ -21,10 +21,10 @@ pub(crate) struct Values<'a> {
     pub(crate) vars: &'a Variables,
 }
 
-/// Endings before which the number of a variant goes.
+/// Extensions before which the number of a variant is inserted.
 const EXTENSIONS: [&str; 4] = [".jpg", ".jpeg", ".png", ".webp"];
 
-/// The ending of a path that is a picture's, but another one than the image will have.
+/// Returns the extension of a path if it belongs to another image format.
 pub(crate) fn other_extension(path: &str, extension: &str) -> Option<&'static str> {
     let lower = path.to_ascii_lowercase();
     EXTENSIONS
@@ -32,21 +32,25 @@ pub(crate) fn other_extension(path: &str, extension: &str) -> Option<&'static st
         .find(|known| lower.ends_with(known) && known.trim_start_matches('.') != extension)
 }
 
-/// How the n-th of several images is told from the others: `.v01`.
+/// Returns the suffix of one of several images: `.v01`.
 pub(crate) fn variant_suffix(variant: u32) -> String {
     format!(".v{variant:02}")
 }
 
-/// The longest template, in bytes: as long as S3's longest key
+/// The longest template, in bytes: the length of S3's longest key
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>, read 2026-11).
-/// Placeholders make it longer.
-const TEMPLATE_BYTES: usize = 1024;
+/// Placeholders may make a path longer.
+const MAX_TEMPLATE_BYTES: usize = 1024;
 
-/// Says what is wrong with a template, for an item with these variables.
+/// Checks a template for an item with these variables.
+///
+/// # Errors
+///
+/// A message, if it can't be filled in.
 pub(crate) fn check(template: &str, vars: &Variables) -> Result<(), String> {
-    if template.len() > TEMPLATE_BYTES {
+    if template.len() > MAX_TEMPLATE_BYTES {
         return Err(format!(
-            "the path {} has more than {TEMPLATE_BYTES} bytes: shorten it",
+            "the path {} has more than {MAX_TEMPLATE_BYTES} bytes: shorten it",
             quote(template)
         ));
     }
@@ -67,11 +71,16 @@ pub(crate) fn check(template: &str, vars: &Variables) -> Result<(), String> {
     .map(|_| ())
 }
 
-/// Fills a template in, or says what is wrong with it.
+/// Fills in a template.
 ///
-/// Where an item has several images and the template doesn't tell them apart, `.v01` is added
-/// before the extension.
+/// If an item has several images and the template does not distinguish them, `.v01` is added before
+/// the extension.
+///
+/// # Errors
+///
+/// A message, if a brace is unmatched or a variable is missing.
 pub(crate) fn fill(template: &str, values: &Values<'_>) -> Result<String, String> {
+    // Placeholders that differ between variants make a suffix unnecessary.
     let mut distinct = values.variants == 1;
     let filled = template::fill(template, |name| {
         distinct |= matches!(name, "key" | "variant");
@@ -85,6 +94,8 @@ pub(crate) fn fill(template: &str, values: &Values<'_>) -> Result<String, String
             _ => values.vars.get(name).map(Cow::Borrowed),
         }
     });
+
+    // A missing variable is reported with all names that could be used.
     let mut path = filled.map_err(|unfilled| match unfilled {
         Unfilled::Malformed(message) => message,
         Unfilled::Missing(names) => {
@@ -104,6 +115,8 @@ pub(crate) fn fill(template: &str, values: &Values<'_>) -> Result<String, String
             )
         }
     })?;
+
+    // The suffix goes before the extension.
     if !distinct {
         let lower = path.to_ascii_lowercase();
         let extension = EXTENSIONS
@@ -170,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_ending_of_another_format_is_another_one() {
+    fn only_the_extension_of_another_format_is_returned() {
         for (path, other) in [
             ("a.png", Some(".png")),
             ("a.PNG", Some(".png")),
@@ -185,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_placeholder_or_a_lone_brace_is_refused() {
+    fn an_unknown_placeholder_or_an_unmatched_brace_is_refused() {
         let problem = fill("{sceen}/x", &values()).unwrap_err();
         assert!(
             problem.contains("needs {sceen}") && problem.contains("{ext}, {scene}"),

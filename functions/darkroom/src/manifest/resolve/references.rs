@@ -1,9 +1,9 @@
-//! Reference pictures: objects in S3, named in full or by their key in the bucket; and addresses on
-//! the web, where those are allowed.
+//! Reference pictures: objects in S3, by their full name or by their key in the bucket, and web
+//! addresses if those are allowed.
 //!
-//! Of the deployment's own bucket only [`REFS`] may be named: results of other jobs, other people's
-//! manifests and the deployment's own documents are in the same bucket, and dropping a manifest
-//! must not be a way to read them. What objects of other buckets may be read is decided by the
+//! Of the deployment's own bucket, only [`REFS`] may be named. The bucket also holds the results of
+//! other jobs, other users' manifests and the deployment's documents, and dropping a manifest must
+//! not be a way to read them. Which objects of other buckets may be read is decided by the
 //! permissions of the functions' roles.
 
 use url::Url;
@@ -13,21 +13,21 @@ use crate::{
     names::ObjectUri,
 };
 
-/// Where the reference pictures of the deployment's own bucket are.
+/// The folder of reference pictures in the deployment's own bucket.
 const REFS: &str = "refs/";
 
-/// Percent-encoded dots and slashes, in lower case: what would be a path to anything that decodes
-/// it.
+/// Percent-encoded dots and slashes, in lower case. They would be a path to a program that decodes
+/// them.
 const ENCODED: [&str; 3] = ["%2e", "%2f", "%5c"];
 
-/// The longest address that is fetched, in bytes: what browsers and servers agree upon.
-const ADDRESS_BYTES: usize = 2_048;
+/// The longest web address that is fetched, in bytes: a limit that browsers and servers share.
+const MAX_ADDRESS_BYTES: usize = 2_048;
 
-/// The longest key that S3 takes, in bytes
+/// The longest key in S3, in bytes
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>, read 2026-11).
-const KEY_BYTES: usize = 1_024;
+const MAX_KEY_BYTES: usize = 1_024;
 
-/// Picture types that Gemini takes, by extension
+/// The picture types that Gemini accepts, by extension
 /// (<https://ai.google.dev/gemini-api/docs/image-understanding>, read 2026-11).
 const TYPES: [(&str, &str); 6] = [
     (".png", "image/png"),
@@ -38,22 +38,26 @@ const TYPES: [(&str, &str); 6] = [
     (".heif", "image/heif"),
 ];
 
-/// What a text names.
+/// A reference picture.
 pub(crate) enum Reference {
-    /// An object.
+    /// An object in S3.
     Object(ObjectUri),
-    /// An address that was copied to an object.
+    /// A web address that was copied to an object.
     Copied {
         /// The address.
         url: Url,
         /// The object.
         copy: ObjectUri,
     },
-    /// An address that wasn't copied yet.
+    /// A web address that was not copied yet.
     Web(Url),
 }
 
-/// What a text names, or a code and what to do. Without `copies` only objects are allowed.
+/// Parses a reference. Without `copies`, only objects are allowed.
+///
+/// # Errors
+///
+/// A code and a message, if the reference is refused.
 pub(crate) fn parse(
     text: &str,
     bucket: &str,
@@ -65,24 +69,28 @@ pub(crate) fn parse(
         return object(text, bucket).map(Reference::Object);
     };
     let bad = |what: &str| Err(("bad_reference", format!("reference {} {what}", quote(text))));
+
+    // Only plain https addresses are fetched, without credentials and on the standard port.
     let Ok(mut url) = text.parse::<Url>() else {
-        return bad("is no web address: write https://host/path");
+        return bad("is not a web address: write https://host/path");
     };
     if !url.username().is_empty() || url.password().is_some() {
-        // Not quoted: it would show the password.
+        // The message does not quote the address, because that would show the password.
         let message =
-            "a reference holds a user's name or password: nothing is fetched with credentials";
+            "a reference contains a user name or a password: nothing is fetched with credentials";
         return Err(("bad_reference", message.to_owned()));
     }
     if url.scheme() != "https" {
-        return bad("goes over http: only https is fetched");
+        return bad("uses http: only https is fetched");
     }
     if url.port().is_some() {
-        return bad("names a port: only https's own, 443, is fetched");
+        return bad("names a port: only the standard port 443 is fetched");
     }
-    if text.len() > ADDRESS_BYTES {
-        return bad("is too long: 2048 bytes at the most");
+    if text.len() > MAX_ADDRESS_BYTES {
+        return bad("is too long: the limit is 2048 bytes");
     }
+
+    // Addresses that differ only in their fragment are the same picture.
     url.set_fragment(None);
     Ok(match copies.get(&url).cloned() {
         Some(copy) => Reference::Copied { url, copy },
@@ -90,7 +98,11 @@ pub(crate) fn parse(
     })
 }
 
-/// The object that a text names, or a code and what to do.
+/// Parses a reference to an object.
+///
+/// # Errors
+///
+/// A code and a message, if the reference is refused.
 pub(crate) fn object(text: &str, bucket: &str) -> Result<ObjectUri, (&'static str, String)> {
     let bad = |what: &str| Err(("bad_reference", format!("reference {} {what}", quote(text))));
     let unsupported = |what: &str| {
@@ -99,21 +111,26 @@ pub(crate) fn object(text: &str, bucket: &str) -> Result<ObjectUri, (&'static st
             format!("reference {} {what}", quote(text)),
         ))
     };
+
+    // The text is an object's full name, or its key in the deployment's bucket.
     let uri = match text.split_once("://") {
         Some(("s3", _)) => match text.parse::<ObjectUri>() {
             Ok(uri) => uri,
-            Err(_) => return bad("names no object: write s3://bucket/key"),
+            Err(_) => return bad("does not name an object: write s3://bucket/key"),
         },
         Some(("http" | "https", _)) => {
             return unsupported(
-                "is a web address, and fetching those is not switched on: put the picture into the bucket and write its \
+                "is a web address, and fetching those is not enabled: put the picture into the \
+                 bucket and write its \
                  key, or allow web addresses (AllowHttpsReferences, or --allow-https-references)",
             );
         }
         Some(_) => {
-            return bad("is of an unknown kind: write s3://bucket/key, or a key in the bucket");
+            return bad("has an unknown scheme: write s3://bucket/key, or a key in the bucket");
         }
-        None if text.starts_with("s3:") => return bad("names no object: write s3://bucket/key"),
+        None if text.starts_with("s3:") => {
+            return bad("does not name an object: write s3://bucket/key");
+        }
         None if text.starts_with('@') => {
             return unsupported(
                 "is a name, and names are not supported yet: write the picture's key in the bucket",
@@ -127,21 +144,23 @@ pub(crate) fn object(text: &str, bucket: &str) -> Result<ObjectUri, (&'static st
             key: text.to_owned(),
         },
     };
+
+    // A key that looks like a path is refused, whatever the bucket.
     let key = &uri.key;
     if key.is_empty() {
-        return bad("is empty: take it out");
+        return bad("is empty: remove it");
     }
     if key.starts_with('/')
         || key
             .split(['/', '\\'])
             .any(|segment| matches!(segment, "." | ".."))
     {
-        return bad("is a path of a file system: write the key as S3 shows it, such as refs/a.jpg");
+        return bad("is a file system path: write the key as S3 shows it, such as refs/a.jpg");
     }
-    if key.len() > KEY_BYTES || key.chars().any(char::is_control) {
-        return bad("can't be a key in S3: it is too long or holds control characters");
+    if key.len() > MAX_KEY_BYTES || key.chars().any(char::is_control) {
+        return bad("can't be a key in S3: it is too long or contains control characters");
     }
-    // Names of buckets have no upper case, but what asks for one may ignore case.
+    // Bucket names have no upper case, but a server that gets one may ignore case.
     if uri
         .bucket
         .trim_end_matches('.')
@@ -152,19 +171,25 @@ pub(crate) fn object(text: &str, bucket: &str) -> Result<ObjectUri, (&'static st
             || ENCODED.iter().any(|encoded| lower.contains(encoded))
         {
             return bad(
-                "holds an empty or an encoded folder: write the key as S3 shows it, such as refs/a.jpg",
+                "contains an empty or an encoded folder: write the key as S3 shows it, such as \
+                 refs/a.jpg",
             );
         }
         if uri.bucket != bucket || !key.starts_with(REFS) {
             return bad(
-                "is not below refs/, where alone this bucket's pictures may be named: copy it there first",
+                "is not below refs/, the only folder of this bucket that references may name: \
+                 copy it there first",
             );
         }
     }
     Ok(uri)
 }
 
-/// The type of a picture by its name, or a code and what to do.
+/// Returns the type of a picture by its extension.
+///
+/// # Errors
+///
+/// A code and a message, if the extension is unknown.
 pub(crate) fn mime_type(uri: &ObjectUri) -> Result<&'static str, (&'static str, String)> {
     let name = uri.key.to_ascii_lowercase();
     TYPES
@@ -176,7 +201,7 @@ pub(crate) fn mime_type(uri: &ObjectUri) -> Result<&'static str, (&'static str, 
             (
                 "bad_reference",
                 format!(
-                    "reference {} has no picture's extension: name it {known}",
+                    "reference {} does not have the extension of a picture: use one of {known}",
                     quote(&uri.key)
                 ),
             )
@@ -188,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_in_the_bucket_and_a_full_name_where_it_says() {
+    fn a_key_is_in_the_bucket_and_a_full_name_in_the_bucket_that_it_names() {
         for (text, uri) in [
             ("refs/a b.jpg", "s3://studio/refs/a b.jpg"),
             (
@@ -211,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_refused() {
+    fn a_text_that_does_not_name_an_object_is_refused() {
         for (text, code) in [
             ("", "bad_reference"),
             ("/etc/passwd", "bad_reference"),
@@ -233,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn of_the_own_bucket_only_refs_may_be_named() {
+    fn only_refs_of_the_deployments_bucket_may_be_named() {
         for text in [
             "a.png",
             "jobs/catalog-1/images/a.png",
@@ -272,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn the_extension_tells_the_type() {
+    fn the_extension_determines_the_type() {
         let of = |key: &str| {
             mime_type(&ObjectUri {
                 bucket: "b".to_owned(),
@@ -290,7 +315,7 @@ mod tests {
             panic!("allowed")
         };
         assert_eq!(code, "unsupported_reference");
-        assert!(message.contains("not switched on"), "{message}");
+        assert!(message.contains("not enabled"), "{message}");
         let allowed = parse("https://example.com/x.png", "studio", Some(&Copies::new()));
         assert!(
             matches!(allowed, Ok(Reference::Web(url)) if url.as_str() == "https://example.com/x.png")
@@ -298,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copied_address_is_its_object_wherever_in_the_page_it_points() {
+    fn a_copied_address_is_its_object_whatever_its_fragment() {
         let copy = ObjectUri {
             bucket: "studio".to_owned(),
             key: "jobs/j/refs/0.png".to_owned(),

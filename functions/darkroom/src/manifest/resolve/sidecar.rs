@@ -1,5 +1,5 @@
-//! What stands beside a manifest and counts for all of its items: the object's own metadata, a
-//! `<stem>.job.json`, and the templates of the bucket.
+//! The sidecar of a manifest, which holds for all of its items: the object's metadata, the job
+//! document `<stem>.job.json`, and the stored templates.
 
 pub(crate) mod metadata;
 
@@ -15,8 +15,8 @@ use crate::manifest::{
 /// The folder of stored templates.
 pub const TEMPLATES: &str = "templates/";
 
-/// Metadata that a manifest may have, as S3 writes its names (`x-amz-meta-budget-usd`), and where
-/// it counts.
+/// The metadata that a manifest may have, by name as in S3 (`x-amz-meta-budget-usd`), and what each
+/// sets.
 const METADATA: [(&str, Meaning); 17] = [
     ("name", Meaning::Job("name")),
     ("run", Meaning::Job("run")),
@@ -45,30 +45,31 @@ enum Meaning {
     Path,
 }
 
-/// What stands beside a manifest.
+/// What belongs to a manifest besides its bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sidecar {
-    /// The object's metadata, by names without `x-amz-meta-`. What tools write by themselves may be
-    /// among it.
+    /// The object's metadata, by names without `x-amz-meta-`. It may contain metadata that tools
+    /// add automatically.
     pub metadata: BTreeMap<String, String>,
-    /// The text of `<stem>.job.json`, if there is one: what JSON Lines write in `{"manifest": …}`.
+    /// The text of `<stem>.job.json`, if there is one. It has the form of `{"manifest": …}` in JSON
+    /// Lines.
     pub job: Option<String>,
-    /// The texts of stored templates by the names that the manifest may use; of `.json` ones the
-    /// JSON.
+    /// The stored templates, by the names that the manifest may use.
     pub templates: BTreeMap<String, StoredTemplate>,
 }
 
-/// A template of the bucket.
+/// A stored template.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredTemplate {
     /// Its key, below [`TEMPLATES`].
     pub key: String,
-    /// Its content; none as long as only its use is looked for.
+    /// Its content: a text, or the JSON of a `.json` template. `None` while only its use is
+    /// determined.
     pub text: Option<String>,
 }
 
 impl Sidecar {
-    /// The key of the job document beside the manifest `key`: `inbox/acme/skus.job.json` of
+    /// Returns the key of the job document of the manifest `key`: `inbox/acme/skus.job.json` for
     /// `inbox/acme/skus.csv.gz`.
     pub fn job_key(key: &str) -> String {
         let plain = key.strip_suffix(".gz").unwrap_or(key);
@@ -79,12 +80,13 @@ impl Sidecar {
         format!("{}.job.json", &plain[..stem])
     }
 
-    /// The stored templates that the manifest `key` may use, each with the name it has there.
-    /// `keys` are the objects below [`TEMPLATES`]; a template nearer to the manifest's own folder
-    /// hides another of its name.
+    /// Returns the stored templates that the manifest `key` may use, each by the name that it has
+    /// there. `keys` are the objects below [`TEMPLATES`]. A template nearer to the manifest's
+    /// folder hides another one with its name.
     ///
-    /// `white-bg` in `inbox/acme/fall/skus.csv` is `templates/acme/fall/white-bg.json`, else
-    /// `templates/acme/white-bg.json`, else `templates/white-bg.json`; `.txt` is as good.
+    /// For `white-bg` in `inbox/acme/fall/skus.csv`, the order of precedence is
+    /// `templates/acme/fall/white-bg.json`, `templates/acme/white-bg.json`,
+    /// `templates/white-bg.json`. The extension may also be `.txt`.
     pub fn template_names(key: &str, keys: &[String]) -> BTreeMap<String, String> {
         let folder = key.strip_prefix("inbox/").unwrap_or(key);
         let folder = folder.rfind('/').map_or("", |slash| &folder[..=slash]);
@@ -104,8 +106,8 @@ impl Sidecar {
         names
     }
 
-    /// The hash of all that counts, and so of what makes another job of the same manifest. `None`
-    /// when nothing does.
+    /// Returns the hash of everything that has an effect, and so makes another job of the same
+    /// manifest. `None` if nothing has one.
     pub fn digest(&self) -> Option<[u8; 32]> {
         let known = self
             .metadata
@@ -124,36 +126,42 @@ impl Sidecar {
         Some(Sha256::digest(all.to_string()).into())
     }
 
-    /// What the metadata says, in the form of a job document: `{"job": …, "defaults": …}`.
+    /// Returns the metadata in the form of a job document: `{"job": …, "defaults": …}`.
     pub(crate) fn metadata_document(&self, diagnostics: &mut ItemDiagnostics) -> Option<String> {
         let (mut job, mut defaults) = (serde_json::Map::new(), serde_json::Map::new());
-        let mut said: BTreeMap<&str, (&String, &String)> = BTreeMap::new();
+        let mut seen: BTreeMap<&str, (&String, &String)> = BTreeMap::new();
         for (name, value) in &self.metadata {
+            // Metadata of tools is ignored, and other unknown metadata is an error.
             let Some((known, meaning)) = known(name, value) else {
                 if !metadata::is_written_by_tools(&metadata::canonical(name), value) {
                     diagnostics.error("unknown_metadata", unknown(name));
                 }
                 continue;
             };
-            if let Some((other, before)) = said.insert(known, (name, value))
+            if let Some((other, before)) = seen.insert(known, (name, value))
                 && before != value
             {
                 let message = format!(
-                    "the metadata {other} and {name} are one name, with two values: leave one of them out"
+                    "the metadata {other} and {name} are the same name with two values: remove \
+                     one of them"
                 );
                 diagnostics.error("repeated_metadata", message);
             }
-            // S3 writes so what isn't ASCII (RFC 2047).
+            // S3 encodes text that is not ASCII this way (RFC 2047).
             if value.starts_with("=?") {
                 let message = format!(
-                    "metadata {name} is not plain ASCII: write it in the job document beside the manifest"
+                    "metadata {name} is not plain ASCII: write it into the job document next to \
+                     the manifest"
                 );
                 diagnostics.error("bad_metadata", message);
                 continue;
             }
+
+            // The metadata sets a field of the job or of the defaults.
             match meaning {
                 Meaning::Job("budget_usd") => {
-                    // An amount is a number: what is none is refused as the text it is.
+                    // An amount is a number. Anything else is passed on as text and refused with
+                    // the job.
                     let amount = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
                     job.insert("budget_usd".to_owned(), amount);
                 }
@@ -171,18 +179,18 @@ impl Sidecar {
                 }
             }
         }
-        let said = !job.is_empty() || !defaults.is_empty();
-        said.then(|| json!({"job": job, "defaults": defaults}).to_string())
+        let is_declared = !job.is_empty() || !defaults.is_empty();
+        is_declared.then(|| json!({"job": job, "defaults": defaults}).to_string())
     }
 
-    /// The stored template of a name: a text, or the JSON of one.
+    /// Returns the stored template of a name.
     pub(crate) fn template(&self, name: &str) -> Option<&StoredTemplate> {
         self.templates.get(name)
     }
 }
 
-/// The name that metadata has here, and where it counts; none of what tools write, and of what has
-/// no meaning.
+/// Returns the canonical name of a metadata entry, and what it sets. `None` if a tool added it, or
+/// if it is unknown.
 fn known(name: &str, value: &str) -> Option<(&'static str, Meaning)> {
     let name = metadata::canonical(name);
     METADATA
@@ -194,11 +202,12 @@ fn unknown(name: &str) -> String {
     metadata::unknown(name, &METADATA.map(|(known, _)| known))
 }
 
-/// The name of metadata that a person gives by hand, as it is written here. Nothing but what counts
-/// is allowed: no tool writes there.
+/// Returns the canonical name of a metadata entry that a user has typed. Only known names are
+/// allowed, because no tool adds any there.
 ///
 /// # Errors
-/// What to write instead of a name that has no meaning, or of a `mode` that only tools write.
+/// A message with what to write instead, if the name is unknown, or if only tools write this value
+/// of `mode`.
 pub fn metadata_name(name: &str, value: &str) -> Result<&'static str, String> {
     let canonical = metadata::canonical(name);
     match METADATA.iter().find(|(known, _)| *known == canonical) {
@@ -220,7 +229,7 @@ pub(crate) const JOB_DOCUMENT: [&str; 6] = [
     "$schema",
 ];
 
-/// Reads a job document's members; those that it can't have are findings.
+/// Reads the members of a job document. Unknown ones are reported.
 pub(crate) fn document<'a>(
     name: &str,
     text: &'a str,
@@ -243,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_job_document_lies_beside_the_manifest() {
+    fn the_job_document_is_next_to_the_manifest() {
         for (manifest, document) in [
             ("inbox/acme/skus.csv", "inbox/acme/skus.job.json"),
             ("inbox/skus.jsonl.gz", "inbox/skus.job.json"),
@@ -254,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_template_of_a_name_counts() {
+    fn the_nearest_template_of_a_name_takes_precedence() {
         let keys = [
             "templates/white.txt",
             "templates/acme/white.json",
@@ -296,12 +305,12 @@ mod tests {
         }
     }
 
-    /// What is said by metadata, and what is wrong with it.
-    fn said(metadata: &[(&str, &str)]) -> (Option<String>, Vec<(String, String)>) {
+    /// The job document that metadata makes, and its diagnostics.
+    fn document_of(metadata: &[(&str, &str)]) -> (Option<String>, Vec<(String, String)>) {
         let mut diagnostics = ItemDiagnostics::default();
-        let said = with(metadata).metadata_document(&mut diagnostics);
+        let document = with(metadata).metadata_document(&mut diagnostics);
         (
-            said,
+            document,
             diagnostics
                 .into_diagnostics(1, None)
                 .map(|problem| (problem.code, problem.message))
@@ -310,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_tools_write_changes_no_job_and_what_people_write_does() {
+    fn metadata_of_tools_does_not_change_the_job_and_that_of_users_does() {
         assert_eq!(
             with(&[
                 ("mtime", "1"),
@@ -337,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_tools_write_says_nothing() {
+    fn metadata_of_tools_has_no_effect() {
         let tools = [
             ("mtime", "1700000000.5"),
             ("mode", "33188"),
@@ -345,8 +354,8 @@ mod tests {
             ("s3cmd-attrs", "uid:0"),
             ("sha256", "e3"),
         ];
-        assert_eq!(said(&tools), (None, Vec::new()));
-        let (job, problems) = said(&[("mode", "dry_run"), ("Budget_USD", "5")]);
+        assert_eq!(document_of(&tools), (None, Vec::new()));
+        let (job, problems) = document_of(&[("mode", "dry_run"), ("Budget_USD", "5")]);
         assert_eq!(
             (job.unwrap(), problems),
             (
@@ -357,13 +366,13 @@ mod tests {
     }
 
     #[test]
-    fn metadata_that_has_no_meaning_is_an_error() {
+    fn unknown_metadata_is_an_error() {
         for (name, advice) in [
             ("dry-run", "mode=dry_run"),
             ("budget", "budget-usd"),
             ("zzz", "one of name, run"),
         ] {
-            let (_, problems) = said(&[(name, "true")]);
+            let (_, problems) = document_of(&[(name, "true")]);
             let [(code, message)] = &problems[..] else {
                 panic!("{problems:?}")
             };
@@ -374,22 +383,25 @@ mod tests {
             assert_eq!(
                 metadata_name(name, "true").unwrap_err(),
                 *message,
-                "the command line says the same"
+                "the command line gives the same message"
             );
         }
         assert_eq!(metadata_name("Aspect_Ratio", "4:5"), Ok("aspect-ratio"));
         for (name, value) in [("mtime", "1700000000"), ("mode", "33188")] {
             assert!(
                 metadata_name(name, value).is_err(),
-                "no tool writes on the command line"
+                "no tool adds metadata on the command line"
             );
         }
     }
 
     #[test]
-    fn one_name_in_two_spellings_must_say_one_thing() {
-        assert_eq!(said(&[("budget-usd", "5"), ("budget_usd", "5")]).1, []);
-        let (_, problems) = said(&[("budget-usd", "5"), ("budget_usd", "6")]);
+    fn one_name_in_two_spellings_must_have_one_value() {
+        assert_eq!(
+            document_of(&[("budget-usd", "5"), ("budget_usd", "5")]).1,
+            []
+        );
+        let (_, problems) = document_of(&[("budget-usd", "5"), ("budget_usd", "6")]);
         assert_eq!(problems[0].0, "repeated_metadata");
     }
 }

@@ -1,4 +1,4 @@
-//! Texts with placeholders: `{name}` and `{name|default}`. `{{` and `}}` stand for braces.
+//! Texts with placeholders: `{name}` and `{name|default}`. `{{` and `}}` are literal braces.
 
 use std::borrow::Cow;
 
@@ -7,13 +7,13 @@ use crate::manifest::diagnostics::quote;
 /// Why a text can't be filled in.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Unfilled {
-    /// It is no template: what is wrong with it.
+    /// It is not a valid template. Holds the message.
     Malformed(String),
-    /// These placeholders, as they are written, have neither a value nor a default.
+    /// These placeholders have neither a value nor a default.
     Missing(Vec<String>),
 }
 
-/// Fills a text in, each placeholder with what `value` gives for its name, or with its own default.
+/// Fills in a text. Each placeholder becomes what `value` returns for its name, or its default.
 pub(crate) fn fill<'v>(
     template: &str,
     mut value: impl FnMut(&str) -> Option<Cow<'v, str>>,
@@ -25,22 +25,28 @@ pub(crate) fn fill<'v>(
         text.push_str(&rest[..at]);
         let brace = &rest[at..=at];
         rest = &rest[at + 1..];
+
+        // A doubled brace is literal.
         if let Some(after) = rest.strip_prefix(brace) {
             text.push_str(brace);
             rest = after;
             continue;
         }
+
+        // Otherwise, an opening brace begins a placeholder.
         let (inner, after) = match rest.split_once('}') {
             Some(found) if brace == "{" => found,
             _ => {
                 let message = format!(
-                    "a brace in {} has no partner: write {brace}{brace} for the brace itself",
+                    "a brace in {} is unmatched: write {brace}{brace} for a literal brace",
                     quote(template)
                 );
                 return Err(Unfilled::Malformed(message));
             }
         };
         rest = after;
+
+        // All missing names are collected, so that one message can list them.
         let (name, default) = match inner.split_once('|') {
             Some((name, default)) => (name, Some(default)),
             None => (inner, None),
@@ -59,7 +65,7 @@ pub(crate) fn fill<'v>(
     }
 }
 
-/// The names in the placeholders of a text, which need not be a template.
+/// Returns the names in the placeholders of a text, which need not be a valid template.
 pub(crate) fn variables(text: &str) -> impl Iterator<Item = &str> {
     let inner = text
         .split('{')
@@ -68,7 +74,7 @@ pub(crate) fn variables(text: &str) -> impl Iterator<Item = &str> {
     inner.map(|(inner, _)| inner.split_once('|').map_or(inner, |(name, _)| name))
 }
 
-/// The template that fills in to exactly this text.
+/// Returns the template that results in exactly this text.
 pub(crate) fn literal(text: &str) -> String {
     text.replace('{', "{{").replace('}', "}}")
 }

@@ -1,4 +1,4 @@
-//! Variables: what a person's own columns, `vars` and axes are called and say.
+//! Variables: the names and values of columns, `vars` and axes.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -8,7 +8,7 @@ use crate::manifest::{
     strict_json,
 };
 
-/// What every path template can say without a variable.
+/// The placeholders of a path that are not variables.
 pub(crate) const BUILT_IN: [&str; 6] = [
     "key",
     "variant",
@@ -18,7 +18,7 @@ pub(crate) const BUILT_IN: [&str; 6] = [
     "ext",
 ];
 
-/// The variables of one item, by their names in one spelling.
+/// The variables of one item, by their normalized names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Variables(BTreeMap<String, String>);
 
@@ -40,6 +40,8 @@ impl Variables {
             diagnostics.error("bad_value", message);
             return None;
         };
+
+        // A null is not a value, and lists and objects have no text.
         let mut variables = Self::default();
         for (name, value) in members {
             match scalar(value.get()) {
@@ -58,7 +60,7 @@ impl Variables {
         Some(variables)
     }
 
-    /// Gives a variable its value.
+    /// Sets a variable.
     pub(crate) fn set(&mut self, written: &str, value: String, diagnostics: &mut ItemDiagnostics) {
         let name = spelling(written);
         if name.is_empty() || BUILT_IN.contains(&name.as_str()) {
@@ -75,20 +77,19 @@ impl Variables {
             Entry::Occupied(_) => {
                 diagnostics.error(
                     "duplicate_member",
-                    format!("variable {} stands twice: keep one", quote(written)),
+                    format!("variable {} appears twice: keep one", quote(written)),
                 );
             }
         }
     }
 
-    /// Gives a variable the value of a column. Any name will do: where it is one that placeholders
-    /// have already, such as `variant`, the placeholder of a path keeps its meaning.
+    /// Sets a variable to the value of a column. Any name is allowed: if a placeholder has it
+    /// already, such as `variant`, the placeholder keeps its meaning in paths.
     pub(crate) fn set_column(&mut self, written: &str, value: String) {
         self.0.insert(spelling(written), value);
     }
 
-    /// Reads an object of the caller's own: texts and numbers as they are, lists and objects as
-    /// their JSON.
+    /// Reads the caller's metadata: texts and numbers as they are, lists and objects as their JSON.
     pub(crate) fn from_metadata(
         members: &[(std::borrow::Cow<'_, str>, &serde_json::value::RawValue)],
     ) -> Self {
@@ -99,17 +100,17 @@ impl Variables {
         variables
     }
 
-    /// The value of a variable, however its name is written.
+    /// Returns the value of a variable. Its name may have any spelling.
     pub(crate) fn get(&self, written: &str) -> Option<&str> {
         self.0.get(&spelling(written)).map(String::as_str)
     }
 
-    /// The names, in one spelling.
+    /// Returns the normalized names.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 
-    /// These, and of `others` those that are not among them.
+    /// Adds those of `others` whose names are not set here.
     pub(crate) fn or(mut self, others: &Self) -> Self {
         for (name, value) in &others.0 {
             self.0.entry(name.clone()).or_insert_with(|| value.clone());
@@ -117,14 +118,15 @@ impl Variables {
         self
     }
 
-    /// Names and values.
+    /// Returns names and values.
     pub(crate) fn into_map(self) -> BTreeMap<String, String> {
         self.0
     }
 }
 
-/// `Product Title`, `product-title` and `product_title` are one name, and so are `Body (HTML)` and
-/// `body_html`. A name without any letter or digit, such as `#`, is as it is written.
+/// Normalizes a name: `Product Title`, `product-title` and `product_title` are the same name, and
+/// so are `Body (HTML)` and `body_html`. A name without a letter or a digit, such as `#`, stays as
+/// it is written.
 pub(crate) fn spelling(name: &str) -> String {
     let mut spelt = String::with_capacity(name.len());
     for letter in name.trim_matches(is_blank).chars() {
@@ -142,12 +144,12 @@ pub(crate) fn spelling(name: &str) -> String {
     }
 }
 
-/// A value of the caller's own as text: a list or an object is its JSON.
+/// Returns a value as text. A list or an object is its JSON.
 pub(crate) fn json_text(json: &str) -> String {
     scalar(json).unwrap_or_else(|| json.to_owned())
 }
 
-/// A text, a number or a truth value as text.
+/// Returns a text, a number or a boolean as text.
 pub(crate) fn scalar(json: &str) -> Option<String> {
     match json.as_bytes().first()? {
         b'"' => serde_json::from_str(json).ok(),
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_may_be_written_as_a_sheet_writes_it() {
+    fn a_name_may_have_the_spelling_of_a_spreadsheet() {
         let (variables, problems) =
             read(r#"{"Product Title":"shoe","year":2026,"new":true,"none":null}"#);
         assert_eq!(problems, 0);
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn signs_around_a_name_do_not_count_and_a_name_of_signs_is_one() {
+    fn punctuation_around_a_name_is_ignored_and_a_name_of_punctuation_is_kept() {
         for (name, spelt) in [
             ("Body (HTML)", "body_html"),
             ("_id", "id"),
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_text_or_takes_a_name_that_means_something_is_refused() {
+    fn values_that_are_not_text_and_reserved_names_are_refused() {
         for json in [
             r#"{"a":[1]}"#,
             r#"{"a":{}}"#,

@@ -1,5 +1,4 @@
-//! What stands beside a request in Google's form: its key, and what the caller keeps there for
-//! himself.
+//! The members next to a Gemini request: its key, and the values that the caller keeps there.
 
 use std::borrow::Cow;
 
@@ -17,7 +16,7 @@ use crate::manifest::{
 
 type Members<'a> = [(Cow<'a, str>, &'a RawValue)];
 
-/// Names of the key, the first one that a line has before the others.
+/// Names of the key. The first that a line has is its key.
 const KEYS: [&str; 6] = [
     "key",
     "custom_id",
@@ -27,30 +26,30 @@ const KEYS: [&str; 6] = [
     "id",
 ];
 
-/// Objects whose members come back with the results.
-const OWN: [&str; 2] = ["vars", "metadata"];
+/// Objects whose members are repeated in the results.
+const METADATA_OBJECTS: [&str; 2] = ["vars", "metadata"];
 
-/// A line, its request as it is written.
+/// A line of a batch file, with its request as it is written.
 pub(crate) struct NativeLine<'a> {
     pub(crate) key: Option<String>,
-    /// What the caller calls the key, where that isn't `key`.
+    /// The caller's name for the key, if that is not `key`.
     pub(crate) key_name: Option<&'static str>,
     pub(crate) model: Option<String>,
     pub(crate) path: Option<String>,
-    /// The caller's own members.
+    /// The caller's values.
     pub(crate) vars: Variables,
     pub(crate) request: Option<&'a str>,
-    /// The request's name in the line.
+    /// The name of the request's member, for messages.
     pub(crate) root: &'static str,
 }
 
 impl<'a> NativeLine<'a> {
-    /// Whether these members make a line of Google's form.
+    /// Whether these members make a line of Gemini's batch files.
     pub(crate) fn is_line(members: &Members<'_>) -> bool {
         members.iter().any(|(name, _)| name == "request")
     }
 
-    /// A record of Bedrock's form.
+    /// Makes a line of a record in Bedrock's dialect.
     pub(crate) fn of_record(key: Option<String>, request: &'a RawValue) -> Self {
         let (key_name, request) = (Some("recordId"), Some(request.get()));
         let (model, path, vars) = Default::default();
@@ -70,6 +69,9 @@ impl<'a> NativeLine<'a> {
         let key_member = KEYS.iter().find(|key| has_value(members, key));
         let (key, model, path, vars, request) = Default::default();
         let key_name = key_member.and_then(|key| item::reported_key_name(key));
+
+        // The first name of the key that has a value wins. Other names are kept as values of the
+        // caller.
         let mut line = Self {
             key,
             key_name,
@@ -79,6 +81,8 @@ impl<'a> NativeLine<'a> {
             request,
             root: "request",
         };
+
+        // The members with a meaning are read first.
         for (name, value) in members {
             let value = value.get();
             match name.as_ref() {
@@ -91,20 +95,22 @@ impl<'a> NativeLine<'a> {
                 _ => {}
             }
         }
-        // The members of the line itself come first: they keep their names.
+        // The members of the line itself come first, so that they keep their names.
         for (name, value) in members {
             let is_known = matches!(name.as_ref(), "request" | "model" | "output" | "out");
             let is_key = key_member.is_some_and(|key| key == name);
             if !is_known
                 && !is_key
                 && strict_json::members(value.get())
-                    .filter(|_| is_own(name))
+                    .filter(|_| is_metadata_object(name))
                     .is_none()
             {
                 line.carry(name, value.get(), diagnostics);
             }
         }
-        for (name, value) in members.iter().filter(|(name, _)| is_own(name)) {
+
+        // Members of objects follow. They get a prefix if their name is taken.
+        for (name, value) in members.iter().filter(|(name, _)| is_metadata_object(name)) {
             line.carry_members(
                 name,
                 strict_json::members(value.get()).unwrap_or_default(),
@@ -133,8 +139,7 @@ impl<'a> NativeLine<'a> {
         }
     }
 
-    /// Keeps a member of the line itself, unless it asks for something that a request says in
-    /// itself.
+    /// Keeps a member of the line itself, unless it is a setting that belongs into the request.
     fn carry(&mut self, name: &str, value: &str, diagnostics: &mut ItemDiagnostics) {
         match field(name) {
             Ok(Field::Lane) => {
@@ -144,15 +149,15 @@ impl<'a> NativeLine<'a> {
             Ok(field) if value != "null" && affects_image(field, name) => diagnostics.error(
                 "misplaced_field",
                 format!(
-                    "beside a request, {name} has no effect: write it into the request, or into metadata to keep it"
+                    "next to a request, {name} has no effect: write it into the request, or into \
+                     metadata to keep it"
                 ),
             ),
             _ => self.keep(name, value, diagnostics),
         }
     }
 
-    /// Keeps a value under its name, or under `own_<name>` where placeholders have that name
-    /// already.
+    /// Keeps a value under its name, or under `own_<name>` if placeholders already use that name.
     fn keep(&mut self, name: &str, value: &str, diagnostics: &mut ItemDiagnostics) {
         if value == "null" {
             return;
@@ -173,12 +178,12 @@ fn has_value(members: &Members<'_>, wanted: &str) -> bool {
         .any(|(name, value)| name == wanted && value.get() != "null")
 }
 
-fn is_own(name: &str) -> bool {
-    OWN.contains(&name)
+fn is_metadata_object(name: &str) -> bool {
+    METADATA_OBJECTS.contains(&name)
 }
 
-/// Whether a field of a friendly item, under this name, would change the image that comes. Words
-/// that people use for values of their own, such as `count` and `images`, are theirs.
+/// Whether a field of an item, under this name, would change the image. Names that users give to
+/// their own values, such as `count` and `images`, are kept as such.
 fn affects_image(field: Field, name: &str) -> bool {
     match field {
         Field::Count => name == "n",
@@ -192,7 +197,7 @@ fn affects_image(field: Field, name: &str) -> bool {
     }
 }
 
-/// A key: a text, or a number, which is called by its digits.
+/// Reads a key: a text, or a number in its digits.
 fn read_key(name: &str, value: &str, diagnostics: &mut ItemDiagnostics) -> Option<String> {
     if value == "null" {
         return None;

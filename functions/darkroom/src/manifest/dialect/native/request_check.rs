@@ -1,9 +1,9 @@
-//! A request in Google's form against the members that Gemini knows.
+//! Compares a Gemini request with the members that Gemini has.
 //!
-//! Google refuses a whole batch when one of its requests has an unknown name or a value of another
-//! type. So each is found here, with its place in the request. What Google's parser takes is not
-//! refused: names in lowerCamelCase or in snake_case, names of enums in any case, numbers as texts,
-//! and `null` for what is absent (<https://protobuf.dev/programming-guides/json/>, read 2026-11).
+//! Google refuses a whole batch if one of its requests has an unknown name or a value of another
+//! type. So each is reported here, with its place in the request. What Google's parser accepts is
+//! not refused: names in camel case or snake case, names of enums in any case, numbers as texts,
+//! and `null` for absent members (<https://protobuf.dev/programming-guides/json/>, read 2026-11).
 
 use std::{
     borrow::Cow,
@@ -24,19 +24,19 @@ use crate::manifest::{
     strict_json::Name,
 };
 
-/// What becomes of a request in Google's form that Gemini may refuse.
+/// How a Gemini request is handled that Gemini may refuse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RequestCheck {
     /// The manifest is rejected.
     #[default]
     Error,
-    /// The request is sent as it is, with a warning: Gemini may know more than this program.
+    /// The request is sent unchanged, with a warning: Gemini may accept more than is known here.
     Warn,
 }
 
 impl RequestCheck {
-    /// Notes what Gemini may refuse at this place of a request.
+    /// Reports what Gemini may refuse at this place of a request.
     pub(crate) fn note(
         self,
         code: &'static str,
@@ -48,15 +48,17 @@ impl RequestCheck {
             Self::Error => diagnostics.error(code, format!("{place}: {what}")),
             Self::Warn => diagnostics.warning(
                 code,
-                format!("{place}: {what} (sent as it is: Gemini may refuse it)"),
+                format!("{place}: {what} (sent unchanged: Gemini may refuse it)"),
             ),
         }
     }
 
-    /// What to add where Gemini may know by now what this program doesn't.
+    /// Returns an addition for messages about values that Gemini may accept by now.
     fn way_out(self) -> &'static str {
         match self {
-            Self::Error => " (if Gemini takes it by now, job.request_check \"warn\" sends it)",
+            Self::Error => {
+                " (if Gemini accepts it by now, set job.request_check to \"warn\" to send it)"
+            }
             Self::Warn => "",
         }
     }
@@ -64,7 +66,7 @@ impl RequestCheck {
 
 static REQUEST: Kind = Kind::Object(&GENERATE_CONTENT_REQUEST);
 
-/// Finds what Gemini does not know in a request. `root` is the request's name in the messages.
+/// Reports what Gemini does not accept in a request. `root` is the name of the request in messages.
 pub(crate) fn check(
     request: &str,
     root: &str,
@@ -81,21 +83,21 @@ pub(crate) fn check(
         walk: &mut walk,
         kind: &REQUEST,
     };
-    // That it is JSON was checked before, and nothing else fails.
+    // The text is known to be JSON, and nothing else fails.
     let _ = member.deserialize(&mut serde_json::Deserializer::from_str(request));
 }
 
-/// How far a request is read.
+/// The state of a walk through a request.
 struct Walk<'a> {
     root: &'a str,
-    /// The member that is looked at, by its path as the request writes it.
+    /// The path of the current member, as the request writes it.
     place: String,
     strictness: RequestCheck,
     diagnostics: &'a mut ItemDiagnostics,
 }
 
 impl Walk<'_> {
-    /// Does something one level deeper.
+    /// Runs `act` one level deeper.
     fn inside<T>(&mut self, step: impl fmt::Display, act: impl FnOnce(&mut Self) -> T) -> T {
         let end = self.place.len();
         // Writing to a String doesn't fail.
@@ -105,7 +107,7 @@ impl Walk<'_> {
         done
     }
 
-    /// Notes a name that a message does not have.
+    /// Reports a name that a message does not have.
     fn unknown(&mut self, message: &Message, name: &str) {
         let (of, way_out) = (message.0, self.strictness.way_out());
         let what = match hint(message, name, self.root) {
@@ -122,7 +124,7 @@ impl Walk<'_> {
         });
     }
 
-    /// Notes a member that stands there in the other casing already.
+    /// Reports a member that is also there in the other case.
     fn twice(&mut self, name: &str, first: &str) {
         let place = &self.place;
         self.diagnostics.error(
@@ -132,15 +134,15 @@ impl Walk<'_> {
     }
 }
 
-/// One member of a request, to be compared with its kind.
+/// One member of a request, and the kind that it must have.
 struct Member<'w, 'a> {
     walk: &'w mut Walk<'a>,
     kind: &'static Kind,
 }
 
 impl Member<'_, '_> {
-    /// The same, where the kind is a list that is given its only element: Google's parser takes
-    /// that.
+    /// Expects the element of a list instead of the list: Google's parser accepts a list's only
+    /// element without brackets.
     fn only(self) -> Self {
         match self.kind {
             Kind::List(kind) => Self { kind, ..self },
@@ -169,7 +171,7 @@ impl Member<'_, '_> {
     fn number<N: fmt::Display + Copy>(self, number: N, value: f64) {
         let member = self.only();
         let is_right = match member.kind {
-            // An enum's number is as good as its name.
+            // Google's parser accepts the number of an enum too.
             Kind::Enum(_) => value.fract() == 0.0,
             kind => is_number(kind, value) || matches!(kind, Kind::Any),
         };
@@ -198,7 +200,7 @@ impl<'de> de::Visitor<'de> for Member<'_, '_> {
 
     fn visit_bool<E>(self, value: bool) -> Result<(), E> {
         let member = self.only();
-        let is_right = matches!(member.kind, Kind::Truth | Kind::Any);
+        let is_right = matches!(member.kind, Kind::Boolean | Kind::Any);
         member.expect(is_right, &value.to_string());
         Ok(())
     }
@@ -224,7 +226,7 @@ impl<'de> de::Visitor<'de> for Member<'_, '_> {
             Kind::Text | Kind::Any => true,
             Kind::Bytes => is_base64(text),
             Kind::Enum(names) => names.iter().any(|name| name.eq_ignore_ascii_case(text)),
-            Kind::Truth => matches!(text, "true" | "false"),
+            Kind::Boolean => matches!(text, "true" | "false"),
             kind => text
                 .trim()
                 .parse()
@@ -256,6 +258,7 @@ impl<'de> de::Visitor<'de> for Member<'_, '_> {
         let Member { walk, kind } = self.only();
         let mut seen: Vec<(&str, Cow<'de, str>)> = Vec::new();
         while let Some(Name(name)) = members.next_key()? {
+            // An unknown member is reported, and so is one that appears in both cases.
             let known = match kind {
                 Kind::Object(message) => {
                     let known = message.member(&name);
@@ -271,6 +274,8 @@ impl<'de> de::Visitor<'de> for Member<'_, '_> {
                 Kind::Map(kind) => Some(*kind),
                 _ => None,
             };
+
+            // A known value is checked one level deeper, and any other is skipped.
             match known {
                 Some(kind) => walk.inside(format_args!(".{}", step(&name)), |walk| {
                     members.next_value_seed(Member { walk, kind })
@@ -278,6 +283,8 @@ impl<'de> de::Visitor<'de> for Member<'_, '_> {
                 None => drop(members.next_value::<IgnoredAny>()?),
             }
         }
+
+        // The object itself may be what is wrong.
         let is_right = matches!(kind, Kind::Object(_) | Kind::Map(_) | Kind::Any);
         Member { walk, kind }.expect(is_right, "an object");
         Ok(())
@@ -285,7 +292,7 @@ impl<'de> de::Visitor<'de> for Member<'_, '_> {
 }
 
 impl Message {
-    /// The member of a name in either casing.
+    /// Returns a member by its name in either case.
     fn member(&self, name: &str) -> Option<(&'static str, &'static Kind)> {
         let found = self
             .1
@@ -295,8 +302,8 @@ impl Message {
     }
 }
 
-/// Whether a name is the snake_case of another one, without a copy of either: every member of every
-/// request is asked.
+/// Whether a name is the snake case of another. It copies neither, because it runs for every member
+/// of every request.
 fn is_snake_case_of(name: &str, camel: &str) -> bool {
     let mut letters = name.bytes();
     let is_next = |letter: u8| match letter.is_ascii_uppercase() {
@@ -306,7 +313,7 @@ fn is_snake_case_of(name: &str, camel: &str) -> bool {
     camel.bytes().all(is_next) && letters.next().is_none()
 }
 
-/// A name as a step of a path; in quotes where it could be mistaken for something else.
+/// Returns a name as a step of a path, in quotes if it is ambiguous.
 fn step(name: &str) -> Cow<'_, str> {
     let is_plain = name.len() <= 60
         && name
@@ -319,7 +326,7 @@ fn step(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// What a kind of member must be, in words.
+/// Describes a kind, for messages.
 fn expected(kind: &Kind) -> Cow<'static, str> {
     match kind {
         Kind::Text => "a text".into(),
@@ -328,14 +335,14 @@ fn expected(kind: &Kind) -> Cow<'static, str> {
         Kind::Int32 => "a whole number of 32 bits".into(),
         Kind::Int64 => "a whole number of 64 bits".into(),
         Kind::Number => "a number".into(),
-        Kind::Truth => "true or false".into(),
+        Kind::Boolean => "true or false".into(),
         Kind::Object(_) | Kind::Map(_) => "an object".into(),
         Kind::List(_) => "a list".into(),
         Kind::Any => "JSON".into(),
     }
 }
 
-/// The names of an enum that mean something.
+/// Lists the names of an enum without the unspecified one.
 fn known(names: &[&str]) -> String {
     let mean = names
         .iter()
@@ -343,7 +350,7 @@ fn known(names: &[&str]) -> String {
     mean.copied().collect::<Vec<_>>().join(", ")
 }
 
-/// Whether a member of this kind holds a number, and may hold this one.
+/// Whether a member of this kind is a number and may have this value.
 fn is_number(kind: &Kind, value: f64) -> bool {
     match kind {
         Kind::Number => true,
@@ -355,7 +362,7 @@ fn is_number(kind: &Kind, value: f64) -> bool {
     }
 }
 
-/// Whether a text has only the letters of base64, of either alphabet. A `data:` URL has others.
+/// Whether a text has only the characters of base64, of either alphabet. A `data:` URL has others.
 fn is_base64(text: &str) -> bool {
     let is_known = |byte: u8| {
         byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b"+/-_=".contains(&byte)

@@ -1,26 +1,25 @@
-//! The members that a request to Gemini may have, at every level, and what each holds.
+//! The members that a request to Gemini may have, at every level, and the kind of each.
 //!
-//! Google's parser refuses a name that it does not know, and with one such request the whole batch.
-//! So requests in Google's form are compared with this table before anything is bought. It is the
-//! `GenerateContentRequest` of Google's discovery document as of August 2026
-//! (<https://ai.google.dev/api/generate-content>, read 2026-11); a test compares it with
-//! `tests/gemini.schema.json`.
+//! Google's parser refuses an unknown name, and the whole batch with it, so requests are compared
+//! with this table before anything is bought. It is the `GenerateContentRequest` of Google's
+//! discovery document as of August 2026 (<https://ai.google.dev/api/generate-content>, read
+//! 2026-11). A test compares it with `tests/gemini.schema.json`.
 
 mod tools;
 
 use self::{
-    Kind::{Any, Bytes, Enum, Int32, List, Map, Number, Object, Text, Truth},
+    Kind::{Any, Boolean, Bytes, Enum, Int32, List, Map, Number, Object, Text},
     tools::*,
 };
 
-/// A message: its name in Google's document, and its members by their names in lowerCamelCase.
+/// A message: its name in Google's document, and its members by their names in camel case.
 #[derive(Debug)]
 pub(crate) struct Message(
     pub(crate) &'static str,
     pub(crate) &'static [(&'static str, Kind)],
 );
 
-/// What a member holds.
+/// The kind of a member.
 #[derive(Debug)]
 pub(crate) enum Kind {
     /// A text.
@@ -36,12 +35,12 @@ pub(crate) enum Kind {
     /// Any number.
     Number,
     /// `true` or `false`.
-    Truth,
+    Boolean,
     /// A message.
     Object(&'static Message),
     /// A list of these.
     List(&'static Kind),
-    /// An object with members of any name that hold these.
+    /// An object with any names and these values.
     Map(&'static Kind),
     /// Any JSON.
     Any,
@@ -60,7 +59,7 @@ pub(crate) static GENERATE_CONTENT_REQUEST: Message = Message(
             "serviceTier",
             Enum(&["unspecified", "standard", "flex", "priority"]),
         ),
-        ("store", Truth),
+        ("store", Boolean),
         ("systemInstruction", Object(&CONTENT)),
         ("toolConfig", Object(&TOOL_CONFIG)),
         ("tools", List(&Object(&TOOL))),
@@ -88,7 +87,7 @@ pub(crate) static PART: Message = Message(
         ("mediaResolution", Object(&V1MAIN_MEDIA_RESOLUTION)),
         ("partMetadata", Map(&Any)),
         ("text", Text),
-        ("thought", Truth),
+        ("thought", Boolean),
         ("thoughtSignature", Bytes),
         ("toolCall", Object(&TOOL_CALL)),
         ("toolResponse", Object(&TOOL_RESPONSE)),
@@ -163,8 +162,8 @@ pub(crate) static GENERATION_CONFIG: Message = Message(
             Object(&AUDIO_TRANSCRIPTION_CONFIG),
         ),
         ("candidateCount", Int32),
-        ("enableAffectiveDialog", Truth),
-        ("enableEnhancedCivicAnswers", Truth),
+        ("enableAffectiveDialog", Boolean),
+        ("enableEnhancedCivicAnswers", Boolean),
         ("frequencyPenalty", Number),
         ("imageConfig", Object(&IMAGE_CONFIG)),
         ("logprobs", Int32),
@@ -181,7 +180,7 @@ pub(crate) static GENERATION_CONFIG: Message = Message(
         ("presencePenalty", Number),
         ("responseFormat", Object(&RESPONSE_FORMAT_CONFIG)),
         ("responseJsonSchema", Any),
-        ("responseLogprobs", Truth),
+        ("responseLogprobs", Boolean),
         ("responseMimeType", Text),
         (
             "responseModalities",
@@ -211,7 +210,7 @@ pub(crate) static IMAGE_CONFIG: Message =
 pub(crate) static THINKING_CONFIG: Message = Message(
     "ThinkingConfig",
     &[
-        ("includeThoughts", Truth),
+        ("includeThoughts", Boolean),
         ("thinkingBudget", Int32),
         (
             "thinkingLevel",

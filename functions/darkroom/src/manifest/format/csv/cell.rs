@@ -1,24 +1,24 @@
-//! The text of a table's cell as spreadsheets, databases and other programs write it.
+//! The text of a cell, as spreadsheets, databases and other programs write it.
 
 use std::borrow::Cow;
 
-/// Characters that take no room on a screen and come along when text is copied. Unicode doesn't
-/// count them as blanks.
+/// Zero-width characters, which are copied along with text. Unicode does not class them as white
+/// space.
 const INVISIBLE: [char; 5] = ['\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}'];
 
-/// Whether a character shows nothing: a space of any kind, a line break, or an invisible one.
+/// Whether a character is blank: a space of any kind, a line break, or a zero-width character.
 pub(crate) fn is_blank(letter: char) -> bool {
     letter.is_whitespace() || INVISIBLE.contains(&letter)
 }
 
-/// What databases and pandas write where there is no value, and Excel where a formula has none.
+/// What databases and pandas write for a missing value, and Excel for a formula that fails.
 const NO_VALUE: [&str; 13] = [
     "\\N", "NULL", "NaN", "<NA>", "#N/A", "#NAME?", "#REF!", "#VALUE!", "#DIV/0!", "#NULL!",
     "#NUM!", "#SPILL!", "#CALC!",
 ];
 
-/// What a cell says: nothing where it has no value; without blanks around it, and without the
-/// formula by which a program keeps Excel from taking a text for a number: `="0012"` is `0012`.
+/// Returns the text of a cell, trimmed. A missing value is an empty text. The formula by which
+/// programs keep Excel from reading a text as a number is resolved: `="0012"` is `0012`.
 pub(crate) fn text(cell: &str) -> Cow<'_, str> {
     let cell = cell.trim_matches(is_blank);
     if NO_VALUE.contains(&cell) {
@@ -28,7 +28,7 @@ pub(crate) fn text(cell: &str) -> Cow<'_, str> {
         .strip_prefix("=\"")
         .and_then(|rest| rest.strip_suffix('"'));
     match quoted {
-        // A quote within is written twice; a lone one means that this is another formula, such as
+        // A quote inside is doubled. A single one means that this is another formula, such as
         // ="a"&"b".
         Some(inner) if !inner.replace("\"\"", "").contains('"') => {
             Cow::Owned(inner.replace("\"\"", "\""))
@@ -37,8 +37,8 @@ pub(crate) fn text(cell: &str) -> Cow<'_, str> {
     }
 }
 
-/// A number as a text that Rust parses: `0,5` becomes `0.5` where commas don't separate cells, and
-/// `2.0` becomes `2`.
+/// Returns a number in the form that Rust parses: `0,5` becomes `0.5` if commas don't separate
+/// cells, and `2.0` becomes `2`.
 pub(crate) fn number(cell: &str, decimal_comma: bool) -> Cow<'_, str> {
     let cell = match cell.split_once(',') {
         Some((whole, fraction)) if decimal_comma && is_digits(fraction) => {
@@ -54,11 +54,13 @@ pub(crate) fn number(cell: &str, decimal_comma: bool) -> Cow<'_, str> {
     }
 }
 
-/// An aspect ratio, and whether it was written as a time of the day, as which Excel takes `4:5`: it
-/// saves `04:05`, `4:05:00` or `4:05:00 AM`. A text that is neither comes back as it is.
+/// Returns an aspect ratio, and whether it was written as a time of day. Excel reads `4:5` as a
+/// time and saves `04:05`, `4:05:00` or `4:05:00 AM`. Any other text is returned unchanged.
 pub(crate) fn aspect_ratio(cell: &str) -> (Cow<'_, str>, bool) {
     let as_it_is = (Cow::Borrowed(cell), false);
     let lower = cell.to_ascii_lowercase();
+
+    // The text may be a time with twelve hours.
     let (clock, after_noon) = match (lower.strip_suffix("am"), lower.strip_suffix("pm")) {
         (Some(clock), _) => (clock, Some(false)),
         (_, Some(clock)) => (clock, Some(true)),
@@ -77,6 +79,8 @@ pub(crate) fn aspect_ratio(cell: &str) -> (Cow<'_, str>, bool) {
     let Some((width, height)) = numbers.as_deref().and_then(hours_and_minutes) else {
         return as_it_is;
     };
+
+    // The hours are the width, and the minutes are the height.
     let width = match (after_noon, width) {
         (Some(true), 1..12) => width + 12,
         (Some(false), 12) => 0,
@@ -86,12 +90,12 @@ pub(crate) fn aspect_ratio(cell: &str) -> (Cow<'_, str>, bool) {
         return as_it_is;
     }
     let ratio = format!("{width}:{height}");
-    // Blanks around the colon are no time.
+    // Blanks around the colon do not make it a time.
     let is_time = cell.split_whitespace().collect::<String>() != ratio;
     (Cow::Owned(ratio), is_time)
 }
 
-/// The hours and minutes of a time of the day whose seconds, if it has any, are zero.
+/// Returns the hours and minutes of a time of day whose seconds, if it has any, are zero.
 fn hours_and_minutes(numbers: &[u32]) -> Option<(u32, u32)> {
     match numbers {
         [hours, minutes] | [hours, minutes, 0] => Some((*hours, *minutes)),
@@ -99,7 +103,7 @@ fn hours_and_minutes(numbers: &[u32]) -> Option<(u32, u32)> {
     }
 }
 
-/// `1536x1024`, with any of the signs that people write between width and height.
+/// Reads `1536x1024`, with any of the usual signs between width and height.
 pub(crate) fn pixels(cell: &str) -> Option<(u32, u32)> {
     let cell = cell.to_lowercase();
     let cell = cell.replace("px", "");
@@ -107,8 +111,8 @@ pub(crate) fn pixels(cell: &str) -> Option<(u32, u32)> {
     Some((side(width)?, side(height)?))
 }
 
-/// A number of pixels from left to right, or from top to bottom. Fewer are the size of a thing, not
-/// of a picture.
+/// Reads the width or height of an image, in pixels. Smaller numbers are dimensions of a product,
+/// not of an image.
 pub(crate) fn side(cell: &str) -> Option<u32> {
     number(cell.trim(), false)
         .parse()
@@ -116,8 +120,8 @@ pub(crate) fn side(cell: &str) -> Option<u32> {
         .filter(|side| (64..=16_384).contains(side))
 }
 
-/// The reference pictures of a cell: separated by `|`, or by commas where each piece looks like a
-/// picture by itself, as the key of an object may hold a comma.
+/// Splits a cell into reference pictures. They are separated by `|`, or by commas if each piece is
+/// recognizable as a picture on its own: the key of an object may contain a comma.
 pub(crate) fn references(cell: &str) -> Vec<String> {
     let pieces = |separator: char| {
         cell.split(separator)
@@ -137,8 +141,8 @@ pub(crate) fn references(cell: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether a piece of a cell names a picture by itself: an address, a named reference, or the key
-/// of an object.
+/// Whether a piece of a cell is a picture on its own: an address, a named reference, or the key of
+/// an object.
 fn is_reference(text: &str) -> bool {
     const BEGINNINGS: [&str; 4] = ["https://", "http://", "s3://", "@"];
     BEGINNINGS
@@ -147,16 +151,16 @@ fn is_reference(text: &str) -> bool {
         || has_pictures_extension(text)
 }
 
-/// Whether a cell names a picture, and no web page.
+/// Whether a cell names a picture, and not a web page.
 pub(crate) fn is_picture(cell: &str) -> bool {
     let first = cell.split([',', '|']).next().unwrap_or_default().trim();
-    // What follows the path of an address says nothing of its kind.
+    // The query and the fragment of an address don't show its type.
     has_pictures_extension(first.split(['?', '#']).next().unwrap_or_default())
 }
 
 fn has_pictures_extension(text: &str) -> bool {
     const EXTENSIONS: [&str; 7] = [".png", ".jpg", ".jpeg", ".webp", ".heic", ".heif", ".gif"];
-    // Without a copy: each cell of each row is asked until one holds a picture.
+    // This avoids a copy, because it runs for each cell of each row until one holds a picture.
     let ends_with = |extension: &&str| {
         let end = text
             .len()
@@ -176,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blanks_of_every_kind_are_trimmed_and_text_formulas_are_texts() {
+    fn blanks_of_every_kind_are_trimmed_and_text_formulas_are_resolved() {
         for (cell, expected) in [
             (" a b ", "a b"),
             ("\u{a0}\u{200b}", ""),
@@ -197,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_number_may_have_a_fraction_of_zeros_and_a_fraction_a_comma() {
+    fn a_whole_number_may_end_in_zeros_and_a_fraction_may_have_a_comma() {
         for (cell, comma, expected) in [
             ("2.0", false, "2"),
             ("42.00", false, "42"),
@@ -214,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_that_excel_took_for_a_time_is_a_ratio_again() {
+    fn a_ratio_that_excel_saved_as_a_time_is_restored() {
         for (cell, ratio, is_time) in [
             ("4:5", "4:5", false),
             ("4 : 5", "4:5", false),
@@ -241,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn pixels_are_two_numbers_that_a_picture_can_have() {
+    fn pixels_are_two_numbers_in_the_range_of_an_image() {
         for cell in [
             "1536x1024",
             "1536 × 1024",

@@ -1,10 +1,10 @@
 //! What a column of a table holds, by its name in the header.
 //!
-//! A name that is a field's but for case, blanks, `-` and `_` is that field. A name that is one
-//! typing slip away from a field of six or more letters is refused. Every other column is a
-//! variable. A table that has a prompt was written for images: there a column that tells how the
-//! image should be under another name, such as `size`, is taken or refused, and the names `images`
-//! and `references` hold references. In the export of a shop they are the shop's own.
+//! The name of a field means that field, whatever its case, blanks, `-` and `_`. A name that is one
+//! typing error away from a field of six or more letters is refused. Every other column is a
+//! variable. A table with a prompt was written for images: there, a column that sets the image
+//! under another name, such as `size`, is accepted or refused, and `images` and `references` hold
+//! references. In a shop's export these names mean other things.
 
 use super::{
     cell::is_blank,
@@ -20,51 +20,51 @@ use crate::manifest::{
 pub(crate) enum Column {
     /// A field of the item.
     Field(Field),
-    /// What the image should be, under another name than a field's.
+    /// A setting of the image, under a name that other programs use.
     Foreign(ForeignSetting),
     /// A variable.
     Variable,
-    /// It has no name.
+    /// A column without a name.
     Unnamed,
-    /// It has the name of a column before it.
+    /// A column with the name of a previous one.
     Repeated,
 }
 
-/// What programs for images call their settings.
+/// Settings of an image as other programs name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ForeignSetting {
-    /// A size by name, pixels or a ratio.
+    /// A size by name, pixels, or a ratio.
     Size,
     /// A ratio.
     Ratio,
-    /// Pixels from left to right.
+    /// The width in pixels.
     Width,
-    /// Pixels from top to bottom.
+    /// The height in pixels.
     Height,
-    /// What the image must not show.
+    /// A negative prompt.
     Negative,
     /// A quality by name.
     Quality,
-    /// Upright, wide or square.
+    /// Portrait, landscape or square.
     Orientation,
 }
 
-/// What a table is read with.
+/// What the meaning of a column depends on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TableContext<'a> {
-    /// What the manifest says about columns.
+    /// The manifest's declarations about columns.
     pub(crate) columns: &'a Columns,
-    /// Whether a column holds prompts, or one prompt is for all rows.
+    /// Whether a column holds prompts, or the defaults give one.
     pub(crate) has_prompt: bool,
     /// Whether a column holds templates.
     pub(crate) has_template: bool,
-    /// Whether the key is made by a template that stands outside of the table.
+    /// Whether a template outside of the table makes the key.
     pub(crate) key_is_made: bool,
-    /// Whether references stand outside of the table.
+    /// Whether references are given outside of the table.
     pub(crate) refs_are_made: bool,
 }
 
-/// Settings under other names than fields have, folded.
+/// Names of settings in other programs, folded.
 const FOREIGN_SETTINGS: [(&str, ForeignSetting); 24] = [
     ("size", ForeignSetting::Size),
     ("dimensions", ForeignSetting::Size),
@@ -92,7 +92,7 @@ const FOREIGN_SETTINGS: [(&str, ForeignSetting); 24] = [
     ("imageorientation", ForeignSetting::Orientation),
 ];
 
-/// Fields under names of other programs whose meaning is certain, folded.
+/// Names of fields in other programs that are unambiguous, folded.
 const FOREIGN_FIELDS: [(&str, Field); 20] = [
     ("numimages", Field::Count),
     ("numberofimages", Field::Count),
@@ -116,8 +116,9 @@ const FOREIGN_FIELDS: [(&str, Field); 20] = [
     ("systeminstructions", Field::System),
 ];
 
-/// Fields of which a typing slip is refused: those of six letters or more. `images`, `custom_id`
-/// and `record_id` are not among them, as a shop's `image` or `recorded` is a word of its own.
+/// Fields of which a typing error is refused: those of six or more letters. `images`, `custom_id`
+/// and `record_id` are not among them, because a shop's `image` or `recorded` is a name that is one
+/// letter away.
 const GUARDED: [&str; 10] = [
     "prompt",
     "template",
@@ -131,8 +132,7 @@ const GUARDED: [&str; 10] = [
     "outputpath",
 ];
 
-/// A name without what tables write in different ways: case, blanks, `-`, `_`, and characters that
-/// can't be seen.
+/// Normalizes a name: without case, blanks, `-`, `_` and invisible characters.
 pub(crate) fn fold(name: &str) -> String {
     let kept = name
         .chars()
@@ -140,7 +140,7 @@ pub(crate) fn fold(name: &str) -> String {
     kept.flat_map(char::to_lowercase).collect()
 }
 
-/// The field of which a column may have the name.
+/// Returns the field that has this name in a table.
 pub(crate) fn column_field(name: &str) -> Option<Field> {
     let folded = fold(name);
     if matches!(folded.as_str(), "output.path" | "outputpath") {
@@ -153,18 +153,26 @@ pub(crate) fn column_field(name: &str) -> Option<Field> {
         .map(|(_, field)| *field)
 }
 
-/// What the column of this name holds, or what to say about the name.
+/// Determines what the column of this name holds.
+///
+/// # Errors
+///
+/// A code and a message, if the name is refused.
 pub(crate) fn column(name: &str, about: &TableContext<'_>) -> Result<Column, BadName> {
     let folded = fold(name);
     if folded.is_empty() {
         return Ok(Column::Unnamed);
     }
+
+    // Declarations in `job.columns` take precedence.
     if let Some(field) = about.columns.field_of(name) {
         return Ok(Column::Field(field));
     }
-    if about.columns.is_own(name) {
+    if about.columns.is_variable(name) {
         return Ok(Column::Variable);
     }
+
+    // The name of a field is that field, unless the manifest gets the field from elsewhere.
     let for_images = about.has_prompt || about.has_template;
     if let Some(field) = column_field(name) {
         let is_alias = !matches!(folded.as_str(), "key" | "refs");
@@ -178,6 +186,8 @@ pub(crate) fn column(name: &str, about: &TableContext<'_>) -> Result<Column, Bad
         });
     }
     if about.has_prompt
+
+        // In a table that was written for images, names of other programs have their meaning too.
         && let Some((_, other)) = FOREIGN_SETTINGS.iter().find(|(known, _)| *known == folded)
     {
         return Ok(Column::Foreign(*other));
@@ -194,12 +204,12 @@ pub(crate) fn column(name: &str, about: &TableContext<'_>) -> Result<Column, Bad
     if for_images && let Some(refused) = unsupported(name) {
         return Err(refused);
     }
-    // `Reference` is a shop's word for an article's number.
-    let is_own_word = folded == "reference";
+    // Shops call an article's number `Reference`.
+    let is_shop_word = folded == "reference";
     match GUARDED
         .iter()
-        .find(|field| is_slip(&folded, field))
-        .filter(|_| !is_own_word)
+        .find(|field| is_typing_error(&folded, field))
+        .filter(|_| !is_shop_word)
     {
         Some(near) => {
             let near = match *near {
@@ -210,7 +220,8 @@ pub(crate) fn column(name: &str, about: &TableContext<'_>) -> Result<Column, Bad
                 near => near,
             };
             let message = format!(
-                "there is no field {}: did you mean {near}? If the column is your own, say so in the job document: {}",
+                "there is no field {}: did you mean {near}? If the column is a variable, put this \
+                 into the job document: {}",
                 quote(name),
                 unmap_example(name)
             );
@@ -220,8 +231,8 @@ pub(crate) fn column(name: &str, about: &TableContext<'_>) -> Result<Column, Bad
     }
 }
 
-/// Whether one letter was left out, added or changed, or two neighbors were swapped.
-fn is_slip(name: &str, field: &str) -> bool {
+/// Whether one letter is missing, added or changed, or two neighbors are swapped.
+fn is_typing_error(name: &str, field: &str) -> bool {
     let (name, field): (Vec<char>, Vec<char>) = (name.chars().collect(), field.chars().collect());
     let same_start = name
         .iter()
@@ -244,6 +255,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::manifest::diagnostics::ItemDiagnostics;
 
     fn about(columns: &Columns) -> TableContext<'_> {
         TableContext {
@@ -291,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_typing_slip_is_refused_and_any_other_name_is_a_variable() {
+    fn a_typing_error_is_refused_and_any_other_name_is_a_variable() {
         for name in [
             "aspect_ration",
             "image_siz",
@@ -324,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_image_should_be_has_other_names_only_beside_a_prompt() {
+    fn settings_of_other_programs_are_recognized_only_with_a_prompt() {
         assert_eq!(holds("Size"), Ok(Column::Foreign(ForeignSetting::Size)));
         assert_eq!(
             holds("negative_prompt"),
@@ -345,8 +357,8 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_says_what_its_columns_mean() {
-        let mut diagnostics = crate::manifest::diagnostics::ItemDiagnostics::default();
+    fn a_manifest_can_declare_what_its_columns_hold() {
+        let mut diagnostics = ItemDiagnostics::default();
         let text = r#"{"key":"SKU","refs":["Image 1","Image 2"],"model":null,"prompt 2":null}"#;
         let columns = Columns::read(text, &mut diagnostics);
         assert!(!diagnostics.failed());
@@ -372,14 +384,14 @@ mod tests {
             "[]",
             r#"{"key":["a","b"]}"#,
         ] {
-            let mut diagnostics = crate::manifest::diagnostics::ItemDiagnostics::default();
+            let mut diagnostics = ItemDiagnostics::default();
             Columns::read(text, &mut diagnostics);
             assert!(diagnostics.failed(), "{text}");
         }
     }
 
     #[test]
-    fn a_made_key_leaves_an_id_column_to_the_templates() {
+    fn an_id_column_is_a_variable_if_a_template_makes_the_key() {
         let columns = Columns::default();
         let made = TableContext {
             key_is_made: true,
@@ -390,21 +402,20 @@ mod tests {
     }
 
     proptest! {
-        /// Every name has one meaning or one reason, however its letters, blanks and hyphens are
-        /// written.
+        /// Every name has one meaning or one error, whatever its case, blanks and hyphens.
         #[test]
-        fn matching_is_total_and_blind_to_case_and_blanks(name in "[a-zA-Z #()/._-]{0,14}|\\PC{0,8}") {
+        fn matching_is_total_and_ignores_case_and_blanks(name in "[a-zA-Z #()/._-]{0,14}|\\PC{0,8}") {
             let written = [name.to_uppercase(), format!(" {name}\u{a0}"), name.replace(' ', "_"), name.replace('_', "-")];
-            // Upper case of some letters is not the same in lower case again, such as that of ß.
+            // Some letters, such as ß, change if they are converted to upper case and back.
             prop_assume!(name.to_uppercase().to_lowercase() == name.to_lowercase());
             for written in written {
                 prop_assert_eq!(holds(&written), holds(&name));
             }
         }
 
-        /// One slip makes no field into a variable.
+        /// One typing error never turns a field into a variable.
         #[test]
-        fn a_slip_is_never_a_variable(field in prop::sample::select(&GUARDED), place in 0_usize..12, letter in "[a-z]", kind in 0..4) {
+        fn a_typing_error_is_never_a_variable(field in prop::sample::select(&GUARDED), place in 0_usize..12, letter in "[a-z]", kind in 0..4) {
             let mut letters: Vec<char> = field.chars().collect();
             let place = place % letters.len();
             match kind {
@@ -414,7 +425,7 @@ mod tests {
                 _ => letters.swap(place, (place + 1) % field.len()),
             }
             let name: String = letters.into_iter().collect();
-            // The first and the last letter are no neighbors; `reference` is a word.
+            // The first and the last letter are not neighbors, and `reference` is a word.
             prop_assume!(!(kind == 3 && place + 1 == field.len()) && name != "reference");
             prop_assert_ne!(holds(&name), Ok(Column::Variable), "{}", name);
         }

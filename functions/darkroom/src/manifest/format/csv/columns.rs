@@ -1,4 +1,4 @@
-//! `job.columns`: what a table's columns mean, where their names don't say it.
+//! `job.columns`: what a table's columns hold, if their names do not show it.
 //!
 //! ```json
 //! {"key": "SKU", "refs": ["Image 1", "Image 2"], "model": null}
@@ -17,23 +17,24 @@ use crate::manifest::{
     strict_json,
 };
 
-/// The job document that frees a column of its meaning, for messages.
+/// Returns a job document that makes a column a variable, for messages.
 pub(crate) fn unmap_example(column: &str) -> String {
     format!("{{\"job\": {{\"columns\": {{{}: null}}}}}}", quote(column))
 }
 
-/// What a manifest says about the columns of its table.
+/// A manifest's declarations about the columns of its table.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Columns {
-    /// Which column holds a field, by the column's name. Only `refs` may have several.
+    /// The fields that are mapped to a column, by the column's name. Only `refs` may have several
+    /// columns.
     mapped: Vec<(Field, String)>,
-    /// Fields whose columns mean something else, and so are variables.
+    /// Fields that no column holds: columns with their names are variables.
     freed: Vec<Field>,
-    /// Columns that are variables whatever their names resemble, folded.
-    own: Vec<String>,
-    /// The key as a template, where it was written here.
+    /// Columns that are variables although their names resemble fields, folded.
+    variables: Vec<String>,
+    /// The template of the key, if one is given here.
     pub(crate) key: Option<String>,
-    /// The references as templates, where they were written here.
+    /// The templates of the references, if some are given here.
     pub(crate) refs: Option<Vec<String>>,
 }
 
@@ -42,10 +43,12 @@ impl Columns {
     pub(crate) fn read(text: &str, diagnostics: &mut ItemDiagnostics) -> Self {
         let mut columns = Self::default();
         for (name, value) in strict_json::members_of("job.columns", text, diagnostics) {
+            // The members map fields to columns. Null declares a field or a column to be a
+            // variable.
             let value = serde_json::from_str(value.get()).unwrap_or(Value::Null);
             match (column_field(&name), value) {
                 (Some(field), Value::Null) => columns.freed.push(field),
-                (None, Value::Null) => columns.own.push(fold(&name)),
+                (None, Value::Null) => columns.variables.push(fold(&name)),
                 (Some(field), Value::String(column)) => columns.map(field, column, diagnostics),
                 (Some(Field::Refs), Value::Array(names)) if names.iter().all(Value::is_string) => {
                     for column in names {
@@ -56,13 +59,17 @@ impl Columns {
                 }
                 (Some(_), _) => diagnostics.error(
                     "bad_value",
-                    format!("job.columns.{name} must be the name of a column, or null if no column holds it"),
+                    format!(
+                        "job.columns.{name} must be the name of a column, or null if no \
+                             column holds it"
+                    ),
                 ),
                 (None, _) => diagnostics.error(
                     "unknown_field",
                     format!(
-                        "job.columns: there is no field {}: write field: column, such as \"key\": \"SKU\", or null \
-                         behind a column that is your own",
+                        "job.columns: there is no field {}: write field: column, such as \"key\": \
+                         \"SKU\", or null \
+                         as the value of a column that is a variable",
                         quote(&name)
                     ),
                 ),
@@ -74,13 +81,16 @@ impl Columns {
     fn map(&mut self, field: Field, column: String, diagnostics: &mut ItemDiagnostics) {
         match field {
             Field::Refs if column.contains('{') => {
-                self.refs.get_or_insert_default().extend(cell::references(&column));
+                self.refs
+                    .get_or_insert_default()
+                    .extend(cell::references(&column));
             }
             Field::Key if column.contains('{') => self.key = Some(column),
             _ if column.contains('{') => diagnostics.error(
                 "bad_value",
                 format!(
-                    "job.columns: {} is a template, which only key and refs may be: write the name of a column",
+                    "job.columns: {} is a template, which only key and refs may be: write the \
+                     name of a column",
                     quote(&column)
                 ),
             ),
@@ -88,12 +98,12 @@ impl Columns {
         }
     }
 
-    /// Whether nothing is said.
+    /// Whether nothing is declared.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// The field that the column of this name was said to hold.
+    /// Returns the field that the column of this name is mapped to.
     pub(crate) fn field_of(&self, name: &str) -> Option<Field> {
         let folded = fold(name);
         self.mapped
@@ -102,12 +112,12 @@ impl Columns {
             .map(|(field, _)| *field)
     }
 
-    /// Whether the column of this name was said to be a variable, by its own name.
-    pub(crate) fn is_own(&self, name: &str) -> bool {
-        self.own.contains(&fold(name))
+    /// Whether the column of this name is declared as a variable.
+    pub(crate) fn is_variable(&self, name: &str) -> bool {
+        self.variables.contains(&fold(name))
     }
 
-    /// Whether no column holds the field by its name: another column does, or none.
+    /// Whether a column with the name of this field does not hold it: another column does, or none.
     pub(crate) fn is_taken(&self, field: Field) -> bool {
         let is_template = match field {
             Field::Key => self.key.is_some(),
@@ -119,14 +129,14 @@ impl Columns {
             || self.mapped.iter().any(|(mapped, _)| *mapped == field)
     }
 
-    /// Whether `name` is the name of the column that was said to hold the key.
+    /// Whether the column of this name is mapped to the key.
     pub(crate) fn is_key(&self, name: &str) -> bool {
         self.mapped
             .iter()
             .any(|(field, column)| *field == Field::Key && spelling(column) == spelling(name))
     }
 
-    /// The columns that were named and are not among `names`.
+    /// Returns the mapped columns that are not among `names`.
     pub(crate) fn missing<'a>(&'a self, names: &[String]) -> impl Iterator<Item = &'a str> {
         let folded: Vec<String> = names.iter().map(|name| fold(name)).collect();
         self.mapped
@@ -135,7 +145,7 @@ impl Columns {
             .filter(move |column| !folded.contains(&fold(column)))
     }
 
-    /// What this says, and of `other` what it leaves out.
+    /// Returns these declarations, or `other` if there are none.
     pub(crate) fn or(self, other: Self) -> Self {
         if self.is_empty() { other } else { self }
     }

@@ -1,10 +1,10 @@
-//! Rows that continue the row above: a shop's export has one row for each variant and each further
-//! picture of a product, and only the first of them has the product's title and texts.
+//! Continuation rows. A shop's export has one row for each variant and each further picture of a
+//! product, and only the first of them has the product's title and texts.
 //!
-//! A row continues the row above it when both name the same product and it lacks what the prompt is
-//! made of. The product is named by a column `handle` where there is one, else by the columns that
-//! make the key. What the prompt is made of is the prompt, the template, or the columns that the
-//! template uses, and a column `title` or `name`.
+//! A row continues the previous one if both name the same product and it lacks what the prompt is
+//! made of. The product is named by a column `handle`, or by the columns that make the key if there
+//! is none. The prompt is made of the prompt, the template, or the columns that the template uses
+//! and a column `title` or `name`.
 
 use std::borrow::Cow;
 
@@ -19,47 +19,47 @@ use crate::manifest::{
     resolve::{template, variables::spelling},
 };
 
-/// Columns by which shops' exports name a product, folded.
+/// Columns that name the product in a shop's export, folded.
 const PRODUCTS: [&str; 4] = ["handle", "handleid", "urlhandle", "producthandle"];
 
-/// Columns that only the first row of a product fills, folded.
+/// Columns that are filled only in the first row of a product, folded.
 const TITLES: [&str; 4] = ["title", "name", "producttitle", "productname"];
 
-/// What is done with a row that continues the row above.
+/// How rows that continue the previous row are handled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ContinuationRows {
-    /// Its pictures become references of the row above.
+    /// The pictures of the row become references of the product's first row.
     #[default]
     References,
-    /// It is left out.
+    /// The row is skipped.
     Skip,
-    /// What it leaves empty is taken from the row above, and it is an item of its own.
+    /// The row is a separate item. Its empty cells are filled from the previous row.
     Fill,
 }
 
-/// The columns that tell whether a row continues the row above.
+/// The columns that show whether a row continues the previous one.
 pub(crate) struct Group {
-    /// Those that name the product.
+    /// The columns that name the product.
     product: Vec<usize>,
-    /// Those that only its first row fills.
+    /// The columns that are filled only in a product's first row.
     lead: Vec<usize>,
-    /// The name of a column of the product, for people.
-    called: String,
-    /// Whether a row that doesn't name the product may continue the row above: in an export, not
-    /// where people write prompts into rows, as there a row without key and prompt is a mistake.
+    /// The name of the column that names the product, for messages.
+    column_name: String,
+    /// Whether a row without a product may continue the previous row. This holds for exports. In
+    /// tables with prompts, a row without key and prompt is a mistake.
     may_be_unnamed: bool,
 }
 
-/// The first row of a product.
+/// The values that identify a product.
 #[derive(Clone)]
 pub(crate) struct ProductHead {
     product: Vec<String>,
-    /// Which of [`Group::lead`] it fills.
+    /// Which of the columns in [`Group::lead`] are filled.
     fills: Vec<bool>,
 }
 
-/// A row whose item is not taken yet.
+/// A row whose item is not read yet, because the next row may continue it.
 pub(crate) struct PendingRow {
     line: u64,
     item: Item,
@@ -68,7 +68,7 @@ pub(crate) struct PendingRow {
 }
 
 impl Group {
-    /// The columns of a table whose header was read.
+    /// Determines the columns of a table from its header.
     pub(crate) fn new(names: &[String], columns: &[Column], reader: &ItemReader<'_>) -> Self {
         let columns_where = |is_meant: &dyn Fn(usize) -> bool| {
             (0..names.len())
@@ -79,6 +79,8 @@ impl Group {
         let is_variable = |column: usize, wanted: &[String]| {
             columns[column] == Column::Variable && wanted.contains(&spelling(&names[column]))
         };
+
+        // The product is identified by its handle, or by what makes the key.
         let mut product: Vec<usize> =
             columns_where(&|column| PRODUCTS.contains(&fold(&names[column]).as_str()));
         product.truncate(1);
@@ -94,8 +96,12 @@ impl Group {
             product =
                 columns_where(&|column| is_field(column, Field::Key) || is_variable(column, &used));
         }
-        let speaks = |column| is_field(column, Field::Prompt) || is_field(column, Field::Template);
-        let mut lead: Vec<usize> = columns_where(&speaks);
+
+        // The lead columns are those that make the prompt. Only the first row of a product fills
+        // them.
+        let is_prompt =
+            |column| is_field(column, Field::Prompt) || is_field(column, Field::Template);
+        let mut lead: Vec<usize> = columns_where(&is_prompt);
         let may_be_unnamed = lead.is_empty();
         if lead.is_empty() {
             let used: Vec<String> = reader
@@ -107,19 +113,21 @@ impl Group {
             });
             lead.retain(|column| !product.contains(column));
         }
-        let called = product
+
+        // Messages name one of the product's columns.
+        let column_name = product
             .first()
             .map(|column| names[*column].clone())
             .unwrap_or_default();
         Self {
             product,
             lead,
-            called,
+            column_name,
             may_be_unnamed,
         }
     }
 
-    /// Whether a row continues the one that is held.
+    /// Whether a row continues the pending one.
     pub(crate) fn continues(&self, pending: &PendingRow, cells: &[Cow<'_, str>]) -> bool {
         let cell = |column: &usize| cells.get(*column).map_or("", Cow::as_ref);
         let mut product = self.product.iter().map(cell);
@@ -139,7 +147,7 @@ impl Group {
                 .any(|(column, fills)| *fills && cell(column).is_empty())
     }
 
-    /// What a row that begins a product is remembered by.
+    /// Returns what identifies the product that this row begins.
     pub(crate) fn head(&self, cells: &[Cow<'_, str>]) -> ProductHead {
         let cell = |column: &usize| cells.get(*column).map_or("", Cow::as_ref);
         let product = self
@@ -155,7 +163,7 @@ impl Group {
         ProductHead { product, fills }
     }
 
-    /// What is said of the rows that continued the one above.
+    /// Describes the rows that continued the previous one.
     pub(crate) fn describe(&self, rows: &str, is_one: bool, choice: ContinuationRows) -> String {
         let (continues, what) = (
             if is_one { "continues" } else { "continue" },
@@ -164,23 +172,25 @@ impl Group {
         let done = match choice {
             ContinuationRows::References => {
                 format!(
-                    "{what} pictures are references of the row above, where references come from a column"
+                    "{what} pictures become references of the row above, if references come from \
+                     a column"
                 )
             }
-            ContinuationRows::Skip if is_one => "it is left out".to_owned(),
-            ContinuationRows::Skip => "they are left out".to_owned(),
-            ContinuationRows::Fill => format!("{what} empty cells are taken from the row above"),
+            ContinuationRows::Skip if is_one => "it is skipped".to_owned(),
+            ContinuationRows::Skip => "they are skipped".to_owned(),
+            ContinuationRows::Fill => format!("{what} empty cells are filled from the row above"),
         };
         format!(
-            "{rows} {continues} the row above (the same {}, but no title or prompt): {done}; job.continuation_rows may be \
+            "{rows} {continues} the row above (the same {}, but no title or prompt): {done}; \
+             job.continuation_rows may be \
              \"references\", \"skip\" or \"fill\"",
-            self.called
+            self.column_name
         )
     }
 }
 
 impl PendingRow {
-    /// Holds a row until it is known that no other continues it.
+    /// Keeps a row until it is known that no other continues it.
     pub(crate) fn new(
         line: u64,
         item: Item,
@@ -195,12 +205,12 @@ impl PendingRow {
         }
     }
 
-    /// What the row says.
+    /// The item of the row.
     pub(crate) fn item(&self) -> &Item {
         &self.item
     }
 
-    /// The first row of the product.
+    /// The product of the row.
     pub(crate) fn head(&self) -> &ProductHead {
         &self.head
     }
@@ -214,8 +224,8 @@ impl PendingRow {
         }
     }
 
-    /// Hands the item over.
-    pub(crate) fn take(self, reader: &mut ItemReader<'_>) -> Result<(), Stop> {
+    /// Passes the item to the reader.
+    pub(crate) fn finish(self, reader: &mut ItemReader<'_>) -> Result<(), Stop> {
         let Self {
             line,
             item,

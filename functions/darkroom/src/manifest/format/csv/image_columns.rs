@@ -1,13 +1,13 @@
-//! What an image should be, under the names that other programs have for it. What can't be told for
-//! certain is refused: an image of another size than was asked for costs as much as the right one.
+//! Settings of an image under the names that other programs use. An ambiguous value is refused,
+//! because an image of the wrong size costs as much as the right one.
 
 use super::{cell, column::ForeignSetting, columns::unmap_example};
 use crate::manifest::{diagnostics::quote, dialect::item::Item};
 
-/// Sizes by name.
+/// The sizes that a cell may name.
 const SIZES: [&str; 5] = ["512", "1K", "2K", "4K", "0.5K"];
 
-/// Width and height, each with its column's name, where both are asked for.
+/// The width and the height of a row, each with the name of its column.
 #[derive(Default)]
 pub(crate) struct Sides<'a> {
     pub(crate) width: Option<(&'a str, &'a str)>,
@@ -15,46 +15,57 @@ pub(crate) struct Sides<'a> {
 }
 
 impl Sides<'_> {
-    /// Sets the pixels of an item, or says why they can't be.
+    /// Sets the pixels of an item.
+    ///
+    /// # Errors
+    ///
+    /// A message, if they can't be set.
     pub(crate) fn set(&self, item: &mut Item) -> Result<(), String> {
         match (self.width, self.height) {
             (None, None) => Ok(()),
             (Some((wide, width)), Some((high, height))) => {
                 let (Some(width), Some(height)) = (cell::side(width), cell::side(height)) else {
                     return Err(format!(
-                        "{} and {} must be pixels from 64 to 16384, not {} and {}: else call them aspect_ratio and \
+                        "{} and {} must be pixels from 64 to 16384, not {} and {}: correct them, \
+                         name the columns aspect_ratio and \
                          image_size, or {}",
                         quote(wide),
                         quote(high),
                         quote(width),
                         quote(height),
-                        freed(wide)
+                        unmap_hint(wide)
                     ));
                 };
                 set_pixels(item, wide, (width, height))
             }
             (Some((name, _)), None) | (None, Some((name, _))) => Err(format!(
-                "{} alone says no size: add the other side, or call the column aspect_ratio or image_size, or {}",
+                "{} alone is not a size: add the other side, or name the column aspect_ratio or \
+                 image_size, or {}",
                 quote(name),
-                freed(name)
+                unmap_hint(name)
             )),
         }
     }
 }
 
-/// Sets what the cell of such a column says, or says why it can't be.
+/// Applies the cell of such a column to an item.
+///
+/// # Errors
+///
+/// A message, if the value is refused.
 pub(crate) fn set(
     item: &mut Item,
     other: ForeignSetting,
     name: &str,
     cell: &str,
 ) -> Result<(), String> {
+    // Every refusal explains how to make the column a variable.
     let refused = |what: &str| {
         Err(format!(
-            "{} says {}: {what}, or {}",
+            "{} is {}: {what}, or {}",
             quote(name),
             quote(cell),
-            freed(name)
+            unmap_hint(name)
         ))
     };
     match other {
@@ -63,7 +74,8 @@ pub(crate) fn set(
             (_, Some(pixels), _) => set_pixels(item, name, pixels),
             (_, _, Some(ratio)) => set_once(&mut item.aspect_ratio, name, "aspect_ratio", ratio),
             (None, None, None) => refused(
-                "write image_size (512, 1K, 2K, 4K) and aspect_ratio (such as 4:5), or pixels such as 1024x1536",
+                "write image_size (512, 1K, 2K, 4K) and aspect_ratio (such as 4:5), or pixels \
+                 such as 1024x1536",
             ),
         },
         ForeignSetting::Ratio => match ratio(cell) {
@@ -73,16 +85,16 @@ pub(crate) fn set(
         ForeignSetting::Quality => match size(cell) {
             Some(size) => set_once(&mut item.image_size, name, "image_size", size),
             None => refused(
-                "Gemini has one quality; what it can make larger is image_size (1K, 2K, 4K)",
+                "Gemini has one quality only: write image_size (1K, 2K, 4K) for a larger image",
             ),
         },
         ForeignSetting::Negative => refused(
-            "Gemini takes no negative prompt: say in the prompt what the image must not show",
+            "Gemini takes no negative prompt: write into the prompt what the image must not show",
         ),
         ForeignSetting::Orientation => {
-            refused("write aspect_ratio, such as 3:4 for upright or 4:3 for wide")
+            refused("write aspect_ratio, such as 3:4 for portrait or 4:3 for landscape")
         }
-        // Both are needed at once: see [`Sides`].
+        // Both are needed at the same time, so [`Sides`] sets them.
         ForeignSetting::Width | ForeignSetting::Height => Ok(()),
     }
 }
@@ -90,7 +102,7 @@ pub(crate) fn set(
 fn set_pixels(item: &mut Item, name: &str, pixels: (u32, u32)) -> Result<(), String> {
     if item.pixels.replace(pixels).is_some() {
         return Err(format!(
-            "{} and another column say pixels: keep one",
+            "{} and another column both give pixels: keep one",
             quote(name)
         ));
     }
@@ -105,17 +117,17 @@ fn set_once(
 ) -> Result<(), String> {
     match field.replace(value.clone()) {
         Some(other) if other != value => Err(format!(
-            "{} and another column say {meaning}: keep one",
+            "{} and another column give different values for {meaning}: keep one",
             quote(name)
         )),
         Some(_) | None => Ok(()),
     }
 }
 
-/// How a column is freed of its meaning.
-fn freed(name: &str) -> String {
+/// Explains how to make the column a variable.
+fn unmap_hint(name: &str) -> String {
     format!(
-        "if the column is your own, say so in the job document: {}",
+        "if the column is a variable, put this into the job document: {}",
         unmap_example(name)
     )
 }
@@ -138,13 +150,13 @@ fn ratio(cell: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn said(other: ForeignSetting, cell: &str) -> Result<Item, String> {
+    fn item_with(other: ForeignSetting, cell: &str) -> Result<Item, String> {
         let mut item = Item::default();
         set(&mut item, other, "column", cell).map(|()| item)
     }
 
     #[test]
-    fn what_is_certain_is_taken() {
+    fn unambiguous_values_are_accepted() {
         let text = |text: &str| Some(text.to_owned());
         let nothing = Item::default;
         for (other, cell, item) in [
@@ -189,12 +201,12 @@ mod tests {
                 },
             ),
         ] {
-            assert_eq!(said(other, cell), Ok(item), "{cell}");
+            assert_eq!(item_with(other, cell), Ok(item), "{cell}");
         }
     }
 
     #[test]
-    fn what_is_not_certain_is_refused_with_the_right_name() {
+    fn ambiguous_values_are_refused_with_the_right_field() {
         for (other, cell, name) in [
             (ForeignSetting::Size, "XL", "image_size"),
             (ForeignSetting::Size, "30x40", "image_size"),
@@ -204,7 +216,7 @@ mod tests {
             (ForeignSetting::Orientation, "portrait", "aspect_ratio"),
         ] {
             assert!(
-                said(other, cell).is_err_and(|message| message.contains(name)),
+                item_with(other, cell).is_err_and(|message| message.contains(name)),
                 "{cell}"
             );
         }

@@ -1,4 +1,4 @@
-//! Rows without a key, and the columns whose values could be their keys.
+//! Rows without a key, and the columns whose values could be the keys.
 
 use std::{
     borrow::Cow,
@@ -9,7 +9,7 @@ use std::{
 use super::column::fold;
 use crate::manifest::{diagnostics::quote, resolve::variables::spelling};
 
-/// Columns whose values usually are one's own, the likeliest first, folded.
+/// Names of columns that usually hold unique values, the most likely first, folded.
 const CANDIDATES: [&str; 24] = [
     "sku",
     "variantsku",
@@ -37,7 +37,7 @@ const CANDIDATES: [&str; 24] = [
     "code",
 ];
 
-/// Rows without a key, and the columns that could be one.
+/// Rows without a key, and the columns that could be the key.
 #[derive(Default)]
 pub(crate) struct KeyCandidates {
     rows: u64,
@@ -56,7 +56,7 @@ struct Candidate {
 }
 
 impl KeyCandidates {
-    /// Looks for columns that could be the key; for none, where the table has a key.
+    /// Looks for columns that could be the key. If the table has a key, it looks for none.
     pub(crate) fn new(names: &[String], has_key: bool) -> Self {
         let candidate = |(column, name): (usize, &String)| {
             let rank = CANDIDATES
@@ -81,7 +81,7 @@ impl KeyCandidates {
         }
     }
 
-    /// Takes note of a row. A column with a value twice, or without one, can't be the key.
+    /// Adds a row. A column with an empty or a repeated value is no longer a candidate.
     pub(crate) fn add(&mut self, line: u64, cells: &[Cow<'_, str>], is_keyless: bool) {
         if is_keyless {
             if self.rows == 0 {
@@ -96,12 +96,14 @@ impl KeyCandidates {
         });
     }
 
-    /// Whether the key is missing in so many rows, and which column to use; with the line of the
-    /// first such row.
+    /// Describes the rows without a key and suggests a column. The line of the first such row comes
+    /// with the message.
     pub(crate) fn describe(&self) -> Option<(u64, String)> {
         if self.rows == 0 {
             return None;
         }
+
+        // The message names the problem and the best solution.
         let (rows, named) = if self.rows == 1 {
             ("1 row has".to_owned(), "is named by its line")
         } else {
@@ -112,11 +114,12 @@ impl KeyCandidates {
         };
         let hint = match self.candidates.first() {
             Some(candidate) => format!(
-                "the column {} has a value of its own in each row: use it by the metadata key={{{}}}",
+                "the column {} has a different value in each row: use it with the metadata \
+                 key={{{}}}",
                 quote(&candidate.name),
                 spelling(&candidate.name)
             ),
-            None => "add a column key, so that images keep their names when lines move".to_owned(),
+            None => "add a column key, so that images keep their names if rows move".to_owned(),
         };
         Some((
             self.line,

@@ -1,4 +1,4 @@
-//! The rows of a table, each with the line on which it begins, and how its cells are separated.
+//! The rows of a table, each with the line on which it begins, and the detection of the delimiter.
 
 use std::{
     io::{self, BufRead, Read},
@@ -16,49 +16,54 @@ use crate::manifest::{
 
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// Bytes of one row: 4 MiB, ten times the longest prompt. Every empty cell of a row costs many
-/// times its comma in memory.
-const ROW_BYTES: u64 = 4 << 20;
+/// The most bytes of one row: 4 MiB, ten times the longest prompt. Every empty cell takes many
+/// times the memory of its comma.
+const MAX_ROW_BYTES: u64 = 4 << 20;
 
-/// What may separate cells, the likeliest first.
+/// The possible delimiters, the most likely first.
 const DELIMITERS: [u8; 4] = [b',', b'\t', b';', b'|'];
 
-/// The first line of a table that Excel wrote for itself: `sep=;`.
+/// The start of a first line that Excel writes for its own use: `sep=;`.
 const SEPARATOR_LINE: &[u8] = b"sep=";
 
-/// The header, which was read to find the delimiter, and then the rest.
+/// The header, which was read ahead to find the delimiter, and then the rest.
 type FromTheStart<'a, 'b> = io::Chain<io::Cursor<Vec<u8>>, &'a mut Input<'b>>;
 
-/// Rows with the physical line on which each begins.
+/// The rows, with the physical line on which each begins.
 pub(crate) struct Rows<'a, 'b> {
     reader: Reader<PlainNewlines<FromTheStart<'a, 'b>>>,
     position: Rc<Position>,
     delimiter: u8,
-    /// The line on which the parser's counting began, less one.
+    /// The number of lines before the one where the parser began to count.
     lines_before: u64,
     /// The line after the last row.
     next_line: u64,
 }
 
 impl<'a, 'b> Rows<'a, 'b> {
-    /// The rows of a table. Its delimiter is the one that a first line `sep=;` names; else the one
-    /// with which the header names the most columns that are `known`, and of those with which it
-    /// has the most columns.
+    /// Detects the delimiter and returns the rows. A first line `sep=;` names the delimiter.
+    /// Otherwise it is the one that makes the most columns with `known` names, and among several
+    /// such delimiters the one that makes the most columns.
     pub(crate) fn new(
         input: &'a mut Input<'b>,
         known: impl Fn(&str) -> bool,
     ) -> Result<Self, Stop> {
+        // Rows have a tighter limit than other items.
         let position = input.position();
         let mut line = position.line();
-        position.limit_items(ROW_BYTES);
+        position.limit_items(MAX_ROW_BYTES);
         let mut header = header(input).map_err(|error| position.stop(error))?;
+
+        // The header must be known before the parser is built, so it is read ahead and chained.
         let mut delimiter = separator_line(&header);
         if delimiter.is_some() {
             consume_newline(input).map_err(|error| position.stop(error))?;
             line += 1;
             header.clear();
         }
-        let delimiter = *delimiter.get_or_insert_with(|| likeliest(&header, known));
+        let delimiter = *delimiter.get_or_insert_with(|| most_likely_delimiter(&header, known));
+
+        // Rows may have any number of cells here. The table checks them.
         let input = io::Cursor::new(header).chain(input);
         let reader = ReaderBuilder::new()
             .has_headers(false)
@@ -80,12 +85,12 @@ impl<'a, 'b> Rows<'a, 'b> {
         })
     }
 
-    /// Whether a comma may separate a number's fraction, as it doesn't separate cells.
+    /// Whether a comma may be a decimal comma, because it does not separate cells.
     pub(crate) fn has_decimal_commas(&self) -> bool {
         self.delimiter != b','
     }
 
-    /// Reads the next row and gives its line.
+    /// Reads the next row and returns its line.
     pub(crate) fn next(&mut self, record: &mut ByteRecord) -> Result<Option<u64>, Stop> {
         self.position.begin_item();
         if !self
@@ -95,16 +100,18 @@ impl<'a, 'b> Rows<'a, 'b> {
         {
             return Ok(None);
         }
-        // The parser counts from the row's end: blank lines before a row would count as the row's.
+        // The parser counts lines at the end of a row, so the row's own line breaks are subtracted.
+        // Blank lines before the row must not count as part of it.
         let within: usize = record
             .iter()
             .map(|cell| memchr::memchr_iter(b'\n', cell).count())
             .sum();
         let after = self.lines_before + self.reader.position().line();
         let line = after.saturating_sub(1 + within as u64);
-        // A row can't begin before the last one ended, unless its own end is missing.
+        // A row can't begin before the previous one ended, unless a missing quote has joined them.
         if line < self.next_line {
-            let message = "a quote that opens in this row is never closed: close it, or double it if it is meant";
+            let message = "a quote that opens in this row is never closed: close it, or double it \
+                           if it is part of the text";
             return Err(Stop::Diagnostic(Diagnostic::error(
                 self.next_line,
                 "open_quote",
@@ -115,7 +122,8 @@ impl<'a, 'b> Rows<'a, 'b> {
         Ok(Some(line))
     }
 
-    /// The parser reads ahead: where a row is too long, the place is far behind its first line.
+    /// Corrects the line of an error. The parser reads ahead, so the position is far behind the
+    /// first line of a row that is too long.
     fn stop(&self, error: csv::Error) -> Stop {
         match self.position.stop(io_error(error)) {
             Stop::Diagnostic(diagnostic) if diagnostic.code == "item_too_large" => {
@@ -129,7 +137,7 @@ impl<'a, 'b> Rows<'a, 'b> {
     }
 }
 
-/// The reader's own error: `csv` would wrap it once more.
+/// Returns the reader's own error, which `csv` wraps in another.
 fn io_error(error: csv::Error) -> io::Error {
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error,
@@ -137,8 +145,8 @@ fn io_error(error: csv::Error) -> io::Error {
     }
 }
 
-/// The header without its end, which stays in the input. A line break within a quoted name doesn't
-/// end it.
+/// Reads the header up to its line break, which stays in the input. A line break within a quoted
+/// name does not end it.
 fn header(input: &mut Input<'_>) -> io::Result<Vec<u8>> {
     let mut header: Vec<u8> = Vec::new();
     let mut is_quoted = false;
@@ -149,8 +157,8 @@ fn header(input: &mut Input<'_>) -> io::Result<Vec<u8>> {
             match byte {
                 b'"' if is_quoted => is_quoted = false,
                 b'"' => {
-                    // A quote opens a name at its beginning, and after the quote of which it is the
-                    // double.
+                    // A quote opens a name at its beginning, or continues it if it doubles the
+                    // quote before it.
                     let before = if position > 0 {
                         found.get(position - 1)
                     } else {
@@ -176,7 +184,7 @@ fn header(input: &mut Input<'_>) -> io::Result<Vec<u8>> {
     }
 }
 
-/// What a first line such as `sep=;` says that cells are separated by.
+/// Returns the delimiter that a first line such as `sep=;` names.
 fn separator_line(line: &[u8]) -> Option<u8> {
     let line = line
         .strip_prefix(b"\"")
@@ -198,15 +206,15 @@ fn consume_newline(input: &mut Input<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// The delimiter that makes the most of a header.
-fn likeliest(header: &[u8], known: impl Fn(&str) -> bool) -> u8 {
+/// Returns the most likely delimiter of a header.
+fn most_likely_delimiter(header: &[u8], known: impl Fn(&str) -> bool) -> u8 {
     let score = |delimiter: &u8| {
         let mut reader = ReaderBuilder::new()
             .has_headers(false)
             .delimiter(*delimiter)
             .from_reader(header);
         let mut names = ByteRecord::new();
-        // A header that can't be parsed names nothing.
+        // A header that can't be parsed has no columns.
         if !reader.read_byte_record(&mut names).unwrap_or_default() {
             return (0, 0);
         }
@@ -214,7 +222,7 @@ fn likeliest(header: &[u8], known: impl Fn(&str) -> bool) -> u8 {
             |name: &&[u8]| std::str::from_utf8(name).is_ok_and(|name| known(&cell::text(name)));
         (names.iter().filter(is_known).count(), names.len())
     };
-    // Of several with the same score `max_by_key` takes the last.
+    // Of equal scores, `max_by_key` returns the last, so the order is reversed.
     DELIMITERS
         .iter()
         .rev()
@@ -223,7 +231,8 @@ fn likeliest(header: &[u8], known: impl Fn(&str) -> bool) -> u8 {
         .unwrap_or(b',')
 }
 
-/// Every line ends in one `\n`, the last one too, whatever system wrote the file.
+/// A reader that ends every line in a single `\n`, the last one too, whatever system wrote the
+/// file.
 struct PlainNewlines<R> {
     input: R,
     after_return: bool,
@@ -235,6 +244,8 @@ impl<R: BufRead> Read for PlainNewlines<R> {
         let mut written = 0;
         while written == 0 && !buffer.is_empty() {
             let found = self.input.fill_buf()?;
+
+            // The last line gets its line break, so that the parser counts it.
             if found.is_empty() {
                 if self.last == b'\n' {
                     return Ok(0);
@@ -243,6 +254,8 @@ impl<R: BufRead> Read for PlainNewlines<R> {
                 buffer[0] = b'\n';
                 return Ok(1);
             }
+
+            // `\r\n` and a lone `\r` become `\n`.
             let count = found.len().min(buffer.len());
             for byte in &found[..count] {
                 let second_half = self.after_return && *byte == b'\n';
@@ -264,7 +277,7 @@ mod tests {
     use super::*;
     use crate::manifest::Limits;
 
-    /// The rows of a table with their lines, where `key` and `prompt` are known.
+    /// Returns the rows of a table with their lines. `key` and `prompt` are known names.
     fn rows(text: &str) -> Vec<(u64, Vec<String>)> {
         let mut input = Input::open(text.as_bytes(), &Limits::default())
             .ok()
@@ -287,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_delimiter_is_the_one_that_makes_known_columns() {
+    fn the_delimiter_that_makes_known_columns_is_detected() {
         for (text, columns) in [
             ("key,prompt", 2),
             ("key;prompt;\"Preis, netto, brutto, neu\"", 3),
@@ -303,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn excels_own_first_line_names_the_delimiter_and_is_counted() {
+    fn the_separator_line_of_excel_names_the_delimiter_and_is_counted() {
         for text in [
             "sep=;\r\nkey;prompt\r\na;b,c",
             "\"sep=;\"\nkey;prompt\na;b,c",
@@ -321,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_may_hold_a_line_break() {
+    fn a_column_name_may_contain_a_line_break() {
         let rows = rows("key,\"pro\nmpt\"\na,b\n");
         assert_eq!((rows[0].0, rows[0].1.len(), rows[1].0), (1, 2, 3));
     }

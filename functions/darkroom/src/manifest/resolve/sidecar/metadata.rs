@@ -1,9 +1,9 @@
-//! The names of an upload's metadata: how they are written, which of them tools write by
-//! themselves, and what a person may have meant by any other.
+//! The names of an upload's metadata: how they are written, which ones tools add automatically, and
+//! what an unknown one may mean.
 
 use crate::{manifest::diagnostics::quote, models::nearest};
 
-/// Metadata that tools write by themselves, which says nothing about a job.
+/// Metadata that tools add automatically. It does not concern the job.
 const TOOLS: [&str; 47] = [
     // rclone, s3fs-fuse, goofys, geesefs, Cyberduck, Mountain Duck: the times, the owner and the
     // kind of the file.
@@ -62,8 +62,8 @@ const TOOLS: [&str; 47] = [
     "large-file-sha1",
 ];
 
-/// What such names begin with: gsutil, HTTP's own headers, jets3t, Hadoop's S3A, CloudBerry, and
-/// the SDKs' encryption.
+/// The prefixes of such names: gsutil, HTTP's own headers, jets3t, Hadoop's S3A, CloudBerry, and
+/// the encryption of SDKs.
 const TOOL_BEGINNINGS: [&str; 11] = [
     "goog-reserved-",
     "content-",
@@ -78,8 +78,8 @@ const TOOL_BEGINNINGS: [&str; 11] = [
     "x-amz-unencrypted-content-",
 ];
 
-/// Words in a name that has no meaning here, and what to write instead. The first that fits counts,
-/// so that `max-size` is about the size, and `max-usd` about money.
+/// Words in an unknown name, and what to write instead. The first match applies, so that `max-size`
+/// is about the size and `max-usd` about money.
 const MEANINGS: [(&[&str], &str); 15] = [
     (
         &[
@@ -169,19 +169,19 @@ const MEANINGS: [(&[&str], &str); 15] = [
     (&["name", "title", "label", "job"], "name"),
 ];
 
-/// What people put before a name.
+/// Prefixes that users put before a name.
 const PREFIXES: [&str; 4] = ["x-amz-meta-", "darkroom-", "job-", "defaults-"];
 
-/// Words of fewer letters are neither looked for within a longer word, nor taken for a misspelt
-/// one.
+/// The shortest word that is searched for within a longer word, or compared with a misspelled one,
+/// in letters.
 const MIN_WORD_LETTERS: usize = 4;
 
-/// A name as it is compared: S3 knows no upper case in it, and `_` is as good as `-`.
+/// Normalizes a name: S3 stores it in lower case, and `_` equals `-`.
 pub(crate) fn canonical(name: &str) -> String {
     name.trim().to_lowercase().replace('_', "-")
 }
 
-/// Whether a tool has written this by itself. `name` is canonical. `mode` of digits alone are a
+/// Whether a tool adds this automatically. `name` is normalized. A `mode` of digits alone holds a
 /// file's permissions.
 pub(crate) fn is_written_by_tools(name: &str, value: &str) -> bool {
     let is_mode =
@@ -193,8 +193,8 @@ pub(crate) fn is_written_by_tools(name: &str, value: &str) -> bool {
             .any(|beginning| name.starts_with(beginning))
 }
 
-/// What to say about a name that is none of `known`: what to write instead by its meaning, else by
-/// its spelling, else all names there are.
+/// Returns the message for a name that is not among `known`: what to write instead by its meaning,
+/// otherwise by its spelling, otherwise the list of all names.
 pub(crate) fn unknown(name: &str, known: &[&'static str]) -> String {
     let canonical = canonical(name).replace('.', "-");
     let advice = without_prefix(&canonical, known)
@@ -204,7 +204,7 @@ pub(crate) fn unknown(name: &str, known: &[&'static str]) -> String {
     match advice {
         Some(advice) => format!("there is no metadata {}: write {advice}", quote(name)),
         None => format!(
-            "there is no metadata {}: leave it out, or write one of {}",
+            "there is no metadata {}: remove it, or write one of {}",
             quote(name),
             known.join(", ")
         ),
@@ -218,7 +218,7 @@ fn without_prefix(name: &str, known: &[&'static str]) -> Option<&'static str> {
     known.iter().find(|known| **known == plain).copied()
 }
 
-/// By one of its words.
+/// Finds the meaning of one of the words in a name.
 fn meant(name: &str) -> Option<&'static str> {
     let has = |words: &[&str]| name.split('-').any(|word| words.contains(&word));
     MEANINGS
@@ -227,7 +227,7 @@ fn meant(name: &str) -> Option<&'static str> {
         .map(|(_, advice)| *advice)
 }
 
-/// By a word that was mistyped, or by a whole name.
+/// Finds the meaning of a misspelled word, or a misspelled name.
 fn misspelt(name: &str, known: &[&'static str]) -> Option<&'static str> {
     let words = || MEANINGS.iter().flat_map(|(words, _)| words.iter()).copied();
     let near = |written: &str| {
@@ -250,7 +250,7 @@ fn misspelt(name: &str, known: &[&'static str]) -> Option<&'static str> {
     })
 }
 
-/// By a word that is written together with others.
+/// Finds the meaning of a word that is joined to others.
 fn contained(name: &str) -> Option<&'static str> {
     let has = |words: &[&str]| {
         words
@@ -268,14 +268,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_the_same_however_it_is_written() {
+    fn spellings_of_a_name_are_equal() {
         for name in ["budget-usd", "Budget-USD", "budget_usd", " BUDGET_usd "] {
             assert_eq!(canonical(name), "budget-usd");
         }
     }
 
     #[test]
-    fn what_tools_write_is_told_from_what_people_write() {
+    fn metadata_of_tools_is_distinguished_from_that_of_users() {
         for (name, value) in [
             ("mtime", "1700000000"),
             ("mode", "33188"),
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_name_is_answered_by_its_meaning_then_by_its_spelling() {
+    fn an_unknown_name_is_matched_by_its_meaning_then_by_its_spelling() {
         let known = [
             "name",
             "run",
@@ -363,7 +363,7 @@ mod tests {
         let message = unknown("zzz", &known);
         assert_eq!(
             message,
-            "there is no metadata \"zzz\": leave it out, or write one of name, run, budget-usd, mode, model, aspect-ratio, \
+            "there is no metadata \"zzz\": remove it, or write one of name, run, budget-usd, mode, model, aspect-ratio, \
              image-size, prompt, system"
         );
     }

@@ -1,8 +1,8 @@
-//! What is found in requests, and what is not.
+//! What the check of a request reports, and what it accepts.
 
 use super::*;
 
-/// What is found in a request of these members, with one content in it, `|` between findings.
+/// The reports for a request of these members and one content, separated by `|`.
 fn found(members: &str) -> String {
     let request = format!(r#"{{"contents":[{{"parts":[{{"text":"a shoe"}}]}}],{members}}}"#);
     found_in(&request, RequestCheck::Error)
@@ -18,7 +18,7 @@ fn found_in(request: &str, strictness: RequestCheck) -> String {
 }
 
 #[test]
-fn what_gemini_takes_is_not_refused() {
+fn what_gemini_accepts_is_not_refused() {
     for members in [
         r#""generationConfig":{"responseModalities":["Image","text"],"imageConfig":{"aspectRatio":"1:1"}}"#,
         r#""generation_config":{"response_modalities":["IMAGE"],"image_config":{"image_size":"2K"},"topP":0.5}"#,
@@ -41,10 +41,10 @@ fn what_gemini_takes_is_not_refused() {
 
 #[test]
 fn an_unknown_name_is_found_at_every_level_with_its_place_and_what_to_do() {
-    for (members, said) in [
+    for (members, expected) in [
         (
             r#""generationConfig":{"imageConfig":{"personGeneration":"ALLOW_ALL"}}"#,
-            "request.generationConfig.imageConfig.personGeneration: Gemini's ImageConfig has no such field: only Vertex AI has it, take it out",
+            "request.generationConfig.imageConfig.personGeneration: Gemini's ImageConfig has no such field: only Vertex AI has it, remove it",
         ),
         (
             r#""generation_config":{"image_config":{"output_mime_type":"image/png"}}"#,
@@ -72,40 +72,40 @@ fn an_unknown_name_is_found_at_every_level_with_its_place_and_what_to_do() {
         ),
         (
             r#""generationConfig":{"image_config":{"aspect_ration":"1:1"}}"#,
-            "request.generationConfig.image_config.aspect_ration: Gemini's ImageConfig has no such field: did you mean aspect_ratio? (if Gemini takes it by now, job.request_check \"warn\" sends it)",
+            "request.generationConfig.image_config.aspect_ration: Gemini's ImageConfig has no such field: did you mean aspect_ratio? (if Gemini accepts it by now, set job.request_check to \"warn\" to send it)",
         ),
         (
             r#""generationConfig":{"imageConfig":{"colors":3}}"#,
-            "request.generationConfig.imageConfig.colors: Gemini's ImageConfig has no such field: take it out, or use one of aspectRatio, imageSize (if Gemini takes it by now, job.request_check \"warn\" sends it)",
+            "request.generationConfig.imageConfig.colors: Gemini's ImageConfig has no such field: remove it, or use one of aspectRatio, imageSize (if Gemini accepts it by now, set job.request_check to \"warn\" to send it)",
         ),
         (
             r#""tools":[{"googleSearch":{}},{"urlContext":{"url":"x"}}]"#,
-            "request.tools[1].urlContext.url: Gemini's UrlContext has no such field: take it out (if Gemini takes it by now, job.request_check \"warn\" sends it)",
+            "request.tools[1].urlContext.url: Gemini's UrlContext has no such field: remove it (if Gemini accepts it by now, set job.request_check to \"warn\" to send it)",
         ),
         (
             r#""safetySettings":[{"method":"SEVERITY"}]"#,
-            "request.safetySettings[0].method: Gemini's SafetySetting has no such field: take it out, or use one of category, threshold (if Gemini takes it by now, job.request_check \"warn\" sends it)",
+            "request.safetySettings[0].method: Gemini's SafetySetting has no such field: remove it, or use one of category, threshold (if Gemini accepts it by now, set job.request_check to \"warn\" to send it)",
         ),
     ] {
-        assert_eq!(found(members), said);
+        assert_eq!(found(members), expected);
     }
     let part = r#"{"contents":[{"parts":[{"text":"x"}]},{"parts":[{"text":"x"},{"txt":"y"}]}]}"#;
     assert_eq!(
         found_in(part, RequestCheck::Error),
-        "request.contents[1].parts[1].txt: Gemini's Part has no such field: did you mean text? (if Gemini takes it by now, job.request_check \"warn\" sends it)"
+        "request.contents[1].parts[1].txt: Gemini's Part has no such field: did you mean text? (if Gemini accepts it by now, set job.request_check to \"warn\" to send it)"
     );
 }
 
 #[test]
 fn a_value_that_gemini_cannot_read_is_found() {
-    for (members, said) in [
+    for (members, expected) in [
         (
             r#""generationConfig":{"thinkingConfig":{"thinkingLevel":"ULTRA"}}"#,
-            r#"request.generationConfig.thinkingConfig.thinkingLevel: must be one of MINIMAL, LOW, MEDIUM, HIGH, not "ULTRA" (if Gemini takes it by now, job.request_check "warn" sends it)"#,
+            r#"request.generationConfig.thinkingConfig.thinkingLevel: must be one of MINIMAL, LOW, MEDIUM, HIGH, not "ULTRA" (if Gemini accepts it by now, set job.request_check to "warn" to send it)"#,
         ),
         (
             r#""generationConfig":{"responseModalities":["IMAGE","PICTURE"]}"#,
-            r#"request.generationConfig.responseModalities[1]: must be one of TEXT, IMAGE, AUDIO, VIDEO, not "PICTURE" (if Gemini takes it by now, job.request_check "warn" sends it)"#,
+            r#"request.generationConfig.responseModalities[1]: must be one of TEXT, IMAGE, AUDIO, VIDEO, not "PICTURE" (if Gemini accepts it by now, set job.request_check to "warn" to send it)"#,
         ),
         (
             r#""generationConfig":{"seed":"seven"}"#,
@@ -148,7 +148,7 @@ fn a_value_that_gemini_cannot_read_is_found() {
             "request.cachedContent: must be a text, not an object",
         ),
     ] {
-        assert_eq!(found(members), said);
+        assert_eq!(found(members), expected);
     }
     let url = r#"{"contents":[{"parts":[{"inlineData":{"data":"data:image/png;base64,iVBORw0KGgo="}}]}]}"#;
     assert_eq!(
@@ -168,7 +168,7 @@ fn both_casings_of_one_name_are_one_member() {
 }
 
 #[test]
-fn by_the_switch_it_is_only_said() {
+fn with_the_setting_warn_it_is_only_reported() {
     let request =
         r#"{"generationConfig":{"newThing":{"a":[1]},"thinkingConfig":{"thinkingLevel":"ULTRA"}}}"#;
     let mut diagnostics = ItemDiagnostics::default();
@@ -186,7 +186,7 @@ fn by_the_switch_it_is_only_said() {
         messages.len() == 2
             && messages
                 .iter()
-                .all(|message| message.contains("sent as it is")),
+                .all(|message| message.contains("sent unchanged")),
         "{messages:?}"
     );
 }

@@ -1,4 +1,4 @@
-//! The table is what Google's schema says.
+//! The table equals Google's schema.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// The kind as the schema writes it. Only the names of messages are compared here: their members
-/// are compared apart.
+/// Returns a kind as the schema writes it. Only the names of messages are compared here: their
+/// members are compared separately.
 fn schema_of(kind: &Kind) -> Value {
     match kind {
         Text => json!({"type": "string"}),
@@ -16,7 +16,7 @@ fn schema_of(kind: &Kind) -> Value {
         Int32 => json!({"type": "integer", "x-format": "int32"}),
         Kind::Int64 => json!({"type": ["string", "integer"], "x-format": "int64"}),
         Number => json!({"type": "number"}),
-        Truth => json!({"type": "boolean"}),
+        Boolean => json!({"type": "boolean"}),
         Object(Message(name, _)) => json!({"$ref": format!("#/$defs/{name}")}),
         List(kind) => json!({"type": "array", "items": schema_of(kind)}),
         Map(kind) => json!({"type": "object", "additionalProperties": schema_of(kind)}),
@@ -24,8 +24,8 @@ fn schema_of(kind: &Kind) -> Value {
     }
 }
 
-/// The published schema of a member, without what the table does not tell apart: descriptions, and
-/// the formats of times and of fractions.
+/// Removes from the published schema of a member what the table does not distinguish: descriptions,
+/// and the formats of times and fractions.
 fn plain(mut schema: Value) -> Value {
     if let Value::Object(members) = &mut schema {
         members.remove("description");
@@ -44,13 +44,13 @@ fn plain(mut schema: Value) -> Value {
     schema
 }
 
-/// Every message that a request may hold, by its name.
+/// Returns every message that a request may contain, by its name.
 fn messages() -> BTreeMap<&'static str, &'static Message> {
     fn inside(kind: &'static Kind) -> Option<&'static Message> {
         match kind {
             Object(message) => Some(message),
             List(kind) | Map(kind) => inside(kind),
-            Text | Bytes | Enum(_) | Int32 | Kind::Int64 | Number | Truth | Any => None,
+            Text | Bytes | Enum(_) | Int32 | Kind::Int64 | Number | Boolean | Any => None,
         }
     }
     let mut found = BTreeMap::new();

@@ -1,7 +1,8 @@
-//! Messages that few requests for images have: tools and their calls, schemas of answers, speech.
+//! Messages that requests for images rarely contain: tools and their calls, schemas of answers,
+//! speech.
 
 use super::{
-    Kind::{self, Any, Bytes, Enum, Int32, Int64, List, Map, Number, Object, Text, Truth},
+    Kind::{self, Any, Boolean, Bytes, Enum, Int32, Int64, List, Map, Number, Object, Text},
     Message,
 };
 
@@ -36,7 +37,7 @@ pub(crate) static STREAMABLE_HTTP_TRANSPORT: Message = Message(
     &[
         ("headers", Map(&Text)),
         ("sseReadTimeout", Text),
-        ("terminateOnClose", Truth),
+        ("terminateOnClose", Boolean),
         ("timeout", Text),
         ("url", Text),
     ],
@@ -78,7 +79,7 @@ pub(crate) static SCHEMA: Message = Message(
         ("minLength", Int64),
         ("minProperties", Int64),
         ("minimum", Number),
-        ("nullable", Truth),
+        ("nullable", Boolean),
         ("pattern", Text),
         ("properties", Map(&Object(&SCHEMA))),
         ("propertyOrdering", List(&Text)),
@@ -147,7 +148,7 @@ pub(crate) static FILE_SEARCH: Message = Message(
     ],
 );
 
-pub(crate) static GOOGLE_MAPS: Message = Message("GoogleMaps", &[("enableWidget", Truth)]);
+pub(crate) static GOOGLE_MAPS: Message = Message("GoogleMaps", &[("enableWidget", Boolean)]);
 
 pub(crate) static COMPUTER_USE: Message = Message(
     "ComputerUse",
@@ -165,7 +166,7 @@ pub(crate) static COMPUTER_USE: Message = Message(
                 "LEGAL_TERMS_AND_AGREEMENTS",
             ])),
         ),
-        ("enablePromptInjectionDetection", Truth),
+        ("enablePromptInjectionDetection", Boolean),
         (
             "environment",
             Enum(&[
@@ -183,7 +184,7 @@ pub(crate) static TOOL_CONFIG: Message = Message(
     "ToolConfig",
     &[
         ("functionCallingConfig", Object(&FUNCTION_CALLING_CONFIG)),
-        ("includeServerSideToolInvocations", Truth),
+        ("includeServerSideToolInvocations", Boolean),
         ("retrievalConfig", Object(&RETRIEVAL_CONFIG)),
     ],
 );
@@ -218,7 +219,7 @@ pub(crate) static FUNCTION_RESPONSE: Message = Message(
             "scheduling",
             Enum(&["SCHEDULING_UNSPECIFIED", "SILENT", "WHEN_IDLE", "INTERRUPT"]),
         ),
-        ("willContinue", Truth),
+        ("willContinue", Boolean),
     ],
 );
 
@@ -323,7 +324,10 @@ pub(crate) static SPEAKER_VOICE_CONFIG: Message = Message(
 
 pub(crate) static TRANSLATION_CONFIG: Message = Message(
     "TranslationConfig",
-    &[("echoTargetLanguage", Truth), ("targetLanguageCode", Text)],
+    &[
+        ("echoTargetLanguage", Boolean),
+        ("targetLanguageCode", Text),
+    ],
 );
 
 pub(crate) static AUDIO_TRANSCRIPTION_CONFIG: Message = Message(
@@ -331,12 +335,12 @@ pub(crate) static AUDIO_TRANSCRIPTION_CONFIG: Message = Message(
     &[
         ("adaptationPhrases", List(&Text)),
         ("customVocabulary", List(&Text)),
-        ("diarization", Truth),
+        ("diarization", Boolean),
         ("languageAuto", Object(&LANGUAGE_AUTO)),
         ("languageCodes", List(&Text)),
         ("languageHints", Object(&LANGUAGE_HINTS)),
         ("mode", Enum(&["MODE_UNSPECIFIED", "VERBATIM", "SMART"])),
-        ("wordTimestamp", Truth),
+        ("wordTimestamp", Boolean),
     ],
 );
 
