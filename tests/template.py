@@ -8,12 +8,16 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAIN = (ROOT / "functions/darkroom/src/chain.rs").read_text()
+WIRING = (ROOT / "functions/runtime/src/wiring.rs").read_text()
+SETTINGS = (ROOT / "functions/runtime/src/settings.rs").read_text()
 SOURCE = re.compile(
     r"Source \{\s*queue: (\w+),\s*function: Function::(\w+),\s*"
     r"batch_size: ([\d_]+),\s*concurrency: (\d+),\s*max_receive_count: ([\d_]+),?\s*\}"
 )
 SWEEP_EVERY = re.compile(r"SWEEP_EVERY: SignedDuration = SignedDuration::from_(hour|min)s\((\d+)\);")
 RATE = re.compile(r"rate\((\d+) (hour|min)(?:ute)?s?\)")
+URL_VARIABLE_SUFFIX = re.compile(r'URL_VARIABLE_SUFFIX: &str = "(\w+)";')
+VARIABLE = re.compile(r'"([A-Z][A-Z0-9_]+)"')
 SECONDS = {"hour": 3600, "min": 60}
 
 
@@ -54,9 +58,44 @@ def variables(function):
 
 
 def code(*crates):
-    """All that these crates are made of."""
+    """The source code of these crates."""
     files = [path for crate in crates for path in (ROOT / f"functions/{crate}/src").rglob("*.rs")]
     return "".join(path.read_text() for path in files)
+
+
+def body(source, name):
+    """The source code of a function, or nothing if there is no such function."""
+    found = re.search(rf"^( *)(?:pub )?fn {name}\(.*?^\1}}$", source, re.MULTILINE | re.DOTALL)
+    return found.group() if found else ""
+
+
+def queues_asked_for(function):
+    """The names of the queues that a function's dependencies include."""
+    asked = code_of_deps(function)
+    if "wiring.shard_queues()" in asked:
+        asked += body(WIRING, "shard_queues")
+    return {name.lower() for name in re.findall(r"\.queue\((?:chain::)?(\w+)\)", asked)}
+
+
+def setting_variables(setting):
+    """The variables that a setting is read from. Its reader may call the reader of another setting."""
+    reader = body(SETTINGS, setting)
+    others = re.findall(r"\b(\w+)\(variables[,)]", reader)
+    return set(VARIABLE.findall(reader)).union(*map(setting_variables, others))
+
+
+def code_of_deps(function):
+    """What builds a function's dependencies."""
+    return (ROOT / f"functions/{function.lower()}/src/deps.rs").read_text()
+
+
+def variables_read(function):
+    """The variables that a function reads, apart from those with the URLs of queues."""
+    asked = code_of_deps(function)
+    read = set(VARIABLE.findall(code("seam"))) | {"BUCKET", "AWS_LAMBDA_LOG_LEVEL"}
+    if "wiring.gemini()" in asked:
+        read |= set(VARIABLE.findall(code("gemini")))
+    return read.union(*map(setting_variables, re.findall(r"wiring\.settings\.(\w+)", asked)))
 
 
 class Template(unittest.TestCase):
@@ -137,10 +176,20 @@ class Template(unittest.TestCase):
                 self.assertEqual(statement["Effect"], "Deny")
                 self.assertEqual(statement["Principal"]["AWS"], [{"GetAtt": f"{name}Role.Arn"} for name in FUNCTIONS])
 
-    def test_every_variable_is_one_that_the_code_reads(self):
+    def test_every_function_is_given_the_queues_that_it_asks_for(self):
+        [suffix] = URL_VARIABLE_SUFFIX.findall(CHAIN)
         for name in FUNCTIONS:
-            read = set(re.findall(r'"([A-Z][A-Z0-9_]+)"', code(name.lower(), "seam", "gemini", "runtime")))
-            self.assertEqual(set(variables(name)) - read, set(), name)
+            asked = queues_asked_for(name)
+            self.assertTrue(asked, name)
+            wanted = {queue.upper() + suffix: {"Ref": f"{queue.title()}Queue"} for queue in asked}
+            given = {variable: url for variable, url in variables(name).items() if variable.endswith(suffix)}
+            self.assertEqual(given, wanted, name)
+
+    def test_every_variable_is_one_that_the_function_reads(self):
+        [suffix] = URL_VARIABLE_SUFFIX.findall(CHAIN)
+        for name in FUNCTIONS:
+            given = {variable for variable in variables(name) if not variable.endswith(suffix)}
+            self.assertEqual(given - variables_read(name), set(), name)
 
     def test_every_alarm_is_about_a_metric_that_the_code_writes(self):
         metrics = (ROOT / "functions/runtime/src/metrics.rs").read_text()

@@ -172,7 +172,7 @@ async fn a_shard_that_waits_says_for_what() {
 async fn a_batch_that_no_day_can_pay_for_any_more_waits_for_another_cap() {
     let world = planned().await;
     // Somebody has lowered the cap since the job was planned.
-    let deps = submit::handler::Deps {
+    let deps = submit::deps::Deps {
         limits: limits(3, "0.01"),
         ..world.cloud.deps.submit.clone()
     };

@@ -55,7 +55,7 @@ fn world(limits: ProjectLimits) -> World {
 
 /// Has `plan`, which allows `project` and these limits of a manifest, handle its next message.
 async fn plan_with(world: &World, project: ProjectLimits, limits: Limits) -> bool {
-    let deps = plan::handler::Deps {
+    let deps = plan::deps::Deps {
         project,
         limits,
         ..world.cloud.deps.plan.clone()

@@ -1,7 +1,7 @@
 //! Collecting in pieces gives what collecting at once gives.
 
-use collect::handler::CollectLimits;
 use darkroom::chain::{FUNCTION_TIMEOUT, MANIFESTS, POLLS, RESULTS, SHARDS};
+use darkroom::settings::CollectLimits;
 use gemini_sim::Scenario;
 use jiff::SignedDuration;
 use serde_json::Value;

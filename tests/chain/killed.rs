@@ -11,7 +11,8 @@ use std::{
     },
 };
 
-use collect::handler::{CollectLimits, Deps};
+use collect::deps::Deps;
+use darkroom::settings::CollectLimits;
 use darkroom::{chain::RESULTS, state::STRIKES_BEFORE_SKIPPED};
 use fastrand::Rng;
 use gemini::{

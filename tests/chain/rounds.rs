@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_sim::queue::Outgoing;
-use collect::handler::CollectLimits;
+use darkroom::settings::CollectLimits;
 use darkroom::{
     chain::{FUNCTION_TIMEOUT, RESULTS, SHARDS},
     names::{JobId, RequestKey, ShardId},

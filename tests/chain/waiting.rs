@@ -13,6 +13,7 @@ use cli::{
     host::{self, Stopped, Waiting},
     time::Time,
 };
+use darkroom::settings::PollBackoff;
 use darkroom::{
     chain::{CHAIN, POLLS},
     names::{JobId, ShardId},
@@ -26,7 +27,6 @@ use gemini_sim::{BatchFate, FateRule, Gemini as SimulatedGemini, Scenario, Selec
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use jiff::SignedDuration;
-use poll::handler::PollBackoff;
 use seam::{
     rng::Rng,
     transport::{Body, BoxFuture, Transport, TransportError, full},

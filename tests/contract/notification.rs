@@ -334,7 +334,7 @@ async fn our_reader_finds_the_object_that_an_event_names() {
         Bucket::new(world.s3.clone(), &world.bucket),
         Clock::system(),
     );
-    let plan = plan::handler::Deps {
+    let plan = plan::deps::Deps {
         states: ShardStore::new(
             bucket.clone(),
             clock.clone(),

@@ -196,10 +196,10 @@ async fn finish_shard(
     now: Timestamp,
 ) -> u64 {
     shard.requests.finish().await.unwrap();
-    let chunks: Vec<&[String]> = shard.lines.chunks(PART_LINES).collect();
+    let lines_by_chunk: Vec<&[String]> = shard.lines.chunks(PART_LINES).collect();
     let mut chunks = Vec::new();
-    for (number, chunk) in chunks.iter().enumerate() {
-        let is_last = number + 1 == chunks.len();
+    for (number, chunk) in lines_by_chunk.iter().enumerate() {
+        let is_last = number + 1 == lines_by_chunk.len();
         let part = if is_last {
             Chunk::rest(chunk.len())
         } else {

@@ -13,7 +13,7 @@ use cli::{
     host::{self, Stopped, Waiting},
     time::Time,
 };
-use collect::handler::CollectLimits;
+use darkroom::settings::CollectLimits;
 use darkroom::{job::Settings, ledger::ProjectLimits, names::FileName};
 use disk::Disk;
 use futures_util::stream;

@@ -15,28 +15,25 @@ use aws_sim::{
     queue::{QueueApi, QueueAttributes, Queues, RedrivePolicy},
     wire::{ACCOUNT, InProcess, REGION, Router},
 };
-use collect::handler::CollectLimits;
 use darkroom::{
-    chain::{
-        CHAIN, CONTROLS, MANIFESTS, POLLS, REPORTS, RESULTS, RETENTION, SHARDS, SWEEP_EVERY,
-        Source, VISIBILITY_TIMEOUT,
-    },
+    chain::{CHAIN, CONTROLS, MANIFESTS, RETENTION, SWEEP_EVERY, Source, VISIBILITY_TIMEOUT},
     job::Settings,
     layout,
     ledger::ProjectLimits,
-    manifest,
     models::{Catalog, Tier},
-    results,
+    settings::{CollectLimits, PollBackoff},
     state::QUIET_PERIOD,
 };
 use disk::Disk;
 use gemini::Gemini;
 use jiff::SignedDuration;
 use plan::web::Web;
-use poll::handler::PollBackoff;
 use runtime::{
-    aws, bucket::Bucket, catalog_store::CatalogStore, ledger_store::LedgerStore, metrics::Metrics,
-    queue::Queue, shard_queues::ShardQueues, shard_store::ShardStore, upload_store::UploadStore,
+    aws,
+    bucket::Bucket,
+    metrics::Metrics,
+    settings::StackSettings,
+    wiring::{HostParts, Wiring, WiringError},
 };
 use seam::{rng::Rng, transport::Transport};
 
@@ -75,19 +72,19 @@ pub struct Cloud {
 #[derive(Clone, Debug)]
 pub struct Deps {
     /// Of `plan`.
-    pub plan: plan::handler::Deps,
+    pub plan: plan::deps::Deps,
     /// Of `submit`.
-    pub submit: submit::handler::Deps,
+    pub submit: submit::deps::Deps,
     /// Of `poll`.
-    pub poll: poll::handler::Deps,
+    pub poll: poll::deps::Deps,
     /// Of `collect`.
-    pub collect: collect::handler::Deps,
+    pub collect: collect::deps::Deps,
     /// Of `report`.
-    pub report: report::handler::Deps,
+    pub report: report::deps::Deps,
     /// Of `control`.
-    pub control: control::handler::Deps,
+    pub control: control::deps::Deps,
     /// Of `sweep`.
-    pub sweep: sweep::handler::Deps,
+    pub sweep: sweep::deps::Deps,
 }
 
 /// What a local cloud is made with.
@@ -216,7 +213,26 @@ impl Cloud {
         let sqs = aws_sdk_sqs::Client::from_conf(wire.sqs_config().build());
         let bucket = Bucket::new(s3, BUCKET);
         let sweep_every = setup.sweep_every;
-        let deps = Deps::new(&bucket, sqs, gemini, &time, &stack, setup);
+        let wiring = Wiring::on_host(HostParts {
+            bucket: bucket.clone(),
+            sqs,
+            queue_url_prefix: format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/"),
+            gemini,
+            clock,
+            rng: setup.rng,
+            metrics: setup.metrics,
+            catalog: Arc::new(Catalog::built_in()),
+            settings: StackSettings {
+                stack,
+                job: setup.settings,
+                project: setup.limits,
+                tier: setup.tier,
+                quiet_period: setup.quiet,
+                poll_backoff: setup.waits,
+                collect_limits: setup.pace,
+            },
+        });
+        let deps = Deps::new(&wiring, setup.web)?;
         Ok(Self {
             root: root.to_owned(),
             time,
@@ -263,119 +279,19 @@ fn attributes(source: &Source) -> QueueAttributes {
 }
 
 impl Deps {
-    fn new(
-        bucket: &Bucket,
-        sqs: aws_sdk_sqs::Client,
-        gemini: Gemini,
-        time: &Time,
-        stack: &str,
-        setup: CloudConfig,
-    ) -> Self {
-        let clock = time.clock();
-        let states = ShardStore::new(
-            bucket.clone(),
-            clock.clone(),
-            setup.rng.clone(),
-            setup.metrics.clone(),
-        );
-        let queue = |name| {
-            Queue::new(
-                sqs.clone(),
-                format!("https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{name}"),
-            )
-        };
-        let wake = ShardQueues {
-            shards: queue(SHARDS),
-            polls: queue(POLLS),
-            results: queue(RESULTS),
-            reports: queue(REPORTS),
-        };
-        let ledger = LedgerStore::new(bucket.clone(), setup.rng.clone());
-        let catalog = Arc::new(Catalog::built_in());
-        let catalogs = CatalogStore::new(bucket.clone(), Arc::clone(&catalog));
-        Self {
-            plan: plan::handler::Deps {
-                bucket: bucket.clone(),
-                states: states.clone(),
-                manifests: queue(MANIFESTS),
-                shards: queue(SHARDS),
-                clock: clock.clone(),
-                catalog: Arc::clone(&catalog),
-                catalogs: catalogs.clone(),
-                project: setup.limits.clone(),
-                tier: setup.tier,
-                settings: setup.settings,
-                web: setup.web,
-                limits: manifest::Limits::default(),
+    fn new(wiring: &Wiring, web: Web) -> Result<Self, WiringError> {
+        Ok(Self {
+            plan: plan::deps::Deps {
+                web,
+                ..plan::deps::Deps::new(wiring)?
             },
-            submit: submit::handler::Deps {
-                bucket: bucket.clone(),
-                states: states.clone(),
-                ledger: ledger.clone(),
-                references: UploadStore::new(bucket.clone(), setup.rng.clone()),
-                limits: setup.limits,
-                quiet: setup.quiet,
-                gemini: gemini.clone(),
-                shards: queue(SHARDS),
-                polls: queue(POLLS),
-                reports: queue(REPORTS),
-                clock: clock.clone(),
-                stack: stack.to_owned(),
-                metrics: setup.metrics.clone(),
-            },
-            poll: poll::handler::Deps {
-                states: states.clone(),
-                ledger: ledger.clone(),
-                gemini: gemini.clone(),
-                polls: queue(POLLS),
-                results: queue(RESULTS),
-                reports: queue(REPORTS),
-                clock: clock.clone(),
-                rng: setup.rng,
-                waits: setup.waits,
-                metrics: setup.metrics.clone(),
-            },
-            collect: collect::handler::Deps {
-                bucket: bucket.clone(),
-                states: states.clone(),
-                ledger: ledger.clone(),
-                gemini: gemini.clone(),
-                results: queue(RESULTS),
-                shards: queue(SHARDS),
-                reports: queue(REPORTS),
-                clock: clock.clone(),
-                catalogs: catalogs.clone(),
-                limits: results::Limits::default(),
-                pace: setup.pace,
-                metrics: setup.metrics.clone(),
-            },
-            report: report::handler::Deps {
-                bucket: bucket.clone(),
-                states: states.clone(),
-                reports: queue(REPORTS),
-                clock: clock.clone(),
-                catalog,
-                catalogs,
-                metrics: setup.metrics.clone(),
-            },
-            control: control::handler::Deps {
-                bucket: bucket.clone(),
-                states: states.clone(),
-                controls: queue(CONTROLS),
-                wake: wake.clone(),
-                clock: clock.clone(),
-            },
-            sweep: sweep::handler::Deps {
-                bucket: bucket.clone(),
-                states,
-                ledger,
-                gemini,
-                wake,
-                clock,
-                stack: stack.to_owned(),
-                metrics: setup.metrics,
-            },
-        }
+            submit: submit::deps::Deps::new(wiring)?,
+            poll: poll::deps::Deps::new(wiring)?,
+            collect: collect::deps::Deps::new(wiring)?,
+            report: report::deps::Deps::new(wiring)?,
+            control: control::deps::Deps::new(wiring)?,
+            sweep: sweep::deps::Deps::new(wiring)?,
+        })
     }
 }
 

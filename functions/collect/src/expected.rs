@@ -15,7 +15,10 @@ use darkroom::{
 };
 use runtime::{chunks::read_chunk, lines::Lines};
 
-use crate::handler::{CollectError, Deps, malformed};
+use crate::{
+    deps::Deps,
+    handler::{CollectError, malformed},
+};
 
 /// The request keys of a shard, at most a few thousand, and what its answers cost so far.
 #[derive(Debug, Default)]

@@ -13,8 +13,9 @@ use darkroom::{
 use runtime::shard_store::{Cas, StoredShard};
 
 use crate::{
+    deps::Deps,
     expected::{Expected, Found},
-    handler::{CollectError, Deps, malformed},
+    handler::{CollectError, malformed},
     store,
     work::Work,
 };

@@ -5,25 +5,23 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use darkroom::{
     messages::{JobMessage, ShardMessage},
     names::{JobId, ShardId},
-    results::Limits,
     state::{Arrival, CollectStep, Collecting, Phase, Shard, Unmatched, collect_step},
 };
-use gemini::{ApiError, Gemini};
+use gemini::ApiError;
 use jiff::{SignedDuration, Timestamp};
 use runtime::{
-    bucket::{Bucket, BucketError},
-    catalog_store::{CatalogFault, CatalogStore},
+    bucket::BucketError,
+    catalog_store::CatalogFault,
     chunks::ChunkError,
     deliveries::{Disposition, Message, deliver},
-    ledger_store::{LedgerError, LedgerStore},
+    ledger_store::LedgerError,
     lines::LineError,
-    metrics::Metrics,
-    queue::{Queue, QueueError},
-    shard_store::{Cas, ShardStore, StateError, StoredShard},
+    queue::QueueError,
+    shard_store::{Cas, StateError, StoredShard},
 };
-use seam::clock::Clock;
 
 use crate::{
+    deps::Deps,
     expected::Expected,
     finish::{Ended, finish},
     read::{Reached, read},
@@ -31,62 +29,6 @@ use crate::{
     unmatched::{self, Verdict},
     work::{CONTENDED, Work},
 };
-
-/// What `collect` works with.
-#[derive(Clone, Debug)]
-pub struct Deps {
-    /// Plans, parts and images.
-    pub bucket: Bucket,
-    /// Shard states.
-    pub states: ShardStore,
-    /// What may be spent today, where each shard's cost is put down.
-    pub ledger: LedgerStore,
-    /// The Gemini API.
-    pub gemini: Gemini,
-    /// The queue that triggers it.
-    pub results: Queue,
-    /// Where rounds go.
-    pub shards: Queue,
-    /// Where changes are told.
-    pub reports: Queue,
-    /// The time.
-    pub clock: Clock,
-    /// The models and prices that each job was planned with.
-    pub catalogs: CatalogStore,
-    /// What one line may hold.
-    pub limits: Limits,
-    /// How fast, and how often progress is written down.
-    pub pace: CollectLimits,
-    /// What an operator watches.
-    pub metrics: Metrics,
-}
-
-/// How fast to read, and how often to write progress down.
-#[derive(Clone, Copy, Debug)]
-pub struct CollectLimits {
-    /// Images on their way to S3 at once.
-    pub puts: usize,
-    /// Bytes of images on their way to S3 at once; one larger image goes alone.
-    pub put_bytes: usize,
-    /// Bytes of the responses file between two checkpoints: what a killed invocation reads again.
-    pub checkpoint_bytes: u64,
-    /// Results between two checkpoints.
-    pub checkpoint_results: usize,
-    /// Time kept at the end of an invocation to write progress down.
-    pub reserve: SignedDuration,
-}
-
-impl Default for CollectLimits {
-    fn default() -> Self {
-        Self {
-            puts: 8,
-            put_bytes: 48 << 20,
-            checkpoint_bytes: 64 << 20,
-            checkpoint_results: 200,
-            reserve: SignedDuration::from_secs(30),
-        }
-    }
-}
 
 /// Why a shard could not be collected further now; its message comes back.
 #[derive(Debug, thiserror::Error)]

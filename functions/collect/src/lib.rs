@@ -4,7 +4,7 @@
 //! on, writes down what it has every so often, and goes on from there when Lambda's time runs out.
 //! It never writes a request file.
 
-pub mod config;
+pub mod deps;
 mod expected;
 mod finish;
 pub mod handler;

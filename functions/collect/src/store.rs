@@ -14,8 +14,9 @@ use darkroom::{
 use runtime::bucket::BucketError;
 
 use crate::{
+    deps::Deps,
     expected::{Expected, Seen, Wanted},
-    handler::{CollectError, Deps, malformed},
+    handler::{CollectError, malformed},
     work::Work,
 };
 

@@ -11,7 +11,7 @@ use runtime::{
     shard_store::{Cas, StoredShard},
 };
 
-use crate::handler::{CollectError, Deps};
+use crate::{deps::Deps, handler::CollectError};
 
 /// How long to leave a shard alone that somebody else has just changed.
 pub(crate) const CONTENDED: SignedDuration = SignedDuration::from_secs(30);

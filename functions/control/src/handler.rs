@@ -4,30 +4,15 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use darkroom::{layout, names::JobId, status::JobStatus};
 use jiff::Timestamp;
 use runtime::{
-    bucket::{Bucket, BucketError},
+    bucket::BucketError,
     deliveries::{Disposition, Message, deliver},
     notifications::{EventError, uploads},
-    queue::{Queue, QueueError},
-    shard_queues::ShardQueues,
-    shard_store::{Cas, Rounds, ShardStore, StateError, StoredShard},
+    queue::QueueError,
+    shard_store::{Cas, Rounds, StateError, StoredShard},
 };
-use seam::clock::Clock;
 use tracing::{info, warn};
 
-/// What `control` works with.
-#[derive(Clone, Debug)]
-pub struct Deps {
-    /// Jobs.
-    pub bucket: Bucket,
-    /// Shard states.
-    pub states: ShardStore,
-    /// The queue that triggers it.
-    pub controls: Queue,
-    /// Whoever moves shards on.
-    pub wake: ShardQueues,
-    /// The time.
-    pub clock: Clock,
-}
+use crate::deps::Deps;
 
 /// What a person can ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

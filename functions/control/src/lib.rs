@@ -5,5 +5,5 @@
 //! `poll` carries it out; an approval lets held shards go on. It asks Gemini nothing, and has no
 //! key to.
 
-pub mod config;
+pub mod deps;
 pub mod handler;

@@ -61,6 +61,15 @@ pub const REPORTS: &str = "reports";
 /// S3's notifications of what people ask.
 pub const CONTROLS: &str = "controls";
 
+/// What follows a queue's name, in capitals, in the name of the environment variable that holds the
+/// queue's URL.
+const URL_VARIABLE_SUFFIX: &str = "_QUEUE_URL";
+
+/// The environment variable that holds the URL of a queue: `SHARDS_QUEUE_URL` for [`SHARDS`].
+pub fn url_variable(queue: &str) -> String {
+    queue.to_ascii_uppercase() + URL_VARIABLE_SUFFIX
+}
+
 /// How often `sweep` runs, which no queue triggers.
 pub const SWEEP_EVERY: SignedDuration = SignedDuration::from_hours(1);
 

@@ -24,5 +24,6 @@ pub mod plan;
 pub mod report;
 pub mod requests;
 pub mod results;
+pub mod settings;
 pub mod state;
 pub mod status;

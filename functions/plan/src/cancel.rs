@@ -16,8 +16,9 @@ use runtime::{deliveries::Disposition, rejection::write_problems};
 use tracing::info;
 
 use crate::{
+    deps::Deps,
     drop::Dropped,
-    handler::{Deps, PlanError, malformed},
+    handler::{PlanError, malformed},
 };
 
 /// Whether a person has asked for the job to be cancelled.

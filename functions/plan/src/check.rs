@@ -19,8 +19,9 @@ use darkroom::{
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use crate::{
+    deps::Deps,
     drop::Dropped,
-    handler::{Deps, PlanError},
+    handler::PlanError,
     references::{self, Used},
     terms::Terms,
     time::{TO_REJECT, TimeLimit},

@@ -22,8 +22,9 @@ use darkroom::{
 use runtime::bucket::{Bucket, BucketError, Conditional};
 
 use crate::{
+    deps::Deps,
     drop::Dropped,
-    handler::{Deps, PlanError, malformed},
+    handler::{PlanError, malformed},
 };
 
 /// The claim of another job to the content of this one, if there is one that counts.

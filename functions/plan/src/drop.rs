@@ -11,11 +11,7 @@ use darkroom::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::{
-    handler::{Deps, PlanError},
-    sources::BucketSources,
-    terms::Terms,
-};
+use crate::{deps::Deps, handler::PlanError, sources::BucketSources, terms::Terms};
 
 /// One version of a manifest, and the job that it starts.
 #[derive(Clone, Debug)]

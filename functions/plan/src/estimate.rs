@@ -11,12 +11,7 @@ use runtime::{
 };
 use tracing::info;
 
-use crate::{
-    check::Good,
-    drop::Dropped,
-    handler::{Deps, PlanError},
-    terms::Terms,
-};
+use crate::{check::Good, deps::Deps, drop::Dropped, handler::PlanError, terms::Terms};
 
 /// Writes the warnings, the status with the estimate, and the marker.
 pub(crate) async fn estimate(

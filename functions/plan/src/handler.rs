@@ -1,16 +1,13 @@
 //! One message of (manifests): what S3 says was uploaded, and a plan for it.
 
-use std::{io, sync::Arc};
+use std::io;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use darkroom::{
     inbox,
-    job::Settings,
     layout::{self, Marker},
-    ledger::ProjectLimits,
-    manifest::{Limits, Mode, ReadError},
+    manifest::{Mode, ReadError},
     messages::ShardMessage,
-    models::{Catalog, Tier},
     names::{JobId, ShardId},
     plan::{ContentClaim, OwnNames, PlanLock, PlanSummary},
     state::Phase,
@@ -19,62 +16,31 @@ use darkroom::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use runtime::{
-    bucket::{Bucket, BucketError, Conditional},
-    catalog_store::{CatalogFault, CatalogStore},
+    bucket::{BucketError, Conditional},
+    catalog_store::CatalogFault,
     deliveries::{Disposition, Message, deliver},
     notifications::{EventError, UploadedObject, uploads},
-    queue::{Queue, QueueError},
+    queue::QueueError,
     rejection::{RejectionError, write_first_status},
-    shard_store::{ShardStore, StateError},
+    shard_store::StateError,
 };
-use seam::clock::Clock;
 use tracing::{info, warn};
 
 use crate::{
     cancel,
     check::{Checked, check},
     content,
+    deps::Deps,
     drop::Dropped,
     estimate::estimate,
     reject::{overwritten, reject, same_content},
     terms::Terms,
     time::is_time_up,
-    web::Web,
     write::write,
 };
 
 /// Shards whose message is sent at once.
 const AT_ONCE: usize = 16;
-
-/// What `plan` works with.
-#[derive(Clone, Debug)]
-pub struct Deps {
-    /// Manifests, references and jobs.
-    pub bucket: Bucket,
-    /// Shard states.
-    pub states: ShardStore,
-    /// The queue that triggers it.
-    pub manifests: Queue,
-    /// Where planned shards go.
-    pub shards: Queue,
-    /// The time.
-    pub clock: Clock,
-    /// Models and prices: the built-in ones, and once it is known which job is planned, those of
-    /// the job.
-    pub catalog: Arc<Catalog>,
-    /// What the project allows, by which shards are cut.
-    pub project: ProjectLimits,
-    /// The project's tier, by which catalogs limit the tokens of their models.
-    pub tier: Tier,
-    /// Models and prices, of deployment and jobs.
-    pub catalogs: CatalogStore,
-    /// What holds for every job.
-    pub settings: Settings,
-    /// The bounds of a manifest.
-    pub limits: Limits,
-    /// Where references by web address are fetched from.
-    pub web: Web,
-}
 
 /// Why a manifest could not be planned now; its message comes back. What is wrong *in* a manifest
 /// is no error here.

@@ -7,8 +7,8 @@
 
 mod cancel;
 mod check;
-pub mod config;
 mod content;
+pub mod deps;
 mod drop;
 mod estimate;
 pub mod handler;

@@ -1,13 +1,13 @@
 //! The `plan` Lambda function.
 
-use plan::{config::Config, handler};
-use runtime::{lambda, log};
+use plan::{deps::Deps, handler};
+use runtime::{lambda, log, wiring::Wiring};
 use seam::environment::Variables;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     let variables = Variables::from_env();
     log::init(&variables)?;
-    let deps = Config::read(&variables)?.deps().await?;
+    let deps = Deps::new(&Wiring::on_lambda(variables).await?)?;
     lambda::serve(deps, handler::handle).await
 }

@@ -20,7 +20,8 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::{
-    handler::{Deps, PlanError, malformed},
+    deps::Deps,
+    handler::{PlanError, malformed},
     time::TimeLimit,
     web::WebError,
 };

@@ -8,11 +8,7 @@ use darkroom::{
 use runtime::{deliveries::Disposition, rejection};
 use tracing::{info, warn};
 
-use crate::{
-    drop::Dropped,
-    handler::{Deps, PlanError},
-    terms::Terms,
-};
+use crate::{deps::Deps, drop::Dropped, handler::PlanError, terms::Terms};
 
 /// Writes the problems, the status, and the marker.
 pub(crate) async fn reject(

@@ -3,7 +3,7 @@
 use darkroom::plan::{BatchBounds, PlanLock};
 use jiff::Timestamp;
 
-use crate::handler::Deps;
+use crate::deps::Deps;
 
 /// What a plan depends on, apart from the manifest and the settings. The first planning of a job
 /// decides it and writes it into `plan.lock`; each later one goes by that, so that it makes the

@@ -28,8 +28,9 @@ use tokio::sync::mpsc;
 
 use crate::{
     check::{Good, ReadContext},
+    deps::Deps,
     drop::Dropped,
-    handler::{Deps, PlanError, malformed},
+    handler::{PlanError, malformed},
     terms::Terms,
     time::{TO_RETURN, TimeLimit},
 };

@@ -7,61 +7,15 @@ use darkroom::{
     names::{JobId, ShardId},
     state::{Arrival, PollStep, poll_step},
 };
-use gemini::Gemini;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use runtime::{
     deliveries::{Disposition, Message, deliver},
-    ledger_store::{LedgerError, LedgerStore},
-    metrics::Metrics,
-    queue::{Queue, QueueError},
-    shard_store::{ShardStore, StateError},
+    ledger_store::LedgerError,
+    queue::QueueError,
+    shard_store::StateError,
 };
-use seam::{clock::Clock, rng::Rng};
 
-use crate::{answer::ask, work::Work};
-
-/// How long a batch is left alone between two questions about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PollBackoff {
-    /// At first.
-    pub shortest: SignedDuration,
-    /// Once it has taken hours, and after errors.
-    pub longest: SignedDuration,
-}
-
-impl Default for PollBackoff {
-    fn default() -> Self {
-        Self {
-            shortest: SignedDuration::from_mins(1),
-            longest: SignedDuration::from_mins(15),
-        }
-    }
-}
-
-/// What `poll` works with.
-#[derive(Clone, Debug)]
-pub struct Deps {
-    /// Shard states.
-    pub states: ShardStore,
-    /// What the project's limits are taken up by.
-    pub ledger: LedgerStore,
-    /// The Gemini API.
-    pub gemini: Gemini,
-    /// The queue that triggers it.
-    pub polls: Queue,
-    /// Where ended batches go.
-    pub results: Queue,
-    /// Where changes are told.
-    pub reports: Queue,
-    /// The time.
-    pub clock: Clock,
-    /// Jitter.
-    pub rng: Rng,
-    /// How often to ask.
-    pub waits: PollBackoff,
-    /// What an operator watches.
-    pub metrics: Metrics,
-}
+use crate::{answer::ask, deps::Deps, work::Work};
 
 /// Why a batch could not be asked about now; its message comes back.
 #[derive(Debug, thiserror::Error)]
@@ -119,32 +73,5 @@ async fn process(deps: &Deps, message: &Message) -> Result<Disposition, PollErro
         PollStep::GiveUp => work.end(&stored, stored.shard.given_up()).await,
         PollStep::NotOwner => Ok(Disposition::Done),
         PollStep::Report => work.tell_report(Disposition::Done).await,
-    }
-}
-
-impl PollBackoff {
-    /// A tenth of the time already waited, within the bounds, give or take a tenth, so that shards
-    /// submitted together don't ask together.
-    pub(crate) fn after(self, waited: SignedDuration, rng: f64) -> SignedDuration {
-        let pause = (waited / 10).clamp(self.shortest, self.longest.max(self.shortest));
-        pause.mul_f64(0.9 + 0.2 * rng)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_from_a_minute_to_a_quarter_of_an_hour() {
-        let pause = |minutes, rng| {
-            PollBackoff::default()
-                .after(SignedDuration::from_mins(minutes), rng)
-                .as_secs()
-        };
-        assert_eq!(pause(0, 0.5), 60);
-        assert_eq!(pause(60, 0.5), 360);
-        assert_eq!(pause(60 * 24, 0.5), 900);
-        assert!(pause(60, 0.0) < pause(60, 0.99));
     }
 }

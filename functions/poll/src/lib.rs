@@ -5,6 +5,6 @@
 //! (results).
 
 mod answer;
-pub mod config;
+pub mod deps;
 pub mod handler;
 mod work;

@@ -11,7 +11,7 @@ use runtime::{
 };
 use tracing::warn;
 
-use crate::handler::{Deps, PollError};
+use crate::{deps::Deps, handler::PollError};
 
 /// How long to leave a shard alone that somebody else has just changed.
 pub(crate) const CONTENDED: SignedDuration = SignedDuration::from_secs(10);

@@ -17,7 +17,10 @@ use runtime::{
     deliveries::Disposition,
 };
 
-use crate::handler::{Deps, News, ReportError, malformed};
+use crate::{
+    deps::Deps,
+    handler::{News, ReportError, malformed},
+};
 
 /// How long to wait where `job.json` appears in the moment in which it is found missing.
 const CONTENDED: SignedDuration = SignedDuration::from_secs(5);

@@ -16,8 +16,9 @@ use runtime::{
 };
 
 use crate::{
+    deps::Deps,
     documents::{damaged, missing, read_json},
-    handler::{Deps, ReportError, malformed},
+    handler::{ReportError, malformed},
     join::write_results,
 };
 

@@ -13,7 +13,7 @@ use runtime::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::handler::{Deps, ReportError};
+use crate::{deps::Deps, handler::ReportError};
 
 /// A JSON Lines document of a job while it is read.
 pub(crate) struct DocumentLines<'a> {

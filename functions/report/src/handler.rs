@@ -1,46 +1,23 @@
 //! One event of (reports): the messages about one job are handled together, in one look at the job.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::collections::BTreeSet;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use darkroom::{
     messages::JobMessage,
-    models::Catalog,
     names::{JobId, ShardId},
     status::Blocker,
 };
 use jiff::Timestamp;
 use runtime::{
-    bucket::{Bucket, BucketError},
-    catalog_store::{CatalogFault, CatalogStore},
+    bucket::BucketError,
+    catalog_store::CatalogFault,
     deliveries::{Message, deliver_together},
     lines::LineError,
-    metrics::Metrics,
-    queue::Queue,
-    shard_store::{ShardStore, StateError},
+    shard_store::StateError,
 };
-use seam::clock::Clock;
 
-use crate::look::look;
-
-/// What `report` works with.
-#[derive(Clone, Debug)]
-pub struct Deps {
-    /// Plans, parts and reports.
-    pub bucket: Bucket,
-    /// Shard states.
-    pub states: ShardStore,
-    /// The queue that triggers it.
-    pub reports: Queue,
-    /// The time.
-    pub clock: Clock,
-    /// Models and prices: the built-in ones, and once a job is closed, those it was planned with.
-    pub catalog: Arc<Catalog>,
-    /// Models and prices of jobs.
-    pub catalogs: CatalogStore,
-    /// What an operator watches.
-    pub metrics: Metrics,
-}
+use crate::{deps::Deps, look::look};
 
 /// Why a job could not be looked at, or closed, now.
 #[derive(Debug, thiserror::Error)]

@@ -27,8 +27,9 @@ use runtime::{
 use serde_json::value::RawValue;
 
 use crate::{
+    deps::Deps,
     documents::{DocumentLines, damaged, unreadable_state},
-    handler::{Deps, ReportError, malformed},
+    handler::{ReportError, malformed},
 };
 
 /// Writes the result lines, the table and what to retry, and counts. Nothing is visible of it

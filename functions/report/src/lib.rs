@@ -10,7 +10,7 @@
 
 mod blocked;
 mod close;
-pub mod config;
+pub mod deps;
 mod documents;
 pub mod handler;
 mod join;

@@ -19,8 +19,9 @@ use runtime::{bucket::Conditional, deliveries::Disposition, shard_store::Rounds}
 use crate::{
     blocked,
     close::close,
+    deps::Deps,
     documents::{missing, unreadable_state},
-    handler::{Deps, News, ReportError, malformed},
+    handler::{News, ReportError, malformed},
     pace,
 };
 

@@ -15,6 +15,8 @@ pub mod notifications;
 pub mod parameter;
 pub mod queue;
 pub mod rejection;
+pub mod settings;
 pub mod shard_queues;
 pub mod shard_store;
 pub mod upload_store;
+pub mod wiring;

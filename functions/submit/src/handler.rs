@@ -2,56 +2,20 @@
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use darkroom::{
-    ledger::ProjectLimits,
     messages::ShardMessage,
     names::{JobId, ShardId},
     state::{Arrival, SubmitStep, submit_step},
 };
-use gemini::Gemini;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use runtime::{
-    bucket::{Bucket, BucketError},
+    bucket::BucketError,
     deliveries::{Disposition, Message, deliver},
-    ledger_store::{LedgerError, LedgerStore},
-    metrics::Metrics,
-    queue::{Queue, QueueError},
-    shard_store::{ShardStore, StateError},
-    upload_store::UploadStore,
+    ledger_store::LedgerError,
+    queue::QueueError,
+    shard_store::StateError,
 };
-use seam::clock::Clock;
 
-use crate::{attempt::submit, recovery, work::Work};
-
-/// What `submit` works with.
-#[derive(Clone, Debug)]
-pub struct Deps {
-    /// Request files and reference pictures.
-    pub bucket: Bucket,
-    /// Shard states.
-    pub states: ShardStore,
-    /// What the project's limits are taken up by.
-    pub ledger: LedgerStore,
-    /// The records of uploaded references.
-    pub references: UploadStore,
-    /// The project's limits.
-    pub limits: ProjectLimits,
-    /// The Gemini API.
-    pub gemini: Gemini,
-    /// The queue that triggers it.
-    pub shards: Queue,
-    /// Where submitted shards go.
-    pub polls: Queue,
-    /// Where changes are told.
-    pub reports: Queue,
-    /// The time.
-    pub clock: Clock,
-    /// Begins every display name.
-    pub stack: String,
-    /// How long nobody looks for a batch whose create call went unanswered.
-    pub quiet: SignedDuration,
-    /// What an operator watches.
-    pub metrics: Metrics,
-}
+use crate::{attempt::submit, deps::Deps, recovery, work::Work};
 
 /// Why a shard could not be taken further now; its message comes back.
 #[derive(Debug, thiserror::Error)]

@@ -22,7 +22,7 @@ use runtime::{
     shard_store::StateError,
 };
 
-use crate::{handler::Deps, references};
+use crate::{deps::Deps, references};
 
 /// Lines are gathered to pieces of about this size, so that the upload isn't fed byte by byte.
 const PIECE_BYTES: usize = 256 << 10;

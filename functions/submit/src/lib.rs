@@ -5,7 +5,7 @@
 //! the records of uploaded references.
 
 mod attempt;
-pub mod config;
+pub mod deps;
 pub mod handler;
 mod input;
 mod recovery;

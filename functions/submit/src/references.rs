@@ -24,7 +24,7 @@ use runtime::{
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
-use crate::{handler::Deps, input::InputError};
+use crate::{deps::Deps, input::InputError};
 
 /// How many references are in memory at once.
 const AT_ONCE: usize = 4;

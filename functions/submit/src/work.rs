@@ -11,7 +11,7 @@ use runtime::{
 };
 use tracing::{info, warn};
 
-use crate::handler::{Deps, SubmitError};
+use crate::{deps::Deps, handler::SubmitError};
 
 /// How long to leave a shard alone that somebody else has just changed.
 pub(crate) const CONTENDED: SignedDuration = SignedDuration::from_secs(10);

@@ -8,7 +8,7 @@ use gemini::{ApiError, Batch};
 use jiff::{SignedDuration, Timestamp};
 use tracing::{error, warn};
 
-use crate::handler::{Deps, SweepError};
+use crate::{deps::Deps, handler::SweepError};
 
 /// How old a batch may be to be compared: a batch lives for two days at the most. Lists go back six
 /// weeks.

@@ -7,10 +7,7 @@ use darkroom::{
 };
 use gemini::ApiError;
 
-use crate::{
-    handler::{Deps, SweepError},
-    known::Known,
-};
+use crate::{deps::Deps, handler::SweepError, known::Known};
 
 /// Deletes the spent input files of this deployment. Answers with how many there were.
 pub(crate) async fn delete_spent(deps: &Deps, known: &mut Known<'_>) -> Result<u32, SweepError> {

@@ -2,42 +2,15 @@
 
 use std::fmt::Display;
 
-use gemini::{ApiError, Gemini};
+use gemini::ApiError;
 use jiff::Timestamp;
 use runtime::{
-    bucket::{Bucket, BucketError},
-    ledger_store::{LedgerError, LedgerStore},
-    metrics::{Metric, Metrics},
-    queue::QueueError,
-    rejection::RejectionError,
-    shard_queues::ShardQueues,
-    shard_store::{ShardStore, StateError},
+    bucket::BucketError, ledger_store::LedgerError, metrics::Metric, queue::QueueError,
+    rejection::RejectionError, shard_store::StateError,
 };
-use seam::clock::Clock;
 use tracing::{error, info};
 
-use crate::{batches, files, jobs, known::Known, ledger};
-
-/// What `sweep` works with.
-#[derive(Clone, Debug)]
-pub struct Deps {
-    /// Selector jobs are open.
-    pub bucket: Bucket,
-    /// Shard states.
-    pub states: ShardStore,
-    /// What the project's limits are taken up by.
-    pub ledger: LedgerStore,
-    /// The Gemini API.
-    pub gemini: Gemini,
-    /// Whoever moves shards on.
-    pub wake: ShardQueues,
-    /// The time.
-    pub clock: Clock,
-    /// Begins every display name.
-    pub stack: String,
-    /// What an operator watches.
-    pub metrics: Metrics,
-}
+use crate::{batches, deps::Deps, files, jobs, known::Known, ledger};
 
 /// What one sweep found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

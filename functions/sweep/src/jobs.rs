@@ -11,10 +11,7 @@ use runtime::{
 };
 use tracing::{error, info, warn};
 
-use crate::{
-    handler::{Deps, SweepError},
-    overwritten,
-};
+use crate::{deps::Deps, handler::SweepError, overwritten};
 
 /// What was found out about the jobs that are not closed.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use darkroom::{
     state::Shard,
 };
 
-use crate::handler::{Deps, SweepError};
+use crate::{deps::Deps, handler::SweepError};
 
 /// The states read so far.
 pub(crate) struct Known<'a> {

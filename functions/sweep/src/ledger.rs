@@ -11,10 +11,7 @@ use darkroom::{
 use jiff::SignedDuration;
 use tracing::info;
 
-use crate::{
-    handler::{Deps, SweepError},
-    known::Known,
-};
+use crate::{deps::Deps, handler::SweepError, known::Known};
 
 /// How long a shard may hold its place before it has a batch: longer than any invocation of
 /// `submit`.

@@ -6,7 +6,7 @@
 //! so it counts what it finds.
 
 mod batches;
-pub mod config;
+pub mod deps;
 mod files;
 pub mod handler;
 mod jobs;

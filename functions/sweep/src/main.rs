@@ -1,13 +1,13 @@
 //! The `sweep` Lambda function.
 
-use runtime::{lambda, log};
+use runtime::{lambda, log, wiring::Wiring};
 use seam::environment::Variables;
-use sweep::{config::Config, handler};
+use sweep::{deps::Deps, handler};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
     let variables = Variables::from_env();
     log::init(&variables)?;
-    let deps = Config::read(&variables)?.deps().await?;
+    let deps = Deps::new(&Wiring::on_lambda(variables).await?)?;
     lambda::serve_schedule(deps, handler::handle).await
 }

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use runtime::rejection;
 use tracing::warn;
 
-use crate::handler::{Deps, SweepError};
+use crate::{deps::Deps, handler::SweepError};
 
 /// How long after its lock a plan may still be written by the invocation that wrote the lock.
 const PLANNING: SignedDuration = SignedDuration::from_hours(1);

@@ -11,8 +11,8 @@ use cli::{
     cloud::{Cloud, CloudConfig, Deps, INTERNAL},
     time::Time,
 };
-use collect::handler::CollectLimits;
 use darkroom::job::{Settings, ShardLimits};
+use darkroom::settings::CollectLimits;
 use gemini::{
     self, Gemini,
     key::{ApiKey, KeySource},

@@ -4,9 +4,9 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::Context;
 use aws_sim::{credentials::Credentials, listen::is_stopped, signed::Signed, wire::REGION};
+use darkroom::settings::PollBackoff;
 use gemini_sim::Gemini as SimulatedGemini;
 use jiff::SignedDuration;
-use poll::handler::PollBackoff;
 use seam::{clock::Clock, environment::Variables};
 use tokio::task::JoinSet;
 

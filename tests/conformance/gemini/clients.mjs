@@ -20,7 +20,7 @@ import {
 
 const [url] = process.argv.slice(2);
 const model = 'gemini-nano-banana-2.1';
-const google = createGoogle({ baseURL: `${url}/v1beta`, apiKey: 'judge' });
+const google = createGoogle({ baseURL: `${url}/v1beta`, apiKey: "any" });
 globalThis.AI_SDK_LOG_WARNINGS = false;
 
 /** Width and height, from the first frame header of a JPEG file. */

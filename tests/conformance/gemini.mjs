@@ -120,7 +120,7 @@ async function single(ai) {
 
 const { version } = JSON.parse(readFileSync(new URL('node_modules/@google/genai/package.json', import.meta.url)));
 for (const apiVersion of [undefined, 'v1beta']) {
-  const ai = new GoogleGenAI({ apiKey: 'judge', apiVersion, httpOptions: { baseUrl: url } });
+  const ai = new GoogleGenAI({ apiKey: "any", apiVersion, httpOptions: { baseUrl: url } });
   await files(ai);
   await batchByFile(ai);
   await batchInline(ai);

@@ -1,0 +1,52 @@
+//! What `report` depends on.
+
+use std::sync::Arc;
+
+use darkroom::{chain::REPORTS, models::Catalog};
+use runtime::{
+    bucket::Bucket,
+    catalog_store::CatalogStore,
+    metrics::Metrics,
+    queue::Queue,
+    shard_store::ShardStore,
+    wiring::{Wiring, WiringError},
+};
+use seam::clock::Clock;
+
+/// What `report` depends on.
+#[derive(Clone, Debug)]
+pub struct Deps {
+    /// Plans, chunks and reports.
+    pub bucket: Bucket,
+    /// Shard states.
+    pub states: ShardStore,
+    /// The queue that triggers `report`.
+    pub reports: Queue,
+    /// The time.
+    pub clock: Clock,
+    /// Models and prices: the built-in catalog, and when a job is closed, the catalog that it was
+    /// planned with.
+    pub catalog: Arc<Catalog>,
+    /// The catalogs that jobs were planned with.
+    pub catalogs: CatalogStore,
+    /// The metrics that an operator watches.
+    pub metrics: Metrics,
+}
+
+impl Deps {
+    /// Builds what `report` depends on.
+    ///
+    /// # Errors
+    /// [`WiringError`] when a variable is missing or can't be used.
+    pub fn new(wiring: &Wiring) -> Result<Self, WiringError> {
+        Ok(Self {
+            bucket: wiring.bucket.clone(),
+            states: wiring.shard_store(),
+            reports: wiring.queue(REPORTS)?,
+            clock: wiring.clock.clone(),
+            catalog: Arc::clone(&wiring.catalog),
+            catalogs: wiring.catalog_store(),
+            metrics: wiring.metrics.clone(),
+        })
+    }
+}
