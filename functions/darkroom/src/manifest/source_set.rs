@@ -112,9 +112,13 @@ impl OpenedManifest {
                 let again = io::Cursor::new(start).chain(&mut rest);
                 read(again, &header, &context, |_| Ok(()))?.templates
             }
-            None => read(sources.manifest()?, &header, &context, |_| Ok(()))?.templates,
+            None => {
+                // The first stream ends before the second begins, so that it does not time out.
+                drain(&mut rest)?;
+                read(sources.manifest()?, &header, &context, |_| Ok(()))?.templates
+            }
         };
-        io::copy(&mut rest, &mut io::sink()).map_err(ReadError::Source)?;
+        drain(&mut rest)?;
 
         sidecar.templates.retain(|name, _| used.contains(name));
         for template in sidecar.templates.values_mut() {
@@ -138,6 +142,13 @@ impl OpenedManifest {
     pub fn content_id(&self, settings: &Settings) -> String {
         content_id(&self.sha256, settings, &self.sidecar)
     }
+}
+
+/// Reads a source to its end.
+fn drain(source: &mut impl Read) -> Result<(), ReadError> {
+    io::copy(source, &mut io::sink())
+        .map(drop)
+        .map_err(ReadError::Source)
 }
 
 /// A source that is hashed and counted while it is read.
