@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, future::pending};
 
 use base64_simd::STANDARD;
-use cli::host::{self, Waiting};
-use darkroom::job::Settings;
+use cli::host::{self, WaitMode};
+use darkroom::job::JobSettings;
 use gemini_sim::Scenario;
 use http::StatusCode;
 use jiff::SignedDuration;
@@ -44,9 +44,9 @@ fn keys(lines: &[Value]) -> Vec<&str> {
 #[tokio::test]
 async fn with_rounds_every_key_that_may_succeed_becomes_an_image() {
     // So many that no key can fail in each.
-    let settings = Settings {
+    let settings = JobSettings {
         max_rounds: 9,
-        ..Settings::default()
+        ..JobSettings::default()
     };
     let world = World::made_with(Making {
         scenario: unreliable(),
@@ -98,9 +98,9 @@ async fn with_rounds_every_key_that_may_succeed_becomes_an_image() {
 
 #[tokio::test]
 async fn without_rounds_the_retry_manifest_finishes_the_rest() {
-    let settings = Settings {
+    let settings = JobSettings {
         max_rounds: 1,
-        ..Settings::default()
+        ..JobSettings::default()
     };
     let world = World::made_with(Making {
         scenario: unreliable(),
@@ -342,10 +342,10 @@ async fn held(world: &World) -> String {
             .find(|shard| shard["phase"] == "held")?;
         Some(shard["note"].as_str()?.to_owned())
     };
-    let stopped = host::run(&world.cloud, Waiting::Jump, pending(), async || {
+    let stopped = host::run(&world.cloud, WaitMode::Jump, pending(), async || {
         Ok(reason().await.is_some())
     });
-    assert_eq!(stopped.await.unwrap(), host::Stopped::Reached);
+    assert_eq!(stopped.await.unwrap(), host::StopReason::ConditionMet);
     reason().await.unwrap()
 }
 
@@ -573,9 +573,9 @@ fn image_line(key: &str, width: u32, height: u32) -> String {
 
 #[tokio::test]
 async fn whatever_does_not_fit_what_was_asked_is_counted_and_told() {
-    let settings = Settings {
+    let settings = JobSettings {
         max_rounds: 1,
-        ..Settings::default()
+        ..JobSettings::default()
     };
     let world = World::made_with(Making {
         settings,

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64_simd::STANDARD;
-use darkroom::job::Settings;
-use gemini_sim::{BatchFate, FateRule, Gemini, Scenario};
+use darkroom::job::JobSettings;
+use gemini_sim::{BatchOutcome, BatchOutcomeRule, Gemini, Scenario};
 use http::Request;
 use http_body_util::BodyExt;
 use seam::transport::{Transport, empty};
@@ -25,14 +25,14 @@ fn bad_day() -> Scenario {
         missing_percent: 1,
         repeated_percent: 1,
         shuffle: true,
-        batch_fates: vec![
-            FateRule {
+        batch_outcomes: vec![
+            BatchOutcomeRule {
                 which: "2".parse().unwrap(),
-                fate: BatchFate::StuckRunning,
+                outcome: BatchOutcome::StuckRunning,
             },
-            FateRule {
+            BatchOutcomeRule {
                 which: "4".parse().unwrap(),
-                fate: BatchFate::Expired,
+                outcome: BatchOutcome::Expired,
             },
         ],
         faults: vec![
@@ -54,11 +54,11 @@ fn manifest() -> String {
 }
 
 async fn day(max_rounds: u8) -> (World, String) {
-    let settings = Settings {
+    let settings = JobSettings {
         max_rounds,
         default_model: "gemini-3.1-flash-image".to_owned(),
         allow_retired_models: true,
-        ..Settings::default()
+        ..JobSettings::default()
     };
     let world = World::made_with(Making {
         scenario: bad_day(),

@@ -1,6 +1,6 @@
 //! A job's own budget holds over all its rounds.
 
-use darkroom::{chain::FUNCTION_TIMEOUT, cost::Usd, ledger::Ledger};
+use darkroom::{chain::FUNCTION_TIMEOUT, ledger::Ledger, money::Usd};
 use gemini_sim::Scenario;
 use jiff::SignedDuration;
 use rust_decimal::Decimal;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use darkroom::{
     chain::{MANIFESTS, SHARDS},
-    keys::hex,
+    digest::hex,
     models::Catalog,
 };
 use sha2::{Digest, Sha256};

@@ -2,10 +2,11 @@
 
 use darkroom::{
     chain::{CONTROLS, FUNCTION_TIMEOUT, MANIFESTS, POLLS, RESULTS, SHARDS},
-    cost::Usd,
-    job::{Settings, job_id},
+    job::JobSettings,
     manifest::Sidecar,
+    money::Usd,
     names::{JobId, ShardId},
+    plan::job_id,
     report::Summary,
     status::{JobPhase, JobStatus},
 };
@@ -199,7 +200,7 @@ fn stones_job() -> JobId {
         "darkroom",
         "inbox/stones.jsonl",
         &hash,
-        &Settings::default(),
+        &JobSettings::default(),
         &Sidecar::default(),
     )
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use darkroom::{
     chain::{FUNCTION_TIMEOUT, MANIFESTS, SHARDS},
-    job::{Settings, ShardLimits},
+    job::{JobSettings, ShardLimits},
     ledger::ProjectLimits,
 };
 use jiff::SignedDuration;
@@ -40,9 +40,9 @@ async fn planned(items: usize, refs: &[&str], shard: u32) -> World {
         response_bytes: u64::MAX,
         ..ShardLimits::default()
     };
-    let settings = Settings {
+    let settings = JobSettings {
         shard,
-        ..Settings::default()
+        ..JobSettings::default()
     };
     let world = World::made_with(Making {
         settings,

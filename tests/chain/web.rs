@@ -8,7 +8,7 @@ use std::{
 
 use darkroom::{
     chain::{MANIFESTS, SHARDS},
-    job::{HttpsReferences, Settings},
+    job::{HttpsReferences, JobSettings},
 };
 use http::{Request, Response};
 use plan::web::Web;
@@ -60,9 +60,9 @@ fn picture(name: &str) -> Vec<u8> {
 async fn world(https_references: HttpsReferences) -> (World, Arc<Host>) {
     let host = Arc::new(Host::default());
     host.answers(200, picture("fox.png"));
-    let settings = Settings {
+    let settings = JobSettings {
         https_references,
-        ..Settings::default()
+        ..JobSettings::default()
     };
     let web = Some(Web::over(Arc::clone(&host) as _));
     let world = World::made_with(Making {

@@ -2,7 +2,7 @@
 
 use std::{sync::Mutex, time::Instant};
 
-use darkroom::job::{Settings, ShardLimits};
+use darkroom::job::{JobSettings, ShardLimits};
 use gemini_sim::Scenario;
 use serde_json::{Value, json};
 use tests::{Making, World};
@@ -148,10 +148,10 @@ async fn reads_of_a_chain(shards: usize) -> f64 {
         requests: 2,
         ..ShardLimits::default()
     };
-    let settings = Settings {
+    let settings = JobSettings {
         shard,
         max_rounds: 1,
-        ..Settings::default()
+        ..JobSettings::default()
     };
     let scenario = Scenario {
         refuse_percent: 100,

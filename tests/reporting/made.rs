@@ -3,17 +3,15 @@
 use std::collections::BTreeMap;
 
 use darkroom::{
+    batch_bounds::BatchBounds,
     chunks::{Chunk, ChunkLine},
     cost::{Estimate, Usage},
-    job::{Settings, ShardLimits},
-    layout,
+    job::{JobSettings, ShardLimits},
     manifest::Reading,
     models::Catalog,
     names::{BatchName, JobId, ObjectUri, RequestKey, ShardId},
-    plan::{
-        BatchBounds, ManifestVersion, OwnNames, PlanLine, PlanLock, PlanSummary, RequestSize,
-        Sharder,
-    },
+    object_keys,
+    plan::{CustomNames, ManifestVersion, PlanLine, PlanLock, PlanSummary, RequestSize, Sharder},
     results::{Reason, ResultLine, Status},
     state::{Demand, EndedBatch, Phase, Shard},
     status::{JobPhase, JobStatus},
@@ -79,7 +77,7 @@ pub(crate) async fn make(world: &World, spec: Spec) -> Made {
     };
     let mut sharder = Sharder::new(limits, BatchBounds::default());
     let mut shards: BTreeMap<ShardId, Building> = BTreeMap::new();
-    let mut plan = bucket.writer(&layout::plan(&job), "application/jsonl");
+    let mut plan = bucket.writer(&object_keys::plan(&job), "application/jsonl");
     for number in 0..spec.items {
         let model = models[number % models.len()];
         let id = sharder.place(model, RequestSize::default()).shard;
@@ -92,7 +90,7 @@ pub(crate) async fn make(world: &World, spec: Spec) -> Made {
             model: model.clone(),
             start,
             end: start,
-            requests: bucket.writer(&layout::requests(&job, id.number), "application/jsonl"),
+            requests: bucket.writer(&object_keys::requests(&job, id.number), "application/jsonl"),
             lines: Vec::new(),
             count: 0,
         });
@@ -205,7 +203,7 @@ async fn finish_shard(
         } else {
             Chunk::up_to(1_000 * (number as u64 + 1), chunk.len())
         };
-        let key = layout::chunk(job, id, &part);
+        let key = object_keys::chunk(job, id, &part);
         world
             .cloud
             .bucket
@@ -275,25 +273,28 @@ pub(crate) async fn write_lock(world: &World, job: &JobId, now: Timestamp) {
         v: 1,
         job: job.clone(),
         manifest,
-        settings: Settings::default(),
+        settings: JobSettings::default(),
         bounds: BatchBounds::default(),
         templates: BTreeMap::new(),
         catalog_sha256: PlanLock::hash_of(&catalog),
         planned_at: now,
-        own_names: OwnNames {
+        custom_names: CustomNames {
             keys: Vec::new(),
             variables: VARIABLES.map(str::to_owned).to_vec(),
         },
     };
     world
-        .put(&layout::plan_lock(job), serde_json::to_vec(&lock).unwrap())
+        .put(
+            &object_keys::plan_lock(job),
+            serde_json::to_vec(&lock).unwrap(),
+        )
         .await
         .unwrap();
     world
-        .put(&layout::job_models(job), catalog.text())
+        .put(&object_keys::job_models(job), catalog.text())
         .await
         .unwrap();
-    world.put(&layout::open_job(job), "").await.unwrap();
+    world.put(&object_keys::open_job(job), "").await.unwrap();
 }
 
 async fn write_status(world: &World, job: &JobId, spec: Spec, shards: usize, now: Timestamp) {
@@ -316,7 +317,7 @@ pub(crate) async fn write_plan(world: &World, job: &JobId, plan: PlanSummary, no
     };
     world
         .put(
-            &layout::status(job),
+            &object_keys::status(job),
             serde_json::to_vec_pretty(&status).unwrap(),
         )
         .await

@@ -10,11 +10,11 @@ use anyhow::Context;
 use bytes::Bytes;
 use cli::{
     cloud::{Cloud, CloudConfig, INTERNAL},
-    host::{self, Stopped, Waiting},
+    host::{self, StopReason, WaitMode},
     time::Time,
 };
 use darkroom::settings::CollectLimits;
-use darkroom::{job::Settings, ledger::ProjectLimits, names::FileName};
+use darkroom::{job::JobSettings, ledger::ProjectLimits, names::FileName};
 use disk::Disk;
 use futures_util::stream;
 use gemini::{
@@ -73,7 +73,7 @@ pub struct Making {
     /// How the simulated Gemini behaves.
     pub scenario: Scenario,
     /// The settings of every job.
-    pub settings: Settings,
+    pub settings: JobSettings,
     /// How fast images are collected.
     pub pace: CollectLimits,
     /// What an operator watches.
@@ -204,8 +204,8 @@ impl World {
     ///
     /// # Errors
     /// Those of the host.
-    pub async fn run(&self) -> anyhow::Result<Stopped> {
-        host::run(&self.cloud, Waiting::Jump, pending(), async || Ok(false)).await
+    pub async fn run(&self) -> anyhow::Result<StopReason> {
+        host::run(&self.cloud, WaitMode::Jump, pending(), async || Ok(false)).await
     }
 
     /// The folders of all jobs, as keys ending in `/`, in order.

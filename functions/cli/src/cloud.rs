@@ -17,10 +17,10 @@ use aws_sim::{
 };
 use darkroom::{
     chain::{CHAIN, CONTROLS, MANIFESTS, RETENTION, SWEEP_EVERY, Source, VISIBILITY_TIMEOUT},
-    job::Settings,
-    layout,
+    job::JobSettings,
     ledger::ProjectLimits,
     models::{Catalog, Tier},
+    object_keys,
     settings::{CollectLimits, PollBackoff},
     state::QUIET_PERIOD,
 };
@@ -35,9 +35,9 @@ use runtime::{
     settings::StackSettings,
     wiring::{HostParts, Wiring, WiringError},
 };
-use seam::{rng::Rng, transport::Transport};
+use seam::{proxies::Proxies, rng::Rng, transport::Transport};
 
-use crate::{time::Time, words};
+use crate::{controls, time::Time};
 
 /// The local bucket.
 pub const BUCKET: &str = "darkroom";
@@ -91,7 +91,7 @@ pub struct Deps {
 #[derive(Clone, Debug)]
 pub struct CloudConfig {
     /// The settings of every job.
-    pub settings: Settings,
+    pub settings: JobSettings,
     /// How fast images are collected, and how often progress is written down.
     pub pace: CollectLimits,
     /// How often batches are asked about.
@@ -121,7 +121,7 @@ pub struct CloudConfig {
 impl Default for CloudConfig {
     fn default() -> Self {
         Self {
-            settings: Settings::default(),
+            settings: JobSettings::default(),
             pace: CollectLimits::default(),
             waits: PollBackoff::default(),
             limits: ProjectLimits {
@@ -132,7 +132,7 @@ impl Default for CloudConfig {
             tier: Tier::default(),
             quiet: QUIET_PERIOD,
             sweep_every: Some(SWEEP_EVERY),
-            web: Web::over_https(),
+            web: Web::over_https(Proxies::default()),
             rng: Rng::system(),
             metrics: Metrics::none(),
             credentials: None,
@@ -247,7 +247,7 @@ impl Cloud {
 
     /// Whether a job is not closed.
     pub fn has_open_jobs(&self) -> bool {
-        fs::read_dir(self.path_of(layout::OPEN_JOBS))
+        fs::read_dir(self.path_of(object_keys::OPEN_JOBS))
             .is_ok_and(|mut entries| entries.next().is_some())
     }
 
@@ -255,8 +255,8 @@ impl Cloud {
     ///
     /// # Errors
     /// When it can't be read or dropped; it is dropped the next time.
-    pub(crate) async fn drop_words(&self) -> anyhow::Result<()> {
-        words::drop_all(&self.root.join(INTERNAL), &self.bucket).await
+    pub(crate) async fn forward_controls(&self) -> anyhow::Result<()> {
+        controls::forward_all(&self.root.join(INTERNAL), &self.bucket).await
     }
 
     /// Where an object lies as a file, for people to open.

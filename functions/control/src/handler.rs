@@ -1,7 +1,7 @@
 //! One message of (controls): which job, and what is asked.
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use darkroom::{layout, names::JobId, status::JobStatus};
+use darkroom::{names::JobId, object_keys, status::JobStatus};
 use jiff::Timestamp;
 use runtime::{
     bucket::BucketError,
@@ -85,21 +85,26 @@ fn request(key: &str) -> Option<(JobId, Request)> {
 }
 
 async fn asked(deps: &Deps, job: &JobId, request: Request) -> Result<(), ControlError> {
-    if deps.bucket.head(&layout::plan_lock(job)).await?.is_none() {
+    if deps
+        .bucket
+        .head(&object_keys::plan_lock(job))
+        .await?
+        .is_none()
+    {
         // Any name can be written below control/, so nothing is kept of one that is unknown. `plan`
         // looks at what was dropped there itself, before and after it writes the lock: a cancel
         // that comes too early for this is not lost.
         warn!(correlation_id = %job, "there is no such job, or it isn't planned yet");
         return Ok(());
     }
-    let key = layout::status(job);
+    let key = object_keys::status(job);
     let status = match deps.bucket.read(&key).await? {
         Some(object) => {
             Some(serde_json::from_slice::<JobStatus>(&object.bytes).map_err(malformed(&key))?)
         }
         None => None,
     };
-    if status.as_ref().is_some_and(|status| status.phase.is_over()) {
+    if status.as_ref().is_some_and(|status| status.phase.is_terminal()) {
         info!(correlation_id = %job, "the job is over");
         return Ok(());
     }

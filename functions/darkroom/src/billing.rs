@@ -1,9 +1,11 @@
-//! What Gemini charged for, by what it told: one rule for the summary and for the ledger.
+//! What Gemini charged for, derived from the tokens that its answers report. The summary and the
+//! ledger share this one rule.
 //!
-//! Whoever tells tokens has charged for them, image or not, and whosever key stands on the line. An
-//! answer that is told twice (one `responseId`) was made, and charged for, once; two answers to one
-//! key are two charges. What was lost on its way can't be known, and is counted apart, with its
-//! estimate.
+//! - An answer that reports tokens was charged for, with or without an image and whatever its key
+//!   is.
+//! - An answer that is reported twice (with one `responseId`) was generated and charged for once.
+//! - Two answers to one key are two charges.
+//! - The charge for a lost answer is unknown. It is counted separately, at its estimate.
 
 use std::{
     collections::HashSet,
@@ -13,22 +15,23 @@ use std::{
 
 use crate::{
     chunks::ChunkLine,
-    cost::{self, Estimate, Usage, Usd},
+    cost::{self, Estimate, Usage},
     models::Model,
+    money::Usd,
     results::{ResultLine, Status, UNMATCHED, is_error_entry, is_image_elsewhere},
 };
 
-/// What answers cost in a batch, and what they would have cost interactively.
+/// The cost of answers in a batch, and what they would have cost interactively.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Charge {
-    /// In a batch.
+    /// The cost in a batch.
     pub batch: Usd,
-    /// Asked for synchronously.
+    /// The cost of the same tokens in synchronous requests.
     pub interactive: Usd,
 }
 
 impl Charge {
-    /// That of `usage` at the prices of `model`.
+    /// Returns the charge for `usage` at the prices of `model`.
     pub fn of(usage: &Usage, model: &Model) -> Self {
         Self {
             batch: cost::actual(usage, &model.batch),
@@ -69,30 +72,30 @@ impl Sum for Charge {
     }
 }
 
-/// What a line of a part says about money.
+/// What one line of a chunk shows about the charge for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Charged {
-    /// These tokens.
-    Told(Usage),
-    /// An image without a word about tokens: it was paid for all the same, about what was
-    /// estimated.
+    /// The answer reports these tokens.
+    Reported(Usage),
+    /// There is an image but no token count. It was charged for, at about the estimate.
     Estimated,
-    /// Whether anything was charged isn't known: an answer that was lost, can't be read, or doesn't
-    /// say. No more than about what was estimated.
+    /// It isn't known whether anything was charged: the answer was lost, can't be read, or reports
+    /// no tokens. The charge is at most about the estimate.
     Unknown,
-    /// Nothing, or nothing more: an error, a turn that never came, an answer that is counted
-    /// already.
+    /// There is no charge, or no further charge: an error, a request that was never served, or an
+    /// answer that is already counted.
     Nothing,
 }
 
-/// Counts each answer once. Keeps the ids of the answers of one shard.
+/// Counts the charge for each answer once. It keeps the ids of the answers of one shard.
 #[derive(Debug, Default)]
 pub struct Meter {
     answers: HashSet<String>,
 }
 
 impl Meter {
-    /// What `line` says about money, if its answer is new.
+    /// Returns the charge that `line` shows, or [`Charged::Nothing`] if its answer is already
+    /// counted.
     pub fn charged(&mut self, line: &ChunkLine) -> Charged {
         let (usage, answer) = match line {
             ChunkLine::Result(result) => (&result.usage, &result.response_id),
@@ -101,7 +104,7 @@ impl Meter {
         match (usage, line) {
             (Some(usage), _) => match answer {
                 Some(answer) if !self.answers.insert(answer.clone()) => Charged::Nothing,
-                Some(_) | None => Charged::Told(*usage),
+                Some(_) | None => Charged::Reported(*usage),
             },
             (None, ChunkLine::Result(result)) => without_usage(result),
             (None, ChunkLine::Unmatched(_)) => Charged::Nothing,
@@ -109,8 +112,10 @@ impl Meter {
     }
 }
 
+/// Returns the charge for a result that reports no tokens.
 fn without_usage(result: &ResultLine) -> Charged {
     match result.status {
+        // An image is always charged for.
         Status::Succeeded => Charged::Estimated,
         Status::Failed
             if result
@@ -120,7 +125,7 @@ fn without_usage(result: &ResultLine) -> Charged {
         {
             Charged::Nothing
         }
-        // Its image is counted where it lies, as one that belongs to no request.
+        // Its image is in the unmatched result, and is counted there.
         Status::Failed
             if result
                 .error
@@ -138,7 +143,7 @@ fn without_usage(result: &ResultLine) -> Charged {
             Charged::Estimated
         }
         Status::Failed | Status::Blocked | Status::NoImage => Charged::Unknown,
-        Status::Expired | Status::Cancelled | Status::Skipped | Status::Invalid => Charged::Nothing,
+        Status::Expired | Status::Cancelled | Status::Skipped => Charged::Nothing,
     }
 }
 
@@ -187,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_count_whatever_the_answer_is_and_whosever() {
+    fn reported_tokens_count_for_every_status_and_every_key() {
         for status in [
             Status::Succeeded,
             Status::Blocked,
@@ -195,38 +200,38 @@ mod tests {
             Status::Failed,
             Status::Cancelled,
         ] {
-            let told =
+            let charged =
                 Meter::default().charged(&result(status, Some("INTERNAL"), Some(USAGE), None));
-            assert_eq!(told, Charged::Told(USAGE), "{status:?}");
+            assert_eq!(charged, Charged::Reported(USAGE), "{status:?}");
         }
         assert_eq!(
             Meter::default().charged(&unmatched(Some(USAGE), None)),
-            Charged::Told(USAGE)
+            Charged::Reported(USAGE)
         );
     }
 
     #[test]
-    fn an_answer_counts_once_and_two_answers_twice() {
+    fn an_answer_counts_once_and_two_answers_count_twice() {
         let mut meter = Meter::default();
         let line = |answer| result(Status::Blocked, None, Some(USAGE), answer);
-        assert_eq!(meter.charged(&line(Some("r1"))), Charged::Told(USAGE));
+        assert_eq!(meter.charged(&line(Some("r1"))), Charged::Reported(USAGE));
         assert_eq!(
             meter.charged(&unmatched(Some(USAGE), Some("r1"))),
             Charged::Nothing
         );
         assert_eq!(
             meter.charged(&unmatched(Some(USAGE), Some("r2"))),
-            Charged::Told(USAGE)
+            Charged::Reported(USAGE)
         );
-        // Without an id nobody can tell them apart, and too much is better than too little.
+        // Answers without an id can't be distinguished. Overcounting is the safer error.
         assert_eq!(
             (meter.charged(&line(None)), meter.charged(&line(None))),
-            (Charged::Told(USAGE), Charged::Told(USAGE))
+            (Charged::Reported(USAGE), Charged::Reported(USAGE))
         );
     }
 
     #[test]
-    fn what_says_nothing_of_tokens_is_free_only_if_it_was_not_served() {
+    fn a_result_without_tokens_is_free_only_if_it_was_not_served() {
         for (status, code, charged) in [
             (Status::Succeeded, None, Charged::Estimated),
             (Status::Blocked, Some("IMAGE_SAFETY"), Charged::Unknown),

@@ -1,5 +1,5 @@
-//! What `collect` writes into `results/<offset>.jsonl`: a result for each key, and what can be
-//! given to no key.
+//! The chunks of a shard's results, which `collect` writes between two checkpoints: one line for
+//! each request key, and one for each result that matches no key.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,18 +9,18 @@ use crate::{
     results::{ResultLine, StoredImage},
 };
 
-/// One part of a shard's results: `shards/<id>/results/<name>.jsonl`.
+/// One chunk of a shard's results: `shards/<id>/results/<name>.jsonl`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
-    /// The object's name, without its folder and its extension.
+    /// The object's name without its folder and extension.
     pub name: String,
-    /// How many lines it has. An object with another number of lines was damaged.
+    /// The number of lines. An object with a different number of lines is damaged.
     pub lines: u64,
 }
 
 impl Chunk {
-    /// What was read between two checkpoints, up to byte `offset` of the responses file: twenty
-    /// digits, so that a listing is in order.
+    /// Names the chunk of the results that were read up to byte `offset` of the responses file. The
+    /// offset has twenty digits, so that a listing of the bucket is in order.
     pub fn up_to(offset: u64, lines: usize) -> Self {
         Self {
             name: format!("{offset:020}"),
@@ -28,8 +28,8 @@ impl Chunk {
         }
     }
 
-    /// What was read after the last checkpoint, and the keys that the responses file does not
-    /// mention.
+    /// Names the chunk of the results that were read after the last checkpoint, and of the keys
+    /// that the responses file does not mention.
     pub fn rest(lines: usize) -> Self {
         Self {
             name: "rest".to_owned(),
@@ -37,7 +37,7 @@ impl Chunk {
         }
     }
 
-    /// The requests that Gemini refused to take when it was asked for the batch of this attempt.
+    /// Names the chunk of the requests that Gemini refused when this attempt created its batch.
     pub fn refused(attempt: u32, lines: usize) -> Self {
         Self {
             name: format!("refused-{attempt}"),
@@ -46,40 +46,40 @@ impl Chunk {
     }
 }
 
-/// One line of a part.
+/// One line of a chunk. Its `kind` is `result` or `unmatched`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum ChunkLine {
-    /// What was set aside. It comes first: it is told by a member that no result has.
-    Unmatched(Box<UnmatchedResult>),
-    /// What became of a request key.
+    /// The result of a request key.
     Result(Box<ResultLine>),
+    /// A result that matches no request key.
+    Unmatched(Box<UnmatchedResult>),
 }
 
-/// A result that belongs to no request key, or to one that has its image. Its image was paid for,
-/// and is kept, unless the line was skipped.
+/// A result that matches no request key, or a key that already has its image. Its image was paid
+/// for and is kept, unless the line was skipped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnmatchedResult {
-    /// Why it was set aside.
+    /// Why it is unmatched.
     pub unmatched: UnmatchedReason,
-    /// Where its line begins in the responses file.
+    /// The byte of the responses file at which its line begins.
     pub offset: u64,
-    /// The key it has.
+    /// The key that its line carries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<RequestKey>,
     /// Its image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<StoredImage>,
-    /// The tokens it used: whosever it is, they are charged for.
+    /// The tokens that it used. They are charged for, whatever its key is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// Google's id of the answer, by which one that is told twice is known.
+    /// Google's id of the answer. It identifies an answer that is reported twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_id: Option<String>,
 }
 
 impl UnmatchedResult {
-    /// A line, which begins at `offset`, of which nothing is known yet but why it is set aside.
+    /// Creates an unmatched result of which only the reason and the `offset` of its line are known.
     pub fn new(unmatched: UnmatchedReason, offset: u64) -> Self {
         Self {
             unmatched,
@@ -92,17 +92,17 @@ impl UnmatchedResult {
     }
 }
 
-/// Why a result was set aside.
+/// Why a result is unmatched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnmatchedReason {
-    /// Its key was not asked for in this shard.
+    /// This shard requested no image with its key.
     UnknownKey,
-    /// Its key has its image already, or has its reason and this is no image.
+    /// Its key already has an image, or already has a reason and this result has no image either.
     RepeatedKey,
-    /// It has no key, or can't be read at all.
+    /// It has no key, or its line can't be read.
     NoKey,
-    /// Nobody looked at it: each reader has died at it.
+    /// Its line was skipped, because every invocation that tried to read it crashed.
     SkippedLine,
 }
 
@@ -112,7 +112,7 @@ mod tests {
     use crate::results::Status;
 
     #[test]
-    fn a_part_line_is_read_as_what_it_was_written_as() {
+    fn a_line_is_read_as_the_kind_that_was_written() {
         let usage = Some(Usage {
             prompt_tokens: 7,
             ..Usage::default()
@@ -136,5 +136,11 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn an_error_names_the_wrong_member_of_a_line() {
+        let error = serde_json::from_str::<ChunkLine>(r#"{"kind":"result","key":"k"}"#);
+        assert!(error.unwrap_err().to_string().contains("status"));
     }
 }

@@ -1,9 +1,9 @@
-//! What images cost: before, from the catalog; after, from what Gemini says it used.
+//! The cost of images: estimates from the catalog before a request, and actual costs from the
+//! tokens that Gemini reports after it.
 
 mod estimate;
 mod thinking;
 mod usage;
-mod usd;
 
 use std::ops::Add;
 
@@ -13,20 +13,22 @@ pub use self::{
     estimate::{Breakdown, Share},
     thinking::{Thinking, reserved_thoughts},
     usage::Usage,
-    usd::Usd,
 };
-use crate::models::{Model, Rates, ThinkingLevel};
+use crate::{
+    models::{Model, Rates, ThinkingLevel},
+    money::Usd,
+};
 
-/// Characters of text that count for one input token
+/// The characters of text in one input token
 /// (<https://ai.google.dev/gemini-api/docs/tokens>, read 2026-11: "about 4 characters").
 const CHARACTERS_PER_TOKEN: u64 = 4;
 
-/// What something will cost in each lane.
+/// The estimated cost in each lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Estimate {
-    /// As part of a batch.
+    /// The cost in a batch.
     pub batch_usd: Usd,
-    /// Asked for synchronously.
+    /// The cost of synchronous requests.
     pub interactive_usd: Usd,
 }
 
@@ -41,15 +43,15 @@ impl Add for Estimate {
     }
 }
 
-/// The input tokens of a request, about: its text, and its reference images.
+/// Estimates the input tokens of a request from its text and its reference images.
 pub fn input_tokens(model: &Model, characters: usize, references: usize) -> u64 {
     (characters as u64).div_ceil(CHARACTERS_PER_TOKEN)
         + references as u64 * model.tokens_per_reference
 }
 
-/// What one image will cost: the published price of its size, and its input tokens.
+/// Estimates the cost of one image: the published price of its size, and its input tokens.
 ///
-/// A size that the model doesn't make counts as the model's default size. Thoughts are not
+/// A size that the model doesn't offer counts as the model's default size. Thinking tokens are not
 /// included: see [`Thinking`].
 pub fn estimate(model: &Model, image_size: Option<&str>, input_tokens: u64) -> Estimate {
     let (batch, standard) = model
@@ -62,8 +64,8 @@ pub fn estimate(model: &Model, image_size: Option<&str>, input_tokens: u64) -> E
     }
 }
 
-/// What one image may cost in a batch at the most: its estimate, and more thoughts than are
-/// expected at this level.
+/// Returns the most that one image is assumed to cost in a batch: its estimate, and more thinking
+/// tokens than are expected at this level.
 pub fn ceiling(model: &Model, level: Option<ThinkingLevel>, estimate: Estimate) -> Usd {
     estimate.batch_usd
         + model
@@ -72,8 +74,8 @@ pub fn ceiling(model: &Model, level: Option<ThinkingLevel>, estimate: Estimate) 
             .per_million(reserved_thoughts(model, level))
 }
 
-/// What one request did cost, at these rates: `model.batch`, or `model.standard` for the
-/// interactive lane.
+/// Returns the actual cost of one request at these rates: `model.batch`, or `model.standard` for
+/// the interactive lane.
 pub fn actual(usage: &Usage, rates: &Rates) -> Usd {
     rates.input.per_million(usage.prompt_tokens)
         + rates.image.per_million(usage.output_image_tokens)
@@ -94,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_images_cost_what_google_prints() {
+    fn ten_thousand_images_cost_what_google_publishes() {
         let catalog = Catalog::built_in();
         for (id, interactive, batch) in [
             ("gemini-3.1-flash-image", "670", "340"),
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn input_is_text_and_references_at_the_input_price() {
+    fn text_and_references_are_priced_as_input() {
         let catalog = Catalog::built_in();
         let model = catalog.model("gemini-nano-banana-2.1").unwrap();
         assert_eq!(input_tokens(model, 41, 2), 11 + 2 * 1120);
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_may_cost_its_estimate_and_its_thoughts_at_the_most() {
+    fn the_ceiling_is_the_estimate_and_the_reserved_thinking() {
         let catalog = Catalog::built_in();
         let model = catalog.model("gemini-nano-banana-2.1").unwrap();
         assert_eq!(
@@ -134,11 +136,11 @@ mod tests {
             Some(ThinkingLevel::High),
             estimate(model, None, 1_000),
         );
-        assert_eq!(high, usd("0.0288"), "3,000 tokens of thoughts");
+        assert_eq!(high, usd("0.0288"), "3,000 thinking tokens");
     }
 
     #[test]
-    fn each_kind_of_token_has_its_price() {
+    fn each_kind_of_token_has_its_own_price() {
         let catalog = Catalog::built_in();
         let model = catalog.model("gemini-nano-banana-2.1").unwrap();
         let usage = Usage {
@@ -154,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn absurd_usage_is_a_price_and_no_panic() {
+    fn an_absurd_usage_has_a_price_and_does_not_panic() {
         let catalog = Catalog::built_in();
-        let most = u64::MAX;
+        let max = u64::MAX;
         let usage = Usage {
-            prompt_tokens: most,
-            output_image_tokens: most,
-            output_text_tokens: most,
-            thought_tokens: most,
+            prompt_tokens: max,
+            output_image_tokens: max,
+            output_text_tokens: max,
+            thought_tokens: max,
         };
         assert!(actual(&usage, &catalog.models()[0].batch) > usd("1000000"));
     }

@@ -1,24 +1,25 @@
-//! How our batches and input files are called at Gemini: the only way back from there to a shard.
+//! The display names of Darkroom's batches and input files at Gemini. They are the only way to find
+//! the shard of a batch or a file.
 
 use std::{fmt, str::FromStr};
 
 use crate::names::{JobId, ShardId};
 
-/// `<stack>/<job>/<shard>/<attempt>`, the display name of one attempt's input file and batch.
+/// The display name of one attempt's input file and batch: `<stack>/<job>/<shard>/<attempt>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DisplayName {
-    /// The deployment.
+    /// The stack name of the deployment.
     pub stack: String,
     /// The job.
     pub job: JobId,
     /// The shard.
     pub shard: ShardId,
-    /// The attempt, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
 }
 
 impl DisplayName {
-    /// Whether it is of this shard of this deployment, whatever the attempt.
+    /// Whether it belongs to any attempt of this shard in this deployment.
     pub fn is_of(&self, stack: &str, job: &JobId, shard: ShardId) -> bool {
         self.stack == stack && self.job == *job && self.shard == shard
     }
@@ -34,9 +35,9 @@ impl fmt::Display for DisplayName {
     }
 }
 
-/// A text that no deployment of Darkroom gave.
+/// The text is not a display name that Darkroom creates.
 #[derive(Debug, thiserror::Error)]
-#[error("not the name of a shard's attempt")]
+#[error("invalid display name: expected STACK/JOB/SHARD/ATTEMPT")]
 pub struct DisplayNameError;
 
 impl FromStr for DisplayName {
@@ -66,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_display_name_leads_back_to_its_shard() {
+    fn a_display_name_identifies_its_shard() {
         let job = JobId::new("catalog-9cf485441ecdeefd");
         let shard = ShardId::first(7).next_round();
         let name = DisplayName {
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn the_batches_of_others_have_other_names() {
+    fn rejects_names_that_darkroom_does_not_create() {
         for text in [
             "",
             "my batch",

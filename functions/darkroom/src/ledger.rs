@@ -1,11 +1,11 @@
-//! The ledger of the whole deployment, `stack/ledger.json`: which batches take up the project's
-//! limits, what may still be spent today, and who waits for it.
+//! The ledger of the deployment, `stack/ledger.json`: the batches that count toward the project's
+//! limits, the money that may still be spent today, and the jobs that wait for either.
 //!
-//! A shard is admitted before its request file is uploaded, and leaves when its batch has ended.
-//! What it may cost at the most is reserved until its output is read; then what it did cost takes
-//! that place, on the day of the reservation. All of this is by shard and can be repeated, so that
-//! a crash in between costs nothing. [`Ledger::admit`] is fair between jobs (see `admission`), and
-//! keeps each job within its own budget (see `account`).
+//! A shard is admitted before its request file is uploaded, and released when its batch has ended.
+//! Its maximum cost is reserved until its output is read. Then the actual cost replaces the
+//! reservation, on the day of the reservation. Every operation names one shard and can be repeated
+//! without effect, so a crash in between is harmless. [`Ledger::admit`] is fair between jobs (see
+//! `admission`), and keeps each job within its budget (see `account`).
 
 mod account;
 mod admission;
@@ -17,22 +17,24 @@ use serde::{Deserialize, Serialize};
 
 pub use self::account::{Account, Commitment};
 use crate::{
-    cost::Usd,
+    money::Usd,
     names::{JobId, ShardId},
     state::{Demand, Settlement, Shard},
 };
 
-/// How long after it should have asked again a waiting job keeps its place.
-const PATIENCE: SignedDuration = SignedDuration::from_mins(30);
+/// How long a waiting job keeps its place after the time at which it should have asked again.
+const WAITING_JOB_TTL: SignedDuration = SignedDuration::from_mins(30);
 
-/// The shortest and the longest wait of a shard for its turn.
-const WAITS: (SignedDuration, SignedDuration) =
-    (SignedDuration::from_mins(1), SignedDuration::from_mins(15));
+/// The shortest time after which a waiting shard asks again.
+const MIN_WAIT: SignedDuration = SignedDuration::from_mins(1);
 
-/// The code of a shard that its job's budget has no room for.
+/// The longest time after which a waiting shard asks again, unless it waits for the next day.
+const MAX_WAIT: SignedDuration = SignedDuration::from_mins(15);
+
+/// The code of a shard that exceeds the budget of its job.
 pub const OVER_BUDGET: &str = "BUDGET";
 
-/// `stack/ledger.json`, written by compare-and-swap alone.
+/// The ledger, `stack/ledger.json`. It is written by compare-and-swap only.
 ///
 /// ```json
 /// {"rev":7,"write_id":"…","live":{"catalog-…/0000":{"model":"…","tokens":931,"usd":0.49,"at":"2026-11-21T09:00:00Z",…}},
@@ -43,126 +45,131 @@ pub const OVER_BUDGET: &str = "BUDGET";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Ledger {
-    /// Counts the writes.
+    /// The number of writes.
     pub rev: u64,
-    /// Unique to one write.
+    /// The unique id of the last write.
     pub write_id: String,
     /// The shards that were admitted and have not ended, by job and shard.
     pub live: BTreeMap<String, Reservation>,
     /// The shards whose batch has ended and whose cost isn't known yet, by job and shard.
     pub unsettled: BTreeMap<String, Unsettled>,
-    /// The jobs that were refused and will ask again.
+    /// The jobs that were not admitted and will ask again.
     pub waiting: BTreeMap<JobId, Waiting>,
-    /// When each job that waits or has a live batch had its last turn.
+    /// The time of the last admission of each job that waits or has a live batch.
     pub served: BTreeMap<JobId, Timestamp>,
-    /// Dollars, by the day (UTC) of the admission: what batches cost, where that is known, else
-    /// what is reserved for them. What was never asked for is taken back.
+    /// Dollars by the day (UTC) of the admission: the actual cost of batches if it is known, else
+    /// the reservation. The reservation of a batch that was never created is returned.
     pub spent: BTreeMap<Date, Usd>,
-    /// The money of each open job that has a budget. `sweep` removes those of jobs that are closed.
+    /// The accounts of open jobs that have a budget. `sweep` removes those of closed jobs.
     pub accounts: BTreeMap<JobId, Account>,
 }
 
-/// What is reserved for a batch that has ended.
+/// The reservation of a batch that has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unsettled {
-    /// What it may have cost at the most.
+    /// The reserved cost.
     pub usd: Usd,
-    /// When it was admitted.
+    /// When the shard was admitted.
     pub at: Timestamp,
 }
 
-/// What one shard takes up.
+/// The reservation of a live shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reservation {
     /// The model of the batch.
     pub model: String,
-    /// Its input tokens, about.
+    /// Its estimated input tokens.
     pub tokens: u64,
-    /// What it may cost at the most.
+    /// The reserved cost.
     pub usd: Usd,
-    /// When it was admitted.
+    /// When the shard was admitted.
     pub at: Timestamp,
-    /// When it last asked whether it is.
+    /// When the shard last asked for admission.
     pub asked_at: Timestamp,
 }
 
-/// What a job waits for.
+/// A job that waits for admission.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Waiting {
-    /// Since when.
+    /// The time since which it waits.
     pub since: Timestamp,
-    /// When it asks again.
+    /// The time at which it asks again.
     pub back_at: Timestamp,
     /// The model of the shard that asked last.
     pub model: String,
     /// That shard's input tokens.
     pub tokens: u64,
-    /// What that shard may cost.
+    /// That shard's maximum cost.
     pub usd: Usd,
 }
 
-/// What a project allows.
+/// The limits of a Gemini project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProjectLimits {
-    /// Batches that may be pending or running at once. Google: 100
+    /// The number of batches that may be pending or running at the same time. Google allows 100
     /// (<https://ai.google.dev/gemini-api/docs/rate-limits>, read 2026-11).
     pub live_batches: u32,
-    /// Input tokens of pending and running batches, by model; a model that isn't named has no
+    /// The input tokens of pending and running batches, by model. A model that isn't listed has no
     /// limit.
     pub enqueued_tokens: BTreeMap<String, u64>,
-    /// What may be spent or reserved on one day (UTC), by the day of the admission.
+    /// The dollars that may be spent or reserved on one day (UTC), by the day of the admission.
     pub daily_usd: Option<Usd>,
 }
 
-/// The answer to a shard that wants to be submitted.
+/// The answer to a shard that asks for admission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It may.
+    /// The shard may be submitted.
     Granted,
-    /// Not now: why, for people, and when to ask again.
+    /// The shard must wait.
     Later {
-        /// What it waits for.
+        /// The reason, as a message for the user.
         why: String,
         /// When to ask again.
         at: Timestamp,
     },
-    /// Never, as long as the limits are what they are.
+    /// The shard exceeds a limit on its own. It is not admitted unless the limits change.
     Never {
-        /// Why, for people.
+        /// The reason and the remedy, as a message for the user.
         why: String,
     },
-    /// Never: the job's own budget has no room for it.
+    /// The shard exceeds the budget of its job.
     OverBudget {
-        /// The sums, and what to do, for people.
+        /// The sums and the remedy, as a message for the user.
         why: String,
     },
 }
 
-/// How a shard is called in the ledger.
+/// Returns the name of a shard in the ledger.
 pub fn name(job: &JobId, shard: ShardId) -> String {
     format!("{job}/{shard}")
 }
 
-/// The job that a name in the ledger belongs to.
+/// Returns the job that a name in the ledger belongs to.
 fn job_of(name: &str) -> &str {
     name.rsplit_once('/').map_or(name, |(job, _)| job)
 }
 
 impl Ledger {
-    /// Admits a shard, or notes that its job waits.
+    /// Admits a shard, or records that its job waits.
     pub fn admit(&mut self, shard: &Shard, limits: &ProjectLimits, now: Timestamp) -> Admission {
+        // A shard that is already admitted keeps its reservation.
         let name = name(&shard.job, shard.shard);
         if let Some(reservation) = self.live.get_mut(&name) {
             reservation.asked_at = now;
             return Admission::Granted;
         }
+
+        // A shard that can never be admitted must not wait.
         if let Some(why) = self.over_budget(shard) {
             return Admission::OverBudget { why };
         }
         if let Some(why) = impossible(shard, limits) {
             return Admission::Never { why };
         }
-        self.forget(now);
+
+        // The reservation or the place in the queue is decided by the limits and by fairness.
+        self.remove_stale(now);
         let Demand { tokens, usd, .. } = shard.demand;
         let since = self
             .waiting
@@ -188,7 +195,8 @@ impl Ledger {
                 Admission::Granted
             }
             Some(refusal) => {
-                let soon = now + (now.duration_since(since) / 10).clamp(WAITS.0, WAITS.1);
+                // The longer a job has waited, the less often it asks.
+                let soon = now + (now.duration_since(since) / 10).clamp(MIN_WAIT, MAX_WAIT);
                 let at = refusal.ask_again_at(soon, midnight_after(day(now)));
                 let model = shard.model.clone();
                 self.waiting.insert(
@@ -209,28 +217,28 @@ impl Ledger {
         }
     }
 
-    /// Drops what no later decision depends on, so that the document stays small however many jobs
-    /// there have been.
-    fn forget(&mut self, now: Timestamp) {
+    /// Removes entries that no later decision depends on, so that the document stays small however
+    /// many jobs there have been.
+    fn remove_stale(&mut self, now: Timestamp) {
         let today = day(now);
         let oldest = today.yesterday().unwrap_or(today);
         self.waiting
-            .retain(|_, waiting| now < waiting.back_at + PATIENCE);
+            .retain(|_, waiting| now < waiting.back_at + WAITING_JOB_TTL);
         self.spent.retain(|day, _| *day >= oldest);
-        // A job's account needs its cost however late that is known.
+        // The account of an open job needs the cost of its batches, however late it is known.
         let accounts = &self.accounts;
         self.unsettled.retain(|name, reserved| {
             day(reserved.at) >= oldest || accounts.contains_key(&JobId::new(job_of(name)))
         });
-        // A turn counts only against a job that asks again soon, or that has something to show for
-        // it.
+        // The last admission matters only for jobs that still wait or have a live batch.
         let live: HashSet<&str> = self.live.keys().map(|name| job_of(name)).collect();
         let waiting = &self.waiting;
         self.served
             .retain(|job, _| live.contains(job.as_str()) || waiting.contains_key(job));
     }
 
-    /// Frees what an ended batch took up. What it may have cost stays reserved until it is settled.
+    /// Releases an ended batch from the project's limits. Its cost stays reserved until it is
+    /// settled.
     pub fn release(&mut self, job: &JobId, shard: ShardId) {
         let name = name(job, shard);
         if let Some(Reservation { usd, at, .. }) = self.live.remove(&name) {
@@ -238,9 +246,9 @@ impl Ledger {
         }
     }
 
-    /// Puts what an ended batch did cost in place of what was reserved for it, on the day of the
-    /// reservation. Where no one knows, what was reserved stays. Settled again, nothing changes:
-    /// there is no reservation any more.
+    /// Replaces the reservation of an ended batch by its actual cost, on the day of the
+    /// reservation. If the cost is unknown, the reserved amount stays. Settling again has no
+    /// effect, because there is no reservation any longer.
     pub fn settle(&mut self, job: &JobId, shard: ShardId, cost: Option<Usd>) {
         self.release(job, shard);
         if let Some(Unsettled { usd, at }) = self.unsettled.remove(&name(job, shard))
@@ -253,8 +261,8 @@ impl Ledger {
         }
     }
 
-    /// Frees what a shard took up that has no batch yet, and the money. The shard may ask again:
-    /// its job's account keeps the money of a first round for it.
+    /// Returns the reservation of a shard that has no batch. The shard may ask again, so the job's
+    /// account keeps the money if the shard belongs to the first round.
     pub fn refund(&mut self, job: &JobId, shard: ShardId) {
         if let Some(usd) = self.free(job, shard)
             && shard.round > 1
@@ -263,7 +271,7 @@ impl Ledger {
         }
     }
 
-    /// Ends what a shard took up once the shard is over. Ended again, nothing changes.
+    /// Ends the reservation of a shard that has ended. Closing again has no effect.
     pub fn close(&mut self, job: &JobId, shard: ShardId, settlement: Settlement) {
         match settlement {
             Settlement::Billed(cost) => self.settle(job, shard, cost),
@@ -275,8 +283,8 @@ impl Ledger {
         }
     }
 
-    /// Takes a live reservation out of the ledger and its money off the day. The money, if there
-    /// was any.
+    /// Removes a live reservation, and returns the money to its day. Returns the amount, if there
+    /// was a reservation.
     fn free(&mut self, job: &JobId, shard: ShardId) -> Option<Usd> {
         let reservation = self.live.remove(&name(job, shard))?;
         if let Some(spent) = self.spent.get_mut(&day(reservation.at)) {
@@ -285,36 +293,38 @@ impl Ledger {
         Some(reservation.usd)
     }
 
-    /// The money spent or reserved on the day of `now`.
+    /// Returns the money that is spent or reserved on the day of `now`.
     pub fn spent_today(&self, now: Timestamp) -> Usd {
         self.spent.get(&day(now)).copied().unwrap_or_default()
     }
 }
 
-/// Why a shard could not even be admitted alone.
+/// Returns why a shard can't be admitted even without any other batch.
 fn impossible(shard: &Shard, limits: &ProjectLimits) -> Option<String> {
     let Demand { tokens, usd, .. } = shard.demand;
     if let Some(cap) = limits.daily_usd
         && usd > cap
     {
         return Some(format!(
-            "this batch alone may cost {usd}, above the daily cap of {cap}: raise the cap, or make shards smaller"
+            "this batch alone may cost {usd}, above the daily cap of {cap}: raise the cap, or reduce the size of shards"
         ));
     }
     let limit = limits.enqueued_tokens.get(&shard.model).copied()?;
     (tokens > limit).then(|| {
         format!(
             "this batch alone has {tokens} input tokens, above the {limit} of {} that this tier may enqueue: \
-             make shards smaller",
+             reduce the size of shards",
             shard.model
         )
     })
 }
 
+/// Returns the day (UTC) of a moment.
 fn day(moment: Timestamp) -> Date {
     moment.to_zoned(TimeZone::UTC).date()
 }
 
+/// Returns the end of a day (UTC).
 fn midnight_after(day: Date) -> Timestamp {
     let tomorrow = day.tomorrow().unwrap_or(day).to_zoned(TimeZone::UTC);
     tomorrow.map_or(Timestamp::MAX, |midnight| midnight.timestamp())

@@ -4,22 +4,25 @@
 //! No AWS client, no HTTP, no environment and no clock: whatever is here gives the same answer
 //! everywhere.
 
+pub mod batch_bounds;
 pub mod billing;
 pub mod chain;
 pub mod chunks;
 pub mod cost;
-mod csv_cell;
+mod csv_injection;
+pub mod digest;
 pub mod display_name;
-pub mod inbox;
+pub mod ignored_files;
+pub mod image_paths;
 pub mod job;
 pub mod key_list;
-pub mod keys;
-pub mod layout;
 pub mod ledger;
 pub mod manifest;
 pub mod messages;
 pub mod models;
+pub mod money;
 pub mod names;
+pub mod object_keys;
 pub mod plan;
 pub mod report;
 pub mod requests;

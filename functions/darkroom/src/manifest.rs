@@ -43,7 +43,10 @@ pub use self::{
     source_set::{OpenedManifest, SourceSet},
 };
 use self::{format::input::Input, header::Format, reader::ItemReader};
-use crate::cost::{Breakdown, Estimate, Usd};
+use crate::{
+    cost::{Breakdown, Estimate},
+    money::Usd,
+};
 
 /// The result of reading a manifest, apart from its images.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,15 +1,16 @@
-//! What the queues carry: names only. The stored state says what is to be done.
+//! The messages in the queues. They contain names only; the stored state determines what a function
+//! does.
 
 use serde::{Deserialize, Serialize};
 
 use crate::names::{JobId, ShardId};
 
-/// A message about one shard, on (shards), (polls) and (results):
+/// A message about one shard in the queues `shards`, `polls` and `results`:
 /// `{"v":1,"job":"…","shard":"0000"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShardMessage {
-    /// The form's version.
+    /// The version of the message format.
     pub v: Version,
     /// The job.
     pub job: JobId,
@@ -18,7 +19,7 @@ pub struct ShardMessage {
 }
 
 impl ShardMessage {
-    /// A message about shard `shard` of `job`.
+    /// Creates a message about `shard` of `job`.
     pub fn new(job: &JobId, shard: ShardId) -> Self {
         Self {
             v: Version,
@@ -28,22 +29,23 @@ impl ShardMessage {
     }
 }
 
-/// A message on (reports): a shard of the job has changed, `{"v":1,"job":"…","shard":"0000"}`, or
-/// the whole job is worth a look, `{"v":1,"job":"…"}`.
+/// A message in the queue `reports`. Either one shard of the job has changed,
+/// `{"v":1,"job":"…","shard":"0000"}`, or the whole job must be read again, `{"v":1,"job":"…"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobMessage {
-    /// The form's version.
+    /// The version of the message format.
     pub v: Version,
     /// The job.
     pub job: JobId,
-    /// The shard that has changed. None: any of them may have changed, and all states are read.
+    /// The shard that has changed. None means that any shard may have changed, so all states are
+    /// read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<ShardId>,
 }
 
 impl JobMessage {
-    /// A message about all of `job`.
+    /// Creates a message about the whole of `job`.
     pub fn new(job: &JobId) -> Self {
         Self {
             v: Version,
@@ -52,8 +54,8 @@ impl JobMessage {
         }
     }
 
-    /// A message about a shard that has changed. It costs the reader one state, where
-    /// [`JobMessage::new`] costs all.
+    /// Creates a message about a shard that has changed. Its receiver reads one state, while the
+    /// receiver of [`JobMessage::new`] reads all states.
     pub fn of_shard(job: &JobId, shard: ShardId) -> Self {
         Self {
             shard: Some(shard),
@@ -62,8 +64,8 @@ impl JobMessage {
     }
 }
 
-/// The one version of messages there is: 1. Another one is refused, so that a newer deployment's
-/// message waits.
+/// The version of the message format, which is 1. Any other version is an error, so that a message
+/// of a newer deployment stays in the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Version;
 
@@ -78,7 +80,7 @@ impl<'de> Deserialize<'de> for Version {
         match u8::deserialize(deserializer)? {
             1 => Ok(Self),
             other => Err(serde::de::Error::custom(format!(
-                "version {other} of this message isn't known here"
+                "unknown message version {other}: expected 1"
             ))),
         }
     }
@@ -89,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shard_message_is_its_names() {
+    fn a_shard_message_contains_names_only() {
         let message = ShardMessage::new(&JobId::new("catalog-1"), ShardId::first(3));
         let text = serde_json::to_string(&message).unwrap();
         assert_eq!(text, r#"{"v":1,"job":"catalog-1","shard":"0003"}"#);
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_message_names_the_shard_that_has_changed_or_none() {
+    fn a_job_message_names_the_changed_shard_or_no_shard() {
         let job = JobId::new("catalog-1");
         for (message, text) in [
             (JobMessage::new(&job), r#"{"v":1,"job":"catalog-1"}"#),
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_another_version_is_refused() {
+    fn rejects_a_message_of_another_version() {
         serde_json::from_str::<JobMessage>(r#"{"v":2,"job":"catalog-1"}"#).unwrap_err();
     }
 }

@@ -1,7 +1,7 @@
-//! The catalog of Gemini's image models: what each can do, what it costs, how long it lives.
+//! The catalog of Gemini's image models: their abilities, prices and dates.
 //!
 //! The catalog is data (`models.toml`), because models, prices and dates change every few months.
-//! A deployment may bring its own.
+//! A deployment may replace it.
 
 mod controls;
 mod nearest;
@@ -20,10 +20,10 @@ pub use self::{
     resolve::{ModelError, Resolution},
     thinking::ThinkingLevel,
 };
-use crate::cost::Usd;
+use crate::money::Usd;
 pub use controls::Control;
 
-/// The models that can be asked for, and the ids that no longer can.
+/// The models that can be requested, and the ids that no longer can.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Catalog {
     models: Vec<Model>,
@@ -32,10 +32,10 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// The catalog's text that is built into the program.
+    /// The text of the catalog that is built into the program.
     pub const BUILT_IN: &str = include_str!("../models.toml");
 
-    /// The catalog that is built into the program.
+    /// Returns the catalog that is built into the program.
     #[expect(
         clippy::expect_used,
         reason = "the text is part of the program, and a test parses it"
@@ -44,17 +44,17 @@ impl Catalog {
         Self::parse(Self::BUILT_IN).expect("models.toml is valid")
     }
 
-    /// The text that it was read from.
+    /// Returns the text that the catalog was parsed from.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Every model, in the order of the catalog.
+    /// Returns every model, in the order of the catalog.
     pub fn models(&self) -> &[Model] {
         &self.models
     }
 
-    /// Input tokens that pending and running batches may hold together in this tier, by model.
+    /// Returns the limits of this tier on the input tokens of pending and running batches, by model.
     pub fn enqueued_tokens(&self, tier: Tier) -> BTreeMap<String, u64> {
         self.models
             .iter()
@@ -62,22 +62,22 @@ impl Catalog {
             .collect()
     }
 
-    /// The model with this full id, whatever its dates say.
+    /// Returns the model with this full id, regardless of its dates.
     pub fn model(&self, id: &str) -> Option<&Model> {
         self.models.iter().find(|model| model.id == id)
     }
 }
 
-/// What a Gemini project has paid so far, which decides its limits
+/// The paid tier of a Gemini project, which decides its limits
 /// (<https://ai.google.dev/gemini-api/docs/rate-limits>, read 2026-11).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tier {
-    /// The first paid one.
+    /// The first paid tier.
     #[default]
     One,
-    /// The second.
+    /// The second paid tier.
     Two,
-    /// The third.
+    /// The third paid tier.
     Three,
 }
 
@@ -91,9 +91,9 @@ impl Tier {
     }
 }
 
-/// A text that is no tier.
+/// The text is not a tier.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no tier: 1, 2 or 3 are")]
+#[error("invalid tier {0:?}: expected 1, 2 or 3")]
 pub struct TierError(String);
 
 impl FromStr for Tier {
@@ -109,58 +109,55 @@ impl FromStr for Tier {
     }
 }
 
-/// One model.
+/// A model of the catalog.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
     /// The full id, as in a request's path: `gemini-3-pro-image`.
     pub id: String,
-    /// The family's name, which people may write for the newest live model of the family:
-    /// `nano-banana-pro`.
+    /// The name of the family, such as `nano-banana-pro`. In a manifest it represents the newest
+    /// live model of the family.
     pub family: String,
-    /// What people call it.
+    /// The common name.
     pub name: String,
     /// The day of general availability.
     pub available: Date,
-    /// The day from which Google asks to move on.
+    /// The day from which Google recommends another model.
     pub deprecated: Option<Date>,
-    /// The first day on which it may no longer answer.
+    /// The first day on which the model may no longer answer.
     pub shutdown: Option<Date>,
-    /// How sure the day of the shutdown is.
+    /// The source of the shutdown date.
     pub shutdown_source: Option<ShutdownSource>,
-    /// The id to use instead.
+    /// The id of the model to use instead.
     pub successor: Option<String>,
-    /// The aspect ratios it takes, as `width:height`.
+    /// The supported aspect ratios, as `width:height`.
     pub ratios: Vec<String>,
-    /// The size of an image when none is asked for.
+    /// The size of an image if the request specifies none.
     pub default_size: String,
-    /// The sizes it takes, small to large.
+    /// The supported sizes, from small to large.
     pub sizes: Vec<Size>,
-    /// Whether it takes any size without complaint and makes the default one.
+    /// Whether the model accepts any size and always uses the default one.
     #[serde(default)]
     pub image_size_ignored: bool,
-    /// Reference images that one request may hold.
+    /// The maximum number of reference images in one request.
     pub max_references: usize,
-    /// Input tokens that a reference image counts for.
+    /// The input tokens of one reference image.
     pub tokens_per_reference: u64,
-    /// Input tokens that its pending and running batches may hold together, by the project's tier:
-    /// 1, 2, 3.
+    /// The limit on the input tokens of pending and running batches, for the tiers 1, 2 and 3.
     pub enqueued_tokens: [u64; 3],
-    /// The type of the images it makes. A promise only: an image's bytes decide.
+    /// The usual type of the generated images. The actual type is determined from the bytes.
     pub mime_type: String,
-    /// What of a request's sampling it takes; a control that is not here may be refused, or have no
-    /// effect.
+    /// The supported sampling controls. Any other control may be rejected or have no effect.
     #[serde(default = "controls::all")]
     pub controls: Vec<Control>,
-    /// The levels of thinking that it takes, little to much. None takes no level at all; nothing if
-    /// that isn't known.
+    /// The supported thinking levels, from low to high. An empty list means that the model supports
+    /// no level, and `None` means that the levels are unknown.
     #[serde(default)]
     pub thinking_levels: Option<Vec<ThinkingLevel>>,
-    /// How much it thinks about an image, unless a request says otherwise; nothing if that isn't
-    /// known.
+    /// The thinking tokens of one image at the default level. None means that they are unknown.
     #[serde(default)]
     pub thoughts: Option<Thoughts>,
-    /// How much it thinks about an image at each level, as far as that is known.
+    /// The thinking tokens of one image at each level for which they are known.
     #[serde(default)]
     pub thoughts_at: BTreeMap<ThinkingLevel, Thoughts>,
     /// Prices of synchronous requests.
@@ -172,15 +169,17 @@ pub struct Model {
 }
 
 impl Model {
-    /// The size of this name, or the default size; `None` for a size that the model doesn't make.
+    /// Returns the size with this name, or the default size. It is `None` for a size that the model
+    /// doesn't support.
     pub fn size(&self, name: Option<&str>) -> Option<&Size> {
         let name = name.unwrap_or(&self.default_size);
         self.sizes.iter().find(|size| size.name == name)
     }
 
-    /// Width and height to expect of an image, give or take three per cent.
+    /// Returns the expected width and height of an image, with a tolerance of three percent.
     pub fn pixels(&self, ratio: &str, size: Option<&str>) -> Option<(u32, u32)> {
         let pixels = &self.size(size)?.pixels;
+        // A table lists each ratio once; the transposed ratio has the transposed size.
         let of = |ratio: &str| pixels.get(ratio).map(|[width, height]| (*width, *height));
         of(ratio).or_else(|| {
             let (width, height) = ratio.split_once(':')?;
@@ -188,19 +187,19 @@ impl Model {
         })
     }
 
-    /// Whether its last day has passed.
+    /// Whether the model is shut down on a day.
     pub fn retired(&self, on: Date) -> bool {
         self.shutdown.is_some_and(|shutdown| shutdown <= on)
     }
 }
 
-/// Who says that a model shuts down on a day.
+/// The source of a shutdown date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ShutdownSource {
-    /// Google.
+    /// Google announced the date.
     Announced,
-    /// Others; the day may be later.
+    /// Others reported the date. The actual date may be later.
     Reported,
 }
 
@@ -208,41 +207,41 @@ pub enum ShutdownSource {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Size {
-    /// As a request writes it: `512`, `1K`, `2K`, `4K`.
+    /// The name in a request: `512`, `1K`, `2K`, `4K`.
     pub name: String,
-    /// Output tokens of one image.
+    /// The output tokens of one image.
     pub tokens: u64,
-    /// The published price of one image, asked for synchronously.
+    /// The published price of one image in a synchronous request.
     pub standard: Usd,
-    /// The published price of one image of a batch.
+    /// The published price of one image in a batch.
     pub batch: Usd,
     #[serde(skip)]
     pixels: BTreeMap<String, [u32; 2]>,
 }
 
-/// How many tokens of thoughts one image usually takes.
+/// The usual range of thinking tokens of one image.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Thoughts {
-    /// The fewest.
+    /// The lower end of the range.
     pub min_tokens: u64,
-    /// The most.
+    /// The upper end of the range.
     pub max_tokens: u64,
 }
 
-/// Dollars per million tokens.
+/// Prices in dollars per million tokens.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rates {
-    /// What goes in: text and reference images.
+    /// The price of input: text and reference images.
     pub input: Usd,
-    /// Text that comes out, thoughts included.
+    /// The price of text output, including thinking tokens.
     pub text: Usd,
-    /// Images that come out.
+    /// The price of image output.
     pub image: Usd,
 }
 
-/// An id that can't be asked for any more, and has no price.
+/// An id that can no longer be requested, and has no price.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Withdrawn {
@@ -262,7 +261,11 @@ mod tests {
         assert_eq!(model.pixels("5:4", None), Some((1152, 928)));
         assert_eq!(model.pixels("4:5", None), Some((928, 1152)));
         assert_eq!(model.pixels("1:8", Some("4K")), Some((1536, 12288)));
-        assert_eq!(model.pixels("1:1", Some("512")), None, "it refuses 512");
+        assert_eq!(
+            model.pixels("1:1", Some("512")),
+            None,
+            "the model doesn't support 512"
+        );
         let lite = catalog.model("gemini-3.1-flash-image").unwrap();
         assert_eq!(lite.pixels("9:16", Some("512")), Some((384, 688)));
         let first = catalog.model("gemini-2.5-flash-image").unwrap();
@@ -270,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn every_model_knows_the_pixels_of_its_ratios_at_its_default_size() {
+    fn every_model_has_pixels_for_each_ratio_at_its_default_size() {
         for model in Catalog::built_in().models() {
             for ratio in &model.ratios {
                 assert!(model.pixels(ratio, None).is_some(), "{} {ratio}", model.id);

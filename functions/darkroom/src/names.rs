@@ -1,4 +1,4 @@
-//! The names of things, as types, where one could be taken for another.
+//! Types for names and ids that could be mistaken for one another.
 
 use std::{fmt, str::FromStr};
 
@@ -12,12 +12,12 @@ macro_rules! name {
         pub struct $name(String);
 
         impl $name {
-            /// Takes the name as it is.
+            /// Creates the name without checking it.
             pub fn new(name: impl Into<String>) -> Self {
                 Self(name.into())
             }
 
-            /// The name as text.
+            /// Returns the name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -32,41 +32,41 @@ macro_rules! name {
 }
 
 name! {
-    /// A job: `<manifest stem>-<16 hex digits>`. See [`crate::job::job_id`].
+    /// The id of a job: `<manifest stem>-<16 hex digits>`. See [`crate::plan::job_id`].
     JobId
 }
 name! {
-    /// The caller's id of one image, 1 to 256 characters: the only link between a request and its
-    /// result.
+    /// The caller's id of one image, with 1 to 256 characters. It is the only link between a
+    /// request and its result.
     RequestKey
 }
 name! {
-    /// A Gemini batch: `batches/…`.
+    /// The name of a Gemini batch: `batches/…`.
     BatchName
 }
 name! {
-    /// A file of the Gemini Files API: `files/…`.
+    /// The name of a file in the Gemini Files API: `files/…`.
     FileName
 }
 
-/// A shard of a job: `0007`, or in a later round `0007.r2`.
+/// The id of a shard in a job: `0007`, or `0007.r2` in a later round.
 ///
-/// A round is a new, smaller shard with only the keys of its parent that are worth another try.
+/// A later round is a new, smaller shard with only those keys of its parent that are retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardId {
     /// The shard's number in its job, from 0.
     pub number: u32,
-    /// 1 for the shard that the plan made, 2 and up for its rounds.
+    /// The round: 1 for the shard that the plan created, 2 and up for retries.
     pub round: u8,
 }
 
 impl ShardId {
-    /// The first round of shard `number`.
+    /// Returns the first round of shard `number`.
     pub fn first(number: u32) -> Self {
         Self { number, round: 1 }
     }
 
-    /// The round after this one.
+    /// Returns the round after this one.
     pub fn next_round(self) -> Self {
         Self {
             round: self.round + 1,
@@ -84,9 +84,9 @@ impl fmt::Display for ShardId {
     }
 }
 
-/// A text that names no shard.
+/// The text is not a shard id.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} names no shard: expected 0007 or 0007.r2")]
+#[error("invalid shard {0:?}: expected 0007 or 0007.r2")]
 pub struct ShardIdError(String);
 
 impl FromStr for ShardId {
@@ -123,7 +123,7 @@ impl<'de> Deserialize<'de> for ShardId {
     }
 }
 
-/// An object in a bucket: `s3://<bucket>/<key>`.
+/// The address of an object: `s3://<bucket>/<key>`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectUri {
     /// The bucket's name.
@@ -138,9 +138,9 @@ impl fmt::Display for ObjectUri {
     }
 }
 
-/// A text that names no object.
+/// The text is not the address of an object.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} names no object: expected s3://bucket/key")]
+#[error("invalid object address {0:?}: expected s3://BUCKET/KEY")]
 pub struct ObjectUriError(String);
 
 impl FromStr for ObjectUri {
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shard_id_is_its_text_and_no_other_text_is() {
+    fn a_shard_id_has_exactly_one_text() {
         for (id, text) in [
             (ShardId::first(7), "0007"),
             (ShardId::first(7).next_round(), "0007.r2"),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn object_uri_needs_bucket_and_key() {
+    fn an_object_address_needs_a_bucket_and_a_key() {
         let uri: ObjectUri = "s3://studio/refs/a b.png".parse().unwrap();
         assert_eq!(
             (uri.bucket.as_str(), uri.key.as_str()),

@@ -1,9 +1,9 @@
-//! The plan of a job: what it was made from, one line per expected image, and how images are dealt
-//! into shards.
+//! The plan of a job: its inputs, one line per expected image, and the assignment of images to
+//! shards.
 
-mod bounds;
+mod custom_names;
 mod forecast;
-mod own_names;
+mod job_id;
 mod shards;
 
 use std::collections::BTreeMap;
@@ -14,65 +14,71 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
+    batch_bounds::BatchBounds,
     cost::{Estimate, Thinking},
-    job::Settings,
-    keys::hex,
+    digest::hex,
+    job::JobSettings,
     manifest::Reading,
     models::{Catalog, ThinkingLevel},
     names::{JobId, ObjectUri, RequestKey, ShardId},
 };
 
 pub use self::{
-    bounds::BatchBounds,
+    custom_names::{CustomNames, CustomNamesCollector},
     forecast::{Forecast, Limit},
-    own_names::{OwnNames, OwnNamesReader},
+    job_id::{content_id, job_id},
     shards::{Placement, PlannedShard, RequestSize, Sharder},
 };
 
-/// `plan.lock`: what the plan was made from. The first write wins, and planning again reads it, so
-/// that the same drop gives the same plan on another day.
+/// `plan.lock`: the inputs of the plan. The first write wins. Planning again reads it, so that the
+/// same drop gives the same plan on a later day.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanLock {
-    /// The form's version, 1.
+    /// The version of the format, 1.
     pub v: u32,
     /// The job.
     pub job: JobId,
     /// The manifest.
     pub manifest: ManifestVersion,
-    /// The settings in force.
-    pub settings: Settings,
-    /// What the project let one batch be at most then.
-    #[serde(default)]
+    /// The settings at the time of planning.
+    pub settings: JobSettings,
+    /// The project's bounds of one batch at the time of planning.
     pub bounds: BatchBounds,
-    /// The keys of the stored templates that count, by the names the manifest uses.
+    /// The object keys of the stored templates, by the names that the manifest uses.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub templates: BTreeMap<String, String>,
     /// SHA-256 of the model catalog, in hexadecimal.
     pub catalog_sha256: String,
-    /// When the plan was made: names of model families mean the newest live model of that day.
+    /// When the plan was made. A model family resolves to its newest live model on that day.
     pub planned_at: Timestamp,
-    /// The names that every result of the job has in addition to ours. A job that was planned
-    /// before there was such a list has none.
-    #[serde(default, skip_serializing_if = "OwnNames::is_empty")]
-    pub own_names: OwnNames,
+    /// The manifest's own names, which every result of the job repeats.
+    #[serde(
+        default,
+        rename = "own_names",
+        skip_serializing_if = "CustomNames::is_empty"
+    )]
+    pub custom_names: CustomNames,
 }
 
-/// `stack/contents/<content id>.json`: the job that this content is, whatever other keys it is
-/// dropped under. Whoever finds it can make the job planned: all but its status was written before.
+/// `stack/contents/<content id>.json`: the job of a content, whatever other keys the content is
+/// dropped under.
+///
+/// It is written after all documents of the plan except the job's status. So any invocation that
+/// finds it can write the status.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContentClaim {
-    /// The form's version, 1.
+    /// The version of the format, 1.
     pub v: u32,
     /// The job.
     pub job: JobId,
     /// Its manifest.
     pub manifest: ObjectUri,
-    /// What its status says of the plan.
+    /// The summary of the plan for the job's status.
     pub plan: PlanSummary,
 }
 
 impl PlanLock {
-    /// The value of `catalog_sha256` for a catalog.
+    /// Returns the value of `catalog_sha256` for a catalog.
     pub fn hash_of(catalog: &Catalog) -> String {
         hex(&Sha256::digest(catalog.text()))
     }
@@ -86,7 +92,7 @@ impl PlanLock {
 /// One version of a manifest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ManifestVersion {
-    /// Where it was dropped.
+    /// The address at which it was dropped.
     pub uri: ObjectUri,
     /// Its ETag, with quotes.
     pub etag: String,
@@ -107,62 +113,61 @@ pub struct PlanLine {
     pub key: RequestKey,
     /// The manifest item's own key.
     pub item: String,
-    /// What the caller calls that key, where it isn't `key`.
+    /// The manifest's name for that key, if it isn't `key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_name: Option<String>,
     /// The item's variables, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub vars: BTreeMap<String, String>,
-    /// Which of the item's images, from 1.
+    /// The number of the image among the item's images, from 1.
     pub variant: u32,
-    /// The manifest's line.
+    /// The line of the manifest.
     pub line: u64,
     /// The shard that holds the request.
     pub shard: ShardId,
     /// The model, a full id.
     pub model: String,
-    /// The aspect ratio asked for.
+    /// The requested aspect ratio.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aspect_ratio: Option<String>,
-    /// The image size asked for.
+    /// The requested image size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_size: Option<String>,
-    /// How much the model is to think, where the manifest says it.
+    /// The thinking level, if the manifest specifies one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thinking: Option<ThinkingLevel>,
-    /// The image's path below `images/`, without extension.
+    /// The image's path below `images/`, without an extension.
     pub path: String,
-    /// The prompt, where the item has one.
+    /// The prompt, if the item has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
-    /// The reference pictures, in order.
+    /// The reference images, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refs: Vec<ObjectUri>,
-    /// What it is expected to cost.
+    /// The estimated cost.
     pub estimate: Estimate,
-    /// The manifest item that asks for this image alone. None where it is too large to be repeated
-    /// here: the request file has it.
+    /// The manifest item that requests this image alone. None if it is too large for the plan; the
+    /// request file then has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Value>,
 }
 
-/// What `plan` found out about the whole job, kept in `job.json`.
+/// The summary of a plan, which `job.json` keeps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlanSummary {
-    /// Images expected.
+    /// The number of expected images.
     pub images: u64,
-    /// Shards of the first round.
+    /// The number of shards of the first round.
     pub shards: u32,
-    /// What it is expected to cost.
+    /// The estimated cost.
     pub estimate: Estimate,
-    /// What the models' thoughts may cost on top.
-    #[serde(default)]
+    /// The additional cost of thinking tokens.
     pub thinking: Thinking,
-    /// Images by model, in order of the models' names.
+    /// The images of each model, in the order of the models' names.
     pub models: Vec<ModelShare>,
-    /// Warnings in `validation.csv`.
+    /// The number of warnings in `validation.csv`.
     pub warnings: u64,
-    /// How long it takes, where that is longer than a day.
+    /// The expected duration, if it exceeds a day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Forecast>,
     /// When the plan was made.
@@ -170,7 +175,7 @@ pub struct PlanSummary {
 }
 
 impl PlanSummary {
-    /// What reading a manifest found, planned into so many shards.
+    /// Summarizes a manifest that was read and assigned to this number of shards.
     pub fn of(reading: &Reading, shards: u32, planned_at: Timestamp) -> Self {
         let mut models: Vec<ModelShare> = Vec::new();
         for (model, _, share) in reading.breakdown.shares() {
@@ -206,12 +211,10 @@ impl PlanSummary {
 pub struct ModelShare {
     /// The model, a full id.
     pub model: String,
-    /// Images asked of it.
+    /// The number of images.
     pub images: u64,
-    /// What they are expected to cost.
-    #[serde(default)]
+    /// Their estimated cost.
     pub estimate: Estimate,
-    /// What the model's thoughts may cost on top.
-    #[serde(default)]
+    /// The additional cost of thinking tokens.
     pub thinking: Thinking,
 }

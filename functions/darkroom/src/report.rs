@@ -1,10 +1,10 @@
-//! The report of a finished job: one result line per expected image, and what it all came to.
+//! The report of a finished job: one result line per expected image, and a summary.
 //!
-//! All of it follows from the plan, the shard states and the parts, so making it again gives the
-//! same bytes.
+//! The report is derived from the plan, the shard states and the chunks alone, so creating it again
+//! gives the same bytes.
 
+mod cost;
 mod form;
-mod money;
 mod published_line;
 mod shard_results;
 mod summary;
@@ -19,34 +19,35 @@ use crate::{
     results::{ResultLine, Status},
 };
 
+pub use cost::{Cost, ModelCost, RoundCost, Unaccounted};
 pub use form::ResultForm;
-pub use money::{Cost, ModelCost, RoundCost, Unaccounted};
 pub use shard_results::ShardResults;
 pub use summary::{
-    AsideImages, CodeCount, Counts, Integrity, Links, ShardSummary, Summary, Times, UnfetchedBatch,
+    CodeCount, Counts, Integrity, Links, ShardSummary, Summary, Times, UnfetchedBatch,
 };
 pub use tally::Tally;
 
-/// A finished result line, and what all that was said of its key has cost.
+/// A complete result line, and the charges for all answers to its key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finished {
     /// The line of `results.jsonl`.
     pub line: ResultLine,
-    /// What was charged, and in which round.
+    /// The charges, each with its round.
     pub charges: Vec<(u8, Charge)>,
-    /// How many of its requests may have been charged for without a word. Each at its estimate.
+    /// The number of requests for which an unknown charge may exist, each at most its estimate.
     pub unknown: u64,
 }
 
-/// Completes what `results` has for a line of the plan: the plan's part, the attempts and the cost
-/// of all of them.
+/// Completes the result of a line of the plan: adds the fields from the plan, the number of
+/// attempts, and the cost of all attempts.
 pub fn finish(plan: &PlanLine, results: &mut ShardResults, catalog: &Catalog) -> Finished {
+    // The charges of all rounds.
     let answers = results.take(&plan.key);
     let model = catalog.priced(&plan.model);
     let (mut charges, mut unknown) = (Vec::new(), 0);
     for (round, charged) in &answers.charged {
         match charged {
-            Charged::Told(usage) => {
+            Charged::Reported(usage) => {
                 charges.extend(model.map(|model| (*round, Charge::of(usage, model))))
             }
             Charged::Estimated => charges.push((*round, plan.estimate.into())),
@@ -54,6 +55,8 @@ pub fn finish(plan: &PlanLine, results: &mut ShardResults, catalog: &Catalog) ->
             Charged::Nothing => {}
         }
     }
+
+    // The best result of all rounds, with the fields that only the plan has.
     let cost: Charge = charges.iter().map(|(_, charge)| *charge).sum();
     let attempts = answers
         .results
@@ -73,9 +76,9 @@ pub fn finish(plan: &PlanLine, results: &mut ShardResults, catalog: &Catalog) ->
         ..last
     };
     if line.status == Status::Succeeded && line.usage.is_none() {
-        // Gemini didn't say: the image was paid for all the same.
+        // The image was charged for, although Gemini reported no tokens.
         line.warnings
-            .push("the reply says nothing of its cost: the estimate is counted".to_owned());
+            .push("the reply reports no tokens, so its cost is estimated".to_owned());
     }
     Finished {
         line,
@@ -84,9 +87,9 @@ pub fn finish(plan: &PlanLine, results: &mut ShardResults, catalog: &Catalog) ->
     }
 }
 
-/// The image, if there is one; else what was said last.
-fn best(tries: Vec<ResultLine>) -> Option<ResultLine> {
-    tries.into_iter().reduce(|best, next| {
+/// Returns the first result with an image, or else the last result.
+fn best(results: Vec<ResultLine>) -> Option<ResultLine> {
+    results.into_iter().reduce(|best, next| {
         if best.status == Status::Succeeded {
             best
         } else {

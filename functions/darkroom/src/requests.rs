@@ -1,5 +1,5 @@
-//! Lines of a request file: `{"key":…,"request":{…}}`, as Gemini takes them but for references,
-//! which are `s3://` texts until `submit` has uploaded them.
+//! Lines of a request file: `{"key":…,"request":{…}}`, as Gemini expects them. References are
+//! `s3://` addresses until `submit` has uploaded them.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -8,28 +8,28 @@ use serde_json::{Value, json, value::RawValue};
 
 use crate::names::{ObjectUri, RequestKey};
 
-/// A line that is no request line. Only a request file that somebody changed by hand has one.
+/// The line is not a request line. Only a request file that was edited by hand contains one.
 #[derive(Debug, thiserror::Error)]
-#[error("a line of the request file is no request: {0}")]
-pub struct RequestLineError(#[from] pub serde_json::Error);
+#[error("a line of the request file is not a request: {0}")]
+pub struct RequestLineError(pub serde_json::Error);
 
-/// Where an uploaded reference is, for Gemini.
+/// A reference that was uploaded to Gemini.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadedReference {
     /// The file's URI in the Files API.
     pub uri: String,
-    /// Its MIME type, by its bytes.
+    /// Its MIME type, determined from its bytes.
     pub mime_type: String,
 }
 
-/// Where Gemini finds a reference.
+/// The place at which Gemini finds a reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PlacedReference {
-    /// In the Files API.
+    /// The reference is in the Files API.
     Uploaded(UploadedReference),
-    /// In the request line itself.
+    /// The reference is in the request line itself.
     Inline {
-        /// The MIME type, by the bytes.
+        /// The MIME type, determined from the bytes.
         mime_type: &'static str,
         /// The bytes as base64.
         data: String,
@@ -37,7 +37,7 @@ pub enum PlacedReference {
 }
 
 impl PlacedReference {
-    /// These bytes within the line.
+    /// Encodes bytes for the request line.
     pub fn inline(mime_type: &'static str, bytes: &[u8]) -> Self {
         Self::Inline {
             mime_type,
@@ -45,7 +45,7 @@ impl PlacedReference {
         }
     }
 
-    /// How many bytes of a picture a line gets with it.
+    /// Returns the number of bytes that the image adds to a line.
     pub fn inline_bytes(&self) -> u64 {
         match self {
             Self::Uploaded(_) => 0,
@@ -54,9 +54,10 @@ impl PlacedReference {
     }
 }
 
-/// The line that asks for an image, with its end. A request in Google's form may be spread over
-/// several lines of a JSON document: outside of texts, where alone line breaks can stand, a space
-/// means the same.
+/// Returns the line that requests an image, with its line break.
+///
+/// A request in Google's form may span several lines of a JSON document. Line breaks can only occur
+/// between JSON tokens, where a space is equivalent, so they become spaces.
 pub fn line(key: &RequestKey, request: &RawValue) -> Vec<u8> {
     let mut line = b"{\"key\":".to_vec();
     line.extend_from_slice(Value::from(key.as_str()).to_string().as_bytes());
@@ -72,16 +73,16 @@ pub fn line(key: &RequestKey, request: &RawValue) -> Vec<u8> {
     line
 }
 
-/// How many bytes [`line()`] has.
+/// Returns the length of [`line()`] in bytes.
 pub fn line_bytes(key: &RequestKey, request: &RawValue) -> u64 {
     const AROUND: usize = "{\"key\":,\"request\":}\n".len();
     (AROUND + Value::from(key.as_str()).to_string().len() + request.get().len()) as u64
 }
 
-/// The request key of a line.
+/// Returns the request key of a line.
 ///
 /// # Errors
-/// [`RequestLineError`] when it is no JSON object with a key.
+/// [`RequestLineError`] if the line is not a JSON object with a key and a request.
 pub fn key_of(line: &[u8]) -> Result<RequestKey, RequestLineError> {
     #[derive(Deserialize)]
     struct Line<'a> {
@@ -90,19 +91,19 @@ pub fn key_of(line: &[u8]) -> Result<RequestKey, RequestLineError> {
         #[serde(rename = "request")]
         _request: IgnoredAny,
     }
-    Ok(RequestKey::new(
-        serde_json::from_slice::<Line<'_>>(line)?.key,
-    ))
+    let line: Line<'_> = serde_json::from_slice(line).map_err(RequestLineError)?;
+    Ok(RequestKey::new(line.key))
 }
 
-/// The objects that a line refers to, in order; those without a scheme are keys in `bucket`.
+/// Returns the objects that a line refers to, in order. A reference without a scheme is a key in
+/// `bucket`.
 ///
 /// # Errors
-/// [`RequestLineError`] when it is no JSON.
+/// [`RequestLineError`] if the line is not JSON.
 pub fn references(line: &[u8], bucket: &str) -> Result<Vec<ObjectUri>, RequestLineError> {
     let mut found = Vec::new();
     if may_refer(line) {
-        let mut line: Value = serde_json::from_slice(line)?;
+        let mut line: Value = serde_json::from_slice(line).map_err(RequestLineError)?;
         for_each_part(&mut line, &mut |part| {
             let files = FILE_DATA
                 .iter()
@@ -113,11 +114,11 @@ pub fn references(line: &[u8], bucket: &str) -> Result<Vec<ObjectUri>, RequestLi
     Ok(found)
 }
 
-/// The line with its references replaced by uploaded files or by their bytes. A line without any is
-/// passed through untouched.
+/// Replaces the references of a line by uploaded files or by their bytes. A line without references
+/// is returned unchanged.
 ///
 /// # Errors
-/// [`RequestLineError`] when it is no JSON.
+/// [`RequestLineError`] if the line is not JSON.
 pub fn with_placed<'a>(
     line: &'a [u8],
     bucket: &str,
@@ -126,7 +127,7 @@ pub fn with_placed<'a>(
     if placed.is_empty() || !may_refer(line) {
         return Ok(Cow::Borrowed(line));
     }
-    let mut value: Value = serde_json::from_slice(line)?;
+    let mut value: Value = serde_json::from_slice(line).map_err(RequestLineError)?;
     let mut changed = false;
     for_each_part(&mut value, &mut |part| {
         for (name, inline) in FILE_DATA {
@@ -137,6 +138,7 @@ pub fn with_placed<'a>(
                 continue;
             };
             changed = true;
+            // The replacement keeps the spelling of the line, `fileUri` or `file_uri`.
             match place {
                 PlacedReference::Uploaded(upload) => {
                     let (uri, mime_type) = if file.contains_key("file_uri") {
@@ -163,16 +165,16 @@ pub fn with_placed<'a>(
         }
     });
     Ok(if changed {
-        Cow::Owned(serde_json::to_vec(&value)?)
+        Cow::Owned(serde_json::to_vec(&value).map_err(RequestLineError)?)
     } else {
         Cow::Borrowed(line)
     })
 }
 
-/// The members of a part that name a file, each with the one that holds bytes in its place.
+/// The members of a part that name a file, each with the member that holds bytes instead.
 const FILE_DATA: [(&str, &str); 2] = [("fileData", "inlineData"), ("file_data", "inline_data")];
 
-/// Spares most lines the parsing: without these letters there is no file in them.
+/// Whether a line may refer to a file. Most lines contain neither name, and needn't be parsed.
 fn may_refer(line: &[u8]) -> bool {
     [&b"fileUri"[..], b"file_uri"]
         .iter()
@@ -202,6 +204,7 @@ fn for_each_part(line: &mut Value, visit: &mut impl FnMut(&mut serde_json::Map<S
     parts.filter_map(Value::as_object_mut).for_each(visit);
 }
 
+/// Returns the object that a `fileData` refers to, or `None` for a file that Gemini already has.
 fn reference(file: &serde_json::Map<String, Value>, bucket: &str) -> Option<ObjectUri> {
     let uri = file
         .get("fileUri")
@@ -233,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_line_of_the_length_that_is_foreseen() {
+    fn a_request_becomes_one_line_of_the_computed_length() {
         for (key, request) in [
             ("a", "{}"),
             ("\u{7}\"東\"\\", "{\r\n \"contents\":[\"a\\nb\"]\n}"),
@@ -260,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn references_are_s3_and_bucket_relative_files_only() {
+    fn references_are_s3_addresses_and_keys_of_the_bucket() {
         assert_eq!(
             references(LINE.as_bytes(), "own").unwrap(),
             [object("b", "x.png"), object("own", "refs/y.jpg")]
@@ -275,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn uploaded_references_are_replaced_and_nothing_else() {
+    fn replaces_uploaded_references_and_nothing_else() {
         let upload = |name: &str| {
             let uri = format!("https://g/files/{name}");
             PlacedReference::Uploaded(UploadedReference {
@@ -301,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tiny_reference_takes_the_place_of_its_name() {
+    fn replaces_a_small_reference_by_its_bytes() {
         let inline = PlacedReference::inline("image/webp", b"RIFF");
         assert_eq!(inline.inline_bytes(), 8);
         let placed = HashMap::from([
@@ -322,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_references_is_the_same_bytes() {
+    fn a_line_without_references_stays_unchanged() {
         let line = br#"{ "key" : "a", "request": {"contents":[{"parts":[{"text":"fileUri"}]}], "x": 1.0e3} }"#;
         let placed =
             HashMap::from([(object("b", "x"), PlacedReference::inline("image/png", b"x"))]);
@@ -330,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_found_wherever_it_stands() {
+    fn finds_the_key_at_any_position() {
         assert_eq!(
             key_of(br#"{"request":{"key":"no"},"key":"y\u00e9s"}"#)
                 .unwrap()

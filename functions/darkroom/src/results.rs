@@ -1,11 +1,11 @@
-//! Reading what Gemini made: from the bytes of a result file to images, and to reasons where there
-//! is none.
+//! Reads the result files of Gemini: from their bytes to images, or to the reasons why an image is
+//! missing.
 //!
-//! A result file is JSONL, one line per request, its images as base64 inside the lines; lines of
-//! several megabytes are the rule and files of gigabytes possible. [`Scanner`] takes it in pieces
-//! of any size and never holds a line: base64 is decoded as it passes, into buffers of a [`Pool`],
-//! and only the little JSON around it is kept, then read into an [`Answer`]. What is wrong with a
-//! line is data, a [`BadLine`]; nothing in a file can stop the scan.
+//! A result file is JSONL with one line per request. Images are base64 inside the lines, so a line
+//! usually has several megabytes, and a file may have gigabytes. [`Scanner`] accepts the file in
+//! pieces of any size and never holds a whole line: it decodes base64 while it arrives, into buffers
+//! of a [`Pool`], and keeps only the JSON around it, which is then read into an [`Answer`]. A line
+//! that can't be read becomes a [`BadLine`]. No content of a file can stop the scan.
 
 mod answer;
 mod bad_line;

@@ -1,4 +1,4 @@
-//! `job.json`: what people watch.
+//! `job.json`: the status of a job, for its user.
 
 mod blocker;
 mod shards;
@@ -11,14 +11,13 @@ pub use self::{
     shards::{ShardPhase, ShardStatus},
 };
 use crate::{
-    cost::Usd,
+    money::Usd,
     names::{JobId, ObjectUri},
     plan::PlanSummary,
-    report::AsideImages,
 };
 
-/// `jobs/<job>/job.json`. Derived from the shard states: `plan` creates it, `report` alone rewrites
-/// it.
+/// The status of a job: `jobs/<job>/job.json`. It is derived from the shard states. `plan` creates
+/// it, and only `report` rewrites it.
 ///
 /// ```json
 /// {"job":"catalog-…","phase":"waiting","manifest":"s3://…","images":{"expected":28,"finished":0},"shards":[…]}
@@ -27,36 +26,35 @@ use crate::{
 pub struct JobStatus {
     /// The job.
     pub job: JobId,
-    /// The manifest it was made from.
+    /// The manifest of the job.
     pub manifest: ObjectUri,
-    /// Where it stands.
+    /// The phase.
     pub phase: JobPhase,
-    /// What was planned; nothing if it was rejected.
+    /// The summary of the plan. It is absent if the manifest was rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanSummary>,
-    /// Problems found in the manifest, when it was rejected.
+    /// The number of errors in the manifest, if it was rejected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errors: Option<u64>,
-    /// Why the job can't be closed, while its phase is [`JobPhase::Blocked`].
+    /// Why the job can't be closed. It is present while the phase is [`JobPhase::Blocked`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocker: Option<Blocker>,
-    /// Images that Gemini has finished or that were collected, so far.
+    /// The number of images that Gemini has finished or that were collected so far.
     pub finished: u64,
-    /// What the job cost, when it is over.
+    /// The actual cost of a finished job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<Usd>,
-    /// Images that belong to no request, when it is over and there are any.
+    /// The images of a finished job that match no request, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unmatched: Option<AsideImages>,
+    pub unmatched: Option<UnmatchedImages>,
     /// The shards and their rounds.
-    #[serde(default)]
     pub shards: Vec<ShardStatus>,
-    /// When this was written.
+    /// When the document was written.
     pub updated_at: Timestamp,
 }
 
 impl JobStatus {
-    /// That of a job of which nothing but its phase is known.
+    /// Creates the status of a job of which only the phase is known.
     pub fn new(job: &JobId, manifest: &ObjectUri, phase: JobPhase, updated_at: Timestamp) -> Self {
         Self {
             job: job.clone(),
@@ -74,36 +72,45 @@ impl JobStatus {
     }
 }
 
-/// Where a job stands.
+/// Images that were generated and match no request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnmatchedImages {
+    /// The number of images.
+    pub images: u64,
+    /// Their folder, as a key of the bucket.
+    pub folder: String,
+}
+
+/// The phase of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobPhase {
-    /// The manifest was refused: see `validation.csv`. Nothing was bought.
+    /// The manifest was rejected: see `validation.csv`. Nothing was bought.
     Rejected,
-    /// The manifest asked for an estimate only, which is here. Nothing was bought.
+    /// The manifest requested an estimate only. Nothing was bought.
     Estimated,
-    /// Planned; shards are being submitted.
+    /// The job is planned, and shards are being submitted.
     Submitting,
-    /// All batches that are needed now are submitted and waited for.
+    /// All batches that are currently needed are submitted.
     Waiting,
     /// Images are being collected.
     Collecting,
-    /// The job can't be closed because a document is missing or damaged. `blocker` names it and
-    /// says what to do.
+    /// The job can't be closed because a document is missing or damaged. `blocker` names it and the
+    /// remedy.
     Blocked,
-    /// Every image is there.
+    /// Every image exists.
     Succeeded,
-    /// Some images are there: see `retry.jsonl` for the others.
+    /// Some images exist: see `retry.jsonl` for the others.
     Partial,
-    /// No image is there.
+    /// No image exists.
     Failed,
-    /// A person cancelled it before every image was there.
+    /// A user cancelled the job before every image existed.
     Cancelled,
 }
 
 impl JobPhase {
-    /// Whether nothing more happens.
-    pub fn is_over(self) -> bool {
+    /// Whether the job never leaves this phase, unless a rejected manifest is dropped again.
+    pub fn is_terminal(self) -> bool {
         match self {
             Self::Rejected
             | Self::Estimated

@@ -8,11 +8,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use darkroom::{
+    batch_bounds::BatchBounds,
     billing::Charge,
-    cost::{Estimate, Usage, Usd},
+    cost::{Estimate, Usage},
     manifest::{self, Context, Header, Limits, Sidecar},
     models::Catalog,
-    plan::BatchBounds,
+    money::Usd,
 };
 
 const IMAGES: u64 = 10_000;

@@ -6,9 +6,9 @@
 //! was, and is found by the second look.
 
 use darkroom::{
-    layout::{self, Marker},
     manifest::{Diagnostic, Severity},
     names::JobId,
+    object_keys::{self, Marker},
     report::{ResultForm, Summary},
     status::{JobPhase, JobStatus},
 };
@@ -25,7 +25,7 @@ use crate::{
 pub(crate) async fn is_asked(deps: &Deps, job: &JobId) -> Result<bool, PlanError> {
     Ok(deps
         .bucket
-        .head(&layout::cancel_request(job))
+        .head(&object_keys::cancel_request(job))
         .await?
         .is_some())
 }
@@ -34,7 +34,7 @@ pub(crate) async fn is_asked(deps: &Deps, job: &JobId) -> Result<bool, PlanError
 /// images, its status, and the marker.
 pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, PlanError> {
     let (job, now) = (&dropped.job, deps.clock.now());
-    let request = layout::cancel_request(job);
+    let request = object_keys::cancel_request(job);
     let message = format!(
         "{request} was there before the job was planned, so nothing was planned or bought: to have the images after all, \
          drop the manifest with another job.run"
@@ -56,7 +56,7 @@ pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, P
         (&summary.links.table, "text/csv; charset=utf-8", table),
         (&summary.links.retry, "application/jsonl", Vec::new()),
         (
-            &layout::document(job, "summary.json"),
+            &object_keys::document(job, "summary.json"),
             "application/json",
             serde_json::to_vec_pretty(&summary).map_err(malformed("the summary"))?,
         ),
@@ -74,14 +74,14 @@ pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, P
     }
     deps.bucket
         .create(
-            &layout::document(job, Marker::Cancelled.name()),
+            &object_keys::document(job, Marker::Cancelled.name()),
             "text/plain",
             "",
         )
         .await?;
     // A rejection of the same manifest is over with that.
     deps.bucket
-        .delete(&layout::document(job, Marker::Rejected.name()))
+        .delete(&object_keys::document(job, Marker::Rejected.name()))
         .await?;
     info!(correlation_id = %job, "cancelled before it was planned");
     Ok(Disposition::Done)

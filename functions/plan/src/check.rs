@@ -6,13 +6,14 @@ use std::sync::{
 };
 
 use darkroom::{
+    batch_bounds::BatchBounds,
     job::ShardLimits,
     manifest::{
         self, Context, Copies, Diagnostic, Header, Limits, Reading, Severity, Sidecar, SourceSet,
     },
     models::Catalog,
     plan::{
-        BatchBounds, Forecast, OwnNames, OwnNamesReader, PlanSummary, PlannedShard, RequestSize,
+        CustomNames, CustomNamesCollector, Forecast, PlanSummary, PlannedShard, RequestSize,
         Sharder,
     },
 };
@@ -55,7 +56,7 @@ pub(crate) struct Good {
     /// The shards that the manifest will be cut into.
     pub(crate) shards: Vec<PlannedShard>,
     /// The manifest's own names for keys and variables.
-    pub(crate) own_names: OwnNames,
+    pub(crate) custom_names: CustomNames,
 }
 
 impl Good {
@@ -192,24 +193,24 @@ async fn read(
     let images = Arc::clone(images);
     tokio::task::spawn_blocking(move || {
         let source = time.bound(sources.manifest()?);
-        let (mut used, mut own_names) = (Used::default(), OwnNamesReader::default());
+        let (mut used, mut custom_names) = (Used::default(), CustomNamesCollector::default());
         let mut sharder = Sharder::new(shard, context.bounds.clone());
         let reading = manifest::read(source, &header, &context.context(), |image| {
             used.note(&image);
-            own_names.note(&image);
+            custom_names.note(&image);
             sharder.place(&image.model, RequestSize::of(&image, &context.catalog));
             images.fetch_add(1, Ordering::Relaxed);
             // The source alone does not bound the time: a matrix makes many images of few bytes.
             time.check()
         })?;
-        let own_names = own_names.finish(&reading.columns, reading.images);
+        let custom_names = custom_names.finish(&reading.columns, reading.images);
         Ok((
             Good {
                 header,
                 reading,
                 copies: Copies::new(),
                 shards: sharder.planned(),
-                own_names,
+                custom_names,
             },
             used,
         ))

@@ -16,7 +16,7 @@
 
 use bytes::Bytes;
 use darkroom::{
-    layout,
+    object_keys,
     plan::{ContentClaim, PlanSummary},
 };
 use runtime::bucket::{Bucket, BucketError, Conditional};
@@ -32,7 +32,8 @@ pub(crate) async fn claim_of_another(
     deps: &Deps,
     dropped: &Dropped,
 ) -> Result<Option<ContentClaim>, PlanError> {
-    let Some((claim, _)) = read(&deps.bucket, &layout::content(&dropped.content)).await? else {
+    let Some((claim, _)) = read(&deps.bucket, &object_keys::content(&dropped.content)).await?
+    else {
         return Ok(None);
     };
     Ok(
@@ -51,7 +52,7 @@ pub(crate) async fn claim(
     dropped: &Dropped,
     plan: &PlanSummary,
 ) -> Result<ContentClaim, PlanError> {
-    let (bucket, key) = (&deps.bucket, layout::content(&dropped.content));
+    let (bucket, key) = (&deps.bucket, object_keys::content(&dropped.content));
     let own = ContentClaim {
         v: 1,
         job: dropped.job.clone(),
@@ -86,7 +87,10 @@ pub(crate) async fn claim(
 
 /// Whether the job that a claim names is still there.
 async fn counts(bucket: &Bucket, claim: &ContentClaim) -> Result<bool, BucketError> {
-    Ok(bucket.head(&layout::plan_lock(&claim.job)).await?.is_some())
+    Ok(bucket
+        .head(&object_keys::plan_lock(&claim.job))
+        .await?
+        .is_some())
 }
 
 async fn read(bucket: &Bucket, key: &str) -> Result<Option<(ContentClaim, String)>, PlanError> {

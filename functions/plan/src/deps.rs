@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use darkroom::{
     chain::{MANIFESTS, SHARDS},
-    job::Settings,
+    job::JobSettings,
     ledger::ProjectLimits,
     manifest::Limits,
     models::{Catalog, Tier},
@@ -43,7 +43,7 @@ pub struct Deps {
     /// The catalogs of the deployment and of its jobs.
     pub catalogs: CatalogStore,
     /// The settings of every job.
-    pub settings: Settings,
+    pub settings: JobSettings,
     /// The bounds of a manifest.
     pub limits: Limits,
     /// Fetches references that are web addresses.
@@ -68,7 +68,7 @@ impl Deps {
             catalogs: wiring.catalog_store(),
             settings: wiring.settings.job.clone(),
             limits: Limits::default(),
-            web: Web::over_https(),
+            web: Web::over_https(wiring.proxies()?),
         })
     }
 }

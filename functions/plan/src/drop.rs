@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use darkroom::{
-    job::{content_id, job_id},
-    keys::hex,
+    digest::hex,
     manifest::{Header, OpenedManifest, Sidecar},
     names::{JobId, ObjectUri},
-    plan::{ManifestVersion, OwnNames, PlanLock},
+    plan::{CustomNames, ManifestVersion, PlanLock, content_id, job_id},
 };
 use sha2::{Digest, Sha256};
 
@@ -93,7 +92,7 @@ impl Dropped {
     }
 
     /// Returns what `plan.lock` records of the manifest before anything else is written.
-    pub(crate) fn lock(&self, deps: &Deps, terms: &Terms, own_names: &OwnNames) -> PlanLock {
+    pub(crate) fn lock(&self, deps: &Deps, terms: &Terms, custom_names: &CustomNames) -> PlanLock {
         PlanLock {
             v: 1,
             job: self.job.clone(),
@@ -108,7 +107,7 @@ impl Dropped {
                 .collect(),
             catalog_sha256: PlanLock::hash_of(&deps.catalog),
             planned_at: terms.planned_at,
-            own_names: own_names.clone(),
+            custom_names: custom_names.clone(),
         }
     }
 }

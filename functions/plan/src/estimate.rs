@@ -1,7 +1,7 @@
 //! Manifests with `mode: dry_run`: they get an estimate, and nothing is bought.
 
 use darkroom::{
-    layout::{self, Marker},
+    object_keys::{self, Marker},
     plan::PlanSummary,
     status::{JobPhase, JobStatus},
 };
@@ -41,7 +41,7 @@ pub(crate) async fn estimate(
     write_first_status(&deps.bucket, &status).await?;
     deps.bucket
         .put(
-            &layout::document(job, Marker::DryRun.name()),
+            &object_keys::document(job, Marker::DryRun.name()),
             "text/plain",
             "",
         )

@@ -4,12 +4,12 @@ use std::io;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use darkroom::{
-    inbox,
-    layout::{self, Marker},
+    ignored_files,
     manifest::{Mode, ReadError},
     messages::ShardMessage,
     names::{JobId, ShardId},
-    plan::{ContentClaim, OwnNames, PlanLock, PlanSummary},
+    object_keys::{self, Marker},
+    plan::{ContentClaim, CustomNames, PlanLock, PlanSummary},
     state::Phase,
     status::{JobPhase, JobStatus},
 };
@@ -139,7 +139,7 @@ async fn uploaded(
     if upload.key.ends_with(".job.json") {
         return Ok(Disposition::Done);
     }
-    if inbox::is_left_alone(&upload.key) {
+    if ignored_files::is_ignored(&upload.key) {
         info!(
             key = upload.key,
             "left alone: by its name it is a temporary file, or one of a file manager's own"
@@ -195,7 +195,7 @@ async fn plan(
         wake(deps, job, plan.shards).await?;
         return Ok(Disposition::Done);
     }
-    let lock = read_json::<PlanLock>(deps, &layout::plan_lock(job)).await?;
+    let lock = read_json::<PlanLock>(deps, &object_keys::plan_lock(job)).await?;
     if lock.is_none() && cancel::is_asked(deps, job).await? {
         return cancel::end(deps, dropped).await;
     }
@@ -215,7 +215,7 @@ async fn plan(
     if good.header.job().mode == Some(Mode::DryRun) {
         return estimate(deps, dropped, &terms, &good).await;
     }
-    if !terms.are_locked && !lock_plan(deps, dropped, &terms, &good.own_names).await? {
+    if !terms.are_locked && !lock_plan(deps, dropped, &terms, &good.custom_names).await? {
         // Another invocation plans the same drop, perhaps by other prices or on the other side of
         // midnight: plan what it plans.
         return Ok(Disposition::Later(SignedDuration::ZERO));
@@ -226,7 +226,7 @@ async fn plan(
         deps.states.stop(job).await?;
     }
     deps.bucket
-        .put(&layout::open_job(job), "text/plain", "")
+        .put(&object_keys::open_job(job), "text/plain", "")
         .await?;
     let summary = write(deps, dropped, &terms, good, deadline).await?;
     // From here on its images are bought: those of no other job with the same content.
@@ -277,12 +277,12 @@ async fn begin(deps: &Deps, claim: &ContentClaim) -> Result<(), PlanError> {
     // same moment.
     while !write_first_status(&deps.bucket, &status).await? && planned(deps, job).await?.is_none() {
     }
-    let rejected = layout::document(job, Marker::Rejected.name());
+    let rejected = object_keys::document(job, Marker::Rejected.name());
     if deps.bucket.head(&rejected).await?.is_some() {
         // It was rejected once, perhaps while this was under way, as its manifest was overwritten:
         // it is open after all.
         deps.bucket
-            .put(&layout::open_job(job), "text/plain", "")
+            .put(&object_keys::open_job(job), "text/plain", "")
             .await?;
         deps.bucket.delete(&rejected).await?;
     }
@@ -294,7 +294,7 @@ async fn is_over(deps: &Deps, job: &JobId) -> Result<bool, PlanError> {
     for marker in Marker::LAST {
         if deps
             .bucket
-            .head(&layout::document(job, marker.name()))
+            .head(&object_keys::document(job, marker.name()))
             .await?
             .is_some()
         {
@@ -306,7 +306,7 @@ async fn is_over(deps: &Deps, job: &JobId) -> Result<bool, PlanError> {
 
 /// The plan of a job that is planned.
 async fn planned(deps: &Deps, job: &JobId) -> Result<Option<PlanSummary>, PlanError> {
-    Ok(read_json::<JobStatus>(deps, &layout::status(job))
+    Ok(read_json::<JobStatus>(deps, &object_keys::status(job))
         .await?
         .and_then(|status| status.plan))
 }
@@ -316,14 +316,14 @@ async fn lock_plan(
     deps: &Deps,
     dropped: &Dropped,
     terms: &Terms,
-    own_names: &OwnNames,
+    custom_names: &CustomNames,
 ) -> Result<bool, PlanError> {
     let job = &dropped.job;
     if !deps.catalogs.keep(job, &deps.catalog).await? {
         return Ok(false);
     }
-    let key = layout::plan_lock(job);
-    let bytes = serde_json::to_vec_pretty(&dropped.lock(deps, terms, own_names))
+    let key = object_keys::plan_lock(job);
+    let bytes = serde_json::to_vec_pretty(&dropped.lock(deps, terms, custom_names))
         .map_err(malformed(&key))?;
     Ok(matches!(
         deps.bucket.create(&key, "application/json", bytes).await?,

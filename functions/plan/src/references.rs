@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 
 use darkroom::{
-    keys::hex,
-    layout,
+    digest::hex,
     manifest::{Copies, Diagnostic, PlannedImage, Severity},
     names::{JobId, ObjectUri},
+    object_keys,
     results::image::MediaType,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -241,7 +241,7 @@ pub(crate) async fn check(
 
 /// The copies that a job has of pictures from the web.
 pub(crate) async fn copies(deps: &Deps, job: &JobId) -> Result<Copies, PlanError> {
-    let records = deps.bucket.keys(&layout::web_references(job)).await?;
+    let records = deps.bucket.keys(&object_keys::web_references(job)).await?;
     let copies = stream::iter(records).map(|record| async move {
         let stored = read_record(deps, &record).await?;
         Ok::<_, PlanError>(
@@ -265,7 +265,7 @@ struct Record {
 
 /// The copy of what is at `url`, made unless there is one.
 async fn copy(deps: &Deps, job: &JobId, url: &Url) -> Result<Result<ObjectUri, Fault>, PlanError> {
-    let record = layout::web_reference(job, &hex(&Sha256::digest(url.as_str())));
+    let record = object_keys::web_reference(job, &hex(&Sha256::digest(url.as_str())));
     if let Some(object) = copied(deps, &record).await? {
         return Ok(Ok(object));
     }
@@ -279,7 +279,8 @@ async fn copy(deps: &Deps, job: &JobId, url: &Url) -> Result<Result<ObjectUri, F
             format!("{url} is no PNG, JPEG or WebP picture by its content"),
         )));
     };
-    let key = layout::reference_copy(job, &hex(&Sha256::digest(&bytes)), media_type.extension());
+    let key =
+        object_keys::reference_copy(job, &hex(&Sha256::digest(&bytes)), media_type.extension());
     let object = ObjectUri {
         bucket: deps.bucket.name().to_owned(),
         key,

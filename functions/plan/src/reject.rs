@@ -1,8 +1,8 @@
 //! A manifest with errors: all of them for the person who wrote it, and nothing bought.
 
 use darkroom::{
-    layout,
     manifest::{Diagnostic, Reading, Severity},
+    object_keys,
     plan::ContentClaim,
 };
 use runtime::{deliveries::Disposition, rejection};
@@ -76,7 +76,7 @@ async fn write(
     }
     if is_locked {
         // The job is not open any more.
-        deps.bucket.delete(&layout::open_job(job)).await?;
+        deps.bucket.delete(&object_keys::open_job(job)).await?;
     }
     info!(correlation_id = %job, errors, "rejected");
     Ok(Disposition::Done)
@@ -86,7 +86,11 @@ async fn write(
 /// was written of it that has to be ended.
 pub(crate) async fn overwritten(deps: &Deps, dropped: &Dropped) -> Result<(), PlanError> {
     let (job, manifest) = (&dropped.job, &dropped.version.uri);
-    if deps.bucket.head(&layout::plan_lock(job)).await?.is_some()
+    if deps
+        .bucket
+        .head(&object_keys::plan_lock(job))
+        .await?
+        .is_some()
         && rejection::reject_overwritten(&deps.bucket, job, manifest, deps.clock.now()).await?
     {
         warn!(correlation_id = %job, "rejected: its manifest was overwritten before the plan was written");

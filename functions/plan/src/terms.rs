@@ -1,6 +1,6 @@
 //! What a job is planned by.
 
-use darkroom::plan::{BatchBounds, PlanLock};
+use darkroom::{batch_bounds::BatchBounds, plan::PlanLock};
 use jiff::Timestamp;
 
 use crate::deps::Deps;

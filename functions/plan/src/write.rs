@@ -7,13 +7,14 @@ use std::{
 };
 
 use darkroom::{
-    cost::Usd,
-    keys::ImagePaths,
-    layout,
+    batch_bounds::BatchBounds,
+    image_paths::ImagePaths,
     manifest::{self, PlannedImage, SourceSet},
     models::Catalog,
+    money::Usd,
     names::{JobId, ShardId},
-    plan::{BatchBounds, PlanLine, PlanSummary, PlannedShard, RequestSize, Sharder},
+    object_keys,
+    plan::{PlanLine, PlanSummary, PlannedShard, RequestSize, Sharder},
     requests,
     state::{Budget, Shard},
 };
@@ -128,7 +129,9 @@ impl<'a> Writer<'a> {
             job,
             paths: ImagePaths::default(),
             sharder: Sharder::new(deps.settings.shard.clone(), bounds.clone()),
-            plan: deps.bucket.writer(&layout::plan(job), "application/jsonl"),
+            plan: deps
+                .bucket
+                .writer(&object_keys::plan(job), "application/jsonl"),
             requests: HashMap::new(),
             plan_bytes: BTreeMap::new(),
         }
@@ -153,7 +156,10 @@ impl<'a> Writer<'a> {
         let shard = placement.shard;
         let (bucket, job) = (self.bucket, self.job);
         let requests = self.requests.entry(shard).or_insert_with(|| {
-            bucket.writer(&layout::requests(job, shard.number), "application/jsonl")
+            bucket.writer(
+                &object_keys::requests(job, shard.number),
+                "application/jsonl",
+            )
         });
         requests.write(&request).await?;
 

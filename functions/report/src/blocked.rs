@@ -1,12 +1,13 @@
-//! A job that can't be closed because a document is missing or damaged: what people are told, and
-//! when it is tried again.
+//! Jobs that can't be closed because a document is missing or damaged: what `job.json` reports, and
+//! when the job is tried again.
 //!
-//! The messages are acknowledged, as `job.json` says all that they could say. The next message
-//! about the job, or the hourly sweep, finds that a document has changed, and the job is closed.
+//! The messages about such a job are acknowledged, because `job.json` already reports the blocker.
+//! When a document has changed, the next message about the job or the hourly sweep finds that, and
+//! the job is closed.
 
 use darkroom::{
-    layout,
     names::{JobId, ObjectUri, ShardId},
+    object_keys,
     plan::PlanLock,
     state::Phase,
     status::{Blocker, DocumentVersion, JobPhase, JobStatus},
@@ -18,15 +19,16 @@ use runtime::{
 };
 
 use crate::{
+    changes::Changes,
     deps::Deps,
-    handler::{News, ReportError, malformed},
+    error::{ReportError, malformed},
 };
 
-/// How long to wait where `job.json` appears in the moment in which it is found missing.
+/// How long to wait if another invocation writes `job.json` at the same time.
 const CONTENDED: SignedDuration = SignedDuration::from_secs(5);
 
-/// Whether the documents that block a job are as they were found. A job that isn't blocked has
-/// none.
+/// Whether the documents that block a job are unchanged since the blocker was recorded. It is false
+/// for a job that isn't blocked.
 pub(crate) async fn persists(deps: &Deps, status: &JobStatus) -> Result<bool, ReportError> {
     let Some(blocker) = &status.blocker else {
         return Ok(false);
@@ -34,7 +36,8 @@ pub(crate) async fn persists(deps: &Deps, status: &JobStatus) -> Result<bool, Re
     Ok(deps.bucket.are_unchanged(&blocker.documents).await?)
 }
 
-/// The blocker as it was noticed first, if `status` says the same already.
+/// Returns the blocker that `status` already records if it is the same, so that its time stays that
+/// of the first notice. Otherwise returns `blocker`.
 pub(crate) fn since_first_noticed(status: &JobStatus, blocker: Blocker) -> Blocker {
     match &status.blocker {
         Some(known) if known.is_same_as(&blocker) => known.clone(),
@@ -42,50 +45,50 @@ pub(crate) fn since_first_noticed(status: &JobStatus, blocker: Blocker) -> Block
     }
 }
 
-/// There is no `job.json`. A job whose shards are under way had one: people are told in its place
-/// that it was removed.
+/// Handles a job without `job.json`. If a shard of the job has started, there was a `job.json`: a
+/// placeholder takes its place and reports that it was removed.
 ///
 /// # Errors
 /// [`ReportError::NotPlanned`] if the job is still being planned, or if there is no such job.
 pub(crate) async fn status_is_missing(
     deps: &Deps,
     job: &JobId,
-    news: &News,
+    changes: &Changes,
 ) -> Result<Disposition, ReportError> {
-    let shard = news.shards.first().copied().unwrap_or(ShardId::first(0));
+    let shard = changes.shards.first().copied().unwrap_or(ShardId::first(0));
     let stored = deps.states.read(job, shard).await?;
-    // `plan` wakes the shards after it has written `job.json`.
-    let is_begun = stored.is_some_and(|stored| {
+    // `plan` sends the messages that start shards only after it has written `job.json`.
+    let has_started = stored.is_some_and(|stored| {
         stored.shard.driver.is_some() || !matches!(stored.shard.phase, Phase::Planned { .. })
     });
-    if !is_begun {
+    if !has_started {
         return Err(ReportError::NotPlanned(job.clone()));
     }
-    let key = layout::status(job);
+    let key = object_keys::status(job);
     let document = DocumentVersion {
         key: key.clone(),
         etag: None,
     };
-    let status = stand_in(deps, job, format!("{key} was removed"), document).await?;
+    let status = placeholder(deps, job, format!("{key} was removed"), document).await?;
     let bytes = serde_json::to_vec_pretty(&status).map_err(malformed(&key))?;
-    told(
+    disposition(
         deps.bucket.create(&key, "application/json", bytes).await?,
         &status,
     )
 }
 
-/// `job.json` can't be read. What stands there is no `job.json` at all, or else that of another
-/// version of Darkroom, which is left alone.
+/// Handles a `job.json` that can't be parsed. If it is not a JSON object, a placeholder takes its
+/// place. A JSON object may come from another version of Darkroom, and is not changed.
 ///
 /// # Errors
-/// [`ReportError::Malformed`] if it may be of another version.
+/// [`ReportError::Malformed`] if `job.json` may come from another version.
 pub(crate) async fn status_is_damaged(
     deps: &Deps,
     job: &JobId,
     object: &Object,
     error: serde_json::Error,
 ) -> Result<Disposition, ReportError> {
-    let key = layout::status(job);
+    let key = object_keys::status(job);
     if serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&object.bytes).is_ok() {
         return Err(malformed(&key)(error));
     }
@@ -93,9 +96,9 @@ pub(crate) async fn status_is_damaged(
         key: key.clone(),
         etag: Some(object.etag.clone()),
     };
-    let status = stand_in(deps, job, format!("{key} was damaged"), document).await?;
+    let status = placeholder(deps, job, format!("{key} was damaged"), document).await?;
     let bytes = serde_json::to_vec_pretty(&status).map_err(malformed(&key))?;
-    told(
+    disposition(
         deps.bucket
             .replace(&key, &object.etag, "application/json", bytes)
             .await?,
@@ -103,17 +106,17 @@ pub(crate) async fn status_is_damaged(
     )
 }
 
-/// A `job.json` that says no more than that the job's own is gone. It has no plan, so `plan` writes
-/// another one in its place when the manifest is uploaded again.
-async fn stand_in(
+/// Creates a `job.json` that reports only that the original is gone. It has no plan, so that `plan`
+/// replaces it when the manifest is uploaded again.
+async fn placeholder(
     deps: &Deps,
     job: &JobId,
     what: String,
     document: DocumentVersion,
 ) -> Result<JobStatus, ReportError> {
-    let lock = deps.bucket.read(&layout::plan_lock(job)).await?;
+    // The lock is the only other document that names the manifest.
+    let lock = deps.bucket.read(&object_keys::plan_lock(job)).await?;
     let lock = lock.and_then(|object| serde_json::from_slice::<PlanLock>(&object.bytes).ok());
-    // Without its lock it isn't known which manifest the job was made from.
     let unknown = || ObjectUri {
         bucket: deps.bucket.name().to_owned(),
         key: "inbox/".to_owned(),
@@ -124,7 +127,7 @@ async fn stand_in(
         what,
         what_to_do: format!(
             "Restore it from an earlier version of the object, or upload the same manifest to {manifest} again. The job \
-             is then closed within two hours after its last shard is over. Nothing is bought again, and every image \
+             is then closed within two hours after its last shard has ended. No image is bought again, and every image \
              that was collected is kept."
         ),
         since: now,
@@ -136,7 +139,8 @@ async fn stand_in(
     })
 }
 
-fn told(written: Conditional, status: &JobStatus) -> Result<Disposition, ReportError> {
+/// Logs the blocker if this invocation recorded it, and tries again if another one wrote first.
+fn disposition(written: Conditional, status: &JobStatus) -> Result<Disposition, ReportError> {
     match written {
         Conditional::Written(_) => {
             if let Some(blocker) = &status.blocker {

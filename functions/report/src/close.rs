@@ -1,11 +1,11 @@
-//! Closing a job: the results, the summary, the status, and last the marker.
+//! Closes a job: writes the results, the summary and the status, and then the marker.
 
 use std::sync::Arc;
 
 use darkroom::{
-    layout::{self, Marker},
     models::Catalog,
     names::JobId,
+    object_keys::{self, Marker},
     plan::PlanLock,
     report::{Counts, Links, ResultForm, ShardSummary, Summary, Times, UnfetchedBatch},
     state::{Collecting, Phase, Shard},
@@ -18,16 +18,16 @@ use runtime::{
 use crate::{
     deps::Deps,
     documents::{damaged, missing, read_json},
-    handler::{ReportError, malformed},
-    join::write_results,
+    error::{ReportError, malformed},
+    results::write_results,
 };
 
-/// Writes everything that a finished job leaves behind. All of it follows from what is stored:
-/// twice is as once.
+/// Writes all documents of a finished job. They are derived from stored documents alone, so closing
+/// a job twice has the same result.
 ///
 /// # Errors
-/// [`ReportError::Blocked`] if a document is missing or damaged. Nothing of what was written is
-/// visible then.
+/// [`ReportError::Blocked`] if a document is missing or damaged. In that case none of the results
+/// are visible.
 pub(crate) async fn close(
     deps: &Deps,
     status: JobStatus,
@@ -37,14 +37,17 @@ pub(crate) async fn close(
     let Some(plan) = &status.plan else {
         return Err(ReportError::NotPlanned(job.clone()));
     };
-    let lock: PlanLock = read_json(deps, &layout::plan_lock(job)).await?;
+
+    // The results, at the prices that the job was planned with.
+    let lock: PlanLock = read_json(deps, &object_keys::plan_lock(job)).await?;
     let deps = &Deps {
         catalog: catalog(deps, job, &lock).await?,
         ..deps.clone()
     };
-    let form = ResultForm::new(lock.own_names);
+    let form = ResultForm::new(lock.custom_names);
     let tally = write_results(deps, job, plan.images, form, chains).await?;
 
+    // The summary.
     let marker = tally.marker();
     let phase = match marker {
         Marker::Success => JobPhase::Succeeded,
@@ -74,7 +77,9 @@ pub(crate) async fn close(
         errors_top: tally.top_errors(),
         links: Links::of(job),
     };
-    write_json(deps, &layout::document(job, "summary.json"), &summary).await?;
+    write_json(deps, &object_keys::document(job, "summary.json"), &summary).await?;
+
+    // The status, with entries for all shards.
     let status = JobStatus {
         phase,
         blocker: None,
@@ -85,11 +90,13 @@ pub(crate) async fn close(
         updated_at: finished,
         ..status
     };
-    write_json(deps, &layout::status(job), &status).await?;
-    // Two may close at once, with the same bytes; the one whose marker it is counts the job.
+    write_json(deps, &object_keys::status(job), &status).await?;
+
+    // Two invocations may close a job at the same time, with the same bytes. The one that creates
+    // the marker counts the job in the metrics.
     if let Conditional::Written(_) = deps
         .bucket
-        .create(&layout::document(job, marker.name()), "text/plain", "")
+        .create(&object_keys::document(job, marker.name()), "text/plain", "")
         .await?
     {
         deps.metrics.put(&metrics_of(&summary));
@@ -102,29 +109,33 @@ pub(crate) async fn close(
     Ok(())
 }
 
-/// The models and prices that the job was planned with. With others it would seem to have cost
-/// something else.
+/// Reads the models and prices that the job was planned with. Other prices would give a wrong cost.
 async fn catalog(deps: &Deps, job: &JobId, lock: &PlanLock) -> Result<Arc<Catalog>, ReportError> {
-    let key = layout::job_models(job);
+    let key = object_keys::job_models(job);
     let catalog = match deps.catalogs.of_job(job).await {
         Ok(catalog) => catalog,
         Err(CatalogFault::Broken { what, .. }) => {
-            return Err(not_the_planned(deps, &key, &what).await?);
+            return Err(unusable_catalog(deps, &key, &what).await?);
         }
         Err(error @ CatalogFault::Bucket(_)) => return Err(error.into()),
     };
     if lock.was_planned_with(&catalog) {
         return Ok(catalog);
     }
-    Err(not_the_planned(
+    Err(unusable_catalog(
         deps,
         &key,
-        "it is not the one that the job was planned with",
+        "it is not the catalog that the job was planned with",
     )
     .await?)
 }
 
-async fn not_the_planned(deps: &Deps, key: &str, damage: &str) -> Result<ReportError, ReportError> {
+/// Returns the error for a job's catalog that is missing, or that is damaged in this way.
+async fn unusable_catalog(
+    deps: &Deps,
+    key: &str,
+    damage: &str,
+) -> Result<ReportError, ReportError> {
     Ok(match deps.bucket.etag(key).await? {
         None => missing(deps, key),
         etag => damaged(

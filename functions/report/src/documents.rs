@@ -1,9 +1,9 @@
-//! The job's own documents, read line by line. One that is missing, or not what was written, blocks
-//! the job: what it said must not be taken for "there is no result".
+//! Reads the documents of a job. A document that is missing or damaged blocks the job, because its
+//! content must not be mistaken for missing results.
 
 use bytes::Bytes;
 use darkroom::{
-    layout,
+    object_keys,
     status::{Blocker, DocumentVersion},
 };
 use runtime::{
@@ -13,14 +13,14 @@ use runtime::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::{deps::Deps, handler::ReportError};
+use crate::{deps::Deps, error::ReportError};
 
-/// A JSON Lines document of a job while it is read.
+/// Reads a JSON Lines document of a job line by line.
 pub(crate) struct DocumentLines<'a> {
     deps: &'a Deps,
     version: DocumentVersion,
     lines: Lines,
-    /// Lines read so far.
+    /// The number of lines that were read so far.
     read: u64,
 }
 
@@ -28,7 +28,7 @@ impl<'a> DocumentLines<'a> {
     /// Opens a document.
     ///
     /// # Errors
-    /// [`ReportError::Blocked`] if there is none.
+    /// [`ReportError::Blocked`] if the document is missing.
     pub(crate) async fn open(deps: &'a Deps, key: &str) -> Result<Self, ReportError> {
         let Some((stream, etag)) = deps.bucket.open(key, None).await? else {
             return Err(missing(deps, key));
@@ -45,10 +45,11 @@ impl<'a> DocumentLines<'a> {
         })
     }
 
-    /// The next line, or none at the end.
+    /// Returns the next line, or `None` at the end.
     ///
     /// # Errors
-    /// [`ReportError::Blocked`] for a line that is too long.
+    /// [`ReportError::Blocked`] for a line that is too long, [`ReportError::Lines`] if the
+    /// connection breaks.
     pub(crate) async fn next_bytes(&mut self) -> Result<Option<Bytes>, ReportError> {
         match self.lines.next().await {
             Ok(line) => {
@@ -59,15 +60,15 @@ impl<'a> DocumentLines<'a> {
                 let damage = format!("line {}: {error}", self.read + 1);
                 Err(self.damaged(&damage))
             }
-            // The connection broke off: reading the document again may work.
+            // The connection broke, so reading the document again may succeed.
             Err(error @ LineError::Stream(_)) => Err(error.into()),
         }
     }
 
-    /// The next line as JSON, or none at the end.
+    /// Returns the next line as JSON, or `None` at the end.
     ///
     /// # Errors
-    /// [`ReportError::Blocked`] for a line that can't be read.
+    /// [`ReportError::Blocked`] for a line that can't be parsed.
     pub(crate) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ReportError> {
         let Some(line) = self.next_bytes().await? else {
             return Ok(None);
@@ -78,10 +79,10 @@ impl<'a> DocumentLines<'a> {
         }
     }
 
-    /// Compares the number of lines that were read to the end with the number that was written.
+    /// Compares the number of lines that were read with the number that was written.
     ///
     /// # Errors
-    /// [`ReportError::Blocked`] if they differ.
+    /// [`ReportError::Blocked`] if the numbers differ.
     pub(crate) fn check_count(&self, written: u64) -> Result<(), ReportError> {
         if written == self.read {
             Ok(())
@@ -93,38 +94,38 @@ impl<'a> DocumentLines<'a> {
         }
     }
 
-    /// The number of the line that was read last, from 1.
+    /// Returns the number of the line that was read last, from 1.
     pub(crate) fn line(&self) -> u64 {
         self.read
     }
 
-    /// The document in the version that is read.
+    /// Returns the version of the document that is read.
     pub(crate) fn version(&self) -> &DocumentVersion {
         &self.version
     }
 
-    /// The error for the line that was read last, which is not what it should be. It says where,
-    /// and not what stands there: it goes into the log.
+    /// Returns the error for the line that was read last, which can't be parsed. It contains the
+    /// position but not the text, because errors are logged.
     pub(crate) fn unreadable(&self, error: &serde_json::Error) -> ReportError {
         self.damaged(&format!(
-            "line {} can't be read from column {} on",
+            "line {} can't be read, starting at column {}",
             self.read,
             error.column()
         ))
     }
 
-    /// The error for a document that is not what was written.
+    /// Returns the error for the document, which is damaged in this way.
     pub(crate) fn damaged(&self, damage: &str) -> ReportError {
         damaged(self.deps, vec![self.version.clone()], damage)
     }
 }
 
-/// The error for a document that is missing.
+/// Returns the error for a document that is missing.
 pub(crate) fn missing(deps: &Deps, key: &str) -> ReportError {
     ReportError::Blocked(Box::new(Blocker::missing(key, deps.clock.now())))
 }
 
-/// The error for documents of which one is not what was written.
+/// Returns the error for documents of which at least one is damaged in this way.
 pub(crate) fn damaged(deps: &Deps, documents: Vec<DocumentVersion>, damage: &str) -> ReportError {
     ReportError::Blocked(Box::new(Blocker::damaged(
         documents,
@@ -136,7 +137,7 @@ pub(crate) fn damaged(deps: &Deps, documents: Vec<DocumentVersion>, damage: &str
 /// Reads a small JSON document of a job.
 ///
 /// # Errors
-/// [`ReportError::Blocked`] if there is none, or if it can't be read.
+/// [`ReportError::Blocked`] if the document is missing or can't be parsed.
 pub(crate) async fn read_json<T: DeserializeOwned>(
     deps: &Deps,
     key: &str,
@@ -150,7 +151,7 @@ pub(crate) async fn read_json<T: DeserializeOwned>(
             etag: Some(object.etag.clone()),
         };
         let damage = format!(
-            "it can't be read from line {}, column {} on",
+            "it can't be read, starting at line {}, column {}",
             error.line(),
             error.column()
         );
@@ -158,18 +159,18 @@ pub(crate) async fn read_json<T: DeserializeOwned>(
     })
 }
 
-/// What it means that states can't be read: the job is blocked by one that is missing or damaged,
-/// and by nothing else.
+/// Converts the error of a state that can't be read. A state that is missing or damaged blocks the
+/// job. Any other error is returned as it is, and the message is retried.
 pub(crate) async fn unreadable_state(
     deps: &Deps,
     error: StateError,
 ) -> Result<ReportError, ReportError> {
     match error {
-        StateError::Missing(job, shard) => Ok(missing(deps, &layout::state(&job, shard))),
+        StateError::Missing(job, shard) => Ok(missing(deps, &object_keys::state(&job, shard))),
         StateError::Cas(CasError::Malformed { key, source }) => {
             let etag = deps.bucket.etag(&key).await?;
             let damage = format!(
-                "it can't be read from line {}, column {} on",
+                "it can't be read, starting at line {}, column {}",
                 source.line(),
                 source.column()
             );

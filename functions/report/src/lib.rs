@@ -1,18 +1,20 @@
-//! `report`: watches a job's shards, and closes the job when all are over.
+//! `report`: keeps `job.json` up to date, and closes a job when all its shards have ended.
 //!
-//! Triggered by (reports), after every change of a shard. It keeps `job.json` fresh, and when every
-//! shard and round is terminal it writes the results, the summary, what to retry, and last of all
-//! the marker. It buys nothing and asks Gemini nothing.
+//! It is triggered by the reports queue after every change of a shard. When every shard and round
+//! is terminal, it writes the results, the summary and the manifest of what to retry, and writes
+//! the marker last. It makes no requests to Gemini and spends no money.
 //!
-//! What it reads does not grow with the square of the shards: a message names the shard that has
-//! changed, whose state alone is read and merged into `job.json`. All states are read once, when
-//! `job.json` says that every shard is over.
+//! The amount that it reads does not grow with the square of the shards. A message names the shard
+//! that has changed, so only that shard's state is read and merged into `job.json`. All states are
+//! read once, when `job.json` shows that every shard has ended.
 
 mod blocked;
+mod changes;
 mod close;
 pub mod deps;
 mod documents;
+pub mod error;
 pub mod handler;
-mod join;
-mod look;
-mod pace;
+mod job_update;
+mod results;
+mod throttle;

@@ -8,9 +8,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use darkroom::{
-    layout,
     models::{Catalog, CatalogError},
     names::JobId,
+    object_keys,
 };
 
 use crate::bucket::{Bucket, BucketError, Conditional};
@@ -57,10 +57,10 @@ impl CatalogStore {
     /// # Errors
     /// [`CatalogFault`].
     pub async fn to_plan(&self, job: &JobId) -> Result<Arc<Catalog>, CatalogFault> {
-        match self.read(&layout::job_models(job)).await? {
+        match self.read(&object_keys::job_models(job)).await? {
             Some(own) => Ok(own),
             None => Ok(self
-                .read(layout::MODELS)
+                .read(object_keys::MODELS)
                 .await?
                 .unwrap_or_else(|| Arc::clone(&self.built_in))),
         }
@@ -72,7 +72,7 @@ impl CatalogStore {
     /// # Errors
     /// [`CatalogFault`].
     pub async fn keep(&self, job: &JobId, catalog: &Catalog) -> Result<bool, CatalogFault> {
-        let key = layout::job_models(job);
+        let key = object_keys::job_models(job);
         match self
             .bucket
             .create(&key, "application/toml", catalog.text().to_owned())
@@ -95,7 +95,7 @@ impl CatalogStore {
     /// [`CatalogFault`].
     pub async fn of_job(&self, job: &JobId) -> Result<Arc<Catalog>, CatalogFault> {
         Ok(self
-            .read(&layout::job_models(job))
+            .read(&object_keys::job_models(job))
             .await?
             .unwrap_or_else(|| Arc::clone(&self.built_in)))
     }

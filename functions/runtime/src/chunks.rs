@@ -2,8 +2,8 @@
 
 use darkroom::{
     chunks::{Chunk, ChunkLine},
-    layout,
     names::{JobId, ShardId},
+    object_keys,
 };
 
 use crate::{
@@ -48,7 +48,7 @@ pub async fn read_chunk(
     chunk: &Chunk,
     mut take: impl FnMut(ChunkLine),
 ) -> Result<(), ChunkError> {
-    let key = layout::chunk(job, shard, chunk);
+    let key = object_keys::chunk(job, shard, chunk);
     let damaged = |what: String| ChunkError::Damaged {
         key: key.clone(),
         what,

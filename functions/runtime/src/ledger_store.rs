@@ -1,6 +1,6 @@
 //! The ledger in the bucket, changed by compare-and-swap alone.
 
-use darkroom::{layout, ledger::Ledger};
+use darkroom::{ledger::Ledger, object_keys};
 use seam::rng::Rng;
 
 use crate::{
@@ -46,7 +46,7 @@ impl LedgerStore {
     /// # Errors
     /// [`LedgerError::Swap`].
     pub async fn read(&self) -> Result<Ledger, LedgerError> {
-        Ok(cas::read(&self.bucket, layout::LEDGER)
+        Ok(cas::read(&self.bucket, object_keys::LEDGER)
             .await?
             .map(|(ledger, _)| ledger)
             .unwrap_or_default())
@@ -60,7 +60,7 @@ impl LedgerStore {
     /// repeated.
     pub async fn change<T>(&self, change: impl Fn(&mut Ledger) -> T) -> Result<T, LedgerError> {
         for _ in 0..TRIES {
-            let stored = cas::read::<Ledger>(&self.bucket, layout::LEDGER).await?;
+            let stored = cas::read::<Ledger>(&self.bucket, object_keys::LEDGER).await?;
             let (before, etag) =
                 stored.map_or_else(Default::default, |(ledger, etag)| (ledger, Some(etag)));
             let mut after = before.clone();
@@ -69,7 +69,7 @@ impl LedgerStore {
                 return Ok(answer);
             }
             (after.rev, after.write_id) = (before.rev + 1, self.rng.id());
-            if cas::write(&self.bucket, layout::LEDGER, &after, etag.as_deref())
+            if cas::write(&self.bucket, object_keys::LEDGER, &after, etag.as_deref())
                 .await?
                 .is_some()
             {

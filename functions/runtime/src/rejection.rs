@@ -3,9 +3,9 @@
 use std::io;
 
 use darkroom::{
-    layout::{self, Marker},
     manifest::{Diagnostic, Severity, write_validation},
     names::{JobId, ObjectUri},
+    object_keys::{self, Marker},
     status::{JobPhase, JobStatus},
 };
 use jiff::Timestamp;
@@ -49,7 +49,7 @@ pub async fn reject(
     }
     bucket
         .put(
-            &layout::document(job, Marker::Rejected.name()),
+            &object_keys::document(job, Marker::Rejected.name()),
             "text/plain",
             "",
         )
@@ -108,8 +108,8 @@ pub async fn reject_overwritten(
     // writes the status first, then looks for the marker; this writes the marker first, then looks
     // at the status. So one of them sees the other.
     let (open, marker) = (
-        layout::open_job(job),
-        layout::document(job, Marker::Rejected.name()),
+        object_keys::open_job(job),
+        object_keys::document(job, Marker::Rejected.name()),
     );
     bucket.delete(&open).await?;
     bucket.put(&marker, "text/plain", "").await?;
@@ -127,7 +127,7 @@ async fn read_status(
     bucket: &Bucket,
     job: &JobId,
 ) -> Result<Option<(JobStatus, String)>, RejectionError> {
-    let key = layout::status(job);
+    let key = object_keys::status(job);
     let Some(object) = bucket.read(&key).await? else {
         return Ok(None);
     };
@@ -146,7 +146,7 @@ pub async fn write_first_status(
     bucket: &Bucket,
     status: &JobStatus,
 ) -> Result<bool, RejectionError> {
-    let key = layout::status(&status.job);
+    let key = object_keys::status(&status.job);
     let bytes = serde_json::to_vec_pretty(status).map_err(|source| RejectionError::Malformed {
         key: key.clone(),
         source,
@@ -176,7 +176,7 @@ pub async fn write_problems(
     write_validation(problems, &mut table)?;
     bucket
         .put(
-            &layout::document(job, "validation.csv"),
+            &object_keys::document(job, "validation.csv"),
             "text/csv; charset=utf-8",
             table,
         )

@@ -17,7 +17,7 @@ pub struct StackSettings {
     /// The first part of the display names of this deployment's batches.
     pub stack: String,
     /// The settings of every job. They are part of a job's identity.
-    pub job: job::Settings,
+    pub job: job::JobSettings,
     /// The limits of the Gemini project.
     pub project: ProjectLimits,
     /// The paid tier of the Gemini project, from which the limits of further catalogs follow.
@@ -56,9 +56,9 @@ fn stack(variables: &Variables) -> Result<String, VariableError> {
     variables.parsed("STACK", "darkroom".to_owned())
 }
 
-fn job(variables: &Variables) -> Result<job::Settings, VariableError> {
-    let defaults = job::Settings::default();
-    Ok(job::Settings {
+fn job(variables: &Variables) -> Result<job::JobSettings, VariableError> {
+    let defaults = job::JobSettings::default();
+    Ok(job::JobSettings {
         default_model: variables.parsed("DEFAULT_MODEL", defaults.default_model)?,
         allow_retired_models: variables
             .parsed("ALLOW_RETIRED_MODELS", defaults.allow_retired_models)?,
@@ -128,9 +128,9 @@ mod tests {
     fn job_settings_have_defaults_and_can_be_set() {
         assert_eq!(
             read(&[("MAX_ROUNDS", "1")]).unwrap().job,
-            job::Settings {
+            job::JobSettings {
                 max_rounds: 1,
-                ..job::Settings::default()
+                ..job::JobSettings::default()
             }
         );
     }

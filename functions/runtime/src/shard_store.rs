@@ -2,8 +2,8 @@
 
 use darkroom::{
     key_list::{KeyList, KeyListError},
-    layout,
     names::{JobId, RequestKey, ShardId},
+    object_keys,
     state::{Phase, Shard},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -110,7 +110,7 @@ impl ShardStore {
         job: &JobId,
         shard: ShardId,
     ) -> Result<Option<StoredShard>, StateError> {
-        let stored = cas::read(&self.bucket, &layout::state(job, shard)).await?;
+        let stored = cas::read(&self.bucket, &object_keys::state(job, shard)).await?;
         Ok(stored.map(|(shard, etag)| StoredShard { shard, etag }))
     }
 
@@ -151,7 +151,7 @@ impl ShardStore {
         let Some(list) = &shard.keys else {
             return Ok(None);
         };
-        let key = layout::keys(&shard.job, shard.shard, list);
+        let key = object_keys::keys(&shard.job, shard.shard, list);
         let wrong = |what: String| StateError::Keys {
             key: key.clone(),
             what,
@@ -180,7 +180,7 @@ impl ShardStore {
             what: error.to_string(),
         };
         let (list, bytes) = KeyList::of(keys).map_err(malformed)?;
-        let key = layout::keys(job, shard, &list);
+        let key = object_keys::keys(job, shard, &list);
         self.bucket
             .put(&key, "application/jsonl", bytes)
             .await
@@ -192,10 +192,10 @@ impl ShardStore {
     ///
     /// # Errors
     /// [`StateError`]. An error is never "no".
-    pub async fn is_stopped(&self, job: &JobId) -> Result<bool, StateError> {
+    pub async fn cancel_requested(&self, job: &JobId) -> Result<bool, StateError> {
         Ok(self
             .bucket
-            .head(&layout::cancel(job))
+            .head(&object_keys::cancel(job))
             .await
             .map_err(CasError::from)?
             .is_some())
@@ -209,7 +209,11 @@ impl ShardStore {
         let mark = json!({ "v": 1, "job": job, "cancelled_at": self.clock.now() });
         let created = self
             .bucket
-            .create(&layout::cancel(job), "application/json", mark.to_string())
+            .create(
+                &object_keys::cancel(job),
+                "application/json",
+                mark.to_string(),
+            )
             .await;
         created
             .map(drop)
@@ -261,7 +265,7 @@ impl ShardStore {
             changed_at: self.clock.now(),
             ..shard
         };
-        let key = layout::state(&shard.job, shard.shard);
+        let key = object_keys::state(&shard.job, shard.shard);
         Ok(match cas::write(&self.bucket, &key, &shard, etag).await? {
             Some(etag) => Cas::Written(StoredShard { shard, etag }),
             None => Cas::Conflict,

@@ -6,8 +6,8 @@
 //! and nothing worse, so the lease is short.
 
 use darkroom::{
-    layout,
     names::{FileName, JobId},
+    object_keys,
     requests::UploadedReference,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -110,7 +110,7 @@ impl UploadStore {
         now: Timestamp,
         needed_for: SignedDuration,
     ) -> Result<Claim, CasError> {
-        let key = layout::reference(job, sha256);
+        let key = object_keys::reference(job, sha256);
         for _ in 0..TRIES {
             let etag = match cas::read::<Record>(&self.bucket, &key).await? {
                 Some((

@@ -1,4 +1,4 @@
-//! Batches that carry a name of ours, compared with the shard states.
+//! Compares the batches at Gemini that this deployment created with the shard states.
 
 use darkroom::{
     display_name::DisplayName,
@@ -8,16 +8,16 @@ use gemini::{ApiError, Batch};
 use jiff::{SignedDuration, Timestamp};
 use tracing::{error, warn};
 
-use crate::{deps::Deps, handler::SweepError};
+use crate::{deps::Deps, error::SweepError};
 
-/// How old a batch may be to be compared: a batch lives for two days at the most. Lists go back six
-/// weeks.
-const RECENT: SignedDuration = SignedDuration::from_hours(72);
+/// The age up to which a batch is compared. A batch lives for at most two days, while Gemini lists
+/// batches for six weeks.
+const MAX_BATCH_AGE: SignedDuration = SignedDuration::from_hours(72);
 
-/// Selector ended batches were not yet counted by an earlier sweep.
-const SINCE_LAST: SignedDuration = SignedDuration::from_hours(2);
+/// How long after its end an extra batch is counted. Earlier sweeps have counted the older ones.
+const COUNTING_WINDOW: SignedDuration = SignedDuration::from_hours(2);
 
-/// What was found.
+/// The counts of unexpected batches.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Found {
     /// Batches without a state.
@@ -26,19 +26,23 @@ pub(crate) struct Found {
     pub(crate) extras: u32,
 }
 
-/// What a batch is to the state of its shard.
+/// The relation of a batch to the state of its shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// Its own, or being looked for right now.
+enum Relation {
+    /// The state names the batch, or `submit` is looking for it at the moment.
     Known,
-    /// A batch that its shard doesn't know, and never will.
+    /// The state does not name the batch, and never will.
     Extra,
-    /// There is no such shard.
+    /// No state can have created the batch.
     Orphan,
 }
 
-/// Compares each recent batch with its shard's state. Second batches are cancelled; those without a
-/// state are not: a person must have removed the state, and may want what was paid for.
+/// Compares each recent batch with its shard's state. It cancels second batches. It does not cancel
+/// batches without a state: a user must have removed the state, and may want the images that were
+/// paid for.
+///
+/// # Errors
+/// [`SweepError`] if a state can't be read or a batch can't be cancelled.
 pub(crate) async fn compare(deps: &Deps, batches: &[Batch]) -> Result<Found, SweepError> {
     let now = deps.clock.now();
     let mut found = Found::default();
@@ -49,25 +53,28 @@ pub(crate) async fn compare(deps: &Deps, batches: &[Batch]) -> Result<Found, Swe
         if name.stack != deps.stack {
             continue;
         }
-        // Read after the list, so that a batch created since then is known by now.
+        // The state is read after the list of batches, so that it names every listed batch.
         let stored = deps.states.read(&name.job, name.shard).await?;
-        match standing(stored.as_ref().map(|stored| &stored.shard), &name, batch) {
-            Standing::Known => {}
-            Standing::Orphan => {
-                error!(correlation_id = %name.job, batch = %batch.name, shard = %name.shard, "a batch without a state");
+        match relation(stored.as_ref().map(|stored| &stored.shard), &name, batch) {
+            Relation::Known => {}
+            Relation::Orphan => {
+                error!(correlation_id = %name.job, batch = %batch.name, shard = %name.shard, "batch without a state found");
                 found.orphans += 1;
             }
-            Standing::Extra if !batch.is_terminal() => {
-                warn!(correlation_id = %name.job, batch = %batch.name, shard = %name.shard, "a second batch: cancelled");
+            Relation::Extra if !batch.is_terminal() => {
+                warn!(correlation_id = %name.job, batch = %batch.name, shard = %name.shard, "second batch of a shard cancelled");
                 found.extras += 1;
                 match deps.gemini.cancel(&batch.name).await {
                     Ok(()) | Err(ApiError::Conflict { .. } | ApiError::Invalid { .. }) => {}
                     Err(problem) => return Err(problem.into()),
                 }
             }
-            Standing::Extra => {
-                found.extras +=
-                    u32::from(batch.end_time.is_some_and(|ended| now < ended + SINCE_LAST));
+            Relation::Extra => {
+                found.extras += u32::from(
+                    batch
+                        .end_time
+                        .is_some_and(|ended| now < ended + COUNTING_WINDOW),
+                );
             }
         }
     }
@@ -77,24 +84,25 @@ pub(crate) async fn compare(deps: &Deps, batches: &[Batch]) -> Result<Found, Swe
 fn is_recent(batch: &Batch, now: Timestamp) -> bool {
     batch
         .create_time
-        .is_none_or(|created| now < created + RECENT)
+        .is_none_or(|created| now < created + MAX_BATCH_AGE)
 }
 
-fn standing(shard: Option<&Shard>, name: &DisplayName, batch: &Batch) -> Standing {
+/// Returns the relation of a batch to its shard's state.
+fn relation(shard: Option<&Shard>, name: &DisplayName, batch: &Batch) -> Relation {
     let Some(shard) = shard else {
-        return Standing::Orphan;
+        return Relation::Orphan;
     };
     if shard.phase.batch() == Some(&batch.name) {
-        return Standing::Known;
+        return Relation::Known;
     }
     match shard.phase.before_held() {
-        Phase::Creating { .. } | Phase::Recovering(_) => Standing::Known,
-        // A batch of an attempt that this state has not made was made by a copy of it: it is not
-        // ours to cancel.
+        Phase::Creating { .. } | Phase::Recovering(_) => Relation::Known,
+        // The state has not reached the batch's attempt, so a copy of the state created the batch.
+        // Darkroom must not cancel it.
         Phase::Planned { attempts: made } | Phase::Uploading { attempt: made, .. }
             if name.attempt > *made =>
         {
-            Standing::Orphan
+            Relation::Orphan
         }
         Phase::Submitted(Submitted { attempt: made, .. })
         | Phase::Ready {
@@ -107,7 +115,7 @@ fn standing(shard: Option<&Shard>, name: &DisplayName, batch: &Batch) -> Standin
         | Phase::Done {
             ended: EndedBatch { attempt: made, .. },
             ..
-        } if name.attempt > *made => Standing::Orphan,
+        } if name.attempt > *made => Relation::Orphan,
         Phase::Planned { .. }
         | Phase::Uploading { .. }
         | Phase::Submitted(_)
@@ -116,6 +124,6 @@ fn standing(shard: Option<&Shard>, name: &DisplayName, batch: &Batch) -> Standin
         | Phase::Done { .. }
         | Phase::Held { .. }
         | Phase::Failed(_)
-        | Phase::Cancelled => Standing::Extra,
+        | Phase::Cancelled => Relation::Extra,
     }
 }

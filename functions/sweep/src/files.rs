@@ -1,5 +1,5 @@
-//! Input files at Gemini that no batch will read any more. They would expire by themselves, but
-//! until then they take up the project's 20 GB.
+//! Deletes input files at Gemini that no batch needs any longer. They would expire eventually, but
+//! until then they count toward the project's storage limit of 20 GB.
 
 use darkroom::{
     display_name::DisplayName,
@@ -7,10 +7,16 @@ use darkroom::{
 };
 use gemini::ApiError;
 
-use crate::{deps::Deps, handler::SweepError, known::Known};
+use crate::{deps::Deps, error::SweepError, state_cache::StateCache};
 
-/// Deletes the spent input files of this deployment. Answers with how many there were.
-pub(crate) async fn delete_spent(deps: &Deps, known: &mut Known<'_>) -> Result<u32, SweepError> {
+/// Deletes the spent input files of this deployment, and returns their number.
+///
+/// # Errors
+/// [`SweepError`] if a state can't be read, or a file can't be listed or deleted.
+pub(crate) async fn delete_spent(
+    deps: &Deps,
+    states: &mut StateCache<'_>,
+) -> Result<u32, SweepError> {
     let mut deleted = 0;
     for file in deps.gemini.files().await? {
         let Ok(name) = file.display_name.parse::<DisplayName>() else {
@@ -19,7 +25,7 @@ pub(crate) async fn delete_spent(deps: &Deps, known: &mut Known<'_>) -> Result<u
         if name.stack != deps.stack {
             continue;
         }
-        let shard = known.state(&name.job, name.shard).await?;
+        let shard = states.state(&name.job, name.shard).await?;
         if shard.is_some_and(|shard| is_spent(shard, name.attempt)) {
             match deps.gemini.delete_file(&file.name).await {
                 Ok(()) => deleted += 1,
@@ -31,8 +37,9 @@ pub(crate) async fn delete_spent(deps: &Deps, known: &mut Known<'_>) -> Result<u
     Ok(deleted)
 }
 
-/// Whether the input file of this attempt was read, or never will be. What deleting the file of a
-/// live batch does is not documented, so as long as there may be one, it stays.
+/// Whether the input file of this attempt was read or will never be read. Google doesn't document
+/// what happens when the file of a live batch is deleted, so the file stays as long as there may be
+/// such a batch.
 fn is_spent(shard: &Shard, attempt: u32) -> bool {
     match shard.phase.before_held() {
         Phase::Planned { .. } => false,

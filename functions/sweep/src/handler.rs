@@ -1,80 +1,51 @@
-//! One sweep: each part on its own, so that the failure of one leaves the others.
+//! Runs one sweep. Its parts run separately, so that the failure of one doesn't stop the others.
 
 use std::fmt::Display;
 
 use gemini::ApiError;
 use jiff::Timestamp;
-use runtime::{
-    bucket::BucketError, ledger_store::LedgerError, metrics::Metric, queue::QueueError,
-    rejection::RejectionError, shard_store::StateError,
-};
+use runtime::metrics::Metric;
 use tracing::{error, info};
 
-use crate::{batches, deps::Deps, files, jobs, known::Known, ledger};
+use crate::{
+    batches,
+    deps::Deps,
+    error::{Incomplete, SweepError},
+    files, jobs, ledger,
+    state_cache::StateCache,
+};
 
-/// What one sweep found.
+/// The counts of one sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Shards and jobs whose message was lost, and that were sent another.
+    /// Shards and jobs whose message was lost and was sent again.
     pub stale: u32,
-    /// Batches with a name of ours, and no state.
+    /// Batches of this deployment without a shard state.
     pub orphans: u32,
     /// Second batches of a shard.
     pub extras: u32,
     /// Input files that were deleted.
     pub files: u32,
-    /// Batches that take up the project's limits.
+    /// Batches that count toward the project's limits.
     pub live: u32,
     /// Jobs that can't be closed because a document is missing or damaged.
     pub blocked: u32,
 }
 
-/// Why a part of a sweep could not be done; the next one is an hour away.
-#[derive(Debug, thiserror::Error)]
-pub enum SweepError {
-    /// A stored document is not what it should be.
-    #[error("{what} can't be read: {source}")]
-    Malformed {
-        /// The document.
-        what: String,
-        /// What serde found.
-        source: serde_json::Error,
-    },
-    /// A state can't be read.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The ledger can't be read or written.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// An object can't be read or listed.
-    #[error(transparent)]
-    Bucket(#[from] BucketError),
-    /// Gemini gave no answer.
-    #[error(transparent)]
-    Gemini(#[from] ApiError),
-    /// A queue can't be reached.
-    #[error(transparent)]
-    Queue(#[from] QueueError),
-    /// A job can't be rejected.
-    #[error(transparent)]
-    Rejection(#[from] RejectionError),
-}
-
-/// Parts of a sweep failed; each was logged.
-#[derive(Debug, thiserror::Error)]
-#[error("{0} of the sweep's parts failed: see the lines before")]
-pub struct Incomplete(u32);
-
 /// Sweeps once.
 ///
 /// # Errors
-/// [`Incomplete`] when a part failed; the others are done.
+/// [`Incomplete`] if a part failed. The other parts are done nevertheless.
 pub async fn handle(deps: &Deps, _deadline: Timestamp) -> Result<Swept, Incomplete> {
-    let mut known = Known::new(deps);
+    let mut states = StateCache::new(deps);
     let mut failures = Failures::default();
-    // Read before the states are: an account that changes meanwhile is left for the next sweep.
+
+    // The ledger is read before the states, so that an account that changes in between is noticed
+    // and left for the next sweep.
     let seen = failures.note("ledger", deps.ledger.read().await.map_err(SweepError::from));
-    let open = failures.note("jobs", jobs::wake(deps).await);
+
+    // Open jobs: send lost messages again.
+    let open = failures.note("jobs", jobs::resend_lost_messages(deps).await);
     if let Some(problem) = open.as_ref().and_then(|open| open.problem.as_ref()) {
         failures.add("jobs", problem);
     }
@@ -86,6 +57,8 @@ pub async fn handle(deps: &Deps, _deadline: Timestamp) -> Result<Swept, Incomple
         blocked,
         ..Swept::default()
     };
+
+    // Gemini: compare its batches with the states, and delete input files that were read.
     match deps.gemini.batches().await {
         Ok(all) => {
             let found = failures
@@ -93,22 +66,26 @@ pub async fn handle(deps: &Deps, _deadline: Timestamp) -> Result<Swept, Incomple
                 .unwrap_or_default();
             (swept.orphans, swept.extras) = (found.orphans, found.extras);
             swept.files = failures
-                .note("files", files::delete_spent(deps, &mut known).await)
+                .note("files", files::delete_spent(deps, &mut states).await)
                 .unwrap_or_default();
         }
-        // A deployment whose key isn't stored yet has no batches.
+        // A deployment without a stored key has no batches yet.
         Err(problem @ ApiError::Unauthorized { .. }) => {
-            info!("batches and files are left alone: {problem}")
+            info!("batches and files skipped: {problem}")
         }
         Err(problem) => failures.add("batches", &problem),
     }
+
+    // The ledger: reconcile it with the states.
     let accounts = seen
         .zip(open)
         .map(|(ledger, open)| (ledger.accounts, open.commitments))
         .unwrap_or_default();
-    let reconciled = ledger::reconcile(deps, &mut known, &accounts.0, &accounts.1).await;
+    let reconciled = ledger::reconcile(deps, &mut states, &accounts.0, &accounts.1).await;
     let ledger = failures.note("ledger", reconciled).unwrap_or_default();
     swept.live = u32::try_from(ledger.live.len()).unwrap_or(u32::MAX);
+
+    // The metrics feed the alarms.
     deps.metrics.put(&[
         (Metric::Sweeps, 1.0),
         (Metric::StaleShards, swept.stale.into()),
@@ -126,7 +103,7 @@ pub async fn handle(deps: &Deps, _deadline: Timestamp) -> Result<Swept, Incomple
         orphans = swept.orphans,
         extras = swept.extras,
         files = swept.files,
-        "swept"
+        "sweep finished"
     );
     if failures.0 == 0 {
         Ok(swept)
@@ -135,11 +112,12 @@ pub async fn handle(deps: &Deps, _deadline: Timestamp) -> Result<Swept, Incomple
     }
 }
 
-/// Counts the parts that failed.
+/// Counts and logs the parts that failed.
 #[derive(Default)]
 struct Failures(u32);
 
 impl Failures {
+    /// Returns the result of a part, and counts its failure.
     fn note<T>(&mut self, part: &str, done: Result<T, SweepError>) -> Option<T> {
         done.map_err(|problem| self.add(part, &problem)).ok()
     }

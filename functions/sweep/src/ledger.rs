@@ -1,5 +1,5 @@
-//! The ledger, made to agree with the shard states: a function that is ended in the middle can
-//! leave a place taken, or a cost not put down.
+//! Reconciles the ledger with the shard states. A function that is killed can leave a reservation
+//! behind, or a cost unrecorded.
 
 use std::collections::BTreeMap;
 
@@ -11,30 +11,36 @@ use darkroom::{
 use jiff::SignedDuration;
 use tracing::info;
 
-use crate::{deps::Deps, handler::SweepError, known::Known};
+use crate::{deps::Deps, error::SweepError, state_cache::StateCache};
 
-/// How long a shard may hold its place before it has a batch: longer than any invocation of
-/// `submit`.
-const UNTIL_CREATED: SignedDuration = SignedDuration::from_hours(1);
+/// How long a shard without a batch may keep its reservation: longer than any invocation of
+/// `submit` takes.
+const BATCH_CREATION_TIMEOUT: SignedDuration = SignedDuration::from_hours(1);
 
-/// Frees the places of shards that need none, puts down what they cost where that is missing,
-/// counts the accounts of open jobs again, and answers with the ledger as it is then. `accounts`
-/// are those there were before the states of the `open` jobs were read.
+/// Ends reservations that no shard needs, records missing costs, recounts the accounts of open
+/// jobs, and returns the ledger after these changes.
+///
+/// `accounts` are the accounts before the states of the `open` jobs were read.
+///
+/// # Errors
+/// [`SweepError`] if a state can't be read, or the ledger can't be read or written.
 pub(crate) async fn reconcile(
     deps: &Deps,
-    known: &mut Known<'_>,
+    states: &mut StateCache<'_>,
     accounts: &BTreeMap<JobId, Account>,
     open: &BTreeMap<JobId, Option<Vec<Commitment>>>,
 ) -> Result<Ledger, SweepError> {
     let now = deps.clock.now();
     let ledger = deps.ledger.read().await?;
+
+    // Live reservations whose shard has no live batch, and can't be about to create one.
     let mut closed = Vec::new();
     for (name, reservation) in &ledger.live {
-        let end = match state_of(known, name).await? {
+        let end = match state_of(states, name).await? {
             None => Some(End::Closed(Settlement::Billed(None))),
             Some(shard) => match &shard.phase {
                 Phase::Planned { .. } | Phase::Uploading { .. }
-                    if now < reservation.asked_at + UNTIL_CREATED =>
+                    if now < reservation.asked_at + BATCH_CREATION_TIMEOUT =>
                 {
                     None
                 }
@@ -45,19 +51,22 @@ pub(crate) async fn reconcile(
         };
         closed.extend(end.map(|end| (name.clone(), Some(reservation.clone()), end)));
     }
+
+    // Reservations of ended batches whose shard has recorded its cost by now.
     for name in ledger.unsettled.keys() {
-        let shard = state_of(known, name).await?;
+        let shard = state_of(states, name).await?;
         let end = shard
             .map_or(Some(Settlement::Billed(None)), Shard::settlement)
             .map(End::Closed);
         closed.extend(end.map(|end| (name.clone(), None, end)));
     }
     for (name, _, end) in &closed {
-        info!(reservation = name, ?end, "the ledger is put right");
+        info!(reservation = name, ?end, "reservation reconciled");
     }
-    let put_right = deps.ledger.change(|ledger| {
+
+    let reconciled = deps.ledger.change(|ledger| {
         for (name, seen, end) in &closed {
-            // One that asked again meanwhile needs it after all.
+            // A shard that has asked for admission in the meantime still needs its reservation.
             let is_as_seen = ledger.live.get(name) == seen.as_ref();
             match (parsed(name), end) {
                 _ if !is_as_seen => {}
@@ -81,26 +90,27 @@ pub(crate) async fn reconcile(
         }
         ledger.clone()
     });
-    Ok(put_right.await?)
+    Ok(reconciled.await?)
 }
 
-/// What becomes of a reservation that nobody needs any more.
+/// How a reservation that no shard needs is ended.
 #[derive(Debug)]
 enum End {
-    /// There is no batch: the shard asks again when it has its turn.
+    /// There is no batch. The shard asks for admission again when it is submitted.
     Refunded,
     /// The batch has ended, and its output is still being read.
     Released,
-    /// The shard is over.
+    /// The shard has ended.
     Closed(Settlement),
 }
 
-async fn state_of<'k>(
-    known: &'k mut Known<'_>,
+/// Returns the state of the shard that a name in the ledger belongs to.
+async fn state_of<'c>(
+    states: &'c mut StateCache<'_>,
     name: &str,
-) -> Result<Option<&'k Shard>, SweepError> {
+) -> Result<Option<&'c Shard>, SweepError> {
     match parsed(name) {
-        Some((job, shard)) => known.state(&job, shard).await,
+        Some((job, shard)) => states.state(&job, shard).await,
         None => Ok(None),
     }
 }

@@ -1,15 +1,16 @@
-//! `sweep`: once an hour, what was lost on the way is found.
+//! `sweep`: finds and repairs what was lost, once an hour.
 //!
-//! Triggered by a schedule. It sends lost messages again, looks for batches that no shard knows of,
-//! cancels second batches of a shard, deletes input files that were read, and makes the ledger
-//! agree with the shard states. Nothing depends on it unless something went wrong that should not;
-//! so it counts what it finds.
+//! It is triggered by a schedule. It sends lost messages again, looks for batches without a shard
+//! state, cancels second batches of a shard, deletes input files that are no longer needed, and
+//! reconciles the ledger with the shard states. As long as nothing goes wrong, no other function
+//! depends on it. It counts what it finds, so that an operator notices.
 
+mod abandoned_plans;
 mod batches;
 pub mod deps;
+pub mod error;
 mod files;
 pub mod handler;
 mod jobs;
-mod known;
 mod ledger;
-mod overwritten;
+mod state_cache;

@@ -5,10 +5,11 @@ use anyhow::Context;
 use cli::cloud::Cloud;
 use darkroom::{
     chain::RESULTS,
-    cost::{Estimate, Usd},
-    layout,
+    cost::Estimate,
     messages::ShardMessage,
+    money::Usd,
     names::{BatchName, FileName, JobId, ShardId},
+    object_keys,
     plan::PlanLine,
     state::{BatchOutput, Demand, EndedBatch, Phase, Shard},
 };
@@ -98,7 +99,7 @@ async fn write_plan(bucket: &Bucket, job: &JobId, images: &[Expected]) -> anyhow
     }
     let length = plan.len() as u64;
     bucket
-        .put(&layout::plan(job), "application/jsonl", plan)
+        .put(&object_keys::plan(job), "application/jsonl", plan)
         .await?;
     Ok(length)
 }

@@ -5,10 +5,10 @@
 use std::{collections::HashSet, sync::LazyLock};
 
 use darkroom::{
-    keys::ImagePaths,
+    image_paths::ImagePaths,
     manifest::{Sidecar, Context, PlannedImage, Header, Limits, Diagnostic, Reading, Severity, read, write_validation},
     models::Catalogue,
-    plan::BatchBounds,
+    batch_bounds::BatchBounds,
 };
 use jiff::civil::date;
 use libfuzzer_sys::fuzz_target;

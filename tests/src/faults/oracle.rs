@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context;
 use bytes::Bytes;
 use darkroom::{
-    cost::Usd,
+    money::Usd,
     report::{ShardSummary, Summary},
 };
 use gemini_sim::{Delivered, Record};

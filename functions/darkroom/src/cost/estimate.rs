@@ -1,31 +1,31 @@
-//! What will be asked for and what it is expected to cost, by model and size.
+//! The images of a manifest and their estimated cost, by model and size.
 
 use std::collections::BTreeMap;
 
 use super::{Estimate, Thinking};
 use crate::models::{Model, ThinkingLevel};
 
-/// Images that have one price, but for their input.
+/// Images of one model and one size. Their prices differ only in their input tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Share {
-    /// How many.
+    /// The number of images.
     pub images: u64,
-    /// What they are expected to cost in all.
+    /// Their estimated total cost.
     pub estimate: Estimate,
-    /// What the thoughts about them may cost on top.
+    /// The additional cost of thinking tokens.
     pub thinking: Thinking,
-    /// Warnings about the items that ask for them.
+    /// The number of warnings about the items that request them.
     pub warnings: u64,
 }
 
-/// A manifest's images by model, a full id, and by size, where none that was asked for means the
-/// model's own.
+/// The images of a manifest by the model's full id and by size. An image without a size counts for
+/// the model's default size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Breakdown(BTreeMap<(String, String), Share>);
 
 impl Breakdown {
-    /// Counts an image of `model` and `size` that is expected to cost `estimate`; `level` is what
-    /// its request says about thinking.
+    /// Counts an image of `model` and `size` with this estimated cost. `level` is the thinking
+    /// level of its request.
     pub(crate) fn add(
         &mut self,
         model: &Model,
@@ -39,27 +39,27 @@ impl Breakdown {
         share.thinking = share.thinking + Thinking::of_image(model, level);
     }
 
-    /// Counts warnings about an item that asks for images of `model` and `size`.
+    /// Counts warnings about an item that requests images of `model` and `size`.
     pub(crate) fn warn(&mut self, model: &Model, size: Option<&str>, warnings: u64) {
         if warnings > 0 {
             self.of(model, size).warnings += warnings;
         }
     }
 
-    /// The model, the size, and what they come to; in order.
+    /// Iterates over the model, the size and their share, in the order of models and sizes.
     pub fn shares(&self) -> impl Iterator<Item = (&str, &str, &Share)> {
         self.0
             .iter()
             .map(|((model, size), share)| (model.as_str(), size.as_str(), share))
     }
 
-    /// What all images of a model are expected to cost.
+    /// Returns the estimated cost of all images of a model.
     pub fn of_model(&self, model: &str) -> Estimate {
         let of_model = self.shares().filter(|(of, ..)| *of == model);
         of_model.fold(Estimate::default(), |sum, (.., share)| sum + share.estimate)
     }
 
-    /// What the thoughts about all images may cost.
+    /// Returns the additional cost of thinking tokens for all images.
     pub fn thinking(&self) -> Thinking {
         self.shares()
             .fold(Thinking::default(), |sum, (.., share)| sum + share.thinking)
@@ -77,7 +77,7 @@ mod tests {
     use crate::models::Catalog;
 
     #[test]
-    fn a_size_that_is_not_named_is_the_models_own() {
+    fn an_image_without_a_size_counts_for_the_models_default() {
         let catalog = Catalog::built_in();
         let model = catalog.model("gemini-nano-banana-2.1").unwrap();
         let one = Estimate {
@@ -89,11 +89,11 @@ mod tests {
         breakdown.add(model, Some("1K"), None, one);
         breakdown.add(model, Some("4K"), None, one);
         breakdown.warn(model, Some("4K"), 2);
-        let told: Vec<_> = breakdown
+        let shares: Vec<_> = breakdown
             .shares()
             .map(|(_, size, share)| (size, share.images, share.warnings))
             .collect();
-        assert_eq!(told, [("1K", 2, 0), ("4K", 1, 2)]);
+        assert_eq!(shares, [("1K", 2, 0), ("4K", 1, 2)]);
         assert_eq!(
             breakdown.of_model(&model.id).batch_usd,
             "0.06".parse().unwrap()

@@ -1,5 +1,5 @@
-//! What a model's thoughts may cost: they are charged for, and how long they are nobody knows
-//! before.
+//! The cost of a model's thinking tokens. They are charged for, and their number is not known in
+//! advance.
 
 use std::ops::Add;
 
@@ -8,23 +8,22 @@ use serde::{Deserialize, Serialize};
 use super::Estimate;
 use crate::models::{Model, ThinkingLevel, Thoughts};
 
-/// What the thoughts about some images may come to, at the least and at the most. It is not a part
-/// of any [`Estimate`].
+/// The expected range of thinking tokens for some images. It is not a part of any [`Estimate`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Thinking {
-    /// The fewest tokens to expect.
+    /// The lower end of the range, in tokens.
     pub min_tokens: u64,
-    /// The most tokens to expect. They are no limit: a model may think longer.
+    /// The upper end of the range, in tokens. It is not a limit: a model may use more.
     pub max_tokens: u64,
-    /// What the fewest cost.
+    /// The cost at the lower end.
     pub min: Estimate,
-    /// What the most cost.
+    /// The cost at the upper end.
     pub max: Estimate,
 }
 
 impl Thinking {
-    /// The thoughts about one image of `model` at a level, by its catalog: those of its default
-    /// level where nothing is known of this one, and none for a model of which none are known.
+    /// Returns the range for one image of `model` at a level. If the catalog lists no range for
+    /// this level, the range of the default level holds; without either, the range is zero.
     pub(crate) fn of_image(model: &Model, level: Option<ThinkingLevel>) -> Self {
         let Some(thoughts) = at_level(model, level).or(model.thoughts.as_ref()) else {
             return Self::default();
@@ -55,11 +54,11 @@ impl Add for Thinking {
     }
 }
 
-/// What is put aside for the thoughts about one image, in tokens: half as much again as its model
-/// is expected to think at the most, so that a bill stays below what was reserved. A model of which
-/// nothing is known, or nothing at this level, is taken to think longer than any does at its
-/// default.
+/// Returns the thinking tokens to reserve for one image: one and a half times the upper end of the
+/// model's range, so that the bill stays below the reservation. If the catalog lists no range for
+/// the model or the level, the reservation exceeds every model's at its default level.
 pub fn reserved_thoughts(model: &Model, level: Option<ThinkingLevel>) -> u64 {
+    /// The reservation without a range in the catalog.
     const UNKNOWN: u64 = 1_000;
 
     let with_margin =
@@ -72,7 +71,7 @@ pub fn reserved_thoughts(model: &Model, level: Option<ThinkingLevel>) -> u64 {
     }
 }
 
-/// What is known of a model's thoughts at a level that a request names.
+/// Returns the range that the catalog lists for the level of a request.
 fn at_level(model: &Model, level: Option<ThinkingLevel>) -> Option<&Thoughts> {
     model.thoughts_at.get(&level?)
 }
@@ -83,7 +82,7 @@ mod tests {
     use crate::models::Catalog;
 
     #[test]
-    fn thoughts_are_priced_as_text() {
+    fn thinking_tokens_are_priced_as_text() {
         let catalog = Catalog::built_in();
         let one = Thinking::of_image(catalog.model("gemini-nano-banana-2.1").unwrap(), None);
         assert_eq!((one.min_tokens, one.max_tokens), (330, 620));
@@ -108,12 +107,12 @@ mod tests {
     }
 
     #[test]
-    fn more_is_reserved_than_is_expected() {
+    fn the_reservation_exceeds_the_expected_range() {
         let catalog = Catalog::built_in();
         for model in catalog.models() {
-            let most = model.thoughts.as_ref().unwrap().max_tokens;
+            let max_tokens = model.thoughts.as_ref().unwrap().max_tokens;
             assert!(
-                reserved_thoughts(model, None) > most || most == 0,
+                reserved_thoughts(model, None) > max_tokens || max_tokens == 0,
                 "{}",
                 model.id
             );
@@ -130,29 +129,33 @@ mod tests {
     }
 
     #[test]
-    fn a_level_that_the_catalog_knows_decides_the_thoughts() {
+    fn a_level_that_the_catalog_lists_decides_the_range() {
         let catalog = Catalog::built_in();
         let model = catalog.model("gemini-nano-banana-2.1").unwrap();
-        let most = |level| Thinking::of_image(model, level).max_tokens;
+        let max_tokens = |level| Thinking::of_image(model, level).max_tokens;
         assert!(
-            most(Some(ThinkingLevel::Minimal)) < most(None)
-                && most(None) < most(Some(ThinkingLevel::High))
+            max_tokens(Some(ThinkingLevel::Minimal)) < max_tokens(None)
+                && max_tokens(None) < max_tokens(Some(ThinkingLevel::High))
         );
-        assert_eq!(most(Some(ThinkingLevel::Medium)), most(None), "its default");
+        assert_eq!(
+            max_tokens(Some(ThinkingLevel::Medium)),
+            max_tokens(None),
+            "medium is the default level"
+        );
         assert_eq!(reserved_thoughts(model, Some(ThinkingLevel::High)), 3_000);
 
-        // Another catalog may say nothing of levels.
-        let mut silent = model.clone();
-        silent.thoughts_at.clear();
+        // Another catalog may list no levels.
+        let mut without_levels = model.clone();
+        without_levels.thoughts_at.clear();
         let high = Some(ThinkingLevel::High);
         assert_eq!(
-            Thinking::of_image(&silent, high),
-            Thinking::of_image(&silent, None)
+            Thinking::of_image(&without_levels, high),
+            Thinking::of_image(&without_levels, None)
         );
         assert_eq!(
             (
-                reserved_thoughts(&silent, None),
-                reserved_thoughts(&silent, high)
+                reserved_thoughts(&without_levels, None),
+                reserved_thoughts(&without_levels, high)
             ),
             (930, 1_000)
         );

@@ -1,24 +1,25 @@
-//! The tokens that a reply says it used.
+//! The tokens that a reply reports.
 
 use std::{fmt, ops::Add};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-/// The tokens of one reply, by what they cost.
+/// The tokens of one reply, by price.
 ///
-/// Read from Gemini's `usageMetadata`, and from what this type itself writes:
+/// It is read from Gemini's `usageMetadata`, and from the form that this type itself writes:
 /// `{"prompt_tokens":1156,"output_image_tokens":1120,"output_text_tokens":368,"thought_tokens":483}`.
-/// A count that is missing or unreadable is 0: a strange count must not cost a paid image.
+/// A count that is missing or unreadable is 0: an odd count must not lose an image that was paid
+/// for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Counts")]
 pub struct Usage {
-    /// What went in, tool results included.
+    /// Input tokens, including tool results.
     pub prompt_tokens: u64,
-    /// Images that came out.
+    /// Output tokens of images.
     pub output_image_tokens: u64,
-    /// Text that came out.
+    /// Output tokens of text.
     pub output_text_tokens: u64,
-    /// Thoughts, paid like text.
+    /// Thinking tokens, which are priced as text.
     pub thought_tokens: u64,
 }
 
@@ -31,7 +32,7 @@ struct Counts {
     tool_use_prompt_token_count: Count,
     #[serde(alias = "candidates_token_count")]
     candidates_token_count: Count,
-    /// Newer models' word for `candidatesTokenCount`.
+    /// The name that newer models use for `candidatesTokenCount`.
     #[serde(alias = "response_token_count")]
     response_token_count: Count,
     #[serde(alias = "candidates_tokens_details")]
@@ -53,16 +54,17 @@ struct Detail {
 }
 
 impl Usage {
-    /// Reads the `usageMetadata` of a reply, which holds an image or not.
+    /// Reads the `usageMetadata` of a reply. `holds_image` states whether the reply has an image.
     ///
     /// # Errors
-    /// When it is no object.
+    /// Returns serde's error if it is not an object.
     pub(crate) fn of_reply(json: &str, holds_image: bool) -> Result<Self, serde_json::Error> {
         Ok(Self::of(serde_json::from_str(json)?, holds_image))
     }
 
-    /// The details may list images only: text is what remains. Without details all that a reply
-    /// with an image put out counts as image, the dearer, and all of another as text.
+    /// The details may list images only; the remaining output is text. Without details the whole
+    /// output of a reply with an image counts as image, which is more expensive, and the whole
+    /// output of any other reply counts as text.
     fn of(counts: Counts, holds_image: bool) -> Self {
         let output = counts
             .candidates_token_count
@@ -117,8 +119,8 @@ impl From<Counts> for Usage {
     }
 }
 
-/// A count as JSON writes it: a number, or the text of one (the way of 64-bit numbers in Google's
-/// JSON).
+/// A count in JSON: a number, or a number as text, which is how Google's JSON writes 64-bit
+/// numbers.
 #[derive(Clone, Copy, Default)]
 struct Count(u64);
 
@@ -146,7 +148,7 @@ impl<'de> de::Visitor<'de> for CountVisitor {
     }
 
     fn visit_f64<E>(self, count: f64) -> Result<Count, E> {
-        // `as` saturates, and takes what is no number for 0.
+        // `as` saturates, and converts NaN to 0.
         Ok(Count(count as u64))
     }
 
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_what_the_details_leave() {
+    fn the_output_that_the_details_leave_out_is_text() {
         let read = usage(
             r#"{"promptTokenCount":1156,"candidatesTokenCount":1488,"thoughtsTokenCount":483,"totalTokenCount":3127,
                 "candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":1120}],"serviceTier":"standard"}"#,
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_may_be_texts_and_may_be_missing() {
+    fn counts_may_be_text_and_may_be_missing() {
         assert_eq!(usage("{}"), Usage::default());
         let read = usage(
             r#"{"promptTokenCount":"10","candidatesTokenCount":"1290","thoughtsTokenCount":null}"#,
@@ -235,22 +237,24 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_without_image_put_out_text() {
+    fn the_output_of_a_reply_without_an_image_is_text() {
         let read = Usage::of_reply(
             r#"{"promptTokenCount":10,"candidatesTokenCount":15}"#,
             false,
         )
         .unwrap();
         assert_eq!((read.output_image_tokens, read.output_text_tokens), (0, 15));
-        let told = r#"{"candidatesTokenCount":15,"candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":15}]}"#;
+        let detailed = r#"{"candidatesTokenCount":15,"candidatesTokensDetails":[{"modality":"IMAGE","tokenCount":15}]}"#;
         assert_eq!(
-            Usage::of_reply(told, false).unwrap().output_image_tokens,
+            Usage::of_reply(detailed, false)
+                .unwrap()
+                .output_image_tokens,
             15
         );
     }
 
     #[test]
-    fn a_strange_count_is_nothing() {
+    fn an_unreadable_count_is_zero() {
         let read = usage(
             r#"{"promptTokenCount":-5,"candidatesTokenCount":{"a":[1]},"thoughtsTokenCount":"many"}"#,
         );
@@ -258,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_back() {
+    fn a_written_usage_reads_back() {
         let written = Usage {
             prompt_tokens: 1,
             output_image_tokens: 2,

@@ -1,10 +1,10 @@
-//! What each job may cost in all: its `budget_usd`, over all its shards and rounds.
+//! The budget of each job: its `budget_usd`, over all its shards and rounds.
 //!
-//! A manifest is accepted only if all its images, each asked for once, fit its budget at the most
-//! that they may cost. The account begins with that sum. As batches end, what they did cost takes
-//! the place of what they might have cost, and what is left over may be used for rounds. It goes by
-//! shard and can be repeated, as all else in the ledger; what a crash leaves behind, `sweep` counts
-//! again from the states.
+//! A manifest is accepted only if the maximum cost of all its images, each requested once, fits its
+//! budget. The account starts with that sum. As batches end, their actual cost replaces their
+//! maximum cost, and the difference may be used for retries. Like everything in the ledger, each
+//! operation names one shard and can be repeated. `sweep` recounts accounts from the shard states,
+//! in case a crash has left an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,26 +12,27 @@ use serde::{Deserialize, Serialize};
 
 use super::{Ledger, job_of, name};
 use crate::{
-    cost::Usd,
+    money::Usd,
     names::{JobId, ShardId},
     state::{Budget, Settlement, Shard},
 };
 
-/// The money of one job.
+/// The account of one job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
-    /// What the job may cost.
+    /// The budget.
     pub budget_usd: Usd,
-    /// What its shards have cost, and what those may cost whose cost isn't known yet. Shards of the
-    /// first round are in it from the beginning, rounds from their admission on.
+    /// The actual cost of the job's shards, or their maximum cost if the actual cost isn't known
+    /// yet. It includes shards of the first round from the start, and later rounds from their
+    /// admission.
     pub committed_usd: Usd,
-    /// Shards of the first round that found no room any more, because others cost more than was
-    /// reserved for them.
+    /// Shards of the first round that no longer fit the budget, because other shards cost more than
+    /// was reserved for them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub refused: BTreeSet<ShardId>,
 }
 
-/// What one shard adds to its job's account, by the state in which it was read.
+/// The amount that one shard adds to its job's account, according to the shard's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Commitment {
     shard: ShardId,
@@ -39,13 +40,13 @@ pub struct Commitment {
 }
 
 impl Commitment {
-    /// That of a shard for which the ledger has no reservation.
+    /// Returns the commitment of a shard for which the ledger has no reservation.
     pub fn of(shard: &Shard) -> Self {
         let usd = match shard.settlement() {
             Some(Settlement::NeverBought) => Usd::ZERO,
             Some(Settlement::Billed(Some(cost))) => cost,
             Some(Settlement::Billed(None)) => shard.demand.usd,
-            // A round has no claim before it is admitted.
+            // A later round has no claim before it is admitted.
             None if shard.shard.round > 1 => Usd::ZERO,
             None => shard.demand.usd,
         };
@@ -57,8 +58,9 @@ impl Commitment {
 }
 
 impl Ledger {
-    /// Why the budget of its job has no room for a shard, if it has none. The sums of a shard of
-    /// the first round are in the account already; refused, it makes room for others.
+    /// Returns why a shard exceeds the budget of its job, if it does. The account already includes
+    /// the cost of a shard of the first round. If such a shard is refused, its share becomes
+    /// available to others.
     pub(super) fn over_budget(&mut self, shard: &Shard) -> Option<String> {
         let Budget {
             usd: budget_usd,
@@ -69,6 +71,7 @@ impl Ledger {
             committed_usd: first_round_usd,
             refused: BTreeSet::new(),
         };
+        // The account is created by the first shard that asks for admission.
         let account = self.accounts.entry(shard.job.clone()).or_insert(new);
         let (cost, is_first) = (shard.demand.usd, shard.shard.round == 1);
         let others = account.committed_usd - if is_first { cost } else { Usd::ZERO };
@@ -85,26 +88,26 @@ impl Ledger {
         Some(explain(shard, budget_usd, others))
     }
 
-    /// Adds an admitted round to its job's account.
+    /// Adds an admitted later round to its job's account.
     pub(super) fn commit(&mut self, shard: &Shard) {
         if shard.shard.round > 1 {
             self.replace_commitment(&shard.job, Usd::ZERO, shard.demand.usd);
         }
     }
 
-    /// Puts what is known now in place of what was committed.
+    /// Replaces an amount that was committed.
     pub(super) fn replace_commitment(&mut self, job: &JobId, before: Usd, now: Usd) {
         if let Some(account) = self.accounts.get_mut(job) {
             account.committed_usd = (account.committed_usd - before + now).max(Usd::ZERO);
         }
     }
 
-    /// Counts an account again from the states of all the job's shards and rounds. `seen` is the
-    /// account as it was before they were read: one that has changed since then is left for the
-    /// next time.
+    /// Recounts an account from the states of all shards and rounds of the job. `seen` is the
+    /// account before the states were read. An account that has changed since then is not touched;
+    /// the next sweep recounts it.
     pub fn recount(&mut self, job: &JobId, seen: &Account, shards: &[Commitment]) {
-        // What is reserved counts whatever the state says: when it is settled, the cost takes its
-        // place.
+        // A reservation takes precedence over the state, because settling it will replace exactly
+        // that amount.
         let mut sums: BTreeMap<String, Usd> = BTreeMap::new();
         for Commitment { shard, usd } in
             shards.iter().filter(|of| !seen.refused.contains(&of.shard))
@@ -124,13 +127,14 @@ impl Ledger {
         }
     }
 
-    /// Removes the account of a job that is closed, unless it has changed since it was `seen`.
+    /// Removes the account of a closed job, unless it has changed since it was `seen`.
     pub fn close_account(&mut self, job: &JobId, seen: &Account) {
         if self.accounts.get(job) == Some(seen) {
             self.accounts.remove(job);
         }
     }
 
+    /// Iterates over the reservations of a job, by their names.
     fn reservations_of<'a>(&'a self, job: &'a JobId) -> impl Iterator<Item = (&'a str, Usd)> {
         let live = self
             .live
@@ -145,11 +149,16 @@ impl Ledger {
     }
 }
 
+/// Returns the message about a shard that exceeds the budget.
 fn explain(shard: &Shard, budget: Usd, others: Usd) -> String {
     let (requests, cost) = (shard.demand.requests, shard.demand.usd);
-    let again = if shard.shard.round > 1 { " again" } else { "" };
+    let verb = if shard.shard.round > 1 {
+        "retrying"
+    } else {
+        "requesting"
+    };
     format!(
-        "asking{again} for {requests} images may cost {cost}, and {others} of the job's budget_usd of {budget} are spent or \
-         reserved: drop retry.jsonl as a new manifest if they are worth more money"
+        "{verb} {requests} images may cost {cost}, and {others} of the job's budget_usd of {budget} is spent or \
+         reserved: to buy them anyway, drop retry.jsonl as a new manifest"
     )
 }

@@ -1,17 +1,16 @@
-//! Whose turn it is to get a batch.
+//! Decides which waiting job is admitted next.
 //!
-//! Jobs that wait have an order: the job with the fewest live batches comes first, of these the one
-//! whose last turn, or whose arrival, is longest ago. A shard that asks is refused if the jobs
-//! ahead of it would use up what it needs. Of the jobs ahead, only those count that could be
-//! admitted now, because their model has tokens left and the day has money left for them: a job
-//! that has to wait for one model's tokens holds up neither the jobs of other models nor those that
-//! have the tokens they need. So as long as a batch is free and some waiting shard fits every
-//! limit, the first of those in the order is admitted when it asks.
+//! Waiting jobs are ordered. The job with the fewest live batches comes first; among equals, the
+//! job whose last admission or arrival is longest ago. A shard is refused if the jobs ahead of it
+//! would use up what it needs. Only those jobs ahead count that could be admitted now, because
+//! their model has tokens left and the day has money left for them. So a job that waits for the
+//! tokens of one model delays neither jobs of other models nor jobs whose tokens are available. As
+//! long as a batch is free and some waiting shard fits every limit, the first such shard in the
+//! order is admitted when it asks.
 //!
-//! Small batches could in this way keep a large one of the same model from its tokens for ever. So
-//! once it has waited for [`OVERTAKEN_AT_MOST`], it may not be delayed any further: of its model,
-//! only such batches are still admitted beside which it fits when the batches have ended that were
-//! there before it.
+//! Under this rule alone, small batches could keep a large batch of the same model from its tokens
+//! forever. So after [`FAIRNESS_WINDOW`] the large batch is not delayed any further: another batch
+//! of its model is admitted only if both fit once the batches that were live before have ended.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,38 +18,38 @@ use jiff::{SignedDuration, Timestamp, civil::Date};
 
 use super::{Ledger, ProjectLimits, Waiting, day, job_of, midnight_after};
 use crate::{
-    cost::Usd,
+    money::Usd,
     names::JobId,
     state::{Demand, Shard},
 };
 
-/// How long batches of the same model may be admitted ahead of a job that waits for more tokens
-/// than are left. About as long as the batches take that it has to wait for in any case.
-const OVERTAKEN_AT_MOST: SignedDuration = SignedDuration::from_hours(24);
+/// How long batches of the same model may overtake a job that waits for more tokens than are
+/// available. The batches that the job must wait for in any case take about as long.
+const FAIRNESS_WINDOW: SignedDuration = SignedDuration::from_hours(24);
 
-/// What there is too little of.
+/// The limit that a shard would exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lack {
     Batches,
     Tokens,
-    /// Not enough is left of this day. `may_be_freed` says that it could be, if what is reserved is
-    /// not all spent.
+    /// The day's remaining money does not suffice. `may_be_freed` states whether it could suffice
+    /// once reservations are replaced by lower costs.
     DollarsToday {
         may_be_freed: bool,
     },
-    /// Enough is left, but others come first.
+    /// The day's remaining money suffices, but other jobs come first.
     DollarsForAll,
 }
 
 /// Why a shard is not admitted now.
 pub(super) struct Refusal {
     lack: Lack,
-    /// For people.
+    /// The reason, as a message for the user.
     pub(super) why: String,
 }
 
 impl Refusal {
-    /// When to ask again: `soon`, or at `midnight` if nothing can change before.
+    /// Returns when to ask again: `soon`, or at `midnight` if nothing can change before.
     pub(super) fn ask_again_at(&self, soon: Timestamp, midnight: Timestamp) -> Timestamp {
         match self.lack {
             Lack::DollarsToday {
@@ -62,19 +61,19 @@ impl Refusal {
     }
 }
 
-/// What is taken up, by live batches and by the jobs ahead that could be admitted now.
+/// The usage of the limits by live batches and by the jobs ahead that could be admitted now.
 struct Taken<'a> {
     batches: usize,
     tokens: HashMap<&'a str, u64>,
     usd: Usd,
-    /// The jobs ahead that are counted in.
+    /// The jobs ahead that are included.
     ahead: Vec<&'a Waiting>,
-    /// The first job of each model that has been overtaken for long enough.
+    /// For each model, the first job that has waited longer than [`FAIRNESS_WINDOW`].
     overdue: HashMap<&'a str, &'a Waiting>,
 }
 
 impl Ledger {
-    /// Why `shard` can't be admitted now, if it can't. Its job has waited since `since`.
+    /// Returns why `shard` can't be admitted now, if it can't. Its job has waited since `since`.
     pub(super) fn refusal(
         &self,
         shard: &Shard,
@@ -91,6 +90,7 @@ impl Ledger {
         })
     }
 
+    /// Returns the limit that a shard would exceed, if any.
     fn lack(
         &self,
         shard: &Shard,
@@ -115,7 +115,7 @@ impl Ledger {
         (usd > left - taken.usd).then_some(Lack::DollarsForAll)
     }
 
-    /// What is taken up before it is the turn of `job`, which has waited since `since`.
+    /// Returns the usage of the limits before `job`, which has waited since `since`, is considered.
     fn taken_before(
         &self,
         job: &JobId,
@@ -123,7 +123,7 @@ impl Ledger {
         since: Timestamp,
         now: Timestamp,
     ) -> Taken<'_> {
-        // What live batches take up.
+        // Live batches come first.
         let mut tokens: HashMap<&str, u64> = HashMap::new();
         for live in self.live.values() {
             let sum = tokens.entry(&live.model).or_default();
@@ -137,11 +137,11 @@ impl Ledger {
             ahead,
             overdue,
         };
-        // Then the jobs ahead, in their order, each as if it asked now.
+        // The jobs ahead follow in their order, each as if it asked now.
         let left = self.left(limits, day(now));
         for waiting in self.ahead_of(job, since) {
-            // What costs more than is left of the day has its turn tomorrow, and holds nothing up
-            // today.
+            // A job that costs more than the day has left is admitted tomorrow, and delays no other
+            // job today.
             let has_money =
                 left.is_none_or(|left| waiting.usd <= left && taken.usd + waiting.usd <= left);
             if !has_money {
@@ -149,19 +149,20 @@ impl Ledger {
             }
             if taken.has_tokens(&waiting.model, waiting.tokens, limits) {
                 taken.add(waiting);
-            } else if now >= waiting.since + OVERTAKEN_AT_MOST {
+            } else if now >= waiting.since + FAIRNESS_WINDOW {
                 taken.overdue.entry(&waiting.model).or_insert(waiting);
             }
         }
         taken
     }
 
-    /// The waiting jobs whose turn is before that of `job`, in order.
+    /// Returns the waiting jobs that come before `job`, in order.
     fn ahead_of(&self, job: &JobId, since: Timestamp) -> impl Iterator<Item = &Waiting> {
         let mut live: HashMap<&str, usize> = HashMap::new();
         for name in self.live.keys() {
             *live.entry(job_of(name)).or_default() += 1;
         }
+        // The order: fewest live batches, earliest admission or arrival, never admitted, job id.
         let turn = |job: &JobId, since: Timestamp| {
             let served = self.served.get(job);
             let last = served.map_or(since, |served| since.max(*served));
@@ -179,8 +180,8 @@ impl Ledger {
         ahead.into_values()
     }
 
-    /// Whether the shard's tokens would delay a job of its model that has been overtaken for long
-    /// enough.
+    /// Whether the shard's tokens would delay a job of its model that has waited longer than
+    /// [`FAIRNESS_WINDOW`].
     fn would_delay(&self, shard: &Shard, limits: &ProjectLimits, taken: &Taken<'_>) -> bool {
         let Some(overdue) = taken.overdue.get(shard.model.as_str()) else {
             return false;
@@ -198,14 +199,14 @@ impl Ledger {
         later.saturating_add(overdue.tokens) > *limit
     }
 
-    /// What may still be reserved today, if that has a limit.
+    /// Returns the money that may still be reserved today, if there is a daily cap.
     fn left(&self, limits: &ProjectLimits, today: Date) -> Option<Usd> {
         limits
             .daily_usd
             .map(|cap| cap - self.spent.get(&today).copied().unwrap_or_default())
     }
 
-    /// What of the day's money is reserved and not settled: some of it may come back.
+    /// Returns the day's money that is reserved and not settled. Some of it may be returned.
     fn reserved(&self, today: Date) -> Usd {
         let live = self.live.values().map(|live| (live.usd, live.at));
         let ended = self.unsettled.values().map(|ended| (ended.usd, ended.at));
@@ -215,6 +216,7 @@ impl Ledger {
             .sum()
     }
 
+    /// Returns the message about a shard that must wait.
     fn explain(
         &self,
         lack: Lack,
@@ -225,7 +227,7 @@ impl Ledger {
     ) -> String {
         match lack {
             Lack::Batches => format!(
-                "{} batches are live, of {} that may be{}",
+                "{} of at most {} batches are live{}",
                 self.live.len(),
                 limits.live_batches,
                 come_first(taken.ahead.len())
@@ -238,7 +240,7 @@ impl Ledger {
                     .filter(|ahead| ahead.model == shard.model)
                     .count();
                 format!(
-                    "batches of {} hold {} input tokens of the {} that may be enqueued, and this needs {}{}",
+                    "batches of {} hold {} input tokens of the {} that may be enqueued, and this batch needs {}{}",
                     shard.model,
                     live.map(|live| live.tokens).fold(0, u64::saturating_add),
                     limits
@@ -266,7 +268,7 @@ impl Ledger {
                     }
                 };
                 format!(
-                    "{} of the {} that may be spent a day are spent or reserved, and this may cost {}{}: it goes at \
+                    "{} of the daily cap of {} is spent or reserved, and this batch may cost {}{}: it is submitted at \
                      {midnight}, when the next day begins{until}",
                     self.spent.get(&today).copied().unwrap_or_default(),
                     limits.daily_usd.unwrap_or_default(),
@@ -279,7 +281,7 @@ impl Ledger {
 }
 
 impl<'a> Taken<'a> {
-    /// Whether a model has so many tokens left.
+    /// Whether a model has this number of tokens left.
     fn has_tokens(&self, model: &str, tokens: u64, limits: &ProjectLimits) -> bool {
         let taken = self.tokens.get(model).copied().unwrap_or_default();
         limits
@@ -298,6 +300,7 @@ impl<'a> Taken<'a> {
     }
 }
 
+/// Returns the part of a message that states how many jobs come first.
 fn come_first(others: usize) -> String {
     match others {
         0 => String::new(),

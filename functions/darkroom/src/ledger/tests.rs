@@ -11,7 +11,7 @@ use super::*;
 const LIMITED: &str = "limited";
 const UNLIMITED: &str = "unlimited";
 
-/// Noon: half a day is left.
+/// A time at which half a day is left.
 fn noon() -> Timestamp {
     "2026-11-21T12:00:00Z".parse().unwrap()
 }
@@ -63,16 +63,16 @@ fn minutes(minutes: i64) -> SignedDuration {
 }
 
 #[track_caller]
-fn assert_later(admission: Admission, said: &str) -> Timestamp {
+fn assert_later(admission: Admission, expected: &str) -> Timestamp {
     let Admission::Later { why, at } = admission else {
         panic!("{admission:?}")
     };
-    assert!(why.contains(said), "{why}");
+    assert!(why.contains(expected), "{why}");
     at
 }
 
 #[test]
-fn each_limit_is_kept_and_named() {
+fn each_limit_is_enforced_and_named() {
     let mut ledger = Ledger::default();
     let (few, limits, now) = (limits(2, 100, Some(50)), limits(9, 100, Some(50)), noon());
     assert_eq!(
@@ -84,16 +84,16 @@ fn each_limit_is_kept_and_named() {
         "60 input tokens of the 100",
     );
     assert_eq!(at, now + minutes(1));
-    let dear = shard("c", 0, UNLIMITED, 60, cents(40));
+    let expensive = shard("c", 0, UNLIMITED, 60, cents(40));
     let at = assert_later(
-        ledger.admit(&dear, &limits, now),
-        "$0.20 of the $0.50 that may be spent a day",
+        ledger.admit(&expensive, &limits, now),
+        "$0.20 of the daily cap of $0.50 is spent or reserved",
     );
-    assert_eq!(at, now + minutes(1), "what is reserved may come back");
+    assert_eq!(at, now + minutes(1), "the reservation may be returned");
     ledger.settle(&JobId::new("a"), ShardId::first(0), Some(cents(11)));
-    let said = "it goes at 2026-11-22T00:00:00Z, when the next day begins";
+    let expected = "it is submitted at 2026-11-22T00:00:00Z, when the next day begins";
     assert_eq!(
-        assert_later(ledger.admit(&dear, &limits, now), said),
+        assert_later(ledger.admit(&expensive, &limits, now), expected),
         midnight()
     );
     let mut ledger = Ledger::default();
@@ -101,27 +101,27 @@ fn each_limit_is_kept_and_named() {
     assert_eq!(ledger.admit(&small("a", 1), &few, now), Admission::Granted);
     assert_later(
         ledger.admit(&small("b", 0), &few, now),
-        "2 batches are live, of 2",
+        "2 of at most 2 batches are live",
     );
 }
 
 #[test]
-fn what_could_not_even_be_admitted_alone_is_never_admitted_and_waits_for_nothing() {
+fn a_shard_that_exceeds_a_limit_alone_is_never_admitted_and_does_not_wait() {
     let (mut ledger, limits) = (Ledger::default(), limits(1, 100, Some(50)));
-    for (shard, said) in [
+    for (shard, expected) in [
         (shard("a", 0, UNLIMITED, 1, cents(51)), "daily cap"),
         (shard("a", 0, LIMITED, 101, cents(1)), "101 input tokens"),
     ] {
         let Admission::Never { why } = ledger.admit(&shard, &limits, noon()) else {
-            panic!("admitted: {said}")
+            panic!("admitted: {expected}")
         };
-        assert!(why.contains(said), "{why}");
+        assert!(why.contains(expected), "{why}");
     }
     assert_eq!(ledger, Ledger::default());
 }
 
 #[test]
-fn an_admission_that_is_repeated_takes_up_nothing_more() {
+fn a_repeated_admission_reserves_nothing_more() {
     let (mut ledger, limits) = (Ledger::default(), limits(1, 100, Some(50)));
     let first = shard("a", 0, LIMITED, 100, cents(50));
     assert_eq!(ledger.admit(&first, &limits, noon()), Admission::Granted);
@@ -136,7 +136,7 @@ fn an_admission_that_is_repeated_takes_up_nothing_more() {
 }
 
 #[test]
-fn a_refund_gives_the_money_back_and_a_release_does_not() {
+fn a_refund_returns_the_money_and_a_release_does_not() {
     let (mut ledger, limits, now) = (Ledger::default(), limits(9, 100, Some(50)), noon());
     let (one, two) = (
         shard("a", 0, UNLIMITED, 1, cents(30)),
@@ -146,7 +146,7 @@ fn a_refund_gives_the_money_back_and_a_release_does_not() {
     assert_eq!(ledger.admit(&two, &limits, now), Admission::Granted);
     release(&mut ledger, &one);
     assert_eq!((ledger.spent_today(now), ledger.live.len()), (cents(50), 1));
-    // What was released has no money to give back any more, however often it is said.
+    // A refund after a release returns no money, however often it is repeated.
     for _ in 0..2 {
         ledger.refund(&one.job, one.shard);
         assert_eq!(ledger.spent_today(now), cents(50));
@@ -158,13 +158,13 @@ fn a_refund_gives_the_money_back_and_a_release_does_not() {
 }
 
 #[test]
-fn what_a_batch_cost_takes_the_place_of_what_was_reserved() {
+fn the_actual_cost_replaces_the_reservation() {
     let (mut ledger, limits, now) = (Ledger::default(), limits(9, 100, Some(50)), noon());
     let [less, more, unknown] = [0, 1, 2].map(|number| shard("a", number, UNLIMITED, 1, cents(10)));
     for shard in [&less, &more, &unknown] {
         assert_eq!(ledger.admit(shard, &limits, now), Admission::Granted);
     }
-    // Released or not, and however often.
+    // A settlement has the same effect with and without a release, and when it is repeated.
     release(&mut ledger, &less);
     assert_eq!(
         (
@@ -185,14 +185,14 @@ fn what_a_batch_cost_takes_the_place_of_what_was_reserved() {
         );
         assert!(ledger.live.is_empty() && ledger.unsettled.is_empty());
     }
-    // What comes late finds nothing.
+    // A late release or refund has no effect.
     release(&mut ledger, &less);
     ledger.refund(&more.job, more.shard);
     assert_eq!(ledger.spent_today(now), cents(29));
 }
 
 #[test]
-fn money_that_comes_back_is_spent_on_the_same_day() {
+fn returned_money_can_be_spent_on_the_same_day() {
     let (mut ledger, limits) = (Ledger::default(), limits(9, 100, Some(50)));
     let (first, next) = (
         shard("a", 0, UNLIMITED, 1, cents(50)),
@@ -209,7 +209,7 @@ fn money_that_comes_back_is_spent_on_the_same_day() {
 }
 
 #[test]
-fn what_is_settled_after_its_day_is_forgotten_changes_no_other_day() {
+fn a_settlement_after_its_day_was_removed_changes_no_other_day() {
     let (mut ledger, limits) = (Ledger::default(), limits(9, 100, Some(50)));
     let (old, new) = (
         shard("a", 0, UNLIMITED, 1, cents(30)),
@@ -228,7 +228,7 @@ fn what_is_settled_after_its_day_is_forgotten_changes_no_other_day() {
 }
 
 #[test]
-fn a_refund_goes_to_the_day_of_the_admission() {
+fn a_refund_is_credited_to_the_day_of_the_admission() {
     let (mut ledger, limits) = (Ledger::default(), limits(9, 100, Some(50)));
     let tomorrow = noon() + SignedDuration::from_hours(24);
     let (old, new) = (
@@ -245,7 +245,7 @@ fn a_refund_goes_to_the_day_of_the_admission() {
 }
 
 #[test]
-fn a_day_later_the_cap_is_new() {
+fn the_daily_cap_is_reset_at_midnight() {
     let (mut ledger, limits) = (Ledger::default(), limits(9, 100, Some(50)));
     assert_eq!(
         ledger.admit(&shard("a", 0, UNLIMITED, 1, cents(50)), &limits, noon()),
@@ -257,7 +257,7 @@ fn a_day_later_the_cap_is_new() {
     assert_eq!(
         assert_later(
             ledger.admit(&next, &limits, midnight - SignedDuration::from_nanos(1)),
-            "a day"
+            "daily cap"
         ),
         midnight
     );
@@ -269,7 +269,7 @@ fn a_day_later_the_cap_is_new() {
 }
 
 #[test]
-fn a_small_job_gets_the_first_place_that_a_large_one_frees() {
+fn a_small_job_gets_the_first_batch_that_a_large_job_frees() {
     let (mut ledger, limits, now) = (Ledger::default(), limits(3, 100, None), noon());
     for number in 0..3 {
         assert_eq!(
@@ -279,14 +279,14 @@ fn a_small_job_gets_the_first_place_that_a_large_one_frees() {
     }
     assert_later(
         ledger.admit(&small("large", 3), &limits, now),
-        "of 3 that may be",
+        "of at most 3",
     );
     assert_later(
         ledger.admit(&small("small", 0), &limits, now + minutes(1)),
-        "3 batches are live, of 3 that may be",
+        "3 of at most 3 batches are live",
     );
     release(&mut ledger, &small("large", 0));
-    // It asks first, and has waited longer, but has more.
+    // The large job asks first and has waited longer, but has more live batches.
     assert_later(
         ledger.admit(&small("large", 3), &limits, now + minutes(2)),
         "1 other job comes first",
@@ -298,7 +298,7 @@ fn a_small_job_gets_the_first_place_that_a_large_one_frees() {
 }
 
 #[test]
-fn of_jobs_with_as_many_batches_the_one_that_has_waited_longest_comes_first() {
+fn among_jobs_with_equal_batches_the_one_that_waited_longest_comes_first() {
     let (mut ledger, limits, now) = (Ledger::default(), limits(1, 100, None), noon());
     assert_eq!(
         ledger.admit(&small("x", 0), &limits, now),
@@ -330,28 +330,36 @@ fn a_job_that_does_not_ask_again_loses_its_place() {
     let back_at = assert_later(ledger.admit(&small("gone", 0), &limits, now), "live");
     release(&mut ledger, &small("x", 0));
     assert_later(
-        ledger.admit(&small("next", 0), &limits, back_at + PATIENCE - minutes(1)),
+        ledger.admit(
+            &small("next", 0),
+            &limits,
+            back_at + WAITING_JOB_TTL - minutes(1),
+        ),
         "1 other job",
     );
     assert_eq!(
-        ledger.admit(&small("next", 0), &limits, back_at + PATIENCE),
+        ledger.admit(&small("next", 0), &limits, back_at + WAITING_JOB_TTL),
         Admission::Granted
     );
 }
 
 #[test]
-fn who_waits_for_tomorrows_money_is_in_nobodys_way_today() {
+fn a_job_that_waits_for_the_next_days_money_delays_no_other_job() {
     let (mut ledger, limits, now) = (Ledger::default(), limits(1, 100, Some(50)), noon());
     assert_eq!(
         ledger.admit(&shard("x", 0, UNLIMITED, 1, cents(20)), &limits, now),
         Admission::Granted
     );
     ledger.settle(&JobId::new("x"), ShardId::first(0), Some(cents(20)));
-    // It can't be admitted before midnight, so neither the free place nor the tokens are kept for
-    // it.
+    // The job can't be admitted before midnight, so neither the free batch nor the tokens are kept
+    // for it.
     assert_later(
-        ledger.admit(&shard("dear", 0, LIMITED, 100, cents(40)), &limits, now),
-        "a day",
+        ledger.admit(
+            &shard("expensive", 0, LIMITED, 100, cents(40)),
+            &limits,
+            now,
+        ),
+        "daily cap",
     );
     assert_eq!(
         ledger.admit(
@@ -361,7 +369,7 @@ fn who_waits_for_tomorrows_money_is_in_nobodys_way_today() {
         ),
         Admission::Granted
     );
-    // At midnight it is its turn.
+    // At midnight the job comes first.
     let midnight = midnight();
     release(&mut ledger, &small("cheap", 0));
     assert_later(
@@ -374,7 +382,7 @@ fn who_waits_for_tomorrows_money_is_in_nobodys_way_today() {
     );
     assert_eq!(
         ledger.admit(
-            &shard("dear", 0, LIMITED, 100, cents(40)),
+            &shard("expensive", 0, LIMITED, 100, cents(40)),
             &limits,
             midnight
         ),
@@ -386,15 +394,15 @@ fn who_waits_for_tomorrows_money_is_in_nobodys_way_today() {
 #[derive(Clone, Debug)]
 struct Wish {
     shard: Shard,
-    /// When it asks first, in minutes.
+    /// When it first asks, in minutes.
     first: i64,
-    /// How late its message comes back each time, in minutes.
+    /// The delay of its message each time, in minutes.
     late: i64,
-    /// How long its batch takes, in hours.
+    /// The duration of its batch, in hours.
     hours: i64,
-    /// Whether its batch is never created: its money is given back.
+    /// Whether its batch is never created, so that its money is returned.
     is_refunded: bool,
-    /// What it costs in the end, in per cent of what was reserved; where nobody knows, all of it.
+    /// Its actual cost in percent of the reservation. None means that the cost stays unknown.
     costs: Option<i64>,
 }
 
@@ -433,7 +441,7 @@ fn wishes() -> impl Strategy<Value = Vec<Wish>> {
     })
 }
 
-/// What may happen next.
+/// The next event of the simulation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Ask,
@@ -442,7 +450,7 @@ enum Event {
 
 proptest! {
     #[test]
-    fn no_limit_is_ever_exceeded_and_nobody_starves(
+    fn no_limit_is_ever_exceeded_and_no_job_starves(
         wishes in wishes(),
         live in 1..5_u32,
         tokens in 100..300_u64,
@@ -450,15 +458,15 @@ proptest! {
     ) {
         let limits = limits(live, tokens, cap);
         let mut ledger = Ledger::default();
-        // All that a project of one batch at a time needs, a day for each, and the waits between.
+        // The time that a project with one batch at a time needs, with a day and a wait for each.
         let hours: i64 = wishes.iter().map(|wish| wish.hours + 25).sum();
-        let patience = noon() + SignedDuration::from_hours(hours + 24);
+        let deadline = noon() + SignedDuration::from_hours(hours + 24);
         let mut events: BTreeSet<(Timestamp, usize, Event)> =
             (0..).zip(&wishes).map(|(at, wish)| (noon() + minutes(wish.first), at, Event::Ask)).collect();
         let (mut running, mut paid) = (BTreeSet::new(), BTreeMap::<Date, Usd>::new());
         while let Some((now, at, event)) = events.pop_first() {
             let wish = &wishes[at];
-            prop_assert!(now < patience, "{} starves", wish.shard.job);
+            prop_assert!(now < deadline, "{} starves", wish.shard.job);
             match event {
                 Event::Ask => match ledger.admit(&wish.shard, &limits, now) {
                     Admission::Granted => {
@@ -487,7 +495,7 @@ proptest! {
             if event == Event::End {
                 running.remove(&at);
             }
-            // By our own ledger, not by the ledger's.
+            // The test keeps its own records instead of relying on those of the ledger.
             prop_assert!(running.len() <= usize::try_from(live).unwrap());
             let of_model = |at: &&usize| wishes[**at].shard.model == LIMITED;
             prop_assert!(running.iter().filter(of_model).map(|at| wishes[*at].shard.demand.tokens).sum::<u64>() <= tokens);

@@ -6,7 +6,7 @@ use jiff::civil::Date;
 use url::Url;
 
 use super::Sidecar;
-use crate::{models::Catalog, names::ObjectUri, plan::BatchBounds};
+use crate::{batch_bounds::BatchBounds, models::Catalog, names::ObjectUri};
 
 /// What a manifest is read with.
 #[derive(Clone, Debug)]

@@ -25,7 +25,7 @@ use super::{
     },
     strict_json,
 };
-use crate::cost::Usd;
+use crate::money::Usd;
 
 /// The fields of a job.
 const JOB_FIELDS: [&str; 8] = [

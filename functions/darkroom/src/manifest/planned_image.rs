@@ -6,8 +6,9 @@ use serde_json::{Value, value::RawValue};
 use url::Url;
 
 use crate::{
-    cost::{Estimate, Usd},
+    cost::Estimate,
     models::ThinkingLevel,
+    money::Usd,
     names::{ObjectUri, RequestKey},
 };
 

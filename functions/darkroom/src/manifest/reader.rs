@@ -20,8 +20,9 @@ use super::{
     strict_json,
 };
 use crate::{
-    cost::{self, Breakdown, Estimate, Usd},
+    cost::{self, Breakdown, Estimate},
     models::{Model, ModelError, Resolution},
+    money::Usd,
     names::RequestKey,
 };
 

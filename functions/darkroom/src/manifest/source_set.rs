@@ -12,10 +12,11 @@ use sha2::{Digest, Sha256};
 
 use super::{Context, Copies, Header, Limits, ReadError, Sidecar, StoredTemplate, read};
 use crate::{
-    job::{Settings, content_id, job_id},
+    batch_bounds::BatchBounds,
+    job::JobSettings,
     models::Catalog,
     names::{JobId, ObjectUri},
-    plan::BatchBounds,
+    plan::{content_id, job_id},
 };
 
 /// How much of a manifest is kept in memory to be read a second time, in bytes as they are stored.
@@ -85,7 +86,8 @@ impl OpenedManifest {
         };
 
         // The job must not depend on what a deployment allows, so everything is allowed here.
-        let (settings, catalog, copies) = (Settings::default(), Catalog::built_in(), Copies::new());
+        let (settings, catalog, copies) =
+            (JobSettings::default(), Catalog::built_in(), Copies::new());
         let context = Context {
             bucket: &uri.bucket,
             catalog: &catalog,
@@ -133,13 +135,13 @@ impl OpenedManifest {
     }
 
     /// Returns the id of the job that dropping the manifest under this address starts.
-    pub fn job_id(&self, uri: &ObjectUri, settings: &Settings) -> JobId {
+    pub fn job_id(&self, uri: &ObjectUri, settings: &JobSettings) -> JobId {
         let ObjectUri { bucket, key } = uri;
         job_id(bucket, key, &self.sha256, settings, &self.sidecar)
     }
 
     /// Returns the id of what the job buys, which is the same under every key.
-    pub fn content_id(&self, settings: &Settings) -> String {
+    pub fn content_id(&self, settings: &JobSettings) -> String {
         content_id(&self.sha256, settings, &self.sidecar)
     }
 }

@@ -15,7 +15,7 @@ use std::sync::LazyLock;
 use jiff::civil::date;
 
 use super::*;
-use crate::{models::Catalog, plan::BatchBounds};
+use crate::{batch_bounds::BatchBounds, models::Catalog};
 
 static CATALOG: LazyLock<Catalog> = LazyLock::new(Catalog::built_in);
 static NOTHING: LazyLock<Sidecar> = LazyLock::new(Sidecar::default);

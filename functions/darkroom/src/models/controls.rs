@@ -1,20 +1,20 @@
-//! What a request may say about sampling.
+//! The sampling controls of a request.
 
 use std::fmt;
 
 use serde::Deserialize;
 
-/// A member of a request's `generationConfig` that steers sampling.
+/// A member of a request's `generationConfig` that controls sampling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Control {
-    /// The number that sampling begins with.
+    /// The seed of the random numbers.
     Seed,
-    /// How far answers may stray.
+    /// The randomness of answers.
     Temperature,
-    /// The share of probability that tokens are drawn from.
+    /// The cumulative probability of the tokens to sample from.
     TopP,
-    /// The number of tokens that are drawn from.
+    /// The number of tokens to sample from.
     TopK,
 }
 
@@ -22,7 +22,7 @@ impl Control {
     /// Every control.
     pub(crate) const ALL: [Self; 4] = [Self::Seed, Self::Temperature, Self::TopP, Self::TopK];
 
-    /// Its name in a request: `topP`.
+    /// Returns its name in a request, such as `topP`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Seed => "seed",
@@ -39,7 +39,7 @@ impl fmt::Display for Control {
     }
 }
 
-/// Those of a model of which nothing else is said.
+/// Returns the controls of a model whose entry in the catalog lists none.
 pub(super) fn all() -> Vec<Control> {
     Control::ALL.to_vec()
 }

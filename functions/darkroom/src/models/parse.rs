@@ -1,24 +1,24 @@
-//! From `models.toml` to a catalog that can be trusted.
+//! Parses and checks a catalog such as `models.toml`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
 use super::{Catalog, Model, Rates, Withdrawn};
-use crate::cost::Usd;
+use crate::money::Usd;
 
-/// Why a text is no catalog.
+/// Why a text is not a valid catalog.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
-    /// It isn't TOML of the right shape: mend the place that the message names.
+    /// The text is not TOML of the expected shape. The message names the position to fix.
     #[error("the model catalog can't be read: {0}")]
-    Syntax(#[from] toml::de::Error),
-    /// It reads well and can't be right: mend the model that is named.
+    Syntax(toml::de::Error),
+    /// The entry of a model is inconsistent, and must be fixed.
     #[error("the model catalog is wrong at {id}: {what}")]
     Wrong {
-        /// The model.
+        /// The id of the model.
         id: String,
-        /// What is wrong.
+        /// The inconsistency.
         what: String,
     },
 }
@@ -29,22 +29,22 @@ struct File {
     model: Vec<Model>,
     #[serde(default)]
     withdrawn: Vec<Withdrawn>,
-    /// By table, size and ratio: width and height.
+    /// Width and height, by table, size and ratio.
     pixels: BTreeMap<String, BTreeMap<String, BTreeMap<String, [u32; 2]>>>,
 }
 
 impl Catalog {
-    /// Reads and checks a catalog.
+    /// Parses and checks a catalog.
     ///
     /// # Errors
-    /// [`CatalogError::Syntax`] for text of another shape, [`CatalogError::Wrong`] for ids that
-    /// repeat or lead nowhere, prices that can't be, and pixels that are missing.
+    /// [`CatalogError::Syntax`] for text of another shape, [`CatalogError::Wrong`] for repeated ids,
+    /// unknown successors, impossible prices and missing pixels.
     pub fn parse(text: &str) -> Result<Self, CatalogError> {
         let File {
             model: mut models,
             withdrawn,
             pixels,
-        } = toml::from_str(text)?;
+        } = toml::from_str(text).map_err(CatalogError::Syntax)?;
         for model in &mut models {
             let table = pixels.get(&model.pixel_table);
             for size in &mut model.sizes {
@@ -63,6 +63,7 @@ impl Catalog {
     }
 }
 
+/// Checks the names of all models, and each model.
 fn check(models: &[Model], withdrawn: &[Withdrawn]) -> Result<(), CatalogError> {
     let live: BTreeSet<&str> = models.iter().map(|model| model.id.as_str()).collect();
     let mut seen: BTreeSet<&str> = models.iter().map(|model| model.family.as_str()).collect();
@@ -90,13 +91,15 @@ fn check(models: &[Model], withdrawn: &[Withdrawn]) -> Result<(), CatalogError> 
         name(&gone.id, seen.insert(&gone.id), Some(&gone.successor))?;
     }
     if models.is_empty() {
-        Err(wrong("the start", "it names no model"))
+        Err(wrong("the start", "it lists no model"))
     } else {
         Ok(())
     }
 }
 
+/// Checks the entry of one model for inconsistencies.
 fn check_model(model: &Model) -> Result<(), String> {
+    // Sizes, ratios and pixels.
     if model.sizes.is_empty() || model.size(None).is_none() {
         return Err(format!(
             "the default size {:?} is not among its sizes",
@@ -104,28 +107,32 @@ fn check_model(model: &Model) -> Result<(), String> {
         ));
     }
     if model.ratios.is_empty() {
-        return Err("it names no aspect ratio".to_owned());
+        return Err("it lists no aspect ratio".to_owned());
     }
     if model.sizes.iter().any(|size| size.pixels.is_empty()) {
         return Err(format!(
-            "a size of it has no pixels in the table {:?}",
+            "one of its sizes has no pixels in the table {:?}",
             model.pixel_table
         ));
     }
+
+    // Dates.
     if let (Some(deprecated), Some(shutdown)) = (model.deprecated, model.shutdown)
         && shutdown < deprecated
     {
-        return Err("it is shut down before it is deprecated".to_owned());
+        return Err("its shutdown is before its deprecation".to_owned());
     }
     if model.shutdown.is_some() != model.shutdown_source.is_some() {
-        return Err("shutdown and shutdown_source go together".to_owned());
+        return Err("shutdown and shutdown_source must both be present or absent".to_owned());
     }
+
+    // Thinking.
     let thoughts = model.thoughts.iter().chain(model.thoughts_at.values());
     if thoughts
         .into_iter()
         .any(|thoughts| thoughts.max_tokens < thoughts.min_tokens)
     {
-        return Err("its thoughts have more tokens at the least than at the most".to_owned());
+        return Err("the min_tokens of its thoughts exceed their max_tokens".to_owned());
     }
     if let Some(levels) = &model.thinking_levels
         && let Some(level) = model
@@ -137,6 +144,8 @@ fn check_model(model: &Model) -> Result<(), String> {
             "it has thoughts at the level {level}, which is not among its thinking_levels"
         ));
     }
+
+    // Prices.
     let Rates { input, text, image } = &model.standard;
     let pairs = [
         (input, &model.batch.input),
@@ -149,7 +158,9 @@ fn check_model(model: &Model) -> Result<(), String> {
         .chain(images)
         .any(|(standard, batch)| *batch <= Usd::ZERO || standard < batch)
     {
-        return Err("a price is zero, or dearer in a batch".to_owned());
+        return Err(
+            "a price is zero, or higher in a batch than in a synchronous request".to_owned(),
+        );
     }
     Ok(())
 }
@@ -166,8 +177,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_catalog_that_cannot_be_right_is_refused() {
-        for (from, to, said) in [
+    fn rejects_an_inconsistent_catalog() {
+        for (from, to, expected) in [
             (
                 "successor = \"gemini-3-pro-image\"",
                 "successor = \"gemini-4\"",
@@ -184,7 +195,7 @@ mod tests {
                 "family",
             ),
             ("default_size = \"1K\"", "default_size = \"8K\"", "8K"),
-            ("batch = 0.0168", "batch = 0.0468", "dearer"),
+            ("batch = 0.0168", "batch = 0.0468", "higher in a batch"),
             ("batch = 0.0168", "batch = 0.0", "zero"),
             (
                 "shutdown = \"2026-10-29\"",
@@ -196,8 +207,8 @@ mod tests {
                 "pixels = \"gemini-2\"",
                 "no pixels",
             ),
-            ("max_tokens = 620", "max_tokens = 62", "at the least"),
-            ("max_tokens = 2_000", "max_tokens = 2", "at the least"),
+            ("max_tokens = 620", "max_tokens = 62", "exceed"),
+            ("max_tokens = 2_000", "max_tokens = 2", "exceed"),
             (
                 "thinking_levels = [\"minimal\", \"medium\"",
                 "thinking_levels = [\"medium\"",
@@ -215,7 +226,7 @@ mod tests {
             let text = Catalog::BUILT_IN.replacen(from, to, 1);
             assert_ne!(text, Catalog::BUILT_IN, "{from}");
             let error = Catalog::parse(&text).unwrap_err().to_string();
-            assert!(error.contains(said), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
     }
 

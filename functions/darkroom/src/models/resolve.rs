@@ -1,31 +1,31 @@
-//! From the name that a person wrote to the model that will be asked.
+//! Resolves the name of a model in a manifest.
 
 use jiff::{Span, civil::Date};
 
 use super::{Catalog, Model, ShutdownSource, nearest};
 
-/// How long before its last day a model is warned about.
+/// The number of days before the shutdown during which a warning is given.
 const NOTICE_DAYS: i64 = 60;
 
-/// What a name leads to.
+/// The model that a name resolves to.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolution<'a> {
-    /// The model that will be asked.
+    /// The model.
     pub model: &'a Model,
-    /// The family's name, if that is what was written: say `nano-banana-2 → gemini-nano-banana-2.1`
-    /// to people.
+    /// The name of the family, if the name was one. Messages show
+    /// `nano-banana-2 → gemini-nano-banana-2.1`.
     pub alias: Option<String>,
-    /// What the person should know before paying.
+    /// Warnings for the user, before anything is bought.
     pub warnings: Vec<String>,
 }
 
-/// Why a name leads to no model.
+/// Why a name resolves to no model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
-    /// The model is past its last day: use the successor, or allow it.
+    /// The model is shut down. The user can use the successor, or allow retired models.
     #[error(
-        "model {id} was shut down on {shutdown}{}: use {}, or set allow_retired_models to ask for it all the same",
-        if *reported { " (as reported by others than Google)" } else { "" },
+        "model {id} was shut down on {shutdown}{}: use {}, or set allow_retired_models to use it anyway",
+        if *reported { " (according to reports, not to Google)" } else { "" },
         successor.as_deref().unwrap_or("another model")
     )]
     Retired {
@@ -33,42 +33,42 @@ pub enum ModelError {
         id: String,
         /// Its first day without service.
         shutdown: Date,
-        /// Whether the day is hearsay.
+        /// Whether the date was reported by others than Google.
         reported: bool,
-        /// What to use instead.
+        /// The id to use instead.
         successor: Option<String>,
     },
-    /// The id is gone for good, and nothing allows it: use the successor.
+    /// The id was withdrawn permanently, and no setting allows it. The user must use the successor.
     #[error("model {id} is no longer served (since {since}): use {successor}")]
     Withdrawn {
-        /// The id that was written.
+        /// The id in the manifest.
         id: String,
         /// Its first day without service.
         since: Date,
-        /// What to use instead.
+        /// The id to use instead.
         successor: String,
     },
-    /// No model has this name: write one of those given.
+    /// No model has this name. The message lists names that exist.
     #[error("there is no image model {name:?}: {} {}", if *near { "did you mean" } else { "use" }, names.join(", "))]
     Unknown {
-        /// The name that was written.
+        /// The name in the manifest.
         name: String,
-        /// Whether the names are near to it, or simply all families.
+        /// Whether the suggested names are similar. Otherwise they are all families.
         near: bool,
-        /// Names that exist.
+        /// The suggested names.
         names: Vec<String>,
     },
 }
 
 impl Catalog {
-    /// Finds the model of a family's name or a full id, with or without `models/` before it.
+    /// Finds the model of a family's name or a full id, with or without the prefix `models/`.
     ///
-    /// A family's name leads to its newest model that is live on that day. A full id is never
-    /// rewritten.
+    /// A family's name resolves to its newest model that is live on that day. A full id always
+    /// resolves to itself.
     ///
     /// # Errors
-    /// [`ModelError::Retired`] past the last day unless `allow_retired`, [`ModelError::Withdrawn`]
-    /// for previews and other ids that are gone, [`ModelError::Unknown`] for any other name.
+    /// [`ModelError::Retired`] after the shutdown unless `allow_retired`, [`ModelError::Withdrawn`]
+    /// for previews and other ids that no longer exist, [`ModelError::Unknown`] for any other name.
     pub fn resolve(
         &self,
         name: &str,
@@ -79,6 +79,7 @@ impl Catalog {
         if let Some(model) = self.model(asked) {
             return admit(model, None, on, allow_retired);
         }
+        // Without a live model, the family resolves to its newest model, which may be allowed.
         let family = || self.models.iter().filter(|model| model.family == asked);
         let live = family().filter(|model| model.available <= on && !model.retired(on));
         if let Some(model) = live
@@ -97,9 +98,10 @@ impl Catalog {
         Err(self.unknown(asked))
     }
 
-    /// What a full id that nothing is known of is taken for, where that is allowed: the dearest
-    /// model under that id, so that no bill is higher than the estimate for want of a price. With a
-    /// warning for the person. None for what can't be the id of a Gemini model.
+    /// Returns a substitute for a full id that the catalog lacks, if such ids are allowed, and a
+    /// warning for the user. The substitute is the most expensive model under that id, so that no
+    /// bill exceeds the estimate because a price was unknown. It is `None` for a text that can't be
+    /// the id of a Gemini model.
     pub fn stand_in(&self, name: &str) -> Option<(Model, String)> {
         let asked = name.strip_prefix("models/").unwrap_or(name);
         let is_id = asked.starts_with("gemini-")
@@ -107,15 +109,16 @@ impl Catalog {
             && asked.bytes().all(|byte| {
                 byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.')
             });
-        let dearest = self.dearest().filter(|_| is_id)?;
+        let most_expensive = self.most_expensive().filter(|_| is_id)?;
         let warning = format!(
-            "model {asked} is not in the catalog: it is taken to be like {}, the dearest there is, in sizes, ratios and prices",
-            dearest.id
+            "model {asked} is not in the catalog: it is assumed to have the sizes, ratios and prices of {}, the most \
+             expensive model",
+            most_expensive.id
         );
         let (id, name) = (asked.to_owned(), asked.to_owned());
         let unset = (None, None, None, None);
         let (deprecated, shutdown, shutdown_source, successor) = unset;
-        // What it is told to think is Google's to judge.
+        // The supported levels are unknown, so Google decides about the requested one.
         let thinking_levels = None;
         let known = Model {
             id,
@@ -125,23 +128,24 @@ impl Catalog {
             shutdown_source,
             successor,
             thinking_levels,
-            ..dearest.clone()
+            ..most_expensive.clone()
         };
         Some((known, warning))
     }
 
-    /// What a model of a plan costs: one that was allowed although nothing is known of it, as the
-    /// dearest.
+    /// Returns the model whose prices apply to a model of a plan. A model that the catalog lacks
+    /// has the prices of the most expensive one.
     pub fn priced(&self, id: &str) -> Option<&Model> {
-        self.model(id).or_else(|| self.dearest())
+        self.model(id).or_else(|| self.most_expensive())
     }
 
-    fn dearest(&self) -> Option<&Model> {
+    fn most_expensive(&self) -> Option<&Model> {
         self.models
             .iter()
             .max_by_key(|model| model.size(None).map(|size| size.standard))
     }
 
+    /// Returns the error for an unknown name, with suggestions.
     fn unknown(&self, asked: &str) -> ModelError {
         let mut families: Vec<&str> = self
             .models
@@ -163,6 +167,7 @@ impl Catalog {
     }
 }
 
+/// Resolves to a model unless it is shut down and not allowed.
 fn admit<'a>(
     model: &'a Model,
     alias: Option<&str>,
@@ -185,6 +190,7 @@ fn admit<'a>(
     }
 }
 
+/// Returns the warnings about a model's dates.
 fn warnings(model: &Model, on: Date) -> Vec<String> {
     let id = &model.id;
     let instead = model
@@ -194,15 +200,13 @@ fn warnings(model: &Model, on: Date) -> Vec<String> {
     let soon = on.saturating_add(Span::new().days(NOTICE_DAYS));
     let warning = match (model.shutdown, model.deprecated) {
         (Some(shutdown), _) if shutdown <= on => {
-            format!(
-                "model {id} was shut down on {shutdown}, and its images may never come{instead}"
-            )
+            format!("model {id} was shut down on {shutdown}, and requests to it may fail{instead}")
         }
         (Some(shutdown), _) if shutdown <= soon => {
             format!("model {id} will be shut down on {shutdown}{instead}")
         }
         (_, Some(deprecated)) if deprecated <= on => {
-            format!("model {id} is deprecated since {deprecated}{instead}")
+            format!("model {id} has been deprecated since {deprecated}{instead}")
         }
         _ if model.available > on => {
             format!("model {id} is not available before {}", model.available)
@@ -223,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_family_leads_to_its_newest_live_model_and_says_so() {
+    fn a_family_resolves_to_its_newest_live_model() {
         let catalog = Catalog::built_in();
         for (on, id) in [
             (today(), "gemini-nano-banana-2.1"),
@@ -247,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_id_is_never_rewritten() {
+    fn a_full_id_resolves_to_itself() {
         let catalog = Catalog::built_in();
         for name in ["gemini-3.1-flash-image", "models/gemini-3.1-flash-image"] {
             let found = catalog.resolve(name, date(2026, 6, 1), false).unwrap();
@@ -264,13 +268,13 @@ mod tests {
         let error = catalog
             .resolve("gemini-3.1-flash-image", today(), false)
             .unwrap_err();
-        insta::assert_snapshot!(error, @"model gemini-3.1-flash-image was shut down on 2026-10-29 (as reported by others than Google): use gemini-nano-banana-2.1, or set allow_retired_models to ask for it all the same");
+        insta::assert_snapshot!(error, @"model gemini-3.1-flash-image was shut down on 2026-10-29 (according to reports, not to Google): use gemini-nano-banana-2.1, or set allow_retired_models to use it anyway");
         let allowed = catalog
             .resolve("gemini-3.1-flash-image", today(), true)
             .unwrap();
         assert_eq!(allowed.model.id, "gemini-3.1-flash-image");
         assert!(
-            allowed.warnings[0].contains("may never come"),
+            allowed.warnings[0].contains("may fail"),
             "{:?}",
             allowed.warnings
         );
@@ -287,7 +291,7 @@ mod tests {
                 .alias
                 .as_deref(),
             Some("nano-banana"),
-            "the switch holds for families that have no live model"
+            "the setting applies to families without a live model too"
         );
     }
 
@@ -307,11 +311,14 @@ mod tests {
     }
 
     #[test]
-    fn a_model_soon_gone_or_deprecated_is_warned_about() {
+    fn warns_about_a_deprecated_model_and_before_a_shutdown() {
         let catalog = Catalog::built_in();
-        let said = |name, on| catalog.resolve(name, on, false).unwrap().warnings;
-        assert_eq!(said("gemini-3.1-flash-image", date(2026, 8, 29)), [""; 0]);
-        insta::assert_snapshot!(said("gemini-3.1-flash-image", date(2026, 8, 30))[0], @"model gemini-3.1-flash-image will be shut down on 2026-10-29: use gemini-nano-banana-2.1");
+        let warnings = |name, on| catalog.resolve(name, on, false).unwrap().warnings;
+        assert_eq!(
+            warnings("gemini-3.1-flash-image", date(2026, 8, 29)),
+            [""; 0]
+        );
+        insta::assert_snapshot!(warnings("gemini-3.1-flash-image", date(2026, 8, 30))[0], @"model gemini-3.1-flash-image will be shut down on 2026-10-29: use gemini-nano-banana-2.1");
 
         let no_date = Catalog::BUILT_IN.replacen(
             "shutdown = \"2026-10-29\"\nshutdown_source = \"reported\"",
@@ -322,11 +329,11 @@ mod tests {
         let found = catalog
             .resolve("gemini-3.1-flash-image", today(), false)
             .unwrap();
-        insta::assert_snapshot!(found.warnings[0], @"model gemini-3.1-flash-image is deprecated since 2026-10-06: use gemini-nano-banana-2.1");
+        insta::assert_snapshot!(found.warnings[0], @"model gemini-3.1-flash-image has been deprecated since 2026-10-06: use gemini-nano-banana-2.1");
     }
 
     #[test]
-    fn a_preview_names_its_successor_and_no_switch_allows_it() {
+    fn a_withdrawn_preview_names_its_successor_and_no_setting_allows_it() {
         let catalog = Catalog::built_in();
         let error = catalog
             .resolve("models/gemini-3-pro-image-preview", today(), true)
@@ -334,9 +341,9 @@ mod tests {
         insta::assert_snapshot!(error, @"model gemini-3-pro-image-preview is no longer served (since 2026-06-25): use gemini-3-pro-image");
     }
 
-    /// What the guides of 2026 write, on the days that matter to each.
+    /// Ids from the guides of 2026, on the days that matter to each.
     #[test]
-    fn every_id_of_the_guides_gets_the_right_answer_for_the_day() {
+    fn every_id_of_the_guides_resolves_correctly_on_each_day() {
         let catalog = Catalog::built_in();
         let answer = |id, on| match catalog.resolve(id, on, false) {
             Ok(found) if found.warnings.is_empty() => "live".to_owned(),
@@ -439,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_nothing_is_known_of_is_taken_for_the_dearest_model() {
+    fn an_unknown_id_has_the_prices_of_the_most_expensive_model() {
         let catalog = Catalog::built_in();
         let (model, warning) = catalog.stand_in("models/gemini-4-image").unwrap();
         let pro = catalog.model("gemini-3-pro-image").unwrap();
@@ -447,7 +454,7 @@ mod tests {
             (model.id.as_str(), &model.batch, &model.sizes),
             ("gemini-4-image", &pro.batch, &pro.sizes)
         );
-        insta::assert_snapshot!(warning, @"model gemini-4-image is not in the catalog: it is taken to be like gemini-3-pro-image, the dearest there is, in sizes, ratios and prices");
+        insta::assert_snapshot!(warning, @"model gemini-4-image is not in the catalog: it is assumed to have the sizes, ratios and prices of gemini-3-pro-image, the most expensive model");
         assert_eq!(catalog.priced("gemini-4-image"), Some(pro));
         assert_eq!(
             catalog.priced("gemini-nano-banana-2.1").unwrap().id,
@@ -466,15 +473,15 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_name_gets_the_nearest_known_ones() {
+    fn an_unknown_name_gets_the_nearest_known_names() {
         let catalog = Catalog::built_in();
-        let said = |name| {
+        let message = |name| {
             catalog
                 .resolve(name, today(), false)
                 .unwrap_err()
                 .to_string()
         };
-        insta::assert_snapshot!(said("nano-bananna-pro"), @r#"there is no image model "nano-bananna-pro": did you mean nano-banana-pro, nano-banana-2, nano-banana"#);
-        insta::assert_snapshot!(said("dall-e-3"), @r#"there is no image model "dall-e-3": use nano-banana-2, nano-banana-2-lite, nano-banana-pro, nano-banana"#);
+        insta::assert_snapshot!(message("nano-bananna-pro"), @r#"there is no image model "nano-bananna-pro": did you mean nano-banana-pro, nano-banana-2, nano-banana"#);
+        insta::assert_snapshot!(message("dall-e-3"), @r#"there is no image model "dall-e-3": use nano-banana-2, nano-banana-2-lite, nano-banana-pro, nano-banana"#);
     }
 }

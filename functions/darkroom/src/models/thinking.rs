@@ -1,27 +1,27 @@
-//! How much a model may be told to think.
+//! The thinking levels of a request.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// A level of thinking (<https://ai.google.dev/gemini-api/docs/thinking>, read 2026-11).
+/// A thinking level (<https://ai.google.dev/gemini-api/docs/thinking>, read 2026-11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ThinkingLevel {
-    /// As little as the model can.
+    /// The model's minimum.
     Minimal,
-    /// Little.
+    /// A low level.
     Low,
-    /// Some.
+    /// A medium level.
     Medium,
-    /// As much as the model can.
+    /// The model's maximum.
     High,
 }
 
 impl ThinkingLevel {
     const ALL: [Self; 4] = [Self::Minimal, Self::Low, Self::Medium, Self::High];
 
-    /// Its name in a manifest: `minimal`.
+    /// Returns its name in a manifest, such as `minimal`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Minimal => "minimal",
@@ -31,7 +31,7 @@ impl ThinkingLevel {
         }
     }
 
-    /// Its name in a request: `MINIMAL`.
+    /// Returns its name in a request, such as `MINIMAL`.
     pub fn wire(self) -> &'static str {
         match self {
             Self::Minimal => "MINIMAL",
@@ -48,7 +48,7 @@ impl fmt::Display for ThinkingLevel {
     }
 }
 
-/// A text that is no level of thinking.
+/// The text is not a thinking level.
 #[derive(Debug, thiserror::Error)]
 #[error("invalid level of thinking: expected minimal, low, medium or high")]
 pub struct ThinkingLevelError;

@@ -1,31 +1,31 @@
-//! How long a job takes at most, where the project's limits let only some of its batches run at the
-//! same time.
+//! Forecasts the maximum duration of a job whose batches can't all run at the same time because of
+//! the project's limits.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BatchBounds, PlannedShard};
-use crate::{cost::Usd, state::SUBMIT_DEADLINE};
+use super::PlannedShard;
+use crate::{batch_bounds::BatchBounds, money::Usd, state::SUBMIT_DEADLINE};
 
-/// A job that takes longer than a day, if each batch takes a day, as Google says that it may
-/// (<https://ai.google.dev/gemini-api/docs/batch-api>, read 2026-11). Rounds and other jobs come on
-/// top.
+/// The forecast for a job that takes longer than a day. It assumes that each batch takes a day,
+/// which Google states as possible (<https://ai.google.dev/gemini-api/docs/batch-api>, read
+/// 2026-11), and doesn't include retries and other jobs.
 ///
 /// ```json
 /// {"batches":7,"at_once":1,"days":7,"limit":"enqueued_tokens","note":"7 batches, one after another, by …"}
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forecast {
-    /// Batches of the first round.
+    /// The number of batches of the first round.
     pub batches: u32,
-    /// How many of them can run at the same time.
+    /// The number of batches that can run at the same time.
     pub at_once: u32,
-    /// Days until the last has ended.
+    /// The number of days until the last batch has ended.
     pub days: u32,
-    /// What lets no more run at the same time.
+    /// The limit that prevents more batches from running at the same time.
     pub limit: Limit,
-    /// The same for people.
+    /// The forecast as a sentence.
     pub note: String,
 }
 
@@ -33,16 +33,16 @@ pub struct Forecast {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
-    /// Batches that live at the same time.
+    /// The number of live batches.
     LiveBatches,
-    /// Input tokens of a model in batches that live at the same time.
+    /// The input tokens of a model in live batches.
     EnqueuedTokens,
     /// Dollars that may be spent on one day.
     DailyCap,
 }
 
 impl Forecast {
-    /// What is to be expected of these shards. None if all can run at the same time.
+    /// Forecasts the duration of these shards, or returns `None` if all can run at the same time.
     pub fn of(shards: &[PlannedShard], live_batches: u32, bounds: &BatchBounds) -> Option<Self> {
         let mut queues: BTreeMap<&str, VecDeque<&PlannedShard>> = BTreeMap::new();
         for shard in shards {
@@ -73,12 +73,12 @@ struct Day<'a> {
     batches: u32,
     tokens: BTreeMap<&'a str, u64>,
     usd: Usd,
-    /// What the next one has no room for.
+    /// The limit that the next batch would exceed.
     limit: Option<Limit>,
 }
 
 impl<'a> Day<'a> {
-    /// Takes as many shards as a day has room for, one of each model in turn.
+    /// Takes as many shards as the limits allow on one day, one of each model in turn.
     fn fill(
         queues: &mut BTreeMap<&'a str, VecDeque<&'a PlannedShard>>,
         live_batches: u32,
@@ -96,8 +96,8 @@ impl<'a> Day<'a> {
                 let Some(next) = queue.front().copied() else {
                     continue;
                 };
-                // One that has no room on an empty day, as the limits have changed, is held: it
-                // must not end the count.
+                // A shard may exceed a limit even on an empty day, if the limits have changed since
+                // planning. It counts as a separate day, so that the loop ends.
                 match day
                     .lacks(next, live_batches, bounds)
                     .filter(|_| day.batches > 0)
@@ -116,6 +116,7 @@ impl<'a> Day<'a> {
         }
     }
 
+    /// Returns the limit that the next batch would exceed, if any.
     fn lacks(&self, next: &PlannedShard, live_batches: u32, bounds: &BatchBounds) -> Option<Limit> {
         let tokens = self
             .tokens
@@ -169,8 +170,8 @@ fn note(
         return note;
     }
     format!(
-        "{note}. A batch that has not started after {given_up} days is given up, and its images are in retry.jsonl: raise \
-         the limit, or drop the manifest in parts"
+        "{note}. A batch that has not started after {given_up} days is given up, and its images are listed in \
+         retry.jsonl: raise the limit, or split the manifest"
     )
 }
 
@@ -205,7 +206,7 @@ mod tests {
         }
     }
 
-    fn told(forecast: Option<Forecast>) -> Option<(u32, u32, Limit)> {
+    fn summary(forecast: Option<Forecast>) -> Option<(u32, u32, Limit)> {
         forecast.map(|forecast| (forecast.at_once, forecast.days, forecast.limit))
     }
 
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_all_runs_at_the_same_time_is_not_worth_a_word() {
+    fn shards_that_all_run_at_the_same_time_have_no_forecast() {
         let tier = bounds(&[("m", 1_000_000)], Some("100"));
         assert_eq!(
             Forecast::of(&shards("m", 100, 10_000, "1"), 100, &tier),
@@ -242,10 +243,10 @@ mod tests {
     }
 
     #[test]
-    fn each_limit_is_named_with_how_many_run_at_a_time() {
+    fn each_limit_is_named_with_the_number_of_concurrent_batches() {
         let none = bounds(&[], None);
         assert_eq!(
-            told(Forecast::of(&shards("m", 250, 1, "1"), 100, &none)),
+            summary(Forecast::of(&shards("m", 250, 1, "1"), 100, &none)),
             Some((100, 3, Limit::LiveBatches))
         );
         let cap = bounds(&[], Some("20.55"));
@@ -260,7 +261,7 @@ mod tests {
         );
         let tier = bounds(&[("m", 100)], None);
         assert_eq!(
-            told(Forecast::of(&shards("m", 7, 30, "1"), 100, &tier)),
+            summary(Forecast::of(&shards("m", 7, 30, "1"), 100, &tier)),
             Some((3, 3, Limit::EnqueuedTokens))
         );
     }
@@ -275,13 +276,13 @@ mod tests {
         .concat();
         let tier = bounds(&[("a", 100), ("b", 100), ("c", 100)], None);
         assert_eq!(
-            told(Forecast::of(&all, 100, &tier)),
+            summary(Forecast::of(&all, 100, &tier)),
             Some((7, 3, Limit::EnqueuedTokens))
         );
     }
 
     #[test]
-    fn what_would_be_given_up_is_said() {
+    fn a_forecast_warns_about_batches_that_would_be_given_up() {
         let week = Forecast::of(&shards("m", 7, 1, "1"), 1, &bounds(&[], None)).unwrap();
         assert!(!week.note.contains("given up"), "{}", week.note);
         let longer = Forecast::of(&shards("m", 8, 1, "1"), 1, &bounds(&[], None)).unwrap();
@@ -295,21 +296,21 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_fits_no_day_does_not_make_it_endless() {
+    fn a_batch_that_exceeds_a_limit_alone_does_not_loop_forever() {
         let forecast = Forecast::of(
             &shards("m", 3, 200, "9"),
             100,
             &bounds(&[("m", 100)], Some("1")),
         );
-        assert_eq!(told(forecast), Some((1, 3, Limit::EnqueuedTokens)));
+        assert_eq!(summary(forecast), Some((1, 3, Limit::EnqueuedTokens)));
         assert_eq!(
-            told(Forecast::of(&shards("m", 3, 1, "1"), 0, &bounds(&[], None))),
+            summary(Forecast::of(&shards("m", 3, 1, "1"), 0, &bounds(&[], None))),
             Some((1, 3, Limit::LiveBatches))
         );
     }
 
     #[test]
-    fn a_hundred_thousand_batches_are_foreseen_in_a_moment() {
+    fn a_forecast_handles_a_hundred_thousand_batches() {
         let forecast = Forecast::of(
             &shards("m", 100_000, 100, "1"),
             1,

@@ -1,34 +1,33 @@
-//! How requests are dealt into shards.
+//! Assigns requests to shards.
 
 use std::collections::BTreeMap;
 
-use super::BatchBounds;
 use crate::{
-    cost::Usd, job::ShardLimits, manifest::PlannedImage, models::Catalog, names::ShardId, requests,
-    state::Demand,
+    batch_bounds::BatchBounds, job::ShardLimits, manifest::PlannedImage, models::Catalog,
+    money::Usd, names::ShardId, requests, state::Demand,
 };
 
-/// Bytes of a response per pixel: JPEG of a detailed picture, as base64, with room.
+/// The bytes of a response per pixel: a JPEG of a detailed image in base64, with a margin.
 const RESPONSE_BYTES_PER_PIXEL: u64 = 2;
 
-/// Bytes of a response without its image.
+/// The bytes of a response without its image.
 const RESPONSE_BYTES: u64 = 4096;
 
-/// What one request adds to its shard.
+/// The amount by which one request adds to the limits of its shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestSize {
-    /// Bytes of its line in the request file.
+    /// The bytes of its line in the request file.
     pub input_bytes: u64,
-    /// Bytes that its result is expected to have.
+    /// The expected bytes of its result.
     pub response_bytes: u64,
-    /// Input tokens it is expected to have.
+    /// The expected input tokens.
     pub tokens: u64,
-    /// What it may cost at the most.
+    /// The cost to reserve for it.
     pub usd: Usd,
 }
 
 impl RequestSize {
-    /// That of the request for an image.
+    /// Returns the size of the request for an image.
     pub fn of(expected: &PlannedImage, catalog: &Catalog) -> Self {
         let ratio = expected.aspect_ratio.as_deref().unwrap_or("1:1");
         let size = expected.image_size.as_deref();
@@ -46,26 +45,26 @@ impl RequestSize {
     }
 }
 
-/// A shard of the first round: its model, a full id, and what it asks of the project's limits.
+/// A shard of the first round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedShard {
-    /// The model.
+    /// The model, a full id.
     pub model: String,
-    /// What it asks for.
+    /// The usage of the project's limits.
     pub demand: Demand,
 }
 
-/// Where a request goes.
+/// The assignment of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
-    /// The shard it goes to.
+    /// The shard of the request.
     pub shard: ShardId,
-    /// The shard of the same model that is full, and closed by this placement.
+    /// The previous shard of the same model, if it was full and this request closed it.
     pub closed: Option<ShardId>,
 }
 
-/// Deals requests into shards in manifest order: one model a shard, as a batch has one model, and
-/// none over its limits.
+/// Assigns requests to shards in manifest order. A shard has one model, since a batch has one
+/// model, and stays within its limits.
 #[derive(Debug)]
 pub struct Sharder {
     limits: ShardLimits,
@@ -82,7 +81,7 @@ struct Open {
 }
 
 impl Sharder {
-    /// An empty sharder.
+    /// Creates a sharder without shards.
     pub fn new(limits: ShardLimits, bounds: BatchBounds) -> Self {
         Self {
             limits,
@@ -92,8 +91,8 @@ impl Sharder {
         }
     }
 
-    /// Places the next request of `model`. A request that alone is over a limit gets a shard of its
-    /// own.
+    /// Assigns the next request of `model`. A request that exceeds a limit on its own gets a
+    /// separate shard.
     pub fn place(&mut self, model: &str, size: RequestSize) -> Placement {
         let fits = self
             .open
@@ -117,7 +116,7 @@ impl Sharder {
             });
         }
         let Some(open) = self.open.get_mut(model) else {
-            unreachable!("it was opened")
+            unreachable!("the shard was opened above")
         };
         open.add(size);
         if let Some(planned) = self.planned.get_mut(open.shard.number as usize) {
@@ -133,6 +132,7 @@ impl Sharder {
         }
     }
 
+    /// Whether a request fits an open shard.
     fn fits(&self, model: &str, open: &Open, more: RequestSize) -> bool {
         let (limits, size) = (&self.limits, open.size.with(more));
         let tokens = self
@@ -147,7 +147,7 @@ impl Sharder {
             && self.bounds.usd.is_none_or(|cap| size.usd <= cap)
     }
 
-    /// The shards, in order of their numbers.
+    /// Returns the shards in the order of their numbers.
     pub fn planned(self) -> Vec<PlannedShard> {
         self.planned
     }
@@ -202,7 +202,7 @@ mod tests {
         dollars.parse().unwrap()
     }
 
-    fn deal(requests: &[(&str, RequestSize)]) -> Vec<String> {
+    fn assign(requests: &[(&str, RequestSize)]) -> Vec<String> {
         let mut sharder = Sharder::new(limits(), bounds());
         requests
             .iter()
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_shard_is_closed_and_the_next_begins() {
+    fn a_full_shard_is_closed_and_the_next_one_is_opened() {
         let mut sharder = Sharder::new(limits(), bounds());
         let placements: Vec<Placement> = (0..4).map(|_| sharder.place("m", SMALL)).collect();
         assert_eq!(
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn models_do_not_share_a_shard() {
         assert_eq!(
-            deal(&[("a", SMALL), ("b", SMALL), ("a", SMALL), ("b", SMALL)]),
+            assign(&[("a", SMALL), ("b", SMALL), ("a", SMALL), ("b", SMALL)]),
             ["0000", "0001", "0000", "0001"]
         );
     }
@@ -265,20 +265,20 @@ mod tests {
             },
         ] {
             assert_eq!(
-                deal(&[("m", big), ("m", SMALL), ("m", big)]),
+                assign(&[("m", big), ("m", SMALL), ("m", big)]),
                 ["0000", "0000", "0001"]
             );
         }
     }
 
     #[test]
-    fn a_model_of_few_tokens_is_cut_smaller() {
+    fn a_model_with_a_lower_token_limit_gets_smaller_shards() {
         let request = RequestSize {
             tokens: 30,
             ..SMALL
         };
         assert_eq!(
-            deal(&[
+            assign(&[
                 ("few", request),
                 ("m", request),
                 ("few", request),
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shard_asks_for_the_sum_of_its_requests() {
+    fn the_demand_of_a_shard_is_the_sum_of_its_requests() {
         let mut sharder = Sharder::new(limits(), bounds());
         for size in [RequestSize {
             tokens: 30,
@@ -314,13 +314,13 @@ mod tests {
     }
 
     #[test]
-    fn a_request_over_a_limit_is_alone() {
+    fn a_request_that_exceeds_a_limit_gets_a_separate_shard() {
         let huge = RequestSize {
             response_bytes: 1_000,
             ..SMALL
         };
         assert_eq!(
-            deal(&[("m", SMALL), ("m", huge), ("m", SMALL)]),
+            assign(&[("m", SMALL), ("m", huge), ("m", SMALL)]),
             ["0000", "0001", "0002"]
         );
     }

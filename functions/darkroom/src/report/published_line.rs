@@ -1,23 +1,24 @@
-//! One line of `results.jsonl`: every line of a job has the same members in the same order, so that
-//! programs which look at the first lines only know what to expect of all of them.
+//! One line of `results.jsonl`. Every line of a job has the same members in the same order, so that
+//! programs can infer the schema from the first lines.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::ResultForm;
 use crate::{
-    cost::{Usage, Usd},
+    cost::Usage,
+    money::Usd,
     names::{BatchName, RequestKey, ShardId},
     plan::PlanLine,
     results::{Lane, Reason, ResultLine, Status, StoredImage},
 };
 
-/// A result line in its published form. What is unknown or empty is `null`; only a list without
-/// elements is `[]`.
+/// A result line in its published form. An unknown or empty member is `null`; an empty list is
+/// `[]`.
 #[derive(Serialize)]
 pub(super) struct PublishedLine<'a> {
     key: &'a RequestKey,
     #[serde(flatten)]
-    own_keys: OwnKeys<'a>,
+    custom_keys: CustomKeys<'a>,
     variant: Option<u32>,
     line: Option<u64>,
     status: Status,
@@ -41,8 +42,8 @@ pub(super) struct PublishedLine<'a> {
 
 impl<'a> PublishedLine<'a> {
     pub(super) fn new(plan: &'a PlanLine, line: &'a ResultLine, form: &'a ResultForm) -> Self {
-        // All members by name: one that is added to the line has to be published, or left out on
-        // purpose.
+        // All members are listed, so that a new member of the line must be published or omitted
+        // deliberately.
         let ResultLine {
             key,
             variant,
@@ -68,7 +69,7 @@ impl<'a> PublishedLine<'a> {
         let has_variables = !form.names.variables.is_empty() || !vars.is_empty();
         Self {
             key,
-            own_keys: OwnKeys { plan, form },
+            custom_keys: CustomKeys { plan, form },
             variant: *variant,
             line: *manifest_line,
             status: *status,
@@ -83,7 +84,7 @@ impl<'a> PublishedLine<'a> {
             shard: *shard,
             attempts: *attempts,
             prompt: prompt.as_deref(),
-            // Of an object without members BigQuery and Parquet can't make a column.
+            // BigQuery and Parquet can't create a column for an object without members.
             vars: has_variables.then_some(Variables { line, form }),
             usage: *usage,
             cost_usd: *cost_usd,
@@ -93,14 +94,14 @@ impl<'a> PublishedLine<'a> {
     }
 }
 
-/// The item's key under the caller's name for it: `"custom_id": "a-1"`. Where the items of a job
-/// use several names, a line has all of them.
-struct OwnKeys<'a> {
+/// The item's key under the manifest's name for it, such as `"custom_id": "a-1"`. If the items of a
+/// job use several names, every line has all of them.
+struct CustomKeys<'a> {
     plan: &'a PlanLine,
     form: &'a ResultForm,
 }
 
-impl Serialize for OwnKeys<'_> {
+impl Serialize for CustomKeys<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (own, listed) = (self.plan.key_name.as_ref(), &self.form.names.keys);
         let mut map = serializer.serialize_map(None)?;
@@ -114,8 +115,8 @@ impl Serialize for OwnKeys<'_> {
     }
 }
 
-/// The variables of the job, each with its value in this line. Those of the line that the job's
-/// list doesn't have, as it has no list or a full one, follow.
+/// The variables of the job, each with its value in this line. They are followed by variables of
+/// the line that are missing in the job's list, because there is no list or the list was full.
 struct Variables<'a> {
     line: &'a ResultLine,
     form: &'a ResultForm,

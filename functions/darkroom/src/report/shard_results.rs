@@ -1,4 +1,4 @@
-//! All that was collected for the requests of one shard, over all its rounds.
+//! The collected results of one shard, over all its rounds.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -17,28 +17,29 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct ShardResults {
     answers: HashMap<RequestKey, Answers>,
-    unmatched_folder: BTreeMap<UnmatchedReason, u64>,
-    /// Tokens of answers that belong to no key of the shard, by round.
-    strays: BTreeMap<u8, Usage>,
+    /// The number of unmatched results, by reason.
+    unmatched: BTreeMap<UnmatchedReason, u64>,
+    /// The tokens of answers that belong to no key of the shard, by round.
+    unattributed: BTreeMap<u8, Usage>,
     meter: Meter,
     rounds: Vec<Round>,
-    /// What becomes of a key without result, and the batch that may have its image.
+    /// The status of a key without a result, and the batch that may contain its image.
     without_batch: Option<(Status, Reason, Option<BatchName>)>,
-    /// How many images were set aside.
-    aside_images: u64,
-    /// Why a round was not asked for, if the job's budget had no room for it.
+    /// The number of images of unmatched results.
+    unmatched_images: u64,
+    /// Why a round was not requested, if it exceeded the job's budget.
     over_budget: Option<Reason>,
-    stopped: bool,
+    cancel_requested: bool,
 }
 
-/// All that was said of one key.
+/// All answers to one key.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
-    /// Its results, in order of the rounds.
+    /// The results, in the order of the rounds.
     pub(super) results: Vec<ResultLine>,
-    /// What each of its lines says about money, and in which round.
+    /// The charge that each line shows, with its round.
     pub(super) charged: Vec<(u8, Charged)>,
-    /// The last round that has a result for it.
+    /// The last round with a result.
     answered_in: u8,
 }
 
@@ -46,29 +47,31 @@ pub(super) struct Answers {
 #[derive(Debug)]
 struct Round {
     number: u8,
-    /// How many keys it has.
+    /// The number of keys.
     keys: u32,
-    /// How many of them Gemini has taken into its batch.
+    /// The number of keys that Gemini accepted into the batch.
     requests: u32,
-    /// How many of its keys have a result.
+    /// The number of keys with a result.
     answered: u32,
-    /// Whether all of its keys must have one: `collect` has written a line for each of them.
+    /// Whether every key must have a result, because `collect` has written a line for each.
     is_done: bool,
-    /// If it ended without its output being read to the end: the keys it asked for, where these
-    /// aren't all.
+    /// Present if the round ended before its output was read completely. The inner value has the
+    /// keys of the round, or is `None` if the round has all keys of the shard.
     unread: Option<Option<HashSet<RequestKey>>>,
 }
 
 impl ShardResults {
-    /// Begins the next round of the shard: what is added from now on belongs to it. `keys` are
-    /// those that the round asked for, where these are not all of the shard's.
+    /// Begins the next round of the shard. The lines that are added from now on belong to it.
+    /// `keys` are the keys of the round, or `None` if it has all keys of the shard.
     pub fn begin(&mut self, shard: &Shard, keys: Option<HashSet<RequestKey>>) {
-        self.stopped |= shard.stopped;
+        self.cancel_requested |= shard.stopped;
         let reason = |code: &str, message: &str, retryable| Reason {
             code: code.to_owned(),
             message: message.to_owned(),
             retryable,
         };
+
+        // A round that ended without a batch decides the status of the keys without a result.
         let unread = match &shard.phase {
             Phase::Failed(failed) if failed.code == OVER_BUDGET => {
                 let reason = reason(&failed.code, &failed.message, false);
@@ -86,7 +89,7 @@ impl ShardResults {
                 failed.may_be_billed.then_some(keys)
             }
             Phase::Cancelled => {
-                let message = "the job was cancelled before this was asked for";
+                let message = "the job was cancelled before this image was requested";
                 self.without_batch =
                     Some((Status::Skipped, reason("CANCELLED", message, true), None));
                 None
@@ -101,6 +104,8 @@ impl ShardResults {
             | Phase::Done { .. }
             | Phase::Held { .. } => None,
         };
+
+        // The requests that Gemini refused are not in the batch.
         let asked = shard.phase.batch().is_some() || unread.is_some();
         let refused = shard.refused.as_ref().map_or(0, |refused| {
             u32::try_from(refused.lines).unwrap_or(u32::MAX)
@@ -122,11 +127,12 @@ impl ShardResults {
         });
     }
 
-    /// Adds a line of a part of this round.
+    /// Adds a line of a chunk of this round.
     pub fn add(&mut self, line: ChunkLine) {
         let round = self.rounds.last().map_or(1, |round| round.number);
         let charged = self.meter.charged(&line);
         match line {
+            // A key counts as answered once per round, however many lines it has.
             ChunkLine::Result(result) => {
                 let answers = self.answers.entry(result.key.clone()).or_default();
                 if answers.answered_in != round {
@@ -139,12 +145,10 @@ impl ShardResults {
                 answers.results.push(*result);
                 answers.charged.push((round, charged));
             }
+            // The charge of a repeated key belongs to that key. Any other charge is unattributed.
             ChunkLine::Unmatched(unmatched) => {
-                *self
-                    .unmatched_folder
-                    .entry(unmatched.unmatched)
-                    .or_default() += 1;
-                self.aside_images += u64::from(unmatched.image.is_some());
+                *self.unmatched.entry(unmatched.unmatched).or_default() += 1;
+                self.unmatched_images += u64::from(unmatched.image.is_some());
                 match (unmatched.unmatched, unmatched.key, charged) {
                     (UnmatchedReason::RepeatedKey, Some(key), _) => {
                         self.answers
@@ -153,8 +157,8 @@ impl ShardResults {
                             .charged
                             .push((round, charged));
                     }
-                    (_, _, Charged::Told(usage)) => {
-                        let sum = self.strays.entry(round).or_default();
+                    (_, _, Charged::Reported(usage)) => {
+                        let sum = self.unattributed.entry(round).or_default();
                         *sum = *sum + usage;
                     }
                     (_, _, Charged::Estimated | Charged::Unknown | Charged::Nothing) => {}
@@ -163,44 +167,45 @@ impl ShardResults {
         }
     }
 
-    /// A round whose parts lack lines: `collect` wrote a result for each of its keys, and fewer
-    /// were read. With how many.
+    /// Returns a finished round whose chunks lack results, and the number of missing results.
+    /// `collect` writes a result for each key of a finished round.
     pub fn incomplete_round(&self) -> Option<(u8, u32)> {
-        let lacking = |round: &&Round| round.is_done && round.answered < round.keys;
+        let is_incomplete = |round: &&Round| round.is_done && round.answered < round.keys;
         self.rounds
             .iter()
-            .find(lacking)
+            .find(is_incomplete)
             .map(|round| (round.number, round.keys - round.answered))
     }
 
-    /// Whether a person's cancel changed its course.
-    pub(super) fn is_stopped(&self) -> bool {
-        self.stopped
+    /// Whether a user's cancel request has affected the shard.
+    pub(super) fn cancel_requested(&self) -> bool {
+        self.cancel_requested
     }
 
-    /// How many results were set aside, by why.
-    pub fn unmatched_folder(&self) -> &BTreeMap<UnmatchedReason, u64> {
-        &self.unmatched_folder
+    /// Returns the number of unmatched results, by reason.
+    pub fn unmatched(&self) -> &BTreeMap<UnmatchedReason, u64> {
+        &self.unmatched
     }
 
-    /// How many images were set aside.
-    pub(super) fn aside_images(&self) -> u64 {
-        self.aside_images
+    /// Returns the number of images of unmatched results.
+    pub(super) fn unmatched_images(&self) -> u64 {
+        self.unmatched_images
     }
 
-    /// Tokens of answers that belong to no key of the shard, by round.
-    pub(super) fn strays(&self) -> &BTreeMap<u8, Usage> {
-        &self.strays
+    /// Returns the tokens of answers that belong to no key of the shard, by round.
+    pub(super) fn unattributed(&self) -> &BTreeMap<u8, Usage> {
+        &self.unattributed
     }
 
-    /// The requests of each round that has had a batch.
+    /// Returns the number of requests in each round's batch.
     pub(super) fn requests(&self) -> impl Iterator<Item = (u8, u32)> {
         self.rounds
             .iter()
             .map(|round| (round.number, round.requests))
     }
 
-    /// All that was said of a key, with what nobody could read of it.
+    /// Removes and returns all answers to a key. A round whose output was not read adds an unknown
+    /// charge.
     pub(super) fn take(&mut self, key: &RequestKey) -> Answers {
         let mut answers = self.answers.remove(key).unwrap_or_default();
         for Round { number, unread, .. } in &self.rounds {
@@ -214,8 +219,8 @@ impl ShardResults {
         answers
     }
 
-    /// The last line of a key, which says why it is not asked for again where only the budget is in
-    /// the way.
+    /// Returns the last result of a key. If only the budget prevented a retry, its error states
+    /// that.
     pub(super) fn within_budget(&self, line: ResultLine) -> ResultLine {
         let Some(budget) = &self.over_budget else {
             return line;
@@ -223,7 +228,7 @@ impl ShardResults {
         match &line.error {
             Some(error) if error.retryable && line.status != Status::Succeeded => {
                 let message = format!(
-                    "{}; the last try ended with {}: {}",
+                    "{}; the last attempt ended with {}: {}",
                     budget.message, error.code, error.message
                 );
                 ResultLine {
@@ -239,7 +244,7 @@ impl ShardResults {
         }
     }
 
-    /// The line of a key that has no result: its shard ended without a batch.
+    /// Returns the line of a key without a result, whose shard ended without a batch.
     pub(super) fn without_result(&self, plan: &PlanLine) -> ResultLine {
         let (status, reason, batch_name) = self.without_batch.clone().unwrap_or_else(|| {
             let message = "no result was collected for this request".to_owned();

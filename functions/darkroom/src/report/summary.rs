@@ -1,19 +1,19 @@
-//! `summary.json`: a finished job in numbers.
+//! `summary.json`: the counts and the cost of a finished job.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Cost;
 use crate::{
-    layout,
     names::{BatchName, JobId, RequestKey, ShardId},
+    object_keys,
     plan::ManifestVersion,
     results::Status,
     state::{BatchOutput, Phase, Shard},
-    status::JobPhase,
+    status::{JobPhase, UnmatchedImages},
 };
 
-/// `summary.json`.
+/// The summary of a finished job, `summary.json`.
 ///
 /// ```json
 /// {"job_id":"catalog-…","status":"partial","counts":{"expected":28,"succeeded":27,…},"integrity":{…},
@@ -23,56 +23,55 @@ use crate::{
 pub struct Summary {
     /// The job.
     pub job_id: JobId,
-    /// The manifest it was made from.
+    /// The manifest of the job.
     pub manifest: ManifestVersion,
-    /// How it ended.
+    /// The final phase.
     pub status: JobPhase,
-    /// The images, by what became of them.
+    /// The number of images by status.
     pub counts: Counts,
-    /// Results that don't fit what was asked.
+    /// The number of results that deviate from the requests.
     pub integrity: Integrity,
-    /// When things happened.
+    /// The start and the end of the job.
     pub time: Times,
-    /// The money.
+    /// The cost.
     pub cost: Cost,
     /// The shards and their rounds.
     pub shards: Vec<ShardSummary>,
-    /// Batches whose output was not read to its end, and may still be fetched by hand.
+    /// Batches whose output was not read completely, and may still be fetched by hand.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unfetched: Vec<UnfetchedBatch>,
-    /// Images that belong to no request, if there are any.
+    /// Images that match no request, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unmatched: Option<AsideImages>,
+    pub unmatched: Option<UnmatchedImages>,
     /// The most frequent reasons for missing images.
     pub errors_top: Vec<CodeCount>,
-    /// Where everything is.
+    /// The keys of the other documents.
     pub links: Links,
 }
 
-/// Images by what became of them.
+/// The number of images by status.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Images of the plan.
     pub expected: u64,
-    /// Images that are there.
+    /// Images that exist.
     pub succeeded: u64,
-    /// Failed for a technical reason.
+    /// Images that failed for a technical reason.
     pub failed: u64,
-    /// Withheld by a filter.
+    /// Images that a filter withheld.
     pub blocked: u64,
-    /// Answered without an image.
+    /// Images for which the answer contained none.
     pub no_image: u64,
-    /// Not served before the batch expired.
+    /// Images that were not generated before the batch expired.
     pub expired: u64,
-    /// Not served before the batch was cancelled.
+    /// Images that were not generated before the batch was cancelled.
     pub cancelled: u64,
-    /// Never asked for.
+    /// Images that were never requested.
     pub skipped: u64,
-    /// Refused by the plan.
-    pub invalid: u64,
 }
 
 impl Counts {
+    /// Counts an image with this status.
     pub(super) fn add(&mut self, status: Status) {
         self.expected += 1;
         *match status {
@@ -83,47 +82,46 @@ impl Counts {
             Status::Expired => &mut self.expired,
             Status::Cancelled => &mut self.cancelled,
             Status::Skipped => &mut self.skipped,
-            Status::Invalid => &mut self.invalid,
         } += 1;
     }
 }
 
-/// Results that don't fit what was asked.
+/// The number of results that deviate from the requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Integrity {
-    /// Results whose key was not asked for; their images are in `unmatched/`.
+    /// Results with an unknown key. Their images are in `unmatched/`.
     pub unknown_keys: u64,
-    /// Results whose key had its image already; theirs are in `unmatched/`.
+    /// Results whose key already had an image. Their images are in `unmatched/`.
     pub repeated_keys: u64,
-    /// Lines without a key, or that can't be read.
+    /// Lines that have no key or can't be read.
     pub unreadable_lines: u64,
-    /// Lines that nobody looked at, because each reader has died at them.
+    /// Lines that were skipped, because every invocation that tried to read them crashed.
     pub skipped_lines: u64,
     /// Keys that Gemini never answered.
     pub missing: u64,
-    /// Images of another ratio than was asked for.
+    /// Images with a different ratio than requested.
     pub wrong_ratio: u64,
-    /// Images of another size than was asked for, such as 1K instead of 2K.
+    /// Images with a different size than requested, such as 1K instead of 2K.
     pub wrong_size: u64,
 }
 
-/// When things happened.
+/// The start and the end of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Times {
-    /// When it was planned.
+    /// When the job was planned.
     pub planned: Timestamp,
     /// When the last shard ended.
     pub finished: Timestamp,
 }
 
-/// How often a reason was given.
+/// The frequency of a reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CodeCount {
     /// The reason's code.
     pub code: String,
-    /// How many images miss for it.
+    /// The number of images that are missing for this reason.
     pub count: u64,
-    /// The first of them.
+    /// The key of the first of them.
     pub example_key: RequestKey,
 }
 
@@ -137,7 +135,7 @@ impl CodeCount {
     }
 }
 
-/// One shard, in short.
+/// The summary of one shard or round.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShardSummary {
     /// The shard.
@@ -145,16 +143,16 @@ pub struct ShardSummary {
     /// Its batch, if it had one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_name: Option<BatchName>,
-    /// Its requests.
+    /// The number of its requests.
     pub requests: u32,
-    /// How its batch ended, in Gemini's word, or `FAILED`.
+    /// The final state of its batch as Gemini names it, or `FAILED`.
     pub state: String,
-    /// Seconds from its submission to its end.
+    /// The seconds from its submission to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_s: Option<i64>,
 }
 
-/// A batch that may have been paid for, and whose output was not read to its end.
+/// A batch that may have been charged for, and whose output was not read completely.
 ///
 /// ```json
 /// {"shard":"0003","batch_name":"batches/…","output":"files/…","kept_until":"2027-01-02T09:00:00Z"}
@@ -165,17 +163,17 @@ pub struct UnfetchedBatch {
     pub shard: ShardId,
     /// The batch.
     pub batch_name: BatchName,
-    /// Its output: a file, or `inline` where it is in the batch itself. None if Gemini has not
-    /// named any.
+    /// Its output: a file, or `inline` if it is in the batch itself. None if Gemini has named no
+    /// output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<BatchOutput>,
-    /// Until when Gemini keeps that, at most.
+    /// The time until which Gemini keeps the output, at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_until: Option<Timestamp>,
 }
 
 impl UnfetchedBatch {
-    /// That of a shard that has ended, if it left one.
+    /// Returns the batch that a shard has left unread, if any.
     pub fn of(shard: &Shard) -> Option<Self> {
         let Phase::Failed(failed) = &shard.phase else {
             return None;
@@ -189,36 +187,27 @@ impl UnfetchedBatch {
     }
 }
 
-/// Images that were made and belong to no request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AsideImages {
-    /// How many.
-    pub images: u64,
-    /// The folder that they are in, a key of the bucket.
-    pub folder: String,
-}
-
-/// Where everything is, as keys of the bucket.
+/// The keys of a job's documents in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Links {
-    /// One line per image.
+    /// The results, with one line per image.
     pub results: String,
-    /// The same as a table.
+    /// The results as a table.
     pub table: String,
-    /// A manifest of what is missing.
+    /// A manifest of the missing images.
     pub retry: String,
-    /// The images.
+    /// The folder of the images.
     pub images: String,
 }
 
 impl Links {
-    /// Those of `job`.
+    /// Returns the keys of the documents of `job`.
     pub fn of(job: &JobId) -> Self {
         Self {
-            results: layout::document(job, "results.jsonl"),
-            table: layout::document(job, "results.csv"),
-            retry: layout::document(job, "retry.jsonl"),
-            images: layout::document(job, "images/"),
+            results: object_keys::document(job, "results.jsonl"),
+            table: object_keys::document(job, "results.csv"),
+            retry: object_keys::document(job, "retry.jsonl"),
+            images: object_keys::document(job, "images/"),
         }
     }
 }

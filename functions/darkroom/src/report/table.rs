@@ -7,13 +7,13 @@ use std::{
 };
 
 use super::Finished;
-use crate::csv_cell::guarded;
+use crate::csv_injection::escape_formulas;
 
-/// Without it Excel takes the table for text in the alphabet of the computer's country, and shows
-/// "cafÃ©".
+/// The byte order mark. Without it, Excel decodes the table in the computer's local encoding, and
+/// shows "cafÃ©".
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-/// The columns that every job has. Those of its variables follow.
+/// The columns that every job has. The columns of its variables follow.
 const COLUMNS: [&str; 13] = [
     "key",
     "variant",
@@ -30,13 +30,13 @@ const COLUMNS: [&str; 13] = [
     "cost_usd",
 ];
 
-/// What stands before the name of a variable whose column would have the name of another.
+/// The prefix of a variable whose column would have the name of another column.
 const PREFIX: &str = "vars.";
 
-/// Writes the header line of a table that has these variables.
+/// Writes the header line of a table with these variables.
 pub(super) fn write_header(mut to: impl Write, variables: &[String]) -> io::Result<()> {
     to.write_all(BYTE_ORDER_MARK.as_bytes())?;
-    // Databases take names that differ only in case for one.
+    // Databases ignore the case of column names.
     let mut taken: HashSet<String> = COLUMNS.map(str::to_owned).into();
     let columns = variables.iter().map(|variable| {
         let mut name = variable.clone();
@@ -48,7 +48,7 @@ pub(super) fn write_header(mut to: impl Write, variables: &[String]) -> io::Resu
     write(to, COLUMNS.map(Cow::Borrowed).into_iter().chain(columns))
 }
 
-/// Writes the line of one image. Cells that a spreadsheet would take for a formula are guarded.
+/// Writes the row of one image. Cells that a spreadsheet could take for a formula are escaped.
 pub(super) fn write_row(
     to: impl Write,
     finished: &Finished,
@@ -80,6 +80,8 @@ pub(super) fn write_row(
                 .map(|cost| cost.dollars().round_dp(6).normalize().to_string()),
         ),
     ];
+
+    // The columns of the variables follow the fixed ones, as in the header.
     let values = variables
         .iter()
         .map(|name| line.vars.get(name).map(String::as_str).unwrap_or_default());
@@ -96,7 +98,7 @@ pub(super) fn write_row(
 fn write<'a>(to: impl Write, cells: impl Iterator<Item = Cow<'a, str>>) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(to);
     for cell in cells {
-        writer.write_field(guarded(&cell).as_bytes())?;
+        writer.write_field(escape_formulas(&cell).as_bytes())?;
     }
     writer.write_record(None::<&[u8]>)?;
     writer.flush()

@@ -1,43 +1,45 @@
-//! Counting while the result lines go by.
+//! Counts the result lines while they are written.
 
 use std::collections::BTreeMap;
 
 use super::{
     Cost, Finished, ShardResults,
-    money::Sums,
-    summary::{AsideImages, CodeCount, Counts, Integrity},
+    cost::Sums,
+    summary::{CodeCount, Counts, Integrity},
 };
 use crate::{
     billing::Charge,
     chunks::UnmatchedReason,
-    layout::{self, Marker},
     models::Catalog,
     names::JobId,
+    object_keys::{self, Marker},
     plan::PlanLine,
     plan::PlanSummary,
     results::{
         Status,
         image::{ratio_matches, size_matches},
     },
+    status::UnmatchedImages,
 };
 
-/// How many kinds of errors a summary names.
-const TOP_ERRORS: usize = 10;
+/// The number of error codes that a summary lists.
+const MAX_TOP_ERRORS: usize = 10;
 
-/// The sums over a job's result lines, in memory that doesn't grow with them.
+/// The sums over a job's result lines. Their memory doesn't grow with the number of lines.
 #[derive(Debug, Default)]
 pub struct Tally {
     counts: Counts,
     integrity: Integrity,
     money: Sums,
     errors: BTreeMap<String, CodeCount>,
-    aside_images: u64,
-    stopped: bool,
+    unmatched_images: u64,
+    cancel_requested: bool,
 }
 
 impl Tally {
     /// Counts one image.
     pub fn add(&mut self, plan: &PlanLine, finished: &Finished) {
+        // The status and the money.
         let line = &finished.line;
         self.counts.add(line.status);
         for (round, charge) in &finished.charges {
@@ -49,6 +51,8 @@ impl Tally {
         }
         self.money.unaccounted.requests += finished.unknown;
         self.money.unaccounted.estimated_usd += plan.estimate.batch_usd * finished.unknown;
+
+        // The reasons, and deviations from the request.
         if let Some(reason) = &line.error {
             let count = self
                 .errors
@@ -69,15 +73,14 @@ impl Tally {
         }
     }
 
-    /// Counts a shard, whose model is `model`, and what it set aside, once all its images are
-    /// counted.
+    /// Counts a shard of this model and its unmatched results, after all its images were counted.
     pub fn add_shard(&mut self, model: &str, results: &ShardResults, catalog: &Catalog) {
-        self.stopped |= results.is_stopped();
-        self.aside_images += results.aside_images();
+        self.cancel_requested |= results.cancel_requested();
+        self.unmatched_images += results.unmatched_images();
         for (round, requests) in results.requests().filter(|(_, requests)| *requests > 0) {
             self.money.of(model, round).requests += u64::from(requests);
         }
-        for (round, usage) in results.strays() {
+        for (round, usage) in results.unattributed() {
             let charge = catalog
                 .priced(model)
                 .map(|model| Charge::of(usage, model))
@@ -85,7 +88,7 @@ impl Tally {
             self.money.of(model, *round).charge += charge;
             self.money.unmatched += charge.batch;
         }
-        for (reason, count) in results.unmatched_folder() {
+        for (reason, count) in results.unmatched() {
             *match reason {
                 UnmatchedReason::UnknownKey => &mut self.integrity.unknown_keys,
                 UnmatchedReason::RepeatedKey => &mut self.integrity.repeated_keys,
@@ -95,11 +98,11 @@ impl Tally {
         }
     }
 
-    /// How the job ended.
+    /// Returns the marker of the job.
     pub fn marker(&self) -> Marker {
         if self.counts.succeeded == self.counts.expected {
             Marker::Success
-        } else if self.stopped {
+        } else if self.cancel_requested {
             Marker::Cancelled
         } else if self.counts.succeeded > 0 {
             Marker::Partial
@@ -108,31 +111,31 @@ impl Tally {
         }
     }
 
-    /// The images.
+    /// Returns the number of images by status.
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// Results that don't fit what was asked.
+    /// Returns the number of results that deviate from the requests.
     pub fn integrity(&self) -> &Integrity {
         &self.integrity
     }
 
-    /// The images of `job` that belong to no request, if there are any.
-    pub fn unmatched(&self, job: &JobId) -> Option<AsideImages> {
-        let images = self.aside_images;
-        (images > 0).then(|| AsideImages {
+    /// Returns the images of `job` that match no request, if there are any.
+    pub fn unmatched(&self, job: &JobId) -> Option<UnmatchedImages> {
+        let images = self.unmatched_images;
+        (images > 0).then(|| UnmatchedImages {
             images,
-            folder: layout::unmatched_folder(job),
+            folder: object_keys::unmatched_folder(job),
         })
     }
 
-    /// The money.
+    /// Returns the cost of the job.
     pub fn cost(&self, plan: &PlanSummary) -> Cost {
         self.money.cost(plan)
     }
 
-    /// The most frequent reasons for missing images, most frequent first.
+    /// Returns the most frequent reasons for missing images, in descending order.
     pub fn top_errors(&self) -> Vec<CodeCount> {
         let mut errors: Vec<CodeCount> = self.errors.values().cloned().collect();
         errors.sort_by(|one, other| {
@@ -141,7 +144,7 @@ impl Tally {
                 .cmp(&one.count)
                 .then_with(|| one.code.cmp(&other.code))
         });
-        errors.truncate(TOP_ERRORS);
+        errors.truncate(MAX_TOP_ERRORS);
         errors
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Summary {
-    /// That of a job without images, shards and cost.
+    /// Returns the summary of a job without images, shards and cost.
     pub fn unplanned(job: &JobId, manifest: ManifestVersion, cancelled_at: Timestamp) -> Self {
         let tally = Tally::default();
         let plan = PlanSummary::of(&Reading::default(), 0, cancelled_at);

@@ -1,4 +1,4 @@
-//! What a request was answered with: an image, or why there is none.
+//! The answer to a request: an image, or the reason why there is none.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,50 +8,50 @@ use super::{
 };
 use crate::{cost::Usage, names::RequestKey};
 
-/// What Gemini answered to one request.
+/// Gemini's answer to one request.
 #[derive(Debug)]
 pub struct Answer {
-    /// The request's key. A line without one can't be given to anyone, and is to be set aside.
+    /// The request's key. A line without a key is an unmatched result.
     pub key: Option<RequestKey>,
-    /// An image, or why there is none.
+    /// The image, or the reason why there is none.
     pub outcome: Outcome,
     /// Why the model stopped: `STOP`, `IMAGE_SAFETY`, …
     pub finish_reason: Option<String>,
-    /// The model that answered, which may not be the one that was asked.
+    /// The model that answered. It may differ from the requested one.
     pub model_version: Option<String>,
     /// Google's id of the answer.
     pub response_id: Option<String>,
     /// The tokens used.
     pub usage: Option<Usage>,
-    /// Images that belonged to the model's thoughts and were dropped. If there is no other image,
-    /// the last of them that is whole is not dropped: it is the image.
+    /// The number of images in the model's thoughts that were dropped. If there is no other image,
+    /// the last complete one of them is used instead of being dropped.
     pub thought_images: usize,
-    /// What was odd about the answer, for people.
+    /// Warnings about the answer, for the user.
     pub warnings: Vec<String>,
 }
 
-/// What became of a request that was answered.
+/// The outcome of an answered request.
 #[derive(Debug)]
 pub enum Outcome {
     /// There is an image.
     Succeeded {
-        /// The final one: the last that is no thought, or the last thought if there is no other.
+        /// The final image: the last one outside the model's thoughts, or else the last one in them.
         image: Image,
-        /// Those before it.
+        /// The images before it.
         extras: Vec<Image>,
     },
-    /// A filter withheld it. The same prompt will meet the same filter, unless Google names none.
+    /// A filter withheld the image. A retry meets the same filter, unless Google names none.
     Blocked(Reason),
-    /// The model made none.
+    /// The model generated no image.
     NoImage(Reason),
-    /// Something went wrong.
+    /// The request failed.
     Failed(Reason),
-    /// The batch was cancelled before this request's turn.
+    /// The batch was cancelled before this request was served.
     Cancelled(Reason),
 }
 
 impl Outcome {
-    /// The status of the request's result line.
+    /// Returns the status of the request's result line.
     pub fn status(&self) -> Status {
         match self {
             Self::Succeeded { .. } => Status::Succeeded,
@@ -62,7 +62,7 @@ impl Outcome {
         }
     }
 
-    /// Why there is no image, unless there is one.
+    /// Returns the reason why there is no image, unless there is one.
     pub fn reason(&self) -> Option<&Reason> {
         match self {
             Self::Succeeded { .. } => None,
@@ -80,20 +80,18 @@ impl Outcome {
 pub enum Status {
     /// There is an image.
     Succeeded,
-    /// Something went wrong.
+    /// The request failed.
     Failed,
     /// A filter withheld the image.
     Blocked,
-    /// The model made no image.
+    /// The model generated no image.
     NoImage,
-    /// The batch wasn't served in time.
+    /// The batch expired before the image was generated.
     Expired,
-    /// It was cancelled before it was made.
+    /// The batch was cancelled before the image was generated.
     Cancelled,
-    /// It was never asked for.
+    /// The image was never requested.
     Skipped,
-    /// The manifest's line was wrong.
-    Invalid,
 }
 
 /// Why there is no image.
@@ -103,30 +101,32 @@ pub enum Status {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
-    /// Google's name for it, or ours, in capitals.
+    /// The code, in capitals: Google's name for the reason, or Darkroom's.
     pub code: String,
-    /// A sentence for people, at most 1 KiB.
+    /// A message for the user, at most 1 KiB.
     pub message: String,
-    /// Whether asking again may help.
+    /// Whether a retry may succeed.
     pub retryable: bool,
 }
 
-/// An image that is one by its bytes.
+/// An image whose bytes have the header of a supported format.
 #[derive(Debug)]
 pub struct Image {
-    /// The format, whatever the answer calls it.
+    /// The format, determined from the bytes and not from the answer.
     pub media_type: MediaType,
-    /// Pixels from left to right.
+    /// The width in pixels.
     pub width: u32,
-    /// Pixels from top to bottom.
+    /// The height in pixels.
     pub height: u32,
-    /// The bytes exactly as Gemini made them.
+    /// The unchanged bytes from Gemini.
     pub bytes: PooledBuffer,
 }
 
 impl Image {
+    /// Reads the header of an image.
+    ///
     /// # Errors
-    /// [`ImageFlaw::NotAnImage`] or [`ImageFlaw::TooManyPixels`], by the header of the bytes.
+    /// [`ImageFlaw::NotAnImage`] or [`ImageFlaw::TooManyPixels`], according to the header.
     pub(super) fn new(bytes: PooledBuffer) -> Result<Self, ImageFlaw> {
         let header = read_header(bytes.as_ref())?;
         Ok(Self {

@@ -1,14 +1,14 @@
-//! Lines that can't be read.
+//! Lines of a result file that can't be read.
 
 use super::{answer::Reason, skeleton::key_of_damaged};
 use crate::names::RequestKey;
 
-/// A line from which no answer can be read. Its images, if it had any, are gone.
+/// A line from which no answer can be read. Its images, if it had any, are lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadLine {
-    /// What is wrong with it.
+    /// Why the line can't be read.
     pub reason: BadLineReason,
-    /// The request's key, where it could still be read.
+    /// The request's key, if it could still be read.
     pub key: Option<RequestKey>,
 }
 
@@ -21,31 +21,28 @@ impl BadLine {
     }
 }
 
-/// What can be wrong with a line.
+/// Why a line can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadLineReason {
-    /// It has more than [`Limits::skeleton_bytes`](super::Limits) beside its images.
-    #[error(
-        "the line is longer than accepted: ask for the image again, or for fewer texts beside it"
-    )]
+    /// The line has more than [`Limits::skeleton_bytes`](super::Limits) apart from its images.
+    #[error("the line is too long: request the image again, or with less text in the reply")]
     LineTooLong,
-    /// It is no JSON, or ends within it.
-    #[error("the line of the result file is no valid JSON: ask for the image again")]
+    /// The line is not JSON, or ends within its JSON.
+    #[error("the line of the result file is not valid JSON: request the image again")]
     NotJson,
-    /// It is JSON but neither a response nor an error, nor the members of a response without the
-    /// response around them; or a member that holds an image has the wrong type or stands there
-    /// twice.
+    /// The line is JSON, but neither a response nor an error, nor the members of a response without
+    /// the response around them. Or a member that holds an image has the wrong type or occurs twice.
     #[error(
-        "the line of the result file is neither a response nor an error as Gemini documents them: ask for the image again"
+        "the line of the result file is neither a response nor an error as Gemini documents them: request the image again"
     )]
     NotAReply,
-    /// It is the last, and the file ends within it: the download, or the file, may be cut.
-    #[error("the result file ends within the line: ask for the image again")]
+    /// The file ends within its last line. The download or the file may be truncated.
+    #[error("the result file ends within the line: request the image again")]
     Truncated,
 }
 
 impl BadLineReason {
-    /// The code of a result that failed for it.
+    /// Returns the code of the failed result.
     pub fn code(self) -> &'static str {
         match self {
             Self::LineTooLong => "LINE_TOO_LONG",

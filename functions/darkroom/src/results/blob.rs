@@ -1,18 +1,18 @@
-//! The base64 text of one image, decoded as it passes.
+//! Decodes the base64 text of one image while it arrives.
 //!
-//! Base64 of one alphabet, the standard one or the URL-safe one, takes the SIMD path. Because an
-//! image that was paid for should not be lost over its spelling, a slow path also accepts both at
-//! once, white space and JSON escapes; padding may be missing. A `data:` URL is read as the base64
-//! that it holds.
+//! Base64 in a single alphabet, standard or URL-safe, is decoded with SIMD. An image that was paid
+//! for should not be lost because of its spelling. So a slow path also accepts a mix of both
+//! alphabets, white space and JSON escapes, and padding may be missing. A `data:` URL is read as the
+//! base64 that it contains.
 
 use base64_simd::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use super::{image::ImageFlaw, pool::PooledBuffer};
 
-/// A character that stands for no six bits.
+/// The value of a character that is in no alphabet.
 const INVALID: u8 = 0xff;
 
-/// What each character stands for, in the standard alphabet and the URL-safe one (RFC 4648 §4, §5).
+/// The value of each character in the standard and the URL-safe alphabet (RFC 4648 §4, §5).
 const SEXTETS: [u8; 256] = {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut table = [INVALID; 256];
@@ -26,16 +26,16 @@ const SEXTETS: [u8; 256] = {
     table
 };
 
-/// What a text begins with that is a URL and no base64; no base64 has a colon.
+/// The beginning of a URL. Base64 never contains a colon.
 const SCHEME: &[u8; 5] = b"data:";
 
-/// An image on its way in.
+/// An image that is being decoded.
 #[derive(Debug)]
 pub(super) struct Blob {
     bytes: PooledBuffer,
     limit: usize,
     beginning: Beginning,
-    /// The characters of an unfinished group of four, six bits each, and how many they are.
+    /// The characters of an incomplete group of four, six bits each, and their number.
     group: u32,
     grouped: u8,
     padded: bool,
@@ -43,21 +43,21 @@ pub(super) struct Blob {
     flaw: Option<ImageFlaw>,
 }
 
-/// How far the text is known to be base64, or a URL that holds it.
+/// What is known about the form of the text so far.
 #[derive(Clone, Copy, Debug)]
 enum Beginning {
-    /// So far it is as many characters of [`SCHEME`] as `matched`, in the spelling that is kept.
+    /// The text matches the first `matched` characters of [`SCHEME`]. Their spelling is kept.
     Scheme {
         matched: usize,
         spelling: [u8; SCHEME.len()],
     },
-    /// It is a URL, and its comma is still to come.
+    /// The text is a URL whose comma has not arrived yet.
     MediaType,
-    /// What comes is base64.
+    /// The rest of the text is base64.
     Over,
 }
 
-/// Where in a JSON escape the text stands.
+/// The position within a JSON escape.
 #[derive(Clone, Copy, Debug)]
 enum Escape {
     No,
@@ -66,7 +66,7 @@ enum Escape {
 }
 
 impl Blob {
-    /// An image of at most `limit` bytes, decoded into `bytes`, which is empty.
+    /// Begins an image of at most `limit` bytes, which is decoded into the empty buffer `bytes`.
     pub(super) fn new(bytes: PooledBuffer, limit: usize) -> Self {
         Self {
             bytes,
@@ -83,7 +83,7 @@ impl Blob {
         }
     }
 
-    /// An image that isn't wanted: its text passes, nothing is kept.
+    /// Begins an image that is discarded for this reason.
     pub(super) fn unwanted(bytes: PooledBuffer, flaw: ImageFlaw) -> Self {
         Self {
             flaw: Some(flaw),
@@ -91,7 +91,7 @@ impl Blob {
         }
     }
 
-    /// Takes the next part of the text, which holds no quote, backslash or newline.
+    /// Decodes the next part of the text, which contains no quote, backslash or newline.
     pub(super) fn push(&mut self, mut text: &[u8]) {
         if self.flaw.is_some() {
             return;
@@ -108,12 +108,12 @@ impl Blob {
         }
     }
 
-    /// Takes a backslash.
+    /// Begins a JSON escape, after its backslash.
     pub(super) fn begin_escape(&mut self) {
         self.escape = Escape::Begun;
     }
 
-    /// Takes one byte if it belongs to the escape that was begun, and says whether it did.
+    /// Decodes one byte if it belongs to the current escape. Returns whether it does.
     pub(super) fn push_escaped(&mut self, byte: u8) -> bool {
         match self.escape {
             Escape::No => return false,
@@ -151,10 +151,10 @@ impl Blob {
         true
     }
 
-    /// The image, at the closing quote.
+    /// Returns the image, after the closing quote.
     ///
     /// # Errors
-    /// The first thing that was wrong with the text.
+    /// The first flaw of the text.
     pub(super) fn finish(mut self) -> Result<PooledBuffer, ImageFlaw> {
         match self.beginning {
             Beginning::Scheme { matched, spelling } => self.push_all(&spelling[..matched]),
@@ -173,8 +173,7 @@ impl Blob {
         }
     }
 
-    /// The fast path: decodes as many groups of four from the start of `text` as there are, or none
-    /// of them.
+    /// The fast path: decodes all complete groups of four at the start of `text`, or none of them.
     fn push_whole_groups(&mut self, text: &mut &[u8]) {
         let unpadded = text.len() - text.iter().rev().take_while(|char| **char == b'=').count();
         let (groups, rest) = text.split_at(unpadded & !3);
@@ -193,7 +192,7 @@ impl Blob {
         }
     }
 
-    /// The slow path, and the odd characters at the edges of the fast one.
+    /// The slow path, which also handles the incomplete groups at the edges of the fast path.
     fn push_char(&mut self, char: u8) {
         match &mut self.beginning {
             Beginning::Over => self.push_base64(char),
@@ -217,7 +216,7 @@ impl Blob {
         }
     }
 
-    /// Takes characters that looked like the beginning of a URL, and are base64.
+    /// Decodes characters that looked like the beginning of a URL but are base64.
     fn push_all(&mut self, characters: &[u8]) {
         self.beginning = Beginning::Over;
         for &char in characters {
@@ -263,7 +262,7 @@ impl Blob {
     }
 }
 
-/// The blank, and all that JSON has an escape of its own for.
+/// Whether a character is blank, or has a short escape in JSON.
 fn is_blank(char: u8) -> bool {
     matches!(char, b' ' | 0x08..=0x0d)
 }
@@ -272,7 +271,7 @@ fn is_blank(char: u8) -> bool {
 mod tests {
     use super::{super::pool::Pool, *};
 
-    /// Decodes a text, handed over in runs of at most `run` bytes.
+    /// Decodes a text that is pushed in pieces of at most `run` bytes.
     fn decode_in_runs(text: &str, limit: usize, run: usize) -> Result<Vec<u8>, ImageFlaw> {
         let mut blob = Blob::new(Pool::new(0).take(), limit);
         let mut rest = text.as_bytes();
@@ -308,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn every_spelling_of_the_same_bytes_is_accepted() {
+    fn accepts_every_spelling_of_the_same_bytes() {
         let bytes = [0xfb, 0xef, 0xff, 0x01];
         for text in [
             "++//AQ==",
@@ -326,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_data_url_is_the_base64_that_it_holds() {
+    fn a_data_url_is_read_as_its_base64() {
         let bytes = [0xfb, 0xef, 0xff, 0x01];
         for text in [
             "data:image/png;base64,++//AQ==",
@@ -387,14 +386,14 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_is_not_wanted_is_left_out_for_the_reason_given() {
+    fn a_discarded_image_has_the_given_flaw() {
         let mut blob = Blob::unwanted(Pool::new(0).take(), ImageFlaw::TooMany);
         blob.push(b"AAAA");
         assert_eq!(blob.finish().map(|_| ()), Err(ImageFlaw::TooMany));
     }
 
     #[test]
-    fn what_is_no_base64_is_a_flaw() {
+    fn rejects_a_text_that_is_not_base64() {
         for text in [
             "A",
             "AAAAA",
@@ -412,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_may_be_as_large_as_the_limit_and_no_larger() {
+    fn rejects_an_image_above_the_limit() {
         for (text, size) in [
             ("AAAAAAAA", 6),
             ("AAAAAAA=", 5),

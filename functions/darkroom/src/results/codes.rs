@@ -1,8 +1,9 @@
-//! Google's numbers and names for why there is no image, and what they mean for us.
+//! Google's codes and names for the reasons why an image is missing, and whether a retry may
+//! succeed.
 
-/// Google's status codes by number, each with whether asking again may help
-/// (<https://grpc.io/docs/guides/status-codes/>, read 2026-11). 0, which means success, is no
-/// reason for an error: it counts as unknown.
+/// Google's status codes by number, each with whether a retry may succeed
+/// (<https://grpc.io/docs/guides/status-codes/>, read 2026-11). Code 0 means success and is not a
+/// reason for an error, so it counts as unknown.
 const STATUSES: [(&str, bool); 17] = [
     UNKNOWN,
     ("CANCELLED", true),
@@ -23,17 +24,17 @@ const STATUSES: [(&str, bool); 17] = [
     ("UNAUTHENTICATED", false),
 ];
 
-/// An error of which nothing is known may be a passing one.
+/// The status of an unknown error, which may be transient.
 const UNKNOWN: (&str, bool) = ("UNKNOWN", true);
 
-/// The name of a status code, and whether asking again may help.
+/// Returns the name of a status code, and whether a retry may succeed.
 ///
-/// Error lines of a batch carry the gRPC code as a number. HTTP codes have been seen too, and stand
-/// for the gRPC code that Google maps to them
+/// Error lines of a batch contain the gRPC code as a number. HTTP codes occur too, and are mapped to
+/// gRPC codes as Google does
 /// (<https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto>, read 2026-11).
-/// Where Google maps several to one HTTP code, the most general one counts, and `ABORTED` for 409:
-/// a request for an image creates nothing that could already exist. Any other number is an unknown
-/// error.
+/// If several gRPC codes share an HTTP code, the most general one is used, and `ABORTED` for 409,
+/// since a request for an image creates nothing that could already exist. Any other number is an
+/// unknown error.
 pub fn grpc_status(code: i64) -> (&'static str, bool) {
     let grpc = match code {
         0..=16 => code,
@@ -59,8 +60,8 @@ pub fn grpc_status(code: i64) -> (&'static str, bool) {
         .unwrap_or(UNKNOWN)
 }
 
-/// The number of a gRPC status code, by its name in any spelling. None for a name that Google
-/// doesn't have.
+/// Returns the number of a gRPC status code by its name in any spelling, or `None` for a name that
+/// Google doesn't define.
 pub fn grpc_code(name: &str) -> Option<i64> {
     let (name, _) = grpc_status_of_name(name)?;
     if name == UNKNOWN.0 {
@@ -72,8 +73,8 @@ pub fn grpc_code(name: &str) -> Option<i64> {
         .and_then(|code| code.try_into().ok())
 }
 
-/// The same as [`grpc_status`] by the name of the code, however it is written: `UNAVAILABLE`,
-/// `unavailable`, `Unavailable`, `Code.UNAVAILABLE`. None for a name that Google doesn't have.
+/// Like [`grpc_status`], but by the name of the code in any spelling, such as `UNAVAILABLE`,
+/// `unavailable` or `Code.UNAVAILABLE`. It is `None` for a name that Google doesn't define.
 pub(super) fn grpc_status_of_name(name: &str) -> Option<(&'static str, bool)> {
     let name = name.rsplit('.').next().unwrap_or(name);
     let is_same = |known: &str| letters(known).eq(letters(name));
@@ -83,18 +84,17 @@ pub(super) fn grpc_status_of_name(name: &str) -> Option<(&'static str, bool)> {
     STATUSES.into_iter().find(|(known, _)| is_same(known))
 }
 
-/// The letters and digits of a name, as capitals.
+/// Returns the letters and digits of a name, as capitals.
 fn letters(name: &str) -> impl Iterator<Item = u8> {
     name.bytes()
         .filter(u8::is_ascii_alphanumeric)
         .map(|byte| byte.to_ascii_uppercase())
 }
 
-/// What an error means by its status and its code, each a name or a number as written.
+/// Returns the status of an error from its status and code members, each a name or a number.
 ///
-/// Where the two disagree, the status counts: it is Google's own name, and several of those share
-/// one HTTP code. A status that isn't known, or that says no more than `UNKNOWN`, leaves the word
-/// to the code.
+/// The status member takes precedence: it is Google's own name, while several names share one HTTP
+/// code. If it is unknown or is `UNKNOWN`, the code member decides.
 pub(super) fn error_status(status: Option<&str>, code: Option<&str>) -> (&'static str, bool) {
     let mut known = [status, code]
         .into_iter()
@@ -120,35 +120,37 @@ fn status_of_word(word: &str) -> (&'static str, bool) {
     grpc_status(number.parse().ok().or_else(whole).unwrap_or_default())
 }
 
-/// The code of a request in a batch that failed without a reason.
+/// The code of a request whose batch failed without a reason.
 pub const BATCH_FAILED: &str = "BATCH_FAILED";
 
-/// The code of a request without a result line, in a batch that has images which belong to no
-/// request: one of those may be its image.
+/// The code of a request without a result line, in a batch with unmatched images. One of those may
+/// be its image.
 pub const UNMATCHED: &str = "UNMATCHED";
 
-/// The code of a request without a result line, in a batch some of whose lines could not be read:
-/// one of those may be its line.
+/// The code of a request without a result line, in a batch with lines that could not be read. One of
+/// those may be its line.
 pub const UNREAD_LINE: &str = "UNREAD_LINE";
-/// The code of a result whose image was given as a link.
+
+/// The code of a result whose image is a link.
 pub(super) const FILE_DATA: &str = "FILE_DATA";
 
-/// The code of a result whose image was written as text.
+/// The code of a result whose image is written as text.
 pub(super) const IMAGE_AS_TEXT: &str = "IMAGE_AS_TEXT";
 
-/// Whether a result's code says that Gemini ended the request, or all of its batch, with an error
-/// and nothing else.
+/// Whether a result's code means that Gemini ended the request, or its whole batch, with an error
+/// only.
 pub fn is_error_entry(code: &str) -> bool {
     code == BATCH_FAILED || STATUSES.into_iter().any(|(known, _)| known == code)
 }
 
-/// Whether a result's code says that an image was made, and charged for, which could not be stored.
+/// Whether a result's code means that an image was generated and charged for, but could not be
+/// stored.
 pub fn is_image_elsewhere(code: &str) -> bool {
     code == FILE_DATA || code == IMAGE_AS_TEXT
 }
 
-/// A finish reason or block reason as Google spells them: in capitals, without the name of the type
-/// before it.
+/// Normalizes a finish reason or block reason to Google's spelling: in capitals, without the name of
+/// the type.
 pub(super) fn reason_name(text: &str) -> String {
     let name = text.rsplit('.').next().unwrap_or(text).trim();
     name.chars()
@@ -162,9 +164,8 @@ pub(super) fn reason_name(text: &str) -> String {
         .collect()
 }
 
-/// Whether a candidate that ended for this reason was withheld by a filter. With any other reason
-/// it has no image because the model made none
-/// (<https://ai.google.dev/api/generate-content#FinishReason>, read 2026-11).
+/// Whether a filter withheld the candidate that ended for this reason. For any other reason, the
+/// model generated no image (<https://ai.google.dev/api/generate-content#FinishReason>, read 2026-11).
 pub(super) fn is_refusal(finish_reason: &str) -> bool {
     matches!(
         finish_reason,
@@ -181,17 +182,17 @@ pub(super) fn is_refusal(finish_reason: &str) -> bool {
     )
 }
 
-/// Whether a prompt that was blocked for this reason may pass when it is sent again: no filter is
-/// named, and Google describes `OTHER` as "blocked due to unknown reasons".
-pub(super) fn is_passing_block(block_reason: &str) -> bool {
+/// Whether a prompt that was blocked for this reason may pass when it is sent again. These reasons
+/// name no filter, and Google describes `OTHER` as "blocked due to unknown reasons".
+pub(super) fn is_transient_block(block_reason: &str) -> bool {
     matches!(
         block_reason,
         "OTHER" | "BLOCK_REASON_UNSPECIFIED" | "BLOCKED_REASON_UNSPECIFIED"
     )
 }
 
-/// The code of a reply without image and without refusal: the finish reason, unless that says that
-/// all was well.
+/// Returns the code of a reply without an image and without a refusal: the finish reason, unless it
+/// indicates success.
 pub(super) fn no_image_code(finish_reason: Option<&str>) -> &str {
     match finish_reason {
         None | Some("" | "STOP" | "FINISH_REASON_UNSPECIFIED") => "NO_IMAGE",
@@ -199,20 +200,17 @@ pub(super) fn no_image_code(finish_reason: Option<&str>) -> &str {
     }
 }
 
-/// Whether a request that was answered without an image, and not refused, is worth asking again:
-/// whether a second answer may plausibly be another one, for a price that is worth it. `has_text`
-/// if the model wrote something.
+/// Whether to retry a request that was answered without an image and without a refusal: a second
+/// answer is likely to differ, at an acceptable price. `has_text` states whether the model wrote a
+/// text.
 ///
-/// - `STOP` with a text is an answer in words: the model declines, or asks back. The same prompt
-///   gets much the same words. `STOP` without any text is an answer that came out empty, which is
-///   an accident.
-/// - `MAX_TOKENS`: all output tokens went into words or thoughts, and were charged for. That can
-///   cost more than an image, each time, and the limit that was hit is part of the request or of
-///   the model.
-/// - `LANGUAGE` and `MISSING_THOUGHT_SIGNATURE` are about what the request says, which stays the
-///   same.
-/// - A reason that isn't known here is more likely to be a new kind of refusal than an accident.
-pub(super) fn is_worth_asking_again(finish_reason: Option<&str>, has_text: bool) -> bool {
+/// - `STOP` with a text is an answer in words: the model declines or asks a question. The same prompt
+///   gets a similar answer. `STOP` without a text is an empty answer, which is accidental.
+/// - `MAX_TOKENS` means that all output tokens were text or thoughts, and were charged for. This can
+///   cost more than an image each time, and the limit is a part of the request or the model.
+/// - `LANGUAGE` and `MISSING_THOUGHT_SIGNATURE` concern the request, which does not change.
+/// - An unknown reason is more likely to be a new kind of refusal than an accident.
+pub(super) fn is_retryable_without_image(finish_reason: Option<&str>, has_text: bool) -> bool {
     match finish_reason {
         Some("STOP") => !has_text,
         None
@@ -236,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn http_codes_stand_for_the_grpc_codes_that_google_maps_them_to() {
+    fn http_codes_map_to_the_grpc_codes_of_google() {
         for (http, name, retryable) in [
             (400, "INVALID_ARGUMENT", false),
             (401, "UNAUTHENTICATED", false),
@@ -263,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_of_a_status_is_known_however_it_is_written() {
+    fn recognizes_the_name_of_a_status_in_every_spelling() {
         for name in [
             "RESOURCE_EXHAUSTED",
             "resource_exhausted",
@@ -291,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_counts_before_the_code() {
+    fn the_status_takes_precedence_over_the_code() {
         for (status, code, name) in [
             (None, None, "UNKNOWN"),
             (None, Some("13"), "INTERNAL"),
@@ -321,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn every_status_is_an_error_entry_and_an_image_elsewhere_is_none() {
+    fn every_status_is_an_error_entry_but_an_image_elsewhere_is_not() {
         assert!(
             is_error_entry(BATCH_FAILED) && is_error_entry("UNKNOWN") && is_error_entry("INTERNAL")
         );
@@ -331,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_are_spelled_as_google_spells_them() {
+    fn normalizes_the_spelling_of_reasons() {
         for text in [
             "IMAGE_SAFETY",
             "image_safety",

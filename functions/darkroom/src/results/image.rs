@@ -1,5 +1,5 @@
-//! What an image is, from the first bytes of it. Nothing is decoded, and no one's word is taken for
-//! it.
+//! Determines the format and size of an image from its first bytes. The image is not decoded, and
+//! its declared type is ignored.
 
 mod header;
 
@@ -7,27 +7,28 @@ use serde::{Deserialize, Serialize};
 
 pub use header::read_header;
 
-/// The most pixels an image may have: 100 million. Gemini's largest has 34 million; a file of a few
-/// kilobytes can claim billions, and whoever opens it pays.
-pub const PIXEL_LIMIT: u64 = 100_000_000;
+/// The maximum number of pixels of an image: 100 million. Gemini's largest image has 34 million. A
+/// file of a few kilobytes can declare billions of pixels and exhaust the memory of its viewer.
+pub const MAX_PIXELS: u64 = 100_000_000;
 
-/// How far an image's shape may be from what was asked for: 3.5 %. Gemini answers 16:9 with 1408 ×
-/// 768, 3.1 % off; the nearest two ratios it offers differ by 6.7 %.
+/// The tolerance between the requested and the actual ratio: 3.5 %. Gemini answers 16:9 with 1408 ×
+/// 768, which deviates by 3.1 %. The two nearest ratios that it offers differ by 6.7 %.
 const RATIO_TOLERANCE: f64 = 0.035;
 
-/// The same where one side is four times the other or more: 5 %. Gemini answers 8:1 at 2K with 5856
-/// × 704, 4 % off; 4:1 and the next ratio that it offers differ by 70 %.
+/// The tolerance if one side is at least four times the other: 5 %. Gemini answers 8:1 at 2K with
+/// 5856 × 704, which deviates by 4 %. 4:1 and the next ratio that it offers differ by 70 %.
 const EXTREME_RATIO_TOLERANCE: f64 = 0.05;
 
-/// From which ratio on a shape is extreme.
+/// The ratio from which the larger tolerance applies.
 const EXTREME_RATIO: f64 = 4.0;
 
-/// How many times as many pixels an image may have as the square of its size, or as few: twice. One
-/// size has four times the pixels of the next. Of all shapes that Gemini answers with, 3072 × 384
-/// is the farthest from its square, 12.5 % off.
+/// The factor by which the pixels of an image may differ from those of the square of its size: 2.
+/// Each size has four times the pixels of the next smaller one. Of all shapes that Gemini returns,
+/// 3072 × 384 deviates most from its square, by 12.5 %.
 const SIZE_FACTOR: f64 = 2.0;
 
-/// The formats that Gemini makes and browsers show. Others are refused: SVG and HTML run scripts.
+/// The image formats that Gemini generates and browsers display. Other formats are rejected, since
+/// SVG and HTML can run scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MediaType {
     /// JPEG.
@@ -42,7 +43,7 @@ pub enum MediaType {
 }
 
 impl MediaType {
-    /// The format that the first bytes of an image tell, twelve of them at the most.
+    /// Returns the format of an image by at most its first twelve bytes.
     pub fn of(bytes: &[u8]) -> Option<Self> {
         if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
             Some(Self::Png)
@@ -55,7 +56,7 @@ impl MediaType {
         }
     }
 
-    /// The type for `Content-Type`: `image/jpeg`.
+    /// Returns the type for `Content-Type`, such as `image/jpeg`.
     pub fn mime(self) -> &'static str {
         match self {
             Self::Jpeg => "image/jpeg",
@@ -64,7 +65,7 @@ impl MediaType {
         }
     }
 
-    /// The extension of a file name, without the dot: `jpg`.
+    /// Returns the extension of a file name without the dot, such as `jpg`.
     pub fn extension(self) -> &'static str {
         match self {
             Self::Jpeg => "jpg",
@@ -74,40 +75,40 @@ impl MediaType {
     }
 }
 
-/// What an image's header says.
+/// The header of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The format.
     pub media_type: MediaType,
-    /// Pixels from left to right, at least 1.
+    /// The width in pixels, at least 1.
     pub width: u32,
-    /// Pixels from top to bottom, at least 1.
+    /// The height in pixels, at least 1.
     pub height: u32,
 }
 
-/// Why an image part can't be used.
+/// Why an image can't be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageFlaw {
-    /// Its text is no base64.
+    /// Its text is not base64.
     #[error("the image isn't valid base64")]
     InvalidBase64,
-    /// It is larger than [`Limits`](super::Limits) allow, alone or together with those before it in
-    /// its line.
+    /// It exceeds the [`Limits`](super::Limits), alone or together with the images before it in its
+    /// line.
     #[error("the image has more bytes than are accepted")]
     TooLarge,
-    /// Its line holds more images than [`Limits`](super::Limits) allow.
+    /// Its line has more images than the [`Limits`](super::Limits) allow.
     #[error("the reply holds more images than are accepted")]
     TooMany,
-    /// Its bytes are no PNG, JPEG or WebP with a readable header.
+    /// Its bytes are not a PNG, JPEG or WebP with a readable header.
     #[error("the bytes are neither PNG, JPEG nor WebP")]
     NotAnImage,
-    /// It claims more than [`PIXEL_LIMIT`] pixels.
+    /// It declares more than [`MAX_PIXELS`] pixels.
     #[error("the image has more pixels than are accepted")]
     TooManyPixels,
 }
 
 impl ImageFlaw {
-    /// The code of a result that failed for it.
+    /// Returns the code of the failed result.
     pub fn code(self) -> &'static str {
         match self {
             Self::InvalidBase64 => "INVALID_BASE64",
@@ -118,7 +119,7 @@ impl ImageFlaw {
         }
     }
 
-    /// Whether asking again may help: damage is chance, size is not.
+    /// Whether a retry may succeed. Damage is accidental, but size is not.
     pub fn retryable(self) -> bool {
         match self {
             Self::InvalidBase64 | Self::NotAnImage => true,
@@ -127,11 +128,11 @@ impl ImageFlaw {
     }
 }
 
-/// Whether an image of `width` × `height` has the shape that was asked for, `16:9` say, give or
-/// take 3.5 %; 5 % where one side is at least four times the other.
+/// Whether an image of `width` × `height` has the requested ratio, such as `16:9`, with a tolerance
+/// of 3.5 %, or 5 % if one side is at least four times the other.
 ///
-/// Sizes differ from the documented ones by a few pixels, so exact ones would refuse good images. A
-/// text that is no ratio matches nothing.
+/// Actual sizes differ from the documented ones by a few pixels, so an exact comparison would report
+/// good images. A text that is not a ratio matches no image.
 pub fn ratio_matches(width: u32, height: u32, ratio: &str) -> bool {
     let positive = |text: &str| {
         text.parse()
@@ -155,11 +156,11 @@ pub fn ratio_matches(width: u32, height: u32, ratio: &str) -> bool {
     (is / asked - 1.0).abs() <= tolerance
 }
 
-/// Whether an image of `width` × `height` has the size that was asked for, `512`, `1K`, `2K` or
-/// `4K`, whatever its shape.
+/// Whether an image of `width` × `height` has the requested size, `512`, `1K`, `2K` or `4K`, in any
+/// shape.
 ///
-/// It is told by the number of pixels: a size has about as many in every ratio, though each side
-/// differs. A text that is no size is not compared.
+/// The number of pixels decides, since a size has about the same number in every ratio. A text that
+/// is not a size matches every image.
 pub fn size_matches(width: u32, height: u32, size: &str) -> bool {
     let side = match size.strip_suffix('K') {
         Some(kilo) => kilo.parse().ok().map(|kilo: u16| 1024.0 * f64::from(kilo)),
@@ -178,7 +179,7 @@ mod tests {
     use crate::models::Catalog;
 
     #[test]
-    fn every_shape_of_the_catalog_is_of_its_size_and_of_no_other() {
+    fn every_shape_of_the_catalog_has_exactly_one_size() {
         let catalog = Catalog::built_in();
         let mut compared = 0;
         for model in catalog.models() {
@@ -190,7 +191,7 @@ mod tests {
                 let Some((width, height)) = model.pixels(ratio, Some(&size.name)) else {
                     continue;
                 };
-                // Give or take three per cent of each side, or of one.
+                // With a deviation of three percent of one side or both.
                 for (wider, higher) in [
                     (100, 100),
                     (103, 103),
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn measured_shapes_are_of_their_size() {
+    fn measured_shapes_have_their_size() {
         for (width, height, size) in [
             (1408, 768, "1K"),
             (2816, 1536, "2K"),
@@ -233,14 +234,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_size_is_not_compared() {
+    fn an_unknown_size_matches_every_image() {
         for size in ["", "K", "0K", "0", "large", "-1K", "1k"] {
             assert!(size_matches(1, 1, size), "{size}");
         }
     }
 
     #[test]
-    fn the_sizes_that_gemini_makes_match_their_ratios() {
+    fn the_sizes_that_gemini_returns_match_their_ratios() {
         for (width, height, ratio) in [
             (1024, 1024, "1:1"),
             (1376, 768, "16:9"),
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_neighbouring_ratio_does_not_match() {
+    fn a_neighboring_ratio_does_not_match() {
         for (width, height, ratio) in [
             (928, 1152, "3:4"),
             (1200, 896, "5:4"),
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_ratio_matches_nothing() {
+    fn an_invalid_ratio_matches_no_image() {
         for ratio in ["", "1", "0:0", "1:0", "a:b", "auto", "-1:-1", "NaN:1"] {
             assert!(!ratio_matches(1024, 1024, ratio), "{ratio}");
         }

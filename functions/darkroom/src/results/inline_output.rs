@@ -1,4 +1,4 @@
-//! Results that stand inside of a batch's own description, where a batch has them instead of a
+//! Extracts results from the description of a batch. Such a batch has them inline instead of in a
 //! responses file.
 //!
 //! ```json
@@ -11,37 +11,37 @@
 
 use memchr::memchr2;
 
-/// The member whose array holds the results.
+/// The names of the member whose array contains the results.
 const NAMES: [&[u8]; 2] = [b"inlinedResponses", b"inlined_responses"];
 
-/// The longest text that is looked at as a name, quotes excluded: one more than the longest of
-/// [`NAMES`].
+/// The maximum length of a text that is compared with [`NAMES`], without quotes: one more than the
+/// longest name.
 const NAME_BYTES: usize = 18;
 
-/// Divides the JSON of a batch as it passes: into its description, which is small, and its inline
-/// results, which may have any size and become lines that a [`Scanner`](super::Scanner) reads.
-/// Nothing is kept.
+/// Splits the JSON of a batch while it arrives: into the description, which is small, and the inline
+/// results, which may have any size and become lines for a [`Scanner`](super::Scanner). Nothing is
+/// kept.
 ///
-/// How the JSON is cut into pieces changes nothing. Only the first array that holds results gives
-/// lines: Google writes all of them twice. JSON without such an array is all description, byte by
-/// byte.
+/// The output does not depend on how the JSON is cut into pieces. Only the first array with results
+/// gives lines, because Google writes all results twice. JSON without such an array is passed on
+/// unchanged as the description.
 #[derive(Debug, Default)]
 pub struct InlineOutput {
     within: Within,
     text: Option<OpenText>,
     name: Name,
-    /// Whether the value that comes is that of one of [`NAMES`].
+    /// Whether the next value belongs to one of [`NAMES`].
     is_named: bool,
     first: First,
 }
 
-/// What an [`InlineOutput`] gives.
+/// A piece of the output of [`InlineOutput`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputPiece<'a> {
-    /// A piece of the JSON without its results. In place of an array of results stands `[0]`, or
-    /// `[]` if it holds none.
+    /// A piece of the JSON without the results. An array of results is replaced by `[0]`, or by `[]`
+    /// if it is empty.
     Description(&'a [u8]),
-    /// A piece of the results: one line each, without newlines or blanks between its texts.
+    /// A piece of the results: one line per result, without newlines and blanks between tokens.
     Results(&'a [u8]),
 }
 
@@ -49,7 +49,7 @@ pub enum OutputPiece<'a> {
 enum Within {
     #[default]
     Description,
-    /// In an array of results, inside of so many objects and arrays.
+    /// In an array of results, at this depth of objects and arrays.
     Array {
         depth: usize,
         is_empty: bool,
@@ -57,7 +57,7 @@ enum Within {
     },
 }
 
-/// What was seen of the first array that holds results.
+/// The progress through the first array with results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum First {
     #[default]
@@ -90,24 +90,24 @@ impl Name {
     }
 }
 
-/// What becomes of a byte between texts.
+/// The handling of a byte between texts.
 enum Step {
-    /// It stays.
+    /// The byte is kept.
     Keep,
-    /// It stays, and a text begins behind it.
+    /// The byte is kept, and a text begins after it.
     BeginText,
-    /// It is left out.
+    /// The byte is omitted.
     Drop,
-    /// It is the comma behind a result.
+    /// The byte is the comma after a result.
     EndResult,
-    /// It is the bracket before an array of results.
+    /// The byte is the opening bracket of an array of results.
     Enter,
-    /// It is the bracket behind one.
+    /// The byte is the closing bracket of an array of results.
     Leave { is_empty: bool },
 }
 
 impl InlineOutput {
-    /// Takes the next bytes of the JSON, and gives `sink` what they hold.
+    /// Reads the next bytes of the JSON, and passes their pieces to `sink`.
     pub fn feed(&mut self, chunk: &[u8], mut sink: impl FnMut(OutputPiece<'_>)) {
         let mut rest = chunk;
         while !rest.is_empty() {
@@ -124,12 +124,12 @@ impl InlineOutput {
         self.first != First::None
     }
 
-    /// Whether all results have passed: the array that holds them has ended.
+    /// Whether all results were read, because their array has ended.
     pub fn is_complete(&self) -> bool {
         self.first == First::Ended
     }
 
-    /// Takes a text up to its closing quote. Returns how much that was.
+    /// Reads a text up to its closing quote. Returns the number of bytes.
     fn take_text(
         &mut self,
         mut text: OpenText,
@@ -161,7 +161,7 @@ impl InlineOutput {
         at
     }
 
-    /// Takes what lies between texts, up to the next text. Returns how much that was.
+    /// Reads the bytes between texts, up to the next text. Returns the number of bytes.
     fn take_structure(&mut self, rest: &[u8], sink: &mut impl FnMut(OutputPiece<'_>)) -> usize {
         let mut from = 0;
         for (at, byte) in rest.iter().enumerate() {
@@ -196,7 +196,7 @@ impl InlineOutput {
         rest.len()
     }
 
-    /// What becomes of a byte between texts.
+    /// Returns the handling of a byte between texts.
     fn step(&mut self, byte: u8) -> Step {
         let is_blank = matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
         let Within::Array {
@@ -260,8 +260,8 @@ impl InlineOutput {
         self.give(if is_empty { b"]" } else { b"0]" }, sink);
     }
 
-    /// Gives bytes as a piece of what they belong to. Results that have been given before are left
-    /// out.
+    /// Passes bytes on as a piece of the description or of the results. The second copy of the
+    /// results is omitted.
     fn give(&self, bytes: &[u8], sink: &mut impl FnMut(OutputPiece<'_>)) {
         match self.within {
             _ if bytes.is_empty() => {}
@@ -281,8 +281,7 @@ mod tests {
 
     use super::*;
 
-    /// What a batch's JSON is divided into: the description, the results, and whether they are
-    /// complete.
+    /// Splits a batch's JSON. Returns the description, the results, and whether they are complete.
     fn divided(json: &[u8], size: usize) -> (String, String, bool) {
         let (mut description, mut results) = (Vec::new(), Vec::new());
         let mut output = InlineOutput::default();
@@ -296,7 +295,7 @@ mod tests {
         (text(description), text(results), output.is_complete())
     }
 
-    /// The same, after it was divided in chunks of every size.
+    /// Splits the JSON in chunks of every size, and returns the result, which must not differ.
     fn of(json: &str) -> (String, String, bool) {
         let whole = divided(json.as_bytes(), usize::MAX);
         for size in 1..=json.len() {
@@ -315,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn results_are_lines_and_are_given_once() {
+    fn each_result_becomes_one_line() {
         let elements = json!([
             { "response": { "a": "x, ]} \"\\ \n y", "b": [[1, 2], {}] }, "metadata": { "key": "k0" } },
             { "error": { "code": 13 }, "metadata": { "key": "k1" } },
@@ -336,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_array_holds_no_results_and_the_next_may() {
+    fn results_may_follow_an_empty_array() {
         let (description, results, is_complete) =
             of(r#"{"a":{"inlinedResponses":[ ]},"b":{"inlined_responses" : [1]}}"#);
         assert_eq!(
@@ -347,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn results_that_break_off_are_not_complete() {
+    fn truncated_results_are_not_complete() {
         let whole = batch(&json!([{ "a": 1 }])).to_string();
         let end = whole.find("}]").unwrap() + 2;
         for cut in 0..whole.len() {
@@ -375,7 +374,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_holds_no_results_is_passed_on_as_it_is(bytes: Vec<u8>, size in 1_usize..20) {
+        fn json_without_results_is_passed_on_unchanged(bytes: Vec<u8>, size in 1_usize..20) {
             let mut description = Vec::new();
             let mut output = InlineOutput::default();
             for chunk in bytes.chunks(size) {
@@ -388,7 +387,7 @@ mod tests {
         }
 
         #[test]
-        fn garbage_is_divided_the_same_in_any_chunks(
+        fn garbage_is_split_the_same_in_any_chunks(
             pieces in prop::collection::vec(prop::sample::select(
                 vec!["{", "}", "[", "]", ",", ":", "\"", "\\", "\n", "0", "\"inlinedResponses\":[", "\"inlinedResponses\""]
             ), 0..40),

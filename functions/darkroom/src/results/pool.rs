@@ -1,5 +1,5 @@
-//! Buffers for decoded images, used again and again: a fresh one costs a page fault for every 4 KiB
-//! of image.
+//! Reusable buffers for decoded images. A new buffer costs a page fault for every 4 KiB of an
+//! image.
 
 use std::{
     fmt, mem,
@@ -9,11 +9,10 @@ use std::{
     },
 };
 
-/// The room a buffer starts with; it then doubles.
-const FIRST_BYTES: usize = 64 * 1024;
+/// The initial capacity of a buffer, in bytes. A buffer that is full doubles its capacity.
+const INITIAL_BYTES: usize = 64 * 1024;
 
-/// A store of buffers. Those in use belong to images; those given back wait here for the next
-/// image.
+/// A pool of buffers. Used buffers belong to images; returned ones wait for the next image.
 #[derive(Debug)]
 pub struct Pool {
     idle: Mutex<Idle>,
@@ -29,8 +28,7 @@ struct Idle {
 }
 
 impl Pool {
-    /// A pool that keeps at most `idle_bytes` bytes of unused buffers; what would exceed that is
-    /// freed.
+    /// Creates a pool that keeps at most `idle_bytes` bytes of unused buffers, and frees the rest.
     pub fn new(idle_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             idle: Mutex::default(),
@@ -40,17 +38,17 @@ impl Pool {
         })
     }
 
-    /// The bytes of all buffers there are now, in use or idle.
+    /// Returns the bytes of all existing buffers, used or unused.
     pub fn held_bytes(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// The most that [`held_bytes`](Self::held_bytes) has been.
+    /// Returns the maximum that [`held_bytes`](Self::held_bytes) has reached.
     pub fn peak_bytes(&self) -> usize {
         self.peak.load(Ordering::Relaxed)
     }
 
-    /// An empty buffer, with the room of an earlier one where there is one.
+    /// Returns an empty buffer, with the capacity of an earlier one if there is one.
     pub(super) fn take(self: &Arc<Self>) -> PooledBuffer {
         let mut idle = self.idle();
         let bytes = idle.buffers.pop().unwrap_or_default();
@@ -79,28 +77,28 @@ impl Pool {
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
-        // Every change leaves the list whole, so a panic elsewhere can't have broken it.
+        // Every change leaves the list consistent, so a poisoned lock can be used.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The bytes of one image. Dropped, its memory goes back to the pool.
+/// The bytes of one image. When it is dropped, its memory returns to the pool.
 ///
-/// It owns its bytes and may cross threads, so `bytes::Bytes::from_owner(buffer)` sends it without
-/// a copy.
+/// It owns its bytes and can be sent to other threads, so `bytes::Bytes::from_owner(buffer)` uploads
+/// it without a copy.
 pub struct PooledBuffer {
     bytes: Vec<u8>,
     pool: Arc<Pool>,
 }
 
 impl PooledBuffer {
-    /// The bytes to append to, after [`make_room`](Self::make_room) for what comes.
+    /// Returns the bytes to append to. Call [`make_room`](Self::make_room) first.
     pub(super) fn bytes_mut(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// Grows so that `more` bytes fit: to twice the size, but not beyond `limit` unless they need
-    /// it.
+    /// Grows the capacity so that `more` bytes fit. The capacity doubles, but exceeds `limit` only
+    /// if the bytes need it.
     #[inline]
     pub(super) fn make_room(&mut self, more: usize, limit: usize) {
         if self.bytes.capacity() - self.bytes.len() < more {
@@ -111,7 +109,7 @@ impl PooledBuffer {
     #[cold]
     fn grow(&mut self, more: usize, limit: usize) {
         let before = self.bytes.capacity();
-        let doubled = (2 * before).max(FIRST_BYTES).min(limit);
+        let doubled = (2 * before).max(INITIAL_BYTES).min(limit);
         let wanted = doubled.max(self.bytes.len() + more);
         self.bytes.reserve_exact(wanted - self.bytes.len());
         self.pool.grew(self.bytes.capacity() - before);
@@ -148,12 +146,15 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_buffer_serves_the_next_image() {
+    fn a_dropped_buffer_is_reused() {
         let pool = Pool::new(150_000);
-        let place = filled(&pool, 100_000).as_ref().as_ptr();
+        let address = filled(&pool, 100_000).as_ref().as_ptr();
         for size in [50_000, 100_000, 1] {
             let next = filled(&pool, size);
-            assert_eq!((next.as_ref().as_ptr(), next.as_ref().len()), (place, size));
+            assert_eq!(
+                (next.as_ref().as_ptr(), next.as_ref().len()),
+                (address, size)
+            );
         }
         assert_eq!((pool.held_bytes(), pool.peak_bytes()), (100_000, 100_000));
     }

@@ -1,4 +1,4 @@
-//! What holds for every result file, however it is written and however it arrives.
+//! Properties of the scan that hold for every result file, in any form and any chunks.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ proptest! {
     }
 
     #[test]
-    fn chunks_change_nothing(file in any_file(), cuts in vec(any::<Index>(), 0..12), size in 1_usize..200) {
+    fn the_result_does_not_depend_on_the_chunks(file in any_file(), cuts in vec(any::<Index>(), 0..12), size in 1_usize..200) {
         let whole: Vec<Summary> = scan(&file).iter().map(Summary::from).collect();
         let pool = Pool::new(1 << 20);
         let even: Vec<Summary> = scan_in_chunks(&file, size, Limits::default(), &pool).iter().map(Summary::from).collect();
@@ -90,8 +90,8 @@ proptest! {
     }
 }
 
-/// A file of lines: answers in any spelling, and some that are none. The last newline may be
-/// missing.
+/// A file of lines: answers in any spelling, and some lines that are not answers. The last newline
+/// may be missing.
 fn result_file() -> impl Strategy<Value = Vec<u8>> {
     let broken = select(vec![
         "",
@@ -115,7 +115,7 @@ fn result_file() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Any of the forms that a result file may have, and files that have none.
+/// A file in any form that a result file may have, or in no valid form.
 fn any_file() -> impl Strategy<Value = Vec<u8>> {
     let pieces = vec(
         prop_oneof![3 => answer_line().prop_map(String::into_bytes), 2 => garbage()],
@@ -128,8 +128,8 @@ fn any_file() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// One JSON array of answers, written in one of many ways, and what its elements are. Some of them
-/// may be broken, each in a way that leaves no doubt where the next begins.
+/// One JSON array of answers in one of several forms, and its elements. Some elements may be broken,
+/// but only so that the beginning of the next one is unambiguous.
 fn array_file() -> impl Strategy<Value = (Vec<u8>, Vec<Plain>)> {
     let blank = || select(vec!["", " ", "\n", "\r\n", "\n\n\t", "\n  "]);
     let broken = select(vec![
@@ -165,7 +165,7 @@ fn array_file() -> impl Strategy<Value = (Vec<u8>, Vec<Plain>)> {
             let mut file = String::from("[");
             let mut expected = Vec::new();
             for (before, (text, plain), after, comma) in elements {
-                // Without a comma, a text that isn't closed by a brace runs on into what follows.
+                // Without a comma, a text that isn't closed by a brace continues into the next one.
                 let comma = if plain.is_some() { comma } else { "," };
                 file.extend([before, &text, after, comma]);
                 expected.extend(plain.map(Some));
@@ -176,8 +176,8 @@ fn array_file() -> impl Strategy<Value = (Vec<u8>, Vec<Plain>)> {
         })
 }
 
-/// The value on one line, for an indent of zero; or over many, each level indented by so many
-/// spaces less one.
+/// Prints a value: on one line for an indent of zero, or on several lines, where each level is
+/// indented by `indent` minus one spaces.
 fn printed(value: &Value, indent: usize) -> String {
     let Some(spaces) = indent.checked_sub(1) else {
         return value.to_string();
@@ -290,7 +290,7 @@ fn part() -> impl Strategy<Value = Value> {
     prop_oneof![4 => inline, 1 => damaged, 2 => text]
 }
 
-/// The same value with the members of its objects in an order that `seed` says.
+/// Returns the value with the members of its objects in an order that depends on `seed`.
 fn shuffled(value: Value, seed: &mut u64) -> Value {
     match value {
         Value::Object(members) => {
@@ -315,7 +315,7 @@ fn shuffled(value: Value, seed: &mut u64) -> Value {
     }
 }
 
-/// Bits of JSON and of everything else.
+/// Fragments of JSON and of other text.
 fn garbage() -> impl Strategy<Value = Vec<u8>> {
     let bits = [
         "{",
@@ -353,8 +353,8 @@ fn garbage() -> impl Strategy<Value = Vec<u8>> {
 
 type Plain = Option<(Option<String>, Vec<Vec<u8>>, usize)>;
 
-/// The same rules over whole lines and parsed values: start, end and, of answers, key, images and
-/// thoughts.
+/// Applies the same rules to whole lines and parsed values. Returns the start and end of each line,
+/// and the key, images and thoughts of each answer.
 fn plain_parse(file: &[u8]) -> Vec<(u64, u64, Plain)> {
     let mut start = 0;
     let mut lines = Vec::new();

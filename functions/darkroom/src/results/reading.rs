@@ -1,4 +1,4 @@
-//! From a skeleton and its images to an answer, by the rules of the contract.
+//! Reads an answer from the skeleton of a line and its images.
 
 use found::Found;
 use serde_json::{error::Category, value::RawValue};
@@ -7,8 +7,8 @@ use super::{
     answer::{Answer, Outcome, Reason},
     bad_line::{BadLine, BadLineReason},
     codes::{
-        FILE_DATA, IMAGE_AS_TEXT, error_status, grpc_status_of_name, is_passing_block, is_refusal,
-        is_worth_asking_again, no_image_code, reason_name,
+        FILE_DATA, IMAGE_AS_TEXT, error_status, grpc_status_of_name, is_refusal,
+        is_retryable_without_image, is_transient_block, no_image_code, reason_name,
     },
     image::ImageFlaw,
     pool::PooledBuffer,
@@ -19,16 +19,16 @@ use crate::{cost::Usage, names::RequestKey};
 mod found;
 mod text_image;
 
-/// The most bytes that a text from Google keeps: 1 KiB, enough to understand it.
-const TEXT_BYTES: usize = 1024;
+/// The maximum length of a text from Google in a result: 1 KiB.
+const MAX_TEXT_BYTES: usize = 1024;
 
-/// The images of a line in the order of their texts, each to be taken once.
+/// The images of a line in the order of their texts. Each can be taken once.
 pub(super) type Blobs = Vec<Option<Result<PooledBuffer, ImageFlaw>>>;
 
-/// Reads a line from its skeleton and its images. `ends_file` if no newline ended it.
+/// Reads a line from its skeleton and its images. `ends_file` states that no newline ended it.
 ///
 /// # Errors
-/// [`BadLine`] if the skeleton isn't JSON of the right form.
+/// [`BadLine`] if the skeleton isn't JSON of the expected form.
 pub(super) fn read_line(
     skeleton: &[u8],
     blobs: &mut Blobs,
@@ -76,7 +76,7 @@ fn error_answer(error: &WireError<'_>, usage: Option<&RawValue>) -> Answer {
 
 fn failure(error: &WireError<'_>) -> Outcome {
     let message = clean(error.message.as_ref());
-    // An error that is nothing but a text may be the name of its code.
+    // An error that consists of a text only may be the name of its code.
     let is_named = error.status.is_none() && error.code.is_none();
     let named = message
         .as_deref()
@@ -98,7 +98,7 @@ fn failure(error: &WireError<'_>) -> Outcome {
     }
 }
 
-/// Reads a response; an `error` beside it counts only if the response holds no image.
+/// Reads a response. An additional `error` counts only if the response contains no image.
 fn read_response(
     response: &WireResponse<'_>,
     error: Option<WireError<'_>>,
@@ -106,7 +106,7 @@ fn read_response(
 ) -> Answer {
     let mut found = Found::of(response, blobs);
     let mut warnings = Vec::new();
-    let error = error.filter(|error| !error.says_nothing());
+    let error = error.filter(|error| !error.is_empty());
     let ending = Ending::of(response);
     let dropped_thoughts = found.thoughts.len();
     let holds_image = found.holds_image();
@@ -144,7 +144,7 @@ fn read_response(
     }
 }
 
-/// Why a response ends where it does, as far as it says so.
+/// The reasons that a response gives for its end.
 struct Ending {
     block_reason: Option<String>,
     finish_reason: Option<String>,
@@ -171,7 +171,7 @@ impl Ending {
         }
     }
 
-    /// The filter that withheld the image, if one did.
+    /// Returns the filter that withheld the image, if any.
     fn refusal(&self) -> Option<&str> {
         self.block_reason.as_deref().or(self
             .finish_reason
@@ -179,9 +179,8 @@ impl Ending {
             .filter(|reason| is_refusal(reason)))
     }
 
-    /// Why a response holds no image. A refusal is the answer even if there is a damaged image too.
-    /// An image that was made and came in another form than the contract says is not asked for
-    /// again: it would be charged for again.
+    /// Returns why a response contains no image. A refusal takes precedence over a damaged image. An
+    /// image in an undocumented form is not retried, because it would be charged for again.
     fn without_image(self, found: Found) -> Outcome {
         let Found {
             link,
@@ -202,7 +201,7 @@ impl Ending {
             return Outcome::Blocked(reason(
                 code,
                 "The prompt was blocked.",
-                is_passing_block(code),
+                is_transient_block(code),
             ));
         }
         if let Some(code) = self.refusal() {
@@ -226,7 +225,7 @@ impl Ending {
             return Outcome::Failed(flaw.into());
         }
         let finish_reason = self.finish_reason.as_deref();
-        let retryable = is_worth_asking_again(finish_reason, has_text);
+        let retryable = is_retryable_without_image(finish_reason, has_text);
         Outcome::NoImage(reason(
             no_image_code(finish_reason),
             "The answer holds no image.",
@@ -235,12 +234,12 @@ impl Ending {
     }
 }
 
-/// A text from Google, made fit for a report: without control characters, without blanks around it,
-/// not longer than [`TEXT_BYTES`], not empty.
+/// Cleans a text from Google for the report: without control characters and surrounding blanks, with
+/// at most [`MAX_TEXT_BYTES`]. An empty text becomes `None`.
 fn clean(text: Option<&Text<'_>>) -> Option<String> {
     let mut cleaned = String::new();
     for char in text?.lossy().trim().chars() {
-        if cleaned.len() + char.len_utf8() > TEXT_BYTES {
+        if cleaned.len() + char.len_utf8() > MAX_TEXT_BYTES {
             break;
         }
         match char {

@@ -1,4 +1,4 @@
-//! One line of a result: what became of one request key.
+//! The result of one request key, as a line of JSON.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,15 @@ use super::{
     image::MediaType,
 };
 use crate::{
-    cost::{Usage, Usd},
+    cost::Usage,
+    money::Usd,
     names::{BatchName, ObjectUri, RequestKey, ShardId},
 };
 
-/// One line of a shard's `results/<offset>.jsonl`, which lacks what only the plan knows. It says
-/// what is known and nothing else; `results.jsonl` has all members in every line
-/// ([`crate::report::ResultForm`]).
+/// The result of one request key.
+///
+/// A shard's chunks contain it without the members that only the plan has, and without unknown
+/// members. In `results.jsonl` every line has all members ([`crate::report::ResultForm`]).
 ///
 /// ```json
 /// {"key":"SKU-1001","variant":1,"line":2,"status":"succeeded","image":{"uri":"s3://…","mime_type":"image/jpeg",…},…}
@@ -26,21 +28,21 @@ use crate::{
 pub struct ResultLine {
     /// The request key.
     pub key: RequestKey,
-    /// Which of its item's images, from 1. From the plan.
+    /// The number of the image among its item's images, from 1. From the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<u32>,
     /// The manifest's line. From the plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<u64>,
-    /// What became of it.
+    /// The status.
     pub status: Status,
     /// The image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<StoredImage>,
-    /// Earlier versions of the image, where the answer holds several.
+    /// Earlier versions of the image, if the answer contains several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extras: Vec<StoredImage>,
-    /// The model that was asked, a full id.
+    /// The requested model, a full id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// The model that answered.
@@ -52,16 +54,16 @@ pub struct ResultLine {
     /// Why the model stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
-    /// How it was asked for.
+    /// How the image was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lane: Option<Lane>,
-    /// The batch that held it.
+    /// The batch of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_name: Option<BatchName>,
-    /// The shard that held it, or the round that did last.
+    /// The shard of the request, in its last round.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shard: Option<ShardId>,
-    /// How many times it was asked for.
+    /// The number of times that the image was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
     /// The prompt. From the plan.
@@ -73,19 +75,19 @@ pub struct ResultLine {
     /// The tokens used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// What it cost. From the catalog of models.
+    /// The cost. From the model catalog.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<Usd>,
     /// Why there is no image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Reason>,
-    /// What was odd about it, for people.
+    /// Warnings for the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }
 
 impl ResultLine {
-    /// A line that says `status` of `key` and nothing else yet.
+    /// Creates a line with a key and a status only.
     pub fn new(key: RequestKey, status: Status) -> Self {
         Self {
             key,
@@ -111,7 +113,7 @@ impl ResultLine {
         }
     }
 
-    /// What `answer` says of `key`, all but where its images are stored.
+    /// Creates the line of an answer to `key`, without the addresses of stored images.
     pub fn of_answer(key: RequestKey, answer: &Answer) -> Self {
         Self {
             model_version: answer.model_version.clone(),
@@ -124,7 +126,7 @@ impl ResultLine {
         }
     }
 
-    /// What a line that can't be read says of `key`: it failed.
+    /// Creates the line of a key whose result line can't be read.
     pub fn of_bad_line(key: RequestKey, bad: &BadLine) -> Self {
         Self {
             error: Some(bad.reason.into()),
@@ -133,30 +135,30 @@ impl ResultLine {
     }
 }
 
-/// How an image was asked for.
+/// How an image was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {
-    /// In a batch: half price, hours.
+    /// In a batch, at half price, within hours.
     Batch,
-    /// Synchronously: full price, seconds.
+    /// In a synchronous request, at full price, within seconds.
     Interactive,
 }
 
 /// An image in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredImage {
-    /// Where it is.
+    /// The address of the object.
     pub uri: ObjectUri,
     /// Its ETag, with quotes.
     pub etag: String,
-    /// Its format, by its bytes.
+    /// The format, determined from the bytes.
     pub mime_type: MediaType,
-    /// Pixels from left to right.
+    /// The width in pixels.
     pub width: u32,
-    /// Pixels from top to bottom.
+    /// The height in pixels.
     pub height: u32,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub bytes: u64,
 }
 
@@ -171,7 +173,7 @@ mod tests {
     };
 
     #[test]
-    fn a_line_says_what_is_known_and_nothing_else() {
+    fn a_line_omits_unknown_members() {
         let line = ResultLine::new(RequestKey::new("SKU-1"), Status::NoImage);
         assert_eq!(
             serde_json::to_string(&line).unwrap(),
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_cannot_be_read_failed_and_may_be_asked_for_again() {
+    fn an_unreadable_line_is_a_retryable_failure() {
         let bad = BadLine {
             reason: BadLineReason::Truncated,
             key: None,

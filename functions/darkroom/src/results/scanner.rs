@@ -1,12 +1,12 @@
-//! The scan of a result file: bytes in, lines out.
+//! Scans a result file: reads bytes and returns lines.
 //!
-//! The scanner follows just enough JSON to know one thing: whether a text is the `data` of an
-//! `inlineData`. Such a text is decoded as it passes and replaced by its number; all else of the
-//! line, the skeleton, is kept and left to serde.
+//! The scanner follows just enough JSON to decide whether a text is the `data` of an `inlineData`.
+//! Such a text is decoded while it arrives, and is replaced by its number. The rest of the line, the
+//! skeleton, is kept and parsed by serde.
 //!
-//! Where one line ends and the next begins is decided by what stands there alone, never by what
-//! came before the line. So a scan can be resumed at the end of any line, and a result file may
-//! also be one JSON array, on one line or on many.
+//! The boundary between two lines depends only on the bytes around it, never on earlier lines. So a
+//! scan can be resumed at the end of any line, and a result file may also be one JSON array, on one
+//! line or on several lines.
 
 mod beginning;
 mod boundary;
@@ -33,17 +33,17 @@ use crate::names::RequestKey;
 /// One line of a result file.
 #[derive(Debug)]
 pub struct Line {
-    /// Where it begins: a position in the file.
+    /// The position in the file at which the line begins.
     pub start: u64,
-    /// Where it ends: after its newline, or after the comma or bracket that ends it. A scan may be
-    /// resumed here.
+    /// The position at which the line ends: after its newline, or after the comma or bracket that
+    /// ends it. A scan may be resumed here.
     pub end: u64,
-    /// What it says, or why that can't be known.
+    /// The answer, or why the line can't be read.
     pub content: Result<Answer, BadLine>,
 }
 
 impl Line {
-    /// The request's key, as far as it is known.
+    /// Returns the request's key, if it is known.
     pub fn key(&self) -> Option<&RequestKey> {
         match &self.content {
             Ok(answer) => answer.key.as_ref(),
@@ -52,17 +52,17 @@ impl Line {
     }
 }
 
-/// Takes a result file in pieces and gives its lines.
+/// Reads a result file in pieces and returns its lines.
 ///
-/// How the file is cut into pieces changes nothing. What is held is one line's decoded images,
-/// within [`Limits`], and its skeleton.
+/// The lines do not depend on how the file is cut into pieces. The scanner holds the decoded images
+/// of one line, within [`Limits`], and its skeleton.
 ///
-/// A line is one JSON object on a line of text, as JSON Lines has it. Other ways of writing a list
-/// of objects are read by the same rules:
+/// A line is one JSON object on a line of text, as in JSON Lines. Other forms of a list of objects
+/// are read by the same rules:
 ///
 /// - **Between lines**, blanks, commas, square brackets and byte order marks have no meaning. So
 ///   the elements of one JSON array are lines, and a line of text with nothing else on it is none.
-/// - **A newline ends a line** wherever it stands, so that one broken line can't swallow the next.
+/// - **A newline ends a line** at any position, so that a broken line can't absorb the next one.
 ///   There is one exception: if nothing follows the opening brace of the line's object on its line
 ///   of text, the object is pretty-printed, and a newline between its texts is a blank. A newline
 ///   within a text, which JSON doesn't allow, still ends the line.
@@ -80,30 +80,30 @@ pub struct Scanner {
     offset: u64,
     start: u64,
 
-    // All below is about the line.
+    // The following fields belong to the current line.
     place: Place,
     skeleton: Vec<u8>,
-    /// Whether the line is longer than accepted: then only its structure is followed, up to its
-    /// end.
+    /// Whether the line is too long. Its structure is then followed up to its end, and nothing is
+    /// kept.
     is_too_long: bool,
     blobs: Blobs,
     decoded_bytes: usize,
     members: Members,
 }
 
-/// Where in a line the scan stands.
+/// The position of the scan within a line.
 #[derive(Debug)]
 enum Place {
     /// Between texts.
     Structure,
-    /// In a text that belongs to the skeleton, or that is left out because it is too long.
+    /// In a text that belongs to the skeleton, or that is omitted because it is too long.
     Text { escaped: bool, left_out: bool },
     /// In the base64 of an image.
     Image(Blob),
 }
 
 impl Scanner {
-    /// A scanner whose first byte is byte `offset` of the file, where a line begins: 0, or a
+    /// Creates a scanner that starts at byte `offset` of the file, where a line begins: 0, or a
     /// [`Line::end`].
     pub fn new(limits: Limits, pool: Arc<Pool>, offset: u64) -> Self {
         Self {
@@ -120,7 +120,7 @@ impl Scanner {
         }
     }
 
-    /// Takes the next bytes of the file, and gives `sink` each line that ends in them.
+    /// Reads the next bytes of the file, and passes each line that ends in them to `sink`.
     pub fn feed(&mut self, chunk: &[u8], mut sink: impl FnMut(Line)) {
         let mut rest = chunk;
         while !rest.is_empty() {
@@ -153,17 +153,17 @@ impl Scanner {
         }
     }
 
-    /// Says that the file ends here, and gives `sink` the last line if no newline ended it.
+    /// Ends the scan, and passes the last line to `sink` if no newline ended it.
     pub fn finish(mut self, mut sink: impl FnMut(Line)) {
         self.end_line(true).into_iter().for_each(&mut sink);
     }
 
-    /// What `byte` means for the line, as the next byte after what was taken.
+    /// Returns the meaning of the next byte for the line.
     fn boundary(&mut self, byte: u8) -> Boundary {
         let between_texts = matches!(self.place, Place::Structure);
         match byte {
-            // A line that is too long ends at its newline however it is printed: if a closing brace
-            // is missing, all that follows would count as a part of it.
+            // A line that is too long ends at its newline even if it is pretty-printed. Otherwise a
+            // missing closing brace would make the rest of the file a part of it.
             b'\n' if between_texts && !self.is_too_long && self.members.pass_newline() => {
                 Boundary::Blank
             }
@@ -174,8 +174,8 @@ impl Scanner {
         }
     }
 
-    /// Whether `byte` belongs to another line, when `taken` bytes are not yet in the skeleton: it
-    /// stands behind the line's object, or begins an object where JSON allows none.
+    /// Whether `byte` belongs to another line, because it follows the line's object, or begins an
+    /// object where JSON allows none. `taken` bytes are not in the skeleton yet.
     fn begins_another(&self, byte: u8, taken: usize) -> bool {
         if self.members.object_ended() {
             return !matches!(byte, b' ' | b'\t' | b'\r');
@@ -183,8 +183,8 @@ impl Scanner {
         byte == b'{' && !self.members.may_hold_object() && (taken > 0 || !self.skeleton.is_empty())
     }
 
-    /// Takes what lies between texts, up to the next text or the next [`Boundary`]. Returns how
-    /// much that was.
+    /// Reads the bytes between texts, up to the next text or the next [`Boundary`]. Returns their
+    /// number.
     fn take_structure(&mut self, rest: &[u8]) -> usize {
         if self.skeleton.is_empty() {
             let between = rest
@@ -228,13 +228,13 @@ impl Scanner {
         self.skeleton
             .extend_from_slice(&bytes[..bytes.len().min(room)]);
         if bytes.len() > room {
-            // What was kept of the line serves to find its key.
+            // The part that was kept is used to find the line's key.
             self.is_too_long = true;
             self.blobs.clear();
         }
     }
 
-    /// Goes on after an opening quote.
+    /// Continues after an opening quote.
     fn begin_text(&mut self) {
         let is_image = self.members.begin_text(self.skeleton.len());
         if self.is_too_long || !is_image {
@@ -258,7 +258,7 @@ impl Scanner {
         self.place = Place::Image(blob);
     }
 
-    /// Takes a text up to its closing quote or the line's end. Returns how much that was.
+    /// Reads a text up to its closing quote or the line's end. Returns the number of bytes.
     fn take_text(&mut self, rest: &[u8]) -> usize {
         let mut at = 0;
         loop {
@@ -315,14 +315,14 @@ impl Scanner {
         self.skeleton.truncate(start + whole_characters(beginning));
     }
 
-    /// Goes on after a closing quote.
+    /// Continues after a closing quote.
     fn end_text(&mut self) {
         self.members.end_text(self.skeleton.len());
         self.place = Place::Structure;
         self.keep_structure(b"\"");
     }
 
-    /// Takes base64 up to its closing quote or the line's end. Returns how much that was.
+    /// Reads base64 up to its closing quote or the line's end. Returns the number of bytes.
     fn take_image(&mut self, rest: &[u8]) -> usize {
         let Place::Image(blob) = &mut self.place else {
             return 0;
@@ -352,7 +352,7 @@ impl Scanner {
         }
     }
 
-    /// Goes on after the closing quote of an image: its number stands for it in the skeleton.
+    /// Continues after the closing quote of an image. In the skeleton its number replaces its text.
     fn end_image(&mut self) {
         if let Place::Image(blob) = mem::replace(&mut self.place, Place::Structure) {
             let number = self.blobs.len().to_string();
@@ -364,7 +364,7 @@ impl Scanner {
         }
     }
 
-    /// The line that ends here, unless it is blank; the next one begins.
+    /// Returns the line that ends here, unless it is blank, and begins the next one.
     fn end_line(&mut self, ends_file: bool) -> Option<Line> {
         let bad = |reason| Some(Err(BadLine::new(reason, &self.skeleton)));
         let content = match mem::replace(&mut self.place, Place::Structure) {
@@ -389,17 +389,17 @@ impl Scanner {
     }
 }
 
-/// Reads the body of a synchronous `generateContent` response by the same rules, as if it were a
-/// line without key.
+/// Reads the body of a synchronous `generateContent` response by the same rules, like a line without
+/// a key.
 ///
 /// # Errors
-/// [`BadLine`] if it isn't JSON of the right form.
+/// [`BadLine`] if the body isn't JSON of the expected form.
 pub fn read_response(body: &[u8], limits: Limits, pool: Arc<Pool>) -> Result<Answer, BadLine> {
     let mut scanner = Scanner::new(limits, pool, 0);
     let mut content = None;
     let mut sink = |line: Line| content = Some(line.content);
     scanner.feed(b"{\"response\":", &mut sink);
-    // It is written over many lines; within JSON a newline is a space.
+    // The body spans several lines. Between JSON tokens a newline is equivalent to a space.
     for line in body.split(|byte| *byte == b'\n') {
         scanner.feed(line, &mut sink);
         scanner.feed(b" ", &mut sink);

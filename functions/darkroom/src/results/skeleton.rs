@@ -1,10 +1,10 @@
-//! A line without its images, as JSON: borrowed, and as forgiving as an answer that was paid for
-//! deserves.
+//! The JSON of a line without its images. It is borrowed, and is read leniently, because the answer
+//! was paid for.
 //!
-//! What holds an image must be as the contract says, so that no image can vanish unseen: else the
-//! line is bad, and its request is made again. What only describes it may be anything, and is then
-//! as good as missing. Texts may be broken Unicode (a model can stop in the middle of an emoji);
-//! members that aren't named here may be anything too.
+//! Members that contain images must have the documented form, so that no image is lost silently.
+//! Otherwise the line is bad, and its request is retried. Members that only describe an image may
+//! have any form; an unexpected form counts as missing. Texts may be invalid Unicode, since a model
+//! can stop in the middle of an emoji. Other members may have any form too.
 
 use std::{borrow::Cow, fmt};
 
@@ -14,7 +14,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// One line of a result file. By its contract it has either a response or an error.
+/// One line of a result file. According to the documentation it has either a response or an error.
 #[derive(Deserialize)]
 pub(super) struct WireLine<'a> {
     #[serde(borrow)]
@@ -25,9 +25,9 @@ pub(super) struct WireLine<'a> {
     pub(super) response: Option<WireResponse<'a>>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
-    // By the contract, the members below stand in the response. They are also read from a line that
-    // is a response itself, with a key. And what says that tokens were used is believed wherever it
-    // stands: they are charged for.
+    // According to the documentation, the following members are in the response. They are also read
+    // from a line that is itself a response, with a key. Tokens are read at any position, because
+    // they are charged for.
     #[serde(borrow)]
     candidates: Option<&'a RawValue>,
     #[serde(borrow, rename = "promptFeedback", alias = "prompt_feedback")]
@@ -41,8 +41,8 @@ pub(super) struct WireLine<'a> {
 }
 
 impl<'a> WireLine<'a> {
-    /// The request key: the line's own, or that of the metadata, which is where inline requests
-    /// carry it. A key of broken Unicode is none: no request has such a key.
+    /// Takes the request key: that of the line, or that of the metadata, where inline requests have
+    /// it. A key with invalid Unicode counts as missing, because no request has such a key.
     pub(super) fn take_key(&mut self) -> Option<String> {
         #[derive(Deserialize)]
         struct Metadata<'a> {
@@ -58,10 +58,11 @@ impl<'a> WireLine<'a> {
         self.key.and_then(key_of).or_else(in_metadata)
     }
 
-    /// The response: the line's member, or else the line itself if it has what only a response has.
+    /// Takes the response: the line's member, or else the line itself if it has members that only a
+    /// response has.
     ///
     /// # Errors
-    /// When the line itself is no response of the right form.
+    /// Returns serde's error if the line itself is not a response of the documented form.
     pub(super) fn take_response(&mut self) -> Result<Option<WireResponse<'a>>, serde_json::Error> {
         if let Some(response) = self.response.take() {
             return Ok(Some(response));
@@ -86,23 +87,23 @@ impl<'a> WireLine<'a> {
         }))
     }
 
-    /// What the line says went wrong.
+    /// Returns the error of the line.
     pub(super) fn error(&self) -> Option<WireError<'a>> {
         self.error.map(WireError::read)
     }
 }
 
-/// A request key: a text, or a number, whose digits are taken as they are written.
+/// Reads a request key: a text, or the digits of a number as they are written.
 fn key_of(value: &RawValue) -> Option<String> {
     word(value)
         .filter(|key| !key.is_empty() && key.len() <= KEY_BYTES)
         .map(Cow::into_owned)
 }
 
-/// The longest request key. Longer ones are refused when a job is planned.
+/// The maximum length of a request key, in bytes. Planning rejects longer keys.
 const KEY_BYTES: usize = 64 * 1024;
 
-/// A text, or a number as it is written. Broken Unicode is no text.
+/// Reads a text, or a number as it is written. Invalid Unicode gives `None`.
 fn word(value: &RawValue) -> Option<Cow<'_, str>> {
     let text = value.get();
     match text.as_bytes().first() {
@@ -112,25 +113,25 @@ fn word(value: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-/// What went wrong: a `google.rpc.Status`, or what is written in place of one.
+/// An error: a `google.rpc.Status`, or another form of it.
 #[derive(Default)]
 pub(super) struct WireError<'a> {
-    /// A number or a name, as written.
+    /// The code, a number or a name as written.
     pub(super) code: Option<Cow<'a, str>>,
-    /// A name, as written.
+    /// The status, a name as written.
     pub(super) status: Option<Cow<'a, str>>,
     pub(super) message: Option<Text<'a>>,
 }
 
 impl<'a> WireError<'a> {
-    /// Reads an object; a text, which is the message or the name of a code; or a number, which is
-    /// the code. Anything else is an error of which nothing is known.
+    /// Reads an object, a text, which is the message or the name of a code, or a number, which is the
+    /// code. Any other value is an unknown error.
     fn read(value: &'a RawValue) -> Self {
         let (error, inner) = Self::read_with_inner(value);
         match inner {
-            // Some proxies put the envelope of an answer, which has an `error` of its own, into
-            // that of a line.
-            Some(inner) if error.says_nothing() => Self::read_with_inner(inner).0,
+            // Some proxies wrap the envelope of an answer, which has another `error`, in the
+            // envelope of a line.
+            Some(inner) if error.is_empty() => Self::read_with_inner(inner).0,
             Some(_) | None => error,
         }
     }
@@ -185,8 +186,8 @@ impl<'a> WireError<'a> {
         }
     }
 
-    /// Whether it neither names a reason nor describes one.
-    pub(super) fn says_nothing(&self) -> bool {
+    /// Whether the error neither names nor describes a reason.
+    pub(super) fn is_empty(&self) -> bool {
         let is_nothing = |word: &Option<Cow<'_, str>>| {
             word.as_ref()
                 .is_none_or(|word| matches!(&**word, "" | "0" | "OK"))
@@ -257,12 +258,12 @@ pub(super) struct WirePart<'a> {
 
 #[derive(Deserialize)]
 pub(super) struct WireInlineData<'a> {
-    /// The number that the scanner put in place of the image's text.
+    /// The number with which the scanner replaced the image's text.
     #[serde(borrow)]
     pub(super) data: Option<Text<'a>>,
 }
 
-/// A file that is given by its address.
+/// A link to a file.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct WireFileData<'a> {
@@ -272,19 +273,19 @@ pub(super) struct WireFileData<'a> {
     pub(super) file_uri: Option<Text<'a>>,
 }
 
-/// A value if it can be read as what it should be, else none.
+/// Reads a value, or `None` if it doesn't have the expected form.
 fn readable<'de: 'a, 'a, T: Deserialize<'a>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     Ok(serde_json::from_str(<&RawValue>::deserialize(deserializer)?.get()).ok())
 }
 
-/// A text that may be no valid Unicode; empty if it is no text at all.
+/// A text that may be invalid Unicode. Any other value is an empty text.
 #[derive(Clone)]
 pub(super) struct Text<'a>(Cow<'a, [u8]>);
 
 impl Text<'_> {
-    /// The text, with replacement characters for what isn't Unicode.
+    /// Returns the text with replacement characters for invalid Unicode.
     pub(super) fn lossy(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
     }
@@ -310,7 +311,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             }
         }
 
-        // As bytes, serde_json resolves escapes but asks for no valid Unicode.
+        // serde_json resolves the escapes of bytes, but does not require valid Unicode in them.
         let raw = <&RawValue>::deserialize(deserializer)?.get();
         let text = raw
             .starts_with('"')
@@ -321,11 +322,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// The request key of a line that can't be read, if it stands before whatever is wrong with it.
+/// Returns the request key of a line that can't be read, if the key precedes the damage.
 pub(super) fn key_of_damaged(skeleton: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(skeleton);
     let mut found = Keys::default();
-    // The error is known already; what counts is what was seen before it.
+    // The error is already known. Only the keys that were found before it matter.
     let _ = KeySearch {
         keys: &mut found,
         in_metadata: false,
@@ -337,8 +338,8 @@ pub(super) fn key_of_damaged(skeleton: &[u8]) -> Option<String> {
         .filter(|key| is_own_text(key, skeleton))
 }
 
-/// Whether a key that was read from a skeleton with replacement characters stood there without
-/// ours: those are no part of any request's key.
+/// Whether a key that was read with replacement characters contains none that the reading added.
+/// Added characters are not a part of any request's key.
 pub(super) fn is_own_text(key: &str, skeleton: &[u8]) -> bool {
     !key.contains(char::REPLACEMENT_CHARACTER) || std::str::from_utf8(skeleton).is_ok()
 }
@@ -381,8 +382,8 @@ impl<'de> Visitor<'de> for KeySearch<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Self { keys, in_metadata } = self;
-        // A number may be cut where the line is: only what follows it shows that it is whole. A
-        // text has its quote.
+        // A number may be truncated together with its line, so it counts only if something follows
+        // it. A text ends with its quote.
         let mut number = None;
         loop {
             let name = map.next_key::<Text<'de>>()?;
@@ -418,7 +419,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_of_a_damaged_line_is_found_before_the_damage() {
+    fn finds_the_key_of_a_damaged_line_before_the_damage() {
         for (skeleton, key) in [
             (r#"{"key":"k1","response":{"candidates":["#, Some("k1")),
             (
@@ -448,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_broken_unicode_is_no_key() {
+    fn a_key_with_invalid_unicode_counts_as_missing() {
         assert_eq!(
             key_of_damaged(b"{\"\xff\":1,\"key\":\"k1\",,"),
             Some("k1".to_owned())
@@ -458,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_unicode_in_a_text_is_no_reason_to_lose_the_line() {
+    fn invalid_unicode_in_a_text_does_not_lose_the_line() {
         let line = b"{\"key\":\"k\",\"error\":{\"message\":\"a\\ud83d \xff\\u0000b\"}}";
         let line = String::from_utf8_lossy(line);
         let wire: WireLine<'_> = serde_json::from_str(&line).unwrap();

@@ -54,7 +54,7 @@ pub(super) fn image_line(key: &str, bytes: &[u8]) -> String {
     parts_line(key, &[&image_part(bytes)])
 }
 
-/// All lines of a file, fed in chunks of `size` bytes.
+/// Returns all lines of a file that is read in chunks of `size` bytes.
 pub(super) fn scan_in_chunks(
     file: &[u8],
     size: usize,
@@ -70,19 +70,19 @@ pub(super) fn scan_in_chunks(
     lines
 }
 
-/// All lines of a file, fed at once.
+/// Returns all lines of a file that is read in one chunk.
 pub(super) fn scan(file: impl AsRef<[u8]>) -> Vec<Line> {
     scan_in_chunks(file.as_ref(), usize::MAX, Limits::default(), &Pool::new(0))
 }
 
-/// What the one line of `file` says.
+/// Returns the answer in the only line of `file`.
 pub(super) fn read(file: impl AsRef<[u8]>) -> Answer {
     let mut lines = scan(file);
     assert_eq!(lines.len(), 1, "{lines:?}");
     lines.remove(0).content.unwrap()
 }
 
-/// What is wrong with the one line of `file`, and its key.
+/// Returns why the only line of `file` can't be read, and its key.
 pub(super) fn read_bad(file: impl AsRef<[u8]>) -> (BadLineReason, Option<String>) {
     let mut lines = scan(file);
     assert_eq!(lines.len(), 1, "{lines:?}");

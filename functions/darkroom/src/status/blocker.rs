@@ -1,9 +1,9 @@
-//! A document that a job can't be closed without.
+//! A missing or damaged document that keeps a job from being closed.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A document of the job is missing or damaged, so the job can't be closed.
+/// Why a job can't be closed: one of its documents is missing or damaged.
 ///
 /// ```json
 /// {"what":"jobs/catalog-…/plan.jsonl is missing","what_to_do":"Restore …","since":"2026-11-21T09:00:00Z",
@@ -11,28 +11,28 @@ use serde::{Deserialize, Serialize};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blocker {
-    /// Which document, and what is wrong with it.
+    /// The document, and what is wrong with it.
     pub what: String,
-    /// How to restore it, and what happens then.
+    /// How to restore the document, and what happens afterwards.
     pub what_to_do: String,
-    /// When it was noticed.
+    /// When the damage was noticed.
     pub since: Timestamp,
-    /// The documents as they were found. It blocks the job for as long as none of them changes.
+    /// The documents as they were found. The job stays blocked until one of them changes.
     pub documents: Vec<DocumentVersion>,
 }
 
-/// An object in the version in which it was found.
+/// A version of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DocumentVersion {
     /// The object's key.
     pub key: String,
-    /// Its ETag, with quotes. None if there was no such object.
+    /// Its ETag, with quotes. None if there is no such object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
 }
 
 impl Blocker {
-    /// A document that is missing.
+    /// Creates the blocker of a missing document.
     pub fn missing(key: &str, since: Timestamp) -> Self {
         let document = DocumentVersion {
             key: key.to_owned(),
@@ -41,8 +41,8 @@ impl Blocker {
         Self::new(format!("{key} is missing"), vec![document], since)
     }
 
-    /// A document, or one of several documents, that is not what was written: `damage` says what is
-    /// wrong with it.
+    /// Creates the blocker of a document, or of one of several documents, that is damaged. `damage`
+    /// describes what is wrong.
     pub fn damaged(documents: Vec<DocumentVersion>, damage: &str, since: Timestamp) -> Self {
         let keys: Vec<&str> = documents
             .iter()
@@ -57,8 +57,8 @@ impl Blocker {
 
     fn new(what: String, documents: Vec<DocumentVersion>, since: Timestamp) -> Self {
         let what_to_do = "Restore it from an earlier version of the object, or from a backup. The job is then closed \
-                          within an hour; `darkroom run` closes it as soon as the same command is run again. Nothing \
-                          is bought again, and every image that was collected is kept.";
+                          within an hour; `darkroom run` closes it as soon as the same command is run again. No \
+                          image is bought again, and every image that was collected is kept.";
         Self {
             what,
             what_to_do: what_to_do.to_owned(),
@@ -67,7 +67,8 @@ impl Blocker {
         }
     }
 
-    /// Whether `other` says the same of the same documents, whenever it was noticed.
+    /// Whether `other` describes the same damage of the same documents, regardless of when it was
+    /// noticed.
     pub fn is_same_as(&self, other: &Self) -> bool {
         *self
             == Self {

@@ -1,7 +1,7 @@
-//! The shards' entries in `job.json`, and what follows from them for the job.
+//! The entries of shards in `job.json`, and the phase of the job that they imply.
 //!
-//! `report` keeps the entries up to date one at a time: it reads only the states that have changed,
-//! and reads all of them once, when the entries say that every shard is over.
+//! `report` updates the entries one at a time. It reads only the states that have changed, and
+//! reads all states once, when the entries show that every shard has ended.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,32 +11,32 @@ use crate::{
     state::{Collecting, Phase, Shard},
 };
 
-/// One shard, for people.
+/// The entry of one shard in `job.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShardStatus {
     /// The shard.
     pub shard: ShardId,
     /// Its phase.
     pub phase: ShardPhase,
-    /// Its requests.
+    /// The number of its requests.
     pub requests: u32,
-    /// Requests that Gemini has finished.
+    /// The number of requests that Gemini has finished.
     pub finished: u32,
-    /// The round that asks again for what failed in this one.
+    /// The next round, which retries what failed in this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<ShardId>,
-    /// Its batch, once there is one.
+    /// Its batch, once it exists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchName>,
-    /// Why it waits, or what went wrong.
+    /// Why the shard waits, or what went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// Whether it waits because Gemini refuses the API key or its project.
+    /// Whether the shard waits because Gemini rejects the API key or its project.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused_key: bool,
 }
 
-/// A shard's phase, without what belongs to it.
+/// The phase of a shard, without its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ShardPhase {
@@ -83,7 +83,7 @@ impl From<&Phase> for ShardPhase {
 }
 
 impl ShardPhase {
-    /// Where the job stands as long as no shard is less advanced than this one.
+    /// Returns the phase of a job whose least advanced shard is in this phase.
     fn of_job(self) -> JobPhase {
         match self {
             Self::Planned | Self::Uploading | Self::Creating | Self::Recovering => {
@@ -96,8 +96,8 @@ impl ShardPhase {
         }
     }
 
-    /// Whether nothing more happens to the shard. A round of it may follow.
-    pub fn is_over(self) -> bool {
+    /// Whether the shard never leaves this phase. A next round may follow.
+    pub fn is_terminal(self) -> bool {
         match self {
             Self::Done | Self::Failed | Self::Cancelled => true,
             Self::Planned
@@ -125,7 +125,7 @@ impl From<&Shard> for ShardStatus {
                 None
             },
             batch: shard.phase.batch().cloned(),
-            // A held shard keeps the reason that a person is to act upon, whatever was tried since.
+            // A held shard keeps the reason that requires a user's action, whatever was tried since.
             note: if shard.phase.is_held() {
                 note(&shard.phase)
             } else {
@@ -136,7 +136,7 @@ impl From<&Shard> for ShardStatus {
     }
 }
 
-/// Requests of a shard that need no more waiting.
+/// Returns the number of requests of a shard that are finished.
 fn finished(shard: &Shard) -> u32 {
     match &shard.phase {
         Phase::Planned { .. }
@@ -153,7 +153,7 @@ fn finished(shard: &Shard) -> u32 {
     }
 }
 
-/// What people are told of a phase where the shard itself gives no reason for waiting.
+/// Returns the note for a phase if the shard itself gives no reason for waiting.
 fn note(phase: &Phase) -> Option<String> {
     match phase {
         Phase::Planned { .. }
@@ -166,45 +166,46 @@ fn note(phase: &Phase) -> Option<String> {
         | Phase::Done { ended, .. } => ended.error.as_ref().map(|error| error.message.clone()),
         Phase::Held { reason, .. } => Some(reason.clone()),
         Phase::Failed(failed) => Some(format!("{}: {}", failed.code, failed.message)),
-        Phase::Cancelled => Some("the job was cancelled before this was asked for".to_owned()),
+        Phase::Cancelled => {
+            Some("the job was cancelled before these images were requested".to_owned())
+        }
     }
 }
 
 impl JobStatus {
-    /// The entry of a shard, if there is one.
+    /// Returns the entry of a shard, if there is one.
     pub fn shard(&self, shard: ShardId) -> Option<&ShardStatus> {
-        let place = self
+        let index = self
             .shards
             .binary_search_by_key(&shard, |entry| entry.shard)
             .ok()?;
-        self.shards.get(place)
+        self.shards.get(index)
     }
 
-    /// Puts in a shard's entry, in place of the one that the shard has. The entries stay in order.
+    /// Inserts or replaces the entry of a shard. The entries stay in order.
     pub fn put_shard(&mut self, entry: ShardStatus) {
         match self
             .shards
             .binary_search_by_key(&entry.shard, |entry| entry.shard)
         {
-            Ok(place) => self.shards[place] = entry,
-            Err(place) => self.shards.insert(place, entry),
+            Ok(index) => self.shards[index] = entry,
+            Err(index) => self.shards.insert(index, entry),
         }
     }
 
-    /// Brings the job's phase and the number of finished images up to date with the entries.
+    /// Derives the job's phase and its number of finished images from the entries.
     ///
-    /// The least advanced shard decides the phase. A shard without an entry is one that nothing was
-    /// heard of yet.
+    /// The least advanced shard decides the phase. A shard without an entry has not reported yet.
     pub fn follow_shards(&mut self) {
         let planned = self.plan.as_ref().map_or(0, |plan| plan.shards);
         let chains = chains(&self.shards);
-        let is_unheard_of =
+        let lacks_last_round =
             |chain: &&[ShardStatus]| chain.last().is_some_and(|last| last.next.is_some());
         let phases = || self.shards.iter().map(|entry| entry.phase.of_job());
         self.phase = if self.blocker.is_some() {
             JobPhase::Blocked
         } else if chains.clone().count() < planned as usize
-            || chains.clone().any(|chain| is_unheard_of(&chain))
+            || chains.clone().any(|chain| lacks_last_round(&chain))
             || phases().any(|phase| phase == JobPhase::Submitting)
         {
             JobPhase::Submitting
@@ -216,31 +217,31 @@ impl JobStatus {
         self.finished = chains.map(finished_of_chain).sum();
     }
 
-    /// Whether, by the entries, nothing more happens to any shard: its last round is over, and
-    /// names no other.
-    pub fn shards_are_over(&self) -> bool {
+    /// Whether, by the entries, every shard has ended: its last round is terminal and has no next
+    /// round.
+    pub fn all_shards_ended(&self) -> bool {
         let planned = self.plan.as_ref().map_or(0, |plan| plan.shards);
-        let over = chains(&self.shards)
+        let ended = chains(&self.shards)
             .filter(|chain| {
                 chain
                     .last()
-                    .is_some_and(|last| last.phase.is_over() && last.next.is_none())
+                    .is_some_and(|last| last.phase.is_terminal() && last.next.is_none())
             })
             .count();
-        over >= planned as usize
+        ended >= planned as usize
     }
 }
 
-/// The entries of each shard and its rounds, of entries that are in order. A chain without its
-/// first round is none.
+/// Groups ordered entries into chains: one chain for each shard, with its rounds. Entries of a
+/// shard without its first round are skipped.
 fn chains(shards: &[ShardStatus]) -> impl Iterator<Item = &[ShardStatus]> + Clone {
     shards
         .chunk_by(|one, other| one.shard.number == other.shard.number)
         .filter(|chain| chain.first().is_some_and(|first| first.shard.round == 1))
 }
 
-/// Images of a shard that need no more waiting: those that are not asked for again, and those that
-/// Gemini has finished.
+/// Returns the number of finished images of a shard: the images that are not retried, and the
+/// images that Gemini has finished.
 fn finished_of_chain(chain: &[ShardStatus]) -> u64 {
     let all = chain.first().map_or(0, |first| first.requests);
     let open = chain

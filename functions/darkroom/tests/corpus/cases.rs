@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use darkroom::{
+    batch_bounds::BatchBounds,
     manifest::{Context, Header, Limits, PlannedImage, Reading, Sidecar, read},
     models::Catalog,
-    plan::BatchBounds,
 };
 use jiff::civil::date;
 

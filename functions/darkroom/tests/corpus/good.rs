@@ -3,10 +3,10 @@
 use std::{fs, path::Path};
 
 use darkroom::{
-    keys::ImagePaths,
+    batch_bounds::BatchBounds,
+    image_paths::ImagePaths,
     manifest::{Context, Header, Limits, Reading, Severity, Sidecar, StoredTemplate, read},
     models::Catalog,
-    plan::BatchBounds,
 };
 use jiff::civil::date;
 

@@ -1,9 +1,9 @@
 //! Manifests: the stored cases, and the `validation.csv` of any manifest.
 
 use darkroom::{
+    batch_bounds::BatchBounds,
     manifest::{Context, Header, Limits, Sidecar, read, write_validation},
     models::Catalog,
-    plan::BatchBounds,
 };
 use jiff::civil::date;
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 
 use darkroom::{
-    keys::hex,
+    digest::hex,
     results::{Answer, Image, Limits, Line, Outcome, Pool, Scanner},
 };
 use sha2::{Digest, Sha256};

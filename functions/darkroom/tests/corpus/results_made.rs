@@ -1,6 +1,6 @@
 //! Result files that are too large to store.
 
-use darkroom::{keys::hex, results::Limits};
+use darkroom::{digest::hex, results::Limits};
 use sha2::{Digest, Sha256};
 
 use super::{

@@ -1,4 +1,4 @@
-//! A job's own budget, over all its shards and rounds.
+//! The budget of a job, over all its shards and rounds.
 
 use super::*;
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     state::{Budget, EndedBatch, Phase},
 };
 
-/// A shard of ten images at ten cents in a job of two such shards, with this budget.
+/// A shard of ten images at ten cents each, in a job with two such shards and this budget.
 fn of_budget(number: u32, budget: i64) -> Shard {
     let budget = Some(Budget {
         usd: cents(budget),
@@ -25,7 +25,7 @@ fn of_budget(number: u32, budget: i64) -> Shard {
     }
 }
 
-/// A round of so many of its images.
+/// The next round of a shard, with this number of images.
 fn round(shard: &Shard, keys: usize) -> Shard {
     let keys: Vec<RequestKey> = (0..keys)
         .map(|key| RequestKey::new(key.to_string()))
@@ -73,28 +73,30 @@ fn done(shard: &Shard, cost: Option<i64>) -> Shard {
 }
 
 #[test]
-fn a_round_is_admitted_only_while_it_fits_beside_what_was_spent_and_what_is_reserved_for_others() {
+fn a_round_is_admitted_only_if_it_fits_the_budget_left_by_costs_and_reservations() {
     let mut ledger = Ledger::default();
     let (one, two) = (of_budget(0, 230), of_budget(1, 230));
     assert!(admitted(&mut ledger, &one));
     assert_eq!(
         committed(&ledger),
         cents(200),
-        "the other shard's money is kept for it"
+        "the other shard's money stays committed"
     );
-    // 85 cents of 100 were spent: 15 are left over, and 30 were not planned for.
+    // 85 of 100 cents were spent, so 15 are left over, in addition to 30 that were never committed.
     settle(&mut ledger, &one, 85);
     assert_eq!(committed(&ledger), cents(185));
     let Admission::OverBudget { why } = ledger.admit(&round(&one, 5), &limits(), noon()) else {
         panic!("admitted")
     };
     assert!(
-        why.contains("5 images may cost $0.50, and $1.85 of the job's budget_usd of $2.30"),
+        why.contains(
+            "retrying 5 images may cost $0.50, and $1.85 of the job's budget_usd of $2.30"
+        ),
         "{why}"
     );
     assert!(admitted(&mut ledger, &round(&one, 4)));
     assert_eq!(committed(&ledger), cents(225));
-    // The next shard's money is still there, and what the round has left over serves the next one.
+    // The other shard's money is still available, and so is what the round has left over.
     assert!(admitted(&mut ledger, &two));
     settle(&mut ledger, &round(&one, 4), 10);
     assert_eq!(committed(&ledger), cents(195));
@@ -107,12 +109,12 @@ fn a_round_is_admitted_only_while_it_fits_beside_what_was_spent_and_what_is_rese
 }
 
 #[test]
-fn an_admission_a_refund_and_a_settlement_that_are_repeated_change_nothing() {
+fn repeated_admissions_refunds_and_settlements_change_nothing() {
     let mut ledger = Ledger::default();
     let one = of_budget(0, 230);
     assert!(admitted(&mut ledger, &one));
     for _ in 0..2 {
-        // Refused by Gemini for now: the shard will ask again, so its money stays its own.
+        // The shard will ask again, so its money stays committed.
         ledger.refund(&one.job, one.shard);
         assert_eq!(
             (committed(&ledger), ledger.spent_today(noon())),
@@ -140,7 +142,7 @@ fn an_admission_a_refund_and_a_settlement_that_are_repeated_change_nothing() {
 }
 
 #[test]
-fn a_shard_that_never_had_a_batch_gives_its_money_back_to_the_day_and_to_the_job() {
+fn a_shard_that_never_had_a_batch_returns_its_money_to_the_day_and_to_the_job() {
     let mut ledger = Ledger::default();
     let (one, two) = (of_budget(0, 200), of_budget(1, 200));
     assert!(admitted(&mut ledger, &one) && admitted(&mut ledger, &two));
@@ -160,7 +162,7 @@ fn a_shard_that_never_had_a_batch_gives_its_money_back_to_the_day_and_to_the_job
             (cents(100), cents(100))
         );
     }
-    // Where Gemini may have made the batch, the money stays.
+    // If Gemini may have created the batch, the money stays reserved.
     let file = crate::names::FileName::new("files/f");
     let creating = Phase::Creating {
         attempt: 1,
@@ -180,7 +182,7 @@ fn a_shard_that_never_had_a_batch_gives_its_money_back_to_the_day_and_to_the_job
 }
 
 #[test]
-fn where_batches_cost_more_than_was_reserved_later_shards_are_refused_one_by_one() {
+fn if_batches_cost_more_than_reserved_later_shards_are_refused_one_by_one() {
     let mut ledger = Ledger::default();
     let budget = Some(Budget {
         usd: cents(300),
@@ -196,7 +198,7 @@ fn where_batches_cost_more_than_was_reserved_later_shards_are_refused_one_by_one
         assert!(!admitted(&mut ledger, &shards[1]));
         assert_eq!(committed(&ledger), cents(201));
     }
-    assert!(admitted(&mut ledger, &shards[2]), "there is room for one");
+    assert!(admitted(&mut ledger, &shards[2]), "one shard still fits");
 }
 
 #[test]
@@ -207,7 +209,7 @@ fn a_job_without_a_budget_has_no_account() {
 }
 
 #[test]
-fn a_cost_that_is_known_late_still_counts_for_the_job() {
+fn a_late_settlement_still_counts_for_the_job() {
     let mut ledger = Ledger::default();
     let one = of_budget(0, 230);
     assert!(admitted(&mut ledger, &one));
@@ -222,16 +224,16 @@ fn a_cost_that_is_known_late_still_counts_for_the_job() {
 }
 
 #[test]
-fn an_account_is_counted_again_from_the_states() {
+fn an_account_is_recounted_from_the_states() {
     let mut ledger = Ledger::default();
     let (one, two) = (of_budget(0, 400), of_budget(1, 400));
     let again = round(&one, 4);
     assert!(admitted(&mut ledger, &one));
     settle(&mut ledger, &one, 80);
     assert!(admitted(&mut ledger, &again));
-    let right = committed(&ledger);
-    assert_eq!(right, cents(80 + 40 + 100));
-    // Whatever was lost: the account itself, or one of its changes.
+    let correct = committed(&ledger);
+    assert_eq!(correct, cents(80 + 40 + 100));
+    // The account itself was lost, or one of its changes.
     let states = [done(&one, Some(80)), again.clone(), two.clone()];
     let commitments: Vec<Commitment> = states.iter().map(Commitment::of).collect();
     for wrong in [0, 999] {
@@ -241,17 +243,17 @@ fn an_account_is_counted_again_from_the_states() {
         };
         ledger.accounts.insert(one.job.clone(), account.clone());
         ledger.recount(&one.job, &account, &commitments);
-        assert_eq!(committed(&ledger), right);
+        assert_eq!(committed(&ledger), correct);
     }
-    // A round of which the states that were read know nothing yet.
+    // A round that was admitted after the states were read.
     let account = ledger.accounts[&one.job].clone();
     ledger.recount(
         &one.job,
         &account,
         &[Commitment::of(&states[0]), Commitment::of(&two)],
     );
-    assert_eq!(committed(&ledger), right);
-    // A round that waits for its turn has no claim; one whose cost nobody knows has all of it.
+    assert_eq!(committed(&ledger), correct);
+    // A round that waits for admission has no claim. A shard of unknown cost keeps its maximum.
     ledger.refund(&again.job, again.shard);
     let account = ledger.accounts[&one.job].clone();
     ledger.recount(&one.job, &account, &commitments);
@@ -264,7 +266,7 @@ fn an_account_is_counted_again_from_the_states() {
 }
 
 #[test]
-fn what_has_changed_since_the_states_were_read_is_not_counted_again() {
+fn an_account_that_changed_since_the_states_were_read_is_not_recounted() {
     let mut ledger = Ledger::default();
     let one = of_budget(0, 400);
     assert!(admitted(&mut ledger, &one));

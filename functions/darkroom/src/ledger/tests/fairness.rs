@@ -1,4 +1,4 @@
-//! Whose turn it is: nothing stands idle, and no job waits for ever.
+//! Fairness between jobs: no capacity stays unused, and no job waits forever.
 
 use proptest::prelude::*;
 
@@ -13,7 +13,7 @@ fn two_models(live_batches: u32, tokens: u64, daily_cents: Option<i64>) -> Proje
 }
 
 #[test]
-fn jobs_that_wait_for_one_models_tokens_do_not_hold_up_another_model() {
+fn jobs_that_wait_for_one_models_tokens_do_not_delay_another_model() {
     let (mut ledger, limits, now) = (Ledger::default(), two_models(100, 100, None), noon());
     assert_eq!(
         ledger.admit(&shard("x-000", 0, LIMITED, 60, cents(1)), &limits, now),
@@ -36,7 +36,7 @@ fn jobs_that_wait_for_one_models_tokens_do_not_hold_up_another_model() {
             Admission::Granted
         );
     }
-    // Nor do they hold up what fits beside the batch of their own model.
+    // Nor do they delay a batch that fits together with the live batch of the same model.
     assert_eq!(
         ledger.admit(
             &shard("small", 0, LIMITED, 40, cents(1)),
@@ -48,16 +48,19 @@ fn jobs_that_wait_for_one_models_tokens_do_not_hold_up_another_model() {
 }
 
 #[test]
-fn jobs_that_compete_for_the_same_tokens_keep_their_order_and_are_told_of_it() {
+fn jobs_that_compete_for_the_same_tokens_keep_their_order_and_report_it() {
     let (mut ledger, limits, now) = (Ledger::default(), two_models(100, 100, None), noon());
     let large = |job: &str| shard(job, 0, LIMITED, 60, cents(1));
     assert_eq!(ledger.admit(&large("x"), &limits, now), Admission::Granted);
-    assert_later(ledger.admit(&large("first"), &limits, now), "this needs 60");
+    assert_later(
+        ledger.admit(&large("first"), &limits, now),
+        "this batch needs 60",
+    );
     release(&mut ledger, &large("x"));
-    let said = "hold 0 input tokens of the 100 that may be enqueued, and this needs 60, and 1 other job comes first";
+    let expected = "hold 0 input tokens of the 100 that may be enqueued, and this batch needs 60, and 1 other job comes first";
     assert_later(
         ledger.admit(&large("second"), &limits, now + minutes(1)),
-        said,
+        expected,
     );
     assert_eq!(
         ledger.admit(&large("first"), &limits, now + minutes(2)),
@@ -66,12 +69,12 @@ fn jobs_that_compete_for_the_same_tokens_keep_their_order_and_are_told_of_it() {
 }
 
 #[test]
-fn many_small_batches_keep_a_large_one_from_its_tokens_for_a_day_at_most() {
+fn small_batches_delay_a_large_batch_for_at_most_a_day() {
     let (mut ledger, limits) = (Ledger::default(), limits(100, 100, None));
     let (mut asks_at, mut admitted) = (0, None);
-    // A small job comes every hour, and its batch takes ten.
+    // A small job arrives every hour, and its batch takes ten hours.
     for hour in 0..72 {
-        // The large one, which came first but for one, asks as often as it is told to.
+        // The large job, which arrived after the first small one, asks at the times it is given.
         let large = shard("large", 0, LIMITED, 100, cents(1));
         while (1..=hour * 60).contains(&asks_at) && admitted.is_none() {
             match ledger.admit(&large, &limits, noon() + minutes(asks_at)) {
@@ -90,7 +93,7 @@ fn many_small_batches_keep_a_large_one_from_its_tokens_for_a_day_at_most() {
             ledger.admit(&small(hour), &limits, noon() + minutes(hour * 60)) == Admission::Granted;
         assert!(
             granted || hour >= 24,
-            "hour {hour}: nothing stands idle at first"
+            "hour {hour}: available tokens are used during the first day"
         );
         asks_at = asks_at.max(1);
     }
@@ -102,7 +105,7 @@ fn many_small_batches_keep_a_large_one_from_its_tokens_for_a_day_at_most() {
 }
 
 #[test]
-fn a_large_batch_that_waits_holds_up_nothing_that_fits_beside_it() {
+fn a_large_waiting_batch_does_not_delay_a_batch_that_fits_together_with_it() {
     let (mut ledger, limits, now) = (Ledger::default(), limits(9, 100, None), noon());
     let large = |job: &str| shard(job, 0, LIMITED, 60, cents(1));
     assert_eq!(ledger.admit(&large("x"), &limits, now), Admission::Granted);
@@ -113,9 +116,9 @@ fn a_large_batch_that_waits_holds_up_nothing_that_fits_beside_it() {
             "60 input tokens",
         );
     }
-    // Ends before or with `x`, or lives on beside `large`: either way it delays nothing.
+    // Whether it ends before `x` or runs together with `large`, it does not delay `large`.
     assert_eq!(
-        ledger.admit(&shard("beside", 0, LIMITED, 40, cents(1)), &limits, at),
+        ledger.admit(&shard("fitting", 0, LIMITED, 40, cents(1)), &limits, at),
         Admission::Granted
     );
     release(&mut ledger, &large("x"));
@@ -130,21 +133,21 @@ fn a_large_batch_that_waits_holds_up_nothing_that_fits_beside_it() {
 }
 
 #[test]
-fn what_is_remembered_of_ten_thousand_jobs_is_little() {
+fn the_ledger_stays_small_after_ten_thousand_jobs() {
     let (mut ledger, limits, mut now) = (
         Ledger::default(),
         limits(100, 1_000_000, Some(1_000_000)),
         noon(),
     );
-    let mut most = 0;
-    // One a minute, each with a batch of an hour, for a week.
+    let mut max_bytes = 0;
+    // A job arrives every minute for a week, and its batch takes an hour.
     for number in 0..10_000_u32 {
         let job = |number: u32| small(&format!("job-{number:05}"), 0);
-        if let Some(over) = number.checked_sub(60) {
-            ledger.settle(&job(over).job, job(over).shard, Some(cents(1)));
+        if let Some(ended) = number.checked_sub(60) {
+            ledger.settle(&job(ended).job, job(ended).shard, Some(cents(1)));
         }
         assert_eq!(ledger.admit(&job(number), &limits, now), Admission::Granted);
-        most = most.max(serde_json::to_vec(&ledger).unwrap().len());
+        max_bytes = max_bytes.max(serde_json::to_vec(&ledger).unwrap().len());
         now += minutes(1);
     }
     let Ledger {
@@ -161,19 +164,19 @@ fn what_is_remembered_of_ten_thousand_jobs_is_little() {
         served.len()
     );
     assert!(unsettled.is_empty() && waiting.is_empty());
-    assert!(most < 32 << 10, "{most} bytes");
+    assert!(max_bytes < 32 << 10, "{max_bytes} bytes");
 }
 
-/// What happens in a random ledger, one after the other.
+/// One step of a random sequence.
 #[derive(Clone, Debug)]
-enum Happening {
-    /// The job of this number asks, or asks again.
-    Asks(usize),
-    /// Its batch ends, if it has one.
-    Ends(usize),
+enum Step {
+    /// The job with this number asks, for the first time or again.
+    Ask(usize),
+    /// The batch of this job ends, if it has one.
+    End(usize),
 }
 
-fn happenings() -> impl Strategy<Value = (Vec<Shard>, Vec<Happening>)> {
+fn steps() -> impl Strategy<Value = (Vec<Shard>, Vec<Step>)> {
     let demand = (
         prop::sample::select(vec![LIMITED, OTHER, UNLIMITED]),
         1..=100_u64,
@@ -187,22 +190,22 @@ fn happenings() -> impl Strategy<Value = (Vec<Shard>, Vec<Happening>)> {
     });
     shards.prop_flat_map(|shards| {
         let which = 0..shards.len();
-        let happening = (prop::bool::weighted(0.7), which);
-        let happening = happening.prop_map(|(asks, which)| {
+        let step = (prop::bool::weighted(0.7), which);
+        let step = step.prop_map(|(asks, which)| {
             if asks {
-                Happening::Asks(which)
+                Step::Ask(which)
             } else {
-                Happening::Ends(which)
+                Step::End(which)
             }
         });
-        (Just(shards), prop::collection::vec(happening, 1..120))
+        (Just(shards), prop::collection::vec(step, 1..120))
     })
 }
 
 proptest! {
     #[test]
     fn while_a_batch_is_free_and_a_waiting_shard_fits_some_waiting_job_is_admitted(
-        (shards, happenings) in happenings(),
+        (shards, steps) in steps(),
         live in 1..6_u32,
         tokens in 100..250_u64,
         cap in prop::option::of(100..300_i64),
@@ -210,13 +213,13 @@ proptest! {
     ) {
         let limits = two_models(live, tokens, cap);
         let (mut ledger, mut now) = (Ledger::default(), noon());
-        for happening in happenings {
-            match happening {
-                Happening::Asks(which) => drop(ledger.admit(&shards[which], &limits, now)),
-                Happening::Ends(which) => ledger.settle(&shards[which].job, shards[which].shard, None),
+        for step in steps {
+            match step {
+                Step::Ask(which) => drop(ledger.admit(&shards[which], &limits, now)),
+                Step::End(which) => ledger.settle(&shards[which].job, shards[which].shard, None),
             }
             now += minutes(pause);
-            // By our own ledger.
+            // The test computes what fits instead of relying on the ledger.
             let fits = |shard: &Shard| {
                 let live = ledger.live.values().filter(|live| live.model == shard.model);
                 let has_tokens = limits

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::{csv_cell::guarded, manifest::Diagnostic};
+use crate::{csv_injection::escape_formulas, manifest::Diagnostic};
 
 /// Writes the diagnostics as CSV under the header `line,key,severity,code,message`.
 ///
@@ -23,13 +23,13 @@ pub fn write_validation(diagnostics: &[Diagnostic], out: impl io::Write) -> io::
             code,
             message,
         } = diagnostic;
-        let key = guarded(key.as_deref().unwrap_or_default());
+        let key = escape_formulas(key.as_deref().unwrap_or_default());
         csv.write_record([
             &line.to_string(),
             &*key,
             &severity.to_string(),
             code,
-            &guarded(message),
+            &escape_formulas(message),
         ])?;
     }
     csv.flush()

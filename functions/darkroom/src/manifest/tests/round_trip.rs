@@ -310,7 +310,7 @@ proptest! {
     #[test]
     fn no_two_images_share_a_path_even_if_case_is_ignored(items in meant()) {
         let images = read_clean(&json_lines(items.iter().map(Meant::json)));
-        let mut paths = crate::keys::ImagePaths::default();
+        let mut paths = crate::image_paths::ImagePaths::default();
         let mut seen = std::collections::HashSet::new();
         for image in &images {
             let path = paths.assign(&image.path, &image.key);

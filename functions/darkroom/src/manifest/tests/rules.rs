@@ -25,7 +25,7 @@ fn every_problem_is_listed_with_its_line_and_what_to_do() {
     6 bad_value n must be a whole number such as 2, not "two"
     6 bad_value seed must be a whole number from -2147483648 to 2147483647, not "4294967296"
     6 bad_value temperature must be from 0 to 2, not 3
-    7 retired_model model gemini-3.1-flash-image was shut down on 2026-10-29 (as reported by others than Google): use gemini-nano-banana-2.1, or set allow_retired_models to ask for it all the same
+    7 retired_model model gemini-3.1-flash-image was shut down on 2026-10-29 (according to reports, not to Google): use gemini-nano-banana-2.1, or set allow_retired_models to use it anyway
     8 wrong_cells the row has 10 cells and the header 9: put texts that contain a comma, a quote or a line break in quotes
     "#);
 }

@@ -1,4 +1,4 @@
-//! Every line has the members of the others, and every row the cells of the header.
+//! Every line has the same members, and every row has as many cells as the header.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::{
-    cost::{Estimate, Usage, Usd},
-    csv_cell::guarded,
+    cost::{Estimate, Usage},
+    csv_injection::escape_formulas,
+    money::Usd,
     names::{BatchName, RequestKey, ShardId},
     results::{Lane, Reason, ResultLine, Status, StoredImage, image::MediaType},
 };
@@ -17,7 +18,7 @@ type Vars<'a> = &'a [(&'a str, &'a str)];
 
 fn form(keys: &[&str], variables: &[&str]) -> ResultForm {
     let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    ResultForm::new(OwnNames {
+    ResultForm::new(CustomNames {
         keys: owned(keys),
         variables: owned(variables),
     })
@@ -61,7 +62,7 @@ fn image() -> StoredImage {
     }
 }
 
-/// A line of which all is known that can be.
+/// A line in which every member is present.
 fn full(given: Vars<'_>) -> ResultLine {
     ResultLine {
         variant: Some(2),
@@ -90,7 +91,7 @@ fn full(given: Vars<'_>) -> ResultLine {
     }
 }
 
-/// A line of which nothing is known.
+/// A line with the required members only.
 fn bare(given: Vars<'_>) -> ResultLine {
     ResultLine {
         vars: vars(given),
@@ -115,7 +116,7 @@ fn parsed(form: &ResultForm, key_name: Option<&str>, line: ResultLine) -> Map<St
     serde_json::from_str(&text(form, key_name, line)).unwrap()
 }
 
-/// The names of the members of a line in their order, which a parsed object does not keep. Those
+/// Returns the names of a line's members in their order, which a parsed object does not keep. Names
 /// within `vars` have a dot.
 fn names(line: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -138,7 +139,7 @@ fn names(line: &str) -> Vec<String> {
     found
 }
 
-/// The cells of a table that begins with a byte order mark.
+/// Returns the cells of a table that begins with a byte order mark.
 fn cells(table: &[u8]) -> Vec<Vec<String>> {
     let table = table.strip_prefix(b"\xef\xbb\xbf").unwrap();
     let mut reader = csv::ReaderBuilder::new()
@@ -198,7 +199,7 @@ fn every_line_has_the_same_members_in_the_same_order() {
 }
 
 #[test]
-fn what_is_empty_is_null_and_only_a_list_is_an_empty_list() {
+fn empty_members_are_null_and_empty_lists_are_lists() {
     let line = parsed(&form(&["id"], &["title"]), None, bare(&[]));
     for (name, value) in line {
         let expected = match name.as_str() {
@@ -213,7 +214,7 @@ fn what_is_empty_is_null_and_only_a_list_is_an_empty_list() {
 }
 
 #[test]
-fn own_keys_and_variables_have_their_values() {
+fn custom_keys_and_variables_have_their_values() {
     let line = parsed(
         &form(&["id", "custom_id"], &["b", "a"]),
         Some("id"),
@@ -234,8 +235,8 @@ fn a_job_without_variables_has_no_object_for_them() {
 }
 
 #[test]
-fn a_line_keeps_what_the_list_of_its_job_lacks() {
-    // A job that was planned before there were lists.
+fn a_line_keeps_names_that_the_list_of_its_job_lacks() {
+    // A job without a list.
     let line = parsed(&ResultForm::default(), Some("id"), full(&[("a", "1")]));
     assert_eq!(
         (&line["id"], &line["vars"]),
@@ -247,7 +248,7 @@ fn a_line_keeps_what_the_list_of_its_job_lacks() {
 }
 
 #[test]
-fn variables_are_columns_and_a_name_that_is_taken_gets_a_prefix() {
+fn a_variable_whose_column_name_is_taken_gets_a_prefix() {
     let form = form(&[], &["title", "status", "vars.status", "Width", "länge"]);
     let mut table = form.header().unwrap();
     table.extend(
@@ -275,7 +276,7 @@ fn variables_are_columns_and_a_name_that_is_taken_gets_a_prefix() {
 }
 
 #[test]
-fn the_mark_stands_once_at_the_very_beginning() {
+fn the_byte_order_mark_occurs_once_at_the_beginning() {
     let form = form(&[], &["title"]);
     let header = form.header().unwrap();
     let row = form.row(&finished(full(&[]))).unwrap();
@@ -286,7 +287,7 @@ fn the_mark_stands_once_at_the_very_beginning() {
 
 proptest! {
     #[test]
-    fn any_items_make_lines_of_the_same_members_and_rows_of_as_many_cells(
+    fn any_items_give_lines_with_equal_members_and_rows_with_equal_cells(
         items in proptest::collection::vec(
             (proptest::option::of(0..3_usize), proptest::collection::btree_map("[a-e]|status|\\PC{1,8}", ".{0,12}", 0..6), any::<bool>()),
             1..8,
@@ -296,7 +297,7 @@ proptest! {
         let mut variables: Vec<String> = items.iter().flat_map(|(_, vars, _)| vars.keys().cloned()).collect();
         variables.sort();
         variables.dedup();
-        let form = ResultForm::new(OwnNames { keys: keys.map(str::to_owned).to_vec(), variables: variables.clone() });
+        let form = ResultForm::new(CustomNames { keys: keys.map(str::to_owned).to_vec(), variables: variables.clone() });
 
         let mut table = form.header().unwrap();
         let mut members = None;
@@ -317,7 +318,7 @@ proptest! {
         names.dedup();
         prop_assert_eq!(names.len(), 13 + variables.len());
         for ((_, vars, _), row) in items.iter().zip(&table[1..]) {
-            let values = variables.iter().map(|name| guarded(vars.get(name).map_or("", String::as_str)).into_owned());
+            let values = variables.iter().map(|name| escape_formulas(vars.get(name).map_or("", String::as_str)).into_owned());
             prop_assert_eq!(&row[13..], &values.collect::<Vec<_>>()[..]);
         }
         prop_assert_eq!(table.len(), items.len() + 1);

@@ -1,12 +1,12 @@
-//! Format and size, as the header of an image states them.
+//! Reads the format and size of an image from its header.
 
-use super::{Header, ImageFlaw, MediaType, PIXEL_LIMIT};
+use super::{Header, ImageFlaw, MAX_PIXELS, MediaType};
 
-/// Reads format and size from the start of an image's bytes.
+/// Reads the format and size from the start of an image's bytes.
 ///
 /// # Errors
-/// [`ImageFlaw::NotAnImage`] unless they are a PNG, JPEG or WebP whose header gives a size;
-/// [`ImageFlaw::TooManyPixels`] if that size exceeds [`PIXEL_LIMIT`].
+/// [`ImageFlaw::NotAnImage`] unless the bytes are a PNG, JPEG or WebP whose header has a size,
+/// [`ImageFlaw::TooManyPixels`] if that size exceeds [`MAX_PIXELS`].
 pub fn read_header(bytes: &[u8]) -> Result<Header, ImageFlaw> {
     let media_type = MediaType::of(bytes).ok_or(ImageFlaw::NotAnImage)?;
     let size = match media_type {
@@ -16,7 +16,7 @@ pub fn read_header(bytes: &[u8]) -> Result<Header, ImageFlaw> {
     };
     match size {
         None | Some((0, _) | (_, 0)) => Err(ImageFlaw::NotAnImage),
-        Some((width, height)) if u64::from(width) * u64::from(height) > PIXEL_LIMIT => {
+        Some((width, height)) if u64::from(width) * u64::from(height) > MAX_PIXELS => {
             Err(ImageFlaw::TooManyPixels)
         }
         Some((width, height)) => Ok(Header {
@@ -27,7 +27,7 @@ pub fn read_header(bytes: &[u8]) -> Result<Header, ImageFlaw> {
     }
 }
 
-/// The first chunk of a PNG is IHDR, and starts with the size (PNG 1.2 §4.1.1).
+/// Reads the size of a PNG. Its first chunk is IHDR, which starts with the size (PNG 1.2 §4.1.1).
 fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
     (bytes.get(12..16)? == b"IHDR").then_some(())?;
     Some((
@@ -36,8 +36,8 @@ fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
     ))
 }
 
-/// The frame header of a JPEG, found by walking the segments before it (ITU T.81 §B.1.1).
-/// Thumbnails are JPEGs too, but lie inside a segment.
+/// Reads the size of a JPEG from its frame header, after skipping the segments before it (ITU T.81
+/// §B.1.1). Thumbnails are JPEGs too, but are inside a segment.
 fn jpeg_size(bytes: &[u8]) -> Option<(u32, u32)> {
     let mut at = 2;
     loop {
@@ -49,7 +49,7 @@ fn jpeg_size(bytes: &[u8]) -> Option<(u32, u32)> {
         let marker = bytes[at];
         at += 1;
         match marker {
-            // SOF0 to SOF15; the three between are tables and extensions.
+            // SOF0 to SOF15. The three excluded markers are tables and extensions.
             0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
                 let height = u16::from_be_bytes(array(bytes, at + 3)?);
                 let width = u16::from_be_bytes(array(bytes, at + 5)?);
@@ -57,14 +57,14 @@ fn jpeg_size(bytes: &[u8]) -> Option<(u32, u32)> {
             }
             // Markers without a segment.
             0x01 | 0xd0..=0xd7 => {}
-            // The image begins, or ends, without a frame; 0x00 is no marker.
+            // The image begins again or ends without a frame, or 0x00 is not a marker.
             0x00 | 0xd8..=0xda => return None,
             _ => at += usize::from(u16::from_be_bytes(array(bytes, at)?)).max(2),
         }
     }
 }
 
-/// The first chunk of a WebP: VP8, VP8L or VP8X (RFC 9649 §2.5 to §2.7).
+/// Reads the size of a WebP from its first chunk: VP8, VP8L or VP8X (RFC 9649 §2.5 to §2.7).
 fn webp_size(bytes: &[u8]) -> Option<(u32, u32)> {
     match bytes.get(12..16)? {
         b"VP8 " => {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn png_gives_its_size_in_ihdr() {
+    fn reads_the_size_of_a_png() {
         assert_eq!(
             read_header(&png(5504, 3072)),
             is(MediaType::Png, 5504, 3072)
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn jpeg_gives_its_size_in_whichever_frame_header_it_has() {
+    fn reads_the_size_of_a_jpeg_from_any_frame_header() {
         for marker in [0xc0, 0xc1, 0xc2, 0xc9, 0xcf] {
             let bytes = [b"\xff\xd8".as_slice(), &frame(marker, 928, 1152)].concat();
             assert_eq!(read_header(&bytes), is(MediaType::Jpeg, 928, 1152));
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn jpeg_thumbnails_tables_and_fill_bytes_are_passed_over() {
+    fn skips_thumbnails_tables_and_fill_bytes_of_a_jpeg() {
         let thumbnail = [b"\xff\xd8".as_slice(), &frame(0xc0, 160, 120)].concat();
         let exif = [
             b"\xff\xe1".as_slice(),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn webp_gives_its_size_in_each_of_its_three_forms() {
+    fn reads_the_size_of_each_kind_of_webp() {
         let lossy = webp(b"VP8 \0\0\0\0\x30\x01\x00\x9d\x01\x2a\x00\x44\x00\x03");
         assert_eq!(read_header(&lossy), is(MediaType::WebP, 1024, 768));
         let bits: u32 = (1024 - 1) | (768 - 1) << 14;
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_may_have_a_hundred_million_pixels_and_no_more() {
+    fn rejects_more_than_a_hundred_million_pixels() {
         assert_eq!(
             read_header(&png(10_000, 10_000)),
             is(MediaType::Png, 10_000, 10_000)
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_no_image() {
+    fn rejects_other_bytes() {
         let texts: [&[u8]; 9] = [
             b"",
             b"<svg xmlns='http://www.w3.org/2000/svg'/>",

@@ -1,4 +1,4 @@
-//! What the parts of a response hold.
+//! The images and texts in the parts of a response.
 
 use super::{
     super::{
@@ -10,22 +10,22 @@ use super::{
     Blobs, clean, text_image,
 };
 
-/// What the parts of a response hold, in their order.
+/// The images and texts in the parts of a response, in order.
 #[derive(Default)]
 pub(super) struct Found {
-    /// Whole images that are no thoughts.
+    /// Complete images outside thoughts.
     pub(super) images: Vec<Image>,
-    /// What is wrong with the last of those that aren't whole.
+    /// The flaw of the last incomplete image.
     pub(super) last_flaw: Option<ImageFlaw>,
-    /// The numbers of images that are thoughts, where they have one.
+    /// The numbers of images in thoughts, if they have one.
     pub(super) thoughts: Vec<Option<usize>>,
-    /// Whether a thought has become the image.
+    /// Whether an image from a thought is used.
     pub(super) is_thought_used: bool,
-    /// The last image that is given by its address.
+    /// The last image that is a link.
     pub(super) link: Option<Link>,
-    /// Whether there is an image that is written as text.
+    /// Whether an image is written as text.
     pub(super) text_image: bool,
-    /// What the model says last, thoughts aside.
+    /// The model's last text outside thoughts.
     pub(super) text: Option<String>,
 }
 
@@ -69,8 +69,8 @@ impl Found {
         }
     }
 
-    /// Whether the answer holds an image in any form, whole or not: then its tokens may be an
-    /// image's.
+    /// Whether the answer contains an image in any form, complete or not. Its tokens may then be
+    /// image tokens.
     pub(super) fn holds_image(&self) -> bool {
         !self.images.is_empty()
             || self.last_flaw.is_some()
@@ -78,8 +78,8 @@ impl Found {
             || self.link.is_some()
     }
 
-    /// Makes the last thought that is a whole image the image, for an answer that has no other: it
-    /// was charged for, and Google says that the last image among the thoughts is the final one
+    /// Uses the last complete image in thoughts for an answer without any other image. It was
+    /// charged for, and Google documents that the last image in the thoughts is the final one
     /// (<https://ai.google.dev/gemini-api/docs/image-generation>, read 2026-11).
     pub(super) fn use_thought(&mut self, blobs: &mut Blobs, warnings: &mut Vec<String>) {
         let images = self
@@ -95,7 +95,7 @@ impl Found {
         }
     }
 
-    /// What else the answer holds that was meant as an image, beside those that can be used.
+    /// Returns warnings about further images in the answer that can't be used.
     pub(super) fn unused(&self) -> impl Iterator<Item = String> {
         let flaw = self
             .last_flaw
@@ -108,8 +108,8 @@ impl Found {
     }
 }
 
-/// The number that stands for an image's text. A part without `data` has an empty one: JSON made
-/// from Protocol Buffers leaves out what is empty.
+/// Returns the number that replaces an image's text. A part without `data` has an empty text, because
+/// JSON from Protocol Buffers omits empty members.
 fn number(data: Option<&Text<'_>>) -> Option<usize> {
     data?.lossy().parse().ok()
 }
@@ -120,12 +120,13 @@ fn take_blob(blobs: &mut Blobs, number: Option<usize>) -> Result<PooledBuffer, I
         .unwrap_or(Err(ImageFlaw::NotAnImage))
 }
 
-/// The address of an image, without its query, which may hold a key.
+/// The address of an image without its query, which may contain a key.
 #[derive(Debug)]
 pub(super) struct Link(String);
 
 impl Link {
-    /// The address, if the file may be an image: its type says so, or there is none.
+    /// Returns the address of a file that may be an image, because its type is an image type or is
+    /// absent.
     fn of(file: &WireFileData<'_>) -> Option<Self> {
         let kind = clean(file.mime_type.as_ref())
             .unwrap_or_default()
@@ -138,7 +139,7 @@ impl Link {
         Some(Self(uri[..end].to_owned()))
     }
 
-    /// What to do about an image that came as nothing but this.
+    /// Returns the message about an image that exists only as a link.
     pub(super) fn message(&self) -> String {
         let place = match self.0.as_str() {
             "" => "at an address that the answer leaves out",

@@ -30,7 +30,7 @@ fn finished(finish_reason: &str) -> String {
 }
 
 #[test]
-fn an_image_is_a_success_with_all_that_the_contract_says_about_it() {
+fn an_image_is_a_success_with_all_documented_members() {
     let bytes = jpeg(928, 1152, b"pixels");
     let line = format!(
         r#"{{"key":"k0","response":{{"candidates":[{{"content":{{"role":"model","parts":[
@@ -91,7 +91,7 @@ fn thought(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn the_last_whole_thought_is_the_image_where_there_is_no_other() {
+fn the_last_complete_thought_is_used_if_there_is_no_other_image() {
     let [a, b] = [png(1, 1, b"a"), png(2, 2, b"b")];
     let damaged = r#"{"inlineData":{"data":"A*"},"thought":true}"#;
     let words = r#"{"text":"Here it is."}"#;
@@ -125,7 +125,7 @@ fn the_last_whole_thought_is_the_image_where_there_is_no_other() {
 }
 
 #[test]
-fn a_thought_is_dropped_where_there_is_an_image_or_a_refusal() {
+fn a_thought_is_dropped_if_there_is_an_image_or_a_refusal() {
     let [a, b] = [png(1, 1, b"a"), png(2, 2, b"b")];
     for parts in [[image_part(&a), thought(&b)], [thought(&b), image_part(&a)]] {
         let answer = read(parts_line("k", &[&parts[0], &parts[1]]));
@@ -150,7 +150,7 @@ fn a_thought_is_dropped_where_there_is_an_image_or_a_refusal() {
 }
 
 #[test]
-fn an_image_given_as_a_link_has_been_paid_for_and_is_not_asked_for_again() {
+fn an_image_that_is_a_link_is_not_retried() {
     for part in [
         r#"{"fileData":{"mimeType":"image/png","fileUri":"https://host/v1/files/a?key=canary#x"}}"#,
         r#"{"file_data":{"mime_type":"IMAGE/PNG","file_uri":"https://host/v1/files/a?key=canary"}}"#,
@@ -198,7 +198,7 @@ fn an_image_given_as_a_link_has_been_paid_for_and_is_not_asked_for_again() {
 }
 
 #[test]
-fn an_image_written_as_text_has_been_paid_for_and_is_not_asked_for_again() {
+fn an_image_that_is_written_as_text_is_not_retried() {
     let data = base64(&png(2, 2, &[7; 100]));
     for text in [
         format!("data:image/png;base64,{data}"),
@@ -225,7 +225,7 @@ fn an_image_written_as_text_has_been_paid_for_and_is_not_asked_for_again() {
 }
 
 #[test]
-fn a_damaged_image_beside_a_good_one_is_a_warning() {
+fn a_damaged_image_next_to_a_good_one_is_a_warning() {
     let good = png(1, 1, b"x");
     for damaged in [
         r#"{"inlineData":{"data":"A*"}}"#,
@@ -243,7 +243,7 @@ fn a_damaged_image_beside_a_good_one_is_a_warning() {
 }
 
 #[test]
-fn bytes_that_are_no_image_fail_and_may_be_asked_for_again() {
+fn bytes_that_are_not_an_image_are_a_retryable_failure() {
     for bytes in [
         b"<svg/>".as_slice(),
         b"<!doctype html>",
@@ -301,7 +301,7 @@ fn an_error_line_fails_with_the_name_of_its_grpc_code() {
 }
 
 #[test]
-fn an_error_is_understood_however_it_is_written() {
+fn an_error_is_read_in_every_form() {
     for (error, name, message) in [
         (
             r#"{"status":"UNAVAILABLE","message":"Busy."}"#,
@@ -397,7 +397,7 @@ fn an_error_is_understood_however_it_is_written() {
 }
 
 #[test]
-fn an_error_that_says_nothing_is_none_where_there_is_a_response() {
+fn an_empty_error_is_ignored_if_there_is_a_response() {
     for error in [
         "{}",
         r#""""#,
@@ -483,7 +483,7 @@ fn a_line_may_be_the_response_itself() {
 }
 
 #[test]
-fn names_and_reasons_may_be_spelled_otherwise() {
+fn accepts_other_spellings_of_names_and_reasons() {
     let bytes = png(1, 1, b"x");
     let line = format!(
         r#"{{"key":"k","response":{{"candidates":[{{"content":{{"parts":[
@@ -513,7 +513,7 @@ fn names_and_reasons_may_be_spelled_otherwise() {
 }
 
 #[test]
-fn a_row_that_was_cancelled_is_cancelled() {
+fn a_cancelled_request_is_cancelled() {
     expect(
         r#"{"metadata":{"key":"k"},"error":{"code":1}}"#,
         Status::Cancelled,
@@ -523,7 +523,7 @@ fn a_row_that_was_cancelled_is_cancelled() {
 }
 
 #[test]
-fn a_prompt_blocked_for_no_named_reason_may_be_sent_again() {
+fn a_prompt_that_was_blocked_without_a_reason_is_retryable() {
     for code in ["OTHER", "other", "BLOCK_REASON_UNSPECIFIED"] {
         let line =
             format!(r#"{{"key":"k","response":{{"promptFeedback":{{"blockReason":"{code}"}}}}}}"#);
@@ -534,7 +534,7 @@ fn a_prompt_blocked_for_no_named_reason_may_be_sent_again() {
 }
 
 #[test]
-fn a_blocked_prompt_is_blocked_for_the_reason_given() {
+fn a_blocked_prompt_has_the_given_reason() {
     let line = r#"{"key":"k","response":{"promptFeedback":{"blockReason":"PROHIBITED_CONTENT"},"modelVersion":"m"}}"#;
     expect(line, Status::Blocked, "PROHIBITED_CONTENT", false);
 }
@@ -561,7 +561,7 @@ fn a_withheld_image_is_blocked_with_googles_message() {
 }
 
 #[test]
-fn a_reply_without_image_is_no_image() {
+fn a_reply_without_an_image_has_the_status_no_image() {
     for (code, retryable) in [
         ("NO_IMAGE", true),
         ("IMAGE_OTHER", true),
@@ -599,7 +599,7 @@ fn a_reply_without_image_is_no_image() {
 }
 
 #[test]
-fn what_the_model_says_instead_of_an_image_is_the_message() {
+fn a_text_instead_of_an_image_becomes_the_message() {
     let parts = [
         r#"{"text":"I can't draw that."}"#,
         r#"{"text":"hm","thought":true}"#,
@@ -612,7 +612,7 @@ fn what_the_model_says_instead_of_an_image_is_the_message() {
 }
 
 #[test]
-fn texts_from_google_are_cut_and_freed_of_control_characters() {
+fn texts_from_google_are_truncated_and_cleaned() {
     let line = format!(
         r#"{{"key":"k","error":{{"code":13,"message":"a\u001b[31m\nb\u0000{}"}}}}"#,
         "é".repeat(2000)
@@ -623,7 +623,7 @@ fn texts_from_google_are_cut_and_freed_of_control_characters() {
 }
 
 #[test]
-fn the_lines_own_key_wins_over_that_of_the_metadata() {
+fn the_key_of_the_line_takes_precedence_over_the_metadata() {
     let key = |line: &str| read(line).key.map(|key| key.to_string());
     assert_eq!(
         key(r#"{"metadata":{"key":"m"},"key":"k","response":{}}"#).as_deref(),
@@ -642,7 +642,7 @@ fn the_lines_own_key_wins_over_that_of_the_metadata() {
 }
 
 #[test]
-fn a_number_is_a_key_as_it_is_written() {
+fn a_number_is_a_key_with_its_digits_as_written() {
     for number in [
         "17",
         "0",
@@ -666,7 +666,7 @@ fn a_number_is_a_key_as_it_is_written() {
 }
 
 #[test]
-fn an_image_beside_an_error_counts_and_the_error_otherwise() {
+fn an_image_takes_precedence_over_an_error() {
     let error = r#""error":{"code":13},"response""#;
     let bytes = png(1, 1, b"x");
     assert_eq!(
@@ -682,7 +682,7 @@ fn an_image_beside_an_error_counts_and_the_error_otherwise() {
 }
 
 #[test]
-fn json_that_is_no_answer_is_a_bad_line_with_its_key() {
+fn json_that_is_not_an_answer_is_a_bad_line_with_its_key() {
     let bad = |line: &str| read_bad(line);
     for line in [
         r#"{"key":"k"}"#,
@@ -701,7 +701,7 @@ fn json_that_is_no_answer_is_a_bad_line_with_its_key() {
 }
 
 #[test]
-fn what_only_describes_an_image_may_be_anything() {
+fn members_that_only_describe_an_image_may_have_any_form() {
     let bytes = png(1, 1, b"x");
     let line = image_line("k", &bytes);
     for (from, to) in [
@@ -745,7 +745,7 @@ fn an_image_whose_key_cannot_be_read_is_still_an_image() {
 }
 
 #[test]
-fn the_code_of_an_error_may_be_anything() {
+fn the_code_of_an_error_may_have_any_form() {
     for code in [
         "1e999",
         "13.5",
@@ -814,7 +814,7 @@ fn a_synchronous_response_is_read_by_the_same_rules() {
 }
 
 #[test]
-fn tokens_beside_an_error_are_read() {
+fn reads_tokens_next_to_an_error() {
     for line in [
         r#"{"key":"k","error":{"code":13,"message":"m"},"usageMetadata":{"promptTokenCount":9,"thoughtsTokenCount":4}}"#,
         r#"{"key":"k","error":{"code":13},"response":{"usageMetadata":{"promptTokenCount":9,"thoughtsTokenCount":4}}}"#,

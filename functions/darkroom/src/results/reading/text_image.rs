@@ -1,25 +1,24 @@
-//! Images that a model writes into a text instead of sending them.
+//! Detects images that a model writes into a text.
 
 use base64_simd::STANDARD_NO_PAD;
 
 use super::super::image::MediaType;
 
-/// What to do about such an image.
+/// The message about such an image.
 pub(super) const MESSAGE: &str = "Gemini wrote the image as base64 into a text instead of sending it as an image, so it was \
     not stored. It is in this request's line of the batch's output; asking for it again would be charged again.";
 
-/// How far behind the start of a `data:` URL its base64 may begin, in bytes.
+/// The maximum distance between the start of a `data:` URL and its base64, in bytes.
 const MEDIA_TYPE_BYTES: usize = 256;
 
-/// The characters of base64 that tell an image's type: those of its first 12 bytes.
+/// The characters of base64 that determine an image's type: those of its first 12 bytes.
 const TYPE_CHARACTERS: usize = 16;
 
-/// The fewest characters of base64 that are taken for an image: half of the smallest file that is
-/// one.
+/// The minimum number of base64 characters of an image: half of the smallest image file.
 const BASE64_CHARACTERS: usize = 40;
 
-/// Whether a text, or the beginning of a long one, is an image or holds one: as a `data:` URL,
-/// alone or in Markdown or HTML, or as base64, alone or as a block of code.
+/// Whether a text, or the beginning of a long text, contains an image: as a `data:` URL, alone or in
+/// Markdown or HTML, or as base64, alone or in a code block.
 pub(super) fn is_image(text: &str) -> bool {
     holds_data_url(text) || is_base64(text)
 }
@@ -39,7 +38,7 @@ fn holds_data_url(text: &str) -> bool {
 fn is_base64(text: &str) -> bool {
     let code = text.trim().trim_matches('`');
     let is_block = code.len() < text.trim().len();
-    // A block of code may begin with the name of its language.
+    // A code block may begin with the name of its language.
     let code = code
         .split_once('\n')
         .filter(|_| is_block)
@@ -69,7 +68,7 @@ mod tests {
     const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEElEQVR42mM4YSMHRAwQCgAibgSJSCiuIAAAAABJRU5ErkJggg==";
 
     #[test]
-    fn an_image_is_found_in_whichever_form_it_is_written() {
+    fn detects_an_image_in_every_form() {
         for text in [
             format!("data:image/png;base64,{PNG}"),
             format!("DATA:IMAGE/PNG;charset=utf-8;BASE64,{PNG}"),
@@ -90,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_no_image() {
+    fn ordinary_text_is_not_an_image() {
         for text in [
             "",
             "I can't draw that.",

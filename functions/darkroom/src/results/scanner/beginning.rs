@@ -1,11 +1,11 @@
-//! The beginning of a text that is too long to be kept whole.
+//! The beginning of a text that is too long to be kept.
 
-/// How many bytes are kept of a `text` that is too long: enough to see that it is an image written
-/// as text, and to show how it begins.
+/// The number of bytes that are kept of a `text` that is too long: enough to detect an image that is
+/// written as text, and to show the beginning.
 pub(super) const BEGINNING_BYTES: usize = 1024;
 
-/// How many bytes at the start of a JSON text, without its quotes, are whole characters and whole
-/// escapes: the text may be cut there and is valid as far as it goes.
+/// Returns the number of bytes at the start of a JSON text, without its quotes, that are complete
+/// characters and complete escapes. The text stays valid if it is cut there.
 pub(super) fn whole_characters(text: &[u8]) -> usize {
     let mut at = 0;
     while let Some(&byte) = text.get(at) {

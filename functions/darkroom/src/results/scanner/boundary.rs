@@ -1,21 +1,20 @@
-//! Where lines begin and end.
+//! The boundaries of lines.
 
-/// What a byte means for the line that the scan is in.
+/// The meaning of a byte for the current line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Boundary {
-    /// Nothing: it is a part of the line.
+    /// The byte is a part of the line.
     None,
-    /// It is a newline within a pretty-printed object.
+    /// The byte is a newline within a pretty-printed object.
     Blank,
-    /// The line ends before it.
+    /// The line ends before the byte.
     Before,
-    /// The line ends with it.
+    /// The line ends with the byte.
     After,
 }
 
-/// Whether a byte has no meaning between lines: a blank, the punctuation of an array, or a byte of
-/// a byte order mark, which some programs put before a text. The line behind it was paid for like
-/// any other.
+/// Whether a byte has no meaning between lines: a blank, the punctuation of an array, or a byte of a
+/// byte order mark, which some programs write before a text.
 pub(super) fn lies_between_lines(byte: u8) -> bool {
     matches!(
         byte,

@@ -1,24 +1,24 @@
-//! Which member of which object a text is: just enough to know images from everything else.
+//! Tracks which member of which object a text belongs to, as far as it is needed to detect images.
 
 use std::{mem, ops::Range};
 
-/// Follows names, colons and braces through one line.
+/// Tracks names, colons and braces through one line.
 #[derive(Debug, Default)]
 pub(super) struct Members {
-    /// Where in the skeleton the last text lies, without its quotes. If a colon follows, it was a
-    /// name.
+    /// The range of the last text in the skeleton, without its quotes. If a colon follows, the text
+    /// was a name.
     text: Range<usize>,
-    /// What the name before the next value says that it is.
+    /// The kind of the next value, according to its name.
     value: Value,
     depth: usize,
     containers: Containers,
-    /// The last byte that is no blank; a quote for a whole text.
+    /// The last byte that is not blank. A quote represents a whole text.
     last: u8,
-    /// Whether the line's object is printed over several lines of text.
+    /// Whether the line's object is pretty-printed over several lines of text.
     is_pretty: bool,
-    /// The depths inside the `inlineData` that are open, the innermost last.
+    /// The depths within the open `inlineData` objects, the innermost last.
     inline_data: Vec<usize>,
-    /// Whether nothing but blanks came after the end of an object that lies in no other.
+    /// Whether the outermost object has ended, with only blanks after it.
     object_ended: bool,
 }
 
@@ -31,8 +31,8 @@ enum Value {
     Other,
 }
 
-/// Which of the objects and arrays that are open is an array, as bits: the innermost is the last,
-/// before the outermost stands a 1. Zero if they were too many, and no more is known.
+/// Which of the open objects and arrays are arrays, as bits: the last bit is the innermost, and a 1
+/// precedes the outermost. It is zero if the nesting was too deep to track.
 #[derive(Clone, Copy, Debug)]
 struct Containers(u64);
 
@@ -66,7 +66,7 @@ impl Containers {
 }
 
 impl Members {
-    /// Passes a byte that lies between texts. `skeleton` holds the last text, with its quotes.
+    /// Handles a byte between texts. `skeleton` contains the last text, with its quotes.
     pub(super) fn pass(&mut self, byte: u8, skeleton: &[u8]) {
         if matches!(byte, b' ' | b'\t' | b'\r') {
             return;
@@ -77,7 +77,7 @@ impl Members {
         match byte {
             b':' => {
                 self.value = self.named(skeleton);
-                // Further colons must not read a long name again.
+                // Without this, further colons would read a long name again.
                 self.text.end = self.text.start;
             }
             b'{' => {
@@ -99,16 +99,15 @@ impl Members {
         }
     }
 
-    /// Passes a newline that lies between texts. Returns whether it lies within an object that is
-    /// printed over several lines of text: one that began with an opening brace and nothing behind
-    /// it.
+    /// Handles a newline between texts. Returns whether it is within a pretty-printed object, which
+    /// is one whose opening brace is the last byte of its line of text.
     pub(super) fn pass_newline(&mut self) -> bool {
         self.is_pretty |= self.depth == 1 && self.last == b'{';
         self.is_pretty && self.depth > 0
     }
 
-    /// Whether JSON allows an object here, within the object that is open: as the value of a
-    /// member, or as an element.
+    /// Whether JSON allows an object at this position in the open object: as the value of a member,
+    /// or as an element.
     pub(super) fn may_hold_object(&self) -> bool {
         let is_expected = match self.last {
             b':' | b'[' => true,
@@ -118,7 +117,7 @@ impl Members {
         is_expected && self.depth > 0
     }
 
-    /// Passes an opening quote, after which the skeleton has `at` bytes. Returns whether an image
+    /// Handles an opening quote, after which the skeleton has `at` bytes. Returns whether an image
     /// begins there.
     pub(super) fn begin_text(&mut self, at: usize) -> bool {
         self.text = at..at;
@@ -127,31 +126,30 @@ impl Members {
         self.value == Value::Data && self.inline_data.last() == Some(&self.depth)
     }
 
-    /// Whether an object has ended that is all of the line so far.
+    /// Whether the line so far consists of one complete object.
     pub(super) fn object_ended(&self) -> bool {
         self.object_ended
     }
 
-    /// Whether the text that was begun is the value of a member `text`.
+    /// Whether the current text is the value of a member `text`.
     pub(super) fn is_text(&self) -> bool {
         self.value == Value::Text
     }
 
-    /// Passes a closing quote, before which the skeleton has `at` bytes.
+    /// Handles a closing quote, before which the skeleton has `at` bytes.
     pub(super) fn end_text(&mut self, at: usize) {
         self.text.end = at;
     }
 
-    /// Where the last text begins.
+    /// Returns the position at which the last text begins.
     pub(super) fn text_start(&self) -> usize {
         self.text.start
     }
 
-    /// What the last text, as a name, says about the value after it. Names may be written with
-    /// escapes.
+    /// Returns the kind of the value whose name is the last text. Names may contain escapes.
     fn named(&self, skeleton: &[u8]) -> Value {
         let name = &skeleton[self.text.clone()];
-        // In a line that is too long, the closing quote may be missing.
+        // The closing quote may be missing in a line that is too long.
         let quoted = || skeleton.get(self.text.start - 1..=self.text.end);
         let unescaped: Option<String> = name
             .contains(&b'\\')

@@ -16,8 +16,8 @@ const SMALL: Limits = Limits {
     line_bytes: 100,
 };
 
-/// Scans with small limits, in chunks of every size, which must all give the same; and one line,
-/// with what came of it.
+/// Scans one line with small limits, in chunks of every size, which must all give the same content.
+/// Returns that content.
 fn scan_small(line: &str) -> Result<Content, BadLine> {
     let file = format!("{line}\n{}\n", image_line("next", &png(1, 1, b"")));
     let whole = scan_in_chunks(file.as_bytes(), file.len(), SMALL, &Pool::new(0));
@@ -34,7 +34,7 @@ fn scan_small(line: &str) -> Result<Content, BadLine> {
     assert_eq!(
         next.content.unwrap().status,
         Status::Succeeded,
-        "the scan goes on with the next line"
+        "the scan continues with the next line"
     );
     line.content
 }
@@ -51,7 +51,7 @@ fn bad(reason: BadLineReason, key: Option<&str>) -> Result<Content, BadLine> {
 }
 
 #[test]
-fn lines_know_where_they_begin_and_end() {
+fn lines_have_their_positions() {
     let (one, two) = (
         image_line("one", &png(1, 1, b"1")),
         image_line("two", &png(1, 1, b"2")),
@@ -87,7 +87,7 @@ fn the_last_line_needs_no_newline_if_its_json_is_whole() {
 }
 
 #[test]
-fn a_newline_ends_a_line_wherever_it_stands() {
+fn a_newline_ends_a_line_at_any_position() {
     let next = image_line("k", &png(1, 1, b""));
     for broken in [
         r#"{"key":"k1","text":"a"#,
@@ -108,8 +108,8 @@ fn a_newline_ends_a_line_wherever_it_stands() {
     }
 }
 
-/// The key of each line, or `-`, and whether the line could be read; the same in chunks of every
-/// size.
+/// Returns the key of each line, or `-`, and whether the line could be read. Chunks of every size
+/// must give the same.
 fn outline(file: &str) -> Vec<(String, bool)> {
     let outline = |size| -> Vec<(String, bool)> {
         let lines = scan_in_chunks(file.as_bytes(), size, Limits::default(), &Pool::new(0));
@@ -177,7 +177,7 @@ fn a_line_of_an_array_ends_with_what_ends_its_element() {
 }
 
 #[test]
-fn an_object_may_be_printed_over_many_lines() {
+fn an_object_may_be_pretty_printed() {
     let bytes = png(1, 1, b"x");
     let pretty = |key: &str, indent: &str| {
         let value: serde_json::Value = serde_json::from_str(&image_line(key, &bytes)).unwrap();
@@ -216,7 +216,7 @@ fn an_object_may_be_printed_over_many_lines() {
 }
 
 #[test]
-fn no_broken_element_takes_the_next_along() {
+fn a_broken_element_does_not_absorb_the_next_one() {
     let [a, b, c] = ["a", "b", "c"].map(|key| image_line(key, &png(1, 1, b"")));
     let value: serde_json::Value = serde_json::from_str(&b).unwrap();
     let pretty = serde_json::to_string_pretty(&value).unwrap();
@@ -243,13 +243,13 @@ fn no_broken_element_takes_the_next_along() {
             assert_eq!(read_keys(&file), ["a", "c"], "{file}");
         }
     }
-    // What isn't an object may stand before one, too.
+    // A value that isn't an object may precede one, too.
     assert_eq!(read_keys(&format!("data: {a}\n\ndata: {c}\n")), ["a", "c"]);
     assert_eq!(read_keys(&format!("\x1e{a}\n\x1e{c}\n")), ["a", "c"]);
 }
 
 #[test]
-fn a_newline_in_a_text_ends_a_line_however_the_line_is_printed() {
+fn a_newline_in_a_text_ends_a_line_in_every_form() {
     let next = image_line("next", &png(1, 1, b""));
     for broken in [
         "{\n  \"key\": \"k1\",\n  \"text\": \"a",
@@ -302,7 +302,7 @@ fn an_element_over_the_skeleton_limit_is_recorded_and_the_next_is_read() {
 }
 
 #[test]
-fn arrays_may_be_nested_however_deep() {
+fn arrays_may_be_nested_to_any_depth() {
     let bytes = png(1, 1, b"x");
     for depth in [62, 63, 64, 65, 200] {
         let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
@@ -340,15 +340,15 @@ fn spaces_and_escapes_change_nothing() {
 }
 
 #[test]
-fn data_elsewhere_is_a_text_like_any_other() {
+fn a_member_data_outside_of_inline_data_is_an_ordinary_text() {
     let bytes = png(1, 1, b"");
     let line = image_line("k", &bytes);
-    // If any of these were taken for an image, there would be no room for the image.
+    // If any of these counted as an image, the limit would exclude the actual image.
     let limits = Limits {
         images: 1,
         ..Limits::default()
     };
-    for beside in [
+    for other in [
         r#""metadata":{"data":"hello, world"},"#,
         r#""data":"not base64!","#,
         r#""inlineData":"data","#,
@@ -360,7 +360,7 @@ fn data_elsewhere_is_a_text_like_any_other() {
         r#""x":"\"inlineData\":{\"data\":\"","#,
         r#""x":"}}}]]]","#,
     ] {
-        let written = format!("{{{beside}{}", &line[1..]);
+        let written = format!("{{{other}{}", &line[1..]);
         let lines = scan_in_chunks(written.as_bytes(), usize::MAX, limits, &Pool::new(0));
         let answer = lines[0].content.as_ref().unwrap();
         assert_eq!(
@@ -372,7 +372,7 @@ fn data_elsewhere_is_a_text_like_any_other() {
 }
 
 #[test]
-fn an_image_that_is_no_part_of_the_reply_is_dropped() {
+fn an_image_outside_of_the_reply_is_dropped() {
     let bytes = png(1, 1, b"");
     let line = image_line("k", &bytes);
     for data in ["AAAA", "not base64!", &base64(&png(2, 2, b""))] {
@@ -389,7 +389,7 @@ fn an_image_that_is_no_part_of_the_reply_is_dropped() {
 }
 
 #[test]
-fn an_image_of_another_line_is_never_taken() {
+fn an_image_of_another_line_is_never_used() {
     let line = parts_line(
         "k",
         &[r#"{"inlineData":{"x":{"inlineData":{}},"data":"0"}}"#],
@@ -424,7 +424,7 @@ fn a_line_over_the_skeleton_limit_is_recorded_with_its_key() {
 }
 
 #[test]
-fn a_long_text_is_left_out_however_long() {
+fn a_long_text_is_omitted_at_any_length() {
     let bytes = png(1, 1, b"");
     for size in [100, 101, 1000, 10_000] {
         for text in ["x".repeat(size), r#"\""#.repeat(size / 2)] {
@@ -440,7 +440,7 @@ fn a_long_text_is_left_out_however_long() {
 }
 
 #[test]
-fn a_text_may_be_as_long_as_the_limit_and_no_longer() {
+fn a_text_above_the_limit_is_omitted() {
     for (size, kept) in [(100, true), (101, false)] {
         let line = format!(
             r#"{{"key":"k","error":{{"message":"{}"}}}}"#,
@@ -505,7 +505,7 @@ fn an_image_over_a_limit_is_a_flaw_of_that_image_alone() {
 }
 
 #[test]
-fn a_flood_of_images_holds_no_more_than_the_limits() {
+fn many_images_take_no_more_memory_than_the_limits() {
     let pool = Pool::new(0);
     let limits = Limits {
         image_bytes: 1 << 20,
@@ -522,7 +522,7 @@ fn a_flood_of_images_holds_no_more_than_the_limits() {
 }
 
 #[test]
-fn images_given_back_serve_the_next_ones() {
+fn buffers_of_returned_images_are_reused() {
     let pool = Pool::new(1 << 20);
     let file = format!("{}\n", image_line("k", &png(1, 1, &[0; 100_000]))).repeat(50);
     let mut count = 0;
@@ -535,7 +535,7 @@ fn images_given_back_serve_the_next_ones() {
 }
 
 #[test]
-fn what_is_no_json_is_a_bad_line() {
+fn invalid_json_is_a_bad_line() {
     for (line, key) in [
         ("not json", None),
         ("\0\0\0\0", None),
@@ -554,7 +554,7 @@ fn what_is_no_json_is_a_bad_line() {
 }
 
 #[test]
-fn a_byte_order_mark_costs_no_line() {
+fn a_byte_order_mark_does_not_lose_a_line() {
     let bytes = png(1, 1, b"");
     let file = format!(
         "\u{feff}{}\n\u{feff}\n\u{feff} {}",
@@ -578,7 +578,7 @@ fn a_byte_order_mark_costs_no_line() {
 }
 
 #[test]
-fn an_object_after_an_object_is_a_line_of_its_own() {
+fn an_object_after_an_object_is_a_separate_line() {
     let bytes = png(1, 1, b"");
     let (one, two) = (image_line("one", &bytes), image_line("two", &bytes));
     for between in ["", " ", "\r", " \t\r "] {
@@ -626,7 +626,7 @@ fn an_object_after_an_object_is_a_line_of_its_own() {
 }
 
 #[test]
-fn an_image_within_the_data_of_another_is_none_of_the_lines() {
+fn an_image_within_the_data_of_another_is_ignored() {
     let bytes = png(1, 1, b"");
     let inner = image_part(&png(2, 2, b""));
     let part = format!(
@@ -637,7 +637,7 @@ fn an_image_within_the_data_of_another_is_none_of_the_lines() {
 }
 
 #[test]
-fn deep_nesting_is_skipped_or_refused_but_never_a_crash() {
+fn deep_nesting_never_crashes() {
     let bytes = png(1, 1, b"");
     let (open, close) = ("[".repeat(100_000), "]".repeat(100_000));
     let skipped = format!(r#"{{"x":{open}{close},{}"#, &image_line("k", &bytes)[1..]);
@@ -656,7 +656,7 @@ fn deep_nesting_is_skipped_or_refused_but_never_a_crash() {
 }
 
 #[test]
-fn an_image_in_a_line_without_key_is_still_an_image() {
+fn an_image_in_a_line_without_a_key_is_kept() {
     let line = image_line("k", &png(1, 1, b"")).replace(r#""key":"k","#, "");
     let answer = read(line);
     assert_eq!(
@@ -666,7 +666,7 @@ fn an_image_in_a_line_without_key_is_still_an_image() {
 }
 
 #[test]
-fn base64_of_any_length_survives_any_chunk() {
+fn decodes_base64_of_any_length_in_any_chunks() {
     for size in 0..8 {
         let bytes = png(1, 1, &b"abcdefgh"[..size]);
         let line = image_line("k", &bytes);

@@ -68,14 +68,15 @@ fn done(next: Option<ShardId>) -> Phase {
     }
 }
 
-/// What the job's phase and number of finished images are after these states were seen.
+/// Returns the job's phase, its number of finished images, and whether all shards have ended, after
+/// these states were merged.
 fn after(shards: u32, seen: &[(ShardId, u32, Phase)]) -> (JobPhase, u64, bool) {
     let mut status = status(shards);
     for (id, requests, phase) in seen {
         status.put_shard(ShardStatus::from(&shard(*id, *requests, phase.clone())));
     }
     status.follow_shards();
-    (status.phase, status.finished, status.shards_are_over())
+    (status.phase, status.finished, status.all_shards_ended())
 }
 
 #[test]
@@ -110,10 +111,10 @@ fn the_least_advanced_shard_decides_the_phase() {
 }
 
 #[test]
-fn a_shard_is_over_when_its_last_round_is_and_not_before() {
+fn a_shard_has_ended_when_its_last_round_has() {
     let (first, round) = (ShardId::first(0), ShardId::first(0).next_round());
     let parent = (first, 10, done(Some(round)));
-    // Nothing was heard of the round that the parent names.
+    // The round that the parent names has no entry yet.
     assert_eq!(
         after(1, std::slice::from_ref(&parent)),
         (JobPhase::Submitting, 10, false)
@@ -126,24 +127,24 @@ fn a_shard_is_over_when_its_last_round_is_and_not_before() {
         after(1, &[parent, (round, 4, done(None))]),
         (JobPhase::Collecting, 10, true)
     );
-    // A round alone, whose parent was not heard of, is no shard of the plan.
+    // A round without an entry of its first round does not count as a shard of the plan.
     assert!(!after(1, &[(round, 4, done(None))]).2);
 }
 
 #[test]
-fn a_job_that_is_blocked_stays_so_whatever_its_shards_do() {
+fn a_blocked_job_stays_blocked_whatever_its_shards_do() {
     let mut status = status(1);
     status.blocker = Some(Blocker::missing("jobs/a-1/plan.jsonl", NOW));
     status.put_shard(ShardStatus::from(&shard(ShardId::first(0), 10, done(None))));
     status.follow_shards();
     assert_eq!(
-        (status.phase, status.finished, status.shards_are_over()),
+        (status.phase, status.finished, status.all_shards_ended()),
         (JobPhase::Blocked, 10, true)
     );
 }
 
 #[test]
-fn entries_are_written_as_they_always_were() {
+fn the_stored_form_of_an_entry_is_stable() {
     let entry = ShardStatus::from(&shard(ShardId::first(3), 10, submitted(4)));
     let text = serde_json::to_string(&entry).unwrap();
     assert_eq!(
@@ -163,8 +164,7 @@ fn any_phase() -> impl Strategy<Value = Phase> {
 }
 
 proptest! {
-    /// Whatever the order in which the shards are heard of, and however often, the last entry of
-    /// each counts.
+    /// The last entry of each shard counts, whatever the order and the number of its entries.
     #[test]
     fn the_order_of_the_entries_does_not_matter(
         heard in proptest::collection::vec((0..5_u32, any_phase()), 1..40),

@@ -1,0 +1,192 @@
+//! A manifest file on this machine, and the reference pictures next to it.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use darkroom::{
+    batch_bounds::BatchBounds,
+    job::JobSettings,
+    manifest::{
+        self, Context, Copies, Diagnostic, Header, Limits, Mode, OpenedManifest, PlannedImage,
+        Reading, Severity, Sidecar,
+    },
+    models::Catalog,
+    names::{JobId, ObjectUri},
+    plan::{Forecast, RequestSize, Sharder},
+};
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::{ManifestArgs, SettingsArgs, sidecar::FolderSources};
+use crate::cloud::BUCKET;
+
+/// A manifest file and what determines its job.
+#[derive(Debug)]
+pub(super) struct ManifestFile {
+    path: PathBuf,
+    sources: FolderSources,
+    header: Header,
+    /// The key that the manifest gets in the bucket.
+    pub(super) key: String,
+    /// The job that the manifest becomes.
+    pub(super) job: JobId,
+    /// The metadata, the job document, and the templates that the manifest uses.
+    pub(super) sidecar: Sidecar,
+}
+
+/// What checking a manifest has found.
+#[derive(Debug)]
+pub(super) struct CheckedManifest {
+    /// The problems, and the counts and costs in total and by model and size.
+    pub(super) reading: Reading,
+    /// How long the job takes, if that is longer than a day.
+    pub(super) forecast: Option<Forecast>,
+    /// Whether the manifest or its metadata requests a dry run.
+    pub(super) is_dry_run: bool,
+    /// The keys of the reference pictures in the local bucket.
+    pub(super) references: BTreeSet<String>,
+}
+
+impl ManifestFile {
+    /// Reads the manifest and what is next to it once, to determine the job that it becomes with
+    /// its metadata and these settings.
+    pub(super) fn open(args: &ManifestArgs, settings: &JobSettings) -> anyhow::Result<Self> {
+        // The file name becomes the key, and the key is part of the job's identity.
+        let path = args.manifest.as_path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name =
+            name.with_context(|| format!("the file name of {} is not valid", path.display()))?;
+        let key = format!("inbox/{name}");
+
+        // `plan` opens a manifest by the same routine, so the job is the same.
+        let uri = ObjectUri {
+            bucket: BUCKET.to_owned(),
+            key,
+        };
+        let sources = FolderSources::new(path);
+        let metadata = args.metadata().map_err(anyhow::Error::msg)?;
+        let opened = OpenedManifest::open(&sources, &uri, metadata)?;
+        Ok(Self {
+            path: path.to_owned(),
+            sources,
+            job: opened.job_id(&uri, settings),
+            key: uri.key,
+            sidecar: opened.sidecar,
+            header: opened.header,
+        })
+    }
+
+    /// Returns the content of the manifest.
+    pub(super) fn bytes(&self) -> anyhow::Result<Vec<u8>> {
+        fs::read(&self.path).with_context(|| format!("can't read {}", self.path.display()))
+    }
+
+    /// Returns the path of the local file that becomes the object `key`: keys are relative to the
+    /// manifest's folder.
+    pub(super) fn local_path(&self, key: &str) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(key)
+    }
+
+    /// Checks the manifest as `plan` does.
+    pub(super) fn check(
+        &self,
+        catalog: &Catalog,
+        args: &SettingsArgs,
+        now: Timestamp,
+    ) -> anyhow::Result<CheckedManifest> {
+        // Web references are not fetched here. `plan` fetches them.
+        let (settings, project, copies) = (args.settings(), args.limits(), Copies::new());
+        let bounds = BatchBounds::of(&project, catalog, args.tier);
+        let context = Context {
+            bucket: BUCKET,
+            catalog,
+            default_model: &settings.default_model,
+            on: now.to_zoned(TimeZone::UTC).date(),
+            allow_retired_models: settings.allow_retired_models,
+            sidecar: &self.sidecar,
+            allow_unknown_models: settings.allow_unknown_models,
+            copies: settings.https_references.are_allowed().then_some(&copies),
+            bounds: &bounds,
+            limits: Limits::default(),
+        };
+
+        // The reader gives out one image at a time, so memory use does not grow with the manifest.
+        let header = &self.header;
+        let mut sharder = Sharder::new(settings.shard.clone(), bounds.clone());
+        let mut pictures = ReferencePictures::default();
+        let mut reading = manifest::read(self.sources.open()?, header, &context, |image| {
+            sharder.place(&image.model, RequestSize::of(&image, catalog));
+            pictures.check(self, &image);
+            Ok(())
+        })?;
+
+        // Missing pictures are added to the manifest's own problems, in the order of the lines.
+        let forecast = Forecast::of(&sharder.planned(), project.live_batches, &bounds);
+        reading.errors += pictures.missing.len() as u64;
+        reading.problems.extend(pictures.problems());
+        reading.problems.sort_by_key(|problem| problem.line);
+        let is_dry_run = header.job().mode == Some(Mode::DryRun);
+        Ok(CheckedManifest {
+            reading,
+            forecast,
+            is_dry_run,
+            references: pictures.found,
+        })
+    }
+}
+
+/// The reference pictures of a manifest that are in the local bucket. They are uploaded from files
+/// in the manifest's folder.
+#[derive(Default)]
+struct ReferencePictures {
+    found: BTreeSet<String>,
+    missing: BTreeSet<String>,
+    /// Problems of missing pictures, up to the limit for the problems of a manifest.
+    listed: Vec<Diagnostic>,
+}
+
+impl ReferencePictures {
+    /// Checks that the pictures of an image exist.
+    fn check(&mut self, manifest: &ManifestFile, image: &PlannedImage) {
+        for ObjectUri { bucket, key } in &image.refs {
+            if bucket != BUCKET || self.found.contains(key) || self.missing.contains(key) {
+                continue;
+            }
+            let path = manifest.local_path(key);
+            if path.is_file() {
+                self.found.insert(key.clone());
+                continue;
+            }
+            self.missing.insert(key.clone());
+            if self.listed.len() < Limits::default().problems {
+                self.listed.push(Diagnostic {
+                    line: image.line,
+                    key: Some(image.item.clone()),
+                    severity: Severity::Error,
+                    code: "missing_reference".to_owned(),
+                    message: format!("there is no file {}", path.display()),
+                });
+            }
+        }
+    }
+
+    /// Takes the problems of the missing pictures. If there are too many to list, the last problem
+    /// gives the number of the others.
+    fn problems(&mut self) -> Vec<Diagnostic> {
+        let mut listed = std::mem::take(&mut self.listed);
+        let more = self.missing.len() - listed.len();
+        if more > 0 {
+            listed.push(Diagnostic {
+                line: 1,
+                key: None,
+                severity: Severity::Error,
+                code: "more_errors".to_owned(),
+                message: format!("{more} more reference pictures are missing"),
+            });
+        }
+        listed
+    }
+}
