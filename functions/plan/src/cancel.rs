@@ -6,7 +6,7 @@
 //! was, and is found by the second look.
 
 use darkroom::{
-    manifest::{Problem, Severity},
+    manifest::{Diagnostic, Severity},
     names::JobId,
     object_keys::{self, Marker},
     report::{ResultForm, Summary},
@@ -40,7 +40,7 @@ pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, P
          drop the manifest with another job.run"
     );
     let code = "cancelled".to_owned();
-    let warning = Problem {
+    let warning = Diagnostic {
         line: 1,
         key: None,
         severity: Severity::Warning,

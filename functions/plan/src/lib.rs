@@ -5,7 +5,6 @@
 //! web, where those are allowed, writes the plan, a request file and a state for each shard, and
 //! sends one message per shard to (shards). It has no key to Gemini and never writes to `inbox/`.
 
-mod beside;
 mod cancel;
 mod check;
 mod content;
@@ -15,6 +14,7 @@ mod estimate;
 pub mod handler;
 mod references;
 mod reject;
+mod sources;
 mod terms;
 mod time;
 pub mod web;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use darkroom::{
     digest::hex,
-    manifest::{Copies, Expected, Problem, Severity},
+    manifest::{Copies, Diagnostic, PlannedImage, Severity},
     names::{JobId, ObjectUri},
     object_keys,
     results::image::MediaType,
@@ -67,8 +67,8 @@ struct FirstUse {
 }
 
 impl FirstUse {
-    fn problem(self, (code, message): Fault) -> Problem {
-        Problem {
+    fn problem(self, (code, message): Fault) -> Diagnostic {
+        Diagnostic {
             line: self.line,
             key: Some(self.key),
             severity: Severity::Error,
@@ -90,7 +90,7 @@ pub(crate) struct Used {
 
 impl Used {
     /// Notes the references of an image.
-    pub(crate) fn note(&mut self, expected: &Expected) {
+    pub(crate) fn note(&mut self, expected: &PlannedImage) {
         let first = || FirstUse {
             line: expected.line,
             key: expected.item.clone(),
@@ -123,7 +123,7 @@ type Fault = (&'static str, String);
 
 /// What was found out about references so far.
 struct Looking<'a> {
-    problems: Vec<Problem>,
+    problems: Vec<Diagnostic>,
     /// How many were looked at, and how many there are.
     looked_at: usize,
     all: usize,
@@ -133,7 +133,7 @@ struct Looking<'a> {
 
 impl Looking<'_> {
     /// Notes one more. Whether to look at others.
-    fn note(&mut self, problem: Option<Problem>) -> bool {
+    fn note(&mut self, problem: Option<Diagnostic>) -> bool {
         self.looked_at += 1;
         self.problems.extend(problem);
         self.problems.len() < self.most && !self.time.is_up()
@@ -143,7 +143,7 @@ impl Looking<'_> {
     ///
     /// # Errors
     /// [`PlanError::TimeUp`] where that is not due to the manifest.
-    fn finish(mut self) -> Result<Vec<Problem>, PlanError> {
+    fn finish(mut self) -> Result<Vec<Diagnostic>, PlanError> {
         let left = self.all - self.looked_at;
         if left > 0 && self.time.is_up() {
             if self.looked_at < MANY {
@@ -167,8 +167,8 @@ impl Looking<'_> {
 }
 
 /// An error of the whole manifest.
-fn general(code: &str, message: String) -> Problem {
-    Problem {
+fn general(code: &str, message: String) -> Diagnostic {
+    Diagnostic {
         line: 1,
         key: None,
         severity: Severity::Error,
@@ -178,7 +178,7 @@ fn general(code: &str, message: String) -> Problem {
 }
 
 /// Says that checking took too long, of which `what` could be done.
-pub(crate) fn too_slow(what: &str) -> Problem {
+pub(crate) fn too_slow(what: &str) -> Diagnostic {
     let message = format!(
         "checking the manifest took as long as a function may run, and got as far as {what}: drop it in several parts; \
          where references are web addresses, dropping it again goes further, as the pictures that were fetched are kept"
@@ -194,7 +194,7 @@ pub(crate) async fn check(
     used: Used,
     most: usize,
     time: &TimeLimit,
-) -> Result<(Vec<Problem>, Copies), PlanError> {
+) -> Result<(Vec<Diagnostic>, Copies), PlanError> {
     let mut copies = Copies::new();
     if let Some(first) = used.overflow {
         let count = used.objects.len() + used.web.len();

@@ -1,7 +1,7 @@
 //! A manifest with errors: all of them for the person who wrote it, and nothing bought.
 
 use darkroom::{
-    manifest::{Problem, Reading, Severity},
+    manifest::{Diagnostic, Reading, Severity},
     object_keys,
     plan::ContentClaim,
 };
@@ -43,7 +43,7 @@ pub(crate) async fn same_content(
         manifest.key
     );
     let code = "same_content".to_owned();
-    let problem = Problem {
+    let problem = Diagnostic {
         line: 1,
         key: None,
         severity: Severity::Error,
@@ -56,7 +56,7 @@ pub(crate) async fn same_content(
 async fn write(
     deps: &Deps,
     dropped: &Dropped,
-    problems: &[Problem],
+    problems: &[Diagnostic],
     errors: u64,
     is_locked: bool,
 ) -> Result<Disposition, PlanError> {
