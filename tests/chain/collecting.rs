@@ -60,7 +60,7 @@ pub(crate) async fn ended_in(making: Making, count: usize) -> World {
 pub(crate) async fn parts(world: &World) -> Vec<Value> {
     let job = world.jobs().unwrap()[0].clone();
     let mut lines = Vec::new();
-    for part in state(world).await["phase"]["parts"].as_array().unwrap() {
+    for part in state(world).await["phase"]["chunks"].as_array().unwrap() {
         let name = part["name"].as_str().unwrap();
         let written = world
             .lines(&format!("{job}shards/0000/results/{name}.jsonl"))
@@ -121,7 +121,7 @@ async fn checkpoints_change_nothing_of_the_result() {
         .await;
         assert!(acknowledged(&step!(&often, collect, RESULTS)));
         assert!(
-            state(&often).await["phase"]["parts"]
+            state(&often).await["phase"]["chunks"]
                 .as_array()
                 .unwrap()
                 .len()
@@ -168,7 +168,7 @@ async fn with_and_without_range_the_same_is_collected_and_what_follows_the_check
             .map(|sent| Some(sent.headers.get("range")?.to_str().unwrap().to_owned()))
             .collect();
         // Each invocation asks for what follows its checkpoint, and nothing before it.
-        let parts = state(&pieces).await["phase"]["parts"]
+        let parts = state(&pieces).await["phase"]["chunks"]
             .as_array()
             .unwrap()
             .clone();

@@ -3,7 +3,7 @@
 use darkroom::{
     chain::{CONTROLS, FUNCTION_TIMEOUT, MANIFESTS, POLLS, RESULTS, SHARDS},
     job::JobSettings,
-    manifest::Beside,
+    manifest::Sidecar,
     money::Usd,
     names::{JobId, ShardId},
     plan::job_id,
@@ -201,7 +201,7 @@ fn stones_job() -> JobId {
         "inbox/stones.jsonl",
         &hash,
         &JobSettings::default(),
-        &Beside::default(),
+        &Sidecar::default(),
     )
 }
 

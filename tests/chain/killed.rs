@@ -143,7 +143,7 @@ impl Shard {
     async fn lines(&self) -> Vec<Value> {
         let job = self.world.jobs().unwrap()[0].clone();
         let mut lines = Vec::new();
-        for part in state(&self.world).await["phase"]["parts"]
+        for part in state(&self.world).await["phase"]["chunks"]
             .as_array()
             .unwrap()
         {

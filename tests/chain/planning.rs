@@ -1,10 +1,16 @@
 //! What stands beside a manifest, what its own words come back as, and manifests that buy nothing.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use darkroom::chain::MANIFESTS;
 use serde_json::{Value, json};
-use tests::World;
+use tests::{World, wire::Trip};
 
 use super::{acknowledged, step};
 
@@ -424,4 +430,29 @@ async fn metadata_dry_run_ignored_no_more() {
         );
         assert!(world.wire.sent().is_empty(), "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_manifest_is_opened_three_times() {
+    let world = World::new().unwrap();
+    world
+        .put("templates/white-bg.txt", "{product} in {color} on white")
+        .await
+        .unwrap();
+    let opens = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&opens);
+    world.aws.decide(move |head| {
+        if head.method == "GET" && head.uri.path().ends_with("/inbox/skus.csv") {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+        Trip::Pass
+    });
+
+    let metadata = [("template", "white-bg"), ("key", "{sku}")];
+    drop_described(&world, "inbox/skus.csv", SKUS, &metadata).await;
+    world.run().await.unwrap();
+
+    assert!(has(&world, &format!("{}_SUCCESS", only_job(&world))));
+    // Once to identify the job, once to check the items, and once to write the plan.
+    assert_eq!(opens.load(Ordering::Relaxed), 3);
 }

@@ -174,7 +174,7 @@ async fn without_the_switch_nothing_is_fetched_and_the_person_is_told() {
         .unwrap()
         .unwrap();
     assert!(
-        validation.contains("fetching those is not switched on"),
+        validation.contains("fetching those is not enabled"),
         "{validation}"
     );
     assert_eq!((host.asked(), world.gemini.batches_created()), (0, 0));

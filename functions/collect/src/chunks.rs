@@ -30,8 +30,8 @@ impl OutputChunks {
         }
     }
 
-    /// Returns the next chunk, which ends with its line if `one_line` is set; None at the end of the
-    /// output. It is safe to cancel: bytes that have arrived stay here.
+    /// Returns the next chunk, which ends with its line if `one_line` is set; None at the end of
+    /// the output. It is safe to cancel: bytes that have arrived stay here.
     ///
     /// # Errors
     /// [`CollectError`] if the download fails, or ends before the checkpoint.

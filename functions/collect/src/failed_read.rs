@@ -98,6 +98,7 @@ fn after(reading: &Reading<'_, '_>, problem: &CollectError) -> Outcome {
 /// is the reason.
 fn counts_as_try(problem: &CollectError) -> bool {
     match problem {
+        // The output itself was not the reason.
         CollectError::Gemini(
             ApiError::RateLimited { .. }
             | ApiError::PrepaymentDepleted { .. }
@@ -110,6 +111,7 @@ fn counts_as_try(problem: &CollectError) -> bool {
         | CollectError::Lines(_)
         | CollectError::Chunk(_)
         | CollectError::Missing(_) => false,
+        // The output, or the documents of this shard, may stay unreadable.
         CollectError::Gemini(
             ApiError::NotFound { .. }
             | ApiError::Conflict { .. }

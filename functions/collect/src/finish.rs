@@ -1,5 +1,5 @@
-//! The end of a shard: a result line for every key that the output does not mention, and a round for
-//! keys that may still succeed.
+//! The end of a shard: a result line for every key that the output does not mention, and a round
+//! for keys that may still succeed.
 
 use darkroom::{
     chunks::{Chunk, ChunkLine},
@@ -115,8 +115,8 @@ async fn plan_round(
         return Ok(id);
     }
 
-    // It may be replaced as long as `submit` has not seen it. Replacing a round that has begun could
-    // buy the same key twice.
+    // It may be replaced as long as `submit` has not seen it. Replacing a round that has begun
+    // could buy the same key twice.
     if !matches!(earlier.shard.phase, Phase::Planned { .. }) || earlier.shard.driver.is_some() {
         return Err(CollectError::RoundBegun(id));
     }
@@ -147,6 +147,8 @@ fn unanswered(collecting: &Collecting, found: &Found) -> (Status, Reason) {
     if let Some(reason) = perhaps_made(collecting, found) {
         return (Status::Failed, reason);
     }
+
+    // Otherwise the end of the batch is the reason.
     match (ended.state.as_str(), &ended.error) {
         ("EXPIRED", _) => (
             Status::Expired,
@@ -183,6 +185,8 @@ fn unanswered(collecting: &Collecting, found: &Found) -> (Status, Reason) {
                 true,
             ),
         ),
+        // A success without a line for the key: requesting it again is safe, unless the whole
+        // output is unmatched and an operator has not approved.
         _ => {
             let may_ask_again = collecting
                 .unmatched
@@ -206,6 +210,8 @@ fn perhaps_made(collecting: &Collecting, found: &Found) -> Option<Reason> {
         .unmatched
         .is_some_and(|unmatched| unmatched.buy_again);
     let output = collecting.ended.describe_output();
+
+    // A skipped line was not read, so it may hold any image.
     let (code, message) = if found.skipped_lines > 0 {
         let message = format!(
             "its line may be one of {} lines of the output at which every reader crashed; {output}",

@@ -50,6 +50,7 @@ async fn process(
 /// Reads the shard's output as far as it can, and returns what happens to the shard next.
 async fn decide(deps: &Deps, turn: &mut Turn<'_>) -> Result<Outcome, CollectError> {
     Ok(match collect_step(turn.shard(), &turn.arrival()) {
+        // Both work under a lease, which a failure gives back.
         CollectStep::Read(collecting) => {
             let mut reading = Reading::begin(deps, turn, collecting).await?;
             let outcome = read_on(&mut reading).await;

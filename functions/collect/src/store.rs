@@ -156,6 +156,7 @@ fn keep_unmatched(
         response_id,
         ..
     } = answer;
+    // Its name has the offset of the line, since it has no key of this shard.
     let images = match outcome {
         Outcome::Succeeded { image, .. } => {
             vec![(

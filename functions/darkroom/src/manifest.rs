@@ -1,192 +1,96 @@
-//! Manifests: from the file that a person drops to the images that are expected, or to every
-//! problem it has.
+//! Manifests: from the file that a user drops to the images that it asks for, or to every problem
+//! that it has.
 //!
-//! CSV, JSON Lines, a JSON array and a JSON envelope are told apart by their content, gzip or not;
-//! so are friendly items and lines of the batch files of Gemini, Vertex, OpenAI and Bedrock, which
-//! may be mixed. Nothing is silently ignored: what isn't known, or not acted upon, is a problem
-//! with a line number.
+//! The format (CSV, JSON Lines, a JSON array or a JSON envelope) is recognized by content,
+//! compressed with gzip or not. So is the dialect of an item: Darkroom's own, or a line of the
+//! batch files of Gemini, Vertex, OpenAI or Bedrock. One manifest may mix dialects. Nothing is
+//! ignored silently: an unknown field, or one without effect, is reported with its line.
 //!
 //! A manifest is read twice, because an envelope may give its defaults after its items:
-//! [`Header::read`] first, then [`read`]. Neither holds more than one item at a time; [`read`] also
-//! remembers a hash of each key.
+//! [`Header::read`] first, then [`read`]. Neither holds more than one item at a time, but [`read`]
+//! also keeps a hash of each key. [`OpenedManifest::open`] combines the first read with what names
+//! the job.
+//!
+//! The rooms: `format` splits a file into items, `dialect` reads an item's fields, `resolve` adds
+//! what an item leaves out and builds its requests, and `diagnostics` collects what is wrong.
 
-mod bedrock;
-mod beside;
-mod cell;
-mod check;
-mod column;
-mod columns;
-mod complete;
-mod continuation;
-mod document;
-mod encoding;
-mod expected;
-mod field;
-mod fit;
+mod context;
+mod diagnostics;
+mod dialect;
+mod format;
 mod header;
-mod input;
-mod intake;
-mod item;
-mod lines;
-mod matrix;
-mod metadata;
-mod native;
-mod native_line;
-mod openai;
-mod order;
-mod own_keys;
-mod path;
-mod problem;
-mod reference;
-mod request;
-mod request_check;
-mod request_hints;
-mod request_keys;
-mod request_schema;
-mod rows;
+mod planned_image;
+mod reader;
+mod resolve;
 mod schema;
-mod setting;
-mod shared;
-mod strict;
-mod table;
-mod template;
-mod used;
-mod validation;
-mod variables;
+mod source_set;
+mod strict_json;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
 };
 
-use jiff::civil::Date;
-use url::Url;
-
 pub use self::{
-    beside::{Beside, StoredTemplate, TEMPLATES, metadata_name},
-    columns::Columns,
-    continuation::ContinuationRows,
-    expected::{Expected, REPEATED_BYTES},
+    context::{Context, Copies, Limits},
+    diagnostics::{Diagnostic, Severity, validation::write_validation},
+    dialect::native::request_check::RequestCheck,
+    format::csv::{columns::Columns, continuation::ContinuationRows},
     header::{Header, Job, Mode},
-    problem::{Problem, Severity},
-    request_check::RequestCheck,
+    planned_image::{PlannedImage, REPEATED_BYTES},
+    resolve::sidecar::{Sidecar, StoredTemplate, TEMPLATES, metadata_name},
     schema::json_schema,
-    used::used_templates,
-    validation::write_validation,
+    source_set::{OpenedManifest, SourceSet},
 };
-use self::{header::Format, input::Input, intake::Intake};
+use self::{format::input::Input, header::Format, reader::ItemReader};
 use crate::{
-    batch_bounds::BatchBounds,
     cost::{Breakdown, Estimate},
-    models::Catalog,
     money::Usd,
-    names::ObjectUri,
 };
 
-/// What a manifest is read with.
-#[derive(Clone, Debug)]
-pub struct Context<'a> {
-    /// The bucket of references that name none.
-    pub bucket: &'a str,
-    /// The models there are.
-    pub catalog: &'a Catalog,
-    /// The model of items that name none: a family's name or a full id.
-    pub default_model: &'a str,
-    /// The day that decides which models are live.
-    pub on: Date,
-    /// Whether models past their last day may be asked for.
-    pub allow_retired_models: bool,
-    /// What stands beside the manifest.
-    pub beside: &'a Beside,
-    /// Whether full ids that the catalog doesn't know may be asked for, at the price of the
-    /// dearest.
-    pub allow_unknown_models: bool,
-    /// Where references by web address were copied to; none if those are not allowed.
-    pub copies: Option<&'a Copies>,
-    /// What one batch may be at most: an image that is more can't be made.
-    pub bounds: &'a BatchBounds,
-    /// The bounds of a manifest.
-    pub limits: Limits,
-}
-
-/// Where references by web address were copied to, each without its fragment.
-pub type Copies = BTreeMap<Url, ObjectUri>;
-
-/// The bounds of a manifest, so that no file can exhaust a function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of the whole, decompressed.
-    pub manifest_bytes: u64,
-    /// Bytes of one line or item. A row of a table is bounded more tightly, as every cell costs
-    /// memory: 4 MiB.
-    pub item_bytes: u64,
-    /// Images of the whole. `plan` keeps a hash of each key and path in memory.
-    pub images: u64,
-    /// Images of one item.
-    pub variants: u32,
-    /// Characters of one prompt.
-    pub prompt_characters: usize,
-    /// Errors, and as many warnings, that are listed. After so many errors nothing more is looked
-    /// at.
-    pub problems: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            manifest_bytes: 2 << 30,
-            item_bytes: 32 << 20,
-            images: 1_000_000,
-            variants: 16,
-            prompt_characters: 100_000,
-            problems: 10_000,
-        }
-    }
-}
-
-/// What reading a manifest found, beside the images.
+/// The result of reading a manifest, apart from its images.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Reading {
-    /// The problems, as they were met. Beyond the limit they are counted, and one more problem says
-    /// so.
-    pub problems: Vec<Problem>,
-    /// All errors, listed or not. With one or more the manifest must be rejected.
+    /// The errors and warnings, in the order in which they were found. Beyond the limit they are
+    /// only counted, and one more entry gives the number.
+    pub problems: Vec<Diagnostic>,
+    /// The number of errors, listed or not. A manifest with at least one must be rejected.
     pub errors: u64,
-    /// All warnings, listed or not.
+    /// The number of warnings, listed or not.
     pub warnings: u64,
-    /// Items, good or bad.
+    /// The number of items, valid or not.
     pub items: u64,
-    /// Images that were handed over.
+    /// The number of images that were passed to the sink.
     pub images: u64,
-    /// What they will cost.
+    /// The estimated cost of all images.
     pub estimate: Estimate,
-    /// What they may cost in batches at the most, each asked for once.
+    /// The most that the images can cost in batches if each is requested once.
     pub ceiling_usd: Usd,
-    /// The same by model and size.
+    /// The estimate by model and size.
     pub breakdown: Breakdown,
-    /// The families' names that were used, each with the full id it led to.
+    /// The names of model families that items use, each with the full id that it resolved to.
     pub aliases: BTreeMap<String, String>,
-    /// The stored templates that were used, by the names they have in the manifest.
+    /// The names of the stored templates that items use.
     pub templates: BTreeSet<String>,
-    /// The variables that a table has columns for, in their order.
+    /// The variables that a table has columns for, in the order of the columns.
     pub columns: Vec<String>,
 }
 
-/// Why a manifest couldn't be read at all. What is wrong *in* it is a [`Problem`].
+/// Why a manifest could not be read at all. Mistakes in its content are [`Diagnostic`]s instead.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The source failed: reading again may work.
+    /// The source failed. Reading it again may work.
     #[error("the manifest can't be read")]
     Source(#[source] io::Error),
     /// The sink refused an image.
-    #[error("an expected image can't be handed over")]
+    #[error("a planned image can't be passed on")]
     Sink(#[source] io::Error),
 }
 
-/// Reads a manifest and hands each expected image to `sink`, in order.
+/// Reads a manifest and passes each planned image to `sink`, in order.
 ///
-/// Good images are handed over whatever else is wrong: they count only when [`Reading::errors`] is
-/// 0.
+/// Valid images are passed on even if other items have errors. Use them only if [`Reading::errors`]
+/// is 0.
 ///
 /// # Errors
 /// [`ReadError`] when the source or the sink fails. No content of a manifest is an error.
@@ -194,14 +98,14 @@ pub fn read(
     source: impl io::Read,
     header: &Header,
     context: &Context<'_>,
-    mut sink: impl FnMut(Expected) -> io::Result<()>,
+    mut sink: impl FnMut(PlannedImage) -> io::Result<()>,
 ) -> Result<Reading, ReadError> {
-    let mut intake = Intake::new(header, context, &mut sink);
+    let mut reader = ItemReader::new(header, context, &mut sink);
     let read = Input::open(source, &context.limits).and_then(|mut input| {
-        match read_items(&mut input, header.format, &mut intake) {
-            // How much was not looked at is worth a pass over the rest: it says how much work is
-            // left.
-            Err(Stop::Full) => intake.skip(&mut input),
+        match read_items(&mut input, header.format, &mut reader) {
+            // Counting the unread lines takes another pass over the rest, but the user learns how
+            // much of the manifest remains to be checked.
+            Err(Stop::Full) => reader.skip(&mut input),
             read => read,
         }
     });
@@ -209,26 +113,30 @@ pub fn read(
         Ok(()) | Err(Stop::Full) => {}
         Err(Stop::Source(error)) => return Err(ReadError::Source(error)),
         Err(Stop::Sink(error)) => return Err(ReadError::Sink(error)),
-        Err(Stop::Problem(problem)) => intake.problems.push(problem),
+        Err(Stop::Diagnostic(diagnostic)) => reader.diagnostics.push(diagnostic),
     }
-    Ok(intake.finish())
+    Ok(reader.finish())
 }
 
-fn read_items(input: &mut Input<'_>, format: Format, intake: &mut Intake<'_>) -> Result<(), Stop> {
+fn read_items(
+    input: &mut Input<'_>,
+    format: Format,
+    reader: &mut ItemReader<'_>,
+) -> Result<(), Stop> {
     match format {
-        Format::Table => table::read(input, intake),
-        Format::Lines => lines::read(input, intake),
-        Format::Array | Format::Envelope => document::read(input, format, intake),
+        Format::Table => format::csv::read(input, reader),
+        Format::Lines => format::jsonl::read(input, reader),
+        Format::Array | Format::Envelope => format::document::read(input, format, reader),
     }
 }
 
-/// Why reading ends before the end.
+/// Why reading stops before the end of a manifest.
 enum Stop {
     Source(io::Error),
     Sink(io::Error),
-    /// What follows can't be understood.
-    Problem(Problem),
-    /// Enough errors were found: more of them would help no one.
+    /// The rest of the manifest can't be parsed.
+    Diagnostic(Diagnostic),
+    /// The limit of listed errors is reached.
     Full,
 }
 

@@ -43,7 +43,8 @@ pub const BATCH_MAX_LIFETIME: SignedDuration = SignedDuration::from_hours(50);
 pub const CANCEL_GRACE: SignedDuration = SignedDuration::from_hours(2);
 
 /// How long Gemini keeps the output of a batch after its end: six weeks
-/// (<https://ai.google.dev/gemini-api/docs/batch-api>, read 2026-11). Reading is retried until then.
+/// (<https://ai.google.dev/gemini-api/docs/batch-api>, read 2026-11). Reading is retried until
+/// then.
 pub const OUTPUT_KEPT: SignedDuration = SignedDuration::from_hours(42 * 24);
 
 /// How long a batch may have succeeded without naming its output before the shard is held.
@@ -156,8 +157,8 @@ pub struct Shard {
     pub model: String,
     /// Its share of the project's limits.
     pub demand: Demand,
-    /// The range of bytes of `plan.jsonl`, start and end, that has all lines of its images. Lines of
-    /// other shards may be among them.
+    /// The range of bytes of `plan.jsonl`, start and end, that has all lines of its images. Lines
+    /// of other shards may be among them.
     pub plan_bytes: (u64, u64),
     /// In a later round, the keys of the parent's request file that are requested again. None in a
     /// first round, which requests all of them.
@@ -197,8 +198,8 @@ pub struct Shard {
     /// Why it waits, as a text for users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
-    /// Whether it waits because Gemini rejects the API key or its project, which only an operator can
-    /// change.
+    /// Whether it waits because Gemini rejects the API key or its project, which only an operator
+    /// can change.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused_key: bool,
 }
@@ -321,6 +322,7 @@ impl Shard {
             keys: None,
             refused: None,
             phase: Phase::Planned { attempts: 0 },
+            // Nothing is bought until then, so ending the shard at its deadline loses no image.
             deadline: now + SUBMIT_DEADLINE,
             changed_at: now,
             errors: 0,
@@ -369,8 +371,8 @@ impl Shard {
         }
     }
 
-    /// This shard with details of its phase replaced by `phase`. A held shard stays held for the same
-    /// reason.
+    /// This shard with details of its phase replaced by `phase`. A held shard stays held for the
+    /// same reason.
     pub fn with_detail(&self, phase: Phase) -> Self {
         let phase = match &self.phase {
             Phase::Held { reason, .. } => Phase::Held {
@@ -470,8 +472,8 @@ impl Shard {
         )
     }
 
-    /// This shard, released by an operator's approval: it continues in the phase that it was in, with
-    /// its deadline and its counts of tries reset. None if it is not held.
+    /// This shard, released by an operator's approval: it continues in the phase that it was in,
+    /// with its deadline and its counts of tries reset. None if it is not held.
     pub fn approved(&self, now: Timestamp) -> Option<Self> {
         let Phase::Held { before, .. } = &self.phase else {
             return None;
@@ -581,9 +583,9 @@ impl Shard {
         }
     }
 
-    /// This shard once the invocation that held its lease has certainly ended: the lease ends `now`.
-    /// None if no invocation held one. An invocation that `failed` counts as a crash at the line that
-    /// it was reading; one that ended with its process does not.
+    /// This shard once the invocation that held its lease has certainly ended: the lease ends
+    /// `now`. None if no invocation held one. An invocation that `failed` counts as a crash at the
+    /// line that it was reading; one that ended with its process does not.
     pub fn without_lease(&self, failed: bool, now: Timestamp) -> Option<Self> {
         let phase = match self.phase.clone() {
             Phase::Uploading {

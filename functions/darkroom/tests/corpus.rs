@@ -1,11 +1,11 @@
 //! Hostile manifests and result files, each with the exact outcome that it must have, in flat
 //! memory.
 //!
-//! Cases that a person can learn from are files in `events/manifests/bad` and
-//! `tests/corpus/results`, with what must come of them beside them in `<name>.expected`. Those that
-//! are too large to keep are made here. What comes of a case is compared with what is expected
-//! however the bytes arrive: whole, in 64 KiB, in sevens and one by one.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+//! Instructive cases are files in `events/manifests/bad` and `tests/corpus/results`, each with its
+//! expected outcome in `<name>.expected`. Those that are too large to store are generated here. The
+//! outcome must not depend on how the bytes arrive: all at once, in 64 KiB, in sevens, or one by
+//! one.
+#![expect(clippy::unwrap_used, reason = "a test that can't continue has failed")]
 
 mod corpus {
     pub(crate) mod bytes;

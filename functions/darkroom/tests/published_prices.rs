@@ -1,24 +1,24 @@
-//! The published arithmetic: 10,000 images of 1K at the prices of 23 March 2026.
+//! The arithmetic that is published: 10,000 images of 1K, at the prices of 23 March 2026.
 //!
-//! The published sums, $670 and $340 for 3.1 Flash Image and $1,340 and $670 for 3 Pro Image, cover
-//! the output images at the listed price of one image, which is rounded to a tenth of a cent. They
-//! don't include input (text and reference images) and thinking tokens. A bill counts tokens instead
-//! of images, so it differs by the rounding: 1,120 tokens cost $0.0672, while $0.067 is listed.
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
+//! $670 and $340 for 3.1 Flash Image, $1,340 and $670 for 3 Pro Image are what the output images
+//! cost, at the price of one image as the price page prints it, which is rounded to a tenth of a
+//! cent. They leave out what goes in (text, reference pictures) and thoughts. A bill goes by
+//! tokens, not by images, so it differs by the rounding: 1,120 tokens are $0.0672 where $0.067 is
+//! printed.
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use darkroom::{
     batch_bounds::BatchBounds,
     billing::Charge,
     cost::{Estimate, Usage},
-    manifest::{self, Beside, Context, Header, Limits},
+    manifest::{self, Context, Header, Limits, Sidecar},
     models::Catalog,
     money::Usd,
 };
 
 const IMAGES: u64 = 10_000;
 
-/// The model, and the costs of [`IMAGES`] images in synchronous requests and in batches: as
-/// published, and by tokens.
+/// Model, then what so many images cost one by one and in batches: as published, and by tokens.
 const PUBLISHED: [(&str, [&str; 2], [&str; 2]); 2] = [
     (
         "gemini-3.1-flash-image-preview",
@@ -40,10 +40,11 @@ fn usd(text: &str) -> Usd {
     text.parse().unwrap()
 }
 
-/// Returns the number of images and the estimate of a manifest with [`IMAGES`] images of `model`.
+/// What a manifest of so many images of `model` is estimated at on that day, and how many images it
+/// asks for.
 fn estimated(model: &str, prompt: &str) -> (u64, Estimate) {
     let catalog = catalog();
-    let beside = Beside::default();
+    let sidecar = Sidecar::default();
     let context = Context {
         bucket: "studio",
         catalog: &catalog,
@@ -51,7 +52,7 @@ fn estimated(model: &str, prompt: &str) -> (u64, Estimate) {
         on: "2026-03-23".parse().unwrap(),
         allow_retired_models: false,
         allow_unknown_models: false,
-        beside: &beside,
+        sidecar: &sidecar,
         copies: None,
         bounds: BatchBounds::none(),
         limits: Limits::default(),

@@ -5,7 +5,7 @@
 //! that `control` ignored was written before the lock, so the second lookup finds it.
 
 use darkroom::{
-    manifest::{Problem, Severity},
+    manifest::{Diagnostic, Severity},
     names::JobId,
     object_keys::{self, Marker},
     report::{ResultForm, Summary},
@@ -40,7 +40,7 @@ pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, P
          the manifest with another job.run"
     );
     let code = "cancelled".to_owned();
-    let warning = Problem {
+    let warning = Diagnostic {
         line: 1,
         key: None,
         severity: Severity::Warning,

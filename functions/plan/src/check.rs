@@ -1,4 +1,4 @@
-//! The first reading of a manifest: all its problems, before anything is written.
+//! The second time that a manifest is opened: all its errors are found before anything is written.
 
 use std::sync::{
     Arc,
@@ -8,7 +8,9 @@ use std::sync::{
 use darkroom::{
     batch_bounds::BatchBounds,
     job::ShardLimits,
-    manifest::{self, Beside, Context, Copies, Header, Limits, Problem, Reading, Severity},
+    manifest::{
+        self, Context, Copies, Diagnostic, Header, Limits, Reading, Severity, Sidecar, SourceSet,
+    },
     models::Catalog,
     plan::{
         CustomNames, CustomNamesCollector, Forecast, PlanSummary, PlannedShard, RequestSize,
@@ -26,19 +28,19 @@ use crate::{
     time::{TO_REJECT, TimeLimit},
 };
 
-/// Batches of one job, at the most. So many take a month even where a hundred run at the same time,
-/// and each has a state that is written here, within one invocation.
+/// The most batches of one job. Even with a hundred running at the same time they take a month, and
+/// the state of each is written here, within one invocation.
 const MAX_SHARDS: usize = 10_000;
 
-/// So many images at the least were read where it is the manifest that takes long, and not an
-/// outage.
-const MANY: u64 = 10_000;
+/// From this number of images on, a check that runs out of time is blamed on the manifest's size.
+/// Below it, the cause is more likely an outage.
+const LARGE_MANIFEST_IMAGES: u64 = 10_000;
 
-/// What checking a manifest found.
+/// The result of checking a manifest.
 pub(crate) enum Checked {
-    /// It can be planned.
+    /// The manifest can be planned.
     Good(Box<Good>),
-    /// It has errors.
+    /// The manifest has errors.
     Bad(Reading),
 }
 
@@ -46,19 +48,19 @@ pub(crate) enum Checked {
 #[derive(Debug)]
 pub(crate) struct Good {
     /// What holds for the whole manifest.
-    pub(crate) header: Header,
+    pub(crate) header: Arc<Header>,
     /// Warnings, counts and costs.
     pub(crate) reading: Reading,
-    /// Where references by web address were copied to.
+    /// The copies of references that are web addresses.
     pub(crate) copies: Copies,
-    /// The shards that it will be cut into.
+    /// The shards that the manifest will be cut into.
     pub(crate) shards: Vec<PlannedShard>,
-    /// The names that it gives to values of its own.
+    /// The manifest's own names for keys and variables.
     pub(crate) custom_names: CustomNames,
 }
 
 impl Good {
-    /// What is known about the whole job.
+    /// Sums up the whole job.
     pub(crate) fn summary(&self, deps: &Deps, terms: &Terms) -> PlanSummary {
         let shards = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
         let forecast = Forecast::of(&self.shards, deps.project.live_batches.get(), &terms.bounds);
@@ -69,50 +71,44 @@ impl Good {
     }
 }
 
-/// Owned, so that a blocking thread can have it.
+/// What a [`Context`] borrows, owned so that a blocking thread can hold it.
 #[derive(Clone, Debug)]
-pub(crate) struct Setting {
+pub(crate) struct ReadContext {
     bucket: String,
     catalog: Arc<Catalog>,
     default_model: String,
     on: Date,
     allow_retired_models: bool,
-    beside: Beside,
+    sidecar: Sidecar,
     allow_unknown_models: bool,
     copies: Option<Copies>,
     bounds: BatchBounds,
     limits: Limits,
 }
 
-impl Setting {
-    /// What manifests are read with on the day of `planned_at`, with what was dropped with this
-    /// one, once its references were copied.
-    pub(crate) fn new(
-        deps: &Deps,
-        planned_at: Timestamp,
-        bounds: &BatchBounds,
-        beside: &Beside,
-        copies: Copies,
-    ) -> Self {
+impl ReadContext {
+    /// The context of `dropped` on the day when it was planned first. `copies` are empty until its
+    /// references have been copied.
+    pub(crate) fn new(deps: &Deps, dropped: &Dropped, terms: &Terms, copies: Copies) -> Self {
         Self {
             bucket: deps.bucket.name().to_owned(),
             catalog: deps.catalog.clone(),
             default_model: deps.settings.default_model.clone(),
-            on: planned_at.to_zoned(TimeZone::UTC).date(),
+            on: terms.planned_at.to_zoned(TimeZone::UTC).date(),
             allow_retired_models: deps.settings.allow_retired_models,
-            beside: beside.clone(),
+            sidecar: dropped.sidecar.clone(),
             allow_unknown_models: deps.settings.allow_unknown_models,
             copies: deps
                 .settings
                 .https_references
                 .are_allowed()
                 .then_some(copies),
-            bounds: bounds.clone(),
+            bounds: terms.bounds.clone(),
             limits: deps.limits,
         }
     }
 
-    /// The same, as the library takes it.
+    /// Borrows the context in the library's form.
     pub(crate) fn context(&self) -> Context<'_> {
         Context {
             bucket: &self.bucket,
@@ -120,7 +116,7 @@ impl Setting {
             default_model: &self.default_model,
             on: self.on,
             allow_retired_models: self.allow_retired_models,
-            beside: &self.beside,
+            sidecar: &self.sidecar,
             allow_unknown_models: self.allow_unknown_models,
             copies: self.copies.as_ref(),
             bounds: &self.bounds,
@@ -129,12 +125,13 @@ impl Setting {
     }
 }
 
-/// Reads the manifest, and looks at every reference picture it names. Where that takes too long
-/// because there is so much of it, and the plan isn't locked yet, that is an error of the manifest
-/// as any other: trying again would take as long.
+/// Reads the manifest and checks every reference picture that it names.
+///
+/// If that takes too long because the manifest is large, and the plan is not locked yet, it is an
+/// error of the manifest like any other, because another attempt would take as long.
 ///
 /// # Errors
-/// [`PlanError::TimeUp`] where time is up for another reason, such as an outage of S3: the next
+/// [`PlanError::TimeUp`] if time ran out for another reason, such as an outage of S3. The next
 /// invocation tries again.
 pub(crate) async fn check(
     deps: &Deps,
@@ -149,9 +146,13 @@ pub(crate) async fn check(
             [too_large(deps.limits.manifest_bytes)],
         )));
     }
+
+    // The counter is shared, because it must survive a reading that fails.
     let images = Arc::new(AtomicU64::new(0));
     let (mut good, used) = match read(deps, dropped, terms, &time, &images).await {
-        Err(PlanError::TimeUp) if !terms.are_locked && images.load(Ordering::Relaxed) >= MANY => {
+        Err(PlanError::TimeUp)
+            if !terms.are_locked && images.load(Ordering::Relaxed) >= LARGE_MANIFEST_IMAGES =>
+        {
             return Ok(Checked::Bad(with_problems(
                 Reading::default(),
                 [references::too_slow("reading it")],
@@ -162,8 +163,9 @@ pub(crate) async fn check(
     if good.shards.len() > MAX_SHARDS {
         good.reading = with_problems(good.reading, [too_many_shards(good.shards.len())]);
     }
+
     if terms.are_locked {
-        // They were looked at before the lock was written; what was copied is sent.
+        // The references were checked before the lock was written. What was copied then is sent.
         good.copies = references::copies(deps, &dropped.job).await?;
     } else if let left @ 1.. = (deps.limits.problems as u64).saturating_sub(good.reading.errors) {
         let most = usize::try_from(left).unwrap_or(usize::MAX);
@@ -177,7 +179,7 @@ pub(crate) async fn check(
     })
 }
 
-/// Reads the manifest, and notes the pictures it refers to.
+/// Reads the items of the manifest, and collects the pictures that they refer to.
 async fn read(
     deps: &Deps,
     dropped: &Dropped,
@@ -185,31 +187,20 @@ async fn read(
     time: &TimeLimit,
     images: &Arc<AtomicU64>,
 ) -> Result<(Good, Used), PlanError> {
-    let setting = Setting::new(
-        deps,
-        terms.planned_at,
-        &terms.bounds,
-        &dropped.beside,
-        Copies::new(),
-    );
-    let for_header = time.bound(dropped.reader(deps).await?);
-    let for_items = time.bound(dropped.reader(deps).await?);
+    let context = ReadContext::new(deps, dropped, terms, Copies::new());
+    let (sources, header) = (dropped.sources.clone(), Arc::clone(&dropped.header));
     let (shard, time): (ShardLimits, TimeLimit) = (deps.settings.shard.clone(), time.clone());
     let images = Arc::clone(images);
     tokio::task::spawn_blocking(move || {
-        let context = setting.context();
-        let header = Header::read(for_header, &context)?;
+        let source = time.bound(sources.manifest()?);
         let (mut used, mut custom_names) = (Used::default(), CustomNamesCollector::default());
-        let mut sharder = Sharder::new(shard, setting.bounds.clone());
-        let reading = manifest::read(for_items, &header, &context, |expected| {
-            used.note(&expected);
-            custom_names.note(&expected);
-            sharder.place(
-                &expected.model,
-                RequestSize::of(&expected, &setting.catalog),
-            );
+        let mut sharder = Sharder::new(shard, context.bounds.clone());
+        let reading = manifest::read(source, &header, &context.context(), |image| {
+            used.note(&image);
+            custom_names.note(&image);
+            sharder.place(&image.model, RequestSize::of(&image, &context.catalog));
             images.fetch_add(1, Ordering::Relaxed);
-            // A matrix makes many images of few bytes.
+            // The source alone does not bound the time: a matrix makes many images of few bytes.
             time.check()
         })?;
         let custom_names = custom_names.finish(&reading.columns, reading.images);
@@ -227,8 +218,8 @@ async fn read(
     .await?
 }
 
-/// The reading with more errors in it, in order of their lines.
-fn with_problems(mut reading: Reading, problems: impl IntoIterator<Item = Problem>) -> Reading {
+/// Adds errors to a reading, and sorts all its problems by line.
+fn with_problems(mut reading: Reading, problems: impl IntoIterator<Item = Diagnostic>) -> Reading {
     let before = reading.problems.len();
     reading.problems.extend(problems);
     reading.errors += (reading.problems.len() - before) as u64;
@@ -236,10 +227,10 @@ fn with_problems(mut reading: Reading, problems: impl IntoIterator<Item = Proble
     reading
 }
 
-/// What reading it would say, were there time to.
-fn too_large(most: u64) -> Problem {
+/// The error that reading the manifest would end with, if there were time for it.
+fn too_large(most: u64) -> Diagnostic {
     let message = format!("the manifest is larger than {most} bytes: split it");
-    Problem {
+    Diagnostic {
         line: 1,
         key: None,
         severity: Severity::Error,
@@ -248,12 +239,13 @@ fn too_large(most: u64) -> Problem {
     }
 }
 
-fn too_many_shards(shards: usize) -> Problem {
+fn too_many_shards(shards: usize) -> Diagnostic {
     let message = format!(
-        "the manifest would become {shards} batches, and {MAX_SHARDS} are allowed: drop several manifests, or raise what \
-         cuts it so small (SHARD_REQUESTS, SHARD_TOKENS, DAILY_CAP_USD)"
+        "the manifest would become {shards} batches, and {MAX_SHARDS} are allowed: split it into \
+         several manifests, or \
+         raise the settings that make batches this small (SHARD_REQUESTS, SHARD_TOKENS, DAILY_CAP_USD)"
     );
-    Problem {
+    Diagnostic {
         line: 1,
         key: None,
         severity: Severity::Error,

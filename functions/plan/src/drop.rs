@@ -1,122 +1,97 @@
-//! A manifest as it was dropped: one version of it, whose bytes name the job.
+//! A manifest as it was dropped: one version of it, whose bytes and sidecar decide the job.
 
-use std::io::Read;
+use std::sync::Arc;
 
 use darkroom::{
     digest::hex,
-    manifest::Beside,
+    manifest::{Header, OpenedManifest, Sidecar},
     names::{JobId, ObjectUri},
-    plan::content_id,
-    plan::job_id,
-    plan::{CustomNames, ManifestVersion, PlanLock},
+    plan::{CustomNames, ManifestVersion, PlanLock, content_id, job_id},
 };
-use runtime::bucket::BucketError;
 use sha2::{Digest, Sha256};
-use tokio_util::io::SyncIoBridge;
 
-use crate::{beside, deps::Deps, error::PlanError, terms::Terms};
+use crate::{deps::Deps, error::PlanError, sources::BucketSources, terms::Terms};
 
-/// One version of a manifest, and the job that it means.
+/// One version of a manifest, and the job that it starts.
 #[derive(Clone, Debug)]
 pub(crate) struct Dropped {
     /// The job.
     pub(crate) job: JobId,
-    /// What is bought, whatever the key: another job of the same content is refused.
+    /// What the job buys, whatever the manifest's key: another job with the same content is refused.
     pub(crate) content: String,
     /// The version.
     pub(crate) version: ManifestVersion,
-    /// What stands beside it.
-    pub(crate) beside: Beside,
-    /// Whether it has more bytes than a manifest may have. Then its hash is that of its ETag and
+    /// The metadata, the job document and the templates that the manifest uses.
+    pub(crate) sidecar: Sidecar,
+    /// What holds for the whole manifest. Empty for one that is too large.
+    pub(crate) header: Arc<Header>,
+    /// Whether the manifest has more bytes than are allowed. Its hash is then that of its ETag and
     /// size.
     pub(crate) is_too_large: bool,
+    /// The same version, to be opened again on a thread that may block.
+    pub(crate) sources: BucketSources,
 }
 
 impl Dropped {
-    /// Reads the manifest once, for its hash, and what stands beside it. None if it isn't there any
-    /// more.
+    /// Opens the manifest, for its hash, its header and its sidecar. `None` if there is no such
+    /// object any more.
+    ///
+    /// This is the first of three times that a manifest is opened: `check` validates its items, and
+    /// `write` turns them into the plan. A fourth is needed only for what
+    /// [`OpenedManifest::open`] describes.
     pub(crate) async fn read(deps: &Deps, key: &str) -> Result<Option<Self>, PlanError> {
         let Some(head) = deps.bucket.head(key).await? else {
             return Ok(None);
         };
-        let mut hash = Sha256::new();
-        let most = deps.limits.manifest_bytes;
-        if head.size > most {
-            // No invocation lasts long enough to read it. It is a job of its own, so that its
-            // rejection has a place.
-            hash.update(format!("too large\0{}\0{}", head.etag, head.size));
-            let sha256: [u8; 32] = hash.finalize().into();
-            let uri = ObjectUri {
-                bucket: deps.bucket.name().to_owned(),
-                key: key.to_owned(),
-            };
-            let version = ManifestVersion {
-                uri,
-                etag: head.etag,
-                sha256: hex(&sha256),
-                size_bytes: head.size,
-            };
-            return Ok(Some(Self::new(
-                deps,
-                version,
-                &sha256,
-                Beside::default(),
-                true,
-            )));
-        }
-        let Some((mut stream, etag)) = deps.bucket.open(key, Some(&head.etag)).await? else {
-            return Ok(None);
-        };
-        let mut size_bytes = 0;
-        while let Some(bytes) = stream.try_next().await.map_err(std::io::Error::other)? {
-            hash.update(&bytes);
-            size_bytes += bytes.len() as u64;
-        }
-        let sha256: [u8; 32] = hash.finalize().into();
         let uri = ObjectUri {
             bucket: deps.bucket.name().to_owned(),
             key: key.to_owned(),
         };
-        let version = ManifestVersion {
-            uri,
-            etag,
-            sha256: hex(&sha256),
-            size_bytes,
-        };
-        let beside = beside::read(deps, &version, head.metadata).await?;
-        Ok(Some(Self::new(deps, version, &sha256, beside, false)))
-    }
+        let sources = BucketSources::new(&deps.bucket, key, &head.etag);
 
-    fn new(
-        deps: &Deps,
-        version: ManifestVersion,
-        sha256: &[u8; 32],
-        beside: Beside,
-        is_too_large: bool,
-    ) -> Self {
-        let job = job_id(
-            &version.uri.bucket,
-            &version.uri.key,
-            sha256,
-            &deps.settings,
-            &beside,
-        );
-        let content = content_id(sha256, &deps.settings, &beside);
-        Self {
-            job,
-            content,
-            version,
-            beside,
-            is_too_large,
+        // No invocation lasts long enough to read a manifest without limit. It gets a job anyway, so
+        // that there is a folder for its rejection.
+        if head.size > deps.limits.manifest_bytes {
+            let sha256 = Sha256::digest(format!("too large\0{}\0{}", head.etag, head.size));
+            let (sha256, sidecar) = (sha256.into(), Sidecar::default());
+            return Ok(Some(Self {
+                job: job_id(&uri.bucket, key, &sha256, &deps.settings, &sidecar),
+                content: content_id(&sha256, &deps.settings, &sidecar),
+                version: ManifestVersion {
+                    uri,
+                    etag: head.etag,
+                    sha256: hex(&sha256),
+                    size_bytes: head.size,
+                },
+                sidecar,
+                header: Arc::default(),
+                is_too_large: true,
+                sources,
+            }));
         }
+
+        let (reading, address) = (sources.clone(), uri.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            OpenedManifest::open(&reading, &address, head.metadata)
+        })
+        .await??;
+        Ok(Some(Self {
+            job: opened.job_id(&uri, &deps.settings),
+            content: opened.content_id(&deps.settings),
+            version: ManifestVersion {
+                uri,
+                etag: head.etag,
+                sha256: hex(&opened.sha256),
+                size_bytes: opened.size_bytes,
+            },
+            sidecar: opened.sidecar,
+            header: Arc::new(opened.header),
+            is_too_large: false,
+            sources,
+        }))
     }
 
-    /// The same version again, for a thread that may block.
-    pub(crate) async fn reader(&self, deps: &Deps) -> Result<impl Read + Send + use<>, PlanError> {
-        reader(deps, &self.version).await
-    }
-
-    /// What is written down of it before anything else.
+    /// Returns what `plan.lock` records of the manifest before anything else is written.
     pub(crate) fn lock(&self, deps: &Deps, terms: &Terms, custom_names: &CustomNames) -> PlanLock {
         PlanLock {
             v: 1,
@@ -125,7 +100,7 @@ impl Dropped {
             settings: deps.settings.clone(),
             bounds: terms.bounds.clone(),
             templates: self
-                .beside
+                .sidecar
                 .templates
                 .iter()
                 .map(|(name, stored)| (name.clone(), stored.key.clone()))
@@ -134,17 +109,5 @@ impl Dropped {
             planned_at: terms.planned_at,
             custom_names: custom_names.clone(),
         }
-    }
-}
-
-/// One version of a manifest, for a thread that may block.
-pub(crate) async fn reader(
-    deps: &Deps,
-    version: &ManifestVersion,
-) -> Result<impl Read + Send + use<>, PlanError> {
-    let key = &version.uri.key;
-    match deps.bucket.open(key, Some(&version.etag)).await? {
-        Some((stream, _)) => Ok(SyncIoBridge::new(stream.into_async_read())),
-        None => Err(BucketError::Changed { key: key.clone() }.into()),
     }
 }

@@ -1,4 +1,4 @@
-//! A manifest that asks for an estimate only: what it would cost, and nothing bought.
+//! Manifests with `mode: dry_run`: they get an estimate, and nothing is bought.
 
 use darkroom::{
     object_keys::{self, Marker},
@@ -21,8 +21,10 @@ pub(crate) async fn estimate(
     good: &Good,
 ) -> Result<Disposition, PlanError> {
     let (job, reading) = (&dropped.job, &good.reading);
+
+    // Warnings are written too: the user reads them before the real run.
     write_problems(&deps.bucket, job, &reading.problems).await?;
-    // Nothing is planned: there are no shards that somebody could look for.
+    // A dry run plans nothing, so the status must not announce shards.
     let plan = PlanSummary {
         shards: 0,
         ..good.summary(deps, terms)

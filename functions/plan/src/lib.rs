@@ -6,7 +6,6 @@
 //! each shard, and sends one message per shard to (shards). It has no Gemini API key and never writes
 //! to `inbox/`.
 
-mod beside;
 mod cancel;
 mod check;
 mod content;
@@ -17,6 +16,7 @@ mod estimate;
 pub mod handler;
 mod references;
 mod reject;
+mod sources;
 mod terms;
 mod time;
 pub mod web;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use darkroom::{
     digest::hex,
-    manifest::{Copies, Expected, Problem, Severity},
+    manifest::{Copies, Diagnostic, PlannedImage, Severity},
     names::{JobId, ObjectUri},
     object_keys,
     results::image::MediaType,
@@ -64,8 +64,8 @@ struct FirstUse {
 }
 
 impl FirstUse {
-    fn problem(self, (code, message): Fault) -> Problem {
-        Problem {
+    fn problem(self, (code, message): Fault) -> Diagnostic {
+        Diagnostic {
             line: self.line,
             key: Some(self.key),
             severity: Severity::Error,
@@ -87,7 +87,7 @@ pub(crate) struct Used {
 
 impl Used {
     /// Notes the references of an image.
-    pub(crate) fn note(&mut self, expected: &Expected) {
+    pub(crate) fn note(&mut self, expected: &PlannedImage) {
         let first = || FirstUse {
             line: expected.line,
             key: expected.item.clone(),
@@ -120,7 +120,7 @@ type Fault = (&'static str, String);
 
 /// The progress of checking references.
 struct Progress<'a> {
-    problems: Vec<Problem>,
+    problems: Vec<Diagnostic>,
     /// How many references were checked.
     checked: usize,
     /// How many references there are.
@@ -132,7 +132,7 @@ struct Progress<'a> {
 
 impl Progress<'_> {
     /// Notes a checked reference and its problem, if it has one. Returns whether to check others.
-    fn note(&mut self, problem: Option<Problem>) -> bool {
+    fn note(&mut self, problem: Option<Diagnostic>) -> bool {
         self.checked += 1;
         self.problems.extend(problem);
         self.problems.len() < self.max_problems && !self.time.is_up()
@@ -142,7 +142,7 @@ impl Progress<'_> {
     ///
     /// # Errors
     /// [`PlanError::TimeUp`] if time ran out and the manifest is not the cause.
-    fn finish(mut self) -> Result<Vec<Problem>, PlanError> {
+    fn finish(mut self) -> Result<Vec<Diagnostic>, PlanError> {
         let left = self.total - self.checked;
         if left > 0 && self.time.is_up() {
             if self.checked < MIN_CHECKED {
@@ -163,8 +163,8 @@ impl Progress<'_> {
 }
 
 /// Returns a problem of the whole manifest.
-fn general(code: &str, message: String) -> Problem {
-    Problem {
+fn general(code: &str, message: String) -> Diagnostic {
+    Diagnostic {
         line: 1,
         key: None,
         severity: Severity::Error,
@@ -174,7 +174,7 @@ fn general(code: &str, message: String) -> Problem {
 }
 
 /// Returns the problem that checking took too long. `what` is what was checked by then.
-pub(crate) fn too_slow(what: &str) -> Problem {
+pub(crate) fn too_slow(what: &str) -> Diagnostic {
     let message = format!(
         "checking the manifest took longer than a function may run, and only covered {what}: split the manifest and drop \
          the parts. If references are web addresses, you can also drop it again: pictures that were fetched are kept"
@@ -190,7 +190,7 @@ pub(crate) async fn check(
     used: Used,
     max_problems: usize,
     time: &TimeLimit,
-) -> Result<(Vec<Problem>, Copies), PlanError> {
+) -> Result<(Vec<Diagnostic>, Copies), PlanError> {
     let mut copies = Copies::new();
     if let Some(first) = used.overflow {
         let count = used.objects.len() + used.web.len();

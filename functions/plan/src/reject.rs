@@ -1,7 +1,7 @@
 //! Rejects a manifest: its author gets the complete list of errors, and nothing is bought.
 
 use darkroom::{
-    manifest::{Problem, Reading, Severity},
+    manifest::{Diagnostic, Reading, Severity},
     object_keys,
     plan::ContentClaim,
 };
@@ -42,7 +42,7 @@ pub(crate) async fn same_content(
         manifest.key
     );
     let code = "same_content".to_owned();
-    let problem = Problem {
+    let problem = Diagnostic {
         line: 1,
         key: None,
         severity: Severity::Error,
@@ -56,7 +56,7 @@ pub(crate) async fn same_content(
 async fn write(
     deps: &Deps,
     dropped: &Dropped,
-    problems: &[Problem],
+    problems: &[Diagnostic],
     errors: u64,
     is_locked: bool,
 ) -> Result<Disposition, PlanError> {

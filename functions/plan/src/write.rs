@@ -1,4 +1,5 @@
-//! The second reading of a manifest: the plan, the request files and the states.
+//! The third time that a manifest is opened: the plan, the request files and the shard states are
+//! written.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,7 +9,7 @@ use std::{
 use darkroom::{
     batch_bounds::BatchBounds,
     image_paths::ImagePaths,
-    manifest::{self, Expected},
+    manifest::{self, PlannedImage, SourceSet},
     models::Catalog,
     money::Usd,
     names::{JobId, ShardId},
@@ -28,7 +29,7 @@ use runtime::{
 use tokio::sync::mpsc;
 
 use crate::{
-    check::{Good, Setting},
+    check::{Good, ReadContext},
     deps::Deps,
     drop::Dropped,
     error::PlanError,
@@ -36,15 +37,15 @@ use crate::{
     time::{TO_RETURN, TimeLimit},
 };
 
-/// Images between the thread that reads the manifest and the task that writes the plan. Few: one
-/// with inline pictures may have megabytes.
-const AHEAD: usize = 2;
+/// How many images wait between the thread that reads the manifest and the task that writes the
+/// plan. The number is small, because an image with inline pictures takes megabytes.
+const CHANNEL_CAPACITY: usize = 2;
 
-/// ShardStore written at once.
-const AT_ONCE: usize = 16;
+/// How many shard states are written at the same time.
+const CONCURRENCY: usize = 16;
 
-/// Writes all that `submit` needs. Without the status, which comes after it, the job isn't planned,
-/// and is planned again.
+/// Writes everything that `submit` needs. The status is not part of it and is written afterwards:
+/// until then the job counts as not planned, and is planned again after a crash.
 pub(crate) async fn write(
     deps: &Deps,
     dropped: &Dropped,
@@ -60,62 +61,55 @@ pub(crate) async fn write(
     let summary = good.summary(deps, terms);
     let budget = good.header.job().budget_usd;
 
-    // The plan and the request files.
-    let mut images = read_again(deps, dropped, terms, good).await?;
+    // The plan and the request files grow together, so that no image is held longer than a line.
+    let mut images = read_again(deps, dropped, terms, good);
     let mut writer = Writer::new(deps, job, &terms.bounds);
-    while let Some(expected) = images.receiver.recv().await {
+    while let Some(image) = images.receiver.recv().await {
         time.check().map_err(|_| PlanError::TimeUp)?;
-        writer.add(expected).await?;
+        writer.add(image).await?;
     }
     images.reading.await??;
     let shards = writer.finish(budget, deps.clock.now()).await?;
 
-    // The states.
+    // The states come last: a shard with a state must have its requests.
     stream::iter(shards)
         .map(|shard| async move {
-            // Theirs is the state of an earlier planning of the same drop, or already further on.
+            // A conflict is the state that an earlier planning of the same manifest wrote. It may
+            // have advanced since, so it stays.
             let (Cas::Written(_) | Cas::Conflict) = deps.states.create(shard).await?;
             Ok::<_, PlanError>(())
         })
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(CONCURRENCY)
         .try_collect::<()>()
         .await?;
     Ok(summary)
 }
 
+/// The images of a manifest, in order, and the thread that reads them.
 struct Images {
-    receiver: mpsc::Receiver<Expected>,
+    receiver: mpsc::Receiver<PlannedImage>,
     reading: tokio::task::JoinHandle<Result<(), PlanError>>,
 }
 
-async fn read_again(
-    deps: &Deps,
-    dropped: &Dropped,
-    terms: &Terms,
-    good: Good,
-) -> Result<Images, PlanError> {
+fn read_again(deps: &Deps, dropped: &Dropped, terms: &Terms, good: Good) -> Images {
     let Good { header, copies, .. } = good;
-    let setting = Setting::new(
-        deps,
-        terms.planned_at,
-        &terms.bounds,
-        &dropped.beside,
-        copies,
-    );
-    let source = dropped.reader(deps).await?;
-    let (sender, receiver) = mpsc::channel(AHEAD);
+    let context = ReadContext::new(deps, dropped, terms, copies);
+    let sources = dropped.sources.clone();
+    let (sender, receiver) = mpsc::channel(CHANNEL_CAPACITY);
     let reading = tokio::task::spawn_blocking(move || {
-        manifest::read(source, &header, &setting.context(), |expected| {
+        manifest::read(sources.manifest()?, &header, &context.context(), |image| {
+            // The receiver is gone if writing failed. That error is the one to report.
             sender
-                .blocking_send(expected)
+                .blocking_send(image)
                 .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
         })?;
         Ok(())
     });
-    Ok(Images { receiver, reading })
+    Images { receiver, reading }
 }
 
-/// Writes images as they come; holds a part of the plan and of each open request file.
+/// Writes images as they come. In memory are one part of the plan, and one of each open request
+/// file.
 struct Writer<'a> {
     bucket: &'a Bucket,
     catalog: &'a Catalog,
@@ -124,7 +118,7 @@ struct Writer<'a> {
     sharder: Sharder,
     plan: ObjectWriter,
     requests: HashMap<ShardId, ObjectWriter>,
-    /// The bytes of the plan, from and up to, between which the lines of each shard are.
+    /// The range of bytes of the plan that holds the lines of each shard: start and exclusive end.
     plan_bytes: BTreeMap<ShardId, (u64, u64)>,
 }
 
@@ -144,14 +138,16 @@ impl<'a> Writer<'a> {
         }
     }
 
-    async fn add(&mut self, expected: Expected) -> Result<(), PlanError> {
-        if !expected.web.is_empty() {
+    async fn add(&mut self, image: PlannedImage) -> Result<(), PlanError> {
+        if !image.web.is_empty() {
             return Err(PlanError::NotCopied);
         }
-        let request = requests::line(&expected.key, &expected.request);
+
+        // A shard that is full is finished before the next one begins.
+        let request = requests::line(&image.key, &image.request);
         let placement = self
             .sharder
-            .place(&expected.model, RequestSize::of(&expected, self.catalog));
+            .place(&image.model, RequestSize::of(&image, self.catalog));
         if let Some(full) = placement
             .closed
             .and_then(|shard| self.requests.remove(&shard))
@@ -169,7 +165,7 @@ impl<'a> Writer<'a> {
         requests.write(&request).await?;
 
         let start = self.plan.len();
-        let line = self.plan_line(expected, shard);
+        let line = self.plan_line(image, shard);
         let mut line = serde_json::to_vec(&line).map_err(|source| DocumentError {
             key: object_keys::plan(job),
             source,
@@ -180,25 +176,25 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn plan_line(&mut self, expected: Expected, shard: ShardId) -> PlanLine {
-        let path = self.paths.assign(&expected.path, &expected.key);
+    fn plan_line(&mut self, image: PlannedImage, shard: ShardId) -> PlanLine {
+        let path = self.paths.assign(&image.path, &image.key);
         PlanLine {
-            key: expected.key,
-            item: expected.item,
-            key_name: expected.key_name.map(str::to_owned),
-            vars: expected.vars,
-            variant: expected.variant,
-            line: expected.line,
+            key: image.key,
+            item: image.item,
+            key_name: image.key_name.map(str::to_owned),
+            vars: image.vars,
+            variant: image.variant,
+            line: image.line,
             shard,
-            model: expected.model,
-            aspect_ratio: expected.aspect_ratio,
-            image_size: expected.image_size,
-            thinking: expected.thinking,
+            model: image.model,
+            aspect_ratio: image.aspect_ratio,
+            image_size: image.image_size,
+            thinking: image.thinking,
             path,
-            prompt: expected.prompt,
-            refs: expected.refs,
-            estimate: expected.estimate,
-            retry: expected.retry,
+            prompt: image.prompt,
+            refs: image.refs,
+            estimate: image.estimate,
+            retry: image.retry,
         }
     }
 

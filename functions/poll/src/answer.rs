@@ -43,6 +43,8 @@ pub(crate) async fn ask(
         cancel_requested: turn.cancel_requested(),
         submitted,
     };
+
+    // The end of a batch takes precedence, even if the batch is overdue or due to be canceled.
     match answer {
         Ok(answer) if answer.is_terminal() => match output_of(&answer) {
             Output::There(output) => polled.ended(answer, Some(output)),
@@ -123,8 +125,8 @@ impl Polled<'_> {
         self.deps.waits.after(waited, self.deps.rng.fraction())
     }
 
-    /// Records in a state that waits whether the cancel is known, so that later messages don't count
-    /// as the one that brings it.
+    /// Records in a state that waits whether the cancel is known, so that later messages don't
+    /// count as the one that brings it.
     fn with_cancel(&self, next: Shard) -> Shard {
         Shard {
             cancel_requested: next.cancel_requested || self.cancel_requested,

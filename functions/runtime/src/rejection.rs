@@ -4,7 +4,7 @@
 use std::io;
 
 use darkroom::{
-    manifest::{Problem, Severity, write_validation},
+    manifest::{Diagnostic, Severity, write_validation},
     names::{JobId, ObjectUri},
     object_keys::{self, Marker},
     status::{JobPhase, JobStatus},
@@ -39,7 +39,7 @@ pub async fn reject(
     bucket: &Bucket,
     job: &JobId,
     manifest: &ObjectUri,
-    problems: &[Problem],
+    problems: &[Diagnostic],
     errors: u64,
     now: Timestamp,
 ) -> Result<bool, RejectionError> {
@@ -61,7 +61,7 @@ async fn write_reasons(
     bucket: &Bucket,
     job: &JobId,
     manifest: &ObjectUri,
-    problems: &[Problem],
+    problems: &[Diagnostic],
     errors: u64,
     now: Timestamp,
 ) -> Result<bool, RejectionError> {
@@ -93,7 +93,7 @@ pub async fn reject_overwritten(
         manifest.key
     );
     let code = "overwritten".to_owned();
-    let problem = Problem {
+    let problem = Diagnostic {
         line: 1,
         key: None,
         severity: Severity::Error,
@@ -166,7 +166,7 @@ pub async fn write_first_status(
 pub async fn write_problems(
     bucket: &Bucket,
     job: &JobId,
-    problems: &[Problem],
+    problems: &[Diagnostic],
 ) -> Result<(), RejectionError> {
     let mut table = Vec::new();
     write_validation(problems, &mut table)?;

@@ -198,11 +198,14 @@ impl<'a> Turn<'a> {
     /// [`TurnError`]; the message returns, and what was written stays.
     pub async fn finish(mut self, outcome: Outcome) -> Result<Disposition, TurnError> {
         let done = match outcome {
+            // Nothing to write.
             Outcome::Ignore => Ok(Disposition::Done),
             Outcome::Yield => Err(TurnError::Conflict),
+            // The message has done its work, and is acknowledged.
             Outcome::Notify => self.conclude(None, None).await,
             Outcome::Forward { next, shard } => self.conclude(next, Some(shard)).await,
             Outcome::End(next) => self.conclude(Some(next), None).await,
+            // The message drives the shard, and returns.
             Outcome::KeepWaiting { wait, notify } => self.keep_waiting(wait, notify).await,
             Outcome::Wait(pause) => {
                 if let Some(reason) = &pause.next.waiting {
@@ -231,6 +234,8 @@ impl<'a> Turn<'a> {
                 self.pause(pause).await
             }
         };
+
+        // Another invocation was faster. Its state decides what this message means when it returns.
         match done {
             Err(TurnError::Conflict) => Ok(Disposition::Later(CONFLICT_WAIT)),
             done => done,

@@ -196,6 +196,9 @@ async fn created(
     let next = turn
         .shard()
         .enter(Phase::Submitted(submitted), now + BATCH_DEADLINE);
+
+    // A failed write may have happened. Then the next one is a conflict, and the next message finds
+    // the batch in the state.
     let mut writes = 1;
     loop {
         match turn.enter(next.clone()).await {

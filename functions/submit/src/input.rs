@@ -23,8 +23,8 @@ const BLOCK_BYTES: usize = 256 << 10;
 
 /// Places the references and uploads the input file of `shard`, in flat memory.
 ///
-/// The request file is read two or three times: for its references, for the length of the input file
-/// (which Gemini requires before the upload), and to send it.
+/// The request file is read two or three times: for its references, for the length of the input
+/// file (which Gemini requires before the upload), and to send it.
 ///
 /// # Errors
 /// [`InputError`]; no input file that this shard can use exists then.
@@ -159,6 +159,7 @@ impl<'a> Source<'a> {
         placed: &'s HashMap<ObjectUri, PlacedReference>,
     ) -> Result<impl Stream<Item = Result<Bytes, InputError>> + Send + 's, InputError> {
         let lines = self.open().await?;
+        // The state of the stream is None after the last block, which need not be full.
         Ok(stream::try_unfold(Some(lines), move |lines| async move {
             let Some(mut lines) = lines else {
                 return Ok(None);

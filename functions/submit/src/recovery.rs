@@ -52,6 +52,8 @@ pub(crate) async fn begin(
     let next = next.waiting(format!(
         "{why}; Gemini's batches are listed after {quiet_until}"
     ));
+
+    // The state comes first: after a conflict, the file may belong to another invocation's attempt.
     turn.enter_until(next, quiet_until).await?;
     turn.notify().await?;
     Ok(fence(deps, &file, quiet_until).await)
@@ -93,6 +95,8 @@ fn not_listed(shard: &Shard, look: &Look, error: &ApiError, now: Timestamp) -> O
         cancel_requested: shard.cancel_requested || look.stop,
         ..shard.after_error(why)
     };
+
+    // Gemini's own wait counts if it is longer than the growing one.
     let asked = match error {
         ApiError::RateLimited {
             retry_after: Some(wait),
@@ -113,6 +117,8 @@ fn not_listed(shard: &Shard, look: &Look, error: &ApiError, now: Timestamp) -> O
     if !look.overdue || tried.phase.is_held() {
         return Outcome::retry_after(tried, wait);
     }
+
+    // After a day an operator must know, but only a list can decide, so lists are still read.
     let reason = format!(
         "for a day Gemini has not listed its batches, so it is unknown whether it made this one, \
          and another create call could cost twice: {error}. The list is retried, and the job \
@@ -251,5 +257,99 @@ async fn delete(deps: &Deps, file: &FileName) -> Result<(), ApiError> {
     match deps.gemini.delete_file(file).await {
         Ok(()) | Err(ApiError::NotFound { .. }) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use darkroom::{
+        names::{JobId, ShardId},
+        state::{Demand, Pause},
+    };
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn recovering() -> Recovering {
+        Recovering {
+            attempt: 2,
+            file: FileName::new("files/f"),
+            quiet_until: NOW,
+            missed_at: None,
+        }
+    }
+
+    fn shard() -> Shard {
+        let demand = Demand::default();
+        let id = ShardId::first(0);
+        let shard = Shard::planned(&JobId::new("job"), id, "model", demand, (0, 9), NOW);
+        shard.enter(Phase::Recovering(recovering()), NOW)
+    }
+
+    fn lookup() -> Look {
+        Look {
+            recovering: recovering(),
+            last: true,
+            ask_operator: false,
+            stop: false,
+            overdue: false,
+        }
+    }
+
+    #[test]
+    fn one_list_without_the_batch_is_confirmed_by_a_second_one() {
+        let first = Look {
+            last: false,
+            ..lookup()
+        };
+        let Outcome::Wait(Pause { next, wait, refund }) = missed(&shard(), first, NOW) else {
+            panic!("one list proves nothing")
+        };
+        assert_eq!((next.phase.name(), wait), ("recovering", BETWEEN_LISTS));
+        assert!(!refund, "the batch may exist");
+        let Outcome::Wait(pause) = missed(&shard(), lookup(), NOW) else {
+            panic!("there is no batch")
+        };
+        assert_eq!(pause.next.phase, Phase::Planned { attempts: 2 });
+    }
+
+    #[test]
+    fn without_a_batch_a_canceled_shard_ends_and_a_doubtful_one_is_held() {
+        let stop = Look {
+            stop: true,
+            ..lookup()
+        };
+        let Outcome::End(ended) = missed(&shard(), stop, NOW) else {
+            panic!("the job was canceled")
+        };
+        assert_eq!(ended.phase, Phase::Cancelled);
+        let ask = || Look {
+            ask_operator: true,
+            ..lookup()
+        };
+        let Outcome::Hold(Pause { next, refund, .. }) = missed(&shard(), ask(), NOW) else {
+            panic!("another call could cost twice")
+        };
+        assert!(!refund && next.phase.is_held());
+        assert!(matches!(
+            missed(&next, ask(), NOW),
+            Outcome::KeepWaiting { notify: true, .. }
+        ));
+    }
+
+    #[test]
+    fn a_failed_list_is_retried_and_holds_the_shard_only_once_it_is_overdue() {
+        let error = ApiError::Conflict {
+            message: "busy".to_owned(),
+        };
+        let retried = not_listed(&shard(), &lookup(), &error, NOW);
+        assert!(matches!(retried, Outcome::Retry(_)));
+        let overdue = Look {
+            overdue: true,
+            ..lookup()
+        };
+        let held = not_listed(&shard(), &overdue, &error, NOW);
+        assert!(matches!(held, Outcome::Hold(Pause { refund: false, .. })));
     }
 }

@@ -1,5 +1,5 @@
-//! Reference pictures. Tiny ones become part of the request lines. Others are uploaded to Gemini once
-//! per content and job, and all requests of the job share them.
+//! Reference pictures. Tiny ones become part of the request lines. Others are uploaded to Gemini
+//! once per content and job, and all requests of the job share them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -103,7 +103,8 @@ pub(crate) async fn place(
     Err(InputError::Taken { until })
 }
 
-/// Places one reference: within the line, by an earlier upload of the same bytes, or by uploading it.
+/// Places one reference: within the line, by an earlier upload of the same bytes, or by uploading
+/// it.
 async fn place_one(
     deps: &Deps,
     job: &JobId,
@@ -158,9 +159,7 @@ async fn place_one(
         }
         Err(error) => {
             if let Err(problem) = deps.references.release(claimed).await {
-                warn!(
-                    "the claim to a reference was not released and stays until it expires: {problem}"
-                );
+                warn!("the claim to a reference was not released: {problem}");
             }
             Err(error)
         }

@@ -67,6 +67,8 @@ pub(crate) fn refused_as_a_whole(
         let problem = format!("Gemini refused the batch: {error}");
         return Outcome::retry(&tried, problem, SignedDuration::ZERO);
     }
+
+    // A model that does not exist is the manifest's mistake, so no operator needs to decide.
     match error {
         ApiError::NotFound { message } => Outcome::end(tried.failed("NOT_FOUND", message)),
         ApiError::RateLimited { .. }
@@ -83,5 +85,81 @@ pub(crate) fn refused_as_a_whole(
             );
             Outcome::hold(tried.held(reason, now), HELD_DEADLINE).with_refund()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use darkroom::{
+        names::{JobId, ShardId},
+        state::{Demand, Pause},
+    };
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn uploading(errors: u32) -> Shard {
+        let demand = Demand::default();
+        let id = ShardId::first(0);
+        let shard = Shard::planned(&JobId::new("job"), id, "model", demand, (0, 9), NOW);
+        let phase = Phase::Uploading {
+            attempt: 1,
+            lease_until: NOW,
+        };
+        Shard {
+            errors,
+            ..shard.enter(phase, shard.deadline)
+        }
+    }
+
+    #[test]
+    fn only_a_long_wait_gives_the_reservation_up() {
+        let refund = |errors| match retry(&uploading(errors), 1, "no connection") {
+            Outcome::Retry(Pause { next, wait, refund }) => {
+                assert_eq!(next.phase, Phase::Planned { attempts: 1 });
+                assert_eq!((next.errors, wait), (errors + 1, retry_wait(errors + 1)));
+                refund
+            }
+            outcome => panic!("{outcome:?}"),
+        };
+        assert_eq!([0, 3, 4, 200].map(refund), [false, false, true, true]);
+    }
+
+    #[test]
+    fn a_refusal_for_quota_waits_a_quarter_of_an_hour_and_is_not_an_error() {
+        let wait = |asked| match wait_for_quota(&uploading(2), 1, "quota".to_owned(), asked) {
+            Outcome::Wait(pause) => (pause.wait, pause.refund, pause.next.errors),
+            outcome => panic!("{outcome:?}"),
+        };
+        let hour = SignedDuration::from_hours(1);
+        assert_eq!(wait(SignedDuration::ZERO), (QUOTA_WAIT, true, 2));
+        assert_eq!(wait(hour), (hour, true, 2));
+    }
+
+    #[test]
+    fn a_batch_that_is_refused_five_times_is_held_or_ends() {
+        let invalid = ApiError::NotFound {
+            message: "no such model".to_owned(),
+        };
+        let after = |refused_creates, error: &ApiError| {
+            let shard = Shard {
+                refused_creates,
+                ..uploading(0)
+            };
+            refused_as_a_whole(&shard, 1, error, NOW)
+        };
+        assert!(matches!(after(3, &invalid), Outcome::Retry(_)));
+        let Outcome::End(ended) = after(4, &invalid) else {
+            panic!("a model that does not exist is no reason to hold the shard")
+        };
+        assert_eq!(ended.phase.name(), "failed");
+        let conflict = ApiError::Conflict {
+            message: "busy".to_owned(),
+        };
+        let Outcome::Hold(pause) = after(4, &conflict) else {
+            panic!("an operator decides")
+        };
+        assert!(pause.refund && pause.next.phase.is_held());
     }
 }

@@ -6,7 +6,7 @@ use std::{collections::HashSet, sync::LazyLock};
 
 use darkroom::{
     image_paths::ImagePaths,
-    manifest::{Beside, Context, Expected, Header, Limits, Problem, Reading, Severity, read, write_validation},
+    manifest::{Sidecar, Context, PlannedImage, Header, Limits, Diagnostic, Reading, Severity, read, write_validation},
     models::Catalogue,
     batch_bounds::BatchBounds,
 };
@@ -41,15 +41,15 @@ fuzz_target!(|manifest: &[u8]| {
 });
 
 /// Reads a manifest as `plan` does.
-fn read_all(manifest: &[u8]) -> (Vec<Expected>, Reading) {
-    let beside = Beside::default();
+fn read_all(manifest: &[u8]) -> (Vec<PlannedImage>, Reading) {
+    let sidecar = Sidecar::default();
     let context = Context {
         bucket: "studio",
         catalogue: &CATALOGUE,
         default_model: "nano-banana-2",
         on: date(2026, 11, 21),
         allow_retired_models: false,
-        beside: &beside,
+        sidecar: &sidecar,
         allow_unknown_models: false,
         copies: None,
         bounds: BatchBounds::none(),
@@ -71,7 +71,7 @@ fn check_problems(manifest: &[u8], reading: &Reading) {
     assert!(listed(Severity::Error) <= *errors + 1 && listed(Severity::Warning) <= *warnings + 1);
     let compressed = manifest.starts_with(b"\x1f\x8b");
     let lines = manifest.iter().filter(|byte| matches!(byte, b'\n' | b'\r')).count() as u64 + 1;
-    for Problem { line, key, code, message, .. } in problems {
+    for Diagnostic { line, key, code, message, .. } in problems {
         assert!((1..=lines).contains(line) || compressed && *line > 0, "line {line} of {lines}: {code} {message}");
         assert!(
             !code.is_empty()
@@ -88,7 +88,7 @@ fn check_problems(manifest: &[u8], reading: &Reading) {
     assert_eq!(rows.len(), problems.len());
 }
 
-fn check_names(images: &[Expected]) {
+fn check_names(images: &[PlannedImage]) {
     let (mut keys, mut files, mut paths) = (HashSet::new(), HashSet::new(), ImagePaths::default());
     for image in images {
         let key = image.key.as_str();
@@ -102,7 +102,7 @@ fn check_names(images: &[Expected]) {
 }
 
 /// What a parser of plain JSON finds in a manifest that was accepted. Tables are compared by the unit tests alone.
-fn check_plain(manifest: &[u8], images: &[Expected], reading: &Reading) {
+fn check_plain(manifest: &[u8], images: &[PlannedImage], reading: &Reading) {
     let text = manifest.strip_prefix(b"\xef\xbb\xbf").unwrap_or(manifest);
     let document: Option<Value> = serde_json::from_slice(text).ok();
     let items: Vec<Value> = match document {
@@ -153,7 +153,7 @@ fn is_blank(line: &[u8]) -> bool {
 }
 
 /// The lines to retry are a manifest that asks for the same images.
-fn check_retry(images: &[Expected]) {
+fn check_retry(images: &[PlannedImage]) {
     let Some(lines) = images.iter().map(|image| image.retry.as_ref()).collect::<Option<Vec<&Value>>>() else { return };
     let manifest: String = lines.iter().map(|line| format!("{line}\n")).collect();
     if manifest.len() as u64 > LIMITS.manifest_bytes
@@ -167,7 +167,7 @@ fn check_retry(images: &[Expected]) {
     for (first, again) in images.iter().zip(&again) {
         assert_eq!((&first.key, &first.path, &first.model), (&again.key, &again.path, &again.model));
         assert_eq!((&first.refs, &first.prompt), (&again.refs, &again.prompt));
-        let value = |image: &Expected| serde_json::from_str::<Value>(image.request.get()).unwrap();
+        let value = |image: &PlannedImage| serde_json::from_str::<Value>(image.request.get()).unwrap();
         assert_eq!(value(first), value(again));
     }
 }

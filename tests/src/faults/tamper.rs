@@ -119,12 +119,12 @@ fn given_up(mut state: Value) -> Option<Value> {
     (phase["name"] == "held" && matches!(before["name"].as_str()?, "ready" | "collecting"))
         .then_some(())?;
     let batch = before["ended"]["batch"].clone();
-    let (message, parts) = (
+    let (message, chunks) = (
         phase["reason"].clone(),
-        before.get("parts").cloned().unwrap_or_else(|| json!([])),
+        before.get("chunks").cloned().unwrap_or_else(|| json!([])),
     );
     state["phase"] = json!({
-        "name": "failed", "code": "HELD", "message": message, "parts": parts, "may_be_billed": true, "batch": batch,
+        "name": "failed", "code": "HELD", "message": message, "chunks": chunks, "may_be_billed": true, "batch": batch,
     });
     Some(state)
 }

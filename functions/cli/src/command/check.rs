@@ -1,6 +1,6 @@
 //! `darkroom check`: checks a manifest and prints what it would cost.
 
-use darkroom::manifest::{Problem, Reading};
+use darkroom::manifest::{Diagnostic, Reading};
 use seam::clock::Clock;
 
 use super::{CheckArgs, Exit, catalog, manifest_file::ManifestFile, quote::Quote};
@@ -61,8 +61,8 @@ pub(super) fn show_quote(quote: &Quote, reading: &Reading) {
 }
 
 /// Prints the first problems, one per line.
-fn show_problems(problems: &[Problem]) {
-    for Problem {
+fn show_problems(problems: &[Diagnostic]) {
+    for Diagnostic {
         line,
         key,
         severity,

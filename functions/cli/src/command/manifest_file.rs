@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -12,29 +11,30 @@ use darkroom::{
     batch_bounds::BatchBounds,
     job::JobSettings,
     manifest::{
-        self, Beside, Context, Copies, Expected, Header, Limits, Mode, Problem, Reading, Severity,
+        self, Context, Copies, Diagnostic, Header, Limits, Mode, OpenedManifest, PlannedImage,
+        Reading, Severity, Sidecar,
     },
     models::Catalog,
     names::{JobId, ObjectUri},
-    plan::job_id,
     plan::{Forecast, RequestSize, Sharder},
 };
 use jiff::{Timestamp, tz::TimeZone};
-use sha2::{Digest, Sha256};
 
-use super::{ManifestArgs, SettingsArgs, sidecar};
+use super::{ManifestArgs, SettingsArgs, sidecar::FolderSources};
 use crate::cloud::BUCKET;
 
 /// A manifest file and what determines its job.
 #[derive(Debug)]
 pub(super) struct ManifestFile {
     path: PathBuf,
+    sources: FolderSources,
+    header: Header,
     /// The key that the manifest gets in the bucket.
     pub(super) key: String,
     /// The job that the manifest becomes.
     pub(super) job: JobId,
     /// The metadata, the job document, and the templates that the manifest uses.
-    pub(super) sidecar: Beside,
+    pub(super) sidecar: Sidecar,
 }
 
 /// What checking a manifest has found.
@@ -61,30 +61,21 @@ impl ManifestFile {
             name.with_context(|| format!("the file name of {} is not valid", path.display()))?;
         let key = format!("inbox/{name}");
 
-        // Hashed in pieces, so that `check` needs little memory for a large manifest.
-        let mut hash = Sha256::new();
-        let mut file = open(path)?;
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            match file
-                .read(&mut buffer)
-                .with_context(|| format!("can't read {}", path.display()))?
-            {
-                0 => break,
-                read => hash.update(&buffer[..read]),
-            }
-        }
-
-        // Templates that the manifest does not use must not change the job.
-        let mut sidecar = sidecar::read(path, &key, args.metadata().map_err(anyhow::Error::msg)?)?;
-        let used = used_templates(path, &sidecar)?;
-        sidecar.templates.retain(|name, _| used.contains(name));
-        let job = job_id(BUCKET, &key, &hash.finalize().into(), settings, &sidecar);
+        // `plan` opens a manifest by the same routine, so the job is the same.
+        let uri = ObjectUri {
+            bucket: BUCKET.to_owned(),
+            key,
+        };
+        let sources = FolderSources::new(path);
+        let metadata = args.metadata().map_err(anyhow::Error::msg)?;
+        let opened = OpenedManifest::open(&sources, &uri, metadata)?;
         Ok(Self {
             path: path.to_owned(),
-            key,
-            job,
-            sidecar,
+            sources,
+            job: opened.job_id(&uri, settings),
+            key: uri.key,
+            sidecar: opened.sidecar,
+            header: opened.header,
         })
     }
 
@@ -115,7 +106,7 @@ impl ManifestFile {
             default_model: &settings.default_model,
             on: now.to_zoned(TimeZone::UTC).date(),
             allow_retired_models: settings.allow_retired_models,
-            beside: &self.sidecar,
+            sidecar: &self.sidecar,
             allow_unknown_models: settings.allow_unknown_models,
             copies: settings.https_references.are_allowed().then_some(&copies),
             bounds: &bounds,
@@ -123,12 +114,12 @@ impl ManifestFile {
         };
 
         // The reader gives out one image at a time, so memory use does not grow with the manifest.
-        let header = Header::read(open(&self.path)?, &context)?;
+        let header = &self.header;
         let mut sharder = Sharder::new(settings.shard.clone(), bounds.clone());
         let mut pictures = ReferencePictures::default();
-        let mut reading = manifest::read(open(&self.path)?, &header, &context, |expected| {
-            sharder.place(&expected.model, RequestSize::of(&expected, catalog));
-            pictures.check(self, &expected);
+        let mut reading = manifest::read(self.sources.open()?, header, &context, |image| {
+            sharder.place(&image.model, RequestSize::of(&image, catalog));
+            pictures.check(self, &image);
             Ok(())
         })?;
 
@@ -154,13 +145,13 @@ struct ReferencePictures {
     found: BTreeSet<String>,
     missing: BTreeSet<String>,
     /// Problems of missing pictures, up to the limit for the problems of a manifest.
-    listed: Vec<Problem>,
+    listed: Vec<Diagnostic>,
 }
 
 impl ReferencePictures {
     /// Checks that the pictures of an image exist.
-    fn check(&mut self, manifest: &ManifestFile, expected: &Expected) {
-        for ObjectUri { bucket, key } in &expected.refs {
+    fn check(&mut self, manifest: &ManifestFile, image: &PlannedImage) {
+        for ObjectUri { bucket, key } in &image.refs {
             if bucket != BUCKET || self.found.contains(key) || self.missing.contains(key) {
                 continue;
             }
@@ -171,9 +162,9 @@ impl ReferencePictures {
             }
             self.missing.insert(key.clone());
             if self.listed.len() < Limits::default().problems {
-                self.listed.push(Problem {
-                    line: expected.line,
-                    key: Some(expected.item.clone()),
+                self.listed.push(Diagnostic {
+                    line: image.line,
+                    key: Some(image.item.clone()),
                     severity: Severity::Error,
                     code: "missing_reference".to_owned(),
                     message: format!("there is no file {}", path.display()),
@@ -184,11 +175,11 @@ impl ReferencePictures {
 
     /// Takes the problems of the missing pictures. If there are too many to list, the last problem
     /// gives the number of the others.
-    fn problems(&mut self) -> Vec<Problem> {
+    fn problems(&mut self) -> Vec<Diagnostic> {
         let mut listed = std::mem::take(&mut self.listed);
         let more = self.missing.len() - listed.len();
         if more > 0 {
-            listed.push(Problem {
+            listed.push(Diagnostic {
                 line: 1,
                 key: None,
                 severity: Severity::Error,
@@ -198,21 +189,4 @@ impl ReferencePictures {
         }
         listed
     }
-}
-
-/// Returns the names of the stored templates that a manifest uses.
-fn used_templates(path: &Path, sidecar: &Beside) -> anyhow::Result<BTreeSet<String>> {
-    if sidecar.templates.is_empty() {
-        return Ok(BTreeSet::new());
-    }
-    Ok(manifest::used_templates(
-        open(path)?,
-        open(path)?,
-        BUCKET,
-        sidecar,
-    )?)
-}
-
-fn open(path: &Path) -> anyhow::Result<fs::File> {
-    fs::File::open(path).with_context(|| format!("can't open {}", path.display()))
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Display};
 
 use darkroom::{
     cost::{self, Thinking},
-    manifest::{Problem, Reading},
+    manifest::{Diagnostic, Reading},
     models::Catalog,
     money::Usd,
     names::JobId,
@@ -54,7 +54,7 @@ pub(super) struct Quote {
     /// The number of warnings, including those that are not listed.
     warnings: u64,
     /// Errors and warnings, in the order of their lines.
-    problems: Vec<Problem>,
+    problems: Vec<Diagnostic>,
 }
 
 /// The images of one model and size.

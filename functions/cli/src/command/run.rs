@@ -6,7 +6,7 @@ use anyhow::Context;
 use aws_sim::listen::wait_until_stopped;
 use darkroom::{
     chain::CHAIN,
-    manifest::{Beside, StoredTemplate},
+    manifest::{Sidecar, StoredTemplate},
     names::JobId,
     object_keys::{self, Marker},
     status::JobStatus,
@@ -306,7 +306,7 @@ async fn upload(
         cloud
             .bucket
             .put(
-                &Beside::job_key(&manifest.key),
+                &Sidecar::job_key(&manifest.key),
                 "application/json",
                 job.clone(),
             )

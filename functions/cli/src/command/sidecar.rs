@@ -1,49 +1,65 @@
-//! The sidecar of a manifest on this machine: the metadata from the command line, and the files
-//! that `plan` will find in the bucket.
+//! A manifest and its sidecar in a folder on this machine, as the library reads them.
 
 use std::{
-    collections::BTreeMap,
-    fs, io,
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
-use darkroom::manifest::{Beside, StoredTemplate, TEMPLATES};
+use darkroom::manifest::{SourceSet, TEMPLATES};
 
-/// Reads the sidecar of the manifest at `path`, which becomes the object `key`: `<stem>.job.json`
-/// and the texts below `templates/` in the manifest's folder.
-pub(super) fn read(
-    path: &Path,
-    key: &str,
-    metadata: BTreeMap<String, String>,
-) -> anyhow::Result<Beside> {
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let job_key = Beside::job_key(key);
-    let job = text(&folder.join(job_key.rsplit('/').next().unwrap_or(&job_key)))?;
-    let mut keys = Vec::new();
-    list(&folder.join(TEMPLATES), TEMPLATES, &mut keys)?;
-    let mut templates = BTreeMap::new();
-    for (name, key) in Beside::template_names(key, &keys) {
-        let text = text(&folder.join(&key))?;
-        templates.insert(name, StoredTemplate { key, text });
-    }
-    Ok(Beside {
-        metadata,
-        job,
-        templates,
-    })
+/// A manifest as a file, with `<stem>.job.json` and `templates/` in the same folder.
+#[derive(Clone, Debug)]
+pub(super) struct FolderSources {
+    path: PathBuf,
 }
 
-/// Reads a file as text. None if there is no such file.
-fn text(path: &Path) -> anyhow::Result<Option<String>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
+impl FolderSources {
+    /// The manifest at `path`.
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+        }
+    }
+
+    /// Opens the manifest.
+    pub(super) fn open(&self) -> anyhow::Result<fs::File> {
+        fs::File::open(&self.path).with_context(|| format!("can't open {}", self.path.display()))
+    }
+
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
     }
 }
 
-/// Adds the keys of all files below a folder. A folder that does not exist has no files.
+impl SourceSet for FolderSources {
+    type Error = anyhow::Error;
+
+    fn manifest(&self) -> anyhow::Result<impl Read> {
+        self.open()
+    }
+
+    /// A key in the bucket is a path in the folder, except that `inbox/` is the folder itself.
+    fn text(&self, key: &str) -> anyhow::Result<Option<String>> {
+        let path = self
+            .folder()
+            .join(key.strip_prefix("inbox/").unwrap_or(key));
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
+        }
+    }
+
+    fn template_keys(&self) -> anyhow::Result<Vec<String>> {
+        let mut keys = Vec::new();
+        list(&self.folder().join(TEMPLATES), TEMPLATES, &mut keys)?;
+        Ok(keys)
+    }
+}
+
+/// Adds the files of a folder, and of the folders in it, as keys that begin with `prefix`.
 fn list(folder: &PathBuf, prefix: &str, keys: &mut Vec<String>) -> anyhow::Result<()> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -54,7 +70,7 @@ fn list(folder: &PathBuf, prefix: &str, keys: &mut Vec<String>) -> anyhow::Resul
     };
     for entry in entries {
         let entry = entry.with_context(|| format!("can't list {}", folder.display()))?;
-        // A name that is not valid UTF-8 can't be the key of an object.
+        // S3 keys are UTF-8, so a file with another name can't be a template.
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };

@@ -1,4 +1,5 @@
-//! What holds for a whole manifest: its format, its job and its defaults.
+//! The header of a manifest: what holds for all items, such as its format, its job and its
+//! defaults.
 
 use std::io;
 
@@ -6,21 +7,27 @@ use serde::Deserialize;
 
 use super::{
     Context, ReadError, RequestCheck, Stop,
-    beside::{Beside, document},
-    columns::Columns,
-    continuation::ContinuationRows,
-    document::Sections,
-    field::bad_name,
-    input::Input,
-    item::{self, Item},
-    matrix::Matrix,
-    problem::{Findings, Problem, quote_json},
-    shared::Shared,
-    strict, template,
+    diagnostics::{Diagnostic, ItemDiagnostics, quote_json},
+    dialect::{
+        field::bad_name,
+        item::{self, Item},
+    },
+    format::{
+        csv::{columns::Columns, continuation::ContinuationRows},
+        document::Sections,
+        input::Input,
+    },
+    resolve::{
+        matrix::Matrix,
+        named::Definitions,
+        sidecar::{Sidecar, document},
+        template,
+    },
+    strict_json,
 };
 use crate::money::Usd;
 
-/// What a job may say.
+/// The fields of a job.
 const JOB_FIELDS: [&str; 8] = [
     "name",
     "run",
@@ -33,48 +40,48 @@ const JOB_FIELDS: [&str; 8] = [
 ];
 
 /// The longest name of a job, in characters.
-const NAME_CHARACTERS: usize = 256;
+const MAX_NAME_CHARACTERS: usize = 256;
 
-/// What holds for a whole manifest, read ahead of its items.
-#[derive(Clone, Debug)]
+/// What holds for a whole manifest. It is read ahead of the items.
+#[derive(Clone, Debug, Default)]
 pub struct Header {
-    pub(super) said: Said,
+    pub(super) declarations: Declarations,
     pub(super) format: Format,
     pub(super) matrix: Option<Matrix>,
-    pub(super) problems: Vec<Problem>,
+    pub(super) diagnostics: Vec<Diagnostic>,
     /// The line of the first JSON line, if that is `{"manifest":{…}}`.
     pub(super) header_line: Option<u64>,
 }
 
-/// What is said once and counts for all items.
+/// Declarations that hold for all items.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Said {
+pub(super) struct Declarations {
     pub(super) job: Job,
     pub(super) defaults: Item,
-    /// Templates and references by name.
-    pub(super) shared: Shared,
+    /// Templates and references that items use by name.
+    pub(super) definitions: Definitions,
 }
 
-/// What a manifest says about its job.
+/// A manifest's declarations about its job.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Job {
-    /// What people call it.
+    /// The name that the user gives it.
     pub name: Option<String>,
-    /// The most that the job may cost, rounds included. [`super::read`] compares it with what the
-    /// images may cost at the most when each is asked for once.
+    /// The most that the job may cost, retries included. [`super::read`] compares it with the most
+    /// that the images can cost if each is requested once.
     pub budget_usd: Option<Usd>,
-    /// Whether anything is bought.
+    /// Whether the images are made, or only estimated.
     pub mode: Option<Mode>,
-    /// What the columns of its table mean.
+    /// What the columns of its table hold.
     pub columns: Columns,
-    /// What is done with rows that continue the row above.
+    /// How rows that continue the previous one are handled.
     pub continuation_rows: Option<ContinuationRows>,
-    /// What becomes of requests in Google's form that Gemini may refuse.
+    /// How Gemini requests are handled that Gemini may refuse.
     pub request_check: Option<RequestCheck>,
 }
 
 impl Job {
-    /// What this says, and of `other` what it leaves out.
+    /// Fills what these declarations leave out from `other`.
     fn or(self, other: Self) -> Self {
         Self {
             name: self.name.or(other.name),
@@ -87,23 +94,24 @@ impl Job {
     }
 }
 
-/// How far a job goes.
+/// What a job does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// To the images.
+    /// It makes the images.
     Run,
-    /// To the estimate: nothing is bought.
+    /// It estimates the cost, and buys nothing.
     #[serde(alias = "estimate")]
     DryRun,
 }
 
-/// How a manifest is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The format of a manifest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Format {
     /// CSV with a header line.
     Table,
     /// JSON Lines.
+    #[default]
     Lines,
     /// A JSON array of items.
     Array,
@@ -112,86 +120,79 @@ pub(super) enum Format {
 }
 
 impl Header {
-    /// What is said about the job.
+    /// Returns the declarations about the job.
     pub fn job(&self) -> &Job {
-        &self.said.job
+        &self.declarations.job
     }
 
-    /// Reads as much of a manifest as is needed; of an envelope that is all of it.
+    /// Reads as much of a manifest as the header needs. Of an envelope, that is everything.
     ///
     /// # Errors
-    /// [`ReadError::Source`] when the source fails. What is wrong in the manifest is left to
+    /// [`ReadError::Source`] if the source fails. Mistakes in the manifest are reported by
     /// [`super::read`].
     pub fn read(source: impl io::Read, context: &Context<'_>) -> Result<Self, ReadError> {
-        let mut header = Self {
-            said: Said::default(),
-            format: Format::Lines,
-            matrix: None,
-            problems: Vec::new(),
-            header_line: None,
-        };
+        let mut header = Self::default();
         match Input::open(source, &context.limits).and_then(|input| header.fill(input)) {
-            Ok(()) | Err(Stop::Problem(_) | Stop::Full) => {}
+            Ok(()) | Err(Stop::Diagnostic(_) | Stop::Full) => {}
             Err(Stop::Source(error)) => return Err(ReadError::Source(error)),
             Err(Stop::Sink(error)) => return Err(ReadError::Sink(error)),
         }
-        header.take_beside(context.beside);
-        header.said.take_columns();
+        header.apply_sidecar(context.sidecar);
+        header.declarations.apply_columns();
         header.check_columns();
         Ok(header)
     }
 
-    /// What stands beside a manifest counts before what stands in it, and the metadata, which is
-    /// written last, before all.
-    fn take_beside(&mut self, beside: &Beside) {
-        let mut findings = Findings::default();
-        if let Some(text) = &beside.job {
-            match strict::check(text) {
-                Ok(()) => {
-                    self.overrule("the job document beside the manifest", text, &mut findings)
+    /// Applies the sidecar. Precedence, highest first: the metadata, the job document, the
+    /// manifest.
+    fn apply_sidecar(&mut self, sidecar: &Sidecar) {
+        let mut diagnostics = ItemDiagnostics::default();
+        if let Some(text) = &sidecar.job {
+            match strict_json::check(text) {
+                Ok(()) => self.override_with("the job document", text, &mut diagnostics),
+                Err((code, message)) => {
+                    diagnostics.error(code, format!("the job document: {message}"))
                 }
-                Err((code, message)) => findings.error(
-                    code,
-                    format!("the job document beside the manifest: {message}"),
-                ),
             }
         }
-        if let Some(text) = beside.said_by_metadata(&mut findings) {
-            self.overrule("the metadata", &text, &mut findings);
+        if let Some(text) = sidecar.metadata_document(&mut diagnostics) {
+            self.override_with("the metadata", &text, &mut diagnostics);
         }
-        self.problems.extend(findings.into_problems(1, None));
+        self.diagnostics
+            .extend(diagnostics.into_diagnostics(1, None));
     }
 
-    /// Only a table has columns.
+    /// Reports declarations about columns if the manifest is not a table.
     fn check_columns(&mut self) {
-        let job = &self.said.job;
+        let job = &self.declarations.job;
         let named = [
             (!job.columns.is_empty(), "columns"),
             (job.continuation_rows.is_some(), "continuation_rows"),
         ];
         for (_, name) in named
             .into_iter()
-            .filter(|(is_said, _)| *is_said && self.format != Format::Table)
+            .filter(|(is_declared, _)| *is_declared && self.format != Format::Table)
         {
             let message = format!(
-                "job.{name} is about the columns of a table, and this manifest is JSON: take it out"
+                "job.{name} is about the columns of a table, and this manifest is JSON: remove it"
             );
-            self.problems.push(Problem::error(1, "bad_value", message));
+            self.diagnostics
+                .push(Diagnostic::error(1, "bad_value", message));
         }
     }
 
-    fn overrule(&mut self, name: &str, text: &str, findings: &mut Findings) {
-        let (mut over, mut found) = (Said::default(), Findings::default());
+    fn override_with(&mut self, name: &str, text: &str, diagnostics: &mut ItemDiagnostics) {
+        let (mut over, mut found) = (Declarations::default(), ItemDiagnostics::default());
         for (member, value) in document(name, text, &mut found) {
-            over.take(&member, value.get(), &mut found);
+            over.set(&member, value.get(), &mut found);
         }
-        findings.adopt(found, name);
-        self.said = over.or(std::mem::take(&mut self.said));
+        diagnostics.adopt(found, name);
+        self.declarations = over.or(std::mem::take(&mut self.declarations));
     }
 
     fn fill(&mut self, mut input: Input<'_>) -> Result<(), Stop> {
-        let place = input.place();
-        match input.first_byte().map_err(|error| place.stop(error))? {
+        let position = input.position();
+        match input.first_byte().map_err(|error| position.stop(error))? {
             None => return Ok(()),
             Some(b'[') => self.format = Format::Array,
             Some(b'{') => return self.fill_from_object(input),
@@ -200,8 +201,8 @@ impl Header {
         Ok(())
     }
 
-    /// The first object is an envelope if it has a member that only envelopes have; else it is a
-    /// JSON line.
+    /// Reads the header from the first object. It is an envelope if it has a member that only
+    /// envelopes have, and otherwise a JSON line.
     fn fill_from_object(&mut self, input: Input<'_>) -> Result<(), Stop> {
         let mut sections = Sections::default();
         let read = sections.read(input);
@@ -209,30 +210,32 @@ impl Header {
             self.format = Format::Envelope;
         }
         for (line, name, value) in &sections.found {
-            let mut findings = Findings::default();
-            if let Err((code, message)) = strict::check(value.get()) {
-                findings.error(code, format!("in {name}: {message}"));
+            // Each member is checked on its own, so that a mistake in one does not hide the others.
+            let mut diagnostics = ItemDiagnostics::default();
+            if let Err((code, message)) = strict_json::check(value.get()) {
+                diagnostics.error(code, format!("in {name}: {message}"));
             } else if name == "matrix" {
-                self.matrix = Matrix::read(*line, value.get(), &mut findings);
+                self.matrix = Matrix::read(*line, value.get(), &mut diagnostics);
             } else if name != "manifest" {
-                // An item has references too.
+                // In a JSON line, these are the item's references.
                 if sections.envelope {
-                    self.said.take(name, value.get(), &mut findings);
+                    self.declarations.set(name, value.get(), &mut diagnostics);
                 }
             } else if !sections.envelope {
                 self.header_line = Some(*line);
-                for (name, value) in document("manifest", value.get(), &mut findings) {
-                    self.said.take(&name, value.get(), &mut findings);
+                for (name, value) in document("manifest", value.get(), &mut diagnostics) {
+                    self.declarations.set(&name, value.get(), &mut diagnostics);
                 }
             }
-            self.problems.extend(findings.into_problems(*line, None));
+            self.diagnostics
+                .extend(diagnostics.into_diagnostics(*line, None));
         }
         read
     }
 }
 
-impl Said {
-    /// What this says, and of `others` what it leaves out.
+impl Declarations {
+    /// Fills what these declarations leave out from `others`.
     fn or(self, others: Self) -> Self {
         let key = self
             .defaults
@@ -245,38 +248,39 @@ impl Said {
                 key,
                 ..self.defaults.or(&others.defaults)
             },
-            shared: self.shared.or(others.shared),
+            definitions: self.definitions.or(others.definitions),
         }
     }
 
-    /// A key and references that are templates may stand in `job.columns`: they count before the
-    /// defaults.
-    fn take_columns(&mut self) {
+    /// Moves templates of the key and the references from `job.columns` to the defaults, where they
+    /// take precedence.
+    fn apply_columns(&mut self) {
         let columns = &self.job.columns;
         self.defaults.key = columns.key.clone().or(self.defaults.key.take());
         self.defaults.refs = columns.refs.clone().or(self.defaults.refs.take());
     }
 
-    fn take(&mut self, name: &str, value: &str, findings: &mut Findings) {
+    fn set(&mut self, name: &str, value: &str, diagnostics: &mut ItemDiagnostics) {
         match name {
             "version" if value == "1" => {}
-            "version" => findings.error(
+            "version" => diagnostics.error(
                 "unsupported_version",
                 format!("version must be 1, not {}", quote_json(value)),
             ),
-            // For editors.
+            // Editors use it to find the schema.
             "$schema" => {}
-            "job" => self.job = Job::read(value, findings),
-            "templates" => self.shared.read_templates(value, findings),
-            "references" => self.shared.read_references(value, findings),
+            "job" => self.job = Job::read(value, diagnostics),
+            "templates" => self.definitions.read_templates(value, diagnostics),
+            "references" => self.definitions.read_references(value, diagnostics),
             _ => {
-                let members = strict::members_of("defaults", value, findings);
-                self.defaults = Item::from_json(&members, findings);
+                let members = strict_json::members_of("defaults", value, diagnostics);
+                self.defaults = Item::from_json(&members, diagnostics);
                 let key = self.defaults.key.as_deref();
                 if key.is_some_and(|key| template::variables(key).next().is_none()) {
-                    findings.error(
+                    diagnostics.error(
                         "bad_value",
-                        "a key can be a default only with a variable, such as {sku}: else all items have the same one",
+                        "a key among the defaults must contain a variable, such as {sku}: \
+                         otherwise all items have the same key",
                     );
                 }
             }
@@ -285,60 +289,63 @@ impl Said {
 }
 
 impl Job {
-    fn read(value: &str, findings: &mut Findings) -> Self {
+    fn read(value: &str, diagnostics: &mut ItemDiagnostics) -> Self {
         let mut job = Self::default();
-        for (name, value) in strict::members_of("job", value, findings) {
+        for (name, value) in strict_json::members_of("job", value, diagnostics) {
             let value = value.get();
+
+            // Each field has its own type. Unknown fields are reported.
             match name.as_ref() {
                 "name" => {
                     let name: Option<String> =
-                        item::read("job.name", value, "a text in quotes", findings);
+                        item::read("job.name", value, "a text in quotes", diagnostics);
                     if name
                         .as_ref()
-                        .is_some_and(|name| name.chars().count() > NAME_CHARACTERS)
+                        .is_some_and(|name| name.chars().count() > MAX_NAME_CHARACTERS)
                     {
-                        findings.error(
+                        diagnostics.error(
                             "bad_value",
-                            format!("job.name must have at most {NAME_CHARACTERS} characters"),
+                            format!("job.name must have at most {MAX_NAME_CHARACTERS} characters"),
                         );
                     } else {
                         job.name = name;
                     }
                 }
-                // Another run makes other bytes, and so another job. Nothing else is done with it.
+                // Another value changes the bytes of the manifest, and so makes another job. It has
+                // no other use.
                 "run" => {
                     let _: Option<Run> =
-                        item::read("job.run", value, "a text or a whole number", findings);
+                        item::read("job.run", value, "a text or a whole number", diagnostics);
                 }
                 "budget_usd" | "budgetUsd" => {
                     job.budget_usd =
-                        item::read("job.budget_usd", value, "a number of dollars", findings)
+                        item::read("job.budget_usd", value, "a number of dollars", diagnostics)
                 }
-                "columns" => job.columns = Columns::read(value, findings),
+                "columns" => job.columns = Columns::read(value, diagnostics),
                 "continuation_rows" | "continuationRows" => {
                     let expected = "\"references\", \"skip\" or \"fill\"";
                     job.continuation_rows =
-                        item::read("job.continuation_rows", value, expected, findings);
+                        item::read("job.continuation_rows", value, expected, diagnostics);
                 }
                 "mode" => {
-                    job.mode = item::read("job.mode", value, "\"run\" or \"dry_run\"", findings)
+                    job.mode = item::read("job.mode", value, "\"run\" or \"dry_run\"", diagnostics)
                 }
                 "request_check" | "requestCheck" => {
                     job.request_check = item::read(
                         "job.request_check",
                         value,
                         "\"error\" or \"warn\"",
-                        findings,
+                        diagnostics,
                     );
                 }
                 "lane" => {
                     let lane: Option<String> =
-                        item::read("job.lane", value, "a text in quotes", findings);
-                    item::check_lane(lane.as_deref(), findings);
+                        item::read("job.lane", value, "a text in quotes", diagnostics);
+                    item::check_lane(lane.as_deref(), diagnostics);
                 }
                 _ => {
                     let (code, message) = bad_name(&name, JOB_FIELDS.into_iter());
-                    findings.error(code, format!("in job: {message}"));
+                    diagnostics.error(code, format!("in job: {message}"));
                 }
             }
         }
@@ -348,7 +355,7 @@ impl Job {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "only that it reads matters")]
+#[expect(dead_code, reason = "only whether it parses matters")]
 enum Run {
     Text(String),
     Number(u64),

@@ -1,20 +1,19 @@
-//! The JSON Schema of manifests, made from the same names that reading knows, for editors and for
-//! CI.
+//! The JSON Schema of manifests for editors and CI, generated from the names that the reader knows.
 
 use serde_json::{Map, Value, json};
 
 use super::{
     Limits,
-    beside::JOB_DOCUMENT,
-    document::ENVELOPE,
-    field::{FIELDS, Field},
+    dialect::field::{FIELDS, Field},
+    format::document::ENVELOPE,
+    resolve::sidecar::JOB_DOCUMENT,
 };
 
-/// The JSON Schema (2020-12) of a manifest in JSON, of one line of JSON Lines, and of a job
+/// Returns the JSON Schema (2020-12) of a manifest in JSON, of a line of JSON Lines, and of a job
 /// document.
 ///
-/// It knows shapes and names. What depends on models, on the day or on other items, only reading
-/// can tell.
+/// It describes shapes and names. What depends on models, on the day or on other items is checked
+/// only when a manifest is read.
 pub fn json_schema() -> Value {
     let line = json!({"anyOf": [
         {"$ref": "#/$defs/item"},
@@ -26,7 +25,7 @@ pub fn json_schema() -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Darkroom manifest",
-        "description": "The images that a job is to make: a whole manifest, one line of JSON Lines, or the job document beside a table.",
+        "description": "The images that a job makes: a whole manifest, one line of JSON Lines, or the job document next to a table.",
         "anyOf": [
             {"$ref": "#/$defs/envelope"},
             {"type": "array", "items": {"$ref": "#/$defs/line"}},
@@ -64,24 +63,26 @@ fn envelope() -> Value {
     envelope
 }
 
-/// An object of these members and no others.
+/// Returns the schema of an object with exactly these members.
 fn closed<'a>(names: impl Iterator<Item = &'a str>, required: &[&str]) -> Value {
     let properties: Map<String, Value> =
         names.map(|name| (name.to_owned(), section(name))).collect();
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }
 
-/// What stands once and counts for all items.
+/// Returns the schema of a member that holds for all items.
 fn section(name: &str) -> Value {
     match name {
         "$schema" => {
-            json!({"description": "For editors: where this schema lies.", "type": "string"})
+            json!({"description": "For editors: the location of this schema.", "type": "string"})
         }
-        "version" => json!({"description": "The form's version.", "const": 1}),
+        "version" => json!({"description": "The version of the format.", "const": 1}),
         "job" => json!({"$ref": "#/$defs/job"}),
-        "defaults" => json!({"description": "What items leave out.", "$ref": "#/$defs/item"}),
+        "defaults" => {
+            json!({"description": "The values of fields that items leave out.", "$ref": "#/$defs/item"})
+        }
         "templates" => json!({
-            "description": "Prompts to fill in, by name.",
+            "description": "Prompts with placeholders, by name.",
             "type": "object",
             "additionalProperties": {"$ref": "#/$defs/template"},
         }),
@@ -120,7 +121,8 @@ fn item() -> Value {
 fn field(field: Field) -> Value {
     let (description, mut schema) = match field {
         Field::Key => (
-            "The caller's own id, unique in the manifest; it comes back with the result. In the defaults, a template such as {sku}.",
+            "The caller's id, unique in the manifest; it is repeated in the result. In the \
+             defaults, a template such as {sku}.",
             json!({"type": ["string", "number", "null"], "minLength": 1, "maxLength": 256}),
         ),
         Field::Prompt => (
@@ -132,11 +134,11 @@ fn field(field: Field) -> Value {
             json!({"type": ["string", "null"]}),
         ),
         Field::Vars => (
-            "What a template's placeholders stand for.",
+            "The values of a template's placeholders.",
             json!({"type": ["object", "null"], "additionalProperties": {"anyOf": [{"$ref": "#/$defs/scalar"}, {"type": "null"}]}}),
         ),
         Field::Metadata => (
-            "Values of the caller's own, which come back with the result; among them may be the key.",
+            "The caller's values, which are repeated in the result; the key may be among them.",
             json!({"type": ["object", "null"]}),
         ),
         Field::Count => (
@@ -160,24 +162,28 @@ fn field(field: Field) -> Value {
             json!({"anyOf": [{"$ref": "#/$defs/refs"}, {"type": "null"}]}),
         ),
         Field::System => (
-            "Instructions for all of the image's making.",
+            "System instructions for the model.",
             json!({"type": ["string", "null"]}),
         ),
         Field::Seed => (
-            "Rng's number; of several images each has the next.",
+            "The random seed; each further image of an item has the next.",
             json!({"type": ["integer", "null"], "minimum": i32::MIN, "maximum": i32::MAX}),
         ),
         Field::Temperature => (
-            "How free the model is.",
+            "The sampling temperature of the model.",
             json!({"type": ["number", "null"], "minimum": 0, "maximum": 2}),
         ),
         Field::Thinking => (
-            "How much the model thinks before it draws: a level that the model takes.",
+            "How much the model thinks before it draws: a level that the model accepts.",
             json!({"enum": ["minimal", "low", "medium", "high", null]}),
         ),
-        Field::Lane => ("How it is asked for.", json!({"enum": ["batch", null]})),
+        Field::Lane => (
+            "How the image is generated.",
+            json!({"enum": ["batch", null]}),
+        ),
         Field::Output => (
-            "Where the image lies below images/: placeholders as in a template, and {key}, {variant}, {model}, {aspect_ratio}, {image_size}, {ext}.",
+            "The path of the image below images/: placeholders as in a template, and {key}, \
+             {variant}, {model}, {aspect_ratio}, {image_size}, {ext}.",
             json!({
                 "type": ["object", "null"],
                 "properties": {"path": {"type": "string", "maxLength": 1024}},
@@ -201,20 +207,19 @@ fn refs() -> Value {
 }
 
 fn job() -> Value {
-    let budget =
-        json!({"description": "The most that the images may cost.", "type": ["number", "string"]});
+    let budget = json!({"description": "The most that the images may cost, in US dollars.", "type": ["number", "string"]});
     let request_check = json!({
-        "description": "Whether a request in Google's form that Gemini may refuse rejects the manifest, or is sent with a warning.",
+        "description": "Whether a request that Gemini may refuse rejects the manifest, or is sent with a warning.",
         "enum": ["error", "warn"],
     });
     json!({
         "type": "object",
         "properties": {
-            "name": {"description": "What people call it.", "type": "string", "maxLength": 256},
+            "name": {"description": "The name of the job.", "type": "string", "maxLength": 256},
             "run": {"description": "Another run makes another job.", "type": ["string", "integer"]},
             "budget_usd": budget,
             "budgetUsd": budget,
-            "mode": {"description": "dry_run buys nothing.", "enum": ["run", "dry_run", "estimate"]},
+            "mode": {"description": "dry_run only estimates the cost, and buys nothing.", "enum": ["run", "dry_run", "estimate"]},
             "request_check": request_check,
             "requestCheck": request_check,
             "lane": {"enum": ["batch"]},
@@ -228,7 +233,7 @@ fn job() -> Value {
 
 fn columns() -> Value {
     json!({
-        "description": "What a table's columns mean: field: column, or null behind a field or a column that is the table's own.",
+        "description": "What a table's columns hold, as field: column. Null as the value of a field or a column makes it a variable.",
         "type": "object",
         "additionalProperties": {
             "anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": {"type": "string"}}],
@@ -238,17 +243,16 @@ fn columns() -> Value {
 
 fn continuation_rows() -> Value {
     json!({
-        "description": "What is done with a table's rows that continue the row above: their pictures become its references, they are left out, or their empty cells are filled from it.",
+        "description": "How a table's rows are handled that continue the row above: their pictures become its references, they are skipped, or their empty cells are filled from it.",
         "enum": ["references", "skip", "fill"],
     })
 }
 
-/// `{"key":…,"request":…}`, and the same without a key, as Vertex has it.
+/// Returns the schema of `{"key":…,"request":…}`, and of the same without a key, as in Vertex.
 fn gemini_line() -> Value {
-    let key =
-        || json!({"description": "The caller's own id.", "type": ["string", "number", "null"]});
+    let key = || json!({"description": "The caller's id.", "type": ["string", "number", "null"]});
     json!({
-        "description": "A line of Google's batch files. The request is passed through; members of your own come back with the results.",
+        "description": "A line of Gemini's batch files. The request is passed through; other members are repeated in the results.",
         "type": "object",
         "properties": {
             "key": key(), "id": key(), "custom_id": key(), "customId": key(), "record_id": key(), "recordId": key(),
@@ -289,7 +293,7 @@ fn bedrock_line() -> Value {
     })
 }
 
-/// `aspectRatio` for `aspect_ratio`.
+/// Converts a name to camel case: `aspect_ratio` is `aspectRatio`.
 fn camel_case(name: &str) -> String {
     let mut words = name.split('_');
     let mut camel = words.next().unwrap_or_default().to_owned();

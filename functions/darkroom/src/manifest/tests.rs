@@ -1,4 +1,4 @@
-//! Whole manifests, in and out.
+//! Tests of whole manifests.
 
 mod bounds;
 mod dialects;
@@ -15,9 +15,10 @@ use std::sync::LazyLock;
 use jiff::civil::date;
 
 use super::*;
+use crate::{batch_bounds::BatchBounds, models::Catalog};
 
 static CATALOG: LazyLock<Catalog> = LazyLock::new(Catalog::built_in);
-static NOTHING: LazyLock<Beside> = LazyLock::new(Beside::default);
+static NOTHING: LazyLock<Sidecar> = LazyLock::new(Sidecar::default);
 
 fn context() -> Context<'static> {
     Context {
@@ -26,7 +27,7 @@ fn context() -> Context<'static> {
         default_model: "nano-banana-2",
         on: date(2026, 11, 21),
         allow_retired_models: false,
-        beside: &NOTHING,
+        sidecar: &NOTHING,
         allow_unknown_models: false,
         copies: None,
         bounds: BatchBounds::none(),
@@ -35,7 +36,7 @@ fn context() -> Context<'static> {
 }
 
 /// Reads a manifest as `plan` does.
-fn read_all(manifest: &[u8], context: &Context<'_>) -> (Vec<Expected>, Reading) {
+fn read_all(manifest: &[u8], context: &Context<'_>) -> (Vec<PlannedImage>, Reading) {
     let header = Header::read(manifest, context).unwrap();
     let mut images = Vec::new();
     let reading = read(manifest, &header, context, |image| {
@@ -46,7 +47,7 @@ fn read_all(manifest: &[u8], context: &Context<'_>) -> (Vec<Expected>, Reading) 
 }
 
 /// The images of a manifest without errors.
-fn images(manifest: &str) -> Vec<Expected> {
+fn images(manifest: &str) -> Vec<PlannedImage> {
     let (images, reading) = read_all(manifest.as_bytes(), &context());
     assert_eq!(reading.errors, 0, "{:#?}", reading.problems);
     images
@@ -55,7 +56,8 @@ fn images(manifest: &str) -> Vec<Expected> {
 /// The problems of a manifest, as `line code message`.
 fn problems(manifest: &str) -> Vec<String> {
     let (_, reading) = read_all(manifest.as_bytes(), &context());
-    let line = |problem: &Problem| format!("{} {} {}", problem.line, problem.code, problem.message);
+    let line =
+        |problem: &Diagnostic| format!("{} {} {}", problem.line, problem.code, problem.message);
     reading.problems.iter().map(line).collect()
 }
 
@@ -69,6 +71,6 @@ fn codes(manifest: &str) -> Vec<(u64, String)> {
         .collect()
 }
 
-fn keys(images: &[Expected]) -> Vec<&str> {
+fn keys(images: &[PlannedImage]) -> Vec<&str> {
     images.iter().map(|image| image.key.as_str()).collect()
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::manifest::Expected;
+use crate::manifest::PlannedImage;
 
 /// The maximum size of all names in one line, in bytes. The list of names is a part of `plan.lock`,
 /// which is read as a whole.
@@ -49,7 +49,7 @@ pub struct CustomNamesCollector {
 
 impl CustomNamesCollector {
     /// Adds the names of one image.
-    pub fn note(&mut self, expected: &Expected) {
+    pub fn note(&mut self, expected: &PlannedImage) {
         expected
             .key_name
             .iter()

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::{digest::hex, job::JobSettings, manifest::Beside, names::JobId};
+use crate::{digest::hex, job::JobSettings, manifest::Sidecar, names::JobId};
 
 /// The maximum length of the part of a job id that comes from the manifest's name.
 const MAX_STEM_CHARACTERS: usize = 60;
@@ -17,7 +17,7 @@ pub fn job_id(
     key: &str,
     manifest_sha256: &[u8; 32],
     settings: &JobSettings,
-    sidecar: &Beside,
+    sidecar: &Sidecar,
 ) -> JobId {
     let settings = json(settings);
     let parts = [
@@ -36,7 +36,7 @@ pub fn job_id(
 /// Returns the id, in hexadecimal, of what a job buys, regardless of the manifest's key: the
 /// manifest's bytes, the settings and the sidecar. The key only decides which templates and which
 /// job document belong to the sidecar.
-pub fn content_id(manifest_sha256: &[u8; 32], settings: &JobSettings, sidecar: &Beside) -> String {
+pub fn content_id(manifest_sha256: &[u8; 32], settings: &JobSettings, sidecar: &Sidecar) -> String {
     hex(&hash(
         b"darkroom content v1\0",
         &[manifest_sha256, json(settings).as_bytes()],
@@ -49,7 +49,7 @@ fn json(settings: &JobSettings) -> String {
         .unwrap_or_else(|error| unreachable!("settings are JSON: {error}"))
 }
 
-fn hash(purpose: &[u8], parts: &[&[u8]], sidecar: &Beside) -> [u8; 32] {
+fn hash(purpose: &[u8], parts: &[&[u8]], sidecar: &Sidecar) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(purpose);
     for part in parts {
@@ -97,7 +97,7 @@ mod tests {
             key,
             &Sha256::digest(content).into(),
             settings,
-            &Beside::default(),
+            &Sidecar::default(),
         )
         .to_string()
     }
@@ -147,18 +147,18 @@ mod tests {
 
     #[test]
     fn a_content_id_depends_on_the_content_and_not_on_the_key() {
-        let of = |content: &[u8], settings: &JobSettings, sidecar: &Beside| {
+        let of = |content: &[u8], settings: &JobSettings, sidecar: &Sidecar| {
             content_id(&Sha256::digest(content).into(), settings, sidecar)
         };
-        let (settings, nothing) = (JobSettings::default(), Beside::default());
+        let (settings, nothing) = (JobSettings::default(), Sidecar::default());
         let one = of(b"key\n1", &settings, &nothing);
-        let job = Beside {
+        let job = Sidecar {
             job: Some("{}".to_owned()),
-            ..Beside::default()
+            ..Sidecar::default()
         };
-        let by_tools = Beside {
+        let by_tools = Sidecar {
             metadata: [("mtime".to_owned(), "1".to_owned())].into(),
-            ..Beside::default()
+            ..Sidecar::default()
         };
         assert_eq!(
             (one.len(), &one),
@@ -185,15 +185,15 @@ mod tests {
         let manifest = Sha256::digest(b"key,prompt\na,a stone\n").into();
         let (settings, sidecar) = (
             JobSettings::default(),
-            Beside {
+            Sidecar {
                 job: Some("{}".to_owned()),
-                ..Beside::default()
+                ..Sidecar::default()
             },
         );
-        let of = |sidecar: &Beside| {
+        let of = |sidecar: &Sidecar| {
             job_id("studio", "inbox/skus.csv", &manifest, &settings, sidecar).to_string()
         };
-        assert_eq!(of(&Beside::default()), "skus-3987f93b63a0dc78");
+        assert_eq!(of(&Sidecar::default()), "skus-3987f93b63a0dc78");
         assert_eq!(of(&sidecar), "skus-9363fb36e3b93baf");
     }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    batch_bounds::BatchBounds, job::ShardLimits, manifest::Expected, models::Catalog, money::Usd,
-    names::ShardId, requests, state::Demand,
+    batch_bounds::BatchBounds, job::ShardLimits, manifest::PlannedImage, models::Catalog,
+    money::Usd, names::ShardId, requests, state::Demand,
 };
 
 /// The bytes of a response per pixel: a JPEG of a detailed image in base64, with a margin.
@@ -28,7 +28,7 @@ pub struct RequestSize {
 
 impl RequestSize {
     /// Returns the size of the request for an image.
-    pub fn of(expected: &Expected, catalog: &Catalog) -> Self {
+    pub fn of(expected: &PlannedImage, catalog: &Catalog) -> Self {
         let ratio = expected.aspect_ratio.as_deref().unwrap_or("1:1");
         let size = expected.image_size.as_deref();
         let model = catalog.priced(&expected.model);

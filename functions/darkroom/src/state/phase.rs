@@ -55,15 +55,16 @@ pub enum Phase {
         /// The round that requests the failed images again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         next: Option<ShardId>,
-        /// The maximum that the batch cost: by the tokens that Gemini reported, and by estimate where
-        /// it reported none. It settles the ledger.
+        /// The maximum that the batch cost: by the tokens that Gemini reported, and by estimate
+        /// where it reported none. It settles the ledger.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cost_usd: Option<Usd>,
     },
-    /// Waiting for an operator's decision. The shard's function keeps trying whatever costs nothing.
+    /// Waiting for an operator's decision. The shard's function keeps trying whatever costs
+    /// nothing.
     Held {
-        /// Why, as a text for operators: what happened, which batch is concerned, and what `approve`
-        /// and `cancel` do.
+        /// Why, as a text for operators: what happened, which batch is concerned, and what
+        /// `approve` and `cancel` do.
         reason: String,
         /// The phase that it was in.
         before: Box<Phase>,
@@ -116,8 +117,8 @@ pub struct Collecting {
     pub offset: u64,
     /// The chunks written so far, in order.
     pub chunks: Vec<Chunk>,
-    /// How many readings began at `offset` without reaching the next checkpoint. Readings that failed
-    /// because of a quota, the API key, the credit or the bucket do not count.
+    /// How many readings began at `offset` without reaching the next checkpoint. Readings that
+    /// failed because of a quota, the API key, the credit or the bucket do not count.
     pub tries: u32,
     /// How many of those ended without giving the lease back: the line at that offset may have
     /// crashed its reader.

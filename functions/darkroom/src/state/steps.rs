@@ -20,8 +20,8 @@ pub struct Arrival<'a> {
 }
 
 impl Arrival<'_> {
-    /// Whether this message may be the first since a user canceled the job. A cancel arrives with its
-    /// own message, which does not wait for the driver.
+    /// Whether this message may be the first since a user canceled the job. A cancel arrives with
+    /// its own message, which does not wait for the driver.
     fn brings_cancel(&self, shard: &Shard) -> bool {
         self.cancel_requested && !shard.cancel_requested
     }
@@ -74,7 +74,8 @@ pub enum SubmitStep {
 pub struct Look {
     /// The attempt whose batch is looked up, and the progress of the search.
     pub recovering: Recovering,
-    /// Whether an earlier list lacked the batch too, so that a second one proves that there is none.
+    /// Whether an earlier list lacked the batch too, so that a second one proves that there is
+    /// none.
     pub last: bool,
     /// Whether an operator must approve another attempt if there is no batch.
     pub ask_operator: bool,
@@ -161,12 +162,14 @@ fn look(shard: &Shard, recovering: &Recovering, arrival: &Arrival<'_>) -> Submit
         missed_at,
         ..
     } = recovering;
+    // Until then the call may still arrive, and lists may lag behind.
     if now < quiet_until {
         return SubmitStep::Fence {
             file: recovering.file,
             until: quiet_until,
         };
     }
+    // Two lists prove more than one only if some time lies between them.
     if let Some(missed) = missed_at
         && now < missed + BETWEEN_LISTS
     {

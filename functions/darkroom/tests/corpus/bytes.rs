@@ -1,19 +1,19 @@
-//! Bytes that are made while they are read: a case of gigabytes takes no memory of its own.
+//! Bytes that are generated while they are read, so that a case of gigabytes takes no memory.
 
 use std::io::{self, Read};
 
-/// Pieces, one after the other.
+/// Pieces of bytes, in order.
 pub(crate) type Pieces = Box<dyn Iterator<Item = Vec<u8>>>;
 
-/// A case that is made anew for each reading.
+/// Generates a case, once for each reading.
 pub(crate) type Make = Box<dyn Fn() -> Pieces>;
 
-/// The pieces of one text.
+/// A single text as pieces.
 pub(crate) fn text(text: impl Into<Vec<u8>>) -> Pieces {
     Box::new(std::iter::once(text.into()))
 }
 
-/// `count` times the same piece; short ones are joined.
+/// Repeats a piece `count` times. Short pieces are joined.
 pub(crate) fn repeated(piece: &str, count: usize) -> Pieces {
     let together = (64 << 10) / piece.len().max(1) + 1;
     let piece = piece.to_owned();
@@ -24,12 +24,12 @@ pub(crate) fn repeated(piece: &str, count: usize) -> Pieces {
     )
 }
 
-/// One after the other.
+/// Joins pieces, in order.
 pub(crate) fn chain(all: impl IntoIterator<Item = Pieces> + 'static) -> Pieces {
     Box::new(all.into_iter().flatten())
 }
 
-/// Hands the bytes over, `size` at a time at the most.
+/// A reader that returns at most `size` bytes at a time.
 pub(crate) struct Slow {
     pieces: Pieces,
     piece: Vec<u8>,
@@ -47,7 +47,7 @@ impl Slow {
         }
     }
 
-    /// The next bytes, none at the end.
+    /// Returns the next bytes, or `None` at the end.
     pub(crate) fn next_chunk(&mut self) -> Option<&[u8]> {
         while self.at == self.piece.len() {
             (self.piece, self.at) = (self.pieces.next()?, 0);

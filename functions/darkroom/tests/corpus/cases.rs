@@ -1,23 +1,22 @@
-//! Files as people have them, each kept in `tests/corpus/cases` under the name of what is odd about
-//! it.
+//! Files as they occur in practice, in `tests/corpus/cases`, each named by its peculiarity.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
 use darkroom::{
     batch_bounds::BatchBounds,
-    manifest::{Beside, Context, Expected, Header, Limits, Reading, read},
+    manifest::{Context, Header, Limits, PlannedImage, Reading, Sidecar, read},
     models::Catalog,
 };
 use jiff::civil::date;
 
-/// A case as it was read.
+/// A case that was read.
 struct Case {
-    images: Vec<Expected>,
+    images: Vec<PlannedImage>,
     reading: Reading,
 }
 
 impl Case {
-    /// Reads a case with this metadata, and with the job document beside it if there is one.
+    /// Reads a case with this metadata, and with its job document if there is one.
     fn read(name: &str, metadata: &[(&str, &str)]) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/corpus/cases");
         let bytes = fs::read(folder.join(name)).unwrap();
@@ -25,7 +24,7 @@ impl Case {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        let job = fs::read_to_string(folder.join(Beside::job_key(name))).ok();
+        let job = fs::read_to_string(folder.join(Sidecar::job_key(name))).ok();
         let (catalog, copies) = (Catalog::built_in(), BTreeMap::new());
         let context = Context {
             bucket: "studio",
@@ -33,7 +32,7 @@ impl Case {
             default_model: "nano-banana-2",
             on: date(2026, 11, 26),
             allow_retired_models: false,
-            beside: &Beside {
+            sidecar: &Sidecar {
                 metadata,
                 job,
                 templates: BTreeMap::new(),
@@ -55,8 +54,8 @@ impl Case {
         }
     }
 
-    /// The case without errors, and with warnings of these codes alone.
-    fn good(name: &str, metadata: &[(&str, &str)], warnings: &[&str]) -> Vec<Expected> {
+    /// Reads a case that must have no errors, and exactly the warnings with these codes.
+    fn good(name: &str, metadata: &[(&str, &str)], warnings: &[&str]) -> Vec<PlannedImage> {
         let case = Self::read(name, metadata);
         assert_eq!(case.reading.errors, 0, "{:#?}", case.reading.problems);
         let codes: Vec<&str> = case
@@ -69,7 +68,7 @@ impl Case {
         case.images
     }
 
-    /// What a case is refused for, as `line code message`.
+    /// Returns the errors of a case, as `line code message`.
     fn bad(name: &str, metadata: &[(&str, &str)]) -> Vec<String> {
         let case = Self::read(name, metadata);
         assert!(case.reading.errors > 0, "{name} was accepted");
@@ -80,18 +79,18 @@ impl Case {
     }
 }
 
-fn keys(images: &[Expected]) -> Vec<&str> {
+fn keys(images: &[PlannedImage]) -> Vec<&str> {
     images.iter().map(|image| image.item.as_str()).collect()
 }
 
-fn ratios(images: &[Expected]) -> Vec<&str> {
+fn ratios(images: &[PlannedImage]) -> Vec<&str> {
     images
         .iter()
         .map(|image| image.aspect_ratio.as_deref().unwrap_or_default())
         .collect()
 }
 
-fn prompt(image: &Expected) -> &str {
+fn prompt(image: &PlannedImage) -> &str {
     image.prompt.as_deref().unwrap_or_default()
 }
 
@@ -115,7 +114,7 @@ fn count_is_stock() {
         .find(|problem| problem.code == "count_column")
         .unwrap();
     assert!(
-        said.message.contains("orders 10 images in 2 rows"),
+        said.message.contains("asks for 10 images in 2 rows"),
         "{}",
         said.message
     );
@@ -368,7 +367,7 @@ fn shop_shopify() {
 fn size_by_other_names() {
     let found = Case::bad("size-by-other-names.csv", &[]).join("\n");
     assert!(
-        found.contains("no negative prompt") && found.contains("\"quality\" says \"hd\""),
+        found.contains("no negative prompt") && found.contains("\"quality\" is \"hd\""),
         "{found}"
     );
 }

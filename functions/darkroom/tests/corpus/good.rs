@@ -1,16 +1,16 @@
-//! Good manifests: every one that people are shown is accepted, with what stands beside it.
+//! Good manifests: every sample is accepted with its sidecar.
 
 use std::{fs, path::Path};
 
 use darkroom::{
     batch_bounds::BatchBounds,
     image_paths::ImagePaths,
-    manifest::{Beside, Context, Header, Limits, Reading, Severity, StoredTemplate, read},
+    manifest::{Context, Header, Limits, Reading, Severity, Sidecar, StoredTemplate, read},
     models::Catalog,
 };
 use jiff::civil::date;
 
-/// Every sample with the images that it orders and the warnings that it gets.
+/// Every sample, with its number of images and its warnings.
 const SAMPLES: [(&str, u64, &[&str]); 36] = [
     ("array.json", 2, &[]),
     ("bedrock.jsonl", 2, &[]),
@@ -95,16 +95,16 @@ const METADATA: [(&str, &str, &str); 5] = [
     ),
 ];
 
-/// Their folder.
+/// Returns the folder of the samples.
 pub(crate) fn folder() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events/manifests")
 }
 
-/// What stands beside a sample in its folder.
-fn beside(name: &str) -> Beside {
+/// Returns the sidecar of a sample, from its folder.
+fn sidecar(name: &str) -> Sidecar {
     let text = |path: &Path| fs::read_to_string(path).ok();
     let key = format!("inbox/{name}");
-    let job = text(&folder().join(Beside::job_key(name)));
+    let job = text(&folder().join(Sidecar::job_key(name)));
     let templates = fs::read_dir(folder().join("templates")).unwrap();
     let keys: Vec<String> = templates
         .map(|entry| {
@@ -118,7 +118,7 @@ fn beside(name: &str) -> Beside {
         let text = text(&folder().join(&key));
         (name, StoredTemplate { key, text })
     };
-    let templates = Beside::template_names(&key, &keys)
+    let templates = Sidecar::template_names(&key, &keys)
         .into_iter()
         .map(stored)
         .collect();
@@ -130,23 +130,23 @@ fn beside(name: &str) -> Beside {
     let metadata = said
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    Beside {
+    Sidecar {
         metadata,
         job,
         templates,
     }
 }
 
-/// Reads a sample as `plan` does, and gives the paths that its images get.
+/// Reads a sample as `plan` does, and returns the paths of its images.
 fn read_sample(name: &str) -> (Reading, Vec<String>) {
-    let (catalog, beside) = (Catalog::built_in(), beside(name));
+    let (catalog, sidecar) = (Catalog::built_in(), sidecar(name));
     let context = Context {
         bucket: "studio",
         catalog: &catalog,
         default_model: "nano-banana-2",
         on: date(2026, 11, 21),
         allow_retired_models: false,
-        beside: &beside,
+        sidecar: &sidecar,
         allow_unknown_models: false,
         copies: None,
         bounds: BatchBounds::none(),
@@ -163,7 +163,7 @@ fn read_sample(name: &str) -> (Reading, Vec<String>) {
 }
 
 #[test]
-fn every_sample_is_accepted_with_the_warnings_that_are_written_here() {
+fn every_sample_is_accepted_with_exactly_these_warnings() {
     for (name, images, warnings) in SAMPLES {
         let (reading, _) = read_sample(name);
         assert_eq!(reading.errors, 0, "{name}: {:?}", reading.problems);
@@ -198,7 +198,7 @@ fn every_file_of_the_folder_is_a_sample() {
 }
 
 #[test]
-fn a_sweep_and_a_catalog_by_template_name_their_images_for_people() {
+fn a_matrix_and_a_catalog_with_a_template_give_images_readable_names() {
     let (_, sweep) = read_sample("matrix.json");
     assert!(
         sweep.iter().any(|path| path.starts_with("kitchen/Grind")),

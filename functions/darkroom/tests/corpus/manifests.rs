@@ -1,8 +1,8 @@
-//! Manifests: the kept cases, and the `validation.csv` of any.
+//! Manifests: the stored cases, and the `validation.csv` of any manifest.
 
 use darkroom::{
     batch_bounds::BatchBounds,
-    manifest::{Beside, Context, Header, Limits, read, write_validation},
+    manifest::{Context, Header, Limits, Sidecar, read, write_validation},
     models::Catalog,
 };
 use jiff::civil::date;
@@ -13,18 +13,18 @@ use super::{
     shelf,
 };
 
-/// The sizes of the pieces that every case is read in.
+/// The sizes of the pieces in which every case is read.
 const CHUNKS: [usize; 4] = [usize::MAX, 64 << 10, 7, 1];
 
-/// The most memory that reading may take, whatever the manifest: four times its longest item, while
-/// that is read, parsed and written as a request, and 64 MiB for the problems that are listed, the
-/// keys and one item's values.
+/// The most memory that reading a manifest may take: four times its longest item, while that is
+/// read, parsed and written as a request, and 64 MiB for the listed problems, the keys and one
+/// item's values.
 pub(crate) fn bound() -> usize {
     4 * usize::try_from(Limits::default().item_bytes).unwrap() + (64 << 20)
 }
 
 #[test]
-fn every_kept_manifest_has_the_validation_written_beside_it() {
+fn every_stored_manifest_has_its_expected_validation() {
     let catalog = Catalog::built_in();
     let mut wrong = Vec::new();
     for case in shelf::cases("events/manifests/bad") {
@@ -44,16 +44,16 @@ fn every_kept_manifest_has_the_validation_written_beside_it() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-/// The `validation.csv` that a person gets, as text.
+/// Returns the `validation.csv` that a user gets, as text.
 pub(crate) fn validation(make: &Make, size: usize, catalog: &Catalog) -> String {
-    let beside = Beside::default();
+    let sidecar = Sidecar::default();
     let context = Context {
         bucket: "studio",
         catalog,
         default_model: "nano-banana-2",
         on: date(2026, 11, 21),
         allow_retired_models: false,
-        beside: &beside,
+        sidecar: &sidecar,
         allow_unknown_models: false,
         copies: None,
         bounds: BatchBounds::none(),
@@ -63,6 +63,6 @@ pub(crate) fn validation(make: &Make, size: usize, catalog: &Catalog) -> String 
     let reading = read(Slow::new(make(), size), &header, &context, |_| Ok(())).unwrap();
     let mut table = Vec::new();
     write_validation(&reading.problems, &mut table).unwrap();
-    // Kept files end their lines as the system of who looks at them does.
+    // Stored files have the line breaks of the system that checked them out.
     String::from_utf8(table).unwrap().replace("\r\n", "\n")
 }

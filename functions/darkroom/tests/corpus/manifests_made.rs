@@ -1,4 +1,4 @@
-//! Manifests that are too large to keep.
+//! Manifests that are too large to store.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use super::{
     memory::{alone, peak},
 };
 
-/// The sizes of the pieces that a case is read in.
+/// The sizes of the pieces in which a case is read.
 const CHUNKS: [usize; 2] = [64 << 10, 7];
 
 const FIRST: &str = "{\"key\":\"a\",\"prompt\":\"x\"}\n";
@@ -19,7 +19,7 @@ const FIRST: &str = "{\"key\":\"a\",\"prompt\":\"x\"}\n";
 struct Case {
     name: &'static str,
     make: Make,
-    /// The rows of `validation.csv`.
+    /// The expected rows of `validation.csv`.
     expected: String,
 }
 
@@ -31,7 +31,7 @@ fn case(name: &'static str, expected: &str, make: impl Fn() -> Pieces + 'static)
     }
 }
 
-/// 64 MiB of one byte as a member of a gzip file: 64 KiB.
+/// Returns 64 MiB of one byte as a member of a gzip file, which takes 64 KiB.
 fn member(byte: u8) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     let block = [byte; 64 << 10];
@@ -45,7 +45,7 @@ fn compressed(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A file of a little text and `count` times 64 MiB behind it.
+/// Returns a compressed file with a short text and `count` times 64 MiB after it.
 fn bomb(start: &str, byte: u8, count: usize) -> Pieces {
     let member = member(byte);
     chain([
@@ -54,7 +54,7 @@ fn bomb(start: &str, byte: u8, count: usize) -> Pieces {
     ])
 }
 
-/// An item with this member, on the second line.
+/// Returns a manifest whose second line is an item with this member.
 fn second(start: &str, piece: &str, count: usize, end: &str) -> Pieces {
     chain([
         text(FIRST),
@@ -79,17 +79,17 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "bomb-in-a-cell",
-            "2,,error,item_too_large,the item that begins here is larger than 4194304 bytes: is a quote or a bracket missing?",
+            "2,,error,item_too_large,the item that begins here is larger than 4194304 bytes: check for a missing quote or bracket",
             || bomb("key,prompt\na,\"", b'x', 1),
         ),
         case(
             "bomb-in-an-array",
-            "1,,error,item_too_large,the item that begins here is larger than 33554432 bytes: is a quote or a bracket missing?",
+            "1,,error,item_too_large,the item that begins here is larger than 33554432 bytes: check for a missing quote or bracket",
             || bomb("[", b' ', 1),
         ),
         case(
             "cell-of-40-mebibytes",
-            "3,,error,item_too_large,the item that begins here is larger than 4194304 bytes: is a quote or a bracket missing?",
+            "3,,error,item_too_large,the item that begins here is larger than 4194304 bytes: check for a missing quote or bracket",
             || {
                 chain([
                     text("key,prompt\na,x\nb,"),
@@ -100,7 +100,7 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "row-of-commas",
-            "4,c,error,missing_prompt,there is no prompt: say what the image should show",
+            "4,c,error,missing_prompt,there is no prompt: describe what the image should show",
             || {
                 chain([
                     text("key,prompt\na,x\nb,x"),
@@ -111,27 +111,27 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "header-of-commas",
-            r#"1,,error,too_many_columns,"the header has 3145729 columns, 16384 are allowed: is this a table?""#,
+            r#"1,,error,too_many_columns,"the header has 3145729 columns, and 16384 are allowed: check that the file is a table""#,
             || repeated(",", 3 << 20),
         ),
         case(
             "header-of-names",
-            r#"1,,error,too_many_columns,"the header has 1048577 columns, 16384 are allowed: is this a table?""#,
+            r#"1,,error,too_many_columns,"the header has 1048577 columns, and 16384 are allowed: check that the file is a table""#,
             || chain([repeated("a,", 1 << 20), text("b\n")]),
         ),
         case(
             "prompt-too-long",
-            r#"2,b,error,prompt_too_long,"the prompt has 100001 characters, 100000 are allowed: shorten it""#,
+            r#"2,b,error,prompt_too_long,"the prompt has 100001 characters, and 100000 are allowed: shorten it""#,
             || second(r#"{"key":"b","prompt":""#, "é", 100_001, r#""}"#),
         ),
         case(
             "line-too-long",
-            r#"2,,error,item_too_large,"the line is longer than 33554432 bytes: put pictures into refs, not into the line""#,
+            r#"2,,error,item_too_large,"the line is longer than 33554432 bytes: put pictures into the bucket and name them in refs""#,
             || second(r#"{"key":"b","prompt":""#, "x", 40 << 20, r#""}"#),
         ),
         case(
             "item-too-long",
-            "3,,error,item_too_large,the item that begins here is larger than 33554432 bytes: is a quote or a bracket missing?",
+            "3,,error,item_too_large,the item that begins here is larger than 33554432 bytes: check for a missing quote or bracket",
             || {
                 chain([
                     text("[\n{\"key\":\"a\",\"prompt\":\"x\"},\n{\"key\":\"b\",\"prompt\":\""),
@@ -167,14 +167,14 @@ fn cases() -> Vec<Case> {
         case(
             "unknown-field-of-a-megabyte",
             &format!(
-                r#"2,b,error,unknown_field,"there is no field ""{}""…: take it out, or use one of key, id, custom_id, record_id, prompt, template, vars, metadata, n, count, model, aspect_ratio, image_size, refs, references, images, system, seed, temperature, thinking, thinking_level, lane, output, out""#,
+                r#"2,b,error,unknown_field,"there is no field ""{}""…: remove it, or use one of key, id, custom_id, record_id, prompt, template, vars, metadata, n, count, model, aspect_ratio, image_size, refs, references, images, system, seed, temperature, thinking, thinking_level, lane, output, out""#,
                 "k".repeat(60)
             ),
             || second(r#"{"key":"b","prompt":"x",""#, "k", 1 << 20, r#"":1}"#),
         ),
         case(
             "a-million-references",
-            "2,,error,invalid_json,the item holds more than 100000 values: make several items of it",
+            "2,,error,invalid_json,the item has more than 100000 values: split it into several items",
             || {
                 second(
                     r#"{"key":"b","prompt":"x","refs":["refs/a.png""#,
@@ -186,7 +186,7 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "ten-thousand-unknown-fields",
-            "51 rows, the last 1,a,error,more_errors,there is more than these 50: mend them first",
+            "51 rows, the last 1,a,error,more_errors,the item has more than these 50: fix them first",
             || {
                 let fields: Vec<u8> = (0..10_000)
                     .flat_map(|number| format!(",\"a{number}\":0").into_bytes())
@@ -208,7 +208,7 @@ fn cases() -> Vec<Case> {
         }),
         case(
             "deep-array",
-            "2,,error,invalid_json,the item's JSON is more than 64 levels deep: write it flatter",
+            "2,,error,invalid_json,the item's JSON is nested more than 64 levels deep: reduce the nesting",
             || second(r#"{"key":"b","prompt":"#, "[", 100_000, ""),
         ),
         case(
@@ -218,7 +218,7 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "deep-section",
-            "1,,error,invalid_json,in defaults: the item's JSON is more than 64 levels deep: write it flatter",
+            "1,,error,invalid_json,in defaults: the item's JSON is nested more than 64 levels deep: reduce the nesting",
             || {
                 chain([
                     text(r#"{"defaults":"#),
@@ -230,7 +230,7 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "sections-again-and-again",
-            "10001 rows, the last 1,,error,more_errors,1038575 more errors are not listed: mend these first",
+            "10001 rows, the last 1,,error,more_errors,1038575 more errors are not listed: fix these first",
             || {
                 chain([
                     text(r#"{"items":[{"key":"a","prompt":"x"}]"#),
@@ -249,24 +249,24 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "problems-without-end",
-            "10001 rows, the last 5003,,error,lines_not_read,after 10001 errors the rest of the manifest was left unread: 94999 lines were not looked at; correct these first",
+            "10001 rows, the last 5003,,error,lines_not_read,after 10001 errors the rest of the manifest was not read: 94999 lines were skipped; fix these errors first",
             || chain([text("key,prompt\n"), repeated("a,\n", 100_000)]),
         ),
         case(
             "blank-lines",
-            "1,,error,empty,the manifest holds no items: add some and drop it again",
+            "1,,error,empty,the manifest has no items: add some and drop it again",
             || repeated("\r\n", 8 << 20),
         ),
         case(
             "open-quote-in-a-long-table",
-            "2,,error,item_too_large,the item that begins here is larger than 4194304 bytes: is a quote or a bracket missing?",
+            "2,,error,item_too_large,the item that begins here is larger than 4194304 bytes: check for a missing quote or bracket",
             || chain([text("key,prompt\na,\"x\n"), repeated("b,a shoe\n", 1 << 20)]),
         ),
     ]
 }
 
 #[test]
-fn every_made_manifest_has_its_validation_in_flat_memory() {
+fn every_generated_manifest_has_its_validation_in_flat_memory() {
     let catalog = Catalog::built_in();
     let mut wrong = Vec::new();
     for Case {
@@ -285,7 +285,7 @@ fn every_made_manifest_has_its_validation_in_flat_memory() {
                 );
                 let rows: Vec<&str> = found.lines().skip(1).collect();
                 let found = match &rows[..] {
-                    // Of so many the last says how many there are.
+                    // Of many rows, the last one holds their number.
                     [.., last] if rows.len() > 50 => {
                         format!("{} rows, the last {last}", rows.len())
                     }

@@ -1,4 +1,4 @@
-//! How much memory a case takes at its peak.
+//! The peak memory of a case.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -7,7 +7,8 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
 
-/// The heap is the whole process's: one measurement at a time, and nothing beside it.
+/// The heap is shared by the whole process, so only one case is measured at a time, while nothing
+/// else runs.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// Runs `cases` while no other test of this file runs.
@@ -16,7 +17,8 @@ pub(crate) fn alone(cases: impl FnOnce()) {
     cases();
 }
 
-/// What `case` gives, and how many bytes more than before it held at its peak.
+/// Returns the result of `case`, and the number of bytes that it held at its peak in addition to
+/// those held before.
 pub(crate) fn peak<T>(case: impl FnOnce() -> T) -> (T, usize) {
     let before = HEAP.current_usage();
     HEAP.reset_peak_usage();
@@ -25,11 +27,11 @@ pub(crate) fn peak<T>(case: impl FnOnce() -> T) -> (T, usize) {
 }
 
 #[test]
-fn the_peak_is_seen_although_it_is_over() {
+fn the_peak_is_measured_after_it_has_passed() {
     alone(|| {
         let (length, peak) = peak(|| std::hint::black_box(vec![1_u8; 3 << 20]).len());
         assert_eq!(length, 3 << 20);
-        // The test harness may free something of its own meanwhile.
+        // The test harness may free some of its memory meanwhile.
         assert!((2 << 20..4 << 20).contains(&peak), "{peak}");
     });
 }

@@ -1,4 +1,4 @@
-//! Result files: the kept cases, and what a scan says of any.
+//! Result files: the stored cases, and the report of scanning any file.
 
 use std::{collections::BTreeMap, fmt::Write, sync::Arc};
 
@@ -14,21 +14,21 @@ use super::{
     shelf,
 };
 
-/// The sizes of chunks that every case arrives in.
+/// The sizes of the chunks in which every case arrives.
 pub(crate) const CHUNKS: [usize; 4] = [usize::MAX, 64 << 10, 7, 1];
 
-/// Lines of a report; what comes after is counted.
+/// The most lines of a report. Further lines are counted.
 const LISTED: usize = 40;
 
-/// The most memory that scanning may take, whatever the file: the images of one line, once more
-/// half of them while a buffer grows, and sixteen times the rest of a line, which is parsed.
+/// The most memory that scanning may take, whatever the file: the images of one line, half of them
+/// again while a buffer grows, and sixteen times the rest of a line, which is parsed.
 pub(crate) fn bound() -> usize {
     let limits = Limits::default();
     limits.line_bytes / 2 * 3 + 16 * limits.skeleton_bytes
 }
 
 #[test]
-fn every_kept_result_file_has_the_outcome_written_beside_it() {
+fn every_stored_result_file_has_its_expected_outcome() {
     let mut wrong = Vec::new();
     for case in shelf::cases("tests/corpus/results") {
         alone(|| {
@@ -45,7 +45,7 @@ fn every_kept_result_file_has_the_outcome_written_beside_it() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-/// What a scan of the file says: a line for each of its lines.
+/// Returns the report of scanning a file, with a line for each of its lines.
 pub(crate) fn report(file: Pieces, size: usize) -> String {
     let pool = Pool::new(0);
     let mut scanner = Scanner::new(Limits::default(), Arc::clone(&pool), 0);
@@ -162,7 +162,7 @@ fn described(image: &Image) -> String {
     )
 }
 
-/// A text in quotes, its first 60 characters at the most.
+/// Returns a text in quotes, shortened to 60 characters.
 fn brief(text: &str) -> String {
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{:?}… of {} bytes", &text[..end], text.len()),

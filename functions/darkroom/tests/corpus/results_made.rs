@@ -1,4 +1,4 @@
-//! Result files that are too large to keep.
+//! Result files that are too large to store.
 
 use darkroom::{digest::hex, results::Limits};
 use sha2::{Digest, Sha256};
@@ -9,18 +9,17 @@ use super::{
     results::{CHUNKS, bound, report},
 };
 
-/// A PNG of 2 x 2 pixels, its signature and header alone: 33 bytes, so that base64 goes on behind
-/// it.
+/// The signature and header of a PNG of 2 x 2 pixels: 33 bytes, so that more base64 can follow.
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAA";
 
 /// Base64 of the first 30 bytes of that.
 const START: &str = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD9";
 
-/// What a report says of an image that is too large.
+/// The report for an image that is too large.
 const TOO_LARGE: &str =
     "failed IMAGE_TOO_LARGE final, \"the image has more bytes than are accepted\"";
 
-/// What a report says of it.
+/// The report for this image.
 const SMALL: &str = "succeeded image/png 2x2 34 bytes sha256 ";
 
 struct Case {
@@ -41,13 +40,13 @@ fn case(
     }
 }
 
-/// A line with these parts.
+/// Returns a line with these parts.
 fn line(key: &str, parts: Pieces) -> Pieces {
     let start = format!(r#"{{"key":"{key}","response":{{"candidates":[{{"content":{{"parts":["#);
     chain([text(start), parts, text("]}}]}}\n")])
 }
 
-/// A line with a small image, without its newline.
+/// Returns a line with a small image, without its newline.
 fn small_line(key: &str) -> String {
     line(key, small())
         .map(|piece| String::from_utf8(piece.to_vec()).unwrap())
@@ -68,7 +67,7 @@ fn small() -> Pieces {
     image(text(PNG))
 }
 
-/// An image of so many bytes: a header and zeros.
+/// Returns an image of the given size: a header and zeros.
 fn of_bytes(bytes: usize) -> Pieces {
     let zeros = bytes - 30;
     let end = ["", "AA", "AAA"][zeros % 3];
@@ -94,7 +93,7 @@ fn small_digest() -> String {
     )[..8])
 }
 
-/// The reports of lines of so many bytes that say the same.
+/// Returns the reports of `count` lines of this size with the same outcome.
 fn alike(count: usize, bytes: usize, outcome: &str) -> String {
     (0..count)
         .map(|number| format!("{}..{} {outcome}\n", number * bytes, (number + 1) * bytes))
@@ -173,7 +172,7 @@ fn cases() -> Vec<Case> {
             "0..{end} \"k\" failed TOO_MANY_IMAGES final, \"the reply holds more images than are accepted\"\n",
             || line("k", chain([repeated(r#"{"inlineData":{"data":"AAAA"}},"#, 10_000), small()])),
         ),
-        case("deep-arrays-beside-the-answer", format!("0..{{end}} \"k\" {small_image}\n"), || {
+        case("deep-arrays-next-to-the-answer", format!("0..{{end}} \"k\" {small_image}\n"), || {
             let deep = chain([text(r#"{"x":"#), repeated("[", 100_000), repeated("]", 100_000), text("},")]);
             line("k", chain([deep, small()]))
         }),
@@ -264,7 +263,7 @@ fn cases() -> Vec<Case> {
 }
 
 #[test]
-fn every_made_result_file_has_its_outcome_in_flat_memory() {
+fn every_generated_result_file_has_its_outcome_in_flat_memory() {
     for Case {
         name,
         make,

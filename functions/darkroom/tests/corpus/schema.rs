@@ -1,5 +1,5 @@
-//! The published schema: made from the code, true of every sample, and false of what has a mistake
-//! in its shape.
+//! The published schema is generated from the code. It accepts every sample and refuses mistakes of
+//! shape.
 
 use std::{fs, path::Path};
 
@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::good;
 
-/// Mistakes of shape: what a schema can see. Others are of words, models, days and other items.
+/// Manifests with mistakes of shape, which a schema can detect. Other mistakes concern words,
+/// models, days and other items.
 const BAD: [&str; 9] = [
     "array-of-texts.json",
     "bad-variables.json",
@@ -26,7 +27,7 @@ fn validator() -> Validator {
     jsonschema::validator_for(&json_schema()).unwrap()
 }
 
-/// The documents of a file, one or one a line, where they are JSON.
+/// Returns the JSON documents of a file: one, or one per line.
 fn documents(path: &Path) -> Vec<serde_json::Result<Value>> {
     let text = fs::read_to_string(path).unwrap();
     if path
@@ -39,14 +40,14 @@ fn documents(path: &Path) -> Vec<serde_json::Result<Value>> {
 }
 
 #[test]
-fn the_published_schema_is_what_the_code_says() {
+fn the_published_schema_equals_the_generated_one() {
     let made = serde_json::to_string_pretty(&json_schema()).unwrap() + "\n";
     let kept = good::folder().join("../manifest.schema.json");
     if fs::read_to_string(&kept).unwrap_or_default() != made {
         let here = Path::new(env!("CARGO_TARGET_TMPDIR")).join("manifest.schema.json");
         fs::write(&here, made).unwrap();
         panic!(
-            "{} is not what the code says: copy {}",
+            "{} differs from the generated schema: copy {}",
             kept.display(),
             here.display()
         );
@@ -77,7 +78,7 @@ fn every_json_sample_is_valid() {
 }
 
 #[test]
-fn a_mistake_of_shape_is_seen() {
+fn a_mistake_of_shape_is_detected() {
     let validator = validator();
     for name in BAD {
         let documents = documents(&good::folder().join("bad").join(name));

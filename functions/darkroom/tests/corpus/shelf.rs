@@ -1,4 +1,4 @@
-//! The folders of kept cases.
+//! The folders of stored cases.
 
 use std::{
     collections::BTreeSet,
@@ -6,10 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The least number of kept cases in a folder: so that losing the folder is noticed.
+/// The least number of stored cases in a folder, so that the loss of a folder is noticed.
 const CASES: usize = 30;
 
-/// A kept case.
+/// A stored case.
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) bytes: Vec<u8>,
@@ -17,10 +17,10 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// Compares what came of the case with what is expected.
+    /// Compares the outcome of the case with the expected one.
     ///
-    /// What came of it is left in cargo's folder for tests: where it is right and the expectation
-    /// wrong, copy it.
+    /// The outcome is left in cargo's folder for tests. If it is right and the expectation is
+    /// wrong, copy it from there.
     pub(crate) fn check(&self, found: &str) -> Result<(), String> {
         let expected = fs::read_to_string(&self.expected).unwrap_or_default();
         if found == expected {
@@ -41,8 +41,8 @@ impl Case {
     }
 }
 
-/// All cases of a folder of the repository, in order. Each file has an expectation and each
-/// expectation a file.
+/// Returns all cases of a folder of the repository, in order. Each file must have an expectation,
+/// and each expectation a file.
 pub(crate) fn cases(folder: &str) -> Vec<Case> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
@@ -59,7 +59,7 @@ pub(crate) fn cases(folder: &str) -> Vec<Case> {
     assert_eq!(wanted.len(), files.len(), "two cases share an expectation");
     assert_eq!(
         expected, wanted,
-        "an expectation without a case, or a case without"
+        "an expectation without a case, or a case without an expectation"
     );
     assert!(files.len() >= CASES, "only {} cases", files.len());
     files

@@ -1,4 +1,4 @@
-//! What a manifest may ask for at most, and where reading it stops.
+//! The bounds of a manifest, and where reading stops.
 
 use std::io::Write;
 
@@ -18,7 +18,7 @@ fn gzip(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn so_many_images_may_be_asked_for_and_no_more() {
+fn the_number_of_images_is_bounded() {
     let context = with_limits(Limits {
         images: 6,
         ..Limits::default()
@@ -65,7 +65,7 @@ fn so_many_images_may_be_asked_for_and_no_more() {
 }
 
 #[test]
-fn after_so_many_errors_the_rest_is_only_counted() {
+fn after_too_many_errors_the_rest_is_only_counted() {
     let context = with_limits(Limits {
         problems: 10,
         ..Limits::default()
@@ -78,8 +78,7 @@ fn after_so_many_errors_the_rest_is_only_counted() {
         "{\"key\":\"a\"},\n".repeat(1_000).trim_end_matches(",\n")
     );
     let never_closed = format!("[{}{{", "{\"key\":\"a\"},\n".repeat(1_000));
-    // On the first line one error, on each other two: the sixth of them is the last that is looked
-    // at.
+    // The first line has one error and each other line two, so the sixth is the last that is read.
     for (manifest, last, all) in [
         (table.as_bytes(), 7, 1_001),
         (lines.as_bytes(), 6, 1_000),
@@ -98,10 +97,10 @@ fn after_so_many_errors_the_rest_is_only_counted() {
             (problem.line, problem.severity),
             (last + 1, Severity::Error)
         );
-        let told = format!("{} lines were not looked at", all - last);
+        let expected = format!("{} lines were skipped", all - last);
         assert!(
-            problem.message.contains(&told),
-            "{} instead of {told}",
+            problem.message.contains(&expected),
+            "{} instead of {expected}",
             problem.message
         );
         assert!(reading.problems.len() == 11, "{:?}", reading.problems);
@@ -109,7 +108,7 @@ fn after_so_many_errors_the_rest_is_only_counted() {
 }
 
 #[test]
-fn where_nothing_is_left_out_nothing_is_said_of_it() {
+fn unread_lines_are_not_reported_if_there_are_none() {
     let context = with_limits(Limits {
         problems: 10,
         ..Limits::default()
@@ -132,7 +131,7 @@ fn where_nothing_is_left_out_nothing_is_said_of_it() {
 }
 
 #[test]
-fn an_image_that_no_batch_can_hold_is_an_error_with_its_line_and_what_to_do() {
+fn an_image_too_large_for_a_batch_is_an_error_with_its_line_and_what_to_do() {
     let bounds = BatchBounds {
         usd: Some("0.03".parse().unwrap()),
         tokens: BTreeMap::from([("gemini-3-pro-image".to_owned(), 2_000)]),
@@ -175,9 +174,9 @@ fn an_image_that_no_batch_can_hold_is_an_error_with_its_line_and_what_to_do() {
 }
 
 #[test]
-fn a_budget_must_cover_what_the_images_may_cost_at_the_most() {
-    // $0.0168 an image and a few tokens are expected; with a thousand tokens of thoughts it is
-    // $0.0203.
+fn a_budget_must_cover_the_most_that_the_images_can_cost() {
+    // An image is expected to cost $0.0168 and a few tokens. With a thousand thinking tokens it
+    // costs $0.0203.
     let manifest = |budget: &str| {
         format!(
             r#"{{"job":{{"budget_usd":{budget}}},"items":[{{"key":"a","prompt":"a shoe","n":10}}]}}"#
@@ -189,13 +188,13 @@ fn a_budget_must_cover_what_the_images_may_cost_at_the_most() {
         (1, "over_budget")
     );
     let message = &reading.problems[0].message;
-    for told in [
+    for expected in [
         "up to $0.2029",
         "about $0.168",
         "budget_usd $0.20",
         "raise it to $0.21",
     ] {
-        assert!(message.contains(told), "{message}");
+        assert!(message.contains(expected), "{message}");
     }
     let (images, reading) = read_all(manifest("0.21").as_bytes(), &context());
     assert_eq!((reading.errors, images.len()), (0, 10));
@@ -205,9 +204,9 @@ fn a_budget_must_cover_what_the_images_may_cost_at_the_most() {
     );
 }
 
-/// Where each column was compared with all others this took minutes.
+/// Comparing each column with all others would take minutes.
 #[test]
-fn a_table_may_have_as_many_columns_as_a_sheet_of_excel() {
+fn a_table_may_have_as_many_columns_as_a_sheet_in_excel() {
     let columns: usize = 16_382;
     let header: String = (0..columns)
         .map(|number| format!(",Product Property {number}"))

@@ -1,4 +1,4 @@
-//! Every form that a manifest may have.
+//! Every format and dialect that a manifest may have.
 
 use std::io::Write;
 
@@ -28,7 +28,7 @@ fn csv_cells_become_fields() {
 }
 
 #[test]
-fn the_content_tells_the_format_whatever_surrounds_it() {
+fn the_content_determines_the_format_whatever_surrounds_it() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     gzip.write_all(CSV.as_bytes()).unwrap();
     let forms = [
@@ -80,7 +80,7 @@ fn csv_lines_are_physical_lines() {
 }
 
 #[test]
-fn json_lines_array_and_envelope_say_the_same() {
+fn json_lines_array_and_envelope_are_equivalent() {
     let lines = "{\"key\":\"a\",\"prompt\":\"one\"}\r\n\n{\"id\":\"b\",\"prompt\":\"two\",\"aspectRatio\":\"1:1\"}\n \n";
     let array = "\u{feff}\n [\n{\"key\":\"a\",\"prompt\":\"one\"},\n{\"id\":\"b\",\n\"prompt\":\"two\",\"aspectRatio\":\"1:1\"}]\n";
     let envelope = format!(
@@ -129,7 +129,7 @@ fn an_envelope_may_give_its_defaults_after_its_items() {
 }
 
 #[test]
-fn json_lines_may_begin_with_what_holds_for_all() {
+fn json_lines_may_begin_with_a_header() {
     let lines = "{\"manifest\":{\"version\":1,\"defaults\":{\"model\":\"nano-banana-pro\"}}}\n{\"key\":\"a\",\"prompt\":\"one\"}\n";
     let images = images(lines);
     assert_eq!(
@@ -144,7 +144,7 @@ fn json_lines_may_begin_with_what_holds_for_all() {
 }
 
 #[test]
-fn friendly_and_native_lines_may_be_mixed() {
+fn dialects_may_be_mixed() {
     let request = r#"{"contents":[{"parts":[{"text":"a cat"},{"file_data":{"mime_type":"image/png","file_uri":"refs/a.png"}}]}],
         "generation_config":{"image_config":{"aspect_ratio":"16:9","image_size":"2K"}, "temperature" : 1.0}}"#;
     let request = request.replace("\n        ", "  ");
@@ -168,7 +168,7 @@ fn friendly_and_native_lines_may_be_mixed() {
 }
 
 #[test]
-fn a_model_within_a_native_request_is_taken_out_and_nothing_else() {
+fn only_the_model_is_removed_from_a_native_request() {
     let line = r#"{"key":"a","request":{"model": "models/gemini-3-pro-image", "contents" : [ {"parts":[{"text":"x"}]} ], "store": false}}"#;
     let image = &images(line)[0];
     assert_eq!(image.model, "gemini-3-pro-image");
@@ -207,7 +207,7 @@ fn several_images_get_numbered_keys_and_paths() {
 }
 
 #[test]
-fn an_item_without_a_key_is_called_after_its_place() {
+fn an_item_without_a_key_is_named_by_its_position() {
     let (images, reading) = read_all(b"prompt\none\n\ntwo\n", &context());
     assert_eq!(keys(&images), ["line-000002", "line-000004"]);
     assert_eq!((reading.errors, reading.warnings), (0, 1));

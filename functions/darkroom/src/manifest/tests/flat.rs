@@ -7,7 +7,7 @@ use super::*;
 const PROMPT: &str = "a canvas sneaker in off white, three-quarter view, pure white background, soft shadow under the \
                       sole, laces tied, no text, no other object, the whole shoe in the picture, seen from slightly above";
 
-/// A manifest that is made while it is read.
+/// A manifest that is generated while it is read.
 struct Endless<F> {
     item: F,
     number: u64,
@@ -31,7 +31,7 @@ impl<F: Fn(u64, u64) -> String> Read for Endless<F> {
 }
 
 #[test]
-fn items_are_handed_over_while_the_manifest_is_read() {
+fn images_are_passed_on_while_the_manifest_is_read() {
     let table = |number, _| match number {
         0 => "key,prompt,aspect_ratio\n".to_owned(),
         _ => format!("SKU-{number:06},\"{PROMPT}\",4:5\n"),

@@ -1,23 +1,23 @@
-//! Requests in Google's form: what is refused before anything is bought, and what comes back with
-//! the results.
+//! Gemini requests: what is refused before anything is bought, and what is repeated in the results.
 
 use super::*;
 
-/// A line with a request of these members beside its contents.
+/// A line whose request has these members next to its contents.
 fn line(members: &str) -> String {
     format!(
         r#"{{"key":"bad","request":{{"contents":[{{"parts":[{{"text":"a shoe"}}]}}],{members}}}}}"#
     )
 }
 
-/// A line whose request holds a picture at this address.
+/// A line whose request contains a picture at this address.
 fn line_with_picture(uri: &str) -> String {
     format!(
         r#"{{"key":"bad","request":{{"contents":[{{"parts":[{{"text":"a shoe"}},{{"fileData":{{"fileUri":"{uri}"}}}}]}}]}}}}"#
     )
 }
 
-/// Seven good lines, and this one as the fifth. With `check`, a header line that says so.
+/// Seven valid lines, with this one in fifth place. `check` becomes `job.request_check` in a header
+/// line.
 fn among_seven(bad: &str, check: Option<&str>) -> String {
     let header =
         check.map(|check| format!(r#"{{"manifest":{{"job":{{"request_check":"{check}"}}}}}}"#));
@@ -30,7 +30,7 @@ fn among_seven(bad: &str, check: Option<&str>) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Ways to be refused by Gemini with the whole batch, each with its code and the place that must be
+/// Mistakes for which Gemini refuses a whole batch, each with its code and the place that must be
 /// named.
 fn bad_ways() -> Vec<(String, &'static str, &'static str)> {
     vec![
@@ -102,7 +102,7 @@ fn one_bad_request_of_eight_is_named_with_its_line_and_place() {
 }
 
 #[test]
-fn by_the_switch_each_of_them_is_sent_as_it_is_with_a_warning() {
+fn with_request_check_warn_each_of_them_is_sent_with_a_warning() {
     for (bad, code, place) in bad_ways() {
         let (images, reading) = read_all(among_seven(&bad, Some("warn")).as_bytes(), &context());
         assert_eq!(
@@ -120,7 +120,7 @@ fn by_the_switch_each_of_them_is_sent_as_it_is_with_a_warning() {
             "{problem:?}"
         );
         assert!(
-            problem.message.starts_with(place) && problem.message.contains("sent as it is"),
+            problem.message.starts_with(place) && problem.message.contains("sent unchanged"),
             "{problem:?}"
         );
         assert!(bad.contains(images[4].request.get()), "byte for byte");
@@ -128,14 +128,14 @@ fn by_the_switch_each_of_them_is_sent_as_it_is_with_a_warning() {
 }
 
 #[test]
-fn the_switch_may_be_metadata_and_lets_no_size_through_that_has_no_price() {
+fn request_check_may_be_metadata_and_never_accepts_a_size_without_a_price() {
     let unknown = line(r#""generationConfig":{"newThing":1}"#);
-    let beside = Beside {
+    let sidecar = Sidecar {
         metadata: [("request-check".to_owned(), "warn".to_owned())].into(),
-        ..Beside::default()
+        ..Sidecar::default()
     };
     let context = Context {
-        beside: &beside,
+        sidecar: &sidecar,
         ..context()
     };
     assert_eq!(read_all(unknown.as_bytes(), &context).1.errors, 0);
@@ -172,7 +172,7 @@ fn the_requests_of_vertex_and_bedrock_are_checked_too() {
     assert_eq!(
         vertex,
         [
-            "1 unknown_request_field request.labels: Gemini's GenerateContentRequest has no such field: only Vertex AI has it, take it out"
+            "1 unknown_request_field request.labels: Gemini's GenerateContentRequest has no such field: only Vertex AI has it, remove it"
         ]
     );
     let bedrock: Vec<String> = errors(bedrock);
@@ -180,13 +180,13 @@ fn the_requests_of_vertex_and_bedrock_are_checked_too() {
         bedrock,
         [
             "1 unknown_request_field modelInput.generationConfig.imageConfig.imageOutputOptions: Gemini's ImageConfig has no \
-             such field: only Vertex AI has it, take it out"
+             such field: only Vertex AI has it, remove it"
         ]
     );
 }
 
 #[test]
-fn uploaded_files_and_objects_in_s3_are_where_gemini_or_we_find_them() {
+fn only_uploaded_files_and_objects_in_s3_are_accepted_as_references() {
     for uri in [
         "https://generativelanguage.googleapis.com/v1beta/files/abc-123",
         "https://generativelanguage.googleapis.com/v1/files/abc",
@@ -221,7 +221,7 @@ fn uploaded_files_and_objects_in_s3_are_where_gemini_or_we_find_them() {
 }
 
 #[test]
-fn members_next_to_a_request_come_back_as_variables() {
+fn members_next_to_a_request_become_variables() {
     let line = r#"{"key":"a","product_id":"p1","image_candidates":["x", "y"],"price":9.5,"new":true,"none":null,"prompt":"own",
         "count":3,"variant":"red","metadata":{"model":"m","sku":7},"vars":{"sku":8,"nested":{"b":1}},
         "output":{"path":"{product_id}/{sku}"},"request":{"contents":[{"parts":[{"text":"x"}]}]}}"#;
@@ -259,7 +259,7 @@ fn members_next_to_a_request_come_back_as_variables() {
 }
 
 #[test]
-fn the_first_name_of_a_key_is_the_key_and_the_others_are_the_callers_own() {
+fn the_first_name_of_a_key_is_the_key_and_the_others_are_variables() {
     let request = r#""request":{"contents":[{"parts":[{"text":"x"}]}]}"#;
     for (members, key, key_name, own) in [
         (r#""metadata":{"key":"a"}"#, "a", None, None),
@@ -306,7 +306,7 @@ fn the_first_name_of_a_key_is_the_key_and_the_others_are_the_callers_own() {
 }
 
 #[test]
-fn a_key_may_be_made_of_a_requests_own_members() {
+fn a_key_may_be_made_of_the_members_next_to_a_request() {
     let lines = r#"{"manifest":{"defaults":{"key":"{sku}"}}}
 {"sku":"p1","request":{"contents":[{"parts":[{"text":"x"}]}]}}
 {"sku":"p2","key":"own","request":{"contents":[{"parts":[{"text":"x"}]}]}}
@@ -319,7 +319,7 @@ fn a_key_may_be_made_of_a_requests_own_members() {
 }
 
 #[test]
-fn what_would_change_the_image_is_refused_beside_a_request() {
+fn settings_of_the_image_are_refused_next_to_a_request() {
     for member in [
         r#""n":2"#,
         r#""aspectRatio":"4:5""#,
@@ -339,7 +339,7 @@ fn what_would_change_the_image_is_refused_beside_a_request() {
 }
 
 #[test]
-fn a_retry_line_has_the_own_members_again() {
+fn a_retry_line_repeats_the_callers_members() {
     let line = r#"{"key":"a","sku":"p1","request":{"contents":[{"parts":[{"text":"x"}]}]}}"#;
     let first = &images(line)[0];
     let again = &images(&first.retry.as_ref().unwrap().to_string())[0];
@@ -350,7 +350,7 @@ fn a_retry_line_has_the_own_members_again() {
 }
 
 #[test]
-fn each_of_several_images_has_a_seed_of_its_own() {
+fn each_of_several_images_has_a_different_seed() {
     let seeds = |manifest: &str| -> Vec<i64> {
         let (images, reading) = read_all(manifest.as_bytes(), &context());
         assert_eq!(reading.errors, 0, "{:?}", reading.problems);
@@ -385,35 +385,35 @@ fn each_of_several_images_has_a_seed_of_its_own() {
     assert_eq!(
         found,
         [
-            "1 bad_value each of the 3 images has the seed after the one before, and those after 2147483646 are beyond \
+            "1 bad_value each of the 3 images has the next seed, and counting up from 2147483646 exceeds \
           2147483647: use 2147483645 or less"
         ]
     );
-    // A retry asks for the same seed again.
+    // A retry uses the same seed.
     let third = &images(r#"{"key":"a","prompt":"x","n":3,"seed":7,"model":"nano-banana-pro"}"#)[2];
     assert_eq!(seeds(&third.retry.as_ref().unwrap().to_string()), [9]);
 }
 
 #[test]
-fn a_level_of_thinking_is_checked_against_the_model_and_sent() {
+fn a_thinking_level_is_checked_against_the_model_and_sent() {
     for (model, level, refused) in [
         ("nano-banana-2", "minimal", None),
         ("nano-banana-2", "HIGH", None),
         (
             "nano-banana-2",
             "low",
-            Some("doesn't take thinking low: use minimal, medium, high"),
+            Some("doesn't accept thinking low: use minimal, medium, high"),
         ),
         ("nano-banana-2-lite", "high", None),
         (
             "nano-banana-2-lite",
             "medium",
-            Some("doesn't take thinking medium: use minimal, high"),
+            Some("doesn't accept thinking medium: use minimal, high"),
         ),
         (
             "nano-banana-pro",
             "high",
-            Some("takes no level of thinking: leave it out"),
+            Some("accepts no thinking level: remove it"),
         ),
         (
             "nano-banana-2",
@@ -445,13 +445,13 @@ fn a_level_of_thinking_is_checked_against_the_model_and_sent() {
 }
 
 #[test]
-fn a_level_of_thinking_may_come_from_wherever_fields_come_from_and_decides_the_cost() {
-    let beside = |name: &str, value: &str| Beside {
+fn a_thinking_level_may_come_from_any_source_of_fields_and_decides_the_cost() {
+    let sidecar = |name: &str, value: &str| Sidecar {
         metadata: [(name.to_owned(), value.to_owned())].into(),
-        ..Beside::default()
+        ..Sidecar::default()
     };
-    let (thinking, nothing) = (beside("thinking", "high"), Beside::default());
-    for (manifest, beside) in [
+    let (thinking, nothing) = (sidecar("thinking", "high"), Sidecar::default());
+    for (manifest, sidecar) in [
         ("key,prompt,thinking\na,x,high\n", &nothing),
         ("key,prompt\na,x\n", &thinking),
         (
@@ -470,7 +470,7 @@ fn a_level_of_thinking_may_come_from_wherever_fields_come_from_and_decides_the_c
         let (images, reading) = read_all(
             manifest.as_bytes(),
             &Context {
-                beside,
+                sidecar,
                 ..context()
             },
         );
@@ -501,12 +501,12 @@ fn a_level_of_thinking_may_come_from_wherever_fields_come_from_and_decides_the_c
 }
 
 #[test]
-fn a_path_that_asks_for_another_format_than_comes_is_said_once() {
+fn a_path_with_the_extension_of_another_format_is_reported_once() {
     let table = "key,prompt,output.path\na,x,shop/1.png\nb,x,shop/2.PNG\nc,x,shop/3.jpg\nd,x,shop/{key}.{ext}\ne,x,plain\n";
     assert_eq!(
         problems(table),
         [
-            "2 other_extension gemini-nano-banana-2.1 makes image/jpeg images, so that paths which end in .png end in .jpg \
+            "2 other_extension gemini-nano-banana-2.1 makes image/jpeg images, so paths that end in .png will end in .jpg \
           instead: end output.path in .{ext}, or convert the images afterwards"
         ]
     );

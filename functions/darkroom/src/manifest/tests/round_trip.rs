@@ -1,11 +1,11 @@
-//! Whatever is written in any form reads back as it was meant.
+//! Round trips: an item is read as it was meant, whatever its format and dialect.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 
-/// An item as a person means it.
+/// The intended meaning of an item.
 #[derive(Clone, Debug)]
 struct Meant {
     key: String,
@@ -43,7 +43,7 @@ impl Meant {
         item
     }
 
-    /// The size is given by the pixels that the model makes of it.
+    /// The size is given in the pixels of the model for it.
     fn openai(&self) -> Value {
         let model = CATALOG.model("gemini-3-pro-image").unwrap();
         let (width, height) = model
@@ -112,13 +112,16 @@ fn csv(items: &[Meant], end: csv::Terminator, delimiter: u8) -> Vec<u8> {
     table.into_inner().unwrap()
 }
 
-/// The same prompts, each as a template that a column fills in. Keys are a default's.
+/// The same prompts, each as a template that a column fills in. The key is a default.
 fn by_template(items: &[Meant]) -> Vec<u8> {
     let lines = items.iter().map(|item| {
         let mut line = item.without_key();
         let (start, end) = item.prompt.split_at(1);
         line["prompt"] = Value::Null;
-        line["template"] = json!(format!("{}{{The Rest|missing}}", template::literal(start)));
+        line["template"] = json!(format!(
+            "{}{{The Rest|missing}}",
+            crate::manifest::resolve::template::literal(start)
+        ));
         line["vars"] = json!({"the-rest": end, "sku": item.key});
         line
     });
@@ -132,7 +135,7 @@ fn json_lines(items: impl Iterator<Item = Value>) -> Vec<u8> {
         .collect()
 }
 
-/// Texts that every form must carry, without blanks at the ends, which CSV cells lose.
+/// Texts that every format must preserve. They have no blanks at the ends, which CSV cells lose.
 fn text() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "a",
@@ -211,9 +214,9 @@ fn meant() -> impl Strategy<Value = Vec<Meant>> {
     })
 }
 
-fn read_clean(manifest: &[u8]) -> Vec<Expected> {
+fn read_clean(manifest: &[u8]) -> Vec<PlannedImage> {
     let (images, reading) = read_all(manifest, &context());
-    // Not every model takes what is drawn here.
+    // Not every model accepts the generated values.
     let told = reading
         .problems
         .iter()
@@ -222,8 +225,8 @@ fn read_clean(manifest: &[u8]) -> Vec<Expected> {
     images
 }
 
-/// All that two readings of the same image have in common, whatever the form.
-fn essence(image: &Expected) -> Value {
+/// What two readings of the same image have in common, whatever their format.
+fn essence(image: &PlannedImage) -> Value {
     json!({
         "key": image.key, "item": image.item, "variant": image.variant, "model": image.model, "path": image.path,
         "aspect_ratio": image.aspect_ratio, "image_size": image.image_size, "refs": image.refs, "prompt": image.prompt,
@@ -235,7 +238,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
     #[test]
-    fn every_friendly_form_reads_back_as_it_was_meant(items in meant()) {
+    fn every_format_reads_back_as_it_was_meant(items in meant()) {
         let array = serde_json::to_vec_pretty(&items.iter().map(Meant::json).collect::<Vec<_>>()).unwrap();
         let envelope = format!("{{\"items\":{},\"version\":1}}", String::from_utf8(array.clone()).unwrap());
         let lines = json_lines(items.iter().map(Meant::json));
@@ -292,7 +295,7 @@ proptest! {
         for (image, record) in friendly.iter().zip(&read_clean(&records)) {
             prop_assert_eq!((&image.key, image.request.get()), (&record.key, record.request.get()));
         }
-        // One without a key is called by its line, with a warning.
+        // An item without a key is named by its line, with a warning.
         let (vertex, _) =
             read_all(&json_lines(items.iter().map(|item| json!({"request": item.native()["request"]}))), &context());
         let bedrock =
@@ -305,7 +308,7 @@ proptest! {
     }
 
     #[test]
-    fn no_two_images_share_a_path_even_where_case_is_ignored(items in meant()) {
+    fn no_two_images_share_a_path_even_if_case_is_ignored(items in meant()) {
         let images = read_clean(&json_lines(items.iter().map(Meant::json)));
         let mut paths = crate::image_paths::ImagePaths::default();
         let mut seen = std::collections::HashSet::new();

@@ -1,4 +1,4 @@
-//! What is refused, and what is said about it.
+//! Rules: what is refused, and the message for it.
 
 use proptest::prelude::*;
 
@@ -15,18 +15,18 @@ fn every_problem_is_listed_with_its_line_and_what_to_do() {
                  f,x,gemini-3.1-flash-image,,,,,,\n\
                  g,x,,,,,,,,surplus\n";
     insta::assert_snapshot!(problems(table).join("\n"), @r#"
-    2 missing_prompt there is no prompt: say what the image should show
+    2 missing_prompt there is no prompt: describe what the image should show
     3 unknown_model there is no image model "nano-bananna-2": did you mean nano-banana-2, nano-banana, nano-banana-pro
-    4 bad_aspect_ratio gemini-nano-banana-2.1 doesn't take aspect_ratio "16:10": use 1:1, 1:4, 4:1, 1:8, 8:1, 2:3, 3:2, 3:4, 4:3, 4:5, 5:4, 9:16, 16:9, 21:9
-    4 bad_image_size gemini-nano-banana-2.1 doesn't take image_size "1k": did you mean 1K? It takes 1K, 2K, 4K
+    4 bad_aspect_ratio gemini-nano-banana-2.1 doesn't accept aspect_ratio "16:10": use 1:1, 1:4, 4:1, 1:8, 8:1, 2:3, 3:2, 3:4, 4:3, 4:5, 5:4, 9:16, 16:9, 21:9
+    4 bad_image_size gemini-nano-banana-2.1 doesn't accept image_size "1k": did you mean 1K? It accepts 1K, 2K, 4K
     5 bad_value n must be from 1 to 16, not 0
-    5 bad_reference reference "/a.jpg" is a path of a file system: write the key as S3 shows it, such as refs/a.jpg
-    5 unsupported_reference reference "https://example.com/b.jpg" is a web address, and fetching those is not switched on: put the picture into the bucket and write its key, or allow web addresses (AllowHttpsReferences, or --allow-https-references)
+    5 bad_reference reference "/a.jpg" is a file system path: write the key as S3 shows it, such as refs/a.jpg
+    5 unsupported_reference reference "https://example.com/b.jpg" is a web address, and fetching those is not enabled: put the picture into the bucket and write its key, or allow web addresses (AllowHttpsReferences, or --allow-https-references)
     6 bad_value n must be a whole number such as 2, not "two"
     6 bad_value seed must be a whole number from -2147483648 to 2147483647, not "4294967296"
     6 bad_value temperature must be from 0 to 2, not 3
     7 retired_model model gemini-3.1-flash-image was shut down on 2026-10-29 (according to reports, not to Google): use gemini-nano-banana-2.1, or set allow_retired_models to use it anyway
-    8 wrong_cells the row has 10 cells and the header 9: put texts that hold a comma, a quote or a line break in quotes
+    8 wrong_cells the row has 10 cells and the header 9: put texts that contain a comma, a quote or a line break in quotes
     "#);
 }
 
@@ -34,13 +34,13 @@ fn every_problem_is_listed_with_its_line_and_what_to_do() {
 fn duplicate_key_names_both_lines() {
     let table = "key,prompt,n\na,one,\nb,two,2\na,three,\nb.v02,four,\n";
     insta::assert_snapshot!(problems(table).join("\n"), @r#"
-    4 duplicate_key key "a" on line 4 is used on line 2 already: give each image its own
-    5 duplicate_key key "b.v02" on line 5 is used on line 3 already: give each image its own
+    4 duplicate_key key "a" on line 4 is already used on line 2: give each image a different key
+    5 duplicate_key key "b.v02" on line 5 is already used on line 3: give each image a different key
     "#);
 }
 
 #[test]
-fn an_items_key_is_used_up_by_its_images() {
+fn the_key_of_an_item_is_taken_by_its_images() {
     for table in [
         "key,prompt,n\na,one,2\na,two,\n",
         "key,prompt,n\na,one,\na,two,2\n",
@@ -50,13 +50,13 @@ fn an_items_key_is_used_up_by_its_images() {
 }
 
 #[test]
-fn keys_that_look_the_same_are_the_same() {
+fn keys_that_look_the_same_are_equal() {
     let table = "key,prompt\ncafe\u{301},one\ncaf\u{e9},two\n";
     assert_eq!(codes(table), [(3, "duplicate_key".to_owned())]);
 }
 
 #[test]
-fn a_duplicate_is_found_even_where_the_first_is_bad() {
+fn a_duplicate_key_is_reported_even_if_the_first_item_is_invalid() {
     assert_eq!(
         codes("key,prompt\na,\na,two\n"),
         [
@@ -84,7 +84,7 @@ fn keys_are_bounded() {
 }
 
 #[test]
-fn nothing_is_silently_ignored() {
+fn no_field_is_ignored_silently() {
     for (item, code) in [
         (r#"{"key":"a","promt":"x"}"#, "unknown_field"),
         (
@@ -151,7 +151,7 @@ fn nothing_is_silently_ignored() {
             "duplicate_member",
         ),
     ] {
-        // On the second line, so that no item is taken for the start of a document.
+        // The item is on the second line, so that it is not read as the start of a document.
         let lines = format!("{{\"key\":\"first\",\"prompt\":\"x\"}}\n{item}\n");
         let found = codes(&lines);
         assert!(found.contains(&(2, code.to_owned())), "{item}: {found:?}");
@@ -162,12 +162,12 @@ fn nothing_is_silently_ignored() {
 fn columns_are_checked_once() {
     let found = problems("key,prompt,depends_on,aspect_ration,id\na,x,red,1:1,b\nc,y,blue,1:1,d\n");
     assert_eq!(found.len(), 1, "{found:?}");
-    for said in [
+    for message in [
         "column 3: \"depends_on\" is not supported yet",
         "did you mean aspect_ratio?",
         "\"key\" and \"id\" are the same",
     ] {
-        assert!(found[0].contains(said), "{}", found[0]);
+        assert!(found[0].contains(message), "{}", found[0]);
     }
 }
 
@@ -185,14 +185,14 @@ fn a_column_without_a_name_must_be_empty() {
 }
 
 #[test]
-fn an_open_quote_is_found_where_it_opens() {
+fn an_open_quote_is_reported_where_it_opens() {
     let table = "key,prompt\na,one\nb,\"two\nc,three\nd,four\n";
     assert_eq!(codes(table), [(3, "open_quote".to_owned())]);
     assert_eq!(codes("key,prompt\na,\"one"), [(2, "open_quote".to_owned())]);
 }
 
 #[test]
-fn text_that_is_not_utf_8_is_a_problem_of_its_line() {
+fn text_that_is_not_utf_8_is_reported_with_its_line() {
     let (images, reading) = read_all(b"key,prompt\na,one\nb,caf\xe9\nc,three\n", &context());
     assert_eq!(
         (
@@ -210,13 +210,13 @@ fn text_that_is_not_utf_8_is_a_problem_of_its_line() {
         (keys(&images), reading.problems[0].code.as_str()),
         (vec!["b"], "not_utf8")
     );
-    // UTF-16 is known by its byte order mark.
+    // UTF-16 is recognized by its byte order mark.
     let (_, reading) = read_all(b"k\0e\0y\0", &context());
     assert_eq!(reading.problems[0].code, "not_utf8");
 }
 
 #[test]
-fn a_header_that_cannot_be_read_is_never_silently_dropped() {
+fn a_header_that_cannot_be_read_is_never_ignored() {
     for (from, to) in [
         (&b"\"system\":\"x\""[..], &b"\"system\":\"\xdd\""[..]),
         (b"spring", b"spr\xddng"),
@@ -252,7 +252,7 @@ fn an_empty_manifest_is_refused() {
 }
 
 #[test]
-fn an_envelope_says_what_it_does_not_know() {
+fn unknown_members_of_an_envelope_are_reported() {
     for (envelope, code) in [
         (
             r#"{"version":2,"items":[{"key":"a","prompt":"x"}]}"#,
@@ -307,7 +307,7 @@ fn an_envelope_says_what_it_does_not_know() {
 }
 
 #[test]
-fn defaults_that_a_native_line_cannot_take_are_warned_about_once() {
+fn defaults_without_effect_on_native_lines_are_reported_once() {
     let envelope = r#"{"defaults":{"aspect_ratio":"4:5"},"items":[
         {"key":"a","request":{"contents":[{"parts":[{"text":"x"}]}]}},
         {"key":"b","request":{"contents":[{"parts":[{"text":"x"}]}]}}]}"#;
@@ -315,7 +315,7 @@ fn defaults_that_a_native_line_cannot_take_are_warned_about_once() {
 }
 
 #[test]
-fn references_are_bounded_by_the_model() {
+fn the_number_of_references_is_bounded_by_the_model() {
     let refs = |count| {
         (0..count)
             .map(|number| format!("refs/{number}.png"))
@@ -330,7 +330,7 @@ fn references_are_bounded_by_the_model() {
 }
 
 #[test]
-fn a_control_that_the_model_does_not_take_is_warned_about_once() {
+fn a_control_that_the_model_does_not_accept_is_reported_once() {
     let friendly = r#"{"key":"KEY","prompt":"a stone","seed":NUMBER,"temperature":0.5}"#;
     let native = r#"{"key":"KEY","request":{"contents":[{"parts":[{"text":"a stone"}]}],"generationConfig":{"seed":NUMBER,"top_p":0.5,"topK":3}}}"#;
     let lines: Vec<String> = (0..20)
@@ -342,8 +342,8 @@ fn a_control_that_the_model_does_not_take_is_warned_about_once() {
         .collect();
     let warned = |line: u64, control: &str| {
         format!(
-            "{line} unsupported_control gemini-nano-banana-2.1 doesn't take {control}: Gemini may ignore it or refuse the \
-             request; leave it out"
+            "{line} unsupported_control gemini-nano-banana-2.1 doesn't accept {control}: Gemini may ignore it or refuse the \
+             request; remove it"
         )
     };
     let found = problems(&lines.join("\n"));
@@ -356,7 +356,7 @@ fn a_control_that_the_model_does_not_take_is_warned_about_once() {
             warned(2, "topK")
         ]
     );
-    // Models of which nothing is said take all of them, and `null` sets nothing.
+    // Models without declared controls accept all of them, and `null` sets nothing.
     assert_eq!(
         problems(
             &friendly
@@ -376,13 +376,13 @@ fn a_control_that_the_model_does_not_take_is_warned_about_once() {
 }
 
 #[test]
-fn a_size_in_small_letters_gets_the_right_one() {
+fn a_size_in_lower_case_gets_a_hint() {
     let found = problems("key,prompt,image_size\na,x,1k\n");
-    insta::assert_snapshot!(found[0], @r#"2 bad_image_size gemini-nano-banana-2.1 doesn't take image_size "1k": did you mean 1K? It takes 1K, 2K, 4K"#);
+    insta::assert_snapshot!(found[0], @r#"2 bad_image_size gemini-nano-banana-2.1 doesn't accept image_size "1k": did you mean 1K? It accepts 1K, 2K, 4K"#);
 }
 
 #[test]
-fn an_item_of_many_faults_lists_some_and_says_so() {
+fn an_item_with_many_errors_lists_some_and_reports_that() {
     let members: Vec<String> = (0..1_000)
         .map(|number| format!("\"a{number}\":0"))
         .collect();
@@ -395,7 +395,7 @@ fn an_item_of_many_faults_lists_some_and_says_so() {
 }
 
 #[test]
-fn an_item_of_countless_values_is_refused() {
+fn an_item_with_too_many_values_is_refused() {
     let item = |count| {
         format!(
             "[{{\"key\":\"a\",\"prompt\":\"x\",\"refs\":[{}]}}]",
@@ -407,7 +407,7 @@ fn an_item_of_countless_values_is_refused() {
 }
 
 #[test]
-fn a_member_that_would_be_parsed_once_more_is_refused() {
+fn a_member_with_a_name_of_serde_json_is_refused() {
     let mark = r#"{"$serde_json::private::RawValue":"no JSON"}"#;
     let native = format!(
         r#"{{"key":"a","request":{{"contents":[{{"parts":[{{"text":"x"}}]}}],"x":{mark}}}}}"#
@@ -416,7 +416,7 @@ fn a_member_that_would_be_parsed_once_more_is_refused() {
 }
 
 #[test]
-fn a_section_that_stands_twice_is_refused_wherever_it_stands() {
+fn a_duplicate_section_is_refused_wherever_it_is() {
     for envelope in [
         r#"{"version":1,"version":2,"items":[{"key":"a","prompt":"x"}]}"#,
         r#"{"defaults":{},"items":[{"key":"a","prompt":"x"}],"defaults":{"model":"nano-banana-pro"}}"#,
@@ -444,13 +444,13 @@ fn names_and_paths_are_bounded() {
 }
 
 #[test]
-fn a_parsers_message_repeats_no_long_text() {
+fn a_parsers_message_quotes_no_long_text() {
     let found = problems(&format!("{{\"items\":\"{}\"}}", "x".repeat(1 << 20)));
     assert!(found[0].len() < 300, "{}", found[0].len());
 }
 
 #[test]
-fn a_table_has_no_more_columns_than_excel_and_no_longer_rows_than_a_prompt_needs() {
+fn columns_and_rows_of_a_table_are_bounded() {
     let empty = format!(
         "key,prompt{}\na,x{}\n",
         ",".repeat(16_382),
@@ -473,7 +473,7 @@ fn a_table_has_no_more_columns_than_excel_and_no_longer_rows_than_a_prompt_needs
 }
 
 #[test]
-fn a_line_that_is_too_long_does_not_stop_the_others() {
+fn lines_after_one_that_is_too_long_are_read() {
     let context = Context {
         limits: Limits {
             item_bytes: 100,
@@ -504,7 +504,7 @@ fn a_line_that_is_too_long_does_not_stop_the_others() {
 }
 
 #[test]
-fn a_retired_model_is_accepted_where_the_setting_says_so_and_warned_about_once() {
+fn a_retired_model_is_accepted_if_allowed_and_reported_once() {
     let context = Context {
         allow_retired_models: true,
         default_model: "gemini-3.1-flash-image",
@@ -515,7 +515,7 @@ fn a_retired_model_is_accepted_where_the_setting_says_so_and_warned_about_once()
 }
 
 #[test]
-fn an_unknown_full_id_is_taken_for_the_dearest_model_where_the_setting_says_so() {
+fn an_unknown_full_id_is_priced_like_the_most_expensive_model_if_allowed() {
     let manifest =
         b"key,prompt,model\na,x,gemini-4-image\nb,y,gemini-4-image\nc,z,gemini-3-pro-image\n";
     assert_eq!(read_all(manifest, &context()).1.errors, 2);
@@ -560,7 +560,7 @@ fn an_unknown_full_id_is_taken_for_the_dearest_model_where_the_setting_says_so()
 }
 
 #[test]
-fn a_failing_source_or_sink_is_no_problem_of_the_manifest() {
+fn a_failing_source_or_sink_is_not_an_error_of_the_manifest() {
     let manifest = b"key,prompt\na,x\n";
     let header = Header::read(&manifest[..], &context()).unwrap();
     let sink = read(&manifest[..], &header, &context(), |_| {
@@ -600,13 +600,13 @@ fn a_failing_source_or_sink_is_no_problem_of_the_manifest() {
 
 proptest! {
     #[test]
-    fn no_bytes_are_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let (images, reading) = read_all(&bytes, &context());
         prop_assert!(reading.errors > 0 || !images.is_empty());
     }
 
     #[test]
-    fn no_pieces_of_manifests_are_a_panic(pieces in prop::collection::vec(prop::sample::select(vec![
+    fn arbitrary_pieces_of_manifests_never_panic(pieces in prop::collection::vec(prop::sample::select(vec![
         "{", "}", "[", "]", "\"", ",", ":", "\n", "\r", "\"key\"", "\"a\"", "\"prompt\"", "\"items\"", "\"request\"",
         "\"contents\"", "\"manifest\"", "\"defaults\"", "null", "1", "\\", "key,prompt", "a,b", "|", "\u{feff}", "\u{0}",
     ]), 0..40)) {

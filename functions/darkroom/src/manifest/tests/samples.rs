@@ -1,4 +1,4 @@
-//! The manifests that people are shown.
+//! The sample manifests.
 
 use std::path::Path;
 
@@ -32,7 +32,7 @@ fn every_sample_is_accepted_without_a_warning() {
 }
 
 #[test]
-fn the_catalog_orders_at_least_two_dozen_images_of_two_models() {
+fn the_catalog_asks_for_at_least_two_dozen_images_of_two_models() {
     let images = images(SAMPLES[0].1);
     assert!(images.len() >= 24, "{}", images.len());
     for model in ["gemini-nano-banana-2.1", "gemini-3-pro-image"] {
@@ -41,7 +41,7 @@ fn the_catalog_orders_at_least_two_dozen_images_of_two_models() {
 }
 
 #[test]
-fn every_picture_that_a_sample_refers_to_lies_beside_it() {
+fn every_picture_that_a_sample_names_is_in_its_folder() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events/manifests");
     for (name, manifest) in SAMPLES {
         for reference in images(manifest).iter().flat_map(|image| &image.refs) {

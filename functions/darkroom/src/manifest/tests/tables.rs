@@ -1,28 +1,28 @@
-//! Tables as people have them: exports of shops, of spreadsheets and of databases.
+//! Tables as they occur in practice: exports of shops, spreadsheets and databases.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// What a table with these metadata orders, and its problems as `code message`.
+/// Reads a table with this metadata. Returns its images, and its problems as `code message`.
 fn read_with(
     table: &[u8],
     metadata: &[(&str, &str)],
     job: Option<&str>,
-) -> (Vec<Expected>, Vec<String>) {
+) -> (Vec<PlannedImage>, Vec<String>) {
     let metadata = metadata
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
-    let beside = Beside {
+    let sidecar = Sidecar {
         metadata,
         job: job.map(str::to_owned),
-        ..Beside::default()
+        ..Sidecar::default()
     };
     let (images, reading) = read_all(
         table,
         &Context {
-            beside: &beside,
+            sidecar: &sidecar,
             ..context()
         },
     );
@@ -36,36 +36,36 @@ fn read_with(
 
 const EXPORT: [(&str, &str); 2] = [("key", "{handle}"), ("template", "a photo of {title}")];
 
-/// An export: a product of three rows, and one of one.
+/// An export with a product of three rows, and one of a single row.
 const SHOP: &str = "Handle,Title,Color,Image Src\n\
     tee,Tee,red,s3://shop/1.jpg\n\
     tee,,blue,s3://shop/2.jpg\n\
     tee,,,s3://shop/3.jpg\n\
     hat,Hat,red,s3://shop/4.jpg\n";
 
-fn refs(image: &Expected) -> Vec<String> {
+fn refs(image: &PlannedImage) -> Vec<String> {
     image.refs.iter().map(|uri| uri.key.clone()).collect()
 }
 
 #[test]
-fn rows_that_continue_a_product_give_it_their_pictures_and_are_counted() {
+fn continuation_rows_add_their_pictures_and_are_counted() {
     let job = r#"{"defaults":{"refs":"{image_src}"}}"#;
     let (images, problems) = read_with(SHOP.as_bytes(), &EXPORT, Some(job));
     assert_eq!(keys(&images), ["tee", "hat"]);
     assert_eq!(refs(&images[0]), ["1.jpg", "2.jpg", "3.jpg"]);
     assert_eq!(refs(&images[1]), ["4.jpg"]);
-    let said = problems
+    let found = problems
         .iter()
         .find(|problem| problem.starts_with("continuation_rows"))
         .unwrap();
     assert!(
-        said.contains("2 rows continue the row above (the same Handle"),
-        "{said}"
+        found.contains("2 rows continue the row above (the same Handle"),
+        "{found}"
     );
 }
 
 #[test]
-fn rows_that_continue_a_product_are_left_out_or_filled_by_choice() {
+fn continuation_rows_are_skipped_or_filled_if_declared() {
     let job = |choice: &str| {
         format!(
             r#"{{"job":{{"continuation_rows":"{choice}"}},"defaults":{{"refs":"{{image_src}}"}}}}"#
@@ -86,7 +86,7 @@ fn rows_that_continue_a_product_are_left_out_or_filled_by_choice() {
 }
 
 #[test]
-fn a_product_with_more_pictures_than_its_model_takes_keeps_the_first() {
+fn a_product_with_more_pictures_than_its_model_accepts_keeps_the_first() {
     let more: String = (2..40)
         .map(|number| format!("tee,,,s3://shop/{number}.jpg\n"))
         .collect();
@@ -110,7 +110,7 @@ fn a_product_with_more_pictures_than_its_model_takes_keeps_the_first() {
 }
 
 #[test]
-fn a_row_without_a_prompt_is_no_continuation_where_its_key_is_another() {
+fn a_row_without_a_prompt_but_with_another_key_is_not_a_continuation() {
     assert_eq!(
         codes("key,prompt\na,one\nb,\n"),
         [(3, "missing_prompt".to_owned())]
@@ -176,7 +176,7 @@ fn references_come_from_a_column() {
 }
 
 #[test]
-fn columns_are_mapped_and_freed() {
+fn columns_are_mapped_or_declared_variables() {
     let table =
         "ID,SKU,Name,Model,Count,Image 1,Image 2\n7,A1,Shoe,X-200,12,s3://x/1.jpg,s3://x/2.jpg\n";
     let job = r#"{"job":{"columns":{"key":"SKU","refs":["Image 1","Image 2"],"model":null,"count":null}},
@@ -209,7 +209,7 @@ fn columns_are_mapped_and_freed() {
 }
 
 #[test]
-fn a_key_made_by_a_template_counts_before_an_id_column() {
+fn a_key_made_by_a_template_takes_precedence_over_an_id_column() {
     let (images, _) = read_with(
         b"ID,SKU,Name\n1,A1,Shoe\n",
         &[("key", "{sku}"), ("template", "{name} {id}")],
@@ -222,7 +222,7 @@ fn a_key_made_by_a_template_counts_before_an_id_column() {
 }
 
 #[test]
-fn a_column_that_could_be_the_key_is_named() {
+fn a_column_that_could_be_the_key_is_suggested() {
     for (table, hint) in [
         ("prompt,SKU\na,1\nb,2\n", "key={sku}"),
         (
@@ -234,19 +234,19 @@ fn a_column_that_could_be_the_key_is_named() {
         ("prompt,color\na,1\nb,2\n", "add a column key"),
     ] {
         let (_, problems) = read_with(table.as_bytes(), &[], None);
-        let said: Vec<&String> = problems
+        let found: Vec<&String> = problems
             .iter()
             .filter(|problem| problem.starts_with("missing_key"))
             .collect();
         assert!(
-            said.len() == 1 && said[0].contains(hint),
+            found.len() == 1 && found[0].contains(hint),
             "{table} {problems:?}"
         );
     }
 }
 
 #[test]
-fn a_count_column_says_how_many_images_it_orders() {
+fn the_number_of_images_of_a_count_column_is_reported() {
     let (images, problems) = read_with(
         b"sku,title,count,template\nA1,Shoe,7,{title}\nA2,Hat,3,{title}\n",
         &[],
@@ -256,7 +256,7 @@ fn a_count_column_says_how_many_images_it_orders() {
     assert!(
         problems
             .iter()
-            .any(|problem| problem.contains("orders 10 images in 2 rows")),
+            .any(|problem| problem.contains("asks for 10 images in 2 rows")),
         "{problems:?}"
     );
     let (_, problems) = read_with(b"key,prompt,n\na,x,7\n", &[], None);
@@ -264,7 +264,7 @@ fn a_count_column_says_how_many_images_it_orders() {
 }
 
 #[test]
-fn a_column_that_stands_twice_is_an_error_only_where_it_is_used() {
+fn a_duplicate_column_is_an_error_only_if_it_is_used() {
     assert_eq!(
         images("key,prompt,tag,Tag\na,x,one,two\n")[0].vars["tag"],
         "one"
@@ -284,7 +284,7 @@ fn a_column_that_stands_twice_is_an_error_only_where_it_is_used() {
 }
 
 #[test]
-fn a_setting_under_another_name_is_taken_or_refused_once() {
+fn a_foreign_setting_is_accepted_or_refused_once() {
     let images = images("key,prompt,Size,Ratio\na,x,2K,4:5\nb,x,,1:1\n");
     assert_eq!(
         (
@@ -331,7 +331,7 @@ fn a_setting_under_another_name_is_taken_or_refused_once() {
 }
 
 #[test]
-fn json_takes_numbers_for_texts_and_carries_own_members() {
+fn json_accepts_numbers_as_texts_and_repeats_the_callers_members() {
     let lines = r#"{"id":1001,"prompt":"x","n":2.0,"seed":7.0,"vars":{"color":"red"},"metadata":{"sku":"A1","tags":["a","b"],"model":"X"}}"#;
     let images = images(lines);
     assert_eq!(keys(&images), ["1001.v01", "1001.v02"]);
@@ -358,7 +358,7 @@ fn json_takes_numbers_for_texts_and_carries_own_members() {
     );
 }
 
-/// How a program may write one and the same table.
+/// How a program may write a table.
 #[derive(Clone, Debug)]
 struct Dialect {
     delimiter: u8,
@@ -397,7 +397,7 @@ fn dialects() -> impl Strategy<Value = Dialect> {
         })
 }
 
-fn written(rows: &[[String; 3]], dialect: &Dialect) -> Vec<u8> {
+fn encoded(rows: &[[String; 3]], dialect: &Dialect) -> Vec<u8> {
     let style = if dialect.always_quotes {
         csv::QuoteStyle::Always
     } else {
@@ -434,17 +434,16 @@ fn written(rows: &[[String; 3]], dialect: &Dialect) -> Vec<u8> {
 }
 
 proptest! {
-    /// What a program writes is what is read, whatever the delimiter, the quotes, the newlines and
-    /// the encoding.
+    /// A table is read as it was meant, whatever its delimiter, quotes, newlines and encoding.
     #[test]
-    fn what_was_written_is_read(
+    fn a_table_is_read_in_every_encoding(
         cells in prop::collection::vec(("[a-zäß東 ,;\t|\"'.]{0,8}", "[a-z ,;|\"]{0,6}"), 1..6),
         dialect in dialects(),
     ) {
         let rows: Vec<[String; 3]> = (0..).zip(&cells)
             .map(|(number, (prompt, color))| [format!("k{number}"), format!("p{prompt}p"), format!("c{color}c")])
             .collect();
-        let (images, reading) = read_all(&written(&rows, &dialect), &context());
+        let (images, reading) = read_all(&encoded(&rows, &dialect), &context());
         prop_assert_eq!(reading.errors, 0, "{:?}", reading.problems);
         let found: Vec<[String; 3]> = images.iter()
             .map(|image| [image.item.clone(), image.prompt.clone().unwrap(), image.vars["my_color"].clone()])

@@ -1,4 +1,4 @@
-//! What is sent to Gemini is what Gemini's schema allows.
+//! Requests match Gemini's schema.
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| {
     jsonschema::validator_for(&line).unwrap()
 });
 
-fn assert_valid(image: &Expected) {
+fn assert_valid(image: &PlannedImage) {
     let request: Value = serde_json::from_str(image.request.get()).unwrap();
     let line = json!({"key": image.key, "request": request});
     let faults: Vec<String> = VALIDATOR
@@ -23,7 +23,7 @@ fn assert_valid(image: &Expected) {
 }
 
 #[test]
-fn a_friendly_item_becomes_a_whole_request() {
+fn an_item_becomes_a_whole_request() {
     let image = &images(
         r#"{"key":"a","prompt":"a fox","refs":["refs/fox.png","s3://other/b.webp"],"system":"flat colors","seed":-5,
             "temperature":0.5,"aspect_ratio":"16:9","image_size":"2K"}"#
@@ -70,7 +70,7 @@ fn the_schema_refuses_what_gemini_refuses() {
 fn every_sample_makes_valid_requests() {
     for (name, manifest) in samples::SAMPLES {
         for image in images(manifest) {
-            // Google's form may use the snake case that its schema's own names don't show.
+            // Gemini requests may use snake case, which the schema's names don't show.
             if name != "native.jsonl" {
                 assert_valid(&image);
             }
