@@ -8,7 +8,7 @@ use std::{
 
 use cli::{
     cloud::CloudConfig,
-    host::{self, Waiting},
+    host::{self, WaitMode},
 };
 use darkroom::{
     chain::{FUNCTION_TIMEOUT, SHARDS},
@@ -139,7 +139,7 @@ async fn a_shard_that_waits_says_for_what() {
     let world = ten_jobs(limits(1, "100"), Scenario::default()).await;
     let waits: Arc<Mutex<Vec<String>>> = Arc::default();
     let seen = Arc::clone(&waits);
-    host::run(&world.cloud, Waiting::Jump, pending(), async || {
+    host::run(&world.cloud, WaitMode::Jump, pending(), async || {
         for job in world.jobs()? {
             if let Some(status) = world.read(&format!("{job}job.json")).await? {
                 seen.lock().unwrap().extend(
@@ -226,7 +226,7 @@ async fn of_two_jobs_under_one_daily_cap_one_waits_and_says_when_it_will_go() {
     }
     let said: Arc<Mutex<BTreeSet<String>>> = Arc::default();
     let seen = Arc::clone(&said);
-    host::run(&world.cloud, Waiting::Jump, pending(), async || {
+    host::run(&world.cloud, WaitMode::Jump, pending(), async || {
         for job in world.jobs()? {
             let notes = notes(&world, &job).await?;
             seen.lock().unwrap().extend(notes);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, future::pending};
 
 use base64_simd::STANDARD;
-use cli::host::{self, Waiting};
+use cli::host::{self, WaitMode};
 use darkroom::job::JobSettings;
 use gemini_sim::Scenario;
 use http::StatusCode;
@@ -342,10 +342,10 @@ async fn held(world: &World) -> String {
             .find(|shard| shard["phase"] == "held")?;
         Some(shard["note"].as_str()?.to_owned())
     };
-    let stopped = host::run(&world.cloud, Waiting::Jump, pending(), async || {
+    let stopped = host::run(&world.cloud, WaitMode::Jump, pending(), async || {
         Ok(reason().await.is_some())
     });
-    assert_eq!(stopped.await.unwrap(), host::Stopped::Reached);
+    assert_eq!(stopped.await.unwrap(), host::StopReason::ConditionMet);
     reason().await.unwrap()
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64_simd::STANDARD;
 use darkroom::job::JobSettings;
-use gemini_sim::{BatchFate, FateRule, Gemini, Scenario};
+use gemini_sim::{BatchOutcome, BatchOutcomeRule, Gemini, Scenario};
 use http::Request;
 use http_body_util::BodyExt;
 use seam::transport::{Transport, empty};
@@ -25,14 +25,14 @@ fn bad_day() -> Scenario {
         missing_percent: 1,
         repeated_percent: 1,
         shuffle: true,
-        batch_fates: vec![
-            FateRule {
+        batch_outcomes: vec![
+            BatchOutcomeRule {
                 which: "2".parse().unwrap(),
-                fate: BatchFate::StuckRunning,
+                outcome: BatchOutcome::StuckRunning,
             },
-            FateRule {
+            BatchOutcomeRule {
                 which: "4".parse().unwrap(),
-                fate: BatchFate::Expired,
+                outcome: BatchOutcome::Expired,
             },
         ],
         faults: vec![

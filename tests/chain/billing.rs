@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, future::pending};
 
 use aws_sim::queue::Outgoing;
-use cli::host::{self, Waiting};
+use cli::host::{self, WaitMode};
 use darkroom::{
     chain::{CONTROLS, REPORTS},
     cost::{self, Estimate},
@@ -17,7 +17,7 @@ use darkroom::{
     names::JobId,
     state::{Phase, Shard, Submitted},
 };
-use gemini_sim::{BatchFate, Bill, FateRule, Scenario};
+use gemini_sim::{BatchOutcome, BatchOutcomeRule, Bill, Scenario};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use tests::{Making, World};
@@ -235,7 +235,7 @@ async fn the_summary_is_the_bill_whatever_was_refused_failed_or_told_twice() {
 async fn a_job_that_a_person_cancels_pays_for_what_was_made() {
     let world = world(lying(5));
     drop_mixed(&world, 27, &MODELS).await;
-    host::run(&world.cloud, Waiting::Jump, pending(), async || {
+    host::run(&world.cloud, WaitMode::Jump, pending(), async || {
         Ok(shards(&world).await.iter().any(|shard| {
             matches!(
                 shard.phase,
@@ -276,18 +276,18 @@ async fn a_job_that_a_person_cancels_pays_for_what_was_made() {
 
 #[tokio::test]
 async fn batches_that_are_cancelled_fail_or_expire_are_paid_for_as_far_as_they_came() {
-    let fate = |which: &str, fate| FateRule {
+    let fate = |which: &str, fate| BatchOutcomeRule {
         which: which.parse().unwrap(),
-        fate,
+        outcome: fate,
     };
-    let batch_fates = vec![
-        fate("1", BatchFate::Cancelled),
-        fate("2", BatchFate::StuckRunning),
-        fate("3", BatchFate::Failed),
-        fate("4", BatchFate::Expired),
+    let batch_outcomes = vec![
+        fate("1", BatchOutcome::Cancelled),
+        fate("2", BatchOutcome::StuckRunning),
+        fate("3", BatchOutcome::Failed),
+        fate("4", BatchOutcome::Expired),
     ];
     let world = world(Scenario {
-        batch_fates,
+        batch_outcomes,
         ..lying(6)
     });
     drop_mixed(&world, 27, &MODELS).await;
@@ -351,12 +351,12 @@ async fn what_is_charged_for_and_lost_is_counted_apart_at_its_estimate() {
 
 #[tokio::test]
 async fn a_file_that_is_cut_off_is_counted_as_far_as_it_can_be_read() {
-    let batch_fates = vec![FateRule {
+    let batch_outcomes = vec![BatchOutcomeRule {
         which: "first-2".parse().unwrap(),
-        fate: BatchFate::Truncated,
+        outcome: BatchOutcome::Truncated,
     }];
     let world = world(Scenario {
-        batch_fates,
+        batch_outcomes,
         ..lying(8)
     });
     drop_mixed(&world, 18, &MODELS).await;

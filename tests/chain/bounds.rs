@@ -12,7 +12,7 @@ use std::{
 
 use cli::{
     cloud::CloudConfig,
-    host::{self, Waiting},
+    host::{self, WaitMode},
 };
 use darkroom::{
     chain::{FUNCTION_TIMEOUT, MANIFESTS, SHARDS},
@@ -113,7 +113,7 @@ async fn a_cap_below_a_full_shard_makes_smaller_shards_and_every_image_comes() {
     world.put("inbox/stones.jsonl", stones(60)).await.unwrap();
     let held = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&held);
-    host::run(&world.cloud, Waiting::Jump, pending(), async || {
+    host::run(&world.cloud, WaitMode::Jump, pending(), async || {
         for (key, state) in world
             .objects()?
             .into_iter()
@@ -273,7 +273,7 @@ async fn a_model_whose_tokens_are_taken_holds_up_no_other_model() {
             .unwrap();
     }
     let start = world.cloud.time.now();
-    host::run(&world.cloud, Waiting::Jump, pending(), async || {
+    host::run(&world.cloud, WaitMode::Jump, pending(), async || {
         Ok(world.gemini.batches_created() > 0)
     })
     .await

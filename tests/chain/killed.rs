@@ -13,7 +13,7 @@ use std::{
 
 use collect::deps::Deps;
 use darkroom::settings::CollectLimits;
-use darkroom::{chain::RESULTS, state::STRIKES_BEFORE_SKIPPED};
+use darkroom::{chain::RESULTS, state::CRASHES_BEFORE_SKIPPED};
 use fastrand::Rng;
 use gemini::{
     self, Gemini,
@@ -110,7 +110,11 @@ impl Shard {
         self.output.stop_at(u64::MAX);
         // Another may take over when the lease has ended.
         self.world.cloud.time.jump_to(deadline).unwrap();
-        self.world.cloud.queues.take_back(RESULTS).unwrap();
+        self.world
+            .cloud
+            .queues
+            .make_in_flight_visible(RESULTS)
+            .unwrap();
         state(&self.world).await["phase"].clone()
     }
 
@@ -300,7 +304,7 @@ async fn a_line_that_kills_while_it_is_read_is_skipped_and_no_other() {
     for deaths in 1.. {
         let phase = shard.read_until_killed(middle).await;
         offsets.push(phase["offset"].as_u64().unwrap());
-        if phase["strikes"] == STRIKES_BEFORE_SKIPPED - 1 {
+        if phase["crashes"] == CRASHES_BEFORE_SKIPPED - 1 {
             break;
         }
         assert!(deaths < 8, "{phase}");

@@ -33,7 +33,7 @@ mod wire;
 use std::{collections::BTreeSet, future::pending};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use cli::host::{self, Stopped, Waiting};
+use cli::host::{self, StopReason, WaitMode};
 use darkroom::{
     chain::{FUNCTION_TIMEOUT, MANIFESTS, RESULTS},
     names::ShardId,
@@ -107,10 +107,10 @@ async fn planned_with_budget(images: usize, budget_usd: &str) -> World {
 async fn run_to_the_end(world: &World) {
     let mut approved = BTreeSet::new();
     loop {
-        let stopped = host::run(&world.cloud, Waiting::Jump, pending(), async || {
+        let stopped = host::run(&world.cloud, WaitMode::Jump, pending(), async || {
             approve_held(world, &mut approved).await
         });
-        if stopped.await.unwrap() != Stopped::Reached {
+        if stopped.await.unwrap() != StopReason::ConditionMet {
             return;
         }
     }

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use bytes::Bytes;
 use darkroom::job::JobSettings;
 use gemini_sim::{
-    ArrayRule, ArrayStyle, DoneFlag, LateOutput, Scenario, Selector, Shape, ShapeRule,
+    ArrayRule, ArrayStyle, DoneFlag, LateOutputRule, Scenario, Selector, Shape, ShapeRule,
 };
 use serde_json::{Value, json};
 use tests::{Making, World};
@@ -19,7 +19,7 @@ fn tellings() -> Vec<Scenario> {
         for without_counts in [false, true] {
             for late_minutes in [0, 7, 90] {
                 let delay = Duration::from_secs(late_minutes * 60);
-                let late = LateOutput {
+                let late = LateOutputRule {
                     delay,
                     which: Selector::Percent(100),
                 };

@@ -259,7 +259,7 @@ async fn a_cancelled_job_is_collected_and_has_no_further_round() {
         assert!(acknowledged(&step!(&world, collect, RESULTS)));
         let done = state(&world).await;
         assert_eq!(
-            (&done["phase"]["name"], &done["stopped"]),
+            (&done["phase"]["name"], &done["cancel_requested"]),
             (&json!("done"), &json!(stopped))
         );
         assert!(

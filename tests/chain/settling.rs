@@ -4,7 +4,7 @@
 use std::future::pending;
 
 use aws_sim::queue::Outgoing;
-use cli::host::{self, Waiting};
+use cli::host::{self, WaitMode};
 use darkroom::{
     chain::{FUNCTION_TIMEOUT, RESULTS},
     money::Usd,
@@ -144,7 +144,7 @@ async fn a_batch_that_nobody_could_read_is_counted_apart_and_stays_reserved() {
         let asked = sent.method == "GET" && sent.path.contains("/batches/");
         asked.then(|| Fault::Answered(StatusCode::OK, answer.to_string()))
     });
-    host::run(&world.cloud, Waiting::Jump, pending(), async || {
+    host::run(&world.cloud, WaitMode::Jump, pending(), async || {
         Ok(shards(&world)
             .await
             .iter()

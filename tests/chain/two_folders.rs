@@ -5,7 +5,7 @@ use std::{future::pending, path::Path, sync::Arc};
 
 use cli::{
     cloud::{Cloud, CloudConfig, INTERNAL},
-    host::{self, Waiting},
+    host::{self, WaitMode},
     time::Time,
 };
 use darkroom::chain::FUNCTION_TIMEOUT;
@@ -79,7 +79,7 @@ impl Two {
             let turn = self.time.now() + TURN;
             for cloud in &self.clouds {
                 let is_over = async || Ok(self.time.now() >= turn);
-                host::run(cloud, Waiting::Jump, pending(), is_over)
+                host::run(cloud, WaitMode::Jump, pending(), is_over)
                     .await
                     .unwrap();
                 let deadline = self.time.now() + FUNCTION_TIMEOUT;

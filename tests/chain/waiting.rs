@@ -10,7 +10,7 @@ use std::{
 use aws_sim::queue::Depth;
 use cli::{
     cloud::{Cloud, CloudConfig, INTERNAL},
-    host::{self, Stopped, Waiting},
+    host::{self, StopReason, WaitMode},
     time::Time,
 };
 use darkroom::settings::PollBackoff;
@@ -23,7 +23,7 @@ use gemini::{
     self, Gemini,
     key::{ApiKey, KeySource},
 };
-use gemini_sim::{BatchFate, FateRule, Gemini as SimulatedGemini, Scenario, Selector};
+use gemini_sim::{BatchOutcome, BatchOutcomeRule, Gemini as SimulatedGemini, Scenario, Selector};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use jiff::SignedDuration;
@@ -125,12 +125,12 @@ impl Days {
     fn new(resends: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let time = Time::frozen("2026-11-21T09:00:00Z".parse().unwrap());
-        let stuck = FateRule {
+        let stuck = BatchOutcomeRule {
             which: Selector::Percent(100),
-            fate: BatchFate::StuckRunning,
+            outcome: BatchOutcome::StuckRunning,
         };
         let scenario = Scenario {
-            batch_fates: vec![stuck],
+            batch_outcomes: vec![stuck],
             ..Scenario::default()
         };
         let state = folder.path().join(INTERNAL).join("gemini");
@@ -184,13 +184,13 @@ impl Days {
             )
             .await
             .unwrap();
-        let stopped = host::run(&self.cloud, Waiting::Jump, pending(), async || {
+        let stopped = host::run(&self.cloud, WaitMode::Jump, pending(), async || {
             if self.resends {
                 self.forget_driver().await;
             }
             Ok(false)
         });
-        assert_eq!(stopped.await.unwrap(), Stopped::Idle);
+        assert_eq!(stopped.await.unwrap(), StopReason::Idle);
     }
 
     /// The poller that we don't have takes any message for its shard's own.

@@ -6,11 +6,12 @@ use aws_sdk_sqs::types::{
 };
 
 use super::{
-    World, differences::LONG_VISIBILITY_IN_A_BATCH, handle, message::LARGEST, receive_count,
+    Services, differences::LONG_VISIBILITY_IN_A_BATCH, handle, message::MAX_MESSAGE_SIZE,
+    receive_count,
 };
 
-/// The most entries of a batch.
-const MOST: usize = 10;
+/// The maximum number of entries in a batch.
+const MAX_ENTRIES: usize = 10;
 
 fn entry(id: &str, body: &str) -> Entry {
     Entry::builder().id(id).message_body(body).build().unwrap()
@@ -33,18 +34,21 @@ fn deletion(id: &str, handle: &str) -> Deletion {
         .unwrap()
 }
 
-/// What is done, with ten entries of which one is bad, to the other nine.
+/// One bad entry among ten does not affect the other nine.
 #[tokio::test]
-async fn batches_answer_for_each_entry() {
-    let world = World::new().await;
-    let url = world
+async fn each_batch_entry_has_its_own_outcome() {
+    let services = Services::new().await;
+    let url = services
         .queue(&[(Attribute::VisibilityTimeout, "43200")])
         .await;
-    let names: Vec<_> = (0..MOST).map(|number| format!("entry-{number}")).collect();
+    let names: Vec<_> = (0..MAX_ENTRIES)
+        .map(|number| format!("entry-{number}"))
+        .collect();
+    // Send: the entry with a character that XML does not allow fails alone.
     let entries = names
         .iter()
         .map(|name| entry(name, if name == "entry-4" { "\u{0}" } else { name }));
-    let sent = world
+    let sent = services
         .sqs
         .send_message_batch()
         .queue_url(&url)
@@ -66,28 +70,30 @@ async fn batches_answer_for_each_entry() {
         ("InvalidMessageContents", true)
     );
 
-    let messages = world.receive_all(&url, MOST - 1).await;
+    let messages = services.receive_all(&url, MAX_ENTRIES - 1).await;
+    // Change the visibility: the entry with a malformed handle fails alone.
     let changes = messages
         .iter()
         .enumerate()
         .map(|(number, message)| change(&number.to_string(), handle(message), 1));
     let changes = changes.chain([change("bad", "nonsense", 1)]).collect();
-    let changed = world
+    let changed = services
         .sqs
         .change_message_visibility_batch()
         .queue_url(&url)
         .set_entries(Some(changes));
     let changed = changed.send().await.unwrap();
-    assert_eq!(changed.successful().len(), MOST - 1);
+    assert_eq!(changed.successful().len(), MAX_ENTRIES - 1);
     assert_eq!(
         (changed.failed()[0].id(), changed.failed()[0].code()),
         ("bad", "ReceiptHandleIsInvalid")
     );
 
-    let messages = world.receive_all(&url, MOST - 1).await;
+    let messages = services.receive_all(&url, MAX_ENTRIES - 1).await;
     assert!(messages.iter().all(|message| receive_count(message) == 2));
+    // A visibility beyond the limit fails its entry, and not the whole call.
     let long = change("long", handle(&messages[0]), 43_201);
-    let long = world
+    let long = services
         .sqs
         .change_message_visibility_batch()
         .queue_url(&url)
@@ -95,18 +101,19 @@ async fn batches_answer_for_each_entry() {
         .send()
         .await
         .unwrap();
-    world.judge(
+    services.check(
         LONG_VISIBILITY_IN_A_BATCH,
         long.failed()
             .first()
             .map_or(super::ACCEPTED, |failed| failed.code()),
     );
+    // Delete: the entry with a malformed handle fails alone.
     let deletions = messages
         .iter()
         .enumerate()
         .map(|(number, message)| deletion(&number.to_string(), handle(message)));
     let deletions = deletions.chain([deletion("bad", "nonsense")]).collect();
-    let deleted = world
+    let deleted = services
         .sqs
         .delete_message_batch()
         .queue_url(&url)
@@ -114,7 +121,7 @@ async fn batches_answer_for_each_entry() {
         .send()
         .await
         .unwrap();
-    assert_eq!(deleted.successful().len(), MOST - 1);
+    assert_eq!(deleted.successful().len(), MAX_ENTRIES - 1);
     assert_eq!(
         (deleted.failed()[0].id(), deleted.failed()[0].code()),
         ("bad", "ReceiptHandleIsInvalid")
@@ -123,11 +130,11 @@ async fn batches_answer_for_each_entry() {
 }
 
 #[tokio::test]
-async fn batch_that_is_none_sends_nothing() {
-    let world = World::new().await;
-    let url = world.queue(&[]).await;
+async fn an_invalid_batch_sends_nothing() {
+    let services = Services::new().await;
+    let url = services.queue(&[]).await;
     let send = |entries: Vec<_>| {
-        let send = world
+        let send = services
             .sqs
             .send_message_batch()
             .queue_url(&url)
@@ -135,7 +142,7 @@ async fn batch_that_is_none_sends_nothing() {
             .send();
         async { send.await.unwrap_err().into_service_error() }
     };
-    let eleven = (0..=MOST)
+    let eleven = (0..=MAX_ENTRIES)
         .map(|number| entry(&number.to_string(), "x"))
         .collect();
     assert!(send(Vec::new()).await.is_empty_batch_request());
@@ -150,19 +157,19 @@ async fn batch_that_is_none_sends_nothing() {
             .await
             .is_invalid_batch_entry_id()
     );
-    let large = vec![entry("a", &"x".repeat(LARGEST)), entry("b", "x")];
+    let large = vec![entry("a", &"x".repeat(MAX_MESSAGE_SIZE)), entry("b", "x")];
     assert!(send(large).await.is_batch_request_too_long());
-    assert!(world.receive(&url, 1).await.is_empty());
+    assert!(services.receive(&url, 1).await.is_empty());
 }
 
 #[tokio::test]
-async fn batches_of_deletions_and_changes_have_the_same_bounds() {
-    let world = World::new().await;
-    let url = world.queue(&[]).await;
-    let ids: Vec<_> = (0..=MOST).map(|number| number.to_string()).collect();
+async fn delete_and_visibility_batches_have_the_same_limits() {
+    let services = Services::new().await;
+    let url = services.queue(&[]).await;
+    let ids: Vec<_> = (0..=MAX_ENTRIES).map(|number| number.to_string()).collect();
     let delete = |ids: &[String]| {
         let entries = ids.iter().map(|id| deletion(id, "x")).collect();
-        world
+        services
             .sqs
             .delete_message_batch()
             .queue_url(&url)
@@ -171,13 +178,14 @@ async fn batches_of_deletions_and_changes_have_the_same_bounds() {
     };
     let change = |ids: &[String]| {
         let entries = ids.iter().map(|id| change(id, "x", 1)).collect();
-        world
+        services
             .sqs
             .change_message_visibility_batch()
             .queue_url(&url)
             .set_entries(Some(entries))
             .send()
     };
+    // Both operations refuse more than ten entries, and repeated ids.
     let twice = ["a".to_owned(), "a".to_owned()];
     assert!(
         delete(&ids)

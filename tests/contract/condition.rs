@@ -1,17 +1,20 @@
-//! `If-Match` and `If-None-Match`, of writes and of reads.
+//! `If-Match` and `If-None-Match` on writes and on reads.
 
 use tokio::task::JoinSet;
 
-use super::{ACCEPTED, World, said};
+use super::{ACCEPTED, Services, outcome_of};
 
-/// How many callers want the same at once.
+/// The number of simultaneous callers.
 const CALLERS: usize = 32;
 
-/// One of the outcomes is a success, and all others say that another was first.
+/// Asserts that exactly one outcome is a success, and that all others report a lost race.
 fn one_won(outcomes: &[String]) {
-    let won = outcomes.iter().filter(|said| *said == ACCEPTED).count();
-    let lost = |said: &&String| {
-        *said == "412 PreconditionFailed" || *said == "409 ConditionalRequestConflict"
+    let won = outcomes
+        .iter()
+        .filter(|outcome| *outcome == ACCEPTED)
+        .count();
+    let lost = |outcome: &&String| {
+        *outcome == "412 PreconditionFailed" || *outcome == "409 ConditionalRequestConflict"
     };
     assert_eq!(
         (won, outcomes.iter().filter(lost).count()),
@@ -22,14 +25,14 @@ fn one_won(outcomes: &[String]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_of_many_simultaneous_creators_wins() {
-    let world = World::new().await;
+    let services = Services::new().await;
     for key in ["state.json", "odd//state.json"] {
         let mut creators = JoinSet::new();
         for number in 0..CALLERS {
-            let put = world
+            let put = services
                 .s3
                 .put_object()
-                .bucket(&world.bucket)
+                .bucket(&services.bucket)
                 .key(key)
                 .if_none_match("*");
             let put = put
@@ -47,23 +50,23 @@ async fn one_of_many_simultaneous_creators_wins() {
         one_won(
             &outcomes
                 .into_iter()
-                .map(|(_, outcome)| said(outcome))
+                .map(|(_, outcome)| outcome_of(outcome))
                 .collect::<Vec<_>>(),
         );
-        assert_eq!(world.read(key).await, winner.as_bytes());
+        assert_eq!(services.read(key).await, winner.as_bytes());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn one_of_many_simultaneous_successors_wins() {
-    let world = World::new().await;
-    let etag = world.put("state.json", b"first").await;
+    let services = Services::new().await;
+    let etag = services.put("state.json", b"first").await;
     let mut successors = JoinSet::new();
     for number in 0..CALLERS {
-        let put = world
+        let put = services
             .s3
             .put_object()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key("state.json")
             .if_match(&etag);
         successors.spawn(
@@ -76,63 +79,72 @@ async fn one_of_many_simultaneous_successors_wins() {
             .join_all()
             .await
             .into_iter()
-            .map(said)
+            .map(outcome_of)
             .collect::<Vec<_>>(),
     );
 }
 
 #[tokio::test]
-async fn write_happens_only_to_the_object_it_names() {
-    let world = World::new().await;
+async fn a_conditional_write_applies_only_to_the_named_etag() {
+    let services = Services::new().await;
     let put = |etag: &str| {
-        world
+        services
             .s3
             .put_object()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key("a")
             .if_match(etag)
             .body(b"new".to_vec().into())
             .send()
     };
     assert_eq!(
-        said(put("\"0123456789abcdef0123456789abcdef\"").await),
+        outcome_of(put("\"0123456789abcdef0123456789abcdef\"").await),
         "404 NoSuchKey"
     );
-    let stale = world.put("a", b"one").await;
-    let fresh = world.put("a", b"two").await;
-    assert_eq!(said(put(&stale).await), "412 PreconditionFailed");
-    assert_eq!(world.read("a").await, b"two");
+    let stale = services.put("a", b"one").await;
+    let fresh = services.put("a", b"two").await;
+    assert_eq!(outcome_of(put(&stale).await), "412 PreconditionFailed");
+    assert_eq!(services.read("a").await, b"two");
     put(&fresh).await.unwrap();
-    assert_eq!(world.read("a").await, b"new");
+    assert_eq!(services.read("a").await, b"new");
 
     let delete = |etag: &str| {
-        world
+        services
             .s3
             .delete_object()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key("a")
             .if_match(etag)
             .send()
     };
-    assert_eq!(said(delete(&fresh).await), "412 PreconditionFailed");
-    assert_eq!(world.read("a").await, b"new");
+    assert_eq!(outcome_of(delete(&fresh).await), "412 PreconditionFailed");
+    assert_eq!(services.read("a").await, b"new");
 }
 
 #[tokio::test]
-async fn what_the_reader_has_is_not_sent_again() {
-    let world = World::new().await;
-    let etag = world.put("a", b"one").await;
-    let get = || world.s3.get_object().bucket(&world.bucket).key("a");
-    let head = || world.s3.head_object().bucket(&world.bucket).key("a");
+async fn an_unchanged_object_is_not_sent_again() {
+    let services = Services::new().await;
+    let etag = services.put("a", b"one").await;
+    let get = || services.s3.get_object().bucket(&services.bucket).key("a");
+    let head = || services.s3.head_object().bucket(&services.bucket).key("a");
     let other = "\"0123456789abcdef0123456789abcdef\"";
-    // A head, and a 304, have no body that could name a code.
-    assert_eq!(said(get().if_none_match(&etag).send().await)[..3], *"304");
-    assert_eq!(said(head().if_none_match(&etag).send().await)[..3], *"304");
-    assert_eq!(said(get().if_none_match(other).send().await), ACCEPTED);
+    // A `HEAD` answer and a 304 have no body that could contain a code.
     assert_eq!(
-        said(get().if_match(other).send().await),
+        outcome_of(get().if_none_match(&etag).send().await)[..3],
+        *"304"
+    );
+    assert_eq!(
+        outcome_of(head().if_none_match(&etag).send().await)[..3],
+        *"304"
+    );
+    assert_eq!(
+        outcome_of(get().if_none_match(other).send().await),
+        ACCEPTED
+    );
+    assert_eq!(
+        outcome_of(get().if_match(other).send().await),
         "412 PreconditionFailed"
     );
-    assert_eq!(said(head().if_match(other).send().await)[..3], *"412");
-    assert_eq!(said(get().if_match(&etag).send().await), ACCEPTED);
+    assert_eq!(outcome_of(head().if_match(other).send().await)[..3], *"412");
+    assert_eq!(outcome_of(get().if_match(&etag).send().await), ACCEPTED);
 }

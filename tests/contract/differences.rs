@@ -1,25 +1,30 @@
-//! Where MiniStack 1.5.33 is known to differ from AWS.
+//! The known differences between MiniStack 1.5.33 and AWS.
 //!
-//! The checks stay as AWS has them, for our stand-ins. On MiniStack the same checks expect what
-//! stands here, so a line that no longer holds fails; and one that no test uses does not compile.
+//! Our stand-ins must behave like AWS. On MiniStack the same checks expect the behavior recorded
+//! here, so an outdated line fails, and a line that no test uses does not compile.
 
-/// What AWS says, by its pages (read 2026-11) or as its users quote it, and what MiniStack does.
+/// The behavior of AWS, according to its documentation (read 2026-11) or to its users, and that of
+/// MiniStack.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Difference {
-    /// What is asked.
+    /// The request or the property that differs.
     pub(crate) rule: &'static str,
     pub(crate) aws: &'static str,
-    pub(crate) instead: &'static str,
+    pub(crate) ministack: &'static str,
 }
 
-const fn differs(rule: &'static str, aws: &'static str, instead: &'static str) -> Difference {
-    Difference { rule, aws, instead }
+const fn differs(rule: &'static str, aws: &'static str, ministack: &'static str) -> Difference {
+    Difference {
+        rule,
+        aws,
+        ministack,
+    }
 }
 
 pub(crate) const KEY_TOO_LONG: Difference =
     differs("a key of 1,025 bytes", "400 KeyTooLongError", "accepted");
 pub(crate) const WRONG_TOKEN: Difference = differs(
-    "a continuation token that was never given",
+    "an invalid continuation token",
     "400 InvalidArgument",
     "accepted",
 );
@@ -56,7 +61,7 @@ pub(crate) const PART_ORDER: Difference = differs(
 pub(crate) const NO_PARTS: Difference =
     differs("a completion without parts", "400 MalformedXML", "accepted");
 pub(crate) const UPLOADS_BY_FOLDER: Difference = differs(
-    "the uploads and the common prefixes of two uploads beside a folder of two",
+    "the uploads and the common prefixes of two uploads and a folder of two more",
     "2 and 1",
     "4 and 0",
 );
@@ -65,18 +70,18 @@ pub(crate) const HEAD_OF_A_PART: Difference = differs(
     "of the part",
     "of the whole object",
 );
-pub(crate) const PART_THAT_IS_NOT_THERE: Difference = differs(
+pub(crate) const MISSING_PART: Difference = differs(
     "a read of a part beyond the last",
     "416 InvalidPartNumber",
     "accepted",
 );
 pub(crate) const OVERLAP: Difference = differs(
-    "two rules that would tell of one object twice",
+    "two rules that match the same object",
     "400 InvalidArgument",
     "accepted",
 );
 pub(crate) const UNKNOWN_EVENT: Difference = differs(
-    "a rule for an event that is none",
+    "a rule for an unknown event",
     "400 InvalidArgument",
     "accepted",
 );
@@ -120,12 +125,12 @@ pub(crate) const DELETE_BY_AN_OLD_HANDLE: Difference = differs(
     "400 ReceiptHandleIsInvalid",
 );
 pub(crate) const NO_DEAD_LETTER_QUEUE: Difference = differs(
-    "a dead-letter queue that is not there",
+    "a dead-letter queue that does not exist",
     "400 InvalidParameterValue",
     "400 InvalidAttributeValue",
 );
 pub(crate) const WRONG_QUEUE_NAME: Difference = differs(
-    "a queue's name with a space",
+    "a queue name with a space",
     "400 InvalidParameterValue",
     "accepted",
 );
@@ -135,7 +140,7 @@ pub(crate) const PURGE_AGAIN: Difference = differs(
     "accepted",
 );
 pub(crate) const UNKNOWN_ATTRIBUTE: Difference = differs(
-    "an attribute that no queue has",
+    "an unknown queue attribute",
     "400 InvalidAttributeName",
     "accepted",
 );

@@ -1,16 +1,16 @@
-//! Lists of objects, and keys that a file system would take for something else, or for nothing.
+//! Lists of objects, and keys that are special or invalid in a file system.
 
 use aws_sdk_s3::types::EncodingType;
 use percent_encoding::percent_decode_str;
 
 use super::{
-    World,
+    Services,
     differences::{KEY_TOO_LONG, WRONG_TOKEN},
-    said,
+    outcome_of,
 };
 
-/// In the order of their bytes.
-fn odd_keys() -> Vec<String> {
+/// Returns unusual keys in the order of their bytes.
+fn unusual_keys() -> Vec<String> {
     let mut keys: Vec<_> = [
         "a",
         "a/b",
@@ -44,61 +44,62 @@ fn odd_keys() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn odd_keys_are_put_listed_read_and_deleted_like_any_other() {
-    let world = World::new().await;
-    // Both orders: what needs a folder where a file is, and a file where a folder is.
-    let keys = odd_keys();
+async fn unusual_keys_behave_like_any_other() {
+    let services = Services::new().await;
+    // Both orders are tried: a key that needs a folder in place of a file, and a file in place of a
+    // folder.
+    let keys = unusual_keys();
     for reverse in [false, true] {
         let mut order = keys.clone();
         if reverse {
             order.reverse();
         }
         for key in &order {
-            world.put(key, key.as_bytes()).await;
+            services.put(key, key.as_bytes()).await;
         }
-        assert_eq!(world.keys().await, keys);
+        assert_eq!(services.keys().await, keys);
         for key in &keys {
-            assert_eq!(world.read(key).await, key.as_bytes(), "{key:?}");
+            assert_eq!(services.read(key).await, key.as_bytes(), "{key:?}");
         }
         for key in &order {
-            world
+            services
                 .s3
                 .delete_object()
-                .bucket(&world.bucket)
+                .bucket(&services.bucket)
                 .key(key)
                 .send()
                 .await
                 .unwrap();
-            assert!(!world.keys().await.contains(key), "{key:?}");
+            assert!(!services.keys().await.contains(key), "{key:?}");
         }
-        assert!(world.keys().await.is_empty());
+        assert!(services.keys().await.is_empty());
     }
 }
 
 #[tokio::test]
-async fn key_is_1024_bytes_long_at_most() {
-    let world = World::new().await;
+async fn a_key_is_at_most_1024_bytes_long() {
+    let services = Services::new().await;
     for key in ["k".repeat(1_025), "é".repeat(512) + "k"] {
-        let put = world
+        let put = services
             .s3
             .put_object()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key(key)
             .body(b"x".to_vec().into())
             .send()
             .await;
-        world.judge(KEY_TOO_LONG, &said(put));
+        services.check(KEY_TOO_LONG, &outcome_of(put));
     }
 }
 
 #[tokio::test]
-async fn pages_follow_one_another_in_the_order_of_bytes() {
-    let world = World::new().await;
-    let keys = odd_keys();
+async fn pages_continue_in_byte_order() {
+    let services = Services::new().await;
+    let keys = unusual_keys();
     for key in &keys {
-        world.put(key, b"12").await;
+        services.put(key, b"12").await;
     }
-    let list = || world.s3.list_objects_v2().bucket(&world.bucket);
+    let list = || services.s3.list_objects_v2().bucket(&services.bucket);
     let mut listed = Vec::new();
     let mut pages = list().max_keys(3).into_paginator().send();
     while let Some(page) = pages.next().await {
@@ -122,15 +123,15 @@ async fn pages_follow_one_another_in_the_order_of_bytes() {
             .find(|key| key.as_str() > "per%cent")
             .map(String::as_str)
     );
-    world.judge(
+    services.check(
         WRONG_TOKEN,
-        &said(list().continuation_token("?").send().await),
+        &outcome_of(list().continuation_token("?").send().await),
     );
 }
 
 #[tokio::test]
-async fn delimiter_shows_one_level() {
-    let world = World::new().await;
+async fn a_delimiter_lists_one_level() {
+    let services = Services::new().await;
     for key in [
         "jobs/one/a.png",
         "jobs/one/b.png",
@@ -139,13 +140,13 @@ async fn delimiter_shows_one_level() {
         "inbox/x",
         "jobs",
     ] {
-        world.put(key, b"x").await;
+        services.put(key, b"x").await;
     }
     let level = |prefix: &'static str| {
-        let list = world
+        let list = services
             .s3
             .list_objects_v2()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .prefix(prefix)
             .delimiter("/");
         async move {
@@ -161,6 +162,7 @@ async fn delimiter_shows_one_level() {
             folders.chain(keys).collect::<Vec<_>>()
         }
     };
+    // A level consists of its common prefixes and its keys.
     assert_eq!(level("").await, ["inbox/", "jobs/", "jobs"]);
     assert_eq!(
         level("jobs/").await,
@@ -169,16 +171,18 @@ async fn delimiter_shows_one_level() {
     assert_eq!(level("jobs/o").await, ["jobs/one/"]);
     assert_eq!(level("jobs/two/c/").await, ["jobs/two/c//"]);
     assert_eq!(level("none/").await, [""; 0]);
+    // A prefix that would leave the bucket's folder matches nothing.
     assert_eq!(level("../").await, [""; 0]);
 
     let list = || {
-        world
+        services
             .s3
             .list_objects_v2()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .delimiter("/")
             .max_keys(1)
     };
+    // Common prefixes count toward a page, and a token continues after them.
     let first = list().send().await.unwrap();
     assert_eq!(
         (first.common_prefixes()[0].prefix(), first.is_truncated()),
@@ -196,12 +200,18 @@ async fn delimiter_shows_one_level() {
 }
 
 #[tokio::test]
-async fn older_list_goes_on_by_marker() {
-    let world = World::new().await;
+async fn the_older_list_continues_by_marker() {
+    let services = Services::new().await;
     for key in ["a/1", "a/2", "b", "c"] {
-        world.put(key, b"x").await;
+        services.put(key, b"x").await;
     }
-    let list = || world.s3.list_objects().bucket(&world.bucket).delimiter("/");
+    let list = || {
+        services
+            .s3
+            .list_objects()
+            .bucket(&services.bucket)
+            .delimiter("/")
+    };
     let first = list().max_keys(1).send().await.unwrap();
     assert_eq!(
         (first.common_prefixes()[0].prefix(), first.next_marker()),
@@ -221,17 +231,17 @@ async fn older_list_goes_on_by_marker() {
 
 #[tokio::test]
 async fn keys_are_url_encoded_on_demand() {
-    let world = World::new().await;
+    let services = Services::new().await;
     let key = "a b/c+d%41é";
-    world.put(key, b"x").await;
-    let list = world
+    services.put(key, b"x").await;
+    let list = services
         .s3
         .list_objects_v2()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .prefix("a b")
         .encoding_type(EncodingType::Url);
     let listed = list.send().await.unwrap();
-    // A space may be `+` or `%20`: all clients read both.
+    // A space may be `+` or `%20`. All clients read both.
     let spelled = listed.contents()[0].key().unwrap();
     assert!(spelled.is_ascii() && !spelled.contains(' '), "{spelled}");
     assert_eq!(

@@ -1,15 +1,16 @@
-//! What callers of S3 and SQS rely on, asked through the real SDK clients, which are all that is
-//! known here.
+//! The behavior of S3 and SQS that callers rely on. The tests use only the real SDK clients.
 //!
-//! Without an environment our stand-ins answer, in process and by the real clock. With
-//! `CONTRACT_ENDPOINT` (`http://127.0.0.1:4566`) whatever is there answers: software that nobody
-//! here wrote judges the suite, and so the stand-ins. Where it is known to differ from AWS stands
-//! in `contract/differences.rs`.
+//! By default the tests run against our stand-ins, in process and by the real clock. With
+//! `CONTRACT_ENDPOINT` (`http://127.0.0.1:4566`) they run against the service at that address, so
+//! that an independent implementation verifies the suite, and the stand-ins with it.
+//! `contract/differences.rs` lists where that service is known to differ from AWS. The module
+//! `stand_ins` tests what goes beyond the services' contract; `tests/ministack` skips it.
 //!
-//! Every test makes its own bucket and queues, so tests run side by side and against a service in
-//! use. PollBackoff are real but short, and long polls: nothing depends on how fast an answer comes.
+//! Every test creates its own bucket and queues, so tests can run in parallel and against a service
+//! that is in use. Waits are real but short, and polls are long: no test depends on how fast an
+//! answer arrives.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that can't continue has failed")]
 
 mod batch;
 mod condition;
@@ -20,6 +21,7 @@ mod notification;
 mod object;
 mod queue;
 mod redrive;
+mod stand_ins;
 mod upload;
 mod visibility;
 
@@ -43,67 +45,71 @@ use tempfile::TempDir;
 
 use self::differences::Difference;
 
-/// What a call that was not refused has said.
+/// The outcome of a call that was not refused.
 const ACCEPTED: &str = "accepted";
 
-/// The longest wait for something that surely comes, in seconds: the longest poll there is.
-const PATIENCE: i32 = 20;
+/// How long to wait for a message that must arrive, in seconds: the longest poll that SQS allows.
+const MAX_WAIT: i32 = 20;
 
-/// Both services, and a bucket of this test's own.
-struct World {
+/// Clients of both services, and a bucket that belongs to this test.
+struct Services {
     s3: aws_sdk_s3::Client,
     sqs: aws_sdk_sqs::Client,
     bucket: String,
-    /// Where our stand-ins keep things; none if somebody else answers.
-    ours: Option<TempDir>,
+    /// The folder of our stand-ins; none for an external service.
+    folder: Option<TempDir>,
 }
 
-impl World {
+impl Services {
     async fn new() -> Self {
         let bucket = fresh("bucket");
-        let world = match Variables::from_env().optional("CONTRACT_ENDPOINT") {
+        let services = match Variables::from_env().optional("CONTRACT_ENDPOINT") {
             Some(endpoint) => Self {
                 s3: s3(&endpoint),
                 sqs: sqs(&endpoint),
                 bucket,
-                ours: None,
+                folder: None,
             },
             None => {
                 let folder = tempfile::tempdir().unwrap();
-                let client = stand_ins(&folder);
+                let client = in_process(&folder);
                 let s3 = aws_sdk_s3::Client::from_conf(client.s3_config().build());
                 let sqs = aws_sdk_sqs::Client::from_conf(client.sqs_config().build());
                 Self {
                     s3,
                     sqs,
                     bucket,
-                    ours: Some(folder),
+                    folder: Some(folder),
                 }
             }
         };
-        world
+        services
             .s3
             .create_bucket()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .send()
             .await
             .unwrap();
-        world
+        services
     }
 
-    /// Whether the service says what AWS does; for one that is known to say something else, whether
-    /// it still does.
-    #[expect(
-        clippy::print_stdout,
-        reason = "tests/ministack makes a list of these lines"
-    )]
-    fn judge(&self, difference: Difference, said: &str) {
-        let Difference { rule, aws, instead } = difference;
-        if self.ours.is_some() {
-            return assert_eq!(said, aws, "{rule}");
+    /// Checks that the stand-ins behave like AWS, or that the external service still differs from
+    /// AWS as recorded.
+    #[expect(clippy::print_stdout, reason = "tests/ministack lists these lines")]
+    fn check(&self, difference: Difference, observed: &str) {
+        let Difference {
+            rule,
+            aws,
+            ministack,
+        } = difference;
+        if self.folder.is_some() {
+            return assert_eq!(observed, aws, "{rule}");
         }
-        assert_eq!(said, instead, "{rule}: no longer as differences.rs has it");
-        println!("differs: {rule}: {instead}; AWS: {aws}");
+        assert_eq!(
+            observed, ministack,
+            "{rule}: no longer as recorded in differences.rs"
+        );
+        println!("differs: {rule}: {ministack}; AWS: {aws}");
     }
 
     async fn put(&self, key: &str, body: &[u8]) -> String {
@@ -131,7 +137,7 @@ impl World {
         got.body.collect().await.unwrap().to_vec()
     }
 
-    /// The checksums of an object: CRC32 and SHA-256.
+    /// Returns the CRC32 and the SHA-256 of an object.
     async fn checksums(&self, key: &str) -> (Option<String>, Option<String>) {
         let head = self
             .s3
@@ -158,7 +164,7 @@ impl World {
             .collect()
     }
 
-    /// A queue of this test's own, by its URL.
+    /// Creates a queue for this test and returns its URL.
     async fn queue(&self, attributes: &[(Attribute, &str)]) -> String {
         let create = self.sqs.create_queue().queue_name(fresh("queue"));
         let create = attributes.iter().fold(create, |create, (name, value)| {
@@ -195,7 +201,7 @@ impl World {
             .unwrap()
     }
 
-    /// What can be received within so many seconds.
+    /// Receives the messages that arrive within `wait` seconds.
     async fn receive(&self, url: &str, wait: i32) -> Vec<Message> {
         let receive = self
             .sqs
@@ -212,21 +218,21 @@ impl World {
             .unwrap_or_default()
     }
 
-    /// The one message that comes sooner or later.
+    /// Waits for exactly one message.
     async fn receive_one(&self, url: &str) -> Message {
-        let mut messages = self.receive(url, PATIENCE).await;
+        let mut messages = self.receive(url, MAX_WAIT).await;
         assert_eq!(messages.len(), 1);
         messages.remove(0)
     }
 
-    /// All of so many messages: one receive need not bring them all.
+    /// Receives exactly `count` messages. One receive may return only some of them.
     async fn receive_all(&self, url: &str, count: usize) -> Vec<Message> {
         let mut messages = Vec::new();
         while messages.len() < count {
-            let more = self.receive(url, PATIENCE).await;
+            let more = self.receive(url, MAX_WAIT).await;
             assert!(
                 !more.is_empty(),
-                "{} of {count} messages came",
+                "{} of {count} messages arrived",
                 messages.len()
             );
             messages.extend(more);
@@ -236,8 +242,8 @@ impl World {
     }
 }
 
-/// Our services, from a folder.
-fn stand_ins(folder: &TempDir) -> InProcess {
+/// Opens our stand-ins in a folder.
+fn in_process(folder: &TempDir) -> InProcess {
     let clock = Clock::system();
     let queues = Arc::new(Queues::open(folder.path().join("queues"), clock.clone()).unwrap());
     let sink = to_queues(Arc::clone(&queues));
@@ -277,13 +283,14 @@ fn sqs(endpoint: &str) -> aws_sdk_sqs::Client {
     aws_sdk_sqs::Client::from_conf(config.endpoint_url(endpoint).build())
 }
 
-/// A name that nothing has yet.
+/// Returns an unused name.
 fn fresh(kind: &str) -> String {
     format!("contract-{kind}-{}", Rng::system().id())
 }
 
-/// What a call came to: `accepted`, or status and code of the refusal, as `412 PreconditionFailed`.
-fn said<T: Debug, E: ProvideErrorMetadata + Debug>(
+/// Returns the outcome of a call: `accepted`, or the status and code of the refusal, such as `412
+/// PreconditionFailed`.
+fn outcome_of<T: Debug, E: ProvideErrorMetadata + Debug>(
     outcome: Result<T, SdkError<E, HttpResponse>>,
 ) -> String {
     let Err(error) = outcome else {
@@ -303,7 +310,7 @@ fn handle(message: &Message) -> &str {
     message.receipt_handle().unwrap()
 }
 
-/// A system attribute that is a number.
+/// Returns a numeric system attribute.
 fn number(message: &Message, name: System) -> i64 {
     message.attributes().unwrap()[&name].parse().unwrap()
 }

@@ -1,4 +1,4 @@
-//! Messages: what is taken, and that it arrives as it was sent.
+//! Messages: which are accepted, and that they arrive unchanged.
 
 use aws_sdk_sqs::{
     primitives::Blob,
@@ -10,18 +10,18 @@ use aws_sdk_sqs::{
 };
 
 use super::{
-    PATIENCE, World,
+    MAX_WAIT, Services,
     differences::{LONG_DELAY, NEGATIVE_DELAY},
-    number, receive_count, said,
+    number, outcome_of, receive_count,
 };
 
-/// The largest message, in bytes.
-pub(super) const LARGEST: usize = 1_048_576;
+/// The maximum size of a message, in bytes.
+pub(super) const MAX_MESSAGE_SIZE: usize = 1_048_576;
 
 #[tokio::test]
-async fn message_arrives_as_it_was_sent() {
-    let world = World::new().await;
-    let url = world.queue(&[]).await;
+async fn a_message_arrives_unchanged() {
+    let services = Services::new().await;
+    let url = services.queue(&[]).await;
     let body = "{\"key\": \"a\\u0000\"}\n\t\u{1f34c}";
     let text = MessageAttributeValue::builder()
         .data_type("String")
@@ -38,7 +38,7 @@ async fn message_arrives_as_it_was_sent() {
         .string_value("Root=1-2")
         .build()
         .unwrap();
-    let send = world
+    let send = services
         .sqs
         .send_message()
         .queue_url(&url)
@@ -49,14 +49,15 @@ async fn message_arrives_as_it_was_sent() {
         send.message_system_attributes(MessageSystemAttributeNameForSends::AwsTraceHeader, trace);
     let sent = send.send().await.unwrap();
 
-    let receive = world
+    // The body, the attributes, the MD5 sums and the trace arrive as they were sent.
+    let receive = services
         .sqs
         .receive_message()
         .queue_url(&url)
         .message_system_attribute_names(System::All);
     let receive = receive
         .message_attribute_names("All")
-        .wait_time_seconds(PATIENCE);
+        .wait_time_seconds(MAX_WAIT);
     let received = receive.send().await.unwrap();
     let message = &received.messages()[0];
     assert_eq!(message.body(), Some(body));
@@ -86,10 +87,10 @@ async fn message_arrives_as_it_was_sent() {
 }
 
 #[tokio::test]
-async fn md5_is_that_of_the_body_and_that_of_the_attributes() {
-    let world = World::new().await;
-    let url = world.queue(&[]).await;
-    let sent = world
+async fn md5_sums_cover_the_body_and_the_attributes() {
+    let services = Services::new().await;
+    let url = services.queue(&[]).await;
+    let sent = services
         .sqs
         .send_message()
         .queue_url(&url)
@@ -102,17 +103,17 @@ async fn md5_is_that_of_the_body_and_that_of_the_attributes() {
         Some("5d41402abc4b2a76b9719d911017c592")
     );
     assert_eq!(sent.md5_of_message_attributes(), None);
-    let received = world
+    let received = services
         .sqs
         .receive_message()
         .queue_url(&url)
-        .wait_time_seconds(PATIENCE)
+        .wait_time_seconds(MAX_WAIT)
         .send()
         .await
         .unwrap();
     assert!(
         received.messages()[0].attributes().is_none(),
-        "nobody asked"
+        "no attribute was requested"
     );
 
     let attribute = |value: &str| {
@@ -122,7 +123,7 @@ async fn md5_is_that_of_the_body_and_that_of_the_attributes() {
             .build()
             .unwrap()
     };
-    let send = world
+    let send = services
         .sqs
         .send_message()
         .queue_url(&url)
@@ -133,7 +134,8 @@ async fn md5_is_that_of_the_body_and_that_of_the_attributes() {
         .send()
         .await
         .unwrap();
-    // Of "\0\0\0\x01a\0\0\0\x06String\x01\0\0\0\x011\0\0\0\x01b\0\0\0\x06String\x01\0\0\0\x012".
+    // The MD5 of
+    // "\0\0\0\x01a\0\0\0\x06String\x01\0\0\0\x011\0\0\0\x01b\0\0\0\x06String\x01\0\0\0\x012".
     assert_eq!(
         sent.md5_of_message_attributes(),
         Some("fb921ed26b602b1dbe2a595741287c4a")
@@ -141,11 +143,11 @@ async fn md5_is_that_of_the_body_and_that_of_the_attributes() {
 }
 
 #[tokio::test]
-async fn delay_holds_a_message_back() {
-    let world = World::new().await;
-    let url = world.queue(&[]).await;
+async fn a_delay_postpones_a_message() {
+    let services = Services::new().await;
+    let url = services.queue(&[]).await;
     let send = |delay| {
-        world
+        services
             .sqs
             .send_message()
             .queue_url(&url)
@@ -154,22 +156,22 @@ async fn delay_holds_a_message_back() {
             .send()
     };
     send(900).await.unwrap();
-    assert!(world.receive(&url, 0).await.is_empty());
+    assert!(services.receive(&url, 0).await.is_empty());
     send(2).await.unwrap();
-    let message = world.receive_one(&url).await;
-    let held_back = number(&message, System::ApproximateFirstReceiveTimestamp)
+    let message = services.receive_one(&url).await;
+    let delayed = number(&message, System::ApproximateFirstReceiveTimestamp)
         - number(&message, System::SentTimestamp);
-    assert!(held_back >= 2_000, "{held_back} ms");
-    world.judge(LONG_DELAY, &said(send(901).await));
-    world.judge(NEGATIVE_DELAY, &said(send(-1).await));
+    assert!(delayed >= 2_000, "{delayed} ms");
+    services.check(LONG_DELAY, &outcome_of(send(901).await));
+    services.check(NEGATIVE_DELAY, &outcome_of(send(-1).await));
 }
 
 #[tokio::test]
-async fn queue_delays_where_the_message_says_nothing() {
-    let world = World::new().await;
-    let url = world.queue(&[(Attribute::DelaySeconds, "900")]).await;
-    world.send(&url, "by the queue").await;
-    world
+async fn the_delay_of_the_queue_is_the_default() {
+    let services = Services::new().await;
+    let url = services.queue(&[(Attribute::DelaySeconds, "900")]).await;
+    services.send(&url, "by the queue").await;
+    services
         .sqs
         .send_message()
         .queue_url(&url)
@@ -178,35 +180,38 @@ async fn queue_delays_where_the_message_says_nothing() {
         .send()
         .await
         .unwrap();
-    assert_eq!(world.receive_one(&url).await.body(), Some("at once"));
-    assert!(world.receive(&url, 0).await.is_empty());
+    assert_eq!(services.receive_one(&url).await.body(), Some("at once"));
+    assert!(services.receive(&url, 0).await.is_empty());
 }
 
 #[tokio::test]
-async fn message_is_one_mebibyte_of_xml_characters_and_not_empty() {
-    let world = World::new().await;
-    let url = world.queue(&[]).await;
+async fn a_message_is_not_empty_and_at_most_one_mebibyte_of_xml_characters() {
+    let services = Services::new().await;
+    let url = services.queue(&[]).await;
     let send = |body: String| {
-        world
+        services
             .sqs
             .send_message()
             .queue_url(&url)
             .message_body(body)
             .send()
     };
-    send("x".repeat(LARGEST)).await.unwrap();
+    send("x".repeat(MAX_MESSAGE_SIZE)).await.unwrap();
     assert_eq!(
-        said(send("x".repeat(LARGEST + 1)).await),
+        outcome_of(send("x".repeat(MAX_MESSAGE_SIZE + 1)).await),
         "400 InvalidParameterValue"
     );
-    assert_eq!(said(send(String::new()).await), "400 MissingParameter");
+    assert_eq!(
+        outcome_of(send(String::new()).await),
+        "400 MissingParameter"
+    );
     let illegal = send("a\u{0}b".to_owned())
         .await
         .unwrap_err()
         .into_service_error();
     assert!(illegal.is_invalid_message_contents());
     assert_eq!(
-        world.receive_one(&url).await.body().map(str::len),
-        Some(LARGEST)
+        services.receive_one(&url).await.body().map(str::len),
+        Some(MAX_MESSAGE_SIZE)
     );
 }

@@ -1,4 +1,4 @@
-//! Notifications: a queue is told of new objects.
+//! Notifications: a queue receives a message for each new object that matches.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,20 +22,20 @@ use runtime::{
     bucket::Bucket, catalog_store::CatalogStore, metrics::Metrics, queue::Queue,
     shard_store::ShardStore,
 };
-use seam::{clock::Clock, rng::Rng};
+use seam::{clock::Clock, proxies::Proxies, rng::Rng};
 use serde_json::{Value, json};
 
 use super::{
-    World,
+    Services,
     differences::{OVERLAP, UNKNOWN_EVENT, UNKNOWN_FILTER},
-    handle, said,
+    handle, outcome_of,
 };
 
-/// A key that is spelled otherwise in an event.
+/// A key that is encoded in an event.
 const ODD: &str = "inbox/my cats+dogs é%41 (1)~*!'.json";
 
-impl World {
-    /// Replaces the bucket's configuration.
+impl Services {
+    /// Replaces the bucket's configuration and returns the outcome.
     async fn notify(&self, rules: Vec<QueueConfiguration>) -> String {
         let configuration = NotificationConfiguration::builder()
             .set_queue_configurations(Some(rules))
@@ -44,11 +44,12 @@ impl World {
             .s3
             .put_bucket_notification_configuration()
             .bucket(&self.bucket);
-        said(put.notification_configuration(configuration).send().await)
+        outcome_of(put.notification_configuration(configuration).send().await)
     }
 
-    /// A queue that is told of keys with this beginning and end, and has had its test message.
-    async fn told(&self, rules: &[(&str, &str)]) -> Vec<String> {
+    /// Creates a queue for each prefix and suffix, subscribes it to matching keys, and consumes its
+    /// test message.
+    async fn subscribed_queues(&self, rules: &[(&str, &str)]) -> Vec<String> {
         let (mut urls, mut configurations) = (Vec::new(), Vec::new());
         for (prefix, suffix) in rules {
             let url = self.queue(&[]).await;
@@ -69,7 +70,7 @@ impl World {
         urls
     }
 
-    /// The next message of a queue, which is deleted.
+    /// Receives and deletes the next message of a queue.
     async fn take(&self, url: &str) -> Value {
         let message = self.receive_one(url).await;
         self.sqs
@@ -101,7 +102,7 @@ fn rule(arn: &str, event: &str, filters: &[(&str, &str)]) -> QueueConfiguration 
         .unwrap()
 }
 
-/// The key as readers of events decode it.
+/// Returns the object's key, decoded as readers of events do.
 fn key(event: &Value) -> String {
     let spelled = event["Records"][0]["s3"]["object"]["key"]
         .as_str()
@@ -114,16 +115,18 @@ fn key(event: &Value) -> String {
 }
 
 #[tokio::test]
-async fn put_is_told_to_the_queue_whose_prefix_and_suffix_fit() {
-    let world = World::new().await;
-    let urls = world.told(&[("inbox/", ".json"), ("control/", "")]).await;
+async fn a_put_notifies_the_queue_with_a_matching_prefix_and_suffix() {
+    let services = Services::new().await;
+    let urls = services
+        .subscribed_queues(&[("inbox/", ".json"), ("control/", "")])
+        .await;
     for silent in ["inbox/readme.txt", "jobs/a.json", "inbox.json"] {
-        world.put(silent, b"{}").await;
+        services.put(silent, b"{}").await;
     }
-    let etag = world.put(ODD, b"{}").await;
-    world.put("control/a/cancel", b"now").await;
+    let etag = services.put(ODD, b"{}").await;
+    services.put("control/a/cancel", b"now").await;
 
-    let manifest = world.take(&urls[0]).await;
+    let manifest = services.take(&urls[0]).await;
     let record = &manifest["Records"][0];
     assert_eq!(manifest["Records"].as_array().unwrap().len(), 1);
     assert_eq!(
@@ -137,30 +140,33 @@ async fn put_is_told_to_the_queue_whose_prefix_and_suffix_fit() {
             .parse::<Timestamp>()
             .is_ok()
     );
-    assert_eq!(record["s3"]["bucket"]["name"], world.bucket.as_str());
+    assert_eq!(record["s3"]["bucket"]["name"], services.bucket.as_str());
     assert_eq!(key(&manifest), ODD);
     let object = &record["s3"]["object"];
     assert_eq!(object["size"], 2);
     assert_eq!(format!("\"{}\"", object["eTag"].as_str().unwrap()), etag);
-    assert_eq!(key(&world.take(&urls[1]).await), "control/a/cancel");
+    assert_eq!(key(&services.take(&urls[1]).await), "control/a/cancel");
 }
 
 #[tokio::test]
-async fn copy_and_completed_upload_are_told_in_order_of_their_sequencers() {
-    let world = World::new().await;
-    let url = world.told(&[("inbox/", "")]).await.remove(0);
-    world.put("elsewhere", b"{}").await;
-    let source = format!("{}/elsewhere", world.bucket);
-    world
+async fn a_copy_and_a_completed_upload_notify_with_increasing_sequencers() {
+    let services = Services::new().await;
+    let url = services
+        .subscribed_queues(&[("inbox/", "")])
+        .await
+        .remove(0);
+    services.put("elsewhere", b"{}").await;
+    let source = format!("{}/elsewhere", services.bucket);
+    services
         .s3
         .copy_object()
         .copy_source(source)
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .key("inbox/a")
         .send()
         .await
         .unwrap();
-    let copied = world.take(&url).await;
+    let copied = services.take(&url).await;
     assert_eq!(
         (
             copied["Records"][0]["eventName"].as_str(),
@@ -169,19 +175,20 @@ async fn copy_and_completed_upload_are_told_in_order_of_their_sequencers() {
         (Some("ObjectCreated:Copy"), "inbox/a")
     );
 
-    let begun = world
+    // Complete a multipart upload of the same key, which is the second event.
+    let begun = services
         .s3
         .create_multipart_upload()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .key("inbox/a")
         .send()
         .await
         .unwrap();
     let upload = begun.upload_id().unwrap();
-    let part = world
+    let part = services
         .s3
         .upload_part()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .key("inbox/a")
         .upload_id(upload)
         .part_number(1);
@@ -190,10 +197,10 @@ async fn copy_and_completed_upload_are_told_in_order_of_their_sequencers() {
         .part_number(1)
         .e_tag(part.e_tag().unwrap())
         .build();
-    let complete = world
+    let complete = services
         .s3
         .complete_multipart_upload()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .key("inbox/a")
         .upload_id(upload);
     complete
@@ -201,12 +208,13 @@ async fn copy_and_completed_upload_are_told_in_order_of_their_sequencers() {
         .send()
         .await
         .unwrap();
-    let completed = world.take(&url).await;
+    let completed = services.take(&url).await;
     assert_eq!(
         completed["Records"][0]["eventName"],
         "ObjectCreated:CompleteMultipartUpload"
     );
     assert_eq!(completed["Records"][0]["s3"]["object"]["size"], 3);
+    // Sequencers are compared as hexadecimal numbers, padded to the same length.
     let sequencer = |event: &Value| {
         event["Records"][0]["s3"]["object"]["sequencer"]
             .as_str()
@@ -221,39 +229,39 @@ async fn copy_and_completed_upload_are_told_in_order_of_their_sequencers() {
 }
 
 #[tokio::test]
-async fn refused_write_is_not_told() {
-    let world = World::new().await;
-    let url = world.told(&[("", "")]).await.remove(0);
-    world.put("a", b"one").await;
+async fn a_refused_write_sends_no_notification() {
+    let services = Services::new().await;
+    let url = services.subscribed_queues(&[("", "")]).await.remove(0);
+    services.put("a", b"one").await;
     let put = || {
-        world
+        services
             .s3
             .put_object()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key("a")
             .body(b"two".to_vec().into())
     };
     assert!(put().if_none_match("*").send().await.is_err());
     assert!(put().checksum_crc32("AAAAAA==").send().await.is_err());
-    world.put("b", b"last").await;
-    let messages = world.receive_all(&url, 2).await;
-    let told = messages
+    services.put("b", b"last").await;
+    let messages = services.receive_all(&url, 2).await;
+    let notified = messages
         .iter()
         .map(|message| key(&serde_json::from_str(message.body().unwrap()).unwrap()));
     assert_eq!(
-        told.collect::<BTreeSet<_>>(),
+        notified.collect::<BTreeSet<_>>(),
         BTreeSet::from(["a".to_owned(), "b".to_owned()])
     );
 }
 
 #[tokio::test]
-async fn configuration_is_replaced_as_a_whole() {
-    let world = World::new().await;
+async fn a_configuration_is_replaced_as_a_whole() {
+    let services = Services::new().await;
     let described = async || {
-        let get = world
+        let get = services
             .s3
             .get_bucket_notification_configuration()
-            .bucket(&world.bucket);
+            .bucket(&services.bucket);
         get.send()
             .await
             .unwrap()
@@ -261,10 +269,13 @@ async fn configuration_is_replaced_as_a_whole() {
             .unwrap_or_default()
     };
     assert!(described().await.is_empty());
-    let first = world.told(&[("a/", ".json")]).await.remove(0);
+    let first = services
+        .subscribed_queues(&[("a/", ".json")])
+        .await
+        .remove(0);
     let rules = described().await;
     assert_eq!(rules.len(), 1);
-    assert_eq!(rules[0].queue_arn(), world.arn(&first).await);
+    assert_eq!(rules[0].queue_arn(), services.arn(&first).await);
     assert_eq!(rules[0].events(), [Event::S3ObjectCreated]);
     let filters = rules[0].filter().unwrap().key().unwrap().filter_rules();
     let filters: BTreeSet<_> = filters
@@ -273,27 +284,28 @@ async fn configuration_is_replaced_as_a_whole() {
         .collect();
     assert_eq!(filters, BTreeSet::from(["a/", ".json"]));
 
-    let second = world.told(&[("", "")]).await.remove(0);
-    world.put("a/1.json", b"{}").await;
-    assert_eq!(key(&world.take(&second).await), "a/1.json");
-    assert_eq!(world.notify(Vec::new()).await, super::ACCEPTED);
+    // A second configuration replaces the first one, and an empty one ends all notifications.
+    let second = services.subscribed_queues(&[("", "")]).await.remove(0);
+    services.put("a/1.json", b"{}").await;
+    assert_eq!(key(&services.take(&second).await), "a/1.json");
+    assert_eq!(services.notify(Vec::new()).await, super::ACCEPTED);
     assert!(described().await.is_empty());
-    world.put("a/2.json", b"{}").await;
+    services.put("a/2.json", b"{}").await;
     for url in [&first, &second] {
         assert!(
-            world.receive(url, 0).await.is_empty(),
-            "nobody is told any more"
+            services.receive(url, 0).await.is_empty(),
+            "no queue is notified any more"
         );
     }
 }
 
 #[tokio::test]
-async fn configuration_that_cannot_work_is_refused() {
-    let world = World::new().await;
-    let arn = world.arn(&world.queue(&[]).await).await;
+async fn an_invalid_configuration_is_refused() {
+    let services = Services::new().await;
+    let arn = services.arn(&services.queue(&[]).await).await;
     let all = "s3:ObjectCreated:*";
     assert_eq!(
-        world
+        services
             .notify(vec![rule(&format!("{arn}-not"), all, &[])])
             .await,
         "400 InvalidArgument"
@@ -302,36 +314,39 @@ async fn configuration_that_cannot_work_is_refused() {
         rule(&arn, all, &[("prefix", "a")]),
         rule(&arn, all, &[("prefix", "a/b")]),
     ];
-    world.judge(OVERLAP, &world.notify(overlapping).await);
-    world.judge(
+    services.check(OVERLAP, &services.notify(overlapping).await);
+    services.check(
         UNKNOWN_EVENT,
-        &world
+        &services
             .notify(vec![rule(&arn, "s3:ObjectBored:*", &[])])
             .await,
     );
-    world.judge(
+    services.check(
         UNKNOWN_FILTER,
-        &world
+        &services
             .notify(vec![rule(&arn, all, &[("middle", "a")])])
             .await,
     );
-    let missing = world
+    let missing = services
         .s3
         .get_bucket_notification_configuration()
         .bucket(super::fresh("bucket"))
         .send()
         .await;
-    assert_eq!(said(missing), "404 NoSuchBucket");
+    assert_eq!(outcome_of(missing), "404 NoSuchBucket");
 }
 
 #[tokio::test]
-async fn our_reader_finds_the_object_that_an_event_names() {
-    let world = World::new().await;
-    let url = world.told(&[("inbox/", "")]).await.remove(0);
-    world.put(ODD, b"{\"no manifest\": true}").await;
-    let message = world.receive_one(&url).await;
+async fn the_plan_function_finds_the_object_named_by_an_event() {
+    let services = Services::new().await;
+    let url = services
+        .subscribed_queues(&[("inbox/", "")])
+        .await
+        .remove(0);
+    services.put(ODD, b"{\"no manifest\": true}").await;
+    let message = services.receive_one(&url).await;
     let (bucket, clock) = (
-        Bucket::new(world.s3.clone(), &world.bucket),
+        Bucket::new(services.s3.clone(), &services.bucket),
         Clock::system(),
     );
     let plan = plan::deps::Deps {
@@ -343,11 +358,11 @@ async fn our_reader_finds_the_object_that_an_event_names() {
         ),
         catalogs: CatalogStore::new(bucket.clone(), Arc::new(Catalog::built_in())),
         bucket,
-        manifests: Queue::new(world.sqs.clone(), &url),
-        shards: Queue::new(world.sqs.clone(), world.queue(&[]).await),
+        manifests: Queue::new(services.sqs.clone(), &url),
+        shards: Queue::new(services.sqs.clone(), services.queue(&[]).await),
         clock: clock.clone(),
         catalog: Arc::new(Catalog::built_in()),
-        web: Web::over_https(),
+        web: Web::over_https(Proxies::default()),
         project: ProjectLimits {
             live_batches: 100,
             enqueued_tokens: BTreeMap::new(),
@@ -357,16 +372,17 @@ async fn our_reader_finds_the_object_that_an_event_names() {
         settings: JobSettings::default(),
         limits: Limits::default(),
     };
+    // The event is passed on as Lambda's event source mapping does it.
     let record = json!({ "messageId": message.message_id(), "receiptHandle": handle(&message), "body": message.body() });
     let event: SqsEvent = serde_json::from_value(json!({ "Records": [record] })).unwrap();
     let deadline = clock.now() + SignedDuration::from_mins(15);
     let answer = plan::handler::handle(&plan, event, deadline).await;
     assert!(answer.batch_item_failures.is_empty());
-    // It says what is wrong with the manifest: so it has found it.
-    let jobs = world.keys().await;
+    // The job reports an error in the manifest, so the function has found the manifest.
+    let jobs = services.keys().await;
     let job = jobs.iter().find(|key| key.ends_with("/job.json")).unwrap();
     assert!(
-        String::from_utf8(world.read(job).await)
+        String::from_utf8(services.read(job).await)
             .unwrap()
             .contains(ODD),
         "{jobs:?}"

@@ -1,4 +1,4 @@
-//! Single objects: read in part, described, checked, copied, deleted.
+//! Single objects: ranges, descriptions, checksums, copies and deletes.
 
 use aws_sdk_s3::{
     primitives::ByteStream,
@@ -6,9 +6,9 @@ use aws_sdk_s3::{
 };
 
 use super::{
-    World,
+    Services,
     differences::{CHECKSUM_IN_THE_ANSWER, COPY_TO_ITSELF},
-    said,
+    outcome_of,
 };
 
 /// The check value of the CRC catalog.
@@ -19,17 +19,17 @@ const CRC32: &str = "y/Q5Jg==";
 const SHA256: &str = "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU=";
 
 #[tokio::test]
-async fn ranges_are_answered_in_part() {
-    let world = World::new().await;
+async fn range_requests_get_partial_content() {
+    let services = Services::new().await;
     let body: Vec<u8> = (0..600_000_u32)
         .map(|number| number.to_le_bytes()[0])
         .collect();
-    world.put("a", &body).await;
+    services.put("a", &body).await;
     let get = |range: &str| {
-        world
+        services
             .s3
             .get_object()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key("a")
             .range(range)
             .send()
@@ -54,17 +54,17 @@ async fn ranges_are_answered_in_part() {
             "{range}"
         );
     }
-    assert_eq!(said(get("bytes=600000-").await), "416 InvalidRange");
-    assert!(world.read("a").await == body);
+    assert_eq!(outcome_of(get("bytes=600000-").await), "416 InvalidRange");
+    assert!(services.read("a").await == body);
 }
 
 #[tokio::test]
-async fn what_the_uploader_says_is_there() {
-    let world = World::new().await;
-    let put = world
+async fn the_description_of_an_upload_is_stored() {
+    let services = Services::new().await;
+    let put = services
         .s3
         .put_object()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .key("a.png")
         .body(b"png".to_vec().into());
     let put = put
@@ -83,10 +83,10 @@ async fn what_the_uploader_says_is_there() {
         "the MD5 of the content"
     );
 
-    let got = world
+    let got = services
         .s3
         .get_object()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .key("a.png")
         .send()
         .await
@@ -102,10 +102,10 @@ async fn what_the_uploader_says_is_there() {
     assert_eq!(got.metadata().unwrap()["request-key"], "a b");
     assert_eq!(got.metadata().unwrap()["job"], "cats-0123");
     assert!(got.last_modified().is_some());
-    let head = world
+    let head = services
         .s3
         .head_object()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .key("a.png")
         .send()
         .await
@@ -118,62 +118,70 @@ async fn what_the_uploader_says_is_there() {
 }
 
 #[tokio::test]
-async fn missing_object_and_missing_bucket_are_told_apart() {
-    let world = World::new().await;
+async fn a_missing_object_and_a_missing_bucket_have_different_errors() {
+    let services = Services::new().await;
     let missing = super::fresh("bucket");
-    let get = |bucket: &str| world.s3.get_object().bucket(bucket).key("a").send();
-    assert_eq!(said(get(&world.bucket).await), "404 NoSuchKey");
-    assert_eq!(said(get(&missing).await), "404 NoSuchBucket");
-    let head = world
+    let get = |bucket: &str| services.s3.get_object().bucket(bucket).key("a").send();
+    assert_eq!(outcome_of(get(&services.bucket).await), "404 NoSuchKey");
+    assert_eq!(outcome_of(get(&missing).await), "404 NoSuchBucket");
+    let head = services
         .s3
         .head_object()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .key("a")
         .send()
         .await;
     assert!(head.unwrap_err().into_service_error().is_not_found());
-    let head = world.s3.head_bucket().bucket(&missing).send().await;
+    let head = services.s3.head_bucket().bucket(&missing).send().await;
     assert!(head.unwrap_err().into_service_error().is_not_found());
     assert_eq!(
-        said(world.s3.put_object().bucket(&missing).key("a").send().await),
+        outcome_of(
+            services
+                .s3
+                .put_object()
+                .bucket(&missing)
+                .key("a")
+                .send()
+                .await
+        ),
         "404 NoSuchBucket"
     );
     assert_eq!(
-        said(world.s3.list_objects_v2().bucket(&missing).send().await),
+        outcome_of(services.s3.list_objects_v2().bucket(&missing).send().await),
         "404 NoSuchBucket"
     );
 }
 
 #[tokio::test]
-async fn bucket_can_be_made_again_in_us_east_1() {
-    let world = World::new().await;
-    world.put("a", b"x").await;
-    world
+async fn a_bucket_can_be_created_again_in_us_east_1() {
+    let services = Services::new().await;
+    services.put("a", b"x").await;
+    services
         .s3
         .create_bucket()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .send()
         .await
         .unwrap();
-    world
+    services
         .s3
         .head_bucket()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .send()
         .await
         .unwrap();
-    assert_eq!(world.keys().await, ["a"]);
-    let listed = world.s3.list_buckets().send().await.unwrap();
+    assert_eq!(services.keys().await, ["a"]);
+    let listed = services.s3.list_buckets().send().await.unwrap();
     assert!(
         listed
             .buckets()
             .iter()
-            .any(|bucket| bucket.name() == Some(&world.bucket))
+            .any(|bucket| bucket.name() == Some(&services.bucket))
     );
-    let location = world
+    let location = services
         .s3
         .get_bucket_location()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .send()
         .await
         .unwrap();
@@ -187,13 +195,13 @@ async fn bucket_can_be_made_again_in_us_east_1() {
 }
 
 #[tokio::test]
-async fn wrong_checksum_leaves_no_object() {
-    let world = World::new().await;
+async fn a_wrong_checksum_leaves_no_object() {
+    let services = Services::new().await;
     let put = || {
-        world
+        services
             .s3
             .put_object()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key("a")
             .body(CHECK.to_vec().into())
     };
@@ -205,9 +213,9 @@ async fn wrong_checksum_leaves_no_object() {
             .await,
         put().content_md5("AAAAAAAAAAAAAAAAAAAAAA==").send().await,
     ] {
-        assert_eq!(said(outcome), "400 BadDigest");
+        assert_eq!(outcome_of(outcome), "400 BadDigest");
     }
-    assert!(world.keys().await.is_empty());
+    assert!(services.keys().await.is_empty());
     put()
         .content_md5("JfnnlDI7RTiF9RgfG2JNCw==")
         .send()
@@ -216,41 +224,47 @@ async fn wrong_checksum_leaves_no_object() {
 }
 
 #[tokio::test]
-async fn checksum_is_kept_with_the_object() {
-    let world = World::new().await;
+async fn a_checksum_is_stored_with_the_object() {
+    let services = Services::new().await;
     let put = |key: &str| {
-        world
+        services
             .s3
             .put_object()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key(key)
             .body(CHECK.to_vec().into())
     };
     let answer = put("crc").checksum_crc32(CRC32).send().await.unwrap();
-    assert_eq!(world.checksums("crc").await, (Some(CRC32.to_owned()), None));
+    assert_eq!(
+        services.checksums("crc").await,
+        (Some(CRC32.to_owned()), None)
+    );
     let answered = if answer.checksum_crc32() == Some(CRC32) {
         "the one that was sent"
     } else {
         "none"
     };
-    world.judge(CHECKSUM_IN_THE_ANSWER, answered);
+    services.check(CHECKSUM_IN_THE_ANSWER, answered);
     put("sha")
         .checksum_algorithm(ChecksumAlgorithm::Sha256)
         .send()
         .await
         .unwrap();
     assert_eq!(
-        world.checksums("sha").await,
+        services.checksums("sha").await,
         (None, Some(SHA256.to_owned()))
     );
-    // The SDK sends a CRC32 where nobody says anything.
-    world.put("nothing", CHECK).await;
-    assert_eq!(world.checksums("nothing").await.0.as_deref(), Some(CRC32));
+    // The SDK sends a CRC32 by default.
+    services.put("nothing", CHECK).await;
+    assert_eq!(
+        services.checksums("nothing").await.0.as_deref(),
+        Some(CRC32)
+    );
 }
 
 #[tokio::test]
-async fn streamed_body_is_checked_by_its_trailer() {
-    let world = World::new().await;
+async fn a_streamed_body_is_verified_by_its_trailer() {
+    let services = Services::new().await;
     let source = tempfile::NamedTempFile::new().unwrap();
     let body: Vec<u8> = (0..3_000_000_u32)
         .map(|number| number.to_le_bytes()[1])
@@ -261,27 +275,27 @@ async fn streamed_body_is_checked_by_its_trailer() {
         (ChecksumAlgorithm::Sha256, "sha"),
     ] {
         let stream = ByteStream::from_path(source.path()).await.unwrap();
-        let put = world
+        let put = services
             .s3
             .put_object()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key(key)
             .checksum_algorithm(algorithm)
             .body(stream);
         put.send().await.unwrap();
-        assert!(world.read(key).await == body);
+        assert!(services.read(key).await == body);
     }
-    assert!(world.checksums("crc").await.0.is_some());
-    assert!(world.checksums("sha").await.1.is_some());
+    assert!(services.checksums("crc").await.0.is_some());
+    assert!(services.checksums("sha").await.1.is_some());
 }
 
 #[tokio::test]
-async fn copy_takes_bytes_and_description_or_another_description() {
-    let world = World::new().await;
-    let put = world
+async fn a_copy_keeps_or_replaces_the_description() {
+    let services = Services::new().await;
+    let put = services
         .s3
         .put_object()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .key("a b+c")
         .body(CHECK.to_vec().into());
     let put = put
@@ -290,21 +304,22 @@ async fn copy_takes_bytes_and_description_or_another_description() {
         .send()
         .await
         .unwrap();
-    let source = format!("{}/a%20b%2Bc", world.bucket);
+    let source = format!("{}/a%20b%2Bc", services.bucket);
     let copy = |to: &str| {
-        world
+        services
             .s3
             .copy_object()
             .copy_source(&source)
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key(to)
     };
+    // By default, a copy has the content and the description of its source.
     let copied = copy("same").send().await.unwrap();
     assert_eq!(copied.copy_object_result().unwrap().e_tag(), put.e_tag());
-    let same = world
+    let same = services
         .s3
         .get_object()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .key("same")
         .send()
         .await
@@ -314,48 +329,50 @@ async fn copy_takes_bytes_and_description_or_another_description() {
         (Some("image/png"), "v")
     );
     assert_eq!(same.body.collect().await.unwrap().to_vec(), CHECK);
-    assert_eq!(world.checksums("same").await.0.as_deref(), Some(CRC32));
+    assert_eq!(services.checksums("same").await.0.as_deref(), Some(CRC32));
 
+    // `REPLACE` takes the description from the request and drops the source's metadata.
     let replace = copy("other")
         .metadata_directive(MetadataDirective::Replace)
         .content_type("image/webp");
     replace.send().await.unwrap();
-    let other = world
+    let other = services
         .s3
         .head_object()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .key("other")
         .send()
         .await
         .unwrap();
     assert_eq!(other.content_type(), Some("image/webp"));
     assert!(other.metadata().is_none_or(|metadata| metadata.is_empty()));
+    // A stale ETag, a missing source and a copy that changes nothing are refused.
     let stale = copy("x")
         .copy_source_if_match("\"0123456789abcdef0123456789abcdef\"")
         .send()
         .await;
-    assert_eq!(said(stale), "412 PreconditionFailed");
-    let missing = world
+    assert_eq!(outcome_of(stale), "412 PreconditionFailed");
+    let missing = services
         .s3
         .copy_object()
-        .copy_source(format!("{}/missing", world.bucket))
-        .bucket(&world.bucket)
+        .copy_source(format!("{}/missing", services.bucket))
+        .bucket(&services.bucket)
         .key("x");
-    assert_eq!(said(missing.send().await), "404 NoSuchKey");
-    world.judge(COPY_TO_ITSELF, &said(copy("a b+c").send().await));
+    assert_eq!(outcome_of(missing.send().await), "404 NoSuchKey");
+    services.check(COPY_TO_ITSELF, &outcome_of(copy("a b+c").send().await));
 }
 
 #[tokio::test]
-async fn deleting_what_is_not_there_is_no_error() {
-    let world = World::new().await;
+async fn deleting_a_missing_object_succeeds() {
+    let services = Services::new().await;
     for key in ["a", "b/c", "odd//key", "kept"] {
-        world.put(key, b"x").await;
+        services.put(key, b"x").await;
     }
     let delete = |key: &str| {
-        world
+        services
             .s3
             .delete_object()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key(key)
             .send()
     };
@@ -367,24 +384,24 @@ async fn deleting_what_is_not_there_is_no_error() {
         .set_objects(Some(objects.to_vec()))
         .build()
         .unwrap();
-    let deleted = world
+    let deleted = services
         .s3
         .delete_objects()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .delete(delete)
         .send()
         .await
         .unwrap();
     assert_eq!((deleted.deleted().len(), deleted.errors().len()), (3, 0));
-    assert_eq!(world.keys().await, ["kept"]);
+    assert_eq!(services.keys().await, ["kept"]);
 }
 
 #[tokio::test]
-async fn several_are_deleted_by_their_etags() {
-    let world = World::new().await;
-    let etag = world.put("same", b"one").await;
-    world.put("changed", b"two").await;
-    world.put("any", b"three").await;
+async fn several_objects_are_deleted_by_their_etags() {
+    let services = Services::new().await;
+    let etag = services.put("same", b"one").await;
+    services.put("changed", b"two").await;
+    services.put("any", b"three").await;
     let named = |key: &str, etag: Option<&str>| {
         ObjectIdentifier::builder()
             .key(key)
@@ -401,35 +418,35 @@ async fn several_are_deleted_by_their_etags() {
         .set_objects(Some(objects.to_vec()))
         .build()
         .unwrap();
-    let deleted = world
+    let deleted = services
         .s3
         .delete_objects()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .delete(delete)
         .send()
         .await
         .unwrap();
-    let said: Vec<_> = deleted
+    let failures: Vec<_> = deleted
         .errors()
         .iter()
         .map(|error| format!("{:?} {:?}", error.key(), error.code()))
         .collect();
-    assert_eq!(said, [r#"Some("changed") Some("PreconditionFailed")"#]);
-    assert_eq!(world.keys().await, ["changed"]);
+    assert_eq!(failures, [r#"Some("changed") Some("PreconditionFailed")"#]);
+    assert_eq!(services.keys().await, ["changed"]);
 }
 
 #[tokio::test]
 async fn an_object_without_tags_has_none() {
-    let world = World::new().await;
-    world.put("a", b"x").await;
+    let services = Services::new().await;
+    services.put("a", b"x").await;
     let tags = |key: &str| {
-        world
+        services
             .s3
             .get_object_tagging()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key(key)
             .send()
     };
     assert!(tags("a").await.unwrap().tag_set().is_empty());
-    assert_eq!(said(tags("none").await), "404 NoSuchKey");
+    assert_eq!(outcome_of(tags("none").await), "404 NoSuchKey");
 }

@@ -1,18 +1,18 @@
-//! Queues: made, found, described, changed, purged.
+//! Queues: create, find, describe, change and purge.
 
 use aws_sdk_sqs::types::QueueAttributeName as Attribute;
 
 use super::{
-    World,
+    Services,
     differences::{PURGE_AGAIN, UNKNOWN_ATTRIBUTE, WRONG_QUEUE_NAME},
-    fresh, said,
+    fresh, outcome_of,
 };
 
 #[tokio::test]
-async fn queue_is_found_by_its_name() {
-    let world = World::new().await;
+async fn a_queue_is_found_by_its_name() {
+    let services = Services::new().await;
     let name = fresh("queue");
-    let url_of = || world.sqs.get_queue_url().queue_name(&name).send();
+    let url_of = || services.sqs.get_queue_url().queue_name(&name).send();
     assert!(
         url_of()
             .await
@@ -20,14 +20,15 @@ async fn queue_is_found_by_its_name() {
             .into_service_error()
             .is_queue_does_not_exist()
     );
-    let create = || world.sqs.create_queue().queue_name(&name);
+    let create = || services.sqs.create_queue().queue_name(&name);
     let url = create().send().await.unwrap().queue_url.unwrap();
     assert_eq!(url_of().await.unwrap().queue_url(), Some(url.as_str()));
     assert_eq!(
         create().send().await.unwrap().queue_url(),
         Some(url.as_str()),
-        "making it again changes nothing"
+        "creating it again changes nothing"
     );
+    // The same name with other attributes is an error.
     let other = create()
         .attributes(Attribute::DelaySeconds, "5")
         .send()
@@ -38,7 +39,7 @@ async fn queue_is_found_by_its_name() {
             .into_service_error()
             .is_queue_name_exists()
     );
-    let listed = world
+    let listed = services
         .sqs
         .list_queues()
         .queue_name_prefix(&name)
@@ -46,7 +47,8 @@ async fn queue_is_found_by_its_name() {
         .await
         .unwrap();
     assert_eq!(listed.queue_urls(), std::slice::from_ref(&url));
-    let missing = world
+    // A URL of a missing queue is an error, too.
+    let missing = services
         .sqs
         .send_message()
         .queue_url(format!("{url}-not"))
@@ -62,9 +64,9 @@ async fn queue_is_found_by_its_name() {
 }
 
 #[tokio::test]
-async fn queue_is_made_with_what_a_queue_can_be() {
-    let world = World::new().await;
-    let create = |name: String| world.sqs.create_queue().queue_name(name);
+async fn invalid_names_and_attributes_are_refused() {
+    let services = Services::new().await;
+    let create = |name: String| services.sqs.create_queue().queue_name(name);
     let wrong = create(fresh("queue"))
         .attributes(Attribute::DelaySeconds, "901")
         .send()
@@ -79,22 +81,22 @@ async fn queue_is_made_with_what_a_queue_can_be() {
         .attributes(Attribute::from("Color"), "red")
         .send()
         .await;
-    world.judge(UNKNOWN_ATTRIBUTE, &said(unknown));
-    world.judge(
+    services.check(UNKNOWN_ATTRIBUTE, &outcome_of(unknown));
+    services.check(
         WRONG_QUEUE_NAME,
-        &said(create(fresh("queue with a space")).send().await),
+        &outcome_of(create(fresh("queue with a space")).send().await),
     );
 }
 
 #[tokio::test]
-async fn queue_describes_itself() {
-    let world = World::new().await;
-    let url = world.queue(&[]).await;
+async fn a_queue_describes_its_attributes() {
+    let services = Services::new().await;
+    let url = services.queue(&[]).await;
     for body in ["one", "two"] {
-        world.send(&url, body).await;
+        services.send(&url, body).await;
     }
     let described = async || {
-        let describe = world
+        let describe = services
             .sqs
             .get_queue_attributes()
             .queue_url(&url)
@@ -115,8 +117,9 @@ async fn queue_describes_itself() {
     let name = url.rsplit('/').next().unwrap();
     assert!(before[&Attribute::QueueArn].ends_with(&format!(":{name}")));
 
+    // A change of one attribute is visible at once, and its bounds are checked.
     let set = |value: &str| {
-        let set = world.sqs.set_queue_attributes().queue_url(&url);
+        let set = services.sqs.set_queue_attributes().queue_url(&url);
         set.attributes(Attribute::VisibilityTimeout, value).send()
     };
     set("60").await.unwrap();
@@ -131,16 +134,16 @@ async fn queue_describes_itself() {
 }
 
 #[tokio::test]
-async fn purged_queue_is_empty() {
-    let world = World::new().await;
-    let url = world.queue(&[]).await;
+async fn a_purged_queue_is_empty() {
+    let services = Services::new().await;
+    let url = services.queue(&[]).await;
     for body in ["one", "two", "three"] {
-        world.send(&url, body).await;
+        services.send(&url, body).await;
     }
-    let purge = || world.sqs.purge_queue().queue_url(&url).send();
+    let purge = || services.sqs.purge_queue().queue_url(&url).send();
     purge().await.unwrap();
-    assert!(world.receive(&url, 1).await.is_empty());
-    world.judge(PURGE_AGAIN, &said(purge().await));
-    world.send(&url, "four").await;
-    assert_eq!(world.receive_one(&url).await.body(), Some("four"));
+    assert!(services.receive(&url, 1).await.is_empty());
+    services.check(PURGE_AGAIN, &outcome_of(purge().await));
+    services.send(&url, "four").await;
+    assert_eq!(services.receive_one(&url).await.body(), Some("four"));
 }

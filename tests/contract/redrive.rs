@@ -1,64 +1,64 @@
-//! Redrive: where a message goes that nobody can handle.
+//! Redrive: messages that are received too often move to the dead-letter queue.
 
 use aws_sdk_sqs::types::{MessageSystemAttributeName as System, QueueAttributeName as Attribute};
 use serde_json::json;
 
-use super::{World, differences::NO_DEAD_LETTER_QUEUE, handle, receive_count, said};
+use super::{Services, differences::NO_DEAD_LETTER_QUEUE, handle, outcome_of, receive_count};
 
 #[tokio::test]
-async fn message_received_too_often_moves_to_the_dead_letter_queue() {
-    let world = World::new().await;
-    let dead = world.queue(&[]).await;
-    let target = world.arn(&dead).await;
+async fn a_message_received_too_often_moves_to_the_dead_letter_queue() {
+    let services = Services::new().await;
+    let dead = services.queue(&[]).await;
+    let target = services.arn(&dead).await;
     let policy = json!({ "deadLetterTargetArn": target, "maxReceiveCount": 2 }).to_string();
-    let url = world
+    let url = services
         .queue(&[
             (Attribute::RedrivePolicy, &policy),
             (Attribute::VisibilityTimeout, "1"),
         ])
         .await;
-    let id = world.send(&url, "poison").await;
+    let id = services.send(&url, "poison").await;
     for count in [1, 2] {
-        let poison = world.receive_one(&url).await;
+        let poison = services.receive_one(&url).await;
         assert_eq!(
             (poison.message_id(), receive_count(&poison)),
             (Some(id.as_str()), count)
         );
     }
-    assert!(world.receive(&dead, 0).await.is_empty());
+    assert!(services.receive(&dead, 0).await.is_empty());
     assert!(
-        world.receive(&url, 2).await.is_empty(),
+        services.receive(&url, 2).await.is_empty(),
         "the third receive moves it"
     );
 
-    let buried = world.receive_one(&dead).await;
+    let dead_letter = services.receive_one(&dead).await;
     assert_eq!(
-        (buried.body(), buried.message_id()),
+        (dead_letter.body(), dead_letter.message_id()),
         (Some("poison"), Some(id.as_str()))
     );
-    assert_eq!(receive_count(&buried), 3, "counted across queues");
+    assert_eq!(receive_count(&dead_letter), 3, "counted across queues");
     assert_eq!(
-        buried.attributes().unwrap()[&System::DeadLetterQueueSourceArn],
-        world.arn(&url).await
+        dead_letter.attributes().unwrap()[&System::DeadLetterQueueSourceArn],
+        services.arn(&url).await
     );
 }
 
 #[tokio::test]
-async fn message_that_is_deleted_in_time_stays_out_of_the_dead_letter_queue() {
-    let world = World::new().await;
-    let dead = world.queue(&[]).await;
-    let target = world.arn(&dead).await;
-    // As a string, which is as common.
+async fn a_deleted_message_does_not_move_to_the_dead_letter_queue() {
+    let services = Services::new().await;
+    let dead = services.queue(&[]).await;
+    let target = services.arn(&dead).await;
+    // The count is a string here, which clients send just as often.
     let policy = json!({ "deadLetterTargetArn": target, "maxReceiveCount": "1" }).to_string();
-    let url = world
+    let url = services
         .queue(&[
             (Attribute::RedrivePolicy, &policy),
             (Attribute::VisibilityTimeout, "0"),
         ])
         .await;
-    world.send(&url, "fine").await;
-    let message = world.receive_one(&url).await;
-    world
+    services.send(&url, "fine").await;
+    let message = services.receive_one(&url).await;
+    services
         .sqs
         .delete_message()
         .queue_url(&url)
@@ -66,20 +66,20 @@ async fn message_that_is_deleted_in_time_stays_out_of_the_dead_letter_queue() {
         .send()
         .await
         .unwrap();
-    assert!(world.receive(&url, 1).await.is_empty());
-    assert!(world.receive(&dead, 1).await.is_empty());
+    assert!(services.receive(&url, 1).await.is_empty());
+    assert!(services.receive(&dead, 1).await.is_empty());
 }
 
 #[tokio::test]
-async fn dead_letter_queue_must_be_there() {
-    let world = World::new().await;
-    let url = world.queue(&[]).await;
-    let nowhere = format!("{}-not", world.arn(&url).await);
+async fn the_dead_letter_queue_must_exist() {
+    let services = Services::new().await;
+    let url = services.queue(&[]).await;
+    let nowhere = format!("{}-not", services.arn(&url).await);
     let policy = json!({ "deadLetterTargetArn": nowhere, "maxReceiveCount": 2 }).to_string();
-    let set = world
+    let set = services
         .sqs
         .set_queue_attributes()
         .queue_url(&url)
         .attributes(Attribute::RedrivePolicy, policy);
-    world.judge(NO_DEAD_LETTER_QUEUE, &said(set.send().await));
+    services.check(NO_DEAD_LETTER_QUEUE, &outcome_of(set.send().await));
 }

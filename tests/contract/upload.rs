@@ -3,25 +3,25 @@
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 
 use super::{
-    World,
+    Services,
     differences::{
-        COPY_OF_PARTS, HEAD_OF_A_PART, NO_PARTS, PART_ORDER, PART_THAT_IS_NOT_THERE, SMALL_PART,
+        COPY_OF_PARTS, HEAD_OF_A_PART, MISSING_PART, NO_PARTS, PART_ORDER, SMALL_PART,
         UPLOADS_BY_FOLDER, WHOLE_CHECKSUM,
     },
-    said,
+    outcome_of,
 };
 
-/// The least size of a part that is not the last.
+/// The minimum size of a part that is not the last, in bytes.
 const PART: usize = 5 * 1024 * 1024;
 
-/// The MD5 of the MD5s of [`content`]'s two parts.
+/// The MD5 over the MD5s of the two parts of [`content`].
 const ETAG: &str = "\"b7cd6aa33250a2357c98cb90dfe6a9c3-2\"";
 
 fn content() -> (Vec<u8>, Vec<u8>) {
     (vec![b'a'; PART], b"the rest".to_vec())
 }
 
-impl World {
+impl Services {
     async fn begin(&self) -> String {
         let begun = self
             .s3
@@ -69,24 +69,24 @@ impl World {
 
 #[tokio::test]
 async fn parts_become_one_object() {
-    let world = World::new().await;
-    let begin = world
+    let services = Services::new().await;
+    let begin = services
         .s3
         .create_multipart_upload()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .key("big");
     let begin = begin.content_type("text/plain").metadata("k", "v");
     let upload = begin.send().await.unwrap().upload_id().unwrap().to_owned();
     let (first, last) = content();
-    // Out of order, and the first one twice: the later one counts.
-    let two = world.part(&upload, 2, last.clone()).await;
-    world.part(&upload, 1, b"another".to_vec()).await;
-    let one = world.part(&upload, 1, first.clone()).await;
+    // The parts arrive out of order, and the first one twice: the later one counts.
+    let two = services.part(&upload, 2, last.clone()).await;
+    services.part(&upload, 1, b"another".to_vec()).await;
+    let one = services.part(&upload, 1, first.clone()).await;
     let parts = || {
-        world
+        services
             .s3
             .list_parts()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key("big")
             .upload_id(&upload)
             .send()
@@ -99,14 +99,21 @@ async fn parts_become_one_object() {
         .map(|part| (part.part_number(), part.size()))
         .collect();
     assert_eq!(sizes, [(Some(1), Some(PART as i64)), (Some(2), Some(8))]);
-    assert!(world.keys().await.is_empty(), "an upload is no object");
+    assert!(
+        services.keys().await.is_empty(),
+        "an upload is not an object"
+    );
 
-    let completed = world.complete(&upload, &[one, two]).send().await.unwrap();
+    let completed = services
+        .complete(&upload, &[one, two])
+        .send()
+        .await
+        .unwrap();
     assert_eq!(completed.e_tag(), Some(ETAG));
-    let got = world
+    let got = services
         .s3
         .get_object()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .key("big")
         .send()
         .await
@@ -117,13 +124,13 @@ async fn parts_become_one_object() {
     );
     assert_eq!(got.metadata().unwrap()["k"], "v");
     assert!(got.body.collect().await.unwrap().to_vec() == [first, last].concat());
-    assert_eq!(said(parts().await), "404 NoSuchUpload");
+    assert_eq!(outcome_of(parts().await), "404 NoSuchUpload");
 
-    let copy = world
+    let copy = services
         .s3
         .copy_object()
-        .copy_source(format!("{}/big", world.bucket))
-        .bucket(&world.bucket)
+        .copy_source(format!("{}/big", services.bucket))
+        .bucket(&services.bucket)
         .key("copy");
     let etag = copy
         .send()
@@ -133,7 +140,7 @@ async fn parts_become_one_object() {
         .unwrap()
         .e_tag
         .unwrap();
-    world.judge(
+    services.check(
         COPY_OF_PARTS,
         if etag.contains('-') {
             "of parts"
@@ -144,64 +151,66 @@ async fn parts_become_one_object() {
 }
 
 #[tokio::test]
-async fn completion_is_conditional_and_keeps_its_parts_when_refused() {
-    let world = World::new().await;
-    let upload = world.begin().await;
-    let parts = [world.part(&upload, 1, b"all of it".to_vec()).await];
-    let complete = || world.complete(&upload, &parts);
+async fn a_completion_is_conditional_and_keeps_its_parts_if_refused() {
+    let services = Services::new().await;
+    let upload = services.begin().await;
+    let parts = [services.part(&upload, 1, b"all of it".to_vec()).await];
+    let complete = || services.complete(&upload, &parts);
     let other = "\"0123456789abcdef0123456789abcdef\"";
     assert_eq!(
-        said(complete().if_match(other).send().await),
+        outcome_of(complete().if_match(other).send().await),
         "404 NoSuchKey"
     );
-    let etag = world.put("big", b"first").await;
+    let etag = services.put("big", b"first").await;
     assert_eq!(
-        said(complete().if_match(other).send().await),
+        outcome_of(complete().if_match(other).send().await),
         "412 PreconditionFailed"
     );
     assert_eq!(
-        said(complete().if_none_match("*").send().await),
+        outcome_of(complete().if_none_match("*").send().await),
         "412 PreconditionFailed"
     );
     assert_eq!(
-        said(complete().mpu_object_size(5).send().await),
+        outcome_of(complete().mpu_object_size(5).send().await),
         "400 InvalidRequest"
     );
     complete().if_match(etag).send().await.unwrap();
-    assert_eq!(world.read("big").await, b"all of it");
+    assert_eq!(services.read("big").await, b"all of it");
 }
 
 #[tokio::test]
-async fn completion_that_is_asked_for_again_is_answered_the_same() {
-    let world = World::new().await;
-    let upload = world.begin().await;
-    let parts = [world.part(&upload, 1, b"all of it".to_vec()).await];
-    let first = world.complete(&upload, &parts).send().await.unwrap();
-    // By now the key may have another object: the answer is about the one that the upload became.
-    world.put("big", b"another").await;
-    let again = world.complete(&upload, &parts).send().await.unwrap();
+async fn a_repeated_completion_gets_the_same_answer() {
+    let services = Services::new().await;
+    let upload = services.begin().await;
+    let parts = [services.part(&upload, 1, b"all of it".to_vec()).await];
+    let first = services.complete(&upload, &parts).send().await.unwrap();
+    // The key has another object by now. The answer must still describe the one that the upload
+    // created.
+    services.put("big", b"another").await;
+    let again = services.complete(&upload, &parts).send().await.unwrap();
     assert_eq!((again.e_tag(), again.key()), (first.e_tag(), Some("big")));
-    assert_eq!(world.read("big").await, b"another");
+    assert_eq!(services.read("big").await, b"another");
 }
 
 #[tokio::test]
-async fn part_may_be_a_copy_of_an_object_or_of_a_range() {
-    let world = World::new().await;
+async fn a_part_can_be_copied_from_an_object_or_a_range() {
+    let services = Services::new().await;
     let (first, last) = content();
-    world
+    services
         .put("source/a b+c", &[first.clone(), last.clone()].concat())
         .await;
-    let source = format!("{}/source/a%20b%2Bc", world.bucket);
-    let upload = world.begin().await;
+    let source = format!("{}/source/a%20b%2Bc", services.bucket);
+    let upload = services.begin().await;
     let copy = |number: i32| {
-        let part = world
+        let part = services
             .s3
             .upload_part_copy()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key("big")
             .upload_id(&upload);
         part.part_number(number).copy_source(&source)
     };
+    // Two ranges of one source become the two parts of another object.
     let ranges = [
         format!("bytes=0-{}", PART - 1),
         format!("bytes={PART}-{}", PART + 7),
@@ -224,7 +233,7 @@ async fn part_may_be_a_copy_of_an_object_or_of_a_range() {
         );
     }
     assert_eq!(
-        world
+        services
             .complete(&upload, &parts)
             .send()
             .await
@@ -232,55 +241,62 @@ async fn part_may_be_a_copy_of_an_object_or_of_a_range() {
             .e_tag(),
         Some(ETAG)
     );
-    assert!(world.read("big").await == [first, last].concat());
+    assert!(services.read("big").await == [first, last].concat());
 
-    let upload = world.begin().await;
+    let upload = services.begin().await;
     let copy = |source: &str| {
-        let part = world
+        let part = services
             .s3
             .upload_part_copy()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key("big")
             .upload_id(&upload)
             .part_number(1);
-        part.copy_source(format!("{}/{source}", world.bucket))
+        part.copy_source(format!("{}/{source}", services.bucket))
     };
+    // A whole object, even one with parts, can become a single part.
     let whole = copy("big").send().await.unwrap().copy_part_result.unwrap();
     assert!(
         !whole.e_tag().unwrap().contains('-'),
         "a part has the MD5 of its content"
     );
-    assert_eq!(said(copy("none").send().await), "404 NoSuchKey");
+    assert_eq!(outcome_of(copy("none").send().await), "404 NoSuchKey");
     assert_eq!(
-        said(copy("big").upload_id("0-0").send().await),
+        outcome_of(copy("big").upload_id("0-0").send().await),
         "404 NoSuchUpload"
     );
+    // A stale ETag of the source, and a range beyond its end, are refused.
     let stale = copy("big")
         .copy_source_if_match("\"0123456789abcdef0123456789abcdef\"")
         .send()
         .await;
-    assert_eq!(said(stale), "412 PreconditionFailed");
+    assert_eq!(outcome_of(stale), "412 PreconditionFailed");
     for range in ["bytes=0-99999999", "bytes=5-"] {
         let copied = copy("big").copy_source_range(range).send().await;
-        assert_eq!(said(copied), "400 InvalidArgument", "{range}");
+        assert_eq!(outcome_of(copied), "400 InvalidArgument", "{range}");
     }
 }
 
 #[tokio::test]
-async fn uploads_under_way_are_listed() {
-    let world = World::new().await;
+async fn active_uploads_are_listed() {
+    let services = Services::new().await;
     let begin = |key: &'static str| {
-        world
+        services
             .s3
             .create_multipart_upload()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key(key)
             .send()
     };
     for key in ["a b", "folder/a", "folder/b", "z"] {
         begin(key).await.unwrap();
     }
-    let list = || world.s3.list_multipart_uploads().bucket(&world.bucket);
+    let list = || {
+        services
+            .s3
+            .list_multipart_uploads()
+            .bucket(&services.bucket)
+    };
     let all = list().send().await.unwrap();
     let keys: Vec<_> = all
         .uploads()
@@ -294,10 +310,11 @@ async fn uploads_under_way_are_listed() {
             .all(|upload| upload.upload_id().is_some() && upload.initiated().is_some())
     );
     assert_eq!(all.is_truncated(), Some(false));
+    // Prefixes, delimiters and pages work as they do for objects.
     let below = list().prefix("folder/").send().await.unwrap();
     assert_eq!(below.uploads().len(), 2);
     let folders = list().delimiter("/").send().await.unwrap();
-    world.judge(
+    services.check(
         UPLOADS_BY_FOLDER,
         &format!(
             "{} and {}",
@@ -322,10 +339,10 @@ async fn uploads_under_way_are_listed() {
         ["z"]
     );
 
-    let abort = world
+    let abort = services
         .s3
         .abort_multipart_upload()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .key("z");
     abort
         .upload_id(all.uploads()[3].upload_id().unwrap())
@@ -334,29 +351,29 @@ async fn uploads_under_way_are_listed() {
         .unwrap();
     assert_eq!(list().send().await.unwrap().uploads().len(), 3);
     assert_eq!(
-        said(list().bucket(super::fresh("bucket")).send().await),
+        outcome_of(list().bucket(super::fresh("bucket")).send().await),
         "404 NoSuchBucket"
     );
 }
 
 #[tokio::test]
-async fn object_is_read_by_the_parts_it_was_uploaded_in() {
-    let world = World::new().await;
-    let upload = world.begin().await;
+async fn an_object_can_be_read_by_its_uploaded_parts() {
+    let services = Services::new().await;
+    let upload = services.begin().await;
     let (first, last) = content();
     let parts = [
-        world.part(&upload, 1, first.clone()).await,
-        world.part(&upload, 2, last.clone()).await,
+        services.part(&upload, 1, first.clone()).await,
+        services.part(&upload, 2, last.clone()).await,
     ];
-    world.complete(&upload, &parts).send().await.unwrap();
+    services.complete(&upload, &parts).send().await.unwrap();
     for (number, content, range) in [
         (1, &first, "bytes 0-5242879/5242888"),
         (2, &last, "bytes 5242880-5242887/5242888"),
     ] {
-        let got = world
+        let got = services
             .s3
             .get_object()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key("big")
             .part_number(number)
             .send()
@@ -367,10 +384,10 @@ async fn object_is_read_by_the_parts_it_was_uploaded_in() {
             (Some(2), Some(range))
         );
         assert!(got.body.collect().await.unwrap().to_vec() == *content);
-        let head = world
+        let head = services
             .s3
             .head_object()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key("big")
             .part_number(number)
             .send()
@@ -378,7 +395,7 @@ async fn object_is_read_by_the_parts_it_was_uploaded_in() {
             .unwrap();
         let size = i64::try_from(content.len()).ok();
         let is_part = (head.parts_count(), head.content_length()) == (Some(2), size);
-        world.judge(
+        services.check(
             HEAD_OF_A_PART,
             if is_part {
                 "of the part"
@@ -393,16 +410,17 @@ async fn object_is_read_by_the_parts_it_was_uploaded_in() {
         );
     }
     let get = |key: &str, number: i32| {
-        world
+        services
             .s3
             .get_object()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key(key)
             .part_number(number)
             .send()
     };
-    world.judge(PART_THAT_IS_NOT_THERE, &said(get("big", 3).await));
-    world.put("single", b"one piece").await;
+    services.check(MISSING_PART, &outcome_of(get("big", 3).await));
+    // An object without parts has one part and no number of parts.
+    services.put("single", b"one piece").await;
     let single = get("single", 1).await.unwrap();
     assert_eq!(
         (single.parts_count(), single.content_length()),
@@ -411,108 +429,117 @@ async fn object_is_read_by_the_parts_it_was_uploaded_in() {
 }
 
 #[tokio::test]
-async fn parts_that_make_no_object_are_refused() {
-    let world = World::new().await;
-    let upload = world.begin().await;
-    let part = world.part(&upload, 1, b"x".to_vec()).await;
+async fn incomplete_and_disordered_parts_are_refused() {
+    let services = Services::new().await;
+    let upload = services.begin().await;
+    let part = services.part(&upload, 1, b"x".to_vec()).await;
     let named = |number, etag: &str| {
         [CompletedPart::builder()
             .part_number(number)
             .e_tag(etag)
             .build()]
     };
+    // Parts that were never uploaded are refused, by ETag or by number.
     let unknown = named(1, "\"0123456789abcdef0123456789abcdef\"");
     assert_eq!(
-        said(world.complete(&upload, &unknown).send().await),
+        outcome_of(services.complete(&upload, &unknown).send().await),
         "400 InvalidPart"
     );
     let missing = named(3, part.e_tag().unwrap());
     assert_eq!(
-        said(world.complete(&upload, &missing).send().await),
+        outcome_of(services.complete(&upload, &missing).send().await),
         "400 InvalidPart"
     );
-    let elsewhere = world.complete(&upload, &[part]).key("other").send().await;
-    assert_eq!(said(elsewhere), "404 NoSuchUpload");
-    let beyond = world
+    // An upload belongs to one key, and its part numbers are limited.
+    let elsewhere = services
+        .complete(&upload, &[part])
+        .key("other")
+        .send()
+        .await;
+    assert_eq!(outcome_of(elsewhere), "404 NoSuchUpload");
+    let beyond = services
         .s3
         .upload_part()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .key("big")
         .upload_id(&upload)
         .part_number(10_001);
     assert_eq!(
-        said(beyond.body(b"x".to_vec().into()).send().await),
+        outcome_of(beyond.body(b"x".to_vec().into()).send().await),
         "400 InvalidArgument"
     );
-    assert!(world.keys().await.is_empty());
+    assert!(services.keys().await.is_empty());
 
-    // Each in an upload of its own: one that is taken ends it.
-    let upload = world.begin().await;
+    // Each case has its own upload, because an accepted completion ends it.
+    let upload = services.begin().await;
     let small = [
-        world.part(&upload, 1, b"small".to_vec()).await,
-        world.part(&upload, 2, b"x".to_vec()).await,
+        services.part(&upload, 1, b"small".to_vec()).await,
+        services.part(&upload, 2, b"x".to_vec()).await,
     ];
-    world.judge(
+    services.check(
         SMALL_PART,
-        &said(world.complete(&upload, &small).send().await),
+        &outcome_of(services.complete(&upload, &small).send().await),
     );
-    let upload = world.begin().await;
+    let upload = services.begin().await;
     let (first, last) = content();
     let turned = [
-        world.part(&upload, 2, last).await,
-        world.part(&upload, 1, first).await,
+        services.part(&upload, 2, last).await,
+        services.part(&upload, 1, first).await,
     ];
-    world.judge(
+    services.check(
         PART_ORDER,
-        &said(world.complete(&upload, &turned).send().await),
+        &outcome_of(services.complete(&upload, &turned).send().await),
     );
-    let upload = world.begin().await;
-    world.judge(NO_PARTS, &said(world.complete(&upload, &[]).send().await));
+    let upload = services.begin().await;
+    services.check(
+        NO_PARTS,
+        &outcome_of(services.complete(&upload, &[]).send().await),
+    );
 }
 
 #[tokio::test]
-async fn aborted_upload_is_gone() {
-    let world = World::new().await;
-    let upload = world.begin().await;
-    let part = world.part(&upload, 1, b"x".to_vec()).await;
+async fn an_aborted_upload_no_longer_exists() {
+    let services = Services::new().await;
+    let upload = services.begin().await;
+    let part = services.part(&upload, 1, b"x".to_vec()).await;
     let abort = || {
-        world
+        services
             .s3
             .abort_multipart_upload()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key("big")
             .upload_id(&upload)
             .send()
     };
     abort().await.unwrap();
-    assert_eq!(said(abort().await), "404 NoSuchUpload");
+    assert_eq!(outcome_of(abort().await), "404 NoSuchUpload");
     assert_eq!(
-        said(world.complete(&upload, &[part]).send().await),
+        outcome_of(services.complete(&upload, &[part]).send().await),
         "404 NoSuchUpload"
     );
-    let late = world
+    let late = services
         .s3
         .upload_part()
-        .bucket(&world.bucket)
+        .bucket(&services.bucket)
         .key("big")
         .upload_id(&upload)
         .part_number(1);
     assert_eq!(
-        said(late.body(b"x".to_vec().into()).send().await),
+        outcome_of(late.body(b"x".to_vec().into()).send().await),
         "404 NoSuchUpload"
     );
-    assert!(world.keys().await.is_empty());
+    assert!(services.keys().await.is_empty());
 }
 
 #[tokio::test]
-async fn checksum_of_the_object_is_over_all_or_over_the_parts() {
-    let world = World::new().await;
+async fn the_object_checksum_covers_the_content_or_the_part_checksums() {
+    let services = Services::new().await;
     let (whole, composite) = ("Q0/6rQ==", "lDNpmQ==-2");
     for kind in [ChecksumType::FullObject, ChecksumType::Composite] {
-        let begin = world
+        let begin = services
             .s3
             .create_multipart_upload()
-            .bucket(&world.bucket)
+            .bucket(&services.bucket)
             .key("big");
         let begin = begin
             .checksum_algorithm(ChecksumAlgorithm::Crc32)
@@ -520,27 +547,27 @@ async fn checksum_of_the_object_is_over_all_or_over_the_parts() {
         let upload = begin.send().await.unwrap().upload_id.unwrap();
         let (first, last) = content();
         let parts = [
-            world.part(&upload, 1, first).await,
-            world.part(&upload, 2, last).await,
+            services.part(&upload, 1, first).await,
+            services.part(&upload, 2, last).await,
         ];
-        let wrong = world
+        let wrong = services
             .complete(&upload, &parts)
             .checksum_crc32("AAAAAA==")
             .send()
             .await;
-        assert_eq!(said(wrong), "400 BadDigest");
-        let completed = world.complete(&upload, &parts).send().await.unwrap();
-        let kept = world.checksums("big").await.0;
-        assert_eq!(completed.checksum_crc32, kept);
+        assert_eq!(outcome_of(wrong), "400 BadDigest");
+        let completed = services.complete(&upload, &parts).send().await.unwrap();
+        let stored = services.checksums("big").await.0;
+        assert_eq!(completed.checksum_crc32, stored);
         if kind == ChecksumType::Composite {
-            assert_eq!(kept.as_deref(), Some(composite));
+            assert_eq!(stored.as_deref(), Some(composite));
         } else {
-            let over = match kept.as_deref() {
+            let over = match stored.as_deref() {
                 Some(sum) if sum == whole => "over the whole object",
                 Some(sum) if sum == composite => "over the parts' checksums",
                 Some(_) | None => "none that is right",
             };
-            world.judge(WHOLE_CHECKSUM, over);
+            services.check(WHOLE_CHECKSUM, over);
         }
     }
 }

@@ -1,34 +1,34 @@
-//! When a message that was received can be received again.
+//! When a received message becomes visible again.
 
 use std::time::{Duration, Instant};
 
 use aws_sdk_sqs::types::{Message, QueueAttributeName as Attribute};
 
 use super::{
-    World,
+    Services,
     differences::{
         CHANGE_OF_A_VISIBLE_MESSAGE, DELETE_BY_AN_OLD_HANDLE, LONG_RECEIVE_VISIBILITY,
         LONG_VISIBILITY, LONG_WAIT,
     },
-    handle, receive_count, said,
+    handle, outcome_of, receive_count,
 };
 
-/// A visibility time-out that no test sees the end of, in seconds.
+/// A visibility timeout that outlasts every test, in seconds.
 const LONG: (Attribute, &str) = (Attribute::VisibilityTimeout, "43200");
 
-impl World {
-    /// The code of a refusal, or that there was none.
+impl Services {
+    /// Changes the visibility of a message and returns the outcome.
     async fn change(&self, url: &str, message: &Message, seconds: i32) -> String {
         let change = self
             .sqs
             .change_message_visibility()
             .queue_url(url)
             .receipt_handle(handle(message));
-        said(change.visibility_timeout(seconds).send().await)
+        outcome_of(change.visibility_timeout(seconds).send().await)
     }
 
     async fn delete(&self, url: &str, message: &Message) -> String {
-        said(
+        outcome_of(
             self.sqs
                 .delete_message()
                 .queue_url(url)
@@ -40,39 +40,43 @@ impl World {
 }
 
 #[tokio::test]
-async fn visibility_given_before_a_message_is_left_alone_decides_when_it_returns() {
-    let world = World::new().await;
-    let url = world.queue(&[LONG]).await;
-    let id = world.send(&url, "x").await;
-    let first = world.receive_one(&url).await;
+async fn a_changed_visibility_decides_when_the_message_returns() {
+    let services = Services::new().await;
+    let url = services.queue(&[LONG]).await;
+    let id = services.send(&url, "x").await;
+    let first = services.receive_one(&url).await;
     assert!(
-        world.receive(&url, 1).await.is_empty(),
-        "the queue's time-out is 12 h"
+        services.receive(&url, 1).await.is_empty(),
+        "the queue's timeout is 12 h"
     );
     let changed = Instant::now();
-    assert_eq!(world.change(&url, &first, 2).await, super::ACCEPTED);
-    let second = world.receive_one(&url).await;
+    assert_eq!(services.change(&url, &first, 2).await, super::ACCEPTED);
+    let second = services.receive_one(&url).await;
     assert!(changed.elapsed() >= Duration::from_secs(2));
     assert_eq!(
         (second.message_id(), receive_count(&second)),
         (Some(id.as_str()), 2)
     );
     assert_ne!(handle(&first), handle(&second));
-    assert_eq!(world.change(&url, &second, 0).await, super::ACCEPTED);
-    assert_eq!(receive_count(&world.receive_one(&url).await), 3, "at once");
+    assert_eq!(services.change(&url, &second, 0).await, super::ACCEPTED);
+    assert_eq!(
+        receive_count(&services.receive_one(&url).await),
+        3,
+        "at once"
+    );
 }
 
 #[tokio::test]
-async fn receive_decides_for_its_messages_alone() {
-    let world = World::new().await;
-    let url = world.queue(&[LONG]).await;
-    world.send(&url, "x").await;
+async fn a_visibility_given_with_a_receive_applies_only_to_its_messages() {
+    let services = Services::new().await;
+    let url = services.queue(&[LONG]).await;
+    services.send(&url, "x").await;
     let received = Instant::now();
-    let receive = world
+    let receive = services
         .sqs
         .receive_message()
         .queue_url(&url)
-        .wait_time_seconds(super::PATIENCE);
+        .wait_time_seconds(super::MAX_WAIT);
     assert_eq!(
         receive
             .visibility_timeout(1)
@@ -83,65 +87,74 @@ async fn receive_decides_for_its_messages_alone() {
             .len(),
         1
     );
-    assert_eq!(receive_count(&world.receive_one(&url).await), 2);
+    assert_eq!(receive_count(&services.receive_one(&url).await), 2);
     assert!(received.elapsed() >= Duration::from_secs(1));
     assert!(
-        world.receive(&url, 0).await.is_empty(),
-        "this time by the queue's time-out"
+        services.receive(&url, 0).await.is_empty(),
+        "this time the queue's timeout applies"
     );
 }
 
 #[tokio::test]
-async fn visibility_is_twelve_hours_at_most() {
-    let world = World::new().await;
-    let url = world.queue(&[]).await;
-    world.send(&url, "x").await;
-    let message = world.receive_one(&url).await;
-    assert_eq!(world.change(&url, &message, 43_200).await, super::ACCEPTED);
-    world.judge(LONG_VISIBILITY, &world.change(&url, &message, 43_201).await);
-    let receive = || world.sqs.receive_message().queue_url(&url);
-    world.judge(
+async fn a_visibility_is_at_most_twelve_hours() {
+    let services = Services::new().await;
+    let url = services.queue(&[]).await;
+    services.send(&url, "x").await;
+    let message = services.receive_one(&url).await;
+    assert_eq!(
+        services.change(&url, &message, 43_200).await,
+        super::ACCEPTED
+    );
+    services.check(
+        LONG_VISIBILITY,
+        &services.change(&url, &message, 43_201).await,
+    );
+    let receive = || services.sqs.receive_message().queue_url(&url);
+    services.check(
         LONG_RECEIVE_VISIBILITY,
-        &said(receive().visibility_timeout(43_201).send().await),
+        &outcome_of(receive().visibility_timeout(43_201).send().await),
     );
     for count in [0, 11] {
         assert_eq!(
-            said(receive().max_number_of_messages(count).send().await),
+            outcome_of(receive().max_number_of_messages(count).send().await),
             "400 InvalidParameterValue"
         );
     }
 }
 
 #[tokio::test]
-async fn message_that_is_not_in_flight_has_no_visibility_to_change() {
-    let world = World::new().await;
-    let url = world.queue(&[LONG]).await;
-    world.send(&url, "x").await;
-    let message = world.receive_one(&url).await;
-    assert_eq!(world.change(&url, &message, 0).await, super::ACCEPTED);
-    world.judge(
+async fn only_the_visibility_of_a_message_in_flight_can_change() {
+    let services = Services::new().await;
+    let url = services.queue(&[LONG]).await;
+    services.send(&url, "x").await;
+    let message = services.receive_one(&url).await;
+    assert_eq!(services.change(&url, &message, 0).await, super::ACCEPTED);
+    services.check(
         CHANGE_OF_A_VISIBLE_MESSAGE,
-        &world.change(&url, &message, 0).await,
+        &services.change(&url, &message, 0).await,
     );
-    let message = world.receive_one(&url).await;
-    assert_eq!(world.delete(&url, &message).await, super::ACCEPTED);
+    let message = services.receive_one(&url).await;
+    assert_eq!(services.delete(&url, &message).await, super::ACCEPTED);
     assert!(
-        world.change(&url, &message, 0).await.starts_with("400 "),
-        "it is deleted"
+        services.change(&url, &message, 0).await.starts_with("400 "),
+        "the message is deleted"
     );
 }
 
 #[tokio::test]
-async fn delete_by_the_handle_of_an_earlier_receive_is_no_error() {
-    let world = World::new().await;
-    let url = world.queue(&[LONG]).await;
-    world.send(&url, "x").await;
-    let first = world.receive_one(&url).await;
-    assert_eq!(world.change(&url, &first, 0).await, super::ACCEPTED);
-    world.receive_one(&url).await;
-    // Whether it deletes anything is left open.
-    world.judge(DELETE_BY_AN_OLD_HANDLE, &world.delete(&url, &first).await);
-    let nonsense = world
+async fn a_delete_by_the_handle_of_an_earlier_receive_succeeds() {
+    let services = Services::new().await;
+    let url = services.queue(&[LONG]).await;
+    services.send(&url, "x").await;
+    let first = services.receive_one(&url).await;
+    assert_eq!(services.change(&url, &first, 0).await, super::ACCEPTED);
+    services.receive_one(&url).await;
+    // SQS does not define whether this deletes the message.
+    services.check(
+        DELETE_BY_AN_OLD_HANDLE,
+        &services.delete(&url, &first).await,
+    );
+    let nonsense = services
         .sqs
         .delete_message()
         .queue_url(&url)
@@ -157,45 +170,45 @@ async fn delete_by_the_handle_of_an_earlier_receive_is_no_error() {
 }
 
 #[tokio::test]
-async fn latest_handle_deletes_though_the_message_is_visible_again() {
-    let world = World::new().await;
-    let url = world.queue(&[LONG]).await;
-    world.send(&url, "x").await;
-    let message = world.receive_one(&url).await;
-    assert_eq!(world.change(&url, &message, 0).await, super::ACCEPTED);
-    assert_eq!(world.delete(&url, &message).await, super::ACCEPTED);
-    assert!(world.receive(&url, 1).await.is_empty());
+async fn the_latest_handle_deletes_a_message_that_is_visible_again() {
+    let services = Services::new().await;
+    let url = services.queue(&[LONG]).await;
+    services.send(&url, "x").await;
+    let message = services.receive_one(&url).await;
+    assert_eq!(services.change(&url, &message, 0).await, super::ACCEPTED);
+    assert_eq!(services.delete(&url, &message).await, super::ACCEPTED);
+    assert!(services.receive(&url, 1).await.is_empty());
 }
 
 #[tokio::test]
-async fn long_poll_ends_with_a_message_that_is_sent_meanwhile() {
-    let world = World::new().await;
-    let url = world.queue(&[]).await;
-    let (polled, ()) = tokio::join!(world.receive(&url, super::PATIENCE), async {
-        // A shorter poll, so that the longer one has begun: whoever of the two is first, one
-        // message is there.
-        assert!(world.receive(&url, 1).await.is_empty());
-        world.send(&url, "sent meanwhile").await;
+async fn a_long_poll_ends_when_a_message_is_sent() {
+    let services = Services::new().await;
+    let url = services.queue(&[]).await;
+    let (polled, ()) = tokio::join!(services.receive(&url, super::MAX_WAIT), async {
+        // A shorter poll ensures that the longer one has begun. Only one message is sent, so the
+        // order of the two does not matter.
+        assert!(services.receive(&url, 1).await.is_empty());
+        services.send(&url, "sent meanwhile").await;
     });
     assert_eq!(polled.len(), 1);
     assert_eq!(polled[0].body(), Some("sent meanwhile"));
-    let poll = world
+    let poll = services
         .sqs
         .receive_message()
         .queue_url(&url)
         .wait_time_seconds(21);
-    // Should the service take it, there is something to receive.
-    world.send(&url, "x").await;
-    world.judge(LONG_WAIT, &said(poll.send().await));
+    // If the service accepts the poll, there is a message to receive.
+    services.send(&url, "x").await;
+    services.check(LONG_WAIT, &outcome_of(poll.send().await));
 }
 
 #[tokio::test]
-async fn queue_can_make_every_poll_a_long_one() {
-    let world = World::new().await;
-    let url = world
+async fn a_queue_can_make_every_poll_a_long_poll() {
+    let services = Services::new().await;
+    let url = services
         .queue(&[(Attribute::ReceiveMessageWaitTimeSeconds, "20")])
         .await;
-    world
+    services
         .sqs
         .send_message()
         .queue_url(&url)
@@ -204,7 +217,7 @@ async fn queue_can_make_every_poll_a_long_one() {
         .send()
         .await
         .unwrap();
-    let polled = world
+    let polled = services
         .sqs
         .receive_message()
         .queue_url(&url)

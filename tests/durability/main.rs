@@ -20,7 +20,7 @@ async fn measure(what: &str, disk: Disk, upload: impl AsyncFn(&World)) {
     let (files, folders) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
     let (of_files, of_folders) = (Arc::clone(&files), Arc::clone(&folders));
     let is_durable = disk.is_durable();
-    let disk = disk.watched(move |event| match event {
+    let disk = disk.with_observer(move |event| match event {
         DiskEvent::FileSynced(_) => drop(of_files.fetch_add(1, Ordering::Relaxed)),
         DiskEvent::FolderSynced(_) => drop(of_folders.fetch_add(1, Ordering::Relaxed)),
         DiskEvent::Written(_) | DiskEvent::Renamed { .. } => {}

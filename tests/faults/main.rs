@@ -161,7 +161,7 @@ fn giving_up_what_could_not_be_read_is_noticed() {
 
 #[test]
 fn taking_a_late_output_for_none_is_noticed() {
-    let harm = harm_in_seeds(Break::LateOutput, 40);
+    let harm = harm_in_seeds(Break::LateOutputRule, 40);
     assert!(
         says(&harm, "lost key: key stone-") || says(&harm, "double buy: key stone-"),
         "{harm:?}"

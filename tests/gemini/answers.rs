@@ -1,5 +1,5 @@
-//! How calls are answered that a fault or an outage means: refusals of keys, projects and
-//! countries, pages of proxies, empty answers, and none at all.
+//! How a fault or an outage answers calls: errors about keys, projects and countries, HTML pages,
+//! empty answers, and no answer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,11 +14,11 @@ use tokio::{
 };
 
 use super::{
-    faults::{CREATE, faults, wish},
+    faults::{CREATE, create_body, faults},
     service::{Reply, Service, download_path, request},
 };
 
-/// The answer to a call that goes wrong so.
+/// Returns the answer to a call with this fault.
 async fn answer(name: &str) -> Reply {
     let service = Service::new(faults(&[&format!("get-batch:{name}:1")]));
     let reply = service.call("GET", "/v1beta/batches/b").await;
@@ -26,7 +26,7 @@ async fn answer(name: &str) -> Reply {
     reply
 }
 
-/// The type of each detail, without its package.
+/// Returns the type of each detail, without its package.
 fn kinds(error: &Value) -> Vec<String> {
     let details = error["error"]["details"]
         .as_array()
@@ -47,7 +47,7 @@ fn kinds(error: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn refusals_are_those_of_the_service_and_of_its_front_end() {
+async fn errors_have_the_captured_status_message_and_details() {
     for (name, code, status, message, details) in [
         (
             "400",
@@ -114,15 +114,22 @@ async fn refusals_are_those_of_the_service_and_of_its_front_end() {
         ),
     ] {
         let reply = answer(name).await;
-        let (told_code, told_status, told_message) = reply.error();
-        assert_eq!((told_code, told_status.as_str()), (code, status), "{name}");
-        assert!(told_message.starts_with(message), "{name}: {told_message}");
+        let (actual_code, actual_status, actual_message) = reply.error();
+        assert_eq!(
+            (actual_code, actual_status.as_str()),
+            (code, status),
+            "{name}"
+        );
+        assert!(
+            actual_message.starts_with(message),
+            "{name}: {actual_message}"
+        );
         assert_eq!(kinds(&reply.json()), details, "{name}");
     }
 }
 
 #[tokio::test]
-async fn refusals_say_what_the_caller_can_do() {
+async fn error_details_name_the_remedy() {
     let disabled = answer("api-disabled").await.json();
     let reason = &disabled["error"]["details"][0];
     assert_eq!(
@@ -152,7 +159,7 @@ async fn refusals_say_what_the_caller_can_do() {
 }
 
 #[tokio::test]
-async fn pages_are_html_and_no_json() {
+async fn proxy_pages_are_html() {
     for (name, status, title) in [
         ("html", 502, "502 Bad Gateway"),
         ("408", 408, "Error 408 (Request Timeout)!!1"),
@@ -169,14 +176,14 @@ async fn pages_are_html_and_no_json() {
 }
 
 #[tokio::test]
-async fn an_empty_answer_hides_what_has_happened() {
+async fn an_empty_answer_is_sent_after_the_call_takes_effect() {
     let service = Service::new(faults(&[
         "create-batch:empty:1",
         "download:empty:1",
         "start-upload:empty:2",
     ]));
-    let wish = wish(&service).await;
-    let created = service.post(CREATE, &wish).await;
+    let create_body = create_body(&service).await;
+    let created = service.post(CREATE, &create_body).await;
     assert_eq!(
         (
             created.status.as_u16(),
@@ -196,7 +203,7 @@ async fn an_empty_answer_hides_what_has_happened() {
     let nothing = service.call("GET", &download).await;
     assert_eq!((nothing.status.as_u16(), nothing.bytes.len()), (200, 0));
     assert!(!service.call("GET", &download).await.bytes.is_empty());
-    // An upload that starts so has no address.
+    // The start of this upload returned no URL.
     assert_eq!(
         service
             .start_upload(5, "text/plain", json!({}))
@@ -207,10 +214,10 @@ async fn an_empty_answer_hides_what_has_happened() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_without_answer_waits_as_long_as_its_caller_and_has_no_effect() {
+async fn an_unanswered_call_waits_for_its_caller_and_has_no_effect() {
     let service = Service::new(faults(&["create-batch:timeout:1"]));
-    let wish = wish(&service).await;
-    let body = full(wish.to_string());
+    let create_body = create_body(&service).await;
+    let body = full(create_body.to_string());
     let call = service
         .gemini
         .send(request("POST", CREATE).body(body).unwrap());
@@ -221,11 +228,11 @@ async fn a_call_without_answer_waits_as_long_as_its_caller_and_has_no_effect() {
     );
     assert_eq!(service.gemini.requests().of(Call::CreateBatch), 1);
     assert_eq!(service.gemini.batches_created(), 0);
-    assert_eq!(service.post(CREATE, &wish).await.status, 200);
+    assert_eq!(service.post(CREATE, &create_body).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_service_that_ends_does_not_wait_for_callers_without_answer() {
+async fn shutdown_does_not_wait_for_unanswered_callers() {
     let service = Service::new(faults(&["any:timeout:100%"]));
     let listener = Listener::bind(0).await.unwrap();
     let address = listener.url().replace("http://", "");
@@ -250,12 +257,12 @@ async fn a_service_that_ends_does_not_wait_for_callers_without_answer() {
     serving.await.unwrap();
     assert!(
         begin.elapsed() < Duration::from_secs(5),
-        "exchanges under way are given five seconds"
+        "a shutdown waits up to five seconds for open exchanges"
     );
 }
 
 #[tokio::test]
-async fn a_caller_that_closes_the_connection_frees_it() {
+async fn a_closed_connection_ends_an_unanswered_call() {
     let service = Service::new(faults(&["any:timeout:100%"]));
     let listener = Listener::bind(0).await.unwrap();
     let address = listener.url().replace("http://", "");
@@ -274,14 +281,15 @@ async fn a_caller_that_closes_the_connection_frees_it() {
     }
     drop(stream);
     let begin = std::time::Instant::now();
-    // Nothing hangs up here: the exchange must have ended because its caller has.
+    // The service does not hang up here, so only the caller's end of the connection can end the
+    // exchange.
     stop.send_replace(true);
     serving.await.unwrap();
     assert!(begin.elapsed() < Duration::from_secs(5));
 }
 
 #[tokio::test]
-async fn a_call_that_goes_wrong_is_answered_before_its_key_is_looked_at() {
+async fn a_fault_takes_precedence_over_a_missing_key() {
     let service = Service::new(faults(&["any:503:1"]));
     let without_key = || {
         http::Request::builder()
@@ -294,7 +302,7 @@ async fn a_call_that_goes_wrong_is_answered_before_its_key_is_looked_at() {
 }
 
 #[tokio::test]
-async fn a_service_that_has_hung_up_keeps_no_caller_waiting() {
+async fn after_hanging_up_no_caller_waits() {
     let service = Service::new(faults(&["any:timeout:1"]));
     service.gemini.hang_up();
     let outcome = service

@@ -1,4 +1,4 @@
-//! Request lines that are refused though they are right, by the wire.
+//! Valid request lines that the service rejects, over the wire.
 
 use std::collections::BTreeSet;
 
@@ -16,12 +16,12 @@ fn bad(which: &[&str]) -> Scenario {
     }
 }
 
-/// The numbers of the lines that a refusal names.
+/// Returns the numbers of the lines that the rejection names.
 async fn refused(service: &Service, lines: &[Value]) -> Vec<usize> {
     let (code, status, message) = service.try_batch(MODEL, &lines_of(lines)).await.error();
     assert_eq!((code, status.as_str()), (400, "INVALID_ARGUMENT"));
-    let number = |told: &str| {
-        let (number, rest) = told
+    let number = |line_error: &str| {
+        let (number, rest) = line_error
             .strip_prefix("Error on line ")?
             .split_once(": invalid JSON, near column ")?;
         let (column, name) = rest.split_once(": no such field: '")?;
@@ -30,18 +30,18 @@ async fn refused(service: &Service, lines: &[Value]) -> Vec<usize> {
             (1..=length).contains(&column.parse().unwrap())
                 && name.len() > 1
                 && name.ends_with('\''),
-            "{told}"
+            "{line_error}"
         );
         number.parse().ok()
     };
     message
         .lines()
-        .map(|told| number(told).unwrap_or_else(|| panic!("{told}")))
+        .map(|line_error| number(line_error).unwrap_or_else(|| panic!("{line_error}")))
         .collect()
 }
 
 #[tokio::test]
-async fn all_bad_lines_are_named_at_once_and_the_rest_is_taken() {
+async fn bad_lines_are_all_named_and_the_rest_is_accepted() {
     let service = Service::new(bad(&["20%"]));
     let lines = plain_lines(40);
     let named = refused(&service, &lines).await;
@@ -54,7 +54,11 @@ async fn all_bad_lines_are_named_at_once_and_the_rest_is_taken() {
         .map(|(line, _)| line.clone())
         .collect();
     service.batch(MODEL, &good).await;
-    assert_eq!(service.gemini.billed().unwrap(), 0, "a refusal is free");
+    assert_eq!(
+        service.gemini.billed().unwrap(),
+        0,
+        "a rejected batch is free"
+    );
 }
 
 #[tokio::test]
@@ -68,10 +72,7 @@ async fn a_key_is_bad_in_every_batch_and_after_a_restart() {
             .collect::<BTreeSet<_>>()
     };
     let first = keys(refused(&service, &lines).await, &lines);
-    assert!(
-        first.contains("\"k1\""),
-        "the second key that came: {first:?}"
-    );
+    assert!(first.contains("\"k1\""), "k1 is the second key: {first:?}");
     let service = service.reopened(bad(&["30%", "2"]));
     let reversed: Vec<Value> = lines.iter().rev().cloned().collect();
     assert_eq!(keys(refused(&service, &reversed).await, &reversed), first);
@@ -87,7 +88,7 @@ async fn a_key_is_bad_in_every_batch_and_after_a_restart() {
 }
 
 #[tokio::test]
-async fn bad_lines_and_wrong_ones_are_named_together_in_their_order() {
+async fn bad_lines_and_invalid_ones_are_reported_in_order() {
     let service = Service::new(Scenario {
         bad_lines: vec![Selector::First(1), Selector::Nth(3)],
         ..steady()
@@ -102,7 +103,7 @@ async fn bad_lines_and_wrong_ones_are_named_together_in_their_order() {
     let (_, _, message) = service.try_batch(MODEL, &input).await.error();
     let starts: Vec<&str> = message
         .lines()
-        .filter_map(|told| told.split(':').next())
+        .filter_map(|line_error| line_error.split(':').next())
         .collect();
     assert_eq!(
         starts,

@@ -1,4 +1,4 @@
-//! Batches: creation, life, lists, cancel, delete.
+//! Batches: creation, states, lists, cancel, delete.
 
 use http::StatusCode;
 use seam::transport::full;
@@ -90,7 +90,7 @@ async fn create_takes_snake_case_and_refuses_unknown_names() {
 }
 
 #[tokio::test]
-async fn all_bad_lines_are_told_in_one_refusal() {
+async fn all_bad_lines_are_reported_at_once() {
     let service = Service::steady();
     let mut misplaced = line("c", json!({}));
     misplaced["request"]["generationConfig"]["thinking_level"] = json!("HIGH");
@@ -136,7 +136,7 @@ async fn all_bad_lines_are_told_in_one_refusal() {
 }
 
 #[tokio::test]
-async fn an_input_file_that_is_gone_is_forbidden() {
+async fn a_missing_input_file_is_forbidden() {
     let service = Service::steady();
     let body = json!({"batch": {"displayName": "a", "inputConfig": {"fileName": "files/gone"}}});
     let reply = service

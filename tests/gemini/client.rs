@@ -1,5 +1,5 @@
-//! The product's client and the simulated service, each written from the contract alone, understand
-//! each other.
+//! The product's client works with the simulated service, although both are written from the
+//! contract alone.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use gemini::{
     ApiError, BatchState, CreateError, File, FileState, Gemini, Settings, UploadRequest,
     key::{ApiKey, KeySource},
 };
-use gemini_sim::{BatchFate, Call, FateRule, Scenario, Selector};
+use gemini_sim::{BatchOutcome, BatchOutcomeRule, Call, Scenario, Selector};
 use seam::clock::Clock;
 use serde_json::{Value, json};
 
@@ -57,12 +57,12 @@ async fn a_large_file_arrives_whole_and_can_be_deleted() {
 }
 
 #[tokio::test]
-async fn all_files_are_listed_with_their_names_and_no_deleted_one() {
+async fn all_files_are_listed_except_deleted_ones() {
     let service = Service::steady();
     let client = service.client();
     assert_eq!(client.files().await.unwrap(), []);
     let mut uploaded = Vec::new();
-    // More than a page holds.
+    // More than one page.
     for _ in 0..101 {
         uploaded.insert(0, upload(&client, b"x".to_vec()).await);
     }
@@ -78,7 +78,7 @@ async fn all_files_are_listed_with_their_names_and_no_deleted_one() {
 }
 
 #[tokio::test]
-async fn a_key_that_nobody_has_is_refused_as_google_refuses_it() {
+async fn an_invalid_key_gets_the_error_of_google() {
     let folder = tempfile::tempdir().unwrap();
     let key = |text| ApiKey::new(text).unwrap();
     let service =
@@ -100,7 +100,7 @@ async fn a_key_that_nobody_has_is_refused_as_google_refuses_it() {
 }
 
 #[tokio::test]
-async fn a_batch_goes_from_input_to_results() {
+async fn a_batch_runs_from_input_to_results() {
     let service = Service::steady();
     let client = service.client();
     let created = client
@@ -137,7 +137,7 @@ async fn a_batch_goes_from_input_to_results() {
 }
 
 #[tokio::test]
-async fn a_download_from_an_offset_starts_at_the_beginning() {
+async fn a_download_ignores_the_offset_by_default() {
     let service = Service::steady();
     let client = service.client();
     let created = client
@@ -158,7 +158,7 @@ async fn a_download_from_an_offset_starts_at_the_beginning() {
 }
 
 #[tokio::test]
-async fn a_download_begins_at_the_offset_where_ranges_are_honoured() {
+async fn a_download_starts_at_the_offset_if_ranges_are_enabled() {
     let service = Service::new(Scenario {
         ranges: true,
         ..steady()
@@ -191,7 +191,7 @@ async fn a_download_begins_at_the_offset_where_ranges_are_honoured() {
 }
 
 #[tokio::test]
-async fn a_download_that_breaks_off_ends_with_an_error_and_is_whole_the_next_time() {
+async fn a_broken_download_ends_with_an_error_and_can_be_repeated() {
     let service = Service::new(faults(&["download:cut:1"]));
     let client = service.client();
     let created = client
@@ -228,7 +228,7 @@ async fn a_download_that_breaks_off_ends_with_an_error_and_is_whole_the_next_tim
 }
 
 #[tokio::test]
-async fn a_creation_without_an_answer_is_unknown_whether_it_happened_or_not() {
+async fn an_unanswered_create_is_unknown_whether_or_not_it_took_effect() {
     for (fault, created) in [
         ("lost-request", 0),
         ("lost-reply", 1),
@@ -255,7 +255,7 @@ async fn a_creation_without_an_answer_is_unknown_whether_it_happened_or_not() {
 }
 
 #[tokio::test]
-async fn each_quota_is_told_apart() {
+async fn quotas_are_distinguished() {
     let rules = ["429", "429-minute", "429-day", "429-prepaid"];
     let rules: Vec<String> = rules
         .iter()
@@ -301,7 +301,7 @@ async fn each_quota_is_told_apart() {
 }
 
 #[tokio::test]
-async fn an_upload_comes_through_lost_answers_and_lost_chunks() {
+async fn an_upload_survives_lost_answers_and_lost_chunks() {
     for rule in [
         "continue-upload:lost-reply:1",
         "continue-upload:lost-request:1",
@@ -314,20 +314,25 @@ async fn an_upload_comes_through_lost_answers_and_lost_chunks() {
 }
 
 #[tokio::test]
-async fn every_end_of_a_batch_is_terminal_and_says_what_it_has() {
-    for (fate, state, code, has_output) in [
-        (BatchFate::Failed, BatchState::Failed, Some(13), false),
-        (BatchFate::FailedSilently, BatchState::Failed, None, false),
-        (BatchFate::Expired, BatchState::Expired, Some(4), false),
-        (BatchFate::Cancelled, BatchState::Cancelled, None, true),
-        (BatchFate::Truncated, BatchState::Succeeded, None, true),
+async fn every_batch_outcome_is_terminal_for_the_client() {
+    for (outcome, state, code, has_output) in [
+        (BatchOutcome::Failed, BatchState::Failed, Some(13), false),
+        (
+            BatchOutcome::FailedSilently,
+            BatchState::Failed,
+            None,
+            false,
+        ),
+        (BatchOutcome::Expired, BatchState::Expired, Some(4), false),
+        (BatchOutcome::Cancelled, BatchState::Cancelled, None, true),
+        (BatchOutcome::Truncated, BatchState::Succeeded, None, true),
     ] {
-        let batch_fates = vec![FateRule {
+        let batch_outcomes = vec![BatchOutcomeRule {
             which: Selector::Nth(1),
-            fate,
+            outcome,
         }];
         let service = Service::new(Scenario {
-            batch_fates,
+            batch_outcomes,
             ..steady()
         });
         let client = service.client();
@@ -343,7 +348,7 @@ async fn every_end_of_a_batch_is_terminal_and_says_what_it_has() {
             ended.error.map(|error| error.code),
             ended.output_file.is_some(),
         );
-        assert_eq!(found, (state, code, has_output), "{fate:?}");
+        assert_eq!(found, (state, code, has_output), "{outcome:?}");
     }
 }
 
@@ -372,7 +377,7 @@ async fn a_cancelled_batch_is_terminal() {
 }
 
 #[tokio::test]
-async fn what_is_refused_is_not_created() {
+async fn a_rejected_create_creates_nothing() {
     let service = Service::steady();
     let client = service.client();
     let input = input(&client, 1).await;

@@ -45,7 +45,7 @@ fn state(operation: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn no_batch_is_made_of_a_file_that_was_deleted() {
+async fn a_deleted_file_is_no_input() {
     for scenario in [steady(), failing()] {
         let service = Service::new(scenario);
         let file = upload(&service).await;
@@ -57,7 +57,7 @@ async fn no_batch_is_made_of_a_file_that_was_deleted() {
 }
 
 #[tokio::test]
-async fn a_live_batch_goes_on_without_its_file_where_that_is_harmless() {
+async fn a_live_batch_survives_the_deletion_of_its_input_if_harmless() {
     let service = Service::steady();
     let file = upload(&service).await;
     let batch = create(&service, &file).await.json();
@@ -67,7 +67,7 @@ async fn a_live_batch_goes_on_without_its_file_where_that_is_harmless() {
 }
 
 #[tokio::test]
-async fn a_live_batch_fails_without_its_file_where_that_is_its_end() {
+async fn a_live_batch_fails_when_its_input_is_deleted_if_configured() {
     for minutes in [5, 60] {
         let service = Service::new(failing());
         let (file, other) = (upload(&service).await, upload(&service).await);
@@ -97,13 +97,13 @@ async fn a_live_batch_fails_without_its_file_where_that_is_its_end() {
         assert_eq!(
             service.gemini.billed().unwrap(),
             alone.gemini.billed().unwrap(),
-            "what failed costs nothing"
+            "a failed batch costs nothing"
         );
     }
 }
 
 #[tokio::test]
-async fn a_batch_that_has_ended_needs_its_file_no_more() {
+async fn an_ended_batch_does_not_need_its_input() {
     let service = Service::new(failing());
     let file = upload(&service).await;
     let batch = create(&service, &file).await.json();
@@ -115,7 +115,7 @@ async fn a_batch_that_has_ended_needs_its_file_no_more() {
 }
 
 #[tokio::test]
-async fn an_input_file_is_gone_after_two_days_and_a_batch_made_of_it_is_not() {
+async fn a_batch_outlives_its_input_file() {
     let service = Service::steady();
     let file = upload(&service).await;
     let batch = create(&service, &file).await.json();

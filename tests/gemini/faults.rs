@@ -1,5 +1,4 @@
-//! Faults of single calls: errors, answers and requests that are lost, bodies that come slowly or
-//! break off.
+//! Faults of single calls: errors, lost requests and answers, slow and broken bodies.
 
 use gemini_sim::{Call, Scenario};
 use http_body_util::BodyExt;
@@ -9,14 +8,14 @@ use serde_json::{Value, json};
 use super::service::{Service, chunk, download_path, lines_of, name, plain_lines, request, steady};
 
 const MODEL: &str = "gemini-3.1-flash-image";
-/// Where batches are created.
+/// The path that creates batches.
 pub(super) const CREATE: &str = "/v1beta/models/gemini-3.1-flash-image:batchGenerateContent";
 
 fn faulty(rules: &[&str]) -> Service {
     Service::new(faults(rules))
 }
 
-/// A steady service's behavior with these faults.
+/// The scenario of a steady service with these faults.
 pub(super) fn faults(rules: &[&str]) -> Scenario {
     Scenario {
         faults: rules.iter().map(|rule| rule.parse().unwrap()).collect(),
@@ -24,8 +23,8 @@ pub(super) fn faults(rules: &[&str]) -> Scenario {
     }
 }
 
-/// An input file, and the body that makes a batch of it.
-pub(super) async fn wish(service: &Service) -> Value {
+/// Uploads an input file and returns the body that creates a batch from it.
+pub(super) async fn create_body(service: &Service) -> Value {
     let file = service
         .upload(lines_of(&plain_lines(2)), "application/jsonl", json!({}))
         .await;
@@ -33,7 +32,7 @@ pub(super) async fn wish(service: &Service) -> Value {
 }
 
 #[tokio::test]
-async fn errors_come_with_the_bodies_that_were_captured() {
+async fn errors_have_the_captured_bodies() {
     let service = faulty(&[
         "create-batch:429:1",
         "create-batch:429-minute:2",
@@ -42,16 +41,16 @@ async fn errors_come_with_the_bodies_that_were_captured() {
         "create-batch:500:5",
         "create-batch:503:6",
     ]);
-    let wish = wish(&service).await;
-    let mut told = Vec::new();
+    let create_body = create_body(&service).await;
+    let mut replies = Vec::new();
     for _ in 0..6 {
-        let reply = service.post(CREATE, &wish).await;
+        let reply = service.post(CREATE, &create_body).await;
         let (code, status, message) = reply.error();
         let details = reply.json()["error"]["details"]
             .as_array()
             .cloned()
             .unwrap_or_default();
-        told.push((code, status, message, details));
+        replies.push((code, status, message, details));
     }
     let kinds = |details: &[Value]| {
         let kind = |detail: &Value| {
@@ -65,7 +64,7 @@ async fn errors_come_with_the_bodies_that_were_captured() {
         };
         details.iter().map(kind).collect::<Vec<_>>()
     };
-    let codes: Vec<_> = told
+    let codes: Vec<_> = replies
         .iter()
         .map(|(code, status, ..)| (*code, status.as_str()))
         .collect();
@@ -81,53 +80,53 @@ async fn errors_come_with_the_bodies_that_were_captured() {
             (503, "UNAVAILABLE")
         ]
     );
-    assert_eq!(kinds(&told[0].3), ["Help"]);
+    assert_eq!(kinds(&replies[0].3), ["Help"]);
     assert!(
-        told[0]
+        replies[0]
             .2
             .starts_with("You exceeded your current quota, please check your plan")
     );
-    assert_eq!(kinds(&told[1].3), ["Help", "QuotaFailure", "RetryInfo"]);
-    assert!(told[1].2.ends_with("Please retry in 34.28s."));
+    assert_eq!(kinds(&replies[1].3), ["Help", "QuotaFailure", "RetryInfo"]);
+    assert!(replies[1].2.ends_with("Please retry in 34.28s."));
     assert_eq!(
-        told[1].3[1]["violations"][0]["quotaId"],
+        replies[1].3[1]["violations"][0]["quotaId"],
         "GenerateRequestsPerMinutePerProjectPerModel"
     );
-    assert_eq!(told[1].3[2]["retryDelay"], "34s");
-    assert_eq!(kinds(&told[2].3), ["Help", "QuotaFailure"]);
+    assert_eq!(replies[1].3[2]["retryDelay"], "34s");
+    assert_eq!(kinds(&replies[2].3), ["Help", "QuotaFailure"]);
     assert!(
-        told[2].3[1]["violations"][0]["quotaId"]
+        replies[2].3[1]["violations"][0]["quotaId"]
             .as_str()
             .unwrap()
             .contains("PerDay")
     );
     assert!(
-        told[3]
+        replies[3]
             .2
             .starts_with("Your prepayment credits are depleted")
-            && told[3].3.is_empty()
+            && replies[3].3.is_empty()
     );
 
     assert_eq!(service.gemini.batches_created(), 0);
     assert_eq!(
         service.gemini.requests().of(Call::CreateBatch),
         6,
-        "they count as calls"
+        "failed calls are counted"
     );
     assert_eq!(
-        service.post(CREATE, &wish).await.status,
+        service.post(CREATE, &create_body).await.status,
         200,
-        "the seventh goes well"
+        "the seventh call succeeds"
     );
 }
 
 #[tokio::test]
-async fn lost_request_has_no_effect_and_lost_reply_all_of_it() {
+async fn a_lost_request_has_no_effect_and_a_lost_reply_has_its_full_effect() {
     let service = faulty(&["create-batch:lost-request:1", "create-batch:lost-reply:2"]);
-    let wish = wish(&service).await;
-    service.lose("POST", CREATE, &wish).await;
+    let create_body = create_body(&service).await;
+    service.lose("POST", CREATE, &create_body).await;
     assert_eq!(service.gemini.batches_created(), 0);
-    service.lose("POST", CREATE, &wish).await;
+    service.lose("POST", CREATE, &create_body).await;
     assert_eq!(service.gemini.batches_created(), 1);
     assert_eq!(service.gemini.requests().of(Call::CreateBatch), 2);
     let list = service
@@ -138,7 +137,7 @@ async fn lost_request_has_no_effect_and_lost_reply_all_of_it() {
 }
 
 #[tokio::test]
-async fn lost_reply_of_an_upload_leaves_the_file() {
+async fn a_lost_reply_to_an_upload_leaves_the_file() {
     let service = faulty(&["continue-upload:lost-reply:1"]);
     let started = service
         .start_upload(5, "text/plain", json!({"name": "files/mine"}))
@@ -161,16 +160,16 @@ async fn lost_reply_of_an_upload_leaves_the_file() {
 }
 
 #[tokio::test]
-async fn lost_reply_of_a_cancel_or_a_delete_has_its_effect() {
+async fn a_lost_reply_to_a_cancel_or_a_delete_has_its_effect() {
     let service = faulty(&[
         "cancel-batch:lost-reply:1",
         "delete-batch:lost-reply:1",
         "delete-batch:lost-request:2",
     ]);
-    let wish = wish(&service).await;
+    let create_body = create_body(&service).await;
     let (one, two) = (
-        service.post(CREATE, &wish).await.json(),
-        service.post(CREATE, &wish).await.json(),
+        service.post(CREATE, &create_body).await.json(),
+        service.post(CREATE, &create_body).await.json(),
     );
     service
         .lose(
@@ -206,7 +205,7 @@ async fn lost_reply_of_a_cancel_or_a_delete_has_its_effect() {
 }
 
 #[tokio::test]
-async fn cut_download_is_the_start_of_the_file_and_then_an_error() {
+async fn a_cut_download_is_a_prefix_followed_by_an_error() {
     let service = faulty(&["download:cut:first-1"]);
     let batch = service.batch(MODEL, &plain_lines(4)).await;
     service.pass_minutes(100);
@@ -227,13 +226,13 @@ async fn cut_download_is_the_start_of_the_file_and_then_an_error() {
     assert_eq!(
         received.iter().filter(|byte| **byte == b'\n').count(),
         1,
-        "in the middle of the second line"
+        "the body ends in the second line"
     );
     assert!(!received.ends_with(b"\n"));
 }
 
 #[tokio::test]
-async fn cut_answer_of_another_call_is_no_json() {
+async fn a_cut_answer_of_another_call_breaks_off() {
     let service = faulty(&["any:cut:100%"]);
     let body = service
         .begin("GET", "/v1beta/models?pageSize=2")
@@ -243,7 +242,7 @@ async fn cut_answer_of_another_call_is_no_json() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slow_answer_is_the_same_answer() {
+async fn a_slow_answer_has_the_same_content() {
     let service = faulty(&["get-file:slow:2"]);
     service
         .upload("hello", "text/plain", json!({"name": "files/mine"}))
@@ -258,7 +257,7 @@ async fn slow_answer_is_the_same_answer() {
 }
 
 #[tokio::test]
-async fn share_of_calls_is_drawn_by_the_seed_and_the_call() {
+async fn the_seed_determines_a_share_of_calls() {
     let mut drawn = Vec::new();
     for seed in [1, 1, 2] {
         let service = Service::new(Scenario {
@@ -285,7 +284,7 @@ async fn share_of_calls_is_drawn_by_the_seed_and_the_call() {
 }
 
 #[tokio::test]
-async fn first_calls_are_counted_over_a_restart() {
+async fn ordinals_of_calls_continue_after_a_restart() {
     let rules = ["list-files:500:first-2"];
     let service = faulty(&rules);
     let list = async |service: &Service| {

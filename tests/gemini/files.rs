@@ -11,7 +11,7 @@ use super::service::{Service, assert_schema, chunk, steady};
 
 const GRANULARITY: usize = 8 * 1024 * 1024;
 
-/// Bytes that differ everywhere, so that a lost or doubled chunk shows.
+/// Returns non-repeating bytes, so that a lost or doubled chunk is detected.
 fn content(length: usize) -> Bytes {
     (0..length).map(|n| (n % 251) as u8).collect()
 }
@@ -65,7 +65,7 @@ async fn two_chunks_become_one_file() {
 }
 
 #[tokio::test]
-async fn upload_goes_on_where_it_stopped_after_a_restart() {
+async fn an_upload_resumes_after_a_restart() {
     let service = Service::steady();
     let bytes = content(GRANULARITY + 10);
     let url = service
@@ -89,7 +89,7 @@ async fn upload_goes_on_where_it_stopped_after_a_restart() {
         .await;
     assert_eq!(last.json()["file"]["sizeBytes"], bytes.len().to_string());
 
-    // Its answer may have been lost: asked again, it is the same.
+    // The caller can query the upload again, because it may have lost the answer.
     assert_eq!(
         service.send(chunk(&url, "query", 0, empty())).await.json(),
         last.json()
@@ -97,7 +97,7 @@ async fn upload_goes_on_where_it_stopped_after_a_restart() {
 }
 
 #[tokio::test]
-async fn chunks_must_follow_each_other_in_whole_granules() {
+async fn chunks_must_be_consecutive_multiples_of_the_granularity() {
     let service = Service::steady();
     let url = service
         .start_upload(GRANULARITY, "text/plain", json!({}))
@@ -174,7 +174,7 @@ async fn a_chunk_that_breaks_off_does_not_count() {
 }
 
 #[tokio::test]
-async fn a_name_is_kept_and_used_once() {
+async fn a_file_name_is_kept_and_unique() {
     let service = Service::steady();
     let file = service
         .upload("a", "text/plain", json!({"name": "files/my-file"}))
@@ -191,7 +191,7 @@ async fn a_name_is_kept_and_used_once() {
 }
 
 #[tokio::test]
-async fn too_much_is_refused_before_it_is_sent() {
+async fn a_file_that_is_too_large_is_rejected_before_it_is_sent() {
     let service = Service::steady();
     let large = service
         .start_upload(2 * 1024 * 1024 * 1024 + 1, "text/plain", json!({}))
@@ -200,7 +200,7 @@ async fn too_much_is_refused_before_it_is_sent() {
 }
 
 #[tokio::test]
-async fn project_holds_twenty_gigabytes_uploads_under_way_included() {
+async fn the_storage_limit_includes_unfinished_uploads() {
     let two_gigabytes = 2 * 1024 * 1024 * 1024;
     let service = Service::steady();
     for _ in 0..9 {
@@ -229,7 +229,7 @@ async fn project_holds_twenty_gigabytes_uploads_under_way_included() {
             .status,
         200
     );
-    // Full to the byte: the end of an upload needs no room again.
+    // The storage is full to the byte, and the end of an upload needs no additional space.
     let last = service
         .send(chunk(&small, "upload, finalize", 0, full("hello")))
         .await;
@@ -252,7 +252,7 @@ async fn project_holds_twenty_gigabytes_uploads_under_way_included() {
 }
 
 #[tokio::test]
-async fn any_mime_type_is_kept_as_it_was_said() {
+async fn the_announced_mime_type_is_kept() {
     let service = Service::steady();
     for mime_type in ["jsonl", "application/jsonl", "text/plain"] {
         let file = service
@@ -294,7 +294,7 @@ async fn files_are_listed_newest_first_in_pages() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_gone_is_forbidden() {
+async fn a_missing_file_is_forbidden() {
     let service = Service::steady();
     service
         .upload("a", "text/plain", json!({"name": "files/deleted"}))

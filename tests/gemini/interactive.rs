@@ -1,5 +1,5 @@
-//! Calls as Google's own samples and the usual clients write them: loose JSON, streams, and counted
-//! tokens.
+//! Calls in the format of Google's samples and of common clients: loose JSON, streams, and token
+//! counts.
 
 use gemini_sim::Call;
 use seam::transport::full;
@@ -16,17 +16,17 @@ async fn post_text(service: &Service, path: &str, body: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn bodies_may_be_written_as_in_googles_samples() {
+async fn bodies_in_the_format_of_googles_samples_are_accepted() {
     let service = Service::steady();
     let generate = format!("{MODEL}:generateContent");
     for body in [
-        // Single quotes, names without quotes, and commas after the last.
+        // Single quotes, names without quotes, and trailing commas.
         r#"{'contents': [{'parts': [{'text': 'it\'s "a" fox'},],},],
             generationConfig: {imageConfig: {aspectRatio: '3:2'}}}"#,
-        // One value where a list is due, as in the samples of system instructions.
+        // One value instead of a list, as in the samples of system instructions.
         r#"{"system_instruction": {"parts": {"text": "You draw."}}, "contents": {"parts": {"text": "a fox"}},
             "generation_config": {"image_config": {"aspect_ratio": "3:2"}}}"#,
-        // A line break inside a string, as a shell variable brings it.
+        // A line break inside a string, as from a shell variable.
         r#"{"contents": [{"parts": [{"text": "a
             fox"}]}], "generationConfig": {"imageConfig": {"aspectRatio": "3:2"}}}"#,
     ] {
@@ -45,7 +45,7 @@ async fn bodies_may_be_written_as_in_googles_samples() {
 }
 
 #[tokio::test]
-async fn what_is_no_json_is_refused_with_its_place_and_without_its_text() {
+async fn a_json_error_has_a_position_and_does_not_quote_the_text() {
     let service = Service::steady();
     let body = "{'contents': [{'parts': [{'text': 'a secret'}]}]\n 'generationConfig': {}}";
     let (code, status, message) = post_text(&service, &format!("{MODEL}:generateContent"), body)
@@ -59,7 +59,7 @@ async fn what_is_no_json_is_refused_with_its_place_and_without_its_text() {
 }
 
 #[tokio::test]
-async fn enums_are_named_in_any_case() {
+async fn enum_names_are_case_insensitive() {
     let service = Service::steady();
     let text_wanted = async |modalities: Value| {
         let body = json!({
@@ -89,7 +89,7 @@ async fn enums_are_named_in_any_case() {
 }
 
 #[tokio::test]
-async fn lines_of_input_files_are_standard_json() {
+async fn input_files_must_be_standard_json() {
     let service = Service::steady();
     for line in [
         "{'key': 'a', 'request': {'contents': [{'parts': [{'text': 'a fox'}]}]}}",
@@ -109,7 +109,7 @@ async fn lines_of_input_files_are_standard_json() {
 }
 
 #[tokio::test]
-async fn inline_requests_are_as_loose_as_their_call() {
+async fn inline_requests_are_parsed_as_loosely_as_their_call() {
     let service = Service::steady();
     let body = "{batch: {'display_name': 'a', input_config: {requests: {requests: {
         request: {contents: {parts: {text: 'a fox'}}, generationConfig: {responseModalities: ['Image']}},
@@ -135,7 +135,7 @@ async fn inline_requests_are_as_loose_as_their_call() {
 }
 
 #[tokio::test]
-async fn stream_of_events_holds_the_whole_response_in_one() {
+async fn a_stream_of_events_has_the_whole_response_in_one_event() {
     let service = Service::steady();
     let body = json!({
         "contents": [{"parts": [{"text": "a fox"}]}],
@@ -166,7 +166,7 @@ async fn stream_of_events_holds_the_whole_response_in_one() {
     );
     assert_eq!(service.gemini.requests().of(Call::StreamGenerateContent), 1);
 
-    // Refusals are not events.
+    // Errors are not events.
     let (code, _, _) = service
         .post(
             &format!("{MODEL}:streamGenerateContent?alt=sse"),
@@ -178,7 +178,7 @@ async fn stream_of_events_holds_the_whole_response_in_one() {
 }
 
 #[tokio::test]
-async fn stream_without_events_is_a_list_refusals_too() {
+async fn a_stream_without_events_is_a_list_also_for_errors() {
     let service = Service::steady();
     let path = format!("{MODEL}:streamGenerateContent");
     let body = json!({"contents": [{"parts": [{"text": "a fox"}]}]});
@@ -209,7 +209,7 @@ async fn stream_without_events_is_a_list_refusals_too() {
 }
 
 #[tokio::test]
-async fn counted_tokens_are_those_that_are_billed() {
+async fn counted_tokens_equal_the_billed_ones() {
     let service = Service::steady();
     let file = service.upload("x", "image/png", json!({})).await;
     let contents =
@@ -247,7 +247,7 @@ async fn counted_tokens_are_those_that_are_billed() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_counted_is_refused_with_the_reason() {
+async fn invalid_token_counts_are_rejected_with_a_reason() {
     let service = Service::steady();
     let contents = json!([{"parts": [{"text": "a fox"}]}]);
     let count = async |body: Value| {
@@ -256,7 +256,7 @@ async fn what_can_not_be_counted_is_refused_with_the_reason() {
             .await
             .error()
     };
-    for (body, told) in [
+    for (body, expected) in [
         (json!({}), "contents is not specified"),
         (json!({"contents": []}), "contents is not specified"),
         (
@@ -274,7 +274,7 @@ async fn what_can_not_be_counted_is_refused_with_the_reason() {
     ] {
         let (code, _, message) = count(body).await;
         assert_eq!(code, 400);
-        assert!(message.contains(told), "{message}");
+        assert!(message.contains(expected), "{message}");
     }
     let gone = json!({"contents": [{"parts": [{"fileData": {"fileUri": "https://h/v1beta/files/gone"}}]}]});
     assert_eq!(count(gone).await.0, 403);

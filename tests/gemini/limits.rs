@@ -1,4 +1,4 @@
-//! How much may be live at once: batches, and input tokens of a model.
+//! Limits on what is live: batches, and input tokens for each model.
 
 use gemini_sim::Scenario;
 use serde_json::{Value, json};
@@ -7,10 +7,10 @@ use super::service::{Reply, Service, line, lines_of, name, steady};
 
 const MODEL: &str = "gemini-3.1-flash-image";
 
-/// The input tokens of one of [`lines`]: "a picture of k0".
+/// The input tokens of one of the [`lines`]: "a picture of k0".
 const LINE_TOKENS: u64 = 4;
 
-/// Lines that every model takes.
+/// Returns lines that every model accepts.
 fn lines(count: usize) -> Vec<Value> {
     (0..count)
         .map(|n| line(&format!("k{n}"), json!({})))
@@ -21,7 +21,7 @@ async fn create(service: &Service, model: &str, count: usize) -> Reply {
     service.try_batch(model, &lines_of(&lines(count))).await
 }
 
-/// As captured on batch creation, the refusal says neither which quota nor until when.
+/// As captured on batch creation, the error names neither the quota nor a time to wait.
 fn assert_over_quota(refused: &Reply) {
     let (code, status, _) = refused.error();
     assert_eq!((code, status.as_str()), (429, "RESOURCE_EXHAUSTED"));
@@ -42,7 +42,7 @@ async fn the_hundred_and_first_live_batch_is_over_quota() {
 }
 
 #[tokio::test]
-async fn the_limit_of_live_batches_is_as_told_and_for_all_models() {
+async fn the_limit_of_live_batches_is_configurable_and_spans_all_models() {
     let service = Service::new(Scenario {
         live_batches: 2,
         ..steady()
@@ -54,7 +54,7 @@ async fn the_limit_of_live_batches_is_as_told_and_for_all_models() {
 }
 
 #[tokio::test]
-async fn input_tokens_of_live_batches_add_up_to_the_limit_and_not_beyond() {
+async fn input_tokens_of_live_batches_are_limited() {
     let service = Service::new(Scenario {
         enqueued_tokens: Some(10 * LINE_TOKENS),
         ..steady()
@@ -75,7 +75,7 @@ async fn input_tokens_of_live_batches_add_up_to_the_limit_and_not_beyond() {
 }
 
 #[tokio::test]
-async fn each_model_has_its_own_tokens_and_requests_that_fail_count_too() {
+async fn token_limits_are_per_model_and_count_failing_requests() {
     let limited = Scenario {
         enqueued_tokens: Some(LINE_TOKENS),
         internal_error_percent: 100,

@@ -8,17 +8,17 @@
 
 mod answers;
 mod bad_lines;
+mod batch_outcomes;
 mod batches;
 mod client;
 mod deleted_input;
-mod fates;
 mod faults;
 mod files;
 mod interactive;
-mod lies;
 mod limits;
 mod outages;
 mod outputs;
+mod request_outcomes;
 mod results;
 mod service;
 mod shapes;
@@ -54,7 +54,7 @@ async fn a_request_without_key_is_forbidden() {
 }
 
 #[tokio::test]
-async fn models_are_listed_with_what_they_can_do() {
+async fn models_are_listed_with_their_methods() {
     let service = Service::steady();
     let page = service
         .call("GET", "/v1beta/models?pageSize=2")
@@ -157,12 +157,12 @@ async fn a_failing_single_request_is_a_server_error_and_free() {
 }
 
 #[tokio::test]
-async fn wrong_settings_of_a_single_request_are_told() {
+async fn invalid_settings_of_a_single_request_are_reported() {
     let service = Service::steady();
     let path = "/v1beta/models/gemini-3-pro-image:generateContent";
     let with =
         |config| json!({"contents": [{"parts": [{"text": "a fox"}]}], "generationConfig": config});
-    for (config, told) in [
+    for (config, expected) in [
         (
             json!({"thinkingLevel": "HIGH"}),
             "Unknown name \"thinkingLevel\" at 'generation_config'",
@@ -194,7 +194,7 @@ async fn wrong_settings_of_a_single_request_are_told() {
     ] {
         let (code, status, message) = service.post(path, &with(config)).await.error();
         assert_eq!((code, status.as_str()), (400, "INVALID_ARGUMENT"));
-        assert!(message.contains(told), "{message}");
+        assert!(message.contains(expected), "{message}");
     }
 }
 

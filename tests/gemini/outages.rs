@@ -1,4 +1,4 @@
-//! Outages: from one moment until another, by the simulated clock alone.
+//! Outages, which start and end by the simulated clock alone.
 
 use gemini_sim::{Call, Calls, Fault, Outage, Scenario};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ async fn status(service: &Service, path: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn an_outage_is_on_between_its_moments_and_for_its_calls_alone() {
+async fn an_outage_affects_only_its_period_and_its_calls() {
     let service = Service::new(outages(&["list-files:503:10m..20m"]));
     let mut listed = Vec::new();
     for _ in 0..=2 {
@@ -31,12 +31,12 @@ async fn an_outage_is_on_between_its_moments_and_for_its_calls_alone() {
     assert_eq!(
         service.gemini.requests().of(Call::ListFiles),
         3,
-        "they count as calls"
+        "failed calls are counted"
     );
 }
 
 #[tokio::test]
-async fn an_outage_goes_on_over_restarts_and_begins_only_once() {
+async fn an_outage_continues_after_a_restart_and_does_not_repeat() {
     let rules = ["any:500:0..1h"];
     let service = Service::new(outages(&rules));
     service.pass_minutes(30);
@@ -45,7 +45,7 @@ async fn an_outage_goes_on_over_restarts_and_begins_only_once() {
     assert_eq!(
         status(&service, "/v1beta/files").await,
         500,
-        "in the middle of it"
+        "the outage continues after a restart"
     );
     service.pass_minutes(29);
     let service = service.reopened(outages(&rules));
@@ -56,12 +56,12 @@ async fn an_outage_goes_on_over_restarts_and_begins_only_once() {
     assert_eq!(
         status(&service, "/v1beta/files").await,
         200,
-        "the folder is an hour old, however often it is opened"
+        "reopening the folder does not change its age"
     );
 }
 
 #[tokio::test]
-async fn a_folder_that_never_had_a_call_ages_too() {
+async fn the_age_of_the_state_folder_does_not_depend_on_calls() {
     let service = Service::new(outages(&["any:500:0..1h"]));
     service.pass_minutes(60);
     let service = service.reopened(outages(&["any:500:0..1h"]));
@@ -69,7 +69,7 @@ async fn a_folder_that_never_had_a_call_ages_too() {
 }
 
 #[tokio::test]
-async fn an_outage_of_uploads_meets_every_call_of_an_upload() {
+async fn an_outage_of_uploads_affects_every_call_of_an_upload() {
     let service = Service::new(outages(&["uploads:403:1m..2m"]));
     let started = service.start_upload(5, "text/plain", json!({})).await;
     let url = started.header("x-goog-upload-url");
@@ -91,7 +91,7 @@ async fn an_outage_of_uploads_meets_every_call_of_an_upload() {
 }
 
 #[tokio::test]
-async fn an_outage_of_downloads_hides_the_output_and_not_the_batch() {
+async fn an_outage_of_downloads_affects_the_output_only() {
     let quick = Scenario {
         shortest_batch_seconds: 60,
         longest_batch_seconds: 60,
@@ -117,7 +117,7 @@ async fn an_outage_of_downloads_hides_the_output_and_not_the_batch() {
 }
 
 #[tokio::test]
-async fn an_outage_of_lists_fails_each_page_and_no_look_up_by_name() {
+async fn an_outage_of_lists_affects_each_page_but_no_lookup_by_name() {
     let service = Service::new(outages(&["list-batches:503:1m..2m"]));
     let mut batches = Vec::new();
     for _ in 0..3 {
@@ -137,7 +137,7 @@ async fn an_outage_of_lists_fails_each_page_and_no_look_up_by_name() {
         assert_eq!(
             (code, status.as_str()),
             (503, "UNAVAILABLE"),
-            "a list is whole or an error"
+            "a list is complete or an error"
         );
     }
     for batch in &batches {
@@ -148,12 +148,12 @@ async fn an_outage_of_lists_fails_each_page_and_no_look_up_by_name() {
     assert_eq!(
         rest["operations"].as_array().unwrap().len(),
         1,
-        "the page that was asked for is still the same"
+        "the page token is still valid"
     );
 }
 
 #[tokio::test]
-async fn an_outage_comes_before_faults_and_a_lost_answer_has_its_effect() {
+async fn outages_take_precedence_over_faults() {
     let scenario = Scenario {
         faults: vec!["any:404:100%".parse().unwrap()],
         ..outages(&["create-batch:lost-reply:0..1h"])
@@ -167,24 +167,25 @@ async fn an_outage_comes_before_faults_and_a_lost_answer_has_its_effect() {
         .upload(lines_of(&plain_lines(1)), "application/jsonl", json!({}))
         .await;
     let service = service.reopened(scenario);
-    let wish = json!({"batch": {"displayName": "a", "inputConfig": {"fileName": file["name"]}}});
+    let create_body =
+        json!({"batch": {"displayName": "a", "inputConfig": {"fileName": file["name"]}}});
     service
         .lose(
             "POST",
             &format!("/v1beta/models/{MODEL}:batchGenerateContent"),
-            &wish,
+            &create_body,
         )
         .await;
     assert_eq!(service.gemini.batches_created(), 1);
     assert_eq!(
         status(&service, "/v1beta/files").await,
         404,
-        "what no outage means is left to the faults"
+        "faults apply to calls without an outage"
     );
 }
 
 #[tokio::test]
-async fn outages_can_be_made_of_their_fields() {
+async fn an_outage_can_be_built_from_its_fields() {
     let hour = std::time::Duration::from_secs(3600);
     let outage = Outage {
         call: Calls::Of(Call::GetBatch),

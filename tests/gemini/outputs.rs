@@ -1,7 +1,6 @@
-//! Outputs that come late, never, inline or as one array, and what the service itself knows of
-//! them.
+//! Outputs that are late, lost, inline or one array, and the service's own record of them.
 
-use gemini_sim::{BatchFate, DoneFlag, FateRule, Scenario, Selector};
+use gemini_sim::{BatchOutcome, BatchOutcomeRule, DoneFlag, Scenario, Selector};
 use serde_json::{Value, json};
 
 use super::service::{
@@ -18,9 +17,9 @@ fn late(rule: &str, done: DoneFlag) -> Scenario {
     }
 }
 
-/// State, whether it is done, and whether there is an output; the operation has it in both places
-/// or in none.
-async fn look(service: &Service, batch: &Value) -> (String, bool, bool) {
+/// Returns the state, whether the operation is done, and whether there is an output. Asserts that
+/// the output is in both places of the operation or in neither.
+async fn observe(service: &Service, batch: &Value) -> (String, bool, bool) {
     let operation = service.get(batch).await;
     assert_schema("Operation", &operation);
     let metadata = &operation["metadata"];
@@ -42,7 +41,7 @@ async fn look(service: &Service, batch: &Value) -> (String, bool, bool) {
 }
 
 #[tokio::test]
-async fn late_output_is_missing_until_its_time() {
+async fn a_late_output_is_missing_until_its_time() {
     for (done, before, after) in [
         (DoneFlag::Early, true, true),
         (DoneFlag::Late, false, true),
@@ -52,7 +51,7 @@ async fn late_output_is_missing_until_its_time() {
         let batch = service.batch(MODEL, &plain_lines(2)).await;
         service.pass_minutes(100);
         assert_eq!(
-            look(&service, &batch).await,
+            observe(&service, &batch).await,
             ("SUCCEEDED".to_owned(), before, false)
         );
         assert_eq!(
@@ -61,18 +60,18 @@ async fn late_output_is_missing_until_its_time() {
         );
         assert!(
             service.gemini.next_event().is_some(),
-            "the output is still to come"
+            "the arrival of the output is an event"
         );
-        // What it was created with stays, whatever is asked for later.
+        // A batch keeps the delivery that it was created with.
         let service = service.reopened(steady());
         service.pass_minutes(44);
         assert_eq!(
-            look(&service, &batch).await,
+            observe(&service, &batch).await,
             ("SUCCEEDED".to_owned(), before, false)
         );
         service.pass_minutes(1);
         assert_eq!(
-            look(&service, &batch).await,
+            observe(&service, &batch).await,
             ("SUCCEEDED".to_owned(), after, true)
         );
         assert_eq!(service.results(&batch).await.len(), 2);
@@ -81,14 +80,14 @@ async fn late_output_is_missing_until_its_time() {
 }
 
 #[tokio::test]
-async fn late_output_means_the_batches_that_it_names() {
+async fn a_late_output_rule_applies_to_the_selected_batches() {
     let service = Service::new(late("1h:2", DoneFlag::Early));
     let (first, second) = (
         service.batch(MODEL, &plain_lines(1)).await,
         service.batch(MODEL, &plain_lines(1)).await,
     );
     service.pass_minutes(100);
-    assert!(look(&service, &first).await.2 && !look(&service, &second).await.2);
+    assert!(observe(&service, &first).await.2 && !observe(&service, &second).await.2);
     let list = service
         .call("GET", "/v1beta/batches?pageSize=9")
         .await
@@ -99,45 +98,45 @@ async fn late_output_means_the_batches_that_it_names() {
         .iter()
         .map(|one| one.get("response").is_some())
         .collect();
-    assert_eq!(listed, [false, true], "a list says the same");
+    assert_eq!(listed, [false, true], "lists show the same");
 }
 
 #[tokio::test]
 async fn partial_results_of_a_cancelled_batch_come_late_too() {
-    let fates = vec![FateRule {
+    let rules = vec![BatchOutcomeRule {
         which: Selector::Nth(1),
-        fate: BatchFate::Cancelled,
+        outcome: BatchOutcome::Cancelled,
     }];
     let service = Service::new(Scenario {
-        batch_fates: fates,
+        batch_outcomes: rules,
         ..late("1h", DoneFlag::Late)
     });
     let batch = service.batch(MODEL, &plain_lines(8)).await;
     service.pass_minutes(55);
     assert_eq!(
-        look(&service, &batch).await,
+        observe(&service, &batch).await,
         ("CANCELLED".to_owned(), false, false)
     );
     service.pass_minutes(60);
     assert_eq!(
-        look(&service, &batch).await,
+        observe(&service, &batch).await,
         ("CANCELLED".to_owned(), true, true)
     );
     assert_eq!(service.results(&batch).await.len(), 4);
 }
 
 #[tokio::test]
-async fn an_end_without_results_is_done_at_once_unless_nothing_ever_is() {
-    for (done, told) in [
+async fn a_batch_without_results_is_done_at_once_unless_done_is_absent() {
+    for (done, shown) in [
         (DoneFlag::Late, json!(true)),
         (DoneFlag::Absent, Value::Null),
     ] {
-        let fates = vec![FateRule {
+        let rules = vec![BatchOutcomeRule {
             which: Selector::Nth(1),
-            fate: BatchFate::Failed,
+            outcome: BatchOutcome::Failed,
         }];
         let service = Service::new(Scenario {
-            batch_fates: fates,
+            batch_outcomes: rules,
             ..late("1h", done)
         });
         let batch = service.batch(MODEL, &plain_lines(1)).await;
@@ -145,14 +144,14 @@ async fn an_end_without_results_is_done_at_once_unless_nothing_ever_is() {
         let failed = service.get(&batch).await;
         assert_eq!(
             (&failed["done"], &failed["error"]["code"]),
-            (&told, &json!(13)),
+            (&shown, &json!(13)),
             "{done:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn lost_output_never_comes_and_is_billed() {
+async fn a_lost_output_is_never_available_but_billed() {
     let service = Service::new(Scenario {
         lost_outputs: vec![Selector::First(1)],
         ..late("1h", DoneFlag::Late)
@@ -161,10 +160,10 @@ async fn lost_output_never_comes_and_is_billed() {
     let late = service.batch(MODEL, &plain_lines(2)).await;
     service.pass_minutes(60 * 24 * 60);
     assert_eq!(
-        look(&service, &lost).await,
+        observe(&service, &lost).await,
         ("SUCCEEDED".to_owned(), false, false)
     );
-    assert!(look(&service, &late).await.2);
+    assert!(observe(&service, &late).await.2);
     assert_eq!(
         service.call("GET", &download_path(&lost)).await.error().0,
         403
@@ -184,7 +183,7 @@ async fn lost_output_never_comes_and_is_billed() {
 }
 
 #[tokio::test]
-async fn counts_are_in_no_answer_where_they_are_left_out() {
+async fn counts_can_be_left_out() {
     let service = Service::new(Scenario {
         without_counts: true,
         ..steady()
@@ -205,8 +204,8 @@ async fn counts_are_in_no_answer_where_they_are_left_out() {
 }
 
 #[tokio::test]
-async fn inline_output_of_a_file_is_in_the_operation_twice_and_in_no_list_and_no_file() {
-    let lies = Scenario {
+async fn inline_output_of_a_file_is_in_the_operation_only() {
+    let scenario = Scenario {
         repeated_percent: 50,
         unknown_percent: 50,
         served_twice_percent: 50,
@@ -214,7 +213,7 @@ async fn inline_output_of_a_file_is_in_the_operation_twice_and_in_no_list_and_no
     };
     let service = Service::new(Scenario {
         inline_outputs: vec![Selector::Nth(1)],
-        ..lies.clone()
+        ..scenario.clone()
     });
     let batch = service.batch(MODEL, &plain_lines(6)).await;
     let file = service.batch(MODEL, &plain_lines(6)).await;
@@ -234,7 +233,7 @@ async fn inline_output_of_a_file_is_in_the_operation_twice_and_in_no_list_and_no
         .unwrap();
     assert!(
         responses.len() > 6,
-        "what is repeated, served twice or stray is there too"
+        "repeated, second and stray answers are included"
     );
     for (response, line) in responses.iter().zip((0..6).map(|n| format!("k{n}"))) {
         assert_eq!(response["metadata"], json!({"key": line}));
@@ -269,24 +268,24 @@ async fn inline_output_of_a_file_is_in_the_operation_twice_and_in_no_list_and_no
 }
 
 #[tokio::test]
-async fn late_inline_output_comes_at_its_time() {
+async fn late_inline_output_is_missing_until_its_time() {
     let service = Service::new(Scenario {
         inline_outputs: vec![Selector::Percent(100)],
         ..late("1h", DoneFlag::Early)
     });
     let batch = service.batch(MODEL, &plain_lines(1)).await;
     service.pass_minutes(100);
-    assert!(!look(&service, &batch).await.2);
+    assert!(!observe(&service, &batch).await.2);
     service.pass_minutes(60);
-    assert!(look(&service, &batch).await.2);
+    assert!(observe(&service, &batch).await.2);
 }
 
 #[tokio::test]
 async fn an_array_holds_the_same_lines_in_either_style() {
-    let honest = Service::steady();
-    let batch = honest.batch(MODEL, &plain_lines(3)).await;
-    honest.pass_minutes(100);
-    let lines = honest.results(&batch).await;
+    let regular = Service::steady();
+    let batch = regular.batch(MODEL, &plain_lines(3)).await;
+    regular.pass_minutes(100);
+    let lines = regular.results(&batch).await;
     for (rule, first, last) in [("100%:compact", "[{", "}]"), ("1:lines", "[\n{", "}\n]\n")] {
         let service = Service::new(Scenario {
             arrays: vec![rule.parse().unwrap()],
@@ -308,7 +307,7 @@ async fn an_array_holds_the_same_lines_in_either_style() {
 }
 
 #[tokio::test]
-async fn an_array_may_be_empty_or_cut_off_and_may_be_read_in_parts() {
+async fn an_array_may_be_empty_truncated_or_read_in_ranges() {
     let array = |style: &str| vec![format!("100%:{style}").parse().unwrap()];
     for (style, empty) in [("compact", "[]"), ("lines", "[\n\n]\n")] {
         let service = Service::new(Scenario {
@@ -321,16 +320,16 @@ async fn an_array_may_be_empty_or_cut_off_and_may_be_read_in_parts() {
         assert_eq!(service.output(&batch).await, empty);
     }
     let mut outputs = Vec::new();
-    let fate = |fate| {
-        vec![FateRule {
+    let outcome = |outcome| {
+        vec![BatchOutcomeRule {
             which: Selector::Nth(1),
-            fate,
+            outcome,
         }]
     };
-    for batch_fates in [Vec::new(), fate(BatchFate::Truncated)] {
+    for batch_outcomes in [Vec::new(), outcome(BatchOutcome::Truncated)] {
         let service = Service::new(Scenario {
             arrays: array("compact"),
-            batch_fates,
+            batch_outcomes,
             ranges: true,
             ..steady()
         });
@@ -345,7 +344,7 @@ async fn an_array_may_be_empty_or_cut_off_and_may_be_read_in_parts() {
     assert_eq!(
         service.gemini.delivered(name(batch)).unwrap().lines.len(),
         1,
-        "the second is not whole"
+        "the second line is incomplete"
     );
     let part = request("GET", &download_path(batch)).header("range", "bytes=100-");
     let part = service
@@ -355,7 +354,7 @@ async fn an_array_may_be_empty_or_cut_off_and_may_be_read_in_parts() {
 }
 
 #[tokio::test]
-async fn output_files_are_kept_as_long_as_is_asked_for_from_when_they_are_there() {
+async fn output_files_expire_after_the_configured_time() {
     let service = Service::new(Scenario {
         keep_output_days: 2,
         ..late("1d", DoneFlag::Early)
@@ -379,19 +378,19 @@ async fn output_files_are_kept_as_long_as_is_asked_for_from_when_they_are_there(
     let (code, status, _) = service.call("GET", &download_path(&batch)).await.error();
     assert_eq!((code, status.as_str()), (404, "NOT_FOUND"));
     assert!(
-        look(&service, &batch).await.2,
+        observe(&service, &batch).await.2,
         "the batch still names the file"
     );
     let delivered = service.gemini.delivered(name(&batch)).unwrap();
     assert_eq!(
         delivered.images().keys().collect::<Vec<_>>(),
         [&"k0"],
-        "what it held is still known"
+        "the record outlives the file"
     );
 }
 
 #[tokio::test]
-async fn records_say_when_an_output_can_be_had() {
+async fn records_show_when_an_output_is_available() {
     let service = Service::new(late("1h", DoneFlag::Early));
     service.batch(MODEL, &plain_lines(1)).await;
     let record = || service.gemini.records().unwrap()[0].clone();
@@ -412,7 +411,7 @@ async fn records_say_when_an_output_can_be_had() {
     );
     assert_eq!(
         waiting.bill.undelivered_nanodollars, waiting.bill.nanodollars,
-        "so far"
+        "nothing is delivered yet"
     );
     service.pass_minutes(60);
     assert!(record().output.is_some() && record().bill.undelivered_nanodollars == 0);

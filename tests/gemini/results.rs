@@ -1,4 +1,4 @@
-//! Results: output files, inline responses, refusals, errors.
+//! Results: output files, inline responses, errors.
 
 use gemini_sim::Scenario;
 use http_body_util::BodyExt;
@@ -11,7 +11,7 @@ use super::service::{
 
 const MODEL: &str = "gemini-3.1-flash-image";
 
-/// A service whose batch of this many plain lines is done.
+/// Runs a batch of this many plain lines to its end, and returns the service and the output lines.
 pub(super) async fn done(scenario: Scenario, count: usize) -> (Service, Vec<Value>) {
     let service = Service::new(scenario);
     let batch = service.batch(MODEL, &plain_lines(count)).await;
@@ -21,7 +21,7 @@ pub(super) async fn done(scenario: Scenario, count: usize) -> (Service, Vec<Valu
 }
 
 #[tokio::test]
-async fn downloads_are_the_same_to_the_byte() {
+async fn downloads_are_identical() {
     let scenario = Scenario {
         thoughts_percent: 50,
         shuffle: true,
@@ -220,7 +220,7 @@ async fn the_output_file_can_only_be_downloaded() {
 }
 
 #[tokio::test]
-async fn the_input_may_go_once_the_batch_is_there() {
+async fn the_input_may_be_deleted_after_the_batch_is_created() {
     let service = Service::steady();
     let batch = service.batch(MODEL, &plain_lines(2)).await;
     let input = batch["metadata"]["inputConfig"]["fileName"]
@@ -232,7 +232,7 @@ async fn the_input_may_go_once_the_batch_is_there() {
 }
 
 #[tokio::test]
-async fn a_reference_gives_the_ratio_and_a_missing_one_an_error_line() {
+async fn a_reference_determines_the_ratio_and_a_missing_one_fails() {
     let service = Service::steady();
     let png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x07\x80\0\0\x04\x38\x08\x02".as_slice();
     let wide = service
@@ -261,7 +261,7 @@ async fn a_reference_gives_the_ratio_and_a_missing_one_an_error_line() {
 }
 
 #[tokio::test]
-async fn inline_results_are_in_the_operation_twice_and_in_no_list() {
+async fn inline_results_are_in_the_operation_but_not_in_lists() {
     let service = Service::steady();
     let request = |key: &str| {
         let contents = json!([{"parts": [{"text": key}], "role": "user"}]);
@@ -318,7 +318,7 @@ async fn batches_and_their_results_survive_a_restart() {
 }
 
 #[tokio::test]
-async fn a_download_comes_line_by_line() {
+async fn a_download_arrives_line_by_line() {
     let service = Service::steady();
     let batch = service.batch(MODEL, &plain_lines(500)).await;
     service.pass_minutes(100);

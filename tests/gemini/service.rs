@@ -1,5 +1,4 @@
-//! The simulated service under test, called with requests written by hand from the published
-//! contract.
+//! The simulated service under test. The requests are written by hand from the published contract.
 
 use std::sync::{
     Arc,
@@ -25,14 +24,14 @@ use tempfile::TempDir;
 /// 2026-11-21, in seconds.
 const START: i64 = 1_795_219_200;
 
-/// A service with its state folder and its own time.
+/// A service with its state folder and its own clock.
 pub(super) struct Service {
     pub(super) gemini: Arc<Gemini>,
     folder: TempDir,
     seconds: Arc<AtomicI64>,
 }
 
-/// An answer, read to its end.
+/// An answer with its complete body.
 pub(super) struct Reply {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -40,7 +39,7 @@ pub(super) struct Reply {
 }
 
 impl Service {
-    /// A new service in a new folder.
+    /// Creates a service in a new folder.
     pub(super) fn new(scenario: Scenario) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let seconds = Arc::new(AtomicI64::new(START));
@@ -51,12 +50,12 @@ impl Service {
         }
     }
 
-    /// A service whose batches run for exactly 100 minutes and start after ten.
+    /// Creates a service whose batches take exactly 100 minutes and start after ten.
     pub(super) fn steady() -> Self {
         Self::new(steady())
     }
 
-    /// The same service after its process ended.
+    /// Restarts the service with another scenario.
     pub(super) fn reopened(self, scenario: Scenario) -> Self {
         let Self {
             gemini,
@@ -71,7 +70,7 @@ impl Service {
         }
     }
 
-    /// The product's client, calling this service.
+    /// Returns the product's client, connected to this service.
     pub(super) fn client(&self) -> gemini::Gemini {
         let key = KeySource::fixed(ApiKey::new("any").unwrap());
         gemini::Gemini::new(
@@ -81,12 +80,12 @@ impl Service {
         .unwrap()
     }
 
-    /// Lets time pass.
+    /// Advances the clock.
     pub(super) fn pass_minutes(&self, minutes: i64) {
         self.seconds.fetch_add(minutes * 60, Ordering::Relaxed);
     }
 
-    /// Sends a request with a key that gets no answer.
+    /// Sends a request with a key, and asserts that it gets no answer.
     pub(super) async fn lose(&self, method: &str, path: &str, body: &Value) {
         let outcome = self
             .gemini
@@ -98,7 +97,7 @@ impl Service {
         );
     }
 
-    /// Sends a request as it is.
+    /// Sends a request.
     pub(super) async fn send(&self, request: Request<Body>) -> Reply {
         let (head, body) = self.gemini.send(request).await.unwrap().into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
@@ -109,7 +108,7 @@ impl Service {
         }
     }
 
-    /// Sends a request whose answer's body is read later.
+    /// Sends a request with a key, and returns the answer with an unread body.
     pub(super) async fn begin(&self, method: &str, path: &str) -> Response<Body> {
         self.gemini
             .send(request(method, path).body(empty()).unwrap())
@@ -129,7 +128,7 @@ impl Service {
             .await
     }
 
-    /// Starts an upload and answers with its path and query.
+    /// Starts a resumable upload.
     pub(super) async fn start_upload(
         &self,
         size_bytes: usize,
@@ -145,7 +144,7 @@ impl Service {
             .await
     }
 
-    /// Uploads a file in one go and answers with its resource.
+    /// Uploads a file and returns its resource.
     pub(super) async fn upload(
         &self,
         bytes: impl Into<Bytes>,
@@ -166,7 +165,7 @@ impl Service {
         finished.json()["file"].take()
     }
 
-    /// Uploads request lines and creates a batch of them.
+    /// Uploads request lines and creates a batch from them.
     pub(super) async fn batch(&self, model: &str, lines: &[Value]) -> Value {
         let created = self.try_batch(model, &lines_of(lines)).await;
         assert_eq!(
@@ -195,14 +194,14 @@ impl Service {
         .await
     }
 
-    /// A batch's `Operation`.
+    /// Returns a batch's `Operation`.
     pub(super) async fn get(&self, batch: &Value) -> Value {
         self.call("GET", &format!("/v1beta/{}", name(batch)))
             .await
             .json()
     }
 
-    /// The output lines of a batch that has some.
+    /// Returns the output lines of a batch that has ended.
     pub(super) async fn results(&self, batch: &Value) -> Vec<Value> {
         let text = self.output(batch).await;
         std::str::from_utf8(&text)
@@ -212,7 +211,7 @@ impl Service {
             .collect()
     }
 
-    /// The output file of a batch that has some.
+    /// Returns the output file of a batch that has ended.
     pub(super) async fn output(&self, batch: &Value) -> Bytes {
         let operation = self.get(batch).await;
         assert_eq!(
@@ -226,12 +225,12 @@ impl Service {
 }
 
 impl Reply {
-    /// The body as JSON.
+    /// Returns the body as JSON.
     pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.bytes).unwrap()
     }
 
-    /// A header's value.
+    /// Returns a header's value.
     pub(super) fn header(&self, name: &str) -> String {
         self.headers
             .get(name)
@@ -239,7 +238,7 @@ impl Reply {
             .unwrap_or_default()
     }
 
-    /// Code, status and message of an error envelope.
+    /// Returns the code, status and message of an error envelope.
     pub(super) fn error(&self) -> (u64, String, String) {
         let error = &self.json()["error"];
         assert_eq!(error["code"], u64::from(self.status.as_u16()));
@@ -252,7 +251,7 @@ impl Reply {
     }
 }
 
-/// The start of a request with a key, to the service's own host.
+/// Starts building a request with a key, to the service's own host.
 pub(super) fn request(method: &str, path: &str) -> http::request::Builder {
     Request::builder()
         .method(method)
@@ -260,7 +259,7 @@ pub(super) fn request(method: &str, path: &str) -> http::request::Builder {
         .header("x-goog-api-key", "any")
 }
 
-/// A request to an upload's URL; it carries no key.
+/// Builds a request to an upload's URL. It carries no key.
 pub(super) fn chunk(url: &str, command: &str, offset: usize, body: Body) -> Request<Body> {
     let request = Request::builder()
         .method("POST")
@@ -272,7 +271,7 @@ pub(super) fn chunk(url: &str, command: &str, offset: usize, body: Body) -> Requ
         .unwrap()
 }
 
-/// One request line.
+/// Returns one request line.
 pub(super) fn line(key: &str, image_config: Value) -> Value {
     json!({"key": key, "request": {
         "contents": [{"role": "user", "parts": [{"text": format!("a picture of {key}")}]}],
@@ -280,34 +279,34 @@ pub(super) fn line(key: &str, image_config: Value) -> Value {
     }})
 }
 
-/// Request lines `k0`, `k1`, … for small images, which are drawn quickly.
+/// Returns the request lines `k0`, `k1`, … for small images, which are drawn quickly.
 pub(super) fn plain_lines(count: usize) -> Vec<Value> {
     (0..count)
         .map(|n| line(&format!("k{n}"), json!({"imageSize": "512"})))
         .collect()
 }
 
-/// Request lines as a file.
+/// Returns request lines as a file.
 pub(super) fn lines_of(lines: &[Value]) -> String {
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// The name of a batch.
+/// Returns the name of a batch.
 pub(super) fn name(batch: &Value) -> &str {
     batch["name"].as_str().unwrap()
 }
 
-/// The id of a batch's output file.
+/// Returns the id of a batch's output file.
 pub(super) fn output_file(batch: &Value) -> String {
     name(batch).replace("batches/", "batch-")
 }
 
-/// Where a batch's output file is downloaded.
+/// Returns the path to download a batch's output file.
 pub(super) fn download_path(batch: &Value) -> String {
     format!("/v1beta/files/{}:download?alt=media", output_file(batch))
 }
 
-/// Batches that run for exactly 100 minutes and start after ten.
+/// A scenario whose batches take exactly 100 minutes and start after ten.
 pub(super) fn steady() -> Scenario {
     Scenario {
         shortest_batch_seconds: 6_000,
@@ -316,7 +315,7 @@ pub(super) fn steady() -> Scenario {
     }
 }
 
-/// The image in a response's last part, which is said to be JPEG.
+/// Returns the image in a response's last part, which is labelled as JPEG.
 pub(super) fn image(line: &Value) -> Vec<u8> {
     let parts = line["response"]["candidates"][0]["content"]["parts"]
         .as_array()
@@ -328,7 +327,7 @@ pub(super) fn image(line: &Value) -> Vec<u8> {
         .unwrap()
 }
 
-/// Width and height in a baseline JPEG's frame header.
+/// Returns the width and height in a baseline JPEG's frame header.
 pub(super) fn jpeg_pixels(jpeg: &[u8]) -> (u16, u16) {
     let frame = jpeg
         .windows(2)
@@ -338,7 +337,7 @@ pub(super) fn jpeg_pixels(jpeg: &[u8]) -> (u16, u16) {
     (number(7), number(5))
 }
 
-/// Asserts that a body is what Google's schema says.
+/// Asserts that a body conforms to Google's schema.
 pub(super) fn assert_schema(definition: &str, body: &Value) {
     let mut schema: Value = serde_json::from_str(include_str!("../gemini.schema.json")).unwrap();
     schema["$ref"] = Value::from(format!("#/$defs/{definition}"));

@@ -1,4 +1,4 @@
-//! Odd shapes of result lines, and that the service knows what they hold.
+//! Unusual shapes of result lines, and the service's own record of their content.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +9,8 @@ use super::service::{Service, assert_schema, image, jpeg_pixels, line, name, ste
 
 const MODEL: &str = "gemini-3.1-flash-image";
 
-/// What one honest image of [`lines`] costs: four or five tokens of prompt and the image, at half
-/// price.
+/// The cost of one regular image of the [`lines`]: four or five tokens of prompt and the image, at
+/// half price.
 const IMAGE_NANODOLLARS: std::ops::RangeInclusive<u64> = 747 * 30_000..=747 * 30_000 + 10 * 250;
 
 fn shaped(rules: &[&str]) -> Scenario {
@@ -20,7 +20,7 @@ fn shaped(rules: &[&str]) -> Scenario {
     }
 }
 
-/// Lines whose keys are `0`, `1`, … , a key with a leading zero and one that is no number.
+/// Returns lines with the keys `0`, `1`, …, a key with a leading zero and one that is not a number.
 fn lines(count: usize) -> Vec<Value> {
     let keys = (0..count)
         .map(|n| n.to_string())
@@ -29,7 +29,8 @@ fn lines(count: usize) -> Vec<Value> {
         .collect()
 }
 
-/// The result lines of a batch of these lines, what the service knows of them, and the bill.
+/// Runs a batch of these lines, and returns its result lines, the service's record of them, and the
+/// bill.
 async fn done(scenario: Scenario, asked: &[Value]) -> (Vec<Value>, Delivered, u64) {
     let service = Service::new(scenario);
     let batch = service.batch(MODEL, asked).await;
@@ -57,7 +58,7 @@ fn decoded(base64: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_line_without_key_is_the_same_line_otherwise() {
+async fn a_line_without_key_is_otherwise_unchanged() {
     let (lines, delivered, bill) = done(shaped(&["no-key:100"]), &lines(2)).await;
     for (line, known) in lines.iter().zip(&delivered.lines) {
         assert_schema("BatchOutputLine", line);
@@ -81,13 +82,13 @@ async fn a_line_without_key_is_the_same_line_otherwise() {
     assert_eq!(
         keys,
         ["0", "1", "007", "a-1"],
-        "the service knows whose they are"
+        "the record has the keys of the requests"
     );
     assert!(IMAGE_NANODOLLARS.contains(&(bill / 4)));
 }
 
 #[tokio::test]
-async fn a_key_of_digits_is_a_number_where_no_digit_is_lost() {
+async fn a_numeric_key_becomes_a_number_if_lossless() {
     let (lines, delivered, _) = done(shaped(&["numeric-key:100"]), &lines(2)).await;
     let keys: Vec<&Value> = lines.iter().map(|line| &line["key"]).collect();
     assert_eq!(keys, [&json!(0), &json!(1), &json!("007"), &json!("a-1")]);
@@ -98,7 +99,7 @@ async fn a_key_of_digits_is_a_number_where_no_digit_is_lost() {
 }
 
 #[tokio::test]
-async fn a_response_without_wrapper_stands_in_the_line() {
+async fn a_response_without_wrapper_is_in_the_line() {
     let (lines, delivered, _) = done(shaped(&["no-wrapper:100"]), &lines(1)).await;
     let mut orders = BTreeSet::new();
     for line in &lines {
@@ -115,10 +116,10 @@ async fn a_response_without_wrapper_stands_in_the_line() {
 }
 
 #[tokio::test]
-async fn images_are_given_as_urls_thoughts_files_and_texts() {
+async fn images_can_be_urls_thoughts_files_and_texts() {
     let asked = lines(1);
-    let (honest, truth, cost) = done(steady(), &asked).await;
-    let images: Vec<Vec<u8>> = honest.iter().map(image).collect();
+    let (regular, truth, cost) = done(steady(), &asked).await;
+    let images: Vec<Vec<u8>> = regular.iter().map(image).collect();
     assert_eq!(truth.images().values().flatten().count(), 3);
     for (shape, form) in [
         ("data-url", ImageForm::DataUrl),
@@ -127,10 +128,7 @@ async fn images_are_given_as_urls_thoughts_files_and_texts() {
         ("image-as-text", ImageForm::Text),
     ] {
         let (lines, delivered, bill) = done(shaped(&[&format!("{shape}:100")]), &asked).await;
-        assert_eq!(
-            bill, cost,
-            "{shape}: an image is billed, however it is given"
-        );
+        assert_eq!(bill, cost, "{shape}: an image is billed in any form");
         for ((line, known), expected) in lines.iter().zip(&delivered.lines).zip(&images) {
             assert_schema("BatchOutputLine", line);
             let known = known.image.as_ref().unwrap();
@@ -218,7 +216,7 @@ async fn the_last_of_several_thoughts_is_the_image() {
 }
 
 #[tokio::test]
-async fn snake_case_is_of_all_names_of_the_response() {
+async fn snake_case_applies_to_all_names_of_the_response() {
     let (lines, delivered, _) = done(shaped(&["snake-case:100"]), &lines(1)).await;
     for line in &lines {
         let response = &line["response"];
@@ -327,7 +325,7 @@ async fn failures_of_each_form_are_counted_as_failed() {
 }
 
 #[tokio::test]
-async fn answers_without_image_have_their_reason_and_cost_their_prompt() {
+async fn answers_without_image_have_a_reason_and_cost_their_prompt() {
     for (shape, reason) in [
         ("no-image", "NO_IMAGE"),
         ("image-other", "IMAGE_OTHER"),
@@ -348,19 +346,19 @@ async fn answers_without_image_have_their_reason_and_cost_their_prompt() {
     }
     let (lines, _, bill) = done(shaped(&["empty-response:100"]), &lines(1)).await;
     assert!(lines.iter().all(|line| line["response"] == json!({})));
-    assert_eq!(bill, 0, "it tells of no tokens");
+    assert_eq!(bill, 0, "an empty response reports no tokens");
 }
 
 #[tokio::test]
-async fn all_lines_of_a_request_have_its_shape_and_their_origin_is_known() {
-    let lies = Scenario {
+async fn all_lines_of_a_request_share_its_shape_and_have_an_origin() {
+    let scenario = Scenario {
         repeated_percent: 50,
         served_twice_percent: 50,
         unknown_percent: 50,
         missing_percent: 20,
         ..shaped(&["no-wrapper:100", "data-url:100", "numeric-key:100"])
     };
-    let (lines, delivered, _) = done(lies, &lines(18)).await;
+    let (lines, delivered, _) = done(scenario, &lines(18)).await;
     for line in &lines {
         assert!(
             parts(line)[0]["inlineData"]["data"]
@@ -463,7 +461,7 @@ async fn inline_responses_have_the_same_shapes() {
 }
 
 #[tokio::test]
-async fn a_restart_and_another_answer_change_no_byte() {
+async fn outputs_are_reproducible_after_a_restart() {
     let rules = [
         "no-key:10",
         "numeric-key:30",

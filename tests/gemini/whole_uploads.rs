@@ -1,4 +1,4 @@
-//! Files that come in one request: the protocols `multipart` and `raw`.
+//! Files that arrive in one request: the protocols `multipart` and `raw`.
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -31,7 +31,7 @@ fn png() -> &'static [u8] {
 }
 
 #[tokio::test]
-async fn multipart_upload_brings_description_and_file() {
+async fn a_multipart_upload_has_a_description_and_a_file() {
     let service = Service::steady();
     let by_header = related(UPLOAD).header("X-Goog-Upload-Protocol", "multipart");
     let metadata = "{'file': {'display_name': 'A cat', 'name': 'files/my-cat'}}";
@@ -65,7 +65,7 @@ async fn multipart_upload_brings_description_and_file() {
     assert_eq!(reply.json()["file"]["sizeBytes"], "0");
     assert_eq!(service.gemini.requests().of(Call::StartUpload), 2);
 
-    // The pixels of the file are known: the image takes its ratio.
+    // The dimensions of the file are known, so the image takes its ratio.
     let body = json!({"contents": [{"parts": [{"text": "this"}, {"fileData": {"fileUri": file["uri"]}}]}]});
     let response = service
         .post("/v1beta/models/gemini-3-pro-image:generateContent", &body)
@@ -76,7 +76,7 @@ async fn multipart_upload_brings_description_and_file() {
 }
 
 #[tokio::test]
-async fn raw_upload_is_the_file_alone() {
+async fn a_raw_upload_is_the_file_alone() {
     let service = Service::steady();
     let named = request("POST", UPLOAD)
         .header("X-Goog-Upload-Protocol", "raw")
@@ -124,7 +124,7 @@ async fn raw_upload_is_the_file_alone() {
 }
 
 #[tokio::test]
-async fn whole_uploads_are_refused_as_resumable_ones_are() {
+async fn whole_uploads_are_validated_like_resumable_ones() {
     let service = Service::steady();
     let upload = async |metadata: &str| {
         let request = related(UPLOAD).header("X-Goog-Upload-Protocol", "multipart");

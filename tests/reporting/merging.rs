@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use cli::host::{self, Waiting};
+use cli::host::{self, WaitMode};
 use darkroom::{
     chain::{FUNCTION_TIMEOUT, REPORTS},
     manifest::Reading,
@@ -339,7 +339,7 @@ async fn bytes_a_shard(shards: u32) -> u64 {
             .jump_to(world.cloud.time.now() + SignedDuration::from_secs(15))
             .unwrap();
         // As the function has them: all that is due, in one event.
-        host::run(&world.cloud, Waiting::Jump, pending(), async || Ok(true))
+        host::run(&world.cloud, WaitMode::Jump, pending(), async || Ok(true))
             .await
             .unwrap();
     }

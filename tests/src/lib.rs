@@ -10,7 +10,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use cli::{
     cloud::{Cloud, CloudConfig, INTERNAL},
-    host::{self, Stopped, Waiting},
+    host::{self, StopReason, WaitMode},
     time::Time,
 };
 use darkroom::settings::CollectLimits;
@@ -204,8 +204,8 @@ impl World {
     ///
     /// # Errors
     /// Those of the host.
-    pub async fn run(&self) -> anyhow::Result<Stopped> {
-        host::run(&self.cloud, Waiting::Jump, pending(), async || Ok(false)).await
+    pub async fn run(&self) -> anyhow::Result<StopReason> {
+        host::run(&self.cloud, WaitMode::Jump, pending(), async || Ok(false)).await
     }
 
     /// The folders of all jobs, as keys ending in `/`, in order.

@@ -1,42 +1,47 @@
-//! The stand-in for S3: buckets as folders, objects as files that a person can browse, put there
-//! and take away.
+//! The stand-in for S3. Buckets are folders, and objects are files that a user can browse, add and
+//! remove by hand.
 //!
-//! `s3s` speaks the protocol; what an object is, when it is there, and which conditions hold is
-//! decided here:
-//! - A write is committed by one rename. Killed at any moment, the old object or the new one is
-//!   there, whole, with what is known of it. On a durable [`Disk`] an object that was written under
-//!   a condition also survives the end of the power, with all that was written before it. A body
-//!   that fails its checksum or its `Content-MD5` never becomes an object.
-//! - Conditional writes are atomic: of any number of `If-None-Match: *` at once, one succeeds.
-//! - A key that can't be a path is set aside under `.darkroom/`, and is listed and read like any
-//!   other.
-//! - A file that a person puts into a bucket's folder is an object, without a notification.
-//! - A notification follows the commit. A kill between the two loses it.
+//! `s3s` implements the protocol. This module decides what an object is, when it exists, and which
+//! conditions hold:
+//! - A write is committed by one rename. If the process is killed at any moment, either the old
+//!   object or the new one exists, complete with its attributes. On a durable [`Disk`], an object
+//!   that was written under a condition also survives a power failure, together with everything
+//!   that was written before it. A body that fails its checksum or its `Content-MD5` never becomes
+//!   an object.
+//! - Conditional writes are atomic: of any number of simultaneous writes with `If-None-Match: *`,
+//!   one succeeds.
+//! - An object whose key is not a valid path is stored under `.darkroom/`, and is listed and read
+//!   like any other.
+//! - A file that a user puts into a bucket's folder is an object. It causes no notification.
+//! - A notification is sent after the commit. If the process is killed between the two, the
+//!   notification is lost.
 //!
-//! There are no versions. An object's last change is dated by the [`Clock`]; a file put there by
-//! hand, by the file system. A file system that ignores case takes two keys that differ in case
-//! alone for one.
+//! There are no versions. The [`Clock`] dates an object's last change; the file system dates a file
+//! that was added by hand. On a file system that ignores case, two keys that differ only in case
+//! are the same object.
 
 mod access;
 mod attributes;
+mod body;
 mod checksum;
-mod completed;
+mod completed_uploads;
 mod condition;
 mod configuration;
 mod files;
-mod incoming;
-mod list;
+
+mod list_objects;
 mod list_uploads;
-mod listing;
+
 mod multipart;
 mod notification;
 mod object;
-mod place;
+mod page;
+mod paths;
 mod region;
 mod selection;
 mod service;
 mod store;
-mod unsettled;
+mod unsynced;
 mod upload;
 mod walk;
 
@@ -65,19 +70,19 @@ use disk::Disk;
 
 use crate::credentials::Credentials;
 
-/// All buckets under one folder.
+/// An S3 service over all buckets in one folder. Implements [`Transport`].
 pub struct Buckets {
     root: PathBuf,
     service: S3Service,
 }
 
 impl Buckets {
-    /// The buckets in `root`: every folder in it is one. New objects that a rule names are told to
-    /// `sink`; `rules` hold for the buckets that were given no other notification configuration.
-    /// Requests must be signed with `credentials`.
+    /// Opens the buckets in `root`: each folder in it is a bucket. `sink` receives a notification
+    /// for each new object that matches a rule. `rules` apply to the buckets that have no stored
+    /// notification configuration. Requests must be signed with `credentials`.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Returns the file system's error.
     pub fn open(
         root: impl Into<PathBuf>,
         clock: Clock,
@@ -88,7 +93,7 @@ impl Buckets {
         Self::open_on(Disk::fast(), root, clock, rules, sink, credentials)
     }
 
-    /// As [`Buckets::open`], on this disk.
+    /// Opens the buckets like [`Buckets::open`], with the durability of `disk`.
     ///
     /// # Errors
     /// As [`Buckets::open`].
@@ -102,18 +107,19 @@ impl Buckets {
     ) -> io::Result<Self> {
         let root = root.into();
         let store = Store::open(disk.clone(), root.clone(), clock)?;
-        let folder = store.places.notifications();
+        let folder = store.paths.notifications();
         let notifications =
             Notifications::open(disk, folder, rules, sink).map_err(io::Error::other)?;
+        // `s3s` verifies the signatures with the folder's only key.
         let mut builder = S3ServiceBuilder::new(Service::new(store, notifications));
         builder.set_auth(SimpleAuth::from_single(
             credentials.access_key_id(),
             credentials.secret_access_key(),
         ));
         builder.set_access(Access);
-        builder.set_host(Hosts);
+        builder.set_host(VirtualHosts);
         let mut config = S3Config::default();
-        // Simulated time is far from the time of signing.
+        // Simulated time may be years away from the time of signing.
         config.presigned_url_max_skew_time_secs = u32::MAX;
         builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
         Ok(Self {
@@ -122,15 +128,15 @@ impl Buckets {
         })
     }
 
-    /// Makes a bucket, unless there is one of that name.
+    /// Creates a bucket, unless a bucket of that name exists.
     ///
     /// # Errors
-    /// What the file system says; `InvalidInput` for a name that no bucket can have.
+    /// Returns the file system's error, or `InvalidInput` if S3 does not allow `bucket` as a name.
     pub fn create(&self, bucket: &str) -> io::Result<()> {
         if !s3s::path::check_bucket_name(bucket) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!("{bucket:?} can't be a bucket's name"),
+                format!("invalid bucket name {bucket:?}"),
             ));
         }
         fs::create_dir_all(self.root.join(bucket))
@@ -153,8 +159,8 @@ impl Transport for Buckets {
                         .map(BodyExt::boxed)
                 }
             };
-            // HTTP allows no body here, and where there is no connection, nothing else takes it
-            // away.
+            // HTTP allows no body in these answers. In process, there is no connection that would
+            // drop it.
             let bodiless = is_head || answer.status() == StatusCode::NOT_MODIFIED;
             Ok(answer.map(|body| if bodiless { empty() } else { body }))
         })
@@ -169,11 +175,11 @@ impl fmt::Debug for Buckets {
     }
 }
 
-/// How a bucket may be named by the `Host` header: `<bucket>.localhost`, as clients have it that
-/// know no path style.
-struct Hosts;
+/// Reads a bucket's name from the `Host` header, `<bucket>.localhost`, for clients that do not
+/// support path style.
+struct VirtualHosts;
 
-impl S3Host for Hosts {
+impl S3Host for VirtualHosts {
     fn parse_host_header<'a>(&'a self, host: &'a str) -> S3Result<VirtualHost<'a>> {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
         Ok(match name.strip_suffix(".localhost") {
@@ -183,7 +189,7 @@ impl S3Host for Hosts {
     }
 }
 
-/// Does what blocks where it may.
+/// Runs blocking work on a thread that may block.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> S3Result<T> + Send + 'static,
 ) -> S3Result<T> {

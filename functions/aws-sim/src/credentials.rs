@@ -1,8 +1,7 @@
 //! The access key that a program needs to call the stand-ins for S3 and SQS.
 //!
-//! A loopback port is open to every program of every user of the machine, and to every web page
-//! that a browser on it shows. So each folder has a secret of its own, and a request without it is
-//! refused.
+//! Every program of every user of the machine can connect to a loopback port, and so can every web
+//! page in a browser on it. So each folder has its own secret, and a request without it is refused.
 
 use std::{
     fmt,
@@ -14,16 +13,16 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// The file in a folder that holds its credentials.
+/// The file that holds a folder's credentials.
 const FILE: &str = "credentials.json";
 
-/// Read and written by the owner alone.
+/// The file mode: only the owner can read and write.
 const OWNER_ONLY: u32 = 0o600;
 
-/// The letters and digits of a random access key id, as in those that AWS gives out.
+/// The alphabet of random access key ids, which is that of AWS.
 const ID_LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
-/// The letters and digits of a random secret. All of them mean themselves in a shell.
+/// The alphabet of random secrets. None of its characters needs quoting in a shell.
 const SECRET_LETTERS: &[u8; 64] =
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -34,30 +33,30 @@ pub struct Credentials {
     secret_access_key: String,
 }
 
-/// Credentials that can't be used.
+/// The reason why credentials can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    /// Given ones with characters that would mean something else in a header or in a shell.
-    #[error("{0} must have 1 to 128 letters, digits and characters of +/=_.-")]
+    /// They contain characters that have a meaning in a header or in a shell, or are too long.
+    #[error("invalid {0}: expected 1 to 128 letters, digits and characters of +/=_.-")]
     Malformed(&'static str),
     /// The file with the folder's credentials can't be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("can't read or write {}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the file system said.
+        /// The file system's error.
         source: io::Error,
     },
-    /// The file holds something else.
-    #[error("{}: not credentials: delete the file to have new ones", .0.display())]
+    /// The file does not contain credentials.
+    #[error("{} is not a credentials file: delete it to create new credentials", .0.display())]
     Damaged(PathBuf),
-    /// The operating system gives no random numbers.
-    #[error("no random numbers for an access key: {0}")]
+    /// The operating system provides no random numbers.
+    #[error("no random numbers for a new access key: {0}")]
     Random(getrandom::Error),
 }
 
 impl Credentials {
-    /// These credentials.
+    /// Creates credentials from an id and a secret.
     ///
     /// # Errors
     /// [`CredentialsError::Malformed`].
@@ -81,7 +80,7 @@ impl Credentials {
         Ok(credentials)
     }
 
-    /// New random credentials.
+    /// Creates random credentials.
     ///
     /// # Errors
     /// [`CredentialsError::Random`].
@@ -89,7 +88,7 @@ impl Credentials {
         let mut bytes = [0; 56];
         getrandom::fill(&mut bytes).map_err(CredentialsError::Random)?;
         let (id, secret) = bytes.split_at(16);
-        // The numbers of letters are powers of two, so each is as probable as any other.
+        // The alphabets' sizes are powers of two, so all characters are equally probable.
         let id = id
             .iter()
             .map(|byte| char::from(ID_LETTERS[usize::from(*byte) % ID_LETTERS.len()]));
@@ -102,11 +101,11 @@ impl Credentials {
         )
     }
 
-    /// The credentials that are kept in `folder`. New ones are made and kept the first time.
+    /// Loads the credentials in `folder`. Creates and stores new ones the first time.
     ///
     /// # Errors
     /// [`CredentialsError`].
-    pub fn kept_in(folder: &Path) -> Result<Self, CredentialsError> {
+    pub fn load_or_create(folder: &Path) -> Result<Self, CredentialsError> {
         let path = folder.join(FILE);
         let io_error = |source| CredentialsError::Io {
             path: path.clone(),
@@ -123,16 +122,16 @@ impl Credentials {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let new = Self::random()?;
-                new.keep(&path).map_err(io_error)?;
+                new.save(&path).map_err(io_error)?;
                 Ok(new)
             }
             Err(error) => Err(io_error(error)),
         }
     }
 
-    /// Writes a file that no other user can read at any moment. One process at a time uses the
-    /// folder.
-    fn keep(&self, path: &Path) -> io::Result<()> {
+    /// Writes a file that no other user can read at any moment. Only one process may use the folder
+    /// at a time.
+    fn save(&self, path: &Path) -> io::Result<()> {
         let unfinished = path.with_extension("new");
         let mut file = OpenOptions::new()
             .write(true)
@@ -147,12 +146,12 @@ impl Credentials {
         File::open(path.parent().unwrap_or(path))?.sync_all()
     }
 
-    /// The id, which is no secret.
+    /// Returns the id, which is not secret.
     pub fn access_key_id(&self) -> &str {
         &self.access_key_id
     }
 
-    /// The secret.
+    /// Returns the secret.
     pub fn secret_access_key(&self) -> &str {
         &self.secret_access_key
     }
@@ -175,29 +174,32 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_has_credentials_of_its_own_that_only_its_owner_can_read() {
+    fn each_folder_has_its_own_credentials_that_only_its_owner_can_read() {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let first = Credentials::kept_in(one.path()).unwrap();
+        let first = Credentials::load_or_create(one.path()).unwrap();
         assert_eq!(mode(&one.path().join(FILE)), OWNER_ONLY);
-        assert_eq!(Credentials::kept_in(one.path()).unwrap(), first);
-        assert_ne!(Credentials::kept_in(other.path()).unwrap(), first);
+        assert_eq!(Credentials::load_or_create(one.path()).unwrap(), first);
+        assert_ne!(Credentials::load_or_create(other.path()).unwrap(), first);
         assert_eq!(fs::read_dir(one.path()).unwrap().count(), 1);
     }
 
     #[test]
-    fn a_file_that_others_could_read_is_closed_to_them() {
+    fn a_file_that_others_can_read_is_restricted_to_its_owner() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Credentials::kept_in(folder.path()).unwrap();
+        let first = Credentials::load_or_create(folder.path()).unwrap();
         let path = folder.path().join(FILE);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert_eq!(
-            (Credentials::kept_in(folder.path()).unwrap(), mode(&path)),
+            (
+                Credentials::load_or_create(folder.path()).unwrap(),
+                mode(&path)
+            ),
             (first, OWNER_ONLY)
         );
     }
 
     #[test]
-    fn a_damaged_file_is_named_and_not_replaced() {
+    fn a_damaged_file_is_reported_and_not_replaced() {
         for damage in [
             "",
             "{",
@@ -206,7 +208,7 @@ mod tests {
         ] {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join(FILE), damage).unwrap();
-            let error = Credentials::kept_in(folder.path()).unwrap_err();
+            let error = Credentials::load_or_create(folder.path()).unwrap_err();
             assert!(
                 matches!(&error, CredentialsError::Damaged(path) if path.ends_with(FILE)),
                 "{error}"
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_shell_or_a_header_takes_for_something_else_is_refused() {
+    fn characters_with_a_meaning_in_a_shell_or_a_header_are_refused() {
         for text in [
             "",
             "a b",
@@ -238,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_long_and_is_not_shown() {
+    fn a_secret_is_long_and_hidden_in_debug_output() {
         let credentials = Credentials::random().unwrap();
         assert_eq!(
             (

@@ -1,6 +1,6 @@
-//! Bytes that are written in hexadecimal. The other way around is `darkroom::digest::hex`.
+//! Parses hexadecimal. `darkroom::digest::hex` formats it.
 
-/// The bytes that a text of hexadecimal digits stands for; none if it is no such text.
+/// Returns the bytes of a hexadecimal text, or none if the text is not hexadecimal.
 pub(crate) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
     if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {

@@ -1,6 +1,6 @@
-//! A stand-in on a loopback port, for clients that need a socket: HTTP/1.1, without TLS.
+//! Serves a stand-in on a loopback port, for clients that need a socket: HTTP/1.1, without TLS.
 //!
-//! Requests that a web page makes in a browser are refused before anything else is looked at.
+//! Requests from web pages in a browser are refused before anything else is examined.
 
 mod guard;
 
@@ -31,75 +31,75 @@ use tokio::{
 use self::guard::Guard;
 pub(crate) use self::guard::forbidden;
 
-/// How long exchanges under way may take when the service is ended.
+/// How long active exchanges may take after the service was stopped.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How long to leave it when no connection can be accepted, as when there are too many.
-const EXHAUSTED: Duration = Duration::from_millis(100);
+/// The pause after a failed accept, for example when too many files are open.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// How much of a body that nobody wants is read.
-const DISCARDED_BYTES: usize = 1 << 20;
+/// How much of an unread body is read and discarded, in bytes.
+const MAX_DISCARDED_BYTES: usize = 1 << 20;
 
-/// A loopback port. Connections wait from the moment it is there; [`Listener::serve`] answers them.
+/// A loopback port. Connections can be made once it exists, and wait until [`Listener::serve`]
+/// answers them.
 #[derive(Debug)]
 pub struct Listener {
     socket: TcpListener,
-    /// The same port of `::1`, which some clients try alone for `localhost` and
-    /// `<bucket>.localhost`. There is none on machines without IPv6, and where another program has
-    /// it.
-    also: Option<TcpListener>,
+    /// The same port of `::1`, which some clients use exclusively for `localhost` and
+    /// `<bucket>.localhost`. None on machines without IPv6, and if another program uses the port.
+    ipv6: Option<TcpListener>,
     port: u16,
 }
 
 impl Listener {
-    /// Takes a port of 127.0.0.1, and if it can that of `::1`; any free one for port 0.
+    /// Binds a port of 127.0.0.1, and of `::1` if possible. Port 0 selects any free port.
     ///
     /// # Errors
-    /// When the port is taken.
+    /// Returns the operating system's error if the port is in use.
     pub async fn bind(port: u16) -> io::Result<Self> {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let port = socket.local_addr()?.port();
-        let also = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await.ok();
-        Ok(Self { socket, also, port })
+        let ipv6 = TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await.ok();
+        Ok(Self { socket, ipv6, port })
     }
 
-    /// The base URL, e.g. `http://127.0.0.1:9000`.
+    /// Returns the base URL, such as `http://127.0.0.1:9000`.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Has `service` answer, until `stopped` is true or gone; exchanges that are under way then may
-    /// end.
+    /// Serves requests with `service` until `stopped` is true or its sender is dropped. Active
+    /// exchanges may then complete within [`GRACE`].
     ///
-    /// Where the service gives no answer, the connection is closed without one.
+    /// If the service fails to answer, the connection is closed without an answer.
     pub async fn serve(self, service: Arc<dyn Transport>, stopped: watch::Receiver<bool>) {
         let mut connections = JoinSet::new();
-        let mut told = stopped.clone();
+        let mut stop_signal = stopped.clone();
         loop {
             tokio::select! {
                 accepted = self.accept() => match accepted {
                     Ok(stream) => {
                         let guard = Guard { port: self.port };
-                        connections.spawn(exchange(stream, guard, Arc::clone(&service), stopped.clone()));
+                        connections.spawn(serve_connection(stream, guard, Arc::clone(&service), stopped.clone()));
                     }
-                    Err(_) => tokio::time::sleep(EXHAUSTED).await,
+                    Err(_) => tokio::time::sleep(ACCEPT_RETRY_DELAY).await,
                 },
                 Some(_) = connections.join_next() => {}
-                () = is_stopped(&mut told) => break,
+                () = wait_until_stopped(&mut stop_signal) => break,
             }
         }
         let all = async { while connections.join_next().await.is_some() {} };
-        // What takes longer is cut off as the set is dropped.
+        // Dropping the set aborts the connections that take longer.
         let _ = tokio::time::timeout(GRACE, all).await;
     }
 }
 
 impl Listener {
     async fn accept(&self) -> io::Result<TcpStream> {
-        let accepted = match &self.also {
-            Some(also) => tokio::select! {
+        let accepted = match &self.ipv6 {
+            Some(ipv6) => tokio::select! {
                 accepted = self.socket.accept() => accepted,
-                accepted = also.accept() => accepted,
+                accepted = ipv6.accept() => accepted,
             },
             None => self.socket.accept().await,
         };
@@ -107,25 +107,26 @@ impl Listener {
     }
 }
 
-/// All exchanges of one connection.
-async fn exchange(
+/// Serves all exchanges of one connection.
+async fn serve_connection(
     stream: TcpStream,
     guard: Guard,
     service: Arc<dyn Transport>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    // Answers are short, and somebody waits for them.
+    // Answers are short and the client waits for them, so they are sent without delay.
     let _ = stream.set_nodelay(true);
     let answer = service_fn(|request: hyper::Request<Incoming>| async {
-        let (left, unread) = oneshot::channel();
+        let (returned, unread) = oneshot::channel();
         let request = request.map(|body| {
-            Lent {
+            ReturnableBody {
                 body: Some(body),
-                left: Some(left),
+                returned: Some(returned),
             }
             .map_err(BoxError::from)
             .boxed()
         });
+        // The guard runs before the service, which never receives a refused request.
         let answer = match guard.refuse(&request) {
             Some(refusal) => {
                 drop(request);
@@ -140,10 +141,10 @@ async fn exchange(
     });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), answer);
     let mut connection = std::pin::pin!(connection);
-    // A connection that breaks off, or is not answered, is the caller's to notice.
+    // The client notices a connection that breaks or stays unanswered, so the error is dropped.
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
-        () = is_stopped(&mut stopped) => None,
+        () = wait_until_stopped(&mut stopped) => None,
     };
     if ended.is_none() {
         connection.as_mut().graceful_shutdown();
@@ -151,13 +152,13 @@ async fn exchange(
     }
 }
 
-/// A request's body that comes back when the service has done with it.
-struct Lent {
+/// A request's body that is returned for draining when the service drops it.
+struct ReturnableBody {
     body: Option<Incoming>,
-    left: Option<oneshot::Sender<Incoming>>,
+    returned: Option<oneshot::Sender<Incoming>>,
 }
 
-impl Body for Lent {
+impl Body for ReturnableBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -181,30 +182,30 @@ impl Body for Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for ReturnableBody {
     fn drop(&mut self) {
-        if let (Some(body), Some(left)) = (self.body.take(), self.left.take()) {
-            // Nobody waits for it once the connection is gone.
-            let _ = left.send(body);
+        if let (Some(body), Some(returned)) = (self.body.take(), self.returned.take()) {
+            // The receiver is gone if the connection has closed.
+            let _ = returned.send(body);
         }
     }
 }
 
-/// Reads what a service left of a body that it refused: else the connection would be closed,
-/// perhaps before its client knows, who would then lose the next request on it. A large rest is not
-/// worth it.
+/// Reads the rest of a body that the service did not read. Otherwise the connection would be
+/// closed, possibly before its client notices, and the client's next request on it would be lost. A
+/// large rest is not worth reading.
 async fn discard(mut body: Incoming) {
-    let mut left = DISCARDED_BYTES;
+    let mut budget = MAX_DISCARDED_BYTES;
     while let Some(Ok(frame)) = body.frame().await {
-        let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else {
+        let Some(rest) = budget.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else {
             break;
         };
-        left = rest;
+        budget = rest;
     }
 }
 
-/// PollBackoff until `stopped` is true or gone.
-pub async fn is_stopped(stopped: &mut watch::Receiver<bool>) {
+/// Waits until `stopped` is true or its sender is dropped.
+pub async fn wait_until_stopped(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
@@ -220,10 +221,10 @@ mod tests {
 
     use super::*;
 
-    /// Answers with the request's path once it is let go, and not at all to `/lost`.
-    struct Paths(Arc<Notify>);
+    /// Returns the request's path after a notification, and fails for `/lost`.
+    struct PathEcho(Arc<Notify>);
 
-    impl Transport for Paths {
+    impl Transport for PathEcho {
         fn send(
             &self,
             request: Request<Body>,
@@ -252,7 +253,7 @@ mod tests {
             .unwrap();
         let (let_go, stop) = (Arc::new(Notify::new()), watch::Sender::new(false));
         let serving =
-            tokio::spawn(listener.serve(Arc::new(Paths(Arc::clone(&let_go))), stop.subscribe()));
+            tokio::spawn(listener.serve(Arc::new(PathEcho(Arc::clone(&let_go))), stop.subscribe()));
         Served {
             let_go,
             stop,
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn answer_that_is_lost_closes_the_connection_without_one() {
+    async fn a_failed_answer_closes_the_connection() {
         let mut served = served().await;
         ask(&mut served.stream, "/lost").await;
         served.let_go.notify_one();
@@ -280,7 +281,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn exchange_under_way_ends_before_the_service_does() {
+    async fn an_active_exchange_completes_before_the_service_stops() {
         let mut served = served().await;
         ask(&mut served.stream, "/slow").await;
         let mut answer = vec![0; 4096];
@@ -297,13 +298,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn body_that_nobody_read_does_not_cost_the_connection() {
+    async fn an_unread_body_keeps_the_connection_usable() {
         let mut served = served().await;
         let host = served.stream.peer_addr().unwrap();
         let head = format!("POST /a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 3\r\n\r\n");
         served.stream.write_all(head.as_bytes()).await.unwrap();
         served.let_go.notify_one();
-        // The answer is decided before the body comes.
+        // The service answers before the body arrives.
         while served.let_go.notified().now_or_never().is_some() {
             served.let_go.notify_one();
             tokio::task::yield_now().await;
@@ -318,12 +319,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_loopback_addresses_are_served_where_there_are_two() {
+    async fn both_loopback_addresses_are_served_if_available() {
         let listener = Listener::bind(0).await.unwrap();
-        let (has_both, port) = (listener.also.is_some(), listener.port);
+        let (has_both, port) = (listener.ipv6.is_some(), listener.port);
         let (let_go, stop) = (Arc::new(Notify::new()), watch::Sender::new(false));
         let serving =
-            tokio::spawn(listener.serve(Arc::new(Paths(Arc::clone(&let_go))), stop.subscribe()));
+            tokio::spawn(listener.serve(Arc::new(PathEcho(Arc::clone(&let_go))), stop.subscribe()));
         for address in ["127.0.0.1", "::1"]
             .into_iter()
             .take(if has_both { 2 } else { 1 })
@@ -346,7 +347,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn port_in_use_is_refused() {
+    async fn a_port_in_use_is_refused() {
         let first = Listener::bind(0).await.unwrap();
         assert_eq!(
             Listener::bind(first.port).await.unwrap_err().kind(),

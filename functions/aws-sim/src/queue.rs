@@ -1,31 +1,32 @@
-//! The stand-in for SQS: standard queues with delays, visibility, redrive and long polls, durable
-//! across a restart.
+//! The stand-in for SQS: standard queues with delays, visibility timeouts, redrive and long polls,
+//! which survive a restart.
 //!
-//! [`Queues`] is the AWS side, used in process by the host's event source mappings. [`QueueApi`]
-//! puts the AWS JSON protocol before it, for the real SDK clients. Time comes from the [`Clock`]
-//! alone, so a host may jump it.
+//! [`Queues`] holds the queues. The host's event source mappings use it in process. [`QueueApi`]
+//! serves the AWS JSON protocol over it, for the real SDK clients. Time comes only from the
+//! [`Clock`], so a host can advance it.
 //!
-//! Every change is in the folder before the call returns: one document per message, replaced whole,
-//! under `messages/`, and one per queue under `queues/`. The end of the process loses nothing. The
-//! end of the power may lose the newest messages, on any [`Disk`]: what they stood for is in the
-//! states, and the sweep sends them again.
+//! Every change is in the folder before the call returns: one document per message under
+//! `messages/`, which is always replaced as a whole, and one per queue under `queues/`. A killed
+//! process loses nothing. A power failure may lose the newest messages on any [`Disk`]. The states
+//! still hold what those messages were about, and the sweep sends them again.
 //!
-//! Where the service leaves room, this is what happens here:
-//! - Of the visible messages, those are delivered first that are visible the longest.
-//! - A receipt handle stands for one receive. Deleting with the handle of an earlier receive
-//!   succeeds and deletes nothing; deleting with the latest one deletes, even when the message is
-//!   visible again. Changing the visibility needs the latest handle and a message still in flight.
-//! - A message whose receive count has reached `maxReceiveCount` moves to the dead-letter queue
-//!   when it would be received once more. It keeps its id, its age and its receive count.
+//! Where SQS leaves the behavior open, the stand-in behaves as follows:
+//! - Visible messages are delivered in the order in which they became visible.
+//! - A receipt handle identifies one receive. A delete with the handle of an earlier receive
+//!   succeeds and deletes nothing. A delete with the latest handle deletes the message, even if it
+//!   is visible again. A change of visibility needs the latest handle and a message that is still
+//!   in flight.
+//! - A message whose receive count has reached `maxReceiveCount` moves to the dead-letter queue at
+//!   its next receive. It keeps its id, its age and its receive count.
 
 mod api;
 mod attributes;
 mod batch;
+mod consumer;
 mod error;
-mod mailbox;
 mod message;
+mod message_index;
 mod receipt;
-mod receive;
 mod receive_message;
 
 use std::{
@@ -47,33 +48,33 @@ pub use self::{
     api::QueueApi,
     attributes::{QueueAttributes, RedrivePolicy},
     error::QueueError,
-    mailbox::Depth,
     message::{Delivery, MessageAttribute, Outgoing},
+    message_index::Depth,
 };
 use disk::{Disk, documents::Documents};
 
-use self::{mailbox::Mailbox, message::Message};
+use self::{message::Message, message_index::MessageIndex};
 
-/// The most messages of one receive or one batch.
-const BATCH: usize = 10;
+/// The maximum number of messages in one receive or one batch.
+const MAX_BATCH: usize = 10;
 
-/// How long one purge keeps another away
+/// The minimum time between two purges of a queue
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_PurgeQueue.html>,
 /// read 2026-11).
-const PURGE_PAUSE: SignedDuration = SignedDuration::from_secs(60);
+const PURGE_INTERVAL: SignedDuration = SignedDuration::from_secs(60);
 
 /// All queues of one folder.
 pub struct Queues {
     clock: Clock,
-    settings: Documents<Settings>,
+    settings: Documents<QueueSettings>,
     messages: Documents<Message>,
     state: Mutex<State>,
     changes: watch::Sender<u64>,
 }
 
-/// What is kept of a queue beside its messages.
+/// The stored settings of a queue.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Settings {
+struct QueueSettings {
     attributes: QueueAttributes,
     created_at: Timestamp,
     changed_at: Timestamp,
@@ -88,14 +89,14 @@ struct State {
 
 #[derive(Debug)]
 struct Queue {
-    settings: Settings,
-    mailbox: Mailbox,
-    /// Not kept: a restart forgets it.
+    settings: QueueSettings,
+    messages: MessageIndex,
+    /// The time of the last purge. It is not stored, so a restart resets it.
     purged_at: Option<Timestamp>,
 }
 
 impl Queues {
-    /// The queues kept in `folder`, with their messages.
+    /// Loads the queues stored in `folder`, with their messages.
     ///
     /// # Errors
     /// [`QueueError::Storage`].
@@ -103,7 +104,7 @@ impl Queues {
         Self::open_on(&Disk::fast(), folder, clock)
     }
 
-    /// As [`Queues::open`], on this disk.
+    /// Loads the queues like [`Queues::open`], with the durability of `disk`.
     ///
     /// # Errors
     /// [`QueueError::Storage`].
@@ -119,10 +120,11 @@ impl Queues {
         for (name, settings) in settings.load_all()? {
             state.queues.insert(name, Queue::new(settings));
         }
+        // Numbers continue after the highest one, so that message ids stay unique.
         for (id, message) in messages.load_all()? {
             state.next = state.next.max(message.number + 1);
             if let Some(queue) = state.queues.get_mut(&message.queue) {
-                queue.mailbox.put(&id, message);
+                queue.messages.put(&id, message);
             }
         }
         Ok(Self {
@@ -134,21 +136,21 @@ impl Queues {
         })
     }
 
-    /// Makes a queue. Making it again with the same settings changes nothing.
+    /// Creates a queue. Creating an existing queue with the same settings changes nothing.
     ///
     /// # Errors
-    /// [`QueueError::QueueNameExists`] if it has other settings;
+    /// [`QueueError::QueueNameExists`] if the queue exists with other settings;
     /// [`QueueError::InvalidParameterValue`] for a name that is not 1 to 80 letters, digits, `-`
-    /// and `_`, or a dead-letter queue that is not there.
+    /// and `_`, and for a dead-letter queue that does not exist.
     pub fn create(&self, name: &str, attributes: QueueAttributes) -> Result<(), QueueError> {
         let mut state = self.lock();
         if let Some(queue) = state.queues.get(name) {
-            return same(&queue.settings.attributes, &attributes);
+            return check_same_attributes(&queue.settings.attributes, &attributes);
         }
         check_name(name)?;
         state.check_redrive(name, &attributes)?;
         let now = self.clock.now();
-        let settings = Settings {
+        let settings = QueueSettings {
             attributes,
             created_at: now,
             changed_at: now,
@@ -158,7 +160,7 @@ impl Queues {
         Ok(())
     }
 
-    /// A queue's settings.
+    /// Returns a queue's settings.
     ///
     /// # Errors
     /// [`QueueError::QueueDoesNotExist`].
@@ -170,7 +172,7 @@ impl Queues {
     ///
     /// # Errors
     /// [`QueueError::QueueDoesNotExist`]; [`QueueError::InvalidParameterValue`] for a dead-letter
-    /// queue that is not there.
+    /// queue that does not exist.
     pub fn set_attributes(
         &self,
         name: &str,
@@ -179,7 +181,7 @@ impl Queues {
         let mut state = self.lock();
         state.check_redrive(name, &attributes)?;
         let queue = state.queue(name)?;
-        let settings = Settings {
+        let settings = QueueSettings {
             attributes,
             created_at: queue.settings.created_at,
             changed_at: self.clock.now(),
@@ -189,7 +191,7 @@ impl Queues {
         Ok(())
     }
 
-    /// The names of all queues that begin with `prefix`, in order.
+    /// Returns the names of all queues that begin with `prefix`, in order.
     pub fn names(&self, prefix: &str) -> Vec<String> {
         self.lock()
             .queues
@@ -199,12 +201,12 @@ impl Queues {
             .collect()
     }
 
-    /// Sends a message and answers with its id.
+    /// Sends a message and returns its id.
     ///
     /// # Errors
     /// [`QueueError::QueueDoesNotExist`]; [`QueueError::MissingParameter`],
-    /// [`QueueError::InvalidParameterValue`] or [`QueueError::InvalidMessageContents`] for a
-    /// message that can't be sent.
+    /// [`QueueError::InvalidParameterValue`] or [`QueueError::InvalidMessageContents`] for an
+    /// invalid message.
     pub fn send(&self, name: &str, outgoing: Outgoing) -> Result<String, QueueError> {
         outgoing.check()?;
         if let Some(delay) = outgoing.delay {
@@ -214,6 +216,7 @@ impl Queues {
         let (now, number) = (self.clock.now(), state.next);
         let queue = state.queue(name)?;
         let id = message_id(name, number, now, &outgoing.body);
+        // The message's own delay takes precedence over the queue's.
         let message = Message {
             queue: name.to_owned(),
             number,
@@ -221,7 +224,7 @@ impl Queues {
             attributes: outgoing.attributes,
             trace_header: outgoing.trace_header,
             sent_at: now,
-            visible_at: later(
+            visible_at: after(
                 now,
                 outgoing.delay.unwrap_or(queue.settings.attributes.delay),
             ),
@@ -230,7 +233,7 @@ impl Queues {
             dead_letter_source: None,
         };
         self.messages.put(&id, &message)?;
-        queue.mailbox.put(&id, message);
+        queue.messages.put(&id, message);
         state.next += 1;
         self.changed();
         Ok(id)
@@ -247,20 +250,20 @@ impl Queues {
         let queue = state.queue(name)?;
         if queue
             .purged_at
-            .is_some_and(|last| now.duration_since(last) < PURGE_PAUSE)
+            .is_some_and(|last| now.duration_since(last) < PURGE_INTERVAL)
         {
             return Err(QueueError::PurgeQueueInProgress(name.to_owned()));
         }
         queue.purged_at = Some(now);
-        for id in queue.mailbox.ids() {
+        for id in queue.messages.ids() {
             self.messages.remove(&id)?;
-            queue.mailbox.remove(&id);
+            queue.messages.remove(&id);
         }
         Ok(())
     }
 
-    /// The earliest moment at which a message of the queue can be received: past when one can be
-    /// now, none when the queue is empty.
+    /// Returns the earliest time at which a message of the queue is visible: in the past if one is
+    /// visible now, none if the queue is empty.
     ///
     /// # Errors
     /// [`QueueError::QueueDoesNotExist`].
@@ -268,10 +271,10 @@ impl Queues {
         let mut state = self.lock();
         let queue = state.queue(name)?;
         self.expire(queue, self.clock.now())?;
-        Ok(queue.mailbox.next_due())
+        Ok(queue.messages.next_due())
     }
 
-    /// How many messages the queue holds.
+    /// Returns the number of messages in the queue by their visibility.
     ///
     /// # Errors
     /// [`QueueError::QueueDoesNotExist`].
@@ -280,31 +283,32 @@ impl Queues {
         let mut state = self.lock();
         let queue = state.queue(name)?;
         self.expire(queue, now)?;
-        Ok(queue.mailbox.depth(now))
+        Ok(queue.messages.depth(now))
     }
 
-    /// Fires whenever a message was sent, moved, or given another visibility, and on
-    /// [`Self::wake`]: then [`Self::next_due`] is worth asking again. The number means nothing.
+    /// Returns a receiver that fires when a message was sent, moved or given another visibility,
+    /// and after [`Self::notify_waiters`]. [`Self::next_due`] may then have changed. The number has
+    /// no meaning.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// Has everybody who waits look again: to be called after the clock was jumped.
-    pub fn wake(&self) {
+    /// Makes all long polls check the queue again. A host calls it after it has advanced the clock.
+    pub fn notify_waiters(&self) {
         self.changed();
     }
 
-    fn settings(&self, name: &str) -> Result<Settings, QueueError> {
+    fn settings(&self, name: &str) -> Result<QueueSettings, QueueError> {
         Ok(self.lock().queue(name)?.settings.clone())
     }
 
     fn expire(&self, queue: &mut Queue, now: Timestamp) -> Result<(), QueueError> {
         for id in queue
-            .mailbox
+            .messages
             .expired(now, queue.settings.attributes.retention)
         {
             self.messages.remove(&id)?;
-            queue.mailbox.remove(&id);
+            queue.messages.remove(&id);
         }
         Ok(())
     }
@@ -328,10 +332,10 @@ impl fmt::Debug for Queues {
 }
 
 impl Queue {
-    fn new(settings: Settings) -> Self {
+    fn new(settings: QueueSettings) -> Self {
         Self {
             settings,
-            mailbox: Mailbox::default(),
+            messages: MessageIndex::default(),
             purged_at: None,
         }
     }
@@ -357,7 +361,7 @@ impl State {
     }
 }
 
-fn same(one: &QueueAttributes, other: &QueueAttributes) -> Result<(), QueueError> {
+fn check_same_attributes(one: &QueueAttributes, other: &QueueAttributes) -> Result<(), QueueError> {
     let (one, other) = (one.to_pairs(), other.to_pairs());
     let differs = one
         .iter()
@@ -377,7 +381,8 @@ fn check_name(name: &str) -> Result<(), QueueError> {
     ))
 }
 
-/// An id in the form of a UUID. No two messages that are kept have the same number.
+/// Returns an id in the form of a UUID. It is unique because no two stored messages have the same
+/// number.
 fn message_id(queue: &str, number: u64, now: Timestamp, body: &str) -> String {
     let hash = Sha256::digest(format!("{queue}\n{number}\n{now}\n{body}"));
     let hex = hex(&hash);
@@ -391,7 +396,7 @@ fn message_id(queue: &str, number: u64, now: Timestamp, body: &str) -> String {
     .join("-")
 }
 
-/// `now` and a bounded wait; the end of time is far beyond.
-fn later(now: Timestamp, wait: SignedDuration) -> Timestamp {
+/// Returns `now` plus `wait`, or the latest timestamp if the sum exceeds it.
+fn after(now: Timestamp, wait: SignedDuration) -> Timestamp {
     now.checked_add(wait).unwrap_or(Timestamp::MAX)
 }

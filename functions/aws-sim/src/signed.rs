@@ -1,8 +1,8 @@
-//! S3 and SQS as other programs may call them over a socket: every request is signed with the
-//! folder's access key.
+//! S3 and SQS for other programs, over a socket: every request must be signed with the folder's
+//! access key.
 //!
-//! S3 requests are verified by `s3s`, with their many forms of signatures. SQS has one form, which
-//! is verified here.
+//! `s3s` verifies S3 requests, whose signatures have many forms. SQS has one form, which this
+//! module verifies.
 
 mod sigv4;
 
@@ -21,20 +21,20 @@ use seam::{
 use serde_json::json;
 
 use self::sigv4::{SignatureError, verify};
-use crate::{credentials::Credentials, listen::forbidden, wire::is_of_sqs};
+use crate::{credentials::Credentials, listen::forbidden, wire::is_sqs_request};
 
-/// The largest body of an SQS request: a batch of 1 MiB, all of whose letters are escaped.
-const LARGEST_BODY: usize = 8 << 20;
+/// The maximum body of an SQS request, in bytes: a batch of 1 MiB in which every character is
+/// escaped.
+const MAX_SQS_BODY: usize = 8 << 20;
 
-/// The content types with which a page can post without being asked first, by a form or by a
-/// script.
+/// The content types with which a web page can post without a preflight request.
 const FORM_TYPES: [&str; 3] = [
     "multipart/form-data",
     "application/x-www-form-urlencoded",
     "text/plain",
 ];
 
-/// S3 and SQS behind their signatures.
+/// A service that requires signatures. Implements [`Transport`].
 pub struct Signed {
     service: Arc<dyn Transport>,
     credentials: Credentials,
@@ -42,8 +42,8 @@ pub struct Signed {
 }
 
 impl Signed {
-    /// `service`, for those who have these credentials. `clock` is the time by which signatures are
-    /// dated, which is the real one.
+    /// Protects `service` with `credentials`. `clock` must be the real time, since it dates the
+    /// signatures.
     pub fn new(service: Arc<dyn Transport>, credentials: Credentials, clock: Clock) -> Self {
         Self {
             service,
@@ -54,8 +54,8 @@ impl Signed {
 
     async fn send_to_sqs(&self, request: Request<Body>) -> Result<Response<Body>, TransportError> {
         let (head, body) = request.into_parts();
-        let Some(body) = read(body).await? else {
-            return Ok(forbidden("the request is larger than any of SQS"));
+        let Some(body) = read_body(body).await? else {
+            return Ok(forbidden("the request exceeds the size limit of SQS"));
         };
         match verify(&head, &body, &self.credentials, self.clock.now()) {
             Ok(()) => {
@@ -79,7 +79,7 @@ impl Transport for Signed {
                     "forms are not accepted: upload with an S3 client",
                 ));
             }
-            if is_of_sqs(request.headers()) {
+            if is_sqs_request(request.headers()) {
                 self.send_to_sqs(request).await
             } else {
                 self.service.send(request).await
@@ -96,12 +96,12 @@ impl fmt::Debug for Signed {
     }
 }
 
-/// A whole body; none if it is larger than [`LARGEST_BODY`].
-async fn read(mut body: Body) -> Result<Option<Bytes>, TransportError> {
+/// Reads a whole body. Returns none if it exceeds [`MAX_SQS_BODY`].
+async fn read_body(mut body: Body) -> Result<Option<Bytes>, TransportError> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
         if let Ok(bytes) = frame.map_err(TransportError::Interrupted)?.into_data() {
-            if whole.len() + bytes.len() > LARGEST_BODY {
+            if whole.len() + bytes.len() > MAX_SQS_BODY {
                 return Ok(None);
             }
             whole.extend_from_slice(&bytes);
@@ -110,8 +110,8 @@ async fn read(mut body: Body) -> Result<Option<Bytes>, TransportError> {
     Ok(Some(whole.freeze()))
 }
 
-/// Whether a page could have posted this. A client that begins the upload of a large text file
-/// looks almost alike, but no form has an `Authorization` header.
+/// Whether a web page could have posted the request. A client that starts the upload of a large
+/// text file sends a similar request, but no form has an `Authorization` header.
 fn is_form(request: &Request<Body>) -> bool {
     let begins_upload = || {
         let query = request.uri().query().unwrap_or_default();
@@ -128,8 +128,8 @@ fn is_form(request: &Request<Body>) -> bool {
         }
 }
 
-/// The first of a form's content types that the request has. There may be several headers, of which
-/// a server could take any.
+/// Returns the first content type that a form can have. A request may have several such headers,
+/// and a server could read any of them.
 fn form_type(headers: &HeaderMap) -> Option<&'static str> {
     let types = headers
         .get_all(CONTENT_TYPE)
@@ -145,7 +145,7 @@ fn form_type(headers: &HeaderMap) -> Option<&'static str> {
     })
 }
 
-/// The refusal as SQS gives it.
+/// Returns the refusal in the form of SQS.
 fn refusal(error: &SignatureError) -> Response<Body> {
     let body = json!({ "__type": format!("com.amazon.coral.service#{}", error.code()), "message": error.to_string() });
     let mut response = Response::new(full(body.to_string()));
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn forms_are_told_from_what_clients_post() {
+    fn forms_are_distinguished_from_client_requests() {
         let upload = "http://127.0.0.1/darkroom/notes.txt?uploads";
         for (is_a_form, method, uri, headers) in [
             (

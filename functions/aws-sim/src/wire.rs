@@ -1,4 +1,5 @@
-//! The real AWS SDK clients over an in-process service: no sockets, bodies streamed both ways.
+//! Connects the real AWS SDK clients to an in-process service, without sockets, with bodies
+//! streamed in both directions.
 
 use std::{fmt, sync::Arc};
 
@@ -21,33 +22,33 @@ use seam::transport::{Body, BoxFuture, Transport, TransportError};
 
 use crate::credentials::Credentials;
 
-/// The region everything here is in.
+/// The region of all resources in the stand-ins.
 pub const REGION: &str = "us-east-1";
 
-/// The account everything here belongs to.
+/// The account that owns all resources in the stand-ins.
 pub const ACCOUNT: &str = "000000000000";
 
-/// Carries the caller's trace. The SDK adds it to every call of a deployed function, and SQS hands
-/// it on with messages (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html>,
-/// read 2026-11).
+/// The header with the caller's trace. The SDK adds it to every call of a deployed function, and
+/// SQS forwards it with messages
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html>, read 2026-11).
 pub(crate) const TRACE_HEADER: &str = "x-amzn-trace-id";
 
-/// Where the in-process clients believe to be calling.
+/// The endpoint in the requests of the in-process clients. Nothing resolves it.
 const ENDPOINT: &str = "https://aws.darkroom.internal";
 
 tokio::task_local! {
-    /// The trace of the invocation that a task is part of. The SDK looks for it in the environment,
-    /// which is the process's: here many invocations share one.
+    /// The trace of the invocation that a task belongs to. The SDK reads it from the process's
+    /// environment, but here many invocations share one process.
     static TRACE: String;
 }
 
-/// Runs `work` with this trace header on all calls that it makes of AWS; tasks that it spawns make
-/// theirs without.
+/// Runs `work` and adds this trace header to all of its AWS calls. Tasks that it spawns call
+/// without the header.
 pub async fn traced<T>(trace: String, work: impl Future<Output = T>) -> T {
     TRACE.scope(trace, work).await
 }
 
-/// An HTTP client for the AWS SDK that hands every request to a [`Transport`].
+/// An HTTP client for the AWS SDK that passes every request to a [`Transport`].
 #[derive(Clone)]
 pub struct InProcess {
     service: Arc<dyn Transport>,
@@ -55,7 +56,7 @@ pub struct InProcess {
 }
 
 impl InProcess {
-    /// A client of `service` that signs with these credentials.
+    /// Creates a client of `service` whose requests are signed with `credentials`.
     pub fn new(service: Arc<dyn Transport>, credentials: Credentials) -> Self {
         Self {
             service,
@@ -63,17 +64,17 @@ impl InProcess {
         }
     }
 
-    /// What answers.
+    /// Returns the service.
     pub fn service(&self) -> Arc<dyn Transport> {
         Arc::clone(&self.service)
     }
 
-    /// What its requests are signed with.
+    /// Returns the credentials for signing requests.
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
     }
 
-    /// The settings of an S3 client that calls the service: path style.
+    /// Returns the settings of an S3 client of the service, which uses path style.
     pub fn s3_config(&self) -> aws_sdk_s3::config::Builder {
         use aws_sdk_s3::config::{
             BehaviorVersion, Region, StalledStreamProtectionConfig,
@@ -81,8 +82,8 @@ impl InProcess {
         };
         aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            // Else the retries of all clients in the process would count against one budget, and
-            // one folder's failures would cost another its retries.
+            // By default, all clients in the process share one retry budget, so the failures of one
+            // folder would use up the retries of another.
             .retry_partition(
                 RetryPartition::custom("darkroom local")
                     .token_bucket(TokenBucket::default())
@@ -92,13 +93,13 @@ impl InProcess {
             .credentials_provider(self.sdk_credentials())
             .endpoint_url(ENDPOINT)
             .force_path_style(true)
-            // Nothing stalls between two tasks but by intent, and simulated time would see stalls
-            // that are none.
+            // Stalls between two tasks are intended, and simulated time would show stalls that do
+            // not exist.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .http_client(self.clone())
     }
 
-    /// The settings of an SQS client that calls the service.
+    /// Returns the settings of an SQS client of the service.
     pub fn sqs_config(&self) -> aws_sdk_sqs::config::Builder {
         use aws_sdk_sqs::config::{
             BehaviorVersion, Region, StalledStreamProtectionConfig,
@@ -146,7 +147,8 @@ impl HttpClient for InProcess {
 impl HttpConnector for InProcess {
     fn call(&self, mut request: HttpRequest) -> HttpConnectorFuture {
         let service = Arc::clone(&self.service);
-        // The SDK calls this within the task of its caller.
+        // The SDK calls this function within its caller's task, so the task-local is that of the
+        // caller.
         if let Ok(trace) = TRACE.try_with(String::clone) {
             request.headers_mut().insert(TRACE_HEADER, trace);
         }
@@ -168,15 +170,15 @@ impl From<InProcess> for SharedHttpClient {
     }
 }
 
-/// One endpoint for both services, as people have on loopback: SQS calls name their operation in a
-/// header, everything else is S3.
+/// One endpoint for both services, as on a loopback port. SQS calls name their operation in a
+/// header; every other request is for S3.
 pub struct Router {
     bucket: Arc<dyn Transport>,
     queue: Arc<dyn Transport>,
 }
 
 impl Router {
-    /// S3 calls to `bucket`, SQS calls to `queue`.
+    /// Creates a router that sends S3 calls to `bucket` and SQS calls to `queue`.
     pub fn new(bucket: Arc<dyn Transport>, queue: Arc<dyn Transport>) -> Self {
         Self { bucket, queue }
     }
@@ -187,7 +189,7 @@ impl Transport for Router {
         &self,
         request: Request<Body>,
     ) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
-        if is_of_sqs(request.headers()) {
+        if is_sqs_request(request.headers()) {
             self.queue.send(request)
         } else {
             self.bucket.send(request)
@@ -195,8 +197,8 @@ impl Transport for Router {
     }
 }
 
-/// Whether a request is one of SQS, by the operation that it names.
-pub(crate) fn is_of_sqs(headers: &HeaderMap) -> bool {
+/// Whether a request is for SQS, judging by the operation that it names.
+pub(crate) fn is_sqs_request(headers: &HeaderMap) -> bool {
     headers
         .get("x-amz-target")
         .is_some_and(|target| target.as_bytes().starts_with(b"AmazonSQS."))
@@ -208,8 +210,8 @@ impl fmt::Debug for Router {
     }
 }
 
-/// The request as an HTTP/1.1 client would send it: with a `Host` header, which the signature
-/// covers.
+/// Converts the request to the form in which an HTTP/1.1 client sends it, with a `Host` header,
+/// which the signature covers.
 fn http_request(request: HttpRequest) -> Result<Request<Body>, ConnectorError> {
     let mut request = request
         .try_into_http1x()
@@ -249,7 +251,7 @@ mod tests {
 
     use super::*;
 
-    /// Sends every piece of the request back as it comes.
+    /// Returns the request's body as the answer, chunk by chunk.
     struct Echo;
 
     impl Transport for Echo {
@@ -279,7 +281,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bodies_are_streamed_both_ways() {
+    async fn bodies_are_streamed_in_both_directions() {
         let (sender, receiver) = mpsc::channel::<&'static str>(1);
         let pieces = stream::unfold(receiver, |mut receiver| async {
             let piece = receiver.recv().await?;
@@ -292,7 +294,7 @@ mod tests {
             .unwrap();
         let mut echoed = response.into_body();
         for piece in ["one", "two"] {
-            // Were a body held back until it is whole, this would wait for ever.
+            // If bodies were buffered, this would wait forever.
             sender.send(piece).await.unwrap();
             assert_eq!(
                 echoed.frame().await.unwrap().unwrap().into_data().unwrap(),
@@ -304,7 +306,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn broken_connection_is_a_dispatch_failure() {
+    async fn a_broken_connection_is_a_dispatch_failure() {
         for broken in [
             TransportError::NeverSent as fn(BoxError) -> _,
             TransportError::Interrupted,
@@ -321,7 +323,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn router_tells_the_services_apart_by_the_target() {
+    async fn the_router_selects_the_service_by_the_target_header() {
         let (s3, sqs) = (Broken(TransportError::NeverSent), Echo);
         let router = Router::new(Arc::new(s3), Arc::new(sqs));
         let mut request = Request::new(seam::transport::empty());

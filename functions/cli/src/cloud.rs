@@ -35,9 +35,9 @@ use runtime::{
     settings::StackSettings,
     wiring::{HostParts, Wiring, WiringError},
 };
-use seam::{rng::Rng, transport::Transport};
+use seam::{proxies::Proxies, rng::Rng, transport::Transport};
 
-use crate::{time::Time, words};
+use crate::{controls, time::Time};
 
 /// The local bucket.
 pub const BUCKET: &str = "darkroom";
@@ -132,7 +132,7 @@ impl Default for CloudConfig {
             tier: Tier::default(),
             quiet: QUIET_PERIOD,
             sweep_every: Some(SWEEP_EVERY),
-            web: Web::over_https(),
+            web: Web::over_https(Proxies::default()),
             rng: Rng::system(),
             metrics: Metrics::none(),
             credentials: None,
@@ -255,8 +255,8 @@ impl Cloud {
     ///
     /// # Errors
     /// When it can't be read or dropped; it is dropped the next time.
-    pub(crate) async fn drop_words(&self) -> anyhow::Result<()> {
-        words::drop_all(&self.root.join(INTERNAL), &self.bucket).await
+    pub(crate) async fn forward_controls(&self) -> anyhow::Result<()> {
+        controls::forward_all(&self.root.join(INTERNAL), &self.bucket).await
     }
 
     /// Where an object lies as a file, for people to open.

@@ -1,27 +1,27 @@
-//! The `darkroom` command: run a manifest on this machine, or check what it would do and cost.
+//! The `darkroom` command, which runs a manifest on this machine or checks what it would cost.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a command talks to people on the terminal"
+    reason = "the output of a command goes to the terminal"
 )]
 
-mod announce;
-mod beside;
 mod catalog;
 mod check;
-mod dropped;
+mod control;
+mod environment;
 mod gemini;
 mod gemini_mode;
-mod manifest;
-mod offer;
-mod outcome;
+mod job_result;
+mod manifest_args;
+mod manifest_file;
+mod phase_reporter;
 mod progress;
+mod quote;
 mod run;
 mod scenario;
 mod serve;
-mod setting;
-mod signal;
-mod word;
+mod shutdown;
+mod sidecar;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -37,26 +37,26 @@ use darkroom::{
     money::Usd,
 };
 
-use self::scenario::BehaviorArgs;
-use crate::words::Word;
+use self::scenario::ScenarioArgs;
+use crate::controls::ControlAction;
 
-/// How the command ends, for scripts.
+/// The exit codes of the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Exit {
-    /// Every image is there; or the manifest is good.
+    /// All images were made, or the manifest has no errors.
     Complete = 0,
-    /// Some images are missing: `retry.jsonl` asks for them again.
-    Missing = 1,
-    /// The manifest was rejected: `validation.csv` says why. Nothing was bought.
+    /// Some or all images are missing; `retry.jsonl` requests them again.
+    Incomplete = 1,
+    /// The manifest was rejected; `validation.csv` gives the reasons. Nothing was bought.
     Rejected = 2,
-    /// Something beside the manifest went wrong; the same command goes on from there.
-    Broken = 3,
-    /// The question whether to spend was not answered with yes.
+    /// Something other than the manifest failed. Running the same command again resumes the job.
+    Failed = 3,
+    /// The user declined to spend money, or there was no terminal to ask at.
     Declined = 4,
     /// The command line is wrong.
     Usage = 64,
-    /// It was stopped by Ctrl-C; the same command resumes it.
+    /// A signal stopped the command. Running the same command again resumes the job.
     Interrupted = 130,
 }
 
@@ -66,58 +66,65 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Drop a manifest, come back to finished images, at Gemini Batch price.
+/// Drop a manifest; come back to finished images, at Gemini Batch price.
 #[derive(Debug, Parser)]
-#[command(name = "darkroom", version, after_help = EXITS)]
+#[command(name = "darkroom", version, after_help = EXIT_CODES)]
 struct Command {
     #[command(subcommand)]
-    verb: Verb,
+    action: Action,
 }
 
-const EXITS: &str = "Exit codes: 0 all images are there, 1 some are missing, 2 the manifest was rejected, \
-                     3 something else went wrong (run the same command again to resume), 4 you declined to spend, \
-                     64 wrong command line, 130 stopped by Ctrl-C";
+/// The list of exit codes at the end of `darkroom --help`.
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  all images were made
+    1  some or all images are missing; retry.jsonl requests them again
+    2  the manifest was rejected; nothing was bought
+    3  something else went wrong; run the same command again to resume
+    4  you declined to spend money
+   64  wrong command line
+  130  stopped; run the same command again to resume";
 
 #[derive(Debug, Subcommand)]
-enum Verb {
-    /// Make the images of a manifest on this machine, with a simulated Gemini or the real one.
+enum Action {
+    /// Make the images of a manifest on this machine, with the simulated or the real Gemini.
     Run(RunArgs),
-    /// Say what a manifest would do and cost. Spends nothing, and asks Gemini nothing.
+    /// Check a manifest and print what it would cost. Spends nothing and does not call Gemini.
     Check(CheckArgs),
-    /// Keep the chain running on loopback: drop manifests with any S3 client, as in the cloud.
+    /// Keep the chain running on this machine, so that S3 clients can drop manifests.
     Serve(ServeArgs),
-    /// Let the held batches of a job continue.
-    Approve(WordArgs),
-    /// End a job with what it has. What its batches have made is still collected.
-    Cancel(WordArgs),
-    /// Keep the simulated Gemini running alone on loopback, for any client.
+    /// Let the held shards of a job continue.
+    Approve(ControlArgs),
+    /// Cancel a job. Results that its batches have already produced are still collected.
+    Cancel(ControlArgs),
+    /// Serve only the simulated Gemini API on this machine, for any client.
     Gemini(GeminiArgs),
 }
 
-/// GeminiMode Gemini answers.
+/// Which Gemini to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum GeminiMode {
-    /// A simulated one: free, offline, and hours pass in a moment.
+    /// The simulated Gemini: free and offline.
     Sim,
-    /// Google's, with the key in `GEMINI_API_KEY`; it costs money and takes hours.
+    /// Google's Gemini, with the API key in `GEMINI_API_KEY`; costs money and takes hours.
     Live,
 }
 
-/// A manifest, as a person would upload it.
+/// A manifest and what a user would upload it with.
 #[derive(Debug, Args)]
 struct ManifestArgs {
-    /// The manifest: CSV, JSON Lines or JSON, also gzipped.
-    #[arg(value_parser = PathBufValueParser::new().try_map(manifest::path))]
+    /// The manifest: CSV, JSON Lines or JSON, optionally gzipped.
+    #[arg(value_parser = PathBufValueParser::new().try_map(manifest_args::path))]
     manifest: PathBuf,
-    /// What counts for all of its items, as `aws s3 cp --metadata` takes it:
+    /// Metadata for the manifest, in the syntax of `aws s3 cp --metadata`:
     /// template=white-bg,budget-usd=150.
-    #[arg(long, value_name = "NAME=VALUE,…", value_parser = manifest::metadata)]
+    #[arg(long, value_name = "NAME=VALUE,…", value_parser = manifest_args::metadata)]
     metadata: Vec<Vec<(String, String)>>,
-    /// End with the estimate and buy nothing, as the metadata mode=dry_run says.
+    /// Stop after the estimate and buy nothing; same as the metadata mode=dry_run.
     #[arg(long)]
     dry_run: bool,
-    /// What the job may cost in dollars, as the metadata budget-usd says.
-    #[arg(long, value_name = "USD", value_parser = manifest::dollars)]
+    /// The most that the job may cost, in US dollars; same as the metadata budget-usd.
+    #[arg(long, value_name = "USD", value_parser = manifest_args::dollars)]
     budget_usd: Option<String>,
 }
 
@@ -128,25 +135,25 @@ struct RunArgs {
     /// The folder that holds the local bucket and all state.
     #[arg(long, value_name = "DIR", default_value = "darkroom-out")]
     out: PathBuf,
-    /// GeminiMode Gemini answers. Default: sim, unless GEMINI_API_KEY is set and you say yes to the real
-    /// one.
+    /// Which Gemini to use. Default: sim, unless GEMINI_API_KEY is set and you choose the real
+    /// Gemini at the prompt.
     #[arg(long, value_enum)]
     gemini: Option<GeminiMode>,
-    /// Don't ask before spending.
+    /// Do not ask before spending money.
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]
-    scenario: BehaviorArgs,
+    scenario: ScenarioArgs,
 }
 
 #[derive(Debug, Args)]
 struct CheckArgs {
     #[command(flatten)]
     manifest: ManifestArgs,
-    /// The folder whose stack/models.toml has the models and prices, if there is one; it need not
-    /// exist.
+    /// The folder whose darkroom/stack/models.toml holds models and prices, if that file exists.
+    /// The folder itself does not have to exist.
     #[arg(long, value_name = "DIR", default_value = "darkroom-out")]
     out: PathBuf,
     /// Print one JSON document, for programs.
@@ -157,8 +164,8 @@ struct CheckArgs {
 }
 
 #[derive(Debug, Args)]
-struct WordArgs {
-    /// The job, as `run` and `serve` name it. Any unambiguous beginning will do.
+struct ControlArgs {
+    /// The name of the job, as printed by `run` and `serve`, or any unambiguous beginning of it.
     job: String,
     /// The folder that holds the local bucket and all state.
     #[arg(long, value_name = "DIR", default_value = "darkroom-out")]
@@ -170,30 +177,30 @@ struct ServeArgs {
     /// The folder that holds the local bucket and all state.
     #[arg(long, value_name = "DIR", default_value = "darkroom-out")]
     out: PathBuf,
-    /// The port of S3 and SQS on 127.0.0.1; 0 takes a free one.
+    /// The port of S3 and SQS on 127.0.0.1. 0 chooses a free port.
     #[arg(long, value_name = "PORT", default_value_t = 4580)]
     port: u16,
-    /// The port of the simulated Gemini on 127.0.0.1; 0 takes a free one.
+    /// The port of the simulated Gemini on 127.0.0.1. 0 chooses a free port.
     #[arg(long, value_name = "PORT", default_value_t = 4581)]
     gemini_port: u16,
-    /// The access key id that S3 and SQS clients must have. Default: DARKROOM_ACCESS_KEY, else one
-    /// of the folder's own.
+    /// The access key ID for S3 and SQS clients. Default: DARKROOM_ACCESS_KEY, otherwise a random
+    /// one that is stored in the folder.
     #[arg(long, value_name = "ID", requires = "secret_key")]
     access_key: Option<String>,
-    /// Its secret, which other users of this machine can see here. Default: DARKROOM_SECRET_KEY,
-    /// else the folder's own.
+    /// The secret of the access key. Other users of this machine can see it on the command line.
+    /// Default: DARKROOM_SECRET_KEY, otherwise a random one that is stored in the folder.
     #[arg(long, value_name = "SECRET", requires = "access_key")]
     secret_key: Option<String>,
-    /// GeminiMode Gemini answers. Default: sim.
+    /// Which Gemini to use. Default: sim.
     #[arg(long, value_enum)]
     gemini: Option<GeminiMode>,
-    /// With the real one: don't ask before spending.
+    /// Do not ask before spending money. Only needed with --gemini live.
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
     settings: SettingsArgs,
     #[command(flatten)]
-    scenario: BehaviorArgs,
+    scenario: ScenarioArgs,
 }
 
 #[derive(Debug, Args)]
@@ -201,47 +208,50 @@ struct GeminiArgs {
     /// The folder that holds files and batches.
     #[arg(long, value_name = "DIR", default_value = "darkroom-gemini")]
     state: PathBuf,
-    /// The port on 127.0.0.1; 0 takes a free one.
+    /// The port on 127.0.0.1. 0 chooses a free port.
     #[arg(long, value_name = "PORT", default_value_t = 4581)]
     port: u16,
-    /// Accept no API key but that in GEMINI_API_KEY. Without it, any will do.
+    /// Accept only the API key in GEMINI_API_KEY. Without this option, every key is accepted.
     #[arg(long)]
     require_key: bool,
     #[command(flatten)]
-    scenario: BehaviorArgs,
+    scenario: ScenarioArgs,
 }
 
-/// What a deployment sets for all its jobs.
+/// The settings that a deployment makes for all of its jobs.
 #[derive(Debug, Args)]
 struct SettingsArgs {
-    /// The model of items that name none.
+    /// The model for items that do not name one.
     #[arg(long, value_name = "MODEL")]
     default_model: Option<String>,
-    /// How often an image is asked for in all, when it fails for a reason that may pass.
+    /// How many times an image is requested in total if it fails for a transient reason.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
     max_rounds: Option<u8>,
-    /// Allow models past their shutdown date.
+    /// Allow models after their shutdown date.
     #[arg(long)]
     allow_retired_models: bool,
-    /// Allow full ids of models that the catalog doesn't know, at the dearest one's price.
+    /// Allow full IDs of models that are not in the catalog. The estimate uses the price of the
+    /// most expensive model.
     #[arg(long)]
     allow_unknown_models: bool,
-    /// Fetch references that are https addresses, from public hosts.
+    /// Fetch reference pictures that are https URLs of public hosts.
     #[arg(long)]
     allow_https_references: bool,
-    /// The paid tier of the key's project, 1 to 3: it limits the input tokens that wait in batches.
+    /// The paid tier of the API key's project, from 1 to 3. It limits the input tokens in pending
+    /// and running batches.
     #[arg(long, value_name = "N", default_value = "1")]
     tier: Tier,
-    /// Batches that may be live at once.
+    /// The number of batches that may be pending or running at the same time.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100))]
     max_live_batches: u32,
-    /// Dollars that may be spent or reserved on one day (UTC); what is over waits. Default none.
+    /// The US dollars that may be spent or reserved on one day (UTC). Batches above this cap wait
+    /// for the next day. Default: no cap.
     #[arg(long, value_name = "USD")]
     daily_cap_usd: Option<Usd>,
 }
 
 impl SettingsArgs {
-    /// What the project allows. It changes no job's identity.
+    /// Returns the limits of the Gemini project. They are not part of a job's identity.
     fn limits(&self) -> ProjectLimits {
         ProjectLimits {
             live_batches: self.max_live_batches,
@@ -250,6 +260,7 @@ impl SettingsArgs {
         }
     }
 
+    /// Returns the settings of jobs. They are part of a job's identity.
     fn settings(&self) -> JobSettings {
         let defaults = JobSettings::default();
         JobSettings {
@@ -267,11 +278,12 @@ impl SettingsArgs {
     }
 }
 
-/// The command line, of which all parts agree.
+/// Parses the command line, including the check that clap cannot express: options and metadata
+/// must not contradict each other.
 fn parse() -> Result<Command, clap::Error> {
     let command = Command::try_parse()?;
-    if let Verb::Run(RunArgs { manifest, .. }) | Verb::Check(CheckArgs { manifest, .. }) =
-        &command.verb
+    if let Action::Run(RunArgs { manifest, .. }) | Action::Check(CheckArgs { manifest, .. }) =
+        &command.action
     {
         manifest
             .metadata()
@@ -280,37 +292,40 @@ fn parse() -> Result<Command, clap::Error> {
     Ok(command)
 }
 
-/// Runs the command with this process's arguments.
+/// Runs the command with the arguments of this process and returns its exit code.
 pub fn main() -> ExitCode {
     let command = match parse() {
         Ok(command) => command,
         Err(error) => {
-            // Asking for help is no mistake.
-            let asked = matches!(
+            // clap reports a request for help as an error, but it is not a usage mistake.
+            let is_help = matches!(
                 error.kind(),
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
             );
+            // Printing fails only if the terminal is gone, and then there is no one to notify.
             let _ = error.print();
-            return if asked {
+            return if is_help {
                 ExitCode::SUCCESS
             } else {
                 Exit::Usage.into()
             };
         }
     };
-    let done = match &command.verb {
-        Verb::Run(args) => run::run(args),
-        Verb::Check(args) => check::check(args),
-        Verb::Serve(args) => serve::serve(args),
-        Verb::Approve(args) => word::say(args, Word::Approve),
-        Verb::Cancel(args) => word::say(args, Word::Cancel),
-        Verb::Gemini(args) => gemini::gemini(args),
+
+    // Everything that no subcommand handles itself ends here: one line with all causes.
+    let result = match &command.action {
+        Action::Run(args) => run::run(args),
+        Action::Check(args) => check::check(args),
+        Action::Serve(args) => serve::serve(args),
+        Action::Approve(args) => control::request(args, ControlAction::Approve),
+        Action::Cancel(args) => control::request(args, ControlAction::Cancel),
+        Action::Gemini(args) => gemini::gemini(args),
     };
-    match done {
+    match result {
         Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("darkroom: {error:#}");
-            Exit::Broken.into()
+            Exit::Failed.into()
         }
     }
 }

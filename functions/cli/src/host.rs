@@ -1,13 +1,13 @@
-//! The local host: it empties the queues into the functions, as Lambda's event source mappings do,
-//! and jumps over waits.
+//! The local host: it delivers messages from the queues to the functions, as Lambda's event source
+//! mappings do, and skips waits.
 //!
-//! It is a discrete-event simulation of the real functions. When nothing can be delivered and
-//! nothing runs, time jumps to the moment at which the next message is due; with real time it waits
-//! for that moment instead.
+//! It is a discrete-event simulation that runs the real functions. When no function is running and
+//! no message can be delivered, the host advances the time to the moment at which the next message
+//! is due. If time is real, it sleeps until that moment instead.
 
 pub mod invoke;
 mod leases;
-mod lineage;
+mod recursion_guard;
 mod sweeps;
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
@@ -16,7 +16,7 @@ use aws_sim::{
     queue::{Delivery, QueueError},
     wire::traced,
 };
-use darkroom::chain::{CHAIN, FUNCTION_TIMEOUT, Source};
+use darkroom::chain::{CHAIN, Source, VISIBILITY_TIMEOUT};
 use jiff::{SignedDuration, Timestamp};
 use tokio::task::{JoinError, JoinHandle, JoinSet, LocalSet, spawn_local};
 use tracing::error;
@@ -24,87 +24,89 @@ use tracing::error;
 use self::sweeps::Sweeps;
 use crate::cloud::Cloud;
 
-/// How long real time is waited for at a time, so that a change of the system's clock, and what a
-/// person says at the terminal, is noticed.
-const LONGEST_SLEEP: SignedDuration = SignedDuration::from_secs(5);
+/// The longest single sleep while time is real. After it, the host notices a change of the system
+/// clock and requests of `darkroom approve` and `darkroom cancel`.
+const MAX_SLEEP: SignedDuration = SignedDuration::from_secs(5);
 
-/// How long a function may run here: for ever, in effect. A lease ends with its process, not by
-/// itself.
+/// How long a function may run here: without a limit, in effect. A lease ends with the host's
+/// process instead of at a deadline.
 const NO_DEADLINE: SignedDuration = SignedDuration::from_hours(24 * 365);
 
-/// How long a message is invisible whose function runs: the visibility time-out of its queue.
-const INVISIBLE: SignedDuration = SignedDuration::from_mins(FUNCTION_TIMEOUT.as_mins() * 6);
+/// How often the visibility timeout of a running function's messages is renewed.
+const VISIBILITY_RENEWAL_INTERVAL: Duration =
+    Duration::from_secs(VISIBILITY_TIMEOUT.as_secs().unsigned_abs() / 2);
 
-/// How often a running function's messages are kept invisible for as long again.
-const STILL_RUNNING: Duration = Duration::from_secs(INVISIBLE.as_secs().unsigned_abs() / 2);
+/// How long running invocations may take to finish after the host was asked to stop.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
-/// How long what is under way may take to end when the host is asked to stop.
-const GRACE: Duration = Duration::from_secs(2);
-
-/// What the host does when nothing can be delivered now.
+/// What the host does when no message can be delivered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiting {
-    /// It jumps to the next moment at which something is due.
+pub enum WaitMode {
+    /// It advances the simulated time to the moment at which the next message or sweep is due.
     Jump,
-    /// It waits for that moment.
+    /// It sleeps until that moment.
     Sleep,
 }
 
 /// Why the host stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stopped {
-    /// What it was to wait for has come about, and nothing can be delivered.
-    Reached,
-    /// No queue has a message: nothing will ever happen.
+pub enum StopReason {
+    /// The caller's condition was met, and no message could be delivered.
+    ConditionMet,
+    /// No queue holds a message, so nothing more will ever happen.
     Idle,
     /// It was asked to stop.
-    Asked,
+    Interrupted,
 }
 
-/// Runs the chain until `reached` says so and all is quiet, until nothing is left to do, or until
-/// `stop` comes about.
+/// Runs the chain until `is_done` returns true, until nothing is left to do, or until `stop`
+/// completes.
 ///
-/// `reached` is asked whenever nothing runs and nothing can be delivered now. What is under way
-/// when `stop` comes about is given a moment to end, and then ended.
+/// `is_done` is called whenever no function is running and no message can be delivered. Once `stop`
+/// completes, running invocations get two seconds to finish before they are aborted.
 ///
 /// # Errors
-/// When the queues, the states or the kept time can't be read or written.
+/// Returns an error if the queues, the shard states or the simulated time can't be read or written.
 pub async fn run(
     cloud: &Arc<Cloud>,
-    waiting: Waiting,
+    wait_mode: WaitMode,
     stop: impl Future<Output = ()>,
-    mut reached: impl AsyncFnMut() -> anyhow::Result<bool>,
-) -> anyhow::Result<Stopped> {
-    // Like a Lambda instance, the functions share one thread; what blocks goes to others.
+    mut is_done: impl AsyncFnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<StopReason> {
     let all = async {
         let mut stop = pin!(stop);
-        let mut running = Running::new(cloud);
+        let mut invocations = Invocations::new(cloud);
         let mut sweeps = Sweeps::new(cloud);
         let mut changes = cloud.queues.changes();
         loop {
+            // Changes are marked as seen before the queues are read: a message that arrives during
+            // the read then ends the wait below.
             changes.mark_unchanged();
-            cloud.drop_words().await?;
-            running.start()?;
-            if running.is_busy() {
+            cloud.forward_controls().await?;
+            invocations.start()?;
+
+            // The time must not jump while a function is running: to the function, that would look
+            // like a call that took hours.
+            if invocations.is_busy() {
                 tokio::select! {
-                    () = &mut stop => return running.end(cloud).await,
-                    done = running.one_ended() => done?,
+                    () = &mut stop => return invocations.stop(cloud).await,
+                    done = invocations.one_finished() => done?,
                     _ = changes.changed() => {}
                 }
-            } else if reached().await? {
-                return Ok(Stopped::Reached);
+            } else if is_done().await? {
+                return Ok(StopReason::ConditionMet);
             } else {
-                let message = running.next_due()?;
-                let Some(due) = sweeps.sooner_than(cloud, message) else {
-                    return Ok(Stopped::Idle);
+                let message = invocations.next_due()?;
+                let Some(due) = sweeps.next_due(cloud, message) else {
+                    return Ok(StopReason::Idle);
                 };
-                match waiting {
-                    Waiting::Jump => {
+                match wait_mode {
+                    WaitMode::Jump => {
                         cloud.time.jump_to(due)?;
-                        cloud.queues.wake();
+                        cloud.queues.notify_waiters();
                     }
-                    Waiting::Sleep => tokio::select! {
-                        () = &mut stop => return Ok(Stopped::Asked),
+                    WaitMode::Sleep => tokio::select! {
+                        () = &mut stop => return Ok(StopReason::Interrupted),
                         () = sleep_until(cloud, Some(due)) => {}
                         _ = changes.changed() => {}
                     },
@@ -113,39 +115,43 @@ pub async fn run(
             }
         }
     };
-    match waiting {
-        // Simulated time costs nothing: the messages come back by themselves.
-        Waiting::Jump => leases::end_all(cloud).await?,
-        Waiting::Sleep => resume(cloud).await?,
+
+    // Messages that an earlier host received return when their visibility timeout ends. In
+    // simulated time, that wait costs nothing.
+    match wait_mode {
+        WaitMode::Jump => leases::release_all(cloud).await?,
+        WaitMode::Sleep => resume(cloud).await?,
     }
+    // As in a Lambda instance, the functions share one thread. Blocking work runs on other threads.
     LocalSet::new().run_until(all).await
 }
 
-/// Runs the chain in real time until `stop` comes about; what is running then may end.
+/// Runs the chain in real time until `stop` completes, and then waits for running invocations.
 ///
 /// # Errors
-/// When the queues or the states can't be read or written.
+/// Returns an error if the queues or the shard states can't be read or written.
 pub async fn serve(cloud: &Arc<Cloud>, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     let all = async {
         let mut stop = pin!(stop);
-        let mut running = Running::new(cloud);
+        let mut invocations = Invocations::new(cloud);
         let mut sweeps = Sweeps::new(cloud);
         let mut changes = cloud.queues.changes();
         loop {
+            // As in `run`: a message that arrives while the queues are read ends the wait below.
             changes.mark_unchanged();
-            cloud.drop_words().await?;
-            running.start()?;
-            let due = running.next_due()?;
+            cloud.forward_controls().await?;
+            invocations.start()?;
+            let due = invocations.next_due()?;
             tokio::select! {
                 () = &mut stop => break,
-                done = running.one_ended(), if running.is_busy() => done?,
+                done = invocations.one_finished(), if invocations.is_busy() => done?,
                 _ = changes.changed() => {}
                 () = sleep_until(cloud, due) => {}
             }
             sweeps.run_if_due(cloud).await;
         }
-        while running.is_busy() {
-            running.one_ended().await?;
+        while invocations.is_busy() {
+            invocations.one_finished().await?;
         }
         Ok(())
     };
@@ -153,82 +159,84 @@ pub async fn serve(cloud: &Arc<Cloud>, stop: impl Future<Output = ()>) -> anyhow
     LocalSet::new().run_until(all).await
 }
 
-/// Makes a cloud ready whose last host has ended, in whatever way: no invocation is under way.
+/// Prepares a cloud whose last host may have been killed: releases the leases and makes the
+/// messages visible that it held. The caller ensures that no invocation is running.
 ///
 /// # Errors
-/// When the queues or the states can't be read or written.
+/// Returns an error if the queues or the shard states can't be read or written.
 pub async fn resume(cloud: &Cloud) -> anyhow::Result<()> {
-    leases::end_all(cloud).await?;
-    Ok(take_back(cloud)?)
+    leases::release_all(cloud).await?;
+    Ok(return_received(cloud)?)
 }
 
-/// What an earlier host had in hand when it was killed would be invisible for the rest of a
-/// visibility time-out, which is long in real time.
-fn take_back(cloud: &Cloud) -> Result<(), QueueError> {
+/// Makes the messages visible that an earlier host had received. In real time, the rest of their
+/// visibility timeout would be a long wait.
+fn return_received(cloud: &Cloud) -> Result<(), QueueError> {
     CHAIN
         .iter()
-        .try_for_each(|source| cloud.queues.take_back(source.queue))
+        .try_for_each(|source| cloud.queues.make_in_flight_visible(source.queue))
 }
 
-/// The invocations under way.
-struct Running<'a> {
+/// The invocations that are running.
+struct Invocations<'a> {
     cloud: &'a Arc<Cloud>,
-    invocations: JoinSet<&'static str>,
-    /// How many of each queue.
+    /// Each returns the name of its queue.
+    running: JoinSet<&'static str>,
+    /// The number of running invocations by queue.
     active: HashMap<&'static str, usize>,
 }
 
-impl<'a> Running<'a> {
+impl<'a> Invocations<'a> {
     fn new(cloud: &'a Arc<Cloud>) -> Self {
         Self {
             cloud,
-            invocations: JoinSet::new(),
+            running: JoinSet::new(),
             active: HashMap::new(),
         }
     }
 
-    /// Starts all that can be delivered now. Afterwards a queue has a visible message only where no
-    /// more may run.
+    /// Starts an invocation for everything that can be delivered now. Afterwards, a queue has
+    /// visible messages only if its function has reached its concurrency.
     fn start(&mut self) -> Result<(), QueueError> {
         for source in &CHAIN {
             let active = self.active.entry(source.queue).or_default();
             while *active < source.concurrency {
-                let deliveries = gather(self.cloud, source)?;
+                let deliveries = receive_batch(self.cloud, source)?;
                 if deliveries.is_empty() {
                     break;
                 }
                 *active += 1;
-                self.invocations
+                self.running
                     .spawn_local(handle(Arc::clone(self.cloud), source, deliveries));
             }
         }
         Ok(())
     }
 
-    /// Gives what is under way a moment to end, then ends it, and gives back the leases that it
-    /// had.
-    async fn end(mut self, cloud: &Cloud) -> anyhow::Result<Stopped> {
+    /// Waits [`SHUTDOWN_GRACE`] for running invocations, aborts the others, and releases the leases
+    /// that these held.
+    async fn stop(mut self, cloud: &Cloud) -> anyhow::Result<StopReason> {
         let all = async {
             while self.is_busy() {
-                self.one_ended().await?;
+                self.one_finished().await?;
             }
             anyhow::Ok(())
         };
-        if let Ok(ended) = tokio::time::timeout(GRACE, all).await {
-            ended?;
+        if let Ok(finished) = tokio::time::timeout(SHUTDOWN_GRACE, all).await {
+            finished?;
         }
-        self.invocations.shutdown().await;
-        leases::end_all(cloud).await?;
-        Ok(Stopped::Asked)
+        self.running.shutdown().await;
+        leases::release_all(cloud).await?;
+        Ok(StopReason::Interrupted)
     }
 
     fn is_busy(&self) -> bool {
-        !self.invocations.is_empty()
+        !self.running.is_empty()
     }
 
-    /// PollBackoff until an invocation has ended; for ever where none is under way.
-    async fn one_ended(&mut self) -> Result<(), JoinError> {
-        let Some(done) = self.invocations.join_next().await else {
+    /// Waits until an invocation has finished; forever if none is running.
+    async fn one_finished(&mut self) -> Result<(), JoinError> {
+        let Some(done) = self.running.join_next().await else {
             return std::future::pending().await;
         };
         let queue = done?;
@@ -236,7 +244,8 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
-    /// When the next message can be delivered, of the queues whose function may run once more.
+    /// Returns when the next message can be delivered. Queues whose function has reached its
+    /// concurrency do not count.
     fn next_due(&self) -> Result<Option<Timestamp>, QueueError> {
         let mut next = None;
         for source in &CHAIN {
@@ -252,9 +261,9 @@ impl<'a> Running<'a> {
     }
 }
 
-/// What one event holds: all that is visible, up to the batch size. SQS gives ten messages at a
-/// time at the most.
-fn gather(cloud: &Cloud, source: &Source) -> Result<Vec<Delivery>, QueueError> {
+/// Receives the messages of one event: all visible ones, up to the batch size. SQS returns at most
+/// ten messages per call, so this may take several calls.
+fn receive_batch(cloud: &Cloud, source: &Source) -> Result<Vec<Delivery>, QueueError> {
     let mut deliveries = Vec::new();
     while deliveries.len() < source.batch_size {
         let more =
@@ -269,27 +278,38 @@ fn gather(cloud: &Cloud, source: &Source) -> Result<Vec<Delivery>, QueueError> {
     Ok(deliveries)
 }
 
-/// One event: invoked, then acknowledged but for its failures.
+/// Invokes a function with one event and acknowledges the messages that it did not report as
+/// failed. Returns the name of the queue.
 async fn handle(
     cloud: Arc<Cloud>,
     source: &'static Source,
     mut deliveries: Vec<Delivery>,
 ) -> &'static str {
-    for looping in deliveries.extract_if(.., |delivery| lineage::is_loop(source.function, delivery))
-    {
-        error!(function = ?source.function, message_id = looping.message_id, "not invoked: it triggers itself");
-        // One that can't be moved comes back, and is refused again.
-        let _ = cloud.queues.bury(source.queue, &looping.receipt_handle);
+    // Lambda's recursion guard drops messages before the function is invoked.
+    for recursive in deliveries.extract_if(.., |delivery| {
+        recursion_guard::is_recursive(source.function, delivery)
+    }) {
+        error!(
+            function = ?source.function,
+            message_id = recursive.message_id,
+            "not invoked: recursive loop detected"
+        );
+        // A message that can't be moved now becomes visible again and is refused again.
+        let _ = cloud
+            .queues
+            .move_to_dead_letter_queue(source.queue, &recursive.receipt_handle);
     }
     if deliveries.is_empty() {
         return source.queue;
     }
-    // Lambda would end the function after 15 minutes; here a slow line may take hours for a large
-    // file.
+
+    // Lambda ends a function after 15 minutes. On this machine, a download may take hours over a
+    // slow connection.
     let deadline = cloud.time.now() + NO_DEADLINE;
-    let mut invoked = {
+    let mut invocation = {
         let (deps, event) = (cloud.deps.clone(), invoke::event(source.queue, &deliveries));
-        let trace = lineage::header(source.function, &deliveries);
+        let trace = recursion_guard::header(source.function, &deliveries);
+        // The function runs as a separate task, so that a panic fails only its messages.
         AbortOnDrop(spawn_local(async move {
             traced(
                 trace,
@@ -298,19 +318,26 @@ async fn handle(
             .await
         }))
     };
-    let ended = loop {
+
+    // Without a deadline, a function may run for longer than the visibility timeout, and its
+    // messages would be delivered a second time.
+    let result = loop {
         tokio::select! {
-            ended = &mut invoked.0 => break ended,
-            () = tokio::time::sleep(STILL_RUNNING) => {
+            result = &mut invocation.0 => break result,
+            () = tokio::time::sleep(VISIBILITY_RENEWAL_INTERVAL) => {
                 for delivery in &deliveries {
-                    // A message that was deleted or made visible by its function needs nothing
-                    // more.
-                    let _ = cloud.queues.change_visibility(source.queue, &delivery.receipt_handle, INVISIBLE);
+                    // This fails for a message that the function has deleted or made visible, and
+                    // such a message needs no renewal.
+                    let _ = cloud.queues.change_visibility(
+                        source.queue,
+                        &delivery.receipt_handle,
+                        VISIBILITY_TIMEOUT,
+                    );
                 }
             }
         }
     };
-    match ended {
+    match result {
         Ok(Ok(response)) => {
             let failed: Vec<String> = response
                 .batch_item_failures
@@ -321,29 +348,30 @@ async fn handle(
                 .iter()
                 .filter(|delivery| !failed.contains(&delivery.message_id))
             {
-                // A message that can't be deleted comes back; every function is made for that.
+                // A message that can't be deleted is delivered again, which every function allows
+                // for.
                 let _ = cloud.queues.delete(source.queue, &delivery.receipt_handle);
             }
         }
-        // A function that panics has failed all its messages: they come back after the visibility
-        // time-out, and the next invocation must not wait for a lease that has no holder.
+        // After a panic, all messages have failed: they return after the visibility timeout. The
+        // next invocation must not wait for a lease that no one holds.
         Ok(Err(_)) | Err(_) => {
             for delivery in &deliveries {
                 let _ = cloud.queues.change_visibility(
                     source.queue,
                     &delivery.receipt_handle,
-                    INVISIBLE,
+                    VISIBILITY_TIMEOUT,
                 );
             }
-            if let Err(problem) = leases::end_those_of(&cloud, &deliveries).await {
-                error!("{problem}");
+            if let Err(error) = leases::release_held_by(&cloud, &deliveries).await {
+                error!("can't release the leases of a failed invocation: {error:#}");
             }
         }
     }
     source.queue
 }
 
-/// An invocation that ends with its host.
+/// An invocation that is aborted when the host drops it.
 struct AbortOnDrop<T>(JoinHandle<T>);
 
 impl<T> Drop for AbortOnDrop<T> {
@@ -352,13 +380,8 @@ impl<T> Drop for AbortOnDrop<T> {
     }
 }
 
-/// PollBackoff for real until a moment of the cloud's time, for a while at the most.
+/// Sleeps in real time until a moment of the cloud's time, but at most [`MAX_SLEEP`].
 async fn sleep_until(cloud: &Cloud, due: Option<Timestamp>) {
-    let pause = due.map_or(LONGEST_SLEEP, |due| due.duration_since(cloud.time.now()));
-    tokio::time::sleep(
-        pause
-            .clamp(SignedDuration::ZERO, LONGEST_SLEEP)
-            .unsigned_abs(),
-    )
-    .await;
+    let pause = due.map_or(MAX_SLEEP, |due| due.duration_since(cloud.time.now()));
+    tokio::time::sleep(pause.clamp(SignedDuration::ZERO, MAX_SLEEP).unsigned_abs()).await;
 }

@@ -1,5 +1,5 @@
-//! The end of a shard: a result line for every key the output does not mention, and a round for
-//! what may yet succeed.
+//! The end of a shard: a result line for every key that the output does not mention, and a round for
+//! keys that may still succeed.
 
 use darkroom::{
     chunks::{Chunk, ChunkLine},
@@ -8,66 +8,60 @@ use darkroom::{
     object_keys,
     plan::PlanLock,
     results::{BATCH_FAILED, Reason, ResultLine, Status, UNMATCHED, UNREAD_LINE, grpc_status},
-    state::{Collecting, Phase, Shard},
+    state::{Collecting, Outcome, Phase, Shard},
 };
-use runtime::shard_store::{Cas, StoredShard};
+use runtime::{shard_store::Cas, turn::TurnError};
 
 use crate::{
     deps::Deps,
-    expected::{Expected, Found},
-    handler::{CollectError, malformed},
+    error::{CollectError, malformed},
+    expectations::{Found, ShardExpectations},
+    reading::Reading,
     store,
-    work::Work,
 };
 
-/// A shard that is done.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    /// The round that asks again for what failed, not yet woken.
-    pub(crate) round: Option<ShardId>,
-    /// The shard, whose place in the ledger is not yet settled.
-    pub(crate) shard: Shard,
-}
-
-/// Writes the last part, then the round's state, and ends the shard: in this order, so that a job
-/// can't close early, and no round is woken that its parent doesn't name.
+/// Writes the last chunk, then the round's state, and ends the shard. In this order, a job can't
+/// close before its last round, and no round is submitted that its parent does not name.
+///
+/// # Errors
+/// [`CollectError`]; the shard is not done then.
 pub(crate) async fn finish(
-    work: &Work<'_>,
-    stored: &StoredShard,
-    mut expected: Expected,
+    reading: &mut Reading<'_, '_>,
+    mut expectations: ShardExpectations,
     mut lines: Vec<ChunkLine>,
-) -> Result<Ended, CollectError> {
-    let shard = &stored.shard;
-    let Phase::Collecting(collecting) = &shard.phase else {
-        return Err(CollectError::Contended);
-    };
-    let (status, reason) = unanswered(collecting, &expected.found);
-    for key in expected.missing() {
+) -> Result<Outcome, CollectError> {
+    let (deps, shard) = (reading.deps, reading.turn.shard());
+    let collecting = &reading.collecting;
+
+    // Every key ends with exactly one result line, whether or not the output has one for it.
+    let (status, reason) = unanswered(collecting, &expectations.found);
+    for key in expectations.missing() {
         let result = ResultLine {
             error: Some(reason.clone()),
             ..ResultLine::new(key, status)
         };
         let line = ChunkLine::Result(Box::new(store::of_shard(result, shard)));
-        expected.see(&line);
+        expectations.see(&line);
         lines.push(line);
     }
     let rest = Chunk::rest(lines.len());
-    store::write_chunk(work, &rest, &lines).await?;
+    store::write_chunk(reading, &rest, &lines).await?;
 
-    let again = worth_another_try(work.deps, shard, &expected).await?;
-    // A person may have cancelled the job while its images were collected.
-    let stopped =
-        !again.is_empty() && (work.stopped || work.deps.states.is_stopped(&shard.job).await?);
-    let round = if again.is_empty() || stopped {
+    // A user may have canceled the job while its images were collected.
+    let again = keys_to_request_again(deps, shard, &expectations).await?;
+    let is_canceled = !again.is_empty()
+        && (reading.turn.cancel_requested() || reading.turn.cancel_requested_meanwhile().await?);
+    let round = if again.is_empty() || is_canceled {
         None
     } else {
-        Some(plan_round(work.deps, shard, again).await?)
+        Some(plan_round(deps, shard, again).await?)
     };
-    let chunks = collecting.chunks.iter().cloned().chain([rest]).collect();
+
+    // The cost of an output that never appeared is unknown, so its reservation counts as spent.
     let ended = collecting.ended.clone();
-    // The cost of an output that never came is unknown: what was reserved for it stays.
     let is_unknown = ended.output.is_none() && ended.state == "SUCCEEDED";
-    let cost_usd = expected.cost().filter(|_| !is_unknown);
+    let cost_usd = expectations.cost().filter(|_| !is_unknown);
+    let chunks = collecting.chunks.iter().cloned().chain([rest]).collect();
     let done = shard.enter(
         Phase::Done {
             ended,
@@ -77,33 +71,23 @@ pub(crate) async fn finish(
         },
         shard.deadline,
     );
-    match work
-        .deps
-        .states
-        .swap(
-            stored,
-            Shard {
-                stopped: done.stopped || stopped,
-                ..done
-            },
-        )
-        .await?
-    {
-        Cas::Written(stored) => Ok(Ended {
-            round,
-            shard: stored.shard,
-        }),
-        Cas::Conflict => Err(CollectError::Contended),
-    }
+
+    // The end is recorded under the lease: if the write fails, the lease is given back.
+    let next = Shard {
+        cancel_requested: done.cancel_requested || is_canceled,
+        ..done
+    };
+    reading.turn.enter(next).await?;
+    Ok(round.map_or(Outcome::Notify, Outcome::forward_again))
 }
 
-/// The keys that a round would ask for again, if there may be one more.
-async fn worth_another_try(
+/// Returns the keys that a round would request again; none if the shard has had all its rounds.
+async fn keys_to_request_again(
     deps: &Deps,
     shard: &Shard,
-    expected: &Expected,
+    expectations: &ShardExpectations,
 ) -> Result<Vec<RequestKey>, CollectError> {
-    let keys = expected.retryable();
+    let keys = expectations.retryable();
     let is_last = !keys.is_empty() && shard.shard.round >= settings(deps, shard).await?.max_rounds;
     Ok(if is_last { Vec::new() } else { keys })
 }
@@ -120,20 +104,24 @@ async fn plan_round(
     if let Cas::Written(_) = deps.states.create(round.clone()).await? {
         return Ok(id);
     }
-    // An earlier invocation wrote it and ended before this shard was done, so it was not sent on
-    // its way.
+
+    // An earlier invocation wrote this state and crashed before the shard was done, so no message
+    // about the round was sent yet.
     let Some(earlier) = deps.states.read(&shard.job, id).await? else {
         return Err(CollectError::NoState(shard.job.clone(), id));
     };
     if earlier.shard.keys == round.keys {
         return Ok(id);
     }
+
+    // It may be replaced as long as `submit` has not seen it. Replacing a round that has begun could
+    // buy the same key twice.
     if !matches!(earlier.shard.phase, Phase::Planned { .. }) || earlier.shard.driver.is_some() {
         return Err(CollectError::RoundBegun(id));
     }
     match deps.states.swap(&earlier, round).await? {
         Cas::Written(_) => Ok(id),
-        Cas::Conflict => Err(CollectError::Contended),
+        Cas::Conflict => Err(TurnError::Conflict.into()),
     }
 }
 
@@ -147,7 +135,7 @@ async fn settings(deps: &Deps, shard: &Shard) -> Result<JobSettings, CollectErro
         .settings)
 }
 
-/// What to say of a key that the output does not mention.
+/// Returns the result of a key that the output does not mention.
 fn unanswered(collecting: &Collecting, found: &Found) -> (Status, Reason) {
     let ended = &collecting.ended;
     let reason = |code: &str, message: String, retryable| Reason {
@@ -210,22 +198,22 @@ fn unanswered(collecting: &Collecting, found: &Found) -> (Status, Reason) {
     }
 }
 
-/// The reason of a key without a line, where an image that may be its own was made: it is not
-/// bought again unless a person says so.
+/// Returns the reason for a key without a line, if the batch made an image that may belong to it.
+/// Such an image is bought again only if an operator approves.
 fn perhaps_made(collecting: &Collecting, found: &Found) -> Option<Reason> {
     let retryable = collecting
         .unmatched
         .is_some_and(|unmatched| unmatched.buy_again);
-    let where_it_is = collecting.ended.whereabouts();
+    let output = collecting.ended.describe_output();
     let (code, message) = if found.skipped_lines > 0 {
         let message = format!(
-            "its line may be one of {} lines of the output at which reading ended each time; {where_it_is}",
+            "its line may be one of {} lines of the output at which every reader crashed; {output}",
             found.skipped_lines
         );
         (UNREAD_LINE, message)
     } else if found.keyless_images > 0 || (found.matched == 0 && found.unmatched_images > 0) {
         let message = format!(
-            "its image may be one of {} images of the batch that belong to no request; {where_it_is}",
+            "its image may be one of {} images of the batch that belong to no request; {output}",
             found.unmatched_images
         );
         (UNMATCHED, message)
@@ -250,8 +238,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_whose_image_may_have_been_made_is_not_bought_again_unless_a_person_says_so() {
-        let said = |found: Found, unmatched: Option<Unmatched>| {
+    fn an_image_that_may_exist_is_bought_again_only_with_approval() {
+        let result = |found: Found, unmatched: Option<Unmatched>| {
             let collecting = Collecting {
                 unmatched,
                 ..Collecting::of(ended("SUCCEEDED", None))
@@ -265,27 +253,27 @@ mod tests {
             unmatched_images: 1,
             ..Found::default()
         };
-        assert_eq!(said(keyless, None), (UNMATCHED.into(), false));
+        assert_eq!(result(keyless, None), (UNMATCHED.into(), false));
         let skipped = Found {
             matched: 3,
             skipped_lines: 1,
             ..Found::default()
         };
-        assert_eq!(said(skipped, None), (UNREAD_LINE.into(), false));
-        // Images under a key that was not asked for are extra where requests have their lines, and
-        // suspect where none has.
+        assert_eq!(result(skipped, None), (UNREAD_LINE.into(), false));
+        // Images under unknown keys are extra if requests have their lines. If none has, they may
+        // belong to the requests.
         let unknown = |matched| Found {
             matched,
             unmatched_images: 2,
             ..Found::default()
         };
-        assert_eq!(said(unknown(3), None), ("MISSING".into(), true));
-        assert_eq!(said(unknown(0), None), (UNMATCHED.into(), false));
-        let by_person = Some(Unmatched {
+        assert_eq!(result(unknown(3), None), ("MISSING".into(), true));
+        assert_eq!(result(unknown(0), None), (UNMATCHED.into(), false));
+        let approved = Some(Unmatched {
             images: 2,
             buy_again: true,
         });
-        assert_eq!(said(unknown(0), by_person), (UNMATCHED.into(), true));
+        assert_eq!(result(unknown(0), approved), (UNMATCHED.into(), true));
         let nothing = |buy_again| {
             Some(Unmatched {
                 images: 0,
@@ -293,11 +281,11 @@ mod tests {
             })
         };
         assert_eq!(
-            said(Found::default(), nothing(false)),
+            result(Found::default(), nothing(false)),
             ("MISSING".into(), false)
         );
         assert_eq!(
-            said(Found::default(), nothing(true)),
+            result(Found::default(), nothing(true)),
             ("MISSING".into(), true)
         );
     }
@@ -310,7 +298,7 @@ mod tests {
             output: None,
             error: code.map(|code| BatchFailure {
                 code,
-                message: "said so".to_owned(),
+                message: "reason".to_owned(),
             }),
             submitted_at: Timestamp::UNIX_EPOCH,
             ended_at: Timestamp::UNIX_EPOCH,
@@ -318,38 +306,38 @@ mod tests {
     }
 
     #[test]
-    fn a_key_without_a_line_is_asked_again_unless_the_request_was_wrong() {
-        let said = |state: &str, code: Option<i64>| {
+    fn a_key_without_a_line_is_retryable_unless_the_request_was_invalid() {
+        let result = |state: &str, code: Option<i64>| {
             let (status, reason) =
                 unanswered(&Collecting::of(ended(state, code)), &Found::default());
             (status, reason.code, reason.retryable)
         };
         assert_eq!(
-            said("EXPIRED", Some(4)),
+            result("EXPIRED", Some(4)),
             (Status::Expired, "EXPIRED".into(), true)
         );
         assert_eq!(
-            said("CANCELLED", Some(13)),
+            result("CANCELLED", Some(13)),
             (Status::Cancelled, "CANCELLED".into(), true)
         );
         assert_eq!(
-            said("FAILED", Some(3)),
+            result("FAILED", Some(3)),
             (Status::Failed, "INVALID_ARGUMENT".into(), false)
         );
         assert_eq!(
-            said("FAILED", Some(13)),
+            result("FAILED", Some(13)),
             (Status::Failed, "INTERNAL".into(), true)
         );
         assert_eq!(
-            said("FAILED", None),
+            result("FAILED", None),
             (Status::Failed, "BATCH_FAILED".into(), true)
         );
         assert_eq!(
-            said("SUCCEEDED", None),
+            result("SUCCEEDED", None),
             (Status::Failed, "MISSING".into(), true)
         );
         assert_eq!(
-            said("SOMETHING_NEW", None),
+            result("SOMETHING_NEW", None),
             (Status::Failed, "MISSING".into(), true)
         );
     }

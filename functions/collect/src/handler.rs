@@ -1,96 +1,23 @@
-//! One message of (results): read the output on from the last checkpoint, to its end or until time
-//! runs out.
+//! One message of (results): load its shard, decide what happens to it, and carry that out.
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use darkroom::{
-    messages::{JobMessage, ShardMessage},
-    names::{JobId, ShardId},
-    state::{Arrival, CollectStep, Collecting, Phase, Shard, Unmatched, collect_step},
-};
-use gemini::ApiError;
-use jiff::{SignedDuration, Timestamp};
+use darkroom::state::{CollectStep, Outcome, Shard, collect_step};
+use jiff::Timestamp;
 use runtime::{
-    bucket::BucketError,
-    catalog_store::CatalogFault,
-    chunks::ChunkError,
     deliveries::{Disposition, Message, deliver},
-    ledger_store::LedgerError,
-    lines::LineError,
-    queue::QueueError,
-    shard_store::{Cas, StateError, StoredShard},
+    turn::{Effects, Turn, TurnError},
 };
 
+use crate::deps::Deps;
 use crate::{
-    deps::Deps,
-    expected::Expected,
-    finish::{Ended, finish},
+    error::CollectError,
+    expectations::ShardExpectations,
+    failed_read,
+    finish::finish,
     read::{Reached, read},
-    setback,
+    reading::Reading,
     unmatched::{self, Verdict},
-    work::{CONTENDED, Work},
 };
-
-/// Why a shard could not be collected further now; its message comes back.
-#[derive(Debug, thiserror::Error)]
-pub enum CollectError {
-    /// The body, or a stored document, is not what it should be.
-    #[error("{what} can't be read: {source}")]
-    Malformed {
-        /// The message or the document.
-        what: String,
-        /// What serde found.
-        source: serde_json::Error,
-    },
-    /// A document is missing.
-    #[error("{0} is missing; restore it from an earlier version")]
-    Missing(String),
-    /// The shard's state was removed by hand.
-    #[error("job {0} has no state for shard {1}")]
-    NoState(JobId, ShardId),
-    /// The job's catalog can't be read.
-    #[error(transparent)]
-    Catalog(#[from] CatalogFault),
-    /// The state can't be read or written.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// An object can't be read or written.
-    #[error(transparent)]
-    Bucket(#[from] BucketError),
-    /// An object broke off.
-    #[error(transparent)]
-    Lines(#[from] LineError),
-    /// The output can't be downloaded.
-    #[error(transparent)]
-    Gemini(#[from] ApiError),
-    /// The ledger can't be read or written.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The next queue can't be reached.
-    #[error(transparent)]
-    Queue(#[from] QueueError),
-    /// A part of the results can't be read.
-    #[error(transparent)]
-    Chunk(#[from] ChunkError),
-    /// The output was read to its end, and none of its lines belongs to a request, nor has an
-    /// image.
-    #[error("the output has no line for any request of its batch, in {lines} lines")]
-    NothingUsable {
-        /// Its lines.
-        lines: u64,
-    },
-    /// The output ends before the place up to which it was read.
-    #[error("the output has become shorter than what was already read of it")]
-    Shrunk,
-    /// Time ran out while something was waited for.
-    #[error("nothing came of the output, or went to the bucket, until time ran out")]
-    OutOfTime,
-    /// The round has other keys than it should, and has begun.
-    #[error("round {0} has begun already, with other keys than are worth another try")]
-    RoundBegun(ShardId),
-    /// Somebody else is collecting the same shard.
-    #[error("another invocation is collecting this shard")]
-    Contended,
-}
 
 /// Handles one event of (results). `deadline` is when Lambda ends the invocation.
 pub async fn handle(deps: &Deps, event: SqsEvent, deadline: Timestamp) -> SqsBatchResponse {
@@ -102,142 +29,85 @@ pub async fn handle(deps: &Deps, event: SqsEvent, deadline: Timestamp) -> SqsBat
 
 async fn process(
     deps: &Deps,
-    received: &Message,
+    message: &Message,
     deadline: Timestamp,
 ) -> Result<Disposition, CollectError> {
-    let about: ShardMessage =
-        serde_json::from_str(&received.body).map_err(malformed("the message"))?;
-    let Some(stored) = deps.states.read(&about.job, about.shard).await? else {
-        return Err(CollectError::NoState(about.job, about.shard));
+    let effects = Effects {
+        states: &deps.states,
+        ledger: &deps.ledger,
+        onward: &deps.shards,
+        reports: &deps.reports,
+        clock: &deps.clock,
     };
-    let stopped = !stored.shard.is_terminal() && deps.states.is_stopped(&about.job).await?;
-    let step = collect_step(
-        &stored.shard,
-        &Arrival {
-            message: &received.id,
-            at: deps.clock.now(),
-            stopped,
-        },
-    );
-    let work = Work {
-        deps,
-        about,
-        message: &received.id,
-        stopped,
-        deadline,
+    let mut turn = Turn::open(effects, message, deadline).await?;
+    let outcome = match decide(deps, &mut turn).await {
+        Err(CollectError::Turn(TurnError::Conflict)) => Outcome::Yield,
+        decided => decided?,
     };
-    match step {
-        CollectStep::Read(collecting) => match begin(&work, &stored, collecting).await? {
-            Cas::Written(stored) => collect(&work, stored, read_on).await,
-            Cas::Conflict => Ok(Disposition::Later(CONTENDED)),
-        },
-        CollectStep::Finish(collecting) => match begin(&work, &stored, collecting).await? {
-            Cas::Written(stored) => collect(&work, stored, finish_as_it_is).await,
-            Cas::Conflict => Ok(Disposition::Later(CONTENDED)),
-        },
-        CollectStep::Wake(round) => {
-            work.settle(&stored.shard).await?;
-            work.wake(Some(round)).await
+    Ok(turn.finish(outcome).await?)
+}
+
+/// Reads the shard's output as far as it can, and returns what happens to the shard next.
+async fn decide(deps: &Deps, turn: &mut Turn<'_>) -> Result<Outcome, CollectError> {
+    Ok(match collect_step(turn.shard(), &turn.arrival()) {
+        CollectStep::Read(collecting) => {
+            let mut reading = Reading::begin(deps, turn, collecting).await?;
+            let outcome = read_on(&mut reading).await;
+            failed_read::give_lease_back(&reading, outcome)?
         }
-        CollectStep::NotOwner => Ok(Disposition::Done),
-        CollectStep::Wait(until) => work.wait_on(&stored, until).await,
-        CollectStep::GiveUp => work.give_up(&stored).await,
-        CollectStep::Report => {
-            work.settle(&stored.shard).await?;
-            work.tell_report(Disposition::Done).await
+        CollectStep::Finish(collecting) => {
+            let mut reading = Reading::begin(deps, turn, collecting).await?;
+            let outcome = finish_unread(&mut reading).await;
+            failed_read::give_lease_back(&reading, outcome)?
         }
-    }
-}
-
-/// Takes the lease.
-async fn begin(
-    work: &Work<'_>,
-    stored: &StoredShard,
-    collecting: Collecting,
-) -> Result<Cas, CollectError> {
-    let deadline = collecting.ended.kept_until();
-    let collecting = Collecting {
-        tries: collecting.tries + 1,
-        lease_until: Some(work.deadline),
-        ..collecting
-    };
-    let next = Shard {
-        waiting: stored.shard.waiting.clone(),
-        stopped: stored.shard.stopped || (work.stopped && stored.shard.phase.is_held()),
-        ..stored
-            .shard
-            .enter(Phase::Collecting(collecting), deadline)
-            .driven_by(work.message, work.deadline)
-    };
-    Ok(work.deps.states.swap(stored, next).await?)
-}
-
-/// Works under the lease that `stored` has, and gives it back whatever happens. Only a reader that
-/// dies keeps it, and that is how the next one knows.
-async fn collect(
-    work: &Work<'_>,
-    mut stored: StoredShard,
-    read: impl AsyncFnOnce(&Work<'_>, &mut StoredShard) -> Result<Read, CollectError>,
-) -> Result<Disposition, CollectError> {
-    match read(work, &mut stored).await {
-        Ok(Read::Ended(ended)) => {
-            let Ended { round, shard } = *ended;
-            work.settle(&shard).await?;
-            work.wake(round).await
+        CollectStep::SendRound(round) => Outcome::forward_again(round),
+        CollectStep::NotOwner => Outcome::Ignore,
+        CollectStep::Wait(until) => Outcome::KeepWaiting {
+            wait: until.duration_since(deps.clock.now()),
+            notify: true,
+        },
+        CollectStep::GiveUp => {
+            let expired = turn.shard().expired();
+            Outcome::end(Shard {
+                cancel_requested: expired.cancel_requested || turn.cancel_requested(),
+                ..expired
+            })
         }
-        Ok(Read::Partly) => work.release(&stored, None, SignedDuration::ZERO).await,
-        Ok(Read::Unmatched(unmatched)) => unmatched::hold(work, &stored, unmatched).await,
-        Err(CollectError::Contended) => Ok(Disposition::Later(CONTENDED)),
-        Err(problem) => setback::after(work, &stored, problem).await,
-    }
+        CollectStep::Report => Outcome::Notify,
+    })
 }
 
-/// What came of reading.
-enum Read {
-    /// The shard has ended.
-    Ended(Box<Ended>),
-    /// The invocation's time is over; the next one reads on.
-    Partly,
-    /// Nothing in the output belongs to a request. All of it is written down.
-    Unmatched(Unmatched),
-}
-
-/// Reads to the end and ends the shard, or until time runs out. `stored` follows what is written.
-async fn read_on(work: &Work<'_>, stored: &mut StoredShard) -> Result<Read, CollectError> {
-    work.deps
-        .reports
-        .send(&JobMessage::of_shard(&work.about.job, work.about.shard))
-        .await?;
-    let mut expected = Expected::load(work.deps, &stored.shard).await?;
-    let mut results = match read(work, stored, &mut expected).await? {
+/// Reads until the end of the output, and ends the shard, or until the invocation's time is up.
+async fn read_on(reading: &mut Reading<'_, '_>) -> Result<Outcome, CollectError> {
+    reading.turn.notify().await?;
+    let chunks = &reading.collecting.chunks;
+    let mut expectations =
+        ShardExpectations::load(reading.deps, reading.turn.shard(), chunks).await?;
+    let mut results = match read(reading, &mut expectations).await? {
         Reached::End(results) => results,
-        Reached::Deadline => return Ok(Read::Partly),
+        Reached::Deadline => return Ok(reading.continue_later()),
     };
-    match unmatched::verdict(&stored.shard, &expected.found) {
-        // A cancelled job ends with what there is.
-        Verdict::Nothing if !work.stopped => Err(CollectError::NothingUsable {
-            lines: expected.found.lines,
+
+    // A canceled job ends with the images that there are. Any other job is held rather than ended
+    // with an output in which nothing belongs to a request.
+    let is_canceled = reading.turn.cancel_requested();
+    match unmatched::verdict(&reading.collecting.ended, &expectations.found) {
+        Verdict::Nothing if !is_canceled => Err(CollectError::NothingUsable {
+            lines: expectations.found.lines,
         }),
-        Verdict::Unmatched(unmatched) if !work.stopped => {
-            results.checkpoint(work, stored).await?;
-            Ok(Read::Unmatched(unmatched))
+        Verdict::Unmatched(unmatched) if !is_canceled => {
+            results.checkpoint(reading).await?;
+            Ok(unmatched::hold(reading, unmatched))
         }
-        Verdict::Usable | Verdict::Nothing | Verdict::Unmatched(_) => Ok(Read::Ended(Box::new(
-            finish(work, stored, expected, results.lines).await?,
-        ))),
+        Verdict::Usable | Verdict::Nothing | Verdict::Unmatched(_) => {
+            finish(reading, expectations, results.into_lines()).await
+        }
     }
 }
 
-/// Ends a shard whose output was read to its end before, without reading it again.
-async fn finish_as_it_is(work: &Work<'_>, stored: &mut StoredShard) -> Result<Read, CollectError> {
-    let expected = Expected::load(work.deps, &stored.shard).await?;
-    Ok(Read::Ended(Box::new(
-        finish(work, stored, expected, Vec::new()).await?,
-    )))
-}
-
-/// Names what could not be read.
-pub(crate) fn malformed(what: &str) -> impl FnOnce(serde_json::Error) -> CollectError {
-    let what = what.to_owned();
-    move |source| CollectError::Malformed { what, source }
+/// Ends a shard whose output was read to the end before, without reading it again.
+async fn finish_unread(reading: &mut Reading<'_, '_>) -> Result<Outcome, CollectError> {
+    let chunks = &reading.collecting.chunks;
+    let expectations = ShardExpectations::load(reading.deps, reading.turn.shard(), chunks).await?;
+    finish(reading, expectations, Vec::new()).await
 }

@@ -1,16 +1,18 @@
 //! `collect`: an ended batch becomes decoded images in S3, and one result line per request key.
 //!
-//! Triggered by (results). It reads the responses file as a stream, writes images while it reads
-//! on, writes down what it has every so often, and goes on from there when Lambda's time runs out.
-//! It never writes a request file.
+//! Triggered by (results). It reads the responses file as a stream, writes images while it reads,
+//! records its progress at checkpoints, and continues from the last one when Lambda's time runs
+//! out. It never writes a request file.
 
+mod checkpoint;
+mod chunks;
 pub mod deps;
-mod expected;
+pub mod error;
+mod expectations;
+mod failed_read;
 mod finish;
 pub mod handler;
-mod pieces;
 mod read;
-mod setback;
+mod reading;
 mod store;
 mod unmatched;
-mod work;

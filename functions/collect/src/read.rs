@@ -1,133 +1,146 @@
-//! The hot path: the responses file as a stream, images on their way to S3 while it is read on, and
-//! checkpoints.
+//! The hot path: reads the responses file as a stream, with images in flight to S3 meanwhile, and
+//! writes checkpoints.
 
 use std::{collections::VecDeque, pin::pin};
 
 use darkroom::{
-    chunks::{Chunk, ChunkLine, UnmatchedReason, UnmatchedResult},
+    chunks::{ChunkLine, UnmatchedReason, UnmatchedResult},
     results::{Line, Pool, Scanner},
-    state::{BatchOutput, Collecting, Phase, STRIKES_BEFORE_SKIPPED, Shard},
+    state::{BatchOutput, CRASHES_BEFORE_SKIPPED},
 };
 use futures_util::{StreamExt, stream::FuturesOrdered};
-use runtime::{
-    metrics::Metric,
-    shard_store::{Cas, StoredShard},
-};
+use gemini::Download;
+use jiff::{SignedDuration, Timestamp};
+use runtime::metrics::Metric;
+use seam::clock::Clock;
 use tracing::warn;
 
 use crate::{
-    expected::Expected,
-    handler::CollectError,
-    pieces::Pieces,
+    checkpoint::Results,
+    chunks::OutputChunks,
+    error::CollectError,
+    expectations::ShardExpectations,
+    reading::Reading,
     store::{self, Stored},
-    work::Work,
 };
 
-/// How far reading came.
+/// How often the clock is checked for the end of the invocation's time.
+const CLOCK_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
+
+/// How far a reading came.
 #[derive(Debug)]
 pub(crate) enum Reached {
-    /// The end. The results since the last checkpoint are not written yet.
+    /// The end of the output. The results since the last checkpoint are not recorded yet.
     End(Results),
-    /// The end of the invocation's time; all is written down.
+    /// The end of the invocation's time. All results are recorded.
     Deadline,
 }
 
-/// Reads the output on from where `stored` says, until its end or until the deadline is near.
+/// Reads the output from the last checkpoint, to its end or until the invocation's time is up.
 ///
-/// `stored` follows the checkpoints. After an error all that was finished before it is written
-/// down. Where a reader has died, the lines that it may have died at are read one by one, and the
-/// first is passed over if that doesn't help.
+/// `reading` follows the checkpoints. After an error, everything that was finished before it is
+/// recorded. After a crash, the lines that may have caused it are read one by one, and the first of
+/// them is skipped if that does not help.
+///
+/// # Errors
+/// [`CollectError`]; reading may continue from the last checkpoint.
 pub(crate) async fn read(
-    work: &Work<'_>,
-    stored: &mut StoredShard,
-    expected: &mut Expected,
+    reading: &mut Reading<'_, '_>,
+    expectations: &mut ShardExpectations,
 ) -> Result<Reached, CollectError> {
-    let deps = work.deps;
-    let Phase::Collecting(Collecting {
-        ended,
-        offset,
-        strikes,
-        ..
-    }) = &stored.shard.phase
-    else {
-        return Err(CollectError::Contended);
+    let deps = reading.deps;
+    let Some(download) = open(reading).await? else {
+        return Ok(Reached::End(Results::default()));
     };
-    let (mut offset, strikes) = (*offset, *strikes);
-    let download = match &ended.output {
-        Some(BatchOutput::File(file)) => deps.gemini.download(file, offset).await?,
-        Some(BatchOutput::Inline) => deps.gemini.inline_results(&ended.batch).await?,
-        None => return Ok(Reached::End(Results::default())),
-    };
+    let mut output = OutputChunks::new(download, reading.collecting.offset);
 
-    let mut pieces = Pieces::new(download, offset);
-    if strikes >= STRIKES_BEFORE_SKIPPED
-        && let Some(passed) = pieces.pass_line().await?
+    // As many lines are read one by one as lie between two checkpoints. The line that crashed the
+    // reader is among them, or so few lines behind them that the next crash is closer to it.
+    let crashes = reading.collecting.crashes;
+    let mut line_by_line = if crashes > 0 {
+        deps.pace.checkpoint_results
+    } else {
+        0
+    };
+    if crashes >= CRASHES_BEFORE_SKIPPED
+        && let Some(length) = output.skip_line().await?
     {
-        skip_line(work, stored, expected, offset, offset + passed).await?;
-        offset += passed;
+        record_skipped_line(reading, expectations, length).await?;
     }
+
+    // Lines go from the scanner to `waiting`, from there to `in_flight` while their images are
+    // stored, and in the order of the output to `results`. The scanner is taken at the end of the
+    // output.
     let mut scanner = Some(Scanner::new(
         deps.limits,
         Pool::new(deps.pace.put_bytes),
-        offset,
+        reading.collecting.offset,
     ));
     let mut waiting: VecDeque<Line> = VecDeque::new();
     let mut in_flight = FuturesOrdered::new();
     let mut in_flight_bytes = 0;
     let mut results = Results::default();
     let mut broken = None;
-    // Lines to be read one by one: as many as lie between two checkpoints. The one that killed is
-    // among them, or is so few lines behind them that the next death is nearer to it.
-    let mut careful = if strikes > 0 {
-        deps.pace.checkpoint_results
-    } else {
-        0
-    };
-    // What hangs must not keep us from giving the lease back: that would look like a death.
-    let rest = work.deadline.duration_since(deps.clock.now()) - deps.pace.reserve / 2;
-    let mut time_out = pin!(tokio::time::sleep(rest.try_into().unwrap_or_default()));
+
+    // A request that hangs must not keep this reader from giving its lease back, because a lease
+    // that is left over counts as a crash.
+    let give_up_at = reading.turn.deadline() - deps.pace.reserve / 2;
+    let mut out_of_time = pin!(until(&deps.clock, give_up_at));
 
     loop {
-        let puts = if careful > 0 { 1 } else { deps.pace.puts };
+        // Start as many uploads as the limits allow. An image larger than the limit goes alone.
+        let puts = if line_by_line > 0 { 1 } else { deps.pace.puts };
         while in_flight.len() < puts
             && (in_flight.is_empty() || in_flight_bytes < deps.pace.put_bytes)
         {
             let Some(line) = waiting.pop_front() else {
                 break;
             };
-            let put = store::place(&stored.shard, expected, line);
+            let put = store::place(reading.turn.shard(), expectations, line);
             in_flight_bytes += put.bytes;
             in_flight.push_back(put.run(deps));
         }
-        let hungry =
-            scanner.is_some() && waiting.is_empty() && (careful == 0 || in_flight.is_empty());
-        if in_flight.is_empty() && !hungry {
+
+        // Read on only once every line read so far is in flight, which bounds memory. Line by line,
+        // also wait for its upload, so that a crash can be blamed on one line.
+        let wants_more =
+            scanner.is_some() && waiting.is_empty() && (line_by_line == 0 || in_flight.is_empty());
+        if in_flight.is_empty() && !wants_more {
             break;
         }
+
         tokio::select! {
+            // In this order, so that what is finished is recorded before more is begun.
             biased;
+
+            // The oldest upload has ended. Uploads end in the order of the output, so that a
+            // checkpoint has no holes.
             Some(put) = in_flight.next(), if !in_flight.is_empty() => match put {
                 Ok(Stored { end, bytes, line }) => {
                     in_flight_bytes -= bytes;
                     results.add(end, line);
-                    if careful > 0 || results.due(work, stored) {
-                        results.checkpoint(work, stored).await?;
-                        if is_time_up(work) {
+                    if line_by_line > 0 || results.is_checkpoint_due(reading) {
+                        results.checkpoint(reading).await?;
+                        if reading.is_time_up() {
                             return Ok(Reached::Deadline);
                         }
                     }
-                    careful = careful.saturating_sub(1);
+                    line_by_line = line_by_line.saturating_sub(1);
                 }
+                // Later uploads are abandoned, since recording them would leave a hole. The lines
+                // before this one are recorded.
                 Err(problem) => {
-                    // What is behind it stays unfinished: a checkpoint has no holes.
-                    results.checkpoint(work, stored).await?;
+                    results.checkpoint(reading).await?;
                     return Err(problem.into());
                 }
             },
-            piece = pieces.next(careful > 0), if hungry => match piece {
-                Some(Ok(piece)) => {
+
+            // More of the output has arrived. Its end and a lost connection both end the scan, but
+            // the lines scanned so far are still stored and recorded.
+            chunk = output.next(line_by_line > 0), if wants_more => match chunk {
+                Some(Ok(chunk)) => {
                     if let Some(scanner) = &mut scanner {
-                        scanner.feed(&piece, |line| waiting.push_back(line));
+                        scanner.feed(&chunk, |line| waiting.push_back(line));
                     }
                 }
                 Some(Err(problem)) => (scanner, broken) = (None, Some(problem)),
@@ -137,123 +150,69 @@ pub(crate) async fn read(
                     }
                 }
             },
-            () = &mut time_out => {
-                results.checkpoint(work, stored).await?;
+
+            // Neither has happened until there is just enough time left to record what is finished.
+            () = &mut out_of_time => {
+                results.checkpoint(reading).await?;
                 return Err(CollectError::OutOfTime);
             }
         }
     }
+
     match broken {
         Some(problem) => {
-            results.checkpoint(work, stored).await?;
+            results.checkpoint(reading).await?;
             Err(problem)
         }
         None => Ok(Reached::End(results)),
     }
 }
 
-/// Writes down that the line from `start` up to `end` was passed over: each reader has ended at it.
-async fn skip_line(
-    work: &Work<'_>,
-    stored: &mut StoredShard,
-    expected: &mut Expected,
-    start: u64,
-    end: u64,
+/// Opens the output at the last checkpoint. None if the batch has no output.
+async fn open(reading: &Reading<'_, '_>) -> Result<Option<Download>, CollectError> {
+    let (gemini, ended) = (&reading.deps.gemini, &reading.collecting.ended);
+    let offset = reading.collecting.offset;
+    Ok(match &ended.output {
+        Some(BatchOutput::File(file)) => Some(gemini.download(file, offset).await?),
+        Some(BatchOutput::Inline) => Some(gemini.inline_results(&ended.batch).await?),
+        None => None,
+    })
+}
+
+/// Completes once `clock` shows `moment`. The clock alone decides, as for every other deadline of
+/// the invocation. It can't be awaited, so a timer only sets when to check it.
+async fn until(clock: &Clock, moment: Timestamp) {
+    loop {
+        let left = moment.duration_since(clock.now());
+        if left <= SignedDuration::ZERO {
+            return;
+        }
+        let pause = left.min(CLOCK_INTERVAL);
+        tokio::time::sleep(pause.unsigned_abs()).await;
+    }
+}
+
+/// Records that the line of `length` bytes at the last checkpoint was skipped, because every reader
+/// crashed at it.
+async fn record_skipped_line(
+    reading: &mut Reading<'_, '_>,
+    expectations: &mut ShardExpectations,
+    length: u64,
 ) -> Result<(), CollectError> {
+    let start = reading.collecting.offset;
     warn!(
         offset = start,
-        size_bytes = end - start,
-        "a line of the output is skipped: each reader has ended at it"
+        size_bytes = length,
+        "line of the output skipped: every reader crashed at it"
     );
-    let mut results = Results::default();
     let line = ChunkLine::Unmatched(Box::new(UnmatchedResult::new(
         UnmatchedReason::SkippedLine,
         start,
     )));
-    expected.see_output(&line, false);
-    results.add(end, line);
-    results.checkpoint(work, stored).await?;
-    work.deps.metrics.count(Metric::PoisonLines);
+    expectations.see_output(&line, false);
+    let mut results = Results::default();
+    results.add(start + length, line);
+    results.checkpoint(reading).await?;
+    reading.deps.metrics.count(Metric::PoisonLines);
     Ok(())
-}
-
-/// Results whose images are stored, not yet written down.
-#[derive(Debug, Default)]
-pub(crate) struct Results {
-    /// The lines of the next part.
-    pub(crate) lines: Vec<ChunkLine>,
-    /// Up to where in the output they go.
-    end: Option<u64>,
-    /// Whether any of them belongs to a request of the shard.
-    matched: bool,
-}
-
-impl Results {
-    fn add(&mut self, end: u64, line: ChunkLine) {
-        self.matched |= match &line {
-            ChunkLine::Result(_) => true,
-            ChunkLine::Unmatched(unmatched) => matches!(
-                unmatched.unmatched,
-                UnmatchedReason::RepeatedKey | UnmatchedReason::SkippedLine
-            ),
-        };
-        self.lines.push(line);
-        self.end = Some(end);
-    }
-
-    fn due(&self, work: &Work<'_>, stored: &StoredShard) -> bool {
-        let Phase::Collecting(Collecting { offset, .. }) = stored.shard.phase else {
-            return false;
-        };
-        self.end
-            .is_some_and(|end| end.saturating_sub(offset) >= work.deps.pace.checkpoint_bytes)
-            || self.lines.len() >= work.deps.pace.checkpoint_results
-            || is_time_up(work)
-    }
-
-    /// Writes first the part, then the state that names it. From then on, no reader has failed or
-    /// ended here yet, unless what was read is of no use.
-    pub(crate) async fn checkpoint(
-        &mut self,
-        work: &Work<'_>,
-        stored: &mut StoredShard,
-    ) -> Result<(), CollectError> {
-        let Some(end) = self.end.take() else {
-            return Ok(());
-        };
-        let Phase::Collecting(collecting) = &stored.shard.phase else {
-            return Err(CollectError::Contended);
-        };
-        let chunk = Chunk::up_to(end, self.lines.len());
-        store::write_chunk(work, &chunk, &self.lines).await?;
-        self.lines.clear();
-        let mut collecting = Collecting {
-            offset: end,
-            strikes: 0,
-            ..collecting.clone()
-        };
-        collecting.chunks.push(chunk);
-        let mut errors = stored.shard.errors;
-        if std::mem::take(&mut self.matched) {
-            (collecting.tries, errors) = (1, 0);
-        }
-        let phase = Phase::Collecting(collecting);
-        let next = Shard {
-            phase,
-            errors,
-            waiting: None,
-            ..stored.shard.clone()
-        };
-        match work.deps.states.swap(stored, next).await? {
-            Cas::Written(written) => {
-                *stored = written;
-                Ok(())
-            }
-            Cas::Conflict => Err(CollectError::Contended),
-        }
-    }
-}
-
-fn is_time_up(work: &Work<'_>) -> bool {
-    work.deps.clock.now() + work.deps.pace.reserve >= work.deadline
 }

@@ -1,4 +1,4 @@
-//! Where each image goes, and the result line that says so.
+//! The place of each image in the bucket, and the result line that names it.
 
 use bytes::Bytes;
 use darkroom::{
@@ -12,50 +12,51 @@ use darkroom::{
     },
     state::Shard,
 };
-use runtime::bucket::BucketError;
+use runtime::{bucket::BucketError, turn::TurnError};
 
 use crate::{
     deps::Deps,
-    expected::{Expected, Seen, Wanted},
-    handler::{CollectError, malformed},
-    work::Work,
+    error::{CollectError, malformed},
+    expectations::{Seen, ShardExpectations, Wanted},
+    reading::Reading,
 };
 
-/// What one line of the output asks to be stored.
+/// The images and the result line of one line of the output.
 #[derive(Debug)]
 pub(crate) struct Put {
-    /// Bytes of its images.
+    /// The size of its images, in bytes.
     pub(crate) bytes: usize,
     end: u64,
     images: Vec<(String, Image)>,
     line: ChunkLine,
 }
 
-/// What was stored of one line.
+/// A line whose images are stored.
 #[derive(Debug)]
 pub(crate) struct Stored {
-    /// Where the next line of the output begins.
+    /// The offset of the next line of the output.
     pub(crate) end: u64,
-    /// Bytes of its images.
+    /// The size of its images, in bytes.
     pub(crate) bytes: usize,
-    /// Its line for the part.
+    /// Its line for the chunk.
     pub(crate) line: ChunkLine,
 }
 
-/// Decides, by key alone, whose result a line is. Notes it in `expected`.
-pub(crate) fn place(shard: &Shard, expected: &mut Expected, line: Line) -> Put {
+/// Decides, by key alone, which request a line belongs to, and counts it in `expectations`.
+pub(crate) fn place(shard: &Shard, expectations: &mut ShardExpectations, line: Line) -> Put {
     let (key, start, end) = (line.key().cloned(), line.start, line.end);
     let owner = key
         .as_ref()
-        .and_then(|key| Some((key.clone(), expected.wanted(key)?.clone())));
+        .and_then(|key| Some((key.clone(), expectations.wanted(key)?.clone())));
     let (images, line) = match owner {
-        Some((key, wanted)) if says_more(wanted.seen, &line) => {
+        Some((key, wanted)) if is_result(wanted.seen, &line) => {
             let (images, result) = match line.content {
                 Ok(answer) => answered(shard, key, &wanted, answer),
                 Err(bad) => (Vec::new(), ResultLine::of_bad_line(key, &bad)),
             };
             (images, ChunkLine::Result(Box::new(of_shard(result, shard))))
         }
+        // The line belongs to no request, or repeats a result: it is kept and counted.
         owner => {
             let unmatched = match (&owner, &key) {
                 (Some(_), _) => UnmatchedReason::RepeatedKey,
@@ -67,13 +68,13 @@ pub(crate) fn place(shard: &Shard, expected: &mut Expected, line: Line) -> Put {
                 ..UnmatchedResult::new(unmatched, start)
             };
             let (images, unmatched) = match line.content {
-                Ok(answer) => set_aside(shard, unmatched, answer),
+                Ok(answer) => keep_unmatched(shard, unmatched, answer),
                 Err(_) => (Vec::new(), unmatched),
             };
             (images, ChunkLine::Unmatched(Box::new(unmatched)))
         }
     };
-    expected.see_output(&line, !images.is_empty());
+    expectations.see_output(&line, !images.is_empty());
     Put {
         bytes: images
             .iter()
@@ -85,9 +86,9 @@ pub(crate) fn place(shard: &Shard, expected: &mut Expected, line: Line) -> Put {
     }
 }
 
-/// Whether a line is the result of its key: the first, or the first with an image. Another reason
-/// for no image would be counted, and its tokens paid for, twice.
-fn says_more(seen: Seen, line: &Line) -> bool {
+/// Whether a line is the result of its key: the first line, or the first line with an image. A
+/// second reason for no image would count its tokens twice.
+fn is_result(seen: Seen, line: &Line) -> bool {
     match seen {
         Seen::No => true,
         Seen::Reason { .. } => matches!(
@@ -101,7 +102,8 @@ fn says_more(seen: Seen, line: &Line) -> bool {
     }
 }
 
-/// The result of a key that was asked for, and where its images go: the final one first.
+/// Returns the result of a requested key, and its images with their keys in the bucket, the final
+/// image first.
 fn answered(
     shard: &Shard,
     key: RequestKey,
@@ -112,6 +114,8 @@ fn answered(
     let Outcome::Succeeded { image, extras } = answer.outcome else {
         return (Vec::new(), result);
     };
+
+    // An image in another size than requested is kept, with a warning.
     let (width, height) = (image.width, image.height);
     let ratio = wanted
         .aspect_ratio
@@ -126,6 +130,7 @@ fn answered(
             "asked for {asked}, but the image is {width} x {height}"
         ));
     }
+
     let path = |path: &str, image: &Image| {
         object_keys::image(&shard.job, path, image.media_type.extension())
     };
@@ -139,8 +144,8 @@ fn answered(
     (images, result)
 }
 
-/// What is kept of an answer that is no key's result: its image, and what it cost.
-fn set_aside(
+/// Returns what is kept of an answer that is not the result of a key: its image, and its usage.
+fn keep_unmatched(
     shard: &Shard,
     unmatched: UnmatchedResult,
     answer: Answer,
@@ -177,7 +182,7 @@ fn set_aside(
     )
 }
 
-/// Adds what the collector knows of where a result comes from.
+/// Adds the shard, model and batch from which a result comes.
 pub(crate) fn of_shard(result: ResultLine, shard: &Shard) -> ResultLine {
     ResultLine {
         model: Some(shard.model.clone()),
@@ -190,7 +195,10 @@ pub(crate) fn of_shard(result: ResultLine, shard: &Shard) -> ResultLine {
 }
 
 impl Put {
-    /// Writes the images, bytes exactly as Gemini made them, and completes the line.
+    /// Writes the images, byte for byte as Gemini made them, and completes the line.
+    ///
+    /// # Errors
+    /// [`BucketError`]; some of the images may be stored then.
     pub(crate) async fn run(self, deps: &Deps) -> Result<Stored, BucketError> {
         let Self {
             bytes,
@@ -239,23 +247,27 @@ async fn store(deps: &Deps, key: String, image: Image) -> Result<StoredImage, Bu
     })
 }
 
-/// Writes a part: the same lines give the same bytes. A reader that is past its lease writes none:
-/// another may have written one of the same name that holds less.
+/// Writes a chunk; the same lines give the same bytes.
+///
+/// # Errors
+/// [`TurnError::Conflict`] if the lease has expired: another reader may have written a chunk of the
+/// same name with fewer lines, which its state counts.
 pub(crate) async fn write_chunk(
-    work: &Work<'_>,
+    reading: &Reading<'_, '_>,
     chunk: &Chunk,
     lines: &[ChunkLine],
 ) -> Result<(), CollectError> {
-    if work.deps.clock.now() >= work.deadline {
-        return Err(CollectError::Contended);
+    if reading.has_lost_its_lease() {
+        return Err(TurnError::Conflict.into());
     }
-    let key = object_keys::chunk(&work.about.job, work.about.shard, chunk);
+    let key = object_keys::chunk(reading.turn.job(), reading.turn.shard_id(), chunk);
     let mut bytes = Vec::new();
     for line in lines {
         serde_json::to_writer(&mut bytes, line).map_err(malformed(&key))?;
         bytes.push(b'\n');
     }
-    work.deps
+    reading
+        .deps
         .bucket
         .put(&key, "application/jsonl", bytes)
         .await?;

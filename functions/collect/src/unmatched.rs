@@ -1,22 +1,16 @@
 //! An output none of whose lines belongs to a request.
 //!
-//! Its images were paid for, and lie in the bucket as unmatched. They are never bought again by
-//! themselves: a person looks at them and decides.
+//! Its images were paid for and are stored as unmatched. They are bought again only if an operator
+//! has looked at them and approves that.
 
 use darkroom::{
     object_keys,
-    state::{Collecting, HELD_DEADLINE, Phase, Shard, Unmatched},
-};
-use runtime::{deliveries::Disposition, shard_store::StoredShard};
-use tracing::warn;
-
-use crate::{
-    expected::Found,
-    handler::CollectError,
-    work::{CONTENDED, Work},
+    state::{Collecting, EndedBatch, HELD_DEADLINE, Outcome, Unmatched},
 };
 
-/// What was found in an output that was read to its end.
+use crate::{expectations::Found, reading::Reading};
+
+/// What an output that was read to the end contains.
 pub(crate) enum Verdict {
     /// Lines of requests; or there is no output, or none was to be expected.
     Usable,
@@ -27,11 +21,8 @@ pub(crate) enum Verdict {
 }
 
 /// Judges what was found in the output of a batch.
-pub(crate) fn verdict(shard: &Shard, found: &Found) -> Verdict {
-    let Some(ended) = shard.phase.ended() else {
-        return Verdict::Usable;
-    };
-    // A batch that did not succeed may have served nothing, and says so with an empty output.
+pub(crate) fn verdict(ended: &EndedBatch, found: &Found) -> Verdict {
+    // A batch that did not succeed may have finished no request, and then its output is empty.
     let may_be_empty = ended.state != "SUCCEEDED" && found.lines == 0;
     if found.matched > 0 || found.skipped_lines > 0 || ended.output.is_none() || may_be_empty {
         Verdict::Usable
@@ -45,36 +36,19 @@ pub(crate) fn verdict(shard: &Shard, found: &Found) -> Verdict {
     }
 }
 
-/// Has a person decide what becomes of the images.
-pub(crate) async fn hold(
-    work: &Work<'_>,
-    stored: &StoredShard,
-    unmatched: Unmatched,
-) -> Result<Disposition, CollectError> {
-    let Phase::Collecting(collecting) = &stored.shard.phase else {
-        return Ok(Disposition::Later(CONTENDED));
-    };
-    let folder = object_keys::shard_unmatched_folder(&stored.shard.job, stored.shard.shard);
+/// Holds the shard, so that an operator decides about its images.
+pub(crate) fn hold(reading: &Reading<'_, '_>, unmatched: Unmatched) -> Outcome {
+    let shard = reading.turn.shard();
+    let folder = object_keys::shard_unmatched_folder(&shard.job, shard.shard);
     let reason = format!(
-        "Gemini made {} images and does not say for which requests. They are stored in {folder}; {}. Approve to have the \
-         images made again, which is paid again; cancel to end without them",
+        "Gemini made {} images without naming their requests. They are stored in {folder}; {}. \
+         Approve to have the images made again, which is paid again; cancel to end without them",
         unmatched.images,
-        collecting.ended.whereabouts()
+        reading.collecting.ended.describe_output()
     );
-    warn!("held: {reason}");
-    let collecting = Collecting {
-        lease_until: None,
+    let read = reading.without_lease(Collecting {
         unmatched: Some(unmatched),
-        ..collecting.clone()
-    };
-    let read = Shard {
-        phase: Phase::Collecting(collecting),
-        ..stored.shard.clone()
-    };
-    work.wait(
-        stored,
-        read.held(reason, work.deps.clock.now()),
-        HELD_DEADLINE,
-    )
-    .await
+        ..reading.collecting.clone()
+    });
+    Outcome::hold(read.held(reason, reading.deps.clock.now()), HELD_DEADLINE)
 }

@@ -1,9 +1,11 @@
 //! The state of a shard: what is stored, and what each function may do with it.
 //!
-//! `state.json` is the truth; messages only say that it is worth a look. It is written by
-//! compare-and-swap alone, so every change here is one step of one protocol, and [`submit_step`],
-//! [`poll_step`] and [`collect_step`] say for every phase what a message on that queue means.
+//! `state.json` is the truth; a message only asks a function to look at it. It is written by
+//! compare-and-swap alone, so every change here is one step of one protocol. [`submit_step`],
+//! [`poll_step`] and [`collect_step`] define for every phase what a message on that queue means,
+//! and an [`Outcome`] is what the function decides.
 
+mod outcome;
 mod phase;
 mod steps;
 #[cfg(test)]
@@ -13,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    outcome::{Outcome, Pause},
     phase::{
         BatchFailure, BatchOutput, Collecting, EndedBatch, Failed, Owner, Phase, Recovering,
         Submitted, Unmatched,
@@ -28,107 +31,108 @@ use crate::{
     names::{FileName, JobId, ShardId},
 };
 
-/// How long a batch may take before it is cancelled: below the 48 hours after which Gemini expires
+/// How long a batch may take before it is canceled: below the 48 hours after which Gemini expires
 /// it (<https://ai.google.dev/gemini-api/docs/batch-api>, read 2026-11).
 pub const BATCH_DEADLINE: SignedDuration = SignedDuration::from_hours(46);
 
-/// How long after its creation a batch has surely ended by itself: Gemini expires it after 48
-/// hours, whether or not it heeds a cancel.
+/// How long after its creation a batch has certainly ended: Gemini expires it after 48 hours,
+/// whether or not a cancel takes effect.
 pub const BATCH_MAX_LIFETIME: SignedDuration = SignedDuration::from_hours(50);
 
-/// How long after its cancellation a batch may take to end.
+/// How long a batch may take to end after it was canceled.
 pub const CANCEL_GRACE: SignedDuration = SignedDuration::from_hours(2);
 
-/// How long Gemini keeps the output of a batch: six weeks after its end
-/// (<https://ai.google.dev/gemini-api/docs/batch-api>, read 2026-11). As long as that, it is read.
+/// How long Gemini keeps the output of a batch after its end: six weeks
+/// (<https://ai.google.dev/gemini-api/docs/batch-api>, read 2026-11). Reading is retried until then.
 pub const OUTPUT_KEPT: SignedDuration = SignedDuration::from_hours(42 * 24);
 
-/// How long a batch may have succeeded without saying where its output is, before a person is told.
+/// How long a batch may have succeeded without naming its output before the shard is held.
 pub const OUTPUT_LATE: SignedDuration = SignedDuration::from_hours(1);
 
-/// How long an output is waited for that may not exist: that of a batch that was cancelled, and
-/// says nothing of what it has done.
+/// How long to wait for an output that may not exist: that of a canceled batch that does not report
+/// how many of its requests it finished.
 pub const OUTPUT_DOUBTFUL: SignedDuration = SignedDuration::from_hours(24);
 
-/// How long reading a batch's output may take before a person is told. It is read on.
+/// How long reading a batch's output may take before the shard is held. Reading continues.
 pub const COLLECT_PATIENCE: SignedDuration = SignedDuration::from_hours(48);
 
 /// How long a planned shard may wait to be submitted: well below the 14 days that SQS keeps its
 /// message.
 pub const SUBMIT_DEADLINE: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// How long finding out about a create call may take before a person is told.
+/// How long the outcome of a create call may stay unknown before the shard is held.
 pub const RECOVER_DEADLINE: SignedDuration = SignedDuration::from_hours(24);
 
-/// How long a held shard waits for a person's decision where nothing can be lost by ending it.
+/// How long a held shard waits for an operator's decision where ending it loses nothing.
 pub const HELD_DEADLINE: SignedDuration = SignedDuration::from_hours(7 * 24);
 
-/// How long after a create call went unanswered its batch is not looked for, unless a deployment
-/// says otherwise. It covers the 15 minutes that a function lives, three that its call may last,
-/// and a list that is ten minutes behind.
+/// How long to wait after an unanswered create call before its batch is looked for; the default. It
+/// covers the 15 minutes that a function lives, three minutes that its call may last, and a list
+/// that is ten minutes behind.
 pub const QUIET_PERIOD: SignedDuration = SignedDuration::from_mins(30);
 
-/// How far apart the two lists are read that must both be without the batch.
+/// The time between the two lists that must both lack the batch.
 pub const BETWEEN_LISTS: SignedDuration = SignedDuration::from_mins(1);
 
-/// How many creates of a shard may go unanswered, each followed by lists without the batch, before
-/// it is held.
+/// How many create calls of a shard may go unanswered, each followed by a lookup that found no
+/// batch, before the shard is held.
 pub const UNKNOWN_CREATES_BEFORE_HELD: u32 = 3;
 
-/// How many creates of a shard Gemini may refuse without naming a request that is wrong, before it
-/// is held.
+/// How many create calls of a shard Gemini may refuse without naming an invalid request before the
+/// shard is held.
 pub const REFUSED_CREATES_BEFORE_HELD: u32 = 5;
 
-/// How often reading on from one place of a batch's output may fail before a person is told. It is
-/// read on.
+/// How many readings from one offset of a batch's output may fail before the shard is held. Reading
+/// continues.
 pub const READS_BEFORE_HELD: u32 = 5;
 
-/// How many readers may die at one line of a batch's output before it is skipped.
-pub const STRIKES_BEFORE_SKIPPED: u32 = 3;
+/// How many readers may crash at one line of a batch's output before it is skipped.
+pub const CRASHES_BEFORE_SKIPPED: u32 = 3;
 
-/// The longest wait by visibility. SQS allows 12 hours from the receive on, some of which have
-/// passed by now
+/// The longest time that a message stays away. SQS allows 12 hours from the receive, part of which
+/// has passed by then
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html>,
 /// read 2026-11).
 pub const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(11 * 60 + 30);
 
-/// How often a shard's state notes that a message still moves it on, though nothing has changed.
+/// How often the state of an otherwise unchanged shard is written, to record that its driver is
+/// alive.
 const HEARTBEAT_INTERVAL: SignedDuration = SignedDuration::from_hours(1);
 
-/// How long after it should have come back a message counts as lost. One whose function was killed
-/// comes back after 90 minutes, the visibility time-out of its queue.
+/// How long after its expected return a driver counts as lost. A message whose function was killed
+/// returns after 90 minutes, the visibility timeout of its queue.
 pub const DRIVER_LOST_AFTER: SignedDuration = SignedDuration::from_hours(2);
 
-/// The wait after the so many-th error in a row of something that costs nothing to try again, in
-/// minutes. The last one repeats: it keeps a message below the 1,000 receives of its queue for as
-/// long as SQS keeps the message.
+/// The waits after consecutive errors of something that costs nothing to retry, in minutes. The
+/// last one repeats: it keeps a message below the 1,000 receives that its queue allows, for as long
+/// as SQS keeps the message.
 const RETRY_WAITS: [i64; 6] = [1, 2, 4, 8, 15, 60];
 
-/// How many errors in a row have the wait of a quarter of an hour before it becomes an hour: those
-/// of about a day.
-const QUARTERS: u32 = 96;
+/// How many consecutive errors wait for a quarter of an hour before the wait becomes an hour: about
+/// a day's worth.
+const QUARTER_HOUR_WAITS: u32 = 96;
 
-/// The waits after failed readings from one place of an output, in minutes. The last one repeats.
+/// The waits after failed readings from one offset of an output, in minutes. The last one repeats.
 const READ_WAITS: [i64; 7] = [1, 4, 16, 60, 120, 240, 360];
 
-/// The wait after `errors` errors in a row of something that costs nothing to try again: from a
-/// minute to a quarter of an hour, and after about a day an hour.
+/// The wait after `errors` consecutive errors of something that costs nothing to retry: from one
+/// minute to a quarter of an hour, and an hour after about a day.
 pub fn retry_wait(errors: u32) -> SignedDuration {
-    let place = match errors {
+    let index = match errors {
         0..=5 => errors.saturating_sub(1),
-        _ if errors <= 5 + QUARTERS => 4,
+        _ if errors <= 5 + QUARTER_HOUR_WAITS => 4,
         _ => 5,
     };
-    SignedDuration::from_mins(RETRY_WAITS[place as usize])
+    SignedDuration::from_mins(RETRY_WAITS[index as usize])
 }
 
-/// The wait after the so many-th failed reading from one place of an output: from a minute to six
+/// The wait after `tries` failed readings from one offset of an output: from one minute to six
 /// hours.
 pub fn read_wait(tries: u32) -> SignedDuration {
-    let place = usize::try_from(tries.saturating_sub(1))
+    let index = usize::try_from(tries.saturating_sub(1))
         .unwrap_or(usize::MAX)
         .min(READ_WAITS.len() - 1);
-    SignedDuration::from_mins(READ_WAITS[place])
+    SignedDuration::from_mins(READ_WAITS[index])
 }
 
 /// The stored state of one shard, `shards/<nnnn[.rK]>/state.json`, of a few kilobytes.
@@ -140,108 +144,107 @@ pub fn read_wait(tries: u32) -> SignedDuration {
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Shard {
-    /// Counts the writes: no two states of a shard are alike, so no two have the same ETag.
+    /// The number of writes. It makes all states of a shard differ, so no two have the same ETag.
     pub rev: u64,
-    /// Unique to one write, so that a writer that got no answer can tell its own write from
-    /// another's.
+    /// A unique id of the write, by which a writer that got no answer recognizes its own write.
     pub write_id: String,
     /// The job.
     pub job: JobId,
     /// The shard in the job.
     pub shard: ShardId,
-    /// The model of all its requests, a full id.
+    /// The full id of the model of all its requests.
     pub model: String,
-    /// What it asks of the project's limits.
+    /// Its share of the project's limits.
     pub demand: Demand,
-    /// The bytes of `plan.jsonl`, from and up to, between which all lines of its images are; those
-    /// of other shards may be among them.
+    /// The range of bytes of `plan.jsonl`, start and end, that has all lines of its images. Lines of
+    /// other shards may be among them.
     pub plan_bytes: (u64, u64),
-    /// In a round: the keys of the parent's request file that are asked for again. In a first
-    /// round: none, meaning all.
+    /// In a later round, the keys of the parent's request file that are requested again. None in a
+    /// first round, which requests all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<KeyList>,
-    /// The result lines of requests that Gemini refused to take when the batch was created. They
-    /// are in no batch.
+    /// The result lines of requests that Gemini refused when the batch was created. They are in no
+    /// batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Chunk>,
-    /// Where it stands.
+    /// Its phase.
     pub phase: Phase,
-    /// When it stops waiting in this phase.
+    /// When waiting in this phase ends.
     pub deadline: Timestamp,
     /// When it was last written.
     pub changed_at: Timestamp,
-    /// Errors in a row in this phase. The waits between tries grow with them.
+    /// Consecutive errors in this phase. The waits between tries grow with them.
     #[serde(default)]
     pub errors: u32,
-    /// Creates that went unanswered so far.
+    /// Create calls that went unanswered so far.
     #[serde(default)]
     pub unknown_creates: u32,
-    /// Creates that Gemini refused so far without naming a request that is wrong.
+    /// Create calls that Gemini refused so far without naming an invalid request.
     #[serde(default)]
     pub refused_creates: u32,
-    /// The message that moves it on.
+    /// The message that drives it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<Driver>,
-    /// Whether a person's cancel changed its course.
+    /// Whether a user's cancel has taken effect on it.
     #[serde(default)]
-    pub stopped: bool,
-    /// Whether a cancel ended it before it was known whether Gemini had made its batch.
+    pub cancel_requested: bool,
+    /// Whether a cancel ended it while it was unknown whether Gemini had made its batch.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_have_batch: bool,
-    /// What its job may cost, if the manifest says so.
+    /// What its job may cost, if the manifest limits it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
-    /// Why it waits, for people.
+    /// Why it waits, as a text for users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
-    /// Whether it waits because Gemini refuses the API key or its project: only a person can change
-    /// that.
+    /// Whether it waits because Gemini rejects the API key or its project, which only an operator can
+    /// change.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused_key: bool,
 }
 
-/// What a batch asks of the project's limits.
+/// What a batch takes up of the project's limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Demand {
-    /// Its requests.
+    /// The number of its requests.
     pub requests: u32,
-    /// Its input tokens, about.
+    /// An estimate of its input tokens.
     pub tokens: u64,
-    /// The most that it may cost, thoughts included.
+    /// Its maximum cost, thoughts included.
     pub usd: Usd,
 }
 
-/// What a job may cost, as each of its shards carries it.
+/// What a job may cost, as recorded in each of its shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
     /// The manifest's `budget_usd`.
     pub usd: Usd,
-    /// What the shards of the first round may cost together at the most.
+    /// The maximum cost of all shards of the first round together.
     pub first_round_usd: Usd,
 }
 
-/// How what a shard has reserved in the ledger ends.
+/// How a shard's reservation in the ledger is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settlement {
-    /// It never had a batch: what was reserved is given back.
+    /// It never had a batch: the reservation is refunded.
     NeverBought,
-    /// It had a batch, or may have had one. Its cost, where that is known; else what was reserved
-    /// stays.
+    /// It had a batch, or may have had one. The cost replaces the reservation if it is known;
+    /// otherwise the reservation counts as spent.
     Billed(Option<Usd>),
 }
 
-/// The one message that moves a shard on. Others about it are acknowledged without effect, so that
-/// however often a message is doubled, one is left.
+/// The one message that drives a shard. Other messages about it are acknowledged without effect, so
+/// that one remains however often a message is duplicated.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Driver {
     /// Its SQS message id.
     pub message: String,
-    /// When it comes back at the latest, unless its function is killed.
+    /// When it returns, unless its function is killed.
     pub back_at: Timestamp,
 }
 
 impl Driver {
-    /// Whether it should have come back long ago: another message may take its place.
+    /// Whether it counts as lost, so that another message may replace it.
     pub fn is_overdue(&self, now: Timestamp) -> bool {
         now >= self
             .back_at
@@ -251,7 +254,7 @@ impl Driver {
 }
 
 impl Demand {
-    /// That of so many of its requests, rounded up.
+    /// The demand of `requests` of its requests, rounded up.
     fn of(self, requests: u32) -> Self {
         let all = u64::from(self.requests.max(1));
         let share = u64::from(requests);
@@ -264,30 +267,30 @@ impl Demand {
 }
 
 impl Collecting {
-    /// An output of which nothing was read yet.
+    /// A reading that has not begun.
     pub fn of(ended: EndedBatch) -> Self {
         Self {
             ended,
             offset: 0,
             chunks: Vec::new(),
             tries: 0,
-            strikes: 0,
+            crashes: 0,
             lease_until: None,
             unmatched: None,
         }
     }
 
-    /// The same, as the next reader finds it. A reader that still has its lease when that ends has
-    /// died.
+    /// The reading as the next reader takes it over. A reader that ends normally gives its lease
+    /// back, so a lease that is left over means a crash.
     fn resumed(&self) -> Self {
         Self {
-            strikes: self.strikes + u32::from(self.lease_until.is_some()),
+            crashes: self.crashes + u32::from(self.lease_until.is_some()),
             lease_until: None,
             ..self.clone()
         }
     }
 
-    /// The same, to be read again from its start: nothing of it could be used.
+    /// The reading, begun again from the start of the output because nothing in it was usable.
     pub fn from_the_start(&self) -> Self {
         Self {
             offset: 0,
@@ -298,7 +301,7 @@ impl Collecting {
 }
 
 impl Shard {
-    /// A new shard, not yet written: `rev` and `write_id` are set by the store.
+    /// A new shard that is not yet written; the store sets `rev` and `write_id`.
     pub fn planned(
         job: &JobId,
         shard: ShardId,
@@ -324,7 +327,7 @@ impl Shard {
             unknown_creates: 0,
             refused_creates: 0,
             driver: None,
-            stopped: false,
+            cancel_requested: false,
             may_have_batch: false,
             budget: None,
             waiting: None,
@@ -332,7 +335,7 @@ impl Shard {
         }
     }
 
-    /// The round after this shard, for `keys` only.
+    /// The next round of this shard, which requests only `keys`.
     pub fn next_round(&self, keys: KeyList, now: Timestamp) -> Self {
         let demand = self.demand.of(keys.count);
         Self {
@@ -349,8 +352,8 @@ impl Shard {
         }
     }
 
-    /// This shard in another phase. Errors in a row are counted, and the message that drives it is
-    /// kept, over all phases of one function.
+    /// This shard in another phase. The count of errors and the driver are kept as long as the same
+    /// function owns the shard.
     pub fn enter(&self, phase: Phase, deadline: Timestamp) -> Self {
         let stays = phase.owner() == self.phase.owner();
         let errors = if stays { self.errors } else { 0 };
@@ -366,7 +369,8 @@ impl Shard {
         }
     }
 
-    /// This shard, with `phase` changed in a detail. A held shard stays held, with its reason.
+    /// This shard with details of its phase replaced by `phase`. A held shard stays held for the same
+    /// reason.
     pub fn with_detail(&self, phase: Phase) -> Self {
         let phase = match &self.phase {
             Phase::Held { reason, .. } => Phase::Held {
@@ -381,7 +385,7 @@ impl Shard {
         }
     }
 
-    /// This shard, waiting in its phase for a reason that is no error.
+    /// This shard, waiting in its phase for a reason that is not an error.
     pub fn waiting(&self, why: impl Into<String>) -> Self {
         Self {
             waiting: Some(why.into()),
@@ -389,7 +393,7 @@ impl Shard {
         }
     }
 
-    /// This shard, moved on by `message`, which comes back at `back_at`.
+    /// This shard, driven by `message`, which returns at `back_at`.
     pub fn driven_by(&self, message: &str, back_at: Timestamp) -> Self {
         Self {
             driver: Some(Driver {
@@ -400,23 +404,23 @@ impl Shard {
         }
     }
 
-    /// Whether the state need not note that `message` moves it on and comes back at `back_at`: it
-    /// is known, or nearly.
-    pub fn knows_of(&self, message: &str, back_at: Timestamp) -> bool {
+    /// Whether the state records already, to within an hour, that `message` drives it
+    /// and returns at `back_at`.
+    pub fn is_driver_current(&self, message: &str, back_at: Timestamp) -> bool {
         let near = |driver: &Driver| {
             driver.message == message && back_at < driver.back_at + HEARTBEAT_INTERVAL
         };
         self.driver.as_ref().is_some_and(near)
     }
 
-    /// Whether another message than `message` moves it on.
+    /// Whether a message other than `message` drives it.
     pub fn is_driven_by_another(&self, message: &str, now: Timestamp) -> bool {
         self.driver
             .as_ref()
             .is_some_and(|driver| driver.message != message && !driver.is_overdue(now))
     }
 
-    /// Whether the message that should move it on must have been lost.
+    /// Whether its driver counts as lost.
     pub fn has_lost_its_driver(&self, now: Timestamp) -> bool {
         match &self.driver {
             _ if self.is_terminal() => false,
@@ -425,12 +429,13 @@ impl Shard {
         }
     }
 
-    /// This shard, held for a person.
+    /// This shard, held for an operator's decision. The deadline is as late as something may still
+    /// come of the phase that it was in.
     pub fn held(&self, reason: impl Into<String>, now: Timestamp) -> Self {
         let before = Box::new(self.phase.before_held().clone());
         let kept_from = |end: Timestamp| end.saturating_add(OUTPUT_KEPT).unwrap_or(Timestamp::MAX);
         let deadline = match &*before {
-            // A batch may exist, and its output would be kept for so long.
+            // A batch may exist, and Gemini would keep its output until then.
             Phase::Creating { .. }
             | Phase::Recovering(Recovering {
                 missed_at: None, ..
@@ -438,7 +443,7 @@ impl Shard {
             Phase::Submitted(Submitted { submitted_at, .. }) => {
                 kept_from(*submitted_at + BATCH_MAX_LIFETIME)
             }
-            // What has come of it is stored: no more is waited for than a person's word.
+            // Its images are stored, so only the operator's decision is missing.
             Phase::Collecting(Collecting {
                 unmatched: Some(unmatched),
                 ..
@@ -465,8 +470,8 @@ impl Shard {
         )
     }
 
-    /// This shard, no longer held, as a person has approved: it continues where it was, with all
-    /// its tries and time anew. None if it isn't held.
+    /// This shard, released by an operator's approval: it continues in the phase that it was in, with
+    /// its deadline and its counts of tries reset. None if it is not held.
     pub fn approved(&self, now: Timestamp) -> Option<Self> {
         let Phase::Held { before, .. } = &self.phase else {
             return None;
@@ -476,7 +481,7 @@ impl Shard {
             | Phase::Recovering(Recovering { attempt, file, .. }) => {
                 (recovering(attempt, file, now), now + RECOVER_DEADLINE)
             }
-            // The person accepts that its images are bought again.
+            // The operator accepts that its images are bought again.
             Phase::Submitted(
                 submitted @ Submitted {
                     output_missing_since: Some(_),
@@ -505,7 +510,7 @@ impl Shard {
                 let deadline = collecting.ended.kept_until();
                 let phase = Phase::Collecting(Collecting {
                     tries: 0,
-                    strikes: 0,
+                    crashes: 0,
                     lease_until: None,
                     unmatched,
                     ..collecting
@@ -528,7 +533,7 @@ impl Shard {
         })
     }
 
-    /// This shard, ended without an output that was read to its end.
+    /// This shard, ended without an output that was read to the end.
     pub fn failed(&self, code: impl Into<String>, message: impl Into<String>) -> Self {
         let before = self.phase.before_held();
         let chunks = match before {
@@ -549,7 +554,7 @@ impl Shard {
     }
 
     /// This shard, ended because its deadline has passed.
-    pub fn given_up(&self) -> Self {
+    pub fn expired(&self) -> Self {
         let waited = self.waiting.as_deref().unwrap_or("it waited for too long");
         match &self.phase {
             Phase::Held { reason, .. } => self.failed("HELD", reason),
@@ -557,17 +562,17 @@ impl Shard {
         }
     }
 
-    /// This shard, ended because a person cancelled the job before it had a batch.
+    /// This shard, ended because a user canceled the job before it had a batch.
     pub fn cancelled(&self) -> Self {
         let may_have_batch = self.phase.may_have_live_batch();
         Self {
-            stopped: true,
+            cancel_requested: true,
             may_have_batch,
             ..self.enter(Phase::Cancelled, self.deadline)
         }
     }
 
-    /// This shard after one more error in its phase.
+    /// This shard after one more error in its phase, with the error as the reason why it waits.
     pub fn after_error(&self, what: impl Into<String>) -> Self {
         Self {
             errors: self.errors.saturating_add(1),
@@ -576,9 +581,9 @@ impl Shard {
         }
     }
 
-    /// This shard after the invocation that worked on it has ended, where that is certain: its
-    /// lease ends now. None if no invocation had one. An invocation that `failed` counts against
-    /// the line that it was reading; one that ended with its process does not.
+    /// This shard once the invocation that held its lease has certainly ended: the lease ends `now`.
+    /// None if no invocation held one. An invocation that `failed` counts as a crash at the line that
+    /// it was reading; one that ended with its process does not.
     pub fn without_lease(&self, failed: bool, now: Timestamp) -> Option<Self> {
         let phase = match self.phase.clone() {
             Phase::Uploading {
@@ -615,6 +620,7 @@ impl Shard {
             }
             _ => return None,
         };
+        // The driver counts as lost if it does not return from now on.
         let ended = |driver: &Driver| Driver {
             back_at: driver.back_at.min(now),
             ..driver.clone()
@@ -626,7 +632,7 @@ impl Shard {
         })
     }
 
-    /// How what it has reserved in the ledger ends, once it is over.
+    /// How its reservation in the ledger is settled. None until it has ended.
     pub fn settlement(&self) -> Option<Settlement> {
         match &self.phase {
             Phase::Done { cost_usd, .. } => Some(Settlement::Billed(*cost_usd)),
@@ -644,13 +650,13 @@ impl Shard {
         }
     }
 
-    /// Whether nothing more happens to it.
+    /// Whether it has ended.
     pub fn is_terminal(&self) -> bool {
-        self.phase.owner() == Owner::Nobody
+        self.phase.owner() == Owner::None
     }
 }
 
-/// To be looked for at once: what was sent has long arrived.
+/// A lookup that begins at once: a call that was sent has arrived long ago.
 fn recovering(attempt: u32, file: FileName, now: Timestamp) -> Phase {
     Phase::Recovering(Recovering {
         attempt,
@@ -660,7 +666,7 @@ fn recovering(attempt: u32, file: FileName, now: Timestamp) -> Phase {
     })
 }
 
-/// The end of a batch whose output never came.
+/// The end of a batch whose output never appeared.
 fn without_output(submitted: Submitted) -> EndedBatch {
     let Submitted {
         attempt,

@@ -1,10 +1,11 @@
-//! A folder of small JSON documents, one file each: what the stand-ins remember across a restart.
+//! A folder of small JSON documents, one file each, in which the stand-ins store what a restart
+//! must find.
 //!
-//! A document is replaced by writing a temporary file beside it and renaming that: killed at any
-//! moment, a reader finds the old document or the new one, never half of either. On a durable
-//! [`Disk`] the content is on the disk before it has its name, so the same holds when the power
-//! ends: the newest documents may be lost then, and none is damaged. On a fast one the end of the
-//! power may leave a document without content, which counts as lost.
+//! A document is replaced by writing a temporary file and renaming it. If the process is killed at
+//! any moment, a reader finds the old document or the new one, and never a part. On a durable
+//! [`Disk`] the content is synchronized before the rename. So a power failure may lose the newest
+//! documents, but damages none. On a fast disk a power failure may leave a document without
+//! content, which counts as lost.
 
 use std::{
     fs::{self, File},
@@ -18,14 +19,15 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::Disk;
 
-/// The end of a document's file name.
-const DOCUMENT: &str = ".json";
+/// The suffix of a document's file name.
+const DOCUMENT_SUFFIX: &str = ".json";
 
-/// The end of a temporary file's name.
-const TEMPORARY: &str = ".tmp";
+/// The suffix of a temporary file's name.
+const TEMPORARY_SUFFIX: &str = ".tmp";
 
-/// The longest encoded id, in bytes: a file name may hold 255, and the temporary one is longer.
-const LONGEST_ID: usize = 200;
+/// The maximum length of an encoded id, in bytes. A file name may have 255, and the temporary one
+/// is longer.
+const MAX_ID_LENGTH: usize = 200;
 
 /// A folder of documents of one kind.
 #[derive(Debug)]
@@ -36,32 +38,32 @@ pub struct Documents<T> {
     kind: PhantomData<fn() -> T>,
 }
 
-/// Why a document could not be kept or read.
+/// The reason why a document could not be stored or read.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
-    /// The file system refused; the document is as it was.
-    #[error("{}: {source}", path.display())]
+    /// The file system refused. The document is unchanged.
+    #[error("can't read or write {}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the file system said.
+        /// The file system's error.
         #[source]
         source: io::Error,
     },
-    /// A file that is not a document of this kind: somebody else wrote it. Move it away.
-    #[error("{}: not a document of this kind: {source}", path.display())]
+    /// The file is not a document of this kind, so another program wrote it. Move it away.
+    #[error("{} is not a document of this kind: move it away", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The error of the parser.
         #[source]
         source: serde_json::Error,
     },
 }
 
 impl<T: Serialize + DeserializeOwned> Documents<T> {
-    /// The documents in `folder`, which is made when it is missing. What a killed process left half
-    /// written is removed.
+    /// Opens the documents in `folder`, which is created if it is missing. Removes the temporary
+    /// files of a killed process.
     ///
     /// # Errors
     /// [`DocumentError::Io`].
@@ -69,7 +71,7 @@ impl<T: Serialize + DeserializeOwned> Documents<T> {
         Self::open_on(Disk::fast(), folder)
     }
 
-    /// As [`Documents::open`], on this disk.
+    /// Opens the documents like [`Documents::open`], with the durability of `disk`.
     ///
     /// # Errors
     /// [`DocumentError::Io`].
@@ -83,19 +85,19 @@ impl<T: Serialize + DeserializeOwned> Documents<T> {
         fs::create_dir_all(&documents.folder)
             .map_err(|source| io_error(&documents.folder, source))?;
         for (name, path) in documents.files()? {
-            if name.ends_with(TEMPORARY) {
+            if name.ends_with(TEMPORARY_SUFFIX) {
                 remove(&path)?;
             }
         }
         Ok(documents)
     }
 
-    /// Keeps `document` under `id`, in place of the one that was there. It is kept when this
+    /// Stores `document` under `id`, and replaces any earlier one. The document is stored when this
     /// returns.
     ///
     /// # Errors
-    /// [`DocumentError`]; what was there is still there. An id too long for a file name is an error
-    /// too.
+    /// [`DocumentError`], and any earlier document is unchanged. An id that is too long for a file
+    /// name is an error too.
     pub fn put(&self, id: &str, document: &T) -> Result<(), DocumentError> {
         let path = self.path(id)?;
         let json = serde_json::to_vec(document).map_err(|source| DocumentError::Malformed {
@@ -103,7 +105,7 @@ impl<T: Serialize + DeserializeOwned> Documents<T> {
             source,
         })?;
         let number = self.temporaries.fetch_add(1, Ordering::Relaxed);
-        let temporary = path.with_extension(format!("{number}{TEMPORARY}"));
+        let temporary = path.with_extension(format!("{number}{TEMPORARY_SUFFIX}"));
         self.write(&temporary, &json, &path)
             .map_err(|source| io_error(&path, source))
     }
@@ -115,7 +117,7 @@ impl<T: Serialize + DeserializeOwned> Documents<T> {
         self.disk.rename(temporary, path)
     }
 
-    /// Forgets the document under `id`; there may be none.
+    /// Removes the document under `id`. Succeeds if there is none.
     ///
     /// # Errors
     /// [`DocumentError::Io`].
@@ -123,20 +125,21 @@ impl<T: Serialize + DeserializeOwned> Documents<T> {
         remove(&self.path(id)?)
     }
 
-    /// All documents with their ids, ordered by id. What has no content was lost with the power,
-    /// and is removed.
+    /// Returns all documents with their ids, ordered by id. Removes documents without content,
+    /// which a power failure leaves behind.
     ///
     /// # Errors
-    /// [`DocumentError`]; [`DocumentError::Malformed`] for a file that holds something else.
+    /// [`DocumentError::Malformed`] for a file that is not a document of this kind;
+    /// [`DocumentError::Io`].
     pub fn load_all(&self) -> Result<Vec<(String, T)>, DocumentError> {
         let mut all = Vec::new();
         for (name, path) in self.files()? {
-            let Some(id) = name.strip_suffix(DOCUMENT).and_then(decode) else {
+            let Some(id) = name.strip_suffix(DOCUMENT_SUFFIX).and_then(decode) else {
                 continue;
             };
             let json = fs::read(&path).map_err(|source| io_error(&path, source))?;
             if json.iter().all(|byte| *byte == 0) {
-                tracing::warn!(file = %path.display(), "a document without content is removed: the power must have failed");
+                tracing::warn!(file = %path.display(), "document without content removed, probably after a power failure");
                 remove(&path)?;
                 continue;
             }
@@ -150,8 +153,8 @@ impl<T: Serialize + DeserializeOwned> Documents<T> {
 
     fn path(&self, id: &str) -> Result<PathBuf, DocumentError> {
         let encoded = encode(id);
-        let path = self.folder.join(format!("{encoded}{DOCUMENT}"));
-        if encoded.len() > LONGEST_ID {
+        let path = self.folder.join(format!("{encoded}{DOCUMENT_SUFFIX}"));
+        if encoded.len() > MAX_ID_LENGTH {
             return Err(io_error(&path, io::ErrorKind::InvalidFilename.into()));
         }
         Ok(path)
@@ -171,8 +174,8 @@ impl<T: Serialize + DeserializeOwned> Documents<T> {
     }
 }
 
-/// Lower-case letters, digits, `-` and `_` stay; every other byte becomes `%xx`. So two ids never
-/// share a file, not even where the file system ignores case.
+/// Encodes an id as a file name. Lower-case letters, digits, `-` and `_` stay, and every other byte
+/// becomes `%xx`. So two ids never share a file, even on a file system that ignores case.
 fn encode(id: &str) -> String {
     let mut name = String::with_capacity(id.len());
     for byte in id.bytes() {
@@ -225,7 +228,7 @@ mod tests {
     use crate::DiskEvent;
 
     #[test]
-    fn documents_are_there_after_reopening() {
+    fn documents_survive_reopening() {
         let folder = tempfile::tempdir().unwrap();
         let documents = Documents::<Vec<u32>>::open(folder.path()).unwrap();
         documents.put("files/A b", &vec![1]).unwrap();
@@ -247,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn half_written_file_is_removed_at_open() {
+    fn an_unfinished_file_is_removed_at_open() {
         let folder = tempfile::tempdir().unwrap();
         Documents::<u32>::open(folder.path())
             .unwrap()
@@ -261,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_was_lost_with_the_power_is_none() {
+    fn a_document_without_content_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let documents = Documents::<u32>::open(folder.path()).unwrap();
         documents.put("kept", &7).unwrap();
@@ -273,13 +276,13 @@ mod tests {
     }
 
     #[test]
-    fn on_a_durable_disk_the_content_is_there_before_the_name() {
+    fn a_durable_disk_synchronizes_the_content_before_the_rename() {
         let (folder, events) = (
             tempfile::tempdir().unwrap(),
             Arc::<Mutex<Vec<DiskEvent>>>::default(),
         );
         let seen = Arc::clone(&events);
-        let disk = Disk::durable().watched(move |event| seen.lock().unwrap().push(event));
+        let disk = Disk::durable().with_observer(move |event| seen.lock().unwrap().push(event));
         Documents::<u32>::open_on(disk, folder.path())
             .unwrap()
             .put("a", &7)
@@ -295,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_content_is_an_error_that_names_the_file() {
+    fn malformed_content_is_an_error_that_names_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let documents = Documents::<u32>::open(folder.path()).unwrap();
         fs::write(folder.path().join("other.json"), b"\"text\"").unwrap();
@@ -307,19 +310,19 @@ mod tests {
     }
 
     #[test]
-    fn id_too_long_for_a_file_name_is_refused() {
+    fn an_id_too_long_for_a_file_name_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let documents = Documents::<u32>::open(folder.path()).unwrap();
-        assert!(documents.put(&"x".repeat(LONGEST_ID), &1).is_ok());
+        assert!(documents.put(&"x".repeat(MAX_ID_LENGTH), &1).is_ok());
         assert!(matches!(
-            documents.put(&"x".repeat(LONGEST_ID + 1), &1),
+            documents.put(&"x".repeat(MAX_ID_LENGTH + 1), &1),
             Err(DocumentError::Io { .. })
         ));
     }
 
     proptest! {
         #[test]
-        fn ids_survive_the_file_name(id in any::<String>()) {
+        fn ids_round_trip_through_the_file_name(id in any::<String>()) {
             let name = encode(&id);
             prop_assert!(name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'%')));
             prop_assert_eq!(decode(&name), Some(id));

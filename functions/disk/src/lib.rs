@@ -1,9 +1,9 @@
-//! How far what is written survives: the end of the process, or the end of the power too.
+//! Durability of written files: they survive a killed process, or a power failure too.
 //!
-//! A file that was written and given its name is there for every process at once. On the disk it is
-//! there only when the file and the folder that has its name were synchronized. That costs
-//! milliseconds each time. It is worth them where a lost state would buy a second batch, which is
-//! with the real Gemini. A simulated run pays for nothing, and does without.
+//! A file that was written and renamed is visible to every process immediately. It is on the disk
+//! only after the file and its folder were synchronized, which takes milliseconds each time. With
+//! the real Gemini this is worth it, because a lost state would buy a second batch. A simulated run
+//! buys nothing, and does without.
 
 pub mod documents;
 
@@ -15,74 +15,74 @@ use std::{
     sync::Arc,
 };
 
-/// What is done to the disk, for those who watch the order of it.
+/// An operation on the disk, for tests that observe their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiskEvent {
-    /// A file has got its content under this name.
+    /// A file was written under this name.
     Written(PathBuf),
-    /// A file has got another name, in place of the file that had it.
+    /// A file was renamed and replaced any file at its new path.
     Renamed {
-        /// Its name before.
+        /// The old path.
         from: PathBuf,
-        /// Its name now.
+        /// The new path.
         to: PathBuf,
     },
-    /// A file's content is on the disk.
+    /// A file's content was synchronized.
     FileSynced(PathBuf),
-    /// The names in a folder are on the disk.
+    /// A folder's entries were synchronized.
     FolderSynced(PathBuf),
 }
 
-/// Watches what is done to the disk.
-type Watch = dyn Fn(DiskEvent) + Send + Sync;
+/// A function that observes the operations on the disk.
+type Observer = dyn Fn(DiskEvent) + Send + Sync;
 
-/// The disk.
+/// Writes files with a chosen durability. Cloning is cheap.
 #[derive(Clone, Default)]
 pub struct Disk {
     is_durable: bool,
-    watch: Option<Arc<Watch>>,
+    observer: Option<Arc<Observer>>,
 }
 
 impl Disk {
-    /// What is written survives the end of the process, and not that of the power.
+    /// Returns a disk whose files survive a killed process, but not a power failure.
     pub fn fast() -> Self {
         Self::default()
     }
 
-    /// What others rely on survives the end of the power.
+    /// Returns a disk whose synchronized files survive a power failure.
     pub fn durable() -> Self {
         Self {
             is_durable: true,
-            watch: None,
+            observer: None,
         }
     }
 
-    /// The same, with somebody who watches.
-    pub fn watched(self, watch: impl Fn(DiskEvent) + Send + Sync + 'static) -> Self {
+    /// Returns the same disk with a function that observes its operations.
+    pub fn with_observer(self, observer: impl Fn(DiskEvent) + Send + Sync + 'static) -> Self {
         Self {
-            watch: Some(Arc::new(watch)),
+            observer: Some(Arc::new(observer)),
             ..self
         }
     }
 
-    /// Whether anything is synchronized.
+    /// Whether files are synchronized.
     pub fn is_durable(&self) -> bool {
         self.is_durable
     }
 
-    /// Has the content of an open file reach the disk. `path` is its name at the moment.
+    /// Synchronizes the content of an open file. `path` is its current path.
     ///
     /// # Errors
-    /// What the file system says: whether the content is on the disk isn't known then.
+    /// Returns the file system's error. The content may or may not be on the disk.
     pub fn sync_file(&self, path: &Path, file: &File) -> io::Result<()> {
         if self.is_durable {
             file.sync_all()?;
-            self.tell(|| DiskEvent::FileSynced(path.to_owned()));
+            self.emit(|| DiskEvent::FileSynced(path.to_owned()));
         }
         Ok(())
     }
 
-    /// As [`Disk::sync_file`], for a file that is not open. One that is gone needs nothing.
+    /// Synchronizes a file that is not open. Does nothing if the file does not exist.
     ///
     /// # Errors
     /// As [`Disk::sync_file`].
@@ -96,10 +96,10 @@ impl Disk {
         }
     }
 
-    /// Has the names in a folder reach the disk. A folder that is gone needs nothing.
+    /// Synchronizes a folder's entries. Does nothing if the folder does not exist.
     ///
     /// # Errors
-    /// What the file system says: whether the names are on the disk isn't known then.
+    /// Returns the file system's error. The entries may or may not be on the disk.
     pub fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         if !self.is_durable {
             return Ok(());
@@ -108,38 +108,39 @@ impl Disk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             opened => opened?.sync_all()?,
         }
-        self.tell(|| DiskEvent::FolderSynced(folder.to_owned()));
+        self.emit(|| DiskEvent::FolderSynced(folder.to_owned()));
         Ok(())
     }
 
-    /// Gives a file another name, in place of what has it.
+    /// Renames a file, and replaces any file at `to`.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Returns the file system's error.
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)?;
-        self.tell(|| DiskEvent::Renamed {
+        self.emit(|| DiskEvent::Renamed {
             from: from.to_owned(),
             to: to.to_owned(),
         });
         Ok(())
     }
 
-    /// Writes a small file, in place of what has its name.
+    /// Writes a small file, and replaces the content of any file at `path`. Not atomic.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Returns the file system's error.
     pub fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         fs::write(path, content)?;
-        self.tell(|| DiskEvent::Written(path.to_owned()));
+        self.emit(|| DiskEvent::Written(path.to_owned()));
         Ok(())
     }
 
-    /// Writes a small file all at once: killed or without power at any moment, a reader finds the
-    /// old content or the new one. When this returns, the new one survives as far as anything does.
+    /// Replaces a small file atomically: after a kill or a power failure at any moment, a reader
+    /// finds the old content or the new one. On a durable disk, the new content survives a power
+    /// failure once this returns.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Returns the file system's error.
     pub fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         let unfinished = path.with_extension("new");
         let mut file = File::create(&unfinished)?;
@@ -149,9 +150,9 @@ impl Disk {
         self.sync_folder(path.parent().unwrap_or(path))
     }
 
-    fn tell(&self, event: impl FnOnce() -> DiskEvent) {
-        if let Some(watch) = &self.watch {
-            watch(event());
+    fn emit(&self, event: impl FnOnce() -> DiskEvent) {
+        if let Some(observer) = &self.observer {
+            observer(event());
         }
     }
 }
@@ -170,19 +171,19 @@ mod tests {
 
     use super::*;
 
-    fn watched(disk: Disk) -> (Disk, Arc<Mutex<Vec<DiskEvent>>>) {
+    fn observed(disk: Disk) -> (Disk, Arc<Mutex<Vec<DiskEvent>>>) {
         let events = Arc::<Mutex<Vec<DiskEvent>>>::default();
         let seen = Arc::clone(&events);
         (
-            disk.watched(move |event| seen.lock().unwrap().push(event)),
+            disk.with_observer(move |event| seen.lock().unwrap().push(event)),
             events,
         )
     }
 
     #[test]
-    fn a_file_that_is_replaced_is_on_the_disk_before_it_has_its_name_and_its_name_afterwards() {
+    fn a_replaced_file_is_synchronized_before_its_rename_and_its_folder_afterwards() {
         let folder = tempfile::tempdir().unwrap();
-        let (disk, events) = watched(Disk::durable());
+        let (disk, events) = observed(Disk::durable());
         let (path, unfinished) = (folder.path().join("a"), folder.path().join("a.new"));
         disk.replace(&path, b"one").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"one");
@@ -200,7 +201,7 @@ mod tests {
     #[test]
     fn a_fast_disk_synchronizes_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let (disk, events) = watched(Disk::fast());
+        let (disk, events) = observed(Disk::fast());
         disk.replace(&folder.path().join("a"), b"one").unwrap();
         disk.sync_path(&folder.path().join("a")).unwrap();
         disk.sync_folder(folder.path()).unwrap();
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_needs_no_synchronizing() {
+    fn synchronizing_a_missing_path_succeeds() {
         let folder = tempfile::tempdir().unwrap();
         Disk::durable()
             .sync_path(&folder.path().join("gone"))

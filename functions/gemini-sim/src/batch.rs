@@ -1,16 +1,29 @@
-//! One batch: what is stored of it, and what the service says of it.
+//! A batch: what is stored about it, and how the API presents it.
+
+pub(crate) mod bad_lines;
+pub(crate) mod creation;
+pub(crate) mod delivered;
+pub(crate) mod delivery;
+pub(crate) mod input;
+pub(crate) mod output_file;
+pub(crate) mod progress;
+pub(crate) mod record;
+pub(crate) mod results;
+pub(crate) mod store;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{
-    ask::References,
-    delivery::Delivery,
-    fate::BatchFate,
-    input::{Input, Row},
-    progress::{Progress, State},
-    reply::INTERNAL_MESSAGE,
+use crate::{
+    batch::{
+        delivery::Delivery,
+        input::{Input, Row},
+        progress::{Progress, State},
+    },
+    generation::generate_request::References,
+    scenario::batch_outcome::BatchOutcome,
+    wire::reply::INTERNAL_MESSAGE,
 };
 
 const BATCH_TYPE: &str =
@@ -18,54 +31,56 @@ const BATCH_TYPE: &str =
 const OUTPUT_TYPE: &str =
     "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatchOutput";
 
-/// A batch. Its whole life is decided when it is created; only a cancel, an update or a delete, of
-/// it or of its input file, changes it.
+/// A batch. Its whole course is decided when it is created. Afterwards, only a cancel, an update or
+/// the deletion of the batch or of its input file changes it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Batch {
-    /// 36 letters and digits.
-    pub(super) id: String,
-    /// Counts up: the order of lists.
-    pub(super) number: u64,
+pub(crate) struct Batch {
+    /// 36 lower-case letters and digits.
+    pub(crate) id: String,
+    /// The number of the call that created it; lists are ordered by it.
+    pub(crate) number: u64,
     /// The model's id, without `models/`.
-    pub(super) model: String,
-    pub(super) display_name: String,
-    pub(super) priority: i64,
-    pub(super) input: Input,
-    pub(super) seed: u64,
-    pub(super) created: Timestamp,
-    pub(super) starts: Timestamp,
-    pub(super) ends: Timestamp,
-    /// From when on lists have it.
-    pub(super) listed: Timestamp,
-    /// What goes wrong with it as a whole.
-    pub(super) fate: Option<BatchFate>,
-    /// How it shows its output.
+    pub(crate) model: String,
+    pub(crate) display_name: String,
+    pub(crate) priority: i64,
+    pub(crate) input: Input,
+    pub(crate) seed: u64,
+    pub(crate) created: Timestamp,
+    pub(crate) starts: Timestamp,
+    pub(crate) ends: Timestamp,
+    /// When the batch starts to appear in lists.
+    pub(crate) listed: Timestamp,
+    /// How the batch departs from normal processing, if it does. Stored as `fate`.
+    #[serde(rename = "fate")]
+    pub(crate) outcome: Option<BatchOutcome>,
+    /// When and how the output is delivered.
     #[serde(default)]
-    pub(super) delivery: Delivery,
-    /// Whether a cancel after the start ends it in success, the unserved rows as errors.
-    pub(super) succeeds_when_cancelled: bool,
-    pub(super) cancelled: Option<Timestamp>,
-    /// When its input file was deleted, where that fails it.
-    pub(super) input_deleted: Option<Timestamp>,
-    pub(super) deleted: Option<Deleted>,
-    pub(super) request_count: usize,
-    /// Counts against the model's limit as long as the batch is live.
+    pub(crate) delivery: Delivery,
+    /// Whether a cancel after the start ends the batch as succeeded, with an error for each
+    /// unserved request, instead of as cancelled.
+    pub(crate) succeeds_when_cancelled: bool,
+    pub(crate) cancelled: Option<Timestamp>,
+    /// When the input file was deleted, if that makes the batch fail.
+    pub(crate) input_deleted: Option<Timestamp>,
+    pub(crate) deleted: Option<Deleted>,
+    pub(crate) request_count: usize,
+    /// Counts against the model's token limit while the batch is live.
     #[serde(default)]
-    pub(super) input_tokens: u64,
-    /// Selector rows end in an error line, by their place in the order of doing.
-    pub(super) failed: Vec<usize>,
-    pub(super) references: References,
+    pub(crate) input_tokens: u64,
+    /// The rows that end in an error line, as indices into the processing order, ascending.
+    pub(crate) failed: Vec<usize>,
+    pub(crate) references: References,
 }
 
-/// What is left of a deleted batch.
+/// What is kept of a deleted batch.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Deleted {
-    pub(super) billed_nanodollars: u64,
+pub(crate) struct Deleted {
+    pub(crate) billed_nanodollars: u64,
 }
 
 impl Batch {
-    /// The places of the rows that end in an error line.
-    pub(super) fn failed_places(rows: &[Row]) -> Vec<usize> {
+    /// Returns the indices of the rows that end in an error line.
+    pub(crate) fn failed_places(rows: &[Row]) -> Vec<usize> {
         rows.iter()
             .enumerate()
             .filter(|(_, row)| row.outcome.is_failure())
@@ -73,21 +88,22 @@ impl Batch {
             .collect()
     }
 
-    /// The `Operation` at `now`. `inlined` are the results of a batch whose output is inline.
-    pub(super) fn operation(&self, now: Timestamp, inlined: Option<Vec<Value>>) -> Value {
-        let (progress, there) = (self.progress(now), self.has_output(now));
+    /// Returns the `Operation` at `now`. `inlined` holds the results of a batch whose output is
+    /// inline.
+    pub(crate) fn operation(&self, now: Timestamp, inlined: Option<Vec<Value>>) -> Value {
+        let (progress, available) = (self.progress(now), self.has_output(now));
         let output = match inlined {
-            _ if !there => None,
+            _ if !available => None,
             _ if !self.is_inline() => Some(json!({"responsesFile": self.output_file()})),
             Some(responses) => Some(json!({"inlinedResponses": {"inlinedResponses": responses}})),
             None => None,
         };
         let mut operation = json!({"name": self.name(), "metadata": self.metadata(&progress, now, output.as_ref())});
         if progress.state.is_terminal() {
-            if self.says_done(&progress, now) {
+            if self.is_shown_as_done(&progress, now) {
                 operation["done"] = Value::from(true);
             }
-            if there {
+            if available {
                 operation["response"] = typed(OUTPUT_TYPE, output.unwrap_or(json!({})));
             } else if !progress.has_output()
                 && let Some(error) = self.error(progress.state)
@@ -98,8 +114,8 @@ impl Batch {
         operation
     }
 
-    /// The `GenerateContentBatch` at `now`, without inline results.
-    pub(super) fn resource(&self, now: Timestamp) -> Value {
+    /// Returns the `GenerateContentBatch` at `now`, without inline results.
+    pub(crate) fn resource(&self, now: Timestamp) -> Value {
         let mut operation = self.operation(now, None);
         let mut resource = operation["metadata"].take();
         if let Value::Object(members) = &mut resource {
@@ -108,8 +124,8 @@ impl Batch {
         resource
     }
 
-    /// `batches/<id>`.
-    pub(super) fn name(&self) -> String {
+    /// Returns `batches/<id>`.
+    pub(crate) fn name(&self) -> String {
         format!("batches/{}", self.id)
     }
 
@@ -119,6 +135,8 @@ impl Batch {
             "model": format!("models/{}", self.model),
             "displayName": self.display_name,
         });
+
+        // The members are in the order of captured answers.
         if let Input::File(id) = &self.input {
             metadata["inputConfig"] = json!({"fileName": format!("files/{id}")});
         }
@@ -129,8 +147,12 @@ impl Batch {
         if progress.state.is_terminal() {
             metadata["endTime"] = Value::from(progress.updated.to_string());
         }
-        let output_came = self.output_comes(now).filter(|came| *came <= now);
+
+        // The arrival of a late output updates the batch.
+        let output_came = self.output_available_from(now).filter(|came| *came <= now);
         metadata["updateTime"] = Value::from(output_came.unwrap_or(progress.updated).to_string());
+
+        // A scenario can leave the counts out. A priority of 0 is absent, as in Protobuf.
         if !self.delivery.without_counts {
             metadata["batchStats"] = self.stats(progress);
         }
@@ -151,17 +173,17 @@ impl Batch {
             ("failedRequestCount", failed + unserved),
             ("pendingRequestCount", self.request_count - done - unserved),
         ];
-        let counted = counts.into_iter().filter(|(_, count)| *count > 0);
-        counted
+        let numbers = counts.into_iter().filter(|(_, count)| *count > 0);
+        numbers
             .map(|(name, count)| (name.to_owned(), Value::from(count.to_string())))
             .collect::<Map<_, _>>()
             .into()
     }
 
-    /// The top-level error of an operation that ended without results.
+    /// Returns the top-level error of an operation that ended without results.
     fn error(&self, state: State) -> Option<Value> {
         match state {
-            State::Failed if self.fate == Some(BatchFate::FailedSilently) => None,
+            State::Failed if self.outcome == Some(BatchOutcome::FailedSilently) => None,
             State::Failed => Some(json!({"code": 13, "message": INTERNAL_MESSAGE})),
             State::Cancelled => {
                 Some(json!({"code": 13, "message": "Batch was cancelled before it was processed."}))
@@ -173,9 +195,9 @@ impl Batch {
         }
     }
 
-    /// The name of its output file. The id in it has 42 letters, more than a file id may have, as
-    /// with the real service.
-    pub(super) fn output_file(&self) -> String {
+    /// Returns the name of the output file. Its id has 42 characters, more than a file id may have,
+    /// as in the real service.
+    pub(crate) fn output_file(&self) -> String {
         format!("files/batch-{}", self.id)
     }
 }
@@ -189,15 +211,16 @@ fn typed(name: &str, value: Value) -> Value {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    pub(in super::super) fn at(second: i64) -> Timestamp {
+    pub(crate) fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).expect("in range")
     }
 
-    /// Ten requests, the second and the fifth an error, from second 100 to second 1100.
-    pub(in super::super) fn batch() -> Batch {
+    /// A batch of ten requests that runs from second 100 to second 1100. The second and the fifth
+    /// request end in an error.
+    pub(crate) fn batch() -> Batch {
         Batch {
             id: "b".repeat(36),
             number: 1,
@@ -210,7 +233,7 @@ pub(super) mod tests {
             starts: at(100),
             ends: at(1100),
             listed: at(0),
-            fate: None,
+            outcome: None,
             delivery: Delivery::default(),
             succeeds_when_cancelled: false,
             cancelled: None,
@@ -228,7 +251,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn stats_leave_out_zeros() {
+    fn zeros_are_left_out_of_the_stats() {
         assert_eq!(
             stats(&batch(), 0),
             json!({"requestCount": "10", "pendingRequestCount": "10"})
@@ -248,26 +271,26 @@ pub(super) mod tests {
             succeeds_when_cancelled: true,
             ..batch()
         };
-        let told =
+        let message =
             json!({"requestCount": "10", "successfulRequestCount": "3", "failedRequestCount": "7"});
-        assert_eq!(stats(&batch, 600), told);
+        assert_eq!(stats(&batch, 600), message);
     }
 
     #[test]
-    fn failed_batch_says_why_or_nothing() {
-        let failed = |fate| {
+    fn a_failed_batch_has_an_error_unless_it_fails_silently() {
+        let failed = |outcome| {
             Batch {
-                fate: Some(fate),
+                outcome: Some(outcome),
                 ..batch()
             }
             .operation(at(1100), None)
         };
-        let told = failed(BatchFate::Failed);
+        let message = failed(BatchOutcome::Failed);
         assert_eq!(
-            (&told["done"], &told["error"]["code"]),
+            (&message["done"], &message["error"]["code"]),
             (&json!(true), &json!(13))
         );
-        let silent = failed(BatchFate::FailedSilently);
+        let silent = failed(BatchOutcome::FailedSilently);
         assert_eq!(silent["metadata"]["state"], "BATCH_STATE_FAILED");
         assert_eq!(
             (&silent["done"], silent.get("error"), silent.get("response")),

@@ -1,4 +1,4 @@
-//! What the simulated service was asked, and what that would have cost.
+//! How many calls the simulated service received, and what single requests would have cost.
 
 use std::{
     collections::BTreeMap,
@@ -10,61 +10,61 @@ use disk::documents::{DocumentError, Documents};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::route::Call;
+use crate::wire::route::Call;
 
 const DOCUMENT: &str = "counters";
 
-/// How often each kind of call came, whatever the answer.
+/// The number of calls of each kind, whatever their answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Requests(BTreeMap<Call, u64>);
 
 impl Requests {
-    /// All calls.
+    /// Returns the number of all calls.
     pub fn total(&self) -> u64 {
         self.0.values().sum()
     }
 
-    /// The calls of one kind.
+    /// Returns the number of calls of one kind.
     pub fn of(&self, call: Call) -> u64 {
         self.0.get(&call).copied().unwrap_or(0)
     }
 }
 
-/// The counters, kept in a document.
+/// The counters, stored in a document.
 #[derive(Debug)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     documents: Documents<Counts>,
     since: Timestamp,
     counts: Mutex<Counts>,
 }
 
-/// A call's place among all, from 1 on. No other call has it, not even after a restart.
+/// The numbers of a call, from 1. They are unique, even across restarts.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Counted {
-    /// Among all calls.
-    pub(super) number: u64,
-    /// Among the calls of its kind.
-    pub(super) ordinal: u64,
+pub(crate) struct CallNumbers {
+    /// Its number among all calls.
+    pub(crate) number: u64,
+    /// Its number among the calls of its kind.
+    pub(crate) ordinal: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Counts {
-    pub(super) requests: Requests,
-    /// Billed for single requests, in billionths of a dollar.
-    pub(super) interactive_nanodollars: u64,
-    /// When the state folder was made. Folders that older versions made do not say it.
+pub(crate) struct Counts {
+    pub(crate) requests: Requests,
+    /// The cost of single requests, in billionths of a dollar.
+    pub(crate) interactive_nanodollars: u64,
+    /// When the state folder was created. Folders of older versions lack this field.
     #[serde(default)]
     since: Option<Timestamp>,
 }
 
 impl Counters {
-    /// Opens the counters below `folder`. A folder that does not say when it was made is taken for
-    /// one that is made `now`.
+    /// Opens the counters below `folder`. If the folder has no creation time, it counts as created
+    /// `now`.
     ///
     /// # Errors
-    /// [`DocumentError`].
-    pub(super) fn open(folder: &Path, now: Timestamp) -> Result<Self, DocumentError> {
+    /// [`DocumentError`] when the document can't be read or written.
+    pub(crate) fn open(folder: &Path, now: Timestamp) -> Result<Self, DocumentError> {
         let documents: Documents<Counts> = Documents::open(folder.join("counters"))?;
         let counts = documents
             .load_all()?
@@ -86,42 +86,42 @@ impl Counters {
         })
     }
 
-    /// When the state folder was made.
-    pub(super) fn since(&self) -> Timestamp {
+    /// Returns when the state folder was created.
+    pub(crate) fn since(&self) -> Timestamp {
         self.since
     }
 
     /// Counts a call.
     ///
     /// # Errors
-    /// [`DocumentError`].
-    pub(super) fn count(&self, call: Call) -> Result<Counted, DocumentError> {
-        let mut counted = Counted {
+    /// [`DocumentError`] when the counters can't be stored.
+    pub(crate) fn count(&self, call: Call) -> Result<CallNumbers, DocumentError> {
+        let mut numbers = CallNumbers {
             number: 0,
             ordinal: 0,
         };
         self.change(|counts| {
             *counts.requests.0.entry(call).or_default() += 1;
-            counted = Counted {
+            numbers = CallNumbers {
                 number: counts.requests.total(),
                 ordinal: counts.requests.of(call),
             };
         })?;
-        Ok(counted)
+        Ok(numbers)
     }
 
-    /// Changes the counts and keeps them.
+    /// Changes the counters and stores them.
     ///
     /// # Errors
-    /// [`DocumentError`].
-    pub(super) fn change(&self, change: impl FnOnce(&mut Counts)) -> Result<(), DocumentError> {
+    /// [`DocumentError`] when they can't be stored.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Counts)) -> Result<(), DocumentError> {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut counts);
         self.documents.put(DOCUMENT, &counts)
     }
 
-    /// The counts as they are.
-    pub(super) fn read(&self) -> Counts {
+    /// Returns the current counters.
+    pub(crate) fn read(&self) -> Counts {
         self.counts
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -1,30 +1,32 @@
-//! What may go wrong with one call: an error instead of an answer, no answer at all, or half of
-//! one.
+//! Faults of single calls: an error instead of an answer, no answer, or half of one.
 //!
-//! A rule is written `CALL:FAULT:WHICH`:
+//! A rule has the form `CALL:FAULT:WHICH`:
 //!
 //! ```text
-//! create-batch:429:20%           a fifth of the creations
+//! create-batch:429:20%           a fifth of the create calls
 //! any:503:5%                     a twentieth of all calls
 //! download:cut:first-2           the first two downloads
 //! continue-upload:lost-reply:3   the third chunk of an upload
 //! ```
 
+pub(crate) mod inject;
+pub(crate) mod outage;
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    route::Call,
-    selector::{Selector, SelectorError},
+use crate::{
+    scenario::selector::{Selector, SelectorError},
+    wire::route::Call,
 };
 
-/// What goes wrong with a call. It is counted all the same.
+/// A fault of a call. The call is counted anyway.
 ///
-/// Unless the description says otherwise, the call has no effect.
+/// The call has no effect, unless the description of the fault states otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// 400 that names no line: the MIME type of the input file is refused.
+    /// 400 that names no line: the MIME type of the input file is rejected.
     Invalid,
     /// 400 with the reason `API_KEY_INVALID`.
     KeyInvalid,
@@ -38,44 +40,45 @@ pub enum Fault {
     ApiDisabled,
     /// 404.
     NotFound,
-    /// 408, with a page in HTML as Google's front end writes it.
+    /// 408, with an HTML page in the format of Google's front end.
     RequestTimeout,
-    /// 429 as batch creation was seen to answer: neither which quota, nor until when.
+    /// 429 as captured on batch creation: it names neither the quota nor a time to wait.
     Exhausted,
-    /// 429 with the quota of a minute and the time to wait.
+    /// 429 with a per-minute quota and a time to wait.
     RateLimited,
-    /// 429 with the quota of a day.
+    /// 429 with a per-day quota.
     DayExhausted,
-    /// 429: the prepaid credit is spent. No wait helps.
+    /// 429: the prepaid credit is exhausted. Waiting does not help.
     PrepaymentDepleted,
     /// 429 with a time to wait of more than 30,000 years.
     RateLimitedForever,
     /// 500.
     Internal,
-    /// 502 with a page in HTML from a proxy.
+    /// 502 with an HTML page from a proxy.
     ProxyPage,
     /// 503.
     Unavailable,
     /// 504.
     DeadlineExceeded,
-    /// The connection ends before the request arrives: nothing happens.
+    /// The connection ends before the request arrives: the call has no effect.
     LostRequest,
-    /// The connection ends before the answer leaves: all of it has happened.
+    /// The connection ends before the answer is sent: the call takes full effect.
     LostReply,
-    /// The request is taken, and no answer comes until the caller gives up: nothing happens.
+    /// The request is received, and no answer is sent until the caller gives up: the call has no
+    /// effect.
     NoAnswer,
-    /// 200 with an empty body and no headers: all of it has happened, and the caller learns nothing
-    /// of it.
+    /// 200 with an empty body and no headers: the call takes full effect, but the caller does not
+    /// learn that.
     EmptyBody,
-    /// The answer's body comes slowly: 64 KiB a second.
+    /// The body of the answer arrives slowly, at 64 KiB per second.
     Slow,
-    /// The connection ends in the middle of the answer's body.
+    /// The connection ends in the middle of the body: the call takes full effect.
     Cut,
 }
 
 impl Fault {
-    /// All of them, with their names in rules.
-    pub(super) const NAMES: [(Self, &str); 23] = [
+    /// All faults, with their names in rules.
+    pub(crate) const NAMES: [(Self, &str); 23] = [
         (Self::Invalid, "400"),
         (Self::Unauthenticated, "401"),
         (Self::Forbidden, "403"),
@@ -101,54 +104,54 @@ impl Fault {
         (Self::Cut, "cut"),
     ];
 
-    /// The fault of this name.
-    pub(super) fn named(name: &str) -> Option<Self> {
+    /// Returns the fault with this name.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::NAMES
             .iter()
             .find(|(_, known)| *known == name)
             .map(|(fault, _)| *fault)
     }
 
-    /// All names, as a list for people.
-    pub(super) fn names() -> String {
+    /// Returns all names as a list for messages.
+    pub(crate) fn names() -> String {
         list(Self::NAMES.iter().map(|(_, name)| *name))
     }
 }
 
-/// Selector calls go wrong, and how.
+/// A rule that makes calls fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct FaultRule {
-    /// The kind of call; every kind where there is none.
+    /// The kind of call; `None` for every kind.
     pub call: Option<Call>,
-    /// What goes wrong.
+    /// The fault.
     pub fault: Fault,
-    /// Selector calls of that kind, by their ordinal since the state folder is new, or as a share.
+    /// The calls of that kind, by their ordinal since the state folder was created, or as a share.
     pub which: Selector,
 }
 
-/// A text that is no [`FaultRule`].
+/// An invalid [`FaultRule`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FaultRuleError {
-    /// It has not three parts.
-    #[error("a fault is written CALL:FAULT:WHICH, as in create-batch:429:20%")]
+    /// The rule does not have three parts.
+    #[error("invalid fault: expected CALL:FAULT:WHICH, as in create-batch:429:20%")]
     Shape,
-    /// No such call.
-    #[error("{0:?} is no call; there are {calls}", calls = list(std::iter::once(ANY).chain(Call::names())))]
+    /// There is no such call.
+    #[error("unknown call {0:?}: expected one of {calls}", calls = list(std::iter::once(ANY).chain(Call::names())))]
     Call(String),
-    /// No such fault.
-    #[error("{0:?} is no fault; there are {faults}", faults = Fault::names())]
+    /// There is no such fault.
+    #[error("unknown fault {0:?}: expected one of {faults}", faults = Fault::names())]
     Fault(String),
-    /// Nothing that means some of the calls.
+    /// The selector is invalid.
     #[error(transparent)]
     Selector(#[from] SelectorError),
 }
 
-/// Stands for every kind of call in a rule.
-pub(super) const ANY: &str = "any";
+/// The name of every kind of call in a rule.
+pub(crate) const ANY: &str = "any";
 
-/// Names as a list for people.
-pub(super) fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+/// Joins names to a list for messages.
+pub(crate) fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
@@ -184,9 +187,12 @@ impl FromStr for FaultRule {
         };
         let call = match call {
             ANY => None,
-            name => Some(Call::named(name).ok_or_else(|| FaultRuleError::Call(name.to_owned()))?),
+            name => {
+                Some(Call::from_name(name).ok_or_else(|| FaultRuleError::Call(name.to_owned()))?)
+            }
         };
-        let fault = Fault::named(fault).ok_or_else(|| FaultRuleError::Fault(fault.to_owned()))?;
+        let fault =
+            Fault::from_name(fault).ok_or_else(|| FaultRuleError::Fault(fault.to_owned()))?;
         Ok(Self {
             call,
             fault,
@@ -213,25 +219,26 @@ impl TryFrom<String> for FaultRule {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::selector::tests::any_which, *};
+    use super::*;
+    use crate::scenario::selector::tests::any_which;
 
     #[test]
-    fn wrong_rules_say_what_there_is() {
-        let told = |text: &str| text.parse::<FaultRule>().expect_err("wrong").to_string();
-        assert!(told("create-batch:429").contains("CALL:FAULT:WHICH"));
+    fn invalid_rules_are_rejected_with_the_valid_names() {
+        let message = |text: &str| text.parse::<FaultRule>().expect_err("wrong").to_string();
+        assert!(message("create-batch:429").contains("CALL:FAULT:WHICH"));
         assert!(
-            told("create:429:5%")
-                .starts_with("\"create\" is no call; there are any, start-upload, ")
+            message("create:429:5%")
+                .starts_with("unknown call \"create\": expected one of any, start-upload, ")
         );
         assert!(
-            told("any:418:5%")
+            message("any:418:5%")
                 .ends_with("lost-request, lost-reply, timeout, html, empty, slow, cut")
         );
-        assert!(told("any:429:often").contains("20%"));
+        assert!(message("any:429:often").contains("20%"));
     }
 
     #[test]
-    fn every_fault_has_a_name_of_its_own() {
+    fn every_fault_has_a_unique_name() {
         for (n, (fault, name)) in Fault::NAMES.iter().enumerate() {
             let others = &Fault::NAMES[n + 1..];
             assert!(
@@ -245,7 +252,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rule_that_is_written_is_read_again(
+        fn rules_round_trip(
             call in proptest::option::of(proptest::sample::select(Call::ALL.to_vec())),
             named in proptest::sample::select(Fault::NAMES.to_vec()),
             which in any_which(),

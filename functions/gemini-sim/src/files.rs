@@ -1,4 +1,8 @@
-//! The Files API's store: what was uploaded, for two days.
+//! The store of the Files API: uploaded files, kept for two days.
+
+pub(crate) mod multipart;
+pub(crate) mod uploads;
+pub(crate) mod whole_upload;
 
 use std::{
     collections::BTreeMap,
@@ -12,53 +16,52 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{
-    ask::{References, UploadedReference},
-    paging::Page,
-    reply::Refused,
+use crate::{
+    generation::generate_request::{References, UploadedReference},
+    wire::{paging::Page, reply::ApiError},
 };
 
 /// How long a file is kept. Source: ai.google.dev/gemini-api/docs/files, read 2026-11-21.
-const LIFETIME: SignedDuration = SignedDuration::from_hours(48);
+const FILE_LIFETIME: SignedDuration = SignedDuration::from_hours(48);
 
-/// The most bytes of one file. Source: as above.
-pub(super) const LARGEST_FILE_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// The maximum size of one file. Source: as above.
+pub(crate) const MAX_FILE_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 
-/// The most bytes of all files. Source: as above.
-const PROJECT_BYTES: u64 = 20 * 1024 * 1024 * 1024;
+/// The maximum size of all files. Source: as above.
+const MAX_PROJECT_BYTES: u64 = 20 * 1024 * 1024 * 1024;
 
-/// The longest file id. The ids of output files are longer, which is why they can only be
+/// The maximum length of a file id. The ids of output files are longer, so those files can only be
 /// downloaded.
-const LONGEST_ID: usize = 40;
+const MAX_ID_LENGTH: usize = 40;
 
 /// An uploaded file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct StoredFile {
-    pub(super) id: String,
-    /// Counts up: the order of lists.
-    pub(super) number: u64,
-    pub(super) display_name: String,
-    pub(super) mime_type: String,
-    pub(super) size_bytes: u64,
-    pub(super) created: Timestamp,
+pub(crate) struct StoredFile {
+    pub(crate) id: String,
+    /// The number of the call that started the upload; lists are ordered by it.
+    pub(crate) number: u64,
+    pub(crate) display_name: String,
+    pub(crate) mime_type: String,
+    pub(crate) size_bytes: u64,
+    pub(crate) created: Timestamp,
     /// In hexadecimal digits.
-    pub(super) sha256: String,
-    /// Width and height of an image.
-    pub(super) pixels: Option<(u32, u32)>,
+    pub(crate) sha256: String,
+    /// The width and height of an image.
+    pub(crate) pixels: Option<(u32, u32)>,
 }
 
-/// All uploaded files: a document for each, and its bytes beside it.
+/// All uploaded files: a document for each, with its content in a separate file.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(crate) struct Files {
     documents: Documents<StoredFile>,
     contents: PathBuf,
-    shelf: Mutex<Shelf>,
+    index: Mutex<FileIndex>,
 }
 
 #[derive(Debug, Default)]
-struct Shelf {
+struct FileIndex {
     files: BTreeMap<String, StoredFile>,
-    /// What uploads under way will need, by upload id, and until when that is theirs.
+    /// The space that unfinished uploads need, by upload id.
     reserved: BTreeMap<String, Reservation>,
 }
 
@@ -68,8 +71,9 @@ struct Reservation {
     until: Timestamp,
 }
 
-impl Shelf {
-    /// An upload that is never ended does not hold its room longer than a file would.
+impl FileIndex {
+    /// Reserves space for an upload. A reservation expires like a file, so that an abandoned upload
+    /// does not hold it forever.
     fn reserve(&mut self, upload_id: &str, size_bytes: u64, started: Timestamp) {
         self.reserved
             .retain(|_, reservation| reservation.until > started);
@@ -82,8 +86,8 @@ impl Shelf {
         );
     }
 
-    /// The bytes of all files, and of all uploads but this one.
-    fn used_bytes(&self, but: &str, now: Timestamp) -> u64 {
+    /// Returns the size of all files and of all unfinished uploads except this one.
+    fn used_bytes(&self, except: &str, now: Timestamp) -> u64 {
         let kept = self
             .files
             .values()
@@ -92,55 +96,55 @@ impl Shelf {
         let others = self
             .reserved
             .iter()
-            .filter(|(id, reservation)| *id != but && reservation.until > now);
+            .filter(|(id, reservation)| *id != except && reservation.until > now);
         kept.chain(others.map(|(_, reservation)| reservation.size_bytes))
             .sum()
     }
 }
 
 impl Files {
-    /// Opens the store below `folder`. Bytes whose document was never written are removed.
+    /// Opens the store below `folder`, and removes content whose document was never written.
     ///
     /// # Errors
-    /// [`DocumentError`].
-    pub(super) fn open(folder: &Path) -> Result<Self, DocumentError> {
+    /// [`DocumentError`] when the folder can't be read or changed.
+    pub(crate) fn open(folder: &Path) -> Result<Self, DocumentError> {
         let documents = Documents::open(folder.join("files"))?;
         let files: BTreeMap<_, _> = documents.load_all()?.into_iter().collect();
         let contents = folder.join("contents");
-        keep_only(&contents, |id| files.contains_key(id))?;
+        remove_except(&contents, |id| files.contains_key(id))?;
         Ok(Self {
             documents,
             contents,
-            shelf: Mutex::new(Shelf {
+            index: Mutex::new(FileIndex {
                 files,
-                ..Shelf::default()
+                ..FileIndex::default()
             }),
         })
     }
 
-    /// The file of this id, if it has not expired.
+    /// Returns the file with this id, if it has not expired.
     ///
     /// # Errors
-    /// 403 when there is none, 400 for an id too long to be one.
-    pub(super) fn find(&self, id: &str, now: Timestamp) -> Result<StoredFile, Refused> {
-        if id.len() > LONGEST_ID {
-            return Err(Refused::invalid(format!(
-                "File ID {id} cannot be more than {LONGEST_ID} characters"
+    /// 403 when there is none, 400 for an id that is too long.
+    pub(crate) fn find(&self, id: &str, now: Timestamp) -> Result<StoredFile, ApiError> {
+        if id.len() > MAX_ID_LENGTH {
+            return Err(ApiError::invalid(format!(
+                "File ID {id} cannot be more than {MAX_ID_LENGTH} characters"
             )));
         }
-        let shelf = self.lock();
-        let file = shelf.files.get(id).filter(|file| file.expires() > now);
-        file.cloned().ok_or_else(|| Refused::no_file(id))
+        let index = self.lock();
+        let file = index.files.get(id).filter(|file| file.expires() > now);
+        file.cloned().ok_or_else(|| ApiError::no_file(id))
     }
 
-    /// Where a file's bytes are.
-    pub(super) fn content(&self, id: &str) -> PathBuf {
+    /// Returns the path of a file's content.
+    pub(crate) fn content(&self, id: &str) -> PathBuf {
         self.contents.join(id)
     }
 
-    /// What requests that refer to these files need to know of them. Files that are not there are
-    /// left out.
-    pub(super) fn references<'a>(
+    /// Returns what requests need to know about the files they refer to. Missing files are left
+    /// out.
+    pub(crate) fn references<'a>(
         &self,
         ids: impl Iterator<Item = &'a str>,
         now: Timestamp,
@@ -163,70 +167,73 @@ impl Files {
         known.collect()
     }
 
-    /// Checks that an upload of this id and size may become a file, and keeps the room for it.
+    /// Checks whether an upload of this id and size may become a file, and reserves space for it.
     ///
     /// # Errors
-    /// 400 for a wrong id or too many bytes, 409 for an id in use, 429 when the project's storage
-    /// is full.
-    pub(super) fn admit(
+    /// 400 for an invalid id or a file that is too large, 409 for an id in use, 429 when the
+    /// project's storage is full.
+    pub(crate) fn admit(
         &self,
         upload_id: &str,
         id: Option<&str>,
         size_bytes: u64,
         now: Timestamp,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), ApiError> {
+        // Limits of the request itself.
         if id.is_some_and(|id| !is_file_id(id)) {
-            return Err(Refused::invalid(
+            return Err(ApiError::invalid(
                 "* CreateFileRequest.file.name: an ID holds up to 40 lowercase letters, digits and dashes, and neither \
                  starts nor ends with a dash",
             ));
         }
-        if size_bytes > LARGEST_FILE_BYTES {
-            return Err(Refused::invalid(format!(
-                "File size exceeds the limit of {LARGEST_FILE_BYTES} bytes"
+        if size_bytes > MAX_FILE_BYTES {
+            return Err(ApiError::invalid(format!(
+                "File size exceeds the limit of {MAX_FILE_BYTES} bytes"
             )));
         }
-        let mut shelf = self.lock();
+        let mut index = self.lock();
         if id
-            .and_then(|id| shelf.files.get(id))
+            .and_then(|id| index.files.get(id))
             .is_some_and(|file| file.expires() > now)
         {
-            return Err(Refused::already_exists());
+            return Err(ApiError::already_exists());
         }
-        if shelf.used_bytes(upload_id, now) + size_bytes > PROJECT_BYTES {
-            return Err(Refused::exhausted());
+        if index.used_bytes(upload_id, now) + size_bytes > MAX_PROJECT_BYTES {
+            return Err(ApiError::exhausted());
         }
-        shelf.reserve(upload_id, size_bytes, now);
+        index.reserve(upload_id, size_bytes, now);
         Ok(())
     }
 
-    /// Keeps the room for an upload that was admitted before.
-    pub(super) fn keep_room(&self, upload_id: &str, size_bytes: u64, started: Timestamp) {
+    /// Reserves the space of an upload that was admitted before.
+    pub(crate) fn reserve(&self, upload_id: &str, size_bytes: u64, started: Timestamp) {
         self.lock().reserve(upload_id, size_bytes, started);
     }
 
-    /// Adds the file of an upload, whose bytes are at `path`, and drops what has expired.
+    /// Adds the file of an upload with its content at `path`, and removes expired files.
     ///
     /// # Errors
     /// 500 when the state can't be written.
-    pub(super) fn add(
+    pub(crate) fn add(
         &self,
         file: StoredFile,
         upload_id: &str,
         path: &Path,
-    ) -> Result<(), Refused> {
-        let mut shelf = self.lock();
-        let expired = shelf
+    ) -> Result<(), ApiError> {
+        // Limits that depend on other files and uploads. The lock is held until the space is
+        // reserved.
+        let mut index = self.lock();
+        let expired = index
             .files
             .values()
             .filter(|other| other.expires() <= file.created);
         for id in expired.map(|other| other.id.clone()).collect::<Vec<_>>() {
-            self.forget(&mut shelf.files, &id)?;
+            self.forget(&mut index.files, &id)?;
         }
         fs::rename(path, self.content(&file.id))?;
         self.documents.put(&file.id, &file)?;
-        shelf.reserved.remove(upload_id);
-        shelf.files.insert(file.id.clone(), file);
+        index.reserved.remove(upload_id);
+        index.files.insert(file.id.clone(), file);
         Ok(())
     }
 
@@ -234,15 +241,15 @@ impl Files {
     ///
     /// # Errors
     /// As [`Files::find`].
-    pub(super) fn delete(&self, id: &str, now: Timestamp) -> Result<(), Refused> {
+    pub(crate) fn delete(&self, id: &str, now: Timestamp) -> Result<(), ApiError> {
         self.find(id, now)?;
         self.forget(&mut self.lock().files, id)
     }
 
-    /// A page of the files that have not expired, newest first.
-    pub(super) fn list(&self, page: &Page, origin: &str, now: Timestamp) -> Value {
-        let shelf = self.lock();
-        let mut newest: Vec<&StoredFile> = shelf
+    /// Returns a page of the files that have not expired, newest first.
+    pub(crate) fn list(&self, page: &Page, origin: &str, now: Timestamp) -> Value {
+        let index = self.lock();
+        let mut newest: Vec<&StoredFile> = index
             .files
             .values()
             .filter(|file| file.expires() > now)
@@ -255,7 +262,7 @@ impl Files {
         )
     }
 
-    fn forget(&self, files: &mut BTreeMap<String, StoredFile>, id: &str) -> Result<(), Refused> {
+    fn forget(&self, files: &mut BTreeMap<String, StoredFile>, id: &str) -> Result<(), ApiError> {
         self.documents.remove(id)?;
         files.remove(id);
         match fs::remove_file(self.content(id)) {
@@ -264,19 +271,19 @@ impl Files {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, FileIndex> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl StoredFile {
-    /// When it goes.
-    pub(super) fn expires(&self) -> Timestamp {
+    /// Returns when the file expires.
+    pub(crate) fn expires(&self) -> Timestamp {
         after_lifetime(self.created)
     }
 
-    /// The `File` resource.
-    pub(super) fn resource(&self, origin: &str) -> Value {
+    /// Returns the `File` resource.
+    pub(crate) fn resource(&self, origin: &str) -> Value {
         let mut resource = json!({"name": format!("files/{}", self.id)});
         if !self.display_name.is_empty() {
             resource["displayName"] = Value::from(self.display_name.as_str());
@@ -301,12 +308,17 @@ impl StoredFile {
 }
 
 fn after_lifetime(moment: Timestamp) -> Timestamp {
-    moment.saturating_add(LIFETIME).unwrap_or(Timestamp::MAX)
+    moment
+        .saturating_add(FILE_LIFETIME)
+        .unwrap_or(Timestamp::MAX)
 }
 
-/// Makes the folder if need be and removes the files in it that `wanted` doesn't know.
-pub(super) fn keep_only(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<(), DocumentError> {
-    let remove_strangers = || -> io::Result<()> {
+/// Creates the folder if it is missing, and removes the files in it that are not `wanted`.
+pub(crate) fn remove_except(
+    folder: &Path,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<(), DocumentError> {
+    let remove_others = || -> io::Result<()> {
         fs::create_dir_all(folder)?;
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
@@ -316,7 +328,7 @@ pub(super) fn keep_only(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<
         }
         Ok(())
     };
-    remove_strangers().map_err(|source| DocumentError::Io {
+    remove_others().map_err(|source| DocumentError::Io {
         path: folder.to_owned(),
         source,
     })
@@ -326,7 +338,7 @@ fn is_file_id(id: &str) -> bool {
     let letters = id
         .bytes()
         .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    letters && (1..=LONGEST_ID).contains(&id.len()) && !id.starts_with('-') && !id.ends_with('-')
+    letters && (1..=MAX_ID_LENGTH).contains(&id.len()) && !id.starts_with('-') && !id.ends_with('-')
 }
 
 #[cfg(test)]

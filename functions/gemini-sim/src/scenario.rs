@@ -1,106 +1,116 @@
-//! How the simulated service behaves: what goes well, what goes wrong, and how long it takes.
+//! A scenario: which faults the simulated service shows, and how long its batches take.
 //!
-//! Every decision is drawn from the seed, the batch and the key, never from a position or a moment:
-//! the same batch gives the same results whenever it is asked, and a retry in another batch draws
-//! anew.
+//! Every random decision depends on the seed, the batch and the key, and never on a position or a
+//! time. The same batch therefore always gives the same results, and a retry in another batch gets
+//! new ones.
+
+pub(crate) mod batch_outcome;
+pub(crate) mod duration;
+pub(crate) mod output_rules;
+pub(crate) mod selector;
+pub(crate) mod shape;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    delivery_rules::{ArrayRule, DoneFlag, LateOutput},
-    draw::Draw,
-    fate::{BatchFate, DeletingInput, FateRule},
-    faults::{Fault, FaultRule},
-    outage::Outage,
-    outcome::{LineFate, Outcome, Rendering},
-    refusal::Refusal,
-    route::Call,
-    selector::Selector,
-    shape::ShapeRule,
+use crate::{
+    faults::{Fault, FaultRule, outage::Outage},
+    generation::{
+        outcome::{LinePlan, Rendering, RequestOutcome},
+        refusal::Refusal,
+    },
+    scenario::{
+        batch_outcome::{BatchOutcome, BatchOutcomeRule, DeletingInput},
+        output_rules::{ArrayRule, DoneFlag, LateOutputRule},
+        selector::Selector,
+        shape::ShapeRule,
+    },
+    seeded_random::SeededRandom,
+    wire::route::Call,
 };
 
-/// What to simulate. Percentages are of request lines; `refuse`, `internal_error` and `missing`
-/// exclude each other and together want to stay within 100.
+/// What to simulate. Percentages are shares of the request lines. `refuse_percent`,
+/// `internal_error_percent` and `missing_percent` exclude each other, so their sum should not
+/// exceed 100.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Scenario {
-    /// What all draws start from.
+    /// The seed of all random decisions.
     pub seed: u64,
-    /// The least time from a batch's creation to its end, in simulated seconds.
+    /// The minimum time from a batch's creation to its end, in simulated seconds.
     pub shortest_batch_seconds: u32,
-    /// The most time from a batch's creation to its end, in simulated seconds.
+    /// The maximum time from a batch's creation to its end, in simulated seconds.
     pub longest_batch_seconds: u32,
-    /// Requests answered without an image, in any of the ways the service has.
+    /// Requests that are answered without an image, in any of the service's ways.
     pub refuse_percent: u8,
     /// Requests that end in an error line with code 13.
     pub internal_error_percent: u8,
-    /// Requests that are served, counted and billed, but whose line is not in the output file.
+    /// Requests that are served, counted and billed, but have no line in the output file.
     pub missing_percent: u8,
-    /// Requests whose line is in the output file twice: one answer, told twice, and billed once.
+    /// Requests whose line is in the output file twice. The answer is the same and billed once.
     pub repeated_percent: u8,
-    /// Requests that are served twice: beside its line the output file has another answer under the
-    /// same key, an image. Both are billed.
+    /// Requests that are served twice: the output file also has a second answer with the same key
+    /// and another image. Both are billed.
     pub served_twice_percent: u8,
-    /// Requests beside whose line the output file has an image under a key that nobody asked for.
-    /// It is billed.
+    /// Requests for which the output file has an extra image under a key that no request has. It is
+    /// billed.
     pub unknown_percent: u8,
-    /// Images that come after an interim image marked as a thought.
+    /// Images that follow an interim image marked as a thought.
     pub thoughts_percent: u8,
-    /// Images of another ratio than was asked for.
+    /// Images whose ratio differs from the requested one.
     pub wrong_ratio_percent: u8,
-    /// Images that are PNG and said to be JPEG.
+    /// Images that are PNG but labelled as JPEG.
     pub mislabelled_percent: u8,
-    /// Result lines of odd shapes. Shapes that take the place of an image are shares of the
+    /// Result lines of unusual shapes. For shapes that replace an image, the share is that of the
     /// requests that would have one.
     pub shapes: Vec<ShapeRule>,
-    /// Request lines that the service calls wrong, so that it refuses their batch. Ordinals count
-    /// the keys in the order in which create calls first brought them; shares are drawn by the key,
-    /// so that a key is bad in every batch or in none.
+    /// Request lines that the service rejects, together with their batch. Ordinals count the keys
+    /// in the order in which create calls first sent them. Shares depend on the key alone, so a key
+    /// is bad in every batch or in none.
     pub bad_lines: Vec<Selector>,
     /// Whether output lines come in another order than the requests.
     pub shuffle: bool,
-    /// What goes wrong with whole batches. The first rule that means a batch decides.
-    pub batch_fates: Vec<FateRule>,
-    /// Batches whose output comes some time after their end. The first rule that means a batch
-    /// decides.
-    pub late_outputs: Vec<LateOutput>,
-    /// Batches whose output never comes.
+    /// Outcomes of whole batches. The first matching rule applies. Stored as `batch_fates`.
+    #[serde(rename = "batch_fates")]
+    pub batch_outcomes: Vec<BatchOutcomeRule>,
+    /// Batches whose output becomes available some time after their end. The first matching rule
+    /// applies.
+    pub late_outputs: Vec<LateOutputRule>,
+    /// Batches whose output never becomes available.
     pub lost_outputs: Vec<Selector>,
-    /// When the operations of batches that are over say `done`.
+    /// When the operations of batches that have ended are shown as done.
     pub done: DoneFlag,
     /// Whether operations leave out `batchStats`.
     pub without_counts: bool,
-    /// Batches whose results are in the operation although their input was a file.
+    /// Batches whose results are part of the operation although their input was a file.
     pub inline_outputs: Vec<Selector>,
-    /// Batches whose output file is one array. The first rule that means a batch decides.
+    /// Batches whose output file is one array. The first matching rule applies.
     pub arrays: Vec<ArrayRule>,
-    /// How many days an output file is kept, from the moment on at which it is there. Then its
-    /// download answers 404.
+    /// For how many days an output file is kept after it becomes available. Afterwards, its
+    /// download fails with 404.
     pub keep_output_days: u32,
-    /// What becomes of live batches whose input file is deleted.
+    /// What happens to live batches whose input file is deleted.
     pub deleting_input: DeletingInput,
-    /// The most batches that may be pending or running. One more is refused with 429.
+    /// The maximum number of batches that may be pending or running. More are rejected with 429.
     pub live_batches: usize,
-    /// The most input tokens of all batches of one model that are pending or running, if there is a
-    /// limit. What would exceed it is refused with 429. The real one depends on model and tier, and
-    /// was seen to count ended batches too.
+    /// The maximum number of input tokens of all pending and running batches of one model, if there
+    /// is a limit. Batches beyond it are rejected with 429. The real limit depends on the model and
+    /// the tier, and was seen to count ended batches too.
     pub enqueued_tokens: Option<u64>,
-    /// The most seconds from a batch's creation until lists have it. By its name it is there at
-    /// once.
+    /// The maximum delay in seconds until lists show a new batch. A lookup by its name finds it
+    /// immediately.
     pub list_lag_seconds: u32,
-    /// Whether a download may begin elsewhere than at the start: `Range` is honored. Whether the
-    /// real service does is not known.
+    /// Whether downloads honor `Range`. It is not known whether the real service does.
     pub ranges: bool,
-    /// What goes wrong with single calls. The first rule that means a call decides.
+    /// Faults of single calls. The first matching rule applies.
     pub faults: Vec<FaultRule>,
-    /// Spans of time in which calls of some kind are answered in one way. They come before
-    /// `faults`; the first outage that means a call decides.
+    /// Periods in which calls of some kind are all answered in the same way. They take precedence
+    /// over `faults`; the first matching outage applies.
     pub outages: Vec<Outage>,
 }
 
 impl Default for Scenario {
-    /// Everything goes well, in 20 to 90 minutes. 100 batches may be live
+    /// A scenario without faults, whose batches take 20 to 90 minutes. 100 batches may be live
     /// (<https://ai.google.dev/gemini-api/docs/rate-limits>, read 2026-11-21), and results are kept
     /// for six weeks (<https://ai.google.dev/gemini-api/docs/batch-api>, read 2026-11-21).
     fn default() -> Self {
@@ -120,7 +130,7 @@ impl Default for Scenario {
             shapes: Vec::new(),
             bad_lines: Vec::new(),
             shuffle: false,
-            batch_fates: Vec::new(),
+            batch_outcomes: Vec::new(),
             late_outputs: Vec::new(),
             lost_outputs: Vec::new(),
             done: DoneFlag::default(),
@@ -139,31 +149,31 @@ impl Default for Scenario {
     }
 }
 
-/// When a batch runs.
-pub(super) struct Schedule {
-    pub(super) starts: Timestamp,
-    pub(super) ends: Timestamp,
+/// The time span in which a batch runs.
+pub(crate) struct Schedule {
+    pub(crate) starts: Timestamp,
+    pub(crate) ends: Timestamp,
 }
 
 impl Scenario {
-    /// What becomes of the request `key` in `batch`.
-    pub(super) fn line_fate(&self, batch: &str, key: &str) -> LineFate {
-        let percent = |what: &str| Draw::about(self.seed, &[what, batch, key]).below(100);
+    /// Decides what happens to the request `key` in `batch`.
+    pub(crate) fn line_plan(&self, batch: &str, key: &str) -> LinePlan {
+        let percent = |what: &str| SeededRandom::new(self.seed, &[what, batch, key]).below(100);
         let drawn = |what: &str, share: u8| percent(what) < u64::from(share);
         let refuse = u64::from(self.refuse_percent);
         let internal_error = refuse + u64::from(self.internal_error_percent);
         let missing = internal_error + u64::from(self.missing_percent);
         let outcome = match percent("outcome") {
-            drawn if drawn < refuse => Outcome::Refused(self.refusal(batch, key)),
-            drawn if drawn < internal_error => Outcome::InternalError,
-            drawn if drawn < missing => Outcome::Missing,
-            _ => Outcome::Image(Rendering {
+            drawn if drawn < refuse => RequestOutcome::Refused(self.refusal(batch, key)),
+            drawn if drawn < internal_error => RequestOutcome::InternalError,
+            drawn if drawn < missing => RequestOutcome::Missing,
+            _ => RequestOutcome::Image(Rendering {
                 after_thought: drawn("thought", self.thoughts_percent),
                 wrong_ratio: drawn("wrong ratio", self.wrong_ratio_percent),
                 mislabelled: drawn("mislabelled", self.mislabelled_percent),
             }),
         };
-        LineFate {
+        LinePlan {
             outcome,
             repeated: drawn("repeated", self.repeated_percent),
             served_twice: drawn("served twice", self.served_twice_percent),
@@ -171,41 +181,44 @@ impl Scenario {
         }
     }
 
-    /// What goes wrong with the batch that is created as the `ordinal`th, counted from 1.
-    pub(super) fn batch_fate(&self, batch: &str, ordinal: u64) -> Option<BatchFate> {
-        let meant = |rule: &&FateRule| {
-            rule.which.means(ordinal, || {
-                Draw::about(self.seed, &["batch fate", rule.fate.name(), batch])
+    /// Decides the outcome of the batch that is the `ordinal`th created, from 1.
+    pub(crate) fn batch_outcome(&self, batch: &str, ordinal: u64) -> Option<BatchOutcome> {
+        let applies = |rule: &&BatchOutcomeRule| {
+            rule.which.matches(ordinal, || {
+                SeededRandom::new(self.seed, &["batch fate", rule.outcome.name(), batch])
             })
         };
-        self.batch_fates.iter().find(meant).map(|rule| rule.fate)
+        self.batch_outcomes
+            .iter()
+            .find(applies)
+            .map(|rule| rule.outcome)
     }
 
-    /// Whether a cancel after the start ends in success, the unserved requests as errors. Both ends
-    /// have been seen.
-    pub(super) fn succeeds_when_cancelled(&self, batch: &str) -> bool {
-        Draw::about(self.seed, &["cancel", batch]).below(2) == 1
+    /// Decides whether a cancel after the start ends the batch as succeeded, with errors for the
+    /// unserved requests. The real service has been seen to end batches in both ways.
+    pub(crate) fn succeeds_when_cancelled(&self, batch: &str) -> bool {
+        SeededRandom::new(self.seed, &["cancel", batch]).below(2) == 1
     }
 
-    /// What goes wrong with a call: the `number`th of all, and the `ordinal`th of its kind, counted
+    /// Decides the fault of a call: the `number`th of all calls, and the `ordinal`th of its kind,
     /// from 1.
-    pub(super) fn fault(&self, call: Call, number: u64, ordinal: u64) -> Option<Fault> {
-        let meant = |rule: &&FaultRule| {
+    pub(crate) fn fault(&self, call: Call, number: u64, ordinal: u64) -> Option<Fault> {
+        let applies = |rule: &&FaultRule| {
             let ordinal = if rule.call.is_some() { ordinal } else { number };
             rule.call.is_none_or(|of| of == call)
-                && rule.which.means(ordinal, || {
-                    Draw::about(
+                && rule.which.matches(ordinal, || {
+                    SeededRandom::new(
                         self.seed,
                         &["fault", &rule.to_string(), &number.to_string()],
                     )
                 })
         };
-        self.faults.iter().find(meant).map(|rule| rule.fault)
+        self.faults.iter().find(applies).map(|rule| rule.fault)
     }
 
-    /// From when on lists have a batch created at `created`.
-    pub(super) fn listed(&self, batch: &str, created: Timestamp) -> Timestamp {
-        let seconds = Draw::about(self.seed, &["list lag", batch])
+    /// Decides when lists start to show a batch created at `created`.
+    pub(crate) fn listed(&self, batch: &str, created: Timestamp) -> Timestamp {
+        let seconds = SeededRandom::new(self.seed, &["list lag", batch])
             .between(0, u64::from(self.list_lag_seconds));
         after(
             created,
@@ -213,16 +226,17 @@ impl Scenario {
         )
     }
 
-    /// How long an output file is kept.
-    pub(super) fn output_lifetime(&self) -> SignedDuration {
+    /// Returns how long an output file is kept.
+    pub(crate) fn output_lifetime(&self) -> SignedDuration {
         SignedDuration::from_hours(24 * i64::from(self.keep_output_days))
     }
 
-    /// When a batch created at `created` starts and ends. It waits for a tenth of its time.
-    pub(super) fn schedule(&self, batch: &str, created: Timestamp) -> Schedule {
+    /// Decides when a batch created at `created` starts and ends. It is pending for a tenth of its
+    /// time.
+    pub(crate) fn schedule(&self, batch: &str, created: Timestamp) -> Schedule {
         let shortest = u64::from(self.shortest_batch_seconds);
         let longest = u64::from(self.longest_batch_seconds);
-        let seconds = Draw::about(self.seed, &["duration", batch]).between(shortest, longest);
+        let seconds = SeededRandom::new(self.seed, &["duration", batch]).between(shortest, longest);
         let lasts = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
         Schedule {
             starts: after(created, lasts / 10),
@@ -230,10 +244,10 @@ impl Scenario {
         }
     }
 
-    /// Where the line at `position` of the input comes in the order of the output.
-    pub(super) fn rank(&self, batch: &str, position: usize) -> u64 {
+    /// Returns the sort key of the line at `position` of the input in the order of the output.
+    pub(crate) fn rank(&self, batch: &str, position: usize) -> u64 {
         if self.shuffle {
-            Draw::about(self.seed, &["order", batch, &position.to_string()]).number()
+            SeededRandom::new(self.seed, &["order", batch, &position.to_string()]).number()
         } else {
             position as u64
         }
@@ -241,7 +255,7 @@ impl Scenario {
 
     fn refusal(&self, batch: &str, key: &str) -> Refusal {
         let drawn =
-            Draw::about(self.seed, &["refusal", batch, key]).below(Refusal::ALL.len() as u64);
+            SeededRandom::new(self.seed, &["refusal", batch, key]).below(Refusal::ALL.len() as u64);
         Refusal::ALL[usize::try_from(drawn).unwrap_or(0)]
     }
 }
@@ -254,23 +268,23 @@ fn after(moment: Timestamp, duration: SignedDuration) -> Timestamp {
 mod tests {
     use super::*;
 
-    fn outcomes(scenario: &Scenario, batch: &str) -> Vec<Outcome> {
+    fn outcomes(scenario: &Scenario, batch: &str) -> Vec<RequestOutcome> {
         (0..300)
-            .map(|n| scenario.line_fate(batch, &n.to_string()).outcome)
+            .map(|n| scenario.line_plan(batch, &n.to_string()).outcome)
             .collect()
     }
 
     #[test]
     fn nothing_goes_wrong_by_default() {
         let scenario = Scenario::default();
-        let well = LineFate {
-            outcome: Outcome::Image(Rendering::default()),
+        let well = LinePlan {
+            outcome: RequestOutcome::Image(Rendering::default()),
             repeated: false,
             served_twice: false,
             stray: false,
         };
-        assert!((0..300).all(|n| scenario.line_fate("b", &n.to_string()) == well));
-        assert_eq!(scenario.batch_fate("b", 1), None);
+        assert!((0..300).all(|n| scenario.line_plan("b", &n.to_string()) == well));
+        assert_eq!(scenario.batch_outcome("b", 1), None);
         assert_eq!(scenario.fault(Call::CreateBatch, 1, 1), None);
         assert_eq!(
             scenario.listed("b", Timestamp::UNIX_EPOCH),
@@ -279,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn percentages_are_kept_roughly() {
+    fn percentages_are_approximately_met() {
         let scenario = Scenario {
             internal_error_percent: 30,
             missing_percent: 20,
@@ -292,12 +306,12 @@ mod tests {
                 .filter(|outcome| **outcome == wanted)
                 .count()
         };
-        assert!((60..=120).contains(&count(Outcome::InternalError)));
-        assert!((30..=90).contains(&count(Outcome::Missing)));
+        assert!((60..=120).contains(&count(RequestOutcome::InternalError)));
+        assert!((30..=90).contains(&count(RequestOutcome::Missing)));
     }
 
     #[test]
-    fn another_batch_draws_anew() {
+    fn batches_are_drawn_independently() {
         let scenario = Scenario {
             internal_error_percent: 50,
             ..Scenario::default()
@@ -313,40 +327,43 @@ mod tests {
         };
         let outcomes = outcomes(&scenario, "b");
         for refusal in Refusal::ALL {
-            assert!(outcomes.contains(&Outcome::Refused(refusal)), "{refusal:?}");
+            assert!(
+                outcomes.contains(&RequestOutcome::Refused(refusal)),
+                "{refusal:?}"
+            );
         }
     }
 
     #[test]
-    fn first_rule_that_means_a_batch_decides() {
-        let rule = |which: &str, fate| FateRule {
+    fn the_first_matching_rule_applies() {
+        let rule = |which: &str, outcome| BatchOutcomeRule {
             which: which.parse().expect("valid"),
-            fate,
+            outcome,
         };
-        let batch_fates = vec![
-            rule("2", BatchFate::Failed),
-            rule("first-3", BatchFate::Expired),
+        let batch_outcomes = vec![
+            rule("2", BatchOutcome::Failed),
+            rule("first-3", BatchOutcome::Expired),
         ];
         let scenario = Scenario {
-            batch_fates,
+            batch_outcomes,
             ..Scenario::default()
         };
-        let fates: Vec<_> = (1..=4)
-            .map(|ordinal| scenario.batch_fate("b", ordinal))
+        let outcomes: Vec<_> = (1..=4)
+            .map(|ordinal| scenario.batch_outcome("b", ordinal))
             .collect();
         assert_eq!(
-            fates,
+            outcomes,
             [
-                Some(BatchFate::Expired),
-                Some(BatchFate::Failed),
-                Some(BatchFate::Expired),
+                Some(BatchOutcome::Expired),
+                Some(BatchOutcome::Failed),
+                Some(BatchOutcome::Expired),
                 None
             ]
         );
     }
 
     #[test]
-    fn fault_of_a_kind_counts_calls_of_that_kind_alone() {
+    fn ordinals_count_calls_of_one_kind() {
         let faults = vec![
             "download:cut:first-1".parse().expect("valid"),
             "any:503:5".parse().expect("valid"),
@@ -385,15 +402,15 @@ mod tests {
     }
 
     #[test]
-    fn behavior_is_kept_as_json() {
-        let rule = FateRule {
+    fn scenarios_round_trip_as_json() {
+        let rule = BatchOutcomeRule {
             which: "5%".parse().expect("valid"),
-            fate: BatchFate::StuckRunning,
+            outcome: BatchOutcome::StuckRunning,
         };
         let faults = vec!["create-batch:lost-reply:20%".parse().expect("valid")];
         let deleting_input = DeletingInput::Fails;
         let scenario = Scenario {
-            batch_fates: vec![rule],
+            batch_outcomes: vec![rule],
             deleting_input,
             faults,
             ranges: true,
@@ -426,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn batch_of_a_second_waits_too() {
+    fn a_batch_of_one_second_is_pending_first() {
         let scenario = Scenario {
             shortest_batch_seconds: 1,
             longest_batch_seconds: 1,
@@ -436,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn shuffling_changes_the_order_but_not_for_one_batch() {
+    fn shuffling_is_reproducible_for_each_batch() {
         let scenario = Scenario {
             shuffle: true,
             ..Scenario::default()

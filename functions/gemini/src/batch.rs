@@ -1,4 +1,5 @@
-//! A batch as Gemini describes it: a long-running operation, read with tolerance.
+//! A batch as Gemini describes it: a long-running operation. The parser accepts missing members and
+//! several spellings.
 //!
 //! ```json
 //! {"name":"batches/4m85","done":true,
@@ -17,87 +18,87 @@ use serde_json::Value;
 
 use super::{
     error::ApiError,
-    refusal::plain,
+    refusal::sanitize,
     wire::{Status, count, or_default, time},
 };
 
-/// One batch, as of the answer it was read from.
+/// One batch, in the state that a response of Gemini reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Google's name for it.
+    /// The name that Google assigned.
     pub name: BatchName,
-    /// The name it was created with. Empty if the answer has none.
+    /// The name from the create request. Empty if the response has none.
     pub display_name: String,
-    /// `models/…`. Empty if the answer has none.
+    /// `models/…`. Empty if the response has none.
     pub model: String,
-    /// Where it stands.
+    /// The state of the batch.
     pub state: BatchState,
-    /// The operation is finished, whatever `state` says.
+    /// The operation has ended. This is independent of `state`.
     pub done: bool,
-    /// Where the results are. A batch that failed, expired or was cancelled may have some too.
+    /// The file with the results. A failed, expired or canceled batch may have one too.
     pub output_file: Option<FileName>,
-    /// Whether there are results inside of the answer, which
-    /// [`Gemini::inline_results`](super::Gemini::inline_results) reads. Where there is an output
-    /// file too, that file has them all.
+    /// Whether the response itself contains results, which
+    /// [`Gemini::inline_results`](super::Gemini::inline_results) reads. If there is an output file
+    /// too, that file contains all of them.
     pub inline_output: bool,
-    /// Why it has not succeeded, where Google says so.
+    /// Why the batch did not succeed, if Google reports a reason.
     pub error: Option<Status>,
-    /// How far it is.
+    /// How many requests are complete.
     pub stats: BatchStats,
-    /// When it was created.
+    /// The time of the create request.
     pub create_time: Option<Timestamp>,
-    /// When it ended.
+    /// The time at which the batch ended.
     pub end_time: Option<Timestamp>,
 }
 
 impl Batch {
-    /// Nothing about the batch changes any more.
+    /// Whether the batch has ended and cannot change any more.
     pub fn is_terminal(&self) -> bool {
         self.done || self.state.is_terminal()
     }
 }
 
-/// How many of a batch's requests are where. Google leaves zeros out, and may leave all of it out.
+/// The number of a batch's requests in each state. Google omits zeros, and may omit all of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct BatchStats {
-    /// All requests of the input file.
+    /// Requests in the input file.
     #[serde(rename = "requestCount", deserialize_with = "count")]
     pub request: u64,
-    /// Those with a response.
+    /// Requests with a response.
     #[serde(rename = "successfulRequestCount", deserialize_with = "count")]
     pub successful: u64,
-    /// Those with an error.
+    /// Requests with an error.
     #[serde(rename = "failedRequestCount", deserialize_with = "count")]
     pub failed: u64,
-    /// Those that wait.
+    /// Requests that have not been processed.
     #[serde(rename = "pendingRequestCount", deserialize_with = "count")]
     pub pending: u64,
 }
 
-/// Where a batch stands. On the wire it is `BATCH_STATE_…`; Google's pages and SDKs write
-/// `JOB_STATE_…`, so both count.
+/// The state of a batch. On the wire it is `BATCH_STATE_…`; Google's pages and SDKs write
+/// `JOB_STATE_…`, so both are accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BatchState {
-    /// Not begun.
+    /// Not started.
     Pending,
-    /// Being worked on.
+    /// In progress.
     Running,
     /// Ended with results; single requests may have failed.
     Succeeded,
-    /// Ended by an error.
+    /// Ended with an error.
     Failed,
-    /// Ended because it was asked to.
+    /// Ended because a cancellation was requested.
     Cancelled,
-    /// Ended because it took longer than 48 hours.
+    /// Ended because it did not finish within 48 hours.
     Expired,
-    /// A state that this client does not know, as written; empty if there is none. It is not
-    /// terminal by itself.
+    /// A state that this client does not recognize, as written; empty if the response has none.
+    /// It does not count as terminal.
     Unknown(String),
 }
 
 impl BatchState {
-    /// No other state follows.
+    /// Whether the state is final.
     pub fn is_terminal(&self) -> bool {
         match self {
             Self::Succeeded | Self::Failed | Self::Cancelled | Self::Expired => true,
@@ -116,7 +117,7 @@ impl BatchState {
             Some("FAILED") => Self::Failed,
             Some("CANCELLED") => Self::Cancelled,
             Some("EXPIRED") => Self::Expired,
-            Some(_) | None => Self::Unknown(plain(text)),
+            Some(_) | None => Self::Unknown(sanitize(text)),
         }
     }
 }
@@ -135,7 +136,7 @@ impl fmt::Display for BatchState {
     }
 }
 
-/// `google.longrunning.Operation` with the members that matter here.
+/// The members of `google.longrunning.Operation` that are used here.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Operation {
@@ -174,7 +175,8 @@ struct Metadata {
 #[serde(rename_all = "camelCase", default)]
 struct Output {
     responses_file: Option<String>,
-    /// `{"inlinedResponses":[…]}`, of whose array no more is left than whether it holds something.
+    /// `{"inlinedResponses":[…]}`. The results were removed while the response was read, but a
+    /// list that contained some is not empty.
     #[serde(alias = "inlined_responses")]
     inlined_responses: Value,
 }
@@ -189,8 +191,8 @@ impl Output {
     }
 }
 
-/// Google at times leaves `metadata` out, state and all; then the end of the operation has to say
-/// how it ended.
+/// The state in the metadata. Google sometimes omits `metadata`, so without it the outcome of the
+/// operation determines the state.
 fn state_of(operation: &Operation) -> BatchState {
     /// `google.rpc.Code.CANCELLED`
     const CANCELLED: i64 = 1;
@@ -222,10 +224,13 @@ impl TryFrom<Operation> for Batch {
             response,
             error,
         } = operation;
+        // The name is in the operation or in its metadata.
         let name = if name.is_empty() { metadata.name } else { name };
         if !name.starts_with("batches/") {
-            return Err(ApiError::malformed("an operation that is no batch"));
+            return Err(ApiError::malformed("an operation that is not a batch"));
         }
+
+        // Google writes the output into the metadata, into the response, or into both.
         Ok(Self {
             name: BatchName::new(name),
             display_name: metadata.display_name,
@@ -252,7 +257,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::script::assert_valid;
+    use crate::fake_transport::assert_valid;
 
     fn batch(operation: Value) -> Batch {
         assert_valid("Operation", &operation);
@@ -261,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn pending_batch_as_google_writes_it() {
+    fn reads_a_pending_batch_as_google_writes_it() {
         let batch = batch(json!({
             "name": "batches/4m855",
             "metadata": {
@@ -338,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelled_batch_keeps_output_and_error() {
+    fn a_canceled_batch_keeps_its_output_and_error() {
         let batch = batch(json!({
             "name": "batches/1", "done": true,
             "metadata": { "state": "BATCH_STATE_CANCELLED", "output": { "responsesFile": "files/batch-1" } },
@@ -354,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn both_prefixes_name_the_same_state() {
+    fn both_prefixes_mean_the_same_state() {
         for (name, state, terminal) in [
             ("PENDING", BatchState::Pending, false),
             ("RUNNING", BatchState::Running, false),
@@ -373,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_state_is_kept_and_ends_only_when_done() {
+    fn an_unknown_state_is_kept_and_is_not_terminal_until_done() {
         for wire in ["JOB_STATE_PAUSED", "BATCH_STATE_UNSPECIFIED", "SUCCEEDED"] {
             let metadata = json!({ "state": wire });
             let running = batch(json!({ "name": "batches/1", "metadata": metadata }));
@@ -385,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_metadata_leaves_the_end_to_speak() {
+    fn without_metadata_the_outcome_determines_the_state() {
         let state = |operation| batch(operation).state;
         assert_eq!(
             state(json!({ "name": "batches/1" })),
@@ -406,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn null_counts_as_absent() {
+    fn null_means_absent() {
         let operation: Operation = serde_json::from_value(json!({
             "name": "batches/1", "done": null, "response": null, "error": null, "metadata": null,
         }))

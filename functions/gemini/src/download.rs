@@ -1,4 +1,4 @@
-//! Download of a batch's results, from any offset.
+//! The download of a batch's results, from any offset.
 
 use std::{fmt, time::Duration};
 
@@ -19,26 +19,26 @@ use url::Url;
 
 use super::{
     Gemini,
+    call::{Call, refusal_of, with_timeout},
     error::ApiError,
-    exchange::{Call, in_time, refused},
     files::file_path,
 };
 
-/// Until the first byte: Google may have to fetch a file of gigabytes.
+/// How long the head of a response may take. Google may have to fetch a file of gigabytes first.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// The longest silence between two pieces of the body.
+/// How long a body may pause between two pieces.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// All of it. No function lives longer than 15 minutes; on one machine, a slow line takes hours for
-/// some gigabytes.
+/// How long a whole download may take. A function ends after 15 minutes anyway; on one machine,
+/// some gigabytes take hours over a slow connection.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 
-/// The bytes of a file, from an offset on.
+/// The bytes of a file, from an offset to its end.
 pub struct Download {
-    /// The offset of the first byte of `body`: the one that was asked for, or 0 where the server
-    /// sends the whole file whatever it is asked for; then the caller skips.
+    /// The offset of the first byte of `body`: the requested one, or 0 if the server ignores the
+    /// request for a range. In that case the caller skips the bytes before its offset.
     pub starts_at: u64,
-    /// The bytes up to the end of the file. An error is the last item; a body that ends without one
-    /// is complete.
+    /// The bytes up to the end of the file. An error is the last item. A body that ends without an
+    /// error is complete.
     pub body: BoxStream<'static, Result<Bytes, ApiError>>,
 }
 
@@ -51,16 +51,16 @@ impl fmt::Debug for Download {
 }
 
 impl Gemini {
-    /// Downloads a file from `offset` on. That Google honors the offset is not documented: see
-    /// [`Download::starts_at`].
+    /// Downloads a file from `offset` to its end. Google does not document whether it honors the
+    /// offset; see [`Download::starts_at`].
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] when there is no such file; others by their meaning. The body has
-    /// errors of its own.
+    /// [`ApiError::NotFound`] when there is no such file, and the other [`ApiError`]s. The body can
+    /// end with an error too.
     pub async fn download(&self, file: &FileName, offset: u64) -> Result<Download, ApiError> {
         let path = format!("{}:download", file_path(file)?);
         match self.download_from(self.url(&path), offset).await {
-            // Google's pages show another path than its SDKs use.
+            // The path in Google's documentation differs from the one that its SDKs use.
             Err(ApiError::NotFound { .. }) => {
                 self.download_from(self.url_under("/download", &path), offset)
                     .await
@@ -75,27 +75,37 @@ impl Gemini {
         if offset > 0 {
             call = call.header("range", &format!("bytes={offset}-"))?;
         }
-        self.open_twice(&call, offset).await
+        self.open_with_retry(&call, offset).await
     }
 
-    /// Opens an answer from `offset` on; once more, at once, if the first time was interrupted.
-    pub(super) async fn open_twice(&self, call: &Call, offset: u64) -> Result<Download, ApiError> {
+    /// Starts a download at `offset`, and repeats the call once, without a pause, if it fails
+    /// temporarily.
+    pub(super) async fn open_with_retry(
+        &self,
+        call: &Call,
+        offset: u64,
+    ) -> Result<Download, ApiError> {
         match self.open(call, offset).await {
             Err(ApiError::Transient { .. }) => self.open(call, offset).await,
             outcome => outcome,
         }
     }
 
+    /// Sends the call and checks that the response starts at `offset` or at the start of the file.
     async fn open(&self, call: &Call, offset: u64) -> Result<Download, ApiError> {
         let exchange = self.with_key(call, async |key| {
-            let response = self.respond(call, key).await?;
+            let request = call.request(key)?;
+            let response = self.downloads.send(request).await?;
+            // Offsets count the bytes of the file itself, and this client decompresses nothing.
             if let Some(encoding) = response.headers().get(CONTENT_ENCODING)
                 && encoding != "identity"
             {
                 return Err(ApiError::malformed(
-                    "a download in an encoding that was not asked for",
+                    "a download in an encoding that was not requested",
                 ));
             }
+            // The range in the response is authoritative: a wrong one would put bytes in the wrong
+            // place.
             let range = ContentRange::of(response.headers());
             match (response.status(), range) {
                 (StatusCode::OK, _) => Ok(Download {
@@ -111,9 +121,9 @@ impl Gemini {
                     })
                 }
                 (StatusCode::PARTIAL_CONTENT, _) => Err(ApiError::malformed(
-                    "a download of another part than was asked for",
+                    "a download of another range than requested",
                 )),
-                // Asked for what follows the last byte: nothing does.
+                // The offset is the end of the file: the file is complete already.
                 (StatusCode::RANGE_NOT_SATISFIABLE, Some(ContentRange::Length(length)))
                     if length == offset =>
                 {
@@ -122,16 +132,18 @@ impl Gemini {
                         body: stream::empty().boxed(),
                     })
                 }
-                _ => Err(refused(response, key).await),
+                _ => Err(refusal_of(response, key).await),
             }
         });
-        in_time(HEAD_TIMEOUT, exchange).await
+        with_timeout(HEAD_TIMEOUT, exchange).await
     }
 }
 
-/// `bytes 5-9/10`, or `bytes */10` where the range is outside of the file.
+/// The header `content-range`: `bytes 5-9/10`, or `bytes */10` for a range outside of the file.
 enum ContentRange {
+    /// The offset of the first byte of the body.
     From(u64),
+    /// The length of the file, which contains no such range.
     Length(u64),
 }
 
@@ -150,42 +162,47 @@ impl ContentRange {
     }
 }
 
+/// The body of a response, with its time limits and a check of its length.
 fn body(response: Response<Body>) -> BoxStream<'static, Result<Bytes, ApiError>> {
     let announced = response
         .headers()
         .get(CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse().ok());
-    let rest = Rest {
+    let remainder = Remainder {
         bytes: BodyDataStream::new(response.into_body()),
         missing: announced.unwrap_or(0),
-        until: Instant::now() + DOWNLOAD_TIMEOUT,
+        deadline: Instant::now() + DOWNLOAD_TIMEOUT,
     };
-    stream::unfold(Some(rest), |rest| async { rest?.next().await }).boxed()
+    stream::unfold(Some(remainder), |remainder| async {
+        remainder?.next().await
+    })
+    .boxed()
 }
 
-/// What is still to come of a download.
-struct Rest {
+/// The part of a download that has not been read.
+struct Remainder {
     bytes: BodyDataStream<Body>,
-    /// How many bytes are missing of those that were announced.
+    /// The number of announced bytes that have not arrived.
     missing: u64,
-    until: Instant,
+    /// The end of the whole download's time.
+    deadline: Instant,
 }
 
-impl Rest {
-    /// The next piece and what follows; nothing follows an error.
+impl Remainder {
+    /// Returns the next piece and the remainder after it. There is no remainder after an error.
     async fn next(mut self) -> Option<(Result<Bytes, ApiError>, Option<Self>)> {
-        let until = self.until.min(Instant::now() + IDLE_TIMEOUT);
-        let error = match timeout_at(until, self.bytes.next()).await {
+        let deadline = self.deadline.min(Instant::now() + IDLE_TIMEOUT);
+        let error = match timeout_at(deadline, self.bytes.next()).await {
             Ok(Some(Ok(piece))) => {
                 self.missing = self.missing.saturating_sub(piece.len() as u64);
                 return Some((Ok(piece), Some(self)));
             }
             Ok(None) if self.missing == 0 => return None,
-            // HTTP itself looks after its lengths; a stand-in that is mounted in process may not,
-            // and a file that ends early looks like one with results missing.
+            // An HTTP client checks the length itself. A stand-in that is called in process may
+            // not, and a file that ends early looks like one whose last results are missing.
             Ok(None) => ApiError::transient("the download ended early"),
-            Ok(Some(Err(error))) => ApiError::broken_off(error),
-            Err(_) => ApiError::transient("the download stands still"),
+            Ok(Some(Err(error))) => ApiError::body_interrupted(error),
+            Err(_) => ApiError::transient("the download stalled"),
         };
         Some((Err(error), None))
     }
@@ -199,7 +216,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::script::{Reply, Script, client, interrupted, json as answer, never_sent, reply};
+    use crate::fake_transport::{
+        FakeTransport, Reply, client, interrupted, json as answer, never_sent, reply,
+    };
 
     const PATH: &str = "GET /v1beta/files/batch-1:download?alt=media";
     const OTHER_PATH: &str = "GET /download/v1beta/files/batch-1:download?alt=media";
@@ -211,12 +230,12 @@ mod tests {
         reply
     }
 
-    /// A 200 whose body is these pieces, and then, where `silent`, nothing at all.
-    fn pieces(pieces: Vec<Result<&'static str, BoxError>>, silent: bool) -> Reply {
+    /// A response with status 200 whose body is these pieces, and then, if `stalls`, never ends.
+    fn pieces(pieces: Vec<Result<&'static str, BoxError>>, stalls: bool) -> Reply {
         let pieces = stream::iter(pieces).map(|piece| {
             piece.map(|piece| http_body::Frame::data(Bytes::from_static(piece.as_bytes())))
         });
-        let tail = if silent {
+        let tail = if stalls {
             stream::pending().left_stream()
         } else {
             stream::empty().right_stream()
@@ -226,8 +245,11 @@ mod tests {
         ))))
     }
 
-    async fn download(script: &std::sync::Arc<Script>, offset: u64) -> Result<Download, ApiError> {
-        client(script)
+    async fn download(
+        fake: &std::sync::Arc<FakeTransport>,
+        offset: u64,
+    ) -> Result<Download, ApiError> {
+        client(fake)
             .download(&FileName::new("files/batch-1"), offset)
             .await
     }
@@ -241,13 +263,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whole_file_is_asked_for_without_a_range() {
-        let script = Script::replies([reply(200, "0123456789")]);
-        let file = download(&script, 0).await.unwrap();
+    async fn a_whole_file_is_requested_without_a_range() {
+        let fake = FakeTransport::replies([reply(200, "0123456789")]);
+        let file = download(&fake, 0).await.unwrap();
         assert_eq!(file.starts_at, 0);
         assert_eq!(bytes(file).await.unwrap(), b"0123456789");
-        let [request] = &script.seen()[..] else {
-            panic!("{:?}", script.lines())
+        let [request] = &fake.requests()[..] else {
+            panic!("{:?}", fake.lines())
         };
         assert_eq!(request.line(), PATH);
         assert_eq!(
@@ -257,25 +279,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn part_begins_where_it_was_asked_to() {
-        let script = Script::replies([with(reply(206, "56789"), "content-range", "bytes 5-9/10")]);
-        let file = download(&script, 5).await.unwrap();
-        assert_eq!(script.seen()[0].header("range"), Some("bytes=5-"));
+    async fn a_range_starts_at_the_requested_offset() {
+        let fake =
+            FakeTransport::replies([with(reply(206, "56789"), "content-range", "bytes 5-9/10")]);
+        let file = download(&fake, 5).await.unwrap();
+        assert_eq!(fake.requests()[0].header("range"), Some("bytes=5-"));
         assert_eq!(file.starts_at, 5);
         assert_eq!(bytes(file).await.unwrap(), b"56789");
     }
 
     #[tokio::test]
-    async fn server_without_ranges_sends_the_file_from_its_start() {
-        let script = Script::replies([reply(200, "0123456789")]);
-        assert_eq!(download(&script, 5).await.unwrap().starts_at, 0);
+    async fn a_server_without_ranges_sends_the_whole_file() {
+        let fake = FakeTransport::replies([reply(200, "0123456789")]);
+        assert_eq!(download(&fake, 5).await.unwrap().starts_at, 0);
     }
 
     #[tokio::test]
-    async fn part_that_was_not_asked_for_is_malformed() {
+    async fn a_range_that_was_not_requested_is_malformed() {
         for range in ["bytes 4-9/10", "bytes x-9/10", "5-9/10", ""] {
-            let script = Script::replies([with(reply(206, "56789"), "content-range", range)]);
-            let file = download(&script, 5).await;
+            let fake = FakeTransport::replies([with(reply(206, "56789"), "content-range", range)]);
+            let file = download(&fake, 5).await;
             assert!(
                 matches!(file, Err(ApiError::Malformed { .. })),
                 "{range}: {file:?}"
@@ -284,59 +307,64 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_follows_the_last_byte() {
+    async fn an_offset_at_the_end_of_the_file_is_an_empty_body() {
         let end = || with(reply(416, ""), "content-range", "bytes */10");
-        let file = download(&Script::replies([end()]), 10).await.unwrap();
+        let file = download(&FakeTransport::replies([end()]), 10)
+            .await
+            .unwrap();
         assert_eq!(file.starts_at, 10);
         assert_eq!(bytes(file).await.unwrap(), b"");
-        let file = download(&Script::replies([end()]), 11).await;
+        let file = download(&FakeTransport::replies([end()]), 11).await;
         assert!(matches!(file, Err(ApiError::Invalid { .. })), "{file:?}");
     }
 
     #[tokio::test]
-    async fn compressed_file_is_malformed() {
-        let script = Script::replies([with(reply(200, "x"), "content-encoding", "gzip")]);
-        let file = download(&script, 0).await;
+    async fn a_compressed_file_is_malformed() {
+        let fake = FakeTransport::replies([with(reply(200, "x"), "content-encoding", "gzip")]);
+        let file = download(&fake, 0).await;
         assert!(matches!(file, Err(ApiError::Malformed { .. })), "{file:?}");
     }
 
     #[tokio::test]
-    async fn other_path_is_tried_once_when_the_first_is_not_there() {
-        let script = Script::replies([answer(404, &json!({})), reply(200, "0")]);
+    async fn the_other_path_is_tried_once_after_not_found() {
+        let fake = FakeTransport::replies([answer(404, &json!({})), reply(200, "0")]);
         assert_eq!(
-            bytes(download(&script, 0).await.unwrap()).await.unwrap(),
+            bytes(download(&fake, 0).await.unwrap()).await.unwrap(),
             b"0"
         );
-        assert_eq!(script.lines(), [PATH, OTHER_PATH]);
-        let script = Script::replies([answer(404, &json!({})), answer(404, &json!({}))]);
-        let file = download(&script, 0).await;
+        assert_eq!(fake.lines(), [PATH, OTHER_PATH]);
+        let fake = FakeTransport::replies([answer(404, &json!({})), answer(404, &json!({}))]);
+        let file = download(&fake, 0).await;
         assert!(matches!(file, Err(ApiError::NotFound { .. })), "{file:?}");
     }
 
     #[tokio::test]
-    async fn interrupted_start_is_repeated_once() {
+    async fn an_interrupted_start_is_repeated_once() {
         for first in [interrupted(), never_sent(), answer(503, &json!({}))] {
-            let script = Script::replies([first, reply(200, "0")]);
-            download(&script, 0).await.unwrap();
-            assert_eq!(script.lines(), [PATH, PATH]);
+            let fake = FakeTransport::replies([first, reply(200, "0")]);
+            download(&fake, 0).await.unwrap();
+            assert_eq!(fake.lines(), [PATH, PATH]);
         }
     }
 
     #[tokio::test]
-    async fn refused_start_is_not_repeated() {
+    async fn a_rejected_start_is_not_repeated() {
         for status in [302, 400, 403, 429] {
-            let script = Script::replies([answer(status, &json!({}))]);
-            download(&script, 0).await.unwrap_err();
-            assert_eq!(script.lines(), [PATH]);
+            let fake = FakeTransport::replies([answer(status, &json!({}))]);
+            download(&fake, 0).await.unwrap_err();
+            assert_eq!(fake.lines(), [PATH]);
         }
     }
 
     #[tokio::test]
-    async fn body_that_breaks_off_ends_with_an_error() {
+    async fn an_incomplete_body_ends_with_an_error() {
         let broken = || pieces(vec![Ok("01"), Err("reset".into()), Ok("never read")], false);
         let short = || with(pieces(vec![Ok("01")], false), "content-length", "10");
         for reply in [broken(), short()] {
-            let mut body = download(&Script::replies([reply]), 0).await.unwrap().body;
+            let mut body = download(&FakeTransport::replies([reply]), 0)
+                .await
+                .unwrap()
+                .body;
             assert_eq!(body.next().await.unwrap().unwrap(), "01");
             let error = body.next().await.unwrap().unwrap_err();
             assert!(matches!(error, ApiError::Transient { .. }), "{error:?}");
@@ -345,9 +373,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn body_that_stands_still_ends_with_an_error() {
-        let script = Script::replies([pieces(vec![Ok("01")], true)]);
-        let mut body = download(&script, 0).await.unwrap().body;
+    async fn a_body_that_stalls_ends_with_an_error() {
+        let fake = FakeTransport::replies([pieces(vec![Ok("01")], true)]);
+        let mut body = download(&fake, 0).await.unwrap().body;
         assert_eq!(body.next().await.unwrap().unwrap(), "01");
         let error = body.next().await.unwrap().unwrap_err();
         assert!(matches!(error, ApiError::Transient { .. }), "{error:?}");

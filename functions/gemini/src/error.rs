@@ -1,4 +1,4 @@
-//! What can go wrong with a call, named by what the caller may do about it.
+//! The errors of calls, divided by what the caller can do about them.
 
 use std::collections::BTreeMap;
 
@@ -7,70 +7,71 @@ use seam::transport::{BoxError, TransportError};
 
 use crate::key::KeyError;
 
-/// Why a call has no answer. Messages are Google's words where it gave any: at most 1 KiB, without
-/// control characters, without the API key and without the query of any URL.
+/// Why a call failed. A message is Google's own where its response contains one: at most 1 KiB,
+/// without control characters, without the API key and without the query of any URL.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// A quota is used up (429): come back later, no sooner than `retry_after` where Google names
+    /// A quota is exhausted (429). Retry later, and not before `retry_after` if Google specifies
     /// it.
-    #[error("Gemini's quota is used up ({}): {message}", quota.as_deref().unwrap_or("not named"))]
+    #[error("Gemini's quota is exhausted ({}): {message}", quota.as_deref().unwrap_or("not named"))]
     RateLimited {
-        /// How long Google asks to wait.
+        /// The wait that Google requests.
         retry_after: Option<SignedDuration>,
-        /// The id of the quota, such as `GenerateRequestsPerMinutePerProjectPerModel`.
+        /// The ID of the quota, such as `GenerateRequestsPerMinutePerProjectPerModel`.
         quota: Option<String>,
-        /// Google's words.
+        /// Google's message.
         message: String,
     },
-    /// The project's prepaid credit is used up (429): no call succeeds before a person pays.
-    #[error("the project's prepaid credit is used up: {message}")]
+    /// The project's prepaid credit is exhausted (429). No call succeeds until an operator adds
+    /// credit.
+    #[error("prepaid credit exhausted: {message}")]
     PrepaymentDepleted {
-        /// Google's words.
+        /// Google's message.
         message: String,
     },
-    /// The key or its project is refused (401, 403, `API_KEY_INVALID`, a country that is not
-    /// served, a project without billing), or there is no key to ask with: ask a person.
-    #[error("Gemini refused the API key or its project: {message}")]
+    /// The key or its project is rejected (401, 403, `API_KEY_INVALID`, a country that is not
+    /// served, a project without billing), or no key can be read. An operator must act.
+    #[error("Gemini rejected the API key or its project: {message}")]
     Unauthorized {
-        /// Google's words, or what is wrong with the key's place.
+        /// Google's message, or what is wrong with the parameter that holds the key.
         message: String,
     },
-    /// There is no such thing (404), or a file of that name is not ours (403, which Google answers
-    /// for both).
+    /// The batch or file does not exist (404), or a file of that name belongs to another project
+    /// (403; Google returns that status for missing files too).
     #[error("not found: {message}")]
     NotFound {
-        /// Google's words.
+        /// Google's message.
         message: String,
     },
-    /// The name is taken, or the thing is being changed by another (409): read it before trying
-    /// again.
-    #[error("in conflict with what is there: {message}")]
+    /// The name exists already, or another request is changing the same resource (409). Read it
+    /// before you retry.
+    #[error("conflict with the current state: {message}")]
     Conflict {
-        /// Google's words.
+        /// Google's message.
         message: String,
     },
-    /// The request is wrong (400 and other 4xx): sent again, it usually fails again.
-    #[error("the request is not valid: {message}")]
+    /// The request is invalid (400 and other 4xx). A retry usually fails as well.
+    #[error("invalid request: {message}")]
     Invalid {
-        /// Google's words, or ours where the request was not sent.
+        /// Google's message, or this client's if the request was not sent.
         message: String,
-        /// The lines of the batch's input file that Google names as wrong, counted from 1, each
-        /// with its reason.
+        /// The invalid lines of the batch's input file that Google names, counted from 1, each with
+        /// its reason.
         lines: BTreeMap<u64, String>,
     },
-    /// No answer, or a failure on Google's side (5xx, 408, 499): the same call may succeed later.
+    /// No response, or a failure on Google's side (5xx, 408, 499). The same call may succeed later.
     /// Unless `source` is [`TransportError::NeverSent`], it may also have had its effect.
-    #[error("no answer from Gemini: {message}")]
+    #[error("no usable response from Gemini: {message}")]
     Transient {
-        /// The status and Google's words, or what happened to the connection.
+        /// The status and Google's message, or what happened to the connection.
         message: String,
-        /// The failure of the connection, where that was it.
+        /// The failure of the connection, if that is the cause.
         source: Option<TransportError>,
     },
-    /// An answer that can't be read, or a redirect, which is never followed.
-    #[error("Gemini's answer can't be understood: {message}")]
+    /// A response that can't be parsed, or a redirect, which is never followed.
+    #[error("unexpected response from Gemini: {message}")]
     Malformed {
-        /// What is wrong with it.
+        /// What is wrong with the response.
         message: String,
     },
 }
@@ -96,8 +97,8 @@ impl ApiError {
         }
     }
 
-    /// A body that broke off.
-    pub(super) fn broken_off(source: BoxError) -> Self {
+    /// A response whose body ended with an error.
+    pub(super) fn body_interrupted(source: BoxError) -> Self {
         TransportError::Interrupted(source).into()
     }
 }
@@ -110,7 +111,7 @@ impl From<KeyError> for ApiError {
                 message,
                 source: Some(TransportError::NeverSent(error.into())),
             },
-            // A person mends it, as a key that is not accepted.
+            // An operator must act, as after the rejection of a key.
             KeyError::NotFound(_) | KeyError::Denied(_) | KeyError::Malformed { .. } => {
                 Self::Unauthorized { message }
             }
@@ -131,16 +132,16 @@ impl From<TransportError> for ApiError {
     }
 }
 
-/// Why creating a batch gave no batch. The two answers are worlds apart: after
-/// [`CreateError::Unknown`] a second attempt may be a second bill.
+/// Why a create call returned no batch. The variants must not be confused: after
+/// [`CreateError::Unknown`], a second call may create a second batch, which is billed as well.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
-    /// There is no batch: the request was refused (4xx), or no byte of it left.
-    #[error("the batch was not created: {0}")]
+    /// There is no batch: the request was rejected (4xx) or never sent.
+    #[error("the batch was not created")]
     NotCreated(#[source] ApiError),
-    /// There may be a batch: time-out, reset, a failure on Google's side, or an answer that can't
-    /// be read. Look for it by its display name.
-    #[error("the batch may have been created: {0}")]
+    /// There may be a batch: a time-out, a reset, a failure on Google's side, or a response that
+    /// can't be parsed. Search for it by its display name.
+    #[error("the batch may have been created")]
     Unknown(#[source] ApiError),
 }
 
@@ -166,19 +167,20 @@ impl From<ApiError> for CreateError {
     }
 }
 
-/// Why an upload gave no file. What it leaves behind costs nothing and expires: start it again.
+/// Why an upload produced no file. The incomplete upload is free and expires, so it can be
+/// repeated.
 #[derive(Debug, thiserror::Error)]
 pub enum UploadError {
     /// The bytes to upload can't be read.
     #[error("the bytes to upload can't be read: {0}")]
-    Body(#[source] BoxError),
-    /// The bytes are not as many as were announced: there were `actual` (or more), or Gemini stored
-    /// `actual`.
-    #[error("{announced} bytes were announced, but there are {actual}")]
+    Body(BoxError),
+    /// The number of bytes differs from the announced one: the stream contains `actual` bytes or
+    /// more, or Gemini stored `actual` bytes.
+    #[error("expected {announced} bytes, found {actual}")]
     Length {
-        /// As many as the request said.
+        /// The number in the request.
         announced: u64,
-        /// As many as were counted.
+        /// The number that was counted.
         actual: u64,
     },
     /// A call failed.

@@ -12,43 +12,44 @@ use serde::Deserialize;
 
 use super::{
     error::ApiError,
-    refusal::plain,
+    refusal::sanitize,
     wire::{Status, count, time},
 };
 
-/// One file, as of the answer it was read from. Google deletes it 48 hours after its upload.
+/// One file, in the state that a response of Gemini reported. Google deletes it 48 hours after its
+/// upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
-    /// Google's name for it, or the one it was uploaded with.
+    /// The name that Google assigned, or that the upload requested.
     pub name: FileName,
-    /// The name that people see, which it was uploaded with. Empty if the answer has none.
+    /// The display name from the upload. Empty if the response has none.
     pub display_name: String,
-    /// How a request refers to it.
+    /// The URI by which a request refers to the file.
     pub uri: String,
-    /// Whether it can be used.
+    /// Whether the file can be used.
     pub state: FileState,
-    /// When it was uploaded.
+    /// The time of the upload.
     pub create_time: Option<Timestamp>,
-    /// When Google deletes it.
+    /// The time at which Google deletes the file.
     pub expires_at: Option<Timestamp>,
-    /// Its size.
+    /// The size in bytes.
     pub size_bytes: u64,
-    /// The SHA-256 digest of its bytes, as 64 lower-case hex digits, where Google names one.
+    /// The SHA-256 digest of the content, as 64 lower-case hex digits, if Google reports one.
     pub sha256: Option<String>,
-    /// Why it can't be used, where Google says so.
+    /// Why the file can't be used, if Google reports a reason.
     pub error: Option<Status>,
 }
 
 /// Whether a file can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileState {
-    /// Not yet: look again in a moment.
+    /// Google is still processing the file.
     Processing,
-    /// Yes.
+    /// The file can be used.
     Active,
-    /// Never.
+    /// The file can never be used.
     Failed,
-    /// A state that this client does not know, as written; empty if there is none.
+    /// A state that this client does not recognize, as written; empty if the response has none.
     Unknown(String),
 }
 
@@ -58,7 +59,7 @@ impl FileState {
             "PROCESSING" => Self::Processing,
             "ACTIVE" => Self::Active,
             "FAILED" => Self::Failed,
-            text => Self::Unknown(plain(text)),
+            text => Self::Unknown(sanitize(text)),
         }
     }
 }
@@ -101,8 +102,8 @@ impl TryFrom<WireFile> for File {
     }
 }
 
-/// The digest out of its wire form. By the schema that is base64 of the 32 bytes; captures show
-/// base64 of their hex form.
+/// Decodes a digest. By Google's schema it is base64 of the 32 bytes; captures of real responses
+/// show base64 of their hexadecimal form.
 fn hex_digest(wire: &str) -> Option<String> {
     let bytes = base64_simd::STANDARD.decode_to_vec(wire).ok()?;
     match bytes.len() {
@@ -119,14 +120,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::script::assert_valid;
+    use crate::fake_transport::assert_valid;
 
     fn file(wire: Value) -> Result<File, ApiError> {
         serde_json::from_value::<WireFile>(wire).unwrap().try_into()
     }
 
     #[test]
-    fn file_as_google_writes_it() {
+    fn reads_a_file_as_google_writes_it() {
         let digest = "ab".repeat(32);
         let wire = json!({
             "name": "files/t5snrshrqff1", "displayName": "in", "mimeType": "jsonl", "sizeBytes": "609",
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn digest_is_read_in_both_forms_and_no_other() {
+    fn reads_a_digest_in_either_form() {
         let bytes = [0xAB_u8; 32];
         let hex = "ab".repeat(32);
         let encode = |bytes: &[u8]| base64_simd::STANDARD.encode_to_string(bytes);
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn state_that_is_not_known_is_kept() {
+    fn an_unknown_state_is_kept() {
         let state = |state: &str| {
             file(json!({ "name": "files/1", "state": state }))
                 .unwrap()
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn file_without_a_name_is_malformed() {
+    fn a_file_without_a_name_is_malformed() {
         for wire in [json!({}), json!({ "name": "in.jsonl" })] {
             assert!(matches!(file(wire), Err(ApiError::Malformed { .. })));
         }

@@ -1,4 +1,4 @@
-//! The Files API, but for upload and download: look at a file, list all, delete one.
+//! The Files API without upload and download: get, list and delete files.
 
 use darkroom::names::FileName;
 use http::Method;
@@ -6,8 +6,8 @@ use http::Method;
 use super::{
     Gemini,
     batches::{CALL_TIMEOUT, path_of},
+    call::Call,
     error::ApiError,
-    exchange::Call,
     file::{File, WireFile},
     listing::Listed,
 };
@@ -24,38 +24,39 @@ impl Listed for File {
 }
 
 impl Gemini {
-    /// A file as it is now. A batch's output can't be looked at: Google finds its name too long.
+    /// Returns the current state of a file. It fails for the output of a batch, whose name Google
+    /// rejects as too long.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] when it is missing, expired or another project's; others by their
-    /// meaning.
+    /// [`ApiError::NotFound`] when the file is missing, has expired or belongs to another project,
+    /// and the other [`ApiError`]s.
     pub async fn file(&self, name: &FileName) -> Result<File, ApiError> {
         let call = Call::new(Method::GET, self.url(file_path(name)?));
-        self.again(&call, CALL_TIMEOUT)
+        self.send_with_retry(&call, CALL_TIMEOUT)
             .await?
             .json::<WireFile>()?
             .try_into()
     }
 
-    /// All files of the project that have not expired, in Google's order, each once. Nothing is
-    /// left out: what can't be listed whole is an error, so that an empty list means that there is
-    /// no file.
+    /// Returns all files of the project that have not expired, in Google's order, each once. An
+    /// incomplete list is an error, so an empty list means that there is no file.
     ///
     /// # Errors
-    /// That of the first page that fails; [`ApiError::Malformed`] when the pages go in a circle.
+    /// The error of the first page that fails, or [`ApiError::Malformed`] when the pages form a
+    /// cycle.
     pub async fn files(&self) -> Result<Vec<File>, ApiError> {
         self.list().await
     }
 
-    /// Deletes a file that was uploaded. A batch's output can't be deleted: Google finds its name
+    /// Deletes an uploaded file. It fails for the output of a batch, whose name Google rejects as
     /// too long.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] when it is gone already, which after an interrupted call may be this
-    /// call's doing; others by their meaning.
+    /// [`ApiError::NotFound`] when the file does not exist, which may be the effect of this call's
+    /// own interrupted first attempt, and the other [`ApiError`]s.
     pub async fn delete_file(&self, name: &FileName) -> Result<(), ApiError> {
         let call = Call::new(Method::DELETE, self.url(file_path(name)?));
-        self.again(&call, CALL_TIMEOUT).await.map(drop)
+        self.send_with_retry(&call, CALL_TIMEOUT).await.map(drop)
     }
 }
 
@@ -70,44 +71,41 @@ mod tests {
     use super::*;
     use crate::{
         FileState,
-        script::{Script, client, json as answer},
+        fake_transport::{FakeTransport, client, json as answer},
     };
 
     #[tokio::test]
-    async fn file_that_is_not_ready_says_so() {
-        let script = Script::replies([answer(
+    async fn a_file_that_is_not_ready_is_processing() {
+        let fake = FakeTransport::replies([answer(
             200,
             &json!({ "name": "files/1", "state": "PROCESSING" }),
         )]);
-        let file = client(&script)
-            .file(&FileName::new("files/1"))
-            .await
-            .unwrap();
+        let file = client(&fake).file(&FileName::new("files/1")).await.unwrap();
         assert_eq!(file.state, FileState::Processing);
-        assert_eq!(script.lines(), ["GET /v1beta/files/1"]);
+        assert_eq!(fake.lines(), ["GET /v1beta/files/1"]);
     }
 
     #[tokio::test]
-    async fn forbidden_file_is_one_that_is_not_there() {
+    async fn a_forbidden_file_is_not_found() {
         let message = "You do not have permission to access the File 1 or it may not exist.";
         let body =
             json!({ "error": { "code": 403, "message": message, "status": "PERMISSION_DENIED" } });
-        let script = Script::replies([answer(403, &body)]);
-        let file = client(&script).file(&FileName::new("files/1")).await;
+        let fake = FakeTransport::replies([answer(403, &body)]);
+        let file = client(&fake).file(&FileName::new("files/1")).await;
         assert!(matches!(file, Err(ApiError::NotFound { .. })), "{file:?}");
     }
 
     #[tokio::test]
-    async fn list_follows_every_page_and_names_each_file_once() {
+    async fn the_list_follows_every_page_and_has_each_file_once() {
         let file = |id: &str| json!({ "name": format!("files/{id}"), "displayName": format!("stack/job/{id}") });
-        let script = Script::replies([
+        let fake = FakeTransport::replies([
             answer(
                 200,
                 &json!({ "files": [file("1"), file("2")], "nextPageToken": "a&b=" }),
             ),
             answer(200, &json!({ "files": [file("2"), file("3")] })),
         ]);
-        let files = client(&script).files().await.unwrap();
+        let files = client(&fake).files().await.unwrap();
         let names: Vec<_> = files
             .iter()
             .map(|file| (file.name.as_str(), file.display_name.as_str()))
@@ -121,7 +119,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            script.lines(),
+            fake.lines(),
             [
                 "GET /v1beta/files?pageSize=100",
                 "GET /v1beta/files?pageSize=100&pageToken=a%26b%3D"
@@ -130,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn list_that_is_not_whole_is_an_error() {
+    async fn an_incomplete_list_is_an_error() {
         let first = || {
             answer(
                 200,
@@ -142,12 +140,14 @@ mod tests {
             answer(429, &json!({})),
             answer(200, &json!({ "files": [{}] })),
         ] {
-            client(&Script::replies([first(), second]))
+            client(&FakeTransport::replies([first(), second]))
                 .files()
                 .await
                 .unwrap_err();
         }
-        let circle = client(&Script::replies([first(), first()])).files().await;
+        let circle = client(&FakeTransport::replies([first(), first()]))
+            .files()
+            .await;
         assert!(
             matches!(circle, Err(ApiError::Malformed { .. })),
             "{circle:?}"
@@ -155,23 +155,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn delete_is_repeated_once() {
-        let script = Script::replies([answer(503, &json!({})), answer(200, &json!({}))]);
-        client(&script)
+    async fn an_interrupted_delete_is_repeated_once() {
+        let fake = FakeTransport::replies([answer(503, &json!({})), answer(200, &json!({}))]);
+        client(&fake)
             .delete_file(&FileName::new("files/1"))
             .await
             .unwrap();
         assert_eq!(
-            script.lines(),
+            fake.lines(),
             ["DELETE /v1beta/files/1", "DELETE /v1beta/files/1"]
         );
     }
 
     #[tokio::test]
-    async fn name_of_another_path_is_not_sent() {
+    async fn a_name_of_another_path_is_not_sent() {
         for name in ["files/", "files/../batches", "batches/1", "files/1?key=x"] {
             let name = FileName::new(name);
-            let gemini = client(&Script::replies([]));
+            let gemini = client(&FakeTransport::replies([]));
             assert!(matches!(
                 gemini.file(&name).await,
                 Err(ApiError::Invalid { .. })

@@ -1,4 +1,4 @@
-//! The results that stand in a batch's own description, as a download.
+//! The results inside a batch's own description, as a download.
 
 use bytes::{Bytes, BytesMut};
 use darkroom::{
@@ -11,22 +11,22 @@ use futures_util::{
 };
 use http::Method;
 
-use super::{Gemini, batches::batch_path, download::Download, error::ApiError, exchange::Call};
+use super::{Gemini, batches::batch_path, call::Call, download::Download, error::ApiError};
 
 impl Gemini {
-    /// The results that the answer about a batch holds, one line each, as a responses file has
-    /// them. Nothing is left out and nothing is given twice, though Google writes them twice; the
-    /// connection is closed after the first.
+    /// Streams the results inside the description of a batch, one per line, in the form of a
+    /// responses file. Google writes them twice; the connection is closed after the first copy.
     ///
-    /// There is no way to ask for a part of them, so they always come from the start.
+    /// The API cannot return a range of them, so they always start with the first.
     ///
     /// # Errors
-    /// [`ApiError::NotFound`] when this key's project has no such batch; others by their meaning.
-    /// The body has errors of its own: [`ApiError::Malformed`] when the answer holds no results.
+    /// [`ApiError::NotFound`] when this key's project has no such batch, and the other
+    /// [`ApiError`]s. The body can also end with an error: [`ApiError::Malformed`] when the
+    /// description contains no results.
     pub async fn inline_results(&self, batch: &BatchName) -> Result<Download, ApiError> {
         let call = Call::new(Method::GET, self.url(batch_path(batch)?))
             .header("accept-encoding", "identity")?;
-        let whole = self.open_twice(&call, 0).await?;
+        let whole = self.open_with_retry(&call, 0).await?;
         Ok(Download {
             starts_at: 0,
             body: results(whole.body),
@@ -44,33 +44,36 @@ fn results(
     .boxed()
 }
 
-/// What is still to come: the answer, and how far it is divided.
+/// The rest of the response, and the parser that separates the results from the description.
 type Rest = (BoxStream<'static, Result<Bytes, ApiError>>, InlineOutput);
 
-/// The results in the next piece of the answer, and what follows; nothing follows an error, or the
-/// end of the results.
+/// Returns the results in the next piece of the response, and the rest. There is no rest after an
+/// error, and nothing after the last result.
 async fn next((mut body, mut output): Rest) -> Option<(Result<Bytes, ApiError>, Option<Rest>)> {
+    // The second copy of the results is not read.
     if output.is_complete() {
         return None;
     }
+    // An end of the response before the end of its results is an error.
     let piece = match body.next().await {
         Some(Ok(piece)) => piece,
         Some(Err(error)) => return Some((Err(error), None)),
         None if output.has_begun() => {
             return Some((
-                Err(ApiError::transient("the answer ended within its results")),
+                Err(ApiError::transient("the response ended within its results")),
                 None,
             ));
         }
         None => {
             return Some((
                 Err(ApiError::malformed(
-                    "no results in the answer about a batch",
+                    "no results in the description of the batch",
                 )),
                 None,
             ));
         }
     };
+    // Only the results are passed on; the description around them is dropped.
     let mut lines = BytesMut::with_capacity(piece.len());
     output.feed(&piece, |piece| match piece {
         OutputPiece::Results(bytes) => lines.extend_from_slice(bytes),
@@ -90,7 +93,7 @@ mod tests {
     use super::*;
     use crate::{
         BatchState,
-        script::{Reply, Script, client, interrupted, json as answer},
+        fake_transport::{FakeTransport, Reply, client, interrupted, json as answer},
     };
 
     fn element(key: &str) -> Value {
@@ -107,8 +110,7 @@ mod tests {
         json!([element("a"), { "error": { "code": 13, "message": "Internal." }, "metadata": { "key": "b" } }, element("c")])
     }
 
-    /// A batch with these results, written twice, its members in this order or the other way
-    /// around.
+    /// A batch with two copies of these results, its members in this order or reversed.
     fn operation(elements: &Value, is_reversed: bool) -> Value {
         let output = json!({ "inlinedResponses": { "inlinedResponses": elements } });
         let metadata = json!({
@@ -131,7 +133,7 @@ mod tests {
         Value::Object(members.into_iter().collect())
     }
 
-    /// A 200 whose body comes in pieces of this size, and may then break off.
+    /// A response with status 200 whose body arrives in pieces of this size, and may then fail.
     fn pieces(body: &str, size: usize, is_broken: bool) -> Reply {
         let pieces: Vec<Result<_, BoxError>> = body
             .as_bytes()
@@ -149,8 +151,8 @@ mod tests {
     }
 
     async fn lines(reply: Reply) -> Result<Vec<String>, ApiError> {
-        let script = Script::replies([reply]);
-        let download = client(&script).inline_results(&name()).await?;
+        let fake = FakeTransport::replies([reply]);
+        let download = client(&fake).inline_results(&name()).await?;
         assert_eq!(download.starts_at, 0);
         let bytes = download.body.try_collect::<Vec<_>>().await?.concat();
         let text = String::from_utf8(bytes).unwrap();
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_result_is_one_line_wherever_the_answer_is_cut() {
+    async fn each_result_is_one_line_wherever_the_response_is_split() {
         let expected: Vec<String> = elements()
             .as_array()
             .unwrap()
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_may_break_off_behind_its_first_copy_of_the_results_and_no_sooner() {
+    async fn a_response_must_be_complete_up_to_the_end_of_the_first_copy() {
         let body = operation(&elements(), false).to_string();
         let end = body.find("}]}},\"state\"").unwrap() + 2;
         for cut in [end, end + 1, body.len() - 10] {
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_without_results_is_an_error() {
+    async fn a_description_without_results_is_an_error() {
         for elements in [json!([]), json!(null)] {
             let error = lines(pieces(&operation(&elements, false).to_string(), 100, false))
                 .await
@@ -221,18 +223,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_interrupted_start_is_repeated_once_and_a_refused_one_is_not() {
+    async fn an_interrupted_start_is_repeated_once_and_a_rejected_one_is_not() {
         let whole = || pieces(&operation(&elements(), false).to_string(), 100, false);
-        let script = Script::replies([interrupted(), whole()]);
-        client(&script).inline_results(&name()).await.unwrap();
+        let fake = FakeTransport::replies([interrupted(), whole()]);
+        client(&fake).inline_results(&name()).await.unwrap();
         assert_eq!(
-            script.lines(),
+            fake.lines(),
             ["GET /v1beta/batches/1", "GET /v1beta/batches/1"]
         );
-        let script = Script::replies([answer(404, &json!({}))]);
-        let error = client(&script).inline_results(&name()).await.unwrap_err();
+        let fake = FakeTransport::replies([answer(404, &json!({}))]);
+        let error = client(&fake).inline_results(&name()).await.unwrap_err();
         assert!(matches!(error, ApiError::NotFound { .. }), "{error:?}");
-        let wrong = client(&Script::replies([]))
+        let wrong = client(&FakeTransport::replies([]))
             .inline_results(&BatchName::new("batches/1?key=x"))
             .await;
         assert!(matches!(wrong, Err(ApiError::Invalid { .. })), "{wrong:?}");
@@ -247,7 +249,7 @@ mod tests {
                 serde_json::to_string_pretty(&operation).unwrap(),
             ] {
                 for size in [1, 7, 1000, usize::MAX] {
-                    let batch = client(&Script::replies([pieces(&body, size, false)]))
+                    let batch = client(&FakeTransport::replies([pieces(&body, size, false)]))
                         .batch(&name())
                         .await
                         .unwrap();
@@ -274,7 +276,7 @@ mod tests {
         let reply = Ok(Response::new(Body::new(StreamBody::new(stream::iter(
             pieces.collect::<Vec<_>>(),
         )))));
-        let batch = client(&Script::replies([reply]))
+        let batch = client(&FakeTransport::replies([reply]))
             .batch(&name())
             .await
             .unwrap();
@@ -282,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_description_that_stands_still_ends_with_an_error() {
+    async fn a_description_that_stalls_ends_with_an_error() {
         let silent = || {
             let start = stream::iter([Ok::<_, BoxError>(http_body::Frame::data(
                 Bytes::from_static(b"{\"name\":"),
@@ -292,7 +294,7 @@ mod tests {
             ))))
         };
         let began = tokio::time::Instant::now();
-        let error = client(&Script::replies([silent(), silent()]))
+        let error = client(&FakeTransport::replies([silent(), silent()]))
             .batch(&name())
             .await
             .unwrap_err();

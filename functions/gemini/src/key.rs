@@ -1,4 +1,4 @@
-//! The Gemini API key: where it comes from, and how it stays unseen.
+//! The Gemini API key: its source, and the measures that keep it out of logs and messages.
 
 mod cached;
 
@@ -13,23 +13,23 @@ use seam::{
 
 use self::cached::CachedKey;
 
-/// What stands in a text where the key stood.
+/// The replacement for the key in a text.
 const HIDDEN: &str = "[api key]";
 
-/// An API key. It leaves this type in one form only: a header value marked as sensitive.
+/// An API key. It is available only as a header value that is marked as sensitive.
 ///
-/// There is no `Display` and no `Serialize`, and `Debug` shows nothing of it.
+/// There is no `Display` and no `Serialize`, and `Debug` shows nothing of the key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(HeaderValue);
 
-/// A text that can't be an API key: empty, or with characters that no header value may hold.
+/// A text that can't be an API key: empty, or with characters that no header value may contain.
 #[derive(Debug, thiserror::Error)]
-#[error("the API key is empty, or holds a character other than visible ASCII")]
+#[error("the API key is empty, or contains a character other than visible ASCII")]
 pub struct ApiKeyError;
 
 impl ApiKey {
-    /// Takes the key from its text. White space around it, such as the line end of a file, is not
-    /// part of it.
+    /// Reads the key from a text, without the white space around it, such as the line end of a
+    /// file.
     ///
     /// # Errors
     /// [`ApiKeyError`] when the rest is empty or is not visible ASCII.
@@ -48,13 +48,13 @@ impl ApiKey {
         self.0.clone()
     }
 
-    /// The text without the key. Google puts the key into some of its refusals, such as that of a
-    /// suspended consumer.
+    /// Replaces the key in a text. Some of Google's messages contain the key, such as the one about
+    /// a suspended consumer.
     pub(crate) fn hide_in(&self, text: &str) -> String {
         match self.0.to_str() {
             Ok(key) => text.replace(key, HIDDEN),
-            // A key is visible ASCII, so this is never reached; a text that can't be searched is
-            // not shown.
+            // A key is visible ASCII, so this is unreachable. A text that can't be searched is not
+            // shown.
             Err(_) => HIDDEN.to_owned(),
         }
     }
@@ -66,24 +66,25 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// No key could be read, so nothing was sent. It names the parameter and never shows its value.
+/// Why no key could be read. No request was sent. The message contains the name of the parameter
+/// and never its value.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// SSM has no such parameter.
-    #[error("there is no SSM parameter {0}: put the key there")]
+    #[error("there is no SSM parameter {0}: create it with the key as its value")]
     NotFound(String),
-    /// This function may not read it.
-    #[error("this function's role may not read the SSM parameter {0}, or not decrypt it")]
+    /// This function's role may not read or decrypt the parameter.
+    #[error("this function's role may not read the SSM parameter {0}, or may not decrypt it")]
     Denied(String),
-    /// What it holds can't be a key.
-    #[error("of what the SSM parameter {name} holds: {problem}")]
+    /// The value of the parameter can't be a key.
+    #[error("invalid value of the SSM parameter {name}: {problem}")]
     Malformed {
         /// The parameter.
         name: String,
         /// What is wrong.
         problem: ApiKeyError,
     },
-    /// SSM doesn't answer, and never has since this function was started.
+    /// SSM does not return the parameter, and has not since the start of this function.
     #[error("SSM doesn't answer about the parameter {name} ({problem})")]
     Unavailable {
         /// The parameter.
@@ -93,7 +94,7 @@ pub enum KeyError {
     },
 }
 
-/// Where the key is read from, each time it is needed.
+/// The source of the key, which is read whenever a call needs the key.
 #[derive(Debug)]
 pub struct KeySource(Source);
 
@@ -103,7 +104,7 @@ enum Source {
     Stored(CachedKey),
 }
 
-/// Where a deployment keeps its key.
+/// The store in which a deployment keeps its key.
 pub trait KeyStore: fmt::Debug + Send + Sync {
     /// Reads the key from the store.
     ///
@@ -116,7 +117,7 @@ pub trait KeyStore: fmt::Debug + Send + Sync {
 }
 
 impl KeySource {
-    /// Always the same key, read by the function's configuration: for use on one machine.
+    /// A key that never changes, for use on one machine.
     pub fn fixed(key: ApiKey) -> Self {
         Self(Source::Fixed(key))
     }
@@ -127,11 +128,11 @@ impl KeySource {
         Self(Source::Stored(CachedKey::new(store, clock)))
     }
 
-    /// The key in `GEMINI_API_KEY`, or the one in the store that `open` makes for the name in
+    /// The key in `GEMINI_API_KEY`, or the key in the store that `open` returns for the name in
     /// `GEMINI_API_KEY_PARAMETER`.
     ///
     /// # Errors
-    /// [`VariableError`] when neither is set, or both are, or the key can't be one.
+    /// [`VariableError`] when neither variable is set, when both are, or when the key is invalid.
     pub fn from_variables(
         variables: &Variables,
         open: impl FnOnce(String) -> Arc<dyn KeyStore>,
@@ -155,10 +156,10 @@ impl KeySource {
         }
     }
 
-    /// The key to use now.
+    /// Returns the current key.
     ///
     /// # Errors
-    /// [`KeyError`] when there is none to be had.
+    /// [`KeyError`] when no key can be read.
     pub async fn key(&self) -> Result<ApiKey, KeyError> {
         match &self.0 {
             Source::Fixed(key) => Ok(key.clone()),
@@ -166,11 +167,11 @@ impl KeySource {
         }
     }
 
-    /// A key other than the one that Gemini rejected, if the store has one by now.
-    pub(crate) async fn refresh_after_rejection(&self, refused: &ApiKey) -> Option<ApiKey> {
+    /// Returns a key other than the one that Gemini rejected, if the store has a new one.
+    pub(crate) async fn refresh_after_rejection(&self, rejected: &ApiKey) -> Option<ApiKey> {
         match &self.0 {
             Source::Fixed(_) => None,
-            Source::Stored(cached) => cached.refresh_after_rejection(refused).await,
+            Source::Stored(cached) => cached.refresh_after_rejection(rejected).await,
         }
     }
 }
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn key_is_given_or_stored_but_not_both() {
+    fn the_key_is_in_a_variable_or_in_a_store_but_not_in_both() {
         let source = |given, stored| {
             let variables = [
                 ("GEMINI_API_KEY", given),
@@ -238,14 +239,14 @@ mod tests {
     }
 
     #[test]
-    fn what_no_header_can_hold_is_no_key() {
+    fn rejects_a_key_that_no_header_can_contain() {
         for text in ["", " \n", "two words", "clé", "a\u{0}b"] {
             ApiKey::new(text).unwrap_err();
         }
     }
 
     #[test]
-    fn key_is_hidden_in_a_text() {
+    fn the_key_is_replaced_in_a_text() {
         let key = ApiKey::new("canary-1234").unwrap();
         assert_eq!(
             key.hide_in("consumer 'api_key:canary-1234' is suspended"),

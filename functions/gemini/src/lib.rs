@@ -1,9 +1,8 @@
 //! The Gemini API as Darkroom uses it: the Files API and the Batch API, over REST.
 //!
-//! Every call has a time limit of its own, follows no redirect, and says in its error what the
-//! caller may do next. Calls that change nothing when repeated are sent once more, at once, when
-//! the first time was interrupted; creating a batch is sent once and never again, because the API
-//! would make a second batch of it.
+//! Every call has a time limit and follows no redirect, and its error states what the caller can do
+//! next. Idempotent calls are repeated once, without a pause, after a temporary failure. A create
+//! call is never repeated, because the API would create a second batch.
 //!
 //! The contract is Google's REST reference, <https://ai.google.dev/api/batch-api> and
 //! <https://ai.google.dev/api/files> (read 2026-11-21).
@@ -12,7 +11,8 @@ use std::{fmt, sync::Arc};
 
 use seam::{
     environment::{VariableError, Variables},
-    https::HttpsTransport,
+    https::{DownloadTransport, HttpsTransport},
+    proxies::Proxies,
     transport::Transport,
 };
 use url::Url;
@@ -21,22 +21,22 @@ use crate::key::{KeySource, KeyStore};
 
 mod batch;
 mod batches;
+mod call;
 mod download;
 mod error;
-mod exchange;
+#[cfg(test)]
+mod fake_transport;
+#[cfg(test)]
+mod fake_upload_server;
 mod file;
 mod files;
 mod inline;
 pub mod key;
 mod listing;
 mod refusal;
-#[cfg(test)]
-mod script;
-mod session;
 mod upload;
-#[cfg(test)]
-mod upload_server;
-mod window;
+mod upload_buffer;
+mod upload_session;
 mod wire;
 
 pub use batch::{Batch, BatchState, BatchStats};
@@ -47,47 +47,48 @@ pub use file::{File, FileState};
 pub use upload::UploadRequest;
 pub use wire::Status;
 
-/// Google's address.
+/// The address of Google's service.
 const BASE_URL: &str = "https://generativelanguage.googleapis.com";
-/// The version that Google's REST pages print. The SDKs call `v1` since November 2026; previews
-/// live on `v1beta` only.
+/// The version in Google's REST reference. Google's SDKs have used `v1` since November 2026;
+/// preview models are available on `v1beta` only.
 const API_VERSION: &str = "v1beta";
-/// What an input file is announced as: `jsonl`, which Google's pages show, has been refused at
+/// The declared type of an input file. Google's pages show `jsonl`, which the API has rejected at
 /// times.
 const INPUT_MIME_TYPE: &str = "application/jsonl";
 
-/// What can be set about the client.
+/// The settings of the client.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Scheme, host, port and, where there is one, the path before the version.
+    /// Scheme, host, port and, if there is one, the path before the version.
     pub base_url: String,
     /// `v1beta` or `v1`.
     pub api_version: String,
     /// The MIME type of a batch's input file.
     pub input_mime_type: String,
-    /// Where the API key comes from.
+    /// The source of the API key.
     pub key: Arc<KeySource>,
+    /// The proxies of [`Gemini::over_https`].
+    pub proxies: Proxies,
 }
 
 impl Settings {
-    /// Google's own address, `v1beta`, and `application/jsonl` for input files.
+    /// Google's own address, `v1beta`, `application/jsonl` for input files, and no proxy.
     pub fn new(key: Arc<KeySource>) -> Self {
         Self {
             base_url: BASE_URL.to_owned(),
             api_version: API_VERSION.to_owned(),
             input_mime_type: INPUT_MIME_TYPE.to_owned(),
             key,
+            proxies: Proxies::default(),
         }
     }
-}
 
-impl Settings {
-    /// From `GEMINI_API_KEY` or `GEMINI_API_KEY_PARAMETER` and, where they are set,
-    /// `GEMINI_BASE_URL`, `GEMINI_API_VERSION` and `GEMINI_INPUT_MIME_TYPE`. `open` makes the store
-    /// for the parameter's name.
+    /// Reads `GEMINI_API_KEY` or `GEMINI_API_KEY_PARAMETER`, the optional variables
+    /// `GEMINI_BASE_URL`, `GEMINI_API_VERSION` and `GEMINI_INPUT_MIME_TYPE`, and those of
+    /// [`Proxies::from_variables`]. `open` returns the store for the parameter's name.
     ///
     /// # Errors
-    /// [`VariableError`] when the key is missing or can't be one.
+    /// [`VariableError`] when the key is missing, or when the key or a proxy is invalid.
     pub fn from_variables(
         variables: &Variables,
         open: impl FnOnce(String) -> Arc<dyn KeyStore>,
@@ -99,25 +100,28 @@ impl Settings {
             input_mime_type: variables
                 .parsed("GEMINI_INPUT_MIME_TYPE", defaults.input_mime_type)?,
             key: defaults.key,
+            proxies: Proxies::from_variables(variables)?,
         })
     }
 }
 
-/// Settings that no client can be made of.
+/// Settings that a client can't use.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The base URL is not `http(s)://host[:port][/path]`.
-    #[error("Gemini's base URL must be http(s)://host[:port][/path]")]
+    #[error("invalid base URL of Gemini: expected http(s)://host[:port][/path]")]
     BaseUrl,
-    /// The version is not a word of ASCII letters and digits.
-    #[error("Gemini's API version must be a word such as v1beta")]
+    /// The version contains something other than ASCII letters and digits, or nothing.
+    #[error("invalid API version of Gemini: expected a word such as v1beta")]
     ApiVersion,
 }
 
-/// A client of the Gemini API. Cheap to clone: clones share the transport and the key.
+/// A client of the Gemini API. It is cheap to clone: clones share the transports and the key.
 #[derive(Clone)]
 pub struct Gemini {
     transport: Arc<dyn Transport>,
+    /// For responses of gigabytes: files and inline results.
+    downloads: Arc<dyn Transport>,
     base: Url,
     api_version: String,
     input_mime_type: String,
@@ -125,17 +129,17 @@ pub struct Gemini {
 }
 
 impl Gemini {
-    /// A client that talks through `transport`.
+    /// A client that sends every request through `transport`.
     ///
     /// # Errors
     /// [`SettingsError`] when the base URL or the version can't be used.
     pub fn new(settings: Settings, transport: Arc<dyn Transport>) -> Result<Self, SettingsError> {
         let base = Url::parse(&settings.base_url).map_err(|_| SettingsError::BaseUrl)?;
-        let plain = base.query().is_none()
+        let has_only_host_and_path = base.query().is_none()
             && base.fragment().is_none()
             && base.username().is_empty()
             && base.password().is_none();
-        if !matches!(base.scheme(), "http" | "https") || !plain {
+        if !matches!(base.scheme(), "http" | "https") || !has_only_host_and_path {
             return Err(SettingsError::BaseUrl);
         }
         let version = &settings.api_version;
@@ -143,6 +147,7 @@ impl Gemini {
             return Err(SettingsError::ApiVersion);
         }
         Ok(Self {
+            downloads: Arc::clone(&transport),
             transport,
             base,
             api_version: settings.api_version,
@@ -151,12 +156,17 @@ impl Gemini {
         })
     }
 
-    /// A client that talks over the network.
+    /// A client that sends its requests over the network.
     ///
     /// # Errors
     /// [`SettingsError`] when the base URL or the version can't be used.
     pub fn over_https(settings: Settings) -> Result<Self, SettingsError> {
-        Self::new(settings, Arc::new(HttpsTransport::default()))
+        let proxies = settings.proxies.clone();
+        let transport = Arc::new(HttpsTransport::new(proxies.clone()));
+        Ok(Self {
+            downloads: Arc::new(DownloadTransport::new(proxies)),
+            ..Self::new(settings, transport)?
+        })
     }
 
     /// The MIME type to upload a batch's input file with.
@@ -189,7 +199,7 @@ impl fmt::Debug for Gemini {
 
 #[cfg(test)]
 mod tests {
-    use super::{script::Script, *};
+    use super::{fake_transport::FakeTransport, *};
     use crate::key::ApiKey;
 
     fn settings() -> Settings {
@@ -199,18 +209,18 @@ mod tests {
     }
 
     fn client(settings: Settings) -> Result<Gemini, SettingsError> {
-        Gemini::new(settings, Script::replies([]))
+        Gemini::new(settings, FakeTransport::replies([]))
     }
 
     #[test]
-    fn key_shows_in_neither_settings_nor_client() {
+    fn debug_shows_the_key_in_neither_settings_nor_client() {
         let settings = settings();
         assert!(!format!("{settings:?}").contains("canary"));
         assert!(!format!("{:?}", client(settings).unwrap()).contains("canary"));
     }
 
     #[test]
-    fn base_url_keeps_its_port_and_path() {
+    fn the_base_url_keeps_its_port_and_path() {
         let gemini = client(Settings {
             base_url: "http://127.0.0.1:18081/gemini/".to_owned(),
             api_version: "v1".to_owned(),
@@ -224,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn base_url_is_a_plain_web_address() {
+    fn rejects_a_base_url_with_more_than_host_and_path() {
         for base_url in [
             "",
             "generativelanguage.googleapis.com",
@@ -245,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn version_is_one_word() {
+    fn rejects_a_version_that_is_not_one_word() {
         for api_version in ["", "v1/../x", "v1 "] {
             let settings = Settings {
                 api_version: api_version.to_owned(),

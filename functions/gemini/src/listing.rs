@@ -1,4 +1,4 @@
-//! Google's lists: page after page, each entry once, whole or not at all.
+//! Google's paginated lists: complete or an error, with each entry once.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -9,45 +9,47 @@ use serde_json::{Map, Value};
 use super::{
     Gemini,
     batches::CALL_TIMEOUT,
+    call::{Call, with_timeout},
     error::ApiError,
-    exchange::{Call, in_time},
 };
 
-/// Some hundred pages, which is more than a project gathers in the six weeks that batches are kept.
+/// How long a whole list may take. That is enough for some hundred pages, more than a project
+/// accumulates in the six weeks for which Google keeps batches.
 const LIST_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// As many as a page can hold. Without a page size, the list of batches has been seen empty when
-/// there were batches.
+/// The maximum. Without a page size, the API has returned an empty list although there were
+/// batches.
 const PAGE_SIZE: &str = "100";
 
-/// What Google lists.
+/// A type of resource that Google lists.
 pub(super) trait Listed: TryFrom<Self::Wire, Error = ApiError> {
-    /// As it is written on a page.
+    /// Its form on a page.
     type Wire: DeserializeOwned;
 
-    /// The list's path.
+    /// The path of the list.
     const PATH: &'static str;
 
     /// The member of a page that holds the entries.
     const MEMBER: &'static str;
 
-    /// What no other has.
+    /// Its unique name.
     fn name(&self) -> &str;
 }
 
 impl Gemini {
-    /// All of the project's, in Google's order, each once. Nothing is left out: what can't be
-    /// listed whole is an error, so that an empty list means that there is none.
+    /// Returns all entries of the project, in Google's order, each once. An incomplete list is an
+    /// error, so an empty list means that there is none.
     ///
     /// # Errors
-    /// That of the first page that fails; [`ApiError::Malformed`] when the pages go in a circle.
+    /// The error of the first page that fails, or [`ApiError::Malformed`] when the pages form a
+    /// cycle.
     pub(super) async fn list<T: Listed>(&self) -> Result<Vec<T>, ApiError> {
-        in_time(LIST_TIMEOUT, self.all_pages()).await
+        with_timeout(LIST_TIMEOUT, self.all_pages()).await
     }
 
     async fn all_pages<T: Listed>(&self) -> Result<Vec<T>, ApiError> {
         let mut entries = Vec::new();
-        // The list moves on while it is read, so an entry can be on two pages.
+        // The list can change between two pages, so an entry can be on both.
         let mut names = HashSet::new();
         let mut tokens = HashSet::new();
         let mut token = String::new();
@@ -57,8 +59,9 @@ impl Gemini {
             if !token.is_empty() {
                 url.query_pairs_mut().append_pair("pageToken", &token);
             }
+            // A page with any other content is an error, never an empty page.
             let page = self
-                .again(&Call::new(Method::GET, url), CALL_TIMEOUT)
+                .send_with_retry(&Call::new(Method::GET, url), CALL_TIMEOUT)
                 .await?
                 .json()?;
             let Page {
@@ -71,33 +74,34 @@ impl Gemini {
                     entries.push(entry);
                 }
             }
+            // A token that appears twice would make this loop endless.
             token = next_page_token;
             if token.is_empty() {
                 return Ok(entries);
             }
             if !tokens.insert(token.clone()) {
-                return Err(ApiError::malformed("the pages of the list go in a circle"));
+                return Err(ApiError::malformed("the pages of the list form a cycle"));
             }
         }
     }
 }
 
-/// `{"files":[…],"nextPageToken":"…"}`, and `{}` where there is nothing.
+/// `{"files":[…],"nextPageToken":"…"}`, and `{}` for an empty list.
 struct Page<W> {
     entries: Vec<W>,
     next_page_token: String,
 }
 
 impl<W: DeserializeOwned> Page<W> {
-    /// An empty list is `{}`. What holds something else instead, such as an error, must not pass
-    /// for one.
+    /// Reads a page. An empty list is `{}`; any other object without entries, such as an error,
+    /// must not count as one.
     fn read(mut page: Map<String, Value>, member: &str) -> Result<Self, ApiError> {
-        let unreachable: Vec<String> = taken(&mut page, "unreachable")?;
+        let unreachable: Vec<String> = take_member(&mut page, "unreachable")?;
         if !unreachable.is_empty() {
             return Err(ApiError::transient("a part of the list is unreachable"));
         }
-        let next_page_token = taken(&mut page, "nextPageToken")?;
-        let entries: Vec<W> = taken(&mut page, member)?;
+        let next_page_token = take_member(&mut page, "nextPageToken")?;
+        let entries: Vec<W> = take_member(&mut page, member)?;
         if entries.is_empty() && !page.is_empty() {
             return Err(ApiError::malformed(format!("not a list of {member}")));
         }
@@ -108,9 +112,9 @@ impl<W: DeserializeOwned> Page<W> {
     }
 }
 
-/// A member of a page, its default where it is absent or null. Nothing of what it holds is in the
-/// error.
-fn taken<T: DeserializeOwned + Default>(
+/// Removes a member of a page. It is the default if the member is absent or null. The error
+/// contains nothing of its value.
+fn take_member<T: DeserializeOwned + Default>(
     page: &mut Map<String, Value>,
     member: &str,
 ) -> Result<T, ApiError> {
@@ -128,11 +132,11 @@ mod tests {
     use super::*;
     use crate::{
         File,
-        script::{Reply, Script, client, interrupted, json as answer},
+        fake_transport::{FakeTransport, Reply, client, interrupted, json as answer},
     };
 
     async fn files(replies: impl IntoIterator<Item = Reply>) -> Result<Vec<File>, ApiError> {
-        client(&Script::replies(replies)).files().await
+        client(&FakeTransport::replies(replies)).files().await
     }
 
     fn page(names: &[&str], token: &str) -> Reply {
@@ -141,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn empty_object_and_null_members_are_empty_lists() {
+    async fn an_empty_object_and_null_members_are_empty_lists() {
         for empty in [
             json!({}),
             json!({ "files": null, "nextPageToken": null, "unreachable": [] }),
@@ -151,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn page_without_entries_is_not_the_last_one() {
+    async fn a_page_without_entries_can_have_a_successor() {
         let found = files([page(&[], "a"), page(&["files/1"], "")])
             .await
             .unwrap();
@@ -162,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn page_of_something_else_is_an_error() {
+    async fn a_page_with_other_content_is_an_error() {
         for other in [
             json!({ "operations": [] }),
             json!({ "error": { "code": 500 } }),
@@ -180,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn page_that_is_interrupted_is_asked_for_once_more() {
+    async fn an_interrupted_page_is_requested_again() {
         let found = files([
             page(&["files/1"], "a"),
             interrupted(),

@@ -1,4 +1,5 @@
-//! A refusal read: from the status, the headers and the error envelope to an [`ApiError`].
+//! Translates a rejection, from its status, its headers and its error envelope, into an
+//! [`ApiError`].
 
 use std::collections::BTreeMap;
 
@@ -9,14 +10,14 @@ use serde_json::Value;
 use super::error::ApiError;
 use crate::key::ApiKey;
 
-/// The most of Google's words that is kept.
-const MESSAGE_BYTES: usize = 1024;
+/// The maximum length of a message that is kept.
+const MAX_MESSAGE_BYTES: usize = 1024;
 
-/// The longest that Gemini may ask to wait. No quota lasts longer than a day, and no message can
-/// come back later than this; what is asked for beyond is a mistake.
-const LONGEST_DELAY: f64 = 12.0 * 3600.0;
+/// The longest wait that Gemini may request. No quota lasts longer than a day, and SQS can hide a
+/// message for no longer than this. A longer request counts as a mistake.
+const MAX_RETRY_AFTER_SECONDS: f64 = 12.0 * 3600.0;
 
-/// What stands in an error envelope: `{"error": {"code": 400, "message": "…", "status":
+/// The content of an error envelope: `{"error": {"code": 400, "message": "…", "status":
 /// "INVALID_ARGUMENT", "details": [{"@type": "…", …}]}}`
 #[derive(Default)]
 struct Refusal {
@@ -27,7 +28,8 @@ struct Refusal {
 }
 
 impl Refusal {
-    /// Reads an envelope, as much of it as can be understood. A streamed answer has it in a list.
+    /// Reads the members of an envelope that have the expected form. In a streamed response it is
+    /// an element of a list.
     fn read(body: &[u8]) -> Option<Self> {
         let body: Value = serde_json::from_slice(body).ok()?;
         let error = body
@@ -58,7 +60,8 @@ impl Refusal {
         })
     }
 
-    fn says(&self, words: &str) -> bool {
+    /// Whether the message contains these lower-case words.
+    fn contains(&self, words: &str) -> bool {
         self.message.to_ascii_lowercase().contains(words)
     }
 
@@ -72,18 +75,18 @@ impl Refusal {
         seconds(delay.strip_suffix('s')?)
     }
 
-    /// The id of the first quota that was exceeded.
+    /// The ID of the first quota that was exceeded.
     fn quota(&self) -> Option<String> {
         let violation = &self.detail("google.rpc.QuotaFailure")?["violations"][0];
         ["quotaId", "quotaMetric"]
             .iter()
             .find_map(|member| violation[member].as_str())
-            .map(plain)
+            .map(sanitize)
     }
 }
 
-/// What an answer other than 2xx means.
-pub(super) fn refused(
+/// The error for a response with another status than 2xx.
+pub(super) fn from_response(
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
@@ -97,9 +100,9 @@ pub(super) fn refused(
     )
 }
 
-/// The refusal inside of an answer whose status says success, where there is one: the end of an
-/// upload has such.
-pub(super) fn hidden(headers: &HeaderMap, body: &[u8]) -> Option<ApiError> {
+/// The rejection inside a response with a status of success, if there is one. The last response of
+/// an upload can contain one.
+pub(super) fn in_success(headers: &HeaderMap, body: &[u8]) -> Option<ApiError> {
     let error = Refusal::read(body)?;
     let status = StatusCode::from_u16(error.code)
         .ok()
@@ -108,6 +111,7 @@ pub(super) fn hidden(headers: &HeaderMap, body: &[u8]) -> Option<ApiError> {
     Some(classify(status, headers, &error, None))
 }
 
+/// Sorts a rejection by what the caller can do, from the status and some of Google's messages.
 fn classify(
     status: StatusCode,
     headers: &HeaderMap,
@@ -116,14 +120,14 @@ fn classify(
 ) -> ApiError {
     let message = match (refusal.message.as_str(), key) {
         ("", _) => status.to_string(),
-        (message, Some(key)) => plain(&key.hide_in(message)),
-        (message, None) => plain(message),
+        (message, Some(key)) => sanitize(&key.hide_in(message)),
+        (message, None) => sanitize(message),
     };
     match status.as_u16() {
-        429 if refusal.says("prepayment credits are depleted") => {
+        429 if refusal.contains("prepayment credits are depleted") => {
             ApiError::PrepaymentDepleted { message }
         }
-        // A project without billing has no batches at all: waiting does not help.
+        // A project without billing can't use batches at all, so waiting does not help.
         429 if refusal
             .quota()
             .is_some_and(|quota| quota.contains("FreeTier")) =>
@@ -136,19 +140,20 @@ fn classify(
             message,
         },
         401 => ApiError::Unauthorized { message },
-        // A file that is missing, expired or another project's: Google does not say which.
-        403 if refusal.says("may not exist") => ApiError::NotFound { message },
+        // A file that is missing, has expired or belongs to another project. Google does not report
+        // which.
+        403 if refusal.contains("may not exist") => ApiError::NotFound { message },
         403 => ApiError::Unauthorized { message },
-        400 if refusal.reason_is("API_KEY_INVALID") || refusal.says("api key not valid") => {
+        400 if refusal.reason_is("API_KEY_INVALID") || refusal.contains("api key not valid") => {
             ApiError::Unauthorized { message }
         }
-        // The country, or the project's billing: the request is right, and the project may not make
-        // it.
+        // The country or the billing of the project: the request is valid, but the project may not
+        // make it.
         400 if refusal.status == "FAILED_PRECONDITION" => ApiError::Unauthorized { message },
         404 => ApiError::NotFound { message },
         409 => ApiError::Conflict { message },
-        // Timed out or cancelled on Google's side, whoever was slow: not the request's fault, and
-        // perhaps carried out.
+        // A time-out or a cancellation on Google's side. The request is not at fault and may have
+        // had its effect.
         408 | 499 | 500..=599 if refusal.message.is_empty() => ApiError::transient(message),
         408 | 499 | 500..=599 => ApiError::transient(format!("{}: {message}", status.as_u16())),
         400..=499 => ApiError::Invalid {
@@ -156,21 +161,21 @@ fn classify(
             lines: wrong_lines(&refusal.message),
         },
         300..=399 => ApiError::malformed(format!("{status}: redirects are not followed")),
-        _ => ApiError::malformed(format!("{status} is not expected")),
+        _ => ApiError::malformed(format!("unexpected status {status}")),
     }
 }
 
-/// The lines of an input file that a refusal names, each with its reason: `Error on line 3: invalid
-/// JSON, …`, one a line of text. `line 1 column 5` is a place in the request itself, and names
-/// none.
+/// The lines of an input file that a message names, each with its reason: `Error on line 3: invalid
+/// JSON, …`, one per line of the message. `line 1 column 5` is a position in the request itself and
+/// does not count.
 fn wrong_lines(message: &str) -> BTreeMap<u64, String> {
     let named = message
         .lines()
-        .filter_map(|text| Some((line_number(text)?, plain(text))));
+        .filter_map(|text| Some((line_number(text)?, sanitize(text))));
     named.collect()
 }
 
-/// The number behind the first word `line` of a text.
+/// The number after the first word `line` of a text.
 fn line_number(text: &str) -> Option<u64> {
     let lower = text.to_ascii_lowercase();
     let mut words = lower
@@ -178,27 +183,28 @@ fn line_number(text: &str) -> Option<u64> {
         .filter(|word| !word.is_empty());
     words.find(|word| *word == "line")?;
     let number = words.next()?.trim_start_matches('#').parse().ok()?;
-    let is_place_in_request = words.next().is_some_and(|word| word == "column");
-    (!is_place_in_request).then_some(number)
+    let is_position_in_request = words.next().is_some_and(|word| word == "column");
+    (!is_position_in_request).then_some(number)
 }
 
-/// The header's number of seconds. Its other form, a date, Google does not use.
+/// The number of seconds in the header `retry-after`. Google does not use its other form, a date.
 fn retry_after(headers: &HeaderMap) -> Option<SignedDuration> {
     seconds(headers.get(RETRY_AFTER)?.to_str().ok()?)
 }
 
-/// A number of seconds, at most [`LONGEST_DELAY`]. What is negative or no number asks for nothing.
+/// A number of seconds, at most [`MAX_RETRY_AFTER_SECONDS`]. A negative number or another text is
+/// ignored.
 fn seconds(text: &str) -> Option<SignedDuration> {
     let seconds: f64 = text.trim().parse().ok()?;
     if seconds.is_nan() || seconds < 0.0 {
         return None;
     }
-    SignedDuration::try_from_secs_f64(seconds.min(LONGEST_DELAY)).ok()
+    SignedDuration::try_from_secs_f64(seconds.min(MAX_RETRY_AFTER_SECONDS)).ok()
 }
 
-/// Foreign words made fit for a log: no control characters, no query of a URL (it may hold a key or
-/// an upload id), and at most 1 KiB.
-pub(super) fn plain(text: &str) -> String {
+/// Makes a message of the API fit for a log: without control characters, without the query of any
+/// URL (it may contain a key or an upload ID), and at most 1 KiB.
+pub(super) fn sanitize(text: &str) -> String {
     let words = text
         .split(|c: char| c.is_control() || c.is_whitespace())
         .filter(|word| !word.is_empty())
@@ -212,8 +218,8 @@ pub(super) fn plain(text: &str) -> String {
             plain.push(' ');
         }
         plain.push_str(word);
-        if plain.len() > MESSAGE_BYTES {
-            plain.truncate(plain.floor_char_boundary(MESSAGE_BYTES));
+        if plain.len() > MAX_MESSAGE_BYTES {
+            plain.truncate(plain.floor_char_boundary(MAX_MESSAGE_BYTES));
             break;
         }
     }
@@ -228,7 +234,7 @@ mod tests {
     use super::*;
 
     fn class(status: u16, body: Value) -> ApiError {
-        refused(
+        from_response(
             StatusCode::from_u16(status).unwrap(),
             &HeaderMap::new(),
             body.to_string().as_bytes(),
@@ -236,7 +242,7 @@ mod tests {
         )
     }
 
-    fn says(message: &str) -> Value {
+    fn with_message(message: &str) -> Value {
         json!({ "error": { "message": message } })
     }
 
@@ -273,17 +279,17 @@ mod tests {
     }
 
     #[test]
-    fn words_of_google_refine_the_class() {
+    fn the_message_refines_the_class() {
         use ApiError::*;
         let file = "You do not have permission to access the File abc or it may not exist.";
-        assert!(matches!(class(403, says(file)), NotFound { message } if message == file));
+        assert!(matches!(class(403, with_message(file)), NotFound { message } if message == file));
         let credit = "Your prepayment credits are depleted. Please go to AI Studio.";
         assert!(matches!(
-            class(429, says(credit)),
+            class(429, with_message(credit)),
             PrepaymentDepleted { .. }
         ));
         let key = "API key not valid. Please pass a valid API key.";
-        assert!(matches!(class(400, says(key)), Unauthorized { .. }));
+        assert!(matches!(class(400, with_message(key)), Unauthorized { .. }));
         let reason = json!({ "error": { "code": 400, "message": "Bad key.", "details": [
             { "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID" },
         ] } });
@@ -300,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn quota_answer_names_quota_and_delay() {
+    fn reads_the_quota_and_the_delay_of_a_rate_limit() {
         let body = json!({ "error": { "code": 429, "message": "You exceeded your current quota", "details": [
             { "@type": "type.googleapis.com/google.rpc.Help", "links": [] },
             { "@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [
@@ -326,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn delay_that_cannot_be_meant_is_ignored_or_cut() {
+    fn an_implausible_delay_is_ignored_or_capped() {
         let half_a_day = SignedDuration::from_hours(12);
         for (asked, wait) in [
             ("0s", Some(SignedDuration::ZERO)),
@@ -361,7 +367,7 @@ mod tests {
             ("Fri, 31 Dec 1999 23:59:59 GMT", None),
         ] {
             let headers = HeaderMap::from_iter([(RETRY_AFTER, asked.parse().unwrap())]);
-            let error = refused(StatusCode::TOO_MANY_REQUESTS, &headers, b"", None);
+            let error = from_response(StatusCode::TOO_MANY_REQUESTS, &headers, b"", None);
             assert!(
                 matches!(error, ApiError::RateLimited { retry_after, .. } if retry_after == wait),
                 "{asked}: {error:?}"
@@ -370,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn envelope_is_read_as_far_as_it_can_be() {
+    fn reads_the_valid_members_of_an_envelope() {
         for body in [
             json!([{ "error": { "code": 429, "message": "Too many." } }]),
             json!({ "error": { "code": "429", "message": "Too many.", "details": null } }),
@@ -396,20 +402,20 @@ mod tests {
                 "{body}"
             );
         }
-        let hidden = |body: Value| hidden(&HeaderMap::new(), body.to_string().as_bytes());
-        assert!(hidden(json!({ "error": { "code": "400", "message": "No." } })).is_some());
-        assert!(hidden(json!({ "error": null })).is_none());
+        let in_success = |body: Value| in_success(&HeaderMap::new(), body.to_string().as_bytes());
+        assert!(in_success(json!({ "error": { "code": "400", "message": "No." } })).is_some());
+        assert!(in_success(json!({ "error": null })).is_none());
     }
 
     #[test]
-    fn retry_after_header_counts_where_it_is_longer() {
+    fn the_longer_of_header_and_envelope_is_the_delay() {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, "60".parse().unwrap());
         let body = json!({ "error": { "details": [
             { "@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34s" },
         ] } });
         for body in [body, json!({})] {
-            let error = refused(
+            let error = from_response(
                 StatusCode::TOO_MANY_REQUESTS,
                 &headers,
                 body.to_string().as_bytes(),
@@ -422,8 +428,8 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_google_names_are_read() {
-        let lines = |message: &str| match class(400, says(message)) {
+    fn reads_the_lines_that_a_message_names() {
+        let lines = |message: &str| match class(400, with_message(message)) {
             ApiError::Invalid { lines, .. } => lines.into_keys().collect::<Vec<_>>(),
             error => panic!("{error:?}"),
         };
@@ -440,7 +446,7 @@ mod tests {
         ] {
             assert_eq!(lines(other), [0; 0], "{other}");
         }
-        // All are read, although no more than a kilobyte of the message is kept.
+        // All are read, although only 1 KiB of the message is kept.
         let many: Vec<String> = (1..=500)
             .map(|line| format!("Error on line {line}: no such field: 'thinking'"))
             .collect();
@@ -448,17 +454,20 @@ mod tests {
     }
 
     #[test]
-    fn body_that_is_no_envelope_is_never_shown() {
+    fn a_body_that_is_not_an_envelope_is_not_shown() {
         let body = b"<html>secret page</html>";
-        let error = refused(StatusCode::BAD_GATEWAY, &HeaderMap::new(), body, None);
-        assert_eq!(error.to_string(), "no answer from Gemini: 502 Bad Gateway");
+        let error = from_response(StatusCode::BAD_GATEWAY, &HeaderMap::new(), body, None);
+        assert_eq!(
+            error.to_string(),
+            "no usable response from Gemini: 502 Bad Gateway"
+        );
     }
 
     #[test]
-    fn key_in_the_words_of_google_is_hidden() {
+    fn the_key_in_a_message_is_replaced() {
         let key = ApiKey::new("canary-1234").unwrap();
-        let body = says("Consumer 'api_key:canary-1234' has been suspended.").to_string();
-        let error = refused(
+        let body = with_message("Consumer 'api_key:canary-1234' has been suspended.").to_string();
+        let error = from_response(
             StatusCode::FORBIDDEN,
             &HeaderMap::new(),
             body.as_bytes(),
@@ -468,18 +477,18 @@ mod tests {
     }
 
     #[test]
-    fn plain_keeps_lines_apart_and_drops_queries() {
+    fn sanitized_text_has_spaces_for_line_ends_and_no_queries() {
         assert_eq!(
-            plain("line 1\r\nline\u{7} 2 at https://host/upload?upload_id=x, why?"),
+            sanitize("line 1\r\nline\u{7} 2 at https://host/upload?upload_id=x, why?"),
             "line 1 line 2 at https://host/upload why?"
         );
     }
 
     proptest! {
         #[test]
-        fn plain_is_short_and_without_control_characters(text in "\\PC{0,800}[\\x00-\\x1f€ ]{0,800}") {
-            let plain = plain(&text);
-            prop_assert!(plain.len() <= MESSAGE_BYTES);
+        fn sanitized_text_is_short_and_without_control_characters(text in "\\PC{0,800}[\\x00-\\x1f€ ]{0,800}") {
+            let plain = sanitize(&text);
+            prop_assert!(plain.len() <= MAX_MESSAGE_BYTES);
             prop_assert!(!plain.contains(char::is_control));
         }
     }

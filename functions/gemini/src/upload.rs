@@ -1,5 +1,5 @@
-//! Upload of a file, by Google's resumable protocol: a start that answers with the upload's own
-//! URL, then chunks to that URL, then a file at the end of the last chunk.
+//! The upload of a file by Google's resumable protocol. A first request returns the upload's own
+//! URL, the chunks go to that URL, and the response to the last chunk describes the file.
 
 use std::{pin::pin, time::Duration};
 
@@ -14,32 +14,32 @@ use url::Url;
 use super::{
     Gemini,
     batches::CALL_TIMEOUT,
+    call::{Call, with_timeout},
     error::{ApiError, UploadError},
-    exchange::{Call, in_time},
     file::File,
-    session::{COMMAND, Session, text},
-    window::Window,
+    upload_buffer::UploadBuffer,
+    upload_session::{COMMAND, UploadSession, text},
 };
 
-/// The chunk of Google's SDKs, and the granularity that the API answers.
+/// The chunk size of Google's SDKs, which is also the granularity that the API reports.
 const CHUNK_BYTES: usize = 8 << 20;
-/// A granularity above this is refused: the chunk is held in memory.
+/// The maximum granularity. A whole chunk is in memory.
 const MAX_CHUNK_BYTES: usize = 64 << 20;
-/// No function lives longer than 15 minutes; on one machine with a slow line, 2 GB take most of an
-/// hour.
+/// How long an upload may take. A function ends after 15 minutes anyway; on one machine, 2 GB take
+/// almost an hour over a slow connection.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// What is to be uploaded.
+/// The description of a file to upload.
 #[derive(Clone, Debug)]
 pub struct UploadRequest {
-    /// The file's name for people, up to 512 characters.
+    /// The display name, up to 512 characters.
     pub display_name: String,
-    /// What the file is; see [`Gemini::input_mime_type`] for a batch's input.
+    /// The MIME type; see [`Gemini::input_mime_type`] for a batch's input.
     pub mime_type: String,
-    /// How many bytes follow, up to 2 GB.
+    /// The number of bytes, up to 2 GB.
     pub size_bytes: u64,
-    /// The file's name, where it shall not be Google's choice: `files/` and up to 40 lower-case
-    /// letters, digits and dashes, with no dash at either end.
+    /// The requested name: `files/` and up to 40 lower-case letters, digits and dashes, without a
+    /// dash at either end. Without one, Google assigns a name.
     pub name: Option<FileName>,
 }
 
@@ -55,24 +55,23 @@ struct NewFile<'a> {
     name: Option<&'a FileName>,
     display_name: &'a str,
     mime_type: &'a str,
-    /// int64, which is a string in proto3 JSON.
+    /// An int64, which is a string in proto3 JSON.
     size_bytes: String,
 }
 
 impl Gemini {
-    /// Uploads the bytes of `body` and answers with the file, which may not be ready yet: see
-    /// [`File::state`]. One chunk of 8 MiB is held in memory.
+    /// Uploads the bytes of `body` and returns the file, which may not be ready yet; see
+    /// [`File::state`]. One chunk of 8 MiB is in memory.
     ///
     /// # Errors
-    /// [`UploadError::Body`] and [`UploadError::Length`] for what is wrong with the bytes;
-    /// [`UploadError::Api`] for what went wrong with Gemini, [`ApiError::Conflict`] where the name
-    /// is taken.
+    /// [`UploadError::Body`] and [`UploadError::Length`] for problems of the bytes, and
+    /// [`UploadError::Api`] for problems of the API: [`ApiError::Conflict`] if the name exists.
     pub async fn upload<S, E>(&self, request: UploadRequest, body: S) -> Result<File, UploadError>
     where
         S: Stream<Item = Result<Bytes, E>> + Send,
         E: Into<BoxError> + Send,
     {
-        in_time(
+        with_timeout(
             UPLOAD_TIMEOUT,
             self.upload_in_chunks(&request, body, CHUNK_BYTES),
         )
@@ -92,7 +91,7 @@ impl Gemini {
         let session = self.start(request, chunk_bytes).await?;
         let body = pin!(body);
         let file = session
-            .send_all(&mut Window::new(body, request.size_bytes))
+            .send_all(&mut UploadBuffer::new(body, request.size_bytes))
             .await?;
         if file.size_bytes != request.size_bytes {
             return Err(UploadError::Length {
@@ -103,8 +102,12 @@ impl Gemini {
         Ok(file)
     }
 
-    /// Opens an upload. One that is left open costs nothing, so this may be repeated.
-    async fn start(&self, request: &UploadRequest, chunk: usize) -> Result<Session<'_>, ApiError> {
+    /// Starts an upload. An abandoned upload is free, so this request can be repeated.
+    async fn start(
+        &self,
+        request: &UploadRequest,
+        chunk: usize,
+    ) -> Result<UploadSession<'_>, ApiError> {
         let size = request.size_bytes.to_string();
         let call = Call::new(Method::POST, self.url_under("/upload", "files"))
             .header("x-goog-upload-protocol", "resumable")?
@@ -119,34 +122,39 @@ impl Gemini {
                     size_bytes: size,
                 },
             })?;
-        let answer = self.again(&call, CALL_TIMEOUT).await?;
+        let answer = self.send_with_retry(&call, CALL_TIMEOUT).await?;
         let url = self.upload_url(&answer.headers)?;
-        Ok(Session::new(self, url, chunk_size(&answer.headers, chunk)?))
+        Ok(UploadSession::new(
+            self,
+            url,
+            chunk_size(&answer.headers, chunk)?,
+        ))
     }
 
-    /// The URL to send the bytes to. Another host than ours is never sent any.
+    /// The URL for the chunks. Only the configured host ever receives any.
     fn upload_url(&self, headers: &HeaderMap) -> Result<Url, ApiError> {
         let url = text(headers, "x-goog-upload-url")
             .and_then(|text| Url::parse(text).ok())
             .ok_or_else(|| ApiError::malformed("an upload without a URL"))?;
-        let ours = url.origin() == self.base.origin();
-        if !ours || !url.username().is_empty() || url.password().is_some() {
+        let is_same_origin = url.origin() == self.base.origin();
+        if !is_same_origin || !url.username().is_empty() || url.password().is_some() {
             return Err(ApiError::malformed(
-                "an upload URL that is not on the configured host",
+                "an upload URL on another host than the configured one",
             ));
         }
         Ok(url)
     }
 }
 
-/// As much of `wanted` as is a multiple of the granularity, as every chunk but the last must be.
-fn chunk_size(headers: &HeaderMap, wanted: usize) -> Result<usize, ApiError> {
+/// The largest multiple of the granularity up to `preferred`, or one granule. Every chunk except
+/// the last must be a multiple.
+fn chunk_size(headers: &HeaderMap, preferred: usize) -> Result<usize, ApiError> {
     let Some(granularity) = text(headers, "x-goog-upload-chunk-granularity") else {
-        return Ok(wanted);
+        return Ok(preferred);
     };
     match granularity.parse() {
         Ok(granularity @ 1..=MAX_CHUNK_BYTES) => {
-            Ok((wanted - wanted % granularity).max(granularity))
+            Ok((preferred - preferred % granularity).max(granularity))
         }
         _ => Err(ApiError::malformed(
             "an upload with an unusable chunk granularity",
@@ -165,8 +173,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        script::{CANARY, Reply, Script, assert_valid, client, json as answer, shown},
-        upload_server::{UPLOAD_URL, server, started},
+        fake_transport::{
+            CANARY, FakeTransport, Reply, assert_valid, client, error_chain, json as answer,
+        },
+        fake_upload_server::{UPLOAD_URL, server, started},
     };
 
     fn request(size_bytes: u64) -> UploadRequest {
@@ -187,19 +197,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn start_is_valid_and_announces_the_file() {
-        let (script, upload) = server(10, 4, |_| None);
+    async fn the_start_request_is_valid_and_describes_the_file() {
+        let (fake, upload) = server(10, 4, |_| None);
         let request = UploadRequest {
             name: Some(FileName::new("files/ref-1")),
             ..request(10)
         };
-        let file = client(&script)
+        let file = client(&fake)
             .upload(request, body(&["012", "", "3456789"]))
             .await
             .unwrap();
         assert_eq!((file.name.as_str(), file.size_bytes), ("files/1", 10));
         assert_eq!(upload.lock().unwrap().received, b"0123456789");
-        let start = &script.seen()[0];
+        let start = &fake.requests()[0];
         assert_eq!(start.line(), "POST /upload/v1beta/files");
         for (name, value) in [
             ("x-goog-api-key", CANARY),
@@ -220,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn upload_url_of_another_host_gets_no_byte() {
+    async fn an_upload_url_on_another_host_receives_nothing() {
         for url in [
             "https://evil.example/upload/v1beta/files?upload_id=x",
             "https://generativelanguage.googleapis.com.evil.example/upload?upload_id=x",
@@ -234,8 +244,8 @@ mod tests {
                 .header("x-goog-upload-url", url)
                 .body(full("{}"))
                 .unwrap());
-            let script = Script::replies([reply]);
-            let error = client(&script)
+            let fake = FakeTransport::replies([reply]);
+            let error = client(&fake)
                 .upload(request(3), body(&["abc"]))
                 .await
                 .unwrap_err();
@@ -243,14 +253,14 @@ mod tests {
                 matches!(error, UploadError::Api(ApiError::Malformed { .. })),
                 "{url}: {error:?}"
             );
-            assert!(!shown(&error).contains("upload_id"), "{error}");
-            assert_eq!(script.lines(), ["POST /upload/v1beta/files"]);
+            assert!(!error_chain(&error).contains("upload_id"), "{error}");
+            assert_eq!(fake.lines(), ["POST /upload/v1beta/files"]);
         }
     }
 
     #[tokio::test]
-    async fn start_without_a_url_is_malformed() {
-        let error = client(&Script::replies([answer(200, &json!({}))]))
+    async fn a_start_without_a_url_is_malformed() {
+        let error = client(&FakeTransport::replies([answer(200, &json!({}))]))
             .upload(request(3), body(&["abc"]))
             .await
             .unwrap_err();
@@ -261,8 +271,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn taken_name_is_a_conflict() {
-        let error = client(&Script::replies([answer(409, &json!({}))]))
+    async fn an_existing_name_is_a_conflict() {
+        let error = client(&FakeTransport::replies([answer(409, &json!({}))]))
             .upload(request(3), body(&["abc"]))
             .await
             .unwrap_err();
@@ -273,10 +283,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn body_of_another_length_makes_no_file() {
+    async fn a_body_of_another_length_creates_no_file() {
         for pieces in [&["ab"][..], &["abc", "", "d"], &["abcd"], &[]] {
-            let (script, upload) = server(3, 2, |_| None);
-            let error = client(&script)
+            let (fake, upload) = server(3, 2, |_| None);
+            let error = client(&fake)
                 .upload(request(3), body(pieces))
                 .await
                 .unwrap_err();
@@ -289,23 +299,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn body_that_fails_makes_no_file() {
-        let (script, upload) = server(3, 2, |_| None);
+    async fn a_body_that_fails_creates_no_file() {
+        let (fake, upload) = server(3, 2, |_| None);
         let body = stream::iter([Ok(Bytes::from_static(b"ab")), Err("disk gone")]);
-        let error = client(&script).upload(request(3), body).await.unwrap_err();
+        let error = client(&fake).upload(request(3), body).await.unwrap_err();
         assert!(matches!(error, UploadError::Body(_)), "{error:?}");
         assert!(!upload.lock().unwrap().finished);
     }
 
     #[tokio::test]
-    async fn stored_size_that_differs_is_an_error() {
+    async fn another_stored_size_is_an_error() {
         let file: Value = json!({ "file": { "name": "files/1", "sizeBytes": "2" } });
         let end: Reply = Ok(Response::builder()
             .header("x-goog-upload-status", "final")
             .body(full(file.to_string()))
             .unwrap());
-        let script = Script::replies([started(8), end]);
-        let error = client(&script)
+        let fake = FakeTransport::replies([started(8), end]);
+        let error = client(&fake)
             .upload(request(3), body(&["abc"]))
             .await
             .unwrap_err();
@@ -322,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn chunk_is_the_largest_multiple_of_the_granularity() {
+    fn a_chunk_is_the_largest_multiple_of_the_granularity() {
         let size = |granularity: Option<&str>| {
             let mut headers = HeaderMap::new();
             if let Some(granularity) = granularity {
@@ -345,19 +355,19 @@ mod tests {
 
     #[tokio::test]
     async fn chunks_go_to_the_upload_url_in_steps_of_the_granularity() {
-        let (script, _) = server(10, 4, |_| None);
-        let upload = client(&script);
+        let (fake, _) = server(10, 4, |_| None);
+        let upload = client(&fake);
         upload
             .upload_in_chunks(&request(10), body(&["0123456789"]), 4)
             .await
             .unwrap();
-        let sizes: Vec<_> = script.seen()[1..]
+        let sizes: Vec<_> = fake.requests()[1..]
             .iter()
             .map(|chunk| chunk.body.len())
             .collect();
         assert_eq!(sizes, [4, 4, 2]);
         assert!(
-            script.seen()[1..]
+            fake.requests()[1..]
                 .iter()
                 .all(|chunk| chunk.head.uri == UPLOAD_URL)
         );

@@ -1,6 +1,7 @@
-//! How Google writes its answers: proto3 JSON, read with tolerance.
+//! The form of Google's responses: proto3 JSON.
 //!
-//! int64 is a string (or a number), zeros and empty values are left out, times are RFC 3339.
+//! An int64 is a string or a number, zeros and empty values are omitted, and times are RFC 3339.
+//! The parsers accept deviations, so that an unexpected detail does not make a batch unreadable.
 
 use std::{fmt, ops::Range};
 
@@ -9,21 +10,23 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-use super::refusal::plain;
+use super::refusal::sanitize;
 
-/// Why a batch or a file failed: `google.rpc.Status`. Read with tolerance: an answer about a batch
-/// must not become unreadable because its error is written otherwise.
+/// Why a batch or a file failed: `google.rpc.Status`. The parser accepts other forms, because an
+/// unexpected form of the error must not make a batch unreadable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The gRPC code: 1 cancelled, 3 invalid argument, 8 resource exhausted, 13 internal …
     pub code: i64,
-    /// Google's words: at most 1 KiB, without control characters.
+    /// Google's message: at most 1 KiB, without control characters.
     pub message: String,
 }
 
 impl<'de> Deserialize<'de> for Status {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let error = Value::deserialize(deserializer)?;
+        // The code can be a number, a numeric string, or the name of a gRPC code in `code` or
+        // `status`.
         let of = |name: &str| match &error[name] {
             Value::Number(number) => number.as_i64(),
             Value::String(word) => word.trim().parse().ok().or_else(|| grpc_code(word)),
@@ -39,13 +42,13 @@ impl<'de> Deserialize<'de> for Status {
             .unwrap_or_default();
         Ok(Self {
             code,
-            message: plain(message),
+            message: sanitize(message),
         })
     }
 }
 
-/// A count: a string or a number, absent or null for 0. One that is too large is the largest, and
-/// one that can't be read counts as absent: no batch must become unreadable for it.
+/// Reads a count: a string or a number, absent or null for 0. A count that is too large is
+/// `u64::MAX`, and any other value is 0, because no count must make a batch unreadable.
 pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     struct Count;
 
@@ -65,7 +68,7 @@ pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D
         }
 
         fn visit_f64<E: de::Error>(self, value: f64) -> Result<u64, E> {
-            // `as` saturates, and takes what is no number for 0.
+            // `as` saturates, and converts NaN to 0.
             Ok(value as u64)
         }
 
@@ -102,12 +105,12 @@ pub(super) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D
     deserializer.deserialize_any(Count)
 }
 
-/// A time. One that can't be read counts as absent, and so does one that can't be meant: what is
-/// added to it must be a time too.
+/// Reads a time. One that can't be parsed counts as absent. So does an implausible one: callers add
+/// durations to it, which must not overflow.
 pub(super) fn time<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Timestamp>, D::Error> {
-    /// 1 January 2020 and 2100, in seconds.
+    /// The plausible range: 2020 to 2099, in seconds since 1970.
     const YEARS: Range<i64> = 1_577_836_800..4_102_444_800;
 
     let time = Value::deserialize(deserializer)?
@@ -116,7 +119,7 @@ pub(super) fn time<'de, D: Deserializer<'de>>(
     Ok(time.filter(|time: &Timestamp| YEARS.contains(&time.as_second())))
 }
 
-/// A member that may be null, for its default.
+/// Reads a member that may be null, which means its default.
 pub(super) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -144,14 +147,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn count_is_the_same_as_string_and_as_number(n: u64) {
+        fn a_count_is_the_same_as_string_and_as_number(n: u64) {
             prop_assert_eq!(counted(json!({ "n": n })).unwrap(), n);
             prop_assert_eq!(counted(json!({ "n": n.to_string() })).unwrap(), n);
         }
     }
 
     #[test]
-    fn count_that_is_none_is_zero_and_one_that_is_too_large_is_the_largest() {
+    fn an_invalid_count_is_zero_and_a_huge_one_is_the_maximum() {
         assert_eq!(counted(json!({})).unwrap(), 0);
         for value in [
             json!(null),
@@ -171,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn time_that_cannot_be_meant_is_absent() {
+    fn an_implausible_time_is_absent() {
         #[derive(Deserialize)]
         struct Timed {
             #[serde(default, deserialize_with = "time")]
@@ -199,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn status_may_lack_any_member() {
+    fn any_member_of_a_status_may_be_missing() {
         let status: Status = serde_json::from_value(json!({ "code": 13, "details": [] })).unwrap();
         assert_eq!((status.code, status.message.as_str()), (13, ""));
         for (written, code, message) in [

@@ -68,7 +68,7 @@ impl Deps {
             catalogs: wiring.catalog_store(),
             settings: wiring.settings.job.clone(),
             limits: Limits::default(),
-            web: Web::over_https(),
+            web: Web::over_https(wiring.proxies()?),
         })
     }
 }

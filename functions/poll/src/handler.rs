@@ -1,77 +1,53 @@
-//! One message of (polls): ask Gemini about the batch, and have the message come back, or hand the
-//! shard on.
+//! One message of (polls): load its shard, decide what happens to it, and carry that out.
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use darkroom::{
-    messages::ShardMessage,
-    names::{JobId, ShardId},
-    state::{Arrival, PollStep, poll_step},
-};
+use darkroom::state::{Outcome, PollStep, poll_step};
 use jiff::Timestamp;
 use runtime::{
     deliveries::{Disposition, Message, deliver},
-    ledger_store::LedgerError,
-    queue::QueueError,
-    shard_store::StateError,
+    turn::{Effects, Turn, TurnError},
 };
 
-use crate::{answer::ask, deps::Deps, work::Work};
+use crate::answer::ask;
+use crate::deps::Deps;
 
-/// Why a batch could not be asked about now; its message comes back.
-#[derive(Debug, thiserror::Error)]
-pub enum PollError {
-    /// The body is no message of this queue.
-    #[error("not a shard message: {0}")]
-    Message(#[from] serde_json::Error),
-    /// The shard's state was removed by hand.
-    #[error("job {0} has no state for shard {1}")]
-    NoState(JobId, ShardId),
-    /// The state can't be read or written.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The ledger can't be read or written.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The next queue can't be reached.
-    #[error(transparent)]
-    Queue(#[from] QueueError),
-}
-
-/// Handles one event of (polls).
-pub async fn handle(deps: &Deps, event: SqsEvent, _deadline: Timestamp) -> SqsBatchResponse {
+/// Handles one event of (polls). `deadline` is when Lambda ends the invocation.
+pub async fn handle(deps: &Deps, event: SqsEvent, deadline: Timestamp) -> SqsBatchResponse {
     deliver(&deps.polls, event, async |message| {
-        process(deps, message).await
+        process(deps, message, deadline).await
     })
     .await
 }
 
-async fn process(deps: &Deps, message: &Message) -> Result<Disposition, PollError> {
-    let about: ShardMessage = serde_json::from_str(&message.body)?;
-    let Some(stored) = deps.states.read(&about.job, about.shard).await? else {
-        return Err(PollError::NoState(about.job, about.shard));
+async fn process(
+    deps: &Deps,
+    message: &Message,
+    deadline: Timestamp,
+) -> Result<Disposition, TurnError> {
+    let effects = Effects {
+        states: &deps.states,
+        ledger: &deps.ledger,
+        onward: &deps.results,
+        reports: &deps.reports,
+        clock: &deps.clock,
     };
-    let stopped = !stored.shard.is_terminal() && deps.states.is_stopped(&about.job).await?;
-    let arrival = Arrival {
-        message: &message.id,
-        at: deps.clock.now(),
-        stopped,
-    };
-    let step = poll_step(&stored.shard, &arrival);
-    let work = Work {
-        deps,
-        about,
-        message: &message.id,
-        stopped,
-    };
-    match step {
+    let turn = Turn::open(effects, message, deadline).await?;
+    let outcome = decide(deps, &turn).await;
+    turn.finish(outcome).await
+}
+
+/// Asks Gemini if the shard's batch may have changed, and returns what happens to the shard next.
+/// An answer that Gemini does not give is an outcome too, so this can't fail.
+async fn decide(deps: &Deps, turn: &Turn<'_>) -> Outcome {
+    match poll_step(turn.shard(), &turn.arrival()) {
         PollStep::Ask {
-            batch,
+            submitted,
             cancel,
             overdue,
-        } => ask(&work, stored, &batch, cancel, overdue).await,
-        PollStep::Collect => work.hand_on().await,
-        PollStep::GiveUp => work.end(&stored, stored.shard.given_up()).await,
-        PollStep::NotOwner => Ok(Disposition::Done),
-        PollStep::Report => work.tell_report(Disposition::Done).await,
+        } => ask(deps, turn, submitted, cancel, overdue).await,
+        PollStep::Collect => Outcome::forward_again(turn.shard_id()),
+        PollStep::GiveUp => Outcome::end(turn.shard().expired()),
+        PollStep::NotOwner => Outcome::Ignore,
+        PollStep::Report => Outcome::Notify,
     }
 }

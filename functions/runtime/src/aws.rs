@@ -24,11 +24,11 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// From the environment that Lambda gives a function.
+    /// Makes the clients from the environment that Lambda sets for a function.
     pub async fn from_env() -> Self {
         let config = config().await;
         let s3 = s3_settings(aws_sdk_s3::config::Builder::from(&config));
-        // Emulators have no host name for every bucket.
+        // Emulators do not have a host name for each bucket.
         let s3 = s3.force_path_style(config.endpoint_url().is_some());
         Self {
             s3: aws_sdk_s3::Client::from_conf(s3.build()),
@@ -37,7 +37,7 @@ impl Aws {
     }
 }
 
-/// The role, region, credentials and endpoint in the environment.
+/// Reads the role, region, credentials and endpoint in the environment.
 pub(crate) async fn config() -> SdkConfig {
     aws_config::from_env()
         .timeout_config(timeouts())
@@ -46,9 +46,9 @@ pub(crate) async fn config() -> SdkConfig {
         .await
 }
 
-/// The SDK's own HTTPS client, made when a connection is first needed. The SDK would make it when
-/// it is configured, and reading the root certificates takes longer than all else at a function's
-/// start.
+/// The SDK's own HTTPS client, without a proxy, which is the SDK's default. It is made for the
+/// first connection. The SDK would make it when it is configured, and reading the root certificates
+/// takes longer than everything else at a function's start.
 fn https() -> SharedHttpClient {
     let made = OnceLock::new();
     http_client_fn(move |settings, components| {
@@ -61,8 +61,8 @@ fn https() -> SharedHttpClient {
     })
 }
 
-/// Scheme and host of a service that no SDK crate calls: the endpoint in the environment
-/// (`AWS_ENDPOINT_URL_SSM`, `AWS_ENDPOINT_URL`), or the one of the region.
+/// The scheme and host of a service that is called without an SDK crate: the endpoint in the
+/// environment (`AWS_ENDPOINT_URL_SSM`, `AWS_ENDPOINT_URL`), or that of the region.
 pub(crate) fn endpoint(config: &SdkConfig, service: &'static str) -> String {
     let key = ServiceConfigKey::builder()
         .service_id(service)
@@ -89,8 +89,8 @@ pub(crate) fn endpoint(config: &SdkConfig, service: &'static str) -> String {
     format!("https://{service}{fips}.{region}.{domain}")
 }
 
-/// What AWS said, or what happened to the connection, in a few words.
-pub(crate) fn said<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
+/// Describes an error in a few words: AWS's code and message, or what happened to the connection.
+pub(crate) fn describe<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
     match error {
         SdkError::ServiceError(service) => {
             let reply = service.err();
@@ -102,21 +102,21 @@ pub(crate) fn said<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String
         }
         SdkError::TimeoutError(_) => "time-out".to_owned(),
         SdkError::DispatchFailure(_) => "connection failed".to_owned(),
-        SdkError::ResponseError(_) => "the answer can't be read".to_owned(),
+        SdkError::ResponseError(_) => "the response can't be read".to_owned(),
         SdkError::ConstructionFailure(_) => "the request can't be built".to_owned(),
         _ => "failed".to_owned(),
     }
 }
 
-/// What every S3 client here is set to: a CRC32 of every object, and no stalled-stream protection,
-/// which would count the wait for Gemini's next bytes as a stall of the upload.
+/// The settings of every S3 client: a CRC32 of each object, and no stalled-stream protection, which
+/// would count a wait for Gemini's next bytes as a stalled upload.
 pub fn s3_settings(builder: aws_sdk_s3::config::Builder) -> aws_sdk_s3::config::Builder {
     builder
         .request_checksum_calculation(RequestChecksumCalculation::WhenSupported)
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
 }
 
-/// The SDK alone has only a connect time-out.
+/// The time limits of each request. By default the SDK limits only the time to connect.
 fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(4))

@@ -18,5 +18,6 @@ pub mod rejection;
 pub mod settings;
 pub mod shard_queues;
 pub mod shard_store;
+pub mod turn;
 pub mod upload_store;
 pub mod wiring;

@@ -1,7 +1,7 @@
 //! The Gemini API key in SSM's Parameter Store, read by one signed request.
 //!
-//! The function needs a single operation of SSM. The SDK crate for SSM would take longer to compile
-//! than all of the project's own code, so the request is signed with `aws-sigv4`, which the other
+//! The functions need one operation of SSM. The SDK crate for SSM takes longer to compile than all
+//! of the project's own code, so this module signs the request with `aws-sigv4`, which the other
 //! SDK crates use too.
 
 use std::{sync::Arc, time::Duration};
@@ -28,16 +28,16 @@ use tokio::{sync::OnceCell, time::timeout};
 
 use crate::aws;
 
-/// How often a read is tried before SSM counts as unavailable.
+/// How many times a read is attempted before SSM counts as unavailable.
 const MAX_ATTEMPTS: u32 = 3;
 /// How long one attempt may take.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause before the second attempt; it doubles for the third.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
-/// The most bytes of an answer that are read. An advanced parameter holds 8 KiB.
+/// The maximum size of a response. An advanced parameter has up to 8 KiB.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
 
-/// SSM speaks version 1.1 of AWS's JSON protocol.
+/// The content type of version 1.1 of AWS's JSON protocol, which SSM uses.
 const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 /// The value of `x-amz-target`.
 const OPERATION: &str = "AmazonSSM.GetParameter";
@@ -50,19 +50,19 @@ const OPERATION: &str = "AmazonSSM.GetParameter";
 #[derive(Debug)]
 pub struct Parameter {
     name: String,
-    /// Made when the key is first needed: most starts of a function find nothing to ask Gemini.
+    /// Made for the first read, because most starts of a function make no call to Gemini.
     ssm: OnceCell<Ssm>,
 }
 
-/// The Gemini client's settings in the environment; see [`gemini::Settings::from_variables`].
+/// Reads the settings of the Gemini client; see [`gemini::Settings::from_variables`].
 ///
 /// # Errors
-/// [`VariableError`] when the key is missing or can't be one.
+/// [`VariableError`] when the key is missing, or when the key or a proxy is invalid.
 pub fn gemini_settings(variables: &Variables) -> Result<gemini::Settings, VariableError> {
     gemini::Settings::from_variables(variables, |name| Arc::new(Parameter::new(name)))
 }
 
-/// How SSM is called.
+/// A client of SSM.
 pub struct Ssm {
     transport: Arc<dyn Transport>,
     /// The region and the credentials to sign with.
@@ -80,21 +80,21 @@ impl std::fmt::Debug for Ssm {
     }
 }
 
-/// What SSM answers to `GetParameter`, as far as it is used.
+/// The members of a `GetParameter` response that are used.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Answer {
     parameter: Value,
 }
 
-/// The parameter itself.
+/// The parameter in a response.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Value {
     value: String,
 }
 
-/// What SSM answers when it refuses: the error's code, with or without a prefix and `#`.
+/// An error response of SSM: the code, with or without a prefix and `#`.
 #[derive(Default, Deserialize)]
 struct Refusal {
     #[serde(default, rename = "__type")]
@@ -144,7 +144,8 @@ impl KeyStore for Parameter {
 }
 
 impl Ssm {
-    /// SSM with the role, region and endpoint that Lambda gives a function.
+    /// Makes a client with the role, region and endpoint in the environment. It uses no proxy, as
+    /// the AWS SDK does not either.
     async fn from_env() -> Self {
         Self::new(
             Arc::new(HttpsTransport::default()),
@@ -153,8 +154,8 @@ impl Ssm {
         )
     }
 
-    /// SSM through `transport`, with the region, credentials and, where one is set, endpoint of
-    /// `config`.
+    /// Makes a client that sends its requests through `transport`, with the region, the credentials
+    /// and the optional endpoint of `config`.
     pub fn new(transport: Arc<dyn Transport>, config: SdkConfig, clock: Clock) -> Self {
         let endpoint = aws::endpoint(&config, "ssm");
         Self {
@@ -165,7 +166,7 @@ impl Ssm {
         }
     }
 
-    /// One signed `GetParameter`, with decryption.
+    /// Calls `GetParameter` once, with decryption.
     async fn get_parameter(&self, name: &str) -> Result<ApiKey, KeyError> {
         let unavailable = |problem: String| KeyError::Unavailable {
             name: name.to_owned(),
@@ -181,7 +182,9 @@ impl Ssm {
                 .await
                 .map_err(|_| "connection failed".to_owned())?;
             let (head, body) = response.into_parts();
-            let body = read_answer(body).await.ok_or("the answer can't be read")?;
+            let body = read_answer(body)
+                .await
+                .ok_or("the response can't be read")?;
             Ok(Response::from_parts(head, body))
         };
         let exchange = timeout(ATTEMPT_TIMEOUT, exchange).await;
@@ -191,7 +194,7 @@ impl Ssm {
 
         if response.status() == StatusCode::OK {
             let answer: Answer = serde_json::from_slice(response.body())
-                .map_err(|_| unavailable("the answer can't be read".to_owned()))?;
+                .map_err(|_| unavailable("the response can't be read".to_owned()))?;
             return ApiKey::new(&answer.parameter.value).map_err(|problem| KeyError::Malformed {
                 name: name.to_owned(),
                 problem,
@@ -206,7 +209,7 @@ impl Ssm {
         })
     }
 
-    /// The signed request, or why there is none.
+    /// Makes the signed request, or returns the reason why it can't.
     async fn request(&self, name: &str) -> Result<Request<Body>, String> {
         let provider = self
             .config
@@ -248,7 +251,7 @@ impl Ssm {
     }
 }
 
-/// The bytes of a body, unless they are too many or don't all come.
+/// Reads a body. It is `None` if the body is too large or incomplete.
 async fn read_answer(mut body: Body) -> Option<BytesMut> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {

@@ -8,7 +8,7 @@ use darkroom::state::LONGEST_WAIT;
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use crate::aws::said;
+use crate::aws::describe;
 
 /// A queue.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ impl Queue {
         call: &'static str,
         error: SdkError<E, R>,
     ) -> QueueError {
-        self.error(call, said(&error))
+        self.error(call, describe(&error))
     }
 
     fn error(&self, call: &'static str, what: String) -> QueueError {

@@ -32,7 +32,7 @@ impl ShardQueues {
             Owner::Submit => self.shards.send(&message).await,
             Owner::Poll => self.polls.send(&message).await,
             Owner::Collect => self.results.send(&message).await,
-            Owner::Nobody => Ok(()),
+            Owner::None => Ok(()),
         }
     }
 

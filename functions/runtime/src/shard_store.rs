@@ -192,7 +192,7 @@ impl ShardStore {
     ///
     /// # Errors
     /// [`StateError`]. An error is never "no".
-    pub async fn is_stopped(&self, job: &JobId) -> Result<bool, StateError> {
+    pub async fn cancel_requested(&self, job: &JobId) -> Result<bool, StateError> {
         Ok(self
             .bucket
             .head(&object_keys::cancel(job))

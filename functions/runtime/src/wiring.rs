@@ -11,6 +11,7 @@ use gemini::Gemini;
 use seam::{
     clock::Clock,
     environment::{VariableError, Variables},
+    proxies::Proxies,
     rng::Rng,
 };
 
@@ -177,6 +178,18 @@ impl Wiring {
                 Ok(Gemini::over_https(settings)?)
             }
             Services::Host { gemini, .. } => Ok(gemini.clone()),
+        }
+    }
+
+    /// The proxies for connections to public hosts: on Lambda, those in the environment. The host
+    /// has given them to what connects.
+    ///
+    /// # Errors
+    /// [`WiringError`] on Lambda, when a variable can't be read.
+    pub fn proxies(&self) -> Result<Proxies, WiringError> {
+        match &self.services {
+            Services::Lambda(variables) => Ok(Proxies::from_variables(variables)?),
+            Services::Host { .. } => Ok(Proxies::default()),
         }
     }
 

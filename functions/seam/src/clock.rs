@@ -1,11 +1,11 @@
-//! Time, passed in: every function reads the time from a [`Clock`] it is given.
+//! The time: every function reads it from a [`Clock`] that its caller provides.
 
 use std::{fmt, sync::Arc};
 
 use jiff::Timestamp;
 
-/// Where a function reads the time from: the system's clock on Lambda, a simulated one in the local
-/// host and in tests.
+/// A source of the time: the system's clock on Lambda, and a simulated clock on the local host and
+/// in tests.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
@@ -19,12 +19,12 @@ impl Clock {
         Self(Arc::new(Timestamp::now))
     }
 
-    /// A clock that answers with `now()`.
+    /// A clock that returns `now()`.
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// The present moment.
+    /// Returns the current time.
     pub fn now(&self) -> Timestamp {
         (self.0)()
     }

@@ -1,29 +1,29 @@
-//! Environment variables, read once when a function starts.
+//! Environment variables, which a function reads once, when it starts.
 
 use std::{collections::HashMap, fmt::Display, str::FromStr};
 
-/// The variables a function was started with.
+/// A set of environment variables.
 #[derive(Clone, Default)]
 pub struct Variables(HashMap<String, String>);
 
-/// A variable that is missing or can't be read. It names the variable and never shows its value.
+/// A variable is missing or invalid. The message contains its name and never its value.
 #[derive(Debug, thiserror::Error)]
 pub enum VariableError {
-    /// It is needed and isn't set.
+    /// The variable is required and not set.
     #[error("environment variable {0} is not set")]
     Missing(&'static str),
-    /// It is set to something else than what it means.
-    #[error("environment variable {name} can't be read: {problem}")]
+    /// The value is invalid.
+    #[error("invalid environment variable {name}: {problem}")]
     Malformed {
-        /// The variable's name.
+        /// The name of the variable.
         name: &'static str,
-        /// What is wrong with its value.
+        /// What is wrong with the value.
         problem: String,
     },
 }
 
 impl Variables {
-    /// The process's environment.
+    /// The environment of this process.
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place where the environment is read"
@@ -32,7 +32,7 @@ impl Variables {
         std::env::vars().collect()
     }
 
-    /// A variable that must be set, and not empty.
+    /// Returns a variable that must be set and not empty.
     ///
     /// # Errors
     /// [`VariableError::Missing`].
@@ -40,19 +40,19 @@ impl Variables {
         self.optional(name).ok_or(VariableError::Missing(name))
     }
 
-    /// A variable that may be missing; an empty one is.
+    /// Returns an optional variable. An empty one counts as missing.
     pub fn optional(&self, name: &str) -> Option<String> {
         self.0.get(name).filter(|value| !value.is_empty()).cloned()
     }
 
-    /// `POWERTOOLS_SERVICE_NAME`, by which the deployment's log lines and metrics go; default
-    /// `darkroom`.
+    /// Returns `POWERTOOLS_SERVICE_NAME`, the service in the deployment's log lines and metrics;
+    /// default `darkroom`.
     pub fn service(&self) -> String {
         self.optional("POWERTOOLS_SERVICE_NAME")
             .unwrap_or_else(|| "darkroom".to_owned())
     }
 
-    /// A variable of another type than text, or `default` if it is missing.
+    /// Parses a variable, or returns `default` if it is missing.
     ///
     /// # Errors
     /// [`VariableError::Malformed`].
@@ -64,7 +64,7 @@ impl Variables {
         Ok(self.optional_parsed(name)?.unwrap_or(default))
     }
 
-    /// A variable of another type than text, which may be missing.
+    /// Parses an optional variable.
     ///
     /// # Errors
     /// [`VariableError::Malformed`].
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_variable_is_a_missing_one() {
+    fn an_empty_variable_counts_as_missing() {
         let variables: Variables = [("BUCKET", ""), ("COUNT", "x3")].into_iter().collect();
         assert_eq!(
             variables.required("BUCKET").unwrap_err().to_string(),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_variable_is_named_without_its_value() {
+    fn the_error_of_an_invalid_variable_does_not_contain_its_value() {
         let variables: Variables = [("COUNT", "x3")].into_iter().collect();
         let problem = variables.parsed::<u32>("COUNT", 7).unwrap_err().to_string();
         assert!(

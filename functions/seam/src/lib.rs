@@ -1,10 +1,15 @@
-//! What is passed in: the wire, the time, randomness and the environment.
+//! The services that functions and clients receive from their caller: the network, the time,
+//! randomness and the environment.
 //!
-//! Every function and client takes these as values, so that a test or the local host can replace them. No AWS SDK is
-//! among the dependencies.
+//! All of them are values, so that a test or the local host can replace them. No AWS SDK is among
+//! the dependencies.
 
 pub mod clock;
 pub mod environment;
+#[cfg(any(test, feature = "fake-proxy"))]
+pub mod fake_proxy;
 pub mod https;
+pub mod proxies;
 pub mod rng;
+pub mod tls;
 pub mod transport;

@@ -1,8 +1,8 @@
-//! One HTTP exchange as a service: request in, response out.
+//! One HTTP exchange as a service: a request in, a response out.
 //!
-//! The Gemini client talks through a [`Transport`]: `hyper` in production, a stand-in mounted in
-//! process in tests and in the local host. The stand-ins for S3 and SQS have the same shape, so one
-//! fault injector can sit before any.
+//! The Gemini client sends its requests through a [`Transport`]: the network in production, and a
+//! stand-in in the same process in tests and on the local host. The stand-ins for S3 and SQS are
+//! transports too, so one fault injector works in front of any of them.
 
 use std::{future::Future, pin::Pin};
 
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 
-/// Any error of a body or a connection.
+/// An error of a body or a connection.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A streamed body, in either direction.
@@ -19,29 +19,30 @@ pub type Body = BoxBody<Bytes, BoxError>;
 /// A boxed future, as object-safe traits need.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A request → response service.
+/// A service that answers an HTTP request with a response.
 pub trait Transport: Send + Sync + 'static {
-    /// Sends one request and answers with the response's head; its body streams after.
+    /// Sends one request and returns the head of the response, whose body follows as a stream.
     ///
     /// # Errors
-    /// [`TransportError::NeverSent`] when the request can't have had an effect,
-    /// [`TransportError::Interrupted`] when it may have.
+    /// [`TransportError::NeverSent`] when the request can't have had an effect, and
+    /// [`TransportError::Interrupted`] when it may have had one.
     fn send(&self, request: Request<Body>)
     -> BoxFuture<'_, Result<Response<Body>, TransportError>>;
 }
 
-/// Why an exchange gave no response.
+/// Why an exchange has no response.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
-    /// No byte of the request left (name look-up, connect, TLS): it had no effect.
-    #[error("not sent: {0}")]
+    /// No byte of the request was sent, so it had no effect: the lookup of the name, the
+    /// connection, the tunnel of a proxy or the TLS handshake failed.
+    #[error("the request was not sent")]
     NeverSent(#[source] BoxError),
-    /// The request may have been received: a time-out or a reset after sending began.
-    #[error("interrupted, the effect is unknown: {0}")]
+    /// The request may have been received: a time-out or a reset after its first byte.
+    #[error("the request was interrupted, and its effect is unknown")]
     Interrupted(#[source] BoxError),
 }
 
-/// A body that is all there.
+/// A body with these bytes.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into())
         .map_err(|never| match never {})

@@ -1,434 +1,298 @@
-//! One attempt: be admitted, upload, write down the intent, ask once.
+//! One attempt: be admitted, upload, record the intent, make one create call.
 //!
-//! Before the one create call nothing was bought, so an attempt that fails there is repeated until
-//! the shard's deadline, with its reason in the state. After the call there are three cases: a
-//! batch, surely none, or unknown ([`crate::recovery`]).
+//! Nothing is bought before the create call, so an attempt that fails there is repeated until the
+//! shard's deadline, with the reason in its state. After the call there are three cases: a batch,
+//! certainly none, or unknown ([`crate::recovery`]).
+
+use std::ops::ControlFlow;
 
 use darkroom::{
     display_name::DisplayName,
     ledger::{Admission, OVER_BUDGET},
     names::FileName,
-    state::{BATCH_DEADLINE, Phase, REFUSED_CREATES_BEFORE_HELD, Shard, Submitted, retry_wait},
+    state::{BATCH_DEADLINE, Outcome, Phase, Shard, Submitted},
 };
-use gemini::{ApiError, CREATE_TIMEOUT, CreateError};
+use gemini::{ApiError, Batch, CREATE_TIMEOUT, CreateError};
 use jiff::{SignedDuration, Timestamp};
 use runtime::{
-    deliveries::Disposition,
     metrics::Metric,
-    shard_store::{Cas, StoredShard},
+    turn::{Turn, TurnError},
 };
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::{
-    handler::SubmitError,
-    input::{self, InputError},
-    recovery, refused,
-    work::{CONTENDED, Work},
+    deps::Deps,
+    error::{InputError, SubmitError},
+    input, recovery, refused,
+    replan::{QUOTA_WAIT, planned, refused_as_a_whole, retry, wait_for_key, wait_for_quota},
 };
 
-/// The shortest wait where only quota, credit or the key prevented a call: batch quotas free up as
-/// batches end. Any shorter, and the message's receives would be used up before the shard's
-/// deadline.
-pub(crate) const QUOTA_WAIT: SignedDuration = SignedDuration::from_mins(15);
-
-/// How often a shard asks again that today's limits could not admit even alone.
+/// How long a shard waits that today's limits could not admit even alone.
 const LIMITS_WAIT: SignedDuration = SignedDuration::from_hours(1);
 
-/// What must be left of an invocation to ask for a batch: the call's own time limit, and time to
-/// write the answer down.
+/// What must be left of an invocation for a create call: the call's own time limit, and time to
+/// record the answer.
 const ROOM_TO_CREATE: SignedDuration =
     SignedDuration::from_secs(CREATE_TIMEOUT.as_secs() as i64 + 30);
 
-/// The shortest time between two looks at another shard's upload of the same reference.
-const TAKEN_SHORTEST: SignedDuration = SignedDuration::from_secs(1);
-/// The longest time between them: most uploads are over long before their lease.
-const TAKEN_LONGEST: SignedDuration = SignedDuration::from_secs(10);
+/// The shortest wait for another shard's upload of the same reference.
+const MIN_CLAIM_WAIT: SignedDuration = SignedDuration::from_secs(1);
+/// The longest such wait: most uploads end long before their claim expires.
+const MAX_CLAIM_WAIT: SignedDuration = SignedDuration::from_secs(10);
 
-/// How often the name of a created batch is written down before giving up.
-const WRITES: u32 = 3;
+/// How many times the write that names a created batch is tried.
+const MAX_WRITES: u32 = 3;
 
-/// Takes a shard without a batch to one that has a batch, or says why not yet. `died` says that the
-/// submitter before this one ended while it uploaded.
+/// Makes attempt number `attempt` for a shard without a batch. `crashed` is true if the previous
+/// submitter crashed while it uploaded.
 pub(crate) async fn submit(
-    work: &Work<'_>,
-    stored: StoredShard,
+    deps: &Deps,
+    turn: &mut Turn<'_>,
     attempt: u32,
-    died: bool,
-) -> Result<Disposition, SubmitError> {
-    let deps = work.deps;
-    let mut planned = planned(&stored.shard, attempt - 1);
-    if died {
+    crashed: bool,
+) -> Result<Outcome, SubmitError> {
+    let mut planned = planned(turn.shard(), attempt - 1);
+    if crashed {
         planned = planned.after_error(format!(
-            "attempt {} ended while the requests were uploaded: the function was stopped, or ran out of time or memory",
+            "attempt {} ended while the requests were uploaded: the function was stopped, or ran \
+             out of time or memory",
             attempt - 1
         ));
     }
 
     // A shard has its place in the ledger before anything is uploaded for it.
-    let now = deps.clock.now();
-    match deps
-        .ledger
-        .change(|ledger| ledger.admit(&stored.shard, &deps.limits, now))
-        .await?
-    {
+    match turn.admit(&deps.limits).await? {
         Admission::Granted => {}
         Admission::Later { why, at } => {
-            return work
-                .wait(&stored, planned.waiting(why), at.duration_since(now))
-                .await;
+            let wait = at.duration_since(deps.clock.now());
+            return Ok(Outcome::wait(planned.waiting(why), wait));
         }
         Admission::Never { why } => {
-            let why = format!("{why}. It is submitted as soon as the limits allow it");
-            return work.wait(&stored, planned.waiting(why), LIMITS_WAIT).await;
+            let why = format!("{why}. The shard is submitted once the limits allow it");
+            return Ok(Outcome::wait(planned.waiting(why), LIMITS_WAIT));
         }
-        // Nothing was bought. The keys of a round keep what they have; all are in `retry.jsonl`.
+        // Nothing was bought. Every key without an image is in `retry.jsonl`.
         Admission::OverBudget { why } => {
-            return work.end(&stored, planned.failed(OVER_BUDGET, why)).await;
+            return Ok(Outcome::end(planned.failed(OVER_BUDGET, why)));
         }
     }
 
-    match upload(work, stored, planned, attempt).await? {
-        Uploaded::File(stored, file) => create(work, *stored, attempt, file).await,
-        Uploaded::Not(disposition) => Ok(disposition),
+    match upload(deps, turn, &planned, attempt).await? {
+        ControlFlow::Continue(file) => create(deps, turn, attempt, file).await,
+        ControlFlow::Break(outcome) => Ok(outcome),
     }
 }
 
-/// What came of an upload.
-enum Uploaded {
-    /// The input file, and the state that says that it was being uploaded.
-    File(Box<StoredShard>, FileName),
-    /// None now: what becomes of the message.
-    Not(Disposition),
-}
-
-/// Uploads the input file, within the time that the invocation has before it must ask for the
-/// batch.
+/// Uploads the input file, within the time that the invocation has before its create call. Breaks
+/// with an outcome if there is no input file.
 async fn upload(
-    work: &Work<'_>,
-    stored: StoredShard,
-    planned: Shard,
+    deps: &Deps,
+    turn: &mut Turn<'_>,
+    planned: &Shard,
     attempt: u32,
-) -> Result<Uploaded, SubmitError> {
-    let deps = work.deps;
+) -> Result<ControlFlow<Outcome, FileName>, SubmitError> {
+    // The lease keeps other submitters away. One that is left over proves a crash to the next.
     let uploading = Phase::Uploading {
         attempt,
-        lease_until: work.deadline,
+        lease_until: turn.deadline(),
     };
     let next = Shard {
         waiting: planned.waiting.clone(),
         ..planned.enter(uploading, planned.deadline)
     };
-    let Cas::Written(stored) = deps
-        .states
-        .swap(&stored, next.driven_by(work.message, work.deadline))
-        .await?
-    else {
-        return Ok(Uploaded::Not(Disposition::Later(CONTENDED)));
-    };
+    turn.enter(next).await?;
 
-    let display_name = display_name(work, attempt);
-    let time_left = work.deadline.duration_since(deps.clock.now()) - ROOM_TO_CREATE;
-    let upload = input::upload(deps, &stored.shard, &display_name);
-    let disposition = match timeout(time_left.try_into().unwrap_or_default(), upload).await {
-        Ok(Ok(file)) => return Ok(Uploaded::File(Box::new(stored), file)),
-        Ok(Err(InputError::Gemini(error))) => not_uploaded(work, &stored, attempt, error).await,
-        Ok(Err(InputError::Unusable(problem))) => {
-            work.end(&stored, stored.shard.failed("INPUT", problem))
-                .await
-        }
+    let time_left = turn.deadline().duration_since(deps.clock.now()) - ROOM_TO_CREATE;
+    let name = display_name(deps, turn, attempt);
+    let upload = input::upload(deps, turn.shard(), &name);
+    let uploaded = timeout(time_left.try_into().unwrap_or_default(), upload).await;
+
+    let shard = turn.shard();
+    Ok(ControlFlow::Break(match uploaded {
+        Ok(Ok(file)) => return Ok(ControlFlow::Continue(file)),
+        Ok(Err(InputError::Gemini(error))) => not_uploaded(deps, turn, attempt, error).await?,
+        Ok(Err(InputError::Unusable(problem))) => Outcome::end(shard.failed("INPUT", problem)),
         Ok(Err(InputError::Transient(problem))) => {
-            retry(
-                work,
-                &stored,
-                attempt,
-                &format!("the requests were not uploaded: {problem}"),
-            )
-            .await
+            let problem = format!("the requests were not uploaded: {problem}");
+            retry(shard, attempt, &problem)
         }
         Ok(Err(why @ InputError::Taken { until })) => {
-            wait_for_upload(work, &stored, attempt, &why, until).await
+            wait_for_upload(shard, attempt, &why, until, deps.clock.now())
         }
-        Err(_) => {
-            retry(
-                work,
-                &stored,
-                attempt,
-                "the requests were not uploaded within the time that a function has",
-            )
-            .await
-        }
-    };
-    disposition.map(Uploaded::Not)
+        Err(_) => retry(
+            shard,
+            attempt,
+            "the requests were not uploaded within the time that a function has",
+        ),
+    }))
 }
 
-/// Writes down that the batch is asked for, then asks once.
+/// Records the intent, then makes the one create call.
 async fn create(
-    work: &Work<'_>,
-    stored: StoredShard,
+    deps: &Deps,
+    turn: &mut Turn<'_>,
     attempt: u32,
     file: FileName,
-) -> Result<Disposition, SubmitError> {
-    let deps = work.deps;
-    if deps.clock.now() + ROOM_TO_CREATE > work.deadline {
-        discard(work, &file).await;
-        return retry(
-            work,
-            &stored,
+) -> Result<Outcome, SubmitError> {
+    // A call that Lambda cuts off has an unknown outcome, which costs a quiet period.
+    if deps.clock.now() + ROOM_TO_CREATE > turn.deadline() {
+        discard(deps, &file).await;
+        return Ok(retry(
+            turn.shard(),
             attempt,
             "the upload left no time to create the batch",
-        )
-        .await;
+        ));
     }
-    // A person may have cancelled the job while its requests were uploaded.
-    if deps.states.is_stopped(&work.about.job).await? {
-        discard(work, &file).await;
-        return work.end(&stored, stored.shard.cancelled()).await;
+
+    // A user may have canceled the job while its requests were uploaded.
+    if turn.cancel_requested_meanwhile().await? {
+        discard(deps, &file).await;
+        return Ok(Outcome::end(turn.shard().cancelled()));
     }
+
+    // From this write on, every later submitter assumes that the call was made.
     let creating = Phase::Creating {
         attempt,
         file: file.clone(),
-        lease_until: work.deadline,
+        lease_until: turn.deadline(),
     };
-    let next = stored.shard.enter(creating, stored.shard.deadline);
-    let Cas::Written(stored) = deps.states.swap(&stored, next).await? else {
-        return Ok(Disposition::Later(CONTENDED));
-    };
-    match deps
-        .gemini
-        .create_batch(&stored.shard.model, &display_name(work, attempt), &file)
-        .await
-    {
-        Ok(batch) => {
-            info!(batch = %batch.name, "batch created");
-            let now = deps.clock.now();
-            let submitted = Submitted {
-                attempt,
-                batch: batch.name,
-                submitted_at: now,
-                finished: 0,
-                cancelled_at: None,
-                output_missing_since: None,
-            };
-            let next = stored
-                .shard
-                .enter(Phase::Submitted(submitted), now + BATCH_DEADLINE);
-            if let Cas::Conflict = write_down(work, &stored, next).await? {
-                return Ok(Disposition::Later(CONTENDED));
-            }
-            deps.polls.send(&work.about).await?;
-            work.tell_report().await
-        }
+    let next = turn.shard().enter(creating, turn.shard().deadline);
+    turn.enter(next).await?;
+
+    let name = display_name(deps, turn, attempt);
+    let model = &turn.shard().model;
+    match deps.gemini.create_batch(model, &name, &file).await {
+        Ok(batch) => created(deps, turn, attempt, batch).await,
         Err(CreateError::NotCreated(error)) => {
-            discard(work, &file).await;
-            not_created(work, &stored, attempt, error).await
+            discard(deps, &file).await;
+            not_created(deps, turn, attempt, error).await
         }
         Err(CreateError::Unknown(error)) => {
             let why = format!("Gemini's answer to creating the batch is unknown: {error}");
-            recovery::begin(work, &stored, attempt, file, &why).await
+            recovery::begin(deps, turn, attempt, file, &why).await
         }
     }
 }
 
-/// What the attempt's input file and batch are called at Gemini.
-fn display_name(work: &Work<'_>, attempt: u32) -> String {
-    let (job, shard) = (work.about.job.clone(), work.about.shard);
+/// Records the created batch. If that write were lost, the batch would have to be looked up, so a
+/// failed write is repeated at once.
+async fn created(
+    deps: &Deps,
+    turn: &mut Turn<'_>,
+    attempt: u32,
+    batch: Batch,
+) -> Result<Outcome, SubmitError> {
+    info!(batch = %batch.name, "batch created");
+    let now = deps.clock.now();
+    let submitted = Submitted {
+        attempt,
+        batch: batch.name,
+        submitted_at: now,
+        finished: 0,
+        cancelled_at: None,
+        output_missing_since: None,
+    };
+    let next = turn
+        .shard()
+        .enter(Phase::Submitted(submitted), now + BATCH_DEADLINE);
+    let mut writes = 1;
+    loop {
+        match turn.enter(next.clone()).await {
+            Err(TurnError::State(problem)) if writes < MAX_WRITES => {
+                warn!("the batch's name was not recorded: {problem}");
+                writes += 1;
+            }
+            written => break written?,
+        }
+    }
+    Ok(Outcome::forward_again(turn.shard_id()))
+}
+
+/// Returns the name that the attempt's input file and batch have at Gemini.
+fn display_name(deps: &Deps, turn: &Turn<'_>, attempt: u32) -> String {
     DisplayName {
-        stack: work.deps.stack.clone(),
-        job,
-        shard,
+        stack: deps.stack.clone(),
+        job: turn.job().clone(),
+        shard: turn.shard_id(),
         attempt,
     }
     .to_string()
 }
 
-/// The shard before its next attempt.
-pub(crate) fn planned(shard: &Shard, attempts: u32) -> Shard {
-    shard.enter(Phase::Planned { attempts }, shard.deadline)
-}
-
-/// Writes the state of a created batch: were it lost, the batch would have to be searched for.
-async fn write_down(
-    work: &Work<'_>,
-    stored: &StoredShard,
-    next: Shard,
-) -> Result<Cas, SubmitError> {
-    let mut tries = 1;
-    loop {
-        match work.deps.states.swap(stored, next.clone()).await {
-            Err(problem) if tries < WRITES => {
-                warn!("the batch's name was not written down: {problem}");
-                tries += 1;
-            }
-            written => return Ok(written?),
-        }
-    }
-}
-
-/// Nothing was asked for yet: an upload may always be tried again.
+/// Decides after a failed upload. No create call was made, so any upload may be retried.
 async fn not_uploaded(
-    work: &Work<'_>,
-    stored: &StoredShard,
+    deps: &Deps,
+    turn: &Turn<'_>,
     attempt: u32,
     error: ApiError,
-) -> Result<Disposition, SubmitError> {
+) -> Result<Outcome, SubmitError> {
     match error {
         ApiError::RateLimited { .. }
         | ApiError::PrepaymentDepleted { .. }
-        | ApiError::Unauthorized { .. } => not_created(work, stored, attempt, error).await,
+        | ApiError::Unauthorized { .. } => not_created(deps, turn, attempt, error).await,
         ApiError::Invalid { .. }
         | ApiError::NotFound { .. }
         | ApiError::Conflict { .. }
         | ApiError::Transient { .. }
         | ApiError::Malformed { .. } => {
-            retry(
-                work,
-                stored,
-                attempt,
-                &format!("the requests were not uploaded: {error}"),
-            )
-            .await
+            let problem = format!("the requests were not uploaded: {error}");
+            Ok(retry(turn.shard(), attempt, &problem))
         }
     }
 }
 
-/// No batch exists after this attempt: wait, try again, or give up, by what Gemini said.
+/// Decides after an attempt that certainly left no batch: wait, retry, or end, by Gemini's answer.
 async fn not_created(
-    work: &Work<'_>,
-    stored: &StoredShard,
+    deps: &Deps,
+    turn: &Turn<'_>,
     attempt: u32,
     error: ApiError,
-) -> Result<Disposition, SubmitError> {
-    match &error {
+) -> Result<Outcome, SubmitError> {
+    let shard = turn.shard();
+    Ok(match &error {
         ApiError::RateLimited { retry_after, .. } => {
             let wait = retry_after.unwrap_or(QUOTA_WAIT);
-            wait_for_leave(work, stored, attempt, error.to_string(), wait).await
+            wait_for_quota(shard, attempt, error.to_string(), wait)
         }
-        // A person pays, or stores another key: then it continues by itself.
+        // The shard is retried until an operator adds credit, or stores another key.
         ApiError::PrepaymentDepleted { .. } => {
-            work.deps.metrics.count(Metric::PrepaymentDepleted);
-            let why = format!("{error}. It continues by itself once credit is added");
-            wait_for_leave(work, stored, attempt, why, QUOTA_WAIT).await
+            deps.metrics.count(Metric::PrepaymentDepleted);
+            let why = format!("{error}. It continues automatically once credit is added");
+            wait_for_quota(shard, attempt, why, QUOTA_WAIT)
         }
-        ApiError::Unauthorized { .. } => {
-            let planned = Shard {
-                refused_key: true,
-                ..planned(&stored.shard, attempt)
-            };
-            work.free(&planned).await?;
-            work.wait(stored, planned.waiting(error.to_string()), QUOTA_WAIT)
-                .await
-        }
+        ApiError::Unauthorized { .. } => wait_for_key(shard, attempt, error.to_string()),
         ApiError::Invalid { lines, .. } if !lines.is_empty() => {
-            refused::leave_out(work, stored, attempt, lines, &error).await
+            refused::leave_out(deps, shard, attempt, lines, &error).await?
         }
         ApiError::Invalid { .. } | ApiError::NotFound { .. } => {
-            refused_whole(work, stored, attempt, &error).await
+            refused_as_a_whole(shard, attempt, &error, deps.clock.now())
         }
         ApiError::Conflict { .. } | ApiError::Transient { .. } | ApiError::Malformed { .. } => {
-            retry(
-                work,
-                stored,
-                attempt,
-                &format!("the batch was not created: {error}"),
-            )
-            .await
+            let problem = format!("the batch was not created: {error}");
+            retry(shard, attempt, &problem)
         }
-    }
+    })
 }
 
-/// Gemini refused the batch and named no request: its words may be a passing fault of the service,
-/// so it is asked again a few times. Then a person looks at it; where the model is not there, the
-/// shard ends.
-pub(crate) async fn refused_whole(
-    work: &Work<'_>,
-    stored: &StoredShard,
-    attempt: u32,
-    error: &ApiError,
-) -> Result<Disposition, SubmitError> {
-    let refused_creates = stored.shard.refused_creates + 1;
-    let tried = Shard {
-        refused_creates,
-        ..planned(&stored.shard, attempt)
-    };
-    if refused_creates < REFUSED_CREATES_BEFORE_HELD {
-        return work
-            .retry(stored, tried, &format!("Gemini refused the batch: {error}"))
-            .await;
-    }
-    match error {
-        ApiError::NotFound { message } => {
-            work.end(stored, tried.failed("NOT_FOUND", message)).await
-        }
-        ApiError::RateLimited { .. }
-        | ApiError::PrepaymentDepleted { .. }
-        | ApiError::Unauthorized { .. }
-        | ApiError::Conflict { .. }
-        | ApiError::Invalid { .. }
-        | ApiError::Transient { .. }
-        | ApiError::Malformed { .. } => {
-            let reason = format!(
-                "Gemini refused the batch {refused_creates} times without naming a request that is wrong: {error}. Nothing was \
-                 bought. Approve to try again, cancel to end without these images"
-            );
-            work.hold(stored, &tried, &reason).await
-        }
-    }
-}
-
-/// Back to `Planned` for a moment, which is no error. The place in the ledger is kept for so short
-/// a time.
-async fn wait_for_upload(
-    work: &Work<'_>,
-    stored: &StoredShard,
+/// Waits a few seconds for another shard's upload, which is not an error. The shard keeps its place
+/// in the ledger for so short a time.
+fn wait_for_upload(
+    shard: &Shard,
     attempt: u32,
     why: &InputError,
     until: Timestamp,
-) -> Result<Disposition, SubmitError> {
+    now: Timestamp,
+) -> Outcome {
     let wait = until
-        .duration_since(work.deps.clock.now())
-        .clamp(TAKEN_SHORTEST, TAKEN_LONGEST);
-    work.wait(
-        stored,
-        planned(&stored.shard, attempt).waiting(why.to_string()),
-        wait,
-    )
-    .await
-}
-
-/// Back to `Planned`, saying why, which is no error of the shard. Others may have its place
-/// meanwhile.
-async fn wait_for_leave(
-    work: &Work<'_>,
-    stored: &StoredShard,
-    attempt: u32,
-    why: String,
-    wait: SignedDuration,
-) -> Result<Disposition, SubmitError> {
-    let planned = planned(&stored.shard, attempt);
-    work.free(&planned).await?;
-    work.wait(stored, planned.waiting(why), wait.max(QUOTA_WAIT))
-        .await
-}
-
-/// Back to `Planned` after an error. Where the next try is far away, others may have the shard's
-/// place.
-async fn retry(
-    work: &Work<'_>,
-    stored: &StoredShard,
-    attempt: u32,
-    problem: &str,
-) -> Result<Disposition, SubmitError> {
-    let tried = planned(&stored.shard, attempt);
-    if retry_wait(tried.errors + 1) >= QUOTA_WAIT {
-        work.free(&tried).await?;
-    }
-    work.retry(stored, tried, problem).await
+        .duration_since(now)
+        .clamp(MIN_CLAIM_WAIT, MAX_CLAIM_WAIT);
+    Outcome::wait(planned(shard, attempt).waiting(why.to_string()), wait)
 }
 
 /// Deletes an input file that no batch uses. Google deletes it after 48 hours anyway.
-pub(crate) async fn discard(work: &Work<'_>, file: &FileName) {
-    if let Err(error) = work.deps.gemini.delete_file(file).await {
+async fn discard(deps: &Deps, file: &FileName) {
+    if let Err(error) = deps.gemini.delete_file(file).await {
         info!("an unused input file stays until it expires: {error}");
     }
 }

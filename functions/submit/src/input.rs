@@ -1,5 +1,5 @@
-//! The input file of a shard: its request lines, with references replaced by uploaded files or,
-//! tiny ones, by their bytes, streamed from S3 to Gemini.
+//! The input file of a shard: its request lines, streamed from S3 to Gemini, with each reference
+//! replaced by an uploaded file, or by its bytes if it is tiny.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -12,112 +12,37 @@ use darkroom::{
     state::Shard,
 };
 use futures_util::{Stream, TryStreamExt, stream};
-use gemini::{ApiError, FileState, UploadError, UploadRequest};
-use jiff::Timestamp;
-use runtime::{
-    bucket::BucketError,
-    cas::CasError,
-    chunks::{ChunkError, read_chunk},
-    lines::{LineError, Lines},
-    shard_store::StateError,
-};
+use gemini::{FileState, UploadRequest};
+use runtime::{chunks::read_chunk, lines::Lines};
 
-use crate::{deps::Deps, references};
+use crate::{deps::Deps, error::InputError, references};
 
-/// Lines are gathered to pieces of about this size, so that the upload isn't fed byte by byte.
-const PIECE_BYTES: usize = 256 << 10;
-
-/// Why there is no input file.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum InputError {
-    /// Gemini refused or failed.
-    #[error(transparent)]
-    Gemini(ApiError),
-    /// The shard's objects can't be used: no later try helps.
-    #[error("{0}")]
-    Unusable(String),
-    /// It may work later.
-    #[error("{0}")]
-    Transient(String),
-    /// Another shard of the job is uploading the same pictures.
-    #[error("another shard of the job is uploading the same reference pictures")]
-    Taken {
-        /// When they are there, or not coming.
-        until: Timestamp,
-    },
-}
-
-impl From<BucketError> for InputError {
-    fn from(error: BucketError) -> Self {
-        Self::Transient(error.to_string())
-    }
-}
-
-impl From<CasError> for InputError {
-    fn from(error: CasError) -> Self {
-        Self::Transient(error.to_string())
-    }
-}
-
-impl From<StateError> for InputError {
-    fn from(error: StateError) -> Self {
-        Self::Transient(error.to_string())
-    }
-}
-
-impl From<ChunkError> for InputError {
-    fn from(error: ChunkError) -> Self {
-        Self::Transient(error.to_string())
-    }
-}
-
-impl From<ApiError> for InputError {
-    fn from(error: ApiError) -> Self {
-        Self::Gemini(error)
-    }
-}
-
-impl From<LineError> for InputError {
-    fn from(error: LineError) -> Self {
-        match error {
-            LineError::Stream(_) => Self::Transient(error.to_string()),
-            LineError::TooLong { .. } => Self::Unusable(error.to_string()),
-        }
-    }
-}
-
-impl From<RequestLineError> for InputError {
-    fn from(error: RequestLineError) -> Self {
-        Self::Unusable(error.to_string())
-    }
-}
-
-impl From<UploadError> for InputError {
-    fn from(error: UploadError) -> Self {
-        match error {
-            UploadError::Api(error) => Self::Gemini(error),
-            UploadError::Body(_) | UploadError::Length { .. } => Self::Transient(error.to_string()),
-        }
-    }
-}
+/// The size of the blocks into which lines are gathered, so that the upload does not send each line
+/// separately.
+const BLOCK_BYTES: usize = 256 << 10;
 
 /// Places the references and uploads the input file of `shard`, in flat memory.
 ///
-/// The request file is read twice or three times: once for the references in it, once for the
-/// length of what will be sent (which Gemini wants to know first), and once to send it.
+/// The request file is read two or three times: for its references, for the length of the input file
+/// (which Gemini requires before the upload), and to send it.
+///
+/// # Errors
+/// [`InputError`]; no input file that this shard can use exists then.
 pub(crate) async fn upload(
     deps: &Deps,
     shard: &Shard,
     display_name: &str,
 ) -> Result<FileName, InputError> {
+    // References come first, because their file URIs are part of the lines.
     let source = Source::of(deps, shard).await?;
     let found = source.references().await?;
     let placed = references::place(deps, &shard.job, found).await?;
 
+    // The length is counted in a separate pass, so that memory does not grow with the file.
     let size_bytes = source
         .lines(&placed)
         .await?
-        .try_fold(0, async |sum, piece| Ok(sum + piece.len() as u64))
+        .try_fold(0, async |sum, block| Ok(sum + block.len() as u64))
         .await?;
     let request = UploadRequest {
         display_name: display_name.to_owned(),
@@ -125,6 +50,8 @@ pub(crate) async fn upload(
         size_bytes,
         name: None,
     };
+
+    // Only a file that is ready now can be used for a batch.
     let body = Box::pin(source.lines(&placed).await?);
     let file = deps.gemini.upload(request, body).await?;
     match file.state {
@@ -135,7 +62,7 @@ pub(crate) async fn upload(
     }
 }
 
-/// The keys of the requests in the input file, in the order of its lines.
+/// Returns the keys of the requests in the input file, in the order of its lines.
 pub(crate) async fn keys(deps: &Deps, shard: &Shard) -> Result<Vec<RequestKey>, InputError> {
     let source = Source::of(deps, shard).await?;
     let mut lines = source.open().await?;
@@ -148,7 +75,7 @@ pub(crate) async fn keys(deps: &Deps, shard: &Shard) -> Result<Vec<RequestKey>, 
     Ok(keys)
 }
 
-/// The result lines of the requests that Gemini refused to take in earlier attempts.
+/// Returns the result lines of the requests that Gemini refused in earlier attempts.
 pub(crate) async fn refused(deps: &Deps, shard: &Shard) -> Result<Vec<ChunkLine>, InputError> {
     let mut lines = Vec::new();
     if let Some(chunk) = &shard.refused {
@@ -160,13 +87,13 @@ pub(crate) async fn refused(deps: &Deps, shard: &Shard) -> Result<Vec<ChunkLine>
     Ok(lines)
 }
 
-/// Where the lines of the input file come from: the request file of the shard's first round.
+/// The source of the input file's lines: the request file of the shard's first round.
 struct Source<'a> {
     deps: &'a Deps,
     key: String,
-    /// In a round, the keys that it asks for again.
+    /// In a later round, the keys that it requests again.
     only: Option<HashSet<RequestKey>>,
-    /// The keys that Gemini refused to take.
+    /// The keys that Gemini refused.
     refused: HashSet<RequestKey>,
 }
 
@@ -211,7 +138,7 @@ impl<'a> Source<'a> {
             && !self.refused.contains(&key))
     }
 
-    /// The distinct objects that the requests refer to, and how often they do.
+    /// Returns the distinct objects that the requests refer to, with the number of uses of each.
     async fn references(&self) -> Result<BTreeMap<ObjectUri, u64>, InputError> {
         let mut lines = self.open().await?;
         let mut found = BTreeMap::new();
@@ -225,7 +152,8 @@ impl<'a> Source<'a> {
         Ok(found)
     }
 
-    /// What is sent: the wanted lines, with their references replaced, in pieces of many lines.
+    /// Returns the input file: the wanted lines, with their references replaced, in blocks of many
+    /// lines.
     async fn lines<'s>(
         &'s self,
         placed: &'s HashMap<ObjectUri, PlacedReference>,
@@ -235,21 +163,21 @@ impl<'a> Source<'a> {
             let Some(mut lines) = lines else {
                 return Ok(None);
             };
-            let mut piece = BytesMut::with_capacity(PIECE_BYTES);
-            while piece.len() < PIECE_BYTES {
+            let mut block = BytesMut::with_capacity(BLOCK_BYTES);
+            while block.len() < BLOCK_BYTES {
                 let Some(line) = lines.next().await? else {
-                    return Ok((!piece.is_empty()).then(|| (piece.freeze(), None)));
+                    return Ok((!block.is_empty()).then(|| (block.freeze(), None)));
                 };
                 if self.wants(&line)? {
-                    piece.extend_from_slice(&requests::with_placed(
+                    block.extend_from_slice(&requests::with_placed(
                         &line,
                         self.deps.bucket.name(),
                         placed,
                     )?);
-                    piece.extend_from_slice(b"\n");
+                    block.extend_from_slice(b"\n");
                 }
             }
-            Ok(Some((piece.freeze(), Some(lines))))
+            Ok(Some((block.freeze(), Some(lines))))
         }))
     }
 }

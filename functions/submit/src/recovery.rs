@@ -1,53 +1,44 @@
-//! What became of a create call that went unanswered.
+//! Recovery from a create call that went unanswered.
 //!
-//! The call may still take effect, and lists may be behind. So the batch is not asked for again
-//! before three things have happened: its input file is deleted, which makes a late call fail; as
-//! long has passed as a call can be on its way and a list behind; and two whole lists, some time
-//! apart, were without the batch. Either of the first two alone keeps a second create from being a
-//! second bill, where the other one fails.
+//! The call may still take effect, and lists may lag behind. So the create call is repeated only
+//! after three things: its input file is deleted, which makes a late call fail; a quiet period has
+//! passed, longer than a call can be in flight or a list can lag; and two complete lists, some time
+//! apart, lacked the batch. Each of the first two alone keeps a second create call from being a
+//! second bill if the other one fails.
 //!
-//! A list that fails says nothing. It is read again after a growing wait; after a day a person is
-//! told, and it is still read again: a batch that exists costs money whether or not it can be
-//! listed.
+//! A list that fails proves nothing. It is read again after a growing wait. After a day the shard
+//! is held, and the list is still read again: a batch that exists costs money whether or not it can
+//! be listed.
 
 use darkroom::{
     display_name::DisplayName,
-    messages::JobMessage,
     names::FileName,
     state::{
-        BATCH_DEADLINE, BETWEEN_LISTS, Look, Phase, RECOVER_DEADLINE, Recovering, SUBMIT_DEADLINE,
-        Shard, Submitted, retry_wait,
+        BATCH_DEADLINE, BETWEEN_LISTS, Look, Outcome, Phase, RECOVER_DEADLINE, Recovering,
+        SUBMIT_DEADLINE, Shard, Submitted, retry_wait,
     },
 };
 use gemini::{ApiError, Batch};
 use jiff::{SignedDuration, Timestamp};
-use runtime::{
-    deliveries::Disposition,
-    metrics::Metric,
-    shard_store::{Cas, StoredShard},
-};
+use runtime::{metrics::Metric, turn::Turn};
 use tracing::{info, warn};
 
-use crate::{
-    attempt::planned,
-    handler::SubmitError,
-    work::{CONTENDED, Work},
-};
+use crate::{deps::Deps, error::SubmitError, replan::planned};
 
-/// How often a shard that is held is looked for, where lists work and do not have its batch.
+/// The wait between two lookups of a held shard, where lists work and lack its batch.
 const HELD_WAIT: SignedDuration = SignedDuration::from_hours(1);
 
-/// Writes down that this attempt's call will not be sent any more, then takes its file away.
+/// Records that the attempt's call is not sent again, then deletes its file.
 pub(crate) async fn begin(
-    work: &Work<'_>,
-    stored: &StoredShard,
+    deps: &Deps,
+    turn: &mut Turn<'_>,
     attempt: u32,
     file: FileName,
     why: &str,
-) -> Result<Disposition, SubmitError> {
-    warn!(attempt, "finding out whether there is a batch: {why}");
-    let now = work.deps.clock.now();
-    let quiet_until = now + work.deps.quiet;
+) -> Result<Outcome, SubmitError> {
+    warn!(attempt, "unknown whether there is a batch: {why}");
+    let now = deps.clock.now();
+    let quiet_until = now + deps.quiet;
     let recovering = Phase::Recovering(Recovering {
         attempt,
         file: file.clone(),
@@ -55,71 +46,52 @@ pub(crate) async fn begin(
         missed_at: None,
     });
     let next = Shard {
-        unknown_creates: stored.shard.unknown_creates + 1,
-        ..stored.shard.enter(recovering, now + RECOVER_DEADLINE)
+        unknown_creates: turn.shard().unknown_creates + 1,
+        ..turn.shard().enter(recovering, now + RECOVER_DEADLINE)
     };
     let next = next.waiting(format!(
-        "{why}; Gemini is asked for its batches after {quiet_until}"
+        "{why}; Gemini's batches are listed after {quiet_until}"
     ));
-    let Cas::Written(stored) = work
-        .deps
-        .states
-        .swap(stored, next.driven_by(work.message, quiet_until))
-        .await?
-    else {
-        return Ok(Disposition::Later(CONTENDED));
-    };
-    work.deps
-        .reports
-        .send(&JobMessage::of_shard(&work.about.job, work.about.shard))
-        .await?;
-    fence(work, &stored, &file, quiet_until).await
+    turn.enter_until(next, quiet_until).await?;
+    turn.notify().await?;
+    Ok(fence(deps, &file, quiet_until).await)
 }
 
-/// Deletes the attempt's file, and waits on. It is tried at each message, and once more before the
-/// lists are read.
-pub(crate) async fn fence(
-    work: &Work<'_>,
-    stored: &StoredShard,
-    file: &FileName,
-    until: Timestamp,
-) -> Result<Disposition, SubmitError> {
-    if let Err(error) = delete(work, file).await {
+/// Deletes the attempt's file, and keeps waiting. The deletion is tried at each message, and again
+/// before the lists are read.
+pub(crate) async fn fence(deps: &Deps, file: &FileName, until: Timestamp) -> Outcome {
+    if let Err(error) = delete(deps, file).await {
         info!("the input file is not deleted yet: {error}");
     }
-    work.wait_on(stored, until).await
-}
-
-/// Looks for the shard's batch in a whole list.
-pub(crate) async fn look(
-    work: &Work<'_>,
-    stored: &StoredShard,
-    look: Look,
-) -> Result<Disposition, SubmitError> {
-    match find(work, &look.recovering).await {
-        Ok(found) => match found.split_first() {
-            Some(((name, oldest), others)) => {
-                adopt(work, stored, name.attempt, oldest, others).await
-            }
-            None => missed(work, stored, look).await,
-        },
-        // Not knowing is not the same as there being no batch.
-        Err(error) => not_listed(work, stored, look, &error).await,
+    Outcome::KeepWaiting {
+        wait: until.duration_since(deps.clock.now()),
+        notify: true,
     }
 }
 
-/// Gemini could not say which batches there are.
-async fn not_listed(
-    work: &Work<'_>,
-    stored: &StoredShard,
+/// Looks for the shard's batch in a complete list.
+pub(crate) async fn look(
+    deps: &Deps,
+    turn: &mut Turn<'_>,
     look: Look,
-    error: &ApiError,
-) -> Result<Disposition, SubmitError> {
-    let why =
-        format!("Gemini did not answer whether it made the batch: {error}; it is asked again");
+) -> Result<Outcome, SubmitError> {
+    let now = || deps.clock.now();
+    match find(deps, turn.shard(), &look.recovering).await {
+        Ok(found) => match found.split_first() {
+            Some(((name, oldest), others)) => adopt(deps, turn, name.attempt, oldest, others).await,
+            None => Ok(missed(turn.shard(), look, now())),
+        },
+        // A failed list does not prove that there is no batch.
+        Err(error) => Ok(not_listed(turn.shard(), &look, &error, now())),
+    }
+}
+
+/// Decides after Gemini failed to list its batches.
+fn not_listed(shard: &Shard, look: &Look, error: &ApiError, now: Timestamp) -> Outcome {
+    let why = format!("it is unknown whether Gemini made the batch: {error}; the list is retried");
     let tried = Shard {
-        stopped: stored.shard.stopped || look.stop,
-        ..stored.shard.after_error(why)
+        cancel_requested: shard.cancel_requested || look.stop,
+        ..shard.after_error(why)
     };
     let asked = match error {
         ApiError::RateLimited {
@@ -138,95 +110,90 @@ async fn not_listed(
         | ApiError::Malformed { .. } => SignedDuration::ZERO,
     };
     let wait = retry_wait(tried.errors).max(asked);
-    if look.overdue && !tried.phase.is_held() {
-        warn!("held: no list for a day");
-        let reason = format!(
-            "for a day Gemini has not said whether it made the batch, and asking for another could cost twice: {error}. It \
-             is asked for its list of batches again and again, and the job continues by itself once that works"
-        );
-        let errors = tried.errors;
-        let held = Shard {
-            errors,
-            ..tried.held(reason, work.deps.clock.now())
-        };
-        return work.wait(stored, held, wait).await;
+    if !look.overdue || tried.phase.is_held() {
+        return Outcome::retry_after(tried, wait);
     }
-    work.wait(stored, tried, wait).await
+    let reason = format!(
+        "for a day Gemini has not listed its batches, so it is unknown whether it made this one, \
+         and another create call could cost twice: {error}. The list is retried, and the job \
+         continues automatically once that works"
+    );
+    Outcome::hold(tried.held(reason, now), wait)
 }
 
-/// A whole list is without the batch.
-async fn missed(
-    work: &Work<'_>,
-    stored: &StoredShard,
-    look: Look,
-) -> Result<Disposition, SubmitError> {
-    let now = work.deps.clock.now();
+/// Decides after a complete list that lacks the batch.
+fn missed(shard: &Shard, look: Look, now: Timestamp) -> Outcome {
     let Look {
         recovering,
         last,
-        ask_person,
+        ask_operator,
         stop,
         ..
     } = look;
     let attempt = recovering.attempt;
+
+    // One list may lag behind the create call, so a second one must confirm it.
     if !last {
-        // One list is not enough.
         let phase = Phase::Recovering(Recovering {
             missed_at: Some(now),
             ..recovering
         });
-        let stopped = stored.shard.stopped || stop;
         let next = Shard {
             errors: 0,
-            stopped,
-            ..stored.shard.with_detail(phase)
+            cancel_requested: shard.cancel_requested || stop,
+            ..shard.with_detail(phase)
         };
-        return work.wait(stored, next, BETWEEN_LISTS).await;
+        return Outcome::wait(next, BETWEEN_LISTS);
     }
+
+    // There is no batch: end a canceled shard, or make the next attempt at once.
     if stop {
-        return work
-            .end(stored, planned(&stored.shard, attempt).cancelled())
-            .await;
+        return Outcome::end(planned(shard, attempt).cancelled());
     }
-    if !ask_person {
-        info!(attempt, "there is no batch: it is asked for again");
+    if !ask_operator {
+        info!(attempt, "there is no batch; the create call is repeated");
         let next = Shard {
             deadline: now + SUBMIT_DEADLINE,
-            ..planned(&stored.shard, attempt)
+            ..planned(shard, attempt)
         };
-        return work.wait(stored, next, SignedDuration::ZERO).await;
+        return Outcome::wait(next, SignedDuration::ZERO);
     }
-    if stored.shard.phase.is_held() {
-        return work.wait_on(stored, now + HELD_WAIT).await;
+
+    // This many unanswered calls suggest a cause that the lists don't show, so an operator decides
+    // whether to risk another one. Lookups cost nothing and continue.
+    if shard.phase.is_held() {
+        return Outcome::KeepWaiting {
+            wait: HELD_WAIT,
+            notify: true,
+        };
     }
     let reason = format!(
-        "{} times Gemini did not answer when it was asked for the batch, and did not list the batch afterwards. Another call \
-         could cost twice. Approve to ask for the batch again, cancel to end without these images",
-        stored.shard.unknown_creates
+        "{} times Gemini did not answer the create call of the batch, and did not list the batch \
+         afterwards. Another call could cost twice. Approve to make another call, cancel to end \
+         without these images",
+        shard.unknown_creates
     );
-    let looked_for = stored.shard.with_detail(Phase::Recovering(recovering));
-    warn!("held: {reason}");
-    work.wait(stored, looked_for.held(reason, now), HELD_WAIT)
-        .await
+    let looked_up = shard.with_detail(Phase::Recovering(recovering));
+    Outcome::hold(looked_up.held(reason, now), HELD_WAIT)
 }
 
-/// All batches that attempts of this shard have made, oldest first. The attempt's file is surely
-/// gone then. A batch of an attempt that this state has not made yet is of another state, which
-/// must have been copied from this one.
+/// Finds all batches that attempts of this shard have made, oldest first, after making sure that
+/// the attempt's file is deleted.
 async fn find(
-    work: &Work<'_>,
+    deps: &Deps,
+    shard: &Shard,
     recovering: &Recovering,
 ) -> Result<Vec<(DisplayName, Batch)>, ApiError> {
-    delete(work, &recovering.file).await?;
-    let (stack, about) = (&work.deps.stack, &work.about);
+    delete(deps, &recovering.file).await?;
+    // A batch of an attempt that this state has not made yet belongs to another state, which must
+    // be a copy of this one.
     let ours = |batch: Batch| {
         let name: DisplayName = batch.display_name.parse().ok()?;
         let is_ours =
-            name.is_of(stack, &about.job, about.shard) && name.attempt <= recovering.attempt;
+            name.is_of(&deps.stack, &shard.job, shard.shard) && name.attempt <= recovering.attempt;
         is_ours.then_some((name, batch))
     };
-    let mut found: Vec<_> = work
-        .deps
+    let mut found: Vec<_> = deps
         .gemini
         .batches()
         .await?
@@ -239,17 +206,17 @@ async fn find(
     Ok(found)
 }
 
-/// The shard's batch is the oldest; the sweep sees to others that can't be cancelled now.
+/// Adopts the oldest batch and cancels the others. `sweep` cancels those that can't be canceled
+/// now.
 async fn adopt(
-    work: &Work<'_>,
-    stored: &StoredShard,
+    deps: &Deps,
+    turn: &mut Turn<'_>,
     attempt: u32,
     oldest: &Batch,
     others: &[(DisplayName, Batch)],
-) -> Result<Disposition, SubmitError> {
-    let deps = work.deps;
-    info!(batch = %oldest.name, attempt, "the batch was found");
-    // Deadlines are counted from here. A clock that is ahead of ours must not put them off.
+) -> Result<Outcome, SubmitError> {
+    info!(batch = %oldest.name, attempt, "batch found");
+    // Deadlines count from the creation. A Gemini clock that is ahead must not extend them.
     let now = deps.clock.now();
     let submitted_at = oldest.create_time.unwrap_or(now).min(now);
     let submitted = Submitted {
@@ -260,31 +227,28 @@ async fn adopt(
         cancelled_at: None,
         output_missing_since: None,
     };
-    let next = stored
-        .shard
-        .enter(Phase::Submitted(submitted), submitted_at + BATCH_DEADLINE);
+    let deadline = submitted_at + BATCH_DEADLINE;
     let next = Shard {
         unknown_creates: 0,
-        ..next
+        ..turn.shard().enter(Phase::Submitted(submitted), deadline)
     };
-    let Cas::Written(_) = deps.states.swap(stored, next).await? else {
-        return Ok(Disposition::Later(CONTENDED));
-    };
+
+    // The state names its batch before any other one is canceled.
+    turn.enter(next).await?;
     deps.metrics.count(Metric::Adoptions);
     for (_, extra) in others.iter().filter(|(_, batch)| !batch.is_terminal()) {
-        warn!(batch = %extra.name, "a second batch of this shard: cancelled");
+        warn!(batch = %extra.name, "second batch of this shard; canceling it");
         deps.metrics.count(Metric::ExtraBatches);
         if let Err(error) = deps.gemini.cancel(&extra.name).await {
-            warn!(batch = %extra.name, "it could not be cancelled: {error}");
+            warn!(batch = %extra.name, "the batch was not canceled: {error}");
         }
     }
-    deps.polls.send(&work.about).await?;
-    work.tell_report().await
+    Ok(Outcome::forward_again(turn.shard_id()))
 }
 
-/// Deletes the input file, unless it is gone already.
-async fn delete(work: &Work<'_>, file: &FileName) -> Result<(), ApiError> {
-    match work.deps.gemini.delete_file(file).await {
+/// Deletes the input file, unless it is deleted already.
+async fn delete(deps: &Deps, file: &FileName) -> Result<(), ApiError> {
+    match deps.gemini.delete_file(file).await {
         Ok(()) | Err(ApiError::NotFound { .. }) => Ok(()),
         Err(error) => Err(error),
     }

@@ -1,5 +1,5 @@
-//! Reference pictures: tiny ones go into the request lines; others are uploaded to Gemini once per
-//! content and job, and shared by all requests of the job.
+//! Reference pictures. Tiny ones become part of the request lines. Others are uploaded to Gemini once
+//! per content and job, and all requests of the job share them.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,33 +24,33 @@ use runtime::{
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
-use crate::{deps::Deps, input::InputError};
+use crate::{deps::Deps, error::InputError};
 
 /// How many references are in memory at once.
-const AT_ONCE: usize = 4;
+const CONCURRENCY: usize = 4;
 
-/// The largest picture that is sent within a request line. An upload is three calls; so few bytes
-/// cost less.
+/// The size of the largest picture that is sent within a request line. An upload takes three calls,
+/// which cost more than so few bytes.
 const INLINE_BYTES: usize = 16 << 10;
 
-/// By how much pictures within lines may make an input file longer, in bytes of base64, each use
-/// counted. It also bounds the memory that they take. With the 1.9 GB that a request file may have,
-/// this stays below Gemini's 2 GB for a file (<https://ai.google.dev/gemini-api/docs/files>, read
-/// 2026-11). What is over is uploaded.
+/// The maximum that pictures within lines add to an input file, in bytes of base64, counting each
+/// use. It also bounds the memory that they take. With the 1.9 GB that a request file may have, the
+/// sum stays below Gemini's 2 GB for a file (<https://ai.google.dev/gemini-api/docs/files>, read
+/// 2026-11). Pictures that exceed it are uploaded.
 const INLINE_TOTAL_BYTES: u64 = 32 << 20;
 
-/// What became of one reference for now.
+/// The result of placing one reference.
 enum Placing {
     Placed(PlacedReference),
-    /// Somebody else is uploading the same bytes.
+    /// Another shard is uploading the same bytes; its claim expires at this time.
     Taken(Timestamp),
 }
 
-/// Brings each object to where Gemini finds it; `uses` says how often each is referred to.
+/// Places each object where Gemini can read it; `uses` has the number of uses of each.
 ///
 /// # Errors
-/// [`InputError`]; [`InputError::Taken`] where another shard is still uploading some of them. What
-/// is ours is done by then.
+/// [`InputError`]; [`InputError::Taken`] if another shard is still uploading some of them. All
+/// others are placed by then.
 pub(crate) async fn place(
     deps: &Deps,
     job: &JobId,
@@ -60,15 +60,16 @@ pub(crate) async fn place(
     let mut placed = HashMap::new();
     let mut left = uses;
     let mut until = Timestamp::MIN;
-    // Twice, as what was taken at first may have been another object of ours with the same bytes.
+    // Two passes: what was taken in the first may be another object of this shard with the same
+    // bytes, whose upload has ended by the second.
     for _ in 0..2 {
         let failed = AtomicBool::new(false);
         let mut placings = stream::iter(std::mem::take(&mut left))
             .map(|(object, uses)| {
                 let (failed, inline_left) = (&failed, &inline_left);
                 async move {
-                    // What was begun is ended, so that no claim is left behind; nothing more is
-                    // begun.
+                    // After a failure nothing new is begun, but uploads in flight are completed, so
+                    // that no claim is left behind.
                     if failed.load(Ordering::Relaxed) {
                         return (object, uses, None);
                     }
@@ -77,7 +78,9 @@ pub(crate) async fn place(
                     (object, uses, Some(placing))
                 }
             })
-            .buffer_unordered(AT_ONCE);
+            .buffer_unordered(CONCURRENCY);
+
+        // The first error counts, once all uploads in flight have ended.
         let mut problem = None;
         while let Some((object, uses, placing)) = placings.next().await {
             match placing {
@@ -100,6 +103,7 @@ pub(crate) async fn place(
     Err(InputError::Taken { until })
 }
 
+/// Places one reference: within the line, by an earlier upload of the same bytes, or by uploading it.
 async fn place_one(
     deps: &Deps,
     job: &JobId,
@@ -109,14 +113,16 @@ async fn place_one(
 ) -> Result<Placing, InputError> {
     let Some(content) = bucket_of(deps, object).read(&object.key).await? else {
         return Err(InputError::Unusable(format!(
-            "the reference {object} is gone"
+            "the reference {object} does not exist any more"
         )));
     };
     let Some(media_type) = MediaType::of(&content.bytes) else {
         return Err(InputError::Unusable(format!(
-            "the reference {object} is no PNG, JPEG or WebP picture"
+            "the reference {object} is not a PNG, JPEG or WebP picture"
         )));
     };
+
+    // The budget for pictures within lines is shared by all concurrent placings.
     if content.bytes.len() <= INLINE_BYTES {
         let inline = PlacedReference::inline(media_type.mime(), &content.bytes);
         let take = |left: u64| left.checked_sub(inline.inline_bytes().saturating_mul(uses));
@@ -127,6 +133,8 @@ async fn place_one(
             return Ok(Placing::Placed(inline));
         }
     }
+
+    // A claim keeps two shards from uploading the same bytes at the same time.
     let sha256 = hex(&Sha256::digest(&content.bytes));
     let claimed = match deps
         .references
@@ -150,7 +158,9 @@ async fn place_one(
         }
         Err(error) => {
             if let Err(problem) = deps.references.release(claimed).await {
-                warn!("the claim of a reference stays until its lease ends: {problem}");
+                warn!(
+                    "the claim to a reference was not released and stays until it expires: {problem}"
+                );
             }
             Err(error)
         }
@@ -186,7 +196,7 @@ async fn upload(
             )));
         }
     }
-    // A file whose end isn't known is not used again.
+    // A file whose expiry is not known is not used again.
     let expires_at = file.expires_at.unwrap_or_else(|| deps.clock.now());
     Ok(ReferenceFile {
         file: file.name,

@@ -1,4 +1,4 @@
-//! Requests that Gemini refuses to take: they fail alone, and the others are submitted at once.
+//! Requests that Gemini refuses: they fail alone, and the others are submitted without them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,97 +7,94 @@ use darkroom::{
     names::RequestKey,
     object_keys,
     results::{Lane, Reason, ResultLine, Status},
-    state::Shard,
+    state::{Outcome, Shard},
 };
 use gemini::ApiError;
 use jiff::SignedDuration;
-use runtime::{deliveries::Disposition, shard_store::StoredShard};
 use tracing::warn;
 
 use crate::{
-    attempt::{planned, refused_whole},
-    handler::SubmitError,
-    input::{self, InputError},
-    work::Work,
+    deps::Deps,
+    error::{InputError, SubmitError},
+    input,
+    replan::{planned, refused_as_a_whole},
 };
 
-/// The code of a request that Gemini refused to take.
+/// The code of a request that Gemini refused.
 const CODE: &str = "INVALID_ARGUMENT";
 
-/// Gives the requests at these lines of the input file, counted from 1, their result, and has the
-/// others submitted at once. `error` is the whole refusal.
+/// Writes the results of the requests at these lines of the input file, counted from 1, and submits
+/// the others at once. `error` is the whole refusal.
 pub(crate) async fn leave_out(
-    work: &Work<'_>,
-    stored: &StoredShard,
+    deps: &Deps,
+    shard: &Shard,
     attempt: u32,
     lines: &BTreeMap<u64, String>,
     error: &ApiError,
-) -> Result<Disposition, SubmitError> {
-    let shard = &stored.shard;
-    let (keys, earlier) = match read(work, shard).await {
+) -> Result<Outcome, SubmitError> {
+    let (keys, earlier) = match read(deps, shard).await {
         Ok(read) => read,
         Err(problem) => {
-            return work
-                .retry(stored, planned(shard, attempt), &problem.to_string())
-                .await;
+            let tried = planned(shard, attempt);
+            return Ok(Outcome::retry(
+                &tried,
+                problem.to_string(),
+                SignedDuration::ZERO,
+            ));
         }
     };
+
+    // Gemini names lines of the input file, and line numbers that it does not have prove nothing.
     let named: HashMap<RequestKey, &String> = lines
         .iter()
-        .filter_map(|(line, words)| {
-            let place = usize::try_from(line.checked_sub(1)?).ok()?;
-            Some((keys.get(place)?.clone(), words))
+        .filter_map(|(line, message)| {
+            let index = usize::try_from(line.checked_sub(1)?).ok()?;
+            Some((keys.get(index)?.clone(), message))
         })
         .collect();
     if named.is_empty() {
-        return refused_whole(work, stored, attempt, error).await;
+        return Ok(refused_as_a_whole(shard, attempt, error, deps.clock.now()));
     }
     warn!(
         requests = named.len(),
-        "Gemini refuses to take some requests; the others are submitted without them"
+        "Gemini refuses some requests; the others are submitted without them"
     );
 
-    // The part is named after the attempt: an earlier one of the same name is of an attempt that
-    // never came so far.
+    // The chunk is named after the attempt. One that exists under this name is of an invocation
+    // that crashed before its state named the chunk, so it may be replaced.
     let is_all = named.len() == keys.len();
     let results = keys
         .iter()
         .filter_map(|key| Some(result(shard, key, named.get(key)?)));
     let all: Vec<ChunkLine> = earlier.into_iter().chain(results).collect();
     let chunk = Chunk::refused(attempt, all.len());
-    write(work, shard, &chunk, &all).await?;
+    write(deps, shard, &chunk, &all).await?;
+
     let next = Shard {
         refused: Some(chunk),
         refused_creates: 0,
         errors: 0,
         ..planned(shard, attempt)
     };
-    if is_all {
-        return work
-            .end(
-                stored,
-                next.failed(CODE, "Gemini refused to take any of the requests"),
-            )
-            .await;
-    }
-    work.wait(stored, next, SignedDuration::ZERO).await
+    Ok(if is_all {
+        Outcome::end(next.failed(CODE, "Gemini refused all of the requests"))
+    } else {
+        Outcome::wait(next, SignedDuration::ZERO)
+    })
 }
 
-/// The keys of the input file's lines, and the results of requests that were refused before.
-async fn read(
-    work: &Work<'_>,
-    shard: &Shard,
-) -> Result<(Vec<RequestKey>, Vec<ChunkLine>), InputError> {
+/// Reads the keys of the input file's lines, and the results of requests that were refused before.
+async fn read(deps: &Deps, shard: &Shard) -> Result<(Vec<RequestKey>, Vec<ChunkLine>), InputError> {
     Ok((
-        input::keys(work.deps, shard).await?,
-        input::refused(work.deps, shard).await?,
+        input::keys(deps, shard).await?,
+        input::refused(deps, shard).await?,
     ))
 }
 
-fn result(shard: &Shard, key: &RequestKey, words: &str) -> ChunkLine {
+fn result(shard: &Shard, key: &RequestKey, message: &str) -> ChunkLine {
     let reason = Reason {
         code: CODE.to_owned(),
-        message: format!("Gemini refused the request: {words}"),
+        message: format!("Gemini refused the request: {message}"),
         retryable: false,
     };
     ChunkLine::Result(Box::new(ResultLine {
@@ -111,20 +108,17 @@ fn result(shard: &Shard, key: &RequestKey, words: &str) -> ChunkLine {
 }
 
 async fn write(
-    work: &Work<'_>,
+    deps: &Deps,
     shard: &Shard,
     chunk: &Chunk,
     lines: &[ChunkLine],
 ) -> Result<(), SubmitError> {
     let mut bytes = Vec::new();
     for line in lines {
-        serde_json::to_writer(&mut bytes, line)?;
+        serde_json::to_writer(&mut bytes, line).map_err(SubmitError::Result)?;
         bytes.push(b'\n');
     }
     let key = object_keys::chunk(&shard.job, shard.shard, chunk);
-    work.deps
-        .bucket
-        .put(&key, "application/jsonl", bytes)
-        .await?;
+    deps.bucket.put(&key, "application/jsonl", bytes).await?;
     Ok(())
 }

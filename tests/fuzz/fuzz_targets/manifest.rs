@@ -7,7 +7,7 @@ use std::{collections::HashSet, sync::LazyLock};
 use darkroom::{
     image_paths::ImagePaths,
     manifest::{Beside, Context, Expected, Header, Limits, Problem, Reading, Severity, read, write_validation},
-    models::Catalogue,
+    models::Catalog,
     batch_bounds::BatchBounds,
 };
 use jiff::civil::date;
@@ -15,7 +15,7 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use unicode_normalization::UnicodeNormalization;
 
-static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(Catalogue::built_in);
+static CATALOGUE: LazyLock<Catalog> = LazyLock::new(Catalog::built_in);
 
 const LIMITS: Limits = Limits {
     manifest_bytes: 1 << 20,

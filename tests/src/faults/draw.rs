@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use gemini_sim::{
-    ArrayRule, ArrayStyle, DoneFlag, LateOutput, Outage, Scenario, Selector, Shape, ShapeRule,
+    ArrayRule, ArrayStyle, DoneFlag, LateOutputRule, Outage, Scenario, Selector, Shape, ShapeRule,
 };
 use http::StatusCode;
 use jiff::SignedDuration;
@@ -149,7 +149,7 @@ pub(crate) fn shapes(rng: &mut Rng) -> Vec<ShapeRule> {
 
 /// `behavior` with outputs that may come late, as an array, or within the batch.
 pub(crate) fn outputs(rng: &mut Rng, scenario: Scenario) -> Scenario {
-    let late = [2, 50, 90, 20 * 60].map(|minutes| LateOutput {
+    let late = [2, 50, 90, 20 * 60].map(|minutes| LateOutputRule {
         delay: Duration::from_secs(minutes * 60),
         which: Selector::Percent(50),
     });

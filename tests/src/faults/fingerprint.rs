@@ -37,7 +37,7 @@ const SAID: [&str; 9] = [
 const FINE: [&str; 9] = [
     "errors",
     "tries",
-    "strikes",
+    "crashes",
     "deadline",
     "back_at",
     "demand",

@@ -33,7 +33,7 @@ pub enum Break {
     GiveUp,
     /// A batch that has succeeded without saying where its output is counts as one that was
     /// cancelled without output.
-    LateOutput,
+    LateOutputRule,
     /// Two folders have the same name, and take each other's batches for their own.
     Stranger,
 }
@@ -73,7 +73,7 @@ pub(crate) async fn perform(
             | Break::List
             | Break::AckEarly
             | Break::Position
-            | Break::LateOutput
+            | Break::LateOutputRule
             | Break::Stranger,
         )
         | None => {}
@@ -82,7 +82,7 @@ pub(crate) async fn perform(
     if broken == Some(Break::List) && sent.is_list() {
         answer.body = first_page(&answer.body);
     }
-    if broken == Some(Break::LateOutput) && sent.asks_for_a_batch() {
+    if broken == Some(Break::LateOutputRule) && sent.asks_for_a_batch() {
         answer.body = without_output_for_good(&answer.body);
     }
     if broken == Some(Break::Position)

@@ -17,7 +17,9 @@ use gemini::{
     self, Gemini,
     key::{ApiKey, KeySource},
 };
-use gemini_sim::{BatchFate, DeletingInput, FateRule, Gemini as SimulatedGemini, Scenario};
+use gemini_sim::{
+    BatchOutcome, BatchOutcomeRule, DeletingInput, Gemini as SimulatedGemini, Scenario,
+};
 use http::Request;
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
@@ -99,12 +101,12 @@ impl Scene {
     /// first batch is cut off after the first image, so that a round follows. Lists are up to ten
     /// minutes behind.
     pub(crate) fn small() -> Self {
-        let truncated = [(2, BatchFate::Truncated)];
+        let truncated = [(2, BatchOutcome::Truncated)];
         let scenario = Scenario {
             seed: 1,
             shuffle: true,
             list_lag_seconds: 600,
-            batch_fates: fates(&truncated),
+            batch_outcomes: fates(&truncated),
             ..lasting(100, 100)
         };
         Self {
@@ -125,16 +127,16 @@ impl Scene {
     pub(crate) fn drawn(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let all = [
-            BatchFate::StuckPending,
-            BatchFate::StuckRunning,
-            BatchFate::Expired,
-            BatchFate::Failed,
-            BatchFate::FailedSilently,
-            BatchFate::Cancelled,
-            BatchFate::Truncated,
+            BatchOutcome::StuckPending,
+            BatchOutcome::StuckRunning,
+            BatchOutcome::Expired,
+            BatchOutcome::Failed,
+            BatchOutcome::FailedSilently,
+            BatchOutcome::Cancelled,
+            BatchOutcome::Truncated,
         ];
         // The first batch is somebody else's, and so are two after each of ours.
-        let drawn: Vec<(u64, BatchFate)> = (0..rng.usize(0..3))
+        let drawn: Vec<(u64, BatchOutcome)> = (0..rng.usize(0..3))
             .map(|_| (rng.u64(2..18), all[rng.usize(..all.len())]))
             .collect();
         let shortest = rng.u32(60..1_800);
@@ -164,7 +166,7 @@ impl Scene {
             deleting_input: rng
                 .choice([DeletingInput::Harmless, DeletingInput::Fails])
                 .unwrap_or_default(),
-            batch_fates: fates(&drawn),
+            batch_outcomes: fates(&drawn),
             ..draw::outputs(&mut rng, lasting)
         };
         // No more than three images beyond a full shard: so many does the thread that reads the
@@ -201,11 +203,11 @@ fn lasting(shortest: u32, longest: u32) -> Scenario {
     }
 }
 
-fn fates(of: &[(u64, BatchFate)]) -> Vec<FateRule> {
-    let rule = |(ordinal, fate): &(u64, BatchFate)| {
-        Some(FateRule {
+fn fates(of: &[(u64, BatchOutcome)]) -> Vec<BatchOutcomeRule> {
+    let rule = |(ordinal, fate): &(u64, BatchOutcome)| {
+        Some(BatchOutcomeRule {
             which: ordinal.to_string().parse().ok()?,
-            fate: *fate,
+            outcome: *fate,
         })
     };
     of.iter().filter_map(rule).collect()

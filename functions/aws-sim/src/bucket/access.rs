@@ -1,5 +1,5 @@
-//! Selector requests are carried out at all: signed ones, that ask for nothing which would be left out
-//! silently.
+//! Checks that every request is signed, and refuses those that need a feature which the stand-in
+//! would silently leave out.
 
 use http::HeaderMap;
 use s3s::{
@@ -8,22 +8,22 @@ use s3s::{
     s3_error,
 };
 
-/// Headers whose meaning is not carried out, by what their names begin with. Whoever sends one
-/// relies on it: the object must not be kept without encryption or protection instead.
+/// Prefixes of headers whose features are not implemented. A caller that sends one relies on it:
+/// the object must not be stored without the encryption or protection that was requested.
 const REFUSED: [(&str, &str); 4] = [
     (
         "x-amz-server-side-encryption-customer-",
-        "Encryption with keys of the caller (SSE-C)",
+        "encryption with customer-provided keys (SSE-C)",
     ),
     (
         "x-amz-copy-source-server-side-encryption-customer-",
-        "Encryption with keys of the caller (SSE-C)",
+        "encryption with customer-provided keys (SSE-C)",
     ),
-    ("x-amz-object-lock-", "Object lock"),
-    ("x-amz-bucket-object-lock-enabled", "Object lock"),
+    ("x-amz-object-lock-", "object lock"),
+    ("x-amz-bucket-object-lock-enabled", "object lock"),
 ];
 
-/// The check before every operation.
+/// The check that runs before every operation.
 pub(super) struct Access;
 
 #[async_trait::async_trait]
@@ -48,7 +48,7 @@ fn refuse_unsupported(headers: &HeaderMap) -> S3Result {
         {
             return Err(s3_error!(
                 NotImplemented,
-                "{what} is not available here: send the request without {name}."
+                "{what} is not supported: send the request without {name}."
             ));
         }
     }
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_be_left_out_is_refused_by_its_name() {
+    fn unsupported_features_are_refused_by_the_name_of_their_header() {
         for (name, value) in [
             ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
             ("x-amz-server-side-encryption-customer-key", "a2V5"),

@@ -1,10 +1,11 @@
-//! What is known of an object beside its bytes, kept in a file of its own.
+//! An object's attributes: its metadata and checksums, in a separate file from its content.
 //!
-//! The file is named by the key and by the inode of the bytes it describes, and says their size and
-//! time of change. It is written before the bytes get their name: so the old object and its
-//! attributes, or the new one and its, are found together whenever the process is killed. Where
-//! there is no such file, or it doesn't fit (the bytes were put there or changed by hand), the ETag
-//! is computed from the content, and the rest is what S3 assumes.
+//! The file's name consists of the key's hash and the inode of the content, and the file records
+//! the content's size and time of change. It is written before the content is renamed into place.
+//! So a reader finds either the old object with its attributes or the new one with its own,
+//! whenever the process is killed. If the file is missing or does not match, because the content
+//! was added or changed by hand, the ETag is computed from the content, and the other attributes
+//! get S3's defaults.
 
 use std::{
     collections::BTreeMap,
@@ -23,23 +24,25 @@ use serde::{Deserialize, Serialize};
 
 use super::checksum::Checksums;
 
-/// How many bytes are read or written at once.
+/// The size of one read or write, in bytes.
 pub(super) const BUFFER: usize = 256 * 1024;
 
-/// What is known of an object beside its bytes.
+/// An object's attributes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Attributes {
-    /// For a person who looks into the file.
+    /// The key, for a user who reads the file.
     pub(super) key: String,
-    /// The bytes that this is about.
-    pub(super) of: FileState,
-    /// Without quotes: the MD5 in hex, or that of the parts' MD5s, `-` and their number.
+    /// The state of the content that these attributes describe.
+    #[serde(rename = "of")]
+    pub(super) file: FileState,
+    /// The ETag without quotes: the MD5 in hexadecimal, or for a multipart upload the MD5 of the
+    /// parts' MD5s, `-` and the number of parts.
     pub(super) etag: String,
-    /// By the clock of the time, in whole seconds as S3 has it.
+    /// When the object was written, in whole seconds as in S3.
     pub(super) last_modified: Timestamp,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) checksums: Checksums,
-    /// The sizes of the parts that it was uploaded in, in their order; none if it was uploaded in
+    /// The sizes of the uploaded parts in order, in bytes; empty for an object that was uploaded in
     /// one piece.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) parts: Vec<u64>,
@@ -47,7 +50,7 @@ pub(super) struct Attributes {
     pub(super) description: Description,
 }
 
-/// What tells one state of a file from any other.
+/// Identifies one state of a file: a change to the file changes at least one field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FileState {
     pub(super) inode: u64,
@@ -56,7 +59,7 @@ pub(super) struct FileState {
     changed_nanoseconds: i64,
 }
 
-/// What the uploader says of an object.
+/// The description that the uploader gave an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Description {
@@ -87,15 +90,16 @@ impl FileState {
 }
 
 impl Attributes {
-    /// What was kept of the file in this state; none if nothing was, or of another state.
+    /// Reads the attributes stored for the file in this state, or returns none if there are none or
+    /// they describe another state.
     pub(super) fn read(path: &Path, state: FileState) -> Option<Self> {
         let json = fs::read(path).ok()?;
         serde_json::from_slice(&json)
             .ok()
-            .filter(|kept: &Self| kept.of == state)
+            .filter(|stored: &Self| stored.file == state)
     }
 
-    /// Keeps this.
+    /// Writes the attributes to `path`. Creates the folder if it is missing.
     pub(super) fn write(&self, disk: &Disk, path: &Path) -> io::Result<()> {
         let json = serde_json::to_vec(self)?;
         match disk.write(path, &json) {
@@ -107,7 +111,7 @@ impl Attributes {
         }
     }
 
-    /// What can be said of bytes of which nothing is known. Reads them all.
+    /// Computes the attributes of a file that has none stored. Reads the whole file.
     pub(super) fn from_content(
         key: &str,
         file: &mut File,
@@ -115,7 +119,7 @@ impl Attributes {
     ) -> io::Result<Self> {
         Ok(Self {
             key: key.to_owned(),
-            of: FileState::of(metadata),
+            file: FileState::of(metadata),
             etag: hex(&md5_of(file)?),
             last_modified: metadata.modified().map(whole_seconds)?,
             checksums: Checksums::new(),
@@ -124,46 +128,43 @@ impl Attributes {
         })
     }
 
-    /// The time of the last change as `s3s` wants it.
+    /// Returns the time of the last change in the type of `s3s`.
     pub(super) fn last_modified(&self) -> s3s::dto::Timestamp {
         SystemTime::from(self.last_modified).into()
     }
 
-    /// Whether S3 computed the ETag from the whole content.
+    /// Whether the ETag is the MD5 of the whole content.
     pub(super) fn has_md5_etag(&self) -> bool {
         !self.etag.contains('-')
     }
 }
 
-/// The `Content-Encoding` that is kept of the one that was sent. `aws-chunked` says how the body
-/// was transferred and not what it is, so S3 does not keep it
+/// Returns a `Content-Encoding` without `aws-chunked`. That value describes the transfer rather
+/// than the object, so S3 does not store it
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html>, read 2026-11).
-pub(super) fn kept_encoding(sent: Option<String>) -> Option<String> {
+pub(super) fn strip_aws_chunked(sent: Option<String>) -> Option<String> {
     let sent = sent?;
-    let is_of_the_body =
+    let describes_the_object =
         |encoding: &&str| !encoding.is_empty() && !encoding.eq_ignore_ascii_case("aws-chunked");
     let kept: Vec<&str> = sent
         .split(',')
         .map(str::trim)
-        .filter(is_of_the_body)
+        .filter(describes_the_object)
         .collect();
     (!kept.is_empty()).then(|| kept.join(","))
 }
 
-/// The MD5 of a file from its beginning; it is at its beginning again afterwards.
+/// Returns the MD5 of the whole file, and leaves the file at its beginning.
 pub(super) fn md5_of(file: &mut File) -> io::Result<[u8; 16]> {
     let mut md5 = Md5::new();
     file.rewind()?;
-    read_in_pieces(file, |piece| md5.update(piece))?;
+    read_chunks(file, |chunk| md5.update(chunk))?;
     file.rewind()?;
     Ok(md5.finalize())
 }
 
-/// Reads to the end, piece by piece.
-pub(super) fn read_in_pieces(
-    reader: &mut impl Read,
-    mut take: impl FnMut(&[u8]),
-) -> io::Result<()> {
+/// Reads to the end, and passes each buffer to `take`.
+pub(super) fn read_chunks(reader: &mut impl Read, mut take: impl FnMut(&[u8])) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
         match reader.read(&mut buffer) {
@@ -185,8 +186,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn encoding_of_the_way_is_not_kept() {
-        let kept = |sent: &str| kept_encoding(Some(sent.to_owned()));
+    fn aws_chunked_is_removed_from_the_content_encoding() {
+        let kept = |sent: &str| strip_aws_chunked(Some(sent.to_owned()));
         for (sent, expected) in [
             ("aws-chunked", None),
             ("aws-chunked,gzip", Some("gzip")),
@@ -199,11 +200,11 @@ mod tests {
         ] {
             assert_eq!(kept(sent).as_deref(), expected, "{sent:?}");
         }
-        assert_eq!(kept_encoding(None), None);
+        assert_eq!(strip_aws_chunked(None), None);
     }
 
     #[test]
-    fn attributes_of_another_state_are_not_believed() {
+    fn attributes_of_another_file_state_are_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let (body, kept) = (
             folder.path().join("body"),

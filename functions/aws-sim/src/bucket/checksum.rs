@@ -1,4 +1,4 @@
-//! Checksums as callers send them: in headers before the body or in trailers after it.
+//! The checksums that callers send, in headers before the body or in trailers after it.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use s3s::{
 };
 use serde::{Deserialize, Serialize};
 
-/// What S3 can check a body with, apart from MD5.
+/// The checksum algorithms of S3, apart from MD5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub(super) enum Algorithm {
@@ -23,15 +23,15 @@ pub(super) enum Algorithm {
     Sha256,
 }
 
-/// Checksums by algorithm, base64 as on the wire.
+/// Checksums by algorithm, in base64 as on the wire.
 pub(super) type Checksums = BTreeMap<Algorithm, String>;
 
-/// What a body must be, as far as its sender says.
+/// The checksums that a sender announced for its body.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Expected {
+pub(super) struct ExpectedChecksums {
     checksums: Checksums,
     md5: Option<String>,
-    /// Those whose values come after the body.
+    /// The algorithms whose values follow the body.
     trailing: Vec<Algorithm>,
 }
 
@@ -44,14 +44,14 @@ impl Algorithm {
         Self::Sha256,
     ];
 
-    /// The algorithm that the API calls `name`.
+    /// Returns the algorithm with this name in the API.
     pub(super) fn named(name: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|algorithm| algorithm.name() == name)
     }
 
-    /// The name in the API.
+    /// Returns the name in the API.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Crc32 => "CRC32",
@@ -73,8 +73,8 @@ impl Algorithm {
     }
 }
 
-impl Expected {
-    /// What a request's headers say of its body.
+impl ExpectedChecksums {
+    /// Reads the announced checksums from a request's headers.
     pub(super) fn from_headers(headers: &HeaderMap) -> Self {
         let md5 = headers
             .get("content-md5")
@@ -93,27 +93,28 @@ impl Expected {
             })
         };
         Self {
-            checksums: values(headers),
+            checksums: from_headers(headers),
             md5,
             trailing: Algorithm::ALL.into_iter().filter(announced).collect(),
         }
     }
 
-    /// What computes all that must be compared.
+    /// Returns a hasher for every checksum that must be compared.
     pub(super) fn hasher(&self) -> ChecksumHasher {
         hasher(self.checksums.keys().chain(&self.trailing).copied())
     }
 
-    /// Whether the body is what its sender says.
+    /// Checks a received body against its announced checksums.
     ///
     /// # Errors
-    /// `BadDigest`, `InvalidDigest`; `MalformedTrailerError` when an announced trailer didn't come.
+    /// `BadDigest`, `InvalidDigest`; `InvalidRequest` if an announced trailer is missing.
     pub(super) fn verify(
         mut self,
         trailers: Option<&HeaderMap>,
         found: &Checksums,
         md5: &[u8],
     ) -> S3Result {
+        // `Content-MD5` may accompany any other checksum.
         if let Some(expected) = self.md5 {
             let expected = base64_simd::STANDARD
                 .decode_to_vec(expected)
@@ -126,7 +127,8 @@ impl Expected {
             }
         }
         self.checksums
-            .extend(trailers.map(values).unwrap_or_default());
+            .extend(trailers.map(from_headers).unwrap_or_default());
+        // An announced trailer that is missing leaves the body unverified, so it is an error.
         if let Some(missing) = self
             .trailing
             .iter()
@@ -142,8 +144,8 @@ impl Expected {
     }
 }
 
-/// The checksums in headers or trailers.
-pub(super) fn values(headers: &HeaderMap) -> Checksums {
+/// Returns the checksums in headers or trailers.
+pub(super) fn from_headers(headers: &HeaderMap) -> Checksums {
     let value = |algorithm: Algorithm| {
         headers
             .get(algorithm.header())?
@@ -158,7 +160,7 @@ pub(super) fn values(headers: &HeaderMap) -> Checksums {
 }
 
 /// # Errors
-/// `BadDigest` unless all that is expected was found.
+/// `BadDigest` unless every expected checksum equals the computed one.
 pub(super) fn compare(expected: &Checksums, found: &Checksums) -> S3Result {
     match expected
         .iter()
@@ -173,7 +175,7 @@ pub(super) fn compare(expected: &Checksums, found: &Checksums) -> S3Result {
     }
 }
 
-/// What computes the checksums of `algorithms` in one pass.
+/// Returns a hasher that computes the checksums of `algorithms` in one pass.
 pub(super) fn hasher(algorithms: impl IntoIterator<Item = Algorithm>) -> ChecksumHasher {
     let mut hasher = ChecksumHasher::default();
     for algorithm in algorithms {
@@ -188,8 +190,8 @@ pub(super) fn hasher(algorithms: impl IntoIterator<Item = Algorithm>) -> Checksu
     hasher
 }
 
-/// What a hasher computed.
-pub(super) fn computed(hasher: ChecksumHasher) -> Checksums {
+/// Returns the checksums that a hasher computed.
+pub(super) fn finalize(hasher: ChecksumHasher) -> Checksums {
     let sums = hasher.finalize();
     let all = [
         (Algorithm::Crc32, sums.checksum_crc32),
@@ -203,7 +205,7 @@ pub(super) fn computed(hasher: ChecksumHasher) -> Checksums {
         .collect()
 }
 
-/// The checksums as response headers.
+/// Returns the checksums as response headers.
 pub(super) fn to_headers(checksums: &Checksums) -> HeaderMap {
     let header = |(algorithm, value): (&Algorithm, &String)| {
         Some((algorithm.header(), HeaderValue::try_from(value).ok()?))
@@ -211,7 +213,7 @@ pub(super) fn to_headers(checksums: &Checksums) -> HeaderMap {
     checksums.iter().filter_map(header).collect()
 }
 
-/// The checksums as parts of a response body.
+/// Returns the checksums in the form that a response body holds.
 pub(super) fn to_dto(checksums: &Checksums) -> Checksum {
     let value = |algorithm| checksums.get(&algorithm).cloned();
     Checksum {
@@ -243,29 +245,33 @@ mod tests {
             .collect()
     }
 
-    fn found(expected: &Expected) -> Checksums {
+    fn found(expected: &ExpectedChecksums) -> Checksums {
         let mut hasher = expected.hasher();
         hasher.update(CHECK);
-        computed(hasher)
+        finalize(hasher)
     }
 
     #[test]
-    fn sums_are_the_catalogs() {
+    fn checksums_equal_the_catalog_check_values() {
         let mut hasher = hasher(Algorithm::ALL);
         hasher.update(CHECK);
-        let sums = computed(hasher);
+        let sums = finalize(hasher);
         assert_eq!(sums[&Algorithm::Crc32], "y/Q5Jg==");
         assert_eq!(sums[&Algorithm::Crc32c], "4waSgw==");
         assert_eq!(sums[&Algorithm::Crc64Nvme], "rosUhgp5mIg=");
-        assert_eq!(values(&to_headers(&sums)), sums);
+        assert_eq!(from_headers(&to_headers(&sums)), sums);
     }
 
     #[test]
-    fn header_and_trailer_are_both_compared() {
-        let before = Expected::from_headers(&headers(&[("x-amz-checksum-crc32", "y/Q5Jg==")]));
+    fn headers_and_trailers_are_both_compared() {
+        let before =
+            ExpectedChecksums::from_headers(&headers(&[("x-amz-checksum-crc32", "y/Q5Jg==")]));
         assert!(before.clone().verify(None, &found(&before), b"").is_ok());
 
-        let after = Expected::from_headers(&headers(&[("x-amz-trailer", "x-amz-checksum-crc32c")]));
+        let after = ExpectedChecksums::from_headers(&headers(&[(
+            "x-amz-trailer",
+            "x-amz-checksum-crc32c",
+        )]));
         let sums = found(&after);
         assert!(
             after
@@ -285,14 +291,16 @@ mod tests {
         assert_eq!(*wrong.unwrap_err().code(), s3s::S3ErrorCode::BadDigest);
         assert!(
             after.verify(Some(&HeaderMap::new()), &sums, b"").is_err(),
-            "an announced trailer must come"
+            "an announced trailer must be present"
         );
     }
 
     #[test]
     fn wrong_md5_is_a_bad_digest() {
-        let expected =
-            Expected::from_headers(&headers(&[("content-md5", "AAAAAAAAAAAAAAAAAAAAAA==")]));
+        let expected = ExpectedChecksums::from_headers(&headers(&[(
+            "content-md5",
+            "AAAAAAAAAAAAAAAAAAAAAA==",
+        )]));
         let wrong = expected
             .clone()
             .verify(None, &Checksums::new(), &[1; 16])

@@ -1,4 +1,4 @@
-//! `If-Match` and its like: what must hold for a request to be carried out.
+//! Conditional requests: `If-Match`, `If-None-Match` and their dates.
 
 use http::{HeaderMap, StatusCode, header};
 use s3s::{
@@ -9,20 +9,20 @@ use s3s::{
 
 use super::attributes::Attributes;
 
-/// What must hold for a write to be carried out.
+/// The condition of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum WriteCondition {
-    /// Nothing.
+    /// The write is unconditional.
     Any,
-    /// `If-None-Match: *`: there is no object of this key.
+    /// `If-None-Match: *`: the key must have no object.
     Absent,
-    /// `If-Match: *`: there is one.
+    /// `If-Match: *`: the key must have an object.
     Present,
-    /// `If-Match: <etag>`: there is one, and it is this one.
+    /// `If-Match: <etag>`: the key must have an object with this ETag.
     Matches(ETag),
 }
 
-/// What must hold for a read to be answered, as the request says it.
+/// The condition of a read, as the request states it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ReadCondition {
     pub(super) if_match: Option<ETagCondition>,
@@ -33,7 +33,8 @@ pub(super) struct ReadCondition {
 
 impl WriteCondition {
     /// # Errors
-    /// `NotImplemented` for what S3 has not either: both at once, and `If-None-Match` with an ETag.
+    /// `NotImplemented` for combinations that S3 does not support: both headers at once, and
+    /// `If-None-Match` with an ETag.
     pub(super) fn new(
         if_match: Option<ETagCondition>,
         if_none_match: Option<ETagCondition>,
@@ -45,12 +46,12 @@ impl WriteCondition {
             (Some(ETagCondition::ETag(etag)), None) => Ok(Self::Matches(etag)),
             (_, Some(_)) => Err(s3_error!(
                 NotImplemented,
-                "If-None-Match takes * alone, and not together with If-Match."
+                "If-None-Match must be * and can't be combined with If-Match."
             )),
         }
     }
 
-    /// Whether there is any condition. What is written under one, others rely on.
+    /// Whether there is a condition. Other callers rely on an object that is written under one.
     pub(super) fn is_conditional(&self) -> bool {
         match self {
             Self::Any => false,
@@ -58,13 +59,13 @@ impl WriteCondition {
         }
     }
 
-    /// Whether the ETag of the present object matters.
+    /// Whether the check needs the ETag of the existing object.
     pub(super) fn needs_etag(&self) -> bool {
         matches!(self, Self::Matches(_))
     }
 
     /// # Errors
-    /// `PreconditionFailed`; `NoSuchKey` where an object must be and none is.
+    /// `PreconditionFailed`; `NoSuchKey` if the condition requires an object and there is none.
     pub(super) fn check(&self, present: bool, etag: Option<&str>) -> S3Result {
         match self {
             Self::Any => Ok(()),
@@ -80,25 +81,27 @@ impl WriteCondition {
 
 impl ReadCondition {
     /// # Errors
-    /// `PreconditionFailed`, or `NotModified` (which is no error but has no body).
+    /// `PreconditionFailed`, or `NotModified`, which is an answer without a body rather than a
+    /// failure.
     pub(super) fn check(&self, object: &Attributes) -> S3Result {
         let etag = ETag::Strong(object.etag.clone());
-        let names_it = |condition: &ETagCondition| match condition {
+        let matches_etag = |condition: &ETagCondition| match condition {
             ETagCondition::Any => true,
             ETagCondition::ETag(named) => named.weak_cmp(&etag),
         };
         let changed = object.last_modified();
-        // An ETag says more than a date: where both are given, the date is not looked at.
+        // An ETag is more precise than a date. If both are given, S3 ignores the date.
         let matches = match (&self.if_match, &self.if_unmodified_since) {
-            (Some(condition), _) => names_it(condition),
+            (Some(condition), _) => matches_etag(condition),
             (None, Some(date)) => changed <= *date,
             (None, None) => true,
         };
         if !matches {
             return Err(s3_error!(PreconditionFailed));
         }
+        // The same precedence applies to the conditions that lead to 304.
         let unchanged = match (&self.if_none_match, &self.if_modified_since) {
-            (Some(condition), _) => names_it(condition),
+            (Some(condition), _) => matches_etag(condition),
             (None, Some(date)) => changed <= *date,
             (None, None) => false,
         };
@@ -110,7 +113,7 @@ impl ReadCondition {
     }
 }
 
-/// The answer 304, with the ETag that the caller's copy has.
+/// Returns the answer 304, with the ETag of the caller's copy.
 fn not_modified(etag: &ETag) -> S3Error {
     let mut answer = s3_error!(NotModified);
     answer.set_status_code(StatusCode::NOT_MODIFIED);
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn etag_decides_before_the_date() {
+    fn an_etag_takes_precedence_over_a_date() {
         let (before, at) = (date("2026-11-21T09:59:59Z"), date("2026-11-21T10:00:00Z"));
         let failed = Some(S3ErrorCode::PreconditionFailed);
         let not_modified = Some(S3ErrorCode::NotModified);

@@ -1,8 +1,9 @@
-//! A bucket's notification configuration: which queue is told of which new objects.
+//! A bucket's notification configuration: which queue is notified of which new objects.
 //!
-//! It is one document that is replaced as a whole
+//! A configuration is always replaced as a whole
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketNotificationConfiguration.html>,
-//! read 2026-11). Only queues can be told here, and only of objects that are created.
+//! read 2026-11). The stand-in supports queues as the only targets and object creation as the only
+//! event.
 
 use s3s::{
     S3Result,
@@ -17,22 +18,22 @@ use serde::{Deserialize, Serialize};
 use super::notification::Created;
 use crate::queue::queue_arn;
 
-/// A rule that a bucket has from the beginning, until it is given another configuration.
+/// A rule that applies to a bucket until its configuration is replaced through the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotificationRule {
-    /// The bucket.
+    /// The bucket's name.
     pub bucket: String,
-    /// Selector events, `s3:ObjectCreated:Put`, or many: `s3:ObjectCreated:*`.
+    /// The event, such as `s3:ObjectCreated:Put`, or `s3:ObjectCreated:*` for all of them.
     pub events: String,
-    /// What the keys begin with; empty for all.
+    /// The prefix of the keys; empty for all keys.
     pub prefix: String,
-    /// What the keys end with; empty for all.
+    /// The suffix of the keys; empty for all keys.
     pub suffix: String,
-    /// The name of the queue that is told.
+    /// The name of the queue that is notified.
     pub queue: String,
 }
 
-/// A rule as it is kept.
+/// A rule as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct QueueRule {
     pub(super) id: String,
@@ -63,11 +64,11 @@ impl From<NotificationRule> for QueueRule {
 }
 
 impl QueueRule {
-    /// The rules of a configuration as the API spells it.
+    /// Parses the rules of a configuration in the form of the API.
     ///
     /// # Errors
-    /// `InvalidArgument` for what S3 refuses too: unknown events, filters by something else, queues
-    /// that are none, and rules that would tell of one event twice. `NotImplemented` for topics,
+    /// `InvalidArgument` for what S3 refuses as well: unknown events and filters, queue ARNs that
+    /// are malformed or of another account, and overlapping rules. `NotImplemented` for topics,
     /// functions and event buses.
     pub(super) fn parse_all(configuration: NotificationConfiguration) -> S3Result<Vec<Self>> {
         let NotificationConfiguration {
@@ -76,6 +77,7 @@ impl QueueRule {
             queue_configurations,
             topic_configurations,
         } = configuration;
+        // A target that is silently ignored would lose notifications, so it is refused.
         if event_bridge_configuration.is_some()
             || !lambda_function_configurations
                 .unwrap_or_default()
@@ -84,7 +86,7 @@ impl QueueRule {
         {
             return Err(s3_error!(
                 NotImplemented,
-                "Only queues can be notified here."
+                "Only queues are supported as notification targets."
             ));
         }
         let mut rules: Vec<Self> = Vec::new();
@@ -116,8 +118,14 @@ impl QueueRule {
             .strip_prefix(&queue_arn(""))
             .filter(|name| !name.is_empty());
         let queue = queue
-            .ok_or_else(|| s3_error!(InvalidArgument, "The ARN is not that of a queue here."))?
+            .ok_or_else(|| {
+                s3_error!(
+                    InvalidArgument,
+                    "The ARN is not that of a queue in this account."
+                )
+            })?
             .to_owned();
+        // A rule needs at least one event, and each must be known.
         let id = id.unwrap_or_else(|| format!("notification-{number}"));
         let events: Vec<_> = events.into_iter().map(String::from).collect();
         if events.is_empty()
@@ -130,6 +138,7 @@ impl QueueRule {
                 "A specified event is not supported for notifications."
             ));
         }
+        // S3 accepts at most one prefix and one suffix, with names in any case.
         let (mut prefix, mut suffix) = (None, None);
         let filters = filter
             .and_then(|filter| filter.key)
@@ -166,7 +175,7 @@ impl QueueRule {
         })
     }
 
-    /// The rule as the API spells it.
+    /// Returns the rule in the form of the API.
     pub(super) fn to_dto(&self) -> QueueConfiguration {
         let part = |name: &'static str, value: &str| FilterRule {
             name: Some(FilterRuleName::from_static(name)),
@@ -188,14 +197,14 @@ impl QueueRule {
         }
     }
 
-    /// Whether the queue is told of a new object.
+    /// Whether the rule matches a new object.
     pub(super) fn matches(&self, created: Created, key: &str) -> bool {
         self.events.iter().any(|event| covers(event, created))
             && key.starts_with(&self.prefix)
             && key.ends_with(&self.suffix)
     }
 
-    /// Whether there can be an object of which both rules tell
+    /// Whether one object can match both rules
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-filtering.html>,
     /// read 2026-11).
     fn overlaps(&self, other: &Self) -> bool {
@@ -211,7 +220,7 @@ impl QueueRule {
     }
 }
 
-/// Whether a rule's event is, or includes, that an object came to be in this way.
+/// Whether a rule's event includes this way of creating an object.
 fn covers(event: &str, created: Created) -> bool {
     let Some(event) = event.strip_prefix("s3:") else {
         return false;
@@ -270,14 +279,14 @@ mod tests {
     }
 
     #[test]
-    fn rule_survives_the_wire() {
+    fn rules_round_trip_through_the_api() {
         let events = ["s3:ObjectCreated:Put", "s3:ObjectCreated:Copy"];
         let rules = parse(&[configuration(&events, &[("prefix", "inbox/")])]).unwrap();
         assert_eq!(parse(&[rules[0].to_dto()]).unwrap(), rules);
     }
 
     #[test]
-    fn rules_overlap_when_one_object_could_be_told_twice() {
+    fn rules_that_can_match_the_same_object_overlap() {
         let rule = |event, prefix, suffix| {
             configuration(&[event], &[("prefix", prefix), ("suffix", suffix)])
         };
@@ -300,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_is_refused() {
+    fn unsupported_events_filters_and_targets_are_refused() {
         let elsewhere = QueueConfiguration {
             queue_arn: "arn:aws:sns:x".to_owned(),
             ..configuration(&[], &[])

@@ -1,4 +1,4 @@
-//! The file that holds an object: found, given its name, removed.
+//! The files that hold objects: lookup, rename and removal.
 
 use std::{
     fs::{self, Metadata},
@@ -10,33 +10,31 @@ use std::{
 use disk::Disk;
 
 use super::{
-    incoming::Temporary,
-    place::{Places, is_absent, is_clash},
+    body::TemporaryFile,
+    paths::{Paths, is_absent, is_name_conflict},
 };
 
 /// A file that holds an object.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct FoundFile {
     pub(super) path: PathBuf,
     pub(super) metadata: Metadata,
 }
 
-/// Those who give files their names, and those who remove folders: never at the same moment.
+/// Coordinates the writers that move files into place with those that remove empty folders.
 #[derive(Debug, Default)]
-pub(super) struct Files {
-    /// Held by all who put a file into a folder, and alone by who removes an empty one.
+pub(super) struct ObjectFiles {
+    /// Held for reading while a file is moved into a folder, and for writing while an empty folder
+    /// is removed. Otherwise a folder could disappear before its file arrives.
     folders: RwLock<()>,
 }
 
-/// The file of a key: the plain one, or the one set aside.
-pub(super) fn find(places: &Places, bucket: &str, key: &str) -> io::Result<Option<Found>> {
-    let plain = places.plain(bucket, key);
-    for path in plain
-        .into_iter()
-        .chain([places.set_aside(bucket, key).body])
-    {
+/// Returns the file of a key: the plain one, or the one under the key's hash.
+pub(super) fn find(paths: &Paths, bucket: &str, key: &str) -> io::Result<Option<FoundFile>> {
+    let plain = paths.plain(bucket, key);
+    for path in plain.into_iter().chain([paths.hashed(bucket, key).body]) {
         match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => return Ok(Some(Found { path, metadata })),
+            Ok(metadata) if metadata.is_file() => return Ok(Some(FoundFile { path, metadata })),
             Err(error) if !is_absent(&error) => return Err(error),
             Ok(_) | Err(_) => {}
         }
@@ -44,39 +42,39 @@ pub(super) fn find(places: &Places, bucket: &str, key: &str) -> io::Result<Optio
     Ok(None)
 }
 
-impl Files {
-    /// Gives the bytes their name: the plain one if it can be. Answers with the files that were
-    /// written.
-    pub(super) fn place(
+impl ObjectFiles {
+    /// Moves a temporary file to its final path, which is the plain one if possible. Returns the
+    /// files that were written.
+    pub(super) fn move_into_place(
         &self,
         disk: &Disk,
-        places: &Places,
-        bytes: &Temporary,
+        paths: &Paths,
+        content: &TemporaryFile,
         bucket: &str,
         key: &str,
     ) -> io::Result<Vec<PathBuf>> {
         let _shared = self.folders.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(path) = places.plain(bucket, key) {
-            match bytes.rename(disk, &path) {
+        if let Some(path) = paths.plain(bucket, key) {
+            match content.rename(disk, &path) {
                 Ok(()) => {
-                    remove_set_aside(places, bucket, key)?;
+                    remove_hashed(paths, bucket, key)?;
                     return Ok(vec![path]);
                 }
-                Err(error) if !is_clash(&error) => return Err(error),
+                Err(error) if !is_name_conflict(&error) => return Err(error),
                 Err(_) => {}
             }
         }
-        let aside = places.set_aside(bucket, key);
-        fs::create_dir_all(&aside.folder)?;
-        disk.write(&aside.key, key.as_bytes())?;
-        bytes.rename(disk, &aside.body)?;
-        Ok(vec![aside.key, aside.body])
+        let hashed = paths.hashed(bucket, key);
+        fs::create_dir_all(&hashed.folder)?;
+        disk.write(&hashed.key, key.as_bytes())?;
+        content.rename(disk, &hashed.body)?;
+        Ok(vec![hashed.key, hashed.body])
     }
 
-    /// Removes a file, and the folders in which it was the last.
-    pub(super) fn remove(&self, places: &Places, bucket: &str, found: &Found) -> io::Result<()> {
+    /// Removes a file, and the folders that are empty without it.
+    pub(super) fn remove(&self, paths: &Paths, bucket: &str, found: &FoundFile) -> io::Result<()> {
         fs::remove_file(&found.path)?;
-        let top = places.bucket(bucket);
+        let top = paths.bucket(bucket);
         if !found.path.starts_with(&top) {
             let folder = found.path.parent().unwrap_or(&found.path);
             return fs::remove_dir_all(folder);
@@ -96,8 +94,8 @@ impl Files {
     }
 }
 
-fn remove_set_aside(places: &Places, bucket: &str, key: &str) -> io::Result<()> {
-    match fs::remove_dir_all(places.set_aside(bucket, key).folder) {
+fn remove_hashed(paths: &Paths, bucket: &str, key: &str) -> io::Result<()> {
+    match fs::remove_dir_all(paths.hashed(bucket, key).folder) {
         Err(error) if !is_absent(&error) => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }

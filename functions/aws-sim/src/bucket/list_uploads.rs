@@ -1,4 +1,4 @@
-//! The operation that lists a bucket's multipart uploads under way.
+//! The operation `ListMultipartUploads`.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -12,37 +12,38 @@ use s3s::{
 
 use super::{
     blocking, disk_error,
-    list::{Spelling, page_length},
-    listing::{Item, Query, roll_up},
-    multipart::{Begun, Upload},
+    list_objects::{KeyEncoding, page_length},
+    multipart::{ActiveUpload, Upload},
+    page::{Item, Query, roll_up},
     service::Service,
 };
 
 /// One page of uploads.
 #[derive(Debug, Default)]
-struct Page<'a> {
-    uploads: Vec<&'a Begun>,
-    /// Each once.
+struct UploadPage<'a> {
+    uploads: Vec<&'a ActiveUpload>,
+    /// The common prefixes, without repetition.
     common_prefixes: Vec<&'a str>,
-    /// The key, and the upload of that key, after which the next page begins; none on the last
-    /// page.
+    /// The key, and the upload id within that key, after which the next page begins; none on the
+    /// last page.
     next: Option<(&'a str, Option<&'a str>)>,
 }
 
-impl<'a> Page<'a> {
-    /// The page that answers `query` after the upload `after_id` of its key, of uploads by key and
-    /// id.
-    fn of(all: &'a [Begun], query: &Query<'_>, after_id: &str) -> Self {
+impl<'a> UploadPage<'a> {
+    /// Returns the page for `query` that begins after the upload `after_id` of the key
+    /// `query.after`. `all` is ordered by key and id.
+    fn of(all: &'a [ActiveUpload], query: &Query<'_>, after_id: &str) -> Self {
         let mut page = Self::default();
         let mut last = None;
-        for begun in all {
-            let key = begun.upload.key.as_str();
-            // Without an id, what comes after a key is after all uploads of the key.
+        for active in all {
+            let key = active.upload.key.as_str();
+            // Without an id, the page begins after all uploads of the key.
             let is_after = key > query.after
-                || (key == query.after && !after_id.is_empty() && *begun.id > *after_id);
+                || (key == query.after && !after_id.is_empty() && *active.id > *after_id);
             if !key.starts_with(query.prefix) || !is_after {
                 continue;
             }
+            // A common prefix covers adjacent uploads and is listed once.
             let item = roll_up(key, query);
             if let Item::CommonPrefix(prefix) = item
                 && (prefix == query.after || page.common_prefixes.last() == Some(&prefix))
@@ -55,8 +56,8 @@ impl<'a> Page<'a> {
             }
             match item {
                 Item::Key(key) => {
-                    page.uploads.push(begun);
-                    last = Some((key, Some(begun.id.as_str())));
+                    page.uploads.push(active);
+                    last = Some((key, Some(active.id.as_str())));
                 }
                 Item::CommonPrefix(prefix) => {
                     page.common_prefixes.push(prefix);
@@ -73,9 +74,10 @@ impl Service {
         &self,
         input: ListMultipartUploadsInput,
     ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
-        let spelling = Spelling::of(input.encoding_type.as_ref());
+        let encoding = KeyEncoding::of(input.encoding_type.as_ref());
         let max = page_length(input.max_uploads)?;
         let (store, bucket) = (Arc::clone(&self.store), input.bucket.clone());
+        // Uploads are few, so all of them are read for each page.
         let all = blocking(move || {
             store.check_bucket(&bucket)?;
             Upload::all(&store, &bucket).map_err(disk_error)
@@ -87,29 +89,29 @@ impl Service {
             after: input.key_marker.as_deref().unwrap_or_default(),
             max: usize::try_from(max).unwrap_or_default(),
         };
-        let page = Page::of(
+        let page = UploadPage::of(
             &all,
             &query,
             input.upload_id_marker.as_deref().unwrap_or_default(),
         );
         let common_prefix = |prefix: &&str| CommonPrefix {
-            prefix: Some(spelling.spell(prefix)),
+            prefix: Some(encoding.apply(prefix)),
         };
         Ok(S3Response::new(ListMultipartUploadsOutput {
             uploads: Some(
                 page.uploads
                     .iter()
-                    .map(|begun| listed(begun, spelling))
+                    .map(|active| listed(active, encoding))
                     .collect(),
             ),
             common_prefixes: Some(page.common_prefixes.iter().map(common_prefix).collect()),
             is_truncated: Some(page.next.is_some()),
-            next_key_marker: page.next.map(|(key, _)| spelling.spell(key)),
+            next_key_marker: page.next.map(|(key, _)| encoding.apply(key)),
             next_upload_id_marker: page.next.and_then(|(_, id)| id).map(str::to_owned),
             bucket: Some(input.bucket),
-            prefix: input.prefix.map(|prefix| spelling.spell(&prefix)),
-            delimiter: input.delimiter.map(|delimiter| spelling.spell(&delimiter)),
-            key_marker: Some(spelling.spell(&input.key_marker.unwrap_or_default())),
+            prefix: input.prefix.map(|prefix| encoding.apply(&prefix)),
+            delimiter: input.delimiter.map(|delimiter| encoding.apply(&delimiter)),
+            key_marker: Some(encoding.apply(&input.key_marker.unwrap_or_default())),
             upload_id_marker: Some(input.upload_id_marker.unwrap_or_default()),
             max_uploads: Some(max),
             encoding_type: input.encoding_type,
@@ -118,11 +120,11 @@ impl Service {
     }
 }
 
-fn listed(begun: &Begun, spelling: Spelling) -> MultipartUpload {
+fn listed(active: &ActiveUpload, encoding: KeyEncoding) -> MultipartUpload {
     MultipartUpload {
-        key: Some(spelling.spell(&begun.upload.key)),
-        upload_id: Some(begun.id.clone()),
-        initiated: Some(SystemTime::from(begun.upload.begun_at).into()),
+        key: Some(encoding.apply(&active.upload.key)),
+        upload_id: Some(active.id.clone()),
+        initiated: Some(SystemTime::from(active.upload.begun_at).into()),
         storage_class: Some(StorageClass::from_static(StorageClass::STANDARD)),
         ..MultipartUpload::default()
     }
@@ -134,8 +136,8 @@ mod tests {
 
     use super::{super::attributes::Description, *};
 
-    fn begun(uploads: &[(&str, &str)]) -> Vec<Begun> {
-        let begun = |(key, id): &(&str, &str)| Begun {
+    fn active(uploads: &[(&str, &str)]) -> Vec<ActiveUpload> {
+        let active = |(key, id): &(&str, &str)| ActiveUpload {
             id: (*id).to_owned(),
             upload: Upload {
                 key: (*key).to_owned(),
@@ -144,15 +146,15 @@ mod tests {
                 checksum: None,
             },
         };
-        uploads.iter().map(begun).collect()
+        uploads.iter().map(active).collect()
     }
 
-    /// All pages, one after the other, of so many items each.
-    fn pages(all: &[Begun], query: &Query<'_>) -> Vec<Vec<String>> {
+    /// Returns all pages, with `query.max` items each.
+    fn pages(all: &[ActiveUpload], query: &Query<'_>) -> Vec<Vec<String>> {
         let (mut pages, mut after, mut after_id) =
             (Vec::new(), query.after.to_owned(), String::new());
         loop {
-            let page = Page::of(
+            let page = UploadPage::of(
                 all,
                 &Query {
                     after: &after,
@@ -163,7 +165,7 @@ mod tests {
             let uploads = page
                 .uploads
                 .iter()
-                .map(|begun| format!("{}#{}", begun.upload.key, begun.id));
+                .map(|active| format!("{}#{}", active.upload.key, active.id));
             pages.push(
                 uploads
                     .chain(
@@ -182,7 +184,7 @@ mod tests {
 
     #[test]
     fn pages_continue_within_a_key_and_after_a_common_prefix() {
-        let all = begun(&[
+        let all = active(&[
             ("a", "1"),
             ("a", "2"),
             ("b/c", "3"),

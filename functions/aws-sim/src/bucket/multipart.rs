@@ -1,5 +1,5 @@
-//! Multipart uploads under way: a folder each, with a description and one file per part, until they
-//! are one object.
+//! Active multipart uploads. Each is a folder with a description and one file per part, until its
+//! parts are assembled into one object.
 
 use std::{
     fs::{self, File},
@@ -20,52 +20,53 @@ use s3s::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    attributes::{Description, read_in_pieces},
-    checksum::{Algorithm, Checksums, computed, hasher},
+    attributes::{Description, read_chunks},
+    body::{ReceivedBody, TemporaryFile},
+    checksum::{Algorithm, Checksums, finalize, hasher},
     disk_error,
-    incoming::{Content, Temporary},
-    place::is_absent,
+    paths::is_absent,
     store::{NewObject, Store},
 };
 use crate::hexadecimal::from_hex;
 
-/// The least size of every part but the last: 5 MiB
+/// The minimum size of every part but the last, in bytes: 5 MiB
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>, read 2026-11).
-const SMALLEST_PART: u64 = 5 * 1024 * 1024;
+const MIN_PART_SIZE: u64 = 5 * 1024 * 1024;
 
-/// The numbers that parts can have.
+/// The valid part numbers.
 const PART_NUMBERS: RangeInclusive<i32> = 1..=10_000;
 
-/// The file of an upload's folder that says what is uploaded.
-const UPLOAD: &str = "upload.json";
+/// The file in an upload's folder that describes the upload.
+const UPLOAD_FILE: &str = "upload.json";
 
-/// What was said when the upload was begun.
+/// The parameters of `CreateMultipartUpload`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Upload {
     pub(super) key: String,
-    /// By the clock of the time.
+    /// When the upload was created.
     #[serde(default)]
     pub(super) begun_at: Timestamp,
     pub(super) description: Description,
     pub(super) checksum: Option<ObjectChecksum>,
 }
 
-/// How the object made of the parts is checked.
+/// The checksum of the assembled object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ObjectChecksum {
     pub(super) algorithm: Algorithm,
-    /// Whether it is over the whole content, or else over the parts' checksums.
+    /// Whether it covers the whole content (`FULL_OBJECT`) rather than the parts' checksums
+    /// (`COMPOSITE`).
     pub(super) whole: bool,
 }
 
-/// An upload under way.
+/// An active upload and its id.
 #[derive(Clone, Debug)]
-pub(super) struct Begun {
+pub(super) struct ActiveUpload {
     pub(super) id: String,
     pub(super) upload: Upload,
 }
 
-/// A part as it is kept.
+/// A part as it is stored.
 #[derive(Clone, Debug)]
 pub(super) struct Part {
     pub(super) number: i32,
@@ -74,7 +75,7 @@ pub(super) struct Part {
     pub(super) received_at: SystemTime,
 }
 
-/// A part as the caller names it when the upload is complete.
+/// A part as the caller names it in `CompleteMultipartUpload`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NamedPart {
     pub(super) number: i32,
@@ -82,33 +83,34 @@ pub(super) struct NamedPart {
 }
 
 impl Upload {
-    /// Begins an upload, and answers with its id.
+    /// Creates an upload and returns its id.
     ///
     /// # Errors
     /// `NoSuchBucket`.
-    pub(super) fn begin(&self, store: &Store, bucket: &str) -> S3Result<String> {
+    pub(super) fn create(&self, store: &Store, bucket: &str) -> S3Result<String> {
         store.check_bucket(bucket)?;
-        let uploads = store.places.uploads(bucket);
+        let uploads = store.paths.uploads(bucket);
         fs::create_dir_all(&uploads).map_err(disk_error)?;
         let start = store.clock.now().as_microsecond();
         loop {
-            let id = format!("{start:x}-{:x}", store.number());
+            let id = format!("{start:x}-{:x}", store.next_number());
             match fs::create_dir(uploads.join(&id)) {
-                // The number begins anew with the process, and the clock need not go on.
+                // The number restarts with the process, and the clock may stand still, so an id may
+                // be taken.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(disk_error(error)),
                 Ok(()) => {
                     let json = serde_json::to_vec(self)
                         .map_err(io::Error::from)
                         .map_err(disk_error)?;
-                    fs::write(uploads.join(&id).join(UPLOAD), json).map_err(disk_error)?;
+                    fs::write(uploads.join(&id).join(UPLOAD_FILE), json).map_err(disk_error)?;
                     return Ok(id);
                 }
             }
         }
     }
 
-    /// The upload of this id, and its folder.
+    /// Returns the upload with this id, and its folder.
     ///
     /// # Errors
     /// `NoSuchUpload`.
@@ -125,8 +127,8 @@ impl Upload {
         {
             return Err(no_such_upload());
         }
-        let folder = store.places.uploads(bucket).join(id);
-        let json = fs::read(folder.join(UPLOAD)).map_err(|_| no_such_upload())?;
+        let folder = store.paths.uploads(bucket).join(id);
+        let json = fs::read(folder.join(UPLOAD_FILE)).map_err(|_| no_such_upload())?;
         let upload: Self = serde_json::from_slice(&json).map_err(|_| no_such_upload())?;
         if upload.key == key {
             Ok((upload, folder))
@@ -135,28 +137,29 @@ impl Upload {
         }
     }
 
-    /// All uploads under way in a bucket, by key and id.
-    pub(super) fn all(store: &Store, bucket: &str) -> io::Result<Vec<Begun>> {
-        let entries = match fs::read_dir(store.places.uploads(bucket)) {
+    /// Returns all active uploads of a bucket, ordered by key and id.
+    pub(super) fn all(store: &Store, bucket: &str) -> io::Result<Vec<ActiveUpload>> {
+        let entries = match fs::read_dir(store.paths.uploads(bucket)) {
             Err(error) if is_absent(&error) => return Ok(Vec::new()),
             entries => entries?,
         };
-        let mut begun = Vec::new();
+        let mut active = Vec::new();
         for entry in entries {
             let entry = entry?;
-            // It may end in this moment.
-            let Ok(json) = fs::read(entry.path().join(UPLOAD)) else {
+            // The upload may have ended after its folder was listed.
+            let Ok(json) = fs::read(entry.path().join(UPLOAD_FILE)) else {
                 continue;
             };
             if let (Ok(id), Ok(upload)) = (
                 entry.file_name().into_string(),
                 serde_json::from_slice::<Self>(&json),
             ) {
-                begun.push(Begun { id, upload });
+                active.push(ActiveUpload { id, upload });
             }
         }
-        begun.sort_by(|one, other| (&one.upload.key, &one.id).cmp(&(&other.upload.key, &other.id)));
-        Ok(begun)
+        active
+            .sort_by(|one, other| (&one.upload.key, &one.id).cmp(&(&other.upload.key, &other.id)));
+        Ok(active)
     }
 }
 
@@ -172,16 +175,16 @@ pub(super) fn check_part_number(number: i32) -> S3Result {
     ))
 }
 
-/// Keeps a part that was received, and answers with its ETag. One of the same number is replaced:
-/// its file stays until the upload ends, but the ETag says which is meant.
+/// Stores a received part and returns its ETag. A part with the same number is replaced: the old
+/// file stays until the upload ends, but the ETag identifies the one that counts.
 ///
 /// # Errors
 /// `NoSuchUpload`.
-pub(super) fn keep_part(
+pub(super) fn store_part(
     disk: &Disk,
     folder: &Path,
     number: i32,
-    content: &Content,
+    content: &ReceivedBody,
 ) -> S3Result<String> {
     let etag = hex(&content.md5);
     if !folder.is_dir() {
@@ -194,7 +197,7 @@ pub(super) fn keep_part(
     Ok(etag)
 }
 
-/// The parts kept so far, by number; of two with the same number the later one.
+/// Returns the parts stored so far, by number. Of two with the same number, the later one counts.
 pub(super) fn parts(folder: &Path) -> io::Result<Vec<Part>> {
     let mut parts: Vec<Part> = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -220,18 +223,18 @@ pub(super) fn parts(folder: &Path) -> io::Result<Vec<Part>> {
     Ok(parts)
 }
 
-/// Forgets an upload and its parts.
-pub(super) fn forget(folder: &Path) -> io::Result<()> {
+/// Removes an upload and its parts.
+pub(super) fn remove(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if !is_absent(&error) => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
-/// Makes one object of the parts.
+/// Assembles the named parts into one object.
 ///
 /// # Errors
-/// `MalformedXML` for no parts; `InvalidPart`, `InvalidPartOrder`, `EntityTooSmall`.
+/// `MalformedXML` without parts; `InvalidPart`, `InvalidPartOrder`, `EntityTooSmall`.
 pub(super) fn assemble(
     store: &Store,
     upload: &Upload,
@@ -247,14 +250,16 @@ pub(super) fn assemble(
     if !named.is_sorted_by(|one, other| one.number < other.number) {
         return Err(s3_error!(InvalidPartOrder));
     }
-    let (temporary, mut file) = Temporary::create(store.temporary()).map_err(disk_error)?;
+    // The parts are copied one after the other, so that memory use does not grow with the object.
+    let (temporary, mut file) =
+        TemporaryFile::create(store.temporary_path()).map_err(disk_error)?;
     let mut etags = Md5::new();
     let mut checksum = upload.checksum.map(RunningChecksum::new);
     let mut sizes = Vec::with_capacity(named.len());
-    for (place, part) in named.iter().enumerate() {
+    for (index, part) in named.iter().enumerate() {
         let mut content = open_part(folder, part)?;
         let size = io::copy(&mut content, &mut file).map_err(disk_error)?;
-        if size < SMALLEST_PART && place + 1 < named.len() {
+        if size < MIN_PART_SIZE && index + 1 < named.len() {
             return Err(s3_error!(EntityTooSmall));
         }
         sizes.push(size);
@@ -262,7 +267,7 @@ pub(super) fn assemble(
         if let Some(checksum) = &mut checksum {
             content
                 .rewind()
-                .and_then(|()| checksum.take(&mut content))
+                .and_then(|()| checksum.update(&mut content))
                 .map_err(disk_error)?;
         }
     }
@@ -278,7 +283,7 @@ pub(super) fn assemble(
     })
 }
 
-/// An object's checksum as its parts come by.
+/// Computes an object's checksum part by part.
 struct RunningChecksum {
     kind: ObjectChecksum,
     hasher: s3s::checksum::ChecksumHasher,
@@ -292,13 +297,13 @@ impl RunningChecksum {
         }
     }
 
-    fn take(&mut self, part: &mut impl Read) -> io::Result<()> {
+    fn update(&mut self, part: &mut impl Read) -> io::Result<()> {
         if self.kind.whole {
-            return read_in_pieces(part, |piece| self.hasher.update(piece));
+            return read_chunks(part, |chunk| self.hasher.update(chunk));
         }
-        let mut own = hasher([self.kind.algorithm]);
-        read_in_pieces(part, |piece| own.update(piece))?;
-        for sum in computed(own).values() {
+        let mut of_part = hasher([self.kind.algorithm]);
+        read_chunks(part, |chunk| of_part.update(chunk))?;
+        for sum in finalize(of_part).values() {
             self.hasher.update(
                 &base64_simd::STANDARD
                     .decode_to_vec(sum)
@@ -309,7 +314,7 @@ impl RunningChecksum {
     }
 
     fn finish(self, parts: usize) -> Checksums {
-        let sums = computed(self.hasher);
+        let sums = finalize(self.hasher);
         if self.kind.whole {
             return sums;
         }
@@ -333,7 +338,7 @@ fn part_path(folder: &Path, number: i32, etag: &str) -> PathBuf {
     folder.join(format!("{number:05}-{etag}"))
 }
 
-/// The 16 bytes of an MD5 in hex.
+/// Parses the 16 bytes of an MD5 in hexadecimal.
 fn md5_of_hex(text: &str) -> Option<[u8; 16]> {
     from_hex(text)?.try_into().ok()
 }

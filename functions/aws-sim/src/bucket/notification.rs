@@ -1,7 +1,8 @@
-//! S3 event notifications: who is told of a new object, and in what words.
+//! S3 event notifications: which queues receive one for a new object, and its message.
 
 use std::{
     collections::BTreeMap,
+    error::Error,
     fmt,
     path::PathBuf,
     sync::{
@@ -24,10 +25,10 @@ use crate::{
     wire::{ACCOUNT, REGION},
 };
 
-/// Where notifications go: called with a queue's name and a message's body.
+/// A function that sends a notification, given a queue's name and a message body.
 pub type NotificationSink = Arc<dyn Fn(&str, String) -> Result<(), QueueError> + Send + Sync>;
 
-/// How an object came to be.
+/// The operation that created an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Created {
     Put,
@@ -35,7 +36,7 @@ pub(super) enum Created {
     CompleteMultipartUpload,
 }
 
-/// A new object, as a notification tells of it.
+/// A new object, as a notification describes it.
 #[derive(Clone, Debug)]
 pub(super) struct Event<'a> {
     pub(super) created: Created,
@@ -46,49 +47,49 @@ pub(super) struct Event<'a> {
     pub(super) at: Timestamp,
 }
 
-/// The rules of all buckets, and where their notifications go.
+/// The notification rules of all buckets, and the sink for their notifications.
 pub(super) struct Notifications {
     rules: RwLock<BTreeMap<String, Vec<QueueRule>>>,
-    /// The rules of those buckets that were given others than they had from the beginning.
-    kept: Documents<Vec<QueueRule>>,
+    /// The rules of the buckets whose configuration was replaced through the API.
+    stored: Documents<Vec<QueueRule>>,
     sink: NotificationSink,
     /// The sequencer of the last event.
-    last: AtomicU64,
+    last_sequencer: AtomicU64,
 }
 
-/// Sends notifications to `queues`.
+/// Returns a sink that sends notifications to `queues`.
 pub fn to_queues(queues: Arc<Queues>) -> NotificationSink {
     Arc::new(move |queue, body| queues.send(queue, Outgoing::new(body)).map(drop))
 }
 
 impl Notifications {
-    /// The configurations kept in `folder`, and `rules` for buckets that have none there.
+    /// Loads the configurations stored in `folder`. `rules` apply to buckets that have none there.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Returns the file system's error.
     pub(super) fn open(
         disk: Disk,
         folder: PathBuf,
         rules: Vec<NotificationRule>,
         sink: NotificationSink,
     ) -> Result<Self, DocumentError> {
-        let kept = Documents::<Vec<QueueRule>>::open_on(disk, folder)?;
+        let stored = Documents::<Vec<QueueRule>>::open_on(disk, folder)?;
         let mut all = BTreeMap::<String, Vec<QueueRule>>::new();
         for rule in rules {
             all.entry(rule.bucket.clone())
                 .or_default()
                 .push(rule.into());
         }
-        all.extend(kept.load_all()?);
+        all.extend(stored.load_all()?);
         Ok(Self {
             rules: RwLock::new(all),
-            kept,
+            stored,
             sink,
-            last: AtomicU64::new(0),
+            last_sequencer: AtomicU64::new(0),
         })
     }
 
-    /// A bucket's rules.
+    /// Returns a bucket's rules.
     pub(super) fn rules(&self, bucket: &str) -> Vec<QueueRule> {
         self.rules
             .read()
@@ -98,11 +99,11 @@ impl Notifications {
             .unwrap_or_default()
     }
 
-    /// Gives a bucket other rules, in place of all it had. `tested` sends each of their queues a
-    /// test message first.
+    /// Replaces all rules of a bucket. If `tested`, each of their queues first receives a test
+    /// message, as S3 sends it.
     ///
     /// # Errors
-    /// `InvalidArgument` for a queue that is not there: nothing has changed then.
+    /// `InvalidArgument` if a queue does not exist. The rules are then unchanged.
     pub(super) fn replace(
         &self,
         bucket: &str,
@@ -110,6 +111,7 @@ impl Notifications {
         at: Timestamp,
         tested: bool,
     ) -> S3Result {
+        // As in S3, a queue that does not exist makes the whole configuration invalid.
         for rule in rules.iter().filter(|_| tested) {
             match (self.sink)(&rule.queue, test_message(bucket, at, self.sequencer(at))) {
                 Err(QueueError::QueueDoesNotExist) => {
@@ -122,17 +124,20 @@ impl Notifications {
                 sent => sent.map_err(S3Error::internal_error)?,
             }
         }
+        // The lock is held during the write, so that memory and disk have the same latest
+        // configuration.
         let mut all = self.rules.write().unwrap_or_else(PoisonError::into_inner);
-        self.kept
+        self.stored
             .put(bucket, &rules)
             .map_err(S3Error::internal_error)?;
         all.insert(bucket.to_owned(), rules);
         Ok(())
     }
 
-    /// Tells all whom a rule names. A notification that can't be sent is lost, as if the process
-    /// had been killed before: the object is there, and dropping it again tells of it again.
-    pub(super) fn tell(&self, event: &Event<'_>) {
+    /// Notifies each queue whose rule matches. A notification that can't be sent is lost, as if the
+    /// process had been killed before: the object exists, and writing it again sends another
+    /// notification.
+    pub(super) fn notify(&self, event: &Event<'_>) {
         let sequencer = self.sequencer(event.at);
         for rule in self
             .rules(event.bucket)
@@ -140,17 +145,19 @@ impl Notifications {
             .filter(|rule| rule.matches(event.created, event.key))
         {
             if let Err(error) = (self.sink)(&rule.queue, event.message(&rule.id, sequencer)) {
-                tracing::error!(queue = rule.queue, %error, "a notification was lost");
+                tracing::error!(queue = rule.queue, %error, source = error.source().map(tracing::field::display), "notification lost");
             }
         }
     }
 
-    /// Higher with every event: the time, or one more than the last where the clock stands still or
-    /// was turned back.
+    /// Returns a number that increases with each event: the time in microseconds, or the last
+    /// number plus one if the clock stalled or was set back.
     fn sequencer(&self, at: Timestamp) -> u64 {
         let now = u64::try_from(at.as_microsecond()).unwrap_or_default();
         let next = |last: u64| now.max(last + 1);
-        let last = self.last.update(Ordering::Relaxed, Ordering::Relaxed, next);
+        let last = self
+            .last_sequencer
+            .update(Ordering::Relaxed, Ordering::Relaxed, next);
         next(last)
     }
 }
@@ -166,7 +173,7 @@ impl fmt::Debug for Notifications {
 impl Created {
     pub(super) const ALL: [Self; 3] = [Self::Put, Self::Copy, Self::CompleteMultipartUpload];
 
-    /// The event's name in a message.
+    /// Returns the event's name in a message.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Put => "ObjectCreated:Put",
@@ -177,7 +184,7 @@ impl Created {
 }
 
 impl Event<'_> {
-    /// The message, of the structure that all 2.x versions share
+    /// Returns the message, in the structure that all 2.x versions share
     /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>,
     /// read 2026-11).
     fn message(&self, rule: &str, sequencer: u64) -> String {
@@ -211,7 +218,7 @@ impl Event<'_> {
     }
 }
 
-/// What a queue is sent when it becomes a bucket's target
+/// The message that S3 sends to a queue when a configuration names it
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html>,
 /// read 2026-11).
 fn test_message(bucket: &str, at: Timestamp, number: u64) -> String {
@@ -227,7 +234,7 @@ fn test_message(bucket: &str, at: Timestamp, number: u64) -> String {
     .to_string()
 }
 
-/// A key as S3 encodes it in events and listings: like a form, but with its slashes.
+/// Encodes a key as S3 does in events and listings: form encoding that leaves slashes as they are.
 pub(super) fn encode(key: &str) -> String {
     let mut encoded = String::with_capacity(key.len());
     for byte in key.bytes() {
@@ -260,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn message_is_what_lambda_reads() {
+    fn lambda_can_parse_a_message() {
         let message =
             event(Created::CompleteMultipartUpload, "inbox/a b+é.json").message("rule", 0xab);
         let read: aws_lambda_events::s3::S3Event = serde_json::from_str(&message).unwrap();
@@ -283,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn sequencer_rises_though_the_clock_stands_still_or_goes_back() {
+    fn sequencer_increases_even_if_the_clock_stalls_or_is_set_back() {
         let folder = tempfile::tempdir().unwrap();
         let sink: NotificationSink = Arc::new(|_, _| Ok(()));
         let notifications =
@@ -297,7 +304,7 @@ mod tests {
         assert_eq!(sequencers[3], 9_000_000);
     }
 
-    /// What every reader of events does.
+    /// Decodes a key as readers of events do.
     fn decode(encoded: &str) -> String {
         let spaced = encoded.replace('+', " ");
         percent_encoding::percent_decode_str(&spaced)
@@ -308,7 +315,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keys_survive_the_event(key in any::<String>()) {
+        fn keys_round_trip_through_an_event(key in any::<String>()) {
             let encoded = encode(&key);
             prop_assert!(encoded.is_ascii());
             prop_assert_eq!(decode(&encoded), key);

@@ -1,4 +1,4 @@
-//! Single objects: put, read, copied, deleted.
+//! Operations on one object: put, get, head, copy, delete and tags.
 
 use std::{
     fs::File,
@@ -22,20 +22,20 @@ use s3s::{
 };
 
 use super::{
-    attributes::{Attributes, BUFFER, Description, kept_encoding, md5_of},
+    attributes::{Attributes, BUFFER, Description, md5_of, strip_aws_chunked},
     blocking,
-    checksum::{self, Expected},
+    body::{ReceivedBody, TemporaryFile, receive},
+    checksum::{self, ExpectedChecksums},
     condition::{ReadCondition, WriteCondition},
     disk_error,
-    incoming::{Content, Temporary, receive},
     notification::Created,
     selection::Selection,
     service::Service,
     store::{NewObject, Object},
 };
 
-/// The content type of an object of which nobody said one.
-const UNKNOWN_TYPE: &str = "binary/octet-stream";
+/// The content type of an object whose uploader gave none.
+const DEFAULT_CONTENT_TYPE: &str = "binary/octet-stream";
 
 impl Service {
     pub(super) async fn put(
@@ -48,6 +48,7 @@ impl Service {
             trailing_headers,
             ..
         } = request;
+        // Everything that the headers alone decide is checked before the body is read.
         let condition = WriteCondition::new(input.if_match, input.if_none_match)?;
         self.store.check_bucket(&input.bucket)?;
         let body = input
@@ -66,7 +67,7 @@ impl Service {
             description: Description {
                 content_type: input.content_type,
                 content_disposition: input.content_disposition,
-                content_encoding: kept_encoding(input.content_encoding),
+                content_encoding: strip_aws_chunked(input.content_encoding),
                 content_language: input.content_language,
                 cache_control: input.cache_control,
                 metadata: input.metadata.unwrap_or_default().into_iter().collect(),
@@ -85,7 +86,7 @@ impl Service {
         ))
     }
 
-    /// Receives a body and checks that it is what its sender says.
+    /// Receives a body and verifies its length and its checksums.
     ///
     /// # Errors
     /// `IncompleteBody`, `BadDigest`.
@@ -95,9 +96,9 @@ impl Service {
         headers: &HeaderMap,
         content_length: Option<i64>,
         trailers: impl FnOnce() -> Option<HeaderMap>,
-    ) -> S3Result<Content> {
-        let expected = Expected::from_headers(headers);
-        let content = receive(self.store.temporary(), expected.hasher(), body).await?;
+    ) -> S3Result<ReceivedBody> {
+        let expected = ExpectedChecksums::from_headers(headers);
+        let content = receive(self.store.temporary_path(), expected.hasher(), body).await?;
         if content_length.is_some_and(|length| u64::try_from(length) != Ok(content.size)) {
             return Err(s3_error!(IncompleteBody));
         }
@@ -117,6 +118,7 @@ impl Service {
             attributes,
         } = self.find(input.bucket, input.key, condition).await?;
         let selection = Selection::of(&attributes, input.range, input.part_number)?;
+        // The file stays open, so a later write to the key does not affect this answer.
         if selection.bytes.start > 0 {
             file.seek(SeekFrom::Start(selection.bytes.start))
                 .map_err(disk_error)?;
@@ -145,7 +147,7 @@ impl Service {
                     .map_err(disk_error)?,
             ),
             content_range: selection.content_range,
-            content_type: Some(content_type.unwrap_or_else(|| UNKNOWN_TYPE.to_owned())),
+            content_type: Some(content_type.unwrap_or_else(|| DEFAULT_CONTENT_TYPE.to_owned())),
             e_tag: Some(ETag::Strong(attributes.etag)),
             last_modified: Some(last_modified),
             metadata: Some(metadata.into_iter().collect()),
@@ -190,13 +192,14 @@ impl Service {
                     .map_err(disk_error)?,
             ),
             content_range: selection.content_range,
-            content_type: Some(content_type.unwrap_or_else(|| UNKNOWN_TYPE.to_owned())),
+            content_type: Some(content_type.unwrap_or_else(|| DEFAULT_CONTENT_TYPE.to_owned())),
             e_tag: Some(ETag::Strong(attributes.etag)),
             last_modified: Some(last_modified),
             metadata: Some(metadata.into_iter().collect()),
             parts_count: selection.parts_count,
             ..HeadObjectOutput::default()
         };
+        // `s3s` sets this status for a `GET`, but not for a `HEAD`.
         let is_partial = output.content_range.is_some();
         let mut response = S3Response::with_headers(output, headers);
         response.status = is_partial.then_some(StatusCode::PARTIAL_CONTENT);
@@ -215,7 +218,7 @@ impl Service {
         }))
     }
 
-    /// Tags are not kept, so there can be none.
+    /// Accepts an empty set of tags, which some clients send. Tags are not stored.
     pub(super) async fn tag(
         &self,
         input: PutObjectTaggingInput,
@@ -225,7 +228,7 @@ impl Service {
         if !input.tagging.tag_set.is_empty() {
             return Err(s3_error!(
                 NotImplemented,
-                "Tags are not kept here: describe the object by its metadata."
+                "Tags are not supported: use object metadata instead."
             ));
         }
         Ok(S3Response::new(PutObjectTaggingOutput::default()))
@@ -256,7 +259,7 @@ impl Service {
         blocking(move || store.delete(&bucket, &key, &condition)).await
     }
 
-    /// The object that another one, or a part of another one, is copied from.
+    /// Returns the source object of a copy, which becomes a whole object or a part.
     pub(super) async fn source(
         &self,
         from: &CopySource,
@@ -268,7 +271,8 @@ impl Service {
         self.find(bucket.to_string(), key.to_string(), condition)
             .await
             .map_err(|error| {
-                // Of a source, 304 has no meaning.
+                // The condition is on the source. The answer is about the copy, for which 304 has
+                // no meaning.
                 if *error.code() == s3s::S3ErrorCode::NotModified {
                     s3_error!(PreconditionFailed)
                 } else {
@@ -285,12 +289,13 @@ impl Service {
             .metadata_directive
             .as_ref()
             .is_some_and(|how| how.as_str() == MetadataDirective::REPLACE);
+        // S3 refuses a copy that would change nothing.
         let is_itself = matches!(&input.copy_source, CopySource::Bucket { bucket, key, .. }
             if **bucket == *input.bucket && **key == *input.key);
         if !replace && is_itself {
             return Err(s3_error!(
                 InvalidRequest,
-                "An object can be copied to itself only with other metadata."
+                "An object can be copied to itself only if its metadata is replaced."
             ));
         }
         let condition = ReadCondition {
@@ -300,15 +305,16 @@ impl Service {
             if_unmodified_since: input.copy_source_if_unmodified_since,
         };
         let source = self.source(&input.copy_source, condition).await?;
+        // `COPY`, the default, keeps the source's description.
         let description = replace.then(|| Description {
             content_type: input.content_type,
             content_disposition: input.content_disposition,
-            content_encoding: kept_encoding(input.content_encoding),
+            content_encoding: strip_aws_chunked(input.content_encoding),
             content_language: input.content_language,
             cache_control: input.cache_control,
             metadata: input.metadata.unwrap_or_default().into_iter().collect(),
         });
-        let path = self.store.temporary();
+        let path = self.store.temporary_path();
         let new =
             blocking(move || duplicate(source, path, description).map_err(disk_error)).await?;
         let attributes = self
@@ -338,7 +344,8 @@ impl Service {
     }
 }
 
-/// The same bytes under a temporary name. A copy is one piece: what was of parts is not of it.
+/// Copies an object's content to a temporary file. A copy has no parts, so checksums over parts and
+/// the ETag of a multipart upload do not apply to it.
 fn duplicate(
     source: Object,
     path: std::path::PathBuf,
@@ -348,8 +355,9 @@ fn duplicate(
         mut file,
         attributes,
     } = source;
-    let (temporary, mut copy) = Temporary::create(path)?;
+    let (temporary, mut copy) = TemporaryFile::create(path)?;
     io::copy(&mut file, &mut copy)?;
+    // An MD5 of the whole content stays valid. The ETag of a multipart upload must be replaced.
     let etag = if attributes.has_md5_etag() {
         attributes.etag
     } else {
@@ -371,41 +379,41 @@ fn duplicate(
     })
 }
 
-/// The checksums that were asked for, as headers. They are of the whole object, so a part of it has
-/// none.
+/// Returns the checksum headers if the request asks for them. The checksums cover the whole object,
+/// so a partial read has none.
 fn checksum_headers(
     mode: Option<&ChecksumMode>,
     attributes: &Attributes,
     selection: &Selection,
 ) -> HeaderMap {
-    let is_asked = mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED);
-    let is_whole = selection.length() == attributes.of.size && selection.parts_count.is_none();
-    if is_asked && is_whole {
+    let is_requested = mode.is_some_and(|mode| mode.as_str() == ChecksumMode::ENABLED);
+    let is_whole = selection.length() == attributes.file.size && selection.parts_count.is_none();
+    if is_requested && is_whole {
         checksum::to_headers(&attributes.checksums)
     } else {
         HeaderMap::new()
     }
 }
 
-/// The next `length` bytes of a file, a buffer at a time.
+/// Streams the next `length` bytes of a file, [`BUFFER`] bytes at a time.
 fn read(file: File, length: u64) -> StreamingBlob {
-    let pieces = stream::try_unfold((file, length), |(file, left)| async move {
+    let chunks = stream::try_unfold((file, length), |(file, left)| async move {
         if left == 0 {
             return Ok(None);
         }
-        let piece = tokio::task::spawn_blocking(move || {
+        let chunk = tokio::task::spawn_blocking(move || {
             let wanted = left.min(BUFFER as u64);
-            let mut piece = Vec::with_capacity(BUFFER.min(usize::try_from(left).unwrap_or(BUFFER)));
-            (&file).take(wanted).read_to_end(&mut piece)?;
-            if piece.is_empty() {
-                // Somebody cut the file by hand: better no answer than one that is too short and
-                // looks whole.
+            let mut chunk = Vec::with_capacity(BUFFER.min(usize::try_from(left).unwrap_or(BUFFER)));
+            (&file).take(wanted).read_to_end(&mut chunk)?;
+            if chunk.is_empty() {
+                // The file was truncated by hand. A broken answer is better than a short one that
+                // looks complete.
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
             }
-            let left = left - piece.len() as u64;
-            Ok((Bytes::from(piece), (file, left)))
+            let left = left - chunk.len() as u64;
+            Ok((Bytes::from(chunk), (file, left)))
         });
-        piece.await.map_err(io::Error::other)?.map(Some)
+        chunk.await.map_err(io::Error::other)?.map(Some)
     });
-    StreamingBlob::wrap(pieces)
+    StreamingBlob::wrap(chunks)
 }

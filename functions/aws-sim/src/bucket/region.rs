@@ -1,6 +1,6 @@
-//! The region that a request is signed for. Any is accepted that can be one; what can't be is
-//! answered as S3 answers a wrong region, with the right one, and the client signs again. s3cmd
-//! begins so: its region is `US` until it is told.
+//! The region in a request's signature. Every well-formed region is accepted. S3 answers a wrong
+//! region with the right one, and the client signs again; a malformed region gets that answer here.
+//! s3cmd depends on it: it signs for the region `US` until it receives the right one.
 
 use http::{
     HeaderValue, Request, Response, StatusCode,
@@ -10,18 +10,18 @@ use seam::transport::{Body, full};
 
 use crate::wire::REGION;
 
-/// The refusal of a request whose region no region has; none if it may be one, or is not named at
-/// all.
+/// Returns the refusal of a request whose region is malformed, or none if the region is well formed
+/// or absent.
 pub(super) fn refuse<B>(request: &Request<B>) -> Option<Response<Body>> {
     let authorization = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
     let region = region_of(authorization)?;
-    if !region.is_empty() && region.bytes().all(is_of_regions) {
+    if !region.is_empty() && region.bytes().all(is_region_byte) {
         return None;
     }
-    let shown: String = region.chars().filter(char::is_ascii_alphanumeric).collect();
+    let printable: String = region.chars().filter(char::is_ascii_alphanumeric).collect();
     let body = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>AuthorizationHeaderMalformed</Code><Message>The \
-         authorization header is malformed; the region '{shown}' is wrong; expecting '{REGION}'</Message>\
+         authorization header is malformed; the region '{printable}' is wrong; expecting '{REGION}'</Message>\
          <Region>{REGION}</Region></Error>"
     );
     let mut response = Response::new(full(body));
@@ -35,7 +35,7 @@ pub(super) fn refuse<B>(request: &Request<B>) -> Option<Response<Body>> {
     Some(response)
 }
 
-/// The region in `AWS4-HMAC-SHA256 Credential=<id>/<day>/<region>/s3/aws4_request, …`.
+/// Returns the region in `AWS4-HMAC-SHA256 Credential=<id>/<day>/<region>/s3/aws4_request, …`.
 fn region_of(authorization: &str) -> Option<&str> {
     let (_, credential) = authorization
         .strip_prefix("AWS4-HMAC-SHA256")?
@@ -45,7 +45,7 @@ fn region_of(authorization: &str) -> Option<&str> {
     scope.next()
 }
 
-fn is_of_regions(byte: u8) -> bool {
+fn is_region_byte(byte: u8) -> bool {
     byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'
 }
 
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_be_no_region_is_refused() {
+    fn only_malformed_regions_are_refused() {
         let signed = |region| {
             format!(
                 "AWS4-HMAC-SHA256 Credential=id/20261121/{region}/s3/aws4_request, SignedHeaders=host"

@@ -1,5 +1,5 @@
-//! Selector bytes of an object a read asks for: all of them, a range, or one of the parts that it was
-//! uploaded in.
+//! The bytes of an object that a read selects: all of them, a range, or one of the parts in which
+//! the object was uploaded.
 
 use std::ops::Range;
 
@@ -8,28 +8,28 @@ use s3s::{S3Error, S3ErrorCode, S3Result, dto, s3_error};
 
 use super::{attributes::Attributes, multipart::check_part_number};
 
-/// The bytes that a read asks for.
+/// The selected bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Selection {
     pub(super) bytes: Range<u64>,
-    /// The header that says which bytes of how many they are; none where all were asked for.
+    /// The `Content-Range` header; none for a read of the whole object.
     pub(super) content_range: Option<String>,
-    /// How many parts the object was uploaded in, where one of them was asked for.
+    /// The object's number of parts, if one of them was requested.
     pub(super) parts_count: Option<i32>,
 }
 
 impl Selection {
-    /// What is asked for of this object.
+    /// Returns the bytes that a read selects from `object`.
     ///
     /// # Errors
-    /// `InvalidRange`; `InvalidArgument` for a number that no part can have, `InvalidPartNumber`
-    /// for one that no part has; `InvalidRequest` for a range and a part at once.
+    /// `InvalidRange`; `InvalidArgument` for an invalid part number, `InvalidPartNumber` for one
+    /// that the object does not have; `InvalidRequest` for a range and a part at once.
     pub(super) fn of(
         object: &Attributes,
         range: Option<dto::Range>,
         part_number: Option<i32>,
     ) -> S3Result<Self> {
-        let size = object.of.size;
+        let size = object.file.size;
         match (range, part_number) {
             (None, None) => Ok(Self {
                 bytes: 0..size,
@@ -46,8 +46,8 @@ impl Selection {
             }
             (None, Some(number)) => {
                 let bytes = part(object, number)?;
-                // An object that was uploaded in one piece is its own first part, but has no number
-                // of parts.
+                // An object that was uploaded in one piece counts as its own first part, but S3
+                // reports no number of parts for it.
                 let parts_count = i32::try_from(object.parts.len())
                     .ok()
                     .filter(|count| *count > 0);
@@ -64,16 +64,16 @@ impl Selection {
         }
     }
 
-    /// How many bytes there are.
+    /// Returns the number of selected bytes.
     pub(super) fn length(&self) -> u64 {
         self.bytes.end - self.bytes.start
     }
 }
 
-/// Where the part of this number lies in the object.
+/// Returns the range of the part with this number.
 fn part(object: &Attributes, number: i32) -> S3Result<Range<u64>> {
     check_part_number(number)?;
-    let whole = [object.of.size];
+    let whole = [object.file.size];
     let sizes = if object.parts.is_empty() {
         &whole[..]
     } else {
@@ -92,7 +92,7 @@ fn invalid_part_number() -> S3Error {
     error
 }
 
-/// None of an empty object: the header can't name no bytes.
+/// Returns the `Content-Range` header, or none for an empty range, which the header can't express.
 fn content_range(bytes: &Range<u64>, size: u64) -> Option<String> {
     (!bytes.is_empty()).then(|| format!("bytes {}-{}/{size}", bytes.start, bytes.end - 1))
 }
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_lie_one_after_the_other() {
+    fn parts_are_adjacent_ranges() {
         let object = object(12, &[5, 5, 2]);
         let parts = [1, 2, 3].map(|number| selected(&object, number).unwrap());
         assert_eq!(
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn object_of_one_piece_is_its_own_first_part() {
+    fn an_object_without_parts_is_its_own_first_part() {
         assert_eq!(selected(&object(7, &[]), 1), Ok((0..7, None)));
         assert_eq!(
             selected(&object(7, &[]), 2).unwrap_err(),

@@ -1,4 +1,4 @@
-//! The operations of S3 that there are, by their names.
+//! The S3 operations that are implemented. `s3s` answers every other one with `NotImplemented`.
 
 use std::{fs, io, sync::Arc, time::SystemTime};
 
@@ -34,7 +34,7 @@ use super::{
 };
 use crate::wire::REGION;
 
-/// S3 over a store.
+/// The S3 service: a store and its notifications.
 pub(super) struct Service {
     pub(super) store: Arc<Store>,
     notifications: Arc<Notifications>,
@@ -48,14 +48,14 @@ impl Service {
         }
     }
 
-    /// Deletes one of several objects, if it is the one that the caller means.
-    async fn delete_named(&self, bucket: &str, object: ObjectIdentifier) -> S3Result {
-        // S3 has these conditions in directory buckets alone, and must not delete what they were
-        // meant to keep.
+    /// Deletes one of several objects, under the condition that the request gives for it.
+    async fn delete_one(&self, bucket: &str, object: ObjectIdentifier) -> S3Result {
+        // S3 supports these conditions only in directory buckets. Ignoring them could delete an
+        // object that they protect.
         if object.last_modified_time.is_some() || object.size.is_some() {
             return Err(s3_error!(
                 NotImplemented,
-                "Objects are deleted by key and ETag, and not by time or size."
+                "Deleting by last-modified time or size is not supported: use the ETag."
             ));
         }
         let condition = object.e_tag.map(|etag| match etag.value() {
@@ -70,7 +70,7 @@ impl Service {
         .await
     }
 
-    /// Commits a new object and tells of it. Once begun it is done, though the caller goes away.
+    /// Commits a new object and sends its notifications. Completes even if the caller disconnects.
     pub(super) async fn commit(
         &self,
         created: Created,
@@ -82,8 +82,8 @@ impl Service {
         let (store, notifications) = (Arc::clone(&self.store), Arc::clone(&self.notifications));
         blocking(move || {
             let attributes = store.commit(new, &bucket, &key, &condition)?;
-            let (size, at) = (attributes.of.size, store.clock.now());
-            notifications.tell(&Event {
+            let (size, at) = (attributes.file.size, store.clock.now());
+            notifications.notify(&Event {
                 created,
                 bucket: &bucket,
                 key: &key,
@@ -104,8 +104,8 @@ impl S3 for Service {
         request: S3Request<CreateBucketInput>,
     ) -> S3Result<S3Response<CreateBucketOutput>> {
         let bucket = request.input.bucket;
-        match fs::create_dir(self.store.places.bucket(&bucket)) {
-            // In us-east-1, and nowhere else, one's own bucket can be made again
+        match fs::create_dir(self.store.paths.bucket(&bucket)) {
+            // In us-east-1, and in no other region, an owner can create an existing bucket again
             // (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html>, read
             // 2026-11).
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(disk_error(error)),
@@ -131,7 +131,7 @@ impl S3 for Service {
         request: S3Request<GetBucketLocationInput>,
     ) -> S3Result<S3Response<GetBucketLocationOutput>> {
         self.store.check_bucket(&request.input.bucket)?;
-        // The answer for us-east-1 is no name at all.
+        // The location of us-east-1 is an empty element.
         Ok(S3Response::new(GetBucketLocationOutput {
             location_constraint: None::<BucketLocationConstraint>,
         }))
@@ -237,11 +237,12 @@ impl S3 for Service {
     ) -> S3Result<S3Response<DeleteObjectsOutput>> {
         let input = request.input;
         self.store.check_bucket(&input.bucket)?;
+        // Each object has its own outcome: one refusal does not affect the others.
         let quiet = input.delete.quiet.unwrap_or_default();
         let (mut deleted, mut errors) = (Vec::new(), Vec::new());
         for object in input.delete.objects {
             let key = Some(object.key.clone());
-            match self.delete_named(&input.bucket, object).await {
+            match self.delete_one(&input.bucket, object).await {
                 Ok(()) if quiet => {}
                 Ok(()) => deleted.push(DeletedObject {
                     key,

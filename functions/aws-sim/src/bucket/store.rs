@@ -1,9 +1,9 @@
-//! Objects on the file system: opened, committed under a condition, deleted. Everything here
-//! blocks.
+//! Objects on the file system: open, commit under a condition, and delete. All functions here
+//! block.
 //!
-//! On a durable [`Disk`], an object that is committed under a condition survives the end of the
-//! power, and with it everything that was committed before it. The order is: all that is not on the
-//! disk yet ([`Unsettled`]), the content, the name, and then the answer to the caller.
+//! On a durable [`Disk`], an object that is committed under a condition survives a power failure,
+//! and so does everything that was committed before it. The order is: all files that are not
+//! synchronized yet ([`UnsyncedFiles`]), the content, the name, and then the answer to the caller.
 
 use std::{
     fs::{self, File, Metadata},
@@ -24,45 +24,44 @@ use seam::clock::Clock;
 
 use super::{
     attributes::{Attributes, Description, FileState},
+    body::TemporaryFile,
     checksum::Checksums,
-    completed::Completions,
+    completed_uploads::CompletedUploads,
     condition::WriteCondition,
     disk_error,
-    files::{Files, Found, find},
-    incoming::Temporary,
-    place::{Places, is_absent},
-    unsettled::{Unsettled, sync_folders},
+    files::{FoundFile, ObjectFiles, find},
+    paths::{Paths, is_absent},
+    unsynced::{UnsyncedFiles, sync_folders},
 };
 
-/// How many keys can be committed at the same moment, at most.
+/// The number of locks, which is also the maximum number of simultaneous commits.
 const STRIPES: usize = 256;
 
-/// The objects of all buckets under one folder.
+/// The objects of all buckets in one folder.
 #[derive(Debug)]
 pub(super) struct Store {
-    pub(super) places: Places,
+    pub(super) paths: Paths,
     pub(super) clock: Clock,
-    /// One of these is held, by the hash of bucket and key, while an object changes its bytes:
-    /// never longer.
+    /// Locks by the hash of bucket and key. One is held only while an object's content is replaced.
     stripes: Vec<RwLock<()>>,
-    files: Files,
+    files: ObjectFiles,
     numbers: AtomicU64,
     pub(super) disk: Disk,
-    unsettled: Unsettled,
-    pub(super) completions: Completions,
+    unsynced: UnsyncedFiles,
+    pub(super) completed_uploads: CompletedUploads,
 }
 
-/// An object opened for reading. It stays what it is when the key gets another one.
+/// An object that is open for reading. Its content does not change when the key is written again.
 #[derive(Debug)]
 pub(super) struct Object {
     pub(super) file: File,
     pub(super) attributes: Attributes,
 }
 
-/// An object to be: its bytes under a temporary name, and what will be known of them.
+/// An object before its commit: its content in a temporary file, and its attributes.
 #[derive(Debug)]
 pub(super) struct NewObject {
-    pub(super) temporary: Temporary,
+    pub(super) temporary: TemporaryFile,
     pub(super) file: File,
     pub(super) etag: String,
     pub(super) checksums: Checksums,
@@ -73,37 +72,40 @@ pub(super) struct NewObject {
 
 impl Store {
     pub(super) fn open(disk: Disk, root: PathBuf, clock: Clock) -> io::Result<Self> {
-        let places = Places::new(root);
-        // What a killed process was receiving belongs to nobody.
-        match fs::remove_dir_all(places.incoming()) {
+        let paths = Paths::new(root);
+        // Temporary files of an earlier process belong to no request.
+        match fs::remove_dir_all(paths.temporary_folder()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => fs::create_dir_all(places.incoming())?,
+            Ok(()) | Err(_) => fs::create_dir_all(paths.temporary_folder())?,
         }
         let stripes = std::iter::repeat_with(RwLock::default)
             .take(STRIPES)
             .collect();
-        let (files, numbers, unsettled) =
-            (Files::default(), AtomicU64::new(0), Unsettled::default());
+        let (files, numbers, unsynced) = (
+            ObjectFiles::default(),
+            AtomicU64::new(0),
+            UnsyncedFiles::default(),
+        );
         Ok(Self {
-            places,
+            paths,
             clock,
             stripes,
             files,
             numbers,
             disk,
-            unsettled,
-            completions: Completions::default(),
+            unsynced,
+            completed_uploads: CompletedUploads::default(),
         })
     }
 
     pub(super) fn has_bucket(&self, bucket: &str) -> bool {
-        self.places.bucket(bucket).is_dir()
+        self.paths.bucket(bucket).is_dir()
     }
 
-    /// All buckets with the time their folder last changed, by name.
+    /// Returns all buckets by name, with the time of their folder's last change.
     pub(super) fn buckets(&self) -> io::Result<Vec<(String, SystemTime)>> {
         let mut buckets = Vec::new();
-        for entry in fs::read_dir(self.places.root())? {
+        for entry in fs::read_dir(self.paths.root())? {
             let entry = entry?;
             let name = entry.file_name();
             if let Some(name) = name.to_str().filter(|name| check_bucket_name(name))
@@ -126,17 +128,19 @@ impl Store {
         }
     }
 
-    /// A name for a body that is being received.
-    pub(super) fn temporary(&self) -> PathBuf {
-        self.places.incoming().join(self.number().to_string())
+    /// Returns a new path for a temporary file.
+    pub(super) fn temporary_path(&self) -> PathBuf {
+        self.paths
+            .temporary_folder()
+            .join(self.next_number().to_string())
     }
 
-    /// A number that nobody else gets as long as this process lives.
-    pub(super) fn number(&self) -> u64 {
+    /// Returns a number that is unique within this process.
+    pub(super) fn next_number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The present moment in whole seconds, as objects are dated.
+    /// Returns the current time in whole seconds, the resolution of `Last-Modified`.
     pub(super) fn now(&self) -> Timestamp {
         Timestamp::from_second(self.clock.now().as_second()).unwrap_or_default()
     }
@@ -151,36 +155,35 @@ impl Store {
         Err(s3_error!(NoSuchKey))
     }
 
-    /// The object of a key, if there is one.
+    /// Returns the object of a key, if there is one.
     pub(super) fn find_object(&self, bucket: &str, key: &str) -> io::Result<Option<Object>> {
-        let (mut file, metadata, kept) = {
-            // The bytes and what is known of them are looked up together, so that no commit comes
-            // between.
+        let (mut file, metadata, stored) = {
+            // Content and attributes are opened under one lock, so that no commit comes between.
             let _shared = self.read_lock(bucket, key);
-            let Some(found) = find(&self.places, bucket, key)? else {
+            let Some(found) = find(&self.paths, bucket, key)? else {
                 return Ok(None);
             };
             let file = match File::open(&found.path) {
-                // Taken away by hand in this moment.
+                // The file was removed by hand in the meantime.
                 Err(error) if is_absent(&error) => return Ok(None),
                 opened => opened?,
             };
             let metadata = file.metadata()?;
-            let kept = self.kept(bucket, key, &metadata);
-            (file, metadata, kept)
+            let stored = self.stored_attributes(bucket, key, &metadata);
+            (file, metadata, stored)
         };
-        let attributes = match kept {
+        let attributes = match stored {
             Some(attributes) => attributes,
-            None => self.learn(bucket, key, &mut file, &metadata)?,
+            None => self.compute_attributes(bucket, key, &mut file, &metadata)?,
         };
         Ok(Some(Object { file, attributes }))
     }
 
-    /// Gives a key its new object, if the condition holds: all at once, for readers and for a kill
-    /// at any moment.
+    /// Commits a new object to a key if the condition holds. The change is atomic for readers, and
+    /// also if the process is killed.
     ///
     /// # Errors
-    /// `NoSuchBucket`, `PreconditionFailed`, `NoSuchKey`; nothing has changed then.
+    /// `NoSuchBucket`, `PreconditionFailed`, `NoSuchKey`. The old object is then unchanged.
     pub(super) fn commit(
         &self,
         new: NewObject,
@@ -189,97 +192,101 @@ impl Store {
         condition: &WriteCondition,
     ) -> S3Result<Attributes> {
         self.check_bucket(bucket)?;
+        // The attributes name the inode of the temporary file, which a rename keeps.
         let attributes = Attributes {
             key: key.to_owned(),
-            of: FileState::of(&new.file.metadata().map_err(disk_error)?),
+            file: FileState::of(&new.file.metadata().map_err(disk_error)?),
             etag: new.etag,
             last_modified: self.now(),
             checksums: new.checksums,
             parts: new.parts,
             description: new.description,
         };
-        // Somebody may rely on an object that is written under a condition: on all that it names
-        // too.
-        let is_relied_on = condition.is_conditional();
-        if is_relied_on {
-            self.settle()
+        // Other callers may rely on an object that is written under a condition, and on every
+        // object that it names.
+        let is_conditional = condition.is_conditional();
+        if is_conditional {
+            self.sync_committed()
                 .and_then(|()| new.temporary.sync(&self.disk, &new.file))
                 .map_err(disk_error)?;
         }
 
         let _exclusive = self.write_lock(bucket, key);
-        let present = find(&self.places, bucket, key).map_err(disk_error)?;
+        let present = find(&self.paths, bucket, key).map_err(disk_error)?;
         self.check(condition, bucket, key, present.as_ref())?;
-        if present.is_some() && !is_relied_on {
-            // Without power in a moment, there is the old object or the new one, and not an empty
+        if present.is_some() && !is_conditional {
+            // After a power failure there must be the old object or the new one, and not an empty
             // file.
             new.temporary
                 .sync(&self.disk, &new.file)
                 .map_err(disk_error)?;
         }
-        let kept = self.places.attributes(bucket, key, attributes.of.inode);
-        attributes.write(&self.disk, &kept).map_err(disk_error)?;
+        // The attributes are written first. Until the rename, no reader looks for this inode.
+        let attributes_file = self.paths.attributes(bucket, key, attributes.file.inode);
+        attributes
+            .write(&self.disk, &attributes_file)
+            .map_err(disk_error)?;
         let mut written = self
             .files
-            .place(&self.disk, &self.places, &new.temporary, bucket, key)
+            .move_into_place(&self.disk, &self.paths, &new.temporary, bucket, key)
             .map_err(disk_error)?;
-        written.push(kept);
-        if is_relied_on {
-            // Readers wait for it: they, too, may go by what it says.
+        written.push(attributes_file);
+        if is_conditional {
+            // Readers wait for the lock, because they may also act on the object's content.
             self.sync_names(&written).map_err(disk_error)?;
         } else {
-            self.unsettled
-                .add(&self.disk, self.places.root(), written)
+            self.unsynced
+                .add(&self.disk, self.paths.root(), written)
                 .map_err(disk_error)?;
         }
         if let Some(replaced) = present {
-            self.forget(bucket, key, &replaced);
+            self.remove_attributes(bucket, key, &replaced);
         }
         Ok(attributes)
     }
 
-    /// Has everything that was committed until now reach the disk.
-    fn settle(&self) -> io::Result<()> {
-        self.unsettled.settle(&self.disk, self.places.root())
+    /// Synchronizes everything that was committed so far.
+    fn sync_committed(&self) -> io::Result<()> {
+        self.unsynced.sync_all(&self.disk, self.paths.root())
     }
 
-    /// Has the names of an object's files reach the disk, and what is small of them.
+    /// Synchronizes an object's small files, and the folders that hold its names.
     fn sync_names(&self, written: &[PathBuf]) -> io::Result<()> {
         written
             .iter()
             .try_for_each(|path| self.disk.sync_path(path))?;
-        sync_folders(&self.disk, self.places.root(), written)
+        sync_folders(&self.disk, self.paths.root(), written)
     }
 
-    /// Deletes the object of a key; there may be none.
+    /// Deletes the object of a key. Succeeds if there is none.
     ///
     /// # Errors
-    /// `NoSuchBucket`; `PreconditionFailed`, `NoSuchKey`.
+    /// `NoSuchBucket`; `PreconditionFailed` or `NoSuchKey` if the condition does not hold.
     pub(super) fn delete(&self, bucket: &str, key: &str, condition: &WriteCondition) -> S3Result {
         self.check_bucket(bucket)?;
         let _exclusive = self.write_lock(bucket, key);
-        let mut present = find(&self.places, bucket, key).map_err(disk_error)?;
+        let mut present = find(&self.paths, bucket, key).map_err(disk_error)?;
         self.check(condition, bucket, key, present.as_ref())?;
-        // More than one time only when a process was killed while the key moved from one place to
-        // the other.
+        // A key has two files only if a process was killed while it moved the object between the
+        // plain path and the hashed one.
         while let Some(found) = present {
             self.files
-                .remove(&self.places, bucket, &found)
+                .remove(&self.paths, bucket, &found)
                 .map_err(disk_error)?;
-            self.forget(bucket, key, &found);
-            present = find(&self.places, bucket, key).map_err(disk_error)?;
+            self.remove_attributes(bucket, key, &found);
+            present = find(&self.paths, bucket, key).map_err(disk_error)?;
         }
         Ok(())
     }
 
     /// # Errors
-    /// As the condition says.
+    /// As [`WriteCondition::check`].
     fn check(
         &self,
         condition: &WriteCondition,
         bucket: &str,
         key: &str,
-        present: Option<&Found>,
+        present: Option<&FoundFile>,
     ) -> S3Result {
         let etag = match present.filter(|_| condition.needs_etag()) {
             Some(found) => Some(self.etag(bucket, key, found).map_err(disk_error)?),
@@ -288,23 +295,30 @@ impl Store {
         condition.check(present.is_some(), etag.as_deref())
     }
 
-    fn etag(&self, bucket: &str, key: &str, found: &Found) -> io::Result<String> {
-        if let Some(kept) = self.kept(bucket, key, &found.metadata) {
-            return Ok(kept.etag);
+    fn etag(&self, bucket: &str, key: &str, found: &FoundFile) -> io::Result<String> {
+        if let Some(stored) = self.stored_attributes(bucket, key, &found.metadata) {
+            return Ok(stored.etag);
         }
         let mut file = File::open(&found.path)?;
         let metadata = file.metadata()?;
-        Ok(self.learn(bucket, key, &mut file, &metadata)?.etag)
+        Ok(self
+            .compute_attributes(bucket, key, &mut file, &metadata)?
+            .etag)
     }
 
-    fn kept(&self, bucket: &str, key: &str, metadata: &Metadata) -> Option<Attributes> {
+    fn stored_attributes(
+        &self,
+        bucket: &str,
+        key: &str,
+        metadata: &Metadata,
+    ) -> Option<Attributes> {
         let state = FileState::of(metadata);
-        Attributes::read(&self.places.attributes(bucket, key, state.inode), state)
+        Attributes::read(&self.paths.attributes(bucket, key, state.inode), state)
     }
 
-    /// Reads a file that was put there or changed by hand, and keeps what it learns: the next time
-    /// costs nothing.
-    fn learn(
+    /// Computes and stores the attributes of a file that was added or changed by hand, so that the
+    /// next read needs only the stored ones.
+    fn compute_attributes(
         &self,
         bucket: &str,
         key: &str,
@@ -312,21 +326,22 @@ impl Store {
         metadata: &Metadata,
     ) -> io::Result<Attributes> {
         let attributes = Attributes::from_content(key, file, metadata)?;
-        if FileState::of(&file.metadata()?) == attributes.of {
+        if FileState::of(&file.metadata()?) == attributes.file {
             attributes.write(
                 &self.disk,
-                &self.places.attributes(bucket, key, attributes.of.inode),
+                &self.paths.attributes(bucket, key, attributes.file.inode),
             )?;
         }
         Ok(attributes)
     }
 
-    /// Removes what was known of bytes that are gone.
-    fn forget(&self, bucket: &str, key: &str, gone: &Found) {
+    /// Removes the attributes of content that no longer exists.
+    fn remove_attributes(&self, bucket: &str, key: &str, gone: &FoundFile) {
         let path = self
-            .places
+            .paths
             .attributes(bucket, key, FileState::of(&gone.metadata).inode);
-        // It describes nothing any more: that it stays costs some room and no more.
+        // Attributes without content are never read. A file that can't be removed only takes up
+        // space.
         let _ = fs::remove_file(path);
     }
 
@@ -371,7 +386,7 @@ mod tests {
     }
 
     fn new_object(store: &Store, body: &[u8]) -> NewObject {
-        let (temporary, mut file) = Temporary::create(store.temporary()).unwrap();
+        let (temporary, mut file) = TemporaryFile::create(store.temporary_path()).unwrap();
         file.write_all(body).unwrap();
         let description = Description {
             content_type: Some("image/png".to_owned()),
@@ -389,12 +404,12 @@ mod tests {
     }
 
     fn kept(store: &Store) -> usize {
-        fs::read_dir(store.places.attributes(BUCKET, "", 0).parent().unwrap())
+        fs::read_dir(store.paths.attributes(BUCKET, "", 0).parent().unwrap())
             .map_or(0, Iterator::count)
     }
 
     #[test]
-    fn kill_before_the_rename_leaves_the_old_object_with_its_attributes() {
+    fn a_kill_before_the_rename_leaves_the_old_object_and_its_attributes() {
         let root = tempfile::tempdir().unwrap();
         let store = store(root.path());
         store
@@ -405,30 +420,36 @@ mod tests {
                 &WriteCondition::Any,
             )
             .unwrap();
-        // What a process does before it is killed: all but the rename, and no clearing up.
+        // This is what a process does before it is killed: everything but the rename, and no
+        // cleanup.
         let new = new_object(&store, b"new");
         let state = FileState::of(&new.file.metadata().unwrap());
         let old = store.object(BUCKET, "a").unwrap().attributes;
-        let unborn = Attributes {
-            of: state,
+        let uncommitted = Attributes {
+            file: state,
             etag: "new".to_owned(),
             ..old.clone()
         };
-        unborn
+        uncommitted
             .write(
                 &store.disk,
-                &store.places.attributes(BUCKET, "a", state.inode),
+                &store.paths.attributes(BUCKET, "a", state.inode),
             )
             .unwrap();
         std::mem::forget(new);
 
         let store = self::store(root.path());
         assert_eq!(store.object(BUCKET, "a").unwrap().attributes, old);
-        assert_eq!(fs::read_dir(store.places.incoming()).unwrap().count(), 0);
+        assert_eq!(
+            fs::read_dir(store.paths.temporary_folder())
+                .unwrap()
+                .count(),
+            0
+        );
     }
 
     #[test]
-    fn object_changed_by_hand_is_read_once_and_then_known() {
+    fn attributes_of_an_object_changed_by_hand_are_computed_once() {
         let root = tempfile::tempdir().unwrap();
         let store = store(root.path());
         store
@@ -444,11 +465,14 @@ mod tests {
         assert_eq!(object.attributes.etag, "5d41402abc4b2a76b9719d911017c592");
         assert_eq!(object.attributes.description, Description::default());
         let metadata = object.file.metadata().unwrap();
-        assert_eq!(store.kept(BUCKET, "a", &metadata), Some(object.attributes));
+        assert_eq!(
+            store.stored_attributes(BUCKET, "a", &metadata),
+            Some(object.attributes)
+        );
     }
 
     #[test]
-    fn what_is_known_of_replaced_and_deleted_bytes_is_forgotten() {
+    fn attributes_of_replaced_and_deleted_objects_are_removed() {
         let root = tempfile::tempdir().unwrap();
         let store = store(root.path());
         for body in [b"one", b"two"] {
@@ -466,11 +490,16 @@ mod tests {
             .delete(BUCKET, "folder/a", &WriteCondition::Any)
             .unwrap();
         assert_eq!(kept(&store), 0);
-        assert_eq!(fs::read_dir(store.places.incoming()).unwrap().count(), 0);
+        assert_eq!(
+            fs::read_dir(store.paths.temporary_folder())
+                .unwrap()
+                .count(),
+            0
+        );
     }
 
     #[test]
-    fn object_and_its_attributes_are_read_together() {
+    fn an_object_and_its_attributes_are_read_together() {
         let root = tempfile::tempdir().unwrap();
         let store = store(root.path());
         let put = |number: usize| {
@@ -513,8 +542,8 @@ mod tests {
                     for _ in 0..8 {
                         scope.spawn(|| {
                             let mut new = new_object(&store, b"state");
-                            // The creators' ETag is the one that the successors expect; theirs is
-                            // another.
+                            // The second round expects the ETag that the first round creates, and
+                            // writes another.
                             if condition.needs_etag() {
                                 new.etag = "next-2".to_owned();
                             }
@@ -530,7 +559,7 @@ mod tests {
     }
 
     #[test]
-    fn folder_that_a_delete_takes_away_is_made_again() {
+    fn a_commit_recreates_a_folder_that_a_delete_removed() {
         let root = tempfile::tempdir().unwrap();
         let store = store(root.path());
         std::thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! The operations of multipart uploads.
+//! The operations on multipart uploads.
 
 use std::{
     io::{Read, Seek, SeekFrom},
@@ -19,30 +19,32 @@ use s3s::{
 };
 
 use super::{
-    attributes::{Attributes, Description, kept_encoding},
+    attributes::{Attributes, Description, strip_aws_chunked},
     blocking,
+    body::copy_body,
     checksum::{self, Algorithm, Checksums},
-    completed::Request,
+    completed_uploads::CompletionRequest,
     condition::{ReadCondition, WriteCondition},
     disk_error,
-    incoming::copy,
     multipart::{self, NamedPart, ObjectChecksum, Upload},
     notification::Created,
     service::Service,
     store::Object,
 };
 
-/// The most parts of one page.
-const LONGEST_PAGE: i32 = 1_000;
+/// The maximum number of parts in one page.
+const MAX_PAGE: i32 = 1_000;
 
 impl Service {
     pub(super) async fn begin_upload(
         &self,
         input: CreateMultipartUploadInput,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        // S3 computes CRC64NVME over the whole object unless the request asks otherwise, and the
+        // other algorithms over the parts' checksums.
         let algorithm = input.checksum_algorithm.as_ref().map(|named| {
             Algorithm::named(named.as_str()).ok_or_else(|| {
-                s3_error!(InvalidRequest, "This checksum algorithm is not known here.")
+                s3_error!(InvalidRequest, "This checksum algorithm is not supported.")
             })
         });
         let checksum = algorithm.transpose()?.map(|algorithm| {
@@ -59,14 +61,14 @@ impl Service {
             description: Description {
                 content_type: input.content_type,
                 content_disposition: input.content_disposition,
-                content_encoding: kept_encoding(input.content_encoding),
+                content_encoding: strip_aws_chunked(input.content_encoding),
                 content_language: input.content_language,
                 cache_control: input.cache_control,
                 metadata: input.metadata.unwrap_or_default().into_iter().collect(),
             },
         };
         let (store, bucket) = (Arc::clone(&self.store), input.bucket.clone());
-        let id = blocking(move || upload.begin(&store, &bucket)).await?;
+        let id = blocking(move || upload.create(&store, &bucket)).await?;
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),
@@ -96,10 +98,11 @@ impl Service {
         let content = self
             .receive(body, &headers, input.content_length, trailers)
             .await?;
+        // The answer reports the checksums of the received content.
         let headers = checksum::to_headers(&content.checksums);
         let (store, number) = (Arc::clone(&self.store), input.part_number);
         let etag =
-            blocking(move || multipart::keep_part(&store.disk, &folder, number, &content)).await?;
+            blocking(move || multipart::store_part(&store.disk, &folder, number, &content)).await?;
         let output = UploadPartOutput {
             e_tag: Some(ETag::Strong(etag)),
             ..UploadPartOutput::default()
@@ -107,7 +110,7 @@ impl Service {
         Ok(S3Response::with_headers(output, headers))
     }
 
-    /// Receives a part that is copied from another object, or from a range of it.
+    /// Stores a part that is copied from another object, or from a range of it.
     pub(super) async fn copy_part(
         &self,
         input: UploadPartCopyInput,
@@ -125,24 +128,25 @@ impl Service {
             mut file,
             attributes,
         } = self.source(&input.copy_source, condition).await?;
-        let size = attributes.of.size;
+        let size = attributes.file.size;
         let range = input
             .copy_source_range
             .map_or(Ok(0..size), |range| copied_range(&range, size))?;
 
+        // The part is hashed while it is copied, like one that is received.
         let (store, number, copied_at) =
             (Arc::clone(&self.store), input.part_number, self.store.now());
         let hasher = checksum::hasher(upload.checksum.map(|checksum| checksum.algorithm));
         let (etag, checksums) = blocking(move || {
             file.seek(SeekFrom::Start(range.start))
                 .map_err(disk_error)?;
-            let content = copy(
-                store.temporary(),
+            let content = copy_body(
+                store.temporary_path(),
                 hasher,
                 file.take(range.end - range.start),
             )
             .map_err(disk_error)?;
-            let etag = multipart::keep_part(&store.disk, &folder, number, &content)?;
+            let etag = multipart::store_part(&store.disk, &folder, number, &content)?;
             Ok((etag, content.checksums))
         })
         .await?;
@@ -166,9 +170,10 @@ impl Service {
         &self,
         request: S3Request<CompleteMultipartUploadInput>,
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
-        let expected = checksum::values(&request.headers);
+        let expected = checksum::from_headers(&request.headers);
         let input = request.input;
         let condition = WriteCondition::new(input.if_match, input.if_none_match)?;
+        // Every part of the list must have a number and an ETag.
         let named = input
             .multipart_upload
             .and_then(|upload| upload.parts)
@@ -184,27 +189,27 @@ impl Service {
                 })
             });
         let named = named.collect::<S3Result<Vec<_>>>()?;
-        let asked = Request {
+        let completion = CompletionRequest {
             bucket: input.bucket,
             key: input.key,
             upload: input.upload_id,
             parts: named,
         };
         let completed = match self
-            .make_object(&asked, expected, input.mpu_object_size, condition)
+            .make_object(&completion, expected, input.mpu_object_size, condition)
             .await
         {
-            // A client that lost the answer asks again: the upload has ended, but S3 says what it
-            // said before.
-            Err(error) => self.store.completions.find(&asked).ok_or(error),
+            // The upload no longer exists after its completion. A client that lost the answer
+            // repeats the request, and S3 then repeats its answer.
+            Err(error) => self.store.completed_uploads.find(&completion).ok_or(error),
             completed => completed,
         };
         let attributes = completed?;
         let sums = checksum::to_dto(&attributes.checksums);
         Ok(S3Response::new(CompleteMultipartUploadOutput {
-            location: Some(format!("/{}/{}", asked.bucket, asked.key)),
-            bucket: Some(asked.bucket),
-            key: Some(asked.key),
+            location: Some(format!("/{}/{}", completion.bucket, completion.key)),
+            bucket: Some(completion.bucket),
+            key: Some(completion.key),
             e_tag: Some(ETag::Strong(attributes.etag)),
             checksum_crc32: sums.checksum_crc32,
             checksum_crc32c: sums.checksum_crc32c,
@@ -215,30 +220,39 @@ impl Service {
         }))
     }
 
-    /// Makes the object of its parts, and ends the upload.
+    /// Assembles the parts into an object, commits it and removes the upload.
     async fn make_object(
         &self,
-        asked: &Request,
+        completion: &CompletionRequest,
         expected: Checksums,
         size: Option<i64>,
         condition: WriteCondition,
     ) -> S3Result<Attributes> {
-        let (upload, folder) = Upload::find(&self.store, &asked.bucket, &asked.key, &asked.upload)?;
-        let (store, parts, named) = (Arc::clone(&self.store), folder.clone(), asked.parts.clone());
+        let (upload, folder) = Upload::find(
+            &self.store,
+            &completion.bucket,
+            &completion.key,
+            &completion.upload,
+        )?;
+        let (store, parts, named) = (
+            Arc::clone(&self.store),
+            folder.clone(),
+            completion.parts.clone(),
+        );
         let new = blocking(move || {
             let new = multipart::assemble(&store, &upload, &parts, &named)?;
             let length = new.file.metadata().map_err(disk_error)?.len();
             if size.is_some_and(|size| u64::try_from(size) != Ok(length)) {
                 return Err(s3_error!(
                     InvalidRequest,
-                    "The object is not of the size you specified."
+                    "The object does not have the size that you specified."
                 ));
             }
             checksum::compare(&comparable(expected, &new.checksums), &new.checksums)?;
             Ok(new)
         })
         .await?;
-        let (bucket, key) = (asked.bucket.clone(), asked.key.clone());
+        let (bucket, key) = (completion.bucket.clone(), completion.key.clone());
         let attributes = self
             .commit(
                 Created::CompleteMultipartUpload,
@@ -249,16 +263,16 @@ impl Service {
             )
             .await?;
         self.store
-            .completions
-            .add(asked.clone(), attributes.clone());
-        // The object is there: that its parts are too costs some room and no more.
-        let _ = blocking(move || multipart::forget(&folder).map_err(disk_error)).await;
+            .completed_uploads
+            .add(completion.clone(), attributes.clone());
+        // The object is committed. Parts that can't be removed only take up space.
+        let _ = blocking(move || multipart::remove(&folder).map_err(disk_error)).await;
         Ok(attributes)
     }
 
     pub(super) async fn abort_upload(&self, input: AbortMultipartUploadInput) -> S3Result {
         let (_, folder) = Upload::find(&self.store, &input.bucket, &input.key, &input.upload_id)?;
-        blocking(move || multipart::forget(&folder).map_err(disk_error)).await
+        blocking(move || multipart::remove(&folder).map_err(disk_error)).await
     }
 
     pub(super) async fn parts(
@@ -266,10 +280,7 @@ impl Service {
         input: ListPartsInput,
     ) -> S3Result<S3Response<ListPartsOutput>> {
         let (_, folder) = Upload::find(&self.store, &input.bucket, &input.key, &input.upload_id)?;
-        let max = input
-            .max_parts
-            .unwrap_or(LONGEST_PAGE)
-            .clamp(0, LONGEST_PAGE);
+        let max = input.max_parts.unwrap_or(MAX_PAGE).clamp(0, MAX_PAGE);
         let after = input.part_number_marker.unwrap_or_default();
         let mut parts = blocking(move || multipart::parts(&folder).map_err(disk_error)).await?;
         parts.retain(|part| part.number > after);
@@ -290,10 +301,10 @@ impl Service {
     }
 }
 
-/// The bytes that `bytes=first-last` names of a source of this size. S3 takes no other form here.
+/// Parses `bytes=first-last`, the only form that S3 accepts here, for a source of `size` bytes.
 ///
 /// # Errors
-/// `InvalidArgument` for another form, and for bytes that the source does not have.
+/// `InvalidArgument` for another form, and for a range beyond the end of the source.
 fn copied_range(range: &str, size: u64) -> S3Result<Range<u64>> {
     let parse = |number: &str| {
         number
@@ -301,6 +312,7 @@ fn copied_range(range: &str, size: u64) -> S3Result<Range<u64>> {
             .all(|byte| byte.is_ascii_digit())
             .then(|| number.parse::<u64>().ok())?
     };
+    // The form is checked before the bounds, because S3 reports them differently.
     let ends = range
         .strip_prefix("bytes=")
         .and_then(|range| range.split_once('-'));
@@ -331,8 +343,8 @@ fn listed(part: multipart::Part) -> Part {
     }
 }
 
-/// What the caller expects of the object, as far as it was computed; a checksum over checksums is
-/// named with and without the number of parts.
+/// Returns the expected checksums that can be compared with `found`. A caller may give a checksum
+/// over checksums with or without the number of parts.
 fn comparable(expected: Checksums, found: &Checksums) -> Checksums {
     let named =
         |(algorithm, value): (Algorithm, String)| match found.get(&algorithm)?.rsplit_once('-') {
@@ -347,7 +359,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_bytes_of_the_source_are_copied() {
+    fn a_copied_range_must_lie_within_the_source() {
         assert_eq!(copied_range("bytes=0-0", 1).unwrap(), 0..1);
         assert_eq!(copied_range("bytes=3-9", 10).unwrap(), 3..10);
         for range in [

@@ -1,10 +1,10 @@
-//! Selector requests a loopback port answers: those that a program on this machine makes of its own
-//! accord, and none that a web page makes in a browser.
+//! Decides which requests a loopback port answers: those of programs on this machine, and none that
+//! a web page makes in a browser.
 //!
-//! A page can send requests to a loopback port. It can do so across origins (the browser says so in
-//! `Origin` and `Sec-Fetch-Site`), and as if it were of the same origin, if its own name is made to
-//! lead to 127.0.0.1 (DNS rebinding: then `Host` holds that name). Clients send neither of the two
-//! first headers, and call this port by a name of its own.
+//! A page can send requests to a loopback port in two ways. It can send them across origins, which
+//! the browser reports in `Origin` and `Sec-Fetch-Site`. It can also send them as the same origin
+//! if its own name resolves to 127.0.0.1 (DNS rebinding), and then `Host` contains that name.
+//! Clients send neither `Origin` nor `Sec-Fetch-Site`, and use one of the port's own names.
 
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
@@ -14,7 +14,7 @@ use http::{
 use s3s::path::check_bucket_name;
 use seam::transport::{Body, full};
 
-/// The port that a URL without one means.
+/// The default port of HTTP.
 const HTTP_PORT: u16 = 80;
 
 /// The rules of one port.
@@ -24,10 +24,11 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// Why a request is not answered, if it isn't.
+    /// Returns the refusal of a request that must not be answered.
     pub(super) fn refuse<B>(self, request: &Request<B>) -> Option<Response<Body>> {
+        // Each check closes one of the ways in which a page can reach the port.
         let authority = request.uri().authority().map(Authority::as_str);
-        let reason = if !self.is_for_us(request.headers(), authority) {
+        let reason = if !self.is_addressed_here(request.headers(), authority) {
             format!(
                 "the Host header must be 127.0.0.1:{port} or localhost:{port}",
                 port = self.port
@@ -36,22 +37,22 @@ impl Guard {
             .headers()
             .get_all(ORIGIN)
             .iter()
-            .all(|origin| self.is_our_origin(origin))
+            .all(|origin| self.is_own_origin(origin))
         {
-            "requests of web pages from elsewhere are not answered (Origin)".to_owned()
+            "requests from other web pages are not answered (Origin)".to_owned()
         } else if !request
             .headers()
             .get_all("sec-fetch-site")
             .iter()
-            .all(is_from_here)
+            .all(is_same_site)
         {
-            "requests of web pages from elsewhere are not answered (Sec-Fetch-Site)".to_owned()
+            "requests from other web pages are not answered (Sec-Fetch-Site)".to_owned()
         } else if matches!(
             *request.method(),
             Method::OPTIONS | Method::CONNECT | Method::TRACE
         ) {
             format!(
-                "{} is not answered: no web page may call this port from elsewhere",
+                "{} is not answered: no other web page may call this port",
                 request.method()
             )
         } else {
@@ -60,28 +61,28 @@ impl Guard {
         Some(forbidden(&reason))
     }
 
-    /// Whether the request names this port, once, and by no other name. A request target with an
-    /// authority of its own counts as much as the header.
-    fn is_for_us(self, headers: &HeaderMap, authority: Option<&str>) -> bool {
+    /// Whether the request has exactly one `Host` header and it names this port. An authority in
+    /// the request target must name it as well.
+    fn is_addressed_here(self, headers: &HeaderMap, authority: Option<&str>) -> bool {
         let mut hosts = headers.get_all(HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else {
             return false;
         };
-        host.to_str().is_ok_and(|host| self.is_ours(host))
-            && authority.is_none_or(|authority| self.is_ours(authority))
+        host.to_str().is_ok_and(|host| self.names_this_port(host))
+            && authority.is_none_or(|authority| self.names_this_port(authority))
     }
 
-    fn is_our_origin(self, origin: &HeaderValue) -> bool {
+    fn is_own_origin(self, origin: &HeaderValue) -> bool {
         let host = origin
             .to_str()
             .ok()
             .and_then(|origin| origin.strip_prefix("http://"));
-        host.is_some_and(|host| self.is_ours(host))
+        host.is_some_and(|host| self.names_this_port(host))
     }
 
-    /// Whether `host`, with its port, is a name of this port: a loopback address, `localhost`, or
-    /// `<bucket>.localhost`, which leads to loopback everywhere.
-    fn is_ours(self, host: &str) -> bool {
+    /// Whether `host`, with its port, names this port: a loopback address, `localhost`, or
+    /// `<bucket>.localhost`, which always resolves to loopback.
+    fn names_this_port(self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
         // The colons of an IPv6 address are within brackets.
         let after_address = host.rfind(']').map_or(0, |end| end + 1);
@@ -101,7 +102,7 @@ impl Guard {
     }
 }
 
-/// Digits alone, where Rust would also take a sign.
+/// Parses a port of digits only. Rust's parser would also accept a sign.
 fn parse_port(digits: &str) -> Option<u16> {
     digits
         .bytes()
@@ -110,13 +111,13 @@ fn parse_port(digits: &str) -> Option<u16> {
         .flatten()
 }
 
-/// Whether `Sec-Fetch-Site` says that no other site asks: the person did, or a page of this port.
-fn is_from_here(site: &HeaderValue) -> bool {
+/// Whether `Sec-Fetch-Site` shows that the request comes from the user or from a page of this port.
+fn is_same_site(site: &HeaderValue) -> bool {
     site.as_bytes().eq_ignore_ascii_case(b"none")
         || site.as_bytes().eq_ignore_ascii_case(b"same-origin")
 }
 
-/// A refusal in plain words. The connection is closed after it.
+/// Returns a refusal in plain text, after which the connection is closed.
 pub(crate) fn forbidden(reason: &str) -> Response<Body> {
     let mut response = Response::new(full(format!("Refused: {reason}.\n")));
     *response.status_mut() = StatusCode::FORBIDDEN;
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_names_of_this_port_are_ours() {
+    fn only_the_names_of_this_port_are_accepted() {
         let guard = Guard { port: 4580 };
         for host in [
             "127.0.0.1:4580",
@@ -144,7 +145,7 @@ mod tests {
             "darkroom.localhost:4580",
             "my.bucket.localhost:4580",
         ] {
-            assert!(guard.is_ours(host), "{host}");
+            assert!(guard.names_this_port(host), "{host}");
         }
         for host in [
             "",
@@ -170,11 +171,12 @@ mod tests {
             "127.0.0.1:4580, evil.example:4580",
             "127.0.0.1:4580 ",
         ] {
-            assert!(!guard.is_ours(host), "{host:?}");
+            assert!(!guard.names_this_port(host), "{host:?}");
         }
-        // A browser leaves out the port that every URL has.
+        // A browser omits the default port.
         assert!(
-            Guard { port: 80 }.is_ours("localhost") && Guard { port: 80 }.is_ours("localhost:80")
+            Guard { port: 80 }.names_this_port("localhost")
+                && Guard { port: 80 }.names_this_port("localhost:80")
         );
     }
 }

@@ -1,6 +1,6 @@
-//! The AWS JSON protocol before the queues: `x-amz-target: AmazonSQS.<operation>`, JSON in and out.
+//! The AWS JSON protocol over the queues: `x-amz-target: AmazonSQS.<operation>`, JSON in and out.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, error::Error, sync::Arc};
 
 use http::{
     HeaderMap, HeaderValue, Request, Response, StatusCode,
@@ -14,20 +14,20 @@ use serde_json::{Value, json};
 use super::{
     Queues, attributes, batch,
     error::QueueError,
-    message::{LARGEST, MessageAttribute, Outgoing, md5_of_attributes, md5_of_body},
+    message::{MAX_MESSAGE_SIZE, MessageAttribute, Outgoing, md5_of_attributes, md5_of_body},
     receive_message,
 };
 use crate::wire::{ACCOUNT, TRACE_HEADER};
 
-/// What an operation's name in the header begins with.
+/// The prefix of an operation's name in the header.
 const TARGET: &str = "AmazonSQS.";
 
-/// SQS as its clients see it.
+/// Serves SQS to clients. Implements [`Transport`].
 #[derive(Debug)]
 pub struct QueueApi(Arc<Queues>);
 
 impl QueueApi {
-    /// The protocol before `queues`.
+    /// Creates a service over `queues`.
     pub fn new(queues: Arc<Queues>) -> Self {
         Self(queues)
     }
@@ -53,7 +53,7 @@ impl QueueApi {
             "ChangeMessageVisibility" => change_visibility(queues, &parse(body)?),
             "ChangeMessageVisibilityBatch" => batch::change_visibility(queues, &parse(body)?),
             "PurgeQueue" => queues
-                .purge(name(&parse::<OneQueue>(body)?.queue_url))
+                .purge(queue_name(&parse::<OneQueue>(body)?.queue_url))
                 .map(|()| json!({})),
             _ => Err(QueueError::UnsupportedOperation(operation.to_owned())),
         }
@@ -127,13 +127,13 @@ struct SetAttributes {
 struct SendMessage {
     queue_url: String,
     #[serde(flatten)]
-    message: SentMessage,
+    message: MessageEntry,
 }
 
-/// What single sends and batch entries have in common.
+/// The fields that a single send and a batch entry share.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct SentMessage {
+pub(super) struct MessageEntry {
     #[serde(default)]
     message_body: String,
     delay_seconds: Option<i64>,
@@ -159,7 +159,7 @@ struct ChangeVisibility {
 }
 
 fn create(queues: &Queues, request: CreateQueue, headers: &HeaderMap) -> Result<Value, QueueError> {
-    // What the caller leaves open is not compared with a queue that is there already.
+    // Attributes that the caller omits are not compared with those of an existing queue.
     let base = queues.attributes(&request.queue_name).unwrap_or_default();
     queues.create(&request.queue_name, base.with(&request.attributes)?)?;
     Ok(json!({ "QueueUrl": url(&request.queue_name, headers) }))
@@ -184,10 +184,10 @@ fn list(queues: &Queues, request: &ListQueues, headers: &HeaderMap) -> Value {
 }
 
 fn attributes_of(queues: &Queues, request: &GetAttributes) -> Result<Value, QueueError> {
-    let name = name(&request.queue_url);
+    let name = queue_name(&request.queue_url);
     let (settings, depth) = (queues.settings(name)?, queues.depth(name)?);
     let mut pairs = settings.attributes.to_pairs();
-    pairs.insert("MaximumMessageSize", LARGEST.to_string());
+    pairs.insert("MaximumMessageSize", MAX_MESSAGE_SIZE.to_string());
     pairs.insert("QueueArn", attributes::queue_arn(name));
     pairs.insert(
         "CreatedTimestamp",
@@ -206,6 +206,7 @@ fn attributes_of(queues: &Queues, request: &GetAttributes) -> Result<Value, Queu
         "ApproximateNumberOfMessagesDelayed",
         depth.delayed.to_string(),
     );
+    // Like SQS, it returns only the attributes that the request names.
     let asked = |name: &str| {
         request
             .attribute_names
@@ -217,21 +218,25 @@ fn attributes_of(queues: &Queues, request: &GetAttributes) -> Result<Value, Queu
 }
 
 fn set_attributes(queues: &Queues, request: &SetAttributes) -> Result<Value, QueueError> {
-    let name = name(&request.queue_url);
+    let name = queue_name(&request.queue_url);
     queues.set_attributes(name, queues.attributes(name)?.with(&request.attributes)?)?;
     Ok(json!({}))
 }
 
 fn send(queues: &Queues, request: SendMessage, headers: &HeaderMap) -> Result<Value, QueueError> {
-    sent(
+    send_message(
         queues,
-        name(&request.queue_url),
+        queue_name(&request.queue_url),
         request.message.into_outgoing(headers)?,
     )
 }
 
-/// Sends and says what a sender is told.
-pub(super) fn sent(queues: &Queues, name: &str, message: Outgoing) -> Result<Value, QueueError> {
+/// Sends a message and returns the answer for the sender.
+pub(super) fn send_message(
+    queues: &Queues,
+    name: &str,
+    message: Outgoing,
+) -> Result<Value, QueueError> {
     let mut answer = json!({ "MD5OfMessageBody": md5_of_body(&message.body) });
     if let Some(md5) = md5_of_attributes(&message.attributes) {
         answer["MD5OfMessageAttributes"] = md5.into();
@@ -242,7 +247,7 @@ pub(super) fn sent(queues: &Queues, name: &str, message: Outgoing) -> Result<Val
 
 fn delete(queues: &Queues, request: &DeleteMessage) -> Result<Value, QueueError> {
     queues
-        .delete(name(&request.queue_url), &request.receipt_handle)
+        .delete(queue_name(&request.queue_url), &request.receipt_handle)
         .map(|()| json!({}))
 }
 
@@ -254,15 +259,16 @@ fn change_visibility(queues: &Queues, request: &ChangeVisibility) -> Result<Valu
     )?;
     queues
         .change_visibility(
-            name(&request.queue_url),
+            queue_name(&request.queue_url),
             &request.receipt_handle,
             visibility,
         )
         .map(|()| json!({}))
 }
 
-impl SentMessage {
-    /// The message; its trace is the one it names, or else the call's.
+impl MessageEntry {
+    /// Converts the entry to a message. Its own trace header takes precedence over that of the
+    /// call.
     pub(super) fn into_outgoing(self, headers: &HeaderMap) -> Result<Outgoing, QueueError> {
         let delay = self
             .delay_seconds
@@ -281,8 +287,8 @@ impl SentMessage {
     }
 }
 
-/// The queue that a URL names: its last part.
-pub(super) fn name(url: &str) -> &str {
+/// Returns the queue's name, which is the last segment of its URL.
+pub(super) fn queue_name(url: &str) -> &str {
     url.rsplit('/').next().unwrap_or_default()
 }
 
@@ -299,10 +305,10 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, QueueError> {
 }
 
 fn refusal(error: &QueueError) -> Response<Body> {
-    let (status, fault) = if error.is_callers_fault() {
+    let (status, fault) = if error.is_sender_fault() {
         (StatusCode::BAD_REQUEST, "Sender")
     } else {
-        tracing::error!(%error, "the queues could not be written");
+        tracing::error!(%error, source = error.source().map(tracing::field::display), "queue storage failed");
         (StatusCode::INTERNAL_SERVER_ERROR, "Receiver")
     };
     let body = json!({ "__type": format!("com.amazonaws.sqs#{}", error.name()), "message": error.to_string() });

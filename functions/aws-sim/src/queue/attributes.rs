@@ -12,19 +12,19 @@ use crate::wire::{ACCOUNT, REGION};
 /// The bounds of a delay, in seconds.
 pub(super) const DELAY: RangeInclusive<i64> = 0..=900;
 
-/// The bounds of a visibility time-out, in seconds.
+/// The bounds of a visibility timeout, in seconds.
 pub(super) const VISIBILITY: RangeInclusive<i64> = 0..=43_200;
 
 /// The bounds of a long poll, in seconds.
 pub(super) const WAIT: RangeInclusive<i64> = 0..=20;
 
-/// The bounds of the time a message is kept, in seconds.
+/// The bounds of the retention period, in seconds.
 const RETENTION: RangeInclusive<i64> = 60..=1_209_600;
 
 /// The bounds of `maxReceiveCount`.
-const RECEIVES: RangeInclusive<i64> = 1..=1_000;
+const MAX_RECEIVE_COUNTS: RangeInclusive<i64> = 1..=1_000;
 
-/// A queue's settings. Defaults and bounds are the service's
+/// A queue's settings, with the defaults and bounds of SQS
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html>,
 /// read 2026-11).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,20 +33,20 @@ pub struct QueueAttributes {
     pub visibility_timeout: SignedDuration,
     /// How long a new message stays invisible: 0 to 900 s.
     pub delay: SignedDuration,
-    /// How long a message is kept after it was sent: 60 s to 14 days.
+    /// How long a message is stored after it was sent: 60 s to 14 days.
     pub retention: SignedDuration,
     /// How long a receive waits for a message: 0 to 20 s.
     pub receive_wait: SignedDuration,
-    /// What becomes of a message that is received too often.
+    /// When a message moves to a dead-letter queue; never if none.
     pub redrive: Option<RedrivePolicy>,
 }
 
-/// Where messages go that were received too often.
+/// The dead-letter queue of a queue, and when a message moves to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RedrivePolicy {
     /// The name of the dead-letter queue.
     pub dead_letter_queue: String,
-    /// How often a message is received before it goes there: 1 to 1,000.
+    /// How often a message is received before it moves: 1 to 1,000.
     pub max_receive_count: u32,
 }
 
@@ -63,7 +63,8 @@ impl Default for QueueAttributes {
 }
 
 impl QueueAttributes {
-    /// These settings with those in `pairs` changed, as the API spells them: every value a string.
+    /// Returns these settings with those in `pairs` changed. Every value is a string, as in the
+    /// API.
     ///
     /// # Errors
     /// [`QueueError::InvalidAttributeName`] and [`QueueError::InvalidAttributeValue`].
@@ -87,7 +88,7 @@ impl QueueAttributes {
         Ok(self)
     }
 
-    /// The settings as the API spells them.
+    /// Returns the settings in the form of the API.
     pub fn to_pairs(&self) -> BTreeMap<&'static str, String> {
         let mut pairs = BTreeMap::from([
             (
@@ -118,8 +119,8 @@ impl RedrivePolicy {
             .to_string()
     }
 
-    /// An empty string takes the policy away. The count may be a number or a string: both are in
-    /// use.
+    /// Parses a policy in JSON. An empty string removes the policy. Clients send the count as a
+    /// number or as a string.
     fn parse(text: &str) -> Result<Option<Self>, QueueError> {
         let invalid = || QueueError::InvalidAttributeValue("RedrivePolicy");
         if text.is_empty() {
@@ -130,6 +131,7 @@ impl RedrivePolicy {
             .get("deadLetterTargetArn")
             .and_then(Value::as_str)
             .ok_or_else(invalid)?;
+        // The target must be a queue of the stand-in's own account.
         let dead_letter_queue = target
             .strip_prefix(&queue_arn(""))
             .ok_or_else(invalid)?
@@ -140,7 +142,7 @@ impl RedrivePolicy {
             _ => None,
         };
         let max_receive_count = count
-            .filter(|count| RECEIVES.contains(count))
+            .filter(|count| MAX_RECEIVE_COUNTS.contains(count))
             .and_then(|count| u32::try_from(count).ok());
         Ok(Some(Self {
             dead_letter_queue,
@@ -149,12 +151,12 @@ impl RedrivePolicy {
     }
 }
 
-/// A queue's ARN.
+/// Returns a queue's ARN.
 pub(crate) fn queue_arn(name: &str) -> String {
     format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{name}")
 }
 
-/// A number of seconds that a caller gave for one call.
+/// Checks a number of seconds that a caller gave as the parameter `name`.
 pub(super) fn parameter(
     name: &str,
     value: i64,
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_survive_the_wire() {
+    fn attributes_round_trip_through_the_api() {
         let policy = r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:polls-dead","maxReceiveCount":"1000"}"#;
         let given = pairs(&[
             ("VisibilityTimeout", "43200"),
@@ -244,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_policy_takes_the_redrive_away() {
+    fn an_empty_policy_removes_the_redrive() {
         let redrive = Some(RedrivePolicy {
             dead_letter_queue: "dead".to_owned(),
             max_receive_count: 3,

@@ -7,11 +7,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    BATCH, Queues,
-    api::{SentMessage, name, sent},
+    MAX_BATCH, Queues,
+    api::{MessageEntry, queue_name, send_message},
     attributes::{VISIBILITY, parameter},
     error::QueueError,
-    message::LARGEST,
+    message::MAX_MESSAGE_SIZE,
 };
 
 #[derive(Deserialize)]
@@ -46,7 +46,7 @@ pub(super) struct NewVisibility {
 /// `SendMessageBatch`.
 pub(super) fn send(
     queues: &Queues,
-    batch: Batch<SentMessage>,
+    batch: Batch<MessageEntry>,
     headers: &HeaderMap,
 ) -> Result<Value, QueueError> {
     let queue = batch.check(queues)?;
@@ -55,18 +55,19 @@ pub(super) fn send(
         .into_iter()
         .map(|entry| (entry.id, entry.content.into_outgoing(headers)));
     let outgoing: Vec<_> = outgoing.collect();
+    // The size limit applies to the sum of all messages that are valid on their own.
     let size = outgoing
         .iter()
         .filter_map(|(_, message)| message.as_ref().ok())
         .map(|message| message.size())
         .sum();
-    if size > LARGEST {
+    if size > MAX_MESSAGE_SIZE {
         return Err(QueueError::BatchRequestTooLong(size));
     }
     let outcomes = outgoing.into_iter().map(|(id, message)| {
         (
             id,
-            message.and_then(|message| sent(queues, &queue, message)),
+            message.and_then(|message| send_message(queues, &queue, message)),
         )
     });
     Ok(report(outcomes))
@@ -104,14 +105,14 @@ pub(super) fn change_visibility(
 }
 
 impl<T> Batch<T> {
-    /// What is wrong with the batch as a whole; else the queue's name.
+    /// Checks the batch as a whole and returns the queue's name.
     fn check(&self, queues: &Queues) -> Result<String, QueueError> {
-        let name = name(&self.queue_url);
+        let name = queue_name(&self.queue_url);
         queues.attributes(name)?;
         if self.entries.is_empty() {
             return Err(QueueError::EmptyBatchRequest);
         }
-        if self.entries.len() > BATCH {
+        if self.entries.len() > MAX_BATCH {
             return Err(QueueError::TooManyEntriesInBatchRequest(self.entries.len()));
         }
         let mut seen = BTreeSet::new();
@@ -128,7 +129,7 @@ impl<T> Batch<T> {
     }
 }
 
-/// The outcomes under `Successful` and `Failed`.
+/// Returns the outcomes as `Successful` and `Failed`.
 fn report(outcomes: impl Iterator<Item = (String, Result<Value, QueueError>)>) -> Value {
     let (mut successful, mut failed) = (Vec::new(), Vec::new());
     for (id, outcome) in outcomes {
@@ -141,7 +142,7 @@ fn report(outcomes: impl Iterator<Item = (String, Result<Value, QueueError>)>) -
                 "Id": id,
                 "Code": error.query_code(),
                 "Message": error.to_string(),
-                "SenderFault": error.is_callers_fault(),
+                "SenderFault": error.is_sender_fault(),
             })),
         }
     }

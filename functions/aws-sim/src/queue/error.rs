@@ -1,20 +1,20 @@
-//! What SQS refuses, under the service's own names.
+//! The errors of SQS, under the names of the service.
 
 use disk::documents::DocumentError;
 
-/// Why a call had no effect. The names are the service's
+/// The reason why a call had no effect. The names are those of SQS
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Operations.html>,
 /// read 2026-11).
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    /// No queue of that name: create it first.
+    /// There is no queue with this name: create it first.
     #[error("The specified queue does not exist.")]
     QueueDoesNotExist,
-    /// There is a queue of that name with another value of this attribute: set its attributes
+    /// A queue with this name exists with another value of this attribute: change its attributes
     /// instead.
     #[error("A queue already exists with the same name and a different value for attribute {0}")]
     QueueNameExists(&'static str),
-    /// An attribute that no queue here has.
+    /// The attribute is not supported.
     #[error("Unknown Attribute {0}.")]
     InvalidAttributeName(String),
     /// An attribute's value is outside of its bounds.
@@ -23,28 +23,28 @@ pub enum QueueError {
     /// A parameter's value is outside of its bounds.
     #[error("{0}")]
     InvalidParameterValue(String),
-    /// A parameter that must be there is not.
+    /// A required parameter is missing.
     #[error("The request must contain the parameter {0}.")]
     MissingParameter(&'static str),
-    /// The body has characters that XML can't hold.
+    /// The body has characters that XML does not allow.
     #[error(
         "Invalid characters found. Valid unicode characters are #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF"
     )]
     InvalidMessageContents,
-    /// Not a receipt handle that was ever given.
+    /// The text is not a receipt handle.
     #[error("The input receipt handle is invalid.")]
     ReceiptHandleIsInvalid,
-    /// The receive that the handle stands for is over: the message is visible again, or somebody
-    /// else received it.
+    /// The receive that the handle identifies has ended: the message is visible again, or was
+    /// received again.
     #[error("The specified message isn't in flight.")]
     MessageNotInflight,
     /// The queue was purged less than a minute ago.
     #[error("Only one PurgeQueue operation on {0} is allowed every 60 seconds.")]
     PurgeQueueInProgress(String),
-    /// A batch without entries.
+    /// The batch has no entries.
     #[error("There should be at least one entry in the request.")]
     EmptyBatchRequest,
-    /// A batch of more than ten.
+    /// The batch has more than ten entries.
     #[error("Maximum number of entries per request are 10. You have sent {0}.")]
     TooManyEntriesInBatchRequest(usize),
     /// Two entries of a batch have the same id.
@@ -55,22 +55,22 @@ pub enum QueueError {
         "A batch entry id can only contain alphanumeric characters, hyphens and underscores. It can be at most 80 letters long."
     )]
     InvalidBatchEntryId,
-    /// The messages of a batch are more than 1 MiB together.
+    /// The messages of the batch exceed 1 MiB together.
     #[error("Batch requests cannot be longer than 1048576 bytes. You have sent {0} bytes.")]
     BatchRequestTooLong(usize),
-    /// A request that is not JSON of the operation's shape.
-    #[error("the request could not be read: {0}")]
-    Malformed(#[source] serde_json::Error),
-    /// An operation this stand-in has not.
+    /// The request is not JSON in the form of the operation.
+    #[error("invalid request: {0}")]
+    Malformed(serde_json::Error),
+    /// The stand-in does not implement the operation.
     #[error("Unsupported operation {0}.")]
     UnsupportedOperation(String),
-    /// The disk refused; nothing changed.
-    #[error("{0}")]
+    /// A document could not be stored or read. Nothing changed.
+    #[error(transparent)]
     Storage(#[from] DocumentError),
 }
 
 impl QueueError {
-    /// The error's name in the JSON protocol.
+    /// Returns the error's name in the JSON protocol.
     pub fn name(&self) -> &'static str {
         match self {
             Self::QueueDoesNotExist => "QueueDoesNotExist",
@@ -94,7 +94,7 @@ impl QueueError {
         }
     }
 
-    /// The error's code in the older query protocol, which the SDKs go by.
+    /// Returns the error's code in the older query protocol, which the SDKs evaluate.
     pub fn query_code(&self) -> String {
         match self {
             Self::QueueDoesNotExist => "AWS.SimpleQueueService.NonExistentQueue".to_owned(),
@@ -118,8 +118,8 @@ impl QueueError {
         }
     }
 
-    /// Whether the caller is at fault: calling again won't help.
-    pub fn is_callers_fault(&self) -> bool {
+    /// Whether the caller is at fault, so that repeating the call can't help.
+    pub fn is_sender_fault(&self) -> bool {
         !matches!(self, Self::Storage(_))
     }
 }

@@ -1,4 +1,4 @@
-//! One message: what was sent, what is kept of it, what a consumer receives.
+//! Messages: as they are sent, as they are stored, and as a consumer receives them.
 
 use std::collections::BTreeMap;
 
@@ -9,26 +9,26 @@ use serde::{Deserialize, Serialize};
 
 use super::error::QueueError;
 
-/// The most bytes of one message, and of one batch of messages together: 1 MiB
+/// The maximum size of one message, and of all messages of a batch together, in bytes: 1 MiB
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>,
 /// read 2026-11).
-pub(super) const LARGEST: usize = 1_048_576;
+pub(super) const MAX_MESSAGE_SIZE: usize = 1_048_576;
 
 /// A message to be sent.
 #[derive(Clone, Debug, Default)]
 pub struct Outgoing {
-    /// The body: not empty, at most 1 MiB together with the attributes, of characters that XML can
-    /// hold.
+    /// The body: not empty, at most 1 MiB together with the attributes, and only of characters that
+    /// XML allows.
     pub body: String,
-    /// How long the message stays invisible: 0 to 900 s; the queue's delay where none.
+    /// How long the message stays invisible: 0 to 900 s. Defaults to the queue's delay.
     pub delay: Option<SignedDuration>,
-    /// What the sender says beside the body.
+    /// The sender's message attributes, by name.
     pub attributes: BTreeMap<String, MessageAttribute>,
     /// The sender's trace, `AWSTraceHeader`.
     pub trace_header: Option<String>,
 }
 
-/// A value that travels beside the body.
+/// The value of a message attribute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct MessageAttribute {
@@ -37,7 +37,7 @@ pub struct MessageAttribute {
     /// The value of a string or number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub string_value: Option<String>,
-    /// The value of a binary, base64.
+    /// The value of a binary, in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binary_value: Option<String>,
 }
@@ -45,34 +45,35 @@ pub struct MessageAttribute {
 /// A message as a consumer receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// The message's id, the same with every receive.
+    /// The message's id, which is the same at every receive.
     pub message_id: String,
-    /// What to delete the message with, or to change its visibility with; new with every receive.
+    /// The receipt handle, for deleting the message or changing its visibility; new at every
+    /// receive.
     pub receipt_handle: String,
     /// The body as it was sent.
     pub body: String,
-    /// How often the message was received, this time included, across all queues it was in.
+    /// How often the message was received, including this time, across all queues that held it.
     pub receive_count: u32,
     /// When it was sent.
     pub sent_at: Timestamp,
     /// When it was first received.
     pub first_received_at: Timestamp,
-    /// What the sender said beside the body.
+    /// The sender's message attributes, by name.
     pub attributes: BTreeMap<String, MessageAttribute>,
     /// The sender's trace, `AWSTraceHeader`.
     pub trace_header: Option<String>,
-    /// The queue it was moved from, if this is a dead letter.
+    /// The queue from which a dead letter was moved.
     pub dead_letter_source: Option<String>,
 }
 
-/// A message as it is kept.
+/// A message as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Message {
-    /// The queue it is in. A dead letter moves by the change of this alone, so it can't be in two
-    /// queues or in none.
+    /// The queue that holds the message. A redrive changes only this field, so a message can't be
+    /// in two queues or in none.
     pub(super) queue: String,
-    /// Counts up with every message sent: of two that are visible as long, the earlier one is
-    /// delivered first.
+    /// The number of the message in the order of sending. Of two messages that became visible at
+    /// the same time, the earlier one is delivered first.
     pub(super) number: u64,
     pub(super) body: String,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -80,7 +81,7 @@ pub(super) struct Message {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) trace_header: Option<String>,
     pub(super) sent_at: Timestamp,
-    /// From when on it can be received.
+    /// The time from which the message can be received.
     pub(super) visible_at: Timestamp,
     pub(super) receive_count: u32,
     pub(super) first_received_at: Option<Timestamp>,
@@ -89,7 +90,7 @@ pub(super) struct Message {
 }
 
 impl Outgoing {
-    /// A body and nothing else.
+    /// Creates a message with a body and no attributes.
     pub fn new(body: impl Into<String>) -> Self {
         Self {
             body: body.into(),
@@ -97,8 +98,8 @@ impl Outgoing {
         }
     }
 
-    /// What counts against the limit of 1 MiB: the body, and the names, types and values of the
-    /// attributes.
+    /// Returns the size that counts toward the limit of 1 MiB, in bytes: the body, and the names,
+    /// types and values of the attributes.
     pub(super) fn size(&self) -> usize {
         let attributes = self
             .attributes
@@ -108,15 +109,16 @@ impl Outgoing {
     }
 
     /// # Errors
-    /// [`QueueError::MissingParameter`] for no body, [`QueueError::InvalidParameterValue`] for too
-    /// much of it, [`QueueError::InvalidMessageContents`].
+    /// [`QueueError::MissingParameter`] for an empty body, [`QueueError::InvalidParameterValue`]
+    /// for a message that is too large or has a malformed attribute,
+    /// [`QueueError::InvalidMessageContents`].
     pub(super) fn check(&self) -> Result<(), QueueError> {
         if self.body.is_empty() {
             return Err(QueueError::MissingParameter("MessageBody"));
         }
-        if self.size() > LARGEST {
+        if self.size() > MAX_MESSAGE_SIZE {
             let reason = format!(
-                "One or more parameters are invalid. Reason: Message must be shorter than {LARGEST} bytes."
+                "One or more parameters are invalid. Reason: Message must be shorter than {MAX_MESSAGE_SIZE} bytes."
             );
             return Err(QueueError::InvalidParameterValue(reason));
         }
@@ -149,8 +151,7 @@ impl MessageAttribute {
         )))
     }
 
-    /// The value's bytes: those of the text, or those that the base64 stands for. None if it is not
-    /// base64.
+    /// Returns the bytes of the text or of the decoded base64, or none if it is not base64.
     fn value(&self) -> Option<Vec<u8>> {
         match (&self.string_value, &self.binary_value) {
             (Some(text), _) => Some(text.clone().into_bytes()),
@@ -160,13 +161,13 @@ impl MessageAttribute {
     }
 }
 
-/// The MD5 of a body, in hex.
+/// Returns the MD5 of a body, in hexadecimal.
 pub(super) fn md5_of_body(body: &str) -> String {
     hex(&Md5::digest(body))
 }
 
-/// The MD5 of message attributes, in hex: each one's name, type and value with their lengths,
-/// ordered by name
+/// Returns the MD5 of message attributes in hexadecimal: of each attribute's name, type and value
+/// with their lengths, ordered by name
 /// (<https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-metadata.html>,
 /// read 2026-11).
 pub(super) fn md5_of_attributes(attributes: &BTreeMap<String, MessageAttribute>) -> Option<String> {
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn md5_of_attributes_is_over_lengths_types_and_values_by_name() {
+    fn md5_of_attributes_covers_lengths_types_and_values_in_name_order() {
         let attributes = BTreeMap::from([("b".to_owned(), text("2")), ("a".to_owned(), text("1"))]);
         let spelled =
             b"\0\0\0\x01a\0\0\0\x06String\x01\0\0\0\x011\0\0\0\x01b\0\0\0\x06String\x01\0\0\0\x012";
@@ -238,7 +239,7 @@ mod tests {
 
     #[test]
     fn size_counts_body_and_attributes() {
-        let mut message = Outgoing::new("x".repeat(LARGEST - 10));
+        let mut message = Outgoing::new("x".repeat(MAX_MESSAGE_SIZE - 10));
         message.attributes.insert("abc".to_owned(), text("1"));
         assert!(message.check().is_ok());
         message.body.push('x');

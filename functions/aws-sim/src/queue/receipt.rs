@@ -1,4 +1,4 @@
-//! Receipt handles: opaque to the caller, different with every receive.
+//! Receipt handles, which are opaque to the caller and new at every receive.
 
 use super::error::QueueError;
 
@@ -7,18 +7,18 @@ use super::error::QueueError;
 pub(super) struct Receipt {
     /// The message's id.
     pub(super) message: String,
-    /// Selector receive of the message this was, counted from 1.
+    /// The number of the receive, counted from 1.
     pub(super) receive: u32,
 }
 
 impl Receipt {
-    /// The handle that a consumer is given.
+    /// Returns the handle for the consumer.
     pub(super) fn to_handle(&self) -> String {
         let text = format!("{}#{}", self.receive, self.message);
         base64_simd::URL_SAFE_NO_PAD.encode_to_string(text)
     }
 
-    /// The receive that a handle stands for.
+    /// Parses a handle.
     ///
     /// # Errors
     /// [`QueueError::ReceiptHandleIsInvalid`].
@@ -44,13 +44,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn receipts_survive_the_handle(message in any::<String>(), receive in any::<u32>()) {
+        fn receipts_round_trip_through_the_handle(message in any::<String>(), receive in any::<u32>()) {
             let receipt = Receipt { message, receive };
             prop_assert_eq!(Receipt::parse(&receipt.to_handle()).unwrap(), receipt);
         }
 
         #[test]
-        fn no_text_makes_the_parser_panic(handle in any::<String>()) {
+        fn the_parser_never_panics(handle in any::<String>()) {
             let _ = Receipt::parse(&handle);
         }
     }

@@ -1,4 +1,4 @@
-//! `ReceiveMessage`: the long poll, and a message as it is spelled.
+//! `ReceiveMessage`: the long poll, and the messages in its answer.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
-    BATCH, Queues,
-    api::name,
+    MAX_BATCH, Queues,
+    api::queue_name,
     attributes::{VISIBILITY, WAIT, parameter, queue_arn},
     error::QueueError,
     message::{Delivery, md5_of_attributes, md5_of_body},
@@ -36,13 +36,14 @@ pub(super) async fn receive(
     queues: &Queues,
     request: &ReceiveMessage,
 ) -> Result<Value, QueueError> {
-    let name = name(&request.queue_url);
+    let name = queue_name(&request.queue_url);
     let max = request.max_number_of_messages.unwrap_or(1);
-    if !(1..=BATCH).contains(&max) {
+    if !(1..=MAX_BATCH).contains(&max) {
         return Err(QueueError::InvalidParameterValue(format!(
-            "Value {max} for parameter MaxNumberOfMessages is invalid. Reason: Must be between 1 and {BATCH}, if provided."
+            "Value {max} for parameter MaxNumberOfMessages is invalid. Reason: Must be between 1 and {MAX_BATCH}, if provided."
         )));
     }
+    // A parameter of the call takes precedence over the queue's setting.
     let visibility = request
         .visibility_timeout
         .map(|given| parameter("VisibilityTimeout", given, &VISIBILITY));
@@ -69,7 +70,7 @@ pub(super) async fn receive(
     })
 }
 
-/// A long poll: as soon as there is something, at the latest after `wait`.
+/// Runs a long poll, which ends with the first messages and lasts no longer than `wait`.
 async fn wait_for(
     queues: &Queues,
     name: &str,
@@ -130,6 +131,7 @@ fn delivered(delivery: &Delivery, request: &ReceiveMessage) -> Value {
             .as_deref()
             .map(|name| ("DeadLetterQueueSourceArn", queue_arn(name))),
     );
+    // The older parameter and its replacement are both in use.
     let names = || {
         request
             .attribute_names
@@ -140,12 +142,13 @@ fn delivered(delivery: &Delivery, request: &ReceiveMessage) -> Value {
     if !system.is_empty() {
         message["Attributes"] = json!(system);
     }
+    // The MD5 covers only the attributes that are returned, and the SDK verifies it.
     let mut own = delivery.attributes.clone();
     own.retain(|name, _| {
         request
             .message_attribute_names
             .iter()
-            .any(|asked| asks_for(asked, name))
+            .any(|asked| selects(asked, name))
     });
     if let Some(md5) = md5_of_attributes(&own) {
         message["MD5OfMessageAttributes"] = md5.into();
@@ -154,8 +157,9 @@ fn delivered(delivery: &Delivery, request: &ReceiveMessage) -> Value {
     message
 }
 
-/// `All`, `.*`, `prefix.*` or a name.
-fn asks_for(asked: &str, name: &str) -> bool {
+/// Whether a requested name, which is `All`, `.*`, `prefix.*` or an exact name, selects the
+/// attribute `name`.
+fn selects(asked: &str, name: &str) -> bool {
     asked == "All"
         || asked == name
         || asked

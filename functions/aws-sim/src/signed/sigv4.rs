@@ -2,8 +2,8 @@
 //! (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>,
 //! read 2026-11).
 //!
-//! These requests are posted to a path without a query, and their body is signed whole. Other forms
-//! (a signature in the query, a body in chunks) are those of S3.
+//! These requests are posted to a path without a query, and the signature covers the whole body.
+//! Other forms, such as a signature in the query or a body in chunks, occur only in S3.
 
 use std::str::FromStr;
 
@@ -15,42 +15,41 @@ use sha2::{Digest, Sha256};
 
 use crate::{credentials::Credentials, hexadecimal::from_hex};
 
-/// The one algorithm there is.
+/// The only supported algorithm.
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// How far the date of a signature may be from the present, as AWS has it.
+/// The maximum difference between a signature's date and the present, as in AWS.
 const MAX_SKEW: SignedDuration = SignedDuration::from_mins(15);
 
-/// The headers without whose signature a request could be made into another one.
+/// The headers that must be signed. Otherwise a request could be changed into another one.
 const SIGNED_AT_LEAST: [&str; 3] = ["host", "x-amz-date", "x-amz-target"];
 
-/// Why a request is not taken for that of the one who has the secret. It names no secret and no
-/// signature.
+/// The reason why a signature is refused. It contains no secret and no signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum SignatureError {
-    /// There is no signature.
+    /// The request has no signature.
     #[error("The request is not signed: sign it with the access key that `darkroom serve` prints.")]
     Missing,
-    /// The signature is not of the form that it should have.
+    /// The signature is malformed.
     #[error(
-        "The signature can't be read: it must be in the Authorization header, in the form of AWS4-HMAC-SHA256."
+        "The signature is malformed: it must be in the Authorization header, in the form of AWS4-HMAC-SHA256."
     )]
     Malformed,
     /// It was made with another access key.
-    #[error("The access key id is not that of this folder: `darkroom serve` prints it.")]
+    #[error("Unknown access key id: use the one that `darkroom serve` prints for this folder.")]
     UnknownKey,
-    /// It is too old, or of the future.
+    /// Its date is too far in the past or in the future.
     #[error(
         "The signature has expired, or the clock is wrong: its date must be within 15 minutes of now."
     )]
     Expired,
-    /// It was made with another secret, or of another request.
+    /// It was made with another secret, or for another request.
     #[error("The signature does not match: check the secret access key.")]
     Mismatch,
 }
 
 impl SignatureError {
-    /// The error's name in SQS.
+    /// Returns the error's name in SQS.
     pub(super) fn code(self) -> &'static str {
         match self {
             Self::Missing => "MissingAuthenticationTokenException",
@@ -61,7 +60,8 @@ impl SignatureError {
     }
 }
 
-/// Checks that a request was signed with these credentials, as it is, and within minutes of `now`.
+/// Checks that the request was signed with these credentials in its present form, within 15 minutes
+/// of `now`.
 ///
 /// # Errors
 /// [`SignatureError`].
@@ -88,6 +88,7 @@ pub(super) fn verify(
     if authorization.access_key_id != credentials.access_key_id() {
         return Err(SignatureError::UnknownKey);
     }
+    // The date must agree with the scope of the key, and must be recent.
     let date = only(&head.headers, "x-amz-date").ok_or(SignatureError::Malformed)?;
     let signed_at = parse_date(date).ok_or(SignatureError::Malformed)?;
     if !date.starts_with(authorization.day) {
@@ -96,6 +97,7 @@ pub(super) fn verify(
     if signed_at.duration_since(now).abs() > MAX_SKEW {
         return Err(SignatureError::Expired);
     }
+    // The string to sign and the signing key follow from the request alone.
     let canonical = canonical_request(head, body, authorization.signed_headers)
         .ok_or(SignatureError::Malformed)?;
     let scope = authorization.scope;
@@ -106,7 +108,7 @@ pub(super) fn verify(
     let signature = from_hex(authorization.signature).ok_or(SignatureError::Malformed)?;
     let mut mac = keyed(&signing_key(credentials, scope));
     mac.update(to_sign.as_bytes());
-    // In a time that does not depend on how much of it is right.
+    // This comparison takes the same time regardless of how many bytes match.
     mac.verify_slice(&signature)
         .map_err(|_| SignatureError::Mismatch)
 }
@@ -137,6 +139,7 @@ impl<'a> Authorization<'a> {
                 return None;
             }
         }
+        // The scope must end in `<day>/<region>/sqs/aws4_request`. Any region is accepted.
         let (access_key_id, scope) = credential?.split_once('/')?;
         let [day, _, service, end]: [&str; 4] =
             scope.split('/').collect::<Vec<_>>().try_into().ok()?;
@@ -151,8 +154,8 @@ impl<'a> Authorization<'a> {
     }
 }
 
-/// What is signed of a request; none if it has what such a request doesn't have, or leaves unsigned
-/// what must not be.
+/// Returns the canonical request, which the signature covers. Returns none if the request has a
+/// query or leaves a required header unsigned.
 fn canonical_request(head: &Parts, body: &[u8], signed_headers: &str) -> Option<String> {
     let names: Vec<&str> = signed_headers.split(';').collect();
     let covers = |name: &&str| names.contains(name);
@@ -175,8 +178,8 @@ fn canonical_request(head: &Parts, body: &[u8], signed_headers: &str) -> Option<
     Some(canonical)
 }
 
-/// The values of a header, with the blanks around and within them made alike. None if it is not
-/// there.
+/// Returns the values of a header in canonical form, with white space collapsed, or none if the
+/// header is missing.
 fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
     let alike = |value: &HeaderValue| {
         Some(
@@ -196,7 +199,7 @@ fn joined(headers: &HeaderMap, name: &str) -> Option<String> {
     (!values.is_empty()).then(|| values.join(","))
 }
 
-/// A header that there is once.
+/// Returns the value of a header that occurs exactly once.
 fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -205,7 +208,7 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     }
 }
 
-/// `20261121T090000Z`.
+/// Parses a date of the form `20261121T090000Z`.
 fn parse_date(text: &str) -> Option<Timestamp> {
     let time = DateTime::from_str(text.strip_suffix('Z')?).ok()?;
     Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())

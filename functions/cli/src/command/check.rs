@@ -1,62 +1,66 @@
-//! `darkroom check`: what a manifest would do and cost.
+//! `darkroom check`: checks a manifest and prints what it would cost.
 
 use darkroom::manifest::{Problem, Reading};
 use seam::clock::Clock;
 
-use super::{CheckArgs, Exit, catalog, dropped::Dropped, offer::Offer};
+use super::{CheckArgs, Exit, catalog, manifest_file::ManifestFile, quote::Quote};
 
-/// How many problems are shown on the terminal.
-pub(super) const SHOWN: usize = 25;
+/// The number of problems that are printed on the terminal.
+pub(super) const MAX_SHOWN_PROBLEMS: usize = 25;
 
+/// Runs `darkroom check`.
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     let settings = args.settings.settings();
-    let dropped = Dropped::open(&args.manifest, &settings)?;
-    let catalog = catalog::of(&args.out, &dropped.job)?;
-    let read = dropped.read(&catalog, &args.settings, Clock::system().now())?;
-    let offer = Offer::new(&dropped.job, &read, &catalog);
-    let exit = if read.reading.errors > 0 {
+    let manifest = ManifestFile::open(&args.manifest, &settings)?;
+    let catalog = catalog::effective(&args.out, &manifest.job)?;
+    let checked = manifest.check(&catalog, &args.settings, Clock::system().now())?;
+    let quote = Quote::new(&manifest.job, &checked, &catalog);
+
+    // The exit code is the same for people and for programs.
+    let exit = if checked.reading.errors > 0 {
         Exit::Rejected
     } else {
         Exit::Complete
     };
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&offer)?);
+        println!("{}", serde_json::to_string_pretty(&quote)?);
         return Ok(exit);
     }
-    show_offer(&offer, &read.reading);
-    if read.reading.errors > 0 {
+
+    show_quote(&quote, &checked.reading);
+    if checked.reading.errors > 0 {
         println!(
-            "rejected: {}; nothing would be bought",
-            count(read.reading.errors, "error")
+            "Rejected: {}. Nothing would be bought.",
+            count(checked.reading.errors, "error")
         );
     } else {
-        println!("\nJob {}. Nothing was spent.", dropped.job);
+        println!("\nThe job would be {}. Nothing was spent.", manifest.job);
     }
     Ok(exit)
 }
 
-/// What would be made, and what it would cost, if anything; then the problems.
-pub(super) fn show_offer(offer: &Offer, reading: &Reading) {
+/// Prints what the job makes and what it costs, unless the manifest has errors; then its problems.
+pub(super) fn show_quote(quote: &Quote, reading: &Reading) {
     if reading.errors == 0 {
-        let (images, items) = offer.counts();
+        let (images, items) = quote.counts();
         println!("{} from {}", count(images, "image"), count(items, "item"));
         for (family, id) in &reading.aliases {
-            println!("  {family} is {id} today");
+            println!("  {family} is currently {id}");
         }
         println!();
-        offer.table().iter().for_each(|line| println!("{line}"));
+        quote.table().iter().for_each(|line| println!("{line}"));
         println!(
             "\neach = list price per image; totals include input tokens, exclude thinking tokens"
         );
-        offer.thinking().iter().for_each(|line| println!("{line}"));
-        if let Some(forecast) = offer.forecast() {
-            println!("This takes days: {}.", forecast.note);
+        quote.thinking().iter().for_each(|line| println!("{line}"));
+        if let Some(forecast) = quote.forecast() {
+            println!("Longer than a day: {}.", forecast.note);
         }
     }
     show_problems(&reading.problems);
 }
 
-/// The first problems, one a line.
+/// Prints the first problems, one per line.
 fn show_problems(problems: &[Problem]) {
     for Problem {
         line,
@@ -64,7 +68,7 @@ fn show_problems(problems: &[Problem]) {
         severity,
         code,
         message,
-    } in problems.iter().take(SHOWN)
+    } in problems.iter().take(MAX_SHOWN_PROBLEMS)
     {
         let key = key
             .as_ref()
@@ -72,16 +76,16 @@ fn show_problems(problems: &[Problem]) {
             .unwrap_or_default();
         println!("{severity}: line {line}{key}: {message} ({code})");
     }
-    if problems.len() > SHOWN {
-        println!("… and {} more", problems.len() - SHOWN);
+    if problems.len() > MAX_SHOWN_PROBLEMS {
+        println!("… and {} more", problems.len() - MAX_SHOWN_PROBLEMS);
     }
 }
 
-/// `1 image`, `2 images`.
-pub(super) fn count(number: u64, what: &str) -> String {
+/// Returns a number with its noun: `1 image`, `2 images`.
+pub(super) fn count(number: u64, noun: &str) -> String {
     if number == 1 {
-        format!("1 {what}")
+        format!("1 {noun}")
     } else {
-        format!("{number} {what}s")
+        format!("{number} {noun}s")
     }
 }

@@ -1,4 +1,4 @@
-//! GeminiMode Gemini answers, and whether money may be spent.
+//! The choice between the simulated and the real Gemini, and the consent to spend money.
 
 use std::{
     fs,
@@ -6,26 +6,28 @@ use std::{
     path::Path,
 };
 
+use anyhow::Context;
 use disk::Disk;
 use seam::environment::Variables;
 
 use super::{Exit, GeminiMode, RunArgs, ServeArgs};
 
-/// The file that says which Gemini answered in a folder: simulated and real images are not to be
-/// mixed.
-const KEPT: &str = "gemini-is";
+/// The file that records the mode of a folder, because a folder must not mix simulated and real
+/// images.
+const MODE_FILE: &str = "gemini-is";
 
-/// The Gemini that will answer.
+/// The result of choosing a mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
-    /// This one.
+    /// Use this Gemini.
     Use(GeminiMode),
-    /// None: the command ends.
-    End(Exit),
+    /// Exit without a Gemini, because the user declined to spend money.
+    Exit(Exit),
 }
 
-/// Decides by the folder, the arguments, the key, and what the person at the terminal answers to
-/// `price`. A `finished` job needs no money.
+/// Chooses the Gemini for one manifest. Considers the folder, the arguments, the API key, and the
+/// user's answer to the question whether to spend `price`. A `finished` job costs nothing more, so
+/// there is no question.
 pub(super) fn choose(
     args: &RunArgs,
     internal: &Path,
@@ -33,111 +35,136 @@ pub(super) fn choose(
     variables: &Variables,
     price: &str,
 ) -> anyhow::Result<Choice> {
-    keep(&args.out, internal, args.gemini, |wanted| match wanted {
-        Some(GeminiMode::Live) if finished => Ok(Choice::Use(GeminiMode::Live)),
-        wanted => choose_new(wanted, args.yes, variables, price),
-    })
+    choose_once(
+        &args.out,
+        internal,
+        args.gemini,
+        |requested| match requested {
+            Some(GeminiMode::Live) if finished => Ok(Choice::Use(GeminiMode::Live)),
+            requested => ask_before_spending(requested, args.yes, variables, price),
+        },
+    )
 }
 
-/// Decides for a manifest that asks for an estimate only. It needs no money, and leaves a new
-/// folder free for either Gemini.
-pub(super) fn choose_for_estimate(args: &RunArgs, internal: &Path) -> anyhow::Result<Choice> {
-    let kept = kept(&args.out, &internal.join(KEPT), args.gemini)?;
-    Ok(Choice::Use(kept.or(args.gemini).unwrap_or(GeminiMode::Sim)))
+/// Chooses the Gemini for a dry run. A dry run costs nothing and does not fix the mode of a new
+/// folder.
+pub(super) fn choose_for_dry_run(args: &RunArgs, internal: &Path) -> anyhow::Result<Choice> {
+    let recorded = recorded_mode(&args.out, &internal.join(MODE_FILE), args.gemini)?;
+    Ok(Choice::Use(
+        recorded.or(args.gemini).unwrap_or(GeminiMode::Sim),
+    ))
 }
 
-/// Decides for a host that takes whatever is dropped: the simulated one, unless told otherwise.
-pub(super) fn choose_for_all(
+/// Chooses the Gemini for a host that accepts any manifest. The default is the simulated one, even
+/// if an API key is set.
+pub(super) fn choose_for_serve(
     args: &ServeArgs,
     internal: &Path,
     variables: &Variables,
 ) -> anyhow::Result<Choice> {
-    keep(&args.out, internal, args.gemini, |wanted| {
-        choose_new(
-            wanted.or(Some(GeminiMode::Sim)),
+    choose_once(&args.out, internal, args.gemini, |requested| {
+        ask_before_spending(
+            requested.or(Some(GeminiMode::Sim)),
             args.yes,
             variables,
-            "what each manifest costs",
+            "the cost of every manifest that is dropped",
         )
     })
 }
 
-/// Has `choose` decide for a new folder; a folder stays with the Gemini it began with.
-fn keep(
+/// Calls `choose` with the mode of the folder or, for a new folder, with the requested mode, and
+/// records the choice. A folder keeps the mode that it was first used with.
+fn choose_once(
     out: &Path,
     internal: &Path,
-    wanted: Option<GeminiMode>,
+    requested: Option<GeminiMode>,
     choose: impl FnOnce(Option<GeminiMode>) -> anyhow::Result<Choice>,
 ) -> anyhow::Result<Choice> {
-    let file = internal.join(KEPT);
-    let kept = kept(out, &file, wanted)?;
-    let choice = choose(kept.or(wanted))?;
-    if let (None, Choice::Use(which)) = (kept, choice) {
-        let name = if which == GeminiMode::Live {
+    let file = internal.join(MODE_FILE);
+    let recorded = recorded_mode(out, &file, requested)?;
+    let choice = choose(recorded.or(requested))?;
+    if let (None, Choice::Use(mode)) = (recorded, choice) {
+        let name = if mode == GeminiMode::Live {
             "live"
         } else {
             "sim"
         };
-        // A folder that forgot it could mix real images with simulated ones.
+        // The write is durable even in simulated mode. If a power failure erased the file, the next
+        // run could add real images to the folder.
         Disk::durable().replace(&file, name.as_bytes())?;
     }
     Ok(choice)
 }
 
-/// The Gemini that a folder began with, if it has begun with one; another can't be `wanted`.
-fn kept(out: &Path, file: &Path, wanted: Option<GeminiMode>) -> anyhow::Result<Option<GeminiMode>> {
-    let kept = match fs::read_to_string(file) {
+/// Returns the recorded mode of a folder, if there is one.
+///
+/// # Errors
+/// Returns an error if another mode is requested, or the file can't be read.
+fn recorded_mode(
+    out: &Path,
+    file: &Path,
+    requested: Option<GeminiMode>,
+) -> anyhow::Result<Option<GeminiMode>> {
+    let recorded = match fs::read_to_string(file) {
         Ok(text) if text == "live" => Some(GeminiMode::Live),
         Ok(_) => Some(GeminiMode::Sim),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            return Err(error).with_context(|| format!("can't read {}", file.display()));
+        }
     };
-    match (kept, wanted) {
+    match (recorded, requested) {
         (Some(GeminiMode::Sim), Some(GeminiMode::Live)) => {
             anyhow::bail!(
-                "{} holds simulated images: choose another folder with --out",
+                "{} contains simulated images: choose another folder with --out",
                 out.display()
             )
         }
         (Some(GeminiMode::Live), Some(GeminiMode::Sim)) => {
             anyhow::bail!(
-                "{} holds real images: choose another folder with --out",
+                "{} contains real images: choose another folder with --out",
                 out.display()
             )
         }
-        (Some(_), _) | (None, _) => Ok(kept),
+        (Some(_), _) | (None, _) => Ok(recorded),
     }
 }
 
-fn choose_new(
-    wanted: Option<GeminiMode>,
-    agreed: bool,
+/// Returns the requested mode if it may be used, and asks the user if it costs money. `consented`
+/// means that the user already agreed with `--yes`.
+fn ask_before_spending(
+    requested: Option<GeminiMode>,
+    consented: bool,
     variables: &Variables,
     price: &str,
 ) -> anyhow::Result<Choice> {
+    // A question needs someone who reads it and can answer it.
     let has_key = variables.optional("GEMINI_API_KEY").is_some();
     let at_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
-    match wanted {
+    match requested {
         Some(GeminiMode::Sim) => Ok(Choice::Use(GeminiMode::Sim)),
         Some(GeminiMode::Live) if !has_key => {
-            anyhow::bail!("--gemini live needs your API key in GEMINI_API_KEY")
+            anyhow::bail!("missing API key: --gemini live reads it from GEMINI_API_KEY")
         }
-        Some(GeminiMode::Live) if agreed => Ok(Choice::Use(GeminiMode::Live)),
+        Some(GeminiMode::Live) if consented => Ok(Choice::Use(GeminiMode::Live)),
         Some(GeminiMode::Live) if at_terminal => {
-            let yes = ask(&format!("Spend {price} with the real Gemini API? [y/N] "))?;
+            let yes = ask(&format!("Spend {price}, with the real Gemini API? [y/N] "))?;
             Ok(if yes {
                 Choice::Use(GeminiMode::Live)
             } else {
-                Choice::End(Exit::Declined)
+                Choice::Exit(Exit::Declined)
             })
         }
         Some(GeminiMode::Live) => {
-            eprintln!("The real Gemini API would be paid {price}: say --yes to agree.");
-            Ok(Choice::End(Exit::Declined))
+            eprintln!("This would spend {price}, with the real Gemini API. To agree, add --yes.");
+            Ok(Choice::Exit(Exit::Declined))
         }
-        None if has_key && at_terminal && !agreed => {
+        // A key is set but no mode was requested. Without a terminal, the free choice is the safe
+        // one.
+        None if has_key && at_terminal && !consented => {
             let question = format!(
-                "GEMINI_API_KEY is set. Spend {price} with the real Gemini API? [y/N: simulate] "
+                "GEMINI_API_KEY is set. Spend {price}, with the real Gemini API? \
+                 [y/N; N simulates] "
             );
             Ok(Choice::Use(if ask(&question)? {
                 GeminiMode::Live
@@ -148,7 +175,7 @@ fn choose_new(
         None => {
             if has_key {
                 println!(
-                    "GEMINI_API_KEY is set: --gemini live would make real images for {price}."
+                    "GEMINI_API_KEY is set. To make real images for {price}, add --gemini live."
                 );
             }
             Ok(Choice::Use(GeminiMode::Sim))
@@ -156,6 +183,7 @@ fn choose_new(
     }
 }
 
+/// Asks a question at the terminal. Every answer other than yes means no.
 fn ask(question: &str) -> io::Result<bool> {
     print!("{question}");
     io::stdout().flush()?;

@@ -1,4 +1,4 @@
-//! What the terminal shows while a job runs.
+//! The progress of a job on the terminal while it runs.
 
 use std::{
     collections::HashSet,
@@ -23,50 +23,57 @@ use jiff::SignedDuration;
 
 use crate::{cloud::BUCKET, time::Time};
 
-/// How often the bar is drawn anew.
-const REDRAW: Duration = Duration::from_millis(150);
+/// How often the status is read and the bar is drawn.
+const REDRAW_INTERVAL: Duration = Duration::from_millis(150);
 
-/// A bar on a terminal; elsewhere a line whenever the phase changes.
+/// A progress bar if standard error is a terminal; otherwise a line whenever the phase changes.
 #[derive(Debug)]
 pub(super) struct Progress {
-    ended: Arc<AtomicBool>,
-    drawing: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
 }
 
 impl Progress {
-    /// Shows the progress of `job` in the bucket below `root` until [`Progress::end`].
+    /// Shows the progress of `job` in the bucket below `root` until [`Progress::stop`].
     pub(super) fn start(root: &Path, job: &JobId, time: Time) -> Self {
-        let ended = Arc::new(AtomicBool::new(false));
-        let watch = Watch {
+        let stop = Arc::new(AtomicBool::new(false));
+        let view = View {
             out: root.to_owned(),
             status: root.join(BUCKET).join(object_keys::status(job)),
             images: root.join(BUCKET).join(object_keys::document(job, "images")),
-            before: time.jumped(),
+            jumped_at_start: time.jumped(),
             time,
         };
-        let stop = Arc::clone(&ended);
-        let drawing = thread::spawn(move || watch.show(&stop));
-        Self { ended, drawing }
+        let thread = {
+            let stop = Arc::clone(&stop);
+            thread::spawn(move || view.show(&stop))
+        };
+        Self { stop, thread }
     }
 
-    /// Stops drawing.
-    pub(super) fn end(self) {
-        self.ended.store(true, Ordering::Release);
-        // A drawing that failed has nothing more to say.
-        let _ = self.drawing.join();
+    /// Shows the last status, removes the bar and stops the thread.
+    pub(super) fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        // A panic of the thread affects only the display, so the job's result is still printed.
+        let _ = self.thread.join();
     }
 }
 
-struct Watch {
+/// What the thread reads and how it shows it.
+struct View {
+    /// The folder given by `--out`, for the commands in messages.
     out: PathBuf,
+    /// The path of `job.json`.
     status: PathBuf,
+    /// The folder of the job's images.
     images: PathBuf,
-    before: SignedDuration,
+    /// The simulated time that had been skipped when the command started.
+    jumped_at_start: SignedDuration,
     time: Time,
 }
 
-impl Watch {
-    fn show(&self, ended: &AtomicBool) {
+impl View {
+    fn show(&self, stop: &AtomicBool) {
         let on_terminal = io::stderr().is_terminal();
         let bar = ProgressBar::no_length();
         if let Ok(style) =
@@ -74,20 +81,26 @@ impl Watch {
         {
             bar.set_style(style.progress_chars("=> "));
         }
-        let mut said = None;
-        let mut reasons = Reasons::default();
+        let mut shown_phase = None;
+        let mut reasons = ShownReasons::default();
         loop {
-            let last = ended.load(Ordering::Acquire);
+            // The flag is read before the status, so that the last status is always shown.
+            let is_last = stop.load(Ordering::Acquire);
             if let Some(status) = self.read() {
-                let landed = count_files(&self.images);
-                let (what, position) = words(&status, landed);
-                if said != Some(status.phase) && !on_terminal && !status.phase.is_terminal() {
-                    eprintln!("{what}{}", self.passed());
+                let stored = count_files(&self.images);
+                let (what, position) = describe(&status, stored);
+
+                // Without a terminal, a bar would fill a log file with control characters.
+                if shown_phase != Some(status.phase) && !on_terminal && !status.phase.is_terminal()
+                {
+                    eprintln!("{what}{}", self.simulated_time());
                 }
-                said = Some(status.phase);
+                shown_phase = Some(status.phase);
+
+                // The final status is followed by the job's result, which repeats the reasons.
                 if !status.phase.is_terminal() {
                     for reason in reasons.new_in(&status, &self.out) {
-                        let line = format!("{reason}{}", self.passed());
+                        let line = format!("{reason}{}", self.simulated_time());
                         if on_terminal {
                             bar.println(line)
                         } else {
@@ -98,15 +111,16 @@ impl Watch {
                 bar.set_length(status.plan.as_ref().map_or(0, |plan| plan.images));
                 bar.set_position(position);
                 bar.set_message(what);
-                bar.set_prefix(self.passed());
+                bar.set_prefix(self.simulated_time());
             } else {
+                // `plan` writes the first status after it has checked the manifest.
                 bar.set_message("reading the manifest");
             }
             bar.tick();
-            if last {
+            if is_last {
                 break;
             }
-            thread::sleep(REDRAW);
+            thread::sleep(REDRAW_INTERVAL);
         }
         bar.finish_and_clear();
     }
@@ -115,9 +129,10 @@ impl Watch {
         serde_json::from_slice(&fs::read(&self.status).ok()?).ok()
     }
 
-    /// The simulated time that has passed, where time is simulated.
-    fn passed(&self) -> String {
-        let minutes = (self.time.jumped() - self.before).as_secs() / 60;
+    /// Returns the simulated time that was skipped since the start, or an empty string if time is
+    /// real.
+    fn simulated_time(&self) -> String {
+        let minutes = (self.time.jumped() - self.jumped_at_start).as_secs() / 60;
         if minutes == 0 {
             String::new()
         } else {
@@ -126,8 +141,8 @@ impl Watch {
     }
 }
 
-/// What is going on, and how many images to show as done.
-fn words(status: &JobStatus, landed: u64) -> (String, u64) {
+/// Returns the text for a job's phase, and how many images the bar shows as made.
+fn describe(status: &JobStatus, stored: u64) -> (String, u64) {
     let batches = status
         .shards
         .iter()
@@ -135,36 +150,32 @@ fn words(status: &JobStatus, landed: u64) -> (String, u64) {
         .count();
     let planned = status.plan.as_ref().map_or(0, |plan| plan.shards);
     match status.phase {
-        JobPhase::Submitting => (format!("planned; batches to submit: {planned}"), 0),
-        JobPhase::Waiting => (
-            format!("submitted; waiting for batches: {batches}"),
-            status.finished,
-        ),
-        JobPhase::Collecting => (format!("{landed} images landed"), landed),
+        JobPhase::Submitting => (format!("submitting batches: {planned}"), 0),
+        JobPhase::Waiting => (format!("waiting for batches: {batches}"), status.finished),
+        JobPhase::Collecting => (format!("images stored: {stored}"), stored),
         JobPhase::Blocked => {
             let what = status
                 .blocker
                 .as_ref()
-                .map_or("see its job.json", |blocker| &blocker.what);
-            (format!("can't be closed: {what}"), landed)
+                .map_or("see the job's job.json", |blocker| &blocker.what);
+            (format!("blocked: {what}"), stored)
         }
         JobPhase::Rejected
         | JobPhase::Estimated
         | JobPhase::Succeeded
         | JobPhase::Partial
         | JobPhase::Failed
-        | JobPhase::Cancelled => ("done".to_owned(), landed),
+        | JobPhase::Cancelled => ("complete".to_owned(), stored),
     }
 }
 
-/// The reasons for waiting that were shown. One that differs from another in numbers alone is not
-/// shown again.
+/// The reasons for waiting that were already shown. Reasons that differ only in their digits count
+/// as the same, because they often contain a number that changes, such as a time.
 #[derive(Default)]
-struct Reasons(HashSet<(ShardPhase, String)>);
+struct ShownReasons(HashSet<(ShardPhase, String)>);
 
-impl Reasons {
-    /// The reasons of shards that were not shown before, a line each. `out` is the folder of the
-    /// job.
+impl ShownReasons {
+    /// Returns one text for each reason that was not shown before. `out` is the folder of the job.
     fn new_in(&mut self, status: &JobStatus, out: &Path) -> Vec<String> {
         let mut lines = Vec::new();
         for shard in status
@@ -178,13 +189,13 @@ impl Reasons {
                 let shard_id = shard.shard;
                 lines.push(if shard.phase == ShardPhase::Held {
                     format!(
-                        "batch {shard_id} waits for you: {note}\n  darkroom approve {job} --out {out}\n  darkroom cancel {job} \
-                         --out {out}",
+                        "batch {shard_id} waits for your decision: {note}\n  \
+                         darkroom approve {job} --out {out}\n  darkroom cancel {job} --out {out}",
                         job = status.job,
                         out = out.display()
                     )
                 } else {
-                    format!("batch {shard_id} waits: {note}")
+                    format!("batch {shard_id} is waiting: {note}")
                 });
             }
         }
@@ -192,6 +203,7 @@ impl Reasons {
     }
 }
 
+/// Returns the number of files below a folder. A folder that can't be read counts as empty.
 fn count_files(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries

@@ -1,12 +1,13 @@
-//! `darkroom run`: the whole chain on this machine, for one manifest.
+//! `darkroom run`: runs the whole chain on this machine for one manifest.
 
 use std::{fs, path::Path, sync::Arc};
 
 use anyhow::Context;
-use aws_sim::listen::is_stopped;
+use aws_sim::listen::wait_until_stopped;
 use darkroom::{
     chain::CHAIN,
     manifest::{Beside, StoredTemplate},
+    names::JobId,
     object_keys::{self, Marker},
     status::JobStatus,
 };
@@ -16,20 +17,22 @@ use seam::environment::Variables;
 
 use super::{
     Exit, GeminiMode, RunArgs, catalog,
-    check::show_offer,
-    dropped::{Dropped, Order},
+    check::show_quote,
+    environment,
     gemini_mode::{self, Choice},
-    offer::Offer,
-    outcome,
+    job_result,
+    manifest_file::{CheckedManifest, ManifestFile},
     progress::Progress,
-    setting, signal,
+    quote::Quote,
+    shutdown,
 };
 use crate::{
     cloud::{BUCKET, Cloud, CloudConfig, INTERNAL},
-    host::{self, Stopped, Waiting},
+    host::{self, StopReason, WaitMode},
     time::Time,
 };
 
+/// Runs `darkroom run`.
 pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -38,200 +41,258 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
 }
 
 async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
-    let settings = args.settings.settings();
-    let dropped = Dropped::open(&args.manifest, &settings)?;
-    let internal = setting::folder(&args.out)?;
+    // The manifest is checked before anything else, because the question whether to spend money
+    // needs its price.
+    let manifest = ManifestFile::open(&args.manifest, &args.settings.settings())?;
+    let internal = environment::internal_folder(&args.out)?;
     let simulated = Time::simulated(&internal)?;
-    let catalog = catalog::of(&args.out, &dropped.job)?;
-    let read = dropped.read(&catalog, &args.settings, simulated.now())?;
+    let catalog = catalog::effective(&args.out, &manifest.job)?;
+    let checked = manifest.check(&catalog, &args.settings, simulated.now())?;
+    let quote = Quote::new(&manifest.job, &checked, &catalog);
 
+    // A finished job and a dry run spend nothing, so they need no consent.
     let variables = Variables::from_env();
-    let finished = is_finished(&args.out, &dropped);
-    let offer = Offer::new(&dropped.job, &read, &catalog);
-    let choice = if read.is_dry_run {
-        gemini_mode::choose_for_estimate(args, &internal)
+    let local = LocalJob {
+        out: &args.out,
+        job: &manifest.job,
+    };
+    let finished = local.is_finished();
+    let choice = if checked.is_dry_run {
+        gemini_mode::choose_for_dry_run(args, &internal)
     } else {
-        gemini_mode::choose(args, &internal, finished, &variables, &offer.price())
+        gemini_mode::choose(args, &internal, finished, &variables, &quote.price())
     };
-    let which = match choice? {
-        Choice::Use(which) => which,
-        Choice::End(exit) => return Ok(exit),
+    let mode = match choice? {
+        Choice::Use(mode) => mode,
+        Choice::Exit(exit) => return Ok(exit),
     };
-    setting::log_to(&internal)?;
+    environment::init_log(&internal)?;
 
-    let stop = signal::stopped()?;
-    let (gemini, time, waiting) = match which {
+    // With the real Gemini, a wrong key is reported before anything is uploaded with it.
+    let shutdown = shutdown::requested()?;
+    let (gemini, time, wait_mode) = match mode {
         GeminiMode::Sim => {
-            println!("Simulated Gemini: no key, no cost, hours pass in a moment.");
-            let scenario = args.scenario.scenario(setting::HOURS);
+            println!("Simulated Gemini: no API key, no cost; hours of waiting are skipped.");
+            let scenario = args.scenario.scenario(environment::REALISTIC_BATCH_SECONDS);
             let service =
                 SimulatedGemini::open(&internal.join("gemini"), simulated.clock(), scenario)?;
-            (
-                setting::simulated(Arc::new(service))?,
-                simulated,
-                Waiting::Jump,
-            )
+            let gemini = environment::simulated_gemini(Arc::new(service))?;
+            (gemini, simulated, WaitMode::Jump)
         }
         GeminiMode::Live => {
             println!(
-                "The real Gemini API: this takes hours. Stop it whenever you like; the same command resumes it."
+                "Real Gemini API: this takes hours. You can stop at any time; run the same command \
+                 to resume."
             );
-            let gemini = setting::live(&variables)?;
-            if !finished && !read.is_dry_run {
+            let gemini = environment::live_gemini(&variables)?;
+            if !finished && !checked.is_dry_run {
                 check_access(&gemini).await?;
             }
-            (gemini, Time::system(), Waiting::Sleep)
+            (gemini, Time::system(), WaitMode::Sleep)
         }
     };
-    let (limits, tier) = (args.settings.limits(), args.settings.tier);
-    let setup = CloudConfig {
-        settings,
-        limits,
-        tier,
-        disk: setting::disk(which),
+    let config = CloudConfig {
+        settings: args.settings.settings(),
+        limits: args.settings.limits(),
+        tier: args.settings.tier,
+        disk: environment::disk(mode),
+        web: environment::web(&variables)?,
         ..CloudConfig::default()
     };
-    let cloud = Arc::new(Cloud::open(&args.out, time, gemini, setup)?);
+    let cloud = Arc::new(Cloud::open(&args.out, time, gemini, config)?);
     if finished {
-        println!("Job {} is already complete.", dropped.job);
-        return outcome::show(&cloud, &dropped.job, false).await;
+        println!("Job {} is already complete.", manifest.job);
+        return job_result::show(&cloud, &manifest.job, false).await;
     }
-    show_offer(&offer, &read.reading);
-    let mut is_looked_at = status(&args.out, &dropped).is_none();
-    put(&cloud, &dropped, &read).await?;
 
-    let progress = Progress::start(&args.out, &dropped.job, cloud.time.clone());
-    let mut refusal = None;
-    let stopped = host::run(&cloud, waiting, is_stopped(&mut stop.clone()), async || {
-        refusal = refused_key(&args.out, &dropped);
-        if refusal.is_some() || is_over(&args.out, &dropped) {
-            return Ok(true);
-        }
-        if !is_looked_at {
-            // All shards may have been over before, and then nothing else has the job looked at for
-            // an hour.
-            is_looked_at = true;
-            cloud.deps.sweep.wake.report(&dropped.job).await?;
-            return Ok(false);
-        }
-        is_blocked(&cloud, &args.out, &dropped).await
-    })
+    // If the job exists, it may have stopped at a moment at which no message refers to it.
+    show_quote(&quote, &checked.reading);
+    let is_resumed = local.status().is_some();
+    upload(&cloud, &manifest, &checked).await?;
+
+    let progress = Progress::start(&args.out, &manifest.job, cloud.time.clone());
+    let result = run_host(
+        &cloud,
+        wait_mode,
+        wait_until_stopped(&mut shutdown.clone()),
+        local,
+        is_resumed,
+    )
     .await;
-    progress.end();
-    match (stopped?, refusal) {
-        (Stopped::Reached, Some(refusal)) => {
-            let refusal = refusal.trim_end_matches('.');
+    progress.stop();
+    match result? {
+        Ending::KeyRejected(reason) => {
             anyhow::bail!(
-                "{refusal}. Nothing was bought. Run the same command again with another key to resume"
+                "{}. Nothing was bought. To resume, run the same command with another API key",
+                reason.trim_end_matches('.')
             )
         }
-        (Stopped::Reached, None) => {
-            outcome::show(&cloud, &dropped.job, read.reading.errors > 0).await
+        Ending::Host(StopReason::ConditionMet) => {
+            job_result::show(&cloud, &manifest.job, checked.reading.errors > 0).await
         }
-        (Stopped::Idle, _) => {
-            match status(&args.out, &dropped).filter(|status| status.blocker.is_some()) {
-                Some(_) => outcome::show(&cloud, &dropped.job, false).await,
+        // No message is left. That is right for a blocked job only.
+        Ending::Host(StopReason::Idle) => {
+            match local.status().filter(|status| status.blocker.is_some()) {
+                Some(_) => job_result::show(&cloud, &manifest.job, false).await,
                 None => anyhow::bail!(
-                    "the job stopped half-way: {}",
+                    "the job stopped before it was complete: {}",
                     dead_letters(&cloud, &args.out)?
                 ),
             }
         }
-        (Stopped::Asked, _) => {
+        Ending::Host(StopReason::Interrupted) => {
             println!("Stopped. Run the same command to resume.");
             Ok(Exit::Interrupted)
         }
     }
 }
 
-/// Asks whether the API key may make batches, before anything is uploaded with it.
+/// How the host's run for one job ended.
+enum Ending {
+    /// Gemini rejects the API key or its project, for this reason, and no batch exists yet.
+    KeyRejected(String),
+    /// The host stopped.
+    Host(StopReason),
+}
+
+/// Runs the chain until the job is finished, rejected or blocked, Gemini rejects the API key, or
+/// `stop` completes.
+async fn run_host(
+    cloud: &Arc<Cloud>,
+    wait_mode: WaitMode,
+    stop: impl Future<Output = ()>,
+    local: LocalJob<'_>,
+    is_resumed: bool,
+) -> anyhow::Result<Ending> {
+    let mut rejection = None;
+    let mut report_requested = !is_resumed;
+    let stopped = host::run(cloud, wait_mode, stop, async || {
+        rejection = local.rejected_key();
+        if rejection.is_some() || local.is_finished_or_rejected() {
+            return Ok(true);
+        }
+        // All shards of a resumed job may already have ended. Then nothing but the hourly sweep
+        // would make `report` close the job.
+        if !report_requested {
+            report_requested = true;
+            cloud.deps.sweep.wake.report(local.job).await?;
+            return Ok(false);
+        }
+        local.is_blocked(cloud).await
+    })
+    .await?;
+    Ok(match (stopped, rejection) {
+        (StopReason::ConditionMet, Some(reason)) => Ending::KeyRejected(reason),
+        (reason, _) => Ending::Host(reason),
+    })
+}
+
+/// Checks that the API key may create batches.
 async fn check_access(gemini: &Gemini) -> anyhow::Result<()> {
     match gemini.check_access().await {
         Ok(()) => Ok(()),
         Err(
-            refusal @ (ApiError::Unauthorized { .. }
+            rejection @ (ApiError::Unauthorized { .. }
             | ApiError::Invalid { .. }
             | ApiError::NotFound { .. }),
         ) => {
             anyhow::bail!(
                 "{}. Nothing was bought",
-                refusal.to_string().trim_end_matches('.')
+                rejection.to_string().trim_end_matches('.')
             )
         }
-        // It may answer later, and the job waits for that.
-        Err(problem) => {
+        // Any other failure may be transient, and the job retries those.
+        Err(error) => {
             println!(
-                "Gemini does not answer now: {problem}. The job begins all the same, and waits for it."
+                "Gemini is not available: {error}. The job starts anyway and retries until Gemini \
+                 answers."
             );
             Ok(())
         }
     }
 }
 
-/// Why Gemini refuses the API key or its project, if it does and has made no batch of this job yet.
-fn refused_key(out: &Path, dropped: &Dropped) -> Option<String> {
-    let status = status(out, dropped)?;
-    if status.shards.iter().any(|shard| shard.batch.is_some()) {
-        return None;
+/// A job in the bucket of a folder. Its documents are read as files, because some of the questions
+/// are asked before the cloud is opened.
+#[derive(Clone, Copy)]
+struct LocalJob<'a> {
+    /// The folder given by `--out`.
+    out: &'a Path,
+    job: &'a JobId,
+}
+
+impl LocalJob<'_> {
+    /// Returns the content of `job.json`. None if it does not exist or can't be read.
+    fn status(self) -> Option<JobStatus> {
+        let path = self.out.join(BUCKET).join(object_keys::status(self.job));
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
-    status
-        .shards
-        .into_iter()
-        .find(|shard| shard.refused_key)?
-        .note
+
+    fn has(self, marker: Marker) -> bool {
+        self.out
+            .join(BUCKET)
+            .join(object_keys::document(self.job, marker.name()))
+            .exists()
+    }
+
+    /// Whether the job is closed, with or without all of its images.
+    fn is_finished(self) -> bool {
+        Marker::LAST.into_iter().any(|marker| self.has(marker))
+    }
+
+    fn is_finished_or_rejected(self) -> bool {
+        self.is_finished() || self.has(Marker::Rejected)
+    }
+
+    /// Returns why Gemini rejects the API key or its project. None if it does not, or if the job
+    /// already has a batch.
+    fn rejected_key(self) -> Option<String> {
+        let status = self.status()?;
+        if status.shards.iter().any(|shard| shard.batch.is_some()) {
+            return None;
+        }
+        status
+            .shards
+            .into_iter()
+            .find(|shard| shard.refused_key)?
+            .note
+    }
+
+    /// Whether the only reason that the job is not closed is a document that is still missing or
+    /// damaged.
+    async fn is_blocked(self, cloud: &Cloud) -> anyhow::Result<bool> {
+        let Some(status) = self.status().filter(JobStatus::all_shards_ended) else {
+            return Ok(false);
+        };
+        let Some(blocker) = status.blocker else {
+            return Ok(false);
+        };
+        Ok(cloud.bucket.are_unchanged(&blocker.documents).await?)
+    }
 }
 
-/// Whether nothing but a document that is still missing or damaged keeps the job from being closed.
-async fn is_blocked(cloud: &Cloud, out: &Path, dropped: &Dropped) -> anyhow::Result<bool> {
-    let Some(status) = status(out, dropped).filter(JobStatus::all_shards_ended) else {
-        return Ok(false);
-    };
-    let Some(blocker) = status.blocker else {
-        return Ok(false);
-    };
-    Ok(cloud.bucket.are_unchanged(&blocker.documents).await?)
-}
-
-fn status(out: &Path, dropped: &Dropped) -> Option<JobStatus> {
-    serde_json::from_slice(
-        &fs::read(out.join(BUCKET).join(object_keys::status(&dropped.job))).ok()?,
-    )
-    .ok()
-}
-
-/// Whether the job was carried through, with or without all its images.
-fn is_finished(out: &Path, dropped: &Dropped) -> bool {
-    Marker::LAST
-        .into_iter()
-        .any(|marker| has(out, dropped, marker))
-}
-
-/// Whether there is nothing to wait for: it was carried through, or rejected.
-fn is_over(out: &Path, dropped: &Dropped) -> bool {
-    is_finished(out, dropped) || has(out, dropped, Marker::Rejected)
-}
-
-fn has(out: &Path, dropped: &Dropped, marker: Marker) -> bool {
-    out.join(BUCKET)
-        .join(object_keys::document(&dropped.job, marker.name()))
-        .exists()
-}
-
-/// Puts the pictures beside the manifest into the bucket, then the manifest into its inbox.
-async fn put(cloud: &Cloud, dropped: &Dropped, read: &Order) -> anyhow::Result<()> {
-    for key in &read.references {
-        let path = dropped.beside(key);
+/// Uploads the reference pictures, the templates and the job document, and then the manifest, whose
+/// upload starts the job.
+async fn upload(
+    cloud: &Cloud,
+    manifest: &ManifestFile,
+    checked: &CheckedManifest,
+) -> anyhow::Result<()> {
+    // A picture that is already stored is not written again, because a running job may use it.
+    for key in &checked.references {
+        let path = manifest.local_path(key);
         let bytes = fs::read(&path).with_context(|| format!("can't read {}", path.display()))?;
-        let there = cloud.bucket.read(key).await?;
-        if there.is_none_or(|object| object.bytes != bytes) {
+        let stored = cloud.bucket.read(key).await?;
+        if stored.is_none_or(|object| object.bytes != bytes) {
             cloud
                 .bucket
                 .put(key, "application/octet-stream", bytes)
                 .await?;
         }
     }
-    let beside = &dropped.stands_beside;
-    for StoredTemplate { key, text } in beside.templates.values() {
+
+    let sidecar = &manifest.sidecar;
+    for StoredTemplate { key, text } in sidecar.templates.values() {
         cloud
             .bucket
             .put(
@@ -241,25 +302,27 @@ async fn put(cloud: &Cloud, dropped: &Dropped, read: &Order) -> anyhow::Result<(
             )
             .await?;
     }
-    if let Some(job) = &beside.job {
+    if let Some(job) = &sidecar.job {
         cloud
             .bucket
             .put(
-                &Beside::job_key(&dropped.key),
+                &Beside::job_key(&manifest.key),
                 "application/json",
                 job.clone(),
             )
             .await?;
     }
-    let (bytes, metadata) = (dropped.bytes()?, beside.metadata.clone());
+
+    // The manifest goes last: `plan` looks for everything else as soon as it is there.
+    let (bytes, metadata) = (manifest.bytes()?, sidecar.metadata.clone());
     cloud
         .bucket
-        .put_described(&dropped.key, "application/octet-stream", bytes, metadata)
+        .put_described(&manifest.key, "application/octet-stream", bytes, metadata)
         .await?;
     Ok(())
 }
 
-/// Where the messages are that no function could handle.
+/// Describes the messages that no function could handle, and where to read more.
 fn dead_letters(cloud: &Cloud, out: &Path) -> anyhow::Result<String> {
     let mut found = Vec::new();
     for source in &CHAIN {
@@ -268,7 +331,7 @@ fn dead_letters(cloud: &Cloud, out: &Path) -> anyhow::Result<String> {
             found.push(format!("{} in {}", depth.visible, source.dead_letters()));
         }
     }
-    let log = setting::log(&out.join(INTERNAL));
+    let log = environment::log_path(&out.join(INTERNAL));
     Ok(if found.is_empty() {
         format!(
             "a message was lost; run the same command again (log: {})",
@@ -276,7 +339,7 @@ fn dead_letters(cloud: &Cloud, out: &Path) -> anyhow::Result<String> {
         )
     } else {
         format!(
-            "messages that failed again and again: {} (log: {})",
+            "messages failed repeatedly: {} (log: {})",
             found.join(", "),
             log.display()
         )

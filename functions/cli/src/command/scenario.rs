@@ -1,122 +1,131 @@
-//! What the simulated Gemini is to do, as flags.
+//! The flags that configure the simulated Gemini.
 
 mod output;
 
 use std::ops::RangeInclusive;
 
-use clap::{Args, value_parser};
-use gemini_sim::{BatchFate, DeletingInput, FateRule, FaultRule, Outage, Scenario, Selector};
+use clap::{Args, ValueEnum, builder::RangedI64ValueParser, value_parser};
+use gemini_sim::{
+    BatchOutcome, BatchOutcomeRule, DeletingInput, FaultRule, Outage, Scenario, Selector,
+};
 
 use self::output::{OutputArgs, named_first};
 
-/// The lies the simulated Gemini tells. Without any, everything goes well.
+/// The failures that the simulated Gemini produces. Without any flag, everything succeeds.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "The simulated Gemini")]
-pub(super) struct BehaviorArgs {
-    /// What all chance starts from: the same seed, the same lies.
+pub(super) struct ScenarioArgs {
+    /// The seed of all randomness. The same seed gives the same failures.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// How long batches take, in seconds. One number for all, or a range, as 1200..5400.
+    /// How long batches take, in seconds: one number, or a range such as 1200..5400.
     #[arg(long, value_name = "MIN..MAX", value_parser = seconds)]
     batch_seconds: Option<RangeInclusive<u32>>,
-    /// Answer so many percent of the requests without an image, in all the ways there are.
-    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = value_parser!(u8).range(0..=100))]
+    /// Answer this share of the requests without an image, in every known form.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
     refuse: u8,
-    /// End so many percent of the requests in an internal error.
-    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = value_parser!(u8).range(0..=100))]
+    /// Answer this share of the requests with an internal error.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
     internal_error: u8,
-    /// Leave so many percent of the lines out of the results, though they are billed.
-    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = value_parser!(u8).range(0..=100))]
+    /// Omit this share of the result lines, but charge for them.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
     missing: u8,
-    /// Serve so many percent of the requests twice: two answers under one key, both billed.
-    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = value_parser!(u8).range(0..=100))]
+    /// Serve this share of the requests twice: two answers under one key, both charged for.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
     served_twice: u8,
-    /// Write so many percent of the lines twice.
-    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = value_parser!(u8).range(0..=100))]
+    /// Write this share of the result lines twice.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
     repeated: u8,
-    /// Add, to so many percent of the lines, an image under a key that nobody asked for. It is
-    /// billed.
-    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = value_parser!(u8).range(0..=100))]
+    /// Add to this share of the result lines an image under a key that was not requested, and
+    /// charge for it.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
     unknown: u8,
-    /// Put an interim image, marked as a thought, before so many percent of the images.
-    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = value_parser!(u8).range(0..=100))]
+    /// Put an interim image, marked as a thought, before this share of the images.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
     thoughts: u8,
-    /// Draw so many percent of the images in another ratio than was asked for.
-    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = value_parser!(u8).range(0..=100))]
+    /// Draw this share of the images in another aspect ratio than requested.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
     wrong_ratio: u8,
-    /// Give so many percent of the images as PNG and say that it is JPEG.
-    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = value_parser!(u8).range(0..=100))]
+    /// Return this share of the images as PNG, declared as JPEG.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
     mislabelled: u8,
-    /// Refuse batches that hold these request lines, in one answer that names all such lines. 20%
-    /// draws a fifth of the keys, 3 is the third key that ever came, first-2 the first two. A key
-    /// is bad in every batch or in none.
+    /// Refuse batches that contain these request lines, in one answer that names all of them. 20%
+    /// is a fifth of the keys, 3 the third key ever received, first-2 the first two. A key is bad
+    /// in every batch or in none.
     #[arg(long, value_name = "WHICH", value_delimiter = ',')]
     bad_line: Vec<Selector>,
-    /// Write the results in another order than the requests.
+    /// Return the results in another order than the requests.
     #[arg(long)]
     shuffle: bool,
-    /// Leave these batches running until they are cancelled. N is 3 for the third batch created,
-    /// first-2 for the first two, 20% for a fifth of all; several are separated by commas. So it is
-    /// with all flags for batches.
+    /// Keep these batches running until they are canceled. As for all flags that take batches, N
+    /// is 3 for the third batch that is created, first-2 for the first two, or 20% for a fifth of
+    /// all; separate several with commas.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     stuck: Vec<Selector>,
-    /// Never start these batches, until they are cancelled.
+    /// Keep these batches pending until they are canceled.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     stuck_pending: Vec<Selector>,
-    /// Let these batches expire after 48 hours, without results, whoever cancels them.
+    /// Let these batches expire after 48 hours without results, even if they are canceled.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     expired: Vec<Selector>,
-    /// Let these batches fail, and say why.
+    /// Let these batches fail with a reason.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     failed: Vec<Selector>,
-    /// Let these batches fail, and don't say why.
+    /// Let these batches fail without a reason.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     failed_silently: Vec<Selector>,
-    /// Cancel these batches half-way, though nobody asked for it.
+    /// Cancel these batches halfway, without a request to cancel.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     cancelled: Vec<Selector>,
     /// End the result files of these batches in the middle of a line.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     truncated: Vec<Selector>,
-    /// What becomes of batches under way whose input file is deleted. What Google does is not
-    /// known.
+    /// What happens to a running batch if its input file is deleted. The behavior of the real API
+    /// is unknown.
     #[arg(long, value_name = "OUTCOME", value_enum, default_value_t)]
-    deleting_input: DeletingInput,
-    /// Refuse a batch when so many are under way. Default: 100, as Google does.
+    deleting_input: DeletingInputArg,
+    /// Refuse a batch if this many are pending or running. Default: 100, the limit of the real API.
     #[arg(long, value_name = "N")]
     live_batches: Option<usize>,
-    /// Refuse a batch with which those of its model that are under way would have more input tokens
-    /// than that.
+    /// Refuse a batch if the pending and running batches of its model would then have more than
+    /// this many input tokens. Default: no limit.
     #[arg(long, value_name = "N")]
     enqueued_tokens: Option<u64>,
-    /// Let lists miss new batches for up to so many seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = value_parser!(u32).range(0..=600))]
+    /// Omit new batches from lists for up to this many seconds.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 0,
+        value_parser = value_parser!(u32).range(0..=600)
+    )]
     list_lag: u32,
-    /// Let downloads begin where the client asks. Whether Google does is not known.
+    /// Let clients resume downloads. Whether the real API supports this is unknown.
     #[arg(long)]
     ranges: bool,
-    /// Let calls go wrong. CALL is any, create-batch, get-batch, list-batches, download,
-    /// start-upload, ...; FAULT is 400, 401, 403, 404, 408, 429, 429-minute, 429-day, 429-prepaid,
-    /// 429-forever, 500, 503, 504, key-invalid, api-disabled, country, lost-request, lost-reply,
-    /// timeout, html, empty, slow or cut; WHICH is 20% for a fifth of the calls, first-2 for the
-    /// first two, 3 for the third. As in create-batch:429:20%; may be repeated.
+    /// Let single calls fail, for example create-batch:429:20%. May be repeated. CALL is any,
+    /// create-batch, get-batch, list-batches, download, start-upload, ...; FAULT is 400, 401, 403,
+    /// 404, 408, 429, 429-minute, 429-day, 429-prepaid, 429-forever, 500, 503, 504, key-invalid,
+    /// api-disabled, country, lost-request, lost-reply, timeout, html, empty, slow or cut; WHICH is
+    /// 20% for a fifth of the calls, first-2 for the first two, 3 for the third.
     #[arg(long, value_name = "CALL:FAULT:WHICH")]
     fault: Vec<FaultRule>,
-    /// Answer all calls of a kind in one way for a while. CALL and ANSWER are as in --fault; CALL
-    /// may also be uploads or downloads. FROM and TO are durations since the state folder was made.
-    /// As in download:503:0..81m, get-batch:429-prepaid:2h..62h or uploads:timeout:1d..20d; may be
-    /// repeated.
+    /// Give all calls of a kind the same answer for a period, for example download:503:0..81m,
+    /// get-batch:429-prepaid:2h..62h or uploads:timeout:1d..20d. May be repeated. CALL and ANSWER
+    /// are the CALL and FAULT of --fault; CALL may also be uploads or downloads. FROM and TO are
+    /// durations since the state folder was created.
     #[arg(long, value_name = "CALL:ANSWER:FROM..TO")]
     outage: Vec<Outage>,
     #[command(flatten)]
     output: OutputArgs,
 }
 
-impl BehaviorArgs {
-    /// What the flags ask for, with batches that take `usual` seconds unless they say otherwise.
-    pub(super) fn scenario(&self, usual: RangeInclusive<u32>) -> Scenario {
-        let batch_seconds = self.batch_seconds.clone().unwrap_or(usual);
-        self.output.applied_to(Scenario {
+impl ScenarioArgs {
+    /// Returns the scenario of the flags. Batches take `default_seconds`, unless `--batch-seconds`
+    /// is set.
+    pub(super) fn scenario(&self, default_seconds: RangeInclusive<u32>) -> Scenario {
+        let batch_seconds = self.batch_seconds.clone().unwrap_or(default_seconds);
+        // The flags for outputs fill in the rest.
+        self.output.apply_to(Scenario {
             seed: self.seed,
             shortest_batch_seconds: *batch_seconds.start(),
             longest_batch_seconds: *batch_seconds.end(),
@@ -131,8 +140,8 @@ impl BehaviorArgs {
             mislabelled_percent: self.mislabelled,
             bad_lines: self.bad_line.clone(),
             shuffle: self.shuffle,
-            batch_fates: self.batch_fates(),
-            deleting_input: self.deleting_input,
+            batch_outcomes: self.batch_outcome_rules(),
+            deleting_input: self.deleting_input.into(),
             live_batches: self
                 .live_batches
                 .unwrap_or(Scenario::default().live_batches),
@@ -145,39 +154,64 @@ impl BehaviorArgs {
         })
     }
 
-    fn batch_fates(&self) -> Vec<FateRule> {
+    /// Returns one rule for each batch selector.
+    fn batch_outcome_rules(&self) -> Vec<BatchOutcomeRule> {
         let flags = [
-            (&self.stuck, BatchFate::StuckRunning),
-            (&self.stuck_pending, BatchFate::StuckPending),
-            (&self.expired, BatchFate::Expired),
-            (&self.failed, BatchFate::Failed),
-            (&self.failed_silently, BatchFate::FailedSilently),
-            (&self.cancelled, BatchFate::Cancelled),
-            (&self.truncated, BatchFate::Truncated),
+            (&self.stuck, BatchOutcome::StuckRunning),
+            (&self.stuck_pending, BatchOutcome::StuckPending),
+            (&self.expired, BatchOutcome::Expired),
+            (&self.failed, BatchOutcome::Failed),
+            (&self.failed_silently, BatchOutcome::FailedSilently),
+            (&self.cancelled, BatchOutcome::Cancelled),
+            (&self.truncated, BatchOutcome::Truncated),
         ];
-        let rules = flags.iter().flat_map(|(which, fate)| {
-            which.iter().map(|which| FateRule {
+        let rules = flags.iter().flat_map(|(which, outcome)| {
+            which.iter().map(|which| BatchOutcomeRule {
                 which: *which,
-                fate: *fate,
+                outcome: *outcome,
             })
         });
         named_first(&rules.collect::<Vec<_>>(), |rule| rule.which)
     }
 }
 
-/// `1200..5400`, or one number for both.
+/// The values of `--deleting-input`.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum DeletingInputArg {
+    /// The batch continues, because it has already read the file.
+    #[default]
+    Harmless,
+    /// The batch fails at that moment: no output, no cost.
+    Fails,
+}
+
+impl From<DeletingInputArg> for DeletingInput {
+    fn from(argument: DeletingInputArg) -> Self {
+        match argument {
+            DeletingInputArg::Harmless => Self::Harmless,
+            DeletingInputArg::Fails => Self::Fails,
+        }
+    }
+}
+
+/// Returns the parser for a share of requests, in percent.
+fn percent() -> RangedI64ValueParser<u8> {
+    value_parser!(u8).range(0..=100)
+}
+
+/// Parses a range such as `1200..5400`, or one number for both ends.
 fn seconds(text: &str) -> Result<RangeInclusive<u32>, String> {
-    let (least, most) = text.split_once("..").unwrap_or((text, text));
+    let (min, max) = text.split_once("..").unwrap_or((text, text));
     let number = |digits: &str| {
         digits
             .parse()
-            .map_err(|_| format!("{digits:?} is no number of seconds"))
+            .map_err(|_| format!("invalid number of seconds {digits:?}"))
     };
-    let (least, most) = (number(least)?, number(most)?);
-    if least > most {
-        Err(format!("{least} is more than {most}"))
+    let (min, max) = (number(min)?, number(max)?);
+    if min > max {
+        Err(format!("the start {min} is greater than the end {max}"))
     } else {
-        Ok(least..=most)
+        Ok(min..=max)
     }
 }
 
@@ -191,7 +225,7 @@ mod tests {
     #[derive(Debug, Parser)]
     struct Alone {
         #[command(flatten)]
-        scenario: BehaviorArgs,
+        scenario: ScenarioArgs,
     }
 
     const HOUR: RangeInclusive<u32> = 1200..=5400;
@@ -202,16 +236,17 @@ mod tests {
     }
 
     #[test]
-    fn without_flags_everything_goes_well() {
+    fn without_flags_everything_succeeds() {
         assert_eq!(read("").unwrap(), Scenario::default());
-        assert_eq!(BehaviorArgs::default().scenario(HOUR), Scenario::default());
+        assert_eq!(ScenarioArgs::default().scenario(HOUR), Scenario::default());
         Alone::command().debug_assert();
     }
 
     #[test]
     fn every_flag_has_its_effect() {
-        let flags = "--seed 7 --batch-seconds 60..120 --refuse 1 --internal-error 2 --missing 3 --repeated 4 \
-                     --served-twice 10 --unknown 5 --thoughts 6 --wrong-ratio 8 --mislabelled 9 --bad-line 20%,3 --shuffle --list-lag 600 --ranges \
+        let flags = "--seed 7 --batch-seconds 60..120 --refuse 1 --internal-error 2 --missing 3 \
+                     --repeated 4 --served-twice 10 --unknown 5 --thoughts 6 --wrong-ratio 8 \
+                     --mislabelled 9 --bad-line 20%,3 --shuffle --list-lag 600 --ranges \
                      --deleting-input fails --live-batches 10 --enqueued-tokens 5000 \
                      --fault create-batch:429:20% --fault download:cut:first-2 \
                      --outage uploads:timeout:1d..20d --outage any:html:0..81m";
@@ -230,7 +265,7 @@ mod tests {
             mislabelled_percent: 9,
             bad_lines: vec![Selector::Percent(20), Selector::Nth(3)],
             shuffle: true,
-            batch_fates: Vec::new(),
+            batch_outcomes: Vec::new(),
             deleting_input: DeletingInput::Fails,
             live_batches: 10,
             enqueued_tokens: Some(5000),
@@ -255,9 +290,9 @@ mod tests {
 
     #[test]
     fn every_flag_for_outputs_has_its_effect() {
-        let flags = "--late-output 30m --late-output 2h:3 --lost-output 4,first-2 --done absent --without-counts \
-                     --inline-output 5 --array 20% --array 6:compact --shape no-key:20 --shape error-text:5 \
-                     --keep-output 7";
+        let flags = "--late-output 30m --late-output 2h:3 --lost-output 4,first-2 --done absent \
+                     --without-counts --inline-output 5 --array 20% --array 6:compact \
+                     --shape no-key:20 --shape error-text:5 --keep-output 7";
         let expected = Scenario {
             late_outputs: vec!["2h:3".parse().unwrap(), "30m".parse().unwrap()],
             lost_outputs: vec![Selector::Nth(4), Selector::First(2)],
@@ -277,60 +312,63 @@ mod tests {
     }
 
     #[test]
-    fn every_flag_for_batches_has_its_fate() {
-        let flags = "--stuck 1 --stuck-pending 2 --expired 3 --failed 4 --failed-silently 5 --cancelled 6 \
-                     --truncated first-7";
-        let fates: Vec<_> = read(flags)
+    fn every_flag_for_batches_has_its_effect() {
+        let flags = "--stuck 1 --stuck-pending 2 --expired 3 --failed 4 --failed-silently 5 \
+                     --cancelled 6 --truncated first-7";
+        let outcomes: Vec<_> = read(flags)
             .unwrap()
-            .batch_fates
+            .batch_outcomes
             .iter()
-            .map(|rule| (rule.which.to_string(), rule.fate))
+            .map(|rule| (rule.which.to_string(), rule.outcome))
             .collect();
         let expected = [
-            ("1", BatchFate::StuckRunning),
-            ("2", BatchFate::StuckPending),
-            ("3", BatchFate::Expired),
-            ("4", BatchFate::Failed),
-            ("5", BatchFate::FailedSilently),
-            ("6", BatchFate::Cancelled),
-            ("first-7", BatchFate::Truncated),
+            ("1", BatchOutcome::StuckRunning),
+            ("2", BatchOutcome::StuckPending),
+            ("3", BatchOutcome::Expired),
+            ("4", BatchOutcome::Failed),
+            ("5", BatchOutcome::FailedSilently),
+            ("6", BatchOutcome::Cancelled),
+            ("first-7", BatchOutcome::Truncated),
         ];
         assert_eq!(
-            fates,
-            expected.map(|(which, fate)| (which.to_owned(), fate))
+            outcomes,
+            expected.map(|(which, outcome)| (which.to_owned(), outcome))
         );
     }
 
     #[test]
-    fn named_batches_come_before_shares() {
-        let fates = read("--stuck 100%,4 --failed 2").unwrap().batch_fates;
-        let order: Vec<_> = fates.iter().map(|rule| rule.which.to_string()).collect();
+    fn named_batches_take_precedence_over_shares() {
+        let outcomes = read("--stuck 100%,4 --failed 2").unwrap().batch_outcomes;
+        let order: Vec<_> = outcomes.iter().map(|rule| rule.which.to_string()).collect();
         assert_eq!(order, ["4", "2", "100%"]);
     }
 
     #[test]
-    fn wrong_flags_are_refused_with_the_reason() {
-        for (flags, told) in [
+    fn rejects_invalid_flags_with_the_reason() {
+        for (flags, reason) in [
             ("--refuse 101", "101 is not in 0..=100"),
             ("--list-lag 601", "601 is not in 0..=600"),
-            ("--batch-seconds 9..5", "9 is more than 5"),
-            ("--batch-seconds soon", "\"soon\" is no number of seconds"),
+            (
+                "--batch-seconds 9..5",
+                "the start 9 is greater than the end 5",
+            ),
+            ("--batch-seconds soon", "invalid number of seconds \"soon\""),
             ("--stuck 0", "first-2"),
-            ("--fault create-batch:418:1", "there are 400, 401"),
-            ("--late-output later", "\"later\" is no duration"),
-            ("--array 3:pretty", "there are compact and lines"),
-            ("--shape keyless:5", "there are no-key, numeric-key"),
+            ("--fault create-batch:418:1", "expected one of 400, 401"),
+            ("--late-output later", "invalid duration \"later\""),
+            ("--array 3:pretty", "expected compact or lines"),
+            ("--shape keyless:5", "expected one of no-key, numeric-key"),
             ("--shape no-key:101", "from 0 to 100"),
             ("--done sometimes", "early, late, absent"),
             ("--keep-output 0", "0 is not in 1.."),
             ("--outage download:503:81m", "download:503:0..81m"),
             (
                 "--outage download:503:2h..1h",
-                "its end must be later than its start",
+                "the end must be later than the start",
             ),
         ] {
             let error = read(flags).unwrap_err().to_string();
-            assert!(error.contains(told), "{error}");
+            assert!(error.contains(reason), "{error}");
         }
     }
 }

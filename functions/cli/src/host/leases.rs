@@ -1,9 +1,11 @@
 //! Leases of invocations that have ended.
 //!
-//! A function on Lambda takes a lease until its deadline, and after that another may take over. On
-//! one machine there is no deadline, and the host knows when an invocation has ended: its folder is
-//! locked, so no other process works in it. The end of the process says nothing about the line that
-//! was being read; a panic of the function does.
+//! A function on Lambda takes a lease until its deadline, after which another invocation may take
+//! over. On one machine there is no deadline. Instead, the host knows when an invocation has ended,
+//! because its folder is locked and no other process works in it.
+//!
+//! A panic counts as a failure of the result line that was being read. The end of the process does
+//! not, since it has nothing to do with the line.
 
 use aws_sim::queue::Delivery;
 use darkroom::{messages::ShardMessage, names::JobId, object_keys, status::JobStatus};
@@ -12,20 +14,19 @@ use tracing::error;
 
 use crate::cloud::Cloud;
 
-/// Ends the leases on all shards of open jobs: no invocation is under way.
-pub(super) async fn end_all(cloud: &Cloud) -> anyhow::Result<()> {
+/// Releases the leases on all shards of open jobs. No invocation may be running.
+pub(super) async fn release_all(cloud: &Cloud) -> anyhow::Result<()> {
     for key in cloud.bucket.keys(object_keys::OPEN_JOBS).await? {
         let job = JobId::new(key.trim_start_matches(object_keys::OPEN_JOBS));
-        // A job that can't be read is no reason to leave the others.
-        if let Err(problem) = end_those_of_job(cloud, &job).await {
-            error!(correlation_id = %job, "{problem}");
+        // One unreadable job must not block the others.
+        if let Err(error) = release_job(cloud, &job).await {
+            error!(correlation_id = %job, "can't release the leases of the job: {error:#}");
         }
     }
     Ok(())
 }
 
-async fn end_those_of_job(cloud: &Cloud, job: &JobId) -> anyhow::Result<()> {
-    let states = &cloud.deps.collect.states;
+async fn release_job(cloud: &Cloud, job: &JobId) -> anyhow::Result<()> {
     // A job without a plan has no shards yet.
     let Some(status) = cloud.bucket.read(&object_keys::status(job)).await? else {
         return Ok(());
@@ -34,38 +35,41 @@ async fn end_those_of_job(cloud: &Cloud, job: &JobId) -> anyhow::Result<()> {
     let Some(plan) = status.plan else {
         return Ok(());
     };
+    let states = &cloud.deps.collect.states;
     for rounds in states.read_all(job, plan.shards).await? {
         if let Some(last) = rounds.0.last() {
-            end_one(cloud, states, last, false).await?;
+            release(cloud, states, last, false).await?;
         }
     }
     Ok(())
 }
 
-/// Ends the leases that an invocation with these messages may have taken: it has failed without
-/// giving them back.
-pub(super) async fn end_those_of(cloud: &Cloud, deliveries: &[Delivery]) -> anyhow::Result<()> {
+/// Releases the leases that an invocation with these messages may have taken. It has failed without
+/// releasing them.
+pub(super) async fn release_held_by(cloud: &Cloud, deliveries: &[Delivery]) -> anyhow::Result<()> {
     let states = &cloud.deps.collect.states;
     for delivery in deliveries {
         // Only messages about shards lead to leases.
-        let Ok(about) = serde_json::from_str::<ShardMessage>(&delivery.body) else {
+        let Ok(message) = serde_json::from_str::<ShardMessage>(&delivery.body) else {
             continue;
         };
-        if let Some(stored) = states.read(&about.job, about.shard).await? {
-            end_one(cloud, states, &stored, true).await?;
+        if let Some(stored) = states.read(&message.job, message.shard).await? {
+            release(cloud, states, &stored, true).await?;
         }
     }
     Ok(())
 }
 
-async fn end_one(
+/// Releases the lease on a shard, if there is one. `failed` counts a failure of the line that was
+/// being read.
+async fn release(
     cloud: &Cloud,
     states: &ShardStore,
     stored: &StoredShard,
     failed: bool,
 ) -> anyhow::Result<()> {
     if let Some(next) = stored.shard.without_lease(failed, cloud.time.now()) {
-        // Theirs would be a newer state, which has a holder or none.
+        // A conflict means that the state was replaced in the meantime, so this lease is gone.
         let (Cas::Written(_) | Cas::Conflict) = states.swap(stored, next).await?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The schedule that triggers `sweep`, which no queue does.
+//! The schedule of `sweep`, the only function that no queue triggers.
 
 use darkroom::chain::FUNCTION_TIMEOUT;
 use jiff::{SignedDuration, Timestamp};
@@ -6,64 +6,66 @@ use tracing::error;
 
 use crate::cloud::Cloud;
 
-/// How often an open job without a message is swept before nothing more is expected. A message
-/// counts as lost two hours after it should have come back, which may be half a day away.
-const IN_VAIN: u32 = 24;
+/// How many sweeps run while jobs are open but no queue holds a message. `sweep` treats a message
+/// as lost two hours after it should have returned, which may be half a day away. After this many
+/// sweeps, nothing more is expected.
+const MAX_IDLE_SWEEPS: u32 = 24;
 
 /// When the next sweep is due.
 pub(super) struct Sweeps {
-    every: Option<SignedDuration>,
+    interval: Option<SignedDuration>,
     next: Timestamp,
-    in_vain: u32,
+    /// The number of sweeps since a queue last held a message.
+    idle: u32,
 }
 
 impl Sweeps {
-    /// The first one after a whole interval.
+    /// Schedules the first sweep after a whole interval.
     pub(super) fn new(cloud: &Cloud) -> Self {
-        let every = cloud.sweep_every;
+        let interval = cloud.sweep_every;
         Self {
-            every,
-            next: cloud.time.now() + every.unwrap_or_default(),
-            in_vain: 0,
+            interval,
+            next: cloud.time.now() + interval.unwrap_or_default(),
+            idle: 0,
         }
     }
 
-    /// When something is due: the message, or a sweep if that is sooner and there is anything to
-    /// sweep.
-    pub(super) fn sooner_than(
+    /// Returns when the message or the next sweep is due, whichever is earlier. Without a message,
+    /// a sweep is due only while jobs are open.
+    pub(super) fn next_due(
         &mut self,
         cloud: &Cloud,
         message: Option<Timestamp>,
     ) -> Option<Timestamp> {
         match message {
-            _ if self.every.is_none() => message,
+            _ if self.interval.is_none() => message,
             Some(message) => {
-                self.in_vain = 0;
+                self.idle = 0;
                 Some(message.min(self.next))
             }
-            None if self.in_vain < IN_VAIN && cloud.has_open_jobs() => {
-                self.in_vain += 1;
+            None if self.idle < MAX_IDLE_SWEEPS && cloud.has_open_jobs() => {
+                self.idle += 1;
                 Some(self.next)
             }
             None => None,
         }
     }
 
-    /// Sweeps if it is time. What fails was logged, and is tried again by the next.
+    /// Runs `sweep` if it is due. A failed sweep is logged, and the next one repeats its work.
     pub(super) async fn run_if_due(&mut self, cloud: &Cloud) {
         let now = cloud.time.now();
-        let Some(every) = self.every.filter(|_| now >= self.next) else {
+        let Some(interval) = self.interval.filter(|_| now >= self.next) else {
             return;
         };
-        self.next = now + every;
-        // Boxed: the futures of a whole function are deep.
-        if let Err(problem) = Box::pin(sweep::handler::handle(
+        self.next = now + interval;
+        // Boxed, because the future of a whole function is large.
+        if let Err(error) = Box::pin(sweep::handler::handle(
             &cloud.deps.sweep,
             now + FUNCTION_TIMEOUT,
         ))
         .await
         {
-            error!("{problem}");
+            error!("sweep failed: {:#}", anyhow::Error::new(error));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a run leaves behind: every image, under its own key, at the shape that was asked for.
+//! The images of a run: each exists under its key, decodes, and has the requested shape.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -6,9 +6,9 @@ use darkroom::results::image::ratio_matches;
 use serde_json::Value;
 use zune_jpeg::{JpegDecoder, zune_core::bytestream::ZCursor};
 
-use super::{Place, keys, samples};
+use super::{Workspace, keys, samples};
 
-/// Fails unless the whole file decodes; its width and height.
+/// Decodes the whole file and returns its width and height. Fails the test if that is not possible.
 fn decoded(path: &Path) -> (usize, usize) {
     let mut decoder = JpegDecoder::new(ZCursor::new(fs::read(path).unwrap()));
     decoder
@@ -17,20 +17,24 @@ fn decoded(path: &Path) -> (usize, usize) {
     decoder.dimensions().unwrap()
 }
 
-/// Fails unless every image of the plan is there, decodes, and has its ratio; the results.
+/// Returns the results. Fails the test unless every image of the plan exists, decodes, and has its
+/// aspect ratio.
 #[track_caller]
-fn complete(place: &Place) -> Vec<Value> {
-    let (plan, results) = (place.lines("plan.jsonl"), place.lines("results.jsonl"));
+fn complete(workspace: &Workspace) -> Vec<Value> {
+    let (plan, results) = (
+        workspace.lines("plan.jsonl"),
+        workspace.lines("results.jsonl"),
+    );
     assert_eq!(
         keys(&plan),
         keys(&results),
         "results are in manifest order, each key once"
     );
-    assert!(place.job().join("_SUCCESS").exists());
+    assert!(workspace.job().join("_SUCCESS").exists());
     for (plan, result) in plan.iter().zip(&results) {
         assert_eq!(result["status"], "succeeded", "{result}");
         let uri = result["image"]["uri"].as_str().unwrap();
-        let file = place.out().join(uri.strip_prefix("s3://").unwrap());
+        let file = workspace.out().join(uri.strip_prefix("s3://").unwrap());
         let expected = format!("images/{}.jpg", plan["path"].as_str().unwrap());
         assert!(
             file.ends_with(&expected),
@@ -60,10 +64,10 @@ fn complete(place: &Place) -> Vec<Value> {
 }
 
 #[test]
-fn catalog_gives_every_image_of_both_models() {
-    let place = Place::new();
-    let said = place.run(&samples().join("catalog.csv"), &[]).exits(0);
-    let results = complete(&place);
+fn the_catalog_sample_gives_every_image_of_both_models() {
+    let workspace = Workspace::new();
+    let output = workspace.run(&samples().join("catalog.csv"), &[]).exits(0);
+    let results = complete(&workspace);
     assert!(results.len() >= 24, "{} images", results.len());
     let distinct = |name: &str, lines: &[Value]| -> BTreeSet<String> {
         lines
@@ -73,64 +77,64 @@ fn catalog_gives_every_image_of_both_models() {
             .collect()
     };
     assert_eq!(distinct("model", &results).len(), 2);
-    assert!(distinct("aspect_ratio", &place.lines("plan.jsonl")).len() >= 4);
+    assert!(distinct("aspect_ratio", &workspace.lines("plan.jsonl")).len() >= 4);
     assert!(
-        place
+        workspace
             .lines("plan.jsonl")
             .iter()
             .any(|line| line["refs"].as_array().is_some_and(|refs| !refs.is_empty()))
     );
     assert!(
-        said.contains("cost") && said.contains("interactively"),
-        "{said}"
+        output.contains("cost") && output.contains("interactively"),
+        "{output}"
     );
 }
 
 #[test]
-fn images_of_another_shape_than_was_asked_for_are_told_at_the_end() {
-    let place = Place::new();
-    let manifest = place.manifest(
+fn reports_images_whose_shape_differs_from_the_request() {
+    let workspace = Workspace::new();
+    let manifest = workspace.manifest(
         "shapes.jsonl",
         "{\"key\":\"a\",\"prompt\":\"a stone\",\"aspect_ratio\":\"16:9\"}\n{\"key\":\"b\",\"prompt\":\"a stone\",\"aspect_ratio\":\"1:1\"}\n",
     );
-    let said = place.run(&manifest, &["--wrong-ratio", "100"]).exits(0);
+    let output = workspace.run(&manifest, &["--wrong-ratio", "100"]).exits(0);
     assert!(
-        said.contains(
-            "check    2 images have another aspect ratio than was asked for: see the warnings in"
+        output.contains(
+            "check      2 images have a different aspect ratio than requested; see the warnings in"
         ),
-        "{said}"
+        "{output}"
     );
-    assert!(!said.contains("another size"), "{said}");
-    let place = Place::new();
-    assert!(!place.run(&manifest, &[]).exits(0).contains("check    "));
+    assert!(!output.contains("different size"), "{output}");
+    let workspace = Workspace::new();
+    assert!(!workspace.run(&manifest, &[]).exits(0).contains("check    "));
 }
 
 #[test]
-fn every_sample_runs() {
+fn runs_every_sample() {
     for (name, least) in [
         ("sweep.json", 6),
         ("characters.jsonl", 4),
         ("native.jsonl", 2),
     ] {
-        let place = Place::new();
-        place.run(&samples().join(name), &[]).exits(0);
-        assert!(complete(&place).len() >= least, "{name}");
+        let workspace = Workspace::new();
+        workspace.run(&samples().join(name), &[]).exits(0);
+        assert!(complete(&workspace).len() >= least, "{name}");
     }
 }
 
 #[test]
-fn a_zipped_manifest_is_the_same_manifest() {
+fn runs_a_gzipped_manifest() {
     use std::io::Write;
-    let place = Place::new();
+    let workspace = Workspace::new();
     let text = "key,prompt\na,a stone\nb,\"another stone,\nand a line break\"\n";
     let mut zipped = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     zipped.write_all(text.as_bytes()).unwrap();
-    let path = place.0.path().join("stones.csv.gz");
+    let path = workspace.0.path().join("stones.csv.gz");
     fs::write(&path, zipped.finish().unwrap()).unwrap();
-    place.run(&path, &[]).exits(0);
-    assert_eq!(keys(&complete(&place)), ["a", "b"]);
+    workspace.run(&path, &[]).exits(0);
+    assert_eq!(keys(&complete(&workspace)), ["a", "b"]);
     assert!(
-        place
+        workspace
             .job()
             .file_name()
             .unwrap()
@@ -141,8 +145,8 @@ fn a_zipped_manifest_is_the_same_manifest() {
 }
 
 #[test]
-fn keys_that_hurt_land_in_distinct_safe_places() {
-    let place = Place::new();
+fn hostile_keys_get_distinct_safe_paths() {
+    let workspace = Workspace::new();
     let long = "k".repeat(256);
     let keys = [
         "日本/東京",
@@ -162,10 +166,10 @@ fn keys_that_hurt_land_in_distinct_safe_places() {
         .iter()
         .map(|key| serde_json::json!({ "key": key, "prompt": "a stone" }).to_string())
         .collect();
-    place
-        .run(&place.manifest("hurt.jsonl", &lines.join("\n")), &[])
+    workspace
+        .run(&workspace.manifest("hurt.jsonl", &lines.join("\n")), &[])
         .exits(0);
-    let results = complete(&place);
+    let results = complete(&workspace);
     assert_eq!(super::keys(&results), keys);
     let uris: BTreeSet<String> = results
         .iter()

@@ -1,13 +1,13 @@
-//! The `darkroom` command, as a person runs it: another process, a folder, an exit code.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+//! The `darkroom` command as users run it: as another process, with a folder and an exit code.
+#![expect(clippy::unwrap_used, reason = "a test that can't continue has failed")]
 
-mod again;
-mod checked;
+mod check;
 mod images;
-mod killed;
-mod large;
+mod kill_and_resume;
+mod memory;
 mod rejected;
-mod served;
+mod rerun;
+mod serve;
 
 use std::{
     collections::BTreeMap,
@@ -19,15 +19,15 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Where the sample manifests are.
+/// Returns the folder of the sample manifests.
 fn samples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events/manifests")
 }
 
-/// A folder for one test: its manifests, and what the command makes of them.
-struct Place(TempDir);
+/// The folder of one test, with its manifests and the output of the command.
+struct Workspace(TempDir);
 
-impl Place {
+impl Workspace {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
@@ -43,7 +43,7 @@ impl Place {
         path
     }
 
-    /// The command, not yet started.
+    /// Returns the command, which is not started yet.
     fn command(&self, manifest: &Path, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_darkroom"));
         command
@@ -60,7 +60,7 @@ impl Place {
         Run(self.command(manifest, more).output().unwrap())
     }
 
-    /// The one job that the folder holds.
+    /// Returns the folder of the only job.
     fn job(&self) -> PathBuf {
         let jobs: Vec<PathBuf> = fs::read_dir(self.out().join("darkroom/jobs"))
             .unwrap()
@@ -77,7 +77,7 @@ impl Place {
             .collect()
     }
 
-    /// The batches that the simulated Gemini has ever made, by display name.
+    /// Returns the display names of all batches that the simulated Gemini has created.
     fn batches(&self) -> Vec<String> {
         let folder = self.out().join(".darkroom/gemini/batches");
         let Ok(entries) = fs::read_dir(folder) else {
@@ -89,7 +89,7 @@ impl Place {
         files.map(|file| text_at(&file, "display_name")).collect()
     }
 
-    /// Every file below a folder of the output, with its content and the time of its last change.
+    /// Returns every file below a folder of the output, with its content and its modification time.
     fn snapshot(&self, below: &str) -> BTreeMap<PathBuf, (Vec<u8>, std::time::SystemTime)> {
         files(&self.out().join(below))
             .into_iter()
@@ -102,24 +102,24 @@ impl Place {
     }
 }
 
-/// How the command ended.
+/// The output and exit code of a command.
 struct Run(Output);
 
 impl Run {
-    /// Fails the test, showing what the command said, unless it ended with `code`.
+    /// Returns the output. Fails the test and shows the output if the exit code is not `code`.
     #[track_caller]
     fn exits(self, code: i32) -> String {
-        let said = format!(
+        let output = format!(
             "{}{}",
             String::from_utf8_lossy(&self.0.stdout),
             String::from_utf8_lossy(&self.0.stderr)
         );
-        assert_eq!(self.0.status.code(), Some(code), "{said}");
-        said
+        assert_eq!(self.0.status.code(), Some(code), "{output}");
+        output
     }
 }
 
-/// All files below a folder.
+/// Returns all files below a folder, sorted.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
@@ -145,7 +145,7 @@ fn text_at(file: &Path, name: &str) -> String {
         .to_owned()
 }
 
-/// The keys of lines of results or of a plan.
+/// Returns the keys of the lines of a plan or of results.
 fn keys(lines: &[Value]) -> Vec<&str> {
     lines
         .iter()

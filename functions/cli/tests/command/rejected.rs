@@ -1,4 +1,4 @@
-//! Manifests that are refused, and other ways to end without images.
+//! Rejected manifests and other ways to end without images.
 
 use std::{
     fs,
@@ -6,9 +6,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::Place;
+use super::Workspace;
 
-/// A good line among six kinds of bad ones, with the lines and codes that the report must have.
+/// One valid line and six lines with different errors.
 const BAD: &str = r#"{"key":"good","prompt":"a stone"}
 {"key":"good","prompt":"the same key again"}
 {"key":"ratio","prompt":"a stone","aspect_ratio":"5:7"}
@@ -19,10 +19,12 @@ const BAD: &str = r#"{"key":"good","prompt":"a stone"}
 "#;
 
 #[test]
-fn six_kinds_of_bad_lines_are_all_listed_and_nothing_is_bought() {
-    let place = Place::new();
-    place.run(&place.manifest("bad.jsonl", BAD), &[]).exits(2);
-    let job = place.job();
+fn lists_six_kinds_of_errors_and_buys_nothing() {
+    let workspace = Workspace::new();
+    workspace
+        .run(&workspace.manifest("bad.jsonl", BAD), &[])
+        .exits(2);
+    let job = workspace.job();
     assert!(job.join("_REJECTED").exists());
     let table = fs::read_to_string(job.join("validation.csv")).unwrap();
     let lines: Vec<&str> = table
@@ -35,61 +37,68 @@ fn six_kinds_of_bad_lines_are_all_listed_and_nothing_is_bought() {
         table.lines().skip(1).all(|line| line.contains(",error,")),
         "{table}"
     );
-    assert!(place.batches().is_empty());
+    assert!(workspace.batches().is_empty());
     assert!(!job.join("shards").exists());
 }
 
 #[test]
-fn a_rejected_manifest_runs_once_what_it_lacked_is_there() {
-    let place = Place::new();
-    let manifest = place.manifest(
+fn a_rejected_manifest_runs_after_its_missing_picture_is_added() {
+    let workspace = Workspace::new();
+    let manifest = workspace.manifest(
         "late.jsonl",
         r#"{"key":"a","prompt":"a stone","refs":["refs/late.png"]}"#,
     );
-    place.run(&manifest, &[]).exits(2);
-    fs::create_dir(place.0.path().join("refs")).unwrap();
+    workspace.run(&manifest, &[]).exits(2);
+    fs::create_dir(workspace.0.path().join("refs")).unwrap();
     fs::copy(
         super::samples().join("refs/fox.png"),
-        place.0.path().join("refs/late.png"),
+        workspace.0.path().join("refs/late.png"),
     )
     .unwrap();
-    place.run(&manifest, &[]).exits(0);
-    assert!(place.job().join("_SUCCESS").exists() && !place.job().join("_REJECTED").exists());
+    workspace.run(&manifest, &[]).exits(0);
+    assert!(
+        workspace.job().join("_SUCCESS").exists() && !workspace.job().join("_REJECTED").exists()
+    );
 }
 
 #[test]
-fn a_wrong_command_line_is_told_apart_from_a_rejection() {
-    let place = Place::new();
-    let manifest = place.manifest("one.jsonl", r#"{"key":"a","prompt":"a stone"}"#);
-    place.run(&manifest, &["--nonsense"]).exits(64);
-    place.run(&place.0.path().join("nowhere.csv"), &[]).exits(3);
+fn a_wrong_command_line_has_its_own_exit_code() {
+    let workspace = Workspace::new();
+    let manifest = workspace.manifest("one.jsonl", r#"{"key":"a","prompt":"a stone"}"#);
+    workspace.run(&manifest, &["--nonsense"]).exits(64);
+    workspace
+        .run(&workspace.0.path().join("nowhere.csv"), &[])
+        .exits(3);
 }
 
 #[test]
-fn the_real_api_needs_a_key_and_a_yes() {
-    let place = Place::new();
-    let manifest = place.manifest("one.jsonl", r#"{"key":"a","prompt":"a stone"}"#);
-    let said = place.run(&manifest, &["--gemini", "live"]).exits(3);
-    assert!(said.contains("GEMINI_API_KEY"), "{said}");
-    let mut command = place.command(&manifest, &["--gemini", "live"]);
-    let said = super::Run(
+fn the_real_api_requires_a_key_and_consent() {
+    let workspace = Workspace::new();
+    let manifest = workspace.manifest("one.jsonl", r#"{"key":"a","prompt":"a stone"}"#);
+    let output = workspace.run(&manifest, &["--gemini", "live"]).exits(3);
+    assert!(output.contains("GEMINI_API_KEY"), "{output}");
+    let mut command = workspace.command(&manifest, &["--gemini", "live"]);
+    let output = super::Run(
         command
             .env("GEMINI_API_KEY", "canary-1234")
             .output()
             .unwrap(),
     )
     .exits(4);
-    assert!(said.contains("--yes") && !said.contains("canary"), "{said}");
+    assert!(
+        output.contains("--yes") && !output.contains("canary"),
+        "{output}"
+    );
 }
 
 #[test]
-fn a_key_that_google_refuses_ends_the_command_in_its_words() {
-    for (answer, words) in [
+fn prints_googles_message_if_the_key_is_rejected() {
+    for (answer, message) in [
         ("key-invalid", "API key not valid"),
         ("api-disabled", "has not been used in project"),
         ("country", "User location is not supported"),
     ] {
-        let place = Place::new();
+        let workspace = Workspace::new();
         let mut service = Command::new(env!("CARGO_BIN_EXE_darkroom"));
         service.args([
             "gemini",
@@ -100,7 +109,7 @@ fn a_key_that_google_refuses_ends_the_command_in_its_words() {
             "--state",
         ]);
         let mut service = service
-            .arg(place.0.path().join("gemini"))
+            .arg(workspace.0.path().join("gemini"))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -115,9 +124,9 @@ fn a_key_that_google_refuses_ends_the_command_in_its_words() {
             })
             .unwrap();
 
-        let manifest = place.manifest("one.jsonl", r#"{"key":"a","prompt":"a stone"}"#);
-        let mut command = place.command(&manifest, &["--gemini", "live", "--yes"]);
-        let said = super::Run(
+        let manifest = workspace.manifest("one.jsonl", r#"{"key":"a","prompt":"a stone"}"#);
+        let mut command = workspace.command(&manifest, &["--gemini", "live", "--yes"]);
+        let output = super::Run(
             command
                 .envs([("GEMINI_API_KEY", "canary-1234"), ("GEMINI_BASE_URL", &url)])
                 .output()
@@ -125,16 +134,18 @@ fn a_key_that_google_refuses_ends_the_command_in_its_words() {
         );
         service.kill().unwrap();
         service.wait().unwrap();
-        let said = said.exits(3);
+        let output = output.exits(3);
         assert!(
-            said.contains(words) && said.contains("Nothing was bought") && !said.contains("canary"),
-            "{said}"
+            output.contains(message)
+                && output.contains("Nothing was bought")
+                && !output.contains("canary"),
+            "{output}"
         );
-        assert!(!place.out().join("darkroom/jobs").exists());
+        assert!(!workspace.out().join("darkroom/jobs").exists());
     }
 }
 
-/// Seven friendly lines, and one in Google's form with these parts and members as the fifth.
+/// Returns seven simple lines and, as the fifth, one in Google's form with these parts and members.
 fn among_seven(parts: &str, members: &str) -> String {
     let good = |number| format!("{{\"key\":\"good-{number}\",\"prompt\":\"a shoe\"}}\n");
     let bad = format!(
@@ -148,7 +159,7 @@ fn among_seven(parts: &str, members: &str) -> String {
 }
 
 #[test]
-fn one_request_that_gemini_refuses_rejects_the_manifest_or_by_the_switch_fails_alone() {
+fn an_invalid_request_rejects_the_manifest_or_with_request_check_warn_fails_alone() {
     let text = r#"{"text":"a shoe"}"#;
     let storage = format!(
         r#"{text},{{"fileData":{{"mimeType":"image/png","fileUri":"gs://acme/shoe.png"}}}}"#
@@ -162,22 +173,22 @@ fn one_request_that_gemini_refuses_rejects_the_manifest_or_by_the_switch_fails_a
         (text, r#","generationConfig":{"candidateCount":2}"#),
         (storage.as_str(), ""),
     ] {
-        let place = Place::new();
-        let manifest = place.manifest("eight.jsonl", &among_seven(parts, members));
-        place.run(&manifest, &[]).exits(2);
-        let table = fs::read_to_string(place.job().join("validation.csv")).unwrap();
+        let workspace = Workspace::new();
+        let manifest = workspace.manifest("eight.jsonl", &among_seven(parts, members));
+        workspace.run(&manifest, &[]).exits(2);
+        let table = fs::read_to_string(workspace.job().join("validation.csv")).unwrap();
         assert!(
             table.lines().count() == 2 && table.contains("\n5,bad,error,"),
             "{table}"
         );
-        assert!(place.batches().is_empty());
+        assert!(workspace.batches().is_empty());
 
-        let place = Place::new();
-        place
+        let workspace = Workspace::new();
+        workspace
             .run(&manifest, &["--metadata", "request-check=warn"])
             .exits(1);
-        assert!(place.job().join("_PARTIAL").exists());
-        let results = place.lines("results.jsonl");
+        assert!(workspace.job().join("_PARTIAL").exists());
+        let results = workspace.lines("results.jsonl");
         let failed: Vec<&str> = results
             .iter()
             .filter(|result| result["status"] != "succeeded")

@@ -64,7 +64,7 @@ impl ShardResults {
     /// Begins the next round of the shard. The lines that are added from now on belong to it.
     /// `keys` are the keys of the round, or `None` if it has all keys of the shard.
     pub fn begin(&mut self, shard: &Shard, keys: Option<HashSet<RequestKey>>) {
-        self.cancel_requested |= shard.stopped;
+        self.cancel_requested |= shard.cancel_requested;
         let reason = |code: &str, message: &str, retryable| Reason {
             code: code.to_owned(),
             message: message.to_owned(),

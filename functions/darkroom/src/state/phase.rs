@@ -1,4 +1,4 @@
-//! Where a shard can stand.
+//! The phases of a shard.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,11 +10,11 @@ use crate::{
     names::{BatchName, FileName, ShardId},
 };
 
-/// Where a shard stands.
+/// The phase of a shard.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum Phase {
-    /// Nothing was sent to Gemini in this attempt.
+    /// Waiting for its next attempt; nothing of that was sent to Gemini.
     Planned {
         /// Attempts that ended without a batch.
         attempts: u32,
@@ -23,23 +23,23 @@ pub enum Phase {
     Uploading {
         /// Which attempt, from 1.
         attempt: u32,
-        /// The uploader has ended by then; afterwards another may start the next attempt.
+        /// When the submitter has certainly ended; from then on another may start the next attempt.
         lease_until: Timestamp,
     },
-    /// The one create call of this attempt may be under way, or may have had its effect.
+    /// The one create call of this attempt may be in flight, or may have taken effect.
     Creating {
         /// Which attempt, from 1.
         attempt: u32,
         /// The uploaded request file.
         file: FileName,
-        /// The caller has ended by then.
+        /// When the caller has certainly ended.
         lease_until: Timestamp,
     },
-    /// The create call was not answered. It will not be sent again, but it may yet arrive.
+    /// The create call was not answered. It is not sent again, but it may still arrive.
     Recovering(Recovering),
-    /// The batch exists, and has not ended.
+    /// The batch exists and has not ended.
     Submitted(Submitted),
-    /// The batch has ended; nothing of its output was read.
+    /// The batch has ended, and reading its output has not begun.
     Ready {
         /// How it ended.
         ended: EndedBatch,
@@ -50,45 +50,45 @@ pub enum Phase {
     Done {
         /// How the batch ended.
         ended: EndedBatch,
-        /// The parts with its result lines.
+        /// The chunks with its result lines.
         chunks: Vec<Chunk>,
-        /// The round that asks again for what failed.
+        /// The round that requests the failed images again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         next: Option<ShardId>,
-        /// The most that the batch cost: the tokens that Gemini reported, and the estimate of what
-        /// it did not report. It settles the ledger.
+        /// The maximum that the batch cost: by the tokens that Gemini reported, and by estimate where
+        /// it reported none. It settles the ledger.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cost_usd: Option<Usd>,
     },
-    /// A person is asked. Meanwhile the shard's function keeps trying whatever costs nothing.
+    /// Waiting for an operator's decision. The shard's function keeps trying whatever costs nothing.
     Held {
-        /// Why, for people: what happened, which batch is concerned, and what `approve` and
-        /// `cancel` do.
+        /// Why, as a text for operators: what happened, which batch is concerned, and what `approve`
+        /// and `cancel` do.
         reason: String,
         /// The phase that it was in.
         before: Box<Phase>,
     },
-    /// It ended without an output that could be read to its end.
+    /// Ended without an output that could be read to the end.
     Failed(Failed),
-    /// A person cancelled the job before this shard had a batch.
+    /// Ended because a user canceled the job before this shard had a batch.
     Cancelled,
 }
 
-/// What became of a create call is being found out.
+/// The outcome of a create call is unknown and is looked up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recovering {
     /// Which attempt, from 1.
     pub attempt: u32,
-    /// Its request file, which is deleted, so that a create call that arrives later fails.
+    /// Its request file, which is deleted so that a create call that arrives later fails.
     pub file: FileName,
-    /// Until then the call may still take effect, and lists may not show the batch yet.
+    /// Until when the call may still take effect, and lists may not show the batch yet.
     pub quiet_until: Timestamp,
-    /// When a whole list without the batch was read for the first time. One is not enough.
+    /// When a complete list without the batch was first read. A second one must confirm it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed_at: Option<Timestamp>,
 }
 
-/// A batch is waited for.
+/// A batch that has not ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Submitted {
     /// Which attempt, from 1.
@@ -97,37 +97,37 @@ pub struct Submitted {
     pub batch: BatchName,
     /// When it was created.
     pub submitted_at: Timestamp,
-    /// Requests that Gemini has finished.
+    /// How many requests Gemini has finished.
     pub finished: u32,
-    /// When its cancellation was requested.
+    /// When its cancel was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled_at: Option<Timestamp>,
-    /// When Gemini first said that the batch has ended without saying where its output is.
+    /// When Gemini first reported the end of the batch without naming its output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_missing_since: Option<Timestamp>,
 }
 
-/// An output is being read.
+/// An output that is being read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Collecting {
     /// How the batch ended.
     pub ended: EndedBatch,
-    /// Bytes of the responses file whose images and result lines are stored.
+    /// How many bytes of the responses file have their images and result lines stored.
     pub offset: u64,
-    /// The parts written so far, in order.
+    /// The chunks written so far, in order.
     pub chunks: Vec<Chunk>,
-    /// How many readings began at `offset` without reaching the next checkpoint. Readings that a
-    /// quota, the API key, the credit or the bucket prevented do not count.
+    /// How many readings began at `offset` without reaching the next checkpoint. Readings that failed
+    /// because of a quota, the API key, the credit or the bucket do not count.
     pub tries: u32,
-    /// How many of those ended without giving the lease back: the line that is read there may have
-    /// ended its reader.
+    /// How many of those ended without giving the lease back: the line at that offset may have
+    /// crashed its reader.
     #[serde(default)]
-    pub strikes: u32,
-    /// The reader has ended by then; afterwards another may read on. None once it has given the
-    /// lease back.
+    pub crashes: u32,
+    /// When the reader has certainly ended; from then on another may continue. None once the reader
+    /// has given the lease back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease_until: Option<Timestamp>,
-    /// Set when the output was read to its end and none of its lines belongs to a request of this
+    /// Set when the output was read to the end and none of its lines belongs to a request of this
     /// shard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unmatched: Option<Unmatched>,
@@ -136,39 +136,39 @@ pub struct Collecting {
 /// An output none of whose lines belongs to a request of its shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unmatched {
-    /// Images in it. They are stored as unmatched.
+    /// The number of its images. They are stored as unmatched.
     pub images: u64,
-    /// Whether a person has approved that the shard's images are bought again.
+    /// Whether an operator has approved that the shard's images are bought again.
     pub buy_again: bool,
 }
 
-/// A shard that ended without an output that could be read to its end.
+/// A shard that ended without an output that could be read to the end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failed {
     /// A short code, such as `INVALID_ARGUMENT`.
     pub code: String,
-    /// What was wrong, for people.
+    /// What was wrong, as a text for users.
     pub message: String,
-    /// The parts that were written before that.
+    /// The chunks that were written before that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub chunks: Vec<Chunk>,
-    /// Whether there is or may have been a batch: what is not in the parts may have been charged
-    /// for.
+    /// Whether there is or may have been a batch, so that images outside the chunks may have been
+    /// charged for.
     #[serde(default)]
     pub may_be_billed: bool,
-    /// The batch, if its name is known: its images can be fetched by hand as long as Gemini keeps
+    /// The batch, if its name is known. Its images can be fetched by hand as long as Gemini keeps
     /// them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchName>,
-    /// Where that batch's output is, if it is known.
+    /// The output of that batch, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<BatchOutput>,
-    /// Until when Gemini keeps that output, at most.
+    /// Until when Gemini keeps that output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_until: Option<Timestamp>,
 }
 
-/// A batch that came to its end.
+/// A batch that has ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EndedBatch {
     /// The batch.
@@ -177,7 +177,7 @@ pub struct EndedBatch {
     pub attempt: u32,
     /// Gemini's state without prefix, such as `SUCCEEDED`.
     pub state: String,
-    /// Where its output is, if it has any.
+    /// Its output, if it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<BatchOutput>,
     /// Gemini's reason when it failed: a gRPC code and a text.
@@ -185,21 +185,22 @@ pub struct EndedBatch {
     pub error: Option<BatchFailure>,
     /// When it was created.
     pub submitted_at: Timestamp,
-    /// When it ended: by Gemini's own word, else when its end was first seen.
+    /// When it ended, as Gemini reports it; otherwise when its end was first seen.
     pub ended_at: Timestamp,
 }
 
-/// Where a batch's output is.
+/// The place of a batch's output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum BatchOutput {
     /// In a file.
     File(FileName),
-    /// Within the batch's own description, which was not asked for but has been seen.
+    /// In the description of the batch itself. `submit` does not request this form, but Gemini has
+    /// been seen to use it.
     Inline,
 }
 
-/// How [`BatchOutput::Inline`] is stored. File names begin with `files/`.
+/// The stored form of [`BatchOutput::Inline`]. File names begin with `files/`, so they differ.
 const INLINE: &str = "inline";
 
 impl From<String> for BatchOutput {
@@ -230,7 +231,7 @@ pub struct BatchFailure {
     pub message: String,
 }
 
-/// Which function moves a shard on from its phase.
+/// The function that continues with a shard in its phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// `submit`, on a message of (shards).
@@ -239,20 +240,20 @@ pub enum Owner {
     Poll,
     /// `collect`, on a message of (results).
     Collect,
-    /// Nothing more happens to it.
-    Nobody,
+    /// No function: the shard has ended.
+    None,
 }
 
 impl EndedBatch {
-    /// Until when Gemini keeps its output.
+    /// Returns until when Gemini keeps its output.
     pub fn kept_until(&self) -> Timestamp {
         self.ended_at
             .saturating_add(OUTPUT_KEPT)
             .unwrap_or(Timestamp::MAX)
     }
 
-    /// Where its output is and how long it is kept, as the end of a sentence for people.
-    pub fn whereabouts(&self) -> String {
+    /// Describes where its output is and how long it is kept, as the end of a sentence for users.
+    pub fn describe_output(&self) -> String {
         let until = day(self.kept_until());
         match &self.output {
             Some(BatchOutput::File(file)) => {
@@ -272,15 +273,14 @@ impl EndedBatch {
     }
 }
 
-/// A moment to the day, in UTC: what a person needs to know of a date six weeks away.
+/// The day of a moment, in UTC: as precise as an operator needs a date that is six weeks away.
 fn day(moment: Timestamp) -> String {
     moment.strftime("%Y-%m-%d").to_string()
 }
 
 impl Submitted {
-    /// Which batch is concerned and how long its output is kept, as the end of a sentence for
-    /// people.
-    pub fn whereabouts(&self) -> String {
+    /// Names the batch and how long its output is kept, as the end of a sentence for users.
+    pub fn describe_batch(&self) -> String {
         format!(
             "the batch is {}; Gemini keeps its output for six weeks after its end",
             self.batch
@@ -289,7 +289,7 @@ impl Submitted {
 }
 
 impl Phase {
-    /// The phase's name, as stored.
+    /// Returns the name of the phase, as stored.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Planned { .. } => "planned",
@@ -306,7 +306,7 @@ impl Phase {
         }
     }
 
-    /// The phase itself, or that which a held shard was in.
+    /// Returns the phase, or the phase that a held shard was in.
     pub fn before_held(&self) -> &Self {
         match self {
             Self::Held { before, .. } => before,
@@ -314,12 +314,12 @@ impl Phase {
         }
     }
 
-    /// Whether a person is asked.
+    /// Whether the shard waits for an operator's decision.
     pub fn is_held(&self) -> bool {
         matches!(self, Self::Held { .. })
     }
 
-    /// Who moves the shard on. A held shard stays with the function that it was with.
+    /// Returns the function that owns the shard. A held shard stays with its function.
     pub fn owner(&self) -> Owner {
         match self {
             Self::Planned { .. }
@@ -329,7 +329,7 @@ impl Phase {
             Self::Submitted(_) => Owner::Poll,
             Self::Ready { .. } | Self::Collecting(_) => Owner::Collect,
             Self::Held { before, .. } => before.owner(),
-            Self::Done { .. } | Self::Failed(_) | Self::Cancelled => Owner::Nobody,
+            Self::Done { .. } | Self::Failed(_) | Self::Cancelled => Owner::None,
         }
     }
 
@@ -348,7 +348,7 @@ impl Phase {
         }
     }
 
-    /// The shard's batch, once it is known.
+    /// Returns the shard's batch, once it is known.
     pub fn batch(&self) -> Option<&BatchName> {
         match self.before_held() {
             Self::Submitted(submitted) => Some(&submitted.batch),
@@ -364,7 +364,7 @@ impl Phase {
         }
     }
 
-    /// How its batch ended, while its output is still to be read.
+    /// Returns how its batch ended, while its output is not yet read to the end.
     pub fn ended(&self) -> Option<&EndedBatch> {
         match self.before_held() {
             Self::Ready { ended } => Some(ended),

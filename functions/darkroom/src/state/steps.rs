@@ -6,24 +6,24 @@ use super::{
     BETWEEN_LISTS, CANCEL_GRACE, Collecting, Owner, Phase, Recovering, Shard, Submitted,
     UNKNOWN_CREATES_BEFORE_HELD, Unmatched,
 };
-use crate::names::{BatchName, FileName, ShardId};
+use crate::names::{FileName, ShardId};
 
-/// A message about a shard, as it reaches a function.
+/// A message about a shard, as a function receives it.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
     /// Its SQS message id.
     pub message: &'a str,
-    /// When.
+    /// When it was received.
     pub at: Timestamp,
-    /// Whether a person has cancelled the job.
-    pub stopped: bool,
+    /// Whether a user has canceled the job.
+    pub cancel_requested: bool,
 }
 
 impl Arrival<'_> {
-    /// Whether this message may be the first since a person cancelled the job. It comes with an id
-    /// of its own, and need not wait for the message that drives the shard.
+    /// Whether this message may be the first since a user canceled the job. A cancel arrives with its
+    /// own message, which does not wait for the driver.
     fn brings_cancel(&self, shard: &Shard) -> bool {
-        self.stopped && !shard.stopped
+        self.cancel_requested && !shard.cancel_requested
     }
 }
 
@@ -34,52 +34,53 @@ pub enum SubmitStep {
     Submit {
         /// Which attempt, from 1.
         attempt: u32,
-        /// Whether the submitter before this one ended while it uploaded.
-        died: bool,
+        /// Whether the previous submitter crashed while it uploaded.
+        crashed: bool,
     },
-    /// Another submitter may be alive, or a person is waited for: look again at this time.
+    /// Another submitter may be alive, or an operator must decide: check again at this time.
     Wait(Timestamp),
-    /// The create call of a submitter that has ended may have had its effect: find out, quietly at
-    /// first.
+    /// The create call of a submitter that has ended may have taken effect: begin the quiet period
+    /// after which the batch is looked up.
     Recover {
-        /// The attempt that it was.
+        /// The submitter's attempt.
         attempt: u32,
         /// Its request file.
         file: FileName,
     },
-    /// Make sure that a create call which arrives late fails, and look again at this time.
+    /// Delete the request file, so that a create call which arrives late fails, and check again at
+    /// this time.
     Fence {
         /// The request file to delete.
         file: FileName,
-        /// When.
+        /// The end of the quiet period.
         until: Timestamp,
     },
-    /// List all batches, and adopt the shard's own.
+    /// List all batches and adopt the shard's own.
     Look(Look),
-    /// The batch exists; its message to `poll` may have been lost: send it again.
+    /// The batch exists, but a crash may have prevented the message to `poll`: send it again.
     Poll,
-    /// A person cancelled the job, and there is no batch: end it.
+    /// A user has canceled the job, and there is no batch: end the shard.
     Stop,
-    /// Waiting is over: end it as failed.
+    /// The deadline has passed: end the shard as failed.
     GiveUp,
-    /// Another message moves it on: acknowledge this one.
+    /// Another message drives the shard: acknowledge this one.
     NotOwner,
-    /// Later functions have it, or it is over: only notify `report`.
+    /// A later function owns the shard, or it has ended: only notify `report`.
     Report,
 }
 
-/// A look for the batch of a create call that was not answered.
+/// A lookup of the batch of a create call that was not answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Look {
-    /// The attempt whose batch is looked for, and how far the search is.
+    /// The attempt whose batch is looked up, and the progress of the search.
     pub recovering: Recovering,
-    /// Whether an earlier list did not have it either: then there is none.
+    /// Whether an earlier list lacked the batch too, so that a second one proves that there is none.
     pub last: bool,
-    /// Whether, if there is none, a person decides instead of another attempt.
-    pub ask_person: bool,
-    /// Whether, if there is none, the shard ends, because the job was cancelled.
+    /// Whether an operator must approve another attempt if there is no batch.
+    pub ask_operator: bool,
+    /// Whether the shard ends if there is no batch, because the job was canceled.
     pub stop: bool,
-    /// Whether the search has taken so long that a person is told, if this look fails too.
+    /// Whether the search has taken so long that the shard is held if this lookup fails too.
     pub overdue: bool,
 }
 
@@ -89,9 +90,9 @@ pub fn submit_step(shard: &Shard, arrival: &Arrival<'_>) -> SubmitStep {
     let is_ours = shard.phase.owner() == Owner::Submit;
     let is_past_deadline = now >= shard.deadline;
     match &shard.phase {
-        Phase::Planned { .. } if arrival.stopped => SubmitStep::Stop,
+        Phase::Planned { .. } if arrival.cancel_requested => SubmitStep::Stop,
         Phase::Held { before, .. }
-            if arrival.stopped && !before.may_have_live_batch() && is_ours =>
+            if arrival.cancel_requested && !before.may_have_live_batch() && is_ours =>
         {
             SubmitStep::Stop
         }
@@ -106,27 +107,27 @@ pub fn submit_step(shard: &Shard, arrival: &Arrival<'_>) -> SubmitStep {
         {
             SubmitStep::Wait(*lease_until)
         }
-        Phase::Uploading { .. } if arrival.stopped => SubmitStep::Stop,
-        // Nothing was bought, so nothing is lost.
+        Phase::Uploading { .. } if arrival.cancel_requested => SubmitStep::Stop,
+        // Nothing was bought, so ending the shard loses no image.
         Phase::Planned { .. } | Phase::Uploading { .. } if is_past_deadline => SubmitStep::GiveUp,
         Phase::Planned { attempts } => SubmitStep::Submit {
             attempt: attempts + 1,
-            died: false,
+            crashed: false,
         },
         Phase::Uploading { attempt, .. } => SubmitStep::Submit {
             attempt: attempt + 1,
-            died: true,
+            crashed: true,
         },
         Phase::Creating { attempt, file, .. } => SubmitStep::Recover {
             attempt: *attempt,
             file: file.clone(),
         },
         Phase::Recovering(recovering) => look(shard, recovering, arrival),
-        // Once `poll` has it, it needs no other message.
+        // A driver proves that `poll` has received its message.
         Phase::Submitted(_) if shard.driver.is_none() => SubmitStep::Poll,
         Phase::Held { .. } if is_ours && is_past_deadline => SubmitStep::GiveUp,
         Phase::Held { before, .. } if is_ours => match &**before {
-            // Looking costs nothing: the batch may show up, or lists may work again.
+            // A lookup costs nothing, and the batch may show up, or lists may work again.
             Phase::Recovering(recovering) => look(shard, recovering, arrival),
             Phase::Creating { attempt, file, .. } => SubmitStep::Recover {
                 attempt: *attempt,
@@ -152,6 +153,7 @@ pub fn submit_step(shard: &Shard, arrival: &Arrival<'_>) -> SubmitStep {
     }
 }
 
+/// What to do about a create call that was not answered: fence it, wait, or look its batch up.
 fn look(shard: &Shard, recovering: &Recovering, arrival: &Arrival<'_>) -> SubmitStep {
     let (now, recovering) = (arrival.at, recovering.clone());
     let Recovering {
@@ -173,8 +175,8 @@ fn look(shard: &Shard, recovering: &Recovering, arrival: &Arrival<'_>) -> Submit
     SubmitStep::Look(Look {
         recovering,
         last: missed_at.is_some(),
-        ask_person: shard.unknown_creates >= UNKNOWN_CREATES_BEFORE_HELD,
-        stop: arrival.stopped,
+        ask_operator: shard.unknown_creates >= UNKNOWN_CREATES_BEFORE_HELD,
+        stop: arrival.cancel_requested,
         overdue: now >= shard.deadline,
     })
 }
@@ -185,19 +187,19 @@ pub enum PollStep {
     /// Ask Gemini about the batch.
     Ask {
         /// The batch.
-        batch: BatchName,
-        /// Whether its time is over, or the job was cancelled: cancel it.
+        submitted: Submitted,
+        /// Whether to cancel it, because its deadline has passed or the job was canceled.
         cancel: bool,
-        /// Whether it should long have ended, or been cancelled: hold the shard.
+        /// Whether to hold the shard, because the batch should have ended long ago.
         overdue: bool,
     },
-    /// The batch has ended; the message to `collect` may have been lost: send it again.
+    /// The batch has ended, but a crash may have prevented the message to `collect`: send it again.
     Collect,
-    /// Waiting is over: end it as failed.
+    /// The deadline has passed: end the shard as failed.
     GiveUp,
-    /// Another message moves it on: acknowledge this one.
+    /// Another message drives the shard: acknowledge this one.
     NotOwner,
-    /// Nothing to wait for here: only notify `report`.
+    /// There is no batch to wait for: only notify `report`.
     Report,
 }
 
@@ -212,37 +214,29 @@ pub fn poll_step(shard: &Shard, arrival: &Arrival<'_>) -> PollStep {
         {
             PollStep::NotOwner
         }
-        Phase::Submitted(Submitted {
-            batch,
-            cancelled_at,
-            ..
-        }) => PollStep::Ask {
-            batch: batch.clone(),
-            cancel: cancelled_at.is_none() && (arrival.stopped || now >= shard.deadline),
-            overdue: now
-                >= shard.deadline
-                    + if cancelled_at.is_some() {
-                        SignedDuration::ZERO
-                    } else {
-                        CANCEL_GRACE
-                    },
-        },
+        Phase::Submitted(submitted) => {
+            let is_cancelled = submitted.cancelled_at.is_some();
+            // The deadline of a canceled batch includes the grace period already.
+            let grace = if is_cancelled {
+                SignedDuration::ZERO
+            } else {
+                CANCEL_GRACE
+            };
+            PollStep::Ask {
+                submitted: submitted.clone(),
+                cancel: !is_cancelled && (arrival.cancel_requested || now >= shard.deadline),
+                overdue: now >= shard.deadline + grace,
+            }
+        }
         Phase::Ready { .. } if shard.driver.is_none() => PollStep::Collect,
         Phase::Held { .. } if is_ours && now >= shard.deadline => PollStep::GiveUp,
         Phase::Held { before, .. } => match &**before {
-            // Asking costs nothing, and the batch may yet end well.
-            Phase::Submitted(Submitted {
-                batch,
-                cancelled_at,
-                ..
-            }) => {
-                let cancel = arrival.stopped && cancelled_at.is_none();
-                PollStep::Ask {
-                    batch: batch.clone(),
-                    cancel,
-                    overdue: false,
-                }
-            }
+            // A request costs nothing, and the batch may still end well.
+            Phase::Submitted(submitted) => PollStep::Ask {
+                submitted: submitted.clone(),
+                cancel: arrival.cancel_requested && submitted.cancelled_at.is_none(),
+                overdue: false,
+            },
             Phase::Planned { .. }
             | Phase::Uploading { .. }
             | Phase::Creating { .. }
@@ -269,20 +263,21 @@ pub fn poll_step(shard: &Shard, arrival: &Arrival<'_>) -> PollStep {
 /// What `collect` does about a shard.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CollectStep {
-    /// Read the output on from where this says.
+    /// Read the output, from the offset of this reading.
     Read(Collecting),
-    /// Another reader may be alive, or a person is waited for: look again at this time.
+    /// Another reader may be alive, or an operator must decide: check again at this time.
     Wait(Timestamp),
-    /// The output was read, and none of its lines belongs to a request: end the shard with that,
-    /// and plan a round for its keys only if a person has approved it.
+    /// The output was read, and none of its lines belongs to a request: end the shard without
+    /// reading it again, and plan a round for its keys only if an operator has approved that.
     Finish(Collecting),
-    /// The shard is done; the message of its next round may have been lost: send it again.
-    Wake(ShardId),
-    /// Gemini has deleted the output by now: end it as failed.
+    /// The shard is done, but a crash may have prevented the message of its next round: send it
+    /// again.
+    SendRound(ShardId),
+    /// Gemini has deleted the output by now: end the shard as failed.
     GiveUp,
-    /// Another message moves it on: acknowledge this one.
+    /// Another message drives the shard: acknowledge this one.
     NotOwner,
-    /// Nothing to read: only notify `report`.
+    /// There is no output to read: only notify `report`.
     Report,
 }
 
@@ -302,15 +297,15 @@ pub fn collect_step(shard: &Shard, arrival: &Arrival<'_>) -> CollectStep {
         }) if now < *lease => CollectStep::Wait(*lease),
         Phase::Done {
             next: Some(next), ..
-        } => CollectStep::Wake(*next),
+        } => CollectStep::SendRound(*next),
         phase if is_ours => match phase.before_held() {
             Phase::Collecting(collecting) => match collecting.unmatched {
                 Some(unmatched) if unmatched.buy_again || is_past_deadline => {
                     CollectStep::Finish(collecting.clone())
                 }
-                // An output of which nothing could be used may yet become whole.
+                // An output in which nothing was usable may still become complete.
                 Some(Unmatched { images: 0, .. }) => CollectStep::Read(collecting.resumed()),
-                Some(_) if arrival.stopped => CollectStep::Finish(collecting.clone()),
+                Some(_) if arrival.cancel_requested => CollectStep::Finish(collecting.clone()),
                 Some(_) => CollectStep::Wait(shard.deadline),
                 None if is_past_deadline => CollectStep::GiveUp,
                 None => CollectStep::Read(collecting.resumed()),

@@ -1,4 +1,4 @@
-//! What a shard does in each phase, and what it keeps. The table of phases and messages is in
+//! Tests of a shard's transitions, waits and deadlines. The table of phases and messages is in
 //! `table`.
 
 mod table;
@@ -56,14 +56,14 @@ fn name(step: impl Debug) -> String {
         .to_owned()
 }
 
-/// Which message arrives.
+/// The id of the message that arrives.
 const DRIVER: &str = "m-1";
 
-fn arrival(message: &str, stopped: bool) -> Arrival<'_> {
+fn arrival(message: &str, cancel_requested: bool) -> Arrival<'_> {
     Arrival {
         message,
         at: NOW,
-        stopped,
+        cancel_requested,
     }
 }
 
@@ -125,7 +125,7 @@ fn collecting(tries: u32, lease_until: Option<Timestamp>) -> Phase {
     })
 }
 
-/// Read to its end, without a line that belongs to a request.
+/// A reading that reached the end without a line that belongs to a request.
 fn unmatched(buy_again: bool) -> Phase {
     let unmatched = Some(Unmatched {
         images: 3,
@@ -155,15 +155,15 @@ fn done(next: Option<ShardId>) -> Phase {
 
 fn failed() -> Phase {
     shard(held(Phase::Planned { attempts: 1 }), NOW)
-        .given_up()
+        .expired()
         .phase
 }
 
 #[test]
 fn a_batch_past_its_deadline_is_cancelled_once_and_then_overdue() {
-    let ask = |cancelled_at, deadline, stopped| match poll_step(
+    let ask = |cancelled_at, deadline, cancel_requested| match poll_step(
         &shard(submitted(cancelled_at), deadline),
-        &arrival(DRIVER, stopped),
+        &arrival(DRIVER, cancel_requested),
     ) {
         PollStep::Ask {
             cancel, overdue, ..
@@ -175,7 +175,7 @@ fn a_batch_past_its_deadline_is_cancelled_once_and_then_overdue() {
     assert_eq!(ask(None, EARLIER, false), (true, true));
     assert_eq!(ask(Some(EARLIER), LATER, true), (false, false));
     assert_eq!(ask(Some(EARLIER), EARLIER, false), (false, true));
-    // Gemini may not have said a word for hours.
+    // Gemini may not have answered for hours.
     assert_eq!(
         ask(None, NOW - SignedDuration::from_mins(119), false),
         (true, false)
@@ -183,13 +183,13 @@ fn a_batch_past_its_deadline_is_cancelled_once_and_then_overdue() {
 }
 
 #[test]
-fn attempts_count_up_and_a_time_has_come_when_it_is_there() {
+fn attempts_count_up_and_a_deadline_includes_its_own_moment() {
     let step = |phase| submit_step(&shard(phase, LATER), &arrival(DRIVER, false));
     assert_eq!(
         step(Phase::Planned { attempts: 2 }),
         SubmitStep::Submit {
             attempt: 3,
-            died: false
+            crashed: false
         }
     );
     let uploading = Phase::Uploading {
@@ -200,7 +200,7 @@ fn attempts_count_up_and_a_time_has_come_when_it_is_there() {
         step(uploading),
         SubmitStep::Submit {
             attempt: 3,
-            died: true
+            crashed: true
         }
     );
     assert!(matches!(step(creating(NOW)), SubmitStep::Recover { .. }));
@@ -225,7 +225,7 @@ fn attempts_count_up_and_a_time_has_come_when_it_is_there() {
 }
 
 #[test]
-fn a_submitter_that_dies_while_it_uploads_is_bound_by_the_deadline() {
+fn a_crash_during_an_upload_does_not_extend_the_deadline() {
     let uploading = |deadline| {
         shard(
             Phase::Uploading {
@@ -235,12 +235,14 @@ fn a_submitter_that_dies_while_it_uploads_is_bound_by_the_deadline() {
             deadline,
         )
     };
-    let step = |deadline, stopped| submit_step(&uploading(deadline), &arrival(DRIVER, stopped));
+    let step = |deadline, cancel_requested| {
+        submit_step(&uploading(deadline), &arrival(DRIVER, cancel_requested))
+    };
     assert_eq!(
         step(LATER, false),
         SubmitStep::Submit {
             attempt: 8,
-            died: true
+            crashed: true
         }
     );
     assert_eq!(step(NOW, false), SubmitStep::GiveUp);
@@ -248,20 +250,20 @@ fn a_submitter_that_dies_while_it_uploads_is_bound_by_the_deadline() {
 }
 
 #[test]
-fn a_create_that_went_unanswered_is_looked_for_twice_and_then_a_person_is_asked() {
-    let look = |phase, unknown_creates, deadline, stopped| {
+fn an_unanswered_create_is_looked_up_twice_and_then_held() {
+    let look = |phase, unknown_creates, deadline, cancel_requested| {
         let shard = Shard {
             unknown_creates,
             ..shard(phase, deadline)
         };
-        match submit_step(&shard, &arrival(DRIVER, stopped)) {
+        match submit_step(&shard, &arrival(DRIVER, cancel_requested)) {
             SubmitStep::Look(Look {
                 last,
-                ask_person,
+                ask_operator,
                 stop,
                 overdue,
                 ..
-            }) => (last, ask_person, stop, overdue),
+            }) => (last, ask_operator, stop, overdue),
             step => panic!("{step:?}"),
         }
     };
@@ -281,10 +283,10 @@ fn a_create_that_went_unanswered_is_looked_for_twice_and_then_a_person_is_asked(
         ),
         (true, true, false, false)
     );
-    // A cancel and a passed deadline change what follows from a look, and do not take its place.
+    // A cancel and a passed deadline change what follows from a lookup, but do not replace it.
     assert_eq!(look(first(), 1, LATER, true), (false, false, true, false));
     assert_eq!(look(first(), 1, NOW, false), (false, false, false, true));
-    // A held one is looked for on and on.
+    // A held shard is still looked up.
     assert_eq!(
         look(held(first()), 1, LATER, false),
         (false, false, false, false)
@@ -296,13 +298,13 @@ fn a_create_that_went_unanswered_is_looked_for_twice_and_then_a_person_is_asked(
 }
 
 #[test]
-fn readers_that_die_are_strikes() {
+fn a_reader_that_keeps_its_lease_counts_as_a_crash() {
     let read = |tries, lease_until| match collect_step(
         &shard(collecting(tries, lease_until), LATER),
         &arrival(DRIVER, false),
     ) {
         CollectStep::Read(collecting) => {
-            (collecting.tries, collecting.strikes, collecting.lease_until)
+            (collecting.tries, collecting.crashes, collecting.lease_until)
         }
         step => panic!("{step:?}"),
     };
@@ -311,12 +313,12 @@ fn readers_that_die_are_strikes() {
     assert_eq!(
         read(1, Some(NOW)),
         (1, 1, None),
-        "a lease ends when it says"
+        "a lease has expired at its end"
     );
 }
 
 #[test]
-fn an_output_is_read_as_long_as_gemini_keeps_it() {
+fn an_output_is_read_for_as_long_as_gemini_keeps_it() {
     for before in [
         Phase::Ready { ended: ended() },
         collecting(READS_BEFORE_HELD * 9, None),
@@ -329,7 +331,7 @@ fn an_output_is_read_as_long_as_gemini_keeps_it() {
                 &Arrival {
                     message: DRIVER,
                     at,
-                    stopped: false,
+                    cancel_requested: false,
                 },
             )
         };
@@ -342,27 +344,28 @@ fn an_output_is_read_as_long_as_gemini_keeps_it() {
 }
 
 #[test]
-fn an_output_without_a_line_for_a_request_waits_for_a_person() {
-    let step =
-        |phase, deadline, stopped| collect_step(&shard(phase, deadline), &arrival(DRIVER, stopped));
+fn an_output_without_a_line_for_a_request_waits_for_an_operator() {
+    let step = |phase, deadline, cancel_requested| {
+        collect_step(&shard(phase, deadline), &arrival(DRIVER, cancel_requested))
+    };
     assert_eq!(
         step(held(unmatched(false)), LATER, false),
         CollectStep::Wait(LATER)
     );
-    for (phase, deadline, stopped) in [
+    for (phase, deadline, cancel_requested) in [
         (held(unmatched(false)), LATER, true),
         (held(unmatched(false)), NOW, false),
         (unmatched(true), LATER, false),
     ] {
         assert!(matches!(
-            step(phase, deadline, stopped),
+            step(phase, deadline, cancel_requested),
             CollectStep::Finish(_)
         ));
     }
     let held = shard(unmatched(false), LATER).held("why", NOW);
     assert_eq!(held.deadline, NOW + HELD_DEADLINE);
     assert_eq!(held.approved(NOW).unwrap().phase, unmatched(true));
-    // Where there was nothing at all, it is read again, even after a cancel.
+    // An output without any usable line is read again, even after a cancel.
     let nothing = |buy_again| {
         let unmatched = Some(Unmatched {
             images: 0,
@@ -375,9 +378,9 @@ fn an_output_without_a_line_for_a_request_waits_for_a_person() {
     };
     let held = shard(nothing(false), LATER).held("why", NOW);
     assert_eq!(held.deadline, NOW + OUTPUT_KEPT);
-    for stopped in [false, true] {
+    for cancel_requested in [false, true] {
         assert!(matches!(
-            collect_step(&held, &arrival(DRIVER, stopped)),
+            collect_step(&held, &arrival(DRIVER, cancel_requested)),
             CollectStep::Read(_)
         ));
     }
@@ -388,7 +391,7 @@ fn an_output_without_a_line_for_a_request_waits_for_a_person() {
 }
 
 #[test]
-fn waits_grow_and_never_end() {
+fn waits_grow_and_stay_within_the_receives_of_a_queue() {
     let retry = |errors| retry_wait(errors).as_mins();
     assert_eq!([0, 1, 2, 3, 4, 5, 6].map(retry), [1, 1, 2, 4, 8, 15, 15]);
     assert_eq!([101, 102, u32::MAX].map(retry), [15, 60, 60]);
@@ -397,7 +400,7 @@ fn waits_grow_and_never_end() {
         [0, 1, 2, 3, 4, 5, 7, 8, u32::MAX].map(read),
         [1, 1, 4, 16, 60, 120, 360, 360, 360]
     );
-    // A message is received 1,000 times at most, and kept for 14 days.
+    // A message is received at most 1,000 times, and kept for 14 days.
     let receives = |wait: fn(u32) -> SignedDuration| {
         let mut passed = SignedDuration::ZERO;
         (1..)
@@ -411,7 +414,7 @@ fn waits_grow_and_never_end() {
 }
 
 #[test]
-fn where_the_invocation_is_known_to_have_ended_its_lease_ends_too() {
+fn a_lease_ends_with_its_invocation() {
     let without = |phase, failed| {
         shard(phase, LATER)
             .without_lease(failed, NOW)
@@ -441,7 +444,7 @@ fn where_the_invocation_is_known_to_have_ended_its_lease_ends_too() {
             assert_eq!(without(phase, failed), None);
         }
     }
-    // The end of the process was no try, and its line no danger.
+    // The end of the process counts neither as a try nor as a crash.
     assert_eq!(
         without(collecting(3, Some(LATER)), false),
         Some(collecting(2, None))
@@ -450,7 +453,7 @@ fn where_the_invocation_is_known_to_have_ended_its_lease_ends_too() {
         without(collecting(3, Some(LATER)), true),
         Some(collecting(3, Some(NOW)))
     );
-    // Its message is lost once it does not come back from now on.
+    // Its driver counts as lost if it does not return from now on.
     let driven = shard(collecting(3, Some(LATER)), LATER).driven_by(DRIVER, LATER);
     assert_eq!(
         driven
@@ -464,11 +467,17 @@ fn where_the_invocation_is_known_to_have_ended_its_lease_ends_too() {
 }
 
 #[test]
-fn a_message_that_comes_back_gives_a_sign_of_life_each_hour() {
+fn a_returning_driver_is_recorded_every_hour() {
     let shard = shard(submitted(None), LATER).driven_by(DRIVER, NOW);
     let minutes = |minutes| NOW + SignedDuration::from_mins(minutes);
-    assert!(shard.knows_of(DRIVER, minutes(15)) && shard.knows_of(DRIVER, minutes(59)));
-    assert!(!shard.knows_of(DRIVER, minutes(60)) && !shard.knows_of("m-2", minutes(15)));
+    assert!(
+        shard.is_driver_current(DRIVER, minutes(15))
+            && shard.is_driver_current(DRIVER, minutes(59))
+    );
+    assert!(
+        !shard.is_driver_current(DRIVER, minutes(60))
+            && !shard.is_driver_current("m-2", minutes(15))
+    );
 }
 
 #[test]
@@ -492,7 +501,7 @@ fn a_driver_is_kept_within_one_function_and_a_note_within_one_phase() {
 }
 
 #[test]
-fn a_message_is_lost_two_hours_after_it_should_have_come_back() {
+fn a_driver_is_lost_two_hours_after_its_expected_return() {
     let back_at = |back_at| shard(submitted(None), LATER).driven_by(DRIVER, back_at);
     let nearly = SignedDuration::from_mins(119);
     assert!(
@@ -502,7 +511,7 @@ fn a_message_is_lost_two_hours_after_it_should_have_come_back() {
     assert!(back_at(NOW - nearly).is_driven_by_another("m-2", NOW));
     assert!(!back_at(NOW - DRIVER_LOST_AFTER).is_driven_by_another("m-2", NOW));
     assert!(!back_at(NOW).is_driven_by_another(DRIVER, NOW));
-    // Where no message has come yet, it counts from the last change.
+    // Without a driver, the two hours count from the last change.
     let without = shard(submitted(None), LATER);
     assert!(
         !without.has_lost_its_driver(NOW + nearly)
@@ -541,11 +550,15 @@ fn a_round_asks_for_its_share_rounded_up() {
 }
 
 #[test]
-fn what_is_cancelled_held_or_given_up_says_so() {
+fn a_cancelled_held_or_expired_shard_records_the_reason() {
     let planned = shard(Phase::Planned { attempts: 0 }, LATER);
     let cancelled = planned.cancelled();
-    assert!(cancelled.stopped && cancelled.is_terminal() && cancelled.phase == Phase::Cancelled);
-    let ends = |shard: &Shard| match shard.given_up().phase {
+    assert!(
+        cancelled.cancel_requested
+            && cancelled.is_terminal()
+            && cancelled.phase == Phase::Cancelled
+    );
+    let ends = |shard: &Shard| match shard.expired().phase {
         Phase::Failed(failed) => (failed.code, failed.message),
         phase => panic!("{phase:?}"),
     };
@@ -564,7 +577,7 @@ fn what_is_cancelled_held_or_given_up_says_so() {
 }
 
 #[test]
-fn every_phase_knows_its_owner_its_batch_and_whether_it_may_be_live() {
+fn every_phase_has_its_owner_its_batch_and_whether_that_may_be_live() {
     let batch = BatchName::new("batches/b");
     for (phase, ..) in cells() {
         let (known, live) = match phase.before_held().name() {
@@ -580,13 +593,13 @@ fn every_phase_knows_its_owner_its_batch_and_whether_it_may_be_live() {
         );
         assert_eq!(
             shard(phase.clone(), LATER).is_terminal(),
-            phase.owner() == Owner::Nobody
+            phase.owner() == Owner::None
         );
     }
 }
 
 #[test]
-fn waits_and_deadlines_are_those_that_are_written_down() {
+fn waits_and_deadlines_are_as_documented() {
     let hours = [
         BATCH_DEADLINE,
         BATCH_MAX_LIFETIME,
@@ -611,21 +624,21 @@ fn waits_and_deadlines_are_those_that_are_written_down() {
         ),
         (3, 5, 5)
     );
-    assert_eq!(STRIKES_BEFORE_SKIPPED, 3);
+    assert_eq!(CRASHES_BEFORE_SKIPPED, 3);
 }
 
 #[test]
-fn a_held_shard_waits_as_long_as_something_can_come_of_it() {
+fn a_held_shard_waits_for_as_long_as_it_may_still_get_images() {
     let held = |phase, at| shard(phase, LATER).held("why", at).deadline;
-    // As long as Gemini may keep an output that may yet be made.
+    // Gemini may still produce an output, and keeps it for six weeks.
     assert_eq!(
         held(submitted(Some(EARLIER)), NOW),
         EARLIER + BATCH_MAX_LIFETIME + OUTPUT_KEPT
     );
-    // A batch may exist that no list could show.
+    // A batch may exist that no list has shown yet.
     assert_eq!(held(recovering(EARLIER, None), NOW), NOW + OUTPUT_KEPT);
     assert_eq!(held(creating(EARLIER), NOW), NOW + OUTPUT_KEPT);
-    // Nothing can come any more but a person's word.
+    // Only the operator's decision is missing.
     assert_eq!(
         held(recovering(EARLIER, Some(EARLIER)), NOW),
         NOW + HELD_DEADLINE
@@ -637,7 +650,7 @@ fn a_held_shard_waits_as_long_as_something_can_come_of_it() {
 }
 
 #[test]
-fn what_a_person_approves_continues_where_it_was() {
+fn an_approved_shard_continues_where_it_was() {
     let approved = |phase: Phase, at| shard(phase, LATER).held("why", at).approved(at).unwrap();
     let batch = approved(submitted(Some(EARLIER)), NOW);
     assert_eq!(
@@ -672,7 +685,7 @@ fn what_a_person_approves_continues_where_it_was() {
         approved(submitted(None), EARLIER).deadline,
         EARLIER + BATCH_DEADLINE
     );
-    // Errors are forgotten, and the message that comes first moves it on.
+    // Errors are reset, and the next message becomes the driver.
     let tired = Shard {
         errors: 4,
         refused_creates: 5,
@@ -708,7 +721,7 @@ fn approving_a_batch_without_output_lets_its_images_be_bought_again() {
 }
 
 #[test]
-fn an_error_is_counted_and_says_why_the_shard_waits() {
+fn an_error_is_counted_and_becomes_the_reason_for_waiting() {
     let mut shard = shard(Phase::Planned { attempts: 0 }, LATER);
     for attempt in 1..=20 {
         let uploading = shard.enter(
@@ -727,8 +740,8 @@ fn an_error_is_counted_and_says_why_the_shard_waits() {
 }
 
 #[test]
-fn a_shard_that_failed_names_the_batch_to_fetch_by_hand() {
-    let failed = |phase: Phase| match shard(phase, LATER).held("why", NOW).given_up().phase {
+fn a_failed_shard_names_the_batch_to_fetch_by_hand() {
+    let failed = |phase: Phase| match shard(phase, LATER).held("why", NOW).expired().phase {
         Phase::Failed(failed) => failed,
         phase => panic!("{phase:?}"),
     };
@@ -753,11 +766,11 @@ fn a_shard_that_failed_names_the_batch_to_fetch_by_hand() {
 }
 
 #[test]
-fn what_was_collected_before_a_shard_was_held_is_not_forgotten() {
+fn a_held_shard_keeps_its_chunks() {
     let failed = shard(collecting(5, None), LATER)
         .held("why", NOW)
         .held("why again", NOW)
-        .given_up();
+        .expired();
     assert!(
         matches!(&failed.phase, Phase::Failed(failed) if failed.chunks == chunks()),
         "{failed:?}"
@@ -765,7 +778,7 @@ fn what_was_collected_before_a_shard_was_held_is_not_forgotten() {
 }
 
 #[test]
-fn errors_are_forgotten_when_another_function_takes_over() {
+fn errors_are_reset_when_another_function_takes_over() {
     let planned = shard(Phase::Planned { attempts: 0 }, LATER).after_error("no connection");
     let submitted = planned.enter(submitted(None), LATER);
     assert_eq!((planned.errors, submitted.errors), (1, 0));
@@ -790,9 +803,33 @@ fn a_round_is_a_new_shard_with_the_given_keys() {
 }
 
 #[test]
-fn a_state_is_read_as_it_was_written() {
+fn a_state_survives_a_round_trip_through_json() {
     let shard = shard(collecting(1, Some(LATER)), LATER).driven_by(DRIVER, LATER);
     let text = serde_json::to_string(&shard).unwrap();
     assert_eq!(serde_json::from_str::<Shard>(&text).unwrap(), shard);
     assert!(text.contains(r#""phase":{"name":"collecting""#), "{text}");
+}
+
+#[test]
+fn a_retry_counts_the_error_and_waits_at_least_as_long_as_gemini_asks() {
+    let tried = shard(submitted(None), LATER);
+    let retry = |at_least| match Outcome::retry(&tried, "no answer", at_least) {
+        Outcome::Retry(pause) => (pause.next.errors, pause.wait, pause.refund),
+        outcome => panic!("{outcome:?}"),
+    };
+    let longer = SignedDuration::from_mins(7);
+    assert_eq!(retry(SignedDuration::ZERO), (1, retry_wait(1), false));
+    assert_eq!(retry(longer), (1, longer, false));
+}
+
+#[test]
+fn only_an_outcome_that_waits_refunds_a_reservation() {
+    let planned = || shard(Phase::Planned { attempts: 1 }, LATER);
+    let refunds = |outcome: Outcome| match outcome.with_refund() {
+        Outcome::Wait(pause) | Outcome::Retry(pause) | Outcome::Hold(pause) => pause.refund,
+        _ => false,
+    };
+    assert!(refunds(Outcome::wait(planned(), SignedDuration::ZERO)));
+    assert!(refunds(Outcome::hold(planned(), HELD_DEADLINE)));
+    assert!(!refunds(Outcome::end(planned())) && !refunds(Outcome::forward(planned())));
 }

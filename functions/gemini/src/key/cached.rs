@@ -11,11 +11,12 @@ use super::{ApiKey, KeyError, KeyStore};
 
 /// How long a key is used before it is read again.
 const CACHE_TTL: SignedDuration = SignedDuration::from_mins(5);
-/// How long a key stays in use when the store does not answer, and the shortest time between two reads that Gemini's
-/// rejection of the key causes.
+/// How long a key stays in use when the store does not answer, and the shortest time between two
+/// reads that Gemini's rejection of the key causes.
 const RETRY_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
 
-/// A key that is read from its store when it is first needed, and again when it has expired or was rejected.
+/// A key that is read from its store when it is first needed, and again when it has expired or was
+/// rejected.
 #[derive(Debug)]
 pub(super) struct CachedKey {
     store: Arc<dyn KeyStore>,

@@ -1,24 +1,25 @@
-//! Selector addresses are on the public internet: the only ones that a picture is fetched from.
+//! Which IP addresses are on the public internet. Pictures are fetched from no others.
 //!
-//! A function is inside a cloud account, and a name may lead to anywhere: to the function's own
-//! runtime API, to the machine's metadata, into a private network. What is not surely public is
-//! refused, by IANA's registries (<https://www.iana.org/assignments/iana-ipv4-special-registry>,
-//! `iana-ipv6-special-registry`, read 2026-11).
+//! A function runs inside a cloud account, and a name can resolve to any address: the function's
+//! own runtime API, the metadata service of the machine, or a private network. Every address that
+//! IANA's registries list for a special purpose is refused
+//! (<https://www.iana.org/assignments/iana-ipv4-special-registry>, `iana-ipv6-special-registry`,
+//! read 2026-11).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// IPv4 networks that are not public: an address and how many of its bits count.
+/// IPv4 networks that are not public: an address and the length of its prefix in bits.
 const NOT_PUBLIC_V4: [(Ipv4Addr, u32); 16] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8), // this network, and the unspecified address
     (Ipv4Addr::new(10, 0, 0, 0), 8), // private
     (Ipv4Addr::new(100, 64, 0, 0), 10), // shared by a carrier's customers
     (Ipv4Addr::new(127, 0, 0, 0), 8), // loopback
-    (Ipv4Addr::new(169, 254, 0, 0), 16), // link-local, with the metadata of machines in a cloud
+    (Ipv4Addr::new(169, 254, 0, 0), 16), // link-local, with the metadata services of clouds
     (Ipv4Addr::new(172, 16, 0, 0), 12), // private
     (Ipv4Addr::new(192, 0, 0, 0), 24), // protocol assignments
     (Ipv4Addr::new(192, 0, 2, 0), 24), // documentation
     (Ipv4Addr::new(192, 31, 196, 0), 24), // AS112
-    (Ipv4Addr::new(192, 88, 99, 0), 24), // relays to 6to4
+    (Ipv4Addr::new(192, 88, 99, 0), 24), // 6to4 relays
     (Ipv4Addr::new(192, 168, 0, 0), 16), // private
     (Ipv4Addr::new(198, 18, 0, 0), 15), // benchmarks
     (Ipv4Addr::new(198, 51, 100, 0), 24), // documentation
@@ -27,16 +28,16 @@ const NOT_PUBLIC_V4: [(Ipv4Addr, u32); 16] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4), // reserved, and broadcast
 ];
 
-/// Global unicast: outside of it are loopback, link-local, unique local and multicast addresses,
-/// and all forms that hold an IPv4 address in their last bits (compatible, mapped, translated,
+/// Global unicast. Outside of it are loopback, link-local, unique local and multicast addresses,
+/// and all forms that contain an IPv4 address in their last bits (compatible, mapped, translated,
 /// NAT64).
 const GLOBAL_V6: (Ipv6Addr, u32) = (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3);
 
-/// IPv6 networks within it that are not public.
+/// IPv6 networks within global unicast that are not public.
 const NOT_PUBLIC_V6: [(Ipv6Addr, u32); 4] = [
-    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23), // protocol assignments, and Teredo, which holds an IPv4 address
+    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23), // protocol assignments, and Teredo, which contains an IPv4 address
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32), // documentation
-    (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16), // 6to4, which holds an IPv4 address
+    (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16), // 6to4, which contains an IPv4 address
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20), // documentation
 ];
 
@@ -61,12 +62,12 @@ mod tests {
 
     use super::*;
 
-    fn of(text: &str) -> bool {
+    fn is_public_text(text: &str) -> bool {
         is_public(text.parse().unwrap())
     }
 
     #[test]
-    fn public_addresses_are_public() {
+    fn accepts_public_addresses() {
         for text in [
             "1.1.1.1",
             "8.8.8.8",
@@ -89,12 +90,12 @@ mod tests {
             "2a00:1450::1",
             "3ffe::1",
         ] {
-            assert!(of(text), "{text}");
+            assert!(is_public_text(text), "{text}");
         }
     }
 
     #[test]
-    fn all_others_are_refused() {
+    fn rejects_all_other_addresses() {
         for text in [
             "0.0.0.0",
             "0.1.2.3",
@@ -147,13 +148,12 @@ mod tests {
             "fec0::1",
             "ff02::1",
         ] {
-            assert!(!of(text), "{text}");
+            assert!(!is_public_text(text), "{text}");
         }
     }
 
     proptest! {
-        /// However an IPv4 address is written as an IPv6 one, it leads to no other place than the
-        /// address itself.
+        /// An IPv6 form of an IPv4 address reaches the same host, so it must be refused as well.
         #[test]
         fn a_refused_ipv4_address_is_refused_in_each_of_its_ipv6_forms(
             network in prop::sample::select(&NOT_PUBLIC_V4[..]),

@@ -5,94 +5,139 @@ use std::{
     sync::Mutex,
 };
 
+use http::{Response, Uri};
+use seam::{
+    fake_proxy::FakeProxy,
+    https::{
+        HttpsTransport,
+        dns::{Addrs, Name, Resolve, Resolving},
+    },
+    transport::{Body, BoxFuture},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
 };
 
-use super::{guarded::Network, *};
+use super::{
+    guarded::{Lookup, PublicOnly},
+    *,
+};
 
 const PUBLIC: &str = "93.184.215.14";
 
-/// Answers names with what each look-up should find, and leads every connection to one listener.
+/// The addresses of each lookup, in this order.
+#[derive(Clone)]
+struct Answers(Arc<Mutex<VecDeque<Vec<IpAddr>>>>);
+
+impl Lookup for Answers {
+    async fn lookup(&self, _host: String) -> io::Result<Vec<IpAddr>> {
+        Ok(self.0.lock().unwrap().pop_front().unwrap())
+    }
+}
+
+/// Records the addresses that the client would connect to, and returns the address of one listener
+/// instead.
 struct Stage {
-    answers: Mutex<VecDeque<Vec<IpAddr>>>,
-    dialled: Mutex<Vec<SocketAddr>>,
+    resolver: PublicOnly<Answers>,
+    dialed: Arc<Mutex<Vec<SocketAddr>>>,
     listener: SocketAddr,
 }
 
-impl Network for Stage {
-    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
-        let found = match host.parse() {
-            Ok(address) => vec![address],
-            Err(_) => self.answers.lock().unwrap().pop_front().unwrap(),
-        };
-        Box::pin(async move { Ok(found) })
-    }
-
-    fn connect(&self, address: SocketAddr) -> BoxFuture<'_, io::Result<TcpStream>> {
-        self.dialled.lock().unwrap().push(address);
-        Box::pin(TcpStream::connect(self.listener))
+impl Resolve for Stage {
+    fn resolve(&self, name: Name) -> Resolving {
+        let resolving = self.resolver.resolve(name);
+        let (dialed, listener) = (Arc::clone(&self.dialed), self.listener);
+        Box::pin(async move {
+            let resolved = resolving.await?;
+            dialed.lock().unwrap().extend(resolved);
+            let addresses: Addrs = Box::new(std::iter::once(listener));
+            Ok(addresses)
+        })
     }
 }
 
-/// The client without TLS: what a connection leads to is the same.
-struct Plain(Client<Connector, Body>);
+/// The client without TLS, which changes nothing about what it connects to.
+struct Plain(HttpsTransport);
 
 impl Transport for Plain {
     fn send(
         &self,
-        request: Request<Body>,
+        mut request: Request<Body>,
     ) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
-        Box::pin(ask(&self.0, request))
+        let uri = request.uri().to_string().replacen("https:", "http:", 1);
+        *request.uri_mut() = uri.parse::<Uri>().unwrap();
+        self.0.send(request)
     }
 }
 
-/// A host that answers each connection with `reply`, and the requests it got.
-async fn host(
-    reply: impl Into<Vec<u8>>,
-    answers: &[&[&str]],
-) -> (Web, Arc<Stage>, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let answers = answers
-        .iter()
-        .map(|found| {
-            found
-                .iter()
-                .map(|address| address.parse().unwrap())
-                .collect()
-        })
-        .collect();
-    let (answers, dialled) = (Mutex::new(answers), Mutex::default());
-    let stage = Arc::new(Stage {
-        answers,
-        dialled,
-        listener: listener.local_addr().unwrap(),
-    });
-    let requests = Arc::new(Mutex::new(Vec::new()));
-    let (reply, seen) = (reply.into(), Arc::clone(&requests));
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut request = Vec::new();
-            while !request.ends_with(b"\r\n\r\n")
-                && stream.read_buf(&mut request).await.unwrap() > 0
-            {}
-            seen.lock()
-                .unwrap()
-                .push(String::from_utf8(request).unwrap());
-            // Who has heard enough hangs up.
-            let _ = stream.write_all(&reply).await;
-            if !reply.ends_with(b"...") {
-                let _ = stream.shutdown().await;
-            } else {
-                std::future::pending::<()>().await;
+/// A host that answers each connection with `reply`, with the addresses that were dialed and the
+/// requests that the host received.
+struct Host {
+    guarded: Arc<Guarded>,
+    dialed: Arc<Mutex<Vec<SocketAddr>>>,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Host {
+    async fn start(reply: impl Into<Vec<u8>>, answers: &[&[&str]]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let answers = answers
+            .iter()
+            .map(|found| {
+                found
+                    .iter()
+                    .map(|address| address.parse().unwrap())
+                    .collect()
+            })
+            .collect();
+        let dialed = Arc::new(Mutex::default());
+        let resolver = Arc::new(Stage {
+            resolver: PublicOnly(Answers(Arc::new(Mutex::new(answers)))),
+            dialed: Arc::clone(&dialed),
+            listener: listener.local_addr().unwrap(),
+        });
+
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let (reply, received) = (reply.into(), Arc::clone(&requests));
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n")
+                    && stream.read_buf(&mut request).await.unwrap() > 0
+                {}
+                received
+                    .lock()
+                    .unwrap()
+                    .push(String::from_utf8(request).unwrap());
+                // The client may close the connection before the whole reply is written.
+                let _ = stream.write_all(&reply).await;
+                if !reply.ends_with(b"...") {
+                    let _ = stream.shutdown().await;
+                } else {
+                    std::future::pending::<()>().await;
+                }
             }
+        });
+        let plain = Plain(HttpsTransport::with_resolver(resolver));
+        Self {
+            guarded: Arc::new(Guarded::over(Arc::new(plain))),
+            dialed,
+            requests,
         }
-    });
-    let web = Web::over(Arc::new(Plain(client_over(guarded::connector(
-        Arc::clone(&stage) as Arc<dyn Network>,
-    )))));
-    (web, stage, requests)
+    }
+
+    fn web(&self) -> Web {
+        Web::over(Arc::clone(&self.guarded) as _)
+    }
+
+    fn dialed(&self) -> Vec<SocketAddr> {
+        self.dialed.lock().unwrap().clone()
+    }
+
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
 }
 
 fn ok(body: &str) -> String {
@@ -107,18 +152,19 @@ fn url(text: &str) -> Url {
 }
 
 #[tokio::test]
-async fn a_public_host_is_asked_without_anything_that_proves_who_asks() {
-    let (web, stage, requests) = host(ok("picture"), &[&[PUBLIC]]).await;
-    let fetched = web
+async fn a_request_to_a_public_host_carries_no_credentials_and_no_cookies() {
+    let host = Host::start(ok("picture"), &[&[PUBLIC]]).await;
+    let fetched = host
+        .web()
         .fetch(&url("https://pictures.example/a%20b.png?v=1#part"), 10)
         .await
         .unwrap();
     assert_eq!(fetched, "picture");
     assert_eq!(
-        *stage.dialled.lock().unwrap(),
+        host.dialed(),
         [SocketAddr::new(PUBLIC.parse().unwrap(), 443)]
     );
-    let request = requests.lock().unwrap()[0].to_lowercase();
+    let request = host.requests()[0].to_lowercase();
     assert!(
         request.starts_with("get /a%20b.png?v=1 http/1.1\r\n"),
         "{request}"
@@ -133,8 +179,8 @@ async fn a_public_host_is_asked_without_anything_that_proves_who_asks() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_bound_anew_between_two_looks_leads_nowhere() {
-    let (web, stage, _) = host(
+async fn a_name_that_resolves_to_another_address_later_is_checked_again() {
+    let host = Host::start(
         ok("picture"),
         &[
             &[PUBLIC],
@@ -144,36 +190,37 @@ async fn a_name_that_is_bound_anew_between_two_looks_leads_nowhere() {
     )
     .await;
     let address = url("https://rebound.example/x.png");
-    web.fetch(&address, 10).await.unwrap();
+    host.web().fetch(&address, 10).await.unwrap();
     for _ in 0..2 {
         let refused = WebError::Refused("its host has no public address".to_owned());
-        assert_eq!(web.fetch(&address, 10).await.unwrap_err(), refused);
+        assert_eq!(host.web().fetch(&address, 10).await.unwrap_err(), refused);
     }
-    let dialled = stage.dialled.lock().unwrap();
+    let dialed = host.dialed();
     assert!(
-        dialled
+        dialed
             .iter()
             .all(|address| address.ip().to_string() == PUBLIC)
-            && dialled.len() == 1,
-        "{dialled:?}"
+            && dialed.len() == 1,
+        "{dialed:?}"
     );
 }
 
 #[tokio::test]
-async fn of_a_mixed_answer_only_the_public_address_is_connected_to() {
-    let (web, stage, _) = host(ok("picture"), &[&["169.254.169.254", "10.0.0.1", PUBLIC]]).await;
-    web.fetch(&url("https://mixed.example/x.png"), 10)
+async fn only_the_public_addresses_of_a_name_are_connected_to() {
+    let host = Host::start(ok("picture"), &[&["169.254.169.254", "10.0.0.1", PUBLIC]]).await;
+    host.web()
+        .fetch(&url("https://mixed.example/x.png"), 10)
         .await
         .unwrap();
     assert_eq!(
-        *stage.dialled.lock().unwrap(),
+        host.dialed(),
         [SocketAddr::new(PUBLIC.parse().unwrap(), 443)]
     );
 }
 
 #[tokio::test]
-async fn an_address_in_place_of_a_name_is_refused_as_well_however_it_is_written() {
-    let (web, stage, _) = host(ok("secret"), &[]).await;
+async fn a_private_ip_address_is_refused_in_every_notation() {
+    let host = Host::start(ok("secret"), &[]).await;
     for text in [
         "https://127.0.0.1/x.png",
         "https://2130706433/x.png",
@@ -186,19 +233,19 @@ async fn an_address_in_place_of_a_name_is_refused_as_well_however_it_is_written(
         "https://[2002:7f00:1::]/x.png",
         "https://0.0.0.0/x.png",
     ] {
-        let error = web.fetch(&url(text), 10).await.unwrap_err();
+        let error = host.web().fetch(&url(text), 10).await.unwrap_err();
         assert_eq!(
             error,
             WebError::Refused("its host has no public address".to_owned()),
             "{text}"
         );
     }
-    assert!(stage.dialled.lock().unwrap().is_empty());
+    assert!(host.dialed().is_empty());
 }
 
 #[tokio::test]
-async fn no_other_scheme_or_port_and_no_credentials_are_sent() {
-    let (web, stage, _) = host(ok("secret"), &[]).await;
+async fn another_scheme_or_port_or_credentials_are_refused() {
+    let host = Host::start(ok("secret"), &[]).await;
     for text in [
         "http://pictures.example/x.png",
         "https://pictures.example:8443/x.png",
@@ -206,24 +253,25 @@ async fn no_other_scheme_or_port_and_no_credentials_are_sent() {
         "https://user@pictures.example/x.png",
         "file:///etc/passwd",
     ] {
-        let error = web.fetch(&url(text), 10).await.unwrap_err();
+        let error = host.web().fetch(&url(text), 10).await.unwrap_err();
         assert!(
             matches!(&error, WebError::Refused(_)) && !error.to_string().contains("pw"),
             "{text}: {error}"
         );
     }
-    assert!(stage.dialled.lock().unwrap().is_empty());
+    assert!(host.dialed().is_empty());
 }
 
 #[tokio::test]
-async fn the_connection_itself_refuses_another_scheme_or_port() {
-    let (_, stage, _) = host(ok("secret"), &[]).await;
-    let client = client_over(guarded::connector(Arc::clone(&stage) as Arc<dyn Network>));
+async fn the_transport_itself_refuses_another_scheme_or_port() {
+    let host = Host::start(ok("secret"), &[]).await;
     for text in [
         "http://pictures.example/x.png",
         "https://pictures.example:9001/x.png",
     ] {
-        let error = ask(&client, Request::get(text).body(empty()).unwrap())
+        let error = host
+            .guarded
+            .send(Request::get(text).body(empty()).unwrap())
             .await
             .unwrap_err();
         assert_eq!(
@@ -232,52 +280,48 @@ async fn the_connection_itself_refuses_another_scheme_or_port() {
             "{text}"
         );
     }
-    assert!(stage.dialled.lock().unwrap().is_empty());
+    assert!(host.dialed().is_empty());
 }
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     let reply = "HTTP/1.1 302 Found\r\nlocation: http://169.254.169.254/latest/meta-data/\r\ncontent-length: 0\r\n\r\n";
-    let (web, stage, requests) = host(reply, &[&[PUBLIC]]).await;
-    let error = web
+    let host = Host::start(reply, &[&[PUBLIC]]).await;
+    let error = host
+        .web()
         .fetch(&url("https://pictures.example/x.png"), 10)
         .await
         .unwrap_err();
     assert_eq!(error, WebError::Redirected(302));
-    assert_eq!(
-        (
-            stage.dialled.lock().unwrap().len(),
-            requests.lock().unwrap().len()
-        ),
-        (1, 1)
-    );
+    assert_eq!((host.dialed().len(), host.requests().len()), (1, 1));
 }
 
 #[tokio::test]
-async fn too_many_bytes_are_not_read_whether_announced_or_not() {
+async fn a_body_over_the_limit_is_refused_whether_announced_or_not() {
     let unannounced = "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n12345678901";
-    // The announced body never comes: nobody waits for it.
+    // The announced body never arrives, and the client does not wait for it.
     let announced = "HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n...";
     for reply in [unannounced, announced] {
-        let (web, _, _) = host(reply, &[&[PUBLIC]]).await;
-        let error = web
+        let host = Host::start(reply, &[&[PUBLIC]]).await;
+        let error = host
+            .web()
             .fetch(&url("https://pictures.example/x.png"), 10)
             .await
             .unwrap_err();
-        assert_eq!(error, WebError::TooLarge { most: 10 });
+        assert_eq!(error, WebError::TooLarge { max_bytes: 10 });
     }
 }
 
 #[tokio::test]
-async fn a_host_that_trickles_is_left_in_time() {
-    let (web, _, _) = host(
+async fn a_stalled_transfer_ends_at_the_time_limit() {
+    let host = Host::start(
         "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n...",
         &[&[PUBLIC]],
     )
     .await;
     let web = Web {
-        time: Duration::from_millis(50),
-        ..web
+        timeout: Duration::from_millis(50),
+        ..host.web()
     };
     let error = web
         .fetch(&url("https://pictures.example/x.png"), 10)
@@ -285,18 +329,19 @@ async fn a_host_that_trickles_is_left_in_time() {
         .unwrap_err();
     assert_eq!(
         error,
-        WebError::Unreachable("it did not come within 50ms".to_owned())
+        WebError::Unreachable("it did not arrive within 50ms".to_owned())
     );
 }
 
 #[tokio::test]
-async fn what_breaks_off_is_no_picture() {
-    let (web, _, _) = host(
+async fn an_incomplete_transfer_is_an_error() {
+    let host = Host::start(
         "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",
         &[&[PUBLIC]],
     )
     .await;
-    let error = web
+    let error = host
+        .web()
         .fetch(&url("https://pictures.example/x.png?signature=canary"), 10)
         .await
         .unwrap_err();
@@ -305,7 +350,7 @@ async fn what_breaks_off_is_no_picture() {
 }
 
 #[tokio::test]
-async fn a_status_tells_what_a_person_may_do() {
+async fn each_status_maps_to_its_error() {
     for (status, expected) in [
         (404, WebError::Missing(404)),
         (410, WebError::Missing(410)),
@@ -320,16 +365,62 @@ async fn a_status_tells_what_a_person_may_do() {
             WebError::Unreachable("its host answers with status 503".to_owned()),
         ),
     ] {
-        let (web, _, _) = host(
+        let host = Host::start(
             format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n"),
             &[&[PUBLIC]],
         )
         .await;
         assert_eq!(
-            web.fetch(&url("https://pictures.example/x.png"), 10)
+            host.web()
+                .fetch(&url("https://pictures.example/x.png"), 10)
                 .await
                 .unwrap_err(),
             expected
         );
     }
+}
+
+#[tokio::test]
+async fn a_fetch_goes_through_the_proxy() {
+    let proxy = FakeProxy::refusing().await.unwrap();
+    let web = Web::over_https(proxy.proxies("").unwrap());
+    let error = web
+        .fetch(&url("https://pictures.example/x.png"), 10)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, WebError::Unreachable(_)), "{error:?}");
+    assert_eq!(proxy.requests(), ["CONNECT pictures.example:443 HTTP/1.1"]);
+}
+
+#[tokio::test]
+async fn without_the_setting_and_for_excluded_hosts_the_proxy_receives_nothing() {
+    let proxy = FakeProxy::refusing().await.unwrap();
+    for proxies in [Proxies::default(), proxy.proxies("localhost").unwrap()] {
+        // The lookup of this host returns loopback addresses only.
+        let error = Web::over_https(proxies)
+            .fetch(&url("https://localhost/x.png"), 10)
+            .await
+            .unwrap_err();
+        let refused = WebError::Refused("its host has no public address".to_owned());
+        assert_eq!(error, refused);
+    }
+    assert!(proxy.requests().is_empty(), "{:?}", proxy.requests());
+}
+
+#[tokio::test]
+async fn a_private_address_or_a_local_name_is_not_fetched_through_the_proxy() {
+    let proxy = FakeProxy::refusing().await.unwrap();
+    let web = Web::over_https(proxy.proxies("").unwrap());
+    for text in [
+        "https://127.0.0.1/x.png",
+        "https://169.254.169.254/latest/meta-data/",
+        "https://[::1]/x.png",
+        "https://localhost/x.png",
+        "https://metadata.google.internal/x.png",
+    ] {
+        let error = web.fetch(&url(text), 10).await.unwrap_err();
+        let refused = WebError::Refused("its host has no public address".to_owned());
+        assert_eq!(error, refused, "{text}");
+    }
+    assert!(proxy.requests().is_empty(), "{:?}", proxy.requests());
 }

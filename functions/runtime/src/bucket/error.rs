@@ -6,7 +6,7 @@ use aws_sdk_s3::{
     primitives::ByteStreamError,
 };
 
-use crate::aws::said;
+use crate::aws::describe;
 
 /// An S3 call that failed. It names the object's key, never its content.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +45,7 @@ impl BucketError {
     ) -> Self {
         let key = key.to_owned();
         let status = status(&error);
-        let what = said(&error);
+        let what = describe(&error);
         match status {
             Some(412) => Self::Changed { key },
             Some(400 | 401 | 403 | 404 | 405) => Self::Permanent { key, what },

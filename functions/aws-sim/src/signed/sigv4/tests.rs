@@ -10,11 +10,11 @@ use seam::{
 use super::*;
 use crate::wire::InProcess;
 
-/// Keeps what the real SDK sends, and answers nothing that means anything.
+/// Records the request of the real SDK, and returns an empty answer.
 #[derive(Default)]
-struct Witness(Mutex<Option<(Parts, Vec<u8>)>>);
+struct Recorder(Mutex<Option<(Parts, Vec<u8>)>>);
 
-impl Transport for Witness {
+impl Transport for Recorder {
     fn send(
         &self,
         request: Request<Body>,
@@ -36,10 +36,10 @@ fn credentials() -> Credentials {
     Credentials::new("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY").unwrap()
 }
 
-/// A request as the SDK signs it.
+/// Returns a request that the SDK signed.
 async fn signed() -> (Parts, Vec<u8>) {
-    let witness = Arc::new(Witness::default());
-    let config = InProcess::new(Arc::clone(&witness) as _, credentials())
+    let recorder = Arc::new(Recorder::default());
+    let config = InProcess::new(Arc::clone(&recorder) as _, credentials())
         .sqs_config()
         .build();
     let client = aws_sdk_sqs::Client::from_conf(config);
@@ -48,7 +48,7 @@ async fn signed() -> (Parts, Vec<u8>) {
         .queue_url("https://queues/000000000000/reports")
         .message_body("two  blanks, ümläut");
     let _ = send.send().await;
-    witness.0.lock().unwrap().take().unwrap()
+    recorder.0.lock().unwrap().take().unwrap()
 }
 
 fn check(head: &Parts, body: &[u8]) -> Result<(), SignatureError> {
@@ -56,13 +56,13 @@ fn check(head: &Parts, body: &[u8]) -> Result<(), SignatureError> {
 }
 
 #[tokio::test]
-async fn what_the_sdk_signs_is_accepted() {
+async fn a_request_signed_by_the_sdk_is_accepted() {
     let (head, body) = signed().await;
     assert_eq!(check(&head, &body), Ok(()));
 }
 
 #[tokio::test]
-async fn any_change_of_what_was_signed_is_noticed() {
+async fn any_change_to_a_signed_request_is_detected() {
     let (head, mut body) = signed().await;
     body.push(b' ');
     assert_eq!(check(&head, &body), Err(SignatureError::Mismatch));
@@ -78,7 +78,7 @@ async fn any_change_of_what_was_signed_is_noticed() {
             Err(SignatureError::Mismatch),
             "{name}"
         );
-        // A second header of that name counts too.
+        // A second header of the same name is also covered by the signature.
         let mut other = head.clone();
         other.headers.append(name, HeaderValue::from_static(value));
         assert_eq!(
@@ -88,6 +88,7 @@ async fn any_change_of_what_was_signed_is_noticed() {
         );
     }
     let mut other = head.clone();
+    // The signature covers the path, and a query is not allowed.
     other.uri = "/000000000000/manifests".parse().unwrap();
     assert_eq!(check(&other, &body), Err(SignatureError::Mismatch));
     other.uri = "/?Action=PurgeQueue".parse().unwrap();
@@ -95,7 +96,7 @@ async fn any_change_of_what_was_signed_is_noticed() {
 }
 
 #[tokio::test]
-async fn another_key_another_secret_and_another_day_are_refused() {
+async fn another_key_another_secret_and_another_date_are_refused() {
     let (head, body) = signed().await;
     let now = Clock::system().now();
     let with =
@@ -113,7 +114,7 @@ async fn another_key_another_secret_and_another_day_are_refused() {
 }
 
 #[tokio::test]
-async fn what_is_not_signed_or_leaves_out_what_matters_is_refused() {
+async fn missing_malformed_and_incomplete_signatures_are_refused() {
     let (head, body) = signed().await;
     let original = head.headers[AUTHORIZATION].to_str().unwrap().to_owned();
     let with = |text: &str| {
@@ -148,7 +149,7 @@ async fn what_is_not_signed_or_leaves_out_what_matters_is_refused() {
 }
 
 #[test]
-fn dates_are_those_of_the_header() {
+fn dates_are_parsed_in_the_form_of_the_header() {
     let date = |text| parse_date(text).map(|date| date.to_string());
     assert_eq!(
         date("20261121T090000Z").as_deref(),

@@ -1,10 +1,9 @@
-//! Every phase against every message: what it means, for the message that moves the shard on and
-//! for any other.
+//! Every phase against every message: what the driver and any other message mean.
 
 use super::*;
 
-/// Every phase, where its deadline lies, and what a message on (shards), (polls) and (results)
-/// means: first when nothing is special, then after a person has cancelled the job.
+/// Every phase, its deadline, and what a message on (shards), (polls) and (results) means: first
+/// without a cancel, then after a user has canceled the job.
 pub(super) fn cells() -> Vec<(Phase, Timestamp, [&'static str; 3], [&'static str; 3])> {
     let planned = Phase::Planned { attempts: 0 };
     let uploading = |lease_until| Phase::Uploading {
@@ -13,7 +12,7 @@ pub(super) fn cells() -> Vec<(Phase, Timestamp, [&'static str; 3], [&'static str
     };
     let ready = Phase::Ready { ended: ended() };
     let round = ShardId::first(0).next_round();
-    let told = ["Report", "Report", "Report"];
+    let report = ["Report", "Report", "Report"];
     let (wait, stop, look) = (
         ["Wait", "Report", "Report"],
         ["Stop", "Report", "Report"],
@@ -92,12 +91,12 @@ pub(super) fn cells() -> Vec<(Phase, Timestamp, [&'static str; 3], [&'static str
             ["Report", "Report", "Finish"],
             ["Report", "Report", "Finish"],
         ),
-        (done(None), LATER, told, told),
+        (done(None), LATER, report, report),
         (
             done(Some(round)),
             LATER,
-            ["Report", "Report", "Wake"],
-            ["Report", "Report", "Wake"],
+            ["Report", "Report", "SendRound"],
+            ["Report", "Report", "SendRound"],
         ),
         (held(Phase::Planned { attempts: 1 }), LATER, wait, stop),
         (
@@ -149,20 +148,20 @@ pub(super) fn cells() -> Vec<(Phase, Timestamp, [&'static str; 3], [&'static str
             ["Report", "Report", "Finish"],
             ["Report", "Report", "Finish"],
         ),
-        (failed(), LATER, told, told),
-        (Phase::Cancelled, LATER, told, told),
+        (failed(), LATER, report, report),
+        (Phase::Cancelled, LATER, report, report),
     ]
 }
 
 #[test]
-fn every_message_means_something_in_every_phase() {
-    for (phase, deadline, usual, stopped) in cells() {
+fn every_message_has_its_meaning_in_every_phase() {
+    for (phase, deadline, usual, once_canceled) in cells() {
         let shard = shard(phase, deadline);
         let about = format!("{:?} until {deadline}", shard.phase);
         assert_eq!(steps(&shard, &arrival(DRIVER, false)), usual, "{about}");
         assert_eq!(
             steps(&shard, &arrival(DRIVER, true)),
-            stopped,
+            once_canceled,
             "{about}, cancelled"
         );
     }
@@ -189,19 +188,19 @@ fn the_table_leaves_out_no_phase() {
 }
 
 #[test]
-fn a_message_that_does_not_move_the_shard_on_is_left_without_effect() {
-    for (phase, deadline, usual, stopped) in cells() {
+fn a_message_other_than_the_driver_has_no_effect() {
+    for (phase, deadline, usual, once_canceled) in cells() {
         let owner = phase.owner();
         let shard = shard(phase, deadline).driven_by("m-2", LATER);
         let about = format!("{:?} until {deadline}", shard.phase);
-        for (cancelled, otherwise) in [(false, usual), (true, stopped)] {
+        for (cancelled, otherwise) in [(false, usual), (true, once_canceled)] {
             let now = steps(&shard, &arrival(DRIVER, cancelled));
-            if owner == Owner::Nobody {
+            if owner == Owner::None {
                 assert_eq!(now, otherwise, "{about}");
                 continue;
             }
             let own = own_of(owner);
-            // A cancel need not wait for the message that moves the shard on.
+            // A cancel does not wait for the driver.
             let brings_cancel = cancelled && (owner != Owner::Collect || shard.phase.is_held());
             let expected = if brings_cancel {
                 otherwise[own]
@@ -209,7 +208,7 @@ fn a_message_that_does_not_move_the_shard_on_is_left_without_effect() {
                 "NotOwner"
             };
             assert_eq!(now[own], expected, "{about}, cancelled: {cancelled}");
-            // Nor is it handed on again while its new owner has it.
+            // Earlier functions do not send it again while its owner has a driver.
             assert!(
                 now.iter()
                     .enumerate()
@@ -217,7 +216,7 @@ fn a_message_that_does_not_move_the_shard_on_is_left_without_effect() {
                 "{about}: {now:?}"
             );
         }
-        // Its own message, and any other once that one is lost, mean what they mean.
+        // The driver has its usual meaning, and so has any message once the driver is lost.
         assert_eq!(
             steps(&shard, &arrival("m-2", false))[own_of(owner)],
             usual[own_of(owner)],
@@ -238,7 +237,7 @@ fn a_message_that_does_not_move_the_shard_on_is_left_without_effect() {
 
 fn own_of(owner: Owner) -> usize {
     match owner {
-        Owner::Submit | Owner::Nobody => 0,
+        Owner::Submit | Owner::None => 0,
         Owner::Poll => 1,
         Owner::Collect => 2,
     }
