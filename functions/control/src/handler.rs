@@ -104,7 +104,10 @@ async fn asked(deps: &Deps, job: &JobId, request: Request) -> Result<(), Control
         }
         None => None,
     };
-    if status.as_ref().is_some_and(|status| status.phase.is_terminal()) {
+    if status
+        .as_ref()
+        .is_some_and(|status| status.phase.is_terminal())
+    {
         info!(correlation_id = %job, "the job is over");
         return Ok(());
     }

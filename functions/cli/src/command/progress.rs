@@ -91,7 +91,8 @@ impl View {
                 let (what, position) = describe(&status, stored);
 
                 // Without a terminal, a bar would fill a log file with control characters.
-                if shown_phase != Some(status.phase) && !on_terminal && !status.phase.is_terminal() {
+                if shown_phase != Some(status.phase) && !on_terminal && !status.phase.is_terminal()
+                {
                     eprintln!("{what}{}", self.simulated_time());
                 }
                 shown_phase = Some(status.phase);
@@ -177,7 +178,11 @@ impl ShownReasons {
     /// Returns one text for each reason that was not shown before. `out` is the folder of the job.
     fn new_in(&mut self, status: &JobStatus, out: &Path) -> Vec<String> {
         let mut lines = Vec::new();
-        for shard in status.shards.iter().filter(|shard| !shard.phase.is_terminal()) {
+        for shard in status
+            .shards
+            .iter()
+            .filter(|shard| !shard.phase.is_terminal())
+        {
             let Some(note) = &shard.note else { continue };
             let kind: String = note.chars().filter(|char| !char.is_ascii_digit()).collect();
             if self.0.insert((shard.phase, kind)) {
