@@ -113,7 +113,8 @@ class Template(unittest.TestCase):
                 self.assertEqual(source["Queue"], {"GetAtt": f"{queue}Queue.Arn"})
                 batch_size = int(batch_size.replace("_", ""))
                 self.assertEqual(source["BatchSize"], batch_size)
-                # SQS returns ten messages at a time. Lambda collects more only during a batching window.
+                # SQS returns ten messages at a time. Lambda collects more only during a batching
+                # window.
                 if batch_size > 10:
                     self.assertGreaterEqual(source["MaximumBatchingWindowInSeconds"], 1)
                 self.assertEqual(value(source["ScalingConfig"]["MaximumConcurrency"]), int(concurrency))
