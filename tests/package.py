@@ -1,4 +1,4 @@
-"""How infra/package packs, tried on made-up programs: run by tests/checks."""
+"""Tests how infra/package packs programs, with made-up ones. Run by tests/checks."""
 
 import contextlib
 import importlib.util
@@ -11,7 +11,7 @@ from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.dont_write_bytecode = True  # nothing beside the sources
+sys.dont_write_bytecode = True  # keeps the source folder free of compiled files
 loader = SourceFileLoader("package", str(ROOT / "infra/package"))
 package = importlib.util.module_from_spec(importlib.util.spec_from_loader("package", loader))
 loader.exec_module(package)

@@ -1,4 +1,5 @@
-"""The template beside the code that it deploys, and rules that no checker knows: run by tests/checks."""
+"""Compares the template with the code that it deploys, and checks rules that no linter covers. Run
+by tests/checks."""
 
 import re
 import unittest
@@ -24,7 +25,7 @@ SECONDS = {"hour": 3600, "min": 60}
 
 
 class Tags(yaml.SafeLoader):
-    """Reads `!Ref Name` as {"Ref": "Name"}, and so for all of CloudFormation's functions."""
+    """Reads `!Ref Name` as {"Ref": "Name"}, and CloudFormation's other functions likewise."""
 
 
 def tagged(loader, name, node):
@@ -44,35 +45,35 @@ FUNCTIONS = [name.removesuffix("Function") for name, resource in TEMPLATE["Resou
 
 
 def value(setting):
-    """A number as it stands, or the default of the parameter that it refers to."""
+    """Returns a number unchanged, or the default of the parameter that a reference names."""
     return TEMPLATE["Parameters"][setting["Ref"]]["Default"] if isinstance(setting, dict) else setting
 
 
 def statements(policy):
-    """The statements of a policy, those that a condition switches on among them."""
+    """Yields the statements of a policy, including those that depend on a condition."""
     for statement in policy["Statement"]:
         yield statement["If"][1] if "If" in statement else statement
 
 
 def variables(function):
-    """What a function finds in its environment."""
+    """Returns the environment variables of a function."""
     return RESOURCES[f"{function}Function"]["Environment"]["Variables"] | GLOBALS["Environment"]["Variables"]
 
 
 def code(*crates):
-    """The source code of these crates."""
+    """Returns the source code of these crates."""
     files = [path for crate in crates for path in (ROOT / f"functions/{crate}/src").rglob("*.rs")]
     return "".join(path.read_text() for path in files)
 
 
 def body(source, name):
-    """The source code of a function, or nothing if there is no such function."""
+    """Returns the source code of a function, or an empty text if there is no such function."""
     found = re.search(rf"^( *)(?:pub )?fn {name}\(.*?^\1}}$", source, re.MULTILINE | re.DOTALL)
     return found.group() if found else ""
 
 
 def queues_asked_for(function):
-    """The names of the queues that a function's dependencies include."""
+    """Returns the names of the queues that a function's dependencies include."""
     asked = code_of_deps(function)
     if "wiring.shard_queues()" in asked:
         asked += body(WIRING, "shard_queues")
@@ -80,19 +81,19 @@ def queues_asked_for(function):
 
 
 def setting_variables(setting):
-    """The variables that a setting is read from. Its reader may call the reader of another setting."""
+    """Returns the variables that a setting is read from. Its reader may call that of another one."""
     reader = body(SETTINGS, setting)
     others = re.findall(r"\b(\w+)\(variables[,)]", reader)
     return set(VARIABLE.findall(reader)).union(*map(setting_variables, others))
 
 
 def code_of_deps(function):
-    """What builds a function's dependencies."""
+    """Returns the code that builds a function's dependencies."""
     return (ROOT / f"functions/{function.lower()}/src/deps.rs").read_text()
 
 
 def variables_read(function):
-    """The variables that a function reads, apart from those with the URLs of queues."""
+    """Returns the variables that a function reads, except those with the URLs of queues."""
     asked = code_of_deps(function)
     read = set(VARIABLE.findall(code("seam"))) | {"BUCKET", "AWS_LAMBDA_LOG_LEVEL"}
     if "wiring.gemini()" in asked:
@@ -114,7 +115,8 @@ class Template(unittest.TestCase):
                 self.assertEqual(source["Queue"], {"GetAtt": f"{queue}Queue.Arn"})
                 batch_size = int(batch_size.replace("_", ""))
                 self.assertEqual(source["BatchSize"], batch_size)
-                # Lambda gathers more messages than SQS gives at a time only where it may wait for them.
+                # SQS returns ten messages at a time. Lambda collects more only during a batching
+                # window.
                 if batch_size > 10:
                     self.assertGreaterEqual(source["MaximumBatchingWindowInSeconds"], 1)
                 self.assertEqual(value(source["ScalingConfig"]["MaximumConcurrency"]), int(concurrency))
@@ -122,7 +124,7 @@ class Template(unittest.TestCase):
                 self.assertEqual(settings["RedrivePolicy"]["maxReceiveCount"], int(receives.replace("_", "")))
                 self.assertEqual(settings["VisibilityTimeout"], 6 * GLOBALS["Timeout"])
 
-    def test_a_sweep_is_over_when_the_next_comes_which_is_as_often_as_on_the_local_host(self):
+    def test_a_sweep_ends_before_the_next_one_and_runs_as_often_as_on_the_local_host(self):
         [(unit, number)] = SWEEP_EVERY.findall(CHAIN)
         sweep = RESOURCES["SweepFunction"]
         [event] = sweep["Events"].values()
@@ -134,7 +136,7 @@ class Template(unittest.TestCase):
         self.assertLessEqual(sum(wait["MaximumEventAgeInSeconds"] for wait in waits) + GLOBALS["Timeout"], every)
         self.assertEqual(sweep["EventInvokeConfig"]["MaximumRetryAttempts"], 0)
 
-    def test_every_queue_has_dead_letters_and_wants_tls(self):
+    def test_every_queue_has_dead_letters_and_requires_tls(self):
         queues = {name for name, resource in TEMPLATE["Resources"].items() if resource["Type"] == "AWS::SQS::Queue"}
         self.assertEqual(len(queues), 12)
         for name in queues:
@@ -170,7 +172,7 @@ class Template(unittest.TestCase):
             else:
                 self.assertEqual(event["Type"], "ScheduleV2")
 
-    def test_what_the_bucket_denies_it_denies_to_every_function(self):
+    def test_the_bucket_policy_denies_the_same_to_every_function(self):
         denied = {s["Sid"]: s for s in statements(RESOURCES["BucketPolicy"]["PolicyDocument"]) if s["Principal"] != "*"}
         self.assertEqual(set(denied), {"NoFunctionWritesWhatPeopleWrite", "NoFunctionDeletes", "LocksByConditionOnly"})
         for sid, statement in denied.items():
@@ -178,7 +180,7 @@ class Template(unittest.TestCase):
                 self.assertEqual(statement["Effect"], "Deny")
                 self.assertEqual(statement["Principal"]["AWS"], [{"GetAtt": f"{name}Role.Arn"} for name in FUNCTIONS])
 
-    def test_every_function_is_given_the_queues_that_it_asks_for(self):
+    def test_every_function_receives_the_urls_of_the_queues_that_it_uses(self):
         [suffix] = URL_VARIABLE_SUFFIX.findall(CHAIN)
         for name in FUNCTIONS:
             asked = queues_asked_for(name)

@@ -1,4 +1,5 @@
-"""Runs every candidate on the same result file, in turn, and prints what each cost. Called by tests/bench/run."""
+"""Runs every candidate on the same result file, in turn, and prints the cost of each. Called by
+tests/bench/run."""
 
 import argparse
 import json
@@ -19,7 +20,7 @@ NODE = WORK / "node"
 PYTHON_PEERS = ["seq", "pool", "dest", "stream"]
 ALL = ["ours", "floor", *PYTHON_PEERS, "node"]
 GB, MB, MIB = 1e9, 1e6, 2**20
-# What ours is also run on, to see that its memory does not grow with the file.
+# Further file sizes for our own collector, which show that its memory does not grow with the file.
 OTHER_SIZES = [100_000_000, 2_000_000_000]
 NAMES = {
     "ours": "**collect**",
@@ -33,19 +34,19 @@ NAMES = {
 
 
 def arguments():
-    parser = argparse.ArgumentParser(prog="tests/bench/run", description="Measures the collector against others.")
-    parser.add_argument("--bytes", type=lambda text: int(float(text)), default=1_000_000_000, help="of the result file")
-    parser.add_argument("--only", type=lambda text: text.split(","), default=ALL, help=f"some of {','.join(ALL)}")
-    parser.add_argument("--runs", type=int, default=3, help="of each candidate; medians are shown")
+    parser = argparse.ArgumentParser(prog="tests/bench/run", description="Compares the collector with other programs.")
+    parser.add_argument("--bytes", type=lambda text: int(float(text)), default=1_000_000_000, help="size of the result file")
+    parser.add_argument("--only", type=lambda text: text.split(","), default=ALL, help=f"candidates to run, of {','.join(ALL)}")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each candidate; medians are printed")
     parser.add_argument("--profile", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if unknown := set(chosen.only) - set(ALL):
-        parser.error(f"no such candidate: {', '.join(sorted(unknown))}")
+        parser.error(f"unknown candidate: {', '.join(sorted(unknown))}")
     return chosen
 
 
 def prepare_peers(only):
-    """Installs, once, what the peers need, pinned."""
+    """Installs the pinned packages that the peers need, unless they are installed."""
     if set(only) & set(PYTHON_PEERS):
         if not PYTHON.exists():
             subprocess.run([sys.executable, "-m", "venv", WORK / "venv"], check=True)
@@ -59,7 +60,8 @@ def prepare_peers(only):
 
 
 class Services:
-    """The process that plays Gemini, S3, SQS and Lambda: on the last core, where it disturbs candidates least."""
+    """The process that simulates Gemini, S3, SQS and Lambda. It runs on the last core, where it
+    disturbs the candidates least."""
 
     def __init__(self, binary):
         self.process = subprocess.Popen(
@@ -78,7 +80,7 @@ class Services:
 
 
 def command(name, dataset, binaries, at):
-    """A candidate's command line and what is added to its environment."""
+    """Returns a candidate's command line, and the variables to add to its environment."""
     trust = {"SSL_CERT_FILE": at["authority"]}
     peer = trust | {"DLBASE": at["gemini"], "S3": at["aws"], "CA": at["authority"], "TMPFILE": str(WORK / "dest.jsonl")}
     if name == "ours":
@@ -104,7 +106,8 @@ def command(name, dataset, binaries, at):
 
 
 def measure(name, dataset, binaries, services):
-    """Runs a candidate once. Seconds of CPU and of time, and MiB at the peak, of the finished process."""
+    """Runs a candidate once. Returns its CPU seconds, its elapsed seconds and its peak memory in
+    MiB."""
     services.ask(f"begin {dataset}")
     words, environment = command(name, dataset, binaries, services.addresses)
     log = WORK / f"{name}.log"
@@ -117,7 +120,8 @@ def measure(name, dataset, binaries, services):
     outcome = services.ask("end")
     tally = outcome["tally"]
     right = tally["stored"] == tally["images"] and not (tally["wrong"] or tally["unknown"] or tally["repeated"])
-    # A function never ends by itself: its runtime hangs up on it after the event. Its shard says how that went.
+    # A function does not exit on its own: the simulated runtime closes the connection after the
+    # event. The phase of its shard shows whether the function succeeded.
     ended = outcome["phase"] == "done" if name == "ours" else status == 0
     if not (right and ended):
         sys.exit(f"{name} did not collect {dataset} correctly: {outcome}, exit status {status}; see {log}")
@@ -178,7 +182,7 @@ def main():
     for name, (cpu, speed, peak) in found.items():
         ratio = f"{cpu / ours:.2f}" if ours else ""
         rows.append([NAMES[name], f"{cpu:.2f}", ratio, f"{speed:.0f}", f"{peak:.0f}"])
-    print(f"A result file of {size / GB:.2f} GB, TLS both ways; medians of {chosen.runs}, in turn\n")
+    print(f"A result file of {size / GB:.2f} GB, TLS both ways; medians of {chosen.runs} interleaved runs\n")
     table(rows)
     if ours and "floor" in found:
         print(f"ours costs {ours / found['floor'][0]:.2f} × the floor\n")

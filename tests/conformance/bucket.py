@@ -1,4 +1,6 @@
-"""boto3 judges the local host's bucket and queues, and drops a manifest: python bucket.py FOLDER_OF_REFERENCES
+"""Tests the bucket and the queues of `darkroom serve` with boto3, and drops a manifest:
+
+    python bucket.py FOLDER_OF_REFERENCES
 
 The endpoint and the credentials are in the environment, as `darkroom serve` prints them."""
 
@@ -52,7 +54,7 @@ def bucket():
     s3.copy_object(Bucket=name, Key="copy.bin", CopySource={"Bucket": name, "Key": "large.bin"})
     s3.download_file(name, "copy.bin", str(path))
     assert path.read_bytes() == large
-    # In parts, of ranges of the other.
+    # A copy in parts, each of which is a range of the original.
     s3.copy({"Bucket": name, "Key": "large.bin"}, name, "in parts.bin", Config=parts)
     assert s3.head_object(Bucket=name, Key="in parts.bin")["ETag"].endswith('-3"')
     s3.download_file(name, "in parts.bin", str(path))
@@ -75,7 +77,7 @@ def queue():
     arn = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": "1"})
     url = sqs.create_queue(QueueName=f"judged-{uuid.uuid4().hex[:12]}", Attributes={"RedrivePolicy": policy})["QueueUrl"]
-    # boto3 checks the MD5 sums of what it sends and receives.
+    # boto3 verifies the MD5 checksums of the messages that it sends and receives.
     text = {"kind": {"DataType": "String", "StringValue": "test"}}
     sqs.send_message(QueueUrl=url, MessageBody="poison", MessageAttributes=text)
     refused("InvalidParameterValue", sqs.send_message, QueueUrl=url, MessageBody="x", DelaySeconds=901)

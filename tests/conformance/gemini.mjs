@@ -1,5 +1,5 @@
-// Google's JavaScript SDK judges the simulated Gemini: node gemini.mjs URL FOLDER
-// Nothing here knows how the service is made; what it checks is what the SDK makes of the answers.
+// Tests the simulated Gemini with Google's JavaScript SDK: node gemini.mjs URL FOLDER
+// It uses no code of the simulation and checks only what the SDK returns.
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ const [url, folder] = process.argv.slice(2);
 const [flash, pro] = ['gemini-nano-banana-2.1', 'gemini-3-pro-image'];
 const ended = ['JOB_STATE_SUCCEEDED', 'JOB_STATE_FAILED', 'JOB_STATE_CANCELLED', 'JOB_STATE_EXPIRED'];
 
-/** A request as a line of an input file has it, which is not as the SDK's own calls have it. */
+/** A request in the form of an input file's line, which differs from that of the SDK's own calls. */
 const request = (prompt, aspectRatio) => ({
   contents: [{ role: 'user', parts: [{ text: prompt }] }],
   generationConfig: { responseModalities: ['IMAGE'], imageConfig: { aspectRatio } },
@@ -45,7 +45,7 @@ async function files(ai) {
   const path = join(folder, 'large.jsonl');
   writeFileSync(path, lines(Array.from({ length: 9000 }, (_, n) => ({ key: `k${n}`, request: request('x'.repeat(1000), '1:1') }))));
   const size = readFileSync(path).length;
-  assert.ok(size > 8 << 20, 'two chunks are wanted');
+  assert.ok(size > 8 << 20, 'the file must be larger than one chunk of an upload');
   const uploaded = await ai.files.upload({ file: path, config: { displayName: 'large', mimeType: 'application/jsonl' } });
   assert.equal(uploaded.state, 'ACTIVE');
   assert.equal(Number(uploaded.sizeBytes), size);
@@ -66,7 +66,7 @@ async function batchByFile(ai) {
   assert.equal(job.state, 'JOB_STATE_SUCCEEDED');
   const downloadPath = join(folder, 'out.jsonl');
   await ai.files.download({ file: job.dest.fileName, downloadPath });
-  // The SDK's promise is kept before all bytes are on disk.
+  // The SDK's promise resolves before all bytes are on disk.
   let results = [];
   for (let tries = 0; results.length < 3 && tries < 50; tries += 1) {
     await pause(100);

@@ -1,6 +1,6 @@
-"""Google's Python SDK judges the simulated Gemini: python gemini.py URL
+"""Tests the simulated Gemini with Google's Python SDK: python gemini.py URL
 
-Nothing here knows how the service is made; what it checks is what the SDK makes of the answers."""
+It uses no code of the simulation and checks only what the SDK returns."""
 
 import base64
 import json
@@ -19,13 +19,13 @@ ENDED = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_
 
 
 def request(prompt, ratio):
-    """A request as a line of an input file has it, which is not as the SDK's own calls have it."""
+    """Returns a request in the form of an input file's line, which differs from the SDK's own."""
     config = {"responseModalities": ["IMAGE"], "imageConfig": {"aspectRatio": ratio}}
     return {"contents": [{"role": "user", "parts": [{"text": prompt}]}], "generationConfig": config}
 
 
 def jpeg_size(data):
-    """Width and height, from the first frame header of a JPEG file."""
+    """Returns width and height, from the first frame header of a JPEG file."""
     assert data[:2] == b"\xff\xd8", data[:8]
     at = 2
     while True:
@@ -55,7 +55,7 @@ def refused(code, call):
 def files(client, folder):
     path = folder / "large.jsonl"
     path.write_text("".join(json.dumps({"key": f"k{n}", "request": request("x" * 1000, "1:1")}) + "\n" for n in range(9000)))
-    assert path.stat().st_size > 8 << 20, "two chunks are wanted"
+    assert path.stat().st_size > 8 << 20, "the file must be larger than one chunk of an upload"
     uploaded = client.files.upload(
         file=path, config=types.UploadFileConfig(display_name="large", mime_type="application/jsonl")
     )
@@ -164,9 +164,9 @@ def errors_are_understood(client):
         path = Path(folder) / "bad.jsonl"
         path.write_text('{"key":"a","request":{"content":[]}}\n{"key":"b","request":{"contents":[]},"x":1}\n')
         source = client.files.upload(file=path, config={"mime_type": "application/jsonl"})
-        told = refused(400, lambda: client.batches.create(
+        message = refused(400, lambda: client.batches.create(
             model=FLASH, src=source.name, config={"display_name": "bad"})).message
-        assert "line 1" in told and "line 2" in told, told
+        assert "line 1" in message and "line 2" in message, message
 
 
 for version in (None, "v1beta"):

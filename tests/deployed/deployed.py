@@ -1,9 +1,10 @@
-"""The deployed stack at work: the packaged programs, by the real template, with permissions enforced.
+"""Tests the deployed stack: the packaged programs, the real template, and enforced permissions.
 
     deployed.py TEMPLATE DARKROOM [--without FUNCTION:ACTION]
 
-TEMPLATE is what infra/package wrote, DARKROOM the command, whose simulated Gemini serves the other side. --without takes
-a permission away from a function's role after the deployment: a test that still passes then proves nothing."""
+TEMPLATE is the output of infra/package. DARKROOM is the command that serves the simulated Gemini.
+--without removes a permission from a function's role after the deployment. The test must then fail;
+if it passes, it proves nothing about that permission."""
 
 import argparse
 import contextlib
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from stack import ROOT, account, end
 
-# Whoever finds this text anywhere but in SSM has found a leak.
+# If this text is found anywhere except in SSM, the key has leaked.
 CANARY = "canary-5up3r-53cr37-4p1-k3y"
 KEY_NAME = "/darkroom/gemini-api-key"
 STACK = "darkroom"
@@ -27,11 +28,11 @@ SAMPLES = ROOT / "events/manifests"
 
 
 class Failed(Exception):
-    """Something is not as it should be."""
+    """A check has failed."""
 
 
 class Deployment:
-    """A stack with its Gemini, and what a person does with it."""
+    """A stack with its simulated Gemini, and the actions of its users."""
 
     def __init__(self, here, gemini, aws):
         self.here, self.gemini, self.aws = here, gemini, aws
@@ -42,7 +43,7 @@ class Deployment:
         self.dead = {url.rsplit("-", 2)[1]: url for url in outputs["DeadLetterQueueUrls"].split()}
 
     def run_aws(self, *arguments):
-        """The aws command, as a person types it."""
+        """Runs the aws command, as a user types it, and returns its output."""
         ran = subprocess.run([self.aws, *map(str, arguments)], env=self.here.environment, text=True, capture_output=True)
         if ran.returncode != 0:
             raise Failed(f"aws {' '.join(map(str, arguments))}: {ran.stderr}")
@@ -56,12 +57,13 @@ class Deployment:
         return self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
 
     def job_of(self, name):
-        """The folder of the job that a manifest of this name became, once it is there."""
+        """Returns the folder of the job that a manifest of this name became, or None before it
+        exists."""
         found = {key.split("/")[1] for key in self.keys(f"jobs/{name}-")}
         return f"jobs/{found.pop()}/" if found else None
 
     def finished(self, name, seconds=180):
-        """Waits until a job has its marker, and gives its folder and the marker's name."""
+        """Waits until a job has its marker. Returns its folder and the marker's name."""
         def ended():
             if job := self.job_of(name):
                 for marker in ["_SUCCESS", "_PARTIAL", "_FAILED", "_REJECTED", "_CANCELLED", "_DRY_RUN"]:
@@ -71,7 +73,7 @@ class Deployment:
         return self.wait_until(ended, seconds, f"{name} is not finished")
 
     def submitted(self, name, seconds=60):
-        """Waits until the first shard of a job has its batch, and gives the job's folder."""
+        """Waits until the first shard of a job has its batch. Returns the job's folder."""
         def is_submitted():
             for state in self.keys(f"{self.job_of(name) or 'jobs/none/'}shards/0000/state.json"):
                 if json.loads(self.read(state))["phase"]["name"] == "submitted":
@@ -80,7 +82,8 @@ class Deployment:
         return self.wait_until(is_submitted, seconds, f"{name} has no batch")
 
     def wait_until(self, looks, seconds, otherwise):
-        """Looks until there is something to see, and gives that; fails with what the jobs and the functions say."""
+        """Calls `looks` until it returns a true value, and returns that. After the deadline it fails
+        with the status of all jobs and the last warnings of the functions."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if seen := looks():
@@ -90,7 +93,7 @@ class Deployment:
         raise Failed(f"{otherwise} after {seconds} s:\n{jobs}\n{self.complaints()}")
 
     def log_lines(self, function):
-        """All that a function has said, as objects."""
+        """Returns all log lines of a function, as objects."""
         group, lines = f"/aws/lambda/{STACK}-{function}", []
         for page in self.logs.get_paginator("filter_log_events").paginate(logGroupName=group):
             for event in page["events"]:
@@ -101,16 +104,16 @@ class Deployment:
         return lines
 
     def complaints(self):
-        """The last warnings and errors of all functions."""
-        said = []
+        """Returns the last warnings and errors of all functions."""
+        found = []
         for function in FUNCTIONS:
             with contextlib.suppress(Exception):
                 lines = [line for line in self.log_lines(function) if line.get("level") in ("WARN", "ERROR")]
-                said += [f"{function}: {line['message']}" for line in lines[-3:]]
-        return "\n".join(said) or "no function complains"
+                found += [f"{function}: {line['message']}" for line in lines[-3:]]
+        return "\n".join(found) or "no function logged a warning or an error"
 
     def batches(self):
-        """How many batches Gemini was asked for, ever."""
+        """Returns how many batches were ever created at Gemini."""
         request = urllib.request.Request(f"{self.gemini}/v1beta/batches?pageSize=1000",
                                          headers={"x-goog-api-key": CANARY})
         with urllib.request.urlopen(request) as answer:
@@ -122,12 +125,12 @@ def expect(holds, what):
         raise Failed(what)
 
 
-# The first of all: the poller stands on it.
-def a_message_comes_back_when_its_visibility_says(at):
+# It is the first check, because every wait depends on it.
+def a_message_returns_when_its_visibility_timeout_ends(at):
     at.run_aws("s3", "cp", SAMPLES / "first.csv", f"s3://{at.bucket}/inbox/")
     _, marker = at.finished("first")
     expect(marker == "_SUCCESS", marker)
-    # Each question about the batch is a delivery of the one message; the ages tell when they were.
+    # Each status request is a delivery of the same message. The ages of the batch show when they were.
     ages = [line["BatchAge"] for line in at.log_lines("poll") if "BatchAge" in line]
     waits = [later - sooner for sooner, later in zip(ages, ages[1:])]
     expect(len(ages) >= 3, f"asked at {ages} s: the batch should have been waited for")
@@ -139,25 +142,25 @@ def a_sweep_counts_the_batch_that_is_live(at):
     at.s3.put_object(Bucket=at.bucket, Key="inbox/regretted.csv", Body=(SAMPLES / "first.csv").read_bytes(),
                      Metadata={"run": "2"})
     at.submitted("regretted")
-    # The schedule comes in an hour. A person may sweep at any time.
+    # The schedule is due in an hour, but an operator may sweep at any time.
     answer = at.here.log.parent / "sweep.json"
-    said = json.loads(at.run_aws("lambda", "invoke", "--function-name", f"{STACK}-sweep", answer))
-    expect("FunctionError" not in said, f"{said}: {answer.read_text()}\n{at.complaints()}")
+    invoked = json.loads(at.run_aws("lambda", "invoke", "--function-name", f"{STACK}-sweep", answer))
+    expect("FunctionError" not in invoked, f"{invoked}: {answer.read_text()}\n{at.complaints()}")
     counted = {name: value for line in at.log_lines("sweep") for name, value in line.items()}
     wanted = {"Sweeps": 1, "LiveBatches": 1, "StaleShards": 0, "ExtraBatches": 0, "OrphanBatches": 0}
     found = {name: counted.get(name, 0) for name in wanted}
     expect(found == wanted, f"{found}\n{at.complaints()}")
-    expect(at.keys("stack/ledger.json"), "there is no ledger")
+    expect(at.keys("stack/ledger.json"), "the ledger does not exist")
 
 
-def a_cancelled_job_ends_with_what_it_has(at):
+def a_canceled_job_ends_with_its_marker(at):
     job = at.submitted("regretted")
     at.run_aws("s3api", "put-object", "--bucket", at.bucket, "--key", f"control/{job.split('/')[1]}/cancel")
     _, marker = at.finished("regretted")
     expect(marker == "_CANCELLED", marker)
     statuses = [json.loads(line)["status"] for line in at.read(job + "results.jsonl").splitlines()]
     expect(statuses == ["cancelled"] * 5, statuses)
-    expect(not at.keys(job + "images/"), "there are images of a batch that never began")
+    expect(not at.keys(job + "images/"), "a batch that never began has images")
 
 
 def images_appear(at):
@@ -173,17 +176,17 @@ def images_appear(at):
 def a_second_drop_buys_nothing(at):
     bought, before = at.batches(), at.keys("jobs/")
     at.run_aws("s3", "cp", SAMPLES / "catalog.csv", f"s3://{at.bucket}/inbox/acme/")
-    # Under another key it is refused, and its job is named.
+    # Under another key it is rejected, and the report names its job.
     at.run_aws("s3", "mv", f"s3://{at.bucket}/inbox/acme/catalog.csv", f"s3://{at.bucket}/inbox/moved.csv")
     moved, marker = at.finished("moved")
     expect(marker == "_REJECTED", marker)
-    expect(b"same_content" in at.read(moved + "validation.csv"), "it is not said why")
+    expect(b"same_content" in at.read(moved + "validation.csv"), "the report does not give the reason")
     before = at.keys("jobs/")
-    # A bad manifest, dropped afterwards, is done when the other is.
+    # A bad manifest follows. Once it is rejected, the one before it has been handled as well.
     at.s3.put_object(Bucket=at.bucket, Key="inbox/bad.csv", Body=b"key,promt\na,a stone\n")
     job, marker = at.finished("bad")
     expect(marker == "_REJECTED", marker)
-    expect(b"promt" in at.read(job + "validation.csv"), "the wrong column is not named")
+    expect(b"promt" in at.read(job + "validation.csv"), "the report does not name the wrong column")
     expect(at.batches() == bought, "batches were bought")
     expect([key for key in at.keys("jobs/") if not key.startswith(job)] == before, "objects were added")
 
@@ -224,22 +227,22 @@ def a_job_of_2000_items(at):
     at.s3.put_object(Bucket=at.bucket, Key="inbox/stones.jsonl", Body="\n".join(items).encode())
     job, marker = at.finished("stones", 600)
     expect(marker == "_SUCCESS", marker)
-    expect(len(at.keys(job + "images/")) == 2000, "not all images are there")
+    expect(len(at.keys(job + "images/")) == 2000, "images are missing")
     summary = json.loads(at.read(job + "summary.json"))
     expect(len(summary["shards"]) == 2, f"{len(summary['shards'])} shards")
 
 
-def nobody_was_denied_anything(at):
+def no_function_was_denied_access(at):
     text = "\n".join(json.dumps(line) for function in FUNCTIONS for line in at.log_lines(function))
     expect("AccessDenied" not in text, f"a function was denied something:\n{at.complaints()}")
-    said = {field for function in FUNCTIONS for line in at.log_lines(function) for field in line}
+    logged = {field for function in FUNCTIONS for line in at.log_lines(function) for field in line}
     wanted = {"timestamp", "level", "message", "service", "cold_start", "function_name", "function_request_id",
               "correlation_id", "shard", "ImagesSucceeded", "ShardsDone", "CostUsd"}
-    expect(wanted <= said, f"no log line has {wanted - said}")
+    expect(wanted <= logged, f"no log line has {wanted - logged}")
 
 
 def the_key_is_nowhere(at):
-    """Objects, queues, logs, environments, template, and what MiniStack itself said."""
+    """Searches objects, queues, logs, environments, the template and MiniStack's own log."""
     places = {f"s3://{at.bucket}/{key}": at.read(key) for key in at.keys("") if not key.endswith(".jpg")}
     places["images"] = b"".join(at.read(key) for key in at.keys("jobs/") if "/first/" in key)
     for name, url in (at.queues | {f"{name}-dead": url for name, url in at.dead.items()}).items():
@@ -252,9 +255,9 @@ def the_key_is_nowhere(at):
         places[f"configuration of {function}"] = json.dumps(configuration, default=str).encode()
         group = f"/aws/lambda/{STACK}-{function}"
         pages = at.logs.get_paginator("filter_log_events").paginate(logGroupName=group)
-        said = "\n".join(event["message"] for page in pages for event in page["events"])
-        expect(said, f"{function} has said nothing")
-        places[f"log of {function}"] = said.encode()
+        logged = "\n".join(event["message"] for page in pages for event in page["events"])
+        expect(logged, f"{function} has logged nothing")
+        places[f"log of {function}"] = logged.encode()
     places["template"] = json.dumps(formation.get_template(StackName=STACK), default=str).encode()
     places["events of the stack"] = json.dumps(formation.describe_stack_events(StackName=STACK), default=str).encode()
     places["log of the account"] = at.here.log.read_bytes()
@@ -264,23 +267,23 @@ def the_key_is_nowhere(at):
 
 
 CHECKS = [
-    a_message_comes_back_when_its_visibility_says,
+    a_message_returns_when_its_visibility_timeout_ends,
     a_sweep_counts_the_batch_that_is_live,
-    a_cancelled_job_ends_with_what_it_has,
+    a_canceled_job_ends_with_its_marker,
     images_appear,
     a_second_drop_buys_nothing,
     a_dry_run_ends_with_its_estimate,
     a_missing_document_blocks_a_job_until_it_is_back,
     a_job_of_2000_items,
-    nobody_was_denied_anything,
+    no_function_was_denied_access,
     the_key_is_nowhere,
 ]
 
 
 @contextlib.contextmanager
 def simulated_gemini(darkroom, folder):
-    """Gemini's side, on loopback, which accepts the canary and no other key. The second batch never begins: it is the
-    one that is cancelled."""
+    """Serves the simulated Gemini on loopback. It accepts only the canary as key. The second batch
+    never begins: it is the one that is canceled."""
     log = folder / "gemini.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -294,14 +297,14 @@ def simulated_gemini(darkroom, folder):
                 break
             time.sleep(0.1)
         else:
-            raise Failed(f"the simulated Gemini does not start: {log.read_text()}")
+            raise Failed(f"the simulated Gemini did not start within 10 s: {log.read_text()}")
         yield found.group()
     finally:
         end(process)
 
 
 def take_away(here, function, action):
-    """Takes an action out of every statement of a function's role."""
+    """Removes an action from every statement of a function's role."""
     iam = here.client("iam")
     configuration = here.client("lambda").get_function_configuration(FunctionName=f"{STACK}-{function}")
     role = configuration["Role"].rsplit("/", 1)[1]
@@ -311,7 +314,7 @@ def take_away(here, function, action):
         for statement in document["Statement"]:
             actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
             taken += actions.count(action)
-            # A statement needs an action; this one allows nothing.
+            # A statement needs an action; this one permits nothing that the function uses.
             statement["Action"] = [kept for kept in actions if kept != action] or ["sts:GetCallerIdentity"]
         iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
     expect(taken, f"{function} has no {action} to take away")
@@ -342,8 +345,8 @@ def main():
         except Failed as failure:
             sys.exit(f"failed: {failure}")
         here.delete(STACK)
-        expect(at.keys("jobs/"), "the bucket went with the stack")
-    print("the deployed stack: all checks hold")
+        expect(at.keys("jobs/"), "the bucket was deleted with the stack")
+    print("the deployed stack: all checks passed")
 
 
 main()

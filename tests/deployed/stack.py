@@ -1,10 +1,12 @@
-"""MiniStack as an AWS account on loopback, and the template deployed to it by SAM as to any account.
+"""MiniStack as an AWS account on loopback, to which SAM deploys the template as to any account.
 
-Permissions count there (`AUTH=true`): each function runs with the keys of its role, and the policies of bucket and
-queues hold. They want TLS, so MiniStack answers with a certificate made for it, which functions and clients trust by
-SSL_CERT_FILE and AWS_CA_BUNDLE. `test` is the key of the account's root, whom no policy binds.
+Permissions are enforced (`AUTH=true`): each function runs with the keys of its role, and the
+policies of the bucket and the queues apply. They require TLS, so MiniStack has a certificate, which
+functions and clients trust through SSL_CERT_FILE and AWS_CA_BUNDLE. `test` is the key of the
+account's root user, to whom no policy applies.
 
-As a command, it deploys a packaged template twice, prints the stack's outputs as JSON, deletes the stack and ends:
+As a command, it deploys a packaged template twice, prints the stack's outputs as JSON, deletes the
+stack and exits:
 
     "$(tests/python)/bin/python" tests/deployed/stack.py target/lambda/x86_64/template.yaml [Parameter=Value …]
 """
@@ -28,22 +30,24 @@ import trustme
 
 ROOT = Path(__file__).resolve().parents[2]
 REGION = "us-east-1"
-# MiniStack knows neither s3:if-match nor s3:if-none-match: a policy that asks for them would refuse every write.
+# MiniStack supports neither s3:if-match nor s3:if-none-match, so a policy with these conditions
+# would deny every write.
 EMULATED = {"EnforceConditionalWrites": "false"}
 
 
 @dataclass
 class Account:
-    """An AWS account that is there as long as the process that answers for it."""
+    """An AWS account that exists for as long as the process that emulates it."""
 
     endpoint: str
-    # What an AWS client needs to reach it as root, by its environment: boto3, `aws`, `sam`.
+    # The environment in which an AWS client (boto3, `aws`, `sam`) uses the account as root.
     environment: dict[str, str]
     log: Path
     _clients: contextlib.ExitStack
 
     def client(self, service):
-        """A boto3 client with root's key. It is closed with the account: MiniStack waits for open connections."""
+        """Returns a boto3 client with the root key. It is closed with the account, because MiniStack
+        waits for open connections when it stops."""
         keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": REGION}
         trusted = self.environment["AWS_CA_BUNDLE"]
         client = boto3.client(service, endpoint_url=self.endpoint, verify=trusted, **keys)
@@ -51,27 +55,29 @@ class Account:
         return client
 
     def deploy(self, template, stack="darkroom", **parameters):
-        """Deploys a packaged template by `sam deploy`; what it says comes back, and is the error if it fails."""
+        """Deploys a packaged template with `sam deploy` and returns the output. If it fails, the
+        output is in the error."""
         given = [f"{name}={value}" for name, value in (EMULATED | parameters).items()]
-        said = self._sam("deploy", "--template-file", template, "--stack-name", stack, "--resolve-s3",
-                         "--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset", "--no-progressbar",
-                         "--parameter-overrides", *given)
+        output = self._sam("deploy", "--template-file", template, "--stack-name", stack, "--resolve-s3",
+                           "--capabilities", "CAPABILITY_IAM", "--no-fail-on-empty-changeset", "--no-progressbar",
+                           "--parameter-overrides", *given)
         self._make_numbers()
-        return said
+        return output
 
     def _make_numbers(self):
-        """CloudFormation makes numbers of numeric parameters. MiniStack leaves them text, at which its pollers stop."""
+        """Turns numeric parameters into numbers, as CloudFormation does. MiniStack leaves them as
+        text, and its pollers fail on that."""
         functions = self.client("lambda")
         for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
             most = int(mapping["ScalingConfig"]["MaximumConcurrency"])
             functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": most})
 
     def delete(self, stack="darkroom"):
-        """Deletes a stack, by `sam delete`. Its bucket stays."""
+        """Deletes a stack with `sam delete`. Its bucket remains."""
         return self._sam("delete", "--stack-name", stack, "--no-prompts")
 
     def outputs(self, stack="darkroom"):
-        """What a stack's outputs say."""
+        """Returns a stack's outputs, by name."""
         [described] = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
         return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
 
@@ -86,7 +92,7 @@ class Account:
 
 @contextlib.contextmanager
 def account():
-    """Starts MiniStack on a free port of loopback, and ends it, with all that it was told to keep."""
+    """Starts MiniStack on a free loopback port, and afterwards stops it and deletes its data."""
     with tempfile.TemporaryDirectory(prefix="darkroom-") as work, contextlib.ExitStack() as started:
         work = Path(work)
         authority = trustme.CA()
@@ -97,7 +103,7 @@ def account():
 
         port = free_port()
         endpoint = f"https://127.0.0.1:{port}"
-        # Nothing of a person's own account: no profile, no credentials, no settings.
+        # Nothing of the developer's own account: no profile, no credentials, no settings.
         kept = ("PATH", "LANG", "CARGO_TARGET_DIR")
         client = {name: os.environ[name] for name in kept if name in os.environ} | {
             "HOME": str(work),
@@ -119,12 +125,12 @@ def account():
             "USE_SSL": "1",
             "MINISTACK_SSL_CERT": str(work / "certificate.pem"),
             "MINISTACK_SSL_KEY": str(work / "key.pem"),
-            # The functions inherit it, and trust MiniStack by it.
+            # The functions inherit this variable and therefore trust MiniStack.
             "SSL_CERT_FILE": str(work / "ca.pem"),
         }
         log = started.enter_context((work / "ministack.log").open("w"))
         command = [Path(sys.executable).parent / "ministack"]
-        # A session of its own: MiniStack and the functions that it starts are ended together.
+        # A separate session, so that MiniStack and the functions that it starts are stopped together.
         ministack = subprocess.Popen(command, env=server, stdout=log, stderr=log, start_new_session=True)
         started.callback(end, ministack)
         here = Account(endpoint, client, work / "ministack.log", started.enter_context(contextlib.ExitStack()))
@@ -133,7 +139,7 @@ def account():
 
 
 def end(process):
-    """Ends the leader of a session, and all that it started."""
+    """Stops the leader of a session and every process that it started."""
     for signal_, seconds in [(signal.SIGTERM, 10), (signal.SIGKILL, 10)]:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal_)

@@ -1,7 +1,10 @@
-"""Prints how large each function's zip is, and how long it takes from its start until it asks Lambda's runtime API for
-its first event, beside the least that a function in Rust can be: python cold_start.py FOLDER_OF_ZIPS HELLO
+"""Prints the size of each function's zip, and the time from its start until it requests its first
+event from Lambda's runtime API, compared with a minimal Rust function:
 
-The runtime API is played on loopback. Each program is started in turn; the medians are shown."""
+    python cold_start.py FOLDER_OF_ZIPS HELLO
+
+The runtime API is simulated on loopback. The programs are started in turn, and the medians are
+printed."""
 
 import argparse
 import http.server
@@ -15,7 +18,7 @@ import zipfile
 from pathlib import Path
 
 ROUNDS = 41
-# What the template gives to functions; nothing of it is reached before the first event.
+# The variables that the template sets. None of the addresses is contacted before the first event.
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
@@ -30,7 +33,7 @@ ENVIRONMENT = {
 
 
 class RuntimeApi(http.server.BaseHTTPRequestHandler):
-    """Notes when the first event is asked for, and gives none."""
+    """Records when the first event is requested, and never returns one."""
 
     asked = threading.Event()
     at = 0.0
@@ -46,7 +49,7 @@ class RuntimeApi(http.server.BaseHTTPRequestHandler):
 
 
 def start(binary, api):
-    """Milliseconds from the start of the process to its first question."""
+    """Returns the milliseconds from the start of the process to its first request."""
     RuntimeApi.asked.clear()
     begun = time.perf_counter()
     process = subprocess.Popen([binary], env=ENVIRONMENT | {"AWS_LAMBDA_RUNTIME_API": api}, stdout=subprocess.PIPE,
@@ -54,7 +57,8 @@ def start(binary, api):
     try:
         if not RuntimeApi.asked.wait(20):
             process.kill()
-            raise SystemExit(f"{binary} asks for no event: {process.stdout.read().decode(errors='replace')}")
+            output = process.stdout.read().decode(errors="replace")
+            raise SystemExit(f"{binary} did not request an event within 20 s: {output}")
         return (RuntimeApi.at - begun) * 1000
     finally:
         process.kill()
@@ -79,7 +83,7 @@ def main():
             binary.chmod(0o755)
             programs[path.stem], sizes[path.stem] = binary, (path.stat().st_size, binary.stat().st_size)
         if len(programs) < 2:
-            raise SystemExit(f"there are no zips in {chosen.zips}")
+            raise SystemExit(f"no zips found in {chosen.zips}")
         times = {name: [] for name in programs}
         for _ in range(ROUNDS):
             for name, binary in programs.items():

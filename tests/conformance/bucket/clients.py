@@ -1,4 +1,6 @@
-"""minio, and pandas upon s3fs, judge the local host's bucket, and each drops a manifest: python clients.py LARGE_FILE
+"""Tests the bucket of `darkroom serve` with minio, and with pandas on s3fs. Each drops a manifest:
+
+    python clients.py LARGE_FILE
 
 The endpoint and the credentials are in the environment, as `darkroom serve` prints them."""
 
@@ -20,7 +22,7 @@ JPEG = b"\xff\xd8"
 
 
 def waited_for(look):
-    """What `look` answers as soon as it is anything."""
+    """Calls `look` until it returns a true value, and returns that."""
     deadline = time.monotonic() + 60
     while not (found := look()):
         assert time.monotonic() < deadline, "the job has not ended within a minute"
@@ -35,7 +37,7 @@ def minio(large):
     Path("minio.jsonl").write_text(f'{{"key": "door", "prompt": "a blue door for {name}"}}\n')
     client.fput_object(BUCKET, f"inbox/{name}.jsonl", "minio.jsonl")
 
-    # In parts of which none is said how many there will be, then put together of parts of others on the server.
+    # An upload in parts whose number is not known in advance, then objects composed on the server.
     with large.open("rb") as stream:
         client.put_object(BUCKET, "large/minio.bin", stream, length=-1, part_size=5 << 20)
     client.copy_object(BUCKET, "large/copy.bin", CopySource(BUCKET, "large/minio.bin"))
@@ -58,14 +60,14 @@ def minio(large):
     print(f"minio {version('minio')}: passed")
 
 
-def pandas_upon_s3fs(large):
+def pandas_on_s3fs(large):
     bucket = s3fs.S3FileSystem(use_listings_cache=False)
     name = f"pandas-{uuid.uuid4().hex[:8]}"
     table = pandas.DataFrame({"key": ["door", "lamp"], "prompt": [f"a blue door for {name}", "a green lamp"]})
     table.to_csv(f"s3://{BUCKET}/inbox/{name}.csv", index=False)
 
     bucket.put_file(str(large), f"{BUCKET}/large/s3fs.bin", chunksize=5 << 20)
-    # Copied in parts by ranges, as an object of more than 5 GiB would be.
+    # A copy in parts, by ranges, as for an object of more than 5 GiB.
     bucket.copy(f"{BUCKET}/large/s3fs.bin", f"{BUCKET}/large/copy.bin")
     bucket.merge(f"{BUCKET}/large/both.bin", [f"{BUCKET}/large/s3fs.bin", f"{BUCKET}/large/copy.bin"])
     assert bucket.cat_file(f"{BUCKET}/large/both.bin") == large.read_bytes() * 2
@@ -82,4 +84,4 @@ def pandas_upon_s3fs(large):
 
 
 minio(Path(sys.argv[1]))
-pandas_upon_s3fs(Path(sys.argv[1]))
+pandas_on_s3fs(Path(sys.argv[1]))

@@ -1,5 +1,5 @@
-// The AWS SDK for JavaScript judges the local host's bucket, with streams of unknown length, and drops a manifest:
-// node stream.mjs LARGE_FILE
+// Tests the bucket of `darkroom serve` with the AWS SDK for JavaScript and streams of unknown length,
+// and drops a manifest: node stream.mjs LARGE_FILE
 //
 // The endpoint and the credentials are in the environment, as `darkroom serve` prints them.
 import assert from 'node:assert/strict';

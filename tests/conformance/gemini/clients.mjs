@@ -1,5 +1,7 @@
-// Vercel's AI SDK and Google's old SDK for JavaScript judge the simulated Gemini: node clients.mjs URL
-// Nothing here knows how the service is made; what it checks is what the clients make of the answers.
+// Tests the simulated Gemini with Vercel's AI SDK and Google's previous SDK for JavaScript:
+// node clients.mjs URL
+//
+// It uses no code of the simulation and checks only what the clients return.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -33,7 +35,7 @@ function jpegSize(bytes) {
   }
 }
 
-/** An image by itself, one made from it, and one as a part of a text and of a streamed text. */
+/** A single image, one made from it, and one as a part of a text and of a streamed text. */
 async function aiSdkImages() {
   const painter = google.image(model);
   const { image, usage } = await generateImage({ model: painter, prompt: 'a blue door', aspectRatio: '3:2' });
@@ -59,7 +61,7 @@ async function aiSdkFiles() {
   assert.match(providerReference.google, /\/files\//);
 }
 
-/** A batch of images from its start to its results, the list of batches, and a cancelled one. */
+/** A batch of images from its start to its results, the list of batches, and a canceled batch. */
 async function aiSdkBatches() {
   const wanted = { lamp: ['1:1', [1024, 1024]], chair: ['16:9', [1376, 768]], desk: ['9:16', [768, 1376]] };
   const image = (id, aspectRatio) => ({ id, type: 'image', model, prompt: `a ${id}`, aspectRatio });
@@ -86,7 +88,7 @@ async function aiSdkBatches() {
   for (const { id } of [batch, other]) assert.ok(batches.some((listed) => listed.id === id), id);
 }
 
-/** Google's SDK before the present one: a multipart upload, an image, a streamed one, and a count of tokens. */
+/** Google's previous SDK: a multipart upload, an image, a streamed image, and a count of tokens. */
 async function oldSdk() {
   const files = new GoogleAIFileManager('judge', { baseUrl: url });
   const bytes = Buffer.from([0x89, 0x50, 0x0d, 0x0a, 0x2d, 0x2d, 0xff, 0x0d, 0x0a]);

@@ -1,6 +1,6 @@
-"""litellm and langchain-google-genai judge the simulated Gemini: python clients.py URL
+"""Tests the simulated Gemini with litellm and langchain-google-genai: python clients.py URL
 
-Nothing here knows how the service is made; what it checks is what the clients make of the answers."""
+It uses no code of the simulation and checks only what the clients return."""
 
 import base64
 import io
@@ -11,7 +11,7 @@ import sys
 import time
 from importlib.metadata import version
 
-# Else litellm asks the internet for its prices when it is imported.
+# Without this, litellm downloads prices from the internet when it is imported.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
 import litellm
@@ -23,7 +23,7 @@ TO_GEMINI = {"api_key": "judge", "api_base": URL}
 
 
 def jpeg_size(data):
-    """Width and height, from the first frame header of a JPEG file."""
+    """Returns width and height, from the first frame header of a JPEG file."""
     assert data[:2] == b"\xff\xd8", data[:8]
     at = 2
     while True:
@@ -43,7 +43,7 @@ def litellm_image():
 
 
 def litellm_batch():
-    """A batch of a file, from its upload to its results."""
+    """Runs a batch from the upload of its file to its results."""
     keys = ["sky/wide", "sky/tall"]
     request = {"contents": [{"parts": [{"text": "the sky"}]}], "generationConfig": {"responseModalities": ["IMAGE"]}}
     lines = "".join(json.dumps({"key": key, "request": request}) + "\n" for key in keys)
