@@ -1,5 +1,7 @@
 //! Every kind of call honors the proxies in the settings.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
