@@ -159,7 +159,7 @@ async fn a_shard_that_waits_says_for_what() {
     assert!(
         waits
             .iter()
-            .any(|note| note.contains("1 batches are live, of 1 that may be")),
+            .any(|note| note.contains("1 of at most 1 batches are live")),
         "{waits:?}"
     );
     assert!(
@@ -238,7 +238,7 @@ async fn of_two_jobs_under_one_daily_cap_one_waits_and_says_when_it_will_go() {
     .unwrap();
     let said = said.lock().unwrap().clone();
     let why = |note: &&String| {
-        note.contains("of the $0.20 that may be spent a day are spent or reserved")
+        note.contains("of the daily cap of $0.20 is spent or reserved")
     };
     let when = "it goes at 2026-11-22T00:00:00Z, when the next day begins";
     let told: Vec<&String> = said.iter().filter(why).collect();
