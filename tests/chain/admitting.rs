@@ -237,10 +237,8 @@ async fn of_two_jobs_under_one_daily_cap_one_waits_and_says_when_it_will_go() {
     .await
     .unwrap();
     let said = said.lock().unwrap().clone();
-    let why = |note: &&String| {
-        note.contains("of the daily cap of $0.20 is spent or reserved")
-    };
-    let when = "it goes at 2026-11-22T00:00:00Z, when the next day begins";
+    let why = |note: &&String| note.contains("of the daily cap of $0.20 is spent or reserved");
+    let when = "it is submitted at 2026-11-22T00:00:00Z, when the next day begins";
     let told: Vec<&String> = said.iter().filter(why).collect();
     assert!(
         !told.is_empty() && told.iter().all(|note| note.contains(when)),
