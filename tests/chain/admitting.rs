@@ -1,4 +1,4 @@
-//! Many jobs, and few places: all get their turn, and no limit is passed.
+//! Many jobs share few batches: each gets its turn, and no limit is exceeded.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,11 +18,12 @@ use darkroom::{
     models::{Catalog, Tier},
     money::Usd,
     settings::MaxLiveBatches,
+    status::ShardPhase,
 };
 use gemini_sim::Scenario;
-use tests::{Making, World};
+use tests::{BatchResponse, TestCloud};
 
-use super::{acknowledged, another_run, delivered, planned, state, stones};
+use super::{another_run, planned, state, stones};
 
 const JOBS: usize = 10;
 
@@ -34,36 +35,32 @@ fn limits(live_batches: u32, daily_usd: &str) -> ProjectLimits {
     }
 }
 
-/// Ten jobs of two batches each, dropped in one moment.
-async fn ten_jobs(limits: ProjectLimits, scenario: Scenario) -> World {
+/// Drops ten jobs of two batches each at the same moment.
+async fn ten_jobs(limits: ProjectLimits, scenario: Scenario) -> TestCloud {
     let mut settings = CloudConfig::default().settings;
     settings.shard.requests = 6;
-    let world = World::made_with(Making {
-        scenario,
-        settings,
-        limits: Some(limits),
-        ..Making::default()
-    })
-    .unwrap();
+    let cloud = TestCloud::builder()
+        .scenario(scenario)
+        .settings(settings)
+        .limits(limits)
+        .build();
     for number in 0..JOBS {
-        world
+        cloud
             .put(
                 &format!("inbox/job-{number}.jsonl"),
                 another_run(&number.to_string(), &stones(12)),
             )
-            .await
-            .unwrap();
+            .await;
     }
-    world
+    cloud
 }
 
-/// What each batch has cost, by the usage that Gemini told: the batch's name, and dollars.
-fn costs(world: &World) -> BTreeMap<String, Usd> {
+/// Returns the cost of each batch by name, from the usage that Gemini reported.
+fn costs(cloud: &TestCloud) -> BTreeMap<String, Usd> {
     let catalog = Catalog::built_in();
     let mut costs: BTreeMap<String, Usd> = BTreeMap::new();
-    for (_, lines) in world
+    for (_, lines) in cloud
         .objects()
-        .unwrap()
         .into_iter()
         .filter(|(key, _)| key.contains("/results/"))
     {
@@ -85,8 +82,8 @@ fn costs(world: &World) -> BTreeMap<String, Usd> {
 }
 
 #[tokio::test]
-async fn ten_jobs_share_three_batches_and_a_daily_cap_and_none_starves() {
-    // At some $0.021 an image with its thoughts, 66 images a day; 120 are wanted.
+async fn ten_jobs_share_three_batches_and_a_daily_cap_fairly() {
+    // An image with its thoughts costs about $0.021, so 66 of the 120 images fit into a day.
     let cap = "1.40";
     let scenario = Scenario {
         seed: 2,
@@ -94,31 +91,24 @@ async fn ten_jobs_share_three_batches_and_a_daily_cap_and_none_starves() {
         internal_error_percent: 5,
         ..Scenario::default()
     };
-    let world = ten_jobs(limits(3, cap), scenario).await;
-    world.run().await.unwrap();
-    for job in world.jobs().unwrap() {
-        assert!(
-            world
-                .read(&format!("{job}_SUCCESS"))
-                .await
-                .unwrap()
-                .is_some(),
-            "{job}"
-        );
+    let cloud = ten_jobs(limits(3, cap), scenario).await;
+    cloud.run().await;
+    for job in cloud.jobs() {
+        assert!(cloud.exists(&format!("{job}_SUCCESS")), "{job}");
     }
-    // Refused by Gemini were none: the ledger let no fourth batch go.
-    let created = world.gemini.batches_created();
-    assert_eq!(world.wire.count(":batchGenerateContent"), created);
+    // Gemini refused none, because the ledger never admitted a fourth batch.
+    let created = cloud.gemini.batches_created();
+    assert_eq!(cloud.wire.count(":batchGenerateContent"), created);
     assert!(created >= 2 * JOBS, "{created} batches");
-    let ledger = world.cloud.deps.submit.ledger.read().await.unwrap();
+    let ledger = cloud.local.deps.submit.ledger.read().await.unwrap();
     assert!(
         ledger.live.is_empty() && ledger.waiting.is_empty(),
         "{ledger:?}"
     );
 
-    let costs = costs(&world);
+    let costs = costs(&cloud);
     let mut days: BTreeMap<String, (Usd, BTreeSet<String>)> = BTreeMap::new();
-    for batch in world.cloud.deps.submit.gemini.batches().await.unwrap() {
+    for batch in cloud.local.deps.submit.gemini.batches().await.unwrap() {
         let (spent, jobs) = days
             .entry(batch.create_time.unwrap().to_string()[..10].to_owned())
             .or_default();
@@ -131,18 +121,18 @@ async fn ten_jobs_share_three_batches_and_a_daily_cap_and_none_starves() {
         "{days:?}"
     );
     assert!((2..=4).contains(&days.len()), "{days:?}");
-    // Each has its turn before any has all.
+    // Each job gets a batch before any gets both.
     assert_eq!(days.values().next().unwrap().1.len(), JOBS, "{days:?}");
 }
 
 #[tokio::test]
-async fn a_shard_that_waits_says_for_what() {
-    let world = ten_jobs(limits(1, "100"), Scenario::default()).await;
+async fn a_waiting_shard_states_its_reason() {
+    let cloud = ten_jobs(limits(1, "100"), Scenario::default()).await;
     let waits: Arc<Mutex<Vec<String>>> = Arc::default();
     let seen = Arc::clone(&waits);
-    host::run(&world.cloud, WaitMode::Jump, pending(), async || {
-        for job in world.jobs()? {
-            if let Some(status) = world.read(&format!("{job}job.json")).await? {
+    host::run(&cloud.local, WaitMode::Jump, pending(), async || {
+        for job in cloud.jobs() {
+            if let Some(status) = cloud.read(&format!("{job}job.json")).await {
                 seen.lock().unwrap().extend(
                     status
                         .lines()
@@ -171,32 +161,29 @@ async fn a_shard_that_waits_says_for_what() {
 }
 
 #[tokio::test]
-async fn a_batch_that_no_day_can_pay_for_any_more_waits_for_another_cap() {
-    let world = planned().await;
-    // Somebody has lowered the cap since the job was planned.
+async fn a_batch_above_a_lowered_daily_cap_waits_for_another_cap() {
+    let cloud = planned().await;
+    // An operator has lowered the cap since the job was planned.
     let deps = submit::deps::Deps {
         limits: limits(3, "0.01"),
-        ..world.cloud.deps.submit.clone()
+        ..cloud.local.deps.submit.clone()
     };
-    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
-    assert!(!acknowledged(
-        &submit::handler::handle(&deps, delivered(&world, SHARDS), deadline).await
-    ));
-    let state = state(&world).await;
-    assert_eq!(state["phase"]["name"], "planned");
+    let deadline = cloud.now() + FUNCTION_TIMEOUT;
     assert!(
-        state["waiting"]
-            .as_str()
-            .unwrap()
-            .contains("above the daily cap of $0.01"),
-        "{state}"
+        !submit::handler::handle(&deps, cloud.deliver(SHARDS), deadline)
+            .await
+            .acknowledged()
     );
-    assert_eq!(world.gemini.batches_created(), 0);
+    let shard = state(&cloud).await;
+    assert_eq!(ShardPhase::from(&shard.phase), ShardPhase::Planned);
+    let reason = shard.waiting.unwrap();
+    assert!(reason.contains("above the daily cap of $0.01"), "{reason}");
+    assert_eq!(cloud.gemini.batches_created(), 0);
 }
 
-/// The notes of a job's shards that wait.
-async fn notes(world: &World, job: &str) -> anyhow::Result<Vec<String>> {
-    let Some(status) = world.read(&format!("{job}job.json")).await? else {
+/// Returns the notes of the job's waiting shards.
+async fn notes(cloud: &TestCloud, job: &str) -> anyhow::Result<Vec<String>> {
+    let Some(status) = cloud.read(&format!("{job}job.json")).await else {
         return Ok(Vec::new());
     };
     let status: serde_json::Value = serde_json::from_str(&status)?;
@@ -209,44 +196,39 @@ async fn notes(world: &World, job: &str) -> anyhow::Result<Vec<String>> {
 }
 
 #[tokio::test]
-async fn of_two_jobs_under_one_daily_cap_one_waits_and_says_when_it_will_go() {
-    // Six images each, at some $0.021 with thoughts, and two days: not both fit into the first.
-    let making = Making {
-        limits: Some(limits(100, "0.20")),
-        ..Making::default()
-    };
-    let world = World::made_with(making).unwrap();
+async fn of_two_jobs_under_one_daily_cap_one_waits_and_states_until_when() {
+    // Each job has six images at about $0.021 with thoughts, so only one job fits into a day.
+    let cloud = TestCloud::builder().limits(limits(100, "0.20")).build();
     for name in ["one", "two"] {
-        world
+        cloud
             .put(
                 &format!("inbox/{name}.jsonl"),
                 another_run(name, &stones(6)),
             )
-            .await
-            .unwrap();
+            .await;
     }
-    let said: Arc<Mutex<BTreeSet<String>>> = Arc::default();
-    let seen = Arc::clone(&said);
-    host::run(&world.cloud, WaitMode::Jump, pending(), async || {
-        for job in world.jobs()? {
-            let notes = notes(&world, &job).await?;
+    let notes_seen: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+    let seen = Arc::clone(&notes_seen);
+    host::run(&cloud.local, WaitMode::Jump, pending(), async || {
+        for job in cloud.jobs() {
+            let notes = notes(&cloud, &job).await?;
             seen.lock().unwrap().extend(notes);
         }
         Ok(false)
     })
     .await
     .unwrap();
-    let said = said.lock().unwrap().clone();
+    let notes_seen = notes_seen.lock().unwrap().clone();
     let why = |note: &&String| note.contains("of the daily cap of $0.20 is spent or reserved");
     let when = "it is submitted at 2026-11-22T00:00:00Z, when the next day begins";
-    let told: Vec<&String> = said.iter().filter(why).collect();
+    let told: Vec<&String> = notes_seen.iter().filter(why).collect();
     assert!(
         !told.is_empty() && told.iter().all(|note| note.contains(when)),
-        "{said:?}"
+        "{notes_seen:?}"
     );
 
-    // It went when it said it would, or sooner, and the cap was kept by what was spent.
-    let days: BTreeSet<String> = world
+    // The job started no later than stated, and the cost of each day stayed below the cap.
+    let days: BTreeSet<String> = cloud
         .gemini
         .records()
         .unwrap()
@@ -258,7 +240,7 @@ async fn of_two_jobs_under_one_daily_cap_one_waits_and_says_when_it_will_go() {
             .all(|day| day == "2026-11-21" || day == "2026-11-22"),
         "{days:?}"
     );
-    let ledger = world.cloud.deps.submit.ledger.read().await.unwrap();
+    let ledger = cloud.local.deps.submit.ledger.read().await.unwrap();
     assert!(
         ledger
             .spent
@@ -266,38 +248,26 @@ async fn of_two_jobs_under_one_daily_cap_one_waits_and_says_when_it_will_go() {
             .all(|spent| *spent <= "0.20".parse().unwrap()),
         "{ledger:?}"
     );
-    for job in world.jobs().unwrap() {
-        assert!(
-            world
-                .read(&format!("{job}_SUCCESS"))
-                .await
-                .unwrap()
-                .is_some(),
-            "{job}"
-        );
+    for job in cloud.jobs() {
+        assert!(cloud.exists(&format!("{job}_SUCCESS")), "{job}");
     }
 }
 
 #[tokio::test]
-async fn a_job_goes_on_the_same_day_once_batches_cost_less_than_was_reserved() {
-    // What may be reserved for two, and less than for three; thoughts cost less than what is kept
-    // for them.
-    let making = Making {
-        limits: Some(limits(100, "0.24")),
-        ..Making::default()
-    };
-    let world = World::made_with(making).unwrap();
+async fn a_job_continues_on_the_same_day_once_batches_cost_less_than_reserved() {
+    // The cap allows reservations for two batches, but not for three. Thoughts cost less than what
+    // is reserved for them.
+    let cloud = TestCloud::builder().limits(limits(100, "0.24")).build();
     for name in ["one", "two"] {
-        world
+        cloud
             .put(
                 &format!("inbox/{name}.jsonl"),
                 another_run(name, &stones(6)),
             )
-            .await
-            .unwrap();
+            .await;
     }
-    world.run().await.unwrap();
-    let records = world.gemini.records().unwrap();
+    cloud.run().await;
+    let records = cloud.gemini.records().unwrap();
     let reserved: Usd = "0.24".parse().unwrap();
     let spent: u64 = records.iter().map(|record| record.bill.nanodollars).sum();
     assert!(Usd::new(rust_decimal::Decimal::new(i64::try_from(spent).unwrap(), 9)) <= reserved);
@@ -311,6 +281,6 @@ async fn a_job_goes_on_the_same_day_once_batches_cost_less_than_was_reserved() {
     );
     assert!(
         records[1].created >= records[0].ended.unwrap(),
-        "it had to wait for what the first one cost"
+        "it had to wait until the first batch was settled"
     );
 }

@@ -1,19 +1,23 @@
-//! Whatever Gemini answers, every key ends as exactly one result.
+//! Every key ends as exactly one result, whatever Gemini responds.
 
 use std::{collections::BTreeSet, future::pending};
 
 use base64_simd::STANDARD;
 use cli::host::{self, WaitMode};
-use darkroom::{job::JobSettings, settings::MaxRounds};
+use darkroom::{
+    job::JobSettings,
+    settings::MaxRounds,
+    status::{JobStatus, ShardPhase, ShardStatus},
+};
 use gemini_sim::Scenario;
 use http::StatusCode;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use tests::{Making, World, wire::Fault};
+use tests::{TestCloud, wire::Fault};
 
 use super::stones;
 
-/// A Gemini that goes wrong in every way at once.
+/// Returns a scenario with every kind of failure at once.
 fn unreliable() -> Scenario {
     Scenario {
         seed: 7,
@@ -42,26 +46,21 @@ fn keys(lines: &[Value]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn with_rounds_every_key_that_may_succeed_becomes_an_image() {
-    // So many that no key can fail in each.
+async fn rounds_make_an_image_of_every_key_that_can_succeed() {
+    // With this number of rounds, no key fails in each.
     let settings = JobSettings {
         max_rounds: MaxRounds::new(9).unwrap(),
         ..JobSettings::default()
     };
-    let world = World::made_with(Making {
-        scenario: unreliable(),
-        settings,
-        ..Making::default()
-    })
-    .unwrap();
-    world.put("inbox/stones.jsonl", stones(120)).await.unwrap();
-    world.run().await.unwrap();
-    let job = &world.jobs().unwrap()[0];
-    let results = world.lines(&format!("{job}results.jsonl")).await.unwrap();
-    assert_eq!(
-        keys(&results),
-        keys(&world.lines(&format!("{job}plan.jsonl")).await.unwrap())
-    );
+    let cloud = TestCloud::builder()
+        .scenario(unreliable())
+        .settings(settings)
+        .build();
+    cloud.put("inbox/stones.jsonl", stones(120)).await;
+    cloud.run().await;
+    let job = cloud.job();
+    let results = job.lines("results.jsonl").await;
+    assert_eq!(keys(&results), keys(&job.lines("plan.jsonl").await));
     let (images, failed) = (
         of_status(&results, "succeeded"),
         of_status(&results, "failed"),
@@ -86,9 +85,9 @@ async fn with_rounds_every_key_that_may_succeed_becomes_an_image() {
             key.ends_with(&format!("images/{}.jpg", image["key"].as_str().unwrap())),
             "{key}"
         );
-        assert!(world.cloud.path_of(&key).is_file());
+        assert!(cloud.path_of(&key).is_file());
     }
-    let summary = world.json(&format!("{job}summary.json")).await.unwrap();
+    let summary = job.json("summary.json").await;
     assert!(
         summary["integrity"]["repeated_keys"].as_u64().unwrap() > 0,
         "{summary}"
@@ -102,23 +101,15 @@ async fn without_rounds_the_retry_manifest_finishes_the_rest() {
         max_rounds: MaxRounds::new(1).unwrap(),
         ..JobSettings::default()
     };
-    let world = World::made_with(Making {
-        scenario: unreliable(),
-        settings,
-        ..Making::default()
-    })
-    .unwrap();
-    world.put("inbox/stones.jsonl", stones(80)).await.unwrap();
-    world.run().await.unwrap();
-    let first = world.jobs().unwrap()[0].clone();
-    assert!(
-        world
-            .read(&format!("{first}_PARTIAL"))
-            .await
-            .unwrap()
-            .is_some()
-    );
-    let results = world.lines(&format!("{first}results.jsonl")).await.unwrap();
+    let cloud = TestCloud::builder()
+        .scenario(unreliable())
+        .settings(settings)
+        .build();
+    cloud.put("inbox/stones.jsonl", stones(80)).await;
+    cloud.run().await;
+    let first = cloud.jobs()[0].clone();
+    assert!(cloud.exists(&format!("{first}_PARTIAL")));
+    let results = cloud.lines(&format!("{first}results.jsonl")).await;
     let missing: Vec<&str> = results
         .iter()
         .filter(|line| line["status"] != "succeeded")
@@ -126,53 +117,38 @@ async fn without_rounds_the_retry_manifest_finishes_the_rest() {
         .collect();
     assert!(!missing.is_empty());
 
-    let retry = world
-        .read(&format!("{first}retry.jsonl"))
-        .await
-        .unwrap()
-        .unwrap();
-    world.put("inbox/retry.jsonl", retry).await.unwrap();
-    world.run().await.unwrap();
-    let second = world
+    let retry = cloud.text(&format!("{first}retry.jsonl")).await;
+    cloud.put("inbox/retry.jsonl", retry).await;
+    cloud.run().await;
+    let second = cloud
         .jobs()
-        .unwrap()
         .into_iter()
         .find(|job| job.starts_with("jobs/retry-"))
         .unwrap();
-    let retried = world.lines(&format!("{second}plan.jsonl")).await.unwrap();
+    let retried = cloud.lines(&format!("{second}plan.jsonl")).await;
     assert_eq!(keys(&retried), missing);
 }
 
 #[tokio::test]
-async fn a_refused_prompt_is_a_result_and_only_an_empty_answer_is_asked_again() {
+async fn a_refused_prompt_is_a_result_and_only_an_empty_response_is_retried() {
     let scenario = Scenario {
         refuse_percent: 100,
         ..Scenario::default()
     };
-    let world = World::made_with(Making {
-        scenario,
-        ..Making::default()
-    })
-    .unwrap();
-    world.put("inbox/stones.jsonl", stones(60)).await.unwrap();
-    world.run().await.unwrap();
-    let job = &world.jobs().unwrap()[0];
-    assert_eq!(world.gemini.batches_created(), 3);
-    assert!(
-        world
-            .read(&format!("{job}_FAILED"))
-            .await
-            .unwrap()
-            .is_some()
-    );
-    let results = world.lines(&format!("{job}results.jsonl")).await.unwrap();
+    let cloud = TestCloud::builder().scenario(scenario).build();
+    cloud.put("inbox/stones.jsonl", stones(60)).await;
+    cloud.run().await;
+    let job = cloud.job();
+    assert_eq!(cloud.gemini.batches_created(), 3);
+    assert!(job.has("_FAILED"));
+    let results = job.lines("results.jsonl").await;
     let statuses: BTreeSet<&str> = results
         .iter()
         .map(|line| line["status"].as_str().unwrap())
         .collect();
     assert_eq!(statuses, BTreeSet::from(["blocked", "no_image"]));
-    // What was asked three times was worth it to the last but one; what was not is a reason that
-    // stays.
+    // A key with three attempts was retryable after the second; a key with one has a permanent
+    // error.
     let asked_again: Vec<_> = results
         .iter()
         .filter(|line| line["attempts"] != 1)
@@ -196,17 +172,10 @@ async fn a_refused_prompt_is_a_result_and_only_an_empty_answer_is_asked_again() 
             .any(|line| line["error"]["code"] == "IMAGE_SAFETY"),
         "{results:?}"
     );
-    assert_eq!(
-        world
-            .lines(&format!("{job}retry.jsonl"))
-            .await
-            .unwrap()
-            .len(),
-        60
-    );
+    assert_eq!(job.lines("retry.jsonl").await.len(), 60);
 }
 
-/// A batch that takes so many hours.
+/// Returns a scenario in which a batch takes `hours` hours.
 fn slow(hours: u32) -> Scenario {
     let seconds = hours * 60 * 60;
     Scenario {
@@ -217,29 +186,24 @@ fn slow(hours: u32) -> Scenario {
 }
 
 #[tokio::test]
-async fn a_batch_past_its_deadline_is_cancelled_and_salvaged_and_the_rest_is_asked_again() {
+async fn a_batch_past_its_deadline_is_cancelled_and_salvaged_and_the_rest_is_retried() {
     let mut ends = BTreeSet::new();
     for seed in 0..6 {
-        let world = World::made_with(Making {
-            scenario: Scenario { seed, ..slow(60) },
-            ..Making::default()
-        })
-        .unwrap();
-        world.put("inbox/stones.jsonl", stones(8)).await.unwrap();
-        world.run().await.unwrap();
-        let job = &world.jobs().unwrap()[0];
-        assert!(world.wire.count(":cancel") >= 1);
-        let first = world
-            .json(&format!("{job}shards/0000/state.json"))
-            .await
-            .unwrap();
+        let cloud = TestCloud::builder()
+            .scenario(Scenario { seed, ..slow(60) })
+            .build();
+        cloud.put("inbox/stones.jsonl", stones(8)).await;
+        cloud.run().await;
+        let job = cloud.job();
+        assert!(cloud.wire.count(":cancel") >= 1);
+        let first = job.json("shards/0000/state.json").await;
         ends.insert(
             first["phase"]["ended"]["state"]
                 .as_str()
                 .unwrap()
                 .to_owned(),
         );
-        let results = world.lines(&format!("{job}results.jsonl")).await.unwrap();
+        let results = job.lines("results.jsonl").await;
         assert_eq!(results.len(), 8);
         let (images, cancelled) = (
             of_status(&results, "succeeded"),
@@ -252,7 +216,7 @@ async fn a_batch_past_its_deadline_is_cancelled_and_salvaged_and_the_rest_is_ask
         );
         assert!(
             images.iter().any(|line| line["attempts"] == 2),
-            "nothing was asked again"
+            "nothing was retried"
         );
     }
     let both = ["CANCELLED", "SUCCEEDED"].map(str::to_owned);
@@ -264,22 +228,17 @@ async fn a_batch_past_its_deadline_is_cancelled_and_salvaged_and_the_rest_is_ask
 }
 
 #[tokio::test]
-async fn a_batch_that_gemini_lets_expire_is_asked_again_in_a_round() {
-    let world = World::made_with(Making {
-        scenario: slow(200),
-        ..Making::default()
-    })
-    .unwrap();
-    world.put("inbox/stones.jsonl", stones(4)).await.unwrap();
-    // Its cancellation goes unheard, until Gemini gives it up by itself.
-    world.wire.decide(|sent| {
+async fn an_expired_batch_is_retried_in_a_round() {
+    let cloud = TestCloud::builder().scenario(slow(200)).build();
+    cloud.put("inbox/stones.jsonl", stones(4)).await;
+    // The cancel is lost, until Gemini lets the batch expire.
+    cloud.wire.decide(|sent| {
         let answer = || Fault::Answered(StatusCode::OK, "{}".to_owned());
         sent.path.ends_with(":cancel").then(answer)
     });
-    world.run().await.unwrap();
-    let job = &world.jobs().unwrap()[0];
-    assert_eq!(world.gemini.batches_created(), 3);
-    let results = world.lines(&format!("{job}results.jsonl")).await.unwrap();
+    cloud.run().await;
+    assert_eq!(cloud.gemini.batches_created(), 3);
+    let results = cloud.job().lines("results.jsonl").await;
     assert!(
         results.len() == 4 && results.iter().all(|line| line["status"] == "expired"),
         "{results:?}"
@@ -290,9 +249,9 @@ async fn a_batch_that_gemini_lets_expire_is_asked_again_in_a_round() {
     );
 }
 
-/// Answers about the batch as if Gemini had failed it, or had lost its output.
-fn ended_badly(world: &World, metadata: &'static str) {
-    world.wire.decide(move |sent| {
+/// Responds to every request for a batch with an end that has this metadata.
+fn ended_badly(cloud: &TestCloud, metadata: &'static str) {
+    cloud.wire.decide(move |sent| {
         let asked = sent.method == "GET" && sent.path.contains("/batches/");
         let body = format!(
             r#"{{"name":"{}","done":true,{metadata}}}"#,
@@ -303,17 +262,16 @@ fn ended_badly(world: &World, metadata: &'static str) {
 }
 
 #[tokio::test]
-async fn a_failed_batch_gives_every_key_geminis_reason() {
-    let world = World::new().unwrap();
-    world.put("inbox/stones.jsonl", stones(2)).await.unwrap();
+async fn a_failed_batch_gives_every_key_the_reason_of_gemini() {
+    let cloud = TestCloud::new();
+    cloud.put("inbox/stones.jsonl", stones(2)).await;
     ended_badly(
-        &world,
+        &cloud,
         r#""metadata":{"state":"BATCH_STATE_FAILED"},"error":{"code":3,"message":"no such model"}"#,
     );
-    world.run().await.unwrap();
-    let job = &world.jobs().unwrap()[0];
-    assert_eq!(world.gemini.batches_created(), 1);
-    let results = world.lines(&format!("{job}results.jsonl")).await.unwrap();
+    cloud.run().await;
+    assert_eq!(cloud.gemini.batches_created(), 1);
+    let results = cloud.job().lines("results.jsonl").await;
     for line in results {
         assert_eq!(
             (&line["status"], &line["error"]["code"]),
@@ -329,37 +287,23 @@ async fn a_failed_batch_gives_every_key_geminis_reason() {
     }
 }
 
-/// Runs until a shard of the only job is held. Its reason.
-async fn held(world: &World) -> String {
+/// Runs until a shard of the job is held. Returns the reason.
+async fn held(cloud: &TestCloud) -> String {
     let reason = async || {
-        let status = world
-            .json(&format!("{}job.json", world.jobs().ok()?.first()?))
-            .await
-            .ok()?;
-        let shard = status["shards"]
-            .as_array()?
-            .iter()
-            .find(|shard| shard["phase"] == "held")?;
-        Some(shard["note"].as_str()?.to_owned())
+        let job = cloud.jobs().into_iter().next()?;
+        let status = cloud.read(&format!("{job}job.json")).await?;
+        let status: JobStatus = serde_json::from_str(&status).unwrap();
+        let held = |shard: &ShardStatus| shard.phase == ShardPhase::Held;
+        status.shards.into_iter().find(held)?.note
     };
-    let stopped = host::run(&world.cloud, WaitMode::Jump, pending(), async || {
+    let stopped = host::run(&cloud.local, WaitMode::Jump, pending(), async || {
         Ok(reason().await.is_some())
     });
     assert_eq!(stopped.await.unwrap(), host::StopReason::ConditionMet);
     reason().await.unwrap()
 }
 
-async fn say(world: &World, word: &str) {
-    let job = world.jobs().unwrap()[0]
-        .trim_start_matches("jobs/")
-        .to_owned();
-    world
-        .put(&format!("control/{job}{word}"), "")
-        .await
-        .unwrap();
-}
-
-/// What an ended batch can say that does not say where its output is.
+/// Responses for a batch that has ended, without the location of its output.
 const WITHOUT_OUTPUT: [&str; 5] = [
     r#""done":true,"metadata":{"state":"BATCH_STATE_SUCCEEDED","batchStats":{"requestCount":"2","successfulRequestCount":"2"}}"#,
     r#""metadata":{"state":"BATCH_STATE_SUCCEEDED"}"#,
@@ -369,18 +313,18 @@ const WITHOUT_OUTPUT: [&str; 5] = [
 ];
 
 #[tokio::test]
-async fn a_batch_that_does_not_say_where_its_output_is_is_asked_again_and_its_images_come() {
+async fn a_batch_without_the_location_of_its_output_is_polled_until_the_images_arrive() {
     for answer in WITHOUT_OUTPUT {
         for minutes in [1, 59, 60 * 30] {
-            let world = World::new().unwrap();
-            world.put("inbox/stones.jsonl", stones(2)).await.unwrap();
-            let (clock, mut since) = (world.cloud.time.clone(), None);
-            world.wire.decide(move |sent| {
+            let cloud = TestCloud::new();
+            cloud.put("inbox/stones.jsonl", stones(2)).await;
+            let (clock, mut since) = (cloud.local.time.clone(), None);
+            cloud.wire.decide(move |sent| {
                 let asked = sent.method == "GET" && sent.path.contains("/batches/");
                 let late = clock
                     .now()
                     .duration_since(*since.get_or_insert(clock.now()));
-                // As long as the batch runs, what Gemini says itself is true.
+                // While the batch runs, it is reported as running.
                 let is_late = asked && late >= SignedDuration::from_hours(3);
                 let is_late = is_late
                     && late < SignedDuration::from_hours(3) + SignedDuration::from_mins(minutes);
@@ -396,43 +340,29 @@ async fn a_batch_that_does_not_say_where_its_output_is_is_asked_again_and_its_im
                     is_late.then(|| body(answer))
                 }
             });
-            world.run().await.unwrap();
-            let job = &world.jobs().unwrap()[0];
-            assert!(
-                world
-                    .read(&format!("{job}_SUCCESS"))
-                    .await
-                    .unwrap()
-                    .is_some(),
-                "{answer}, {minutes}"
-            );
-            assert_eq!(world.gemini.batches_created(), 1, "{answer}, {minutes}");
+            cloud.run().await;
+            assert!(cloud.job().has("_SUCCESS"), "{answer}, {minutes}");
+            assert_eq!(cloud.gemini.batches_created(), 1, "{answer}, {minutes}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_batch_whose_output_does_not_come_waits_for_a_person_who_may_end_it() {
-    let world = World::new().unwrap();
-    world.put("inbox/stones.jsonl", stones(2)).await.unwrap();
-    without_output(&world);
-    let reason = held(&world).await;
+async fn a_batch_whose_output_is_missing_waits_for_an_operator_who_may_end_it() {
+    let cloud = TestCloud::new();
+    cloud.put("inbox/stones.jsonl", stones(2)).await;
+    without_output(&cloud);
+    let reason = held(&cloud).await;
     assert!(
         reason.contains("batches/") && reason.contains("six weeks"),
         "{reason}"
     );
-    say(&world, "cancel").await;
-    world.run().await.unwrap();
-    let job = &world.jobs().unwrap()[0];
-    assert_eq!(world.gemini.batches_created(), 1);
-    assert!(
-        world
-            .read(&format!("{job}_CANCELLED"))
-            .await
-            .unwrap()
-            .is_some()
-    );
-    let summary = world.json(&format!("{job}summary.json")).await.unwrap();
+    cloud.job().request("cancel").await;
+    cloud.run().await;
+    let job = cloud.job();
+    assert_eq!(cloud.gemini.batches_created(), 1);
+    assert!(job.has("_CANCELLED"));
+    let summary = job.json("summary.json").await;
     assert_eq!(summary["cost"]["unaccounted"]["requests"], 2, "{summary}");
     assert!(
         summary["shards"][0]["batch_name"]
@@ -444,28 +374,21 @@ async fn a_batch_whose_output_does_not_come_waits_for_a_person_who_may_end_it() 
 }
 
 #[tokio::test]
-async fn a_person_may_have_images_bought_again_whose_output_does_not_come() {
-    let world = World::new().unwrap();
-    world.put("inbox/stones.jsonl", stones(2)).await.unwrap();
-    without_output(&world);
-    held(&world).await;
-    world.wire.decide(|_| None);
-    // It is there by now, and nevertheless the person has the last word.
-    say(&world, "approve").await;
-    world.run().await.unwrap();
-    let job = &world.jobs().unwrap()[0];
-    assert!(
-        world
-            .read(&format!("{job}_SUCCESS"))
-            .await
-            .unwrap()
-            .is_some()
-    );
-    assert_eq!(world.gemini.batches_created(), 2);
+async fn an_operator_may_buy_images_again_whose_output_is_missing() {
+    let cloud = TestCloud::new();
+    cloud.put("inbox/stones.jsonl", stones(2)).await;
+    without_output(&cloud);
+    held(&cloud).await;
+    cloud.wire.decide(|_| None);
+    // The output exists by now, but the operator's decision takes precedence.
+    cloud.job().request("approve").await;
+    cloud.run().await;
+    assert!(cloud.job().has("_SUCCESS"));
+    assert_eq!(cloud.gemini.batches_created(), 2);
 }
 
-fn without_output(world: &World) {
-    world.wire.decide(|sent| {
+fn without_output(cloud: &TestCloud) {
+    cloud.wire.decide(|sent| {
         let asked = sent.method == "GET" && sent.path.contains("/batches/");
         let body = format!(
             r#"{{"name":"{}",{}}}"#,
@@ -477,25 +400,18 @@ fn without_output(world: &World) {
 }
 
 #[tokio::test]
-async fn a_held_shard_goes_on_when_gemini_answers_again() {
-    let world = World::new().unwrap();
-    world.put("inbox/stones.jsonl", stones(2)).await.unwrap();
+async fn a_held_shard_continues_when_gemini_responds_again() {
+    let cloud = TestCloud::new();
+    cloud.put("inbox/stones.jsonl", stones(2)).await;
     let mut refusals = 12;
-    world.wire.decide(move |sent| {
+    cloud.wire.decide(move |sent| {
         let refused = sent.method == "GET" && sent.path.contains("/batches/") && refusals > 0;
         refusals -= i32::from(refused);
         refused.then(|| Fault::Answered(StatusCode::SERVICE_UNAVAILABLE, "{}".to_owned()))
     });
-    world.run().await.unwrap();
-    let job = &world.jobs().unwrap()[0];
-    assert!(
-        world
-            .read(&format!("{job}_SUCCESS"))
-            .await
-            .unwrap()
-            .is_some()
-    );
-    assert_eq!(world.gemini.batches_created(), 1);
+    cloud.run().await;
+    assert!(cloud.job().has("_SUCCESS"));
+    assert_eq!(cloud.gemini.batches_created(), 1);
 }
 
 #[tokio::test]
@@ -505,15 +421,10 @@ async fn a_repeated_refusal_is_counted_once() {
         repeated_percent: 100,
         ..Scenario::default()
     };
-    let world = World::made_with(Making {
-        scenario,
-        ..Making::default()
-    })
-    .unwrap();
-    world.put("inbox/stones.jsonl", stones(9)).await.unwrap();
-    world.run().await.unwrap();
-    let job = &world.jobs().unwrap()[0];
-    let summary = world.json(&format!("{job}summary.json")).await.unwrap();
+    let cloud = TestCloud::builder().scenario(scenario).build();
+    cloud.put("inbox/stones.jsonl", stones(9)).await;
+    cloud.run().await;
+    let summary = cloud.job().json("summary.json").await;
     let rounds = summary["cost"]["by_round"].as_array().unwrap();
     let asked: u64 = rounds
         .iter()
@@ -521,7 +432,7 @@ async fn a_repeated_refusal_is_counted_once() {
         .sum();
     assert!(asked >= 9, "{summary}");
     assert_eq!(summary["integrity"]["repeated_keys"], asked);
-    let billed = world.gemini.billed().unwrap();
+    let billed = cloud.gemini.billed().unwrap();
     assert!(
         (summary["cost"]["actual_usd"].as_f64().unwrap() * 1e9 - billed as f64).abs() <= 1_000.0,
         "{summary} {billed}"
@@ -530,25 +441,20 @@ async fn a_repeated_refusal_is_counted_once() {
 
 #[tokio::test]
 async fn cost_is_what_gemini_billed_with_refusals_and_rounds() {
-    // A line that is missing from the output is billed, but nobody can know how much.
+    // A line that is missing from the output is billed at an unknown amount.
     let scenario = Scenario {
         missing_percent: 0,
         ..unreliable()
     };
-    let world = World::made_with(Making {
-        scenario,
-        ..Making::default()
-    })
-    .unwrap();
-    world.put_sample("catalog.csv").await.unwrap();
-    world.run().await.unwrap();
-    let job = &world.jobs().unwrap()[0];
-    let cost = world.json(&format!("{job}summary.json")).await.unwrap()["cost"].clone();
+    let cloud = TestCloud::builder().scenario(scenario).build();
+    cloud.put_sample("catalog.csv").await;
+    cloud.run().await;
+    let cost = cloud.job().json("summary.json").await["cost"].clone();
     let (actual, interactive) = (
         cost["actual_usd"].as_f64().unwrap(),
         cost["interactive_usd"].as_f64().unwrap(),
     );
-    let billed = world.gemini.billed().unwrap();
+    let billed = cloud.gemini.billed().unwrap();
     assert!(
         (actual * 1e9 - billed as f64).abs() <= 1_000.0,
         "{actual} is not {billed} billionths"
@@ -556,7 +462,7 @@ async fn cost_is_what_gemini_billed_with_refusals_and_rounds() {
     assert!((interactive - 2.0 * actual).abs() < 1e-5, "{cost}");
 }
 
-/// A line of a responses file whose image is a PNG, by its header, of this size.
+/// Returns a line of a responses file with the header of a PNG of this size as its image.
 fn image_line(key: &str, width: u32, height: u32) -> String {
     let header = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR";
     let png = [
@@ -572,16 +478,12 @@ fn image_line(key: &str, width: u32, height: u32) -> String {
 }
 
 #[tokio::test]
-async fn whatever_does_not_fit_what_was_asked_is_counted_and_told() {
+async fn results_that_differ_from_their_request_are_counted_and_reported() {
     let settings = JobSettings {
         max_rounds: MaxRounds::new(1).unwrap(),
         ..JobSettings::default()
     };
-    let world = World::made_with(Making {
-        settings,
-        ..Making::default()
-    })
-    .unwrap();
+    let cloud = TestCloud::builder().settings(settings).build();
     let items = [
         json!({ "key": "fits", "prompt": "p", "aspect_ratio": "16:9", "image_size": "2K" }),
         json!({ "key": "small", "prompt": "p", "image_size": "2K" }),
@@ -599,31 +501,30 @@ async fn whatever_does_not_fit_what_was_asked_is_counted_and_told() {
         image_line("small-square", 1024, 1024),
         image_line("twice", 1024, 1024),
         image_line("twice", 1024, 1024),
-        image_line("nobody's", 1024, 1024),
+        image_line("unknown", 1024, 1024),
         "this is no JSON".to_owned(),
         "{}".to_owned(),
     ];
     let output = lines.join("\n");
-    world.wire.decide(move |sent| {
+    cloud.wire.decide(move |sent| {
         sent.path
             .ends_with(":download")
             .then(|| Fault::Answered(StatusCode::OK, output.clone()))
     });
     let manifest: String = items.iter().map(|item| format!("{item}\n")).collect();
-    world.put("inbox/stones.jsonl", manifest).await.unwrap();
-    world.run().await.unwrap();
+    cloud.put("inbox/stones.jsonl", manifest).await;
+    cloud.run().await;
 
-    let job = &world.jobs().unwrap()[0];
-    let summary = world.json(&format!("{job}summary.json")).await.unwrap();
+    let job = cloud.job();
+    let summary = job.json("summary.json").await;
     let wanted = json!({
         "unknown_keys": 1, "repeated_keys": 1, "unreadable_lines": 2, "skipped_lines": 0, "missing": 1,
         "wrong_ratio": 2, "wrong_size": 3,
     });
     assert_eq!(summary["integrity"], wanted);
-    let warnings: Vec<(String, Vec<String>)> = world
-        .lines(&format!("{job}results.jsonl"))
+    let warnings: Vec<(String, Vec<String>)> = job
+        .lines("results.jsonl")
         .await
-        .unwrap()
         .iter()
         .map(|line| {
             let warnings = line["warnings"].as_array().into_iter().flatten();

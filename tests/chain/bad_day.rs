@@ -1,5 +1,4 @@
-//! A job of 5,000 images on a day on which everything goes wrong at once, held against what Gemini
-//! says it did.
+//! A job of 5,000 images on a day on which everything fails at once, compared with what Gemini reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,12 +9,12 @@ use http::Request;
 use http_body_util::BodyExt;
 use seam::transport::{Transport, empty};
 use serde_json::{Value, json};
-use tests::{Making, World};
+use tests::TestCloud;
 
 const IMAGES: usize = 5_000;
 
-/// 3 % refused, 2 % internal errors, 1 % missing, 1 % repeated, shuffled; the second batch never
-/// ends, the fourth expires; creating and asking is refused now and then.
+/// Returns a scenario with 3 % refused, 2 % internal errors, 1 % missing and 1 % repeated results,
+/// shuffled. The second batch never ends, the fourth expires, and some creates and polls are refused.
 fn bad_day() -> Scenario {
     let fault = |rule: &str| rule.parse().unwrap();
     Scenario {
@@ -45,7 +44,7 @@ fn bad_day() -> Scenario {
     }
 }
 
-/// The smallest images there are: what counts here is how many.
+/// Returns a manifest of the smallest images, because only their number matters.
 fn manifest() -> String {
     let item = |number| json!({"key": format!("stone-{number:04}"), "prompt": "a stone", "image_size": "512"});
     (0..IMAGES)
@@ -53,35 +52,34 @@ fn manifest() -> String {
         .collect()
 }
 
-async fn day(max_rounds: u8) -> (World, String) {
+/// Runs the job with this maximum number of rounds. Returns the cloud and the job's folder.
+async fn day(max_rounds: u8) -> (TestCloud, String) {
     let settings = JobSettings {
         max_rounds: MaxRounds::new(max_rounds).unwrap(),
         default_model: "gemini-3.1-flash-image".to_owned(),
         allow_retired_models: true,
         ..JobSettings::default()
     };
-    let world = World::made_with(Making {
-        scenario: bad_day(),
-        settings,
-        ..Making::default()
-    })
-    .unwrap();
-    world.put("inbox/stones.jsonl", manifest()).await.unwrap();
-    world.run().await.unwrap();
-    let job = world.jobs().unwrap().remove(0);
-    (world, job)
+    let cloud = TestCloud::builder()
+        .scenario(bad_day())
+        .settings(settings)
+        .build();
+    cloud.put("inbox/stones.jsonl", manifest()).await;
+    cloud.run().await;
+    let job = cloud.jobs().remove(0);
+    (cloud, job)
 }
 
-/// What Gemini says of one batch.
-struct Told {
+/// What Gemini reports about one batch.
+struct Reported {
     state: String,
     requests: u64,
-    /// The lines of its output file, without what the day did to the connection.
+    /// The lines of its output file, as they are without connection faults.
     lines: Vec<Value>,
 }
 
-async fn ask(gemini: &Gemini, path: &str) -> Vec<u8> {
-    // Faults are of single calls: asked again, it answers.
+/// Reads an address of Gemini. Retries, because faults affect single calls.
+async fn fetch(gemini: &Gemini, path: &str) -> Vec<u8> {
     loop {
         let request = Request::get(path)
             .header("x-goog-api-key", "k")
@@ -98,18 +96,18 @@ async fn ask(gemini: &Gemini, path: &str) -> Vec<u8> {
     }
 }
 
-/// All that was ever made, by the name of its batch.
-async fn told_by(gemini: &Gemini) -> BTreeMap<String, Told> {
-    let mut told = BTreeMap::new();
+/// Returns the reports of all batches by name.
+async fn reported_by(gemini: &Gemini) -> BTreeMap<String, Reported> {
+    let mut reported = BTreeMap::new();
     let list: Value =
-        serde_json::from_slice(&ask(gemini, "http://g/v1beta/batches?pageSize=1000").await)
+        serde_json::from_slice(&fetch(gemini, "http://g/v1beta/batches?pageSize=1000").await)
             .unwrap();
     for batch in list["operations"].as_array().unwrap() {
         let metadata = &batch["metadata"];
         let lines = match metadata["output"]["responsesFile"].as_str() {
             None => Vec::new(),
             Some(file) => {
-                let text = ask(
+                let text = fetch(
                     gemini,
                     &format!("http://g/v1beta/{file}:download?alt=media"),
                 )
@@ -126,23 +124,23 @@ async fn told_by(gemini: &Gemini) -> BTreeMap<String, Told> {
             .parse()
             .unwrap();
         let state = metadata["state"].as_str().unwrap().to_owned();
-        told.insert(
+        reported.insert(
             batch["name"].as_str().unwrap().to_owned(),
-            Told {
+            Reported {
                 state,
                 requests,
                 lines,
             },
         );
     }
-    told
+    reported
 }
 
 fn key(line: &Value) -> &str {
     line["key"].as_str().unwrap()
 }
 
-/// The image of an output line, as Gemini made it.
+/// Returns the image of an output line.
 fn image(line: &Value) -> Option<Vec<u8>> {
     let parts = line["response"]["candidates"][0]["content"]["parts"].as_array()?;
     let data = parts
@@ -152,23 +150,26 @@ fn image(line: &Value) -> Option<Vec<u8>> {
     Some(STANDARD.decode_to_vec(data).unwrap())
 }
 
-/// Every image lies under its own key, byte for byte as the batch that made it says; none was made
-/// twice and kept.
-async fn check_images(world: &World, job: &str, told: &BTreeMap<String, Told>) -> BTreeSet<String> {
-    let made: BTreeMap<(&str, &str), &Value> = told
+/// Checks that every image is stored under its key, byte for byte as its batch reports it, and that
+/// no key has two images.
+async fn check_images(
+    cloud: &TestCloud,
+    job: &str,
+    reported: &BTreeMap<String, Reported>,
+) -> BTreeSet<String> {
+    let made: BTreeMap<(&str, &str), &Value> = reported
         .iter()
-        .flat_map(|(batch, told)| {
-            told.lines
+        .flat_map(|(batch, reported)| {
+            reported
+                .lines
                 .iter()
                 .map(move |line| ((batch.as_str(), key(line)), line))
         })
         .collect();
     let mut there = BTreeSet::new();
-    for result in world.lines(&format!("{job}results.jsonl")).await.unwrap() {
+    for result in cloud.lines(&format!("{job}results.jsonl")).await {
         if result["status"] == "succeeded" {
-            let path = world
-                .cloud
-                .path_of(&format!("{job}images/{}.jpg", key(&result)));
+            let path = cloud.path_of(&format!("{job}images/{}.jpg", key(&result)));
             let line = made[&(result["batch_name"].as_str().unwrap(), key(&result))];
             assert!(
                 std::fs::read(path).unwrap() == image(line).unwrap(),
@@ -182,21 +183,21 @@ async fn check_images(world: &World, job: &str, told: &BTreeMap<String, Told>) -
 }
 
 #[tokio::test]
-async fn on_a_bad_day_with_rounds_every_key_that_may_succeed_becomes_an_image() {
-    // So many that no key can fail in each.
-    let (world, job) = day(9).await;
-    let told = told_by(&world.gemini).await;
-    let there = check_images(&world, &job, &told).await;
-    let results = world.lines(&format!("{job}results.jsonl")).await.unwrap();
+async fn on_a_bad_day_rounds_make_an_image_of_every_key_that_can_succeed() {
+    // With this number of rounds, no key fails in each.
+    let (cloud, job) = day(9).await;
+    let reported = reported_by(&cloud.gemini).await;
+    let there = check_images(&cloud, &job, &reported).await;
+    let results = cloud.lines(&format!("{job}results.jsonl")).await;
     assert_eq!(results.len(), IMAGES);
-    let refused: BTreeSet<String> = told
+    let refused: BTreeSet<String> = reported
         .values()
-        .flat_map(|told| &told.lines)
+        .flat_map(|reported| &reported.lines)
         .filter(|line| line["response"].is_object() && image(line).is_none())
         .map(|line| key(line).to_owned())
         .collect();
     let all: BTreeSet<String> = results.iter().map(|line| key(line).to_owned()).collect();
-    // An answer that came out empty is asked again, and may succeed then.
+    // An empty response is retried and may then succeed.
     let missing: BTreeSet<String> = all.difference(&there).cloned().collect();
     assert!(
         missing.is_subset(&refused),
@@ -214,39 +215,36 @@ async fn on_a_bad_day_with_rounds_every_key_that_may_succeed_becomes_an_image() 
         "{} refused",
         refused.len()
     );
-    let states: BTreeSet<&str> = told.values().map(|told| told.state.as_str()).collect();
+    let states: BTreeSet<&str> = reported
+        .values()
+        .map(|reported| reported.state.as_str())
+        .collect();
     assert!(states.contains("BATCH_STATE_EXPIRED"), "{states:?}");
     assert!(
-        told.len() > 7,
+        reported.len() > 7,
         "{} batches: five shards, and rounds",
-        told.len()
+        reported.len()
     );
 }
 
 #[tokio::test]
 async fn on_a_bad_day_without_rounds_the_counts_are_exact_and_the_retry_manifest_finishes_the_rest()
 {
-    let (world, job) = day(1).await;
-    assert!(
-        world
-            .read(&format!("{job}_PARTIAL"))
-            .await
-            .unwrap()
-            .is_some()
-    );
-    let told = told_by(&world.gemini).await;
-    assert_eq!(told.len(), 5);
+    let (cloud, job) = day(1).await;
+    assert!(cloud.exists(&format!("{job}_PARTIAL")));
+    let reported = reported_by(&cloud.gemini).await;
+    assert_eq!(reported.len(), 5);
 
     let (mut images, mut refused, mut failed, mut cancelled, mut expired) = (0, 0, 0, 0, 0);
     let (mut repeated, mut missing) = (0, 0);
-    for told in told.values() {
-        let first: BTreeMap<&str, &Value> = told
+    for reported in reported.values() {
+        let first: BTreeMap<&str, &Value> = reported
             .lines
             .iter()
             .rev()
             .map(|line| (key(line), line))
             .collect();
-        repeated += told.lines.len() - first.len();
+        repeated += reported.lines.len() - first.len();
         for line in first.values() {
             match line["error"]["code"].as_u64() {
                 Some(1) => cancelled += 1,
@@ -256,15 +254,15 @@ async fn on_a_bad_day_without_rounds_the_counts_are_exact_and_the_retry_manifest
                 None => refused += 1,
             }
         }
-        let silent = told.requests - first.len() as u64;
-        match told.state.as_str() {
+        let silent = reported.requests - first.len() as u64;
+        match reported.state.as_str() {
             "BATCH_STATE_SUCCEEDED" => missing += silent,
             "BATCH_STATE_CANCELLED" => cancelled += silent,
             "BATCH_STATE_EXPIRED" => expired += silent,
             state => panic!("{state}"),
         }
     }
-    let summary = world.json(&format!("{job}summary.json")).await.unwrap();
+    let summary = cloud.json(&format!("{job}summary.json")).await;
     let (counts, integrity) = (&summary["counts"], &summary["integrity"]);
     let withheld = counts["blocked"].as_u64().unwrap() + counts["no_image"].as_u64().unwrap();
     assert_eq!(counts["succeeded"], images, "{summary}");
@@ -277,36 +275,24 @@ async fn on_a_bad_day_without_rounds_the_counts_are_exact_and_the_retry_manifest
     assert_eq!(expired, 1_000, "the expired batch");
     assert!(
         (500..1_000).contains(&cancelled),
-        "the stuck batch, half of it salvaged: {cancelled}"
+        "half of the stuck batch is salvaged: {cancelled}"
     );
-    let there = check_images(&world, &job, &told).await;
+    let there = check_images(&cloud, &job, &reported).await;
     assert_eq!(there.len(), images);
 
-    // The day is over, and the prompts that were refused are better.
-    let retry = world
-        .read(&format!("{job}retry.jsonl"))
-        .await
-        .unwrap()
-        .unwrap();
-    let world = world.with_behavior(Scenario::default()).unwrap();
-    world.put("inbox/retry.jsonl", retry).await.unwrap();
-    world.run().await.unwrap();
-    let second = world
+    // Gemini no longer fails, and accepts the prompts that it refused before.
+    let retry = cloud.text(&format!("{job}retry.jsonl")).await;
+    let cloud = cloud.with_scenario(Scenario::default());
+    cloud.put("inbox/retry.jsonl", retry).await;
+    cloud.run().await;
+    let second = cloud
         .jobs()
-        .unwrap()
         .into_iter()
         .find(|job| job.starts_with("jobs/retry-"))
         .unwrap();
-    let summary = world.json(&format!("{second}summary.json")).await.unwrap();
-    assert!(
-        world
-            .read(&format!("{second}_SUCCESS"))
-            .await
-            .unwrap()
-            .is_some(),
-        "{summary}"
-    );
-    let rest = check_images(&world, &second, &told_by(&world.gemini).await).await;
+    let summary = cloud.json(&format!("{second}summary.json")).await;
+    assert!(cloud.exists(&format!("{second}_SUCCESS")), "{summary}");
+    let rest = check_images(&cloud, &second, &reported_by(&cloud.gemini).await).await;
     assert!(rest.is_disjoint(&there), "paid for again");
     assert_eq!(rest.len() + there.len(), IMAGES);
 }

@@ -1,5 +1,5 @@
-//! What a project allows, and how much a manifest may ask for: batches are cut so that each has its
-//! day, what takes days says so, and checking ends in time.
+//! The limits of the project and of a manifest: batches fit into a day, a job that takes days states
+//! so at planning, and checking ends in time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,16 +21,18 @@ use darkroom::{
     manifest::Limits,
     money::Usd,
     settings::MaxLiveBatches,
+    status::JobPhase,
 };
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use tests::{Making, World, wire::Trip};
+use tests::{BatchResponse, TestCloud, wire::FaultAction};
 
-use super::{acknowledged, another_run, delivered, messages, plan_dies, step, stones};
+use super::{another_run, plan_dies, stones};
 
-/// The model of items that name none.
+/// The default model.
 const MODEL: &str = "gemini-nano-banana-2.1";
 
+/// Returns project limits by the enqueued tokens of each model and by cost.
 fn allowing(tokens: &[(&str, u64)], daily_usd: Option<&str>) -> ProjectLimits {
     let tokens = tokens
         .iter()
@@ -46,77 +48,61 @@ fn usd(text: &str) -> Usd {
     text.parse().unwrap()
 }
 
-fn world(limits: ProjectLimits) -> World {
-    World::made_with(Making {
-        limits: Some(limits),
-        ..Making::default()
-    })
-    .unwrap()
+fn test_cloud(limits: ProjectLimits) -> TestCloud {
+    TestCloud::builder().limits(limits).build()
 }
 
-/// Has `plan`, which allows `project` and these limits of a manifest, handle its next message.
-async fn plan_with(world: &World, project: ProjectLimits, limits: Limits) -> bool {
+/// Runs `plan` with other limits on its next message. Returns whether it acknowledged that.
+async fn plan_with(cloud: &TestCloud, project: ProjectLimits, limits: Limits) -> bool {
     let deps = plan::deps::Deps {
         project,
         limits,
-        ..world.cloud.deps.plan.clone()
+        ..cloud.local.deps.plan.clone()
     };
-    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
-    acknowledged(&plan::handler::handle(&deps, delivered(world, MANIFESTS), deadline).await)
+    let deadline = cloud.now() + FUNCTION_TIMEOUT;
+    plan::handler::handle(&deps, cloud.deliver(MANIFESTS), deadline)
+        .await
+        .acknowledged()
 }
 
-/// Has `plan` die at its next write whose key ends so.
-async fn plan_dies_at(world: &World, key_end: &'static str) {
-    world.aws.decide(move |head| {
+/// Kills `plan` before it writes a key that ends in `key_end`, and waits until its message can be
+/// received again.
+async fn plan_dies_at(cloud: &TestCloud, key_end: &'static str) {
+    cloud.aws.decide(move |head| {
         let is_there = head.method == "PUT" && head.uri.path().ends_with(key_end);
-        if is_there { Trip::Die } else { Trip::Pass }
+        if is_there {
+            FaultAction::Die
+        } else {
+            FaultAction::Pass
+        }
     });
-    plan_dies(world).await;
-    world
-        .cloud
-        .time
-        .jump_to(world.cloud.time.now() + FUNCTION_TIMEOUT * 6)
-        .unwrap();
+    plan_dies(cloud).await;
+    cloud.advance(FUNCTION_TIMEOUT * 6);
 }
 
-fn job(world: &World) -> String {
-    let [job] = &world.jobs().unwrap()[..] else {
-        panic!("{:?}", world.jobs())
-    };
-    job.clone()
+async fn validation(cloud: &TestCloud) -> String {
+    cloud.only_job().text("validation.csv").await
 }
 
-async fn validation(world: &World) -> String {
-    world
-        .read(&format!("{}validation.csv", job(world)))
-        .await
-        .unwrap()
-        .unwrap()
-}
-
-async fn is_rejected(world: &World) -> bool {
-    let status = world
-        .json(&format!("{}job.json", job(world)))
-        .await
-        .unwrap();
-    let marker = world
-        .read(&format!("{}_REJECTED", job(world)))
-        .await
-        .unwrap();
-    assert_eq!(marker.is_some(), status["phase"] == "rejected", "{status}");
-    marker.is_some()
+/// Whether the only job was rejected. Its marker and its status must agree.
+async fn is_rejected(cloud: &TestCloud) -> bool {
+    let job = cloud.only_job();
+    let is_rejected = job.has("_REJECTED");
+    let phase = job.status().await.phase;
+    assert_eq!(is_rejected, phase == JobPhase::Rejected, "{phase:?}");
+    is_rejected
 }
 
 #[tokio::test]
-async fn a_cap_below_a_full_shard_makes_smaller_shards_and_every_image_comes() {
-    // At $0.0205505 an image at the most, 24 images a day.
-    let world = world(allowing(&[], Some("0.50")));
-    world.put("inbox/stones.jsonl", stones(60)).await.unwrap();
+async fn a_cap_below_a_full_shard_makes_smaller_shards_and_every_image() {
+    // An image costs at most $0.0205505, so 24 images fit into a day.
+    let cloud = test_cloud(allowing(&[], Some("0.50")));
+    cloud.put("inbox/stones.jsonl", stones(60)).await;
     let held = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&held);
-    host::run(&world.cloud, WaitMode::Jump, pending(), async || {
-        for (key, state) in world
-            .objects()?
+    host::run(&cloud.local, WaitMode::Jump, pending(), async || {
+        for (key, state) in cloud
+            .objects()
             .into_iter()
             .filter(|(key, _)| key.ends_with("/state.json"))
         {
@@ -134,19 +120,13 @@ async fn a_cap_below_a_full_shard_makes_smaller_shards_and_every_image_comes() {
     })
     .await
     .unwrap();
-    let job = job(&world);
-    assert!(
-        world
-            .read(&format!("{job}_SUCCESS"))
-            .await
-            .unwrap()
-            .is_some()
-    );
+    let job = cloud.only_job();
+    assert!(job.has("_SUCCESS"));
     assert_eq!(
-        (held.load(Ordering::Relaxed), world.gemini.batches_created()),
+        (held.load(Ordering::Relaxed), cloud.gemini.batches_created()),
         (0, 3)
     );
-    let days: BTreeSet<String> = world
+    let days: BTreeSet<String> = cloud
         .gemini
         .records()
         .unwrap()
@@ -155,8 +135,8 @@ async fn a_cap_below_a_full_shard_makes_smaller_shards_and_every_image_comes() {
         .collect();
     assert!(days.len() >= 2, "{days:?}");
 
-    // It was said at planning that it takes days.
-    let status = world.json(&format!("{job}job.json")).await.unwrap();
+    // The plan already states that the job takes days.
+    let status = job.json("job.json").await;
     let forecast = &status["plan"]["forecast"];
     assert_eq!(
         (&forecast["batches"], &forecast["limit"]),
@@ -171,41 +151,32 @@ async fn a_cap_below_a_full_shard_makes_smaller_shards_and_every_image_comes() {
 }
 
 #[tokio::test]
-async fn a_job_that_takes_a_day_at_most_says_nothing_of_time() {
-    let world = world(allowing(&[(MODEL, 1_000)], Some("100")));
-    world.put("inbox/stones.jsonl", stones(60)).await.unwrap();
-    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
-    let status = world
-        .json(&format!("{}job.json", job(&world)))
-        .await
-        .unwrap();
+async fn a_job_that_fits_into_a_day_states_no_duration() {
+    let cloud = test_cloud(allowing(&[(MODEL, 1_000)], Some("100")));
+    cloud.put("inbox/stones.jsonl", stones(60)).await;
+    assert!(cloud.plan().await.acknowledged());
+    let status = cloud.job().json("job.json").await;
     assert_eq!(status["plan"]["forecast"], Value::Null, "{status}");
 }
 
 #[tokio::test]
-async fn a_model_of_few_tokens_gets_smaller_shards() {
-    // Two tokens for each prompt.
-    let world = world(allowing(&[(MODEL, 20)], None));
-    world.put("inbox/stones.jsonl", stones(25)).await.unwrap();
-    world.run().await.unwrap();
-    assert!(
-        world
-            .read(&format!("{}_SUCCESS", job(&world)))
-            .await
-            .unwrap()
-            .is_some()
-    );
-    assert_eq!(world.gemini.batches_created(), 3);
+async fn a_low_token_limit_makes_smaller_shards() {
+    // Each prompt has two tokens.
+    let cloud = test_cloud(allowing(&[(MODEL, 20)], None));
+    cloud.put("inbox/stones.jsonl", stones(25)).await;
+    cloud.run().await;
+    assert!(cloud.job().has("_SUCCESS"));
+    assert_eq!(cloud.gemini.batches_created(), 3);
 }
 
 #[tokio::test]
-async fn an_image_above_the_cap_is_an_error_with_its_line_and_goes_once_the_cap_is_raised() {
-    let world = world(allowing(&[], Some("0.03")));
+async fn an_image_above_the_cap_is_rejected_with_its_line_until_the_cap_is_raised() {
+    let cloud = test_cloud(allowing(&[], Some("0.03")));
     let manifest = "key,prompt,image_size\nsmall,a stone,1K\nlarge,a stone,4K\n";
-    world.put("inbox/stones.csv", manifest).await.unwrap();
-    world.run().await.unwrap();
-    assert!(is_rejected(&world).await);
-    let validation = validation(&world).await;
+    cloud.put("inbox/stones.csv", manifest).await;
+    cloud.run().await;
+    assert!(is_rejected(&cloud).await);
+    let validation = validation(&cloud).await;
     assert!(
         validation.contains("3,large,error,over_daily_cap,"),
         "{validation}"
@@ -214,39 +185,36 @@ async fn an_image_above_the_cap_is_an_error_with_its_line_and_goes_once_the_cap_
         validation.contains("above the daily cap of $0.03: raise DAILY_CAP_USD"),
         "{validation}"
     );
-    assert_eq!(world.gemini.batches_created(), 0);
+    assert_eq!(cloud.gemini.batches_created(), 0);
 
-    // The cap is no part of the job's identity.
-    world.put("inbox/stones.csv", manifest).await.unwrap();
-    assert!(plan_with(&world, allowing(&[], Some("1")), Limits::default()).await);
-    assert!(!is_rejected(&world).await);
-    assert_eq!(messages(&world, SHARDS), 1);
+    // The cap is not part of the job's identity.
+    cloud.put("inbox/stones.csv", manifest).await;
+    assert!(plan_with(&cloud, allowing(&[], Some("1")), Limits::default()).await);
+    assert!(!is_rejected(&cloud).await);
+    assert_eq!(cloud.messages(SHARDS), 1);
 }
 
 #[tokio::test]
-async fn planning_that_is_done_again_cuts_as_it_did_whatever_the_cap_is_by_then() {
+async fn a_repeated_planning_keeps_its_shards_after_the_cap_has_changed() {
     let plans = async |disturbed: bool| {
-        let world = world(allowing(&[], Some("0.10")));
-        world.put("inbox/stones.jsonl", stones(10)).await.unwrap();
+        let cloud = test_cloud(allowing(&[], Some("0.10")));
+        cloud.put("inbox/stones.jsonl", stones(10)).await;
         if disturbed {
-            plan_dies_at(&world, "/shards/0001/state.json").await;
+            plan_dies_at(&cloud, "/shards/0001/state.json").await;
             assert!(
                 plan_with(
-                    &world,
+                    &cloud,
                     allowing(&[(MODEL, 2)], Some("0.03")),
                     Limits::default()
                 )
                 .await
             );
         } else {
-            assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
+            assert!(cloud.plan().await.acknowledged());
         }
-        let lock = world
-            .json(&format!("{}plan.lock", job(&world)))
-            .await
-            .unwrap();
+        let lock = cloud.job().json("plan.lock").await;
         assert_eq!(lock["bounds"], json!({"usd": 0.1}));
-        let objects = world.objects().unwrap();
+        let objects = cloud.objects();
         let plans: BTreeMap<String, Vec<u8>> = objects
             .into_iter()
             .filter(|(key, _)| key.ends_with(".jsonl"))
@@ -256,33 +224,32 @@ async fn planning_that_is_done_again_cuts_as_it_did_whatever_the_cap_is_by_then(
             "a plan and three request files, not {:?}",
             plans.keys()
         );
-        (plans, messages(&world, SHARDS))
+        (plans, cloud.messages(SHARDS))
     };
     assert_eq!(plans(true).await, plans(false).await);
 }
 
 #[tokio::test]
-async fn a_model_whose_tokens_are_taken_holds_up_no_other_model() {
-    let world = world(allowing(&[(MODEL, 50)], None));
+async fn an_exhausted_model_does_not_delay_other_models() {
+    let cloud = test_cloud(allowing(&[(MODEL, 50)], None));
     for number in 0..6 {
-        world
+        cloud
             .put(
                 &format!("inbox/x-{number}.jsonl"),
                 another_run(&number.to_string(), &stones(20)),
             )
-            .await
-            .unwrap();
+            .await;
     }
-    let start = world.cloud.time.now();
-    host::run(&world.cloud, WaitMode::Jump, pending(), async || {
-        Ok(world.gemini.batches_created() > 0)
+    let start = cloud.now();
+    host::run(&cloud.local, WaitMode::Jump, pending(), async || {
+        Ok(cloud.gemini.batches_created() > 0)
     })
     .await
     .unwrap();
     let plain = json!({"key": "y", "prompt": "one plain image", "model": "nano-banana-pro"});
-    world.put("inbox/y.jsonl", plain.to_string()).await.unwrap();
-    world.run().await.unwrap();
-    let records = world.gemini.records().unwrap();
+    cloud.put("inbox/y.jsonl", plain.to_string()).await;
+    cloud.run().await;
+    let records = cloud.gemini.records().unwrap();
     let first_of = |job: &str| {
         let of_job = records
             .iter()
@@ -309,45 +276,38 @@ async fn a_model_whose_tokens_are_taken_holds_up_no_other_model() {
 }
 
 #[tokio::test]
-async fn a_manifest_of_too_many_batches_is_rejected() {
+async fn a_manifest_with_too_many_batches_is_rejected() {
     let mut settings = JobSettings::default();
     settings.shard.requests = 1;
-    let world = World::made_with(Making {
-        settings,
-        ..Making::default()
-    })
-    .unwrap();
-    world
-        .put("inbox/stones.jsonl", stones(10_001))
-        .await
-        .unwrap();
-    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
-    assert!(is_rejected(&world).await);
+    let cloud = TestCloud::builder().settings(settings).build();
+    cloud.put("inbox/stones.jsonl", stones(10_001)).await;
+    assert!(cloud.plan().await.acknowledged());
+    assert!(is_rejected(&cloud).await);
     assert!(
-        validation(&world)
+        validation(&cloud)
             .await
             .contains("too_many_batches,\"the manifest would become 10001 batches")
     );
 }
 
 #[tokio::test]
-async fn a_manifest_that_is_too_large_to_be_read_is_rejected_unread() {
-    let world = World::new().unwrap();
-    world.put("inbox/stones.jsonl", stones(100)).await.unwrap();
+async fn a_manifest_that_is_too_large_is_rejected_unread() {
+    let cloud = TestCloud::new();
+    cloud.put("inbox/stones.jsonl", stones(100)).await;
     let limits = Limits {
         manifest_bytes: 1_000,
         ..Limits::default()
     };
-    assert!(plan_with(&world, CloudConfig::default().limits, limits).await);
-    assert!(is_rejected(&world).await);
+    assert!(plan_with(&cloud, CloudConfig::default().limits, limits).await);
+    assert!(is_rejected(&cloud).await);
     assert!(
-        validation(&world)
+        validation(&cloud)
             .await
             .contains("1,,error,manifest_too_large,the manifest is larger than 1000 bytes")
     );
 }
 
-/// A manifest of so many items, each with a reference of its own.
+/// Returns a manifest of `count` items, each with its own reference.
 fn referring(count: usize) -> String {
     let item = |number| json!({"key": format!("k-{number}"), "prompt": "a fox", "refs": [format!("refs/{number}.png")]});
     (0..count)
@@ -356,28 +316,25 @@ fn referring(count: usize) -> String {
 }
 
 #[tokio::test]
-async fn missing_references_are_listed_up_to_the_limit_and_no_others_are_looked_at() {
-    let world = World::new().unwrap();
-    world
-        .put("inbox/foxes.jsonl", referring(500))
-        .await
-        .unwrap();
+async fn missing_references_are_listed_up_to_the_limit_and_the_rest_is_not_requested() {
+    let cloud = TestCloud::new();
+    cloud.put("inbox/foxes.jsonl", referring(500)).await;
     let limits = Limits {
         problems: 5,
         ..Limits::default()
     };
     let looks = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&looks);
-    world.aws.decide(move |head| {
+    cloud.aws.decide(move |head| {
         seen.fetch_add(
             usize::from(head.uri.path().contains("/refs/")),
             Ordering::Relaxed,
         );
-        Trip::Pass
+        FaultAction::Pass
     });
-    assert!(plan_with(&world, CloudConfig::default().limits, limits).await);
-    assert!(is_rejected(&world).await);
-    let validation = validation(&world).await;
+    assert!(plan_with(&cloud, CloudConfig::default().limits, limits).await);
+    assert!(is_rejected(&cloud).await);
+    let validation = validation(&cloud).await;
     assert_eq!(
         validation.matches("missing_reference").count(),
         5,
@@ -387,27 +344,26 @@ async fn missing_references_are_listed_up_to_the_limit_and_no_others_are_looked_
         validation.contains("495 of 500 distinct references were not looked at"),
         "{validation}"
     );
-    // So many are asked for at the same time.
+    // The bound allows for the requests that run concurrently.
     assert!(looks.load(Ordering::Relaxed) < 150, "{looks:?}");
 }
 
 #[tokio::test]
-async fn each_reference_is_looked_at_by_one_request() {
-    let world = World::new().unwrap();
+async fn each_reference_is_checked_by_one_request() {
+    let cloud = TestCloud::new();
     for number in 0..40 {
-        world
+        cloud
             .put(
                 &format!("refs/{number}.png"),
                 b"\x89PNG\r\n\x1a\n".repeat(100),
             )
-            .await
-            .unwrap();
+            .await;
     }
-    world.put("refs/40.png", "").await.unwrap();
-    world.put("inbox/foxes.jsonl", referring(41)).await.unwrap();
+    cloud.put("refs/40.png", "").await;
+    cloud.put("inbox/foxes.jsonl", referring(41)).await;
     let requests = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&requests);
-    world.aws.decide(move |head| {
+    cloud.aws.decide(move |head| {
         if head.uri.path().contains("/refs/") {
             assert!(
                 head.method == "GET" && head.headers["range"] == "bytes=0-63",
@@ -415,12 +371,12 @@ async fn each_reference_is_looked_at_by_one_request() {
             );
             seen.fetch_add(1, Ordering::Relaxed);
         }
-        Trip::Pass
+        FaultAction::Pass
     });
-    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
+    assert!(cloud.plan().await.acknowledged());
     assert_eq!(requests.load(Ordering::Relaxed), 41);
-    // An empty object is there, and is no picture.
-    let validation = validation(&world).await;
+    // An empty object exists, but is not an image.
+    let validation = validation(&cloud).await;
     assert!(
         validation.contains("41,k-40,error,bad_reference") && validation.lines().count() == 2,
         "{validation}"
@@ -428,35 +384,31 @@ async fn each_reference_is_looked_at_by_one_request() {
 }
 
 #[tokio::test]
-async fn a_manifest_whose_checking_takes_too_long_is_rejected_with_what_to_do() {
-    let world = World::new().unwrap();
+async fn a_manifest_whose_check_takes_too_long_is_rejected_with_advice() {
+    let cloud = TestCloud::new();
     for number in 0..2_000 {
-        world
+        cloud
             .put(&format!("refs/{number}.png"), b"\x89PNG\r\n\x1a\n".to_vec())
-            .await
-            .unwrap();
+            .await;
     }
-    world
-        .put("inbox/foxes.jsonl", referring(2_000))
-        .await
-        .unwrap();
-    // Each picture takes a second to be looked at.
-    let time = world.cloud.time.clone();
-    world.aws.decide(move |head| {
+    cloud.put("inbox/foxes.jsonl", referring(2_000)).await;
+    // Each check takes a second.
+    let time = cloud.local.time.clone();
+    cloud.aws.decide(move |head| {
         if head.uri.path().contains("/refs/") {
             time.jump_to(time.now() + SignedDuration::from_secs(1))
                 .unwrap();
         }
-        Trip::Pass
+        FaultAction::Pass
     });
-    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
+    let deadline = cloud.now() + FUNCTION_TIMEOUT;
     assert!(
-        acknowledged(&step!(&world, plan, MANIFESTS)),
+        cloud.plan().await.acknowledged(),
         "not a time-out, not a dead letter"
     );
-    assert!(world.cloud.time.now() < deadline, "it ended in time");
-    assert!(is_rejected(&world).await);
-    let validation = validation(&world).await;
+    assert!(cloud.now() < deadline, "it ended in time");
+    assert!(is_rejected(&cloud).await);
+    let validation = validation(&cloud).await;
     assert!(
         validation.contains("checking_took_too_long"),
         "{validation}"
@@ -465,111 +417,77 @@ async fn a_manifest_whose_checking_takes_too_long_is_rejected_with_what_to_do() 
         validation.contains("of its 2000 distinct references: drop it in several parts"),
         "{validation}"
     );
-    assert_eq!(
-        (messages(&world, SHARDS), messages(&world, MANIFESTS)),
-        (0, 1)
-    );
+    assert_eq!((cloud.messages(SHARDS), cloud.messages(MANIFESTS)), (0, 1));
 
-    // Nothing is left of it: with more time the same manifest is planned.
-    world.aws.decide(|_| Trip::Pass);
-    world
-        .put("inbox/foxes.jsonl", referring(2_000))
-        .await
-        .unwrap();
-    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
-    assert!(!is_rejected(&world).await);
+    // The rejection leaves nothing behind: with more time, the same manifest is planned.
+    cloud.aws.decide(|_| FaultAction::Pass);
+    cloud.put("inbox/foxes.jsonl", referring(2_000)).await;
+    assert!(cloud.plan().await.acknowledged());
+    assert!(!is_rejected(&cloud).await);
 }
 
 #[tokio::test]
-async fn a_small_manifest_is_not_rejected_because_s3_stood_still() {
-    let world = World::new().unwrap();
+async fn a_small_manifest_is_not_rejected_because_s3_stalled() {
+    let cloud = TestCloud::new();
     for number in 0..3 {
-        world
+        cloud
             .put(&format!("refs/{number}.png"), b"\x89PNG\r\n\x1a\n".to_vec())
-            .await
-            .unwrap();
+            .await;
     }
     for stalled in ["/refs/", "/inbox/"] {
-        world.aws.decide(|_| Trip::Pass);
-        world.put("inbox/foxes.jsonl", referring(3)).await.unwrap();
-        let time = world.cloud.time.clone();
-        world.aws.decide(move |head| {
+        cloud.aws.decide(|_| FaultAction::Pass);
+        cloud.put("inbox/foxes.jsonl", referring(3)).await;
+        let time = cloud.local.time.clone();
+        cloud.aws.decide(move |head| {
             if head.method == "GET" && head.uri.path().contains(stalled) {
                 time.jump_to(time.now() + SignedDuration::from_mins(14))
                     .unwrap();
             }
-            Trip::Pass
+            FaultAction::Pass
         });
-        assert!(!acknowledged(&step!(&world, plan, MANIFESTS)), "{stalled}");
+        assert!(!cloud.plan().await.acknowledged(), "{stalled}");
         assert!(
-            !world.cloud.path_of("jobs").exists(),
+            !cloud.exists("jobs"),
             "{stalled}: it was rejected, or planned"
         );
     }
-    world.aws.decide(|_| Trip::Pass);
-    world.run().await.unwrap();
-    let job = &world.jobs().unwrap()[0];
-    assert!(
-        world
-            .read(&format!("{job}_SUCCESS"))
-            .await
-            .unwrap()
-            .is_some()
-    );
+    cloud.aws.decide(|_| FaultAction::Pass);
+    cloud.run().await;
+    assert!(cloud.job().has("_SUCCESS"));
 }
 
 #[tokio::test]
-async fn a_plan_that_is_locked_is_gone_on_with_and_looks_at_no_reference_again() {
-    let world = World::new().unwrap();
+async fn a_locked_plan_is_continued_without_checking_references_again() {
+    let cloud = TestCloud::new();
     for number in 0..3 {
-        world
+        cloud
             .put(&format!("refs/{number}.png"), b"\x89PNG\r\n\x1a\n".to_vec())
-            .await
-            .unwrap();
+            .await;
     }
-    world.put("inbox/foxes.jsonl", referring(3)).await.unwrap();
-    plan_dies_at(&world, "/plan.jsonl").await;
-    let job = job(&world);
+    cloud.put("inbox/foxes.jsonl", referring(3)).await;
+    plan_dies_at(&cloud, "/plan.jsonl").await;
+    let job = cloud.only_job();
 
-    // There is no time at all: the message comes back, and nothing is rejected.
-    let time = world.cloud.time.clone();
+    // No time is left: the message is redelivered, and nothing is rejected.
+    let time = cloud.local.time.clone();
     let is_written = Arc::new(AtomicUsize::new(0));
     let seen = Arc::clone(&is_written);
-    world.aws.decide(move |head| {
+    cloud.aws.decide(move |head| {
         assert!(!head.uri.path().contains("/refs/"), "{head:?}");
-        // The first write of the second planning.
+        // This is the first write of the second planning.
         if head.method == "PUT" && seen.fetch_add(1, Ordering::Relaxed) == 0 {
             time.jump_to(time.now() + FUNCTION_TIMEOUT).unwrap();
         }
-        Trip::Pass
+        FaultAction::Pass
     });
-    assert!(!acknowledged(&step!(&world, plan, MANIFESTS)));
+    assert!(!cloud.plan().await.acknowledged());
+    assert!(!job.has("_REJECTED"));
     assert!(
-        world
-            .read(&format!("{job}_REJECTED"))
-            .await
-            .unwrap()
-            .is_none()
+        cloud.plan().await.acknowledged(),
+        "it must be redelivered at once"
     );
-    assert!(
-        acknowledged(&step!(&world, plan, MANIFESTS)),
-        "it comes back at once"
-    );
-    world.aws.decide(|_| Trip::Pass);
-    assert_eq!(
-        world
-            .lines(&format!("{job}plan.jsonl"))
-            .await
-            .unwrap()
-            .len(),
-        3
-    );
-    world.run().await.unwrap();
-    assert!(
-        world
-            .read(&format!("{job}_SUCCESS"))
-            .await
-            .unwrap()
-            .is_some()
-    );
+    cloud.aws.decide(|_| FaultAction::Pass);
+    assert_eq!(job.lines("plan.jsonl").await.len(), 3);
+    cloud.run().await;
+    assert!(job.has("_SUCCESS"));
 }

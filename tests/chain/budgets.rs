@@ -1,76 +1,68 @@
 //! A job's own budget holds over all its rounds.
 
-use darkroom::{chain::FUNCTION_TIMEOUT, ledger::Ledger, money::Usd};
+use darkroom::{ledger::Ledger, money::Usd};
 use gemini_sim::Scenario;
 use jiff::SignedDuration;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
-use tests::{Making, World};
+use tests::{BatchResponse, TestCloud};
 
 const IMAGES: u64 = 40;
 
-/// What an image may cost at the most.
+/// The maximum cost of an image, in dollars.
 const CEILING: &str = "0.020289";
 
-/// A job of forty images in four shards with this budget, of which Gemini makes and charges for
-/// all, and loses some.
-async fn finished(seed: u64, missing_percent: u8, budget: Usd) -> World {
+/// Runs a job of forty images in four shards with this budget. Gemini charges for all images and
+/// loses some of them.
+async fn finished(seed: u64, missing_percent: u8, budget: Usd) -> TestCloud {
     let scenario = Scenario {
         seed,
         missing_percent,
         internal_error_percent: 10,
         ..Scenario::default()
     };
-    let mut making = Making {
-        scenario,
-        ..Making::default()
-    };
-    making.settings.shard.requests = 10;
-    let world = World::made_with(making).unwrap();
+    let cloud = TestCloud::builder()
+        .scenario(scenario)
+        .shard_requests(10)
+        .build();
     let items: Vec<Value> = (0..IMAGES)
         .map(|number| json!({"key": format!("stone-{number:03}"), "prompt": "a stone"}))
         .collect();
     let manifest = json!({"job": {"budget_usd": budget}, "items": items});
-    world
-        .put("inbox/stones.json", manifest.to_string())
-        .await
-        .unwrap();
-    super::run_to_the_end(&world).await;
-    world
+    cloud.put("inbox/stones.json", manifest.to_string()).await;
+    super::run_to_the_end(&cloud).await;
+    cloud
 }
 
 fn ceiling() -> Usd {
     CEILING.parse::<Usd>().unwrap() * IMAGES
 }
 
-fn billed(world: &World) -> Usd {
+fn billed(cloud: &TestCloud) -> Usd {
     Usd::new(Decimal::new(
-        i64::try_from(world.gemini.billed().unwrap()).unwrap(),
+        i64::try_from(cloud.gemini.billed().unwrap()).unwrap(),
         9,
     ))
 }
 
-async fn ledger(world: &World) -> Ledger {
-    world.cloud.deps.submit.ledger.read().await.unwrap()
+async fn ledger(cloud: &TestCloud) -> Ledger {
+    cloud.local.deps.submit.ledger.read().await.unwrap()
 }
 
-async fn lines(world: &World, name: &str) -> Vec<Value> {
-    world
-        .lines(&format!("{}{name}", world.jobs().unwrap()[0]))
-        .await
-        .unwrap()
+async fn lines(cloud: &TestCloud, name: &str) -> Vec<Value> {
+    cloud.lines(&format!("{}{name}", cloud.jobs()[0])).await
 }
 
 #[tokio::test]
-async fn a_round_that_does_not_fit_is_not_asked_for_and_says_why() {
-    let world = finished(3, 50, ceiling()).await;
+async fn a_round_that_exceeds_the_budget_is_not_created_and_states_why() {
+    let cloud = finished(3, 50, ceiling()).await;
     assert!(
-        billed(&world) <= ceiling(),
+        billed(&cloud) <= ceiling(),
         "{} of {}",
-        billed(&world),
+        billed(&cloud),
         ceiling()
     );
-    let results = lines(&world, "results.jsonl").await;
+    let results = lines(&cloud, "results.jsonl").await;
     let over: Vec<&Value> = results
         .iter()
         .filter(|line| line["error"]["code"] == "BUDGET")
@@ -88,15 +80,15 @@ async fn a_round_that_does_not_fit_is_not_asked_for_and_says_why() {
         );
         assert!(message.contains("the last try ended with "), "{message}");
     }
-    // All of them can be asked for again, and the summary tells of them.
-    let retry = lines(&world, "retry.jsonl").await;
+    // All of them are in the retry manifest, and the summary counts them.
+    let retry = lines(&cloud, "retry.jsonl").await;
     let missing = results
         .iter()
         .filter(|line| line["status"] != "succeeded")
         .count();
     assert_eq!(retry.len(), missing);
-    let job = &world.jobs().unwrap()[0];
-    let summary = world.json(&format!("{job}summary.json")).await.unwrap();
+    let job = cloud.job();
+    let summary = job.json("summary.json").await;
     let told = summary["errors_top"]
         .as_array()
         .unwrap()
@@ -104,14 +96,8 @@ async fn a_round_that_does_not_fit_is_not_asked_for_and_says_why() {
         .find(|error| error["code"] == "BUDGET")
         .unwrap();
     assert_eq!(told["count"], json!(over.len()));
-    assert!(
-        world
-            .read(&format!("{job}_PARTIAL"))
-            .await
-            .unwrap()
-            .is_some()
-    );
-    let status = world.json(&format!("{job}job.json")).await.unwrap();
+    assert!(job.has("_PARTIAL"));
+    let status = job.json("job.json").await;
     let notes: Vec<&str> = status["shards"]
         .as_array()
         .unwrap()
@@ -125,15 +111,15 @@ async fn a_round_that_does_not_fit_is_not_asked_for_and_says_why() {
 }
 
 #[tokio::test]
-async fn with_enough_money_the_same_rounds_are_asked_for() {
-    let world = finished(3, 50, ceiling() * 4).await;
-    let results = lines(&world, "results.jsonl").await;
+async fn a_sufficient_budget_allows_the_same_rounds() {
+    let cloud = finished(3, 50, ceiling() * 4).await;
+    let results = lines(&cloud, "results.jsonl").await;
     assert!(
         results.iter().all(|line| line["error"]["code"] != "BUDGET"),
         "{results:?}"
     );
-    assert!(world.gemini.batches_created() > 4);
-    assert!(billed(&world) <= ceiling() * 4);
+    assert!(cloud.gemini.batches_created() > 4);
+    assert!(billed(&cloud) <= ceiling() * 4);
 }
 
 #[tokio::test]
@@ -142,44 +128,33 @@ async fn the_bill_stays_within_the_budget_whatever_fails() {
         for tenths in [10, 13, 20] {
             let budget =
                 Usd::new(ceiling().dollars() * Decimal::new(tenths, 1)).rounded_up_to_cents();
-            let world = finished(seed, 30, budget).await;
+            let cloud = finished(seed, 30, budget).await;
             assert!(
-                billed(&world) <= budget,
+                billed(&cloud) <= budget,
                 "seed {seed}: {} of {budget}",
-                billed(&world)
+                billed(&cloud)
             );
-            assert_eq!(lines(&world, "results.jsonl").await.len() as u64, IMAGES);
-            let account = ledger(&world).await.accounts.into_values().next().unwrap();
+            assert_eq!(lines(&cloud, "results.jsonl").await.len() as u64, IMAGES);
+            let account = ledger(&cloud).await.accounts.into_values().next().unwrap();
             assert!(account.committed_usd <= budget, "{account:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn the_account_goes_when_the_job_is_over_and_is_put_right_while_it_runs() {
-    let world = finished(3, 50, ceiling() * 2).await;
-    assert_eq!(ledger(&world).await.accounts.len(), 1);
-    world
-        .cloud
-        .time
-        .jump_to(world.cloud.time.now() + SignedDuration::from_hours(1))
-        .unwrap();
-    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
-    sweep::handler::handle(&world.cloud.deps.sweep, deadline)
-        .await
-        .unwrap();
-    assert!(ledger(&world).await.accounts.is_empty());
+async fn an_account_is_removed_after_its_job_and_corrected_during_it() {
+    let cloud = finished(3, 50, ceiling() * 2).await;
+    assert_eq!(ledger(&cloud).await.accounts.len(), 1);
+    cloud.advance(SignedDuration::from_hours(1));
+    cloud.sweep().await;
+    assert!(ledger(&cloud).await.accounts.is_empty());
 
-    // While a job is open, a change that was lost is made good.
-    let world = super::planned_with_budget(3, "1").await;
-    assert!(super::acknowledged(&super::step!(
-        &world,
-        submit,
-        darkroom::chain::SHARDS
-    )));
-    let right = ledger(&world).await.accounts;
+    // While a job is open, the sweep restores a lost change.
+    let cloud = super::planned_with_budget(3, "1").await;
+    assert!(cloud.submit().await.acknowledged());
+    let right = ledger(&cloud).await.accounts;
     assert_eq!(right.len(), 1);
-    let store = &world.cloud.deps.submit.ledger;
+    let store = &cloud.local.deps.submit.ledger;
     store
         .change(|ledger| {
             ledger
@@ -189,22 +164,14 @@ async fn the_account_goes_when_the_job_is_over_and_is_put_right_while_it_runs() 
         })
         .await
         .unwrap();
-    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
-    sweep::handler::handle(&world.cloud.deps.sweep, deadline)
-        .await
-        .unwrap();
-    assert_eq!(ledger(&world).await.accounts, right);
+    cloud.sweep().await;
+    assert_eq!(ledger(&cloud).await.accounts, right);
 }
 
 #[tokio::test]
 async fn a_budget_below_the_ceiling_is_rejected_with_both_numbers() {
-    let world = finished(1, 0, "0.70".parse().unwrap()).await;
-    let job = &world.jobs().unwrap()[0];
-    let validation = world
-        .read(&format!("{job}validation.csv"))
-        .await
-        .unwrap()
-        .unwrap();
+    let cloud = finished(1, 0, "0.70".parse().unwrap()).await;
+    let validation = cloud.job().text("validation.csv").await;
     for told in [
         "over_budget",
         "up to $0.8116",
@@ -214,5 +181,5 @@ async fn a_budget_below_the_ceiling_is_rejected_with_both_numbers() {
     ] {
         assert!(validation.contains(told), "{validation}");
     }
-    assert_eq!(world.gemini.batches_created(), 0);
+    assert_eq!(cloud.gemini.batches_created(), 0);
 }

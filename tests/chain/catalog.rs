@@ -1,4 +1,4 @@
-//! Models and prices are what the deployment was given, and stay for a job what they were.
+//! Models and prices come from the deployment, and a job keeps those that it was planned with.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use darkroom::{
     models::Catalog,
 };
 use sha2::{Digest, Sha256};
-use tests::World;
+use tests::{BatchResponse, TestCloud};
 
-use super::{acknowledged, messages, step, stones};
+use super::stones;
 
 const DEPLOYED: &str = "stack/models.toml";
 
-/// The built-in catalog with every price of the default model's sizes and images doubled.
-fn dearer() -> String {
+/// Returns the built-in catalog with doubled prices of the default model's images.
+fn expensive() -> String {
     let text = Catalog::BUILT_IN
         .replacen(
             "standard = 0.0336, batch = 0.0168",
@@ -28,14 +28,13 @@ fn dearer() -> String {
     text
 }
 
-/// What one job's three images were estimated at, and did cost.
-async fn costs(world: &World) -> (f64, f64) {
-    let job = &world.jobs().unwrap()[0];
-    let summary = world.json(&format!("{job}summary.json")).await.unwrap();
-    let estimated: f64 = world
-        .lines(&format!("{job}plan.jsonl"))
+/// Returns the estimated and the actual cost of the job.
+async fn costs(cloud: &TestCloud) -> (f64, f64) {
+    let job = cloud.job();
+    let summary = job.json("summary.json").await;
+    let estimated: f64 = job
+        .lines("plan.jsonl")
         .await
-        .unwrap()
         .iter()
         .map(|line| line["estimate"]["batch_usd"].as_f64().unwrap())
         .sum();
@@ -43,120 +42,99 @@ async fn costs(world: &World) -> (f64, f64) {
 }
 
 #[tokio::test]
-async fn a_catalog_in_the_bucket_takes_the_place_of_the_built_in_one() {
+async fn a_catalog_in_the_bucket_replaces_the_built_in_one() {
     let mut seen = BTreeMap::new();
-    for (name, catalog) in [("built in", None), ("dearer", Some(dearer()))] {
-        let world = World::new().unwrap();
+    for (name, catalog) in [("built in", None), ("expensive", Some(expensive()))] {
+        let cloud = TestCloud::new();
         if let Some(text) = &catalog {
-            world.put(DEPLOYED, text.clone()).await.unwrap();
+            cloud.put(DEPLOYED, text.clone()).await;
         }
-        world.put("inbox/stones.jsonl", stones(3)).await.unwrap();
-        world.run().await.unwrap();
-        let job = &world.jobs().unwrap()[0];
-        let kept = world
-            .read(&format!("{job}models.toml"))
-            .await
-            .unwrap()
-            .unwrap();
+        cloud.put("inbox/stones.jsonl", stones(3)).await;
+        cloud.run().await;
+        let job = cloud.job();
+        let kept = job.text("models.toml").await;
         assert_eq!(
             kept,
             catalog.unwrap_or_else(|| Catalog::BUILT_IN.to_owned()),
             "{name}"
         );
-        let lock = world.json(&format!("{job}plan.lock")).await.unwrap();
+        let lock = job.json("plan.lock").await;
         assert_eq!(
             lock["catalog_sha256"],
             hex(&Sha256::digest(&kept)),
             "{name}"
         );
-        seen.insert(name, costs(&world).await);
+        seen.insert(name, costs(&cloud).await);
     }
-    let (built_in, dearer) = (seen["built in"], seen["dearer"]);
+    let (built_in, expensive) = (seen["built in"], seen["expensive"]);
     assert!(
-        dearer.0 > 1.9 * built_in.0 && dearer.1 > 1.5 * built_in.1,
+        expensive.0 > 1.9 * built_in.0 && expensive.1 > 1.5 * built_in.1,
         "{seen:?}"
     );
 }
 
 #[tokio::test]
-async fn prices_that_change_later_change_no_job_that_is_planned() {
+async fn a_later_change_of_prices_does_not_change_a_planned_job() {
     let mut seen = Vec::new();
-    for later in [None, Some(dearer())] {
-        let world = World::new().unwrap();
-        world.put("inbox/stones.jsonl", stones(3)).await.unwrap();
-        assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
+    for later in [None, Some(expensive())] {
+        let cloud = TestCloud::new();
+        cloud.put("inbox/stones.jsonl", stones(3)).await;
+        assert!(cloud.plan().await.acknowledged());
         if let Some(text) = later {
-            world.put(DEPLOYED, text).await.unwrap();
+            cloud.put(DEPLOYED, text).await;
         }
-        world.run().await.unwrap();
-        seen.push(costs(&world).await);
+        cloud.run().await;
+        seen.push(costs(&cloud).await);
     }
     assert_eq!(seen[0], seen[1]);
 }
 
 #[tokio::test]
-async fn a_job_that_is_planned_again_is_planned_with_its_own_prices() {
-    let world = World::new().unwrap();
-    world.put("inbox/stones.jsonl", stones(3)).await.unwrap();
-    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
-    let job = world.jobs().unwrap()[0].clone();
-    let plan = world.read(&format!("{job}plan.jsonl")).await.unwrap();
-    // As if it had been killed before the last write.
-    world
-        .cloud
+async fn a_job_that_is_planned_again_keeps_its_prices() {
+    let cloud = TestCloud::new();
+    cloud.put("inbox/stones.jsonl", stones(3)).await;
+    assert!(cloud.plan().await.acknowledged());
+    let job = cloud.jobs()[0].clone();
+    let plan = cloud.read(&format!("{job}plan.jsonl")).await;
+    // The first planning was killed before its last write.
+    cloud
+        .local
         .bucket
         .delete(&format!("{job}job.json"))
         .await
         .unwrap();
-    world.put(DEPLOYED, dearer()).await.unwrap();
-    world.put("inbox/stones.jsonl", stones(3)).await.unwrap();
-    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
-    assert_eq!(world.read(&format!("{job}plan.jsonl")).await.unwrap(), plan);
+    cloud.put(DEPLOYED, expensive()).await;
+    cloud.put("inbox/stones.jsonl", stones(3)).await;
+    assert!(cloud.plan().await.acknowledged());
+    assert_eq!(cloud.read(&format!("{job}plan.jsonl")).await, plan);
 }
 
 #[tokio::test]
-async fn a_broken_catalog_stops_planning_and_rejects_nothing_until_it_is_mended() {
+async fn a_broken_catalog_stops_planning_until_it_is_fixed_and_rejects_nothing() {
     for text in [
         "",
         "[[model]]\nid = 1",
         "\u{fffd}",
-        &dearer().replacen("nano-banana-2.1", "nano-banana-2", 1),
+        &expensive().replacen("nano-banana-2.1", "nano-banana-2", 1),
     ] {
-        let world = World::new().unwrap();
-        world.put(DEPLOYED, text).await.unwrap();
-        world.put("inbox/stones.jsonl", stones(3)).await.unwrap();
-        assert!(!acknowledged(&step!(&world, plan, MANIFESTS)), "{text}");
-        assert!(!world.cloud.path_of("jobs").exists(), "{text}");
-        assert_eq!(
-            (messages(&world, MANIFESTS), messages(&world, SHARDS)),
-            (1, 0)
-        );
-        world.put(DEPLOYED, dearer()).await.unwrap();
-        world.run().await.unwrap();
-        let job = &world.jobs().unwrap()[0];
-        assert!(
-            world
-                .read(&format!("{job}_SUCCESS"))
-                .await
-                .unwrap()
-                .is_some()
-        );
+        let cloud = TestCloud::new();
+        cloud.put(DEPLOYED, text).await;
+        cloud.put("inbox/stones.jsonl", stones(3)).await;
+        assert!(!cloud.plan().await.acknowledged(), "{text}");
+        assert!(!cloud.exists("jobs"), "{text}");
+        assert_eq!((cloud.messages(MANIFESTS), cloud.messages(SHARDS)), (1, 0));
+        cloud.put(DEPLOYED, expensive()).await;
+        cloud.run().await;
+        assert!(cloud.job().has("_SUCCESS"));
     }
 }
 
 #[tokio::test]
-async fn a_broken_catalog_holds_up_no_job_that_is_planned() {
-    let world = World::new().unwrap();
-    world.put("inbox/stones.jsonl", stones(3)).await.unwrap();
-    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
-    world.put(DEPLOYED, "broken").await.unwrap();
-    world.run().await.unwrap();
-    let job = &world.jobs().unwrap()[0];
-    assert!(
-        world
-            .read(&format!("{job}_SUCCESS"))
-            .await
-            .unwrap()
-            .is_some()
-    );
+async fn a_broken_catalog_does_not_delay_a_planned_job() {
+    let cloud = TestCloud::new();
+    cloud.put("inbox/stones.jsonl", stones(3)).await;
+    assert!(cloud.plan().await.acknowledged());
+    cloud.put(DEPLOYED, "broken").await;
+    cloud.run().await;
+    assert!(cloud.job().has("_SUCCESS"));
 }

@@ -1,14 +1,20 @@
-//! Collecting in pieces gives what collecting at once gives.
+//! An output that is collected in many invocations gives the same results as one that is collected
+//! in one.
 
-use darkroom::chain::{FUNCTION_TIMEOUT, MANIFESTS, POLLS, RESULTS, SHARDS};
-use darkroom::settings::CollectLimits;
+use darkroom::{
+    chain::{FUNCTION_TIMEOUT, POLLS, RESULTS},
+    chunks::Chunk,
+    settings::CollectLimits,
+    status::ShardPhase,
+};
 use gemini_sim::Scenario;
 use jiff::SignedDuration;
 use serde_json::Value;
-use tests::{Making, World};
+use tests::{BatchResponse, TestCloud, TestCloudBuilder};
 
-use super::{acknowledged, next_in, state, step, stones};
+use super::stones;
 
+/// Returns a scenario with results of every kind.
 fn noisy() -> Scenario {
     Scenario {
         seed: 3,
@@ -21,165 +27,140 @@ fn noisy() -> Scenario {
     }
 }
 
-/// A world whose one batch has ended, and waits to be collected.
-async fn ended(pace: CollectLimits) -> World {
+/// Opens a cloud in which one batch of 30 images has ended and has not been collected.
+async fn ended(limits: CollectLimits) -> TestCloud {
     ended_in(
-        Making {
-            scenario: noisy(),
-            pace,
-            ..Making::default()
-        },
+        TestCloud::builder()
+            .scenario(noisy())
+            .collect_limits(limits),
         30,
     )
     .await
 }
 
-/// A world made to order, whose one batch of so many stones has ended, and waits to be collected.
-pub(crate) async fn ended_in(making: Making, count: usize) -> World {
-    let world = World::made_with(making).unwrap();
-    world
-        .put("inbox/stones.jsonl", stones(count))
-        .await
-        .unwrap();
-    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
-    assert!(acknowledged(&step!(&world, submit, SHARDS)));
-    loop {
-        let response = step!(&world, poll, POLLS);
-        if acknowledged(&response) {
-            return world;
-        }
-        world
-            .cloud
-            .time
-            .jump_to(world.cloud.time.now() + next_in(&world, POLLS))
-            .unwrap();
+/// Opens a cloud in which one batch of `count` images has ended and has not been collected.
+pub(crate) async fn ended_in(builder: TestCloudBuilder, count: usize) -> TestCloud {
+    let cloud = builder.build();
+    cloud.put("inbox/stones.jsonl", stones(count)).await;
+    assert!(cloud.plan().await.acknowledged());
+    assert!(cloud.submit().await.acknowledged());
+    while !cloud.poll().await.acknowledged() {
+        cloud.advance_to_next(POLLS);
     }
+    cloud
 }
 
-/// All result lines of the first round, without what depends on how often was written.
-pub(crate) async fn parts(world: &World) -> Vec<Value> {
-    let job = world.jobs().unwrap()[0].clone();
+/// Returns all result lines of the first round, in whichever chunks they are stored.
+pub(crate) async fn result_lines(cloud: &TestCloud) -> Vec<Value> {
+    let job = cloud.job();
     let mut lines = Vec::new();
-    for part in state(world).await["phase"]["chunks"].as_array().unwrap() {
-        let name = part["name"].as_str().unwrap();
-        let written = world
-            .lines(&format!("{job}shards/0000/results/{name}.jsonl"))
-            .await
-            .unwrap();
-        assert_eq!(part["lines"], written.len());
+    for chunk in job.chunks("0000").await {
+        let written = job
+            .lines(&format!("shards/0000/results/{}.jsonl", chunk.name))
+            .await;
+        assert_eq!(chunk.lines, written.len() as u64);
         lines.extend(written);
     }
     lines
 }
 
-/// Up to which byte of the output a part goes.
-fn end_of(part: &Value) -> u64 {
-    part["name"].as_str().unwrap().parse().unwrap()
+/// Returns the offset in the output at which a chunk ends.
+fn end_of(chunk: &Chunk) -> u64 {
+    chunk.name.parse().unwrap()
 }
 
-pub(crate) fn images(world: &World) -> Vec<(String, Vec<u8>)> {
-    world
+/// Returns all stored images by key.
+pub(crate) fn images(cloud: &TestCloud) -> Vec<(String, Vec<u8>)> {
+    cloud
         .objects()
-        .unwrap()
         .into_iter()
         .filter(|(key, _)| key.contains("/images/") || key.contains("/unmatched/"))
         .collect()
 }
 
 #[tokio::test]
-async fn stopped_after_every_line_it_resumes_to_the_same_images_and_results() {
+async fn an_invocation_for_each_line_gives_the_same_images_and_results() {
     let whole = ended(CollectLimits::default()).await;
-    assert!(acknowledged(&step!(&whole, collect, RESULTS)));
-    assert_eq!(state(&whole).await["phase"]["name"], "done");
+    assert!(whole.collect().await.acknowledged());
+    assert_eq!(whole.job().phase("0000").await, ShardPhase::Done);
 
-    // With all of its time in reserve, an invocation stops after its first line.
-    let pace = CollectLimits {
+    // An invocation whose whole time is reserved for its end stops after its first line.
+    let limits = CollectLimits {
         reserve: FUNCTION_TIMEOUT,
         puts: 1,
         ..CollectLimits::default()
     };
-    let pieces = ended(pace).await;
+    let pieces = ended(limits).await;
     let mut invocations = 1;
-    while !acknowledged(&step!(&pieces, collect, RESULTS)) {
-        assert_eq!(next_in(&pieces, RESULTS), SignedDuration::ZERO);
+    while !pieces.collect().await.acknowledged() {
+        assert_eq!(pieces.next_in(RESULTS), SignedDuration::ZERO);
         invocations += 1;
     }
     assert!(invocations > 20, "{invocations} invocations");
-    assert_eq!(parts(&pieces).await, parts(&whole).await);
+    assert_eq!(result_lines(&pieces).await, result_lines(&whole).await);
     assert_eq!(images(&pieces), images(&whole));
 }
 
 #[tokio::test]
-async fn checkpoints_change_nothing_of_the_result() {
+async fn checkpoints_do_not_change_the_results() {
     let whole = ended(CollectLimits::default()).await;
-    assert!(acknowledged(&step!(&whole, collect, RESULTS)));
+    assert!(whole.collect().await.acknowledged());
     for checkpoint_results in [1, 7] {
         let often = ended(CollectLimits {
             checkpoint_results,
             ..CollectLimits::default()
         })
         .await;
-        assert!(acknowledged(&step!(&often, collect, RESULTS)));
-        assert!(
-            state(&often).await["phase"]["chunks"]
-                .as_array()
-                .unwrap()
-                .len()
-                > 2
-        );
-        assert_eq!(parts(&often).await, parts(&whole).await);
+        assert!(often.collect().await.acknowledged());
+        assert!(often.job().chunks("0000").await.len() > 2);
+        assert_eq!(result_lines(&often).await, result_lines(&whole).await);
         assert_eq!(images(&often), images(&whole));
     }
 }
 
 #[tokio::test]
-async fn with_and_without_range_the_same_is_collected_and_what_follows_the_checkpoint_is_asked_for()
-{
+async fn an_output_is_requested_from_the_checkpoint_on_and_collected_with_and_without_ranges() {
     let whole = ended(CollectLimits::default()).await;
-    assert!(acknowledged(&step!(&whole, collect, RESULTS)));
+    assert!(whole.collect().await.acknowledged());
     for ranges in [false, true] {
-        let pace = CollectLimits {
+        let limits = CollectLimits {
             reserve: FUNCTION_TIMEOUT,
             puts: 1,
             ..CollectLimits::default()
         };
         let scenario = Scenario { ranges, ..noisy() };
         let pieces = ended_in(
-            Making {
-                scenario,
-                pace,
-                ..Making::default()
-            },
+            TestCloud::builder()
+                .scenario(scenario)
+                .collect_limits(limits),
             30,
         )
         .await;
-        while !acknowledged(&step!(&pieces, collect, RESULTS)) {}
+        while !pieces.collect().await.acknowledged() {}
         assert_eq!(
-            parts(&pieces).await,
-            parts(&whole).await,
+            result_lines(&pieces).await,
+            result_lines(&whole).await,
             "ranges: {ranges}"
         );
         assert_eq!(images(&pieces), images(&whole), "ranges: {ranges}");
-        let asked: Vec<Option<String>> = pieces
+        let requested: Vec<Option<String>> = pieces
             .wire
             .sent()
             .iter()
             .filter(|sent| sent.path.ends_with(":download"))
             .map(|sent| Some(sent.headers.get("range")?.to_str().unwrap().to_owned()))
             .collect();
-        // Each invocation asks for what follows its checkpoint, and nothing before it.
-        let parts = state(&pieces).await["phase"]["chunks"]
-            .as_array()
-            .unwrap()
-            .clone();
-        let follows: Vec<Option<String>> = parts
+        // Each invocation requests what follows its checkpoint.
+        let chunks = pieces.job().chunks("0000").await;
+        let follows: Vec<Option<String>> = chunks[..chunks.len() - 1]
             .iter()
-            .rev()
-            .skip(1)
-            .rev()
-            .map(|part| Some(format!("bytes={}-", end_of(part))))
+            .map(|chunk| Some(format!("bytes={}-", end_of(chunk))))
             .collect();
-        assert_eq!(asked.first(), Some(&None));
-        assert_eq!(asked[1..], follows[..asked.len() - 1], "ranges: {ranges}");
+        assert_eq!(requested.first(), Some(&None));
+        assert_eq!(
+            requested[1..],
+            follows[..requested.len() - 1],
+            "ranges: {ranges}"
+        );
     }
 }

@@ -1,88 +1,60 @@
-//! What a person can do to a job with nothing but S3: cancel it, in any phase.
+//! A user cancels a job, in any phase, with an upload to S3.
 
 use darkroom::{
-    chain::{CONTROLS, FUNCTION_TIMEOUT, MANIFESTS, POLLS, RESULTS, SHARDS},
+    chain::{CONTROLS, POLLS, SHARDS},
     job::JobSettings,
     manifest::Sidecar,
     money::Usd,
     names::{JobId, ShardId},
     plan::job_id,
     report::Summary,
-    status::{JobPhase, JobStatus},
+    state::Phase,
+    status::{JobPhase, JobStatus, ShardPhase},
 };
 use gemini_sim::Scenario;
 use jiff::SignedDuration;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tests::{
-    Making, World,
-    wire::{Fault, Trip},
+    BatchResponse, TestCloud,
+    wire::{Fault, FaultAction},
 };
 
-use super::{acknowledged, messages, next_in, planned, state, step, stones};
+use super::{planned, state, stones};
 
 const CREATE: &str = ":batchGenerateContent";
 
-fn job(world: &World) -> String {
-    world.jobs().unwrap()[0].clone()
-}
-
-async fn cancel(world: &World) {
-    let name = job(world).trim_start_matches("jobs/").to_owned();
-    world
-        .put(&format!("control/{name}cancel"), "")
-        .await
-        .unwrap();
-}
-
-/// The markers that a job ends with.
-fn markers(world: &World) -> Vec<String> {
-    let folder = world.cloud.path_of(&job(world));
+/// Returns the markers of the job.
+fn markers(cloud: &TestCloud) -> Vec<String> {
+    let folder = cloud.path_of(cloud.job().folder());
     let names = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.starts_with('_')).collect()
 }
 
-async fn statuses(world: &World) -> Vec<String> {
-    let results = world
-        .lines(&format!("{}results.jsonl", job(world)))
-        .await
-        .unwrap();
+/// Returns the status of each result, in order.
+async fn statuses(cloud: &TestCloud) -> Vec<String> {
+    let results = cloud.job().lines("results.jsonl").await;
     results
         .iter()
         .map(|line| line["status"].as_str().unwrap().to_owned())
         .collect()
 }
 
-fn jump(world: &World, wait: SignedDuration) {
-    world
-        .cloud
-        .time
-        .jump_to(world.cloud.time.now() + wait)
-        .unwrap();
-}
-
 #[tokio::test]
-async fn a_job_cancelled_before_anything_was_asked_for_costs_nothing() {
-    let world = planned().await;
-    cancel(&world).await;
-    assert!(acknowledged(&step!(&world, control, CONTROLS)));
-    world.run().await.unwrap();
+async fn a_job_cancelled_before_its_batch_is_created_costs_nothing() {
+    let cloud = planned().await;
+    cloud.job().request("cancel").await;
+    assert!(cloud.control().await.acknowledged());
+    cloud.run().await;
     assert_eq!(
-        (markers(&world), world.wire.count(CREATE)),
+        (markers(&cloud), cloud.wire.count(CREATE)),
         (vec!["_CANCELLED".to_owned()], 0)
     );
-    assert_eq!(statuses(&world).await, ["skipped"; 3]);
-    let retry = world
-        .lines(&format!("{}retry.jsonl", job(&world)))
-        .await
-        .unwrap();
+    assert_eq!(statuses(&cloud).await, ["skipped"; 3]);
+    let retry = cloud.job().lines("retry.jsonl").await;
     assert_eq!(retry.len(), 3);
-    let summary = world
-        .json(&format!("{}summary.json", job(&world)))
-        .await
-        .unwrap();
+    let summary = cloud.job().json("summary.json").await;
     assert_eq!(
         (&summary["status"], &summary["cost"]["actual_usd"]),
         (&"cancelled".into(), &0.into())
@@ -90,51 +62,48 @@ async fn a_job_cancelled_before_anything_was_asked_for_costs_nothing() {
 }
 
 #[tokio::test]
-async fn what_was_made_before_the_cancel_is_collected() {
+async fn images_made_before_the_cancel_are_collected() {
     let scenario = Scenario {
         seed: 5,
         internal_error_percent: 20,
         ..Scenario::default()
     };
-    let world = World::made_with(Making {
-        scenario,
-        ..Making::default()
-    })
-    .unwrap();
-    world.put("inbox/stones.jsonl", stones(40)).await.unwrap();
-    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
-    assert!(acknowledged(&step!(&world, submit, SHARDS)));
-    while state(&world).await["phase"]["finished"].as_u64().unwrap() < 10 {
-        assert!(!acknowledged(&step!(&world, poll, POLLS)));
-        jump(&world, next_in(&world, POLLS));
+    let cloud = TestCloud::builder().scenario(scenario).build();
+    cloud.put("inbox/stones.jsonl", stones(40)).await;
+    assert!(cloud.plan().await.acknowledged());
+    assert!(cloud.submit().await.acknowledged());
+    let finished = async || match state(&cloud).await.phase {
+        Phase::Submitted(submitted) => submitted.finished,
+        other => panic!("the shard is not submitted: {other:?}"),
+    };
+    while finished().await < 10 {
+        assert!(!cloud.poll().await.acknowledged());
+        cloud.advance_to_next(POLLS);
     }
-    cancel(&world).await;
-    // The cancel doesn't wait for the message that waits.
-    assert!(acknowledged(&step!(&world, control, CONTROLS)));
-    jump(&world, SignedDuration::ZERO);
-    world.run().await.unwrap();
+    cloud.job().request("cancel").await;
+    // The cancel takes effect before the shard's message is due.
+    assert!(cloud.control().await.acknowledged());
+    cloud.advance(SignedDuration::ZERO);
+    cloud.run().await;
 
     assert_eq!(
-        (markers(&world), world.wire.count(":cancel")),
+        (markers(&cloud), cloud.wire.count(":cancel")),
         (vec!["_CANCELLED".to_owned()], 1)
     );
-    let statuses = statuses(&world).await;
+    let statuses = statuses(&cloud).await;
     let succeeded = statuses
         .iter()
         .filter(|status| *status == "succeeded")
         .count();
     assert!((8..40).contains(&succeeded), "{statuses:?}");
-    // Nothing is asked for again.
-    assert_eq!(world.gemini.batches_created(), 1);
-    let images = std::fs::read_dir(world.cloud.path_of(&format!("{}images", job(&world))))
+    // No image is requested again.
+    assert_eq!(cloud.gemini.batches_created(), 1);
+    let images = std::fs::read_dir(cloud.path_of(&cloud.job().key("images")))
         .unwrap()
         .count();
     assert_eq!(images, succeeded);
-    let billed = world.gemini.billed().unwrap() as f64 / 1e9;
-    let summary = world
-        .json(&format!("{}summary.json", job(&world)))
-        .await
-        .unwrap();
+    let billed = cloud.gemini.billed().unwrap() as f64 / 1e9;
+    let summary = cloud.job().json("summary.json").await;
     let cost = summary["cost"]["actual_usd"].as_f64().unwrap();
     assert!(
         (billed - cost).abs() < 1e-6,
@@ -143,57 +112,56 @@ async fn what_was_made_before_the_cancel_is_collected() {
 }
 
 #[tokio::test]
-async fn a_batch_that_is_being_looked_for_is_found_before_it_is_cancelled() {
-    let world = planned().await;
+async fn a_batch_that_is_being_looked_up_is_found_before_it_is_cancelled() {
+    let cloud = planned().await;
     let mut is_lost = false;
-    world.wire.decide(move |sent| {
+    cloud.wire.decide(move |sent| {
         let lose = sent.path.ends_with(CREATE) && !is_lost;
         is_lost |= lose;
         lose.then_some(Fault::AnswerLost)
     });
-    assert!(!acknowledged(&step!(&world, submit, SHARDS)));
-    cancel(&world).await;
-    world.run().await.unwrap();
-    assert_eq!(world.gemini.batches_created(), 1);
-    let markers = markers(&world);
-    // Half an hour later the batch may have ended by itself.
+    assert!(!cloud.submit().await.acknowledged());
+    cloud.job().request("cancel").await;
+    cloud.run().await;
+    assert_eq!(cloud.gemini.batches_created(), 1);
+    let markers = markers(&cloud);
+    // The batch may have ended during the half hour of the lookup.
     assert!(
         markers == ["_CANCELLED"] || markers == ["_SUCCESS"],
         "{markers:?}"
     );
-    assert_eq!(state(&world).await["phase"]["name"], "done");
+    assert_eq!(cloud.job().phase("0000").await, ShardPhase::Done);
 }
 
 #[tokio::test]
-async fn a_cancel_while_images_are_collected_plans_no_round() {
+async fn a_cancel_before_the_images_are_collected_prevents_a_round() {
     let scenario = Scenario {
         seed: 5,
         internal_error_percent: 30,
         ..Scenario::default()
     };
-    let world = World::made_with(Making {
-        scenario,
-        ..Making::default()
-    })
-    .unwrap();
-    world.put("inbox/stones.jsonl", stones(20)).await.unwrap();
-    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
-    assert!(acknowledged(&step!(&world, submit, SHARDS)));
-    while !acknowledged(&step!(&world, poll, POLLS)) {
-        jump(&world, next_in(&world, POLLS));
+    let cloud = TestCloud::builder().scenario(scenario).build();
+    cloud.put("inbox/stones.jsonl", stones(20)).await;
+    assert!(cloud.plan().await.acknowledged());
+    assert!(cloud.submit().await.acknowledged());
+    while !cloud.poll().await.acknowledged() {
+        cloud.advance_to_next(POLLS);
     }
-    cancel(&world).await;
-    assert!(acknowledged(&step!(&world, control, CONTROLS)));
-    assert!(acknowledged(&step!(&world, collect, RESULTS)));
-    world.run().await.unwrap();
+    cloud.job().request("cancel").await;
+    assert!(cloud.control().await.acknowledged());
+    assert!(cloud.collect().await.acknowledged());
+    cloud.run().await;
     assert_eq!(
-        (markers(&world), world.gemini.batches_created()),
+        (markers(&cloud), cloud.gemini.batches_created()),
         (vec!["_CANCELLED".to_owned()], 1)
     );
-    assert_eq!(state(&world).await["phase"]["next"], Value::Null);
+    assert!(matches!(
+        state(&cloud).await.phase,
+        Phase::Done { next: None, .. }
+    ));
 }
 
-/// The job that dropping three stones means.
+/// Returns the id of the job that a manifest of three stones becomes.
 fn stones_job() -> JobId {
     let hash: [u8; 32] = Sha256::digest(stones(3)).into();
     job_id(
@@ -206,36 +174,27 @@ fn stones_job() -> JobId {
 }
 
 #[tokio::test]
-async fn a_cancel_that_comes_before_the_manifest_keeps_it_from_being_bought() {
-    let world = World::new().unwrap();
+async fn a_cancel_before_the_manifest_prevents_the_purchase() {
+    let cloud = TestCloud::new();
     let job = stones_job();
-    world
-        .put(&format!("control/{job}/cancel"), "")
-        .await
-        .unwrap();
-    world.run().await.unwrap();
+    cloud.put(&format!("control/{job}/cancel"), "").await;
+    cloud.run().await;
     assert!(
-        !world.cloud.path_of("jobs").exists(),
-        "nothing is kept of a name that is unknown"
+        !cloud.exists("jobs"),
+        "an unknown name leaves nothing in the bucket"
     );
     for _ in 0..2 {
-        world.put("inbox/stones.jsonl", stones(3)).await.unwrap();
-        world.run().await.unwrap();
+        cloud.put("inbox/stones.jsonl", stones(3)).await;
+        cloud.run().await;
     }
     assert_eq!(
-        (world.jobs().unwrap(), markers(&world)),
+        (cloud.jobs(), markers(&cloud)),
         (vec![format!("jobs/{job}/")], vec!["_CANCELLED".to_owned()])
     );
-    assert_eq!((world.wire.sent().len(), messages(&world, SHARDS)), (0, 0));
+    assert_eq!((cloud.wire.sent().len(), cloud.messages(SHARDS)), (0, 0));
 
-    // All documents of a cancelled job are there, and can be read.
-    let read = async |name: &str| {
-        world
-            .read(&format!("jobs/{job}/{name}"))
-            .await
-            .unwrap()
-            .unwrap()
-    };
+    // A cancelled job has all documents, and they are readable.
+    let read = async |name: &str| cloud.text(&format!("jobs/{job}/{name}")).await;
     assert_eq!(
         (read("results.jsonl").await, read("retry.jsonl").await),
         (String::new(), String::new())
@@ -262,13 +221,12 @@ async fn a_cancel_that_comes_before_the_manifest_keeps_it_from_being_bought() {
     );
     let status: JobStatus = serde_json::from_str(&read("job.json").await).unwrap();
     assert_eq!((status.phase, status.finished), (JobPhase::Cancelled, 0));
-    assert!(!world.cloud.path_of("stack/open").exists() && !world.cloud.has_open_jobs());
+    assert!(!cloud.exists("stack/open") && !cloud.local.has_open_jobs());
 }
 
 #[tokio::test]
-async fn a_cancel_that_comes_while_the_job_is_planned_counts_wherever_the_planning_is() {
-    // How far planning is when the cancel comes: before the lock, which `control` sees first, and
-    // after it.
+async fn a_cancel_takes_effect_at_every_step_of_planning() {
+    // The write during which the cancel arrives. `control` knows the job once it is locked.
     for at in [
         "/models.toml",
         "/plan.lock",
@@ -276,12 +234,13 @@ async fn a_cancel_that_comes_while_the_job_is_planned_counts_wherever_the_planni
         "/state.json",
         "/job.json",
     ] {
-        let world = World::new().unwrap();
+        let cloud = TestCloud::new();
         let job = stones_job();
-        world.put("inbox/stones.jsonl", stones(3)).await.unwrap();
-        let (folder, file) = (world.cloud.path_of(&format!("control/{job}")), "cancel");
-        world.aws.decide(move |head| {
-            // Written as a file, so that `control` is not told: it was, and knew no such job.
+        cloud.put("inbox/stones.jsonl", stones(3)).await;
+        let (folder, file) = (cloud.path_of(&format!("control/{job}")), "cancel");
+        cloud.aws.decide(move |head| {
+            // Before the lock, `control` has already handled the cancel and found no such job, so
+            // the file appears without an event.
             if head.method == "PUT"
                 && head.uri.path().ends_with(at)
                 && matches!(at, "/models.toml" | "/plan.lock")
@@ -289,50 +248,54 @@ async fn a_cancel_that_comes_while_the_job_is_planned_counts_wherever_the_planni
                 std::fs::create_dir_all(&folder).unwrap();
                 std::fs::write(folder.join(file), "").unwrap();
             }
-            Trip::Pass
+            FaultAction::Pass
         });
-        assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
+        assert!(cloud.plan().await.acknowledged());
         if !matches!(at, "/models.toml" | "/plan.lock") {
-            cancel(&world).await;
-            assert!(acknowledged(&step!(&world, control, CONTROLS)));
+            cloud.job().request("cancel").await;
+            assert!(cloud.control().await.acknowledged());
         }
-        world.aws.decide(|_| Trip::Pass);
-        world.run().await.unwrap();
+        cloud.aws.decide(|_| FaultAction::Pass);
+        cloud.run().await;
         assert_eq!(
-            (markers(&world), world.wire.count(CREATE)),
+            (markers(&cloud), cloud.wire.count(CREATE)),
             (vec!["_CANCELLED".to_owned()], 0),
             "{at}"
         );
-        assert_eq!(statuses(&world).await, ["skipped"; 3], "{at}");
+        assert_eq!(statuses(&cloud).await, ["skipped"; 3], "{at}");
     }
 }
 
 #[tokio::test]
-async fn a_cancel_between_two_plannings_counts_though_control_knew_no_such_job() {
-    let world = World::new().unwrap();
-    world.put("inbox/stones.jsonl", stones(3)).await.unwrap();
-    world.aws.decide(|head| {
+async fn a_cancel_between_two_plannings_takes_effect_without_control() {
+    let cloud = TestCloud::new();
+    cloud.put("inbox/stones.jsonl", stones(3)).await;
+    cloud.aws.decide(|head| {
         let is_lock = head.method == "PUT" && head.uri.path().ends_with("/plan.lock");
-        if is_lock { Trip::DieAfter } else { Trip::Pass }
+        if is_lock {
+            FaultAction::DieAfter
+        } else {
+            FaultAction::Pass
+        }
     });
-    super::plan_dies(&world).await;
-    cancel(&world).await;
-    world.cloud.queues.purge(CONTROLS).unwrap();
-    world.run().await.unwrap();
+    super::plan_dies(&cloud).await;
+    cloud.job().request("cancel").await;
+    cloud.local.queues.purge(CONTROLS).unwrap();
+    cloud.run().await;
     assert_eq!(
-        (markers(&world), world.wire.count(CREATE)),
+        (markers(&cloud), cloud.wire.count(CREATE)),
         (vec!["_CANCELLED".to_owned()], 0)
     );
-    assert_eq!(statuses(&world).await, ["skipped"; 3]);
+    assert_eq!(statuses(&cloud).await, ["skipped"; 3]);
 }
 
 #[tokio::test]
-async fn what_a_cancelled_shard_without_a_batch_had_reserved_is_given_back_by_the_sweep_too() {
-    let world = planned().await;
-    // `submit` dies with the shard's place taken, and again after it has ended the shard.
-    let ledger = world.cloud.deps.submit.ledger.clone();
-    let shard = world
-        .cloud
+async fn the_sweep_releases_the_reservation_of_a_cancelled_shard_without_a_batch() {
+    let cloud = planned().await;
+    // `submit` died after it had reserved the cost, and again after it had cancelled the shard.
+    let ledger = cloud.local.deps.submit.ledger.clone();
+    let shard = cloud
+        .local
         .deps
         .plan
         .states
@@ -341,17 +304,14 @@ async fn what_a_cancelled_shard_without_a_batch_had_reserved_is_given_back_by_th
         .unwrap()
         .unwrap()
         .shard;
-    let (now, limits) = (
-        world.cloud.time.now(),
-        world.cloud.deps.submit.limits.clone(),
-    );
+    let (now, limits) = (cloud.now(), cloud.local.deps.submit.limits.clone());
     ledger
         .change(|ledger| ledger.admit(&shard, &limits, now))
         .await
         .unwrap();
     assert!(ledger.read().await.unwrap().spent_today(now) > Usd::ZERO);
-    let stored = world
-        .cloud
+    let stored = cloud
+        .local
         .deps
         .plan
         .states
@@ -359,18 +319,15 @@ async fn what_a_cancelled_shard_without_a_batch_had_reserved_is_given_back_by_th
         .await
         .unwrap()
         .unwrap();
-    world
-        .cloud
+    cloud
+        .local
         .deps
         .plan
         .states
         .swap(&stored, stored.shard.cancelled())
         .await
         .unwrap();
-    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
-    sweep::handler::handle(&world.cloud.deps.sweep, deadline)
-        .await
-        .unwrap();
+    cloud.sweep().await;
     let ledger = ledger.read().await.unwrap();
     assert!(
         ledger.live.is_empty() && ledger.unsettled.is_empty(),
@@ -380,16 +337,16 @@ async fn what_a_cancelled_shard_without_a_batch_had_reserved_is_given_back_by_th
 }
 
 #[tokio::test]
-async fn a_job_that_is_over_stays_as_it_is() {
-    let world = World::new().unwrap();
-    world.put("inbox/stones.jsonl", stones(3)).await.unwrap();
-    world.run().await.unwrap();
-    let before = world.objects().unwrap();
-    cancel(&world).await;
-    world.put("control/no-such-job/cancel", "").await.unwrap();
-    world.put("control/nonsense", "").await.unwrap();
-    world.run().await.unwrap();
-    let mut after = world.objects().unwrap();
+async fn a_cancel_does_not_change_a_complete_job() {
+    let cloud = TestCloud::new();
+    cloud.put("inbox/stones.jsonl", stones(3)).await;
+    cloud.run().await;
+    let before = cloud.objects();
+    cloud.job().request("cancel").await;
+    cloud.put("control/no-such-job/cancel", "").await;
+    cloud.put("control/nonsense", "").await;
+    cloud.run().await;
+    let mut after = cloud.objects();
     after.retain(|key, _| !key.contains("control/"));
     assert_eq!(after, before);
 }

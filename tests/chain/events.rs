@@ -1,108 +1,99 @@
-//! Each event in `events/` is one that its function takes.
+//! Each event in `events/` is accepted by its function.
 
 use std::{fs, path::PathBuf};
 
 use aws_lambda_events::event::sqs::SqsEvent;
 use darkroom::chain::{FUNCTION_TIMEOUT, SHARDS};
-use tests::World;
+use tests::{BatchResponse, TestCloud};
 
-use super::{acknowledged, messages, stones};
+use super::stones;
 
+/// Reads an event file.
 fn event(name: &str) -> SqsEvent {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../events");
     serde_json::from_slice(&fs::read(folder.join(name)).unwrap()).unwrap()
 }
 
-/// Hands an event file to a function.
+/// Passes an event file to a function.
 macro_rules! handle {
-    ($world:expr, $function:ident, $event:expr) => {{
-        let deadline = $world.cloud.time.now() + FUNCTION_TIMEOUT;
-        $function::handler::handle(&$world.cloud.deps.$function, event($event), deadline).await
+    ($cloud:expr, $function:ident, $event:expr) => {{
+        let deadline = $cloud.now() + FUNCTION_TIMEOUT;
+        $function::handler::handle(&$cloud.local.deps.$function, event($event), deadline).await
     }};
 }
 
 #[tokio::test]
 async fn an_upload_becomes_a_plan_and_its_shards() {
-    let world = World::new().unwrap();
-    // S3 spells the key with `+` and `%2B`.
-    world
+    let cloud = TestCloud::new();
+    // S3 encodes the key with `+` and `%2B`.
+    cloud
         .put("inbox/acme/Fall 26/stones + sand.jsonl", stones(3))
-        .await
-        .unwrap();
-    assert!(acknowledged(&handle!(world, plan, "manifests-put.json")));
-    let job = &world.jobs().unwrap()[0];
+        .await;
+    assert!(handle!(cloud, plan, "manifests-put.json").acknowledged());
+    let job = &cloud.jobs()[0];
     assert!(job.starts_with("jobs/stones-sand-"), "{job}");
+    assert_eq!(cloud.lines(&format!("{job}plan.jsonl")).await.len(), 3);
     assert_eq!(
-        world
-            .lines(&format!("{job}plan.jsonl"))
-            .await
-            .unwrap()
-            .len(),
-        3
-    );
-    assert_eq!(
-        world
+        cloud
             .lines(&format!("{job}shards/0000/request.jsonl"))
             .await
-            .unwrap()
             .len(),
         3
     );
-    assert_eq!(messages(&world, SHARDS), 1);
+    assert_eq!(cloud.messages(SHARDS), 1);
 }
 
-/// The same upload, as SNS, EventBridge, and senders that leave out what is not needed tell of it.
+/// SNS, EventBridge and senders that omit optional fields describe the same upload.
 #[tokio::test]
-async fn every_form_of_the_event_tells_of_the_same_upload() {
+async fn every_form_of_the_event_describes_the_same_upload() {
     for name in [
         "manifests-sns.json",
         "manifests-eventbridge.json",
         "manifests-bare.json",
     ] {
-        let world = World::new().unwrap();
-        world
+        let cloud = TestCloud::new();
+        cloud
             .put("inbox/acme/Fall 26/stones + sand.jsonl", stones(3))
-            .await
-            .unwrap();
-        assert!(acknowledged(&handle!(world, plan, name)), "{name}");
-        assert_eq!(world.jobs().unwrap().len(), 1, "{name}");
-        assert_eq!(messages(&world, SHARDS), 1, "{name}");
+            .await;
+        assert!(handle!(cloud, plan, name).acknowledged(), "{name}");
+        assert_eq!(cloud.jobs().len(), 1, "{name}");
+        assert_eq!(cloud.messages(SHARDS), 1, "{name}");
     }
 }
 
 #[tokio::test]
-async fn an_upload_that_is_gone_a_folder_and_s3s_test_are_acknowledged_and_plan_nothing() {
-    let world = World::new().unwrap();
+async fn a_deleted_upload_a_folder_and_the_test_event_of_s3_are_acknowledged_and_plan_nothing() {
+    let cloud = TestCloud::new();
     for name in [
         "manifests-put.json",
         "manifests-folder.json",
         "manifests-test.json",
     ] {
-        assert!(acknowledged(&handle!(world, plan, name)), "{name}");
+        assert!(handle!(cloud, plan, name).acknowledged(), "{name}");
     }
-    assert!(world.objects().unwrap().is_empty());
+    assert!(cloud.objects().is_empty());
 }
 
 #[tokio::test]
-async fn a_message_about_an_unknown_job_comes_back_and_harms_nothing() {
-    let world = World::new().unwrap();
-    assert!(!acknowledged(&handle!(world, submit, "shards.json")));
-    assert!(!acknowledged(&handle!(world, poll, "polls.json")));
-    assert!(!acknowledged(&handle!(world, collect, "results.json")));
-    assert!(!acknowledged(&handle!(world, report, "reports.json")));
-    assert!(world.objects().unwrap().is_empty());
-    assert!(world.wire.sent().is_empty());
+async fn a_message_about_an_unknown_job_is_redelivered_and_changes_nothing() {
+    let cloud = TestCloud::new();
+    assert!(!handle!(cloud, submit, "shards.json").acknowledged());
+    assert!(!handle!(cloud, poll, "polls.json").acknowledged());
+    assert!(!handle!(cloud, collect, "results.json").acknowledged());
+    assert!(!handle!(cloud, report, "reports.json").acknowledged());
+    assert!(cloud.objects().is_empty());
+    assert!(cloud.wire.sent().is_empty());
 }
 
 #[tokio::test]
-async fn one_bad_message_does_not_fail_its_neighbours() {
-    let world = World::new().unwrap();
+async fn one_bad_message_does_not_fail_the_others() {
+    let cloud = TestCloud::new();
     let mut both = event("manifests-test.json");
     let mut bad = both.records[0].clone();
     (bad.body, bad.message_id) = (Some("{\"Records\":".to_owned()), Some("bad".to_owned()));
     both.records.insert(0, bad);
-    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
-    let response = plan::handler::handle(&world.cloud.deps.plan, both, deadline).await;
+    let deadline = cloud.now() + FUNCTION_TIMEOUT;
+    let response = plan::handler::handle(&cloud.local.deps.plan, both, deadline).await;
     let failed: Vec<&str> = response
         .batch_item_failures
         .iter()

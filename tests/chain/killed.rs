@@ -1,5 +1,4 @@
-//! A reader that is killed at any byte of the output: what it had is kept, and nobody can tell from
-//! the images.
+//! A reader that is killed at any byte of the output leaves no trace in the results.
 
 mod responses;
 
@@ -12,8 +11,12 @@ use std::{
 };
 
 use collect::deps::Deps;
-use darkroom::settings::CollectLimits;
-use darkroom::{chain::RESULTS, state::CRASHES_BEFORE_SKIPPED};
+use darkroom::{
+    chain::RESULTS,
+    settings::CollectLimits,
+    state::{CRASHES_BEFORE_SKIPPED, Collecting, Phase},
+    status::ShardPhase,
+};
 use fastrand::Rng;
 use gemini::{
     self, Gemini,
@@ -21,20 +24,21 @@ use gemini::{
 };
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use tests::{Making, World, wire::Trip};
+use tests::{BatchResponse, TestCloud, wire::FaultAction};
 
 use self::responses::{PIECE_BYTES, Responses, Served};
-use super::{acknowledged, collecting::ended_in, delivered, state};
+use super::{collecting::ended_in, state};
 
-/// The sizes of images. In base64 the largest has two thirds of what lies between two kills, so
-/// that no line meets three, which would be one that kills.
+/// The sizes of images. In base64, the largest is two thirds of the distance between two kills, so
+/// that no line is hit three times and treated as a line that kills its reader.
 const IMAGE_BYTES: std::ops::Range<usize> = 100_000..750_000;
 
-/// How long an invocation may take, so that two hundred of them end before the shard's deadline.
+/// The time limit of an invocation. Two hundred of them end before the shard's deadline.
 const TIMEOUT: SignedDuration = SignedDuration::from_mins(5);
 
-/// Checkpoints come so often that a reader that follows a killed one soon reads fast again.
-fn pace() -> CollectLimits {
+/// Returns limits with frequent checkpoints, so that the reader after a killed one soon reads ahead
+/// of the bucket again.
+fn limits() -> CollectLimits {
     CollectLimits {
         checkpoint_bytes: 2 << 20,
         checkpoint_results: 3,
@@ -43,16 +47,16 @@ fn pace() -> CollectLimits {
     }
 }
 
-/// What a killed reader has read since its last checkpoint, at the most: the results between two
-/// checkpoints, the images on their way to the bucket (in base64, with one line that goes alone),
-/// the line that is read, and a piece of the next.
-fn bound() -> u64 {
+/// Returns the maximum number of bytes that a reader has read since its last checkpoint: the results
+/// between two checkpoints, the images that are being uploaded (in base64, with one line that
+/// exceeds the limit alone), the line that is being read, and a piece of the next.
+fn max_unread() -> u64 {
     let line = (IMAGE_BYTES.end as u64 + 1_000) * 4 / 3;
     let CollectLimits {
         checkpoint_bytes,
         put_bytes,
         ..
-    } = pace();
+    } = limits();
     checkpoint_bytes + line + put_bytes as u64 * 4 / 3 + line + line + PIECE_BYTES
 }
 
@@ -62,23 +66,16 @@ fn keys(count: usize) -> Vec<String> {
         .collect()
 }
 
-/// A shard whose batch has ended, its output being a file of our own.
+/// A shard whose batch has ended with an output that the test provides.
 struct Shard {
-    world: World,
+    cloud: TestCloud,
     output: Arc<Responses>,
     deps: Deps,
 }
 
 impl Shard {
     async fn new(output: &Arc<Responses>, count: usize) -> Self {
-        let world = ended_in(
-            Making {
-                pace: pace(),
-                ..Making::default()
-            },
-            count,
-        )
-        .await;
+        let cloud = ended_in(TestCloud::builder().collect_limits(limits()), count).await;
         let key = Arc::new(KeySource::fixed(ApiKey::new("k").unwrap()));
         let gemini = Gemini::new(
             gemini::Settings::new(key),
@@ -87,80 +84,77 @@ impl Shard {
         .unwrap();
         let deps = Deps {
             gemini,
-            ..world.cloud.deps.collect.clone()
+            ..cloud.local.deps.collect.clone()
         };
         Self {
-            world,
+            cloud,
             output: Arc::clone(output),
             deps,
         }
     }
 
-    /// Reads on, and kills the reader when it has all bytes before `kill`. Nothing of it is left
-    /// but what is stored.
-    async fn read_until_killed(&self, kill: u64) -> Value {
+    /// Continues to read, and kills the reader when it has received all bytes before `kill`. Only
+    /// what is stored remains.
+    async fn read_until_killed(&self, kill: u64) -> Collecting {
         self.output.stop_at(kill);
-        let deadline = self.world.cloud.time.now() + TIMEOUT;
-        let event = delivered(&self.world, RESULTS);
+        let deadline = self.cloud.now() + TIMEOUT;
+        let event = self.cloud.deliver(RESULTS);
         tokio::select! {
             biased;
-            response = collect::handler::handle(&self.deps, event, deadline) => panic!("it ended before: {response:?}"),
+            response = collect::handler::handle(&self.deps, event, deadline) => panic!("it ended earlier: {response:?}"),
             () = self.output.reached() => {}
         }
         self.output.stop_at(u64::MAX);
-        // Another may take over when the lease has ended.
-        self.world.cloud.time.jump_to(deadline).unwrap();
-        self.world
-            .cloud
+        // Another reader may continue once the lease has expired.
+        self.cloud.advance_to(deadline);
+        self.cloud
+            .local
             .queues
             .make_in_flight_visible(RESULTS)
             .unwrap();
-        state(&self.world).await["phase"].clone()
+        match state(&self.cloud).await.phase {
+            Phase::Collecting(collecting) => collecting,
+            other => panic!("the shard is not being collected: {other:?}"),
+        }
     }
 
-    /// Has the bucket say of the first part that it is written.
-    fn lose_the_first_part(&self) {
-        let parts = AtomicU32::new(0);
-        self.world.aws.decide(move |head| {
-            let is_part = head.method == "PUT" && head.uri.path().contains("/results/");
-            if is_part && parts.fetch_add(1, Ordering::Relaxed) == 0 {
-                Trip::Lost
+    /// Loses the first chunk although the bucket reports that it is written.
+    fn lose_the_first_chunk(&self) {
+        let chunks = AtomicU32::new(0);
+        self.cloud.aws.decide(move |head| {
+            let is_chunk = head.method == "PUT" && head.uri.path().contains("/results/");
+            if is_chunk && chunks.fetch_add(1, Ordering::Relaxed) == 0 {
+                FaultAction::Lost
             } else {
-                Trip::Pass
+                FaultAction::Pass
             }
         });
     }
 
-    /// Reads on to the end, if that can be reached.
+    /// Reads to the end. Returns whether that succeeded.
     async fn read_to_the_end(&self) -> bool {
-        let deadline = self.world.cloud.time.now() + TIMEOUT;
-        acknowledged(
-            &collect::handler::handle(&self.deps, delivered(&self.world, RESULTS), deadline).await,
-        )
+        let deadline = self.cloud.now() + TIMEOUT;
+        collect::handler::handle(&self.deps, self.cloud.deliver(RESULTS), deadline)
+            .await
+            .acknowledged()
     }
 
-    /// Every line of its parts, in order; none of a part that is missing.
+    /// Returns the result lines of all chunks in order, without those of a missing chunk.
     async fn lines(&self) -> Vec<Value> {
-        let job = self.world.jobs().unwrap()[0].clone();
+        let job = self.cloud.job();
         let mut lines = Vec::new();
-        for part in state(&self.world).await["phase"]["chunks"]
-            .as_array()
-            .unwrap()
-        {
-            let name = part["name"].as_str().unwrap();
-            lines.extend(
-                self.world
-                    .lines(&format!("{job}shards/0000/results/{name}.jsonl"))
-                    .await
-                    .unwrap_or_default(),
-            );
+        for chunk in job.chunks("0000").await {
+            let name = format!("shards/0000/results/{}.jsonl", chunk.name);
+            if job.has(&name) {
+                lines.extend(job.lines(&name).await);
+            }
         }
         lines
     }
 
-    /// The files of its images and unmatched_folder.
+    /// Returns the files of all images, matched and unmatched.
     fn images(&self) -> Vec<PathBuf> {
-        let mut folders = vec![self.world.cloud.path_of(&self.world.jobs().unwrap()[0])];
+        let mut folders = vec![self.cloud.path_of(self.cloud.job().folder())];
         let mut found = Vec::new();
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap() {
@@ -176,14 +170,14 @@ impl Shard {
         found
     }
 
-    /// What differs between what was collected here and there.
+    /// Returns what differs between two collected shards.
     async fn differences(&self, other: &Self) -> Vec<String> {
         let mut differences = Vec::new();
         if self.lines().await != other.lines().await {
             differences.push("the result lines".to_owned());
         }
         let (ours, theirs) = (self.images(), other.images());
-        let root = |shard: &Self| shard.world.cloud.path_of("");
+        let root = |shard: &Self| shard.cloud.path_of("");
         let names = |shard: &Self, paths: &[PathBuf]| -> Vec<PathBuf> {
             paths
                 .iter()
@@ -203,7 +197,7 @@ impl Shard {
     }
 }
 
-/// One offset in each of `count` stretches of the file, in order.
+/// Returns one offset in each of `count` equal stretches of the file, in order.
 fn kills(output: &Responses, count: u64, random: &mut Rng) -> Vec<u64> {
     let stretch = output.length() / count;
     assert!(
@@ -216,31 +210,33 @@ fn kills(output: &Responses, count: u64, random: &mut Rng) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn killed_at_two_hundred_bytes_of_300_mb_it_resumes_to_the_same_and_reads_little_again() {
+async fn two_hundred_kills_in_300_mb_do_not_change_the_results_and_little_is_read_twice() {
     let count = 540;
     let output = Responses::make(&keys(count), IMAGE_BYTES, 7);
     assert!(output.length() > 280_000_000, "{} bytes", output.length());
     let undisturbed = Shard::new(&output, count).await;
     assert!(undisturbed.read_to_the_end().await);
-    assert_eq!(state(&undisturbed.world).await["phase"]["name"], "done");
+    assert_eq!(
+        undisturbed.cloud.job().phase("0000").await,
+        ShardPhase::Done
+    );
 
     let killed = Shard::new(&output, count).await;
     let mut random = Rng::with_seed(11);
     let (mut offset, mut fast) = (0, 0);
     for kill in kills(&output, 200, &mut random) {
-        // Some servers send the whole file again.
+        // Some servers ignore the range and send the whole file again.
         output.honor_range(random.u8(..16) > 0);
-        let phase = killed.read_until_killed(kill).await;
-        let reached = phase["offset"].as_u64().unwrap();
+        let reached = killed.read_until_killed(kill).await.offset;
         assert!(
             reached >= offset && reached <= kill,
             "from {offset} to {reached}, killed at {kill}"
         );
         assert!(
-            kill - reached <= bound(),
+            kill - reached <= max_unread(),
             "{} bytes to read again, {} allowed",
             kill - reached,
-            bound()
+            max_unread()
         );
         assert!(
             reached == 0 || output.ends().contains(&reached),
@@ -271,43 +267,43 @@ async fn killed_at_two_hundred_bytes_of_300_mb_it_resumes_to_the_same_and_reads_
 }
 
 #[tokio::test]
-async fn a_bucket_that_loses_a_part_is_noticed() {
+async fn a_chunk_that_the_bucket_lost_is_detected() {
     let count = 60;
     let output = Responses::make(&keys(count), IMAGE_BYTES, 8);
     let undisturbed = Shard::new(&output, count).await;
     assert!(undisturbed.read_to_the_end().await);
 
     let broken = Shard::new(&output, count).await;
-    broken.lose_the_first_part();
+    broken.lose_the_first_chunk();
     assert!(broken.read_to_the_end().await);
     assert_eq!(undisturbed.differences(&broken).await, ["the result lines"]);
 
-    // Killed after that, it can't go on, and doesn't ask for what it has lost sight of.
+    // A reader that is killed later can't continue, and does not request the lost images again.
     let killed = Shard::new(&output, count).await;
-    killed.lose_the_first_part();
+    killed.lose_the_first_chunk();
     killed.read_until_killed(output.length() / 2).await;
     assert!(!killed.read_to_the_end().await);
-    let note = state(&killed.world).await["waiting"].clone();
-    assert!(note.as_str().unwrap().contains("is missing"), "{note}");
+    let reason = state(&killed.cloud).await.waiting.unwrap();
+    assert!(reason.contains("is missing"), "{reason}");
 }
 
 #[tokio::test]
-async fn a_line_that_kills_while_it_is_read_is_skipped_and_no_other() {
+async fn only_the_line_that_kills_its_reader_is_skipped() {
     let count = 40;
     let output = Responses::make(&keys(count), IMAGE_BYTES, 9);
     let shard = Shard::new(&output, count).await;
     let (start, end) = (output.ends()[19], output.ends()[20]);
     let middle = start + (end - start) / 2;
-    // At first one that reads fast, and then those that come nearer to the line, and at last three
-    // at the line itself. Whoever skips it doesn't look at it, and lives.
+    // The first reader is ahead of the bucket. The next ones stop closer to the line, and the last
+    // three at the line itself. The reader that skips the line does not parse it, so it survives.
     let mut offsets = Vec::new();
     for deaths in 1.. {
         let phase = shard.read_until_killed(middle).await;
-        offsets.push(phase["offset"].as_u64().unwrap());
-        if phase["crashes"] == CRASHES_BEFORE_SKIPPED - 1 {
+        offsets.push(phase.offset);
+        if phase.crashes == CRASHES_BEFORE_SKIPPED - 1 {
             break;
         }
-        assert!(deaths < 8, "{phase}");
+        assert!(deaths < 8, "{phase:?}");
     }
     assert!(
         offsets[0] < start && offsets.is_sorted() && offsets.ends_with(&[start; 3]),

@@ -1,5 +1,5 @@
 //! The functions and the chain, in process.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that can't continue has failed")]
 
 mod admitting;
 mod answers;
@@ -11,6 +11,7 @@ mod catalog;
 mod closing;
 mod collecting;
 mod controlling;
+mod durability;
 mod events;
 mod killed;
 mod metrics;
@@ -32,19 +33,19 @@ mod wire;
 
 use std::{collections::BTreeSet, future::pending};
 
-use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use aws_lambda_events::event::sqs::SqsBatchResponse;
 use cli::host::{self, StopReason, WaitMode};
 use darkroom::{
     chain::{FUNCTION_TIMEOUT, MANIFESTS, RESULTS},
     names::ShardId,
+    state::Shard,
     status::{JobStatus, ShardPhase},
 };
-use jiff::SignedDuration;
 use serde_json::{Value, json};
-use tests::{World, wire::Trip};
+use tests::{BatchResponse, TestCloud, wire::FaultAction};
 use tokio::task::{LocalSet, spawn_local};
 
-/// A manifest of so many friendly items.
+/// Returns a manifest with `count` items.
 fn stones(count: usize) -> String {
     (0..count)
         .map(|number| {
@@ -53,62 +54,39 @@ fn stones(count: usize) -> String {
         .collect()
 }
 
-/// The same items as another content: what has the same content is bought once.
+/// Returns a manifest with the same items but other content, because a job with the same content is
+/// bought only once.
 fn another_run(run: &str, manifest: &str) -> String {
     format!("{}\n{manifest}", json!({"manifest": {"job": {"run": run}}}))
 }
 
-/// An event with one message that the queue has delivered, and so can be waited with.
-fn delivered(world: &World, queue: &str) -> SqsEvent {
-    let deliveries = world.cloud.queues.receive(queue, 1, None).unwrap();
-    assert_eq!(deliveries.len(), 1, "{queue} has no message");
-    let records: Vec<Value> = deliveries
-        .iter()
-        .map(|delivery| json!({ "messageId": delivery.message_id, "receiptHandle": delivery.receipt_handle, "body": delivery.body }))
-        .collect();
-    serde_json::from_value(json!({ "Records": records })).unwrap()
+/// Opens a cloud with one planned job of three images.
+async fn planned() -> TestCloud {
+    let cloud = TestCloud::new();
+    cloud.put("inbox/stones.jsonl", stones(3)).await;
+    assert!(cloud.plan().await.acknowledged());
+    cloud
 }
 
-/// Lets a function handle the next message of its queue, without deleting it.
-macro_rules! step {
-    ($world:expr, $function:ident, $queue:expr) => {{
-        let event = $crate::delivered($world, $queue);
-        let deadline = $world.cloud.time.now() + $crate::FUNCTION_TIMEOUT;
-        $function::handler::handle(&$world.cloud.deps.$function, event, deadline).await
-    }};
-}
-pub(crate) use step;
-
-/// A world with one job of three images that is planned.
-async fn planned() -> World {
-    let world = World::new().unwrap();
-    world.put("inbox/stones.jsonl", stones(3)).await.unwrap();
-    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
-    world
-}
-
-/// A world with one job of so many images that is planned, and may cost no more than this.
-async fn planned_with_budget(images: usize, budget_usd: &str) -> World {
-    let world = World::new().unwrap();
+/// Opens a cloud with one planned job of `images` images and a budget.
+async fn planned_with_budget(images: usize, budget_usd: &str) -> TestCloud {
+    let cloud = TestCloud::new();
     let items: Vec<Value> = (0..images)
         .map(|number| json!({"key": format!("k-{number}"), "prompt": "x"}))
         .collect();
     let manifest = json!({"job": {"budget_usd": budget_usd}, "items": items});
-    world
-        .put("inbox/stones.json", manifest.to_string())
-        .await
-        .unwrap();
-    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
-    world
+    cloud.put("inbox/stones.json", manifest.to_string()).await;
+    assert!(cloud.plan().await.acknowledged());
+    cloud
 }
 
-/// Whether all messages may be deleted. Runs the one job to its end. A round whose output has no
-/// line for any request is held, and a person has it asked for again at once.
-async fn run_to_the_end(world: &World) {
+/// Runs the one job to its end, and approves each held shard once. A round whose output has no line
+/// for any of its requests is held.
+async fn run_to_the_end(cloud: &TestCloud) {
     let mut approved = BTreeSet::new();
     loop {
-        let stopped = host::run(&world.cloud, WaitMode::Jump, pending(), async || {
-            approve_held(world, &mut approved).await
+        let stopped = host::run(&cloud.local, WaitMode::Jump, pending(), async || {
+            approve_held(cloud, &mut approved).await
         });
         if stopped.await.unwrap() != StopReason::ConditionMet {
             return;
@@ -116,12 +94,12 @@ async fn run_to_the_end(world: &World) {
     }
 }
 
-/// Whether a shard is held that was not approved before.
-async fn approve_held(world: &World, approved: &mut BTreeSet<ShardId>) -> anyhow::Result<bool> {
-    let Some(job) = world.jobs().ok().and_then(|mut jobs| jobs.pop()) else {
+/// Approves the job if a shard is held that was not approved before. Returns whether it did.
+async fn approve_held(cloud: &TestCloud, approved: &mut BTreeSet<ShardId>) -> anyhow::Result<bool> {
+    let Some(job) = cloud.jobs().pop() else {
         return Ok(false);
     };
-    let Some(status) = world.read(&format!("{job}job.json")).await? else {
+    let Some(status) = cloud.read(&format!("{job}job.json")).await else {
         return Ok(false);
     };
     let JobStatus { job, shards, .. } = serde_json::from_str(&status)?;
@@ -132,62 +110,37 @@ async fn approve_held(world: &World, approved: &mut BTreeSet<ShardId>) -> anyhow
             .filter(|shard| shard.phase == ShardPhase::Held)
             .map(|shard| shard.shard),
     );
-    let is_news = approved.len() > before;
-    if is_news {
-        world.put(&format!("control/{job}/approve"), "").await?;
+    let has_approved = approved.len() > before;
+    if has_approved {
+        cloud.put(&format!("control/{job}/approve"), "").await;
     }
-    Ok(is_news)
+    Ok(has_approved)
 }
 
-/// Has an invocation die at its work.
+/// Runs an invocation that must panic.
 async fn dies(work: impl Future<Output = SqsBatchResponse> + 'static) {
     let local = LocalSet::new();
     let died = local.run_until(async { spawn_local(work).await }).await;
     assert!(died.unwrap_err().is_panic());
 }
 
-/// Has `plan` handle its next message, and die of it.
-async fn plan_dies(world: &World) {
-    let (event, deps) = (delivered(world, MANIFESTS), world.cloud.deps.plan.clone());
-    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
+/// Runs `plan` on its next message, until a fault kills it. Later requests pass.
+async fn plan_dies(cloud: &TestCloud) {
+    let (event, deps) = (cloud.deliver(MANIFESTS), cloud.local.deps.plan.clone());
+    let deadline = cloud.now() + FUNCTION_TIMEOUT;
     dies(async move { plan::handler::handle(&deps, event, deadline).await }).await;
-    world.aws.decide(|_| Trip::Pass);
+    cloud.aws.decide(|_| FaultAction::Pass);
 }
 
-/// Has `collect` handle its next message, and die of it.
-async fn collect_dies(world: &World) {
-    let (event, deps) = (delivered(world, RESULTS), world.cloud.deps.collect.clone());
-    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
+/// Runs `collect` on its next message, until a fault kills it. Later requests pass.
+async fn collect_dies(cloud: &TestCloud) {
+    let (event, deps) = (cloud.deliver(RESULTS), cloud.local.deps.collect.clone());
+    let deadline = cloud.now() + FUNCTION_TIMEOUT;
     dies(async move { collect::handler::handle(&deps, event, deadline).await }).await;
-    world.aws.decide(|_| Trip::Pass);
+    cloud.aws.decide(|_| FaultAction::Pass);
 }
 
-fn acknowledged(response: &SqsBatchResponse) -> bool {
-    response.batch_item_failures.is_empty()
-}
-
-/// Messages of a queue, whether they can be received or not.
-fn messages(world: &World, queue: &str) -> usize {
-    let depth = world.cloud.queues.depth(queue).unwrap();
-    depth.visible + depth.in_flight + depth.delayed
-}
-
-/// How long until the queue's next message can be received.
-fn next_in(world: &World, queue: &str) -> SignedDuration {
-    world
-        .cloud
-        .queues
-        .next_due(queue)
-        .unwrap()
-        .unwrap()
-        .duration_since(world.cloud.time.now())
-}
-
-/// The state of the job's first shard.
-async fn state(world: &World) -> Value {
-    let job = &world.jobs().unwrap()[0];
-    world
-        .json(&format!("{job}shards/0000/state.json"))
-        .await
-        .unwrap()
+/// Reads the state of the job's first shard.
+async fn state(cloud: &TestCloud) -> Shard {
+    cloud.job().shard("0000").await
 }

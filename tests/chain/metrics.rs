@@ -1,4 +1,4 @@
-//! What an operator sees of a job.
+//! The metrics of a job.
 
 use std::{
     collections::BTreeMap,
@@ -7,13 +7,14 @@ use std::{
 
 use gemini_sim::Scenario;
 use runtime::metrics::{Metric, Metrics};
-use tests::{Making, World};
+use tests::TestCloud;
 
 use super::stones;
 
-/// Sums of what was put; of an age, the largest.
+/// The sum of each metric; of an age, the maximum.
 pub(crate) type Seen = Arc<Mutex<BTreeMap<Metric, f64>>>;
 
+/// Returns metrics that are collected in memory, and the collection.
 pub(crate) fn watching() -> (Metrics, Seen) {
     let seen = Seen::default();
     let sums = Arc::clone(&seen);
@@ -40,18 +41,13 @@ async fn a_job_is_counted_once_whatever_its_rounds() {
         internal_error_percent: 10,
         ..Scenario::default()
     };
-    let world = World::made_with(Making {
-        scenario,
-        metrics,
-        ..Making::default()
-    })
-    .unwrap();
-    world.put("inbox/stones.jsonl", stones(60)).await.unwrap();
-    world.run().await.unwrap();
-    let summary = world
-        .json(&format!("{}summary.json", world.jobs().unwrap()[0]))
-        .await
-        .unwrap();
+    let cloud = TestCloud::builder()
+        .scenario(scenario)
+        .metrics(metrics)
+        .build();
+    cloud.put("inbox/stones.jsonl", stones(60)).await;
+    cloud.run().await;
+    let summary = cloud.job().json("summary.json").await;
 
     let seen = seen.lock().unwrap().clone();
     let counts = |names: &[&str]| {
@@ -74,7 +70,7 @@ async fn a_job_is_counted_once_whatever_its_rounds() {
     assert!(
         (seen[&Metric::SavedUsd] - summary["cost"]["saved_usd"].as_f64().unwrap()).abs() < 1e-6
     );
-    let shards = world.gemini.batches_created() as f64;
+    let shards = cloud.gemini.batches_created() as f64;
     assert!(shards > 1.0, "no round was needed");
     for phase in [
         Metric::ShardsPlanned,
@@ -91,20 +87,18 @@ async fn a_job_is_counted_once_whatever_its_rounds() {
 }
 
 #[tokio::test]
-async fn a_creation_without_an_answer_is_counted_and_so_is_finding_its_batch() {
+async fn an_unanswered_create_call_and_the_adoption_of_its_batch_are_counted() {
     let (metrics, seen) = watching();
     let scenario = Scenario {
         faults: vec!["create-batch:lost-reply:1".parse().unwrap()],
         ..Scenario::default()
     };
-    let world = World::made_with(Making {
-        scenario,
-        metrics,
-        ..Making::default()
-    })
-    .unwrap();
-    world.put("inbox/stones.jsonl", stones(4)).await.unwrap();
-    world.run().await.unwrap();
+    let cloud = TestCloud::builder()
+        .scenario(scenario)
+        .metrics(metrics)
+        .build();
+    cloud.put("inbox/stones.jsonl", stones(4)).await;
+    cloud.run().await;
     let seen = seen.lock().unwrap().clone();
     assert_eq!(
         (seen[&Metric::AmbiguousCreates], seen[&Metric::Adoptions]),

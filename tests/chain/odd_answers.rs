@@ -1,20 +1,20 @@
-//! Outputs of odd shapes, early and late, with and without counts: one batch is made, and every
-//! image that came is kept.
+//! Outputs of unusual shapes, early and late, with and without counts: one batch is created, and
+//! every delivered image is kept.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
-use darkroom::{job::JobSettings, settings::MaxRounds};
+use darkroom::{job::JobSettings, settings::MaxRounds, status::ShardPhase};
 use gemini_sim::{
     ArrayRule, ArrayStyle, DoneFlag, LateOutputRule, Scenario, Selector, Shape, ShapeRule,
 };
 use serde_json::{Value, json};
-use tests::{Making, World};
+use tests::TestCloud;
 
-/// How the end of a batch is told: early, late, never; with and without counts; with the output
-/// there at once or later.
-fn tellings() -> Vec<Scenario> {
-    let mut tellings = Vec::new();
+/// Returns all ways in which Gemini reports the end of a batch: the `done` flag early, late or absent,
+/// with and without counts, and the output at once or later.
+fn endings() -> Vec<Scenario> {
+    let mut endings = Vec::new();
     for done in [DoneFlag::Early, DoneFlag::Late, DoneFlag::Absent] {
         for without_counts in [false, true] {
             for late_minutes in [0, 7, 90] {
@@ -28,7 +28,7 @@ fn tellings() -> Vec<Scenario> {
                 } else {
                     Vec::new()
                 };
-                tellings.push(Scenario {
+                endings.push(Scenario {
                     done,
                     without_counts,
                     late_outputs,
@@ -37,39 +37,32 @@ fn tellings() -> Vec<Scenario> {
             }
         }
     }
-    tellings
+    endings
 }
 
-/// A world in which twelve images were asked for, with keys that can be numbers.
-async fn world(scenario: Scenario) -> World {
+/// Runs a job of twelve images. Their keys can be read as numbers.
+async fn test_cloud(scenario: Scenario) -> TestCloud {
     let settings = JobSettings {
         max_rounds: MaxRounds::new(3).unwrap(),
         ..JobSettings::default()
     };
-    let world = World::made_with(Making {
-        scenario,
-        settings,
-        ..Making::default()
-    })
-    .unwrap();
+    let cloud = TestCloud::builder()
+        .scenario(scenario)
+        .settings(settings)
+        .build();
     let items = (100..112)
         .map(|number| json!({ "key": number.to_string(), "prompt": "a stone" }).to_string() + "\n");
-    world
+    cloud
         .put("inbox/stones.jsonl", items.collect::<String>())
-        .await
-        .unwrap();
-    world.run().await.unwrap();
-    world
+        .await;
+    cloud.run().await;
+    cloud
 }
 
-fn job(world: &World) -> String {
-    world.jobs().unwrap()[0].clone()
-}
-
-/// Files below a folder of the job, by their contents.
-fn kept(world: &World, folder: &str) -> BTreeSet<Bytes> {
-    let prefix = format!("darkroom/{}{folder}/", job(world));
-    let objects = world.objects().unwrap();
+/// Returns the contents of all files in a folder of the job.
+fn kept(cloud: &TestCloud, folder: &str) -> BTreeSet<Bytes> {
+    let prefix = format!("darkroom/{}/", cloud.job().key(folder));
+    let objects = cloud.objects();
     objects
         .into_iter()
         .filter(|(key, _)| key.starts_with(&prefix))
@@ -77,15 +70,12 @@ fn kept(world: &World, folder: &str) -> BTreeSet<Bytes> {
         .collect()
 }
 
-/// Holds what was kept against what the only batch's output holds.
-async fn assert_all_is_kept(world: &World, about: &str) {
-    assert_eq!(world.gemini.batches_created(), 1, "{about}");
-    let batch = world.gemini.records().unwrap().remove(0).name;
-    let delivered = world.gemini.delivered(&batch).unwrap();
-    let results = world
-        .lines(&format!("{}results.jsonl", job(world)))
-        .await
-        .unwrap();
+/// Checks that everything in the output of the only batch is kept.
+async fn assert_all_is_kept(cloud: &TestCloud, about: &str) {
+    assert_eq!(cloud.gemini.batches_created(), 1, "{about}");
+    let batch = cloud.gemini.records().unwrap().remove(0).name;
+    let delivered = cloud.gemini.delivered(&batch).unwrap();
+    let results = cloud.job().lines("results.jsonl").await;
     assert_eq!(results.len(), 12, "{about}");
     let images = delivered.images();
     for line in &results {
@@ -96,7 +86,7 @@ async fn assert_all_is_kept(world: &World, about: &str) {
             "{about}: {line}"
         );
     }
-    let (own, unmatched) = (kept(world, "images"), kept(world, "unmatched"));
+    let (own, unmatched) = (kept(cloud, "images"), kept(cloud, "unmatched"));
     assert!(
         images.values().flatten().all(|image| own.contains(*image)),
         "{about}"
@@ -111,7 +101,7 @@ async fn assert_all_is_kept(world: &World, about: &str) {
 }
 
 #[tokio::test]
-async fn lines_of_odd_shapes_are_read_or_kept_and_never_bought_again() {
+async fn lines_of_unusual_shapes_are_read_or_kept_and_never_bought_again() {
     let shapes = [
         Shape::NoKey,
         Shape::NumericKey,
@@ -123,91 +113,79 @@ async fn lines_of_odd_shapes_are_read_or_kept_and_never_bought_again() {
         Shape::SnakeCase,
     ];
     for (place, shape) in shapes.into_iter().enumerate() {
-        for (number, telling) in tellings().into_iter().enumerate() {
-            // Every shape with every telling would take minutes; each telling comes with three
-            // shapes or more.
+        for (number, ending) in endings().into_iter().enumerate() {
+            // All combinations would take minutes. This way each ending has at least two shapes.
             if (number + place) % 3 > 0 {
                 continue;
             }
             for percent in [30, 100] {
                 let shapes = vec![ShapeRule { shape, percent }];
-                let world = world(Scenario {
+                let cloud = test_cloud(Scenario {
                     shapes,
                     shuffle: true,
                     seed: number as u64,
-                    ..telling.clone()
+                    ..ending.clone()
                 })
                 .await;
-                assert_all_is_kept(&world, &format!("{shape:?}, {percent} %, {number}")).await;
+                assert_all_is_kept(&cloud, &format!("{shape:?}, {percent} %, {number}")).await;
             }
         }
     }
 }
 
 #[tokio::test]
-async fn outputs_of_odd_forms_are_read() {
+async fn outputs_of_unusual_forms_are_read() {
     let array = |style| {
         vec![ArrayRule {
             which: Selector::Percent(100),
             style: Some(style),
         }]
     };
-    for (number, telling) in tellings().into_iter().enumerate() {
+    for (number, ending) in endings().into_iter().enumerate() {
         for (form, scenario) in [
             (
                 "inline",
                 Scenario {
                     inline_outputs: vec![Selector::Percent(100)],
-                    ..telling.clone()
+                    ..ending.clone()
                 },
             ),
             (
                 "one line",
                 Scenario {
                     arrays: array(ArrayStyle::Compact),
-                    ..telling.clone()
+                    ..ending.clone()
                 },
             ),
             (
                 "lines",
                 Scenario {
                     arrays: array(ArrayStyle::Lines),
-                    ..telling.clone()
+                    ..ending.clone()
                 },
             ),
         ] {
-            let world = world(scenario).await;
-            assert_all_is_kept(&world, &format!("{form}, {number}")).await;
-            assert!(
-                world
-                    .read(&format!("{}_SUCCESS", job(&world)))
-                    .await
-                    .unwrap()
-                    .is_some(),
-                "{form}, {number}"
-            );
+            let cloud = test_cloud(scenario).await;
+            assert_all_is_kept(&cloud, &format!("{form}, {number}")).await;
+            assert!(cloud.job().has("_SUCCESS"), "{form}, {number}");
         }
     }
 }
 
 #[tokio::test]
-async fn images_that_no_line_gives_to_a_request_are_told_of_and_counted_once() {
+async fn images_without_a_key_are_reported_and_counted_once() {
     let shapes = vec![ShapeRule {
         shape: Shape::NoKey,
         percent: 100,
     }];
-    let world = world(Scenario {
+    let cloud = test_cloud(Scenario {
         shapes,
         ..Scenario::default()
     })
     .await;
-    let job = job(&world);
-    let state = world
-        .json(&format!("{job}shards/0000/state.json"))
-        .await
-        .unwrap();
-    assert_eq!(state["phase"]["name"], "done", "{state}");
-    let summary = world.json(&format!("{job}summary.json")).await.unwrap();
+    let job = cloud.job();
+    assert_eq!(job.phase("0000").await, ShardPhase::Done);
+    let summary = job.json("summary.json").await;
     assert_eq!(
         (
             &summary["counts"]["succeeded"],
@@ -215,23 +193,16 @@ async fn images_that_no_line_gives_to_a_request_are_told_of_and_counted_once() {
         ),
         (&json!(0), &json!(12))
     );
-    let (billed, told) = (
-        world.gemini.billed().unwrap() as f64 / 1e9,
+    let (billed, reported) = (
+        cloud.gemini.billed().unwrap() as f64 / 1e9,
         summary["cost"]["actual_usd"].as_f64().unwrap(),
     );
-    assert!((billed - told).abs() < 1e-6, "{billed} and {told}");
+    assert!((billed - reported).abs() < 1e-6, "{billed} and {reported}");
     assert_eq!(summary["cost"]["unaccounted"]["requests"], 0, "{summary}");
-    let results = world.lines(&format!("{job}results.jsonl")).await.unwrap();
-    let says =
+    let results = job.lines("results.jsonl").await;
+    let is_unmatched =
         |line: &Value| line["error"]["code"] == "UNMATCHED" && line["error"]["retryable"] == false;
-    assert!(results.iter().all(says), "{results:?}");
-    // A person who wants them again has the manifest for it.
-    assert_eq!(
-        world
-            .lines(&format!("{job}retry.jsonl"))
-            .await
-            .unwrap()
-            .len(),
-        12
-    );
+    assert!(results.iter().all(is_unmatched), "{results:?}");
+    // The retry manifest lists all of them.
+    assert_eq!(job.lines("retry.jsonl").await.len(), 12);
 }

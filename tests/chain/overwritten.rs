@@ -1,244 +1,181 @@
-//! A manifest that is overwritten between the lock and the plan: nothing of the old version stays
-//! open, and nothing is bought twice.
+//! A manifest that is overwritten between the lock and the plan leaves no open job, and nothing is
+//! bought twice.
 
 use std::fs;
 
-use darkroom::chain::{FUNCTION_TIMEOUT, MANIFESTS};
+use darkroom::chain::FUNCTION_TIMEOUT;
 use jiff::SignedDuration;
 use serde_json::json;
-use tests::{World, wire::Trip};
+use tests::{BatchResponse, TestCloud, wire::FaultAction};
 
-use super::{acknowledged, plan_dies, step, stones};
+use super::{plan_dies, stones};
 
 const KEY: &str = "inbox/stones.jsonl";
 
-/// Has `plan` die after it has locked the plan of three stones.
-async fn locked() -> World {
-    let world = World::new().unwrap();
-    world.put(KEY, stones(3)).await.unwrap();
-    world.aws.decide(|head| {
+/// Opens a cloud in which `plan` died after it had locked the plan of three stones.
+async fn locked() -> TestCloud {
+    let cloud = TestCloud::new();
+    cloud.put(KEY, stones(3)).await;
+    cloud.aws.decide(|head| {
         let is_lock = head.method == "PUT" && head.uri.path().ends_with("/plan.jsonl");
-        if is_lock { Trip::Die } else { Trip::Pass }
+        if is_lock {
+            FaultAction::Die
+        } else {
+            FaultAction::Pass
+        }
     });
-    plan_dies(&world).await;
-    world
+    plan_dies(&cloud).await;
+    cloud
 }
 
-async fn sweep(world: &World) {
-    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
-    sweep::handler::handle(&world.cloud.deps.sweep, deadline)
-        .await
-        .unwrap();
+/// Counts the jobs that are listed as open.
+fn open_jobs(cloud: &TestCloud) -> usize {
+    fs::read_dir(cloud.path_of("stack/open")).map_or(0, Iterator::count)
 }
 
-fn open_jobs(world: &World) -> usize {
-    fs::read_dir(world.cloud.path_of("stack/open")).map_or(0, Iterator::count)
-}
-
-/// Whether the job was rejected because its manifest was overwritten, in a way that a person
-/// understands.
-async fn is_ended(world: &World, job: &str) -> bool {
-    let Some(validation) = world.read(&format!("{job}validation.csv")).await.unwrap() else {
+/// Whether the job was rejected because its manifest was overwritten, with an explanation for users.
+async fn is_rejected(cloud: &TestCloud, job: &str) -> bool {
+    let Some(validation) = cloud.read(&format!("{job}validation.csv")).await else {
         return false;
     };
-    let status = world.read(&format!("{job}job.json")).await.unwrap();
-    let marker = world.read(&format!("{job}_REJECTED")).await.unwrap();
-    let is_ended = validation.contains("1,,error,overwritten,")
+    let status = cloud.read(&format!("{job}job.json")).await;
+    let marker = cloud.read(&format!("{job}_REJECTED")).await;
+    let is_rejected = validation.contains("1,,error,overwritten,")
         && validation.contains("drop it again under the same key");
-    assert_eq!(is_ended, marker.is_some());
-    assert!(!is_ended || status.unwrap().contains("\"rejected\""));
-    is_ended
+    assert_eq!(is_rejected, marker.is_some());
+    assert!(!is_rejected || status.unwrap().contains("\"rejected\""));
+    is_rejected
 }
 
 #[tokio::test]
-async fn what_a_killed_planning_left_of_an_overwritten_manifest_is_ended_by_the_sweep() {
-    let world = locked().await;
-    let old = world.jobs().unwrap()[0].clone();
-    world.put(KEY, stones(2)).await.unwrap();
-    world
-        .cloud
-        .time
-        .jump_to(world.cloud.time.now() + SignedDuration::from_mins(30))
-        .unwrap();
-    sweep(&world).await;
+async fn the_sweep_rejects_the_job_of_an_overwritten_manifest_after_a_killed_planning() {
+    let cloud = locked().await;
+    let old = cloud.jobs()[0].clone();
+    cloud.put(KEY, stones(2)).await;
+    cloud.advance(SignedDuration::from_mins(30));
+    cloud.sweep().await;
     assert!(
-        !is_ended(&world, &old).await,
-        "the invocation may still be at it"
+        !is_rejected(&cloud, &old).await,
+        "the invocation may still be running"
     );
-    // The newer version is planned and made.
-    world.run().await.unwrap();
-    assert_eq!(
-        (world.jobs().unwrap().len(), world.gemini.batches_created()),
-        (2, 1)
-    );
-    assert_eq!(open_jobs(&world), 1);
-    world
-        .cloud
-        .time
-        .jump_to(world.cloud.time.now() + SignedDuration::from_hours(1))
-        .unwrap();
+    // The newer version is planned and completed.
+    cloud.run().await;
+    assert_eq!((cloud.jobs().len(), cloud.gemini.batches_created()), (2, 1));
+    assert_eq!(open_jobs(&cloud), 1);
+    cloud.advance(SignedDuration::from_hours(1));
     for _ in 0..2 {
-        sweep(&world).await;
-        assert!(is_ended(&world, &old).await);
-        assert_eq!(open_jobs(&world), 0);
+        cloud.sweep().await;
+        assert!(is_rejected(&cloud, &old).await);
+        assert_eq!(open_jobs(&cloud), 0);
     }
 
-    // Dropped again, the old version is the same job, and is bought once.
+    // When the old version is dropped again, it is the same job and is bought once.
     for _ in 0..2 {
-        world.put(KEY, stones(3)).await.unwrap();
-        world.run().await.unwrap();
+        cloud.put(KEY, stones(3)).await;
+        cloud.run().await;
     }
-    assert!(
-        world
-            .read(&format!("{old}_SUCCESS"))
-            .await
-            .unwrap()
-            .is_some()
-    );
-    assert!(
-        world
-            .read(&format!("{old}_REJECTED"))
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(cloud.exists(&format!("{old}_SUCCESS")));
+    assert!(!cloud.exists(&format!("{old}_REJECTED")));
     assert_eq!(
         (
-            world.jobs().unwrap().len(),
-            world.gemini.batches_created(),
-            open_jobs(&world)
+            cloud.jobs().len(),
+            cloud.gemini.batches_created(),
+            open_jobs(&cloud)
         ),
         (2, 2, 0)
     );
 }
 
 #[tokio::test]
-async fn a_manifest_that_is_still_there_is_left_to_its_message() {
-    let world = locked().await;
-    world
-        .cloud
-        .time
-        .jump_to(world.cloud.time.now() + SignedDuration::from_hours(1))
-        .unwrap();
-    sweep(&world).await;
-    let job = world.jobs().unwrap()[0].clone();
-    assert!(!is_ended(&world, &job).await);
-    world.run().await.unwrap();
-    assert!(
-        world
-            .read(&format!("{job}_SUCCESS"))
-            .await
-            .unwrap()
-            .is_some()
-    );
+async fn the_sweep_leaves_a_job_alone_while_its_manifest_is_unchanged() {
+    let cloud = locked().await;
+    cloud.advance(SignedDuration::from_hours(1));
+    cloud.sweep().await;
+    let job = cloud.jobs()[0].clone();
+    assert!(!is_rejected(&cloud, &job).await);
+    cloud.run().await;
+    assert!(cloud.exists(&format!("{job}_SUCCESS")));
 }
 
 #[tokio::test]
-async fn a_manifest_that_is_deleted_is_ended_too() {
-    let world = locked().await;
-    let job = world.jobs().unwrap()[0].clone();
-    world.cloud.bucket.delete(KEY).await.unwrap();
-    world.run().await.unwrap();
-    world
-        .cloud
-        .time
-        .jump_to(world.cloud.time.now() + SignedDuration::from_hours(2))
-        .unwrap();
-    sweep(&world).await;
-    assert!(is_ended(&world, &job).await);
-    assert_eq!((open_jobs(&world), world.gemini.batches_created()), (0, 0));
+async fn the_sweep_rejects_the_job_of_a_deleted_manifest() {
+    let cloud = locked().await;
+    let job = cloud.jobs()[0].clone();
+    cloud.local.bucket.delete(KEY).await.unwrap();
+    cloud.run().await;
+    cloud.advance(SignedDuration::from_hours(2));
+    cloud.sweep().await;
+    assert!(is_rejected(&cloud, &job).await);
+    assert_eq!((open_jobs(&cloud), cloud.gemini.batches_created()), (0, 0));
 }
 
 #[tokio::test]
-async fn a_planning_that_comes_upon_another_version_ends_the_old_one_itself() {
-    let world = World::new().unwrap();
-    world.put(KEY, stones(3)).await.unwrap();
-    // As the lock is written, a person overwrites the manifest.
-    let (manifest, newer) = (world.cloud.path_of(KEY), world.cloud.path_of("newer"));
+async fn a_planning_that_finds_another_version_rejects_the_old_job() {
+    let cloud = TestCloud::new();
+    cloud.put(KEY, stones(3)).await;
+    // A user overwrites the manifest while the lock is written.
+    let (manifest, newer) = (cloud.path_of(KEY), cloud.path_of("newer"));
     let content = json!({"key": "pebble", "prompt": "a pebble"}).to_string();
-    world.aws.decide(move |head| {
+    cloud.aws.decide(move |head| {
         if head.method == "PUT" && head.uri.path().ends_with("/plan.lock") {
             fs::write(&newer, &content).unwrap();
             fs::rename(&newer, &manifest).unwrap();
         }
-        Trip::Pass
+        FaultAction::Pass
     });
     assert!(
-        !acknowledged(&step!(&world, plan, MANIFESTS)),
-        "it comes back for the new version"
+        !cloud.plan().await.acknowledged(),
+        "the message must be redelivered for the new version"
     );
-    world.aws.decide(|_| Trip::Pass);
-    let old = world.jobs().unwrap()[0].clone();
-    assert!(is_ended(&world, &old).await);
-    assert_eq!(open_jobs(&world), 0);
-    world.run().await.unwrap();
-    let jobs = world.jobs().unwrap();
+    cloud.aws.decide(|_| FaultAction::Pass);
+    let old = cloud.jobs()[0].clone();
+    assert!(is_rejected(&cloud, &old).await);
+    assert_eq!(open_jobs(&cloud), 0);
+    cloud.run().await;
+    let jobs = cloud.jobs();
     let new = jobs.iter().find(|job| **job != old).unwrap();
-    assert!(
-        world
-            .read(&format!("{new}_SUCCESS"))
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert!(cloud.exists(&format!("{new}_SUCCESS")));
     assert_eq!(
         (
             jobs.len(),
-            world.gemini.batches_created(),
-            open_jobs(&world)
+            cloud.gemini.batches_created(),
+            open_jobs(&cloud)
         ),
         (2, 1, 0)
     );
 }
 
 #[tokio::test]
-async fn an_invocation_that_plans_the_old_version_to_the_end_takes_the_rejection_back() {
-    let world = locked().await;
-    let old = world.jobs().unwrap()[0].clone();
-    // A second invocation of the same message still has the manifest open, as S3 goes on sending
-    // what it began with: here it is there until all is read, and the rejection comes just before
-    // the status is written.
-    let deps = world.cloud.deps.plan.clone();
+async fn an_invocation_that_completes_the_old_plan_withdraws_the_rejection() {
+    let cloud = locked().await;
+    let old = cloud.jobs()[0].clone();
+    // Another invocation still has the old manifest open, because S3 continues to send the version
+    // with which it began. The rejection arrives just before that invocation writes the status.
+    let deps = cloud.local.deps.plan.clone();
     let name = darkroom::names::JobId::new(old.trim_start_matches("jobs/").trim_end_matches('/'));
     let uri = darkroom::names::ObjectUri {
         bucket: "darkroom".to_owned(),
         key: KEY.to_owned(),
     };
-    let now = world.cloud.time.now();
+    let now = cloud.now();
     assert!(
         runtime::rejection::reject_overwritten(&deps.bucket, &name, &uri, now)
             .await
             .unwrap()
     );
-    assert_eq!(open_jobs(&world), 0);
-    world
-        .cloud
-        .time
-        .jump_to(now + FUNCTION_TIMEOUT * 6)
-        .unwrap();
-    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
-    assert!(
-        world
-            .read(&format!("{old}_REJECTED"))
-            .await
-            .unwrap()
-            .is_none()
-    );
-    assert_eq!(open_jobs(&world), 1, "the sweep looks after it again");
-    // A rejection that comes later leaves it alone.
+    assert_eq!(open_jobs(&cloud), 0);
+    cloud.advance_to(now + FUNCTION_TIMEOUT * 6);
+    assert!(cloud.plan().await.acknowledged());
+    assert!(!cloud.exists(&format!("{old}_REJECTED")));
+    assert_eq!(open_jobs(&cloud), 1, "the sweep must watch the job again");
+    // A later rejection has no effect.
     assert!(
         !runtime::rejection::reject_overwritten(&deps.bucket, &name, &uri, now)
             .await
             .unwrap()
     );
-    assert_eq!(open_jobs(&world), 1);
-    world.run().await.unwrap();
-    assert!(
-        world
-            .read(&format!("{old}_SUCCESS"))
-            .await
-            .unwrap()
-            .is_some()
-    );
-    assert_eq!((world.gemini.batches_created(), open_jobs(&world)), (1, 0));
+    assert_eq!(open_jobs(&cloud), 1);
+    cloud.run().await;
+    assert!(cloud.exists(&format!("{old}_SUCCESS")));
+    assert_eq!((cloud.gemini.batches_created(), open_jobs(&cloud)), (1, 0));
 }

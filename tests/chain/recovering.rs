@@ -1,88 +1,93 @@
-//! A create call that goes unanswered is found out about, and never followed by a second bill.
+//! The outcome of an unanswered create call is looked up, and never paid for twice.
 
-use darkroom::chain::{CONTROLS, SHARDS};
+use darkroom::{
+    chain::SHARDS,
+    state::{Phase, Recovering, Shard, Submitted},
+    status::ShardPhase,
+};
 use http::StatusCode;
 use jiff::SignedDuration;
-use serde_json::Value;
-use tests::{World, wire::Fault};
+use tests::{
+    BatchResponse, TestCloud,
+    wire::{Fault, Sent},
+};
 
-use super::{acknowledged, delivered, messages, next_in, planned, state, step};
+use super::{planned, state};
 
 const CREATE: &str = ":batchGenerateContent";
 const LIST: &str = "/batches";
 
-/// Creates whose answer is lost, `so_many` times.
-fn lose_answers(world: &World, mut so_many: u32) {
-    world.wire.decide(move |sent| {
-        let is_lost = sent.path.ends_with(CREATE) && so_many > 0;
-        so_many -= u32::from(is_lost);
+/// Loses the responses of the next `count` create calls.
+fn lose_answers(cloud: &TestCloud, mut count: u32) {
+    cloud.wire.decide(move |sent| {
+        let is_lost = sent.path.ends_with(CREATE) && count > 0;
+        count -= u32::from(is_lost);
         is_lost.then_some(Fault::AnswerLost)
     });
 }
 
-async fn marker(world: &World, name: &str) -> bool {
-    let job = world.jobs().unwrap()[0].clone();
-    world.read(&format!("{job}{name}")).await.unwrap().is_some()
+/// Returns the data of a shard whose create call is being looked up.
+fn recovering(shard: Shard) -> Recovering {
+    match shard.phase {
+        Phase::Recovering(recovering) => recovering,
+        other => panic!("the shard is not recovering: {other:?}"),
+    }
 }
 
 #[tokio::test]
-async fn a_batch_whose_answer_was_lost_is_adopted() {
-    let world = planned().await;
-    lose_answers(&world, 1);
-    assert!(!acknowledged(&step!(&world, submit, SHARDS)));
-    let recovering = state(&world).await;
-    assert_eq!(recovering["phase"]["name"], "recovering");
+async fn a_batch_whose_create_response_was_lost_is_adopted() {
+    let cloud = planned().await;
+    lose_answers(&cloud, 1);
+    assert!(!cloud.submit().await.acknowledged());
+    let shard = state(&cloud).await;
+    let reason = shard.waiting.as_deref().unwrap();
+    assert!(reason.contains("unknown"), "{reason}");
+    assert_eq!(cloud.next_in(SHARDS), SignedDuration::from_mins(30));
+    let file = recovering(shard).file;
+    let is_deleted = |sent: &Sent| sent.method == "DELETE" && sent.path.ends_with(file.as_str());
     assert!(
-        recovering["waiting"].as_str().unwrap().contains("unknown"),
-        "{recovering}"
-    );
-    assert_eq!(next_in(&world, SHARDS), SignedDuration::from_mins(30));
-    let file = recovering["phase"]["file"].as_str().unwrap();
-    let is_deleted =
-        |sent: &tests::wire::Sent| sent.method == "DELETE" && sent.path.ends_with(file);
-    assert!(
-        world.wire.sent().iter().any(is_deleted),
+        cloud.wire.sent().iter().any(is_deleted),
         "the input file is still there"
     );
 
-    world.run().await.unwrap();
-    assert!(marker(&world, "_SUCCESS").await);
+    cloud.run().await;
+    assert!(cloud.job().has("_SUCCESS"));
     assert_eq!(
-        (world.wire.count(CREATE), world.gemini.batches_created()),
+        (cloud.wire.count(CREATE), cloud.gemini.batches_created()),
         (1, 1)
     );
-    assert_eq!(world.wire.count(LIST), 1);
+    assert_eq!(cloud.wire.count(LIST), 1);
 }
 
 #[tokio::test]
-async fn a_submitter_that_died_before_its_call_arrived_is_followed_by_another_attempt() {
-    let world = planned().await;
-    // Its invocation ends, unanswered, when the batch is asked for.
-    world
+async fn a_submitter_that_died_before_its_create_call_is_followed_by_another_attempt() {
+    let cloud = planned().await;
+    // The invocation dies when it sends the create call.
+    cloud
         .wire
         .decide(|sent| sent.path.ends_with(CREATE).then(|| panic!("killed")));
-    let event = delivered(&world, SHARDS);
+    let event = cloud.deliver(SHARDS);
     let (deps, deadline) = (
-        world.cloud.deps.submit.clone(),
-        world.cloud.time.now() + super::FUNCTION_TIMEOUT,
+        cloud.local.deps.submit.clone(),
+        cloud.now() + super::FUNCTION_TIMEOUT,
     );
     super::dies(async move { submit::handler::handle(&deps, event, deadline).await }).await;
-    assert_eq!(state(&world).await["phase"]["name"], "creating");
+    assert_eq!(cloud.job().phase("0000").await, ShardPhase::Creating);
 
-    world.wire.decide(|_| None);
-    world.run().await.unwrap();
-    assert!(marker(&world, "_SUCCESS").await);
+    cloud.wire.decide(|_| None);
+    cloud.run().await;
+    assert!(cloud.job().has("_SUCCESS"));
     assert_eq!(
-        (world.wire.count(LIST), world.gemini.batches_created()),
+        (cloud.wire.count(LIST), cloud.gemini.batches_created()),
         (2, 1)
     );
 }
 
 #[tokio::test]
-async fn one_list_without_the_batch_is_not_believed() {
-    let world = planned().await;
+async fn a_single_list_without_the_batch_is_not_enough() {
+    let cloud = planned().await;
     let (mut answers_lost, mut lists) = (0, 0);
-    world.wire.decide(move |sent| {
+    cloud.wire.decide(move |sent| {
         if sent.path.ends_with(CREATE) && answers_lost == 0 {
             answers_lost = 1;
             return Some(Fault::AnswerLost);
@@ -91,16 +96,16 @@ async fn one_list_without_the_batch_is_not_believed() {
         lists += u32::from(is_list);
         (is_list && lists == 1).then(|| Fault::Answered(StatusCode::OK, "{}".to_owned()))
     });
-    world.run().await.unwrap();
-    assert!(marker(&world, "_SUCCESS").await);
-    assert_eq!(world.gemini.batches_created(), 1);
+    cloud.run().await;
+    assert!(cloud.job().has("_SUCCESS"));
+    assert_eq!(cloud.gemini.batches_created(), 1);
 }
 
 #[tokio::test]
-async fn a_list_that_fails_is_no_list_without_the_batch() {
-    let world = planned().await;
+async fn a_list_that_fails_does_not_count_as_one_without_the_batch() {
+    let cloud = planned().await;
     let (mut answers_lost, mut lists) = (0, 0);
-    world.wire.decide(move |sent| {
+    cloud.wire.decide(move |sent| {
         if sent.path.ends_with(CREATE) && answers_lost == 0 {
             answers_lost = 1;
             return Some(Fault::AnswerLost);
@@ -110,94 +115,65 @@ async fn a_list_that_fails_is_no_list_without_the_batch() {
         (is_list && lists <= 6)
             .then(|| Fault::Answered(StatusCode::INTERNAL_SERVER_ERROR, "{}".to_owned()))
     });
-    world.run().await.unwrap();
-    assert!(marker(&world, "_SUCCESS").await);
-    assert_eq!(world.gemini.batches_created(), 1);
+    cloud.run().await;
+    assert!(cloud.job().has("_SUCCESS"));
+    assert_eq!(cloud.gemini.batches_created(), 1);
 }
 
 #[tokio::test]
-async fn after_three_calls_in_vain_a_person_decides() {
-    let world = planned().await;
+async fn after_three_unanswered_create_calls_an_operator_decides() {
+    let cloud = planned().await;
     let failure = || Fault::Answered(StatusCode::INTERNAL_SERVER_ERROR, "{}".to_owned());
-    world
+    cloud
         .wire
         .decide(move |sent| sent.path.ends_with(CREATE).then(failure));
-    while state(&world).await["phase"]["name"] != "held" {
-        world
-            .cloud
-            .time
-            .jump_to(world.cloud.time.now() + next_in(&world, SHARDS))
-            .unwrap();
-        assert!(!acknowledged(&step!(&world, submit, SHARDS)));
+    while cloud.job().phase("0000").await != ShardPhase::Held {
+        cloud.advance_to_next(SHARDS);
+        assert!(!cloud.submit().await.acknowledged());
     }
-    let held = state(&world).await;
-    assert!(
-        held["phase"]["reason"]
-            .as_str()
-            .unwrap()
-            .contains("3 times"),
-        "{held}"
-    );
-    assert_eq!(world.wire.count(CREATE), 3);
+    let reason = cloud.job().hold_reason("0000").await;
+    assert!(reason.contains("3 times"), "{reason}");
+    assert_eq!(cloud.wire.count(CREATE), 3);
 
-    world.wire.decide(|_| None);
-    let job = world.jobs().unwrap()[0]
-        .trim_start_matches("jobs/")
-        .to_owned();
-    world
-        .put(&format!("control/{job}approve"), "")
-        .await
-        .unwrap();
-    assert!(acknowledged(&step!(&world, control, CONTROLS)));
+    cloud.wire.decide(|_| None);
+    cloud.job().request("approve").await;
+    assert!(cloud.control().await.acknowledged());
     assert_eq!(
-        (
-            state(&world).await["phase"]["name"].as_str(),
-            messages(&world, SHARDS)
-        ),
-        (Some("recovering"), 2)
+        (cloud.job().phase("0000").await, cloud.messages(SHARDS)),
+        (ShardPhase::Recovering, 2)
     );
-    world.run().await.unwrap();
-    assert!(marker(&world, "_SUCCESS").await);
-    assert_eq!(world.gemini.batches_created(), 1);
+    cloud.run().await;
+    assert!(cloud.job().has("_SUCCESS"));
+    assert_eq!(cloud.gemini.batches_created(), 1);
 }
 
 #[tokio::test]
-async fn of_two_batches_the_older_is_adopted_and_the_other_cancelled() {
-    let world = planned().await;
-    // As if two calls had taken effect: the second batch is made here, from the same file.
-    let first = world.cloud.deps.submit.gemini.clone();
-    lose_answers(&world, 1);
-    assert!(!acknowledged(&step!(&world, submit, SHARDS)));
-    let recovering = state(&world).await;
-    let stack = &world.cloud.deps.submit.stack;
-    let name = format!("{stack}/{}/0000/1", recovering["job"].as_str().unwrap());
+async fn of_two_batches_the_older_is_adopted_and_the_other_is_cancelled() {
+    let cloud = planned().await;
+    // Two create calls seem to have taken effect: the test creates the second batch itself.
+    let gemini = cloud.local.deps.submit.gemini.clone();
+    lose_answers(&cloud, 1);
+    assert!(!cloud.submit().await.acknowledged());
+    let shard = state(&cloud).await;
+    let stack = &cloud.local.deps.submit.stack;
+    let name = format!("{stack}/{}/0000/1", shard.job);
     let file = tests::upload(
-        &first,
+        &gemini,
         &name,
         br#"{"key":"x","request":{"contents":[{"parts":[{"text":"x"}]}]}}"#,
     )
     .await;
-    world
-        .cloud
-        .time
-        .jump_to(world.cloud.time.now() + SignedDuration::from_mins(5))
-        .unwrap();
-    let model = recovering["model"].as_str().unwrap();
-    let second = first
-        .create_batch(model, &name, &file.unwrap())
+    cloud.advance(SignedDuration::from_mins(5));
+    let second = gemini
+        .create_batch(&shard.model, &name, &file.unwrap())
         .await
         .unwrap();
 
-    world
-        .cloud
-        .time
-        .jump_to(world.cloud.time.now() + next_in(&world, SHARDS))
-        .unwrap();
-    assert!(acknowledged(&step!(&world, submit, SHARDS)));
-    let submitted = state(&world).await;
-    assert_ne!(
-        submitted["phase"]["batch"],
-        Value::from(second.name.as_str())
-    );
-    assert_eq!(world.wire.count(&format!("/{}:cancel", second.name)), 1);
+    cloud.advance_to_next(SHARDS);
+    assert!(cloud.submit().await.acknowledged());
+    let Phase::Submitted(Submitted { batch, .. }) = state(&cloud).await.phase else {
+        panic!("the shard is not submitted")
+    };
+    assert_ne!(batch.as_str(), second.name.as_str());
+    assert_eq!(cloud.wire.count(&format!("/{}:cancel", second.name)), 1);
 }

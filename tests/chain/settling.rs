@@ -1,5 +1,5 @@
-//! What a shard cost takes the place of what the ledger has reserved for it, however it ends and
-//! whoever dies.
+//! The cost of a shard replaces its reservation in the ledger, however the shard ends and whichever
+//! invocation dies.
 
 use std::future::pending;
 
@@ -15,115 +15,101 @@ use http::StatusCode;
 use jiff::SignedDuration;
 use serde_json::json;
 use tests::{
-    Making, World,
-    wire::{Fault, Trip},
+    BatchResponse, TestCloud,
+    wire::{Fault, FaultAction},
 };
 
 use super::{
-    acknowledged,
-    billing::{amount, assert_settled, bill, job, off, shards, summary, written},
+    billing::{amount, assert_settled, bill, off, shards, summary, written},
     collecting::ended_in,
-    messages, step, stones,
+    stones,
 };
 
-/// Lets `collect` die when it puts the shard's cost into the ledger.
-async fn dies_before_it_settles() -> World {
-    let world = ended_in(
-        Making {
-            scenario: Scenario {
-                seed: 3,
-                ..Scenario::default()
-            },
-            ..Making::default()
-        },
+/// Opens a cloud in which `collect` died while it wrote the shard's cost to the ledger.
+async fn dies_before_it_settles() -> TestCloud {
+    let cloud = ended_in(
+        TestCloud::builder().scenario(Scenario {
+            seed: 3,
+            ..Scenario::default()
+        }),
         6,
     )
     .await;
-    world.aws.decide(|head| {
+    cloud.aws.decide(|head| {
         if head.method == "PUT" && head.uri.path().ends_with("stack/ledger.json") {
-            Trip::Die
+            FaultAction::Die
         } else {
-            Trip::Pass
+            FaultAction::Pass
         }
     });
-    super::collect_dies(&world).await;
-    let ledger = world.cloud.deps.submit.ledger.read().await.unwrap();
+    super::collect_dies(&cloud).await;
+    let ledger = cloud.local.deps.submit.ledger.read().await.unwrap();
     assert_eq!(
         (ledger.live.len(), ledger.unsettled.len()),
         (0, 1),
         "{ledger:?}"
     );
-    world
+    cloud
 }
 
 #[tokio::test]
-async fn a_cost_that_was_not_put_down_is_put_down_when_the_message_comes_again() {
-    let world = dies_before_it_settles().await;
-    world
-        .cloud
-        .time
-        .jump_to(world.cloud.time.now() + SignedDuration::from_hours(3))
-        .unwrap();
-    assert!(acknowledged(&step!(&world, collect, RESULTS)));
-    assert_settled(&world).await;
-    let settled = world.cloud.deps.submit.ledger.read().await.unwrap();
-    // Again, it changes nothing.
-    let message = json!({ "v": 1, "job": job(&world).trim_start_matches("jobs/").trim_end_matches('/'), "shard": "0000" });
-    world
-        .cloud
+async fn an_unsettled_cost_is_settled_at_the_redelivery() {
+    let cloud = dies_before_it_settles().await;
+    cloud.advance(SignedDuration::from_hours(3));
+    assert!(cloud.collect().await.acknowledged());
+    assert_settled(&cloud).await;
+    let settled = cloud.local.deps.submit.ledger.read().await.unwrap();
+    // Another delivery changes nothing.
+    let message = json!({ "v": 1, "job": cloud.job().id(), "shard": "0000" });
+    cloud
+        .local
         .queues
         .send(RESULTS, Outgoing::new(message.to_string()))
         .unwrap();
-    world.run().await.unwrap();
+    cloud.run().await;
     assert_eq!(
-        world.cloud.deps.submit.ledger.read().await.unwrap(),
+        cloud.local.deps.submit.ledger.read().await.unwrap(),
         settled
     );
     assert_eq!(
-        summary(&world).await["cost"]["actual_usd"],
-        written(bill(&world).0)
+        summary(&cloud).await["cost"]["actual_usd"],
+        written(bill(&cloud).0)
     );
 }
 
 #[tokio::test]
-async fn a_cost_that_nobody_put_down_is_put_down_by_the_sweep() {
-    let world = dies_before_it_settles().await;
-    world.cloud.queues.purge(RESULTS).unwrap();
-    assert_eq!(messages(&world, RESULTS), 0);
-    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
+async fn an_unsettled_cost_is_settled_by_the_sweep() {
+    let cloud = dies_before_it_settles().await;
+    cloud.local.queues.purge(RESULTS).unwrap();
+    assert_eq!(cloud.messages(RESULTS), 0);
+    let deadline = cloud.now() + FUNCTION_TIMEOUT;
     for _ in 0..2 {
-        sweep::handler::handle(&world.cloud.deps.sweep, deadline)
+        sweep::handler::handle(&cloud.local.deps.sweep, deadline)
             .await
             .unwrap();
-        assert_settled(&world).await;
+        assert_settled(&cloud).await;
     }
 }
 
 #[tokio::test]
-async fn a_batch_that_was_refused_costs_nothing_of_the_day() {
-    let world = World::new().unwrap();
-    world.put("inbox/stones.jsonl", stones(3)).await.unwrap();
-    world.wire.decide(|sent| {
+async fn a_refused_batch_does_not_count_against_the_daily_cap() {
+    let cloud = TestCloud::new();
+    cloud.put("inbox/stones.jsonl", stones(3)).await;
+    cloud.wire.decide(|sent| {
         let refused =
             || r#"{"error":{"code":400,"message":"no","status":"INVALID_ARGUMENT"}}"#.to_owned();
         let is_create = sent.path.ends_with(":batchGenerateContent");
         is_create.then(|| Fault::Answered(StatusCode::BAD_REQUEST, refused()))
     });
-    world.run().await.unwrap();
-    assert!(
-        world
-            .read(&format!("{}_FAILED", job(&world)))
-            .await
-            .unwrap()
-            .is_some()
-    );
-    let ledger = world.cloud.deps.submit.ledger.read().await.unwrap();
+    cloud.run().await;
+    assert!(cloud.job().has("_FAILED"));
+    let ledger = cloud.local.deps.submit.ledger.read().await.unwrap();
     assert!(
         ledger.live.is_empty() && ledger.unsettled.is_empty(),
         "{ledger:?}"
     );
     assert_eq!(ledger.spent.values().copied().sum::<Usd>(), Usd::ZERO);
-    let cost = &summary(&world).await["cost"];
+    let cost = &summary(&cloud).await["cost"];
     assert_eq!(
         (&cost["actual_usd"], &cost["unaccounted"]["requests"]),
         (&json!(0), &json!(0))
@@ -131,11 +117,11 @@ async fn a_batch_that_was_refused_costs_nothing_of_the_day() {
 }
 
 #[tokio::test]
-async fn a_batch_that_nobody_could_read_is_counted_apart_and_stays_reserved() {
-    let world = World::new().unwrap();
-    world.put("inbox/stones.jsonl", stones(2)).await.unwrap();
-    // It says that it has made two images, and not where they are.
-    world.wire.decide(|sent| {
+async fn an_unreadable_batch_is_counted_separately_and_stays_reserved() {
+    let cloud = TestCloud::new();
+    cloud.put("inbox/stones.jsonl", stones(2)).await;
+    // Gemini reports two images, but not where the output is.
+    cloud.wire.decide(|sent| {
         let metadata = json!({
             "state": "BATCH_STATE_SUCCEEDED", "batchStats": { "requestCount": "2", "successfulRequestCount": "2" },
         });
@@ -144,30 +130,19 @@ async fn a_batch_that_nobody_could_read_is_counted_apart_and_stays_reserved() {
         let asked = sent.method == "GET" && sent.path.contains("/batches/");
         asked.then(|| Fault::Answered(StatusCode::OK, answer.to_string()))
     });
-    host::run(&world.cloud, WaitMode::Jump, pending(), async || {
-        Ok(shards(&world)
+    host::run(&cloud.local, WaitMode::Jump, pending(), async || {
+        Ok(shards(&cloud)
             .await
             .iter()
             .any(|shard| matches!(shard.phase, Phase::Held { .. })))
     })
     .await
     .unwrap();
-    let ledger = &world.cloud.deps.submit.ledger;
+    let ledger = &cloud.local.deps.submit.ledger;
     let reserved: Usd = ledger.read().await.unwrap().spent.values().copied().sum();
-    world
-        .put(
-            &format!(
-                "control/{}/cancel",
-                job(&world)
-                    .trim_start_matches("jobs/")
-                    .trim_end_matches('/')
-            ),
-            "",
-        )
-        .await
-        .unwrap();
-    world.run().await.unwrap();
-    let cost = &summary(&world).await["cost"];
+    cloud.job().request("cancel").await;
+    cloud.run().await;
+    let cost = &summary(&cloud).await["cost"];
     assert_eq!(
         (&cost["actual_usd"], &cost["unaccounted"]["requests"]),
         (&json!(0), &json!(2)),

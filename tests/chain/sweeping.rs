@@ -1,4 +1,4 @@
-//! What was lost on the way is found within hours.
+//! The sweep finds within hours what was lost.
 
 use darkroom::{
     chain::{MANIFESTS, POLLS, REPORTS, RESULTS, SHARDS},
@@ -7,38 +7,24 @@ use darkroom::{
 use gemini::Gemini;
 use jiff::SignedDuration;
 use sweep::handler::Swept;
-use tests::{World, upload};
+use tests::{BatchResponse, TestCloud, upload};
 
-use super::{acknowledged, next_in, planned, state, step};
+use super::planned;
 
-async fn sweep(world: &World) -> Swept {
-    let deadline = world.cloud.time.now() + super::FUNCTION_TIMEOUT;
-    sweep::handler::handle(&world.cloud.deps.sweep, deadline)
-        .await
-        .unwrap()
-}
-
-/// Makes a queue lose its message.
-fn lose(world: &World, queue: &str) {
-    let lost = world.cloud.queues.receive(queue, 10, None).unwrap();
+/// Deletes all messages of a queue.
+fn lose(cloud: &TestCloud, queue: &str) {
+    let lost = cloud.local.queues.receive(queue, 10, None).unwrap();
     assert!(!lost.is_empty(), "{queue} has no message");
     for delivery in lost {
-        world
-            .cloud
+        cloud
+            .local
             .queues
             .delete(queue, &delivery.receipt_handle)
             .unwrap();
     }
 }
 
-fn jump(world: &World, wait: SignedDuration) {
-    world
-        .cloud
-        .time
-        .jump_to(world.cloud.time.now() + wait)
-        .unwrap();
-}
-
+/// Creates a batch with this display name. Returns its name.
 async fn batch(gemini: &Gemini, name: &str) -> String {
     let file = upload(
         gemini,
@@ -56,49 +42,41 @@ async fn batch(gemini: &Gemini, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_message_that_is_lost_anywhere_is_sent_again() {
+async fn a_lost_message_is_sent_again_from_every_queue() {
     for queue in [SHARDS, POLLS, RESULTS, REPORTS] {
-        let world = planned().await;
+        let cloud = planned().await;
         let has_come = |now: &str| now == queue;
         let mut stale = 0;
         if has_come(SHARDS) {
-            lose(&world, SHARDS);
+            lose(&cloud, SHARDS);
         } else {
-            assert!(acknowledged(&step!(&world, submit, SHARDS)));
+            assert!(cloud.submit().await.acknowledged());
             if has_come(POLLS) {
-                lose(&world, POLLS);
+                lose(&cloud, POLLS);
             } else {
-                while !acknowledged(&step!(&world, poll, POLLS)) {
-                    jump(&world, next_in(&world, POLLS));
+                while !cloud.poll().await.acknowledged() {
+                    cloud.advance_to_next(POLLS);
                 }
                 if has_come(RESULTS) {
-                    lose(&world, RESULTS);
+                    lose(&cloud, RESULTS);
                 } else {
-                    assert!(acknowledged(&step!(&world, collect, RESULTS)));
-                    lose(&world, REPORTS);
+                    assert!(cloud.collect().await.acknowledged());
+                    lose(&cloud, REPORTS);
                 }
             }
         }
-        // Too early to tell: it may be on its way.
-        assert_eq!(sweep(&world).await.stale, 0, "{queue}");
+        // At first the message may still be in flight.
+        assert_eq!(cloud.sweep().await.stale, 0, "{queue}");
         for _ in 0..3 {
-            jump(&world, SignedDuration::from_hours(1));
-            stale += sweep(&world).await.stale;
+            cloud.advance(SignedDuration::from_hours(1));
+            stale += cloud.sweep().await.stale;
         }
         assert!(stale >= 1, "{queue}: nothing was found");
-        world.run().await.unwrap();
-        let job = &world.jobs().unwrap()[0];
-        assert!(
-            world
-                .read(&format!("{job}_SUCCESS"))
-                .await
-                .unwrap()
-                .is_some(),
-            "{queue}"
-        );
-        assert_eq!(world.gemini.batches_created(), 1, "{queue}");
+        cloud.run().await;
+        assert!(cloud.job().has("_SUCCESS"), "{queue}");
+        assert_eq!(cloud.gemini.batches_created(), 1, "{queue}");
         assert_eq!(
-            sweep(&world).await.stale,
+            cloud.sweep().await.stale,
             0,
             "{queue}: found again after the end"
         );
@@ -106,82 +84,75 @@ async fn a_message_that_is_lost_anywhere_is_sent_again() {
 }
 
 #[tokio::test]
-async fn a_batch_that_is_waited_for_is_left_in_peace() {
-    let world = planned().await;
-    assert!(acknowledged(&step!(&world, submit, SHARDS)));
+async fn a_batch_that_is_being_polled_is_left_alone() {
+    let cloud = planned().await;
+    assert!(cloud.submit().await.acknowledged());
     for _ in 0..40 {
-        if acknowledged(&step!(&world, poll, POLLS)) {
+        if cloud.poll().await.acknowledged() {
             break;
         }
         assert_eq!(
-            sweep(&world).await,
+            cloud.sweep().await,
             Swept {
                 live: 1,
                 ..Swept::default()
             }
         );
-        jump(&world, next_in(&world, POLLS));
+        cloud.advance_to_next(POLLS);
     }
 }
 
 #[tokio::test]
 async fn a_batch_without_a_state_is_reported_and_left_alone() {
-    let world = planned().await;
-    let gemini = &world.cloud.deps.submit.gemini;
-    let stack = &world.cloud.deps.submit.stack;
+    let cloud = planned().await;
+    let gemini = &cloud.local.deps.submit.gemini;
+    let stack = &cloud.local.deps.submit.stack;
     let _ = batch(gemini, &format!("{stack}/ghost-1/0000/1")).await;
     let _ = batch(gemini, "another/ghost-1/0000/1").await;
-    let _ = batch(gemini, "somebody's own").await;
-    assert_eq!(sweep(&world).await.orphans, 1);
-    assert_eq!(world.wire.count(":cancel"), 0);
+    let _ = batch(gemini, "another client's").await;
+    assert_eq!(cloud.sweep().await.orphans, 1);
+    assert_eq!(cloud.wire.count(":cancel"), 0);
 }
 
 #[tokio::test]
-async fn a_second_batch_of_a_shard_is_cancelled_and_the_first_goes_on() {
-    let world = planned().await;
-    assert!(acknowledged(&step!(&world, submit, SHARDS)));
-    let (stack, state) = (&world.cloud.deps.submit.stack, state(&world).await);
-    let name = |attempt| format!("{stack}/{}/0000/{attempt}", state["job"].as_str().unwrap());
-    let second = batch(&world.cloud.deps.submit.gemini, &name(1)).await;
-    // One of an attempt that this state has not made was made by a copy of the state.
-    let _ = batch(&world.cloud.deps.submit.gemini, &name(2)).await;
-    let swept = sweep(&world).await;
+async fn a_second_batch_of_a_shard_is_cancelled_and_the_first_continues() {
+    let cloud = planned().await;
+    assert!(cloud.submit().await.acknowledged());
+    let (stack, job) = (&cloud.local.deps.submit.stack, cloud.job().id());
+    let name = |attempt| format!("{stack}/{job}/0000/{attempt}");
+    let second = batch(&cloud.local.deps.submit.gemini, &name(1)).await;
+    // A batch of an attempt that the state does not know was created by a copy of the state.
+    let _ = batch(&cloud.local.deps.submit.gemini, &name(2)).await;
+    let swept = cloud.sweep().await;
     assert_eq!((swept.extras, swept.orphans), (1, 1));
     assert_eq!(
         (
-            world.wire.count(":cancel"),
-            world.wire.count(&format!("/{second}:cancel"))
+            cloud.wire.count(":cancel"),
+            cloud.wire.count(&format!("/{second}:cancel"))
         ),
         (1, 1)
     );
-    world.run().await.unwrap();
-    let job = &world.jobs().unwrap()[0];
-    assert!(
-        world
-            .read(&format!("{job}_SUCCESS"))
-            .await
-            .unwrap()
-            .is_some()
-    );
+    cloud.run().await;
+    assert!(cloud.job().has("_SUCCESS"));
 }
 
 #[tokio::test]
-async fn input_files_that_were_read_are_deleted_and_no_others() {
-    let world = planned().await;
-    let gemini = world.cloud.deps.submit.gemini.clone();
+async fn only_input_files_that_gemini_has_read_are_deleted() {
+    let cloud = planned().await;
+    let gemini = cloud.local.deps.submit.gemini.clone();
     let foreign = upload(&gemini, "holiday.jsonl", b"{}").await.unwrap();
-    assert!(acknowledged(&step!(&world, submit, SHARDS)));
+    assert!(cloud.submit().await.acknowledged());
     assert_eq!(
         (
-            sweep(&world).await.files,
+            cloud.sweep().await.files,
             gemini.files().await.unwrap().len()
         ),
         (0, 2)
     );
-    while !acknowledged(&step!(&world, poll, POLLS)) {
-        jump(&world, next_in(&world, POLLS));
+    while !cloud.poll().await.acknowledged() {
+        cloud.advance_to_next(POLLS);
     }
-    assert_eq!(sweep(&world).await.files, 1);
+    assert_eq!(cloud.sweep().await.files, 1);
     let left: Vec<_> = gemini
         .files()
         .await
@@ -193,11 +164,11 @@ async fn input_files_that_were_read_are_deleted_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_place_in_the_ledger_that_nobody_needs_is_freed() {
-    let world = planned().await;
-    assert!(acknowledged(&step!(&world, submit, SHARDS)));
-    let ledger = &world.cloud.deps.submit.ledger;
-    let now = world.cloud.time.now();
+async fn a_ledger_entry_without_a_shard_is_removed() {
+    let cloud = planned().await;
+    assert!(cloud.submit().await.acknowledged());
+    let ledger = &cloud.local.deps.submit.ledger;
+    let now = cloud.now();
     ledger
         .change(|ledger| {
             let model = "m".to_owned();
@@ -213,7 +184,7 @@ async fn a_place_in_the_ledger_that_nobody_needs_is_freed() {
         })
         .await
         .unwrap();
-    assert_eq!(sweep(&world).await.live, 1);
+    assert_eq!(cloud.sweep().await.live, 1);
     assert!(
         !ledger
             .read()
@@ -225,12 +196,12 @@ async fn a_place_in_the_ledger_that_nobody_needs_is_freed() {
 }
 
 #[tokio::test]
-async fn a_stack_without_a_job_sweeps_nothing() {
-    let world = World::new().unwrap();
-    assert_eq!(sweep(&world).await, Swept::default());
+async fn a_sweep_of_an_empty_stack_finds_nothing() {
+    let cloud = TestCloud::new();
+    assert_eq!(cloud.sweep().await, Swept::default());
     assert!(
-        world
-            .cloud
+        cloud
+            .local
             .queues
             .receive(MANIFESTS, 1, None)
             .unwrap()

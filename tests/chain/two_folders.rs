@@ -1,5 +1,5 @@
-//! One manifest, one key, two folders, days of batches and sweeps: neither touches what the other
-//! has paid for.
+//! Two folders run the same manifest with the same API key for days, and neither touches the batches
+//! of the other.
 
 use std::{future::pending, path::Path, sync::Arc};
 
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use super::stones;
 
-/// How far one folder runs ahead of the other.
+/// How long each folder runs before it is the other's turn.
 const TURN: SignedDuration = SignedDuration::from_mins(20);
 
 /// Two folders that share the time and a Gemini.
@@ -32,8 +32,8 @@ struct Two {
 }
 
 impl Two {
-    /// `chances` are the seeds from which each folder draws its identity, among others.
-    async fn open(chances: [u64; 2]) -> Self {
+    /// Opens both folders. `seeds` are the seeds of their random numbers, and so of their identities.
+    async fn open(seeds: [u64; 2]) -> Self {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let time = Time::frozen("2026-11-21T09:00:00Z".parse::<Timestamp>().unwrap());
         let scenario = Scenario {
@@ -54,8 +54,8 @@ impl Two {
             Arc::new(Cloud::open(folder, time.clone(), client, setup).unwrap())
         };
         let clouds = [
-            open(folders[0].path(), chances[0]),
-            open(folders[1].path(), chances[1]),
+            open(folders[0].path(), seeds[0]),
+            open(folders[1].path(), seeds[1]),
         ];
         for cloud in &clouds {
             cloud
@@ -72,7 +72,7 @@ impl Two {
         }
     }
 
-    /// Lets the folders take turns for so many hours, each with a sweep.
+    /// Runs the folders in turn for `hours` hours, each with a sweep.
     async fn run(&self, hours: i64) {
         let end = self.time.now() + SignedDuration::from_hours(hours);
         while self.time.now() < end {
@@ -91,7 +91,7 @@ impl Two {
         }
     }
 
-    /// Folders with a job that ended well.
+    /// Counts the folders whose job succeeded.
     fn successes(&self) -> usize {
         let ended_well = |folder: &&TempDir| {
             let mut jobs = std::fs::read_dir(folder.path().join("darkroom/jobs")).unwrap();
@@ -108,17 +108,16 @@ async fn two_folders_with_one_manifest_leave_each_others_batches_alone() {
     let requests = two.gemini.requests();
     assert!(
         requests.of(Call::ListBatches) >= 20,
-        "nobody swept: {requests:?}"
+        "no folder swept: {requests:?}"
     );
     assert_eq!(requests.of(Call::CancelBatch), 0);
     assert_eq!(two.gemini.batches_created(), 2);
     assert_eq!(two.successes(), 2);
 }
 
-/// The null control: with one identity in both folders, each takes the other's batch for a leftover
-/// of its own.
+/// The null control: two folders with the same identity treat each other's batches as their own.
 #[tokio::test]
-async fn two_folders_of_one_identity_are_noticed() {
+async fn two_folders_with_the_same_identity_are_detected() {
     let two = Two::open([1, 1]).await;
     two.run(30).await;
     let (cancelled, created) = (

@@ -1,5 +1,5 @@
-//! Waiting for days: the same message comes back hundreds of times. Sending it again instead would
-//! end after 16 hops.
+//! A shard waits for days with the same message, which is redelivered hundreds of times. Sending a new
+//! message instead would end after 16 hops, which is where Lambda stops recursive loops.
 
 use std::{
     collections::BTreeMap,
@@ -37,15 +37,16 @@ use tests::wire::Wire;
 
 use super::stones;
 
-/// Who watches what functions ask of SQS, and may do something else instead.
+/// A connection to SQS that counts the requests of the functions and can replace redeliveries by new
+/// messages.
 struct Watch {
     behind: Arc<dyn Transport>,
-    /// The operations on (polls), in order.
+    /// The operations on the queue `polls`, in order.
     on_polls: Arc<Mutex<Vec<String>>>,
-    /// Whether a message of (polls) that is to come back is sent anew and deleted instead: the
-    /// poller that we don't have.
+    /// Whether a message of `polls` is sent again and deleted instead of being redelivered. This is the
+    /// design that the product avoids.
     resends: bool,
-    /// The body of the last message sent to (polls).
+    /// The body of the last message sent to `polls`.
     body: Mutex<String>,
 }
 
@@ -112,7 +113,7 @@ impl Transport for Watch {
     }
 }
 
-/// A chain whose batches are all stuck, and are asked about every five minutes.
+/// A chain whose batches never end and are polled every five minutes.
 struct Days {
     _folder: TempDir,
     cloud: Arc<Cloud>,
@@ -145,7 +146,7 @@ impl Days {
             rng: Rng::seeded(1),
             ..CloudConfig::default()
         };
-        // A chain that was stopped stays stopped.
+        // A message that was stopped as a recursive loop stays stopped.
         let setup = CloudConfig {
             sweep_every: setup.sweep_every.filter(|_| !resends),
             ..setup
@@ -189,7 +190,7 @@ impl Days {
         assert_eq!(stopped.await.unwrap(), StopReason::Idle);
     }
 
-    /// The poller that we don't have takes any message for its shard's own.
+    /// Removes the drivers from all states, because the poller that sends itself accepts any message.
     async fn forget_driver(&self) {
         let states = &self.cloud.deps.poll.states;
         let folder = std::fs::read_dir(self.cloud.path_of("jobs"))
@@ -207,7 +208,7 @@ impl Days {
         }
     }
 
-    /// How often each batch was asked about.
+    /// Returns how often each batch was polled.
     fn polls(&self) -> Vec<usize> {
         let mut polls = BTreeMap::new();
         let asked = self
@@ -221,7 +222,7 @@ impl Days {
         polls.into_values().collect()
     }
 
-    /// How often functions asked this of (polls).
+    /// Counts the operations of this name on `polls`.
     fn count(&self, operation: &str) -> usize {
         self.on_polls
             .lock()
@@ -241,10 +242,10 @@ impl Days {
     }
 }
 
-/// A batch is cancelled after 46 hours, so 96 hours are more than one round: each round's message
-/// waits for its batch.
+/// A batch is cancelled after 46 hours, so 96 hours have more than one round, and the message of each
+/// round waits for its batch.
 #[tokio::test]
-async fn five_hundred_polls_of_one_message_over_days_need_no_message_more() {
+async fn five_hundred_polls_over_days_need_one_message_a_batch() {
     let days = Days::new(false);
     days.run().await;
     let polls = days.polls();
@@ -257,7 +258,7 @@ async fn five_hundred_polls_of_one_message_over_days_need_no_message_more() {
         "{}",
         days.cloud.time.jumped()
     );
-    // `submit` sends one message for each batch. Each poll but the last has it come back.
+    // `submit` sends one message for each batch. After each poll but the last, it is redelivered.
     assert_eq!(days.count("SendMessage"), polls.len());
     assert_eq!(
         days.count("ChangeMessageVisibility"),
@@ -287,7 +288,7 @@ async fn a_poller_that_sends_itself_is_stopped_after_sixteen_hops() {
     let days = Days::new(true);
     days.run().await;
     assert_eq!(days.polls(), [16]);
-    // One by `submit`, one by each poll; nobody was invoked with the last.
+    // `submit` sent one message and each poll sent another. The last one invoked no function.
     assert_eq!(
         (days.count("SendMessage"), days.count("DeleteMessage")),
         (17, 16)

@@ -1,4 +1,4 @@
-//! References that are web addresses: copied once, while the manifest is checked, or refused.
+//! References by web address are copied once, when the manifest is checked, or rejected.
 
 use std::{
     fs,
@@ -7,22 +7,22 @@ use std::{
 };
 
 use darkroom::{
-    chain::{MANIFESTS, SHARDS},
+    chain::SHARDS,
     job::{HttpsReferences, JobSettings},
 };
 use http::{Request, Response};
 use plan::web::Web;
 use seam::transport::{Body, BoxFuture, Transport, TransportError, full};
 use serde_json::json;
-use tests::{Making, World};
+use tests::{BatchResponse, TestCloud};
 
-use super::{acknowledged, messages, step, wire::input_lines};
+use super::wire::input_lines;
 
-/// What one host answers, and how often it was asked.
+/// A web host: its response, and the addresses that were requested.
 #[derive(Default)]
 struct Host {
     answer: Mutex<(u16, Vec<u8>)>,
-    asked: Mutex<Vec<String>>,
+    requested: Mutex<Vec<String>>,
 }
 
 impl Host {
@@ -30,8 +30,8 @@ impl Host {
         *self.answer.lock().unwrap() = (status, body.into());
     }
 
-    fn asked(&self) -> usize {
-        self.asked.lock().unwrap().len()
+    fn requests(&self) -> usize {
+        self.requested.lock().unwrap().len()
     }
 }
 
@@ -40,13 +40,17 @@ impl Transport for Host {
         &self,
         request: Request<Body>,
     ) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
-        self.asked.lock().unwrap().push(request.uri().to_string());
+        self.requested
+            .lock()
+            .unwrap()
+            .push(request.uri().to_string());
         let (status, body) = self.answer.lock().unwrap().clone();
         Box::pin(async move { Ok(Response::builder().status(status).body(full(body)).unwrap()) })
     }
 }
 
-fn picture(name: &str) -> Vec<u8> {
+/// Reads a sample image.
+fn image(name: &str) -> Vec<u8> {
     fs::read(
         Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../events/manifests/refs")
@@ -55,56 +59,45 @@ fn picture(name: &str) -> Vec<u8> {
     .unwrap()
 }
 
-/// A world with a host that serves a picture, and a manifest in the inbox of two items that refer
-/// to it.
-async fn world(https_references: HttpsReferences) -> (World, Arc<Host>) {
+/// Opens a cloud with a web host that serves an image, and drops a manifest with two items that
+/// refer to it.
+async fn test_cloud(https_references: HttpsReferences) -> (TestCloud, Arc<Host>) {
     let host = Arc::new(Host::default());
-    host.answers(200, picture("fox.png"));
+    host.answers(200, image("fox.png"));
     let settings = JobSettings {
         https_references,
         ..JobSettings::default()
     };
-    let web = Some(Web::over(Arc::clone(&host) as _));
-    let world = World::made_with(Making {
-        settings,
-        web,
-        ..Making::default()
-    })
-    .unwrap();
-    drop_manifest(&world).await;
-    (world, host)
+    let web = Web::over(Arc::clone(&host) as _);
+    let cloud = TestCloud::builder().settings(settings).web(web).build();
+    drop_manifest(&cloud).await;
+    (cloud, host)
 }
 
-async fn drop_manifest(world: &World) {
+/// Drops the manifest with two items that refer to the same address.
+async fn drop_manifest(cloud: &TestCloud) {
     let item = |key| json!({"key": key, "prompt": "a fox", "refs": ["https://pictures.example/fox?size=2"]});
-    world
+    cloud
         .put(
             "inbox/foxes.jsonl",
             format!("{}\n{}\n", item("one"), item("two")),
         )
-        .await
-        .unwrap();
+        .await;
 }
 
 #[tokio::test]
-async fn a_web_address_is_fetched_once_and_what_was_checked_is_what_is_sent() {
-    let (world, host) = world(HttpsReferences::Allow).await;
-    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
-    host.answers(200, picture("loafer.png"));
-    world.run().await.unwrap();
+async fn a_web_address_is_fetched_once_and_its_checked_copy_is_sent() {
+    let (cloud, host) = test_cloud(HttpsReferences::Allow).await;
+    assert!(cloud.plan().await.acknowledged());
+    host.answers(200, image("loafer.png"));
+    cloud.run().await;
     assert_eq!(
-        *host.asked.lock().unwrap(),
+        *host.requested.lock().unwrap(),
         ["https://pictures.example/fox?size=2"]
     );
-    let job = &world.jobs().unwrap()[0];
-    assert!(
-        world
-            .read(&format!("{job}_SUCCESS"))
-            .await
-            .unwrap()
-            .is_some()
-    );
-    for line in world.lines(&format!("{job}plan.jsonl")).await.unwrap() {
+    let job = &cloud.jobs()[0];
+    assert!(cloud.exists(&format!("{job}_SUCCESS")));
+    for line in cloud.lines(&format!("{job}plan.jsonl")).await {
         let copy = line["refs"][0]
             .as_str()
             .unwrap()
@@ -115,16 +108,16 @@ async fn a_web_address_is_fetched_once_and_what_was_checked_is_what_is_sent() {
             "{copy}"
         );
         assert_eq!(
-            world.cloud.bucket.read(copy).await.unwrap().unwrap().bytes,
-            picture("fox.png")
+            cloud.local.bucket.read(copy).await.unwrap().unwrap().bytes,
+            image("fox.png")
         );
-        // Another job has no right to this one's copy.
+        // Another job may not use the copy, so the retry manifest keeps the address.
         assert_eq!(
             line["retry"]["refs"],
             json!(["https://pictures.example/fox?size=2"])
         );
     }
-    let sent = input_lines(&world.wire.sent());
+    let sent = input_lines(&cloud.wire.sent());
     assert_eq!(sent.len(), 2);
     assert!(sent.iter().all(
         |line| line["request"]["contents"][0]["parts"][1]["fileData"]["mimeType"] == "image/png"
@@ -133,56 +126,51 @@ async fn a_web_address_is_fetched_once_and_what_was_checked_is_what_is_sent() {
         sent.iter()
             .all(|line| !line.to_string().contains("pictures.example"))
     );
-    let sizes: Vec<usize> = world
+    let sizes: Vec<usize> = cloud
         .wire
         .sent()
         .iter()
         .filter(|s| s.body.starts_with(b"\x89PNG"))
         .map(|s| s.body.len())
         .collect();
-    assert_eq!(sizes, [picture("fox.png").len()]);
+    assert_eq!(sizes, [image("fox.png").len()]);
 }
 
 #[tokio::test]
-async fn a_job_that_is_planned_again_has_the_same_pictures() {
-    let (world, host) = world(HttpsReferences::Allow).await;
-    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
-    let job = world.jobs().unwrap()[0].clone();
-    let plan = world.read(&format!("{job}plan.jsonl")).await.unwrap();
-    // As if it had been killed before the last write.
-    world
-        .cloud
+async fn a_job_that_is_planned_again_has_the_same_images() {
+    let (cloud, host) = test_cloud(HttpsReferences::Allow).await;
+    assert!(cloud.plan().await.acknowledged());
+    let job = cloud.jobs()[0].clone();
+    let plan = cloud.read(&format!("{job}plan.jsonl")).await;
+    // The first planning was killed before its last write.
+    cloud
+        .local
         .bucket
         .delete(&format!("{job}job.json"))
         .await
         .unwrap();
     host.answers(404, "");
-    drop_manifest(&world).await;
-    assert!(acknowledged(&step!(&world, plan, MANIFESTS)));
-    assert_eq!(world.read(&format!("{job}plan.jsonl")).await.unwrap(), plan);
-    assert_eq!((host.asked(), world.jobs().unwrap().len()), (1, 1));
+    drop_manifest(&cloud).await;
+    assert!(cloud.plan().await.acknowledged());
+    assert_eq!(cloud.read(&format!("{job}plan.jsonl")).await, plan);
+    assert_eq!((host.requests(), cloud.jobs().len()), (1, 1));
 }
 
 #[tokio::test]
-async fn without_the_switch_nothing_is_fetched_and_the_person_is_told() {
-    let (world, host) = world(HttpsReferences::Refuse).await;
-    world.run().await.unwrap();
-    let job = &world.jobs().unwrap()[0];
-    let validation = world
-        .read(&format!("{job}validation.csv"))
-        .await
-        .unwrap()
-        .unwrap();
+async fn nothing_is_fetched_unless_fetching_is_enabled() {
+    let (cloud, host) = test_cloud(HttpsReferences::Refuse).await;
+    cloud.run().await;
+    let validation = cloud.job().text("validation.csv").await;
     assert!(
         validation.contains("fetching those is not enabled"),
         "{validation}"
     );
-    assert_eq!((host.asked(), world.gemini.batches_created()), (0, 0));
+    assert_eq!((host.requests(), cloud.gemini.batches_created()), (0, 0));
 }
 
 #[tokio::test]
-async fn what_cannot_be_used_is_a_problem_with_a_line_and_is_asked_for_again_at_the_next_drop() {
-    let (world, host) = world(HttpsReferences::Allow).await;
+async fn an_unusable_reference_is_reported_with_its_line_and_fetched_again_at_the_next_drop() {
+    let (cloud, host) = test_cloud(HttpsReferences::Allow).await;
     for (status, body, code, asked) in [
         (404, Vec::new(), "missing_reference", 1),
         (403, Vec::new(), "forbidden_reference", 1),
@@ -191,16 +179,12 @@ async fn what_cannot_be_used_is_a_problem_with_a_line_and_is_asked_for_again_at_
         (200, vec![0; (20 << 20) + 1], "large_reference", 1),
         (503, Vec::new(), "unreachable_reference", 3),
     ] {
-        let before = host.asked();
+        let before = host.requests();
         host.answers(status, body);
-        drop_manifest(&world).await;
-        world.run().await.unwrap();
-        let job = &world.jobs().unwrap()[0];
-        let validation = world
-            .read(&format!("{job}validation.csv"))
-            .await
-            .unwrap()
-            .unwrap();
+        drop_manifest(&cloud).await;
+        cloud.run().await;
+        let job = &cloud.jobs()[0];
+        let validation = cloud.text(&format!("{job}validation.csv")).await;
         assert!(
             validation
                 .lines()
@@ -215,18 +199,12 @@ async fn what_cannot_be_used_is_a_problem_with_a_line_and_is_asked_for_again_at_
             "one problem for each address: {validation}"
         );
         let plans = if before == 0 { 2 } else { 1 };
-        assert_eq!(host.asked() - before, asked * plans, "{status}");
+        assert_eq!(host.requests() - before, asked * plans, "{status}");
     }
-    assert_eq!(messages(&world, SHARDS), 0);
-    host.answers(200, picture("fox.png"));
-    drop_manifest(&world).await;
-    world.run().await.unwrap();
-    let job = &world.jobs().unwrap()[0];
-    assert!(
-        world
-            .read(&format!("{job}_SUCCESS"))
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert_eq!(cloud.messages(SHARDS), 0);
+    host.answers(200, image("fox.png"));
+    drop_manifest(&cloud).await;
+    cloud.run().await;
+    let job = &cloud.jobs()[0];
+    assert!(cloud.exists(&format!("{job}_SUCCESS")));
 }

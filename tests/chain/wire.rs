@@ -1,11 +1,10 @@
-//! Everything that is sent to Gemini is valid by Google's published schema, and the key is in one
-//! header alone.
+//! Every request to Gemini matches Google's published schema, and the API key is in one header only.
 
 use std::{fs, path::PathBuf};
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
-use tests::{World, wire::Sent};
+use tests::{TestCloud, wire::Sent};
 
 fn schema() -> Value {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("gemini.schema.json");
@@ -27,7 +26,7 @@ fn assert_valid(validator: &Validator, value: &Value) {
     assert!(problems.is_empty(), "{problems:?} in {value}");
 }
 
-/// What was uploaded as input files: chunks begin with `{"key"`, pictures don't.
+/// Returns the lines of all uploaded input files. Their bodies begin with `{"key"`, unlike images.
 pub(super) fn input_lines(sent: &[Sent]) -> Vec<Value> {
     sent.iter()
         .filter(|sent| sent.body.starts_with(b"{\"key\""))
@@ -45,10 +44,10 @@ async fn every_body_of_every_sample_is_valid() {
         definition("CreateFileRequest"),
     );
     for sample in ["catalog.csv", "sweep.json", "characters.jsonl"] {
-        let world = World::new().unwrap();
-        world.put_sample(sample).await.unwrap();
-        world.run().await.unwrap();
-        let sent = world.wire.sent();
+        let cloud = TestCloud::new();
+        cloud.put_sample(sample).await;
+        cloud.run().await;
+        let sent = cloud.wire.sent();
         let bodies = |end: &str| -> Vec<Value> {
             sent.iter()
                 .filter(|sent| {
@@ -63,14 +62,9 @@ async fn every_body_of_every_sample_is_valid() {
             input_lines(&sent),
         );
         assert!(!creates.is_empty() && !starts.is_empty(), "{sample}");
-        let job = &world.jobs().unwrap()[0];
         assert_eq!(
             lines.len(),
-            world
-                .lines(&format!("{job}plan.jsonl"))
-                .await
-                .unwrap()
-                .len(),
+            cloud.job().lines("plan.jsonl").await.len(),
             "{sample}"
         );
         creates.iter().for_each(|body| assert_valid(&create, body));
@@ -84,17 +78,17 @@ async fn every_body_of_every_sample_is_valid() {
 }
 
 #[tokio::test]
-async fn native_lines_arrive_as_they_were_written() {
-    let world = World::new().unwrap();
-    world.put_sample("native.jsonl").await.unwrap();
-    world.run().await.unwrap();
+async fn native_lines_are_sent_unchanged() {
+    let cloud = TestCloud::new();
+    cloud.put_sample("native.jsonl").await;
+    cloud.run().await;
     let sample = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../events/manifests/native.jsonl");
     let written: Vec<Value> = fs::read_to_string(sample)
         .unwrap()
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    let sent = input_lines(&world.wire.sent());
+    let sent = input_lines(&cloud.wire.sent());
     assert!(!sent.is_empty());
     for line in sent {
         let original = written
@@ -109,10 +103,10 @@ async fn native_lines_arrive_as_they_were_written() {
 
 #[tokio::test]
 async fn the_key_is_in_one_sensitive_header_and_nowhere_else() {
-    let world = World::new().unwrap();
-    world.put_sample("characters.jsonl").await.unwrap();
-    world.run().await.unwrap();
-    for sent in world.wire.sent() {
+    let cloud = TestCloud::new();
+    cloud.put_sample("characters.jsonl").await;
+    cloud.run().await;
+    for sent in cloud.wire.sent() {
         let others: Vec<_> = sent
             .headers
             .iter()
@@ -132,7 +126,7 @@ async fn the_key_is_in_one_sensitive_header_and_nowhere_else() {
                 .is_none_or(http::HeaderValue::is_sensitive)
         );
     }
-    for (key, content) in world.objects().unwrap() {
+    for (key, content) in cloud.objects() {
         assert!(
             !String::from_utf8_lossy(&content).contains("canary"),
             "{key}"

@@ -12,7 +12,7 @@ use aws_lambda_events::event::sqs::SqsEvent;
 use darkroom::chain::{FUNCTION_TIMEOUT, MANIFESTS};
 use peak_alloc::PeakAlloc;
 use serde_json::{Value, json};
-use tests::World;
+use tests::TestCloud;
 
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
@@ -37,10 +37,10 @@ fn planned(name: &str, manifest: String) -> Value {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let world = World::new().unwrap();
+        let cloud = TestCloud::new();
         let bytes = manifest.len();
-        world.put(&format!("inbox/{name}"), manifest).await.unwrap();
-        let [delivery] = &world.cloud.queues.receive(MANIFESTS, 1, None).unwrap()[..] else { panic!("no message") };
+        cloud.put(&format!("inbox/{name}"), manifest).await;
+        let [delivery] = &cloud.local.queues.receive(MANIFESTS, 1, None).unwrap()[..] else { panic!("no message") };
         let message = json!({
             "messageId": delivery.message_id, "receiptHandle": delivery.receipt_handle, "body": delivery.body,
         });
@@ -49,14 +49,14 @@ fn planned(name: &str, manifest: String) -> Value {
         let before = HEAP.current_usage();
         HEAP.reset_peak_usage();
         let started = Instant::now();
-        let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
-        let answer = plan::handler::handle(&world.cloud.deps.plan, event, deadline).await;
+        let deadline = cloud.now() + FUNCTION_TIMEOUT;
+        let answer = plan::handler::handle(&cloud.local.deps.plan, event, deadline).await;
         let seconds = started.elapsed().as_secs_f64();
         let peak = HEAP.peak_usage().saturating_sub(before);
         assert!(answer.batch_item_failures.is_empty(), "{answer:?}");
 
-        let job = world.jobs().unwrap().remove(0);
-        let plan = std::fs::metadata(world.cloud.path_of(&format!("{job}plan.jsonl"))).unwrap().len();
+        let job = cloud.jobs().remove(0);
+        let plan = std::fs::metadata(cloud.path_of(&format!("{job}plan.jsonl"))).unwrap().len();
         println!(
             "{name}: {:.1} MB planned at {:.1} MB/s of manifest, {:.1} MB/s of plan; peak {:.1} MiB",
             bytes as f64 / 1e6,
@@ -65,7 +65,7 @@ fn planned(name: &str, manifest: String) -> Value {
             peak as f64 / f64::from(1 << 20)
         );
         assert!(peak <= MOST_BYTES, "{peak} bytes");
-        world.json(&format!("{job}job.json")).await.unwrap()
+        cloud.json(&format!("{job}job.json")).await
     })
 }
 

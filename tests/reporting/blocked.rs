@@ -8,7 +8,7 @@ use gemini_sim::Scenario;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use sweep::handler::Swept;
-use tests::{Making, World};
+use tests::TestCloud;
 
 use super::{
     made::{Made, Spec, make},
@@ -33,25 +33,25 @@ const DOCUMENTS: [&str; 7] = [
     "shards/0000/results/rest.jsonl",
 ];
 
-async fn made(world: &World) -> Made {
-    make(world, SPEC).await
+async fn made(cloud: &TestCloud) -> Made {
+    make(cloud, SPEC).await
 }
 
 fn key(job: &JobId, name: &str) -> String {
     format!("jobs/{job}/{name}")
 }
 
-async fn sweep(world: &World) -> Swept {
-    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
-    sweep::handler::handle(&world.cloud.deps.sweep, deadline)
+async fn sweep(cloud: &TestCloud) -> Swept {
+    let deadline = cloud.now() + FUNCTION_TIMEOUT;
+    sweep::handler::handle(&cloud.local.deps.sweep, deadline)
         .await
         .unwrap()
 }
 
 /// Messages of all queues and of their dead letters.
-fn messages(world: &World) -> usize {
+fn messages(cloud: &TestCloud) -> usize {
     let count = |queue: &str| {
-        let depth = world.cloud.queues.depth(queue).unwrap();
+        let depth = cloud.local.queues.depth(queue).unwrap();
         depth.visible + depth.in_flight + depth.delayed
     };
     CHAIN
@@ -61,17 +61,17 @@ fn messages(world: &World) -> usize {
 }
 
 /// Tells of every shard, and runs until nothing happens any more.
-async fn tell_and_run(world: &World, made: &Made) {
+async fn tell_and_run(cloud: &TestCloud, made: &Made) {
     made.shards
         .iter()
-        .for_each(|shard| tell(world, &made.job, *shard));
-    world.run().await.unwrap();
+        .for_each(|shard| tell(cloud, &made.job, *shard));
+    cloud.run().await;
 }
 
 /// Checks that people are told of the document, that nothing else was written, and that nothing
 /// waits.
-async fn assert_blocked(world: &World, job: &JobId, document: &str) -> Value {
-    let status = status(world, job).await;
+async fn assert_blocked(cloud: &TestCloud, job: &JobId, document: &str) -> Value {
+    let status = status(cloud, job).await;
     assert_eq!(status["phase"], "blocked", "{document}");
     let blocker = &status["blocker"];
     assert!(
@@ -82,7 +82,7 @@ async fn assert_blocked(world: &World, job: &JobId, document: &str) -> Value {
         blocker["what_to_do"].as_str().unwrap().contains("Restore"),
         "{blocker}"
     );
-    assert_eq!(markers(world, job), [""; 0], "{document}");
+    assert_eq!(markers(cloud, job), [""; 0], "{document}");
     for output in [
         "results.jsonl",
         "results.csv",
@@ -90,11 +90,11 @@ async fn assert_blocked(world: &World, job: &JobId, document: &str) -> Value {
         "summary.json",
     ] {
         assert!(
-            world.read(&key(job, output)).await.unwrap().is_none(),
+            !cloud.exists(&key(job, output)),
             "{document}: {output} was written"
         );
     }
-    assert_eq!(messages(world), 0, "{document}");
+    assert_eq!(messages(cloud), 0, "{document}");
     status
 }
 
@@ -102,16 +102,16 @@ async fn assert_blocked(world: &World, job: &JobId, document: &str) -> Value {
 /// `wake`.
 async fn assert_blocks_until_restored(
     name: &str,
-    harm: impl AsyncFn(&World, &str),
-    wake: impl AsyncFn(&World, &Made),
+    harm: impl AsyncFn(&TestCloud, &str),
+    wake: impl AsyncFn(&TestCloud, &Made),
 ) {
-    let world = World::new().unwrap();
-    let made = made(&world).await;
+    let cloud = TestCloud::new();
+    let made = made(&cloud).await;
     let key = key(&made.job, name);
-    let content = world.read(&key).await.unwrap().unwrap();
-    harm(&world, &key).await;
-    tell_and_run(&world, &made).await;
-    let told = assert_blocked(&world, &made.job, name).await;
+    let content = cloud.text(&key).await;
+    harm(&cloud, &key).await;
+    tell_and_run(&cloud, &made).await;
+    let told = assert_blocked(&cloud, &made.job, name).await;
     if name.ends_with("state.json") {
         // The other shards are told of all the same: their messages don't come again.
         assert_eq!(
@@ -122,9 +122,9 @@ async fn assert_blocks_until_restored(
     }
 
     // Told again, it changes nothing, reads next to nothing, and nothing waits.
-    let asked = watch(&world);
-    tell_and_run(&world, &made).await;
-    assert_eq!(assert_blocked(&world, &made.job, name).await, told);
+    let asked = watch(&cloud);
+    tell_and_run(&cloud, &made).await;
+    assert_eq!(assert_blocked(&cloud, &made.job, name).await, told);
     assert_eq!(
         super::count(&asked, "GET plan.jsonl") + super::count(&asked, "GET part"),
         0,
@@ -133,33 +133,28 @@ async fn assert_blocks_until_restored(
 
     // Sweeps count it, and send no message for as long as nothing has changed.
     for _ in 0..5 {
-        world
-            .cloud
-            .time
-            .jump_to(world.cloud.time.now() + SignedDuration::from_hours(1))
-            .unwrap();
-        let swept = sweep(&world).await;
+        cloud.advance(SignedDuration::from_hours(1));
+        let swept = sweep(&cloud).await;
         assert_eq!(
-            (swept.blocked, swept.stale, messages(&world)),
+            (swept.blocked, swept.stale, messages(&cloud)),
             (1, 0, 0),
             "{name}"
         );
     }
 
-    world.put(&key, content).await.unwrap();
-    wake(&world, &made).await;
-    world.run().await.unwrap();
-    let status = status(&world, &made.job).await;
+    cloud.put(&key, content).await;
+    wake(&cloud, &made).await;
+    cloud.run().await;
+    let status = status(&cloud, &made.job).await;
     assert_eq!(
         (&status["phase"], &status["blocker"]),
         (&json!("partial"), &Value::Null),
         "{name}"
     );
-    assert_eq!(markers(&world, &made.job), ["_PARTIAL"], "{name}");
-    let results = world
+    assert_eq!(markers(&cloud, &made.job), ["_PARTIAL"], "{name}");
+    let results = cloud
         .lines(&format!("jobs/{}/results.jsonl", made.job))
-        .await
-        .unwrap();
+        .await;
     assert!(
         results
             .iter()
@@ -167,25 +162,26 @@ async fn assert_blocks_until_restored(
         "{name}"
     );
     assert_eq!(
-        (results.len(), sweep(&world).await.blocked, messages(&world)),
+        (results.len(), sweep(&cloud).await.blocked, messages(&cloud)),
         (400, 0, 0),
         "{name}"
     );
 }
 
-async fn by_a_sweep(world: &World, _: &Made) {
-    sweep(world).await;
-    assert_eq!(messages(world), 1);
+async fn by_a_sweep(cloud: &TestCloud, _: &Made) {
+    sweep(cloud).await;
+    assert_eq!(messages(cloud), 1);
 }
 
-async fn by_a_message(world: &World, made: &Made) {
-    tell(world, &made.job, made.shards[0]);
+async fn by_a_message(cloud: &TestCloud, made: &Made) {
+    tell(cloud, &made.job, made.shards[0]);
 }
 
 #[tokio::test]
 async fn a_missing_document_is_told_once_and_its_return_closes_the_job() {
     for name in DOCUMENTS {
-        let remove = async |world: &World, key: &str| world.cloud.bucket.delete(key).await.unwrap();
+        let remove =
+            async |cloud: &TestCloud, key: &str| cloud.local.bucket.delete(key).await.unwrap();
         assert_blocks_until_restored(name, remove, by_a_sweep).await;
         assert_blocks_until_restored(name, remove, by_a_message).await;
     }
@@ -228,9 +224,9 @@ async fn a_damaged_document_is_never_taken_for_requests_without_a_result() {
                     && how != "cut off"
                 || !is_lines && how.contains("line");
             if !is_harmless {
-                let damage = async |world: &World, key: &str| {
-                    let text = world.read(key).await.unwrap().unwrap();
-                    world.put(key, harm(&text)).await.unwrap();
+                let damage = async |cloud: &TestCloud, key: &str| {
+                    let text = cloud.text(key).await;
+                    cloud.put(key, harm(&text)).await;
                 };
                 println!("{name}: {how}");
                 assert_blocks_until_restored(name, damage, by_a_sweep).await;
@@ -245,9 +241,9 @@ async fn a_plan_whose_lines_are_not_those_of_its_shards_is_damaged() {
         ("\"shard\":\"0000\"", "\"shard\":\"0099\""),
         ("\"shard\":\"0000\"", "\"shard\":\"0001\""),
     ] {
-        let damage = async |world: &World, key: &str| {
-            let text = world.read(key).await.unwrap().unwrap();
-            world.put(key, text.replacen(from, to, 1)).await.unwrap();
+        let damage = async |cloud: &TestCloud, key: &str| {
+            let text = cloud.text(key).await;
+            cloud.put(key, text.replacen(from, to, 1)).await;
         };
         assert_blocks_until_restored("plan.jsonl", damage, by_a_sweep).await;
     }
@@ -256,69 +252,64 @@ async fn a_plan_whose_lines_are_not_those_of_its_shards_is_damaged() {
 /// A person who asks has it looked at at once, though the document seems to be as it was.
 #[tokio::test]
 async fn a_look_at_the_whole_job_reads_everything_again() {
-    let world = World::new().unwrap();
-    let made = made(&world).await;
+    let cloud = TestCloud::new();
+    let made = made(&cloud).await;
     let key = key(&made.job, "plan.jsonl");
-    let content = world.read(&key).await.unwrap().unwrap();
-    world.cloud.bucket.delete(&key).await.unwrap();
-    tell_and_run(&world, &made).await;
-    let asked = watch(&world);
-    tell_of_all(&world, &made.job);
-    world.run().await.unwrap();
+    let content = cloud.text(&key).await;
+    cloud.local.bucket.delete(&key).await.unwrap();
+    tell_and_run(&cloud, &made).await;
+    let asked = watch(&cloud);
+    tell_of_all(&cloud, &made.job);
+    cloud.run().await;
     assert_eq!(
-        (super::count(&asked, "GET plan.jsonl"), messages(&world)),
+        (super::count(&asked, "GET plan.jsonl"), messages(&cloud)),
         (1, 0)
     );
-    world.put(&key, content).await.unwrap();
-    tell_of_all(&world, &made.job);
-    world.run().await.unwrap();
-    assert_eq!(markers(&world, &made.job), ["_PARTIAL"]);
+    cloud.put(&key, content).await;
+    tell_of_all(&cloud, &made.job);
+    cloud.run().await;
+    assert_eq!(markers(&cloud, &made.job), ["_PARTIAL"]);
 }
 
 /// Two documents are missing: the second is told once the first is back.
 #[tokio::test]
 async fn the_next_document_is_told_when_the_first_is_back() {
-    let world = World::new().unwrap();
-    let made = made(&world).await;
+    let cloud = TestCloud::new();
+    let made = made(&cloud).await;
     let (plan, lock) = (key(&made.job, "plan.jsonl"), key(&made.job, "plan.lock"));
-    let contents = [
-        world.read(&lock).await.unwrap().unwrap(),
-        world.read(&plan).await.unwrap().unwrap(),
-    ];
-    world.cloud.bucket.delete(&plan).await.unwrap();
-    world.cloud.bucket.delete(&lock).await.unwrap();
-    tell_and_run(&world, &made).await;
-    assert_blocked(&world, &made.job, "plan.lock").await;
-    world.put(&lock, contents[0].as_str()).await.unwrap();
-    tell(&world, &made.job, made.shards[0]);
-    world.run().await.unwrap();
-    assert_blocked(&world, &made.job, "plan.jsonl").await;
-    world.put(&plan, contents[1].as_str()).await.unwrap();
-    tell(&world, &made.job, made.shards[0]);
-    world.run().await.unwrap();
-    assert_eq!(markers(&world, &made.job), ["_PARTIAL"]);
+    let contents = [cloud.text(&lock).await, cloud.text(&plan).await];
+    cloud.local.bucket.delete(&plan).await.unwrap();
+    cloud.local.bucket.delete(&lock).await.unwrap();
+    tell_and_run(&cloud, &made).await;
+    assert_blocked(&cloud, &made.job, "plan.lock").await;
+    cloud.put(&lock, contents[0].as_str()).await;
+    tell(&cloud, &made.job, made.shards[0]);
+    cloud.run().await;
+    assert_blocked(&cloud, &made.job, "plan.jsonl").await;
+    cloud.put(&plan, contents[1].as_str()).await;
+    tell(&cloud, &made.job, made.shards[0]);
+    cloud.run().await;
+    assert_eq!(markers(&cloud, &made.job), ["_PARTIAL"]);
 }
 
 /// A job of the whole chain that is over, but for its report.
-async fn collected() -> (World, JobId, String) {
-    let world = World::made_with(Making {
-        scenario: Scenario {
+async fn collected() -> (TestCloud, JobId, String) {
+    let cloud = TestCloud::builder()
+        .scenario(Scenario {
             refuse_percent: 100,
             ..Scenario::default()
-        },
-        ..Making::default()
-    });
-    let world = world.unwrap();
+        })
+        .build();
     let manifest = r#"[{"key": "a", "prompt": "a stone"}, {"key": "b", "prompt": "a leaf"}]"#;
-    world.put("inbox/two.json", manifest).await.unwrap();
-    world.run().await.unwrap();
+    cloud.put("inbox/two.json", manifest).await;
+    cloud.run().await;
     let job = JobId::new(
-        world.jobs().unwrap()[0]
+        cloud.jobs()[0]
             .trim_start_matches("jobs/")
             .trim_end_matches('/'),
     );
     let status = key(&job, "job.json");
-    let content = world.read(&status).await.unwrap().unwrap();
+    let content = cloud.text(&status).await;
     for output in [
         "_FAILED",
         "results.jsonl",
@@ -326,14 +317,14 @@ async fn collected() -> (World, JobId, String) {
         "retry.jsonl",
         "summary.json",
     ] {
-        world.cloud.bucket.delete(&key(&job, output)).await.unwrap();
+        cloud.local.bucket.delete(&key(&job, output)).await.unwrap();
     }
-    world.put(&format!("stack/open/{job}"), "").await.unwrap();
+    cloud.put(&format!("stack/open/{job}"), "").await;
     // As it was before the job was closed.
     let mut earlier: Value = serde_json::from_str(&content).unwrap();
     earlier["phase"] = json!("waiting");
     earlier["shards"] = json!([]);
-    (world, job, earlier.to_string())
+    (cloud, job, earlier.to_string())
 }
 
 #[tokio::test]
@@ -345,15 +336,15 @@ async fn a_job_json_that_was_removed_or_damaged_says_so_and_may_be_restored() {
         Some("[1, 2]"),
         Some("{\"job\":\"two"),
     ] {
-        let (world, job, earlier) = collected().await;
+        let (cloud, job, earlier) = collected().await;
         let status_key = key(&job, "job.json");
         match damage {
-            None => world.cloud.bucket.delete(&status_key).await.unwrap(),
-            Some(text) => world.put(&status_key, text).await.unwrap(),
+            None => cloud.local.bucket.delete(&status_key).await.unwrap(),
+            Some(text) => cloud.put(&status_key, text).await,
         }
-        tell(&world, &job, "0000".parse().unwrap());
-        world.run().await.unwrap();
-        let told = assert_blocked(&world, &job, "job.json").await;
+        tell(&cloud, &job, "0000".parse().unwrap());
+        cloud.run().await;
+        let told = assert_blocked(&cloud, &job, "job.json").await;
         assert_eq!(told["manifest"], "s3://darkroom/inbox/two.json");
         assert!(
             told["blocker"]["what_to_do"]
@@ -362,19 +353,15 @@ async fn a_job_json_that_was_removed_or_damaged_says_so_and_may_be_restored() {
                 .contains("inbox/two.json"),
             "{told}"
         );
-        let swept = sweep(&world).await;
-        assert_eq!((swept.blocked, swept.stale, messages(&world)), (1, 0, 0));
+        let swept = sweep(&cloud).await;
+        assert_eq!((swept.blocked, swept.stale, messages(&cloud)), (1, 0, 0));
 
-        world.put(&status_key, earlier).await.unwrap();
-        world
-            .cloud
-            .time
-            .jump_to(world.cloud.time.now() + SignedDuration::from_hours(3))
-            .unwrap();
-        sweep(&world).await;
-        world.run().await.unwrap();
+        cloud.put(&status_key, earlier).await;
+        cloud.advance(SignedDuration::from_hours(3));
+        sweep(&cloud).await;
+        cloud.run().await;
         assert_eq!(
-            (markers(&world, &job), sweep(&world).await.blocked),
+            (markers(&cloud, &job), sweep(&cloud).await.blocked),
             (vec!["_FAILED".to_owned()], 0),
             "{damage:?}"
         );
@@ -383,30 +370,26 @@ async fn a_job_json_that_was_removed_or_damaged_says_so_and_may_be_restored() {
 
 #[tokio::test]
 async fn a_job_json_that_was_removed_comes_back_when_the_manifest_is_uploaded_again() {
-    let (world, job, _) = collected().await;
-    world
-        .cloud
+    let (cloud, job, _) = collected().await;
+    cloud
+        .local
         .bucket
         .delete(&key(&job, "job.json"))
         .await
         .unwrap();
-    tell(&world, &job, "0000".parse().unwrap());
-    world.run().await.unwrap();
-    assert_blocked(&world, &job, "job.json").await;
-    let created = world.gemini.batches_created();
+    tell(&cloud, &job, "0000".parse().unwrap());
+    cloud.run().await;
+    assert_blocked(&cloud, &job, "job.json").await;
+    let created = cloud.gemini.batches_created();
     let manifest = r#"[{"key": "a", "prompt": "a stone"}, {"key": "b", "prompt": "a leaf"}]"#;
-    world.put("inbox/two.json", manifest).await.unwrap();
-    world.run().await.unwrap();
-    world
-        .cloud
-        .time
-        .jump_to(world.cloud.time.now() + SignedDuration::from_hours(3))
-        .unwrap();
-    sweep(&world).await;
-    world.run().await.unwrap();
-    assert_eq!(markers(&world, &job), ["_FAILED"]);
+    cloud.put("inbox/two.json", manifest).await;
+    cloud.run().await;
+    cloud.advance(SignedDuration::from_hours(3));
+    sweep(&cloud).await;
+    cloud.run().await;
+    assert_eq!(markers(&cloud, &job), ["_FAILED"]);
     assert_eq!(
-        world.gemini.batches_created(),
+        cloud.gemini.batches_created(),
         created,
         "something was bought again"
     );
@@ -415,14 +398,11 @@ async fn a_job_json_that_was_removed_comes_back_when_the_manifest_is_uploaded_ag
 /// `job.json` of another version of Darkroom is not written over.
 #[tokio::test]
 async fn a_job_json_of_another_form_is_left_alone() {
-    let (world, job, _) = collected().await;
+    let (cloud, job, _) = collected().await;
     let newer = r#"{"job":"two","v":9,"everything":"is called otherwise"}"#;
-    world.put(&key(&job, "job.json"), newer).await.unwrap();
-    tell(&world, &job, "0000".parse().unwrap());
-    super::report(&world, super::event(&world).unwrap()).await;
-    assert_eq!(
-        world.read(&key(&job, "job.json")).await.unwrap().unwrap(),
-        newer
-    );
-    assert_eq!(messages(&world), 1, "the message was acknowledged");
+    cloud.put(&key(&job, "job.json"), newer).await;
+    tell(&cloud, &job, "0000".parse().unwrap());
+    super::report(&cloud, super::event(&cloud).unwrap()).await;
+    assert_eq!(cloud.text(&key(&job, "job.json")).await, newer);
+    assert_eq!(messages(&cloud), 1, "the message was acknowledged");
 }

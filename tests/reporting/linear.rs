@@ -8,7 +8,7 @@ use darkroom::{
 };
 use gemini_sim::Scenario;
 use serde_json::{Value, json};
-use tests::{Making, World};
+use tests::TestCloud;
 
 use super::{
     HEAP, count,
@@ -37,9 +37,9 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 /// A job of so many items without images, a tenth of them failed, and all shards of which have just
 /// ended.
 async fn close(items: usize, models: usize) {
-    let world = World::new().unwrap();
+    let cloud = TestCloud::new();
     let made = make(
-        &world,
+        &cloud,
         Spec {
             items,
             models,
@@ -49,28 +49,24 @@ async fn close(items: usize, models: usize) {
     )
     .await;
     let shards = made.shards.len() as u64;
-    let asked = watch(&world);
+    let asked = watch(&cloud);
     made.shards
         .iter()
         .rev()
-        .for_each(|shard| tell(&world, &made.job, *shard));
+        .for_each(|shard| tell(&cloud, &made.job, *shard));
     let before = HEAP.current_usage();
     HEAP.reset_peak_usage();
 
     let started = Instant::now();
-    world.run().await.unwrap();
+    cloud.run().await;
     let seconds = started.elapsed().as_secs_f64();
     let peak = HEAP.peak_usage().saturating_sub(before);
 
-    assert_eq!(markers(&world, &made.job), ["_PARTIAL"]);
-    let results = world
+    assert_eq!(markers(&cloud, &made.job), ["_PARTIAL"]);
+    let results = cloud
         .lines(&format!("jobs/{}/results.jsonl", made.job))
-        .await
-        .unwrap();
-    let retry = world
-        .lines(&format!("jobs/{}/retry.jsonl", made.job))
-        .await
-        .unwrap();
+        .await;
+    let retry = cloud.lines(&format!("jobs/{}/retry.jsonl", made.job)).await;
     assert!(
         results
             .iter()
@@ -160,34 +156,25 @@ async fn reads_of_a_chain(shards: usize) -> f64 {
         refuse_percent: 100,
         ..Scenario::default()
     };
-    let world = World::made_with(Making {
-        settings,
-        scenario,
-        ..Making::default()
-    })
-    .unwrap();
-    let asked = watch(&world);
+    let cloud = TestCloud::builder()
+        .settings(settings)
+        .scenario(scenario)
+        .build();
+    let asked = watch(&cloud);
     let item = |number| {
         json!({ "key": format!("stone-{number:04}"), "prompt": "a stone" }).to_string() + "\n"
     };
-    world
+    cloud
         .put(
             "inbox/stones.jsonl",
             (0..2 * shards).map(item).collect::<String>(),
         )
-        .await
-        .unwrap();
-    world.run().await.unwrap();
-    let job = world.jobs().unwrap().remove(0);
-    assert!(
-        world
-            .read(&format!("{job}_FAILED"))
-            .await
-            .unwrap()
-            .is_some()
-    );
+        .await;
+    cloud.run().await;
+    let job = cloud.jobs().remove(0);
+    assert!(cloud.exists(&format!("{job}_FAILED")));
     assert_eq!(
-        world.json(&format!("{job}job.json")).await.unwrap()["shards"]
+        cloud.json(&format!("{job}job.json")).await["shards"]
             .as_array()
             .unwrap()
             .len(),

@@ -19,7 +19,7 @@ use darkroom::{
 use jiff::Timestamp;
 use runtime::{bucket::ObjectWriter, shard_store::Cas};
 use serde_json::json;
-use tests::World;
+use tests::TestCloud;
 
 /// Result lines of one part.
 const PART_LINES: usize = 200;
@@ -57,8 +57,8 @@ struct Building {
 }
 
 /// Writes the job. Its `job.json` says no more than that it is planned.
-pub(crate) async fn make(world: &World, spec: Spec) -> Made {
-    let (bucket, now) = (&world.cloud.bucket, world.cloud.time.now());
+pub(crate) async fn make(cloud: &TestCloud, spec: Spec) -> Made {
+    let (bucket, now) = (&cloud.local.bucket, cloud.now());
     let job = JobId::new(format!("made-{}-{}", spec.items, spec.models));
     let models: Vec<String> = Catalog::built_in()
         .models()
@@ -68,7 +68,7 @@ pub(crate) async fn make(world: &World, spec: Spec) -> Made {
     let models: Vec<&String> = (0..spec.models)
         .map(|number| &models[number % models.len()])
         .collect();
-    write_lock(world, &job, now).await;
+    write_lock(cloud, &job, now).await;
 
     // The plan and the request files, as `plan` writes them, and what will be said of each request.
     let limits = ShardLimits {
@@ -113,9 +113,9 @@ pub(crate) async fn make(world: &World, spec: Spec) -> Made {
     let ids: Vec<ShardId> = shards.keys().copied().collect();
     let mut chunks = 0;
     for (id, shard) in shards {
-        chunks += finish_shard(world, &job, id, shard, now).await;
+        chunks += finish_shard(cloud, &job, id, shard, now).await;
     }
-    write_status(world, &job, spec, ids.len(), now).await;
+    write_status(cloud, &job, spec, ids.len(), now).await;
     Made {
         job,
         shards: ids,
@@ -187,7 +187,7 @@ fn part_line(key: &RequestKey, shard: ShardId, failed: bool) -> String {
 }
 
 async fn finish_shard(
-    world: &World,
+    cloud: &TestCloud,
     job: &JobId,
     id: ShardId,
     shard: Building,
@@ -204,8 +204,8 @@ async fn finish_shard(
             Chunk::up_to(1_000 * (number as u64 + 1), chunk.len())
         };
         let key = object_keys::chunk(job, id, &part);
-        world
-            .cloud
+        cloud
+            .local
             .bucket
             .put(&key, "application/jsonl", chunk.concat().into_bytes())
             .await
@@ -225,7 +225,7 @@ async fn finish_shard(
         cost_usd: None,
     };
     create(
-        world,
+        cloud,
         Shard {
             phase: done,
             ..planned
@@ -247,13 +247,13 @@ pub(crate) fn ended(now: Timestamp) -> EndedBatch {
     }
 }
 
-pub(crate) async fn create(world: &World, shard: Shard) {
-    let Cas::Written(_) = world.cloud.deps.report.states.create(shard).await.unwrap() else {
+pub(crate) async fn create(cloud: &TestCloud, shard: Shard) {
+    let Cas::Written(_) = cloud.local.deps.report.states.create(shard).await.unwrap() else {
         panic!("there is a state already")
     };
 }
 
-pub(crate) async fn write_lock(world: &World, job: &JobId, now: Timestamp) {
+pub(crate) async fn write_lock(cloud: &TestCloud, job: &JobId, now: Timestamp) {
     // Not the built-in one: without its own, the job would seem to have cost something else.
     let catalog = Catalog::parse(&format!(
         "{}# of the deployment\n",
@@ -283,30 +283,28 @@ pub(crate) async fn write_lock(world: &World, job: &JobId, now: Timestamp) {
             variables: VARIABLES.map(str::to_owned).to_vec(),
         },
     };
-    world
+    cloud
         .put(
             &object_keys::plan_lock(job),
             serde_json::to_vec(&lock).unwrap(),
         )
-        .await
-        .unwrap();
-    world
+        .await;
+    cloud
         .put(&object_keys::job_models(job), catalog.text())
-        .await
-        .unwrap();
-    world.put(&object_keys::open_job(job), "").await.unwrap();
+        .await;
+    cloud.put(&object_keys::open_job(job), "").await;
 }
 
-async fn write_status(world: &World, job: &JobId, spec: Spec, shards: usize, now: Timestamp) {
+async fn write_status(cloud: &TestCloud, job: &JobId, spec: Spec, shards: usize, now: Timestamp) {
     let reading = Reading {
         images: spec.items as u64,
         ..Reading::default()
     };
     let plan = PlanSummary::of(&reading, u32::try_from(shards).unwrap(), now);
-    write_plan(world, job, plan, now).await;
+    write_plan(cloud, job, plan, now).await;
 }
 
-pub(crate) async fn write_plan(world: &World, job: &JobId, plan: PlanSummary, now: Timestamp) {
+pub(crate) async fn write_plan(cloud: &TestCloud, job: &JobId, plan: PlanSummary, now: Timestamp) {
     let manifest = ObjectUri {
         bucket: "darkroom".to_owned(),
         key: "inbox/made.csv".to_owned(),
@@ -315,11 +313,10 @@ pub(crate) async fn write_plan(world: &World, job: &JobId, plan: PlanSummary, no
         plan: Some(plan),
         ..JobStatus::new(job, &manifest, JobPhase::Submitting, now)
     };
-    world
+    cloud
         .put(
             &object_keys::status(job),
             serde_json::to_vec_pretty(&status).unwrap(),
         )
-        .await
-        .unwrap();
+        .await;
 }

@@ -25,7 +25,7 @@ use darkroom::{
 };
 use peak_alloc::PeakAlloc;
 use serde_json::{Value, json};
-use tests::{World, wire::Trip};
+use tests::{TestCloud, wire::FaultAction};
 
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
@@ -35,10 +35,10 @@ type Asked = Arc<Mutex<BTreeMap<String, u64>>>;
 
 /// Counts at the wire what `report` asks of S3 from now on. Its own requests are told from others
 /// by their trace.
-fn watch(world: &World) -> Asked {
+fn watch(cloud: &TestCloud) -> Asked {
     let asked = Asked::default();
     let counts = Arc::clone(&asked);
-    world.aws.decide(move |head| {
+    cloud.aws.decide(move |head| {
         let trace = head
             .headers
             .get("x-amzn-trace-id")
@@ -57,7 +57,7 @@ fn watch(world: &World) -> Asked {
                 .entry(format!("{} {name}", head.method))
                 .or_default() += 1;
         }
-        Trip::Pass
+        FaultAction::Pass
     });
     asked
 }
@@ -67,28 +67,28 @@ fn count(asked: &Asked, what: &str) -> u64 {
 }
 
 /// Sends what a function sends that has changed a shard.
-fn tell(world: &World, job: &JobId, shard: ShardId) {
+fn tell(cloud: &TestCloud, job: &JobId, shard: ShardId) {
     let body = serde_json::to_string(&JobMessage::of_shard(job, shard)).unwrap();
-    world
-        .cloud
+    cloud
+        .local
         .queues
         .send(REPORTS, Outgoing::new(body))
         .unwrap();
 }
 
 /// Sends what a person or a sweep sends.
-fn tell_of_all(world: &World, job: &JobId) {
+fn tell_of_all(cloud: &TestCloud, job: &JobId) {
     let body = serde_json::to_string(&JobMessage::new(job)).unwrap();
-    world
-        .cloud
+    cloud
+        .local
         .queues
         .send(REPORTS, Outgoing::new(body))
         .unwrap();
 }
 
 /// An event with the messages that (reports) has now, ten at the most; none if it has none.
-fn event(world: &World) -> Option<SqsEvent> {
-    let deliveries = world.cloud.queues.receive(REPORTS, 10, None).unwrap();
+fn event(cloud: &TestCloud) -> Option<SqsEvent> {
+    let deliveries = cloud.local.queues.receive(REPORTS, 10, None).unwrap();
     let records: Vec<Value> = deliveries
         .iter()
         .map(|delivery| {
@@ -102,7 +102,7 @@ fn event(world: &World) -> Option<SqsEvent> {
 }
 
 /// Has `report` handle an event, and deletes what it has acknowledged.
-async fn report(world: &World, event: SqsEvent) {
+async fn report(cloud: &TestCloud, event: SqsEvent) {
     let handles: BTreeMap<String, String> = event
         .records
         .iter()
@@ -113,25 +113,25 @@ async fn report(world: &World, event: SqsEvent) {
             )
         })
         .collect();
-    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
-    let response = report::handler::handle(&world.cloud.deps.report, event, deadline).await;
+    let deadline = cloud.now() + FUNCTION_TIMEOUT;
+    let response = report::handler::handle(&cloud.local.deps.report, event, deadline).await;
     let failed: Vec<String> = response
         .batch_item_failures
         .into_iter()
         .map(|failure| failure.item_identifier)
         .collect();
     for (_, handle) in handles.into_iter().filter(|(id, _)| !failed.contains(id)) {
-        world.cloud.queues.delete(REPORTS, &handle).unwrap();
+        cloud.local.queues.delete(REPORTS, &handle).unwrap();
     }
 }
 
-async fn status(world: &World, job: &JobId) -> Value {
-    world.json(&format!("jobs/{job}/job.json")).await.unwrap()
+async fn status(cloud: &TestCloud, job: &JobId) -> Value {
+    cloud.json(&format!("jobs/{job}/job.json")).await
 }
 
 /// The markers that a job has.
-fn markers(world: &World, job: &JobId) -> Vec<String> {
-    let names = std::fs::read_dir(world.cloud.path_of(&format!("jobs/{job}"))).unwrap();
+fn markers(cloud: &TestCloud, job: &JobId) -> Vec<String> {
+    let names = std::fs::read_dir(cloud.path_of(&format!("jobs/{job}"))).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.starts_with('_')).collect()
 }

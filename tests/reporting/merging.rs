@@ -20,7 +20,7 @@ use darkroom::{
 use jiff::SignedDuration;
 use runtime::shard_store::{Cas, StoredShard};
 use serde_json::json;
-use tests::{World, wire::Trip};
+use tests::{TestCloud, wire::FaultAction};
 use tokio::runtime::Handle;
 
 use super::{
@@ -31,16 +31,16 @@ use super::{
 
 /// A job of so many shards that are planned, with one request each and an empty plan: it is not to
 /// be closed.
-async fn planned(world: &World, shards: u32) -> JobId {
-    let (job, now) = (JobId::new("merged-1"), world.cloud.time.now());
-    write_lock(world, &job, now).await;
+async fn planned(cloud: &TestCloud, shards: u32) -> JobId {
+    let (job, now) = (JobId::new("merged-1"), cloud.now());
+    write_lock(cloud, &job, now).await;
     let demand = Demand {
         requests: 1,
         ..Demand::default()
     };
     for number in 0..shards {
         create(
-            world,
+            cloud,
             Shard::planned(&job, ShardId::first(number), "m", demand, (0, 0), now),
         )
         .await;
@@ -49,13 +49,13 @@ async fn planned(world: &World, shards: u32) -> JobId {
         images: u64::from(shards),
         ..Reading::default()
     };
-    write_plan(world, &job, PlanSummary::of(&reading, shards, now), now).await;
+    write_plan(cloud, &job, PlanSummary::of(&reading, shards, now), now).await;
     job
 }
 
-async fn stored(world: &World, job: &JobId, shard: ShardId) -> StoredShard {
-    world
-        .cloud
+async fn stored(cloud: &TestCloud, job: &JobId, shard: ShardId) -> StoredShard {
+    cloud
+        .local
         .deps
         .report
         .states
@@ -65,11 +65,11 @@ async fn stored(world: &World, job: &JobId, shard: ShardId) -> StoredShard {
         .unwrap()
 }
 
-async fn enter(world: &World, job: &JobId, shard: ShardId, phase: Phase) {
-    let stored = stored(world, job, shard).await;
+async fn enter(cloud: &TestCloud, job: &JobId, shard: ShardId, phase: Phase) {
+    let stored = stored(cloud, job, shard).await;
     let next = stored.shard.enter(phase, stored.shard.deadline);
-    let Cas::Written(_) = world
-        .cloud
+    let Cas::Written(_) = cloud
+        .local
         .deps
         .report
         .states
@@ -82,8 +82,8 @@ async fn enter(world: &World, job: &JobId, shard: ShardId, phase: Phase) {
 }
 
 /// The phase after this one, of those that a shard goes through.
-fn following(world: &World, phase: &Phase) -> Option<Phase> {
-    let now = world.cloud.time.now();
+fn following(cloud: &TestCloud, phase: &Phase) -> Option<Phase> {
+    let now = cloud.now();
     let submitted = |finished| {
         Phase::Submitted(Submitted {
             attempt: 1,
@@ -109,9 +109,9 @@ fn following(world: &World, phase: &Phase) -> Option<Phase> {
 }
 
 /// Has a shard enter the phase after its own.
-async fn advance(world: &World, job: &JobId, shard: ShardId) {
-    let phase = stored(world, job, shard).await.shard.phase;
-    enter(world, job, shard, following(world, &phase).unwrap()).await;
+async fn advance(cloud: &TestCloud, job: &JobId, shard: ShardId) {
+    let phase = stored(cloud, job, shard).await.shard.phase;
+    enter(cloud, job, shard, following(cloud, &phase).unwrap()).await;
 }
 
 /// The shards in some order, each as often as it enters another phase.
@@ -124,36 +124,36 @@ fn changes(rng: &mut fastrand::Rng, shards: u32) -> Vec<ShardId> {
 }
 
 /// The entries of `job.json`, and those that the states give.
-async fn entries(world: &World, job: &JobId) -> (serde_json::Value, serde_json::Value) {
-    let told = status(world, job).await["shards"].clone();
+async fn entries(cloud: &TestCloud, job: &JobId) -> (serde_json::Value, serde_json::Value) {
+    let told = status(cloud, job).await["shards"].clone();
     let mut states = Vec::new();
     for entry in told.as_array().unwrap() {
         let id: ShardId = entry["shard"].as_str().unwrap().parse().unwrap();
-        states.push(ShardStatus::from(&stored(world, job, id).await.shard));
+        states.push(ShardStatus::from(&stored(cloud, job, id).await.shard));
     }
     (told, json!(states))
 }
 
 /// Handles what (reports) has until it has nothing, two events at a time.
-async fn drain(world: &World) {
+async fn drain(cloud: &TestCloud) {
     loop {
-        match (event(world), event(world)) {
-            (None, _) => match world.cloud.queues.next_due(REPORTS).unwrap() {
-                Some(due) => world.cloud.time.jump_to(due).unwrap(),
+        match (event(cloud), event(cloud)) {
+            (None, _) => match cloud.local.queues.next_due(REPORTS).unwrap() {
+                Some(due) => cloud.advance_to(due),
                 None => return,
             },
-            (Some(one), None) => report(world, one).await,
+            (Some(one), None) => report(cloud, one).await,
             (Some(one), Some(other)) => {
-                tokio::join!(report(world, one), report(world, other));
+                tokio::join!(report(cloud, one), report(cloud, other));
             }
         }
     }
 }
 
 /// Handles what (reports) has now. What comes back later is left for later.
-async fn handle_due(world: &World) {
-    while let Some(event) = event(world) {
-        report(world, event).await;
+async fn handle_due(cloud: &TestCloud) {
+    while let Some(event) = event(cloud) {
+        report(cloud, event).await;
     }
 }
 
@@ -161,32 +161,28 @@ async fn handle_due(world: &World) {
 async fn whatever_the_order_of_the_messages_the_entries_are_the_last_states() {
     for seed in 0..10 {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let world = World::new().unwrap();
+        let cloud = TestCloud::new();
         let shards = 1 + rng.u32(..30);
-        let job = planned(&world, shards).await;
+        let job = planned(&cloud, shards).await;
         for id in changes(&mut rng, shards) {
-            advance(&world, &job, id).await;
+            advance(&cloud, &job, id).await;
             // Messages are lost, doubled, and handled late.
             for _ in 0..rng.u32(..3) {
-                tell(&world, &job, id);
+                tell(&cloud, &job, id);
             }
             match rng.u32(..6) {
-                0 => drain(&world).await,
-                1 => tell_of_all(&world, &job),
-                2 => handle_due(&world).await,
-                _ => world
-                    .cloud
-                    .time
-                    .jump_to(world.cloud.time.now() + SignedDuration::from_secs(2))
-                    .unwrap(),
+                0 => drain(&cloud).await,
+                1 => tell_of_all(&cloud, &job),
+                2 => handle_due(&cloud).await,
+                _ => cloud.advance(SignedDuration::from_secs(2)),
             }
         }
         // The last change of each shard is told, as the function tells it that has changed it.
-        (0..shards).for_each(|number| tell(&world, &job, ShardId::first(number)));
-        drain(&world).await;
-        let (told, states) = entries(&world, &job).await;
+        (0..shards).for_each(|number| tell(&cloud, &job, ShardId::first(number)));
+        drain(&cloud).await;
+        let (told, states) = entries(&cloud, &job).await;
         assert_eq!(told, states, "seed {seed}");
-        let phase = status(&world, &job).await["phase"].clone();
+        let phase = status(&cloud, &job).await["phase"].clone();
         assert_eq!(
             (told.as_array().unwrap().len(), phase),
             (shards as usize, json!("collecting"))
@@ -198,22 +194,22 @@ async fn whatever_the_order_of_the_messages_the_entries_are_the_last_states() {
 /// another reporter writes that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reporter_that_was_overtaken_does_not_write_what_it_read_before() {
-    let world = Arc::new(World::new().unwrap());
-    let job = planned(&world, 2).await;
+    let cloud = Arc::new(TestCloud::new());
+    let job = planned(&cloud, 2).await;
     let id = ShardId::first(0);
     enter(
-        &world,
+        &cloud,
         &job,
         id,
         Phase::Uploading {
             attempt: 1,
-            lease_until: world.cloud.time.now(),
+            lease_until: cloud.now(),
         },
     )
     .await;
     let overtaken = Arc::new(AtomicBool::new(false));
-    let (its, its_job, was) = (Arc::clone(&world), job.clone(), Arc::clone(&overtaken));
-    world.aws.decide(move |head| {
+    let (its, its_job, was) = (Arc::clone(&cloud), job.clone(), Arc::clone(&overtaken));
+    cloud.aws.decide(move |head| {
         let is_write = head.method == "PUT" && head.uri.path().ends_with("/job.json");
         if is_write && !was.swap(true, Ordering::SeqCst) {
             tokio::task::block_in_place(|| {
@@ -225,39 +221,35 @@ async fn a_reporter_that_was_overtaken_does_not_write_what_it_read_before() {
                 });
             });
         }
-        Trip::Pass
+        FaultAction::Pass
     });
-    world
-        .cloud
-        .time
-        .jump_to(world.cloud.time.now() + SignedDuration::from_mins(1))
-        .unwrap();
-    tell(&world, &job, id);
-    report(&world, event(&world).unwrap()).await;
+    cloud.advance(SignedDuration::from_mins(1));
+    tell(&cloud, &job, id);
+    report(&cloud, event(&cloud).unwrap()).await;
     assert!(overtaken.load(Ordering::SeqCst));
-    let (told, states) = entries(&world, &job).await;
+    let (told, states) = entries(&cloud, &job).await;
     assert_eq!((&told, &told[0]["phase"]), (&states, &json!("submitted")));
-    drain(&world).await;
-    assert_eq!(entries(&world, &job).await.0, states);
+    drain(&cloud).await;
+    assert_eq!(entries(&cloud, &job).await.0, states);
 }
 
 #[tokio::test]
 async fn a_round_that_its_parent_names_is_seen_before_it_sends_a_message() {
-    let world = World::new().unwrap();
-    let job = planned(&world, 1).await;
-    let (first, now) = (ShardId::first(0), world.cloud.time.now());
+    let cloud = TestCloud::new();
+    let job = planned(&cloud, 1).await;
+    let (first, now) = (ShardId::first(0), cloud.now());
     let demand = Demand {
         requests: 1,
         ..Demand::default()
     };
     create(
-        &world,
+        &cloud,
         Shard::planned(&job, first.next_round(), "m", demand, (0, 0), now),
     )
     .await;
     let next = Some(first.next_round());
     enter(
-        &world,
+        &cloud,
         &job,
         first,
         Phase::Done {
@@ -268,57 +260,53 @@ async fn a_round_that_its_parent_names_is_seen_before_it_sends_a_message() {
         },
     )
     .await;
-    tell(&world, &job, first);
-    drain(&world).await;
-    let status = status(&world, &job).await;
+    tell(&cloud, &job, first);
+    drain(&cloud).await;
+    let status = status(&cloud, &job).await;
     assert_eq!(
         (&status["phase"], &status["shards"][1]["phase"]),
         (&json!("submitting"), &json!("planned"))
     );
-    assert!(markers(&world, &job).is_empty());
+    assert!(markers(&cloud, &job).is_empty());
 }
 
 #[tokio::test]
 async fn a_message_about_a_shard_that_never_was_is_acknowledged_and_says_nothing() {
-    let world = World::new().unwrap();
-    let job = planned(&world, 1).await;
-    let before = status(&world, &job).await;
+    let cloud = TestCloud::new();
+    let job = planned(&cloud, 1).await;
+    let before = status(&cloud, &job).await;
     for id in [ShardId::first(7), ShardId::first(0).next_round()] {
-        tell(&world, &job, id);
+        tell(&cloud, &job, id);
     }
-    drain(&world).await;
-    assert_eq!(status(&world, &job).await, before);
+    drain(&cloud).await;
+    assert_eq!(status(&cloud, &job).await, before);
 }
 
 /// One of many messages can't be read, and one is about a job that isn't there. They come back, the
 /// others are handled.
 #[tokio::test]
 async fn messages_that_fail_do_not_fail_those_that_they_come_with() {
-    let world = World::new().unwrap();
-    let job = planned(&world, 3).await;
-    enter(&world, &job, ShardId::first(1), Phase::Cancelled).await;
-    world
-        .cloud
+    let cloud = TestCloud::new();
+    let job = planned(&cloud, 3).await;
+    enter(&cloud, &job, ShardId::first(1), Phase::Cancelled).await;
+    cloud
+        .local
         .queues
         .send(
             REPORTS,
             aws_sim::queue::Outgoing::new("{\"v\":1}".to_owned()),
         )
         .unwrap();
-    tell(&world, &JobId::new("gone-1"), ShardId::first(0));
-    tell(&world, &job, ShardId::first(1));
-    world
-        .cloud
-        .time
-        .jump_to(world.cloud.time.now() + SignedDuration::from_mins(1))
-        .unwrap();
-    let event = event(&world).unwrap();
+    tell(&cloud, &JobId::new("gone-1"), ShardId::first(0));
+    tell(&cloud, &job, ShardId::first(1));
+    cloud.advance(SignedDuration::from_mins(1));
+    let event = event(&cloud).unwrap();
     assert_eq!(event.records.len(), 3);
-    let deadline = world.cloud.time.now() + FUNCTION_TIMEOUT;
-    let response = report::handler::handle(&world.cloud.deps.report, event, deadline).await;
+    let deadline = cloud.now() + FUNCTION_TIMEOUT;
+    let response = report::handler::handle(&cloud.local.deps.report, event, deadline).await;
     assert_eq!(response.batch_item_failures.len(), 2);
     assert_eq!(
-        status(&world, &job).await["shards"][0]["phase"],
+        status(&cloud, &job).await["shards"][0]["phase"],
         "cancelled"
     );
 }
@@ -326,27 +314,23 @@ async fn messages_that_fail_do_not_fail_those_that_they_come_with() {
 /// Bytes of `job.json` that are written for a job whose shards change one by one, a quarter of a
 /// minute apart, per shard.
 async fn bytes_a_shard(shards: u32) -> u64 {
-    let world = World::new().unwrap();
-    let job = planned(&world, shards).await;
-    let asked = watch(&world);
+    let cloud = TestCloud::new();
+    let job = planned(&cloud, shards).await;
+    let asked = watch(&cloud);
     let mut rng = fastrand::Rng::with_seed(7);
     for id in changes(&mut rng, shards) {
-        advance(&world, &job, id).await;
-        tell(&world, &job, id);
-        world
-            .cloud
-            .time
-            .jump_to(world.cloud.time.now() + SignedDuration::from_secs(15))
-            .unwrap();
+        advance(&cloud, &job, id).await;
+        tell(&cloud, &job, id);
+        cloud.advance(SignedDuration::from_secs(15));
         // As the function has them: all that is due, in one event.
-        host::run(&world.cloud, WaitMode::Jump, pending(), async || Ok(true))
+        host::run(&cloud.local, WaitMode::Jump, pending(), async || Ok(true))
             .await
             .unwrap();
     }
-    world.run().await.unwrap();
-    let (told, states) = entries(&world, &job).await;
+    cloud.run().await;
+    let (told, states) = entries(&cloud, &job).await;
     assert_eq!(told, states);
-    let bytes = std::fs::metadata(world.cloud.path_of(&format!("jobs/{job}/job.json")))
+    let bytes = std::fs::metadata(cloud.path_of(&format!("jobs/{job}/job.json")))
         .unwrap()
         .len();
     let (writes, reads) = (

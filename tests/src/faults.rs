@@ -8,17 +8,17 @@
 //! gives the same wire log whenever it is run. What came of it is judged by what the simulated
 //! Gemini knows that it made and what lies in the bucket, never by what the functions say.
 
+mod cloud;
 mod draw;
 mod explore;
 mod fault;
 mod fingerprint;
-mod gate;
+mod interceptor;
 mod oracle;
 mod outage;
 mod request;
 mod scheduler;
 mod tamper;
-mod world;
 
 pub use self::{
     explore::{Case, Failure, Found, Plan, explore},

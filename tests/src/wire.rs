@@ -1,5 +1,5 @@
-//! The wires: to Gemini, where every request is noted and may be answered by a test instead; and to
-//! S3 and SQS, where an invocation may be made to die.
+//! The connections of a [`TestCloud`](crate::TestCloud), which a test can watch and interrupt: to
+//! Gemini, and to S3 and SQS.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,33 +9,33 @@ use http::{HeaderValue, Request, Response, StatusCode, header::ETAG, request::Pa
 use http_body_util::BodyExt;
 use seam::transport::{Body, BoxFuture, Transport, TransportError, full};
 
-/// A request as it was sent.
+/// A request to Gemini.
 #[derive(Clone, Debug)]
 pub struct Sent {
     /// The method.
     pub method: String,
-    /// The path, without query.
+    /// The path, without the query.
     pub path: String,
-    /// The headers, names in lower case.
+    /// The headers, with names in lower case.
     pub headers: http::HeaderMap,
-    /// The body, whole.
+    /// The whole body.
     pub body: Bytes,
 }
 
-/// What a test does with a request before or instead of Gemini.
+/// A fault of one request to Gemini.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// Gemini gets it, but its answer is lost.
+    /// Gemini handles the request, and its response is lost.
     AnswerLost,
-    /// Gemini never gets it.
+    /// The request never reaches Gemini.
     NeverSent,
-    /// It is answered with this status and body, and Gemini never gets it.
+    /// The client receives this status and body, and the request never reaches Gemini.
     Answered(StatusCode, String),
 }
 
 type Decide = Box<dyn FnMut(&Sent) -> Option<Fault> + Send>;
 
-/// A [`Transport`] before the simulated Gemini.
+/// A [`Transport`] to the simulated Gemini that records every request and can replace its response.
 pub struct Wire {
     gemini: Arc<Gemini>,
     sent: Mutex<Vec<Sent>>,
@@ -43,7 +43,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// A wire to `gemini`, without faults.
+    /// Creates a connection to `gemini` without faults.
     pub fn new(gemini: Arc<Gemini>) -> Self {
         Self {
             gemini,
@@ -52,17 +52,17 @@ impl Wire {
         }
     }
 
-    /// Lets `decide` choose what happens to each request from now on.
+    /// Lets `decide` choose the fault of each later request.
     pub fn decide(&self, decide: impl FnMut(&Sent) -> Option<Fault> + Send + 'static) {
         *lock(&self.decide) = Some(Box::new(decide));
     }
 
-    /// All requests so far.
+    /// Returns all requests so far.
     pub fn sent(&self) -> Vec<Sent> {
         lock(&self.sent).clone()
     }
 
-    /// How many requests were sent whose path ends so.
+    /// Counts the requests so far whose path ends in `path_end`.
     pub fn count(&self, path_end: &str) -> usize {
         lock(&self.sent)
             .iter()
@@ -77,6 +77,7 @@ impl Transport for Wire {
         request: Request<Body>,
     ) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
         Box::pin(async move {
+            // Tests look at whole bodies, so the body is read before it is passed on.
             let (head, body) = request.into_parts();
             let body = body
                 .collect()
@@ -89,6 +90,8 @@ impl Transport for Wire {
                 headers: head.headers.clone(),
                 body: body.clone(),
             };
+
+            // A request that never reaches Gemini is recorded too: the client has sent it.
             let fault = lock(&self.decide).as_mut().and_then(|decide| decide(&sent));
             lock(&self.sent).push(sent);
             match fault {
@@ -101,7 +104,7 @@ impl Transport for Wire {
                     self.gemini
                         .send(Request::from_parts(head, full(body)))
                         .await?;
-                    Err(TransportError::Interrupted("the answer was lost".into()))
+                    Err(TransportError::Interrupted("the response was lost".into()))
                 }
                 Some(Fault::NeverSent) => Err(TransportError::NeverSent("no connection".into())),
                 Some(Fault::Answered(status, text)) => {
@@ -114,58 +117,59 @@ impl Transport for Wire {
     }
 }
 
-/// What becomes of a request to S3 or SQS.
+/// The handling of one request to S3 or SQS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trip {
-    /// It goes its way.
+pub enum FaultAction {
+    /// The request passes unchanged.
     Pass,
-    /// The invocation dies before it is sent.
+    /// The invocation dies before the request is sent.
     Die,
-    /// The invocation dies after it has taken effect.
+    /// The invocation dies after the request has taken effect.
     DieAfter,
-    /// It has no effect, and is answered as if it had.
+    /// The request has no effect, and the response is the one of a success.
     Lost,
 }
 
-type Tread = dyn Fn(&Parts) -> Trip + Send + Sync;
+type FaultRule = dyn Fn(&Parts) -> FaultAction + Send + Sync;
 
-/// A [`Transport`] before the stand-ins of S3 and SQS.
-pub struct Tripwire {
+/// A [`Transport`] to the stand-ins for S3 and SQS that can fail requests and kill their sender.
+pub struct FaultInjector {
     aws: Arc<dyn Transport>,
-    tread: Mutex<Arc<Tread>>,
+    rule: Mutex<Arc<FaultRule>>,
 }
 
-impl Tripwire {
-    /// A wire to `aws` that nobody trips over.
+impl FaultInjector {
+    /// Creates a connection to `aws` that passes every request.
     pub fn new(aws: Arc<dyn Transport>) -> Self {
         Self {
             aws,
-            tread: Mutex::new(Arc::new(|_| Trip::Pass)),
+            rule: Mutex::new(Arc::new(|_| FaultAction::Pass)),
         }
     }
 
-    /// Lets `tread` choose what happens to each request from now on.
-    pub fn decide(&self, tread: impl Fn(&Parts) -> Trip + Send + Sync + 'static) {
-        *lock(&self.tread) = Arc::new(tread);
+    /// Lets `rule` choose the handling of each later request.
+    pub fn decide(&self, rule: impl Fn(&Parts) -> FaultAction + Send + Sync + 'static) {
+        *lock(&self.rule) = Arc::new(rule);
     }
 }
 
-impl Transport for Tripwire {
+impl Transport for FaultInjector {
     fn send(
         &self,
         request: Request<Body>,
     ) -> BoxFuture<'_, Result<Response<Body>, TransportError>> {
         Box::pin(async move {
-            let tread = Arc::clone(&lock(&self.tread));
+            // The lock is released first: a rule may send requests itself.
+            let rule = Arc::clone(&lock(&self.rule));
             let (head, body) = request.into_parts();
-            match tread(&head) {
-                Trip::Pass => self.aws.send(Request::from_parts(head, body)).await,
-                Trip::Die => panic!("the invocation dies, as a test asks for"),
-                Trip::DieAfter => {
+            match rule(&head) {
+                FaultAction::Pass => self.aws.send(Request::from_parts(head, body)).await,
+                FaultAction::Die => panic!("the test kills the invocation"),
+                FaultAction::DieAfter => {
                     let answer = self.aws.send(Request::from_parts(head, body)).await;
-                    panic!("the invocation dies, as a test asks for, after {answer:?}")
+                    panic!("the test kills the invocation after {answer:?}")
                 }
-                Trip::Lost => {
+                FaultAction::Lost => {
                     body.collect().await.map_err(TransportError::Interrupted)?;
                     let mut response = Response::new(full(""));
                     response

@@ -1,5 +1,5 @@
-//! A responses file on disk, served as Gemini serves one, to readers that are killed at a byte of
-//! it.
+//! A responses file on disk that is served as Gemini does it, to readers that are killed at a given
+//! byte.
 
 use std::{
     fs::File,
@@ -26,14 +26,14 @@ use seam::transport::{Body, BoxError, BoxFuture, Transport, TransportError};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-/// The pieces in which the file is sent.
+/// The size of the pieces in which the file is sent, in bytes.
 pub(super) const PIECE_BYTES: u64 = 64 * 1024;
 
-/// A responses file, and where its reader is to be killed.
+/// A responses file, and the offset at which its reader is killed.
 pub(super) struct Responses {
     file: File,
     length: u64,
-    /// Where each line ends.
+    /// The offset of the end of each line.
     ends: Vec<u64>,
     kill_at: AtomicU64,
     reached: Notify,
@@ -41,8 +41,8 @@ pub(super) struct Responses {
 }
 
 impl Responses {
-    /// Makes a file with a line for each key, with images of some sizes; one line in 16 is an
-    /// error, one in 32 stands there twice. Its images are PNGs by their header, and noise.
+    /// Creates a file with a line for each key. One line in 16 is an error, and one in 32 is repeated.
+    /// An image is the header of a PNG and noise.
     pub(super) fn make(keys: &[String], image_bytes: Range<usize>, seed: u64) -> Arc<Self> {
         let mut random = Rng::with_seed(seed);
         let file = tempfile::tempfile().unwrap();
@@ -74,27 +74,27 @@ impl Responses {
         })
     }
 
-    /// Its length in bytes.
+    /// Returns its length in bytes.
     pub(super) fn length(&self) -> u64 {
         self.length
     }
 
-    /// Where each line ends, in order.
+    /// Returns the offset of the end of each line, in order.
     pub(super) fn ends(&self) -> &[u64] {
         &self.ends
     }
 
-    /// Sends nothing from byte `offset` on, to readers that begin before it.
+    /// Sends nothing from `offset` on to readers that begin before it.
     pub(super) fn stop_at(&self, offset: u64) {
         self.kill_at.store(offset, Ordering::Relaxed);
     }
 
-    /// Whether a download may begin elsewhere than at the start.
+    /// Sets whether a download may begin elsewhere than at the start.
     pub(super) fn honor_range(&self, honors: bool) {
         self.honors_range.store(honors, Ordering::Relaxed);
     }
 
-    /// PollBackoff until a reader has all bytes before the one at which nothing more is sent.
+    /// Waits until a reader has received all bytes before the offset at which nothing more is sent.
     pub(super) async fn reached(&self) {
         self.reached.notified().await;
     }
@@ -121,7 +121,7 @@ impl Responses {
     }
 }
 
-/// A line with an image, as Gemini writes it.
+/// Returns a line with an image, as Gemini writes it.
 fn image_line(key: &str, random: &mut Rng, image_bytes: Range<usize>) -> Value {
     let header = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\x04\0\0\0\x04\0\x08\x02\0\0\0";
     let mut image = vec![0; random.usize(image_bytes)];
@@ -132,7 +132,7 @@ fn image_line(key: &str, random: &mut Rng, image_bytes: Range<usize>) -> Value {
     json!({ "key": key, "response": { "candidates": [candidate] } })
 }
 
-/// The file as the only one that Gemini has.
+/// A Gemini whose only file is the responses file.
 #[derive(Clone)]
 pub(super) struct Served(pub(super) Arc<Responses>);
 

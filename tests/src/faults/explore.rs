@@ -19,11 +19,11 @@ use std::{
 use fastrand::Rng;
 
 use super::{
+    cloud::Scene,
     fault::{At, Fault},
     oracle::{Violation, Wrong},
     scheduler::{Outcome, Schedule, Watch, play},
     tamper::Break,
-    world::Scene,
 };
 
 /// The stack of a thread that plays worlds: the futures of a whole function are deep.

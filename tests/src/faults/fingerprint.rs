@@ -18,7 +18,7 @@ use gemini_sim::Record;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{request::Sent, world::World};
+use super::{cloud::FaultCloud, request::Sent};
 
 /// Members of stored documents that decide nothing.
 const SAID: [&str; 9] = [
@@ -87,39 +87,44 @@ fn steps(of: &[i64], now: Timestamp, moment: Timestamp) -> usize {
 /// # Errors
 /// When the world can't be read.
 pub(crate) fn fingerprint(
-    world: &World,
+    cloud: &FaultCloud,
     next: &Sent,
     mut under_way: Vec<UnderWay>,
 ) -> anyhow::Result<Fingerprint> {
     under_way.sort();
-    let fine = look(world, next, &under_way, false)?;
+    let fine = look(cloud, next, &under_way, false)?;
     under_way
         .iter_mut()
         .for_each(|one| one.due = one.due.map(|_| 0));
     Ok(Fingerprint {
         fine,
-        coarse: look(world, next, &under_way, true)?,
+        coarse: look(cloud, next, &under_way, true)?,
     })
 }
 
-fn look(world: &World, next: &Sent, under_way: &[UnderWay], coarse: bool) -> anyhow::Result<u64> {
+fn look(
+    cloud: &FaultCloud,
+    next: &Sent,
+    under_way: &[UnderWay],
+    coarse: bool,
+) -> anyhow::Result<u64> {
     let mut hash = DefaultHasher::new();
-    let now = world.now();
-    let messages = files_below(&world.internal("sqs/messages"))?;
+    let now = cloud.now();
+    let messages = files_below(&cloud.internal("sqs/messages"))?;
     let ids = messages
         .iter()
         .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
         .collect();
     let view = View {
         now,
-        records: world.gemini.records()?,
+        records: cloud.gemini.records()?,
         messages: ids,
         coarse,
     };
     next.what().hash(&mut hash);
     under_way.hash(&mut hash);
 
-    let bucket = world.cloud.path_of("");
+    let bucket = cloud.local.path_of("");
     let mut objects = files_below(&bucket)?;
     objects.sort();
     for path in &objects {
@@ -155,7 +160,7 @@ fn look(world: &World, next: &Sent, under_way: &[UnderWay], coarse: bool) -> any
         (display_name, keys, ended.is_some(), output.is_some()).hash(&mut hash);
     }
     if !coarse {
-        files_below(&world.internal("gemini/files"))?
+        files_below(&cloud.internal("gemini/files"))?
             .len()
             .hash(&mut hash);
     }

@@ -17,7 +17,7 @@ use gemini_sim::{Delivered, Record};
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-use super::world::World;
+use super::cloud::FaultCloud;
 
 /// The states in which Gemini ends a batch. A shard in another one ended without reading its output
 /// to the end.
@@ -136,61 +136,61 @@ impl Made {
 /// # Errors
 /// When something in it can't be read at all.
 pub(crate) async fn judge(
-    world: &World,
+    cloud: &FaultCloud,
     approved: bool,
     cancelled: &BTreeSet<String>,
 ) -> anyhow::Result<Vec<Violation>> {
-    let made = made(world)?;
+    let made = made(cloud)?;
     let mut found = Vec::new();
     let mut tell = |wrong, words| found.push(Violation { wrong, words });
     double_buys(&made, approved, &mut tell);
-    let jobs = world.jobs()?;
-    if jobs.len() < world.dropped {
+    let jobs = cloud.jobs()?;
+    if jobs.len() < cloud.dropped {
         tell(
             Wrong::Stuck,
             format!(
                 "{} manifests were dropped, and there are {} jobs",
-                world.dropped,
+                cloud.dropped,
                 jobs.len()
             ),
         );
     }
     for job in &jobs {
-        match world.marker(job) {
+        match cloud.marker(job) {
             Some("_REJECTED") => tell(
                 Wrong::Stuck,
                 format!("{job} was rejected, and its manifest is good"),
             ),
             Some(_) => {
-                results(world, job, &made, &mut tell)?;
-                unmatched(world, job, &made, approved, &mut tell)?;
-                miscount(world, job, &made, approved, &mut tell)?;
+                results(cloud, job, &made, &mut tell)?;
+                unmatched(cloud, job, &made, approved, &mut tell)?;
+                miscount(cloud, job, &made, approved, &mut tell)?;
             }
             None => tell(
                 Wrong::Stuck,
-                format!("{job} has no marker at {}", world.now()),
+                format!("{job} has no marker at {}", cloud.now()),
             ),
         }
     }
-    let states = states(world, &jobs)?;
+    let states = states(cloud, &jobs)?;
     orphans(&states, &made, &mut tell);
-    strangers(world, &states, cancelled, &mut tell)?;
+    strangers(cloud, &states, cancelled, &mut tell)?;
     Ok(found)
 }
 
 /// Our batches, in the order of their creation. Another folder's are told apart by their inline
 /// requests.
-fn made(world: &World) -> anyhow::Result<Vec<Made>> {
-    let ours = format!("{}/", world.cloud.deps.submit.stack);
+fn made(cloud: &FaultCloud) -> anyhow::Result<Vec<Made>> {
+    let ours = format!("{}/", cloud.local.deps.submit.stack);
     let is_ours =
         |record: &Record| record.display_name.starts_with(&ours) && !record.keys.is_empty();
     let with_output = |record: Record| {
         Ok(Made {
-            output: world.gemini.delivered(&record.name)?,
+            output: cloud.gemini.delivered(&record.name)?,
             record,
         })
     };
-    world
+    cloud
         .gemini
         .records()?
         .into_iter()
@@ -230,7 +230,7 @@ fn double_buys(made: &[Made], approved: bool, tell: &mut impl FnMut(Wrong, Strin
 
 /// Holds a closed job's results against its plan and against what was made.
 fn results(
-    world: &World,
+    cloud: &FaultCloud,
     job: &str,
     made: &[Made],
     tell: &mut impl FnMut(Wrong, String),
@@ -240,14 +240,14 @@ fn results(
         .filter(|made| job == format!("jobs/{}/", made.job()))
         .collect();
     let mut results: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for line in lines(&world.cloud.path_of(&format!("{job}results.jsonl")))? {
+    for line in lines(&cloud.local.path_of(&format!("{job}results.jsonl")))? {
         results
             .entry(line["key"].as_str().unwrap_or_default().to_owned())
             .or_default()
             .push(line);
     }
     let mut planned = BTreeSet::new();
-    for line in lines(&world.cloud.path_of(&format!("{job}plan.jsonl")))? {
+    for line in lines(&cloud.local.path_of(&format!("{job}plan.jsonl")))? {
         let key = line["key"].as_str().unwrap_or_default().to_owned();
         let of_key = results.get(&key).map_or(&[][..], Vec::as_slice);
         let [result] = of_key else {
@@ -259,7 +259,7 @@ fn results(
         };
         let maker = made.iter().find(|made| !made.images(&key).is_empty());
         if result["status"] == "succeeded" {
-            if let Some(problem) = not_its_image(world, &made, &key, result)? {
+            if let Some(problem) = not_its_image(cloud, &made, &key, result)? {
                 tell(Wrong::Misfiled, format!("key {key} of {job}: {problem}"));
             }
         } else if let Some(maker) = maker {
@@ -285,7 +285,7 @@ fn results(
 
 /// What is wrong with the image that a result names, if anything is.
 fn not_its_image(
-    world: &World,
+    cloud: &FaultCloud,
     made: &[&Made],
     key: &str,
     result: &Value,
@@ -306,7 +306,7 @@ fn not_its_image(
     else {
         return Ok(Some(format!("its result names no image: {uri:?}")));
     };
-    let stored = fs::read(world.cloud.path_of(path)).map(Bytes::from);
+    let stored = fs::read(cloud.local.path_of(path)).map(Bytes::from);
     let is_its_own = stored.is_ok_and(|stored| images.contains(&stored));
     Ok((!is_its_own).then(|| format!("what lies at {path} isn't what {batch} made for it")))
 }
@@ -314,13 +314,13 @@ fn not_its_image(
 /// Looks for the images that belong to no request, in the outputs of a closed job that were read to
 /// their end.
 fn unmatched(
-    world: &World,
+    cloud: &FaultCloud,
     job: &str,
     made: &[Made],
     approved: bool,
     tell: &mut impl FnMut(Wrong, String),
 ) -> anyhow::Result<()> {
-    let summary = summary(world, job)?;
+    let summary = summary(cloud, job)?;
     let was_read = |made: &&Made| {
         let is_named = summary
             .shards
@@ -331,7 +331,7 @@ fn unmatched(
     if summary.integrity.skipped_lines > 0 {
         return Ok(());
     }
-    let kept = files(&world.cloud.path_of(&format!("{job}unmatched")))?;
+    let kept = files(&cloud.local.path_of(&format!("{job}unmatched")))?;
     for made in made.iter().filter(was_read) {
         for line in made.output.unmatched() {
             let image = line.image.as_ref().map(|image| &image.bytes);
@@ -363,8 +363,8 @@ fn files(folder: &Path) -> anyhow::Result<BTreeSet<Bytes>> {
     Ok(found)
 }
 
-fn summary(world: &World, job: &str) -> anyhow::Result<Summary> {
-    let path = world.cloud.path_of(&format!("{job}summary.json"));
+fn summary(cloud: &FaultCloud, job: &str) -> anyhow::Result<Summary> {
+    let path = cloud.local.path_of(&format!("{job}summary.json"));
     Ok(serde_json::from_slice(
         &fs::read(&path).with_context(|| path.display().to_string())?,
     )?)
@@ -379,13 +379,13 @@ fn was_read(shard: &ShardSummary) -> bool {
 /// where each shard's output was read to its end. Of a batch whose output came when the images were
 /// asked for again, or of which no line says what request it is of, nothing need be counted.
 fn miscount(
-    world: &World,
+    cloud: &FaultCloud,
     job: &str,
     made: &[Made],
     approved: bool,
     tell: &mut impl FnMut(Wrong, String),
 ) -> anyhow::Result<()> {
-    let summary = summary(world, job)?;
+    let summary = summary(cloud, job)?;
     if summary.integrity.skipped_lines > 0 || !summary.shards.iter().all(was_read) {
         return Ok(());
     }
@@ -430,10 +430,10 @@ fn names(shard: &ShardSummary, record: &Record) -> bool {
 }
 
 /// All shard states of these jobs, as text.
-fn states(world: &World, jobs: &[String]) -> anyhow::Result<String> {
+fn states(cloud: &FaultCloud, jobs: &[String]) -> anyhow::Result<String> {
     let mut states = String::new();
     for job in jobs {
-        let shards = world.cloud.path_of(&format!("{job}shards"));
+        let shards = cloud.local.path_of(&format!("{job}shards"));
         if shards.is_dir() {
             for shard in fs::read_dir(shards)? {
                 states += &fs::read_to_string(shard?.path().join("state.json")).unwrap_or_default();
@@ -454,15 +454,15 @@ fn orphans(states: &str, made: &[Made], tell: &mut impl FnMut(Wrong, String)) {
 
 /// Looks for batches of another folder that ours has meddled with.
 fn strangers(
-    world: &World,
+    cloud: &FaultCloud,
     states: &str,
     cancelled: &BTreeSet<String>,
     tell: &mut impl FnMut(Wrong, String),
 ) -> anyhow::Result<()> {
-    let theirs = format!("{}/", world.stranger);
+    let theirs = format!("{}/", cloud.stranger);
     let is_theirs =
         |record: &Record| record.display_name.starts_with(&theirs) && record.keys.is_empty();
-    for record in world.gemini.records()?.into_iter().filter(is_theirs) {
+    for record in cloud.gemini.records()?.into_iter().filter(is_theirs) {
         let Record {
             name, display_name, ..
         } = record;

@@ -23,13 +23,13 @@ use tokio::{task::LocalSet, time::sleep};
 
 use self::invocation::{Invocation, Until};
 use super::{
+    cloud::{FaultCloud, Scene},
     fault::{At, Fault},
     fingerprint::{Fingerprint, UnderWay, ahead, fingerprint},
     oracle::{self, Violation, Wrong},
     outage::AwsOutage,
     request::Sent,
     tamper::Break,
-    world::{Scene, World},
 };
 
 /// Within this of tokio's time everything happens that needs none.
@@ -113,7 +113,7 @@ pub(crate) enum Watch {
 }
 
 /// A request on its long way.
-struct Late {
+struct DelayedRequest {
     due: Timestamp,
     sent: Sent,
     service: Arc<dyn Transport>,
@@ -121,13 +121,13 @@ struct Late {
 
 /// One world and what happens in it.
 pub(crate) struct Scheduler {
-    world: World,
+    cloud: FaultCloud,
     schedule: Schedule,
     broken: Option<Break>,
     watch: Watch,
     invocations: Vec<Invocation>,
     started: usize,
-    late: Vec<Late>,
+    delayed: Vec<DelayedRequest>,
     next_sweep: Timestamp,
     began: Timestamp,
     over: Option<Timestamp>,
@@ -160,21 +160,21 @@ pub(crate) fn play(
         .start_paused(true)
         .build()?;
     let all = async {
-        let world = World::open(scene, broken).await?;
+        let cloud = FaultCloud::open(scene, broken).await?;
         let scheduler = Scheduler {
             approved: false,
             aws_outages: scene.aws_outages.clone(),
             restarts: scene.restarts.iter().copied().collect(),
             cancelled: BTreeSet::new(),
-            began: world.now(),
+            began: cloud.now(),
             schedule,
             broken,
             watch,
             invocations: Vec::new(),
             started: 0,
-            late: Vec::new(),
-            next_sweep: world.now() + SWEEP_EVERY,
-            world,
+            delayed: Vec::new(),
+            next_sweep: cloud.now() + SWEEP_EVERY,
+            cloud,
             over: None,
             control: scene.control,
             outcome: Outcome::default(),
@@ -205,7 +205,7 @@ impl Scheduler {
             self.land().await?;
             if let Some((after, word)) = self.control
                 && self.outcome.decisions.len() >= after
-                && self.world.control(word).await?
+                && self.cloud.control(word).await?
             {
                 self.note(&format!("a person says {word}"));
                 self.approved |= word == "approve";
@@ -238,12 +238,12 @@ impl Scheduler {
                 Some(Next::Sweep) => {
                     self.sweep();
                 }
-                Some(Next::Jump(to)) => self.world.cloud.time.jump_to(to)?,
+                Some(Next::Jump(to)) => self.cloud.local.time.jump_to(to)?,
                 None => break,
             }
         }
         if !known_end {
-            let found = oracle::judge(&self.world, self.approved, &self.cancelled).await?;
+            let found = oracle::judge(&self.cloud, self.approved, &self.cancelled).await?;
             self.outcome.violations.extend(found);
         }
         Ok(self.outcome)
@@ -254,7 +254,7 @@ impl Scheduler {
         sleep(MOMENT).await;
         let mut passed = Duration::ZERO;
         for _ in 0..PAUSES {
-            let senders = self.world.desk.senders();
+            let senders = self.cloud.pending.senders();
             let stands = |one: &Invocation| senders.contains(&one.number);
             if self
                 .invocations
@@ -267,7 +267,7 @@ impl Scheduler {
             passed += PAUSE;
         }
         if passed == PAUSE * PAUSES {
-            let senders = self.world.desk.senders();
+            let senders = self.cloud.pending.senders();
             for one in self
                 .invocations
                 .iter_mut()
@@ -277,14 +277,14 @@ impl Scheduler {
             }
         }
         if passed > Duration::ZERO {
-            self.world.cloud.time.jump_to(self.world.now() + passed)?;
+            self.cloud.local.time.jump_to(self.cloud.now() + passed)?;
         }
         Ok(())
     }
 
     fn next(&mut self) -> anyhow::Result<Option<Next>> {
-        if self.over.is_none() && self.world.is_over()? {
-            self.over = Some(self.world.now());
+        if self.over.is_none() && self.cloud.is_over()? {
+            self.over = Some(self.cloud.now());
         }
         let (requests, deliveries) = (self.open_requests(), self.open_deliveries()?);
         match &mut self.schedule {
@@ -308,9 +308,9 @@ impl Scheduler {
                 }
             }
         }
-        let now = self.world.now();
+        let now = self.cloud.now();
         let is_sweeping = self.invocations.iter().any(|one| one.source.is_none());
-        if now >= self.next_sweep && self.world.cloud.has_open_jobs() && !is_sweeping {
+        if now >= self.next_sweep && self.cloud.local.has_open_jobs() && !is_sweeping {
             return Ok(Some(Next::Sweep));
         }
         let is_late = now.duration_since(self.began) > PATIENCE
@@ -327,7 +327,7 @@ impl Scheduler {
                 .iter()
                 .any(|one| one.number == number && one.until.is_some())
         };
-        let senders = self.world.desk.senders();
+        let senders = self.cloud.pending.senders();
         let open = senders
             .into_iter()
             .enumerate()
@@ -337,13 +337,13 @@ impl Scheduler {
 
     /// The queues of the chain that have a message now, and whose function may run once more.
     fn open_deliveries(&self) -> anyhow::Result<Vec<usize>> {
-        let now = self.world.now();
+        let now = self.cloud.now();
         let mut open = Vec::new();
         for (place, source) in CHAIN.iter().enumerate() {
             if self.may_run(source)
                 && self
-                    .world
                     .cloud
+                    .local
                     .queues
                     .next_due(source.queue)?
                     .is_some_and(|due| due <= now)
@@ -356,20 +356,20 @@ impl Scheduler {
 
     /// The next moment for which anything waits.
     fn next_moment(&self) -> anyhow::Result<Option<Timestamp>> {
-        let now = self.world.now();
-        let mut moments: Vec<Timestamp> = self.late.iter().map(|late| late.due).collect();
+        let now = self.cloud.now();
+        let mut moments: Vec<Timestamp> = self.delayed.iter().map(|request| request.due).collect();
         for one in &self.invocations {
             moments.push(one.deadline);
             if let Some(Until::Moment(moment)) = one.until {
                 moments.push(moment);
             }
         }
-        if self.world.cloud.has_open_jobs() {
+        if self.cloud.local.has_open_jobs() {
             moments.push(self.next_sweep);
         }
         for source in &CHAIN {
             if self.may_run(source) {
-                moments.extend(self.world.cloud.queues.next_due(source.queue)?);
+                moments.extend(self.cloud.local.queues.next_due(source.queue)?);
             }
         }
         Ok(moments.into_iter().filter(|moment| *moment > now).min())
@@ -377,9 +377,9 @@ impl Scheduler {
 
     /// What went wrong may have its effect now.
     async fn land(&mut self) -> anyhow::Result<()> {
-        let now = self.world.now();
-        while let Some(place) = self.late.iter().position(|late| late.due <= now) {
-            let Late { sent, service, .. } = self.late.remove(place);
+        let now = self.cloud.now();
+        while let Some(place) = self.delayed.iter().position(|request| request.due <= now) {
+            let DelayedRequest { sent, service, .. } = self.delayed.remove(place);
             let told = match self.effect(&service, sent.clone()).await {
                 Ok(answer) => answer.status.as_u16().to_string(),
                 Err(error) => error.to_string(),
@@ -391,7 +391,7 @@ impl Scheduler {
 
     /// Decides about the request at a place. Whether the world's end is known.
     async fn decide(&mut self, place: usize) -> anyhow::Result<bool> {
-        let (number, sent) = self.world.desk.look(place);
+        let (number, sent) = self.cloud.pending.look(place);
         let first = self
             .invocations
             .iter()
@@ -418,7 +418,7 @@ impl Scheduler {
             Watch::Note | Watch::Until(_) => is_past && !could_then.is_empty(),
         };
         let state = if asked {
-            Some(fingerprint(&self.world, &sent, self.under_way())?)
+            Some(fingerprint(&self.cloud, &sent, self.under_way())?)
         } else {
             None
         };
@@ -443,7 +443,7 @@ impl Scheduler {
 
     /// What is under way, for the fingerprint.
     fn under_way(&self) -> Vec<UnderWay> {
-        let now = self.world.now();
+        let now = self.cloud.now();
         let invocations = self.invocations.iter().map(|one| {
             let bodies: Vec<&str> = one
                 .deliveries
@@ -463,21 +463,21 @@ impl Scheduler {
             };
             UnderWay {
                 what,
-                waits_for: self.world.desk.asked_by(one.number),
+                waits_for: self.cloud.pending.asked_by(one.number),
                 due,
             }
         });
-        let late = self.late.iter().map(|late| UnderWay {
-            what: late.sent.what(),
+        let delayed = self.delayed.iter().map(|request| UnderWay {
+            what: request.sent.what(),
             waits_for: Vec::new(),
-            due: Some(ahead(now, late.due)),
+            due: Some(ahead(now, request.due)),
         });
-        invocations.chain(late).collect()
+        invocations.chain(delayed).collect()
     }
 
     /// Adds a line to the log.
     fn note(&mut self, what: &str) {
-        let passed = self.world.now().duration_since(self.began).as_secs();
+        let passed = self.cloud.now().duration_since(self.began).as_secs();
         let mut line = String::new();
         let (hours, minutes, seconds) = (passed / 3_600, passed / 60 % 60, passed % 60);
         // Writing to a string can't fail.

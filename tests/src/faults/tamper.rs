@@ -8,8 +8,8 @@ use seam::transport::{Transport, TransportError};
 use serde_json::{Value, json};
 
 use super::{
+    cloud::FaultCloud,
     request::{Sent, Whole},
-    world::World,
 };
 
 /// A rule that is broken on purpose.
@@ -43,28 +43,28 @@ pub enum Break {
 /// # Errors
 /// Those of the service.
 pub(crate) async fn perform(
-    world: &World,
+    cloud: &FaultCloud,
     broken: Option<Break>,
     service: &dyn Transport,
     sent: &Sent,
 ) -> Result<Whole, TransportError> {
     match broken {
         Some(Break::Conditions) if sent.is_conditional_put() => {
-            return put(world, sent, sent.body.clone(), false).await;
+            return put(cloud, sent, sent.body.clone(), false).await;
         }
         Some(Break::Recovery) => {
             if let Some(state) = sent.state().and_then(planned_again) {
-                return put(world, sent, state.to_string().into(), true).await;
+                return put(cloud, sent, state.to_string().into(), true).await;
             }
         }
         Some(Break::FanIn) => {
             if let Some(state) = sent.state().and_then(without_round) {
-                return put(world, sent, state.to_string().into(), true).await;
+                return put(cloud, sent, state.to_string().into(), true).await;
             }
         }
         Some(Break::GiveUp) => {
             if let Some(state) = sent.state().and_then(given_up) {
-                return put(world, sent, state.to_string().into(), true).await;
+                return put(cloud, sent, state.to_string().into(), true).await;
             }
         }
         Some(
@@ -88,7 +88,7 @@ pub(crate) async fn perform(
     if broken == Some(Break::Position)
         && let Some(file) = sent.downloads()
     {
-        answer.body = by_position(world, file, &answer.body);
+        answer.body = by_position(cloud, file, &answer.body);
     }
     Ok(answer)
 }
@@ -155,8 +155,8 @@ fn first_page(body: &Bytes) -> Bytes {
 }
 
 /// The output as a collector sees it that believes the nth line to answer the nth request.
-fn by_position(world: &World, file: &str, body: &Bytes) -> Bytes {
-    let records = world.gemini.records().unwrap_or_default();
+fn by_position(cloud: &FaultCloud, file: &str, body: &Bytes) -> Bytes {
+    let records = cloud.gemini.records().unwrap_or_default();
     let named =
         |output: &Option<String>| output.as_deref().is_some_and(|name| name.ends_with(file));
     let Some(record) = records.iter().find(|record| named(&record.output)) else {
@@ -179,14 +179,14 @@ fn by_position(world: &World, file: &str, body: &Bytes) -> Bytes {
 /// Writes an object that is not the one that was signed: with the harness's own client, answered as
 /// S3 would.
 async fn put(
-    world: &World,
+    cloud: &FaultCloud,
     sent: &Sent,
     body: Bytes,
     conditions: bool,
 ) -> Result<Whole, TransportError> {
     let key = sent.key().unwrap_or_default();
     let kind = sent.header("content-type").unwrap_or("application/json");
-    let bucket = &world.cloud.bucket;
+    let bucket = &cloud.local.bucket;
     let written = match (conditions, sent.header("if-match")) {
         (false, _) => bucket.put(key, kind, body).await.map(Conditional::Written),
         (true, Some(etag)) => bucket.replace(key, etag, kind, body).await,

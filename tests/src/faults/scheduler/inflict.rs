@@ -8,10 +8,10 @@ use http_body_util::{BodyExt, StreamBody};
 use jiff::SignedDuration;
 use seam::transport::{Body, BoxError, Transport, TransportError, full};
 
-use super::{Late, Schedule, Scheduler, invocation::Until};
+use super::{DelayedRequest, Schedule, Scheduler, invocation::Until};
 use crate::faults::{
     fault::Fault,
-    gate::Arrival,
+    interceptor::Arrival,
     request::{Sent, Whole},
     tamper::perform,
 };
@@ -35,7 +35,7 @@ impl Scheduler {
         request: usize,
         fault: Option<Fault>,
     ) -> anyhow::Result<()> {
-        let (number, sent) = self.world.desk.look(place);
+        let (number, sent) = self.cloud.pending.look(place);
         let name = self
             .invocations
             .iter()
@@ -62,7 +62,7 @@ impl Scheduler {
             answer,
             service,
             ..
-        } = self.world.desk.take(place);
+        } = self.cloud.pending.take(place);
         let reply = match fault {
             None | Some(Fault::AckLost | Fault::Twice | Fault::Paused | Fault::Jump) => {
                 let told = self.effect(&service, sent).await;
@@ -134,7 +134,7 @@ impl Scheduler {
                 .parse()
                 .map_err(|error: http::uri::InvalidUri| TransportError::NeverSent(error.into()))?;
         }
-        let passed = self.world.now().duration_since(self.began);
+        let passed = self.cloud.now().duration_since(self.began);
         if let Some(outage) = self
             .aws_outages
             .iter()
@@ -145,14 +145,14 @@ impl Scheduler {
         if let Some(batch) = sent.cancels() {
             self.cancelled.insert(batch);
         }
-        let answer = perform(&self.world, self.broken, service.as_ref(), &sent).await;
+        let answer = perform(&self.cloud, self.broken, service.as_ref(), &sent).await;
         if let Some(display_name) = sent.display_name() {
             let refused = |error: anyhow::Error| TransportError::NeverSent(error.into());
-            self.world
+            self.cloud
                 .somebody_else_creates_a_batch()
                 .await
                 .map_err(refused)?;
-            self.world
+            self.cloud
                 .another_folder_creates_a_batch(&display_name)
                 .await
                 .map_err(refused)?;
@@ -176,8 +176,8 @@ impl Scheduler {
             Schedule::Listed(_) => LATEST,
             Schedule::Drawn { rng, .. } => SignedDuration::from_secs(rng.i64(1..=LATEST.as_secs())),
         };
-        self.late.push(Late {
-            due: self.world.now() + after,
+        self.delayed.push(DelayedRequest {
+            due: self.cloud.now() + after,
             sent,
             service,
         });
@@ -195,7 +195,7 @@ impl Scheduler {
             }
             return Ok(());
         };
-        let queues = &self.world.cloud.queues;
+        let queues = &self.cloud.local.queues;
         let queue = source.queue;
         if queues
             .change_visibility(queue, &delivery.receipt_handle, SignedDuration::ZERO)
@@ -222,10 +222,10 @@ impl Scheduler {
 
     /// Has an invocation stand still; where all is mixed up, has all stand still.
     fn pause(&mut self, number: usize, pause: SignedDuration) -> anyhow::Result<()> {
-        let moment = self.world.now() + pause;
+        let moment = self.cloud.now() + pause;
         match self.schedule {
             Schedule::Listed(_) => self.stand(number, Until::Moment(moment)),
-            Schedule::Drawn { .. } => self.world.cloud.time.jump_to(moment)?,
+            Schedule::Drawn { .. } => self.cloud.local.time.jump_to(moment)?,
         }
         Ok(())
     }

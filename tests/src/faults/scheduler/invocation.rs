@@ -12,7 +12,7 @@ use tokio::{
 
 use super::{SWEPT_HOURLY, SWEPT_RARELY, Schedule, Scheduler};
 use crate::faults::{
-    gate::{INVOCATION, Reply},
+    interceptor::{INVOCATION, Reply},
     oracle::{Violation, Wrong},
     tamper::Break,
 };
@@ -102,7 +102,7 @@ impl Scheduler {
             Schedule::Listed(_) => source.batch_size,
             Schedule::Drawn { rng, .. } => rng.usize(1..=source.batch_size),
         };
-        let deliveries = self.world.cloud.queues.receive(source.queue, most, None)?;
+        let deliveries = self.cloud.local.queues.receive(source.queue, most, None)?;
         if !deliveries.is_empty() {
             self.invoke(source, deliveries)?;
         }
@@ -119,8 +119,8 @@ impl Scheduler {
         self.started += 1;
         if self.broken == Some(Break::AckEarly) {
             for delivery in &deliveries {
-                self.world
-                    .cloud
+                self.cloud
+                    .local
                     .queues
                     .delete(source.queue, &delivery.receipt_handle)?;
             }
@@ -133,10 +133,10 @@ impl Scheduler {
             Schedule::Listed(_) => 0,
         };
         let deps = self
-            .world
+            .cloud
             .deps(SignedDuration::from_secs(skew), self.broken);
         let event = invoke::event(source.queue, &deliveries);
-        let deadline = self.world.now() + FUNCTION_TIMEOUT;
+        let deadline = self.cloud.now() + FUNCTION_TIMEOUT;
         let invoked = async move {
             invoke::invoke(&deps, source.function, event, deadline)
                 .await
@@ -169,10 +169,10 @@ impl Scheduler {
     pub(super) fn sweep(&mut self) -> usize {
         let number = self.started;
         self.started += 1;
-        let is_young = self.world.now().duration_since(self.began) < SWEPT_HOURLY;
-        self.next_sweep = self.world.now() + if is_young { SWEEP_EVERY } else { SWEPT_RARELY };
-        let deps = self.world.deps(SignedDuration::ZERO, self.broken).sweep;
-        let deadline = self.world.now() + FUNCTION_TIMEOUT;
+        let is_young = self.cloud.now().duration_since(self.began) < SWEPT_HOURLY;
+        self.next_sweep = self.cloud.now() + if is_young { SWEEP_EVERY } else { SWEPT_RARELY };
+        let deps = self.cloud.deps(SignedDuration::ZERO, self.broken).sweep;
+        let deadline = self.cloud.now() + FUNCTION_TIMEOUT;
         // What fails is tried again by the next.
         let swept = async move {
             sweep::handler::handle(&deps, deadline)
@@ -195,7 +195,7 @@ impl Scheduler {
     /// Ends what is over: acknowledges what is done, kills who is past the deadline, wakes who has
     /// waited for it.
     pub(super) async fn reap(&mut self) -> anyhow::Result<()> {
-        let now = self.world.now();
+        let now = self.cloud.now();
         let mut place = 0;
         while let Some(one) = self.invocations.get(place) {
             if one.handle.is_finished() {
@@ -244,7 +244,7 @@ impl Scheduler {
             }
             done += 1;
             let (queues, queue) = (
-                &self.world.cloud.queues,
+                &self.cloud.local.queues,
                 one.source.map_or("", |source| source.queue),
             );
             // It may be in other hands, or gone, by now.
@@ -272,8 +272,8 @@ impl Scheduler {
             self.kill(one.number);
         }
         // What was sent is answered to no one any more.
-        self.world.desk.clear();
-        host::resume(&self.world.cloud).await
+        self.cloud.pending.clear();
+        host::resume(&self.cloud.local).await
     }
 
     /// Ends an invocation where it stands. Its messages come back when their visibility time-out is
@@ -283,7 +283,7 @@ impl Scheduler {
             let one = self.invocations.remove(place);
             self.note(&format!("{} is killed", one.name()));
             one.handle.abort();
-            self.world.desk.forget(number);
+            self.cloud.pending.forget(number);
         }
     }
 }

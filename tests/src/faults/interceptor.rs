@@ -30,9 +30,9 @@ pub(crate) struct Arrival {
 
 /// Where requests wait, in the order of their arrival.
 #[derive(Default)]
-pub(crate) struct Desk(Mutex<Vec<Arrival>>);
+pub(crate) struct PendingRequests(Mutex<Vec<Arrival>>);
 
-impl Desk {
+impl PendingRequests {
     /// Drops all requests that wait.
     pub(crate) fn clear(&self) {
         self.lock().clear();
@@ -79,33 +79,39 @@ impl Desk {
 }
 
 /// A [`Transport`] before a service.
-pub(crate) struct Gate {
-    desk: Arc<Desk>,
+pub(crate) struct Interceptor {
+    pending: Arc<PendingRequests>,
     service: Arc<dyn Transport>,
     gemini: bool,
 }
 
-impl Gate {
+impl Interceptor {
     /// Before S3 and SQS.
-    pub(crate) fn aws(desk: &Arc<Desk>, service: Arc<dyn Transport>) -> Arc<dyn Transport> {
+    pub(crate) fn aws(
+        pending: &Arc<PendingRequests>,
+        service: Arc<dyn Transport>,
+    ) -> Arc<dyn Transport> {
         Arc::new(Self {
-            desk: Arc::clone(desk),
+            pending: Arc::clone(pending),
             service,
             gemini: false,
         })
     }
 
     /// Before Gemini.
-    pub(crate) fn gemini(desk: &Arc<Desk>, service: Arc<dyn Transport>) -> Arc<dyn Transport> {
+    pub(crate) fn gemini(
+        pending: &Arc<PendingRequests>,
+        service: Arc<dyn Transport>,
+    ) -> Arc<dyn Transport> {
         Arc::new(Self {
-            desk: Arc::clone(desk),
+            pending: Arc::clone(pending),
             service,
             gemini: true,
         })
     }
 }
 
-impl Transport for Gate {
+impl Transport for Interceptor {
     fn send(&self, request: Request<Body>) -> BoxFuture<'_, Reply> {
         Box::pin(async move {
             let Ok(invocation) = INVOCATION.try_with(|number| *number) else {
@@ -113,7 +119,7 @@ impl Transport for Gate {
             };
             let sent = Sent::read(request, self.gemini).await?;
             let (answer, told) = oneshot::channel();
-            self.desk.lock().push(Arrival {
+            self.pending.lock().push(Arrival {
                 invocation,
                 sent,
                 answer,

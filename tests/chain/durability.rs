@@ -1,6 +1,5 @@
-//! What it costs that states survive the end of the power. A measurement of the disk, run by hand:
-//! `cargo test --release -p tests --test durability -- --ignored --nocapture`
-#![expect(clippy::unwrap_used, reason = "a test that can't continue has failed")]
+//! The cost of files that survive a power failure. This measures the disk and is run by hand:
+//! `cargo test --release -p tests --test chain durability -- --ignored --nocapture`
 #![expect(clippy::print_stdout, reason = "it prints what it measures")]
 
 use std::{
@@ -13,10 +12,10 @@ use std::{
 
 use disk::{Disk, DiskEvent};
 use serde_json::json;
-use tests::{Making, World};
+use tests::TestCloud;
 
-/// How long a job takes from the upload of its manifest to its marker.
-async fn measure(what: &str, disk: Disk, upload: impl AsyncFn(&World)) {
+/// Prints how long a job takes from the upload of its manifest to its marker.
+async fn measure(name: &str, disk: Disk, upload: impl AsyncFn(&TestCloud)) {
     let (files, folders) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
     let (of_files, of_folders) = (Arc::clone(&files), Arc::clone(&folders));
     let is_durable = disk.is_durable();
@@ -25,25 +24,14 @@ async fn measure(what: &str, disk: Disk, upload: impl AsyncFn(&World)) {
         DiskEvent::FolderSynced(_) => drop(of_folders.fetch_add(1, Ordering::Relaxed)),
         DiskEvent::Written(_) | DiskEvent::Renamed { .. } => {}
     });
-    let world = World::made_with(Making {
-        disk,
-        ..Making::default()
-    })
-    .unwrap();
-    upload(&world).await;
+    let cloud = TestCloud::builder().disk(disk).build();
+    upload(&cloud).await;
     let started = Instant::now();
-    world.run().await.unwrap();
+    cloud.run().await;
     let seconds = started.elapsed().as_secs_f64();
-    let job = world.jobs().unwrap().remove(0);
-    assert!(
-        world
-            .read(&format!("{job}_SUCCESS"))
-            .await
-            .unwrap()
-            .is_some()
-    );
+    assert!(cloud.job().has("_SUCCESS"));
     println!(
-        "{what:<22} {:<8} {seconds:>7.2} s, {} files and {} folders synchronized",
+        "{name:<22} {:<8} {seconds:>7.2} s, {} files and {} folders synchronized",
         if is_durable { "durable" } else { "fast" },
         files.load(Ordering::Relaxed),
         folders.load(Ordering::Relaxed),
@@ -52,10 +40,10 @@ async fn measure(what: &str, disk: Disk, upload: impl AsyncFn(&World)) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "it measures the disk"]
-async fn what_durable_states_cost() {
+async fn measure_durable_files() {
     for disk in [Disk::fast, Disk::durable, Disk::fast, Disk::durable] {
-        measure("catalog.csv", disk(), async |world| {
-            world.put_sample("catalog.csv").await.unwrap()
+        measure("catalog.csv", disk(), async |cloud| {
+            cloud.put_sample("catalog.csv").await
         })
         .await;
     }
@@ -64,11 +52,8 @@ async fn what_durable_states_cost() {
     };
     let manifest: String = (0..1_000).map(item).collect();
     for disk in [Disk::fast, Disk::durable] {
-        measure("1,000 images", disk(), async |world| {
-            world
-                .put("inbox/stones.jsonl", manifest.as_str())
-                .await
-                .unwrap();
+        measure("1,000 images", disk(), async |cloud| {
+            cloud.put("inbox/stones.jsonl", manifest.as_str()).await;
         })
         .await;
     }

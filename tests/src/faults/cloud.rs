@@ -33,7 +33,7 @@ use tempfile::TempDir;
 
 use super::{
     draw,
-    gate::{Desk, Gate},
+    interceptor::{Interceptor, PendingRequests},
     outage::AwsOutage,
     tamper::Break,
 };
@@ -85,10 +85,10 @@ pub(crate) struct Scene {
 }
 
 /// Everything behind the gate, and the gate.
-pub(crate) struct World {
-    pub(crate) cloud: Cloud,
+pub(crate) struct FaultCloud {
+    pub(crate) local: Cloud,
     pub(crate) gemini: Arc<SimulatedGemini>,
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) pending: Arc<PendingRequests>,
     pub(crate) folder: TempDir,
     /// How many manifests were dropped.
     pub(crate) dropped: usize,
@@ -213,7 +213,7 @@ fn fates(of: &[(u64, BatchOutcome)]) -> Vec<BatchOutcomeRule> {
     of.iter().filter_map(rule).collect()
 }
 
-impl World {
+impl FaultCloud {
     /// Makes the world and drops its manifests.
     ///
     /// # Errors
@@ -226,7 +226,7 @@ impl World {
             tempfile::tempdir()?
         };
         let time = Time::frozen(START.parse::<Timestamp>()?);
-        let desk = Arc::new(Desk::default());
+        let pending = Arc::new(PendingRequests::default());
         let state = folder.path().join(INTERNAL).join("gemini");
         let gemini = Arc::new(SimulatedGemini::open(
             &state,
@@ -236,7 +236,7 @@ impl World {
         let key = Arc::new(KeySource::fixed(ApiKey::new("canary-1234")?));
         let client = Gemini::new(
             gemini::Settings::new(key),
-            Gate::gemini(&desk, Arc::clone(&gemini) as _),
+            Interceptor::gemini(&pending, Arc::clone(&gemini) as _),
         )?;
         let settings = JobSettings {
             default_model: MODEL.to_owned(),
@@ -257,25 +257,25 @@ impl World {
             rng: Rng::seeded(scene.seed),
             ..CloudConfig::default()
         };
-        let cloud = Cloud::open_with(folder.path(), time, client, setup, |service| {
-            Gate::aws(&desk, service)
+        let local = Cloud::open_with(folder.path(), time, client, setup, |service| {
+            Interceptor::aws(&pending, service)
         })?;
         let stranger = match broken {
             // Two folders that take each other for themselves.
-            Some(Break::Stranger) => cloud.deps.submit.stack.clone(),
+            Some(Break::Stranger) => local.deps.submit.stack.clone(),
             Some(_) | None => STRANGER.to_owned(),
         };
-        let world = Self {
-            cloud,
+        let cloud = Self {
+            local,
             gemini,
-            desk,
+            pending,
             folder,
             dropped: scene.manifests.len(),
             stranger,
         };
-        world.somebody_else_creates_a_batch().await?;
-        world
-            .cloud
+        cloud.somebody_else_creates_a_batch().await?;
+        cloud
+            .local
             .bucket
             .put(REFERENCE, "image/png", picture())
             .await?;
@@ -291,8 +291,8 @@ impl World {
                 .collect();
             // Each is a content of its own: what has the same content is bought once.
             let manifest = json!({"manifest": {"job": {"run": job}}}).to_string() + "\n" + &items;
-            world
-                .cloud
+            cloud
+                .local
                 .bucket
                 .put(
                     &format!("inbox/stones-{job}.jsonl"),
@@ -301,21 +301,21 @@ impl World {
                 )
                 .await?;
         }
-        Ok(world)
+        Ok(cloud)
     }
 
     /// The present moment.
     pub(crate) fn now(&self) -> Timestamp {
-        self.cloud.time.now()
+        self.local.time.now()
     }
 
     /// What an invocation works with whose clock is wrong by `skew`.
     pub(crate) fn deps(&self, skew: SignedDuration, broken: Option<Break>) -> Deps {
-        let mut deps = self.cloud.deps.clone();
+        let mut deps = self.local.deps.clone();
         if broken == Some(Break::QuietPeriod) {
             deps.submit.quiet = QuietPeriod::zero_for_null_control();
         }
-        let time = self.cloud.time.clone();
+        let time = self.local.time.clone();
         let clock = Clock::from_fn(move || time.now() + skew);
         let clocks = [
             &mut deps.plan.clock,
@@ -339,7 +339,7 @@ impl World {
             return Ok(false);
         };
         let key = format!("control/{}{word}", job.trim_start_matches("jobs/"));
-        self.cloud.bucket.put(&key, "text/plain", "").await?;
+        self.local.bucket.put(&key, "text/plain", "").await?;
         Ok(true)
     }
 
@@ -417,7 +417,7 @@ impl World {
     /// # Errors
     /// When the folder can't be read.
     pub(crate) fn jobs(&self) -> anyhow::Result<Vec<String>> {
-        let folder = self.cloud.path_of("jobs");
+        let folder = self.local.path_of("jobs");
         if !folder.is_dir() {
             return Ok(Vec::new());
         }
@@ -432,7 +432,7 @@ impl World {
 
     /// A job's closing marker, if it has one.
     pub(crate) fn marker(&self, job: &str) -> Option<&'static str> {
-        let there = |marker: &&str| self.cloud.path_of(&format!("{job}{marker}")).is_file();
+        let there = |marker: &&str| self.local.path_of(&format!("{job}{marker}")).is_file();
         ["_SUCCESS", "_PARTIAL", "_FAILED", "_CANCELLED", "_REJECTED"]
             .into_iter()
             .find(|marker| there(marker))
