@@ -1,4 +1,5 @@
-//! A job of 5,000 images on a day on which everything fails at once, compared with what Gemini reports.
+//! A job of 5,000 images on a day on which everything fails at once, compared with what Gemini
+//! reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +15,8 @@ use tests::TestCloud;
 const IMAGES: usize = 5_000;
 
 /// Returns a scenario with 3 % refused, 2 % internal errors, 1 % missing and 1 % repeated results,
-/// shuffled. The second batch never ends, the fourth expires, and some creates and polls are refused.
+/// shuffled. The second batch never ends, the fourth expires, and some creates and polls are
+/// refused.
 fn bad_day() -> Scenario {
     let fault = |rule: &str| rule.parse().unwrap();
     Scenario {

@@ -23,8 +23,8 @@ use tests::{BatchResponse, TestCloud};
 /// The models of a mixed job. Two of them think, at a cost that can't be predicted.
 const MODELS: [&str; 3] = ["nano-banana-2", "nano-banana-pro", "nano-banana-2-lite"];
 
-/// Returns a scenario with every kind of refusal and failure, repeated results, and results of unknown
-/// keys.
+/// Returns a scenario with every kind of refusal and failure, repeated results, and results of
+/// unknown keys.
 fn unreliable(seed: u64) -> Scenario {
     Scenario {
         seed,
@@ -362,7 +362,8 @@ async fn close_again(cloud: &TestCloud) -> Value {
     summary(cloud).await
 }
 
-/// Removes the usage from the first chunk line that `meant` selects. Returns `None` if there is none.
+/// Removes the usage from the first chunk line that `meant` selects. Returns `None` if there is
+/// none.
 async fn forget_one(cloud: &TestCloud, meant: fn(&Value) -> bool) -> Option<()> {
     for key in cloud
         .objects()

@@ -1,5 +1,5 @@
-//! The limits of the project and of a manifest: batches fit into a day, a job that takes days states
-//! so at planning, and checking ends in time.
+//! The limits of the project and of a manifest: batches fit into a day, a job that takes days
+//! states so at planning, and checking ends in time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -25,8 +25,8 @@ async fn a_job_with_an_open_shard_is_not_closed() {
 }
 
 /// Every message about a complete job is sent again: its manifest is dropped, and each queue gets a
-/// message for each shard and round. All of it happens twice, because the second pass finds what the
-/// first may have left.
+/// message for each shard and round. All of it happens twice, because the second pass finds what
+/// the first may have left.
 #[tokio::test]
 async fn every_step_of_a_complete_job_costs_nothing_and_changes_nothing() {
     let unreliable = Scenario {

@@ -47,9 +47,9 @@ fn limits() -> CollectLimits {
     }
 }
 
-/// Returns the maximum number of bytes that a reader has read since its last checkpoint: the results
-/// between two checkpoints, the images that are being uploaded (in base64, with one line that
-/// exceeds the limit alone), the line that is being read, and a piece of the next.
+/// Returns the maximum number of bytes that a reader has read since its last checkpoint: the
+/// results between two checkpoints, the images that are being uploaded (in base64, with one line
+/// that exceeds the limit alone), the line that is being read, and a piece of the next.
 fn max_unread() -> u64 {
     let line = (IMAGE_BYTES.end as u64 + 1_000) * 4 / 3;
     let CollectLimits {

@@ -11,8 +11,8 @@ use gemini_sim::{
 use serde_json::{Value, json};
 use tests::TestCloud;
 
-/// Returns all ways in which Gemini reports the end of a batch: the `done` flag early, late or absent,
-/// with and without counts, and the output at once or later.
+/// Returns all ways in which Gemini reports the end of a batch: the `done` flag early, late or
+/// absent, with and without counts, and the output at once or later.
 fn endings() -> Vec<Scenario> {
     let mut endings = Vec::new();
     for done in [DoneFlag::Early, DoneFlag::Late, DoneFlag::Absent] {

@@ -33,7 +33,8 @@ fn open_jobs(cloud: &TestCloud) -> usize {
     fs::read_dir(cloud.path_of("stack/open")).map_or(0, Iterator::count)
 }
 
-/// Whether the job was rejected because its manifest was overwritten, with an explanation for users.
+/// Whether the job was rejected because its manifest was overwritten, with an explanation for
+/// users.
 async fn is_rejected(cloud: &TestCloud, job: &str) -> bool {
     let Some(validation) = cloud.read(&format!("{job}validation.csv")).await else {
         return false;

@@ -1,5 +1,5 @@
-//! The files next to a manifest, the columns and ids that its results repeat, and manifests that buy
-//! nothing.
+//! The files next to a manifest, the columns and ids that its results repeat, and manifests that
+//! buy nothing.
 
 use std::{
     collections::BTreeMap,
@@ -75,8 +75,8 @@ async fn a_table_and_a_stored_template_need_no_json() {
         json!({"white-bg": "templates/acme/white-bg.json"})
     );
 
-    // A change of an unused template keeps the job; a change of the used one or of the metadata makes
-    // a new job.
+    // A change of an unused template keeps the job; a change of the used one or of the metadata
+    // makes a new job.
     let drop = async |template: &str, other: &str, budget: &str| {
         cloud
             .put("templates/acme/white-bg.json", template.to_owned())

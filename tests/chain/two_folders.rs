@@ -1,5 +1,5 @@
-//! Two folders run the same manifest with the same API key for days, and neither touches the batches
-//! of the other.
+//! Two folders run the same manifest with the same API key for days, and neither touches the
+//! batches of the other.
 
 use std::{future::pending, path::Path, sync::Arc};
 
@@ -32,7 +32,8 @@ struct Two {
 }
 
 impl Two {
-    /// Opens both folders. `seeds` are the seeds of their random numbers, and so of their identities.
+    /// Opens both folders. `seeds` are the seeds of their random numbers, and so of their
+    /// identities.
     async fn open(seeds: [u64; 2]) -> Self {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let time = Time::frozen("2026-11-21T09:00:00Z".parse::<Timestamp>().unwrap());

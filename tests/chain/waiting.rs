@@ -1,5 +1,5 @@
-//! A shard waits for days with the same message, which is redelivered hundreds of times. Sending a new
-//! message instead would end after 16 hops, which is where Lambda stops recursive loops.
+//! A shard waits for days with the same message, which is redelivered hundreds of times. Sending a
+//! new message instead would end after 16 hops, which is where Lambda stops recursive loops.
 
 use std::{
     collections::BTreeMap,
@@ -37,14 +37,14 @@ use tests::wire::Wire;
 
 use super::stones;
 
-/// A connection to SQS that counts the requests of the functions and can replace redeliveries by new
-/// messages.
+/// A connection to SQS that counts the requests of the functions and can replace redeliveries by
+/// new messages.
 struct Watch {
     behind: Arc<dyn Transport>,
     /// The operations on the queue `polls`, in order.
     on_polls: Arc<Mutex<Vec<String>>>,
-    /// Whether a message of `polls` is sent again and deleted instead of being redelivered. This is the
-    /// design that the product avoids.
+    /// Whether a message of `polls` is sent again and deleted instead of being redelivered. This is
+    /// the design that the product avoids.
     resends: bool,
     /// The body of the last message sent to `polls`.
     body: Mutex<String>,
@@ -190,7 +190,8 @@ impl Days {
         assert_eq!(stopped.await.unwrap(), StopReason::Idle);
     }
 
-    /// Removes the drivers from all states, because the poller that sends itself accepts any message.
+    /// Removes the drivers from all states, because the poller that sends itself accepts any
+    /// message.
     async fn forget_driver(&self) {
         let states = &self.cloud.deps.poll.states;
         let folder = std::fs::read_dir(self.cloud.path_of("jobs"))
@@ -242,8 +243,8 @@ impl Days {
     }
 }
 
-/// A batch is cancelled after 46 hours, so 96 hours have more than one round, and the message of each
-/// round waits for its batch.
+/// A batch is cancelled after 46 hours, so 96 hours have more than one round, and the message of
+/// each round waits for its batch.
 #[tokio::test]
 async fn five_hundred_polls_over_days_need_one_message_a_batch() {
     let days = Days::new(false);

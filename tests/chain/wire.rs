@@ -1,4 +1,5 @@
-//! Every request to Gemini matches Google's published schema, and the API key is in one header only.
+//! Every request to Gemini matches Google's published schema, and the API key is in one header
+//! only.
 
 use std::{fs, path::PathBuf};
 

@@ -1,20 +1,21 @@
-//! The fault harness at a small scale: it finds nothing, it is the same each time, and it notices
-//! when a rule of the protocol is broken. All of it is `cargo run --release -p tests --bin faults`.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+//! The fault harness at a small scale: it finds no violation, it is deterministic, and it detects
+//! every broken rule of the protocol. `cargo run --release -p tests --bin faults` runs all of it.
+#![expect(clippy::unwrap_used, reason = "a test that can't continue has failed")]
 
 use tests::faults::{Break, Case, Found, Plan, Wrong, explore};
 
-/// The request that buys.
+/// The request that creates a batch.
 const CREATE: &str = "batchGenerateContent";
 
-fn quietly(plan: &Plan) -> Found {
+/// Runs a plan without output.
+fn run(plan: &Plan) -> Found {
     explore(plan, |_| {}).unwrap()
 }
 
-/// Single faults at some requests, with a rule broken, until one does harm.
-fn harm(broken: Break, at: &str) -> Vec<String> {
+/// Breaks a rule and runs single faults at some requests until one has a violation.
+fn violations(broken: Break, at: &str) -> Vec<String> {
     let (at, broken) = (Some(at.to_owned()), Some(broken));
-    noticed(&Plan {
+    detected(&Plan {
         seeds: 0,
         singles: true,
         at,
@@ -25,10 +26,10 @@ fn harm(broken: Break, at: &str) -> Vec<String> {
     })
 }
 
-/// Drawn worlds, with a rule broken.
-fn harm_in_seeds(broken: Break, seeds: u64) -> Vec<String> {
+/// Breaks a rule and runs random schedules until one has a violation.
+fn violations_in_seeds(broken: Break, seeds: u64) -> Vec<String> {
     let broken = Some(broken);
-    noticed(&Plan {
+    detected(&Plan {
         seeds,
         singles: false,
         at: None,
@@ -39,12 +40,12 @@ fn harm_in_seeds(broken: Break, seeds: u64) -> Vec<String> {
     })
 }
 
-/// What goes wrong by this plan, which must be something.
-fn noticed(plan: &Plan) -> Vec<String> {
-    let found = quietly(plan);
+/// Returns the violations of a plan, which must have some.
+fn detected(plan: &Plan) -> Vec<String> {
+    let found = run(plan);
     assert!(
         !found.failures.is_empty(),
-        "nobody noticed in {} worlds",
+        "{} schedules found no violation",
         found.schedules
     );
     found
@@ -55,12 +56,15 @@ fn noticed(plan: &Plan) -> Vec<String> {
         .collect()
 }
 
-fn says(harm: &[String], words: &str) -> bool {
-    harm.iter().any(|violation| violation.starts_with(words))
+/// Whether a violation starts with this text.
+fn has(violations: &[String], text: &str) -> bool {
+    violations
+        .iter()
+        .any(|violation| violation.starts_with(text))
 }
 
 #[test]
-fn drawn_worlds_end_well() {
+fn random_schedules_have_no_violation() {
     let plan = Plan {
         seeds: 12,
         singles: false,
@@ -70,15 +74,15 @@ fn drawn_worlds_end_well() {
         threads: 2,
         broken: None,
     };
-    let found = quietly(&plan);
+    let found = run(&plan);
     assert_eq!((found.schedules, found.count(Wrong::DoubleBuy)), (12, 0));
     assert!(found.failures.is_empty(), "{:?}", found.failures);
 }
 
 #[test]
-fn whatever_happens_to_a_create_ends_well() {
+fn faults_at_a_create_call_have_no_violation() {
     let at = Some(CREATE.to_owned());
-    let found = quietly(&Plan {
+    let found = run(&Plan {
         seeds: 0,
         singles: true,
         at,
@@ -89,14 +93,14 @@ fn whatever_happens_to_a_create_ends_well() {
     });
     assert!(
         found.singles >= 20,
-        "a dozen faults at each of two creates, not {}",
+        "expected a dozen faults at each of two create calls, not {}",
         found.singles
     );
     assert!(found.failures.is_empty(), "{:?}", found.failures);
 }
 
 #[test]
-fn same_schedule_gives_the_same_wire_log() {
+fn the_same_schedule_gives_the_same_log() {
     let cases = [
         Case::Seed(3),
         Case::Seed(4),
@@ -112,63 +116,69 @@ fn same_schedule_gives_the_same_wire_log() {
 }
 
 #[test]
-fn bucket_that_ignores_conditions_is_noticed() {
-    let harm = harm(Break::Conditions, "state.json (uploading if unchanged)");
-    assert!(says(&harm, "double buy: key stone-"), "{harm:?}");
+fn a_bucket_that_ignores_conditions_is_detected() {
+    let violations = violations(Break::Conditions, "state.json (uploading if unchanged)");
+    assert!(has(&violations, "double buy: key stone-"), "{violations:?}");
 }
 
 #[test]
-fn looking_for_a_batch_without_a_pause_is_noticed() {
-    let harm = harm(Break::QuietPeriod, CREATE);
-    assert!(says(&harm, "double buy: key stone-"), "{harm:?}");
+fn a_lookup_without_a_quiet_period_is_detected() {
+    let violations = violations(Break::QuietPeriod, CREATE);
+    assert!(has(&violations, "double buy: key stone-"), "{violations:?}");
 }
 
 #[test]
-fn asking_again_at_once_is_noticed() {
-    let harm = harm(Break::Recovery, CREATE);
-    assert!(says(&harm, "double buy: key stone-"), "{harm:?}");
+fn a_create_call_that_is_repeated_at_once_is_detected() {
+    let violations = violations(Break::Recovery, CREATE);
+    assert!(has(&violations, "double buy: key stone-"), "{violations:?}");
 }
 
 #[test]
-fn reading_only_the_first_page_is_noticed() {
-    let harm = harm(Break::List, CREATE);
-    assert!(says(&harm, "double buy: key stone-"), "{harm:?}");
+fn reading_only_the_first_page_is_detected() {
+    let violations = violations(Break::List, CREATE);
+    assert!(has(&violations, "double buy: key stone-"), "{violations:?}");
 }
 
 #[test]
-fn deleting_a_message_before_its_work_is_noticed() {
-    assert!(says(&harm(Break::AckEarly, "inbox/"), "stuck: "));
+fn deleting_a_message_before_it_is_handled_is_detected() {
+    assert!(has(&violations(Break::AckEarly, "inbox/"), "stuck: "));
 }
 
 #[test]
-fn joining_by_position_is_noticed() {
-    assert!(says(&harm(Break::Position, CREATE), "misfiled: key stone-"));
+fn joining_results_by_position_is_detected() {
+    assert!(has(
+        &violations(Break::Position, CREATE),
+        "misfiled: key stone-"
+    ));
 }
 
 #[test]
-fn closing_a_job_before_its_round_is_noticed() {
-    assert!(says(&harm(Break::FanIn, CREATE), "lost key: key stone-"));
+fn closing_a_job_before_its_round_is_detected() {
+    assert!(has(
+        &violations(Break::FanIn, CREATE),
+        "lost key: key stone-"
+    ));
 }
 
 #[test]
-fn giving_up_what_could_not_be_read_is_noticed() {
-    let harm = harm_in_seeds(Break::GiveUp, 120);
+fn failing_an_unreadable_shard_is_detected() {
+    let violations = violations_in_seeds(Break::GiveUp, 120);
     assert!(
-        says(&harm, "lost key: key stone-") || says(&harm, "double buy: key stone-"),
-        "{harm:?}"
+        has(&violations, "lost key: key stone-") || has(&violations, "double buy: key stone-"),
+        "{violations:?}"
     );
 }
 
 #[test]
-fn taking_a_late_output_for_none_is_noticed() {
-    let harm = harm_in_seeds(Break::LateOutputRule, 40);
+fn treating_a_late_output_as_missing_is_detected() {
+    let violations = violations_in_seeds(Break::LateOutputRule, 40);
     assert!(
-        says(&harm, "lost key: key stone-") || says(&harm, "double buy: key stone-"),
-        "{harm:?}"
+        has(&violations, "lost key: key stone-") || has(&violations, "double buy: key stone-"),
+        "{violations:?}"
     );
 }
 
 #[test]
-fn taking_a_stranger_for_its_own_is_noticed() {
-    assert!(says(&harm_in_seeds(Break::Stranger, 40), "stranger: "));
+fn adopting_a_batch_of_another_folder_is_detected() {
+    assert!(has(&violations_in_seeds(Break::Stranger, 40), "stranger: "));
 }

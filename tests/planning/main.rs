@@ -1,10 +1,7 @@
-//! Planning a hundred thousand images: in flat memory, whichever form asks for them. How fast is
-//! printed, not judged.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-#![expect(
-    clippy::print_stdout,
-    reason = "how fast it was is for whoever asks with --nocapture"
-)]
+//! Planning a hundred thousand images takes flat memory, whatever the form of the manifest. The
+//! speed is printed and not checked.
+#![expect(clippy::unwrap_used, reason = "a test that can't continue has failed")]
+#![expect(clippy::print_stdout, reason = "the speed is shown with --nocapture")]
 
 use std::{sync::Mutex, time::Instant};
 
@@ -17,16 +14,15 @@ use tests::TestCloud;
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
 
-/// The heap is the whole process's: one job at a time.
+/// The heap is shared by the whole process, so jobs run one at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
 const IMAGES: usize = 100_000;
 
-/// A quarter of the smallest function that `plan` is deployed as. What plays S3 here is counted
-/// with it.
-const MOST_BYTES: usize = 64 << 20;
+/// A quarter of the memory of the smallest `plan` function. The stand-in for S3 counts as well.
+const MAX_BYTES: usize = 64 << 20;
 
-/// Plans a manifest with the real function, and gives the plan's summary.
+/// Plans a manifest with the real function. Returns the job's status.
 fn planned(name: &str, manifest: String) -> Value {
     let _alone = ALONE
         .lock()
@@ -64,7 +60,7 @@ fn planned(name: &str, manifest: String) -> Value {
             plan as f64 / 1e6 / seconds,
             peak as f64 / f64::from(1 << 20)
         );
-        assert!(peak <= MOST_BYTES, "{peak} bytes");
+        assert!(peak <= MAX_BYTES, "{peak} bytes");
         cloud.json(&format!("{job}job.json")).await
     })
 }

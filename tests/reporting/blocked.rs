@@ -1,18 +1,14 @@
-//! A document that a job can't be closed without is missing or damaged.
+//! A document that is needed to close a job is missing or damaged.
 
-use darkroom::{
-    chain::{CHAIN, FUNCTION_TIMEOUT},
-    names::JobId,
-};
+use darkroom::{chain::CHAIN, names::JobId};
 use gemini_sim::Scenario;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use sweep::handler::Swept;
 use tests::TestCloud;
 
 use super::{
     made::{Made, Spec, make},
-    markers, status, tell, tell_of_all, watch,
+    markers, notify, notify_of_job, status, watch,
 };
 
 const SPEC: Spec = Spec {
@@ -22,7 +18,7 @@ const SPEC: Spec = Spec {
     every_failed: 4,
 };
 
-/// The documents of a made job that closing needs, below its folder.
+/// The documents that are needed to close the job, below its folder.
 const DOCUMENTS: [&str; 7] = [
     "plan.jsonl",
     "plan.lock",
@@ -33,22 +29,17 @@ const DOCUMENTS: [&str; 7] = [
     "shards/0000/results/rest.jsonl",
 ];
 
+/// Creates the job.
 async fn made(cloud: &TestCloud) -> Made {
     make(cloud, SPEC).await
 }
 
+/// Returns the key of an object of the job.
 fn key(job: &JobId, name: &str) -> String {
     format!("jobs/{job}/{name}")
 }
 
-async fn sweep(cloud: &TestCloud) -> Swept {
-    let deadline = cloud.now() + FUNCTION_TIMEOUT;
-    sweep::handler::handle(&cloud.local.deps.sweep, deadline)
-        .await
-        .unwrap()
-}
-
-/// Messages of all queues and of their dead letters.
+/// Counts the messages of all queues and of their dead-letter queues.
 fn messages(cloud: &TestCloud) -> usize {
     let count = |queue: &str| {
         let depth = cloud.local.queues.depth(queue).unwrap();
@@ -60,15 +51,15 @@ fn messages(cloud: &TestCloud) -> usize {
         .sum()
 }
 
-/// Tells of every shard, and runs until nothing happens any more.
-async fn tell_and_run(cloud: &TestCloud, made: &Made) {
+/// Sends a message for every shard and runs the chain until it is idle.
+async fn notify_and_run(cloud: &TestCloud, made: &Made) {
     made.shards
         .iter()
-        .for_each(|shard| tell(cloud, &made.job, *shard));
+        .for_each(|shard| notify(cloud, &made.job, *shard));
     cloud.run().await;
 }
 
-/// Checks that people are told of the document, that nothing else was written, and that nothing
+/// Checks that the status names the document, that nothing else was written, and that no message
 /// waits.
 async fn assert_blocked(cloud: &TestCloud, job: &JobId, document: &str) -> Value {
     let status = status(cloud, job).await;
@@ -98,43 +89,43 @@ async fn assert_blocked(cloud: &TestCloud, job: &JobId, document: &str) -> Value
     status
 }
 
-/// Does something to a document, looks at what follows, puts it back, and has the job closed by
-/// `wake`.
+/// Damages a document, checks that the job is blocked, restores the document, and checks that
+/// `wake` leads to the end of the job.
 async fn assert_blocks_until_restored(
     name: &str,
-    harm: impl AsyncFn(&TestCloud, &str),
+    damage: impl AsyncFn(&TestCloud, &str),
     wake: impl AsyncFn(&TestCloud, &Made),
 ) {
     let cloud = TestCloud::new();
     let made = made(&cloud).await;
     let key = key(&made.job, name);
     let content = cloud.text(&key).await;
-    harm(&cloud, &key).await;
-    tell_and_run(&cloud, &made).await;
-    let told = assert_blocked(&cloud, &made.job, name).await;
+    damage(&cloud, &key).await;
+    notify_and_run(&cloud, &made).await;
+    let reported = assert_blocked(&cloud, &made.job, name).await;
     if name.ends_with("state.json") {
-        // The other shards are told of all the same: their messages don't come again.
+        // The other shards are recorded anyway, because their messages are not redelivered.
         assert_eq!(
-            told["shards"].as_array().unwrap().len(),
+            reported["shards"].as_array().unwrap().len(),
             made.shards.len() - 1,
-            "{told}"
+            "{reported}"
         );
     }
 
-    // Told again, it changes nothing, reads next to nothing, and nothing waits.
-    let asked = watch(&cloud);
-    tell_and_run(&cloud, &made).await;
-    assert_eq!(assert_blocked(&cloud, &made.job, name).await, told);
+    // Further messages change nothing and read only the blocking document, and no message waits.
+    let requests = watch(&cloud);
+    notify_and_run(&cloud, &made).await;
+    assert_eq!(assert_blocked(&cloud, &made.job, name).await, reported);
     assert_eq!(
-        super::count(&asked, "GET plan.jsonl") + super::count(&asked, "GET part"),
+        super::count(&requests, "GET plan.jsonl") + super::count(&requests, "GET chunk"),
         0,
-        "{name}: closed again"
+        "{name}: the job was read again"
     );
 
-    // Sweeps count it, and send no message for as long as nothing has changed.
+    // Sweeps count the job, and send no message while nothing has changed.
     for _ in 0..5 {
         cloud.advance(SignedDuration::from_hours(1));
-        let swept = sweep(&cloud).await;
+        let swept = cloud.sweep().await;
         assert_eq!(
             (swept.blocked, swept.stale, messages(&cloud)),
             (1, 0, 0),
@@ -162,23 +153,23 @@ async fn assert_blocks_until_restored(
         "{name}"
     );
     assert_eq!(
-        (results.len(), sweep(&cloud).await.blocked, messages(&cloud)),
+        (results.len(), cloud.sweep().await.blocked, messages(&cloud)),
         (400, 0, 0),
         "{name}"
     );
 }
 
 async fn by_a_sweep(cloud: &TestCloud, _: &Made) {
-    sweep(cloud).await;
+    cloud.sweep().await;
     assert_eq!(messages(cloud), 1);
 }
 
 async fn by_a_message(cloud: &TestCloud, made: &Made) {
-    tell(cloud, &made.job, made.shards[0]);
+    notify(cloud, &made.job, made.shards[0]);
 }
 
 #[tokio::test]
-async fn a_missing_document_is_told_once_and_its_return_closes_the_job() {
+async fn a_missing_document_is_reported_once_and_its_return_closes_the_job() {
     for name in DOCUMENTS {
         let remove =
             async |cloud: &TestCloud, key: &str| cloud.local.bucket.delete(key).await.unwrap();
@@ -187,7 +178,7 @@ async fn a_missing_document_is_told_once_and_its_return_closes_the_job() {
     }
 }
 
-/// The lines of a document with one of them changed, or left out.
+/// Returns a document with one line replaced or removed.
 fn with_line(text: &str, number: usize, line: Option<&str>) -> String {
     let lines = text.lines().enumerate();
     lines
@@ -196,11 +187,11 @@ fn with_line(text: &str, number: usize, line: Option<&str>) -> String {
         .collect()
 }
 
-/// What a document holds after something has harmed it.
+/// Damages the content of a document.
 type Harm = fn(&str) -> String;
 
 #[tokio::test]
-async fn a_damaged_document_is_never_taken_for_requests_without_a_result() {
+async fn a_damaged_document_never_counts_as_requests_without_a_result() {
     let harms: [(&str, Harm); 6] = [
         ("cut off", |text| text[..text.len() / 2].to_owned()),
         ("cut off at a line", |text| with_line(text, 7, None)),
@@ -216,7 +207,7 @@ async fn a_damaged_document_is_never_taken_for_requests_without_a_result() {
     for name in DOCUMENTS {
         for (how, harm) in harms {
             let is_lines = name.ends_with(".jsonl");
-            // A line more of a part says nothing new; the state will say how many lines there are.
+            // A repeated line of a chunk adds no result, but the state has the number of lines.
             let is_harmless = how == "a line too many" && name.contains("/results/")
                 || name.ends_with("request.jsonl")
                     && how != "binary"
@@ -236,7 +227,7 @@ async fn a_damaged_document_is_never_taken_for_requests_without_a_result() {
 }
 
 #[tokio::test]
-async fn a_plan_whose_lines_are_not_those_of_its_shards_is_damaged() {
+async fn a_plan_whose_lines_do_not_match_its_shards_is_damaged() {
     for (from, to) in [
         ("\"shard\":\"0000\"", "\"shard\":\"0099\""),
         ("\"shard\":\"0000\"", "\"shard\":\"0001\""),
@@ -249,50 +240,50 @@ async fn a_plan_whose_lines_are_not_those_of_its_shards_is_damaged() {
     }
 }
 
-/// A person who asks has it looked at at once, though the document seems to be as it was.
+/// An operator's message has every document read again, even if the blocking one seems unchanged.
 #[tokio::test]
-async fn a_look_at_the_whole_job_reads_everything_again() {
+async fn a_message_about_the_whole_job_reads_everything_again() {
     let cloud = TestCloud::new();
     let made = made(&cloud).await;
     let key = key(&made.job, "plan.jsonl");
     let content = cloud.text(&key).await;
     cloud.local.bucket.delete(&key).await.unwrap();
-    tell_and_run(&cloud, &made).await;
-    let asked = watch(&cloud);
-    tell_of_all(&cloud, &made.job);
+    notify_and_run(&cloud, &made).await;
+    let requests = watch(&cloud);
+    notify_of_job(&cloud, &made.job);
     cloud.run().await;
     assert_eq!(
-        (super::count(&asked, "GET plan.jsonl"), messages(&cloud)),
+        (super::count(&requests, "GET plan.jsonl"), messages(&cloud)),
         (1, 0)
     );
     cloud.put(&key, content).await;
-    tell_of_all(&cloud, &made.job);
+    notify_of_job(&cloud, &made.job);
     cloud.run().await;
     assert_eq!(markers(&cloud, &made.job), ["_PARTIAL"]);
 }
 
-/// Two documents are missing: the second is told once the first is back.
+/// Two documents are missing, and the second is reported once the first is restored.
 #[tokio::test]
-async fn the_next_document_is_told_when_the_first_is_back() {
+async fn the_next_missing_document_is_reported_when_the_first_is_restored() {
     let cloud = TestCloud::new();
     let made = made(&cloud).await;
     let (plan, lock) = (key(&made.job, "plan.jsonl"), key(&made.job, "plan.lock"));
     let contents = [cloud.text(&lock).await, cloud.text(&plan).await];
     cloud.local.bucket.delete(&plan).await.unwrap();
     cloud.local.bucket.delete(&lock).await.unwrap();
-    tell_and_run(&cloud, &made).await;
+    notify_and_run(&cloud, &made).await;
     assert_blocked(&cloud, &made.job, "plan.lock").await;
     cloud.put(&lock, contents[0].as_str()).await;
-    tell(&cloud, &made.job, made.shards[0]);
+    notify(&cloud, &made.job, made.shards[0]);
     cloud.run().await;
     assert_blocked(&cloud, &made.job, "plan.jsonl").await;
     cloud.put(&plan, contents[1].as_str()).await;
-    tell(&cloud, &made.job, made.shards[0]);
+    notify(&cloud, &made.job, made.shards[0]);
     cloud.run().await;
     assert_eq!(markers(&cloud, &made.job), ["_PARTIAL"]);
 }
 
-/// A job of the whole chain that is over, but for its report.
+/// Runs a job through the whole chain and removes its report. Returns the earlier status as well.
 async fn collected() -> (TestCloud, JobId, String) {
     let cloud = TestCloud::builder()
         .scenario(Scenario {
@@ -320,7 +311,7 @@ async fn collected() -> (TestCloud, JobId, String) {
         cloud.local.bucket.delete(&key(&job, output)).await.unwrap();
     }
     cloud.put(&format!("stack/open/{job}"), "").await;
-    // As it was before the job was closed.
+    // The status is as it was before the job was closed.
     let mut earlier: Value = serde_json::from_str(&content).unwrap();
     earlier["phase"] = json!("waiting");
     earlier["shards"] = json!([]);
@@ -328,7 +319,7 @@ async fn collected() -> (TestCloud, JobId, String) {
 }
 
 #[tokio::test]
-async fn a_job_json_that_was_removed_or_damaged_says_so_and_may_be_restored() {
+async fn a_removed_or_damaged_job_json_is_reported_and_may_be_restored() {
     for damage in [
         None,
         Some(""),
@@ -342,26 +333,26 @@ async fn a_job_json_that_was_removed_or_damaged_says_so_and_may_be_restored() {
             None => cloud.local.bucket.delete(&status_key).await.unwrap(),
             Some(text) => cloud.put(&status_key, text).await,
         }
-        tell(&cloud, &job, "0000".parse().unwrap());
+        notify(&cloud, &job, "0000".parse().unwrap());
         cloud.run().await;
-        let told = assert_blocked(&cloud, &job, "job.json").await;
-        assert_eq!(told["manifest"], "s3://darkroom/inbox/two.json");
+        let reported = assert_blocked(&cloud, &job, "job.json").await;
+        assert_eq!(reported["manifest"], "s3://darkroom/inbox/two.json");
         assert!(
-            told["blocker"]["what_to_do"]
+            reported["blocker"]["what_to_do"]
                 .as_str()
                 .unwrap()
                 .contains("inbox/two.json"),
-            "{told}"
+            "{reported}"
         );
-        let swept = sweep(&cloud).await;
+        let swept = cloud.sweep().await;
         assert_eq!((swept.blocked, swept.stale, messages(&cloud)), (1, 0, 0));
 
         cloud.put(&status_key, earlier).await;
         cloud.advance(SignedDuration::from_hours(3));
-        sweep(&cloud).await;
+        cloud.sweep().await;
         cloud.run().await;
         assert_eq!(
-            (markers(&cloud, &job), sweep(&cloud).await.blocked),
+            (markers(&cloud, &job), cloud.sweep().await.blocked),
             (vec!["_FAILED".to_owned()], 0),
             "{damage:?}"
         );
@@ -369,7 +360,7 @@ async fn a_job_json_that_was_removed_or_damaged_says_so_and_may_be_restored() {
 }
 
 #[tokio::test]
-async fn a_job_json_that_was_removed_comes_back_when_the_manifest_is_uploaded_again() {
+async fn a_removed_job_json_is_recreated_when_the_manifest_is_uploaded_again() {
     let (cloud, job, _) = collected().await;
     cloud
         .local
@@ -377,7 +368,7 @@ async fn a_job_json_that_was_removed_comes_back_when_the_manifest_is_uploaded_ag
         .delete(&key(&job, "job.json"))
         .await
         .unwrap();
-    tell(&cloud, &job, "0000".parse().unwrap());
+    notify(&cloud, &job, "0000".parse().unwrap());
     cloud.run().await;
     assert_blocked(&cloud, &job, "job.json").await;
     let created = cloud.gemini.batches_created();
@@ -385,7 +376,7 @@ async fn a_job_json_that_was_removed_comes_back_when_the_manifest_is_uploaded_ag
     cloud.put("inbox/two.json", manifest).await;
     cloud.run().await;
     cloud.advance(SignedDuration::from_hours(3));
-    sweep(&cloud).await;
+    cloud.sweep().await;
     cloud.run().await;
     assert_eq!(markers(&cloud, &job), ["_FAILED"]);
     assert_eq!(
@@ -395,13 +386,13 @@ async fn a_job_json_that_was_removed_comes_back_when_the_manifest_is_uploaded_ag
     );
 }
 
-/// `job.json` of another version of Darkroom is not written over.
+/// A `job.json` of another version of Darkroom is not overwritten.
 #[tokio::test]
-async fn a_job_json_of_another_form_is_left_alone() {
+async fn a_job_json_of_another_version_is_left_alone() {
     let (cloud, job, _) = collected().await;
     let newer = r#"{"job":"two","v":9,"everything":"is called otherwise"}"#;
     cloud.put(&key(&job, "job.json"), newer).await;
-    tell(&cloud, &job, "0000".parse().unwrap());
+    notify(&cloud, &job, "0000".parse().unwrap());
     super::report(&cloud, super::event(&cloud).unwrap()).await;
     assert_eq!(cloud.text(&key(&job, "job.json")).await, newer);
     assert_eq!(messages(&cloud), 1, "the message was acknowledged");

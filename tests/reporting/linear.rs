@@ -1,4 +1,4 @@
-//! How much reporting costs as jobs grow.
+//! The cost of reporting as jobs grow.
 
 use std::{sync::Mutex, time::Instant};
 
@@ -13,14 +13,14 @@ use tests::TestCloud;
 use super::{
     HEAP, count,
     made::{Spec, VARIABLES, make},
-    markers, tell, watch,
+    markers, notify, watch,
 };
 
-/// The heap is the whole process's: one measurement at a time.
+/// The heap is shared by the whole process, so measurements run one at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// A quarter of the function's memory. What plays S3 here is counted with it.
-const MOST_BYTES: usize = 64 << 20;
+/// A quarter of the function's memory. The stand-in for S3 counts as well.
+const MAX_BYTES: usize = 64 << 20;
 
 fn run<T>(test: impl Future<Output = T>) -> T {
     let _alone = ALONE
@@ -34,8 +34,8 @@ fn run<T>(test: impl Future<Output = T>) -> T {
         .block_on(test)
 }
 
-/// A job of so many items without images, a tenth of them failed, and all shards of which have just
-/// ended.
+/// Closes a job of `items` items without images, a tenth of which failed, and checks time and
+/// memory.
 async fn close(items: usize, models: usize) {
     let cloud = TestCloud::new();
     let made = make(
@@ -49,11 +49,11 @@ async fn close(items: usize, models: usize) {
     )
     .await;
     let shards = made.shards.len() as u64;
-    let asked = watch(&cloud);
+    let requests = watch(&cloud);
     made.shards
         .iter()
         .rev()
-        .for_each(|shard| tell(&cloud, &made.job, *shard));
+        .for_each(|shard| notify(&cloud, &made.job, *shard));
     let before = HEAP.current_usage();
     HEAP.reset_peak_usage();
 
@@ -80,14 +80,14 @@ async fn close(items: usize, models: usize) {
         .map(|line| &line["key"]);
     assert!(
         failed.eq(retry.iter().map(|line| &line["key"])),
-        "what failed is not what is to be asked for again"
+        "the retry manifest differs from the failed items"
     );
     assert_eq!((results.len(), retry.len()), (items, items / 10));
     assert!(
         results
             .iter()
             .all(|line| members(line).eq(members(&results[0]))),
-        "a line lacks members that others have"
+        "a line lacks members that other lines have"
     );
     assert!(
         results
@@ -95,28 +95,31 @@ async fn close(items: usize, models: usize) {
             .all(|line| members(&line["vars"]).count() == VARIABLES.len())
     );
 
-    let states = count(&asked, "GET state.json");
+    let states = count(&requests, "GET state.json");
     println!(
         "{items:>6} items of {models} models in {shards} shards: {:.2} s, {:.1} µs an item; {:.2} state reads a shard, \
          {} writes of job.json; peak {:.1} MiB",
         seconds,
         seconds * 1e6 / items as f64,
         states as f64 / shards as f64,
-        count(&asked, "PUT job.json"),
+        count(&requests, "PUT job.json"),
         peak as f64 / f64::from(1 << 20),
     );
-    // Once because it has changed, and once because the job is closed.
+    // A state is read once because it has changed, and once to close the job.
     assert_eq!(states, 2 * shards);
     assert_eq!(
-        (count(&asked, "GET plan.jsonl"), count(&asked, "GET part")),
+        (
+            count(&requests, "GET plan.jsonl"),
+            count(&requests, "GET part")
+        ),
         (1, made.chunks)
     );
     assert_eq!(
-        count(&asked, "GET request.jsonl"),
+        count(&requests, "GET request.jsonl"),
         shards,
         "a request file was read more than once"
     );
-    assert!(peak <= MOST_BYTES, "{peak} bytes");
+    assert!(peak <= MAX_BYTES, "{peak} bytes");
 }
 
 #[test]
@@ -132,7 +135,7 @@ fn closing_is_linear_in_the_images_and_flat_in_memory() {
     });
 }
 
-/// The names of an object's members.
+/// Returns the names of an object's members.
 fn members(object: &Value) -> impl Iterator<Item = &String> {
     object
         .as_object()
@@ -140,8 +143,8 @@ fn members(object: &Value) -> impl Iterator<Item = &String> {
         .flat_map(serde_json::Map::keys)
 }
 
-/// How often the state of a shard is read by `report`, on average, while a job goes through the
-/// whole chain. No image is made: Gemini refuses each.
+/// Returns how often `report` reads the state of a shard on average while a job runs through the
+/// whole chain. Gemini refuses every image.
 async fn reads_of_a_chain(shards: usize) -> f64 {
     let shard = ShardLimits {
         requests: 2,
@@ -160,7 +163,7 @@ async fn reads_of_a_chain(shards: usize) -> f64 {
         .settings(settings)
         .scenario(scenario)
         .build();
-    let asked = watch(&cloud);
+    let requests = watch(&cloud);
     let item = |number| {
         json!({ "key": format!("stone-{number:04}"), "prompt": "a stone" }).to_string() + "\n"
     };
@@ -181,17 +184,17 @@ async fn reads_of_a_chain(shards: usize) -> f64 {
         shards
     );
 
-    let reads = count(&asked, "GET state.json") as f64 / shards as f64;
+    let reads = count(&requests, "GET state.json") as f64 / shards as f64;
     println!(
         "{shards:>6} shards through the whole chain: {reads:.2} state reads a shard, {:.2} of job.json, {:.2} writes of it",
-        count(&asked, "GET job.json") as f64 / shards as f64,
-        count(&asked, "PUT job.json") as f64 / shards as f64,
+        count(&requests, "GET job.json") as f64 / shards as f64,
+        count(&requests, "PUT job.json") as f64 / shards as f64,
     );
     reads
 }
 
 #[test]
-fn states_are_read_as_often_a_shard_however_many_shards_there_are() {
+fn the_reads_of_a_state_do_not_depend_on_the_number_of_shards() {
     run(async {
         let few = reads_of_a_chain(10).await;
         let many = reads_of_a_chain(30).await;

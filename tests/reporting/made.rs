@@ -1,4 +1,4 @@
-//! Jobs as the other functions leave them, made without running those.
+//! Writes jobs as the other functions leave them, without running those.
 
 use std::collections::BTreeMap;
 
@@ -21,25 +21,25 @@ use runtime::{bucket::ObjectWriter, shard_store::Cas};
 use serde_json::json;
 use tests::TestCloud;
 
-/// Result lines of one part.
+/// The number of result lines of a chunk.
 const PART_LINES: usize = 200;
 
 /// The variables of the items.
 pub(crate) const VARIABLES: [&str; 4] = ["title", "material", "color", "status"];
 
-/// Of what size and kind a job is to be.
+/// The size and kind of a job.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spec {
     pub(crate) items: usize,
-    /// Models, which alternate from line to line.
+    /// The number of models, which alternate from line to line.
     pub(crate) models: usize,
     pub(crate) shard_requests: u32,
-    /// One of so many items fails, of all models alike. Its request has to be looked for in the
+    /// One of this number of items fails, for all models alike. Its request is looked up in the
     /// request file.
     pub(crate) every_failed: usize,
 }
 
-/// A job all of whose shards are done, with everything in the bucket but what `report` writes.
+/// A job whose shards are all done. The bucket has everything except what `report` writes.
 #[derive(Debug)]
 pub(crate) struct Made {
     pub(crate) job: JobId,
@@ -56,7 +56,7 @@ struct Building {
     count: u32,
 }
 
-/// Writes the job. Its `job.json` says no more than that it is planned.
+/// Writes the job. Its `job.json` only states that it is planned.
 pub(crate) async fn make(cloud: &TestCloud, spec: Spec) -> Made {
     let (bucket, now) = (&cloud.local.bucket, cloud.now());
     let job = JobId::new(format!("made-{}-{}", spec.items, spec.models));
@@ -70,7 +70,7 @@ pub(crate) async fn make(cloud: &TestCloud, spec: Spec) -> Made {
         .collect();
     write_lock(cloud, &job, now).await;
 
-    // The plan and the request files, as `plan` writes them, and what will be said of each request.
+    // The plan and the request files, as `plan` writes them, and the outcome of each request.
     let limits = ShardLimits {
         requests: spec.shard_requests,
         ..ShardLimits::default()
@@ -102,7 +102,7 @@ pub(crate) async fn make(cloud: &TestCloud, spec: Spec) -> Made {
             .unwrap();
         shard.end = plan.len();
         shard.count += 1;
-        shard.lines.push(part_line(
+        shard.lines.push(chunk_line(
             &line.key,
             id,
             is_failed(number, spec.every_failed),
@@ -123,7 +123,7 @@ pub(crate) async fn make(cloud: &TestCloud, spec: Spec) -> Made {
     }
 }
 
-/// One of so many in a row, each time at another place of the row.
+/// Whether an item fails: one in each row of `of` items, at a different place in each row.
 fn is_failed(number: usize, of: usize) -> bool {
     number % of == (number / of) % of
 }
@@ -149,7 +149,7 @@ fn plan_line(number: usize, model: &str, shard: ShardId) -> PlanLine {
     }
 }
 
-/// The variables of an item: each has the first, and one of the others.
+/// Returns the variables of an item: the first, and one of the others.
 fn vars(number: usize) -> BTreeMap<String, String> {
     let own = VARIABLES[1 + number % (VARIABLES.len() - 1)];
     [VARIABLES[0], own]
@@ -157,7 +157,8 @@ fn vars(number: usize) -> BTreeMap<String, String> {
         .into()
 }
 
-fn part_line(key: &RequestKey, shard: ShardId, failed: bool) -> String {
+/// Returns the chunk line of a request.
+fn chunk_line(key: &RequestKey, shard: ShardId, failed: bool) -> String {
     let status = if failed {
         Status::Blocked
     } else {
@@ -235,6 +236,7 @@ async fn finish_shard(
     count
 }
 
+/// Returns the end of a batch.
 pub(crate) fn ended(now: Timestamp) -> EndedBatch {
     EndedBatch {
         batch: BatchName::new("batches/b"),
@@ -247,14 +249,16 @@ pub(crate) fn ended(now: Timestamp) -> EndedBatch {
     }
 }
 
+/// Writes the first state of a shard.
 pub(crate) async fn create(cloud: &TestCloud, shard: Shard) {
     let Cas::Written(_) = cloud.local.deps.report.states.create(shard).await.unwrap() else {
-        panic!("there is a state already")
+        panic!("the state exists already")
     };
 }
 
+/// Writes the lock, the catalog and the mark of an open job.
 pub(crate) async fn write_lock(cloud: &TestCloud, job: &JobId, now: Timestamp) {
-    // Not the built-in one: without its own, the job would seem to have cost something else.
+    // The prices differ from the built-in ones, so that a job without its catalog has another cost.
     let catalog = Catalog::parse(&format!(
         "{}# of the deployment\n",
         Catalog::built_in().text()
@@ -304,6 +308,7 @@ async fn write_status(cloud: &TestCloud, job: &JobId, spec: Spec, shards: usize,
     write_plan(cloud, job, plan, now).await;
 }
 
+/// Writes the status of a planned job.
 pub(crate) async fn write_plan(cloud: &TestCloud, job: &JobId, plan: PlanSummary, now: Timestamp) {
     let manifest = ObjectUri {
         bucket: "darkroom".to_owned(),

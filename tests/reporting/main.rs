@@ -1,10 +1,8 @@
-//! `report` reads each state a constant number of times, closes in linear time and flat memory, and
-//! loses nothing whatever the order of its messages. How fast it is is printed, not judged.
+//! `report` reads each state a constant number of times, closes a job in linear time and flat
+//! memory, and loses nothing, whatever the order of its messages. The speed is printed and not
+//! checked.
 #![expect(clippy::unwrap_used, reason = "a test that can't continue has failed")]
-#![expect(
-    clippy::print_stdout,
-    reason = "how fast it was is shown with --nocapture"
-)]
+#![expect(clippy::print_stdout, reason = "the speed is shown with --nocapture")]
 
 mod blocked;
 mod linear;
@@ -30,14 +28,13 @@ use tests::{TestCloud, wire::FaultAction};
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
 
-/// What `report` asked of S3, and how often: `GET state.json`, `PUT job.json`, and so on.
-type Asked = Arc<Mutex<BTreeMap<String, u64>>>;
+/// How often `report` sent each request to S3, such as `GET state.json` or `PUT job.json`.
+type Requests = Arc<Mutex<BTreeMap<String, u64>>>;
 
-/// Counts at the wire what `report` asks of S3 from now on. Its own requests are told from others
-/// by their trace.
-fn watch(cloud: &TestCloud) -> Asked {
-    let asked = Asked::default();
-    let counts = Arc::clone(&asked);
+/// Counts the later requests of `report` to S3. They are recognized by their trace header.
+fn watch(cloud: &TestCloud) -> Requests {
+    let requests = Requests::default();
+    let counts = Arc::clone(&requests);
     cloud.aws.decide(move |head| {
         let trace = head
             .headers
@@ -47,7 +44,7 @@ fn watch(cloud: &TestCloud) -> Asked {
         if trace.contains("report:") && !head.headers.contains_key("x-amz-target") {
             let path = head.uri.path();
             let name = if path.contains("/results/") {
-                "part"
+                "chunk"
             } else {
                 path.rsplit('/').next().unwrap_or_default()
             };
@@ -59,15 +56,21 @@ fn watch(cloud: &TestCloud) -> Asked {
         }
         FaultAction::Pass
     });
-    asked
+    requests
 }
 
-fn count(asked: &Asked, what: &str) -> u64 {
-    asked.lock().unwrap().get(what).copied().unwrap_or_default()
+/// Returns how often a request was sent.
+fn count(requests: &Requests, request: &str) -> u64 {
+    requests
+        .lock()
+        .unwrap()
+        .get(request)
+        .copied()
+        .unwrap_or_default()
 }
 
-/// Sends what a function sends that has changed a shard.
-fn tell(cloud: &TestCloud, job: &JobId, shard: ShardId) {
+/// Sends the message of a function that has changed a shard.
+fn notify(cloud: &TestCloud, job: &JobId, shard: ShardId) {
     let body = serde_json::to_string(&JobMessage::of_shard(job, shard)).unwrap();
     cloud
         .local
@@ -76,8 +79,8 @@ fn tell(cloud: &TestCloud, job: &JobId, shard: ShardId) {
         .unwrap();
 }
 
-/// Sends what a person or a sweep sends.
-fn tell_of_all(cloud: &TestCloud, job: &JobId) {
+/// Sends the message of an operator or a sweep, which concerns the whole job.
+fn notify_of_job(cloud: &TestCloud, job: &JobId) {
     let body = serde_json::to_string(&JobMessage::new(job)).unwrap();
     cloud
         .local
@@ -86,7 +89,8 @@ fn tell_of_all(cloud: &TestCloud, job: &JobId) {
         .unwrap();
 }
 
-/// An event with the messages that (reports) has now, ten at the most; none if it has none.
+/// Receives up to ten messages of the queue `reports` as one event. Returns `None` if there are
+/// none.
 fn event(cloud: &TestCloud) -> Option<SqsEvent> {
     let deliveries = cloud.local.queues.receive(REPORTS, 10, None).unwrap();
     let records: Vec<Value> = deliveries
@@ -101,7 +105,7 @@ fn event(cloud: &TestCloud) -> Option<SqsEvent> {
     (!records.is_empty()).then(|| serde_json::from_value(json!({ "Records": records })).unwrap())
 }
 
-/// Has `report` handle an event, and deletes what it has acknowledged.
+/// Passes an event to `report` and deletes the messages that it acknowledges.
 async fn report(cloud: &TestCloud, event: SqsEvent) {
     let handles: BTreeMap<String, String> = event
         .records
@@ -125,11 +129,12 @@ async fn report(cloud: &TestCloud, event: SqsEvent) {
     }
 }
 
+/// Reads the status of a job.
 async fn status(cloud: &TestCloud, job: &JobId) -> Value {
     cloud.json(&format!("jobs/{job}/job.json")).await
 }
 
-/// The markers that a job has.
+/// Returns the markers of a job.
 fn markers(cloud: &TestCloud, job: &JobId) -> Vec<String> {
     let names = std::fs::read_dir(cloud.path_of(&format!("jobs/{job}"))).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());

@@ -1,4 +1,4 @@
-//! Messages that are lost, doubled and out of order, and reporters that get into each other's way.
+//! Messages that are lost, repeated and out of order, and concurrent invocations of `report`.
 
 use std::{
     future::pending,
@@ -26,11 +26,11 @@ use tokio::runtime::Handle;
 use super::{
     count, event,
     made::{create, ended, write_lock, write_plan},
-    markers, report, status, tell, tell_of_all, watch,
+    markers, notify, notify_of_job, report, status, watch,
 };
 
-/// A job of so many shards that are planned, with one request each and an empty plan: it is not to
-/// be closed.
+/// Writes a job of `shards` planned shards with one request each. Its plan is empty, so it is never
+/// closed.
 async fn planned(cloud: &TestCloud, shards: u32) -> JobId {
     let (job, now) = (JobId::new("merged-1"), cloud.now());
     write_lock(cloud, &job, now).await;
@@ -53,6 +53,7 @@ async fn planned(cloud: &TestCloud, shards: u32) -> JobId {
     job
 }
 
+/// Reads the state of a shard with its version.
 async fn stored(cloud: &TestCloud, job: &JobId, shard: ShardId) -> StoredShard {
     cloud
         .local
@@ -65,6 +66,7 @@ async fn stored(cloud: &TestCloud, job: &JobId, shard: ShardId) -> StoredShard {
         .unwrap()
 }
 
+/// Writes the next phase of a shard.
 async fn enter(cloud: &TestCloud, job: &JobId, shard: ShardId, phase: Phase) {
     let stored = stored(cloud, job, shard).await;
     let next = stored.shard.enter(phase, stored.shard.deadline);
@@ -77,11 +79,11 @@ async fn enter(cloud: &TestCloud, job: &JobId, shard: ShardId, phase: Phase) {
         .await
         .unwrap()
     else {
-        panic!("somebody else has changed the state")
+        panic!("another writer has changed the state")
     };
 }
 
-/// The phase after this one, of those that a shard goes through.
+/// Returns the phase after this one, in the order of a shard that succeeds.
 fn following(cloud: &TestCloud, phase: &Phase) -> Option<Phase> {
     let now = cloud.now();
     let submitted = |finished| {
@@ -102,19 +104,19 @@ fn following(cloud: &TestCloud, phase: &Phase) -> Option<Phase> {
         Phase::Uploading { .. } => Some(submitted(0)),
         Phase::Submitted(Submitted { finished: 0, .. }) => Some(submitted(1)),
         Phase::Submitted(_) => Some(Phase::Ready { ended: ended(now) }),
-        // Open for ever: these jobs have no plan to be closed by.
+        // The shard stays open, because these jobs have no plan to be closed with.
         Phase::Ready { .. } => None,
-        _ => panic!("{phase:?} is not gone through here"),
+        _ => panic!("{phase:?} does not occur here"),
     }
 }
 
-/// Has a shard enter the phase after its own.
+/// Advances a shard to its next phase.
 async fn advance(cloud: &TestCloud, job: &JobId, shard: ShardId) {
     let phase = stored(cloud, job, shard).await.shard.phase;
     enter(cloud, job, shard, following(cloud, &phase).unwrap()).await;
 }
 
-/// The shards in some order, each as often as it enters another phase.
+/// Returns the shards in a random order, each as often as it changes its phase.
 fn changes(rng: &mut fastrand::Rng, shards: u32) -> Vec<ShardId> {
     let mut changes: Vec<ShardId> = (0..shards)
         .flat_map(|number| [ShardId::first(number); 4])
@@ -123,18 +125,18 @@ fn changes(rng: &mut fastrand::Rng, shards: u32) -> Vec<ShardId> {
     changes
 }
 
-/// The entries of `job.json`, and those that the states give.
+/// Returns the entries of `job.json`, and the entries that the states result in.
 async fn entries(cloud: &TestCloud, job: &JobId) -> (serde_json::Value, serde_json::Value) {
-    let told = status(cloud, job).await["shards"].clone();
+    let reported = status(cloud, job).await["shards"].clone();
     let mut states = Vec::new();
-    for entry in told.as_array().unwrap() {
+    for entry in reported.as_array().unwrap() {
         let id: ShardId = entry["shard"].as_str().unwrap().parse().unwrap();
         states.push(ShardStatus::from(&stored(cloud, job, id).await.shard));
     }
-    (told, json!(states))
+    (reported, json!(states))
 }
 
-/// Handles what (reports) has until it has nothing, two events at a time.
+/// Handles all messages of `reports`, two events at a time.
 async fn drain(cloud: &TestCloud) {
     loop {
         match (event(cloud), event(cloud)) {
@@ -150,7 +152,7 @@ async fn drain(cloud: &TestCloud) {
     }
 }
 
-/// Handles what (reports) has now. What comes back later is left for later.
+/// Handles the messages of `reports` that are visible now.
 async fn handle_due(cloud: &TestCloud) {
     while let Some(event) = event(cloud) {
         report(cloud, event).await;
@@ -158,7 +160,7 @@ async fn handle_due(cloud: &TestCloud) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_the_order_of_the_messages_the_entries_are_the_last_states() {
+async fn the_entries_are_the_last_states_whatever_the_order_of_the_messages() {
     for seed in 0..10 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let cloud = TestCloud::new();
@@ -166,34 +168,34 @@ async fn whatever_the_order_of_the_messages_the_entries_are_the_last_states() {
         let job = planned(&cloud, shards).await;
         for id in changes(&mut rng, shards) {
             advance(&cloud, &job, id).await;
-            // Messages are lost, doubled, and handled late.
+            // Messages are lost, repeated, and handled late.
             for _ in 0..rng.u32(..3) {
-                tell(&cloud, &job, id);
+                notify(&cloud, &job, id);
             }
             match rng.u32(..6) {
                 0 => drain(&cloud).await,
-                1 => tell_of_all(&cloud, &job),
+                1 => notify_of_job(&cloud, &job),
                 2 => handle_due(&cloud).await,
                 _ => cloud.advance(SignedDuration::from_secs(2)),
             }
         }
-        // The last change of each shard is told, as the function tells it that has changed it.
-        (0..shards).for_each(|number| tell(&cloud, &job, ShardId::first(number)));
+        // The message about the last change of each shard is never lost.
+        (0..shards).for_each(|number| notify(&cloud, &job, ShardId::first(number)));
         drain(&cloud).await;
-        let (told, states) = entries(&cloud, &job).await;
-        assert_eq!(told, states, "seed {seed}");
+        let (reported, states) = entries(&cloud, &job).await;
+        assert_eq!(reported, states, "seed {seed}");
         let phase = status(&cloud, &job).await["phase"].clone();
         assert_eq!(
-            (told.as_array().unwrap().len(), phase),
+            (reported.as_array().unwrap().len(), phase),
             (shards as usize, json!("collecting"))
         );
     }
 }
 
-/// A reporter has read `job.json` and a state. Before it writes, the shard changes again, and
-/// another reporter writes that.
+/// An invocation has read `job.json` and a state. Before it writes, the shard changes again, and
+/// another invocation writes that change.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reporter_that_was_overtaken_does_not_write_what_it_read_before() {
+async fn an_overtaken_invocation_does_not_write_its_old_state() {
     let cloud = Arc::new(TestCloud::new());
     let job = planned(&cloud, 2).await;
     let id = ShardId::first(0);
@@ -216,7 +218,7 @@ async fn a_reporter_that_was_overtaken_does_not_write_what_it_read_before() {
                 Handle::current().block_on(async {
                     let phase = stored(&its, &its_job, id).await.shard.phase;
                     enter(&its, &its_job, id, following(&its, &phase).unwrap()).await;
-                    tell(&its, &its_job, id);
+                    notify(&its, &its_job, id);
                     report(&its, event(&its).unwrap()).await;
                 });
             });
@@ -224,17 +226,20 @@ async fn a_reporter_that_was_overtaken_does_not_write_what_it_read_before() {
         FaultAction::Pass
     });
     cloud.advance(SignedDuration::from_mins(1));
-    tell(&cloud, &job, id);
+    notify(&cloud, &job, id);
     report(&cloud, event(&cloud).unwrap()).await;
     assert!(overtaken.load(Ordering::SeqCst));
-    let (told, states) = entries(&cloud, &job).await;
-    assert_eq!((&told, &told[0]["phase"]), (&states, &json!("submitted")));
+    let (reported, states) = entries(&cloud, &job).await;
+    assert_eq!(
+        (&reported, &reported[0]["phase"]),
+        (&states, &json!("submitted"))
+    );
     drain(&cloud).await;
     assert_eq!(entries(&cloud, &job).await.0, states);
 }
 
 #[tokio::test]
-async fn a_round_that_its_parent_names_is_seen_before_it_sends_a_message() {
+async fn a_round_that_its_parent_names_is_reported_before_it_sends_a_message() {
     let cloud = TestCloud::new();
     let job = planned(&cloud, 1).await;
     let (first, now) = (ShardId::first(0), cloud.now());
@@ -260,7 +265,7 @@ async fn a_round_that_its_parent_names_is_seen_before_it_sends_a_message() {
         },
     )
     .await;
-    tell(&cloud, &job, first);
+    notify(&cloud, &job, first);
     drain(&cloud).await;
     let status = status(&cloud, &job).await;
     assert_eq!(
@@ -271,21 +276,20 @@ async fn a_round_that_its_parent_names_is_seen_before_it_sends_a_message() {
 }
 
 #[tokio::test]
-async fn a_message_about_a_shard_that_never_was_is_acknowledged_and_says_nothing() {
+async fn a_message_about_an_unknown_shard_is_acknowledged_and_changes_nothing() {
     let cloud = TestCloud::new();
     let job = planned(&cloud, 1).await;
     let before = status(&cloud, &job).await;
     for id in [ShardId::first(7), ShardId::first(0).next_round()] {
-        tell(&cloud, &job, id);
+        notify(&cloud, &job, id);
     }
     drain(&cloud).await;
     assert_eq!(status(&cloud, &job).await, before);
 }
 
-/// One of many messages can't be read, and one is about a job that isn't there. They come back, the
-/// others are handled.
+/// One message can't be read, and one is about an unknown job. Only these two are redelivered.
 #[tokio::test]
-async fn messages_that_fail_do_not_fail_those_that_they_come_with() {
+async fn a_failed_message_does_not_fail_the_others() {
     let cloud = TestCloud::new();
     let job = planned(&cloud, 3).await;
     enter(&cloud, &job, ShardId::first(1), Phase::Cancelled).await;
@@ -297,8 +301,8 @@ async fn messages_that_fail_do_not_fail_those_that_they_come_with() {
             aws_sim::queue::Outgoing::new("{\"v\":1}".to_owned()),
         )
         .unwrap();
-    tell(&cloud, &JobId::new("gone-1"), ShardId::first(0));
-    tell(&cloud, &job, ShardId::first(1));
+    notify(&cloud, &JobId::new("gone-1"), ShardId::first(0));
+    notify(&cloud, &job, ShardId::first(1));
     cloud.advance(SignedDuration::from_mins(1));
     let event = event(&cloud).unwrap();
     assert_eq!(event.records.len(), 3);
@@ -311,31 +315,31 @@ async fn messages_that_fail_do_not_fail_those_that_they_come_with() {
     );
 }
 
-/// Bytes of `job.json` that are written for a job whose shards change one by one, a quarter of a
-/// minute apart, per shard.
-async fn bytes_a_shard(shards: u32) -> u64 {
+/// Returns how many bytes of `job.json` are written per shard while the shards of a job change one
+/// by one, 15 seconds apart.
+async fn bytes_per_shard(shards: u32) -> u64 {
     let cloud = TestCloud::new();
     let job = planned(&cloud, shards).await;
-    let asked = watch(&cloud);
+    let requests = watch(&cloud);
     let mut rng = fastrand::Rng::with_seed(7);
     for id in changes(&mut rng, shards) {
         advance(&cloud, &job, id).await;
-        tell(&cloud, &job, id);
+        notify(&cloud, &job, id);
         cloud.advance(SignedDuration::from_secs(15));
-        // As the function has them: all that is due, in one event.
+        // The function receives all due messages in one event.
         host::run(&cloud.local, WaitMode::Jump, pending(), async || Ok(true))
             .await
             .unwrap();
     }
     cloud.run().await;
-    let (told, states) = entries(&cloud, &job).await;
-    assert_eq!(told, states);
+    let (reported, states) = entries(&cloud, &job).await;
+    assert_eq!(reported, states);
     let bytes = std::fs::metadata(cloud.path_of(&format!("jobs/{job}/job.json")))
         .unwrap()
         .len();
     let (writes, reads) = (
-        count(&asked, "PUT job.json"),
-        count(&asked, "GET state.json"),
+        count(&requests, "PUT job.json"),
+        count(&requests, "GET state.json"),
     );
     println!(
         "{shards:>6} shards: job.json has {bytes} bytes at the end, written {writes} times; {reads} state reads"
@@ -344,7 +348,7 @@ async fn bytes_a_shard(shards: u32) -> u64 {
 }
 
 #[tokio::test]
-async fn what_is_written_of_a_job_does_not_grow_with_the_square_of_its_shards() {
-    let (few, many) = (bytes_a_shard(100).await, bytes_a_shard(300).await);
+async fn the_bytes_written_per_shard_do_not_grow_with_the_number_of_shards() {
+    let (few, many) = (bytes_per_shard(100).await, bytes_per_shard(300).await);
     assert!(many <= 2 * few, "{few} bytes a shard of 100, {many} of 300");
 }

@@ -1,12 +1,12 @@
-//! The fault harness: it tries to break the promise that every image is paid for once, kept, and
-//! put in its place.
+//! The fault harness: it tries to break the guarantee that every image is paid for once, kept, and
+//! stored under its key.
 //!
-//! It is a discrete-event simulation of the real functions, with their real clients, of its own
-//! making: every wire request of every invocation stops at a *gate*, and one scheduler alone
-//! decides which goes on next, which message is delivered next, when time passes, and what goes
-//! wrong. So a schedule is a seed, or a list of numbered requests with what goes wrong at each, and
-//! gives the same wire log whenever it is run. What came of it is judged by what the simulated
-//! Gemini knows that it made and what lies in the bucket, never by what the functions say.
+//! The harness is a discrete-event simulation of the real functions with their real clients. An
+//! *interceptor* holds every request of every invocation until one scheduler decides which request
+//! is sent next, which message is delivered next, when time passes, and what fails. A schedule is a
+//! seed, or a list of numbered requests with a fault at each, and always gives the same log. The
+//! oracle judges the result by the records of the simulated Gemini and the contents of the bucket,
+//! never by what the functions report.
 
 mod cloud;
 mod draw;

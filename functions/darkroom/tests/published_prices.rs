@@ -1,11 +1,10 @@
-//! The arithmetic that is published: 10,000 images of 1K, at the prices of 23 March 2026.
+//! Estimates agree with published totals: 10,000 images of 1K at the prices of 23 March 2026.
 //!
-//! $670 and $340 for 3.1 Flash Image, $1,340 and $670 for 3 Pro Image are what the output images
-//! cost, at the price of one image as the price page prints it, which is rounded to a tenth of a
-//! cent. They leave out what goes in (text, reference pictures) and thoughts. A bill goes by
-//! tokens, not by images, so it differs by the rounding: 1,120 tokens are $0.0672 where $0.067 is
-//! printed.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+//! The published totals are $670 and $340 for 3.1 Flash Image, and $1,340 and $670 for 3 Pro Image,
+//! interactive and in batches. They multiply the price of one image as the price page prints it,
+//! rounded to a tenth of a cent, and exclude input tokens and thinking tokens. A bill counts
+//! tokens, so it differs by that rounding: 1,120 tokens cost $0.0672 where the page prints $0.067.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use darkroom::{
     batch_bounds::BatchBounds,
@@ -18,7 +17,8 @@ use darkroom::{
 
 const IMAGES: u64 = 10_000;
 
-/// Model, then what so many images cost one by one and in batches: as published, and by tokens.
+/// The model, and the price of [`IMAGES`] images, interactive and in batches: as published, and
+/// computed from tokens.
 const PUBLISHED: [(&str, [&str; 2], [&str; 2]); 2] = [
     (
         "gemini-3.1-flash-image-preview",
@@ -40,8 +40,7 @@ fn usd(text: &str) -> Usd {
     text.parse().unwrap()
 }
 
-/// What a manifest of so many images of `model` is estimated at on that day, and how many images it
-/// asks for.
+/// The number of images and the estimate of a manifest of [`IMAGES`] images of `model` on that day.
 fn estimated(model: &str, prompt: &str) -> (u64, Estimate) {
     let catalog = catalog();
     let sidecar = Sidecar::default();

@@ -1,31 +1,32 @@
-//! `aws-chunked`: how the SDKs of AWS send a body whose checksum comes after it
+//! `aws-chunked`: the encoding in which the SDKs of AWS send a body with a trailing checksum
 //! (<https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html>, read 2026-11).
 
-/// Takes such a body in pieces and gives what is in it.
+/// A decoder that receives the body in pieces. Each variant is a position in the body.
 #[derive(Debug)]
 pub(crate) enum AwsChunked {
-    /// In the line before a chunk, which says in hexadecimal how long it is; so far.
+    /// In the line before a chunk, which holds its size in hexadecimal. The field has the line so
+    /// far.
     Size(Vec<u8>),
-    /// In a chunk, of which so many bytes are still to come.
+    /// In a chunk, with the number of bytes that are missing.
     Data(usize),
-    /// In the line end after a chunk.
+    /// In the line break after a chunk.
     End,
     /// In the trailers.
     Trailers,
 }
 
-/// The line before a chunk says no size.
+/// The line before a chunk holds no size.
 #[derive(Debug, thiserror::Error)]
 #[error("no aws-chunked body")]
 pub(crate) struct NotChunked;
 
 impl AwsChunked {
-    /// The start of a body.
+    /// Starts at the beginning of a body.
     pub(crate) fn new() -> Self {
         Self::Size(Vec::new())
     }
 
-    /// Takes the next bytes, and gives `sink` those that are content.
+    /// Decodes the next bytes and passes the content to `sink`.
     pub(crate) fn feed(
         &mut self,
         mut bytes: &[u8],
@@ -63,7 +64,7 @@ impl AwsChunked {
         Ok(())
     }
 
-    /// Whether the last chunk was seen.
+    /// Whether the last chunk has ended.
     pub(crate) fn is_complete(&self) -> bool {
         matches!(self, Self::Trailers)
     }
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn content_is_the_same_however_the_body_is_cut() {
+    fn the_content_does_not_depend_on_the_pieces() {
         let body = b"5\r\nhello\r\na;chunk-signature=0\r\n, chunked \r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n";
         for piece in 1..body.len() {
             assert_eq!(

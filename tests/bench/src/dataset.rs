@@ -1,5 +1,5 @@
-//! A dataset: a responses file as Gemini writes it, and the list of what a correct collector stores
-//! of it.
+//! A dataset: a responses file as Gemini writes it, and the list of images that a correct collector
+//! stores.
 
 use std::{
     fs::{self, File},
@@ -26,14 +26,14 @@ pub(crate) struct Dataset {
 pub(crate) struct Expected {
     /// The request key. Its image is a PNG.
     pub(crate) key: String,
-    /// Its length.
+    /// The size in bytes.
     pub(crate) bytes: u64,
-    /// Its CRC-32, of ISO-HDLC.
+    /// The CRC-32 (ISO-HDLC).
     pub(crate) crc32: u32,
 }
 
 impl Dataset {
-    /// The dataset `name` in `folder`, whether or not it is there.
+    /// Names the dataset `name` in `folder`, which may not exist.
     pub(crate) fn new(folder: impl Into<PathBuf>, name: impl Into<String>) -> Self {
         Self {
             folder: folder.into(),
@@ -41,12 +41,12 @@ impl Dataset {
         }
     }
 
-    /// Its name, which is also the name of its file at Gemini.
+    /// Returns its name, which is also the name of its file at Gemini.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// The responses file.
+    /// Returns the path of the responses file.
     pub(crate) fn responses(&self) -> PathBuf {
         self.folder.join(format!("{}.jsonl", self.name))
     }
@@ -55,17 +55,17 @@ impl Dataset {
         self.folder.join(format!("{}.json", self.name))
     }
 
-    /// Whether it was made to its end.
+    /// Whether it was generated completely.
     pub(crate) fn is_complete(&self) -> bool {
         self.list().exists()
     }
 
-    /// Writes the list, by which the dataset is complete.
+    /// Writes the list, which completes the dataset.
     pub(crate) fn complete(&self, images: &[Expected]) -> anyhow::Result<()> {
         Ok(fs::write(self.list(), serde_json::to_vec(images)?)?)
     }
 
-    /// Its images, in the order of the responses file.
+    /// Reads the list of images, in the order of the responses file.
     pub(crate) fn images(&self) -> anyhow::Result<Vec<Expected>> {
         let file = File::open(self.list())
             .with_context(|| format!("there is no dataset {}", self.name))?;

@@ -1,4 +1,4 @@
-//! Gemini's side: the download of responses files.
+//! The stand-in for Gemini: downloads of responses files.
 
 use std::{
     fs::File,
@@ -19,13 +19,13 @@ use seam::transport::{Body, BoxError, BoxFuture, Transport, TransportError, empt
 
 use crate::dataset::Dataset;
 
-/// Bytes read from a file at once.
+/// The number of bytes to read from a file at once.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// Answers `GET /<version>/files/<dataset>:download` with the dataset's responses file, always the
-/// whole of it.
+/// Responds to `GET /<version>/files/<dataset>:download` with the whole responses file of the
+/// dataset.
 pub(crate) struct Downloads {
-    /// Where datasets are kept.
+    /// The folder of the datasets.
     pub(crate) folder: PathBuf,
 }
 
@@ -61,7 +61,7 @@ impl Downloads {
     }
 }
 
-/// The file comes from the page cache, so reading it blocks nobody for long.
+/// Reads a file in pieces. It is in the page cache, so a read does not block for long.
 fn pieces(mut file: File) -> impl Iterator<Item = Result<Frame<Bytes>, BoxError>> {
     let mut next = move || -> io::Result<Option<Bytes>> {
         let mut piece = vec![0; PIECE_BYTES];

@@ -1,8 +1,9 @@
-//! The floor: the least that any collector must do, and nothing else.
+//! The floor: the minimum that any collector must do.
 //!
-//! One blocking connection each way. Records are decrypted where the kernel put them, base64 is
-//! decoded out of them, and an image is encrypted from where it was decoded. It knows one form of
-//! line only, keeps nothing, retries nothing, signs nothing: a measure, not a collector.
+//! It uses one blocking connection in each direction. Records are decrypted in place, base64 is
+//! decoded from them, and an image is encrypted from where it was decoded. It accepts one form of
+//! line, stores no state, retries nothing and signs nothing, so it is a measure and not a
+//! collector.
 
 mod http;
 mod images;
@@ -16,7 +17,7 @@ use self::{
     tls::Connection,
 };
 
-/// What the floor is told.
+/// The arguments of the floor.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Gemini's address.
@@ -33,7 +34,7 @@ pub(crate) struct Arguments {
     dataset: String,
 }
 
-/// Collects a dataset.
+/// Downloads a dataset and uploads its images.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let (gemini, aws) = (
         Address::parse(&arguments.gemini)?,

@@ -1,4 +1,4 @@
-//! Makes datasets: the same images, and the same files, on every machine.
+//! Generates datasets with the same images and files on every machine.
 
 use std::{
     fs::{self, File},
@@ -14,17 +14,17 @@ use serde_json::json;
 
 use crate::dataset::{Dataset, Expected};
 
-/// Where the generator of random bytes starts.
+/// The seed of the random bytes.
 const SEED: u64 = 7;
 
-/// How large images are.
+/// The range of image sizes, in bytes.
 const IMAGE_BYTES: RangeInclusive<usize> = 1_200_000..=2_800_000;
 
-/// The width and height that images say they have.
+/// The width and height in the headers of the images.
 const SIDE: u32 = 1024;
 
-/// Makes a dataset whose responses file has `bytes` bytes, and no more than one line beyond;
-/// nothing if it is there.
+/// Generates a dataset whose responses file has `bytes` bytes, exceeded by at most one line. Does
+/// nothing if the dataset exists.
 pub(crate) fn generate(dataset: &Dataset, bytes: u64) -> anyhow::Result<()> {
     if dataset.is_complete() {
         return Ok(());
@@ -55,13 +55,13 @@ pub(crate) fn generate(dataset: &Dataset, bytes: u64) -> anyhow::Result<()> {
     dataset.complete(&images)
 }
 
-/// A PNG by its header (PNG 1.2 §4.1.1); what follows can't be compressed, as in real ones.
+/// Returns the header of a PNG (PNG 1.2 §4.1.1), followed by bytes that can't be compressed.
 fn image(random: &mut Rng) -> Vec<u8> {
     let mut image = vec![0; random.usize(IMAGE_BYTES)];
     let mut header = b"IHDR".to_vec();
     header.extend(SIDE.to_be_bytes());
     header.extend(SIDE.to_be_bytes());
-    // 8 bits, RGB, deflate, adaptive filters, not interlaced.
+    // The fields are 8 bits, RGB, deflate, adaptive filters, and no interlacing.
     header.extend([8, 2, 0, 0, 0]);
     header.extend(crc32(&header).to_be_bytes());
     let start = [b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0d", header.as_slice()].concat();
@@ -72,11 +72,12 @@ fn image(random: &mut Rng) -> Vec<u8> {
 }
 
 fn crc32(bytes: &[u8]) -> u32 {
-    // A CRC of 32 bits, in the low ones.
+    // The low 32 bits hold the CRC.
     checksum(Crc32IsoHdlc, bytes) as u32
 }
 
-/// A line of a responses file (<https://ai.google.dev/gemini-api/docs/batch-api>, read 2026-11).
+/// Returns a line of a responses file (<https://ai.google.dev/gemini-api/docs/batch-api>, read
+/// 2026-11).
 fn line(key: &str, image: &[u8]) -> anyhow::Result<Vec<u8>> {
     let part = json!({ "inlineData": { "mimeType": "image/png", "data": STANDARD.encode_to_string(image) } });
     let usage = json!({

@@ -1,5 +1,5 @@
-//! Who the services say they are: a certificate for loopback, and the authority to trust for it.
-//! Made at every start.
+//! The identity of the services: a certificate for loopback, and its authority. Both are created at
+//! each start.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -12,10 +12,10 @@ use rustls::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// The name that the services are called by.
+/// The host name of the services.
 pub(crate) const HOST: &str = "localhost";
 
-/// Makes both; the authority's certificate is written to `authority` as PEM.
+/// Creates both, and writes the certificate of the authority to `authority` as PEM.
 pub(crate) fn acceptor(authority: &Path) -> anyhow::Result<TlsAcceptor> {
     let mut issuer = CertificateParams::new([])?;
     issuer.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

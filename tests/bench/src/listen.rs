@@ -1,5 +1,5 @@
-//! HTTP/1.1 over TLS, or plain, in front of a service. It reads from sockets in large pieces: what
-//! the services cost is not measured, but what they are too slow for is.
+//! HTTP/1.1, over TLS or plain, for a service. Sockets are read in large pieces, because slow
+//! services would distort the measurement.
 
 use std::{net::Ipv4Addr, sync::Arc};
 
@@ -14,10 +14,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// Bytes asked of a socket at once.
+/// The number of bytes to read from a socket at once.
 const READ_BYTES: usize = 256 << 10;
 
-/// Listens on a free port of loopback, which comes back, and answers from then on.
+/// Listens on a free port of loopback. Returns the port.
 pub(crate) async fn listen(
     tls: Option<TlsAcceptor>,
     service: Arc<dyn Transport>,
@@ -32,6 +32,7 @@ pub(crate) async fn listen(
     Ok(port)
 }
 
+/// Serves a connection.
 async fn converse(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
@@ -45,7 +46,7 @@ async fn converse(
     }
 }
 
-/// Answers what comes on a connection, until the client hangs up or the service fails.
+/// Responds to the requests of a connection until the client disconnects or the service fails.
 async fn answer(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     service: Arc<dyn Transport>,

@@ -1,8 +1,8 @@
-//! What `tests/bench/run` measures the collector with: result files, the services on loopback
-//! behind TLS, and the floor.
+//! The parts of the benchmark of `tests/bench/run`: datasets, the services on loopback behind TLS,
+//! and the floor.
 //!
-//! The collector itself is not here: it is the `collect` binary as it goes to Lambda, with an event
-//! from a stand-in of Lambda's runtime API.
+//! The collector is the `collect` binary as it is deployed to Lambda. It receives its event from a
+//! stand-in for Lambda's runtime API.
 
 mod aws_chunked;
 mod dataset;
@@ -29,25 +29,25 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Part {
-    /// Makes a result file and the list of its images, unless they are there.
+    /// Generates a responses file and the list of its images, unless they exist.
     Generate {
-        /// Where datasets are kept.
+        /// The folder of the datasets.
         #[arg(long)]
         folder: PathBuf,
-        /// Its name.
+        /// The name of the dataset.
         #[arg(long)]
         dataset: String,
-        /// About how many bytes the result file has.
+        /// The approximate size of the responses file, in bytes.
         #[arg(long)]
         bytes: u64,
     },
     /// Serves Gemini, S3, SQS and Lambda's runtime API on loopback until its input ends.
     Serve {
-        /// Where datasets are kept.
+        /// The folder of the datasets.
         #[arg(long)]
         folder: PathBuf,
     },
-    /// Does the least that any collector must do.
+    /// Does the minimum that any collector must do.
     Floor(floor::Arguments),
 }
 

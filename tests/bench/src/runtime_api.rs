@@ -1,4 +1,4 @@
-//! Lambda's side: the runtime API, with one event
+//! The stand-in for Lambda: the runtime API, with one event
 //! (<https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>, read 2026-11).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,15 +10,15 @@ use seam::{
     transport::{Body, BoxError, BoxFuture, Transport, TransportError, empty, full},
 };
 
-/// Gives the event that is there to whoever asks for the next one. Who asks when there is none is
-/// hung up on, so that a function ends after its event.
+/// Returns the event to the next request for one. A request without an event is disconnected, so
+/// that the function ends after its event.
 pub(crate) struct RuntimeApi {
     clock: Clock,
     event: Mutex<Option<String>>,
 }
 
 impl RuntimeApi {
-    /// Without an event.
+    /// Creates the API without an event.
     pub(crate) fn new(clock: Clock) -> Self {
         Self {
             clock,
@@ -26,7 +26,7 @@ impl RuntimeApi {
         }
     }
 
-    /// The event to give next.
+    /// Sets the next event.
     pub(crate) fn offer(&self, event: String) {
         *self.event() = Some(event);
     }

@@ -1,8 +1,8 @@
-//! All services of one benchmark in one process, which `tests/bench/run` talks to by lines.
+//! All services of a benchmark in one process, which `tests/bench/run` controls with lines.
 //!
-//! It first writes where everything is, as one JSON object. Then `begin <dataset>` makes it forget
-//! what was stored, and get a shard ready for `collect`; `end` says what was stored since. Each is
-//! answered by one line.
+//! It first writes the addresses as one JSON object. `begin <dataset>` resets the tally and
+//! prepares a shard for `collect`. `end` returns what was stored since. The response to each is one
+//! line.
 
 use std::{
     fs,
@@ -35,27 +35,28 @@ use crate::{
     sink::Sink,
 };
 
-/// Serves until its input ends.
+/// Serves until standard input ends.
 #[tokio::main(flavor = "current_thread")]
 pub(crate) async fn serve(folder: &Path) -> anyhow::Result<()> {
     let (services, addresses) = Services::start(folder).await?;
-    say(&addresses)?;
+    respond(&addresses)?;
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let mut job = None;
     while let Some(line) = lines.next_line().await? {
         match (line.split_once(' '), &job) {
             (Some(("begin", dataset)), _) => {
                 job = Some(services.begin(dataset).await?);
-                say(&json!({}))?;
+                respond(&json!({}))?;
             }
-            (None, Some(job)) if line == "end" => say(&services.outcome(job).await?)?,
+            (None, Some(job)) if line == "end" => respond(&services.outcome(job).await?)?,
             _ => anyhow::bail!("expected `begin <dataset>`, then `end`; got {line}"),
         }
     }
     Ok(())
 }
 
-fn say(answer: &Value) -> io::Result<()> {
+/// Writes a line of JSON to standard output.
+fn respond(answer: &Value) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{answer}")?;
     out.flush()
@@ -70,7 +71,7 @@ struct Services {
 }
 
 impl Services {
-    /// Starts all of them, and says where they are.
+    /// Starts all services. Returns their addresses as well.
     async fn start(folder: &Path) -> anyhow::Result<(Self, Value)> {
         let root = folder.join("cloud");
         if root.exists() {
@@ -103,7 +104,7 @@ impl Services {
         ))
     }
 
-    /// Expects a candidate's images of `dataset`. The job that `collect` works on comes back.
+    /// Expects the images of `dataset`. Returns the job that `collect` works on.
     async fn begin(&self, dataset: &str) -> anyhow::Result<JobId> {
         let dataset = Dataset::new(&self.folder, dataset);
         let images = dataset.images()?;
@@ -114,15 +115,15 @@ impl Services {
         Ok(job)
     }
 
-    /// What the candidate stored, and where `collect` left its shard.
+    /// Returns what was stored, and the phase of the shard.
     async fn outcome(&self, job: &JobId) -> anyhow::Result<Value> {
         Ok(json!({ "tally": self.sink.tally(), "phase": shard::phase(&self.cloud, job).await? }))
     }
 }
 
-/// The stand-ins for S3 and SQS, for plans, states, parts and messages, behind the sink for images.
+/// Opens the stand-ins for S3 and SQS, for everything except images, behind the sink for images.
 fn cloud(root: &Path) -> anyhow::Result<(Cloud, Arc<Sink>)> {
-    // Nothing here asks Gemini; only `collect` does, and with a client of its own.
+    // This process sends no request to Gemini. `collect` does so with its own client.
     let key = Arc::new(KeySource::fixed(ApiKey::new("unused")?));
     let gemini = Gemini::over_https(gemini::Settings::new(key))?;
     let mut stand_ins = None;

@@ -1,5 +1,4 @@
-//! The shard that `collect` is asked to read: planned, submitted, its batch ended, nothing of its
-//! output read.
+//! The shard that `collect` reads. Its batch has ended, and its output has not been read.
 
 use anyhow::Context;
 use cli::cloud::Cloud;
@@ -21,12 +20,13 @@ use crate::dataset::{Dataset, Expected};
 /// The model of all requests.
 const MODEL: &str = "gemini-2.5-flash-image";
 
-/// The only shard of a job.
+/// Returns the only shard of a job.
 fn shard_id() -> ShardId {
     ShardId::first(0)
 }
 
-/// Writes the plan and the state of a new job, and answers with the event that has its output read.
+/// Writes the plan and the state of a new job. Returns the event that makes `collect` read its
+/// output.
 pub(crate) async fn prepare(
     cloud: &Cloud,
     job: &JobId,
@@ -60,7 +60,7 @@ pub(crate) async fn prepare(
     }
 }
 
-/// The phase that the shard is in now.
+/// Returns the current phase of the shard.
 pub(crate) async fn phase(cloud: &Cloud, job: &JobId) -> anyhow::Result<&'static str> {
     let stored = cloud.deps.collect.states.read(job, shard_id()).await?;
     Ok(stored
@@ -70,6 +70,7 @@ pub(crate) async fn phase(cloud: &Cloud, job: &JobId) -> anyhow::Result<&'static
         .name())
 }
 
+/// Writes the plan. Returns its size in bytes.
 async fn write_plan(bucket: &Bucket, job: &JobId, images: &[Expected]) -> anyhow::Result<u64> {
     let mut plan = Vec::new();
     for (line, image) in (1..).zip(images) {
@@ -104,7 +105,7 @@ async fn write_plan(bucket: &Bucket, job: &JobId, images: &[Expected]) -> anyhow
     Ok(length)
 }
 
-/// An event of (results), as Lambda hands it to `collect`.
+/// Returns an event of the queue `results`, as `collect` receives it from Lambda.
 fn event(job: &JobId) -> anyhow::Result<String> {
     let event = json!({ "Records": [{
         "messageId": "059f36b4-87a3-44ab-83d2-661970000001",

@@ -1,5 +1,5 @@
-//! S3's side: images are checked against the dataset's list and thrown away; all other calls go to
-//! the stand-ins.
+//! The stand-in for S3: images are compared with the dataset's list and discarded. All other calls
+//! go to the stand-ins of the product.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,13 +18,13 @@ use crate::{aws_chunked::AwsChunked, dataset::Expected};
 /// The checksum that a client may send before the body.
 const CHECKSUM: &str = "x-amz-checksum-crc32";
 
-/// Answers every `PUT` of an object whose name ends in `.png`, and hands on all else.
+/// Responds to every `PUT` of an object whose name ends in `.png`, and forwards all other requests.
 pub(crate) struct Sink {
     others: Arc<dyn Transport>,
     run: Mutex<Run>,
 }
 
-/// What one candidate has stored so far.
+/// What one collector has stored so far.
 #[derive(Default)]
 struct Run {
     expected: HashMap<String, Expected>,
@@ -32,23 +32,24 @@ struct Run {
     tally: Tally,
 }
 
-/// What a candidate made of a dataset. It is right if `stored` is `images` and all else is zero.
+/// How a collector handled a dataset. It is correct if `stored` equals `images` and all else is
+/// zero.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Tally {
-    /// Images of the dataset.
+    /// The number of images in the dataset.
     pub(crate) images: usize,
-    /// Those that were stored with the right bytes.
+    /// The images that were stored with the right bytes.
     pub(crate) stored: usize,
-    /// Stored with other bytes, or with a checksum that is not theirs.
+    /// The images that were stored with other bytes or with a wrong checksum.
     pub(crate) wrong: usize,
-    /// Stored under a name that no image has.
+    /// The objects that were stored under an unknown name.
     pub(crate) unknown: usize,
-    /// Stored again.
+    /// The images that were stored again.
     pub(crate) repeated: usize,
 }
 
 impl Sink {
-    /// A sink that expects nothing yet, in front of `others`.
+    /// Creates a sink that expects no images and forwards other requests to `others`.
     pub(crate) fn new(others: Arc<dyn Transport>) -> Self {
         Self {
             others,
@@ -56,7 +57,7 @@ impl Sink {
         }
     }
 
-    /// Forgets what was stored, and expects these images.
+    /// Resets the tally and expects these images.
     pub(crate) fn expect(&self, images: Vec<Expected>) {
         let tally = Tally {
             images: images.len(),
@@ -73,17 +74,17 @@ impl Sink {
         };
     }
 
-    /// What was stored since.
+    /// Returns what was stored since.
     pub(crate) fn tally(&self) -> Tally {
         self.run().tally.clone()
     }
 
     fn run(&self) -> MutexGuard<'_, Run> {
-        // Every change leaves it whole, so a panic elsewhere can't have broken it.
+        // Every change leaves a consistent state, so a panic elsewhere can't have broken it.
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads an image to its end, and says whether it is right.
+    /// Reads a whole image. Returns the status of the response.
     async fn take(&self, request: Request<Body>) -> Result<StatusCode, BoxError> {
         let (head, mut body) = request.into_parts();
         let encoding = head.headers.get(CONTENT_ENCODING);

@@ -41,8 +41,8 @@ pub(super) struct Responses {
 }
 
 impl Responses {
-    /// Creates a file with a line for each key. One line in 16 is an error, and one in 32 is repeated.
-    /// An image is the header of a PNG and noise.
+    /// Creates a file with a line for each key. One line in 16 is an error, and one in 32 is
+    /// repeated. An image is the header of a PNG and noise.
     pub(super) fn make(keys: &[String], image_bytes: Range<usize>, seed: u64) -> Arc<Self> {
         let mut random = Rng::with_seed(seed);
         let file = tempfile::tempfile().unwrap();

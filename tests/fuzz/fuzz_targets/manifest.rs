@@ -1,5 +1,6 @@
-//! Any bytes as a manifest: no panic, problems that a person can use, keys and paths that never meet, and images that
-//! say what a plain parser reads in the same bytes, and say it again when their retry lines are read.
+//! Reads any bytes as a manifest. The reader must not panic, its problems must be short enough to
+//! read, keys and paths must be unique, and the images must agree with what a plain parser reads in
+//! the same bytes, and with their own retry lines.
 #![no_main]
 
 use std::{collections::HashSet, sync::LazyLock};
@@ -29,7 +30,7 @@ const LIMITS: Limits = Limits {
     problems: 20,
 };
 
-/// The longest message that a person would still read, in bytes.
+/// The longest message that users can be expected to read, in bytes.
 const MESSAGE_BYTES: usize = 4 << 10;
 
 fuzz_target!(|manifest: &[u8]| {

@@ -1,4 +1,4 @@
-//! The least that a Lambda function in Rust is: what starting a function is compared with.
+//! A minimal Lambda function in Rust, with which the start of the product's functions is compared.
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;

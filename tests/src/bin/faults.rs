@@ -1,7 +1,8 @@
-//! `faults`: tries to break the promise that every image is paid for once, kept, and put in its
-//! place.
+//! `faults`: tries to break the guarantee that every image is paid for once, kept, and stored under
+//! its key.
 //!
-//! It ends with 0 if it could not, with 1 if it could, and with 2 if it could not even try.
+//! It exits with 0 if it found no violation, with 1 if it found one, and with 2 if it could not
+//! run.
 
 use std::{
     io::{self, Write},
@@ -11,38 +12,39 @@ use std::{
 use clap::Parser;
 use tests::faults::{At, Break, Case, Found, Plan, Wrong, explore};
 
-/// So many failures are told; the others are counted.
-const TOLD: usize = 20;
+/// The number of failures to print. The others are counted.
+const MAX_PRINTED: usize = 20;
 
-/// Tries to break the exactly-once protocol: every single fault, pairs of faults, and worlds that
-/// are drawn.
+/// Tries to break the exactly-once protocol with every single fault, pairs of faults, and random
+/// schedules.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// How many worlds to draw.
+    /// How many random schedules to run.
     #[arg(long, default_value_t = 500)]
     seeds: u64,
-    /// Play the world of this seed alone, and print its wire log.
+    /// Run only the schedule of this seed, and print its log.
     #[arg(long, conflicts_with = "faults")]
     seed: Option<u64>,
-    /// Play the small world with these faults alone, such as 37:reply-lost,52:twice, and print its
-    /// wire log. `none` plays it without any.
+    /// Run only the small scene with these faults, such as 37:reply-lost,52:twice, and print its
+    /// log.
+    /// `none` runs it without faults.
     #[arg(long)]
     faults: Option<String>,
-    /// Single faults only at requests whose line in the log has this in it, such as
+    /// Restrict single faults to requests whose log line contains this text, such as
     /// batchGenerateContent.
     #[arg(long)]
     at: Option<String>,
-    /// How many pairs of faults that are not both crashes to play at the most, spread evenly over
-    /// all that differ. Pairs of crashes are all played.
+    /// The maximum number of pairs of faults that are not both crashes, spread evenly over all that
+    /// differ. All pairs of crashes run.
     #[arg(long, default_value_t = 1000)]
     sample: usize,
-    /// Leave single faults, and so pairs, out.
+    /// Skip single faults and pairs.
     #[arg(long)]
     no_singles: bool,
-    /// Break a rule of the protocol: the harness must notice.
+    /// Break a rule of the protocol. The harness must detect it.
     #[arg(long = "break", value_enum)]
     broken: Option<Break>,
-    /// Worlds played at the same time.
+    /// How many simulations run at the same time.
     #[arg(long, default_value_t = 2)]
     threads: usize,
 }
@@ -58,7 +60,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether all went well.
+/// Runs the harness. Returns whether it found no violation.
 fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     if let Some(case) = one(arguments)? {
         let (log, violations) = case.replay(arguments.broken)?;
@@ -81,14 +83,14 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         broken: arguments.broken,
     };
     let found = explore(&plan, |part| {
-        // Whoever reads only the summary may have closed it.
+        // A reader of the summary alone may have closed standard error.
         let _ = writeln!(io::stderr(), "{part}");
     })?;
-    tell(&found, arguments.broken)?;
+    print(&found, arguments.broken)?;
     Ok(found.failures.is_empty())
 }
 
-/// The one case that is asked for.
+/// Returns the single case of the arguments, if there is one.
 fn one(arguments: &Arguments) -> anyhow::Result<Option<Case>> {
     if let Some(seed) = arguments.seed {
         return Ok(Some(Case::Seed(seed)));
@@ -107,9 +109,10 @@ fn one(arguments: &Arguments) -> anyhow::Result<Option<Case>> {
     )))
 }
 
-fn tell(found: &Found, broken: Option<Break>) -> io::Result<()> {
+/// Prints the failures and the counts.
+fn print(found: &Found, broken: Option<Break>) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    for failure in found.failures.iter().take(TOLD) {
+    for failure in found.failures.iter().take(MAX_PRINTED) {
         for violation in &failure.violations {
             writeln!(out, "{violation}")?;
         }
@@ -117,10 +120,14 @@ fn tell(found: &Found, broken: Option<Break>) -> io::Result<()> {
         let rule = rule
             .map(|rule| format!(" --break {}", rule.get_name()))
             .unwrap_or_default();
-        writeln!(out, "  again: faults {}{rule}", failure.case.argument())?;
+        writeln!(out, "  replay: faults {}{rule}", failure.case.argument())?;
     }
-    if found.failures.len() > TOLD {
-        writeln!(out, "and {} schedules more", found.failures.len() - TOLD)?;
+    if found.failures.len() > MAX_PRINTED {
+        writeln!(
+            out,
+            "and {} more schedules",
+            found.failures.len() - MAX_PRINTED
+        )?;
     }
     let Found {
         schedules,

@@ -1,4 +1,5 @@
-//! A world to break: the functions' own clients before the stand-ins, with the gate between them.
+//! The cloud that the harness breaks: the functions' real clients and the stand-ins, with
+//! interceptors between them.
 
 use std::{
     path::{Path, PathBuf},
@@ -38,75 +39,74 @@ use super::{
     tamper::Break,
 };
 
-/// When every world begins.
+/// The time at which every simulation starts.
 const START: &str = "2026-11-21T09:00:00Z";
 
-/// Memory that looks like a disk, where there is any: a world is some hundred small files.
+/// A file system in memory, used if it exists: a simulation writes some hundred small files.
 const MEMORY: &str = "/dev/shm";
 
-/// The model of all images: it has the smallest.
+/// The model of all images. It has the smallest images.
 const MODEL: &str = "gemini-3.1-flash-image";
 
-/// What begins the display names of another folder's batches.
+/// The prefix of the display names of another folder's batches.
 const STRANGER: &str = "local-0123456789abcdef";
 
-/// A picture that manifests may refer to.
+/// An image that manifests may refer to.
 const REFERENCE: &str = "refs/large.png";
 
-/// It begins as one, which is all that anybody looks at, and has more bytes than are sent within a
-/// line.
-fn picture() -> Vec<u8> {
-    let mut picture = b"\x89PNG\r\n\x1a\n".to_vec();
-    picture.resize(17 << 10, 0);
-    picture
+/// Returns an image that is too large to be sent within a line. Only its header is read.
+fn image() -> Vec<u8> {
+    let mut image = b"\x89PNG\r\n\x1a\n".to_vec();
+    image.resize(17 << 10, 0);
+    image
 }
 
-/// What a world is made with.
+/// The settings of a simulation.
 #[derive(Clone, Debug)]
 pub(crate) struct Scene {
-    /// How Gemini behaves.
+    /// How the simulated Gemini behaves.
     pub(crate) scenario: Scenario,
-    /// Images per shard, at the most.
+    /// The maximum number of images per shard.
     pub(crate) shard_requests: u32,
-    /// Results between two checkpoints of `collect`.
+    /// The number of results between two checkpoints of `collect`.
     pub(crate) checkpoint_results: usize,
-    /// How many images each manifest asks for.
+    /// The number of images of each manifest.
     pub(crate) manifests: Vec<usize>,
-    /// After how many requests a person drops a word below `control/`, and which.
+    /// The request of the user, `approve` or `cancel`, and after how many requests it is dropped.
     pub(crate) control: Option<(usize, &'static str)>,
-    /// Whether all images refer to one picture, too large to be sent within a line.
+    /// Whether all items refer to one image that is too large to be sent within a line.
     pub(crate) reference: bool,
-    /// When AWS does not do what it is asked to. Gemini's outages are part of its behavior.
+    /// The outages of S3 and SQS. Those of Gemini are part of the scenario.
     pub(crate) aws_outages: Vec<AwsOutage>,
-    /// After how many requests everything that runs is killed and begun again, as on one machine.
+    /// After how many requests all invocations are killed and the host restarts.
     pub(crate) restarts: Vec<usize>,
-    /// What chance starts from.
+    /// The seed of all random numbers.
     pub(crate) seed: u64,
 }
 
-/// Everything behind the gate, and the gate.
+/// The functions and services of a simulation, with their pending requests.
 pub(crate) struct FaultCloud {
     pub(crate) local: Cloud,
     pub(crate) gemini: Arc<SimulatedGemini>,
     pub(crate) pending: Arc<PendingRequests>,
     pub(crate) folder: TempDir,
-    /// How many manifests were dropped.
+    /// The number of dropped manifests.
     pub(crate) dropped: usize,
-    /// What begins the display names of another folder's batches.
+    /// The prefix of the display names of another folder's batches.
     pub(crate) stranger: String,
 }
 
 impl Scene {
-    /// The world of the exhaustive part: one job of three images in one shard. The output of its
-    /// first batch is cut off after the first image, so that a round follows. Lists are up to ten
-    /// minutes behind.
+    /// Returns the scene of the exhaustive part: one job of three images in one shard. The output
+    /// of its first batch is truncated after the first image, so that a round follows. Lists lag by
+    /// up to ten minutes.
     pub(crate) fn small() -> Self {
         let truncated = [(2, BatchOutcome::Truncated)];
         let scenario = Scenario {
             seed: 1,
             shuffle: true,
             list_lag_seconds: 600,
-            batch_outcomes: fates(&truncated),
+            batch_outcomes: outcomes(&truncated),
             ..lasting(100, 100)
         };
         Self {
@@ -122,8 +122,8 @@ impl Scene {
         }
     }
 
-    /// A world drawn from `seed`: one to three jobs of several shards, answers of all kinds,
-    /// batches of all fates.
+    /// Returns a random scene: one to three jobs of several shards, with results and batch outcomes
+    /// of all kinds.
     pub(crate) fn drawn(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let all = [
@@ -135,7 +135,7 @@ impl Scene {
             BatchOutcome::Cancelled,
             BatchOutcome::Truncated,
         ];
-        // The first batch is somebody else's, and so are two after each of ours.
+        // The first batch belongs to another client, and so do two batches after each of ours.
         let drawn: Vec<(u64, BatchOutcome)> = (0..rng.usize(0..3))
             .map(|_| (rng.u64(2..18), all[rng.usize(..all.len())]))
             .collect();
@@ -166,19 +166,21 @@ impl Scene {
             deleting_input: rng
                 .choice([DeletingInput::Harmless, DeletingInput::Fails])
                 .unwrap_or_default(),
-            batch_outcomes: fates(&drawn),
+            batch_outcomes: outcomes(&drawn),
             ..draw::outputs(&mut rng, lasting)
         };
-        // No more than three images beyond a full shard: so many does the thread that reads the
-        // manifest keep ready while `plan` waits at the gate with a full shard's requests. With
-        // more it would wait in turn, and tokio's time stands as long as such a thread is at work.
+        // A manifest has at most three images beyond a full shard. The thread that reads the
+        // manifest can buffer that many while `plan` waits for the scheduler. With more, the thread
+        // would block, and tokio's paused time does not advance while such a thread runs.
         let shard_requests = rng.u32(1..=4);
-        let most = shard_requests as usize + 3;
+        let max_images = shard_requests as usize + 3;
         Self {
             scenario,
             shard_requests,
             checkpoint_results: rng.usize(1..4),
-            manifests: (0..rng.usize(1..=3)).map(|_| rng.usize(1..=most)).collect(),
+            manifests: (0..rng.usize(1..=3))
+                .map(|_| rng.usize(1..=max_images))
+                .collect(),
             control: control.map(|word| (rng.usize(10..400), word)),
             reference: rng.bool(),
             aws_outages,
@@ -203,21 +205,21 @@ fn lasting(shortest: u32, longest: u32) -> Scenario {
     }
 }
 
-fn fates(of: &[(u64, BatchOutcome)]) -> Vec<BatchOutcomeRule> {
-    let rule = |(ordinal, fate): &(u64, BatchOutcome)| {
+fn outcomes(of: &[(u64, BatchOutcome)]) -> Vec<BatchOutcomeRule> {
+    let rule = |(ordinal, outcome): &(u64, BatchOutcome)| {
         Some(BatchOutcomeRule {
             which: ordinal.to_string().parse().ok()?,
-            outcome: *fate,
+            outcome: *outcome,
         })
     };
     of.iter().filter_map(rule).collect()
 }
 
 impl FaultCloud {
-    /// Makes the world and drops its manifests.
+    /// Opens the cloud in a new folder and drops the manifests.
     ///
     /// # Errors
-    /// When its folder can't be made.
+    /// Returns an error if the folder can't be created.
     pub(crate) async fn open(scene: &Scene, broken: Option<Break>) -> anyhow::Result<Self> {
         let memory = Path::new(MEMORY);
         let folder = if memory.is_dir() {
@@ -261,7 +263,7 @@ impl FaultCloud {
             Interceptor::aws(&pending, service)
         })?;
         let stranger = match broken {
-            // Two folders that take each other for themselves.
+            // Both folders have the same identity.
             Some(Break::Stranger) => local.deps.submit.stack.clone(),
             Some(_) | None => STRANGER.to_owned(),
         };
@@ -273,11 +275,11 @@ impl FaultCloud {
             dropped: scene.manifests.len(),
             stranger,
         };
-        cloud.somebody_else_creates_a_batch().await?;
+        cloud.another_client_creates_a_batch().await?;
         cloud
             .local
             .bucket
-            .put(REFERENCE, "image/png", picture())
+            .put(REFERENCE, "image/png", image())
             .await?;
         let refs = if scene.reference {
             vec![REFERENCE]
@@ -289,7 +291,8 @@ impl FaultCloud {
             let items: String = (0..*images)
                 .map(|number| item(number).to_string() + "\n")
                 .collect();
-            // Each is a content of its own: what has the same content is bought once.
+            // Each manifest has its own content, because a job with the same content is bought
+            // once.
             let manifest = json!({"manifest": {"job": {"run": job}}}).to_string() + "\n" + &items;
             cloud
                 .local
@@ -304,12 +307,12 @@ impl FaultCloud {
         Ok(cloud)
     }
 
-    /// The present moment.
+    /// Returns the current moment.
     pub(crate) fn now(&self) -> Timestamp {
         self.local.time.now()
     }
 
-    /// What an invocation works with whose clock is wrong by `skew`.
+    /// Returns the dependencies of an invocation whose clock is wrong by `skew`.
     pub(crate) fn deps(&self, skew: SignedDuration, broken: Option<Break>) -> Deps {
         let mut deps = self.local.deps.clone();
         if broken == Some(Break::QuietPeriod) {
@@ -330,10 +333,10 @@ impl FaultCloud {
         deps
     }
 
-    /// A person asks something of the first job there is. Whether there is one yet.
+    /// Drops a request of the user for the first job. Returns whether there is a job yet.
     ///
     /// # Errors
-    /// When it can't be asked.
+    /// Returns an error if the request can't be written.
     pub(crate) async fn control(&self, word: &str) -> anyhow::Result<bool> {
         let Some(job) = self.jobs()?.into_iter().next() else {
             return Ok(false);
@@ -343,19 +346,20 @@ impl FaultCloud {
         Ok(true)
     }
 
-    /// Another batch of the same project, which pushes ours off the first page of a list.
+    /// Creates a batch of another client of the project, which pushes ours off the first page of a
+    /// list.
     ///
     /// # Errors
-    /// When Gemini refuses.
-    pub(crate) async fn somebody_else_creates_a_batch(&self) -> anyhow::Result<()> {
-        self.create_as("somebody else's").await
+    /// Returns an error if Gemini refuses.
+    pub(crate) async fn another_client_creates_a_batch(&self) -> anyhow::Result<()> {
+        self.create_as("another client's").await
     }
 
-    /// A batch that another folder makes with the same API key, for the same job as our batch
+    /// Creates a batch of another folder with the same API key, for the same job as our batch
     /// `display_name`.
     ///
     /// # Errors
-    /// When Gemini refuses.
+    /// Returns an error if Gemini refuses.
     pub(crate) async fn another_folder_creates_a_batch(
         &self,
         display_name: &str,
@@ -371,16 +375,16 @@ impl FaultCloud {
             "inputConfig": {"requests": {"requests": [{"request": request}]}},
         }});
         let path = format!("/v1beta/models/{MODEL}:batchGenerateContent");
-        // During an outage nothing is made: there is one stranger less.
-        let _ = self.ask("POST", &path, batch.to_string()).await;
+        // During an outage, the batch is not created.
+        let _ = self.request("POST", &path, batch.to_string()).await;
         Ok(())
     }
 
-    /// Asks Gemini past the gate.
+    /// Sends a request to Gemini that is not intercepted.
     ///
     /// # Errors
-    /// When it refuses.
-    pub(crate) async fn ask(
+    /// Returns an error if Gemini refuses.
+    pub(crate) async fn request(
         &self,
         method: &str,
         path: &str,
@@ -407,15 +411,15 @@ impl FaultCloud {
         Ok(body)
     }
 
-    /// Where the stand-ins keep something.
+    /// Returns the path of an internal file of the stand-ins.
     pub(crate) fn internal(&self, path: &str) -> PathBuf {
         self.folder.path().join(INTERNAL).join(path)
     }
 
-    /// The folders of all jobs, as keys ending in `/`, in order.
+    /// Returns the folders of all jobs, as keys that end in `/`, sorted.
     ///
     /// # Errors
-    /// When the folder can't be read.
+    /// Returns an error if the folder can't be read.
     pub(crate) fn jobs(&self) -> anyhow::Result<Vec<String>> {
         let folder = self.local.path_of("jobs");
         if !folder.is_dir() {
@@ -430,7 +434,7 @@ impl FaultCloud {
         Ok(jobs)
     }
 
-    /// A job's closing marker, if it has one.
+    /// Returns the marker of a complete job.
     pub(crate) fn marker(&self, job: &str) -> Option<&'static str> {
         let there = |marker: &&str| self.local.path_of(&format!("{job}{marker}")).is_file();
         ["_SUCCESS", "_PARTIAL", "_FAILED", "_CANCELLED", "_REJECTED"]
@@ -438,11 +442,11 @@ impl FaultCloud {
             .find(|marker| there(marker))
     }
 
-    /// Whether every dropped manifest has become a job that is closed.
+    /// Whether every dropped manifest has become a complete job.
     ///
     /// # Errors
-    /// When the folder can't be read.
-    pub(crate) fn is_over(&self) -> anyhow::Result<bool> {
+    /// Returns an error if the folder can't be read.
+    pub(crate) fn is_complete(&self) -> anyhow::Result<bool> {
         let jobs = self.jobs()?;
         Ok(jobs.len() == self.dropped && jobs.iter().all(|job| self.marker(job).is_some()))
     }

@@ -1,7 +1,7 @@
-//! What is drawn for a world: outages, odd outputs, odd lines.
+//! Random scenes: outages, unusual outputs, unusual lines.
 //!
-//! Everything here passes by itself, and nobody has to act: what was paid for must arrive as long
-//! as Gemini keeps it.
+//! Everything here is transient and needs no operator: what was paid for must arrive as long as
+//! Gemini keeps it.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use jiff::SignedDuration;
 
 use super::{outage::AwsOutage, request::Service};
 
-/// The kinds of calls that an outage is about, with the answers that they may get. An answer that a
-/// person must act upon, such as a create call refused for good, is not among them.
+/// The calls that an outage affects, with the possible responses. Responses that need an operator,
+/// such as a permanent refusal of a create call, are not among them.
 const GEMINI_OUTAGES: [(&str, &[&str]); 8] = [
     (
         "any",
@@ -73,15 +73,15 @@ const GEMINI_OUTAGES: [(&str, &[&str]); 8] = [
     ("delete-file", &["503", "429", "404", "401"]),
 ];
 
-/// How long outages last, in minutes: from a moment to more than a week.
+/// The durations of outages in minutes, up to more than a week.
 const MINUTES: [u64; 8] = [5, 30, 90, 240, 12 * 60, 30 * 60, 80 * 60, 200 * 60];
 
-/// An outage of Gemini.
+/// Returns a random outage of Gemini.
 pub(crate) fn gemini_outage(rng: &mut Rng) -> Outage {
     let (call, answers) = GEMINI_OUTAGES[rng.usize(..GEMINI_OUTAGES.len())];
     let answer = answers[rng.usize(..answers.len())];
-    // A request that is refused on its way to its deadline of a week fails, which is not what is
-    // played here.
+    // An upload or a create call that is refused for a week fails at its deadline. The longest
+    // outages are therefore left out for these calls.
     let minutes = MINUTES[rng
         .usize(..MINUTES.len() - usize::from(matches!(call, "uploads" | "create-batch" | "any")))];
     let from = rng.u64(0..180);
@@ -90,7 +90,7 @@ pub(crate) fn gemini_outage(rng: &mut Rng) -> Outage {
         .unwrap_or_else(|error| unreachable!("{rule}: {error}"))
 }
 
-/// An outage of S3 or SQS.
+/// Returns a random outage of S3 or SQS.
 pub(crate) fn aws_outage(rng: &mut Rng) -> AwsOutage {
     let service = if rng.u8(..3) == 0 {
         Service::Sqs
@@ -114,7 +114,7 @@ pub(crate) fn aws_outage(rng: &mut Rng) -> AwsOutage {
     }
 }
 
-/// Shapes of result lines, one or two, of some of the lines or of all.
+/// Returns one or two unusual shapes for some or all result lines.
 pub(crate) fn shapes(rng: &mut Rng) -> Vec<ShapeRule> {
     let all = [
         Shape::NoKey,
@@ -138,7 +138,7 @@ pub(crate) fn shapes(rng: &mut Rng) -> Vec<ShapeRule> {
     let mut drawn = Vec::new();
     for _ in 0..rng.usize(1..=2) {
         let (shape, percent) = (all[rng.usize(..all.len())], [10, 40, 100][rng.usize(..3)]);
-        // Shapes of one kind share the lines among them.
+        // The percentages must not exceed 100 in total.
         let total: u8 = drawn.iter().map(|rule: &ShapeRule| rule.percent).sum();
         if total + percent <= 100 {
             drawn.push(ShapeRule { shape, percent });
@@ -147,7 +147,7 @@ pub(crate) fn shapes(rng: &mut Rng) -> Vec<ShapeRule> {
     drawn
 }
 
-/// `behavior` with outputs that may come late, as an array, or within the batch.
+/// Returns `scenario` with outputs that may be late, an array, or inline in the batch.
 pub(crate) fn outputs(rng: &mut Rng, scenario: Scenario) -> Scenario {
     let late = [2, 50, 90, 20 * 60].map(|minutes| LateOutputRule {
         delay: Duration::from_secs(minutes * 60),

@@ -1,11 +1,11 @@
-//! Selector schedules are played: every single fault, pairs of faults, and drawn ones.
+//! The choice of schedules: every single fault, pairs of faults, and drawn schedules.
 //!
-//! Single faults are exhaustive: each kind that can be told apart, at each request of the small
-//! world, whose other choices are fixed. So are pairs of crashes, up to what fingerprints tell
-//! apart: a second fault is tried once for all worlds with the same coarse fingerprint, and a world
-//! is left when it has become one that ended well before. Of pairs of other kinds, without those
-//! that leave the same behind as another, as many are played as are asked for. Drawn worlds are a
-//! sample of everything, a person's cancel or approval included.
+//! Single faults are exhaustive: each kind that makes a difference, at each request of the small
+//! scene, whose other choices are fixed. Pairs of crashes are exhaustive up to fingerprints: a
+//! second fault is tried once for all simulations with the same coarse fingerprint, and a
+//! simulation stops when its fingerprint is known to lead to a good end. Pairs of other kinds are
+//! sampled. Drawn schedules are a sample of everything, including a cancel or an approval of the
+//! user.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -26,63 +26,64 @@ use super::{
     tamper::Break,
 };
 
-/// The stack of a thread that plays worlds: the futures of a whole function are deep.
+/// The stack size of a thread that runs simulations. The futures of a function are deeply nested.
 const STACK_BYTES: usize = 16 << 20;
 
-/// Faults of a drawn schedule, at the most, and the requests of one job among which they fall.
-const MOST_FAULTS: usize = 8;
+/// The maximum number of faults of a drawn schedule.
+const MAX_FAULTS: usize = 8;
+
+/// The number of requests per job among which they occur.
 const REQUESTS_PER_JOB: usize = 250;
 
-/// One schedule by its name.
+/// One schedule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Case {
-    /// The small world with these faults, and no others.
+    /// The small scene with exactly these faults.
     Faults(Vec<At>),
-    /// A world that is drawn from a seed, with all that happens in it.
+    /// A scene and a schedule that are drawn from a seed.
     Seed(u64),
 }
 
-/// A schedule that went wrong.
+/// A schedule with violations.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// Selector.
+    /// The schedule.
     pub case: Case,
-    /// What was wrong.
+    /// The violations.
     pub violations: Vec<Violation>,
 }
 
-/// What there is to play.
+/// The schedules to run.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Drawn worlds, from seed 0 on.
+    /// The number of drawn schedules, from seed 0 on.
     pub seeds: u64,
-    /// Whether each single fault is played.
+    /// Whether to run each single fault.
     pub singles: bool,
-    /// Single faults at requests alone whose line in the log has this in it.
+    /// Restricts single faults to requests whose log line contains this.
     pub at: Option<String>,
-    /// Whether pairs are played; none are without singles.
+    /// Whether to run pairs of faults. This requires `singles`.
     pub pairs: bool,
-    /// How many pairs of faults that are not both crashes are played at the most, spread evenly
-    /// over all that differ.
+    /// The maximum number of pairs that are not both crashes, spread evenly over all that differ.
     pub sample: usize,
-    /// How many worlds are played at the same time.
+    /// How many simulations run at the same time.
     pub threads: usize,
-    /// The rule that is broken, if one is. Then the first failure is enough.
+    /// The rule to break, if any. The run then ends at the first failure.
     pub broken: Option<Break>,
 }
 
-/// What came of a plan.
+/// The result of a plan.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// Schedules played.
+    /// The number of schedules.
     pub schedules: usize,
-    /// Of those, with one fault.
+    /// The number of those with one fault.
     pub singles: usize,
-    /// Of those, with two.
+    /// The number of those with two faults.
     pub pairs: usize,
-    /// Of the drawn ones, those with an outage of Gemini, S3 or SQS.
+    /// The number of drawn schedules with an outage of Gemini, S3 or SQS.
     pub outages: usize,
-    /// What went wrong.
+    /// The schedules with violations.
     pub failures: Vec<Failure>,
 }
 
@@ -101,7 +102,7 @@ impl Case {
         }
     }
 
-    /// How to play it again.
+    /// Returns the argument that replays it.
     pub fn argument(&self) -> String {
         match self {
             Self::Faults(faults) => {
@@ -116,10 +117,10 @@ impl Case {
         }
     }
 
-    /// Plays it. Its wire log, and what was wrong.
+    /// Runs it. Returns its log and its violations.
     ///
     /// # Errors
-    /// When the world can't be made or read.
+    /// Returns an error if the simulation's files can't be written or read.
     pub fn replay(&self, broken: Option<Break>) -> anyhow::Result<(Vec<String>, Vec<Violation>)> {
         let outcome = self.play(broken, Watch::No)?;
         Ok((outcome.log, outcome.violations))
@@ -137,7 +138,7 @@ impl Case {
                 let scene = Scene::drawn(*seed);
                 let mut rng = Rng::with_seed(seed ^ 0x5eed);
                 let among = REQUESTS_PER_JOB * scene.manifests.len();
-                let at = (0..rng.usize(1..=MOST_FAULTS))
+                let at = (0..rng.usize(1..=MAX_FAULTS))
                     .map(|_| rng.usize(..among))
                     .collect();
                 play(&scene, Schedule::Drawn { rng, at }, broken, watch)
@@ -147,7 +148,7 @@ impl Case {
 }
 
 impl Found {
-    /// How many things of a kind went wrong.
+    /// Counts the violations of a kind.
     pub fn count(&self, wrong: Wrong) -> usize {
         self.failures
             .iter()
@@ -167,18 +168,18 @@ impl Found {
     }
 }
 
-/// Plays all of a plan. `tell` hears of each part as it begins.
+/// Runs a plan. `announce` receives a line about each part when it starts.
 ///
 /// # Errors
-/// When a world can't be made or read.
-pub fn explore(plan: &Plan, tell: impl Fn(&str)) -> anyhow::Result<Found> {
+/// Returns an error if the files of a simulation can't be written or read.
+pub fn explore(plan: &Plan, announce: impl Fn(&str)) -> anyhow::Result<Found> {
     let mut found = Found::default();
-    let goes_on = |found: &Found| plan.broken.is_none() || found.failures.is_empty();
+    let continues = |found: &Found| plan.broken.is_none() || found.failures.is_empty();
     if plan.singles {
         let base = Case::Faults(Vec::new());
         let good = base.play(plan.broken, Watch::Note)?;
         found.add(&base, &good);
-        if goes_on(&found) {
+        if continues(&found) {
             let singles: Vec<Case> = good
                 .decisions
                 .iter()
@@ -191,7 +192,7 @@ pub fn explore(plan: &Plan, tell: impl Fn(&str)) -> anyhow::Result<Found> {
                 })
                 .map(|at| Case::Faults(vec![at]))
                 .collect();
-            tell(&format!(
+            announce(&format!(
                 "{} single faults at {} requests",
                 singles.len(),
                 good.decisions.len()
@@ -205,14 +206,14 @@ pub fn explore(plan: &Plan, tell: impl Fn(&str)) -> anyhow::Result<Found> {
             outcomes
                 .values()
                 .for_each(|(case, outcome)| found.add(case, outcome));
-            if plan.pairs && goes_on(&found) {
+            if plan.pairs && continues(&found) {
                 let (mut pairs, known) = pairs_after(&good, &outcomes, Fault::is_crash);
                 let (others, _) = pairs_after(&good, &outcomes, |_| true);
                 let others: Vec<&Case> =
                     others.iter().filter(|case| !case.is_of_crashes()).collect();
                 let (all, count) = (others.len(), others.len().min(plan.sample));
-                tell(&format!(
-                    "all {} pairs of crashes, from {} worlds that differ; {count} of {all} other pairs",
+                announce(&format!(
+                    "all {} pairs of crashes, from {} different states; {count} of {all} other pairs",
                     pairs.len(),
                     known.len()
                 ));
@@ -225,8 +226,8 @@ pub fn explore(plan: &Plan, tell: impl Fn(&str)) -> anyhow::Result<Found> {
             }
         }
     }
-    if goes_on(&found) && plan.seeds > 0 {
-        tell(&format!("{} drawn worlds", plan.seeds));
+    if continues(&found) && plan.seeds > 0 {
+        announce(&format!("{} drawn schedules", plan.seeds));
         let seeds: Vec<Case> = (0..plan.seeds).map(Case::Seed).collect();
         for (case, outcome) in play_all(plan, &seeds, &Watch::No)?.values() {
             found.outages += usize::from(case.has_outage());
@@ -236,8 +237,8 @@ pub fn explore(plan: &Plan, tell: impl Fn(&str)) -> anyhow::Result<Found> {
     Ok(found)
 }
 
-/// Second faults, at each world that no other first fault, nor none, has led to before; and all
-/// those worlds. Faults are of the kinds that are `meant`.
+/// Returns a case for each second fault at each state that no other first fault has led to, and the
+/// fine fingerprints of all states. Only faults that `meant` accepts are used.
 fn pairs_after(
     good: &Outcome,
     singles: &BTreeMap<usize, (Case, Outcome)>,
@@ -272,7 +273,7 @@ fn pairs_after(
     (pairs, known)
 }
 
-/// Plays cases on all threads; with a broken rule, until one fails. By their place in `cases`.
+/// Runs cases on all threads, with a broken rule until one fails. Returns them by their index.
 fn play_all(
     plan: &Plan,
     cases: &[Case],
@@ -287,7 +288,7 @@ fn play_all(
             let mut outcome = case
                 .play(plan.broken, watch.clone())
                 .inspect_err(|_| enough.store(true, Ordering::Relaxed))?;
-            // There are many.
+            // Logs of thousands of simulations would fill the memory.
             outcome.log = Vec::new();
             outcome
                 .decisions
@@ -314,7 +315,7 @@ fn play_all(
         for worker in workers {
             worker
                 .join()
-                .map_err(|_| anyhow::anyhow!("a thread that plays worlds panicked"))??;
+                .map_err(|_| anyhow::anyhow!("a thread that runs simulations panicked"))??;
         }
         anyhow::Ok(())
     })?;

@@ -1,4 +1,4 @@
-//! What may go wrong at one request.
+//! The faults of one request.
 
 use std::{fmt, str::FromStr};
 
@@ -6,40 +6,40 @@ use http::Method;
 
 use super::request::{Sent, Service};
 
-/// What goes wrong at a request, or to the invocation that sends it.
+/// A fault of a request, or of the invocation that sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
-    /// The sender is killed before it sends.
+    /// The sender is killed before the request is sent.
     Killed,
-    /// It has its effect, and the sender is killed before the answer comes.
+    /// The request takes effect, and the sender is killed before the response.
     KilledAfter,
-    /// The sender is killed, and the request has its effect minutes later.
+    /// The sender is killed, and the request takes effect minutes later.
     KilledLate,
-    /// It has its effect; the connection is reset before the answer comes.
+    /// The request takes effect, and the connection is reset before the response.
     ReplyLost,
-    /// The connection is reset, and the request has its effect minutes later, while its sender goes
-    /// on.
+    /// The connection is reset, and the request takes effect minutes later, while its sender
+    /// continues.
     Late,
-    /// No connection: it never leaves.
+    /// There is no connection, and the request is never sent.
     NeverSent,
-    /// 503, without effect.
+    /// The response is 503, without effect.
     Unavailable,
-    /// 500, after its effect: an SDK that sends it again meets its own write.
+    /// The response is 500 after the request took effect. An SDK that retries finds its own write.
     FailedAfter,
-    /// S3: 409, another conditional write is under way.
+    /// S3 responds 409 because another conditional write is in progress.
     Conflict,
-    /// It has its effect, and no answer ever comes.
+    /// The request takes effect, and no response ever arrives.
     NoReply,
-    /// Half of the answer's body, then a reset.
+    /// The connection is reset after half of the response body.
     HalfBody,
-    /// The message in work is delivered once more; the first delivery stands still until the second
-    /// is through.
+    /// The message is delivered a second time, and the first invocation pauses until the second
+    /// ends.
     Twice,
-    /// The message comes once more although its work was done.
+    /// The acknowledgement is lost, so the message is redelivered although it was handled.
     AckLost,
-    /// The sender stands still for 14 minutes, just short of Lambda's limit.
+    /// The sender pauses for 14 minutes, just below Lambda's limit.
     Paused,
-    /// It stands still for 20 minutes: Lambda kills it meanwhile, and its request was never sent.
+    /// The sender pauses for 20 minutes. Lambda kills it, and its request is never sent.
     Jump,
 }
 
@@ -62,7 +62,8 @@ const NAMES: [(Fault, &str); 15] = [
 ];
 
 impl Fault {
-    /// Those that can be told apart at a request; `first` says that it is its invocation's first.
+    /// Returns the faults that make a difference at a request. `first` states whether it is the
+    /// first request of its invocation.
     pub(crate) fn of(sent: &Sent, first: bool) -> Vec<Self> {
         let fits = |fault: &Self| match fault {
             Self::Killed
@@ -84,10 +85,10 @@ impl Fault {
         NAMES.iter().map(|(fault, _)| *fault).filter(fits).collect()
     }
 
-    /// Of those, the ones that are worth trying second: each leaves another world behind. Where a
-    /// request changes nothing in AWS, a kill is one before the next request that does; an error
-    /// that a client repeats away leaves nothing; a reply that is lost is one that failed, and one
-    /// that never comes is a kill.
+    /// Returns those that are useful as a second fault, because each leads to another state. A kill
+    /// at a request without effect equals a kill at the next request with one. An error that the
+    /// client retries leaves no trace. A lost response equals a failure after the effect, and a
+    /// missing one equals a kill.
     pub(crate) fn of_second(sent: &Sent, first: bool) -> Vec<Self> {
         let is_gemini = sent.service == Service::Gemini;
         let mut faults = Self::of(sent, first);
@@ -112,8 +113,7 @@ impl Fault {
 }
 
 impl Fault {
-    /// Whether it is a crash and nothing else: before the request, after it, or with the request
-    /// still on its way.
+    /// Whether it is a crash: before the request, after it, or while the request is in flight.
     pub(crate) fn is_crash(self) -> bool {
         matches!(self, Self::Killed | Self::KilledAfter | Self::KilledLate)
     }
@@ -140,17 +140,20 @@ impl FromStr for Fault {
             .map(|(fault, _)| *fault);
         found.ok_or_else(|| {
             let names: Vec<&str> = NAMES.iter().map(|(_, name)| *name).collect();
-            format!("{text:?} is no fault; there are {}", names.join(", "))
+            format!(
+                "unknown fault {text:?}: expected one of {}",
+                names.join(", ")
+            )
         })
     }
 }
 
-/// A fault at the request of this number, counted over a whole world from 0: `37:reply-lost`.
+/// A fault at a request, such as `37:reply-lost`. Requests are numbered from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct At {
-    /// Selector request.
+    /// The number of the request.
     pub request: usize,
-    /// What goes wrong there.
+    /// The fault.
     pub fault: Fault,
 }
 
@@ -166,10 +169,10 @@ impl FromStr for At {
     fn from_str(text: &str) -> Result<Self, String> {
         let (request, fault) = text
             .split_once(':')
-            .ok_or("a fault is written REQUEST:FAULT, as in 37:reply-lost")?;
+            .ok_or("invalid fault: expected REQUEST:FAULT, such as 37:reply-lost")?;
         let request = request
             .parse()
-            .map_err(|_| format!("{request:?} is no number of a request"))?;
+            .map_err(|_| format!("invalid request number: {request:?}"))?;
         Ok(Self {
             request,
             fault: fault.parse()?,

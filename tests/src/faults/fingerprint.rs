@@ -1,11 +1,11 @@
-//! What tells two worlds apart, as far as what may come of them.
+//! Fingerprints of the state of a simulation.
 //!
-//! It is hashed twice. The fine hash says that two worlds have the same future; the coarse one,
-//! that a second fault does the same to both. What is hashed is what lies in the bucket, in the
-//! queues and at Gemini, what is under way, and which request comes next. Names that are drawn are
-//! replaced by their order, moments by how far ahead they are, in coarse steps; what is only told
-//! to people, or only tells writes apart, is left out. What an invocation has in memory is not seen
-//! but by the request at which it waits: two worlds with the same hash may differ there.
+//! The state is hashed twice. Two simulations with the same fine hash have the same future; with
+//! the same coarse hash, a second fault has the same effect on both. The hash covers the bucket,
+//! the queues, the records of Gemini, what is in progress, and the next request. Random names are
+//! replaced by their order, and moments by their distance in coarse steps. Members that only inform
+//! people, or only distinguish writes, are left out. The memory of an invocation is represented by
+//! its pending request alone, so two simulations with the same hash may differ there.
 
 use std::{
     collections::hash_map::DefaultHasher,
@@ -20,8 +20,8 @@ use serde_json::Value;
 
 use super::{cloud::FaultCloud, request::Sent};
 
-/// Members of stored documents that decide nothing.
-const SAID: [&str; 9] = [
+/// Members of stored documents that do not affect the future.
+const IRRELEVANT: [&str; 9] = [
     "rev",
     "write_id",
     "changed_at",
@@ -33,7 +33,7 @@ const SAID: [&str; 9] = [
     "id",
 ];
 
-/// Members that a coarse look leaves out as well: counts, limits, and what a shard asks for.
+/// Members that the coarse hash leaves out as well: counts, limits and demands.
 const FINE: [&str; 9] = [
     "errors",
     "tries",
@@ -46,33 +46,33 @@ const FINE: [&str; 9] = [
     "first_received_at",
 ];
 
-/// Folders that a coarse look leaves out: images and parts follow from the states, the ledger from
-/// a sweep.
+/// Folders that the coarse hash leaves out. Images and chunks follow from the states, the ledger
+/// from a sweep.
 const DERIVED: [&str; 3] = ["/images/", "/results/", "stack/"];
 
-/// The steps in which the time ahead is seen, in seconds.
+/// The steps in which future moments are measured, in seconds.
 const STEPS: [i64; 8] = [0, 60, 300, 600, 900, 1_800, 5_400, 86_400];
 const COARSE_STEPS: [i64; 2] = [0, 900];
 
-/// Something that is under way: whose it is, and how far.
+/// An invocation or request in progress.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct UnderWay {
-    /// What works, or arrives late.
+    /// Its description.
     pub(crate) what: String,
     /// What it waits for.
     pub(crate) waits_for: Vec<String>,
-    /// When something happens to it.
+    /// When it continues, as a number of steps.
     pub(crate) due: Option<usize>,
 }
 
-/// The hashes of one world.
+/// The hashes of one state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
     pub(crate) fine: u64,
     pub(crate) coarse: u64,
 }
 
-/// How far ahead a moment is, as a number of steps; the past is 0.
+/// Returns how far ahead a moment is, as a number of steps. The past is 0.
 pub(crate) fn ahead(now: Timestamp, moment: Timestamp) -> usize {
     steps(&STEPS, now, moment)
 }
@@ -82,27 +82,27 @@ fn steps(of: &[i64], now: Timestamp, moment: Timestamp) -> usize {
     of.iter().take_while(|step| seconds > **step).count()
 }
 
-/// The hashes of a world in which `next` is to be decided about.
+/// Returns the hashes of the state in which `next` is decided.
 ///
 /// # Errors
-/// When the world can't be read.
+/// Returns an error if the files of the simulation can't be read.
 pub(crate) fn fingerprint(
     cloud: &FaultCloud,
     next: &Sent,
     mut under_way: Vec<UnderWay>,
 ) -> anyhow::Result<Fingerprint> {
     under_way.sort();
-    let fine = look(cloud, next, &under_way, false)?;
+    let fine = hash_state(cloud, next, &under_way, false)?;
     under_way
         .iter_mut()
         .for_each(|one| one.due = one.due.map(|_| 0));
     Ok(Fingerprint {
         fine,
-        coarse: look(cloud, next, &under_way, true)?,
+        coarse: hash_state(cloud, next, &under_way, true)?,
     })
 }
 
-fn look(
+fn hash_state(
     cloud: &FaultCloud,
     next: &Sent,
     under_way: &[UnderWay],
@@ -145,7 +145,7 @@ fn look(
     }
     hashes.sort_unstable();
     if coarse {
-        // Two messages of the same words ask for the same.
+        // Two messages with the same body have the same effect.
         hashes.dedup();
     }
     hashes.hash(&mut hash);
@@ -177,7 +177,8 @@ struct View {
 
 impl View {
     fn hash_document(&self, path: &Path, hash: &mut impl Hasher) -> anyhow::Result<()> {
-        // Paths of a message's file are drawn; that of a state was hashed before.
+        // The path is not hashed: a message has a random one, and that of a state is already
+        // hashed.
         self.hash_value(&serde_json::from_slice(&fs::read(path)?)?, hash);
         Ok(())
     }
@@ -186,7 +187,8 @@ impl View {
         match value {
             Value::Object(members) => {
                 for (name, value) in members {
-                    if SAID.contains(&name.as_str()) || self.coarse && FINE.contains(&name.as_str())
+                    if IRRELEVANT.contains(&name.as_str())
+                        || self.coarse && FINE.contains(&name.as_str())
                     {
                         continue;
                     }
@@ -221,7 +223,7 @@ impl View {
     }
 }
 
-/// All files below a folder, which may be missing.
+/// Returns all files below a folder, which may be missing.
 fn files_below(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
     while let Some(folder) = folders.pop().filter(|folder| folder.is_dir()) {

@@ -1,4 +1,4 @@
-//! The gate: every request of every invocation waits here until the scheduler lets it through.
+//! The interceptor: it holds every request of every invocation until the scheduler sends it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,61 +9,62 @@ use tokio::sync::oneshot;
 use super::request::Sent;
 
 tokio::task_local! {
-    /// The invocation that a task runs. Who runs outside of any passes the gate unseen.
+    /// The invocation that a task belongs to. Requests of other tasks are not intercepted.
     pub(crate) static INVOCATION: usize;
 }
 
-/// What the sender is told.
+/// The result that the sender receives.
 pub(crate) type Reply = Result<Response<Body>, TransportError>;
 
-/// A request that waits.
+/// A pending request.
 pub(crate) struct Arrival {
-    /// Whose it is.
+    /// The invocation that sent it.
     pub(crate) invocation: usize,
-    /// What it is.
+    /// The request.
     pub(crate) sent: Sent,
-    /// How the sender is answered.
+    /// Where the result is sent.
     pub(crate) answer: oneshot::Sender<Reply>,
-    /// Whom it is for.
+    /// The service that it is sent to.
     pub(crate) service: Arc<dyn Transport>,
 }
 
-/// Where requests wait, in the order of their arrival.
+/// The pending requests, in the order of their arrival.
 #[derive(Default)]
 pub(crate) struct PendingRequests(Mutex<Vec<Arrival>>);
 
 impl PendingRequests {
-    /// Drops all requests that wait.
+    /// Drops all pending requests.
     pub(crate) fn clear(&self) {
         self.lock().clear();
     }
 
-    /// Drops the requests of an invocation that was killed, so that none is let through before it
-    /// is gone.
+    /// Drops the requests of a killed invocation, so that none is sent before the invocation is
+    /// gone.
     pub(crate) fn forget(&self, invocation: usize) {
         self.lock()
             .retain(|arrival| arrival.invocation != invocation);
     }
 
-    /// Takes out the request at a place.
+    /// Removes and returns the request at an index.
     pub(crate) fn take(&self, place: usize) -> Arrival {
         self.lock().remove(place)
     }
 
-    /// Whose requests wait. Those whose sender has given up are gone.
+    /// Returns the invocation of each pending request, after removing those whose sender has given
+    /// up.
     pub(crate) fn senders(&self) -> Vec<usize> {
         let mut arrivals = self.lock();
         arrivals.retain(|arrival| !arrival.answer.is_closed());
         arrivals.iter().map(|arrival| arrival.invocation).collect()
     }
 
-    /// What is asked at a place, and by whom.
+    /// Returns the request at an index and its invocation.
     pub(crate) fn look(&self, place: usize) -> (usize, Sent) {
         let arrivals = self.lock();
         (arrivals[place].invocation, arrivals[place].sent.clone())
     }
 
-    /// What an invocation asks for, all of it.
+    /// Describes all pending requests of an invocation.
     pub(crate) fn asked_by(&self, invocation: usize) -> Vec<String> {
         let arrivals = self.lock();
         arrivals
@@ -78,7 +79,7 @@ impl PendingRequests {
     }
 }
 
-/// A [`Transport`] before a service.
+/// A [`Transport`] that holds the requests to a service.
 pub(crate) struct Interceptor {
     pending: Arc<PendingRequests>,
     service: Arc<dyn Transport>,
@@ -86,7 +87,7 @@ pub(crate) struct Interceptor {
 }
 
 impl Interceptor {
-    /// Before S3 and SQS.
+    /// Creates an interceptor for S3 and SQS.
     pub(crate) fn aws(
         pending: &Arc<PendingRequests>,
         service: Arc<dyn Transport>,
@@ -98,7 +99,7 @@ impl Interceptor {
         })
     }
 
-    /// Before Gemini.
+    /// Creates an interceptor for Gemini.
     pub(crate) fn gemini(
         pending: &Arc<PendingRequests>,
         service: Arc<dyn Transport>,
@@ -118,15 +119,16 @@ impl Transport for Interceptor {
                 return self.service.send(request).await;
             };
             let sent = Sent::read(request, self.gemini).await?;
-            let (answer, told) = oneshot::channel();
+            let (answer, reply) = oneshot::channel();
             self.pending.lock().push(Arrival {
                 invocation,
                 sent,
                 answer,
                 service: Arc::clone(&self.service),
             });
-            told.await
-                .unwrap_or_else(|_| Err(TransportError::Interrupted("the world ended".into())))
+            reply
+                .await
+                .unwrap_or_else(|_| Err(TransportError::Interrupted("the simulation ended".into())))
         })
     }
 }

@@ -1,5 +1,5 @@
-//! The judge: what became of a world, from what Gemini itself knows that it made and what lies in
-//! the bucket.
+//! The oracle judges the result of a simulation by the records of the simulated Gemini and the
+//! contents of the bucket.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,40 +19,36 @@ use serde_json::Value;
 
 use super::cloud::FaultCloud;
 
-/// The states in which Gemini ends a batch. A shard in another one ended without reading its output
-/// to the end.
+/// The states in which Gemini ends a batch. A shard with another state ended before its output was
+/// read to the end.
 const ENDED: [&str; 4] = ["SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"];
 
-/// What must never be.
+/// The kinds of violations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wrong {
-    /// A request key was in two batches that lived at the same time, or was asked for again
-    /// although a batch that had ended has its image.
+    /// A request key was in two live batches, or was requested again although a batch that had
+    /// ended has its image.
     DoubleBuy,
-    /// A key of a closed job has not exactly one result, or an image was made for it and isn't its
-    /// result.
+    /// A key of a complete job does not have exactly one result, or its image is not its result.
     LostKey,
-    /// An image isn't, byte for byte, what Gemini made for its key in the batch that its result
-    /// names.
+    /// An image differs from what Gemini made for its key in the batch that its result names.
     Misfiled,
-    /// A manifest whose job has no marker after twenty days, or when nothing is left that could
-    /// give it one.
+    /// The job of a manifest has no marker in the end.
     Stuck,
-    /// A batch that lives, or has output, and that no shard's state names.
+    /// No shard's state names a batch that is live or has output.
     Orphan,
-    /// A closed job says that it cost something else than what Gemini charged for all that it
-    /// delivered.
+    /// A complete job reports another cost than Gemini charged for what it delivered.
     Miscount,
-    /// A batch of another folder was taken for one of ours: adopted, or cancelled.
+    /// A batch of another folder was adopted or cancelled.
     Stranger,
 }
 
-/// One thing that went wrong.
+/// A violation of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// What.
+    /// The kind.
     pub wrong: Wrong,
-    /// In plain words, with names.
+    /// What happened, with names.
     pub words: String,
 }
 
@@ -71,14 +67,14 @@ impl fmt::Display for Violation {
     }
 }
 
-/// One of our batches, and what its output holds.
+/// One of our batches, with its output.
 struct Made {
     record: Record,
     output: Delivered,
 }
 
 impl Made {
-    /// `local-<folder>/<job>/<shard>/<attempt>`: the job.
+    /// Returns the job, from the display name `local-<folder>/<job>/<shard>/<attempt>`.
     fn job(&self) -> &str {
         self.record
             .display_name
@@ -87,13 +83,12 @@ impl Made {
             .unwrap_or_default()
     }
 
-    /// The images that belong to the requests whose lines name them.
+    /// Returns the images of the lines with this key.
     fn images(&self, key: &str) -> BTreeSet<&Bytes> {
         self.output.images().remove(key).unwrap_or_default()
     }
 
-    /// Whether an image was made for the request and is in the output, in whatever form and with or
-    /// without its key.
+    /// Whether the output has an image of the request, in any form, with or without its key.
     fn has_made(&self, key: &str) -> bool {
         self.output
             .lines
@@ -101,7 +96,7 @@ impl Made {
             .any(|line| line.key == key && line.image.is_some())
     }
 
-    /// Whether any line of the output says which request it is of.
+    /// Whether any line of the output names its request.
     fn is_attributable(&self) -> bool {
         let is_of_ours = |key: &String| self.record.keys.contains(key);
         self.output
@@ -110,13 +105,13 @@ impl Made {
             .any(|line| line.carries_key && is_of_ours(&line.key))
     }
 
-    /// Whether its output may never have been read: it came after the batch's end, and a person who
-    /// has `approved` may have had the images made again before.
+    /// Whether its output may never have been read, because it appeared after the end of the batch
+    /// and the user may have approved that the images are made again.
     fn may_be_unread(&self, approved: bool) -> bool {
         approved && self.record.output_from > self.record.ended
     }
 
-    fn told(&self) -> String {
+    fn description(&self) -> String {
         let Record {
             name,
             display_name,
@@ -129,12 +124,11 @@ impl Made {
     }
 }
 
-/// Judges a world that has come to its end. Where a person has `approved`, images may have been
-/// bought again that could not be found. `cancelled` are the batches that the functions have asked
-/// to be cancelled.
+/// Judges a simulation that has ended. If the user has `approved`, images may have been bought
+/// again whose output was missing. `cancelled` are the batches that the functions have cancelled.
 ///
 /// # Errors
-/// When something in it can't be read at all.
+/// Returns an error if the results can't be read.
 pub(crate) async fn judge(
     cloud: &FaultCloud,
     approved: bool,
@@ -142,11 +136,11 @@ pub(crate) async fn judge(
 ) -> anyhow::Result<Vec<Violation>> {
     let made = made(cloud)?;
     let mut found = Vec::new();
-    let mut tell = |wrong, words| found.push(Violation { wrong, words });
-    double_buys(&made, approved, &mut tell);
+    let mut report = |wrong, words| found.push(Violation { wrong, words });
+    double_buys(&made, approved, &mut report);
     let jobs = cloud.jobs()?;
     if jobs.len() < cloud.dropped {
-        tell(
+        report(
             Wrong::Stuck,
             format!(
                 "{} manifests were dropped, and there are {} jobs",
@@ -157,28 +151,28 @@ pub(crate) async fn judge(
     }
     for job in &jobs {
         match cloud.marker(job) {
-            Some("_REJECTED") => tell(
+            Some("_REJECTED") => report(
                 Wrong::Stuck,
-                format!("{job} was rejected, and its manifest is good"),
+                format!("{job} was rejected, although its manifest is valid"),
             ),
             Some(_) => {
-                results(cloud, job, &made, &mut tell)?;
-                unmatched(cloud, job, &made, approved, &mut tell)?;
-                miscount(cloud, job, &made, approved, &mut tell)?;
+                results(cloud, job, &made, &mut report)?;
+                unmatched(cloud, job, &made, approved, &mut report)?;
+                miscount(cloud, job, &made, approved, &mut report)?;
             }
-            None => tell(
+            None => report(
                 Wrong::Stuck,
                 format!("{job} has no marker at {}", cloud.now()),
             ),
         }
     }
     let states = states(cloud, &jobs)?;
-    orphans(&states, &made, &mut tell);
-    strangers(cloud, &states, cancelled, &mut tell)?;
+    orphans(&states, &made, &mut report);
+    strangers(cloud, &states, cancelled, &mut report)?;
     Ok(found)
 }
 
-/// Our batches, in the order of their creation. Another folder's are told apart by their inline
+/// Returns our batches in the order of their creation. Those of another folder have inline
 /// requests.
 fn made(cloud: &FaultCloud) -> anyhow::Result<Vec<Made>> {
     let ours = format!("{}/", cloud.local.deps.submit.stack);
@@ -199,7 +193,9 @@ fn made(cloud: &FaultCloud) -> anyhow::Result<Vec<Made>> {
         .collect()
 }
 
-fn double_buys(made: &[Made], approved: bool, tell: &mut impl FnMut(Wrong, String)) {
+/// Looks for keys in two live batches, and for keys that were requested again after their image was
+/// made.
+fn double_buys(made: &[Made], approved: bool, report: &mut impl FnMut(Wrong, String)) {
     for (place, second) in made.iter().enumerate() {
         for first in made[..place]
             .iter()
@@ -207,20 +203,20 @@ fn double_buys(made: &[Made], approved: bool, tell: &mut impl FnMut(Wrong, Strin
         {
             let both: BTreeSet<&String> = first.record.keys.iter().collect();
             for key in second.record.keys.iter().filter(|key| both.contains(key)) {
-                let (one, other) = (first.told(), second.told());
+                let (one, other) = (first.description(), second.description());
                 if first
                     .record
                     .ended
                     .is_none_or(|ended| second.record.created < ended)
                 {
-                    tell(
+                    report(
                         Wrong::DoubleBuy,
                         format!("key {key} was in two live batches: {one} and {other}"),
                     );
                 } else if first.has_made(key) && !approved {
-                    tell(
+                    report(
                         Wrong::DoubleBuy,
-                        format!("key {key} was asked for in {other} although {one} has its image"),
+                        format!("key {key} was requested in {other} although {one} has its image"),
                     );
                 }
             }
@@ -228,12 +224,12 @@ fn double_buys(made: &[Made], approved: bool, tell: &mut impl FnMut(Wrong, Strin
     }
 }
 
-/// Holds a closed job's results against its plan and against what was made.
+/// Compares the results of a complete job with its plan and with the batches.
 fn results(
     cloud: &FaultCloud,
     job: &str,
     made: &[Made],
-    tell: &mut impl FnMut(Wrong, String),
+    report: &mut impl FnMut(Wrong, String),
 ) -> anyhow::Result<()> {
     let made: Vec<&Made> = made
         .iter()
@@ -251,7 +247,7 @@ fn results(
         let key = line["key"].as_str().unwrap_or_default().to_owned();
         let of_key = results.get(&key).map_or(&[][..], Vec::as_slice);
         let [result] = of_key else {
-            tell(
+            report(
                 Wrong::LostKey,
                 format!("key {key} of {job} has {} results", of_key.len()),
             );
@@ -260,30 +256,30 @@ fn results(
         let maker = made.iter().find(|made| !made.images(&key).is_empty());
         if result["status"] == "succeeded" {
             if let Some(problem) = not_its_image(cloud, &made, &key, result)? {
-                tell(Wrong::Misfiled, format!("key {key} of {job}: {problem}"));
+                report(Wrong::Misfiled, format!("key {key} of {job}: {problem}"));
             }
         } else if let Some(maker) = maker {
             let (status, error) = (&result["status"], &result["error"]);
-            tell(
+            report(
                 Wrong::LostKey,
                 format!(
                     "key {key} of {job} has an image in {}, and its result is {status} {error}",
-                    maker.told()
+                    maker.description()
                 ),
             );
         }
         planned.insert(key);
     }
     for key in results.keys().filter(|key| !planned.contains(*key)) {
-        tell(
+        report(
             Wrong::LostKey,
-            format!("{job} has a result for {key}, which nobody planned"),
+            format!("{job} has a result for {key}, which is not in its plan"),
         );
     }
     Ok(())
 }
 
-/// What is wrong with the image that a result names, if anything is.
+/// Returns what is wrong with the image that a result names, if anything.
 fn not_its_image(
     cloud: &FaultCloud,
     made: &[&Made],
@@ -308,17 +304,17 @@ fn not_its_image(
     };
     let stored = fs::read(cloud.local.path_of(path)).map(Bytes::from);
     let is_its_own = stored.is_ok_and(|stored| images.contains(&stored));
-    Ok((!is_its_own).then(|| format!("what lies at {path} isn't what {batch} made for it")))
+    Ok((!is_its_own).then(|| format!("the object {path} is not what {batch} made for it")))
 }
 
-/// Looks for the images that belong to no request, in the outputs of a closed job that were read to
-/// their end.
+/// Looks for unmatched images in the outputs of a complete job that were read to the end, and
+/// checks that they are kept.
 fn unmatched(
     cloud: &FaultCloud,
     job: &str,
     made: &[Made],
     approved: bool,
-    tell: &mut impl FnMut(Wrong, String),
+    report: &mut impl FnMut(Wrong, String),
 ) -> anyhow::Result<()> {
     let summary = summary(cloud, job)?;
     let was_read = |made: &&Made| {
@@ -340,14 +336,14 @@ fn unmatched(
                     "an image of {job} that belongs to no request is not kept: a line for {}",
                     line.key
                 );
-                tell(Wrong::LostKey, format!("{words} in {}", made.told()));
+                report(Wrong::LostKey, format!("{words} in {}", made.description()));
             }
         }
     }
     Ok(())
 }
 
-/// The contents of all files below a folder, if there is one.
+/// Reads all files below a folder, which may be missing.
 fn files(folder: &Path) -> anyhow::Result<BTreeSet<Bytes>> {
     let mut found = BTreeSet::new();
     if folder.is_dir() {
@@ -363,6 +359,7 @@ fn files(folder: &Path) -> anyhow::Result<BTreeSet<Bytes>> {
     Ok(found)
 }
 
+/// Reads the summary of a job.
 fn summary(cloud: &FaultCloud, job: &str) -> anyhow::Result<Summary> {
     let path = cloud.local.path_of(&format!("{job}summary.json"));
     Ok(serde_json::from_slice(
@@ -370,20 +367,20 @@ fn summary(cloud: &FaultCloud, job: &str) -> anyhow::Result<Summary> {
     )?)
 }
 
-/// Whether the output of a shard's batch was read to its end.
+/// Whether the output of a shard's batch was read to the end.
 fn was_read(shard: &ShardSummary) -> bool {
     shard.batch_name.is_some() && ENDED.contains(&shard.state.as_str())
 }
 
-/// Holds what a closed job says that it cost against the bill of the batches that its shards name,
-/// where each shard's output was read to its end. Of a batch whose output came when the images were
-/// asked for again, or of which no line says what request it is of, nothing need be counted.
+/// Compares the cost that a complete job reports with the bill of the batches that its shards name,
+/// if all outputs were read to the end. A batch need not be counted if its output appeared after
+/// the images were requested again, or if no line names its request.
 fn miscount(
     cloud: &FaultCloud,
     job: &str,
     made: &[Made],
     approved: bool,
-    tell: &mut impl FnMut(Wrong, String),
+    report: &mut impl FnMut(Wrong, String),
 ) -> anyhow::Result<()> {
     let summary = summary(cloud, job)?;
     if summary.integrity.skipped_lines > 0 || !summary.shards.iter().all(was_read) {
@@ -406,22 +403,23 @@ fn miscount(
         .filter(may_go_uncounted)
         .map(bill)
         .sum());
-    // As a document holds it.
+    // Stored amounts are rounded.
     let stored = |usd: Usd| anyhow::Ok(serde_json::from_value::<Usd>(serde_json::to_value(usd)?)?);
-    let (least, most, told) = (
+    let (least, most, reported) = (
         stored(charged - uncounted)?,
         stored(charged)?,
         summary.cost.actual_usd,
     );
-    if told < least || told > most {
-        tell(
+    if reported < least || reported > most {
+        report(
             Wrong::Miscount,
-            format!("{job} says that it cost {told}, and Gemini charged {charged}"),
+            format!("{job} reports a cost of {reported}, but Gemini charged {charged}"),
         );
     }
     Ok(())
 }
 
+/// Whether a shard names a batch.
 fn names(shard: &ShardSummary, record: &Record) -> bool {
     shard
         .batch_name
@@ -429,7 +427,7 @@ fn names(shard: &ShardSummary, record: &Record) -> bool {
         .is_some_and(|name| name.as_str() == record.name)
 }
 
-/// All shard states of these jobs, as text.
+/// Returns all shard states of these jobs as text.
 fn states(cloud: &FaultCloud, jobs: &[String]) -> anyhow::Result<String> {
     let mut states = String::new();
     for job in jobs {
@@ -443,21 +441,25 @@ fn states(cloud: &FaultCloud, jobs: &[String]) -> anyhow::Result<String> {
     Ok(states)
 }
 
-fn orphans(states: &str, made: &[Made], tell: &mut impl FnMut(Wrong, String)) {
+/// Looks for batches that no shard names.
+fn orphans(states: &str, made: &[Made], report: &mut impl FnMut(Wrong, String)) {
     for made in made {
         let counts = made.record.ended.is_none() || made.record.output_from.is_some();
         if counts && !states.contains(&format!("\"{}\"", made.record.name)) {
-            tell(Wrong::Orphan, format!("no shard names {}", made.told()));
+            report(
+                Wrong::Orphan,
+                format!("no shard names {}", made.description()),
+            );
         }
     }
 }
 
-/// Looks for batches of another folder that ours has meddled with.
+/// Looks for batches of another folder that ours has adopted or cancelled.
 fn strangers(
     cloud: &FaultCloud,
     states: &str,
     cancelled: &BTreeSet<String>,
-    tell: &mut impl FnMut(Wrong, String),
+    report: &mut impl FnMut(Wrong, String),
 ) -> anyhow::Result<()> {
     let theirs = format!("{}/", cloud.stranger);
     let is_theirs =
@@ -467,13 +469,13 @@ fn strangers(
             name, display_name, ..
         } = record;
         if cancelled.contains(&name) {
-            tell(
+            report(
                 Wrong::Stranger,
                 format!("{name} ({display_name}) of another folder was cancelled"),
             );
         }
         if states.contains(&format!("\"{name}\"")) {
-            tell(
+            report(
                 Wrong::Stranger,
                 format!("{name} ({display_name}) of another folder was adopted"),
             );

@@ -1,4 +1,4 @@
-//! A wire request that waits at the gate, whole.
+//! An intercepted request, with its whole body.
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use seam::transport::{Body, TransportError, full};
 use serde_json::Value;
 
-/// What a request is for.
+/// The service that a request is sent to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Service {
     /// Objects.
@@ -17,7 +17,7 @@ pub(crate) enum Service {
     Gemini,
 }
 
-/// A request with its whole body, which can be sent more than once.
+/// A request with its whole body. It can be sent more than once.
 #[derive(Clone, Debug)]
 pub(crate) struct Sent {
     pub(crate) service: Service,
@@ -27,7 +27,7 @@ pub(crate) struct Sent {
     pub(crate) body: Bytes,
 }
 
-/// An answer with its whole body.
+/// A response with its whole body.
 #[derive(Clone, Debug)]
 pub(crate) struct Whole {
     pub(crate) status: StatusCode,
@@ -36,10 +36,10 @@ pub(crate) struct Whole {
 }
 
 impl Sent {
-    /// Takes a request in.
+    /// Reads a request.
     ///
     /// # Errors
-    /// When its body breaks off: nothing arrives then.
+    /// Returns an error if its body is interrupted. Nothing is sent then.
     pub(crate) async fn read(request: Request<Body>, gemini: bool) -> Result<Self, TransportError> {
         let (head, body) = request.into_parts();
         let body = body
@@ -61,7 +61,7 @@ impl Sent {
         })
     }
 
-    /// The request again.
+    /// Returns the request, to be sent.
     pub(crate) fn request(&self) -> Request<Body> {
         let mut request = Request::new(full(self.body.clone()));
         *request.method_mut() = self.method.clone();
@@ -70,8 +70,8 @@ impl Sent {
         request
     }
 
-    /// What it asks for, the same for the same step in any world: no upload id, and no name that
-    /// Gemini drew.
+    /// Describes it, without upload ids and random names, so that the same step has the same
+    /// description in every simulation.
     pub(crate) fn what(&self) -> String {
         match self.service {
             Service::S3 => format!(
@@ -117,40 +117,40 @@ impl Sent {
         }
     }
 
-    /// Whether it changes anything where it arrives.
+    /// Whether it changes anything at its service.
     pub(crate) fn has_effect(&self) -> bool {
         self.method != Method::GET && self.method != Method::HEAD
     }
 
-    /// Whether S3 is to write only under a condition.
+    /// Whether it is a conditional write to S3.
     pub(crate) fn is_conditional_put(&self) -> bool {
         self.service == Service::S3
             && self.method == Method::PUT
             && (self.headers.contains_key("if-match") || self.headers.contains_key("if-none-match"))
     }
 
-    /// Whether it asks for a page of the project's batches.
+    /// Whether it requests a page of the list of batches.
     pub(crate) fn is_list(&self) -> bool {
         self.service == Service::Gemini
             && self.method == Method::GET
             && self.uri.path().ends_with("/batches")
     }
 
-    /// Whether it asks how a batch is.
+    /// Whether it requests the state of a batch.
     pub(crate) fn asks_for_a_batch(&self) -> bool {
         self.service == Service::Gemini
             && self.method == Method::GET
             && self.uri.path().contains("/batches/")
     }
 
-    /// The batch that it cancels, if it cancels one: `batches/<id>`.
+    /// Returns the batch that it cancels, as `batches/<id>`.
     pub(crate) fn cancels(&self) -> Option<String> {
         let path = self.uri.path().strip_suffix(":cancel")?;
         let id = path.rsplit('/').next()?;
         (self.service == Service::Gemini).then(|| format!("batches/{id}"))
     }
 
-    /// What the batch is called that it asks for, if it asks for one.
+    /// Returns the display name of the batch that it creates.
     pub(crate) fn display_name(&self) -> Option<String> {
         let name = self.json()["batch"]["displayName"]
             .as_str()
@@ -158,12 +158,12 @@ impl Sent {
         name.filter(|_| self.creates_a_batch())
     }
 
-    /// Whether it asks for a new batch.
+    /// Whether it creates a batch.
     pub(crate) fn creates_a_batch(&self) -> bool {
         self.service == Service::Gemini && self.uri.path().ends_with(":batchGenerateContent")
     }
 
-    /// Whether it asks for a batch's output: which, by the file's name.
+    /// Returns the file name of the output that it downloads.
     pub(crate) fn downloads(&self) -> Option<&str> {
         let path = self.uri.path().strip_suffix(":download")?;
         (self.service == Service::Gemini)
@@ -171,7 +171,7 @@ impl Sent {
             .flatten()
     }
 
-    /// The key of the object that S3 is asked for.
+    /// Returns the key of its S3 object.
     pub(crate) fn key(&self) -> Option<&str> {
         if self.service != Service::S3 {
             return None;
@@ -183,7 +183,7 @@ impl Sent {
             .map(|(_, key)| key)
     }
 
-    /// The state that it writes, if it writes one.
+    /// Returns the shard state that it writes.
     pub(crate) fn state(&self) -> Option<Value> {
         let is_state = self.method == Method::PUT
             && self.key().is_some_and(|key| key.ends_with("/state.json"));
@@ -220,10 +220,10 @@ impl Sent {
 }
 
 impl Whole {
-    /// Takes an answer in.
+    /// Reads a response.
     ///
     /// # Errors
-    /// When its body breaks off.
+    /// Returns an error if its body is interrupted.
     pub(crate) async fn read(response: Response<Body>) -> Result<Self, TransportError> {
         let (head, body) = response.into_parts();
         let body = body
@@ -238,7 +238,7 @@ impl Whole {
         })
     }
 
-    /// The answer, its body perhaps cut off half-way.
+    /// Returns the response, with a body that `body` may truncate.
     pub(crate) fn response(self, body: impl FnOnce(Bytes) -> Body) -> Response<Body> {
         let mut response = Response::new(body(self.body));
         *response.status_mut() = self.status;
@@ -246,7 +246,7 @@ impl Whole {
         response
     }
 
-    /// An answer that carries nothing but a status.
+    /// Returns a response with a status and an empty body.
     pub(crate) fn bare(status: StatusCode) -> Self {
         Self {
             status,

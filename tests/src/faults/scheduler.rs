@@ -1,9 +1,9 @@
-//! The scheduler: it alone decides what happens next.
+//! The scheduler decides what happens next.
 //!
-//! Whatever could go on by itself has done so when it decides: tokio's time is paused, so a
-//! millisecond of it passes only when every task waits for the gate or for a later moment. Then one
-//! thing happens: one request is let through and carried out to its end, one message is delivered,
-//! or time jumps to the next moment that anything waits for.
+//! It decides only when no task can make progress. Tokio's time is paused, so a millisecond passes
+//! only when every task waits for the interceptor or for a later moment. Then exactly one thing
+//! happens: a request is carried out completely, a message is delivered, or time advances to the
+//! next moment that something waits for.
 
 mod inflict;
 mod invocation;
@@ -32,94 +32,92 @@ use super::{
     tamper::Break,
 };
 
-/// Within this of tokio's time everything happens that needs none.
+/// The tokio time in which all tasks make what progress they can without waiting.
 const MOMENT: Duration = Duration::from_millis(1);
 
-/// How far tokio's time goes at once for those who wait for it: for a pause between two tries, or a
-/// time limit.
+/// The step of tokio's time for tasks that wait for it, between two attempts or for a time limit.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// After so many of them, ten minutes, nobody waits for a moment.
+/// The number of steps, ten minutes in total, after which a waiting task counts as stuck.
 const PAUSES: u32 = 1_200;
 
-/// When a job without a marker is stuck: a shard may be held as long as Gemini keeps an output, and
-/// longer by a batch's life.
-const PATIENCE: SignedDuration = SignedDuration::from_hours(60 * 24);
+/// After this time a job without a marker is stuck. A shard may be held for as long as Gemini keeps
+/// an output, plus the lifetime of a batch.
+const MAX_DURATION: SignedDuration = SignedDuration::from_hours(60 * 24);
 
-/// How long a world continues after its last job is closed.
+/// How long a simulation continues after its last job is complete.
 const AFTERMATH: SignedDuration = SignedDuration::from_hours(48);
 
-/// How long a world is swept each hour. Afterwards it is swept twice a day, as most worlds only
-/// wait by then.
+/// How long sweeps run every hour. Later they run twice a day, because most simulations only wait
+/// by then.
 const SWEPT_HOURLY: SignedDuration = SignedDuration::from_hours(72);
 
-/// The time between two sweeps from then on.
+/// The time between two later sweeps.
 const SWEPT_RARELY: SignedDuration = SignedDuration::from_hours(12);
 
-/// A world that does so much turns in a circle.
-const MOST_REQUESTS: usize = 200_000;
+/// The number of requests after which a simulation counts as an endless loop.
+const MAX_REQUESTS: usize = 200_000;
 
-/// What goes wrong, and in what order things happen.
+/// The order of events and the faults.
 #[derive(Clone, Debug)]
 pub(crate) enum Schedule {
-    /// One invocation after the other, and these faults.
+    /// One invocation after the other, with these faults.
     Listed(Vec<At>),
-    /// All mixed up, with faults at these requests, all drawn.
+    /// A random order, with random faults at these requests.
     Drawn {
-        /// What is drawn from.
+        /// The source of random numbers.
         rng: Rng,
-        /// The requests at which something goes wrong.
+        /// The numbers of the requests with a fault.
         at: BTreeSet<usize>,
     },
 }
 
-/// A request that was decided upon.
+/// A request that the scheduler has decided.
 #[derive(Clone, Debug)]
 pub(crate) struct Decision {
     /// Its number.
     pub(crate) request: usize,
-    /// What it asks for.
+    /// Its description.
     pub(crate) what: String,
-    /// What could have gone wrong there.
+    /// The faults that are possible there.
     pub(crate) could: Vec<Fault>,
-    /// Of those, what is worth trying as a second fault.
+    /// Those that are useful as a second fault.
     pub(crate) could_then: Vec<Fault>,
-    /// The world before it, where anybody asked and a second fault could be tried.
+    /// The fingerprint before it, if one was requested and a second fault is possible.
     pub(crate) state: Option<Fingerprint>,
 }
 
-/// What came of a world.
+/// The result of a simulation.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
-    /// What happened, a line each.
+    /// The log, one line per event.
     pub(crate) log: Vec<String>,
-    /// All requests in their order.
+    /// All requests, in order.
     pub(crate) decisions: Vec<Decision>,
-    /// What is wrong.
+    /// The violations that the oracle found.
     pub(crate) violations: Vec<Violation>,
 }
 
-/// When to take fingerprints, and what to do with them.
+/// When to take fingerprints.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Watch {
     /// Never.
     #[default]
     No,
-    /// At each request, to be noted.
+    /// At each request, and record them.
     Note,
-    /// After the last fault, to end the world where it has become one whose end is known to be
-    /// good.
+    /// After the last fault, to stop when the fingerprint is known to lead to a good end.
     Until(Arc<HashSet<u64>>),
 }
 
-/// A request on its long way.
+/// A request that takes effect later.
 struct DelayedRequest {
     due: Timestamp,
     sent: Sent,
     service: Arc<dyn Transport>,
 }
 
-/// One world and what happens in it.
+/// One simulation.
 pub(crate) struct Scheduler {
     cloud: FaultCloud,
     schedule: Schedule,
@@ -130,30 +128,30 @@ pub(crate) struct Scheduler {
     delayed: Vec<DelayedRequest>,
     next_sweep: Timestamp,
     began: Timestamp,
-    over: Option<Timestamp>,
-    /// What a person will ask, and after how many requests.
+    completed_at: Option<Timestamp>,
+    /// The request of the user, and after how many requests it is dropped.
     control: Option<(usize, &'static str)>,
-    /// Whether a person has approved, and so may have had images bought again.
+    /// Whether the user has approved, so that images may have been bought again.
     approved: bool,
     aws_outages: Vec<AwsOutage>,
-    /// After how many requests everything is begun again.
+    /// After how many requests the host restarts.
     restarts: BTreeSet<usize>,
-    /// The batches that the functions have asked to be cancelled.
+    /// The batches that the functions have cancelled.
     cancelled: BTreeSet<String>,
     outcome: Outcome,
 }
 
-/// Plays one schedule on this thread, from the manifests' drop to the end.
+/// Runs one schedule on this thread, from the drop of the manifests to the end.
 ///
 /// # Errors
-/// When the world can't be made or read: that says nothing about the functions.
+/// Returns an error if the simulation's files can't be written or read. That is not a violation.
 pub(crate) fn play(
     scene: &Scene,
     schedule: Schedule,
     broken: Option<Break>,
     watch: Watch,
 ) -> anyhow::Result<Outcome> {
-    // The SDK draws its pauses from the thread's own source.
+    // The SDK uses the random numbers of the thread for its pauses.
     fastrand::seed(scene.seed);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -175,7 +173,7 @@ pub(crate) fn play(
             delayed: Vec::new(),
             next_sweep: cloud.now() + SWEEP_EVERY,
             cloud,
-            over: None,
+            completed_at: None,
             control: scene.control,
             outcome: Outcome::default(),
         };
@@ -184,15 +182,15 @@ pub(crate) fn play(
     LocalSet::new().block_on(&runtime, all)
 }
 
-/// What may happen next.
+/// The next event.
 enum Next {
-    /// The request at this place of the desk.
+    /// The pending request at this index is sent.
     Request(usize),
-    /// A message of this queue of the chain.
+    /// A message of the queue with this index in the chain is delivered.
     Delivery(usize),
-    /// The hourly sweep.
+    /// The hourly sweep runs.
     Sweep,
-    /// Time passes until then.
+    /// Time advances to this moment.
     Jump(Timestamp),
 }
 
@@ -207,7 +205,7 @@ impl Scheduler {
                 && self.outcome.decisions.len() >= after
                 && self.cloud.control(word).await?
             {
-                self.note(&format!("a person says {word}"));
+                self.note(&format!("the user drops {word}"));
                 self.approved |= word == "approve";
                 self.control = None;
             }
@@ -219,8 +217,8 @@ impl Scheduler {
                 self.restarts.pop_first();
                 self.restart().await?;
             }
-            if self.outcome.decisions.len() > MOST_REQUESTS {
-                let words = format!("{MOST_REQUESTS} requests, and no end");
+            if self.outcome.decisions.len() > MAX_REQUESTS {
+                let words = format!("no end after {MAX_REQUESTS} requests");
                 self.outcome.violations.push(Violation {
                     wrong: Wrong::Stuck,
                     words,
@@ -249,17 +247,17 @@ impl Scheduler {
         Ok(self.outcome)
     }
 
-    /// Lets everything go on that needs neither the gate nor a later moment of the world.
+    /// Lets all tasks make progress until each waits for the interceptor or a later moment.
     async fn settle(&mut self) -> anyhow::Result<()> {
         sleep(MOMENT).await;
         let mut passed = Duration::ZERO;
         for _ in 0..PAUSES {
             let senders = self.cloud.pending.senders();
-            let stands = |one: &Invocation| senders.contains(&one.number);
+            let is_pending = |one: &Invocation| senders.contains(&one.number);
             if self
                 .invocations
                 .iter()
-                .all(|one| one.hangs || one.handle.is_finished() || stands(one))
+                .all(|one| one.hangs || one.handle.is_finished() || is_pending(one))
             {
                 break;
             }
@@ -283,8 +281,8 @@ impl Scheduler {
     }
 
     fn next(&mut self) -> anyhow::Result<Option<Next>> {
-        if self.over.is_none() && self.cloud.is_over()? {
-            self.over = Some(self.cloud.now());
+        if self.completed_at.is_none() && self.cloud.is_complete()? {
+            self.completed_at = Some(self.cloud.now());
         }
         let (requests, deliveries) = (self.open_requests(), self.open_deliveries()?);
         match &mut self.schedule {
@@ -292,7 +290,7 @@ impl Scheduler {
                 if let Some(place) = requests.first() {
                     return Ok(Some(Next::Request(*place)));
                 }
-                // One after the other: only what stands still is overtaken.
+                // Invocations run one after the other, and only a paused one is overtaken.
                 let is_busy = self.invocations.iter().any(Invocation::is_awake);
                 if let Some(place) = deliveries.first().filter(|_| !is_busy) {
                     return Ok(Some(Next::Delivery(*place)));
@@ -313,16 +311,16 @@ impl Scheduler {
         if now >= self.next_sweep && self.cloud.local.has_open_jobs() && !is_sweeping {
             return Ok(Some(Next::Sweep));
         }
-        let is_late = now.duration_since(self.began) > PATIENCE
+        let is_late = now.duration_since(self.began) > MAX_DURATION
             || self
-                .over
-                .is_some_and(|over| now.duration_since(over) > AFTERMATH);
+                .completed_at
+                .is_some_and(|completed_at| now.duration_since(completed_at) > AFTERMATH);
         Ok(self.next_moment()?.filter(|_| !is_late).map(Next::Jump))
     }
 
-    /// The places of the requests whose senders don't stand still.
+    /// Returns the indices of the pending requests whose senders are not paused.
     fn open_requests(&self) -> Vec<usize> {
-        let stands = |number| {
+        let is_paused = |number| {
             self.invocations
                 .iter()
                 .any(|one| one.number == number && one.until.is_some())
@@ -331,11 +329,11 @@ impl Scheduler {
         let open = senders
             .into_iter()
             .enumerate()
-            .filter(|(_, number)| !stands(*number));
+            .filter(|(_, number)| !is_paused(*number));
         open.map(|(place, _)| place).collect()
     }
 
-    /// The queues of the chain that have a message now, and whose function may run once more.
+    /// Returns the indices of the queues with a visible message whose function may run again.
     fn open_deliveries(&self) -> anyhow::Result<Vec<usize>> {
         let now = self.cloud.now();
         let mut open = Vec::new();
@@ -354,7 +352,7 @@ impl Scheduler {
         Ok(open)
     }
 
-    /// The next moment for which anything waits.
+    /// Returns the next moment that something waits for.
     fn next_moment(&self) -> anyhow::Result<Option<Timestamp>> {
         let now = self.cloud.now();
         let mut moments: Vec<Timestamp> = self.delayed.iter().map(|request| request.due).collect();
@@ -375,21 +373,21 @@ impl Scheduler {
         Ok(moments.into_iter().filter(|moment| *moment > now).min())
     }
 
-    /// What went wrong may have its effect now.
+    /// Lets delayed requests that are due take effect.
     async fn land(&mut self) -> anyhow::Result<()> {
         let now = self.cloud.now();
         while let Some(place) = self.delayed.iter().position(|request| request.due <= now) {
             let DelayedRequest { sent, service, .. } = self.delayed.remove(place);
-            let told = match self.effect(&service, sent.clone()).await {
+            let status = match self.effect(&service, sent.clone()).await {
                 Ok(answer) => answer.status.as_u16().to_string(),
                 Err(error) => error.to_string(),
             };
-            self.note(&format!("late: {} -> {told}", sent.what()));
+            self.note(&format!("late: {} -> {status}", sent.what()));
         }
         Ok(())
     }
 
-    /// Decides about the request at a place. Whether the world's end is known.
+    /// Decides the request at an index. Returns whether the end of the simulation is known.
     async fn decide(&mut self, place: usize) -> anyhow::Result<bool> {
         let (number, sent) = self.cloud.pending.look(place);
         let first = self
@@ -413,11 +411,11 @@ impl Scheduler {
             Schedule::Drawn { .. } => false,
         };
         let (could, could_then) = (Fault::of(&sent, first), Fault::of_second(&sent, first));
-        let asked = match &self.watch {
+        let is_watched = match &self.watch {
             Watch::No => false,
             Watch::Note | Watch::Until(_) => is_past && !could_then.is_empty(),
         };
-        let state = if asked {
+        let state = if is_watched {
             Some(fingerprint(&self.cloud, &sent, self.under_way())?)
         } else {
             None
@@ -441,7 +439,7 @@ impl Scheduler {
         Ok(false)
     }
 
-    /// What is under way, for the fingerprint.
+    /// Returns what is in progress, for the fingerprint.
     fn under_way(&self) -> Vec<UnderWay> {
         let now = self.cloud.now();
         let invocations = self.invocations.iter().map(|one| {

@@ -1,5 +1,5 @@
-//! Null controls: a rule of the protocol is broken on the wire, so that the functions themselves
-//! need no switch for it. A harness that doesn't notice proves nothing.
+//! Null controls break a rule of the protocol in the requests and responses, so that the functions
+//! need no switch for it. A harness that does not detect them proves nothing.
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header::ETAG};
@@ -17,31 +17,31 @@ use super::{
 pub enum Break {
     /// S3 ignores `If-Match` and `If-None-Match`.
     Conditions,
-    /// Nobody waits before looking for the batch of a create call that went unanswered.
+    /// The batch of an unanswered create call is looked up without a quiet period.
     QuietPeriod,
-    /// After an ambiguous create the batch is asked for again at once.
+    /// The create call is repeated at once after an unanswered one.
     Recovery,
-    /// Only the first page of the list of batches is seen.
+    /// Only the first page of the list of batches is read.
     List,
     /// A message is deleted before its handler runs.
     AckEarly,
     /// Results are joined to requests by position.
     Position,
-    /// A shard is done without naming the round that follows it.
+    /// A shard is done without naming its next round.
     FanIn,
-    /// A shard whose output could not be read five times is given up.
+    /// A shard fails after its output could not be read five times.
     GiveUp,
-    /// A batch that has succeeded without saying where its output is counts as one that was
+    /// A batch that has succeeded without the location of its output counts as one that was
     /// cancelled without output.
     LateOutputRule,
-    /// Two folders have the same name, and take each other's batches for their own.
+    /// Two folders have the same identity and treat each other's batches as their own.
     Stranger,
 }
 
-/// Sends a request on, broken as `broken` says, and takes the answer in.
+/// Sends a request with the broken rule applied, and reads the whole response.
 ///
 /// # Errors
-/// Those of the service.
+/// Returns the errors of the service.
 pub(crate) async fn perform(
     cloud: &FaultCloud,
     broken: Option<Break>,
@@ -83,7 +83,7 @@ pub(crate) async fn perform(
         answer.body = first_page(&answer.body);
     }
     if broken == Some(Break::LateOutputRule) && sent.asks_for_a_batch() {
-        answer.body = without_output_for_good(&answer.body);
+        answer.body = without_output(&answer.body);
     }
     if broken == Some(Break::Position)
         && let Some(file) = sent.downloads()
@@ -93,7 +93,7 @@ pub(crate) async fn perform(
     Ok(answer)
 }
 
-/// A shard that would find out what became of its batch is planned instead.
+/// Replaces the phase of a shard that would look up its batch by `planned`.
 fn planned_again(mut state: Value) -> Option<Value> {
     let phase = &state["phase"];
     let attempt = match phase["name"].as_str()? {
@@ -105,6 +105,7 @@ fn planned_again(mut state: Value) -> Option<Value> {
     Some(state)
 }
 
+/// Removes the next round from a shard that is done.
 fn without_round(mut state: Value) -> Option<Value> {
     let phase = state["phase"].as_object_mut()?;
     (phase.get("name")? == "done").then_some(())?;
@@ -112,7 +113,7 @@ fn without_round(mut state: Value) -> Option<Value> {
     Some(state)
 }
 
-/// A shard that is held because its output can't be read has failed instead.
+/// Replaces the phase of a shard that is held because of an unreadable output by `failed`.
 fn given_up(mut state: Value) -> Option<Value> {
     let phase = &state["phase"];
     let before = phase["before"].as_object()?;
@@ -129,8 +130,8 @@ fn given_up(mut state: Value) -> Option<Value> {
     Some(state)
 }
 
-/// What a batch says that has ended without an output, if it has ended and says nothing of one yet.
-fn without_output_for_good(body: &Bytes) -> Bytes {
+/// Makes a batch that has ended, and whose output is late, look cancelled without output.
+fn without_output(body: &Bytes) -> Bytes {
     let Ok(mut batch) = serde_json::from_slice::<Value>(body) else {
         return body.clone();
     };
@@ -144,6 +145,7 @@ fn without_output_for_good(body: &Bytes) -> Bytes {
     batch.to_string().into()
 }
 
+/// Removes the token of the next page from a list.
 fn first_page(body: &Bytes) -> Bytes {
     let Ok(mut page) = serde_json::from_slice::<Value>(body) else {
         return body.clone();
@@ -154,7 +156,7 @@ fn first_page(body: &Bytes) -> Bytes {
     page.to_string().into()
 }
 
-/// The output as a collector sees it that believes the nth line to answer the nth request.
+/// Gives the nth line of an output the key of the nth request.
 fn by_position(cloud: &FaultCloud, file: &str, body: &Bytes) -> Bytes {
     let records = cloud.gemini.records().unwrap_or_default();
     let named =
@@ -176,8 +178,8 @@ fn by_position(cloud: &FaultCloud, file: &str, body: &Bytes) -> Bytes {
     lines.into()
 }
 
-/// Writes an object that is not the one that was signed: with the harness's own client, answered as
-/// S3 would.
+/// Writes an object in place of the signed request, with the harness's own client, and returns the
+/// response of S3.
 async fn put(
     cloud: &FaultCloud,
     sent: &Sent,

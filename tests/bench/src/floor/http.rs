@@ -1,28 +1,28 @@
-//! Just enough HTTP/1.1.
+//! The part of HTTP/1.1 that the floor needs.
 
 use anyhow::Context;
 
-/// Where a service is.
+/// The address of a service.
 pub(super) struct Address {
-    /// Host and port.
+    /// The host and the port.
     pub(super) authority: String,
     /// The host alone.
     pub(super) host: String,
 }
 
 impl Address {
-    /// From `https://host:port`.
+    /// Parses `https://host:port`.
     pub(super) fn parse(url: &str) -> anyhow::Result<Self> {
         let authority = url
             .strip_prefix("https://")
-            .context("an address begins with https://")?
+            .context("an address must begin with https://")?
             .to_owned();
         let host = authority.split(':').next().unwrap_or_default().to_owned();
         Ok(Self { authority, host })
     }
 }
 
-/// A reply with a `content-length`, as it comes in.
+/// A response with a `content-length`, read in pieces.
 #[derive(Default)]
 pub(super) struct Reply {
     head: Vec<u8>,
@@ -30,7 +30,7 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// The part of these bytes, the next of the connection, that belongs to the body.
+    /// Returns the part of the connection's next bytes that belongs to the body.
     pub(super) fn body<'a>(&mut self, bytes: &'a [u8]) -> anyhow::Result<&'a [u8]> {
         let body = if self.missing.is_some() {
             bytes
@@ -45,7 +45,7 @@ impl Reply {
         Ok(body)
     }
 
-    /// Whether all of it was seen.
+    /// Whether the whole response was read.
     pub(super) fn is_complete(&self) -> bool {
         self.missing == Some(0)
     }

@@ -1,5 +1,5 @@
-//! From a responses file to images, for one form of line: compact, the key first, one image,
-//! nothing escaped.
+//! Extracts images from a responses file. It accepts one form of line: compact, with the key first,
+//! one image, and no escapes.
 
 use std::{collections::VecDeque, mem};
 
@@ -8,7 +8,7 @@ use base64_simd::{Out, STANDARD};
 use crc_fast::{CrcAlgorithm::Crc32IsoHdlc, Digest};
 use memchr::{memchr, memchr2};
 
-/// What precedes an image.
+/// The text before an image.
 const DATA: &[u8] = b"\"data\":\"";
 
 /// An image with its key.
@@ -28,20 +28,20 @@ impl Default for Image {
     }
 }
 
-/// Takes the file in pieces.
+/// A decoder that receives the file in pieces.
 #[derive(Default)]
 pub(super) struct Images {
-    /// What precedes the image in its line.
+    /// The text before the image in its line.
     head: Vec<u8>,
     image: Option<Image>,
-    /// Characters that make no group of four yet.
+    /// Characters of an incomplete group of four.
     rest: Vec<u8>,
     finished: VecDeque<Image>,
     idle: Vec<Image>,
 }
 
 impl Images {
-    /// Takes the next bytes.
+    /// Decodes the next bytes.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> anyhow::Result<()> {
         while !bytes.is_empty() {
             bytes = match self.image {
@@ -52,17 +52,17 @@ impl Images {
         Ok(())
     }
 
-    /// The next image that is complete.
+    /// Returns the next complete image.
     pub(super) fn finished(&mut self) -> Option<Image> {
         self.finished.pop_front()
     }
 
-    /// Takes back an image's memory.
+    /// Reuses the memory of an image.
     pub(super) fn reuse(&mut self, image: Image) {
         self.idle.push(image);
     }
 
-    /// Takes what lies between images, and returns the rest.
+    /// Reads the text between images. Returns the rest.
     fn take_text<'a>(&mut self, bytes: &'a [u8]) -> anyhow::Result<&'a [u8]> {
         let Some(at) = memchr2(b'"', b'\n', bytes) else {
             self.head.extend_from_slice(bytes);
@@ -85,7 +85,7 @@ impl Images {
         Ok(&bytes[at + 1..])
     }
 
-    /// Takes base64 up to its end, and returns the rest.
+    /// Reads base64 up to its end. Returns the rest.
     fn take_image<'a>(&mut self, bytes: &'a [u8]) -> anyhow::Result<&'a [u8]> {
         let end = memchr(b'"', bytes);
         let mut text = &bytes[..end.unwrap_or(bytes.len())];
@@ -124,7 +124,7 @@ impl Image {
         Ok(())
     }
 
-    /// Its CRC-32 as S3 wants it.
+    /// Returns its CRC-32 in the encoding of S3.
     pub(super) fn checksum(&self) -> String {
         STANDARD.encode_to_string((self.crc32.finalize() as u32).to_be_bytes())
     }

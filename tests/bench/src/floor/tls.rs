@@ -1,5 +1,5 @@
-//! A TLS connection without buffers between: records are decrypted in place, and encrypted into one
-//! buffer.
+//! A TLS connection without intermediate buffers: records are decrypted in place and encrypted into
+//! one buffer.
 
 use std::{
     fs,
@@ -20,27 +20,27 @@ use rustls::{
 
 use super::http::Address;
 
-/// Bytes asked of the socket at once.
+/// The number of bytes to read from the socket at once.
 const READ_BYTES: usize = 256 << 10;
-/// Bytes given to the socket at once.
+/// The number of bytes to write to the socket at once.
 const WRITE_BYTES: usize = 256 << 10;
-/// The content of one record, and room for it when it is encrypted (RFC 8446 §5.2).
+/// The maximum content of a record, and the space that it needs when encrypted (RFC 8446 §5.2).
 const RECORD_BYTES: usize = 16 << 10;
 const ENCRYPTED_BYTES: usize = RECORD_BYTES + 256;
 
-/// A connection.
+/// A blocking connection.
 pub(super) struct Connection {
     socket: TcpStream,
     tls: UnbufferedClientConnection,
     incoming: Vec<u8>,
-    /// How many bytes of `incoming` are there.
+    /// The number of bytes in `incoming`.
     filled: usize,
     outgoing: Vec<u8>,
 }
 
 impl Connection {
-    /// Connects to a server that `authority`, a PEM file, vouches for. The handshake comes with the
-    /// first bytes.
+    /// Connects to a server whose certificate `authority`, a PEM file, has signed. The handshake
+    /// happens with the first bytes.
     pub(super) fn open(address: &Address, authority: &Path) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&fs::read(authority)?) {
@@ -99,7 +99,7 @@ impl Connection {
         }
     }
 
-    /// PollBackoff for bytes, and gives `sink` the content of the records that are whole.
+    /// Waits for bytes and passes the content of complete records to `sink`.
     pub(super) fn receive(
         &mut self,
         mut sink: impl FnMut(&[u8]) -> anyhow::Result<()>,
@@ -126,7 +126,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Forgets bytes that were dealt with; what follows them moves up.
+    /// Removes bytes that were handled, and moves the following ones to the front.
     fn discard(&mut self, bytes: usize) {
         self.incoming.copy_within(bytes..self.filled, 0);
         self.filled -= bytes;

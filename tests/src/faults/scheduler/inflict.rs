@@ -1,4 +1,4 @@
-//! A request is carried out, and what goes wrong with it.
+//! Carries out a request, with its fault.
 
 use std::{io, sync::Arc};
 
@@ -16,19 +16,18 @@ use crate::faults::{
     tamper::perform,
 };
 
-/// The most that a request is under way.
+/// The maximum delay of a request.
 const LATEST: SignedDuration = SignedDuration::from_mins(10);
 
-/// Just short of Lambda's limit, and beyond it.
+/// Pauses just below Lambda's time limit, and above it.
 const PAUSED: SignedDuration = SignedDuration::from_mins(14);
 const JUMPED: SignedDuration = SignedDuration::from_mins(20);
 
-/// The size of a list's page, whatever was asked for: each of our batches is soon off the first
-/// one.
+/// The page size of every list. It is so small that each of our batches soon leaves the first page.
 const PAGE: &str = "pageSize=2";
 
 impl Scheduler {
-    /// Lets the request at a place through, or not.
+    /// Sends the request at an index, or applies its fault.
     pub(super) async fn inflict(
         &mut self,
         place: usize,
@@ -46,7 +45,7 @@ impl Scheduler {
             self.note(&format!("{about} [{fault}]"));
         }
         match fault {
-            // The request goes on waiting.
+            // The request stays pending.
             Some(Fault::Twice) => return self.twice(number),
             Some(Fault::Paused) => return self.pause(number, PAUSED),
             Some(Fault::Jump) => return self.pause(number, JUMPED),
@@ -65,14 +64,16 @@ impl Scheduler {
         } = self.cloud.pending.take(place);
         let reply = match fault {
             None | Some(Fault::AckLost | Fault::Twice | Fault::Paused | Fault::Jump) => {
-                let told = self.effect(&service, sent).await;
+                let answered = self.effect(&service, sent).await;
                 if fault.is_none() {
-                    let status = told
+                    let status = answered
                         .as_ref()
-                        .map_or_else(ToString::to_string, |told| told.status.as_u16().to_string());
+                        .map_or_else(ToString::to_string, |answered| {
+                            answered.status.as_u16().to_string()
+                        });
                     self.note(&format!("{about} -> {status}"));
                 }
-                told.map(|told| told.response(full))
+                answered.map(|answered| answered.response(full))
             }
             Some(Fault::Killed) => {
                 self.kill(number);
@@ -115,14 +116,14 @@ impl Scheduler {
             Some(Fault::HalfBody) => self
                 .effect(&service, sent)
                 .await
-                .map(|told| told.response(half)),
+                .map(|answered| answered.response(half)),
         };
-        // Who sent it may be gone.
+        // The sender may be gone.
         let _ = answer.send(reply);
         Ok(())
     }
 
-    /// Carries a request out where it was to go.
+    /// Sends a request to its service.
     pub(super) async fn effect(
         &mut self,
         service: &Arc<dyn Transport>,
@@ -149,7 +150,7 @@ impl Scheduler {
         if let Some(display_name) = sent.display_name() {
             let refused = |error: anyhow::Error| TransportError::NeverSent(error.into());
             self.cloud
-                .somebody_else_creates_a_batch()
+                .another_client_creates_a_batch()
                 .await
                 .map_err(refused)?;
             self.cloud
@@ -160,17 +161,17 @@ impl Scheduler {
         answer
     }
 
-    /// Carries a request out whose answer nobody hears.
+    /// Sends a request whose response is lost.
     async fn have_effect(&mut self, service: &Arc<dyn Transport>, sent: Sent) {
-        let told = self.effect(service, sent).await;
-        let told = told.map_or_else(
+        let answered = self.effect(service, sent).await;
+        let answered = answered.map_or_else(
             |error| error.to_string(),
-            |told| told.status.as_u16().to_string(),
+            |answered| answered.status.as_u16().to_string(),
         );
-        self.note(&format!("     unheard: {told}"));
+        self.note(&format!("     response lost: {answered}"));
     }
 
-    /// Has a request arrive later.
+    /// Delays a request.
     fn delay(&mut self, service: Arc<dyn Transport>, sent: Sent) {
         let after = match &mut self.schedule {
             Schedule::Listed(_) => LATEST,
@@ -183,7 +184,7 @@ impl Scheduler {
         });
     }
 
-    /// Delivers the message that an invocation works on to another.
+    /// Delivers the message of an invocation a second time.
     fn twice(&mut self, number: usize) -> anyhow::Result<()> {
         let Some(one) = self.invocations.iter().find(|one| one.number == number) else {
             return Ok(());
@@ -201,7 +202,7 @@ impl Scheduler {
             .change_visibility(queue, &delivery.receipt_handle, SignedDuration::ZERO)
             .is_err()
         {
-            // It is visible again already, or gone.
+            // The message is already visible again, or deleted.
             return Ok(());
         }
         let (again, others): (Vec<_>, Vec<_>) = queues
@@ -220,7 +221,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Has an invocation stand still; where all is mixed up, has all stand still.
+    /// Pauses an invocation. In a drawn schedule, pauses all of them.
     fn pause(&mut self, number: usize, pause: SignedDuration) -> anyhow::Result<()> {
         let moment = self.cloud.now() + pause;
         match self.schedule {
@@ -241,7 +242,7 @@ fn reset() -> TransportError {
     TransportError::Interrupted(io::Error::from(io::ErrorKind::ConnectionReset).into())
 }
 
-/// The first half, then nothing more.
+/// Returns the first half of a body, followed by a reset.
 fn half(body: Bytes) -> Body {
     let first = http_body::Frame::data(body.slice(..body.len() / 2));
     let broken: BoxError = io::Error::from(io::ErrorKind::ConnectionReset).into();

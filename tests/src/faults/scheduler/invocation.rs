@@ -1,4 +1,4 @@
-//! Invocations: how they begin, how they end, and how they are ended.
+//! Starts, completes and kills invocations.
 
 use aws_lambda_events::event::sqs::SqsBatchResponse;
 use aws_sim::queue::Delivery;
@@ -17,34 +17,34 @@ use crate::faults::{
     tamper::Break,
 };
 
-/// The most that a clock is wrong.
+/// The maximum error of a clock, in seconds.
 const SKEW_SECONDS: i64 = 180;
 
-/// A function at work.
+/// A running invocation of a function.
 pub(super) struct Invocation {
     pub(super) number: usize,
-    /// The queue that triggered it; none if the hour did.
+    /// The queue that triggered it. None for the hourly sweep.
     pub(super) source: Option<&'static Source>,
     pub(super) deliveries: Vec<Delivery>,
-    /// When Lambda ends it.
+    /// When Lambda kills it.
     pub(super) deadline: Timestamp,
     pub(super) handle: JoinHandle<Option<SqsBatchResponse>>,
-    /// How many of its requests were decided upon.
+    /// How many of its requests the scheduler has decided.
     pub(super) decided: usize,
-    /// Until when it stands still, if it does.
+    /// Until when it is paused.
     pub(super) until: Option<Until>,
-    /// Whether its messages come back although it has done them.
+    /// Whether its acknowledgement is lost, so that its messages are redelivered.
     pub(super) ack_lost: bool,
-    /// Those of its requests that are never answered.
+    /// Its requests that never get a response.
     pub(super) unanswered: Vec<oneshot::Sender<Reply>>,
-    /// Whether it waits for something that never comes.
+    /// Whether it waits for a response that never arrives.
     pub(super) hangs: bool,
 }
 
-/// What an invocation stands still for.
+/// What a paused invocation waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Until {
-    /// The end of another.
+    /// The end of another invocation.
     End(usize),
     /// A moment.
     Moment(Timestamp),
@@ -72,12 +72,12 @@ impl Invocation {
         }
     }
 
-    /// Whether it goes on if it is let.
+    /// Whether it makes progress: it is neither paused nor stuck.
     pub(super) fn is_awake(&self) -> bool {
         self.until.is_none() && !self.hangs
     }
 
-    /// As the log calls it.
+    /// Returns its name in the log.
     pub(super) fn name(&self) -> String {
         let function = self.source.map_or("sweep".to_owned(), |source| {
             format!("{:?}", source.function).to_lowercase()
@@ -87,7 +87,7 @@ impl Invocation {
 }
 
 impl Scheduler {
-    /// Whether a function may run once more.
+    /// Whether the concurrency of a function allows another invocation.
     pub(super) fn may_run(&self, source: &Source) -> bool {
         self.invocations
             .iter()
@@ -96,7 +96,8 @@ impl Scheduler {
             < source.concurrency
     }
 
-    /// Delivers what a queue has now: all that one event may hold, or some of it.
+    /// Delivers the visible messages of a queue: a full batch, or in a drawn schedule a random
+    /// number.
     pub(super) fn deliver(&mut self, source: &'static Source) -> anyhow::Result<()> {
         let most = match &mut self.schedule {
             Schedule::Listed(_) => source.batch_size,
@@ -109,7 +110,7 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Begins an invocation, and answers with its number.
+    /// Starts an invocation. Returns its number.
     pub(super) fn invoke(
         &mut self,
         source: &'static Source,
@@ -126,7 +127,7 @@ impl Scheduler {
             }
         }
         let skew = match &mut self.schedule {
-            // One in five.
+            // The clock of one invocation in five is wrong.
             Schedule::Drawn { rng, .. } => {
                 i64::from(rng.u8(..5) == 0) * rng.i64(-SKEW_SECONDS..=SKEW_SECONDS)
             }
@@ -153,7 +154,7 @@ impl Scheduler {
         } else {
             format!(", its clock wrong by {skew} s")
         };
-        // S3's own events are long, and say nothing new.
+        // Events of S3 are long and add nothing to the log.
         let bodies = if bodies.len() > 200 { "" } else { &bodies };
         let one = Invocation::new(number, Some(source), deliveries, deadline, handle);
         self.note(&format!(
@@ -165,7 +166,7 @@ impl Scheduler {
         Ok(number)
     }
 
-    /// Begins a sweep, and answers with its number.
+    /// Starts a sweep. Returns its number.
     pub(super) fn sweep(&mut self) -> usize {
         let number = self.started;
         self.started += 1;
@@ -173,7 +174,7 @@ impl Scheduler {
         self.next_sweep = self.cloud.now() + if is_young { SWEEP_EVERY } else { SWEPT_RARELY };
         let deps = self.cloud.deps(SignedDuration::ZERO, self.broken).sweep;
         let deadline = self.cloud.now() + FUNCTION_TIMEOUT;
-        // What fails is tried again by the next.
+        // The next sweep retries what fails.
         let swept = async move {
             sweep::handler::handle(&deps, deadline)
                 .await
@@ -192,8 +193,8 @@ impl Scheduler {
         number
     }
 
-    /// Ends what is over: acknowledges what is done, kills who is past the deadline, wakes who has
-    /// waited for it.
+    /// Completes finished invocations, kills those past their deadline, and resumes those that
+    /// waited for them.
     pub(super) async fn reap(&mut self) -> anyhow::Result<()> {
         let now = self.cloud.now();
         let mut place = 0;
@@ -247,7 +248,7 @@ impl Scheduler {
                 &self.cloud.local.queues,
                 one.source.map_or("", |source| source.queue),
             );
-            // It may be in other hands, or gone, by now.
+            // Another invocation may have the message by now, or it is deleted.
             let _ = if one.ack_lost {
                 queues.change_visibility(queue, &delivery.receipt_handle, SignedDuration::ZERO)
             } else {
@@ -265,19 +266,18 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Kills everything that runs, and begins again as the host of one machine does.
+    /// Kills all invocations and restarts as the host of one machine does.
     pub(super) async fn restart(&mut self) -> anyhow::Result<()> {
-        self.note("everything is killed and begun again");
+        self.note("all invocations are killed and the host restarts");
         while let Some(one) = self.invocations.first() {
             self.kill(one.number);
         }
-        // What was sent is answered to no one any more.
+        // No sender of a pending request is left.
         self.cloud.pending.clear();
         host::resume(&self.cloud.local).await
     }
 
-    /// Ends an invocation where it stands. Its messages come back when their visibility time-out is
-    /// over.
+    /// Kills an invocation. Its messages are redelivered when their visibility timeout ends.
     pub(super) fn kill(&mut self, number: usize) {
         if let Some(place) = self.invocations.iter().position(|one| one.number == number) {
             let one = self.invocations.remove(place);
