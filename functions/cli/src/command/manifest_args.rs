@@ -179,7 +179,7 @@ mod tests {
         for (text, advice) in [
             ("dry-run=true", "mode=dry_run"),
             ("budget=5", "budget-usd"),
-            ("mtime=1", "leave it out"),
+            ("mtime=1", "remove it"),
         ] {
             let message = metadata(text).unwrap_err();
             assert!(message.contains(advice), "{message}");

@@ -279,7 +279,7 @@ fn rejects_misspelled_metadata_with_advice() {
         ("max-usd=5", "budget-usd"),
         ("count=2", "a column n"),
         ("resolution=2K", "image-size"),
-        ("mtime=1700000000", "leave it out"),
+        ("mtime=1700000000", "remove it"),
     ] {
         let output = check(&manifest, &["--json", "--metadata", metadata]).exits(64);
         assert!(output.contains(advice), "{output}");

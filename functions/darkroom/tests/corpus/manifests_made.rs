@@ -126,7 +126,7 @@ fn cases() -> Vec<Case> {
         ),
         case(
             "line-too-long",
-            r#"2,,error,item_too_large,"the line is longer than 33554432 bytes: put pictures into the bucket and name them in refs""#,
+            "2,,error,item_too_large,the line is longer than 33554432 bytes: put pictures into the bucket and name them in refs",
             || second(r#"{"key":"b","prompt":""#, "x", 40 << 20, r#""}"#),
         ),
         case(
