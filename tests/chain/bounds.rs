@@ -414,7 +414,7 @@ async fn a_manifest_whose_check_takes_too_long_is_rejected_with_advice() {
         "{validation}"
     );
     assert!(
-        validation.contains("of its 2000 distinct references: drop it in several parts"),
+        validation.contains("of its 2000 distinct references: split the manifest and drop"),
         "{validation}"
     );
     assert_eq!((cloud.messages(SHARDS), cloud.messages(MANIFESTS)), (0, 1));
