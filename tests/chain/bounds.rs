@@ -341,7 +341,7 @@ async fn missing_references_are_listed_up_to_the_limit_and_the_rest_is_not_reque
         "{validation}"
     );
     assert!(
-        validation.contains("495 of 500 distinct references were not looked at"),
+        validation.contains("495 of 500 distinct references were not checked"),
         "{validation}"
     );
     // The bound allows for the requests that run concurrently.
