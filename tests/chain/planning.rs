@@ -361,7 +361,7 @@ async fn unknown_metadata_is_rejected_with_advice() {
         ("resolution", "2K", "image-size"),
         ("ratio", "4:5", "aspect-ratio"),
         ("aspect", "4:5", "aspect-ratio"),
-        ("zzz", "1", "leave it out"),
+        ("zzz", "1", "remove it"),
     ] {
         let cloud = TestCloud::new();
         drop_described(
