@@ -78,7 +78,10 @@ async fn a_round_that_exceeds_the_budget_is_not_created_and_states_why() {
             message.contains("of the job's budget_usd of $0.8116 is spent or reserved"),
             "{message}"
         );
-        assert!(message.contains("the last attempt ended with "), "{message}");
+        assert!(
+            message.contains("the last attempt ended with "),
+            "{message}"
+        );
     }
     // All of them are in the retry manifest, and the summary counts them.
     let retry = lines(&cloud, "retry.jsonl").await;

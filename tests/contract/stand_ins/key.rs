@@ -260,7 +260,9 @@ async fn nothing_is_created_without_a_key() {
         refused: Mutex::default(),
     });
     let problem = create(&source, &gemini_stub).await.unwrap_err();
-    assert!(matches!(problem, CreateError::NotCreated(_)), "{problem:?}");
-    assert!(problem.to_string().contains("/studio/key"), "{problem}");
+    let CreateError::NotCreated(reason) = problem else {
+        panic!("{problem:?}");
+    };
+    assert!(reason.to_string().contains("/studio/key"), "{reason}");
     assert_eq!(*gemini_stub.refused.lock().unwrap(), 0);
 }
