@@ -69,7 +69,7 @@ impl Listener {
     }
 
     /// Serves requests with `service` until `stopped` is true or its sender is dropped. Active
-    /// exchanges may then complete within [`GRACE`].
+    /// exchanges may then complete within a grace period of a few seconds.
     ///
     /// If the service fails to answer, the connection is closed without an answer.
     pub async fn serve(self, service: Arc<dyn Transport>, stopped: watch::Receiver<bool>) {
