@@ -162,7 +162,8 @@ fn closing_a_job_before_its_round_is_detected() {
 
 #[test]
 fn failing_an_unreadable_shard_is_detected() {
-    let violations = violations_in_seeds(Break::GiveUp, 120);
+    // A shard must be held while its output, which has images, can't be read: few schedules do that.
+    let violations = violations_in_seeds(Break::GiveUp, 300);
     assert!(
         has(&violations, "lost key: key stone-") || has(&violations, "double buy: key stone-"),
         "{violations:?}"
