@@ -110,7 +110,7 @@ async fn close(items: usize, models: usize) {
     assert_eq!(
         (
             count(&requests, "GET plan.jsonl"),
-            count(&requests, "GET part")
+            count(&requests, "GET chunk")
         ),
         (1, made.chunks)
     );
