@@ -8,15 +8,13 @@ mod sigv4;
 
 use std::{fmt, sync::Arc};
 
-use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
     header::{AUTHORIZATION, CONTENT_TYPE},
 };
-use http_body_util::BodyExt;
 use seam::{
     clock::Clock,
-    transport::{Body, BoxFuture, Transport, TransportError, full},
+    transport::{Body, BoxFuture, ReadBodyError, Transport, TransportError, full, read_body},
 };
 use serde_json::json;
 
@@ -25,7 +23,7 @@ use crate::{credentials::Credentials, listen::forbidden, wire::is_sqs_request};
 
 /// The maximum body of an SQS request, in bytes: a batch of 1 MiB in which every character is
 /// escaped.
-const MAX_SQS_BODY: usize = 8 << 20;
+const MAX_SQS_BODY: u64 = 8 << 20;
 
 /// The content types with which a web page can post without a preflight request.
 const FORM_TYPES: [&str; 3] = [
@@ -54,8 +52,14 @@ impl Signed {
 
     async fn send_to_sqs(&self, request: Request<Body>) -> Result<Response<Body>, TransportError> {
         let (head, body) = request.into_parts();
-        let Some(body) = read_body(body).await? else {
-            return Ok(forbidden("the request exceeds the size limit of SQS"));
+        let body = match read_body(body, MAX_SQS_BODY).await {
+            Ok(body) => body,
+            Err(ReadBodyError::TooLarge) => {
+                return Ok(forbidden("the request exceeds the size limit of SQS"));
+            }
+            Err(ReadBodyError::Interrupted(error)) => {
+                return Err(TransportError::Interrupted(error));
+            }
         };
         match verify(&head, &body, &self.credentials, self.clock.now()) {
             Ok(()) => {
@@ -94,20 +98,6 @@ impl fmt::Debug for Signed {
             .field("credentials", &self.credentials)
             .finish_non_exhaustive()
     }
-}
-
-/// Reads a whole body. Returns none if it exceeds [`MAX_SQS_BODY`].
-async fn read_body(mut body: Body) -> Result<Option<Bytes>, TransportError> {
-    let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        if let Ok(bytes) = frame.map_err(TransportError::Interrupted)?.into_data() {
-            if whole.len() + bytes.len() > MAX_SQS_BODY {
-                return Ok(None);
-            }
-            whole.extend_from_slice(&bytes);
-        }
-    }
-    Ok(Some(whole.freeze()))
 }
 
 /// Whether a web page could have posted the request. A client that starts the upload of a large

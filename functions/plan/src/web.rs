@@ -20,15 +20,14 @@ mod tests;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{
     HeaderValue, Request, StatusCode,
     header::{ACCEPT, CONTENT_LENGTH},
 };
-use http_body_util::BodyExt;
 use seam::{
     proxies::Proxies,
-    transport::{Transport, TransportError, empty},
+    transport::{ReadBodyError, Transport, TransportError, empty, read_body},
 };
 use tokio::time::timeout;
 use url::{Position, Url};
@@ -138,20 +137,13 @@ impl Web {
         }
 
         // The announced length may be missing or wrong, so the bytes are counted as well.
-        let mut body = response.into_body();
-        let mut bytes = BytesMut::new();
-        while let Some(frame) = body.frame().await {
-            let frame = frame
-                .map_err(|_| WebError::Unreachable("its host broke off the transfer".to_owned()))?;
-            let Ok(data) = frame.into_data() else {
-                continue;
-            };
-            if (bytes.len() + data.len()) as u64 > max_bytes {
-                return too_large;
-            }
-            bytes.extend_from_slice(&data);
+        match read_body(response.into_body(), max_bytes).await {
+            Ok(bytes) => Ok(bytes),
+            Err(ReadBodyError::TooLarge) => too_large,
+            Err(ReadBodyError::Interrupted(_)) => Err(WebError::Unreachable(
+                "its host broke off the transfer".to_owned(),
+            )),
         }
-        Ok(bytes.freeze())
     }
 }
 

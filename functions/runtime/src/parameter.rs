@@ -12,15 +12,13 @@ use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4,
 };
-use bytes::BytesMut;
 use gemini::key::{ApiKey, KeyError, KeyStore};
 use http::{Request, Response, StatusCode};
-use http_body_util::BodyExt;
 use seam::{
     clock::Clock,
     environment::{VariableError, Variables},
     https::HttpsTransport,
-    transport::{Body, BoxError, BoxFuture, Transport, full},
+    transport::{Body, BoxError, BoxFuture, Transport, full, read_body},
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -35,7 +33,7 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause before the second attempt; it doubles for the third.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
 /// The maximum size of a response. An advanced parameter has up to 8 KiB.
-const MAX_ANSWER_BYTES: usize = 64 << 10;
+const MAX_ANSWER_BYTES: u64 = 64 << 10;
 
 /// The content type of version 1.1 of AWS's JSON protocol, which SSM uses.
 const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
@@ -182,9 +180,8 @@ impl Ssm {
                 .await
                 .map_err(|_| "connection failed".to_owned())?;
             let (head, body) = response.into_parts();
-            let body = read_answer(body)
-                .await
-                .ok_or("the response can't be read")?;
+            let body = read_body(body, MAX_ANSWER_BYTES).await;
+            let body = body.map_err(|_| "the response can't be read")?;
             Ok(Response::from_parts(head, body))
         };
         let exchange = timeout(ATTEMPT_TIMEOUT, exchange).await;
@@ -249,18 +246,4 @@ impl Ssm {
         signature.apply_to_request_http1x(&mut request);
         Ok(request)
     }
-}
-
-/// Reads a body. It is `None` if the body is too large or incomplete.
-async fn read_answer(mut body: Body) -> Option<BytesMut> {
-    let mut bytes = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame.ok()?.into_data() {
-            bytes.extend_from_slice(&data);
-        }
-        if bytes.len() > MAX_ANSWER_BYTES {
-            return None;
-        }
-    }
-    Some(bytes)
 }

@@ -6,7 +6,7 @@
 
 use std::{future::Future, pin::Pin};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 
@@ -40,6 +40,35 @@ pub enum TransportError {
     /// The request may have been received: a time-out or a reset after its first byte.
     #[error("the request was interrupted, and its effect is unknown")]
     Interrupted(#[source] BoxError),
+}
+
+/// Why the bytes of a body could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadBodyError {
+    /// The body has more bytes than are allowed.
+    #[error("the body is too large")]
+    TooLarge,
+    /// The body ended early.
+    #[error("the body was interrupted")]
+    Interrupted(#[source] BoxError),
+}
+
+/// Returns the bytes of a body that has at most `max_bytes` bytes. There is no time limit.
+///
+/// # Errors
+/// [`ReadBodyError`].
+pub async fn read_body(mut body: Body, max_bytes: u64) -> Result<Bytes, ReadBodyError> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(ReadBodyError::Interrupted)?.into_data() else {
+            continue;
+        };
+        if (bytes.len() + data.len()) as u64 > max_bytes {
+            return Err(ReadBodyError::TooLarge);
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.freeze())
 }
 
 /// A body with these bytes.
