@@ -9,7 +9,7 @@ mod parse;
 mod resolve;
 mod thinking;
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::{collections::BTreeMap, str::FromStr, sync::LazyLock};
 
 use jiff::civil::Date;
 use serde::Deserialize;
@@ -41,7 +41,10 @@ impl Catalog {
         reason = "the text is part of the program, and a test parses it"
     )]
     pub fn built_in() -> Self {
-        Self::parse(Self::BUILT_IN).expect("models.toml is valid")
+        // Parsed once: a function asks for it several times.
+        static CATALOG: LazyLock<Catalog> =
+            LazyLock::new(|| Catalog::parse(Catalog::BUILT_IN).expect("models.toml is valid"));
+        CATALOG.clone()
     }
 
     /// Returns the text that the catalog was parsed from.
