@@ -159,7 +159,7 @@ impl Transport for Buckets {
                         .map(BodyExt::boxed)
                 }
             };
-            // HTTP allows no body in these answers. In process, there is no connection that would
+            // HTTP does not allow a body in these responses. In process, no connection exists that would
             // drop it.
             let bodiless = is_head || answer.status() == StatusCode::NOT_MODIFIED;
             Ok(answer.map(|body| if bodiless { empty() } else { body }))

@@ -303,7 +303,7 @@ pub fn main() -> ExitCode {
                 error.kind(),
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
             );
-            // Printing fails only if the terminal is gone, and then there is no one to notify.
+            // Printing fails only if the terminal is gone, and then nothing more can be shown.
             let _ = error.print();
             return if is_help {
                 ExitCode::SUCCESS

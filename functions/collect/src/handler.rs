@@ -8,8 +8,8 @@ use runtime::{
     turn::{Effects, Turn, TurnError},
 };
 
-use crate::deps::Deps;
 use crate::{
+    deps::Deps,
     error::CollectError,
     expectations::ShardExpectations,
     failed_read,

@@ -8,8 +8,7 @@ use runtime::{
     turn::{Effects, Turn, TurnError},
 };
 
-use crate::answer::ask;
-use crate::deps::Deps;
+use crate::{answer::ask, deps::Deps};
 
 /// Handles one event of (polls). `deadline` is when Lambda ends the invocation.
 pub async fn handle(deps: &Deps, event: SqsEvent, deadline: Timestamp) -> SqsBatchResponse {

@@ -8,8 +8,7 @@ use runtime::{
     turn::{Effects, Turn, TurnError},
 };
 
-use crate::deps::Deps;
-use crate::{attempt::submit, error::SubmitError, recovery};
+use crate::{attempt::submit, deps::Deps, error::SubmitError, recovery};
 
 /// Handles one event of (shards). `deadline` is when Lambda ends the invocation.
 pub async fn handle(deps: &Deps, event: SqsEvent, deadline: Timestamp) -> SqsBatchResponse {

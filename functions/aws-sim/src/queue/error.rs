@@ -7,7 +7,7 @@ use disk::documents::DocumentError;
 /// read 2026-11).
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    /// There is no queue with this name: create it first.
+    /// The queue does not exist. Create it first.
     #[error("The specified queue does not exist.")]
     QueueDoesNotExist,
     /// A queue with this name exists with another value of this attribute: change its attributes

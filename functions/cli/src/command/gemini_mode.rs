@@ -26,8 +26,8 @@ pub(super) enum Choice {
 }
 
 /// Chooses the Gemini for one manifest. Considers the folder, the arguments, the API key, and the
-/// user's answer to the question whether to spend `price`. A `finished` job costs nothing more, so
-/// there is no question.
+/// user's answer to the question whether to spend `price`. The user is not asked about a `finished`
+/// job, which costs nothing more.
 pub(super) fn choose(
     args: &RunArgs,
     internal: &Path,
