@@ -3,6 +3,7 @@ by tests/checks."""
 
 import re
 import unittest
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import yaml
@@ -12,6 +13,7 @@ CHAIN = (ROOT / "functions/darkroom/src/chain.rs").read_text()
 WIRING = (ROOT / "functions/runtime/src/wiring.rs").read_text()
 SETTINGS = (ROOT / "functions/runtime/src/settings.rs").read_text()
 BOUNDED = (ROOT / "functions/darkroom/src/settings.rs").read_text()
+OBJECT_KEYS = (ROOT / "functions/darkroom/src/object_keys.rs").read_text()
 SOURCE = re.compile(
     r"Source \{\s*queue: (\w+),\s*function: Function::(\w+),\s*"
     r"batch_size: ([\d_]+),\s*concurrency: (\d+),\s*max_receive_count: ([\d_]+),?\s*\}"
@@ -21,6 +23,8 @@ RATE = re.compile(r"rate\((\d+) (hour|min)(?:ute)?s?\)")
 URL_VARIABLE_SUFFIX = re.compile(r'URL_VARIABLE_SUFFIX: &str = "(\w+)";')
 VARIABLE = re.compile(r'"([A-Z][A-Z0-9_]+)"')
 BOUNDS = re.compile(r"const (\w+): Bounds<\w+> = Bounds::(?:between|at_least)\(([\d_]+)(?:, ([\d_]+))?\);")
+KEY = re.compile(r'"((?:jobs|stack|control)/[^"]*[^"/])"')
+DOCUMENT = re.compile(r'document\(job, "([^"]*[^"/])"\)|=> "(_[A-Z_]+)"')
 SECONDS = {"hour": 3600, "min": 60}
 
 
@@ -101,6 +105,20 @@ def variables_read(function):
     return read.union(*map(setting_variables, re.findall(r"wiring\.settings\.(\w+)", asked)))
 
 
+def object_keys():
+    """Returns an example of each key that the code builds. A placeholder becomes "x"."""
+    keys = KEY.findall(OBJECT_KEYS) + [f"jobs/{{job}}/{a or b}" for a, b in DOCUMENT.findall(OBJECT_KEYS)]
+    return {re.sub(r"\{[^{}]*\}", "x", key) for key in keys} - {"jobs/x/x"}
+
+
+def may_write(function, key):
+    """Returns whether the role of a function permits to write an object of the stack's bucket."""
+    [policy] = RESOURCES[f"{function}Role"]["Policies"]
+    puts = [s["Resource"] for s in statements(policy["PolicyDocument"]) if "s3:PutObject" in s["Action"]]
+    resources = [r for put in puts for r in (put if isinstance(put, list) else [put])]
+    return any(fnmatchcase(f"${{Bucket.Arn}}/{key}", resource["Sub"]) for resource in resources)
+
+
 class Template(unittest.TestCase):
     def test_the_chain_is_that_of_the_local_host(self):
         sources = SOURCE.findall(CHAIN)
@@ -161,6 +179,14 @@ class Template(unittest.TestCase):
                 for statement in statements(policy["PolicyDocument"]):
                     self.assertNotIn("*", str(statement["Action"]), name)
                     self.assertNotEqual(statement["Resource"], "*", name)
+
+    def test_a_function_may_write_each_object_that_the_code_names_unless_people_do(self):
+        keys = object_keys()
+        by_people = {"stack/models.toml", "control/x/cancel"}
+        self.assertLess(by_people | {"jobs/x/plan.lock", "jobs/x/_SUCCESS", "jobs/x/shards/x/keys/x.jsonl"}, keys)
+        for key in keys:
+            writers = [name for name in FUNCTIONS if may_write(name, key)]
+            self.assertEqual(bool(writers), key not in by_people, f"{key}, by {writers}")
 
     def test_no_function_sends_to_the_queue_that_triggers_it(self):
         for name in FUNCTIONS:

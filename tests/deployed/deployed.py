@@ -228,8 +228,10 @@ def a_job_of_2000_items(at):
     job, marker = at.finished("stones", 600)
     expect(marker == "_SUCCESS", marker)
     expect(len(at.keys(job + "images/")) == 2000, "images are missing")
+    # One of the two batches was canceled halfway, so a round has requested the rest again.
     summary = json.loads(at.read(job + "summary.json"))
-    expect(len(summary["shards"]) == 2, f"{len(summary['shards'])} shards")
+    expect(len(summary["shards"]) == 3, f"{len(summary['shards'])} shards, with rounds")
+    expect(any("/keys/" in key for key in at.keys(job + "shards/")), "no list has the keys of a round")
 
 
 def no_function_was_denied_access(at):
@@ -283,12 +285,13 @@ CHECKS = [
 @contextlib.contextmanager
 def simulated_gemini(darkroom, folder):
     """Serves the simulated Gemini on loopback. It accepts only the canary as key. The second batch
-    never begins: it is the one that is canceled."""
+    never begins: it is the one that is canceled. Gemini cancels the fifth, one of two batches of the
+    job of 2,000 items, after half of its images."""
     log = folder / "gemini.log"
     with log.open("w") as output:
         process = subprocess.Popen(
             [darkroom, "gemini", "--port", "0", "--state", folder / "gemini", "--require-key",
-             "--batch-seconds", "28..30", "--stuck-pending", "2"],
+             "--batch-seconds", "28..30", "--stuck-pending", "2", "--cancelled", "5"],
             env={"GEMINI_API_KEY": CANARY, "PATH": os.environ["PATH"]}, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=True)
     try:
