@@ -105,15 +105,6 @@ fn event(cloud: &TestCloud) -> Option<SqsEvent> {
     (!records.is_empty()).then(|| serde_json::from_value(json!({ "Records": records })).unwrap())
 }
 
-/// Receives all due messages of the queue `reports` as one event. Returns `None` if there are none.
-fn all_due(cloud: &TestCloud) -> Option<SqsEvent> {
-    let mut all = event(cloud)?;
-    while let Some(more) = event(cloud) {
-        all.records.extend(more.records);
-    }
-    Some(all)
-}
-
 /// Passes an event to `report` and deletes the messages that it acknowledges.
 async fn report(cloud: &TestCloud, event: SqsEvent) {
     let handles: BTreeMap<String, String> = event

@@ -1,10 +1,14 @@
 //! Messages that are lost, repeated and out of order, and concurrent invocations of `report`.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
+use cli::host::{self, WaitMode};
 use darkroom::{
     chain::{FUNCTION_TIMEOUT, REPORTS},
     manifest::Reading,
@@ -20,7 +24,7 @@ use tests::{TestCloud, wire::FaultAction};
 use tokio::runtime::Handle;
 
 use super::{
-    all_due, count, event,
+    count, event,
     made::{create, ended, write_lock, write_plan},
     markers, notify, notify_of_job, report, status, watch,
 };
@@ -322,11 +326,10 @@ async fn bytes_per_shard(shards: u32) -> u64 {
         advance(&cloud, &job, id).await;
         notify(&cloud, &job, id);
         cloud.advance(SignedDuration::from_secs(15));
-        // The function receives all due messages in one event. The host would do the same, and
-        // would read all states of the job each time it starts.
-        if let Some(event) = all_due(&cloud) {
-            report(&cloud, event).await;
-        }
+        // The function receives all due messages in one event.
+        host::run(&cloud.local, WaitMode::Jump, pending(), async || Ok(true))
+            .await
+            .unwrap();
     }
     cloud.run().await;
     let (reported, states) = entries(&cloud, &job).await;
