@@ -82,7 +82,12 @@ impl Service {
 
     /// Advances the clock.
     pub(super) fn pass_minutes(&self, minutes: i64) {
-        self.seconds.fetch_add(minutes * 60, Ordering::Relaxed);
+        self.pass_seconds(minutes * 60);
+    }
+
+    /// Advances the clock.
+    pub(super) fn pass_seconds(&self, seconds: i64) {
+        self.seconds.fetch_add(seconds, Ordering::Relaxed);
     }
 
     /// Sends a request with a key, and asserts that it gets no answer.

@@ -161,6 +161,7 @@ impl Files {
                 UploadedReference {
                     label,
                     pixels: file.pixels,
+                    sha256: file.sha256,
                 },
             ))
         });

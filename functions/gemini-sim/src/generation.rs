@@ -9,5 +9,7 @@ pub(crate) mod line_form;
 pub(crate) mod models;
 pub(crate) mod outcome;
 pub(crate) mod refusal;
+pub(crate) mod service_tier;
 pub(crate) mod shape_effect;
+pub(crate) mod thought_signature;
 pub(crate) mod usage;

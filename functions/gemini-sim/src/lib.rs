@@ -9,10 +9,13 @@
 
 mod batch;
 mod counters;
+mod digest;
 mod faults;
 mod files;
 mod generation;
 mod images;
+mod quotas;
+mod request_log;
 mod scenario;
 mod seeded_random;
 mod service;
@@ -23,12 +26,13 @@ pub use self::{
         delivered::{Delivered, DeliveredImage, DeliveredLine, LineOrigin},
         record::{Bill, Record},
     },
-    counters::Requests,
+    counters::{BillByLane, Requests},
     faults::{
         Fault, FaultRule, FaultRuleError,
         outage::{Calls, Outage, OutageError},
     },
-    generation::line_form::ImageForm,
+    generation::{line_form::ImageForm, service_tier::ServiceTier},
+    request_log::{LoggedCall, LoggedRequest, LoggedTier},
     scenario::{
         Scenario,
         batch_outcome::{BatchOutcome, BatchOutcomeRule, DeletingInput},

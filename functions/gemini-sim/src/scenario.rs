@@ -10,6 +10,8 @@ pub(crate) mod output_rules;
 pub(crate) mod selector;
 pub(crate) mod shape;
 
+use std::num::NonZeroU32;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +20,7 @@ use crate::{
     generation::{
         outcome::{LinePlan, Rendering, RequestOutcome},
         refusal::Refusal,
+        service_tier::ServiceTier,
     },
     scenario::{
         batch_outcome::{BatchOutcome, BatchOutcomeRule, DeletingInput},
@@ -97,11 +100,21 @@ pub struct Scenario {
     /// is a limit. Batches beyond it are rejected with 429. The real limit depends on the model and
     /// the tier, and was seen to count ended batches too.
     pub enqueued_tokens: Option<u64>,
+    /// The maximum number of single requests that are accepted in 60 seconds, for each model and
+    /// service tier, if there is a limit. More are rejected with 429.
+    pub requests_per_minute: Option<NonZeroU32>,
+    /// The same for a day, which ends at midnight in UTC-8.
+    pub requests_per_day: Option<NonZeroU32>,
+    /// Flex requests for which there is capacity. The others are rejected with 503.
+    pub flex_capacity_percent: u8,
     /// The maximum delay in seconds until lists show a new batch. A lookup by its name finds it
     /// immediately.
     pub list_lag_seconds: u32,
     /// Whether downloads honor `Range`. It is not known whether the real service does.
     pub ranges: bool,
+    /// Whether the log of requests has the requests of batches, in addition to single requests. The
+    /// input of each batch is then read a second time.
+    pub log_batch_lines: bool,
     /// Faults of single calls. The first matching rule applies.
     pub faults: Vec<FaultRule>,
     /// Periods in which calls of some kind are all answered in the same way. They take precedence
@@ -141,8 +154,12 @@ impl Default for Scenario {
             deleting_input: DeletingInput::default(),
             live_batches: 100,
             enqueued_tokens: None,
+            requests_per_minute: None,
+            requests_per_day: None,
+            flex_capacity_percent: 100,
             list_lag_seconds: 0,
             ranges: false,
+            log_batch_lines: false,
             faults: Vec::new(),
             outages: Vec::new(),
         }
@@ -214,6 +231,13 @@ impl Scenario {
                 })
         };
         self.faults.iter().find(applies).map(|rule| rule.fault)
+    }
+
+    /// Decides whether there is capacity for a single request at this tier. `call` identifies the
+    /// call. Only flex lacks capacity.
+    pub(crate) fn has_capacity(&self, tier: ServiceTier, call: &str) -> bool {
+        let percent = || SeededRandom::new(self.seed, &["flex capacity", call]).below(100);
+        tier != ServiceTier::Flex || percent() < u64::from(self.flex_capacity_percent)
     }
 
     /// Decides when lists start to show a batch created at `created`.
@@ -379,6 +403,24 @@ mod tests {
             scenario.fault(Call::GetFile, 5, 2),
             Some(Fault::Unavailable)
         );
+    }
+
+    #[test]
+    fn only_flex_lacks_capacity() {
+        let accepted = |tier, flex_capacity_percent| {
+            let scenario = Scenario {
+                flex_capacity_percent,
+                ..Scenario::default()
+            };
+            let calls = 0..300;
+            calls
+                .filter(|n| scenario.has_capacity(tier, &n.to_string()))
+                .count()
+        };
+        assert_eq!(accepted(ServiceTier::Flex, 0), 0);
+        assert_eq!(accepted(ServiceTier::Flex, 100), 300);
+        assert!((60..=120).contains(&accepted(ServiceTier::Flex, 30)));
+        assert_eq!(accepted(ServiceTier::Standard, 0), 300);
     }
 
     #[test]

@@ -22,14 +22,16 @@ use crate::{
         results::Results,
         store::Batches,
     },
-    counters::{CallNumbers, Counters, Requests},
-    faults::inject::inject,
+    counters::{BillByLane, CallNumbers, Counters, Requests},
+    faults::{Fault, inject::inject},
     files::{
         Files,
         uploads::{Caller, Uploads},
         whole_upload::Protocol,
     },
     generation::models::{MODELS, Model},
+    quotas::Quotas,
+    request_log::RequestLog,
     scenario::{Scenario, batch_outcome::DeletingInput},
     seeded_random::SeededRandom,
     wire::{
@@ -60,6 +62,8 @@ pub struct Gemini {
     uploads: Uploads,
     pub(crate) batches: Arc<Batches>,
     seen: Arc<SeenKeys>,
+    pub(crate) quotas: Quotas,
+    pub(crate) log: Arc<RequestLog>,
     accepted_key: Option<HeaderValue>,
     /// Whether calls that get no answer are ended.
     hung_up: watch::Sender<bool>,
@@ -83,6 +87,8 @@ impl Gemini {
             files: Arc::new(files),
             batches: Arc::new(Batches::open(folder)?),
             seen: Arc::new(SeenKeys::open(folder)?),
+            quotas: Quotas::open(folder)?,
+            log: Arc::new(RequestLog::open(folder)?),
             clock,
             accepted_key: None,
             hung_up: watch::Sender::new(false),
@@ -115,13 +121,21 @@ impl Gemini {
     }
 
     /// Returns what all requests would have cost until now, in billionths of a dollar: requests of
-    /// batches when they are done, at half price, and single requests.
+    /// batches when they are done, at half price, and single requests at the price of their tier.
     ///
     /// # Errors
     /// When the state folder can't be read.
     pub fn billed(&self) -> io::Result<u64> {
+        Ok(self.billed_by_lane()?.nanodollars())
+    }
+
+    /// Returns [`Gemini::billed`] divided by lane.
+    ///
+    /// # Errors
+    /// When the state folder can't be read.
+    pub fn billed_by_lane(&self) -> io::Result<BillByLane> {
         let batches = self.batches.billed_nanodollars(self.clock.now())?;
-        Ok(batches + self.counters.read().interactive_nanodollars)
+        Ok(self.counters.bill_by_lane(batches))
     }
 
     /// Returns a record of every batch that was not deleted, in the order of creation.
@@ -202,8 +216,10 @@ impl Gemini {
                     .update(id, mask.unwrap_or_default(), &wanted, now)?
             }
             Call::GenerateContent => {
-                self.generate(&route, &caller, numbers.ordinal, body)
-                    .await?
+                let generated = self
+                    .generate(&route, &caller, numbers.ordinal, body)
+                    .await?;
+                return Ok(generated.response());
             }
             Call::StreamGenerateContent => {
                 return self
@@ -291,6 +307,7 @@ impl Gemini {
             files: Arc::clone(&self.files),
             batches: Arc::clone(&self.batches),
             seen: Arc::clone(&self.seen),
+            log: Arc::clone(&self.log),
             scenario: self.scenario.clone(),
             id: drawn.id(36),
             number,
@@ -390,16 +407,26 @@ impl Transport for Gemini {
                 self.scenario
                     .fault(route.call, numbers.number, numbers.ordinal)
             });
+            // A single request that a fault refuses is logged, although it is not executed.
+            if route.call.is_single_request()
+                && let Some(refusal) = fault.and_then(Fault::refusal)
+            {
+                return answered(self.refuse_single_request(&route, body, refusal).await);
+            }
             // A fault decides whether the call is executed at all.
-            let serve = |body| async move {
-                match self.serve(request, body, route, numbers).await {
-                    Ok(response) => Ok(response),
-                    Err(ServeError::Refused(refused)) => Ok(refused.response()),
-                    Err(ServeError::Interrupted(error)) => Err(TransportError::Interrupted(error)),
-                }
-            };
+            let serve =
+                |body| async move { answered(self.serve(request, body, route, numbers).await) };
             inject(fault, body, &self.hung_up, serve).await
         })
+    }
+}
+
+/// Turns a refusal into its answer.
+fn answered(served: Result<Response<Body>, ServeError>) -> Result<Response<Body>, TransportError> {
+    match served {
+        Ok(response) => Ok(response),
+        Err(ServeError::Refused(refused)) => Ok(refused.response()),
+        Err(ServeError::Interrupted(error)) => Err(TransportError::Interrupted(error)),
     }
 }
 

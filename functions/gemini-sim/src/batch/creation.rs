@@ -14,6 +14,7 @@ use crate::{
     },
     files::Files,
     generation::{generate_request::file_id, models::Model},
+    request_log::RequestLog,
     scenario::Scenario,
     wire::reply::ApiError,
 };
@@ -33,6 +34,7 @@ pub(crate) struct Creation {
     pub(crate) files: Arc<Files>,
     pub(crate) batches: Arc<Batches>,
     pub(crate) seen: Arc<SeenKeys>,
+    pub(crate) log: Arc<RequestLog>,
     pub(crate) scenario: Scenario,
     pub(crate) id: String,
     pub(crate) number: u64,
@@ -89,9 +91,16 @@ impl Creation {
     /// 400 for bad lines, 403 for a missing input file, 429 when too many batches or tokens are
     /// live.
     pub(crate) fn create(&self, request: CreateRequest) -> Result<Value, ApiError> {
+        let model = request.model;
         let created = self.try_create(request);
         if created.is_err() {
             self.batches.discard(&self.id);
+        }
+
+        // Only the requests of created batches are logged, so the input is read again.
+        if created.is_ok() && self.scenario.log_batch_lines {
+            self.log
+                .append_batch(&self.batches.input(&self.id), model.id, self.now)?;
         }
         created
     }

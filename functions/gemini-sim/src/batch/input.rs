@@ -18,6 +18,7 @@ use crate::{
         line_form::LineForm,
         models::Model,
         outcome::{Rendering, RequestOutcome},
+        service_tier::ServiceTier,
         usage::Usage,
     },
     scenario::Scenario,
@@ -170,6 +171,13 @@ impl InputReader<'_> {
             }
             // References come first, because the answer's aspect ratio may depend on them.
             examined.references.append(&mut find(&line.request));
+            let checked = line
+                .request
+                .check_signatures(scenario.seed, &examined.references);
+            if let Err(message) = checked {
+                errors.push(format!("Error on line {number}: {message}"));
+                continue;
+            }
             examined.input_tokens += Usage::of_prompt(&line.request, self.model).input_tokens();
             let place = Place {
                 position,
@@ -212,12 +220,13 @@ impl InputReader<'_> {
             batch,
             seed: scenario.seed,
             serving,
+            tier: ServiceTier::Standard,
         };
         let regular = context(label, Serving::First);
 
         // A missing reference takes precedence over everything that the scenario decides.
         let plan = scenario.line_plan(batch, label);
-        let outcome = if regular.absent_file().is_some() {
+        let outcome = if line.request.absent_file(references).is_some() {
             RequestOutcome::NoReference
         } else {
             scenario.shaped_outcome(batch, label, plan.outcome)

@@ -15,6 +15,7 @@ use crate::{
         line_form::LineForm,
         models::Model,
         outcome::{Rendering, RequestOutcome},
+        service_tier::ServiceTier,
     },
     seeded_random::SeededRandom,
 };
@@ -142,6 +143,7 @@ impl Results {
             batch: &self.batch.id,
             seed: self.batch.seed,
             serving: resolved.serving,
+            tier: ServiceTier::Standard,
         }
     }
 

@@ -46,39 +46,56 @@ pub(crate) async fn inject<F>(
 where
     F: Future<Output = Result<Response<Body>, TransportError>>,
 {
-    // Faults that do not answer with an error envelope return early.
-    let refused = match fault {
-        None => return serve(body).await,
-        Some(Fault::LostRequest) => return Err(lost()),
-        Some(Fault::LostReply) => return serve(body).await.and(Err(lost())),
-        Some(Fault::NoAnswer) => return Err(never_answer(body, hung_up.subscribe()).await),
-        Some(Fault::EmptyBody) => return serve(body).await.map(|_| Response::new(empty())),
-        Some(Fault::Slow) => return serve(body).await.map(|response| response.map(slow)),
-        Some(Fault::Cut) => return serve(body).await.map(|response| response.map(cut)),
-        Some(Fault::ProxyPage) => return Ok(html_response(StatusCode::BAD_GATEWAY, PROXY_PAGE)),
-        Some(Fault::RequestTimeout) => {
-            return Ok(html_response(
-                StatusCode::REQUEST_TIMEOUT,
-                REQUEST_TIMEOUT_PAGE,
-            ));
-        }
-        Some(Fault::Invalid) => ApiError::invalid("Unsupported MIME type: jsonl"),
-        Some(Fault::KeyInvalid) => ApiError::wrong_key(),
-        Some(Fault::CountryNotServed) => ApiError::country_not_served(),
-        Some(Fault::Unauthenticated) => ApiError::unauthenticated(),
-        Some(Fault::Forbidden) => ApiError::forbidden(),
-        Some(Fault::ApiDisabled) => ApiError::api_disabled(),
-        Some(Fault::NotFound) => ApiError::not_found(),
-        Some(Fault::Exhausted) => ApiError::exhausted(),
-        Some(Fault::RateLimited) => ApiError::rate_limited(),
-        Some(Fault::DayExhausted) => ApiError::day_exhausted(),
-        Some(Fault::PrepaymentDepleted) => ApiError::prepayment_depleted(),
-        Some(Fault::RateLimitedForever) => ApiError::rate_limited_forever(),
-        Some(Fault::Internal) => ApiError::internal(),
-        Some(Fault::Unavailable) => ApiError::unavailable(),
-        Some(Fault::DeadlineExceeded) => ApiError::deadline_exceeded(),
-    };
-    Ok(refused.response())
+    match fault {
+        None => serve(body).await,
+        Some(Fault::LostRequest) => Err(lost()),
+        Some(Fault::LostReply) => serve(body).await.and(Err(lost())),
+        Some(Fault::NoAnswer) => Err(never_answer(body, hung_up.subscribe()).await),
+        Some(Fault::EmptyBody) => serve(body).await.map(|_| Response::new(empty())),
+        Some(Fault::Slow) => serve(body).await.map(|response| response.map(slow)),
+        Some(Fault::Cut) => serve(body).await.map(|response| response.map(cut)),
+        // Every other fault has a refusal.
+        Some(refusing) => refusing.refusal().ok_or_else(lost),
+    }
+}
+
+impl Fault {
+    /// Returns the answer with which the fault refuses a call, which is not executed then. `None`
+    /// for a fault that affects the request or the answer of a call in another way.
+    pub(crate) fn refusal(self) -> Option<Response<Body>> {
+        // Faults that do not answer with an error envelope return early.
+        let refused = match self {
+            Self::LostRequest
+            | Self::LostReply
+            | Self::NoAnswer
+            | Self::EmptyBody
+            | Self::Slow
+            | Self::Cut => return None,
+            Self::ProxyPage => return Some(html_response(StatusCode::BAD_GATEWAY, PROXY_PAGE)),
+            Self::RequestTimeout => {
+                return Some(html_response(
+                    StatusCode::REQUEST_TIMEOUT,
+                    REQUEST_TIMEOUT_PAGE,
+                ));
+            }
+            Self::Invalid => ApiError::invalid("Unsupported MIME type: jsonl"),
+            Self::KeyInvalid => ApiError::wrong_key(),
+            Self::CountryNotServed => ApiError::country_not_served(),
+            Self::Unauthenticated => ApiError::unauthenticated(),
+            Self::Forbidden => ApiError::forbidden(),
+            Self::ApiDisabled => ApiError::api_disabled(),
+            Self::NotFound => ApiError::not_found(),
+            Self::Exhausted => ApiError::exhausted(),
+            Self::RateLimited => ApiError::rate_limited(),
+            Self::DayExhausted => ApiError::day_exhausted(),
+            Self::PrepaymentDepleted => ApiError::prepayment_depleted(),
+            Self::RateLimitedForever => ApiError::rate_limited_forever(),
+            Self::Internal => ApiError::internal(),
+            Self::Unavailable => ApiError::unavailable(),
+            Self::DeadlineExceeded => ApiError::deadline_exceeded(),
+        };
+        Some(refused.response())
+    }
 }
 
 /// Reads the request and sends no answer until the simulated service hangs up. A caller that gives

@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::{
+    digest::hex,
     files::{Files, MAX_FILE_BYTES, StoredFile, remove_except},
     generation::generate_request::file_id,
     images::header::{MAX_HEADER_BYTES, dimensions},
@@ -395,12 +396,7 @@ fn examine(path: &Path, length: u64) -> std::io::Result<(String, Option<(u32, u3
         }
         hash.update(&buffer[..length]);
     }
-    let hex = hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Ok((hex, dimensions(&start)))
+    Ok((hex(&hash.finalize()), dimensions(&start)))
 }
 
 fn active_response() -> Response<Body> {

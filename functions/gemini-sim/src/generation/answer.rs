@@ -9,6 +9,8 @@ use crate::{
         line_form::{ImageForm, inline},
         models::Model,
         outcome::{Rendering, RequestOutcome},
+        service_tier::ServiceTier,
+        thought_signature::signature,
         usage::{REMARK, Usage},
     },
     images::{dimensions::AspectRatio, placeholder::Placeholder},
@@ -31,6 +33,9 @@ pub(crate) struct AnswerContext<'a> {
     pub(crate) batch: &'a str,
     pub(crate) seed: u64,
     pub(crate) serving: Serving,
+    /// The tier at which the request is served, as the answer states it. In a batch, that is the
+    /// standard tier.
+    pub(crate) tier: ServiceTier,
 }
 
 /// Which of a request's answers this is.
@@ -79,12 +84,13 @@ impl AnswerContext<'_> {
                 return Ok(Answer::Error(form.error(&self.random("error"))));
             }
             RequestOutcome::NoReference => {
-                let message = no_file_message(self.absent_file().unwrap_or_default());
+                let absent = self.request.absent_file(self.uploaded);
+                let message = no_file_message(absent.unwrap_or_default());
                 return Ok(Answer::Error(json!({"code": 7, "message": message})));
             }
         };
 
-        response["usageMetadata"] = self.usage(outcome).metadata();
+        response["usageMetadata"] = self.usage(outcome).metadata(self.tier);
         response["modelVersion"] = Value::from(self.model.id);
         response["responseId"] = Value::from(self.random("response").id(22));
         Ok(Answer::Response(response))
@@ -93,13 +99,6 @@ impl AnswerContext<'_> {
     /// Returns the tokens of the request and its answer.
     pub(crate) fn usage(&self, outcome: RequestOutcome) -> Usage {
         Usage::of(self.request, self.model, outcome, &self.random("thinking"))
-    }
-
-    /// Returns the first uploaded file that the request refers to and that does not exist.
-    pub(crate) fn absent_file(&self) -> Option<&str> {
-        self.request
-            .uploaded()
-            .find(|id| !self.uploaded.contains_key(*id))
     }
 
     /// Returns whether the key is the last member of the output line instead of the first.
@@ -128,12 +127,12 @@ impl AnswerContext<'_> {
         if self.request.text_wanted {
             parts.push(json!({"text": REMARK}));
         }
-        let signature = self.random("signature").base64();
+        let image = self.image(rendering)?;
         let file = format!(
             "https://generativelanguage.googleapis.com/v1beta/files/{}",
             self.random("image file").id(12)
         );
-        parts.push(form.part(&self.image(rendering)?, &signature, &file));
+        parts.push(form.part(&image, &signature(self.seed, &image), &file));
         Ok(json!({"candidates": [{
             "content": {"parts": parts, "role": "model"},
             "finishReason": "STOP",

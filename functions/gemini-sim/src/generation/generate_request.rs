@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    generation::models::Model,
+    digest::sha256_hex,
+    generation::{
+        models::Model,
+        thought_signature::{ReturnedImage, ReturnedSource, decoded},
+    },
     images::{
         dimensions::{AspectRatio, ImageSize, RATIOS},
         header::{MAX_HEADER_BYTES, dimensions},
@@ -20,6 +24,8 @@ pub(crate) struct GenerateRequest {
     pub(crate) prompt: String,
     /// The images in the request, in order.
     pub(crate) references: Vec<Reference>,
+    /// Those of them that earlier answers had, as the request states.
+    returned: Vec<ReturnedImage>,
     ratio: Option<&'static AspectRatio>,
     /// The image size.
     pub(crate) size: ImageSize,
@@ -47,6 +53,10 @@ pub(crate) struct UploadedReference {
     pub(crate) label: String,
     /// The width and height, if the file is an image with a readable header.
     pub(crate) pixels: Option<(u32, u32)>,
+    /// The SHA-256 in hexadecimal digits. Batches of older versions lack it; it matters only while
+    /// a batch is created.
+    #[serde(default)]
+    pub(crate) sha256: String,
 }
 
 impl GenerateRequest {
@@ -86,6 +96,7 @@ impl GenerateRequest {
         let mut request = Self {
             prompt: String::new(),
             references: Vec::new(),
+            returned: Vec::new(),
             ratio,
             size,
             text_wanted: config.response_modalities.is_empty()
@@ -94,8 +105,14 @@ impl GenerateRequest {
                     .iter()
                     .any(|modality| modality == "TEXT"),
         };
-        for part in wire.contents.into_iter().flat_map(|content| content.parts) {
-            request.add(part)?;
+        for (in_request, content) in (1..).zip(wire.contents) {
+            let is_answer = content.role == "model";
+            for (in_content, part) in (1..).zip(content.parts) {
+                if is_answer && let Some(image) = part.returned((in_request, in_content)) {
+                    request.returned.push(image);
+                }
+                request.add(part)?;
+            }
         }
         if request.prompt.is_empty() && request.references.is_empty() {
             return Err("* GenerateContentRequest.contents: contents is not specified".to_owned());
@@ -138,12 +155,33 @@ impl GenerateRequest {
             })
     }
 
+    /// Returns the id of the first uploaded file that the request refers to and that is not among
+    /// those that exist.
+    pub(crate) fn absent_file(&self, existing: &References) -> Option<&str> {
+        self.uploaded().find(|id| !existing.contains_key(*id))
+    }
+
+    /// Checks the thought signatures of images that earlier answers had. Files that do not exist are
+    /// not checked.
+    ///
+    /// # Errors
+    /// The service's message for the first missing or wrong signature.
+    pub(crate) fn check_signatures(&self, seed: u64, uploaded: &References) -> Result<(), String> {
+        let exists = |image: &&ReturnedImage| match &image.source {
+            ReturnedSource::Inline(_) => true,
+            ReturnedSource::Uploaded(id) => uploaded.contains_key(id),
+        };
+        let mut images = self.returned.iter().filter(exists);
+        images.try_for_each(|image| image.check(seed, uploaded))
+    }
+
     fn add(&mut self, part: Part) -> Result<(), String> {
         match part {
             Part {
                 text: Some(text),
                 inline_data: None,
                 file_data: None,
+                ..
             } => {
                 if !self.prompt.is_empty() {
                     self.prompt.push('\n');
@@ -154,6 +192,7 @@ impl GenerateRequest {
                 text: None,
                 inline_data: Some(blob),
                 file_data: None,
+                ..
             } => {
                 self.references
                     .push(Reference::Inline(blob_dimensions(&blob.data)));
@@ -162,6 +201,7 @@ impl GenerateRequest {
                 text: None,
                 inline_data: None,
                 file_data: Some(file),
+                ..
             } => {
                 self.references
                     .push(Reference::Uploaded(file_id(&file.file_uri)?.to_owned()));
@@ -170,6 +210,7 @@ impl GenerateRequest {
                 text: None,
                 inline_data: None,
                 file_data: None,
+                ..
             } => {}
             _ => {
                 return Err(
@@ -223,12 +264,12 @@ fn readable_size(name: &str) -> Result<ImageSize, String> {
 fn blob_dimensions(base64: &str) -> Option<(u32, u32)> {
     // Decodes whole groups of four characters only, so that the cut leaves valid base64.
     let length = base64.len().min(MAX_HEADER_BYTES / 3 * 4) / 4 * 4;
-    let start = base64.as_bytes().get(..length)?;
-    // The service accepts both alphabets; Google's Python SDK writes the one for URLs.
-    let bytes = base64_simd::STANDARD
-        .decode_to_vec(start)
-        .or_else(|_| base64_simd::URL_SAFE.decode_to_vec(start));
-    dimensions(&bytes.ok()?)
+    dimensions(&decoded(base64.get(..length)?)?)
+}
+
+/// Returns whether this MIME type, or a missing one, may be that of an image.
+fn may_be_image(mime_type: &str) -> bool {
+    mime_type.is_empty() || mime_type.starts_with("image/")
 }
 
 #[derive(Deserialize, Default)]
@@ -241,6 +282,7 @@ struct Request {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Content {
+    role: String,
     parts: Vec<Part>,
 }
 
@@ -250,17 +292,43 @@ struct Part {
     text: Option<String>,
     inline_data: Option<Blob>,
     file_data: Option<FileData>,
+    thought: bool,
+    thought_signature: Option<String>,
+}
+
+impl Part {
+    /// Returns the image of a part in a turn of the model. `position` is that of the content and of
+    /// the part, from 1. Images that are marked as thoughts don't count.
+    fn returned(&self, position: (usize, usize)) -> Option<ReturnedImage> {
+        let source = match (&self.inline_data, &self.file_data) {
+            _ if self.thought => return None,
+            (Some(blob), _) if may_be_image(&blob.mime_type) => {
+                ReturnedSource::Inline(decoded(&blob.data).map(|bytes| sha256_hex(&bytes)))
+            }
+            (_, Some(file)) if may_be_image(&file.mime_type) => {
+                ReturnedSource::Uploaded(file_id(&file.file_uri).ok()?.to_owned())
+            }
+            _ => return None,
+        };
+        Some(ReturnedImage {
+            position,
+            signature: self.thought_signature.clone(),
+            source,
+        })
+    }
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct Blob {
+    mime_type: String,
     data: String,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct FileData {
+    mime_type: String,
     file_uri: String,
 }
 
@@ -336,6 +404,7 @@ mod tests {
         let wide = UploadedReference {
             label: "wide.png".to_owned(),
             pixels: Some((1920, 1080)),
+            sha256: String::new(),
         };
         assert_eq!(
             request
@@ -356,6 +425,40 @@ mod tests {
                     .expect("valid");
             assert_eq!(request.ratio(&References::new()).name, "3:4");
         }
+    }
+
+    #[test]
+    fn only_final_images_in_turns_of_the_model_need_a_signature() {
+        let model = Model::find("gemini-3-pro-image").expect("live");
+        let check = |role: &str, part: Value| {
+            let request = json!({"contents": [
+                {"role": "user", "parts": [{"text": "a fox"}]},
+                {"role": role, "parts": [{"text": "Here it is."}, part]},
+            ]});
+            let request = GenerateRequest::read(request, model).expect("valid");
+            request.check_signatures(0, &References::new())
+        };
+        let image =
+            |mime_type: &str| json!({"inlineData": {"mimeType": mime_type, "data": "eA=="}});
+        let error = check("model", image("image/png")).expect_err("missing");
+        assert!(
+            error.contains("content position 2, part position 2"),
+            "{error}"
+        );
+        assert!(check("model", json!({"inlineData": {"data": "eA=="}})).is_err());
+
+        let mut thought = image("image/png");
+        thought["thought"] = json!(true);
+        let missing_file = json!({"fileData": {"fileUri": "files/gone"}});
+        for part in [
+            thought,
+            image("video/mp4"),
+            missing_file,
+            json!({"text": "x"}),
+        ] {
+            assert_eq!(check("model", part.clone()), Ok(()), "{part}");
+        }
+        assert_eq!(check("user", image("image/png")), Ok(()));
     }
 
     #[test]

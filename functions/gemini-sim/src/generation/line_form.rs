@@ -61,8 +61,8 @@ impl ImageForm {
         }
     }
 
-    /// Returns the part that holds the image. `signature` is that of the preceding thought; `file`
-    /// is the URI of a file.
+    /// Returns the part that holds the image. `signature` is the image's thought signature; `file` is
+    /// the URI of a file.
     pub(crate) fn part(self, bytes: &[u8], signature: &str, file: &str) -> Value {
         let base64 = base64_simd::STANDARD.encode_to_string(bytes);
         let url = || format!("data:{MIME_TYPE};base64,{base64}");

@@ -2,11 +2,16 @@
 //!
 //! They are separate from the product's catalog on purpose, so that the two check each other.
 //! Source: ai.google.dev/gemini-api/docs/pricing and /models, read 2026-11-21. 4K of Nano Banana
-//! 2.1: quotations of the pricing page of October 2026, $0.1134.
+//! 2.1: quotations of the pricing page of October 2026, $0.1134. Tiers: the flex prices on the same
+//! pricing page, read 2026-11. It lists none for the other image models, and no priority price for
+//! any of them.
 
 use serde_json::{Value, json};
 
-use crate::images::dimensions::{AspectRatio, ImageSize};
+use crate::{
+    generation::service_tier::ServiceTier,
+    images::dimensions::{AspectRatio, ImageSize},
+};
 
 /// An image model.
 #[derive(Debug)]
@@ -23,6 +28,8 @@ pub(crate) struct Model {
     /// thinking.
     pub(crate) thoughts: Option<(u64, u64)>,
     output_token_limit: u32,
+    /// The tiers of single requests, each with its price in percent of the standard price.
+    tiers: &'static [(ServiceTier, u64)],
     /// The standard price of one token, in billionths of a dollar; a batch costs half.
     pub(crate) price: Price,
 }
@@ -38,6 +45,12 @@ pub(crate) struct Price {
     pub(crate) image: u64,
 }
 
+/// The tiers of a model without flex.
+const STANDARD_ONLY: &[(ServiceTier, u64)] = &[(ServiceTier::Standard, 100)];
+
+/// The tiers of a model with flex, which costs as much as a batch.
+const WITH_FLEX: &[(ServiceTier, u64)] = &[(ServiceTier::Standard, 100), (ServiceTier::Flex, 50)];
+
 /// The available models.
 pub(crate) static MODELS: [Model; 4] = [
     Model {
@@ -52,6 +65,7 @@ pub(crate) static MODELS: [Model; 4] = [
         reference_tokens: 1120,
         thoughts: Some((330, 620)),
         output_token_limit: 32_768,
+        tiers: STANDARD_ONLY,
         price: Price {
             input: 1_500,
             text: 7_500,
@@ -71,6 +85,7 @@ pub(crate) static MODELS: [Model; 4] = [
         reference_tokens: 258,
         thoughts: None,
         output_token_limit: 32_768,
+        tiers: STANDARD_ONLY,
         price: Price {
             input: 500,
             text: 3_000,
@@ -89,6 +104,7 @@ pub(crate) static MODELS: [Model; 4] = [
         reference_tokens: 258,
         thoughts: Some((80, 600)),
         output_token_limit: 32_768,
+        tiers: WITH_FLEX,
         price: Price {
             input: 2_000,
             text: 12_000,
@@ -103,6 +119,7 @@ pub(crate) static MODELS: [Model; 4] = [
         reference_tokens: 258,
         thoughts: None,
         output_token_limit: 4_096,
+        tiers: STANDARD_ONLY,
         price: Price {
             input: 250,
             text: 1_500,
@@ -146,6 +163,15 @@ impl Model {
             .map(|(_, tokens)| *tokens)
     }
 
+    /// Returns the price at this tier in percent of the standard price; `None` when the model
+    /// doesn't offer the tier.
+    pub(crate) fn tier_percent(&self, tier: ServiceTier) -> Option<u64> {
+        self.tiers
+            .iter()
+            .find(|(offered, _)| *offered == tier)
+            .map(|(_, percent)| *percent)
+    }
+
     /// Returns the `Model` resource.
     pub(crate) fn resource(&self) -> Value {
         json!({
@@ -179,6 +205,16 @@ mod tests {
         for (retired, replacement) in RETIRED {
             assert!(Model::find(retired).is_none());
             assert!(Model::find(replacement).is_some());
+        }
+    }
+
+    #[test]
+    fn only_the_pro_model_has_flex_at_the_price_of_a_batch() {
+        for model in &MODELS {
+            let flex = (model.id == "gemini-3-pro-image").then_some(50);
+            assert_eq!(model.tier_percent(ServiceTier::Standard), Some(100));
+            assert_eq!(model.tier_percent(ServiceTier::Flex), flex, "{}", model.id);
+            assert_eq!(model.tier_percent(ServiceTier::Priority), None);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::{
         models::Model,
         outcome::RequestOutcome,
         refusal::{REFUSAL_TEXT, Refusal},
+        service_tier::ServiceTier,
     },
     seeded_random::SeededRandom,
 };
@@ -82,7 +83,7 @@ impl Usage {
     }
 
     /// Returns the price at the model's standard rates, in billionths of a dollar. A batch costs
-    /// half.
+    /// half, and single requests [`Model::tier_percent`].
     pub(crate) fn nanodollars(&self, model: &Model) -> u64 {
         let price = &model.price;
         self.input_tokens() * price.input
@@ -90,8 +91,8 @@ impl Usage {
             + self.image * price.image
     }
 
-    /// Returns the `usageMetadata` of a response.
-    pub(crate) fn metadata(&self) -> Value {
+    /// Returns the `usageMetadata` of a response that was served at this tier.
+    pub(crate) fn metadata(&self, tier: ServiceTier) -> Value {
         let prompt = self.input_tokens();
         let candidates = self.text + self.image;
         let mut metadata = json!({
@@ -101,7 +102,7 @@ impl Usage {
             "promptTokensDetails": self.prompt_details(),
             "candidatesTokensDetails": details(&[("IMAGE", self.image)]),
             "thoughtsTokenCount": self.thoughts,
-            "serviceTier": "standard",
+            "serviceTier": tier.name(),
         });
         leave_out_empty(&mut metadata);
         metadata
@@ -162,14 +163,14 @@ mod tests {
         let (usage, model) = usage(RequestOutcome::Image(Rendering::default()));
         assert_eq!(usage.nanodollars(model), (5 + 258) * 500 + 1120 * 60_000);
         assert_eq!(
-            usage.metadata(),
+            usage.metadata(ServiceTier::Flex),
             json!({
                 "promptTokenCount": 263, "candidatesTokenCount": 1120, "totalTokenCount": 1383,
                 "promptTokensDetails": [
                     {"modality": "TEXT", "tokenCount": 5}, {"modality": "IMAGE", "tokenCount": 258},
                 ],
                 "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": 1120}],
-                "serviceTier": "standard",
+                "serviceTier": "flex",
             })
         );
     }

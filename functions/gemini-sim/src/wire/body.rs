@@ -27,11 +27,19 @@ pub(crate) async fn read_json(
     limit_bytes: usize,
 ) -> Result<Value, ServeError> {
     let bytes = read_whole(body, limit_bytes).await?;
-    Ok(if bytes.is_empty() {
-        json!({})
+    Ok(read_body(&bytes, message)?)
+}
+
+/// Parses a whole JSON body as a message. An empty body is an empty message.
+///
+/// # Errors
+/// 400 when it is not JSON, or not that message.
+pub(crate) fn read_body(bytes: &[u8], message: &Message) -> Result<Value, ApiError> {
+    if bytes.is_empty() {
+        Ok(json!({}))
     } else {
-        read_message(&bytes, message)?
-    })
+        read_message(bytes, message)
+    }
 }
 
 /// Parses JSON as a message, as loosely as the front end does.

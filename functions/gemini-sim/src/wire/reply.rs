@@ -2,12 +2,18 @@
 
 mod front_end;
 
+use std::time::Duration;
+
 use disk::documents::DocumentError;
 use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use seam::transport::{Body, BoxError, full};
 use serde_json::{Value, json};
 
-use crate::wire::proto::FieldError;
+use crate::{
+    generation::service_tier::ServiceTier,
+    quotas::{Period, QuotaExceeded},
+    wire::proto::FieldError,
+};
 
 /// An error answer: `{"error":{"code":…,"message":…,"status":…}}`.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +113,13 @@ impl ApiError {
         Self::new(Status::NotFound, message)
     }
 
+    /// 400: the model doesn't offer the service tier.
+    pub(crate) fn no_tier(tier: ServiceTier, model: &str) -> Self {
+        Self::invalid(format!(
+            "Service tier {tier} is not supported for models/{model}."
+        ))
+    }
+
     /// 409: a file of that name exists.
     pub(crate) fn already_exists() -> Self {
         Self::new(Status::AlreadyExists, "Requested entity already exists.")
@@ -134,11 +147,20 @@ impl ApiError {
 
     /// 429: too many requests per day. The quota resets at midnight Pacific time.
     pub(crate) fn day_exhausted() -> Self {
-        let quota = quota("GenerateRequestsPerDayPerProjectPerModel");
         Self {
-            details: vec![help(), quota],
+            details: vec![help(), quota(Period::Day)],
             ..Self::new(Status::ResourceExhausted, QUOTA_MESSAGE)
         }
+    }
+
+    /// 429: a quota of single requests to this model has no room for another one.
+    pub(crate) fn quota_exceeded(exceeded: QuotaExceeded, model: &str) -> Self {
+        let mut quota = quota(exceeded.period);
+        let violation = &mut quota["violations"][0];
+        violation["quotaDimensions"]["model"] = Value::from(model);
+        violation["quotaValue"] = Value::from(exceeded.limit.to_string());
+        let delay = seconds(exceeded.wait);
+        Self::retry_in(quota, &delay, &delay)
     }
 
     /// 429: the prepaid credit is exhausted.
@@ -159,6 +181,12 @@ impl ApiError {
     /// 500: a simulated failure, or a real one of the state folder.
     pub(crate) fn internal() -> Self {
         Self::new(Status::Internal, INTERNAL_MESSAGE)
+    }
+
+    /// Returns the HTTP status.
+    pub(crate) fn status(&self) -> StatusCode {
+        let (status, _) = self.status.code_and_name();
+        status
     }
 
     /// Returns the HTTP response.
@@ -187,14 +215,15 @@ impl ApiError {
     }
 
     fn rate_limited_for(message: &str, delay: &str) -> Self {
+        Self::retry_in(quota(Period::Minute), message, delay)
+    }
+
+    /// 429: this quota is exhausted for a while, as the message and the details state it.
+    fn retry_in(quota: Value, message: &str, delay: &str) -> Self {
         let wait =
             json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay});
         Self {
-            details: vec![
-                help(),
-                quota("GenerateRequestsPerMinutePerProjectPerModel"),
-                wait,
-            ],
+            details: vec![help(), quota, wait],
             ..Self::new(
                 Status::ResourceExhausted,
                 format!("{QUOTA_MESSAGE}Please retry in {message}."),
@@ -267,13 +296,26 @@ fn help() -> Value {
     json!({"@type": "type.googleapis.com/google.rpc.Help", "links": [link]})
 }
 
-fn quota(id: &str) -> Value {
+fn quota(period: Period) -> Value {
+    let id = match period {
+        Period::Minute => "GenerateRequestsPerMinutePerProjectPerModel",
+        Period::Day => "GenerateRequestsPerDayPerProjectPerModel",
+    };
     let violation = json!({
         "quotaMetric": "generativelanguage.googleapis.com/generate_content_requests",
         "quotaId": id,
         "quotaDimensions": {"location": "global"},
     });
     json!({"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]})
+}
+
+/// Writes whole milliseconds as a `google.protobuf.Duration`, which has no or three fractional
+/// digits.
+fn seconds(duration: Duration) -> String {
+    match (duration.as_secs(), duration.subsec_millis()) {
+        (seconds, 0) => format!("{seconds}s"),
+        (seconds, milliseconds) => format!("{seconds}.{milliseconds:03}s"),
+    }
 }
 
 /// Returns a 200 with a JSON body.
@@ -295,4 +337,21 @@ pub(crate) fn html_response(status: StatusCode, page: &'static str) -> Response<
     let mut response = typed_response("text/html; charset=UTF-8", full(page));
     *response.status_mut() = status;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_no_or_three_fractional_digits() {
+        for (milliseconds, text) in [
+            (0, "0s"),
+            (34_000, "34s"),
+            (34_280, "34.280s"),
+            (1, "0.001s"),
+        ] {
+            assert_eq!(seconds(Duration::from_millis(milliseconds)), text);
+        }
+    }
 }

@@ -93,6 +93,11 @@ impl Call {
         }
     }
 
+    /// Returns whether the call is a single request to a model.
+    pub(crate) fn is_single_request(self) -> bool {
+        matches!(self, Self::GenerateContent | Self::StreamGenerateContent)
+    }
+
     /// Returns the kind with this name.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|call| call.name() == name)
