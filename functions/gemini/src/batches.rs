@@ -66,11 +66,7 @@ impl Gemini {
         display_name: &str,
         input_file: &FileName,
     ) -> Result<Batch, CreateError> {
-        let id = model.strip_prefix("models/").unwrap_or(model);
-        if !is_id(id) {
-            return Err(ApiError::invalid("not the ID of a model").into());
-        }
-        let url = self.url(&format!("models/{id}:batchGenerateContent"));
+        let url = self.url(&format!("{}:batchGenerateContent", model_path(model)?));
         let call = Call::new(Method::POST, url).json(&CreateBody {
             batch: NewBatch {
                 input_config: InputConfig {
@@ -129,6 +125,16 @@ impl Gemini {
         self.send_with_retry(&Call::new(Method::POST, url), CALL_TIMEOUT)
             .await
             .map(drop)
+    }
+}
+
+/// Returns the path of a model.
+pub(super) fn model_path(model: &str) -> Result<String, ApiError> {
+    let id = model.strip_prefix("models/").unwrap_or(model);
+    if is_id(id) {
+        Ok(format!("models/{id}"))
+    } else {
+        Err(ApiError::invalid("not the ID of a model"))
     }
 }
 

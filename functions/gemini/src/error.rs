@@ -65,6 +65,8 @@ pub enum ApiError {
     Transient {
         /// The status and Google's message, or what happened to the connection.
         message: String,
+        /// The HTTP status, if Gemini has answered.
+        status: Option<u16>,
         /// The failure of the connection, if that is the cause.
         source: Option<TransportError>,
     },
@@ -93,6 +95,7 @@ impl ApiError {
     pub(super) fn transient(message: impl Into<String>) -> Self {
         Self::Transient {
             message: message.into(),
+            status: None,
             source: None,
         }
     }
@@ -109,6 +112,7 @@ impl From<KeyError> for ApiError {
         match error {
             KeyError::Unavailable { .. } => Self::Transient {
                 message,
+                status: None,
                 source: Some(TransportError::NeverSent(error.into())),
             },
             // An operator must act, as after the rejection of a key.
@@ -127,6 +131,7 @@ impl From<TransportError> for ApiError {
         };
         Self::Transient {
             message: message.to_owned(),
+            status: None,
             source: Some(error),
         }
     }
@@ -163,6 +168,37 @@ impl From<ApiError> for CreateError {
                 ..
             }
             | ApiError::Malformed { .. } => Self::Unknown(error),
+        }
+    }
+}
+
+/// Why a synchronous call returned no answer. The variants must not be confused: after
+/// [`GenerateError::Unknown`], Gemini may have charged for an image.
+#[derive(Debug, thiserror::Error)]
+pub enum GenerateError {
+    /// Nothing was generated: the request was rejected (4xx) or never sent.
+    #[error(transparent)]
+    NotMade(ApiError),
+    /// Nothing was generated, because Gemini has no capacity at the moment (503).
+    #[error(transparent)]
+    NoCapacity(ApiError),
+    /// The image may have been generated: a time-out, a reset, a failure on Google's side, or a
+    /// response that can't be parsed.
+    #[error(transparent)]
+    Unknown(ApiError),
+}
+
+impl From<ApiError> for GenerateError {
+    fn from(error: ApiError) -> Self {
+        if let ApiError::Transient {
+            status: Some(503), ..
+        } = error
+        {
+            return Self::NoCapacity(error);
+        }
+        match CreateError::from(error) {
+            CreateError::NotCreated(error) => Self::NotMade(error),
+            CreateError::Unknown(error) => Self::Unknown(error),
         }
     }
 }

@@ -1,11 +1,14 @@
-//! The Gemini API as Darkroom uses it: the Files API and the Batch API, over REST.
+//! The Gemini API as Darkroom uses it: the Files API, the Batch API and synchronous generation, over
+//! REST.
 //!
 //! Every call has a time limit and follows no redirect, and its error states what the caller can do
 //! next. Idempotent calls are repeated once, without a pause, after a temporary failure. A create
-//! call is never repeated, because the API would create a second batch.
+//! call is never repeated, because the API would create a second batch, and neither is a synchronous
+//! generation, because Gemini charges for each.
 //!
-//! The contract is Google's REST reference, <https://ai.google.dev/api/batch-api> and
-//! <https://ai.google.dev/api/files> (read 2026-11-21).
+//! The contract is Google's REST reference, <https://ai.google.dev/api/batch-api>,
+//! <https://ai.google.dev/api/files> and <https://ai.google.dev/api/generate-content> (read
+//! 2026-11-21).
 
 use std::{fmt, sync::Arc};
 
@@ -30,6 +33,7 @@ mod fake_transport;
 mod fake_upload_server;
 mod file;
 mod files;
+mod generate;
 mod inline;
 pub mod key;
 mod listing;
@@ -42,8 +46,9 @@ mod wire;
 pub use batch::{Batch, BatchState, BatchStats};
 pub use batches::CREATE_TIMEOUT;
 pub use download::Download;
-pub use error::{ApiError, CreateError, UploadError};
+pub use error::{ApiError, CreateError, GenerateError, UploadError};
 pub use file::{File, FileState};
+pub use generate::Generated;
 pub use upload::UploadRequest;
 pub use wire::Status;
 

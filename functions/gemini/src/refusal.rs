@@ -154,8 +154,15 @@ fn classify(
         409 => ApiError::Conflict { message },
         // A time-out or a cancellation on Google's side. The request is not at fault and may have
         // had its effect.
-        408 | 499 | 500..=599 if refusal.message.is_empty() => ApiError::transient(message),
-        408 | 499 | 500..=599 => ApiError::transient(format!("{}: {message}", status.as_u16())),
+        code @ (408 | 499 | 500..=599) => ApiError::Transient {
+            message: if refusal.message.is_empty() {
+                message
+            } else {
+                format!("{code}: {message}")
+            },
+            status: Some(code),
+            source: None,
+        },
         400..=499 => ApiError::Invalid {
             message,
             lines: wrong_lines(&refusal.message),
