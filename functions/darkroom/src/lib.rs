@@ -16,6 +16,7 @@ pub mod ignored_files;
 pub mod image_paths;
 pub mod job;
 pub mod key_list;
+pub mod lane;
 pub mod ledger;
 pub mod manifest;
 pub mod messages;

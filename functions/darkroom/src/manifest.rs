@@ -19,12 +19,15 @@ mod diagnostics;
 mod dialect;
 mod format;
 mod header;
+mod lanes;
 mod planned_image;
+mod proof;
 mod reader;
 mod resolve;
 mod schema;
 mod source_set;
 mod strict_json;
+mod tally;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,8 +39,10 @@ pub use self::{
     diagnostics::{Diagnostic, Severity, validation::write_validation},
     dialect::native::request_check::RequestCheck,
     format::csv::{columns::Columns, continuation::ContinuationRows},
-    header::{Header, Job, Mode},
+    header::{FlexFallback, Header, Job, Mode, RescueMode},
+    lanes::{LaneChoice, Lanes},
     planned_image::{PlannedImage, REPEATED_BYTES},
+    proof::{Proof, ProofImages, ProofSelection},
     resolve::sidecar::{Sidecar, StoredTemplate, TEMPLATES, metadata_name},
     schema::json_schema,
     source_set::{OpenedManifest, SourceSet},
@@ -45,6 +50,7 @@ pub use self::{
 use self::{format::input::Input, header::Format, reader::ItemReader};
 use crate::{
     cost::{Breakdown, Estimate},
+    lane::Lane,
     money::Usd,
 };
 
@@ -62,18 +68,36 @@ pub struct Reading {
     pub items: u64,
     /// The number of images that were passed to the sink.
     pub images: u64,
-    /// The estimated cost of all images.
+    /// The estimated cost of all images in their final lanes.
     pub estimate: Estimate,
-    /// The most that the images can cost in batches if each is requested once.
+    /// The most that the images can cost in their final lanes if each is requested once.
     pub ceiling_usd: Usd,
-    /// The estimate by model and size.
+    /// The estimate by model, size and lane.
     pub breakdown: Breakdown,
+    /// The lanes and the proof that another reading of the same manifest needs, in
+    /// [`Context::lanes`].
+    pub lanes: Lanes,
+    /// The images of the proof. `None` if there is no proof.
+    pub proof: Option<ProofReading>,
     /// The names of model families that items use, each with the full id that it resolved to.
     pub aliases: BTreeMap<String, String>,
     /// The names of the stored templates that items use.
     pub templates: BTreeSet<String>,
     /// The variables that a table has columns for, in the order of the columns.
     pub columns: Vec<String>,
+}
+
+/// The images of a proof, and their cost. Both are parts of the totals of a [`Reading`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProofReading {
+    /// The number of images.
+    pub images: u64,
+    /// The lane in which they are requested.
+    pub lane: Lane,
+    /// Whether the other images wait until the proof is approved.
+    pub hold: bool,
+    /// Their estimated cost.
+    pub estimate: Estimate,
 }
 
 /// Why a manifest could not be read at all. Mistakes in its content are [`Diagnostic`]s instead.
@@ -91,6 +115,10 @@ pub enum ReadError {
 ///
 /// Valid images are passed on even if other items have errors. Use them only if [`Reading::errors`]
 /// is 0.
+///
+/// The lanes of images with the lane `auto`, and of those in a proof, follow from the number of all
+/// images, so a first reading passes on such images in provisional lanes. The totals that it
+/// returns are final. If its [`Reading::lanes`] are not final, read the manifest again with them.
 ///
 /// # Errors
 /// [`ReadError`] when the source or the sink fails. No content of a manifest is an error.
@@ -110,7 +138,8 @@ pub fn read(
         }
     });
     match read {
-        Ok(()) | Err(Stop::Full) => {}
+        Ok(()) => reader.is_complete = true,
+        Err(Stop::Full) => {}
         Err(Stop::Source(error)) => return Err(ReadError::Source(error)),
         Err(Stop::Sink(error)) => return Err(ReadError::Sink(error)),
         Err(Stop::Diagnostic(diagnostic)) => reader.diagnostics.push(diagnostic),

@@ -20,7 +20,7 @@ pub use self::{
     resolve::{ModelError, Resolution},
     thinking::ThinkingLevel,
 };
-use crate::money::Usd;
+use crate::{lane::Lane, money::Usd};
 pub use controls::Control;
 
 /// The models that can be requested, and the ids that no longer can.
@@ -167,6 +167,9 @@ pub struct Model {
     pub standard: Rates,
     /// Prices of batches.
     pub batch: Rates,
+    /// The flex tier, if the model has it.
+    #[serde(default)]
+    pub flex: Option<FlexTier>,
     #[serde(rename = "pixels")]
     pixel_table: String,
 }
@@ -188,6 +191,15 @@ impl Model {
             let (width, height) = ratio.split_once(':')?;
             of(&format!("{height}:{width}")).map(|(width, height)| (height, width))
         })
+    }
+
+    /// Returns the prices of a lane, or `None` if the model does not have the lane.
+    pub fn rates(&self, lane: Lane) -> Option<&Rates> {
+        match lane {
+            Lane::Batch => Some(&self.batch),
+            Lane::Flex => self.flex.as_ref().map(|flex| &flex.rates),
+            Lane::Interactive => Some(&self.standard),
+        }
     }
 
     /// Whether the model is shut down on a day.
@@ -242,6 +254,17 @@ pub struct Rates {
     pub text: Usd,
     /// The price of image output.
     pub image: Usd,
+}
+
+/// The flex tier of a model.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlexTier {
+    /// Its prices.
+    pub rates: Rates,
+    /// Whether an answer of the tier was seen. Otherwise the tier is known from Google's price
+    /// table alone. The tier that an answer reports decides its price in any case.
+    pub verified: bool,
 }
 
 /// An id that can no longer be requested, and has no price.

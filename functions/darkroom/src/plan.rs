@@ -18,7 +18,8 @@ use crate::{
     cost::{Estimate, Thinking},
     digest::hex,
     job::JobSettings,
-    manifest::Reading,
+    lane::Lane,
+    manifest::{LaneChoice, Reading},
     models::{Catalog, ThinkingLevel},
     names::{JobId, ObjectUri, RequestKey, ShardId},
 };
@@ -27,7 +28,7 @@ pub use self::{
     custom_names::{CustomNames, CustomNamesCollector},
     forecast::{Forecast, Limit},
     job_id::{content_id, job_id},
-    shards::{Placement, PlannedShard, RequestSize, Sharder},
+    shards::{Placement, PlannedShard, RequestSize, ShardGroup, Sharder},
 };
 
 /// `plan.lock`: the inputs of the plan. The first write wins. Planning again reads it, so that the
@@ -144,6 +145,12 @@ pub struct PlanLine {
     /// The reference images, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refs: Vec<ObjectUri>,
+    /// How the image is requested.
+    #[serde(default, skip_serializing_if = "Lane::is_batch")]
+    pub lane: Lane,
+    /// Whether the image is in the proof.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proof: bool,
     /// The estimated cost.
     pub estimate: Estimate,
     /// The manifest item that requests this image alone. None if it is too large for the plan; the
@@ -165,6 +172,10 @@ pub struct PlanSummary {
     pub thinking: Thinking,
     /// The images of each model, in the order of the models' names.
     pub models: Vec<ModelShare>,
+    /// The lanes that were chosen for images with the lane `auto`, in the order of the models'
+    /// names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lanes: Vec<LaneChoice>,
     /// The number of warnings in `validation.csv`.
     pub warnings: u64,
     /// The expected duration, if it exceeds a day.
@@ -178,15 +189,15 @@ impl PlanSummary {
     /// Summarizes a manifest that was read and assigned to this number of shards.
     pub fn of(reading: &Reading, shards: u32, planned_at: Timestamp) -> Self {
         let mut models: Vec<ModelShare> = Vec::new();
-        for (model, _, share) in reading.breakdown.shares() {
-            match models.last_mut().filter(|last| last.model == model) {
+        for (key, share) in reading.breakdown.shares() {
+            match models.last_mut().filter(|last| last.model == key.model) {
                 Some(last) => {
                     last.images += share.images;
                     last.estimate = last.estimate + share.estimate;
                     last.thinking = last.thinking + share.thinking;
                 }
                 None => models.push(ModelShare {
-                    model: model.to_owned(),
+                    model: key.model.clone(),
                     images: share.images,
                     estimate: share.estimate,
                     thinking: share.thinking,
@@ -199,6 +210,7 @@ impl PlanSummary {
             estimate: reading.estimate,
             thinking: reading.breakdown.thinking(),
             models,
+            lanes: reading.lanes.choices().to_vec(),
             warnings: reading.warnings,
             forecast: None,
             planned_at,

@@ -10,6 +10,7 @@ use darkroom::{
     batch_bounds::BatchBounds,
     billing::Charge,
     cost::{Estimate, Usage},
+    lane::Lane,
     manifest::{self, Context, Header, Limits, Sidecar},
     models::Catalog,
     money::Usd,
@@ -55,6 +56,7 @@ fn estimated(model: &str, prompt: &str) -> (u64, Estimate) {
         copies: None,
         bounds: BatchBounds::none(),
         limits: Limits::default(),
+        lanes: None,
     };
     let line = |number| format!(r#"{{"key":"k{number}","prompt":"{prompt}","image_size":"1K"}}"#);
     let text: String = (0..IMAGES).map(|number| line(number) + "\n").collect();
@@ -101,14 +103,14 @@ fn ten_thousand_images_are_billed_by_their_tokens() {
         thought_tokens: 0,
     };
     for (model, [printed, printed_batch], [interactive, batch]) in PUBLISHED {
-        let one = Charge::of(&usage, catalog().model(model).unwrap());
+        let one = Charge::of(&usage, catalog().model(model).unwrap(), Lane::Batch);
         assert_eq!(
-            (one.interactive * IMAGES, one.batch * IMAGES),
+            (one.interactive * IMAGES, one.actual * IMAGES),
             (usd(interactive), usd(batch)),
             "{model}"
         );
         // The printed price of an image is that, rounded to a tenth of a cent.
-        for (exact, printed) in [(one.interactive, printed), (one.batch, printed_batch)] {
+        for (exact, printed) in [(one.interactive, printed), (one.actual, printed_batch)] {
             assert_eq!(
                 exact.dollars().round_dp(3),
                 (usd(printed).dollars() / rust_decimal::Decimal::from(IMAGES))

@@ -1,12 +1,25 @@
-//! The images of a manifest and their estimated cost, by model and size.
+//! The images of a manifest and their estimated cost, by model, size and lane.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::AddAssign};
 
 use super::{Estimate, Thinking};
-use crate::models::{Model, ThinkingLevel};
+use crate::lane::Lane;
 
-/// Images of one model and one size. Their prices differ only in their input tokens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What the images of a share have in common.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ShareKey {
+    /// The model, a full id.
+    pub model: String,
+    /// The size. An image without one has the model's default size.
+    pub size: String,
+    /// The lane in which the images are requested.
+    pub lane: Lane,
+    /// Whether the images are the job's proof.
+    pub is_proof: bool,
+}
+
+/// Images with the same [`ShareKey`]. Their prices differ only in their input tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Share {
     /// The number of images.
     pub images: u64,
@@ -18,93 +31,96 @@ pub struct Share {
     pub warnings: u64,
 }
 
-/// The images of a manifest by the model's full id and by size. An image without a size counts for
-/// the model's default size.
+impl AddAssign for Share {
+    fn add_assign(&mut self, other: Self) {
+        self.images += other.images;
+        self.estimate = self.estimate + other.estimate;
+        self.thinking = self.thinking + other.thinking;
+        self.warnings += other.warnings;
+    }
+}
+
+/// The images of a manifest by the model's full id, by size and by lane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Breakdown(BTreeMap<(String, String), Share>);
+pub struct Breakdown(BTreeMap<ShareKey, Share>);
 
 impl Breakdown {
-    /// Counts an image of `model` and `size` with this estimated cost. `level` is the thinking
-    /// level of its request.
-    pub(crate) fn add(
-        &mut self,
-        model: &Model,
-        size: Option<&str>,
-        level: Option<ThinkingLevel>,
-        estimate: Estimate,
-    ) {
-        let share = self.of(model, size);
-        share.images += 1;
-        share.estimate = share.estimate + estimate;
-        share.thinking = share.thinking + Thinking::of_image(model, level);
+    /// Adds images.
+    pub(crate) fn add(&mut self, key: ShareKey, share: Share) {
+        *self.0.entry(key).or_default() += share;
     }
 
-    /// Counts warnings about an item that requests images of `model` and `size`.
-    pub(crate) fn warn(&mut self, model: &Model, size: Option<&str>, warnings: u64) {
-        if warnings > 0 {
-            self.of(model, size).warnings += warnings;
-        }
-    }
-
-    /// Iterates over the model, the size and their share, in the order of models and sizes.
-    pub fn shares(&self) -> impl Iterator<Item = (&str, &str, &Share)> {
-        self.0
-            .iter()
-            .map(|((model, size), share)| (model.as_str(), size.as_str(), share))
+    /// Iterates over all shares, in the order of models, sizes and lanes.
+    pub fn shares(&self) -> impl Iterator<Item = (&ShareKey, &Share)> + Clone {
+        self.0.iter()
     }
 
     /// Returns the estimated cost of all images of a model.
     pub fn of_model(&self, model: &str) -> Estimate {
-        let of_model = self.shares().filter(|(of, ..)| *of == model);
-        of_model.fold(Estimate::default(), |sum, (.., share)| sum + share.estimate)
+        let of_model = self.shares().filter(|(key, _)| key.model == model);
+        of_model.fold(Estimate::default(), |sum, (_, share)| sum + share.estimate)
     }
 
     /// Returns the additional cost of thinking tokens for all images.
     pub fn thinking(&self) -> Thinking {
         self.shares()
-            .fold(Thinking::default(), |sum, (.., share)| sum + share.thinking)
-    }
-
-    fn of(&mut self, model: &Model, size: Option<&str>) -> &mut Share {
-        let size = size.unwrap_or(&model.default_size).to_owned();
-        self.0.entry((model.id.clone(), size)).or_default()
+            .fold(Thinking::default(), |sum, (_, share)| sum + share.thinking)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::Catalog;
 
     #[test]
-    fn an_image_without_a_size_counts_for_the_models_default() {
-        let catalog = Catalog::built_in();
-        let model = catalog.model("gemini-nano-banana-2.1").unwrap();
-        let one = Estimate {
-            batch_usd: "0.02".parse().unwrap(),
-            interactive_usd: "0.04".parse().unwrap(),
+    fn shares_are_summed_by_model_size_and_lane() {
+        let key = |size: &str, lane| ShareKey {
+            model: "m".to_owned(),
+            size: size.to_owned(),
+            lane,
+            is_proof: false,
+        };
+        let share = |lanes_usd: Option<&str>| Share {
+            images: 1,
+            estimate: Estimate {
+                batch_usd: "0.02".parse().unwrap(),
+                interactive_usd: "0.04".parse().unwrap(),
+                lanes_usd: lanes_usd.map(|usd| usd.parse().unwrap()),
+            },
+            thinking: Thinking {
+                min_tokens: 330,
+                max_tokens: 620,
+                ..Thinking::default()
+            },
+            warnings: 1,
         };
         let mut breakdown = Breakdown::default();
-        breakdown.add(model, None, None, one);
-        breakdown.add(model, Some("1K"), None, one);
-        breakdown.add(model, Some("4K"), None, one);
-        breakdown.warn(model, Some("4K"), 2);
+        breakdown.add(key("4K", Lane::Batch), share(None));
+        breakdown.add(key("1K", Lane::Interactive), share(Some("0.04")));
+        breakdown.add(key("1K", Lane::Batch), share(None));
+        breakdown.add(key("1K", Lane::Batch), share(None));
         let shares: Vec<_> = breakdown
             .shares()
-            .map(|(_, size, share)| (size, share.images, share.warnings))
+            .map(|(key, share)| (key.size.as_str(), key.lane, share.images, share.warnings))
             .collect();
-        assert_eq!(shares, [("1K", 2, 0), ("4K", 1, 2)]);
         assert_eq!(
-            breakdown.of_model(&model.id).batch_usd,
-            "0.06".parse().unwrap()
+            shares,
+            [
+                ("1K", Lane::Batch, 2, 2),
+                ("1K", Lane::Interactive, 1, 1),
+                ("4K", Lane::Batch, 1, 1)
+            ]
         );
+        let all = breakdown.of_model("m");
+        assert_eq!(all.batch_usd, "0.08".parse().unwrap());
+        assert_eq!(all.usd(), "0.10".parse().unwrap());
         assert_eq!(breakdown.of_model("another"), Estimate::default());
         assert_eq!(
             (
                 breakdown.thinking().min_tokens,
                 breakdown.thinking().max_tokens
             ),
-            (3 * 330, 3 * 620)
+            (4 * 330, 4 * 620)
         );
     }
 }

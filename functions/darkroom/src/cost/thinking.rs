@@ -6,7 +6,10 @@ use std::ops::Add;
 use serde::{Deserialize, Serialize};
 
 use super::Estimate;
-use crate::models::{Model, ThinkingLevel, Thoughts};
+use crate::{
+    lane::Lane,
+    models::{Model, ThinkingLevel, Thoughts},
+};
 
 /// The expected range of thinking tokens for some images. It is not a part of any [`Estimate`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,15 +25,18 @@ pub struct Thinking {
 }
 
 impl Thinking {
-    /// Returns the range for one image of `model` at a level. If the catalog lists no range for
-    /// this level, the range of the default level holds; without either, the range is zero.
-    pub(crate) fn of_image(model: &Model, level: Option<ThinkingLevel>) -> Self {
+    /// Returns the range for one image of `model` in a lane and at a level. If the catalog lists no
+    /// range for this level, the range of the default level holds; without either, the range is
+    /// zero.
+    pub(crate) fn of_image(model: &Model, lane: Lane, level: Option<ThinkingLevel>) -> Self {
         let Some(thoughts) = at_level(model, level).or(model.thoughts.as_ref()) else {
             return Self::default();
         };
+        let rates = model.rates(lane).unwrap_or(&model.standard);
         let price = |tokens| Estimate {
             batch_usd: model.batch.text.per_million(tokens),
             interactive_usd: model.standard.text.per_million(tokens),
+            lanes_usd: (!lane.is_batch()).then(|| rates.text.per_million(tokens)),
         };
         Self {
             min_tokens: thoughts.min_tokens,
@@ -84,7 +90,11 @@ mod tests {
     #[test]
     fn thinking_tokens_are_priced_as_text() {
         let catalog = Catalog::built_in();
-        let one = Thinking::of_image(catalog.model("gemini-nano-banana-2.1").unwrap(), None);
+        let one = Thinking::of_image(
+            catalog.model("gemini-nano-banana-2.1").unwrap(),
+            Lane::Batch,
+            None,
+        );
         assert_eq!((one.min_tokens, one.max_tokens), (330, 620));
         let both = one + one;
         assert_eq!((both.min_tokens, both.max_tokens), (660, 1240));
@@ -94,16 +104,36 @@ mod tests {
             both.min,
             Estimate {
                 batch_usd: usd("0.002475"),
-                interactive_usd: usd("0.00495")
+                interactive_usd: usd("0.00495"),
+                lanes_usd: None,
             }
         );
         assert_eq!(
             both.max,
             Estimate {
                 batch_usd: usd("0.00465"),
-                interactive_usd: usd("0.0093")
+                interactive_usd: usd("0.0093"),
+                lanes_usd: None,
             }
         );
+    }
+
+    #[test]
+    fn thinking_tokens_have_the_prices_of_the_lane() {
+        let catalog = Catalog::built_in();
+        let pro = catalog.model("gemini-3-pro-image").unwrap();
+        let usd = |text: &str| text.parse().unwrap();
+        // 620 tokens at $6, $6 and $12 a million.
+        for (lane, expected) in [
+            (Lane::Batch, "0.00372"),
+            (Lane::Flex, "0.00372"),
+            (Lane::Interactive, "0.00744"),
+        ] {
+            let max = Thinking::of_image(pro, lane, None).max;
+            assert_eq!(max.usd(), usd(expected), "{lane}");
+            assert_eq!(max.lanes_usd.is_none(), lane == Lane::Batch);
+            assert_eq!(max.batch_usd, usd("0.00372"));
+        }
     }
 
     #[test]
@@ -125,14 +155,17 @@ mod tests {
                 .iter()
                 .all(|model| reserved_thoughts(model, None) <= reserved_thoughts(&unknown, None))
         );
-        assert_eq!(Thinking::of_image(&unknown, None), Thinking::default());
+        assert_eq!(
+            Thinking::of_image(&unknown, Lane::Batch, None),
+            Thinking::default()
+        );
     }
 
     #[test]
     fn a_level_that_the_catalog_lists_decides_the_range() {
         let catalog = Catalog::built_in();
         let model = catalog.model("gemini-nano-banana-2.1").unwrap();
-        let max_tokens = |level| Thinking::of_image(model, level).max_tokens;
+        let max_tokens = |level| Thinking::of_image(model, Lane::Batch, level).max_tokens;
         assert!(
             max_tokens(Some(ThinkingLevel::Minimal)) < max_tokens(None)
                 && max_tokens(None) < max_tokens(Some(ThinkingLevel::High))
@@ -149,8 +182,8 @@ mod tests {
         without_levels.thoughts_at.clear();
         let high = Some(ThinkingLevel::High);
         assert_eq!(
-            Thinking::of_image(&without_levels, high),
-            Thinking::of_image(&without_levels, None)
+            Thinking::of_image(&without_levels, Lane::Batch, high),
+            Thinking::of_image(&without_levels, Lane::Batch, None)
         );
         assert_eq!(
             (

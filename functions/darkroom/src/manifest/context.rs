@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::civil::Date;
 use url::Url;
 
-use super::Sidecar;
+use super::{Lanes, Sidecar};
 use crate::{batch_bounds::BatchBounds, models::Catalog, names::ObjectUri};
 
 /// What a manifest is read with.
@@ -32,6 +32,9 @@ pub struct Context<'a> {
     pub bounds: &'a BatchBounds,
     /// The bounds of a manifest.
     pub limits: Limits,
+    /// The lanes and the proof that a first reading found. `None` for that reading: its images have
+    /// provisional lanes.
+    pub lanes: Option<&'a Lanes>,
 }
 
 /// The copies of references that are web addresses, by address without its fragment.

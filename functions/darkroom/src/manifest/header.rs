@@ -3,11 +3,12 @@
 
 use std::io;
 
-use serde::Deserialize;
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    Context, ReadError, RequestCheck, Stop,
-    diagnostics::{Diagnostic, ItemDiagnostics, quote_json},
+    Context, Proof, ReadError, RequestCheck, Stop,
+    diagnostics::{Diagnostic, ItemDiagnostics, quote, quote_json},
     dialect::{
         field::bad_name,
         item::{self, Item},
@@ -25,22 +26,35 @@ use super::{
     },
     strict_json,
 };
-use crate::money::Usd;
+use crate::{
+    lane::{Lane, RequestedLane},
+    money::Usd,
+};
 
 /// The fields of a job.
-const JOB_FIELDS: [&str; 8] = [
+const JOB_FIELDS: [&str; 12] = [
     "name",
     "run",
     "budget_usd",
     "mode",
     "request_check",
     "lane",
+    "within",
+    "rescue",
+    "flex_fallback",
+    "proof",
     "columns",
     "continuation_rows",
 ];
 
 /// The longest name of a job, in characters.
 const MAX_NAME_CHARACTERS: usize = 256;
+
+/// The shortest and the longest time limit of a job.
+const WITHIN: [SignedDuration; 2] = [
+    SignedDuration::from_mins(1),
+    SignedDuration::from_hours(7 * 24),
+];
 
 /// What holds for a whole manifest. It is read ahead of the items.
 #[derive(Clone, Debug, Default)]
@@ -78,9 +92,39 @@ pub struct Job {
     pub continuation_rows: Option<ContinuationRows>,
     /// How Gemini requests are handled that Gemini may refuse.
     pub request_check: Option<RequestCheck>,
+    /// The lane of images for which neither their item nor the defaults name one.
+    pub lane: RequestedLane,
+    /// The time in which the images must arrive, 1 minute to 7 days. It decides the lane of images
+    /// with the lane `auto`, and when a batch is rescued.
+    pub within: Option<SignedDuration>,
+    /// How the images of a batch are requested that does not end in time. It is set only together
+    /// with `within`.
+    pub rescue: Option<RescueMode>,
+    /// Where images of the flex lane go if Gemini has no capacity for them.
+    pub flex_fallback: Option<FlexFallback>,
+    /// The proof that is made before the other images.
+    pub proof: Option<Proof>,
 }
 
 impl Job {
+    /// Returns the lane in which the images of a late batch are requested, or `None` if they wait
+    /// for the batch.
+    pub fn rescue_lane(&self) -> Option<Lane> {
+        match self.rescue? {
+            RescueMode::Interactive => Some(Lane::Interactive),
+            RescueMode::Flex => Some(Lane::Flex),
+            RescueMode::Off => None,
+        }
+    }
+
+    /// Returns the lane of images of the flex lane for which Gemini has no capacity.
+    pub fn fallback(&self) -> Lane {
+        match self.flex_fallback {
+            Some(FlexFallback::Interactive) => Lane::Interactive,
+            Some(FlexFallback::Batch) | None => Lane::Batch,
+        }
+    }
+
     /// Fills what these declarations leave out from `other`.
     fn or(self, other: Self) -> Self {
         Self {
@@ -90,6 +134,11 @@ impl Job {
             columns: self.columns.or(other.columns),
             continuation_rows: self.continuation_rows.or(other.continuation_rows),
             request_check: self.request_check.or(other.request_check),
+            lane: self.lane.or(other.lane),
+            within: self.within.or(other.within),
+            rescue: self.rescue.or(other.rescue),
+            flex_fallback: self.flex_fallback.or(other.flex_fallback),
+            proof: self.proof.or(other.proof),
         }
     }
 }
@@ -103,6 +152,28 @@ pub enum Mode {
     /// It estimates the cost, and buys nothing.
     #[serde(alias = "estimate")]
     DryRun,
+}
+
+/// How the images of a batch are requested that does not end in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RescueMode {
+    /// In the interactive lane.
+    Interactive,
+    /// In the flex lane.
+    Flex,
+    /// Not at all: they wait for the batch.
+    Off,
+}
+
+/// Where images of the flex lane go if Gemini has no capacity for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlexFallback {
+    /// To a batch, at the same price.
+    Batch,
+    /// To the interactive lane, at full price.
+    Interactive,
 }
 
 /// The format of a manifest.
@@ -140,6 +211,7 @@ impl Header {
         header.apply_sidecar(context.sidecar);
         header.declarations.apply_columns();
         header.check_columns();
+        header.check_rescue();
         Ok(header)
     }
 
@@ -176,6 +248,17 @@ impl Header {
             let message = format!(
                 "job.{name} is about the columns of a table, and this manifest is JSON: remove it"
             );
+            self.diagnostics
+                .push(Diagnostic::error(1, "bad_value", message));
+        }
+    }
+
+    /// Reports a rescue without a time limit. The two may come from different declarations.
+    fn check_rescue(&mut self) {
+        let job = &self.declarations.job;
+        if job.rescue_lane().is_some() && job.within.is_none() {
+            let message = "job.rescue needs job.within, the time after which a batch is rescued: \
+                           add it, such as \"within\": \"2h\", or remove job.rescue";
             self.diagnostics
                 .push(Diagnostic::error(1, "bad_value", message));
         }
@@ -338,11 +421,18 @@ impl Job {
                         diagnostics,
                     );
                 }
-                "lane" => {
-                    let lane: Option<String> =
-                        item::read("job.lane", value, "a text in quotes", diagnostics);
-                    item::check_lane(lane.as_deref(), diagnostics);
+                "lane" => job.lane = item::read_lane("job.lane", value, diagnostics),
+                "within" => job.within = read_within(value, diagnostics),
+                "rescue" => {
+                    let expected = "\"interactive\", \"flex\" or \"off\"";
+                    job.rescue = item::read("job.rescue", value, expected, diagnostics);
                 }
+                "flex_fallback" | "flexFallback" => {
+                    let expected = "\"batch\" or \"interactive\"";
+                    job.flex_fallback =
+                        item::read("job.flex_fallback", value, expected, diagnostics);
+                }
+                "proof" => job.proof = Proof::read(value, diagnostics),
                 _ => {
                     let (code, message) = bad_name(&name, JOB_FIELDS.into_iter());
                     diagnostics.error(code, format!("in job: {message}"));
@@ -353,10 +443,69 @@ impl Job {
     }
 }
 
+/// Reads a time limit such as `15m`, `2h` or `1d`.
+fn read_within(value: &str, diagnostics: &mut ItemDiagnostics) -> Option<SignedDuration> {
+    let expected = "a time such as \"15m\", \"2h\" or \"1d\", from 1m to 7d";
+    let text: String = item::read("job.within", value, expected, diagnostics)?;
+    let [least, most] = WITHIN;
+    let within = duration(&text).filter(|within| (least..=most).contains(within));
+    if within.is_none() {
+        let message = format!("job.within must be {expected}, not {}", quote(&text));
+        diagnostics.error("bad_value", message);
+    }
+    within
+}
+
+/// Reads a whole number of minutes, hours or days. `None` for any other text.
+fn duration(text: &str) -> Option<SignedDuration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let minutes = match unit {
+        "m" => 1,
+        "h" => 60,
+        "d" => 1_440,
+        _ => return None,
+    };
+    // A sign is not a digit, although a number may begin with one.
+    let is_whole = number.bytes().all(|digit| digit.is_ascii_digit());
+    let number: u32 = number.parse().ok().filter(|_| is_whole)?;
+    Some(SignedDuration::from_mins(i64::from(number) * minutes))
+}
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "only whether it parses matters")]
 enum Run {
     Text(String),
     Number(u64),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_limit_is_a_whole_number_and_a_unit() {
+        for (text, minutes) in [
+            ("1m", Some(1)),
+            ("15m", Some(15)),
+            ("2h", Some(120)),
+            ("1d", Some(1_440)),
+            ("007m", Some(7)),
+            ("", None),
+            ("m", None),
+            ("15", None),
+            ("1.5h", None),
+            ("+1h", None),
+            ("-1h", None),
+            ("1 h", None),
+            ("1H", None),
+            ("90s", None),
+            ("1é", None),
+            ("4294967296m", None),
+            ("9223372036854775808m", None),
+        ] {
+            let expected = minutes.map(SignedDuration::from_mins);
+            assert_eq!(duration(text), expected, "{text:?}");
+        }
+    }
 }

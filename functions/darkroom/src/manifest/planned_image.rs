@@ -7,6 +7,7 @@ use url::Url;
 
 use crate::{
     cost::Estimate,
+    lane::Lane,
     models::ThinkingLevel,
     money::Usd,
     names::{ObjectUri, RequestKey},
@@ -53,9 +54,15 @@ pub struct PlannedImage {
     pub request: Box<RawValue>,
     /// The estimated number of input tokens.
     pub input_tokens: u64,
-    /// The estimated cost of the image.
+    /// How the image is requested. Provisional in a first reading, if its [`super::Reading::lanes`]
+    /// are not final.
+    pub lane: Lane,
+    /// Whether the image is in the proof. False in a first reading.
+    pub proof: bool,
+    /// The estimated cost of the image in its lane.
     pub estimate: Estimate,
-    /// The most that the image can cost in a batch.
+    /// The most that the image can cost in its lane, or in the lane that replaces it if Gemini has
+    /// no capacity.
     pub ceiling_usd: Usd,
     /// A manifest line that asks for this image alone, under the same key, with all values spelled
     /// out. `None` for a request of more than [`REPEATED_BYTES`], which would be in memory twice.

@@ -14,15 +14,19 @@ use super::{
     dialect::{bedrock, item::Item, native::line::NativeLine, openai},
     format::input::Input,
     resolve::{
-        generate_request, image_request::ImageRequest, model_check::check, nearest_size, paths,
+        generate_request,
+        image_request::ImageRequest,
+        model_check::{check, check_lane},
+        nearest_size, paths,
         request_keys::RequestKeys,
     },
     strict_json,
+    tally::{CountedImage, ImageTally, LaneCost},
 };
 use crate::{
-    cost::{self, Breakdown, Estimate},
+    cost,
+    lane::{Lane, RequestedLane},
     models::{Model, ModelError, Resolution},
-    money::Usd,
     names::RequestKey,
 };
 
@@ -53,14 +57,15 @@ pub(super) struct ItemReader<'a> {
     pub(super) templates: BTreeSet<String>,
     /// The variables that a table has columns for, in the order of the columns.
     pub(super) columns: Vec<String>,
+    /// Whether the whole manifest was read.
+    pub(super) is_complete: bool,
     sink: &'a mut dyn FnMut(PlannedImage) -> io::Result<()>,
     keys: RequestKeys,
     last_line: u64,
     items: u64,
-    images: u64,
-    estimate: Estimate,
-    ceiling_usd: Usd,
-    breakdown: Breakdown,
+    /// The items whose keys were recorded.
+    named_items: u64,
+    tally: ImageTally<'a>,
     aliases: BTreeMap<String, String>,
 }
 
@@ -85,14 +90,13 @@ impl<'a> ItemReader<'a> {
             duplicate_variables: HashSet::new(),
             templates: BTreeSet::new(),
             columns: Vec::new(),
+            is_complete: false,
             sink,
             keys: RequestKeys::default(),
             last_line: 1,
             items: 0,
-            images: 0,
-            estimate: Estimate::default(),
-            ceiling_usd: Usd::ZERO,
-            breakdown: Breakdown::default(),
+            named_items: 0,
+            tally: ImageTally::new(context.catalog, header.job()),
             aliases: BTreeMap::new(),
         }
     }
@@ -336,11 +340,22 @@ impl<'a> ItemReader<'a> {
         // Unused variables are reported once for the whole manifest.
         self.warn_of_unused();
 
+        // Errors leave images out, and so may be the reason for a warning about all of them.
+        let images = self.tally.images();
+        let is_whole = self.is_complete && self.named_items == self.items;
+        let totals = self.tally.finish(is_whole);
+        let warnings = totals.warnings.into_iter();
+        let warnings = warnings.filter(|_| self.diagnostics.errors == 0);
+        let found: Vec<Diagnostic> = warnings.chain(totals.errors).collect();
+        found
+            .into_iter()
+            .for_each(|diagnostic| self.diagnostics.push(diagnostic));
+
         // The budget must cover the worst case.
         if let Some(budget) = self.header.job().budget_usd
-            && self.ceiling_usd > budget
+            && totals.ceiling_usd > budget
         {
-            let (most, about) = (self.ceiling_usd, self.estimate.batch_usd);
+            let (most, about) = (totals.ceiling_usd, totals.estimate.usd());
             let message = format!(
                 "the images can cost up to {most} (about {about}, plus thinking), which exceeds \
                  budget_usd {budget}: \
@@ -358,10 +373,12 @@ impl<'a> ItemReader<'a> {
             warnings: self.diagnostics.warnings,
             problems: self.diagnostics.listed,
             items: self.items,
-            images: self.images,
-            estimate: self.estimate,
-            ceiling_usd: self.ceiling_usd,
-            breakdown: self.breakdown,
+            images,
+            estimate: totals.estimate,
+            ceiling_usd: totals.ceiling_usd,
+            breakdown: totals.breakdown,
+            lanes: totals.lanes,
+            proof: totals.proof,
             aliases: self.aliases,
             templates: self.templates,
             columns: self.columns,
@@ -369,7 +386,7 @@ impl<'a> ItemReader<'a> {
     }
 
     /// Applies the defaults to a Gemini request. Requests are sent unchanged, so only the key, the
-    /// model and the path can come from the defaults.
+    /// model, the path and the lane can come from the defaults.
     fn apply_defaults(&mut self, request: &mut ImageRequest, diagnostics: &mut ItemDiagnostics) {
         let header = self.header;
         let defaults = &header.declarations.defaults;
@@ -384,13 +401,14 @@ impl<'a> ItemReader<'a> {
             key,
             model,
             path,
+            lane: defaults.lane,
             ..Item::default()
         };
         if *defaults != used {
             diagnostics.warning(
                 "defaults_unused",
-                "Gemini requests are sent unchanged: of the defaults, only key, model and output \
-                 apply to them",
+                "Gemini requests are sent unchanged: of the defaults, only key, model, output and \
+                 lane apply to them",
             );
         }
 
@@ -406,6 +424,7 @@ impl<'a> ItemReader<'a> {
         }
         request.model = request.model.take().or(used.model);
         request.path = request.path.take().or(used.path);
+        request.lane = request.lane.or(used.lane);
     }
 
     fn plan_images(
@@ -416,6 +435,8 @@ impl<'a> ItemReader<'a> {
     ) -> Result<(), Stop> {
         self.items += 1;
         self.last_line = location.line;
+        let job = self.header.job();
+        request.lane = request.lane.or(job.lane);
 
         // An item without a key is named by its position.
         let written = request.key.take();
@@ -437,6 +458,8 @@ impl<'a> ItemReader<'a> {
         let keys = self
             .keys
             .of_item(&item, count, location.line, &mut diagnostics);
+        self.named_items += 1;
+        self.tally.note_keys(&item, &keys);
         if let Some(template) = request.path.as_deref() {
             match paths::check(template, &request.vars) {
                 Ok(()) => self.used("path", template, &mut diagnostics),
@@ -449,11 +472,9 @@ impl<'a> ItemReader<'a> {
         if let Some(model) = &model {
             apply_nearest_size(&mut request, model, &mut diagnostics);
             check(&request, model, &mut diagnostics);
+            check_lane(&request, job.rescue_lane(), model, &mut diagnostics);
             warn_of_extension(&request, model, keys.first(), &mut diagnostics);
-            let (tokens, _, ceiling) = cost_of(&request, model);
-            if let Some((code, message)) = self.context.bounds.refusal(&model.id, tokens, ceiling) {
-                diagnostics.error(code, message);
-            }
+            self.check_bounds(location.line, &request, model, &mut diagnostics);
         }
 
         // Warnings are counted per model. Ones that were dropped as repetitions do not count.
@@ -466,7 +487,7 @@ impl<'a> ItemReader<'a> {
 
         // The bound keeps the keys in memory.
         let most = self.context.limits.images;
-        if self.images + keys.len() as u64 > most {
+        if self.tally.images() + keys.len() as u64 > most {
             let message = format!(
                 "with this item the manifest asks for more than {most} images: split it into \
                  several manifests"
@@ -477,27 +498,73 @@ impl<'a> ItemReader<'a> {
                 message,
             )));
         }
-        self.breakdown.warn(
-            &model,
-            request.image_size.as_deref(),
-            self.diagnostics.warnings - warned,
-        );
+        let warned = self.diagnostics.warnings - warned;
+        let size = size_of(&request, &model);
+        self.tally.warn(&model, size, request.lane, warned);
 
         // Each image is counted and passed on at once, so that none is held.
         for (variant, key) in (1..).zip(keys) {
-            let image = planned_image(location.line, &item, key, variant, &request, &model);
-            self.images += 1;
-            self.estimate = self.estimate + image.estimate;
-            self.ceiling_usd += image.ceiling_usd;
-            self.breakdown.add(
-                &model,
-                image.image_size.as_deref(),
-                request.thinking,
-                image.estimate,
-            );
+            let counted = self.counted(location.line, &request, &model);
+            let (lane, is_proof) = self.lane(&counted, &item, &key);
+            let placed = Placed {
+                lane,
+                is_proof,
+                cost: counted.cost(&model, lane, job.fallback()),
+                image: counted,
+            };
+            let image = planned_image(&placed, &item, key, variant, &request, &model);
+            self.tally
+                .add(placed.image, &model, &item, image.key.as_str());
             (self.sink)(image).map_err(Stop::Sink)?;
         }
         Ok(())
+    }
+
+    /// Returns what the cost of the next image depends on.
+    fn counted(&self, line: u64, request: &ImageRequest, model: &Model) -> CountedImage {
+        CountedImage {
+            line,
+            position: self.tally.images(),
+            model: model.id.clone(),
+            size: size_of(request, model).to_owned(),
+            lane: request.lane,
+            thinking: request.thinking,
+            input_tokens: cost::input_tokens(model, request.characters, request.pictures),
+        }
+    }
+
+    /// Returns the lane of an image, and whether it is in the proof. In a first reading, neither
+    /// the number of images nor the proof is known, so the lane may be provisional.
+    fn lane(&self, image: &CountedImage, item: &str, key: &str) -> (Lane, bool) {
+        let fixed = image.lane.fixed();
+        let Some(lanes) = self.context.lanes else {
+            return (fixed.unwrap_or_default(), false);
+        };
+        match lanes.proof() {
+            Some(proof) if proof.is_proof(image.position, item, key) => (proof.lane, true),
+            _ => (fixed.unwrap_or_else(|| lanes.auto(&image.model)), false),
+        }
+    }
+
+    /// Reports an image that exceeds the bounds of the project, in any lane that it may get: both
+    /// readings of a manifest must find the same errors.
+    fn check_bounds(
+        &self,
+        line: u64,
+        request: &ImageRequest,
+        model: &Model,
+        diagnostics: &mut ItemDiagnostics,
+    ) {
+        let image = self.counted(line, request, model);
+        let ceiling = self.tally.ceiling(&image, model);
+        // Interactive requests are not enqueued.
+        let tokens = match request.lane {
+            RequestedLane::Fixed(Lane::Interactive) => 0,
+            _ => image.input_tokens,
+        };
+        if let Some((code, message)) = self.context.bounds.refusal(&model.id, tokens, ceiling) {
+            diagnostics.error(code, message);
+        }
     }
 
     fn model(
@@ -550,19 +617,21 @@ impl<'a> ItemReader<'a> {
     }
 }
 
-/// Returns the input tokens of one image, its estimated cost, and the most that it can cost.
-fn cost_of(request: &ImageRequest, model: &Model) -> (u64, Estimate, Usd) {
-    let input_tokens = cost::input_tokens(model, request.characters, request.pictures);
-    let estimate = cost::estimate(model, request.image_size.as_deref(), input_tokens);
-    (
-        input_tokens,
-        estimate,
-        cost::ceiling(model, request.thinking, estimate),
-    )
+/// Returns the size of an image, or that of the model if the request names none.
+fn size_of<'a>(request: &'a ImageRequest, model: &'a Model) -> &'a str {
+    request.image_size.as_deref().unwrap_or(&model.default_size)
+}
+
+/// An image in its lane.
+struct Placed {
+    image: CountedImage,
+    lane: Lane,
+    is_proof: bool,
+    cost: LaneCost,
 }
 
 fn planned_image(
-    line: u64,
+    placed: &Placed,
     item: &str,
     key: String,
     variant: u32,
@@ -573,9 +642,8 @@ fn planned_image(
     // The template has been checked before.
     let path = template
         .and_then(|template| paths::fill(template, &values(&key, variant, request, model)).ok());
-    let (input_tokens, estimate, ceiling_usd) = cost_of(request, model);
     let mut image = PlannedImage {
-        line,
+        line: placed.image.line,
         path: path.unwrap_or_else(|| key.clone()),
         key: RequestKey::new(key),
         item: item.to_owned(),
@@ -591,9 +659,11 @@ fn planned_image(
         web: request.web.clone(),
         prompt: request.prompt.clone(),
         request: generate_request::request(request, variant),
-        input_tokens,
-        estimate,
-        ceiling_usd,
+        input_tokens: placed.image.input_tokens,
+        lane: placed.lane,
+        proof: placed.is_proof,
+        estimate: placed.cost.estimate,
+        ceiling_usd: placed.cost.ceiling_usd,
         retry: None,
     };
     if image.request.get().len() <= REPEATED_BYTES {

@@ -8,6 +8,7 @@ use super::{
     format::document::ENVELOPE,
     resolve::sidecar::JOB_DOCUMENT,
 };
+use crate::lane::{Lane, RequestedLane};
 
 /// Returns the JSON Schema (2020-12) of a manifest in JSON, of a line of JSON Lines, and of a job
 /// document.
@@ -178,8 +179,12 @@ fn field(field: Field) -> Value {
             json!({"enum": ["minimal", "low", "medium", "high", null]}),
         ),
         Field::Lane => (
-            "How the image is generated.",
-            json!({"enum": ["batch", null]}),
+            "How the image is requested, which decides its price and its time.",
+            {
+                let mut lanes: Vec<Option<&str>> = RequestedLane::NAMES.map(Some).into();
+                lanes.push(None);
+                json!({ "enum": lanes })
+            },
         ),
         Field::Output => (
             "The path of the image below images/: placeholders as in a template, and {key}, \
@@ -212,6 +217,19 @@ fn job() -> Value {
         "description": "Whether a request that Gemini may refuse rejects the manifest, or is sent with a warning.",
         "enum": ["error", "warn"],
     });
+    let within = json!({
+        "description": "The time in which the images must arrive, 1m to 7d: it decides the lane auto, and when a batch is rescued.",
+        "type": "string",
+        "pattern": "^[0-9]+[mhd]$",
+    });
+    let rescue = json!({
+        "description": "The lane in which the images of a batch are requested that does not end within the time limit.",
+        "enum": ["interactive", "flex", "off"],
+    });
+    let flex_fallback = json!({
+        "description": "The lane of flex images for which Gemini has no capacity.",
+        "enum": ["batch", "interactive"],
+    });
     json!({
         "type": "object",
         "properties": {
@@ -222,11 +240,39 @@ fn job() -> Value {
             "mode": {"description": "dry_run only estimates the cost, and buys nothing.", "enum": ["run", "dry_run", "estimate"]},
             "request_check": request_check,
             "requestCheck": request_check,
-            "lane": {"enum": ["batch"]},
+            "lane": {"description": "The lane of images whose item names none.", "enum": RequestedLane::NAMES},
+            "within": within,
+            "rescue": rescue,
+            "flex_fallback": flex_fallback,
+            "flexFallback": flex_fallback,
+            "proof": proof(),
             "columns": columns(),
             "continuation_rows": continuation_rows(),
             "continuationRows": continuation_rows(),
         },
+        "additionalProperties": false,
+    })
+}
+
+fn proof() -> Value {
+    let keys = json!({
+        "description": "The keys of images, or of items with all their images.",
+        "type": "array",
+        "items": {"type": ["string", "number"]},
+        "minItems": 1,
+        "maxItems": 100,
+    });
+    json!({
+        "description": "A few images that are made before the others.",
+        "type": "object",
+        "properties": {
+            "count": {"description": "How many images.", "type": "integer", "minimum": 1, "maximum": 100},
+            "keys": keys,
+            "sample": {"description": "Which images: the first ones, or evenly spaced ones.", "enum": ["first", "spread"]},
+            "lane": {"description": "How the proof is requested.", "enum": Lane::ALL.map(Lane::name)},
+            "hold": {"description": "Whether the other images wait until the proof is approved.", "type": "boolean"},
+        },
+        "oneOf": [{"required": ["count"]}, {"required": ["keys"]}],
         "additionalProperties": false,
     })
 }
@@ -258,6 +304,7 @@ fn gemini_line() -> Value {
             "key": key(), "id": key(), "custom_id": key(), "customId": key(), "record_id": key(), "recordId": key(),
             "model": field(Field::Model),
             "request": {"type": "object", "required": ["contents"]},
+            "lane": field(Field::Lane),
             "output": field(Field::Output),
             "out": field(Field::Output),
         },

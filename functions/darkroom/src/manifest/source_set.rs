@@ -99,6 +99,7 @@ impl OpenedManifest {
             copies: Some(&copies),
             bounds: BatchBounds::none(),
             limits: Limits::default(),
+            lanes: None,
         };
 
         // The header comes first, because an envelope may give its defaults after its items.

@@ -3,6 +3,7 @@
 mod bounds;
 mod dialects;
 mod flat;
+mod lanes;
 mod native_requests;
 mod round_trip;
 mod rules;
@@ -32,6 +33,7 @@ fn context() -> Context<'static> {
         copies: None,
         bounds: BatchBounds::none(),
         limits: Limits::default(),
+        lanes: None,
     }
 }
 

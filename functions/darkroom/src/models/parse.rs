@@ -146,23 +146,32 @@ fn check_model(model: &Model) -> Result<(), String> {
     }
 
     // Prices.
-    let Rates { input, text, image } = &model.standard;
-    let pairs = [
-        (input, &model.batch.input),
-        (text, &model.batch.text),
-        (image, &model.batch.image),
-    ];
-    let images = model.sizes.iter().map(|size| (&size.standard, &size.batch));
-    if pairs
-        .into_iter()
-        .chain(images)
-        .any(|(standard, batch)| *batch <= Usd::ZERO || standard < batch)
-    {
+    let mut of_sizes = model.sizes.iter().map(|size| (size.standard, size.batch));
+    if !are_lower(&model.batch, &model.standard) || !of_sizes.all(is_lower) {
         return Err(
             "a price is zero, or higher in a batch than in a synchronous request".to_owned(),
         );
     }
+    if let Some(flex) = &model.flex
+        && !are_lower(&flex.rates, &model.standard)
+    {
+        return Err("a price of its flex tier is zero, or higher than without the tier".to_owned());
+    }
     Ok(())
+}
+
+/// Whether no rate is zero, or higher than the standard one.
+fn are_lower(rates: &Rates, standard: &Rates) -> bool {
+    let pairs = [
+        (standard.input, rates.input),
+        (standard.text, rates.text),
+        (standard.image, rates.image),
+    ];
+    pairs.into_iter().all(is_lower)
+}
+
+fn is_lower((standard, price): (Usd, Usd)) -> bool {
+    Usd::ZERO < price && price <= standard
 }
 
 fn wrong(id: &str, what: impl Into<String>) -> CatalogError {
@@ -197,6 +206,12 @@ mod tests {
             ("default_size = \"1K\"", "default_size = \"8K\"", "8K"),
             ("batch = 0.0168", "batch = 0.0468", "higher in a batch"),
             ("batch = 0.0168", "batch = 0.0", "zero"),
+            (
+                "rates = { input = 1.00",
+                "rates = { input = 3.00",
+                "flex tier",
+            ),
+            ("rates = { input = 1.00", "rates = { input = 0", "flex tier"),
             (
                 "shutdown = \"2026-10-29\"",
                 "shutdown = \"2026-09-29\"",

@@ -118,8 +118,9 @@ impl Catalog {
         let (id, name) = (asked.to_owned(), asked.to_owned());
         let unset = (None, None, None, None);
         let (deprecated, shutdown, shutdown_source, successor) = unset;
-        // The supported levels are unknown, so Google decides about the requested one.
-        let thinking_levels = None;
+        // The supported levels are unknown, so Google decides about the requested one. So is the
+        // flex tier, and a request for a tier that is missing costs the full price.
+        let (thinking_levels, flex) = (None, None);
         let known = Model {
             id,
             name,
@@ -128,6 +129,7 @@ impl Catalog {
             shutdown_source,
             successor,
             thinking_levels,
+            flex,
             ..most_expensive.clone()
         };
         Some((known, warning))

@@ -45,8 +45,15 @@ impl Forecast {
     /// Forecasts the duration of these shards, or returns `None` if all can run at the same time.
     pub fn of(shards: &[PlannedShard], live_batches: u32, bounds: &BatchBounds) -> Option<Self> {
         let mut queues: BTreeMap<&str, VecDeque<&PlannedShard>> = BTreeMap::new();
-        for shard in shards {
-            queues.entry(&shard.model).or_default().push_back(shard);
+        // A shard of a synchronous lane takes up no batch.
+        let batches = shards
+            .iter()
+            .filter(|shard| !shard.group.lane.is_synchronous());
+        for shard in batches {
+            queues
+                .entry(&shard.group.model)
+                .or_default()
+                .push_back(shard);
         }
         let (mut days, mut at_once, mut limit) = (0, 0, None);
         while queues.values().any(|queue| !queue.is_empty()) {
@@ -120,12 +127,12 @@ impl<'a> Day<'a> {
     fn lacks(&self, next: &PlannedShard, live_batches: u32, bounds: &BatchBounds) -> Option<Limit> {
         let tokens = self
             .tokens
-            .get(next.model.as_str())
+            .get(next.group.model.as_str())
             .copied()
             .unwrap_or_default();
         if bounds
             .tokens
-            .get(&next.model)
+            .get(&next.group.model)
             .is_some_and(|limit| tokens.saturating_add(next.demand.tokens) > *limit)
         {
             Some(Limit::EnqueuedTokens)
@@ -141,7 +148,7 @@ impl<'a> Day<'a> {
 
     fn take(&mut self, shard: &'a PlannedShard) {
         self.batches += 1;
-        let tokens = self.tokens.entry(&shard.model).or_default();
+        let tokens = self.tokens.entry(&shard.group.model).or_default();
         *tokens = tokens.saturating_add(shard.demand.tokens);
         self.usd += shard.demand.usd;
     }
@@ -178,7 +185,7 @@ fn note(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::Demand;
+    use crate::{plan::ShardGroup, state::Demand};
 
     fn shards(model: &str, count: usize, tokens: u64, usd: &str) -> Vec<PlannedShard> {
         let demand = Demand {
@@ -188,7 +195,7 @@ mod tests {
         };
         vec![
             PlannedShard {
-                model: model.to_owned(),
+                group: ShardGroup::batch(model),
                 demand
             };
             count

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    batch_bounds::BatchBounds, job::ShardLimits, manifest::PlannedImage, models::Catalog,
-    money::Usd, names::ShardId, requests, state::Demand,
+    batch_bounds::BatchBounds, job::ShardLimits, lane::Lane, manifest::PlannedImage,
+    models::Catalog, money::Usd, names::ShardId, requests, state::Demand,
 };
 
 /// The bytes of a response per pixel: a JPEG of a detailed image in base64, with a margin.
@@ -45,11 +45,46 @@ impl RequestSize {
     }
 }
 
+/// The most requests of a shard of a synchronous lane. Its state names each of its results until it
+/// is done, and is written for each of them.
+const SYNCHRONOUS_REQUESTS: u32 = 100;
+
+/// What all requests of a shard have in common.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ShardGroup {
+    /// The model, a full id.
+    pub model: String,
+    /// How the images are requested.
+    pub lane: Lane,
+    /// Whether the images are the job's proof.
+    pub is_proof: bool,
+}
+
+impl ShardGroup {
+    /// The group of an image.
+    pub fn of(image: &PlannedImage) -> Self {
+        Self {
+            model: image.model.clone(),
+            lane: image.lane,
+            is_proof: image.proof,
+        }
+    }
+
+    /// The images of a model that are requested in batches.
+    pub fn batch(model: impl Into<String>) -> Self {
+        Self {
+            model: model.into(),
+            lane: Lane::Batch,
+            is_proof: false,
+        }
+    }
+}
+
 /// A shard of the first round.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedShard {
-    /// The model, a full id.
-    pub model: String,
+    /// What its requests have in common.
+    pub group: ShardGroup,
     /// The usage of the project's limits.
     pub demand: Demand,
 }
@@ -64,12 +99,12 @@ pub struct Placement {
 }
 
 /// Assigns requests to shards in manifest order. A shard has one model, since a batch has one
-/// model, and stays within its limits.
+/// model, and one lane, and stays within its limits.
 #[derive(Debug)]
 pub struct Sharder {
     limits: ShardLimits,
     bounds: BatchBounds,
-    open: BTreeMap<String, Open>,
+    open: BTreeMap<ShardGroup, Open>,
     planned: Vec<PlannedShard>,
 }
 
@@ -91,18 +126,18 @@ impl Sharder {
         }
     }
 
-    /// Assigns the next request of `model`. A request that exceeds a limit on its own gets a
+    /// Assigns the next request of `group`. A request that exceeds a limit on its own gets a
     /// separate shard.
-    pub fn place(&mut self, model: &str, size: RequestSize) -> Placement {
+    pub fn place(&mut self, group: &ShardGroup, size: RequestSize) -> Placement {
         let fits = self
             .open
-            .get(model)
-            .is_some_and(|open| self.fits(model, open, size));
+            .get(group)
+            .is_some_and(|open| self.fits(group, open, size));
         let mut closed = None;
         if !fits {
             let shard = ShardId::first(u32::try_from(self.planned.len()).unwrap_or(u32::MAX));
             let full = self.open.insert(
-                model.to_owned(),
+                group.clone(),
                 Open {
                     shard,
                     requests: 0,
@@ -111,11 +146,11 @@ impl Sharder {
             );
             closed = full.map(|full| full.shard);
             self.planned.push(PlannedShard {
-                model: model.to_owned(),
+                group: group.clone(),
                 demand: Demand::default(),
             });
         }
-        let Some(open) = self.open.get_mut(model) else {
+        let Some(open) = self.open.get_mut(group) else {
             unreachable!("the shard was opened above")
         };
         open.add(size);
@@ -133,18 +168,23 @@ impl Sharder {
     }
 
     /// Whether a request fits an open shard.
-    fn fits(&self, model: &str, open: &Open, more: RequestSize) -> bool {
+    fn fits(&self, group: &ShardGroup, open: &Open, more: RequestSize) -> bool {
         let (limits, size) = (&self.limits, open.size.with(more));
+        let fits_the_day = self.bounds.usd.is_none_or(|cap| size.usd <= cap);
+        // Tokens and bytes are limits of one batch.
+        if group.lane.is_synchronous() {
+            return open.requests < limits.requests.min(SYNCHRONOUS_REQUESTS) && fits_the_day;
+        }
         let tokens = self
             .bounds
             .tokens
-            .get(model)
+            .get(&group.model)
             .map_or(limits.tokens, |limit| limits.tokens.min(*limit));
         open.requests < limits.requests
             && size.input_bytes <= limits.input_bytes
             && size.response_bytes <= limits.response_bytes
             && size.tokens <= tokens
-            && self.bounds.usd.is_none_or(|cap| size.usd <= cap)
+            && fits_the_day
     }
 
     /// Returns the shards in the order of their numbers.
@@ -206,14 +246,21 @@ mod tests {
         let mut sharder = Sharder::new(limits(), bounds());
         requests
             .iter()
-            .map(|(model, size)| sharder.place(model, *size).shard.to_string())
+            .map(|(model, size)| {
+                sharder
+                    .place(&ShardGroup::batch(*model), *size)
+                    .shard
+                    .to_string()
+            })
             .collect()
     }
 
     #[test]
     fn a_full_shard_is_closed_and_the_next_one_is_opened() {
         let mut sharder = Sharder::new(limits(), bounds());
-        let placements: Vec<Placement> = (0..4).map(|_| sharder.place("m", SMALL)).collect();
+        let placements: Vec<Placement> = (0..4)
+            .map(|_| sharder.place(&ShardGroup::batch("m"), SMALL))
+            .collect();
         assert_eq!(
             placements[2],
             Placement {
@@ -242,6 +289,49 @@ mod tests {
             assign(&[("a", SMALL), ("b", SMALL), ("a", SMALL), ("b", SMALL)]),
             ["0000", "0001", "0000", "0001"]
         );
+    }
+
+    #[test]
+    fn lanes_and_the_proof_do_not_share_a_shard() {
+        let mut sharder = Sharder::new(limits(), bounds());
+        let proof = ShardGroup {
+            lane: Lane::Interactive,
+            is_proof: true,
+            ..ShardGroup::batch("m")
+        };
+        let interactive = ShardGroup {
+            is_proof: false,
+            ..proof.clone()
+        };
+        let groups = [ShardGroup::batch("m"), proof, interactive];
+        let of = |sharder: &mut Sharder, group| sharder.place(group, SMALL).shard.number;
+        let shards: Vec<u32> = groups.iter().map(|group| of(&mut sharder, group)).collect();
+        assert_eq!(shards, [0, 1, 2]);
+        let again: Vec<u32> = groups.iter().map(|group| of(&mut sharder, group)).collect();
+        assert_eq!(again, shards);
+    }
+
+    #[test]
+    fn tokens_and_bytes_do_not_limit_a_synchronous_shard() {
+        let mut sharder = Sharder::new(
+            ShardLimits {
+                requests: 1_000,
+                ..limits()
+            },
+            BatchBounds::default(),
+        );
+        let group = ShardGroup {
+            lane: Lane::Flex,
+            ..ShardGroup::batch("few")
+        };
+        let big = RequestSize {
+            input_bytes: 60,
+            response_bytes: 60,
+            tokens: 60,
+            usd: Usd::ZERO,
+        };
+        let last = (0..=SYNCHRONOUS_REQUESTS).map(|_| sharder.place(&group, big).shard.number);
+        assert_eq!(last.sum::<u32>(), 1, "only the last request is in shard 1");
     }
 
     #[test]
@@ -297,7 +387,7 @@ mod tests {
             ..SMALL
         }; 2]
         {
-            sharder.place("m", size);
+            sharder.place(&ShardGroup::batch("m"), size);
         }
         let demand = Demand {
             requests: 2,
@@ -307,7 +397,7 @@ mod tests {
         assert_eq!(
             sharder.planned(),
             [PlannedShard {
-                model: "m".to_owned(),
+                group: ShardGroup::batch("m"),
                 demand
             }]
         );

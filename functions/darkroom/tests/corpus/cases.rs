@@ -41,6 +41,7 @@ impl Case {
             copies: Some(&copies),
             bounds: BatchBounds::none(),
             limits: Limits::default(),
+            lanes: None,
         };
         let header = Header::read(&*bytes, &context).unwrap();
         let mut images = Vec::new();

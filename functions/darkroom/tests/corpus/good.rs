@@ -11,7 +11,7 @@ use darkroom::{
 use jiff::civil::date;
 
 /// Every sample, with its number of images and its warnings.
-const SAMPLES: [(&str, u64, &[&str]); 36] = [
+const SAMPLES: [(&str, u64, &[&str]); 38] = [
     ("array.json", 2, &[]),
     ("bedrock.jsonl", 2, &[]),
     ("bom-crlf.csv", 3, &[]),
@@ -48,6 +48,7 @@ const SAMPLES: [(&str, u64, &[&str]); 36] = [
     ("first.csv", 5, &[]),
     ("header-line.jsonl", 2, &[]),
     ("keys-of-other-case.csv", 3, &[]),
+    ("lanes.jsonl", 5, &[]),
     ("library.json", 3, &[]),
     ("line-breaks.csv", 2, &[]),
     ("matrix.json", 56, &[]),
@@ -61,6 +62,7 @@ const SAMPLES: [(&str, u64, &[&str]); 36] = [
         4,
         &["foreign_model", "inexact_size", "left_aside"],
     ),
+    ("proof.json", 20, &[]),
     ("quote-within.csv", 2, &[]),
     ("seed-of-several.jsonl", 3, &["unsupported_control"]),
     ("semicolons.csv", 3, &[]),
@@ -151,6 +153,7 @@ fn read_sample(name: &str) -> (Reading, Vec<String>) {
         copies: None,
         bounds: BatchBounds::none(),
         limits: Limits::default(),
+        lanes: None,
     };
     let bytes = fs::read(folder().join(name)).unwrap();
     let header = Header::read(&*bytes, &context).unwrap();

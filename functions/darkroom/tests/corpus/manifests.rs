@@ -58,6 +58,7 @@ pub(crate) fn validation(make: &Make, size: usize, catalog: &Catalog) -> String 
         copies: None,
         bounds: BatchBounds::none(),
         limits: Limits::default(),
+        lanes: None,
     };
     let header = Header::read(Slow::new(make(), size), &context).unwrap();
     let reading = read(Slow::new(make(), size), &header, &context, |_| Ok(())).unwrap();

@@ -11,14 +11,18 @@ use super::good;
 
 /// Manifests with mistakes of shape, which a schema can detect. Other mistakes concern words,
 /// models, days and other items.
-const BAD: [&str; 9] = [
+const BAD: [&str; 13] = [
     "array-of-texts.json",
     "bad-variables.json",
     "envelope-of-another-version.json",
     "items-as-object.json",
+    "job-fields.json",
+    "lanes.jsonl",
     "matrix-exclude-mistakes.json",
     "matrix-mistakes.json",
     "mode.json",
+    "proof-count-and-keys.json",
+    "proof-fields.json",
     "unknown-fields.jsonl",
     "wrong-types.jsonl",
 ];

@@ -73,7 +73,10 @@ const UNSUPPORTED_FIELDS: [(&str, &str); 8] = [
         "depends_on",
         "drop a second manifest when the first is done",
     ),
-    ("gate", "look at the images and drop a second manifest"),
+    (
+        "gate",
+        "make a proof first, with the job's field proof: {\"job\": {\"proof\": {\"count\": 4}}}",
+    ),
     (
         "on_block",
         "leave it out: a blocked image is reported with its reason",
@@ -90,12 +93,18 @@ const UNSUPPORTED_FIELDS: [(&str, &str); 8] = [
         "response_modalities",
         "write a line of Google's form: {\"key\":…,\"request\":…}",
     ),
-    ("deadline", "leave it out: batches take up to a day"),
-    ("priority", "leave it out"),
+    (
+        "deadline",
+        "set the job's time limit, such as {\"job\": {\"within\": \"2h\"}}",
+    ),
+    (
+        "priority",
+        "choose a lane: batch, flex, interactive or auto",
+    ),
 ];
 
 /// Other names that are not supported yet or belong elsewhere, and what to do instead.
-const UNSUPPORTED: [(&str, &str); 17] = [
+const UNSUPPORTED: [(&str, &str); 16] = [
     (
         "templates",
         "put it next to the items: {\"templates\": …, \"items\": …}",
@@ -114,7 +123,6 @@ const UNSUPPORTED: [(&str, &str); 17] = [
     ("method", "leave it out"),
     ("url", "leave it out"),
     ("tenant", "leave it out"),
-    ("proof", "drop a small manifest first"),
     ("on_error", "leave it out: one failure stops no other image"),
     ("on_duplicate", "give each item a different key"),
     ("notify", "leave it out"),
@@ -156,8 +164,8 @@ pub(crate) fn unsupported(name: &str) -> Option<BadName> {
     Some((code, message + &freed))
 }
 
-/// Names of fields in other programs, and what to write instead.
-const MEANT: [(&str, &str); 12] = [
+/// Names of fields in other programs, or of the job, and what to write instead.
+const MEANT: [(&str, &str); 16] = [
     (
         "size",
         "image_size, such as \"1K\", and aspect_ratio, such as \"4:5\"",
@@ -185,6 +193,22 @@ const MEANT: [(&str, &str); 12] = [
     ),
     ("num_images", "n"),
     ("reference_images", "refs"),
+    (
+        "proof",
+        "it into the job, such as {\"job\": {\"proof\": {\"count\": 4}}}",
+    ),
+    (
+        "within",
+        "it into the job, such as {\"job\": {\"within\": \"2h\"}}",
+    ),
+    (
+        "rescue",
+        "it into the job, such as {\"job\": {\"within\": \"2h\", \"rescue\": \"interactive\"}}",
+    ),
+    (
+        "flex_fallback",
+        "it into the job, such as {\"job\": {\"flex_fallback\": \"interactive\"}}",
+    ),
 ];
 
 /// Returns the error for a name that is not among `known`.
@@ -200,7 +224,7 @@ pub(crate) fn bad_name<'a>(name: &str, known: impl Iterator<Item = &'a str> + Cl
         );
     }
 
-    // A name of another program gets the field that it means.
+    // A name of another program or of the job gets the field that it means.
     if let Some((_, meant)) = MEANT.iter().find(|(other, _)| *other == snake) {
         return (
             "unknown_field",
@@ -280,11 +304,16 @@ mod tests {
                 .1
                 .contains("no negative prompt")
         );
+        for name in ["proof", "within", "rescue", "flexFallback"] {
+            let (code, message) = field(name).unwrap_err();
+            assert_eq!(code, "unknown_field");
+            assert!(message.contains("write it into the job"), "{message}");
+        }
     }
 
     #[test]
     fn an_unsupported_field_is_refused_with_what_to_do_instead() {
-        for name in ["depends_on", "dependsOn", "matrix", "onBlock"] {
+        for name in ["depends_on", "dependsOn", "matrix", "onBlock", "gate"] {
             let (code, message) = field(name).unwrap_err();
             assert_eq!(code, "unsupported_field", "{message}");
         }

@@ -7,13 +7,14 @@ use serde_json::{Value, value::RawValue};
 
 use super::field::{Field, bad_name, field};
 use crate::{
+    lane::RequestedLane,
     manifest::{
         diagnostics::{ItemDiagnostics, quote, quote_json},
         format::csv::cell,
         resolve::variables::Variables,
         strict_json,
     },
-    models::ThinkingLevel,
+    models::{ThinkingLevel, nearest},
 };
 
 /// The fields of an item. Fields that it leaves out may come from the defaults.
@@ -41,6 +42,7 @@ pub(crate) struct Item {
     pub(crate) seed: Option<i32>,
     pub(crate) temperature: Option<f64>,
     pub(crate) thinking: Option<ThinkingLevel>,
+    pub(crate) lane: RequestedLane,
     pub(crate) path: Option<String>,
 }
 
@@ -109,10 +111,7 @@ impl Item {
                 let level: Option<String> = read(name, value, A_LEVEL, diagnostics);
                 self.thinking = level.and_then(|level| parse(name, &level, A_LEVEL, diagnostics));
             }
-            Field::Lane => {
-                let lane: Option<String> = read(name, value, A_TEXT, diagnostics);
-                check_lane(lane.as_deref(), diagnostics);
-            }
+            Field::Lane => self.lane = read_lane(name, value, diagnostics),
             Field::Output => self.path = path(name, value, diagnostics),
         }
     }
@@ -177,7 +176,7 @@ impl Item {
                 self.temperature = parse(name, &number(), A_TEMPERATURE, diagnostics)
             }
             Field::Thinking => self.thinking = parse(name, cell, A_LEVEL, diagnostics),
-            Field::Lane => check_lane(Some(cell), diagnostics),
+            Field::Lane => self.lane = parse_lane(name, cell, diagnostics),
             Field::Output => self.path = text(),
         }
     }
@@ -223,6 +222,7 @@ impl Item {
             seed: self.seed.or(defaults.seed),
             temperature: self.temperature.or(defaults.temperature),
             thinking: self.thinking.or(defaults.thinking),
+            lane: self.lane.or(defaults.lane),
             path: self.path.or_else(|| defaults.path.clone()),
         }
     }
@@ -240,6 +240,7 @@ const A_COUNT: &str = "a whole number such as 2";
 const A_SEED: &str = "a whole number from -2147483648 to 2147483647";
 const A_TEMPERATURE: &str = "a number from 0 to 2";
 const A_LEVEL: &str = "minimal, low, medium or high";
+const A_LANE: &str = "batch, flex, interactive or auto";
 
 /// Reads a member's value. A null is `None`, and so is a value of another type, which is reported.
 pub(crate) fn read<T: DeserializeOwned>(
@@ -395,16 +396,26 @@ pub(crate) fn path(name: &str, value: &str, diagnostics: &mut ItemDiagnostics) -
     path
 }
 
-/// Checks a lane. So far, `batch` is the only one.
-pub(crate) fn check_lane(lane: Option<&str>, diagnostics: &mut ItemDiagnostics) {
-    if let Some(lane) = lane.filter(|lane| *lane != "batch") {
-        diagnostics.error(
-            "unsupported_field",
-            format!(
-                "lane {} is not supported yet: leave it out, because every image is made in a \
-                 batch",
-                quote(lane)
-            ),
-        );
-    }
+/// Reads a lane.
+pub(crate) fn read_lane(
+    name: &str,
+    value: &str,
+    diagnostics: &mut ItemDiagnostics,
+) -> RequestedLane {
+    let lane: Option<String> = read(name, value, A_LANE, diagnostics);
+    lane.map_or(RequestedLane::Unset, |lane| {
+        parse_lane(name, &lane, diagnostics)
+    })
+}
+
+fn parse_lane(name: &str, text: &str, diagnostics: &mut ItemDiagnostics) -> RequestedLane {
+    text.parse().unwrap_or_else(|_| {
+        let message = format!("{name} must be {A_LANE}, not {}", quote(text));
+        let hint = match nearest(text, RequestedLane::NAMES).first() {
+            Some(near) => format!(": did you mean {near}?"),
+            None => String::new(),
+        };
+        diagnostics.error("bad_value", message + &hint);
+        RequestedLane::Unset
+    })
 }

@@ -50,11 +50,14 @@ impl NativeLine<'_> {
         };
 
         // Gemini refuses a whole batch for these mistakes, so they are reported before anything is
-        // bought.
+        // bought. The tier would also contradict the lane, which decides the price.
         if member(&members, "serviceTier").is_some() {
             diagnostics.error(
                 "bad_request",
-                "serviceTier is not allowed in a batch: remove it",
+                format!(
+                    "{root}.serviceTier is decided by the lane: remove it, and set the lane of the \
+                     line or of the job"
+                ),
             );
         }
         request_check::check(request, root, strictness, diagnostics);
@@ -103,6 +106,7 @@ impl NativeLine<'_> {
             prompt: (!texts.prompt.is_empty()).then_some(texts.prompt),
             controls,
             thinking: text(&thinking, "thinkingLevel").and_then(|level: String| level.parse().ok()),
+            lane: self.lane,
             form: Form::Native {
                 request,
                 root,

@@ -11,7 +11,11 @@ use super::{
     image_request::{Form, ImageRequest, seed_of},
     template,
 };
-use crate::{manifest::PlannedImage, names::ObjectUri};
+use crate::{
+    lane::{Lane, RequestedLane},
+    manifest::PlannedImage,
+    names::ObjectUri,
+};
 
 /// Returns the `GenerateContentRequest` of one image: built from an item, or passed through.
 #[expect(
@@ -131,6 +135,10 @@ pub(crate) fn retry(image: &ImageRequest, planned: &PlannedImage) -> Value {
     let text = |text: &Option<String>| text.as_ref().map(|text| json!(text));
     let path = (planned.path != planned.key.as_str())
         .then(|| json!({"path": template::literal(&planned.path)}));
+    // The lane is spelled out if the manifest names one anywhere, so that the line means the same
+    // in a manifest with another default.
+    let lane = (image.lane != RequestedLane::Unset || planned.lane != Lane::Batch)
+        .then(|| json!(planned.lane));
     let line = match &image.form {
         Form::Native { request, .. } => object([
             (image.key_name.unwrap_or("key"), Some(json!(planned.key))),
@@ -143,6 +151,7 @@ pub(crate) fn retry(image: &ImageRequest, planned: &PlannedImage) -> Value {
                 "vars",
                 (!planned.vars.is_empty()).then(|| json!(planned.vars)),
             ),
+            ("lane", lane),
             ("output", path),
         ]),
         Form::Friendly {
@@ -168,6 +177,7 @@ pub(crate) fn retry(image: &ImageRequest, planned: &PlannedImage) -> Value {
                 "temperature",
                 temperature.map(|temperature| json!(temperature)),
             ),
+            ("lane", lane),
             ("output", path),
         ]),
     };

@@ -8,6 +8,7 @@ use super::{
     variables::Variables,
 };
 use crate::{
+    lane::RequestedLane,
     manifest::{Context, RequestCheck, diagnostics::ItemDiagnostics, dialect::item::Item},
     models::{Control, ThinkingLevel},
     names::ObjectUri,
@@ -43,6 +44,8 @@ pub(crate) struct ImageRequest {
     pub(crate) controls: Vec<Control>,
     /// The requested thinking level.
     pub(crate) thinking: Option<ThinkingLevel>,
+    /// How the image is requested.
+    pub(crate) lane: RequestedLane,
     pub(crate) form: Form,
 }
 
@@ -166,6 +169,7 @@ impl ImageRequest {
             characters: characters + system.as_ref().map_or(0, |system| system.chars().count()),
             prompt: Some(prompt),
             thinking: item.thinking,
+            lane: item.lane,
             controls: seed.into_iter().chain(temperature).collect(),
             form: Form::Friendly {
                 system,

@@ -2,7 +2,11 @@
 
 use super::image_request::{Form, ImageRequest};
 use crate::{
-    manifest::diagnostics::{ItemDiagnostics, quote},
+    lane::Lane,
+    manifest::{
+        diagnostics::{ItemDiagnostics, quote},
+        tally::lanes_of,
+    },
     models::{Model, ThinkingLevel, nearest},
 };
 
@@ -61,6 +65,32 @@ pub(crate) fn check(request: &ImageRequest, model: &Model, diagnostics: &mut Ite
                 model.id, model.max_references, request.pictures
             ),
         );
+    }
+}
+
+/// Reports a lane that the model does not have: that of the item, or that of a rescue of its batch.
+pub(crate) fn check_lane(
+    request: &ImageRequest,
+    rescue: Option<Lane>,
+    model: &Model,
+    diagnostics: &mut ItemDiagnostics,
+) {
+    let fixed = request.lane.fixed();
+    if let Some(lane) = fixed.filter(|lane| model.rates(*lane).is_none()) {
+        let message = format!(
+            "{} doesn't have the lane {lane}: use {}",
+            model.id,
+            lanes_of(model)
+        );
+        diagnostics.error("bad_lane", message);
+    }
+    let may_be_batch = fixed.is_none_or(|lane| lane == Lane::Batch);
+    if let Some(lane) = rescue.filter(|lane| may_be_batch && model.rates(*lane).is_none()) {
+        let message = format!(
+            "{} doesn't have the lane {lane} of job.rescue: set it to interactive or off",
+            model.id
+        );
+        diagnostics.error("bad_lane", message);
     }
 }
 

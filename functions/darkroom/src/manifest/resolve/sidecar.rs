@@ -17,7 +17,7 @@ pub const TEMPLATES: &str = "templates/";
 
 /// The metadata that a manifest may have, by name as in S3 (`x-amz-meta-budget-usd`), and what each
 /// sets.
-const METADATA: [(&str, Meaning); 17] = [
+const METADATA: [(&str, Meaning); 21] = [
     ("name", Meaning::Job("name")),
     ("run", Meaning::Job("run")),
     ("budget-usd", Meaning::Job("budget_usd")),
@@ -25,6 +25,10 @@ const METADATA: [(&str, Meaning); 17] = [
     ("request-check", Meaning::Job("request_check")),
     ("continuation-rows", Meaning::Job("continuation_rows")),
     ("lane", Meaning::Job("lane")),
+    ("within", Meaning::Job("within")),
+    ("rescue", Meaning::Job("rescue")),
+    ("flex-fallback", Meaning::Job("flex_fallback")),
+    ("proof", Meaning::Proof),
     ("template", Meaning::Default("template")),
     ("prompt", Meaning::Default("prompt")),
     ("model", Meaning::Default("model")),
@@ -40,6 +44,8 @@ const METADATA: [(&str, Meaning); 17] = [
 #[derive(Clone, Copy)]
 enum Meaning {
     Job(&'static str),
+    /// The number of images in the proof.
+    Proof,
     Default(&'static str),
     References,
     Path,
@@ -167,6 +173,12 @@ impl Sidecar {
                 }
                 Meaning::Job(field) => {
                     job.insert(field.to_owned(), json!(value));
+                }
+                Meaning::Proof => {
+                    // As with the budget, anything but a number is refused with the job.
+                    let count: serde_json::Value =
+                        serde_json::from_str(value).unwrap_or_else(|_| json!(value));
+                    job.insert("proof".to_owned(), json!({ "count": count }));
                 }
                 Meaning::Default(field) => {
                     defaults.insert(field.to_owned(), json!(value));

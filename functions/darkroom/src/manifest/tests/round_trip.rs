@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::lane::Lane;
 
 /// The intended meaning of an item.
 #[derive(Clone, Debug)]
@@ -18,6 +19,7 @@ struct Meant {
     seed: Option<i32>,
     temperature: Option<f64>,
     thinking: Option<&'static str>,
+    lane: Option<&'static str>,
     path: Option<String>,
 }
 
@@ -31,6 +33,7 @@ impl Meant {
         item["seed"] = json!(self.seed);
         item["temperature"] = json!(self.temperature);
         item["thinking"] = json!(self.thinking);
+        item["lane"] = json!(self.lane);
         if let Some(path) = &self.path {
             item["output"] = json!({"path": path});
         }
@@ -68,7 +71,9 @@ impl Meant {
         if let Some(size) = self.image_size {
             image["image_size"] = json!(size);
         }
-        json!({"key": self.key, "request": {"contents": [{"parts": parts}], "generationConfig": {"imageConfig": image}}})
+        let request =
+            json!({"contents": [{"parts": parts}], "generationConfig": {"imageConfig": image}});
+        json!({"key": self.key, "lane": self.lane, "request": request})
     }
 }
 
@@ -88,6 +93,7 @@ fn csv(items: &[Meant], end: csv::Terminator, delimiter: u8) -> Vec<u8> {
         "seed",
         "temperature",
         "thinkingLevel",
+        "Lane",
     ];
     table
         .write_record(header.into_iter().chain(["output.path"]))
@@ -105,6 +111,7 @@ fn csv(items: &[Meant], end: csv::Terminator, delimiter: u8) -> Vec<u8> {
             text(item.seed.map(|seed| seed.to_string())),
             text(item.temperature.map(|temperature| temperature.to_string())),
             text(item.thinking.map(str::to_uppercase)),
+            text(item.lane.map(str::to_owned)),
             text(item.path.clone()),
         ];
         table.write_record(cells).unwrap();
@@ -178,6 +185,7 @@ fn meant() -> impl Strategy<Value = Vec<Meant>> {
         prop::option::of((0..=20_u32).prop_map(|tenths| f64::from(tenths) / 10.0)),
         (
             prop::option::of(prop::sample::select(vec!["minimal", "medium", "high"])),
+            prop::option::of(prop::sample::select(vec!["batch", "interactive", "auto"])),
             path,
         ),
     );
@@ -192,7 +200,7 @@ fn meant() -> impl Strategy<Value = Vec<Meant>> {
                 system,
                 seed,
                 temperature,
-                (thinking, path),
+                (thinking, lane, path),
             ) = item;
             let key = format!("{number}{}", key.replace('\n', ""));
             let path = path.map(str::to_owned);
@@ -207,6 +215,7 @@ fn meant() -> impl Strategy<Value = Vec<Meant>> {
                 seed,
                 temperature,
                 thinking,
+                lane,
                 path,
             }
         });
@@ -230,7 +239,7 @@ fn essence(image: &PlannedImage) -> Value {
     json!({
         "key": image.key, "item": image.item, "variant": image.variant, "model": image.model, "path": image.path,
         "aspect_ratio": image.aspect_ratio, "image_size": image.image_size, "refs": image.refs, "prompt": image.prompt,
-        "request": image.request, "estimate": image.estimate, "retry": image.retry,
+        "request": image.request, "lane": image.lane, "estimate": image.estimate, "retry": image.retry,
     })
 }
 
@@ -258,6 +267,8 @@ proptest! {
             prop_assert_eq!(request["generationConfig"]["seed"].as_i64(), item.seed.map(|seed| i64::from(seed) + i64::from(image.variant) - 1));
             let thinking = request["generationConfig"]["thinkingConfig"]["thinkingLevel"].as_str().map(str::to_lowercase);
             prop_assert_eq!(thinking.as_deref(), item.thinking);
+            // Without a time limit, images with the lane auto are made in batches.
+            prop_assert_eq!(image.lane.name(), item.lane.filter(|lane| *lane != "auto").unwrap_or("batch"));
             prop_assert_eq!(request["generationConfig"]["temperature"].as_f64(), item.temperature);
             prop_assert_eq!(request["systemInstruction"]["parts"][0]["text"].as_str(), item.system.as_deref());
         }
@@ -327,6 +338,7 @@ proptest! {
             prop_assert_eq!(image.key.as_str(), &item.key);
             prop_assert_eq!(image.refs.len(), item.refs.len());
             prop_assert_eq!(image.image_size.as_deref(), item.image_size);
+            prop_assert_eq!(image.lane == Lane::Interactive, item.lane == Some("interactive"));
         }
     }
 
@@ -348,6 +360,7 @@ proptest! {
             prop_assert_eq!(&first.path, &again.path);
             prop_assert_eq!(&first.model, &again.model);
             prop_assert_eq!(&first.refs, &again.refs);
+            prop_assert_eq!(first.lane, again.lane);
             prop_assert_eq!(first.request.get(), again.request.get());
             prop_assert_eq!(&first.retry, &again.retry);
         }

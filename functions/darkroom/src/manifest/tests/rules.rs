@@ -91,10 +91,7 @@ fn no_field_is_ignored_silently() {
             r#"{"key":"a","prompt":"x","depends_on":["b"]}"#,
             "unsupported_field",
         ),
-        (
-            r#"{"key":"a","prompt":"x","lane":"interactive"}"#,
-            "unsupported_field",
-        ),
+        (r#"{"key":"a","prompt":"x","lane":"fast"}"#, "bad_value"),
         (
             r#"{"key":"a","prompt":"x","output":{"format":"png"}}"#,
             "unknown_field",

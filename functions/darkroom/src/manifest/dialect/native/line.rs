@@ -4,14 +4,17 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use crate::manifest::{
-    diagnostics::{ItemDiagnostics, quote_json},
-    dialect::{
-        field::{Field, field},
-        item,
+use crate::{
+    lane::RequestedLane,
+    manifest::{
+        diagnostics::{ItemDiagnostics, quote_json},
+        dialect::{
+            field::{Field, field},
+            item,
+        },
+        resolve::variables::{BUILT_IN, Variables, json_text, scalar, spelling},
+        strict_json,
     },
-    resolve::variables::{BUILT_IN, Variables, json_text, scalar, spelling},
-    strict_json,
 };
 
 type Members<'a> = [(Cow<'a, str>, &'a RawValue)];
@@ -36,6 +39,7 @@ pub(crate) struct NativeLine<'a> {
     pub(crate) key_name: Option<&'static str>,
     pub(crate) model: Option<String>,
     pub(crate) path: Option<String>,
+    pub(crate) lane: RequestedLane,
     /// The caller's values.
     pub(crate) vars: Variables,
     pub(crate) request: Option<&'a str>,
@@ -52,12 +56,13 @@ impl<'a> NativeLine<'a> {
     /// Makes a line of a record in Bedrock's dialect.
     pub(crate) fn of_record(key: Option<String>, request: &'a RawValue) -> Self {
         let (key_name, request) = (Some("recordId"), Some(request.get()));
-        let (model, path, vars) = Default::default();
+        let (model, path, lane, vars) = Default::default();
         Self {
             key,
             key_name,
             model,
             path,
+            lane,
             vars,
             request,
             root: "modelInput",
@@ -67,7 +72,7 @@ impl<'a> NativeLine<'a> {
     /// Reads a line that has a `request` member.
     pub(crate) fn read(members: &Members<'a>, diagnostics: &mut ItemDiagnostics) -> Self {
         let key_member = KEYS.iter().find(|key| has_value(members, key));
-        let (key, model, path, vars, request) = Default::default();
+        let (key, model, path, lane, vars, request) = Default::default();
         let key_name = key_member.and_then(|key| item::reported_key_name(key));
 
         // The first name of the key that has a value wins. Other names are kept as values of the
@@ -77,6 +82,7 @@ impl<'a> NativeLine<'a> {
             key_name,
             model,
             path,
+            lane,
             vars,
             request,
             root: "request",
@@ -142,10 +148,7 @@ impl<'a> NativeLine<'a> {
     /// Keeps a member of the line itself, unless it is a setting that belongs into the request.
     fn carry(&mut self, name: &str, value: &str, diagnostics: &mut ItemDiagnostics) {
         match field(name) {
-            Ok(Field::Lane) => {
-                let lane: Option<String> = item::read(name, value, "a text in quotes", diagnostics);
-                item::check_lane(lane.as_deref(), diagnostics);
-            }
+            Ok(Field::Lane) => self.lane = item::read_lane(name, value, diagnostics),
             Ok(field) if value != "null" && affects_image(field, name) => diagnostics.error(
                 "misplaced_field",
                 format!(

@@ -1,4 +1,5 @@
-//! Hints for names in a request that Gemini does not have.
+//! Suggestions for unknown member names in a request: the correct spelling, or the place where the
+//! member belongs.
 
 use super::request_schema::{
     BLOB, CONTENT, FILE_DATA, GENERATE_CONTENT_REQUEST, GENERATION_CONFIG, IMAGE_CONFIG, Message,

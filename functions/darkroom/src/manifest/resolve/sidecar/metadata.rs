@@ -80,7 +80,7 @@ const TOOL_BEGINNINGS: [&str; 11] = [
 
 /// Words in an unknown name, and what to write instead. The first match applies, so that `max-size`
 /// is about the size and `max-usd` about money.
-const MEANINGS: [(&[&str], &str); 15] = [
+const MEANINGS: [(&[&str], &str); 17] = [
     (
         &[
             "dry",
@@ -166,6 +166,14 @@ const MEANINGS: [(&[&str], &str); 15] = [
         "run",
     ),
     (&["lane", "priority", "tier", "batch", "speed"], "lane"),
+    (
+        &["deadline", "timeout", "due", "hours", "minutes"],
+        "within, such as within=2h",
+    ),
+    (
+        &["proofs", "hold", "approve", "approval"],
+        "proof, such as proof=4",
+    ),
     (&["name", "title", "label", "job"], "name"),
 ];
 
