@@ -6,6 +6,8 @@
 //! - An answer that is reported twice (with one `responseId`) was generated and charged for once.
 //! - Two answers to one key are two charges.
 //! - The charge for a lost answer is unknown. It is counted separately, at its estimate.
+//! - An answer is charged for at the prices of the lane that served it, which may differ from the
+//!   lane in which it was requested.
 
 use std::{
     collections::HashSet,
@@ -16,34 +18,42 @@ use std::{
 use crate::{
     chunks::ChunkLine,
     cost::{self, Estimate, Usage},
+    lane::Lane,
     models::Model,
     money::Usd,
     results::{ResultLine, Status, UNMATCHED, is_error_entry, is_image_elsewhere},
 };
 
-/// The cost of answers in a batch, and what they would have cost interactively.
+/// The cost of answers, and what they would have cost in the interactive lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Charge {
-    /// The cost in a batch.
-    pub batch: Usd,
-    /// The cost of the same tokens in synchronous requests.
+    /// The cost in the lanes that served the answers.
+    pub actual: Usd,
+    /// The cost of the same tokens in the interactive lane.
     pub interactive: Usd,
 }
 
 impl Charge {
-    /// Returns the charge for `usage` at the prices of `model`.
-    pub fn of(usage: &Usage, model: &Model) -> Self {
+    /// Returns the charge for `usage` at the prices of `model` in a lane. A lane that the model
+    /// does not have costs as much as the interactive one.
+    pub fn of(usage: &Usage, model: &Model, lane: Lane) -> Self {
         Self {
-            batch: cost::actual(usage, &model.batch),
+            actual: cost::actual(usage, model.rates(lane).unwrap_or(&model.standard)),
             interactive: cost::actual(usage, &model.standard),
         }
     }
-}
 
-impl From<Estimate> for Charge {
-    fn from(estimate: Estimate) -> Self {
+    /// Returns the charge for an answer of a lane that reports no tokens. `estimate` is that of its
+    /// image, in the lane of the plan.
+    pub fn estimated(estimate: Estimate, lane: Lane) -> Self {
         Self {
-            batch: estimate.batch_usd,
+            actual: match lane {
+                Lane::Batch => estimate.batch_usd,
+                Lane::Interactive => estimate.interactive_usd,
+                // Only an image that is planned in this lane has an estimate at its prices. Another
+                // image is not requested in this lane.
+                Lane::Flex => estimate.usd(),
+            },
             interactive: estimate.interactive_usd,
         }
     }
@@ -54,7 +64,7 @@ impl Add for Charge {
 
     fn add(self, other: Self) -> Self {
         Self {
-            batch: self.batch + other.batch,
+            actual: self.actual + other.actual,
             interactive: self.interactive + other.interactive,
         }
     }
@@ -152,6 +162,7 @@ mod tests {
     use super::*;
     use crate::{
         chunks::{UnmatchedReason, UnmatchedResult},
+        models::Catalog,
         names::RequestKey,
         results::Reason,
     };
@@ -189,6 +200,61 @@ mod tests {
             response_id: answer.map(Into::into),
             ..UnmatchedResult::new(UnmatchedReason::UnknownKey, 0)
         }))
+    }
+
+    fn usd(text: &str) -> Usd {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_charge_has_the_prices_of_its_lane() {
+        let catalog = Catalog::built_in();
+        let usage = Usage {
+            prompt_tokens: 1_000,
+            output_image_tokens: 1_120,
+            output_text_tokens: 20,
+            thought_tokens: 80,
+        };
+        let actual = |model: &Model, lane| {
+            let charge = Charge::of(&usage, model, lane);
+            assert_eq!(charge.interactive, cost::actual(&usage, &model.standard));
+            charge.actual
+        };
+        let pro = catalog.model("gemini-3-pro-image").unwrap();
+        assert_eq!(actual(pro, Lane::Batch), usd("0.0688"));
+        assert_eq!(actual(pro, Lane::Flex), usd("0.0688"));
+        assert_eq!(actual(pro, Lane::Interactive), usd("0.1376"));
+        // This model has no flex tier.
+        let lite = catalog.model("gemini-3.1-flash-lite-image").unwrap();
+        assert_eq!(lite.rates(Lane::Flex), None);
+        assert_eq!(
+            actual(lite, Lane::Flex),
+            cost::actual(&usage, &lite.standard)
+        );
+    }
+
+    #[test]
+    fn an_answer_without_tokens_costs_the_estimate_of_its_lane() {
+        let catalog = Catalog::built_in();
+        let model = catalog.model("gemini-3-pro-image").unwrap();
+        // Gemini may serve a request of the flex tier at full price.
+        for (planned, served, actual) in [
+            (Lane::Batch, Lane::Batch, "0.068"),
+            (Lane::Flex, Lane::Flex, "0.0682"),
+            (Lane::Flex, Lane::Interactive, "0.136"),
+            (Lane::Interactive, Lane::Interactive, "0.136"),
+        ] {
+            let estimate = cost::estimate(model, planned, None, 1_000);
+            let expected = Charge {
+                actual: usd(actual),
+                interactive: usd("0.136"),
+            };
+            assert_eq!(
+                Charge::estimated(estimate, served),
+                expected,
+                "{planned} {served}"
+            );
+        }
     }
 
     #[test]
@@ -245,6 +311,8 @@ mod tests {
             (Status::Failed, Some("IMAGE_AS_TEXT"), Charged::Estimated),
             (Status::Failed, Some("INTERNAL"), Charged::Nothing),
             (Status::Failed, Some("BATCH_FAILED"), Charged::Nothing),
+            (Status::Failed, Some("NO_CAPACITY"), Charged::Nothing),
+            (Status::Failed, Some("NO_ANSWER"), Charged::Unknown),
             (Status::Expired, Some("EXPIRED"), Charged::Nothing),
             (Status::Cancelled, Some("CANCELLED"), Charged::Nothing),
         ] {

@@ -25,6 +25,8 @@ pub enum Function {
     Poll,
     /// Turns the output of a batch into images.
     Collect,
+    /// Requests images one by one, and stores them.
+    Generate,
     /// Reports on a job and closes it.
     Report,
     /// Carries out what a user requests for a job.
@@ -56,6 +58,8 @@ pub const SHARDS: &str = "shards";
 pub const POLLS: &str = "polls";
 /// The queue of batches that ended.
 pub const RESULTS: &str = "results";
+/// The queue of shards whose images are requested one by one.
+pub const GENERATIONS: &str = "generations";
 /// The queue of jobs with a changed shard.
 pub const REPORTS: &str = "reports";
 
@@ -75,7 +79,7 @@ pub fn url_variable(queue: &str) -> String {
 pub const SWEEP_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// The chain, in its order.
-pub const CHAIN: [Source; 6] = [
+pub const CHAIN: [Source; 7] = [
     Source {
         queue: MANIFESTS,
         function: Function::Plan,
@@ -100,6 +104,13 @@ pub const CHAIN: [Source; 6] = [
     Source {
         queue: RESULTS,
         function: Function::Collect,
+        batch_size: 1,
+        concurrency: 2,
+        max_receive_count: 1_000,
+    },
+    Source {
+        queue: GENERATIONS,
+        function: Function::Generate,
         batch_size: 1,
         concurrency: 2,
         max_receive_count: 1_000,

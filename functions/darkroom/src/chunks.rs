@@ -2,12 +2,18 @@
 //! each request key, and one for each result that matches no key.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::{
     cost::Usage,
+    digest::hex,
     names::RequestKey,
     results::{ResultLine, StoredImage},
 };
+
+/// The number of hexadecimal digits in the name of a key's chunk: 128 bits, so that no two keys of
+/// a shard share a name.
+const KEY_DIGITS: usize = 32;
 
 /// One chunk of a shard's results: `shards/<id>/results/<name>.jsonl`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +40,17 @@ impl Chunk {
         Self {
             name: "rest".to_owned(),
             lines: lines as u64,
+        }
+    }
+
+    /// Names the chunk of one key, whose image was requested in a separate call. The name depends on
+    /// the key alone, so that a chunk is found even if a crash has prevented the write of the state
+    /// that names it.
+    pub fn of_key(key: &RequestKey) -> Self {
+        let digest = hex(&Sha256::digest(key.as_str()));
+        Self {
+            name: format!("key-{}", &digest[..KEY_DIGITS]),
+            lines: 1,
         }
     }
 

@@ -154,6 +154,10 @@ fn job_of(name: &str) -> &str {
 impl Ledger {
     /// Admits a shard, or records that its job waits.
     pub fn admit(&mut self, shard: &Shard, limits: &ProjectLimits, now: Timestamp) -> Admission {
+        if shard.lane.is_synchronous() {
+            return self.admit_synchronous(shard, limits, now);
+        }
+
         // A shard that is already admitted keeps its reservation.
         let name = name(&shard.job, shard.shard);
         if let Some(reservation) = self.live.get_mut(&name) {
@@ -218,6 +222,51 @@ impl Ledger {
         }
     }
 
+    /// Admits a shard of a synchronous lane. It takes up no batch and no enqueued tokens, so only
+    /// money limits it: its reservation is that of a batch that has ended.
+    fn admit_synchronous(
+        &mut self,
+        shard: &Shard,
+        limits: &ProjectLimits,
+        now: Timestamp,
+    ) -> Admission {
+        let name = name(&shard.job, shard.shard);
+        // A shard that was rescued before it had a batch gives up the reservation for the batch.
+        if self.live.contains_key(&name) {
+            self.free(&shard.job, shard.shard);
+        }
+        if self.unsettled.contains_key(&name) {
+            return Admission::Granted;
+        }
+        if let Some(why) = self.over_budget(shard) {
+            return Admission::OverBudget { why };
+        }
+        if let Some(why) = above_daily_cap(shard, limits) {
+            return Admission::Never { why };
+        }
+        self.remove_stale(now);
+        let (usd, today) = (shard.demand.usd, day(now));
+        let spent = self.spent_today(now);
+        if let Some(cap) = limits.daily_usd
+            && spent + usd > cap
+        {
+            // Jobs that wait for batches are not considered, because a user waits for this one.
+            let midnight = midnight_after(today);
+            let why = format!(
+                "{spent} of the daily cap of {cap} is spent or reserved, and these images may                  cost {usd}: they are requested at {midnight}, when the next day begins, or \
+                 sooner if others cost less than is reserved for them"
+            );
+            return Admission::Later {
+                why,
+                at: midnight.min(now + MAX_WAIT),
+            };
+        }
+        self.unsettled.insert(name, Unsettled { usd, at: now });
+        *self.spent.entry(today).or_default() += usd;
+        self.commit(shard);
+        Admission::Granted
+    }
+
     /// Removes entries that no later decision depends on, so that the document stays small however
     /// many jobs there have been.
     fn remove_stale(&mut self, now: Timestamp) {
@@ -277,7 +326,10 @@ impl Ledger {
         match settlement {
             Settlement::Billed(cost) => self.settle(job, shard, cost),
             Settlement::NeverBought => {
-                if let Some(usd) = self.free(job, shard) {
+                // The reservation of a synchronous shard is among those of ended batches.
+                self.release(job, shard);
+                if let Some(Unsettled { usd, at }) = self.unsettled.remove(&name(job, shard)) {
+                    self.return_money(usd, at);
                     self.replace_commitment(job, usd, Usd::ZERO);
                 }
             }
@@ -287,11 +339,15 @@ impl Ledger {
     /// Removes a live reservation, and returns the money to its day. Returns the amount, if there
     /// was a reservation.
     fn free(&mut self, job: &JobId, shard: ShardId) -> Option<Usd> {
-        let reservation = self.live.remove(&name(job, shard))?;
-        if let Some(spent) = self.spent.get_mut(&day(reservation.at)) {
-            *spent = (*spent - reservation.usd).max(Usd::ZERO);
+        let Reservation { usd, at, .. } = self.live.remove(&name(job, shard))?;
+        self.return_money(usd, at);
+        Some(usd)
+    }
+
+    fn return_money(&mut self, usd: Usd, at: Timestamp) {
+        if let Some(spent) = self.spent.get_mut(&day(at)) {
+            *spent = (*spent - usd).max(Usd::ZERO);
         }
-        Some(reservation.usd)
     }
 
     /// Returns the money that is spent or reserved on the day of `now`.
@@ -302,14 +358,10 @@ impl Ledger {
 
 /// Returns why a shard can't be admitted even without any other batch.
 fn impossible(shard: &Shard, limits: &ProjectLimits) -> Option<String> {
-    let Demand { tokens, usd, .. } = shard.demand;
-    if let Some(cap) = limits.daily_usd
-        && usd > cap
-    {
-        return Some(format!(
-            "this batch alone may cost {usd}, above the daily cap of {cap}: raise the cap, or reduce the size of shards"
-        ));
+    if let Some(why) = above_daily_cap(shard, limits) {
+        return Some(why);
     }
+    let tokens = shard.demand.tokens;
     let limit = limits.enqueued_tokens.get(&shard.model).copied()?;
     (tokens > limit).then(|| {
         format!(
@@ -318,6 +370,21 @@ fn impossible(shard: &Shard, limits: &ProjectLimits) -> Option<String> {
             shard.model
         )
     })
+}
+
+/// Returns why a shard exceeds the daily cap on its own, if it does.
+fn above_daily_cap(shard: &Shard, limits: &ProjectLimits) -> Option<String> {
+    let usd = shard.demand.usd;
+    let cap = limits.daily_usd.filter(|cap| usd > *cap)?;
+    let what = if shard.lane.is_synchronous() {
+        "this shard"
+    } else {
+        "this batch"
+    };
+    Some(format!(
+        "{what} alone may cost {usd}, above the daily cap of {cap}: raise the cap, or reduce the \
+         size of shards"
+    ))
 }
 
 /// Returns the day (UTC) of a moment.

@@ -14,12 +14,13 @@ mod unplanned;
 
 use crate::{
     billing::{Charge, Charged},
+    lane::Lane,
     models::Catalog,
     plan::PlanLine,
     results::{ResultLine, Status},
 };
 
-pub use cost::{Cost, ModelCost, RoundCost, Unaccounted};
+pub use cost::{Cost, LaneCost, ModelCost, RoundCost, Unaccounted};
 pub use form::ResultForm;
 pub use shard_results::ShardResults;
 pub use summary::{
@@ -27,15 +28,26 @@ pub use summary::{
 };
 pub use tally::Tally;
 
+/// The round of an answer, and the lane that served it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// The number of the round, from 1.
+    pub round: u8,
+    /// The lane.
+    pub lane: Lane,
+}
+
 /// A complete result line, and the charges for all answers to its key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finished {
     /// The line of `results.jsonl`.
     pub line: ResultLine,
-    /// The charges, each with its round.
-    pub charges: Vec<(u8, Charge)>,
-    /// The number of requests for which an unknown charge may exist, each at most its estimate.
-    pub unknown: u64,
+    /// The lane in which the image is planned.
+    pub lane: Lane,
+    /// The charges, each with the origin of its answer.
+    pub charges: Vec<(Origin, Charge)>,
+    /// The requests for which an unknown charge may exist.
+    pub unaccounted: Unaccounted,
 }
 
 /// Completes the result of a line of the plan: adds the fields from the plan, the number of
@@ -44,14 +56,20 @@ pub fn finish(plan: &PlanLine, results: &mut ShardResults, catalog: &Catalog) ->
     // The charges of all rounds.
     let answers = results.take(&plan.key);
     let model = catalog.priced(&plan.model);
-    let (mut charges, mut unknown) = (Vec::new(), 0);
-    for (round, charged) in &answers.charged {
+    let (mut charges, mut unaccounted) = (Vec::new(), Unaccounted::default());
+    for (origin, charged) in answers.charged {
+        let estimated = Charge::estimated(plan.estimate, origin.lane);
         match charged {
             Charged::Reported(usage) => {
-                charges.extend(model.map(|model| (*round, Charge::of(usage, model))))
+                charges.extend(model.map(|model| (origin, Charge::of(&usage, model, origin.lane))))
             }
-            Charged::Estimated => charges.push((*round, plan.estimate.into())),
-            Charged::Unknown => unknown += 1,
+            Charged::Estimated => charges.push((origin, estimated)),
+            Charged::Unknown => {
+                unaccounted += Unaccounted {
+                    requests: 1,
+                    estimated_usd: estimated.actual,
+                }
+            }
             Charged::Nothing => {}
         }
     }
@@ -72,7 +90,7 @@ pub fn finish(plan: &PlanLine, results: &mut ShardResults, catalog: &Catalog) ->
         attempts,
         prompt: plan.prompt.clone(),
         vars: plan.vars.clone(),
-        cost_usd: Some(cost.batch),
+        cost_usd: Some(cost.actual),
         ..last
     };
     if line.status == Status::Succeeded && line.usage.is_none() {
@@ -82,8 +100,9 @@ pub fn finish(plan: &PlanLine, results: &mut ShardResults, catalog: &Catalog) ->
     }
     Finished {
         line,
+        lane: results.lane(),
         charges,
-        unknown,
+        unaccounted,
     }
 }
 
@@ -97,3 +116,6 @@ fn best(results: Vec<ResultLine>) -> Option<ResultLine> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,6 +95,28 @@ pub fn key_of(line: &[u8]) -> Result<RequestKey, RequestLineError> {
     Ok(RequestKey::new(line.key))
 }
 
+/// Returns the body of a synchronous call that makes the image of a line, in the flex tier or not.
+///
+/// The body is the request of the line, byte for byte, so that an image that was settled in a
+/// synchronous call is requested by the same bytes in a batch. The tier is the only addition; it is
+/// not allowed in a batch (<https://ai.google.dev/gemini-api/docs/flex-inference>, read 2026-11).
+///
+/// # Errors
+/// [`RequestLineError`] if the line is not a JSON object with a request.
+pub fn call_body(line: &[u8], is_flex: bool) -> Result<Vec<u8>, RequestLineError> {
+    #[derive(Deserialize)]
+    struct Line<'a> {
+        #[serde(borrow)]
+        request: &'a RawValue,
+    }
+    let line: Line<'_> = serde_json::from_slice(line).map_err(RequestLineError)?;
+    let request = line.request.get();
+    Ok(match request.strip_prefix('{').filter(|_| is_flex) {
+        Some(rest) => format!("{{\"serviceTier\":\"flex\",{rest}").into_bytes(),
+        None => request.as_bytes().to_vec(),
+    })
+}
+
 /// Returns the objects that a line refers to, in order. A reference without a scheme is a key in
 /// `bucket`.
 ///

@@ -27,11 +27,11 @@ mod testing;
 pub use answer::{Answer, Image, Outcome, Reason, Status};
 pub use bad_line::{BadLine, BadLineReason};
 pub use codes::{
-    BATCH_FAILED, UNMATCHED, UNREAD_LINE, grpc_code, grpc_status, is_error_entry,
-    is_image_elsewhere,
+    BATCH_FAILED, NO_ANSWER, NO_CAPACITY, UNMATCHED, UNREAD_LINE, grpc_code, grpc_status,
+    is_error_entry, is_image_elsewhere,
 };
 pub use inline_output::{InlineOutput, OutputPiece};
 pub use limits::Limits;
 pub use pool::{Pool, PooledBuffer};
-pub use result_line::{Lane, ResultLine, StoredImage};
+pub use result_line::{ResultLine, StoredImage};
 pub use scanner::{Line, Scanner, read_response};

@@ -36,6 +36,11 @@ pub const SHARD_RESPONSE_BYTES: Bounds<u64> = Bounds::at_least(1);
 /// See [`crate::job::ShardLimits::tokens`]. One request with reference pictures has thousands.
 pub const SHARD_TOKENS: Bounds<u64> = Bounds::at_least(10_000);
 
+/// Calls in flight of one invocation of `generate`, each with an image in memory.
+pub const GENERATE_IN_FLIGHT: Bounds<usize> = Bounds::between(1, 32);
+/// See [`GenerateLimits::flex_patience`]. A message must be received again in the meantime.
+pub const FLEX_PATIENCE_MINUTES: Bounds<u32> = Bounds::between(1, 1_440);
+
 /// The whole numbers that a setting accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds<T> {
@@ -348,6 +353,31 @@ impl Default for CollectLimits {
             put_bytes: 48 << 20,
             checkpoint_bytes: 64 << 20,
             checkpoint_results: 200,
+            reserve: SignedDuration::from_secs(30),
+        }
+    }
+}
+
+/// How fast images of the synchronous lanes are requested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GenerateLimits {
+    /// Calls in flight of one invocation. If it is killed, as many answers may be lost.
+    pub in_flight: usize,
+    /// How long a shard waits for the flex tier while Gemini refuses every call for lack of
+    /// capacity.
+    pub flex_patience: SignedDuration,
+    /// Bytes of unused image buffers that are kept for the next image.
+    pub idle_bytes: usize,
+    /// Time that is kept at the end of an invocation to record results.
+    pub reserve: SignedDuration,
+}
+
+impl Default for GenerateLimits {
+    fn default() -> Self {
+        Self {
+            in_flight: 8,
+            flex_patience: SignedDuration::from_mins(30),
+            idle_bytes: 32 << 20,
             reserve: SignedDuration::from_secs(30),
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! `state.json` is the truth; a message only asks a function to look at it. It is written by
 //! compare-and-swap alone, so every change here is one step of one protocol. [`submit_step`],
-//! [`poll_step`] and [`collect_step`] define for every phase what a message on that queue means,
-//! and an [`Outcome`] is what the function decides.
+//! [`poll_step`], [`collect_step`] and [`generate_step`] define for every phase what a message on
+//! that queue means, and an [`Outcome`] is what the function decides.
 
 mod outcome;
 mod phase;
@@ -17,16 +17,18 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     outcome::{Outcome, Pause},
     phase::{
-        BatchFailure, BatchOutput, Collecting, EndedBatch, Failed, Owner, Phase, Recovering,
-        Submitted, Unmatched,
+        BatchFailure, BatchOutput, Collecting, EndedBatch, Failed, Generating, Owner, Phase,
+        Recovering, Submitted, Unmatched,
     },
     steps::{
-        Arrival, CollectStep, Look, PollStep, SubmitStep, collect_step, poll_step, submit_step,
+        Arrival, CollectStep, GenerateEnd, GenerateStep, Look, PollStep, SubmitStep, collect_step,
+        generate_step, poll_step, submit_step,
     },
 };
 use crate::{
     chunks::Chunk,
     key_list::KeyList,
+    lane::Lane,
     money::Usd,
     names::{FileName, JobId, ShardId},
 };
@@ -155,6 +157,9 @@ pub struct Shard {
     pub shard: ShardId,
     /// The full id of the model of all its requests.
     pub model: String,
+    /// How its images are requested.
+    #[serde(default, skip_serializing_if = "Lane::is_batch")]
+    pub lane: Lane,
     /// Its share of the project's limits.
     pub demand: Demand,
     /// The range of bytes of `plan.jsonl`, start and end, that has all lines of its images. Lines
@@ -195,6 +200,24 @@ pub struct Shard {
     /// What its job may cost, if the manifest limits it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// Whether its images are the job's proof, which is approved before the rest is bought.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_proof: bool,
+    /// The SHA-256 of its request file in hexadecimal digits, if it was held for a proof. Only the
+    /// requests that were frozen when the proof was planned are released.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<String>,
+    /// Whether it is released as soon as all images of the proof have succeeded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub follows_proof: bool,
+    /// The lane to which its keys go if the flex tier has no capacity. None means the lane of
+    /// batches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Lane>,
+    /// When its batch is given up, and the lane in which its missing images are then requested, if
+    /// the job has a deadline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rescue: Option<Rescue>,
     /// Why it waits, as a text for users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
@@ -222,6 +245,17 @@ pub struct Budget {
     pub usd: Usd,
     /// The maximum cost of all shards of the first round together.
     pub first_round_usd: Usd,
+}
+
+/// How the images of a batch arrive in time even if the batch does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rescue {
+    /// When the batch is given up.
+    pub at: Timestamp,
+    /// The lane in which its missing images are requested.
+    pub lane: Lane,
+    /// The maximum cost of all its images in that lane.
+    pub usd: Usd,
 }
 
 /// How a shard's reservation in the ledger is settled.
@@ -301,6 +335,13 @@ impl Collecting {
     }
 }
 
+impl Generating {
+    /// Whether a call may have been made.
+    pub fn has_begun(&self) -> bool {
+        !self.chunks.is_empty() || !self.claimed.is_empty()
+    }
+}
+
 impl Shard {
     /// A new shard that is not yet written; the store sets `rev` and `write_id`.
     pub fn planned(
@@ -317,6 +358,7 @@ impl Shard {
             job: job.clone(),
             shard,
             model: model.to_owned(),
+            lane: Lane::Batch,
             demand,
             plan_bytes,
             keys: None,
@@ -332,26 +374,77 @@ impl Shard {
             cancel_requested: false,
             may_have_batch: false,
             budget: None,
+            is_proof: false,
+            frozen: None,
+            follows_proof: false,
+            fallback: None,
+            rescue: None,
             waiting: None,
             refused_key: false,
         }
     }
 
-    /// The next round of this shard, which requests only `keys`.
-    pub fn next_round(&self, keys: KeyList, now: Timestamp) -> Self {
-        let demand = self.demand.of(keys.count);
+    /// This new shard in another lane.
+    #[must_use]
+    pub fn in_lane(self, lane: Lane) -> Self {
+        let phase = if lane.is_synchronous() {
+            Phase::Generating(Generating::default())
+        } else {
+            Phase::Planned { attempts: 0 }
+        };
+        Self {
+            lane,
+            phase,
+            ..self
+        }
+    }
+
+    /// The next round of this shard, which requests only `keys`, in `lane`. `usd` is the most that
+    /// it can cost, unless that is its share of this shard.
+    pub fn next_round(&self, keys: KeyList, lane: Lane, usd: Option<Usd>, now: Timestamp) -> Self {
+        let share = self.demand.of(keys.count);
+        let demand = Demand {
+            usd: usd.unwrap_or(share.usd),
+            ..share
+        };
+        let planned = Self::planned(
+            &self.job,
+            self.shard.next_round(),
+            &self.model,
+            demand,
+            self.plan_bytes,
+            now,
+        );
         Self {
             keys: Some(keys),
             budget: self.budget,
-            ..Self::planned(
-                &self.job,
-                self.shard.next_round(),
-                &self.model,
-                demand,
-                self.plan_bytes,
-                now,
-            )
+            is_proof: self.is_proof,
+            fallback: self.fallback,
+            frozen: self.frozen.clone(),
+            ..planned.in_lane(lane)
         }
+    }
+
+    /// This shard without a batch, in the lane of its rescue.
+    pub fn rescued(&self, rescue: Rescue, now: Timestamp) -> Self {
+        let demand = Demand {
+            usd: rescue.usd,
+            ..self.demand
+        };
+        let phase = Phase::Generating(Generating::default());
+        Self {
+            lane: rescue.lane,
+            demand,
+            ..self.enter(phase, now + SUBMIT_DEADLINE)
+        }
+    }
+
+    /// Returns the lane of a round that requests again what this shard did not bring. A batch that
+    /// was given up for the job's deadline is followed by its rescue.
+    pub fn lane_of_next_round(&self, now: Timestamp) -> Lane {
+        self.rescue
+            .filter(|rescue| now >= rescue.at)
+            .map_or(self.lane, |rescue| rescue.lane)
     }
 
     /// This shard in another phase. The count of errors and the driver are kept as long as the same
@@ -458,6 +551,7 @@ impl Shard {
             })
             | Phase::Planned { .. }
             | Phase::Uploading { .. }
+            | Phase::Generating(_)
             | Phase::Done { .. }
             | Phase::Held { .. }
             | Phase::Failed(_)
@@ -525,8 +619,19 @@ impl Shard {
             }
             phase => (phase, now + SUBMIT_DEADLINE),
         };
+        // The time that passed until the approval is not taken from the batch.
+        let waited = now.duration_since(self.deadline - HELD_DEADLINE);
+        let rescue = self.rescue.map(|rescue| Rescue {
+            at: if self.frozen.is_some() {
+                rescue.at + waited
+            } else {
+                rescue.at
+            },
+            ..rescue
+        });
         let next = self.enter(phase, deadline);
         Some(Self {
+            rescue,
             errors: 0,
             unknown_creates: 0,
             refused_creates: 0,
@@ -540,14 +645,19 @@ impl Shard {
         let before = self.phase.before_held();
         let chunks = match before {
             Phase::Collecting(collecting) => collecting.chunks.clone(),
+            Phase::Generating(generating) => generating.chunks.clone(),
             _ => Vec::new(),
         };
+        let is_generated =
+            matches!(before, Phase::Generating(generating) if generating.has_begun());
         let ended = before.ended();
         let failed = Failed {
             code: code.into(),
             message: message.into(),
             chunks,
-            may_be_billed: before.may_have_live_batch() || before.owner() == Owner::Collect,
+            may_be_billed: before.may_have_live_batch()
+                || before.owner() == Owner::Collect
+                || is_generated,
             batch: before.batch().cloned(),
             output: ended.and_then(|ended| ended.output.clone()),
             kept_until: ended.map(EndedBatch::kept_until),
@@ -620,6 +730,14 @@ impl Shard {
                     ..collecting
                 })
             }
+            Phase::Generating(generating)
+                if generating.lease_until.is_some_and(|until| until > now) =>
+            {
+                Phase::Generating(Generating {
+                    lease_until: Some(now),
+                    ..generating
+                })
+            }
             _ => return None,
         };
         // The driver counts as lost if it does not return from now on.
@@ -648,6 +766,7 @@ impl Shard {
             | Phase::Submitted(_)
             | Phase::Ready { .. }
             | Phase::Collecting(_)
+            | Phase::Generating(_)
             | Phase::Held { .. } => None,
         }
     }

@@ -1,6 +1,7 @@
 //! `job.json`: the status of a job, for its user.
 
 mod blocker;
+mod lanes;
 mod shards;
 
 use jiff::Timestamp;
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     blocker::{Blocker, DocumentVersion},
+    lanes::LaneProgress,
     shards::{ShardPhase, ShardStatus},
 };
 use crate::{
@@ -41,6 +43,10 @@ pub struct JobStatus {
     pub blocker: Option<Blocker>,
     /// The number of images that Gemini has finished or that were collected so far.
     pub finished: u64,
+    /// The progress of each lane, in the order of [`Lane::ALL`](crate::lane::Lane::ALL). It is
+    /// empty if there are only batches.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lanes: Vec<LaneProgress>,
     /// The actual cost of a finished job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<Usd>,
@@ -64,6 +70,7 @@ impl JobStatus {
             errors: None,
             blocker: None,
             finished: 0,
+            lanes: Vec::new(),
             cost_usd: None,
             unmatched: None,
             shards: Vec::new(),

@@ -6,10 +6,11 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use super::ResultForm;
 use crate::{
     cost::Usage,
+    lane::Lane,
     money::Usd,
     names::{BatchName, RequestKey, ShardId},
     plan::PlanLine,
-    results::{Lane, Reason, ResultLine, Status, StoredImage},
+    results::{Reason, ResultLine, Status, StoredImage},
 };
 
 /// A result line in its published form. An unknown or empty member is `null`; an empty list is

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use super::Origin;
 use crate::{
     billing::{Charged, Meter},
     chunks::{ChunkLine, UnmatchedReason},
     cost::Usage,
+    lane::Lane,
     ledger::OVER_BUDGET,
     names::{BatchName, RequestKey},
     plan::PlanLine,
@@ -19,8 +21,8 @@ pub struct ShardResults {
     answers: HashMap<RequestKey, Answers>,
     /// The number of unmatched results, by reason.
     unmatched: BTreeMap<UnmatchedReason, u64>,
-    /// The tokens of answers that belong to no key of the shard, by round.
-    unattributed: BTreeMap<u8, Usage>,
+    /// The tokens of answers that belong to no key of the shard, by round and lane.
+    unattributed: BTreeMap<Origin, Usage>,
     meter: Meter,
     rounds: Vec<Round>,
     /// The status of a key without a result, and the batch that may contain its image.
@@ -37,19 +39,20 @@ pub struct ShardResults {
 pub(super) struct Answers {
     /// The results, in the order of the rounds.
     pub(super) results: Vec<ResultLine>,
-    /// The charge that each line shows, with its round.
-    pub(super) charged: Vec<(u8, Charged)>,
+    /// The charge that each line shows, with the origin of its answer.
+    pub(super) charged: Vec<(Origin, Charged)>,
     /// The last round with a result.
     answered_in: u8,
 }
 
-/// A round of the shard whose batch may have been charged for.
+/// A round of the shard, which may have been charged for.
 #[derive(Debug)]
 struct Round {
-    number: u8,
+    /// Its number, and the lane in which its keys are requested.
+    origin: Origin,
     /// The number of keys.
     keys: u32,
-    /// The number of keys that Gemini accepted into the batch.
+    /// The number of keys that Gemini accepted into the batch, or that were requested synchronously.
     requests: u32,
     /// The number of keys with a result.
     answered: u32,
@@ -60,10 +63,31 @@ struct Round {
     unread: Option<Option<HashSet<RequestKey>>>,
 }
 
+impl Round {
+    /// Counts a key whose first result in this round has this status.
+    fn count(&mut self, status: Status) {
+        self.answered += 1;
+        let is_requested = self.origin.lane.is_synchronous() && status != Status::Skipped;
+        if is_requested && self.unread.is_none() {
+            self.requests += 1;
+        }
+    }
+}
+
 impl ShardResults {
     /// Begins the next round of the shard. The lines that are added from now on belong to it.
     /// `keys` are the keys of the round, or `None` if it has all keys of the shard.
     pub fn begin(&mut self, shard: &Shard, keys: Option<HashSet<RequestKey>>) {
+        self.begin_in(shard.lane, shard, keys);
+    }
+
+    /// Begins the next round in a lane.
+    pub(super) fn begin_in(
+        &mut self,
+        lane: Lane,
+        shard: &Shard,
+        keys: Option<HashSet<RequestKey>>,
+    ) {
         self.cancel_requested |= shard.cancel_requested;
         let reason = |code: &str, message: &str, retryable| Reason {
             code: code.to_owned(),
@@ -101,12 +125,15 @@ impl ShardResults {
             | Phase::Submitted(_)
             | Phase::Ready { .. }
             | Phase::Collecting(_)
+            | Phase::Generating(_)
             | Phase::Done { .. }
             | Phase::Held { .. } => None,
         };
 
-        // The requests that Gemini refused are not in the batch.
-        let asked = shard.phase.batch().is_some() || unread.is_some();
+        // The requests that Gemini refused are not in the batch. Synchronous requests are counted by
+        // their results.
+        let has_batch = !lane.is_synchronous() && shard.phase.batch().is_some();
+        let asked = has_batch || unread.is_some();
         let refused = shard.refused.as_ref().map_or(0, |refused| {
             u32::try_from(refused.lines).unwrap_or(u32::MAX)
         });
@@ -116,34 +143,44 @@ impl ShardResults {
         } else {
             0
         };
-        let is_done = matches!(shard.phase, Phase::Done { .. });
         self.rounds.push(Round {
-            number: shard.shard.round,
+            origin: Origin {
+                round: shard.shard.round,
+                lane,
+            },
             keys,
             requests,
             answered: 0,
-            is_done,
+            is_done: matches!(shard.phase, Phase::Done { .. }),
             unread,
         });
     }
 
     /// Adds a line of a chunk of this round.
     pub fn add(&mut self, line: ChunkLine) {
-        let round = self.rounds.last().map_or(1, |round| round.number);
+        let first = Origin {
+            round: 1,
+            lane: Lane::Batch,
+        };
+        let origin = self.rounds.last().map_or(first, |round| round.origin);
         let charged = self.meter.charged(&line);
         match line {
             // A key counts as answered once per round, however many lines it has.
             ChunkLine::Result(result) => {
                 let answers = self.answers.entry(result.key.clone()).or_default();
-                if answers.answered_in != round {
-                    answers.answered_in = round;
+                if answers.answered_in != origin.round {
+                    answers.answered_in = origin.round;
                     self.rounds
                         .last_mut()
                         .into_iter()
-                        .for_each(|last| last.answered += 1);
+                        .for_each(|last| last.count(result.status));
                 }
+                let origin = Origin {
+                    lane: result.lane.unwrap_or(origin.lane),
+                    ..origin
+                };
                 answers.results.push(*result);
-                answers.charged.push((round, charged));
+                answers.charged.push((origin, charged));
             }
             // The charge of a repeated key belongs to that key. Any other charge is unattributed.
             ChunkLine::Unmatched(unmatched) => {
@@ -155,10 +192,10 @@ impl ShardResults {
                             .entry(key)
                             .or_default()
                             .charged
-                            .push((round, charged));
+                            .push((origin, charged));
                     }
                     (_, _, Charged::Reported(usage)) => {
-                        let sum = self.unattributed.entry(round).or_default();
+                        let sum = self.unattributed.entry(origin).or_default();
                         *sum = *sum + usage;
                     }
                     (_, _, Charged::Estimated | Charged::Unknown | Charged::Nothing) => {}
@@ -174,7 +211,15 @@ impl ShardResults {
         self.rounds
             .iter()
             .find(is_incomplete)
-            .map(|round| (round.number, round.keys - round.answered))
+            .map(|round| (round.origin.round, round.keys - round.answered))
+    }
+
+    /// Returns the lane in which the images of the shard are planned, which is that of its first
+    /// round.
+    pub(super) fn lane(&self) -> Lane {
+        self.rounds
+            .first()
+            .map_or(Lane::Batch, |round| round.origin.lane)
     }
 
     /// Whether a user's cancel request has affected the shard.
@@ -192,28 +237,29 @@ impl ShardResults {
         self.unmatched_images
     }
 
-    /// Returns the tokens of answers that belong to no key of the shard, by round.
-    pub(super) fn unattributed(&self) -> &BTreeMap<u8, Usage> {
+    /// Returns the tokens of answers that belong to no key of the shard, by round and lane.
+    pub(super) fn unattributed(&self) -> &BTreeMap<Origin, Usage> {
         &self.unattributed
     }
 
-    /// Returns the number of requests in each round's batch.
-    pub(super) fn requests(&self) -> impl Iterator<Item = (u8, u32)> {
+    /// Returns the number of requests of each round, with the lane in which they were made.
+    pub(super) fn requests(&self) -> impl Iterator<Item = (Origin, u32)> {
         self.rounds
             .iter()
-            .map(|round| (round.number, round.requests))
+            .map(|round| (round.origin, round.requests))
     }
 
     /// Removes and returns all answers to a key. A round whose output was not read adds an unknown
     /// charge.
     pub(super) fn take(&mut self, key: &RequestKey) -> Answers {
         let mut answers = self.answers.remove(key).unwrap_or_default();
-        for Round { number, unread, .. } in &self.rounds {
+        for Round { origin, unread, .. } in &self.rounds {
             let asked = unread
                 .as_ref()
                 .is_some_and(|keys| keys.as_ref().is_none_or(|keys| keys.contains(key)));
-            if asked && answers.charged.iter().all(|(round, _)| round != number) {
-                answers.charged.push((*number, Charged::Unknown));
+            let is_answered = |(answer, _): &(Origin, Charged)| answer.round == origin.round;
+            if asked && !answers.charged.iter().any(is_answered) {
+                answers.charged.push((*origin, Charged::Unknown));
             }
         }
         answers

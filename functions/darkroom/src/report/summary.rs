@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Cost;
 use crate::{
+    lane::Lane,
     names::{BatchName, JobId, RequestKey, ShardId},
     object_keys,
     plan::ManifestVersion,
@@ -140,7 +141,10 @@ impl CodeCount {
 pub struct ShardSummary {
     /// The shard.
     pub shard: ShardId,
-    /// Its batch, if it had one.
+    /// The lane in which its requests were made. It is omitted for a batch.
+    #[serde(default, skip_serializing_if = "Lane::is_batch")]
+    pub lane: Lane,
+    /// Its batch, if it had one. Synchronous requests have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_name: Option<BatchName>,
     /// The number of its requests.

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Cost, Finished, ShardResults,
+    Cost, Finished, Origin, ShardResults,
     cost::Sums,
     summary::{CodeCount, Counts, Integrity},
 };
 use crate::{
     billing::Charge,
     chunks::UnmatchedReason,
+    lane::Lane,
     models::Catalog,
     names::JobId,
     object_keys::{self, Marker},
@@ -19,7 +20,7 @@ use crate::{
         Status,
         image::{ratio_matches, size_matches},
     },
-    status::UnmatchedImages,
+    status::{LaneProgress, UnmatchedImages},
 };
 
 /// The number of error codes that a summary lists.
@@ -31,6 +32,8 @@ pub struct Tally {
     counts: Counts,
     integrity: Integrity,
     money: Sums,
+    /// The number of images that are planned in each lane, and of those that exist.
+    lanes: BTreeMap<Lane, (u64, u64)>,
     errors: BTreeMap<String, CodeCount>,
     unmatched_images: u64,
     cancel_requested: bool,
@@ -42,15 +45,21 @@ impl Tally {
         // The status and the money.
         let line = &finished.line;
         self.counts.add(line.status);
-        for (round, charge) in &finished.charges {
-            self.money.of(&plan.model, *round).charge += *charge;
+        let (images, exist) = self.lanes.entry(finished.lane).or_default();
+        *images += 1;
+        *exist += u64::from(line.status == Status::Succeeded);
+        for (origin, charge) in &finished.charges {
+            self.money.of(&plan.model, *origin).charge += *charge;
         }
         if line.status == Status::Succeeded {
-            let round = line.shard.map_or(1, |shard| shard.round);
-            self.money.of(&plan.model, round).images += 1;
+            let origin = Origin {
+                round: line.shard.map_or(1, |shard| shard.round),
+                lane: line.lane.unwrap_or(finished.lane),
+            };
+            self.money.of(&plan.model, origin).images += 1;
         }
-        self.money.unaccounted.requests += finished.unknown;
-        self.money.unaccounted.estimated_usd += plan.estimate.batch_usd * finished.unknown;
+        self.money.unaccounted += finished.unaccounted;
+        *self.money.estimates.entry(finished.lane).or_default() += plan.estimate.usd();
 
         // The reasons, and deviations from the request.
         if let Some(reason) = &line.error {
@@ -77,16 +86,16 @@ impl Tally {
     pub fn add_shard(&mut self, model: &str, results: &ShardResults, catalog: &Catalog) {
         self.cancel_requested |= results.cancel_requested();
         self.unmatched_images += results.unmatched_images();
-        for (round, requests) in results.requests().filter(|(_, requests)| *requests > 0) {
-            self.money.of(model, round).requests += u64::from(requests);
+        for (origin, requests) in results.requests().filter(|(_, requests)| *requests > 0) {
+            self.money.of(model, origin).requests += u64::from(requests);
         }
-        for (round, usage) in results.unattributed() {
+        for (origin, usage) in results.unattributed() {
             let charge = catalog
                 .priced(model)
-                .map(|model| Charge::of(usage, model))
+                .map(|model| Charge::of(usage, model, origin.lane))
                 .unwrap_or_default();
-            self.money.of(model, *round).charge += charge;
-            self.money.unmatched += charge.batch;
+            self.money.of(model, *origin).charge += charge;
+            self.money.unmatched += charge.actual;
         }
         for (reason, count) in results.unmatched() {
             *match reason {
@@ -114,6 +123,12 @@ impl Tally {
     /// Returns the number of images by status.
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// Returns the images that are planned in each lane, or nothing if there are only batches.
+    pub fn lanes(&self) -> Vec<LaneProgress> {
+        let lanes = self.lanes.iter();
+        LaneProgress::by_lane(lanes.map(|(lane, (images, exist))| (*lane, *images, *exist)))
     }
 
     /// Returns the number of results that deviate from the requests.

@@ -23,6 +23,8 @@ pub struct Answer {
     pub response_id: Option<String>,
     /// The tokens used.
     pub usage: Option<Usage>,
+    /// The tier that served a synchronous request, such as `flex`, if the answer names it.
+    pub service_tier: Option<String>,
     /// The number of images in the model's thoughts that were dropped. If there is no other image,
     /// the last complete one of them is used instead of being dropped.
     pub thought_images: usize,

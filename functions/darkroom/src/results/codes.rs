@@ -131,6 +131,14 @@ pub const UNMATCHED: &str = "UNMATCHED";
 /// those may be its line.
 pub const UNREAD_LINE: &str = "UNREAD_LINE";
 
+/// The code of a synchronous request whose answer was lost. A retry may succeed. The request may have
+/// been charged for.
+pub const NO_ANSWER: &str = "NO_ANSWER";
+
+/// The code of a request of the flex tier that Gemini refused for lack of capacity. A retry may
+/// succeed. The request was not charged for.
+pub const NO_CAPACITY: &str = "NO_CAPACITY";
+
 /// The code of a result whose image is a link.
 pub(super) const FILE_DATA: &str = "FILE_DATA";
 
@@ -140,7 +148,9 @@ pub(super) const IMAGE_AS_TEXT: &str = "IMAGE_AS_TEXT";
 /// Whether a result's code means that Gemini ended the request, or its whole batch, with an error
 /// only.
 pub fn is_error_entry(code: &str) -> bool {
-    code == BATCH_FAILED || STATUSES.into_iter().any(|(known, _)| known == code)
+    code == BATCH_FAILED
+        || code == NO_CAPACITY
+        || STATUSES.into_iter().any(|(known, _)| known == code)
 }
 
 /// Whether a result's code means that an image was generated and charged for, but could not be
@@ -320,10 +330,10 @@ mod tests {
 
     #[test]
     fn every_status_is_an_error_entry_but_an_image_elsewhere_is_not() {
-        assert!(
-            is_error_entry(BATCH_FAILED) && is_error_entry("UNKNOWN") && is_error_entry("INTERNAL")
-        );
-        for code in [FILE_DATA, IMAGE_AS_TEXT, "NO_IMAGE", "NOT_JSON"] {
+        for code in [BATCH_FAILED, NO_CAPACITY, "UNKNOWN", "INTERNAL"] {
+            assert!(is_error_entry(code), "{code}");
+        }
+        for code in [FILE_DATA, IMAGE_AS_TEXT, NO_ANSWER, "NO_IMAGE", "NOT_JSON"] {
             assert!(!is_error_entry(code), "{code}");
         }
     }

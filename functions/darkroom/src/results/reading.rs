@@ -1,6 +1,7 @@
 //! Reads an answer from the skeleton of a line and its images.
 
 use found::Found;
+use serde::Deserialize;
 use serde_json::{error::Category, value::RawValue};
 
 use super::{
@@ -69,6 +70,7 @@ fn error_answer(error: &WireError<'_>, usage: Option<&RawValue>) -> Answer {
         model_version: None,
         response_id: None,
         usage: usage.and_then(|usage| Usage::of_reply(usage.get(), false).ok()),
+        service_tier: usage.and_then(service_tier),
         thought_images: 0,
         warnings: Vec::new(),
     }
@@ -139,9 +141,21 @@ fn read_response(
         model_version: clean(response.model_version.as_ref()),
         response_id: clean(response.response_id.as_ref()),
         usage,
+        service_tier: response.usage_metadata.and_then(service_tier),
         thought_images,
         warnings,
     }
+}
+
+/// Returns the tier that the token counts of an answer name.
+fn service_tier(usage: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Tier {
+        #[serde(rename = "serviceTier", alias = "service_tier")]
+        service_tier: Option<String>,
+    }
+    let tier: Tier = serde_json::from_str(usage.get()).ok()?;
+    tier.service_tier
 }
 
 /// The reasons that a response gives for its end.

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     cost::Usage,
+    lane::Lane,
     money::Usd,
     names::{BatchName, ObjectUri, RequestKey, ShardId},
 };
@@ -133,16 +134,6 @@ impl ResultLine {
             ..Self::new(key, Status::Failed)
         }
     }
-}
-
-/// How an image was requested.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Lane {
-    /// In a batch, at half price, within hours.
-    Batch,
-    /// In a synchronous request, at full price, within seconds.
-    Interactive,
 }
 
 /// An image in the bucket.

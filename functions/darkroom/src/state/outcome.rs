@@ -1,13 +1,13 @@
 //! What a function decides about a shard, as a value.
 //!
-//! `submit`, `poll` and `collect` turn a step into an [`Outcome`] without writing it. `Turn` in
+//! `submit`, `poll`, `collect` and `generate` turn a step into an [`Outcome`] without writing it. `Turn` in
 //! `runtime` is the only code that carries an outcome out, always in the same order: the state, the
 //! ledger, the messages, and last the answer to SQS.
 
 use jiff::SignedDuration;
 
-use super::{Shard, retry_wait};
-use crate::names::ShardId;
+use super::{Owner, Shard, retry_wait};
+use crate::{lane::Lane, names::ShardId};
 
 /// What happens to a shard and to the message about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,6 +47,8 @@ pub enum Outcome {
         next: Option<Box<Shard>>,
         /// The shard that the message names: this one, or its next round.
         shard: ShardId,
+        /// The function that owns that shard, which determines the queue.
+        to: Owner,
     },
     /// The shard has ended: writes the state, settles the ledger, notifies `report`, and
     /// acknowledges.
@@ -108,17 +110,32 @@ impl Outcome {
         self
     }
 
-    /// Writes `next` and sends it to the next function.
+    /// Writes `next` and sends it to the function that owns it then.
     pub fn forward(next: Shard) -> Self {
         Self::Forward {
             shard: next.shard,
+            to: next.phase.owner(),
             next: Some(Box::new(next)),
         }
     }
 
-    /// Sends the next function the message about `shard`, whose state is written already.
-    pub fn forward_again(shard: ShardId) -> Self {
-        Self::Forward { next: None, shard }
+    /// Sends the function `to` the message about `shard`, whose state is written already.
+    pub fn forward_again(shard: ShardId, to: Owner) -> Self {
+        Self::Forward {
+            next: None,
+            shard,
+            to,
+        }
+    }
+
+    /// Sends the message about a round in `lane`, whose state is written already.
+    pub fn send_round(round: ShardId, lane: Lane) -> Self {
+        let to = if lane.is_synchronous() {
+            Owner::Generate
+        } else {
+            Owner::Submit
+        };
+        Self::forward_again(round, to)
     }
 
     /// Ends the shard in the state `next`.

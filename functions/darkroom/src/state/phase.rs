@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::OUTPUT_KEPT;
 use crate::{
     chunks::Chunk,
+    lane::Lane,
     money::Usd,
-    names::{BatchName, FileName, ShardId},
+    names::{BatchName, FileName, RequestKey, ShardId},
 };
 
 /// The phase of a shard.
@@ -46,16 +47,25 @@ pub enum Phase {
     },
     /// The batch's output is being read.
     Collecting(Collecting),
+    /// The images of a synchronous lane are requested, one call each, or wait for that.
+    Generating(Generating),
     /// Every request key has its result line.
     Done {
-        /// How the batch ended.
-        ended: EndedBatch,
+        /// How the batch ended. None for a shard of a synchronous lane, which has no batch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ended: Option<EndedBatch>,
         /// The chunks with its result lines.
         chunks: Vec<Chunk>,
         /// The round that requests the failed images again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         next: Option<ShardId>,
-        /// The maximum that the batch cost: by the tokens that Gemini reported, and by estimate
+        /// The lane of that round.
+        #[serde(default, skip_serializing_if = "Lane::is_batch")]
+        next_lane: Lane,
+        /// The number of its images, if they are the job's proof.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        succeeded: Option<u32>,
+        /// The maximum that the shard cost: by the tokens that Gemini reported, and by estimate
         /// where it reported none. It settles the ledger.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cost_usd: Option<Usd>,
@@ -132,6 +142,27 @@ pub struct Collecting {
     /// shard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unmatched: Option<Unmatched>,
+}
+
+/// Images that are requested one by one.
+///
+/// A call can't be repeated safely, because Gemini charges for each. A key is therefore claimed in
+/// the state before its call. A claim that is left over by an invocation that has ended means that
+/// Gemini may have charged for an image that no invocation received.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Generating {
+    /// The chunks of the keys that have their result, one key each.
+    pub chunks: Vec<Chunk>,
+    /// The keys whose calls may be in flight.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claimed: Vec<RequestKey>,
+    /// When the invocation that makes the calls has certainly ended. None once it has given the
+    /// lease back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_until: Option<Timestamp>,
+    /// Since when Gemini has refused every call of the flex tier for lack of capacity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_capacity_since: Option<Timestamp>,
 }
 
 /// An output none of whose lines belongs to a request of its shard.
@@ -241,6 +272,8 @@ pub enum Owner {
     Poll,
     /// `collect`, on a message of (results).
     Collect,
+    /// `generate`, on a message of (generations).
+    Generate,
     /// No function: the shard has ended.
     None,
 }
@@ -300,6 +333,7 @@ impl Phase {
             Self::Submitted(_) => "submitted",
             Self::Ready { .. } => "ready",
             Self::Collecting(_) => "collecting",
+            Self::Generating(_) => "generating",
             Self::Done { .. } => "done",
             Self::Held { .. } => "held",
             Self::Failed(_) => "failed",
@@ -312,6 +346,15 @@ impl Phase {
         match self {
             Self::Held { before, .. } => before,
             phase => phase,
+        }
+    }
+
+    /// Whether anything of the shard was sent to Gemini.
+    pub fn has_begun(&self) -> bool {
+        match self {
+            Self::Planned { attempts } => *attempts > 0,
+            Self::Generating(generating) => generating.has_begun(),
+            _ => true,
         }
     }
 
@@ -329,6 +372,7 @@ impl Phase {
             | Self::Recovering(_) => Owner::Submit,
             Self::Submitted(_) => Owner::Poll,
             Self::Ready { .. } | Self::Collecting(_) => Owner::Collect,
+            Self::Generating(_) => Owner::Generate,
             Self::Held { before, .. } => before.owner(),
             Self::Done { .. } | Self::Failed(_) | Self::Cancelled => Owner::None,
         }
@@ -342,6 +386,7 @@ impl Phase {
             | Self::Uploading { .. }
             | Self::Ready { .. }
             | Self::Collecting(_)
+            | Self::Generating(_)
             | Self::Done { .. }
             | Self::Held { .. }
             | Self::Failed(_)
@@ -353,13 +398,15 @@ impl Phase {
     pub fn batch(&self) -> Option<&BatchName> {
         match self.before_held() {
             Self::Submitted(submitted) => Some(&submitted.batch),
-            Self::Ready { ended } | Self::Done { ended, .. } => Some(&ended.batch),
+            Self::Ready { ended } => Some(&ended.batch),
+            Self::Done { ended, .. } => ended.as_ref().map(|ended| &ended.batch),
             Self::Collecting(collecting) => Some(&collecting.ended.batch),
             Self::Failed(failed) => failed.batch.as_ref(),
             Self::Planned { .. }
             | Self::Uploading { .. }
             | Self::Creating { .. }
             | Self::Recovering(_)
+            | Self::Generating(_)
             | Self::Held { .. }
             | Self::Cancelled => None,
         }
@@ -375,6 +422,7 @@ impl Phase {
             | Self::Creating { .. }
             | Self::Recovering(_)
             | Self::Submitted(_)
+            | Self::Generating(_)
             | Self::Done { .. }
             | Self::Held { .. }
             | Self::Failed(_)

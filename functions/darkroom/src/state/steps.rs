@@ -3,10 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    BETWEEN_LISTS, CANCEL_GRACE, Collecting, Owner, Phase, Recovering, Shard, Submitted,
-    UNKNOWN_CREATES_BEFORE_HELD, Unmatched,
+    BETWEEN_LISTS, CANCEL_GRACE, Collecting, Generating, Owner, Phase, Recovering, Rescue, Shard,
+    Submitted, UNKNOWN_CREATES_BEFORE_HELD, Unmatched,
 };
-use crate::names::{FileName, ShardId};
+use crate::{
+    lane::Lane,
+    names::{FileName, ShardId},
+};
 
 /// A message about a shard, as a function receives it.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +62,11 @@ pub enum SubmitStep {
     Look(Look),
     /// The batch exists, but a crash may have prevented the message to `poll`: send it again.
     Poll,
+    /// A batch that is created now would come too late for the job: request the images one by one.
+    Rescue(Rescue),
+    /// The shard was rescued, but a crash may have prevented the message to `generate`: send it
+    /// again.
+    Generate,
     /// A user has canceled the job, and there is no batch: end the shard.
     Stop,
     /// The deadline has passed: end the shard as failed.
@@ -111,6 +119,11 @@ pub fn submit_step(shard: &Shard, arrival: &Arrival<'_>) -> SubmitStep {
         Phase::Uploading { .. } if arrival.cancel_requested => SubmitStep::Stop,
         // Nothing was bought, so ending the shard loses no image.
         Phase::Planned { .. } | Phase::Uploading { .. } if is_past_deadline => SubmitStep::GiveUp,
+        Phase::Planned { .. } | Phase::Uploading { .. }
+            if let Some(rescue) = shard.rescue.filter(|rescue| now >= rescue.at) =>
+        {
+            SubmitStep::Rescue(rescue)
+        }
         Phase::Planned { attempts } => SubmitStep::Submit {
             attempt: attempts + 1,
             crashed: false,
@@ -124,6 +137,7 @@ pub fn submit_step(shard: &Shard, arrival: &Arrival<'_>) -> SubmitStep {
             file: file.clone(),
         },
         Phase::Recovering(recovering) => look(shard, recovering, arrival),
+        Phase::Generating(_) if shard.driver.is_none() => SubmitStep::Generate,
         // A driver proves that `poll` has received its message.
         Phase::Submitted(_) if shard.driver.is_none() => SubmitStep::Poll,
         Phase::Held { .. } if is_ours && is_past_deadline => SubmitStep::GiveUp,
@@ -139,6 +153,7 @@ pub fn submit_step(shard: &Shard, arrival: &Arrival<'_>) -> SubmitStep {
             | Phase::Submitted(_)
             | Phase::Ready { .. }
             | Phase::Collecting(_)
+            | Phase::Generating(_)
             | Phase::Done { .. }
             | Phase::Held { .. }
             | Phase::Failed(_)
@@ -147,6 +162,7 @@ pub fn submit_step(shard: &Shard, arrival: &Arrival<'_>) -> SubmitStep {
         Phase::Submitted(_)
         | Phase::Ready { .. }
         | Phase::Collecting(_)
+        | Phase::Generating(_)
         | Phase::Done { .. }
         | Phase::Held { .. }
         | Phase::Failed(_)
@@ -246,6 +262,7 @@ pub fn poll_step(shard: &Shard, arrival: &Arrival<'_>) -> PollStep {
             | Phase::Recovering(_)
             | Phase::Ready { .. }
             | Phase::Collecting(_)
+            | Phase::Generating(_)
             | Phase::Done { .. }
             | Phase::Held { .. }
             | Phase::Failed(_)
@@ -257,6 +274,7 @@ pub fn poll_step(shard: &Shard, arrival: &Arrival<'_>) -> PollStep {
         | Phase::Recovering(_)
         | Phase::Ready { .. }
         | Phase::Collecting(_)
+        | Phase::Generating(_)
         | Phase::Done { .. }
         | Phase::Failed(_)
         | Phase::Cancelled => PollStep::Report,
@@ -275,7 +293,12 @@ pub enum CollectStep {
     Finish(Collecting),
     /// The shard is done, but a crash may have prevented the message of its next round: send it
     /// again.
-    SendRound(ShardId),
+    SendRound {
+        /// The round.
+        round: ShardId,
+        /// Its lane, which determines its queue.
+        lane: Lane,
+    },
     /// Gemini has deleted the output by now: end the shard as failed.
     GiveUp,
     /// Another message drives the shard: acknowledge this one.
@@ -299,8 +322,13 @@ pub fn collect_step(shard: &Shard, arrival: &Arrival<'_>) -> CollectStep {
             ..
         }) if now < *lease => CollectStep::Wait(*lease),
         Phase::Done {
-            next: Some(next), ..
-        } => CollectStep::SendRound(*next),
+            next: Some(next),
+            next_lane,
+            ..
+        } => CollectStep::SendRound {
+            round: *next,
+            lane: *next_lane,
+        },
         phase if is_ours => match phase.before_held() {
             Phase::Collecting(collecting) => match collecting.unmatched {
                 Some(unmatched) if unmatched.buy_again || is_past_deadline => {
@@ -320,6 +348,7 @@ pub fn collect_step(shard: &Shard, arrival: &Arrival<'_>) -> CollectStep {
             | Phase::Creating { .. }
             | Phase::Recovering(_)
             | Phase::Submitted(_)
+            | Phase::Generating(_)
             | Phase::Done { .. }
             | Phase::Held { .. }
             | Phase::Failed(_)
@@ -332,9 +361,120 @@ pub fn collect_step(shard: &Shard, arrival: &Arrival<'_>) -> CollectStep {
         | Phase::Submitted(_)
         | Phase::Ready { .. }
         | Phase::Collecting(_)
+        | Phase::Generating(_)
         | Phase::Done { .. }
         | Phase::Held { .. }
         | Phase::Failed(_)
         | Phase::Cancelled => CollectStep::Report,
+    }
+}
+
+/// What `generate` does about a shard.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GenerateStep {
+    /// Request the images that have no result yet.
+    Generate(Generating),
+    /// Another invocation may be alive, or an operator must decide: check again at this time.
+    Wait(Timestamp),
+    /// End the shard with the images that it has.
+    Finish {
+        /// Its progress.
+        generating: Generating,
+        /// Why.
+        end: GenerateEnd,
+    },
+    /// A user has canceled the job before any call was made: end the shard.
+    Stop,
+    /// The shard was held, and no operator has decided in time: end it as failed.
+    GiveUp,
+    /// The shard is done, but a crash may have prevented the message of its next round: send it
+    /// again.
+    SendRound {
+        /// The round.
+        round: ShardId,
+        /// Its lane, which determines its queue.
+        lane: Lane,
+    },
+    /// Another message drives the shard: acknowledge this one.
+    NotOwner,
+    /// There is nothing to request: only notify `report`.
+    Report,
+}
+
+/// Why a shard of a synchronous lane ends without all of its images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GenerateEnd {
+    /// A user has canceled the job.
+    Cancelled,
+    /// Its deadline has passed.
+    Deadline,
+}
+
+/// What a message on (generations) means for a shard.
+pub fn generate_step(shard: &Shard, arrival: &Arrival<'_>) -> GenerateStep {
+    let now = arrival.at;
+    let is_ours = shard.phase.owner() == Owner::Generate;
+    let is_past_deadline = now >= shard.deadline;
+    match &shard.phase {
+        _ if is_ours
+            && !arrival.brings_cancel(shard)
+            && shard.is_driven_by_another(arrival.message, now) =>
+        {
+            GenerateStep::NotOwner
+        }
+        Phase::Generating(Generating {
+            lease_until: Some(lease),
+            ..
+        }) if now < *lease => GenerateStep::Wait(*lease),
+        Phase::Done {
+            next: Some(next),
+            next_lane,
+            ..
+        } => GenerateStep::SendRound {
+            round: *next,
+            lane: *next_lane,
+        },
+        phase if is_ours => match phase.before_held() {
+            Phase::Generating(generating) if arrival.cancel_requested => {
+                if generating.has_begun() {
+                    GenerateStep::Finish {
+                        generating: generating.clone(),
+                        end: GenerateEnd::Cancelled,
+                    }
+                } else {
+                    GenerateStep::Stop
+                }
+            }
+            Phase::Generating(_) if phase.is_held() && is_past_deadline => GenerateStep::GiveUp,
+            Phase::Generating(_) if phase.is_held() => GenerateStep::Wait(shard.deadline),
+            Phase::Generating(generating) if is_past_deadline => GenerateStep::Finish {
+                generating: generating.clone(),
+                end: GenerateEnd::Deadline,
+            },
+            Phase::Generating(generating) => GenerateStep::Generate(generating.clone()),
+            Phase::Planned { .. }
+            | Phase::Uploading { .. }
+            | Phase::Creating { .. }
+            | Phase::Recovering(_)
+            | Phase::Submitted(_)
+            | Phase::Ready { .. }
+            | Phase::Collecting(_)
+            | Phase::Done { .. }
+            | Phase::Held { .. }
+            | Phase::Failed(_)
+            | Phase::Cancelled => GenerateStep::Report,
+        },
+        Phase::Planned { .. }
+        | Phase::Uploading { .. }
+        | Phase::Creating { .. }
+        | Phase::Recovering(_)
+        | Phase::Submitted(_)
+        | Phase::Ready { .. }
+        | Phase::Collecting(_)
+        | Phase::Generating(_)
+        | Phase::Done { .. }
+        | Phase::Held { .. }
+        | Phase::Failed(_)
+        | Phase::Cancelled => GenerateStep::Report,
     }
 }

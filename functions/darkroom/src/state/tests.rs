@@ -1,6 +1,7 @@
 //! Tests of a shard's transitions, waits and deadlines. The table of phases and messages is in
 //! `table`.
 
+mod generate;
 mod table;
 
 use std::fmt::Debug;
@@ -8,7 +9,10 @@ use std::fmt::Debug;
 use table::cells;
 
 use super::*;
-use crate::names::{BatchName, FileName, RequestKey};
+use crate::{
+    lane::Lane,
+    names::{BatchName, FileName, RequestKey},
+};
 
 const NOW: Timestamp = Timestamp::constant(1_000_000, 0);
 const LATER: Timestamp = Timestamp::constant(2_000_000, 0);
@@ -146,9 +150,11 @@ fn held(before: Phase) -> Phase {
 
 fn done(next: Option<ShardId>) -> Phase {
     Phase::Done {
-        ended: ended(),
+        ended: Some(ended()),
         chunks: chunks(),
         next,
+        next_lane: Lane::Batch,
+        succeeded: None,
         cost_usd: None,
     }
 }
@@ -537,7 +543,11 @@ fn a_round_asks_for_its_share_rounded_up() {
         ..shard(Phase::Ready { ended: ended() }, LATER)
     };
     let keys = |count: usize| KeyList::of(&vec![RequestKey::new("a"); count]).unwrap().0;
-    let round = |count| parent.next_round(keys(count), NOW).demand;
+    let round = |count| {
+        parent
+            .next_round(keys(count), Lane::Batch, None, NOW)
+            .demand
+    };
     assert_eq!(
         round(1),
         Demand {
@@ -788,7 +798,7 @@ fn errors_are_reset_when_another_function_takes_over() {
 fn a_round_is_a_new_shard_with_the_given_keys() {
     let parent = shard(Phase::Ready { ended: ended() }, LATER);
     let (keys, _) = KeyList::of(&[RequestKey::new("a"), RequestKey::new("b")]).unwrap();
-    let round = parent.next_round(keys.clone(), NOW);
+    let round = parent.next_round(keys.clone(), Lane::Batch, None, NOW);
     assert_eq!(
         (round.shard.to_string().as_str(), round.phase.name()),
         ("0000.r2", "planned")

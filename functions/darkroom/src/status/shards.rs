@@ -5,8 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{JobPhase, JobStatus};
+use super::{JobPhase, JobStatus, LaneProgress};
 use crate::{
+    lane::Lane,
     names::{BatchName, ShardId},
     state::{Collecting, Phase, Shard},
 };
@@ -16,6 +17,15 @@ use crate::{
 pub struct ShardStatus {
     /// The shard.
     pub shard: ShardId,
+    /// The lane in which its requests are made. It is omitted for a batch.
+    #[serde(default, skip_serializing_if = "Lane::is_batch")]
+    pub lane: Lane,
+    /// Whether its images are the job's proof.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub proof: bool,
+    /// Whether it is released as soon as the proof has succeeded.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub follows_proof: bool,
     /// Its phase.
     pub phase: ShardPhase,
     /// The number of its requests.
@@ -54,6 +64,8 @@ pub enum ShardPhase {
     Ready,
     /// See [`Phase::Collecting`].
     Collecting,
+    /// See [`Phase::Generating`].
+    Generating,
     /// See [`Phase::Done`].
     Done,
     /// See [`Phase::Held`].
@@ -74,6 +86,7 @@ impl From<&Phase> for ShardPhase {
             Phase::Submitted(_) => Self::Submitted,
             Phase::Ready { .. } => Self::Ready,
             Phase::Collecting(_) => Self::Collecting,
+            Phase::Generating(_) => Self::Generating,
             Phase::Done { .. } => Self::Done,
             Phase::Held { .. } => Self::Held,
             Phase::Failed(_) => Self::Failed,
@@ -89,7 +102,7 @@ impl ShardPhase {
             Self::Planned | Self::Uploading | Self::Creating | Self::Recovering => {
                 JobPhase::Submitting
             }
-            Self::Submitted | Self::Held => JobPhase::Waiting,
+            Self::Submitted | Self::Generating | Self::Held => JobPhase::Waiting,
             Self::Ready | Self::Collecting | Self::Done | Self::Failed | Self::Cancelled => {
                 JobPhase::Collecting
             }
@@ -107,6 +120,7 @@ impl ShardPhase {
             | Self::Submitted
             | Self::Ready
             | Self::Collecting
+            | Self::Generating
             | Self::Held => false,
         }
     }
@@ -116,6 +130,9 @@ impl From<&Shard> for ShardStatus {
     fn from(shard: &Shard) -> Self {
         Self {
             shard: shard.shard,
+            lane: shard.lane,
+            proof: shard.is_proof,
+            follows_proof: shard.follows_proof,
             phase: ShardPhase::from(&shard.phase),
             requests: shard.demand.requests,
             finished: finished(shard),
@@ -145,6 +162,7 @@ fn finished(shard: &Shard) -> u32 {
         | Phase::Recovering(_)
         | Phase::Held { .. } => 0,
         Phase::Submitted(submitted) => submitted.finished.min(shard.demand.requests),
+        Phase::Generating(generating) => u32::try_from(generating.chunks.len()).unwrap_or(u32::MAX),
         Phase::Ready { .. }
         | Phase::Collecting(_)
         | Phase::Done { .. }
@@ -160,10 +178,14 @@ fn note(phase: &Phase) -> Option<String> {
         | Phase::Uploading { .. }
         | Phase::Creating { .. }
         | Phase::Recovering(_)
-        | Phase::Submitted(_) => None,
+        | Phase::Submitted(_)
+        | Phase::Generating(_)
+        | Phase::Done { ended: None, .. } => None,
         Phase::Ready { ended }
         | Phase::Collecting(Collecting { ended, .. })
-        | Phase::Done { ended, .. } => ended.error.as_ref().map(|error| error.message.clone()),
+        | Phase::Done {
+            ended: Some(ended), ..
+        } => ended.error.as_ref().map(|error| error.message.clone()),
         Phase::Held { reason, .. } => Some(reason.clone()),
         Phase::Failed(failed) => Some(format!("{}: {}", failed.code, failed.message)),
         Phase::Cancelled => {
@@ -173,6 +195,16 @@ fn note(phase: &Phase) -> Option<String> {
 }
 
 impl JobStatus {
+    /// Whether the proof has ended, and shards wait for its success. A round that an entry names has
+    /// not begun yet if it has no entry.
+    pub fn may_follow_proof(&self) -> bool {
+        let held = |entry: &ShardStatus| entry.phase == ShardPhase::Held && entry.follows_proof;
+        let is_over = |entry: &ShardStatus| {
+            entry.phase.is_terminal() && entry.next.is_none_or(|next| self.shard(next).is_some())
+        };
+        self.shards.iter().any(held) && self.shards.iter().filter(|entry| entry.proof).all(is_over)
+    }
+
     /// Returns the entry of a shard, if there is one.
     pub fn shard(&self, shard: ShardId) -> Option<&ShardStatus> {
         let index = self
@@ -193,7 +225,8 @@ impl JobStatus {
         }
     }
 
-    /// Derives the job's phase and its number of finished images from the entries.
+    /// Derives the job's phase and its number of finished images, in total and by lane, from the
+    /// entries.
     ///
     /// The least advanced shard decides the phase. A shard without an entry has not reported yet.
     pub fn follow_shards(&mut self) {
@@ -214,6 +247,7 @@ impl JobStatus {
         } else {
             JobPhase::Collecting
         };
+        self.lanes = LaneProgress::by_lane(chains.clone().filter_map(progress_of_chain));
         self.finished = chains.map(finished_of_chain).sum();
     }
 
@@ -238,6 +272,14 @@ fn chains(shards: &[ShardStatus]) -> impl Iterator<Item = &[ShardStatus]> + Clon
     shards
         .chunk_by(|one, other| one.shard.number == other.shard.number)
         .filter(|chain| chain.first().is_some_and(|first| first.shard.round == 1))
+}
+
+/// Returns the lane of a shard, and its images and finished images. An image that is retried in
+/// another lane counts for the lane in which it is planned.
+fn progress_of_chain(chain: &[ShardStatus]) -> Option<(Lane, u64, u64)> {
+    let first = chain.first()?;
+    let images = u64::from(first.requests);
+    Some((first.lane, images, finished_of_chain(chain)))
 }
 
 /// Returns the number of finished images of a shard: the images that are not retried, and the

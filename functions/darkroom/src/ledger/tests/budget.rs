@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     key_list::KeyList,
+    lane::Lane,
     names::RequestKey,
     state::{Budget, EndedBatch, Phase},
 };
@@ -30,7 +31,7 @@ fn round(shard: &Shard, keys: usize) -> Shard {
     let keys: Vec<RequestKey> = (0..keys)
         .map(|key| RequestKey::new(key.to_string()))
         .collect();
-    shard.next_round(KeyList::of(&keys).unwrap().0, noon())
+    shard.next_round(KeyList::of(&keys).unwrap().0, shard.lane, None, noon())
 }
 
 fn limits() -> ProjectLimits {
@@ -64,9 +65,11 @@ fn done(shard: &Shard, cost: Option<i64>) -> Shard {
         ended_at: noon(),
     };
     let phase = Phase::Done {
-        ended,
+        ended: Some(ended),
         chunks: Vec::new(),
         next: None,
+        next_lane: Lane::Batch,
+        succeeded: None,
         cost_usd: cost.map(cents),
     };
     shard.enter(phase, shard.deadline)

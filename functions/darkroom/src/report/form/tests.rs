@@ -9,9 +9,11 @@ use super::*;
 use crate::{
     cost::{Estimate, Usage},
     csv_injection::escape_formulas,
+    lane::Lane,
     money::Usd,
     names::{BatchName, RequestKey, ShardId},
-    results::{Lane, Reason, ResultLine, Status, StoredImage, image::MediaType},
+    report::Unaccounted,
+    results::{Reason, ResultLine, Status, StoredImage, image::MediaType},
 };
 
 type Vars<'a> = &'a [(&'a str, &'a str)];
@@ -40,6 +42,8 @@ fn plan(key_name: Option<&str>) -> PlanLine {
         line: 3,
         shard: ShardId::first(0),
         model: "m".to_owned(),
+        lane: Lane::Batch,
+        proof: false,
         aspect_ratio: None,
         image_size: None,
         thinking: None,
@@ -102,8 +106,9 @@ fn bare(given: Vars<'_>) -> ResultLine {
 fn finished(line: ResultLine) -> Finished {
     Finished {
         line,
+        lane: Lane::Batch,
         charges: Vec::new(),
-        unknown: 0,
+        unaccounted: Unaccounted::default(),
     }
 }
 

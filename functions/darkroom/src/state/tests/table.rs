@@ -240,5 +240,6 @@ fn own_of(owner: Owner) -> usize {
         Owner::Submit | Owner::None => 0,
         Owner::Poll => 1,
         Owner::Collect => 2,
+        Owner::Generate => panic!("these phases are in generate.rs"),
     }
 }

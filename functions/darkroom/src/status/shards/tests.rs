@@ -1,5 +1,6 @@
 use jiff::Timestamp;
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
 use crate::{
@@ -61,9 +62,11 @@ fn done(next: Option<ShardId>) -> Phase {
         ended_at: NOW,
     };
     Phase::Done {
-        ended,
+        ended: Some(ended),
         chunks: Vec::new(),
         next,
+        next_lane: Lane::Batch,
+        succeeded: None,
         cost_usd: None,
     }
 }
@@ -141,6 +144,45 @@ fn a_blocked_job_stays_blocked_whatever_its_shards_do() {
         (status.phase, status.finished, status.all_shards_ended()),
         (JobPhase::Blocked, 10, true)
     );
+}
+
+#[test]
+fn progress_is_listed_by_lane_unless_there_are_only_batches() {
+    let entry = |id: ShardId, lane: Lane, phase: Phase| ShardStatus {
+        lane,
+        ..ShardStatus::from(&shard(id, 10, phase))
+    };
+    let (first, second) = (ShardId::first(0), ShardId::first(1));
+    let mut status = status(3);
+    status.put_shard(entry(first, Lane::Batch, submitted(3)));
+    status.follow_shards();
+    assert_eq!(status.lanes, []);
+    let text = serde_json::to_string(&status).unwrap();
+    assert!(!text.contains("lane"), "{text}");
+
+    // What failed in the flex tier is retried in the interactive lane.
+    let round = second.next_round();
+    status.put_shard(entry(second, Lane::Flex, done(Some(round))));
+    status.put_shard(entry(round, Lane::Interactive, submitted(6)));
+    status.put_shard(entry(ShardId::first(2), Lane::Flex, submitted(1)));
+    status.follow_shards();
+    let lanes = serde_json::to_value(&status.lanes).unwrap();
+    let expected = json!([
+        { "lane": "batch", "images": 10, "finished": 3 },
+        { "lane": "flex", "images": 20, "finished": 7 },
+    ]);
+    assert_eq!((lanes, status.finished), (expected, 10));
+}
+
+#[test]
+fn the_entry_of_a_synchronous_shard_names_its_lane() {
+    let entry = ShardStatus {
+        lane: Lane::Flex,
+        ..ShardStatus::from(&shard(ShardId::first(3), 10, Phase::Cancelled))
+    };
+    let value = serde_json::to_value(&entry).unwrap();
+    assert_eq!(value["lane"], "flex");
+    assert_eq!(serde_json::from_value::<ShardStatus>(value).unwrap(), entry);
 }
 
 #[test]
