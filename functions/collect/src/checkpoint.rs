@@ -5,7 +5,7 @@ use darkroom::{
     state::Collecting,
 };
 
-use crate::{error::CollectError, reading::Reading, store};
+use crate::{error::CollectError, reading::Reading};
 
 /// Results whose images are stored, but which no chunk holds yet.
 #[derive(Debug, Default)]
@@ -57,7 +57,7 @@ impl Results {
             return Ok(());
         };
         let chunk = Chunk::up_to(end, self.lines.len());
-        store::write_chunk(reading, &chunk, &self.lines).await?;
+        reading.write_chunk(&chunk, &self.lines).await?;
         self.lines.clear();
 
         let mut collecting = Collecting {

@@ -1,10 +1,11 @@
 //! What `collect` depends on.
 
 use darkroom::{
-    chain::{REPORTS, RESULTS, SHARDS},
+    chain::{GENERATIONS, REPORTS, RESULTS, SHARDS},
     results::Limits,
     settings::CollectLimits,
 };
+use exchange::expectations::Stores;
 use gemini::Gemini;
 use runtime::{
     bucket::Bucket,
@@ -32,6 +33,8 @@ pub struct Deps {
     pub results: Queue,
     /// The queue that rounds are sent to.
     pub shards: Queue,
+    /// The queue that rounds of a synchronous lane are sent to.
+    pub generations: Queue,
     /// The queue that changes are reported to.
     pub reports: Queue,
     /// The time.
@@ -59,6 +62,7 @@ impl Deps {
             gemini: wiring.gemini()?,
             results: wiring.queue(RESULTS)?,
             shards: wiring.queue(SHARDS)?,
+            generations: wiring.queue(GENERATIONS)?,
             reports: wiring.queue(REPORTS)?,
             clock: wiring.clock.clone(),
             catalogs: wiring.catalog_store(),
@@ -66,5 +70,14 @@ impl Deps {
             pace: wiring.settings.collect_limits,
             metrics: wiring.metrics.clone(),
         })
+    }
+
+    /// Where the documents are that say what a shard requests.
+    pub(crate) fn stores(&self) -> Stores<'_> {
+        Stores {
+            bucket: &self.bucket,
+            states: &self.states,
+            catalogs: &self.catalogs,
+        }
     }
 }

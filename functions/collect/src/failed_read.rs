@@ -7,6 +7,7 @@ use darkroom::state::{
     COLLECT_PATIENCE, Collecting, Outcome, READS_BEFORE_HELD, Shard, Unmatched, read_wait,
     retry_wait,
 };
+use exchange::error::RecordError;
 use gemini::ApiError;
 use jiff::SignedDuration;
 use runtime::turn::TurnError;
@@ -105,12 +106,16 @@ fn counts_as_try(problem: &CollectError) -> bool {
             | ApiError::Unauthorized { .. },
         )
         | CollectError::Turn(_)
-        | CollectError::Catalog(_)
-        | CollectError::State(_)
         | CollectError::Bucket(_)
-        | CollectError::Lines(_)
-        | CollectError::Chunk(_)
-        | CollectError::Missing(_) => false,
+        | CollectError::Record(
+            RecordError::Catalog(_)
+            | RecordError::State(_)
+            | RecordError::Bucket(_)
+            | RecordError::Lines(_)
+            | RecordError::Chunk(_)
+            | RecordError::Missing(_)
+            | RecordError::Conflict,
+        ) => false,
         // The output, or the documents of this shard, may stay unreadable.
         CollectError::Gemini(
             ApiError::NotFound { .. }
@@ -119,12 +124,12 @@ fn counts_as_try(problem: &CollectError) -> bool {
             | ApiError::Transient { .. }
             | ApiError::Malformed { .. },
         )
-        | CollectError::Document(_)
-        | CollectError::NoState(..)
+        | CollectError::Record(
+            RecordError::Document(_) | RecordError::NoState(..) | RecordError::RoundBegun(_),
+        )
         | CollectError::NothingUsable { .. }
         | CollectError::Shrunk
-        | CollectError::OutOfTime
-        | CollectError::RoundBegun(_) => true,
+        | CollectError::OutOfTime => true,
     }
 }
 

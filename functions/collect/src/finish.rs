@@ -3,22 +3,16 @@
 
 use darkroom::{
     chunks::{Chunk, ChunkLine},
-    job::JobSettings,
-    names::{RequestKey, ShardId},
-    object_keys,
-    plan::PlanLock,
     results::{BATCH_FAILED, Reason, ResultLine, Status, UNMATCHED, UNREAD_LINE, grpc_status},
     state::{Collecting, Outcome, Phase, Shard},
 };
-use runtime::{document::DocumentError, shard_store::Cas, turn::TurnError};
-
-use crate::{
-    deps::Deps,
-    error::CollectError,
+use exchange::{
     expectations::{Found, ShardExpectations},
-    reading::Reading,
-    store,
+    images,
+    rounds::{keys_to_request_again, plan_round},
 };
+
+use crate::{error::CollectError, reading::Reading};
 
 /// Writes the last chunk, then the round's state, and ends the shard. In this order, a job can't
 /// close before its last round, and no round is submitted that its parent does not name.
@@ -40,21 +34,32 @@ pub(crate) async fn finish(
             error: Some(reason.clone()),
             ..ResultLine::new(key, status)
         };
-        let line = ChunkLine::Result(Box::new(store::of_shard(result, shard)));
+        let line = ChunkLine::Result(Box::new(images::of_shard(result, shard, shard.lane)));
         expectations.see(&line);
         lines.push(line);
     }
     let rest = Chunk::rest(lines.len());
-    store::write_chunk(reading, &rest, &lines).await?;
+    reading.write_chunk(&rest, &lines).await?;
 
     // A user may have canceled the job while its images were collected.
-    let again = keys_to_request_again(deps, shard, &expectations).await?;
+    let lane = shard.lane_of_next_round(deps.clock.now());
+    let again = keys_to_request_again(&deps.bucket, shard, lane, &expectations).await?;
     let is_canceled = !again.is_empty()
         && (reading.turn.cancel_requested() || reading.turn.cancel_requested_meanwhile().await?);
     let round = if again.is_empty() || is_canceled {
         None
     } else {
-        Some(plan_round(deps, shard, again).await?)
+        Some(
+            plan_round(
+                &deps.states,
+                shard,
+                again,
+                lane,
+                &expectations,
+                deps.clock.now(),
+            )
+            .await?,
+        )
     };
 
     // The cost of an output that never appeared is unknown, so its reservation counts as spent.
@@ -64,9 +69,11 @@ pub(crate) async fn finish(
     let chunks = collecting.chunks.iter().cloned().chain([rest]).collect();
     let done = shard.enter(
         Phase::Done {
-            ended,
+            ended: Some(ended),
             chunks,
             next: round,
+            next_lane: round.map_or_else(Default::default, |_| lane),
+            succeeded: shard.is_proof.then(|| expectations.succeeded()),
             cost_usd,
         },
         shard.deadline,
@@ -78,62 +85,7 @@ pub(crate) async fn finish(
         ..done
     };
     reading.turn.enter(next).await?;
-    Ok(round.map_or(Outcome::Notify, Outcome::forward_again))
-}
-
-/// Returns the keys that a round would request again; none if the shard has had all its rounds.
-async fn keys_to_request_again(
-    deps: &Deps,
-    shard: &Shard,
-    expectations: &ShardExpectations,
-) -> Result<Vec<RequestKey>, CollectError> {
-    let keys = expectations.retryable();
-    let is_last =
-        !keys.is_empty() && shard.shard.round >= settings(deps, shard).await?.max_rounds.get();
-    Ok(if is_last { Vec::new() } else { keys })
-}
-
-/// Writes the round's keys, then its state.
-async fn plan_round(
-    deps: &Deps,
-    shard: &Shard,
-    keys: Vec<RequestKey>,
-) -> Result<ShardId, CollectError> {
-    let id = shard.shard.next_round();
-    let keys = deps.states.keep_keys(&shard.job, id, &keys).await?;
-    let round = shard.next_round(keys, deps.clock.now());
-    if let Cas::Written(_) = deps.states.create(round.clone()).await? {
-        return Ok(id);
-    }
-
-    // An earlier invocation wrote this state and crashed before the shard was done, so no message
-    // about the round was sent yet.
-    let Some(earlier) = deps.states.read(&shard.job, id).await? else {
-        return Err(CollectError::NoState(shard.job.clone(), id));
-    };
-    if earlier.shard.keys == round.keys {
-        return Ok(id);
-    }
-
-    // It may be replaced as long as `submit` has not seen it. Replacing a round that has begun
-    // could buy the same key twice.
-    if !matches!(earlier.shard.phase, Phase::Planned { .. }) || earlier.shard.driver.is_some() {
-        return Err(CollectError::RoundBegun(id));
-    }
-    match deps.states.swap(&earlier, round).await? {
-        Cas::Written(_) => Ok(id),
-        Cas::Conflict => Err(TurnError::Conflict.into()),
-    }
-}
-
-async fn settings(deps: &Deps, shard: &Shard) -> Result<JobSettings, CollectError> {
-    let key = object_keys::plan_lock(&shard.job);
-    let Some(lock) = deps.bucket.read(&key).await? else {
-        return Err(CollectError::Missing(key));
-    };
-    Ok(serde_json::from_slice::<PlanLock>(&lock.bytes)
-        .map_err(DocumentError::at(&key))?
-        .settings)
+    Ok(round.map_or(Outcome::Notify, |round| Outcome::send_round(round, lane)))
 }
 
 /// Returns the result of a key that the output does not mention.

@@ -1,7 +1,8 @@
 //! One message of (results): load its shard, decide what happens to it, and carry that out.
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use darkroom::state::{CollectStep, Outcome, Shard, collect_step};
+use darkroom::state::{CollectStep, Outcome, Owner, Shard, collect_step};
+use exchange::{error::RecordError, expectations::ShardExpectations};
 use jiff::Timestamp;
 use runtime::{
     deliveries::{Disposition, Message, deliver},
@@ -11,7 +12,6 @@ use runtime::{
 use crate::{
     deps::Deps,
     error::CollectError,
-    expectations::ShardExpectations,
     failed_read,
     finish::finish,
     read::{Reached, read},
@@ -35,13 +35,18 @@ async fn process(
     let effects = Effects {
         states: &deps.states,
         ledger: &deps.ledger,
-        onward: &deps.shards,
+        onward: &[
+            (Owner::Submit, &deps.shards),
+            (Owner::Generate, &deps.generations),
+        ],
         reports: &deps.reports,
         clock: &deps.clock,
     };
     let mut turn = Turn::open(effects, message, deadline).await?;
     let outcome = match decide(deps, &mut turn).await {
-        Err(CollectError::Turn(TurnError::Conflict)) => Outcome::Yield,
+        Err(
+            CollectError::Turn(TurnError::Conflict) | CollectError::Record(RecordError::Conflict),
+        ) => Outcome::Yield,
         decided => decided?,
     };
     Ok(turn.finish(outcome).await?)
@@ -61,7 +66,7 @@ async fn decide(deps: &Deps, turn: &mut Turn<'_>) -> Result<Outcome, CollectErro
             let outcome = finish_unread(&mut reading).await;
             failed_read::give_lease_back(&reading, outcome)?
         }
-        CollectStep::SendRound(round) => Outcome::forward_again(round),
+        CollectStep::SendRound { round, lane } => Outcome::send_round(round, lane),
         CollectStep::NotOwner => Outcome::Ignore,
         CollectStep::Wait(until) => Outcome::KeepWaiting {
             wait: until.duration_since(deps.clock.now()),
@@ -83,7 +88,7 @@ async fn read_on(reading: &mut Reading<'_, '_>) -> Result<Outcome, CollectError>
     reading.turn.notify().await?;
     let chunks = &reading.collecting.chunks;
     let mut expectations =
-        ShardExpectations::load(reading.deps, reading.turn.shard(), chunks).await?;
+        ShardExpectations::load(reading.deps.stores(), reading.turn.shard(), chunks).await?;
     let mut results = match read(reading, &mut expectations).await? {
         Reached::End(results) => results,
         Reached::Deadline => return Ok(reading.continue_later()),
@@ -109,6 +114,7 @@ async fn read_on(reading: &mut Reading<'_, '_>) -> Result<Outcome, CollectError>
 /// Ends a shard whose output was read to the end before, without reading it again.
 async fn finish_unread(reading: &mut Reading<'_, '_>) -> Result<Outcome, CollectError> {
     let chunks = &reading.collecting.chunks;
-    let expectations = ShardExpectations::load(reading.deps, reading.turn.shard(), chunks).await?;
+    let expectations =
+        ShardExpectations::load(reading.deps.stores(), reading.turn.shard(), chunks).await?;
     finish(reading, expectations, Vec::new()).await
 }

@@ -8,6 +8,10 @@ use darkroom::{
     results::{Line, Pool, Scanner},
     state::{BatchOutput, CRASHES_BEFORE_SKIPPED},
 };
+use exchange::{
+    expectations::ShardExpectations,
+    images::{self, Stored},
+};
 use futures_util::{StreamExt, stream::FuturesOrdered};
 use gemini::Download;
 use jiff::{SignedDuration, Timestamp};
@@ -15,14 +19,7 @@ use runtime::metrics::Metric;
 use seam::clock::Clock;
 use tracing::warn;
 
-use crate::{
-    checkpoint::Results,
-    chunks::OutputChunks,
-    error::CollectError,
-    expectations::ShardExpectations,
-    reading::Reading,
-    store::{self, Stored},
-};
+use crate::{checkpoint::Results, chunks::OutputChunks, error::CollectError, reading::Reading};
 
 /// How often the clock is checked for the end of the invocation's time.
 const CLOCK_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
@@ -96,9 +93,10 @@ pub(crate) async fn read(
             let Some(line) = waiting.pop_front() else {
                 break;
             };
-            let put = store::place(reading.turn.shard(), expectations, line);
+            let shard = reading.turn.shard();
+            let put = images::place(shard, shard.lane, expectations, line);
             in_flight_bytes += put.bytes;
-            in_flight.push_back(put.run(deps));
+            in_flight.push_back(put.run(&deps.bucket, 1));
         }
 
         // Read on only once every line read so far is in flight, which bounds memory. Line by line,

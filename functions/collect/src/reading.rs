@@ -1,8 +1,12 @@
 //! A reading of an output, under the lease of this invocation.
 
-use darkroom::state::{Collecting, Outcome, Phase, Shard};
+use darkroom::{
+    chunks::{Chunk, ChunkLine},
+    state::{Collecting, Outcome, Phase, Shard},
+};
+use exchange::images;
 use jiff::SignedDuration;
-use runtime::turn::Turn;
+use runtime::turn::{Turn, TurnError};
 
 use crate::{deps::Deps, error::CollectError};
 
@@ -77,6 +81,22 @@ impl<'t, 'a> Reading<'t, 'a> {
         }
     }
 
+    /// Writes a chunk; the same lines give the same bytes.
+    ///
+    /// # Errors
+    /// [`TurnError::Conflict`] if the lease has expired: another reader may have written a chunk of
+    /// the same name with fewer lines, which its state counts.
+    pub(crate) async fn write_chunk(
+        &self,
+        chunk: &Chunk,
+        lines: &[ChunkLine],
+    ) -> Result<(), CollectError> {
+        if self.has_lost_its_lease() {
+            return Err(TurnError::Conflict.into());
+        }
+        Ok(images::write_chunk(&self.deps.bucket, self.turn.shard(), chunk, lines).await?)
+    }
+
     /// Gives the lease back, so that the next invocation continues at once.
     pub(crate) fn continue_later(&self) -> Outcome {
         let next = Shard {
@@ -92,7 +112,7 @@ impl<'t, 'a> Reading<'t, 'a> {
     }
 
     /// Whether the lease has expired, so that another reader may be at work.
-    pub(crate) fn has_lost_its_lease(&self) -> bool {
+    fn has_lost_its_lease(&self) -> bool {
         self.deps.clock.now() >= self.turn.deadline()
     }
 }

@@ -7,8 +7,9 @@ use darkroom::{
     object_keys,
     state::{Collecting, EndedBatch, HELD_DEADLINE, Outcome, Unmatched},
 };
+use exchange::expectations::Found;
 
-use crate::{expectations::Found, reading::Reading};
+use crate::reading::Reading;
 
 /// What an output that was read to the end contains.
 pub(crate) enum Verdict {

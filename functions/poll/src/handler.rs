@@ -1,7 +1,7 @@
 //! One message of (polls): load its shard, decide what happens to it, and carry that out.
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use darkroom::state::{Outcome, PollStep, poll_step};
+use darkroom::state::{Outcome, Owner, PollStep, poll_step};
 use jiff::Timestamp;
 use runtime::{
     deliveries::{Disposition, Message, deliver},
@@ -26,7 +26,7 @@ async fn process(
     let effects = Effects {
         states: &deps.states,
         ledger: &deps.ledger,
-        onward: &deps.results,
+        onward: &[(Owner::Collect, &deps.results)],
         reports: &deps.reports,
         clock: &deps.clock,
     };
@@ -44,7 +44,7 @@ async fn decide(deps: &Deps, turn: &Turn<'_>) -> Outcome {
             cancel,
             overdue,
         } => ask(deps, turn, submitted, cancel, overdue).await,
-        PollStep::Collect => Outcome::forward_again(turn.shard_id()),
+        PollStep::Collect => Outcome::forward_again(turn.shard_id(), Owner::Collect),
         PollStep::GiveUp => Outcome::end(turn.shard().expired()),
         PollStep::NotOwner => Outcome::Ignore,
         PollStep::Report => Outcome::Notify,

@@ -10,8 +10,9 @@ use darkroom::{
     display_name::DisplayName,
     ledger::{Admission, OVER_BUDGET},
     names::FileName,
-    state::{BATCH_DEADLINE, Outcome, Phase, Shard, Submitted},
+    state::{BATCH_DEADLINE, Outcome, Owner, Phase, Shard, Submitted},
 };
+use exchange::error::InputError;
 use gemini::{ApiError, Batch, CREATE_TIMEOUT, CreateError};
 use jiff::{SignedDuration, Timestamp};
 use runtime::{
@@ -23,7 +24,7 @@ use tracing::{info, warn};
 
 use crate::{
     deps::Deps,
-    error::{InputError, SubmitError},
+    error::SubmitError,
     input, recovery, refused,
     replan::{QUOTA_WAIT, planned, refused_as_a_whole, retry, wait_for_key, wait_for_quota},
 };
@@ -193,9 +194,13 @@ async fn created(
         cancelled_at: None,
         output_missing_since: None,
     };
-    let next = turn
-        .shard()
-        .enter(Phase::Submitted(submitted), now + BATCH_DEADLINE);
+    // A batch that would come too late for the job is given up earlier.
+    let shard = turn.shard();
+    let deadline = now + BATCH_DEADLINE;
+    let deadline = shard
+        .rescue
+        .map_or(deadline, |rescue| deadline.min(rescue.at));
+    let next = shard.enter(Phase::Submitted(submitted), deadline);
 
     // A failed write may have happened. Then the next one is a conflict, and the next message finds
     // the batch in the state.
@@ -209,7 +214,7 @@ async fn created(
             written => break written?,
         }
     }
-    Ok(Outcome::forward_again(turn.shard_id()))
+    Ok(Outcome::forward_again(turn.shard_id(), Owner::Poll))
 }
 
 /// Returns the name that the attempt's input file and batch have at Gemini.

@@ -1,7 +1,7 @@
 //! What `submit` depends on.
 
 use darkroom::{
-    chain::{POLLS, REPORTS, SHARDS},
+    chain::{GENERATIONS, POLLS, REPORTS, SHARDS},
     ledger::ProjectLimits,
     settings::QuietPeriod,
 };
@@ -36,6 +36,8 @@ pub struct Deps {
     pub shards: Queue,
     /// The queue that submitted shards are sent to.
     pub polls: Queue,
+    /// The queue that shards are sent to if their batch would come too late.
+    pub generations: Queue,
     /// The queue that changes are reported to.
     pub reports: Queue,
     /// The time.
@@ -63,6 +65,7 @@ impl Deps {
             gemini: wiring.gemini()?,
             shards: wiring.queue(SHARDS)?,
             polls: wiring.queue(POLLS)?,
+            generations: wiring.queue(GENERATIONS)?,
             reports: wiring.queue(REPORTS)?,
             clock: wiring.clock.clone(),
             stack: wiring.settings.stack.clone(),

@@ -1,7 +1,7 @@
 //! One message of (shards): load its shard, decide what happens to it, and carry that out.
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use darkroom::state::{Outcome, SubmitStep, submit_step};
+use darkroom::state::{Outcome, Owner, SubmitStep, submit_step};
 use jiff::Timestamp;
 use runtime::{
     deliveries::{Disposition, Message, deliver},
@@ -26,7 +26,10 @@ async fn process(
     let effects = Effects {
         states: &deps.states,
         ledger: &deps.ledger,
-        onward: &deps.polls,
+        onward: &[
+            (Owner::Poll, &deps.polls),
+            (Owner::Generate, &deps.generations),
+        ],
         reports: &deps.reports,
         clock: &deps.clock,
     };
@@ -52,7 +55,11 @@ async fn decide(deps: &Deps, turn: &mut Turn<'_>) -> Result<Outcome, SubmitError
         }
         SubmitStep::Fence { file, until } => recovery::fence(deps, &file, until).await,
         SubmitStep::Look(look) => recovery::look(deps, turn, look).await?,
-        SubmitStep::Poll => Outcome::forward_again(turn.shard_id()),
+        SubmitStep::Poll => Outcome::forward_again(turn.shard_id(), Owner::Poll),
+        SubmitStep::Rescue(rescue) => {
+            Outcome::forward(turn.shard().rescued(rescue, deps.clock.now()))
+        }
+        SubmitStep::Generate => Outcome::forward_again(turn.shard_id(), Owner::Generate),
         SubmitStep::Stop => Outcome::end(turn.shard().cancelled()),
         SubmitStep::GiveUp => Outcome::end(turn.shard().expired()),
         SubmitStep::NotOwner => Outcome::Ignore,

@@ -10,6 +10,5 @@ pub mod error;
 pub mod handler;
 mod input;
 mod recovery;
-mod references;
 mod refused;
 mod replan;

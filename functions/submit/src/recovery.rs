@@ -14,7 +14,7 @@ use darkroom::{
     display_name::DisplayName,
     names::FileName,
     state::{
-        BATCH_DEADLINE, BETWEEN_LISTS, Look, Outcome, Phase, RECOVER_DEADLINE, Recovering,
+        BATCH_DEADLINE, BETWEEN_LISTS, Look, Outcome, Owner, Phase, RECOVER_DEADLINE, Recovering,
         SUBMIT_DEADLINE, Shard, Submitted, retry_wait,
     },
 };
@@ -249,7 +249,7 @@ async fn adopt(
             warn!(batch = %extra.name, "the batch was not canceled: {error}");
         }
     }
-    Ok(Outcome::forward_again(turn.shard_id()))
+    Ok(Outcome::forward_again(turn.shard_id(), Owner::Poll))
 }
 
 /// Deletes the input file, unless it is deleted already.

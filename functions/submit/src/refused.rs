@@ -4,10 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use darkroom::{
     chunks::{Chunk, ChunkLine},
+    lane::Lane,
     names::RequestKey,
     object_keys,
-    results::{Lane, Reason, ResultLine, Status},
+    results::{Reason, ResultLine, Status},
     state::{Outcome, Shard},
+};
+use exchange::{
+    error::InputError,
+    request_lines::{self, RequestLines},
 };
 use gemini::ApiError;
 use jiff::SignedDuration;
@@ -15,8 +20,7 @@ use tracing::warn;
 
 use crate::{
     deps::Deps,
-    error::{InputError, SubmitError},
-    input,
+    error::SubmitError,
     replan::{planned, refused_as_a_whole},
 };
 
@@ -86,8 +90,11 @@ pub(crate) async fn leave_out(
 /// Reads the keys of the input file's lines, and the results of requests that were refused before.
 async fn read(deps: &Deps, shard: &Shard) -> Result<(Vec<RequestKey>, Vec<ChunkLine>), InputError> {
     Ok((
-        input::keys(deps, shard).await?,
-        input::refused(deps, shard).await?,
+        RequestLines::of(&deps.bucket, &deps.states, shard)
+            .await?
+            .keys()
+            .await?,
+        request_lines::refused(&deps.bucket, shard).await?,
     ))
 }
 

@@ -1,31 +1,39 @@
 //! The place of each image in the bucket, and the result line that names it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use darkroom::{
     chunks::{Chunk, ChunkLine, UnmatchedReason, UnmatchedResult},
     image_paths,
+    lane::Lane,
     names::{ObjectUri, RequestKey},
     object_keys,
     results::{
-        Answer, Image, Lane, Line, Outcome, ResultLine, StoredImage,
+        Answer, Image, Line, Outcome, ResultLine, StoredImage,
         image::{ratio_matches, size_matches},
     },
     state::Shard,
 };
-use runtime::{bucket::BucketError, document::DocumentError, turn::TurnError};
+use runtime::{
+    bucket::{Bucket, BucketError},
+    document::DocumentError,
+};
+use tracing::warn;
 
 use crate::{
-    deps::Deps,
-    error::CollectError,
+    error::RecordError,
     expectations::{Seen, ShardExpectations, Wanted},
-    reading::Reading,
 };
+
+/// The pause after a first failed write of an image. Each further pause is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 /// The images and the result line of one line of the output.
 #[derive(Debug)]
-pub(crate) struct Put {
+pub struct Put {
     /// The size of its images, in bytes.
-    pub(crate) bytes: usize,
+    pub bytes: usize,
     end: u64,
     images: Vec<(String, Image)>,
     line: ChunkLine,
@@ -33,28 +41,38 @@ pub(crate) struct Put {
 
 /// A line whose images are stored.
 #[derive(Debug)]
-pub(crate) struct Stored {
+pub struct Stored {
     /// The offset of the next line of the output.
-    pub(crate) end: u64,
+    pub end: u64,
     /// The size of its images, in bytes.
-    pub(crate) bytes: usize,
+    pub bytes: usize,
     /// Its line for the chunk.
-    pub(crate) line: ChunkLine,
+    pub line: ChunkLine,
 }
 
-/// Decides, by key alone, which request a line belongs to, and counts it in `expectations`.
-pub(crate) fn place(shard: &Shard, expectations: &mut ShardExpectations, line: Line) -> Put {
+/// Decides, by key alone, which request a line belongs to, and counts it in `expectations`. `lane`
+/// is the lane that served the answer, by which it is charged for.
+pub fn place(shard: &Shard, lane: Lane, expectations: &mut ShardExpectations, line: Line) -> Put {
     let (key, start, end) = (line.key().cloned(), line.start, line.end);
     let owner = key
         .as_ref()
         .and_then(|key| Some((key.clone(), expectations.wanted(key)?.clone())));
     let (images, line) = match owner {
         Some((key, wanted)) if is_result(wanted.seen, &line) => {
-            let (images, result) = match line.content {
+            let (images, mut result) = match line.content {
                 Ok(answer) => answered(shard, key, &wanted, answer),
                 Err(bad) => (Vec::new(), ResultLine::of_bad_line(key, &bad)),
             };
-            (images, ChunkLine::Result(Box::new(of_shard(result, shard))))
+            if lane != shard.lane {
+                result.warnings.push(format!(
+                    "asked for the lane {}, but Gemini served it in the lane {lane}",
+                    shard.lane
+                ));
+            }
+            (
+                images,
+                ChunkLine::Result(Box::new(of_shard(result, shard, lane))),
+            )
         }
         // The line belongs to no request, or repeats a result: it is kept and counted.
         owner => {
@@ -183,11 +201,11 @@ fn keep_unmatched(
     )
 }
 
-/// Adds the shard, model and batch from which a result comes.
-pub(crate) fn of_shard(result: ResultLine, shard: &Shard) -> ResultLine {
+/// Adds the shard, model and batch from which a result comes, and the lane that served it.
+pub fn of_shard(result: ResultLine, shard: &Shard, lane: Lane) -> ResultLine {
     ResultLine {
         model: Some(shard.model.clone()),
-        lane: Some(Lane::Batch),
+        lane: Some(lane),
         batch_name: shard.phase.batch().cloned(),
         shard: Some(shard.shard),
         attempts: Some(u32::from(shard.shard.round)),
@@ -196,11 +214,12 @@ pub(crate) fn of_shard(result: ResultLine, shard: &Shard) -> ResultLine {
 }
 
 impl Put {
-    /// Writes the images, byte for byte as Gemini made them, and completes the line.
+    /// Writes the images, byte for byte as Gemini made them, and completes the line. Each write is
+    /// tried up to `attempts` times, with a pause in between.
     ///
     /// # Errors
-    /// [`BucketError`]; some of the images may be stored then.
-    pub(crate) async fn run(self, deps: &Deps) -> Result<Stored, BucketError> {
+    /// [`BucketError`] of the last attempt; some of the images may be stored then.
+    pub async fn run(self, bucket: &Bucket, attempts: u32) -> Result<Stored, BucketError> {
         let Self {
             bytes,
             end,
@@ -209,7 +228,7 @@ impl Put {
         } = self;
         let mut stored = Vec::with_capacity(images.len());
         for (key, image) in images {
-            stored.push(store(deps, key, image).await?);
+            stored.push(store(bucket, attempts, key, image).await?);
         }
         let mut stored = stored.into_iter();
         match &mut line {
@@ -223,7 +242,12 @@ impl Put {
     }
 }
 
-async fn store(deps: &Deps, key: String, image: Image) -> Result<StoredImage, BucketError> {
+async fn store(
+    bucket: &Bucket,
+    attempts: u32,
+    key: String,
+    image: Image,
+) -> Result<StoredImage, BucketError> {
     let Image {
         media_type,
         width,
@@ -231,13 +255,20 @@ async fn store(deps: &Deps, key: String, image: Image) -> Result<StoredImage, Bu
         bytes,
     } = image;
     let length = bytes.as_ref().len() as u64;
-    let etag = deps
-        .bucket
-        .put(&key, media_type.mime(), Bytes::from_owner(bytes))
-        .await?;
+    let (bytes, mut attempt) = (Bytes::from_owner(bytes), 1);
+    let etag = loop {
+        match bucket.put(&key, media_type.mime(), bytes.clone()).await {
+            Err(problem) if attempt < attempts => {
+                warn!(attempt, "image not stored: {problem}");
+                tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(attempt - 1)).await;
+                attempt += 1;
+            }
+            written => break written?,
+        }
+    };
     Ok(StoredImage {
         uri: ObjectUri {
-            bucket: deps.bucket.name().to_owned(),
+            bucket: bucket.name().to_owned(),
             key,
         },
         etag,
@@ -251,26 +282,19 @@ async fn store(deps: &Deps, key: String, image: Image) -> Result<StoredImage, Bu
 /// Writes a chunk; the same lines give the same bytes.
 ///
 /// # Errors
-/// [`TurnError::Conflict`] if the lease has expired: another reader may have written a chunk of the
-/// same name with fewer lines, which its state counts.
-pub(crate) async fn write_chunk(
-    reading: &Reading<'_, '_>,
+/// [`RecordError`]; the chunk may have been written.
+pub async fn write_chunk(
+    bucket: &Bucket,
+    shard: &Shard,
     chunk: &Chunk,
     lines: &[ChunkLine],
-) -> Result<(), CollectError> {
-    if reading.has_lost_its_lease() {
-        return Err(TurnError::Conflict.into());
-    }
-    let key = object_keys::chunk(reading.turn.job(), reading.turn.shard_id(), chunk);
+) -> Result<(), RecordError> {
+    let key = object_keys::chunk(&shard.job, shard.shard, chunk);
     let mut bytes = Vec::new();
     for line in lines {
         serde_json::to_writer(&mut bytes, line).map_err(DocumentError::at(&key))?;
         bytes.push(b'\n');
     }
-    reading
-        .deps
-        .bucket
-        .put(&key, "application/jsonl", bytes)
-        .await?;
+    bucket.put(&key, "application/jsonl", bytes).await?;
     Ok(())
 }

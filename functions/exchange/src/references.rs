@@ -15,16 +15,17 @@ use darkroom::{
     state::BATCH_DEADLINE,
 };
 use futures_util::{StreamExt, stream};
-use gemini::{FileState, UploadRequest};
+use gemini::{FileState, Gemini, UploadRequest};
 use jiff::Timestamp;
 use runtime::{
     bucket::Bucket,
-    upload_store::{Claim, ReferenceFile},
+    upload_store::{Claim, ReferenceFile, UploadStore},
 };
+use seam::clock::Clock;
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
-use crate::{deps::Deps, error::InputError};
+use crate::error::InputError;
 
 /// How many references are in memory at once.
 const CONCURRENCY: usize = 4;
@@ -39,6 +40,19 @@ const INLINE_BYTES: usize = 16 << 10;
 /// 2026-11). Pictures that exceed it are uploaded.
 const INLINE_TOTAL_BYTES: u64 = 32 << 20;
 
+/// Where reference pictures are, and where they are placed.
+#[derive(Clone, Copy, Debug)]
+pub struct ReferencePlaces<'a> {
+    /// The pictures of a manifest that names only a key.
+    pub bucket: &'a Bucket,
+    /// The records of uploaded pictures.
+    pub uploads: &'a UploadStore,
+    /// The Gemini API.
+    pub gemini: &'a Gemini,
+    /// The time.
+    pub clock: &'a Clock,
+}
+
 /// The result of placing one reference.
 enum Placing {
     Placed(PlacedReference),
@@ -51,8 +65,8 @@ enum Placing {
 /// # Errors
 /// [`InputError`]; [`InputError::Taken`] if another shard is still uploading some of them. All
 /// others are placed by then.
-pub(crate) async fn place(
-    deps: &Deps,
+pub async fn place(
+    places: ReferencePlaces<'_>,
     job: &JobId,
     uses: BTreeMap<ObjectUri, u64>,
 ) -> Result<HashMap<ObjectUri, PlacedReference>, InputError> {
@@ -73,7 +87,7 @@ pub(crate) async fn place(
                     if failed.load(Ordering::Relaxed) {
                         return (object, uses, None);
                     }
-                    let placing = place_one(deps, job, &object, uses, inline_left).await;
+                    let placing = place_one(places, job, &object, uses, inline_left).await;
                     failed.fetch_or(placing.is_err(), Ordering::Relaxed);
                     (object, uses, Some(placing))
                 }
@@ -106,22 +120,18 @@ pub(crate) async fn place(
 /// Places one reference: within the line, by an earlier upload of the same bytes, or by uploading
 /// it.
 async fn place_one(
-    deps: &Deps,
+    places: ReferencePlaces<'_>,
     job: &JobId,
     object: &ObjectUri,
     uses: u64,
     inline_left: &AtomicU64,
 ) -> Result<Placing, InputError> {
-    let Some(content) = bucket_of(deps, object).read(&object.key).await? else {
+    let Some(content) = bucket_of(places, object).read(&object.key).await? else {
         return Err(InputError::Unusable(format!(
             "the reference {object} does not exist any more"
         )));
     };
-    let Some(media_type) = MediaType::of(&content.bytes) else {
-        return Err(InputError::Unusable(format!(
-            "the reference {object} is not a PNG, JPEG or WebP picture"
-        )));
-    };
+    let media_type = media_type_of(object, &content.bytes)?;
 
     // The budget for pictures within lines is shared by all concurrent placings.
     if content.bytes.len() <= INLINE_BYTES {
@@ -137,9 +147,9 @@ async fn place_one(
 
     // A claim keeps two shards from uploading the same bytes at the same time.
     let sha256 = hex(&Sha256::digest(&content.bytes));
-    let claimed = match deps
-        .references
-        .claim(job, &sha256, deps.clock.now(), BATCH_DEADLINE)
+    let claimed = match places
+        .uploads
+        .claim(job, &sha256, places.clock.now(), BATCH_DEADLINE)
         .await?
     {
         Claim::Uploaded(uploaded) => {
@@ -148,17 +158,25 @@ async fn place_one(
         Claim::Taken { until } => return Ok(Placing::Taken(until)),
         Claim::Ours(claimed) => claimed,
     };
-    match upload(deps, object, media_type, content.bytes).await {
+    match upload(
+        places.gemini,
+        places.clock,
+        object,
+        media_type,
+        content.bytes,
+    )
+    .await
+    {
         Ok(file) => {
             let uploaded = UploadedReference {
                 uri: file.uri.clone(),
                 mime_type: file.mime_type.clone(),
             };
-            deps.references.uploaded(claimed, file).await?;
+            places.uploads.uploaded(claimed, file).await?;
             Ok(Placing::Placed(PlacedReference::Uploaded(uploaded)))
         }
         Err(error) => {
-            if let Err(problem) = deps.references.release(claimed).await {
+            if let Err(problem) = places.uploads.release(claimed).await {
                 warn!("the claim to a reference was not released: {problem}");
             }
             Err(error)
@@ -166,8 +184,40 @@ async fn place_one(
     }
 }
 
+/// Places a picture of a request that belongs to no job by the same rule: within the request if it
+/// is small, or by uploading it. Returns also when Google deletes the uploaded file.
+///
+/// # Errors
+/// [`InputError`] if it is not a picture, or can't be uploaded.
+pub async fn place_alone(
+    gemini: &Gemini,
+    clock: &Clock,
+    object: &ObjectUri,
+    content: Bytes,
+) -> Result<(PlacedReference, Option<Timestamp>), InputError> {
+    let media_type = media_type_of(object, &content)?;
+    if content.len() <= INLINE_BYTES {
+        return Ok((PlacedReference::inline(media_type.mime(), &content), None));
+    }
+    let file = upload(gemini, clock, object, media_type, content).await?;
+    let uploaded = UploadedReference {
+        uri: file.uri,
+        mime_type: file.mime_type,
+    };
+    Ok((PlacedReference::Uploaded(uploaded), Some(file.expires_at)))
+}
+
+fn media_type_of(object: &ObjectUri, content: &[u8]) -> Result<MediaType, InputError> {
+    MediaType::of(content).ok_or_else(|| {
+        InputError::Unusable(format!(
+            "the reference {object} is not a PNG, JPEG or WebP picture"
+        ))
+    })
+}
+
 async fn upload(
-    deps: &Deps,
+    gemini: &Gemini,
+    clock: &Clock,
     object: &ObjectUri,
     media_type: MediaType,
     bytes: Bytes,
@@ -178,8 +228,7 @@ async fn upload(
         size_bytes: bytes.len() as u64,
         name: None,
     };
-    let file = deps
-        .gemini
+    let file = gemini
         .upload(request, stream::iter([Ok::<_, std::io::Error>(bytes)]))
         .await?;
     match file.state {
@@ -196,7 +245,7 @@ async fn upload(
         }
     }
     // A file whose expiry is not known is not used again.
-    let expires_at = file.expires_at.unwrap_or_else(|| deps.clock.now());
+    let expires_at = file.expires_at.unwrap_or_else(|| clock.now());
     Ok(ReferenceFile {
         file: file.name,
         uri: file.uri,
@@ -205,10 +254,10 @@ async fn upload(
     })
 }
 
-fn bucket_of(deps: &Deps, object: &ObjectUri) -> Bucket {
-    if object.bucket == deps.bucket.name() {
-        deps.bucket.clone()
+fn bucket_of(places: ReferencePlaces<'_>, object: &ObjectUri) -> Bucket {
+    if object.bucket == places.bucket.name() {
+        places.bucket.clone()
     } else {
-        deps.bucket.other(&object.bucket)
+        places.bucket.other(&object.bucket)
     }
 }
