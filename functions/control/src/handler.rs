@@ -1,7 +1,7 @@
 //! Handles a message of (controls): carries out what a user requested for a job.
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use darkroom::{names::JobId, object_keys, status::JobStatus};
+use darkroom::{messages::JobMessage, names::JobId, object_keys, status::JobStatus};
 use jiff::Timestamp;
 use runtime::{
     deliveries::{Disposition, Message, deliver},
@@ -31,6 +31,11 @@ pub async fn handle(deps: &Deps, event: SqsEvent, _deadline: Timestamp) -> SqsBa
 }
 
 async fn process(deps: &Deps, message: &Message) -> Result<Disposition, ControlError> {
+    // `report` asks for the release of what follows a proof. Any other message is a notification.
+    if let Ok(JobMessage { job, .. }) = serde_json::from_str(&message.body) {
+        follow_proof(deps, &job).await?;
+        return Ok(Disposition::Done);
+    }
     for upload in uploads(&message.body).map_err(ControlError::Event)? {
         match request(&upload.key) {
             Some((job, request)) if upload.bucket == deps.bucket.name() => {
@@ -94,6 +99,28 @@ async fn carry_out(deps: &Deps, job: &JobId, request: Request) -> Result<(), Con
     }
     deps.queues.notify_report(job).await?;
     info!(correlation_id = %job, "carried out: {request:?}");
+    Ok(())
+}
+
+/// Releases the shards that follow the proof, if all its images have succeeded.
+async fn follow_proof(deps: &Deps, job: &JobId) -> Result<(), ControlError> {
+    let plan = status(deps, job).await?.and_then(|status| status.plan);
+    let shards = plan.map_or(0, |plan| plan.shards);
+    let shards = deps.states.read_all(job, shards).await?;
+    let has_failed = shards
+        .iter()
+        .filter(|rounds| rounds.is_proof())
+        .any(|rounds| !rounds.all_succeeded());
+    if has_failed || deps.states.cancel_requested(job).await? {
+        return Ok(());
+    }
+    for last in shards.iter().filter_map(|Rounds(rounds)| rounds.last()) {
+        if last.shard.follows_proof {
+            approve(deps, last).await?;
+        }
+    }
+    deps.queues.notify_report(job).await?;
+    info!(correlation_id = %job, "the proof has succeeded: the other images are released");
     Ok(())
 }
 

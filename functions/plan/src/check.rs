@@ -9,12 +9,13 @@ use darkroom::{
     batch_bounds::BatchBounds,
     job::ShardLimits,
     manifest::{
-        self, Context, Copies, Diagnostic, Header, Limits, Reading, Severity, Sidecar, SourceSet,
+        self, Context, Copies, Diagnostic, Header, Lanes, Limits, Reading, Severity, Sidecar,
+        SourceSet,
     },
     models::Catalog,
     plan::{
         CustomNames, CustomNamesCollector, Forecast, PlanSummary, PlannedShard, RequestSize,
-        Sharder,
+        ShardGroup, Sharder,
     },
 };
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
@@ -41,7 +42,7 @@ pub(crate) enum Checked {
     /// The manifest can be planned.
     Good(Box<Good>),
     /// The manifest has errors.
-    Bad(Reading),
+    Bad(Box<Reading>),
 }
 
 /// A manifest without errors.
@@ -84,6 +85,7 @@ pub(crate) struct ReadContext {
     copies: Option<Copies>,
     bounds: BatchBounds,
     limits: Limits,
+    lanes: Option<Lanes>,
 }
 
 impl ReadContext {
@@ -105,6 +107,15 @@ impl ReadContext {
                 .then_some(copies),
             bounds: terms.bounds.clone(),
             limits: deps.limits,
+            lanes: None,
+        }
+    }
+
+    /// This context, with the lanes that a first reading has found.
+    pub(crate) fn with_lanes(self, lanes: Lanes) -> Self {
+        Self {
+            lanes: Some(lanes),
+            ..self
         }
     }
 
@@ -121,6 +132,7 @@ impl ReadContext {
             copies: self.copies.as_ref(),
             bounds: &self.bounds,
             limits: self.limits,
+            lanes: self.lanes.as_ref(),
         }
     }
 }
@@ -141,10 +153,10 @@ pub(crate) async fn check(
 ) -> Result<Checked, PlanError> {
     let time = TimeLimit::before(deadline, TO_REJECT, &deps.clock);
     if dropped.is_too_large {
-        return Ok(Checked::Bad(with_problems(
+        return Ok(Checked::Bad(Box::new(with_problems(
             Reading::default(),
             [too_large(deps.limits.manifest_bytes)],
-        )));
+        ))));
     }
 
     // The counter is shared, because it must survive a reading that fails.
@@ -153,10 +165,10 @@ pub(crate) async fn check(
         Err(PlanError::TimeUp)
             if !terms.are_locked && images.load(Ordering::Relaxed) >= LARGE_MANIFEST_IMAGES =>
         {
-            return Ok(Checked::Bad(with_problems(
+            return Ok(Checked::Bad(Box::new(with_problems(
                 Reading::default(),
                 [references::too_slow("reading it")],
-            )));
+            ))));
         }
         read => read?,
     };
@@ -173,7 +185,7 @@ pub(crate) async fn check(
         (good.reading, good.copies) = (with_problems(good.reading, problems), copies);
     }
     Ok(if good.reading.errors > 0 {
-        Checked::Bad(good.reading)
+        Checked::Bad(Box::new(good.reading))
     } else {
         Checked::Good(Box::new(good))
     })
@@ -194,16 +206,33 @@ async fn read(
     tokio::task::spawn_blocking(move || {
         let source = time.bound(sources.manifest()?);
         let (mut used, mut custom_names) = (Used::default(), CustomNamesCollector::default());
-        let mut sharder = Sharder::new(shard, context.bounds.clone());
+        let mut sharder = Sharder::new(shard.clone(), context.bounds.clone());
         let reading = manifest::read(source, &header, &context.context(), |image| {
             used.note(&image);
             custom_names.note(&image);
-            sharder.place(&image.model, RequestSize::of(&image, &context.catalog));
+            sharder.place(
+                &ShardGroup::of(&image),
+                RequestSize::of(&image, &context.catalog),
+            );
             images.fetch_add(1, Ordering::Relaxed);
             // The source alone does not bound the time: a matrix makes many images of few bytes.
             time.check()
         })?;
         let custom_names = custom_names.finish(&reading.columns, reading.images);
+
+        // Images whose lanes follow from the number of all images were assigned provisionally.
+        if !reading.lanes.are_final() && reading.errors == 0 {
+            let source = time.bound(sources.manifest()?);
+            let context = context.with_lanes(reading.lanes.clone());
+            sharder = Sharder::new(shard, context.bounds.clone());
+            manifest::read(source, &header, &context.context(), |image| {
+                sharder.place(
+                    &ShardGroup::of(&image),
+                    RequestSize::of(&image, &context.catalog),
+                );
+                time.check()
+            })?;
+        }
         Ok((
             Good {
                 header,

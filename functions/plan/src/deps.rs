@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use darkroom::{
-    chain::{MANIFESTS, SHARDS},
+    chain::{GENERATIONS, MANIFESTS, SHARDS},
     job::JobSettings,
     ledger::ProjectLimits,
     manifest::Limits,
@@ -31,6 +31,8 @@ pub struct Deps {
     pub manifests: Queue,
     /// The queue that planned shards are sent to.
     pub shards: Queue,
+    /// The queue that shards of a synchronous lane are sent to.
+    pub generations: Queue,
     /// The time.
     pub clock: Clock,
     /// Models and prices: at first the built-in catalog, and once the job is known, the catalog that
@@ -61,6 +63,7 @@ impl Deps {
             states: wiring.shard_store(),
             manifests: wiring.queue(MANIFESTS)?,
             shards: wiring.queue(SHARDS)?,
+            generations: wiring.queue(GENERATIONS)?,
             clock: wiring.clock.clone(),
             catalog: Arc::clone(&wiring.catalog),
             project: wiring.settings.project.clone(),

@@ -8,7 +8,7 @@ use darkroom::{
     names::{JobId, ShardId},
     object_keys::{self, Marker},
     plan::{ContentClaim, CustomNames, PlanLock, PlanSummary},
-    state::Phase,
+    state::{Generating, Phase, Shard},
     status::{JobPhase, JobStatus},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -18,6 +18,7 @@ use runtime::{
     deliveries::{Disposition, Message, deliver},
     document::DocumentError,
     notifications::{UploadedObject, uploads},
+    queue::Queue,
     rejection::write_first_status,
 };
 use tracing::{info, warn};
@@ -273,19 +274,32 @@ async fn lock_plan(
     ))
 }
 
-/// Sends a message for each shard that `submit` has not begun.
+/// Sends a message for each shard that `submit` or `generate` has not begun.
 async fn send_shards(deps: &Deps, job: &JobId, shards: u32) -> Result<(), PlanError> {
     stream::iter((0..shards).map(ShardId::first))
         .map(|shard| async move {
             let stored = deps.states.read(job, shard).await?;
-            if stored.is_some_and(|stored| matches!(stored.shard.phase, Phase::Planned { .. })) {
-                deps.shards.send(&ShardMessage::new(job, shard)).await?;
+            if let Some(stored) = stored
+                && let Some(queue) = queue_of(deps, &stored.shard)
+            {
+                queue.send(&ShardMessage::new(job, shard)).await?;
             }
             Ok::<_, PlanError>(())
         })
         .buffered(CONCURRENCY)
         .try_collect()
         .await
+}
+
+/// Returns the queue of a shard that its function has not begun.
+fn queue_of<'a>(deps: &'a Deps, shard: &Shard) -> Option<&'a Queue> {
+    match shard.phase.before_held() {
+        Phase::Planned { .. } => Some(&deps.shards),
+        Phase::Generating(generating) if *generating == Generating::default() => {
+            Some(&deps.generations)
+        }
+        _ => None,
+    }
 }
 
 async fn read_json<T: serde::de::DeserializeOwned>(

@@ -8,24 +8,28 @@ use std::{
 
 use darkroom::{
     batch_bounds::BatchBounds,
+    cost,
+    digest::hex,
     image_paths::ImagePaths,
+    lane::Lane,
     manifest::{self, PlannedImage, SourceSet},
     models::Catalog,
     money::Usd,
     names::{JobId, ShardId},
     object_keys,
-    plan::{PlanLine, PlanSummary, PlannedShard, RequestSize, Sharder},
+    plan::{PlanLine, PlanSummary, PlannedShard, RequestSize, ShardGroup, Sharder},
     requests,
-    state::{Budget, Shard},
+    state::{Budget, HELD_DEADLINE, Rescue, Shard},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use runtime::{
     bucket::{Bucket, ObjectWriter},
     document::DocumentError,
     rejection::write_problems,
     shard_store::Cas,
 };
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -59,17 +63,17 @@ pub(crate) async fn write(
     );
     write_problems(&deps.bucket, job, &good.reading.problems).await?;
     let summary = good.summary(deps, terms);
-    let budget = good.header.job().budget_usd;
+    let wishes = Wishes::of(&good, terms);
 
     // The plan and the request files grow together, so that no image is held longer than a line.
     let mut images = read_again(deps, dropped, terms, good);
-    let mut writer = Writer::new(deps, job, &terms.bounds);
+    let mut writer = Writer::new(deps, job, &terms.bounds, wishes);
     while let Some(image) = images.receiver.recv().await {
         time.check().map_err(|_| PlanError::TimeUp)?;
         writer.add(image).await?;
     }
     images.reading.await??;
-    let shards = writer.finish(budget, deps.clock.now()).await?;
+    let shards = writer.finish(deps.clock.now()).await?;
 
     // The states come last: a shard with a state must have its requests.
     stream::iter(shards)
@@ -85,6 +89,39 @@ pub(crate) async fn write(
     Ok(summary)
 }
 
+/// What a manifest asks for that concerns its shards.
+#[derive(Clone, Debug)]
+struct Wishes {
+    budget: Option<Usd>,
+    /// Whether the images outside the proof wait for approval, or only for the success of the proof.
+    /// None if there is no proof.
+    hold: Option<bool>,
+    /// When the images must have arrived, how much time there is in total, and the lane of images
+    /// whose batch would come too late.
+    rescue: Option<(Timestamp, SignedDuration, Lane)>,
+    /// Where images of the flex lane go if Gemini has no capacity.
+    fallback: Lane,
+}
+
+impl Wishes {
+    fn of(good: &Good, terms: &Terms) -> Self {
+        let job = good.header.job();
+        let proof = job
+            .proof
+            .as_ref()
+            .filter(|_| good.reading.lanes.proof().is_some());
+        Self {
+            budget: job.budget_usd,
+            hold: proof.map(|proof| proof.hold),
+            rescue: job
+                .within
+                .zip(job.rescue_lane())
+                .map(|(within, lane)| (terms.planned_at + within, within, lane)),
+            fallback: job.fallback(),
+        }
+    }
+}
+
 /// The images of a manifest, in order, and the thread that reads them.
 struct Images {
     receiver: mpsc::Receiver<PlannedImage>,
@@ -92,8 +129,13 @@ struct Images {
 }
 
 fn read_again(deps: &Deps, dropped: &Dropped, terms: &Terms, good: Good) -> Images {
-    let Good { header, copies, .. } = good;
-    let context = ReadContext::new(deps, dropped, terms, copies);
+    let Good {
+        header,
+        copies,
+        reading,
+        ..
+    } = good;
+    let context = ReadContext::new(deps, dropped, terms, copies).with_lanes(reading.lanes);
     let sources = dropped.sources.clone();
     let (sender, receiver) = mpsc::channel(CHANNEL_CAPACITY);
     let reading = tokio::task::spawn_blocking(move || {
@@ -117,14 +159,25 @@ struct Writer<'a> {
     paths: ImagePaths,
     sharder: Sharder,
     plan: ObjectWriter,
-    requests: HashMap<ShardId, ObjectWriter>,
+    requests: BTreeMap<ShardId, ObjectWriter>,
     /// The range of bytes of the plan that holds the lines of each shard: start and exclusive end.
     plan_bytes: BTreeMap<ShardId, (u64, u64)>,
+    wishes: Wishes,
+    /// The digests of request files, if they are frozen for a proof.
+    digests: HashMap<ShardId, Sha256>,
+    /// The most that the images of each shard can cost if its batch comes too late.
+    rescue_usd: HashMap<ShardId, Usd>,
+    /// The images that wait for the proof, and their estimated cost.
+    held: (u64, Usd),
 }
 
 impl<'a> Writer<'a> {
-    fn new(deps: &'a Deps, job: &'a JobId, bounds: &BatchBounds) -> Self {
+    fn new(deps: &'a Deps, job: &'a JobId, bounds: &BatchBounds, wishes: Wishes) -> Self {
         Self {
+            wishes,
+            digests: HashMap::new(),
+            rescue_usd: HashMap::new(),
+            held: (0, Usd::ZERO),
             bucket: &deps.bucket,
             catalog: &deps.catalog,
             job,
@@ -133,7 +186,7 @@ impl<'a> Writer<'a> {
             plan: deps
                 .bucket
                 .writer(&object_keys::plan(job), "application/jsonl"),
-            requests: HashMap::new(),
+            requests: BTreeMap::new(),
             plan_bytes: BTreeMap::new(),
         }
     }
@@ -145,9 +198,10 @@ impl<'a> Writer<'a> {
 
         // A shard that is full is finished before the next one begins.
         let request = requests::line(&image.key, &image.request);
-        let placement = self
-            .sharder
-            .place(&image.model, RequestSize::of(&image, self.catalog));
+        let placement = self.sharder.place(
+            &ShardGroup::of(&image),
+            RequestSize::of(&image, self.catalog),
+        );
         if let Some(full) = placement
             .closed
             .and_then(|shard| self.requests.remove(&shard))
@@ -163,6 +217,7 @@ impl<'a> Writer<'a> {
             )
         });
         requests.write(&request).await?;
+        self.note(shard, &image, &request);
 
         let start = self.plan.len();
         let line = self.plan_line(image, shard);
@@ -174,6 +229,22 @@ impl<'a> Writer<'a> {
         self.plan.write(&line).await?;
         self.plan_bytes.entry(shard).or_insert((start, start)).1 = self.plan.len();
         Ok(())
+    }
+
+    /// Counts what the state of the image's shard will say about all its images.
+    fn note(&mut self, shard: ShardId, image: &PlannedImage, request: &[u8]) {
+        if self.wishes.hold.is_some() && !image.proof {
+            self.digests.entry(shard).or_default().update(request);
+            self.held.0 += 1;
+            self.held.1 += image.estimate.usd();
+        }
+        if let Some((.., lane)) = self.wishes.rescue
+            && image.lane == Lane::Batch
+            && let Some(model) = self.catalog.priced(&image.model)
+        {
+            *self.rescue_usd.entry(shard).or_default() +=
+                cost::ceiling(model, lane, image.thinking, image.estimate);
+        }
     }
 
     fn plan_line(&mut self, image: PlannedImage, shard: ShardId) -> PlanLine {
@@ -193,28 +264,88 @@ impl<'a> Writer<'a> {
             path,
             prompt: image.prompt,
             refs: image.refs,
+            lane: image.lane,
+            proof: image.proof,
             estimate: image.estimate,
             retry: image.retry,
         }
     }
 
-    async fn finish(self, budget: Option<Usd>, now: Timestamp) -> Result<Vec<Shard>, PlanError> {
+    async fn finish(mut self, now: Timestamp) -> Result<Vec<Shard>, PlanError> {
         for (_, requests) in self.requests {
             requests.finish().await?;
         }
         self.plan.finish().await?;
         let planned = self.sharder.planned();
         let first_round_usd = planned.iter().map(|planned| planned.demand.usd).sum();
-        let budget = budget.map(|usd| Budget {
+        let budget = self.wishes.budget.map(|usd| Budget {
             usd,
             first_round_usd,
         });
+
+        let reason = self
+            .wishes
+            .hold
+            .map(|hold| held_reason(self.job, hold, self.held, now));
         let shards = self.plan_bytes.into_iter().zip(planned).map(
-            |((id, plan_bytes), PlannedShard { model, demand })| Shard {
-                budget,
-                ..Shard::planned(self.job, id, &model, demand, plan_bytes, now)
+            |((id, plan_bytes), PlannedShard { group, demand })| {
+                let ShardGroup {
+                    model,
+                    lane,
+                    is_proof,
+                } = group;
+                let rescue = self.wishes.rescue.zip(self.rescue_usd.remove(&id)).map(
+                    |((end, within, lane), usd)| Rescue {
+                        at: end - time_to_rescue(demand.requests, within),
+                        lane,
+                        usd,
+                    },
+                );
+                let shard = Shard {
+                    budget,
+                    is_proof,
+                    rescue,
+                    fallback: (lane == Lane::Flex).then_some(self.wishes.fallback),
+                    ..Shard::planned(self.job, id, &model, demand, plan_bytes, now).in_lane(lane)
+                };
+                match (&reason, self.digests.remove(&id)) {
+                    (Some(reason), Some(digest)) => Shard {
+                        frozen: Some(hex(&digest.finalize())),
+                        follows_proof: self.wishes.hold == Some(false),
+                        ..shard.held(reason, now)
+                    },
+                    _ => shard,
+                }
             },
         );
         Ok(shards.collect())
+    }
+}
+
+/// How long before the end of a job a late batch is given up: the time in which its images are
+/// requested one by one, at two seconds each because several are in flight, and ten minutes for the
+/// batch to end and to be read. At least half of the job's time is left to the batch.
+fn time_to_rescue(requests: u32, within: SignedDuration) -> SignedDuration {
+    let needed = SignedDuration::from_mins(10) + SignedDuration::from_secs(2 * i64::from(requests));
+    needed.min(within / 2)
+}
+
+/// Why images outside the proof wait, how to release them, until when, and what they will cost.
+fn held_reason(job: &JobId, hold: bool, (images, usd): (u64, Usd), now: Timestamp) -> String {
+    let until = (now + HELD_DEADLINE).strftime("%Y-%m-%d %H:%M UTC");
+    let how = format!(
+        "to approve, upload an empty object as control/{job}/approve; to end the job with the \
+         proof only, as control/{job}/cancel"
+    );
+    if hold {
+        format!(
+            "held until the proof is approved: {images} images, about {usd}. Look at the proof in \
+             jobs/{job}/images/. {how}. Without an answer until {until} they are not made"
+        )
+    } else {
+        format!(
+            "held until all images of the proof have succeeded: {images} images, about {usd}. If \
+             one fails, {how}. Without an answer until {until} they are not made"
+        )
     }
 }

@@ -85,6 +85,7 @@ pub(crate) async fn close(
         phase,
         blocker: None,
         finished: summary.counts.succeeded,
+        lanes: tally.lanes(),
         cost_usd: Some(summary.cost.actual_usd),
         unmatched: summary.unmatched.clone(),
         shards: shards().map(ShardStatus::from).collect(),
@@ -173,7 +174,9 @@ fn metrics_of(summary: &Summary) -> [(Metric, f64); 6] {
 
 fn summary_of(shard: &Shard) -> ShardSummary {
     let (state, run_s) = match &shard.phase {
-        Phase::Done { ended, .. }
+        Phase::Done {
+            ended: Some(ended), ..
+        }
         | Phase::Ready { ended }
         | Phase::Collecting(Collecting { ended, .. }) => (
             ended.state.clone(),
@@ -185,12 +188,15 @@ fn summary_of(shard: &Shard) -> ShardSummary {
         | Phase::Creating { .. }
         | Phase::Recovering(_)
         | Phase::Submitted(_)
+        | Phase::Generating(_)
+        | Phase::Done { ended: None, .. }
         | Phase::Held { .. }
         | Phase::Cancelled => (shard.phase.name().to_uppercase(), None),
     };
     let batch_name = shard.phase.batch().cloned();
     ShardSummary {
         shard: shard.shard,
+        lane: shard.lane,
         batch_name,
         requests: shard.demand.requests,
         state,

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use darkroom::{chain::REPORTS, models::Catalog};
+use darkroom::{
+    chain::{CONTROLS, REPORTS},
+    models::Catalog,
+};
 use runtime::{
     bucket::Bucket,
     catalog_store::CatalogStore,
@@ -22,6 +25,8 @@ pub struct Deps {
     pub states: ShardStore,
     /// The queue that triggers `report`.
     pub reports: Queue,
+    /// The queue that triggers `control`, which releases shards once the proof has succeeded.
+    pub controls: Queue,
     /// The time.
     pub clock: Clock,
     /// Models and prices: the built-in catalog, and when a job is closed, the catalog that it was
@@ -43,6 +48,7 @@ impl Deps {
             bucket: wiring.bucket.clone(),
             states: wiring.shard_store(),
             reports: wiring.queue(REPORTS)?,
+            controls: wiring.queue(CONTROLS)?,
             clock: wiring.clock.clone(),
             catalog: Arc::clone(&wiring.catalog),
             catalogs: wiring.catalog_store(),

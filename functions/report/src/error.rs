@@ -5,7 +5,7 @@ use std::io;
 use darkroom::{names::JobId, status::Blocker};
 use runtime::{
     bucket::BucketError, catalog_store::CatalogFault, document::DocumentError, lines::LineError,
-    shard_store::StateError,
+    queue::QueueError, shard_store::StateError,
 };
 
 /// Why a job could not be updated or closed now.
@@ -29,6 +29,9 @@ pub enum ReportError {
     /// A state can't be read.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The message to `control` can't be sent.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
     /// An object can't be read or written.
     #[error(transparent)]
     Bucket(#[from] BucketError),

@@ -7,6 +7,7 @@
 //! read again.
 
 use darkroom::{
+    messages::JobMessage,
     names::{JobId, ShardId},
     object_keys::{self, Marker},
     state::{Phase, Shard},
@@ -166,6 +167,10 @@ async fn merge_and_close(
         merge_changed(deps, job, shards, changes, next).await?;
     }
     next.follow_shards();
+    if next.may_follow_proof() {
+        // `control` reads the states, which show whether all images of the proof have succeeded.
+        deps.controls.send(&JobMessage::new(job)).await?;
+    }
     if !next.all_shards_ended() || next.blocker.is_some() {
         return Ok(Updated::Open);
     }

@@ -3,8 +3,8 @@
 //! (<https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>,
 //! read 2026-11).
 //!
-//! Each line is written as soon as its event has happened, so that no metric
-//! waits to be flushed when a function ends. Metrics have one dimension, `service`, which is the deployment's name.
+//! Each line is written as soon as its event has happened, so that no metric waits to be flushed when
+//! a function ends. Metrics have one dimension, `service`, which is the deployment's name.
 
 use std::{fmt, sync::Arc};
 
@@ -46,7 +46,7 @@ pub enum Metric {
     AmbiguousCreates,
     /// Create calls with unknown outcome whose batch was found later.
     Adoptions,
-    /// Additional batches of a shard that were found and cancelled.
+    /// Additional batches of a shard that were found and canceled.
     ExtraBatches,
     /// Batches with this deployment's name that belong to no known shard.
     OrphanBatches,
@@ -60,7 +60,7 @@ pub enum Metric {
     BlockedJobs,
     /// Dollars spent or reserved today.
     ReservedUsd,
-    /// Shards that were cancelled before they had a batch.
+    /// Shards that were canceled before they had a batch.
     ShardsCancelled,
     /// Requests that Gemini refused because the project's prepaid credit is exhausted.
     PrepaymentDepleted,

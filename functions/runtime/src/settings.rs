@@ -8,11 +8,12 @@ use darkroom::{
     models::{Catalog, Tier},
     money::Usd,
     settings::{
-        Bounds, CollectLimits, DailyCap, MaxLiveBatches, POLL_LONGEST_SECONDS,
-        POLL_SHORTEST_SECONDS, PollBackoff, QuietPeriod, SHARD_INPUT_BYTES, SHARD_REQUESTS,
-        SHARD_RESPONSE_BYTES, SHARD_TOKENS,
+        Bounds, CollectLimits, DailyCap, FLEX_PATIENCE_MINUTES, GENERATE_IN_FLIGHT, GenerateLimits,
+        MaxLiveBatches, POLL_LONGEST_SECONDS, POLL_SHORTEST_SECONDS, PollBackoff, QuietPeriod,
+        SHARD_INPUT_BYTES, SHARD_REQUESTS, SHARD_RESPONSE_BYTES, SHARD_TOKENS,
     },
 };
+use jiff::SignedDuration;
 use seam::environment::{VariableError, Variables};
 
 /// The settings of a deployment. On Lambda they are read from the environment; on one machine the
@@ -31,6 +32,8 @@ pub struct StackSettings {
     pub quiet_period: QuietPeriod,
     /// How long to wait between two status requests for a batch.
     pub poll_backoff: PollBackoff,
+    /// How fast images of the synchronous lanes are requested.
+    pub generate_limits: GenerateLimits,
     /// How fast images are collected, and how often progress is recorded. No variable changes them.
     pub collect_limits: CollectLimits,
 }
@@ -49,6 +52,7 @@ impl StackSettings {
             tier: tier(variables)?,
             quiet_period: quiet_period(variables)?,
             poll_backoff: poll_backoff(variables)?,
+            generate_limits: generate_limits(variables)?,
             collect_limits: CollectLimits::default(),
         })
     }
@@ -111,6 +115,19 @@ fn poll_backoff(variables: &Variables) -> Result<PollBackoff, VariableError> {
     PollBackoff::from_seconds(shortest, longest).map_err(|_| VariableError::Malformed {
         name: "POLL_SHORTEST_SECONDS",
         problem: "it is larger than POLL_LONGEST_SECONDS".to_owned(),
+    })
+}
+
+fn generate_limits(variables: &Variables) -> Result<GenerateLimits, VariableError> {
+    let defaults = GenerateLimits::default();
+    let patience = bounded(variables, "FLEX_PATIENCE_MINUTES", FLEX_PATIENCE_MINUTES)?;
+    Ok(GenerateLimits {
+        in_flight: bounded(variables, "GENERATE_IN_FLIGHT", GENERATE_IN_FLIGHT)?
+            .unwrap_or(defaults.in_flight),
+        flex_patience: patience.map_or(defaults.flex_patience, |minutes| {
+            SignedDuration::from_mins(minutes.into())
+        }),
+        ..defaults
     })
 }
 

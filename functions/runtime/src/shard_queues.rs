@@ -8,7 +8,7 @@ use darkroom::{
 
 use crate::queue::{Queue, QueueError};
 
-/// (shards), (polls), (results) and (reports).
+/// (shards), (polls), (results), (generations) and (reports).
 #[derive(Clone, Debug)]
 pub struct ShardQueues {
     /// The queue that triggers `submit`.
@@ -17,6 +17,8 @@ pub struct ShardQueues {
     pub polls: Queue,
     /// The queue that triggers `collect`.
     pub results: Queue,
+    /// The queue that triggers `generate`.
+    pub generations: Queue,
     /// The queue that triggers `report`.
     pub reports: Queue,
 }
@@ -33,6 +35,7 @@ impl ShardQueues {
             Owner::Submit => self.shards.send(&message).await,
             Owner::Poll => self.polls.send(&message).await,
             Owner::Collect => self.results.send(&message).await,
+            Owner::Generate => self.generations.send(&message).await,
             Owner::None => Ok(()),
         }
     }

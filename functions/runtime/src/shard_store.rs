@@ -84,6 +84,22 @@ impl Rounds {
         self.0.last().is_some_and(|last| last.shard.is_terminal())
     }
 
+    /// Whether its images are the job's proof.
+    pub fn is_proof(&self) -> bool {
+        self.shards().any(|shard| shard.is_proof)
+    }
+
+    /// Whether the shard is finished, and each of its images has succeeded in one of its rounds.
+    pub fn all_succeeded(&self) -> bool {
+        let succeeded = |shard: &Shard| match shard.phase {
+            Phase::Done { succeeded, .. } => succeeded.unwrap_or_default(),
+            _ => 0,
+        };
+        let images: u32 = self.shards().map(succeeded).sum();
+        let first = self.shards().next();
+        self.are_over() && first.is_some_and(|first| images >= first.demand.requests)
+    }
+
     /// The states without their versions.
     pub fn shards(&self) -> impl DoubleEndedIterator<Item = &Shard> {
         self.0.iter().map(|stored| &stored.shard)
@@ -253,7 +269,7 @@ impl ShardStore {
             return;
         };
         if before.is_none_or(|before| before.name() != shard.phase.name())
-            && let Some(metric) = metric(&shard.phase)
+            && let Some(metric) = metric(shard)
         {
             self.metrics.count(metric);
         }
@@ -273,17 +289,22 @@ impl ShardStore {
     }
 }
 
-/// The metric of a shard that enters this phase. Phases that last only seconds have none.
-fn metric(phase: &Phase) -> Option<Metric> {
-    match phase {
+/// The metric of a shard that has entered its phase. Phases that last only seconds have none, and
+/// neither has the wait for the approval of a proof, which is no problem to alarm an operator about.
+fn metric(shard: &Shard) -> Option<Metric> {
+    match &shard.phase {
         Phase::Planned { .. } => Some(Metric::ShardsPlanned),
         Phase::Submitted(_) => Some(Metric::ShardsSubmitted),
         Phase::Ready { .. } => Some(Metric::ShardsReady),
         Phase::Done { .. } => Some(Metric::ShardsDone),
+        Phase::Held { before, .. } if shard.frozen.is_some() && !before.has_begun() => None,
         Phase::Held { .. } => Some(Metric::ShardsHeld),
         Phase::Failed(_) => Some(Metric::ShardsFailed),
         Phase::Cancelled => Some(Metric::ShardsCancelled),
         Phase::Recovering(_) => Some(Metric::AmbiguousCreates),
-        Phase::Uploading { .. } | Phase::Creating { .. } | Phase::Collecting(_) => None,
+        Phase::Uploading { .. }
+        | Phase::Creating { .. }
+        | Phase::Collecting(_)
+        | Phase::Generating(_) => None,
     }
 }

@@ -10,7 +10,7 @@ use darkroom::{
     ledger::{Admission, Ledger, ProjectLimits},
     messages::{JobMessage, ShardMessage},
     names::{JobId, ShardId},
-    state::{Arrival, LONGEST_WAIT, Outcome, Pause, Phase, Shard},
+    state::{Arrival, LONGEST_WAIT, Outcome, Owner, Pause, Phase, Shard},
 };
 use jiff::{SignedDuration, Timestamp};
 use seam::clock::Clock;
@@ -33,8 +33,8 @@ pub struct Effects<'a> {
     pub states: &'a ShardStore,
     /// The ledger of the project's limits.
     pub ledger: &'a LedgerStore,
-    /// The queue of the next function.
-    pub onward: &'a Queue,
+    /// The queues that shards are sent to, by the function that owns a shard then.
+    pub onward: &'a [(Owner, &'a Queue)],
     /// The queue of `report`.
     pub reports: &'a Queue,
     /// The time.
@@ -56,6 +56,10 @@ pub enum TurnError {
     /// A message can't be sent.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// This function has no queue to that of the shard's next owner, which is an error of the
+    /// program.
+    #[error("there is no queue to the function that continues: {0:?}")]
+    NoQueue(Owner),
     /// Another invocation has changed the shard since it was loaded. It ends in
     /// [`Outcome::Yield`].
     #[error("another invocation has changed the shard")]
@@ -203,7 +207,7 @@ impl<'a> Turn<'a> {
             Outcome::Yield => Err(TurnError::Conflict),
             // The message has done its work, and is acknowledged.
             Outcome::Notify => self.conclude(None, None).await,
-            Outcome::Forward { next, shard } => self.conclude(next, Some(shard)).await,
+            Outcome::Forward { next, shard, to } => self.conclude(next, Some((shard, to))).await,
             Outcome::End(next) => self.conclude(Some(next), None).await,
             // The message drives the shard, and returns.
             Outcome::KeepWaiting { wait, notify } => self.keep_waiting(wait, notify).await,
@@ -248,15 +252,15 @@ impl<'a> Turn<'a> {
     async fn conclude(
         &mut self,
         next: Option<Box<Shard>>,
-        forward: Option<ShardId>,
+        forward: Option<(ShardId, Owner)>,
     ) -> Result<Disposition, TurnError> {
         if let Some(next) = next {
             self.write(*next).await?;
         }
         self.account().await?;
-        if let Some(shard) = forward {
+        if let Some((shard, to)) = forward {
             let message = ShardMessage::new(self.job(), shard);
-            self.effects.onward.send(&message).await?;
+            self.queue_of(to)?.send(&message).await?;
         }
         self.notify().await?;
         Ok(Disposition::Done)
@@ -292,6 +296,13 @@ impl<'a> Turn<'a> {
             }
         }
         Ok(Disposition::Later(wait))
+    }
+
+    fn queue_of(&self, owner: Owner) -> Result<&'a Queue, TurnError> {
+        let found = self.effects.onward.iter().find(|(of, _)| *of == owner);
+        found
+            .map(|(_, queue)| *queue)
+            .ok_or(TurnError::NoQueue(owner))
     }
 
     /// Replaces the stored state, if no other invocation has replaced it since it was read.

@@ -162,6 +162,7 @@ impl Wiring {
             shards: self.queue(chain::SHARDS)?,
             polls: self.queue(chain::POLLS)?,
             results: self.queue(chain::RESULTS)?,
+            generations: self.queue(chain::GENERATIONS)?,
             reports: self.queue(chain::REPORTS)?,
         })
     }
@@ -257,6 +258,7 @@ mod tests {
             (chain::SHARDS, "SHARDS_QUEUE_URL"),
             (chain::POLLS, "POLLS_QUEUE_URL"),
             (chain::RESULTS, "RESULTS_QUEUE_URL"),
+            (chain::GENERATIONS, "GENERATIONS_QUEUE_URL"),
             (chain::REPORTS, "REPORTS_QUEUE_URL"),
             (chain::CONTROLS, "CONTROLS_QUEUE_URL"),
         ] {

@@ -113,7 +113,7 @@ fn relation(shard: Option<&Shard>, name: &DisplayName, batch: &Batch) -> Relatio
             ..
         })
         | Phase::Done {
-            ended: EndedBatch { attempt: made, .. },
+            ended: Some(EndedBatch { attempt: made, .. }),
             ..
         } if name.attempt > *made => Relation::Orphan,
         Phase::Planned { .. }
@@ -121,6 +121,7 @@ fn relation(shard: Option<&Shard>, name: &DisplayName, batch: &Batch) -> Relatio
         | Phase::Submitted(_)
         | Phase::Ready { .. }
         | Phase::Collecting(_)
+        | Phase::Generating(_)
         | Phase::Done { .. }
         | Phase::Held { .. }
         | Phase::Failed(_)

@@ -55,7 +55,12 @@ fn is_spent(shard: &Shard, attempt: u32) -> bool {
         | Phase::Submitted(Submitted {
             attempt: current, ..
         }) => attempt < *current,
-        Phase::Ready { .. } | Phase::Collecting(_) | Phase::Done { .. } | Phase::Cancelled => true,
+        // A shard that was rescued before it had a batch creates none.
+        Phase::Ready { .. }
+        | Phase::Collecting(_)
+        | Phase::Generating(_)
+        | Phase::Done { .. }
+        | Phase::Cancelled => true,
         Phase::Held { .. } | Phase::Failed(_) => false,
     }
 }
