@@ -1,4 +1,5 @@
-//! Stand-ins for S3 and SQS, the connector that mounts them in process, and the loopback listener.
+//! Stand-ins for S3 and SQS, the HTTP connector through which the AWS SDK reaches them in the same
+//! process, and the loopback listener.
 
 pub mod bucket;
 pub mod credentials;

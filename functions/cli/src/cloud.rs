@@ -1,5 +1,5 @@
-//! The cloud on one machine: stand-ins for S3 and SQS in a folder, and the functions' clients to
-//! them.
+//! The cloud on one machine: stand-ins for S3 and SQS that keep their data in a folder, and the
+//! clients with which the functions call them.
 
 use std::{
     fs::{self, File},
@@ -21,7 +21,7 @@ use darkroom::{
     ledger::ProjectLimits,
     models::{Catalog, Tier},
     object_keys,
-    settings::{CollectLimits, MaxLiveBatches, PollBackoff, QuietPeriod},
+    settings::{CollectLimits, GenerateLimits, MaxLiveBatches, PollBackoff, QuietPeriod},
 };
 use disk::Disk;
 use gemini::Gemini;
@@ -78,6 +78,8 @@ pub struct Deps {
     pub poll: poll::deps::Deps,
     /// The dependencies of `collect`.
     pub collect: collect::deps::Deps,
+    /// The dependencies of `generate`.
+    pub generate: generate::deps::Deps,
     /// The dependencies of `report`.
     pub report: report::deps::Deps,
     /// The dependencies of `control`.
@@ -93,6 +95,8 @@ pub struct CloudConfig {
     pub settings: JobSettings,
     /// How fast images are collected, and how often progress is recorded.
     pub pace: CollectLimits,
+    /// How fast images of the synchronous lanes are requested.
+    pub generate_limits: GenerateLimits,
     /// How long to wait between two status requests for a batch.
     pub waits: PollBackoff,
     /// The limits of the Gemini project.
@@ -122,6 +126,7 @@ impl Default for CloudConfig {
         Self {
             settings: JobSettings::default(),
             pace: CollectLimits::default(),
+            generate_limits: GenerateLimits::default(),
             waits: PollBackoff::default(),
             limits: ProjectLimits {
                 live_batches: MaxLiveBatches::default(),
@@ -237,6 +242,7 @@ impl Cloud {
                 quiet_period: config.quiet,
                 poll_backoff: config.waits,
                 collect_limits: config.pace,
+                generate_limits: config.generate_limits,
             },
         });
         let deps = Deps::new(&wiring, config.web)?;
@@ -295,6 +301,7 @@ impl Deps {
             submit: submit::deps::Deps::new(wiring)?,
             poll: poll::deps::Deps::new(wiring)?,
             collect: collect::deps::Deps::new(wiring)?,
+            generate: generate::deps::Deps::new(wiring)?,
             report: report::deps::Deps::new(wiring)?,
             control: control::deps::Deps::new(wiring)?,
             sweep: sweep::deps::Deps::new(wiring)?,
@@ -335,7 +342,10 @@ fn sync_folders(disk: &Disk, root: &Path) -> anyhow::Result<()> {
 }
 
 /// Locks the folder for this process. Two processes would not see each other's messages.
-fn lock(folder: &Path) -> anyhow::Result<File> {
+///
+/// # Errors
+/// If another process has locked it.
+pub(crate) fn lock(folder: &Path) -> anyhow::Result<File> {
     let file = File::create(folder.join("lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

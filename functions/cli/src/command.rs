@@ -22,16 +22,18 @@ mod scenario;
 mod serve;
 mod shutdown;
 mod sidecar;
+mod try_image;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{
-    Args, CommandFactory, Parser, Subcommand, ValueEnum,
+    ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum,
     builder::{PathBufValueParser, TypedValueParser},
     error::ErrorKind,
 };
 use darkroom::{
     job::{HttpsReferences, JobSettings},
+    lane::Lane,
     ledger::ProjectLimits,
     models::{Catalog, Tier},
     money::Usd,
@@ -94,6 +96,8 @@ enum Action {
     Check(CheckArgs),
     /// Keep the chain running on this machine, so that S3 clients can drop manifests.
     Serve(ServeArgs),
+    /// Make one image now and print the manifest line that requests it.
+    Try(TryArgs),
     /// Let the held shards of a job continue.
     Approve(ControlArgs),
     /// Cancel a job. Results that its batches have already produced are still collected.
@@ -165,12 +169,93 @@ struct CheckArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").args(["prompt", "again", "keep"]).required(true))]
+struct TryArgs {
+    /// What the image should show.
+    prompt: Option<String>,
+    /// Edit the last image: say what to change. The whole conversation so far is sent.
+    #[arg(long, value_name = "CHANGE", conflicts_with_all = ["model", "ratio", "size", "thinking"])]
+    again: Option<String>,
+    /// Append the request of the last image to a manifest under this key. Calls no Gemini.
+    #[arg(
+        long,
+        value_name = "KEY",
+        requires = "into",
+        conflicts_with_all = ["reference", "model", "ratio", "size", "thinking", "lane", "gemini", "yes"]
+    )]
+    keep: Option<String>,
+    /// The manifest in JSON Lines that --keep appends to. It is created if it does not exist.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "keep",
+        value_parser = PathBufValueParser::new().try_map(manifest_args::path)
+    )]
+    into: Option<PathBuf>,
+    /// A reference picture, as PNG, JPEG or WebP. May be repeated; the order counts.
+    #[arg(long = "ref", id = "reference", value_name = "FILE")]
+    references: Vec<PathBuf>,
+    /// The model: a family such as nano-banana-2, or a full ID. Default: that of a manifest.
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+    /// The aspect ratio, such as 16:9.
+    #[arg(long, value_name = "RATIO")]
+    ratio: Option<String>,
+    /// The image size, such as 2K.
+    #[arg(long, value_name = "SIZE")]
+    size: Option<String>,
+    /// The thinking level: minimal, low, medium or high.
+    #[arg(long, value_name = "LEVEL")]
+    thinking: Option<String>,
+    /// How the image is requested: interactive at full price within seconds, or flex at half price
+    /// within minutes, if Gemini has capacity. Default: interactive.
+    #[arg(long, value_name = "LANE", value_enum)]
+    lane: Option<TryLane>,
+    /// The folder that holds the local bucket and all state. The image goes to `try` in it.
+    #[arg(long, value_name = "DIR", default_value = "darkroom-out")]
+    out: PathBuf,
+    /// Which Gemini to use. Default: sim, unless GEMINI_API_KEY is set and you choose the real
+    /// Gemini at the prompt.
+    #[arg(long, value_enum)]
+    gemini: Option<GeminiMode>,
+    /// Do not ask before spending money.
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    scenario: ScenarioArgs,
+}
+
+/// The lanes in which one image is made now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum TryLane {
+    /// At full price, within seconds.
+    #[default]
+    Interactive,
+    /// At half price, within minutes, if Gemini has capacity.
+    Flex,
+}
+
+impl From<TryLane> for Lane {
+    fn from(lane: TryLane) -> Self {
+        match lane {
+            TryLane::Interactive => Self::Interactive,
+            TryLane::Flex => Self::Flex,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
 struct ControlArgs {
     /// The name of the job, as printed by `run` and `serve`, or any unambiguous beginning of it.
+    /// With --bucket, the whole name.
     job: String,
     /// The folder that holds the local bucket and all state.
     #[arg(long, value_name = "DIR", default_value = "darkroom-out")]
     out: PathBuf,
+    /// The bucket of a deployment that runs the job, instead of a folder. Uses your AWS
+    /// credentials.
+    #[arg(long, value_name = "NAME", conflicts_with = "out")]
+    bucket: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -318,6 +403,7 @@ pub fn main() -> ExitCode {
         Action::Run(args) => run::run(args),
         Action::Check(args) => check::check(args),
         Action::Serve(args) => serve::serve(args),
+        Action::Try(args) => try_image::try_image(args),
         Action::Approve(args) => control::request(args, ControlAction::Approve),
         Action::Cancel(args) => control::request(args, ControlAction::Cancel),
         Action::Gemini(args) => gemini::gemini(args),

@@ -51,6 +51,16 @@ pub fn request(internal: &Path, job: &JobId, action: ControlAction) -> anyhow::R
     fs::write(&path, "").with_context(|| format!("can't write {}", path.display()))
 }
 
+/// Writes the object to `bucket` that requests something for a job.
+///
+/// # Errors
+/// Returns an error if the object can't be written.
+pub(crate) async fn write(bucket: &Bucket, job: &str, action: ControlAction) -> anyhow::Result<()> {
+    let key = format!("control/{job}/{}", action.name());
+    bucket.put(&key, "text/plain", "").await?;
+    Ok(())
+}
+
 /// Writes an object to `bucket` for each pending request, and deletes the request.
 ///
 /// # Errors
@@ -72,13 +82,7 @@ pub(crate) async fn forward_all(internal: &Path, bucket: &Bucket) -> anyhow::Res
         if let Some((job, action)) =
             parsed.and_then(|(job, name)| Some((job, ControlAction::from_name(name)?)))
         {
-            bucket
-                .put(
-                    &format!("control/{job}/{}", action.name()),
-                    "text/plain",
-                    "",
-                )
-                .await?;
+            write(bucket, job, action).await?;
         }
         // The file goes last, so that a crash repeats the request instead of losing it. A file
         // with any other name is deleted, too, or the host would read it again and again.

@@ -11,8 +11,17 @@ use crate::cloud::BUCKET;
 /// the job's own catalog, if the job was already planned; the user's `stack/models.toml`; the
 /// built-in catalog.
 pub(super) fn effective(out: &Path, job: &JobId) -> anyhow::Result<Catalog> {
+    first_of(out, &[&object_keys::job_models(job), object_keys::MODELS])
+}
+
+/// Returns the catalog for a request in the folder `out` that belongs to no job.
+pub(super) fn of_folder(out: &Path) -> anyhow::Result<Catalog> {
+    first_of(out, &[object_keys::MODELS])
+}
+
+fn first_of(out: &Path, keys: &[&str]) -> anyhow::Result<Catalog> {
     let bucket = out.join(BUCKET);
-    for key in [&object_keys::job_models(job), object_keys::MODELS] {
+    for key in keys {
         let path = bucket.join(key);
         match fs::read_to_string(&path) {
             Ok(text) => {

@@ -53,6 +53,10 @@ pub(super) fn show_quote(quote: &Quote, reading: &Reading) {
             "\neach = list price per image; totals include input tokens, exclude thinking tokens"
         );
         quote.thinking().iter().for_each(|line| println!("{line}"));
+        quote.lanes().iter().for_each(|line| println!("{line}"));
+        if let Some(proof) = quote.proof() {
+            println!("{proof}");
+        }
         if let Some(forecast) = quote.forecast() {
             println!("Longer than a day: {}.", forecast.note);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aws_sim::listen::wait_until_stopped;
 use gemini::key::ApiKey;
-use gemini_sim::Gemini;
+use gemini_sim::{Gemini, Scenario};
 use seam::{clock::Clock, environment::Variables};
 use tokio::sync::watch;
 
@@ -21,11 +21,11 @@ pub(super) fn gemini(args: &GeminiArgs) -> anyhow::Result<Exit> {
 async fn serve(args: &GeminiArgs) -> anyhow::Result<Exit> {
     // Time is real here, so batches are short by default.
     let shutdown = shutdown::requested()?;
-    let mut service = Gemini::open(
-        &args.state,
-        Clock::system(),
-        args.scenario.scenario(environment::SHORT_BATCH_SECONDS),
-    )?;
+    let scenario = Scenario {
+        log_batch_lines: true,
+        ..args.scenario.scenario(environment::SHORT_BATCH_SECONDS)
+    };
+    let mut service = Gemini::open(&args.state, Clock::system(), scenario)?;
     if args.require_key {
         service = service
             .accepting(ApiKey::new(&Variables::from_env().required("GEMINI_API_KEY")?)?.header());

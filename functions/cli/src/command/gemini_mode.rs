@@ -10,7 +10,7 @@ use anyhow::Context;
 use disk::Disk;
 use seam::environment::Variables;
 
-use super::{Exit, GeminiMode, RunArgs, ServeArgs};
+use super::{Exit, GeminiMode, RunArgs, ServeArgs, TryArgs};
 
 /// The file that records the mode of a folder, because a folder must not mix simulated and real
 /// images.
@@ -44,6 +44,18 @@ pub(super) fn choose(
             requested => ask_before_spending(requested, args.yes, variables, price),
         },
     )
+}
+
+/// Chooses the Gemini for one image, as for a manifest.
+pub(super) fn choose_for_try(
+    args: &TryArgs,
+    internal: &Path,
+    variables: &Variables,
+    price: &str,
+) -> anyhow::Result<Choice> {
+    choose_once(&args.out, internal, args.gemini, |requested| {
+        ask_before_spending(requested, args.yes, variables, price)
+    })
 }
 
 /// Chooses the Gemini for a dry run. A dry run costs nothing and does not fix the mode of a new

@@ -16,7 +16,7 @@ use darkroom::{
     },
     models::Catalog,
     names::{JobId, ObjectUri},
-    plan::{Forecast, RequestSize, Sharder},
+    plan::{Forecast, RequestSize, ShardGroup, Sharder},
 };
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -111,6 +111,7 @@ impl ManifestFile {
             copies: settings.https_references.are_allowed().then_some(&copies),
             bounds: &bounds,
             limits: Limits::default(),
+            lanes: None,
         };
 
         // The reader gives out one image at a time, so memory use does not grow with the manifest.
@@ -118,10 +119,23 @@ impl ManifestFile {
         let mut sharder = Sharder::new(settings.shard.clone(), bounds.clone());
         let mut pictures = ReferencePictures::default();
         let mut reading = manifest::read(self.sources.open()?, header, &context, |image| {
-            sharder.place(&image.model, RequestSize::of(&image, catalog));
+            sharder.place(&ShardGroup::of(&image), RequestSize::of(&image, catalog));
             pictures.check(self, &image);
             Ok(())
         })?;
+
+        // Images whose lanes follow from the number of all images were assigned provisionally.
+        if !reading.lanes.are_final() && reading.errors == 0 {
+            let context = Context {
+                lanes: Some(&reading.lanes),
+                ..context
+            };
+            sharder = Sharder::new(settings.shard.clone(), bounds.clone());
+            manifest::read(self.sources.open()?, header, &context, |image| {
+                sharder.place(&ShardGroup::of(&image), RequestSize::of(&image, catalog));
+                Ok(())
+            })?;
+        }
 
         // Missing pictures are added to the manifest's own problems, in the order of the lines.
         let forecast = Forecast::of(&sharder.planned(), project.live_batches.get(), &bounds);

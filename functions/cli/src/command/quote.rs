@@ -1,19 +1,23 @@
-//! The quote for a manifest: its images and their cost by model and size, as a table or as JSON.
+//! The quote for a manifest: its images and their cost by model, size and lane, as a table or as
+//! JSON.
 
-use std::{collections::BTreeMap, fmt::Display};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+};
 
 use darkroom::{
-    cost::{self, Thinking},
-    manifest::{Diagnostic, Reading},
+    cost::{self, Share, ShareKey, Thinking},
+    lane::Lane,
+    manifest::{Diagnostic, LaneChoice, Reading},
     models::Catalog,
     money::Usd,
     names::JobId,
     plan::Forecast,
-    results::Lane,
 };
 use serde::Serialize;
 
-use super::manifest_file::CheckedManifest;
+use super::{check::count, manifest_file::CheckedManifest};
 
 /// The quote for a manifest, in the form in which `darkroom check --json` prints it. Programs rely
 /// on the names of its fields.
@@ -40,10 +44,16 @@ pub(super) struct Quote {
     images: u64,
     /// The model families that the manifest names, each with the model that it currently means.
     aliases: BTreeMap<String, String>,
-    /// The images and their cost by model and size.
+    /// The images and their cost by model, size and lane.
     rows: Vec<Row>,
     /// The sum of all rows.
     total: Total,
+    /// The lanes that were chosen for images with the lane `auto`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lanes: Vec<LaneChoice>,
+    /// The images that are made first, if the manifest asks for a proof.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<QuotedProof>,
     /// What thinking may cost in addition to the total.
     thinking: Thinking,
     /// How long the job takes, if that is longer than a day.
@@ -57,7 +67,29 @@ pub(super) struct Quote {
     problems: Vec<Diagnostic>,
 }
 
-/// The images of one model and size.
+/// The images that are made before the others. Both parts are counted in the total.
+#[derive(Debug, Serialize)]
+struct QuotedProof {
+    /// The lane of the proof.
+    lane: Lane,
+    /// Whether the other images wait until the proof is approved.
+    hold: bool,
+    #[serde(flatten)]
+    total: Total,
+    /// The other images.
+    rest: Rest,
+}
+
+/// The images that are not in the proof.
+#[derive(Debug, Serialize)]
+struct Rest {
+    /// Their lanes.
+    lanes: BTreeSet<Lane>,
+    #[serde(flatten)]
+    total: Total,
+}
+
+/// The images of one model, size and lane.
 #[derive(Debug, Serialize)]
 struct Row {
     model: String,
@@ -106,6 +138,12 @@ impl Quote {
                 Vec::new()
             },
             total: Total::new(images, estimate),
+            lanes: if accepted {
+                reading.lanes.choices().to_vec()
+            } else {
+                Vec::new()
+            },
+            proof: QuotedProof::of(reading).filter(|_| accepted),
             thinking: if accepted {
                 reading.breakdown.thinking()
             } else {
@@ -180,7 +218,7 @@ impl Quote {
             let [fewest, most] =
                 [thinking.min_tokens, thinking.max_tokens].map(|tokens| tokens.checked_div(images));
             let tokens = range(fewest?, most?);
-            let usd = range(thinking.min.batch_usd, thinking.max.batch_usd);
+            let usd = range(thinking.min.usd(), thinking.max.usd());
             (thinking.max_tokens > 0)
                 .then(|| format!("thinking{by_model}, about {tokens} tokens per image: + {usd}"))
         };
@@ -200,9 +238,45 @@ impl Quote {
             0 => format!("about {total}"),
             _ => format!(
                 "about {total}, plus {} for thinking",
-                range(min.batch_usd, max.batch_usd)
+                range(min.usd(), max.usd())
             ),
         }
+    }
+
+    /// Returns a line for each decision about the lane `auto`.
+    pub(super) fn lanes(&self) -> Vec<String> {
+        // The model is named only if there is more than one.
+        let several = self.lanes.len() > 1;
+        let line = |choice: &LaneChoice| match several {
+            true => format!("auto, {}: {}", choice.model, choice.why),
+            false => format!("auto: {}", choice.why),
+        };
+        self.lanes.iter().map(line).collect()
+    }
+
+    /// Returns what is made before the rest, if the manifest asks for a proof: `proof: 4 images now
+    /// (interactive, about $0.14), 56 held until approved (batch, about $0.94)`.
+    pub(super) fn proof(&self) -> Option<String> {
+        let QuotedProof {
+            lane,
+            hold,
+            total,
+            rest,
+        } = self.proof.as_ref()?;
+        let lanes: Vec<&str> = rest.lanes.iter().map(|lane| lane.name()).collect();
+        Some(format!(
+            "proof: {} now ({lane}, about {}), {} {} ({}, about {})",
+            count(total.images, "image"),
+            total.total_usd,
+            rest.total.images,
+            if *hold {
+                "held until approved"
+            } else {
+                "at the same time"
+            },
+            lanes.join(" and "),
+            rest.total.total_usd
+        ))
     }
 
     /// Returns how long the job takes, if that is longer than a day.
@@ -217,19 +291,43 @@ impl Quote {
 }
 
 fn rows(reading: &Reading, catalog: &Catalog) -> Vec<Row> {
-    let row = |(id, size, share): (&str, &str, &cost::Share)| {
+    // Images of the proof cost as much as other images in their lane.
+    let mut shares: BTreeMap<(&str, &str, Lane), Share> = BTreeMap::new();
+    for (key, share) in reading.breakdown.shares() {
+        *shares.entry((&key.model, &key.size, key.lane)).or_default() += *share;
+    }
+    let row = |((id, size, lane), share): ((&str, &str, Lane), Share)| {
         let model = catalog.priced(id)?;
         Some(Row {
             model: id.to_owned(),
             size: size.to_owned(),
-            lane: Lane::Batch,
-            each_usd: cost::estimate(model, Some(size), 0).batch_usd,
+            lane,
+            each_usd: cost::estimate(model, lane, Some(size), 0).usd(),
             warnings: share.warnings,
             total: Total::new(share.images, share.estimate),
             thinking: share.thinking,
         })
     };
-    reading.breakdown.shares().filter_map(row).collect()
+    shares.into_iter().filter_map(row).collect()
+}
+
+impl QuotedProof {
+    fn of(reading: &Reading) -> Option<Self> {
+        let proof = reading.proof?;
+        let mut rest = Share::default();
+        let others = reading.breakdown.shares().filter(|(key, _)| !key.is_proof);
+        let lanes = others.clone().map(|(key, _)| key.lane).collect();
+        others.for_each(|(_, share): (&ShareKey, &Share)| rest += *share);
+        Some(Self {
+            lane: proof.lane,
+            hold: proof.hold,
+            total: Total::new(proof.images, proof.estimate),
+            rest: Rest {
+                lanes,
+                total: Total::new(rest.images, rest.estimate),
+            },
+        })
+    }
 }
 
 /// Returns a range as text: `330 to 620`, or one number if both are the same.
@@ -243,10 +341,6 @@ fn range<T: PartialEq + Display>(least: T, most: T) -> String {
 
 impl Row {
     fn cells(&self) -> [String; 9] {
-        let lane = match self.lane {
-            Lane::Batch => "batch",
-            Lane::Interactive => "interactive",
-        };
         let [images, total, interactive, saved] = self.total.cells();
         let (model, size, each) = (
             self.model.clone(),
@@ -257,7 +351,7 @@ impl Row {
             images,
             model,
             size,
-            lane.to_owned(),
+            self.lane.name().to_owned(),
             each,
             total,
             interactive,
@@ -269,7 +363,7 @@ impl Row {
 
 impl Total {
     fn new(images: u64, estimate: cost::Estimate) -> Self {
-        let (total_usd, interactive_total_usd) = (estimate.batch_usd, estimate.interactive_usd);
+        let (total_usd, interactive_total_usd) = (estimate.usd(), estimate.interactive_usd);
         Self {
             images,
             total_usd,

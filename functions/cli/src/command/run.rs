@@ -12,7 +12,7 @@ use darkroom::{
     status::JobStatus,
 };
 use gemini::{ApiError, Gemini};
-use gemini_sim::Gemini as SimulatedGemini;
+use gemini_sim::{Gemini as SimulatedGemini, Scenario};
 use seam::environment::Variables;
 
 use super::{
@@ -73,7 +73,11 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
     let (gemini, time, wait_mode) = match mode {
         GeminiMode::Sim => {
             println!("Simulated Gemini: no API key, no cost; hours of waiting are skipped.");
-            let scenario = args.scenario.scenario(environment::REALISTIC_BATCH_SECONDS);
+            // With the log, a user can see that a batch has the request that was tried before.
+            let scenario = Scenario {
+                log_batch_lines: true,
+                ..args.scenario.scenario(environment::REALISTIC_BATCH_SECONDS)
+            };
             let service =
                 SimulatedGemini::open(&internal.join("gemini"), simulated.clock(), scenario)?;
             let gemini = environment::simulated_gemini(Arc::new(service))?;

@@ -2,7 +2,7 @@
 
 mod output;
 
-use std::ops::RangeInclusive;
+use std::{num::NonZeroU32, ops::RangeInclusive};
 
 use clap::{Args, ValueEnum, builder::RangedI64ValueParser, value_parser};
 use gemini_sim::{
@@ -91,6 +91,17 @@ pub(super) struct ScenarioArgs {
     /// this many input tokens. Default: no limit.
     #[arg(long, value_name = "N")]
     enqueued_tokens: Option<u64>,
+    /// Refuse a single request if this many were accepted in the last 60 seconds, for the same model
+    /// and service tier. Default: no limit.
+    #[arg(long, value_name = "N")]
+    requests_per_minute: Option<NonZeroU32>,
+    /// The same for a day, which ends at midnight in UTC-8.
+    #[arg(long, value_name = "N")]
+    requests_per_day: Option<NonZeroU32>,
+    /// Serve this share of the flex requests, and refuse the others with 503 for lack of capacity.
+    /// Default: 100.
+    #[arg(long, value_name = "PERCENT", value_parser = percent())]
+    flex_capacity: Option<u8>,
     /// Omit new batches from lists for up to this many seconds.
     #[arg(
         long,
@@ -146,6 +157,11 @@ impl ScenarioArgs {
                 .live_batches
                 .unwrap_or(Scenario::default().live_batches),
             enqueued_tokens: self.enqueued_tokens,
+            requests_per_minute: self.requests_per_minute,
+            requests_per_day: self.requests_per_day,
+            flex_capacity_percent: self
+                .flex_capacity
+                .unwrap_or(Scenario::default().flex_capacity_percent),
             list_lag_seconds: self.list_lag,
             ranges: self.ranges,
             faults: self.fault.clone(),
@@ -248,6 +264,7 @@ mod tests {
                      --repeated 4 --served-twice 10 --unknown 5 --thoughts 6 --wrong-ratio 8 \
                      --mislabelled 9 --bad-line 20%,3 --shuffle --list-lag 600 --ranges \
                      --deleting-input fails --live-batches 10 --enqueued-tokens 5000 \
+                     --requests-per-minute 3 --requests-per-day 20 --flex-capacity 40 \
                      --fault create-batch:429:20% --fault download:cut:first-2 \
                      --outage uploads:timeout:1d..20d --outage any:html:0..81m";
         let expected = Scenario {
@@ -269,6 +286,9 @@ mod tests {
             deleting_input: DeletingInput::Fails,
             live_batches: 10,
             enqueued_tokens: Some(5000),
+            requests_per_minute: NonZeroU32::new(3),
+            requests_per_day: NonZeroU32::new(20),
+            flex_capacity_percent: 40,
             list_lag_seconds: 600,
             ranges: true,
             faults: vec![
@@ -348,6 +368,7 @@ mod tests {
         for (flags, reason) in [
             ("--refuse 101", "101 is not in 0..=100"),
             ("--list-lag 601", "601 is not in 0..=600"),
+            ("--requests-per-minute 0", "number would be zero"),
             (
                 "--batch-seconds 9..5",
                 "the start 9 is greater than the end 5",

@@ -57,6 +57,7 @@ pub async fn invoke(
         Function::Submit => submit::handler::handle(&deps.submit, event, deadline).await,
         Function::Poll => poll::handler::handle(&deps.poll, event, deadline).await,
         Function::Collect => collect::handler::handle(&deps.collect, event, deadline).await,
+        Function::Generate => generate::handler::handle(&deps.generate, event, deadline).await,
         Function::Control => control::handler::handle(&deps.control, event, deadline).await,
         Function::Report => report::handler::handle(&deps.report, event, deadline).await,
     })

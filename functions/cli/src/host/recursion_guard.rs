@@ -112,6 +112,7 @@ fn name(function: Function) -> &'static str {
         Function::Submit => "submit",
         Function::Poll => "poll",
         Function::Collect => "collect",
+        Function::Generate => "generate",
         Function::Report => "report",
         Function::Control => "control",
     }

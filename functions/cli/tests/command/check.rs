@@ -324,3 +324,91 @@ fn options_have_the_same_effect_as_metadata() {
     check(&manifest, &["--dry-run", "--metadata", "mode=run"]).exits(64);
     check(&manifest, &["--budget-usd", "five"]).exits(64);
 }
+
+#[test]
+fn prints_a_row_for_each_lane_at_its_price() {
+    let workspace = Workspace::new();
+    let manifest = workspace.manifest(
+        "lanes.csv",
+        "key,prompt,model,lane\na,x,nano-banana-2,\nb,x,nano-banana-2,interactive\nc,x,nano-banana-pro,flex\n",
+    );
+    let output = check(&manifest, &[]).exits(0);
+    let rows: Vec<Vec<&str>> = output
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .filter(|row: &Vec<&str>| row.len() == 9 && row[1].starts_with("gemini-"))
+        .collect();
+    let row = |at: usize| rows[at].join(" ");
+    assert_eq!(
+        [row(0), row(1), row(2)],
+        [
+            "1 gemini-3-pro-image 1K flex $0.0672 $0.0672 $0.134 $0.0668 0",
+            "1 gemini-nano-banana-2.1 1K batch $0.0168 $0.0168 $0.0336 $0.0168 0",
+            "1 gemini-nano-banana-2.1 1K interactive $0.0336 $0.0336 $0.0336 $0.00 0",
+        ],
+        "{output}"
+    );
+    let quote = json(&manifest, 0);
+    assert_eq!(
+        (&quote["rows"][0]["lane"], &quote["rows"][2]["saved_usd"]),
+        (&json!("flex"), &json!(0)),
+        "{quote}"
+    );
+    assert_eq!((quote.get("lanes"), quote.get("proof")), (None, None));
+}
+
+#[test]
+fn explains_the_lane_of_images_that_ask_for_auto() {
+    let workspace = Workspace::new();
+    let lines: String = (0..12)
+        .map(|number| format!("k{number},a stone\n"))
+        .collect();
+    let manifest = workspace.manifest("auto.csv", &format!("key,prompt\n{lines}"));
+    let auto = ["--metadata", "lane=auto,within=20m"];
+    let output = check(&manifest, &auto).exits(0);
+    assert!(
+        output.contains("\nauto: 12 images within 20 min: interactive, +$0.2016 over batch\n"),
+        "{output}"
+    );
+    let output = check(&manifest, &[&["--json"][..], &auto].concat()).exits(0);
+    let quote: Value = serde_json::from_str(&output).unwrap();
+    assert_eq!(
+        quote["lanes"],
+        json!([{
+            "model": "gemini-nano-banana-2.1", "lane": "interactive", "images": 12,
+            "why": "12 images within 20 min: interactive, +$0.2016 over batch",
+        }])
+    );
+    let output = check(&manifest, &["--metadata", "lane=auto"]).exits(0);
+    assert!(
+        output.contains("\nauto: 12 images without job.within: batch, the lowest price\n"),
+        "{output}"
+    );
+}
+
+#[test]
+fn prints_what_a_proof_makes_now_and_what_is_held() {
+    let output = check(&samples().join("proof.json"), &[]).exits(0);
+    assert!(
+        output.contains(
+            "\nproof: 4 images now (interactive, about $0.1345), 16 held until approved (batch, about $0.2689)\n"
+        ),
+        "{output}"
+    );
+    let proof = json(&samples().join("proof.json"), 0)["proof"].clone();
+    assert_eq!(
+        (&proof["lane"], &proof["hold"], &proof["images"]),
+        (&json!("interactive"), &json!(true), &json!(4))
+    );
+    assert_eq!(
+        (&proof["rest"]["lanes"], &proof["rest"]["images"]),
+        (&json!(["batch"]), &json!(16))
+    );
+    let workspace = Workspace::new();
+    let manifest = workspace.manifest(
+        "unheld.json",
+        r#"{"job":{"proof":{"keys":["a"],"hold":false}},"items":[{"key":"a","prompt":"x"},{"key":"b","prompt":"x"}]}"#,
+    );
+    let output = check(&manifest, &[]).exits(0);
+    assert!(output.contains("), 1 at the same time (batch"), "{output}");
+}

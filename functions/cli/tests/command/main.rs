@@ -8,6 +8,7 @@ mod memory;
 mod rejected;
 mod rerun;
 mod serve;
+mod try_image;
 
 use std::{
     collections::BTreeMap,

@@ -288,3 +288,50 @@ fn rejects_an_incomplete_access_key_and_one_with_shell_syntax() {
         "{output}"
     );
 }
+
+#[tokio::test]
+async fn a_job_is_canceled_in_a_bucket_with_the_credentials_of_the_environment() {
+    let workspace = Workspace::new();
+    let mut host = Host::start_with(&workspace, &["--stuck", "1"]);
+    let control = |host: &Host, action: &str, job: &str| {
+        let (id, secret) = &host.access_key;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_darkroom"));
+        command
+            .args([action, job, "--bucket", "darkroom"])
+            .env("AWS_ENDPOINT_URL", &host.endpoint)
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ACCESS_KEY_ID", id)
+            .env("AWS_SECRET_ACCESS_KEY", secret);
+        super::Run(command.stdin(Stdio::null()).output().unwrap())
+    };
+    let output = control(&host, "cancel", "nowhere-1").exits(3);
+    assert!(
+        output.contains("there is no job nowhere-1 in the bucket darkroom"),
+        "{output}"
+    );
+
+    host.s3()
+        .put_object()
+        .bucket("darkroom")
+        .key("inbox/one.json")
+        .body(ByteStream::from_static(
+            br#"[{"key": "a", "prompt": "a stone"}]"#,
+        ))
+        .send()
+        .await
+        .unwrap();
+    let line = host.wait_for("waiting for Gemini");
+    let job = line.split_whitespace().next().unwrap().to_owned();
+    let output = control(&host, "approve", &job).exits(0);
+    assert!(
+        output.contains("no shard of the job is held")
+            && output.contains(&format!("s3://darkroom/jobs/{job}/job.json")),
+        "{output}"
+    );
+    let output = control(&host, "cancel", &job).exits(0);
+    assert!(output.contains("cancels the batches"), "{output}");
+    assert!(host.wait_for("canceled: 0 of 1").starts_with(&job));
+    let output = control(&host, "cancel", &job).exits(3);
+    assert!(output.contains("has already ended"), "{output}");
+    assert_eq!(host.stop(), Some(0));
+}
