@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 import words
 
-FUNCTIONS = ["plan", "submit", "poll", "collect", "report", "control", "sweep"]
+FUNCTIONS = ["plan", "submit", "poll", "collect", "generate", "report", "control", "sweep"]
 MAX_COLUMNS = 100
 LONG_FUNCTION = 25
 

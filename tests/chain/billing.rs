@@ -10,6 +10,7 @@ use cli::host::{self, WaitMode};
 use darkroom::{
     chain::REPORTS,
     cost::{self, Estimate},
+    lane::Lane,
     messages::JobMessage,
     models::Catalog,
     money::Usd,
@@ -271,7 +272,7 @@ async fn batches_that_are_cancelled_fail_or_expire_cost_what_they_delivered() {
         .await
         .iter()
         .map(|shard| match &shard.phase {
-            Phase::Done { ended, .. } => ended.state.clone(),
+            Phase::Done { ended, .. } => ended.as_ref().unwrap().state.clone(),
             other => panic!("{}", other.name()),
         })
         .collect();
@@ -316,7 +317,7 @@ async fn lost_results_are_counted_separately_at_their_estimate() {
     let spent: Usd = ledger.spent.values().copied().sum();
     let catalog = Catalog::built_in();
     let lite = catalog.model("gemini-3.1-flash-lite-image").unwrap();
-    let thoughts = cost::ceiling(lite, None, Estimate::default())
+    let thoughts = cost::ceiling(lite, Lane::Batch, None, Estimate::default())
         * cost["unaccounted"]["requests"].as_u64().unwrap();
     assert!(
         !off(spent.dollars(), (all + thoughts).dollars(), 48),

@@ -14,6 +14,7 @@ mod controlling;
 mod durability;
 mod events;
 mod killed;
+mod lanes;
 mod metrics;
 mod odd_answers;
 mod overwritten;

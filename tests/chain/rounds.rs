@@ -179,7 +179,7 @@ async fn leave_a_round(cloud: &TestCloud, driver: Option<&str>) {
         )
         .await
         .unwrap();
-    let round = parent.shard.next_round(keys, now);
+    let round = parent.shard.next_round(keys, parent.shard.lane, None, now);
     let round = driver.map_or(round.clone(), |message| round.driven_by(message, now));
     cloud.local.deps.collect.states.create(round).await.unwrap();
 }

@@ -361,6 +361,7 @@ async fn the_plan_function_finds_the_object_named_by_an_event() {
         bucket,
         manifests: Queue::new(services.sqs.clone(), &url),
         shards: Queue::new(services.sqs.clone(), services.queue(&[]).await),
+        generations: Queue::new(services.sqs.clone(), services.queue(&[]).await),
         clock: clock.clone(),
         catalog: Arc::new(Catalog::built_in()),
         web: Web::over_https(Proxies::default()),

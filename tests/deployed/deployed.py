@@ -17,18 +17,15 @@ import time
 import urllib.request
 from pathlib import Path
 
-from stack import ROOT, account, end
+import lanes
+from stack import ROOT, Failed, account, end, expect
 
 # If this text is found anywhere except in SSM, the key has leaked.
 CANARY = "canary-5up3r-53cr37-4p1-k3y"
 KEY_NAME = "/darkroom/gemini-api-key"
 STACK = "darkroom"
-FUNCTIONS = ["plan", "submit", "poll", "collect", "report", "control", "sweep"]
+FUNCTIONS = ["plan", "submit", "poll", "collect", "generate", "report", "control", "sweep"]
 SAMPLES = ROOT / "events/manifests"
-
-
-class Failed(Exception):
-    """A check has failed."""
 
 
 class Deployment:
@@ -118,11 +115,6 @@ class Deployment:
                                          headers={"x-goog-api-key": CANARY})
         with urllib.request.urlopen(request) as answer:
             return len(json.load(answer).get("operations", []))
-
-
-def expect(holds, what):
-    if not holds:
-        raise Failed(what)
 
 
 # It is the first check, because every wait depends on it.
@@ -277,6 +269,7 @@ CHECKS = [
     a_dry_run_ends_with_its_estimate,
     a_missing_document_blocks_a_job_until_it_is_back,
     a_job_of_2000_items,
+    *lanes.CHECKS,
     no_function_was_denied_access,
     the_key_is_nowhere,
 ]
@@ -291,7 +284,7 @@ def simulated_gemini(darkroom, folder):
     with log.open("w") as output:
         process = subprocess.Popen(
             [darkroom, "gemini", "--port", "0", "--state", folder / "gemini", "--require-key",
-             "--batch-seconds", "28..30", "--stuck-pending", "2", "--cancelled", "5"],
+             "--batch-seconds", "28..30", "--stuck-pending", "2", "--cancelled", "5", *lanes.SCENARIO],
             env={"GEMINI_API_KEY": CANARY, "PATH": os.environ["PATH"]}, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=True)
     try:
@@ -332,7 +325,8 @@ def main():
     aws = Path(sys.executable).parent / "aws"
     with account() as here, simulated_gemini(chosen.darkroom, here.log.parent) as gemini:
         print("-- deploy", flush=True)
-        here.deploy(chosen.template, STACK, GeminiBaseUrl=gemini, PollShortestSeconds=10, PollLongestSeconds=180)
+        here.deploy(chosen.template, STACK, GeminiBaseUrl=gemini, PollShortestSeconds=10, PollLongestSeconds=180,
+                    **lanes.PARAMETERS)
         if chosen.without:
             function, action = chosen.without.split(":", 1)
             take_away(here, function, action)

@@ -35,6 +35,15 @@ REGION = "us-east-1"
 EMULATED = {"EnforceConditionalWrites": "false"}
 
 
+class Failed(Exception):
+    """A check has failed."""
+
+
+def expect(holds, what):
+    if not holds:
+        raise Failed(what)
+
+
 @dataclass
 class Account:
     """An AWS account that exists for as long as the process that emulates it."""

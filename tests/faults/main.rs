@@ -2,22 +2,31 @@
 //! every broken rule of the protocol. `cargo run --release -p tests --bin faults` runs all of it.
 #![expect(clippy::unwrap_used, reason = "a test that can't continue has failed")]
 
-use tests::faults::{Break, Case, Found, Plan, Wrong, explore};
+use tests::faults::{Break, Case, Found, Plan, World, Wrong, explore};
 
 /// The request that creates a batch.
 const CREATE: &str = "batchGenerateContent";
+
+/// The request of a synchronous call.
+const CALL: &str = ":generateContent";
 
 /// Runs a plan without output.
 fn run(plan: &Plan) -> Found {
     explore(plan, |_| {}).unwrap()
 }
 
-/// Breaks a rule and runs single faults at some requests until one has a violation.
+/// Breaks a rule and runs single faults at some requests of the world with one batch until one has a
+/// violation.
 fn violations(broken: Break, at: &str) -> Vec<String> {
+    violations_in(World::Batch, broken, at)
+}
+
+/// Breaks a rule and runs single faults at some requests of a world until one has a violation.
+fn violations_in(world: World, broken: Break, at: &str) -> Vec<String> {
     let (at, broken) = (Some(at.to_owned()), Some(broken));
     detected(&Plan {
         seeds: 0,
-        singles: true,
+        singles: vec![world],
         at,
         pairs: false,
         sample: 0,
@@ -31,7 +40,7 @@ fn violations_in_seeds(broken: Break, seeds: u64) -> Vec<String> {
     let broken = Some(broken);
     detected(&Plan {
         seeds,
-        singles: false,
+        singles: Vec::new(),
         at: None,
         pairs: false,
         sample: 0,
@@ -67,7 +76,7 @@ fn has(violations: &[String], text: &str) -> bool {
 fn random_schedules_have_no_violation() {
     let plan = Plan {
         seeds: 12,
-        singles: false,
+        singles: Vec::new(),
         at: None,
         pairs: false,
         sample: 0,
@@ -84,7 +93,7 @@ fn faults_at_a_create_call_have_no_violation() {
     let at = Some(CREATE.to_owned());
     let found = run(&Plan {
         seeds: 0,
-        singles: true,
+        singles: vec![World::Batch],
         at,
         pairs: false,
         sample: 0,
@@ -99,17 +108,59 @@ fn faults_at_a_create_call_have_no_violation() {
     assert!(found.failures.is_empty(), "{:?}", found.failures);
 }
 
+/// Runs the single faults of a world at some requests, and returns their number. None has a
+/// violation.
+fn singles_without_violation(world: World, at: &str) -> usize {
+    let found = run(&Plan {
+        seeds: 0,
+        singles: vec![world],
+        at: Some(at.to_owned()),
+        pairs: false,
+        sample: 0,
+        threads: 2,
+        broken: None,
+    });
+    assert!(found.failures.is_empty(), "{:?}", found.failures);
+    found.singles
+}
+
+#[test]
+fn faults_at_the_requests_of_generate_have_no_violation() {
+    let singles = singles_without_violation(World::Lanes, "generate: ");
+    assert!(singles >= 200, "{singles} faults");
+}
+
+#[test]
+fn faults_at_a_call_of_a_rescue_or_a_proof_have_no_violation() {
+    for world in [World::Rescue, World::Proof] {
+        let singles = singles_without_violation(world, CALL);
+        assert!(singles >= 20, "{singles} faults");
+    }
+}
+
+#[test]
+fn faults_at_the_approval_of_a_proof_have_no_violation() {
+    let singles = singles_without_violation(World::Proof, "control: ");
+    assert!(singles >= 20, "{singles} faults");
+}
+
+#[test]
+fn request_lines_that_changed_are_not_bought() {
+    singles_without_violation(World::Changed, CREATE);
+}
+
 #[test]
 fn the_same_schedule_gives_the_same_log() {
     let cases = [
         Case::Seed(3),
         Case::Seed(4),
-        Case::Faults(vec!["40:killed-late".parse().unwrap()]),
+        Case::Faults(World::Batch, vec!["40:killed-late".parse().unwrap()]),
+        Case::Faults(World::Lanes, vec!["40:killed-late".parse().unwrap()]),
     ];
     for case in cases {
         let (first, _) = case.replay(None).unwrap();
         let (second, _) = case.replay(None).unwrap();
-        assert!(first.len() > 100, "{} lines", first.len());
+        assert!(first.len() > 50, "{} lines", first.len());
         let differing = first.iter().zip(&second).find(|(one, other)| one != other);
         assert_eq!((differing, first.len()), (None, second.len()));
     }
@@ -163,7 +214,7 @@ fn closing_a_job_before_its_round_is_detected() {
 #[test]
 fn failing_an_unreadable_shard_is_detected() {
     // A shard must be held while its output, which has images, can't be read: few schedules do that.
-    let violations = violations_in_seeds(Break::GiveUp, 300);
+    let violations = violations_in_seeds(Break::GiveUp, 600);
     assert!(
         has(&violations, "lost key: key stone-") || has(&violations, "double buy: key stone-"),
         "{violations:?}"
@@ -172,7 +223,7 @@ fn failing_an_unreadable_shard_is_detected() {
 
 #[test]
 fn treating_a_late_output_as_missing_is_detected() {
-    let violations = violations_in_seeds(Break::LateOutputRule, 40);
+    let violations = violations_in_seeds(Break::LateOutputRule, 80);
     assert!(
         has(&violations, "lost key: key stone-") || has(&violations, "double buy: key stone-"),
         "{violations:?}"
@@ -182,4 +233,16 @@ fn treating_a_late_output_as_missing_is_detected() {
 #[test]
 fn adopting_a_batch_of_another_folder_is_detected() {
     assert!(has(&violations_in_seeds(Break::Stranger, 40), "stranger: "));
+}
+
+#[test]
+fn a_call_before_its_claim_is_detected() {
+    let violations = violations_in(World::Lanes, Break::LateClaim, CALL);
+    assert!(has(&violations, "miscount: "), "{violations:?}");
+}
+
+#[test]
+fn releasing_lines_that_differ_from_the_frozen_ones_is_detected() {
+    let violations = violations_in(World::Changed, Break::Unfrozen, CREATE);
+    assert!(has(&violations, "unapproved: "), "{violations:?}");
 }

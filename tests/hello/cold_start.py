@@ -29,7 +29,8 @@ ENVIRONMENT = {
     "BUCKET": "measured",
     "GEMINI_API_KEY_PARAMETER": "/measured",
     "PATH": os.environ["PATH"],
-} | {f"{queue}_QUEUE_URL": f"http://127.0.0.1:1/{queue}" for queue in ["MANIFESTS", "SHARDS", "POLLS", "RESULTS", "REPORTS"]}
+} | {f"{queue}_QUEUE_URL": f"http://127.0.0.1:1/{queue}"
+     for queue in ["MANIFESTS", "SHARDS", "POLLS", "RESULTS", "GENERATIONS", "REPORTS", "CONTROLS"]}
 
 
 class RuntimeApi(http.server.BaseHTTPRequestHandler):

@@ -7,11 +7,15 @@ use darkroom::{
     chunks::{Chunk, ChunkLine},
     cost::{Estimate, Usage},
     job::{JobSettings, ShardLimits},
+    lane::Lane,
     manifest::Reading,
     models::Catalog,
     names::{BatchName, JobId, ObjectUri, RequestKey, ShardId},
     object_keys,
-    plan::{CustomNames, ManifestVersion, PlanLine, PlanLock, PlanSummary, RequestSize, Sharder},
+    plan::{
+        CustomNames, ManifestVersion, PlanLine, PlanLock, PlanSummary, RequestSize, ShardGroup,
+        Sharder,
+    },
     results::{Reason, ResultLine, Status},
     state::{Demand, EndedBatch, Phase, Shard},
     status::{JobPhase, JobStatus},
@@ -80,7 +84,9 @@ pub(crate) async fn make(cloud: &TestCloud, spec: Spec) -> Made {
     let mut plan = bucket.writer(&object_keys::plan(&job), "application/jsonl");
     for number in 0..spec.items {
         let model = models[number % models.len()];
-        let id = sharder.place(model, RequestSize::default()).shard;
+        let id = sharder
+            .place(&ShardGroup::batch(model), RequestSize::default())
+            .shard;
         let line = plan_line(number, model, id);
         let start = plan.len();
         plan.write(format!("{}\n", serde_json::to_string(&line).unwrap()).as_bytes())
@@ -144,6 +150,8 @@ fn plan_line(number: usize, model: &str, shard: ShardId) -> PlanLine {
         path: format!("stone-{number:06}"),
         prompt: Some("a stone on a beach, seen from above".to_owned()),
         refs: Vec::new(),
+        lane: Lane::Batch,
+        proof: false,
         estimate: Estimate::default(),
         retry: None,
     }
@@ -220,9 +228,11 @@ async fn finish_shard(
     };
     let planned = Shard::planned(job, id, &shard.model, demand, (shard.start, shard.end), now);
     let done = Phase::Done {
-        ended: ended(now),
+        ended: Some(ended(now)),
         chunks,
         next: None,
+        next_lane: Lane::Batch,
+        succeeded: None,
         cost_usd: None,
     };
     create(

@@ -11,6 +11,7 @@ use std::{
 use cli::host::{self, WaitMode};
 use darkroom::{
     chain::{FUNCTION_TIMEOUT, REPORTS},
+    lane::Lane,
     manifest::Reading,
     names::{BatchName, JobId, ShardId},
     plan::PlanSummary,
@@ -258,9 +259,11 @@ async fn a_round_that_its_parent_names_is_reported_before_it_sends_a_message() {
         &job,
         first,
         Phase::Done {
-            ended: ended(now),
+            ended: Some(ended(now)),
             chunks: Vec::new(),
             next,
+            next_lane: Lane::Batch,
+            succeeded: None,
             cost_usd: None,
         },
     )

@@ -8,6 +8,7 @@
 //! oracle judges the result by the records of the simulated Gemini and the contents of the bucket,
 //! never by what the functions report.
 
+mod calls;
 mod cloud;
 mod draw;
 mod explore;
@@ -19,10 +20,12 @@ mod outage;
 mod request;
 mod scheduler;
 mod tamper;
+mod world;
 
 pub use self::{
     explore::{Case, Failure, Found, Plan, explore},
     fault::{At, Fault},
     oracle::{Violation, Wrong},
     tamper::Break,
+    world::World,
 };

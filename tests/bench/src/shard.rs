@@ -5,6 +5,7 @@ use cli::cloud::Cloud;
 use darkroom::{
     chain::RESULTS,
     cost::Estimate,
+    lane::Lane,
     messages::ShardMessage,
     money::Usd,
     names::{BatchName, FileName, JobId, ShardId},
@@ -89,9 +90,12 @@ async fn write_plan(bucket: &Bucket, job: &JobId, images: &[Expected]) -> anyhow
             path: image.key.clone(),
             prompt: Some("the shoe on white".to_owned()),
             refs: Vec::new(),
+            lane: Lane::Batch,
+            proof: false,
             estimate: Estimate {
                 batch_usd: Usd::default(),
                 interactive_usd: Usd::default(),
+                lanes_usd: None,
             },
             retry: None,
         };

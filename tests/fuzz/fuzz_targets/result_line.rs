@@ -1,5 +1,5 @@
-//! Any bytes as a result file, in any chunks: no panic, the same lines however it is cut, and every image what a slow
-//! reading of the whole line makes of it.
+//! Feeds any bytes as a result file, in chunks of any size. There must be no panic, and lines and
+//! images must be those of a slow reference reader, however the bytes are cut.
 #![no_main]
 
 use std::sync::Arc;

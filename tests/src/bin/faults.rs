@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::Parser;
-use tests::faults::{At, Break, Case, Found, Plan, Wrong, explore};
+use tests::faults::{At, Break, Case, Found, Plan, World, Wrong, explore};
 
 /// The number of failures to print. The others are counted.
 const MAX_PRINTED: usize = 20;
@@ -25,11 +25,15 @@ struct Arguments {
     /// Run only the schedule of this seed, and print its log.
     #[arg(long, conflicts_with = "faults")]
     seed: Option<u64>,
-    /// Run only the small scene with these faults, such as 37:reply-lost,52:twice, and print its
+    /// Run only a small scene with these faults, such as 37:reply-lost,52:twice, and print its
     /// log.
     /// `none` runs it without faults.
     #[arg(long)]
     faults: Option<String>,
+    /// The small scenes of single faults and pairs; all of them by default. `--faults` needs one, by
+    /// default `batch`.
+    #[arg(long = "world", value_enum)]
+    worlds: Vec<World>,
     /// Restrict single faults to requests whose log line contains this text, such as
     /// batchGenerateContent.
     #[arg(long)]
@@ -75,7 +79,13 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     }
     let plan = Plan {
         seeds: arguments.seeds,
-        singles: !arguments.no_singles,
+        singles: if arguments.no_singles {
+            Vec::new()
+        } else if arguments.worlds.is_empty() {
+            World::ALL.to_vec()
+        } else {
+            arguments.worlds.clone()
+        },
         at: arguments.at.clone(),
         pairs: true,
         sample: arguments.sample,
@@ -102,7 +112,9 @@ fn one(arguments: &Arguments) -> anyhow::Result<Option<Case>> {
         .split(',')
         .filter(|text| *text != "none")
         .map(str::parse::<At>);
+    let world = arguments.worlds.first().copied().unwrap_or(World::Batch);
     Ok(Some(Case::Faults(
+        world,
         faults
             .collect::<Result<_, _>>()
             .map_err(anyhow::Error::msg)?,
@@ -144,6 +156,7 @@ fn print(found: &Found, broken: Option<Break>) -> io::Result<()> {
         ("orphans", Wrong::Orphan),
         ("miscounts", Wrong::Miscount),
         ("strangers", Wrong::Stranger),
+        ("unapproved", Wrong::Unapproved),
     ];
     write!(
         out,

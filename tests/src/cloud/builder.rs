@@ -6,7 +6,11 @@ use cli::{
     cloud::{Cloud, CloudConfig, INTERNAL},
     time::Time,
 };
-use darkroom::{job::JobSettings, ledger::ProjectLimits, settings::CollectLimits};
+use darkroom::{
+    job::JobSettings,
+    ledger::ProjectLimits,
+    settings::{CollectLimits, GenerateLimits},
+};
 use disk::Disk;
 use gemini::{
     Gemini,
@@ -31,6 +35,7 @@ pub struct TestCloudBuilder {
     scenario: Scenario,
     settings: JobSettings,
     collect_limits: CollectLimits,
+    generate_limits: GenerateLimits,
     metrics: Metrics,
     limits: Option<ProjectLimits>,
     web: Option<Web>,
@@ -53,6 +58,12 @@ impl TestCloudBuilder {
     /// Sets how many images a shard has at most.
     pub fn shard_requests(mut self, requests: u32) -> Self {
         self.settings.shard.requests = requests;
+        self
+    }
+
+    /// Sets the limits of `generate`.
+    pub fn generate_limits(mut self, limits: GenerateLimits) -> Self {
+        self.generate_limits = limits;
         self
     }
 
@@ -107,6 +118,7 @@ impl TestCloudBuilder {
         let config = CloudConfig {
             settings: self.settings.clone(),
             pace: self.collect_limits,
+            generate_limits: self.generate_limits,
             rng: Rng::seeded(1),
             metrics: self.metrics.clone(),
             limits: self.limits.clone().unwrap_or(default.limits),

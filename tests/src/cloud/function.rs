@@ -1,7 +1,9 @@
 //! Invocations of single functions.
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use darkroom::chain::{CONTROLS, FUNCTION_TIMEOUT, MANIFESTS, POLLS, REPORTS, RESULTS, SHARDS};
+use darkroom::chain::{
+    CONTROLS, FUNCTION_TIMEOUT, GENERATIONS, MANIFESTS, POLLS, REPORTS, RESULTS, SHARDS,
+};
 use serde_json::json;
 use sweep::handler::Swept;
 
@@ -63,6 +65,11 @@ impl TestCloud {
     /// Passes the next batch that has ended to `collect`.
     pub async fn collect(&self) -> SqsBatchResponse {
         invoke!(self, collect, RESULTS)
+    }
+
+    /// Passes the next shard of a synchronous lane to `generate`.
+    pub async fn generate(&self) -> SqsBatchResponse {
+        invoke!(self, generate, GENERATIONS)
     }
 
     /// Passes the next changed shard to `report`.

@@ -12,14 +12,17 @@ use cli::{
     cloud::{Cloud, CloudConfig, Deps, INTERNAL},
     time::Time,
 };
-use darkroom::job::{JobSettings, ShardLimits};
-use darkroom::settings::{CollectLimits, QuietPeriod};
+use darkroom::{
+    job::{JobSettings, ShardLimits},
+    settings::{CollectLimits, GenerateLimits, QuietPeriod},
+    status::{JobStatus, ShardPhase},
+};
 use gemini::{
     self, Gemini,
     key::{ApiKey, KeySource},
 };
 use gemini_sim::{
-    BatchOutcome, BatchOutcomeRule, DeletingInput, Gemini as SimulatedGemini, Scenario,
+    BatchOutcome, BatchOutcomeRule, BillByLane, DeletingInput, Gemini as SimulatedGemini, Scenario,
 };
 use http::Request;
 use http_body_util::BodyExt;
@@ -27,7 +30,7 @@ use jiff::{SignedDuration, Timestamp};
 use seam::{
     clock::Clock,
     rng::Rng,
-    transport::{Transport, full},
+    transport::{Transport, TransportError, full},
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -37,6 +40,7 @@ use super::{
     interceptor::{Interceptor, PendingRequests},
     outage::AwsOutage,
     tamper::Break,
+    world::{Kind, World},
 };
 
 /// The time at which every simulation starts.
@@ -70,8 +74,14 @@ pub(crate) struct Scene {
     pub(crate) shard_requests: u32,
     /// The number of results between two checkpoints of `collect`.
     pub(crate) checkpoint_results: usize,
-    /// The number of images of each manifest.
-    pub(crate) manifests: Vec<usize>,
+    /// What each manifest asks for.
+    pub(crate) manifests: Vec<Kind>,
+    /// The number of calls in flight of one invocation of `generate`.
+    pub(crate) in_flight: usize,
+    /// Whether the request files change after the proof was made and before it is approved.
+    pub(crate) changed: bool,
+    /// Whether nothing but the schedule's faults can fail, so that every image must arrive.
+    pub(crate) is_plain: bool,
     /// The request of the user, `approve` or `cancel`, and after how many requests it is dropped.
     pub(crate) control: Option<(usize, &'static str)>,
     /// Whether all items refer to one image that is too large to be sent within a line.
@@ -113,12 +123,38 @@ impl Scene {
             scenario,
             shard_requests: 10,
             checkpoint_results: 2,
-            manifests: vec![3],
+            manifests: vec![Kind::Batch(3)],
+            in_flight: 2,
+            changed: false,
+            is_plain: false,
             control: None,
             reference: false,
             aws_outages: Vec::new(),
             restarts: Vec::new(),
             seed: 1,
+        }
+    }
+
+    /// Returns the scene of a world with single images: one job in which only the schedule's faults fail.
+    pub(crate) fn of(world: World) -> Self {
+        let (kind, scenario) = match world {
+            World::Batch => return Self::small(),
+            World::Lanes => (Kind::Lanes(3), lasting(100, 100)),
+            World::Proof => (Kind::Proof(4, true), lasting(100, 100)),
+            World::Changed => (Kind::Proof(3, true), lasting(100, 100)),
+            // The batch would end after the job's time.
+            World::Rescue => (Kind::Rescue(2), lasting(90_000, 90_000)),
+        };
+        Self {
+            scenario: Scenario {
+                seed: 1,
+                log_batch_lines: true,
+                ..scenario
+            },
+            manifests: vec![kind],
+            changed: world == World::Changed,
+            is_plain: world != World::Changed,
+            ..Self::small()
         }
     }
 
@@ -174,13 +210,32 @@ impl Scene {
         // would block, and tokio's paused time does not advance while such a thread runs.
         let shard_requests = rng.u32(1..=4);
         let max_images = shard_requests as usize + 3;
+        let checkpoint_results = rng.usize(1..4);
+        let counts: Vec<usize> = (0..rng.usize(1..=3))
+            .map(|_| rng.usize(1..=max_images))
+            .collect();
+        // Even seeds have batches alone. These draws have their own generator, so that they do not
+        // change the others.
+        let mut lanes = fastrand::Rng::with_seed(seed ^ 0x1a9e5);
+        let manifests: Vec<Kind> = counts
+            .into_iter()
+            .map(|count| {
+                if seed.is_multiple_of(2) {
+                    Kind::Batch(count)
+                } else {
+                    Kind::drawn(count, &mut lanes)
+                }
+            })
+            .collect();
+        let scenario = draw::lanes(&mut lanes, &manifests, scenario);
         Self {
             scenario,
             shard_requests,
-            checkpoint_results: rng.usize(1..4),
-            manifests: (0..rng.usize(1..=3))
-                .map(|_| rng.usize(1..=max_images))
-                .collect(),
+            checkpoint_results,
+            manifests,
+            in_flight: lanes.usize(1..=4),
+            changed: false,
+            is_plain: false,
             control: control.map(|word| (rng.usize(10..400), word)),
             reference: rng.bool(),
             aws_outages,
@@ -191,6 +246,13 @@ impl Scene {
 }
 
 impl Scene {
+    /// Whether a manifest asks for a proof.
+    pub(crate) fn has_proof(&self) -> bool {
+        self.manifests
+            .iter()
+            .any(|kind| matches!(kind, Kind::Proof(..)))
+    }
+
     /// Whether Gemini, S3 or SQS fails for a while.
     pub(crate) fn has_outage(&self) -> bool {
         !self.scenario.outages.is_empty() || !self.aws_outages.is_empty()
@@ -256,6 +318,10 @@ impl FaultCloud {
         let setup = CloudConfig {
             settings,
             pace,
+            generate_limits: GenerateLimits {
+                in_flight: scene.in_flight,
+                ..GenerateLimits::default()
+            },
             rng: Rng::seeded(scene.seed),
             ..CloudConfig::default()
         };
@@ -286,14 +352,8 @@ impl FaultCloud {
         } else {
             Vec::new()
         };
-        for (job, images) in scene.manifests.iter().enumerate() {
-            let item = |number| json!({"key": format!("stone-{number}"), "prompt": "a stone", "image_size": "512", "refs": refs});
-            let items: String = (0..*images)
-                .map(|number| item(number).to_string() + "\n")
-                .collect();
-            // Each manifest has its own content, because a job with the same content is bought
-            // once.
-            let manifest = json!({"manifest": {"job": {"run": job}}}).to_string() + "\n" + &items;
+        for (job, kind) in scene.manifests.iter().enumerate() {
+            let manifest = kind.manifest(job, &refs);
             cloud
                 .local
                 .bucket
@@ -325,12 +385,23 @@ impl FaultCloud {
             &mut deps.submit.clock,
             &mut deps.poll.clock,
             &mut deps.collect.clock,
+            &mut deps.generate.clock,
             &mut deps.report.clock,
             &mut deps.control.clock,
             &mut deps.sweep.clock,
         ];
         clocks.into_iter().for_each(|of| of.clone_from(&clock));
         deps
+    }
+
+    /// Returns what Gemini has charged so far.
+    ///
+    /// # Errors
+    /// Returns an error if its files can't be read.
+    pub(crate) fn billed(&self) -> Result<BillByLane, TransportError> {
+        self.gemini
+            .billed_by_lane()
+            .map_err(|error| TransportError::Interrupted(error.into()))
     }
 
     /// Drops a request of the user for the first job. Returns whether there is a job yet.
@@ -344,6 +415,68 @@ impl FaultCloud {
         let key = format!("control/{}{word}", job.trim_start_matches("jobs/"));
         self.local.bucket.put(&key, "text/plain", "").await?;
         Ok(true)
+    }
+
+    /// Returns the jobs that wait for the approval of a proof: at least one shard is held, and all
+    /// others have ended, as the status of the job shows it.
+    ///
+    /// # Errors
+    /// Returns an error if the folder can't be read.
+    pub(crate) fn held_jobs(&self) -> anyhow::Result<Vec<String>> {
+        let is_held = |job: &String| {
+            let path = self.local.path_of(&format!("{job}job.json"));
+            let status = std::fs::read(path).ok()?;
+            let status: JobStatus = serde_json::from_slice(&status).ok()?;
+            let is_over = |phase: ShardPhase| phase == ShardPhase::Held || phase.is_terminal();
+            let shards = &status.shards;
+            let is_complete = shards.len() >= status.plan.as_ref()?.shards as usize
+                && shards.iter().all(|shard| is_over(shard.phase))
+                && shards.iter().any(|shard| shard.proof);
+            let held = shards
+                .iter()
+                .any(|shard| shard.phase == ShardPhase::Held && !shard.proof);
+            Some(is_complete && held)
+        };
+        let mut jobs = self.jobs()?;
+        jobs.retain(|job| is_held(job) == Some(true));
+        Ok(jobs)
+    }
+
+    /// Drops the approval of a job.
+    ///
+    /// # Errors
+    /// Returns an error if it can't be written.
+    pub(crate) async fn approve(&self, job: &str) -> anyhow::Result<()> {
+        let key = format!("control/{}approve", job.trim_start_matches("jobs/"));
+        self.local.bucket.put(&key, "text/plain", "").await?;
+        Ok(())
+    }
+
+    /// Returns the request files of a job: their keys in the bucket and their contents.
+    ///
+    /// # Errors
+    /// Returns an error if the folder can't be read.
+    pub(crate) fn request_files(&self, job: &str) -> anyhow::Result<Vec<(String, String)>> {
+        let mut files = Vec::new();
+        for shard in std::fs::read_dir(self.local.path_of(&format!("{job}shards")))? {
+            let name = shard?.file_name();
+            let key = format!("{job}shards/{}/request.jsonl", name.to_string_lossy());
+            if let Ok(text) = std::fs::read_to_string(self.local.path_of(&key)) {
+                files.push((key, text));
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    /// Replaces a request file.
+    ///
+    /// # Errors
+    /// Returns an error if it can't be written.
+    pub(crate) async fn change(&self, key: &str, text: String) -> anyhow::Result<()> {
+        let bucket = &self.local.bucket;
+        bucket.put(key, "application/jsonl", text).await?;
+        Ok(())
     }
 
     /// Creates a batch of another client of the project, which pushes ours off the first page of a

@@ -12,7 +12,7 @@ use gemini_sim::{
 use http::StatusCode;
 use jiff::SignedDuration;
 
-use super::{outage::AwsOutage, request::Service};
+use super::{outage::AwsOutage, request::Service, world::Kind};
 
 /// The calls that an outage affects, with the possible responses. Responses that need an operator,
 /// such as a permanent refusal of a create call, are not among them.
@@ -180,6 +180,58 @@ pub(crate) fn outputs(rng: &mut Rng, scenario: Scenario) -> Scenario {
         } else {
             Vec::new()
         },
+        ..scenario
+    }
+}
+
+/// The responses of an outage of synchronous calls. Refusals that end a request are not among them.
+const CALL_OUTAGES: [&str; 10] = [
+    "503",
+    "429",
+    "429-day",
+    "429-prepaid",
+    "401",
+    "html",
+    "500",
+    "lost-reply",
+    "empty",
+    "cut",
+];
+
+/// Returns `scenario` with what concerns single requests, if a manifest has some: little capacity
+/// for the flex tier, an outage of calls, and batches that are too late.
+pub(crate) fn lanes(rng: &mut Rng, manifests: &[Kind], scenario: Scenario) -> Scenario {
+    let has_calls = |kind: &Kind| !matches!(kind, Kind::Batch(_));
+    if !manifests.iter().any(has_calls) {
+        return scenario;
+    }
+    let mut outages = scenario.outages.clone();
+    if rng.u8(..3) == 0 {
+        let (answer, from) = (
+            CALL_OUTAGES[rng.usize(..CALL_OUTAGES.len())],
+            rng.u64(0..60),
+        );
+        let until = from + [5, 30, 90, 240][rng.usize(..4)];
+        let rule = format!("generate-content:{answer}:{from}m..{until}m");
+        outages.push(
+            rule.parse()
+                .unwrap_or_else(|error| unreachable!("{rule}: {error}")),
+        );
+    }
+    let has_rescue = manifests.iter().any(|kind| matches!(kind, Kind::Rescue(_)));
+    let (shortest, longest) = if has_rescue && rng.bool() {
+        (90_000, 100_000)
+    } else {
+        (
+            scenario.shortest_batch_seconds,
+            scenario.longest_batch_seconds,
+        )
+    };
+    Scenario {
+        outages,
+        flex_capacity_percent: [100, 100, 40, 0][rng.usize(..4)],
+        shortest_batch_seconds: shortest,
+        longest_batch_seconds: longest,
         ..scenario
     }
 }

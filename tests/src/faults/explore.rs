@@ -1,7 +1,7 @@
 //! The choice of schedules: every single fault, pairs of faults, and drawn schedules.
 //!
 //! Single faults are exhaustive: each kind that makes a difference, at each request of the small
-//! scene, whose other choices are fixed. Pairs of crashes are exhaustive up to fingerprints: a
+//! scenes, whose other choices are fixed. Pairs of crashes are exhaustive up to fingerprints: a
 //! second fault is tried once for all simulations with the same coarse fingerprint, and a
 //! simulation stops when its fingerprint is known to lead to a good end. Pairs of other kinds are
 //! sampled. Drawn schedules are a sample of everything, including a cancel or an approval of the
@@ -24,6 +24,7 @@ use super::{
     oracle::{Violation, Wrong},
     scheduler::{Outcome, Schedule, Watch, play},
     tamper::Break,
+    world::World,
 };
 
 /// The stack size of a thread that runs simulations. The futures of a function are deeply nested.
@@ -38,8 +39,8 @@ const REQUESTS_PER_JOB: usize = 250;
 /// One schedule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Case {
-    /// The small scene with exactly these faults.
-    Faults(Vec<At>),
+    /// A small scene with exactly these faults.
+    Faults(World, Vec<At>),
     /// A scene and a schedule that are drawn from a seed.
     Seed(u64),
 }
@@ -58,11 +59,12 @@ pub struct Failure {
 pub struct Plan {
     /// The number of drawn schedules, from seed 0 on.
     pub seeds: u64,
-    /// Whether to run each single fault.
-    pub singles: bool,
-    /// Restricts single faults to requests whose log line contains this.
+    /// The small scenes whose single faults run.
+    pub singles: Vec<World>,
+    /// Restricts single faults to requests whose function and log line, such as
+    /// `generate: S3 PUT …`, contain this.
     pub at: Option<String>,
-    /// Whether to run pairs of faults. This requires `singles`.
+    /// Whether to run pairs of faults. They follow the single faults.
     pub pairs: bool,
     /// The maximum number of pairs that are not both crashes, spread evenly over all that differ.
     pub sample: usize,
@@ -90,14 +92,14 @@ pub struct Found {
 impl Case {
     fn is_of_crashes(&self) -> bool {
         match self {
-            Self::Faults(faults) => faults.iter().all(|at| at.fault.is_crash()),
+            Self::Faults(_, faults) => faults.iter().all(|at| at.fault.is_crash()),
             Self::Seed(_) => false,
         }
     }
 
     fn has_outage(&self) -> bool {
         match self {
-            Self::Faults(_) => false,
+            Self::Faults(..) => false,
             Self::Seed(seed) => Scene::drawn(*seed).has_outage(),
         }
     }
@@ -105,12 +107,13 @@ impl Case {
     /// Returns the argument that replays it.
     pub fn argument(&self) -> String {
         match self {
-            Self::Faults(faults) => {
+            Self::Faults(world, faults) => {
+                let world = world.name();
                 let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
                 if faults.is_empty() {
-                    "--faults none".to_owned()
+                    format!("--world {world} --faults none")
                 } else {
-                    format!("--faults {}", faults.join(","))
+                    format!("--world {world} --faults {}", faults.join(","))
                 }
             }
             Self::Seed(seed) => format!("--seed {seed}"),
@@ -128,8 +131,8 @@ impl Case {
 
     fn play(&self, broken: Option<Break>, watch: Watch) -> anyhow::Result<Outcome> {
         match self {
-            Self::Faults(faults) => play(
-                &Scene::small(),
+            Self::Faults(world, faults) => play(
+                &Scene::of(*world),
                 Schedule::Listed(faults.clone()),
                 broken,
                 watch,
@@ -175,8 +178,11 @@ impl Found {
 pub fn explore(plan: &Plan, announce: impl Fn(&str)) -> anyhow::Result<Found> {
     let mut found = Found::default();
     let continues = |found: &Found| plan.broken.is_none() || found.failures.is_empty();
-    if plan.singles {
-        let base = Case::Faults(Vec::new());
+    for &world in &plan.singles {
+        if !continues(&found) {
+            break;
+        }
+        let base = Case::Faults(world, Vec::new());
         let good = base.play(plan.broken, Watch::Note)?;
         found.add(&base, &good);
         if continues(&found) {
@@ -190,10 +196,11 @@ pub fn explore(plan: &Plan, announce: impl Fn(&str)) -> anyhow::Result<Found> {
                         fault: *fault,
                     })
                 })
-                .map(|at| Case::Faults(vec![at]))
+                .map(|at| Case::Faults(world, vec![at]))
                 .collect();
             announce(&format!(
-                "{} single faults at {} requests",
+                "{}: {} single faults at {} requests",
+                world.name(),
                 singles.len(),
                 good.decisions.len()
             ));
@@ -202,7 +209,7 @@ pub fn explore(plan: &Plan, announce: impl Fn(&str)) -> anyhow::Result<Found> {
                 &singles,
                 &if plan.pairs { Watch::Note } else { Watch::No },
             )?;
-            found.singles = outcomes.len();
+            found.singles += outcomes.len();
             outcomes
                 .values()
                 .for_each(|(case, outcome)| found.add(case, outcome));
@@ -219,7 +226,7 @@ pub fn explore(plan: &Plan, announce: impl Fn(&str)) -> anyhow::Result<Found> {
                 ));
                 pairs.extend((0..count).map(|place| others[place * all / count].clone()));
                 let outcomes = play_all(plan, &pairs, &Watch::Until(Arc::new(known)))?;
-                found.pairs = outcomes.len();
+                found.pairs += outcomes.len();
                 outcomes
                     .values()
                     .for_each(|(case, outcome)| found.add(case, outcome));
@@ -251,7 +258,9 @@ fn pairs_after(
     }
     let mut pairs = Vec::new();
     for (case, outcome) in singles.values() {
-        let Case::Faults(faults) = case else { continue };
+        let Case::Faults(world, faults) = case else {
+            continue;
+        };
         let Some(first) = faults.first() else {
             continue;
         };
@@ -266,7 +275,8 @@ fn pairs_after(
                     fault,
                 };
                 let faults = decision.could_then.iter().filter(|fault| meant(**fault));
-                pairs.extend(faults.map(|fault| Case::Faults(vec![*first, second(*fault)])));
+                pairs
+                    .extend(faults.map(|fault| Case::Faults(*world, vec![*first, second(*fault)])));
             }
         }
     }

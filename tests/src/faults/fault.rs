@@ -79,7 +79,9 @@ impl Fault {
             | Self::FailedAfter
             | Self::NoReply => sent.has_effect(),
             Self::Conflict => sent.is_conditional_put(),
-            Self::HalfBody => sent.method == Method::GET && sent.service != Service::Sqs,
+            Self::HalfBody => {
+                sent.is_call() || sent.method == Method::GET && sent.service != Service::Sqs
+            }
             Self::AckLost => first,
         };
         NAMES.iter().map(|(fault, _)| *fault).filter(fits).collect()

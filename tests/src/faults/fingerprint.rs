@@ -18,7 +18,7 @@ use gemini_sim::Record;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{cloud::FaultCloud, request::Sent};
+use super::{calls::Calls, cloud::FaultCloud, request::Sent};
 
 /// Members of stored documents that do not affect the future.
 const IRRELEVANT: [&str; 9] = [
@@ -90,22 +90,23 @@ pub(crate) fn fingerprint(
     cloud: &FaultCloud,
     next: &Sent,
     mut under_way: Vec<UnderWay>,
+    calls: &Calls,
 ) -> anyhow::Result<Fingerprint> {
     under_way.sort();
-    let fine = hash_state(cloud, next, &under_way, false)?;
+    let fine = hash_state(cloud, next, (&under_way, calls), false)?;
     under_way
         .iter_mut()
         .for_each(|one| one.due = one.due.map(|_| 0));
     Ok(Fingerprint {
         fine,
-        coarse: hash_state(cloud, next, &under_way, true)?,
+        coarse: hash_state(cloud, next, (&under_way, calls), true)?,
     })
 }
 
 fn hash_state(
     cloud: &FaultCloud,
     next: &Sent,
-    under_way: &[UnderWay],
+    (under_way, calls): (&[UnderWay], &Calls),
     coarse: bool,
 ) -> anyhow::Result<u64> {
     let mut hash = DefaultHasher::new();
@@ -160,6 +161,11 @@ fn hash_state(
         (display_name, keys, ended.is_some(), output.is_some()).hash(&mut hash);
     }
     if !coarse {
+        // The results of calls are not part of the states.
+        for call in &calls.made {
+            (&call.key, call.is_billed(), call.reached, call.stored).hash(&mut hash);
+        }
+        calls.claimed.hash(&mut hash);
         files_below(&cloud.internal("gemini/files"))?
             .len()
             .hash(&mut hash);

@@ -10,14 +10,19 @@ use std::{
 use anyhow::Context;
 use bytes::Bytes;
 use darkroom::{
+    lane::Lane,
     money::Usd,
     report::{ShardSummary, Summary},
+    results::NO_ANSWER,
 };
-use gemini_sim::{Delivered, Record};
+use gemini_sim::{Delivered, LoggedCall, LoggedRequest, Record};
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-use super::cloud::FaultCloud;
+use super::{
+    calls::{Calls, MadeCall},
+    cloud::FaultCloud,
+};
 
 /// The states in which Gemini ends a batch. A shard with another state ended before its output was
 /// read to the end.
@@ -41,6 +46,23 @@ pub enum Wrong {
     Miscount,
     /// A batch of another folder was adopted or cancelled.
     Stranger,
+    /// A request was made that differs from those that the user has approved.
+    Unapproved,
+}
+
+/// What the oracle knows in addition to Gemini's records and the bucket.
+pub(crate) struct Evidence<'a> {
+    /// Whether the user has approved, so that images may have been bought again whose output was
+    /// missing.
+    pub(crate) approved: bool,
+    /// The batches that the functions have cancelled.
+    pub(crate) cancelled: &'a BTreeSet<String>,
+    /// The synchronous calls.
+    pub(crate) calls: &'a Calls,
+    /// Whether S3 or SQS failed for a while.
+    pub(crate) had_outage: bool,
+    /// Whether every image must arrive.
+    pub(crate) is_plain: bool,
 }
 
 /// A violation of the protocol.
@@ -62,6 +84,7 @@ impl fmt::Display for Violation {
             Wrong::Orphan => "orphan",
             Wrong::Miscount => "miscount",
             Wrong::Stranger => "stranger",
+            Wrong::Unapproved => "unapproved",
         };
         write!(f, "{wrong}: {}", self.words)
     }
@@ -124,20 +147,29 @@ impl Made {
     }
 }
 
-/// Judges a simulation that has ended. If the user has `approved`, images may have been bought
-/// again whose output was missing. `cancelled` are the batches that the functions have cancelled.
+/// Judges a simulation that has ended.
 ///
 /// # Errors
 /// Returns an error if the results can't be read.
 pub(crate) async fn judge(
     cloud: &FaultCloud,
-    approved: bool,
-    cancelled: &BTreeSet<String>,
+    evidence: &Evidence<'_>,
 ) -> anyhow::Result<Vec<Violation>> {
+    let Evidence {
+        approved,
+        cancelled,
+        calls,
+        ..
+    } = *evidence;
     let made = made(cloud)?;
+    let log = cloud.gemini.request_log()?;
+    calls.check(&log)?;
     let mut found = Vec::new();
     let mut report = |wrong, words| found.push(Violation { wrong, words });
     double_buys(&made, approved, &mut report);
+    double_calls(&made, evidence, &mut report);
+    window(cloud, evidence, &mut report);
+    unapproved(calls, &log, &mut report);
     let jobs = cloud.jobs()?;
     if jobs.len() < cloud.dropped {
         report(
@@ -156,9 +188,10 @@ pub(crate) async fn judge(
                 format!("{job} was rejected, although its manifest is valid"),
             ),
             Some(_) => {
-                results(cloud, job, &made, &mut report)?;
+                results(cloud, job, &made, evidence, &mut report)?;
                 unmatched(cloud, job, &made, approved, &mut report)?;
-                miscount(cloud, job, &made, approved, &mut report)?;
+                miscount(cloud, job, &made, evidence, &mut report)?;
+                unaccounted(cloud, job, evidence, &mut report)?;
             }
             None => report(
                 Wrong::Stuck,
@@ -224,13 +257,225 @@ fn double_buys(made: &[Made], approved: bool, report: &mut impl FnMut(Wrong, Str
     }
 }
 
-/// Compares the results of a complete job with its plan and with the batches.
+/// Looks for synchronous calls for an image that Gemini has already made: in another call, unless
+/// its answer was lost, or in a batch.
+fn double_calls(made: &[Made], evidence: &Evidence<'_>, report: &mut impl FnMut(Wrong, String)) {
+    let calls = &evidence.calls.made;
+    let mut wrong = |key: &str, words: String| {
+        report(Wrong::DoubleBuy, format!("key {key} was requested {words}"));
+    };
+    for (place, second) in calls.iter().enumerate() {
+        let is_same = |first: &&MadeCall| {
+            first.manifest == second.manifest && first.key == second.key && first.is_kept()
+        };
+        // A late request was made before the call that replaces it.
+        if !second.is_billed() || second.invocation.is_none() {
+            continue;
+        }
+        let (key, other) = (&second.key, second.description());
+        for first in calls[..place].iter().filter(is_same) {
+            let one = first.description();
+            wrong(key, format!("in {other} although {one} has its image"));
+        }
+    }
+    for batch in made {
+        let job = format!("jobs/{}/", batch.job());
+        let of_batch = |call: &&MadeCall| {
+            call.is_billed()
+                && call.invocation.is_some()
+                && call.is_of(&job)
+                && batch.record.keys.contains(&call.key)
+        };
+        for call in calls.iter().filter(of_batch) {
+            let (key, one, other) = (&call.key, batch.description(), call.description());
+            if call.at < batch.record.created {
+                if call.is_kept() {
+                    wrong(key, format!("in {one} although {other} has its image"));
+                }
+            } else if batch.record.ended.is_none_or(|ended| call.at < ended) {
+                wrong(key, format!("in {other} while {one} was live"));
+            } else if batch.has_made(key) && !evidence.approved {
+                wrong(key, format!("in {other} although {one} has its image"));
+            }
+        }
+    }
+}
+
+/// Checks that each answer that was lost has a cause, and that a killed invocation has not lost
+/// more of them than it may have in flight.
+fn window(cloud: &FaultCloud, evidence: &Evidence<'_>, report: &mut impl FnMut(Wrong, String)) {
+    let calls = evidence.calls;
+    let mut lost: BTreeMap<usize, usize> = BTreeMap::new();
+    let in_doubt = |call: &&MadeCall| call.is_billed() && call.reached && !call.stored;
+    for call in calls.made.iter().filter(in_doubt) {
+        let Some(number) = call.invocation else {
+            continue;
+        };
+        *lost.entry(number).or_default() += 1;
+        if !calls.killed.contains(&number) && !evidence.had_outage {
+            let (key, one) = (&call.key, call.description());
+            let words =
+                format!("the answer for {key} was dropped by an invocation that lived: {one}");
+            report(Wrong::LostKey, words);
+        }
+    }
+    let most = cloud.local.deps.generate.limits.in_flight;
+    for (number, count) in lost.iter().filter(|(_, count)| **count > most) {
+        let words =
+            format!("invocation #{number} has lost {count} answers, {most} may be in flight");
+        report(Wrong::LostKey, words);
+    }
+}
+
+/// Looks for requests that differ from those that the user has approved.
+fn unapproved(calls: &Calls, log: &[LoggedRequest], report: &mut impl FnMut(Wrong, String)) {
+    let Some(approved) = &calls.approved else {
+        return;
+    };
+    // Requests of others are inline and have no key.
+    let is_ours =
+        |entry: &&LoggedRequest| entry.call == LoggedCall::GenerateContent || entry.key.is_some();
+    for entry in log.iter().filter(is_ours) {
+        if !approved.contains(&entry.request_sha256) {
+            let words = format!("a request differs from the approved ones: {entry:?}");
+            report(Wrong::Unapproved, words);
+        }
+    }
+}
+
+/// The answers to the synchronous calls of a complete job, by what Gemini charged for them.
+struct Answers {
+    /// What Gemini charged for all of them.
+    charged: u64,
+    /// The most that the lost ones cost.
+    most_lost: u64,
+    /// The least that the lost ones cost.
+    least_lost: u64,
+    /// The number of lost ones.
+    lost: u64,
+    /// The number of results with an answer.
+    stored: u64,
+}
+
+/// Compares the answers of a job with its results in all rounds. An answer is lost if fewer rounds
+/// have the usage of an answer than Gemini has charged for.
+fn answers(cloud: &FaultCloud, job: &str, calls: &Calls) -> anyhow::Result<Answers> {
+    let stored = stored_answers(cloud, job)?;
+    let mut charges: BTreeMap<&str, Vec<&MadeCall>> = BTreeMap::new();
+    for call in calls.made.iter().filter(|call| call.is_of(job)) {
+        if call.is_billed() {
+            charges.entry(&call.key).or_default().push(call);
+        }
+    }
+    let mut found = Answers {
+        charged: 0,
+        most_lost: 0,
+        least_lost: 0,
+        lost: 0,
+        stored: stored.values().sum(),
+    };
+    for (key, mut of_key) in charges {
+        found.charged += of_key.iter().map(|call| call.nanodollars).sum::<u64>();
+        let stored = usize::try_from(stored.get(key).copied().unwrap_or(0))?;
+        let lost = of_key.len().saturating_sub(stored);
+        found.lost += u64::try_from(lost)?;
+        of_key.retain(|call| call.is_lost());
+        of_key.sort_by_key(|call| call.nanodollars);
+        let sum = |calls: &[&MadeCall]| calls.iter().map(|call| call.nanodollars).sum::<u64>();
+        let count = lost.min(of_key.len());
+        found.least_lost += sum(&of_key[..count]);
+        found.most_lost += sum(&of_key[of_key.len() - count..]);
+    }
+    Ok(found)
+}
+
+/// Returns the number of rounds in a synchronous lane whose result of a key has the tokens of an
+/// answer, by key.
+fn stored_answers(cloud: &FaultCloud, job: &str) -> anyhow::Result<BTreeMap<String, u64>> {
+    let mut answers = BTreeMap::new();
+    let shards = cloud.local.path_of(&format!("{job}shards"));
+    if !shards.is_dir() {
+        return Ok(answers);
+    }
+    for shard in fs::read_dir(shards)? {
+        let results = shard?.path().join("results");
+        if !results.is_dir() {
+            continue;
+        }
+        // The last chunk has the lines of all others.
+        let rest = results.join("rest.jsonl");
+        let chunks = if rest.is_file() {
+            vec![rest]
+        } else {
+            let chunks = fs::read_dir(&results)?;
+            chunks
+                .map(|chunk| Ok(chunk?.path()))
+                .collect::<anyhow::Result<_>>()?
+        };
+        let mut keys = BTreeSet::new();
+        for chunk in chunks {
+            for line in lines(&chunk)? {
+                let is_answer = line["usage"].is_object() && line["batch_name"].is_null();
+                if line["kind"] == "result" && is_answer {
+                    keys.insert(line["key"].as_str().unwrap_or_default().to_owned());
+                }
+            }
+        }
+        for key in keys {
+            *answers.entry(key).or_default() += 1;
+        }
+    }
+    Ok(answers)
+}
+
+/// Compares the requests without account in the summary of a complete job with the lost answers. A
+/// claim without a stored result counts too, whether or not its call was made.
+fn unaccounted(
+    cloud: &FaultCloud,
+    job: &str,
+    evidence: &Evidence<'_>,
+    report: &mut impl FnMut(Wrong, String),
+) -> anyhow::Result<()> {
+    let calls = evidence.calls;
+    let answers = answers(cloud, job, calls)?;
+    let summary = summary(cloud, job)?;
+    let counted = summary.cost.unaccounted.requests;
+    if counted < answers.lost {
+        let lost = answers.lost;
+        let words =
+            format!("{job} counts {counted} requests without account, {lost} answers are lost");
+        report(Wrong::Miscount, words);
+    }
+    let claimed = calls
+        .claimed
+        .iter()
+        .filter(|(path, _)| path.starts_with(job));
+    let open = (claimed.count() as u64).saturating_sub(answers.stored);
+    // Requests of batches can be without account for other reasons.
+    let has_batch = summary.shards.iter().any(|shard| shard.lane == Lane::Batch);
+    if evidence.is_plain && !has_batch && counted > open {
+        let words = format!(
+            "{job} counts {counted} requests without account, {open} claims have no answer"
+        );
+        report(Wrong::Miscount, words);
+    }
+    Ok(())
+}
+
+/// Compares the results of a complete job with its plan, the batches and the calls.
 fn results(
     cloud: &FaultCloud,
     job: &str,
     made: &[Made],
+    evidence: &Evidence<'_>,
     report: &mut impl FnMut(Wrong, String),
 ) -> anyhow::Result<()> {
+    let calls: Vec<&MadeCall> = evidence
+        .calls
+        .made
+        .iter()
+        .filter(|call| call.is_of(job))
+        .collect();
     let made: Vec<&Made> = made
         .iter()
         .filter(|made| job == format!("jobs/{}/", made.job()))
@@ -253,9 +498,17 @@ fn results(
             );
             continue;
         };
-        let maker = made.iter().find(|made| !made.images(&key).is_empty());
+        let maker = made
+            .iter()
+            .find(|made| !made.images(&key).is_empty())
+            .map(|made| made.description());
+        let caller = calls
+            .iter()
+            .find(|call| call.key == key && call.is_kept())
+            .map(|call| call.description());
+        let maker = maker.or(caller);
         if result["status"] == "succeeded" {
-            if let Some(problem) = not_its_image(cloud, &made, &key, result)? {
+            if let Some(problem) = not_its_image(cloud, (&made, &calls), &key, result)? {
                 report(Wrong::Misfiled, format!("key {key} of {job}: {problem}"));
             }
         } else if let Some(maker) = maker {
@@ -264,9 +517,13 @@ fn results(
                 Wrong::LostKey,
                 format!(
                     "key {key} of {job} has an image in {}, and its result is {status} {error}",
-                    maker.description()
+                    maker
                 ),
             );
+        } else if evidence.is_plain && result["error"]["code"] != NO_ANSWER {
+            // Lost answers use up the rounds. Nothing else may fail.
+            let words = format!("key {key} of {job} has no image: {result}");
+            report(Wrong::LostKey, words);
         }
         planned.insert(key);
     }
@@ -282,16 +539,20 @@ fn results(
 /// Returns what is wrong with the image that a result names, if anything.
 fn not_its_image(
     cloud: &FaultCloud,
-    made: &[&Made],
+    (made, calls): (&[&Made], &[&MadeCall]),
     key: &str,
     result: &Value,
 ) -> anyhow::Result<Option<String>> {
-    let batch = result["batch_name"].as_str().unwrap_or_default();
-    let images = made
-        .iter()
-        .find(|made| made.record.name == batch)
-        .map(|made| made.images(key))
-        .unwrap_or_default();
+    let batch = result["batch_name"].as_str().unwrap_or("a call");
+    let images: BTreeSet<&Bytes> = if result["batch_name"].is_null() {
+        let of_key = calls.iter().filter(|call| call.key == key);
+        of_key.flat_map(|call| &call.images).collect()
+    } else {
+        made.iter()
+            .find(|made| made.record.name == batch)
+            .map(|made| made.images(key))
+            .unwrap_or_default()
+    };
     if images.is_empty() {
         return Ok(Some(format!("{batch} made no image for it")));
     }
@@ -367,23 +628,29 @@ fn summary(cloud: &FaultCloud, job: &str) -> anyhow::Result<Summary> {
     )?)
 }
 
+/// Whether the output of a shard's batch was read to the end. A shard without a batch has none.
+fn is_complete(shard: &ShardSummary) -> bool {
+    shard.lane != Lane::Batch || was_read(shard)
+}
+
 /// Whether the output of a shard's batch was read to the end.
 fn was_read(shard: &ShardSummary) -> bool {
     shard.batch_name.is_some() && ENDED.contains(&shard.state.as_str())
 }
 
 /// Compares the cost that a complete job reports with the bill of the batches that its shards name,
-/// if all outputs were read to the end. A batch need not be counted if its output appeared after
+/// and of the calls whose answers are not lost, if all outputs were read to the end. A batch need not be counted if its output appeared after
 /// the images were requested again, or if no line names its request.
 fn miscount(
     cloud: &FaultCloud,
     job: &str,
     made: &[Made],
-    approved: bool,
+    evidence: &Evidence<'_>,
     report: &mut impl FnMut(Wrong, String),
 ) -> anyhow::Result<()> {
+    let approved = evidence.approved;
     let summary = summary(cloud, job)?;
-    if summary.integrity.skipped_lines > 0 || !summary.shards.iter().all(was_read) {
+    if summary.integrity.skipped_lines > 0 || !summary.shards.iter().all(is_complete) {
         return Ok(());
     }
     let own = |made: &&Made| {
@@ -396,7 +663,10 @@ fn miscount(
         |made: &Made| made.record.bill.nanodollars - made.record.bill.undelivered_nanodollars;
     let may_go_uncounted = |made: &&Made| made.may_be_unread(approved) || !made.is_attributable();
     let sum = |bills: u64| Usd::new(Decimal::from(bills) * Decimal::new(1, 9));
-    let charged = sum(made.iter().filter(own).map(bill).sum());
+    let answers = answers(cloud, job, evidence.calls)?;
+    let of_batches: u64 = made.iter().filter(own).map(bill).sum();
+    let charged = sum(of_batches + answers.charged - answers.least_lost);
+    let range = sum(answers.most_lost - answers.least_lost);
     let uncounted = sum(made
         .iter()
         .filter(own)
@@ -406,14 +676,16 @@ fn miscount(
     // Stored amounts are rounded.
     let stored = |usd: Usd| anyhow::Ok(serde_json::from_value::<Usd>(serde_json::to_value(usd)?)?);
     let (least, most, reported) = (
-        stored(charged - uncounted)?,
+        stored(charged - uncounted - range)?,
         stored(charged)?,
         summary.cost.actual_usd,
     );
     if reported < least || reported > most {
         report(
             Wrong::Miscount,
-            format!("{job} reports a cost of {reported}, but Gemini charged {charged}"),
+            format!(
+                "{job} reports a cost of {reported}, but Gemini charged {charged} for what was not lost"
+            ),
         );
     }
     Ok(())

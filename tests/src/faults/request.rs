@@ -163,6 +163,11 @@ impl Sent {
         self.service == Service::Gemini && self.uri.path().ends_with(":batchGenerateContent")
     }
 
+    /// Whether it requests an image in a synchronous call.
+    pub(crate) fn is_call(&self) -> bool {
+        self.service == Service::Gemini && self.uri.path().ends_with(":generateContent")
+    }
+
     /// Returns the file name of the output that it downloads.
     pub(crate) fn downloads(&self) -> Option<&str> {
         let path = self.uri.path().strip_suffix(":download")?;

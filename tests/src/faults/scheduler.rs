@@ -23,10 +23,11 @@ use tokio::{task::LocalSet, time::sleep};
 
 use self::invocation::{Invocation, Until};
 use super::{
+    calls::{Calls, sha256_of_request},
     cloud::{FaultCloud, Scene},
     fault::{At, Fault},
     fingerprint::{Fingerprint, UnderWay, ahead, fingerprint},
-    oracle::{self, Violation, Wrong},
+    oracle::{self, Evidence, Violation, Wrong},
     outage::AwsOutage,
     request::Sent,
     tamper::Break,
@@ -77,7 +78,7 @@ pub(crate) enum Schedule {
 pub(crate) struct Decision {
     /// Its number.
     pub(crate) request: usize,
-    /// Its description.
+    /// The function that sends it, and its description.
     pub(crate) what: String,
     /// The faults that are possible there.
     pub(crate) could: Vec<Fault>,
@@ -138,6 +139,16 @@ pub(crate) struct Scheduler {
     restarts: BTreeSet<usize>,
     /// The batches that the functions have cancelled.
     cancelled: BTreeSet<String>,
+    /// The synchronous calls.
+    calls: Calls,
+    /// The jobs whose proof the user has approved.
+    approved_proofs: BTreeSet<String>,
+    /// Whether a manifest asks for a proof.
+    has_proof: bool,
+    /// Whether the request files change before that.
+    changed: bool,
+    /// Whether every image must arrive.
+    is_plain: bool,
     outcome: Outcome,
 }
 
@@ -164,6 +175,11 @@ pub(crate) fn play(
             aws_outages: scene.aws_outages.clone(),
             restarts: scene.restarts.iter().copied().collect(),
             cancelled: BTreeSet::new(),
+            calls: Calls::default(),
+            approved_proofs: BTreeSet::new(),
+            has_proof: scene.has_proof(),
+            changed: scene.changed,
+            is_plain: scene.is_plain,
             began: cloud.now(),
             schedule,
             broken,
@@ -236,15 +252,60 @@ impl Scheduler {
                 Some(Next::Sweep) => {
                     self.sweep();
                 }
-                Some(Next::Jump(to)) => self.cloud.local.time.jump_to(to)?,
+                Some(Next::Jump(to)) => {
+                    // The user decides while nothing else happens.
+                    if !self.approve_a_proof().await? {
+                        self.cloud.local.time.jump_to(to)?;
+                    }
+                }
                 None => break,
             }
         }
         if !known_end {
-            let found = oracle::judge(&self.cloud, self.approved, &self.cancelled).await?;
+            let evidence = Evidence {
+                approved: self.approved,
+                cancelled: &self.cancelled,
+                calls: &self.calls,
+                had_outage: !self.aws_outages.is_empty(),
+                is_plain: self.is_plain,
+            };
+            let found = oracle::judge(&self.cloud, &evidence).await?;
             self.outcome.violations.extend(found);
         }
         Ok(self.outcome)
+    }
+
+    /// Approves one proof that was not approved yet, as a user does after looking at it. Returns
+    /// whether there was one.
+    async fn approve_a_proof(&mut self) -> anyhow::Result<bool> {
+        if !self.has_proof {
+            return Ok(false);
+        }
+        let held = self.cloud.held_jobs()?;
+        let Some(job) = held
+            .into_iter()
+            .find(|job| !self.approved_proofs.contains(job))
+        else {
+            return Ok(false);
+        };
+        if self.changed {
+            let mut bodies = BTreeSet::new();
+            for (key, text) in self.cloud.request_files(&job)? {
+                bodies.extend(text.lines().filter_map(sha256_of_request));
+                self.cloud
+                    .change(&key, text.replace("stone,", "diamond,"))
+                    .await?;
+            }
+            self.calls.approved = Some(bodies);
+            self.note("the request files are changed");
+        }
+        self.note(&format!("the user approves the proof of {job}"));
+        self.cloud.approve(&job).await?;
+        // In a drawn schedule, shards can be held for other reasons too, and they are released as
+        // well.
+        self.approved |= matches!(self.schedule, Schedule::Drawn { .. });
+        self.approved_proofs.insert(job);
+        Ok(true)
     }
 
     /// Lets all tasks make progress until each waits for the interceptor or a later moment.
@@ -378,7 +439,7 @@ impl Scheduler {
         let now = self.cloud.now();
         while let Some(place) = self.delayed.iter().position(|request| request.due <= now) {
             let DelayedRequest { sent, service, .. } = self.delayed.remove(place);
-            let status = match self.effect(&service, sent.clone()).await {
+            let status = match self.effect(&service, sent.clone(), None).await {
                 Ok(answer) => answer.status.as_u16().to_string(),
                 Err(error) => error.to_string(),
             };
@@ -390,11 +451,9 @@ impl Scheduler {
     /// Decides the request at an index. Returns whether the end of the simulation is known.
     async fn decide(&mut self, place: usize) -> anyhow::Result<bool> {
         let (number, sent) = self.cloud.pending.look(place);
-        let first = self
-            .invocations
-            .iter()
-            .find(|one| one.number == number)
-            .is_some_and(|one| one.decided == 0);
+        let sender = self.invocations.iter().find(|one| one.number == number);
+        let first = sender.is_some_and(|one| one.decided == 0);
+        let sender = sender.map_or(String::new(), Invocation::function);
         let request = self.outcome.decisions.len();
         let fault = match &mut self.schedule {
             Schedule::Listed(faults) => faults
@@ -416,7 +475,8 @@ impl Scheduler {
             Watch::Note | Watch::Until(_) => is_past && !could_then.is_empty(),
         };
         let state = if is_watched {
-            Some(fingerprint(&self.cloud, &sent, self.under_way())?)
+            let under_way = self.under_way();
+            Some(fingerprint(&self.cloud, &sent, under_way, &self.calls)?)
         } else {
             None
         };
@@ -427,7 +487,7 @@ impl Scheduler {
         }
         self.outcome.decisions.push(Decision {
             request,
-            what: sent.what(),
+            what: format!("{sender}: {}", sent.what()),
             could,
             could_then,
             state,

@@ -36,6 +36,10 @@ pub enum Break {
     LateOutputRule,
     /// Two folders have the same identity and treat each other's batches as their own.
     Stranger,
+    /// A synchronous call is made before its claim is stored.
+    LateClaim,
+    /// A request file is released although it differs from the one that was frozen for the proof.
+    Unfrozen,
 }
 
 /// Sends a request with the broken rule applied, and reads the whole response.
@@ -64,6 +68,16 @@ pub(crate) async fn perform(
         }
         Some(Break::GiveUp) => {
             if let Some(state) = sent.state().and_then(given_up) {
+                return put(cloud, sent, state.to_string().into(), true).await;
+            }
+        }
+        Some(Break::LateClaim) => {
+            if let Some(state) = sent.state().and_then(without_claims) {
+                return put(cloud, sent, state.to_string().into(), true).await;
+            }
+        }
+        Some(Break::Unfrozen) => {
+            if let Some(state) = sent.state().and_then(unfrozen) {
                 return put(cloud, sent, state.to_string().into(), true).await;
             }
         }
@@ -127,6 +141,21 @@ fn given_up(mut state: Value) -> Option<Value> {
     state["phase"] = json!({
         "name": "failed", "code": "HELD", "message": message, "chunks": chunks, "may_be_billed": true, "batch": batch,
     });
+    Some(state)
+}
+
+/// Removes the claims from a shard. Their calls are then made without a durable claim, and only
+/// the next write after them, with their results, has their effect.
+fn without_claims(mut state: Value) -> Option<Value> {
+    let phase = state["phase"].as_object_mut()?;
+    (phase.get("name")? == "generating").then_some(())?;
+    phase.remove("claimed")?;
+    Some(state)
+}
+
+/// Removes the digest of the frozen request file from a shard.
+fn unfrozen(mut state: Value) -> Option<Value> {
+    state.as_object_mut()?.remove("frozen")?;
     Some(state)
 }
 

@@ -3,7 +3,8 @@
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use http::StatusCode;
+use gemini_sim::BillByLane;
+use http::{Method, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use jiff::SignedDuration;
 use seam::transport::{Body, BoxError, Transport, TransportError, full};
@@ -64,7 +65,13 @@ impl Scheduler {
         } = self.cloud.pending.take(place);
         let reply = match fault {
             None | Some(Fault::AckLost | Fault::Twice | Fault::Paused | Fault::Jump) => {
-                let answered = self.effect(&service, sent).await;
+                let is_call = sent.is_call();
+                let answered = self.effect(&service, sent, Some(number)).await;
+                if let Ok(answer) = &answered
+                    && is_call
+                {
+                    self.calls.reached(answer);
+                }
                 if fault.is_none() {
                     let status = answered
                         .as_ref()
@@ -80,7 +87,7 @@ impl Scheduler {
                 return Ok(());
             }
             Some(Fault::KilledAfter) => {
-                self.have_effect(&service, sent).await;
+                self.have_effect(&service, sent, number).await;
                 self.kill(number);
                 return Ok(());
             }
@@ -94,7 +101,7 @@ impl Scheduler {
                 Err(reset())
             }
             Some(Fault::ReplyLost) => {
-                self.have_effect(&service, sent).await;
+                self.have_effect(&service, sent, number).await;
                 Err(reset())
             }
             Some(Fault::NeverSent) => Err(TransportError::NeverSent("no connection".into())),
@@ -102,19 +109,19 @@ impl Scheduler {
                 Ok(Whole::bare(StatusCode::SERVICE_UNAVAILABLE).response(full))
             }
             Some(Fault::FailedAfter) => {
-                self.have_effect(&service, sent).await;
+                self.have_effect(&service, sent, number).await;
                 Ok(Whole::bare(StatusCode::INTERNAL_SERVER_ERROR).response(full))
             }
             Some(Fault::Conflict) => Ok(Whole::bare(StatusCode::CONFLICT).response(full)),
             Some(Fault::NoReply) => {
-                self.have_effect(&service, sent).await;
+                self.have_effect(&service, sent, number).await;
                 if let Some(one) = self.invocations.iter_mut().find(|one| one.number == number) {
                     one.unanswered.push(answer);
                 }
                 return Ok(());
             }
             Some(Fault::HalfBody) => self
-                .effect(&service, sent)
+                .effect(&service, sent, Some(number))
                 .await
                 .map(|answered| answered.response(half)),
         };
@@ -123,11 +130,12 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Sends a request to its service.
+    /// Sends a request to its service. `invocation` is its sender, unless that has ended.
     pub(super) async fn effect(
         &mut self,
         service: &Arc<dyn Transport>,
         mut sent: Sent,
+        invocation: Option<usize>,
     ) -> Result<Whole, TransportError> {
         if sent.is_list() {
             let uri = sent.uri.to_string().replace("pageSize=100", PAGE);
@@ -146,7 +154,25 @@ impl Scheduler {
         if let Some(batch) = sent.cancels() {
             self.cancelled.insert(batch);
         }
+        let is_call = sent.is_call();
+        let before = if is_call {
+            self.cloud.billed()?
+        } else {
+            BillByLane::default()
+        };
         let answer = perform(&self.cloud, self.broken, service.as_ref(), &sent).await;
+        if is_call {
+            let (after, now) = (self.cloud.billed()?, self.cloud.now());
+            let answer = answer.as_ref().ok();
+            self.calls
+                .record((&sent, now), invocation, answer, (before, after));
+        }
+        if let Ok(answer) = &answer
+            && answer.status.is_success()
+            && sent.method == Method::PUT
+        {
+            self.calls.wrote(&sent, invocation);
+        }
         if let Some(display_name) = sent.display_name() {
             let refused = |error: anyhow::Error| TransportError::NeverSent(error.into());
             self.cloud
@@ -162,8 +188,8 @@ impl Scheduler {
     }
 
     /// Sends a request whose response is lost.
-    async fn have_effect(&mut self, service: &Arc<dyn Transport>, sent: Sent) {
-        let answered = self.effect(service, sent).await;
+    async fn have_effect(&mut self, service: &Arc<dyn Transport>, sent: Sent, number: usize) {
+        let answered = self.effect(service, sent, Some(number)).await;
         let answered = answered.map_or_else(
             |error| error.to_string(),
             |answered| answered.status.as_u16().to_string(),

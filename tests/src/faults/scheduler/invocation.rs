@@ -79,10 +79,14 @@ impl Invocation {
 
     /// Returns its name in the log.
     pub(super) fn name(&self) -> String {
-        let function = self.source.map_or("sweep".to_owned(), |source| {
+        format!("{}#{}", self.function(), self.number)
+    }
+
+    /// Returns the name of its function.
+    pub(super) fn function(&self) -> String {
+        self.source.map_or("sweep".to_owned(), |source| {
             format!("{:?}", source.function).to_lowercase()
-        });
-        format!("{function}#{}", self.number)
+        })
     }
 }
 
@@ -283,6 +287,7 @@ impl Scheduler {
             let one = self.invocations.remove(place);
             self.note(&format!("{} is killed", one.name()));
             one.handle.abort();
+            self.calls.killed.insert(number);
             self.cloud.pending.forget(number);
         }
     }
