@@ -253,7 +253,8 @@ impl Ledger {
             // Jobs that wait for batches are not considered, because a user waits for this one.
             let midnight = midnight_after(today);
             let why = format!(
-                "{spent} of the daily cap of {cap} is spent or reserved, and these images may                  cost {usd}: they are requested at {midnight}, when the next day begins, or \
+                "{spent} of the daily cap of {cap} is spent or reserved, and these images may \
+                 cost {usd}: they are requested at {midnight}, when the next day begins, or \
                  sooner if others cost less than is reserved for them"
             );
             return Admission::Later {

@@ -1,5 +1,6 @@
 mod budget;
 mod fairness;
+mod synchronous;
 
 use std::collections::{BTreeMap, BTreeSet};
 
