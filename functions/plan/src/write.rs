@@ -335,17 +335,17 @@ fn held_reason(job: &JobId, hold: bool, (images, usd): (u64, Usd), now: Timestam
     let until = (now + HELD_DEADLINE).strftime("%Y-%m-%d %H:%M UTC");
     let how = format!(
         "to approve, upload an empty object as control/{job}/approve; to end the job with the \
-         proof only, as control/{job}/cancel"
+         proof only, upload it as control/{job}/cancel"
     );
     if hold {
         format!(
             "held until the proof is approved: {images} images, about {usd}. Look at the proof in \
-             jobs/{job}/images/. {how}. Without an answer until {until} they are not made"
+             jobs/{job}/images/; {how}. Without an answer until {until} they are not made"
         )
     } else {
         format!(
             "held until all images of the proof have succeeded: {images} images, about {usd}. If \
-             one fails, {how}. Without an answer until {until} they are not made"
+             one fails, decide: {how}. Without an answer until {until} they are not made"
         )
     }
 }

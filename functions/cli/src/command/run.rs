@@ -13,6 +13,7 @@ use darkroom::{
 };
 use gemini::{ApiError, Gemini};
 use gemini_sim::{Gemini as SimulatedGemini, Scenario};
+use runtime::shard_store::Rounds;
 use seam::environment::Variables;
 
 use super::{
@@ -131,6 +132,15 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
                 reason.trim_end_matches('.')
             )
         }
+        Ending::Host(StopReason::ConditionMet) if local.waits_for_approval(&cloud).await? => {
+            let (job, out) = (&manifest.job, args.out.display());
+            println!(
+                "Stopped: the job waits for the approval of its proof. Look at \
+                 {out}/{BUCKET}/jobs/{job}/images/, then run one of these, and the same command again:\n  \
+                 darkroom approve {job} --out {out}\n  darkroom cancel {job} --out {out}"
+            );
+            Ok(Exit::Incomplete)
+        }
         Ending::Host(StopReason::ConditionMet) => {
             job_result::show(&cloud, &manifest.job, checked.reading.errors > 0).await
         }
@@ -181,6 +191,10 @@ async fn run_host(
             report_requested = true;
             cloud.deps.sweep.queues.notify_report(local.job).await?;
             return Ok(false);
+        }
+        // In simulated time, the seven days that a user has for the approval would pass at once.
+        if wait_mode == WaitMode::Jump && local.waits_for_approval(cloud).await? {
+            return Ok(true);
         }
         local.is_blocked(cloud).await
     })
@@ -260,6 +274,30 @@ impl LocalJob<'_> {
             .into_iter()
             .find(|shard| shard.refused_key)?
             .note
+    }
+
+    /// Whether all that is left of the job are images that wait for the approval of its proof. The
+    /// states decide, because `job.json` may be older.
+    async fn waits_for_approval(self, cloud: &Cloud) -> anyhow::Result<bool> {
+        let Some(status) = self.status() else {
+            return Ok(false);
+        };
+        let has_proof = status.shards.iter().any(|shard| shard.proof);
+        let Some(plan) = status.plan.filter(|_| has_proof && !self.is_finished()) else {
+            return Ok(false);
+        };
+        let states = &cloud.deps.control.states;
+        let shards = states.read_all(self.job, plan.shards).await?;
+        let is_held = |rounds: &Rounds| {
+            let last = rounds.shards().next_back();
+            last.is_some_and(|shard| {
+                shard.phase.is_held() && shard.frozen.is_some() && !shard.follows_proof
+            })
+        };
+        Ok(shards.iter().any(is_held)
+            && shards
+                .iter()
+                .all(|rounds| rounds.are_over() || is_held(rounds)))
     }
 
     /// Whether the only reason that the job is not closed is a document that is still missing or

@@ -93,3 +93,35 @@ fn rejects_a_folder_that_another_process_uses() {
     let output = workspace.run(&manifest, &[]).exits(3);
     assert!(output.contains("another process"), "{output}");
 }
+
+#[test]
+fn a_job_with_a_proof_stops_until_it_is_approved() {
+    let workspace = Workspace::new();
+    let items: String = (0..5)
+        .map(|number| format!("{{\"key\":\"k-{number}\",\"prompt\":\"stone {number}\"}}\n"))
+        .collect();
+    let header = r#"{"manifest":{"job":{"proof":{"count":2}}}}"#;
+    let manifest = workspace.manifest("proof.jsonl", &format!("{header}\n{items}"));
+    let output = workspace.run(&manifest, &[]).exits(1);
+    assert!(output.contains("waits for the approval"), "{output}");
+    let images = || {
+        std::fs::read_dir(workspace.job().join("images"))
+            .unwrap()
+            .count()
+    };
+    assert_eq!(images(), 2);
+
+    // Without a decision, the same command stops again.
+    workspace.run(&manifest, &[]).exits(1);
+    assert_eq!(images(), 2);
+    let job = workspace.job();
+    let approved = std::process::Command::new(env!("CARGO_BIN_EXE_darkroom"))
+        .arg("approve")
+        .arg(job.file_name().unwrap())
+        .arg("--out")
+        .arg(workspace.out())
+        .status();
+    assert!(approved.unwrap().success());
+    workspace.run(&manifest, &[]).exits(0);
+    assert_eq!(images(), 5);
+}
