@@ -12,7 +12,7 @@ pub enum CollectError {
     Turn(#[from] TurnError),
     /// A document of the shard's results can't be read or written.
     #[error(transparent)]
-    Record(#[from] RecordError),
+    Record(RecordError),
     /// An image can't be written.
     #[error(transparent)]
     Bucket(#[from] BucketError),
@@ -31,4 +31,13 @@ pub enum CollectError {
     /// The invocation's time ran out during a wait for Gemini or the bucket.
     #[error("the invocation's time ran out during a wait for the output or the bucket")]
     OutOfTime,
+}
+
+impl From<RecordError> for CollectError {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Turn(error) => Self::Turn(error),
+            error => Self::Record(error),
+        }
+    }
 }

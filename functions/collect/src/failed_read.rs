@@ -114,7 +114,7 @@ fn counts_as_try(problem: &CollectError) -> bool {
             | RecordError::Lines(_)
             | RecordError::Chunk(_)
             | RecordError::Missing(_)
-            | RecordError::Conflict,
+            | RecordError::Turn(_),
         ) => false,
         // The output, or the documents of this shard, may stay unreadable.
         CollectError::Gemini(

@@ -3,19 +3,18 @@
 
 use darkroom::{
     chunks::{Chunk, ChunkLine},
-    results::{BATCH_FAILED, Reason, ResultLine, Status, UNMATCHED, UNREAD_LINE, grpc_status},
-    state::{Collecting, Outcome, Phase, Shard},
+    results::{BATCH_FAILED, Reason, Status, UNMATCHED, UNREAD_LINE, grpc_status},
+    state::{Collecting, Outcome},
 };
 use exchange::{
     expectations::{Found, ShardExpectations},
     images,
-    rounds::{keys_to_request_again, plan_round},
+    rounds::{End, end_shard},
 };
 
 use crate::{error::CollectError, reading::Reading};
 
-/// Writes the last chunk, then the round's state, and ends the shard. In this order, a job can't
-/// close before its last round, and no round is submitted that its parent does not name.
+/// Writes the last chunk, and ends the shard.
 ///
 /// # Errors
 /// [`CollectError`]; the shard is not done then.
@@ -27,65 +26,24 @@ pub(crate) async fn finish(
     let (deps, shard) = (reading.deps, reading.turn.shard());
     let collecting = &reading.collecting;
 
-    // Every key ends with exactly one result line, whether or not the output has one for it.
-    let (status, reason) = unanswered(collecting, &expectations.found);
-    for key in expectations.missing() {
-        let result = ResultLine {
-            error: Some(reason.clone()),
-            ..ResultLine::new(key, status)
-        };
-        let line = ChunkLine::Result(Box::new(images::of_shard(result, shard, shard.lane)));
-        expectations.see(&line);
-        lines.push(line);
-    }
+    // Keys that the output does not mention get their line here.
+    let result = unanswered(collecting, &expectations.found);
+    lines.extend(images::unanswered(shard, &mut expectations, result));
     let rest = Chunk::rest(lines.len());
     reading.write_chunk(&rest, &lines).await?;
 
-    // A user may have canceled the job while its images were collected.
-    let lane = shard.lane_of_next_round(deps.clock.now());
-    let again = keys_to_request_again(&deps.bucket, shard, lane, &expectations).await?;
-    let is_canceled = !again.is_empty()
-        && (reading.turn.cancel_requested() || reading.turn.cancel_requested_meanwhile().await?);
-    let round = if again.is_empty() || is_canceled {
-        None
-    } else {
-        Some(
-            plan_round(
-                &deps.states,
-                shard,
-                again,
-                lane,
-                &expectations,
-                deps.clock.now(),
-            )
-            .await?,
-        )
-    };
-
     // The cost of an output that never appeared is unknown, so its reservation counts as spent.
+    let now = deps.clock.now();
     let ended = collecting.ended.clone();
     let is_unknown = ended.output.is_none() && ended.state == "SUCCEEDED";
-    let cost_usd = expectations.cost().filter(|_| !is_unknown);
-    let chunks = collecting.chunks.iter().cloned().chain([rest]).collect();
-    let done = shard.enter(
-        Phase::Done {
-            ended: Some(ended),
-            chunks,
-            next: round,
-            next_lane: round.map_or_else(Default::default, |_| lane),
-            succeeded: shard.is_proof.then(|| expectations.succeeded()),
-            cost_usd,
-        },
-        shard.deadline,
-    );
-
-    // The end is recorded under the lease: if the write fails, the lease is given back.
-    let next = Shard {
-        cancel_requested: done.cancel_requested || is_canceled,
-        ..done
+    let end = End {
+        cost_usd: expectations.cost().filter(|_| !is_unknown),
+        chunks: collecting.chunks.iter().cloned().chain([rest]).collect(),
+        ended: Some(ended),
+        lane: shard.lane_of_next_round(now),
+        is_canceled: false,
     };
-    reading.turn.enter(next).await?;
-    Ok(round.map_or(Outcome::Notify, |round| Outcome::send_round(round, lane)))
+    Ok(end_shard(deps.stores(), reading.turn, &expectations, end, now).await?)
 }
 
 /// Returns the result of a key that the output does not mention.

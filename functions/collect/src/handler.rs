@@ -2,7 +2,7 @@
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use darkroom::state::{CollectStep, Outcome, Owner, Shard, collect_step};
-use exchange::{error::RecordError, expectations::ShardExpectations};
+use exchange::expectations::ShardExpectations;
 use jiff::Timestamp;
 use runtime::{
     deliveries::{Disposition, Message, deliver},
@@ -44,9 +44,7 @@ async fn process(
     };
     let mut turn = Turn::open(effects, message, deadline).await?;
     let outcome = match decide(deps, &mut turn).await {
-        Err(
-            CollectError::Turn(TurnError::Conflict) | CollectError::Record(RecordError::Conflict),
-        ) => Outcome::Yield,
+        Err(CollectError::Turn(TurnError::Conflict)) => Outcome::Yield,
         decided => decided?,
     };
     Ok(turn.finish(outcome).await?)

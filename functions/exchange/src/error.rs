@@ -5,10 +5,10 @@ use darkroom::{
     requests::RequestLineError,
 };
 use gemini::{ApiError, UploadError};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use runtime::{
     bucket::BucketError, cas::CasError, catalog_store::CatalogFault, chunks::ChunkError,
-    document::DocumentError, lines::LineError, shard_store::StateError,
+    document::DocumentError, lines::LineError, shard_store::StateError, turn::TurnError,
 };
 
 /// Why the requests of a shard can't be sent.
@@ -29,6 +29,18 @@ pub enum InputError {
         /// When its claim expires.
         until: Timestamp,
     },
+}
+
+/// The shortest wait for another shard's upload of the same reference.
+const MIN_CLAIM_WAIT: SignedDuration = SignedDuration::from_secs(1);
+/// The longest such wait: most uploads end long before their claim expires.
+const MAX_CLAIM_WAIT: SignedDuration = SignedDuration::from_secs(10);
+
+/// Returns how long to wait for another shard's upload, whose claim expires at `until`.
+pub fn wait_for_claim(until: Timestamp, now: Timestamp) -> SignedDuration {
+    until
+        .duration_since(now)
+        .clamp(MIN_CLAIM_WAIT, MAX_CLAIM_WAIT)
 }
 
 impl From<BucketError> for InputError {
@@ -115,7 +127,8 @@ pub enum RecordError {
     /// The round has other keys than it should, and has begun.
     #[error("round {0} has begun already, with other keys than those to request again")]
     RoundBegun(ShardId),
-    /// Another invocation has changed the state of the round.
-    #[error("another invocation has changed the round")]
-    Conflict,
+    /// The state of the shard or of its round can't be written, or another invocation has changed
+    /// it.
+    #[error(transparent)]
+    Turn(#[from] TurnError),
 }

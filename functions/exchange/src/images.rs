@@ -1,6 +1,6 @@
 //! The place of each image in the bucket, and the result line that names it.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use bytes::Bytes;
 use darkroom::{
@@ -10,7 +10,7 @@ use darkroom::{
     names::{ObjectUri, RequestKey},
     object_keys,
     results::{
-        Answer, Image, Line, Outcome, ResultLine, StoredImage,
+        Answer, Image, Line, Outcome, Reason, ResultLine, Status, StoredImage,
         image::{ratio_matches, size_matches},
     },
     state::Shard,
@@ -25,6 +25,9 @@ use crate::{
     error::RecordError,
     expectations::{Seen, ShardExpectations, Wanted},
 };
+
+/// The code of a request that Gemini refused.
+pub const REFUSED: &str = "INVALID_ARGUMENT";
 
 /// The pause after a first failed write of an image. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -201,8 +204,47 @@ fn keep_unmatched(
     )
 }
 
+/// Returns the line of a key of `shard` that has no image, for this reason.
+pub fn without_image(
+    shard: &Shard,
+    key: RequestKey,
+    (status, reason): (Status, Reason),
+) -> ChunkLine {
+    let result = ResultLine {
+        error: Some(reason),
+        ..ResultLine::new(key, status)
+    };
+    ChunkLine::Result(Box::new(of_shard(result, shard, shard.lane)))
+}
+
+/// Returns a line for every key that has no result yet, and counts it in `expectations`. With them,
+/// every key ends with exactly one result line.
+pub fn unanswered(
+    shard: &Shard,
+    expectations: &mut ShardExpectations,
+    result: (Status, Reason),
+) -> Vec<ChunkLine> {
+    let lines = expectations
+        .missing()
+        .into_iter()
+        .map(|key| without_image(shard, key, result.clone()));
+    let lines: Vec<ChunkLine> = lines.collect();
+    lines.iter().for_each(|line| expectations.see(line));
+    lines
+}
+
+/// Returns the result of a request that Gemini refused, in Gemini's words.
+pub fn refused(message: &dyn Display) -> (Status, Reason) {
+    let reason = Reason {
+        code: REFUSED.to_owned(),
+        message: format!("Gemini refused the request: {message}"),
+        retryable: false,
+    };
+    (Status::Failed, reason)
+}
+
 /// Adds the shard, model and batch from which a result comes, and the lane that served it.
-pub fn of_shard(result: ResultLine, shard: &Shard, lane: Lane) -> ResultLine {
+fn of_shard(result: ResultLine, shard: &Shard, lane: Lane) -> ResultLine {
     ResultLine {
         model: Some(shard.model.clone()),
         lane: Some(lane),

@@ -14,5 +14,14 @@ pub enum GenerateError {
     Input(#[from] InputError),
     /// A document of the shard's results can't be read or written.
     #[error(transparent)]
-    Record(#[from] RecordError),
+    Record(RecordError),
+}
+
+impl From<RecordError> for GenerateError {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Turn(error) => Self::Turn(error),
+            error => Self::Record(error),
+        }
+    }
 }

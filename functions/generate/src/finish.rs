@@ -2,18 +2,16 @@
 //! still succeed.
 
 use darkroom::{
-    chunks::{Chunk, ChunkLine},
+    chunks::Chunk,
     lane::Lane,
-    results::{NO_CAPACITY, Reason, ResultLine, Status},
-    state::{Outcome, Phase, Shard},
+    results::{NO_CAPACITY, Reason, Status},
+    state::Outcome,
 };
 use exchange::{
-    error::RecordError,
     expectations::ShardExpectations,
     images,
-    rounds::{keys_to_request_again, plan_round},
+    rounds::{self, end_shard},
 };
-use runtime::chunks::read_chunk;
 
 use crate::{error::GenerateError, session::Session};
 
@@ -68,8 +66,7 @@ impl End {
     }
 }
 
-/// Writes the last chunk, then the round's state, and ends the shard. In this order, a job can't
-/// close before its last round, and no round is requested that its parent does not name.
+/// Writes the last chunk, and ends the shard.
 ///
 /// # Errors
 /// [`GenerateError`]; the shard is not done then.
@@ -78,64 +75,28 @@ pub(crate) async fn finish(
     mut expectations: ShardExpectations,
     end: End,
 ) -> Result<Outcome, GenerateError> {
-    let (deps, shard) = (session.deps, session.turn.shard());
-
     // The chunks of single keys become one, which `report` reads in one request.
-    let mut lines = Vec::new();
-    for chunk in session.chunks() {
-        read_chunk(&deps.bucket, &shard.job, shard.shard, chunk, |line| {
-            lines.push(line)
-        })
-        .await
-        .map_err(RecordError::from)?;
-    }
-
-    // Every key ends with exactly one result line.
-    let (status, reason) = end.of_missing();
-    for key in expectations.missing() {
-        let result = ResultLine {
-            error: Some(reason.clone()),
-            ..ResultLine::new(key, status)
-        };
-        let line = ChunkLine::Result(Box::new(images::of_shard(result, shard, shard.lane)));
-        expectations.see(&line);
-        lines.push(line);
-    }
+    let mut lines = session.take_lines();
+    let (deps, shard) = (session.deps, session.turn.shard());
+    lines.extend(images::unanswered(
+        shard,
+        &mut expectations,
+        end.of_missing(),
+    ));
     let rest = Chunk::rest(lines.len());
     images::write_chunk(&deps.bucket, shard, &rest, &lines).await?;
 
-    // A flex shard without capacity continues in another lane.
-    let lane = match end {
-        End::NoCapacity => shard.fallback.unwrap_or(Lane::Batch),
-        End::Complete | End::Cancelled | End::Deadline => shard.lane,
-    };
-    let again = keys_to_request_again(&deps.bucket, shard, lane, &expectations).await?;
-    let is_canceled = end == End::Cancelled
-        || (!again.is_empty()
-            && (session.turn.cancel_requested()
-                || session.turn.cancel_requested_meanwhile().await?));
-    let round = if again.is_empty() || is_canceled {
-        None
-    } else {
-        let now = deps.clock.now();
-        Some(plan_round(&deps.states, shard, again, lane, &expectations, now).await?)
-    };
-
-    let done = shard.enter(
-        Phase::Done {
-            ended: None,
-            chunks: vec![rest],
-            next: round,
-            next_lane: round.map_or_else(Lane::default, |_| lane),
-            succeeded: shard.is_proof.then(|| expectations.succeeded()),
-            cost_usd: expectations.cost(),
+    let ending = rounds::End {
+        ended: None,
+        chunks: vec![rest],
+        cost_usd: expectations.cost(),
+        // A flex shard without capacity continues in another lane.
+        lane: match end {
+            End::NoCapacity => shard.fallback.unwrap_or(Lane::Batch),
+            End::Complete | End::Cancelled | End::Deadline => shard.lane,
         },
-        shard.deadline,
-    );
-    let next = Shard {
-        cancel_requested: done.cancel_requested || is_canceled,
-        ..done
+        is_canceled: end == End::Cancelled,
     };
-    session.turn.enter(next).await?;
-    Ok(round.map_or(Outcome::Notify, |round| Outcome::send_round(round, lane)))
+    let now = deps.clock.now();
+    Ok(end_shard(deps.stores(), session.turn, &expectations, ending, now).await?)
 }

@@ -1,12 +1,10 @@
 //! One message of (generations): load its shard, decide what happens to it, and carry that out.
 
+use std::ops::ControlFlow;
+
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use darkroom::{
-    ledger::{Admission, OVER_BUDGET},
-    state::{GenerateEnd, GenerateStep, Generating, Outcome, Owner, generate_step},
-};
-use exchange::error::RecordError;
-use jiff::{SignedDuration, Timestamp};
+use darkroom::state::{GenerateEnd, GenerateStep, Generating, Outcome, Owner, generate_step};
+use jiff::Timestamp;
 use runtime::{
     deliveries::{Disposition, Message, deliver},
     turn::{Effects, Turn, TurnError},
@@ -19,9 +17,6 @@ use crate::{
     requests::request_images,
     session::Session,
 };
-
-/// How long a shard waits that today's limits could not admit even alone.
-const LIMITS_WAIT: SignedDuration = SignedDuration::from_hours(1);
 
 /// Handles one event of (generations). `deadline` is when Lambda ends the invocation.
 pub async fn handle(deps: &Deps, event: SqsEvent, deadline: Timestamp) -> SqsBatchResponse {
@@ -48,9 +43,7 @@ async fn process(
     };
     let mut turn = Turn::open(effects, message, deadline).await?;
     let outcome = match decide(deps, &mut turn).await {
-        Err(
-            GenerateError::Turn(TurnError::Conflict) | GenerateError::Record(RecordError::Conflict),
-        ) => Outcome::Yield,
+        Err(GenerateError::Turn(TurnError::Conflict)) => Outcome::Yield,
         decided => decided?,
     };
     Ok(turn.finish(outcome).await?)
@@ -87,29 +80,19 @@ async fn admit(
     turn: &mut Turn<'_>,
     generating: Generating,
 ) -> Result<Outcome, GenerateError> {
-    let shard = turn.shard();
-    match turn.admit(&deps.project).await? {
-        Admission::Granted => {
+    let hint = "The images are requested once the limits allow it";
+    match turn.admit(&deps.project, turn.shard(), hint).await? {
+        ControlFlow::Continue(()) => {
             let mut session = Session::begin(deps, turn, generating).await?;
             let outcome = request_images(&mut session).await;
             session.give_lease_back(outcome)
         }
-        Admission::Later { why, at } => {
-            let wait = at.duration_since(deps.clock.now());
-            Ok(Outcome::wait(shard.waiting(why), wait))
-        }
-        Admission::Never { why } => {
-            let why = format!("{why}. The images are requested once the limits allow it");
-            Ok(Outcome::wait(shard.waiting(why), LIMITS_WAIT))
-        }
-        // Nothing was bought. Every key without an image is in `retry.jsonl`.
-        Admission::OverBudget { why } => Ok(Outcome::end(shard.failed(OVER_BUDGET, why))),
+        ControlFlow::Break(outcome) => Ok(outcome),
     }
 }
 
 /// Ends the shard with the images that it has.
 async fn end_early(session: &mut Session<'_, '_>, end: End) -> Result<Outcome, GenerateError> {
-    let mut expectations = session.expectations().await?;
-    session.settle_lost_claims(&mut expectations).await?;
+    let expectations = session.expectations().await?;
     finish(session, expectations, end).await
 }

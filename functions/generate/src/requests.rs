@@ -7,7 +7,7 @@ use darkroom::{
     lane::Lane,
     names::{ObjectUri, RequestKey},
     requests::{PlacedReference, key_of},
-    results::{Pool, Reason},
+    results::Pool,
     state::{Outcome, Shard},
 };
 use exchange::{
@@ -35,15 +35,12 @@ use crate::{
 /// request it again.
 const MAX_STORES: u32 = 5;
 
-/// The code of a request that Gemini refused.
-const INVALID: &str = "INVALID_ARGUMENT";
-
 /// A step of a key that has ended.
 enum Event {
     /// Gemini has answered.
     Answered(RequestKey, Result<Box<Answered>, CallError>),
     /// The image and its chunk are stored, or can't be.
-    Stored(RequestKey, Result<(), RecordError>),
+    Stored(RequestKey, Result<Box<ChunkLine>, RecordError>),
 }
 
 /// Requests the images that the shard lacks, and ends the shard once each key has its result.
@@ -54,7 +51,6 @@ pub(crate) async fn request_images(
     session: &mut Session<'_, '_>,
 ) -> Result<Outcome, GenerateError> {
     let mut expectations = session.expectations().await?;
-    session.settle_lost_claims(&mut expectations).await?;
     let deps = session.deps;
 
     // References come first, because their file URIs are part of the requests.
@@ -115,7 +111,7 @@ pub(crate) async fn request_images(
                         match line {
                             Some(line) => {
                                 expectations.see(&line);
-                                session.add(&key);
+                                session.add(&key, line);
                             }
                             None => session.unclaim(&key),
                         }
@@ -128,7 +124,7 @@ pub(crate) async fn request_images(
                     Err(error) => keep(&mut problem, &mut pause, error),
                 }
             }
-            Event::Stored(key, Ok(())) => session.add(&key),
+            Event::Stored(key, Ok(line)) => session.add(&key, *line),
             Event::Stored(_, Err(error)) => keep(&mut problem, &mut pause, error.into()),
         }
         if problem.is_none()
@@ -222,9 +218,10 @@ fn has_time(session: &Session<'_, '_>) -> bool {
 /// Stores an image and the chunk with its result line.
 async fn store(bucket: &Bucket, shard: &Shard, key: RequestKey, put: Put) -> Event {
     let stored = async {
-        let stored = put.run(bucket, MAX_STORES).await?;
-        let (chunk, line) = (Chunk::of_key(&key), std::slice::from_ref(&stored.line));
-        images::write_chunk(bucket, shard, &chunk, line).await
+        let line = put.run(bucket, MAX_STORES).await?.line;
+        let chunk = Chunk::of_key(&key);
+        images::write_chunk(bucket, shard, &chunk, std::slice::from_ref(&line)).await?;
+        Ok(Box::new(line))
     };
     let stored = stored.await;
     Event::Stored(key, stored)
@@ -262,13 +259,9 @@ async fn after_failed_call(
             }
             // Only this request is wrong.
             None => {
-                let reason = Reason {
-                    code: INVALID.to_owned(),
-                    message: format!("Gemini refused the request: {error}"),
-                    retryable: false,
-                };
                 session.succeeded();
-                Ok((Some(session.store_reason(key, reason).await?), None))
+                let line = session.store_reason(key, images::refused(&error)).await?;
+                Ok((Some(line), None))
             }
         },
     }

@@ -3,11 +3,11 @@
 use darkroom::{
     chunks::{Chunk, ChunkLine},
     names::RequestKey,
-    results::{NO_ANSWER, Reason, ResultLine, Status},
+    results::{NO_ANSWER, Reason, Status},
     state::{Generating, Outcome, Phase, Shard},
 };
 use exchange::{
-    error::{InputError, RecordError},
+    error::{InputError, RecordError, wait_for_claim},
     expectations::ShardExpectations,
     images,
 };
@@ -20,16 +20,13 @@ use tracing::warn;
 
 use crate::{deps::Deps, error::GenerateError, pause::Pause};
 
-/// The shortest wait for another shard's upload of the same reference.
-const MIN_CLAIM_WAIT: SignedDuration = SignedDuration::from_secs(1);
-/// The longest such wait: most uploads end long before their claim expires.
-const MAX_CLAIM_WAIT: SignedDuration = SignedDuration::from_secs(10);
-
 /// The work on a shard. `generating` is what the state will hold with the next write.
 pub(crate) struct Session<'t, 'a> {
     pub(crate) deps: &'t Deps,
     pub(crate) turn: &'t mut Turn<'a>,
     generating: Generating,
+    /// The result lines of the chunks that `generating` names.
+    lines: Vec<ChunkLine>,
     /// Errors in a row. A result resets them.
     errors: u32,
     /// Whether a result is stored that the state does not name yet.
@@ -54,6 +51,7 @@ impl<'t, 'a> Session<'t, 'a> {
                 lease_until: None,
                 ..generating
             },
+            lines: Vec::new(),
             is_dirty: false,
         };
         session.save().await?;
@@ -61,15 +59,25 @@ impl<'t, 'a> Session<'t, 'a> {
         Ok(session)
     }
 
-    /// Reads what the shard requests, and the results that it has.
-    pub(crate) async fn expectations(&self) -> Result<ShardExpectations, GenerateError> {
-        let (stores, chunks) = (self.deps.stores(), &self.generating.chunks);
-        Ok(ShardExpectations::load(stores, self.turn.shard(), chunks).await?)
+    /// Reads what the shard requests, and the results that it has. Claims that an earlier invocation
+    /// has left behind are settled.
+    pub(crate) async fn expectations(&mut self) -> Result<ShardExpectations, GenerateError> {
+        let (deps, shard) = (self.deps, self.turn.shard());
+        let mut expectations = ShardExpectations::load(deps.stores(), shard, &[]).await?;
+        for chunk in &self.generating.chunks {
+            let take = |line| self.lines.push(line);
+            read_chunk(&deps.bucket, &shard.job, shard.shard, chunk, take)
+                .await
+                .map_err(RecordError::from)?;
+        }
+        self.lines.iter().for_each(|line| expectations.see(line));
+        self.settle_lost_claims(&mut expectations).await?;
+        Ok(expectations)
     }
 
-    /// Returns the chunks of the results so far.
-    pub(crate) fn chunks(&self) -> &[Chunk] {
-        &self.generating.chunks
+    /// Returns the result lines so far, to end the shard with them.
+    pub(crate) fn take_lines(&mut self) -> Vec<ChunkLine> {
+        std::mem::take(&mut self.lines)
     }
 
     /// Returns whether the last calls failed, so that one call must succeed before there are more.
@@ -80,7 +88,7 @@ impl<'t, 'a> Session<'t, 'a> {
     /// Settles the claims of an invocation that ended before it recorded their results. A result
     /// that was stored is adopted. Otherwise the answer is lost: Gemini may have charged for it, and
     /// the key is requested again in the next round.
-    pub(crate) async fn settle_lost_claims(
+    async fn settle_lost_claims(
         &mut self,
         expectations: &mut ShardExpectations,
     ) -> Result<(), GenerateError> {
@@ -102,7 +110,7 @@ impl<'t, 'a> Session<'t, 'a> {
                 }
             };
             expectations.see(&line);
-            self.add(&key);
+            self.add(&key, line);
         }
         if self.is_dirty {
             self.save().await?;
@@ -122,21 +130,17 @@ impl<'t, 'a> Session<'t, 'a> {
             message,
             retryable: true,
         };
-        self.store_reason(key, reason).await
+        self.store_reason(key, (Status::Failed, reason)).await
     }
 
     /// Stores a result without an image.
     pub(crate) async fn store_reason(
         &self,
         key: &RequestKey,
-        reason: Reason,
+        result: (Status, Reason),
     ) -> Result<ChunkLine, GenerateError> {
         let shard = self.turn.shard();
-        let result = ResultLine {
-            error: Some(reason),
-            ..ResultLine::new(key.clone(), Status::Failed)
-        };
-        let line = ChunkLine::Result(Box::new(images::of_shard(result, shard, shard.lane)));
+        let line = images::without_image(shard, key.clone(), result);
         let (bucket, chunk) = (&self.deps.bucket, Chunk::of_key(key));
         images::write_chunk(bucket, shard, &chunk, std::slice::from_ref(&line)).await?;
         Ok(line)
@@ -158,8 +162,9 @@ impl<'t, 'a> Session<'t, 'a> {
         self.is_dirty = true;
     }
 
-    /// Adds a key whose chunk is stored.
-    pub(crate) fn add(&mut self, key: &RequestKey) {
+    /// Adds the result of a key whose chunk is stored.
+    pub(crate) fn add(&mut self, key: &RequestKey, line: ChunkLine) {
+        self.lines.push(line);
         self.generating.chunks.push(Chunk::of_key(key));
         self.unclaim(key);
     }
@@ -232,8 +237,7 @@ impl<'t, 'a> Session<'t, 'a> {
             ),
             InputError::Transient(problem) => Outcome::retry(&shard, problem, SignedDuration::ZERO),
             InputError::Taken { until } => {
-                let left = until.duration_since(self.deps.clock.now());
-                let wait = left.clamp(MIN_CLAIM_WAIT, MAX_CLAIM_WAIT);
+                let wait = wait_for_claim(*until, self.deps.clock.now());
                 Outcome::wait(shard.waiting(problem.to_string()), wait)
             }
         }
@@ -248,11 +252,7 @@ impl<'t, 'a> Session<'t, 'a> {
         outcome: Result<Outcome, GenerateError>,
     ) -> Result<Outcome, GenerateError> {
         match outcome {
-            Err(
-                GenerateError::Turn(TurnError::Conflict)
-                | GenerateError::Record(RecordError::Conflict),
-            )
-            | Ok(_) => outcome,
+            Err(GenerateError::Turn(TurnError::Conflict)) | Ok(_) => outcome,
             Err(GenerateError::Input(problem)) => Ok(self.without_input(&problem)),
             Err(problem) => Ok(Outcome::retry(
                 &self.without_lease(),

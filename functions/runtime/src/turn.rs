@@ -6,8 +6,10 @@
 //! between any two of these; the message then returns, and the state determines what is left to
 //! do.
 
+use std::ops::ControlFlow;
+
 use darkroom::{
-    ledger::{Admission, Ledger, ProjectLimits},
+    ledger::{Admission, Ledger, OVER_BUDGET, ProjectLimits},
     messages::{JobMessage, ShardMessage},
     names::{JobId, ShardId},
     state::{Arrival, LONGEST_WAIT, Outcome, Owner, Pause, Phase, Shard},
@@ -25,6 +27,9 @@ use crate::{
 
 /// How long a message stays away if another invocation has changed its shard meanwhile.
 const CONFLICT_WAIT: SignedDuration = SignedDuration::from_secs(10);
+
+/// How long a shard waits that today's limits could not admit even alone.
+const LIMITS_WAIT: SignedDuration = SignedDuration::from_hours(1);
 
 /// What a turn writes to.
 #[derive(Clone, Copy, Debug)]
@@ -151,14 +156,35 @@ impl<'a> Turn<'a> {
         Ok(self.effects.states.cancel_requested(self.job()).await?)
     }
 
-    /// Reserves the shard's place in the ledger. A shard that has one keeps it.
+    /// Reserves the shard's place in the ledger. A shard that has one keeps it. Breaks with an
+    /// outcome if it is not admitted: `next` is its state meanwhile, and `hint` a sentence about what
+    /// happens once the limits allow it.
     ///
     /// # Errors
     /// [`TurnError::Ledger`]; the place may be reserved then, and asking again keeps it.
-    pub async fn admit(&self, limits: &ProjectLimits) -> Result<Admission, TurnError> {
+    pub async fn admit(
+        &self,
+        limits: &ProjectLimits,
+        next: &Shard,
+        hint: &str,
+    ) -> Result<ControlFlow<Outcome>, TurnError> {
         let now = self.effects.clock.now();
         let admit = |ledger: &mut Ledger| ledger.admit(self.shard(), limits, now);
-        Ok(self.effects.ledger.change(admit).await?)
+        Ok(match self.effects.ledger.change(admit).await? {
+            Admission::Granted => ControlFlow::Continue(()),
+            Admission::Later { why, at } => {
+                let wait = at.duration_since(self.effects.clock.now());
+                ControlFlow::Break(Outcome::wait(next.waiting(why), wait))
+            }
+            Admission::Never { why } => {
+                let why = format!("{why}. {hint}");
+                ControlFlow::Break(Outcome::wait(next.waiting(why), LIMITS_WAIT))
+            }
+            // Nothing was bought. Every key without an image is in `retry.jsonl`.
+            Admission::OverBudget { why } => {
+                ControlFlow::Break(Outcome::end(next.failed(OVER_BUDGET, why)))
+            }
+        })
     }
 
     /// Writes a step that must be durable before an external effect: the intent before a create

@@ -8,11 +8,10 @@ use std::ops::ControlFlow;
 
 use darkroom::{
     display_name::DisplayName,
-    ledger::{Admission, OVER_BUDGET},
     names::FileName,
     state::{BATCH_DEADLINE, Outcome, Owner, Phase, Shard, Submitted},
 };
-use exchange::error::InputError;
+use exchange::error::{InputError, wait_for_claim};
 use gemini::{ApiError, Batch, CREATE_TIMEOUT, CreateError};
 use jiff::{SignedDuration, Timestamp};
 use runtime::{
@@ -29,18 +28,10 @@ use crate::{
     replan::{QUOTA_WAIT, planned, refused_as_a_whole, retry, wait_for_key, wait_for_quota},
 };
 
-/// How long a shard waits that today's limits could not admit even alone.
-const LIMITS_WAIT: SignedDuration = SignedDuration::from_hours(1);
-
 /// What must be left of an invocation for a create call: the call's own time limit, and time to
 /// record the answer.
 const ROOM_TO_CREATE: SignedDuration =
     SignedDuration::from_secs(CREATE_TIMEOUT.as_secs() as i64 + 30);
-
-/// The shortest wait for another shard's upload of the same reference.
-const MIN_CLAIM_WAIT: SignedDuration = SignedDuration::from_secs(1);
-/// The longest such wait: most uploads end long before their claim expires.
-const MAX_CLAIM_WAIT: SignedDuration = SignedDuration::from_secs(10);
 
 /// How many times the write that names a created batch is tried.
 const MAX_WRITES: u32 = 3;
@@ -63,20 +54,9 @@ pub(crate) async fn submit(
     }
 
     // A shard has its place in the ledger before anything is uploaded for it.
-    match turn.admit(&deps.limits).await? {
-        Admission::Granted => {}
-        Admission::Later { why, at } => {
-            let wait = at.duration_since(deps.clock.now());
-            return Ok(Outcome::wait(planned.waiting(why), wait));
-        }
-        Admission::Never { why } => {
-            let why = format!("{why}. The shard is submitted once the limits allow it");
-            return Ok(Outcome::wait(planned.waiting(why), LIMITS_WAIT));
-        }
-        // Nothing was bought. Every key without an image is in `retry.jsonl`.
-        Admission::OverBudget { why } => {
-            return Ok(Outcome::end(planned.failed(OVER_BUDGET, why)));
-        }
+    let hint = "The shard is submitted once the limits allow it";
+    if let ControlFlow::Break(outcome) = turn.admit(&deps.limits, &planned, hint).await? {
+        return Ok(outcome);
     }
 
     match upload(deps, turn, &planned, attempt).await? {
@@ -292,9 +272,7 @@ fn wait_for_upload(
     until: Timestamp,
     now: Timestamp,
 ) -> Outcome {
-    let wait = until
-        .duration_since(now)
-        .clamp(MIN_CLAIM_WAIT, MAX_CLAIM_WAIT);
+    let wait = wait_for_claim(until, now);
     Outcome::wait(planned(shard, attempt).waiting(why.to_string()), wait)
 }
 

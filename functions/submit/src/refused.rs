@@ -4,14 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use darkroom::{
     chunks::{Chunk, ChunkLine},
-    lane::Lane,
     names::RequestKey,
-    object_keys,
-    results::{Reason, ResultLine, Status},
     state::{Outcome, Shard},
 };
 use exchange::{
     error::InputError,
+    images,
     request_lines::{self, RequestLines},
 };
 use gemini::ApiError;
@@ -23,9 +21,6 @@ use crate::{
     error::SubmitError,
     replan::{planned, refused_as_a_whole},
 };
-
-/// The code of a request that Gemini refused.
-const CODE: &str = "INVALID_ARGUMENT";
 
 /// Writes the results of the requests at these lines of the input file, counted from 1, and submits
 /// the others at once. `error` is the whole refusal.
@@ -67,12 +62,13 @@ pub(crate) async fn leave_out(
     // The chunk is named after the attempt. One that exists under this name is of an invocation
     // that crashed before its state named the chunk, so it may be replaced.
     let is_all = named.len() == keys.len();
-    let results = keys
-        .iter()
-        .filter_map(|key| Some(result(shard, key, named.get(key)?)));
+    let results = keys.iter().filter_map(|key| {
+        let refused = images::refused(named.get(key)?);
+        Some(images::without_image(shard, key.clone(), refused))
+    });
     let all: Vec<ChunkLine> = earlier.into_iter().chain(results).collect();
     let chunk = Chunk::refused(attempt, all.len());
-    write(deps, shard, &chunk, &all).await?;
+    images::write_chunk(&deps.bucket, shard, &chunk, &all).await?;
 
     let next = Shard {
         refused: Some(chunk),
@@ -81,7 +77,7 @@ pub(crate) async fn leave_out(
         ..planned(shard, attempt)
     };
     Ok(if is_all {
-        Outcome::end(next.failed(CODE, "Gemini refused all of the requests"))
+        Outcome::end(next.failed(images::REFUSED, "Gemini refused all of the requests"))
     } else {
         Outcome::wait(next, SignedDuration::ZERO)
     })
@@ -96,36 +92,4 @@ async fn read(deps: &Deps, shard: &Shard) -> Result<(Vec<RequestKey>, Vec<ChunkL
             .await?,
         request_lines::refused(&deps.bucket, shard).await?,
     ))
-}
-
-fn result(shard: &Shard, key: &RequestKey, message: &str) -> ChunkLine {
-    let reason = Reason {
-        code: CODE.to_owned(),
-        message: format!("Gemini refused the request: {message}"),
-        retryable: false,
-    };
-    ChunkLine::Result(Box::new(ResultLine {
-        model: Some(shard.model.clone()),
-        lane: Some(Lane::Batch),
-        shard: Some(shard.shard),
-        attempts: Some(u32::from(shard.shard.round)),
-        error: Some(reason),
-        ..ResultLine::new(key.clone(), Status::Failed)
-    }))
-}
-
-async fn write(
-    deps: &Deps,
-    shard: &Shard,
-    chunk: &Chunk,
-    lines: &[ChunkLine],
-) -> Result<(), SubmitError> {
-    let mut bytes = Vec::new();
-    for line in lines {
-        serde_json::to_writer(&mut bytes, line).map_err(SubmitError::Result)?;
-        bytes.push(b'\n');
-    }
-    let key = object_keys::chunk(&shard.job, shard.shard, chunk);
-    deps.bucket.put(&key, "application/jsonl", bytes).await?;
-    Ok(())
 }
