@@ -110,11 +110,15 @@ pub fn call_body(line: &[u8], is_flex: bool) -> Result<Vec<u8>, RequestLineError
         request: &'a RawValue,
     }
     let line: Line<'_> = serde_json::from_slice(line).map_err(RequestLineError)?;
-    let request = line.request.get();
-    Ok(match request.strip_prefix('{').filter(|_| is_flex) {
-        Some(rest) => format!("{{\"serviceTier\":\"flex\",{rest}").into_bytes(),
-        None => request.as_bytes().to_vec(),
-    })
+    Ok(in_tier(line.request.get(), is_flex).into_bytes())
+}
+
+/// Returns a request that names no tier as the body of a synchronous call, in the flex tier or not.
+pub fn in_tier(request: &str, is_flex: bool) -> String {
+    match request.strip_prefix('{').filter(|_| is_flex) {
+        Some(rest) => format!("{{\"serviceTier\":\"flex\",{rest}"),
+        None => request.to_owned(),
+    }
 }
 
 /// Returns the objects that a line refers to, in order. A reference without a scheme is a key in

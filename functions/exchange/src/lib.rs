@@ -4,6 +4,7 @@
 //! `collect` and `generate` store images, result lines and rounds by the same rules. A function that
 //! does one of these uses this crate, and adds how its own lane is driven.
 
+pub mod calls;
 pub mod error;
 pub mod expectations;
 pub mod images;

@@ -1,6 +1,6 @@
 //! One call: the request, its answer as a line that the shared rules can read, and who served it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use darkroom::{
@@ -9,27 +9,12 @@ use darkroom::{
     requests,
     results::{Line, Pool, Scanner},
 };
+use exchange::calls::{complete, timeout_of};
 use futures_util::StreamExt;
 use gemini::{ApiError, GenerateError};
 use serde_json::Value;
 
 use crate::deps::Deps;
-
-/// How long an ordinary call may take. Images of 4K take up to 34 s (measured by others in October
-/// 2026).
-pub(crate) const INTERACTIVE_TIMEOUT: Duration = Duration::from_secs(180);
-
-/// How long a call of the flex tier may take. Google advises clients to wait for ten minutes or more
-/// (<https://ai.google.dev/gemini-api/docs/flex-inference>, read 2026-11).
-pub(crate) const FLEX_TIMEOUT: Duration = Duration::from_secs(600);
-
-/// The longest that a call in a lane may take.
-pub(crate) fn timeout_of(lane: Lane) -> Duration {
-    match lane {
-        Lane::Flex => FLEX_TIMEOUT,
-        Lane::Batch | Lane::Interactive => INTERACTIVE_TIMEOUT,
-    }
-}
 
 /// The answer to a call.
 #[derive(Debug)]
@@ -84,14 +69,7 @@ pub(crate) async fn call(
             line,
         })
     };
-    match tokio::time::timeout(within, exchange).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(GenerateError::Unknown(ApiError::Transient {
-            message: format!("no complete answer within {} s", within.as_secs()),
-            status: None,
-            source: None,
-        })),
-    }
+    complete(within, exchange).await
 }
 
 /// Reads an answer by the rules for a line of a batch's output.

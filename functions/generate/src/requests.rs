@@ -11,6 +11,7 @@ use darkroom::{
     state::{Outcome, Shard},
 };
 use exchange::{
+    calls::timeout_of,
     error::{InputError, RecordError},
     expectations::ShardExpectations,
     images::{self, Put},
@@ -24,7 +25,7 @@ use runtime::{bucket::Bucket, lines::Lines, metrics::Metric};
 use tracing::warn;
 
 use crate::{
-    call::{Answered, call, timeout_of},
+    call::{Answered, call},
     error::GenerateError,
     finish::{End, finish},
     pause::Pause,

@@ -6,18 +6,14 @@ use bytes::Bytes;
 use darkroom::{
     lane::Lane,
     money::Usd,
+    requests::in_tier,
     results::{Answer, Limits, Pool, read_response},
 };
+use exchange::calls::{complete, timeout_of};
 use futures_util::StreamExt;
 use gemini::{ApiError, Gemini, GenerateError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
-/// How long an ordinary call may take: as in the function `generate`.
-const INTERACTIVE_TIMEOUT: Duration = Duration::from_secs(180);
-
-/// How long a call of the flex tier may take: as in the function `generate`.
-const FLEX_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The most bytes that an answer may have. Decoded images are limited to 96 MiB.
 const MAX_ANSWER_BYTES: usize = 160 << 20;
@@ -43,19 +39,8 @@ pub(super) async fn call(
     lane: Lane,
     request: &str,
 ) -> Result<Answered, GenerateError> {
-    let within = match lane {
-        Lane::Flex => FLEX_TIMEOUT,
-        Lane::Batch | Lane::Interactive => INTERACTIVE_TIMEOUT,
-    };
-    let exchange = exchange(gemini, model, lane, request, within);
-    match tokio::time::timeout(within, exchange).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(GenerateError::Unknown(ApiError::Transient {
-            message: format!("no complete answer within {} s", within.as_secs()),
-            status: None,
-            source: None,
-        })),
-    }
+    let within = timeout_of(lane);
+    complete(within, exchange(gemini, model, lane, request, within)).await
 }
 
 async fn exchange(
@@ -65,7 +50,7 @@ async fn exchange(
     request: &str,
     within: Duration,
 ) -> Result<Answered, GenerateError> {
-    let body = in_tier(request, lane);
+    let body = in_tier(request, lane == Lane::Flex);
     let generated = gemini
         .generate_content(model, Bytes::from(body), within)
         .await?;
@@ -91,15 +76,6 @@ async fn exchange(
         lane: lane.served_by(tier.as_deref()),
         answer,
     })
-}
-
-/// Returns the body of a call in a lane. The tier is the only addition to the request, as in the
-/// calls of `generate`.
-fn in_tier(request: &str, lane: Lane) -> String {
-    match request.strip_prefix('{').filter(|_| lane == Lane::Flex) {
-        Some(rest) => format!("{{\"serviceTier\":\"flex\",{rest}"),
-        None => request.to_owned(),
-    }
 }
 
 /// Returns the content of the first candidate.
