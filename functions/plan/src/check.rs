@@ -13,10 +13,7 @@ use darkroom::{
         SourceSet,
     },
     models::Catalog,
-    plan::{
-        CustomNames, CustomNamesCollector, Forecast, PlanSummary, PlannedShard, RequestSize,
-        ShardGroup, Sharder,
-    },
+    plan::{CustomNames, CustomNamesCollector, Forecast, PlanSummary, PlannedShard, Sharder},
 };
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
@@ -210,10 +207,7 @@ async fn read(
         let reading = manifest::read(source, &header, &context.context(), |image| {
             used.note(&image);
             custom_names.note(&image);
-            sharder.place(
-                &ShardGroup::of(&image),
-                RequestSize::of(&image, &context.catalog),
-            );
+            sharder.place_image(&image, &context.catalog);
             images.fetch_add(1, Ordering::Relaxed);
             // The source alone does not bound the time: a matrix makes many images of few bytes.
             time.check()
@@ -226,10 +220,7 @@ async fn read(
             let context = context.with_lanes(reading.lanes.clone());
             sharder = Sharder::new(shard, context.bounds.clone());
             manifest::read(source, &header, &context.context(), |image| {
-                sharder.place(
-                    &ShardGroup::of(&image),
-                    RequestSize::of(&image, &context.catalog),
-                );
+                sharder.place_image(&image, &context.catalog);
                 time.check()
             })?;
         }

@@ -93,9 +93,8 @@ pub(crate) async fn write(
 #[derive(Clone, Debug)]
 struct Wishes {
     budget: Option<Usd>,
-    /// Whether the images outside the proof wait for approval, or only for the success of the proof.
-    /// None if there is no proof.
-    hold: Option<bool>,
+    /// The images outside the proof, if there is one.
+    proof: Option<HeldImages>,
     /// When the images must have arrived, how much time there is in total, and the lane of images
     /// whose batch would come too late.
     rescue: Option<(Timestamp, SignedDuration, Lane)>,
@@ -103,16 +102,26 @@ struct Wishes {
     fallback: Lane,
 }
 
+/// The images that wait for the proof.
+#[derive(Clone, Copy, Debug)]
+struct HeldImages {
+    /// Whether they wait for the approval of the proof, or only for its success.
+    hold: bool,
+    images: u64,
+    /// Their estimated cost.
+    usd: Usd,
+}
+
 impl Wishes {
     fn of(good: &Good, terms: &Terms) -> Self {
-        let job = good.header.job();
-        let proof = job
-            .proof
-            .as_ref()
-            .filter(|_| good.reading.lanes.proof().is_some());
+        let (job, reading) = (good.header.job(), &good.reading);
         Self {
             budget: job.budget_usd,
-            hold: proof.map(|proof| proof.hold),
+            proof: reading.proof.as_ref().map(|proof| HeldImages {
+                hold: proof.hold,
+                images: reading.images - proof.images,
+                usd: reading.estimate.usd() - proof.estimate.usd(),
+            }),
             rescue: job
                 .within
                 .zip(job.rescue_lane())
@@ -167,8 +176,6 @@ struct Writer<'a> {
     digests: HashMap<ShardId, Sha256>,
     /// The most that the images of each shard can cost if its batch comes too late.
     rescue_usd: HashMap<ShardId, Usd>,
-    /// The images that wait for the proof, and their estimated cost.
-    held: (u64, Usd),
 }
 
 impl<'a> Writer<'a> {
@@ -177,7 +184,6 @@ impl<'a> Writer<'a> {
             wishes,
             digests: HashMap::new(),
             rescue_usd: HashMap::new(),
-            held: (0, Usd::ZERO),
             bucket: &deps.bucket,
             catalog: &deps.catalog,
             job,
@@ -233,10 +239,8 @@ impl<'a> Writer<'a> {
 
     /// Counts what the state of the image's shard will say about all its images.
     fn note(&mut self, shard: ShardId, image: &PlannedImage, request: &[u8]) {
-        if self.wishes.hold.is_some() && !image.proof {
+        if self.wishes.proof.is_some() && !image.proof {
             self.digests.entry(shard).or_default().update(request);
-            self.held.0 += 1;
-            self.held.1 += image.estimate.usd();
         }
         if let Some((.., lane)) = self.wishes.rescue
             && image.lane == Lane::Batch
@@ -283,10 +287,7 @@ impl<'a> Writer<'a> {
             first_round_usd,
         });
 
-        let reason = self
-            .wishes
-            .hold
-            .map(|hold| held_reason(self.job, hold, self.held, now));
+        let proof = self.wishes.proof;
         let shards = self.plan_bytes.into_iter().zip(planned).map(
             |((id, plan_bytes), PlannedShard { group, demand })| {
                 let ShardGroup {
@@ -308,11 +309,11 @@ impl<'a> Writer<'a> {
                     fallback: (lane == Lane::Flex).then_some(self.wishes.fallback),
                     ..Shard::planned(self.job, id, &model, demand, plan_bytes, now).in_lane(lane)
                 };
-                match (&reason, self.digests.remove(&id)) {
-                    (Some(reason), Some(digest)) => Shard {
+                match (proof, self.digests.remove(&id)) {
+                    (Some(held), Some(digest)) => Shard {
                         frozen: Some(hex(&digest.finalize())),
-                        follows_proof: self.wishes.hold == Some(false),
-                        ..shard.held(reason, now)
+                        follows_proof: !held.hold,
+                        ..shard.held(held.reason(self.job, now), now)
                     },
                     _ => shard,
                 }
@@ -330,22 +331,25 @@ fn time_to_rescue(requests: u32, within: SignedDuration) -> SignedDuration {
     needed.min(within / 2)
 }
 
-/// Why images outside the proof wait, how to release them, until when, and what they will cost.
-fn held_reason(job: &JobId, hold: bool, (images, usd): (u64, Usd), now: Timestamp) -> String {
-    let until = (now + HELD_DEADLINE).strftime("%Y-%m-%d %H:%M UTC");
-    let how = format!(
-        "to approve, upload an empty object as control/{job}/approve; to end the job with the \
-         proof only, upload it as control/{job}/cancel"
-    );
-    if hold {
-        format!(
-            "held until the proof is approved: {images} images, about {usd}. Look at the proof in \
-             jobs/{job}/images/; {how}. Without an answer until {until} they are not made"
-        )
-    } else {
-        format!(
-            "held until all images of the proof have succeeded: {images} images, about {usd}. If \
-             one fails, decide: {how}. Without an answer until {until} they are not made"
-        )
+impl HeldImages {
+    /// Returns why they wait, how to release them, until when, and what they will cost.
+    fn reason(self, job: &JobId, now: Timestamp) -> String {
+        let Self { hold, images, usd } = self;
+        let until = (now + HELD_DEADLINE).strftime("%Y-%m-%d %H:%M UTC");
+        let how = format!(
+            "to approve, upload an empty object as control/{job}/approve; to end the job with the \
+             proof only, upload it as control/{job}/cancel"
+        );
+        if hold {
+            format!(
+                "held until the proof is approved: {images} images, about {usd}. Look at the proof in \
+                 jobs/{job}/images/; {how}. Without an answer until {until} they are not made"
+            )
+        } else {
+            format!(
+                "held until all images of the proof have succeeded: {images} images, about {usd}. If \
+                 one fails, decide: {how}. Without an answer until {until} they are not made"
+            )
+        }
     }
 }

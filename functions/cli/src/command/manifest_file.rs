@@ -16,7 +16,7 @@ use darkroom::{
     },
     models::Catalog,
     names::{JobId, ObjectUri},
-    plan::{Forecast, RequestSize, ShardGroup, Sharder},
+    plan::{Forecast, Sharder},
 };
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -119,7 +119,7 @@ impl ManifestFile {
         let mut sharder = Sharder::new(settings.shard.clone(), bounds.clone());
         let mut pictures = ReferencePictures::default();
         let mut reading = manifest::read(self.sources.open()?, header, &context, |image| {
-            sharder.place(&ShardGroup::of(&image), RequestSize::of(&image, catalog));
+            sharder.place_image(&image, catalog);
             pictures.check(self, &image);
             Ok(())
         })?;
@@ -132,7 +132,7 @@ impl ManifestFile {
             };
             sharder = Sharder::new(settings.shard.clone(), bounds.clone());
             manifest::read(self.sources.open()?, header, &context, |image| {
-                sharder.place(&ShardGroup::of(&image), RequestSize::of(&image, catalog));
+                sharder.place_image(&image, catalog);
                 Ok(())
             })?;
         }

@@ -126,6 +126,11 @@ impl Sharder {
         }
     }
 
+    /// Assigns the request for the next image of the manifest.
+    pub fn place_image(&mut self, image: &PlannedImage, catalog: &Catalog) -> Placement {
+        self.place(&ShardGroup::of(image), RequestSize::of(image, catalog))
+    }
+
     /// Assigns the next request of `group`. A request that exceeds a limit on its own gets a
     /// separate shard.
     pub fn place(&mut self, group: &ShardGroup, size: RequestSize) -> Placement {
