@@ -85,12 +85,7 @@ async fn carry_out(deps: &Deps, job: &JobId, request: Request) -> Result<(), Con
         deps.states.stop(job).await?;
     }
 
-    // A job that is still being planned has no shards to notify: each one finds the cancellation
-    // when it is submitted.
-    let shards = status
-        .and_then(|status| status.plan)
-        .map_or(0, |plan| plan.shards);
-    let shards = deps.states.read_all(job, shards).await?;
+    let shards = all_rounds(deps, job, status).await?;
     for last in shards.iter().filter_map(|Rounds(rounds)| rounds.last()) {
         match request {
             Request::Cancel => deps.queues.notify_owner(&last.shard).await?,
@@ -104,9 +99,8 @@ async fn carry_out(deps: &Deps, job: &JobId, request: Request) -> Result<(), Con
 
 /// Releases the shards that follow the proof, if all its images have succeeded.
 async fn follow_proof(deps: &Deps, job: &JobId) -> Result<(), ControlError> {
-    let plan = status(deps, job).await?.and_then(|status| status.plan);
-    let shards = plan.map_or(0, |plan| plan.shards);
-    let shards = deps.states.read_all(job, shards).await?;
+    let status = status(deps, job).await?;
+    let shards = all_rounds(deps, job, status).await?;
     let has_failed = shards
         .iter()
         .filter(|rounds| rounds.is_proof())
@@ -131,6 +125,18 @@ async fn status(deps: &Deps, job: &JobId) -> Result<Option<JobStatus>, ControlEr
     };
     let status = serde_json::from_slice(&object.bytes).map_err(DocumentError::at(&key))?;
     Ok(Some(status))
+}
+
+/// Returns all shards of a job. A job that is still being planned has none: each shard finds a
+/// cancellation when it is submitted.
+async fn all_rounds(
+    deps: &Deps,
+    job: &JobId,
+    status: Option<JobStatus>,
+) -> Result<Vec<Rounds>, ControlError> {
+    let plan = status.and_then(|status| status.plan);
+    let shards = plan.map_or(0, |plan| plan.shards);
+    Ok(deps.states.read_all(job, shards).await?)
 }
 
 /// Continues a shard if it is held.
