@@ -77,7 +77,7 @@ pub struct Reading {
     /// The lanes and the proof that another reading of the same manifest needs, in
     /// [`Context::lanes`].
     pub lanes: Lanes,
-    /// The images of the proof. `None` if there is no proof.
+    /// The images of the proof, if the manifest asks for one that leaves other images to hold.
     pub proof: Option<ProofReading>,
     /// The names of model families that items use, each with the full id that it resolved to.
     pub aliases: BTreeMap<String, String>,

@@ -34,7 +34,7 @@ impl Lanes {
         &self.choices
     }
 
-    /// Returns which images are the proof. `None` if there is no proof.
+    /// Returns which images are the proof, or `None` if the manifest is not split by one.
     pub fn proof(&self) -> Option<&ProofSelection> {
         self.proof.as_ref()
     }

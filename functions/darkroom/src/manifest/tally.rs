@@ -96,7 +96,7 @@ pub(super) struct ImageTally<'a> {
     catalog: &'a Catalog,
     job: &'a Job,
     groups: BTreeMap<GroupKey, ImageGroup>,
-    /// The images that may be in the proof. `None` if there is no proof.
+    /// The images that may be in the proof, if the manifest asks for one.
     candidates: Option<Candidates>,
     images: u64,
 }

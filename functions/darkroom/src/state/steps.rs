@@ -413,68 +413,38 @@ pub enum GenerateEnd {
 /// What a message on (generations) means for a shard.
 pub fn generate_step(shard: &Shard, arrival: &Arrival<'_>) -> GenerateStep {
     let now = arrival.at;
-    let is_ours = shard.phase.owner() == Owner::Generate;
-    let is_past_deadline = now >= shard.deadline;
-    match &shard.phase {
-        _ if is_ours
-            && !arrival.brings_cancel(shard)
-            && shard.is_driven_by_another(arrival.message, now) =>
-        {
-            GenerateStep::NotOwner
-        }
-        Phase::Generating(Generating {
-            lease_until: Some(lease),
-            ..
-        }) if now < *lease => GenerateStep::Wait(*lease),
-        Phase::Done {
-            next: Some(next),
-            next_lane,
-            ..
-        } => GenerateStep::SendRound {
+    if let Phase::Done {
+        next: Some(next),
+        next_lane,
+        ..
+    } = &shard.phase
+    {
+        return GenerateStep::SendRound {
             round: *next,
             lane: *next_lane,
+        };
+    }
+    let Phase::Generating(generating) = shard.phase.before_held() else {
+        return GenerateStep::Report;
+    };
+    if !arrival.brings_cancel(shard) && shard.is_driven_by_another(arrival.message, now) {
+        return GenerateStep::NotOwner;
+    }
+    let is_held = shard.phase.is_held();
+    let is_past_deadline = now >= shard.deadline;
+    match generating.lease_until {
+        Some(lease) if !is_held && now < lease => GenerateStep::Wait(lease),
+        _ if arrival.cancel_requested && !generating.has_begun() => GenerateStep::Stop,
+        _ if arrival.cancel_requested => GenerateStep::Finish {
+            generating: generating.clone(),
+            end: GenerateEnd::Cancelled,
         },
-        phase if is_ours => match phase.before_held() {
-            Phase::Generating(generating) if arrival.cancel_requested => {
-                if generating.has_begun() {
-                    GenerateStep::Finish {
-                        generating: generating.clone(),
-                        end: GenerateEnd::Cancelled,
-                    }
-                } else {
-                    GenerateStep::Stop
-                }
-            }
-            Phase::Generating(_) if phase.is_held() && is_past_deadline => GenerateStep::GiveUp,
-            Phase::Generating(_) if phase.is_held() => GenerateStep::Wait(shard.deadline),
-            Phase::Generating(generating) if is_past_deadline => GenerateStep::Finish {
-                generating: generating.clone(),
-                end: GenerateEnd::Deadline,
-            },
-            Phase::Generating(generating) => GenerateStep::Generate(generating.clone()),
-            Phase::Planned { .. }
-            | Phase::Uploading { .. }
-            | Phase::Creating { .. }
-            | Phase::Recovering(_)
-            | Phase::Submitted(_)
-            | Phase::Ready { .. }
-            | Phase::Collecting(_)
-            | Phase::Done { .. }
-            | Phase::Held { .. }
-            | Phase::Failed(_)
-            | Phase::Cancelled => GenerateStep::Report,
+        _ if is_held && is_past_deadline => GenerateStep::GiveUp,
+        _ if is_held => GenerateStep::Wait(shard.deadline),
+        _ if is_past_deadline => GenerateStep::Finish {
+            generating: generating.clone(),
+            end: GenerateEnd::Deadline,
         },
-        Phase::Planned { .. }
-        | Phase::Uploading { .. }
-        | Phase::Creating { .. }
-        | Phase::Recovering(_)
-        | Phase::Submitted(_)
-        | Phase::Ready { .. }
-        | Phase::Collecting(_)
-        | Phase::Generating(_)
-        | Phase::Done { .. }
-        | Phase::Held { .. }
-        | Phase::Failed(_)
-        | Phase::Cancelled => GenerateStep::Report,
+        _ => GenerateStep::Generate(generating.clone()),
     }
 }

@@ -122,7 +122,7 @@ impl Planner {
     }
 }
 
-/// Returns the text of a problem. There is no line to name.
+/// Returns the text of a problem without its line: the prompt comes from the command line.
 pub(super) fn describe(problem: &Diagnostic) -> String {
     format!(
         "{}: {} ({})",
