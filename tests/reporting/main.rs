@@ -15,7 +15,10 @@ use std::{
 };
 
 use aws_lambda_events::event::sqs::SqsEvent;
-use aws_sim::queue::Outgoing;
+use aws_sim::{
+    queue::{Delivery, Outgoing},
+    wire::traced,
+};
 use darkroom::{
     chain::{FUNCTION_TIMEOUT, REPORTS},
     messages::JobMessage,
@@ -92,7 +95,23 @@ fn notify_of_job(cloud: &TestCloud, job: &JobId) {
 /// Receives up to ten messages of the queue `reports` as one event. Returns `None` if there are
 /// none.
 fn event(cloud: &TestCloud) -> Option<SqsEvent> {
-    let deliveries = cloud.local.queues.receive(REPORTS, 10, None).unwrap();
+    event_of(&cloud.local.queues.receive(REPORTS, 10, None).unwrap())
+}
+
+/// Receives all visible messages of the queue `reports` as one event, as Lambda does with up to
+/// 1,000. Returns `None` if there are none.
+fn event_of_all(cloud: &TestCloud) -> Option<SqsEvent> {
+    let mut all = Vec::new();
+    loop {
+        let mut some = cloud.local.queues.receive(REPORTS, 10, None).unwrap();
+        if some.is_empty() {
+            return event_of(&all);
+        }
+        all.append(&mut some);
+    }
+}
+
+fn event_of(deliveries: &[Delivery]) -> Option<SqsEvent> {
     let records: Vec<Value> = deliveries
         .iter()
         .map(|delivery| {
@@ -118,7 +137,9 @@ async fn report(cloud: &TestCloud, event: SqsEvent) {
         })
         .collect();
     let deadline = cloud.now() + FUNCTION_TIMEOUT;
-    let response = report::handler::handle(&cloud.local.deps.report, event, deadline).await;
+    // The trace is how `watch` recognizes the requests of this function.
+    let handled = report::handler::handle(&cloud.local.deps.report, event, deadline);
+    let response = traced("Root=1;report:1".to_owned(), handled).await;
     let failed: Vec<String> = response
         .batch_item_failures
         .into_iter()

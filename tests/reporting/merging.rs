@@ -1,14 +1,10 @@
 //! Messages that are lost, repeated and out of order, and concurrent invocations of `report`.
 
-use std::{
-    future::pending,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
-use cli::host::{self, WaitMode};
 use darkroom::{
     chain::{FUNCTION_TIMEOUT, REPORTS},
     lane::Lane,
@@ -25,7 +21,7 @@ use tests::{TestCloud, wire::FaultAction};
 use tokio::runtime::Handle;
 
 use super::{
-    count, event,
+    count, event, event_of_all,
     made::{create, ended, write_lock, write_plan},
     markers, notify, notify_of_job, report, status, watch,
 };
@@ -329,10 +325,9 @@ async fn bytes_per_shard(shards: u32) -> u64 {
         advance(&cloud, &job, id).await;
         notify(&cloud, &job, id);
         cloud.advance(SignedDuration::from_secs(15));
-        // The function receives all due messages in one event.
-        host::run(&cloud.local, WaitMode::Jump, pending(), async || Ok(true))
-            .await
-            .unwrap();
+        while let Some(event) = event_of_all(&cloud) {
+            report(&cloud, event).await;
+        }
     }
     cloud.run().await;
     let (reported, states) = entries(&cloud, &job).await;
