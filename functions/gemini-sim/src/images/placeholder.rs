@@ -1,5 +1,13 @@
 //! The simulated image: a colored sky with the request's key and prompt written on it.
 
+use std::{
+    num::NonZeroUsize,
+    sync::{LazyLock, Mutex, PoisonError},
+};
+
+use lru::LruCache;
+use sha2::{Digest, Sha256};
+
 use crate::{
     images::{
         canvas::{Canvas, Color},
@@ -8,7 +16,17 @@ use crate::{
     seeded_random::SeededRandom,
 };
 
+/// The number of images that are kept in [`DRAWN`]. An image of 1K has about 50 kB.
+const KEPT: NonZeroUsize = NonZeroUsize::new(256).unwrap();
+
+/// The images that were encoded last, by the digest of their content and format. Retries need the
+/// same image again, and so do tests that use the same manifest. Drawing and encoding it takes
+/// longer than all else that the simulated service does for a request.
+static DRAWN: LazyLock<Mutex<LruCache<[u8; 32], Vec<u8>>>> =
+    LazyLock::new(|| Mutex::new(LruCache::new(KEPT)));
+
 /// The content of a placeholder image.
+#[derive(Debug)]
 pub(crate) struct Placeholder<'a> {
     /// Width and height in pixels.
     pub(crate) pixels: (u16, u16),
@@ -32,7 +50,7 @@ impl Placeholder<'_> {
     /// # Errors
     /// When a side is 0 pixels long.
     pub(crate) fn jpeg(&self) -> Result<Vec<u8>, jpeg_encoder::EncodingError> {
-        self.draw().jpeg()
+        self.drawn("jpeg", Canvas::jpeg)
     }
 
     /// Draws the image and encodes it as PNG.
@@ -40,7 +58,23 @@ impl Placeholder<'_> {
     /// # Errors
     /// When a side is 0 pixels long.
     pub(crate) fn png(&self) -> Result<Vec<u8>, png::EncodingError> {
-        self.draw().png()
+        self.drawn("png", |canvas| canvas.png())
+    }
+
+    /// Returns the image in a format, drawn now or earlier.
+    fn drawn<E>(
+        &self,
+        format: &str,
+        encode: impl FnOnce(Canvas) -> Result<Vec<u8>, E>,
+    ) -> Result<Vec<u8>, E> {
+        let digest: [u8; 32] = Sha256::digest(format!("{format} {self:?}")).into();
+        let cache = || DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = cache().get(&digest) {
+            return Ok(bytes.clone());
+        }
+        let bytes = encode(self.draw())?;
+        cache().put(digest, bytes.clone());
+        Ok(bytes)
     }
 
     fn draw(&self) -> Canvas {

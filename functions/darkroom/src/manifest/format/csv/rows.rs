@@ -7,7 +7,7 @@ use std::{
 
 use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 
-use super::cell;
+use super::{MAX_COLUMNS, cell};
 use crate::manifest::{
     Stop,
     diagnostics::Diagnostic,
@@ -220,7 +220,9 @@ fn most_likely_delimiter(header: &[u8], known: impl Fn(&str) -> bool) -> u8 {
         }
         let is_known =
             |name: &&[u8]| std::str::from_utf8(name).is_ok_and(|name| known(&cell::text(name)));
-        (names.iter().filter(is_known).count(), names.len())
+        // A header with too many columns is refused anyway, so the rest of it is not looked at.
+        let first = names.iter().take(MAX_COLUMNS);
+        (first.filter(is_known).count(), names.len())
     };
     // Of equal scores, `max_by_key` returns the last, so the order is reversed.
     DELIMITERS
