@@ -11,7 +11,7 @@ use darkroom::{
     object_keys,
     results::{
         Answer, Image, Line, Outcome, Reason, ResultLine, Status, StoredImage,
-        image::{ratio_matches, size_matches},
+        image::{Provenance, ratio_matches, size_matches},
     },
     state::Shard,
 };
@@ -297,6 +297,7 @@ async fn store(
         bytes,
     } = image;
     let length = bytes.as_ref().len() as u64;
+    let provenance = Provenance::of(bytes.as_ref());
     let (bytes, mut attempt) = (Bytes::from_owner(bytes), 1);
     let etag = loop {
         match bucket.put(&key, media_type.mime(), bytes.clone()).await {
@@ -318,6 +319,7 @@ async fn store(
         width,
         height,
         bytes: length,
+        provenance: Some(provenance),
     })
 }
 

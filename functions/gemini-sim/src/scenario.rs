@@ -22,6 +22,7 @@ use crate::{
         refusal::Refusal,
         service_tier::ServiceTier,
     },
+    images::marks::Marks,
     scenario::{
         batch_outcome::{BatchOutcome, BatchOutcomeRule, DeletingInput},
         output_rules::{ArrayRule, DoneFlag, LateOutputRule},
@@ -64,6 +65,10 @@ pub struct Scenario {
     pub wrong_ratio_percent: u8,
     /// Images that are PNG but labelled as JPEG.
     pub mislabelled_percent: u8,
+    /// Images with the IPTC digital source type of generated images.
+    pub iptc_percent: u8,
+    /// Images with C2PA content credentials, which are empty.
+    pub c2pa_percent: u8,
     /// Result lines of unusual shapes. For shapes that replace an image, the share is that of the
     /// requests that would have one.
     pub shapes: Vec<ShapeRule>,
@@ -140,6 +145,8 @@ impl Default for Scenario {
             thoughts_percent: 0,
             wrong_ratio_percent: 0,
             mislabelled_percent: 0,
+            iptc_percent: 0,
+            c2pa_percent: 0,
             shapes: Vec::new(),
             bad_lines: Vec::new(),
             shuffle: false,
@@ -188,6 +195,10 @@ impl Scenario {
                 after_thought: drawn("thought", self.thoughts_percent),
                 wrong_ratio: drawn("wrong ratio", self.wrong_ratio_percent),
                 mislabelled: drawn("mislabelled", self.mislabelled_percent),
+                marks: Marks {
+                    iptc: drawn("iptc", self.iptc_percent),
+                    c2pa: drawn("c2pa", self.c2pa_percent),
+                },
             }),
         };
         LinePlan {

@@ -1,11 +1,13 @@
-//! Determines the format and size of an image from its first bytes. The image is not decoded, and
-//! its declared type is ignored.
+//! Determines the format and size of an image from its first bytes, and the marks of its origin from
+//! its metadata. The image is not decoded, and its declared type is ignored.
 
 mod header;
+mod provenance;
 
 use serde::{Deserialize, Serialize};
 
 pub use header::read_header;
+pub use provenance::Provenance;
 
 /// The maximum number of pixels of an image: 100 million. Gemini's largest image has 34 million. A
 /// file of a few kilobytes can declare billions of pixels and exhaust the memory of its viewer.

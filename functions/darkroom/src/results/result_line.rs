@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     answer::{Answer, Reason, Status},
     bad_line::BadLine,
-    image::MediaType,
+    image::{MediaType, Provenance},
 };
 use crate::{
     cost::Usage,
@@ -151,6 +151,9 @@ pub struct StoredImage {
     pub height: u32,
     /// The length in bytes.
     pub bytes: u64,
+    /// The marks of its origin. Documents of earlier versions lack them.
+    #[serde(default)]
+    pub provenance: Option<Provenance>,
 }
 
 #[cfg(test)]
@@ -203,6 +206,10 @@ mod tests {
             width: 4,
             height: 3,
             bytes: 24,
+            provenance: Some(Provenance {
+                iptc: true,
+                c2pa: false,
+            }),
         };
         let line = ResultLine {
             image: Some(image),
@@ -211,9 +218,16 @@ mod tests {
         let text = serde_json::to_string(&line).unwrap();
         assert_eq!(
             text,
-            r#"{"key":"k","status":"succeeded","image":{"uri":"s3://studio/jobs/j/images/k.png","etag":"\"e\"","mime_type":"image/png","width":4,"height":3,"bytes":24},"finish_reason":"STOP"}"#
+            r#"{"key":"k","status":"succeeded","image":{"uri":"s3://studio/jobs/j/images/k.png","etag":"\"e\"","mime_type":"image/png","width":4,"height":3,"bytes":24,"provenance":{"iptc":true,"c2pa":false}},"finish_reason":"STOP"}"#
         );
         assert_eq!(serde_json::from_str::<ResultLine>(&text).unwrap(), line);
+    }
+
+    #[test]
+    fn an_image_of_an_earlier_version_has_no_provenance() {
+        let stored = r#"{"uri":"s3://studio/jobs/j/images/k.png","etag":"e","mime_type":"image/png","width":4,"height":3,"bytes":24}"#;
+        let image: StoredImage = serde_json::from_str(stored).unwrap();
+        assert_eq!(image.provenance, None);
     }
 
     #[test]

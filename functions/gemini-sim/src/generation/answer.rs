@@ -159,6 +159,7 @@ impl AnswerContext<'_> {
                 self.request.size.name()
             ),
             tiles: &labels,
+            marks: rendering.marks,
         };
         Ok(if rendering.mislabelled {
             draw_image.png()?

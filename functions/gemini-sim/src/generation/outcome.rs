@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::generation::{error_form::ErrorForm, refusal::Refusal};
+use crate::{
+    generation::{error_form::ErrorForm, refusal::Refusal},
+    images::marks::Marks,
+};
 
 /// How one request ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +64,9 @@ pub(crate) struct Rendering {
     pub(crate) wrong_ratio: bool,
     /// It is PNG, labelled as JPEG.
     pub(crate) mislabelled: bool,
+    /// The marks of its origin. Batches of earlier versions have none.
+    #[serde(default)]
+    pub(crate) marks: Marks,
 }
 
 /// What the scenario decides about one request line.

@@ -160,12 +160,16 @@ impl Scenario {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generation::outcome::Rendering;
+    use crate::{generation::outcome::Rendering, images::marks::Marks};
 
     const IMAGE: RequestOutcome = RequestOutcome::Image(Rendering {
         after_thought: false,
         wrong_ratio: false,
         mislabelled: false,
+        marks: Marks {
+            iptc: false,
+            c2pa: false,
+        },
     });
 
     fn shaped(rules: &[&str]) -> Scenario {

@@ -9,6 +9,8 @@ use jpeg_encoder::{
     Encoder, EncodingError, ImageBuffer, JpegColorType, SamplingFactor, rgb_to_ycbcr,
 };
 
+use crate::images::marks::Marks;
+
 const QUALITY: u8 = 80;
 
 /// A color, as red, green and blue.
@@ -129,23 +131,24 @@ impl Canvas {
         }
     }
 
-    /// Encodes the image as JPEG.
+    /// Encodes the image as JPEG, with these marks.
     ///
     /// # Errors
     /// When a side is 0 pixels long.
-    pub(crate) fn jpeg(self) -> Result<Vec<u8>, EncodingError> {
+    pub(crate) fn jpeg(self, marks: Marks) -> Result<Vec<u8>, EncodingError> {
         let mut bytes = Vec::with_capacity(64 * 1024);
         let mut encoder = Encoder::new(&mut bytes, QUALITY);
         encoder.set_sampling_factor(SamplingFactor::F_2_2);
+        marks.add_to_jpeg(&mut encoder)?;
         encoder.encode_image(self)?;
         Ok(bytes)
     }
 
-    /// Encodes the image as PNG.
+    /// Encodes the image as PNG, with these marks.
     ///
     /// # Errors
     /// When a side is 0 pixels long.
-    pub(crate) fn png(&self) -> Result<Vec<u8>, png::EncodingError> {
+    pub(crate) fn png(&self, marks: Marks) -> Result<Vec<u8>, png::EncodingError> {
         let mut bytes = Vec::with_capacity(64 * 1024);
         let mut encoder = png::Encoder::new(
             &mut bytes,
@@ -155,6 +158,7 @@ impl Canvas {
         encoder.set_color(png::ColorType::Rgb);
         encoder.set_compression(png::Compression::Fast);
         let mut writer = encoder.write_header()?;
+        marks.add_to_png(&mut writer)?;
         let mut pixels = writer.stream_writer()?;
         for row in &self.rows {
             let mut line = row.background.0.repeat(self.width.into());
@@ -244,7 +248,9 @@ mod tests {
 
     #[test]
     fn a_jpeg_has_start_and_end_markers() {
-        let jpeg = Canvas::new(17, 9, |_| BLACK).jpeg().expect("encodes");
+        let jpeg = Canvas::new(17, 9, |_| BLACK)
+            .jpeg(Marks::default())
+            .expect("encodes");
         assert!(jpeg.starts_with(b"\xff\xd8\xff") && jpeg.ends_with(b"\xff\xd9"));
     }
 
@@ -252,7 +258,7 @@ mod tests {
     fn a_png_holds_the_runs() {
         let mut canvas = Canvas::new(3, 2, |_| BLACK);
         canvas.fill(1, 0, 1, 1, WHITE);
-        let bytes = canvas.png().expect("encodes");
+        let bytes = canvas.png(Marks::default()).expect("encodes");
         let mut reader = png::Decoder::new(std::io::Cursor::new(bytes))
             .read_info()
             .expect("a header");

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     images::{
         canvas::{Canvas, Color},
+        marks::Marks,
         text::{CELL, wrap, write},
     },
     seeded_random::SeededRandom,
@@ -38,6 +39,8 @@ pub(crate) struct Placeholder<'a> {
     pub(crate) caption: &'a str,
     /// The labels of the colored tiles.
     pub(crate) tiles: &'a [&'a str],
+    /// The marks of its origin.
+    pub(crate) marks: Marks,
 }
 
 /// The height of a band of one color in the sky. It is that of JPEG's blocks, so that each block
@@ -50,7 +53,7 @@ impl Placeholder<'_> {
     /// # Errors
     /// When a side is 0 pixels long.
     pub(crate) fn jpeg(&self) -> Result<Vec<u8>, jpeg_encoder::EncodingError> {
-        self.drawn("jpeg", Canvas::jpeg)
+        self.drawn("jpeg", |canvas| canvas.jpeg(self.marks))
     }
 
     /// Draws the image and encodes it as PNG.
@@ -58,7 +61,7 @@ impl Placeholder<'_> {
     /// # Errors
     /// When a side is 0 pixels long.
     pub(crate) fn png(&self) -> Result<Vec<u8>, png::EncodingError> {
-        self.drawn("png", |canvas| canvas.png())
+        self.drawn("png", |canvas| canvas.png(self.marks))
     }
 
     /// Returns the image in a format, drawn now or earlier.
@@ -202,6 +205,7 @@ mod tests {
             text: PROMPT,
             caption: "gemini-nano-banana-2.1  1:1  1K",
             tiles,
+            marks: Marks::default(),
         }
     }
 
