@@ -29,6 +29,8 @@ pub enum Function {
     Generate,
     /// Reports on a job and closes it.
     Report,
+    /// Makes thumbnails of the images of a shard.
+    Thumbs,
     /// Carries out what a user requests for a job.
     Control,
 }
@@ -62,7 +64,8 @@ pub const RESULTS: &str = "results";
 pub const GENERATIONS: &str = "generations";
 /// The queue of jobs with a changed shard.
 pub const REPORTS: &str = "reports";
-
+/// The queue of shards whose images get thumbnails.
+pub const THUMBNAILS: &str = "thumbnails";
 /// The queue of S3's notifications of uploads to `control/`.
 pub const CONTROLS: &str = "controls";
 
@@ -79,7 +82,7 @@ pub fn url_variable(queue: &str) -> String {
 pub const SWEEP_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// The chain, in its order.
-pub const CHAIN: [Source; 7] = [
+pub const CHAIN: [Source; 8] = [
     Source {
         queue: MANIFESTS,
         function: Function::Plan,
@@ -120,6 +123,13 @@ pub const CHAIN: [Source; 7] = [
         function: Function::Report,
         batch_size: 1_000,
         concurrency: 2,
+        max_receive_count: 100,
+    },
+    Source {
+        queue: THUMBNAILS,
+        function: Function::Thumbs,
+        batch_size: 1,
+        concurrency: 4,
         max_receive_count: 100,
     },
     Source {

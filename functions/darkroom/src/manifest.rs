@@ -34,6 +34,7 @@ use std::{
     io,
 };
 
+pub(crate) use self::format::csv::{cell, column::fold};
 pub use self::{
     context::{Context, Copies, Limits},
     diagnostics::{Diagnostic, Severity, validation::write_validation},
@@ -52,6 +53,7 @@ use crate::{
     cost::{Breakdown, Estimate},
     lane::Lane,
     money::Usd,
+    plan::TableRow,
 };
 
 /// The result of reading a manifest, apart from its images.
@@ -128,7 +130,29 @@ pub fn read(
     context: &Context<'_>,
     mut sink: impl FnMut(PlannedImage) -> io::Result<()>,
 ) -> Result<Reading, ReadError> {
+    read_with(source, ItemReader::new(header, context, &mut sink))
+}
+
+/// Reads a manifest like [`read`]. If it is a table, each row is passed to `rows` before the images
+/// of that row are passed to `sink`: first the header, then every row that is not an empty line,
+/// also those that become no item.
+///
+/// # Errors
+/// As [`read`]. [`ReadError::Sink`] also if `rows` fails.
+pub fn read_with_rows(
+    source: impl io::Read,
+    header: &Header,
+    context: &Context<'_>,
+    mut sink: impl FnMut(PlannedImage) -> io::Result<()>,
+    mut rows: impl FnMut(&TableRow<'_>) -> io::Result<()>,
+) -> Result<Reading, ReadError> {
     let mut reader = ItemReader::new(header, context, &mut sink);
+    reader.rows = Some(&mut rows);
+    read_with(source, reader)
+}
+
+fn read_with(source: impl io::Read, mut reader: ItemReader<'_>) -> Result<Reading, ReadError> {
+    let (header, context) = (reader.header, reader.context);
     let read = Input::open(source, &context.limits).and_then(|mut input| {
         match read_items(&mut input, header.format, &mut reader) {
             // Counting the unread lines takes another pass over the rest, but the user learns how

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{JobId, ShardId};
 
-/// A message about one shard in the queues `shards`, `polls` and `results`:
-/// `{"v":1,"job":"…","shard":"0000"}`.
+/// A message about one shard in the queues `shards`, `polls`, `results`, `generations` and
+/// `thumbnails`: `{"v":1,"job":"…","shard":"0000"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShardMessage {

@@ -32,6 +32,12 @@ impl Usd {
         self.0.to_f64().unwrap_or_default()
     }
 
+    /// Returns the amount in millionths of a dollar, rounded to the nearest.
+    pub fn micros(self) -> i64 {
+        let micros = self.0.saturating_mul(Decimal::from(1_000_000)).round();
+        micros.to_i64().unwrap_or(i64::MAX)
+    }
+
     /// Returns the price of `tokens` tokens, where this amount is the price of a million.
     pub fn per_million(self, tokens: u64) -> Self {
         Self(

@@ -73,9 +73,35 @@ pub fn plan(job: &JobId) -> String {
     document(job, "plan.jsonl")
 }
 
+/// Returns the key of the rows of a table manifest, as the user wrote them
+/// ([`crate::plan::TableRow`]).
+pub fn table_rows(job: &JobId) -> String {
+    document(job, "rows.jsonl")
+}
+
+/// Returns the key of the user's own table with the results ([`crate::report::OwnTable`]).
+pub fn own_table(job: &JobId) -> String {
+    document(job, "table.csv")
+}
+
+/// Returns the key of the table that a Shopify store imports ([`crate::report::ShopifyTable`]).
+pub fn shopify_table(job: &JobId) -> String {
+    document(job, "shopify.csv")
+}
+
 /// Returns the key of the job's status.
 pub fn status(job: &JobId) -> String {
     document(job, "job.json")
+}
+
+/// Returns the key of the job's gallery.
+pub fn gallery(job: &JobId) -> String {
+    document(job, "index.html")
+}
+
+/// Returns the key of the summary for people.
+pub fn summary_text(job: &JobId) -> String {
+    document(job, "summary.md")
 }
 
 /// Returns the key of the document that `control` writes when a user cancels the job.
@@ -137,6 +163,22 @@ pub fn keys(job: &JobId, shard: ShardId, keys: &KeyList) -> String {
 /// `extension` has no dot.
 pub fn image(job: &JobId, path: &str, extension: &str) -> String {
     format!("jobs/{job}/images/{path}.{extension}")
+}
+
+/// Returns the folder of a job's images.
+pub fn images_folder(job: &JobId) -> String {
+    format!("jobs/{job}/images/")
+}
+
+/// Returns the key of the thumbnail of an image. `path` is that of the image below `images/`, with
+/// its extension, so that two images never share a thumbnail.
+pub fn thumbnail(job: &JobId, path: &str) -> String {
+    format!("jobs/{job}/thumbs/{path}.jpg")
+}
+
+/// Returns the key of the list of a shard's thumbnails.
+pub fn thumbnails(job: &JobId, shard: ShardId) -> String {
+    format!("jobs/{job}/shards/{shard}/thumbs.json")
 }
 
 /// Returns the key of an image that matches no request key. `offset` is the byte of the responses

@@ -5,6 +5,7 @@ mod custom_names;
 mod forecast;
 mod job_id;
 mod shards;
+mod table_row;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,7 @@ pub use self::{
     forecast::{Forecast, Limit},
     job_id::{content_id, job_id},
     shards::{Placement, PlannedShard, RequestSize, ShardGroup, Sharder},
+    table_row::TableRow,
 };
 
 /// `plan.lock`: the inputs of the plan. The first write wins. Planning again reads it, so that the
@@ -59,6 +61,10 @@ pub struct PlanLock {
         skip_serializing_if = "CustomNames::is_empty"
     )]
     pub custom_names: CustomNames,
+    /// Whether the manifest is a table, whose rows are stored with the plan ([`TableRow`]). Plans of
+    /// earlier versions have no rows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub has_rows: bool,
 }
 
 /// `stack/contents/<content id>.json`: the job of a content, whatever other keys the content is

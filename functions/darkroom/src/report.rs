@@ -5,9 +5,12 @@
 
 mod cost;
 mod form;
+mod own_table;
 mod published_line;
 mod shard_results;
+mod shopify;
 mod summary;
+mod summary_text;
 mod table;
 mod tally;
 mod unplanned;
@@ -22,9 +25,12 @@ use crate::{
 
 pub use cost::{Cost, LaneCost, ModelCost, RoundCost, Unaccounted};
 pub use form::ResultForm;
+pub use own_table::OwnTable;
 pub use shard_results::ShardResults;
+pub use shopify::{NewImage, ShopifyTable};
 pub use summary::{
-    CodeCount, Counts, Integrity, Links, ShardSummary, Summary, Times, UnfetchedBatch,
+    CodeCount, Counts, Integrity, Links, ProvenanceCounts, ShardSummary, Summary, Times,
+    UnfetchedBatch,
 };
 pub use tally::Tally;
 
@@ -104,6 +110,18 @@ pub fn finish(plan: &PlanLine, results: &mut ShardResults, catalog: &Catalog) ->
         charges,
         unaccounted,
     }
+}
+
+/// Completes the result of a line of the plan whose shard may still be working on it. Returns
+/// `None` if its image is still expected.
+pub fn finish_if_settled(
+    plan: &PlanLine,
+    results: &mut ShardResults,
+    catalog: &Catalog,
+) -> Option<Finished> {
+    results
+        .is_settled(&plan.key)
+        .then(|| finish(plan, results, catalog))
 }
 
 /// Returns the first result with an image, or else the last result.

@@ -196,6 +196,11 @@ impl Header {
         &self.declarations.job
     }
 
+    /// Whether the manifest is a table, such as CSV.
+    pub fn is_table(&self) -> bool {
+        self.format == Format::Table
+    }
+
     /// Reads as much of a manifest as the header needs. Of an envelope, that is everything.
     ///
     /// # Errors

@@ -28,6 +28,7 @@ use crate::{
     lane::{Lane, RequestedLane},
     models::{Model, ModelError, Resolution},
     names::RequestKey,
+    plan::TableRow,
 };
 
 type Members<'a> = [(Cow<'a, str>, &'a RawValue)];
@@ -44,6 +45,9 @@ pub(super) struct SourceLocation {
     pub(super) is_row: bool,
 }
 
+/// Receives the rows of a table.
+pub(super) type RowSink<'a> = &'a mut dyn FnMut(&TableRow<'_>) -> io::Result<()>;
+
 /// Reads items one by one.
 pub(super) struct ItemReader<'a> {
     pub(super) context: &'a Context<'a>,
@@ -57,6 +61,8 @@ pub(super) struct ItemReader<'a> {
     pub(super) templates: BTreeSet<String>,
     /// The variables that a table has columns for, in the order of the columns.
     pub(super) columns: Vec<String>,
+    /// Receives the rows of a table, if the caller keeps them.
+    pub(super) rows: Option<RowSink<'a>>,
     /// Whether the whole manifest was read.
     pub(super) is_complete: bool,
     sink: &'a mut dyn FnMut(PlannedImage) -> io::Result<()>,
@@ -90,6 +96,7 @@ impl<'a> ItemReader<'a> {
             duplicate_variables: HashSet::new(),
             templates: BTreeSet::new(),
             columns: Vec::new(),
+            rows: None,
             is_complete: false,
             sink,
             keys: RequestKeys::default(),

@@ -6,6 +6,7 @@ mod flat;
 mod lanes;
 mod native_requests;
 mod round_trip;
+mod rows;
 mod rules;
 mod samples;
 mod tables;

@@ -204,6 +204,18 @@ impl ShardResults {
         }
     }
 
+    /// Whether the result of a key can't change any more while the shard is open: it has an image,
+    /// or a reason that is not retried.
+    pub(super) fn is_settled(&self, key: &RequestKey) -> bool {
+        let is_final = |result: &ResultLine| match &result.error {
+            _ if result.status == Status::Succeeded => true,
+            Some(reason) => !reason.retryable,
+            None => false,
+        };
+        let answers = self.answers.get(key);
+        answers.is_some_and(|answers| answers.results.iter().any(is_final))
+    }
+
     /// Returns a finished round whose chunks lack results, and the number of missing results.
     /// `collect` writes a result for each key of a finished round.
     pub fn incomplete_round(&self) -> Option<(u8, u32)> {

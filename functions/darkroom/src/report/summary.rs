@@ -9,7 +9,7 @@ use crate::{
     names::{BatchName, JobId, RequestKey, ShardId},
     object_keys,
     plan::ManifestVersion,
-    results::Status,
+    results::{Status, image::Provenance},
     state::{BatchOutput, Phase, Shard},
     status::{JobPhase, UnmatchedImages},
 };
@@ -32,6 +32,9 @@ pub struct Summary {
     pub counts: Counts,
     /// The number of results that deviate from the requests.
     pub integrity: Integrity,
+    /// The number of images by the marks of their origin. Summaries of earlier versions lack it.
+    #[serde(default)]
+    pub provenance: ProvenanceCounts,
     /// The start and the end of the job.
     pub time: Times,
     /// The cost.
@@ -46,6 +49,9 @@ pub struct Summary {
     pub unmatched: Option<UnmatchedImages>,
     /// The most frequent reasons for missing images.
     pub errors_top: Vec<CodeCount>,
+    /// What the user should know about the documents, such as one that was not written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The keys of the other documents.
     pub links: Links,
 }
@@ -104,6 +110,30 @@ pub struct Integrity {
     pub wrong_ratio: u64,
     /// Images with a different size than requested, such as 1K instead of 2K.
     pub wrong_size: u64,
+}
+
+/// The number of images by their marks of generated images:
+/// `{"iptc":27,"c2pa":0,"none":0}`. An image with both marks counts for both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvenanceCounts {
+    /// Images with the IPTC digital source type `trainedAlgorithmicMedia`.
+    pub iptc: u64,
+    /// Images with C2PA content credentials.
+    pub c2pa: u64,
+    /// Images with neither.
+    pub none: u64,
+}
+
+impl ProvenanceCounts {
+    /// Counts an image. An image of an earlier version, whose marks are unknown, is not counted.
+    pub(super) fn add(&mut self, marks: Option<Provenance>) {
+        let Some(Provenance { iptc, c2pa }) = marks else {
+            return;
+        };
+        self.iptc += u64::from(iptc);
+        self.c2pa += u64::from(c2pa);
+        self.none += u64::from(!iptc && !c2pa);
+    }
 }
 
 /// The start and the end of a job.
@@ -202,6 +232,19 @@ pub struct Links {
     pub retry: String,
     /// The folder of the images.
     pub images: String,
+    /// The page with all images.
+    #[serde(default)]
+    pub gallery: String,
+    /// The summary for people.
+    #[serde(default)]
+    pub summary: String,
+    /// The user's own table with the results, if the manifest is a table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_table: Option<String>,
+    /// The table that a Shopify store imports, if the manifest is an export of one and the
+    /// deployment has a base address of images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shopify: Option<String>,
 }
 
 impl Links {
@@ -212,6 +255,29 @@ impl Links {
             table: object_keys::document(job, "results.csv"),
             retry: object_keys::document(job, "retry.jsonl"),
             images: object_keys::document(job, "images/"),
+            gallery: object_keys::gallery(job),
+            summary: object_keys::summary_text(job),
+            own_table: None,
+            shopify: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_counts_for_each_of_its_marks_or_for_none() {
+        let mut counts = ProvenanceCounts::default();
+        for (iptc, c2pa) in [(true, true), (true, false), (false, false)] {
+            counts.add(Some(Provenance { iptc, c2pa }));
+        }
+        // The marks of an image of an earlier version are unknown.
+        counts.add(None);
+        assert_eq!(
+            serde_json::to_string(&counts).unwrap(),
+            r#"{"iptc":2,"c2pa":1,"none":1}"#
+        );
     }
 }

@@ -6,12 +6,14 @@ use std::{
     io::{self, Write},
 };
 
+use serde::Serialize;
+
 use super::Finished;
-use crate::csv_injection::escape_formulas;
+use crate::{csv_injection::escape_formulas, money::Usd};
 
 /// The byte order mark. Without it, Excel decodes the table in the computer's local encoding, and
 /// shows "cafÃ©".
-const BYTE_ORDER_MARK: &str = "\u{feff}";
+pub(super) const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 /// The columns that every job has. The columns of its variables follow.
 const COLUMNS: [&str; 13] = [
@@ -57,28 +59,20 @@ pub(super) fn write_row(
     let line = &finished.line;
     let image = line.image.as_ref();
     let text = |value: Option<String>| value.unwrap_or_default();
-    let word = |value: Option<serde_json::Value>| {
-        value
-            .and_then(|value| value.as_str().map(str::to_owned))
-            .unwrap_or_default()
-    };
     let cells: [String; COLUMNS.len()] = [
         line.key.to_string(),
         text(line.variant.map(|variant| variant.to_string())),
-        word(serde_json::to_value(line.status).ok()),
+        word(line.status),
         text(image.map(|image| image.uri.to_string())),
         text(image.map(|image| image.width.to_string())),
         text(image.map(|image| image.height.to_string())),
         text(line.model.clone()),
-        word(serde_json::to_value(line.lane).ok()),
+        word(line.lane),
         text(line.attempts.map(|attempts| attempts.to_string())),
         text(line.finish_reason.clone()),
         text(line.error.as_ref().map(|reason| reason.code.clone())),
         text(line.error.as_ref().map(|reason| reason.message.clone())),
-        text(
-            line.cost_usd
-                .map(|cost| cost.dollars().round_dp(6).normalize().to_string()),
-        ),
+        text(line.cost_usd.map(dollars)),
     ];
 
     // The columns of the variables follow the fixed ones, as in the header.
@@ -93,6 +87,17 @@ pub(super) fn write_row(
             .chain(values)
             .map(Cow::Borrowed),
     )
+}
+
+/// Returns the word that represents a value in JSON, or an empty text for `null`.
+pub(super) fn word(value: impl Serialize) -> String {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// Returns a cost in dollars, with at most six decimals.
+pub(super) fn dollars(cost: Usd) -> String {
+    cost.dollars().round_dp(6).normalize().to_string()
 }
 
 fn write<'a>(to: impl Write, cells: impl Iterator<Item = Cow<'a, str>>) -> io::Result<()> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Cost, Finished, Origin, ShardResults,
     cost::Sums,
-    summary::{CodeCount, Counts, Integrity},
+    summary::{CodeCount, Counts, Integrity, ProvenanceCounts},
 };
 use crate::{
     billing::Charge,
@@ -31,6 +31,7 @@ const MAX_TOP_ERRORS: usize = 10;
 pub struct Tally {
     counts: Counts,
     integrity: Integrity,
+    provenance: ProvenanceCounts,
     money: Sums,
     /// The number of images that are planned in each lane, and of those that exist.
     lanes: BTreeMap<Lane, (u64, u64)>,
@@ -60,6 +61,10 @@ impl Tally {
         }
         self.money.unaccounted += finished.unaccounted;
         *self.money.estimates.entry(finished.lane).or_default() += plan.estimate.usd();
+
+        if let Some(image) = &line.image {
+            self.provenance.add(image.provenance);
+        }
 
         // The reasons, and deviations from the request.
         if let Some(reason) = &line.error {
@@ -134,6 +139,11 @@ impl Tally {
     /// Returns the number of results that deviate from the requests.
     pub fn integrity(&self) -> &Integrity {
         &self.integrity
+    }
+
+    /// Returns the number of images by the marks of their origin.
+    pub fn provenance(&self) -> ProvenanceCounts {
+        self.provenance
     }
 
     /// Returns the images of `job` that match no request, if there are any.

@@ -21,6 +21,7 @@ impl Summary {
             status: JobPhase::Cancelled,
             counts: tally.counts().clone(),
             integrity: tally.integrity().clone(),
+            provenance: tally.provenance(),
             time: Times {
                 planned: cancelled_at,
                 finished: cancelled_at,
@@ -30,6 +31,7 @@ impl Summary {
             unfetched: Vec::new(),
             unmatched: None,
             errors_top: tally.top_errors(),
+            notes: Vec::new(),
             links: Links::of(job),
         }
     }

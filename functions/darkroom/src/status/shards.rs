@@ -225,6 +225,35 @@ impl JobStatus {
         }
     }
 
+    /// Whether the gallery shows anything else than it did at `earlier`: another phase of the job, or
+    /// rows of shards that have ended, are held, or have images so far.
+    pub fn changes_gallery(&self, earlier: &Self) -> bool {
+        let is_first = earlier.shards.is_empty() && !self.shards.is_empty();
+        is_first || self.phase != earlier.phase || !self.shown().eq(earlier.shown())
+    }
+
+    /// Returns what the rows of each shard depend on. The rows of any other shard are waiting.
+    fn shown(&self) -> impl Iterator<Item = (ShardId, ShardPhase, u32, Option<&str>)> {
+        self.shards.iter().filter_map(|entry| {
+            let (finished, note) = match entry.phase {
+                ShardPhase::Planned
+                | ShardPhase::Uploading
+                | ShardPhase::Creating
+                | ShardPhase::Recovering
+                | ShardPhase::Submitted
+                | ShardPhase::Ready => return None,
+                // The note changes when reading is interrupted, which leaves chunks behind.
+                ShardPhase::Collecting => (0, entry.note.as_deref()),
+                ShardPhase::Generating => (entry.finished, None),
+                ShardPhase::Done
+                | ShardPhase::Held
+                | ShardPhase::Failed
+                | ShardPhase::Cancelled => (0, None),
+            };
+            Some((entry.shard, entry.phase, finished, note))
+        })
+    }
+
     /// Derives the job's phase and its number of finished images, in total and by lane, from the
     /// entries.
     ///

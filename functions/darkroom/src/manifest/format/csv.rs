@@ -22,15 +22,18 @@ use self::{
     rows::Rows,
 };
 use super::{input::Input, jsonl::not_utf8};
-use crate::manifest::{
-    Stop,
-    diagnostics::{Diagnostic, ItemDiagnostics, quote},
-    dialect::{
-        field::Field,
-        item::{self, CellStyle, Item},
+use crate::{
+    manifest::{
+        Stop,
+        diagnostics::{Diagnostic, ItemDiagnostics, quote},
+        dialect::{
+            field::Field,
+            item::{self, CellStyle, Item},
+        },
+        reader::ItemReader,
+        resolve::variables::spelling,
     },
-    reader::ItemReader,
-    resolve::variables::spelling,
+    plan::TableRow,
 };
 
 /// How many columns the error of a header names.
@@ -68,11 +71,29 @@ pub(crate) fn read(input: &mut Input<'_>, reader: &mut ItemReader<'_>) -> Result
     };
     let mut table = Table::new(line, &record, style, &used, reader)?;
     reader.columns = table.variables();
+    pass_on(line, &record, reader)?;
     while let Some(line) = rows.next(&mut record)? {
         reader.check_full()?;
+        pass_on(line, &record, reader)?;
         table.read_row(line, &record, reader)?;
     }
     table.finish(reader)
+}
+
+/// Passes a row on as it was written, if the caller keeps the rows.
+fn pass_on(line: u64, record: &ByteRecord, reader: &mut ItemReader<'_>) -> Result<(), Stop> {
+    let Some(rows) = &mut reader.rows else {
+        return Ok(());
+    };
+    let cells: Result<Vec<Cow<'_, str>>, _> = record
+        .iter()
+        .map(|cell| std::str::from_utf8(cell).map(Cow::Borrowed))
+        .collect();
+    match cells {
+        Ok(cells) => rows(&TableRow { line, cells }).map_err(Stop::Sink),
+        // Reading the row reports the error, and a manifest with an error has no plan.
+        Err(_) => Ok(()),
+    }
 }
 
 /// A table: its columns, and what its rows have shown so far.

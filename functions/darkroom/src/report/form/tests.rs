@@ -13,7 +13,10 @@ use crate::{
     money::Usd,
     names::{BatchName, RequestKey, ShardId},
     report::Unaccounted,
-    results::{Reason, ResultLine, Status, StoredImage, image::MediaType},
+    results::{
+        Reason, ResultLine, Status, StoredImage,
+        image::{MediaType, Provenance},
+    },
 };
 
 type Vars<'a> = &'a [(&'a str, &'a str)];
@@ -63,6 +66,10 @@ fn image() -> StoredImage {
         width: 4,
         height: 3,
         bytes: 24,
+        provenance: Some(Provenance {
+            iptc: true,
+            c2pa: false,
+        }),
     }
 }
 
