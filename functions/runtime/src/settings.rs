@@ -3,6 +3,7 @@
 use std::{fmt::Display, str::FromStr};
 
 use darkroom::{
+    image_url::ImageBaseUrl,
     job::{self, ShardLimits},
     ledger::ProjectLimits,
     models::{Catalog, Tier},
@@ -34,6 +35,9 @@ pub struct StackSettings {
     pub poll_backoff: PollBackoff,
     /// How fast images of the synchronous lanes are requested.
     pub generate_limits: GenerateLimits,
+    /// Where the objects of the bucket are served on the web, if they are. It is not part of a
+    /// job's identity.
+    pub image_base_url: Option<ImageBaseUrl>,
     /// How fast images are collected, and how often progress is recorded. No variable changes them.
     pub collect_limits: CollectLimits,
 }
@@ -53,6 +57,7 @@ impl StackSettings {
             quiet_period: quiet_period(variables)?,
             poll_backoff: poll_backoff(variables)?,
             generate_limits: generate_limits(variables)?,
+            image_base_url: image_base_url(variables)?,
             collect_limits: CollectLimits::default(),
         })
     }
@@ -131,6 +136,10 @@ fn generate_limits(variables: &Variables) -> Result<GenerateLimits, VariableErro
     })
 }
 
+fn image_base_url(variables: &Variables) -> Result<Option<ImageBaseUrl>, VariableError> {
+    variables.optional_parsed("IMAGE_BASE_URL")
+}
+
 /// A variable that is a whole number within `bounds`, if it is set.
 fn bounded<T: Copy + PartialOrd + Display + FromStr>(
     variables: &Variables,
@@ -197,6 +206,19 @@ mod tests {
         assert_eq!(
             (defaults.daily_usd, defaults.live_batches.get()),
             (None, 100)
+        );
+    }
+
+    #[test]
+    fn the_address_of_images_is_empty_or_an_https_address() {
+        let base = |value| read(&[("IMAGE_BASE_URL", value)]).map(|read| read.image_base_url);
+        assert_eq!(base("").unwrap(), None);
+        let address = "https://cdn.example.com";
+        assert_eq!(base(address).unwrap(), Some(address.parse().unwrap()));
+        let refusal = refusal(&[("IMAGE_BASE_URL", "http://cdn.example.com")]);
+        assert!(
+            refusal.contains("IMAGE_BASE_URL") && refusal.contains("https"),
+            "{refusal}"
         );
     }
 

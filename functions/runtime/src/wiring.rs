@@ -260,6 +260,7 @@ mod tests {
             (chain::RESULTS, "RESULTS_QUEUE_URL"),
             (chain::GENERATIONS, "GENERATIONS_QUEUE_URL"),
             (chain::REPORTS, "REPORTS_QUEUE_URL"),
+            (chain::THUMBNAILS, "THUMBNAILS_QUEUE_URL"),
             (chain::CONTROLS, "CONTROLS_QUEUE_URL"),
         ] {
             assert_eq!(

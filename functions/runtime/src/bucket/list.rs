@@ -30,6 +30,32 @@ impl Bucket {
         Ok(keys)
     }
 
+    /// The folders below `prefix`: what the keys that begin with it have between it and their next
+    /// `/`, each once and in order.
+    ///
+    /// # Errors
+    /// [`BucketError`], also if a later page of the list can't be read.
+    pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, BucketError> {
+        let mut folders = Vec::new();
+        let mut pages = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.name)
+            .prefix(prefix)
+            .delimiter("/")
+            .into_paginator()
+            .send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| BucketError::of(prefix, error))?;
+            let names = page.common_prefixes.unwrap_or_default();
+            folders.extend(names.into_iter().filter_map(|folder| {
+                let rest = folder.prefix?;
+                Some(rest.strip_prefix(prefix)?.strip_suffix('/')?.to_owned())
+            }));
+        }
+        Ok(folders)
+    }
+
     /// An object's ETag, with its quotes. Returns none if there is no such object. Unlike
     /// [`Bucket::head`], this needs no permission to read the object.
     ///

@@ -26,6 +26,8 @@ pub struct ObjectWriter {
     pending: BytesMut,
     written: u64,
     upload: Option<Upload>,
+    /// The content of the first part after the beginning, if the beginning is written last.
+    first: Option<BytesMut>,
 }
 
 #[derive(Debug)]
@@ -43,6 +45,17 @@ impl ObjectWriter {
             pending: BytesMut::new(),
             written: 0,
             upload: None,
+            first: None,
+        }
+    }
+
+    /// Makes this a writer of an object whose beginning depends on the rest: pass it to
+    /// [`ObjectWriter::finish_with`]. The first part stays in memory until then.
+    #[must_use]
+    pub fn with_late_beginning(self) -> Self {
+        Self {
+            first: Some(BytesMut::new()),
+            ..self
         }
     }
 
@@ -61,13 +74,35 @@ impl ObjectWriter {
     /// # Errors
     /// [`BucketError`] if a part can't be uploaded. The object is not written.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), BucketError> {
-        self.pending.extend_from_slice(bytes);
         self.written += bytes.len() as u64;
+        if let Some(first) = &mut self.first
+            && first.len() < PART_BYTES
+        {
+            first.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.pending.extend_from_slice(bytes);
         while self.pending.len() >= PART_BYTES {
             let part = self.pending.split_to(PART_BYTES).freeze();
-            self.send(part).await?;
+            self.send(self.next_number(), part).await?;
         }
         Ok(())
+    }
+
+    /// Writes the beginning of the object, and makes the object visible.
+    ///
+    /// # Errors
+    /// [`BucketError`]. Whether the object was written is unknown: write it again.
+    pub async fn finish_with(mut self, beginning: &[u8]) -> Result<(), BucketError> {
+        let mut part = BytesMut::from(beginning);
+        part.extend(self.first.take().unwrap_or_default());
+        if self.upload.is_none() {
+            part.extend(std::mem::take(&mut self.pending));
+            self.pending = part;
+        } else {
+            self.send(1, part.freeze()).await?;
+        }
+        self.finish().await
     }
 
     /// Makes the object visible.
@@ -82,11 +117,12 @@ impl ObjectWriter {
             return Ok(());
         }
         if !rest.is_empty() {
-            self.send(rest).await?;
+            self.send(self.next_number(), rest).await?;
         }
-        let Some(Upload { id, parts }) = self.upload else {
+        let Some(Upload { id, mut parts }) = self.upload else {
             return Ok(());
         };
+        parts.sort_by_key(|part| part.part_number);
 
         let parts = CompletedMultipartUpload::builder()
             .set_parts(Some(parts))
@@ -105,8 +141,14 @@ impl ObjectWriter {
         Ok(())
     }
 
+    /// Returns the number of the next part. The first one is reserved for a late beginning.
+    fn next_number(&self) -> usize {
+        let sent = self.upload.as_ref().map_or(0, |upload| upload.parts.len());
+        sent + 1 + usize::from(self.first.is_some())
+    }
+
     /// Uploads a part, and starts the multipart upload before the first one.
-    async fn send(&mut self, part: Bytes) -> Result<(), BucketError> {
+    async fn send(&mut self, number: usize, part: Bytes) -> Result<(), BucketError> {
         let (client, bucket) = (&self.bucket.client, &self.bucket.name);
         let upload = match &mut self.upload {
             Some(upload) => upload,
@@ -124,7 +166,7 @@ impl ObjectWriter {
             }
         };
 
-        let number = i32::try_from(upload.parts.len() + 1).unwrap_or(i32::MAX);
+        let number = i32::try_from(number).unwrap_or(i32::MAX);
         let request = client
             .upload_part()
             .bucket(bucket)
