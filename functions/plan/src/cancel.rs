@@ -5,6 +5,7 @@
 //! that `control` ignored was written before the lock, so the second lookup finds it.
 
 use darkroom::{
+    gallery::{Head, Page, Sums},
     manifest::{Diagnostic, Severity},
     names::JobId,
     object_keys::{self, Marker},
@@ -51,11 +52,23 @@ pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, P
 
     // The same documents as those of a job that is canceled later, so that they can be read alike.
     let summary = Summary::unplanned(job, dropped.version.clone(), now);
+    let status = JobStatus {
+        cost_usd: Some(summary.cost.actual_usd),
+        ..JobStatus::new(job, &dropped.version.uri, JobPhase::Cancelled, now)
+    };
     let table = ResultForm::default().header()?;
+    let (page, mut gallery) = Page::begin(&Head::of(&status, Vec::new(), &deps.catalog));
+    gallery.extend(page.end(&Sums::default())?);
     for (key, content_type, content) in [
         (&summary.links.results, "application/jsonl", Vec::new()),
         (&summary.links.table, "text/csv; charset=utf-8", table),
         (&summary.links.retry, "application/jsonl", Vec::new()),
+        (&summary.links.gallery, "text/html; charset=utf-8", gallery),
+        (
+            &summary.links.summary,
+            "text/markdown; charset=utf-8",
+            summary.to_markdown().into_bytes(),
+        ),
         (
             &object_keys::document(job, "summary.json"),
             "application/json",
@@ -68,10 +81,6 @@ pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, P
     }
 
     // The marker comes last: it means that all other documents are there.
-    let status = JobStatus {
-        cost_usd: Some(summary.cost.actual_usd),
-        ..JobStatus::new(job, &dropped.version.uri, JobPhase::Cancelled, now)
-    };
     if !write_first_status(&deps.bucket, &status).await? {
         // Another invocation has planned the job in the meantime, and found the request after it had
         // locked the plan.

@@ -108,6 +108,7 @@ impl Dropped {
             catalog_sha256: PlanLock::hash_of(&deps.catalog),
             planned_at: terms.planned_at,
             custom_names: custom_names.clone(),
+            has_rows: self.header.is_table(),
         }
     }
 }

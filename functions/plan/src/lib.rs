@@ -14,6 +14,7 @@ mod drop;
 pub mod error;
 mod estimate;
 pub mod handler;
+mod pieces;
 mod references;
 mod reject;
 mod sources;

@@ -1,10 +1,7 @@
 //! The third time that a manifest is opened: the plan, the request files and the shard states are
 //! written.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    io,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use darkroom::{
     batch_bounds::BatchBounds,
@@ -12,7 +9,7 @@ use darkroom::{
     digest::hex,
     image_paths::ImagePaths,
     lane::Lane,
-    manifest::{self, PlannedImage, SourceSet},
+    manifest::PlannedImage,
     models::Catalog,
     money::Usd,
     names::{JobId, ShardId},
@@ -30,20 +27,16 @@ use runtime::{
     shard_store::Cas,
 };
 use sha2::{Digest, Sha256};
-use tokio::sync::mpsc;
 
 use crate::{
-    check::{Good, ReadContext},
+    check::Good,
     deps::Deps,
     drop::Dropped,
     error::PlanError,
+    pieces::{Piece, read_again},
     terms::Terms,
     time::{TO_RETURN, TimeLimit},
 };
-
-/// How many images wait between the thread that reads the manifest and the task that writes the
-/// plan. The number is small, because an image with inline pictures takes megabytes.
-const CHANNEL_CAPACITY: usize = 2;
 
 /// How many shard states are written at the same time.
 const CONCURRENCY: usize = 16;
@@ -65,14 +58,18 @@ pub(crate) async fn write(
     let summary = good.summary(deps, terms);
     let wishes = Wishes::of(&good, terms);
 
-    // The plan and the request files grow together, so that no image is held longer than a line.
-    let mut images = read_again(deps, dropped, terms, good);
+    // The rows, the plan and the request files grow together, so that no image is held longer than
+    // a line.
     let mut writer = Writer::new(deps, job, &terms.bounds, wishes);
-    while let Some(image) = images.receiver.recv().await {
+    let mut pieces = read_again(deps, dropped, terms, good);
+    while let Some(Piece { rows, image }) = pieces.receiver.recv().await {
         time.check().map_err(|_| PlanError::TimeUp)?;
-        writer.add(image).await?;
+        writer.add_rows(&rows).await?;
+        if let Some(image) = image {
+            writer.add(image).await?;
+        }
     }
-    images.reading.await??;
+    pieces.reading.await??;
     let shards = writer.finish(deps.clock.now()).await?;
 
     // The states come last: a shard with a state must have its requests.
@@ -131,36 +128,8 @@ impl Wishes {
     }
 }
 
-/// The images of a manifest, in order, and the thread that reads them.
-struct Images {
-    receiver: mpsc::Receiver<PlannedImage>,
-    reading: tokio::task::JoinHandle<Result<(), PlanError>>,
-}
-
-fn read_again(deps: &Deps, dropped: &Dropped, terms: &Terms, good: Good) -> Images {
-    let Good {
-        header,
-        copies,
-        reading,
-        ..
-    } = good;
-    let context = ReadContext::new(deps, dropped, terms, copies).with_lanes(reading.lanes);
-    let sources = dropped.sources.clone();
-    let (sender, receiver) = mpsc::channel(CHANNEL_CAPACITY);
-    let reading = tokio::task::spawn_blocking(move || {
-        manifest::read(sources.manifest()?, &header, &context.context(), |image| {
-            // The receiver is gone if writing failed. That error is the one to report.
-            sender
-                .blocking_send(image)
-                .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
-        })?;
-        Ok(())
-    });
-    Images { receiver, reading }
-}
-
-/// Writes images as they come. In memory are one part of the plan, and one of each open request
-/// file.
+/// Writes images and rows as they come. In memory are one part of the plan, one of the rows, and one
+/// of each open request file.
 struct Writer<'a> {
     bucket: &'a Bucket,
     catalog: &'a Catalog,
@@ -168,6 +137,8 @@ struct Writer<'a> {
     paths: ImagePaths,
     sharder: Sharder,
     plan: ObjectWriter,
+    /// The rows of the manifest, if it is a table. They are written only if there are any.
+    rows: ObjectWriter,
     requests: BTreeMap<ShardId, ObjectWriter>,
     /// The range of bytes of the plan that holds the lines of each shard: start and exclusive end.
     plan_bytes: BTreeMap<ShardId, (u64, u64)>,
@@ -192,9 +163,16 @@ impl<'a> Writer<'a> {
             plan: deps
                 .bucket
                 .writer(&object_keys::plan(job), "application/jsonl"),
+            rows: deps
+                .bucket
+                .writer(&object_keys::table_rows(job), "application/jsonl"),
             requests: BTreeMap::new(),
             plan_bytes: BTreeMap::new(),
         }
+    }
+
+    async fn add_rows(&mut self, rows: &[u8]) -> Result<(), PlanError> {
+        Ok(self.rows.write(rows).await?)
     }
 
     async fn add(&mut self, image: PlannedImage) -> Result<(), PlanError> {
@@ -278,6 +256,9 @@ impl<'a> Writer<'a> {
     async fn finish(mut self, now: Timestamp) -> Result<Vec<Shard>, PlanError> {
         for (_, requests) in self.requests {
             requests.finish().await?;
+        }
+        if !self.rows.is_empty() {
+            self.rows.finish().await?;
         }
         self.plan.finish().await?;
         let planned = self.sharder.planned();
