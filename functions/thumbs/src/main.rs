@@ -1,0 +1,13 @@
+//! The `thumbs` Lambda function.
+
+use runtime::{lambda, log, wiring::Wiring};
+use seam::environment::Variables;
+use thumbs::{deps::Deps, handler};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    let variables = Variables::from_env();
+    log::init(&variables)?;
+    let deps = Deps::new(&Wiring::on_lambda(variables).await?)?;
+    lambda::serve(deps, handler::handle).await
+}
