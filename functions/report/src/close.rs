@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use darkroom::{
+    gallery::Head,
     models::Catalog,
     names::JobId,
     object_keys::{self, Marker},
     plan::PlanLock,
-    report::{Counts, Links, ResultForm, ShardSummary, Summary, Times, UnfetchedBatch},
+    report::{Counts, ResultForm, ShardSummary, Summary, Tally, Times, UnfetchedBatch},
     state::{Collecting, Phase, Shard},
     status::{DocumentVersion, JobPhase, JobStatus, ShardStatus},
 };
@@ -20,7 +21,8 @@ use crate::{
     deps::Deps,
     documents::{damaged, missing, read_json},
     error::ReportError,
-    results::write_results,
+    own_table::OwnTables,
+    results::{Results, write_results},
 };
 
 /// Writes all documents of a finished job. They are derived from stored documents alone, so closing
@@ -45,28 +47,32 @@ pub(crate) async fn close(
         catalog: catalog(deps, job, &lock).await?,
         ..deps.clone()
     };
-    let form = ResultForm::new(lock.custom_names);
-    let tally = write_results(deps, job, plan.images, form, chains).await?;
-
-    // The summary.
-    let marker = tally.marker();
-    let phase = match marker {
-        Marker::Success => JobPhase::Succeeded,
-        Marker::Partial => JobPhase::Partial,
-        Marker::Cancelled => JobPhase::Cancelled,
-        Marker::Failed | Marker::Rejected | Marker::DryRun => JobPhase::Failed,
-    };
+    let mut own_tables = OwnTables::open(deps, job, &lock).await?;
     let shards = || chains.iter().flat_map(Rounds::shards);
     let finished = shards()
         .map(|shard| shard.changed_at)
         .max()
         .unwrap_or(plan.planned_at);
+    let variables = lock.custom_names.variables.clone();
+    let mut head = Head::of(&status, variables, &deps.catalog);
+    (head.updated, head.closed) = (finished, true);
+    let results = Results {
+        plan,
+        form: ResultForm::new(lock.custom_names),
+        head,
+    };
+    let tally = write_results(deps, job, results, chains, &mut own_tables).await?;
+    let (links, notes) = own_tables.finish().await?;
+
+    // The summary, for programs and for people.
+    let (marker, phase) = (tally.marker(), phase_after(&tally));
     let summary = Summary {
         job_id: job.clone(),
         manifest: lock.manifest,
         status: phase,
         counts: tally.counts().clone(),
         integrity: tally.integrity().clone(),
+        provenance: tally.provenance(),
         time: Times {
             planned: plan.planned_at,
             finished,
@@ -76,9 +82,14 @@ pub(crate) async fn close(
         unfetched: shards().filter_map(UnfetchedBatch::of).collect(),
         unmatched: tally.unmatched(job),
         errors_top: tally.top_errors(),
-        links: Links::of(job),
+        notes,
+        links,
     };
     write_json(deps, &object_keys::document(job, "summary.json"), &summary).await?;
+    let page = summary.to_markdown();
+    deps.bucket
+        .put(&summary.links.summary, "text/markdown; charset=utf-8", page)
+        .await?;
 
     // The status, with entries for all shards.
     let status = JobStatus {
@@ -111,8 +122,22 @@ pub(crate) async fn close(
     Ok(())
 }
 
+/// Returns the final phase of a job with these results.
+pub(crate) fn phase_after(tally: &Tally) -> JobPhase {
+    match tally.marker() {
+        Marker::Success => JobPhase::Succeeded,
+        Marker::Partial => JobPhase::Partial,
+        Marker::Cancelled => JobPhase::Cancelled,
+        Marker::Failed | Marker::Rejected | Marker::DryRun => JobPhase::Failed,
+    }
+}
+
 /// Reads the models and prices that the job was planned with. Other prices would give a wrong cost.
-async fn catalog(deps: &Deps, job: &JobId, lock: &PlanLock) -> Result<Arc<Catalog>, ReportError> {
+pub(crate) async fn catalog(
+    deps: &Deps,
+    job: &JobId,
+    lock: &PlanLock,
+) -> Result<Arc<Catalog>, ReportError> {
     let key = object_keys::job_models(job);
     let catalog = match deps.catalogs.of_job(job).await {
         Ok(catalog) => catalog,

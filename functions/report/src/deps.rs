@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use darkroom::{
-    chain::{CONTROLS, REPORTS},
+    chain::{CONTROLS, REPORTS, THUMBNAILS},
+    image_url::ImageBaseUrl,
     models::Catalog,
 };
 use runtime::{
@@ -27,6 +28,8 @@ pub struct Deps {
     pub reports: Queue,
     /// The queue that triggers `control`, which releases shards once the proof has succeeded.
     pub controls: Queue,
+    /// The queue that triggers `thumbs`.
+    pub thumbnails: Queue,
     /// The time.
     pub clock: Clock,
     /// Models and prices: the built-in catalog, and when a job is closed, the catalog that it was
@@ -34,6 +37,8 @@ pub struct Deps {
     pub catalog: Arc<Catalog>,
     /// The catalogs that jobs were planned with.
     pub catalogs: CatalogStore,
+    /// Where the objects of the bucket are served on the web, if they are.
+    pub image_base_url: Option<ImageBaseUrl>,
     /// The metrics that an operator watches.
     pub metrics: Metrics,
 }
@@ -49,9 +54,11 @@ impl Deps {
             states: wiring.shard_store(),
             reports: wiring.queue(REPORTS)?,
             controls: wiring.queue(CONTROLS)?,
+            thumbnails: wiring.queue(THUMBNAILS)?,
             clock: wiring.clock.clone(),
             catalog: Arc::clone(&wiring.catalog),
             catalogs: wiring.catalog_store(),
+            image_base_url: wiring.settings.image_base_url.clone(),
             metrics: wiring.metrics.clone(),
         })
     }

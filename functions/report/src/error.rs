@@ -29,7 +29,7 @@ pub enum ReportError {
     /// A state can't be read.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The message to `control` can't be sent.
+    /// A message to another function can't be sent.
     #[error(transparent)]
     Queue(#[from] QueueError),
     /// An object can't be read or written.

@@ -16,7 +16,10 @@ use darkroom::{
 use futures_util::{StreamExt, stream};
 use jiff::SignedDuration;
 use runtime::{
-    bucket::Conditional, deliveries::Disposition, document::DocumentError, shard_store::Rounds,
+    bucket::{Conditional, ObjectHead},
+    deliveries::Disposition,
+    document::DocumentError,
+    shard_store::Rounds,
 };
 
 use crate::{
@@ -26,7 +29,8 @@ use crate::{
     deps::Deps,
     documents::{missing, unreadable_state},
     error::ReportError,
-    throttle,
+    gallery::{self, Cause},
+    throttle, thumbnails,
 };
 
 /// The number of attempts to update a job that other invocations write at the same time.
@@ -63,41 +67,56 @@ pub(crate) async fn update_job(
         return Ok(Disposition::Later(wait));
     }
     for _ in 0..MAX_ATTEMPTS {
-        if let Some(disposition) = try_update(deps, job, changes).await? {
-            return Ok(disposition);
+        match try_update(deps, job, changes, &head).await? {
+            Attempt::Conflict => {}
+            Attempt::Answered(disposition) => return Ok(disposition),
+            Attempt::Shown(status, cause) => {
+                return gallery::refresh(deps, &status, changes, cause).await;
+            }
         }
     }
     Ok(Disposition::Later(CONTENDED))
 }
 
-/// Updates a job once. Returns `None` if another invocation has written `job.json` in the meantime.
+/// The outcome of one attempt to update a job.
+enum Attempt {
+    /// Another invocation has written `job.json` in the meantime.
+    Conflict,
+    /// There is nothing else to do for these messages now.
+    Answered(Disposition),
+    /// `job.json` shows the states. The gallery may have to follow.
+    Shown(Box<JobStatus>, Cause),
+}
+
+/// Updates a job once. `head` is that of `job.json` before.
 async fn try_update(
     deps: &Deps,
     job: &JobId,
     changes: &Changes,
-) -> Result<Option<Disposition>, ReportError> {
+    head: &ObjectHead,
+) -> Result<Attempt, ReportError> {
     let key = object_keys::status(job);
     let Some(object) = deps.bucket.read(&key).await? else {
         return blocked::status_is_missing(deps, job, changes)
             .await
-            .map(Some);
+            .map(Attempt::Answered);
     };
     let status: JobStatus = match serde_json::from_slice(&object.bytes) {
         Ok(status) => status,
         Err(error) => {
             return blocked::status_is_damaged(deps, job, &object, error)
                 .await
-                .map(Some);
+                .map(Attempt::Answered);
         }
     };
 
     // A job that was rejected, or is already closed, needs no update.
     if status.plan.is_none() {
-        return Ok(Some(Disposition::Done));
+        return Ok(Attempt::Answered(Disposition::Done));
     }
     if status.phase.is_terminal() && is_closed(deps, job).await? {
         deps.bucket.delete(&object_keys::open_job(job)).await?;
-        return Ok(Some(Disposition::Done));
+        return Ok(Attempt::Shown(Box::new(status), Cause::Closed));
     }
 
     // A blocker is recorded in `job.json` like any other change.
@@ -110,13 +129,13 @@ async fn try_update(
     match merge_and_close(deps, &stored, changes, &mut next).await {
         Ok(Updated::Closed) => {
             deps.bucket.delete(&object_keys::open_job(job)).await?;
-            Ok(Some(Disposition::Done))
+            Ok(Attempt::Answered(Disposition::Done))
         }
-        Ok(Updated::Open) => write_status(deps, &stored, next, changes.waited).await,
+        Ok(Updated::Open) => write_status(deps, &stored, next, changes.waited, head).await,
         Err(ReportError::Blocked(blocker)) => {
             next.blocker = Some(blocked::since_first_noticed(&stored.status, *blocker));
             next.follow_shards();
-            write_status(deps, &stored, next, changes.waited).await
+            write_status(deps, &stored, next, changes.waited, head).await
         }
         Err(error) => Err(error),
     }
@@ -184,6 +203,7 @@ async fn merge_and_close(
         next.follow_shards();
         return Ok(Updated::Open);
     }
+    thumbnails::request(deps, &stored.status, next).await?;
     close(deps, next.clone(), &chains).await?;
     Ok(Updated::Closed)
 }
@@ -291,20 +311,21 @@ async fn is_closed(deps: &Deps, job: &JobId) -> Result<bool, ReportError> {
 }
 
 /// Replaces `job.json` if something in it has changed. If it was written too recently, the messages
-/// return later, unless they have `waited`. Returns `None` if another invocation has written
-/// `job.json` in the meantime.
+/// return later, unless they have `waited`.
 async fn write_status(
     deps: &Deps,
     stored: &Stored,
     next: JobStatus,
     waited: bool,
-) -> Result<Option<Disposition>, ReportError> {
+    head: &ObjectHead,
+) -> Result<Attempt, ReportError> {
+    let unchanged = Cause::Unchanged(head.last_modified);
     let has_changed = JobStatus {
         updated_at: stored.status.updated_at,
         ..next.clone()
     } != stored.status;
     if !has_changed {
-        return Ok(Some(Disposition::Done));
+        return Ok(Attempt::Shown(Box::new(next), unchanged));
     }
 
     // Frequent changes are merged in one write.
@@ -315,8 +336,10 @@ async fn write_status(
     if let Some(wait) =
         throttle::wait_before_writing(&stored.status, stored.bytes, &next).filter(|_| !waited)
     {
-        return Ok(Some(Disposition::Later(wait)));
+        return Ok(Attempt::Answered(Disposition::Later(wait)));
     }
+
+    thumbnails::request(deps, &stored.status, &next).await?;
 
     // A blocker is logged once, by the invocation that records it.
     let key = object_keys::status(&next.job);
@@ -334,9 +357,15 @@ async fn write_status(
             {
                 tracing::error!("{}. {}", blocker.what, blocker.what_to_do);
             }
-            Ok(Some(Disposition::Done))
+            let is_visible = next.changes_gallery(&stored.status);
+            let cause = if is_visible {
+                Cause::Written
+            } else {
+                unchanged
+            };
+            Ok(Attempt::Shown(Box::new(next), cause))
         }
-        Conditional::Refused => Ok(None),
+        Conditional::Refused => Ok(Attempt::Conflict),
     }
 }
 
