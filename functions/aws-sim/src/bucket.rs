@@ -45,7 +45,11 @@ mod unsynced;
 mod upload;
 mod walk;
 
-use std::{fmt, fs, io, path::PathBuf, sync::Arc};
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -61,7 +65,9 @@ use seam::{
     transport::{Body, BoxFuture, Transport, TransportError, empty},
 };
 
-use self::{access::Access, notification::Notifications, service::Service, store::Store};
+use self::{
+    access::Access, notification::Notifications, paths::Paths, service::Service, store::Store,
+};
 pub use self::{
     configuration::NotificationRule,
     notification::{NotificationSink, to_queues},
@@ -141,6 +147,17 @@ impl Buckets {
         }
         fs::create_dir_all(self.root.join(bucket))
     }
+}
+
+/// Returns the file that holds the content of an object in the buckets of `root`. Another process
+/// may be using them: an object is always a whole file, which a write replaces by a rename. Returns
+/// none if there is no such object. No key leads out of the bucket's own files.
+///
+/// # Errors
+/// Returns the file system's error.
+pub fn object_file(root: &Path, bucket: &str, key: &str) -> io::Result<Option<PathBuf>> {
+    let found = files::find(&Paths::new(root.to_owned()), bucket, key)?;
+    Ok(found.map(|file| file.path))
 }
 
 impl Transport for Buckets {

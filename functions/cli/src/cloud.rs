@@ -17,6 +17,7 @@ use aws_sim::{
 };
 use darkroom::{
     chain::{CHAIN, CONTROLS, MANIFESTS, RETENTION, SWEEP_EVERY, Source, VISIBILITY_TIMEOUT},
+    image_url::ImageBaseUrl,
     job::JobSettings,
     ledger::ProjectLimits,
     models::{Catalog, Tier},
@@ -43,6 +44,10 @@ pub const BUCKET: &str = "darkroom";
 
 /// The folder below the root for internal state.
 pub const INTERNAL: &str = ".darkroom";
+
+/// The file in the internal folder that `darkroom serve` locks while it runs, so that other commands
+/// see whether it does.
+pub(crate) const SERVE_LOCK: &str = "serve.lock";
 
 /// The file in the internal folder that holds the folder's stack name.
 const IDENTITY: &str = "identity";
@@ -82,6 +87,8 @@ pub struct Deps {
     pub generate: generate::deps::Deps,
     /// The dependencies of `report`.
     pub report: report::deps::Deps,
+    /// The dependencies of `thumbs`.
+    pub thumbs: thumbs::deps::Deps,
     /// The dependencies of `control`.
     pub control: control::deps::Deps,
     /// The dependencies of `sweep`.
@@ -105,6 +112,8 @@ pub struct CloudConfig {
     pub tier: Tier,
     /// How long to wait, after a create call with unknown outcome, before looking for its batch.
     pub quiet: QuietPeriod,
+    /// Where the objects of the bucket are served on the web, if they are.
+    pub image_base_url: Option<ImageBaseUrl>,
     /// How often the host runs `sweep`. It never does if this is none.
     pub sweep_every: Option<SignedDuration>,
     /// Fetches references that are web addresses.
@@ -135,6 +144,7 @@ impl Default for CloudConfig {
             },
             tier: Tier::default(),
             quiet: QuietPeriod::default(),
+            image_base_url: None,
             sweep_every: Some(SWEEP_EVERY),
             web: Web::over_https(Proxies::default()),
             rng: Rng::system(),
@@ -243,6 +253,7 @@ impl Cloud {
                 poll_backoff: config.waits,
                 collect_limits: config.pace,
                 generate_limits: config.generate_limits,
+                image_base_url: config.image_base_url,
             },
         });
         let deps = Deps::new(&wiring, config.web)?;
@@ -303,6 +314,7 @@ impl Deps {
             collect: collect::deps::Deps::new(wiring)?,
             generate: generate::deps::Deps::new(wiring)?,
             report: report::deps::Deps::new(wiring)?,
+            thumbs: thumbs::deps::Deps::new(wiring)?,
             control: control::deps::Deps::new(wiring)?,
             sweep: sweep::deps::Deps::new(wiring)?,
         })

@@ -12,17 +12,24 @@ mod environment;
 mod gemini;
 mod gemini_mode;
 mod job_result;
+mod job_view;
 mod manifest_args;
 mod manifest_file;
 mod phase_reporter;
+mod plain_text;
 mod progress;
 mod quote;
+mod review;
 mod run;
 mod scenario;
 mod serve;
 mod shutdown;
 mod sidecar;
+mod stack;
+mod stack_args;
+mod status;
 mod try_image;
+mod watch;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -32,6 +39,7 @@ use clap::{
     error::ErrorKind,
 };
 use darkroom::{
+    image_url::ImageBaseUrl,
     job::{HttpsReferences, JobSettings},
     lane::Lane,
     ledger::ProjectLimits,
@@ -40,7 +48,10 @@ use darkroom::{
     settings::{DailyCap, MaxLiveBatches, MaxRounds},
 };
 
-use self::scenario::ScenarioArgs;
+use self::{
+    scenario::ScenarioArgs,
+    stack_args::{ReviewArgs, StackArgs, StatusArgs, WatchArgs},
+};
 use crate::controls::ControlAction;
 
 /// The exit codes of the command.
@@ -98,6 +109,13 @@ enum Action {
     Serve(ServeArgs),
     /// Make one image now and print the manifest line that requests it.
     Try(TryArgs),
+    /// Print the jobs, or one job in detail.
+    Status(StatusArgs),
+    /// Show a job until it ends. The job does not have to exist yet.
+    Watch(WatchArgs),
+    /// Serve a page on this machine that shows jobs and their images, approves and cancels them,
+    /// and drops what you promote.
+    Review(ReviewArgs),
     /// Let the held shards of a job continue.
     Approve(ControlArgs),
     /// Cancel a job. Results that its batches have already produced are still collected.
@@ -249,13 +267,8 @@ struct ControlArgs {
     /// The name of the job, as printed by `run` and `serve`, or any unambiguous beginning of it.
     /// With --bucket, the whole name.
     job: String,
-    /// The folder that holds the local bucket and all state.
-    #[arg(long, value_name = "DIR", default_value = "darkroom-out")]
-    out: PathBuf,
-    /// The bucket of a deployment that runs the job, instead of a folder. Uses your AWS
-    /// credentials.
-    #[arg(long, value_name = "NAME", conflicts_with = "out")]
-    bucket: Option<String>,
+    #[command(flatten)]
+    stack: StackArgs,
 }
 
 #[derive(Debug, Args)]
@@ -305,7 +318,7 @@ struct GeminiArgs {
 }
 
 /// The settings that a deployment makes for all of its jobs.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct SettingsArgs {
     /// The model for items that do not name one.
     #[arg(long, value_name = "MODEL")]
@@ -334,6 +347,10 @@ struct SettingsArgs {
     /// for the next day. Default: no cap.
     #[arg(long, value_name = "USD")]
     daily_cap_usd: Option<DailyCap>,
+    /// The https address below which the objects of the bucket are published, such as
+    /// `https://cdn.example.com`. It fills image_url in table.csv, and makes shopify.csv possible.
+    #[arg(long, value_name = "URL")]
+    image_base_url: Option<ImageBaseUrl>,
 }
 
 impl SettingsArgs {
@@ -404,6 +421,9 @@ pub fn main() -> ExitCode {
         Action::Check(args) => check::check(args),
         Action::Serve(args) => serve::serve(args),
         Action::Try(args) => try_image::try_image(args),
+        Action::Status(args) => status::status(args),
+        Action::Watch(args) => watch::watch(args),
+        Action::Review(args) => review::review(args),
         Action::Approve(args) => control::request(args, ControlAction::Approve),
         Action::Cancel(args) => control::request(args, ControlAction::Cancel),
         Action::Gemini(args) => gemini::gemini(args),

@@ -1,5 +1,5 @@
-//! `darkroom approve` and `darkroom cancel`: record the user's decision about a job where the host of
-//! its folder, or the functions of a deployment, find it.
+//! `darkroom approve` and `darkroom cancel`: record the user's decision about a job where the host
+//! of its folder, or the functions of a deployment, find it.
 
 use std::{fs, io, path::Path};
 
@@ -19,19 +19,23 @@ use crate::{
 
 /// Runs `darkroom approve` or `darkroom cancel`.
 pub(super) fn request(args: &ControlArgs, action: ControlAction) -> anyhow::Result<Exit> {
-    if let Some(bucket) = &args.bucket {
+    if let Some(bucket) = &args.stack.bucket {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?;
         return runtime.block_on(request_in(bucket, &args.job, action));
     }
-    let job = find(&args.out, &args.job)?;
-    controls::request(&environment::internal_folder(&args.out)?, &job, action)?;
+    let job = find(&args.stack.out, &args.job)?;
+    controls::request(
+        &environment::internal_folder(&args.stack.out)?,
+        &job,
+        action,
+    )?;
     println!("Requested: {} job {job}.", action.name());
     println!(
         "This takes effect within seconds if `darkroom run` or `darkroom serve` is using {}, and \
          otherwise when one of them next starts.",
-        args.out.display()
+        args.stack.out.display()
     );
     Ok(Exit::Complete)
 }

@@ -1,6 +1,4 @@
-//! The result of a finished job, as `darkroom run` prints it.
-
-use std::fs;
+//! The result of a finished job, as `darkroom run`, `watch` and `status` print it.
 
 use anyhow::Context;
 use darkroom::{
@@ -15,17 +13,17 @@ use super::{
     Exit,
     check::{MAX_SHOWN_PROBLEMS, count},
     phase_reporter::blocker,
+    plain_text::plain,
+    stack::Stack,
 };
-use crate::cloud::Cloud;
 
 /// Prints where the results of a job are and what it cost. For a rejected manifest, prints its
 /// problems, unless they were already `listed`.
-pub(super) async fn show(cloud: &Cloud, job: &JobId, listed: bool) -> anyhow::Result<Exit> {
-    let status: JobStatus = read(cloud, &object_keys::status(job))
-        .await?
-        .with_context(|| format!("job {job} has no job.json"))?;
+pub(super) async fn show(stack: &Stack, job: &JobId, listed: bool) -> anyhow::Result<Exit> {
+    let status = stack.status(job).await?;
+    let status = status.with_context(|| format!("job {job} has no job.json"))?;
     match status.phase {
-        JobPhase::Rejected => show_rejection(cloud, job, &status, listed),
+        JobPhase::Rejected => show_rejection(stack, job, &status, listed).await,
         JobPhase::Estimated => {
             println!(
                 "Dry run complete. Nothing was bought. To make the images, leave out --dry-run, or \
@@ -34,7 +32,7 @@ pub(super) async fn show(cloud: &Cloud, job: &JobId, listed: bool) -> anyhow::Re
             Ok(Exit::Complete)
         }
         JobPhase::Succeeded | JobPhase::Partial | JobPhase::Failed | JobPhase::Cancelled => {
-            show_summary(cloud, job).await
+            show_summary(stack, job).await
         }
         JobPhase::Blocked => anyhow::bail!("the job is blocked: {}", blocker(&status)),
         JobPhase::Submitting | JobPhase::Waiting | JobPhase::Collecting => {
@@ -43,33 +41,35 @@ pub(super) async fn show(cloud: &Cloud, job: &JobId, listed: bool) -> anyhow::Re
     }
 }
 
-fn show_rejection(
-    cloud: &Cloud,
+async fn show_rejection(
+    stack: &Stack,
     job: &JobId,
     status: &JobStatus,
     listed: bool,
 ) -> anyhow::Result<Exit> {
-    let table = cloud.path_of(&object_keys::document(job, "validation.csv"));
+    let key = object_keys::document(job, "validation.csv");
+    let table = stack.address_of(&key);
     if !listed {
-        let text = fs::read_to_string(&table)
-            .with_context(|| format!("can't read {}", table.display()))?;
-        text.lines()
+        let object = stack.read(&key).await?;
+        let object = object.with_context(|| format!("can't read {table}"))?;
+        String::from_utf8_lossy(&object.bytes)
+            .lines()
             .skip(1)
             .take(MAX_SHOWN_PROBLEMS)
-            .for_each(|line| println!("  {line}"));
+            .for_each(|line| println!("  {}", plain(line)));
     }
     println!(
         "Rejected: {}. Nothing was bought.",
         count(status.errors.unwrap_or(0), "error")
     );
-    println!("All problems: {}", table.display());
+    println!("All problems: {table}");
     Ok(Exit::Rejected)
 }
 
-async fn show_summary(cloud: &Cloud, job: &JobId) -> anyhow::Result<Exit> {
-    let summary: Summary = read(cloud, &object_keys::document(job, "summary.json"))
-        .await?
-        .with_context(|| format!("job {job} has no summary.json"))?;
+async fn show_summary(stack: &Stack, job: &JobId) -> anyhow::Result<Exit> {
+    let key = object_keys::document(job, "summary.json");
+    let summary: Option<Summary> = stack.document(&key).await?;
+    let summary = summary.with_context(|| format!("job {job} has no summary.json"))?;
     let (counts, cost) = (&summary.counts, &summary.cost);
 
     // What every user looks for first: how many images there are, and where.
@@ -78,10 +78,25 @@ async fn show_summary(cloud: &Cloud, job: &JobId) -> anyhow::Result<Exit> {
         counts.succeeded,
         count(counts.expected, "image")
     );
-    let row = |label: &str, text: String| println!("  {label:<9}  {text}");
-    let path = |key: &str| cloud.path_of(key).display().to_string();
+    let row = |label: &str, text: String| println!("  {label:<9}  {}", plain(&text));
+    let path = |key: &str| stack.address_of(key);
     row("images", path(&summary.links.images));
+    // A job of an earlier version has no gallery.
+    if !summary.links.gallery.is_empty() {
+        row("gallery", path(&summary.links.gallery));
+    }
     row("results", path(&summary.links.table));
+    for (label, key) in [
+        ("table", &summary.links.own_table),
+        ("shopify", &summary.links.shopify),
+    ] {
+        if let Some(key) = key {
+            row(label, path(key));
+        }
+    }
+    for note in &summary.notes {
+        row("note", note.clone());
+    }
 
     // Why images are missing, and the manifest that requests them again.
     if counts.succeeded < counts.expected {
@@ -195,16 +210,4 @@ fn shape_mismatches(integrity: &Integrity) -> Vec<String> {
     .into_iter()
     .flatten()
     .collect()
-}
-
-async fn read<T: serde::de::DeserializeOwned>(
-    cloud: &Cloud,
-    key: &str,
-) -> anyhow::Result<Option<T>> {
-    let Some(object) = cloud.bucket.read(key).await? else {
-        return Ok(None);
-    };
-    Ok(Some(
-        serde_json::from_slice(&object.bytes).with_context(|| format!("can't parse {key}"))?,
-    ))
 }

@@ -12,7 +12,7 @@ use darkroom::{
     job::JobSettings,
     manifest::{
         self, Context, Copies, Diagnostic, Header, Limits, Mode, OpenedManifest, PlannedImage,
-        Reading, Severity, Sidecar,
+        Reading, Severity, Sidecar, SourceSet,
     },
     models::Catalog,
     names::{JobId, ObjectUri},
@@ -97,16 +97,51 @@ impl ManifestFile {
         args: &SettingsArgs,
         now: Timestamp,
     ) -> anyhow::Result<CheckedManifest> {
+        let check = ManifestCheck {
+            bucket: BUCKET,
+            header: &self.header,
+            sidecar: &self.sidecar,
+            catalog,
+            args,
+            now,
+        };
+        check.run(&self.sources, |key| {
+            let path = self.local_path(key);
+            Ok((!path.is_file()).then(|| format!("there is no file {}", path.display())))
+        })
+    }
+}
+
+/// What a manifest is checked against.
+pub(super) struct ManifestCheck<'a> {
+    /// The bucket that the manifest is dropped into.
+    pub(super) bucket: &'a str,
+    pub(super) header: &'a Header,
+    pub(super) sidecar: &'a Sidecar,
+    pub(super) catalog: &'a Catalog,
+    pub(super) args: &'a SettingsArgs,
+    pub(super) now: Timestamp,
+}
+
+impl ManifestCheck<'_> {
+    /// Checks a manifest as `plan` does. `missing` returns what is wrong with the reference picture
+    /// of this key in the bucket, if it is missing; it is called once for each key.
+    pub(super) fn run<S: SourceSet<Error = anyhow::Error>>(
+        &self,
+        sources: &S,
+        missing: impl FnMut(&str) -> anyhow::Result<Option<String>>,
+    ) -> anyhow::Result<CheckedManifest> {
         // Web references are not fetched here. `plan` fetches them.
+        let (catalog, args, header) = (self.catalog, self.args, self.header);
         let (settings, project, copies) = (args.settings(), args.limits(), Copies::new());
         let bounds = BatchBounds::of(&project, catalog, args.tier);
         let context = Context {
-            bucket: BUCKET,
+            bucket: self.bucket,
             catalog,
             default_model: &settings.default_model,
-            on: now.to_zoned(TimeZone::UTC).date(),
+            on: self.now.to_zoned(TimeZone::UTC).date(),
             allow_retired_models: settings.allow_retired_models,
-            sidecar: &self.sidecar,
+            sidecar: self.sidecar,
             allow_unknown_models: settings.allow_unknown_models,
             copies: settings.https_references.are_allowed().then_some(&copies),
             bounds: &bounds,
@@ -115,12 +150,11 @@ impl ManifestFile {
         };
 
         // The reader gives out one image at a time, so memory use does not grow with the manifest.
-        let header = &self.header;
         let mut sharder = Sharder::new(settings.shard.clone(), bounds.clone());
-        let mut pictures = ReferencePictures::default();
-        let mut reading = manifest::read(self.sources.open()?, header, &context, |image| {
+        let mut pictures = ReferencePictures::new(self.bucket, missing);
+        let mut reading = manifest::read(sources.manifest()?, header, &context, |image| {
             sharder.place_image(&image, catalog);
-            pictures.check(self, &image);
+            pictures.check(&image);
             Ok(())
         })?;
 
@@ -131,7 +165,7 @@ impl ManifestFile {
                 ..context
             };
             sharder = Sharder::new(settings.shard.clone(), bounds.clone());
-            manifest::read(self.sources.open()?, header, &context, |image| {
+            manifest::read(sources.manifest()?, header, &context, |image| {
                 sharder.place_image(&image, catalog);
                 Ok(())
             })?;
@@ -139,8 +173,8 @@ impl ManifestFile {
 
         // Missing pictures are added to the manifest's own problems, in the order of the lines.
         let forecast = Forecast::of(&sharder.planned(), project.live_batches.get(), &bounds);
-        reading.errors += pictures.missing.len() as u64;
-        reading.problems.extend(pictures.problems());
+        reading.errors += pictures.missing_keys.len() as u64;
+        reading.problems.extend(pictures.problems()?);
         reading.problems.sort_by_key(|problem| problem.line);
         let is_dry_run = header.job().mode == Some(Mode::DryRun);
         Ok(CheckedManifest {
@@ -152,36 +186,57 @@ impl ManifestFile {
     }
 }
 
-/// The reference pictures of a manifest that are in the local bucket. They are uploaded from files
-/// in the manifest's folder.
-#[derive(Default)]
-struct ReferencePictures {
+/// The reference pictures of a manifest that are in its own bucket.
+struct ReferencePictures<'a, F> {
+    bucket: &'a str,
+    /// Returns what is wrong with a picture, if it is missing.
+    missing: F,
     found: BTreeSet<String>,
-    missing: BTreeSet<String>,
+    missing_keys: BTreeSet<String>,
     /// Problems of missing pictures, up to the limit for the problems of a manifest.
     listed: Vec<Diagnostic>,
+    /// Why the pictures could not be looked up.
+    failure: Option<anyhow::Error>,
 }
 
-impl ReferencePictures {
+impl<'a, F: FnMut(&str) -> anyhow::Result<Option<String>>> ReferencePictures<'a, F> {
+    fn new(bucket: &'a str, missing: F) -> Self {
+        Self {
+            bucket,
+            missing,
+            found: BTreeSet::new(),
+            missing_keys: BTreeSet::new(),
+            listed: Vec::new(),
+            failure: None,
+        }
+    }
+
     /// Checks that the pictures of an image exist.
-    fn check(&mut self, manifest: &ManifestFile, image: &PlannedImage) {
+    fn check(&mut self, image: &PlannedImage) {
         for ObjectUri { bucket, key } in &image.refs {
-            if bucket != BUCKET || self.found.contains(key) || self.missing.contains(key) {
+            let is_known = self.found.contains(key) || self.missing_keys.contains(key);
+            if bucket != self.bucket || is_known || self.failure.is_some() {
                 continue;
             }
-            let path = manifest.local_path(key);
-            if path.is_file() {
-                self.found.insert(key.clone());
-                continue;
-            }
-            self.missing.insert(key.clone());
+            let message = match (self.missing)(key) {
+                Ok(Some(message)) => message,
+                Ok(None) => {
+                    self.found.insert(key.clone());
+                    continue;
+                }
+                Err(error) => {
+                    self.failure = Some(error);
+                    continue;
+                }
+            };
+            self.missing_keys.insert(key.clone());
             if self.listed.len() < Limits::default().problems {
                 self.listed.push(Diagnostic {
                     line: image.line,
                     key: Some(image.item.clone()),
                     severity: Severity::Error,
                     code: "missing_reference".to_owned(),
-                    message: format!("there is no file {}", path.display()),
+                    message,
                 });
             }
         }
@@ -189,9 +244,12 @@ impl ReferencePictures {
 
     /// Takes the problems of the missing pictures. If there are too many to list, the last problem
     /// gives the number of the others.
-    fn problems(&mut self) -> Vec<Diagnostic> {
+    fn problems(&mut self) -> anyhow::Result<Vec<Diagnostic>> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
         let mut listed = std::mem::take(&mut self.listed);
-        let more = self.missing.len() - listed.len();
+        let more = self.missing_keys.len() - listed.len();
         if more > 0 {
             listed.push(Diagnostic {
                 line: 1,
@@ -201,6 +259,6 @@ impl ReferencePictures {
                 message: format!("{more} more reference pictures are missing"),
             });
         }
-        listed
+        Ok(listed)
     }
 }

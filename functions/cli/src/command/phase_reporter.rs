@@ -16,7 +16,7 @@ use http::{Method, Request, Response};
 use seam::transport::{Body, BoxFuture, Transport, TransportError};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-use super::check::count;
+use super::{check::count, plain_text::plain};
 use crate::cloud::BUCKET;
 
 /// Observes every write of a `job.json` and passes the job to a [`PhaseReporter`].
@@ -101,7 +101,7 @@ impl PhaseReporter {
                 continue;
             };
             if reported.get(&job) != Some(&status.phase) {
-                println!("{job}  {}", describe(&status));
+                println!("{job}  {}", plain(&describe(&status)));
             }
             // A job in a final phase is forgotten, so that the map does not grow forever.
             if status.phase.is_terminal() {
@@ -114,7 +114,7 @@ impl PhaseReporter {
 }
 
 /// Returns the text for a job's phase.
-fn describe(status: &JobStatus) -> String {
+pub(super) fn describe(status: &JobStatus) -> String {
     let images = status.plan.as_ref().map_or(0, |plan| plan.images);
     let cost = status
         .cost_usd

@@ -284,6 +284,11 @@ impl Quote {
         self.forecast.as_ref()
     }
 
+    /// Whether the manifest has no errors.
+    pub(super) fn is_accepted(&self) -> bool {
+        self.accepted
+    }
+
     /// Returns the number of images and the number of items.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.images, self.items)

@@ -26,6 +26,7 @@ use super::{
     progress::Progress,
     quote::Quote,
     shutdown,
+    stack::Stack,
 };
 use crate::{
     cloud::{BUCKET, Cloud, CloudConfig, INTERNAL},
@@ -99,15 +100,17 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
     let config = CloudConfig {
         settings: args.settings.settings(),
         limits: args.settings.limits(),
+        image_base_url: args.settings.image_base_url.clone(),
         tier: args.settings.tier,
         disk: environment::disk(mode),
         web: environment::web(&variables)?,
         ..CloudConfig::default()
     };
     let cloud = Arc::new(Cloud::open(&args.out, time, gemini, config)?);
+    let stack = Stack::folder(&args.out);
     if finished {
         println!("Job {} is already complete.", manifest.job);
-        return job_result::show(&cloud, &manifest.job, false).await;
+        return job_result::show(&stack, &manifest.job, false).await;
     }
 
     // If the job exists, it may have stopped at a moment at which no message refers to it.
@@ -142,12 +145,12 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
             Ok(Exit::Incomplete)
         }
         Ending::Host(StopReason::ConditionMet) => {
-            job_result::show(&cloud, &manifest.job, checked.reading.errors > 0).await
+            job_result::show(&stack, &manifest.job, checked.reading.errors > 0).await
         }
         // No message is left. That is right for a blocked job only.
         Ending::Host(StopReason::Idle) => {
             match local.status().filter(|status| status.blocker.is_some()) {
-                Some(_) => job_result::show(&cloud, &manifest.job, false).await,
+                Some(_) => job_result::show(&stack, &manifest.job, false).await,
                 None => anyhow::bail!(
                     "the job stopped before it was complete: {}",
                     dead_letters(&cloud, &args.out)?

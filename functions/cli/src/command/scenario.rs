@@ -49,6 +49,13 @@ pub(super) struct ScenarioArgs {
     /// Return this share of the images as PNG, declared as JPEG.
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
     mislabelled: u8,
+    /// Mark this share of the images as generated, by the IPTC digital source type. Whether the
+    /// real API does is unknown.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
+    iptc: u8,
+    /// Add empty C2PA content credentials to this share of the images.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
+    c2pa: u8,
     /// Refuse batches that contain these request lines, in one answer that names all of them. 20%
     /// is a fifth of the keys, 3 the third key ever received, first-2 the first two. A key is bad
     /// in every batch or in none.
@@ -149,6 +156,8 @@ impl ScenarioArgs {
             thoughts_percent: self.thoughts,
             wrong_ratio_percent: self.wrong_ratio,
             mislabelled_percent: self.mislabelled,
+            iptc_percent: self.iptc,
+            c2pa_percent: self.c2pa,
             bad_lines: self.bad_line.clone(),
             shuffle: self.shuffle,
             batch_outcomes: self.batch_outcome_rules(),
@@ -262,7 +271,7 @@ mod tests {
     fn every_flag_has_its_effect() {
         let flags = "--seed 7 --batch-seconds 60..120 --refuse 1 --internal-error 2 --missing 3 \
                      --repeated 4 --served-twice 10 --unknown 5 --thoughts 6 --wrong-ratio 8 \
-                     --mislabelled 9 --bad-line 20%,3 --shuffle --list-lag 600 --ranges \
+                     --mislabelled 9 --iptc 11 --c2pa 12 --bad-line 20%,3 --shuffle --list-lag 600 --ranges \
                      --deleting-input fails --live-batches 10 --enqueued-tokens 5000 \
                      --requests-per-minute 3 --requests-per-day 20 --flex-capacity 40 \
                      --fault create-batch:429:20% --fault download:cut:first-2 \
@@ -280,6 +289,8 @@ mod tests {
             thoughts_percent: 6,
             wrong_ratio_percent: 8,
             mislabelled_percent: 9,
+            iptc_percent: 11,
+            c2pa_percent: 12,
             bad_lines: vec![Selector::Percent(20), Selector::Nth(3)],
             shuffle: true,
             batch_outcomes: Vec::new(),

@@ -1,6 +1,6 @@
 //! `darkroom serve`: keeps the chain running on loopback, so that any S3 client can drop manifests.
 
-use std::{path::Path, sync::Arc};
+use std::{fs::File, path::Path, sync::Arc};
 
 use anyhow::Context;
 use aws_sim::{credentials::Credentials, listen::wait_until_stopped, signed::Signed, wire::REGION};
@@ -17,7 +17,7 @@ use super::{
     shutdown,
 };
 use crate::{
-    cloud::{BUCKET, Cloud, CloudConfig},
+    cloud::{BUCKET, Cloud, CloudConfig, SERVE_LOCK},
     host,
     time::Time,
 };
@@ -76,6 +76,7 @@ async fn serve_chain(args: &ServeArgs) -> anyhow::Result<Exit> {
         settings: args.settings.settings(),
         waits,
         limits: args.settings.limits(),
+        image_base_url: args.settings.image_base_url.clone(),
         tier: args.settings.tier,
         credentials: Some(credentials.clone()),
         disk: environment::disk(mode),
@@ -85,6 +86,11 @@ async fn serve_chain(args: &ServeArgs) -> anyhow::Result<Exit> {
     let cloud = Arc::new(Cloud::open_with(&args.out, time, gemini, config, |wire| {
         status_writes.around(wire)
     })?);
+
+    // Only this process can own the folder now. Another command may hold a shared lock for an
+    // instant, to look.
+    let serve_lock = File::create(internal.join(SERVE_LOCK))?;
+    serve_lock.lock()?;
 
     // Each port is open before its address is printed: a script may connect as soon as it reads it.
     let aws = environment::bind(args.port, "--port").await?;
@@ -117,6 +123,7 @@ async fn serve_chain(args: &ServeArgs) -> anyhow::Result<Exit> {
     let reporting = tokio::spawn(phase_reporter.run());
     let served = host::serve(&cloud, wait_until_stopped(&mut shutdown.clone())).await;
     services.join_all().await;
+    drop(serve_lock);
     // The reporter ends when its last sender, which belongs to the cloud, is dropped.
     drop(cloud);
     reporting.await?;

@@ -24,7 +24,7 @@ impl FolderSources {
     }
 
     /// Opens the manifest.
-    pub(super) fn open(&self) -> anyhow::Result<fs::File> {
+    fn open(&self) -> anyhow::Result<fs::File> {
         fs::File::open(&self.path).with_context(|| format!("can't open {}", self.path.display()))
     }
 

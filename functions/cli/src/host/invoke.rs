@@ -59,6 +59,7 @@ pub async fn invoke(
         Function::Collect => collect::handler::handle(&deps.collect, event, deadline).await,
         Function::Generate => generate::handler::handle(&deps.generate, event, deadline).await,
         Function::Control => control::handler::handle(&deps.control, event, deadline).await,
+        Function::Thumbs => thumbs::handler::handle(&deps.thumbs, event, deadline).await,
         Function::Report => report::handler::handle(&deps.report, event, deadline).await,
     })
 }

@@ -114,6 +114,7 @@ fn name(function: Function) -> &'static str {
         Function::Collect => "collect",
         Function::Generate => "generate",
         Function::Report => "report",
+        Function::Thumbs => "thumbs",
         Function::Control => "control",
     }
 }

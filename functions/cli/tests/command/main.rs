@@ -7,8 +7,10 @@ mod kill_and_resume;
 mod memory;
 mod rejected;
 mod rerun;
+mod review;
 mod serve;
 mod try_image;
+mod watching;
 
 use std::{
     collections::BTreeMap,
@@ -59,6 +61,13 @@ impl Workspace {
 
     fn run(&self, manifest: &Path, more: &[&str]) -> Run {
         Run(self.command(manifest, more).output().unwrap())
+    }
+
+    /// Runs another command on the folder.
+    fn look(&self, arguments: &[&str]) -> Run {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_darkroom"));
+        command.args(arguments).arg("--out").arg(self.out());
+        Run(command.stdin(Stdio::null()).output().unwrap())
     }
 
     /// Returns the folder of the only job.

@@ -15,7 +15,7 @@ use aws_sdk_s3::{
 use super::Workspace;
 
 /// A running `darkroom serve` and its output.
-struct Host {
+pub(super) struct Host {
     process: Child,
     output: BufReader<ChildStdout>,
     endpoint: String,
@@ -23,11 +23,11 @@ struct Host {
 }
 
 impl Host {
-    fn start(workspace: &Workspace) -> Self {
+    pub(super) fn start(workspace: &Workspace) -> Self {
         Self::start_with(workspace, &[])
     }
 
-    fn start_with(workspace: &Workspace, more: &[&str]) -> Self {
+    pub(super) fn start_with(workspace: &Workspace, more: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_darkroom"));
         command
             .args([
@@ -79,7 +79,7 @@ impl Host {
     }
 
     /// Returns the next line that contains `text`.
-    fn wait_for(&mut self, text: &str) -> String {
+    pub(super) fn wait_for(&mut self, text: &str) -> String {
         let mut before = String::new();
         loop {
             let mut line = String::new();
@@ -94,7 +94,7 @@ impl Host {
         }
     }
 
-    fn s3(&self) -> aws_sdk_s3::Client {
+    pub(super) fn s3(&self) -> aws_sdk_s3::Client {
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
@@ -110,8 +110,25 @@ impl Host {
         aws_sdk_s3::Client::from_conf(config.build())
     }
 
+    /// Drops a manifest as an S3 client does.
+    pub(super) async fn put(&self, key: &str, text: &str) {
+        let request = self.s3().put_object().bucket("darkroom").key(key);
+        let body = ByteStream::from(text.as_bytes().to_vec());
+        request.body(body).send().await.unwrap();
+    }
+
+    /// Returns the environment in which a command reaches the bucket.
+    pub(super) fn variables(&self) -> [(&'static str, &str); 4] {
+        [
+            ("AWS_ENDPOINT_URL", &self.endpoint),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", &self.access_key.0),
+            ("AWS_SECRET_ACCESS_KEY", &self.access_key.1),
+        ]
+    }
+
     /// Stops it as Ctrl-C does, and returns its exit code.
-    fn stop(&mut self) -> Option<i32> {
+    pub(super) fn stop(&mut self) -> Option<i32> {
         let pid = self.process.id().to_string();
         assert!(
             Command::new("kill")
