@@ -18,7 +18,8 @@ from pathlib import Path, PurePosixPath
 
 import words
 
-FUNCTIONS = ["plan", "submit", "poll", "collect", "generate", "report", "control", "sweep"]
+FUNCTIONS = ["plan", "submit", "poll", "collect", "generate", "report", "thumbs", "control",
+             "sweep"]
 MAX_COLUMNS = 100
 LONG_FUNCTION = 25
 

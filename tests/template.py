@@ -263,6 +263,12 @@ class Template(unittest.TestCase):
         accepted = [cap for cap in ["", "25", "12.50", "0.01", "0", "0.00", "-1", "1.234"] if re.search(pattern, cap)]
         self.assertEqual(accepted, ["", "25", "12.50", "0.01"])
 
+    def test_the_address_of_images_is_nothing_or_an_https_address(self):
+        pattern = TEMPLATE["Parameters"]["ImageBaseUrl"]["AllowedPattern"]
+        accepted = ["", "https://cdn.example.com", "https://cdn.example.com:8443/shop/a%20b/"]
+        refused = ["http://cdn.example.com", "cdn.example.com", "https://", "https://u@x.org", "https://x.org/?a", "https://x.org/#a"]
+        self.assertEqual([url for url in accepted + refused if re.search(pattern, url)], accepted)
+
     def test_every_alarm_is_about_a_metric_that_the_code_writes(self):
         metrics = (ROOT / "functions/runtime/src/metrics.rs").read_text()
         written = set(re.findall(r"^    (\w+),$", metrics, re.MULTILINE))

@@ -135,6 +135,7 @@ LITERALS = {
     # The second alternative matches characters, so that '"' does not open a string.
     ".rs": rf'(?P<prose>{SLASHES}|\b[bc]?r(?P<hashes>#*)".*?"(?P=hashes)|{STRING})'
     r"|'(?:[^'\\\n]|\\[^\n]+?)'",
+    ".js": rf"(?P<prose>{SLASHES}|{STRING}|{QUOTED}|`(?:[^`\\]|\\.)*`)",
     ".mjs": rf"(?P<prose>{SLASHES}|{STRING}|{QUOTED}|`(?:[^`\\]|\\.)*`)",
     ".py": rf'(?P<prose>#[^\n]*|""".*?"""|{STRING}|{QUOTED})',
 }

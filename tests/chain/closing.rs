@@ -1,7 +1,7 @@
 //! Closing a job, and repeating every step of a closed one.
 
 use aws_sim::queue::Outgoing;
-use darkroom::chain::{MANIFESTS, POLLS, REPORTS, RESULTS, SHARDS};
+use darkroom::chain::{MANIFESTS, POLLS, REPORTS, RESULTS, SHARDS, THUMBNAILS};
 use gemini_sim::Scenario;
 use serde_json::json;
 use tests::{BatchResponse, TestCloud};
@@ -56,7 +56,7 @@ async fn every_step_of_a_complete_job_costs_nothing_and_changes_nothing() {
         let (before, asked) = (cloud.objects(), cloud.wire.sent().len());
 
         for _ in 0..2 {
-            for (queue, shard) in [SHARDS, POLLS, RESULTS]
+            for (queue, shard) in [SHARDS, POLLS, RESULTS, THUMBNAILS]
                 .iter()
                 .flat_map(|queue| shards.iter().map(move |shard| (queue, shard)))
             {
@@ -86,7 +86,7 @@ async fn every_step_of_a_complete_job_costs_nothing_and_changes_nothing() {
             "{changed:?}"
         );
         assert_eq!(cloud.wire.sent().len(), asked);
-        for queue in [MANIFESTS, SHARDS, POLLS, RESULTS, REPORTS] {
+        for queue in [MANIFESTS, SHARDS, POLLS, RESULTS, REPORTS, THUMBNAILS] {
             assert_eq!(cloud.messages(queue), 0, "{queue}");
         }
     }

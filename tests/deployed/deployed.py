@@ -24,7 +24,8 @@ from stack import ROOT, Failed, account, end, expect
 CANARY = "canary-5up3r-53cr37-4p1-k3y"
 KEY_NAME = "/darkroom/gemini-api-key"
 STACK = "darkroom"
-FUNCTIONS = ["plan", "submit", "poll", "collect", "generate", "report", "control", "sweep"]
+FUNCTIONS = ["plan", "submit", "poll", "collect", "generate", "report", "thumbs", "control",
+             "sweep"]
 SAMPLES = ROOT / "events/manifests"
 
 

@@ -131,6 +131,20 @@ fn faults_at_the_requests_of_generate_have_no_violation() {
 }
 
 #[test]
+fn faults_at_the_requests_of_thumbs_have_no_violation() {
+    for world in [World::Batch, World::Lanes] {
+        let singles = singles_without_violation(world, "thumbs: ");
+        assert!(singles >= 100, "{singles} faults");
+    }
+}
+
+#[test]
+fn a_thumbnail_that_is_listed_before_it_is_stored_is_detected() {
+    let violations = violations(Break::LostThumbnail, CREATE);
+    assert!(has(&violations, "no thumbnail: "), "{violations:?}");
+}
+
+#[test]
 fn faults_at_a_call_of_a_rescue_or_a_proof_have_no_violation() {
     for world in [World::Rescue, World::Proof] {
         let singles = singles_without_violation(world, CALL);

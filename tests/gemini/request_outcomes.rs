@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use darkroom::results::image::Provenance;
 use gemini_sim::{BatchOutcome, BatchOutcomeRule, Scenario};
 use serde_json::{Value, json};
 
@@ -366,6 +367,30 @@ async fn a_mislabelled_image_is_png_labelled_as_jpeg() {
         *kinds.entry(kind).or_insert(0) += 1;
     }
     assert_eq!(kinds.len(), 2, "{kinds:?}");
+}
+
+#[tokio::test]
+async fn images_carry_the_marks_of_the_scenario() {
+    let (_, lines) = done(
+        Scenario {
+            mislabelled_percent: 50,
+            iptc_percent: 50,
+            c2pa_percent: 50,
+            ..steady()
+        },
+        40,
+    )
+    .await;
+    let mut found = BTreeSet::new();
+    for line in &lines {
+        let image = image(line);
+        let marks = Provenance::of(&image);
+        let text = String::from_utf8_lossy(&image);
+        assert_eq!(marks.iptc, text.contains("/trainedAlgorithmicMedia"));
+        assert_eq!(marks.c2pa, text.contains("jumdc2pa"));
+        found.insert((image.starts_with(b"\x89PNG"), marks.iptc, marks.c2pa));
+    }
+    assert_eq!(found.len(), 8, "{found:?}");
 }
 
 #[tokio::test]

@@ -30,7 +30,8 @@ ENVIRONMENT = {
     "GEMINI_API_KEY_PARAMETER": "/measured",
     "PATH": os.environ["PATH"],
 } | {f"{queue}_QUEUE_URL": f"http://127.0.0.1:1/{queue}"
-     for queue in ["MANIFESTS", "SHARDS", "POLLS", "RESULTS", "GENERATIONS", "REPORTS", "CONTROLS"]}
+     for queue in ["MANIFESTS", "SHARDS", "POLLS", "RESULTS", "GENERATIONS", "REPORTS", "THUMBNAILS",
+                    "CONTROLS"]}
 
 
 class RuntimeApi(http.server.BaseHTTPRequestHandler):

@@ -61,6 +61,10 @@ fn planned(name: &str, manifest: String) -> Value {
             peak as f64 / f64::from(1 << 20)
         );
         assert!(peak <= MAX_BYTES, "{peak} bytes");
+        // A table's rows are stored with the plan.
+        let rows = cloud.read(&format!("{job}rows.jsonl")).await;
+        let rows = rows.map_or(0, |rows| rows.lines().count());
+        assert_eq!(rows, if name.ends_with(".csv") { IMAGES + 1 } else { 0 });
         cloud.json(&format!("{job}job.json")).await
     })
 }

@@ -8,7 +8,7 @@ use darkroom::{
 };
 use gemini_sim::Scenario;
 use serde_json::{Value, json};
-use tests::TestCloud;
+use tests::{TestCloud, gallery::GalleryContent};
 
 use super::{
     HEAP, count,
@@ -34,10 +34,12 @@ fn run<T>(test: impl Future<Output = T>) -> T {
         .block_on(test)
 }
 
-/// Closes a job of `items` items without images, a tenth of which failed, and checks time and
+/// Closes a job of `items` items without images, whose manifest is a Shopify export, a tenth of which failed, and checks time and
 /// memory.
 async fn close(items: usize, models: usize) {
-    let cloud = TestCloud::new();
+    let cloud = TestCloud::builder()
+        .image_base_url("https://cdn.example.com")
+        .build();
     let made = make(
         &cloud,
         Spec {
@@ -95,15 +97,29 @@ async fn close(items: usize, models: usize) {
             .all(|line| members(&line["vars"]).count() == VARIABLES.len())
     );
 
+    let text = cloud.text(&format!("jobs/{}/index.html", made.job)).await;
+    let page = GalleryContent::read(&text);
+    let keys = results.iter().map(|line| &line["key"]);
+    assert!(
+        keys.eq(page.rows.iter().map(|row| &row[0])),
+        "the page has other rows"
+    );
+    let tables = [("table.csv", items + 1), ("shopify.csv", items + 1)];
+    for (table, lines) in tables {
+        let text = cloud.text(&format!("jobs/{}/{table}", made.job)).await;
+        assert_eq!(text.lines().count(), lines, "{table}");
+    }
+
     let states = count(&requests, "GET state.json");
     println!(
         "{items:>6} items of {models} models in {shards} shards: {:.2} s, {:.1} µs an item; {:.2} state reads a shard, \
-         {} writes of job.json; peak {:.1} MiB",
+         {} writes of job.json; peak {:.1} MiB; a page of {} bytes an item",
         seconds,
         seconds * 1e6 / items as f64,
         states as f64 / shards as f64,
         count(&requests, "PUT job.json"),
         peak as f64 / f64::from(1 << 20),
+        text.len() / items,
     );
     // A state is read once because it has changed, and once to close the job.
     assert_eq!(states, 2 * shards);
@@ -144,7 +160,8 @@ fn members(object: &Value) -> impl Iterator<Item = &String> {
 }
 
 /// Returns how often `report` reads the state of a shard on average while a job runs through the
-/// whole chain. Gemini refuses every image.
+/// whole chain, apart from refreshes of the page. Each of those reads every state once, and how many
+/// there may be depends on the time that the job takes. Gemini refuses every image.
 async fn reads_of_a_chain(shards: usize) -> f64 {
     let shard = ShardLimits {
         requests: 2,
@@ -184,9 +201,17 @@ async fn reads_of_a_chain(shards: usize) -> f64 {
         shards
     );
 
-    let reads = count(&requests, "GET state.json") as f64 / shards as f64;
+    // The plan is read by each refresh, and once to close the job.
+    let refreshes = count(&requests, "GET plan.jsonl") - 1;
+    assert!(
+        refreshes <= 3 + 2 * shards as u64,
+        "{refreshes} refreshes, although each shard starts reading once and ends once"
+    );
+    let by_messages = count(&requests, "GET state.json") - refreshes * shards as u64;
+    let reads = by_messages as f64 / shards as f64;
     println!(
-        "{shards:>6} shards through the whole chain: {reads:.2} state reads a shard, {:.2} of job.json, {:.2} writes of it",
+        "{shards:>6} shards through the whole chain: {reads:.2} state reads a shard, {:.2} of job.json, {:.2} writes of \
+         it, and {refreshes} refreshes of the page",
         count(&requests, "GET job.json") as f64 / shards as f64,
         count(&requests, "PUT job.json") as f64 / shards as f64,
     );

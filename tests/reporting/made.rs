@@ -1,6 +1,6 @@
 //! Writes jobs as the other functions leave them, without running those.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use darkroom::{
     batch_bounds::BatchBounds,
@@ -14,7 +14,7 @@ use darkroom::{
     object_keys,
     plan::{
         CustomNames, ManifestVersion, PlanLine, PlanLock, PlanSummary, RequestSize, ShardGroup,
-        Sharder,
+        Sharder, TableRow,
     },
     results::{Reason, ResultLine, Status},
     state::{Demand, EndedBatch, Phase, Shard},
@@ -82,12 +82,18 @@ pub(crate) async fn make(cloud: &TestCloud, spec: Spec) -> Made {
     let mut sharder = Sharder::new(limits, BatchBounds::default());
     let mut shards: BTreeMap<ShardId, Building> = BTreeMap::new();
     let mut plan = bucket.writer(&object_keys::plan(&job), "application/jsonl");
+    let mut rows = bucket.writer(&object_keys::table_rows(&job), "application/jsonl");
+    rows.write(row(0, &["key", "status", "Handle", "Image Src"]).as_bytes())
+        .await
+        .unwrap();
     for number in 0..spec.items {
         let model = models[number % models.len()];
         let id = sharder
             .place(&ShardGroup::batch(model), RequestSize::default())
             .shard;
         let line = plan_line(number, model, id);
+        let cells = [&line.item, "=draft", "café", "https://example.com/1.jpg"];
+        rows.write(row(line.line, &cells).as_bytes()).await.unwrap();
         let start = plan.len();
         plan.write(format!("{}\n", serde_json::to_string(&line).unwrap()).as_bytes())
             .await
@@ -115,6 +121,7 @@ pub(crate) async fn make(cloud: &TestCloud, spec: Spec) -> Made {
         ));
     }
     plan.finish().await.unwrap();
+    rows.finish().await.unwrap();
 
     let ids: Vec<ShardId> = shards.keys().copied().collect();
     let mut chunks = 0;
@@ -127,6 +134,12 @@ pub(crate) async fn make(cloud: &TestCloud, spec: Spec) -> Made {
         shards: ids,
         chunks,
     }
+}
+
+/// Returns a row of the manifest as `plan` stores it. The header counts as line 0.
+fn row(line: u64, cells: &[&str]) -> String {
+    let cells = cells.iter().map(|cell| Cow::Borrowed(*cell)).collect();
+    serde_json::to_string(&TableRow { line, cells }).unwrap() + "\n"
 }
 
 /// Whether an item fails: one in each row of `of` items, at a different place in each row.
@@ -296,6 +309,7 @@ pub(crate) async fn write_lock(cloud: &TestCloud, job: &JobId, now: Timestamp) {
             keys: Vec::new(),
             variables: VARIABLES.map(str::to_owned).to_vec(),
         },
+        has_rows: true,
     };
     cloud
         .put(

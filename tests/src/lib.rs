@@ -1,8 +1,10 @@
 //! What the tests of this crate share: the chain in process ([`TestCloud`]), the connections that a
-//! test can watch and cut ([`wire`]), and the fault harness ([`faults`]).
+//! test can watch and cut ([`wire`]), the content of a page ([`gallery`]), and the fault harness
+//! ([`faults`]).
 
 mod cloud;
 pub mod faults;
+pub mod gallery;
 pub mod wire;
 
 use bytes::Bytes;

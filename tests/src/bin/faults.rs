@@ -157,6 +157,7 @@ fn print(found: &Found, broken: Option<Break>) -> io::Result<()> {
         ("miscounts", Wrong::Miscount),
         ("strangers", Wrong::Stranger),
         ("unapproved", Wrong::Unapproved),
+        ("no_thumbnails", Wrong::NoThumbnail),
     ];
     write!(
         out,

@@ -7,6 +7,7 @@ use cli::{
     time::Time,
 };
 use darkroom::{
+    image_url::ImageBaseUrl,
     job::JobSettings,
     ledger::ProjectLimits,
     settings::{CollectLimits, GenerateLimits},
@@ -39,6 +40,7 @@ pub struct TestCloudBuilder {
     metrics: Metrics,
     limits: Option<ProjectLimits>,
     web: Option<Web>,
+    image_base_url: Option<ImageBaseUrl>,
     disk: Disk,
 }
 
@@ -91,6 +93,12 @@ impl TestCloudBuilder {
         self
     }
 
+    /// Sets where the objects of the bucket are served on the web.
+    pub fn image_base_url(mut self, url: &str) -> Self {
+        self.image_base_url = Some(url.parse().unwrap());
+        self
+    }
+
     /// Sets whether files survive a power failure.
     pub fn disk(mut self, disk: Disk) -> Self {
         self.disk = disk;
@@ -123,6 +131,7 @@ impl TestCloudBuilder {
             metrics: self.metrics.clone(),
             limits: self.limits.clone().unwrap_or(default.limits),
             web: self.web.clone().unwrap_or(default.web),
+            image_base_url: self.image_base_url.clone(),
             sweep_every: None,
             disk: self.disk.clone(),
             ..CloudConfig::default()

@@ -2,7 +2,7 @@
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use darkroom::chain::{
-    CONTROLS, FUNCTION_TIMEOUT, GENERATIONS, MANIFESTS, POLLS, REPORTS, RESULTS, SHARDS,
+    CONTROLS, FUNCTION_TIMEOUT, GENERATIONS, MANIFESTS, POLLS, REPORTS, RESULTS, SHARDS, THUMBNAILS,
 };
 use serde_json::json;
 use sweep::handler::Swept;
@@ -75,6 +75,11 @@ impl TestCloud {
     /// Passes the next changed shard to `report`.
     pub async fn report(&self) -> SqsBatchResponse {
         invoke!(self, report, REPORTS)
+    }
+
+    /// Passes the next shard that has ended to `thumbs`.
+    pub async fn thumbs(&self) -> SqsBatchResponse {
+        invoke!(self, thumbs, THUMBNAILS)
     }
 
     /// Passes the next request of a user, `approve` or `cancel`, to `control`.

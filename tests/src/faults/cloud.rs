@@ -387,6 +387,7 @@ impl FaultCloud {
             &mut deps.collect.clock,
             &mut deps.generate.clock,
             &mut deps.report.clock,
+            &mut deps.thumbs.clock,
             &mut deps.control.clock,
             &mut deps.sweep.clock,
         ];

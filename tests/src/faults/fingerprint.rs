@@ -46,9 +46,12 @@ const FINE: [&str; 9] = [
     "first_received_at",
 ];
 
-/// Folders that the coarse hash leaves out. Images and chunks follow from the states, the ledger
-/// from a sweep.
-const DERIVED: [&str; 3] = ["/images/", "/results/", "stack/"];
+/// Folders that the coarse hash leaves out. Images and chunks follow from the states, thumbnails from
+/// the images, the ledger from a sweep.
+const DERIVED: [&str; 4] = ["/images/", "/results/", "/thumbs", "stack/"];
+
+/// The names of the documents whose content is hashed.
+const HASHED: [&str; 3] = ["state.json", "thumbs.json", "ledger.json"];
 
 /// The steps in which future moments are measured, in seconds.
 const STEPS: [i64; 8] = [0, 60, 300, 600, 900, 1_800, 5_400, 86_400];
@@ -134,7 +137,7 @@ fn hash_state(
             continue;
         }
         key.hash(&mut hash);
-        if path.ends_with("state.json") || path.ends_with("ledger.json") {
+        if HASHED.iter().any(|name| path.ends_with(name)) {
             view.hash_document(path, &mut hash)?;
         }
     }

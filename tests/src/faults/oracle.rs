@@ -1,6 +1,8 @@
 //! The oracle judges the result of a simulation by the records of the simulated Gemini and the
 //! contents of the bucket.
 
+mod thumbnails;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, fs,
@@ -23,6 +25,7 @@ use super::{
     calls::{Calls, MadeCall},
     cloud::FaultCloud,
 };
+use crate::gallery::GalleryContent;
 
 /// The states in which Gemini ends a batch. A shard with another state ended before its output was
 /// read to the end.
@@ -48,6 +51,8 @@ pub enum Wrong {
     Stranger,
     /// A request was made that differs from those that the user has approved.
     Unapproved,
+    /// An image of a complete job has no thumbnail.
+    NoThumbnail,
 }
 
 /// What the oracle knows in addition to Gemini's records and the bucket.
@@ -85,6 +90,7 @@ impl fmt::Display for Violation {
             Wrong::Miscount => "miscount",
             Wrong::Stranger => "stranger",
             Wrong::Unapproved => "unapproved",
+            Wrong::NoThumbnail => "no thumbnail",
         };
         write!(f, "{wrong}: {}", self.words)
     }
@@ -192,6 +198,7 @@ pub(crate) async fn judge(
                 unmatched(cloud, job, &made, approved, &mut report)?;
                 miscount(cloud, job, &made, evidence, &mut report)?;
                 unaccounted(cloud, job, evidence, &mut report)?;
+                thumbnails::check(cloud, job, &mut report)?;
             }
             None => report(
                 Wrong::Stuck,
@@ -532,6 +539,28 @@ fn results(
             Wrong::LostKey,
             format!("{job} has a result for {key}, which is not in its plan"),
         );
+    }
+    gallery(cloud, job, report)
+}
+
+/// Compares the page of a complete job with its results. A page that was written while the job was
+/// open must not replace it.
+fn gallery(
+    cloud: &FaultCloud,
+    job: &str,
+    report: &mut impl FnMut(Wrong, String),
+) -> anyhow::Result<()> {
+    let results = lines(&cloud.local.path_of(&format!("{job}results.jsonl")))?;
+    let expected = results.iter().map(|line| (&line["key"], &line["status"]));
+    let page = fs::read_to_string(cloud.local.path_of(&format!("{job}index.html")));
+    let page = page.ok().and_then(|page| GalleryContent::parse(&page));
+    let is_complete = page.as_ref().is_some_and(|page| {
+        let rows = page.rows.iter().map(|row| (&row[0], &row[4]));
+        page.head["closed"] == true && expected.eq(rows)
+    });
+    if !is_complete {
+        let words = format!("the page of {job} does not show its results");
+        report(Wrong::LostKey, words);
     }
     Ok(())
 }

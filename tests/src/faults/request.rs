@@ -129,6 +129,11 @@ impl Sent {
             && (self.headers.contains_key("if-match") || self.headers.contains_key("if-none-match"))
     }
 
+    /// Whether it stores a thumbnail.
+    pub(crate) fn writes_a_thumbnail(&self) -> bool {
+        self.method == Method::PUT && self.key().is_some_and(|key| key.contains("/thumbs/"))
+    }
+
     /// Whether it requests a page of the list of batches.
     pub(crate) fn is_list(&self) -> bool {
         self.service == Service::Gemini

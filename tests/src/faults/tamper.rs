@@ -38,6 +38,8 @@ pub enum Break {
     Stranger,
     /// A synchronous call is made before its claim is stored.
     LateClaim,
+    /// A thumbnail is listed although it was not stored.
+    LostThumbnail,
     /// A request file is released although it differs from the one that was frozen for the proof.
     Unfrozen,
 }
@@ -81,6 +83,9 @@ pub(crate) async fn perform(
                 return put(cloud, sent, state.to_string().into(), true).await;
             }
         }
+        Some(Break::LostThumbnail) if sent.writes_a_thumbnail() => {
+            return Ok(Whole::bare(StatusCode::OK));
+        }
         Some(
             Break::Conditions
             | Break::QuietPeriod
@@ -88,7 +93,8 @@ pub(crate) async fn perform(
             | Break::AckEarly
             | Break::Position
             | Break::LateOutputRule
-            | Break::Stranger,
+            | Break::Stranger
+            | Break::LostThumbnail,
         )
         | None => {}
     }
