@@ -32,10 +32,9 @@ SAMPLES = ROOT / "events/manifests"
 class Deployment:
     """A stack with its simulated Gemini, and the actions of its users."""
 
-    def __init__(self, here, gemini, aws):
-        self.here, self.gemini, self.aws = here, gemini, aws
+    def __init__(self, here, gemini, outputs):
+        self.here, self.gemini, self.aws = here, gemini, Path(sys.executable).parent / "aws"
         self.s3, self.sqs, self.logs = here.client("s3"), here.client("sqs"), here.client("logs")
-        outputs = here.outputs(STACK)
         self.bucket = outputs["BucketName"]
         self.queues = {url.rsplit("-", 1)[1]: url for url in outputs["QueueUrls"].split()}
         self.dead = {url.rsplit("-", 2)[1]: url for url in outputs["DeadLetterQueueUrls"].split()}
@@ -46,6 +45,13 @@ class Deployment:
         if ran.returncode != 0:
             raise Failed(f"aws {' '.join(map(str, arguments))}: {ran.stderr}")
         return ran.stdout
+
+    def store_key(self):
+        """Stores the API key from a file, as the README asks of users."""
+        key = self.here.log.parent / "gemini-api-key.txt"
+        key.write_text(CANARY + "\n")
+        self.run_aws("ssm", "put-parameter", "--name", KEY_NAME, "--type", "SecureString", "--value", f"file://{key}")
+        key.unlink()
 
     def keys(self, prefix):
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
@@ -323,7 +329,6 @@ def main():
     parser.add_argument("darkroom", type=Path)
     parser.add_argument("--without", metavar="FUNCTION:ACTION", help="such as collect:s3:PutObject")
     chosen = parser.parse_args()
-    aws = Path(sys.executable).parent / "aws"
     with account() as here, simulated_gemini(chosen.darkroom, here.log.parent) as gemini:
         print("-- deploy", flush=True)
         here.deploy(chosen.template, STACK, GeminiBaseUrl=gemini, PollShortestSeconds=10, PollLongestSeconds=180,
@@ -331,11 +336,8 @@ def main():
         if chosen.without:
             function, action = chosen.without.split(":", 1)
             take_away(here, function, action)
-        at = Deployment(here, gemini, aws)
-        key = here.log.parent / "gemini-api-key.txt"
-        key.write_text(CANARY + "\n")
-        at.run_aws("ssm", "put-parameter", "--name", KEY_NAME, "--type", "SecureString", "--value", f"file://{key}")
-        key.unlink()
+        at = Deployment(here, gemini, here.outputs(STACK))
+        at.store_key()
         try:
             for check in CHECKS:
                 print(f"-- {check.__name__.replace('_', ' ')}", flush=True)
@@ -347,4 +349,5 @@ def main():
     print("the deployed stack: all checks passed")
 
 
-main()
+if __name__ == "__main__":
+    main()
