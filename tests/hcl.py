@@ -208,6 +208,7 @@ FUNCTIONS = {
     "lookup": lambda mapping, key, default: mapping.get(key, default),
     "merge": lambda *mappings: {key: value for mapping in mappings for key, value in mapping.items()},
     "regex": matches,
+    "tonumber": lambda value: float(value) if "." in value else int(value),
     "title": lambda value: value[:1].upper() + value[1:],
     "toset": lambda values: sorted(set(values)),
     "upper": str.upper,

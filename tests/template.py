@@ -1,6 +1,7 @@
 """Compares the template with the code that it deploys, and checks rules that no linter covers. Run
 by tests/checks."""
 
+import json
 import re
 import unittest
 from fnmatch import fnmatchcase
@@ -275,6 +276,17 @@ class Template(unittest.TestCase):
         alarms = {name: resource for name, resource in RESOURCES.items() if resource.get("Namespace") == "Darkroom"}
         self.assertEqual({f"{alarm['MetricName']}Alarm" for alarm in alarms.values()}, set(alarms))
         self.assertEqual({alarm["MetricName"] for alarm in alarms.values()} - written, set())
+
+    def test_the_dashboard_shows_metrics_that_the_code_writes_and_every_function_and_queue(self):
+        text, values = RESOURCES["Dashboard"]["DashboardBody"]["Sub"]
+        body = json.loads(text.replace("${Cap}", ""))
+        self.assertEqual(list(values), ["Cap"])
+        shown = [metric for widget in body["widgets"] for metric in widget["properties"]["metrics"]]
+        written = re.findall(r"^    (\w+),$", (ROOT / "functions/runtime/src/metrics.rs").read_text(), re.MULTILINE)
+        self.assertLessEqual({name for namespace, name, *_ in shown if namespace == "Darkroom"}, set(written))
+        resources = {metric[3] for metric in shown if metric[0] != "Darkroom"}
+        queues = {name for name in RESOURCES if name.endswith(("Queue", "DeadLetters"))}
+        self.assertEqual(resources, {f"${{{name}Function}}" for name in FUNCTIONS} | {f"${{{queue}.QueueName}}" for queue in queues})
 
     def test_the_key_is_named_and_never_held(self):
         self.assertNotRegex((ROOT / "infra/template.yaml").read_text(), r"GEMINI_API_KEY(?!_PARAMETER)")

@@ -95,7 +95,7 @@ def as_variable(value, parameter):
 
 
 # The properties that name a resource.
-NAMES = ["BucketName", "FunctionName", "LogGroupName", "QueueName"]
+NAMES = ["BucketName", "DashboardName", "FunctionName", "LogGroupName", "QueueName"]
 # The service of an ARN, and what precedes and follows the name in it, by type of resource.
 ARNS = {
     "AWS::IAM::Role": ("iam", "role/", ""),
@@ -221,6 +221,10 @@ class Stack:
                                       if value != key and property_ not in leave_out})
         return key, properties
 
+    def dashboard(self, records, name, resource):
+        properties = self.value(resource["Properties"])
+        records.add("dashboard", self.name(name), name, {"dashboard_body": json.loads(properties["DashboardBody"])})
+
     def bucket(self, records, name, resource):
         key, properties = self.resource(records, "bucket", name, resource, {"NotificationConfiguration"})
         for configuration in properties["NotificationConfiguration"]["QueueConfigurations"]:
@@ -296,6 +300,7 @@ class Stack:
 # properties are compared as they are.
 TYPES = {
     "AWS::CloudWatch::Alarm": "alarm",
+    "AWS::CloudWatch::Dashboard": Stack.dashboard,
     "AWS::IAM::Role": Stack.role,
     "AWS::Logs::LogGroup": "log group",
     "AWS::S3::Bucket": Stack.bucket,
@@ -311,6 +316,7 @@ TYPES = {
 # For each type of resource of the module: the kind of its record, its arguments that make the key,
 # and how its attributes are named there. Renaming is by prefix; "" renames all of them.
 RENAMED = {
+    "aws_cloudwatch_dashboard": ("dashboard", ["dashboard_name"], {}),
     "aws_cloudwatch_log_group": ("log group", ["name"], {}),
     "aws_cloudwatch_metric_alarm": ("alarm", ["alarm_name"], {}),
     "aws_iam_role": ("role", ["name"], {}),

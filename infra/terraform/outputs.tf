@@ -52,6 +52,11 @@ output "dead_letter_queue_urls" {
   value       = [for queue in local.chain : aws_sqs_queue.dead_letters[queue].url]
 }
 
+output "dashboard_name" {
+  description = "The dashboard in CloudWatch"
+  value       = aws_cloudwatch_dashboard.this.dashboard_name
+}
+
 output "log_groups" {
   description = "The log groups of the functions in the order of the chain, then those of control and sweep"
   value       = [for function in local.function_names : aws_cloudwatch_log_group.this[function].name]
