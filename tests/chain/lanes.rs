@@ -15,7 +15,7 @@ use darkroom::{
     state::Phase,
     status::{JobStatus, ShardPhase},
 };
-use gemini_sim::{BillByLane, Scenario};
+use gemini_sim::{BillByLane, Scenario, Selector};
 use http::StatusCode;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -335,6 +335,34 @@ async fn without_hold_the_rest_follows_a_proof_that_succeeded() {
     assert!(cloud.job().has("_SUCCESS"));
     assert_eq!(statuses(&cloud).await, succeeded(6));
     assert_eq!(cloud.wire.count(GENERATE), 2);
+}
+
+#[tokio::test]
+async fn a_proof_does_not_release_a_shard_whose_output_is_missing() {
+    let (job, items) = with_proof(json!({"count": 2, "hold": false}), 6);
+    let cloud = scenario(Scenario {
+        lost_outputs: vec![Selector::First(1)],
+        ..Scenario::default()
+    });
+    let cloud = dropped(cloud, job, items).await;
+    let stopped = host::run(&cloud.local, WaitMode::Jump, pending(), async || {
+        Ok(cloud.gemini.batches_created() == 1 && held(&cloud).await.is_some())
+    });
+    assert_eq!(stopped.await.unwrap(), StopReason::ConditionMet);
+
+    // The images are paid for, so only an operator may have them made again.
+    let end = cloud.now() + SignedDuration::from_hours(48);
+    let stopped = host::run(&cloud.local, WaitMode::Jump, pending(), async || {
+        Ok(cloud.now() >= end)
+    });
+    assert_eq!(stopped.await.unwrap(), StopReason::ConditionMet);
+    assert_eq!(held(&cloud).await, Some(4));
+    assert_eq!(cloud.gemini.batches_created(), 1);
+
+    cloud.job().request("approve").await;
+    cloud.run().await;
+    assert!(cloud.job().has("_SUCCESS"));
+    assert_eq!(cloud.gemini.batches_created(), 2);
 }
 
 #[tokio::test]

@@ -109,7 +109,7 @@ async fn follow_proof(deps: &Deps, job: &JobId) -> Result<(), ControlError> {
         return Ok(());
     }
     for last in shards.iter().filter_map(|Rounds(rounds)| rounds.last()) {
-        if last.shard.follows_proof {
+        if last.shard.is_released_by_proof() {
             approve(deps, last).await?;
         }
     }

@@ -566,6 +566,20 @@ impl Shard {
         )
     }
 
+    /// Whether it is held for the proof of its job, and not for a decision of an operator.
+    pub fn awaits_proof(&self) -> bool {
+        let Phase::Held { before, .. } = &self.phase else {
+            return false;
+        };
+        self.frozen.is_some() && !before.has_begun()
+    }
+
+    /// Whether it is to be released now that all images of the proof have succeeded. If it is held
+    /// again later, for example because the output of its batch is missing, an operator must decide.
+    pub fn is_released_by_proof(&self) -> bool {
+        self.follows_proof && self.awaits_proof()
+    }
+
     /// This shard, released by an operator's approval: it continues in the phase that it was in,
     /// with its deadline and its counts of tries reset. None if it is not held.
     pub fn approved(&self, now: Timestamp) -> Option<Self> {
@@ -622,7 +636,7 @@ impl Shard {
         // The time that passed until the approval is not taken from the batch.
         let waited = now.duration_since(self.deadline - HELD_DEADLINE);
         let rescue = self.rescue.map(|rescue| Rescue {
-            at: if self.frozen.is_some() {
+            at: if self.awaits_proof() {
                 rescue.at + waited
             } else {
                 rescue.at
@@ -632,6 +646,7 @@ impl Shard {
         let next = self.enter(phase, deadline);
         Some(Self {
             rescue,
+            follows_proof: false,
             errors: 0,
             unknown_creates: 0,
             refused_creates: 0,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use darkroom::{
-    gallery::Head,
+    gallery::{Head, Sums},
     models::Catalog,
     names::JobId,
     object_keys::{self, Marker},
@@ -61,7 +61,7 @@ pub(crate) async fn close(
         form: ResultForm::new(lock.custom_names),
         head,
     };
-    let tally = write_results(deps, job, results, chains, &mut own_tables).await?;
+    let (tally, gallery) = write_results(deps, job, results, chains, &mut own_tables).await?;
     let (links, notes) = own_tables.finish().await?;
 
     // The summary, for programs and for people.
@@ -105,6 +105,13 @@ pub(crate) async fn close(
     };
     write_json(deps, &object_keys::status(job), &status).await?;
 
+    // The page follows the status. An invocation that refreshes the page of an open job looks at the
+    // page first and then at the status. If the page was final before the status is, that invocation
+    // would take the job for open and replace its final page.
+    let (counts, cost) = (tally.counts(), summary.cost.actual_usd);
+    let sums = Sums::new(counts, (0, 0), cost, tally.provenance());
+    gallery.finish(phase, &sums).await?;
+
     // Two invocations may close a job at the same time, with the same bytes. The one that creates
     // the marker counts the job in the metrics.
     if let Conditional::Written(_) = deps
@@ -123,7 +130,7 @@ pub(crate) async fn close(
 }
 
 /// Returns the final phase of a job with these results.
-pub(crate) fn phase_after(tally: &Tally) -> JobPhase {
+fn phase_after(tally: &Tally) -> JobPhase {
     match tally.marker() {
         Marker::Success => JobPhase::Succeeded,
         Marker::Partial => JobPhase::Partial,

@@ -3,7 +3,7 @@
 use std::io;
 
 use darkroom::{
-    gallery::{Head, Sums},
+    gallery::Head,
     names::JobId,
     plan::{PlanLine, PlanSummary},
     report::{self, Finished, Links, ResultForm, Tally},
@@ -13,7 +13,6 @@ use darkroom::{
 use runtime::{bucket::ObjectWriter, shard_store::Rounds};
 
 use crate::{
-    close::phase_after,
     deps::Deps,
     error::ReportError,
     gallery_file::GalleryFile,
@@ -31,9 +30,9 @@ pub(crate) struct Results<'a> {
     pub(crate) head: Head,
 }
 
-/// Writes `results.jsonl`, `results.csv`, `retry.jsonl` and the gallery, and returns their sums.
-/// The files become visible only after every line was written without an error. Each result is
-/// passed to `own_tables` too, which the caller finishes.
+/// Writes `results.jsonl`, `results.csv` and `retry.jsonl`, and returns their sums, and the gallery,
+/// which the caller finishes. The files become visible only after every line was written without an
+/// error. Each result is passed to `own_tables` too, which the caller also finishes.
 ///
 /// # Errors
 /// [`ReportError::Blocked`] if a document is missing or damaged.
@@ -43,7 +42,7 @@ pub(crate) async fn write_results(
     results: Results<'_>,
     chains: &[Rounds],
     own_tables: &mut OwnTables<'_>,
-) -> Result<Tally, ReportError> {
+) -> Result<(Tally, GalleryFile), ReportError> {
     let Results { plan, form, head } = results;
     let mut out = Files::new(deps, job, form, head).await?;
     let mut tally = Tally::default();
@@ -67,8 +66,7 @@ pub(crate) async fn write_results(
         }
     }
     pass.check_count(plan.images)?;
-    out.finish(&tally, plan).await?;
-    Ok(tally)
+    Ok((tally, out.finish().await?))
 }
 
 /// The files that are written line by line.
@@ -119,16 +117,11 @@ impl Files {
             .await
     }
 
-    async fn finish(self, tally: &Tally, plan: &PlanSummary) -> Result<(), ReportError> {
+    /// Makes the files visible, except for the gallery.
+    async fn finish(self) -> Result<GalleryFile, ReportError> {
         self.results.finish().await?;
         self.table.finish().await?;
         self.retry.finish().await?;
-        let sums = Sums::new(
-            tally.counts(),
-            (0, 0),
-            tally.cost(plan).actual_usd,
-            tally.provenance(),
-        );
-        self.gallery.finish(phase_after(tally), &sums).await
+        Ok(self.gallery)
     }
 }

@@ -297,7 +297,7 @@ fn metric(shard: &Shard) -> Option<Metric> {
         Phase::Submitted(_) => Some(Metric::ShardsSubmitted),
         Phase::Ready { .. } => Some(Metric::ShardsReady),
         Phase::Done { .. } => Some(Metric::ShardsDone),
-        Phase::Held { before, .. } if shard.frozen.is_some() && !before.has_begun() => None,
+        Phase::Held { .. } if shard.awaits_proof() => None,
         Phase::Held { .. } => Some(Metric::ShardsHeld),
         Phase::Failed(_) => Some(Metric::ShardsFailed),
         Phase::Cancelled => Some(Metric::ShardsCancelled),

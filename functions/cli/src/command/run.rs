@@ -293,9 +293,7 @@ impl LocalJob<'_> {
         let shards = states.read_all(self.job, plan.shards).await?;
         let is_held = |rounds: &Rounds| {
             let last = rounds.shards().next_back();
-            last.is_some_and(|shard| {
-                shard.phase.is_held() && shard.frozen.is_some() && !shard.follows_proof
-            })
+            last.is_some_and(|shard| shard.awaits_proof() && !shard.follows_proof)
         };
         Ok(shards.iter().any(is_held)
             && shards

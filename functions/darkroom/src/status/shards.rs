@@ -132,7 +132,7 @@ impl From<&Shard> for ShardStatus {
             shard: shard.shard,
             lane: shard.lane,
             proof: shard.is_proof,
-            follows_proof: shard.follows_proof,
+            follows_proof: shard.is_released_by_proof(),
             phase: ShardPhase::from(&shard.phase),
             requests: shard.demand.requests,
             finished: finished(shard),
