@@ -574,8 +574,8 @@ impl Shard {
         self.frozen.is_some() && !before.has_begun()
     }
 
-    /// Whether it is to be released now that all images of the proof have succeeded. If it is held
-    /// again later, for example because the output of its batch is missing, an operator must decide.
+    /// Whether the success of all images of the proof releases it. If it is held again later, for
+    /// example because the output of its batch is missing, an operator must decide.
     pub fn is_released_by_proof(&self) -> bool {
         self.follows_proof && self.awaits_proof()
     }

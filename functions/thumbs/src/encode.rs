@@ -3,11 +3,17 @@
 use darkroom::thumbnails::Thumbnail;
 use jpeg_encoder::{ColorType, Encoder};
 
-use crate::{
-    error::Flaw,
-    shrink::Picture,
-    thumbnail::{Encoded, MAX_SIDE},
-};
+use crate::{error::Flaw, shrink::Picture};
+
+/// The length of the longest side of a thumbnail, in pixels. A smaller image keeps its size.
+pub(crate) const MAX_SIDE: u32 = 512;
+
+/// A thumbnail and its content.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    pub(crate) thumbnail: Thumbnail,
+    pub(crate) jpeg: Vec<u8>,
+}
 
 /// The qualities, tried in this order. A photograph of 512 pixels needs about 40 kB at 80, and fine
 /// texture three times as much.

@@ -1,24 +1,15 @@
 //! The thumbnail of one image: pure, from bytes to bytes.
 
-use darkroom::{
-    results::image::{Provenance, read_header},
-    thumbnails::Thumbnail,
+use darkroom::results::image::{Provenance, read_header};
+
+use crate::{
+    decode,
+    encode::{self, Encoded, MAX_SIDE},
+    error::Flaw,
 };
-
-use crate::{decode, encode, error::Flaw};
-
-/// The length of the longest side of a thumbnail, in pixels. A smaller image keeps its size.
-pub(crate) const MAX_SIDE: u32 = 512;
 
 /// The maximum size of a thumbnail, in bytes. A sheet of 30 thumbnails has less than a megabyte.
 pub(crate) const MAX_BYTES: usize = 30_000;
-
-/// A thumbnail and its content.
-#[derive(Debug)]
-pub(crate) struct Encoded {
-    pub(crate) thumbnail: Thumbnail,
-    pub(crate) jpeg: Vec<u8>,
-}
 
 /// Makes the thumbnail of an image. It is marked as generated if the image is.
 ///

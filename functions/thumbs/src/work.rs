@@ -15,9 +15,10 @@ use tracing::warn;
 
 use crate::{
     deps::Deps,
+    encode::Encoded,
     error::{Flaw, ThumbsError},
     list::List,
-    thumbnail::{self, Encoded},
+    thumbnail,
 };
 
 /// The number of images that are read, made or written at the same time.
