@@ -15,7 +15,8 @@ use cli::{
 use darkroom::{
     job::{JobSettings, ShardLimits},
     settings::{CollectLimits, GenerateLimits, QuietPeriod},
-    status::{JobStatus, ShardPhase},
+    state::Shard,
+    status::{JobStatus, ShardPhase, ShardStatus},
 };
 use gemini::{
     self, Gemini,
@@ -418,8 +419,8 @@ impl FaultCloud {
         Ok(true)
     }
 
-    /// Returns the jobs that wait for the approval of a proof: at least one shard is held, and all
-    /// others have ended, as the status of the job shows it.
+    /// Returns the jobs that wait for the approval of a proof: at least one shard is held for it, and
+    /// all others are held or have ended, as the status of the job shows it.
     ///
     /// # Errors
     /// Returns an error if the folder can't be read.
@@ -433,10 +434,15 @@ impl FaultCloud {
             let is_complete = shards.len() >= status.plan.as_ref()?.shards as usize
                 && shards.iter().all(|shard| is_over(shard.phase))
                 && shards.iter().any(|shard| shard.proof);
-            let held = shards
-                .iter()
-                .any(|shard| shard.phase == ShardPhase::Held && !shard.proof);
-            Some(is_complete && held)
+            // A user does not mistake another hold for a proof, so the state decides.
+            let awaits_proof = |entry: &ShardStatus| {
+                let key = format!("{job}shards/{}/state.json", entry.shard);
+                let state = std::fs::read(self.local.path_of(&key)).ok()?;
+                let shard: Shard = serde_json::from_slice(&state).ok()?;
+                Some(shard.awaits_proof())
+            };
+            let is_held = shards.iter().any(|entry| awaits_proof(entry) == Some(true));
+            Some(is_complete && is_held)
         };
         let mut jobs = self.jobs()?;
         jobs.retain(|job| is_held(job) == Some(true));

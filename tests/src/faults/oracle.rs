@@ -507,6 +507,7 @@ fn results(
         };
         let maker = made
             .iter()
+            .filter(|made| !made.may_be_unread(evidence.approved))
             .find(|made| !made.images(&key).is_empty())
             .map(|made| made.description());
         let caller = calls
