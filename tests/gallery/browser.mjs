@@ -113,7 +113,10 @@ export async function open(browser, site, { init, ...options } = {}) {
 
 /** Returns the name and the bytes of the file that an action saves. */
 export async function saved(page, action) {
-  const [download] = await Promise.all([page.waitForEvent('download'), action()]);
+  // A new browser synchronizes its files before the first download, which takes half a minute while
+  // others write a lot to the same disk.
+  const timeout = 180_000;
+  const [download] = await Promise.all([page.waitForEvent('download', { timeout }), action()]);
   const chunks = [];
   for await (const chunk of await download.createReadStream()) chunks.push(chunk);
   return { name: download.suggestedFilename(), bytes: Buffer.concat(chunks) };
