@@ -5,7 +5,7 @@ use std::{fs, path::Path, sync::Arc};
 use anyhow::Context;
 use aws_sim::listen::wait_until_stopped;
 use darkroom::{
-    chain::CHAIN,
+    chain::{CHAIN, REPORTS},
     manifest::{Sidecar, StoredTemplate},
     names::JobId,
     object_keys::{self, Marker},
@@ -195,9 +195,10 @@ async fn run_host(
             cloud.deps.sweep.queues.notify_report(local.job).await?;
             return Ok(false);
         }
-        // In simulated time, the seven days that a user has for the approval would pass at once.
+        // In simulated time, the seven days that a user has for the approval would pass at once. The
+        // user decides by `job.json` and the page, so `report` must have updated both.
         if wait_mode == WaitMode::Jump && local.waits_for_approval(cloud).await? {
-            return Ok(true);
+            return Ok(cloud.queues.next_due(REPORTS)?.is_none());
         }
         local.is_blocked(cloud).await
     })
