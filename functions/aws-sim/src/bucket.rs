@@ -151,7 +151,7 @@ impl Buckets {
 
 /// Returns the file that holds the content of an object in the buckets of `root`. Another process
 /// may be using them: an object is always a whole file, which a write replaces by a rename. Returns
-/// none if there is no such object. No key leads out of the bucket's own files.
+/// `None` if the object does not exist. A key never names a file outside of the bucket.
 ///
 /// # Errors
 /// Returns the file system's error.

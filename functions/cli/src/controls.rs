@@ -6,10 +6,7 @@
 //! object that an S3 client would upload to a deployment: `control/<job>/<action>` or
 //! `inbox/<name>`. A file in `.darkroom/copies/` asks for a copy within the bucket.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::Path};
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -17,6 +14,8 @@ use darkroom::{digest::hex, names::JobId, results::image::MediaType};
 use runtime::bucket::Bucket;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::listing::paths_in;
 
 /// The folder of pending requests, below the internal folder.
 const FOLDER: &str = "control";
@@ -150,7 +149,7 @@ pub fn pending_drop(internal: &Path, name: &str) -> anyhow::Result<Option<Bytes>
 /// Returns an error if a request can't be read or its object can't be written. The request stays
 /// and is forwarded by the next call.
 pub(crate) async fn forward_all(internal: &Path, bucket: &Bucket) -> anyhow::Result<()> {
-    for path in files(&internal.join(FOLDER))? {
+    for path in paths_in(&internal.join(FOLDER))? {
         let name = path.file_name().and_then(|name| name.to_str());
         let parsed = name.and_then(|name| name.rsplit_once('.'));
         if let Some((job, action)) =
@@ -163,8 +162,8 @@ pub(crate) async fn forward_all(internal: &Path, bucket: &Bucket) -> anyhow::Res
         delete(&path)?;
     }
     // Manifests are listed before the copies are made, so that the pictures of each exist.
-    let drops = files(&internal.join(DROPS))?;
-    for path in files(&internal.join(COPIES))? {
+    let drops = paths_in(&internal.join(DROPS))?;
+    for path in paths_in(&internal.join(COPIES))? {
         if finished_name(&path).is_some() {
             // Without a readable request there is nothing to copy.
             if let Ok(Copy { from, to }) = serde_json::from_slice(&read(&path)?) {
@@ -194,19 +193,6 @@ fn finished_name(path: &Path) -> Option<&str> {
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("can't read {}", path.display()))
-}
-
-/// Lists the files of a folder, which may be missing.
-fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => {
-            return Err(error).with_context(|| format!("can't list {}", folder.display()));
-        }
-    };
-    let paths: io::Result<Vec<PathBuf>> = entries.map(|entry| Ok(entry?.path())).collect();
-    paths.with_context(|| format!("can't list {}", folder.display()))
 }
 
 fn delete(path: &Path) -> anyhow::Result<()> {

@@ -7,4 +7,5 @@ pub mod cloud;
 pub mod command;
 pub mod controls;
 pub mod host;
+mod listing;
 pub mod time;

@@ -1,8 +1,17 @@
 //! The web addresses of images: where a deployment serves the objects of its bucket.
 
-use std::{fmt::Write, str::FromStr};
+use std::str::FromStr;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
+
+/// The characters of a key that are encoded in an address.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/');
 
 /// The address below which the objects of the bucket are served, such as
 /// `https://cdn.example.com`. It has no slash at its end.
@@ -40,19 +49,7 @@ impl ImageBaseUrl {
     /// Returns the address of an object. Each segment of its key is percent-encoded, apart from
     /// letters and digits of ASCII, `-`, `.`, `_` and `~`.
     pub fn of_object(&self, key: &str) -> String {
-        let mut address = self.0.clone();
-        for segment in key.split('/') {
-            address.push('/');
-            for byte in segment.bytes() {
-                if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                    address.push(char::from(byte));
-                } else {
-                    // Writing to a String does not fail.
-                    let _ = write!(address, "%{byte:02X}");
-                }
-            }
-        }
-        address
+        format!("{}/{}", self.0, utf8_percent_encode(key, ENCODED))
     }
 }
 

@@ -42,11 +42,8 @@ pub(crate) async fn close(
     };
 
     // The results, at the prices that the job was planned with.
-    let lock: PlanLock = read_json(deps, &object_keys::plan_lock(job)).await?;
-    let deps = &Deps {
-        catalog: catalog(deps, job, &lock).await?,
-        ..deps.clone()
-    };
+    let (lock, deps) = planned_with(deps, job).await?;
+    let deps = &deps;
     let mut own_tables = OwnTables::open(deps, job, &lock).await?;
     let shards = || chains.iter().flat_map(Rounds::shards);
     let finished = shards()
@@ -139,12 +136,25 @@ fn phase_after(tally: &Tally) -> JobPhase {
     }
 }
 
-/// Reads the models and prices that the job was planned with. Other prices would give a wrong cost.
-pub(crate) async fn catalog(
+/// Reads the lock of a job's plan, and returns it with the dependencies that bill the job: they have
+/// the catalog that it was planned with.
+///
+/// # Errors
+/// [`ReportError::Blocked`] if either is missing or damaged.
+pub(crate) async fn planned_with(
     deps: &Deps,
     job: &JobId,
-    lock: &PlanLock,
-) -> Result<Arc<Catalog>, ReportError> {
+) -> Result<(PlanLock, Deps), ReportError> {
+    let lock: PlanLock = read_json(deps, &object_keys::plan_lock(job)).await?;
+    let deps = Deps {
+        catalog: catalog(deps, job, &lock).await?,
+        ..deps.clone()
+    };
+    Ok((lock, deps))
+}
+
+/// Reads the models and prices that the job was planned with. Other prices would give a wrong cost.
+async fn catalog(deps: &Deps, job: &JobId, lock: &PlanLock) -> Result<Arc<Catalog>, ReportError> {
     let key = object_keys::job_models(job);
     let catalog = match deps.catalogs.of_job(job).await {
         Ok(catalog) => catalog,

@@ -10,7 +10,6 @@ use darkroom::{
     gallery::{Head, Sums},
     names::{JobId, ShardId},
     object_keys,
-    plan::PlanLock,
     report::{self, Tally},
     status::JobStatus,
 };
@@ -23,7 +22,7 @@ use runtime::{
 
 use crate::{
     changes::Changes,
-    close::catalog,
+    close::planned_with,
     deps::Deps,
     documents::{read_json, unreadable_state},
     error::ReportError,
@@ -175,11 +174,8 @@ async fn replace(
         return Ok(Disposition::Done);
     };
     let images = plan.images;
-    let lock: PlanLock = read_json(deps, &object_keys::plan_lock(job)).await?;
-    let deps = &Deps {
-        catalog: catalog(deps, job, &lock).await?,
-        ..deps.clone()
-    };
+    let (lock, deps) = planned_with(deps, job).await?;
+    let deps = &deps;
     let head = Head::of(&status, lock.custom_names.variables, &deps.catalog);
     let mut file = GalleryFile::in_memory(head);
     let Some(sums) = write_rows(deps, &status, &mut file).await? else {
@@ -207,11 +203,8 @@ async fn replace(
 /// Writes the page of a closed job again, with the thumbnails that were made since.
 async fn rewrite(deps: &Deps, status: &JobStatus) -> Result<(), ReportError> {
     let job = &status.job;
-    let lock: PlanLock = read_json(deps, &object_keys::plan_lock(job)).await?;
-    let deps = &Deps {
-        catalog: catalog(deps, job, &lock).await?,
-        ..deps.clone()
-    };
+    let (lock, deps) = planned_with(deps, job).await?;
+    let deps = &deps;
     let head = Head::of(status, lock.custom_names.variables, &deps.catalog);
     let mut file = GalleryFile::stored(deps, head);
     match write_rows(deps, status, &mut file).await? {

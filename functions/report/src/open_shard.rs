@@ -3,13 +3,12 @@
 use std::{collections::HashSet, io};
 
 use darkroom::{
-    chunks::Chunk,
     names::{JobId, RequestKey},
     object_keys,
     plan::PlanLine,
     report::ShardResults,
     requests,
-    state::{Collecting, Failed, Generating, Phase, Shard},
+    state::{Phase, Shard},
     status::DocumentVersion,
     thumbnails::Thumbnails,
 };
@@ -61,7 +60,7 @@ impl<'a> OpenShard<'a> {
             results.begin(shard, keys);
 
             // The requests that Gemini refused come first, as when they were written.
-            for chunk in shard.refused.iter().chain(chunks_of(&shard.phase)) {
+            for chunk in shard.refused.iter().chain(shard.phase.chunks()) {
                 read.push(
                     read_chunk(
                         deps,
@@ -150,24 +149,6 @@ impl<'a> OpenShard<'a> {
             vec![requests.version().clone(), plan.clone()],
             &damage,
         ))
-    }
-}
-
-/// Returns the chunks that a phase names. Those of an open shard are complete as far as they go.
-fn chunks_of(phase: &Phase) -> &[Chunk] {
-    match phase.before_held() {
-        Phase::Done { chunks, .. }
-        | Phase::Failed(Failed { chunks, .. })
-        | Phase::Collecting(Collecting { chunks, .. })
-        | Phase::Generating(Generating { chunks, .. }) => chunks,
-        Phase::Planned { .. }
-        | Phase::Uploading { .. }
-        | Phase::Creating { .. }
-        | Phase::Recovering(_)
-        | Phase::Submitted(_)
-        | Phase::Ready { .. }
-        | Phase::Held { .. }
-        | Phase::Cancelled => &[],
     }
 }
 

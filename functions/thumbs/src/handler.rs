@@ -1,11 +1,7 @@
 //! Handles one message of (thumbnails).
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use darkroom::{
-    chunks::Chunk,
-    messages::{JobMessage, ShardMessage},
-    state::{Failed, Phase},
-};
+use darkroom::messages::{JobMessage, ShardMessage};
 use jiff::{SignedDuration, Timestamp};
 use runtime::deliveries::{Disposition, Message, deliver};
 use tracing::{info, warn};
@@ -41,10 +37,11 @@ async fn process(
         return Ok(Disposition::Done);
     };
     // `report` sends another message when the shard has ended.
-    let Some(chunks) = chunks_of(&stored.shard.phase) else {
+    if !stored.shard.is_terminal() {
         warn!("ignored: the shard has not ended");
         return Ok(Disposition::Done);
-    };
+    }
+    let chunks = stored.shard.phase.chunks();
 
     let mut list = List::read(&deps.bucket, &job, shard).await?;
     if list.thumbnails.is_complete(chunks) {
@@ -68,24 +65,6 @@ async fn process(
             info!(made = list.thumbnails.made.len(), "to be continued");
             Ok(Disposition::Later(SignedDuration::ZERO))
         }
-    }
-}
-
-/// Returns the chunks of a shard that has ended.
-fn chunks_of(phase: &Phase) -> Option<&[Chunk]> {
-    match phase {
-        Phase::Done { chunks, .. } | Phase::Failed(Failed { chunks, .. }) => Some(chunks),
-        // A canceled shard has no image.
-        Phase::Cancelled => Some(&[]),
-        Phase::Planned { .. }
-        | Phase::Uploading { .. }
-        | Phase::Creating { .. }
-        | Phase::Recovering(_)
-        | Phase::Submitted(_)
-        | Phase::Ready { .. }
-        | Phase::Collecting(_)
-        | Phase::Generating(_)
-        | Phase::Held { .. } => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! `darkroom approve` and `darkroom cancel`: record the user's decision about a job where the host
 //! of its folder, or the functions of a deployment, find it.
 
-use std::{fs, io, path::Path};
+use std::path::Path;
 
 use anyhow::Context;
 use darkroom::{
@@ -15,6 +15,7 @@ use super::{ControlArgs, Exit, environment};
 use crate::{
     cloud::BUCKET,
     controls::{self, ControlAction},
+    listing::paths_in,
 };
 
 /// Runs `darkroom approve` or `darkroom cancel`.
@@ -111,17 +112,11 @@ fn find(out: &Path, prefix: &str) -> anyhow::Result<JobId> {
 /// Returns the names of the jobs in a folder that are not closed, sorted.
 fn open_jobs(out: &Path) -> anyhow::Result<Vec<String>> {
     let folder = out.join(BUCKET).join(object_keys::OPEN_JOBS);
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => {
-            return Err(error).with_context(|| format!("can't list {}", folder.display()));
-        }
-    };
-    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-    let mut jobs = names
-        .collect::<io::Result<Vec<String>>>()
-        .with_context(|| format!("can't list {}", folder.display()))?;
+    let paths = paths_in(&folder)?;
+    let names = paths.iter().filter_map(|path| path.file_name());
+    let mut jobs: Vec<String> = names
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
     jobs.sort();
     Ok(jobs)
 }

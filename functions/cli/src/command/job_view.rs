@@ -117,7 +117,7 @@ impl Decision {
     fn of(status: &JobStatus) -> Option<Self> {
         let is_proof = status.shards.iter().any(|shard| shard.proof);
         // While the proof is being made, its images can't be judged.
-        if is_proof && !proof_has_ended(status) {
+        if is_proof && !status.proof_has_ended() {
             return None;
         }
         let held = status.shards.iter().filter(|shard| is_held(shard));
@@ -129,13 +129,6 @@ impl Decision {
 /// Whether a shard waits for a user's decision, also if it would follow a proof that succeeds.
 fn is_held(shard: &ShardStatus) -> bool {
     shard.phase == ShardPhase::Held
-}
-
-fn proof_has_ended(status: &JobStatus) -> bool {
-    let mut proof = status.shards.iter().filter(|shard| shard.proof);
-    proof.all(|shard| {
-        shard.phase.is_terminal() && shard.next.is_none_or(|next| status.shard(next).is_some())
-    })
 }
 
 /// Returns what a job waits for, in a few words.

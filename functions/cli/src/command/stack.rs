@@ -167,7 +167,7 @@ impl Stack {
         }
     }
 
-    /// Reads a small object. Returns none if there is no such object.
+    /// Reads a small object. Returns `None` if it does not exist.
     pub(super) async fn read(&self, key: &str) -> anyhow::Result<Option<Object>> {
         match self {
             Self::Folder(folder) => folder.read(key).await,
@@ -175,7 +175,7 @@ impl Stack {
         }
     }
 
-    /// Reads a JSON document. Returns none if there is no such object.
+    /// Reads a JSON document. Returns `None` if it does not exist.
     pub(super) async fn document<T: DeserializeOwned>(
         &self,
         key: &str,
@@ -192,7 +192,7 @@ impl Stack {
         self.document(&object_keys::status(job)).await
     }
 
-    /// Returns an object's ETag. Returns none if there is no such object.
+    /// Returns an object's ETag. Returns `None` if it does not exist.
     pub(super) async fn etag(&self, key: &str) -> anyhow::Result<Option<String>> {
         match self {
             Self::Folder(folder) => folder.etag(key).await,
@@ -200,7 +200,7 @@ impl Stack {
         }
     }
 
-    /// Opens an object as a stream. Returns none if there is no such object.
+    /// Opens an object as a stream. Returns `None` if it does not exist.
     pub(super) async fn open_object(&self, key: &str) -> anyhow::Result<Option<Content>> {
         match self {
             Self::Folder(folder) => folder.open(key).await,

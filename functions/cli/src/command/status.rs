@@ -31,14 +31,13 @@ pub(super) fn status(args: &StatusArgs) -> anyhow::Result<Exit> {
 
 async fn show_jobs(stack: &Stack, as_json: bool) -> anyhow::Result<Exit> {
     let mut statuses = statuses(stack, &stack.jobs().await?).await?;
-    let mut views: Vec<JobView> = statuses.iter().map(JobView::new).collect();
+    statuses.sort_by_cached_key(|status| std::cmp::Reverse(JobView::new(status).began_at()));
     if as_json {
-        statuses.sort_by_key(|status| std::cmp::Reverse(JobView::new(status).began_at()));
         println!("{}", plain_json(&serde_json::to_string_pretty(&statuses)?));
         return Ok(Exit::Complete);
     }
 
-    views.sort_by_key(|view| std::cmp::Reverse(view.began_at()));
+    let views: Vec<JobView> = statuses.iter().map(JobView::new).collect();
     if views.is_empty() {
         println!("There are no jobs in {stack}.");
         return Ok(Exit::Complete);
@@ -116,12 +115,12 @@ pub(super) fn details(stack: &Stack, view: &JobView) -> Vec<String> {
     // What the user can do, as commands that can be copied.
     if let Some(decision) = &view.decision {
         if decision.is_proof {
-            let images = object_keys::document(&view.job, "images/");
+            let images = object_keys::images_folder(&view.job);
             lines.push(row("proof", &stack.address_of(&images)));
         }
         lines.extend(decision_commands(stack, view, decision.images));
     }
-    let page = object_keys::document(&view.job, "index.html");
+    let page = object_keys::gallery(&view.job);
     lines.push(row("page", &stack.address_of(&page)));
     lines
 }

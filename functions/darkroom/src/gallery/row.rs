@@ -7,6 +7,7 @@ use super::Head;
 use crate::{
     lane::Lane,
     names::ObjectUri,
+    object_keys,
     plan::PlanLine,
     results::{ResultLine, Status, StoredImage, image::Provenance},
     thumbnails::Thumbnails,
@@ -139,7 +140,7 @@ impl<'a> Row<'a> {
             width: stored.map(|image| image.width),
             height: stored.map(|image| image.height),
             bytes: stored.map(|image| image.bytes),
-            thumbnail: image.and_then(|path| thumbnail(path, thumbnails)),
+            thumbnail: image.and_then(|path| thumbnail(head, path, thumbnails)),
             lane: result.lane.unwrap_or(plan.lane),
             attempts: result.attempts,
             cost: result.cost_usd.map(crate::money::Usd::micros),
@@ -187,10 +188,11 @@ impl<'a> Row<'a> {
 }
 
 /// Returns the path of the thumbnail of the image at `path`, relative to the page, if it exists.
-fn thumbnail(path: &str, thumbnails: &Thumbnails) -> Option<String> {
+fn thumbnail(head: &Head, path: &str, thumbnails: &Thumbnails) -> Option<String> {
     let below = path.strip_prefix("images/")?;
-    let is_made = thumbnails.made.contains_key(below);
-    is_made.then(|| format!("thumbs/{below}.jpg"))
+    thumbnails.made.get(below)?;
+    let key = object_keys::thumbnail(&head.job, below);
+    Some(key.strip_prefix(&head.folder)?.to_owned())
 }
 
 /// The value of one position.

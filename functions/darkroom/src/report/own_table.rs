@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     Finished,
-    table::{BYTE_ORDER_MARK, dollars, word},
+    table::{BYTE_ORDER_MARK, dollars, free_name, word, write_cells},
 };
 use crate::{
     csv_injection::escape_formulas, image_url::ImageBaseUrl, names::JobId, object_keys,
@@ -63,13 +63,7 @@ impl OwnTable {
     pub fn header<S: AsRef<str>>(&self, names: &[S]) -> io::Result<Vec<u8>> {
         let folded = |name: &S| name.as_ref().trim().to_lowercase();
         let mut taken: HashSet<String> = names.iter().map(folded).collect();
-        let results = COLUMNS.map(|column| {
-            let mut name = column.to_owned();
-            while !taken.insert(name.clone()) {
-                name.insert_str(0, PREFIX);
-            }
-            name
-        });
+        let results = COLUMNS.map(|column| free_name(column, PREFIX, &mut taken));
         let mut header = BYTE_ORDER_MARK.as_bytes().to_vec();
         self.write(&mut header, names, &results)?;
         Ok(header)
@@ -139,19 +133,6 @@ fn reason(reason: &Reason) -> String {
         "" => reason.code.clone(),
         message => format!("{}: {message}", reason.code),
     }
-}
-
-/// Writes one row of CSV, with its line break.
-pub(super) fn write_cells<'a>(
-    to: impl Write,
-    cells: impl Iterator<Item = &'a str>,
-) -> io::Result<()> {
-    let mut writer = csv::Writer::from_writer(to);
-    for cell in cells {
-        writer.write_field(cell)?;
-    }
-    writer.write_record(None::<&[u8]>)?;
-    writer.flush()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@
 
 use std::{borrow::Cow, collections::HashMap, io};
 
-use super::own_table::write_cells;
+use super::table::write_cells;
 use crate::manifest::{cell, fold};
 
 /// The longest alt text, in characters.

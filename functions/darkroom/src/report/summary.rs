@@ -254,7 +254,7 @@ impl Links {
             results: object_keys::document(job, "results.jsonl"),
             table: object_keys::document(job, "results.csv"),
             retry: object_keys::document(job, "retry.jsonl"),
-            images: object_keys::document(job, "images/"),
+            images: object_keys::images_folder(job),
             gallery: object_keys::gallery(job),
             summary: object_keys::summary_text(job),
             own_table: None,

@@ -1,7 +1,6 @@
 //! `results.csv`: the result lines as a table for spreadsheets.
 
 use std::{
-    borrow::Cow,
     collections::HashSet,
     io::{self, Write},
 };
@@ -40,14 +39,11 @@ pub(super) fn write_header(mut to: impl Write, variables: &[String]) -> io::Resu
     to.write_all(BYTE_ORDER_MARK.as_bytes())?;
     // Databases ignore the case of column names.
     let mut taken: HashSet<String> = COLUMNS.map(str::to_owned).into();
-    let columns = variables.iter().map(|variable| {
-        let mut name = variable.clone();
-        while !taken.insert(name.to_lowercase()) {
-            name.insert_str(0, PREFIX);
-        }
-        name.into()
-    });
-    write(to, COLUMNS.map(Cow::Borrowed).into_iter().chain(columns))
+    let variables = variables
+        .iter()
+        .map(|variable| free_name(variable, PREFIX, &mut taken));
+    let columns = COLUMNS.map(str::to_owned).into_iter().chain(variables);
+    write_cells(to, columns.map(|name| escape_formulas(&name).into_owned()))
 }
 
 /// Writes the row of one image. Cells that a spreadsheet could take for a formula are escaped.
@@ -79,14 +75,8 @@ pub(super) fn write_row(
     let values = variables
         .iter()
         .map(|name| line.vars.get(name).map(String::as_str).unwrap_or_default());
-    write(
-        to,
-        cells
-            .iter()
-            .map(String::as_str)
-            .chain(values)
-            .map(Cow::Borrowed),
-    )
+    let cells = cells.iter().map(String::as_str).chain(values);
+    write_cells(to, cells.map(escape_formulas))
 }
 
 /// Returns the word that represents a value in JSON, or an empty text for `null`.
@@ -100,10 +90,24 @@ pub(super) fn dollars(cost: Usd) -> String {
     cost.dollars().round_dp(6).normalize().to_string()
 }
 
-fn write<'a>(to: impl Write, cells: impl Iterator<Item = Cow<'a, str>>) -> io::Result<()> {
+/// Returns the name of a column, with as many prefixes as it needs to differ from the names that are
+/// `taken`, which are in lower case. The name is then taken too.
+pub(super) fn free_name(name: &str, prefix: &str, taken: &mut HashSet<String>) -> String {
+    let mut name = name.to_owned();
+    while !taken.insert(name.to_lowercase()) {
+        name.insert_str(0, prefix);
+    }
+    name
+}
+
+/// Writes one row of CSV, with its line break.
+pub(super) fn write_cells<S: AsRef<str>>(
+    to: impl Write,
+    cells: impl Iterator<Item = S>,
+) -> io::Result<()> {
     let mut writer = csv::Writer::from_writer(to);
     for cell in cells {
-        writer.write_field(escape_formulas(&cell).as_bytes())?;
+        writer.write_field(cell.as_ref())?;
     }
     writer.write_record(None::<&[u8]>)?;
     writer.flush()

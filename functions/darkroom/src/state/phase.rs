@@ -412,6 +412,24 @@ impl Phase {
         }
     }
 
+    /// Returns the chunks of its result lines. Those of an open shard are complete as far as they go.
+    pub fn chunks(&self) -> &[Chunk] {
+        match self.before_held() {
+            Self::Done { chunks, .. }
+            | Self::Failed(Failed { chunks, .. })
+            | Self::Collecting(Collecting { chunks, .. })
+            | Self::Generating(Generating { chunks, .. }) => chunks,
+            Self::Planned { .. }
+            | Self::Uploading { .. }
+            | Self::Creating { .. }
+            | Self::Recovering(_)
+            | Self::Submitted(_)
+            | Self::Ready { .. }
+            | Self::Held { .. }
+            | Self::Cancelled => &[],
+        }
+    }
+
     /// Returns how its batch ended, while its output is not yet read to the end.
     pub fn ended(&self) -> Option<&EndedBatch> {
         match self.before_held() {

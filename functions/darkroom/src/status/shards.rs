@@ -195,14 +195,19 @@ fn note(phase: &Phase) -> Option<String> {
 }
 
 impl JobStatus {
-    /// Whether the proof has ended, and shards wait for its success. A round that an entry names has
-    /// not begun yet if it has no entry.
+    /// Whether all shards of the proof have ended. A round that an entry names has not begun yet if
+    /// it has no entry.
+    pub fn proof_has_ended(&self) -> bool {
+        let mut proof = self.shards.iter().filter(|entry| entry.proof);
+        proof.all(|entry| {
+            entry.phase.is_terminal() && entry.next.is_none_or(|next| self.shard(next).is_some())
+        })
+    }
+
+    /// Whether the proof has ended, and shards wait for its success.
     pub fn may_follow_proof(&self) -> bool {
         let held = |entry: &ShardStatus| entry.phase == ShardPhase::Held && entry.follows_proof;
-        let is_over = |entry: &ShardStatus| {
-            entry.phase.is_terminal() && entry.next.is_none_or(|next| self.shard(next).is_some())
-        };
-        self.shards.iter().any(held) && self.shards.iter().filter(|entry| entry.proof).all(is_over)
+        self.shards.iter().any(held) && self.proof_has_ended()
     }
 
     /// Returns the entry of a shard, if there is one.

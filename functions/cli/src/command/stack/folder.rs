@@ -23,6 +23,7 @@ use crate::{
     cloud::{self, BUCKET, INTERNAL},
     command::environment,
     controls,
+    listing::paths_in,
     time::Time,
 };
 
@@ -77,16 +78,9 @@ impl Folder {
 
     /// Lists the names of the folders of jobs.
     pub(super) fn jobs(&self) -> anyhow::Result<Vec<String>> {
-        let folder = self.path_of("jobs");
-        let list = || format!("can't list {}", folder.display());
-        let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error).with_context(list),
-        };
-        let names = entries.map(|entry| Ok(entry?.file_name().into_string().ok()));
-        let names: io::Result<Vec<Option<String>>> = names.collect();
-        Ok(names.with_context(list)?.into_iter().flatten().collect())
+        let paths = paths_in(&self.path_of("jobs"))?;
+        let names = paths.iter().filter_map(|path| path.file_name()?.to_str());
+        Ok(names.map(str::to_owned).collect())
     }
 
     /// Lists the keys of the files below a folder.
