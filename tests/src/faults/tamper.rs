@@ -159,8 +159,10 @@ fn without_claims(mut state: Value) -> Option<Value> {
     Some(state)
 }
 
-/// Removes the digest of the frozen request file from a shard.
+/// Removes the digest of the frozen request file from a shard that has been released. While it is
+/// held, the digest also shows that it waits for the proof.
 fn unfrozen(mut state: Value) -> Option<Value> {
+    (state["phase"]["name"] != "held").then_some(())?;
     state.as_object_mut()?.remove("frozen")?;
     Some(state)
 }
