@@ -5,6 +5,7 @@
 //! line.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -12,11 +13,15 @@ use std::{
 };
 
 use anyhow::Context;
+use aws_sim::credentials::Credentials;
 use cli::{
     cloud::{BUCKET, Cloud, CloudConfig},
     time::Time,
 };
-use darkroom::names::JobId;
+use darkroom::{
+    chain::{CHAIN, url_variable},
+    names::JobId,
+};
 use gemini::{
     self, Gemini,
     key::{ApiKey, KeySource},
@@ -85,9 +90,23 @@ impl Services {
         let downloads = Arc::new(Downloads {
             folder: folder.to_owned(),
         });
+        let aws = format!(
+            "https://{HOST}:{}",
+            listen(Some(tls.clone()), Arc::clone(&sink) as _).await?
+        );
+        let mut environment: BTreeMap<String, String> = CHAIN
+            .iter()
+            .map(|source| {
+                let url = format!("{aws}/000000000000/{}", source.queue);
+                (url_variable(source.queue), url)
+            })
+            .collect();
+        environment.insert("AWS_ACCESS_KEY_ID".to_owned(), ACCESS_KEY.to_owned());
+        environment.insert("AWS_SECRET_ACCESS_KEY".to_owned(), SECRET_KEY.to_owned());
         let addresses = json!({
-            "gemini": format!("https://{HOST}:{}", listen(Some(tls.clone()), downloads).await?),
-            "aws": format!("https://{HOST}:{}", listen(Some(tls), Arc::clone(&sink) as _).await?),
+            "gemini": format!("https://{HOST}:{}", listen(Some(tls), downloads).await?),
+            "aws": aws,
+            "environment": environment,
             "runtime_api": format!("{HOST}:{}", listen(None, Arc::clone(&runtime_api) as _).await?),
             "authority": authority,
             "bucket": BUCKET,
@@ -121,6 +140,10 @@ impl Services {
     }
 }
 
+/// The credentials with which `collect` signs its requests.
+const ACCESS_KEY: &str = "bench";
+const SECRET_KEY: &str = "bench-secret";
+
 /// Opens the stand-ins for S3 and SQS, for everything except images, behind the sink for images.
 fn cloud(root: &Path) -> anyhow::Result<(Cloud, Arc<Sink>)> {
     // This process sends no request to Gemini. `collect` does so with its own client.
@@ -131,7 +154,10 @@ fn cloud(root: &Path) -> anyhow::Result<(Cloud, Arc<Sink>)> {
         root,
         Time::system(),
         gemini,
-        CloudConfig::default(),
+        CloudConfig {
+            credentials: Some(Credentials::new(ACCESS_KEY, SECRET_KEY)?),
+            ..CloudConfig::default()
+        },
         |services| {
             stand_ins = Some(Arc::clone(&services));
             services
