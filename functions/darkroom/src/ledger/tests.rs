@@ -1,3 +1,5 @@
+//! The limits of the ledger, its order of admission, and what it reserves, settles and releases.
+
 mod budget;
 mod fairness;
 mod synchronous;

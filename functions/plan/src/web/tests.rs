@@ -1,3 +1,5 @@
+//! Pictures from the web: which addresses are connected to, and which transfers are refused.
+
 use std::{
     collections::VecDeque,
     io,

@@ -1,3 +1,5 @@
+//! Signatures of the real SDK are accepted, and any change to a signed request is refused.
+
 use std::sync::{Arc, Mutex};
 
 use http::{Request, Response};

@@ -1,3 +1,5 @@
+//! What each form of a result line becomes: an image, a reason, or a warning next to an image.
+
 use super::super::{
     BadLineReason, Limits, Outcome, Pool, Reason, Status,
     image::MediaType,

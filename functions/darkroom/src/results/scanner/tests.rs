@@ -1,3 +1,5 @@
+//! How a responses file is divided into lines, wherever its bytes are cut.
+
 use std::sync::Arc;
 
 use super::super::{

@@ -1,3 +1,5 @@
+//! What the entries of shards say about a job: its phase, its progress, and whether it has ended.
+
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::json;
