@@ -10,6 +10,7 @@ mod rerun;
 mod review;
 mod serve;
 mod try_image;
+mod upgrade;
 mod watching;
 
 use std::{
