@@ -110,7 +110,6 @@ locals {
         "jobs/*/rows.jsonl",
         "jobs/*/job.json",
         "jobs/*/index.html",
-        "jobs/*/cancel.json",
         "jobs/*/_SUCCESS",
         "jobs/*/_PARTIAL",
         "jobs/*/_FAILED",
@@ -167,7 +166,6 @@ locals {
         "inbox/*",
         "jobs/*/plan.lock",
         "jobs/*/job.json",
-        "jobs/*/cancel.json",
         "jobs/*/shards/*/state.json",
         "stack/*",
       ]
