@@ -52,6 +52,8 @@ class Account:
     # The environment in which an AWS client (boto3, `aws`, `sam`) uses the account as root.
     environment: dict[str, str]
     log: Path
+    # The calls that the policies of roles have decided (recorder.py).
+    calls: Path
     _clients: contextlib.ExitStack
 
     def client(self, service):
@@ -138,11 +140,13 @@ def account():
             "SSL_CERT_FILE": str(work / "ca.pem"),
         }
         log = started.enter_context((work / "ministack.log").open("w"))
-        command = [Path(sys.executable).parent / "ministack"]
+        calls = work / "calls.jsonl"
+        calls.touch()
+        command = [sys.executable, Path(__file__).with_name("recorder.py"), calls]
         # A separate session, so that MiniStack and the functions that it starts are stopped together.
         ministack = subprocess.Popen(command, env=server, stdout=log, stderr=log, start_new_session=True)
         started.callback(end, ministack)
-        here = Account(endpoint, client, work / "ministack.log", started.enter_context(contextlib.ExitStack()))
+        here = Account(endpoint, client, work / "ministack.log", calls, started.enter_context(contextlib.ExitStack()))
         wait_until_it_answers(here, ministack)
         yield here
 
