@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from stack import ROOT, expect
 
 LIST = ROOT / "infra/permissions.csv"
-# What `shown by` says of a permission without which the checks of the deployed stack fail.
+# The value of `shown by` for a permission without which a call in tests/deployed is denied.
 DEPLOYED = "tests/deployed"
 
 
