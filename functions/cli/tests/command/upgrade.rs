@@ -1,9 +1,14 @@
 //! Jobs that an earlier version has left behind are finished by this one. `../upgrade` has their
 //! folders, which `../upgrade/record` made.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use jiff::Timestamp;
+use seam::clock::Clock;
 
 use super::{Workspace, files, keys};
 
@@ -12,7 +17,7 @@ const VERSIONS: [&str; 1] = ["389e1dc"];
 
 /// Copies a recorded job into a workspace, whose simulated time continues where the job stopped.
 /// Returns the path of its manifest.
-fn restore(recorded: &Path, workspace: &Workspace) -> std::path::PathBuf {
+fn restore(recorded: &Path, workspace: &Workspace) -> PathBuf {
     for (from, to) in [("bucket", "darkroom"), ("internal", ".darkroom")] {
         let folder = recorded.join(from);
         for file in files(&folder) {
@@ -29,7 +34,7 @@ fn restore(recorded: &Path, workspace: &Workspace) -> std::path::PathBuf {
         .trim()
         .parse()
         .unwrap();
-    let ahead = stopped.duration_since(Timestamp::now()).as_millis();
+    let ahead = stopped.duration_since(Clock::system().now()).as_millis();
     fs::write(
         workspace.out().join(".darkroom/jumped-ms"),
         ahead.to_string(),
