@@ -163,7 +163,7 @@ def end(process):
 
 def wait_until_it_answers(here, ministack):
     trusted = ssl.create_default_context(cafile=here.environment["AWS_CA_BUNDLE"])
-    for _ in range(120):
+    for _ in range(600):
         if ministack.poll() is not None:
             raise RuntimeError(f"MiniStack has ended:\n{here.log.read_text()[-4000:]}")
         with contextlib.suppress(OSError):
