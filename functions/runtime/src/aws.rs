@@ -14,6 +14,39 @@ use aws_smithy_http_client::{
 use aws_smithy_runtime_api::client::http::{HttpClient, SharedHttpClient, http_client_fn};
 use aws_types::service_config::ServiceConfigKey;
 
+/// A service of AWS that is called without an SDK crate: see [`crate::aws_call`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AwsService {
+    /// Its name in SDKs, which `AWS_ENDPOINT_URL_<NAME>` contains in capitals.
+    pub id: &'static str,
+    /// The first part of its host names.
+    pub host: &'static str,
+    /// Its name in signatures.
+    pub signing_name: &'static str,
+}
+
+impl AwsService {
+    /// Systems Manager, with the Parameter Store.
+    pub const SSM: Self = Self::named("ssm");
+    /// The Simple Notification Service.
+    pub const SNS: Self = Self::named("sns");
+    /// EventBridge.
+    pub const EVENT_BRIDGE: Self = Self {
+        id: "eventbridge",
+        host: "events",
+        signing_name: "events",
+    };
+
+    /// A service that has the same name everywhere.
+    const fn named(name: &'static str) -> Self {
+        Self {
+            id: name,
+            host: name,
+            signing_name: name,
+        }
+    }
+}
+
 /// Clients for S3 and SQS with the function's role, region and, where one is set, endpoint.
 #[derive(Clone, Debug)]
 pub struct Aws {
@@ -63,9 +96,9 @@ fn https() -> SharedHttpClient {
 
 /// The scheme and host of a service that is called without an SDK crate: the endpoint in the
 /// environment (`AWS_ENDPOINT_URL_SSM`, `AWS_ENDPOINT_URL`), or that of the region.
-pub(crate) fn endpoint(config: &SdkConfig, service: &'static str) -> String {
+pub(crate) fn endpoint(config: &SdkConfig, service: AwsService) -> String {
     let key = ServiceConfigKey::builder()
-        .service_id(service)
+        .service_id(service.id)
         .env("AWS_ENDPOINT_URL")
         .profile("endpoint_url")
         .build();
@@ -86,7 +119,7 @@ pub(crate) fn endpoint(config: &SdkConfig, service: &'static str) -> String {
     } else {
         "amazonaws.com"
     };
-    format!("https://{service}{fips}.{region}.{domain}")
+    format!("https://{}{fips}.{region}.{domain}", service.host)
 }
 
 /// Describes an error in a few words: AWS's code and message, or what happened to the connection.

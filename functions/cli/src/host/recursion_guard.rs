@@ -116,6 +116,7 @@ fn name(function: Function) -> &'static str {
         Function::Report => "report",
         Function::Thumbs => "thumbs",
         Function::Control => "control",
+        Function::Notify => "notify",
     }
 }
 
