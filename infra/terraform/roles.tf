@@ -29,6 +29,7 @@ locals {
         "jobs/*/shards/*/state.json",
         "stack/contents/*.json",
         "stack/open/*",
+        "stack/events/*",
       ]
       delete = ["jobs/*/_REJECTED", "stack/open/*"]
     }
@@ -121,6 +122,7 @@ locals {
         "jobs/*/shards/*/results/*.jsonl",
         "jobs/*/shards/*/state.json",
         "jobs/*/shards/*/thumbs.json",
+        "stack/open/*",
       ]
       write = [
         "jobs/*/job.json",
@@ -136,6 +138,7 @@ locals {
         "jobs/*/_PARTIAL",
         "jobs/*/_FAILED",
         "jobs/*/_CANCELLED",
+        "stack/events/*",
       ]
       delete = ["stack/open/*"]
     }
@@ -162,18 +165,36 @@ locals {
       delete = []
     }
 
+    notify = {
+      read = [
+        "jobs/*/job.json",
+        "jobs/*/summary.json",
+        "jobs/*/events.json",
+        "jobs/*/_SUCCESS",
+        "jobs/*/_PARTIAL",
+        "jobs/*/_FAILED",
+        "jobs/*/_CANCELLED",
+        "jobs/*/_REJECTED",
+        "jobs/*/_DRY_RUN",
+      ]
+      write  = ["jobs/*/events.json"]
+      delete = ["stack/events/*"]
+    }
+
     sweep = {
       read = [
         "inbox/*",
         "jobs/*/plan.lock",
         "jobs/*/job.json",
         "jobs/*/cancel.json",
+        "jobs/*/events.json",
         "jobs/*/shards/*/state.json",
         "stack/*",
       ]
       write = [
         "stack/ledger.json",
         "stack/open/*",
+        "stack/events/*",
         "jobs/*/job.json",
         "jobs/*/validation.csv",
         "jobs/*/_REJECTED",
@@ -227,9 +248,13 @@ data "aws_iam_policy_document" "function" {
     }
   }
 
-  statement {
-    actions   = ["sqs:SendMessage"]
-    resources = [for queue in each.value.sends_to : aws_sqs_queue.this[queue].arn]
+  dynamic "statement" {
+    for_each = length(each.value.sends_to) > 0 ? ["send"] : []
+
+    content {
+      actions   = ["sqs:SendMessage"]
+      resources = [for queue in each.value.sends_to : aws_sqs_queue.this[queue].arn]
+    }
   }
 
   statement {
@@ -301,6 +326,34 @@ data "aws_iam_policy_document" "function" {
         variable = "kms:EncryptionContext:PARAMETER_ARN"
         values   = [local.gemini_key_arn]
       }
+    }
+  }
+
+  # The targets of events.
+  dynamic "statement" {
+    for_each = each.key == "notify" && var.event_bus_name != "" ? ["bus"] : []
+
+    content {
+      actions   = ["events:PutEvents"]
+      resources = ["arn:${local.partition}:events:${local.region}:${local.account_id}:event-bus/${var.event_bus_name}"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = each.key == "notify" && var.event_topic_arn != "" ? ["topic"] : []
+
+    content {
+      actions   = ["sns:Publish"]
+      resources = [var.event_topic_arn]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = each.key == "notify" && var.webhook_url != "" ? ["secret"] : []
+
+    content {
+      actions   = ["ssm:GetParameter"]
+      resources = ["arn:${local.partition}:ssm:${local.region}:${local.account_id}:parameter${var.webhook_secret_name}"]
     }
   }
 }

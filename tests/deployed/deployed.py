@@ -17,6 +17,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import events
 import lanes
 from stack import ROOT, Failed, account, end, expect
 
@@ -25,7 +26,7 @@ CANARY = "canary-5up3r-53cr37-4p1-k3y"
 KEY_NAME = "/darkroom/gemini-api-key"
 STACK = "darkroom"
 FUNCTIONS = ["plan", "submit", "poll", "collect", "generate", "report", "thumbs", "control",
-             "sweep"]
+             "notify", "sweep"]
 SAMPLES = ROOT / "events/manifests"
 
 
@@ -277,6 +278,7 @@ CHECKS = [
     a_missing_document_blocks_a_job_until_it_is_back,
     a_job_of_2000_items,
     *lanes.CHECKS,
+    *events.CHECKS,
     no_function_was_denied_access,
     the_key_is_nowhere,
 ]
@@ -329,15 +331,17 @@ def main():
     parser.add_argument("darkroom", type=Path)
     parser.add_argument("--without", metavar="FUNCTION:ACTION", help="such as collect:s3:PutObject")
     chosen = parser.parse_args()
-    with account() as here, simulated_gemini(chosen.darkroom, here.log.parent) as gemini:
+    with (account() as here, simulated_gemini(chosen.darkroom, here.log.parent) as gemini,
+          events.subscribers(here) as subscribers):
         print("-- deploy", flush=True)
         here.deploy(chosen.template, STACK, GeminiBaseUrl=gemini, PollShortestSeconds=10, PollLongestSeconds=180,
-                    **lanes.PARAMETERS)
+                    **lanes.PARAMETERS, **subscribers.parameters)
         if chosen.without:
             function, action = chosen.without.split(":", 1)
             take_away(here, function, action)
         at = Deployment(here, gemini, here.outputs(STACK))
         at.store_key()
+        at.subscribers = subscribers
         try:
             for check in CHECKS:
                 print(f"-- {check.__name__.replace('_', ' ')}", flush=True)
