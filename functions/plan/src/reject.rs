@@ -1,6 +1,7 @@
 //! Rejects a manifest: its author gets the complete list of errors, and nothing is bought.
 
 use darkroom::{
+    folders::Folder,
     manifest::{Diagnostic, Reading, Severity},
     object_keys,
     plan::ContentClaim,
@@ -61,10 +62,12 @@ async fn write(
     is_locked: bool,
 ) -> Result<Disposition, PlanError> {
     let (job, manifest) = (&dropped.job, &dropped.version.uri);
+    let folder = dropped.folder.as_ref().map(Folder::of_job);
     if !rejection::reject(
         &deps.bucket,
         job,
         manifest,
+        folder.as_ref(),
         problems,
         errors,
         deps.clock.now(),
@@ -86,12 +89,20 @@ async fn write(
 /// no documents and needs no rejection.
 pub(crate) async fn overwritten(deps: &Deps, dropped: &Dropped) -> Result<(), PlanError> {
     let (job, manifest) = (&dropped.job, &dropped.version.uri);
+    let folder = dropped.folder.as_ref().map(Folder::of_job);
     if deps
         .bucket
         .head(&object_keys::plan_lock(job))
         .await?
         .is_some()
-        && rejection::reject_overwritten(&deps.bucket, job, manifest, deps.clock.now()).await?
+        && rejection::reject_overwritten(
+            &deps.bucket,
+            job,
+            manifest,
+            folder.as_ref(),
+            deps.clock.now(),
+        )
+        .await?
     {
         warn!(correlation_id = %job, "rejected: its manifest was overwritten before the plan was written");
     }

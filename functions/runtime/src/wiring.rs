@@ -16,9 +16,9 @@ use seam::{
 };
 
 use crate::{
-    aws::Aws, bucket::Bucket, catalog_store::CatalogStore, ledger_store::LedgerStore,
-    metrics::Metrics, parameter, queue::Queue, settings::StackSettings, shard_queues::ShardQueues,
-    shard_store::ShardStore, upload_store::UploadStore,
+    aws::Aws, bucket::Bucket, catalog_store::CatalogStore, folder_store::FolderStore,
+    ledger_store::LedgerStore, metrics::Metrics, parameter, queue::Queue, settings::StackSettings,
+    shard_queues::ShardQueues, shard_store::ShardStore, upload_store::UploadStore,
 };
 
 /// The parts that functions share.
@@ -37,6 +37,7 @@ pub struct Wiring {
     /// The settings of the deployment.
     pub settings: StackSettings,
     catalogs: CatalogStore,
+    folders: FolderStore,
     sqs: aws_sdk_sqs::Client,
     services: Services,
 }
@@ -109,6 +110,7 @@ impl Wiring {
             rng: Rng::system(),
             clock,
             catalogs: CatalogStore::new(bucket.clone(), Arc::clone(&catalog)),
+            folders: FolderStore::new(bucket.clone()),
             catalog,
             bucket,
             sqs: aws.sqs,
@@ -120,6 +122,7 @@ impl Wiring {
     pub fn on_host(parts: HostParts) -> Self {
         Self {
             catalogs: CatalogStore::new(parts.bucket.clone(), Arc::clone(&parts.catalog)),
+            folders: FolderStore::new(parts.bucket.clone()),
             bucket: parts.bucket,
             clock: parts.clock,
             rng: parts.rng,
@@ -212,6 +215,11 @@ impl Wiring {
     /// The records of uploaded reference pictures.
     pub fn upload_store(&self) -> UploadStore {
         UploadStore::new(self.bucket.clone(), self.rng.clone())
+    }
+
+    /// The folders of tenants.
+    pub fn folder_store(&self) -> FolderStore {
+        self.folders.clone()
     }
 
     /// The catalogs of the deployment and of its jobs.

@@ -31,12 +31,12 @@ pub(crate) async fn reject_if_overwritten(deps: &Deps, job: &JobId) -> Result<()
         return Ok(());
     }
 
-    let manifest = &lock.manifest;
+    let (manifest, folder) = (&lock.manifest, lock.folder.as_ref());
     let stored = deps.bucket.head(&manifest.uri.key).await?;
     if stored.is_some_and(|stored| stored.etag == manifest.etag) {
         return Ok(());
     }
-    if rejection::reject_overwritten(&deps.bucket, job, &manifest.uri, now).await? {
+    if rejection::reject_overwritten(&deps.bucket, job, &manifest.uri, folder, now).await? {
         warn!(correlation_id = %job, "job rejected: its manifest was overwritten before the plan was written");
     }
     Ok(())

@@ -1,5 +1,6 @@
 mod budget;
 mod fairness;
+mod folders;
 mod synchronous;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +53,7 @@ fn limits(live_batches: u32, tokens: u64, daily_cents: Option<i64>) -> ProjectLi
         live_batches: MaxLiveBatches::new(live_batches).unwrap(),
         enqueued_tokens,
         daily_usd: daily_cents.map(cents),
+        folders: FolderCaps::default(),
     }
 }
 
