@@ -145,6 +145,12 @@ fn a_thumbnail_that_is_listed_before_it_is_stored_is_detected() {
 }
 
 #[test]
+fn money_of_a_folder_that_is_not_counted_is_detected() {
+    let violations = violations(Break::Uncounted, CREATE);
+    assert!(has(&violations, "unsettled: "), "{violations:?}");
+}
+
+#[test]
 fn faults_at_a_call_of_a_rescue_or_a_proof_have_no_violation() {
     for world in [World::Rescue, World::Proof] {
         let singles = singles_without_violation(world, CALL);

@@ -1,6 +1,7 @@
 //! The oracle judges the result of a simulation by the records of the simulated Gemini and the
 //! contents of the bucket.
 
+mod folders;
 mod thumbnails;
 
 use std::{
@@ -53,6 +54,9 @@ pub enum Wrong {
     Unapproved,
     /// An image of a complete job has no thumbnail.
     NoThumbnail,
+    /// The ledger counts another amount for a folder than its shards have cost, or money of it stays
+    /// reserved.
+    Unsettled,
 }
 
 /// What the oracle knows in addition to Gemini's records and the bucket.
@@ -91,6 +95,7 @@ impl fmt::Display for Violation {
             Wrong::Stranger => "stranger",
             Wrong::Unapproved => "unapproved",
             Wrong::NoThumbnail => "no thumbnail",
+            Wrong::Unsettled => "unsettled",
         };
         write!(f, "{wrong}: {}", self.words)
     }
@@ -206,6 +211,7 @@ pub(crate) async fn judge(
             ),
         }
     }
+    folders::check(cloud, &jobs, &mut report)?;
     let states = states(cloud, &jobs)?;
     orphans(&states, &made, &mut report);
     strangers(cloud, &states, cancelled, &mut report)?;
