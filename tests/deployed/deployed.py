@@ -17,6 +17,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import doctor
 import lanes
 from stack import ROOT, Failed, account, end, expect
 
@@ -274,6 +275,7 @@ CHECKS = [
     images_appear,
     a_second_drop_buys_nothing,
     a_dry_run_ends_with_its_estimate,
+    *doctor.CHECKS,
     a_missing_document_blocks_a_job_until_it_is_back,
     a_job_of_2000_items,
     *lanes.CHECKS,
@@ -332,11 +334,12 @@ def main():
     with account() as here, simulated_gemini(chosen.darkroom, here.log.parent) as gemini:
         print("-- deploy", flush=True)
         here.deploy(chosen.template, STACK, GeminiBaseUrl=gemini, PollShortestSeconds=10, PollLongestSeconds=180,
-                    **lanes.PARAMETERS)
+                    **lanes.PARAMETERS, **doctor.alarm_topic(here))
         if chosen.without:
             function, action = chosen.without.split(":", 1)
             take_away(here, function, action)
         at = Deployment(here, gemini, here.outputs(STACK))
+        at.stack, at.darkroom = STACK, chosen.darkroom
         at.store_key()
         try:
             for check in CHECKS:
