@@ -197,8 +197,9 @@ async fn run_host(
         }
         // In simulated time, the seven days that a user has for the approval would pass at once. The
         // user decides by `job.json` and the page, so `report` must have updated both.
-        if wait_mode == WaitMode::Jump && local.waits_for_approval(cloud).await? {
-            return Ok(cloud.queues.next_due(REPORTS)?.is_none());
+        let is_reported = || anyhow::Ok(cloud.queues.next_due(REPORTS)?.is_none());
+        if wait_mode == WaitMode::Jump && is_reported()? && local.waits_for_approval(cloud).await? {
+            return Ok(true);
         }
         local.is_blocked(cloud).await
     })
