@@ -7,7 +7,7 @@ import csv
 import unittest
 from pathlib import Path
 
-from template import FUNCTIONS, TEMPLATE
+from template import FUNCTIONS, TEMPLATE, statements
 
 LIST = Path(__file__).resolve().parent.parent / "infra/permissions.csv"
 # Resources that parameters name.
@@ -49,9 +49,7 @@ def in_template(template):
     """Yields each permission of each function's role: function, action and resource."""
     for function in FUNCTIONS:
         for policy in template["Resources"][f"{function}Role"]["Properties"]["Policies"]:
-            for statement in policy["PolicyDocument"]["Statement"]:
-                # A statement that depends on a condition is listed as if it were there.
-                statement = statement["If"][1] if "If" in statement else statement
+            for statement in statements(policy["PolicyDocument"]):
                 for action in many(statement["Action"]):
                     for resource in many(statement["Resource"]):
                         yield function.lower(), action, named(resource)
@@ -79,8 +77,8 @@ class Permissions(unittest.TestCase):
         for index in range(len(rows)):
             self.assertNotEqual(differences(rows[:index] + rows[index + 1:], TEMPLATE), [], rows[index])
         for function in FUNCTIONS:
-            statements = TEMPLATE["Resources"][f"{function}Role"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
-            for index in range(len(statements)):
+            [policy] = TEMPLATE["Resources"][f"{function}Role"]["Properties"]["Policies"]
+            for index in range(len(policy["PolicyDocument"]["Statement"])):
                 template = copy.deepcopy(TEMPLATE)
                 [policy] = template["Resources"][f"{function}Role"]["Properties"]["Policies"]
                 del policy["PolicyDocument"]["Statement"][index]

@@ -46,9 +46,16 @@ fn restore(recorded: &Path, workspace: &Workspace) -> PathBuf {
     )
 }
 
+/// Finishes the jobs that were recorded in a phase, one of each version.
+fn finish(phase: &str, new_batches: usize) {
+    for version in VERSIONS {
+        finish_one(version, phase, new_batches);
+    }
+}
+
 /// Finishes a recorded job. Each image must have succeeded, and no batch that existed may have been
 /// replaced.
-fn finish(version: &str, phase: &str, new_batches: usize) {
+fn finish_one(version: &str, phase: &str, new_batches: usize) {
     let recorded = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/upgrade")
         .join(version)
@@ -79,29 +86,21 @@ fn finish(version: &str, phase: &str, new_batches: usize) {
 
 #[test]
 fn a_job_that_an_earlier_version_has_submitted_is_finished() {
-    for version in VERSIONS {
-        finish(version, "submitted", 0);
-    }
+    finish("submitted", 0);
 }
 
 #[test]
 fn a_job_whose_batches_have_ended_in_an_earlier_version_is_finished() {
-    for version in VERSIONS {
-        finish(version, "ready", 0);
-    }
+    finish("ready", 0);
 }
 
 #[test]
 fn a_job_whose_images_an_earlier_version_was_requesting_is_finished() {
-    for version in VERSIONS {
-        finish(version, "generating", 0);
-    }
+    finish("generating", 0);
 }
 
 /// The images that waited for the approval have two models, and therefore two batches.
 #[test]
 fn a_proof_of_an_earlier_version_is_approved() {
-    for version in VERSIONS {
-        finish(version, "held", 2);
-    }
+    finish("held", 2);
 }
