@@ -32,6 +32,8 @@ pub enum Fault {
     KeyInvalid,
     /// 400 `FAILED_PRECONDITION`: the service is not offered in the caller's country.
     CountryNotServed,
+    /// 400 with a message that a terminal, a Markdown viewer or a browser would obey.
+    HostileMessage,
     /// 401: the credentials are missing or of the wrong kind.
     Unauthenticated,
     /// 403: the key may not make this call.
@@ -78,7 +80,7 @@ pub enum Fault {
 
 impl Fault {
     /// All faults, with their names in rules.
-    pub(crate) const NAMES: [(Self, &str); 23] = [
+    pub(crate) const NAMES: [(Self, &str); 24] = [
         (Self::Invalid, "400"),
         (Self::Unauthenticated, "401"),
         (Self::Forbidden, "403"),
@@ -92,6 +94,7 @@ impl Fault {
         (Self::Internal, "500"),
         (Self::Unavailable, "503"),
         (Self::DeadlineExceeded, "504"),
+        (Self::HostileMessage, "400-hostile"),
         (Self::KeyInvalid, "key-invalid"),
         (Self::ApiDisabled, "api-disabled"),
         (Self::CountryNotServed, "country"),

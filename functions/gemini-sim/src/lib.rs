@@ -37,6 +37,7 @@ pub use self::{
         Scenario,
         batch_outcome::{BatchOutcome, BatchOutcomeRule, DeletingInput},
         duration::DurationError,
+        forbidden_prompt::ForbiddenPrompt,
         output_rules::{ArrayRule, ArrayStyle, DoneFlag, LateOutputRule, OutputRuleError},
         selector::{Selector, SelectorError},
         shape::{Shape, ShapeRule, ShapeRuleError},

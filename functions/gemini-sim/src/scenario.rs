@@ -6,6 +6,7 @@
 
 pub(crate) mod batch_outcome;
 pub(crate) mod duration;
+pub(crate) mod forbidden_prompt;
 pub(crate) mod output_rules;
 pub(crate) mod selector;
 pub(crate) mod shape;
@@ -25,6 +26,7 @@ use crate::{
     images::marks::Marks,
     scenario::{
         batch_outcome::{BatchOutcome, BatchOutcomeRule, DeletingInput},
+        forbidden_prompt::ForbiddenPrompt,
         output_rules::{ArrayRule, DoneFlag, LateOutputRule},
         selector::Selector,
         shape::ShapeRule,
@@ -63,6 +65,8 @@ pub struct Scenario {
     pub thoughts_percent: u8,
     /// Images whose ratio differs from the requested one.
     pub wrong_ratio_percent: u8,
+    /// Images that have the size 1K, and are billed as such, whatever size was requested.
+    pub wrong_size_percent: u8,
     /// Images that are PNG but labelled as JPEG.
     pub mislabelled_percent: u8,
     /// Images with the IPTC digital source type of generated images.
@@ -112,6 +116,10 @@ pub struct Scenario {
     pub requests_per_day: Option<NonZeroU32>,
     /// Flex requests for which there is capacity. The others are rejected with 503.
     pub flex_capacity_percent: u8,
+    /// How a request is answered whose prompt the service's policy forbids.
+    pub forbidden_prompt: ForbiddenPrompt,
+    /// The minimum delay in seconds until lists show a new batch.
+    pub shortest_list_lag_seconds: u32,
     /// The maximum delay in seconds until lists show a new batch. A lookup by its name finds it
     /// immediately.
     pub list_lag_seconds: u32,
@@ -144,6 +152,7 @@ impl Default for Scenario {
             unknown_percent: 0,
             thoughts_percent: 0,
             wrong_ratio_percent: 0,
+            wrong_size_percent: 0,
             mislabelled_percent: 0,
             iptc_percent: 0,
             c2pa_percent: 0,
@@ -164,6 +173,8 @@ impl Default for Scenario {
             requests_per_minute: None,
             requests_per_day: None,
             flex_capacity_percent: 100,
+            forbidden_prompt: ForbiddenPrompt::default(),
+            shortest_list_lag_seconds: 0,
             list_lag_seconds: 0,
             ranges: false,
             log_batch_lines: false,
@@ -194,6 +205,7 @@ impl Scenario {
             _ => RequestOutcome::Image(Rendering {
                 after_thought: drawn("thought", self.thoughts_percent),
                 wrong_ratio: drawn("wrong ratio", self.wrong_ratio_percent),
+                wrong_size: drawn("wrong size", self.wrong_size_percent),
                 mislabelled: drawn("mislabelled", self.mislabelled_percent),
                 marks: Marks {
                     iptc: drawn("iptc", self.iptc_percent),
@@ -253,8 +265,9 @@ impl Scenario {
 
     /// Decides when lists start to show a batch created at `created`.
     pub(crate) fn listed(&self, batch: &str, created: Timestamp) -> Timestamp {
-        let seconds = SeededRandom::new(self.seed, &["list lag", batch])
-            .between(0, u64::from(self.list_lag_seconds));
+        let longest = u64::from(self.list_lag_seconds);
+        let shortest = u64::from(self.shortest_list_lag_seconds).min(longest);
+        let seconds = SeededRandom::new(self.seed, &["list lag", batch]).between(shortest, longest);
         after(
             created,
             SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX)),

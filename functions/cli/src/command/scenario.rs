@@ -6,7 +6,8 @@ use std::{num::NonZeroU32, ops::RangeInclusive};
 
 use clap::{Args, ValueEnum, builder::RangedI64ValueParser, value_parser};
 use gemini_sim::{
-    BatchOutcome, BatchOutcomeRule, DeletingInput, FaultRule, Outage, Scenario, Selector,
+    BatchOutcome, BatchOutcomeRule, DeletingInput, FaultRule, ForbiddenPrompt, Outage, Scenario,
+    Selector,
 };
 
 use self::output::{OutputArgs, named_first};
@@ -46,6 +47,9 @@ pub(super) struct ScenarioArgs {
     /// Draw this share of the images in another aspect ratio than requested.
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
     wrong_ratio: u8,
+    /// Draw this share of the images in the size 1K, and charge for that, whatever was requested.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
+    wrong_size: u8,
     /// Return this share of the images as PNG, declared as JPEG.
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = percent())]
     mislabelled: u8,
@@ -109,22 +113,22 @@ pub(super) struct ScenarioArgs {
     /// Default: 100.
     #[arg(long, value_name = "PERCENT", value_parser = percent())]
     flex_capacity: Option<u8>,
-    /// Omit new batches from lists for up to this many seconds.
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value_t = 0,
-        value_parser = value_parser!(u32).range(0..=600)
-    )]
-    list_lag: u32,
+    /// How a sexually explicit prompt is answered, which Google's policy forbids. The answer of the
+    /// real API in a batch is unknown.
+    #[arg(long, value_name = "ANSWER", value_enum, default_value_t)]
+    forbidden_prompt: ForbiddenPromptArg,
+    /// Omit new batches from lists for up to this many seconds, at most 600, or for a time in a
+    /// range such as 30..60.
+    #[arg(long, value_name = "SECONDS", value_parser = list_lag)]
+    list_lag: Option<RangeInclusive<u32>>,
     /// Let clients resume downloads. Whether the real API supports this is unknown.
     #[arg(long)]
     ranges: bool,
     /// Let single calls fail, for example create-batch:429:20%. May be repeated. CALL is any,
     /// create-batch, get-batch, list-batches, download, start-upload, ...; FAULT is 400, 401, 403,
-    /// 404, 408, 429, 429-minute, 429-day, 429-prepaid, 429-forever, 500, 503, 504, key-invalid,
-    /// api-disabled, country, lost-request, lost-reply, timeout, html, empty, slow or cut; WHICH is
-    /// 20% for a fifth of the calls, first-2 for the first two, 3 for the third.
+    /// 404, 408, 429, 429-minute, 429-day, 429-prepaid, 429-forever, 500, 503, 504, 400-hostile,
+    /// key-invalid, api-disabled, country, lost-request, lost-reply, timeout, html, empty, slow or
+    /// cut; WHICH is 20% for a fifth of the calls, first-2 for the first two, 3 for the third.
     #[arg(long, value_name = "CALL:FAULT:WHICH")]
     fault: Vec<FaultRule>,
     /// Give all calls of a kind the same answer for a period, for example download:503:0..81m,
@@ -155,6 +159,7 @@ impl ScenarioArgs {
             unknown_percent: self.unknown,
             thoughts_percent: self.thoughts,
             wrong_ratio_percent: self.wrong_ratio,
+            wrong_size_percent: self.wrong_size,
             mislabelled_percent: self.mislabelled,
             iptc_percent: self.iptc,
             c2pa_percent: self.c2pa,
@@ -171,7 +176,9 @@ impl ScenarioArgs {
             flex_capacity_percent: self
                 .flex_capacity
                 .unwrap_or(Scenario::default().flex_capacity_percent),
-            list_lag_seconds: self.list_lag,
+            forbidden_prompt: self.forbidden_prompt.into(),
+            shortest_list_lag_seconds: self.list_lag.as_ref().map_or(0, |lag| *lag.start()),
+            list_lag_seconds: self.list_lag.as_ref().map_or(0, |lag| *lag.end()),
             ranges: self.ranges,
             faults: self.fault.clone(),
             outages: self.outage.clone(),
@@ -219,9 +226,52 @@ impl From<DeletingInputArg> for DeletingInput {
     }
 }
 
+/// The values of `--forbidden-prompt`.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum ForbiddenPromptArg {
+    /// Feedback on the prompt, and no candidate.
+    #[default]
+    Blocked,
+    /// A candidate without an image that names the filter.
+    Withheld,
+    /// A text that declines.
+    Text,
+    /// An error line.
+    Error,
+    /// An image.
+    Drawn,
+}
+
+impl From<ForbiddenPromptArg> for ForbiddenPrompt {
+    fn from(argument: ForbiddenPromptArg) -> Self {
+        match argument {
+            ForbiddenPromptArg::Blocked => Self::Blocked,
+            ForbiddenPromptArg::Withheld => Self::Withheld,
+            ForbiddenPromptArg::Text => Self::Text,
+            ForbiddenPromptArg::Error => Self::Error,
+            ForbiddenPromptArg::Drawn => Self::Drawn,
+        }
+    }
+}
+
 /// Returns the parser for a share of requests, in percent.
 fn percent() -> RangedI64ValueParser<u8> {
     value_parser!(u8).range(0..=100)
+}
+
+/// Parses the lag of lists: a range such as `30..60`, or its end.
+fn list_lag(text: &str) -> Result<RangeInclusive<u32>, String> {
+    const MAX_SECONDS: u32 = 600;
+    let given = seconds(text)?;
+    if *given.end() > MAX_SECONDS {
+        return Err(format!("{} is not in 0..={MAX_SECONDS}", given.end()));
+    }
+    let shortest = if text.contains("..") {
+        *given.start()
+    } else {
+        0
+    };
+    Ok(shortest..=*given.end())
 }
 
 /// Parses a range such as `1200..5400`, or one number for both ends.
@@ -271,7 +321,7 @@ mod tests {
     fn every_flag_has_its_effect() {
         let flags = "--seed 7 --batch-seconds 60..120 --refuse 1 --internal-error 2 --missing 3 \
                      --repeated 4 --served-twice 10 --unknown 5 --thoughts 6 --wrong-ratio 8 \
-                     --mislabelled 9 --iptc 11 --c2pa 12 --bad-line 20%,3 --shuffle --list-lag 600 --ranges \
+                     --wrong-size 13 --forbidden-prompt text --mislabelled 9 --iptc 11 --c2pa 12 --bad-line 20%,3 --shuffle --list-lag 600 --ranges \
                      --deleting-input fails --live-batches 10 --enqueued-tokens 5000 \
                      --requests-per-minute 3 --requests-per-day 20 --flex-capacity 40 \
                      --fault create-batch:429:20% --fault download:cut:first-2 \
@@ -288,6 +338,8 @@ mod tests {
             unknown_percent: 5,
             thoughts_percent: 6,
             wrong_ratio_percent: 8,
+            wrong_size_percent: 13,
+            forbidden_prompt: ForbiddenPrompt::Text,
             mislabelled_percent: 9,
             iptc_percent: 11,
             c2pa_percent: 12,
@@ -316,6 +368,11 @@ mod tests {
         assert_eq!(
             read("--batch-seconds 90").unwrap().longest_batch_seconds,
             90
+        );
+        let lag = read("--list-lag 30..60").unwrap();
+        assert_eq!(
+            (lag.shortest_list_lag_seconds, lag.list_lag_seconds),
+            (30, 60)
         );
     }
 

@@ -229,7 +229,8 @@ impl InputReader<'_> {
         let outcome = if line.request.absent_file(references).is_some() {
             RequestOutcome::NoReference
         } else {
-            scenario.shaped_outcome(batch, label, plan.outcome)
+            let outcome = scenario.policy_outcome(&line.request.prompt, plan.outcome);
+            scenario.shaped_outcome(batch, label, outcome)
         };
 
         // Batches cost half. Second answers and stray lines are always images.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::{
     faults::Fault,
+    generation::line_form::HOSTILE_TEXT,
     wire::reply::{ApiError, html_response},
 };
 
@@ -79,6 +80,7 @@ impl Fault {
                 ));
             }
             Self::Invalid => ApiError::invalid("Unsupported MIME type: jsonl"),
+            Self::HostileMessage => ApiError::invalid(HOSTILE_TEXT),
             Self::KeyInvalid => ApiError::wrong_key(),
             Self::CountryNotServed => ApiError::country_not_served(),
             Self::Unauthenticated => ApiError::unauthenticated(),

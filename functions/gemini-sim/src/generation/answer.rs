@@ -148,16 +148,12 @@ impl AnswerContext<'_> {
             .iter()
             .map(|reference| self.tile(reference))
             .collect();
+        let size = rendering.size(self.request.size);
         let draw_image = Placeholder {
-            pixels: ratio.pixels(self.request.size),
+            pixels: ratio.pixels(size),
             title,
             text: &self.request.prompt,
-            caption: &format!(
-                "{}  {}  {}",
-                self.model.id,
-                ratio.name,
-                self.request.size.name()
-            ),
+            caption: &format!("{}  {}  {}", self.model.id, ratio.name, size.name()),
             tiles: &labels,
             marks: rendering.marks,
         };

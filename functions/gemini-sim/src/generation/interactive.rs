@@ -199,7 +199,8 @@ impl Gemini {
         };
         self.quotas
             .accept((model, tier), &self.scenario, caller.now, admit)?;
-        let outcome = self.scenario.line_plan(&batch, "").outcome;
+        let planned = self.scenario.line_plan(&batch, "").outcome;
+        let outcome = self.scenario.policy_outcome(&request.prompt, planned);
 
         // Drawing an image takes a while, so it runs on a blocking thread.
         let (response, nanodollars) = on_blocking_thread(move || {

@@ -9,6 +9,12 @@ use crate::wire::proto::snake;
 /// The format that the service states for every image.
 const MIME_TYPE: &str = "image/jpeg";
 
+/// A text that a terminal, a Markdown viewer or a browser would obey if a client showed it
+/// unchanged: escape sequences, a mark that reverses text, a cell border, a code span, a link, a
+/// script, a mention and a heading.
+pub(crate) const HOSTILE_TEXT: &str = "\u{1b}]0;owned\u{7}\u{1b}[2J\u{202e}| `x` \
+     [link](javascript:alert(1)) <script>alert(1)</script> @everyone\r\n# Owned";
+
 /// The form of a result line. The default is that of the contract.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -18,6 +24,8 @@ pub(crate) struct LineForm {
     pub(crate) unwrapped: bool,
     /// Whether the names of the response's members are in snake_case.
     pub(crate) snake_case: bool,
+    /// Whether the texts of the response are hostile.
+    pub(crate) hostile_text: bool,
     pub(crate) image: ImageForm,
 }
 
@@ -111,7 +119,10 @@ impl LineForm {
     }
 
     /// Returns the members of a line with this response.
-    pub(crate) fn response(self, response: Value) -> Map<String, Value> {
+    pub(crate) fn response(self, mut response: Value) -> Map<String, Value> {
+        if self.hostile_text {
+            make_hostile(&mut response);
+        }
         let response = if self.snake_case {
             in_snake_case(response)
         } else {
@@ -121,6 +132,20 @@ impl LineForm {
             Value::Object(members) if self.unwrapped => members,
             response => Map::from_iter([("response".to_owned(), response)]),
         }
+    }
+}
+
+/// Replaces the texts of a response, and adds a member with a hostile name. The image stays.
+fn make_hostile(response: &mut Value) {
+    let text = || Value::from(HOSTILE_TEXT);
+    if let Some(reason) = response.pointer_mut("/promptFeedback/blockReason") {
+        *reason = text();
+    }
+    if let Some(candidate) = response.pointer_mut("/candidates/0") {
+        candidate["finishMessage"] = text();
+    }
+    for name in ["modelVersion", "responseId", HOSTILE_TEXT] {
+        response[name] = text();
     }
 }
 
@@ -139,6 +164,21 @@ fn in_snake_case(value: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hostile_texts_replace_the_reason_of_a_refusal() {
+        let form = LineForm {
+            hostile_text: true,
+            ..LineForm::default()
+        };
+        let refused = json!({"promptFeedback": {"blockReason": "SAFETY"}});
+        let line = Value::from(form.response(refused));
+        assert_eq!(
+            line["response"]["promptFeedback"]["blockReason"],
+            HOSTILE_TEXT
+        );
+        assert_eq!(line["response"]["modelVersion"], HOSTILE_TEXT);
+    }
 
     #[test]
     fn keys_become_numbers_only_if_lossless() {

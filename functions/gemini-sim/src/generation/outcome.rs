@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     generation::{error_form::ErrorForm, refusal::Refusal},
-    images::marks::Marks,
+    images::{dimensions::ImageSize, marks::Marks},
 };
 
 /// How one request ends.
@@ -30,6 +30,20 @@ pub(crate) enum RequestOutcome {
 }
 
 impl RequestOutcome {
+    /// Returns the size of the image of a request that ends so, as billed.
+    pub(crate) fn size(self, requested: ImageSize) -> ImageSize {
+        match self {
+            Self::Image(rendering) => rendering.size(requested),
+            Self::Refused(_)
+            | Self::EmptyResponse
+            | Self::InternalError
+            | Self::Failed(_)
+            | Self::NoReference
+            | Self::Unserved
+            | Self::Missing => requested,
+        }
+    }
+
     /// Returns whether the output file has a response of the model for the request.
     pub(crate) fn is_answer(self) -> bool {
         match self {
@@ -62,11 +76,26 @@ pub(crate) struct Rendering {
     pub(crate) after_thought: bool,
     /// Its ratio differs from the requested one.
     pub(crate) wrong_ratio: bool,
+    /// It has the smallest size that every model has, whatever size was requested, and is billed
+    /// as that size. Batches of earlier versions have none.
+    #[serde(default)]
+    pub(crate) wrong_size: bool,
     /// It is PNG, labelled as JPEG.
     pub(crate) mislabelled: bool,
     /// The marks of its origin. Batches of earlier versions have none.
     #[serde(default)]
     pub(crate) marks: Marks,
+}
+
+impl Rendering {
+    /// Returns the size of an image that was requested in a size.
+    pub(crate) fn size(self, requested: ImageSize) -> ImageSize {
+        if self.wrong_size {
+            ImageSize::One
+        } else {
+            requested
+        }
+    }
 }
 
 /// What the scenario decides about one request line.

@@ -25,6 +25,8 @@ enum Effect {
     Image(ImageForm),
     /// The names of the response's members are in snake_case.
     SnakeCase,
+    /// The texts of the response are hostile.
+    HostileText,
     /// The line has no image: its request has this outcome.
     Ending(RequestOutcome),
 }
@@ -36,6 +38,7 @@ enum Kind {
     Wrapper,
     Image,
     Names,
+    Texts,
     Ending,
 }
 
@@ -52,6 +55,7 @@ impl Shape {
             Self::FileData => Effect::Image(ImageForm::FileData),
             Self::ImageAsText => Effect::Image(ImageForm::Text),
             Self::SnakeCase => Effect::SnakeCase,
+            Self::HostileText => Effect::HostileText,
             Self::ErrorHttp => failed(ErrorForm::Http),
             Self::ErrorText => failed(ErrorForm::Text),
             Self::ErrorCodeText => failed(ErrorForm::CodeText),
@@ -73,17 +77,19 @@ impl Effect {
             Self::Unwrapped => Kind::Wrapper,
             Self::Image(_) => Kind::Image,
             Self::SnakeCase => Kind::Names,
+            Self::HostileText => Kind::Texts,
             Self::Ending(_) => Kind::Ending,
         }
     }
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Key,
         Self::Wrapper,
         Self::Image,
         Self::Names,
+        Self::Texts,
         Self::Ending,
     ];
 
@@ -94,6 +100,7 @@ impl Kind {
             Self::Wrapper => "wrapper shape",
             Self::Image => "image shape",
             Self::Names => "names shape",
+            Self::Texts => "texts shape",
             Self::Ending => "ending shape",
         }
     }
@@ -109,6 +116,7 @@ impl Scenario {
                 Effect::Unwrapped => form.unwrapped = true,
                 Effect::Image(image) => form.image = image,
                 Effect::SnakeCase => form.snake_case = true,
+                Effect::HostileText => form.hostile_text = true,
                 Effect::Ending(_) => {}
             }
         }
@@ -128,7 +136,11 @@ impl Scenario {
         }
         let ending = self.effects(batch, key).find_map(|effect| match effect {
             Effect::Ending(ending) => Some(ending),
-            Effect::Key(_) | Effect::Unwrapped | Effect::Image(_) | Effect::SnakeCase => None,
+            Effect::Key(_)
+            | Effect::Unwrapped
+            | Effect::Image(_)
+            | Effect::SnakeCase
+            | Effect::HostileText => None,
         });
         ending.unwrap_or(outcome)
     }
@@ -165,6 +177,7 @@ mod tests {
     const IMAGE: RequestOutcome = RequestOutcome::Image(Rendering {
         after_thought: false,
         wrong_ratio: false,
+        wrong_size: false,
         mislabelled: false,
         marks: Marks {
             iptc: false,
@@ -202,12 +215,14 @@ mod tests {
             "data-url:100",
             "no-wrapper:100",
             "snake-case:100",
+            "hostile-text:100",
         ])
         .line_form("b", "k");
         let met = LineForm {
             key: KeyForm::Absent,
             unwrapped: true,
             snake_case: true,
+            hostile_text: true,
             image: ImageForm::DataUrl,
         };
         assert_eq!(form, met);

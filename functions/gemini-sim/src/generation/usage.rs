@@ -47,7 +47,7 @@ impl Usage {
                 } else {
                     0
                 },
-                image: model.image_tokens(request.size).unwrap_or(0),
+                image: model.image_tokens(outcome.size(request.size)).unwrap_or(0),
                 ..prompt
             },
             // A blocked image is not charged, but the thinking before it is.

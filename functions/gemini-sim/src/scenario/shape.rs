@@ -28,6 +28,9 @@ pub enum Shape {
     ImageAsText,
     /// The names of the response's members are in snake_case.
     SnakeCase,
+    /// The texts of the response, such as the version of the model and the reason of a refusal,
+    /// contain what a terminal, a Markdown viewer or a browser would obey.
+    HostileText,
     /// An error with an HTTP code and the name of its status.
     ErrorHttp,
     /// An error that is a string.
@@ -76,7 +79,7 @@ pub enum ShapeRuleError {
 
 impl Shape {
     /// All shapes, with their names in rules.
-    pub(crate) const NAMES: [(Self, &str); 18] = [
+    pub(crate) const NAMES: [(Self, &str); 19] = [
         (Self::NoKey, "no-key"),
         (Self::NumericKey, "numeric-key"),
         (Self::NoWrapper, "no-wrapper"),
@@ -85,6 +88,7 @@ impl Shape {
         (Self::FileData, "file-data"),
         (Self::ImageAsText, "image-as-text"),
         (Self::SnakeCase, "snake-case"),
+        (Self::HostileText, "hostile-text"),
         (Self::ErrorHttp, "error-http"),
         (Self::ErrorText, "error-text"),
         (Self::ErrorCodeText, "error-code-text"),

@@ -29,8 +29,8 @@ pub(super) struct OutputArgs {
     array: Vec<ArrayRule>,
     /// Write this share of the result lines in an unusual form, for example no-key:20. May be
     /// repeated. SHAPE is no-key, numeric-key, no-wrapper, data-url, thought-only, file-data,
-    /// image-as-text, snake-case, error-http, error-text, error-code-text, error-status,
-    /// error-empty, no-image, image-other, other, malformed or empty-response.
+    /// image-as-text, snake-case, hostile-text, error-http, error-text, error-code-text,
+    /// error-status, error-empty, no-image, image-other, other, malformed or empty-response.
     #[arg(long, value_name = "SHAPE:PERCENT")]
     shape: Vec<ShapeRule>,
     /// Delete result files after this many days. Default: 42, as in the real API.
