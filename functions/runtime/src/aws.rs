@@ -61,11 +61,11 @@ fn https() -> SharedHttpClient {
     })
 }
 
-/// The scheme and host of a service that is called without an SDK crate: the endpoint in the
-/// environment (`AWS_ENDPOINT_URL_SSM`, `AWS_ENDPOINT_URL`), or that of the region.
-pub(crate) fn endpoint(config: &SdkConfig, service: &'static str) -> String {
+/// The scheme and host of a service that is called without an SDK crate, by its ID and its host: the
+/// endpoint in the environment (`AWS_ENDPOINT_URL_SSM`, `AWS_ENDPOINT_URL`), or that of the region.
+pub(crate) fn endpoint(config: &SdkConfig, id: &'static str, host: &str) -> String {
     let key = ServiceConfigKey::builder()
-        .service_id(service)
+        .service_id(id)
         .env("AWS_ENDPOINT_URL")
         .profile("endpoint_url")
         .build();
@@ -86,11 +86,11 @@ pub(crate) fn endpoint(config: &SdkConfig, service: &'static str) -> String {
     } else {
         "amazonaws.com"
     };
-    format!("https://{service}{fips}.{region}.{domain}")
+    format!("https://{host}{fips}.{region}.{domain}")
 }
 
 /// Describes an error in a few words: AWS's code and message, or what happened to the connection.
-pub(crate) fn describe<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
+pub fn describe<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
     match error {
         SdkError::ServiceError(service) => {
             let reply = service.err();

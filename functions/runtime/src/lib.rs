@@ -1,6 +1,7 @@
 //! What the Lambda functions share: documents in S3, queues, deliveries, logs and metrics.
 
 pub mod aws;
+pub mod aws_call;
 pub mod bucket;
 pub mod cas;
 pub mod catalog_store;

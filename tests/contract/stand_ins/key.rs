@@ -13,7 +13,7 @@ use gemini::{CreateError, Gemini, Settings, key::KeySource};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
-use runtime::parameter::{Parameter, Ssm};
+use runtime::{aws_call::AwsCaller, parameter::Parameter};
 use seam::{
     clock::Clock,
     transport::{Body, BoxFuture, Transport, TransportError, full},
@@ -84,7 +84,7 @@ fn source(name: &str) -> (Arc<KeySource>, Arc<FakeSsm>, Arc<AtomicI64>) {
     let clock =
         Clock::from_fn(move || Timestamp::from_second(clock.load(Ordering::Relaxed)).unwrap());
     let store = Parameter::through(
-        Ssm::new(Arc::clone(&ssm) as _, config, clock.clone()),
+        AwsCaller::new(Arc::clone(&ssm) as _, config, clock.clone()),
         name.to_owned(),
     );
     (
