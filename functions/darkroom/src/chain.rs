@@ -35,6 +35,25 @@ pub enum Function {
     Control,
 }
 
+impl Function {
+    /// Returns the name of the function, which follows the name of the stack in a deployment.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Submit => "submit",
+            Self::Poll => "poll",
+            Self::Collect => "collect",
+            Self::Generate => "generate",
+            Self::Report => "report",
+            Self::Thumbs => "thumbs",
+            Self::Control => "control",
+        }
+    }
+}
+
+/// The name of the function that a schedule triggers.
+pub const SWEEP: &str = "sweep";
+
 /// A queue and the event source mapping from it to a function.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {

@@ -37,6 +37,7 @@ mod generate;
 mod inline;
 pub mod key;
 mod listing;
+mod models;
 mod refusal;
 mod upload;
 mod upload_buffer;
@@ -49,6 +50,7 @@ pub use download::Download;
 pub use error::{ApiError, CreateError, GenerateError, UploadError};
 pub use file::{File, FileState};
 pub use generate::Generated;
+pub use models::Model;
 pub use upload::UploadRequest;
 pub use wire::Status;
 

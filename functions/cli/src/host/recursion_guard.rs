@@ -36,7 +36,7 @@ struct Lineage(BTreeMap<String, u32>);
 pub(super) fn is_recursive(function: Function, delivery: &Delivery) -> bool {
     Lineage::of(delivery)
         .0
-        .get(name(function))
+        .get(function.name())
         .is_some_and(|runs| *runs >= MAX_RUNS)
 }
 
@@ -53,7 +53,7 @@ pub(super) fn header(function: Function, deliveries: &[Delivery]) -> String {
     }
 
     // This invocation counts, too. Of several roots, the first one represents all chains.
-    *lineage.0.entry(name(function).to_owned()).or_default() += 1;
+    *lineage.0.entry(function.name().to_owned()).or_default() += 1;
     let runs: Vec<String> = lineage
         .0
         .iter()
@@ -104,19 +104,6 @@ fn part<'a>(delivery: &'a Delivery, name: &str) -> Option<&'a str> {
         .filter_map(|part| part.split_once('='))
         .find(|(key, _)| *key == name)
         .map(|(_, value)| value)
-}
-
-fn name(function: Function) -> &'static str {
-    match function {
-        Function::Plan => "plan",
-        Function::Submit => "submit",
-        Function::Poll => "poll",
-        Function::Collect => "collect",
-        Function::Generate => "generate",
-        Function::Report => "report",
-        Function::Thumbs => "thumbs",
-        Function::Control => "control",
-    }
 }
 
 #[cfg(test)]
