@@ -8,6 +8,7 @@
 mod catalog;
 mod check;
 mod control;
+mod doctor;
 mod environment;
 mod gemini;
 mod gemini_mode;
@@ -68,6 +69,10 @@ enum Exit {
     Failed = 3,
     /// The user declined to spend money, or there was no terminal to ask at.
     Declined = 4,
+    /// A check of `darkroom doctor` failed, or could not be made.
+    CheckFailed = 5,
+    /// `darkroom doctor` is waiting for Gemini. Running the same command again continues.
+    ComeBack = 6,
     /// The command line is wrong.
     Usage = 64,
     /// A signal stopped the command. Running the same command again resumes the job.
@@ -96,6 +101,8 @@ Exit codes:
     2  the manifest was rejected; nothing was bought
     3  something else went wrong; run the same command again to resume
     4  you declined to spend money
+    5  a check of doctor failed or could not be made
+    6  doctor waits for Gemini; run the same command again later
    64  wrong command line
   130  stopped; run the same command again to resume";
 
@@ -120,6 +127,8 @@ enum Action {
     Approve(ControlArgs),
     /// Cancel a job. Results that its batches have already produced are still collected.
     Cancel(ControlArgs),
+    /// Find out in your own accounts what can't be proved on one machine.
+    Doctor(DoctorArgs),
     /// Serve only the simulated Gemini API on this machine, for any client.
     Gemini(GeminiArgs),
 }
@@ -241,6 +250,34 @@ struct TryArgs {
     yes: bool,
     #[command(flatten)]
     scenario: ScenarioArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("subject").args(["live", "stack"]).required(true))]
+struct DoctorArgs {
+    /// Examine the real Gemini with the API key in GEMINI_API_KEY: five requests in two batches,
+    /// and one flex call. Asks first, and takes hours; running it again continues.
+    #[arg(long)]
+    live: bool,
+    /// Examine the deployed stack of this name with your AWS credentials, and run a job in it that
+    /// buys nothing. Changes nothing else.
+    #[arg(long, value_name = "NAME", value_parser = stack_args::stack_name)]
+    stack: Option<String>,
+    /// The bucket of the stack. Default: the one that its functions use.
+    #[arg(long, value_name = "NAME", requires = "stack")]
+    bucket: Option<String>,
+    /// Do not run a job in the stack.
+    #[arg(long, requires = "stack")]
+    no_canary: bool,
+    /// The folder of the examination and its report.
+    #[arg(long, value_name = "DIR", default_value = "darkroom-doctor")]
+    out: PathBuf,
+    /// Do not ask before spending money.
+    #[arg(long, requires = "live")]
+    yes: bool,
+    /// Stay until the examination is complete, instead of ending with exit code 6.
+    #[arg(long, requires = "live")]
+    wait: bool,
 }
 
 /// The lanes in which one image is made now.
@@ -426,6 +463,7 @@ pub fn main() -> ExitCode {
         Action::Review(args) => review::review(args),
         Action::Approve(args) => control::request(args, ControlAction::Approve),
         Action::Cancel(args) => control::request(args, ControlAction::Cancel),
+        Action::Doctor(args) => doctor::doctor(args),
         Action::Gemini(args) => gemini::gemini(args),
     };
     match result {

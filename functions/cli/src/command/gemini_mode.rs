@@ -58,6 +58,16 @@ pub(super) fn choose_for_try(
     })
 }
 
+/// Asks whether to spend `price` on the checks of `darkroom doctor`, which always use the real
+/// Gemini.
+pub(super) fn choose_for_doctor(
+    consented: bool,
+    variables: &Variables,
+    price: &str,
+) -> anyhow::Result<Choice> {
+    ask_before_spending(Some(GeminiMode::Live), consented, variables, price)
+}
+
 /// Chooses the Gemini for a dry run. A dry run costs nothing and does not fix the mode of a new
 /// folder.
 pub(super) fn choose_for_dry_run(args: &RunArgs, internal: &Path) -> anyhow::Result<Choice> {
@@ -156,7 +166,7 @@ fn ask_before_spending(
     match requested {
         Some(GeminiMode::Sim) => Ok(Choice::Use(GeminiMode::Sim)),
         Some(GeminiMode::Live) if !has_key => {
-            anyhow::bail!("missing API key: --gemini live reads it from GEMINI_API_KEY")
+            anyhow::bail!("missing API key: the real Gemini needs it in GEMINI_API_KEY")
         }
         Some(GeminiMode::Live) if consented => Ok(Choice::Use(GeminiMode::Live)),
         Some(GeminiMode::Live) if at_terminal => {

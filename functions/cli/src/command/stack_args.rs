@@ -51,3 +51,17 @@ pub(super) struct ReviewArgs {
     #[command(flatten)]
     pub(super) settings: SettingsArgs,
 }
+
+/// Reads the name of a stack, by the rule of CloudFormation.
+pub(super) fn stack_name(text: &str) -> Result<String, String> {
+    let is_name = text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.len() <= 128
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if is_name {
+        Ok(text.to_owned())
+    } else {
+        Err("expected letters, digits and hyphens, and a letter first".to_owned())
+    }
+}

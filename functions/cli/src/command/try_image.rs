@@ -1,11 +1,11 @@
 //! `darkroom try`: makes one image now by one synchronous call, edits it in further turns, and
 //! keeps its request in a manifest.
 
-mod call;
+pub(super) mod call;
 mod keep;
 mod pictures;
 mod record;
-mod request;
+pub(super) mod request;
 
 use std::{collections::HashMap, path::Path, sync::Arc};
 
@@ -242,6 +242,7 @@ impl Try<'_> {
             answer,
             turn,
             lane: served,
+            tier: _,
         } = answered;
         let cost_usd = answer.usage.as_ref().and_then(|usage| {
             let model = self.catalog.priced(&planned.model)?;

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't continue has failed")]
 
 mod check;
+mod doctor;
+mod doctor_stack;
 mod images;
 mod kill_and_resume;
 mod memory;

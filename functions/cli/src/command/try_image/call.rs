@@ -20,20 +20,22 @@ const MAX_ANSWER_BYTES: usize = 160 << 20;
 
 /// An answer to a call.
 #[derive(Debug)]
-pub(super) struct Answered {
+pub(in crate::command) struct Answered {
     /// The image, or the reason why there is none.
-    pub(super) answer: Answer,
+    pub(in crate::command) answer: Answer,
     /// The turn of the model, byte for byte. None if the answer has none.
     pub(super) turn: Option<Box<RawValue>>,
     /// The lane that served it, by which it is charged for.
-    pub(super) lane: Lane,
+    pub(in crate::command) lane: Lane,
+    /// The tier that the answer names, if it names one.
+    pub(in crate::command) tier: Option<String>,
 }
 
 /// Makes the call for a request, which names no tier.
 ///
 /// # Errors
 /// [`GenerateError`], by whether an image may have been made.
-pub(super) async fn call(
+pub(in crate::command) async fn call(
     gemini: &Gemini,
     model: &str,
     lane: Lane,
@@ -74,6 +76,7 @@ async fn exchange(
     Ok(Answered {
         turn: turn_of(&body),
         lane: lane.served_by(tier.as_deref()),
+        tier,
         answer,
     })
 }

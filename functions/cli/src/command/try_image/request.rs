@@ -20,27 +20,27 @@ use crate::cloud::BUCKET;
 
 /// A manifest line in Darkroom's own dialect.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct FriendlyLine {
-    pub(super) key: String,
-    pub(super) prompt: String,
+pub(in crate::command) struct FriendlyLine {
+    pub(in crate::command) key: String,
+    pub(in crate::command) prompt: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) model: Option<String>,
+    pub(in crate::command) model: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) aspect_ratio: Option<String>,
+    pub(in crate::command) aspect_ratio: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) image_size: Option<String>,
+    pub(in crate::command) image_size: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) thinking: Option<String>,
+    pub(in crate::command) thinking: Option<String>,
     /// Keys below `refs/`, next to the manifest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) refs: Vec<String>,
+    pub(in crate::command) refs: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) lane: Option<Lane>,
+    pub(in crate::command) lane: Option<Lane>,
 }
 
 impl FriendlyLine {
     /// Returns the line, without a line break.
-    pub(super) fn text(&self) -> serde_json::Result<String> {
+    pub(in crate::command) fn text(&self) -> serde_json::Result<String> {
         serde_json::to_string(self)
     }
 }
@@ -53,22 +53,22 @@ pub(super) fn native_line(key: &str, model: &str, request: &str) -> String {
 
 /// A manifest line that was read.
 #[derive(Debug)]
-pub(super) struct Planned {
-    pub(super) image: PlannedImage,
+pub(in crate::command) struct Planned {
+    pub(in crate::command) image: PlannedImage,
     /// What the user should know about it.
-    pub(super) warnings: Vec<String>,
+    pub(in crate::command) warnings: Vec<String>,
 }
 
 /// Reads manifest lines as `plan` does.
 #[derive(Debug)]
-pub(super) struct Planner {
+pub(in crate::command) struct Planner {
     catalog: Catalog,
     settings: JobSettings,
     on: Date,
 }
 
 impl Planner {
-    pub(super) fn new(catalog: Catalog, now: Timestamp) -> Self {
+    pub(in crate::command) fn new(catalog: Catalog, now: Timestamp) -> Self {
         Self {
             catalog,
             settings: JobSettings::default(),
@@ -98,7 +98,10 @@ impl Planner {
     }
 
     /// Reads one line. Returns its image, or the texts of its errors.
-    pub(super) fn read(&self, line: &str) -> anyhow::Result<Result<Planned, Vec<String>>> {
+    pub(in crate::command) fn read(
+        &self,
+        line: &str,
+    ) -> anyhow::Result<Result<Planned, Vec<String>>> {
         let sidecar = Sidecar::default();
         let context = self.context(&sidecar);
         let header = Header::read(line.as_bytes(), &context)?;
@@ -131,7 +134,7 @@ pub(super) fn describe(problem: &Diagnostic) -> String {
 }
 
 /// Returns the request that a batch would have for an image, byte for byte.
-pub(super) fn request_text(
+pub(in crate::command) fn request_text(
     image: &PlannedImage,
     placed: &HashMap<ObjectUri, PlacedReference>,
 ) -> anyhow::Result<String> {
