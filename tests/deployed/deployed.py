@@ -19,6 +19,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import doctor
 import lanes
 import used_permissions
 from stack import ROOT, Failed, account, end, expect
@@ -305,6 +306,7 @@ CHECKS = [
     images_appear,
     a_second_drop_buys_nothing,
     a_dry_run_ends_with_its_estimate,
+    *doctor.CHECKS,
     a_missing_document_blocks_a_job_until_it_is_back,
     a_job_of_2000_items,
     *lanes.CHECKS,
@@ -362,9 +364,11 @@ def main():
     chosen = parser.parse_args()
     scenario = [*SHORT_BATCHES, *used_permissions.SCENARIO] if chosen.every_permission else SCENARIO
     with account() as here, simulated_gemini(chosen.darkroom, here.log.parent, scenario) as gemini:
+        topic = doctor.alarm_topic(here)
+
         def deploy(**parameters):
             here.deploy(chosen.template, STACK, GeminiBaseUrl=gemini, PollShortestSeconds=10, PollLongestSeconds=180,
-                        **lanes.PARAMETERS, **parameters)
+                        **lanes.PARAMETERS, **topic, **parameters)
 
         print("-- deploy", flush=True)
         deploy()
@@ -372,6 +376,7 @@ def main():
             function, action = chosen.without.split(":", 1)
             take_away(here, function, action)
         at = Deployment(here, gemini, here.outputs(STACK))
+        at.stack, at.darkroom = STACK, chosen.darkroom
         at.store_key()
         try:
             if chosen.every_permission:
