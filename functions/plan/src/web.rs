@@ -4,7 +4,7 @@
 //! Therefore a fetch is restricted:
 //!
 //! - Only `https` on port 443, and only public IP addresses. The address is checked when the
-//!   connection is made; see `guarded.rs`.
+//!   connection is made; see [`seam::guarded`].
 //! - No redirect is followed.
 //! - The request carries no credentials and no cookies.
 //! - The size and the time are limited.
@@ -13,8 +13,6 @@
 //! it, so only IP addresses and local names can be checked here. An operator who configures a proxy
 //! chooses what it may reach, and must keep it from reaching private networks.
 
-mod address;
-mod guarded;
 #[cfg(test)]
 mod tests;
 
@@ -26,13 +24,12 @@ use http::{
     header::{ACCEPT, CONTENT_LENGTH},
 };
 use seam::{
+    guarded::{Guarded, Refused},
     proxies::Proxies,
     transport::{ReadBodyError, Transport, TransportError, empty, read_body},
 };
 use tokio::time::timeout;
 use url::{Position, Url};
-
-use self::guarded::{Guarded, Refused};
 
 /// How long one picture may take, from the look-up of its host to its last byte.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(30);

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod environment;
 #[cfg(any(test, feature = "fake-proxy"))]
 pub mod fake_proxy;
+pub mod guarded;
 pub mod https;
 pub mod proxies;
 pub mod rng;

@@ -10,6 +10,7 @@ use std::{
 use http::{Response, Uri};
 use seam::{
     fake_proxy::FakeProxy,
+    guarded::{Lookup, PublicOnly},
     https::{
         HttpsTransport,
         dns::{Addrs, Name, Resolve, Resolving},
@@ -21,10 +22,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use super::{
-    guarded::{Lookup, PublicOnly},
-    *,
-};
+use super::*;
 
 const PUBLIC: &str = "93.184.215.14";
 

@@ -1,4 +1,4 @@
-//! Which IP addresses are on the public internet. Pictures are fetched from no others.
+//! Which IP addresses are on the public internet. Guarded connections go to no others.
 //!
 //! A function runs inside a cloud account, and a name can resolve to any address: the function's
 //! own runtime API, the metadata service of the machine, or a private network. Every address that

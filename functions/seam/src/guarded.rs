@@ -9,14 +9,20 @@
 //! a proxy, [`Guarded`] still refuses IP addresses that are not public and names that mean this
 //! machine. Everything else is for the proxy to filter.
 
+mod address;
+
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
 use http::{Request, Response, Uri};
-use seam::{
+use tokio::net::lookup_host;
+use url::{Host, Url};
+
+use self::address::is_public;
+use crate::{
     https::{
         HttpsTransport,
         dns::{Addrs, Name, Resolve, Resolving},
@@ -24,17 +30,13 @@ use seam::{
     proxies::Proxies,
     transport::{Body, BoxFuture, Transport, TransportError},
 };
-use tokio::net::lookup_host;
-use url::{Host, Url};
-
-use super::address::is_public;
 
 /// The only port that is connected to.
 const PORT: u16 = 443;
 
 /// An address that is never connected to.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refused {
+pub enum Refused {
     /// Another scheme or port.
     #[error("only https on port 443 is fetched")]
     Scheme,
@@ -44,7 +46,7 @@ pub(super) enum Refused {
 }
 
 /// Sends requests to public hosts, and to proxies where the operator configured some.
-pub(super) struct Guarded {
+pub struct Guarded {
     /// Connects to public addresses.
     direct: Arc<dyn Transport>,
     /// Connects to proxies. It has its own client, because a proxy may have a private address.
@@ -54,7 +56,7 @@ pub(super) struct Guarded {
 
 impl Guarded {
     /// The machine's own network, behind these proxies.
-    pub(super) fn new(proxies: Proxies) -> Self {
+    pub fn new(proxies: Proxies) -> Self {
         let resolver = Arc::new(PublicOnly(System));
         Self {
             direct: Arc::new(HttpsTransport::with_resolver(resolver)),
@@ -64,12 +66,19 @@ impl Guarded {
     }
 
     /// The same checks in front of a stand-in for the direct connections.
-    #[cfg(test)]
-    pub(super) fn over(direct: Arc<dyn Transport>) -> Self {
+    pub fn over(direct: Arc<dyn Transport>) -> Self {
         Self {
             direct,
             ..Self::new(Proxies::default())
         }
+    }
+}
+
+impl fmt::Debug for Guarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guarded")
+            .field("proxies", &self.proxies)
+            .finish_non_exhaustive()
     }
 }
 
@@ -118,7 +127,7 @@ fn is_local_name(host: &str) -> bool {
 }
 
 /// Finds the addresses of a name.
-pub(super) trait Lookup: Clone + Send + Sync + 'static {
+pub trait Lookup: Clone + Send + Sync + 'static {
     /// All addresses of `host`, public or not.
     fn lookup(&self, host: String) -> impl Future<Output = io::Result<Vec<IpAddr>>> + Send;
 }
@@ -135,7 +144,7 @@ impl Lookup for System {
 }
 
 /// A resolver that returns public addresses only.
-pub(super) struct PublicOnly<L>(pub(super) L);
+pub struct PublicOnly<L>(pub L);
 
 impl<L: Lookup> Resolve for PublicOnly<L> {
     fn resolve(&self, name: Name) -> Resolving {
