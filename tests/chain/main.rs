@@ -17,6 +17,7 @@ mod gallery;
 mod killed;
 mod lanes;
 mod metrics;
+mod notifying;
 mod odd_answers;
 mod overwritten;
 mod planning;

@@ -12,7 +12,7 @@ use tests::{BatchResponse, TestCloud, upload};
 use super::planned;
 
 /// Deletes all messages of a queue.
-fn lose(cloud: &TestCloud, queue: &str) {
+pub(super) fn lose(cloud: &TestCloud, queue: &str) {
     let lost = cloud.local.queues.receive(queue, 10, None).unwrap();
     assert!(!lost.is_empty(), "{queue} has no message");
     for delivery in lost {

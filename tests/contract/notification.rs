@@ -20,8 +20,8 @@ use darkroom::{
 use jiff::{SignedDuration, Timestamp};
 use plan::web::Web;
 use runtime::{
-    bucket::Bucket, catalog_store::CatalogStore, metrics::Metrics, queue::Queue,
-    shard_store::ShardStore,
+    announcer::Announcer, bucket::Bucket, catalog_store::CatalogStore, metrics::Metrics,
+    queue::Queue, shard_store::ShardStore,
 };
 use seam::{clock::Clock, proxies::Proxies, rng::Rng};
 use serde_json::{Value, json};
@@ -362,6 +362,7 @@ async fn the_plan_function_finds_the_object_named_by_an_event() {
         manifests: Queue::new(services.sqs.clone(), &url),
         shards: Queue::new(services.sqs.clone(), services.queue(&[]).await),
         generations: Queue::new(services.sqs.clone(), services.queue(&[]).await),
+        announcer: Announcer::off(),
         clock: clock.clone(),
         catalog: Arc::new(Catalog::built_in()),
         web: Web::over_https(Proxies::default()),

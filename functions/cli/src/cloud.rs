@@ -27,10 +27,12 @@ use darkroom::{
 use disk::Disk;
 use gemini::Gemini;
 use jiff::SignedDuration;
+use notify::targets::Targets;
 use plan::web::Web;
 use runtime::{
     aws,
     bucket::Bucket,
+    event_targets::EventTargets,
     metrics::Metrics,
     settings::StackSettings,
     wiring::{HostParts, Wiring, WiringError},
@@ -91,6 +93,8 @@ pub struct Deps {
     pub thumbs: thumbs::deps::Deps,
     /// The dependencies of `control`.
     pub control: control::deps::Deps,
+    /// The dependencies of `notify`.
+    pub notify: notify::deps::Deps,
     /// The dependencies of `sweep`.
     pub sweep: sweep::deps::Deps,
 }
@@ -118,6 +122,9 @@ pub struct CloudConfig {
     pub sweep_every: Option<SignedDuration>,
     /// Fetches references that are web addresses.
     pub web: Web,
+    /// Where events are sent to. By default there is no target, and no function does any work for
+    /// events.
+    pub event_targets: Targets,
     /// Write ids and jitter.
     pub rng: Rng,
     /// The metrics that an operator watches.
@@ -147,6 +154,7 @@ impl Default for CloudConfig {
             image_base_url: None,
             sweep_every: Some(SWEEP_EVERY),
             web: Web::over_https(Proxies::default()),
+            event_targets: Targets::default(),
             rng: Rng::system(),
             metrics: Metrics::none(),
             credentials: None,
@@ -254,9 +262,11 @@ impl Cloud {
                 collect_limits: config.pace,
                 generate_limits: config.generate_limits,
                 image_base_url: config.image_base_url,
+                announces_events: !config.event_targets.is_empty(),
+                event_targets: EventTargets::default(),
             },
         });
-        let deps = Deps::new(&wiring, config.web)?;
+        let deps = Deps::new(&wiring, config.web, config.event_targets)?;
         Ok(Self {
             root: root.to_owned(),
             time,
@@ -303,7 +313,7 @@ fn attributes(source: &Source) -> QueueAttributes {
 }
 
 impl Deps {
-    fn new(wiring: &Wiring, web: Web) -> Result<Self, WiringError> {
+    fn new(wiring: &Wiring, web: Web, targets: Targets) -> Result<Self, WiringError> {
         Ok(Self {
             plan: plan::deps::Deps {
                 web,
@@ -316,6 +326,10 @@ impl Deps {
             report: report::deps::Deps::new(wiring)?,
             thumbs: thumbs::deps::Deps::new(wiring)?,
             control: control::deps::Deps::new(wiring)?,
+            notify: notify::deps::Deps {
+                targets,
+                ..notify::deps::Deps::new(wiring)?
+            },
             sweep: sweep::deps::Deps::new(wiring)?,
         })
     }

@@ -33,6 +33,8 @@ pub enum Function {
     Thumbs,
     /// Carries out what a user requests for a job.
     Control,
+    /// Sends events about jobs to other programs and to people.
+    Notify,
 }
 
 impl Function {
@@ -87,6 +89,8 @@ pub const REPORTS: &str = "reports";
 pub const THUMBNAILS: &str = "thumbnails";
 /// The queue of S3's notifications of uploads to `control/`.
 pub const CONTROLS: &str = "controls";
+/// The queue of jobs with events to send.
+pub const NOTIFICATIONS: &str = "notifications";
 
 /// What follows a queue's name, in capitals, in the name of the environment variable that holds the
 /// queue's URL.
@@ -101,7 +105,7 @@ pub fn url_variable(queue: &str) -> String {
 pub const SWEEP_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// The chain, in its order.
-pub const CHAIN: [Source; 8] = [
+pub const CHAIN: [Source; 9] = [
     Source {
         queue: MANIFESTS,
         function: Function::Plan,
@@ -155,6 +159,15 @@ pub const CHAIN: [Source; 8] = [
         queue: CONTROLS,
         function: Function::Control,
         batch_size: 1,
+        concurrency: 2,
+        max_receive_count: 100,
+    },
+    // A failed attempt is repeated after a wait that grows to 15 minutes, so a hundred receives last
+    // a day.
+    Source {
+        queue: NOTIFICATIONS,
+        function: Function::Notify,
+        batch_size: 10,
         concurrency: 2,
         max_receive_count: 100,
     },

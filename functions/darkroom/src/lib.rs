@@ -12,6 +12,7 @@ pub mod cost;
 mod csv_injection;
 pub mod digest;
 pub mod display_name;
+pub mod events;
 pub mod gallery;
 pub mod ignored_files;
 pub mod image_paths;

@@ -29,7 +29,8 @@ impl ShardMessage {
     }
 }
 
-/// A message in the queue `reports`. Either one shard of the job has changed,
+/// A message in the queues `reports` and `notifications`. In `notifications` it names no shard:
+/// events of the job may have to be sent. In `reports`, either one shard of the job has changed,
 /// `{"v":1,"job":"…","shard":"0000"}`, or the whole job must be read again, `{"v":1,"job":"…"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

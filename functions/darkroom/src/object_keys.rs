@@ -138,6 +138,19 @@ pub fn open_job(job: &JobId) -> String {
     format!("{OPEN_JOBS}{job}")
 }
 
+/// The folder that lists the jobs with events that may not have been sent.
+pub const PENDING_EVENTS: &str = "stack/events/";
+
+/// Returns the key of the empty object that exists while events of a job may not have been sent.
+pub fn pending_events(job: &JobId) -> String {
+    format!("{PENDING_EVENTS}{job}")
+}
+
+/// Returns the key of the record of a job's events ([`crate::events::Outbox`]).
+pub fn outbox(job: &JobId) -> String {
+    document(job, "events.json")
+}
+
 /// Returns the key of a shard's request file. A later round has no such file: `submit`
 /// filters the file of the first round.
 pub fn requests(job: &JobId, number: u32) -> String {

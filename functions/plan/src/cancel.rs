@@ -97,6 +97,7 @@ pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, P
     deps.bucket
         .delete(&object_keys::document(job, Marker::Rejected.name()))
         .await?;
+    deps.announcer.announce(job).await?;
     info!(correlation_id = %job, "canceled before it was planned");
     Ok(Disposition::Done)
 }

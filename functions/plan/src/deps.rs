@@ -10,6 +10,7 @@ use darkroom::{
     models::{Catalog, Tier},
 };
 use runtime::{
+    announcer::Announcer,
     bucket::Bucket,
     catalog_store::CatalogStore,
     queue::Queue,
@@ -33,6 +34,8 @@ pub struct Deps {
     pub shards: Queue,
     /// The queue that shards of a synchronous lane are sent to.
     pub generations: Queue,
+    /// Announces events to `notify`.
+    pub announcer: Announcer,
     /// The time.
     pub clock: Clock,
     /// Models and prices: at first the built-in catalog, and once the job is known, the catalog that
@@ -64,6 +67,7 @@ impl Deps {
             manifests: wiring.queue(MANIFESTS)?,
             shards: wiring.queue(SHARDS)?,
             generations: wiring.queue(GENERATIONS)?,
+            announcer: wiring.announcer()?,
             clock: wiring.clock.clone(),
             catalog: Arc::clone(&wiring.catalog),
             project: wiring.settings.project.clone(),

@@ -4,9 +4,9 @@ use std::io;
 
 use darkroom::manifest::ReadError;
 use runtime::{
-    bucket::BucketError, catalog_store::CatalogFault, document::DocumentError,
-    notifications::EventError, queue::QueueError, rejection::RejectionError,
-    shard_store::StateError,
+    announcer::AnnounceError, bucket::BucketError, catalog_store::CatalogFault,
+    document::DocumentError, notifications::EventError, queue::QueueError,
+    rejection::RejectionError, shard_store::StateError,
 };
 
 use crate::time::is_time_up;
@@ -48,6 +48,9 @@ pub enum PlanError {
     /// A message can't be sent.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// An event can't be announced.
+    #[error(transparent)]
+    Announce(#[from] AnnounceError),
     /// The thread that reads the manifest panicked or was cancelled.
     #[error("reading the manifest was interrupted: {0}")]
     Interrupted(#[from] tokio::task::JoinError),

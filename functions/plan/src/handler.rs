@@ -127,10 +127,12 @@ async fn plan(
     // A job that is closed, planned or cancelled needs no plan.
     let job = &dropped.job;
     if is_closed(deps, job).await? {
+        // An earlier delivery may have ended after it had closed a canceled job.
+        deps.announcer.announce(job).await?;
         return Ok(Disposition::Done);
     }
     if let Some(plan) = planned(deps, job).await? {
-        send_shards(deps, job, plan.shards).await?;
+        start(deps, job, plan.shards).await?;
         return Ok(Disposition::Done);
     }
     let lock = read_json::<PlanLock>(deps, &object_keys::plan_lock(job)).await?;
@@ -193,7 +195,7 @@ async fn refuse(
 ) -> Result<Disposition, PlanError> {
     if !is_closed(deps, &claim.job).await? {
         match planned(deps, &claim.job).await? {
-            Some(plan) => send_shards(deps, &claim.job, plan.shards).await?,
+            Some(plan) => start(deps, &claim.job, plan.shards).await?,
             None => {
                 begin(deps, claim).await?;
                 info!(correlation_id = %claim.job, "planned, on behalf of a job with the same content");
@@ -229,7 +231,14 @@ async fn begin(deps: &Deps, claim: &ContentClaim) -> Result<(), PlanError> {
             .await?;
         deps.bucket.delete(&rejected).await?;
     }
-    send_shards(deps, job, plan.shards).await
+    start(deps, job, plan.shards).await
+}
+
+/// Starts a job that is planned: sends its shards, and announces that it is accepted. Nothing of it
+/// waits for the announcement.
+async fn start(deps: &Deps, job: &JobId, shards: u32) -> Result<(), PlanError> {
+    send_shards(deps, job, shards).await?;
+    Ok(deps.announcer.announce(job).await?)
 }
 
 /// Whether a job has its final marker.

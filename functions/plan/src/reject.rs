@@ -78,6 +78,7 @@ async fn write(
         // The lock made it an open job.
         deps.bucket.delete(&object_keys::open_job(job)).await?;
     }
+    deps.announcer.announce(job).await?;
     info!(correlation_id = %job, errors, "rejected");
     Ok(Disposition::Done)
 }
@@ -91,8 +92,16 @@ pub(crate) async fn overwritten(deps: &Deps, dropped: &Dropped) -> Result<(), Pl
         .head(&object_keys::plan_lock(job))
         .await?
         .is_some()
-        && rejection::reject_overwritten(&deps.bucket, job, manifest, deps.clock.now()).await?
     {
+        // The rejection removes the job from the list of open jobs before it writes the marker, and
+        // this message is about another job when it returns. `sweep` finds the event if this
+        // invocation ends before it is announced.
+        deps.announcer.list(job).await?;
+        let now = deps.clock.now();
+        if !rejection::reject_overwritten(&deps.bucket, job, manifest, now).await? {
+            return Ok(());
+        }
+        deps.announcer.announce(job).await?;
         warn!(correlation_id = %job, "rejected: its manifest was overwritten before the plan was written");
     }
     Ok(())

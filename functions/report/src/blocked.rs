@@ -68,10 +68,8 @@ pub(crate) async fn status_is_missing(
     };
     let status = placeholder(deps, job, format!("{key} was removed"), document).await?;
     let bytes = serde_json::to_vec_pretty(&status).map_err(DocumentError::at(&key))?;
-    disposition(
-        deps.bucket.create(&key, "application/json", bytes).await?,
-        &status,
-    )
+    let written = deps.bucket.create(&key, "application/json", bytes).await?;
+    disposition(deps, written, &status).await
 }
 
 /// Handles a `job.json` that can't be parsed. If it is not a JSON object, a placeholder takes its
@@ -95,12 +93,11 @@ pub(crate) async fn status_is_damaged(
     };
     let status = placeholder(deps, job, format!("{key} was damaged"), document).await?;
     let bytes = serde_json::to_vec_pretty(&status).map_err(DocumentError::at(&key))?;
-    disposition(
-        deps.bucket
-            .replace(&key, &object.etag, "application/json", bytes)
-            .await?,
-        &status,
-    )
+    let written = deps
+        .bucket
+        .replace(&key, &object.etag, "application/json", bytes)
+        .await?;
+    disposition(deps, written, &status).await
 }
 
 /// Creates a `job.json` that reports only that the original is gone. It has no plan, so that `plan`
@@ -136,10 +133,16 @@ async fn placeholder(
     })
 }
 
-/// Logs the blocker if this invocation recorded it, and tries again if another one wrote first.
-fn disposition(written: Conditional, status: &JobStatus) -> Result<Disposition, ReportError> {
+/// Logs and announces the blocker if this invocation recorded it, and tries again if another one
+/// wrote first.
+async fn disposition(
+    deps: &Deps,
+    written: Conditional,
+    status: &JobStatus,
+) -> Result<Disposition, ReportError> {
     match written {
         Conditional::Written(_) => {
+            deps.announcer.announce(&status.job).await?;
             if let Some(blocker) = &status.blocker {
                 tracing::error!("{}. {}", blocker.what, blocker.what_to_do);
             }

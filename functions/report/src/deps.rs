@@ -8,6 +8,7 @@ use darkroom::{
     models::Catalog,
 };
 use runtime::{
+    announcer::Announcer,
     bucket::Bucket,
     catalog_store::CatalogStore,
     metrics::Metrics,
@@ -30,6 +31,8 @@ pub struct Deps {
     pub controls: Queue,
     /// The queue that triggers `thumbs`.
     pub thumbnails: Queue,
+    /// Announces events to `notify`.
+    pub announcer: Announcer,
     /// The time.
     pub clock: Clock,
     /// Models and prices: the built-in catalog, and when a job is closed, the catalog that it was
@@ -55,6 +58,7 @@ impl Deps {
             reports: wiring.queue(REPORTS)?,
             controls: wiring.queue(CONTROLS)?,
             thumbnails: wiring.queue(THUMBNAILS)?,
+            announcer: wiring.announcer()?,
             clock: wiring.clock.clone(),
             catalog: Arc::clone(&wiring.catalog),
             catalogs: wiring.catalog_store(),

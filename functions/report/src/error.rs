@@ -4,8 +4,8 @@ use std::io;
 
 use darkroom::{names::JobId, status::Blocker};
 use runtime::{
-    bucket::BucketError, catalog_store::CatalogFault, document::DocumentError, lines::LineError,
-    queue::QueueError, shard_store::StateError,
+    announcer::AnnounceError, bucket::BucketError, catalog_store::CatalogFault,
+    document::DocumentError, lines::LineError, queue::QueueError, shard_store::StateError,
 };
 
 /// Why a job could not be updated or closed now.
@@ -32,6 +32,9 @@ pub enum ReportError {
     /// A message to another function can't be sent.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// An event can't be announced.
+    #[error(transparent)]
+    Announce(#[from] AnnounceError),
     /// An object can't be read or written.
     #[error(transparent)]
     Bucket(#[from] BucketError),

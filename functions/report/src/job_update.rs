@@ -7,6 +7,7 @@
 //! read again.
 
 use darkroom::{
+    events::has_news,
     messages::JobMessage,
     names::{JobId, ShardId},
     object_keys::{self, Marker},
@@ -115,7 +116,12 @@ async fn try_update(
         return Ok(Attempt::Answered(Disposition::Done));
     }
     if status.phase.is_terminal() && is_closed(deps, job).await? {
-        deps.bucket.delete(&object_keys::open_job(job)).await?;
+        // An earlier delivery may have ended after it had written the marker. The job is then still
+        // in the list of open jobs.
+        let open = object_keys::open_job(job);
+        if deps.bucket.head(&open).await?.is_some() {
+            end_open_job(deps, job).await?;
+        }
         return Ok(Attempt::Shown(Box::new(status), Cause::Closed));
     }
 
@@ -128,7 +134,7 @@ async fn try_update(
     };
     match merge_and_close(deps, &stored, changes, &mut next).await {
         Ok(Updated::Closed) => {
-            deps.bucket.delete(&object_keys::open_job(job)).await?;
+            end_open_job(deps, job).await?;
             Ok(Attempt::Answered(Disposition::Done))
         }
         Ok(Updated::Open) => write_status(deps, &stored, next, changes.waited, head).await,
@@ -139,6 +145,13 @@ async fn try_update(
         }
         Err(error) => Err(error),
     }
+}
+
+/// Announces the end of a job, and then removes it from the list of open jobs. Until it is removed,
+/// a repeated message or a sweep leads here again.
+async fn end_open_job(deps: &Deps, job: &JobId) -> Result<(), ReportError> {
+    deps.announcer.announce(job).await?;
+    Ok(deps.bucket.delete(&object_keys::open_job(job)).await?)
 }
 
 /// The state of a job after an update.
@@ -356,6 +369,9 @@ async fn write_status(
                 .filter(|blocker| is_new(&stored.status, blocker))
             {
                 tracing::error!("{}. {}", blocker.what, blocker.what_to_do);
+            }
+            if has_news(&stored.status, &next) {
+                deps.announcer.announce(&next.job).await?;
             }
             let is_visible = next.changes_gallery(&stored.status);
             let cause = if is_visible {

@@ -21,7 +21,7 @@ use seam::{
     transport::{Body, BoxError, Transport, full, read_body},
 };
 use serde_json::Value;
-use tokio::time::timeout;
+use tokio::{sync::OnceCell, time::timeout};
 
 use crate::aws;
 
@@ -57,6 +57,8 @@ pub struct Service {
 impl Service {
     /// CloudWatch.
     pub const CLOUDWATCH: Self = Self::new("cloudwatch", "monitoring");
+    /// EventBridge.
+    pub const EVENT_BRIDGE: Self = Self::new("eventbridge", "events");
     /// Lambda.
     pub const LAMBDA: Self = Self::new("lambda", "lambda");
     /// SNS.
@@ -178,18 +180,17 @@ impl AwsCallError {
 
 /// Makes calls with the credentials, the region and the endpoint of a configuration. It never
 /// repeats a call.
-#[derive(Clone)]
 pub struct AwsCaller {
     transport: Arc<dyn Transport>,
-    config: SdkConfig,
+    /// The configuration in the environment is read for the first call, because most starts of a
+    /// function make none.
+    config: OnceCell<SdkConfig>,
     clock: Clock,
 }
 
 impl fmt::Debug for AwsCaller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AwsCaller")
-            .field("region", &self.config.region())
-            .finish_non_exhaustive()
+        f.debug_struct("AwsCaller").finish_non_exhaustive()
     }
 }
 
@@ -197,26 +198,26 @@ impl AwsCaller {
     /// Makes a caller with the credentials, the region and the endpoints in the environment
     /// (`AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_SSM`). It uses no proxy, as the AWS SDK does not
     /// either.
-    pub async fn from_env() -> Self {
-        Self::new(
-            Arc::new(HttpsTransport::default()),
-            aws::config().await,
-            Clock::system(),
-        )
+    pub fn from_env() -> Self {
+        Self {
+            transport: Arc::new(HttpsTransport::default()),
+            config: OnceCell::new(),
+            clock: Clock::system(),
+        }
     }
 
     /// Makes a caller that sends its requests through `transport`.
     pub fn new(transport: Arc<dyn Transport>, config: SdkConfig, clock: Clock) -> Self {
         Self {
             transport,
-            config,
+            config: OnceCell::new_with(Some(config)),
             clock,
         }
     }
 
     /// Returns the region of the configuration.
-    pub fn region(&self) -> Option<&str> {
-        self.config.region().map(AsRef::as_ref)
+    pub async fn region(&self) -> Option<&str> {
+        self.config().await.region().map(AsRef::as_ref)
     }
 
     /// Makes a call once, and returns the body of the answer.
@@ -263,29 +264,36 @@ impl AwsCaller {
             .map_err(|_| AwsCallError::Unanswered("the response can't be read".to_owned()))
     }
 
-    fn endpoint(&self, service: Service) -> String {
-        aws::endpoint(&self.config, service.id, service.host)
+    async fn config(&self) -> &SdkConfig {
+        let from_env = || Box::pin(aws::config());
+        self.config.get_or_init(from_env).await
     }
 
     /// Makes the signed request, or returns the reason why it can't.
     async fn request(&self, call: &AwsCall) -> Result<Request<Body>, String> {
-        let provider = self
-            .config
+        let config = self.config().await;
+        let provider = config
             .credentials_provider()
             .ok_or("there are no AWS credentials")?;
         let credentials = provider.provide_credentials().await;
         let credentials = credentials.map_err(|error| error.to_string())?;
-        self.signed(call, credentials)
+        self.signed(config, call, credentials)
             .map_err(|error| error.to_string())
     }
 
-    fn signed(&self, call: &AwsCall, credentials: Credentials) -> Result<Request<Body>, BoxError> {
-        let region = self.region().ok_or("AWS_REGION is not set")?;
-        let url = format!("{}{}", self.endpoint(call.service), call.path);
+    fn signed(
+        &self,
+        config: &SdkConfig,
+        call: &AwsCall,
+        credentials: Credentials,
+    ) -> Result<Request<Body>, BoxError> {
+        let region = config.region().ok_or("AWS_REGION is not set")?;
+        let endpoint = aws::endpoint(config, call.service.id, call.service.host);
+        let url = format!("{endpoint}{}", call.path);
         let identity = credentials.into();
         let parameters = v4::SigningParams::builder()
             .identity(&identity)
-            .region(region)
+            .region(region.as_ref())
             .name(call.service.host)
             .time(self.clock.now().into())
             .settings(SigningSettings::default())

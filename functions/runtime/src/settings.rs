@@ -17,6 +17,8 @@ use darkroom::{
 use jiff::SignedDuration;
 use seam::environment::{VariableError, Variables};
 
+use crate::event_targets::{EventTargets, SecretSource, WebhookTarget};
+
 /// The settings of a deployment. On Lambda they are read from the environment; on one machine the
 /// host supplies them.
 #[derive(Clone, Debug)]
@@ -38,6 +40,11 @@ pub struct StackSettings {
     /// Where the objects of the bucket are served on the web, if they are. It is not part of a
     /// job's identity.
     pub image_base_url: Option<ImageBaseUrl>,
+    /// Whether the deployment has a target for events. The functions that announce events need to
+    /// know no more.
+    pub announces_events: bool,
+    /// Where `notify` sends events to.
+    pub event_targets: EventTargets,
     /// How fast images are collected, and how often progress is recorded. No variable changes them.
     pub collect_limits: CollectLimits,
 }
@@ -58,6 +65,8 @@ impl StackSettings {
             poll_backoff: poll_backoff(variables)?,
             generate_limits: generate_limits(variables)?,
             image_base_url: image_base_url(variables)?,
+            announces_events: announces_events(variables)?,
+            event_targets: event_targets(variables)?,
             collect_limits: CollectLimits::default(),
         })
     }
@@ -140,6 +149,41 @@ fn image_base_url(variables: &Variables) -> Result<Option<ImageBaseUrl>, Variabl
     variables.optional_parsed("IMAGE_BASE_URL")
 }
 
+fn announces_events(variables: &Variables) -> Result<bool, VariableError> {
+    variables.parsed("ANNOUNCE_EVENTS", false)
+}
+
+/// Reads where events are sent to. The command reads it alone, for the host of one machine.
+///
+/// # Errors
+/// [`VariableError`] if the address of the webhook is invalid, or its secret is missing.
+pub fn event_targets(variables: &Variables) -> Result<EventTargets, VariableError> {
+    let url = variables.optional_parsed("WEBHOOK_URL")?;
+    let (given, stored) = ("WEBHOOK_SECRET", "WEBHOOK_SECRET_PARAMETER");
+    let secret = match (variables.optional(given), variables.optional(stored)) {
+        (Some(_), Some(_)) => {
+            return Err(VariableError::Malformed {
+                name: stored,
+                problem: format!("{given} is set too: set one of them"),
+            });
+        }
+        (Some(secret), None) => Some(SecretSource::Given(secret)),
+        (None, name) => name.map(SecretSource::Parameter),
+    };
+    Ok(EventTargets {
+        bus: variables.optional("EVENT_BUS_NAME"),
+        topic: variables.optional("EVENT_TOPIC_ARN"),
+        // A receiver can't tell a request without a signature from one of anyone else.
+        webhook: match url {
+            None => None,
+            Some(url) => Some(WebhookTarget {
+                url,
+                secret: secret.ok_or(VariableError::Missing(stored))?,
+            }),
+        },
+    })
+}
+
 /// A variable that is a whole number within `bounds`, if it is set.
 fn bounded<T: Copy + PartialOrd + Display + FromStr>(
     variables: &Variables,
@@ -220,6 +264,46 @@ mod tests {
             refusal.contains("IMAGE_BASE_URL") && refusal.contains("https"),
             "{refusal}"
         );
+    }
+
+    #[test]
+    fn events_have_no_target_by_default() {
+        let settings = read(&[("WEBHOOK_SECRET_PARAMETER", "/darkroom/webhook")]).unwrap();
+        assert!(!settings.announces_events);
+        let EventTargets {
+            bus,
+            topic,
+            webhook,
+        } = settings.event_targets;
+        assert!(bus.is_none() && topic.is_none() && webhook.is_none());
+    }
+
+    #[test]
+    fn a_webhook_needs_exactly_one_secret() {
+        let url = ("WEBHOOK_URL", "https://example.com/hooks");
+        let (given, stored) = (
+            ("WEBHOOK_SECRET", "whsec_canary"),
+            ("WEBHOOK_SECRET_PARAMETER", "/a"),
+        );
+        assert!(read(&[url, given]).unwrap().event_targets.webhook.is_some());
+        assert!(
+            read(&[url, stored])
+                .unwrap()
+                .event_targets
+                .webhook
+                .is_some()
+        );
+        for (variables, problem) in [
+            (vec![url], "WEBHOOK_SECRET_PARAMETER is not set"),
+            (vec![url, given, stored], "set one of them"),
+            (vec![("WEBHOOK_URL", "http://example.com"), given], "https"),
+        ] {
+            let refusal = refusal(&variables);
+            assert!(
+                refusal.contains(problem) && !refusal.contains("canary"),
+                "{refusal}"
+            );
+        }
     }
 
     #[test]

@@ -16,9 +16,10 @@ use seam::{
 };
 
 use crate::{
-    aws::Aws, bucket::Bucket, catalog_store::CatalogStore, ledger_store::LedgerStore,
-    metrics::Metrics, parameter, queue::Queue, settings::StackSettings, shard_queues::ShardQueues,
-    shard_store::ShardStore, upload_store::UploadStore,
+    announcer::Announcer, aws::Aws, bucket::Bucket, catalog_store::CatalogStore,
+    ledger_store::LedgerStore, metrics::Metrics, outbox_store::OutboxStore, parameter,
+    queue::Queue, settings::StackSettings, shard_queues::ShardQueues, shard_store::ShardStore,
+    upload_store::UploadStore,
 };
 
 /// The parts that functions share.
@@ -167,6 +168,18 @@ impl Wiring {
         })
     }
 
+    /// What announces events to `notify`, if the deployment has a target for them.
+    ///
+    /// # Errors
+    /// [`WiringError::QueueUrl`] on Lambda, when the queue's variable is missing.
+    pub fn announcer(&self) -> Result<Announcer, WiringError> {
+        if !self.settings.announces_events {
+            return Ok(Announcer::off());
+        }
+        let notifications = self.queue(chain::NOTIFICATIONS)?;
+        Ok(Announcer::new(self.bucket.clone(), notifications))
+    }
+
     /// A client of the Gemini API.
     ///
     /// # Errors
@@ -207,6 +220,11 @@ impl Wiring {
     /// The ledger.
     pub fn ledger_store(&self) -> LedgerStore {
         LedgerStore::new(self.bucket.clone(), self.rng.clone())
+    }
+
+    /// The records of sent events.
+    pub fn outbox_store(&self) -> OutboxStore {
+        OutboxStore::new(self.bucket.clone(), self.rng.clone())
     }
 
     /// The records of uploaded reference pictures.
@@ -262,6 +280,7 @@ mod tests {
             (chain::REPORTS, "REPORTS_QUEUE_URL"),
             (chain::THUMBNAILS, "THUMBNAILS_QUEUE_URL"),
             (chain::CONTROLS, "CONTROLS_QUEUE_URL"),
+            (chain::NOTIFICATIONS, "NOTIFICATIONS_QUEUE_URL"),
         ] {
             assert_eq!(
                 refusal(wiring.queue(queue)),

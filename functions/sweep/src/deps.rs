@@ -2,9 +2,11 @@
 
 use gemini::Gemini;
 use runtime::{
+    announcer::Announcer,
     bucket::Bucket,
     ledger_store::LedgerStore,
     metrics::Metrics,
+    outbox_store::OutboxStore,
     shard_queues::ShardQueues,
     shard_store::ShardStore,
     wiring::{Wiring, WiringError},
@@ -24,6 +26,10 @@ pub struct Deps {
     pub gemini: Gemini,
     /// The queues of the functions that move shards on.
     pub queues: ShardQueues,
+    /// Announces events to `notify`.
+    pub announcer: Announcer,
+    /// The records of sent events.
+    pub outboxes: OutboxStore,
     /// The time.
     pub clock: Clock,
     /// The first part of every display name.
@@ -44,6 +50,8 @@ impl Deps {
             ledger: wiring.ledger_store(),
             gemini: wiring.gemini()?,
             queues: wiring.shard_queues()?,
+            announcer: wiring.announcer()?,
+            outboxes: wiring.outbox_store(),
             clock: wiring.clock.clone(),
             stack: wiring.settings.stack.clone(),
             metrics: wiring.metrics.clone(),

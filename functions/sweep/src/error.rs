@@ -2,7 +2,8 @@
 
 use gemini::ApiError;
 use runtime::{
-    bucket::BucketError, document::DocumentError, ledger_store::LedgerError, queue::QueueError,
+    announcer::AnnounceError, bucket::BucketError, document::DocumentError,
+    ledger_store::LedgerError, outbox_store::OutboxError, queue::QueueError,
     rejection::RejectionError, shard_store::StateError,
 };
 
@@ -27,6 +28,12 @@ pub enum SweepError {
     /// A queue can't be reached.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// An event can't be announced.
+    #[error(transparent)]
+    Announce(#[from] AnnounceError),
+    /// The record of a job's events can't be read.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
     /// A job can't be rejected.
     #[error(transparent)]
     Rejection(#[from] RejectionError),

@@ -11,7 +11,7 @@ use crate::{
     batches,
     deps::Deps,
     error::{Incomplete, SweepError},
-    files, jobs, ledger,
+    events, files, jobs, ledger,
     state_cache::StateCache,
 };
 
@@ -57,6 +57,9 @@ pub async fn handle(deps: &Deps, _deadline: Timestamp) -> Result<Swept, Incomple
         blocked,
         ..Swept::default()
     };
+
+    // Jobs with events that may not have been sent: send lost messages again.
+    failures.note("events", events::resend_lost_messages(deps).await);
 
     // Gemini: compare its batches with the states, and delete input files that were read.
     match deps.gemini.batches().await {

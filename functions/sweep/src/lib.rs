@@ -9,6 +9,7 @@ mod abandoned_plans;
 mod batches;
 pub mod deps;
 pub mod error;
+mod events;
 mod files;
 pub mod handler;
 mod jobs;

@@ -83,10 +83,8 @@ fn source(name: &str) -> (Arc<KeySource>, Arc<FakeSsm>, Arc<AtomicI64>) {
     let clock = Arc::clone(&seconds);
     let clock =
         Clock::from_fn(move || Timestamp::from_second(clock.load(Ordering::Relaxed)).unwrap());
-    let store = Parameter::through(
-        AwsCaller::new(Arc::clone(&ssm) as _, config, clock.clone()),
-        name.to_owned(),
-    );
+    let aws = AwsCaller::new(Arc::clone(&ssm) as _, config, clock.clone());
+    let store = Parameter::new(Arc::new(aws), name.to_owned());
     (
         Arc::new(KeySource::stored(Arc::new(store), clock)),
         ssm,

@@ -19,6 +19,7 @@ use gemini::{
 };
 use gemini_sim::{Gemini as SimulatedGemini, Scenario};
 use jiff::Timestamp;
+use notify::targets::Targets;
 use plan::web::Web;
 use runtime::metrics::Metrics;
 use seam::rng::Rng;
@@ -41,6 +42,7 @@ pub struct TestCloudBuilder {
     limits: Option<ProjectLimits>,
     web: Option<Web>,
     image_base_url: Option<ImageBaseUrl>,
+    event_targets: Targets,
     disk: Disk,
 }
 
@@ -99,6 +101,12 @@ impl TestCloudBuilder {
         self
     }
 
+    /// Sets where events are sent to.
+    pub fn event_targets(mut self, targets: Targets) -> Self {
+        self.event_targets = targets;
+        self
+    }
+
     /// Sets whether files survive a power failure.
     pub fn disk(mut self, disk: Disk) -> Self {
         self.disk = disk;
@@ -132,6 +140,7 @@ impl TestCloudBuilder {
             limits: self.limits.clone().unwrap_or(default.limits),
             web: self.web.clone().unwrap_or(default.web),
             image_base_url: self.image_base_url.clone(),
+            event_targets: self.event_targets.clone(),
             sweep_every: None,
             disk: self.disk.clone(),
             ..CloudConfig::default()

@@ -2,7 +2,8 @@
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use darkroom::chain::{
-    CONTROLS, FUNCTION_TIMEOUT, GENERATIONS, MANIFESTS, POLLS, REPORTS, RESULTS, SHARDS, THUMBNAILS,
+    CONTROLS, FUNCTION_TIMEOUT, GENERATIONS, MANIFESTS, NOTIFICATIONS, POLLS, REPORTS, RESULTS,
+    SHARDS, THUMBNAILS,
 };
 use serde_json::json;
 use sweep::handler::Swept;
@@ -85,6 +86,11 @@ impl TestCloud {
     /// Passes the next request of a user, `approve` or `cancel`, to `control`.
     pub async fn control(&self) -> SqsBatchResponse {
         invoke!(self, control, CONTROLS)
+    }
+
+    /// Passes the next job with events to send to `notify`.
+    pub async fn notify(&self) -> SqsBatchResponse {
+        invoke!(self, notify, NOTIFICATIONS)
     }
 
     /// Runs `sweep` once.

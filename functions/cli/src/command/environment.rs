@@ -14,10 +14,12 @@ use gemini::{
     self, Gemini,
     key::{ApiKey, KeySource},
 };
+use notify::targets::Targets;
 use plan::web::Web;
+use runtime::{aws_call::AwsCaller, settings};
 use seam::{environment::Variables, proxies::Proxies, transport::Transport};
 use tracing_subscriber::{
-    filter::{LevelFilter, Targets},
+    filter::{LevelFilter, Targets as LogTargets},
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
@@ -60,6 +62,14 @@ pub(super) fn web(variables: &Variables) -> anyhow::Result<Web> {
     Ok(Web::over_https(Proxies::from_variables(variables)?))
 }
 
+/// Returns where events are sent to, by the same variables as those of a deployment.
+pub(super) fn event_targets(variables: &Variables) -> anyhow::Result<Targets> {
+    let settings = settings::event_targets(variables)?;
+    let aws = Arc::new(AwsCaller::from_env());
+    let proxies = Proxies::from_variables(variables)?;
+    Ok(Targets::over_network(&settings, &aws, proxies))
+}
+
 /// Returns the disk for a folder. If money is spent, what is written must survive a power failure.
 pub(super) fn disk(mode: GeminiMode) -> Disk {
     match mode {
@@ -91,7 +101,7 @@ pub(super) fn init_log(internal: &Path) -> anyhow::Result<()> {
     let file = file.with_context(|| format!("can't write {}", path.display()))?;
     // The S3 stand-in logs a missing object and a failed condition as errors, but the functions
     // expect both.
-    let levels = Targets::new()
+    let levels = LogTargets::new()
         .with_default(LevelFilter::INFO)
         .with_target("s3s", LevelFilter::OFF);
     let lines = tracing_subscriber::fmt::layer()

@@ -104,6 +104,7 @@ async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
         tier: args.settings.tier,
         disk: environment::disk(mode),
         web: environment::web(&variables)?,
+        event_targets: environment::event_targets(&variables)?,
         ..CloudConfig::default()
     };
     let cloud = Arc::new(Cloud::open(&args.out, time, gemini, config)?);

@@ -81,6 +81,7 @@ async fn serve_chain(args: &ServeArgs) -> anyhow::Result<Exit> {
         credentials: Some(credentials.clone()),
         disk: environment::disk(mode),
         web: environment::web(&variables)?,
+        event_targets: environment::event_targets(&variables)?,
         ..CloudConfig::default()
     };
     let cloud = Arc::new(Cloud::open_with(&args.out, time, gemini, config, |wire| {

@@ -60,6 +60,7 @@ pub async fn invoke(
         Function::Generate => generate::handler::handle(&deps.generate, event, deadline).await,
         Function::Control => control::handler::handle(&deps.control, event, deadline).await,
         Function::Thumbs => thumbs::handler::handle(&deps.thumbs, event, deadline).await,
+        Function::Notify => notify::handler::handle(&deps.notify, event, deadline).await,
         Function::Report => report::handler::handle(&deps.report, event, deadline).await,
     })
 }

@@ -32,7 +32,7 @@ impl Summary {
     }
 
     /// Returns the outcome in one or two sentences.
-    fn outcome(&self) -> String {
+    pub(crate) fn outcome(&self) -> String {
         let Counts {
             expected,
             succeeded,

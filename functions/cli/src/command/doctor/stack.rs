@@ -37,9 +37,9 @@ struct Stack<'a> {
 pub(super) async fn examine(args: &DoctorArgs, name: &str) -> anyhow::Result<Exit> {
     let clock = Clock::system();
     let started = clock.now();
-    let (aws, clients) = (AwsCaller::from_env().await, Aws::from_env().await);
+    let (aws, clients) = (AwsCaller::from_env(), Aws::from_env().await);
     let account = account(&aws).await?;
-    let region = aws.region().unwrap_or_default().to_owned();
+    let region = aws.region().await.unwrap_or_default().to_owned();
     let stack = Stack {
         name,
         aws: &aws,
