@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 import words
 
 FUNCTIONS = ["plan", "submit", "poll", "collect", "generate", "report", "thumbs", "control",
-             "sweep"]
+             "notify", "sweep"]
 MAX_COLUMNS = 100
 LONG_FUNCTION = 25
 

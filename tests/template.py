@@ -84,6 +84,8 @@ def queues_asked_for(function):
     asked = code_of_deps(function)
     if "wiring.shard_queues()" in asked:
         asked += body(WIRING, "shard_queues")
+    if "wiring.announcer()" in asked:
+        asked += body(WIRING, "announcer")
     return {name.lower() for name in re.findall(r"\.queue\((?:chain::)?(\w+)\)", asked)}
 
 
@@ -105,7 +107,10 @@ def variables_read(function):
     read = set(VARIABLE.findall(code("seam"))) | {"BUCKET", "AWS_LAMBDA_LOG_LEVEL"}
     if "wiring.gemini()" in asked:
         read |= set(VARIABLE.findall(code("gemini")))
-    return read.union(*map(setting_variables, re.findall(r"wiring\.settings\.(\w+)", asked)))
+    settings = re.findall(r"wiring\.settings\.(\w+)", asked)
+    if "wiring.announcer()" in asked:
+        settings += re.findall(r"self\.settings\.(\w+)", body(WIRING, "announcer"))
+    return read.union(*map(setting_variables, settings))
 
 
 def object_keys():
@@ -270,6 +275,28 @@ class Template(unittest.TestCase):
         refused = ["http://cdn.example.com", "cdn.example.com", "https://", "https://u@x.org", "https://x.org/?a", "https://x.org/#a"]
         self.assertEqual([url for url in accepted + refused if re.search(pattern, url)], accepted)
 
+    def test_a_webhook_is_nothing_an_https_address_or_on_this_machine(self):
+        pattern = TEMPLATE["Parameters"]["WebhookUrl"]["AllowedPattern"]
+        accepted = ["", "https://example.com", "https://example.com/hooks?token=a", "http://127.0.0.1:8080/hooks"]
+        refused = ["http://example.com", "https://u@example.com/", "https://example.com:8443/", "https://example.com/#a",
+                   "http://127.0.0.1.example.com/", "http://localhost/"]
+        self.assertEqual([url for url in accepted + refused if re.search(pattern, url)], accepted)
+
+    def test_events_are_announced_if_there_is_a_target_and_each_target_is_permitted_only_if_it_is_set(self):
+        conditions = TEMPLATE["Conditions"]
+        targets = {"EventBusName": "EventsToBus", "EventTopicArn": "EventsToTopic", "WebhookUrl": "EventsToWebhook"}
+        for parameter, condition in targets.items():
+            self.assertEqual(conditions[condition], {"Not": [{"Equals": [{"Ref": parameter}, ""]}]})
+        joined = {"Join": ["", [{"Ref": parameter} for parameter in targets]]}
+        self.assertEqual(conditions["EventsAnnounced"], {"Not": [{"Equals": [joined, ""]}]})
+        for name in FUNCTIONS:
+            announces = "wiring.announcer()" in code_of_deps(name)
+            self.assertEqual("ANNOUNCE_EVENTS" in variables(name), announces, name)
+        [policy] = RESOURCES["NotifyRole"]["Policies"]
+        conditional = {s["If"][0]: s["If"][1]["Action"] for s in policy["PolicyDocument"]["Statement"] if "If" in s}
+        self.assertEqual(conditional, {"EventsToBus": "events:PutEvents", "EventsToTopic": "sns:Publish",
+                                       "EventsToWebhook": "ssm:GetParameter"})
+
     def test_every_alarm_is_about_a_metric_that_the_code_writes(self):
         metrics = (ROOT / "functions/runtime/src/metrics.rs").read_text()
         written = set(re.findall(r"^    (\w+),$", metrics, re.MULTILINE))
@@ -289,11 +316,12 @@ class Template(unittest.TestCase):
         self.assertEqual(resources, {f"${{{name}Function}}" for name in FUNCTIONS} | {f"${{{queue}.QueueName}}" for queue in queues})
 
     def test_the_key_is_named_and_never_held(self):
-        self.assertNotRegex((ROOT / "infra/template.yaml").read_text(), r"GEMINI_API_KEY(?!_PARAMETER)")
+        self.assertNotRegex((ROOT / "infra/template.yaml").read_text(), r"(GEMINI_API_KEY|WEBHOOK_SECRET)(?!_PARAMETER)")
         for name in FUNCTIONS:
             asks = name in ["Submit", "Poll", "Collect", "Generate", "Sweep"]
             self.assertEqual("GEMINI_API_KEY_PARAMETER" in variables(name), asks, name)
-            self.assertEqual("ssm:" in str(RESOURCES[f"{name}Role"]), asks, name)
+            self.assertEqual("WEBHOOK_SECRET_PARAMETER" in variables(name), name == "Notify", name)
+            self.assertEqual("ssm:" in str(RESOURCES[f"{name}Role"]), asks or name == "Notify", name)
 
 
 if __name__ == "__main__":

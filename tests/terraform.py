@@ -46,6 +46,10 @@ SAMPLES = {
     "GeminiBaseUrl": "http://127.0.0.1:8080",
     "DailyCapUsd": "1204567.05",
     "ImageBaseUrl": "https://cdn.example.com:8443/shop/a%20b/",
+    "EventBusName": "studio/events-1",
+    "EventTopicArn": "arn:aws:sns:eu-west-1:210987654321:People_-1",
+    "WebhookUrl": "https://example.com/hooks?token=a",
+    "WebhookSecretName": "/studio/webhook_secret-1.a",
     "DefaultModel": "nano-banana-3.1",
     "AlarmTopicArn": "arn:aws:sns:eu-west-1:210987654321:Alarms_-1",
     "AlarmEmail": "studio@example.com",
@@ -79,8 +83,9 @@ OTHER = {name: other_value(name, parameter) for name, parameter in TEMPLATE["Par
 SCENARIOS = [
     OTHER,
     {},
-    {name: OTHER[name] for name in ("GeminiKeyKmsArn", "AlarmTopicArn")},
-    {name: OTHER[name] for name in ("GeminiKeyArn", "AlarmEmail", "EnforceConditionalWrites")},
+    {name: OTHER[name] for name in ("GeminiKeyKmsArn", "AlarmTopicArn", "EventBusName")},
+    {name: OTHER[name] for name in ("GeminiKeyArn", "AlarmEmail", "EnforceConditionalWrites", "EventTopicArn")},
+    {"WebhookUrl": OTHER["WebhookUrl"]},
 ]
 
 

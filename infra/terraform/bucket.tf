@@ -153,6 +153,7 @@ data "aws_iam_policy_document" "bucket" {
     not_resources = [
       "${aws_s3_bucket.this.arn}/jobs/*/_REJECTED",
       "${aws_s3_bucket.this.arn}/stack/open/*",
+      "${aws_s3_bucket.this.arn}/stack/events/*",
     ]
 
     principals {
@@ -171,6 +172,7 @@ data "aws_iam_policy_document" "bucket" {
       resources = [
         "${aws_s3_bucket.this.arn}/jobs/*/shards/*/state.json",
         "${aws_s3_bucket.this.arn}/jobs/*/cancel.json",
+        "${aws_s3_bucket.this.arn}/jobs/*/events.json",
         "${aws_s3_bucket.this.arn}/jobs/*/models.toml",
         "${aws_s3_bucket.this.arn}/jobs/*/refs/*.json",
         "${aws_s3_bucket.this.arn}/jobs/*/web/*.json",

@@ -7,11 +7,11 @@ locals {
     # Turns a manifest into a plan.
     plan = {
       memory_size      = 512
-      sends_to         = ["shards", "generations"]
+      sends_to         = ["shards", "generations", "notifications"]
       calls_gemini     = false
       reads_references = true
 
-      environment = merge(local.limits, {
+      environment = merge(local.limits, local.events, {
         DEFAULT_MODEL        = var.default_model
         ALLOW_RETIRED_MODELS = var.allow_retired_models
         ALLOW_UNKNOWN_MODELS = var.allow_unknown_models
@@ -72,13 +72,13 @@ locals {
     # Writes the status of each job, and the reports of finished jobs.
     report = {
       memory_size      = 512
-      sends_to         = ["controls", "thumbnails"]
+      sends_to         = ["controls", "thumbnails", "notifications"]
       calls_gemini     = false
       reads_references = false
 
-      environment = {
+      environment = merge(local.events, {
         IMAGE_BASE_URL = var.image_base_url
-      }
+      })
     }
 
     # Makes thumbnails.
@@ -99,13 +99,28 @@ locals {
       environment      = {}
     }
 
+    # Sends events about jobs to other programs and to people.
+    notify = {
+      memory_size      = 256
+      sends_to         = []
+      calls_gemini     = false
+      reads_references = false
+
+      environment = merge(local.stack, {
+        EVENT_BUS_NAME           = var.event_bus_name
+        EVENT_TOPIC_ARN          = var.event_topic_arn
+        WEBHOOK_URL              = var.webhook_url
+        WEBHOOK_SECRET_PARAMETER = var.webhook_secret_name
+      })
+    }
+
     # Finds lost messages, batches and files. A schedule starts it.
     sweep = {
       memory_size      = 512
-      sends_to         = ["shards", "polls", "results", "generations", "reports"]
+      sends_to         = ["shards", "polls", "results", "generations", "reports", "notifications"]
       calls_gemini     = true
       reads_references = false
-      environment      = local.stack
+      environment      = merge(local.stack, local.events)
     }
   }
 
@@ -117,6 +132,11 @@ locals {
     DAILY_CAP_USD    = var.daily_cap_usd
     GEMINI_TIER      = var.gemini_tier
     MAX_LIVE_BATCHES = var.max_live_batches
+  }
+
+  # Whether there is a target for events. The functions that announce events need to know no more.
+  events = {
+    ANNOUNCE_EVENTS = var.event_bus_name != "" || var.event_topic_arn != "" || var.webhook_url != ""
   }
 
   stack = {

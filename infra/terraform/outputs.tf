@@ -43,7 +43,7 @@ output "fetch_command" {
 }
 
 output "queue_urls" {
-  description = "The queues in the order of the chain, then the queue of controls"
+  description = "The queues in the order of the chain, then those of controls and notifications"
   value       = [for queue in local.chain : aws_sqs_queue.this[queue].url]
 }
 
@@ -58,6 +58,6 @@ output "dashboard_name" {
 }
 
 output "log_groups" {
-  description = "The log groups of the functions in the order of the chain, then those of control and sweep"
+  description = "The log groups of the functions in the order of the chain, then those of control, notify and sweep"
   value       = [for function in local.function_names : aws_cloudwatch_log_group.this[function].name]
 }

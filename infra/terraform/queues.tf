@@ -1,16 +1,17 @@
 locals {
   # The queues, with the function that each one triggers and the settings of its event source
   # mapping. Terraform sorts the keys of a map, so the order of the chain is in `chain`.
-  chain = ["manifests", "shards", "polls", "results", "generations", "reports", "thumbnails", "controls"]
+  chain = ["manifests", "shards", "polls", "results", "generations", "reports", "thumbnails", "controls", "notifications"]
   queues = {
-    manifests   = { function = "plan", batch_size = 1, window = 0, concurrency = 2, max_receives = 100 }
-    shards      = { function = "submit", batch_size = 1, window = 0, concurrency = var.submit_concurrency, max_receives = 1000 }
-    polls       = { function = "poll", batch_size = 10, window = 0, concurrency = 2, max_receives = 1000 }
-    results     = { function = "collect", batch_size = 1, window = 0, concurrency = var.collect_concurrency, max_receives = 1000 }
-    generations = { function = "generate", batch_size = 1, window = 0, concurrency = 2, max_receives = 1000 }
-    reports     = { function = "report", batch_size = 1000, window = 5, concurrency = 2, max_receives = 100 }
-    thumbnails  = { function = "thumbs", batch_size = 1, window = 0, concurrency = 4, max_receives = 100 }
-    controls    = { function = "control", batch_size = 1, window = 0, concurrency = 2, max_receives = 100 }
+    manifests     = { function = "plan", batch_size = 1, window = 0, concurrency = 2, max_receives = 100 }
+    shards        = { function = "submit", batch_size = 1, window = 0, concurrency = var.submit_concurrency, max_receives = 1000 }
+    polls         = { function = "poll", batch_size = 10, window = 0, concurrency = 2, max_receives = 1000 }
+    results       = { function = "collect", batch_size = 1, window = 0, concurrency = var.collect_concurrency, max_receives = 1000 }
+    generations   = { function = "generate", batch_size = 1, window = 0, concurrency = 2, max_receives = 1000 }
+    reports       = { function = "report", batch_size = 1000, window = 5, concurrency = 2, max_receives = 100 }
+    thumbnails    = { function = "thumbs", batch_size = 1, window = 0, concurrency = 4, max_receives = 100 }
+    controls      = { function = "control", batch_size = 1, window = 0, concurrency = 2, max_receives = 100 }
+    notifications = { function = "notify", batch_size = 10, window = 0, concurrency = 2, max_receives = 100 }
   }
 
   # The queues that S3 notifies, with the folder whose objects it reports.

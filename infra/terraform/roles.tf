@@ -29,6 +29,7 @@ locals {
         "jobs/*/shards/*/state.json",
         "stack/contents/*.json",
         "stack/open/*",
+        "stack/events/*",
       ]
       delete = ["jobs/*/_REJECTED", "stack/open/*"]
     }
@@ -120,6 +121,7 @@ locals {
         "jobs/*/shards/*/results/*.jsonl",
         "jobs/*/shards/*/state.json",
         "jobs/*/shards/*/thumbs.json",
+        "stack/open/*",
       ]
       write = [
         "jobs/*/job.json",
@@ -135,6 +137,7 @@ locals {
         "jobs/*/_PARTIAL",
         "jobs/*/_FAILED",
         "jobs/*/_CANCELLED",
+        "stack/events/*",
       ]
       delete = ["stack/open/*"]
     }
@@ -161,17 +164,35 @@ locals {
       delete = []
     }
 
+    notify = {
+      read = [
+        "jobs/*/job.json",
+        "jobs/*/summary.json",
+        "jobs/*/events.json",
+        "jobs/*/_SUCCESS",
+        "jobs/*/_PARTIAL",
+        "jobs/*/_FAILED",
+        "jobs/*/_CANCELLED",
+        "jobs/*/_REJECTED",
+        "jobs/*/_DRY_RUN",
+      ]
+      write  = ["jobs/*/events.json"]
+      delete = ["stack/events/*"]
+    }
+
     sweep = {
       read = [
         "inbox/*",
         "jobs/*/plan.lock",
         "jobs/*/job.json",
+        "jobs/*/events.json",
         "jobs/*/shards/*/state.json",
         "stack/*",
       ]
       write = [
         "stack/ledger.json",
         "stack/open/*",
+        "stack/events/*",
         "jobs/*/job.json",
         "jobs/*/validation.csv",
         "jobs/*/_REJECTED",
@@ -225,9 +246,13 @@ data "aws_iam_policy_document" "function" {
     }
   }
 
-  statement {
-    actions   = ["sqs:SendMessage"]
-    resources = [for queue in each.value.sends_to : aws_sqs_queue.this[queue].arn]
+  dynamic "statement" {
+    for_each = length(each.value.sends_to) > 0 ? ["send"] : []
+
+    content {
+      actions   = ["sqs:SendMessage"]
+      resources = [for queue in each.value.sends_to : aws_sqs_queue.this[queue].arn]
+    }
   }
 
   statement {
@@ -299,6 +324,34 @@ data "aws_iam_policy_document" "function" {
         variable = "kms:EncryptionContext:PARAMETER_ARN"
         values   = [local.gemini_key_arn]
       }
+    }
+  }
+
+  # The targets of events.
+  dynamic "statement" {
+    for_each = each.key == "notify" && var.event_bus_name != "" ? ["bus"] : []
+
+    content {
+      actions   = ["events:PutEvents"]
+      resources = ["arn:${local.partition}:events:${local.region}:${local.account_id}:event-bus/${var.event_bus_name}"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = each.key == "notify" && var.event_topic_arn != "" ? ["topic"] : []
+
+    content {
+      actions   = ["sns:Publish"]
+      resources = [var.event_topic_arn]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = each.key == "notify" && var.webhook_url != "" ? ["secret"] : []
+
+    content {
+      actions   = ["ssm:GetParameter"]
+      resources = ["arn:${local.partition}:ssm:${local.region}:${local.account_id}:parameter${var.webhook_secret_name}"]
     }
   }
 }

@@ -156,6 +156,54 @@ variable "image_base_url" {
   }
 }
 
+variable "event_bus_name" {
+  description = "The EventBridge bus of this account and region that events about jobs are sent to. Empty for none"
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^$|^[A-Za-z0-9._/-]{1,256}$", var.event_bus_name))
+    error_message = "event_bus_name must be the name of a bus, such as default, or nothing."
+  }
+}
+
+variable "event_topic_arn" {
+  description = "The SNS topic of this region that messages about jobs are sent to, for people. Empty for none"
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^$|^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]+$", var.event_topic_arn))
+    error_message = "event_topic_arn must be the ARN of an SNS topic, or nothing."
+  }
+}
+
+variable "webhook_url" {
+  description = "The address of a webhook for events about jobs. Empty for none"
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^$|^https://[A-Za-z0-9.-]+(/[^\\s#]*)?$|^http://127\\.0\\.0\\.1(:[0-9]+)?(/[^\\s#]*)?$", var.webhook_url))
+    error_message = "webhook_url must be an https address without user name, port and fragment, or an http address on 127.0.0.1 for tests."
+  }
+}
+
+variable "webhook_secret_name" {
+  description = "The SSM parameter (SecureString) that holds the secret of the webhook"
+  type        = string
+  default     = "/darkroom/webhook-secret"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^(/[A-Za-z0-9_.-]+)+$", var.webhook_secret_name))
+    error_message = "webhook_secret_name must be the name of a parameter, beginning with a slash; never the secret itself."
+  }
+}
+
 variable "default_model" {
   description = "The model for items that name none"
   type        = string

@@ -20,6 +20,7 @@ import urllib.request
 from pathlib import Path
 
 import doctor
+import events
 import lanes
 import used_permissions
 from stack import ROOT, Failed, account, end, expect
@@ -29,7 +30,7 @@ CANARY = "canary-5up3r-53cr37-4p1-k3y"
 KEY_NAME = "/darkroom/gemini-api-key"
 STACK = "darkroom"
 FUNCTIONS = ["plan", "submit", "poll", "collect", "generate", "report", "thumbs", "control",
-             "sweep"]
+             "notify", "sweep"]
 SAMPLES = ROOT / "events/manifests"
 # The second batch never begins: it is the one that is canceled. Gemini cancels the fifth, one of two
 # batches of the job of 2,000 items, after half of its images.
@@ -310,6 +311,7 @@ CHECKS = [
     a_missing_document_blocks_a_job_until_it_is_back,
     a_job_of_2000_items,
     *lanes.CHECKS,
+    *events.CHECKS,
     no_function_was_denied_access,
     every_permission_was_needed,
     the_key_is_nowhere,
@@ -363,12 +365,13 @@ def main():
     parser.add_argument("--every-permission", action="store_true", help="take each permission away once")
     chosen = parser.parse_args()
     scenario = [*SHORT_BATCHES, *used_permissions.SCENARIO] if chosen.every_permission else SCENARIO
-    with account() as here, simulated_gemini(chosen.darkroom, here.log.parent, scenario) as gemini:
+    with (account() as here, simulated_gemini(chosen.darkroom, here.log.parent, scenario) as gemini,
+          events.subscribers(here) as subscribers):
         topic = doctor.alarm_topic(here)
 
         def deploy(**parameters):
             here.deploy(chosen.template, STACK, GeminiBaseUrl=gemini, PollShortestSeconds=10, PollLongestSeconds=180,
-                        **lanes.PARAMETERS, **topic, **parameters)
+                        **lanes.PARAMETERS, **topic, **subscribers.parameters, **parameters)
 
         print("-- deploy", flush=True)
         deploy()
@@ -378,6 +381,7 @@ def main():
         at = Deployment(here, gemini, here.outputs(STACK))
         at.stack, at.darkroom = STACK, chosen.darkroom
         at.store_key()
+        at.subscribers = subscribers
         try:
             if chosen.every_permission:
                 used_permissions.take_each_away(at, STACK)

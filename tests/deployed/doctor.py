@@ -88,7 +88,8 @@ def dead_letter(at):
 @contextlib.contextmanager
 def subscription_removed(at):
     sns = at.here.client("sns")
-    [subscription] = sns.list_subscriptions()["Subscriptions"]
+    [topic] = [topic["TopicArn"] for topic in sns.list_topics()["Topics"] if topic["TopicArn"].endswith(":alarms")]
+    [subscription] = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
     sns.unsubscribe(SubscriptionArn=subscription["SubscriptionArn"])
     yield
     sns.subscribe(**{name: subscription[name] for name in ["TopicArn", "Protocol", "Endpoint"]})

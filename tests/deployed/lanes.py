@@ -4,10 +4,10 @@ import json
 
 from stack import expect
 
-# The answer to the first synchronous request is lost, and the flex tier has no capacity. The batch of
+# The answer to the first synchronous request is lost, the seventh is refused, and the flex tier has no capacity. The batch of
 # the last check never begins. It is the eleventh: the checks of deployed.py make seven, one of them
 # for a round, and those here make three before it.
-SCENARIO = ["--fault", "generate-content:lost-reply:1", "--flex-capacity", "0", "--stuck-pending", "11"]
+SCENARIO = ["--fault", "generate-content:lost-reply:1", "--fault", "generate-content:400:7", "--flex-capacity", "0", "--stuck-pending", "11"]
 PARAMETERS = {"FlexPatienceMinutes": 1}
 
 
@@ -68,6 +68,13 @@ def interactive_images_are_requested_one_by_one(at):
     expect(any("/keys/" in key for key in at.keys(job + "shards/")), "no list has the keys of the round")
     unaccounted = json.loads(at.read(job + "summary.json"))["cost"]["unaccounted"]
     expect(unaccounted["requests"] == 1, unaccounted)
+
+
+def a_refused_image_leaves_its_job_partial(at):
+    drop(at, "refused", stones("refused", 2, lane="interactive"))
+    job, marker = at.finished("refused")
+    expect(marker == "_PARTIAL", marker)
+    expect(len(at.keys(job + "images/")) == 1, at.keys(job + "images/"))
 
 
 def proof(at, name):
@@ -132,6 +139,7 @@ def a_late_batch_is_replaced_by_single_requests(at):
 
 CHECKS = [
     interactive_images_are_requested_one_by_one,
+    a_refused_image_leaves_its_job_partial,
     a_proof_holds_the_other_images_until_it_is_approved,
     a_job_that_is_canceled_after_its_proof_has_bought_nothing_else,
     a_proof_without_a_hold_releases_the_other_images,
