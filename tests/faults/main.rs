@@ -145,6 +145,26 @@ fn a_thumbnail_that_is_listed_before_it_is_stored_is_detected() {
 }
 
 #[test]
+fn faults_at_the_requests_of_notify_lose_no_event() {
+    let singles = singles_without_violation(World::Events, "notify: ");
+    assert!(singles >= 100, "{singles} faults");
+}
+
+#[test]
+fn faults_at_the_announcement_of_an_event_lose_no_event() {
+    for request in ["stack/events/", "SQS SendMessage notifications"] {
+        let singles = singles_without_violation(World::Events, request);
+        assert!(singles >= 20, "{singles} faults at {request}");
+    }
+}
+
+#[test]
+fn deleting_the_message_about_an_event_before_it_is_sent_is_detected() {
+    let violations = violations_in(World::Events, Break::AckEarly, "notify: ");
+    assert!(has(&violations, "lost event: "), "{violations:?}");
+}
+
+#[test]
 fn faults_at_a_call_of_a_rescue_or_a_proof_have_no_violation() {
     for world in [World::Rescue, World::Proof] {
         let singles = singles_without_violation(world, CALL);

@@ -17,6 +17,7 @@ mod fingerprint;
 mod interceptor;
 mod oracle;
 mod outage;
+mod receiver;
 mod request;
 mod scheduler;
 mod tamper;

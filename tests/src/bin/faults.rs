@@ -158,6 +158,7 @@ fn print(found: &Found, broken: Option<Break>) -> io::Result<()> {
         ("strangers", Wrong::Stranger),
         ("unapproved", Wrong::Unapproved),
         ("no_thumbnails", Wrong::NoThumbnail),
+        ("lost_events", Wrong::LostEvent),
     ];
     write!(
         out,

@@ -28,6 +28,7 @@ use gemini_sim::{
 use http::Request;
 use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
+use notify::targets::Targets;
 use seam::{
     clock::Clock,
     rng::Rng,
@@ -40,6 +41,8 @@ use super::{
     draw,
     interceptor::{Interceptor, PendingRequests},
     outage::AwsOutage,
+    receiver::Receiver,
+    request::Service,
     tamper::Break,
     world::{Kind, World},
 };
@@ -91,6 +94,8 @@ pub(crate) struct Scene {
     pub(crate) aws_outages: Vec<AwsOutage>,
     /// After how many requests all invocations are killed and the host restarts.
     pub(crate) restarts: Vec<usize>,
+    /// Whether a webhook receives the events.
+    pub(crate) has_webhook: bool,
     /// The seed of all random numbers.
     pub(crate) seed: u64,
 }
@@ -100,6 +105,8 @@ pub(crate) struct FaultCloud {
     pub(crate) local: Cloud,
     pub(crate) gemini: Arc<SimulatedGemini>,
     pub(crate) pending: Arc<PendingRequests>,
+    /// The receiver of the webhook, if there is one.
+    pub(crate) receiver: Option<Arc<Receiver>>,
     pub(crate) folder: TempDir,
     /// The number of dropped manifests.
     pub(crate) dropped: usize,
@@ -132,6 +139,7 @@ impl Scene {
             reference: false,
             aws_outages: Vec::new(),
             restarts: Vec::new(),
+            has_webhook: false,
             seed: 1,
         }
     }
@@ -145,6 +153,7 @@ impl Scene {
             World::Changed => (Kind::Proof(3, true), lasting(100, 100)),
             // The batch would end after the job's time.
             World::Rescue => (Kind::Rescue(2), lasting(90_000, 90_000)),
+            World::Events => (Kind::Batch(1), lasting(100, 100)),
         };
         Self {
             scenario: Scenario {
@@ -155,6 +164,7 @@ impl Scene {
             manifests: vec![kind],
             changed: world == World::Changed,
             is_plain: world != World::Changed,
+            has_webhook: world == World::Events,
             ..Self::small()
         }
     }
@@ -241,6 +251,7 @@ impl Scene {
             reference: rng.bool(),
             aws_outages,
             restarts: (0..rng.usize(0..=3)).map(|_| rng.usize(10..600)).collect(),
+            has_webhook: false,
             seed,
         }
     }
@@ -301,7 +312,7 @@ impl FaultCloud {
         let key = Arc::new(KeySource::fixed(ApiKey::new("canary-1234")?));
         let client = Gemini::new(
             gemini::Settings::new(key),
-            Interceptor::gemini(&pending, Arc::clone(&gemini) as _),
+            Interceptor::outside(Service::Gemini, &pending, Arc::clone(&gemini) as _),
         )?;
         let settings = JobSettings {
             default_model: MODEL.to_owned(),
@@ -316,6 +327,11 @@ impl FaultCloud {
             checkpoint_results: scene.checkpoint_results,
             ..CollectLimits::default()
         };
+        let receiver = scene.has_webhook.then(Arc::<Receiver>::default);
+        let event_targets = match &receiver {
+            Some(receiver) => receiver.targets(&pending, time.clock())?,
+            None => Targets::default(),
+        };
         let setup = CloudConfig {
             settings,
             pace,
@@ -323,6 +339,7 @@ impl FaultCloud {
                 in_flight: scene.in_flight,
                 ..GenerateLimits::default()
             },
+            event_targets,
             rng: Rng::seeded(scene.seed),
             ..CloudConfig::default()
         };
@@ -338,6 +355,7 @@ impl FaultCloud {
             local,
             gemini,
             pending,
+            receiver,
             folder,
             dropped: scene.manifests.len(),
             stranger,
@@ -390,6 +408,7 @@ impl FaultCloud {
             &mut deps.report.clock,
             &mut deps.thumbs.clock,
             &mut deps.control.clock,
+            &mut deps.notify.clock,
             &mut deps.sweep.clock,
         ];
         clocks.into_iter().for_each(|of| of.clone_from(&clock));

@@ -127,6 +127,8 @@ fn hash_state(
     };
     next.what().hash(&mut hash);
     under_way.hash(&mut hash);
+    let received = cloud.receiver.as_ref().map(|receiver| receiver.received());
+    received.hash(&mut hash);
 
     let bucket = cloud.local.path_of("");
     let mut objects = files_below(&bucket)?;

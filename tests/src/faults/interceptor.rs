@@ -6,7 +6,7 @@ use http::{Request, Response};
 use seam::transport::{Body, BoxFuture, Transport, TransportError};
 use tokio::sync::oneshot;
 
-use super::request::Sent;
+use super::request::{Sent, Service};
 
 tokio::task_local! {
     /// The invocation that a task belongs to. Requests of other tasks are not intercepted.
@@ -83,7 +83,8 @@ impl PendingRequests {
 pub(crate) struct Interceptor {
     pending: Arc<PendingRequests>,
     service: Arc<dyn Transport>,
-    gemini: bool,
+    /// The service, unless it is S3 or SQS.
+    outside: Option<Service>,
 }
 
 impl Interceptor {
@@ -95,19 +96,20 @@ impl Interceptor {
         Arc::new(Self {
             pending: Arc::clone(pending),
             service,
-            gemini: false,
+            outside: None,
         })
     }
 
-    /// Creates an interceptor for Gemini.
-    pub(crate) fn gemini(
+    /// Creates an interceptor for a service outside of AWS.
+    pub(crate) fn outside(
+        kind: Service,
         pending: &Arc<PendingRequests>,
         service: Arc<dyn Transport>,
     ) -> Arc<dyn Transport> {
         Arc::new(Self {
             pending: Arc::clone(pending),
             service,
-            gemini: true,
+            outside: Some(kind),
         })
     }
 }
@@ -118,7 +120,7 @@ impl Transport for Interceptor {
             let Ok(invocation) = INVOCATION.try_with(|number| *number) else {
                 return self.service.send(request).await;
             };
-            let sent = Sent::read(request, self.gemini).await?;
+            let sent = Sent::read(request, self.outside).await?;
             let (answer, reply) = oneshot::channel();
             self.pending.lock().push(Arrival {
                 invocation,

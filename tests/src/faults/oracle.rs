@@ -1,6 +1,7 @@
 //! The oracle judges the result of a simulation by the records of the simulated Gemini and the
 //! contents of the bucket.
 
+mod events;
 mod thumbnails;
 
 use std::{
@@ -53,6 +54,8 @@ pub enum Wrong {
     Unapproved,
     /// An image of a complete job has no thumbnail.
     NoThumbnail,
+    /// An event of a complete job was not received, or was received with several ids.
+    LostEvent,
 }
 
 /// What the oracle knows in addition to Gemini's records and the bucket.
@@ -91,6 +94,7 @@ impl fmt::Display for Violation {
             Wrong::Stranger => "stranger",
             Wrong::Unapproved => "unapproved",
             Wrong::NoThumbnail => "no thumbnail",
+            Wrong::LostEvent => "lost event",
         };
         write!(f, "{wrong}: {}", self.words)
     }
@@ -193,12 +197,13 @@ pub(crate) async fn judge(
                 Wrong::Stuck,
                 format!("{job} was rejected, although its manifest is valid"),
             ),
-            Some(_) => {
+            Some(marker) => {
                 results(cloud, job, &made, evidence, &mut report)?;
                 unmatched(cloud, job, &made, approved, &mut report)?;
                 miscount(cloud, job, &made, evidence, &mut report)?;
                 unaccounted(cloud, job, evidence, &mut report)?;
                 thumbnails::check(cloud, job, &mut report)?;
+                events::check(cloud, job, marker, &mut report);
             }
             None => report(
                 Wrong::Stuck,

@@ -15,6 +15,8 @@ pub(crate) enum Service {
     Sqs,
     /// Files and batches.
     Gemini,
+    /// Events.
+    Webhook,
 }
 
 /// A request with its whole body. It can be sent more than once.
@@ -36,21 +38,24 @@ pub(crate) struct Whole {
 }
 
 impl Sent {
-    /// Reads a request.
+    /// Reads a request. `outside` is its service, unless that is S3 or SQS.
     ///
     /// # Errors
     /// Returns an error if its body is interrupted. Nothing is sent then.
-    pub(crate) async fn read(request: Request<Body>, gemini: bool) -> Result<Self, TransportError> {
+    pub(crate) async fn read(
+        request: Request<Body>,
+        outside: Option<Service>,
+    ) -> Result<Self, TransportError> {
         let (head, body) = request.into_parts();
         let body = body
             .collect()
             .await
             .map_err(TransportError::Interrupted)?
             .to_bytes();
-        let service = match (gemini, head.headers.contains_key("x-amz-target")) {
-            (true, _) => Service::Gemini,
-            (false, true) => Service::Sqs,
-            (false, false) => Service::S3,
+        let service = match (outside, head.headers.contains_key("x-amz-target")) {
+            (Some(outside), _) => outside,
+            (None, true) => Service::Sqs,
+            (None, false) => Service::S3,
         };
         Ok(Self {
             service,
@@ -88,6 +93,10 @@ impl Sent {
                     .unwrap_or_default()
                     .to_owned();
                 format!("SQS {call} {}", url.rsplit('/').next().unwrap_or_default())
+            }
+            Service::Webhook => {
+                let kind = self.json()["type"].as_str().unwrap_or_default().to_owned();
+                format!("Webhook {} {kind}", self.method)
             }
             Service::Gemini => {
                 let drawn = |segment: &str| segment.len() >= 12 && !segment.contains("gemini");

@@ -21,16 +21,19 @@ pub enum World {
     Rescue,
     /// A proof whose other request file changes before it is approved.
     Changed,
+    /// One image in a batch, and a webhook that receives the events.
+    Events,
 }
 
 impl World {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Batch,
         Self::Lanes,
         Self::Proof,
         Self::Rescue,
         Self::Changed,
+        Self::Events,
     ];
 
     /// Returns its name as an argument.
@@ -41,6 +44,7 @@ impl World {
             Self::Proof => "proof",
             Self::Rescue => "rescue",
             Self::Changed => "changed",
+            Self::Events => "events",
         }
     }
 }
