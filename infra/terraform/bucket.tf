@@ -138,6 +138,7 @@ data "aws_iam_policy_document" "bucket" {
       "${aws_s3_bucket.this.arn}/inbox/*",
       "${aws_s3_bucket.this.arn}/control/*",
       "${aws_s3_bucket.this.arn}/stack/models.toml",
+      "${aws_s3_bucket.this.arn}/stack/folders.toml",
     ]
 
     principals {

@@ -89,6 +89,8 @@ locals {
         "jobs/*/shards/*/keys/*.jsonl",
         "jobs/*/shards/*/results/*.jsonl",
         "jobs/*/shards/*/state.json",
+        # The caps of folders.
+        "stack/folders.toml",
         "stack/ledger.json",
       ]
       write = [

@@ -14,7 +14,7 @@ use darkroom::{
     chain::{FUNCTION_TIMEOUT, SHARDS},
     chunks::ChunkLine,
     cost,
-    ledger::ProjectLimits,
+    ledger::{FolderCaps, ProjectLimits},
     models::{Catalog, Tier},
     money::Usd,
     settings::MaxLiveBatches,
@@ -32,6 +32,7 @@ fn limits(live_batches: u32, daily_usd: &str) -> ProjectLimits {
         live_batches: MaxLiveBatches::new(live_batches).unwrap(),
         enqueued_tokens: Catalog::built_in().enqueued_tokens(Tier::default()),
         daily_usd: Some(daily_usd.parse().unwrap()),
+        folders: FolderCaps::default(),
     }
 }
 

@@ -17,7 +17,7 @@ use cli::{
 use darkroom::{
     chain::{FUNCTION_TIMEOUT, MANIFESTS, SHARDS},
     job::JobSettings,
-    ledger::ProjectLimits,
+    ledger::{FolderCaps, ProjectLimits},
     manifest::Limits,
     money::Usd,
     settings::MaxLiveBatches,
@@ -41,6 +41,7 @@ fn allowing(tokens: &[(&str, u64)], daily_usd: Option<&str>) -> ProjectLimits {
         live_batches: MaxLiveBatches::default(),
         enqueued_tokens: tokens.collect(),
         daily_usd: daily_usd.map(usd),
+        folders: FolderCaps::default(),
     }
 }
 

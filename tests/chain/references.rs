@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use darkroom::{
     chain::{FUNCTION_TIMEOUT, SHARDS},
     job::{JobSettings, ShardLimits},
-    ledger::ProjectLimits,
+    ledger::{FolderCaps, ProjectLimits},
     settings::MaxLiveBatches,
     status::ShardPhase,
 };
@@ -36,6 +36,7 @@ async fn planned(items: usize, refs: &[&str], shard: u32) -> TestCloud {
         live_batches: MaxLiveBatches::default(),
         enqueued_tokens: BTreeMap::new(),
         daily_usd: None,
+        folders: FolderCaps::default(),
     };
     let shard = ShardLimits {
         requests: shard,

@@ -12,7 +12,7 @@ use aws_sdk_s3::types::{
 };
 use darkroom::{
     job::JobSettings,
-    ledger::ProjectLimits,
+    ledger::{FolderCaps, ProjectLimits},
     manifest::Limits,
     models::{Catalog, Tier},
     settings::MaxLiveBatches,
@@ -20,8 +20,8 @@ use darkroom::{
 use jiff::{SignedDuration, Timestamp};
 use plan::web::Web;
 use runtime::{
-    announcer::Announcer, bucket::Bucket, catalog_store::CatalogStore, metrics::Metrics,
-    queue::Queue, shard_store::ShardStore,
+    announcer::Announcer, bucket::Bucket, catalog_store::CatalogStore, folder_store::FolderStore,
+    metrics::Metrics, queue::Queue, shard_store::ShardStore,
 };
 use seam::{clock::Clock, proxies::Proxies, rng::Rng};
 use serde_json::{Value, json};
@@ -358,6 +358,7 @@ async fn the_plan_function_finds_the_object_named_by_an_event() {
             Metrics::none(),
         ),
         catalogs: CatalogStore::new(bucket.clone(), Arc::new(Catalog::built_in())),
+        folders: FolderStore::new(bucket.clone()),
         bucket,
         manifests: Queue::new(services.sqs.clone(), &url),
         shards: Queue::new(services.sqs.clone(), services.queue(&[]).await),
@@ -370,6 +371,7 @@ async fn the_plan_function_finds_the_object_named_by_an_event() {
             live_batches: MaxLiveBatches::default(),
             enqueued_tokens: BTreeMap::new(),
             daily_usd: None,
+            folders: FolderCaps::default(),
         },
         tier: Tier::default(),
         settings: JobSettings::default(),

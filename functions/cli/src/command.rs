@@ -43,7 +43,7 @@ use darkroom::{
     image_url::ImageBaseUrl,
     job::{HttpsReferences, JobSettings},
     lane::Lane,
-    ledger::ProjectLimits,
+    ledger::{FolderCaps, ProjectLimits},
     models::{Catalog, Tier},
     money::Usd,
     settings::{DailyCap, MaxLiveBatches, MaxRounds},
@@ -184,8 +184,9 @@ struct RunArgs {
 struct CheckArgs {
     #[command(flatten)]
     manifest: ManifestArgs,
-    /// The folder whose darkroom/stack/models.toml holds models and prices, if that file exists.
-    /// The folder itself does not have to exist.
+    /// The folder whose darkroom/stack/models.toml holds models and prices, and whose
+    /// darkroom/stack/folders.toml holds the folders of tenants, if these files exist. The folder
+    /// itself does not have to exist.
     #[arg(long, value_name = "DIR", default_value = "darkroom-out")]
     out: PathBuf,
     /// Print one JSON document, for programs.
@@ -397,6 +398,7 @@ impl SettingsArgs {
             live_batches: self.max_live_batches,
             enqueued_tokens: Catalog::built_in().enqueued_tokens(self.tier),
             daily_usd: self.daily_cap_usd.map(Usd::from),
+            folders: FolderCaps::default(),
         }
     }
 

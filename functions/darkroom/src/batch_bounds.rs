@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ledger::ProjectLimits,
+    ledger::{Caps, ProjectLimits, Window},
     models::{Catalog, Tier},
     money::Usd,
+    names::FolderPath,
 };
 
 /// The bounds of a batch that is admitted on a day without any other batch.
@@ -17,18 +18,31 @@ use crate::{
 /// again after a crash produces the same shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchBounds {
-    /// The daily cap, in dollars. None means no cap.
+    /// The lowest cap, in dollars. None means no cap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usd: Option<Usd>,
+    /// The folder whose cap that is. None means that it is the daily cap of the deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<FolderBound>,
     /// The tier's limit on enqueued input tokens, by the model's full id. A model that isn't listed
     /// has no limit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tokens: BTreeMap<String, u64>,
 }
 
+/// The cap of a folder that is lower than all others of its jobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FolderBound {
+    /// The folder.
+    pub path: FolderPath,
+    /// The time in which the cap holds.
+    pub window: Window,
+}
+
 /// The bounds for manifests that are read outside any project.
 static NONE: BatchBounds = BatchBounds {
     usd: None,
+    folder: None,
     tokens: BTreeMap::new(),
 };
 
@@ -53,7 +67,46 @@ impl BatchBounds {
         }
         Self {
             usd: limits.daily_usd,
+            folder: None,
             tokens,
+        }
+    }
+
+    /// Returns these bounds for a job of a folder with these caps.
+    #[must_use]
+    pub fn in_folder(mut self, path: &FolderPath, caps: Caps) -> Self {
+        for (window, cap) in [
+            (Window::Day, caps.daily_usd),
+            (Window::Month, caps.monthly_usd),
+        ] {
+            if let Some(cap) = cap.filter(|cap| self.usd.is_none_or(|lowest| *cap < lowest)) {
+                self.usd = Some(cap);
+                self.folder = Some(FolderBound {
+                    path: path.clone(),
+                    window,
+                });
+            }
+        }
+        self
+    }
+
+    /// Returns the time in which the lowest cap holds.
+    pub(crate) fn window(&self) -> Window {
+        self.folder
+            .as_ref()
+            .map_or(Window::Day, |folder| folder.window)
+    }
+
+    /// Returns the lowest cap in words: `daily cap of $20.00 of inbox/acme/**`.
+    pub(crate) fn cap_in_words(&self) -> String {
+        let cap = format!(
+            "{} cap of {}",
+            self.window().adjective(),
+            self.usd.unwrap_or_default()
+        );
+        match &self.folder {
+            Some(folder) => format!("{cap} of {}", folder.path),
+            None => cap,
         }
     }
 
@@ -63,10 +116,15 @@ impl BatchBounds {
         if let Some(cap) = self.usd
             && usd > cap
         {
+            let (code, raise) = match &self.folder {
+                None => ("over_daily_cap", "raise DAILY_CAP_USD"),
+                Some(_) => ("over_folder_cap", "raise it in stack/folders.toml"),
+            };
             let message = format!(
-                "one image of {model} may cost {usd}, above the daily cap of {cap}: raise DAILY_CAP_USD, or request a cheaper image"
+                "one image of {model} may cost {usd}, above the {}: {raise}, or request a cheaper image",
+                self.cap_in_words()
             );
-            return Some(("over_daily_cap", message));
+            return Some((code, message));
         }
         let limit = self
             .tokens
@@ -93,6 +151,7 @@ mod tests {
             live_batches: MaxLiveBatches::default(),
             enqueued_tokens: BTreeMap::from([(MODEL.to_owned(), tokens)]),
             daily_usd: cap.map(|cap| cap.parse().unwrap()),
+            folders: Default::default(),
         }
     }
 
@@ -119,6 +178,34 @@ mod tests {
             2_000_000,
             "a model that only the deployment's catalog lists"
         );
+    }
+
+    #[test]
+    fn the_lowest_cap_holds_and_is_named() {
+        let usd = |dollars: &str| Some(dollars.parse::<Usd>().unwrap());
+        let path = FolderPath::new("inbox/acme/**");
+        let of = |deployment: Option<&str>, daily: &str, monthly: &str| {
+            let limits = limits(1_000, deployment);
+            let caps = Caps {
+                daily_usd: usd(daily),
+                monthly_usd: usd(monthly),
+            };
+            BatchBounds::of(&limits, &Catalog::built_in(), Tier::One).in_folder(&path, caps)
+        };
+        let folder = of(Some("5"), "2", "3");
+        assert_eq!(folder.usd, usd("2"));
+        let (code, message) = folder.refusal(MODEL, 1, "2.5".parse().unwrap()).unwrap();
+        assert_eq!(code, "over_folder_cap");
+        assert!(
+            message.contains("$2.50, above the daily cap of $2.00 of inbox/acme/**: raise it in"),
+            "{message}"
+        );
+        assert_eq!(
+            of(None, "9", "3").cap_in_words(),
+            "monthly cap of $3.00 of inbox/acme/**"
+        );
+        let deployment = of(Some("1"), "2", "3");
+        assert_eq!((deployment.usd, deployment.folder), (usd("1"), None));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::MaxRounds;
+use crate::{names::FolderPath, settings::MaxRounds};
 
 /// The settings that a deployment applies to every job. They are a part of a job's identity: with
 /// different settings the same manifest is a different job.
@@ -29,6 +29,22 @@ pub struct JobSettings {
     pub max_rounds: MaxRounds,
     /// The bounds of one shard.
     pub shard: ShardLimits,
+}
+
+/// The folder of `stack/folders.toml` that a job belongs to, as it was when the job was planned. A
+/// later change of the file moves no job to another folder.
+///
+/// ```json
+/// {"path":"inbox/acme/**","notify":["studio@acme.example"]}
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobFolder {
+    /// The path, by which the ledger counts the job's money.
+    pub path: FolderPath,
+    /// Labels of who is notified about the job, such as e-mail addresses. Nothing here sends
+    /// anything to them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<String>,
 }
 
 /// Whether references may be web addresses.

@@ -5,20 +5,26 @@
 //! Its maximum cost is reserved until its output is read. Then the actual cost replaces the
 //! reservation, on the day of the reservation. Every operation names one shard and can be repeated
 //! without effect, so a crash in between is harmless. [`Ledger::admit`] is fair between jobs (see
-//! `admission`), and keeps each job within its budget (see `account`).
+//! `admission`), and keeps each job within its budget (see `account`) and each folder within its
+//! caps (see `caps`).
 
 mod account;
 mod admission;
+mod caps;
+mod turns;
 
 use std::collections::{BTreeMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
-pub use self::account::{Account, Commitment};
+pub use self::{
+    account::{Account, Commitment},
+    caps::{Caps, FolderCaps, FolderSpending, Window},
+};
 use crate::{
     money::Usd,
-    names::{JobId, ShardId},
+    names::{FolderPath, JobId, ShardId},
     settings::MaxLiveBatches,
     state::{Demand, Settlement, Shard},
 };
@@ -29,7 +35,8 @@ const WAITING_JOB_TTL: SignedDuration = SignedDuration::from_mins(30);
 /// The shortest time after which a waiting shard asks again.
 const MIN_WAIT: SignedDuration = SignedDuration::from_mins(1);
 
-/// The longest time after which a waiting shard asks again, unless it waits for the next day.
+/// The longest time after which a waiting shard asks again, unless it waits for the next day of the
+/// deployment. A folder's cap may be raised at any time.
 const MAX_WAIT: SignedDuration = SignedDuration::from_mins(15);
 
 /// The code of a shard that exceeds the budget of its job.
@@ -41,7 +48,8 @@ pub const OVER_BUDGET: &str = "BUDGET";
 /// {"rev":7,"write_id":"…","live":{"catalog-…/0000":{"model":"…","tokens":931,"usd":0.49,"at":"2026-11-21T09:00:00Z",…}},
 ///  "unsettled":{"shoes-…/0000":{"usd":0.12,"at":"2026-11-21T08:00:00Z"}},
 ///  "waiting":{},"served":{"catalog-…":"2026-11-21T09:00:00Z"},"spent":{"2026-11-21":0.61},
-///  "accounts":{"catalog-…":{"budget_usd":2,"committed_usd":0.61}}}
+///  "accounts":{"catalog-…":{"budget_usd":2,"committed_usd":0.61}},
+///  "folders":{"inbox/acme/**":{"days":{"2026-11-21":0.61},"months":{"2026-11-01":8.4}}}}
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -63,6 +71,9 @@ pub struct Ledger {
     pub spent: BTreeMap<Date, Usd>,
     /// The accounts of open jobs that have a budget. `sweep` removes those of closed jobs.
     pub accounts: BTreeMap<JobId, Account>,
+    /// What each folder has spent. Ledgers of earlier versions count nothing by folder.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub folders: BTreeMap<FolderPath, FolderSpending>,
 }
 
 /// The reservation of a batch that has ended.
@@ -72,6 +83,9 @@ pub struct Unsettled {
     pub usd: Usd,
     /// When the shard was admitted.
     pub at: Timestamp,
+    /// The folder of its job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<FolderPath>,
 }
 
 /// The reservation of a live shard.
@@ -87,6 +101,9 @@ pub struct Reservation {
     pub at: Timestamp,
     /// When the shard last asked for admission.
     pub asked_at: Timestamp,
+    /// The folder of its job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<FolderPath>,
 }
 
 /// A job that waits for admission.
@@ -102,9 +119,12 @@ pub struct Waiting {
     pub tokens: u64,
     /// That shard's maximum cost.
     pub usd: Usd,
+    /// The folder of the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<FolderPath>,
 }
 
-/// The limits of a Gemini project.
+/// The limits of a Gemini project, and of the folders that share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProjectLimits {
     /// The number of batches that may be pending or running at the same time. Google allows 100
@@ -115,6 +135,9 @@ pub struct ProjectLimits {
     pub enqueued_tokens: BTreeMap<String, u64>,
     /// The dollars that may be spent or reserved on one day (UTC), by the day of the admission.
     pub daily_usd: Option<Usd>,
+    /// The dollars that each folder may spend or reserve. They are not a setting of the deployment,
+    /// but are read from the bucket when a shard asks for admission.
+    pub folders: FolderCaps,
 }
 
 /// The answer to a shard that asks for admission.
@@ -164,6 +187,12 @@ impl Ledger {
             reservation.asked_at = now;
             return Admission::Granted;
         }
+        if let Some(why) = limits.folders.unknown(shard.folder.as_ref()) {
+            return Admission::Later {
+                why,
+                at: now + MAX_WAIT,
+            };
+        }
 
         // A shard that can never be admitted must not wait.
         if let Some(why) = self.over_budget(shard) {
@@ -191,18 +220,19 @@ impl Ledger {
                         usd,
                         at: now,
                         asked_at: now,
+                        folder: shard.folder.clone(),
                     },
                 );
-                *self.spent.entry(day(now)).or_default() += usd;
-                self.commit(shard);
+                self.reserve(shard, now);
                 self.waiting.remove(&shard.job);
                 self.served.insert(shard.job.clone(), now);
+                self.note_turn(shard.folder.as_ref(), now);
                 Admission::Granted
             }
             Some(refusal) => {
                 // The longer a job has waited, the less often it asks.
                 let soon = now + (now.duration_since(since) / 10).clamp(MIN_WAIT, MAX_WAIT);
-                let at = refusal.ask_again_at(soon, midnight_after(day(now)));
+                let at = refusal.ask_again.at(soon);
                 let model = shard.model.clone();
                 self.waiting.insert(
                     shard.job.clone(),
@@ -212,6 +242,7 @@ impl Ledger {
                         model,
                         tokens,
                         usd,
+                        folder: shard.folder.clone(),
                     },
                 );
                 Admission::Later {
@@ -238,33 +269,43 @@ impl Ledger {
         if self.unsettled.contains_key(&name) {
             return Admission::Granted;
         }
+        if let Some(why) = limits.folders.unknown(shard.folder.as_ref()) {
+            return Admission::Later {
+                why,
+                at: now + MAX_WAIT,
+            };
+        }
         if let Some(why) = self.over_budget(shard) {
             return Admission::OverBudget { why };
         }
-        if let Some(why) = above_daily_cap(shard, limits) {
+        if let Some(why) = above_cap(shard, limits) {
             return Admission::Never { why };
         }
         self.remove_stale(now);
         let (usd, today) = (shard.demand.usd, day(now));
-        let spent = self.spent_today(now);
-        if let Some(cap) = limits.daily_usd
-            && spent + usd > cap
-        {
-            // Jobs that wait for batches are not considered, because a user waits for this one.
-            let midnight = midnight_after(today);
-            let why = format!(
-                "{spent} of the daily cap of {cap} is spent or reserved, and these images may \
-                 cost {usd}: they are requested at {midnight}, when the next day begins, or \
-                 sooner if others cost less than is reserved for them"
-            );
+        let caps = self.caps_of(shard.folder.as_ref(), limits, today);
+        // Jobs that wait for batches are not considered, because a user waits for this one.
+        if let Some(cap) = caps.into_iter().find(|cap| usd > cap.left()) {
             return Admission::Later {
-                why,
-                at: midnight.min(now + MAX_WAIT),
+                why: cap.explain(
+                    shard,
+                    today,
+                    "",
+                    ", or sooner if others cost less than is reserved for them",
+                ),
+                at: cap.window.end(today).min(now + MAX_WAIT),
             };
         }
-        self.unsettled.insert(name, Unsettled { usd, at: now });
-        *self.spent.entry(today).or_default() += usd;
-        self.commit(shard);
+        let folder = shard.folder.clone();
+        self.unsettled.insert(
+            name,
+            Unsettled {
+                usd,
+                at: now,
+                folder,
+            },
+        );
+        self.reserve(shard, now);
         Admission::Granted
     }
 
@@ -276,11 +317,15 @@ impl Ledger {
         self.waiting
             .retain(|_, waiting| now < waiting.back_at + WAITING_JOB_TTL);
         self.spent.retain(|day, _| *day >= oldest);
-        // The account of an open job needs the cost of its batches, however late it is known.
-        let accounts = &self.accounts;
+        // The account of an open job needs the cost of its batches, however late it is known. So
+        // does the month of a folder.
+        let (accounts, oldest_month) = (&self.accounts, caps::oldest_month(today));
         self.unsettled.retain(|name, reserved| {
-            day(reserved.at) >= oldest || accounts.contains_key(&JobId::new(job_of(name)))
+            day(reserved.at) >= oldest
+                || accounts.contains_key(&JobId::new(job_of(name)))
+                || reserved.folder.is_some() && day(reserved.at) >= oldest_month
         });
+        self.remove_stale_spending(today);
         // The last admission matters only for jobs that still wait or have a live batch.
         let live: HashSet<&str> = self.live.keys().map(|name| job_of(name)).collect();
         let waiting = &self.waiting;
@@ -292,8 +337,11 @@ impl Ledger {
     /// settled.
     pub fn release(&mut self, job: &JobId, shard: ShardId) {
         let name = name(job, shard);
-        if let Some(Reservation { usd, at, .. }) = self.live.remove(&name) {
-            self.unsettled.insert(name, Unsettled { usd, at });
+        if let Some(live) = self.live.remove(&name) {
+            let Reservation {
+                usd, at, folder, ..
+            } = live;
+            self.unsettled.insert(name, Unsettled { usd, at, folder });
         }
     }
 
@@ -302,12 +350,10 @@ impl Ledger {
     /// effect, because there is no reservation any longer.
     pub fn settle(&mut self, job: &JobId, shard: ShardId, cost: Option<Usd>) {
         self.release(job, shard);
-        if let Some(Unsettled { usd, at }) = self.unsettled.remove(&name(job, shard))
+        if let Some(Unsettled { usd, at, folder }) = self.unsettled.remove(&name(job, shard))
             && let Some(cost) = cost
         {
-            if let Some(spent) = self.spent.get_mut(&day(at)) {
-                *spent = (*spent - usd + cost).max(Usd::ZERO);
-            }
+            self.replace_spent(folder.as_ref(), at, usd, cost);
             self.replace_commitment(job, usd, cost);
         }
     }
@@ -329,8 +375,10 @@ impl Ledger {
             Settlement::NeverBought => {
                 // The reservation of a synchronous shard is among those of ended batches.
                 self.release(job, shard);
-                if let Some(Unsettled { usd, at }) = self.unsettled.remove(&name(job, shard)) {
-                    self.return_money(usd, at);
+                if let Some(Unsettled { usd, at, folder }) =
+                    self.unsettled.remove(&name(job, shard))
+                {
+                    self.replace_spent(folder.as_ref(), at, usd, Usd::ZERO);
                     self.replace_commitment(job, usd, Usd::ZERO);
                 }
             }
@@ -340,14 +388,40 @@ impl Ledger {
     /// Removes a live reservation, and returns the money to its day. Returns the amount, if there
     /// was a reservation.
     fn free(&mut self, job: &JobId, shard: ShardId) -> Option<Usd> {
-        let Reservation { usd, at, .. } = self.live.remove(&name(job, shard))?;
-        self.return_money(usd, at);
+        let Reservation {
+            usd, at, folder, ..
+        } = self.live.remove(&name(job, shard))?;
+        self.replace_spent(folder.as_ref(), at, usd, Usd::ZERO);
         Some(usd)
     }
 
-    fn return_money(&mut self, usd: Usd, at: Timestamp) {
-        if let Some(spent) = self.spent.get_mut(&day(at)) {
-            *spent = (*spent - usd).max(Usd::ZERO);
+    /// Counts the maximum cost of an admitted shard for the day, its folder and its job.
+    fn reserve(&mut self, shard: &Shard, now: Timestamp) {
+        let usd = shard.demand.usd;
+        *self.spent.entry(day(now)).or_default() += usd;
+        if let Some(folder) = &shard.folder {
+            self.folders
+                .entry(folder.clone())
+                .or_default()
+                .add(usd, day(now));
+        }
+        self.commit(shard);
+    }
+
+    /// Replaces an amount that was reserved at a moment, unless its day or month is forgotten.
+    fn replace_spent(
+        &mut self,
+        folder: Option<&FolderPath>,
+        at: Timestamp,
+        before: Usd,
+        after: Usd,
+    ) {
+        let today = day(at);
+        if let Some(spent) = self.spent.get_mut(&today) {
+            *spent = (*spent - before + after).max(Usd::ZERO);
+        }
+        if let Some(spending) = folder.and_then(|folder| self.folders.get_mut(folder)) {
+            spending.replace(before, after, today);
         }
     }
 
@@ -359,7 +433,7 @@ impl Ledger {
 
 /// Returns why a shard can't be admitted even without any other batch.
 fn impossible(shard: &Shard, limits: &ProjectLimits) -> Option<String> {
-    if let Some(why) = above_daily_cap(shard, limits) {
+    if let Some(why) = above_cap(shard, limits) {
         return Some(why);
     }
     let tokens = shard.demand.tokens;
@@ -373,18 +447,24 @@ fn impossible(shard: &Shard, limits: &ProjectLimits) -> Option<String> {
     })
 }
 
-/// Returns why a shard exceeds the daily cap on its own, if it does.
-fn above_daily_cap(shard: &Shard, limits: &ProjectLimits) -> Option<String> {
+/// Returns why a shard exceeds a cap on its own, if it does.
+fn above_cap(shard: &Shard, limits: &ProjectLimits) -> Option<String> {
+    // On an empty day, nothing is spent yet.
+    let empty = Ledger::default();
+    let caps = empty.caps_of(shard.folder.as_ref(), limits, Date::MIN);
     let usd = shard.demand.usd;
-    let cap = limits.daily_usd.filter(|cap| usd > *cap)?;
+    let cap = caps.into_iter().find(|cap| usd > cap.usd)?;
     let what = if shard.lane.is_synchronous() {
         "this shard"
     } else {
         "this batch"
     };
+    let remedy = match cap.folder {
+        None => "raise the cap",
+        Some(_) => "raise the cap in stack/folders.toml",
+    };
     Some(format!(
-        "{what} alone may cost {usd}, above the daily cap of {cap}: raise the cap, or reduce the \
-         size of shards"
+        "{what} alone may cost {usd}, above the {cap}: {remedy}, or reduce the size of shards"
     ))
 }
 

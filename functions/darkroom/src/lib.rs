@@ -13,6 +13,7 @@ mod csv_injection;
 pub mod digest;
 pub mod display_name;
 pub mod events;
+pub mod folders;
 pub mod gallery;
 pub mod ignored_files;
 pub mod image_paths;

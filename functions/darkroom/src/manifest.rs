@@ -34,7 +34,6 @@ use std::{
     io,
 };
 
-pub(crate) use self::format::csv::{cell, column::fold};
 pub use self::{
     context::{Context, Copies, Limits},
     diagnostics::{Diagnostic, Severity, validation::write_validation},
@@ -47,6 +46,10 @@ pub use self::{
     resolve::sidecar::{Sidecar, StoredTemplate, TEMPLATES, metadata_name},
     schema::json_schema,
     source_set::{OpenedManifest, SourceSet},
+};
+pub(crate) use self::{
+    format::csv::{cell, column::fold},
+    header::job_document_problems,
 };
 use self::{format::input::Input, header::Format, reader::ItemReader};
 use crate::{

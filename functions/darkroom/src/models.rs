@@ -3,6 +3,7 @@
 //! The catalog is data (`models.toml`), because models, prices and dates change every few months.
 //! A deployment may replace it.
 
+mod allowed;
 mod controls;
 mod nearest;
 mod parse;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 
 pub(crate) use self::nearest::nearest;
 pub use self::{
+    allowed::AllowedModels,
     parse::CatalogError,
     resolve::{ModelError, Resolution},
     thinking::ThinkingLevel,

@@ -41,6 +41,10 @@ name! {
     RequestKey
 }
 name! {
+    /// The path of a folder of `stack/folders.toml`, as it is written there: `inbox/acme/**`.
+    FolderPath
+}
+name! {
     /// The name of a Gemini batch: `batches/…`.
     BatchName
 }

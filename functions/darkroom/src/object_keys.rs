@@ -117,6 +117,9 @@ pub fn cancel_request(job: &JobId) -> String {
 /// The key of the deployment's ledger.
 pub const LEDGER: &str = "stack/ledger.json";
 
+/// The key of the folders of tenants ([`crate::folders::Folders`]), which people write.
+pub const FOLDERS: &str = "stack/folders.toml";
+
 /// Returns the key of the claim of a content ([`crate::plan::content_id`]), which names its job.
 pub fn content(id: &str) -> String {
     format!("stack/contents/{id}.json")

@@ -18,7 +18,7 @@ use crate::{
     batch_bounds::BatchBounds,
     cost::{Estimate, Thinking},
     digest::hex,
-    job::JobSettings,
+    job::{JobFolder, JobSettings},
     lane::Lane,
     manifest::{LaneChoice, Reading},
     models::{Catalog, ThinkingLevel},
@@ -47,6 +47,9 @@ pub struct PlanLock {
     pub settings: JobSettings,
     /// The project's bounds of one batch at the time of planning.
     pub bounds: BatchBounds,
+    /// The folder of the job, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<JobFolder>,
     /// The object keys of the stored templates, by the names that the manifest uses.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub templates: BTreeMap<String, String>,
@@ -80,6 +83,9 @@ pub struct ContentClaim {
     pub job: JobId,
     /// Its manifest.
     pub manifest: ObjectUri,
+    /// Its folder, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<JobFolder>,
     /// The summary of the plan for the job's status.
     pub plan: PlanSummary,
 }

@@ -30,7 +30,7 @@ use crate::{
     key_list::KeyList,
     lane::Lane,
     money::Usd,
-    names::{FileName, JobId, ShardId},
+    names::{FileName, FolderPath, JobId, ShardId},
 };
 
 /// How long a batch may take before it is canceled: below the 48 hours after which Gemini expires
@@ -197,6 +197,9 @@ pub struct Shard {
     /// Whether a cancel ended it while it was unknown whether Gemini had made its batch.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_have_batch: bool,
+    /// The folder of its job, if that has one. The ledger counts its money there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<FolderPath>,
     /// What its job may cost, if the manifest limits it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
@@ -373,6 +376,7 @@ impl Shard {
             driver: None,
             cancel_requested: false,
             may_have_batch: false,
+            folder: None,
             budget: None,
             is_proof: false,
             frozen: None,
@@ -417,6 +421,7 @@ impl Shard {
         );
         Self {
             keys: Some(keys),
+            folder: self.folder.clone(),
             budget: self.budget,
             is_proof: self.is_proof,
             fallback: self.fallback,

@@ -13,6 +13,7 @@ pub use self::{
     shards::{ShardPhase, ShardStatus},
 };
 use crate::{
+    job::JobFolder,
     money::Usd,
     names::{JobId, ObjectUri},
     plan::PlanSummary,
@@ -30,6 +31,10 @@ pub struct JobStatus {
     pub job: JobId,
     /// The manifest of the job.
     pub manifest: ObjectUri,
+    /// The folder of the job in `stack/folders.toml`, and who is notified about it, as they were
+    /// when the job was planned or rejected. It is absent if the job has no folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<JobFolder>,
     /// The phase.
     pub phase: JobPhase,
     /// The summary of the plan. It is absent if the manifest was rejected.
@@ -65,6 +70,7 @@ impl JobStatus {
         Self {
             job: job.clone(),
             manifest: manifest.clone(),
+            folder: None,
             phase,
             plan: None,
             errors: None,

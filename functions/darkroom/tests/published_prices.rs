@@ -51,6 +51,7 @@ fn estimated(model: &str, prompt: &str) -> (u64, Estimate) {
         default_model: model,
         on: "2026-03-23".parse().unwrap(),
         allow_retired_models: false,
+        allowed_models: None,
         allow_unknown_models: false,
         sidecar: &sidecar,
         copies: None,

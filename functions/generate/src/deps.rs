@@ -11,6 +11,7 @@ use gemini::Gemini;
 use runtime::{
     bucket::Bucket,
     catalog_store::CatalogStore,
+    folder_store::FolderStore,
     ledger_store::LedgerStore,
     metrics::Metrics,
     queue::Queue,
@@ -35,6 +36,8 @@ pub struct Deps {
     pub catalogs: CatalogStore,
     /// The limits of the Gemini project.
     pub project: ProjectLimits,
+    /// The caps of folders.
+    pub folders: FolderStore,
     /// The Gemini API.
     pub gemini: Gemini,
     /// The queue that triggers `generate`. Rounds in a synchronous lane are sent to it too.
@@ -66,6 +69,7 @@ impl Deps {
             references: wiring.upload_store(),
             catalogs: wiring.catalog_store(),
             project: wiring.settings.project.clone(),
+            folders: wiring.folder_store(),
             gemini: wiring.gemini()?,
             generations: wiring.queue(GENERATIONS)?,
             shards: wiring.queue(SHARDS)?,

@@ -81,7 +81,10 @@ async fn admit(
     generating: Generating,
 ) -> Result<Outcome, GenerateError> {
     let hint = "The images are requested once the limits allow it";
-    match turn.admit(&deps.project, turn.shard(), hint).await? {
+    match turn
+        .admit(&deps.project, &deps.folders, turn.shard(), hint)
+        .await?
+    {
         ControlFlow::Continue(()) => {
             let mut session = Session::begin(deps, turn, generating).await?;
             let outcome = request_images(&mut session).await;

@@ -5,6 +5,7 @@
 //! that `control` ignored was written before the lock, so the second lookup finds it.
 
 use darkroom::{
+    folders::Folder,
     gallery::{Head, Page, Sums},
     manifest::{Diagnostic, Severity},
     names::JobId,
@@ -53,6 +54,7 @@ pub(crate) async fn end(deps: &Deps, dropped: &Dropped) -> Result<Disposition, P
     // The same documents as those of a job that is canceled later, so that they can be read alike.
     let summary = Summary::unplanned(job, dropped.version.clone(), now);
     let status = JobStatus {
+        folder: dropped.folder.as_ref().map(Folder::of_job),
         cost_usd: Some(summary.cost.actual_usd),
         ..JobStatus::new(job, &dropped.version.uri, JobPhase::Cancelled, now)
     };

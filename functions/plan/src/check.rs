@@ -12,7 +12,7 @@ use darkroom::{
         self, Context, Copies, Diagnostic, Header, Lanes, Limits, Reading, Severity, Sidecar,
         SourceSet,
     },
-    models::Catalog,
+    models::{AllowedModels, Catalog},
     plan::{CustomNames, CustomNamesCollector, Forecast, PlanSummary, PlannedShard, Sharder},
 };
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
@@ -78,6 +78,7 @@ pub(crate) struct ReadContext {
     on: Date,
     allow_retired_models: bool,
     sidecar: Sidecar,
+    allowed_models: Option<AllowedModels>,
     allow_unknown_models: bool,
     copies: Option<Copies>,
     bounds: BatchBounds,
@@ -96,6 +97,7 @@ impl ReadContext {
             on: terms.planned_at.to_zoned(TimeZone::UTC).date(),
             allow_retired_models: deps.settings.allow_retired_models,
             sidecar: dropped.sidecar.clone(),
+            allowed_models: terms.allowed_models.clone(),
             allow_unknown_models: deps.settings.allow_unknown_models,
             copies: deps
                 .settings
@@ -125,6 +127,7 @@ impl ReadContext {
             on: self.on,
             allow_retired_models: self.allow_retired_models,
             sidecar: &self.sidecar,
+            allowed_models: self.allowed_models.as_ref(),
             allow_unknown_models: self.allow_unknown_models,
             copies: self.copies.as_ref(),
             bounds: &self.bounds,

@@ -16,6 +16,7 @@
 
 use bytes::Bytes;
 use darkroom::{
+    job::JobFolder,
     object_keys,
     plan::{ContentClaim, PlanSummary},
 };
@@ -49,6 +50,7 @@ pub(crate) async fn claim_of_another(
 pub(crate) async fn claim(
     deps: &Deps,
     dropped: &Dropped,
+    folder: Option<&JobFolder>,
     plan: &PlanSummary,
 ) -> Result<ContentClaim, PlanError> {
     let (bucket, key) = (&deps.bucket, object_keys::content(&dropped.content));
@@ -56,6 +58,7 @@ pub(crate) async fn claim(
         v: 1,
         job: dropped.job.clone(),
         manifest: dropped.version.uri.clone(),
+        folder: folder.cloned(),
         plan: plan.clone(),
     };
     let bytes = Bytes::from(serde_json::to_vec_pretty(&own).map_err(DocumentError::at(&key))?);

@@ -13,6 +13,7 @@ use runtime::{
     announcer::Announcer,
     bucket::Bucket,
     catalog_store::CatalogStore,
+    folder_store::FolderStore,
     queue::Queue,
     shard_store::ShardStore,
     wiring::{Wiring, WiringError},
@@ -47,6 +48,8 @@ pub struct Deps {
     pub tier: Tier,
     /// The catalogs of the deployment and of its jobs.
     pub catalogs: CatalogStore,
+    /// The folders of tenants.
+    pub folders: FolderStore,
     /// The settings of every job.
     pub settings: JobSettings,
     /// The bounds of a manifest.
@@ -73,6 +76,7 @@ impl Deps {
             project: wiring.settings.project.clone(),
             tier: wiring.settings.tier,
             catalogs: wiring.catalog_store(),
+            folders: wiring.folder_store(),
             settings: wiring.settings.job.clone(),
             limits: Limits::default(),
             web: Web::over_https(wiring.proxies()?),

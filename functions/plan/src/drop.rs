@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use darkroom::{
     digest::hex,
+    folders::Folder,
     manifest::{Header, OpenedManifest, Sidecar},
     names::{JobId, ObjectUri},
     plan::{CustomNames, ManifestVersion, PlanLock, content_id, job_id},
@@ -23,6 +24,9 @@ pub(crate) struct Dropped {
     pub(crate) version: ManifestVersion,
     /// The metadata, the job document and the templates that the manifest uses.
     pub(crate) sidecar: Sidecar,
+    /// The folder that the manifest belongs to now. A job that is planned already keeps the one
+    /// that its lock names.
+    pub(crate) folder: Option<Folder>,
     /// What holds for the whole manifest. Empty for one that is too large.
     pub(crate) header: Arc<Header>,
     /// Whether the manifest has more bytes than are allowed. Its hash is then that of its ETag and
@@ -48,6 +52,7 @@ impl Dropped {
             key: key.to_owned(),
         };
         let sources = BucketSources::new(&deps.bucket, key, &head.etag);
+        let folder = deps.folders.read().await?.of(key).cloned();
 
         // No invocation lasts long enough to read a manifest without limit. It gets a job anyway, so
         // that there is a folder for its rejection.
@@ -64,6 +69,7 @@ impl Dropped {
                     size_bytes: head.size,
                 },
                 sidecar,
+                folder,
                 header: Arc::default(),
                 is_too_large: true,
                 sources,
@@ -71,8 +77,9 @@ impl Dropped {
         }
 
         let (reading, address) = (sources.clone(), uri.clone());
+        let defaults = folder.as_ref().and_then(|folder| folder.defaults.clone());
         let opened = tokio::task::spawn_blocking(move || {
-            OpenedManifest::open(&reading, &address, head.metadata)
+            OpenedManifest::open(&reading, &address, head.metadata, defaults)
         })
         .await??;
         Ok(Some(Self {
@@ -85,6 +92,7 @@ impl Dropped {
                 size_bytes: opened.size_bytes,
             },
             sidecar: opened.sidecar,
+            folder,
             header: Arc::new(opened.header),
             is_too_large: false,
             sources,
@@ -99,6 +107,7 @@ impl Dropped {
             manifest: self.version.clone(),
             settings: deps.settings.clone(),
             bounds: terms.bounds.clone(),
+            folder: terms.folder.clone(),
             templates: self
                 .sidecar
                 .templates

@@ -5,8 +5,8 @@ use std::io;
 use darkroom::manifest::ReadError;
 use runtime::{
     announcer::AnnounceError, bucket::BucketError, catalog_store::CatalogFault,
-    document::DocumentError, notifications::EventError, queue::QueueError,
-    rejection::RejectionError, shard_store::StateError,
+    document::DocumentError, folder_store::FolderFault, notifications::EventError,
+    queue::QueueError, rejection::RejectionError, shard_store::StateError,
 };
 
 use crate::time::is_time_up;
@@ -45,6 +45,9 @@ pub enum PlanError {
     /// The catalog can't be read. No manifest is rejected for that.
     #[error(transparent)]
     Catalog(#[from] CatalogFault),
+    /// The folders can't be read. No manifest is rejected for that.
+    #[error(transparent)]
+    Folders(#[from] FolderFault),
     /// A message can't be sent.
     #[error(transparent)]
     Queue(#[from] QueueError),

@@ -30,6 +30,7 @@ pub(crate) async fn estimate(
         ..good.summary(deps, terms)
     };
     let status = JobStatus {
+        folder: terms.folder.clone(),
         plan: Some(plan),
         ..JobStatus::new(
             job,

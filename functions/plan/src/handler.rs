@@ -150,7 +150,7 @@ async fn plan(
         catalog: deps.catalogs.to_plan(job).await?,
         ..deps.clone()
     };
-    let terms = Terms::of(lock, deps);
+    let terms = Terms::of(lock, deps, dropped);
     let good = match check(deps, dropped, &terms, deadline).await? {
         Checked::Good(good) => *good,
         Checked::Bad(reading) => return reject(deps, dropped, &terms, &reading).await,
@@ -175,7 +175,7 @@ async fn plan(
     let summary = write(deps, dropped, &terms, good, deadline).await?;
 
     // The claim decides which job buys the images of this content.
-    let claim = content::claim(deps, dropped, &summary).await?;
+    let claim = content::claim(deps, dropped, terms.folder.as_ref(), &summary).await?;
     if claim.job != *job {
         return refuse(deps, dropped, &claim, true).await;
     }
@@ -211,10 +211,12 @@ async fn begin(deps: &Deps, claim: &ContentClaim) -> Result<(), PlanError> {
     let ContentClaim {
         job,
         manifest,
+        folder,
         plan,
         ..
     } = claim;
     let status = JobStatus {
+        folder: folder.clone(),
         plan: Some(plan.clone()),
         ..JobStatus::new(job, manifest, JobPhase::Submitting, deps.clock.now())
     };

@@ -1,6 +1,7 @@
 //! Rejects a manifest: its author gets the complete list of errors, and nothing is bought.
 
 use darkroom::{
+    folders::Folder,
     manifest::{Diagnostic, Reading, Severity},
     object_keys,
     plan::ContentClaim,
@@ -61,10 +62,12 @@ async fn write(
     is_locked: bool,
 ) -> Result<Disposition, PlanError> {
     let (job, manifest) = (&dropped.job, &dropped.version.uri);
+    let folder = dropped.folder.as_ref().map(Folder::of_job);
     if !rejection::reject(
         &deps.bucket,
         job,
         manifest,
+        folder.as_ref(),
         problems,
         errors,
         deps.clock.now(),
@@ -87,6 +90,7 @@ async fn write(
 /// no documents and needs no rejection.
 pub(crate) async fn overwritten(deps: &Deps, dropped: &Dropped) -> Result<(), PlanError> {
     let (job, manifest) = (&dropped.job, &dropped.version.uri);
+    let folder = dropped.folder.as_ref().map(Folder::of_job);
     if deps
         .bucket
         .head(&object_keys::plan_lock(job))
@@ -98,7 +102,8 @@ pub(crate) async fn overwritten(deps: &Deps, dropped: &Dropped) -> Result<(), Pl
         // invocation ends before it is announced.
         deps.announcer.list(job).await?;
         let now = deps.clock.now();
-        if !rejection::reject_overwritten(&deps.bucket, job, manifest, now).await? {
+        if !rejection::reject_overwritten(&deps.bucket, job, manifest, folder.as_ref(), now).await?
+        {
             return Ok(());
         }
         deps.announcer.announce(job).await?;

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashMap};
 
 use darkroom::{
-    batch_bounds::BatchBounds,
     cost,
     digest::hex,
     image_paths::ImagePaths,
@@ -12,7 +11,7 @@ use darkroom::{
     manifest::PlannedImage,
     models::Catalog,
     money::Usd,
-    names::{JobId, ShardId},
+    names::{FolderPath, JobId, ShardId},
     object_keys,
     plan::{PlanLine, PlanSummary, PlannedShard, RequestSize, ShardGroup, Sharder},
     requests,
@@ -60,7 +59,7 @@ pub(crate) async fn write(
 
     // The rows, the plan and the request files grow together, so that no image is held longer than
     // a line.
-    let mut writer = Writer::new(deps, job, &terms.bounds, wishes);
+    let mut writer = Writer::new(deps, job, terms, wishes);
     let mut pieces = read_again(deps, dropped, terms, good);
     while let Some(Piece { rows, image }) = pieces.receiver.recv().await {
         time.check().map_err(|_| PlanError::TimeUp)?;
@@ -142,6 +141,8 @@ struct Writer<'a> {
     requests: BTreeMap<ShardId, ObjectWriter>,
     /// The range of bytes of the plan that holds the lines of each shard: start and exclusive end.
     plan_bytes: BTreeMap<ShardId, (u64, u64)>,
+    /// The folder of the job.
+    folder: Option<FolderPath>,
     wishes: Wishes,
     /// The digests of request files, if they are frozen for a proof.
     digests: HashMap<ShardId, Sha256>,
@@ -150,8 +151,9 @@ struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    fn new(deps: &'a Deps, job: &'a JobId, bounds: &BatchBounds, wishes: Wishes) -> Self {
+    fn new(deps: &'a Deps, job: &'a JobId, terms: &Terms, wishes: Wishes) -> Self {
         Self {
+            folder: terms.folder.as_ref().map(|folder| folder.path.clone()),
             wishes,
             digests: HashMap::new(),
             rescue_usd: HashMap::new(),
@@ -159,7 +161,7 @@ impl<'a> Writer<'a> {
             catalog: &deps.catalog,
             job,
             paths: ImagePaths::default(),
-            sharder: Sharder::new(deps.settings.shard.clone(), bounds.clone()),
+            sharder: Sharder::new(deps.settings.shard.clone(), terms.bounds.clone()),
             plan: deps
                 .bucket
                 .writer(&object_keys::plan(job), "application/jsonl"),
@@ -284,6 +286,7 @@ impl<'a> Writer<'a> {
                     },
                 );
                 let shard = Shard {
+                    folder: self.folder.clone(),
                     budget,
                     is_proof,
                     rescue,

@@ -115,7 +115,10 @@ async fn placeholder(
         bucket: deps.bucket.name().to_owned(),
         key: "inbox/".to_owned(),
     };
-    let manifest = lock.map_or_else(unknown, |lock| lock.manifest.uri);
+    let (manifest, folder) = lock.map_or_else(
+        || (unknown(), None),
+        |lock| (lock.manifest.uri, lock.folder),
+    );
     let now = deps.clock.now();
     let blocker = Blocker {
         what,
@@ -128,6 +131,7 @@ async fn placeholder(
         documents: vec![document],
     };
     Ok(JobStatus {
+        folder,
         blocker: Some(blocker),
         ..JobStatus::new(job, &manifest, JobPhase::Blocked, now)
     })

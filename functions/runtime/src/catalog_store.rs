@@ -4,23 +4,21 @@
 //! keeps a copy of the catalog that it was planned with, so that the actual cost of its images is
 //! computed with the prices of the estimate, whatever is written later.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use darkroom::{
-    models::{Catalog, CatalogError},
-    names::JobId,
-    object_keys,
+use darkroom::{models::Catalog, names::JobId, object_keys};
+
+use crate::{
+    bucket::{Bucket, BucketError, Conditional},
+    parsed_text::{ParseFault, ParsedText},
 };
-
-use crate::bucket::{Bucket, BucketError, Conditional};
 
 /// The catalogs in the bucket.
 #[derive(Clone, Debug)]
 pub struct CatalogStore {
     bucket: Bucket,
     built_in: Arc<Catalog>,
-    /// The last catalog that was read, so that the same text isn't parsed twice.
-    latest: Arc<Mutex<Option<Arc<Catalog>>>>,
+    latest: ParsedText<Catalog>,
 }
 
 /// Why a catalog can't be read or written now.
@@ -46,7 +44,7 @@ impl CatalogStore {
         Self {
             bucket,
             built_in,
-            latest: Arc::default(),
+            latest: ParsedText::default(),
         }
     }
 
@@ -100,25 +98,13 @@ impl CatalogStore {
 
     /// Reads a catalog. Returns none if there is no such object.
     async fn read(&self, key: &str) -> Result<Option<Arc<Catalog>>, CatalogFault> {
-        let Some(object) = self.bucket.read(key).await? else {
-            return Ok(None);
-        };
-        let latest = || self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(catalog) = &*latest()
-            && catalog.text().as_bytes() == object.bytes
-        {
-            return Ok(Some(Arc::clone(catalog)));
-        }
-        let broken = |what: String| CatalogFault::Broken {
-            key: key.to_owned(),
-            what,
-        };
-        let text = std::str::from_utf8(&object.bytes)
-            .map_err(|error| broken(format!("not valid UTF-8: {error}")))?;
-        let catalog = Arc::new(
-            Catalog::parse(text).map_err(|error: CatalogError| broken(error.to_string()))?,
-        );
-        *latest() = Some(Arc::clone(&catalog));
-        Ok(Some(catalog))
+        let read = self.latest.read(&self.bucket, key, Catalog::parse).await;
+        read.map_err(|fault| match fault {
+            ParseFault::Bucket(error) => CatalogFault::Bucket(error),
+            ParseFault::Broken(what) => CatalogFault::Broken {
+                key: key.to_owned(),
+                what,
+            },
+        })
     }
 }

@@ -4,6 +4,7 @@
 use std::io;
 
 use darkroom::{
+    job::JobFolder,
     manifest::{Diagnostic, Severity, write_validation},
     names::{JobId, ObjectUri},
     object_keys::{self, Marker},
@@ -39,11 +40,12 @@ pub async fn reject(
     bucket: &Bucket,
     job: &JobId,
     manifest: &ObjectUri,
+    folder: Option<&JobFolder>,
     problems: &[Diagnostic],
     errors: u64,
     now: Timestamp,
 ) -> Result<bool, RejectionError> {
-    if !write_reasons(bucket, job, manifest, problems, errors, now).await? {
+    if !write_reasons(bucket, job, manifest, folder, problems, errors, now).await? {
         return Ok(false);
     }
     bucket
@@ -61,12 +63,14 @@ async fn write_reasons(
     bucket: &Bucket,
     job: &JobId,
     manifest: &ObjectUri,
+    folder: Option<&JobFolder>,
     problems: &[Diagnostic],
     errors: u64,
     now: Timestamp,
 ) -> Result<bool, RejectionError> {
     write_problems(bucket, job, problems).await?;
     let status = JobStatus {
+        folder: folder.cloned(),
         errors: Some(errors),
         ..JobStatus::new(job, manifest, JobPhase::Rejected, now)
     };
@@ -85,6 +89,7 @@ pub async fn reject_overwritten(
     bucket: &Bucket,
     job: &JobId,
     manifest: &ObjectUri,
+    folder: Option<&JobFolder>,
     now: Timestamp,
 ) -> Result<bool, RejectionError> {
     let message = format!(
@@ -100,7 +105,7 @@ pub async fn reject_overwritten(
         code,
         message,
     };
-    if !write_reasons(bucket, job, manifest, &[problem], 1, now).await? {
+    if !write_reasons(bucket, job, manifest, folder, &[problem], 1, now).await? {
         return Ok(false);
     }
 

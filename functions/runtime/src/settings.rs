@@ -5,7 +5,7 @@ use std::{fmt::Display, str::FromStr};
 use darkroom::{
     image_url::ImageBaseUrl,
     job::{self, ShardLimits},
-    ledger::ProjectLimits,
+    ledger::{FolderCaps, ProjectLimits},
     models::{Catalog, Tier},
     money::Usd,
     settings::{
@@ -109,6 +109,7 @@ fn project(variables: &Variables, catalog: &Catalog) -> Result<ProjectLimits, Va
         daily_usd: variables
             .optional_parsed::<DailyCap>("DAILY_CAP_USD")?
             .map(Usd::from),
+        folders: FolderCaps::default(),
     })
 }
 
@@ -244,6 +245,7 @@ mod tests {
                 live_batches: MaxLiveBatches::new(7).unwrap(),
                 enqueued_tokens: Catalog::built_in().enqueued_tokens(Tier::Two),
                 daily_usd: Some("12.50".parse().unwrap()),
+                folders: FolderCaps::default(),
             }
         );
         let defaults = read(&[("DAILY_CAP_USD", "")]).unwrap().project;

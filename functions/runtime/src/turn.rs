@@ -19,7 +19,9 @@ use seam::clock::Clock;
 use tracing::{info, warn};
 
 use crate::{
+    bucket::BucketError,
     deliveries::{Disposition, Message},
+    folder_store::FolderStore,
     ledger_store::{LedgerError, LedgerStore},
     queue::{Queue, QueueError},
     shard_store::{Cas, ShardStore, StateError, StoredShard},
@@ -58,6 +60,9 @@ pub enum TurnError {
     /// The ledger can't be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The caps of folders can't be read.
+    #[error(transparent)]
+    Caps(#[from] BucketError),
     /// A message can't be sent.
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -158,18 +163,24 @@ impl<'a> Turn<'a> {
 
     /// Reserves the shard's place in the ledger. A shard that has one keeps it. Breaks with an
     /// outcome if it is not admitted: `next` is its state meanwhile, and `hint` a sentence about what
-    /// happens once the limits allow it.
+    /// happens once the limits allow it. The caps of `folders` are read now, so a change of them
+    /// needs no deployment.
     ///
     /// # Errors
-    /// [`TurnError::Ledger`]; the place may be reserved then, and asking again keeps it.
+    /// [`TurnError::Caps`], and [`TurnError::Ledger`]; the place may be reserved then, and asking again keeps it.
     pub async fn admit(
         &self,
         limits: &ProjectLimits,
+        folders: &FolderStore,
         next: &Shard,
         hint: &str,
     ) -> Result<ControlFlow<Outcome>, TurnError> {
+        let limits = ProjectLimits {
+            folders: folders.caps().await?,
+            ..limits.clone()
+        };
         let now = self.effects.clock.now();
-        let admit = |ledger: &mut Ledger| ledger.admit(self.shard(), limits, now);
+        let admit = |ledger: &mut Ledger| ledger.admit(self.shard(), &limits, now);
         Ok(match self.effects.ledger.change(admit).await? {
             Admission::Granted => ControlFlow::Continue(()),
             Admission::Later { why, at } => {

@@ -17,9 +17,9 @@ use seam::{
 
 use crate::{
     announcer::Announcer, aws::Aws, bucket::Bucket, catalog_store::CatalogStore,
-    ledger_store::LedgerStore, metrics::Metrics, outbox_store::OutboxStore, parameter,
-    queue::Queue, settings::StackSettings, shard_queues::ShardQueues, shard_store::ShardStore,
-    upload_store::UploadStore,
+    folder_store::FolderStore, ledger_store::LedgerStore, metrics::Metrics,
+    outbox_store::OutboxStore, parameter, queue::Queue, settings::StackSettings,
+    shard_queues::ShardQueues, shard_store::ShardStore, upload_store::UploadStore,
 };
 
 /// The parts that functions share.
@@ -38,6 +38,7 @@ pub struct Wiring {
     /// The settings of the deployment.
     pub settings: StackSettings,
     catalogs: CatalogStore,
+    folders: FolderStore,
     sqs: aws_sdk_sqs::Client,
     services: Services,
 }
@@ -110,6 +111,7 @@ impl Wiring {
             rng: Rng::system(),
             clock,
             catalogs: CatalogStore::new(bucket.clone(), Arc::clone(&catalog)),
+            folders: FolderStore::new(bucket.clone()),
             catalog,
             bucket,
             sqs: aws.sqs,
@@ -121,6 +123,7 @@ impl Wiring {
     pub fn on_host(parts: HostParts) -> Self {
         Self {
             catalogs: CatalogStore::new(parts.bucket.clone(), Arc::clone(&parts.catalog)),
+            folders: FolderStore::new(parts.bucket.clone()),
             bucket: parts.bucket,
             clock: parts.clock,
             rng: parts.rng,
@@ -230,6 +233,11 @@ impl Wiring {
     /// The records of uploaded reference pictures.
     pub fn upload_store(&self) -> UploadStore {
         UploadStore::new(self.bucket.clone(), self.rng.clone())
+    }
+
+    /// The folders of tenants.
+    pub fn folder_store(&self) -> FolderStore {
+        self.folders.clone()
     }
 
     /// The catalogs of the deployment and of its jobs.

@@ -55,7 +55,10 @@ pub(crate) async fn submit(
 
     // A shard has its place in the ledger before anything is uploaded for it.
     let hint = "The shard is submitted once the limits allow it";
-    if let ControlFlow::Break(outcome) = turn.admit(&deps.limits, &planned, hint).await? {
+    if let ControlFlow::Break(outcome) = turn
+        .admit(&deps.limits, &deps.folders, &planned, hint)
+        .await?
+    {
         return Ok(outcome);
     }
 

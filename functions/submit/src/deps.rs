@@ -8,6 +8,7 @@ use darkroom::{
 use gemini::Gemini;
 use runtime::{
     bucket::Bucket,
+    folder_store::FolderStore,
     ledger_store::LedgerStore,
     metrics::Metrics,
     queue::Queue,
@@ -30,6 +31,8 @@ pub struct Deps {
     pub references: UploadStore,
     /// The limits of the Gemini project.
     pub limits: ProjectLimits,
+    /// The caps of folders.
+    pub folders: FolderStore,
     /// The Gemini API.
     pub gemini: Gemini,
     /// The queue that triggers `submit`.
@@ -62,6 +65,7 @@ impl Deps {
             ledger: wiring.ledger_store(),
             references: wiring.upload_store(),
             limits: wiring.settings.project.clone(),
+            folders: wiring.folder_store(),
             gemini: wiring.gemini()?,
             shards: wiring.queue(SHARDS)?,
             polls: wiring.queue(POLLS)?,

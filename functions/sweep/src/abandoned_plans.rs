@@ -31,7 +31,7 @@ pub(crate) async fn reject_if_overwritten(deps: &Deps, job: &JobId) -> Result<()
         return Ok(());
     }
 
-    let manifest = &lock.manifest;
+    let (manifest, folder) = (&lock.manifest, lock.folder.as_ref());
     let stored = deps.bucket.head(&manifest.uri.key).await?;
     if stored.is_some_and(|stored| stored.etag == manifest.etag) {
         return Ok(());
@@ -39,7 +39,7 @@ pub(crate) async fn reject_if_overwritten(deps: &Deps, job: &JobId) -> Result<()
     // The rejection removes the job from the list of open jobs, where this sweep has found it, before
     // it writes the marker. The next sweep finds the event if this one ends before it is announced.
     deps.announcer.list(job).await?;
-    if rejection::reject_overwritten(&deps.bucket, job, &manifest.uri, now).await? {
+    if rejection::reject_overwritten(&deps.bucket, job, &manifest.uri, folder, now).await? {
         deps.announcer.announce(job).await?;
         warn!(correlation_id = %job, "job rejected: its manifest was overwritten before the plan was written");
     }

@@ -57,6 +57,7 @@ fn read_all(manifest: &[u8]) -> (Vec<PlannedImage>, Reading) {
         on: date(2026, 11, 21),
         allow_retired_models: false,
         sidecar: &sidecar,
+        allowed_models: None,
         allow_unknown_models: false,
         copies: None,
         bounds: BatchBounds::none(),

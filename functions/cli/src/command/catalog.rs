@@ -1,9 +1,12 @@
-//! The models and prices that apply in a folder.
+//! The models, prices and tenants' folders that apply in a folder on this machine.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
-use darkroom::{models::Catalog, names::JobId, object_keys};
+use darkroom::{folders::Folders, models::Catalog, names::JobId, object_keys};
 
 use crate::cloud::BUCKET;
 
@@ -19,15 +22,29 @@ pub(super) fn of_folder(out: &Path) -> anyhow::Result<Catalog> {
     first_of(out, &[object_keys::MODELS])
 }
 
+/// Returns the user's `stack/folders.toml` in the folder `out`, by which `plan` finds the folder of
+/// a manifest.
+pub(super) fn folders(out: &Path) -> anyhow::Result<Folders> {
+    let Some((path, text)) = first_text(out, &[object_keys::FOLDERS])? else {
+        return Ok(Folders::default());
+    };
+    Folders::parse(&text).with_context(|| format!("invalid folders {}", path.display()))
+}
+
 fn first_of(out: &Path, keys: &[&str]) -> anyhow::Result<Catalog> {
+    let Some((path, text)) = first_text(out, keys)? else {
+        return Ok(Catalog::built_in());
+    };
+    Catalog::parse(&text).with_context(|| format!("invalid catalog {}", path.display()))
+}
+
+/// Returns the first of these objects that exists, with the path of its file.
+fn first_text(out: &Path, keys: &[&str]) -> anyhow::Result<Option<(PathBuf, String)>> {
     let bucket = out.join(BUCKET);
     for key in keys {
         let path = bucket.join(key);
         match fs::read_to_string(&path) {
-            Ok(text) => {
-                return Catalog::parse(&text)
-                    .with_context(|| format!("invalid catalog {}", path.display()));
-            }
+            Ok(text) => return Ok(Some((path, text))),
             Err(error)
                 if matches!(
                     error.kind(),
@@ -38,5 +55,5 @@ fn first_of(out: &Path, keys: &[&str]) -> anyhow::Result<Catalog> {
             }
         }
     }
-    Ok(Catalog::built_in())
+    Ok(None)
 }

@@ -11,7 +11,8 @@ pub(super) const MAX_SHOWN_PROBLEMS: usize = 25;
 /// Runs `darkroom check`.
 pub(super) fn check(args: &CheckArgs) -> anyhow::Result<Exit> {
     let settings = args.settings.settings();
-    let manifest = ManifestFile::open(&args.manifest, &settings)?;
+    let folders = catalog::folders(&args.out)?;
+    let manifest = ManifestFile::open(&args.manifest, &settings, &folders)?;
     let catalog = catalog::effective(&args.out, &manifest.job)?;
     let checked = manifest.check(&catalog, &args.settings, Clock::system().now())?;
     let quote = Quote::new(&manifest.job, &checked, &catalog);

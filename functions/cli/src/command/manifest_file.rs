@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context as _;
 use darkroom::{
     batch_bounds::BatchBounds,
+    folders::{Folder, Folders},
     job::JobSettings,
     manifest::{
         self, Context, Copies, Diagnostic, Header, Limits, Mode, OpenedManifest, PlannedImage,
@@ -29,6 +30,8 @@ pub(super) struct ManifestFile {
     path: PathBuf,
     sources: FolderSources,
     header: Header,
+    /// The folder of tenants that the manifest belongs to.
+    folder: Option<Folder>,
     /// The key that the manifest gets in the bucket.
     pub(super) key: String,
     /// The job that the manifest becomes.
@@ -52,8 +55,12 @@ pub(super) struct CheckedManifest {
 
 impl ManifestFile {
     /// Reads the manifest and what is next to it once, to determine the job that it becomes with
-    /// its metadata and these settings.
-    pub(super) fn open(args: &ManifestArgs, settings: &JobSettings) -> anyhow::Result<Self> {
+    /// its metadata, these settings and the defaults of its folder.
+    pub(super) fn open(
+        args: &ManifestArgs,
+        settings: &JobSettings,
+        folders: &Folders,
+    ) -> anyhow::Result<Self> {
         // The file name becomes the key, and the key is part of the job's identity.
         let path = args.manifest.as_path();
         let name = path.file_name().and_then(|name| name.to_str());
@@ -68,7 +75,9 @@ impl ManifestFile {
         };
         let sources = FolderSources::new(path);
         let metadata = args.metadata().map_err(anyhow::Error::msg)?;
-        let opened = OpenedManifest::open(&sources, &uri, metadata)?;
+        let folder = folders.of(&uri.key).cloned();
+        let defaults = folder.as_ref().and_then(|folder| folder.defaults.clone());
+        let opened = OpenedManifest::open(&sources, &uri, metadata, defaults)?;
         Ok(Self {
             path: path.to_owned(),
             sources,
@@ -76,6 +85,7 @@ impl ManifestFile {
             key: uri.key,
             sidecar: opened.sidecar,
             header: opened.header,
+            folder,
         })
     }
 
@@ -101,6 +111,7 @@ impl ManifestFile {
             bucket: BUCKET,
             header: &self.header,
             sidecar: &self.sidecar,
+            folder: self.folder.as_ref(),
             catalog,
             args,
             now,
@@ -118,6 +129,8 @@ pub(super) struct ManifestCheck<'a> {
     pub(super) bucket: &'a str,
     pub(super) header: &'a Header,
     pub(super) sidecar: &'a Sidecar,
+    /// The folder of tenants that the manifest belongs to.
+    pub(super) folder: Option<&'a Folder>,
     pub(super) catalog: &'a Catalog,
     pub(super) args: &'a SettingsArgs,
     pub(super) now: Timestamp,
@@ -135,6 +148,10 @@ impl ManifestCheck<'_> {
         let (catalog, args, header) = (self.catalog, self.args, self.header);
         let (settings, project, copies) = (args.settings(), args.limits(), Copies::new());
         let bounds = BatchBounds::of(&project, catalog, args.tier);
+        let bounds = match self.folder {
+            Some(folder) => bounds.in_folder(&folder.path, folder.caps),
+            None => bounds,
+        };
         let context = Context {
             bucket: self.bucket,
             catalog,
@@ -142,6 +159,7 @@ impl ManifestCheck<'_> {
             on: self.now.to_zoned(TimeZone::UTC).date(),
             allow_retired_models: settings.allow_retired_models,
             sidecar: self.sidecar,
+            allowed_models: self.folder.and_then(|folder| folder.models.as_ref()),
             allow_unknown_models: settings.allow_unknown_models,
             copies: settings.https_references.are_allowed().then_some(&copies),
             bounds: &bounds,

@@ -45,7 +45,8 @@ pub(super) fn run(args: &RunArgs) -> anyhow::Result<Exit> {
 async fn run_manifest(args: &RunArgs) -> anyhow::Result<Exit> {
     // The manifest is checked before anything else, because the question whether to spend money
     // needs its price.
-    let manifest = ManifestFile::open(&args.manifest, &args.settings.settings())?;
+    let folders = catalog::folders(&args.out)?;
+    let manifest = ManifestFile::open(&args.manifest, &args.settings.settings(), &folders)?;
     let internal = environment::internal_folder(&args.out)?;
     let simulated = Time::simulated(&internal)?;
     let catalog = catalog::effective(&args.out, &manifest.job)?;

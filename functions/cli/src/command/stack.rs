@@ -12,7 +12,7 @@ use std::{fmt, path::Path};
 
 use anyhow::Context;
 use aws_sdk_s3::primitives::ByteStream;
-use darkroom::{models::Catalog, names::JobId, object_keys, status::JobStatus};
+use darkroom::{folders::Folders, models::Catalog, names::JobId, object_keys, status::JobStatus};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -227,6 +227,16 @@ impl Stack {
         let text = String::from_utf8_lossy(&object.bytes);
         Catalog::parse(&text)
             .with_context(|| format!("invalid catalog {}", self.address_of(object_keys::MODELS)))
+    }
+
+    /// Returns the folders of tenants, by which `plan` finds the folder of a manifest.
+    pub(super) async fn folders(&self) -> anyhow::Result<Folders> {
+        let Some(object) = self.read(object_keys::FOLDERS).await? else {
+            return Ok(Folders::default());
+        };
+        let text = String::from_utf8_lossy(&object.bytes);
+        Folders::parse(&text)
+            .with_context(|| format!("invalid folders {}", self.address_of(object_keys::FOLDERS)))
     }
 
     /// Requests something for a job. In a folder, it takes effect as soon as a host runs there.

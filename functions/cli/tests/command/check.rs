@@ -234,6 +234,64 @@ fn uses_the_models_and_prices_of_the_folder() {
 }
 
 #[test]
+fn uses_the_folders_of_tenants_of_the_folder() {
+    let workspace = Workspace::new();
+    let manifest = workspace.manifest("one.jsonl", r#"{"key":"a","prompt":"a stone"}"#);
+    let folders = workspace.out().join("darkroom/stack/folders.toml");
+    fs::create_dir_all(folders.parent().unwrap()).unwrap();
+    let out = workspace.out();
+    let args = ["--out", out.to_str().unwrap()];
+    let set = |settings: &str| {
+        fs::write(
+            &folders,
+            format!("[[folder]]\npath = \"inbox/**\"\n{settings}\n"),
+        )
+        .unwrap();
+    };
+
+    set("models = [\"nano-banana-pro\"]");
+    let output = check(&manifest, &args).exits(2);
+    assert!(
+        output.contains("is not allowed in inbox/**: use nano-banana-pro"),
+        "{output}"
+    );
+    assert!(
+        workspace
+            .run(&manifest, &[])
+            .exits(2)
+            .contains("is not allowed")
+    );
+    set("monthly_cap_usd = 0.001");
+    assert!(
+        check(&manifest, &args)
+            .exits(2)
+            .contains("above the monthly cap of $0.001 of inbox/**")
+    );
+    set("monthly_cap = 1");
+    let output = check(&manifest, &args).exits(3);
+    assert!(
+        output.contains("stack/folders.toml") && output.contains("line 3: "),
+        "{output}"
+    );
+
+    // The command finds the job that `plan` makes.
+    set("defaults = { model = \"nano-banana-pro\", image_size = \"2K\" }");
+    let output = check(&manifest, &args).exits(0);
+    let row = output
+        .lines()
+        .find(|line| line.contains("gemini-3-pro-image"));
+    assert!(row.is_some_and(|row| row.contains("2K")), "{output}");
+    let job = workspace.run(&manifest, &[]).exits(0);
+    let id = output.split("The job would be ").nth(1).unwrap();
+    let id = id.split(". ").next().unwrap();
+    assert!(job.contains(id), "{id}: {job}");
+    assert!(
+        !check(&manifest, &[]).exits(0).contains(id),
+        "another folder has other defaults"
+    );
+}
+
+#[test]
 fn prints_problems_and_no_price_for_a_manifest_with_errors() {
     let workspace = Workspace::new();
     let manifest = workspace.manifest(

@@ -1,7 +1,6 @@
 //! Decides which waiting job is admitted next.
 //!
-//! Waiting jobs are ordered. The job with the fewest live batches comes first; among equals, the
-//! job whose last admission or arrival is longest ago. A shard is refused if the jobs ahead of it
+//! Waiting jobs are ordered (see `turns`). A shard is refused if the jobs ahead of it
 //! would use up what it needs. Only those jobs ahead count that could be admitted now, because
 //! their model has tokens left and the day has money left for them. So a job that waits for the
 //! tokens of one model delays neither jobs of other models nor jobs whose tokens are available. As
@@ -12,14 +11,14 @@
 //! forever. So after [`FAIRNESS_WINDOW`] the large batch is not delayed any further: another batch
 //! of its model is admitted only if both fit once the batches that were live before have ended.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp, civil::Date};
 
-use super::{Ledger, ProjectLimits, Waiting, day, job_of, midnight_after};
+use super::{Ledger, ProjectLimits, Waiting, Window, caps::Cap, day, turns::Turns};
 use crate::{
     money::Usd,
-    names::JobId,
+    names::FolderPath,
     state::{Demand, Shard},
 };
 
@@ -29,34 +28,61 @@ const FAIRNESS_WINDOW: SignedDuration = SignedDuration::from_hours(24);
 
 /// The limit that a shard would exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lack {
+enum Lack<'a> {
     Batches,
     Tokens,
-    /// The day's remaining money does not suffice. `may_be_freed` states whether it could suffice
+    /// The money that a cap leaves does not suffice. `may_be_freed` states whether it could suffice
     /// once reservations are replaced by lower costs.
-    DollarsToday {
+    Dollars {
+        cap: Cap<'a>,
         may_be_freed: bool,
     },
-    /// The day's remaining money suffices, but other jobs come first.
-    DollarsForAll,
+    /// The money that a cap leaves suffices, but other jobs come first.
+    DollarsForAll {
+        cap: Cap<'a>,
+    },
 }
 
 /// Why a shard is not admitted now.
 pub(super) struct Refusal {
-    lack: Lack,
+    /// When it asks again.
+    pub(super) ask_again: AskAgain,
     /// The reason, as a message for the user.
     pub(super) why: String,
 }
 
-impl Refusal {
-    /// Returns when to ask again: `soon`, or at `midnight` if nothing can change before.
-    pub(super) fn ask_again_at(&self, soon: Timestamp, midnight: Timestamp) -> Timestamp {
-        match self.lack {
-            Lack::DollarsToday {
+/// When a shard asks again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AskAgain {
+    /// As soon as the fairness of waiting allows.
+    Soon,
+    /// Soon, but not after a new day or month has begun.
+    SoonOrAt(Timestamp),
+    /// When a new day begins, because nothing can change before.
+    At(Timestamp),
+}
+
+impl AskAgain {
+    /// Returns the moment.
+    pub(super) fn at(self, soon: Timestamp) -> Timestamp {
+        match self {
+            Self::Soon => soon,
+            Self::SoonOrAt(end) => soon.min(end),
+            Self::At(end) => end,
+        }
+    }
+}
+
+impl Lack<'_> {
+    fn ask_again(self, today: Date) -> AskAgain {
+        match self {
+            // The cap of the deployment changes only with the deployment.
+            Self::Dollars {
+                cap,
                 may_be_freed: false,
-            } => midnight,
-            Lack::DollarsToday { may_be_freed: true } => soon.min(midnight),
-            Lack::Batches | Lack::Tokens | Lack::DollarsForAll => soon,
+            } if cap.folder.is_none() => AskAgain::At(cap.window.end(today)),
+            Self::Dollars { cap, .. } => AskAgain::SoonOrAt(cap.window.end(today)),
+            Self::Batches | Self::Tokens | Self::DollarsForAll { .. } => AskAgain::Soon,
         }
     }
 }
@@ -65,7 +91,8 @@ impl Refusal {
 struct Taken<'a> {
     batches: usize,
     tokens: HashMap<&'a str, u64>,
-    usd: Usd,
+    /// The dollars, by the folder whose caps they count against. `None` has those of all jobs.
+    usd: HashMap<Option<&'a FolderPath>, Usd>,
     /// The jobs ahead that are included.
     ahead: Vec<&'a Waiting>,
     /// For each model, the first job that has waited longer than [`FAIRNESS_WINDOW`].
@@ -82,22 +109,22 @@ impl Ledger {
         now: Timestamp,
     ) -> Option<Refusal> {
         let today = day(now);
-        let taken = self.taken_before(&shard.job, limits, since, now);
+        let taken = self.taken_before(shard, limits, since, now);
         let lack = self.lack(shard, limits, &taken, today)?;
         Some(Refusal {
-            lack,
+            ask_again: lack.ask_again(today),
             why: self.explain(lack, shard, limits, &taken, today),
         })
     }
 
     /// Returns the limit that a shard would exceed, if any.
-    fn lack(
+    fn lack<'s>(
         &self,
-        shard: &Shard,
+        shard: &'s Shard,
         limits: &ProjectLimits,
         taken: &Taken<'_>,
         today: Date,
-    ) -> Option<Lack> {
+    ) -> Option<Lack<'s>> {
         let Demand { tokens, usd, .. } = shard.demand;
         if taken.batches >= usize::try_from(limits.live_batches.get()).unwrap_or(usize::MAX) {
             return Some(Lack::Batches);
@@ -106,30 +133,32 @@ impl Ledger {
         {
             return Some(Lack::Tokens);
         }
-        let left = self.left(limits, today)?;
-        if usd > left {
-            return Some(Lack::DollarsToday {
-                may_be_freed: usd <= left + self.reserved(today),
-            });
+        let caps = self.caps_of(shard.folder.as_ref(), limits, today);
+        if let Some(cap) = caps.iter().copied().find(|cap| usd > cap.left()) {
+            let may_be_freed = usd <= cap.left() + self.reserved(&cap, today);
+            return Some(Lack::Dollars { cap, may_be_freed });
         }
-        (usd > left - taken.usd).then_some(Lack::DollarsForAll)
+        let is_taken = |cap: &Cap<'_>| usd > cap.left() - taken.usd(cap.folder);
+        let cap = caps.into_iter().find(is_taken)?;
+        Some(Lack::DollarsForAll { cap })
     }
 
-    /// Returns the usage of the limits before `job`, which has waited since `since`, is considered.
-    fn taken_before(
-        &self,
-        job: &JobId,
+    /// Returns the usage of the limits before the job of `shard`, which has waited since `since`,
+    /// is considered.
+    fn taken_before<'s>(
+        &'s self,
+        shard: &'s Shard,
         limits: &ProjectLimits,
         since: Timestamp,
         now: Timestamp,
-    ) -> Taken<'_> {
+    ) -> Taken<'s> {
         // Live batches come first.
         let mut tokens: HashMap<&str, u64> = HashMap::new();
         for live in self.live.values() {
             let sum = tokens.entry(&live.model).or_default();
             *sum = sum.saturating_add(live.tokens);
         }
-        let (usd, ahead, overdue) = (Usd::ZERO, Vec::new(), HashMap::new());
+        let (usd, ahead, overdue) = (HashMap::new(), Vec::new(), HashMap::new());
         let mut taken = Taken {
             batches: self.live.len(),
             tokens,
@@ -138,46 +167,25 @@ impl Ledger {
             overdue,
         };
         // The jobs ahead follow in their order, each as if it asked now.
-        let left = self.left(limits, day(now));
-        for waiting in self.ahead_of(job, since) {
-            // A job that costs more than the day has left is admitted tomorrow, and delays no other
-            // job today.
-            let has_money =
-                left.is_none_or(|left| waiting.usd <= left && taken.usd + waiting.usd <= left);
-            if !has_money {
-                continue;
-            }
-            if taken.has_tokens(&waiting.model, waiting.tokens, limits) {
+        let mut turns = Turns::of(self, shard, since);
+        while let Some((waiting, group)) = turns.next() {
+            // A job that costs more than its caps leave is admitted later, and delays no other job
+            // until then.
+            let folder = waiting.folder.as_ref();
+            let has_money = |cap: &Cap<'_>| {
+                waiting.usd <= cap.left() && taken.usd(cap.folder) + waiting.usd <= cap.left()
+            };
+            let caps = self.caps_of(folder, limits, day(now));
+            let may_buy = limits.folders.unknown(folder).is_none() && caps.iter().all(has_money);
+            let is_counted = may_buy && taken.has_tokens(&waiting.model, waiting.tokens, limits);
+            if is_counted {
                 taken.add(waiting);
-            } else if now >= waiting.since + FAIRNESS_WINDOW {
+            } else if may_buy && now >= waiting.since + FAIRNESS_WINDOW {
                 taken.overdue.entry(&waiting.model).or_insert(waiting);
             }
+            turns.put_back(group, is_counted, now);
         }
         taken
-    }
-
-    /// Returns the waiting jobs that come before `job`, in order.
-    fn ahead_of(&self, job: &JobId, since: Timestamp) -> impl Iterator<Item = &Waiting> {
-        let mut live: HashMap<&str, usize> = HashMap::new();
-        for name in self.live.keys() {
-            *live.entry(job_of(name)).or_default() += 1;
-        }
-        // The order: fewest live batches, earliest admission or arrival, never admitted, job id.
-        let turn = |job: &JobId, since: Timestamp| {
-            let served = self.served.get(job);
-            let last = served.map_or(since, |served| since.max(*served));
-            (
-                live.get(job.as_str()).copied().unwrap_or_default(),
-                last,
-                served.is_some(),
-                job.clone(),
-            )
-        };
-        let own = turn(job, since);
-        let turns = self.waiting.iter().filter(|(other, _)| *other != job);
-        let turns = turns.map(|(other, waiting)| (turn(other, waiting.since), waiting));
-        let ahead: BTreeMap<_, _> = turns.filter(|(turn, _)| *turn < own).collect();
-        ahead.into_values()
     }
 
     /// Whether the shard's tokens would delay a job of its model that has waited longer than
@@ -199,27 +207,10 @@ impl Ledger {
         later.saturating_add(overdue.tokens) > *limit
     }
 
-    /// Returns the money that may still be reserved today, if there is a daily cap.
-    fn left(&self, limits: &ProjectLimits, today: Date) -> Option<Usd> {
-        limits
-            .daily_usd
-            .map(|cap| cap - self.spent.get(&today).copied().unwrap_or_default())
-    }
-
-    /// Returns the day's money that is reserved and not settled. Some of it may be returned.
-    fn reserved(&self, today: Date) -> Usd {
-        let live = self.live.values().map(|live| (live.usd, live.at));
-        let ended = self.unsettled.values().map(|ended| (ended.usd, ended.at));
-        live.chain(ended)
-            .filter(|(_, at)| day(*at) == today)
-            .map(|(usd, _)| usd)
-            .sum()
-    }
-
     /// Returns the message about a shard that must wait.
     fn explain(
         &self,
-        lack: Lack,
+        lack: Lack<'_>,
         shard: &Shard,
         limits: &ProjectLimits,
         taken: &Taken<'_>,
@@ -254,27 +245,20 @@ impl Ledger {
                     ),
                 )
             }
-            Lack::DollarsToday { .. } | Lack::DollarsForAll => {
-                let midnight = midnight_after(today);
-                let until = match lack {
-                    Lack::DollarsToday {
-                        may_be_freed: false,
-                    } => "",
-                    Lack::DollarsToday { may_be_freed: true } => {
-                        ", or sooner if batches cost less than is reserved for them"
-                    }
-                    Lack::DollarsForAll | Lack::Batches | Lack::Tokens => {
-                        ", or today if they leave enough"
-                    }
+            Lack::Dollars { cap, may_be_freed } => {
+                let until = if may_be_freed {
+                    ", or sooner if batches cost less than is reserved for them"
+                } else {
+                    ""
                 };
-                format!(
-                    "{} of the daily cap of {} is spent or reserved, and this batch may cost {}{}: it is submitted at \
-                     {midnight}, when the next day begins{until}",
-                    self.spent.get(&today).copied().unwrap_or_default(),
-                    limits.daily_usd.unwrap_or_default(),
-                    shard.demand.usd,
-                    come_first(taken.ahead.len()),
-                )
+                cap.explain(shard, today, &come_first(taken.ahead.len()), until)
+            }
+            Lack::DollarsForAll { cap } => {
+                let until = match cap.window {
+                    Window::Day => ", or today if they leave enough",
+                    Window::Month => ", or this month if they leave enough",
+                };
+                cap.explain(shard, today, &come_first(taken.ahead.len()), until)
             }
         }
     }
@@ -295,8 +279,16 @@ impl<'a> Taken<'a> {
         self.batches += 1;
         let tokens = self.tokens.entry(&waiting.model).or_default();
         *tokens = tokens.saturating_add(waiting.tokens);
-        self.usd += waiting.usd;
+        *self.usd.entry(None).or_default() += waiting.usd;
+        if let Some(folder) = &waiting.folder {
+            *self.usd.entry(Some(folder)).or_default() += waiting.usd;
+        }
         self.ahead.push(waiting);
+    }
+
+    /// The dollars that count against the caps of a folder, or of the deployment.
+    fn usd(&self, folder: Option<&FolderPath>) -> Usd {
+        self.usd.get(&folder).copied().unwrap_or_default()
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod budget;
 mod fairness;
+mod folders;
 mod synchronous;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +55,7 @@ fn limits(live_batches: u32, tokens: u64, daily_cents: Option<i64>) -> ProjectLi
         live_batches: MaxLiveBatches::new(live_batches).unwrap(),
         enqueued_tokens,
         daily_usd: daily_cents.map(cents),
+        folders: FolderCaps::default(),
     }
 }
 

@@ -6,7 +6,11 @@ use jiff::civil::Date;
 use url::Url;
 
 use super::{Lanes, Sidecar};
-use crate::{batch_bounds::BatchBounds, models::Catalog, names::ObjectUri};
+use crate::{
+    batch_bounds::BatchBounds,
+    models::{AllowedModels, Catalog},
+    names::ObjectUri,
+};
 
 /// What a manifest is read with.
 #[derive(Clone, Debug)]
@@ -23,6 +27,8 @@ pub struct Context<'a> {
     pub allow_retired_models: bool,
     /// The manifest's metadata, job document and stored templates.
     pub sidecar: &'a Sidecar,
+    /// The models that items may name, if the manifest's folder lists them.
+    pub allowed_models: Option<&'a AllowedModels>,
     /// Whether items may name full ids that the catalog doesn't have. They are priced like the most
     /// expensive model.
     pub allow_unknown_models: bool,

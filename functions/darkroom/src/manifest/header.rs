@@ -221,9 +221,14 @@ impl Header {
     }
 
     /// Applies the sidecar. Precedence, highest first: the metadata, the job document, the
-    /// manifest.
+    /// manifest, the defaults of its folder.
     fn apply_sidecar(&mut self, sidecar: &Sidecar) {
         let mut diagnostics = ItemDiagnostics::default();
+        if let Some(text) = &sidecar.folder_defaults {
+            let name = "the defaults of the folder";
+            let under = Declarations::of_document(name, text, &mut diagnostics);
+            self.declarations = std::mem::take(&mut self.declarations).or(under);
+        }
         if let Some(text) = &sidecar.job {
             match strict_json::check(text) {
                 Ok(()) => self.override_with("the job document", text, &mut diagnostics),
@@ -270,11 +275,7 @@ impl Header {
     }
 
     fn override_with(&mut self, name: &str, text: &str, diagnostics: &mut ItemDiagnostics) {
-        let (mut over, mut found) = (Declarations::default(), ItemDiagnostics::default());
-        for (member, value) in document(name, text, &mut found) {
-            over.set(&member, value.get(), &mut found);
-        }
-        diagnostics.adopt(found, name);
+        let over = Declarations::of_document(name, text, diagnostics);
         self.declarations = over.or(std::mem::take(&mut self.declarations));
     }
 
@@ -322,7 +323,24 @@ impl Header {
     }
 }
 
+/// Returns the problems of a text in the form of a job document: `{"job": …, "defaults": …}`.
+pub(crate) fn job_document_problems(text: &str) -> Vec<Diagnostic> {
+    let mut diagnostics = ItemDiagnostics::default();
+    Declarations::of_document("the defaults", text, &mut diagnostics);
+    diagnostics.into_diagnostics(1, None).collect()
+}
+
 impl Declarations {
+    /// Reads a text in the form of a job document. `name` is its name in messages.
+    fn of_document(name: &str, text: &str, diagnostics: &mut ItemDiagnostics) -> Self {
+        let (mut declarations, mut found) = (Self::default(), ItemDiagnostics::default());
+        for (member, value) in document(name, text, &mut found) {
+            declarations.set(&member, value.get(), &mut found);
+        }
+        diagnostics.adopt(found, name);
+        declarations
+    }
+
     /// Fills what these declarations leave out from `others`.
     fn or(self, others: Self) -> Self {
         let key = self

@@ -477,6 +477,12 @@ impl<'a> ItemReader<'a> {
         // Most checks depend on the model, so they are skipped if it is not known.
         let model = self.model(&request, &mut diagnostics);
         if let Some(model) = &model {
+            let allowed = self.context.allowed_models;
+            if let Some(message) =
+                allowed.and_then(|allowed| allowed.refusal(model, self.context.catalog))
+            {
+                diagnostics.error("model_not_allowed", message);
+            }
             apply_nearest_size(&mut request, model, &mut diagnostics);
             check(&request, model, &mut diagnostics);
             check_lane(&request, job.rescue_lane(), model, &mut diagnostics);

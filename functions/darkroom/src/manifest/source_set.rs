@@ -61,7 +61,8 @@ pub struct OpenedManifest {
 }
 
 impl OpenedManifest {
-    /// Opens the manifest that has this address and this metadata.
+    /// Opens the manifest that has this address, this metadata, and these defaults of its folder
+    /// ([`crate::folders::Folder::defaults`]).
     ///
     /// The manifest is opened once. Only a manifest whose header takes more than 8 MiB (in practice
     /// a large JSON envelope) is opened a second time, and only if there are stored templates.
@@ -72,6 +73,7 @@ impl OpenedManifest {
         sources: &S,
         uri: &ObjectUri,
         metadata: BTreeMap<String, String>,
+        folder_defaults: Option<String>,
     ) -> Result<Self, S::Error> {
         // Templates that the manifest does not use are not part of the job, so their texts are not
         // read yet: a template may change without changing the job of every manifest in its reach.
@@ -83,6 +85,7 @@ impl OpenedManifest {
             metadata,
             job: sources.text(&Sidecar::job_key(&uri.key))?,
             templates,
+            folder_defaults,
         };
 
         // The job must not depend on what a deployment allows, so everything is allowed here.
@@ -95,6 +98,7 @@ impl OpenedManifest {
             on: Date::MIN,
             allow_retired_models: true,
             sidecar: &sidecar,
+            allowed_models: None,
             allow_unknown_models: true,
             copies: Some(&copies),
             bounds: BatchBounds::none(),
@@ -258,7 +262,7 @@ mod tests {
             bucket: "studio".to_owned(),
             key: "inbox/skus".to_owned(),
         };
-        let opened = OpenedManifest::open(&sources, &uri, BTreeMap::new()).unwrap();
+        let opened = OpenedManifest::open(&sources, &uri, BTreeMap::new(), None).unwrap();
         (opened, sources.opens.get())
     }
 

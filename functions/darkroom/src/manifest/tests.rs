@@ -30,6 +30,7 @@ fn context() -> Context<'static> {
         on: date(2026, 11, 21),
         allow_retired_models: false,
         sidecar: &NOTHING,
+        allowed_models: None,
         allow_unknown_models: false,
         copies: None,
         bounds: BatchBounds::none(),

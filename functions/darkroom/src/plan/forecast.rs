@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::PlannedShard;
-use crate::{batch_bounds::BatchBounds, money::Usd, state::SUBMIT_DEADLINE};
+use crate::{batch_bounds::BatchBounds, ledger::Window, money::Usd, state::SUBMIT_DEADLINE};
 
 /// The forecast for a job that takes longer than a day. It assumes that each batch takes a day,
 /// which Google states as possible (<https://ai.google.dev/gemini-api/docs/batch-api>, read
@@ -29,7 +29,10 @@ pub struct Forecast {
     pub note: String,
 }
 
-/// A limit of the project.
+/// The days of a month in a forecast.
+const DAYS_OF_A_MONTH: u32 = 30;
+
+/// A limit of the project, or of the job's folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Limit {
@@ -39,6 +42,8 @@ pub enum Limit {
     EnqueuedTokens,
     /// Dollars that may be spent on one day.
     DailyCap,
+    /// Dollars that the job's folder may spend in one day or one month.
+    FolderCap,
 }
 
 impl Forecast {
@@ -55,7 +60,7 @@ impl Forecast {
                 .or_default()
                 .push_back(shard);
         }
-        let (mut days, mut at_once, mut limit) = (0, 0, None);
+        let (mut days, mut at_once, mut limit) = (0_u32, 0, None);
         while queues.values().any(|queue| !queue.is_empty()) {
             let day = Day::fill(&mut queues, live_batches, bounds);
             days += 1;
@@ -63,6 +68,10 @@ impl Forecast {
             limit = day.limit.or(limit);
         }
         let limit = limit.filter(|_| days > 1)?;
+        // The last month counts as one day, because its batches begin with it.
+        if limit == Limit::FolderCap && bounds.window() == Window::Month {
+            days = (days - 1).saturating_mul(DAYS_OF_A_MONTH).saturating_add(1);
+        }
         let batches = u32::try_from(shards.len()).unwrap_or(u32::MAX);
         let note = note(batches, at_once, days, limit, live_batches, bounds);
         Some(Self {
@@ -140,7 +149,10 @@ impl<'a> Day<'a> {
             .usd
             .is_some_and(|cap| self.usd + next.demand.usd > cap)
         {
-            Some(Limit::DailyCap)
+            Some(match bounds.folder {
+                None => Limit::DailyCap,
+                Some(_) => Limit::FolderCap,
+            })
         } else {
             (self.batches >= live_batches).then_some(Limit::LiveBatches)
         }
@@ -169,7 +181,7 @@ fn note(
     let limit = match limit {
         Limit::LiveBatches => format!("the limit of {live_batches} live batches"),
         Limit::EnqueuedTokens => "your tier's token limit".to_owned(),
-        Limit::DailyCap => format!("the daily cap of {}", bounds.usd.unwrap_or_default()),
+        Limit::DailyCap | Limit::FolderCap => format!("the {}", bounds.cap_in_words()),
     };
     let note = format!("{batches} batches, {together}, by {limit}: about {days} days");
     let given_up = SUBMIT_DEADLINE.as_hours() / 24;
@@ -185,7 +197,7 @@ fn note(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{plan::ShardGroup, state::Demand};
+    use crate::{ledger::Caps, names::FolderPath, plan::ShardGroup, state::Demand};
 
     fn shards(model: &str, count: usize, tokens: u64, usd: &str) -> Vec<PlannedShard> {
         let demand = Demand {
@@ -209,6 +221,7 @@ mod tests {
             .collect();
         BatchBounds {
             usd: cap.map(|cap| cap.parse().unwrap()),
+            folder: None,
             tokens,
         }
     }
@@ -271,6 +284,22 @@ mod tests {
             summary(Forecast::of(&shards("m", 7, 30, "1"), 100, &tier)),
             Some((3, 3, Limit::EnqueuedTokens))
         );
+    }
+
+    #[test]
+    fn a_monthly_cap_of_a_folder_takes_months() {
+        let caps = Caps {
+            daily_usd: None,
+            monthly_usd: Some("20".parse().unwrap()),
+        };
+        let folder = bounds(&[], None).in_folder(&FolderPath::new("inbox/acme/**"), caps);
+        let forecast = Forecast::of(&shards("m", 5, 1, "10"), 100, &folder).unwrap();
+        assert_eq!(
+            (forecast.at_once, forecast.days, forecast.limit),
+            (2, 61, Limit::FolderCap)
+        );
+        let expected = "by the monthly cap of $20.00 of inbox/acme/**: about 61 days. A batch";
+        assert!(forecast.note.contains(expected), "{}", forecast.note);
     }
 
     #[test]

@@ -175,6 +175,14 @@ mod tests {
                 &nothing,
             ),
             of(b"key\n1", &settings, &job),
+            of(
+                b"key\n1",
+                &settings,
+                &Sidecar {
+                    folder_defaults: Some("{}".to_owned()),
+                    ..Sidecar::default()
+                },
+            ),
         ] {
             assert_ne!(one, other);
         }

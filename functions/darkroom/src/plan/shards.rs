@@ -239,6 +239,7 @@ mod tests {
     fn bounds() -> BatchBounds {
         BatchBounds {
             usd: Some(usd("1")),
+            folder: None,
             tokens: BTreeMap::from([("few".to_owned(), 50)]),
         }
     }

@@ -35,8 +35,10 @@ impl Case {
             sidecar: &Sidecar {
                 metadata,
                 job,
+                folder_defaults: None,
                 templates: BTreeMap::new(),
             },
+            allowed_models: None,
             allow_unknown_models: false,
             copies: Some(&copies),
             bounds: BatchBounds::none(),

@@ -135,6 +135,7 @@ fn sidecar(name: &str) -> Sidecar {
     Sidecar {
         metadata,
         job,
+        folder_defaults: None,
         templates,
     }
 }
@@ -149,6 +150,7 @@ fn read_sample(name: &str) -> (Reading, Vec<String>) {
         on: date(2026, 11, 21),
         allow_retired_models: false,
         sidecar: &sidecar,
+        allowed_models: None,
         allow_unknown_models: false,
         copies: None,
         bounds: BatchBounds::none(),

@@ -54,6 +54,7 @@ pub(crate) fn validation(make: &Make, size: usize, catalog: &Catalog) -> String 
         on: date(2026, 11, 21),
         allow_retired_models: false,
         sidecar: &sidecar,
+        allowed_models: None,
         allow_unknown_models: false,
         copies: None,
         bounds: BatchBounds::none(),

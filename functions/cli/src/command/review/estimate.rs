@@ -139,18 +139,21 @@ async fn check(
     bytes: Bytes,
 ) -> anyhow::Result<Checked> {
     let (settings, catalog) = (settings.clone(), stack.catalog().await?);
+    let folder = stack.folders().await?.of(&key).cloned();
     with_sources(stack, bytes, move |sources| {
         let bucket = sources.stack.bucket_name();
         let uri = ObjectUri {
             bucket: bucket.to_owned(),
             key,
         };
-        let opened = OpenedManifest::open(sources, &uri, Default::default())?;
+        let defaults = folder.as_ref().and_then(|folder| folder.defaults.clone());
+        let opened = OpenedManifest::open(sources, &uri, Default::default(), defaults)?;
         let job = opened.job_id(&uri, &settings.settings());
         let check = ManifestCheck {
             bucket,
             header: &opened.header,
             sidecar: &opened.sidecar,
+            folder: folder.as_ref(),
             catalog: &catalog,
             args: &settings,
             now: sources.stack.now(),
@@ -180,10 +183,12 @@ async fn job(
     bytes: Bytes,
 ) -> anyhow::Result<JobId> {
     let settings = settings.settings();
+    let folders = stack.folders().await?;
+    let defaults = folders.of(&key).and_then(|folder| folder.defaults.clone());
     with_sources(stack, bytes, move |sources| {
         let bucket = sources.stack.bucket_name().to_owned();
         let uri = ObjectUri { bucket, key };
-        let opened = OpenedManifest::open(sources, &uri, Default::default())?;
+        let opened = OpenedManifest::open(sources, &uri, Default::default(), defaults)?;
         Ok(opened.job_id(&uri, &settings))
     })
     .await

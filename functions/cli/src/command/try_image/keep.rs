@@ -143,7 +143,7 @@ fn read(
         bucket: BUCKET.to_owned(),
         key: format!("inbox/{name}"),
     };
-    let opened = OpenedManifest::open(sources, &uri, BTreeMap::new())?;
+    let opened = OpenedManifest::open(sources, &uri, BTreeMap::new(), None)?;
     let mut last = None;
     let reading = manifest::read(
         sources.manifest()?,

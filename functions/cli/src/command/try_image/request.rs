@@ -89,6 +89,7 @@ impl Planner {
             on: self.on,
             allow_retired_models: self.settings.allow_retired_models,
             sidecar,
+            allowed_models: None,
             allow_unknown_models: self.settings.allow_unknown_models,
             copies: None,
             bounds: BatchBounds::none(),

@@ -60,6 +60,9 @@ pub struct Sidecar {
     /// The text of `<stem>.job.json`, if there is one. It has the form of `{"manifest": …}` in JSON
     /// Lines.
     pub job: Option<String>,
+    /// What the manifest gets where it sets nothing itself, in the form of a job document
+    /// ([`crate::folders::Folder::defaults`]).
+    pub folder_defaults: Option<String>,
     /// The stored templates, by the names that the manifest may use.
     pub templates: BTreeMap<String, StoredTemplate>,
 }
@@ -125,10 +128,15 @@ impl Sidecar {
             .iter()
             .map(|(name, template)| (name, &template.text))
             .collect();
-        if metadata.is_empty() && self.job.is_none() && templates.is_empty() {
+        let is_empty = metadata.is_empty() && self.job.is_none() && templates.is_empty();
+        if is_empty && self.folder_defaults.is_none() {
             return None;
         }
-        let all = json!({"metadata": metadata, "job": self.job, "templates": templates});
+        let mut all = json!({"metadata": metadata, "job": self.job, "templates": templates});
+        // It is left out if there are none, so that the ids of other jobs stay as they are.
+        if let Some(defaults) = &self.folder_defaults {
+            all["folder"] = json!(defaults);
+        }
         Some(Sha256::digest(all.to_string()).into())
     }
 
@@ -355,6 +363,16 @@ mod tests {
             ..Sidecar::default()
         };
         assert!(job.digest().is_some());
+        let folder = |defaults: &str| Sidecar {
+            folder_defaults: Some(defaults.to_owned()),
+            ..Sidecar::default()
+        };
+        assert!(folder("{}").digest().is_some());
+        assert_ne!(folder("{}").digest(), job.digest());
+        assert_ne!(
+            folder("{}").digest(),
+            folder(r#"{"job":{"lane":"flex"}}"#).digest()
+        );
     }
 
     #[test]

@@ -134,6 +134,7 @@ fn unread_lines_are_not_reported_if_there_are_none() {
 fn an_image_too_large_for_a_batch_is_an_error_with_its_line_and_what_to_do() {
     let bounds = BatchBounds {
         usd: Some("0.03".parse().unwrap()),
+        folder: None,
         tokens: BTreeMap::from([("gemini-3-pro-image".to_owned(), 2_000)]),
     };
     let context = Context {
