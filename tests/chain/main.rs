@@ -30,6 +30,7 @@ mod settling;
 mod submitting;
 mod sweeping;
 mod tables;
+mod tenants;
 mod thumbnails;
 mod two_folders;
 mod waiting;

@@ -165,6 +165,12 @@ fn deleting_the_message_about_an_event_before_it_is_sent_is_detected() {
 }
 
 #[test]
+fn money_of_a_folder_that_is_not_counted_is_detected() {
+    let violations = violations(Break::Uncounted, CREATE);
+    assert!(has(&violations, "unsettled: "), "{violations:?}");
+}
+
+#[test]
 fn faults_at_a_call_of_a_rescue_or_a_proof_have_no_violation() {
     for world in [World::Rescue, World::Proof] {
         let singles = singles_without_violation(world, CALL);

@@ -154,6 +154,14 @@ impl TestCloud {
         TestJob::new(self, folder.clone())
     }
 
+    /// Returns the job whose manifest has this name, without extensions.
+    pub fn job_named(&self, name: &str) -> TestJob<'_> {
+        let (prefix, jobs) = (format!("jobs/{name}-"), self.jobs());
+        let folder = jobs.iter().find(|job| job.starts_with(&prefix));
+        let folder = folder.unwrap_or_else(|| panic!("{name} is not among {jobs:?}"));
+        TestJob::new(self, folder.clone())
+    }
+
     /// Returns the file in which the stand-in for S3 stores the object with this key.
     pub fn path_of(&self, key: &str) -> PathBuf {
         self.local.path_of(key)

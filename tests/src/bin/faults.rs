@@ -159,6 +159,7 @@ fn print(found: &Found, broken: Option<Break>) -> io::Result<()> {
         ("unapproved", Wrong::Unapproved),
         ("no_thumbnails", Wrong::NoThumbnail),
         ("lost_events", Wrong::LostEvent),
+        ("unsettled", Wrong::Unsettled),
     ];
     write!(
         out,

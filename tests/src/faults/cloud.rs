@@ -14,6 +14,7 @@ use cli::{
 };
 use darkroom::{
     job::{JobSettings, ShardLimits},
+    object_keys,
     settings::{CollectLimits, GenerateLimits, QuietPeriod},
     state::Shard,
     status::{JobStatus, ShardPhase, ShardStatus},
@@ -61,6 +62,9 @@ const STRANGER: &str = "local-0123456789abcdef";
 
 /// An image that manifests may refer to.
 const REFERENCE: &str = "refs/large.png";
+
+/// The folder of all manifests, whose money the ledger counts. Its caps stop nothing.
+const TENANT: &str = "[[folder]]\npath = \"inbox/**\"\nmonthly_cap_usd = 1000\n";
 
 /// Returns an image that is too large to be sent within a line. Only its header is read.
 fn image() -> Vec<u8> {
@@ -365,6 +369,11 @@ impl FaultCloud {
             .local
             .bucket
             .put(REFERENCE, "image/png", image())
+            .await?;
+        cloud
+            .local
+            .bucket
+            .put(object_keys::FOLDERS, "application/toml", TENANT)
             .await?;
         let refs = if scene.reference {
             vec![REFERENCE]

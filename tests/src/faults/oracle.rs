@@ -2,6 +2,7 @@
 //! contents of the bucket.
 
 mod events;
+mod folders;
 mod thumbnails;
 
 use std::{
@@ -56,6 +57,9 @@ pub enum Wrong {
     NoThumbnail,
     /// An event of a complete job was not received, or was received with several ids.
     LostEvent,
+    /// The ledger counts another amount for a folder than its shards have cost, or money of it stays
+    /// reserved.
+    Unsettled,
 }
 
 /// What the oracle knows in addition to Gemini's records and the bucket.
@@ -95,6 +99,7 @@ impl fmt::Display for Violation {
             Wrong::Unapproved => "unapproved",
             Wrong::NoThumbnail => "no thumbnail",
             Wrong::LostEvent => "lost event",
+            Wrong::Unsettled => "unsettled",
         };
         write!(f, "{wrong}: {}", self.words)
     }
@@ -211,6 +216,7 @@ pub(crate) async fn judge(
             ),
         }
     }
+    folders::check(cloud, &jobs, &mut report)?;
     let states = states(cloud, &jobs)?;
     orphans(&states, &made, &mut report);
     strangers(cloud, &states, cancelled, &mut report)?;

@@ -1,6 +1,7 @@
 //! An intercepted request, with its whole body.
 
 use bytes::Bytes;
+use darkroom::object_keys;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use seam::transport::{Body, TransportError, full};
@@ -207,6 +208,13 @@ impl Sent {
         let is_state = self.method == Method::PUT
             && self.key().is_some_and(|key| key.ends_with("/state.json"));
         is_state.then(|| self.json())
+    }
+
+    /// Returns the ledger that it writes.
+    pub(crate) fn ledger(&self) -> Option<Value> {
+        let is_ledger =
+            self.method == Method::PUT && self.key().is_some_and(|key| key == object_keys::LEDGER);
+        is_ledger.then(|| self.json())
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

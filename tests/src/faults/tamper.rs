@@ -42,6 +42,8 @@ pub enum Break {
     LostThumbnail,
     /// A request file is released although it differs from the one that was frozen for the proof.
     Unfrozen,
+    /// The ledger loses what folders have spent.
+    Uncounted,
 }
 
 /// Sends a request with the broken rule applied, and reads the whole response.
@@ -81,6 +83,12 @@ pub(crate) async fn perform(
         Some(Break::Unfrozen) => {
             if let Some(state) = sent.state().and_then(unfrozen) {
                 return put(cloud, sent, state.to_string().into(), true).await;
+            }
+        }
+        Some(Break::Uncounted) => {
+            if let Some(mut ledger) = sent.ledger() {
+                ledger["folders"] = json!({});
+                return put(cloud, sent, ledger.to_string().into(), true).await;
             }
         }
         Some(Break::LostThumbnail) if sent.writes_a_thumbnail() => {
