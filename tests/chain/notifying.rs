@@ -304,6 +304,36 @@ async fn an_event_is_valid_by_its_schema_and_says_what_the_job_is() {
 }
 
 #[tokio::test]
+async fn an_event_about_the_job_of_a_tenant_has_its_labels() {
+    let receiver = Receiver::new();
+    let cloud = with_targets(&receiver).build();
+    let folders = r#"folder = [{ path = "inbox/acme/**", notify = ["a@acme.example", "acme"] }]"#;
+    cloud.put("stack/folders.toml", folders.to_owned()).await;
+    cloud.put("inbox/acme/stones.jsonl", stones(3)).await;
+    cloud.run().await;
+    let labels = json!(["a@acme.example", "acme"]);
+    for received in receiver.received() {
+        match received.target {
+            TargetName::Sns => {
+                let attribute = |part: &str| {
+                    field(&received.body, &format!("MessageAttributes.entry.4.{part}"))
+                };
+                assert_eq!(attribute("Name"), "notify");
+                assert_eq!(attribute("Value.DataType"), "String.Array");
+                assert_eq!(attribute("Value.StringValue"), labels.to_string());
+            }
+            TargetName::Webhook => {
+                let payload: Value = serde_json::from_slice(&received.body).unwrap();
+                let tenant = json!({"path": "inbox/acme/**", "notify": labels});
+                assert_eq!(payload["data"]["tenant"], tenant);
+            }
+            TargetName::EventBridge => {}
+        }
+    }
+    receiver.each_once();
+}
+
+#[tokio::test]
 async fn a_message_about_a_job_that_was_deleted_is_acknowledged() {
     let receiver = Receiver::new();
     let cloud = with_targets(&receiver).build();

@@ -23,6 +23,7 @@ pub use self::{
 };
 use crate::{
     digest::hex,
+    job::JobFolder,
     money::Usd,
     names::{JobId, ObjectUri},
     report::{CodeCount, Counts, Links},
@@ -165,6 +166,10 @@ pub struct Event {
     pub bucket: String,
     /// The key of the job's folder, with the slash.
     pub folder: String,
+    /// The folder of `stack/folders.toml` that the manifest was in, if it was in one, and labels of
+    /// who is notified about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<JobFolder>,
     /// What happened.
     #[serde(flatten)]
     pub news: News,

@@ -41,8 +41,8 @@ pub struct JobSettings {
 pub struct JobFolder {
     /// The path, by which the ledger counts the job's money.
     pub path: FolderPath,
-    /// Labels of who is notified about the job, such as e-mail addresses. Nothing here sends
-    /// anything to them.
+    /// Labels of who is notified about the job, such as e-mail addresses. Events carry them,
+    /// so that subscriptions can select by them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notify: Vec<String>,
 }

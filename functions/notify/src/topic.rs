@@ -35,15 +35,22 @@ impl Topic {
             ("Subject".to_owned(), message.subject.as_str()),
             ("Message".to_owned(), message.body.as_str()),
         ];
-        let attributes = [
-            ("type", kind),
-            ("id", event.id.as_str()),
-            ("job", event.job.as_str()),
+        let mut attributes = vec![
+            ("type", "String", kind),
+            ("id", "String", event.id.as_str()),
+            ("job", "String", event.job.as_str()),
         ];
-        for ((name, value), number) in attributes.into_iter().zip(1..) {
+        // A filter policy selects by any label of an array, in JSON.
+        let labels = event.tenant.as_ref().map(|tenant| &tenant.notify);
+        let labels = labels.filter(|labels| !labels.is_empty());
+        let labels = labels.map(serde_json::to_string).transpose()?;
+        if let Some(labels) = &labels {
+            attributes.push(("notify", "String.Array", labels));
+        }
+        for ((name, data_type, value), number) in attributes.into_iter().zip(1..) {
             let prefix = format!("MessageAttributes.entry.{number}");
             fields.push((format!("{prefix}.Name"), name));
-            fields.push((format!("{prefix}.Value.DataType"), "String"));
+            fields.push((format!("{prefix}.Value.DataType"), data_type));
             fields.push((format!("{prefix}.Value.StringValue"), value));
         }
         let fields: Vec<(&str, &str)> = fields

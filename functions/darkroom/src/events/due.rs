@@ -72,6 +72,7 @@ impl JobDocuments {
                 manifest: status.manifest.clone(),
                 bucket: status.manifest.bucket.clone(),
                 folder: object_keys::document(&status.job, ""),
+                tenant: status.folder.clone(),
                 news,
             });
         };
