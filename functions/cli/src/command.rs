@@ -265,19 +265,19 @@ struct DoctorArgs {
     #[arg(long, value_name = "NAME", value_parser = stack_args::stack_name)]
     stack: Option<String>,
     /// The bucket of the stack. Default: the one that its functions use.
-    #[arg(long, value_name = "NAME", requires = "stack")]
+    #[arg(long, value_name = "NAME", conflicts_with = "live")]
     bucket: Option<String>,
     /// Do not run a job in the stack.
-    #[arg(long, requires = "stack")]
+    #[arg(long, conflicts_with = "live")]
     no_canary: bool,
     /// The folder of the examination and its report.
     #[arg(long, value_name = "DIR", default_value = "darkroom-doctor")]
     out: PathBuf,
     /// Do not ask before spending money.
-    #[arg(long, requires = "live")]
+    #[arg(long, conflicts_with = "stack")]
     yes: bool,
     /// Stay until the examination is complete, instead of ending with exit code 6.
-    #[arg(long, requires = "live")]
+    #[arg(long, conflicts_with = "stack")]
     wait: bool,
 }
 

@@ -413,7 +413,7 @@ fn examine(broken: Broken, more: &[&str], code: i32) -> (Checks, String) {
     let output = Run(command.output().unwrap()).exits(code);
     let report = fs::read_to_string(workspace.out().join("stack-studio.json")).unwrap();
     assert!(
-        !output.contains("canary") && !report.contains("canary-"),
+        !output.contains("canary-") && !report.contains("canary-"),
         "{output}"
     );
     let report: Value = serde_json::from_str(&report).unwrap();
