@@ -160,7 +160,7 @@ async fn an_invocation_that_completes_the_old_plan_withdraws_the_rejection() {
     };
     let now = cloud.now();
     assert!(
-        runtime::rejection::reject_overwritten(&deps.bucket, &name, &uri, now)
+        runtime::rejection::reject_overwritten(&deps.bucket, &name, &uri, None, now)
             .await
             .unwrap()
     );
@@ -171,7 +171,7 @@ async fn an_invocation_that_completes_the_old_plan_withdraws_the_rejection() {
     assert_eq!(open_jobs(&cloud), 1, "the sweep must watch the job again");
     // A later rejection has no effect.
     assert!(
-        !runtime::rejection::reject_overwritten(&deps.bucket, &name, &uri, now)
+        !runtime::rejection::reject_overwritten(&deps.bucket, &name, &uri, None, now)
             .await
             .unwrap()
     );

@@ -175,6 +175,7 @@ async fn a_ledger_entry_without_a_shard_is_removed() {
             let usd = "1".parse().unwrap();
             let left = Reservation {
                 model,
+                folder: None,
                 tokens: 1,
                 usd,
                 at: now,

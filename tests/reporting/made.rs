@@ -300,6 +300,7 @@ pub(crate) async fn write_lock(cloud: &TestCloud, job: &JobId, now: Timestamp) {
         v: 1,
         job: job.clone(),
         manifest,
+        folder: None,
         settings: JobSettings::default(),
         bounds: BatchBounds::default(),
         templates: BTreeMap::new(),

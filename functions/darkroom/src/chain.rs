@@ -49,6 +49,7 @@ impl Function {
             Self::Report => "report",
             Self::Thumbs => "thumbs",
             Self::Control => "control",
+            Self::Notify => "notify",
         }
     }
 }

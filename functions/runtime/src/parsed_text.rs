@@ -13,7 +13,13 @@ use crate::bucket::{Bucket, BucketError};
 /// text itself is read each time, so a change has an effect at once.
 #[derive(Debug)]
 pub(crate) struct ParsedText<T> {
-    latest: Arc<Mutex<Option<(Bytes, Arc<T>)>>>,
+    latest: Arc<Mutex<Option<Latest<T>>>>,
+}
+
+#[derive(Debug)]
+struct Latest<T> {
+    text: Bytes,
+    parsed: Arc<T>,
 }
 
 /// Why a text can't be read now.
@@ -53,16 +59,19 @@ impl<T> ParsedText<T> {
             return Ok(None);
         };
         let latest = || self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((bytes, parsed)) = &*latest()
-            && *bytes == object.bytes
+        if let Some(latest) = &*latest()
+            && latest.text == object.bytes
         {
-            return Ok(Some(Arc::clone(parsed)));
+            return Ok(Some(Arc::clone(&latest.parsed)));
         }
         let text = std::str::from_utf8(&object.bytes)
             .map_err(|error| ParseFault::Broken(format!("not valid UTF-8: {error}")))?;
         let parsed = parse(text).map_err(|error| ParseFault::Broken(error.to_string()))?;
         let parsed = Arc::new(parsed);
-        *latest() = Some((object.bytes, Arc::clone(&parsed)));
+        *latest() = Some(Latest {
+            text: object.bytes,
+            parsed: Arc::clone(&parsed),
+        });
         Ok(Some(parsed))
     }
 }
