@@ -11,7 +11,8 @@ from template import FUNCTIONS, TEMPLATE, statements
 
 LIST = Path(__file__).resolve().parent.parent / "infra/permissions.csv"
 # Resources that parameters name.
-PARAMETERS = {"ReferenceBuckets": "reference buckets", "GeminiKeyArn": "Gemini key", "GeminiKeyKmsArn": "key of the Gemini key"}
+PARAMETERS = {"ReferenceBuckets": "reference buckets", "GeminiKeyArn": "Gemini key", "GeminiKeyKmsArn": "key of the Gemini key",
+              "EventTopicArn": "topic of events"}
 
 
 def listed():
@@ -36,6 +37,10 @@ def named(resource):
             return "log group"
         case "Sub", str() if operand.startswith("${Bucket.Arn}/"):
             return operand.replace("${Bucket.Arn}", "bucket", 1)
+        case "Sub", str() if operand.endswith(":event-bus/${EventBusName}"):
+            return "bus of events"
+        case "Sub", str() if operand.endswith(":parameter${WebhookSecretName}"):
+            return "secret of the webhook"
         case "Ref", _:
             return PARAMETERS[operand]
         case "If", [_, {"Ref": parameter}, _]:

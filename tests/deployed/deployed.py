@@ -340,23 +340,6 @@ def simulated_gemini(darkroom, folder, scenario=SCENARIO):
         end(process)
 
 
-def take_away(here, function, action):
-    """Removes an action from every statement of a function's role."""
-    iam = here.client("iam")
-    configuration = here.client("lambda").get_function_configuration(FunctionName=f"{STACK}-{function}")
-    role = configuration["Role"].rsplit("/", 1)[1]
-    taken = 0
-    for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
-        document = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-        for statement in document["Statement"]:
-            actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
-            taken += actions.count(action)
-            # A statement needs an action; this one permits nothing that the function uses.
-            statement["Action"] = [kept for kept in actions if kept != action] or ["sts:GetCallerIdentity"]
-        iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
-    expect(taken, f"{function} has no {action} to take away")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("template", type=Path)
@@ -377,7 +360,7 @@ def main():
         deploy()
         if chosen.without:
             function, action = chosen.without.split(":", 1)
-            take_away(here, function, action)
+            used_permissions.take_away(here, STACK, function, lambda taken, _: taken == action)
         at = Deployment(here, gemini, here.outputs(STACK))
         at.stack, at.darkroom = STACK, chosen.darkroom
         at.store_key()

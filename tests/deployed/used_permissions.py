@@ -1,7 +1,6 @@
 """The permissions of the functions, as infra/permissions.csv lists them, and which of them a run of
 the deployed stack has used."""
 
-import contextlib
 import csv
 import json
 import re
@@ -9,6 +8,7 @@ import time
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from events import SECRET_NAME
 from stack import ROOT, expect
 
 LIST = ROOT / "infra/permissions.csv"
@@ -50,7 +50,11 @@ def short(arn, bucket, stack):
         case "logs":
             return "log group"
         case "ssm":
-            return "Gemini key"
+            return "secret of the webhook" if name.endswith(SECRET_NAME) else "Gemini key"
+        case "events":
+            return "bus of events"
+        case "sns":
+            return "topic of events"
     return arn
 
 
@@ -116,36 +120,29 @@ def decide(at, name):
             at.s3.put_object(Bucket=at.bucket, Key=f"control/{job.split('/')[1]}/{word}")
 
 
-def policy_without(document, permission, name):
-    """Returns a policy without one action on one resource. `name` gives the name of an ARN in the list."""
+def policy_without(document, is_taken):
+    """Returns a policy without the actions and resources that `is_taken` selects."""
     statements = []
     for statement in document["Statement"]:
         actions, resources = (each if isinstance(each, list) else [each] for each in (statement["Action"], statement["Resource"]))
-        kept = [arn for arn in resources if name(arn) != permission.resource]
-        if permission.action not in actions or kept == resources:
-            statements.append(statement)
-            continue
-        others = [action for action in actions if action != permission.action]
-        statements += [statement | {"Action": others}] if others else []
-        statements += [statement | {"Action": permission.action, "Resource": kept}] if kept else []
+        for action in actions:
+            if kept := [arn for arn in resources if not is_taken(action, arn)]:
+                statements.append(statement | {"Action": action, "Resource": kept})
     return document | {"Statement": statements}
 
 
-@contextlib.contextmanager
-def taken_away(at, stack, permission):
-    """Removes a permission from its function's role, and returns it afterwards."""
-    iam, function = at.here.client("iam"), f"{stack}-{permission.function}"
-    role = at.here.client("lambda").get_function_configuration(FunctionName=function)["Role"].rsplit("/", 1)[1]
+def take_away(here, stack, function, is_taken):
+    """Takes permissions away from a function's role. Returns a function that gives them back."""
+    iam = here.client("iam")
+    role = here.client("lambda").get_function_configuration(FunctionName=f"{stack}-{function}")["Role"].rsplit("/", 1)[1]
     [policy] = iam.list_role_policies(RoleName=role)["PolicyNames"]
     before = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
-    after = policy_without(before, permission, lambda arn: short(arn, at.bucket, stack))
-    expect(after != before, f"the deployed role lacks it: {permission}")
+    taken = []
+    after = policy_without(before, lambda *pair: is_taken(*pair) and not taken.append(pair))
+    expect(taken, f"the role of {function} has no such permission")
     put = lambda document: iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(document))
     put(after)
-    try:
-        yield
-    finally:
-        put(before)
+    return lambda: put(before)
 
 
 def take_each_away(at, stack, seconds=400):
@@ -158,12 +155,14 @@ def take_each_away(at, stack, seconds=400):
     superfluous = []
     for number, permission in enumerate(each for each in listed() if each.shown_by == DEPLOYED):
         started, name = time.monotonic(), f"without{number}"
-        with taken_away(at, stack, permission):
-            drop_everything(at, name)
-            while not (missed := is_missed(permission)) and time.monotonic() < started + seconds:
-                decide(at, name)
-                at.run_aws("lambda", "invoke", "--function-name", f"{stack}-sweep", at.here.log.parent / "sweep.json")
-                time.sleep(2)
+        is_taken = lambda action, arn: (action, short(arn, at.bucket, stack)) == (permission.action, permission.resource)
+        give_back = take_away(at.here, stack, permission.function, is_taken)
+        drop_everything(at, name)
+        while not (missed := is_missed(permission)) and time.monotonic() < started + seconds:
+            decide(at, name)
+            at.run_aws("lambda", "invoke", "--function-name", f"{stack}-sweep", at.here.log.parent / "sweep.json")
+            time.sleep(2)
+        give_back()
         superfluous += [] if missed else [str(permission)]
         print(f"   {'missed after' if missed else 'NOT MISSED in'} {time.monotonic() - started:.0f} s: {permission}", flush=True)
     expect(not superfluous, "no call has missed these permissions:\n" + "\n".join(superfluous))
