@@ -13,6 +13,8 @@ omission must be noticed.
 """
 
 import json
+import multiprocessing
+import os
 import re
 import unittest
 from functools import cache
@@ -687,6 +689,46 @@ def omissions(value, where=""):
                 yield from omissions(element, place)
 
 
+def without_in_template():
+    """Yields each omission in the template, and what is compared with it."""
+    parts = [Stack(TEMPLATE, scenario).parts() for scenario in SCENARIOS]
+    records = [module_records(MODULE, {snake(name): as_variable(value, TEMPLATE["Parameters"][name])
+                                       for name, value in scenario.items()}) for scenario in SCENARIOS]
+    for place in omissions(TEMPLATE):
+        section, *rest = place.split(": ")
+        given = {"variables": section == "Parameters", "records": records}
+        if section == "Resources" or section == "Outputs":
+            given |= {"parts": parts, "changed": rest[0] if rest and section == "Resources" else None}
+        yield place, given
+
+
+def without_in_module():
+    """Yields each omission in the module, and what is compared with it."""
+    parts = [Stack(TEMPLATE, scenario).parts() for scenario in SCENARIOS]
+    for place, blocks in hcl.without(MODULE):
+        if not re.search(NOT_COMPARED_MODULE, place):
+            yield place, {"blocks": blocks, "variables": place.startswith("variables.tf"), "parts": parts}
+
+
+def check_share(omitted, number, shares):
+    """Returns the places of all omissions, and those of a share of them that nothing has reported."""
+    seen, unnoticed = [], []
+    for index, (place, given) in enumerate(omitted()):
+        seen.append(place)
+        if index % shares == number and not is_noticed(**given):
+            unnoticed.append(place)
+    return seen, unnoticed
+
+
+def checked_on_all_cores(omitted):
+    """Returns the places of all omissions, and those that nothing has reported. There are thousands,
+    and each takes a comparison, so each core gets a share."""
+    cores = os.cpu_count() or 1
+    with multiprocessing.get_context("fork").Pool(cores) as pool:
+        shares = pool.starmap(check_share, [(omitted, number, cores) for number in range(cores)])
+    return shares[0][0], [place for _, unnoticed in shares for place in unnoticed]
+
+
 # What has no counterpart on the other side, as patterns of places. DependsOn and depends_on order
 # the creation of resources, which differs. An If without its last operand has no value there, like
 # AWS::NoValue. A mapping has no batching window unless it is set.
@@ -715,30 +757,13 @@ class Omissions(unittest.TestCase):
     maxDiff = None
 
     def test_in_the_template(self):
-        parts = [Stack(TEMPLATE, scenario).parts() for scenario in SCENARIOS]
-        records = [module_records(MODULE, {snake(name): as_variable(value, TEMPLATE["Parameters"][name])
-                                           for name, value in scenario.items()}) for scenario in SCENARIOS]
-        seen, unnoticed = [], []
-        for place in omissions(TEMPLATE):
-            section, *rest = place.split(": ")
-            given = {"variables": section == "Parameters", "records": records}
-            if section == "Resources" or section == "Outputs":
-                given |= {"parts": parts, "changed": rest[0] if rest and section == "Resources" else None}
-            seen.append(place)
-            if not is_noticed(**given):
-                unnoticed.append(place)
+        seen, unnoticed = checked_on_all_cores(without_in_template)
         self.assertEqual(unnoticed, [])
         for section in ("Parameters", "Resources", "Outputs"):
             self.assertLess({f"{section}: {name}" for name in TEMPLATE[section]}, set(seen))
 
     def test_in_the_module(self):
-        parts = [Stack(TEMPLATE, scenario).parts() for scenario in SCENARIOS]
-        seen, unnoticed = [], []
-        for place, blocks in hcl.without(MODULE):
-            if not re.search(NOT_COMPARED_MODULE, place):
-                seen.append(place)
-                if not is_noticed(blocks=blocks, variables=place.startswith("variables.tf"), parts=parts):
-                    unnoticed.append(place)
+        seen, unnoticed = checked_on_all_cores(without_in_module)
         self.assertEqual(unnoticed, [])
         described = {hcl.describe(block, 0) for block in MODULE if block.file != "versions.tf"}
         self.assertLess(described - {f"variables.tf: variable.{name}" for name in OWN_VARIABLES}, set(seen))

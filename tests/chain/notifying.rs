@@ -12,7 +12,7 @@ use base64_simd::STANDARD;
 use bytes::Bytes;
 use cli::host::{self, StopReason, WaitMode};
 use darkroom::{
-    chain::{FUNCTION_TIMEOUT, NOTIFICATIONS, REPORTS},
+    chain::{FUNCTION_TIMEOUT, NOTIFICATIONS, REPORTS, THUMBNAILS},
     events::{Outbox, TargetName},
 };
 use gemini_sim::Scenario;
@@ -521,6 +521,12 @@ async fn a_sweep_sends_the_events_whose_messages_were_lost() {
     let receiver = Receiver::new();
     let cloud = dropped(&receiver).await;
     close(&cloud).await;
+    // A later report of a job that is closed would announce its events again.
+    for queue in [THUMBNAILS, REPORTS] {
+        if cloud.messages(queue) > 0 {
+            lose(&cloud, queue);
+        }
+    }
     lose(&cloud, NOTIFICATIONS);
     cloud.run().await;
     assert!(receiver.received().is_empty());
