@@ -368,17 +368,29 @@ impl Ledger {
         }
     }
 
-    /// Ends the reservation of a shard that has ended. Closing again has no effect.
-    pub fn close(&mut self, job: &JobId, shard: ShardId, settlement: Settlement) {
+    /// Ends the reservation of a shard that has ended at `ended_at`. Closing again has no effect.
+    pub fn close(
+        &mut self,
+        job: &JobId,
+        shard: ShardId,
+        settlement: Settlement,
+        ended_at: Timestamp,
+    ) {
+        self.release(job, shard);
+        let name = name(job, shard);
+        let reserved_at = self.unsettled.get(&name).map(|reserved| reserved.at);
+        // A second invocation for the same message may know an earlier state, and is admitted after
+        // the shard has been settled. It can't write its state, so it has bought nothing.
+        let was_reserved_again = reserved_at.is_some_and(|at| at > ended_at);
         match settlement {
-            Settlement::Billed(cost) => self.settle(job, shard, cost),
-            Settlement::NeverBought => {
-                // The reservation of a synchronous shard is among those of ended batches.
-                self.release(job, shard);
-                if let Some(Unsettled { usd, at, folder }) =
-                    self.unsettled.remove(&name(job, shard))
-                {
-                    self.replace_spent(folder.as_ref(), at, usd, Usd::ZERO);
+            Settlement::Billed(cost) if !was_reserved_again => self.settle(job, shard, cost),
+            Settlement::Billed(_) | Settlement::NeverBought => {
+                let Some(Unsettled { usd, at, folder }) = self.unsettled.remove(&name) else {
+                    return;
+                };
+                self.replace_spent(folder.as_ref(), at, usd, Usd::ZERO);
+                // The account has the first round from the beginning, and its cost by now.
+                if !was_reserved_again || shard.round > 1 {
                     self.replace_commitment(job, usd, Usd::ZERO);
                 }
             }

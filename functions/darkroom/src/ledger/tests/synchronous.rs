@@ -39,9 +39,28 @@ fn the_daily_cap_holds_for_a_synchronous_shard() {
 
     // The actual cost replaces the reservation, and leaves money for the second.
     let billed = Settlement::Billed(Some(cents(4)));
-    ledger.close(&first.job, first.shard, billed);
+    ledger.close(&first.job, first.shard, billed, Timestamp::MAX);
     assert_eq!(ledger.admit(&second, &limits, noon()), Admission::Granted);
     assert_eq!(ledger.spent_today(noon()), cents(10));
+}
+
+#[test]
+fn a_second_reservation_after_the_end_is_returned_and_not_billed_again() {
+    let mut ledger = Ledger::default();
+    let limits = limits(1, 10, None);
+    let now = interactive("now", 0, cents(5));
+    let (end, later) = (noon() + minutes(1), noon() + minutes(2));
+    let billed = Settlement::Billed(Some(cents(4)));
+    assert_eq!(ledger.admit(&now, &limits, noon()), Admission::Granted);
+    ledger.close(&now.job, now.shard, billed, end);
+    // An invocation that has read the state before its end.
+    assert_eq!(ledger.admit(&now, &limits, later), Admission::Granted);
+    assert_eq!(ledger.spent_today(noon()), cents(9));
+    for _ in 0..2 {
+        ledger.close(&now.job, now.shard, billed, end);
+        assert_eq!(ledger.spent_today(noon()), cents(4));
+    }
+    assert!(ledger.unsettled.is_empty());
 }
 
 #[test]
@@ -50,7 +69,7 @@ fn a_synchronous_shard_that_made_no_call_returns_its_money() {
     let now = interactive("now", 0, cents(5));
     ledger.admit(&now, &limits(1, 10, None), noon());
     for _ in 0..2 {
-        ledger.close(&now.job, now.shard, Settlement::NeverBought);
+        ledger.close(&now.job, now.shard, Settlement::NeverBought, Timestamp::MAX);
         assert_eq!(ledger.spent_today(noon()), Usd::ZERO);
     }
     assert!(ledger.unsettled.is_empty());
