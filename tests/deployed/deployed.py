@@ -1,12 +1,13 @@
 """Tests the deployed stack: the packaged programs, the real template, and enforced permissions.
 
-    deployed.py TEMPLATE DARKROOM [--without FUNCTION:ACTION | --every-permission]
+    deployed.py TEMPLATE DARKROOM [--without FUNCTION:ACTION | --every-permission [SHARE]]
 
 TEMPLATE is the output of infra/package. DARKROOM is the command that serves the simulated Gemini.
 --without removes a permission from a function's role after the deployment. The test must then fail;
 if it passes, it proves nothing about that permission. --every-permission instead takes each permission
 of infra/permissions.csv away once, for as long as it takes until a call is denied, which takes about
-an hour."""
+an hour. With a SHARE such as 2/3, it takes every third permission, beginning with the second, so that
+several processes can share the work."""
 
 import argparse
 import contextlib
@@ -345,7 +346,8 @@ def main():
     parser.add_argument("template", type=Path)
     parser.add_argument("darkroom", type=Path)
     parser.add_argument("--without", metavar="FUNCTION:ACTION", help="such as collect:s3:PutObject")
-    parser.add_argument("--every-permission", action="store_true", help="take each permission away once")
+    parser.add_argument("--every-permission", metavar="SHARE", nargs="?", const="1/1",
+                        help="take each permission away once; 2/3: only the second of three shares")
     chosen = parser.parse_args()
     scenario = [*SHORT_BATCHES, *used_permissions.SCENARIO] if chosen.every_permission else SCENARIO
     with (account() as here, simulated_gemini(chosen.darkroom, here.log.parent, scenario) as gemini,
@@ -353,7 +355,8 @@ def main():
         topic = doctor.alarm_topic(here)
 
         def deploy(**parameters):
-            here.deploy(chosen.template, STACK, GeminiBaseUrl=gemini, PollShortestSeconds=10, PollLongestSeconds=180,
+            here.deploy(chosen.template, STACK, GeminiBaseUrl=gemini, PollLongestSeconds=180,
+                        PollShortestSeconds=2 if chosen.every_permission else 10,
                         **lanes.PARAMETERS, **topic, **subscribers.parameters, **parameters)
 
         print("-- deploy", flush=True)
@@ -367,7 +370,7 @@ def main():
         at.subscribers = subscribers
         try:
             if chosen.every_permission:
-                used_permissions.take_each_away(at, STACK)
+                used_permissions.take_each_away(at, STACK, chosen.every_permission)
                 return
             for check in CHECKS:
                 print(f"-- {check.__name__.replace('_', ' ')}", flush=True)

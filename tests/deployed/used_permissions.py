@@ -145,15 +145,18 @@ def take_away(here, stack, function, is_taken):
     return lambda: put(before)
 
 
-def take_each_away(at, stack, seconds=400):
-    """Takes each permission away once, and makes images without it. A call must then be denied."""
+def take_each_away(at, stack, share, seconds=400):
+    """Takes each permission of a share away once, and makes images without it. A call must then be
+    denied."""
     def is_missed(permission):
         return any(function == permission.function and not allowed and permission.permits(action, resource)
                    for function, action, resource, allowed in calls(at, stack))
 
     at.run_aws("s3", "sync", ROOT / "events/manifests/refs", f"s3://{at.bucket}/refs/")
     superfluous = []
-    for number, permission in enumerate(each for each in listed() if each.shown_by == DEPLOYED):
+    first, shares = map(int, share.split("/"))
+    permissions = [each for each in listed() if each.shown_by == DEPLOYED]
+    for number, permission in list(enumerate(permissions))[first - 1::shares]:
         started, name = time.monotonic(), f"without{number}"
         is_taken = lambda action, arn: (action, short(arn, at.bucket, stack)) == (permission.action, permission.resource)
         give_back = take_away(at.here, stack, permission.function, is_taken)
