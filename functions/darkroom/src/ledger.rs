@@ -32,6 +32,9 @@ use crate::{
 /// How long a waiting job keeps its place after the time at which it should have asked again.
 const WAITING_JOB_TTL: SignedDuration = SignedDuration::from_mins(30);
 
+/// How long the ledger knows that a shard was closed: longer than any invocation takes.
+const CLOSED_TTL: SignedDuration = SignedDuration::from_hours(1);
+
 /// The shortest time after which a waiting shard asks again.
 const MIN_WAIT: SignedDuration = SignedDuration::from_mins(1);
 
@@ -62,6 +65,11 @@ pub struct Ledger {
     pub live: BTreeMap<String, Reservation>,
     /// The shards whose batch has ended and whose cost isn't known yet, by job and shard.
     pub unsettled: BTreeMap<String, Unsettled>,
+    /// The shards that were closed lately, by job and shard, and when. An invocation that has read
+    /// an earlier state may still ask for admission. It can't write its state, so it buys nothing,
+    /// and what it reserved would be settled a second time.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub closed: BTreeMap<String, Timestamp>,
     /// The jobs that were not admitted and will ask again.
     pub waiting: BTreeMap<JobId, Waiting>,
     /// The time of the last admission of each job that waits or has a live batch.
@@ -177,12 +185,15 @@ fn job_of(name: &str) -> &str {
 impl Ledger {
     /// Admits a shard, or records that its job waits.
     pub fn admit(&mut self, shard: &Shard, limits: &ProjectLimits, now: Timestamp) -> Admission {
+        let name = name(&shard.job, shard.shard);
+        if self.closed.contains_key(&name) {
+            return Admission::Granted;
+        }
         if shard.lane.is_synchronous() {
             return self.admit_synchronous(shard, limits, now);
         }
 
         // A shard that is already admitted keeps its reservation.
-        let name = name(&shard.job, shard.shard);
         if let Some(reservation) = self.live.get_mut(&name) {
             reservation.asked_at = now;
             return Admission::Granted;
@@ -316,6 +327,7 @@ impl Ledger {
         let oldest = today.yesterday().unwrap_or(today);
         self.waiting
             .retain(|_, waiting| now < waiting.back_at + WAITING_JOB_TTL);
+        self.closed.retain(|_, at| now < *at + CLOSED_TTL);
         self.spent.retain(|day, _| *day >= oldest);
         // The account of an open job needs the cost of its batches, however late it is known. So
         // does the month of a folder.
@@ -368,29 +380,19 @@ impl Ledger {
         }
     }
 
-    /// Ends the reservation of a shard that has ended at `ended_at`. Closing again has no effect.
-    pub fn close(
-        &mut self,
-        job: &JobId,
-        shard: ShardId,
-        settlement: Settlement,
-        ended_at: Timestamp,
-    ) {
+    /// Ends the reservation of a shard that has ended. Closing again has no effect.
+    pub fn close(&mut self, job: &JobId, shard: ShardId, settlement: Settlement, now: Timestamp) {
+        // The reservation of a synchronous shard is among those of ended batches.
         self.release(job, shard);
         let name = name(job, shard);
-        let reserved_at = self.unsettled.get(&name).map(|reserved| reserved.at);
-        // A second invocation for the same message may know an earlier state, and is admitted after
-        // the shard has been settled. It can't write its state, so it has bought nothing.
-        let was_reserved_again = reserved_at.is_some_and(|at| at > ended_at);
+        if self.unsettled.contains_key(&name) {
+            self.closed.insert(name.clone(), now);
+        }
         match settlement {
-            Settlement::Billed(cost) if !was_reserved_again => self.settle(job, shard, cost),
-            Settlement::Billed(_) | Settlement::NeverBought => {
-                let Some(Unsettled { usd, at, folder }) = self.unsettled.remove(&name) else {
-                    return;
-                };
-                self.replace_spent(folder.as_ref(), at, usd, Usd::ZERO);
-                // The account has the first round from the beginning, and its cost by now.
-                if !was_reserved_again || shard.round > 1 {
+            Settlement::Billed(cost) => self.settle(job, shard, cost),
+            Settlement::NeverBought => {
+                if let Some(Unsettled { usd, at, folder }) = self.unsettled.remove(&name) {
+                    self.replace_spent(folder.as_ref(), at, usd, Usd::ZERO);
                     self.replace_commitment(job, usd, Usd::ZERO);
                 }
             }

@@ -362,8 +362,8 @@ impl<'a> Turn<'a> {
             self.effects.ledger.change(release).await?;
         }
         if let Some(settlement) = self.shard().settlement() {
-            let ended_at = self.shard().changed_at;
-            let settle = |ledger: &mut Ledger| ledger.close(job, id, settlement, ended_at);
+            let now = self.effects.clock.now();
+            let settle = |ledger: &mut Ledger| ledger.close(job, id, settlement, now);
             self.effects.ledger.change(settle).await?;
         }
         Ok(())

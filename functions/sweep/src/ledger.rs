@@ -8,7 +8,7 @@ use darkroom::{
     names::{JobId, ShardId},
     state::{Phase, Settlement, Shard},
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use tracing::info;
 
 use crate::{deps::Deps, error::SweepError, state_cache::StateCache};
@@ -37,7 +37,7 @@ pub(crate) async fn reconcile(
     let mut closed = Vec::new();
     for (name, reservation) in &ledger.live {
         let end = match state_of(states, name).await? {
-            None => Some(End::Closed(Settlement::Billed(None), now)),
+            None => Some(End::Closed(Settlement::Billed(None))),
             Some(shard) => match &shard.phase {
                 Phase::Planned { .. } | Phase::Uploading { .. }
                     if now < reservation.asked_at + BATCH_CREATION_TIMEOUT =>
@@ -46,7 +46,7 @@ pub(crate) async fn reconcile(
                 }
                 Phase::Planned { .. } | Phase::Uploading { .. } => Some(End::Refunded),
                 phase if phase.may_have_live_batch() => None,
-                _ => Some(closed_end(shard).unwrap_or(End::Released)),
+                _ => Some(shard.settlement().map_or(End::Released, End::Closed)),
             },
         };
         closed.extend(end.map(|end| (name.clone(), Some(reservation.clone()), end)));
@@ -54,10 +54,10 @@ pub(crate) async fn reconcile(
 
     // Reservations of ended batches whose shard has recorded its cost by now.
     for name in ledger.unsettled.keys() {
-        let end = match state_of(states, name).await? {
-            None => Some(End::Closed(Settlement::Billed(None), now)),
-            Some(shard) => closed_end(shard),
-        };
+        let shard = state_of(states, name).await?;
+        let end = shard
+            .map_or(Some(Settlement::Billed(None)), Shard::settlement)
+            .map(End::Closed);
         closed.extend(end.map(|end| (name.clone(), None, end)));
     }
     for (name, _, end) in &closed {
@@ -72,8 +72,8 @@ pub(crate) async fn reconcile(
                 _ if !is_as_seen => {}
                 (Some((job, shard)), End::Refunded) => ledger.refund(&job, shard),
                 (Some((job, shard)), End::Released) => ledger.release(&job, shard),
-                (Some((job, shard)), End::Closed(settlement, ended_at)) => {
-                    ledger.close(&job, shard, *settlement, *ended_at)
+                (Some((job, shard)), End::Closed(settlement)) => {
+                    ledger.close(&job, shard, *settlement, now)
                 }
                 (None, _) => {
                     ledger.live.remove(name);
@@ -100,14 +100,8 @@ enum End {
     Refunded,
     /// The batch has ended, and its output is still being read.
     Released,
-    /// The shard has ended at this moment.
-    Closed(Settlement, Timestamp),
-}
-
-/// Returns how the reservation of a shard is closed, if it has ended.
-fn closed_end(shard: &Shard) -> Option<End> {
-    let settlement = shard.settlement()?;
-    Some(End::Closed(settlement, shard.changed_at))
+    /// The shard has ended.
+    Closed(Settlement),
 }
 
 /// Returns the state of the shard that a name in the ledger belongs to.

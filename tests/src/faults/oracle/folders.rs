@@ -37,7 +37,7 @@ pub(super) fn check(
             let Some(settlement) = shard.settlement() else {
                 continue;
             };
-            ledger.close(&shard.job, shard.shard, settlement, shard.changed_at);
+            ledger.close(&shard.job, shard.shard, settlement, cloud.now());
             let cost = match settlement {
                 Settlement::NeverBought => Usd::ZERO,
                 Settlement::Billed(cost) => cost.unwrap_or(shard.demand.usd),

@@ -159,12 +159,7 @@ fn a_shard_that_never_had_a_batch_returns_its_money_to_the_day_and_to_the_job() 
         )
         .cancelled();
     for _ in 0..2 {
-        ledger.close(
-            &one.job,
-            one.shard,
-            cancelled.settlement().unwrap(),
-            Timestamp::MAX,
-        );
+        ledger.close(&one.job, one.shard, cancelled.settlement().unwrap(), noon());
         assert_eq!(
             (committed(&ledger), ledger.spent_today(noon())),
             (cents(100), cents(100))
@@ -181,12 +176,7 @@ fn a_shard_that_never_had_a_batch_returns_its_money_to_the_day_and_to_the_job() 
         .enter(creating, noon())
         .held("unanswered", noon())
         .cancelled();
-    ledger.close(
-        &two.job,
-        two.shard,
-        unknown.settlement().unwrap(),
-        Timestamp::MAX,
-    );
+    ledger.close(&two.job, two.shard, unknown.settlement().unwrap(), noon());
     assert_eq!(
         (committed(&ledger), ledger.spent_today(noon())),
         (cents(100), cents(100))

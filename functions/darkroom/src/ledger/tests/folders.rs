@@ -181,12 +181,7 @@ fn synchronous_shards_count_and_wait_too() {
     // What no call was made for is returned.
     let first = now("a", 30);
     for _ in 0..2 {
-        ledger.close(
-            &first.job,
-            first.shard,
-            Settlement::NeverBought,
-            Timestamp::MAX,
-        );
+        ledger.close(&first.job, first.shard, Settlement::NeverBought, noon());
         assert_eq!(spent(&ledger, ACME, Window::Day, noon()), Usd::ZERO);
     }
     assert_granted(&ledger.admit(&now("b", 30), &limits, noon()));
@@ -458,13 +453,13 @@ proptest! {
                 Event::End => match *end {
                     End::Refunded => {
                         books.remove(&at);
-                        ledger.close(&shard.job, shard.shard, Settlement::NeverBought, Timestamp::MAX);
+                        ledger.close(&shard.job, shard.shard, Settlement::NeverBought, now);
                     }
                     End::Settled(percent) => {
                         let usd = shard.demand.usd;
                         let cost = percent.map(|percent| usd.share(percent, 100));
                         books.entry(at).and_modify(|(_, paid)| *paid = cost.unwrap_or(usd));
-                        ledger.close(&shard.job, shard.shard, Settlement::Billed(cost), Timestamp::MAX);
+                        ledger.close(&shard.job, shard.shard, Settlement::Billed(cost), now);
                     }
                 },
             }

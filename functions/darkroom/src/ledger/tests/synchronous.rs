@@ -39,28 +39,35 @@ fn the_daily_cap_holds_for_a_synchronous_shard() {
 
     // The actual cost replaces the reservation, and leaves money for the second.
     let billed = Settlement::Billed(Some(cents(4)));
-    ledger.close(&first.job, first.shard, billed, Timestamp::MAX);
+    ledger.close(&first.job, first.shard, billed, noon());
     assert_eq!(ledger.admit(&second, &limits, noon()), Admission::Granted);
     assert_eq!(ledger.spent_today(noon()), cents(10));
 }
 
 #[test]
-fn a_second_reservation_after_the_end_is_returned_and_not_billed_again() {
-    let mut ledger = Ledger::default();
-    let limits = limits(1, 10, None);
-    let now = interactive("now", 0, cents(5));
-    let (end, later) = (noon() + minutes(1), noon() + minutes(2));
-    let billed = Settlement::Billed(Some(cents(4)));
-    assert_eq!(ledger.admit(&now, &limits, noon()), Admission::Granted);
-    ledger.close(&now.job, now.shard, billed, end);
-    // An invocation that has read the state before its end.
-    assert_eq!(ledger.admit(&now, &limits, later), Admission::Granted);
-    assert_eq!(ledger.spent_today(noon()), cents(9));
-    for _ in 0..2 {
-        ledger.close(&now.job, now.shard, billed, end);
-        assert_eq!(ledger.spent_today(noon()), cents(4));
+fn an_invocation_that_asks_after_the_shard_was_closed_reserves_nothing() {
+    for ended in [
+        interactive("now", 0, cents(5)),
+        shard("now", 0, LIMITED, 1, cents(5)),
+    ] {
+        let mut ledger = Ledger::default();
+        let limits = limits(1, 10, None);
+        assert_eq!(ledger.admit(&ended, &limits, noon()), Admission::Granted);
+        let billed = Settlement::Billed(Some(cents(4)));
+        ledger.close(&ended.job, ended.shard, billed, noon());
+        let after = ledger.clone();
+        // It has read the state before the end, and can't write the next one.
+        for minutes_later in [0, 59] {
+            let later = noon() + minutes(minutes_later);
+            assert_eq!(ledger.admit(&ended, &limits, later), Admission::Granted);
+            ledger.close(&ended.job, ended.shard, billed, later);
+            assert_eq!(ledger, after);
+        }
+        // No invocation lives that long. The ledger forgets the shard with the next admission.
+        let other = interactive("other", 0, cents(1));
+        ledger.admit(&other, &limits, noon() + minutes(60));
+        assert!(ledger.closed.is_empty());
     }
-    assert!(ledger.unsettled.is_empty());
 }
 
 #[test]
@@ -69,7 +76,7 @@ fn a_synchronous_shard_that_made_no_call_returns_its_money() {
     let now = interactive("now", 0, cents(5));
     ledger.admit(&now, &limits(1, 10, None), noon());
     for _ in 0..2 {
-        ledger.close(&now.job, now.shard, Settlement::NeverBought, Timestamp::MAX);
+        ledger.close(&now.job, now.shard, Settlement::NeverBought, noon());
         assert_eq!(ledger.spent_today(noon()), Usd::ZERO);
     }
     assert!(ledger.unsettled.is_empty());
