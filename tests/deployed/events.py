@@ -118,8 +118,10 @@ def the_rule_has_received_each_event_once_by_its_id(at):
     by_id = {detail["id"]: detail for detail in details}
     for name, wanted in WANTED.items():
         job = at.job_of(name).split("/")[1]
+        # The first job lacks a document for a moment, which is announced only if it lasts.
+        ignored = {"Job Progress", "Job Held"} if name == "first" else {"Job Progress"}
         kinds = sorted(detail["type"] for detail in by_id.values()
-                       if detail["job"] == job and detail["type"] != "Job Progress")
+                       if detail["job"] == job and detail["type"] not in ignored)
         expect(kinds == wanted, f"{name}: {kinds}")
     closed = next(detail for detail in by_id.values() if detail["type"] == "Job Completed")
     summary = json.loads(at.read(f"{closed['folder']}summary.json"))
