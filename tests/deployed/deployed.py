@@ -355,8 +355,7 @@ def main():
         topic = doctor.alarm_topic(here)
 
         def deploy(**parameters):
-            here.deploy(chosen.template, STACK, GeminiBaseUrl=gemini, PollLongestSeconds=180,
-                        PollShortestSeconds=2 if chosen.every_permission else 10,
+            here.deploy(chosen.template, STACK, GeminiBaseUrl=gemini, PollShortestSeconds=10, PollLongestSeconds=180,
                         **lanes.PARAMETERS, **topic, **subscribers.parameters, **parameters)
 
         print("-- deploy", flush=True)
