@@ -41,6 +41,8 @@ def listed():
 
 def short(arn, bucket, stack):
     """Returns a resource as the list names it: `bucket/KEY`, `queue NAME`, and so on."""
+    if not arn.startswith("arn:"):
+        return arn
     service, name = arn.split(":")[2], arn.split(":", 5)[-1]
     match service:
         case "s3":
