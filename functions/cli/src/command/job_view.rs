@@ -5,7 +5,7 @@
 use darkroom::{
     money::Usd,
     names::JobId,
-    status::{JobPhase, JobStatus, LaneProgress, ShardPhase, ShardStatus},
+    status::{JobPhase, JobStatus, LaneProgress},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -53,8 +53,8 @@ pub(super) struct JobView {
 /// The decision that a job needs: whether the images that are held are made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Decision {
-    /// Whether the images wait for the approval of the job's proof. Otherwise, a part of the job is
-    /// held because continuing could cost twice.
+    /// Whether the images wait only for the approval of the job's proof. Otherwise, a part of the
+    /// job is held because continuing could cost twice.
     pub(super) is_proof: bool,
     /// The number of images that are held.
     pub(super) images: u64,
@@ -115,20 +115,11 @@ impl JobView {
 impl Decision {
     /// Returns the decision that a job needs now, if any.
     fn of(status: &JobStatus) -> Option<Self> {
-        let is_proof = status.shards.iter().any(|shard| shard.proof);
-        // While the proof is being made, its images can't be judged.
-        if is_proof && !status.proof_has_ended() {
-            return None;
-        }
-        let held = status.shards.iter().filter(|shard| is_held(shard));
-        let images: u64 = held.map(|shard| u64::from(shard.requests)).sum();
+        let is_proof = status.undecided().all(|shard| shard.awaits_proof);
+        let images = status.undecided().map(|shard| u64::from(shard.requests));
+        let images: u64 = images.sum();
         (images > 0).then_some(Self { is_proof, images })
     }
-}
-
-/// Whether a shard waits for a user's decision, also if it would follow a proof that succeeds.
-fn is_held(shard: &ShardStatus) -> bool {
-    shard.phase == ShardPhase::Held
 }
 
 /// Returns what a job waits for, in a few words.
@@ -151,7 +142,7 @@ fn waits_for(status: &JobStatus, decision: Option<&Decision>) -> String {
     if open().any(|shard| shard.refused_key) {
         return "an API key that Gemini accepts".to_owned();
     }
-    if open().any(is_held) {
+    if open().any(|shard| shard.awaits_proof) {
         return "its proof".to_owned();
     }
     match status.phase {
@@ -198,7 +189,10 @@ pub(super) fn age(length: SignedDuration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use darkroom::names::{ObjectUri, ShardId};
+    use darkroom::{
+        names::{ObjectUri, ShardId},
+        status::{ShardPhase, ShardStatus},
+    };
 
     use super::*;
 
@@ -225,13 +219,10 @@ mod tests {
 
     #[test]
     fn a_proof_is_decided_once_it_has_ended() {
-        let rest = || {
-            shard(
-                1,
-                ShardPhase::Held,
-                false,
-                Some("held until the proof is approved"),
-            )
+        let note = "held until the proof is approved";
+        let rest = || ShardStatus {
+            awaits_proof: true,
+            ..shard(1, ShardPhase::Held, false, Some(note))
         };
         let making = view(vec![shard(0, ShardPhase::Generating, true, None), rest()]);
         assert_eq!((making.decision, &*making.waits_for), (None, "its proof"));
@@ -243,6 +234,27 @@ mod tests {
         assert_eq!(made.decision, Some(decision));
         assert_eq!(made.waits_for, "your approval of the proof");
         assert_eq!(made.waits, ["10 images: held until the proof is approved"]);
+    }
+
+    #[test]
+    fn a_shard_that_is_held_for_another_reason_is_not_decided_as_a_proof() {
+        let proof = || shard(0, ShardPhase::Done, true, None);
+        let lost = || shard(1, ShardPhase::Held, false, Some("the answer was lost"));
+        let one = view(vec![proof(), lost()]);
+        let decision = |is_proof, images| Some(Decision { is_proof, images });
+        assert_eq!(one.decision, decision(false, 10));
+        assert_eq!(one.waits_for, "your decision");
+        let rest = ShardStatus {
+            awaits_proof: true,
+            ..shard(2, ShardPhase::Held, false, None)
+        };
+        assert_eq!(
+            view(vec![proof(), lost(), rest]).decision,
+            decision(false, 20)
+        );
+        // The proof itself: without a decision, it would never be made.
+        let stuck = view(vec![shard(0, ShardPhase::Held, true, None)]);
+        assert_eq!(stuck.decision, decision(false, 10));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::status::{JobStatus, ShardPhase, ShardStatus};
+use crate::status::JobStatus;
 
 /// The maximum number of reasons in an event. `job.json` has all of them.
 const MAX_REASONS: usize = 5;
@@ -53,7 +53,7 @@ impl Hold {
             });
         }
         let mut reasons: Vec<HoldReason> = Vec::new();
-        for entry in undecided(status) {
+        for entry in status.undecided() {
             let images = u64::from(entry.requests);
             let reason = entry.note.clone().unwrap_or_default();
             match reasons.iter_mut().find(|known| known.reason == reason) {
@@ -73,18 +73,6 @@ impl Hold {
     /// Whether `control` may be about to release what a job waits for: the proof has ended, and the
     /// other images follow it as soon as `control` has seen that all of it has succeeded.
     pub fn may_be_released(status: &JobStatus) -> bool {
-        Self::of(status).is_some() && undecided(status).any(|entry| entry.follows_proof)
+        Self::of(status).is_some() && status.undecided().any(|entry| entry.follows_proof)
     }
-}
-
-/// Returns the held shards about which a user can decide now. While a proof is being made, its
-/// images can't be judged, so what waits for it needs no decision yet.
-fn undecided(status: &JobStatus) -> impl Iterator<Item = &ShardStatus> {
-    let has_proof = status.shards.iter().any(|entry| entry.proof);
-    let proof_is_being_made = has_proof && !status.proof_has_ended();
-    status
-        .shards
-        .iter()
-        .filter(move |entry| entry.phase == ShardPhase::Held)
-        .filter(move |entry| entry.proof || !proof_is_being_made)
 }

@@ -23,6 +23,9 @@ pub struct ShardStatus {
     /// Whether its images are the job's proof.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub proof: bool,
+    /// Whether it waits for the approval or the success of the proof, and for nothing else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awaits_proof: bool,
     /// Whether it is released as soon as the proof has succeeded.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub follows_proof: bool,
@@ -132,6 +135,7 @@ impl From<&Shard> for ShardStatus {
             shard: shard.shard,
             lane: shard.lane,
             proof: shard.is_proof,
+            awaits_proof: shard.awaits_proof(),
             follows_proof: shard.is_released_by_proof(),
             phase: ShardPhase::from(&shard.phase),
             requests: shard.demand.requests,
@@ -202,6 +206,17 @@ impl JobStatus {
         proof.all(|entry| {
             entry.phase.is_terminal() && entry.next.is_none_or(|next| self.shard(next).is_some())
         })
+    }
+
+    /// Returns the held shards about which a user can decide now. While a proof is being made, its
+    /// images can't be judged, so what waits for it needs no decision yet.
+    pub fn undecided(&self) -> impl Iterator<Item = &ShardStatus> {
+        let proof_is_being_made = !self.proof_has_ended();
+        let held = self
+            .shards
+            .iter()
+            .filter(|entry| entry.phase == ShardPhase::Held);
+        held.filter(move |entry| entry.proof || !proof_is_being_made)
     }
 
     /// Whether the proof has ended, and shards wait for its success.
