@@ -2,7 +2,12 @@
 
 use std::{sync::OnceLock, time::Duration};
 
-use aws_config::SdkConfig;
+use aws_config::{
+    SdkConfig,
+    environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider},
+    meta::region::ProvideRegion,
+};
+use aws_credential_types::provider::ProvideCredentials;
 use aws_sdk_s3::{
     config::{RequestChecksumCalculation, StalledStreamProtectionConfig, timeout::TimeoutConfig},
     error::{ProvideErrorMetadata, SdkError},
@@ -38,12 +43,22 @@ impl Aws {
 }
 
 /// Reads the role, region, credentials and endpoint in the environment.
+///
+/// On Lambda the environment has the region and the credentials. The chains with all other sources
+/// are made only where it lacks them, because that includes clients for STS and for the metadata of
+/// a machine. It takes as long as all other settings together.
 pub(crate) async fn config() -> SdkConfig {
-    aws_config::from_env()
+    let mut loader = aws_config::from_env()
         .timeout_config(timeouts())
-        .http_client(https())
-        .load()
-        .await
+        .http_client(https());
+    if let Some(region) = EnvironmentVariableRegionProvider::new().region().await {
+        loader = loader.region(region);
+    }
+    let credentials = EnvironmentVariableCredentialsProvider::new();
+    if credentials.provide_credentials().await.is_ok() {
+        loader = loader.credentials_provider(credentials);
+    }
+    loader.load().await
 }
 
 /// The SDK's own HTTPS client, without a proxy, which is the SDK's default. It is made for the
