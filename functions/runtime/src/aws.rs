@@ -19,13 +19,16 @@ use aws_smithy_http_client::{
 use aws_smithy_runtime_api::client::http::{HttpClient, SharedHttpClient, http_client_fn};
 use aws_types::service_config::ServiceConfigKey;
 
-/// Clients for S3 and SQS with the function's role, region and, where one is set, endpoint.
+use crate::lazy::Lazy;
+
+/// Clients for S3 and SQS with the function's role, region and, where one is set, endpoint. Making
+/// one includes parsing a list of AWS's regions.
 #[derive(Clone, Debug)]
 pub struct Aws {
     /// S3.
-    pub s3: aws_sdk_s3::Client,
+    pub s3: Lazy<aws_sdk_s3::Client>,
     /// SQS.
-    pub sqs: aws_sdk_sqs::Client,
+    pub sqs: Lazy<aws_sdk_sqs::Client>,
 }
 
 impl Aws {
@@ -36,8 +39,8 @@ impl Aws {
         // Emulators do not have a host name for each bucket.
         let s3 = s3.force_path_style(config.endpoint_url().is_some());
         Self {
-            s3: aws_sdk_s3::Client::from_conf(s3.build()),
-            sqs: aws_sdk_sqs::Client::new(&config),
+            s3: Lazy::new(|| aws_sdk_s3::Client::from_conf(s3.build())),
+            sqs: Lazy::new(move || aws_sdk_sqs::Client::new(&config)),
         }
     }
 }
