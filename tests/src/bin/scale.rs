@@ -42,6 +42,7 @@ const USUAL_IMAGES: u64 = 200;
 /// The load of the simulated day, with its tier: one that is limited by tokens.
 const DAY_TIER: usize = 0;
 const DAY_LOAD: Load = Load {
+    size: "1K",
     references: 5,
     batch: SignedDuration::from_hours(2),
 };
@@ -473,7 +474,7 @@ fn print_bill(
 fn print_throughput(aws: &Aws, template: &Template, quick: bool) -> anyhow::Result<Vec<String>> {
     let model = throughput::default_model()?;
     let mut table = Table::new([
-        "tier, references",
+        "tier, size, references",
         "tokens per image",
         "images per batch",
         "live batches",
@@ -484,22 +485,22 @@ fn print_throughput(aws: &Aws, template: &Template, quick: bool) -> anyhow::Resu
         "limited by",
     ]);
     for (number, tier) in TIERS {
-        for references in [0, 1, 5, 14] {
+        for (size, references) in [("1K", 0), ("1K", 1), ("1K", 5), ("1K", 14), ("4K", 0)] {
             let of = |hours| {
                 let batch = SignedDuration::from_hours(hours);
-                Capacity::of(&model, tier, Load { references, batch })
+                Capacity::of(&model, tier, Load { size, references, batch })
             };
-            let capacity = of(6);
+            let capacity = of(6)?;
             table.row([
-                format!("{number}, {references}"),
+                format!("{number}, {size}, {references}"),
                 whole(capacity.tokens_per_image as f64),
-                whole(capacity.images_per_batch as f64),
-                whole(capacity.batches as f64),
-                whole(capacity.images_in_flight as f64),
-                whole(of(2).images_a_day),
+                whole(capacity.images_per_batch.into()),
+                whole(capacity.batches.into()),
+                whole(capacity.images_in_flight() as f64),
+                whole(of(2)?.images_a_day),
                 whole(capacity.images_a_day),
-                whole(of(24).images_a_day),
-                capacity.limited_by.name().to_owned(),
+                whole(of(24)?.images_a_day),
+                capacity.limit().to_owned(),
             ]);
         }
     }
@@ -574,7 +575,7 @@ fn print_day(model: &darkroom::models::Model, quick: bool) -> anyhow::Result<Vec
     if quick {
         load.batch = load.batch * 2;
     }
-    let capacity = Capacity::of(model, tier, load);
+    let capacity = Capacity::of(model, tier, load)?;
     let day = throughput::day(&capacity, tier, load).run()?;
     let (calculated, simulated) = (capacity.images_a_day, day.images as f64);
     let mut out = io::stdout().lock();

@@ -203,12 +203,7 @@ impl Simulation {
                 shard: self.shard.clone(),
                 ..JobSettings::default()
             },
-            limits: ProjectLimits {
-                live_batches: MaxLiveBatches::default(),
-                enqueued_tokens: Catalog::built_in().enqueued_tokens(self.tier),
-                daily_usd: None,
-                folders: FolderCaps::default(),
-            },
+            limits: limits(self.tier),
             tier: self.tier,
             rng: Rng::seeded(1),
             ..CloudConfig::default()
@@ -224,6 +219,16 @@ impl Simulation {
         let references = self.references().join("|");
         let row = |number: u64| format!("SKU-{number:07},\"{}\",{references}\n", prompt(number));
         "key,prompt,refs\n".to_owned() + &(0..self.images).map(row).collect::<String>()
+    }
+}
+
+/// Returns the limits of a project of this tier, without caps on dollars.
+pub(super) fn limits(tier: Tier) -> ProjectLimits {
+    ProjectLimits {
+        live_batches: MaxLiveBatches::default(),
+        enqueued_tokens: Catalog::built_in().enqueued_tokens(tier),
+        daily_usd: None,
+        folders: FolderCaps::default(),
     }
 }
 
