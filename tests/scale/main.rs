@@ -54,7 +54,11 @@ fn a_thousand_images_take_a_few_requests_each() {
     let job = scheduled().run().unwrap();
     let per_image = |service| requests(&job, service) as f64 / job.images as f64;
     // The image and its thumbnail are written, and the image is read.
-    assert!((3.0..3.6).contains(&per_image(Service::S3)), "{:?}", job.counts);
+    assert!(
+        (3.0..3.6).contains(&per_image(Service::S3)),
+        "{:?}",
+        job.counts
+    );
     assert!(per_image(Service::Sqs) < 0.3, "{:?}", job.counts);
     assert!(per_image(Service::Gemini) < 0.1, "{:?}", job.counts);
     assert_eq!(job.requests(Kind::CreateBatch), 1);

@@ -108,7 +108,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
     }
     sizes.sort_unstable();
     sizes.dedup();
-    ensure!(sizes.iter().all(|images| *images > 0), "a job has at least one image");
+    ensure!(
+        sizes.iter().all(|images| *images > 0),
+        "a job has at least one image"
+    );
 
     let mut jobs = Vec::new();
     for images in sizes {
@@ -118,7 +121,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
         };
         let figures = simulation.run()?;
         let seconds = figures.wall.as_secs_f64();
-        progress(&format!("{} images in {seconds:.1} s", whole(images as f64)))?;
+        progress(&format!(
+            "{} images in {seconds:.1} s",
+            whole(images as f64)
+        ))?;
         jobs.push(figures);
     }
     let (usual, _) = UsualSize::measure(USUAL_IMAGES, &aws, &template)?;
@@ -130,7 +136,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
     print_bytes(&jobs, &usual)?;
     let costs = Costs::of(&jobs, &usual, &aws, &template)?;
     failures.extend(print_fits(&jobs, &costs)?);
-    let waiting = if arguments.quick { 1_000 } else { WAITING_IMAGES };
+    let waiting = if arguments.quick {
+        1_000
+    } else {
+        WAITING_IMAGES
+    };
     print_waiting(waiting)?;
     failures.extend(print_bill(&jobs, &usual, &aws, &template)?);
     if let Some(path) = &arguments.plot {
@@ -156,20 +166,26 @@ fn print(heading: &str, table: &Table, note: &str) -> io::Result<()> {
 
 /// Returns the names of columns: one for each job.
 fn columns(first: &str, jobs: &[Figures]) -> Vec<String> {
-    let images = jobs.iter().map(|job| format!("{} images", whole(job.images as f64)));
+    let images = jobs
+        .iter()
+        .map(|job| format!("{} images", whole(job.images as f64)));
     std::iter::once(first.to_owned()).chain(images).collect()
 }
 
 /// Returns a row with a number for each job.
 fn row(name: &str, jobs: &[Figures], of: impl Fn(&Figures) -> String) -> Vec<String> {
-    std::iter::once(name.to_owned()).chain(jobs.iter().map(of)).collect()
+    std::iter::once(name.to_owned())
+        .chain(jobs.iter().map(of))
+        .collect()
 }
 
 fn print_requests(jobs: &[Figures]) -> io::Result<()> {
     let mut table = Table::new(columns("requests", jobs));
     for kind in Kind::ALL {
         if jobs.iter().any(|job| job.requests(kind) > 0) {
-            table.row(row(kind.name(), jobs, |job| whole(job.requests(kind) as f64)));
+            table.row(row(kind.name(), jobs, |job| {
+                whole(job.requests(kind) as f64)
+            }));
         }
     }
     table.row(row("all", jobs, |job| whole(job.all_requests() as f64)));
@@ -177,12 +193,18 @@ fn print_requests(jobs: &[Figures]) -> io::Result<()> {
         short(job.all_requests() as f64 / job.images as f64)
     }));
     table.row(row("shards", jobs, |job| whole(job.shards as f64)));
-    table.row(row("invocations", jobs, |job| whole(job.invocations() as f64)));
+    table.row(row("invocations", jobs, |job| {
+        whole(job.invocations() as f64)
+    }));
     table.row(row("states read per message of `report`", jobs, |job| {
         short(job.state_reads_per_report())
     }));
-    table.row(row("hours simulated", jobs, |job| short(job.simulated.as_secs_f64() / 3_600.0)));
-    table.row(row("seconds here", jobs, |job| short(job.wall.as_secs_f64())));
+    table.row(row("hours simulated", jobs, |job| {
+        short(job.simulated.as_secs_f64() / 3_600.0)
+    }));
+    table.row(row("seconds here", jobs, |job| {
+        short(job.wall.as_secs_f64())
+    }));
     print(
         "Requests",
         &table,
@@ -215,13 +237,18 @@ fn print_functions(jobs: &[Figures], template: &Template) -> anyhow::Result<()> 
         short(longest.unwrap_or_default().as_secs_f64())
     }));
     table.row(row("CPU seconds of this machine", jobs, |job| {
-        short(job.usage.values().map(|usage| usage.computing.as_secs_f64()).sum())
+        short(
+            job.usage
+                .values()
+                .map(|usage| usage.computing.as_secs_f64())
+                .sum(),
+        )
     }));
     print(
         "Computing time, with tiny images",
         &table,
-        "Modeled: waiting for answers and transferring bytes by the model in aws.toml, plus the CPU \
-         time of this process, scaled to the share of a core of the function. The CPU time includes \
+        "Modeled: waiting for answers and transferring bytes by the model in aws.toml, plus the \
+         CPU time of this process, scaled to the share of a core of the function. The CPU time includes \
          the stand-ins, so it is an upper bound.",
     )?;
     Ok(())
@@ -239,7 +266,12 @@ fn print_bytes(jobs: &[Figures], usual: &UsualSize) -> io::Result<()> {
         ("to S3", Service::S3, sent, usual.sent_to_s3),
         ("from S3", Service::S3, received, usual.read_from_s3),
         ("to Gemini", Service::Gemini, sent, 0.0),
-        ("from Gemini", Service::Gemini, received, usual.received_from_gemini),
+        (
+            "from Gemini",
+            Service::Gemini,
+            received,
+            usual.received_from_gemini,
+        ),
     ] {
         table.row(row(&format!("{name}, tiny images"), jobs, |job| {
             mb(of(job, service, quantity))
@@ -250,7 +282,9 @@ fn print_bytes(jobs: &[Figures], usual: &UsualSize) -> io::Result<()> {
             }));
         }
     }
-    table.row(row("stored, tiny images", jobs, |job| mb(job.stored_bytes as f64)));
+    table.row(row("stored, tiny images", jobs, |job| {
+        mb(job.stored_bytes as f64)
+    }));
     table.row(row("stored, usual images", jobs, |job| {
         mb(job.stored_bytes as f64 + usual.stored * job.images as f64)
     }));
@@ -258,7 +292,8 @@ fn print_bytes(jobs: &[Figures], usual: &UsualSize) -> io::Result<()> {
         "Bytes",
         &table,
         &format!(
-            "Usual images add {} MB each from Gemini as base64, {} MB each to S3, and {} GB-seconds, \
+            "Usual images add {} MB each from Gemini as base64, {} MB each to S3, and {} \
+             GB-seconds, \
              measured with {USUAL_IMAGES} images.",
             mb(usual.received_from_gemini),
             mb(usual.sent_to_s3),
@@ -346,7 +381,8 @@ fn print_fits(jobs: &[Figures], costs: &Costs) -> io::Result<Vec<String>> {
         ]);
         if jobs.len() > 1 && exponent > MAX_EXPONENT {
             failures.push(format!(
-                "{name} grow with the power {exponent:.3} of the images, expected at most {MAX_EXPONENT}"
+                "{name} grow with the power {exponent:.3} of the images, at most {MAX_EXPONENT} \
+                 is expected"
             ));
         }
     }
@@ -387,9 +423,16 @@ fn print_waiting(images: u64) -> anyhow::Result<()> {
             add(kind.name(), before as f64, after as f64);
         }
     }
-    let (before, after) = (short_wait.all_requests() as f64, long_wait.all_requests() as f64);
+    let (before, after) = (
+        short_wait.all_requests() as f64,
+        long_wait.all_requests() as f64,
+    );
     add("all", before, after);
-    add("invocations", short_wait.invocations() as f64, long_wait.invocations() as f64);
+    add(
+        "invocations",
+        short_wait.invocations() as f64,
+        long_wait.invocations() as f64,
+    );
     print(
         &format!("Waiting, {} images", whole(images as f64)),
         &table,
@@ -447,7 +490,10 @@ fn print_bill(
     ]);
     let share = usd / price * 100.0;
     print(
-        &format!("The bill of 1,000 images, in a job of {}", whole(largest.images as f64)),
+        &format!(
+            "The bill of 1,000 images, in a job of {}",
+            whole(largest.images as f64)
+        ),
         &table,
         &format!(
             "AWS costs {share:.2} % of Gemini's price. Prices of {} as of {}, without free tiers.",
@@ -465,7 +511,11 @@ fn print_bill(
             item.unit.clone(),
         ]);
     }
-    table.row(["all".to_owned(), String::new(), format!("{:.2}", idle.usd())]);
+    table.row([
+        "all".to_owned(),
+        String::new(),
+        format!("{:.2}", idle.usd()),
+    ]);
     print("A month of a stack without jobs", &table, "")?;
     Ok(failures)
 }
@@ -488,7 +538,15 @@ fn print_throughput(aws: &Aws, template: &Template, quick: bool) -> anyhow::Resu
         for (size, references) in [("1K", 0), ("1K", 1), ("1K", 5), ("1K", 14), ("4K", 0)] {
             let of = |hours| {
                 let batch = SignedDuration::from_hours(hours);
-                Capacity::of(&model, tier, Load { size, references, batch })
+                Capacity::of(
+                    &model,
+                    tier,
+                    Load {
+                        size,
+                        references,
+                        batch,
+                    },
+                )
             };
             let capacity = of(6)?;
             table.row([
@@ -538,8 +596,16 @@ fn print_stack_limits(aws: &Aws, template: &Template) -> anyhow::Result<()> {
     let writes = [Kind::Put, Kind::Multipart, Kind::Delete].map(|kind| job.requests(kind));
     let reads = [Kind::Get, Kind::GetState, Kind::Head].map(|kind| job.requests(kind));
     for (name, limit, requests) in [
-        ("S3 writes in a second", &aws.limit.s3_writes_per_second, writes.iter().sum::<u64>()),
-        ("S3 reads in a second", &aws.limit.s3_reads_per_second, reads.iter().sum()),
+        (
+            "S3 writes in a second",
+            &aws.limit.s3_writes_per_second,
+            writes.iter().sum::<u64>(),
+        ),
+        (
+            "S3 reads in a second",
+            &aws.limit.s3_reads_per_second,
+            reads.iter().sum(),
+        ),
     ] {
         let each = requests as f64 / images;
         table.row([
@@ -557,7 +623,10 @@ fn print_stack_limits(aws: &Aws, template: &Template) -> anyhow::Result<()> {
     table.row([
         "concurrent invocations of the account".to_owned(),
         whole(aws.limit.lambda_concurrency.value as f64),
-        format!("the stack has at most {}", throughput::concurrent_invocations()),
+        format!(
+            "the stack has at most {}",
+            throughput::concurrent_invocations()
+        ),
     ]);
     print(
         "The limits of the stack and of AWS",

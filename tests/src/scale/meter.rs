@@ -151,8 +151,12 @@ impl Kind {
             };
         }
         let query = head.uri.query().unwrap_or_default();
-        let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
-        // A multipart upload is a POST, a PUT of each part and a POST, or a DELETE if it is aborted.
+        let has = |name: &str| {
+            query
+                .split('&')
+                .any(|pair| pair.split('=').next() == Some(name))
+        };
+        // A multipart upload is a POST, a PUT of each part and a POST, or a DELETE to abort it.
         if has("uploadId") || has("uploads") {
             return Self::Multipart;
         }
@@ -260,7 +264,11 @@ impl Meter {
             requests,
             ..Count::default()
         };
-        self.lock().counts.entry((function, kind)).or_default().add(count);
+        self.lock()
+            .counts
+            .entry((function, kind))
+            .or_default()
+            .add(count);
     }
 
     /// Returns all counts so far.
@@ -377,8 +385,7 @@ impl http_body::Body for CountedBody {
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(data) = frame.data_ref()
         {
-            self.meter
-                .count(self.kind, (self.count)(data.len() as u64));
+            self.meter.count(self.kind, (self.count)(data.len() as u64));
         }
         polled
     }
@@ -408,16 +415,36 @@ mod tests {
     fn requests_to_aws_have_the_kinds_that_aws_prices() {
         for (method, uri, kind) in [
             ("PUT", "/darkroom/jobs/a/job.json?x-id=PutObject", Kind::Put),
-            ("GET", "/darkroom/jobs/a/plan.jsonl?x-id=GetObject", Kind::Get),
-            ("GET", "/darkroom/jobs/a/shards/0000/state.json", Kind::GetState),
+            (
+                "GET",
+                "/darkroom/jobs/a/plan.jsonl?x-id=GetObject",
+                Kind::Get,
+            ),
+            (
+                "GET",
+                "/darkroom/jobs/a/shards/0000/state.json",
+                Kind::GetState,
+            ),
             ("HEAD", "/darkroom/jobs/a/_SUCCESS", Kind::Head),
             ("GET", "/darkroom/?list-type=2&prefix=stack%2F", Kind::List),
             ("DELETE", "/darkroom/stack/open/a", Kind::Delete),
-            ("POST", "/darkroom/jobs/a/results.jsonl?uploads", Kind::Multipart),
-            ("PUT", "/darkroom/a?partNumber=1&uploadId=7", Kind::Multipart),
+            (
+                "POST",
+                "/darkroom/jobs/a/results.jsonl?uploads",
+                Kind::Multipart,
+            ),
+            (
+                "PUT",
+                "/darkroom/a?partNumber=1&uploadId=7",
+                Kind::Multipart,
+            ),
             ("DELETE", "/darkroom/a?uploadId=7", Kind::Multipart),
         ] {
-            assert_eq!(Kind::of_aws(&head(method, uri, None)), kind, "{method} {uri}");
+            assert_eq!(
+                Kind::of_aws(&head(method, uri, None)),
+                kind,
+                "{method} {uri}"
+            );
         }
         for (operation, kind) in [
             ("AmazonSQS.SendMessageBatch", Kind::Send),
@@ -434,10 +461,18 @@ mod tests {
         for (method, path, kind) in [
             ("POST", "/upload/v1beta/files", Kind::Upload),
             ("POST", "/upload/v1beta/files?upload_id=3", Kind::Upload),
-            ("POST", "/v1beta/models/m:batchGenerateContent", Kind::CreateBatch),
+            (
+                "POST",
+                "/v1beta/models/m:batchGenerateContent",
+                Kind::CreateBatch,
+            ),
             ("GET", "/v1beta/batches/x", Kind::GetBatch),
             ("GET", "/v1beta/batches?pageSize=100", Kind::OtherGemini),
-            ("GET", "/download/v1beta/files/x:download?alt=media", Kind::Download),
+            (
+                "GET",
+                "/download/v1beta/files/x:download?alt=media",
+                Kind::Download,
+            ),
             ("DELETE", "/v1beta/files/x", Kind::OtherGemini),
         ] {
             let head = head(method, &format!("{host}{path}"), None);

@@ -104,15 +104,38 @@ fn draw(panel: &Panel, svg: &mut String) {
     };
     text("title", left, 22.0, "start", &panel.title);
     text("quiet", left, 42.0, "start", &panel.subtitle);
-    text("quiet", f64::midpoint(left, right), HEIGHT - 10.0, "middle", "images of a job");
+    text(
+        "quiet",
+        f64::midpoint(left, right),
+        HEIGHT - 10.0,
+        "middle",
+        "images of a job",
+    );
     for value in across.decades() {
-        text("quiet", across.at(value), bottom + 18.0, "middle", &number(value));
+        text(
+            "quiet",
+            across.at(value),
+            bottom + 18.0,
+            "middle",
+            &number(value),
+        );
     }
     for value in up.decades() {
-        text("quiet", left - 8.0, up.at(value) + 4.0, "end", &number(value));
+        text(
+            "quiet",
+            left - 8.0,
+            up.at(value) + 4.0,
+            "end",
+            &number(value),
+        );
     }
     for value in across.decades() {
-        line(svg, "grid", (across.at(value), top), (across.at(value), bottom));
+        line(
+            svg,
+            "grid",
+            (across.at(value), top),
+            (across.at(value), bottom),
+        );
     }
     for value in up.decades() {
         line(svg, "grid", (left, up.at(value)), (right, up.at(value)));
@@ -131,7 +154,11 @@ fn draw(panel: &Panel, svg: &mut String) {
         .filter(|(_, y)| *y > 0.0 && (top..=bottom).contains(&up.at(*y)))
         .map(|(x, y)| format!("{:.1},{:.1}", across.at(x), up.at(y)))
         .collect();
-    let _ = writeln!(svg, "<polyline class=\"fit\" points=\"{}\"/>", curve.join(" "));
+    let _ = writeln!(
+        svg,
+        "<polyline class=\"fit\" points=\"{}\"/>",
+        curve.join(" ")
+    );
     for (x, y) in points {
         let _ = writeln!(
             svg,
@@ -163,7 +190,9 @@ fn number(value: f64) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 #[cfg(test)]

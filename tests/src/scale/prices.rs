@@ -135,7 +135,9 @@ mod tests {
         ] {
             assert!(price.of(1.0) > 0.0 && price.of(1.0) < 1.0, "{price:?}");
             assert!(price.source.starts_with("https://"), "{price:?}");
-            format!("{}-01", price.as_of).parse::<jiff::civil::Date>().unwrap();
+            format!("{}-01", price.as_of)
+                .parse::<jiff::civil::Date>()
+                .unwrap();
         }
     }
 

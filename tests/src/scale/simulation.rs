@@ -1,10 +1,10 @@
-//! One job through the whole chain: the real functions, the stand-ins and the simulated Gemini, as a
-//! discrete-event simulation in which invocations take time.
+//! One job through the whole chain: the real functions, the stand-ins and the simulated Gemini, as
+//! a discrete-event simulation in which invocations take time.
 //!
 //! The simulation is serial. An event is handled completely at its moment of the simulated time,
 //! which does not pass meanwhile, and then occupies its place among the concurrent invocations of
-//! its function for as long as the invocation would have taken. So every request and every second of
-//! CPU time belongs to exactly one function, and messages still arrive in the order and in the
+//! its function for as long as the invocation would have taken. So every request and every second
+//! of CPU time belongs to exactly one function, and messages still arrive in the order and in the
 //! groups that they have on AWS. `cli::host`, in contrast, runs invocations concurrently, and an
 //! invocation takes no simulated time.
 
@@ -289,9 +289,13 @@ impl World {
             gemini::Settings::new(key),
             Metered::gemini(Arc::clone(&gemini) as _, &meter),
         )?;
-        let cloud = Cloud::open_with(folder.path(), time, client, simulation.config(), |service| {
-            Metered::aws(service, &meter)
-        })?;
+        let cloud = Cloud::open_with(
+            folder.path(),
+            time,
+            client,
+            simulation.config(),
+            |service| Metered::aws(service, &meter),
+        )?;
 
         let template = Template::read()?;
         let trigger = |source: &'static Source| {
@@ -420,14 +424,21 @@ impl World {
 
     /// Invokes a function with one event, and deletes the messages that it has handled.
     async fn invoke(&mut self, index: usize, deliveries: Vec<Delivery>) -> anyhow::Result<()> {
-        let Trigger { source, settings, .. } = self.triggers[index];
+        let Trigger {
+            source, settings, ..
+        } = self.triggers[index];
         let name = source.function.name();
         let messages = deliveries.len();
         let event = invoke::event(source.queue, &deliveries);
         let deadline = self.now() + FUNCTION_TIMEOUT;
         let invocation = Invocation::begin(self, name);
-        let response =
-            Box::pin(invoke::invoke(&self.cloud.deps, source.function, event, deadline)).await?;
+        let response = Box::pin(invoke::invoke(
+            &self.cloud.deps,
+            source.function,
+            event,
+            deadline,
+        ))
+        .await?;
         let billed = invocation.end(self, messages, settings);
         let ends = self.now() + SignedDuration::try_from(billed)?;
         self.triggers[index].running.push(ends);
@@ -442,9 +453,14 @@ impl World {
             .filter(|delivery| !failed.contains(&delivery.message_id.as_str()))
             .collect();
         for delivery in &handled {
-            self.cloud.queues.delete(source.queue, &delivery.receipt_handle)?;
+            self.cloud
+                .queues
+                .delete(source.queue, &delivery.receipt_handle)?;
         }
-        for (kind, messages) in [(Kind::Receive, messages), (Kind::Acknowledge, handled.len())] {
+        for (kind, messages) in [
+            (Kind::Receive, messages),
+            (Kind::Acknowledge, handled.len()),
+        ] {
             let requests = messages.div_ceil(SQS_BATCH);
             self.meter.count_mapping(name, kind, requests as u64);
         }

@@ -43,7 +43,8 @@ impl Table {
             text += "|\n";
             if number == 0 {
                 for (column, width) in widths.iter().enumerate() {
-                    let (dashes, end) = ("-".repeat(width - 1), if column == 0 { "-" } else { ":" });
+                    let (dashes, end) =
+                        ("-".repeat(width - 1), if column == 0 { "-" } else { ":" });
                     let _ = write!(text, "| {dashes}{end} ");
                 }
                 text += "|\n";

@@ -106,7 +106,11 @@ mod tests {
     #[test]
     fn the_template_has_every_function_of_the_chain() {
         let template = Template::read().unwrap();
-        for name in CHAIN.map(|source| source.function.name()).iter().chain(&[SWEEP]) {
+        for name in CHAIN
+            .map(|source| source.function.name())
+            .iter()
+            .chain(&[SWEEP])
+        {
             let settings = template.function(name).unwrap();
             assert!((128..=10_240).contains(&settings.memory_mb), "{name}");
         }

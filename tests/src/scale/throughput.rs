@@ -1,5 +1,5 @@
-//! How many images a stack can make in a day, from the limits of Gemini's tiers, of the stack and of
-//! AWS.
+//! How many images a stack can make in a day, from the limits of Gemini's tiers, of the stack and
+//! of AWS.
 
 use anyhow::Context;
 use darkroom::{
@@ -50,18 +50,20 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// Computes the capacity of a model with the limits that `plan` applies: shards are cut as for a
-    /// job that takes more than one turn of all batches, and its forecast names the limit.
+    /// Computes the capacity of a model with the limits that `plan` applies: shards are cut as for
+    /// a job that takes more than one turn of all batches, and its forecast names the limit.
     ///
-    /// A batch makes room for the next one when `poll` notices its end, on average half a wait after
-    /// it has ended.
+    /// A batch makes room for the next one when `poll` notices its end, on average half a wait
+    /// after it has ended.
     ///
     /// # Errors
     /// If the model does not have the size.
     pub fn of(model: &Model, tier: Tier, load: Load) -> anyhow::Result<Self> {
         let characters = prompt(0).chars().count();
         let tokens_per_image = cost::input_tokens(model, characters, load.references);
-        let pixels = model.pixels("1:1", Some(load.size)).context("the model lacks the size")?;
+        let pixels = model
+            .pixels("1:1", Some(load.size))
+            .context("the model lacks the size")?;
         let size = RequestSize {
             response_bytes: RequestSize::response_bytes(pixels),
             tokens: tokens_per_image,
