@@ -248,8 +248,8 @@ fn print_functions(jobs: &[Figures], template: &Template) -> anyhow::Result<()> 
         "Computing time, with tiny images",
         &table,
         "Modeled: waiting for answers and transferring bytes by the model in aws.toml, plus the \
-         CPU time of this process, scaled to the share of a core of the function. The CPU time includes \
-         the stand-ins, so it is an upper bound.",
+         CPU time of this process, scaled to the share of a core of the function. The CPU time \
+         includes the stand-ins, so it is an upper bound.",
     )?;
     Ok(())
 }
@@ -293,8 +293,7 @@ fn print_bytes(jobs: &[Figures], usual: &UsualSize) -> io::Result<()> {
         &table,
         &format!(
             "Usual images add {} MB each from Gemini as base64, {} MB each to S3, and {} \
-             GB-seconds, \
-             measured with {USUAL_IMAGES} images.",
+             GB-seconds, measured with {USUAL_IMAGES} images.",
             mb(usual.received_from_gemini),
             mb(usual.sent_to_s3),
             short(usual.gb_seconds),

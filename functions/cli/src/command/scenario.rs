@@ -60,7 +60,7 @@ pub(super) struct ScenarioArgs {
     /// charge for what was requested. Small images make large jobs quick to simulate.
     #[arg(long, value_name = "PIXELS", value_parser = value_parser!(u16).range(64..=4096))]
     image_side: Option<u16>,
-    /// Pad every image to at least this many bytes, because drawn images are smaller than real ones.
+    /// Pad every image to at least this many bytes. Drawn images are smaller than real ones.
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(..=MAX_IMAGE_BYTES))]
     image_bytes: Option<u32>,
     /// Mark this share of the images as generated, by the IPTC digital source type. Whether the
@@ -333,8 +333,8 @@ mod tests {
     fn every_flag_has_its_effect() {
         let flags = "--seed 7 --batch-seconds 60..120 --refuse 1 --internal-error 2 --missing 3 \
                      --repeated 4 --served-twice 10 --unknown 5 --thoughts 6 --wrong-ratio 8 \
-                     --wrong-size 13 --forbidden-prompt text --mislabelled 9 --image-side 64 --image-bytes 2000000 --iptc 11 --c2pa 12 --bad-line 20%,3 --shuffle --list-lag 600 --ranges \
-                     --deleting-input fails --live-batches 10 --enqueued-tokens 5000 \
+                     --wrong-size 13 --forbidden-prompt text --mislabelled 9 --iptc 11 --c2pa 12 --bad-line 20%,3 --shuffle --list-lag 600 --ranges \
+                     --image-side 64 --image-bytes 2000000 --deleting-input fails --live-batches 10 --enqueued-tokens 5000 \
                      --requests-per-minute 3 --requests-per-day 20 --flex-capacity 40 \
                      --fault create-batch:429:20% --fault download:cut:first-2 \
                      --outage uploads:timeout:1d..20d --outage any:html:0..81m";
