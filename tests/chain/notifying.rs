@@ -543,13 +543,19 @@ async fn a_sweep_sends_the_events_whose_messages_were_lost() {
     assert_eq!(cloud.messages(NOTIFICATIONS), 0);
 }
 
+/// Whether a request writes the record of events.
+fn writes_the_record(head: &http::request::Parts) -> bool {
+    head.method == "PUT" && head.uri.path().ends_with("/events.json")
+}
+
 #[tokio::test]
 async fn a_kill_between_an_event_and_its_record_repeats_it_with_the_same_id() {
     let receiver = Receiver::new();
     let cloud = dropped(&receiver).await;
     assert!(cloud.plan().await.acknowledged());
-    cloud.aws.decide(|head| {
-        if head.method == "PUT" && head.uri.path().ends_with("/events.json") {
+    let sent = Arc::clone(&receiver);
+    cloud.aws.decide(move |head| {
+        if writes_the_record(head) && !sent.received().is_empty() {
             FaultAction::Die
         } else {
             FaultAction::Pass
@@ -562,18 +568,50 @@ async fn a_kill_between_an_event_and_its_record_repeats_it_with_the_same_id() {
     let deadline = cloud.now() + FUNCTION_TIMEOUT;
     dies(async move { notify::handler::handle(&deps, event, deadline).await }).await;
     cloud.aws.decide(|_| FaultAction::Pass);
-    cloud
-        .local
-        .queues
-        .make_in_flight_visible(NOTIFICATIONS)
-        .unwrap();
-    assert!(cloud.notify().await.acknowledged());
+    let again = || async {
+        let queues = &cloud.local.queues;
+        queues.make_in_flight_visible(NOTIFICATIONS).unwrap();
+        cloud.notify().await.acknowledged()
+    };
+    // Another invocation can't know that the owner of the claim was killed before its lease ends.
+    assert!(!again().await);
+    assert_eq!(receiver.received().len(), 3);
+
+    cloud.advance(FUNCTION_TIMEOUT);
+    assert!(again().await);
     let received = receiver.received();
     let ids: BTreeSet<String> = received
         .iter()
         .map(|received| received.id.clone())
         .collect();
     assert_eq!((received.len(), ids.len()), (6, 1));
+}
+
+/// Two messages about a job are often handled at the same time, such as those of its acceptance and
+/// of its first hold.
+#[tokio::test]
+async fn two_invocations_at_the_same_time_send_an_event_once() {
+    let receiver = Receiver::new();
+    let cloud = dropped(&receiver).await;
+    assert!(cloud.plan().await.acknowledged());
+    let one = cloud.deliver(NOTIFICATIONS);
+    cloud.sweep().await;
+    let other = cloud.deliver(NOTIFICATIONS);
+    let (deps, deadline) = (&cloud.local.deps.notify, cloud.now() + FUNCTION_TIMEOUT);
+    let (one, other) = tokio::join!(
+        notify::handler::handle(deps, one, deadline),
+        notify::handler::handle(deps, other, deadline),
+    );
+    assert!(one.acknowledged() || other.acknowledged());
+    assert_eq!(
+        receiver.each_once().into_values().collect::<Vec<_>>(),
+        [1; 3]
+    );
+
+    // The message of the other one returns, and there is nothing left to send.
+    cloud.run().await;
+    receiver.each_once();
+    assert_eq!(pending_jobs(&cloud), 0);
 }
 
 #[tokio::test]

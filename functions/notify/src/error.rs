@@ -2,8 +2,8 @@
 
 use darkroom::events::TargetName;
 use runtime::{
-    aws_call::AwsCallError, bucket::BucketError, document::DocumentError,
-    outbox_store::OutboxError, parameter::ParameterError,
+    aws_call::AwsCallError, bucket::BucketError, cas::CasError, document::DocumentError,
+    parameter::ParameterError,
 };
 
 /// Why the events of a job can't be sent now. The message is delivered again.
@@ -23,7 +23,7 @@ pub enum NotifyError {
     Bucket(#[from] BucketError),
     /// The record of sent events can't be read or written.
     #[error(transparent)]
-    Outbox(#[from] OutboxError),
+    Outbox(#[from] CasError),
     /// A target does not accept an event. The events that other targets have accepted are recorded.
     #[error("{target}: {error}")]
     Send {

@@ -2,7 +2,7 @@
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use darkroom::{
-    events::{Event, Hold, Outbox},
+    events::{Event, Hold, Outbox, TargetName},
     messages::JobMessage,
     names::JobId,
     object_keys,
@@ -16,11 +16,16 @@ use crate::{deps::Deps, documents, error::NotifyError, targets::Target};
 /// How long `control` may take to release what follows a proof that has succeeded.
 const RELEASE_WAIT: SignedDuration = SignedDuration::from_mins(1);
 
-/// Handles an event of (notifications).
-pub async fn handle(deps: &Deps, event: SqsEvent, _deadline: Timestamp) -> SqsBatchResponse {
+/// How long a message stays away at first if another invocation sends the events of its job. The
+/// wait grows with each receive, so that a message outlives the claim of an invocation that was killed.
+const CLAIMED_WAIT: SignedDuration = SignedDuration::from_secs(10);
+
+/// Handles an event of (notifications). `deadline` is when Lambda ends the invocation, and with it
+/// every claim of a record of events.
+pub async fn handle(deps: &Deps, event: SqsEvent, deadline: Timestamp) -> SqsBatchResponse {
     deliver_together(&deps.notifications, event, read, async |job, messages| {
-        let is_repeated = messages.iter().any(|(message, ())| message.receives > 1);
-        notify(deps, job, is_repeated).await
+        let receives = messages.iter().map(|(message, ())| message.receives);
+        notify(deps, job, receives.max().unwrap_or(1), deadline).await
     })
     .await
 }
@@ -32,10 +37,22 @@ fn read(message: &Message) -> Result<(JobId, ()), NotifyError> {
 }
 
 /// Sends the events of a job that were not sent yet.
-async fn notify(deps: &Deps, job: &JobId, is_repeated: bool) -> Result<Disposition, NotifyError> {
+async fn notify(
+    deps: &Deps,
+    job: &JobId,
+    receives: u32,
+    deadline: Timestamp,
+) -> Result<Disposition, NotifyError> {
     // A deployment whose targets were removed has nothing to do for the messages that are left.
     if deps.targets.is_empty() {
         return Ok(Disposition::Done);
+    }
+    let claimed_by_another = Disposition::Later(CLAIMED_WAIT * receives.try_into().unwrap_or(1));
+    // The record is read before the documents. Whoever replaces this version of it has therefore
+    // read documents that are at least as new as those of every earlier owner.
+    let mut stored = deps.outboxes.read(job).await?;
+    if stored.outbox.is_claimed(deps.clock.now()) {
+        return Ok(claimed_by_another);
     }
     let Some(documents) = documents::read(deps, job).await? else {
         warn!("ignored: the job has no job.json");
@@ -46,16 +63,30 @@ async fn notify(deps: &Deps, job: &JobId, is_repeated: bool) -> Result<Dispositi
     };
     // `report` sends to `control` and to this function at the same time. A user must not be asked
     // about images that `control` is about to release.
-    if Hold::may_be_released(&documents.status) && !is_repeated {
+    if Hold::may_be_released(&documents.status) && receives == 1 {
         return Ok(Disposition::Later(RELEASE_WAIT));
+    }
+
+    let mut outbox = stored.outbox.clone();
+    outbox.follow(&documents.status);
+    outbox.claimed_until = None;
+    let events = documents.events(&deps.stack, &outbox);
+    if deps.targets.iter().any(|target| {
+        let mut due = due(&events, target.name(), &outbox);
+        due.next().is_some()
+    }) {
+        let claim = Outbox {
+            claimed_until: Some(deadline),
+            ..outbox.clone()
+        };
+        let Some(claimed) = deps.outboxes.replace(&stored, claim).await? else {
+            return Ok(claimed_by_another);
+        };
+        stored = claimed;
     }
 
     // The events are sent first and recorded afterwards: after a crash between the two, an event is
     // sent again, with the same id.
-    let stored = deps.outboxes.read(job).await?;
-    let mut outbox = stored.clone();
-    outbox.follow(&documents.status);
-    let events = documents.events(&deps.stack, &outbox);
     let mut failure = None;
     for target in deps.targets.iter() {
         // A target that fails must not keep the others from their events.
@@ -64,8 +95,8 @@ async fn notify(deps: &Deps, job: &JobId, is_repeated: bool) -> Result<Dispositi
         }
     }
     outbox.failed_at = failure.as_ref().map(|_| deps.clock.now());
-    if outbox != stored {
-        deps.outboxes.add(&outbox).await?;
+    if outbox != stored.outbox && deps.outboxes.replace(&stored, outbox).await?.is_none() {
+        return Ok(claimed_by_another);
     }
     if let Some(failure) = failure {
         return Err(failure);
@@ -78,6 +109,17 @@ async fn notify(deps: &Deps, job: &JobId, is_repeated: bool) -> Result<Dispositi
     Ok(Disposition::Done)
 }
 
+/// Returns the events that a target wants and has not got, in their order.
+fn due<'a>(
+    events: &'a [Event],
+    target: TargetName,
+    outbox: &Outbox,
+) -> impl Iterator<Item = &'a Event> {
+    events
+        .iter()
+        .filter(move |event| target.wants(event.news.kind()) && !outbox.was_sent(&event.id, target))
+}
+
 /// Sends the events to a target that it wants and has not got, in their order.
 async fn send_all(
     deps: &Deps,
@@ -86,11 +128,9 @@ async fn send_all(
     outbox: &mut Outbox,
 ) -> Result<(), NotifyError> {
     let name = target.name();
-    for event in events {
+    let due: Vec<&Event> = due(events, name, outbox).collect();
+    for event in due {
         let kind = event.news.kind();
-        if !name.wants(kind) || outbox.was_sent(&event.id, name) {
-            continue;
-        }
         target
             .send(event)
             .await

@@ -8,9 +8,6 @@ use crate::{
     cas::{self, CasError, Stamped},
 };
 
-/// How many times a change is attempted if other changes come first.
-const MAX_ATTEMPTS: u32 = 20;
-
 /// The records of the events of all jobs.
 #[derive(Clone, Debug)]
 pub struct OutboxStore {
@@ -18,15 +15,13 @@ pub struct OutboxStore {
     rng: Rng,
 }
 
-/// Why a record can't be read or changed now.
-#[derive(Debug, thiserror::Error)]
-pub enum OutboxError {
-    /// It can't be read or written.
-    #[error(transparent)]
-    Cas(#[from] CasError),
-    /// Other changes came first every time.
-    #[error("other invocations changed the record of events {MAX_ATTEMPTS} times in a row")]
-    Contended,
+/// A record as last read or written.
+#[derive(Clone, Debug)]
+pub struct StoredOutbox {
+    /// The record. It is empty if there is none.
+    pub outbox: Outbox,
+    /// The version that the next write must replace, or none if there is no record.
+    etag: Option<String>,
 }
 
 impl Stamped for Outbox {
@@ -44,37 +39,37 @@ impl OutboxStore {
     /// Returns the record of a job's events, or an empty one if there is none.
     ///
     /// # Errors
-    /// [`OutboxError::Cas`].
-    pub async fn read(&self, job: &JobId) -> Result<Outbox, OutboxError> {
-        Ok(self
-            .stored(job)
-            .await?
-            .map_or_else(|| Outbox::new(job), |(outbox, _)| outbox))
+    /// [`CasError`].
+    pub async fn read(&self, job: &JobId) -> Result<StoredOutbox, CasError> {
+        let stored = cas::read(&self.bucket, &object_keys::outbox(job)).await?;
+        Ok(match stored {
+            Some((outbox, etag)) => StoredOutbox {
+                outbox,
+                etag: Some(etag),
+            },
+            None => StoredOutbox {
+                outbox: Outbox::new(job),
+                etag: None,
+            },
+        })
     }
 
-    /// Adds what `outbox` records to the stored record.
+    /// Replaces `stored` by `outbox`. Returns the new version, or none if another invocation has
+    /// changed the record since `stored` was read.
     ///
     /// # Errors
-    /// [`OutboxError`]. The record may have been written.
-    pub async fn add(&self, outbox: &Outbox) -> Result<(), OutboxError> {
-        let job = &outbox.job;
-        for _ in 0..MAX_ATTEMPTS {
-            let (mut merged, etag) = match self.stored(job).await? {
-                None => (Outbox::new(job), None),
-                Some((stored, etag)) => (stored, Some(etag)),
-            };
-            merged.merge(outbox);
-            merged.write_id = self.rng.id();
-            let key = object_keys::outbox(job);
-            let written = cas::write(&self.bucket, &key, &merged, etag.as_deref()).await?;
-            if written.is_some() {
-                return Ok(());
-            }
-        }
-        Err(OutboxError::Contended)
-    }
-
-    async fn stored(&self, job: &JobId) -> Result<Option<(Outbox, String)>, CasError> {
-        cas::read(&self.bucket, &object_keys::outbox(job)).await
+    /// [`CasError`]. The record may have been written.
+    pub async fn replace(
+        &self,
+        stored: &StoredOutbox,
+        mut outbox: Outbox,
+    ) -> Result<Option<StoredOutbox>, CasError> {
+        outbox.write_id = self.rng.id();
+        let key = object_keys::outbox(&outbox.job);
+        let written = cas::write(&self.bucket, &key, &outbox, stored.etag.as_deref()).await?;
+        Ok(written.map(|etag| StoredOutbox {
+            outbox,
+            etag: Some(etag),
+        }))
     }
 }

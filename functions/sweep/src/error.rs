@@ -2,9 +2,9 @@
 
 use gemini::ApiError;
 use runtime::{
-    announcer::AnnounceError, bucket::BucketError, document::DocumentError,
-    ledger_store::LedgerError, outbox_store::OutboxError, queue::QueueError,
-    rejection::RejectionError, shard_store::StateError,
+    announcer::AnnounceError, bucket::BucketError, cas::CasError, document::DocumentError,
+    ledger_store::LedgerError, queue::QueueError, rejection::RejectionError,
+    shard_store::StateError,
 };
 
 /// Why a part of a sweep failed. The next sweep, an hour later, repeats the part.
@@ -33,7 +33,7 @@ pub enum SweepError {
     Announce(#[from] AnnounceError),
     /// The record of a job's events can't be read.
     #[error(transparent)]
-    Outbox(#[from] OutboxError),
+    Outbox(#[from] CasError),
     /// A job can't be rejected.
     #[error(transparent)]
     Rejection(#[from] RejectionError),

@@ -19,7 +19,7 @@ pub(crate) async fn resend_lost_messages(deps: &Deps) -> Result<(), SweepError> 
     let now = deps.clock.now();
     for key in deps.bucket.keys(object_keys::PENDING_EVENTS).await? {
         let job = JobId::new(key.trim_start_matches(object_keys::PENDING_EVENTS));
-        if !deps.outboxes.read(&job).await?.is_being_retried(now) {
+        if !deps.outboxes.read(&job).await?.outbox.is_being_retried(now) {
             deps.announcer.send(&job).await?;
         }
     }

@@ -19,6 +19,10 @@ const ATTEMPT_IS_RECENT: SignedDuration = SignedDuration::from_hours(2);
 /// {"v":1,"write_id":"…","job":"catalog-…","events":[{"id":"evt_…","type":"Job Accepted",
 ///  "sent":{"eventbridge":"2026-11-21T09:00:05Z"}}],"holds":0,"quarters":2}
 /// ```
+///
+/// An invocation claims the record before it sends events, because two messages about a job can be
+/// handled at the same time, and a person must not be told everything twice. The claim is a lease: its
+/// owner may be killed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outbox {
     /// The version of the format.
@@ -39,6 +43,10 @@ pub struct Outbox {
     /// When sending an event last failed. It is absent once everything is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Timestamp>,
+    /// Until when an invocation has claimed the record to send events. It is absent once they are
+    /// recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_until: Option<Timestamp>,
 }
 
 /// An event that was sent to at least one target.
@@ -98,7 +106,13 @@ impl Outbox {
             holds: 0,
             quarters: 0,
             failed_at: None,
+            claimed_until: None,
         }
+    }
+
+    /// Whether another invocation may be sending events.
+    pub fn is_claimed(&self, now: Timestamp) -> bool {
+        self.claimed_until.is_some_and(|until| now < until)
     }
 
     /// Follows the job's status: notices that the job has begun to wait for a user or no longer
@@ -123,34 +137,16 @@ impl Outbox {
 
     /// Records that the event was sent to the target.
     pub fn record(&mut self, event: &Event, target: TargetName, at: Timestamp) {
-        self.record_all(SentEvent {
-            id: event.id.clone(),
-            kind: event.news.kind(),
-            sent: BTreeMap::from([(target, at)]),
-        });
-    }
-
-    fn record_all(&mut self, sent: SentEvent) {
-        match self.events.iter_mut().find(|event| event.id == sent.id) {
-            Some(known) => known.sent.extend(sent.sent),
-            None => self.events.push(sent),
+        match self.events.iter_mut().find(|known| known.id == event.id) {
+            Some(known) => {
+                known.sent.insert(target, at);
+            }
+            None => self.events.push(SentEvent {
+                id: event.id.clone(),
+                kind: event.news.kind(),
+                sent: BTreeMap::from([(target, at)]),
+            }),
         }
-    }
-
-    /// Adds what another invocation has recorded, so that of two that send at the same time neither
-    /// loses a record.
-    pub fn merge(&mut self, other: &Self) {
-        other
-            .events
-            .iter()
-            .cloned()
-            .for_each(|sent| self.record_all(sent));
-        // The one that has seen more holds has read the newer status.
-        if other.holds >= self.holds {
-            (self.holds, self.hold) = (other.holds, other.hold);
-        }
-        self.quarters = self.quarters.max(other.quarters);
-        self.failed_at = other.failed_at;
     }
 
     /// Whether a message about the job is probably still being retried.

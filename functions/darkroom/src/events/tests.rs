@@ -372,25 +372,35 @@ fn an_id_depends_on_the_job_the_kind_and_the_occurrence_only() {
 }
 
 #[test]
-fn two_invocations_that_send_at_the_same_time_keep_both_records() {
+fn a_record_has_each_event_once_with_its_targets() {
     let [accepted, .., cancelled] = &samples()[..] else {
         panic!("there are eight samples")
     };
-    let (mut one, mut other) = (Outbox::new(&job()), Outbox::new(&job()));
-    one.record(accepted, TargetName::Sns, at("10:00:00"));
-    other.record(accepted, TargetName::Webhook, at("10:00:01"));
-    other.record(cancelled, TargetName::Sns, at("10:00:02"));
-    one.merge(&other);
+    let mut outbox = Outbox::new(&job());
+    outbox.record(accepted, TargetName::Sns, at("10:00:00"));
+    outbox.record(accepted, TargetName::Webhook, at("10:00:01"));
+    outbox.record(cancelled, TargetName::Sns, at("10:00:02"));
     for (event, target, sent) in [
         (accepted, TargetName::Sns, true),
         (accepted, TargetName::Webhook, true),
         (accepted, TargetName::EventBridge, false),
         (cancelled, TargetName::Sns, true),
+        (cancelled, TargetName::Webhook, false),
     ] {
-        assert_eq!(one.was_sent(&event.id, target), sent, "{target}");
+        assert_eq!(outbox.was_sent(&event.id, target), sent, "{target}");
     }
-    let stored = serde_json::to_string(&one).unwrap();
-    assert_eq!(serde_json::from_str::<Outbox>(&stored).unwrap(), one);
+    assert_eq!(outbox.events.len(), 2);
+    let stored = serde_json::to_string(&outbox).unwrap();
+    assert_eq!(serde_json::from_str::<Outbox>(&stored).unwrap(), outbox);
+}
+
+#[test]
+fn a_claim_ends_with_its_lease() {
+    let mut outbox = Outbox::new(&job());
+    assert!(!outbox.is_claimed(at("10:00:00")));
+    outbox.claimed_until = Some(at("10:15:00"));
+    assert!(outbox.is_claimed(at("10:14:59")));
+    assert!(!outbox.is_claimed(at("10:15:00")));
 }
 
 #[test]
