@@ -113,7 +113,7 @@ def drop_everything(at, name):
         "single.jsonl": lines(job(lane="interactive"), *(item | {"key": f"k{n}", "refs": ["refs/bag.png"]} for n in range(4))),
         "proof.jsonl": lines(job(proof={"count": 1, "hold": True}), item | {"key": "a"}, item | {"key": "b"}),
         "unheld.jsonl": lines(job(proof={"count": 1, "hold": False}), item | {"key": "a"}, item | {"key": "b"}),
-        "flex.jsonl": lines(job(lane="flex", model="nano-banana-pro"), item | {"key": "f"}),
+        "flex.jsonl": lines(item | {"key": "f", "lane": "flex", "model": "nano-banana-pro"}),
         **{f"late{n}.jsonl": lines(job(within="1m", rescue="interactive"), item | {"key": f"l{n}"}) for n in range(4)},
         "regretted.jsonl": lines(item | {"key": "r"}),
         "bad.csv": f"key,promt\na,{name}\n",
