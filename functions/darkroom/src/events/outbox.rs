@@ -21,7 +21,7 @@ const ATTEMPT_IS_RECENT: SignedDuration = SignedDuration::from_hours(2);
 /// ```
 ///
 /// An invocation claims the record before it sends events, because two messages about a job can be
-/// handled at the same time, and a person must not be told everything twice. The claim is a lease: its
+/// handled at the same time, and a user must not receive everything twice. The claim is a lease: its
 /// owner may be killed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outbox {
