@@ -98,7 +98,7 @@ SCENARIO = ["--missing", "30", "--unknown", "30", "--refuse", "10", "--fault", "
             "--stuck-pending", "25%", "--flex-capacity", "0"]
 # How long a permission may go unmissed until the jobs are dropped again, in seconds: longer than a late
 # batch takes to be replaced.
-PATIENCE = 130
+DROP_AGAIN_AFTER = 130
 
 
 def drop_everything(at, name):
@@ -171,7 +171,7 @@ def take_each_away(at, stack, share, attempts=4):
         is_taken = lambda action, arn: (action, short(arn, at.bucket, stack)) == (permission.action, permission.resource)
         give_back = take_away(at.here, stack, permission.function, is_taken)
         for attempt in range(attempts):
-            name, again = f"without{number}-{attempt}", time.monotonic() + PATIENCE
+            name, again = f"without{number}-{attempt}", time.monotonic() + DROP_AGAIN_AFTER
             drop_everything(at, name)
             while not (missed := is_missed(permission)) and time.monotonic() < again:
                 decide(at, name)

@@ -48,8 +48,8 @@ async fn notify(
         return Ok(Disposition::Done);
     }
     let claimed_by_another = Disposition::Later(CLAIMED_WAIT * receives.try_into().unwrap_or(1));
-    // The record is read before the documents. Whoever replaces this version of it has therefore
-    // read documents that are at least as new as those of every earlier owner.
+    // The record is read before the documents. An invocation that replaces this version of it has
+    // therefore read documents that are at least as new as those of all earlier ones.
     let mut stored = deps.outboxes.read(job).await?;
     if stored.outbox.is_claimed(deps.clock.now()) {
         return Ok(claimed_by_another);
