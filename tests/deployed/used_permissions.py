@@ -162,23 +162,24 @@ def take_each_away(at, stack, share, attempts=4):
         return any(function == permission.function and not allowed and permission.permits(action, resource)
                    for function, action, resource, allowed in calls(at, stack))
 
+    def jobs_miss(permission, name):
+        again = time.monotonic() + DROP_AGAIN_AFTER
+        drop_everything(at, name)
+        while not (missed := is_missed(permission)) and time.monotonic() < again:
+            decide(at, name)
+            at.run_aws("lambda", "invoke", "--function-name", f"{stack}-sweep", at.here.log.parent / "sweep.json")
+            time.sleep(2)
+        return missed
+
     at.run_aws("s3", "sync", ROOT / "events/manifests/refs", f"s3://{at.bucket}/refs/")
     superfluous = []
     first, shares = map(int, share.split("/"))
     permissions = [each for each in listed() if each.shown_by == DEPLOYED]
     for number, permission in list(enumerate(permissions))[first - 1::shares]:
-        started, missed = time.monotonic(), False
+        started = time.monotonic()
         is_taken = lambda action, arn: (action, short(arn, at.bucket, stack)) == (permission.action, permission.resource)
         give_back = take_away(at.here, stack, permission.function, is_taken)
-        for attempt in range(attempts):
-            name, again = f"without{number}-{attempt}", time.monotonic() + DROP_AGAIN_AFTER
-            drop_everything(at, name)
-            while not (missed := is_missed(permission)) and time.monotonic() < again:
-                decide(at, name)
-                at.run_aws("lambda", "invoke", "--function-name", f"{stack}-sweep", at.here.log.parent / "sweep.json")
-                time.sleep(2)
-            if missed:
-                break
+        missed = any(jobs_miss(permission, f"without{number}-{attempt}") for attempt in range(attempts))
         give_back()
         superfluous += [] if missed else [str(permission)]
         print(f"   {'missed after' if missed else 'NOT MISSED in'} {time.monotonic() - started:.0f} s: {permission}", flush=True)
