@@ -47,13 +47,9 @@ async fn notify(
     if deps.targets.is_empty() {
         return Ok(Disposition::Done);
     }
-    let claimed_by_another = Disposition::Later(CLAIMED_WAIT * receives.try_into().unwrap_or(1));
     // The record is read before the documents. An invocation that replaces this version of it has
     // therefore read documents that are at least as new as those of all earlier ones.
     let mut stored = deps.outboxes.read(job).await?;
-    if stored.outbox.is_claimed(deps.clock.now()) {
-        return Ok(claimed_by_another);
-    }
     let Some(documents) = documents::read(deps, job).await? else {
         warn!("ignored: the job has no job.json");
         deps.bucket
@@ -62,19 +58,26 @@ async fn notify(
         return Ok(Disposition::Done);
     };
     // `report` sends to `control` and to this function at the same time. A user must not be asked
-    // about images that `control` is about to release.
+    // about images that `control` is about to release. This comes before the claim, because a message
+    // that a claim turns away returns as a repeated one.
     if Hold::may_be_released(&documents.status) && receives == 1 {
         return Ok(Disposition::Later(RELEASE_WAIT));
+    }
+    let claimed_by_another = Disposition::Later(CLAIMED_WAIT * receives.try_into().unwrap_or(1));
+    if stored.outbox.is_claimed(deps.clock.now()) {
+        return Ok(claimed_by_another);
     }
 
     let mut outbox = stored.outbox.clone();
     outbox.follow(&documents.status);
     outbox.claimed_until = None;
     let events = documents.events(&deps.stack, &outbox);
-    if deps.targets.iter().any(|target| {
-        let mut due = due(&events, target.name(), &outbox);
-        due.next().is_some()
-    }) {
+    let due: Vec<(&Target, Vec<&Event>)> = deps
+        .targets
+        .iter()
+        .map(|target| (target, due(&events, target.name(), &outbox)))
+        .collect();
+    if due.iter().any(|(_, events)| !events.is_empty()) {
         let claim = Outbox {
             claimed_until: Some(deadline),
             ..outbox.clone()
@@ -88,7 +91,7 @@ async fn notify(
     // The events are sent first and recorded afterwards: after a crash between the two, an event is
     // sent again, with the same id.
     let mut failure = None;
-    for target in deps.targets.iter() {
+    for (target, events) in due {
         // A target that fails must not keep the others from their events.
         if let Err(error) = send_all(deps, target, &events, &mut outbox).await {
             failure = Some(error);
@@ -110,26 +113,22 @@ async fn notify(
 }
 
 /// Returns the events that a target wants and has not got, in their order.
-fn due<'a>(
-    events: &'a [Event],
-    target: TargetName,
-    outbox: &Outbox,
-) -> impl Iterator<Item = &'a Event> {
+fn due<'a>(events: &'a [Event], target: TargetName, outbox: &Outbox) -> Vec<&'a Event> {
     events
         .iter()
-        .filter(move |event| target.wants(event.news.kind()) && !outbox.was_sent(&event.id, target))
+        .filter(|event| target.wants(event.news.kind()) && !outbox.was_sent(&event.id, target))
+        .collect()
 }
 
-/// Sends the events to a target that it wants and has not got, in their order.
+/// Sends the events to a target, in their order, and records each.
 async fn send_all(
     deps: &Deps,
     target: &Target,
-    events: &[Event],
+    events: &[&Event],
     outbox: &mut Outbox,
 ) -> Result<(), NotifyError> {
     let name = target.name();
-    let due: Vec<&Event> = due(events, name, outbox).collect();
-    for event in due {
+    for event in events {
         let kind = event.news.kind();
         target
             .send(event)

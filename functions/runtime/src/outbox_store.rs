@@ -20,7 +20,7 @@ pub struct OutboxStore {
 pub struct StoredOutbox {
     /// The record. It is empty if there is none.
     pub outbox: Outbox,
-    /// The version that the next write must replace, or none if there is no record.
+    /// The ETag of the stored record, or none if nothing is stored.
     etag: Option<String>,
 }
 
